@@ -1,0 +1,21 @@
+// RMSprop: x -= lr · d/(√q + eps), q the running mean of d²; centered subtracts the squared running mean a of d.
+// Hinton 2012, Graves 2013, as torch.optim.RMSprop.
+struct Hyper { lr: f32, alpha: f32, rate: f32, eps: f32, momentum: f32 }
+struct State { q: T, a: T, b: T }
+override CENTERED: bool = false;
+override MOMENTUM: bool = false;
+
+fn rule(x: T, d: T, s: ptr<function, State>, h: Hyper) -> T {
+    (*s).q = h.alpha * (*s).q + h.rate * d * d;
+    var square = (*s).q;
+    if CENTERED {
+        (*s).a += h.rate * (d - (*s).a);
+        square = max((*s).q - (*s).a * (*s).a, T(0.0));
+    }
+    let step = d / (sqrt(square) + h.eps);
+    if !MOMENTUM {
+        return x - h.lr * step;
+    }
+    (*s).b = h.momentum * (*s).b + step;
+    return x - h.lr * (*s).b;
+}

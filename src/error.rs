@@ -1,0 +1,174 @@
+//! The one error type of the library.
+//!
+//! Every message names the thing, the value that was found and the values that are allowed.
+
+use std::path::PathBuf;
+
+/// Shorthand for results of this crate.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Everything that can go wrong in Thalweg.
+///
+/// # Examples
+///
+/// ```
+/// use thalweg::{AdamW, Rule};
+///
+/// let error = AdamW { lr: -1.0, ..Default::default() }.check().unwrap_err();
+/// assert_eq!(error.to_string(), "lr = -1 is out of range: finite and at least 0");
+/// ```
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A setting is outside its range.
+    #[error("{field} = {value} is out of range: {allowed}")]
+    Setting {
+        /// The setting's name.
+        field: String,
+        /// The value that was given.
+        value: String,
+        /// The values that are allowed.
+        allowed: String,
+    },
+    /// A length or shape is not the expected one.
+    #[error("{what}: {found} found, {expected} expected")]
+    Shape {
+        /// The tensor, buffer or dimension.
+        what: String,
+        /// What was expected.
+        expected: String,
+        /// What was found.
+        found: String,
+    },
+    /// Something that must hold at least one element holds none.
+    #[error("{what} is empty")]
+    Empty {
+        /// The thing that is empty.
+        what: String,
+    },
+    /// A name that is not known.
+    #[error("unknown {kind} '{name}'; known: {known}")]
+    Unknown {
+        /// What the name should have named.
+        kind: String,
+        /// The name that was given.
+        name: String,
+        /// The names that are known, separated by commas.
+        known: String,
+    },
+    /// A name that is given twice.
+    #[error("{kind} '{name}' is given twice")]
+    Duplicate {
+        /// What the name names.
+        kind: String,
+        /// The name.
+        name: String,
+    },
+    /// A request beyond a limit of the adapter.
+    #[error("{what} needs {needed}, the adapter allows {allowed}")]
+    Limit {
+        /// The tensor, buffer or loop.
+        what: String,
+        /// What is needed.
+        needed: u64,
+        /// The adapter's limit.
+        allowed: u64,
+    },
+    /// No adapter fits; `remedy` says what to do about it.
+    #[error("no GPU adapter: {reason}; {remedy}")]
+    NoAdapter {
+        /// Why there is none.
+        reason: String,
+        /// What to do.
+        remedy: String,
+    },
+    /// The device is lost or was destroyed; nothing more can be done on it.
+    #[error("the device is lost: {reason}")]
+    DeviceLost {
+        /// The driver's reason.
+        reason: String,
+    },
+    /// The device has no memory left for a buffer.
+    #[error("out of device memory while making {what} of {bytes} bytes")]
+    OutOfMemory {
+        /// The buffer.
+        what: String,
+        /// Its size.
+        bytes: u64,
+    },
+    /// The driver or wgpu refused something.
+    #[error("{what}: {reason}")]
+    Device {
+        /// What was being done.
+        what: String,
+        /// What was said.
+        reason: String,
+    },
+    /// A file could not be read or written.
+    #[error("{}: {reason}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
+    /// A file's content does not make sense. Line and column count from 1.
+    #[error("{}, line {line}, column {column}: {reason}", path.display())]
+    Parse {
+        /// The file.
+        path: PathBuf,
+        /// The line.
+        line: u64,
+        /// The column (field).
+        column: u64,
+        /// What was found and what was expected.
+        reason: String,
+    },
+}
+
+impl Error {
+    /// A setting that is out of range.
+    pub fn setting(field: &str, value: impl ToString, allowed: &str) -> Self {
+        Self::Setting { field: field.into(), value: value.to_string(), allowed: allowed.into() }
+    }
+
+    /// A length or shape that does not fit.
+    pub fn shape(what: impl Into<String>, expected: impl ToString, found: impl ToString) -> Self {
+        Self::Shape { what: what.into(), expected: expected.to_string(), found: found.to_string() }
+    }
+
+    /// A name that is not among the known ones.
+    pub fn unknown(kind: &str, name: &str, known: &[&str]) -> Self {
+        Self::Unknown { kind: kind.into(), name: name.into(), known: known.join(", ") }
+    }
+
+    /// A request beyond the adapter's limit.
+    pub fn limit(what: impl Into<String>, needed: u64, allowed: u64) -> Self {
+        Self::Limit { what: what.into(), needed, allowed }
+    }
+}
+
+/// Checks of single settings, shared by every rule.
+pub mod range {
+    use super::{Error, Result};
+
+    /// `value` must be finite and at least 0.
+    pub fn not_negative(field: &str, value: f64) -> Result<()> {
+        require(value.is_finite() && value >= 0.0, field, value, "finite and at least 0")
+    }
+
+    /// `value` must be finite and above 0.
+    pub fn positive(field: &str, value: f64) -> Result<()> {
+        require(value.is_finite() && value > 0.0, field, value, "finite and above 0")
+    }
+
+    /// `value` must be at least 0 and below 1.
+    pub fn fraction(field: &str, value: f64) -> Result<()> {
+        require((0.0..1.0).contains(&value), field, value, "at least 0 and below 1")
+    }
+
+    /// An error that names field, value and range unless `holds`.
+    pub fn require(holds: bool, field: &str, value: impl ToString, allowed: &str) -> Result<()> {
+        if holds { Ok(()) } else { Err(Error::setting(field, value, allowed)) }
+    }
+}

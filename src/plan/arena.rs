@@ -1,0 +1,104 @@
+//! Where tensors lie inside the buffers of parameters, gradients and planes.
+
+use super::{ALIGN, BufferId, View};
+use crate::error::{Error, Result};
+use std::collections::HashSet;
+
+/// A tensor's place in an arena.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Tensor {
+    /// Its name.
+    pub name: String,
+    /// Its shape; empty for a scalar.
+    pub shape: Vec<usize>,
+    /// Its first element in the arena, a multiple of [`ALIGN`].
+    pub offset: usize,
+    /// Its group of hyper-parameters.
+    pub group: usize,
+}
+
+impl Tensor {
+    /// Elements.
+    pub fn len(&self) -> usize {
+        self.shape.iter().product()
+    }
+
+    /// Whether it has no elements.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// This tensor in a buffer that is laid out as the arena.
+    pub fn view(&self, buffer: BufferId) -> View {
+        View { buffer, offset: self.offset, len: self.len() }
+    }
+}
+
+/// Tensors packed one after the other, each at a multiple of [`ALIGN`] elements, padded with zeros.
+///
+/// # Examples
+///
+/// ```
+/// use thalweg::plan::Arena;
+///
+/// let mut arena = Arena::default();
+/// arena.add("weight", &[3, 40], 0)?;
+/// arena.add("bias", &[40], 0)?;
+/// assert_eq!(arena.tensors()[1].offset, 128);
+/// assert_eq!(arena.len(), 192);
+/// # thalweg::Result::Ok(())
+/// ```
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Arena {
+    tensors: Vec<Tensor>,
+    names: HashSet<String>,
+    len: usize,
+}
+
+impl Arena {
+    /// Adds a tensor behind the others and returns its index.
+    ///
+    /// # Errors
+    /// [`Error::Duplicate`] if the name is taken.
+    pub fn add(&mut self, name: &str, shape: &[usize], group: usize) -> Result<usize> {
+        if !self.names.insert(name.into()) {
+            return Err(Error::Duplicate { kind: "tensor".into(), name: name.into() });
+        }
+        let tensor = Tensor { name: name.into(), shape: shape.to_vec(), offset: self.len, group };
+        self.len += tensor.len().next_multiple_of(ALIGN);
+        self.tensors.push(tensor);
+        Ok(self.tensors.len() - 1)
+    }
+
+    /// The tensors in order.
+    pub fn tensors(&self) -> &[Tensor] {
+        &self.tensors
+    }
+
+    /// The tensor of that name.
+    ///
+    /// # Errors
+    /// [`Error::Unknown`], listing the names.
+    pub fn tensor(&self, name: &str) -> Result<&Tensor> {
+        self.tensors.iter().find(|tensor| tensor.name == name).ok_or_else(|| {
+            let known: Vec<&str> = self.tensors.iter().map(|tensor| tensor.name.as_str()).collect();
+            Error::unknown("tensor", name, &known)
+        })
+    }
+
+    /// Elements, padding included.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether there are no elements.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// The group of each block of [`ALIGN`] elements.
+    pub fn groups(&self) -> Vec<u32> {
+        let blocks = |tensor: &Tensor| tensor.len().div_ceil(ALIGN);
+        self.tensors.iter().flat_map(|tensor| std::iter::repeat_n(tensor.group as u32, blocks(tensor))).collect()
+    }
+}

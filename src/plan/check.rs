@@ -1,0 +1,168 @@
+//! Plans are checked once, before an engine prepares them, so that engines may trust shapes.
+
+use super::{BufferId, Counter, Kind, Layout, Loss, MatMul, Op, Plan, SLOTS, Scalar, Scope, View};
+use crate::error::{Error, Result};
+use crate::rule::Row;
+
+impl Plan {
+    /// Checks that every operation fits the layout: views inside their buffers, sizes that agree, kinds and scopes as the
+    /// operation wants them, and no output among its inputs.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] naming the buffer, with what was found and what was expected.
+    pub fn check(&self, layout: &Layout) -> Result<()> {
+        self.ops().iter().try_for_each(|op| Checker { layout }.op(op))
+    }
+}
+
+struct Checker<'a> {
+    layout: &'a Layout,
+}
+
+impl Checker<'_> {
+    fn op(&self, op: &Op) -> Result<()> {
+        match op {
+            Op::Gather(gather) => {
+                let (table, out) = (self.layout.buffer(gather.table), self.layout.buffer(gather.out));
+                for id in [gather.table, gather.order, gather.clock, gather.out] {
+                    self.scope(id, Scope::Shared)?;
+                }
+                self.kind(gather.order, Kind::Index)?;
+                self.kind(gather.clock, Kind::Index)?;
+                self.kind(gather.out, table.kind)?;
+                self.len(gather.out, out.len, gather.rows * gather.width)?;
+                let order = self.layout.buffer(gather.order);
+                self.len(gather.order, order.len, gather.rows * gather.batches)?;
+                self.len(gather.clock, self.layout.buffer(gather.clock).len, 1)
+            }
+            Op::Tick(clock) => {
+                self.scope(*clock, Scope::Shared)?;
+                self.kind(*clock, Kind::Index)
+            }
+            Op::MatMul(matmul) => self.matmul(matmul),
+            Op::Activate { input, output, .. } => {
+                self.floats(input, output.len)?;
+                self.writes(output, &[*input])
+            }
+            Op::ActivateGrad { input, grad, output, .. } => {
+                self.floats(input, output.len)?;
+                self.floats(grad, output.len)?;
+                self.writes(output, &[*input, *grad])
+            }
+            Op::SumRows { input, output, rows } => {
+                self.floats(input, rows * output.len)?;
+                self.writes(output, &[*input])
+            }
+            Op::Loss(loss) => self.loss(loss),
+            Op::Tally { input, output } => {
+                self.floats(input, input.len)?;
+                self.floats(output, 1)?;
+                self.writes(output, &[*input])
+            }
+            Op::Norm(norm) => {
+                let chunks = self.layout.buffer(norm.grads).len.div_ceil(super::CHUNK);
+                self.lane_floats(norm.grads, self.layout.buffer(norm.grads).len)?;
+                self.lane_floats(norm.partials, chunks)
+            }
+            Op::Control(control) => {
+                self.lane_floats(control.rows, SLOTS * control.groups * Row::LEN)?;
+                self.lane_floats(control.current, control.groups * Row::LEN)?;
+                self.lane_floats(control.scalars, Scalar::LEN)?;
+                self.kind(control.counts, Kind::Index)?;
+                self.scope(control.counts, Scope::Lane)?;
+                self.len(control.counts, self.layout.buffer(control.counts).len, Counter::LEN)
+            }
+            Op::Update(update) => {
+                let len = self.layout.buffer(update.params).len;
+                for id in [update.params, update.grads].iter().chain(&update.planes) {
+                    self.lane_floats(*id, len)?;
+                }
+                let planes = update.rule.planes().len();
+                if update.planes.len() != planes {
+                    return Err(Error::shape(format!("planes of {}", update.rule.name()), planes, update.planes.len()));
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn matmul(&self, op: &MatMul) -> Result<()> {
+        self.floats(&op.a, op.m * op.k)?;
+        self.floats(&op.b, op.k * op.n)?;
+        self.floats(&op.c, op.m * op.n)?;
+        if let Some(bias) = &op.bias {
+            self.floats(bias, op.n)?;
+        }
+        let inputs: Vec<View> = [op.a, op.b].into_iter().chain(op.bias).collect();
+        self.writes(&op.c, &inputs)
+    }
+
+    fn loss(&self, loss: &Loss) -> Result<()> {
+        match loss {
+            Loss::CrossEntropy { logits, labels, losses, hits, grad, .. } => {
+                self.kind(labels.buffer, Kind::Index)?;
+                self.scope(labels.buffer, Scope::Shared)?;
+                self.inside(labels)?;
+                let rows = labels.len;
+                if rows > 0 && logits.len % rows != 0 {
+                    let name = &self.layout.buffer(logits.buffer).name;
+                    return Err(Error::shape(name, format!("a multiple of {rows} elements"), logits.len));
+                }
+                self.floats(logits, logits.len)?;
+                self.floats(losses, rows)?;
+                self.floats(hits, rows)?;
+                self.floats(grad, logits.len)?;
+                [losses, hits, grad].into_iter().try_for_each(|output| self.writes(output, &[*logits]))
+            }
+            Loss::SquaredError { predictions, targets, losses, grad, .. } => {
+                self.floats(predictions, targets.len)?;
+                self.floats(targets, targets.len)?;
+                self.floats(losses, losses.len)?;
+                self.floats(grad, targets.len)?;
+                [losses, grad].into_iter().try_for_each(|output| self.writes(output, &[*predictions, *targets]))
+            }
+        }
+    }
+
+    fn lane_floats(&self, id: BufferId, len: usize) -> Result<()> {
+        self.scope(id, Scope::Lane)?;
+        self.floats(&self.layout.whole(id), len)
+    }
+
+    fn floats(&self, view: &View, len: usize) -> Result<()> {
+        self.kind(view.buffer, Kind::Float)?;
+        self.len(view.buffer, view.len, len)?;
+        self.inside(view)
+    }
+
+    fn inside(&self, view: &View) -> Result<()> {
+        let buffer = self.layout.buffer(view.buffer);
+        let found = format!("elements {}..{}", view.offset, view.offset + view.len);
+        self.require(view.offset + view.len <= buffer.len, view.buffer, format!("at most {}", buffer.len), found)
+    }
+
+    fn len(&self, id: BufferId, found: usize, expected: usize) -> Result<()> {
+        self.require(found == expected, id, format!("{expected} elements"), found)
+    }
+
+    fn kind(&self, id: BufferId, expected: Kind) -> Result<()> {
+        let found = self.layout.buffer(id).kind;
+        self.require(found == expected, id, format!("{expected:?}"), format!("{found:?}"))
+    }
+
+    fn scope(&self, id: BufferId, expected: Scope) -> Result<()> {
+        let found = self.layout.buffer(id).scope;
+        self.require(found == expected, id, format!("{expected:?}"), format!("{found:?}"))
+    }
+
+    /// An output belongs to a lane, and to a buffer that is not read.
+    fn writes(&self, output: &View, inputs: &[View]) -> Result<()> {
+        self.scope(output.buffer, Scope::Lane)?;
+        let apart = inputs.iter().all(|input| input.buffer != output.buffer);
+        self.require(apart, output.buffer, "an output apart from its inputs", "one buffer for both")
+    }
+
+    fn require(&self, holds: bool, id: BufferId, expected: impl ToString, found: impl ToString) -> Result<()> {
+        if holds { Ok(()) } else { Err(Error::shape(&self.layout.buffer(id).name, expected, found)) }
+    }
+}

@@ -1,0 +1,73 @@
+//! What an engine promises.
+
+use super::{BufferId, Layout, Plan};
+use crate::error::Result;
+use crate::rule::Real;
+
+/// Something that can run plans.
+pub trait Engine {
+    /// Its float type.
+    type Float: Real;
+    /// A layout and its plans, ready to run.
+    type Program: Program<Float = Self::Float>;
+
+    /// Allocates a layout's buffers, filled with zeros, and prepares plans on them.
+    ///
+    /// # Errors
+    /// A plan that does not fit its layout, or a request beyond the device's limits or memory.
+    fn load(&self, layout: &Layout, plans: &[Plan]) -> Result<Self::Program>;
+
+    /// A short description for people: engine and device.
+    fn describe(&self) -> String;
+}
+
+/// Buffers with plans prepared on them.
+///
+/// Writes and runs take effect in the order of their calls; only reads wait for the device.
+pub trait Program {
+    /// The engine's float type.
+    type Float: Real;
+
+    /// Runs the plan with that index in [`Engine::load`]'s list `times` times.
+    ///
+    /// # Errors
+    /// A lost device.
+    fn run(&mut self, plan: usize, times: usize) -> Result<()>;
+
+    /// Writes floats into a lane's buffer, from element `offset` on. Lane 0 also stands for a shared buffer.
+    ///
+    /// # Errors
+    /// Too many values, a lane that does not exist, a buffer of indices, or a lost device.
+    fn write(&mut self, buffer: BufferId, lane: usize, offset: usize, values: &[Self::Float]) -> Result<()>;
+
+    /// [`Program::write`] for a buffer of indices.
+    ///
+    /// # Errors
+    /// As for floats.
+    fn write_indices(&mut self, buffer: BufferId, lane: usize, offset: usize, values: &[u32]) -> Result<()>;
+
+    /// Waits for the device and reads a lane's floats.
+    ///
+    /// # Errors
+    /// A lane that does not exist, a buffer of indices, or a lost device.
+    fn read(&mut self, buffer: BufferId, lane: usize) -> Result<Vec<Self::Float>>;
+
+    /// [`Program::read`] for a buffer of indices.
+    ///
+    /// # Errors
+    /// As for floats.
+    fn read_indices(&mut self, buffer: BufferId, lane: usize) -> Result<Vec<u32>>;
+
+    /// Asks for every lane's indices of a buffer without waiting. What has arrived of the latest request that is answered
+    /// already comes from [`Program::arrived`].
+    ///
+    /// # Errors
+    /// A lost device.
+    fn request(&mut self, buffer: BufferId) -> Result<()>;
+
+    /// The newest answer to [`Program::request`] that has arrived since the last call: all lanes' values, one after the other.
+    ///
+    /// # Errors
+    /// A lost device.
+    fn arrived(&mut self) -> Result<Option<Vec<u32>>>;
+}

@@ -1,0 +1,115 @@
+//! Buffers as data.
+
+use super::ALIGN;
+
+/// Which numbers a buffer holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// The engine's float type.
+    Float,
+    /// `u32`.
+    Index,
+}
+
+/// Whether each lane has its own copy of a buffer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scope {
+    /// One copy per lane.
+    Lane,
+    /// One for all lanes; only operations without lanes write it.
+    Shared,
+}
+
+/// A buffer's declaration.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Buffer {
+    /// Its name in errors.
+    pub name: String,
+    /// Elements (per lane).
+    pub len: usize,
+    /// What it holds.
+    pub kind: Kind,
+    /// Whose it is.
+    pub scope: Scope,
+}
+
+impl Buffer {
+    /// Elements from one lane's copy to the next: the length, padded to [`ALIGN`], at least one block.
+    pub fn stride(&self) -> usize {
+        self.len.next_multiple_of(ALIGN).max(ALIGN)
+    }
+}
+
+/// A buffer of a [`Layout`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct BufferId(pub(crate) usize);
+
+/// A part of a buffer, the same in each lane.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct View {
+    /// The buffer.
+    pub buffer: BufferId,
+    /// First element.
+    pub offset: usize,
+    /// Elements.
+    pub len: usize,
+}
+
+/// The buffers of a program, for a number of lanes.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Layout {
+    lanes: usize,
+    buffers: Vec<Buffer>,
+}
+
+impl Layout {
+    /// No buffers yet, for `lanes` lanes.
+    pub fn new(lanes: usize) -> Self {
+        Self { lanes, buffers: Vec::new() }
+    }
+
+    /// Members of the population.
+    pub fn lanes(&self) -> usize {
+        self.lanes
+    }
+
+    /// All buffers, in the order of their ids.
+    pub fn buffers(&self) -> &[Buffer] {
+        &self.buffers
+    }
+
+    /// Declares floats of each lane.
+    pub fn floats(&mut self, name: &str, len: usize) -> BufferId {
+        self.declare(name, len, Kind::Float, Scope::Lane)
+    }
+
+    /// Declares indices of each lane.
+    pub fn indices(&mut self, name: &str, len: usize) -> BufferId {
+        self.declare(name, len, Kind::Index, Scope::Lane)
+    }
+
+    /// Declares floats shared by all lanes.
+    pub fn shared_floats(&mut self, name: &str, len: usize) -> BufferId {
+        self.declare(name, len, Kind::Float, Scope::Shared)
+    }
+
+    /// Declares indices shared by all lanes.
+    pub fn shared_indices(&mut self, name: &str, len: usize) -> BufferId {
+        self.declare(name, len, Kind::Index, Scope::Shared)
+    }
+
+    fn declare(&mut self, name: &str, len: usize, kind: Kind, scope: Scope) -> BufferId {
+        self.buffers.push(Buffer { name: name.into(), len, kind, scope });
+        BufferId(self.buffers.len() - 1)
+    }
+
+    /// A buffer's declaration.
+    pub fn buffer(&self, id: BufferId) -> &Buffer {
+        &self.buffers[id.0]
+    }
+
+    /// A view of all of a buffer.
+    pub fn whole(&self, id: BufferId) -> View {
+        View { buffer: id, offset: 0, len: self.buffer(id).len }
+    }
+}

@@ -1,0 +1,48 @@
+//! A step recorded once as plain data: buffers, operations and their shapes. No wgpu and no threads live here.
+//!
+//! A [`Layout`] declares the buffers of a program, a [`Plan`] lists operations on them. An [`Engine`] turns both into a
+//! [`Program`], which runs plans as often as asked. The two engines are `gpu` and `cpu`; neither knows the other.
+//!
+//! # Examples
+//!
+//! A product of two 2×2 matrices on the oracle:
+//!
+//! ```
+//! use thalweg::plan::{Engine, Layout, MatMul, Op, Plan, Program};
+//! use thalweg::cpu::Cpu;
+//!
+//! let mut layout = Layout::new(1);
+//! let (a, b, c) = (layout.floats("a", 4), layout.floats("b", 4), layout.floats("c", 4));
+//! let mut plan = Plan::default();
+//! plan.push(Op::MatMul(MatMul::new(layout.whole(a), layout.whole(b), layout.whole(c), 2, 2, 2)));
+//!
+//! let mut program = Cpu::<f64>::default().load(&layout, &[plan])?;
+//! program.write(a, 0, 0, &[1.0, 2.0, 3.0, 4.0])?;
+//! program.write(b, 0, 0, &[1.0, 0.0, 0.0, 2.0])?;
+//! program.run(0, 1)?;
+//! assert_eq!(program.read(c, 0)?, [1.0, 4.0, 3.0, 8.0]);
+//! # thalweg::Result::Ok(())
+//! ```
+
+mod arena;
+mod check;
+mod engine;
+mod layout;
+mod op;
+
+pub use arena::{Arena, Tensor};
+pub use engine::{Engine, Program};
+pub use layout::{Buffer, BufferId, Kind, Layout, Scope, View};
+pub use op::{Activation, Control, Counter, Gather, Loss, MatMul, Norm, Op, Plan, Scalar, Update};
+
+/// Tensors start at multiples of this many elements: 256 bytes, the alignment of bindings.
+pub const ALIGN: usize = 64;
+
+/// Elements that one partial sum of a norm covers.
+pub const CHUNK: usize = 16_384;
+
+/// Steps for which hyper rows are kept ahead.
+pub const SLOTS: usize = 256;
+
+/// In an index buffer: no element. A gathered row of it is empty, a label of it counts for nothing.
+pub const NONE: u32 = u32::MAX;

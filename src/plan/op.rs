@@ -1,0 +1,250 @@
+//! Operations as data. Matrices are row-major; sizes are per lane.
+
+use super::{BufferId, View};
+use crate::rule::AnyRule;
+
+/// A list of operations, run in order.
+#[derive(Debug, Clone, Default)]
+pub struct Plan {
+    ops: Vec<Op>,
+}
+
+impl Plan {
+    /// Appends an operation.
+    pub fn push(&mut self, op: Op) {
+        self.ops.push(op);
+    }
+
+    /// The operations in order.
+    pub fn ops(&self) -> &[Op] {
+        &self.ops
+    }
+}
+
+/// One operation. Each writes buffers that it does not read, unless it says so.
+#[derive(Debug, Clone)]
+pub enum Op {
+    /// Rows of a table, picked by index.
+    Gather(Gather),
+    /// `clock[0] += 1`, on a shared index buffer of one element.
+    Tick(BufferId),
+    /// A product of matrices.
+    MatMul(MatMul),
+    /// `output = f(input)`, element-wise.
+    Activate {
+        /// The function.
+        f: Activation,
+        /// Its argument.
+        input: View,
+        /// Its value.
+        output: View,
+    },
+    /// `output = f'(input) · grad`, element-wise.
+    ActivateGrad {
+        /// The function.
+        f: Activation,
+        /// Its argument.
+        input: View,
+        /// The loss's gradient by the function's value.
+        grad: View,
+        /// The loss's gradient by the function's argument.
+        output: View,
+    },
+    /// `output[c] = Σ_r input[r, c]`.
+    SumRows {
+        /// The matrix, `rows` × `output.len`.
+        input: View,
+        /// The sums.
+        output: View,
+        /// Rows of the matrix.
+        rows: usize,
+    },
+    /// A loss and its gradient.
+    Loss(Loss),
+    /// `output[0] += Σ input`.
+    Tally {
+        /// The terms.
+        input: View,
+        /// One element, read and written.
+        output: View,
+    },
+    /// Partial sums of squares.
+    Norm(Norm),
+    /// The decision about a step: its norm, clip coefficient and row, or that it is skipped.
+    Control(Control),
+    /// A rule over all parameters of a lane.
+    Update(Update),
+}
+
+/// `out[r, :] = table[order[(clock mod batches)·rows + r], :]`; an index of [`NONE`](super::NONE) gives `fill`.
+///
+/// Table and output are both floats or both indices, and shared, as are `order` and `clock`.
+#[derive(Debug, Clone)]
+pub struct Gather {
+    /// Rows to pick from.
+    pub table: BufferId,
+    /// Row numbers.
+    pub order: BufferId,
+    /// The number of the batch, in its first element.
+    pub clock: BufferId,
+    /// The picked rows.
+    pub out: BufferId,
+    /// Elements per row.
+    pub width: usize,
+    /// Rows per batch.
+    pub rows: usize,
+    /// Batches in `order`.
+    pub batches: usize,
+}
+
+/// `C = op(A)·op(B)`, plus a bias per column, plus what C held before; op transposes or not.
+///
+/// op(A) is m × k, op(B) is k × n, C is m × n. A and B may be shared by all lanes.
+#[derive(Debug, Clone)]
+pub struct MatMul {
+    /// Left factor: m × k, or k × m if transposed.
+    pub a: View,
+    /// Right factor: k × n, or n × k if transposed.
+    pub b: View,
+    /// Added to each row: n elements.
+    pub bias: Option<View>,
+    /// The product.
+    pub c: View,
+    /// Rows of the product.
+    pub m: usize,
+    /// Terms of each sum.
+    pub k: usize,
+    /// Columns of the product.
+    pub n: usize,
+    /// A is stored transposed.
+    pub trans_a: bool,
+    /// B is stored transposed.
+    pub trans_b: bool,
+    /// Add to C instead of overwriting it.
+    pub accumulate: bool,
+}
+
+impl MatMul {
+    /// The plain product C = A·B, with m, k, n in this order.
+    pub fn new(a: View, b: View, c: View, m: usize, k: usize, n: usize) -> Self {
+        Self { a, b, bias: None, c, m, k, n, trans_a: false, trans_b: false, accumulate: false }
+    }
+}
+
+/// An element-wise function.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Activation {
+    /// max(x, 0); its derivative at 0 is 0.
+    Relu,
+    /// x·Φ(x) with the normal distribution Φ, by the error function.
+    Gelu,
+    /// The hyperbolic tangent.
+    Tanh,
+}
+
+/// A loss over rows: each row's loss, and the gradient of `scale` times their sum.
+#[derive(Debug, Clone)]
+pub enum Loss {
+    /// −ln softmax(logits)[label] per row. A label of [`NONE`](super::NONE) counts for nothing.
+    CrossEntropy {
+        /// rows × classes.
+        logits: View,
+        /// One label per row, shared indices.
+        labels: View,
+        /// One loss per row.
+        losses: View,
+        /// 1 for each row whose largest logit (the first of equals) is its label's, else 0.
+        hits: View,
+        /// rows × classes.
+        grad: View,
+        /// Factor of the gradient.
+        scale: f64,
+    },
+    /// Σ_c (prediction − target)² per row.
+    SquaredError {
+        /// rows × columns.
+        predictions: View,
+        /// rows × columns, shared.
+        targets: View,
+        /// One loss per row.
+        losses: View,
+        /// rows × columns.
+        grad: View,
+        /// Factor of the gradient.
+        scale: f64,
+    },
+}
+
+/// `partials[i] = Σ grads[j]²` over the i-th [`CHUNK`](super::CHUNK) of each lane's gradients.
+#[derive(Debug, Clone)]
+pub struct Norm {
+    /// The gradients.
+    pub grads: BufferId,
+    /// One sum per chunk.
+    pub partials: BufferId,
+}
+
+/// What the counters of a lane count; their places in the index buffer `counts`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Counter {
+    /// Steps that changed the parameters.
+    Applied,
+    /// Steps that did nothing, since their gradient was not finite.
+    Skipped,
+    /// Applied steps whose gradient was scaled down.
+    Clipped,
+}
+
+impl Counter {
+    /// Number of counters.
+    pub const LEN: usize = 3;
+}
+
+/// The scalars of a lane's last step; their places in the float buffer `scalars`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scalar {
+    /// The gradient's global L2 norm, before clipping.
+    Norm,
+    /// The factor that clipping put on the gradient.
+    Coefficient,
+}
+
+impl Scalar {
+    /// Number of scalars.
+    pub const LEN: usize = 2;
+}
+
+/// Per lane: the norm from the partial sums; if it is finite, the step counts as applied and its rows become current, with
+/// `scale` times the clip coefficient `min(1, max_norm / (norm + 1e-6))`; else the step counts as skipped and `live` is 0.
+#[derive(Debug, Clone)]
+pub struct Control {
+    /// Partial sums; without them every step is applied, unclipped.
+    pub partials: Option<BufferId>,
+    /// Hyper rows of [`SLOTS`](super::SLOTS) steps × groups; the step after `n` applied ones uses slot `n mod SLOTS`.
+    pub rows: BufferId,
+    /// The rows of this step, one per group.
+    pub current: BufferId,
+    /// Counters, in the order of [`Counter`].
+    pub counts: BufferId,
+    /// Scalars, in the order of [`Scalar`].
+    pub scalars: BufferId,
+    /// Groups of hyper-parameters.
+    pub groups: usize,
+}
+
+/// One step of a rule on every parameter, in place.
+#[derive(Debug, Clone)]
+pub struct Update {
+    /// The rule; its numbers come from the rows, its switches from here.
+    pub rule: Box<dyn AnyRule>,
+    /// Parameters, read and written.
+    pub params: BufferId,
+    /// Gradients.
+    pub grads: BufferId,
+    /// The planes that the rule uses, read and written.
+    pub planes: Vec<BufferId>,
+    /// The rows of this step, one per group.
+    pub current: BufferId,
+    /// The group of each block of [`ALIGN`](super::ALIGN) elements, shared indices; none if there is only one group.
+    pub groups: Option<BufferId>,
+}

@@ -1,0 +1,140 @@
+//! Rules behind one object-safe face, for engines and for choosing a rule by name.
+
+use super::{Decay, Fixed, Rule, Setting, sweep::sweep};
+use crate::error::Result;
+use std::fmt::Debug;
+
+/// The scalars of one step of one (lane, group), as every engine lays them out: what all rules share, then the rule's own.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Row(pub [f64; Row::LEN]);
+
+impl Row {
+    /// Scalars in a row.
+    pub const LEN: usize = 16;
+    /// Names of the scalars that all rules share; they come first. `live` is 0 where a step is skipped, `max_norm` is the bound
+    /// of the gradient's global norm.
+    pub const SHARED: [&str; 5] = ["live", "scale", "l2", "decay", "max_norm"];
+    /// Position of `live`.
+    pub const LIVE: usize = 0;
+    /// Position of `scale`.
+    pub const SCALE: usize = 1;
+    /// Position of `l2`.
+    pub const L2: usize = 2;
+    /// Position of `decay`.
+    pub const DECAY: usize = 3;
+    /// Position of `max_norm`.
+    pub const MAX_NORM: usize = 4;
+}
+
+/// Any [`Rule`]; implemented for all of them, and for nothing else.
+pub trait AnyRule: Debug + Send + Sync + sealed::Sealed {
+    /// [`Rule::NAME`].
+    fn name(&self) -> &'static str;
+    /// [`Rule::WGSL`].
+    fn wgsl(&self) -> &'static str;
+    /// [`Rule::ROW`].
+    fn row_names(&self) -> &'static [&'static str];
+    /// [`Rule::STATE`].
+    fn state_names(&self) -> &'static [&'static str];
+    /// Indices into [`AnyRule::state_names`] of the planes that these settings use.
+    fn planes(&self) -> Vec<usize>;
+    /// [`Rule::overrides`].
+    fn overrides(&self) -> Vec<(&'static str, bool)>;
+    /// [`Rule::initial`] of the plane at this index into the state names.
+    fn initial(&self, plane: usize) -> f64;
+    /// [`Rule::check`].
+    fn check(&self) -> Result<()>;
+    /// [`Rule::lr`].
+    fn lr(&self) -> f64;
+    /// [`Rule::settings`].
+    fn settings(&mut self) -> Vec<(&'static str, Setting<'_>)>;
+    /// The full row of the `t`-th applied step, shared scalars first; no bound on the norm.
+    fn full_row(&self, t: u64) -> Row;
+    /// A copy in a box of its own.
+    fn boxed(&self) -> Box<dyn AnyRule>;
+    /// One step over slices; `planes` holds the used planes in order.
+    fn sweep_f32(&self, row: &[f32], x: &mut [f32], g: &[f32], planes: &mut [&mut [f32]]);
+    /// [`AnyRule::sweep_f32`] in double precision.
+    fn sweep_f64(&self, row: &[f64], x: &mut [f64], g: &[f64], planes: &mut [&mut [f64]]);
+}
+
+mod sealed {
+    pub trait Sealed {}
+    impl<R: super::Rule> Sealed for R {}
+}
+
+impl<R: Rule> AnyRule for R {
+    fn name(&self) -> &'static str {
+        R::NAME
+    }
+
+    fn wgsl(&self) -> &'static str {
+        R::WGSL
+    }
+
+    fn row_names(&self) -> &'static [&'static str] {
+        R::ROW
+    }
+
+    fn state_names(&self) -> &'static [&'static str] {
+        R::STATE
+    }
+
+    fn planes(&self) -> Vec<usize> {
+        (0..R::STATE.len()).filter(|&plane| Rule::uses(self, plane)).collect()
+    }
+
+    fn overrides(&self) -> Vec<(&'static str, bool)> {
+        Rule::overrides(self)
+    }
+
+    fn initial(&self, plane: usize) -> f64 {
+        Rule::initial(self, plane)
+    }
+
+    fn check(&self) -> Result<()> {
+        Rule::check(self)
+    }
+
+    fn lr(&self) -> f64 {
+        Rule::lr(self)
+    }
+
+    fn settings(&mut self) -> Vec<(&'static str, Setting<'_>)> {
+        Rule::settings(self)
+    }
+
+    fn full_row(&self, t: u64) -> Row {
+        const { assert!(R::Row::<f64>::LEN == R::ROW.len() && R::ROW.len() <= Row::LEN - Row::SHARED.len()) }
+        const { assert!(R::State::<f64>::LEN == R::STATE.len() && R::STATE.len() <= super::sweep::MAX_PLANES) }
+        let scale = if self.maximize() { -1.0 } else { 1.0 };
+        let (l2, decay) = match self.decay() {
+            Decay::Coupled(lambda) => (lambda, 1.0),
+            Decay::Decoupled(lambda) => (0.0, 1.0 - self.lr() * lambda),
+        };
+        let own = self.row(t);
+        let shared: [f64; Row::SHARED.len()] = [1.0, scale, l2, decay, f64::from(f32::MAX)];
+        Row(std::array::from_fn(|i| match i.checked_sub(shared.len()) {
+            None => shared[i],
+            Some(i) => own.as_ref().get(i).copied().unwrap_or(0.0),
+        }))
+    }
+
+    fn boxed(&self) -> Box<dyn AnyRule> {
+        Box::new(self.clone())
+    }
+
+    fn sweep_f32(&self, row: &[f32], x: &mut [f32], g: &[f32], planes: &mut [&mut [f32]]) {
+        sweep(self, row, x, g, planes)
+    }
+
+    fn sweep_f64(&self, row: &[f64], x: &mut [f64], g: &[f64], planes: &mut [&mut [f64]]) {
+        sweep(self, row, x, g, planes)
+    }
+}
+
+impl Clone for Box<dyn AnyRule> {
+    fn clone(&self) -> Self {
+        (**self).boxed()
+    }
+}

@@ -1,0 +1,168 @@
+//! The contract of an update rule.
+//!
+//! A rule is a pure function of one parameter `x`, its gradient `d`, its state and a row of scalars. It is written twice,
+//! under the same names: in Rust, generic over the float type (`f32` is the fast CPU path, `f64` the oracle), and in WGSL.
+//! Everything around it (loading and storing, gradient scale, weight decay, skipping) belongs to the engines.
+//!
+//! What every rule shares happens before it, on both engines alike:
+//!
+//! ```text
+//! d = scale · g + l2 · x      scale: −1 if maximising, times the clip coefficient
+//! x = decay · x               decay = 1 − lr · λ for decoupled weight decay, else 1
+//! x = rule(x, d, state, row)
+//! ```
+
+mod any;
+mod real;
+mod sweep;
+
+pub use any::{AnyRule, Row};
+pub use real::{Fixed, Real};
+
+use crate::error::{Error, Result};
+use std::fmt::Debug;
+
+/// Where a rule's weight decay λ enters.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Decay {
+    /// `d = g + λ·x`: an L2 penalty that passes through the moments.
+    Coupled(f64),
+    /// `x = (1 − lr·λ)·x` before the step, with the current learning rate.
+    Decoupled(f64),
+}
+
+/// One setting of a rule, as it is found under its name.
+#[derive(Debug)]
+pub enum Setting<'a> {
+    /// A number.
+    Number(&'a mut f64),
+    /// A switch.
+    Flag(&'a mut bool),
+}
+
+/// An element-wise update rule: plain settings plus the function they parametrise.
+///
+/// The WGSL half declares `struct Hyper` with the fields [`Rule::ROW`], `struct State` with the fields [`Rule::STATE`], and
+/// `fn rule(x: T, d: T, s: ptr<function, State>, h: Hyper) -> T`, where `T` is a float or a vector of floats that the engine
+/// chooses. Zero must be a fixed point: a zero parameter with a zero gradient stays zero, since arenas are padded with zeros.
+///
+/// # Examples
+///
+/// A rule made outside the crate, which moves against the gradient's sign:
+///
+/// ```
+/// use thalweg::{Decay, Real, Result, Rule, Setting, range};
+///
+/// #[derive(Debug, Clone)]
+/// struct SignSgd { lr: f64 }
+///
+/// impl Rule for SignSgd {
+///     type Row<F: Real> = [F; 1];
+///     type State<F: Real> = [F; 0];
+///     const NAME: &'static str = "signsgd";
+///     const ROW: &'static [&'static str] = &["lr"];
+///     const STATE: &'static [&'static str] = &[];
+///     const WGSL: &'static str = "
+///         struct Hyper { lr: f32 }
+///         struct State { none: f32 }
+///         fn rule(x: T, d: T, s: ptr<function, State>, h: Hyper) -> T { return x - h.lr * sign(d); }";
+///
+///     fn check(&self) -> Result<()> { range::not_negative("lr", self.lr) }
+///     fn lr(&self) -> f64 { self.lr }
+///     fn settings(&mut self) -> Vec<(&'static str, Setting<'_>)> { vec![("lr", Setting::Number(&mut self.lr))] }
+///     fn row(&self, _t: u64) -> [f64; 1] { [self.lr] }
+///     fn update<F: Real>(&self, &[lr]: &[F; 1], x: F, d: F, _s: &mut [F; 0]) -> F {
+///         let sign = if d > F::zero() { F::one() } else if d < F::zero() { -F::one() } else { F::zero() };
+///         x - lr * sign
+///     }
+/// }
+///
+/// let mut tuned = SignSgd { lr: 0.1 };
+/// thalweg::set(&mut tuned, "lr", "0.5")?;
+/// assert_eq!(tuned.lr, 0.5);
+/// # thalweg::Result::Ok(())
+/// ```
+pub trait Rule: Debug + Clone + Send + Sync + 'static {
+    /// The scalars of one step: an array of as many floats as [`Rule::ROW`] names, at most 11.
+    type Row<F: Real>: Fixed<F>;
+    /// The state of one element: an array of as many floats as [`Rule::STATE`] names, at most 4.
+    type State<F: Real>: Fixed<F>;
+    /// The rule's name on the command line and in errors.
+    const NAME: &'static str;
+    /// The WGSL half.
+    const WGSL: &'static str;
+    /// Names of the row's scalars, in order; the fields of `struct Hyper` in WGSL.
+    const ROW: &'static [&'static str];
+    /// Names of the state planes, in order; the fields of `struct State` in WGSL (one unused field if there are none).
+    const STATE: &'static [&'static str];
+
+    /// Checks every setting.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] naming the first setting that is out of its range.
+    fn check(&self) -> Result<()>;
+
+    /// The learning rate.
+    fn lr(&self) -> f64;
+
+    /// All settings by name. A pair like Adam's betas appears as `beta1` and `beta2`.
+    fn settings(&mut self) -> Vec<(&'static str, Setting<'_>)>;
+
+    /// Weight decay. Default: none.
+    fn decay(&self) -> Decay {
+        Decay::Coupled(0.0)
+    }
+
+    /// Whether the gradient is negated first. Default: no.
+    fn maximize(&self) -> bool {
+        false
+    }
+
+    /// Whether these settings need the given plane of [`Rule::STATE`]; one that is not needed is neither stored nor loaded.
+    fn uses(&self, _plane: usize) -> bool {
+        true
+    }
+
+    /// What a plane holds before the first step. Default: 0.
+    fn initial(&self, _plane: usize) -> f64 {
+        0.0
+    }
+
+    /// Values of the WGSL half's `override` switches, fixed when the pipeline is made.
+    fn overrides(&self) -> Vec<(&'static str, bool)> {
+        Vec::new()
+    }
+
+    /// The scalars of the `t`-th applied step (t = 1, 2, …), computed in f64 and rounded once.
+    fn row(&self, t: u64) -> Self::Row<f64>;
+
+    /// The new parameter; the state is changed in place.
+    fn update<F: Real>(&self, row: &Self::Row<F>, x: F, d: F, state: &mut Self::State<F>) -> F;
+}
+
+/// Sets one setting of a rule from text: a number, or `true` or `false` for a switch.
+///
+/// # Errors
+/// [`Error::Unknown`] listing the rule's settings, or [`Error::Setting`] if the text is not a value of the right kind.
+///
+/// # Examples
+///
+/// ```
+/// let mut adam = thalweg::Adam::default();
+/// thalweg::set(&mut adam, "amsgrad", "true")?;
+/// assert!(adam.amsgrad);
+/// assert!(thalweg::set(&mut adam, "momentum", "0.9").is_err());
+/// # thalweg::Result::Ok(())
+/// ```
+pub fn set(rule: &mut (impl AnyRule + ?Sized), name: &str, text: &str) -> Result<()> {
+    let mut settings = rule.settings();
+    let known: Vec<&str> = settings.iter().map(|(name, _)| *name).collect();
+    let Some((_, setting)) = settings.iter_mut().find(|(known, _)| *known == name) else {
+        return Err(Error::unknown("setting", name, &known));
+    };
+    match setting {
+        Setting::Number(number) => **number = text.parse().map_err(|_| Error::setting(name, text, "a number"))?,
+        Setting::Flag(flag) => **flag = text.parse().map_err(|_| Error::setting(name, text, "true or false"))?,
+    }
+    Ok(())
+}

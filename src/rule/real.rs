@@ -1,0 +1,77 @@
+//! The float types that rules and CPU kernels are generic over.
+
+use super::AnyRule;
+use std::fmt::{Debug, Display};
+
+/// `f32` or `f64`.
+pub trait Real:
+    num_traits::Float
+    + num_traits::NumAssign
+    + ndarray::LinalgScalar
+    + ndarray::ScalarOperand
+    + bytemuck::Pod
+    + std::iter::Sum
+    + Debug
+    + Display
+    + Default
+    + Send
+    + Sync
+{
+    /// The nearest value to `value`.
+    fn of(value: f64) -> Self;
+
+    /// The same value in double precision.
+    fn as_f64(self) -> f64;
+
+    /// The error function.
+    fn erf(self) -> Self;
+
+    /// Runs `rule` over slices of this type; see [`AnyRule`].
+    #[doc(hidden)]
+    fn sweep(rule: &dyn AnyRule, row: &[Self], x: &mut [Self], g: &[Self], planes: &mut [&mut [Self]]);
+}
+
+macro_rules! real {
+    ($float:ty, $erf:path, $sweep:ident) => {
+        impl Real for $float {
+            #[inline(always)]
+            fn of(value: f64) -> Self {
+                value as $float
+            }
+
+            #[inline(always)]
+            fn as_f64(self) -> f64 {
+                f64::from(self)
+            }
+
+            fn erf(self) -> Self {
+                $erf(self)
+            }
+
+            fn sweep(rule: &dyn AnyRule, row: &[Self], x: &mut [Self], g: &[Self], planes: &mut [&mut [Self]]) {
+                rule.$sweep(row, x, g, planes)
+            }
+        }
+    };
+}
+
+real!(f32, libm::erff, sweep_f32);
+real!(f64, libm::erf, sweep_f64);
+
+/// An array whose length is known to the compiler: a row of scalars, or the state of one element.
+pub trait Fixed<F>: Copy + Send + Sync + AsRef<[F]> {
+    /// The length.
+    const LEN: usize;
+
+    /// The array of `f(0)`, `f(1)`, …
+    fn from_fn(f: impl FnMut(usize) -> F) -> Self;
+}
+
+impl<F: Real, const N: usize> Fixed<F> for [F; N] {
+    const LEN: usize = N;
+
+    #[inline(always)]
+    fn from_fn(f: impl FnMut(usize) -> F) -> Self {
+        std::array::from_fn(f)
+    }
+}

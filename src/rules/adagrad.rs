@@ -1,0 +1,100 @@
+use crate::error::{Result, range};
+use crate::rule::{Decay, Real, Rule, Setting};
+
+/// Adagrad: the gradient over the root of the sum of its squares so far.
+///
+/// ```text
+/// d = g + λ·x
+/// S = S + d²
+/// x −= lr/(1 + (t − 1)·lr_decay) · d / (√S + eps)
+/// ```
+///
+/// State: `S`, 4 bytes per parameter, starting at `initial_accumulator_value`. As `torch.optim.Adagrad`; Keras and optax start S at
+/// 0.1 and put an epsilon of 1e-7 inside the root. Source: Duchi, Hazan & Singer 2011, JMLR 12.
+///
+/// # Examples
+///
+/// ```
+/// use thalweg::{Adagrad, Rule};
+///
+/// let rule = Adagrad { lr: 0.5, ..Default::default() };
+/// let mut sum = [0.0];
+/// let x: f64 = rule.update(&rule.row(1), 1.0, 3.0, &mut sum);
+/// assert_eq!(sum, [9.0]);
+/// assert!((x - 0.5).abs() < 1e-9);
+/// ```
+#[derive(Debug, Clone, PartialEq)]
+pub struct Adagrad {
+    /// Learning rate, finite and at least 0. Default 1e-2.
+    pub lr: f64,
+    /// Decay of the learning rate, finite and at least 0. Default 0.
+    pub lr_decay: f64,
+    /// Coupled weight decay λ, finite and at least 0. Default 0.
+    pub weight_decay: f64,
+    /// S before the first step, finite and at least 0. Default 0.
+    pub initial_accumulator_value: f64,
+    /// Added to the root, finite and above 0. Default 1e-10.
+    pub eps: f64,
+    /// Climb instead of descend. Default off.
+    pub maximize: bool,
+}
+
+impl Default for Adagrad {
+    fn default() -> Self {
+        Self { lr: 1e-2, lr_decay: 0.0, weight_decay: 0.0, initial_accumulator_value: 0.0, eps: 1e-10, maximize: false }
+    }
+}
+
+impl Rule for Adagrad {
+    type Row<F: Real> = [F; 2];
+    type State<F: Real> = [F; 1];
+    const NAME: &'static str = "adagrad";
+    const WGSL: &'static str = include_str!("../../shaders/rules/adagrad.wgsl");
+    const ROW: &'static [&'static str] = &["lr", "eps"];
+    const STATE: &'static [&'static str] = &["sum"];
+
+    fn check(&self) -> Result<()> {
+        range::not_negative("lr", self.lr)?;
+        range::not_negative("lr_decay", self.lr_decay)?;
+        range::not_negative("weight_decay", self.weight_decay)?;
+        range::not_negative("initial_accumulator_value", self.initial_accumulator_value)?;
+        range::positive("eps", self.eps)
+    }
+
+    fn lr(&self) -> f64 {
+        self.lr
+    }
+
+    fn settings(&mut self) -> Vec<(&'static str, Setting<'_>)> {
+        vec![
+            ("lr", Setting::Number(&mut self.lr)),
+            ("lr_decay", Setting::Number(&mut self.lr_decay)),
+            ("weight_decay", Setting::Number(&mut self.weight_decay)),
+            ("initial_accumulator_value", Setting::Number(&mut self.initial_accumulator_value)),
+            ("eps", Setting::Number(&mut self.eps)),
+            ("maximize", Setting::Flag(&mut self.maximize)),
+        ]
+    }
+
+    fn decay(&self) -> Decay {
+        Decay::Coupled(self.weight_decay)
+    }
+
+    fn maximize(&self) -> bool {
+        self.maximize
+    }
+
+    fn initial(&self, _plane: usize) -> f64 {
+        self.initial_accumulator_value
+    }
+
+    fn row(&self, t: u64) -> [f64; 2] {
+        [self.lr / (1.0 + (t - 1) as f64 * self.lr_decay), self.eps]
+    }
+
+    #[inline(always)]
+    fn update<F: Real>(&self, &[lr, eps]: &[F; 2], x: F, d: F, [sum]: &mut [F; 1]) -> F {
+        *sum += d * d;
+        x - lr * d / (sum.sqrt() + eps)
+    }
+}

@@ -1,0 +1,123 @@
+use crate::error::{Result, range};
+use crate::rule::{Decay, Real, Rule, Setting};
+
+/// Adam: steps by the running mean of the gradient over the root of its running mean square, both corrected for their start at 0.
+///
+/// ```text
+/// d = g + λ·x
+/// m = m + (1 − β₁)·(d − m)            c₁ = 1 − β₁ᵗ
+/// v = β₂·v + (1 − β₂)·d²              c₂ = 1 − β₂ᵗ
+/// w = max(w, v), used instead of v    AMSGrad only
+/// x −= (lr/c₁) · m / (√v/√c₂ + eps)
+/// ```
+///
+/// State: `m` and `v`, and `w` with AMSGrad; 4 bytes per parameter each. As `torch.optim.Adam`: epsilon is added to the corrected
+/// root (Keras adds it to the uncorrected one), AMSGrad takes the maximum of the uncorrected v (optax of the corrected one).
+/// Source: Kingma & Ba 2015, arXiv:1412.6980; AMSGrad: Reddi et al. 2018, arXiv:1904.09237.
+///
+/// # Examples
+///
+/// The first step has the length of the learning rate, whatever the gradient's:
+///
+/// ```
+/// use thalweg::{Adam, Rule};
+///
+/// let rule = Adam { lr: 0.1, ..Default::default() };
+/// let x: f64 = rule.update(&rule.row(1), 1.0, 250.0, &mut [0.0; 3]);
+/// assert!((x - 0.9).abs() < 1e-9);
+/// ```
+#[derive(Debug, Clone, PartialEq)]
+pub struct Adam {
+    /// Learning rate, finite and at least 0. Default 1e-3.
+    pub lr: f64,
+    /// β₁ and β₂, each at least 0 and below 1. Default (0.9, 0.999).
+    pub betas: (f64, f64),
+    /// Added to the root, finite and above 0. Default 1e-8.
+    pub eps: f64,
+    /// Coupled weight decay λ, finite and at least 0. Default 0.
+    pub weight_decay: f64,
+    /// Divide by the largest v so far. Default off.
+    pub amsgrad: bool,
+    /// Climb instead of descend. Default off.
+    pub maximize: bool,
+}
+
+impl Default for Adam {
+    fn default() -> Self {
+        Self { lr: 1e-3, betas: (0.9, 0.999), eps: 1e-8, weight_decay: 0.0, amsgrad: false, maximize: false }
+    }
+}
+
+impl Rule for Adam {
+    type Row<F: Real> = [F; 6];
+    type State<F: Real> = [F; 3];
+    const NAME: &'static str = "adam";
+    const WGSL: &'static str = include_str!("../../shaders/rules/adam.wgsl");
+    const ROW: &'static [&'static str] = &["step_size", "rate1", "beta2", "rate2", "root_c2", "eps"];
+    const STATE: &'static [&'static str] = &["m", "v", "w"];
+
+    fn check(&self) -> Result<()> {
+        range::not_negative("lr", self.lr)?;
+        range::fraction("beta1", self.betas.0)?;
+        range::fraction("beta2", self.betas.1)?;
+        range::positive("eps", self.eps)?;
+        range::not_negative("weight_decay", self.weight_decay)
+    }
+
+    fn lr(&self) -> f64 {
+        self.lr
+    }
+
+    fn settings(&mut self) -> Vec<(&'static str, Setting<'_>)> {
+        vec![
+            ("lr", Setting::Number(&mut self.lr)),
+            ("beta1", Setting::Number(&mut self.betas.0)),
+            ("beta2", Setting::Number(&mut self.betas.1)),
+            ("eps", Setting::Number(&mut self.eps)),
+            ("weight_decay", Setting::Number(&mut self.weight_decay)),
+            ("amsgrad", Setting::Flag(&mut self.amsgrad)),
+            ("maximize", Setting::Flag(&mut self.maximize)),
+        ]
+    }
+
+    fn decay(&self) -> Decay {
+        Decay::Coupled(self.weight_decay)
+    }
+
+    fn maximize(&self) -> bool {
+        self.maximize
+    }
+
+    fn uses(&self, plane: usize) -> bool {
+        plane < 2 || self.amsgrad
+    }
+
+    fn overrides(&self) -> Vec<(&'static str, bool)> {
+        vec![("AMSGRAD", self.amsgrad)]
+    }
+
+    fn row(&self, t: u64) -> [f64; 6] {
+        let (beta1, beta2) = self.betas;
+        // 1 - βᵗ without the cancellation, also where β is 0.
+        let correction = |beta: f64| -f64::exp_m1(t as f64 * beta.ln());
+        [self.lr / correction(beta1), 1.0 - beta1, beta2, 1.0 - beta2, correction(beta2).sqrt(), self.eps]
+    }
+
+    #[inline(always)]
+    fn update<F: Real>(
+        &self,
+        &[step_size, rate1, beta2, rate2, root_c2, eps]: &[F; 6],
+        x: F,
+        d: F,
+        [m, v, w]: &mut [F; 3],
+    ) -> F {
+        *m += rate1 * (d - *m);
+        *v = beta2 * *v + rate2 * d * d;
+        let mut second = *v;
+        if self.amsgrad {
+            *w = w.max(*v);
+            second = *w;
+        }
+        x - step_size * *m / (second.sqrt() / root_c2 + eps)
+    }
+}

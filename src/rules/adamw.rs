@@ -1,0 +1,103 @@
+use super::Adam;
+use crate::error::Result;
+use crate::rule::{Decay, Real, Rule, Setting};
+
+/// AdamW: [`Adam`] with decoupled weight decay, `x = (1 − lr·λ)·x` before the step.
+///
+/// State: `m` and `v`, and `w` with AMSGrad; 4 bytes per parameter each. As `torch.optim.AdamW`, λ = 0.01 by default. The update
+/// function and its kernel are Adam's; only the place of the decay and its default differ.
+/// Source: Loshchilov & Hutter 2019, arXiv:1711.05101.
+///
+/// # Examples
+///
+/// ```
+/// use thalweg::{AdamW, AnyRule};
+///
+/// let row = AdamW { lr: 0.1, weight_decay: 0.5, ..Default::default() }.full_row(1);
+/// assert_eq!(row.0[2], 0.0); // nothing is added to the gradient
+/// assert_eq!(row.0[3], 0.95); // parameters shrink by lr·λ
+/// ```
+#[derive(Debug, Clone, PartialEq)]
+pub struct AdamW {
+    /// Learning rate, finite and at least 0. Default 1e-3.
+    pub lr: f64,
+    /// β₁ and β₂, each at least 0 and below 1. Default (0.9, 0.999).
+    pub betas: (f64, f64),
+    /// Added to the root, finite and above 0. Default 1e-8.
+    pub eps: f64,
+    /// Decoupled weight decay λ, finite and at least 0. Default 1e-2.
+    pub weight_decay: f64,
+    /// Divide by the largest v so far. Default off.
+    pub amsgrad: bool,
+    /// Climb instead of descend. Default off.
+    pub maximize: bool,
+}
+
+impl Default for AdamW {
+    fn default() -> Self {
+        let Adam { lr, betas, eps, amsgrad, maximize, .. } = Adam::default();
+        Self { lr, betas, eps, weight_decay: 1e-2, amsgrad, maximize }
+    }
+}
+
+impl AdamW {
+    #[inline(always)]
+    fn adam(&self) -> Adam {
+        let &Self { lr, betas, eps, weight_decay, amsgrad, maximize } = self;
+        Adam { lr, betas, eps, weight_decay, amsgrad, maximize }
+    }
+}
+
+impl Rule for AdamW {
+    type Row<F: Real> = [F; 6];
+    type State<F: Real> = [F; 3];
+    const NAME: &'static str = "adamw";
+    const WGSL: &'static str = Adam::WGSL;
+    const ROW: &'static [&'static str] = Adam::ROW;
+    const STATE: &'static [&'static str] = Adam::STATE;
+
+    fn check(&self) -> Result<()> {
+        Rule::check(&self.adam())
+    }
+
+    fn lr(&self) -> f64 {
+        self.lr
+    }
+
+    fn settings(&mut self) -> Vec<(&'static str, Setting<'_>)> {
+        vec![
+            ("lr", Setting::Number(&mut self.lr)),
+            ("beta1", Setting::Number(&mut self.betas.0)),
+            ("beta2", Setting::Number(&mut self.betas.1)),
+            ("eps", Setting::Number(&mut self.eps)),
+            ("weight_decay", Setting::Number(&mut self.weight_decay)),
+            ("amsgrad", Setting::Flag(&mut self.amsgrad)),
+            ("maximize", Setting::Flag(&mut self.maximize)),
+        ]
+    }
+
+    fn decay(&self) -> Decay {
+        Decay::Decoupled(self.weight_decay)
+    }
+
+    fn maximize(&self) -> bool {
+        self.maximize
+    }
+
+    fn uses(&self, plane: usize) -> bool {
+        Rule::uses(&self.adam(), plane)
+    }
+
+    fn overrides(&self) -> Vec<(&'static str, bool)> {
+        Rule::overrides(&self.adam())
+    }
+
+    fn row(&self, t: u64) -> [f64; 6] {
+        self.adam().row(t)
+    }
+
+    #[inline(always)]
+    fn update<F: Real>(&self, row: &[F; 6], x: F, d: F, state: &mut [F; 3]) -> F {
+        self.adam().update(row, x, d, state)
+    }
+}

@@ -1,0 +1,51 @@
+//! The rules, one file each, beside its WGSL half in `shaders/rules/`.
+
+use crate::error::{Error, Result};
+use crate::rule::AnyRule;
+
+/// One line per rule: the module, then the type.
+macro_rules! registry {
+    ($($module:ident :: $rule:ident),* $(,)?) => {
+        $(mod $module; pub use $module::$rule;)*
+
+        /// Every rule with its default settings.
+        ///
+        /// # Examples
+        ///
+        /// ```
+        /// let names: Vec<&str> = thalweg::rules().iter().map(|rule| rule.name()).collect();
+        /// assert!(names.contains(&"adamw"));
+        /// ```
+        pub fn rules() -> Vec<Box<dyn AnyRule>> {
+            vec![$(Box::new($rule::default())),*]
+        }
+    };
+}
+
+registry! {
+    sgd::Sgd,
+    rmsprop::RmsProp,
+    adam::Adam,
+    adamw::AdamW,
+    adagrad::Adagrad,
+}
+
+/// The rule of that name, with its default settings.
+///
+/// # Errors
+/// [`Error::Unknown`], listing all rules.
+///
+/// # Examples
+///
+/// ```
+/// assert_eq!(thalweg::rule_by_name("adamw")?.lr(), 1e-3);
+/// let error = thalweg::rule_by_name("adamm").unwrap_err();
+/// assert_eq!(error.to_string(), "unknown rule 'adamm'; known: sgd, rmsprop, adam, adamw, adagrad");
+/// # thalweg::Result::Ok(())
+/// ```
+pub fn rule_by_name(name: &str) -> Result<Box<dyn AnyRule>> {
+    let all = rules();
+    let known: Vec<&str> = all.iter().map(|rule| rule.name()).collect();
+    let index = known.iter().position(|&known| known == name).ok_or_else(|| Error::unknown("rule", name, &known))?;
+    Ok(all[index].boxed())
+}

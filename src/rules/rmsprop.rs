@@ -1,0 +1,120 @@
+use crate::error::{Result, range};
+use crate::rule::{Decay, Real, Rule, Setting};
+
+/// RMSprop: the gradient over the root of its running mean square.
+///
+/// ```text
+/// d = g + λ·x
+/// q = α·q + (1 − α)·d²
+/// a = a + (1 − α)·(d − a)                    centered only
+/// D = √q + eps, or √max(q − a², 0) + eps     centered
+/// x −= lr · d/D, or b = μ·b + d/D, x −= lr · b with momentum
+/// ```
+///
+/// State: `q`, and `a` if centered, and `b` with momentum; 4 bytes per parameter each. As `torch.optim.RMSprop`, with q − a²
+/// held at 0 where rounding makes it negative (PyTorch gives NaN). Epsilon is outside the root; TensorFlow, Keras and optax put
+/// it inside and use α = 0.9. Source: Hinton, *Lecture 6e* 2012; centered: Graves 2013, arXiv:1308.0850.
+///
+/// # Examples
+///
+/// ```
+/// use thalweg::{RmsProp, Rule};
+///
+/// let rule = RmsProp { alpha: 0.75, ..Default::default() };
+/// let mut state = [0.0; 3];
+/// let x: f64 = rule.update(&rule.row(1), 1.0, 2.0, &mut state);
+/// assert_eq!(state, [1.0, 0.0, 0.0]);
+/// assert!((x - 0.98).abs() < 1e-9);
+/// ```
+#[derive(Debug, Clone, PartialEq)]
+pub struct RmsProp {
+    /// Learning rate, finite and at least 0. Default 1e-2.
+    pub lr: f64,
+    /// Smoothing α of the mean square, at least 0 and below 1. Default 0.99.
+    pub alpha: f64,
+    /// Added to the root, finite and above 0. Default 1e-8.
+    pub eps: f64,
+    /// Coupled weight decay λ, finite and at least 0. Default 0.
+    pub weight_decay: f64,
+    /// Momentum μ, at least 0 and below 1. Default 0.
+    pub momentum: f64,
+    /// Divide by the standard deviation instead of the root mean square. Default off.
+    pub centered: bool,
+    /// Climb instead of descend. Default off.
+    pub maximize: bool,
+}
+
+impl Default for RmsProp {
+    fn default() -> Self {
+        Self { lr: 1e-2, alpha: 0.99, eps: 1e-8, weight_decay: 0.0, momentum: 0.0, centered: false, maximize: false }
+    }
+}
+
+impl Rule for RmsProp {
+    type Row<F: Real> = [F; 5];
+    type State<F: Real> = [F; 3];
+    const NAME: &'static str = "rmsprop";
+    const WGSL: &'static str = include_str!("../../shaders/rules/rmsprop.wgsl");
+    const ROW: &'static [&'static str] = &["lr", "alpha", "rate", "eps", "momentum"];
+    const STATE: &'static [&'static str] = &["q", "a", "b"];
+
+    fn check(&self) -> Result<()> {
+        range::not_negative("lr", self.lr)?;
+        range::fraction("alpha", self.alpha)?;
+        range::positive("eps", self.eps)?;
+        range::not_negative("weight_decay", self.weight_decay)?;
+        range::fraction("momentum", self.momentum)
+    }
+
+    fn lr(&self) -> f64 {
+        self.lr
+    }
+
+    fn settings(&mut self) -> Vec<(&'static str, Setting<'_>)> {
+        vec![
+            ("lr", Setting::Number(&mut self.lr)),
+            ("alpha", Setting::Number(&mut self.alpha)),
+            ("eps", Setting::Number(&mut self.eps)),
+            ("weight_decay", Setting::Number(&mut self.weight_decay)),
+            ("momentum", Setting::Number(&mut self.momentum)),
+            ("centered", Setting::Flag(&mut self.centered)),
+            ("maximize", Setting::Flag(&mut self.maximize)),
+        ]
+    }
+
+    fn decay(&self) -> Decay {
+        Decay::Coupled(self.weight_decay)
+    }
+
+    fn maximize(&self) -> bool {
+        self.maximize
+    }
+
+    fn uses(&self, plane: usize) -> bool {
+        [true, self.centered, self.momentum > 0.0][plane]
+    }
+
+    fn overrides(&self) -> Vec<(&'static str, bool)> {
+        vec![("CENTERED", self.centered), ("MOMENTUM", self.momentum > 0.0)]
+    }
+
+    fn row(&self, _t: u64) -> [f64; 5] {
+        [self.lr, self.alpha, 1.0 - self.alpha, self.eps, self.momentum]
+    }
+
+    #[inline(always)]
+    fn update<F: Real>(&self, &[lr, alpha, rate, eps, momentum]: &[F; 5], x: F, d: F, [q, a, b]: &mut [F; 3]) -> F {
+        *q = alpha * *q + rate * d * d;
+        let mut square = *q;
+        if self.centered {
+            *a += rate * (d - *a);
+            square = (*q - *a * *a).max(F::zero());
+        }
+        let step = d / (square.sqrt() + eps);
+        if self.momentum == 0.0 {
+            return x - lr * step;
+        }
+        *b = momentum * *b + step;
+        x - lr * *b
+    }
+}

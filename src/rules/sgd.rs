@@ -1,0 +1,112 @@
+use crate::error::{Result, range};
+use crate::rule::{Decay, Real, Rule, Setting};
+
+/// Stochastic gradient descent, with momentum if `momentum` > 0.
+///
+/// ```text
+/// d = g + λ·x
+/// b = d at the first step, later μ·b + (1 − τ)·d
+/// x −= lr · b            or lr · (d + μ·b) with Nesterov, or lr · d without momentum
+/// ```
+///
+/// State: nothing without momentum, else `b`, 4 bytes per parameter. As `torch.optim.SGD`: the learning rate multiplies the
+/// buffer (Keras keeps it inside), and dampening does not touch the first step.
+/// Source: Sutskever et al. 2013, *On the importance of initialization and momentum in deep learning*.
+///
+/// # Examples
+///
+/// ```
+/// use thalweg::{Rule, Sgd};
+///
+/// let rule = Sgd { lr: 0.1, momentum: 0.9, ..Default::default() };
+/// let row = rule.row(1);
+/// let mut b = [0.0];
+/// assert_eq!(rule.update(&row, 1.0, 2.0, &mut b), 0.8);
+/// assert_eq!(b, [2.0]);
+/// ```
+#[derive(Debug, Clone, PartialEq)]
+pub struct Sgd {
+    /// Learning rate, finite and at least 0. Default 1e-3.
+    pub lr: f64,
+    /// Momentum μ, at least 0 and below 1. Default 0.
+    pub momentum: f64,
+    /// Dampening τ of the gradient in the momentum, finite. Default 0.
+    pub dampening: f64,
+    /// Coupled weight decay λ, finite and at least 0. Default 0.
+    pub weight_decay: f64,
+    /// Nesterov's form; needs momentum above 0 and no dampening. Default off.
+    pub nesterov: bool,
+    /// Climb instead of descend. Default off.
+    pub maximize: bool,
+}
+
+impl Default for Sgd {
+    fn default() -> Self {
+        Self { lr: 1e-3, momentum: 0.0, dampening: 0.0, weight_decay: 0.0, nesterov: false, maximize: false }
+    }
+}
+
+impl Rule for Sgd {
+    type Row<F: Real> = [F; 5];
+    type State<F: Real> = [F; 1];
+    const NAME: &'static str = "sgd";
+    const WGSL: &'static str = include_str!("../../shaders/rules/sgd.wgsl");
+    const ROW: &'static [&'static str] = &["lr", "momentum", "take", "direct", "through"];
+    const STATE: &'static [&'static str] = &["b"];
+
+    fn check(&self) -> Result<()> {
+        range::not_negative("lr", self.lr)?;
+        range::fraction("momentum", self.momentum)?;
+        range::require(self.dampening.is_finite(), "dampening", self.dampening, "finite")?;
+        range::not_negative("weight_decay", self.weight_decay)?;
+        let fits = !self.nesterov || (self.momentum > 0.0 && self.dampening == 0.0);
+        let found = format!("true with momentum {} and dampening {}", self.momentum, self.dampening);
+        range::require(fits, "nesterov", found, "momentum above 0 and dampening 0")
+    }
+
+    fn lr(&self) -> f64 {
+        self.lr
+    }
+
+    fn settings(&mut self) -> Vec<(&'static str, Setting<'_>)> {
+        vec![
+            ("lr", Setting::Number(&mut self.lr)),
+            ("momentum", Setting::Number(&mut self.momentum)),
+            ("dampening", Setting::Number(&mut self.dampening)),
+            ("weight_decay", Setting::Number(&mut self.weight_decay)),
+            ("nesterov", Setting::Flag(&mut self.nesterov)),
+            ("maximize", Setting::Flag(&mut self.maximize)),
+        ]
+    }
+
+    fn decay(&self) -> Decay {
+        Decay::Coupled(self.weight_decay)
+    }
+
+    fn maximize(&self) -> bool {
+        self.maximize
+    }
+
+    fn uses(&self, _plane: usize) -> bool {
+        self.momentum > 0.0
+    }
+
+    fn overrides(&self) -> Vec<(&'static str, bool)> {
+        vec![("MOMENTUM", self.momentum > 0.0)]
+    }
+
+    fn row(&self, t: u64) -> [f64; 5] {
+        let take = if t == 1 { 1.0 } else { 1.0 - self.dampening };
+        let (direct, through) = if self.nesterov { (1.0, self.momentum) } else { (0.0, 1.0) };
+        [self.lr, self.momentum, take, direct, through]
+    }
+
+    #[inline(always)]
+    fn update<F: Real>(&self, &[lr, momentum, take, direct, through]: &[F; 5], x: F, d: F, [b]: &mut [F; 1]) -> F {
+        if self.momentum == 0.0 {
+            return x - lr * d;
+        }
+        *b = momentum * *b + take * d;
+        x - lr * (direct * d + through * *b)
+    }
+}
