@@ -58,16 +58,17 @@ pub trait Program {
     /// As for floats.
     fn read_indices(&mut self, buffer: BufferId, lane: usize) -> Result<Vec<u32>>;
 
-    /// Asks for every lane's indices of a buffer without waiting. What has arrived of the latest request that is answered
-    /// already comes from [`Program::arrived`].
+    /// Asks for every lane's indices of a buffer as they are after the runs so far, without waiting. `tag` comes back with the
+    /// answer. While several requests are under way, a further one may be dropped.
     ///
     /// # Errors
-    /// A lost device.
-    fn request(&mut self, buffer: BufferId) -> Result<()>;
+    /// A buffer of floats, or a lost device.
+    fn request(&mut self, buffer: BufferId, tag: u64) -> Result<()>;
 
-    /// The newest answer to [`Program::request`] that has arrived since the last call: all lanes' values, one after the other.
+    /// The newest answer to [`Program::request`] that has arrived since the last call, with its tag: all lanes' values, one lane
+    /// after the other. Only one buffer's requests may be under way.
     ///
     /// # Errors
     /// A lost device.
-    fn arrived(&mut self) -> Result<Option<Vec<u32>>>;
+    fn arrived(&mut self, buffer: BufferId) -> Result<Option<(u64, Vec<u32>)>>;
 }

@@ -1,6 +1,7 @@
 //! Buffers as data.
 
 use super::ALIGN;
+use crate::error::{Error, Result};
 
 /// Which numbers a buffer holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -111,5 +112,20 @@ impl Layout {
     /// A view of all of a buffer.
     pub fn whole(&self, id: BufferId) -> View {
         View { buffer: id, offset: 0, len: self.buffer(id).len }
+    }
+
+    /// Checks that a lane's copy of a buffer exists, holds such elements, and at least `len` of them.
+    pub(crate) fn check_access(&self, id: BufferId, kind: Kind, lane: usize, len: usize) -> Result<()> {
+        let declared = self.buffer(id);
+        if declared.kind != kind {
+            return Err(Error::shape(&declared.name, format!("{kind:?}"), format!("{:?}", declared.kind)));
+        }
+        if lane >= self.lanes {
+            return Err(Error::setting("lane", lane, &format!("below {}", self.lanes)));
+        }
+        if len > declared.len {
+            return Err(Error::shape(&declared.name, format!("at most {} elements", declared.len), len));
+        }
+        Ok(())
     }
 }

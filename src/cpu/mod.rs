@@ -1,0 +1,178 @@
+//! The CPU engine: runs plans over slices, in `f32` (fast) or `f64` (the oracle that every kernel is checked against).
+//!
+//! Lanes run in parallel, each lane's operations one after the other, so that a small model stays in its core's cache; with
+//! fewer lanes than threads the operations themselves are parallel too. Either way the bits are the same.
+
+mod matmul;
+mod network;
+mod step;
+mod store;
+
+use crate::error::Result;
+use crate::plan::{BufferId, Engine, Kind, Layout, Op, Plan, Program, Scope};
+use matmul::Float;
+use rayon::prelude::*;
+use std::marker::PhantomData;
+use store::Store;
+
+/// The CPU engine over floats of type `F`.
+///
+/// # Examples
+///
+/// ```
+/// use thalweg::{cpu::Cpu, plan::Engine};
+///
+/// assert!(Cpu::<f32>::default().describe().starts_with("CPU, f32"));
+/// ```
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Cpu<F = f32>(PhantomData<F>);
+
+impl<F: Float> Engine for Cpu<F> {
+    type Float = F;
+    type Program = CpuProgram<F>;
+
+    fn load(&self, layout: &Layout, plans: &[Plan]) -> Result<CpuProgram<F>> {
+        plans.iter().try_for_each(|plan| plan.check(layout))?;
+        Ok(CpuProgram {
+            shared: Store::new(layout, Scope::Shared),
+            lanes: (0..layout.lanes()).map(|_| Store::new(layout, Scope::Lane)).collect(),
+            phases: plans.iter().map(phases).collect(),
+            layout: layout.clone(),
+            answer: None,
+        })
+    }
+
+    fn describe(&self) -> String {
+        let threads = rayon::current_num_threads();
+        format!("CPU, {}, {threads} threads, {:?}", std::any::type_name::<F>(), pulp::Arch::new())
+    }
+}
+
+/// Operations that either belong to no lane, or run for each lane on its own.
+#[derive(Debug)]
+enum Phase {
+    Shared(Op),
+    Lanes(Vec<Op>),
+}
+
+/// Operations without lanes are barriers; those between them are one task per lane.
+fn phases(plan: &Plan) -> Vec<Phase> {
+    let mut phases = Vec::new();
+    for op in plan.ops() {
+        match (op, phases.last_mut()) {
+            (Op::Gather(_) | Op::Tick(_), _) => phases.push(Phase::Shared(op.clone())),
+            (_, Some(Phase::Lanes(ops))) => ops.push(op.clone()),
+            _ => phases.push(Phase::Lanes(vec![op.clone()])),
+        }
+    }
+    phases
+}
+
+/// A program on the CPU engine.
+#[derive(Debug)]
+pub struct CpuProgram<F> {
+    layout: Layout,
+    shared: Store<F>,
+    lanes: Vec<Store<F>>,
+    phases: Vec<Vec<Phase>>,
+    answer: Option<(u64, Vec<u32>)>,
+}
+
+impl<F: Float> CpuProgram<F> {
+    /// A lane's floats, in place.
+    ///
+    /// # Errors
+    /// A lane that does not exist, or a buffer of indices.
+    pub fn floats(&self, buffer: BufferId, lane: usize) -> Result<&[F]> {
+        self.layout.check_access(buffer, Kind::Float, lane, 0)?;
+        Ok(match self.layout.buffer(buffer).scope {
+            Scope::Lane => self.lanes[lane].floats(buffer),
+            Scope::Shared => self.shared.floats(buffer),
+        })
+    }
+
+    /// A lane's floats, to be changed in place.
+    ///
+    /// # Errors
+    /// A lane that does not exist, or a buffer of indices.
+    pub fn floats_mut(&mut self, buffer: BufferId, lane: usize) -> Result<&mut [F]> {
+        self.layout.check_access(buffer, Kind::Float, lane, 0)?;
+        Ok(self.store_mut(buffer, lane).floats_mut(buffer))
+    }
+
+    fn store_mut(&mut self, buffer: BufferId, lane: usize) -> &mut Store<F> {
+        match self.layout.buffer(buffer).scope {
+            Scope::Lane => &mut self.lanes[lane],
+            Scope::Shared => &mut self.shared,
+        }
+    }
+}
+
+impl<F: Float> Program for CpuProgram<F> {
+    type Float = F;
+
+    fn run(&mut self, plan: usize, times: usize) -> Result<()> {
+        let parallel = self.lanes.len() < rayon::current_num_threads();
+        for phase in (0..times).flat_map(|_| &self.phases[plan]) {
+            match phase {
+                Phase::Shared(op) => network::shared(op, &mut self.shared),
+                Phase::Lanes(ops) => {
+                    let shared = &self.shared;
+                    let lane = |store: &mut Store<F>| ops.iter().for_each(|op| run(op, store, shared, parallel));
+                    match &mut self.lanes[..] {
+                        [one] => lane(one),
+                        many => many.par_iter_mut().for_each(lane),
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn write(&mut self, buffer: BufferId, lane: usize, offset: usize, values: &[F]) -> Result<()> {
+        self.layout.check_access(buffer, Kind::Float, lane, offset + values.len())?;
+        self.store_mut(buffer, lane).floats_mut(buffer)[offset..][..values.len()].copy_from_slice(values);
+        Ok(())
+    }
+
+    fn write_indices(&mut self, buffer: BufferId, lane: usize, offset: usize, values: &[u32]) -> Result<()> {
+        self.layout.check_access(buffer, Kind::Index, lane, offset + values.len())?;
+        self.store_mut(buffer, lane).indices_mut(buffer)[offset..][..values.len()].copy_from_slice(values);
+        Ok(())
+    }
+
+    fn read(&mut self, buffer: BufferId, lane: usize) -> Result<Vec<F>> {
+        self.floats(buffer, lane).map(<[F]>::to_vec)
+    }
+
+    fn read_indices(&mut self, buffer: BufferId, lane: usize) -> Result<Vec<u32>> {
+        self.layout.check_access(buffer, Kind::Index, lane, 0)?;
+        Ok(self.store_mut(buffer, lane).indices(buffer).to_vec())
+    }
+
+    fn request(&mut self, buffer: BufferId, tag: u64) -> Result<()> {
+        self.layout.check_access(buffer, Kind::Index, 0, 0)?;
+        self.answer = Some((tag, self.lanes.iter().flat_map(|lane| lane.indices(buffer)).copied().collect()));
+        Ok(())
+    }
+
+    fn arrived(&mut self, _buffer: BufferId) -> Result<Option<(u64, Vec<u32>)>> {
+        Ok(self.answer.take())
+    }
+}
+
+/// Runs one operation of one lane.
+fn run<F: Float>(op: &Op, lane: &mut Store<F>, shared: &Store<F>, parallel: bool) {
+    match op {
+        Op::Gather(_) | Op::Tick(_) => unreachable!("shared operations are phases of their own"),
+        Op::MatMul(op) => matmul::matmul(op, lane, shared, parallel),
+        Op::Activate { f, input, output } => network::activate(*f, input, output, lane, shared),
+        Op::ActivateGrad { f, input, grad, output } => network::activate_grad(*f, input, grad, output, lane, shared),
+        Op::SumRows { input, output, .. } => network::sum_rows(input, output, lane, shared),
+        Op::Loss(loss) => network::loss(loss, lane, shared),
+        Op::Tally { input, output } => network::tally(input, output, lane, shared),
+        Op::Norm(op) => step::norm(op, lane, parallel),
+        Op::Control(op) => step::control(op, lane),
+        Op::Update(op) => step::update(op, lane, shared, parallel),
+    }
+}

@@ -1,0 +1,101 @@
+//! The buffers of one lane, or those that all lanes share.
+
+use crate::plan::{BufferId, Kind, Layout, Scope, View};
+use crate::rule::Real;
+use bytemuck::{Pod, Zeroable};
+
+/// A cache line; buffers start at one, so that no vector straddles two.
+#[repr(C, align(64))]
+#[derive(Debug, Clone, Copy, Pod, Zeroable)]
+struct Line([u64; 8]);
+
+/// Buffers of one scope by id; those of the other scope are absent.
+#[derive(Debug)]
+pub(super) struct Store<F> {
+    buffers: Vec<Option<Elements>>,
+    float: std::marker::PhantomData<F>,
+}
+
+#[derive(Debug)]
+pub(super) struct Elements {
+    kind: Kind,
+    lines: Vec<Line>,
+    len: usize,
+}
+
+impl Elements {
+    fn zeros<T: Pod>(kind: Kind, len: usize) -> Self {
+        Self { kind, lines: vec![Line::zeroed(); (len * size_of::<T>()).div_ceil(size_of::<Line>())], len }
+    }
+
+    pub(super) fn as_slice<T: Pod>(&self) -> &[T] {
+        &bytemuck::cast_slice(&self.lines)[..self.len]
+    }
+
+    pub(super) fn as_mut_slice<T: Pod>(&mut self) -> &mut [T] {
+        &mut bytemuck::cast_slice_mut(&mut self.lines)[..self.len]
+    }
+}
+
+impl<F: Real> Store<F> {
+    pub(super) fn new(layout: &Layout, scope: Scope) -> Self {
+        let zeros = |len, kind| match kind {
+            Kind::Float => Elements::zeros::<F>(kind, len),
+            Kind::Index => Elements::zeros::<u32>(kind, len),
+        };
+        let buffers = layout.buffers().iter().map(|b| (b.scope == scope).then(|| zeros(b.len, b.kind))).collect();
+        Self { buffers, float: std::marker::PhantomData }
+    }
+
+    fn elements(&self, id: BufferId) -> &Elements {
+        self.buffers[id.0].as_ref().expect("a buffer of this scope")
+    }
+
+    fn elements_mut(&mut self, id: BufferId) -> &mut Elements {
+        self.buffers[id.0].as_mut().expect("a buffer of this scope")
+    }
+
+    pub(super) fn floats(&self, id: BufferId) -> &[F] {
+        self.elements(id).as_slice()
+    }
+
+    pub(super) fn floats_mut(&mut self, id: BufferId) -> &mut [F] {
+        self.elements_mut(id).as_mut_slice()
+    }
+
+    pub(super) fn indices(&self, id: BufferId) -> &[u32] {
+        self.elements(id).as_slice()
+    }
+
+    pub(super) fn indices_mut(&mut self, id: BufferId) -> &mut [u32] {
+        self.elements_mut(id).as_mut_slice()
+    }
+
+    /// The floats of a view, from this lane or from the shared buffers.
+    pub(super) fn view<'a>(&'a self, view: &View, shared: &'a Self) -> &'a [F] {
+        let owner = if self.buffers[view.buffer.0].is_some() { self } else { shared };
+        &owner.floats(view.buffer)[view.offset..][..view.len]
+    }
+
+    pub(super) fn kind(&self, id: BufferId) -> Kind {
+        self.elements(id).kind
+    }
+
+    /// Takes a buffer out, so that it can be written while others are read; [`Store::put`] brings it back.
+    pub(super) fn take(&mut self, id: BufferId) -> Elements {
+        let elements = self.elements_mut(id);
+        std::mem::replace(elements, Elements { kind: elements.kind, lines: Vec::new(), len: 0 })
+    }
+
+    pub(super) fn put(&mut self, id: BufferId, elements: Elements) {
+        *self.elements_mut(id) = elements;
+    }
+
+    /// Runs `f` with a view's floats to write and everything else to read.
+    pub(super) fn write<R>(&mut self, view: &View, f: impl FnOnce(&mut [F], &Self) -> R) -> R {
+        let mut elements = self.take(view.buffer);
+        let result = f(&mut elements.as_mut_slice()[view.offset..][..view.len], self);
+        self.put(view.buffer, elements);
+        result
+    }
+}

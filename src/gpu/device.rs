@@ -1,0 +1,179 @@
+//! Picking an adapter and owning its device.
+
+use super::kernel::{Kernel, Pipelines};
+use crate::error::{Error, Result};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+/// What to do when there is no adapter, in one line.
+const REMEDY: &str = "install a Vulkan driver (Debian: apt-get install mesa-vulkan-drivers libvulkan1) or use the CPU engine";
+
+/// How to pick an adapter and make its device.
+#[derive(Debug, Clone, Default)]
+pub struct GpuOptions {
+    /// Part of the adapter's name, driver or backend, in any case. Naming a CPU adapter is asking for it. Default: any.
+    pub adapter: Option<String>,
+    /// Whether an adapter that is a software driver will do. Default: no.
+    pub allow_cpu: bool,
+    /// Ask for WebGPU's default limits only, instead of all that the adapter has. Default: no.
+    pub default_limits: bool,
+    /// Compile kernels with bounds checks. They are right without, since every index is checked when a plan is prepared;
+    /// tests run both. Default: no.
+    pub checked: bool,
+}
+
+/// A GPU: a device, its queue, and the pipelines made on it so far. Clones share all three.
+///
+/// # Examples
+///
+/// ```no_run
+/// use thalweg::{gpu::Gpu, plan::Engine};
+///
+/// let gpu = Gpu::new()?;
+/// println!("{}", gpu.describe());
+/// # thalweg::Result::Ok(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct Gpu {
+    pub(super) device: wgpu::Device,
+    pub(super) queue: wgpu::Queue,
+    info: wgpu::AdapterInfo,
+    lost: Arc<OnceLock<String>>,
+    pub(super) pipelines: Arc<Pipelines>,
+}
+
+impl Gpu {
+    /// The best real GPU: discrete before integrated before others, never a software driver.
+    ///
+    /// # Errors
+    /// [`Error::NoAdapter`] with a remedy, or [`Error::Device`] if the driver refuses a device.
+    pub fn new() -> Result<Self> {
+        Self::with(&GpuOptions::default())
+    }
+
+    /// The best adapter that fits `options`.
+    ///
+    /// # Errors
+    /// [`Error::NoAdapter`], [`Error::Unknown`] listing the adapters if none bears the wanted name, or [`Error::Device`].
+    pub fn with(options: &GpuOptions) -> Result<Self> {
+        let adapter = pick(adapters(), options)?;
+        let lost = Arc::new(OnceLock::new());
+        let descriptor = wgpu::DeviceDescriptor {
+            label: Some("thalweg"),
+            required_features: adapter.features() & wgpu::Features::TIMESTAMP_QUERY,
+            required_limits: if options.default_limits { wgpu::Limits::default() } else { adapter.limits() },
+            ..Default::default()
+        };
+        let (device, queue) = pollster::block_on(adapter.request_device(&descriptor))
+            .map_err(|error| Error::Device { what: "request_device".into(), reason: error.to_string() })?;
+        let flag = Arc::clone(&lost);
+        device.set_device_lost_callback(move |reason, message| {
+            let _ = flag.set(format!("{reason:?}: {message}"));
+        });
+        Ok(Self { device, queue, info: adapter.get_info(), lost, pipelines: Arc::new(Pipelines::new(options.checked)) })
+    }
+
+    /// Wraps a device and a queue that somebody else made. Their limits are respected, whatever they are.
+    pub fn from_wgpu(device: wgpu::Device, queue: wgpu::Queue) -> Self {
+        let info = device.adapter_info();
+        Self { device, queue, info, lost: Arc::new(OnceLock::new()), pipelines: Arc::new(Pipelines::new(false)) }
+    }
+
+    /// The device.
+    pub fn device(&self) -> &wgpu::Device {
+        &self.device
+    }
+
+    /// The queue.
+    pub fn queue(&self) -> &wgpu::Queue {
+        &self.queue
+    }
+
+    /// What the driver says about the adapter.
+    pub fn info(&self) -> &wgpu::AdapterInfo {
+        &self.info
+    }
+
+    /// Whether the adapter is a software driver, which wants other kernels than a GPU.
+    pub fn is_cpu(&self) -> bool {
+        self.info.device_type == wgpu::DeviceType::Cpu
+    }
+
+    /// An error once the device is lost.
+    pub(super) fn alive(&self) -> Result<()> {
+        match self.lost.get() {
+            Some(reason) => Err(Error::DeviceLost { reason: reason.clone() }),
+            None => Ok(()),
+        }
+    }
+
+    /// Polls the device. wgpu may panic inside when the device breaks; here that becomes an error like any other.
+    pub(super) fn poll(&self, wait: bool) -> Result<()> {
+        let timeout = Some(Duration::from_secs(600));
+        let kind = if wait { wgpu::PollType::Wait { submission_index: None, timeout } } else { wgpu::PollType::Poll };
+        let polled = catch_unwind(AssertUnwindSafe(|| self.device.poll(kind)));
+        self.alive()?;
+        match polled {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(error)) => Err(Error::Device { what: "poll".into(), reason: error.to_string() }),
+            Err(_) => Err(Error::DeviceLost { reason: "wgpu panicked while polling the device".into() }),
+        }
+    }
+
+    /// Runs `f`, turning errors that wgpu would raise elsewhere into this call's.
+    pub(super) fn scoped<T>(&self, what: &str, bytes: u64, f: impl FnOnce() -> T) -> Result<T> {
+        let memory = self.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
+        let internal = self.device.push_error_scope(wgpu::ErrorFilter::Internal);
+        let validation = self.device.push_error_scope(wgpu::ErrorFilter::Validation);
+        let value = f();
+        let errors = [validation.pop(), internal.pop()].map(pollster::block_on);
+        if pollster::block_on(memory.pop()).is_some() {
+            return Err(Error::OutOfMemory { what: what.into(), bytes });
+        }
+        match errors.into_iter().flatten().next() {
+            Some(error) => Err(Error::Device { what: what.into(), reason: error.to_string() }),
+            None => Ok(value),
+        }
+    }
+
+    /// A kernel's pipeline, made at its first use.
+    pub(super) fn pipeline(&self, kernel: &Kernel) -> Result<wgpu::ComputePipeline> {
+        self.pipelines.get(self, kernel)
+    }
+}
+
+/// Every adapter that wgpu finds, software drivers included.
+pub fn adapters() -> Vec<wgpu::Adapter> {
+    let instance = wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle());
+    pollster::block_on(instance.enumerate_adapters(wgpu::Backends::all()))
+}
+
+fn pick(adapters: Vec<wgpu::Adapter>, options: &GpuOptions) -> Result<wgpu::Adapter> {
+    let rank = |info: &wgpu::AdapterInfo| match info.device_type {
+        wgpu::DeviceType::DiscreteGpu => 0,
+        wgpu::DeviceType::IntegratedGpu => 1,
+        wgpu::DeviceType::VirtualGpu => 2,
+        wgpu::DeviceType::Other => 3,
+        wgpu::DeviceType::Cpu => 4,
+    };
+    let names: Vec<String> = adapters.iter().map(|adapter| adapter.get_info().name).collect();
+    let fits = |info: &wgpu::AdapterInfo| match &options.adapter {
+        Some(text) => describes(info, text),
+        None => options.allow_cpu || info.device_type != wgpu::DeviceType::Cpu,
+    };
+    let best = adapters.into_iter().filter(|a| fits(&a.get_info())).min_by_key(|a| rank(&a.get_info()));
+    best.ok_or_else(|| match &options.adapter {
+        Some(text) if !names.is_empty() => {
+            Error::unknown("adapter", text, &names.iter().map(String::as_str).collect::<Vec<_>>())
+        }
+        _ if names.is_empty() => Error::NoAdapter { reason: "none was found".into(), remedy: REMEDY.into() },
+        _ => Error::NoAdapter { reason: format!("only software drivers: {}", names.join(", ")), remedy: REMEDY.into() },
+    })
+}
+
+/// Whether `text` is part of the adapter's name, driver or backend, whatever the case.
+fn describes(info: &wgpu::AdapterInfo, text: &str) -> bool {
+    let all = format!("{} {} {} {:?}", info.name, info.driver, info.driver_info, info.backend);
+    all.to_lowercase().contains(&text.to_lowercase())
+}

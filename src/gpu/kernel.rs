@@ -1,0 +1,121 @@
+//! A kernel is WGSL text joined from files, plus constants; pipelines are made of it once per device.
+
+use super::device::Gpu;
+use crate::error::Result;
+use std::collections::HashMap;
+use std::sync::Mutex;
+
+/// A compute kernel: entry point, source and constants.
+#[derive(Debug, Clone)]
+pub(crate) struct Kernel {
+    /// The entry point, named like its file.
+    pub name: &'static str,
+    /// The joined source.
+    pub source: String,
+    /// Values of `override`s.
+    pub constants: Vec<(&'static str, f64)>,
+    /// Names of the uniform's fields, as [`params!`] declares them.
+    pub fields: &'static [&'static str],
+    /// Which of the storage bindings 1, 2, … the kernel may write.
+    pub writes: Vec<bool>,
+}
+
+/// One launch of a kernel.
+pub(crate) struct Launch<'a> {
+    pub kernel: Kernel,
+    /// The uniform at binding 0.
+    pub params: Vec<u8>,
+    /// Storage buffers at bindings 1, 2, …
+    pub buffers: Vec<&'a wgpu::Buffer>,
+    /// Workgroups.
+    pub grid: [u32; 3],
+}
+
+/// Declares the uniform of a kernel: a struct of 32-bit fields with the same layout in Rust and WGSL, and its fields' names.
+macro_rules! params {
+    ($name:ident { $($field:ident: $type:ty),* $(,)? }) => {
+        #[repr(C)]
+        #[derive(Debug, Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+        pub(crate) struct $name { $(pub $field: $type),* }
+
+        impl $name {
+            pub(crate) const FIELDS: &'static [&'static str] = &[$(stringify!($field)),*];
+        }
+    };
+}
+pub(crate) use params;
+
+/// Workgroups for `threads` threads along x and y, in workgroups of `size`: no dimension exceeds 65,535.
+pub(crate) fn grid(threads: usize, size: usize) -> (u32, u32) {
+    let groups = threads.div_ceil(size).max(1);
+    let rows = groups.div_ceil(65_535);
+    (groups.div_ceil(rows) as u32, rows as u32)
+}
+
+/// The pipelines of a device by source and constants.
+#[derive(Debug)]
+pub(crate) struct Pipelines {
+    checked: bool,
+    made: Mutex<HashMap<(String, String), wgpu::ComputePipeline>>,
+}
+
+impl Pipelines {
+    pub(crate) fn new(checked: bool) -> Self {
+        Self { checked, made: Mutex::default() }
+    }
+
+    pub(crate) fn get(&self, gpu: &Gpu, kernel: &Kernel) -> Result<wgpu::ComputePipeline> {
+        let key = (kernel.source.clone(), format!("{:?}", kernel.constants));
+        let mut made = self.made.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        if let Some(pipeline) = made.get(&key) {
+            return Ok(pipeline.clone());
+        }
+        let pipeline = gpu.scoped(kernel.name, 0, || self.make(&gpu.device, kernel))?;
+        made.insert(key, pipeline.clone());
+        Ok(pipeline)
+    }
+
+    #[expect(unsafe_code, reason = "bounds checks cost a fifth of an update's speed, and the plan is checked before")]
+    fn make(&self, device: &wgpu::Device, kernel: &Kernel) -> wgpu::ComputePipeline {
+        let source = wgpu::ShaderSource::Wgsl(kernel.source.as_str().into());
+        let descriptor = wgpu::ShaderModuleDescriptor { label: Some(kernel.name), source };
+        let module = if self.checked {
+            device.create_shader_module(descriptor)
+        } else {
+            // SAFETY: every kernel of this crate compares its index with the lengths in its uniform, which come from a plan that
+            // was checked against the sizes of the buffers bound; loops have the bounds that `Gpu` checks. A rule given from
+            // outside sees values only, no buffers.
+            unsafe { device.create_shader_module_trusted(descriptor, wgpu::ShaderRuntimeChecks::unchecked()) }
+        };
+        let layout = bind_group_layout(device, kernel);
+        let pipeline_layout = device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
+            label: Some(kernel.name),
+            bind_group_layouts: &[Some(&layout)],
+            immediate_size: 0,
+        });
+        device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+            label: Some(kernel.name),
+            layout: Some(&pipeline_layout),
+            module: &module,
+            entry_point: Some(kernel.name),
+            compilation_options: wgpu::PipelineCompilationOptions {
+                constants: &kernel.constants,
+                zero_initialize_workgroup_memory: false,
+            },
+            cache: None,
+        })
+    }
+}
+
+fn bind_group_layout(device: &wgpu::Device, kernel: &Kernel) -> wgpu::BindGroupLayout {
+    let entry = |binding: usize, ty| wgpu::BindGroupLayoutEntry {
+        binding: binding as u32,
+        visibility: wgpu::ShaderStages::COMPUTE,
+        ty: wgpu::BindingType::Buffer { ty, has_dynamic_offset: false, min_binding_size: None },
+        count: None,
+    };
+    let storage = |writes: &bool| wgpu::BufferBindingType::Storage { read_only: !writes };
+    let mut entries = vec![entry(0, wgpu::BufferBindingType::Uniform)];
+    entries.extend(kernel.writes.iter().enumerate().map(|(i, writes)| entry(i + 1, storage(writes))));
+    device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label: Some(kernel.name), entries: &entries })
+}

@@ -1,0 +1,15 @@
+//! The GPU engine: plans become pipelines, bind groups and dispatch sizes once; running one encodes them, and no more.
+
+mod device;
+mod kernel;
+mod matmul;
+mod memory;
+mod network;
+mod program;
+mod readback;
+mod step;
+#[cfg(test)]
+mod tests;
+
+pub use device::{Gpu, GpuOptions, adapters};
+pub use program::GpuProgram;

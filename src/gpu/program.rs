@@ -1,0 +1,279 @@
+//! Plans prepared on a device.
+
+use super::device::Gpu;
+use super::kernel::Launch;
+use super::memory::Memory;
+use super::readback::Readback;
+use super::{matmul, network, step};
+use crate::error::{Error, Result};
+use crate::plan::{BufferId, Engine, Kind, Layout, Op, Plan, Program};
+
+impl Engine for Gpu {
+    type Float = f32;
+    type Program = GpuProgram;
+
+    fn load(&self, layout: &Layout, plans: &[Plan]) -> Result<GpuProgram> {
+        self.alive()?;
+        plans.iter().try_for_each(|plan| plan.check(layout))?;
+        step::check_lanes(layout.lanes(), self.device.limits().max_compute_workgroups_per_dimension)?;
+        let memory = Memory::new(self, layout)?;
+        let plans = plans.iter().map(|plan| Prepared::new(self, layout, plan, &memory)).collect::<Result<_>>()?;
+        Ok(GpuProgram { gpu: self.clone(), layout: layout.clone(), memory, plans, readback: Readback::default() })
+    }
+
+    fn describe(&self) -> String {
+        let info = self.info();
+        format!("GPU, {} ({:?}, {} {})", info.name, info.backend, info.driver, info.driver_info)
+    }
+}
+
+/// A plan's launches, ready to be encoded.
+#[derive(Debug)]
+struct Prepared {
+    launches: Vec<(wgpu::ComputePipeline, wgpu::BindGroup, [u32; 3])>,
+}
+
+impl Prepared {
+    fn new(gpu: &Gpu, layout: &Layout, plan: &Plan, memory: &Memory) -> Result<Self> {
+        let mut launches = Vec::new();
+        for op in plan.ops() {
+            launches.extend(launches_of(gpu, op, layout, memory)?);
+        }
+        launches.retain(|launch| launch.grid.iter().all(|&groups| groups > 0));
+        let params = params_buffer(gpu, &launches)?;
+        let bound = launches.iter().enumerate().map(|(index, launch)| {
+            let pipeline = gpu.pipeline(&launch.kernel)?;
+            let group = gpu.scoped(launch.kernel.name, 0, || bind(gpu, &pipeline, launch, &params, index))?;
+            Ok((pipeline, group, launch.grid))
+        });
+        Ok(Self { launches: bound.collect::<Result<_>>()? })
+    }
+
+    fn encode(&self, pass: &mut wgpu::ComputePass) {
+        for (pipeline, group, [x, y, z]) in &self.launches {
+            pass.set_pipeline(pipeline);
+            pass.set_bind_group(0, group, &[]);
+            pass.dispatch_workgroups(*x, *y, *z);
+        }
+    }
+}
+
+fn launches_of<'a>(gpu: &Gpu, op: &Op, layout: &Layout, memory: &'a Memory) -> Result<Vec<Launch<'a>>> {
+    let lanes = layout.lanes();
+    let one = |launch: Result<Launch<'a>>| launch.map(|launch| vec![launch]);
+    match op {
+        Op::Gather(op) => one(network::gather(op, layout, memory)),
+        Op::Tick(clock) => one(network::tick(*clock, memory)),
+        Op::MatMul(op) => one(matmul::matmul(op, gpu.is_cpu(), lanes, memory)),
+        Op::Activate { f, input, output } => one(network::activate(*f, [input, output], lanes, memory)),
+        Op::ActivateGrad { f, input, grad, output } => one(network::activate_grad(*f, [input, grad, output], lanes, memory)),
+        Op::SumRows { input, output, rows } => one(network::sum_rows([input, output], *rows, lanes, memory)),
+        Op::Loss(loss) => one(network::loss(loss, lanes, memory)),
+        Op::Tally { input, output } => one(network::tally([input, output], lanes, memory)),
+        Op::Norm(op) => step::norm(op, memory),
+        Op::Control(op) => one(step::control(op, layout, memory)),
+        Op::Update(op) => step::update(op, layout, memory),
+    }
+}
+
+/// Bytes from one uniform to the next: the alignment of bindings that every device grants.
+const UNIFORM: usize = 256;
+
+/// The uniforms of all launches in one buffer.
+fn params_buffer(gpu: &Gpu, launches: &[Launch]) -> Result<wgpu::Buffer> {
+    let size = (launches.len().max(1) * UNIFORM) as u64;
+    let usage = wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST;
+    let descriptor = wgpu::BufferDescriptor { label: Some("params"), size, usage, mapped_at_creation: false };
+    gpu.scoped("params", size, || {
+        let buffer = gpu.device.create_buffer(&descriptor);
+        let mut bytes = vec![0; size as usize];
+        for (slot, launch) in bytes.chunks_exact_mut(UNIFORM).zip(launches) {
+            slot[..launch.params.len()].copy_from_slice(&launch.params);
+        }
+        gpu.queue.write_buffer(&buffer, 0, &bytes);
+        buffer
+    })
+}
+
+fn bind(gpu: &Gpu, pipeline: &wgpu::ComputePipeline, launch: &Launch, params: &wgpu::Buffer, index: usize) -> wgpu::BindGroup {
+    let uniform = wgpu::BindingResource::Buffer(wgpu::BufferBinding {
+        buffer: params,
+        offset: (index * UNIFORM) as u64,
+        size: std::num::NonZeroU64::new(launch.params.len().next_multiple_of(16) as u64),
+    });
+    let storage = launch.buffers.iter().map(|buffer| buffer.as_entire_binding());
+    let entries: Vec<_> = std::iter::once(uniform)
+        .chain(storage)
+        .enumerate()
+        .map(|(binding, resource)| wgpu::BindGroupEntry { binding: binding as u32, resource })
+        .collect();
+    gpu.device.create_bind_group(&wgpu::BindGroupDescriptor {
+        label: Some(launch.kernel.name),
+        layout: &pipeline.get_bind_group_layout(0),
+        entries: &entries,
+    })
+}
+
+/// A program on the GPU engine.
+#[derive(Debug)]
+pub struct GpuProgram {
+    gpu: Gpu,
+    layout: Layout,
+    memory: Memory,
+    plans: Vec<Prepared>,
+    readback: Readback,
+}
+
+/// Plans that go into one submission: enough to hide its cost, few enough to keep the host responsive.
+const BATCH: usize = 32;
+
+impl GpuProgram {
+    /// The device buffers of a declared buffer, lane after lane; several where one would exceed the limit of a binding. Element
+    /// `i` of lane `k` of a buffer in one piece is at `k · stride + i`, with [`Buffer::stride`](crate::plan::Buffer::stride).
+    pub fn buffers(&self, id: BufferId) -> impl Iterator<Item = &wgpu::Buffer> {
+        self.memory.get(id).segments.iter().map(|segment| &segment.buffer)
+    }
+
+    /// Records one run of a plan into somebody's encoder; submits nothing and waits for nothing.
+    pub fn encode(&self, plan: usize, encoder: &mut wgpu::CommandEncoder) {
+        self.plans[plan].encode(&mut encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default()));
+    }
+
+    /// Dispatches of one run of a plan.
+    pub fn dispatches(&self, plan: usize) -> usize {
+        self.plans[plan].launches.len()
+    }
+
+    /// Runs a plan `times` times in one submission, waits, and returns the seconds between two timestamps on the device, or
+    /// nothing where the device has no timestamps.
+    ///
+    /// # Errors
+    /// A lost device.
+    pub fn run_timed(&mut self, plan: usize, times: usize) -> Result<Option<f64>> {
+        if !self.gpu.device.features().contains(wgpu::Features::TIMESTAMP_QUERY) {
+            self.run(plan, times)?;
+            self.gpu.poll(true)?;
+            return Ok(None);
+        }
+        let descriptor = wgpu::QuerySetDescriptor { label: None, ty: wgpu::QueryType::Timestamp, count: 2 };
+        let queries = self.gpu.device.create_query_set(&descriptor);
+        let usage = wgpu::BufferUsages::QUERY_RESOLVE | wgpu::BufferUsages::COPY_SRC;
+        let resolved =
+            self.gpu.device.create_buffer(&wgpu::BufferDescriptor { label: None, size: 256, usage, mapped_at_creation: false });
+        let mut encoder = self.gpu.device.create_command_encoder(&Default::default());
+        let timestamp_writes = Some(wgpu::ComputePassTimestampWrites {
+            query_set: &queries,
+            beginning_of_pass_write_index: Some(0),
+            end_of_pass_write_index: Some(1),
+        });
+        {
+            let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor { label: None, timestamp_writes });
+            (0..times).for_each(|_| self.plans[plan].encode(&mut pass));
+        }
+        encoder.resolve_query_set(&queries, 0..2, &resolved, 0);
+        self.submit(encoder)?;
+        let bytes = Readback::now(&self.gpu, &resolved, 0, 16)?;
+        let ticks: &[u64] = &bytemuck::pod_collect_to_vec(&bytes);
+        Ok(Some((ticks[1] - ticks[0]) as f64 * f64::from(self.gpu.queue.get_timestamp_period()) * 1e-9))
+    }
+
+    /// Waits until everything submitted so far is done.
+    ///
+    /// # Errors
+    /// A lost device.
+    pub fn wait(&self) -> Result<()> {
+        self.gpu.poll(true)
+    }
+
+    fn submit(&self, encoder: wgpu::CommandEncoder) -> Result<()> {
+        self.gpu.queue.submit([encoder.finish()]);
+        self.gpu.alive()
+    }
+
+    /// Checks kind, lane and the number of elements that are to be touched.
+    fn check(&self, id: BufferId, kind: Kind, lane: usize, len: usize) -> Result<()> {
+        self.layout.check_access(id, kind, lane, len)?;
+        self.gpu.alive()
+    }
+
+    fn write_words(&self, id: BufferId, lane: usize, offset: usize, words: &[u32]) {
+        for (buffer, at, range) in self.memory.pieces(id, self.copy(id, lane), offset, words.len()) {
+            self.gpu.queue.write_buffer(buffer, at, bytemuck::cast_slice(&words[range]));
+        }
+    }
+
+    fn read_words(&self, id: BufferId, lane: usize) -> Result<Vec<u32>> {
+        let len = self.layout.buffer(id).len;
+        let mut words = Vec::with_capacity(len);
+        for (buffer, at, range) in self.memory.pieces(id, self.copy(id, lane), 0, len) {
+            let bytes = Readback::now(&self.gpu, buffer, at, range.len() as u64 * 4)?;
+            words.extend_from_slice(&bytemuck::pod_collect_to_vec::<u8, u32>(&bytes));
+        }
+        Ok(words)
+    }
+
+    /// The copy that a lane uses: its own, or the only one.
+    fn copy(&self, id: BufferId, lane: usize) -> usize {
+        if self.memory.get(id).lane_stride == 0 { 0 } else { lane }
+    }
+}
+
+impl Program for GpuProgram {
+    type Float = f32;
+
+    fn run(&mut self, plan: usize, times: usize) -> Result<()> {
+        let mut left = times;
+        while left > 0 {
+            self.gpu.alive()?;
+            let now = left.min(BATCH);
+            let mut encoder = self.gpu.device.create_command_encoder(&Default::default());
+            (0..now).for_each(|_| self.encode(plan, &mut encoder));
+            self.submit(encoder)?;
+            left -= now;
+        }
+        Ok(())
+    }
+
+    fn write(&mut self, buffer: BufferId, lane: usize, offset: usize, values: &[f32]) -> Result<()> {
+        self.check(buffer, Kind::Float, lane, offset + values.len())?;
+        self.write_words(buffer, lane, offset, bytemuck::cast_slice(values));
+        Ok(())
+    }
+
+    fn write_indices(&mut self, buffer: BufferId, lane: usize, offset: usize, values: &[u32]) -> Result<()> {
+        self.check(buffer, Kind::Index, lane, offset + values.len())?;
+        self.write_words(buffer, lane, offset, values);
+        Ok(())
+    }
+
+    fn read(&mut self, buffer: BufferId, lane: usize) -> Result<Vec<f32>> {
+        self.check(buffer, Kind::Float, lane, 0)?;
+        self.read_words(buffer, lane).map(bytemuck::cast_vec)
+    }
+
+    fn read_indices(&mut self, buffer: BufferId, lane: usize) -> Result<Vec<u32>> {
+        self.check(buffer, Kind::Index, lane, 0)?;
+        self.read_words(buffer, lane)
+    }
+
+    fn request(&mut self, buffer: BufferId, tag: u64) -> Result<()> {
+        self.check(buffer, Kind::Index, 0, 0)?;
+        let allocation = self.memory.get(buffer);
+        self.readback.request(&self.gpu, allocation.single()?, tag)?;
+        self.gpu.alive()
+    }
+
+    fn arrived(&mut self, buffer: BufferId) -> Result<Option<(u64, Vec<u32>)>> {
+        let (len, stride) = (self.layout.buffer(buffer).len, self.layout.buffer(buffer).stride());
+        let newest = self.readback.newest(&self.gpu)?;
+        Ok(newest.map(|(tag, words)| (tag, words.chunks(stride).flat_map(|lane| &lane[..len]).copied().collect())))
+    }
+}
+
+/// Loops on a software driver end silently after this many iterations of one invocation (Mesa 22.3).
+pub(super) const CPU_TRIPS: u64 = 65_535;
+
+/// Refuses a loop that a software driver would cut short.
+pub(super) fn check_trips(what: &str, is_cpu: bool, trips: u64) -> Result<()> {
+    if is_cpu && trips > CPU_TRIPS { Err(Error::limit(format!("the loop of {what}"), trips, CPU_TRIPS)) } else { Ok(()) }
+}

@@ -1,0 +1,146 @@
+//! The optimizer's kernels: norm, control, update.
+
+use super::kernel::{Kernel, Launch, grid, params};
+use super::memory::{Memory, Segment};
+use crate::error::{Error, Result};
+use crate::plan::{ALIGN, CHUNK, Control, Layout, Norm, SLOTS, Update};
+use crate::rule::{AnyRule, Row};
+use bytemuck::bytes_of;
+
+params!(NormParams { len: u32, chunks: u32, lane: u32, partial: u32, partial_lane: u32 });
+params!(ControlParams {
+    groups: u32,
+    slots: u32,
+    chunks: u32,
+    partials_lane: u32,
+    rows_lane: u32,
+    current_lane: u32,
+    counts_lane: u32,
+    scalars_lane: u32,
+});
+params!(UpdateParams { len: u32, lanes: u32, lane: u32, block: u32, current_lane: u32 });
+
+/// Threads of a workgroup of the norm's and the update's kernel.
+const THREADS: usize = 256;
+
+pub(super) fn norm_kernel() -> Kernel {
+    Kernel {
+        name: "norm",
+        source: include_str!("../../shaders/norm.wgsl").into(),
+        constants: vec![("TRIPS", (CHUNK / 4 / THREADS) as f64)],
+        fields: NormParams::FIELDS,
+        writes: vec![true, true],
+    }
+}
+
+/// One launch per segment.
+pub(super) fn norm<'a>(op: &Norm, memory: &'a Memory) -> Result<Vec<Launch<'a>>> {
+    let partials = memory.get(op.partials);
+    let launch = |segment: &'a Segment| {
+        let chunks = segment.len.div_ceil(CHUNK);
+        let (x, y) = grid(chunks, 1);
+        let params = NormParams {
+            len: segment.len as u32 / 4,
+            chunks: chunks as u32,
+            lane: segment.lane as u32,
+            partial: (segment.start / CHUNK) as u32,
+            partial_lane: partials.lane_stride as u32,
+        };
+        Ok(Launch {
+            kernel: norm_kernel(),
+            params: bytes_of(&params).into(),
+            buffers: vec![&segment.buffer, partials.single()?],
+            grid: [x, y, segment.lanes as u32],
+        })
+    };
+    memory.get(op.grads).segments.iter().map(launch).collect()
+}
+
+pub(super) fn control_kernel(norm: bool) -> Kernel {
+    Kernel {
+        name: "control",
+        source: include_str!("../../shaders/control.wgsl").into(),
+        constants: vec![("NORM", f64::from(norm))],
+        fields: ControlParams::FIELDS,
+        writes: vec![false, false, true, true, true],
+    }
+}
+
+pub(super) fn control<'a>(op: &Control, layout: &Layout, memory: &'a Memory) -> Result<Launch<'a>> {
+    // Without a norm nothing reads the partial sums, but something has to be bound.
+    let partials = memory.get(op.partials.unwrap_or(op.rows));
+    let [rows, current, counts, scalars] = [op.rows, op.current, op.counts, op.scalars].map(|id| memory.get(id));
+    let params = ControlParams {
+        groups: op.groups as u32,
+        slots: SLOTS as u32,
+        chunks: op.partials.map_or(0, |partials| layout.buffer(partials).len as u32),
+        partials_lane: partials.lane_stride as u32,
+        rows_lane: rows.lane_stride as u32,
+        current_lane: current.lane_stride as u32,
+        counts_lane: counts.lane_stride as u32,
+        scalars_lane: scalars.lane_stride as u32,
+    };
+    Ok(Launch {
+        kernel: control_kernel(op.partials.is_some()),
+        params: bytes_of(&params).into(),
+        buffers: [partials, rows, current, counts, scalars].into_iter().map(|a| a.single()).collect::<Result<_>>()?,
+        grid: [1, 1, layout.lanes() as u32],
+    })
+}
+
+/// The rule, its planes' bindings, and the skeleton, joined.
+pub(super) fn update_kernel(rule: &dyn AnyRule, groups: bool, lanes: bool) -> Kernel {
+    let planes = rule.planes();
+    let mut source = format!("{}\nalias T = vec4f;\n", rule.wgsl().trim_end());
+    let names = rule.state_names();
+    for (i, &plane) in planes.iter().enumerate() {
+        let name = names[plane];
+        source += &format!("@group(0) @binding({}) var<storage, read_write> plane_{name}: array<T>;\n", i + 5);
+    }
+    let loaded = |plane: usize| if planes.contains(&plane) { format!("plane_{}[i]", names[plane]) } else { "T()".into() };
+    let fields: Vec<String> = (0..names.len()).map(loaded).collect();
+    source += &format!("fn load(i: u32) -> State {{ return State({}); }}\n", fields.join(", "));
+    let stored: Vec<String> = planes.iter().map(|&plane| format!("plane_{0}[i] = s.{0};", names[plane])).collect();
+    source += &format!("fn store(i: u32, s: State) {{ {} }}\n", stored.join(" "));
+    source += include_str!("../../shaders/update.wgsl");
+    let switches = rule.overrides().into_iter().chain([("GROUPS", groups), ("LANES", lanes)]);
+    Kernel {
+        name: "update",
+        source,
+        constants: switches.map(|(name, on)| (name, f64::from(on))).collect(),
+        fields: UpdateParams::FIELDS,
+        writes: [false, false, true, true].into_iter().chain(planes.iter().map(|_| true)).collect(),
+    }
+}
+
+/// One launch per segment.
+pub(super) fn update<'a>(op: &Update, layout: &Layout, memory: &'a Memory) -> Result<Vec<Launch<'a>>> {
+    let current = memory.get(op.current);
+    let groups = memory.get(op.groups.unwrap_or(op.current)).single()?;
+    let launch = |index: usize, segment: &Segment| {
+        let elements = segment.len * segment.lanes;
+        let (x, y) = grid(elements / 4, THREADS);
+        let params = UpdateParams {
+            len: segment.len as u32 / 4,
+            lanes: segment.lanes as u32,
+            lane: segment.lane as u32,
+            block: (segment.start / ALIGN) as u32,
+            current_lane: (current.lane_stride / Row::LEN) as u32,
+        };
+        let mut buffers = vec![current.single()?, groups];
+        let arenas = [op.params, op.grads].into_iter().chain(op.planes.iter().copied());
+        buffers.extend(arenas.map(|id| &memory.get(id).segments[index].buffer));
+        Ok(Launch {
+            kernel: update_kernel(&*op.rule, op.groups.is_some(), layout.lanes() > 1),
+            params: bytes_of(&params).into(),
+            buffers,
+            grid: [x, y, 1],
+        })
+    };
+    memory.get(op.params).segments.iter().enumerate().map(|(index, segment)| launch(index, segment)).collect()
+}
+
+/// Lanes are workgroups along z.
+pub(super) fn check_lanes(lanes: usize, allowed: u32) -> Result<()> {
+    if lanes > allowed as usize { Err(Error::limit("the number of lanes", lanes as u64, allowed.into())) } else { Ok(()) }
+}
