@@ -1,5 +1,6 @@
 //! Thalweg: an optimizer engine for any GPU.
 
+pub mod data;
 pub mod error;
 pub mod plan;
 mod rule;
