@@ -394,6 +394,14 @@ mod csv_files {
     }
 
     #[test]
+    fn every_member_of_a_gzip_is_read() -> Result<()> {
+        assert_eq!(parse([gzip(b"1,0\n")?, gzip(b"2,1\n")?].concat())?, parse("1,0\n2,1\n")?);
+        let found = refusal([gzip(b"1,0\n")?, b"2,1\n".to_vec()].concat())?;
+        assert!(found.starts_with(": damaged gzip: "), "{found}");
+        Ok(())
+    }
+
+    #[test]
     fn damaged_gzip_and_missing_files_are_named() -> Result<()> {
         let mut content = gzip(b"1,2,0\n")?;
         content.truncate(content.len() - 6);
