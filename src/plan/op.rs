@@ -145,7 +145,7 @@ pub enum Activation {
 /// A loss over rows: each row's loss, and the gradient of `scale` times their sum.
 #[derive(Debug, Clone)]
 pub enum Loss {
-    /// −ln softmax(logits)[label] per row. A label of [`NONE`](super::NONE) counts for nothing.
+    /// −ln softmax(logits)\[label\] per row. A label of [`NONE`](super::NONE) counts for nothing.
     CrossEntropy {
         /// rows × classes.
         logits: View,

@@ -1,0 +1,177 @@
+//! Labelled data for training: the data set, its split and scaling, and readers for CSV and IDX files.
+
+#[cfg(feature = "files")]
+pub mod csv;
+#[cfg(feature = "files")]
+mod digits;
+#[cfg(feature = "files")]
+pub mod idx;
+mod scale;
+#[cfg(feature = "files")]
+mod source;
+
+#[cfg(feature = "files")]
+pub use digits::digits;
+pub use scale::Scaler;
+#[cfg(feature = "files")]
+pub use source::read;
+
+use crate::error::{Error, Result, range};
+
+/// Most classes that a data set may have.
+///
+/// A larger label is a number of a row or a measurement, and taken as a class it would ask for an output layer of gigabytes.
+pub const MAX_CLASSES: usize = 1 << 16;
+
+/// Rows of features, each with the number of its class.
+///
+/// The fields are public and may be filled by hand; whatever takes a data set calls [`Dataset::check`] first.
+///
+/// # Examples
+///
+/// ```
+/// use thalweg::data::Dataset;
+///
+/// let data = Dataset::new(vec![0.0, 0.5, 1.0, 1.5], 2, vec![0, 1])?;
+/// assert_eq!((data.rows(), data.width, data.classes), (2, 2, 2));
+/// assert_eq!(data.row(1), Some(&[1.0, 1.5][..]));
+/// # Ok::<(), thalweg::Error>(())
+/// ```
+#[derive(Debug, Clone, PartialEq)]
+pub struct Dataset {
+    /// The features, row after row; all finite.
+    pub features: Vec<f32>,
+    /// Features per row, at least 1.
+    pub width: usize,
+    /// The class of each row, below `classes`.
+    pub labels: Vec<u32>,
+    /// Number of classes, 1 to [`MAX_CLASSES`]. Some may have no rows.
+    pub classes: usize,
+    /// The name of each class where the labels were text, else empty.
+    pub class_names: Vec<String>,
+}
+
+impl Dataset {
+    /// A data set with as many classes as the largest label asks for.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Dataset::check`].
+    pub fn new(features: Vec<f32>, width: usize, labels: Vec<u32>) -> Result<Self> {
+        let classes = labels.iter().max().map_or(1, |&label| (label as usize).saturating_add(1));
+        let data = Self { features, width, labels, classes, class_names: Vec::new() };
+        data.check()?;
+        Ok(data)
+    }
+
+    /// Whether the fields fit each other.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Empty`] without rows, [`Error::Shape`] if the features do not fill the rows or the names are not one per class,
+    /// [`Error::Setting`] for a width of 0, too many classes, a label that is no class, and a feature that is not finite.
+    pub fn check(&self) -> Result<()> {
+        range::require(self.width > 0, "width", self.width, "at least 1")?;
+        if self.labels.is_empty() {
+            return Err(Error::Empty { what: "the data set".into() });
+        }
+        if self.rows().checked_mul(self.width) != Some(self.features.len()) {
+            let expected = format!("{} rows × {}", self.rows(), self.width);
+            return Err(Error::shape("features", expected, self.features.len()));
+        }
+        let classes = (1..=MAX_CLASSES).contains(&self.classes);
+        range::require(classes, "classes", self.classes, &format!("1 to {MAX_CLASSES}"))?;
+        if !self.class_names.is_empty() && self.class_names.len() != self.classes {
+            return Err(Error::shape("class names", self.classes, self.class_names.len()));
+        }
+        if let Some(i) = self.labels.iter().position(|&label| label as usize >= self.classes) {
+            return Err(Error::setting(&format!("labels[{i}]"), self.labels[i], &format!("below classes = {}", self.classes)));
+        }
+        match self.features.iter().position(|x| !x.is_finite()) {
+            Some(i) => Err(Error::setting(&format!("features[{i}]"), self.features[i], "finite")),
+            None => Ok(()),
+        }
+    }
+
+    /// Number of rows.
+    pub fn rows(&self) -> usize {
+        self.labels.len()
+    }
+
+    /// The features of row `i`, if there is such a row.
+    pub fn row(&self, i: usize) -> Option<&[f32]> {
+        let start = i.checked_mul(self.width)?;
+        self.features.get(start..start.checked_add(self.width)?)
+    }
+
+    /// Splits into a training and a test part, both shuffled by `seed`.
+    ///
+    /// Each class gives `test_fraction` of its rows to the test part, to the nearest row; a tie goes to the training part.
+    /// Both parts keep the number and names of the classes.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use thalweg::data::Dataset;
+    ///
+    /// let data = Dataset::new((0..10).map(|i| i as f32).collect(), 1, vec![0, 1, 0, 1, 0, 1, 0, 1, 0, 1])?;
+    /// let (train, test) = data.split(0.2, 7)?;
+    /// assert_eq!((train.rows(), test.rows()), (8, 2));
+    /// assert_ne!(test.labels[0], test.labels[1]);
+    /// # Ok::<(), thalweg::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Setting`] unless `test_fraction` is above 0 and below 1, [`Error::Empty`] if a part would get no rows,
+    /// and those of [`Dataset::check`].
+    pub fn split(&self, test_fraction: f64, seed: u64) -> Result<(Dataset, Dataset)> {
+        let open = test_fraction > 0.0 && test_fraction < 1.0;
+        range::require(open, "test_fraction", test_fraction, "above 0 and below 1")?;
+        self.check()?;
+
+        let mut order: Vec<usize> = (0..self.rows()).collect();
+        fastrand::Rng::with_seed(seed).shuffle(&mut order);
+        // Taken in shuffled order until each class has given its share, so that neither part is sorted by class.
+        let mut share = self.test_share(test_fraction);
+        let (test, train): (Vec<usize>, Vec<usize>) = order.into_iter().partition(|&i| {
+            let left = &mut share[self.labels[i] as usize];
+            let taken = *left > 0;
+            *left -= usize::from(taken);
+            taken
+        });
+        for (part, rows) in [("training", &train), ("test", &test)] {
+            if rows.is_empty() {
+                let what = format!("the {part} part of {} rows at test_fraction = {test_fraction}", self.rows());
+                return Err(Error::Empty { what });
+            }
+        }
+        Ok((self.select(&train), self.select(&test)))
+    }
+
+    /// Rows that each class gives to the test part.
+    fn test_share(&self, test_fraction: f64) -> Vec<usize> {
+        let mut share = vec![0; self.classes];
+        for &label in &self.labels {
+            share[label as usize] += 1;
+        }
+        for rows in &mut share {
+            *rows = (*rows as f64 * test_fraction - 0.5).ceil() as usize;
+        }
+        share
+    }
+
+    fn select(&self, rows: &[usize]) -> Dataset {
+        let mut features = Vec::with_capacity(rows.len() * self.width);
+        for &i in rows {
+            features.extend_from_slice(self.row(i).unwrap_or_default());
+        }
+        Dataset {
+            features,
+            width: self.width,
+            labels: rows.iter().map(|&i| self.labels[i]).collect(),
+            classes: self.classes,
+            class_names: self.class_names.clone(),
+        }
+    }
+}
