@@ -165,6 +165,7 @@ impl<F: Float> Program for CpuProgram<F> {
 fn run<F: Float>(op: &Op, lane: &mut Store<F>, shared: &Store<F>, parallel: bool) {
     match op {
         Op::Gather(_) | Op::Tick(_) => unreachable!("shared operations are phases of their own"),
+        Op::Copy { input, output } => network::copy(input, output, lane, shared, parallel),
         Op::MatMul(op) => matmul::matmul(op, lane, shared, parallel),
         Op::Activate { f, input, output } => network::activate(*f, input, output, lane, shared),
         Op::ActivateGrad { f, input, grad, output } => network::activate_grad(*f, input, grad, output, lane, shared),

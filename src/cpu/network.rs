@@ -3,6 +3,7 @@
 use super::store::Store;
 use crate::plan::{Activation, Gather, Kind, Loss, NONE, Op, View};
 use crate::rule::Real;
+use rayon::prelude::*;
 use std::f64::consts::{FRAC_1_SQRT_2, PI};
 
 /// Runs an operation that belongs to no lane.
@@ -32,6 +33,21 @@ fn pick<T: Copy>(order: &[u32], table: &[T], out: &mut [T], width: usize, fill: 
             _ => row.fill(fill),
         }
     }
+}
+
+/// Elements that one task copies.
+const GRAIN: usize = 65_536;
+
+pub(super) fn copy<F: Real>(input: &View, output: &View, lane: &mut Store<F>, shared: &Store<F>, parallel: bool) {
+    lane.write(output, |output, lane| {
+        let input = lane.view(input, shared);
+        if parallel && input.len() > GRAIN {
+            let chunks = output.par_chunks_mut(GRAIN).zip(input.par_chunks(GRAIN));
+            chunks.for_each(|(output, input)| output.copy_from_slice(input));
+        } else {
+            output.copy_from_slice(input);
+        }
+    });
 }
 
 pub(super) fn activate<F: Real>(f: Activation, input: &View, output: &View, lane: &mut Store<F>, shared: &Store<F>) {

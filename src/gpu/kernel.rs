@@ -29,6 +29,8 @@ pub(crate) struct Launch<'a> {
     pub buffers: Vec<&'a wgpu::Buffer>,
     /// Workgroups.
     pub grid: [u32; 3],
+    /// Loop iterations of one invocation, at most.
+    pub trips: u64,
 }
 
 /// Declares the uniform of a kernel: a struct of 32-bit fields with the same layout in Rust and WGSL, and its fields' names.

@@ -40,6 +40,7 @@ impl Prepared {
             launches.extend(launches_of(gpu, op, layout, memory)?);
         }
         launches.retain(|launch| launch.grid.iter().all(|&groups| groups > 0));
+        launches.iter().try_for_each(|launch| check_loops(gpu, launch))?;
         let params = params_buffer(gpu, &launches)?;
         let bound = launches.iter().enumerate().map(|(index, launch)| {
             let pipeline = gpu.pipeline(&launch.kernel)?;
@@ -64,6 +65,7 @@ fn launches_of<'a>(gpu: &Gpu, op: &Op, layout: &Layout, memory: &'a Memory) -> R
     match op {
         Op::Gather(op) => one(network::gather(op, layout, memory)),
         Op::Tick(clock) => one(network::tick(*clock, memory)),
+        Op::Copy { input, output } => step::copy(input, output, lanes, memory),
         Op::MatMul(op) => one(matmul::matmul(op, gpu.is_cpu(), lanes, memory)),
         Op::Activate { f, input, output } => one(network::activate(*f, [input, output], lanes, memory)),
         Op::ActivateGrad { f, input, grad, output } => one(network::activate_grad(*f, [input, grad, output], lanes, memory)),
@@ -74,6 +76,16 @@ fn launches_of<'a>(gpu: &Gpu, op: &Op, layout: &Layout, memory: &'a Memory) -> R
         Op::Control(op) => one(step::control(op, layout, memory)),
         Op::Update(op) => step::update(op, layout, memory),
     }
+}
+
+/// Loops on a software driver end silently after this many iterations of one invocation (Mesa 22.3).
+const CPU_TRIPS: u64 = 65_535;
+
+fn check_loops(gpu: &Gpu, launch: &Launch) -> Result<()> {
+    if gpu.is_cpu() && launch.trips > CPU_TRIPS {
+        return Err(Error::limit(format!("the loop of '{}'", launch.kernel.name), launch.trips, CPU_TRIPS));
+    }
+    Ok(())
 }
 
 /// Bytes from one uniform to the next: the alignment of bindings that every device grants.
@@ -268,12 +280,4 @@ impl Program for GpuProgram {
         let newest = self.readback.newest(&self.gpu)?;
         Ok(newest.map(|(tag, words)| (tag, words.chunks(stride).flat_map(|lane| &lane[..len]).copied().collect())))
     }
-}
-
-/// Loops on a software driver end silently after this many iterations of one invocation (Mesa 22.3).
-pub(super) const CPU_TRIPS: u64 = 65_535;
-
-/// Refuses a loop that a software driver would cut short.
-pub(super) fn check_trips(what: &str, is_cpu: bool, trips: u64) -> Result<()> {
-    if is_cpu && trips > CPU_TRIPS { Err(Error::limit(format!("the loop of {what}"), trips, CPU_TRIPS)) } else { Ok(()) }
 }

@@ -1,12 +1,13 @@
-//! The optimizer's kernels: norm, control, update.
+//! The optimizer's kernels (norm, control, update), and the copy that they are measured against.
 
 use super::kernel::{Kernel, Launch, grid, params};
 use super::memory::{Memory, Segment};
 use crate::error::{Error, Result};
-use crate::plan::{ALIGN, CHUNK, Control, Layout, Norm, SLOTS, Update};
+use crate::plan::{ALIGN, CHUNK, Control, Layout, Norm, SLOTS, Update, View};
 use crate::rule::{AnyRule, Row};
 use bytemuck::bytes_of;
 
+params!(CopyParams { len: u32, input: u32, input_lane: u32, output: u32, output_lane: u32 });
 params!(NormParams { len: u32, chunks: u32, lane: u32, partial: u32, partial_lane: u32 });
 params!(ControlParams {
     groups: u32,
@@ -22,6 +23,39 @@ params!(UpdateParams { len: u32, lanes: u32, lane: u32, block: u32, current_lane
 
 /// Threads of a workgroup of the norm's and the update's kernel.
 const THREADS: usize = 256;
+
+/// Copies words, or vectors of four where every number is a multiple of four.
+pub(super) fn copy_kernel(vectors: bool) -> Kernel {
+    let word = if vectors { "alias W = vec4u;\n" } else { "alias W = u32;\n" };
+    Kernel {
+        name: "copy",
+        source: format!("{}{word}", include_str!("../../shaders/copy.wgsl")),
+        constants: vec![],
+        fields: CopyParams::FIELDS,
+        writes: vec![false, true],
+    }
+}
+
+/// One launch; where whole buffers of several segments are copied, one per segment.
+pub(super) fn copy<'a>(input: &View, output: &View, lanes: usize, memory: &'a Memory) -> Result<Vec<Launch<'a>>> {
+    let (from, to) = (memory.get(input.buffer), memory.get(output.buffer));
+    let whole = input.offset == 0 && output.offset == 0 && from.lane_stride == to.lane_stride;
+    if from.segments.len() > 1 && whole {
+        let segments = from.segments.iter().zip(&to.segments);
+        return segments.map(|(a, b)| copy_launch([&a.buffer, &b.buffer], [a.len * a.lanes, 0, 0, 0, 0], 1)).collect();
+    }
+    let numbers = [input.len, input.offset, from.lane_stride, output.offset, to.lane_stride];
+    Ok(vec![copy_launch([from.single()?, to.single()?], numbers, lanes)?])
+}
+
+fn copy_launch<'a>(buffers: [&'a wgpu::Buffer; 2], numbers: [usize; 5], lanes: usize) -> Result<Launch<'a>> {
+    let vectors = numbers.iter().all(|number| number % 4 == 0);
+    let [len, input, input_lane, output, output_lane] = numbers.map(|number| (if vectors { number / 4 } else { number }) as u32);
+    let params = CopyParams { len, input, input_lane, output, output_lane };
+    let (x, y) = grid(len as usize, THREADS);
+    let (kernel, params) = (copy_kernel(vectors), bytes_of(&params).into());
+    Ok(Launch { kernel, params, buffers: buffers.into(), grid: [x, y, lanes as u32], trips: 0 })
+}
 
 pub(super) fn norm_kernel() -> Kernel {
     Kernel {
@@ -51,6 +85,7 @@ pub(super) fn norm<'a>(op: &Norm, memory: &'a Memory) -> Result<Vec<Launch<'a>>>
             params: bytes_of(&params).into(),
             buffers: vec![&segment.buffer, partials.single()?],
             grid: [x, y, segment.lanes as u32],
+            trips: 32,
         })
     };
     memory.get(op.grads).segments.iter().map(launch).collect()
@@ -85,6 +120,7 @@ pub(super) fn control<'a>(op: &Control, layout: &Layout, memory: &'a Memory) -> 
         params: bytes_of(&params).into(),
         buffers: [partials, rows, current, counts, scalars].into_iter().map(|a| a.single()).collect::<Result<_>>()?,
         grid: [1, 1, layout.lanes() as u32],
+        trips: u64::from(params.chunks) / 256 + (op.groups * Row::LEN / 256) as u64 + 16,
     })
 }
 
@@ -135,6 +171,7 @@ pub(super) fn update<'a>(op: &Update, layout: &Layout, memory: &'a Memory) -> Re
             params: bytes_of(&params).into(),
             buffers,
             grid: [x, y, 1],
+            trips: 0,
         })
     };
     memory.get(op.params).segments.iter().enumerate().map(|(index, segment)| launch(index, segment)).collect()

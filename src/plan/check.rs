@@ -40,7 +40,7 @@ impl Checker<'_> {
                 self.kind(*clock, Kind::Index)
             }
             Op::MatMul(matmul) => self.matmul(matmul),
-            Op::Activate { input, output, .. } => {
+            Op::Copy { input, output } | Op::Activate { input, output, .. } => {
                 self.floats(input, output.len)?;
                 self.writes(output, &[*input])
             }

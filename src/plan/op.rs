@@ -28,6 +28,13 @@ pub enum Op {
     Gather(Gather),
     /// `clock[0] += 1`, on a shared index buffer of one element.
     Tick(BufferId),
+    /// `output = input`.
+    Copy {
+        /// What is read.
+        input: View,
+        /// What is written.
+        output: View,
+    },
     /// A product of matrices.
     MatMul(MatMul),
     /// `output = f(input)`, element-wise.
