@@ -1,6 +1,6 @@
 // Adam: x -= lr/c1 · m/(√v/√c2 + eps), m and v running means of d and d²; AMSGrad uses the largest v so far.
 // Kingma & Ba 2015, Reddi et al. 2018, as torch.optim.Adam.
-struct Hyper { step_size: f32, rate1: f32, beta2: f32, rate2: f32, root_c2: f32, eps: f32 }
+struct Hyper { step_size: f32, rate1: f32, beta2: f32, rate2: f32, unbias2: f32, eps: f32 }
 struct State { m: T, v: T, w: T }
 override AMSGRAD: bool = false;
 
@@ -12,5 +12,5 @@ fn rule(x: T, d: T, s: ptr<function, State>, h: Hyper) -> T {
         (*s).w = max((*s).w, (*s).v);
         second = (*s).w;
     }
-    return x - h.step_size * (*s).m / (sqrt(second) / h.root_c2 + h.eps);
+    return x - h.step_size * (*s).m / (sqrt(second) * h.unbias2 + h.eps);
 }

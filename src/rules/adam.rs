@@ -53,7 +53,7 @@ impl Rule for Adam {
     type State<F: Real> = [F; 3];
     const NAME: &'static str = "adam";
     const WGSL: &'static str = include_str!("../../shaders/rules/adam.wgsl");
-    const ROW: &'static [&'static str] = &["step_size", "rate1", "beta2", "rate2", "root_c2", "eps"];
+    const ROW: &'static [&'static str] = &["step_size", "rate1", "beta2", "rate2", "unbias2", "eps"];
     const STATE: &'static [&'static str] = &["m", "v", "w"];
 
     fn check(&self) -> Result<()> {
@@ -100,13 +100,14 @@ impl Rule for Adam {
         let (beta1, beta2) = self.betas;
         // 1 - βᵗ without the cancellation, also where β is 0.
         let correction = |beta: f64| -f64::exp_m1(t as f64 * beta.ln());
-        [self.lr / correction(beta1), 1.0 - beta1, beta2, 1.0 - beta2, correction(beta2).sqrt(), self.eps]
+        // 1/√c₂ rather than √c₂: a product per element is cheaper than a quotient.
+        [self.lr / correction(beta1), 1.0 - beta1, beta2, 1.0 - beta2, correction(beta2).sqrt().recip(), self.eps]
     }
 
     #[inline(always)]
     fn update<F: Real>(
         &self,
-        &[step_size, rate1, beta2, rate2, root_c2, eps]: &[F; 6],
+        &[step_size, rate1, beta2, rate2, unbias2, eps]: &[F; 6],
         x: F,
         d: F,
         [m, v, w]: &mut [F; 3],
@@ -118,6 +119,6 @@ impl Rule for Adam {
             *w = w.max(*v);
             second = *w;
         }
-        x - step_size * *m / (second.sqrt() / root_c2 + eps)
+        x - step_size * *m / (second.sqrt() * unbias2 + eps)
     }
 }

@@ -1,0 +1,148 @@
+//! Timing a plan on an engine.
+
+use super::work::{Size, Work};
+use anyhow::Result;
+use std::time::Instant;
+use thalweg::cpu::CpuProgram;
+use thalweg::gpu::GpuProgram;
+use thalweg::plan::{Engine, Layout, Op, Plan, Program};
+
+/// One repetition, in milliseconds.
+#[derive(Clone, Copy)]
+pub struct Sample {
+    /// By the device's clock where it has one, else by the host's.
+    pub ms: f64,
+    /// By the host's clock, submission and waiting included.
+    pub wall_ms: f64,
+}
+
+/// A program that can be timed.
+pub trait Timed: Program<Float = f32> {
+    /// Which engine this is.
+    const ENGINE: &'static str;
+
+    /// Runs a plan once, to its end; returns the device's seconds if it has a clock.
+    fn once(&mut self, plan: usize) -> Result<Option<f64>>;
+
+    /// The copy that a work over `n` elements is compared with: a program of its own.
+    fn yardstick<E: Engine<Program = Self, Float = f32>>(engine: &E, n: usize, streams: (usize, usize)) -> Result<Yardstick<Self>>
+    where
+        Self: Sized;
+}
+
+/// A copy, and the bytes that it moves.
+pub enum Yardstick<P> {
+    /// A plan of one copy operation.
+    Plan { program: P, bytes: f64 },
+    /// A loop over as many streams as the work has, in place where the work is in place.
+    Loop { arrays: Vec<Vec<f32>>, writes: usize, bytes: f64 },
+}
+
+impl<P: Timed> Yardstick<P> {
+    pub fn bytes(&self) -> f64 {
+        match self {
+            Self::Plan { bytes, .. } | Self::Loop { bytes, .. } => *bytes,
+        }
+    }
+
+    fn sample(&mut self) -> Result<Sample> {
+        match self {
+            Self::Plan { program, .. } => sample(program),
+            Self::Loop { arrays, writes, .. } => {
+                let start = Instant::now();
+                super::touch::touch(arrays, *writes);
+                let ms = start.elapsed().as_secs_f64() * 1e3;
+                Ok(Sample { ms, wall_ms: ms })
+            }
+        }
+    }
+}
+
+impl Timed for CpuProgram<f32> {
+    const ENGINE: &'static str = "cpu";
+
+    fn once(&mut self, plan: usize) -> Result<Option<f64>> {
+        self.run(plan, 1)?;
+        Ok(None)
+    }
+
+    fn yardstick<E: Engine<Program = Self, Float = f32>>(_: &E, n: usize, (reads, writes): (usize, usize)) -> Result<Yardstick<Self>> {
+        // A copy from one array to another is the one work whose output is not an input.
+        let arrays = if (reads, writes) == (1, 1) { 2 } else { reads };
+        Ok(Yardstick::Loop { arrays: vec![vec![1.0; n]; arrays], writes, bytes: ((reads + writes) * n * 4) as f64 })
+    }
+}
+
+impl Timed for GpuProgram {
+    const ENGINE: &'static str = "gpu";
+
+    fn once(&mut self, plan: usize) -> Result<Option<f64>> {
+        Ok(self.run_timed(plan, 1)?)
+    }
+
+    fn yardstick<E: Engine<Program = Self, Float = f32>>(engine: &E, n: usize, _: (usize, usize)) -> Result<Yardstick<Self>> {
+        let mut layout = Layout::new(1);
+        let (from, to) = (layout.floats("from", n), layout.floats("to", n));
+        let mut plan = Plan::default();
+        plan.push(Op::Copy { input: layout.whole(from), output: layout.whole(to) });
+        let mut program = engine.load(&layout, &[plan])?;
+        program.write(from, 0, 0, &vec![1.0; n])?;
+        Ok(Yardstick::Plan { program, bytes: (n * 8) as f64 })
+    }
+}
+
+fn sample<P: Timed>(program: &mut P) -> Result<Sample> {
+    let start = Instant::now();
+    let device = program.once(0)?;
+    let wall_ms = start.elapsed().as_secs_f64() * 1e3;
+    Ok(Sample { ms: device.map_or(wall_ms, |seconds| seconds * 1e3), wall_ms })
+}
+
+/// Loads a work and fills its inputs with numbers.
+fn load<E: Engine<Float = f32>>(engine: &E, work: &Work) -> Result<E::Program> {
+    let mut program = engine.load(&work.layout, std::slice::from_ref(&work.plan))?;
+    let mut random = fastrand::Rng::with_seed(1);
+    for &id in &work.inputs {
+        let values: Vec<f32> = (0..work.layout.buffer(id).len).map(|_| random.f32() - 0.5).collect();
+        (0..work.layout.lanes()).try_for_each(|lane| program.write(id, lane, 0, &values))?;
+    }
+    Ok(program)
+}
+
+/// Repetitions that are not counted.
+const WARM_UP: u32 = 2;
+
+/// Times a work and a copy in turn, so that both meet the same state of the machine. Returns the work's and the copy's samples
+/// with the copy's bytes.
+pub fn pair<E: Engine<Float = f32>>(engine: &E, work: &mut Work, reps: u32) -> Result<(Vec<Sample>, (f64, Vec<Sample>))>
+where
+    E::Program: Timed,
+{
+    let Size::Elements(n) = work.size else { unreachable!("only streams have a copy beside them") };
+    let mut program = load(engine, work)?;
+    if let Some(stepper) = &mut work.stepper {
+        // One real step fills the rows, so that the timed ones find a row to use.
+        stepper.start(&mut program)?;
+        stepper.run(&mut program, 0, 1)?;
+    }
+    let mut yardstick = E::Program::yardstick(engine, n, work.streams)?;
+    let (mut samples, mut copies) = (Vec::new(), Vec::new());
+    for rep in 0..WARM_UP + reps {
+        let (copy, own) = (yardstick.sample()?, sample(&mut program)?);
+        if rep >= WARM_UP {
+            copies.push(copy);
+            samples.push(own);
+        }
+    }
+    Ok((samples, (yardstick.bytes(), copies)))
+}
+
+/// Times a work alone.
+pub fn alone<E: Engine<Float = f32>>(engine: &E, work: &Work, reps: u32) -> Result<Vec<Sample>>
+where
+    E::Program: Timed,
+{
+    let mut program = load(engine, work)?;
+    (0..WARM_UP).try_for_each(|_| sample(&mut program).map(|_| ()))?;
+    (0..reps).map(|_| sample(&mut program)).collect()
+}

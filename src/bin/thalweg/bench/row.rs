@@ -1,0 +1,114 @@
+//! Rows of the table, as text or JSON.
+
+use super::engine::{Sample, Timed};
+use super::work::{Size, Work};
+use anyhow::Result;
+use serde_json::{Value, json};
+use std::io::Write;
+use thalweg::plan::Engine;
+
+/// One row: what was timed, where, and how fast it was.
+pub struct Row(Value);
+
+/// Median, smallest and largest.
+fn spread(mut values: Vec<f64>) -> (f64, f64, f64) {
+    values.sort_by(f64::total_cmp);
+    (values[values.len() / 2], values[0], values[values.len() - 1])
+}
+
+impl Row {
+    fn new<E: Engine<Float = f32>>(engine: &E, work: &Work, samples: &[Sample]) -> Self
+    where
+        E::Program: Timed,
+    {
+        let (ms, min_ms, max_ms) = spread(samples.iter().map(|sample| sample.ms).collect());
+        let (wall_ms, ..) = spread(samples.iter().map(|sample| sample.wall_ms).collect());
+        Self(json!({
+            "what": work.what, "engine": E::Program::ENGINE, "adapter": engine.describe(),
+            "ms": ms, "min_ms": min_ms, "max_ms": max_ms, "wall_ms": wall_ms, "reps": samples.len(),
+        }))
+    }
+
+    /// A row of something that moves bytes, beside a copy of so many bytes.
+    pub fn stream<E: Engine<Float = f32>>(engine: &E, work: &Work, samples: &[Sample], copies: &(f64, Vec<Sample>)) -> Self
+    where
+        E::Program: Timed,
+    {
+        let mut row = Self::new(engine, work, samples);
+        let gbps = |bytes: f64, samples: &[Sample]| {
+            bytes / spread(samples.iter().map(|sample| sample.ms).collect()).0 * 1e-6
+        };
+        if let Size::Elements(n) = work.size {
+            row.0["n"] = n.into();
+        }
+        let (own, copy) = (gbps(work.amount(), samples), gbps(copies.0, &copies.1));
+        row.0["gbps"] = own.into();
+        row.0["of_copy"] = (own / copy).into();
+        row
+    }
+
+    /// A row of a matrix product.
+    pub fn product<E: Engine<Float = f32>>(engine: &E, work: &Work, samples: &[Sample]) -> Self
+    where
+        E::Program: Timed,
+    {
+        let mut row = Self::new(engine, work, samples);
+        if let Size::Product { m, k, n, batch } = work.size {
+            for (name, size) in [("m", m), ("k", k), ("n", n), ("batch", batch)] {
+                row.0[name] = size.into();
+            }
+        }
+        row.0["gflops"] = (work.amount() / row.0["ms"].as_f64().unwrap_or(f64::NAN) * 1e-6).into();
+        row
+    }
+
+    fn text(&self) -> String {
+        let number = |name: &str| self.0[name].as_f64().unwrap_or(f64::NAN);
+        let size = match self.0.get("m") {
+            Some(m) => format!("{m}×{}×{} ×{}", self.0["k"], self.0["n"], self.0["batch"]),
+            None => self.0["n"].to_string(),
+        };
+        let rate = match self.0.get("gbps") {
+            Some(_) => format!("{:7.1} GB/s {:4.0} % of copy", number("gbps"), 100.0 * number("of_copy")),
+            None => format!("{:7.1} GFLOP/s", number("gflops")),
+        };
+        format!(
+            "{:<26} {:<4} {:>18} {:>9.3} ms ({:.3}–{:.3}) {rate}",
+            self.0["what"].as_str().unwrap_or_default(),
+            self.0["engine"].as_str().unwrap_or_default(),
+            size,
+            number("ms"),
+            number("min_ms"),
+            number("max_ms"),
+        )
+    }
+}
+
+/// Prints rows as they come.
+pub struct Table {
+    json: bool,
+    rows: usize,
+    adapter: String,
+}
+
+impl Table {
+    pub fn new(json: bool) -> Self {
+        Self { json, rows: 0, adapter: String::new() }
+    }
+
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    pub fn push(&mut self, row: &Row) -> Result<()> {
+        let mut out = std::io::stdout().lock();
+        let adapter = row.0["adapter"].as_str().unwrap_or_default();
+        if !self.json && self.adapter != adapter {
+            self.adapter = adapter.into();
+            writeln!(out, "{adapter}")?;
+        }
+        if self.json { writeln!(out, "{}", row.0)? } else { writeln!(out, "{}", row.text())? }
+        self.rows += 1;
+        Ok(())
+    }
+}

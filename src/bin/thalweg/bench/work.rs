@@ -1,0 +1,106 @@
+//! What is timed, as plans.
+
+use thalweg::plan::{Arena, BufferId, CHUNK, Layout, MatMul, Norm, Op, Plan};
+use thalweg::{AdamW, AnyRule, Recipe, RmsProp, Sgd, Stepper, rules};
+
+/// Something to time: a plan, and what it moves or computes.
+pub struct Work {
+    pub what: String,
+    pub size: Size,
+    pub layout: Layout,
+    pub plan: Plan,
+    pub stepper: Option<Stepper>,
+    /// Buffers to fill with numbers.
+    pub inputs: Vec<BufferId>,
+    /// Streams read and written, for the copy beside it.
+    pub streams: (usize, usize),
+}
+
+/// The size of a work.
+#[derive(Clone, Copy)]
+pub enum Size {
+    Elements(usize),
+    Product { m: usize, k: usize, n: usize, batch: usize },
+}
+
+impl Work {
+    /// Bytes that have to move, or operations that have to be done.
+    pub fn amount(&self) -> f64 {
+        match self.size {
+            Size::Elements(n) => (n * 4 * (self.streams.0 + self.streams.1)) as f64,
+            Size::Product { m, k, n, batch } => 2.0 * (m * k * n * batch) as f64,
+        }
+    }
+}
+
+/// The copy, every rule, the norm, and clipping with AdamW, over `n` parameters.
+pub fn streams(n: usize) -> Vec<Work> {
+    let mut works = vec![copy(n), norm(n)];
+    let momentum = Sgd { momentum: 0.9, ..Default::default() };
+    let centered = RmsProp { centered: true, momentum: 0.9, ..Default::default() };
+    let amsgrad = AdamW { amsgrad: true, ..Default::default() };
+    let plain = rules().into_iter().map(|rule| (rule.name().to_string(), rule, None));
+    let more: [(&str, Box<dyn AnyRule>, Option<f64>); 4] = [
+        ("sgd momentum", momentum.into(), None),
+        ("rmsprop centered momentum", centered.into(), None),
+        ("adamw amsgrad", amsgrad.into(), None),
+        ("clip + adamw", AdamW::default().into(), Some(1.0)),
+    ];
+    let more = more.into_iter().map(|(what, rule, clip)| (what.to_string(), rule, clip));
+    works.extend(plain.chain(more).map(|(what, rule, clip)| update(what, rule, clip, n)));
+    works
+}
+
+fn copy(n: usize) -> Work {
+    let mut layout = Layout::new(1);
+    let (from, to) = (layout.floats("from", n), layout.floats("to", n));
+    let mut plan = Plan::default();
+    plan.push(Op::Copy { input: layout.whole(from), output: layout.whole(to) });
+    Work { what: "copy".into(), size: Size::Elements(n), layout, plan, stepper: None, inputs: vec![from], streams: (1, 1) }
+}
+
+fn norm(n: usize) -> Work {
+    let mut layout = Layout::new(1);
+    let (grads, partials) = (layout.floats("grads", n), layout.floats("partials", n.div_ceil(CHUNK)));
+    let mut plan = Plan::default();
+    plan.push(Op::Norm(Norm { grads, partials }));
+    Work { what: "norm".into(), size: Size::Elements(n), layout, plan, stepper: None, inputs: vec![grads], streams: (1, 0) }
+}
+
+fn update(what: String, rule: Box<dyn AnyRule>, clip: Option<f64>, n: usize) -> Work {
+    let mut layout = Layout::new(1);
+    let mut arena = Arena::default();
+    arena.add("all", &[n], 0).expect("the only tensor");
+    let (params, grads) = (layout.floats("params", arena.len()), layout.floats("grads", arena.len()));
+    let planes = rule.planes().len();
+    let mut recipe = Recipe::new(rule);
+    if let Some(max_norm) = clip {
+        recipe = recipe.clip_norm(max_norm);
+    }
+    let mut plan = Plan::default();
+    let stepper = recipe.record(&mut layout, &mut plan, &arena, params, grads).expect("default settings");
+    let streams = (2 + planes + usize::from(clip.is_some()), 1 + planes);
+    Work { what, size: Size::Elements(n), layout, plan, stepper: Some(stepper), inputs: vec![params, grads], streams }
+}
+
+/// Square products, and those of a training step: forward, gradient of weights, gradient of inputs, populations.
+pub fn products() -> Vec<Work> {
+    let square = [128, 512, 1024].map(|n| product("matmul", n, n, n, 1, (false, false)));
+    let step = [
+        product("matmul forward", 64, 784, 128, 1, (false, true)),
+        product("matmul weights", 128, 64, 784, 1, (true, false)),
+        product("matmul inputs", 64, 128, 784, 1, (false, false)),
+        product("matmul forward", 64, 64, 32, 64, (false, true)),
+    ];
+    square.into_iter().chain(step).collect()
+}
+
+fn product(what: &str, m: usize, k: usize, n: usize, batch: usize, (trans_a, trans_b): (bool, bool)) -> Work {
+    let mut layout = Layout::new(batch);
+    let (a, b, c) = (layout.floats("a", m * k), layout.floats("b", k * n), layout.floats("c", m * n));
+    let views = (layout.whole(a), layout.whole(b), layout.whole(c));
+    let mut plan = Plan::default();
+    plan.push(Op::MatMul(MatMul { trans_a, trans_b, ..MatMul::new(views.0, views.1, views.2, m, k, n) }));
+    let size = Size::Product { m, k, n, batch };
+    Work { what: what.into(), size, layout, plan, stepper: None, inputs: vec![a, b], streams: (2, 1) }
+}
