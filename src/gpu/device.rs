@@ -61,7 +61,7 @@ impl Gpu {
         let lost = Arc::new(OnceLock::new());
         let descriptor = wgpu::DeviceDescriptor {
             label: Some("thalweg"),
-            required_features: adapter.features() & wgpu::Features::TIMESTAMP_QUERY,
+            required_features: adapter.features() & (wgpu::Features::TIMESTAMP_QUERY | wgpu::Features::SUBGROUP),
             required_limits: if options.default_limits { wgpu::Limits::default() } else { adapter.limits() },
             ..Default::default()
         };

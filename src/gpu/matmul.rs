@@ -1,7 +1,170 @@
-use super::kernel::Launch;
+//! The kernels of a product of matrices: their source, constants, grid and parameters.
+//!
+//! A tile's size follows from the rows and columns of the product alone, never from the number of lanes, so a lane of a
+//! population gets the same bits as the same product on its own.
+
+use super::device::Gpu;
+use super::kernel::{Kernel, Launch, params};
 use super::memory::Memory;
-use crate::error::Result;
-use crate::plan::MatMul;
-pub(super) fn matmul<'a>(_op: &MatMul, _is_cpu: bool, _lanes: usize, _memory: &'a Memory) -> Result<Launch<'a>> {
-    todo!()
+use crate::error::{Error, Result};
+use crate::plan::{Layout, MatMul, Scope, View};
+
+/// Workgroups per dimension of a dispatch, on every adapter.
+const GROUPS: u64 = 65_535;
+
+/// Tiles of 128 × 128 are used from this many of them on; below, small tiles keep more of the GPU busy.
+const LARGE_TILES: usize = 32;
+
+/// Which kernel computes a product.
+///
+/// Workgroup memory needs no zeroing: it is written before it is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Variant {
+    /// For adapters that are CPUs.
+    Lean,
+    /// Twice as fast as `Lean` where the device has subgroups, none of them below eight threads (lavapipe).
+    LeanSubgroup,
+    /// For GPUs.
+    Tile,
 }
+
+// The uniform of every variant: sizes, and per operand its first element and the elements from lane to lane.
+params!(Params {
+    m: u32,
+    k: u32,
+    n: u32,
+    a: u32,
+    a_lane: u32,
+    b: u32,
+    b_lane: u32,
+    c: u32,
+    c_lane: u32,
+    bias: u32,
+    bias_lane: u32,
+});
+
+impl Params {
+    /// The parameters of a checked operation on buffers that hold their lanes one after the other.
+    ///
+    /// # Errors
+    /// [`Error::Limit`] for a size or a buffer that 32 bits cannot count.
+    pub(crate) fn new(op: &MatMul, layout: &Layout) -> Result<Self> {
+        let word =
+            |what: &str, value: usize| u32::try_from(value).map_err(|_| Error::limit(what, value as u64, u32::MAX.into()));
+        let place = |view: &View| {
+            let buffer = layout.buffer(view.buffer);
+            let stride = if buffer.scope == Scope::Shared { 0 } else { buffer.stride() };
+            word(&buffer.name, buffer.stride() + stride * layout.lanes().saturating_sub(1))?;
+            Ok((word(&buffer.name, view.offset)?, word(&buffer.name, stride)?))
+        };
+        let (a, a_lane) = place(&op.a)?;
+        let (b, b_lane) = place(&op.b)?;
+        let (c, c_lane) = place(&op.c)?;
+        let (bias, bias_lane) = op.bias.as_ref().map_or(Ok((0, 0)), place)?;
+        let [m, k, n] = [op.m, op.k, op.n].map(|size| word("a matrix", size));
+        Ok(Self { m: m?, k: k?, n: n?, a, a_lane, b, b_lane, c, c_lane, bias, bias_lane })
+    }
+}
+
+impl Variant {
+    /// The variant for a device.
+    pub(crate) fn of(gpu: &Gpu) -> Self {
+        let subgroups = gpu.device.features().contains(wgpu::Features::SUBGROUP) && gpu.info().subgroup_min_size >= 8;
+        match (gpu.is_cpu(), subgroups) {
+            (true, true) => Self::LeanSubgroup,
+            (true, false) => Self::Lean,
+            (false, _) => Self::Tile,
+        }
+    }
+}
+
+/// The launch of a product on a device.
+///
+/// # Errors
+/// [`Error::Limit`] for what the device or 32 bits cannot count.
+pub(super) fn matmul<'a>(op: &MatMul, gpu: &Gpu, layout: &Layout, memory: &'a Memory) -> Result<Launch<'a>> {
+    let variant = Variant::of(gpu);
+    // Without a bias nothing is read from its binding, but something has to be bound.
+    let operands = [op.a.buffer, op.b.buffer, op.bias.unwrap_or(op.a).buffer, op.c.buffer];
+    Ok(Launch {
+        kernel: kernel(op, variant),
+        params: bytemuck::bytes_of(&Params::new(op, layout)?).into(),
+        buffers: operands.into_iter().map(|id| memory.get(id).single()).collect::<Result<_>>()?,
+        grid: grid(op, variant, layout.lanes())?,
+        trips: trips(op, variant),
+    })
+}
+
+/// The kernel of a product.
+pub(crate) fn kernel(op: &MatMul, variant: Variant) -> Kernel {
+    let shared = include_str!("../../shaders/matmul.wgsl");
+    let lean = include_str!("../../shaders/matmul_lean.wgsl");
+    let octet = include_str!("../../shaders/matmul_octet.wgsl");
+    let octet_subgroup = include_str!("../../shaders/matmul_octet_subgroup.wgsl");
+    let tile = include_str!("../../shaders/matmul_tile.wgsl");
+
+    let blocks = format!("const WIDE: bool = {};\nconst TALL: bool = {};\n", wide(op), tall(op));
+    let (name, source) = match variant {
+        Variant::Lean => ("matmul_lean", [&blocks, shared, octet, lean].concat()),
+        Variant::LeanSubgroup => ("matmul_lean", [&blocks, shared, octet_subgroup, lean].concat()),
+        Variant::Tile => ("matmul_tile", [&format!("const LARGE: bool = {};\n", large(op)), shared, tile].concat()),
+    };
+    let constants =
+        [("TRANS_A", op.trans_a), ("TRANS_B", op.trans_b), ("BIAS", op.bias.is_some()), ("ACCUMULATE", op.accumulate)];
+    let constants = constants.map(|(name, on)| (name, f64::from(u8::from(on)))).to_vec();
+    Kernel { name, source, constants, fields: Params::FIELDS, writes: vec![false, false, false, true] }
+}
+
+/// Workgroups of a product: tiles, folded into x and y, and lanes. All are 0 if there is nothing to compute.
+///
+/// # Errors
+/// [`Error::Limit`] for more lanes or tiles than one dispatch holds.
+pub(crate) fn grid(op: &MatMul, variant: Variant, lanes: usize) -> Result<[u32; 3]> {
+    let [rows, columns] = tile(op, variant);
+    let tiles = op.m.div_ceil(rows) as u64 * op.n.div_ceil(columns) as u64;
+    let lanes = lanes as u64;
+    if tiles == 0 || lanes == 0 {
+        return Ok([0; 3]);
+    }
+    if lanes > GROUPS {
+        return Err(Error::limit("a product per lane", lanes, GROUPS));
+    }
+    let y = tiles.div_ceil(GROUPS);
+    if y > GROUPS {
+        return Err(Error::limit(format!("a product of {} × {} in tiles", op.m, op.n), tiles, GROUPS * GROUPS));
+    }
+    Ok([tiles.div_ceil(y) as u32, y as u32, lanes as u32])
+}
+
+/// Loop iterations of one invocation, summed over its loops.
+pub(crate) fn trips(op: &MatMul, variant: Variant) -> u64 {
+    match variant {
+        Variant::Lean | Variant::LeanSubgroup => op.k as u64,
+        // One per slice of eight terms, and one per term of it.
+        Variant::Tile => op.k.div_ceil(8) as u64 * 9,
+    }
+}
+
+/// Rows and columns of C that a workgroup computes.
+fn tile(op: &MatMul, variant: Variant) -> [usize; 2] {
+    match variant {
+        Variant::Lean | Variant::LeanSubgroup => [if tall(op) { 16 } else { 8 }, if wide(op) { 64 } else { 32 }],
+        Variant::Tile if large(op) => [128, 128],
+        Variant::Tile => [32, 32],
+    }
+}
+
+fn wide(op: &MatMul) -> bool {
+    op.n > 32
+}
+
+fn tall(op: &MatMul) -> bool {
+    op.m > 8
+}
+
+fn large(op: &MatMul) -> bool {
+    (op.m / 128) * (op.n / 128) >= LARGE_TILES
+}
+
+#[cfg(test)]
+mod tests;

@@ -184,7 +184,13 @@ pub(super) fn loss<'a>(loss: &Loss, lanes: usize, memory: &'a Memory) -> Result<
                 grad_lane: grad.2,
             };
             let (kernel, params) = (cross_entropy_kernel(), bytes_of(&params).into());
-            Ok(Launch { kernel, params, buffers: located.map(|(buffer, ..)| buffer).into(), grid: over(rows, lanes), trips: 3 * u64::from(classes) })
+            Ok(Launch {
+                kernel,
+                params,
+                buffers: located.map(|(buffer, ..)| buffer).into(),
+                grid: over(rows, lanes),
+                trips: 3 * u64::from(classes),
+            })
         }
         Loss::SquaredError { predictions, targets, losses, grad, scale } => {
             let rows = losses.len;
@@ -205,7 +211,13 @@ pub(super) fn loss<'a>(loss: &Loss, lanes: usize, memory: &'a Memory) -> Result<
                 grad_lane: grad.2,
             };
             let (kernel, params) = (squared_error_kernel(), bytes_of(&params).into());
-            Ok(Launch { kernel, params, buffers: located.map(|(buffer, ..)| buffer).into(), grid: over(rows, lanes), trips: columns.into() })
+            Ok(Launch {
+                kernel,
+                params,
+                buffers: located.map(|(buffer, ..)| buffer).into(),
+                grid: over(rows, lanes),
+                trips: columns.into(),
+            })
         }
     }
 }

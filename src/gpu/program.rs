@@ -66,7 +66,7 @@ fn launches_of<'a>(gpu: &Gpu, op: &Op, layout: &Layout, memory: &'a Memory) -> R
         Op::Gather(op) => one(network::gather(op, layout, memory)),
         Op::Tick(clock) => one(network::tick(*clock, memory)),
         Op::Copy { input, output } => step::copy(input, output, lanes, memory),
-        Op::MatMul(op) => one(matmul::matmul(op, gpu.is_cpu(), lanes, memory)),
+        Op::MatMul(op) => one(matmul::matmul(op, gpu, layout, memory)),
         Op::Activate { f, input, output } => one(network::activate(*f, [input, output], lanes, memory)),
         Op::ActivateGrad { f, input, grad, output } => one(network::activate_grad(*f, [input, grad, output], lanes, memory)),
         Op::SumRows { input, output, rows } => one(network::sum_rows([input, output], *rows, lanes, memory)),

@@ -50,7 +50,8 @@ pub(super) fn copy<'a>(input: &View, output: &View, lanes: usize, memory: &'a Me
 
 fn copy_launch<'a>(buffers: [&'a wgpu::Buffer; 2], numbers: [usize; 5], lanes: usize) -> Result<Launch<'a>> {
     let vectors = numbers.iter().all(|number| number % 4 == 0);
-    let [len, input, input_lane, output, output_lane] = numbers.map(|number| (if vectors { number / 4 } else { number }) as u32);
+    let [len, input, input_lane, output, output_lane] =
+        numbers.map(|number| (if vectors { number / 4 } else { number }) as u32);
     let params = CopyParams { len, input, input_lane, output, output_lane };
     let (x, y) = grid(len as usize, THREADS);
     let (kernel, params) = (copy_kernel(vectors), bytes_of(&params).into());

@@ -25,7 +25,11 @@ pub trait Timed: Program<Float = f32> {
     fn once(&mut self, plan: usize) -> Result<Option<f64>>;
 
     /// The copy that a work over `n` elements is compared with: a program of its own.
-    fn yardstick<E: Engine<Program = Self, Float = f32>>(engine: &E, n: usize, streams: (usize, usize)) -> Result<Yardstick<Self>>
+    fn yardstick<E: Engine<Program = Self, Float = f32>>(
+        engine: &E,
+        n: usize,
+        streams: (usize, usize),
+    ) -> Result<Yardstick<Self>>
     where
         Self: Sized;
 }
@@ -66,7 +70,11 @@ impl Timed for CpuProgram<f32> {
         Ok(None)
     }
 
-    fn yardstick<E: Engine<Program = Self, Float = f32>>(_: &E, n: usize, (reads, writes): (usize, usize)) -> Result<Yardstick<Self>> {
+    fn yardstick<E: Engine<Program = Self, Float = f32>>(
+        _: &E,
+        n: usize,
+        (reads, writes): (usize, usize),
+    ) -> Result<Yardstick<Self>> {
         // A copy from one array to another is the one work whose output is not an input.
         let arrays = if (reads, writes) == (1, 1) { 2 } else { reads };
         Ok(Yardstick::Loop { arrays: vec![vec![1.0; n]; arrays], writes, bytes: ((reads + writes) * n * 4) as f64 })

@@ -35,9 +35,7 @@ impl Row {
         E::Program: Timed,
     {
         let mut row = Self::new(engine, work, samples);
-        let gbps = |bytes: f64, samples: &[Sample]| {
-            bytes / spread(samples.iter().map(|sample| sample.ms).collect()).0 * 1e-6
-        };
+        let gbps = |bytes: f64, samples: &[Sample]| bytes / spread(samples.iter().map(|sample| sample.ms).collect()).0 * 1e-6;
         if let Size::Elements(n) = work.size {
             row.0["n"] = n.into();
         }
@@ -107,7 +105,11 @@ impl Table {
             self.adapter = adapter.into();
             writeln!(out, "{adapter}")?;
         }
-        if self.json { writeln!(out, "{}", row.0)? } else { writeln!(out, "{}", row.text())? }
+        if self.json {
+            writeln!(out, "{}", row.0)?
+        } else {
+            writeln!(out, "{}", row.text())?
+        }
         self.rows += 1;
         Ok(())
     }
