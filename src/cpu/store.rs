@@ -3,6 +3,7 @@
 use crate::plan::{BufferId, Kind, Layout, Scope, View};
 use crate::rule::Real;
 use bytemuck::{Pod, Zeroable};
+use memmap2::{MmapMut, MmapOptions};
 
 /// A cache line; buffers start at one, so that no vector straddles two.
 #[repr(C, align(64))]
@@ -19,21 +20,53 @@ pub(super) struct Store<F> {
 #[derive(Debug)]
 pub(super) struct Elements {
     kind: Kind,
-    lines: Vec<Line>,
+    memory: Memory,
     len: usize,
+}
+
+#[derive(Debug)]
+enum Memory {
+    Lines(Vec<Line>),
+    /// Large buffers ask for large pages: updates stream through many arrays at once, and small pages cost them more look-ups of
+    /// addresses than the processor can hide.
+    Pages(MmapMut),
+}
+
+/// Bytes from which a buffer is worth large pages of its own (2 MiB on x86-64).
+const LARGE: usize = 16 << 20;
+
+impl Memory {
+    fn zeros(bytes: usize) -> Self {
+        if bytes >= LARGE
+            && let Ok(pages) = MmapOptions::new().len(bytes).map_anon()
+        {
+            #[cfg(target_os = "linux")]
+            if let Err(error) = pages.advise(memmap2::Advice::HugePage) {
+                log::debug!("no large pages: {error}");
+            }
+            return Self::Pages(pages);
+        }
+        Self::Lines(vec![Line::zeroed(); bytes.div_ceil(size_of::<Line>())])
+    }
 }
 
 impl Elements {
     fn zeros<T: Pod>(kind: Kind, len: usize) -> Self {
-        Self { kind, lines: vec![Line::zeroed(); (len * size_of::<T>()).div_ceil(size_of::<Line>())], len }
+        Self { kind, memory: Memory::zeros(len * size_of::<T>()), len }
     }
 
     pub(super) fn as_slice<T: Pod>(&self) -> &[T] {
-        &bytemuck::cast_slice(&self.lines)[..self.len]
+        match &self.memory {
+            Memory::Lines(lines) => &bytemuck::cast_slice(lines)[..self.len],
+            Memory::Pages(pages) => &bytemuck::cast_slice(pages)[..self.len],
+        }
     }
 
     pub(super) fn as_mut_slice<T: Pod>(&mut self) -> &mut [T] {
-        &mut bytemuck::cast_slice_mut(&mut self.lines)[..self.len]
+        match &mut self.memory {
+            Memory::Lines(lines) => &mut bytemuck::cast_slice_mut(lines)[..self.len],
+            Memory::Pages(pages) => &mut bytemuck::cast_slice_mut(pages)[..self.len],
+        }
     }
 }
 
@@ -84,7 +117,7 @@ impl<F: Real> Store<F> {
     /// Takes a buffer out, so that it can be written while others are read; [`Store::put`] brings it back.
     pub(super) fn take(&mut self, id: BufferId) -> Elements {
         let elements = self.elements_mut(id);
-        std::mem::replace(elements, Elements { kind: elements.kind, lines: Vec::new(), len: 0 })
+        std::mem::replace(elements, Elements { kind: elements.kind, memory: Memory::Lines(Vec::new()), len: 0 })
     }
 
     pub(super) fn put(&mut self, id: BufferId, elements: Elements) {

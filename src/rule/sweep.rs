@@ -5,26 +5,25 @@ use super::{Fixed, Real, Row, Rule};
 /// The most planes a rule may have.
 pub(super) const MAX_PLANES: usize = 4;
 
-/// Elements per block. Blocks are copied into local arrays, which nothing else can alias, so the loop over them becomes vector
-/// code whatever the number of planes; 64 is long enough not to be unrolled into scalar code, and small enough to stay in L1.
-const BLOCK: usize = 64;
+/// Elements per block. Planes that the settings do not use are replaced by a scratch block, which stays in L1.
+const BLOCK: usize = 1024;
 
 /// One step of `rule` over `x`, with the widest vector instructions of this processor.
 pub(super) fn sweep<R: Rule, F: Real>(rule: &R, row: &[F], x: &mut [F], g: &[F], planes: &mut [&mut [F]]) {
     assert_eq!(x.len(), g.len(), "gradients as long as parameters");
+    assert!(planes.iter().all(|plane| plane.len() == x.len()), "planes as long as parameters");
     let mut slots = [None; MAX_PLANES];
-    for (index, plane) in (0..R::STATE.len()).filter(|&plane| rule.uses(plane)).enumerate() {
-        assert_eq!(planes[index].len(), x.len(), "planes as long as parameters");
-        slots[plane] = Some(index);
+    for (slot, plane) in (0..R::STATE.len()).filter(|&plane| rule.uses(plane)).enumerate() {
+        slots[plane] = Some(slot);
     }
-    pulp::Arch::new().dispatch(Sweep { rule, row, x, g, planes, slots });
+    let step = Step { rule, row: R::Row::from_fn(|i| row[Row::SHARED.len() + i]), shared: row };
+    pulp::Arch::new().dispatch(Sweep { step, x, g, planes, slots });
 }
 
 /// A sweep as pulp takes it. A closure would do if the compiler were certain to inline it into the function that has the vector
 /// instructions; it is not, and scalar code is five times slower.
-struct Sweep<'a, 'b, R, F> {
-    rule: &'a R,
-    row: &'a [F],
+struct Sweep<'a, 'b, R: Rule, F: Real> {
+    step: Step<'a, R, F>,
     x: &'a mut [F],
     g: &'a [F],
     planes: &'a mut [&'b mut [F]],
@@ -36,49 +35,72 @@ impl<R: Rule, F: Real> pulp::WithSimd for Sweep<'_, '_, R, F> {
 
     #[inline(always)]
     fn with_simd<S: pulp::Simd>(self, _simd: S) {
-        let Self { rule, row, x, g, planes, slots } = self;
-        let mut start = 0;
-        while start < x.len() {
-            let end = (start + BLOCK).min(x.len());
-            block(rule, row, &mut x[start..end], &g[start..end], planes, slots, start);
-            start = end;
+        let Self { step, x, g, planes, slots } = self;
+        let mut scratch = [[F::zero(); BLOCK]; MAX_PLANES];
+        for start in (0..x.len()).step_by(BLOCK) {
+            let range = start..(start + BLOCK).min(x.len());
+            let (x, g) = (&mut x[range.clone()], &g[range.clone()]);
+            // Used planes come in order, so each is split off the rest.
+            let (mut rest, mut spare) = (planes.iter_mut(), scratch.iter_mut());
+            let [a, b, c, d] = slots.map(|slot| match (slot, spare.next()) {
+                (Some(_), _) => rest.next().map(|plane| &mut plane[range.clone()]).unwrap_or_default(),
+                (None, Some(spare)) => &mut spare[..range.len()],
+                (None, None) => &mut [],
+            });
+            match R::STATE.len() {
+                0 => step.none(x, g),
+                1 => step.one(x, g, a),
+                2 => step.two(x, g, a, b),
+                3 => step.three(x, g, a, b, c),
+                _ => step.four(x, g, a, b, c, d),
+            }
         }
     }
 }
 
-#[inline(always)]
-fn block<R: Rule, F: Real>(
-    rule: &R,
-    row: &[F],
-    x: &mut [F],
-    g: &[F],
-    planes: &mut [&mut [F]],
-    slots: [Option<usize>; MAX_PLANES],
-    start: usize,
-) {
-    let (scale, l2, decay) = (row[Row::SCALE], row[Row::L2], row[Row::DECAY]);
-    let own = R::Row::<F>::from_fn(|i| row[Row::SHARED.len() + i]);
-    let len = x.len();
-    let (mut xs, mut gs, mut state) = ([F::zero(); BLOCK], [F::zero(); BLOCK], [[F::zero(); BLOCK]; MAX_PLANES]);
-    xs[..len].copy_from_slice(x);
-    gs[..len].copy_from_slice(g);
-    for plane in 0..R::STATE.len() {
-        if let Some(slot) = slots[plane] {
-            state[plane][..len].copy_from_slice(&planes[slot][start..start + len]);
+/// A rule with the scalars of one step.
+struct Step<'a, R: Rule, F: Real> {
+    rule: &'a R,
+    row: R::Row<F>,
+    shared: &'a [F],
+}
+
+/// A method per number of planes: slices that are parameters of their own are known not to overlap, which is what lets the
+/// compiler vectorise the loop.
+macro_rules! step {
+    ($($name:ident($($plane:ident),*);)*) => {
+        impl<R: Rule, F: Real> Step<'_, R, F> {
+            $(
+                #[inline(always)]
+                fn $name(&self, x: &mut [F], g: &[F], $($plane: &mut [F]),*) {
+                    let (scale, l2, decay) = (self.shared[Row::SCALE], self.shared[Row::L2], self.shared[Row::DECAY]);
+                    let len = x.len();
+                    let g = &g[..len];
+                    $(let $plane = &mut $plane[..len];)*
+                    for i in 0..len {
+                        let values: [F; step!(@count $($plane)*)] = [$($plane[i]),*];
+                        let mut state = R::State::<F>::from_fn(|plane| values[plane]);
+                        let d = scale * g[i] + l2 * x[i];
+                        x[i] = self.rule.update(&self.row, decay * x[i], d, &mut state);
+                        step!(@store state.as_ref(), i, $($plane)*);
+                    }
+                }
+            )*
         }
-    }
-    for i in 0..BLOCK {
-        let d = scale * gs[i] + l2 * xs[i];
-        let mut s = R::State::<F>::from_fn(|plane| state[plane][i]);
-        xs[i] = rule.update(&own, decay * xs[i], d, &mut s);
-        for plane in 0..R::STATE.len() {
-            state[plane][i] = s.as_ref()[plane];
-        }
-    }
-    x.copy_from_slice(&xs[..len]);
-    for plane in 0..R::STATE.len() {
-        if let Some(slot) = slots[plane] {
-            planes[slot][start..start + len].copy_from_slice(&state[plane][..len]);
-        }
-    }
+    };
+    (@store $state:expr, $i:ident,) => {};
+    (@store $state:expr, $i:ident, $($plane:ident)+) => {
+        let mut values = $state.iter();
+        $($plane[$i] = values.next().copied().unwrap_or($plane[$i]);)+
+    };
+    (@count) => { 0 };
+    (@count $first:ident $($rest:ident)*) => { 1 + step!(@count $($rest)*) };
+}
+
+step! {
+    none();
+    one(a);
+    two(a, b);
+    three(a, b, c);
+    four(a, b, c, d);
 }
