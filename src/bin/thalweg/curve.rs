@@ -3,6 +3,7 @@
 use crate::report::Epoch;
 use anyhow::Result;
 use plotters::coord::Shift;
+use plotters::coord::combinators::BindKeyPoints;
 use plotters::coord::ranged1d::{AsRangedCoord, ValueFormatter};
 use plotters::prelude::*;
 use std::ops::Range;
@@ -10,6 +11,8 @@ use std::ops::Range;
 const SIZE: (u32, u32) = (900, 340);
 /// More points than pixels say nothing.
 const MAX_POINTS: usize = 500;
+/// Marks on a logarithmic axis.
+const MAX_MARKS: usize = 9;
 const TRAIN: RGBColor = RGBColor(0x1f, 0x77, 0xb4);
 const TEST: RGBColor = RGBColor(0xe0, 0x6c, 0x1a);
 const GRID: RGBColor = RGBColor(0xe4, 0xe4, 0xe4);
@@ -20,6 +23,12 @@ struct Curves {
     title: &'static str,
     train: Vec<(f64, f64)>,
     test: Vec<(f64, f64)>,
+}
+
+/// At most as many marks as fit beside a chart.
+fn thinned(marks: Vec<f64>) -> Vec<f64> {
+    let stride = marks.len().div_ceil(MAX_MARKS);
+    marks.into_iter().step_by(stride).collect()
 }
 
 /// What is written at a chart's curves and y axis.
@@ -40,9 +49,14 @@ pub fn draw(epochs: &[Epoch]) -> Result<String> {
         let last = epochs.len().max(2) as f64;
 
         let loss = Curves::new("Cross-entropy", epochs, |epoch| (epoch.train.loss, epoch.test.loss));
-        let y = loss.decades();
-        let labels = Labels { y: |loss| format!("{loss}"), count: 12, key: SeriesLabelPosition::UpperRight };
-        chart(&left, &loss, 1.0..last, y.log_scale(), labels)?;
+        let marks = loss.marks();
+        let y = (marks[0]..marks[marks.len() - 1]).log_scale().with_key_points(thinned(marks));
+        let labels = Labels {
+            y: |&loss| if loss < 1e-3 { format!("{loss:e}") } else { loss.to_string() },
+            count: MAX_MARKS,
+            key: SeriesLabelPosition::UpperRight,
+        };
+        chart(&left, &loss, 1.0..last, y, labels)?;
 
         let percent = Curves::new("Accuracy in %", epochs, |epoch| (100.0 * epoch.train.accuracy, 100.0 * epoch.test.accuracy));
         let y = percent.up_to_100();
@@ -68,11 +82,18 @@ impl Curves {
         self.train.iter().chain(&self.test).map(|(_, y)| *y)
     }
 
-    /// From below the smallest value to above the largest, each 1, 2 or 5 times a power of ten.
-    fn decades(&self) -> Range<f64> {
+    /// Marks for a logarithmic axis: 1, 2 and 5 times powers of ten, from below the smallest value to above the largest.
+    fn marks(&self) -> Vec<f64> {
         let positive = || self.values().filter(|&y| y > 0.0);
         let (low, high) = (positive().fold(f64::MAX, f64::min), positive().fold(0.0, f64::max));
-        if low > high { 0.1..1.0 } else { round(low, -1)..round(high, 1) }
+        // A run that went astray at once has nothing to show.
+        let (low, high) = if low > high { (0.1, 1.0) } else { (low, high) };
+        let power = |x: f64| x.log10().floor() as i32;
+        let marks = (power(low)..=power(high) + 1).flat_map(|power| [1, 2, 5].map(|digit| format!("{digit}e{power}")));
+        let marks: Vec<f64> = marks.filter_map(|mark| mark.parse().ok()).collect();
+        let first = marks.iter().rposition(|&mark| mark <= low).unwrap_or(0);
+        let last = marks.iter().position(|&mark| mark >= high).unwrap_or(marks.len() - 1);
+        marks[first..=last.max(first + 1)].to_vec()
     }
 
     /// From a multiple of 10 below the smallest value to 100.
@@ -82,24 +103,7 @@ impl Curves {
     }
 }
 
-/// The next of …, 0.5, 1, 2, 5, 10, … above `x` (`way` 1) or below it (`way` −1).
-fn round(x: f64, way: i32) -> f64 {
-    let exponent = x.log10().floor() as i32;
-    let steps = (exponent - 1..=exponent + 1).flat_map(|e| [1.0, 2.0, 5.0].map(|digit| digit * 10f64.powi(e)));
-    if way > 0 {
-        steps.fold(f64::MAX, |best, s| if s > x { best.min(s) } else { best })
-    } else {
-        steps.fold(0.0, |best, s| if s < x { f64::max(best, s) } else { best })
-    }
-}
-
-fn chart<Y>(
-    area: &DrawingArea<SVGBackend, Shift>,
-    curves: &Curves,
-    x: Range<f64>,
-    y: Y,
-    label: fn(&f64) -> String,
-) -> Result<()>
+fn chart<Y>(area: &DrawingArea<SVGBackend, Shift>, curves: &Curves, x: Range<f64>, y: Y, labels: Labels) -> Result<()>
 where
     Y: AsRangedCoord<Value = f64>,
     Y::CoordDescType: ValueFormatter<f64>,
@@ -119,7 +123,7 @@ where
         .x_desc("epoch")
         .x_labels(8)
         .y_labels(labels.count)
-        .x_label_formatter(&|epoch| format!("{epoch:.0}"))
+        .x_label_formatter(&|epoch| if epoch.fract() == 0.0 { epoch.to_string() } else { String::new() })
         .y_label_formatter(&labels.y)
         .draw()?;
     for (name, points, color) in [("training", &curves.train, TRAIN), ("test", &curves.test, TEST)] {
