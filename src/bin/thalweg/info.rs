@@ -4,9 +4,9 @@ use anyhow::Result;
 use serde_json::{Value, json};
 use std::io::{self, Write};
 use thalweg::cpu::Cpu;
-use thalweg::gpu::{Gpu, adapters};
+use thalweg::gpu::{Gpu, adapters, product_variant};
 use thalweg::plan::Engine;
-use thalweg::wgpu::{Adapter, AdapterInfo, DeviceType, Features};
+use thalweg::wgpu::{Adapter, AdapterInfo, Features};
 
 /// What the engine may use where it is there.
 const FEATURES: [(&str, Features); 6] = [
@@ -62,11 +62,6 @@ fn limits(adapter: &Adapter) -> [(&'static str, u64); 5] {
     ]
 }
 
-/// The matrix product's variant: a software driver has no use for tiles in workgroup memory.
-fn product(info: &AdapterInfo) -> &'static str {
-    if info.device_type == DeviceType::Cpu { "lean" } else { "tile" }
-}
-
 /// The update's kernel, on every adapter.
 const UPDATE: &str = "vec4 × 256 threads";
 
@@ -88,7 +83,7 @@ fn text(adapters: &[Adapter], auto: &Auto, cpu: &str) -> String {
             format!("  backend   {}, {:?}, driver {}", info.backend, info.device_type, driver.trim()),
             format!("  limits    {}", limits.join(", ")),
             format!("  features  {has}; lacking: {lacks}"),
-            format!("  kernels   matrix product: {}, update: {UPDATE}", product(&info)),
+            format!("  kernels   matrix product: {}, update: {UPDATE}", product_variant(&info, adapter.features())),
         ]);
     }
     let picks = match auto {
@@ -114,7 +109,7 @@ fn object(adapters: &[Adapter], auto: &Auto, cpu: &str) -> Value {
             "driver_info": info.driver_info,
             "limits": limits,
             "features": features.into_iter().collect::<serde_json::Map<_, _>>(),
-            "kernels": { "matrix_product": product(&info), "update": UPDATE },
+            "kernels": { "matrix_product": product_variant(&info, adapter.features()), "update": UPDATE },
         })
     };
     let auto = match auto {

@@ -32,8 +32,7 @@ pub struct Args {
     #[command(flatten)]
     engine: EngineArgs,
 
-    /// The update rule: sgd, rmsprop, adam, adamw, …
-    #[arg(long, value_name = "NAME", default_value = "adamw")]
+    #[arg(long, value_name = "NAME", default_value = "adamw", help = rules())]
     rule: String,
 
     /// Learning rate [default: the rule's own]
@@ -125,6 +124,12 @@ fn fit<E: Engine>(
         last = Some(done);
     }
     last.context("no epoch was run")
+}
+
+/// The help on `--rule`.
+fn rules() -> String {
+    let names: Vec<&str> = thalweg::rules().iter().map(|rule| rule.name()).collect();
+    format!("The update rule: {}", names.join(", "))
 }
 
 /// The rule with the given settings. All that can be wrong with them is wrong usage.
