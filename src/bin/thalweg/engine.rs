@@ -34,7 +34,7 @@ enum Choice {
 
 /// An engine that is ready.
 pub enum Picked {
-    Gpu(Gpu),
+    Gpu(Box<Gpu>),
     Cpu(Cpu<f32>),
 }
 
@@ -80,7 +80,7 @@ impl EngineArgs {
 
 fn named(name: &str) -> Result<Picked> {
     match Gpu::with(&GpuOptions { adapter: Some(name.into()), ..Default::default() }) {
-        Ok(gpu) => Ok(Picked::Gpu(gpu)),
+        Ok(gpu) => Ok(Picked::Gpu(gpu.into())),
         Err(error @ Error::Unknown { .. }) => Err(Usage(error.to_string()).into()),
         Err(error) => Err(error.into()),
     }
@@ -92,13 +92,13 @@ fn any_gpu() -> Result<Picked> {
     if gpu.is_cpu() {
         note(&format!("no real GPU; --engine gpu runs on the software driver {}", gpu.info().name));
     }
-    Ok(Picked::Gpu(gpu))
+    Ok(Picked::Gpu(gpu.into()))
 }
 
 fn auto() -> Picked {
     let cpu = Cpu::default();
     match Gpu::new() {
-        Ok(gpu) => return Picked::Gpu(gpu),
+        Ok(gpu) => return Picked::Gpu(gpu.into()),
         Err(error) => note(&format!("no GPU: {}; training on the CPU engine ({})", reason(&error), cpu.describe())),
     }
     Picked::Cpu(cpu)

@@ -1,12 +1,11 @@
 //! `thalweg info`: what there is to run on, and what Thalweg would do with it.
 
-use anyhow::Result;
 use serde_json::{Value, json};
 use std::io::{self, Write};
 use thalweg::cpu::Cpu;
 use thalweg::gpu::{Gpu, adapters, product_variant};
 use thalweg::plan::Engine;
-use thalweg::wgpu::{Adapter, AdapterInfo, Features};
+use thalweg::wgpu::{Adapter, Features};
 
 /// What the engine may use where it is there.
 const FEATURES: [(&str, Features); 6] = [
@@ -26,20 +25,13 @@ pub struct Args {
     json: bool,
 }
 
-/// What `--engine auto` picks.
-enum Auto {
-    Gpu(AdapterInfo),
-    /// The CPU engine, for a reason.
-    Cpu(String),
-}
+/// What `--engine auto` picks: the GPU of that name, or the CPU engine for that reason.
+type Auto = Result<String, String>;
 
 /// Runs the command. Having no adapter is an answer, not a failure.
-pub fn run(args: Args) -> Result<()> {
+pub fn run(args: Args) -> anyhow::Result<()> {
     let adapters = adapters();
-    let auto = match Gpu::new() {
-        Ok(gpu) => Auto::Gpu(gpu.info().clone()),
-        Err(error) => Auto::Cpu(error.to_string()),
-    };
+    let auto = Gpu::new().map(|gpu| gpu.info().name.clone()).map_err(|error| error.to_string());
     let cpu = Cpu::<f32>::default().describe();
     let mut out = io::stdout().lock();
     if args.json {
@@ -87,8 +79,8 @@ fn text(adapters: &[Adapter], auto: &Auto, cpu: &str) -> String {
         ]);
     }
     let picks = match auto {
-        Auto::Gpu(info) => info.name.clone(),
-        Auto::Cpu(reason) => format!("the CPU engine ({reason})"),
+        Ok(name) => name.clone(),
+        Err(reason) => format!("the CPU engine ({reason})"),
     };
     lines.extend([String::new(), format!("CPU engine: {cpu}"), format!("--engine auto picks: {picks}"), String::new()]);
     lines.join("\n")
@@ -113,8 +105,8 @@ fn object(adapters: &[Adapter], auto: &Auto, cpu: &str) -> Value {
         })
     };
     let auto = match auto {
-        Auto::Gpu(info) => json!({ "engine": "gpu", "adapter": info.name }),
-        Auto::Cpu(reason) => json!({ "engine": "cpu", "reason": reason }),
+        Ok(name) => json!({ "engine": "gpu", "adapter": name }),
+        Err(reason) => json!({ "engine": "cpu", "reason": reason }),
     };
     json!({ "adapters": adapters.iter().map(adapter).collect::<Vec<_>>(), "cpu": cpu, "auto": auto })
 }

@@ -152,7 +152,7 @@ impl Report {
     /// A line on stdout. Fails if nobody reads it.
     fn print(&self, line: &impl fmt::Display) -> Result<()> {
         let print = || writeln!(io::stdout(), "{line}");
-        Ok(self.bar.as_ref().map_or_else(print, |bar| bar.suspend(print))?)
+        self.bar.as_ref().map_or_else(print, |bar| bar.suspend(print)).context("cannot write to stdout")
     }
 }
 

@@ -82,7 +82,7 @@ pub fn run(args: Args) -> Result<()> {
     let mut report = Report::new(args.json, args.epochs, args.out.as_deref())?;
     let engine = args.engine.pick()?;
     let trained = match &engine {
-        Picked::Gpu(gpu) => fit(gpu, &args, recipe, &train, &test, &mut report),
+        Picked::Gpu(gpu) => fit(&**gpu, &args, recipe, &train, &test, &mut report),
         Picked::Cpu(cpu) => fit(cpu, &args, recipe, &train, &test, &mut report),
     };
     let closed = report.close();
