@@ -44,7 +44,14 @@ impl<F: Float> Engine for Cpu<F> {
 
     fn describe(&self) -> String {
         let threads = rayon::current_num_threads();
-        format!("CPU, {}, {threads} threads, {:?}", std::any::type_name::<F>(), pulp::Arch::new())
+        // pulp lists every feature; its variant says enough.
+        let arch = format!("{:?}", pulp::Arch::new());
+        let instructions = match arch.split(['(', ' ']).next().unwrap_or_default() {
+            "V3" => "AVX2",
+            "V4" => "AVX-512",
+            other => other,
+        };
+        format!("CPU, {}, {threads} threads, {instructions}", std::any::type_name::<F>())
     }
 }
 

@@ -69,12 +69,25 @@ impl Params {
 impl Variant {
     /// The variant for a device.
     pub(crate) fn of(gpu: &Gpu) -> Self {
-        let subgroups = gpu.device.features().contains(wgpu::Features::SUBGROUP) && gpu.info().subgroup_min_size >= 8;
-        match (gpu.is_cpu(), subgroups) {
+        Self::choose(gpu.info(), gpu.device.features())
+    }
+
+    fn choose(info: &wgpu::AdapterInfo, features: wgpu::Features) -> Self {
+        let subgroups = features.contains(wgpu::Features::SUBGROUP) && info.subgroup_min_size >= 8;
+        match (info.device_type == wgpu::DeviceType::Cpu, subgroups) {
             (true, true) => Self::LeanSubgroup,
             (true, false) => Self::Lean,
             (false, _) => Self::Tile,
         }
+    }
+}
+
+/// The name of the matrix product's variant for an adapter, for people.
+pub fn product_variant(info: &wgpu::AdapterInfo, features: wgpu::Features) -> &'static str {
+    match Variant::choose(info, features) {
+        Variant::Lean => "lean",
+        Variant::LeanSubgroup => "lean with subgroups",
+        Variant::Tile => "tile",
     }
 }
 

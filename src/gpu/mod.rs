@@ -12,4 +12,5 @@ mod step;
 mod tests;
 
 pub use device::{Gpu, GpuOptions, adapters};
+pub use matmul::product_variant;
 pub use program::GpuProgram;

@@ -1,0 +1,113 @@
+//! Which engine does the work.
+
+use crate::Usage;
+use crate::report::note;
+use anyhow::Result;
+use clap::ValueEnum;
+use thalweg::Error;
+use thalweg::cpu::Cpu;
+use thalweg::gpu::{Gpu, GpuOptions};
+use thalweg::plan::Engine;
+
+/// The options that choose an engine.
+#[derive(Debug, clap::Args)]
+pub struct EngineArgs {
+    /// Which engine does the work
+    #[arg(long, value_enum, default_value_t)]
+    engine: Choice,
+
+    /// Part of the GPU adapter's name, driver or backend, in any case, as `thalweg info` lists them; implies --engine gpu
+    #[arg(long, value_name = "TEXT")]
+    adapter: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, Default, ValueEnum)]
+enum Choice {
+    /// A real GPU if there is one, else the CPU engine
+    #[default]
+    Auto,
+    /// The best GPU; a software driver only where there is nothing else
+    Gpu,
+    /// The CPU engine
+    Cpu,
+}
+
+/// An engine that is ready.
+pub enum Picked {
+    Gpu(Box<Gpu>),
+    Cpu(Cpu<f32>),
+}
+
+impl Picked {
+    /// `gpu` or `cpu`.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Gpu(_) => "gpu",
+            Self::Cpu(_) => "cpu",
+        }
+    }
+
+    /// The adapter's name; for the CPU engine its description.
+    pub fn adapter(&self) -> String {
+        match self {
+            Self::Gpu(gpu) => gpu.info().name.clone(),
+            Self::Cpu(cpu) => cpu.describe(),
+        }
+    }
+}
+
+impl EngineArgs {
+    /// Whether the options fit each other.
+    pub fn check(&self) -> Result<()> {
+        match (self.engine, &self.adapter) {
+            (Choice::Cpu, Some(_)) => {
+                Err(Usage("--adapter names a GPU adapter, and --engine cpu uses none; leave one of them out".into()).into())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Makes the engine, and says on stderr if it is not what one would expect.
+    pub fn pick(&self) -> Result<Picked> {
+        match (self.engine, &self.adapter) {
+            (Choice::Cpu, _) => Ok(Picked::Cpu(Cpu::default())),
+            (_, Some(name)) => named(name),
+            (Choice::Gpu, None) => any_gpu(),
+            (Choice::Auto, None) => Ok(auto()),
+        }
+    }
+}
+
+fn named(name: &str) -> Result<Picked> {
+    match Gpu::with(&GpuOptions { adapter: Some(name.into()), ..Default::default() }) {
+        Ok(gpu) => Ok(Picked::Gpu(gpu.into())),
+        Err(error @ Error::Unknown { .. }) => Err(Usage(error.to_string()).into()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Asking for a GPU in so many words allows a software driver where there is nothing else.
+fn any_gpu() -> Result<Picked> {
+    let gpu = Gpu::with(&GpuOptions { allow_cpu: true, ..Default::default() })?;
+    if gpu.is_cpu() {
+        note(&format!("no real GPU; --engine gpu runs on the software driver {}", gpu.info().name));
+    }
+    Ok(Picked::Gpu(gpu.into()))
+}
+
+fn auto() -> Picked {
+    let cpu = Cpu::default();
+    match Gpu::new() {
+        Ok(gpu) => return Picked::Gpu(gpu.into()),
+        Err(error) => note(&format!("no GPU: {}; training on the CPU engine ({})", reason(&error), cpu.describe())),
+    }
+    Picked::Cpu(cpu)
+}
+
+/// Why there is no GPU, without what to do about it.
+fn reason(error: &Error) -> String {
+    match error {
+        Error::NoAdapter { reason, .. } => reason.clone(),
+        other => other.to_string(),
+    }
+}

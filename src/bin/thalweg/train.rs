@@ -1,0 +1,189 @@
+//! `thalweg train`: from arguments to a trained perceptron.
+
+use crate::engine::{EngineArgs, Picked};
+use crate::report::{Epoch, Report, Summary, note};
+use crate::{Interrupted, Usage};
+use anyhow::{Context, Result, bail};
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+use thalweg::data::{self, Dataset, Scaler};
+use thalweg::nn::Network;
+use thalweg::plan::{Activation, Engine};
+use thalweg::{Recipe, Trainer, range};
+
+/// The part of each class that is kept for testing where the data bring no test set.
+const TEST_FRACTION: f64 = 0.2;
+/// More is a slip of the finger: two such layers have four thousand million weights.
+const MAX_WIDTH: usize = 1 << 16;
+
+/// Set by Ctrl-C.
+static STOP: AtomicBool = AtomicBool::new(false);
+
+/// Train a perceptron, by default on the handwritten digits that are part of the program
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// `digits` (part of the program); a directory with the four IDX files of MNIST; or a CSV file whose last column is the
+    /// label, of which a fifth becomes the test set. All may be gzipped
+    #[arg(long, value_name = "digits|DIR|FILE", default_value = "digits")]
+    data: PathBuf,
+
+    #[command(flatten)]
+    engine: EngineArgs,
+
+    #[arg(long, value_name = "NAME", default_value = "adamw", help = rules())]
+    rule: String,
+
+    /// Learning rate [default: the rule's own]
+    #[arg(long, value_name = "X", allow_negative_numbers = true)]
+    lr: Option<f64>,
+
+    /// Weight decay [default: the rule's own]
+    #[arg(long, value_name = "X", allow_negative_numbers = true)]
+    weight_decay: Option<f64>,
+
+    /// Scale gradients down to this global norm [default: no clipping]
+    #[arg(long, value_name = "X", allow_negative_numbers = true)]
+    clip_norm: Option<f64>,
+
+    /// Passes over the training data
+    #[arg(long, value_name = "N", default_value_t = 40, value_parser = at_least_one)]
+    epochs: usize,
+
+    /// Rows per step
+    #[arg(long, value_name = "N", default_value_t = 64, value_parser = at_least_one)]
+    batch: usize,
+
+    /// Widths of the hidden layers
+    #[arg(long, value_name = "N,N,…", default_value = "128,64", value_delimiter = ',', value_parser = width)]
+    hidden: Vec<usize>,
+
+    /// Decides the split, the first weights and the order of rows
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    seed: u64,
+
+    /// Where to put metrics.csv, which grows with each epoch, and curve.svg; made if missing, files in it are replaced
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+
+    /// Print one JSON object per epoch and a last one with the result, and nothing else, on stdout. Seconds are those spent in
+    /// training, without loading and testing
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs the command.
+pub fn run(args: Args) -> Result<()> {
+    let recipe = recipe(&args)?;
+    args.engine.check()?;
+    stop_on_ctrl_c()?;
+    let (train, test) = load(&args.data, args.seed)?;
+    let mut report = Report::new(args.json, args.epochs, args.out.as_deref())?;
+    let engine = args.engine.pick()?;
+    let trained = match &engine {
+        Picked::Gpu(gpu) => fit(&**gpu, &args, recipe, &train, &test, &mut report),
+        Picked::Cpu(cpu) => fit(cpu, &args, recipe, &train, &test, &mut report),
+    };
+    let closed = report.close();
+    let last = trained?;
+    closed?;
+    if !last.train.loss.is_finite() {
+        note("the training loss is not finite: try a smaller --lr, or --clip-norm 1");
+    }
+    report.summary(&Summary { last, engine: engine.name(), adapter: engine.adapter() })
+}
+
+/// Trains to the end and returns the last epoch.
+fn fit<E: Engine>(
+    engine: &E,
+    args: &Args,
+    recipe: Recipe,
+    train: &Dataset,
+    test: &Dataset,
+    report: &mut Report,
+) -> Result<Epoch> {
+    let network = Network::perceptron(train.width, &args.hidden, train.classes, Activation::Relu)?;
+    let mut trainer = Trainer::new(engine, &network, recipe, train, test, args.batch, args.seed)?;
+    report.start(trainer.steps_per_epoch());
+    let mut spent = Duration::ZERO;
+    let mut last = None;
+    for epoch in 1..=args.epochs {
+        let start = Instant::now();
+        let train = trainer.epoch(|_| {
+            report.step();
+            if STOP.load(Ordering::Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        })?[0];
+        spent += start.elapsed();
+        if STOP.load(Ordering::Relaxed) {
+            bail!(Interrupted { epochs: epoch - 1 });
+        }
+        let test = trainer.evaluate()?[0];
+        let done = Epoch { epoch, train, test, steps: trainer.steps(), seconds: spent.as_secs_f64() };
+        report.epoch(done)?;
+        last = Some(done);
+    }
+    last.context("no epoch was run")
+}
+
+/// The help on `--rule`.
+fn rules() -> String {
+    let names: Vec<&str> = thalweg::rules().iter().map(|rule| rule.name()).collect();
+    format!("The update rule: {}", names.join(", "))
+}
+
+/// The rule with the given settings. All that can be wrong with them is wrong usage.
+fn recipe(args: &Args) -> Result<Recipe> {
+    let make = || {
+        let mut rule = thalweg::rule_by_name(&args.rule)?;
+        for (name, value) in [("lr", args.lr), ("weight_decay", args.weight_decay)] {
+            if let Some(value) = value {
+                thalweg::set(&mut *rule, name, &value.to_string())?;
+            }
+        }
+        rule.check()?;
+        let recipe = Recipe::new(rule);
+        let Some(norm) = args.clip_norm else { return Ok(recipe) };
+        range::positive("clip_norm", norm)?;
+        Ok(recipe.clip_norm(norm))
+    };
+    make().map_err(|error: thalweg::Error| Usage(error.to_string()).into())
+}
+
+/// Training and test part, scaled.
+fn load(source: &Path, seed: u64) -> Result<(Dataset, Dataset)> {
+    let built_in = source.as_os_str() == "digits";
+    if !built_in && !source.exists() {
+        let takes = "--data takes digits, a directory with the four IDX files of MNIST, or a CSV file";
+        bail!("{}: no such file or directory; {takes}", source.display());
+    }
+    let (all, test) = if built_in { (data::digits(), None) } else { data::read(source)? };
+    let images = built_in || test.is_some();
+    let (mut train, mut test) = match test {
+        Some(test) => (all, test),
+        None => all.split(TEST_FRACTION, seed).with_context(|| format!("{} has too few rows", source.display()))?,
+    };
+    let scaler = if images { Scaler::range(&train)? } else { Scaler::standard(&train)? };
+    scaler.apply(&mut train)?;
+    scaler.apply(&mut test)?;
+    Ok((train, test))
+}
+
+/// The first Ctrl-C ends training after the step, the second ends the program.
+fn stop_on_ctrl_c() -> Result<()> {
+    let handler = || {
+        if STOP.swap(true, Ordering::Relaxed) {
+            std::process::exit(130);
+        }
+    };
+    ctrlc::set_handler(handler).context("cannot listen for Ctrl-C")
+}
+
+fn at_least_one(text: &str) -> Result<usize, String> {
+    text.parse().ok().filter(|&number| number > 0).ok_or_else(|| "not a whole number from 1".into())
+}
+
+fn width(text: &str) -> Result<usize, String> {
+    let fits = |width: &usize| (1..=MAX_WIDTH).contains(width);
+    text.parse().ok().filter(fits).ok_or_else(|| format!("not a whole number from 1 to {MAX_WIDTH}"))
+}
