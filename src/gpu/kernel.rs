@@ -15,6 +15,7 @@ pub(crate) struct Kernel {
     /// Values of `override`s.
     pub constants: Vec<(&'static str, f64)>,
     /// Names of the uniform's fields, as [`params!`] declares them.
+    #[cfg_attr(not(test), expect(dead_code, reason = "tests compare them with the WGSL"))]
     pub fields: &'static [&'static str],
     /// Which of the storage bindings 1, 2, … the kernel may write.
     pub writes: Vec<bool>,

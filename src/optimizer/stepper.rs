@@ -30,7 +30,7 @@ const BLOCK: u64 = 64;
 /// The device picks the row of a step by its own count of applied steps, which the host knows late. So the host keeps the rows of
 /// every step that may come next: from the last count that has arrived, to that count plus the steps run since. The bits are
 /// those of a host that waits for the count every step.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Stepper {
     recipe: Recipe,
     len: usize,

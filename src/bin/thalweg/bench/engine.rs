@@ -120,9 +120,16 @@ fn load<E: Engine<Float = f32>>(engine: &E, work: &Work) -> Result<E::Program> {
 /// Repetitions that are not counted.
 const WARM_UP: u32 = 2;
 
-/// Times a work and a copy in turn, so that both meet the same state of the machine. Returns the work's and the copy's samples
-/// with the copy's bytes.
-pub fn pair<E: Engine<Float = f32>>(engine: &E, work: &mut Work, reps: u32) -> Result<(Vec<Sample>, (f64, Vec<Sample>))>
+/// A work's samples, and those of the copy beside it.
+pub struct Pair {
+    pub own: Vec<Sample>,
+    pub copy: Vec<Sample>,
+    /// Bytes that the copy moves.
+    pub copy_bytes: f64,
+}
+
+/// Times a work and a copy in turn, so that both meet the same state of the machine.
+pub fn pair<E: Engine<Float = f32>>(engine: &E, work: &mut Work, reps: u32) -> Result<Pair>
 where
     E::Program: Timed,
 {
@@ -134,15 +141,15 @@ where
         stepper.run(&mut program, 0, 1)?;
     }
     let mut yardstick = E::Program::yardstick(engine, n, work.streams)?;
-    let (mut samples, mut copies) = (Vec::new(), Vec::new());
+    let (mut own, mut copy) = (Vec::new(), Vec::new());
     for rep in 0..WARM_UP + reps {
-        let (copy, own) = (yardstick.sample()?, sample(&mut program)?);
+        let samples = (yardstick.sample()?, sample(&mut program)?);
         if rep >= WARM_UP {
-            copies.push(copy);
-            samples.push(own);
+            copy.push(samples.0);
+            own.push(samples.1);
         }
     }
-    Ok((samples, (yardstick.bytes(), copies)))
+    Ok(Pair { own, copy, copy_bytes: yardstick.bytes() })
 }
 
 /// Times a work alone.

@@ -5,13 +5,17 @@ mod row;
 mod touch;
 mod work;
 
+use crate::Usage;
+use crate::report::note;
 use anyhow::Result;
 use clap::{Args, ValueEnum};
 use engine::Timed;
 use row::{Row, Table};
+use thalweg::Error;
 use thalweg::cpu::Cpu;
 use thalweg::gpu::{Gpu, GpuOptions};
 use thalweg::plan::Engine;
+use work::{Size, Work};
 
 /// Time updates, norms and matrix products on GPU and CPU.
 #[derive(Debug, Args)]
@@ -43,39 +47,52 @@ enum Engines {
     Cpu,
 }
 
-/// Runs the benchmark.
+/// Runs the benchmark: row by row, the GPU before the CPU.
 pub fn run(args: &BenchArgs) -> Result<()> {
+    let gpu = gpu(args)?;
+    let cpu = (args.engine != Engines::Gpu).then(Cpu::<f32>::default);
     let mut table = Table::new(args.json);
-    if args.engine != Engines::Cpu {
-        let options = GpuOptions { adapter: args.adapter.clone(), allow_cpu: true, ..Default::default() };
-        match Gpu::with(&options) {
-            Ok(gpu) => all(&gpu, args, &mut table)?,
-            // Side by side means what there is; a GPU that was asked for is another matter.
-            Err(error) if args.engine == Engines::Both && args.adapter.is_none() => eprintln!("no GPU rows: {error}"),
-            Err(error) => return Err(error.into()),
+    let wanted = |what: &str| args.what.is_empty() || args.what.iter().any(|part| what.contains(part.as_str()));
+    let works = args.n.iter().flat_map(|&n| work::streams(n)).chain(work::products());
+    for work in works.filter(|work| wanted(&work.what)) {
+        if let Some(gpu) = &gpu {
+            table.push(&row(gpu, work.clone(), args.reps)?)?;
+        }
+        if let Some(cpu) = &cpu {
+            table.push(&row(cpu, work, args.reps)?)?;
         }
     }
-    if args.engine != Engines::Gpu {
-        all(&Cpu::<f32>::default(), args, &mut table)?;
+    if table.rows() == 0 {
+        return Err(Usage(format!("--what {} names no row", args.what.join(","))).into());
     }
-    anyhow::ensure!(table.rows() > 0, "nothing to time: --what {} names no row", args.what.join(","));
     Ok(())
 }
 
-fn all<E: Engine<Float = f32>>(engine: &E, args: &BenchArgs, table: &mut Table) -> Result<()>
+/// The GPU to time. Side by side means what there is: without an adapter only the CPU is timed, unless a GPU was asked for.
+fn gpu(args: &BenchArgs) -> Result<Option<Gpu>> {
+    if args.engine == Engines::Cpu {
+        return Ok(None);
+    }
+    match Gpu::with(&GpuOptions { adapter: args.adapter.clone(), allow_cpu: true, ..Default::default() }) {
+        Ok(gpu) => Ok(Some(gpu)),
+        Err(error @ Error::Unknown { .. }) => Err(Usage(error.to_string()).into()),
+        Err(error) if args.engine == Engines::Both && args.adapter.is_none() => {
+            note(&format!("no GPU rows: {error}"));
+            Ok(None)
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn row<E: Engine<Float = f32>>(engine: &E, mut work: Work, reps: u32) -> Result<Row>
 where
     E::Program: Timed,
 {
-    let wanted = |what: &str| args.what.is_empty() || args.what.iter().any(|part| what.contains(part.as_str()));
-    for &n in &args.n {
-        for mut work in work::streams(n).into_iter().filter(|work| wanted(&work.what)) {
-            let (samples, copies) = engine::pair(engine, &mut work, args.reps)?;
-            table.push(&Row::stream::<E>(engine, &work, &samples, &copies))?;
+    Ok(match work.size {
+        Size::Elements(_) => {
+            let pair = engine::pair(engine, &mut work, reps)?;
+            Row::stream(engine, &work, &pair)
         }
-    }
-    for work in work::products().into_iter().filter(|work| wanted(&work.what)) {
-        let samples = engine::alone(engine, &work, args.reps)?;
-        table.push(&Row::product::<E>(engine, &work, &samples))?;
-    }
-    Ok(())
+        Size::Product { .. } => Row::product(engine, &work, &engine::alone(engine, &work, reps)?),
+    })
 }

@@ -1,6 +1,6 @@
 //! Rows of the table, as text or JSON.
 
-use super::engine::{Sample, Timed};
+use super::engine::{Pair, Sample, Timed};
 use super::work::{Size, Work};
 use anyhow::Result;
 use serde_json::{Value, json};
@@ -29,17 +29,17 @@ impl Row {
         }))
     }
 
-    /// A row of something that moves bytes, beside a copy of so many bytes.
-    pub fn stream<E: Engine<Float = f32>>(engine: &E, work: &Work, samples: &[Sample], copies: &(f64, Vec<Sample>)) -> Self
+    /// A row of something that moves bytes, beside a copy.
+    pub fn stream<E: Engine<Float = f32>>(engine: &E, work: &Work, pair: &Pair) -> Self
     where
         E::Program: Timed,
     {
-        let mut row = Self::new(engine, work, samples);
+        let mut row = Self::new(engine, work, &pair.own);
         let gbps = |bytes: f64, samples: &[Sample]| bytes / spread(samples.iter().map(|sample| sample.ms).collect()).0 * 1e-6;
         if let Size::Elements(n) = work.size {
             row.0["n"] = n.into();
         }
-        let (own, copy) = (gbps(work.amount(), samples), gbps(copies.0, &copies.1));
+        let (own, copy) = (gbps(work.amount(), &pair.own), gbps(pair.copy_bytes, &pair.copy));
         row.0["gbps"] = own.into();
         row.0["of_copy"] = (own / copy).into();
         row
@@ -86,12 +86,12 @@ impl Row {
 pub struct Table {
     json: bool,
     rows: usize,
-    adapter: String,
+    adapters: Vec<String>,
 }
 
 impl Table {
     pub fn new(json: bool) -> Self {
-        Self { json, rows: 0, adapter: String::new() }
+        Self { json, rows: 0, adapters: Vec::new() }
     }
 
     pub fn rows(&self) -> usize {
@@ -100,10 +100,10 @@ impl Table {
 
     pub fn push(&mut self, row: &Row) -> Result<()> {
         let mut out = std::io::stdout().lock();
-        let adapter = row.0["adapter"].as_str().unwrap_or_default();
-        if !self.json && self.adapter != adapter {
-            self.adapter = adapter.into();
-            writeln!(out, "{adapter}")?;
+        let adapter = row.0["adapter"].as_str().unwrap_or_default().to_string();
+        if !self.json && !self.adapters.contains(&adapter) {
+            writeln!(out, "{} is {adapter}", row.0["engine"].as_str().unwrap_or_default())?;
+            self.adapters.push(adapter);
         }
         if self.json {
             writeln!(out, "{}", row.0)?

@@ -4,6 +4,7 @@ use thalweg::plan::{Arena, BufferId, CHUNK, Layout, MatMul, Norm, Op, Plan};
 use thalweg::{AdamW, AnyRule, Recipe, RmsProp, Sgd, Stepper, rules};
 
 /// Something to time: a plan, and what it moves or computes.
+#[derive(Clone)]
 pub struct Work {
     pub what: String,
     pub size: Size,
