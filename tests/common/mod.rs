@@ -6,3 +6,4 @@ pub mod engines;
 pub mod model;
 pub mod numbers;
 pub mod options;
+pub mod oracle;
