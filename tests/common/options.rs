@@ -1,6 +1,6 @@
 //! Settings to try each rule with.
 
-use thalweg::{AnyRule, rule_by_name, rules, set};
+use thalweg::{AnyRule, Setting, range, rule_by_name, rules, set};
 
 /// Rule and settings. Learning rates are large enough for a movement far above f32's resolution of the parameters.
 pub const OPTIONS: &[(&str, &str)] = &[
@@ -39,4 +39,20 @@ pub fn with(name: &str, settings: &str) -> Box<dyn AnyRule> {
     }
     rule.check().unwrap_or_else(|error| panic!("{name} {settings}: {error}"));
     rule
+}
+
+/// Three rules for three lanes or groups: this one, and two that differ from it in every number that is not 0. They share its
+/// kernel.
+pub fn siblings(rule: &dyn AnyRule) -> [Box<dyn AnyRule>; 3] {
+    [0.0, 1.0, 2.0].map(|k| {
+        let mut sibling = rule.boxed();
+        for (name, setting) in sibling.settings() {
+            if let Setting::Number(number) = setting {
+                // A fraction stays below 1, anything else may grow.
+                *number *= if range::fraction(name, *number).is_ok() { 1.0 - 0.2 * k } else { 1.0 + k };
+            }
+        }
+        sibling.check().unwrap_or_else(|error| panic!("{sibling:?}: {error}"));
+        sibling
+    })
 }
