@@ -107,7 +107,8 @@ impl Stepper {
         if self.covered(steps) {
             return Ok(());
         }
-        if let Some((tag, counts)) = program.arrived(self.counts)? {
+        // After a wait, what was requested before it arrives too: older than what is known by now.
+        if let Some((tag, counts)) = program.arrived(self.counts)?.filter(|(tag, _)| *tag > self.known_at) {
             self.learn(tag, counts.chunks_exact(Counter::LEN).map(|lane| lane[Counter::Applied as usize]));
         }
         if !self.fits(steps) {
