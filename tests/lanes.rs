@@ -69,6 +69,22 @@ fn a_lane_is_a_model_alone_on_the_gpu() {
 }
 
 #[test]
+fn a_lane_is_a_model_alone_in_small_bindings() {
+    a_lane_is_a_model_alone(&engines::small_bindings());
+}
+
+#[test]
+fn where_an_arena_is_cut_changes_no_bits() {
+    let (small, gpu) = (engines::small_bindings(), engines::gpu());
+    for (name, rule) in options() {
+        let run = |engine: &AnyEngine| train(engine, &siblings(&*rule), &[0, 1, 2], 40_000, true);
+        for (cut, whole) in run(&small).iter().zip(run(&gpu)) {
+            assert_same(&name, cut, &whole);
+        }
+    }
+}
+
+#[test]
 fn the_same_run_twice_gives_the_same_bits() {
     for engine in [engines::cpu(), engines::gpu()] {
         for (name, rule) in options() {

@@ -2,8 +2,9 @@
 
 use thalweg::Result;
 use thalweg::cpu::Cpu;
-use thalweg::gpu::{Gpu, GpuOptions};
-use thalweg::plan::{BufferId, Engine, Layout, Plan, Program};
+use thalweg::gpu::{Gpu, GpuOptions, adapters};
+use thalweg::plan::{BufferId, CHUNK, Engine, Layout, Plan, Program};
+use thalweg::wgpu::{DeviceDescriptor, Limits};
 
 /// An engine over `f32`.
 pub struct AnyEngine {
@@ -24,11 +25,23 @@ pub fn gpu() -> AnyEngine {
     erased("GPU", open(GpuOptions::default()))
 }
 
-/// The CPU engine, and the GPU engine as it is, with bounds checks, and within WebGPU's default limits.
+/// The GPU engine on a device whose bindings hold two chunks of a norm: larger arenas are cut.
+pub fn small_bindings() -> AnyEngine {
+    let adapter = open(GpuOptions::default()).info().clone();
+    let adapter = adapters().into_iter().find(|candidate| candidate.get_info() == adapter).expect("the same adapter again");
+    let limit = 2 * CHUNK as u64 * 4;
+    let required_limits = Limits { max_storage_buffer_binding_size: limit, max_buffer_size: limit, ..Default::default() };
+    let descriptor = DeviceDescriptor { required_limits, ..Default::default() };
+    let (device, queue) = pollster::block_on(adapter.request_device(&descriptor)).expect("a device");
+    erased("GPU, small bindings", Gpu::from_wgpu(device, queue))
+}
+
+/// The CPU engine, and the GPU engine as it is, with bounds checks, within WebGPU's default limits, and with small bindings.
 pub fn all() -> Vec<AnyEngine> {
     let checked = GpuOptions { checked: true, ..Default::default() };
     let limited = GpuOptions { default_limits: true, ..Default::default() };
-    vec![cpu(), gpu(), erased("GPU, checked", open(checked)), erased("GPU, default limits", open(limited))]
+    let variants = [erased("GPU, checked", open(checked)), erased("GPU, default limits", open(limited))];
+    [cpu(), gpu(), small_bindings()].into_iter().chain(variants).collect()
 }
 
 /// A device. Without an adapter this panics with what to install: a test that is skipped in silence proves nothing.
