@@ -2,7 +2,7 @@
 
 use super::Recipe;
 use crate::error::{Error, Result};
-use crate::plan::{BufferId, Counter, Program, SLOTS, Scalar};
+use crate::plan::{ALIGN, BufferId, Counter, Program, SLOTS, Scalar};
 use crate::rule::{Real, Row};
 
 /// A lane's counters and the scalars of its last step.
@@ -73,10 +73,15 @@ impl Stepper {
         }
         for (lane, rules) in self.recipe.rules.iter().enumerate() {
             for &(plane, id) in &self.planes {
-                let initial = rules[0].initial(plane);
-                if initial != 0.0 {
-                    program.write(id, lane, 0, &vec![P::Float::of(initial); self.len])?;
+                let initial: Vec<P::Float> = rules.iter().map(|rule| P::Float::of(rule.initial(plane))).collect();
+                if initial.iter().all(|&initial| initial == P::Float::of(0.0)) {
+                    continue;
                 }
+                let values: Vec<P::Float> = match &self.groups {
+                    None => vec![initial[0]; self.len],
+                    Some((_, groups)) => groups.iter().flat_map(|&group| [initial[group as usize]; ALIGN]).collect(),
+                };
+                program.write(id, lane, 0, &values)?;
             }
         }
         Ok(())
@@ -107,7 +112,8 @@ impl Stepper {
         if self.covered(steps) {
             return Ok(());
         }
-        if let Some((tag, counts)) = program.arrived(self.counts)? {
+        // After a wait, what was requested before it arrives too: older than what is known by now.
+        if let Some((tag, counts)) = program.arrived(self.counts)?.filter(|(tag, _)| *tag > self.known_at) {
             self.learn(tag, counts.chunks_exact(Counter::LEN).map(|lane| lane[Counter::Applied as usize]));
         }
         if !self.fits(steps) {

@@ -1,0 +1,57 @@
+//! The comparators of the suite. One for tolerances, one for equal bits; both fail on anything that is not plainly right.
+
+use thalweg::Real;
+
+/// Compares a result with what is expected, element by element: an error must be at most its `bound`, which a caller derives from
+/// the movement or from what the arithmetic costs.
+///
+/// NaN and infinity are errors on either side and in the bound, as are no elements at all and lengths that differ.
+pub fn close<F: Real>(found: &[F], expected: &[f64], bound: impl Fn(usize) -> f64) -> Result<(), String> {
+    if found.len() != expected.len() {
+        return Err(format!("{} elements found, {} expected", found.len(), expected.len()));
+    }
+    if found.is_empty() {
+        return Err("nothing to compare".into());
+    }
+    let mut bad = 0;
+    let mut worst = (0.0, String::new());
+    for (i, (found, &expected)) in found.iter().map(|found| found.as_f64()).zip(expected).enumerate() {
+        let (err, bound) = ((found - expected).abs(), bound(i));
+        if !(err <= bound) || !bound.is_finite() {
+            bad += 1;
+            // A NaN ratio is as bad as can be.
+            let ratio = if err / bound >= 0.0 { err / bound } else { f64::INFINITY };
+            if !(ratio <= worst.0) {
+                worst = (ratio, format!("element {i}: found {found}, expected {expected}, bound {bound}"));
+            }
+        }
+    }
+    if bad == 0 { Ok(()) } else { Err(format!("{bad} of {} elements differ; the worst is {}", found.len(), worst.1)) }
+}
+
+/// [`close`], panicking with the name of what was compared.
+#[track_caller]
+pub fn assert_close<F: Real>(what: &str, found: &[F], expected: &[f64], bound: impl Fn(usize) -> f64) {
+    close(found, expected, bound).unwrap_or_else(|error| panic!("{what}: {error}"));
+}
+
+/// Whether two results are finite and have the same bits.
+pub fn same_bits<F: Real>(found: &[F], expected: &[F]) -> Result<(), String> {
+    if found.len() != expected.len() {
+        return Err(format!("{} elements found, {} expected", found.len(), expected.len()));
+    }
+    if found.is_empty() {
+        return Err("nothing to compare".into());
+    }
+    let same = |i: usize| found[i].as_f64().to_bits() == expected[i].as_f64().to_bits() && found[i].is_finite();
+    let bad: Vec<usize> = (0..found.len()).filter(|&i| !same(i)).collect();
+    let Some(&i) = bad.first() else { return Ok(()) };
+    let (bad, len, found, expected) = (bad.len(), found.len(), found[i], expected[i]);
+    Err(format!("{bad} of {len} elements differ; the first is element {i}: found {found}, expected {expected}"))
+}
+
+/// [`same_bits`], panicking with the name of what was compared.
+#[track_caller]
+pub fn assert_same_bits<F: Real>(what: &str, found: &[F], expected: &[F]) {
+    same_bits(found, expected).unwrap_or_else(|error| panic!("{what}: {error}"));
+}

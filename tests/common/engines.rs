@@ -1,0 +1,99 @@
+//! The engines that compute in f32, each under a name, behind one type.
+
+use thalweg::Result;
+use thalweg::cpu::Cpu;
+use thalweg::gpu::{Gpu, GpuOptions, adapters};
+use thalweg::plan::{BufferId, CHUNK, Engine, Layout, Plan, Program};
+use thalweg::wgpu::{DeviceDescriptor, Limits};
+
+/// An engine over `f32`.
+pub struct AnyEngine {
+    pub name: &'static str,
+    load: Box<dyn Fn(&Layout, &[Plan]) -> Result<AnyProgram>>,
+}
+
+/// A program of an [`AnyEngine`].
+pub struct AnyProgram(Box<dyn Program<Float = f32>>);
+
+/// The CPU engine.
+pub fn cpu() -> AnyEngine {
+    erased("CPU f32", Cpu::<f32>::default())
+}
+
+/// The GPU engine as a program meets it. Software drivers will do; no driver at all is a failure.
+pub fn gpu() -> AnyEngine {
+    erased("GPU", open(GpuOptions::default()))
+}
+
+/// The GPU engine on a device whose bindings hold two chunks of a norm: larger arenas are cut.
+pub fn small_bindings() -> AnyEngine {
+    let adapter = open(GpuOptions::default()).info().clone();
+    let adapter = adapters().into_iter().find(|candidate| candidate.get_info() == adapter).expect("the same adapter again");
+    let limit = 2 * CHUNK as u64 * 4;
+    let required_limits = Limits { max_storage_buffer_binding_size: limit, max_buffer_size: limit, ..Default::default() };
+    let descriptor = DeviceDescriptor { required_limits, ..Default::default() };
+    let (device, queue) = pollster::block_on(adapter.request_device(&descriptor)).expect("a device");
+    erased("GPU, small bindings", Gpu::from_wgpu(device, queue))
+}
+
+/// The CPU engine, and the GPU engine as it is, with bounds checks, within WebGPU's default limits, and with small bindings.
+pub fn all() -> Vec<AnyEngine> {
+    let checked = GpuOptions { checked: true, ..Default::default() };
+    let limited = GpuOptions { default_limits: true, ..Default::default() };
+    let variants = [erased("GPU, checked", open(checked)), erased("GPU, default limits", open(limited))];
+    [cpu(), gpu(), small_bindings()].into_iter().chain(variants).collect()
+}
+
+/// A device. Without an adapter this panics with what to install: a test that is skipped in silence proves nothing.
+pub fn open(options: GpuOptions) -> Gpu {
+    Gpu::with(&GpuOptions { allow_cpu: true, ..options }).unwrap_or_else(|error| panic!("{error}"))
+}
+
+fn erased<E: Engine<Float = f32, Program: 'static> + 'static>(name: &'static str, engine: E) -> AnyEngine {
+    AnyEngine { name, load: Box::new(move |layout, plans| Ok(AnyProgram(Box::new(engine.load(layout, plans)?)))) }
+}
+
+impl Engine for AnyEngine {
+    type Float = f32;
+    type Program = AnyProgram;
+
+    fn load(&self, layout: &Layout, plans: &[Plan]) -> Result<AnyProgram> {
+        (self.load)(layout, plans)
+    }
+
+    fn describe(&self) -> String {
+        self.name.into()
+    }
+}
+
+impl Program for AnyProgram {
+    type Float = f32;
+
+    fn run(&mut self, plan: usize, times: usize) -> Result<()> {
+        self.0.run(plan, times)
+    }
+
+    fn write(&mut self, buffer: BufferId, lane: usize, offset: usize, values: &[f32]) -> Result<()> {
+        self.0.write(buffer, lane, offset, values)
+    }
+
+    fn write_indices(&mut self, buffer: BufferId, lane: usize, offset: usize, values: &[u32]) -> Result<()> {
+        self.0.write_indices(buffer, lane, offset, values)
+    }
+
+    fn read(&mut self, buffer: BufferId, lane: usize) -> Result<Vec<f32>> {
+        self.0.read(buffer, lane)
+    }
+
+    fn read_indices(&mut self, buffer: BufferId, lane: usize) -> Result<Vec<u32>> {
+        self.0.read_indices(buffer, lane)
+    }
+
+    fn request(&mut self, buffer: BufferId, tag: u64) -> Result<()> {
+        self.0.request(buffer, tag)
+    }
+
+    fn arrived(&mut self, buffer: BufferId) -> Result<Option<(u64, Vec<u32>)>> {
+        self.0.arrived(buffer)
+    }
+}

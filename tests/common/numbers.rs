@@ -1,0 +1,26 @@
+//! Numbers to compute with, the same in every run.
+
+use fastrand::Rng;
+
+/// Of either sign and of a size between 0.5 and 2. Away from zero, so that `g + λ·x` cannot cancel and a relative bound means
+/// something.
+pub fn numbers(seed: u64, len: usize) -> Vec<f32> {
+    let mut rng = Rng::with_seed(seed);
+    (0..len).map(|_| (0.5 + 1.5 * rng.f32()) * if rng.bool() { 1.0 } else { -1.0 }).collect()
+}
+
+/// Steps of [`gradients`].
+pub const STEPS: usize = 7;
+
+/// The gradient of step `t` = 1 to [`STEPS`]: different every time, zero at step 3, huge in every fifth element at step 5, and a
+/// millionth in every seventh element throughout. The huge ones' squares, and the sum of them, fit into f32.
+pub fn gradient(seed: u64, t: usize, len: usize) -> Vec<f32> {
+    let mut g = numbers(seed ^ (0x9e37 + t as u64) << 20, len);
+    match t {
+        3 => g.fill(0.0),
+        5 => g.iter_mut().step_by(5).for_each(|g| *g *= 1e15),
+        _ => {}
+    }
+    g.iter_mut().skip(3).step_by(7).for_each(|g| *g *= 1e-6);
+    g
+}

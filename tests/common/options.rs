@@ -1,0 +1,58 @@
+//! Settings to try each rule with.
+
+use thalweg::{AnyRule, Setting, range, rule_by_name, rules, set};
+
+/// Rule and settings. Learning rates are large enough for a movement far above f32's resolution of the parameters.
+pub const OPTIONS: &[(&str, &str)] = &[
+    ("sgd", "lr=0.05"),
+    ("sgd", "lr=0.05 weight_decay=0.1 maximize=true"),
+    ("sgd", "lr=0.05 momentum=0.9 dampening=0.3 weight_decay=0.1"),
+    ("sgd", "lr=0.05 momentum=0.9 nesterov=true"),
+    ("rmsprop", "lr=0.02 alpha=0.9"),
+    ("rmsprop", "lr=0.02 alpha=0.9 centered=true weight_decay=0.1"),
+    ("rmsprop", "lr=0.02 alpha=0.95 momentum=0.9 eps=0.01"),
+    ("rmsprop", "lr=0.02 alpha=0.9 momentum=0.5 centered=true maximize=true"),
+    ("adam", "lr=0.02"),
+    ("adam", "lr=0.02 beta1=0.8 beta2=0.95 eps=0.01 weight_decay=0.1"),
+    ("adam", "lr=0.02 beta1=0 amsgrad=true maximize=true"),
+    ("adamw", "lr=0.02 weight_decay=0.1"),
+    ("adamw", "lr=0.02 beta1=0.95 beta2=0.9999 eps=0.01 weight_decay=0.1 amsgrad=true"),
+    ("adagrad", "lr=0.05"),
+    ("adagrad", "lr=0.05 lr_decay=0.1 weight_decay=0.1 initial_accumulator_value=0.5 eps=0.01 maximize=true"),
+];
+
+/// The rules of [`OPTIONS`] with a name for messages. Panics if a registered rule has fewer than two sets of options.
+pub fn options() -> Vec<(String, Box<dyn AnyRule>)> {
+    for rule in rules() {
+        let sets = OPTIONS.iter().filter(|(name, _)| *name == rule.name()).count();
+        assert!(sets >= 2, "rule {} has {sets} sets of options in tests/common/options.rs, at least 2 are wanted", rule.name());
+    }
+    OPTIONS.iter().map(|(name, settings)| (format!("{name} {settings}"), with(name, settings))).collect()
+}
+
+/// A rule by name, with settings written as `name=value`, separated by blanks.
+pub fn with(name: &str, settings: &str) -> Box<dyn AnyRule> {
+    let mut rule = rule_by_name(name).expect("a registered rule");
+    for setting in settings.split_whitespace() {
+        let (key, value) = setting.split_once('=').expect("name=value");
+        set(&mut *rule, key, value).unwrap_or_else(|error| panic!("{name}: {error}"));
+    }
+    rule.check().unwrap_or_else(|error| panic!("{name} {settings}: {error}"));
+    rule
+}
+
+/// Three rules for three lanes or groups: this one, and two that differ from it in every number that is not 0. They share its
+/// kernel.
+pub fn siblings(rule: &dyn AnyRule) -> [Box<dyn AnyRule>; 3] {
+    [0.0, 1.0, 2.0].map(|k| {
+        let mut sibling = rule.boxed();
+        for (name, setting) in sibling.settings() {
+            if let Setting::Number(number) = setting {
+                // A fraction stays below 1, anything else may grow.
+                *number *= if range::fraction(name, *number).is_ok() { 1.0 - 0.2 * k } else { 1.0 + k };
+            }
+        }
+        sibling.check().unwrap_or_else(|error| panic!("{sibling:?}: {error}"));
+        sibling
+    })
+}

@@ -1,0 +1,70 @@
+//! The oracle of an optimizer, and how far an f32 engine may be from it.
+
+use super::compare::close;
+use super::model::Model;
+use thalweg::cpu::{Cpu, CpuProgram};
+use thalweg::plan::Program;
+use thalweg::{AnyRule, Real, Recipe};
+
+/// What one step may cost in f32, in units of its resolution, relative to the change of a parameter. A rule computes its step in
+/// about ten operations from scalars that were rounded once; WGSL allows a division 2.5 ULP and a root about as much; clipping
+/// adds what the norm is off by. The worst that was seen is a third of this.
+const STEP_COST: f64 = 32.0;
+/// The same for a plane, relative to its size. The worst that was seen is a third of this, where a clipped gradient is squared.
+const PLANE_COST: f64 = 16.0;
+/// The resolution of f32.
+pub const EPSILON: f64 = f32::EPSILON as f64;
+
+/// The oracle beside what an f32 engine may be off by, which grows with every step.
+pub struct Oracle {
+    pub model: Model<CpuProgram<f64>>,
+    /// Parameters, then planes.
+    pub arrays: Vec<(&'static str, Vec<f64>)>,
+    /// As long as the arrays.
+    pub bounds: Vec<Vec<f64>>,
+}
+
+impl Oracle {
+    pub fn new(recipe: &Recipe, rule: &dyn AnyRule, tensors: &[usize], params: &[f32]) -> Self {
+        let mut model = Model::new(&Cpu::<f64>::default(), recipe.clone(), rule, tensors);
+        model.set_params(0, params);
+        let arrays = model.arrays(0);
+        let bounds = arrays.iter().map(|(_, array)| vec![0.0; array.len()]).collect();
+        Self { model, arrays, bounds }
+    }
+
+    /// A step, and its cost: a parameter is rounded when it is decayed, as is the factor, and when it is moved, 1.25 units
+    /// together, of which 2 are allowed; its movement is off by [`STEP_COST`]; a plane is off by [`PLANE_COST`] of what it holds
+    /// before or after.
+    pub fn step(&mut self, grads: &[f32]) {
+        self.model.set_grads(0, grads);
+        self.model.step();
+        let after = self.model.arrays(0);
+        for (array, ((bounds, (_, old)), (_, new))) in self.bounds.iter_mut().zip(&self.arrays).zip(&after).enumerate() {
+            for ((bound, old), new) in bounds.iter_mut().zip(old).zip(new) {
+                let size = old.abs().max(new.abs());
+                *bound += EPSILON * if array == 0 { 2.0 * size + STEP_COST * (new - old).abs() } else { PLANE_COST * size };
+            }
+        }
+        self.arrays = after;
+    }
+
+    /// Compares another engine's arrays with these.
+    pub fn agrees<P: Program>(&self, other: &mut Model<P>) -> Result<(), String> {
+        let arrays = other.arrays(0);
+        assert_eq!(arrays.len(), self.arrays.len());
+        for (((name, found), (_, expected)), bounds) in arrays.iter().zip(&self.arrays).zip(&self.bounds) {
+            if !expected.is_empty() {
+                close(found, expected, |i| bounds[i]).map_err(|error| format!("{name}: {error}"))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The share of another's parameters that are farther from these than `times` the bound.
+    pub fn outside<P: Program>(&self, other: &mut Model<P>, times: f64) -> f64 {
+        let (found, (_, expected)) = (other.params(0), &self.arrays[0]);
+        let far = |i: &usize| !((found[*i].as_f64() - expected[*i]).abs() <= times * self.bounds[0][*i]);
+        (0..expected.len()).filter(far).count() as f64 / expected.len() as f64
+    }
+}

@@ -1,0 +1,267 @@
+//! What is refused, and the exact words.
+
+mod common;
+
+use common::engines;
+use thalweg::cpu::{Cpu, CpuProgram};
+use thalweg::gpu::{Gpu, GpuOptions};
+use thalweg::plan::{Arena, BufferId, Engine, Layout, Plan, Program};
+use thalweg::{Adagrad, Adam, AdamW, AnyRule, Error, Optimizer, Recipe, Result, RmsProp, Setting, Sgd, rule_by_name, rules, set};
+
+/// Rule, settings, message.
+const BAD_SETTINGS: &[(&str, &str, &str)] = &[
+    ("sgd", "lr=-1", "lr = -1 is out of range: finite and at least 0"),
+    ("sgd", "lr=NaN", "lr = NaN is out of range: finite and at least 0"),
+    ("sgd", "lr=inf", "lr = inf is out of range: finite and at least 0"),
+    ("sgd", "momentum=1", "momentum = 1 is out of range: at least 0 and below 1"),
+    ("sgd", "momentum=-0.5", "momentum = -0.5 is out of range: at least 0 and below 1"),
+    ("sgd", "dampening=inf", "dampening = inf is out of range: finite"),
+    ("sgd", "weight_decay=-0.1", "weight_decay = -0.1 is out of range: finite and at least 0"),
+    (
+        "sgd",
+        "nesterov=true",
+        "nesterov = true with momentum 0 and dampening 0 is out of range: momentum above 0 and dampening 0",
+    ),
+    (
+        "sgd",
+        "nesterov=true momentum=0.9 dampening=0.5",
+        "nesterov = true with momentum 0.9 and dampening 0.5 is out of range: momentum above 0 and dampening 0",
+    ),
+    ("rmsprop", "lr=-1", "lr = -1 is out of range: finite and at least 0"),
+    ("rmsprop", "lr=NaN", "lr = NaN is out of range: finite and at least 0"),
+    ("rmsprop", "lr=inf", "lr = inf is out of range: finite and at least 0"),
+    ("rmsprop", "alpha=1", "alpha = 1 is out of range: at least 0 and below 1"),
+    ("rmsprop", "eps=0", "eps = 0 is out of range: finite and above 0"),
+    ("rmsprop", "weight_decay=-1", "weight_decay = -1 is out of range: finite and at least 0"),
+    ("rmsprop", "momentum=1.5", "momentum = 1.5 is out of range: at least 0 and below 1"),
+    ("adam", "lr=-1", "lr = -1 is out of range: finite and at least 0"),
+    ("adam", "lr=NaN", "lr = NaN is out of range: finite and at least 0"),
+    ("adam", "lr=inf", "lr = inf is out of range: finite and at least 0"),
+    ("adam", "beta1=1", "beta1 = 1 is out of range: at least 0 and below 1"),
+    ("adam", "beta2=-0.1", "beta2 = -0.1 is out of range: at least 0 and below 1"),
+    ("adam", "eps=-1", "eps = -1 is out of range: finite and above 0"),
+    ("adam", "weight_decay=NaN", "weight_decay = NaN is out of range: finite and at least 0"),
+    ("adamw", "lr=-1", "lr = -1 is out of range: finite and at least 0"),
+    ("adamw", "lr=NaN", "lr = NaN is out of range: finite and at least 0"),
+    ("adamw", "lr=inf", "lr = inf is out of range: finite and at least 0"),
+    ("adamw", "beta1=1", "beta1 = 1 is out of range: at least 0 and below 1"),
+    ("adamw", "beta2=1", "beta2 = 1 is out of range: at least 0 and below 1"),
+    ("adamw", "eps=0", "eps = 0 is out of range: finite and above 0"),
+    ("adamw", "weight_decay=-1", "weight_decay = -1 is out of range: finite and at least 0"),
+    ("adagrad", "lr=-1", "lr = -1 is out of range: finite and at least 0"),
+    ("adagrad", "lr=NaN", "lr = NaN is out of range: finite and at least 0"),
+    ("adagrad", "lr=inf", "lr = inf is out of range: finite and at least 0"),
+    ("adagrad", "lr_decay=-1", "lr_decay = -1 is out of range: finite and at least 0"),
+    ("adagrad", "weight_decay=-1", "weight_decay = -1 is out of range: finite and at least 0"),
+    (
+        "adagrad",
+        "initial_accumulator_value=-1",
+        "initial_accumulator_value = -1 is out of range: finite and at least 0",
+    ),
+    ("adagrad", "eps=0", "eps = 0 is out of range: finite and above 0"),
+];
+
+fn configured(name: &str, settings: &str) -> Box<dyn AnyRule> {
+    let mut rule = rule_by_name(name).expect("a registered rule");
+    for setting in settings.split_whitespace() {
+        let (key, value) = setting.split_once('=').expect("name=value");
+        set(&mut *rule, key, value).expect("a setting");
+    }
+    rule
+}
+
+/// The names of a rule's numbers.
+fn numbers_of(rule: &dyn AnyRule) -> Vec<&'static str> {
+    let mut rule = rule.boxed();
+    let numbers = rule.settings().into_iter().filter(|(_, setting)| matches!(setting, Setting::Number(_)));
+    numbers.map(|(name, _)| name).collect()
+}
+
+fn optimizer(recipe: Recipe) -> Result<Optimizer<CpuProgram<f32>>> {
+    Optimizer::new(&Cpu::default(), recipe, &[("w", &[2, 3])])
+}
+
+#[track_caller]
+fn assert_error<T>(result: Result<T>, message: &str) {
+    match result {
+        Ok(_) => panic!("no error, expected: {message}"),
+        Err(error) => assert_eq!(error.to_string(), message),
+    }
+}
+
+#[test]
+fn bad_settings_are_named_with_their_range() {
+    for (name, settings, message) in BAD_SETTINGS {
+        let rule = configured(name, settings);
+        assert_error(rule.check(), message);
+        assert_error(optimizer(Recipe::new(rule)), message);
+    }
+}
+
+#[test]
+fn every_rule_has_bad_settings_in_the_table() {
+    for rule in rules() {
+        for number in numbers_of(&*rule) {
+            let sets = |settings: &str| settings.split_whitespace().any(|setting| setting.starts_with(&format!("{number}=")));
+            let listed = BAD_SETTINGS.iter().any(|(name, settings, _)| *name == rule.name() && sets(settings));
+            assert!(listed, "{number} of {} is missing", rule.name());
+        }
+    }
+}
+
+#[test]
+fn nan_is_no_setting_of_any_rule() {
+    for rule in rules() {
+        for name in numbers_of(&*rule) {
+            let error = configured(rule.name(), &format!("{name}=NaN")).check().expect_err(name).to_string();
+            assert!(error.starts_with(&format!("{name} = NaN is out of range: ")), "{error}");
+        }
+    }
+}
+
+#[test]
+fn the_bad_setting_of_a_later_lane_or_group_is_found() {
+    let good = || Sgd::default();
+    let bad = || Sgd { lr: -1.0, ..Default::default() };
+    let message = "lr = -1 is out of range: finite and at least 0";
+    assert_error(optimizer(Recipe::population([good(), good(), bad()])), message);
+    assert_error(optimizer(Recipe::groups([good(), bad()])), message);
+}
+
+#[test]
+fn a_text_that_is_no_value_is_refused() {
+    let mut adam = Adam::default();
+    assert_error(set(&mut adam, "lr", "fast"), "lr = fast is out of range: a number");
+    assert_error(set(&mut adam, "amsgrad", "1"), "amsgrad = 1 is out of range: true or false");
+    assert_eq!(adam, Adam::default());
+}
+
+#[test]
+fn an_unknown_name_comes_with_the_known_ones() {
+    assert_error(rule_by_name("adamm"), "unknown rule 'adamm'; known: sgd, rmsprop, adam, adamw, adagrad");
+    assert_error(
+        set(&mut Sgd::default(), "beta1", "0.9"),
+        "unknown setting 'beta1'; known: lr, momentum, dampening, weight_decay, nesterov, maximize",
+    );
+    let mut adam = optimizer(Recipe::new(Adam::default())).expect("an optimizer");
+    assert_error(adam.params(0, "v"), "unknown tensor 'v'; known: w");
+    assert_error(adam.set_grads(0, "W", &[0.0; 6]), "unknown tensor 'W'; known: w");
+    assert_error(adam.state("w", 0, "w"), "unknown plane 'w'; known: m, v");
+    let mut sgd = optimizer(Recipe::new(Sgd::default())).expect("an optimizer");
+    assert_error(sgd.state("b", 0, "w"), "unknown plane 'b'; known: ");
+}
+
+#[test]
+fn an_unknown_adapter_comes_with_the_known_ones() {
+    let options = GpuOptions { adapter: Some("no such adapter".into()), ..Default::default() };
+    let names: Vec<String> = thalweg::gpu::adapters().iter().map(|adapter| adapter.get_info().name).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    assert_error(Gpu::with(&options), &Error::unknown("adapter", "no such adapter", &names).to_string());
+}
+
+#[test]
+fn clip_norm_must_be_positive() {
+    for (value, text) in [(0.0, "0"), (-1.0, "-1"), (f64::NAN, "NaN"), (f64::INFINITY, "inf")] {
+        let recipe = Recipe::new(Sgd::default()).clip_norm(value);
+        assert_error(optimizer(recipe), &format!("clip_norm = {text} is out of range: finite and above 0"));
+    }
+}
+
+#[test]
+fn a_tensor_is_given_once() {
+    let new = Optimizer::new(&Cpu::<f32>::default(), Recipe::new(Sgd::default()), &[("w", &[2]), ("w", &[3])]);
+    assert_error(new, "tensor 'w' is given twice");
+}
+
+#[test]
+fn lengths_must_fit() {
+    let mut sgd = optimizer(Recipe::new(Sgd::default())).expect("an optimizer");
+    assert_error(sgd.set_params(0, "w", &[0.0; 5]), "tensor 'w': 5 found, 6 elements expected");
+    assert_error(sgd.set_grads(0, "w", &[0.0; 7]), "tensor 'w': 7 found, 6 elements expected");
+}
+
+#[test]
+fn a_lane_must_exist() {
+    for engine in [engines::cpu(), engines::gpu()] {
+        let rules = [0.1, 0.2].map(|lr| Sgd { lr, ..Default::default() });
+        let mut sgd = Optimizer::new(&engine, Recipe::population(rules), &[("w", &[1])]).expect("an optimizer");
+        assert_error(sgd.params(2, "w"), "lane = 2 is out of range: below 2");
+        assert_error(sgd.set_params(2, "w", &[0.0]), "lane = 2 is out of range: below 2");
+        assert_error(sgd.report(2), "lane = 2 is out of range: below 2");
+    }
+}
+
+#[test]
+fn there_must_be_tensors_and_rules() {
+    let none: &[(&str, &[usize])] = &[];
+    let new = Optimizer::new(&Cpu::<f32>::default(), Recipe::new(Sgd::default()), none);
+    assert_error(new, "the list of tensors is empty");
+    assert_error(optimizer(Recipe::population(Vec::<Sgd>::new())), "the list of rules is empty");
+    assert_error(optimizer(Recipe::groups(Vec::<Sgd>::new())), "the list of rules is empty");
+}
+
+#[test]
+fn lanes_must_share_a_kernel() {
+    let momentum = |momentum| Sgd { momentum, ..Default::default() };
+    assert_error(
+        optimizer(Recipe::population([momentum(0.0), momentum(0.9)])),
+        "a rule of the population: sgd with [(\"MOMENTUM\", true)] and planes [0] found, \
+         sgd with [(\"MOMENTUM\", false)] and planes [] expected",
+    );
+    let boxed: [Box<dyn AnyRule>; 2] = [Box::new(Adam::default()), Box::new(AdamW::default())];
+    assert_error(
+        optimizer(Recipe::population(boxed)),
+        "a rule of the population: adamw with [(\"AMSGRAD\", false)] and planes [0, 1] found, \
+         adam with [(\"AMSGRAD\", false)] and planes [0, 1] expected",
+    );
+    let boxed: [Box<dyn AnyRule>; 2] = [Box::new(RmsProp::default()), Box::new(Adagrad::default())];
+    assert!(matches!(optimizer(Recipe::groups(boxed)), Err(Error::Shape { .. })));
+}
+
+#[test]
+fn a_tensor_needs_an_existing_group() {
+    let mut arena = Arena::default();
+    arena.add("w", &[1], 2).expect("a name");
+    let over = Optimizer::over(&Cpu::<f32>::default(), Recipe::groups([Sgd::default(), Sgd::default()]), arena);
+    assert_error(over, "group of tensor 'w' = 2 is out of range: below 2");
+}
+
+fn limited() -> Gpu {
+    engines::open(GpuOptions { default_limits: true, ..Default::default() })
+}
+
+#[test]
+fn more_lanes_than_workgroups_are_refused() {
+    let layout = Layout::new(65_536);
+    assert_error(limited().load(&layout, &[Plan::default()]), "the number of lanes needs 65536, the adapter allows 65535");
+}
+
+/// A buffer that kernels want in one piece must fit into one binding; arenas are cut.
+#[test]
+fn a_buffer_beyond_a_binding_is_refused() {
+    let elements = (128 << 20) / 4 + 1;
+    let mut layout = Layout::new(1);
+    let [input, output] = ["input", "output"].map(|name| layout.floats(name, elements));
+    let mut plan = Plan::default();
+    let (input, output) = (layout.whole(input), layout.whole(output));
+    plan.push(thalweg::plan::Op::Activate { f: thalweg::plan::Activation::Relu, input, output });
+    let bytes = (elements.next_multiple_of(64)) * 4;
+    let message = format!("input in one binding needs {bytes}, the adapter allows {}", 128 << 20);
+    assert_error(limited().load(&layout, &[plan]), &message);
+}
+
+#[test]
+fn floats_and_indices_are_told_apart() {
+    fn check(mut program: impl Program<Float = f32>, floats: BufferId, indices: BufferId) {
+        assert_error(program.read(indices, 0), "i: Index found, Float expected");
+        assert_error(program.read_indices(floats, 0), "f: Float found, Index expected");
+        assert_error(program.write(floats, 0, 3, &[0.0, 0.0]), "f: 5 found, at most 4 elements expected");
+        assert_error(program.write_indices(indices, 0, 0, &[0; 3]), "i: 3 found, at most 2 elements expected");
+        assert_error(program.request(floats, 0), "f: Float found, Index expected");
+    }
+    let mut layout = Layout::new(1);
+    let (floats, indices) = (layout.floats("f", 4), layout.indices("i", 2));
+    for engine in [engines::cpu(), engines::gpu()] {
+        check(engine.load(&layout, &[]).expect("a program"), floats, indices);
+    }
+}

@@ -1,0 +1,171 @@
+//! The oracle against PyTorch's own trajectories (tests/golden/torch.jsonl, written by tests/golden/make.py with PyTorch 2.15).
+//! `THALWEG_GOLDEN` names another file of the same form.
+
+mod common;
+
+use common::compare::assert_close;
+use serde_json::{Map, Value};
+use std::collections::HashSet;
+use thalweg::cpu::{Cpu, CpuProgram};
+use thalweg::{AnyRule, Optimizer, Recipe, Sgd, rule_by_name, rules, set};
+
+/// Of the movement (the farthest that an element was from its start at a recorded step), or of a plane's size: f64 resolves
+/// 2e-16, and a trajectory has 24 steps.
+const TOLERANCE: f64 = 1e-12;
+/// Cases of the file at hand whose rules are known.
+const CASES: usize = 32;
+
+struct Golden {
+    tensors: Vec<(String, Vec<usize>)>,
+    params: Vec<Vec<f64>>,
+    /// By step, then by tensor.
+    grads: Vec<Vec<Vec<f64>>>,
+    cases: Vec<Value>,
+}
+
+fn golden() -> Golden {
+    let file = std::env::var("THALWEG_GOLDEN");
+    let file = file.unwrap_or_else(|_| concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/torch.jsonl").into());
+    let text = std::fs::read_to_string(&file).unwrap_or_else(|error| panic!("{file}: {error}"));
+    let mut lines = text.lines().map(|line| serde_json::from_str::<Value>(line).expect("a line of JSON"));
+    let header = lines.next().expect("a header");
+    let shape =
+        |tensor: &Value| tensor["shape"].as_array().expect("a shape").iter().map(|n| n.as_u64().unwrap() as usize).collect();
+    let tensors = header["tensors"].as_array().expect("tensors");
+    Golden {
+        tensors: tensors.iter().map(|tensor| (tensor["name"].as_str().expect("a name").into(), shape(tensor))).collect(),
+        params: arrays(&header["params0"]),
+        grads: header["grads"].as_array().expect("gradients").iter().map(arrays).collect(),
+        cases: lines.collect(),
+    }
+}
+
+/// One array per tensor.
+fn arrays(value: &Value) -> Vec<Vec<f64>> {
+    let numbers = |array: &Value| array.as_array().expect("an array").iter().map(|x| x.as_f64().expect("a number")).collect();
+    value.as_array().expect("arrays").iter().map(numbers).collect()
+}
+
+impl Golden {
+    fn optimizer(&self, recipe: Recipe) -> Optimizer<CpuProgram<f64>> {
+        let tensors: Vec<(&str, &[usize])> = self.tensors.iter().map(|(name, shape)| (&name[..], &shape[..])).collect();
+        Optimizer::new(&Cpu::<f64>::default(), recipe, &tensors).expect("an optimizer")
+    }
+
+    fn names(&self) -> impl Iterator<Item = &str> {
+        self.tensors.iter().map(|(name, _)| name.as_str())
+    }
+
+    fn set_grads(&self, optimizer: &mut Optimizer<CpuProgram<f64>>, step: usize) {
+        for (name, grads) in self.names().zip(&self.grads[step]) {
+            optimizer.set_grads(0, name, grads).expect("gradients that fit");
+        }
+    }
+
+    /// Runs a case and compares the parameters at every step that it records, and the state at its end.
+    fn check(&self, case: &Value, rule: Box<dyn AnyRule>) {
+        let what = format!("{} {}", rule.name(), case["kwargs"]);
+        let mut optimizer = self.optimizer(Recipe::new(rule.clone()));
+        for (name, params) in self.names().zip(&self.params) {
+            optimizer.set_params(0, name, params).expect("parameters that fit");
+        }
+        let steps: Vec<u64> = case["steps"].as_array().expect("steps").iter().map(|t| t.as_u64().unwrap()).collect();
+        let mut movements: Vec<Vec<f64>> = self.params.iter().map(|params| vec![0.0; params.len()]).collect();
+        let mut snapshots = case["params"].as_array().expect("snapshots").iter();
+        for t in 1..=*steps.last().expect("a step") {
+            self.set_grads(&mut optimizer, t as usize - 1);
+            optimizer.step().expect("a step");
+            if !steps.contains(&t) {
+                continue;
+            }
+            let expected = arrays(snapshots.next().expect("a snapshot per step"));
+            for (((name, expected), start), movement) in self.names().zip(&expected).zip(&self.params).zip(&mut movements) {
+                for ((movement, x), start) in movement.iter_mut().zip(expected).zip(start) {
+                    *movement = movement.max((x - start).abs());
+                }
+                let found = optimizer.params(0, name).expect("parameters");
+                assert_close(&format!("{what}, {name} at step {t}"), &found, expected, |i| TOLERANCE * movement[i]);
+            }
+        }
+        assert!(snapshots.next().is_none(), "{what}: a step per snapshot");
+        let state = case["state"].as_object().expect("state");
+        assert_eq!(state.len(), rule.planes().len(), "{what}: as many planes as PyTorch has");
+        for (key, expected) in state {
+            for (name, expected) in self.names().zip(arrays(expected)) {
+                let found = optimizer.state(plane(key), 0, name).expect("a plane");
+                assert_close(&format!("{what}, {key} of {name}"), &found, &expected, |i| TOLERANCE * expected[i].abs());
+            }
+        }
+    }
+}
+
+/// Our name of a state of PyTorch's.
+fn plane(key: &str) -> &str {
+    match key {
+        "exp_avg" => "m",
+        "exp_avg_sq" => "v",
+        "max_exp_avg_sq" => "w",
+        "momentum_buffer" => "b",
+        "square_avg" => "q",
+        "grad_avg" => "a",
+        same => same,
+    }
+}
+
+fn configure(rule: &mut dyn AnyRule, kwargs: &Map<String, Value>) {
+    for (name, value) in kwargs {
+        match value {
+            Value::Array(values) => {
+                for (i, value) in values.iter().enumerate() {
+                    let name = format!("{}{}", name.strip_suffix('s').expect("a plural"), i + 1);
+                    set(rule, &name, &value.to_string()).expect("a setting");
+                }
+            }
+            value => set(rule, name, &value.to_string()).expect("a setting"),
+        }
+    }
+}
+
+#[test]
+fn trajectories_and_state_are_those_of_pytorch() {
+    let golden = golden();
+    let (mut ran, mut unknown, mut seen) = (0, 0, HashSet::new());
+    for case in golden.cases.iter().filter(|case| case["kind"] == "optimizer") {
+        let name = case["rule"].as_str().expect("a rule").to_lowercase();
+        let Ok(mut rule) = rule_by_name(&name) else {
+            unknown += 1;
+            continue;
+        };
+        configure(&mut *rule, case["kwargs"].as_object().expect("settings"));
+        golden.check(case, rule);
+        seen.insert(name);
+        ran += 1;
+    }
+    println!("{ran} cases agree, {unknown} are of rules that are not known");
+    assert!(ran >= CASES, "{ran} cases ran, {CASES} expected");
+    let all = rules();
+    let missing: Vec<&str> = all.iter().map(|rule| rule.name()).filter(|name| !seen.contains(*name)).collect();
+    assert!(missing.is_empty(), "no case of {missing:?}");
+}
+
+/// With a learning rate of 1, SGD moves from 0 to minus the clipped gradient.
+#[test]
+fn clipping_by_norm_is_that_of_pytorch() {
+    let golden = golden();
+    let by_norm = golden.cases.iter().filter(|case| case["kind"] == "clip" && case["norm_type"] == 2.0);
+    let cases: Vec<&Value> = by_norm.collect();
+    assert!(cases.len() >= 2, "{} cases", cases.len());
+    for case in cases {
+        let max_norm = case["value"].as_f64().expect("a norm");
+        let mut optimizer = golden.optimizer(Recipe::new(Sgd { lr: 1.0, ..Default::default() }).clip_norm(max_norm));
+        golden.set_grads(&mut optimizer, 1);
+        optimizer.step().expect("a step");
+        for (name, clipped) in golden.names().zip(arrays(&case["grads"])) {
+            let expected: Vec<f64> = clipped.iter().map(|g| -g).collect();
+            let found = optimizer.params(0, name).expect("parameters");
+            assert_close(&format!("clip to {max_norm}, {name}"), &found, &expected, |i| TOLERANCE * expected[i].abs());
+        }
+        let norm = case["norm"].as_f64().expect("a norm");
+        assert_close("norm", &[optimizer.report(0).expect("a report").norm], &[norm], |_| TOLERANCE * norm);
+    }
+}

@@ -1,0 +1,127 @@
+//! A step with a bad gradient changes nothing but its count: not the parameters, not the state, not what comes after.
+
+mod common;
+
+use common::compare::assert_same_bits;
+use common::engines::{self, AnyEngine, AnyProgram};
+use common::model::Model;
+use common::numbers::numbers;
+use common::options::{options, siblings};
+use thalweg::plan::SLOTS;
+use thalweg::{AnyRule, Recipe};
+
+const LEN: usize = 100;
+const CYCLE: usize = 5;
+const BAD: [f32; 3] = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY];
+
+fn start(engine: &AnyEngine, rules: &[Box<dyn AnyRule>]) -> Model<AnyProgram> {
+    let recipe = Recipe::population(rules.iter().cloned()).clip_norm(10.0);
+    let mut model = Model::new(engine, recipe, &*rules[0], &[LEN]);
+    (0..rules.len()).for_each(|lane| model.set_params(lane, &numbers(lane as u64, LEN)));
+    model
+}
+
+fn grads() -> Vec<Vec<f32>> {
+    (0..CYCLE as u64).map(|t| numbers(10 + t, LEN)).collect()
+}
+
+fn assert_same(what: &str, found: &mut Model<AnyProgram>, expected: &mut Model<AnyProgram>, lane: usize) {
+    for ((name, found), (_, expected)) in found.arrays(lane).iter().zip(expected.arrays(lane)) {
+        assert_same_bits(&format!("{what}, lane {lane}, {name}"), found, &expected);
+    }
+}
+
+/// Lane 1 gets bad gradients at steps 1, 2, 5 and 100; it equals a run without those steps. The other lanes equal a run in which
+/// nothing was bad.
+#[test]
+fn a_run_with_bad_steps_is_the_run_without_them() {
+    let steps = SLOTS + 44;
+    let bad_steps = [1, 2, 5, 100];
+    let grads = grads();
+    for engine in [engines::cpu(), engines::gpu()] {
+        for (name, rule) in options() {
+            let rules = siblings(&*rule);
+            let [mut bad, mut good, mut without] = [(); 3].map(|()| start(&engine, &rules));
+            for t in 1..=steps {
+                let now = &grads[t % CYCLE];
+                (0..3).for_each(|lane| bad.set_grads(lane, now));
+                (0..3).for_each(|lane| good.set_grads(lane, now));
+                if bad_steps.contains(&t) {
+                    let mut broken = now.clone();
+                    broken[t % LEN] = BAD[t % BAD.len()];
+                    bad.set_grads(1, &broken);
+                } else {
+                    (0..3).for_each(|lane| without.set_grads(lane, now));
+                    without.step();
+                }
+                bad.step();
+                good.step();
+            }
+            let what = format!("{}, {name}", engine.name);
+            assert_same(&what, &mut bad, &mut good, 0);
+            assert_same(&what, &mut bad, &mut without, 1);
+            assert_same(&what, &mut bad, &mut good, 2);
+            let counts = [0, 1, 2].map(|lane| (bad.report(lane).applied as usize, bad.report(lane).skipped as usize));
+            assert_eq!(counts, [(steps, 0), (steps - 4, 4), (steps, 0)], "{what}");
+            assert_eq!(bad.report(1).clipped, without.report(1).clipped, "{what}");
+        }
+    }
+}
+
+/// More bad steps in a row than there are rows ahead: the next good step is still the first.
+#[test]
+fn a_long_row_of_bad_steps_leaves_no_trace() {
+    let grads = grads();
+    for engine in [engines::cpu(), engines::gpu()] {
+        for (name, rule) in options() {
+            let rules = siblings(&*rule);
+            let (mut bad, mut good) = (start(&engine, &rules), start(&engine, &rules));
+            let mut broken = grads[0].clone();
+            broken[LEN - 1] = f32::NAN;
+            for lane in [0, 2] {
+                bad.set_grads(lane, &grads[0]);
+            }
+            bad.set_grads(1, &broken);
+            bad.steps(SLOTS + 44);
+            for t in 0..20 {
+                bad.set_grads(1, &grads[t % CYCLE]);
+                good.set_grads(1, &grads[t % CYCLE]);
+                bad.step();
+                good.step();
+            }
+            let what = format!("{}, {name}", engine.name);
+            assert_same(&what, &mut bad, &mut good, 1);
+            let report = bad.report(1);
+            assert_eq!((report.applied as usize, report.skipped as usize), (20, SLOTS + 44), "{what}");
+            assert_eq!(bad.report(0).applied as usize, SLOTS + 64, "{what}");
+        }
+    }
+}
+
+#[test]
+fn the_norm_of_a_bad_gradient_is_reported() {
+    for engine in [engines::cpu(), engines::gpu()] {
+        let (_, rule) = options().swap_remove(0);
+        for bad in BAD {
+            let mut model = start(&engine, &[rule.clone()]);
+            let mut grads = numbers(1, LEN);
+            grads[7] = bad;
+            model.set_grads(0, &grads);
+            model.step();
+            assert!(!model.report(0).norm.is_finite(), "{}, {bad}", engine.name);
+        }
+    }
+}
+
+/// The sum of squares leaves f32 before the gradients do: a step that cannot be scaled is not taken.
+#[test]
+fn a_norm_beyond_f32_is_skipped() {
+    for engine in [engines::cpu(), engines::gpu()] {
+        let (_, rule) = options().swap_remove(0);
+        let mut model = start(&engine, &[rule]);
+        model.set_grads(0, &[1e30; LEN]);
+        model.step();
+        assert_eq!((model.report(0).applied, model.report(0).skipped), (0, 1), "{}", engine.name);
+        assert_same_bits(engine.name, &model.params(0), &numbers(0, LEN));
+    }
+}
