@@ -5,7 +5,7 @@ struct Control {
     rows_lane: u32, current_lane: u32, counts_lane: u32, scalars_lane: u32,
 }
 override NORM: bool = false;
-const ROW = 16u;
+const ROW = 32u;
 const LIVE = 0u;
 const SCALE = 1u;
 const MAX_NORM = 4u;

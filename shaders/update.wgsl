@@ -1,12 +1,11 @@
-// One step of a rule: d = scale·g + l2·x, x = rule(decay·x, d); rule, planes and T are joined in before this file.
+// One step of a rule: d = scale·g + l2·x, x = rule(decay·x, d); rule, row, planes and T are joined in before this file.
 // One vec4 per thread. Arenas are padded with zeros, a fixed point of every rule, so there is no tail to treat.
-struct Row { live: f32, scale: f32, l2: f32, decay: f32, max_norm: f32, @size(44) hyper: Hyper }
+struct Row {
+    live: f32, scale: f32, l2: f32, decay: f32, max_norm: f32, spare5: f32, spare6: f32, spare7: f32,
+    @size(96) hyper: Hyper,
+}
 struct Update { len: u32, lanes: u32, lane: u32, block: u32, current_lane: u32 }
-override GROUPS: bool = false; // more than one group of hyper-parameters
-override LANES: bool = false; // more than one lane
 @group(0) @binding(0) var<uniform> op: Update;
-@group(0) @binding(1) var<storage, read> current: array<Row>; // current_lane per lane
-@group(0) @binding(2) var<storage, read> groups: array<u32>; // one per 64 elements of a lane
 @group(0) @binding(3) var<storage, read_write> params: array<T>; // len per lane
 @group(0) @binding(4) var<storage, read_write> grads: array<T>; // len per lane
 
@@ -16,14 +15,7 @@ fn update(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) cou
     if i >= op.len * op.lanes {
         return;
     }
-    var row_index = 0u;
-    if LANES {
-        row_index = (op.lane + i / op.len) * op.current_lane;
-    }
-    if GROUPS {
-        row_index += groups[op.block + i % op.len / 16u];
-    }
-    let row = current[row_index];
+    let row = row_of(i);
     if row.live == 0.0 {
         return;
     }

@@ -6,7 +6,9 @@ use common::engines;
 use thalweg::cpu::{Cpu, CpuProgram};
 use thalweg::gpu::{Gpu, GpuOptions};
 use thalweg::plan::{Arena, BufferId, Engine, Layout, Plan, Program};
-use thalweg::{Adagrad, Adam, AdamW, AnyRule, Error, Optimizer, Recipe, Result, RmsProp, Setting, Sgd, rule_by_name, rules, set};
+use thalweg::{
+    Adagrad, Adam, AdamW, AnyRule, Error, Optimizer, Recipe, Result, RmsProp, Setting, Sgd, rule_by_name, rules, set,
+};
 
 /// Rule, settings, message.
 const BAD_SETTINGS: &[(&str, &str, &str)] = &[
@@ -53,11 +55,7 @@ const BAD_SETTINGS: &[(&str, &str, &str)] = &[
     ("adagrad", "lr=inf", "lr = inf is out of range: finite and at least 0"),
     ("adagrad", "lr_decay=-1", "lr_decay = -1 is out of range: finite and at least 0"),
     ("adagrad", "weight_decay=-1", "weight_decay = -1 is out of range: finite and at least 0"),
-    (
-        "adagrad",
-        "initial_accumulator_value=-1",
-        "initial_accumulator_value = -1 is out of range: finite and at least 0",
-    ),
+    ("adagrad", "initial_accumulator_value=-1", "initial_accumulator_value = -1 is out of range: finite and at least 0"),
     ("adagrad", "eps=0", "eps = 0 is out of range: finite and above 0"),
 ];
 

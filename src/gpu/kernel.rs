@@ -17,8 +17,29 @@ pub(crate) struct Kernel {
     /// Names of the uniform's fields, as [`params!`] declares them.
     #[cfg_attr(not(test), expect(dead_code, reason = "tests compare them with the WGSL"))]
     pub fields: &'static [&'static str],
-    /// Which of the storage bindings 1, 2, … the kernel may write.
-    pub writes: Vec<bool>,
+    /// How the kernel uses the bindings 1, 2, …
+    pub bindings: Vec<Access>,
+}
+
+/// How a kernel uses a binding.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Access {
+    /// A storage buffer, only read.
+    Read,
+    /// A storage buffer, read and written.
+    Write,
+    /// A uniform.
+    Uniform,
+}
+
+impl Access {
+    pub(crate) fn binding_type(self) -> wgpu::BufferBindingType {
+        match self {
+            Self::Read => wgpu::BufferBindingType::Storage { read_only: true },
+            Self::Write => wgpu::BufferBindingType::Storage { read_only: false },
+            Self::Uniform => wgpu::BufferBindingType::Uniform,
+        }
+    }
 }
 
 /// One launch of a kernel.
@@ -26,7 +47,7 @@ pub(crate) struct Launch<'a> {
     pub kernel: Kernel,
     /// The uniform at binding 0.
     pub params: Vec<u8>,
-    /// Storage buffers at bindings 1, 2, …
+    /// Buffers at bindings 1, 2, …
     pub buffers: Vec<&'a wgpu::Buffer>,
     /// Workgroups.
     pub grid: [u32; 3],
@@ -117,8 +138,7 @@ fn bind_group_layout(device: &wgpu::Device, kernel: &Kernel) -> wgpu::BindGroupL
         ty: wgpu::BindingType::Buffer { ty, has_dynamic_offset: false, min_binding_size: None },
         count: None,
     };
-    let storage = |writes: &bool| wgpu::BufferBindingType::Storage { read_only: !writes };
     let mut entries = vec![entry(0, wgpu::BufferBindingType::Uniform)];
-    entries.extend(kernel.writes.iter().enumerate().map(|(i, writes)| entry(i + 1, storage(writes))));
+    entries.extend(kernel.bindings.iter().enumerate().map(|(i, access)| entry(i + 1, access.binding_type())));
     device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label: Some(kernel.name), entries: &entries })
 }

@@ -4,7 +4,7 @@
 //! population gets the same bits as the same product on its own.
 
 use super::device::Gpu;
-use super::kernel::{Kernel, Launch, params};
+use super::kernel::{Access, Kernel, Launch, params};
 use super::memory::Memory;
 use crate::error::{Error, Result};
 use crate::plan::{Layout, MatMul, Scope, View};
@@ -125,7 +125,8 @@ pub(crate) fn kernel(op: &MatMul, variant: Variant) -> Kernel {
     let constants =
         [("TRANS_A", op.trans_a), ("TRANS_B", op.trans_b), ("BIAS", op.bias.is_some()), ("ACCUMULATE", op.accumulate)];
     let constants = constants.map(|(name, on)| (name, f64::from(u8::from(on)))).to_vec();
-    Kernel { name, source, constants, fields: Params::FIELDS, writes: vec![false, false, false, true] }
+    let bindings = vec![Access::Read, Access::Read, Access::Read, Access::Write];
+    Kernel { name, source, constants, fields: Params::FIELDS, bindings }
 }
 
 /// Workgroups of a product: tiles, folded into x and y, and lanes. All are 0 if there is nothing to compute.

@@ -4,6 +4,12 @@ use super::device::Gpu;
 use crate::error::{Error, Result};
 use crate::plan::{Buffer, BufferId, CHUNK, Layout, Scope, View};
 
+/// Everything that a buffer of a program may be used for; the rows of a step are written as storage and read as a uniform.
+const USAGES: wgpu::BufferUsages = wgpu::BufferUsages::STORAGE
+    .union(wgpu::BufferUsages::UNIFORM)
+    .union(wgpu::BufferUsages::COPY_SRC)
+    .union(wgpu::BufferUsages::COPY_DST);
+
 /// One device buffer: a range of elements of one or several lanes, lane after lane.
 #[derive(Debug)]
 pub(super) struct Segment {
@@ -87,12 +93,7 @@ fn allocate(gpu: &Gpu, declared: &Buffer, lanes: usize) -> Result<Allocation> {
     let (lanes, stride) = (if declared.scope == Scope::Lane { lanes } else { 1 }, declared.stride());
     let segment = |lane, lanes: usize, start, len: usize| {
         let size = (lanes * len * 4) as u64;
-        let descriptor = wgpu::BufferDescriptor {
-            label: Some(&declared.name),
-            size,
-            usage: wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST,
-            mapped_at_creation: false,
-        };
+        let descriptor = wgpu::BufferDescriptor { label: Some(&declared.name), size, usage: USAGES, mapped_at_creation: false };
         let buffer = gpu.scoped(&declared.name, size, || gpu.device.create_buffer(&descriptor))?;
         Ok(Segment { buffer, lane, lanes, start, len })
     };

@@ -1,6 +1,6 @@
 //! Kernels of layers, losses and the picking of batches.
 
-use super::kernel::{Kernel, Launch, grid, params};
+use super::kernel::{Access, Kernel, Launch, grid, params};
 use super::memory::Memory;
 use crate::error::Result;
 use crate::plan::{Activation, BufferId, Gather, Kind, Layout, Loss, NONE, View};
@@ -45,49 +45,49 @@ const THREADS: usize = 64;
 
 /// Joins the source of a kernel and fills in the rest.
 macro_rules! kernel {
-    ($name:literal, $params:ident, [$($writes:literal),*], $constants:expr, $($file:literal),+) => {
+    ($name:literal, $params:ident, [$($access:ident),*], $constants:expr, $($file:literal),+) => {
         Kernel {
             name: $name,
             source: concat!($(include_str!(concat!("../../shaders/nn/", $file))),+).into(),
             constants: $constants,
             fields: $params::FIELDS,
-            writes: vec![$($writes),*],
+            bindings: vec![$(Access::$access),*],
         }
     };
 }
 
 pub(super) fn gather_kernel() -> Kernel {
-    kernel!("gather", GatherParams, [false, false, false, true], vec![], "gather.wgsl")
+    kernel!("gather", GatherParams, [Read, Read, Read, Write], vec![], "gather.wgsl")
 }
 
 pub(super) fn tick_kernel() -> Kernel {
-    kernel!("tick", TickParams, [true], vec![], "tick.wgsl")
+    kernel!("tick", TickParams, [Write], vec![], "tick.wgsl")
 }
 
 pub(super) fn activate_kernel(f: Activation) -> Kernel {
     let constants = vec![("FUNCTION", function(f))];
-    kernel!("activate", ActivateParams, [false, true], constants, "function.wgsl", "activate.wgsl")
+    kernel!("activate", ActivateParams, [Read, Write], constants, "function.wgsl", "activate.wgsl")
 }
 
 pub(super) fn activate_grad_kernel(f: Activation) -> Kernel {
     let constants = vec![("FUNCTION", function(f))];
-    kernel!("activate_grad", ActivateGradParams, [false, false, true], constants, "function.wgsl", "activate_grad.wgsl")
+    kernel!("activate_grad", ActivateGradParams, [Read, Read, Write], constants, "function.wgsl", "activate_grad.wgsl")
 }
 
 pub(super) fn sum_rows_kernel() -> Kernel {
-    kernel!("sum_rows", SumRowsParams, [false, true], vec![], "sum_rows.wgsl")
+    kernel!("sum_rows", SumRowsParams, [Read, Write], vec![], "sum_rows.wgsl")
 }
 
 pub(super) fn tally_kernel() -> Kernel {
-    kernel!("tally", TallyParams, [false, true], vec![], "tally.wgsl")
+    kernel!("tally", TallyParams, [Read, Write], vec![], "tally.wgsl")
 }
 
 pub(super) fn cross_entropy_kernel() -> Kernel {
-    kernel!("cross_entropy", CrossEntropyParams, [false, false, true, true, true], vec![], "cross_entropy.wgsl")
+    kernel!("cross_entropy", CrossEntropyParams, [Read, Read, Write, Write, Write], vec![], "cross_entropy.wgsl")
 }
 
 pub(super) fn squared_error_kernel() -> Kernel {
-    kernel!("squared_error", SquaredErrorParams, [false, false, true, true], vec![], "squared_error.wgsl")
+    kernel!("squared_error", SquaredErrorParams, [Read, Read, Write, Write], vec![], "squared_error.wgsl")
 }
 
 /// The number of a function in function.wgsl.

@@ -1,6 +1,6 @@
 //! The optimizer's kernels (norm, control, update), and the copy that they are measured against.
 
-use super::kernel::{Kernel, Launch, grid, params};
+use super::kernel::{Access, Kernel, Launch, grid, params};
 use super::memory::{Memory, Segment};
 use crate::error::{Error, Result};
 use crate::plan::{ALIGN, CHUNK, Control, Layout, Norm, SLOTS, Update, View};
@@ -32,7 +32,7 @@ pub(super) fn copy_kernel(vectors: bool) -> Kernel {
         source: format!("{}{word}", include_str!("../../shaders/copy.wgsl")),
         constants: vec![],
         fields: CopyParams::FIELDS,
-        writes: vec![false, true],
+        bindings: vec![Access::Read, Access::Write],
     }
 }
 
@@ -64,7 +64,7 @@ pub(super) fn norm_kernel() -> Kernel {
         source: include_str!("../../shaders/norm.wgsl").into(),
         constants: vec![("TRIPS", (CHUNK / 4 / THREADS) as f64)],
         fields: NormParams::FIELDS,
-        writes: vec![true, true],
+        bindings: vec![Access::Write; 2],
     }
 }
 
@@ -98,7 +98,7 @@ pub(super) fn control_kernel(norm: bool) -> Kernel {
         source: include_str!("../../shaders/control.wgsl").into(),
         constants: vec![("NORM", f64::from(norm))],
         fields: ControlParams::FIELDS,
-        writes: vec![false, false, true, true, true],
+        bindings: [vec![Access::Read; 2], vec![Access::Write; 3]].concat(),
     }
 }
 
@@ -127,6 +127,7 @@ pub(super) fn control<'a>(op: &Control, layout: &Layout, memory: &'a Memory) -> 
 
 /// The rule, its planes' bindings, and the skeleton, joined.
 pub(super) fn update_kernel(rule: &dyn AnyRule, groups: bool, lanes: bool) -> Kernel {
+    let many = groups || lanes;
     let planes = rule.planes();
     let mut source = format!("{}\nalias T = vec4f;\n", rule.wgsl().trim_end());
     let names = rule.state_names();
@@ -139,14 +140,16 @@ pub(super) fn update_kernel(rule: &dyn AnyRule, groups: bool, lanes: bool) -> Ke
     source += &format!("fn load(i: u32) -> State {{ return State({}); }}\n", fields.join(", "));
     let stored: Vec<String> = planes.iter().map(|&plane| format!("plane_{0}[i] = s.{0};", names[plane])).collect();
     source += &format!("fn store(i: u32, s: State) {{ {} }}\n", stored.join(" "));
+    source += if many { include_str!("../../shaders/row_many.wgsl") } else { include_str!("../../shaders/row_one.wgsl") };
     source += include_str!("../../shaders/update.wgsl");
-    let switches = rule.overrides().into_iter().chain([("GROUPS", groups), ("LANES", lanes)]);
+    let switches = rule.overrides().into_iter().chain(many.then_some(("GROUPS", groups)));
+    let row = if many { Access::Read } else { Access::Uniform };
     Kernel {
         name: "update",
         source,
         constants: switches.map(|(name, on)| (name, f64::from(on))).collect(),
         fields: UpdateParams::FIELDS,
-        writes: [false, false, true, true].into_iter().chain(planes.iter().map(|_| true)).collect(),
+        bindings: [row, Access::Read].into_iter().chain(vec![Access::Write; 2 + planes.len()]).collect(),
     }
 }
 

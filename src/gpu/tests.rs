@@ -1,7 +1,7 @@
 //! Every kernel that the crate composes is valid WGSL, translates to each driver's language, and is laid out as the host thinks.
 //! No device is needed.
 
-use super::kernel::Kernel;
+use super::kernel::{Access, Kernel};
 use super::{network, step};
 use crate::plan::{ALIGN, Activation};
 use crate::rule::{AnyRule, Real, Row, Rule, Setting};
@@ -11,7 +11,7 @@ use naga::back::pipeline_constants::process_overrides;
 use naga::back::{PipelineConstants, hlsl, msl, spv};
 use naga::proc::{BoundsCheckPolicies, BoundsCheckPolicy};
 use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
-use naga::{AddressSpace, Module, ShaderStage, StorageAccess, StructMember, TypeInner};
+use naga::{AddressSpace, GlobalVariable, Module, ShaderStage, StorageAccess, StructMember, TypeInner};
 
 /// A rule from outside the crate, without state.
 #[derive(Debug, Clone)]
@@ -183,13 +183,19 @@ fn every_constant_is_an_override_of_its_kernel() {
 fn uniforms_are_laid_out_as_on_the_host() {
     for kernel in kernels() {
         let (module, _) = module(&kernel);
-        let uniform = module.global_variables.iter().find(|(_, global)| global.space == AddressSpace::Uniform).expect(kernel.name).1;
-        assert_eq!(uniform.binding.expect("a binding").binding, 0, "{}", kernel.name);
+        let mut globals = module.global_variables.iter().map(|(_, global)| global);
+        let first = |global: &&GlobalVariable| global.binding.is_some_and(|binding| binding.binding == 0);
+        let uniform = globals.find(first).expect(kernel.name);
+        assert_eq!(uniform.space, AddressSpace::Uniform, "{}", kernel.name);
         let TypeInner::Struct { members, span } = &module.types[uniform.ty].inner else { panic!("{}: no struct", kernel.name) };
         assert_eq!(names(members), kernel.fields, "{}", kernel.name);
         for (i, member) in members.iter().enumerate() {
             assert_eq!(member.offset, 4 * i as u32, "{}: {:?}", kernel.name, member.name);
-            assert!(matches!(module.types[member.ty].inner, TypeInner::Scalar(scalar) if scalar.width == 4), "{:?}", member.name);
+            assert!(
+                matches!(module.types[member.ty].inner, TypeInner::Scalar(scalar) if scalar.width == 4),
+                "{:?}",
+                member.name
+            );
         }
         assert_eq!(*span, 4 * members.len() as u32, "{}", kernel.name);
     }
@@ -199,20 +205,25 @@ fn uniforms_are_laid_out_as_on_the_host() {
 fn storage_bindings_have_the_access_that_layouts_declare() {
     for kernel in kernels() {
         let (module, _) = module(&kernel);
-        let mut bindings: Vec<(u32, bool)> = module
+        let mut bindings: Vec<(u32, Access)> = module
             .global_variables
             .iter()
-            .filter_map(|(_, global)| match global.space {
-                AddressSpace::Storage { access } => {
-                    Some((global.binding.expect("a binding").binding, access.contains(StorageAccess::STORE)))
-                }
-                _ => None,
+            .filter_map(|(_, global)| {
+                let access = match global.space {
+                    AddressSpace::Storage { access } if access.contains(StorageAccess::STORE) => Access::Write,
+                    AddressSpace::Storage { .. } => Access::Read,
+                    AddressSpace::Uniform => Access::Uniform,
+                    _ => return None,
+                };
+                Some((global.binding.expect("a binding").binding, access))
             })
             .collect();
-        bindings.sort_unstable();
-        let expected: Vec<(u32, bool)> = kernel.writes.iter().enumerate().map(|(i, &writes)| (i as u32 + 1, writes)).collect();
+        bindings.sort_unstable_by_key(|(binding, _)| *binding);
+        let declared = [Access::Uniform].into_iter().chain(kernel.bindings.iter().copied());
+        let expected: Vec<(u32, Access)> = (0..).zip(declared).collect();
         assert_eq!(bindings, expected, "{}", kernel.name);
-        assert!(bindings.len() <= 8, "{} binds {} buffers, WebGPU allows 8", kernel.name, bindings.len());
+        let storage = bindings.iter().filter(|(_, access)| *access != Access::Uniform).count();
+        assert!(storage <= 8, "{} binds {storage} storage buffers, WebGPU allows 8", kernel.name);
     }
 }
 

@@ -10,10 +10,10 @@ pub struct Row(pub [f64; Row::LEN]);
 
 impl Row {
     /// Scalars in a row.
-    pub const LEN: usize = 16;
+    pub const LEN: usize = 32;
     /// Names of the scalars that all rules share; they come first. `live` is 0 where a step is skipped, `max_norm` is the bound
     /// of the gradient's global norm.
-    pub const SHARED: [&str; 5] = ["live", "scale", "l2", "decay", "max_norm"];
+    pub const SHARED: [&str; 8] = ["live", "scale", "l2", "decay", "max_norm", "spare5", "spare6", "spare7"];
     /// Position of `live`.
     pub const LIVE: usize = 0;
     /// Position of `scale`.
@@ -113,7 +113,7 @@ impl<R: Rule> AnyRule for R {
             Decay::Decoupled(lambda) => (0.0, 1.0 - self.lr() * lambda),
         };
         let own = self.row(t);
-        let shared: [f64; Row::SHARED.len()] = [1.0, scale, l2, decay, f64::from(f32::MAX)];
+        let shared: [f64; Row::SHARED.len()] = [1.0, scale, l2, decay, f64::from(f32::MAX), 0.0, 0.0, 0.0];
         Row(std::array::from_fn(|i| match i.checked_sub(shared.len()) {
             None => shared[i],
             Some(i) => own.as_ref().get(i).copied().unwrap_or(0.0),

@@ -83,7 +83,7 @@ pub enum Setting<'a> {
 /// # thalweg::Result::Ok(())
 /// ```
 pub trait Rule: Debug + Clone + Send + Sync + 'static {
-    /// The scalars of one step: an array of as many floats as [`Rule::ROW`] names, at most 11.
+    /// The scalars of one step: an array of as many floats as [`Rule::ROW`] names, at most 24.
     type Row<F: Real>: Fixed<F>;
     /// The state of one element: an array of as many floats as [`Rule::STATE`] names, at most 4.
     type State<F: Real>: Fixed<F>;

@@ -162,7 +162,7 @@ impl Gpu {
                 ty: wgpu::BindingType::Buffer { ty, has_dynamic_offset: false, min_binding_size: None },
                 count: None,
             };
-            let storage = kernel.writes.iter().map(|writes| wgpu::BufferBindingType::Storage { read_only: !writes });
+            let storage = kernel.bindings.iter().map(|access| access.binding_type());
             let entries: Vec<_> = [wgpu::BufferBindingType::Uniform]
                 .into_iter()
                 .chain(storage)
@@ -296,7 +296,6 @@ fn products_of_all_sizes_are_right() {
 }
 
 #[test]
-#[ignore = "minutes of shader compilation"]
 fn products_with_all_switches_are_right() {
     sweep(640, &std::array::from_fn::<_, 16, _>(|i| std::array::from_fn(|bit| i >> bit & 1 == 1)));
 }
