@@ -16,7 +16,7 @@ fn descend<E: Engine>(engine: &E) -> thalweg::Result<(E::Float, E::Float)> {
     let network = Network::new([Layer::Linear { inputs: 1, outputs: 1 }])?;
     let arena = network.arena()?;
     let mut layout = Layout::new(1);
-    let (params, grads) = (layout.floats("params", arena.len()), layout.floats("grads", arena.len()));
+    let (params, grads) = (layout.arena("params", &arena), layout.arena("grads", &arena));
     let (x, y) = (layout.shared_floats("x", XS.len()), layout.shared_floats("y", XS.len()));
     let (losses, grad) = (layout.floats("losses", XS.len()), layout.floats("gradient", XS.len()));
     let [x_view, y_view, losses, grad] = [x, y, losses, grad].map(|id| layout.whole(id));

@@ -1,80 +1,130 @@
 // The decision about a step, one workgroup per lane: norm, clip coefficient, the rows of this step, or that it is skipped.
-// Clipping as torch.nn.utils.clip_grad_norm_; a norm that is not finite freezes the lane.
+// Clipping as torch.nn.utils.clip_grad_norm_, loss scaling as torch.amp.GradScaler; what is not finite freezes the lane.
 struct Control {
-    groups: u32, slots: u32, chunks: u32, partials_lane: u32,
-    rows_lane: u32, current_lane: u32, counts_lane: u32, scalars_lane: u32,
+    groups: u32, slots: u32, chunks: u32,
+    partials_lane: u32, rows_lane: u32, frozen_lane: u32, current_lane: u32, counts_lane: u32, scalars_lane: u32,
+    interval: u32, growth: f32, backoff: f32,
 }
 override NORM: bool = false;
+override LOSS_SCALE: bool = false;
 const ROW = 32u;
 const LIVE = 0u;
 const SCALE = 1u;
 const MAX_NORM = 4u;
+// Counters: applied, skipped, clipped, good; then the applied steps of each group.
+const COUNTERS = 4u;
+// Scalars: norm, coefficient, loss scale.
 @group(0) @binding(0) var<uniform> op: Control;
 @group(0) @binding(1) var<storage, read> partials: array<f32>; // chunks per lane
-@group(0) @binding(2) var<storage, read> rows: array<f32>; // slots · groups · ROW per lane
-@group(0) @binding(3) var<storage, read_write> current: array<f32>; // groups · ROW per lane
-@group(0) @binding(4) var<storage, read_write> counts: array<u32>; // applied, skipped, clipped per lane
-@group(0) @binding(5) var<storage, read_write> scalars: array<f32>; // norm, coefficient per lane
-var<workgroup> sums: array<f32, 256>;
-var<workgroup> coefficient: f32;
+@group(0) @binding(2) var<storage, read> rows: array<f32>; // groups · slots · ROW per lane
+@group(0) @binding(3) var<storage, read> frozen: array<u32>; // groups per lane
+@group(0) @binding(4) var<storage, read_write> current: array<f32>; // groups · ROW per lane
+@group(0) @binding(5) var<storage, read_write> counts: array<u32>; // COUNTERS + groups per lane
+@group(0) @binding(6) var<storage, read_write> scalars: array<f32>; // 3 per lane
+var<workgroup> values: array<f32, 256>;
+var<workgroup> factor: f32; // of the gradient
+var<workgroup> clipped: bool;
 var<workgroup> live: bool;
-var<workgroup> slot: u32;
 
 // Comparisons do not find NaN on every driver; bits do.
 fn finite(x: f32) -> bool {
     return (bitcast<u32>(x) & 0x7f800000u) != 0x7f800000u;
 }
 
-fn decide(lane: u32, sum: f32) {
-    let c = lane * op.counts_lane;
-    slot = lane * op.rows_lane + counts[c] % op.slots * op.groups * ROW;
-    coefficient = 1.0;
+// Where the row of a group's next step stands.
+fn row_at(lane: u32, group: u32) -> u32 {
+    let applied = counts[lane * op.counts_lane + COUNTERS + group];
+    return lane * op.rows_lane + (group * op.slots + applied % op.slots) * ROW;
+}
+
+fn decide(lane: u32, joined: f32) {
+    factor = 1.0;
+    clipped = false;
     live = true;
-    var norm = 0.0;
     if NORM {
-        norm = sqrt(sum);
-        live = finite(sum);
-        let max_norm = rows[slot + MAX_NORM];
+        let s = lane * op.scalars_lane;
+        let row = row_at(lane, 0u);
+        var unscale = 1.0;
+        if LOSS_SCALE {
+            unscale = 1.0 / scalars[s + 2u];
+        }
+        var raw = joined;
+        if KIND == 0u {
+            raw = sqrt(joined);
+        }
+        let norm = raw * (abs(rows[row + SCALE]) * unscale);
+        let max_norm = rows[row + MAX_NORM];
         let total = norm + 1e-6;
+        var coefficient = 1.0;
         if total > max_norm {
             coefficient = max_norm / total;
         }
+        live = finite(joined);
+        clipped = live && coefficient < 1.0;
+        factor = coefficient * unscale;
+        scalars[s] = norm;
+        scalars[s + 1u] = coefficient;
     }
+}
+
+fn count(lane: u32) {
+    let c = lane * op.counts_lane;
     counts[c] += select(0u, 1u, live);
     counts[c + 1u] += select(1u, 0u, live);
-    counts[c + 2u] += select(0u, 1u, live && coefficient < 1.0);
-    scalars[lane * op.scalars_lane] = norm;
-    scalars[lane * op.scalars_lane + 1u] = coefficient;
+    counts[c + 2u] += select(0u, 1u, clipped);
+    for (var group = 0u; group < op.groups; group++) {
+        if live && frozen[lane * op.frozen_lane + group] == 0u {
+            counts[c + COUNTERS + group] += 1u;
+        }
+    }
+    if LOSS_SCALE {
+        let s = lane * op.scalars_lane + 2u;
+        let good = counts[c + 3u] + 1u;
+        let grows = live && good == op.interval;
+        counts[c + 3u] = select(good, 0u, grows || !live);
+        if grows && finite(scalars[s] * op.growth) {
+            scalars[s] *= op.growth;
+        }
+        if !live {
+            scalars[s] *= op.backoff;
+        }
+    }
 }
 
 @compute @workgroup_size(256)
 fn control(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) thread: u32) {
     let lane = group.z;
-    var sum = 0.0;
+    var value = 0.0;
     if NORM {
         for (var i = thread; i < op.chunks; i += 256u) {
-            sum += partials[lane * op.partials_lane + i];
+            value = join(value, partials[lane * op.partials_lane + i]);
         }
     }
-    sums[thread] = sum;
+    values[thread] = value;
     for (var half = 128u; half > 0u; half /= 2u) {
         workgroupBarrier();
         if thread < half {
-            sums[thread] += sums[thread + half];
+            values[thread] = join(values[thread], values[thread + half]);
         }
     }
     if thread == 0u {
-        decide(lane, sums[0]);
+        decide(lane, values[0]);
     }
     workgroupBarrier();
     for (var i = thread; i < op.groups * ROW; i += 256u) {
-        var scalar = rows[slot + i];
+        var scalar = rows[row_at(lane, i / ROW) + i % ROW];
         if i % ROW == LIVE {
-            scalar = select(0.0, 1.0, live);
+            scalar = select(0.0, 1.0, live && frozen[lane * op.frozen_lane + i / ROW] == 0u);
         }
         if i % ROW == SCALE {
-            scalar *= coefficient;
+            scalar *= factor;
         }
         current[lane * op.current_lane + i] = scalar;
+    }
+    // All rows are read by the old counts before they change.
+    storageBarrier();
+    workgroupBarrier();
+    if thread == 0u {
+        count(lane);
     }
 }

@@ -1,39 +1,44 @@
-// Partial sums of squares: one workgroup of 256 threads per chunk of a lane's gradients, added in a fixed order.
+// Partial norms: one workgroup of 64 threads per chunk of a lane's gradients, joined in a fixed order.
 // Eight neighbouring threads read neighbouring vec4s: whole cache lines on GPUs, and vector loads on software drivers.
-struct Norm { len: u32, chunks: u32, lane: u32, partial: u32, partial_lane: u32 }
+struct Norm { len: u32, chunks: u32, lane: u32, partials_lane: u32, frozen_lane: u32 }
 override TRIPS: u32 = 16u; // vec4s per thread
 @group(0) @binding(0) var<uniform> op: Norm;
-@group(0) @binding(1) var<storage, read_write> grads: array<vec4f>; // len per lane
-@group(0) @binding(2) var<storage, read_write> partials: array<f32>; // partial_lane per lane
-var<workgroup> sums: array<f32, 256>;
+@group(0) @binding(1) var<storage, read> chunks: array<vec4u>; // first vec4, vec4s, place of the partial norm, group
+@group(0) @binding(2) var<storage, read> frozen: array<u32>; // one per group of a lane
+@group(0) @binding(3) var<storage, read_write> grads: array<vec4f>; // len per lane
+@group(0) @binding(4) var<storage, read_write> partials: array<f32>; // partials_lane per lane
+var<workgroup> values: array<f32, 64>;
 
-@compute @workgroup_size(256)
+@compute @workgroup_size(64)
 fn norm(
     @builtin(workgroup_id) group: vec3u,
     @builtin(num_workgroups) count: vec3u,
     @builtin(local_invocation_index) thread: u32,
 ) {
-    let chunk = group.x + group.y * count.x;
-    if chunk >= op.chunks {
+    let index = group.x + group.y * count.x;
+    if index >= op.chunks {
         return;
     }
-    let first = chunk * 256u * TRIPS + thread / 8u * 8u * TRIPS + thread % 8u;
-    var squares = vec4f();
-    for (var trip = 0u; trip < TRIPS; trip++) {
-        let i = first + trip * 8u;
-        if i < op.len {
-            let g = grads[group.z * op.len + i];
-            squares += g * g;
+    let chunk = chunks[index];
+    let lane = op.lane + group.z;
+    let first = thread / 8u * 8u * TRIPS + thread % 8u;
+    var all = vec4f();
+    if frozen[lane * op.frozen_lane + chunk.w] == 0u {
+        for (var trip = 0u; trip < TRIPS; trip++) {
+            let i = first + trip * 8u;
+            if i < chunk.y {
+                all = join4(all, term(grads[group.z * op.len + chunk.x + i]));
+            }
         }
     }
-    sums[thread] = (squares.x + squares.y) + (squares.z + squares.w);
-    for (var half = 128u; half > 0u; half /= 2u) {
+    values[thread] = join(join(all.x, all.y), join(all.z, all.w));
+    for (var half = 32u; half > 0u; half /= 2u) {
         workgroupBarrier();
         if thread < half {
-            sums[thread] += sums[thread + half];
+            values[thread] = join(values[thread], values[thread + half]);
         }
     }
     if thread == 0u {
-        partials[(op.lane + group.z) * op.partial_lane + op.partial + chunk] = sums[0];
+        partials[lane * op.partials_lane + chunk.z] = values[0];
     }
 }

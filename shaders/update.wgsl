@@ -1,7 +1,8 @@
-// One step of a rule: d = scale·g + l2·x, x = rule(decay·x, d); rule, row, planes and T are joined in before this file.
+// One step of a rule: d = clamp(scale·g, ±max_value) + l2·x + l1·sign(x), x = rule(decay·x, d).
+// Rule, row, planes and T are joined in before this file.
 // One vec4 per thread. Arenas are padded with zeros, a fixed point of every rule, so there is no tail to treat.
 struct Row {
-    live: f32, scale: f32, l2: f32, decay: f32, max_norm: f32, spare5: f32, spare6: f32, spare7: f32,
+    live: f32, scale: f32, l2: f32, decay: f32, max_norm: f32, max_value: f32, l1: f32, spare: f32,
     @size(96) hyper: Hyper,
 }
 struct Update { len: u32, lanes: u32, lane: u32, block: u32, current_lane: u32 }
@@ -20,7 +21,8 @@ fn update(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) cou
         return;
     }
     let x = params[i];
-    let d = row.scale * grads[i] + row.l2 * x;
+    let g = clamp(row.scale * grads[i], T(-row.max_value), T(row.max_value));
+    let d = g + row.l2 * x + row.l1 * sign(x);
     var state = load(i);
     params[i] = rule(row.decay * x, d, &state, row.hyper);
     store(i, state);

@@ -12,7 +12,7 @@ mod rules;
 mod train;
 
 pub use error::{Error, Result, range};
-pub use optimizer::{Optimizer, Recipe, Report, Stepper};
+pub use optimizer::{Clip, Optimizer, Recipe, Report, Stepper};
 pub use rule::{AnyRule, Decay, Fixed, Real, Row, Rule, Setting, set};
 pub use rules::{Adagrad, Adam, AdamW, RmsProp, Sgd, rule_by_name, rules};
 pub use train::{Metrics, Trainer};

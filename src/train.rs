@@ -146,7 +146,7 @@ impl<P: Program> Trainer<P> {
         check(network, train, test, batch)?;
         let (lanes, arena) = (recipe.lanes(), network.arena()?);
         let mut layout = Layout::new(lanes);
-        let (params, grads) = (layout.floats("params", arena.len()), layout.floats("grads", arena.len()));
+        let (params, grads) = (layout.arena("params", &arena), layout.arena("grads", &arena));
 
         let batch = batch.min(train.rows());
         let mut step = Plan::default();

@@ -48,11 +48,26 @@ pub(crate) struct Launch<'a> {
     /// The uniform at binding 0.
     pub params: Vec<u8>,
     /// Buffers at bindings 1, 2, …
-    pub buffers: Vec<&'a wgpu::Buffer>,
+    pub buffers: Vec<Bound<'a>>,
     /// Workgroups.
     pub grid: [u32; 3],
     /// Loop iterations of one invocation, at most.
     pub trips: u64,
+}
+
+/// What is bound to a storage binding.
+#[derive(Debug, Clone)]
+pub(crate) enum Bound<'a> {
+    /// All of a buffer.
+    Whole(&'a wgpu::Buffer),
+    /// Words that never change; a buffer is made of them.
+    Words(Vec<u32>),
+}
+
+impl<'a> From<&'a wgpu::Buffer> for Bound<'a> {
+    fn from(buffer: &'a wgpu::Buffer) -> Self {
+        Self::Whole(buffer)
+    }
 }
 
 /// Declares the uniform of a kernel: a struct of 32-bit fields with the same layout in Rust and WGSL, and its fields' names.

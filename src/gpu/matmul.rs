@@ -4,7 +4,7 @@
 //! population gets the same bits as the same product on its own.
 
 use super::device::Gpu;
-use super::kernel::{Access, Kernel, Launch, params};
+use super::kernel::{Access, Bound, Kernel, Launch, params};
 use super::memory::Memory;
 use crate::error::{Error, Result};
 use crate::plan::{Layout, MatMul, Scope, View};
@@ -102,7 +102,7 @@ pub(super) fn matmul<'a>(op: &MatMul, gpu: &Gpu, layout: &Layout, memory: &'a Me
     Ok(Launch {
         kernel: kernel(op, variant),
         params: bytemuck::bytes_of(&Params::new(op, layout)?).into(),
-        buffers: operands.into_iter().map(|id| memory.get(id).single()).collect::<Result<_>>()?,
+        buffers: operands.into_iter().map(|id| memory.get(id).single().map(Bound::from)).collect::<Result<_>>()?,
         grid: grid(op, variant, layout.lanes())?,
         trips: trips(op, variant),
     })

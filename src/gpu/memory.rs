@@ -2,7 +2,7 @@
 
 use super::device::Gpu;
 use crate::error::{Error, Result};
-use crate::plan::{Buffer, BufferId, CHUNK, Layout, Scope, View};
+use crate::plan::{Buffer, BufferId, Layout, Scope, View};
 
 /// Everything that a buffer of a program may be used for; the rows of a step are written as storage and read as a uniform.
 const USAGES: wgpu::BufferUsages = wgpu::BufferUsages::STORAGE
@@ -101,14 +101,28 @@ fn allocate(gpu: &Gpu, declared: &Buffer, lanes: usize) -> Result<Allocation> {
         let whole = binding / stride;
         (0..lanes).step_by(whole).map(|lane| segment(lane, whole.min(lanes - lane), 0, stride)).collect::<Result<_>>()
     } else {
-        // A segment is a multiple of a norm's chunk, so that the sums do not depend on where an arena is cut.
-        let len = binding / CHUNK * CHUNK;
-        if len == 0 {
-            return Err(Error::limit(&declared.name, (stride * 4) as u64, (binding * 4) as u64));
-        }
-        let starts = (0..lanes).flat_map(|lane| (0..stride).step_by(len).map(move |start| (lane, start)));
-        starts.map(|(lane, start)| segment(lane, 1, start, len.min(stride - start))).collect()
+        let cuts = cuts(declared, binding)?;
+        let parts = (0..lanes).flat_map(|lane| cuts.windows(2).map(move |cut| (lane, cut[0], cut[1] - cut[0])));
+        parts.map(|(lane, start, len)| segment(lane, 1, start, len)).collect()
     }?;
     let lane_stride = if declared.scope == Scope::Lane { stride } else { 0 };
     Ok(Allocation { segments, lane_stride, name: declared.name.clone() })
+}
+
+/// Where a lane's elements are cut, from 0 to the stride: as late as the binding's limit allows, and only where a norm's chunk
+/// begins, so that sums do not depend on it.
+fn cuts(declared: &Buffer, binding: usize) -> Result<Vec<usize>> {
+    let stride = declared.stride();
+    let mut cuts = vec![0];
+    let mut allowed = declared.cuts.iter().copied().chain([stride]).peekable();
+    while let Some(cut) = allowed.next() {
+        let start = cuts[cuts.len() - 1];
+        if allowed.peek().is_none_or(|&next| next - start > binding) && cut > start {
+            if cut - start > binding {
+                return Err(Error::limit(&declared.name, (stride * 4) as u64, (binding * 4) as u64));
+            }
+            cuts.push(cut);
+        }
+    }
+    Ok(cuts)
 }

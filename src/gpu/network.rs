@@ -1,6 +1,6 @@
 //! Kernels of layers, losses and the picking of batches.
 
-use super::kernel::{Access, Kernel, Launch, grid, params};
+use super::kernel::{Access, Bound, Kernel, Launch, grid, params};
 use super::memory::Memory;
 use crate::error::Result;
 use crate::plan::{Activation, BufferId, Gather, Kind, Layout, Loss, NONE, View};
@@ -118,14 +118,14 @@ pub(super) fn gather<'a>(op: &Gather, layout: &Layout, memory: &'a Memory) -> Re
     Ok(Launch {
         kernel: gather_kernel(),
         params: bytes_of(&params).into(),
-        buffers: buffers.into_iter().collect::<Result<_>>()?,
+        buffers: buffers.into_iter().map(|buffer| buffer.map(Bound::from)).collect::<Result<_>>()?,
         grid: over(op.rows * op.width, 1),
         trips: 0,
     })
 }
 
 pub(super) fn tick(clock: BufferId, memory: &Memory) -> Result<Launch<'_>> {
-    let buffers = vec![memory.get(clock).single()?];
+    let buffers = vec![memory.get(clock).single()?.into()];
     Ok(Launch { kernel: tick_kernel(), params: bytes_of(&TickParams { step: 1 }).into(), buffers, grid: [1, 1, 1], trips: 0 })
 }
 
@@ -134,7 +134,7 @@ pub(super) fn activate<'a>(f: Activation, views: [&View; 2], lanes: usize, memor
     let [(x, input, input_lane), (y, output, output_lane)] = located(memory, views)?;
     let params = ActivateParams { len: len as u32, input, input_lane, output, output_lane };
     let (kernel, params) = (activate_kernel(f), bytes_of(&params).into());
-    Ok(Launch { kernel, params, buffers: vec![x, y], grid: over(len, lanes), trips: 0 })
+    Ok(Launch { kernel, params, buffers: vec![x.into(), y.into()], grid: over(len, lanes), trips: 0 })
 }
 
 /// Input, gradient and output of the derivative.
@@ -143,7 +143,7 @@ pub(super) fn activate_grad<'a>(f: Activation, views: [&View; 3], lanes: usize, 
     let [(x, input, input_lane), (dy, grad, grad_lane), (dx, output, output_lane)] = located(memory, views)?;
     let params = ActivateGradParams { len: len as u32, input, input_lane, grad, grad_lane, output, output_lane };
     let (kernel, params) = (activate_grad_kernel(f), bytes_of(&params).into());
-    Ok(Launch { kernel, params, buffers: vec![x, dy, dx], grid: over(len, lanes), trips: 0 })
+    Ok(Launch { kernel, params, buffers: vec![x.into(), dy.into(), dx.into()], grid: over(len, lanes), trips: 0 })
 }
 
 pub(super) fn sum_rows<'a>(views: [&View; 2], rows: usize, lanes: usize, memory: &'a Memory) -> Result<Launch<'a>> {
@@ -151,7 +151,7 @@ pub(super) fn sum_rows<'a>(views: [&View; 2], rows: usize, lanes: usize, memory:
     let [(x, input, input_lane), (y, output, output_lane)] = located(memory, views)?;
     let params = SumRowsParams { rows: rows as u32, columns: columns as u32, input, input_lane, output, output_lane };
     let (kernel, params) = (sum_rows_kernel(), bytes_of(&params).into());
-    Ok(Launch { kernel, params, buffers: vec![x, y], grid: over(columns, lanes), trips: rows as u64 })
+    Ok(Launch { kernel, params, buffers: vec![x.into(), y.into()], grid: over(columns, lanes), trips: rows as u64 })
 }
 
 pub(super) fn tally<'a>(views: [&View; 2], lanes: usize, memory: &'a Memory) -> Result<Launch<'a>> {
@@ -159,7 +159,7 @@ pub(super) fn tally<'a>(views: [&View; 2], lanes: usize, memory: &'a Memory) -> 
     let [(x, input, input_lane), (y, output, output_lane)] = located(memory, views)?;
     let params = TallyParams { len: len as u32, input, input_lane, output, output_lane };
     let (kernel, params) = (tally_kernel(), bytes_of(&params).into());
-    Ok(Launch { kernel, params, buffers: vec![x, y], grid: [1, 1, lanes as u32], trips: len as u64 / 64 + 64 })
+    Ok(Launch { kernel, params, buffers: vec![x.into(), y.into()], grid: [1, 1, lanes as u32], trips: len as u64 / 64 + 64 })
 }
 
 pub(super) fn loss<'a>(loss: &Loss, lanes: usize, memory: &'a Memory) -> Result<Launch<'a>> {
@@ -187,7 +187,7 @@ pub(super) fn loss<'a>(loss: &Loss, lanes: usize, memory: &'a Memory) -> Result<
             Ok(Launch {
                 kernel,
                 params,
-                buffers: located.map(|(buffer, ..)| buffer).into(),
+                buffers: located.map(|(buffer, ..)| Bound::from(buffer)).into(),
                 grid: over(rows, lanes),
                 trips: 3 * u64::from(classes),
             })
@@ -214,7 +214,7 @@ pub(super) fn loss<'a>(loss: &Loss, lanes: usize, memory: &'a Memory) -> Result<
             Ok(Launch {
                 kernel,
                 params,
-                buffers: located.map(|(buffer, ..)| buffer).into(),
+                buffers: located.map(|(buffer, ..)| Bound::from(buffer)).into(),
                 grid: over(rows, lanes),
                 trips: columns.into(),
             })

@@ -1,7 +1,7 @@
 //! Plans prepared on a device.
 
 use super::device::Gpu;
-use super::kernel::Launch;
+use super::kernel::{Bound, Launch};
 use super::memory::Memory;
 use super::readback::Readback;
 use super::{matmul, network, step};
@@ -107,13 +107,23 @@ fn params_buffer(gpu: &Gpu, launches: &[Launch]) -> Result<wgpu::Buffer> {
     })
 }
 
-fn bind(gpu: &Gpu, pipeline: &wgpu::ComputePipeline, launch: &Launch, params: &wgpu::Buffer, index: usize) -> wgpu::BindGroup {
+fn bind(
+    gpu: &Gpu,
+    pipeline: &wgpu::ComputePipeline,
+    launch: &Launch,
+    params: &wgpu::Buffer,
+    index: usize,
+) -> wgpu::BindGroup {
     let uniform = wgpu::BindingResource::Buffer(wgpu::BufferBinding {
         buffer: params,
         offset: (index * UNIFORM) as u64,
         size: std::num::NonZeroU64::new(launch.params.len().next_multiple_of(16) as u64),
     });
-    let storage = launch.buffers.iter().map(|buffer| buffer.as_entire_binding());
+    let tables: Vec<Option<wgpu::Buffer>> = launch.buffers.iter().map(|bound| table(gpu, bound)).collect();
+    let storage = launch.buffers.iter().zip(&tables).map(|(bound, table)| match (bound, table) {
+        (Bound::Whole(buffer), _) | (_, Some(buffer)) => buffer.as_entire_binding(),
+        (Bound::Words(_), None) => unreachable!("words have a buffer"),
+    });
     let entries: Vec<_> = std::iter::once(uniform)
         .chain(storage)
         .enumerate()
@@ -124,6 +134,17 @@ fn bind(gpu: &Gpu, pipeline: &wgpu::ComputePipeline, launch: &Launch, params: &w
         layout: &pipeline.get_bind_group_layout(0),
         entries: &entries,
     })
+}
+
+/// The buffer of words that never change.
+fn table(gpu: &Gpu, bound: &Bound) -> Option<wgpu::Buffer> {
+    let Bound::Words(words) = bound else { return None };
+    let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST;
+    let size = (words.len() * 4).max(16) as u64;
+    let descriptor = wgpu::BufferDescriptor { label: Some("table"), size, usage, mapped_at_creation: false };
+    let buffer = gpu.device.create_buffer(&descriptor);
+    gpu.queue.write_buffer(&buffer, 0, bytemuck::cast_slice(words));
+    Some(buffer)
 }
 
 /// A program on the GPU engine.

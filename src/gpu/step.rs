@@ -1,23 +1,27 @@
 //! The optimizer's kernels (norm, control, update), and the copy that they are measured against.
 
-use super::kernel::{Access, Kernel, Launch, grid, params};
+use super::kernel::{Access, Bound, Kernel, Launch, grid, params};
 use super::memory::{Memory, Segment};
 use crate::error::{Error, Result};
-use crate::plan::{ALIGN, CHUNK, Control, Layout, Norm, SLOTS, Update, View};
+use crate::plan::{ALIGN, CHUNK, Chunk, Control, Layout, Norm, NormKind, SLOTS, Update, View};
 use crate::rule::{AnyRule, Row};
 use bytemuck::bytes_of;
 
 params!(CopyParams { len: u32, input: u32, input_lane: u32, output: u32, output_lane: u32 });
-params!(NormParams { len: u32, chunks: u32, lane: u32, partial: u32, partial_lane: u32 });
+params!(NormParams { len: u32, chunks: u32, lane: u32, partials_lane: u32, frozen_lane: u32 });
 params!(ControlParams {
     groups: u32,
     slots: u32,
     chunks: u32,
     partials_lane: u32,
     rows_lane: u32,
+    frozen_lane: u32,
     current_lane: u32,
     counts_lane: u32,
     scalars_lane: u32,
+    interval: u32,
+    growth: f32,
+    backoff: f32,
 });
 params!(UpdateParams { len: u32, lanes: u32, lane: u32, block: u32, current_lane: u32 });
 
@@ -55,73 +59,100 @@ fn copy_launch<'a>(buffers: [&'a wgpu::Buffer; 2], numbers: [usize; 5], lanes: u
     let params = CopyParams { len, input, input_lane, output, output_lane };
     let (x, y) = grid(len as usize, THREADS);
     let (kernel, params) = (copy_kernel(vectors), bytes_of(&params).into());
-    Ok(Launch { kernel, params, buffers: buffers.into(), grid: [x, y, lanes as u32], trips: 0 })
+    Ok(Launch { kernel, params, buffers: buffers.map(Bound::from).into(), grid: [x, y, lanes as u32], trips: 0 })
 }
 
-pub(super) fn norm_kernel() -> Kernel {
+/// Threads of a workgroup of the norm's kernel, one workgroup per chunk.
+const NORM_THREADS: usize = 64;
+
+pub(super) fn norm_kernel(kind: NormKind) -> Kernel {
     Kernel {
         name: "norm",
-        source: include_str!("../../shaders/norm.wgsl").into(),
-        constants: vec![("TRIPS", (CHUNK / 4 / THREADS) as f64)],
+        source: concat!(include_str!("../../shaders/norm_kind.wgsl"), include_str!("../../shaders/norm.wgsl")).into(),
+        constants: vec![("KIND", kind_number(kind)), ("TRIPS", (CHUNK / 4 / NORM_THREADS) as f64)],
         fields: NormParams::FIELDS,
-        bindings: vec![Access::Write; 2],
+        bindings: vec![Access::Read, Access::Read, Access::Write, Access::Write],
+    }
+}
+
+/// The number of a norm in norm_kind.wgsl.
+fn kind_number(kind: NormKind) -> f64 {
+    match kind {
+        NormKind::L2 => 0.0,
+        NormKind::L1 => 1.0,
+        NormKind::Max => 2.0,
     }
 }
 
 /// One launch per segment.
 pub(super) fn norm<'a>(op: &Norm, memory: &'a Memory) -> Result<Vec<Launch<'a>>> {
-    let partials = memory.get(op.partials);
+    let (partials, frozen) = (memory.get(op.partials), memory.get(op.frozen));
     let launch = |segment: &'a Segment| {
-        let chunks = segment.len.div_ceil(CHUNK);
-        let (x, y) = grid(chunks, 1);
+        let inside = |chunk: &Chunk| (segment.start..segment.start + segment.len).contains(&chunk.start);
+        let chunks: Vec<(usize, &Chunk)> = op.chunks.iter().enumerate().filter(|(_, chunk)| inside(chunk)).collect();
+        let words = |(index, chunk): &(usize, &Chunk)| {
+            [(chunk.start - segment.start) / 4, chunk.len.div_ceil(4), *index, chunk.group].map(|word| word as u32)
+        };
+        let (x, y) = grid(chunks.len(), 1);
         let params = NormParams {
             len: segment.len as u32 / 4,
-            chunks: chunks as u32,
+            chunks: chunks.len() as u32,
             lane: segment.lane as u32,
-            partial: (segment.start / CHUNK) as u32,
-            partial_lane: partials.lane_stride as u32,
+            partials_lane: partials.lane_stride as u32,
+            frozen_lane: frozen.lane_stride as u32,
         };
+        let table = Bound::Words(chunks.iter().flat_map(words).collect());
         Ok(Launch {
-            kernel: norm_kernel(),
+            kernel: norm_kernel(op.kind),
             params: bytes_of(&params).into(),
-            buffers: vec![&segment.buffer, partials.single()?],
+            buffers: vec![table, frozen.single()?.into(), (&segment.buffer).into(), partials.single()?.into()],
             grid: [x, y, segment.lanes as u32],
             trips: 32,
         })
     };
-    memory.get(op.grads).segments.iter().map(launch).collect()
+    let launches = memory.get(op.grads).segments.iter().map(launch);
+    if op.chunks.is_empty() { Ok(Vec::new()) } else { launches.collect() }
 }
 
-pub(super) fn control_kernel(norm: bool) -> Kernel {
+pub(super) fn control_kernel(norm: Option<NormKind>, loss_scale: bool) -> Kernel {
+    let kind = norm.map_or(0.0, kind_number);
+    let switches = [("NORM", norm.is_some()), ("LOSS_SCALE", loss_scale)].map(|(name, on)| (name, f64::from(on)));
     Kernel {
         name: "control",
-        source: include_str!("../../shaders/control.wgsl").into(),
-        constants: vec![("NORM", f64::from(norm))],
+        source: concat!(include_str!("../../shaders/norm_kind.wgsl"), include_str!("../../shaders/control.wgsl")).into(),
+        constants: [("KIND", kind)].into_iter().chain(switches).collect(),
         fields: ControlParams::FIELDS,
-        bindings: [vec![Access::Read; 2], vec![Access::Write; 3]].concat(),
+        bindings: [vec![Access::Read; 3], vec![Access::Write; 3]].concat(),
     }
 }
 
 pub(super) fn control<'a>(op: &Control, layout: &Layout, memory: &'a Memory) -> Result<Launch<'a>> {
-    // Without a norm nothing reads the partial sums, but something has to be bound.
-    let partials = memory.get(op.partials.unwrap_or(op.rows));
-    let [rows, current, counts, scalars] = [op.rows, op.current, op.counts, op.scalars].map(|id| memory.get(id));
+    // Without a norm nothing reads the partial norms, but something has to be bound.
+    let partials = memory.get(op.norm.map_or(op.rows, |(partials, _)| partials));
+    let [rows, frozen, current, counts, scalars] =
+        [op.rows, op.frozen, op.current, op.counts, op.scalars].map(|id| memory.get(id));
+    let rule = op.loss_scale.unwrap_or_default();
     let params = ControlParams {
         groups: op.groups as u32,
         slots: SLOTS as u32,
-        chunks: op.partials.map_or(0, |partials| layout.buffer(partials).len as u32),
+        chunks: op.norm.map_or(0, |(partials, _)| layout.buffer(partials).len as u32),
         partials_lane: partials.lane_stride as u32,
         rows_lane: rows.lane_stride as u32,
+        frozen_lane: frozen.lane_stride as u32,
         current_lane: current.lane_stride as u32,
         counts_lane: counts.lane_stride as u32,
         scalars_lane: scalars.lane_stride as u32,
+        interval: rule.interval,
+        growth: rule.growth as f32,
+        backoff: rule.backoff as f32,
     };
+    let buffers = [partials, rows, frozen, current, counts, scalars].into_iter();
     Ok(Launch {
-        kernel: control_kernel(op.partials.is_some()),
+        kernel: control_kernel(op.norm.map(|(_, kind)| kind), op.loss_scale.is_some()),
         params: bytes_of(&params).into(),
-        buffers: [partials, rows, current, counts, scalars].into_iter().map(|a| a.single()).collect::<Result<_>>()?,
+        buffers: buffers.map(|allocation| allocation.single().map(Bound::from)).collect::<Result<_>>()?,
         grid: [1, 1, layout.lanes() as u32],
-        trips: u64::from(params.chunks) / 256 + (op.groups * Row::LEN / 256) as u64 + 16,
+        trips: u64::from(params.chunks) / 256 + (op.groups * Row::LEN / 256 + op.groups) as u64 + 16,
     })
 }
 
@@ -167,9 +198,9 @@ pub(super) fn update<'a>(op: &Update, layout: &Layout, memory: &'a Memory) -> Re
             block: (segment.start / ALIGN) as u32,
             current_lane: (current.lane_stride / Row::LEN) as u32,
         };
-        let mut buffers = vec![current.single()?, groups];
+        let mut buffers: Vec<Bound> = vec![current.single()?.into(), groups.into()];
         let arenas = [op.params, op.grads].into_iter().chain(op.planes.iter().copied());
-        buffers.extend(arenas.map(|id| &memory.get(id).segments[index].buffer));
+        buffers.extend(arenas.map(|id| Bound::from(&memory.get(id).segments[index].buffer)));
         Ok(Launch {
             kernel: update_kernel(&*op.rule, op.groups.is_some(), layout.lanes() > 1),
             params: bytes_of(&params).into(),

@@ -6,7 +6,7 @@
 mod recipe;
 mod stepper;
 
-pub use recipe::Recipe;
+pub use recipe::{Clip, Recipe};
 pub use stepper::{Report, Stepper};
 
 use crate::error::{Error, Result};
@@ -62,7 +62,7 @@ impl<P: Program> Optimizer<P> {
             return Err(Error::Empty { what: "the list of tensors".into() });
         }
         let mut layout = Layout::new(recipe.lanes());
-        let (params, grads) = (layout.floats("params", arena.len()), layout.floats("grads", arena.len()));
+        let (params, grads) = (layout.arena("params", &arena), layout.arena("grads", &arena));
         let mut plan = Plan::default();
         let mut stepper = recipe.record(&mut layout, &mut plan, &arena, params, grads)?;
         let mut program = engine.load(&layout, &[plan])?;
@@ -125,6 +125,15 @@ impl<P: Program> Optimizer<P> {
     /// A lane that does not exist, or a lost device.
     pub fn report(&mut self, lane: usize) -> Result<Report> {
         self.stepper.report(&mut self.program, lane)
+    }
+
+    /// Freezes or thaws a group of a lane, from the next step on. A frozen group does not move: no decay, no moments, no count of
+    /// steps; its gradient is no part of the norm.
+    ///
+    /// # Errors
+    /// A lane or a group that does not exist, or a lost device.
+    pub fn freeze(&mut self, lane: usize, group: usize, frozen: bool) -> Result<()> {
+        self.stepper.freeze(&mut self.program, lane, group, frozen)
     }
 
     /// The tensors and their places.

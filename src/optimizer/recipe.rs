@@ -1,8 +1,9 @@
 //! What to do in a step, as settings.
 
 use super::Stepper;
+use super::stepper::Buffers;
 use crate::error::{Error, Result, range};
-use crate::plan::{Arena, BufferId, CHUNK, Control, Counter, Layout, Norm, Op, Plan, SLOTS, Scalar, Update};
+use crate::plan::{Arena, BufferId, Control, Counter, Layout, LossScale, Norm, NormKind, Op, Plan, SLOTS, Scalar, Update};
 use crate::rule::{AnyRule, Row, Rule};
 
 /// A rule with its settings, per lane and group, and what happens to the gradient before it.
@@ -22,7 +23,25 @@ use crate::rule::{AnyRule, Row, Rule};
 pub struct Recipe {
     /// By lane, then by group.
     pub(super) rules: Vec<Vec<Box<dyn AnyRule>>>,
-    pub(super) max_norm: Option<f64>,
+    pub(super) clip: Option<Clip>,
+    pub(super) skip_bad: bool,
+    pub(super) grad_scale: f64,
+    pub(super) loss_scale: Option<LossScale>,
+    pub(super) l1: f64,
+}
+
+/// What bounds a gradient.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Clip {
+    /// The whole gradient of a lane is scaled down to a global norm of at most `max`.
+    Norm {
+        /// The bound, finite and above 0.
+        max: f64,
+        /// Which norm.
+        kind: NormKind,
+    },
+    /// Each element is clamped to ± this bound, finite and above 0.
+    Value(f64),
 }
 
 impl<R: Rule> From<R> for Box<dyn AnyRule> {
@@ -39,19 +58,77 @@ impl Recipe {
 
     /// One lane per rule, one group. Lanes may differ in numbers, but not in what changes the kernel: the rule and its switches.
     pub fn population(rules: impl IntoIterator<Item = impl Into<Box<dyn AnyRule>>>) -> Self {
-        Self { rules: rules.into_iter().map(|rule| vec![rule.into()]).collect(), max_norm: None }
+        Self { rules: rules.into_iter().map(|rule| vec![rule.into()]).collect(), ..Self::empty() }
     }
 
     /// One lane, one rule per group; tensors name their group by its index.
     pub fn groups(rules: impl IntoIterator<Item = impl Into<Box<dyn AnyRule>>>) -> Self {
-        Self { rules: vec![rules.into_iter().map(Into::into).collect()], max_norm: None }
+        Self { rules: vec![rules.into_iter().map(Into::into).collect()], ..Self::empty() }
+    }
+
+    fn empty() -> Self {
+        Self { rules: Vec::new(), clip: None, skip_bad: false, grad_scale: 1.0, loss_scale: None, l1: 0.0 }
     }
 
     /// Scales each lane's gradient so that its global L2 norm is at most `max_norm`, by `min(1, max_norm / (norm + 1e-6))` as
     /// `torch.nn.utils.clip_grad_norm_`. A step whose norm is not finite does nothing but count as skipped.
-    pub fn clip_norm(mut self, max_norm: f64) -> Self {
-        self.max_norm = Some(max_norm);
+    pub fn clip_norm(self, max_norm: f64) -> Self {
+        self.clip(Clip::Norm { max: max_norm, kind: NormKind::L2 })
+    }
+
+    /// Bounds the gradient, as `torch.nn.utils.clip_grad_norm_` or `clip_grad_value_`, after the scales are taken out of it.
+    /// Bad steps are skipped from here on: a bound would hide NaN.
+    pub fn clip(mut self, clip: Clip) -> Self {
+        self.clip = Some(clip);
         self
+    }
+
+    /// A step with any NaN or infinity in its gradient does nothing: parameters, planes and the count of applied steps stay, and
+    /// with them bias corrections and schedules. Clipping and loss scaling include this.
+    pub fn skip_bad(mut self) -> Self {
+        self.skip_bad = true;
+        self
+    }
+
+    /// Multiplies every gradient by a constant, finite and above 0: `1/n` makes the mean of `n` micro-batches of their sum.
+    pub fn grad_scale(mut self, scale: f64) -> Self {
+        self.grad_scale = scale;
+        self
+    }
+
+    /// Divides every gradient by a loss scale that the device keeps, as `torch.amp.GradScaler`. The loss has to be multiplied by
+    /// it before the backward pass; [`Stepper::scalars`](super::Stepper::scalars) says where it stands. Bad steps are skipped.
+    pub fn loss_scale(mut self, rule: LossScale) -> Self {
+        self.loss_scale = Some(rule);
+        self
+    }
+
+    /// Adds an L1 penalty, finite and at least 0: `d = g + l1·sign(x)`. Default 0.
+    pub fn l1(mut self, l1: f64) -> Self {
+        self.l1 = l1;
+        self
+    }
+
+    /// The norm that a step has to know: the one to clip by, or else the cheapest that finds what is not finite.
+    fn norm(&self) -> Option<NormKind> {
+        match self.clip {
+            Some(Clip::Norm { kind, .. }) => Some(kind),
+            Some(Clip::Value(_)) => Some(NormKind::Max),
+            None => (self.skip_bad || self.loss_scale.is_some()).then_some(NormKind::Max),
+        }
+    }
+
+    /// The row of a rule's `t`-th step with everything that this recipe adds to it.
+    pub(super) fn row(&self, rule: &dyn AnyRule, t: u64) -> Row {
+        let mut row = rule.full_row(t);
+        row.0[Row::SCALE] *= self.grad_scale;
+        row.0[Row::L1] = self.l1;
+        match self.clip {
+            Some(Clip::Norm { max, .. }) => row.0[Row::MAX_NORM] = max,
+            Some(Clip::Value(max)) => row.0[Row::MAX_VALUE] = max,
+            None => {}
+        }
+        row
     }
 
     /// Members of the population.
@@ -75,24 +152,28 @@ impl Recipe {
         self.check(arena)?;
         let rule = &self.rules[0][0];
         let groups = self.rules[0].len();
-        let partials = layout.floats("partials", arena.len().div_ceil(CHUNK));
+        let chunks = arena.chunks();
+        let partials = layout.floats("partials", chunks.len());
         let rows = layout.floats("rows", SLOTS * groups * Row::LEN);
         let current = layout.floats("current", groups * Row::LEN);
-        let counts = layout.indices("counts", Counter::LEN);
+        let counts = layout.indices("counts", Counter::LEN + groups);
+        let frozen = layout.indices("frozen", groups);
         let scalars = layout.floats("scalars", Scalar::LEN);
         let table = (groups > 1).then(|| layout.shared_indices("groups", arena.groups().len()));
-        let plane = |plane: usize| (plane, layout.floats(&format!("plane {}", rule.state_names()[plane]), arena.len()));
+        let plane = |plane: usize| (plane, layout.arena(&format!("plane {}", rule.state_names()[plane]), arena));
         let planes: Vec<(usize, BufferId)> = rule.planes().into_iter().map(plane).collect();
 
-        if self.max_norm.is_some() {
-            plan.push(Op::Norm(Norm { grads, partials }));
+        let norm = self.norm().map(|kind| (partials, kind));
+        if let Some((partials, kind)) = norm {
+            plan.push(Op::Norm(Norm { kind, grads, chunks, partials, frozen }));
         }
-        let partials = self.max_norm.map(|_| partials);
-        plan.push(Op::Control(Control { partials, rows, current, counts, scalars, groups }));
+        let loss_scale = self.loss_scale;
+        plan.push(Op::Control(Control { norm, rows, current, counts, scalars, frozen, groups, loss_scale }));
         let ids = planes.iter().map(|(_, id)| *id).collect();
         plan.push(Op::Update(Update { rule: rule.clone(), params, grads, planes: ids, current, groups: table }));
         let table = table.map(|table| (table, arena.groups()));
-        Ok(Stepper::new(self.clone(), arena.len(), rows, counts, scalars, planes, table))
+        let buffers = Buffers { rows, counts, scalars, frozen, planes };
+        Ok(Stepper::new(self.clone(), arena.len(), buffers, table))
     }
 
     fn check(&self, arena: &Arena) -> Result<()> {
@@ -105,9 +186,14 @@ impl Recipe {
                 return Err(Error::shape("a rule of the population", kernel(&**first), kernel(&**rule)));
             }
         }
-        if let Some(max_norm) = self.max_norm {
-            range::positive("clip_norm", max_norm)?;
+        match self.clip {
+            Some(Clip::Norm { max, .. }) => range::positive("clip_norm", max)?,
+            Some(Clip::Value(max)) => range::positive("clip_value", max)?,
+            None => {}
         }
+        range::positive("grad_scale", self.grad_scale)?;
+        range::not_negative("l1", self.l1)?;
+        self.loss_scale.as_ref().map_or(Ok(()), check_loss_scale)?;
         let groups = self.rules[0].len();
         for tensor in arena.tensors() {
             let field = format!("group of tensor '{}'", tensor.name);
@@ -115,4 +201,12 @@ impl Recipe {
         }
         Ok(())
     }
+}
+
+fn check_loss_scale(rule: &LossScale) -> Result<()> {
+    let &LossScale { init, growth, backoff, interval } = rule;
+    range::positive("loss_scale.init", init)?;
+    range::require(growth.is_finite() && growth > 1.0, "loss_scale.growth", growth, "finite and above 1")?;
+    range::require(backoff > 0.0 && backoff < 1.0, "loss_scale.backoff", backoff, "above 0 and below 1")?;
+    range::require(interval > 0, "loss_scale.interval", interval, "at least 1")
 }

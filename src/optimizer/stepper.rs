@@ -1,7 +1,7 @@
 //! Supplies a recorded recipe with hyper rows, ahead of the device.
 
 use super::Recipe;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, range};
 use crate::plan::{ALIGN, BufferId, Counter, Program, SLOTS, Scalar};
 use crate::rule::{Real, Row};
 
@@ -14,10 +14,12 @@ pub struct Report {
     pub skipped: u32,
     /// Applied steps whose gradient was scaled down.
     pub clipped: u32,
-    /// The last gradient's global norm before clipping; 0 without clipping.
+    /// The last gradient's global norm before clipping; 0 where the recipe needs none.
     pub norm: f64,
     /// The factor that clipping put on it; 1 without clipping.
     pub coefficient: f64,
+    /// The loss scale that the next gradients have to come with; 1 without loss scaling.
+    pub loss_scale: f64,
 }
 
 /// Steps between two requests for the device's counters.
@@ -34,33 +36,33 @@ const BLOCK: u64 = 64;
 pub struct Stepper {
     recipe: Recipe,
     len: usize,
-    rows: BufferId,
-    counts: BufferId,
-    scalars: BufferId,
-    planes: Vec<(usize, BufferId)>,
+    buffers: Buffers,
     groups: Option<(BufferId, Vec<u32>)>,
     /// Steps run so far.
     run: u64,
     /// Steps run when the newest known counters were asked for.
     known_at: u64,
-    /// By lane: the newest known count of applied steps.
+    /// By lane, then by group: the newest known count of applied steps.
     applied: Vec<u64>,
-    /// By lane: rows are written up to this step.
+    /// By lane, then by group: rows are written up to this step.
     written: Vec<u64>,
 }
 
+/// The buffers of a recorded recipe.
+#[derive(Debug, Clone)]
+pub(super) struct Buffers {
+    pub rows: BufferId,
+    pub counts: BufferId,
+    pub scalars: BufferId,
+    pub frozen: BufferId,
+    /// With the planes' indices in the rule's list of names.
+    pub planes: Vec<(usize, BufferId)>,
+}
+
 impl Stepper {
-    pub(super) fn new(
-        recipe: Recipe,
-        len: usize,
-        rows: BufferId,
-        counts: BufferId,
-        scalars: BufferId,
-        planes: Vec<(usize, BufferId)>,
-        groups: Option<(BufferId, Vec<u32>)>,
-    ) -> Self {
-        let zeros = vec![0; recipe.lanes()];
-        Self { recipe, len, rows, counts, scalars, planes, groups, run: 0, known_at: 0, applied: zeros.clone(), written: zeros }
+    pub(super) fn new(recipe: Recipe, len: usize, buffers: Buffers, groups: Option<(BufferId, Vec<u32>)>) -> Self {
+        let zeros: Vec<u64> = recipe.rules.iter().flatten().map(|_| 0).collect();
+        Self { recipe, len, buffers, groups, run: 0, known_at: 0, applied: zeros.clone(), written: zeros }
     }
 
     /// Fills what must not start at zero. Call it once, after the plan was loaded.
@@ -72,7 +74,7 @@ impl Stepper {
             program.write_indices(*table, 0, 0, groups)?;
         }
         for (lane, rules) in self.recipe.rules.iter().enumerate() {
-            for &(plane, id) in &self.planes {
+            for &(plane, id) in &self.buffers.planes {
                 let initial: Vec<P::Float> = rules.iter().map(|rule| P::Float::of(rule.initial(plane))).collect();
                 if initial.iter().all(|&initial| initial == P::Float::of(0.0)) {
                     continue;
@@ -83,6 +85,11 @@ impl Stepper {
                 };
                 program.write(id, lane, 0, &values)?;
             }
+            let scale = self.recipe.loss_scale.map_or(1.0, |rule| rule.init);
+            let mut scalars = [P::Float::of(0.0); Scalar::LEN];
+            scalars[Scalar::Coefficient as usize] = P::Float::of(1.0);
+            scalars[Scalar::LossScale as usize] = P::Float::of(scale);
+            program.write(self.buffers.scalars, lane, 0, &scalars)?;
         }
         Ok(())
     }
@@ -101,7 +108,7 @@ impl Stepper {
             self.run += now;
             left -= now;
             if self.run.is_multiple_of(ASK_EVERY) {
-                program.request(self.counts, self.run)?;
+                program.request(self.buffers.counts, self.run)?;
             }
         }
         Ok(())
@@ -112,30 +119,35 @@ impl Stepper {
         if self.covered(steps) {
             return Ok(());
         }
+        let groups = self.groups();
+        let own = |counts: &[u32]| -> Vec<u32> {
+            counts.chunks_exact(Counter::LEN + groups).flat_map(|lane| &lane[Counter::LEN..]).copied().collect()
+        };
         // After a wait, what was requested before it arrives too: older than what is known by now.
-        if let Some((tag, counts)) = program.arrived(self.counts)?.filter(|(tag, _)| *tag > self.known_at) {
-            self.learn(tag, counts.chunks_exact(Counter::LEN).map(|lane| lane[Counter::Applied as usize]));
+        if let Some((tag, counts)) = program.arrived(self.buffers.counts)?.filter(|(tag, _)| *tag > self.known_at) {
+            self.learn(tag, &own(&counts));
         }
         if !self.fits(steps) {
             // The device is too far behind: wait for its counters.
-            let lanes = 0..self.applied.len();
-            let counts = lanes.map(|lane| Ok(program.read_indices(self.counts, lane)?[Counter::Applied as usize]));
-            let counts = counts.collect::<Result<Vec<_>>>()?;
-            self.learn(self.run, counts.into_iter());
+            let lanes = (0..self.recipe.lanes()).map(|lane| program.read_indices(self.buffers.counts, lane));
+            let counts = lanes.collect::<Result<Vec<_>>>()?.concat();
+            self.learn(self.run, &own(&counts));
         }
-        for lane in 0..self.applied.len() {
-            self.write(program, lane, steps)?;
-        }
-        Ok(())
+        (0..self.applied.len()).try_for_each(|index| self.write(program, index, steps))
+    }
+
+    /// Groups of each lane.
+    fn groups(&self) -> usize {
+        self.recipe.rules[0].len()
     }
 
     /// The last step that may be applied by the end of the next `steps` steps.
-    fn last(&self, lane: usize, steps: u64) -> u64 {
-        self.applied[lane] + (self.run - self.known_at) + steps
+    fn last(&self, index: usize, steps: u64) -> u64 {
+        self.applied[index] + (self.run - self.known_at) + steps
     }
 
     fn covered(&self, steps: u64) -> bool {
-        (0..self.applied.len()).all(|lane| self.last(lane, steps) <= self.written[lane])
+        (0..self.applied.len()).all(|index| self.last(index, steps) <= self.written[index])
     }
 
     /// Whether all rows from the next step on fit into the ring.
@@ -143,39 +155,49 @@ impl Stepper {
         self.run - self.known_at + steps <= SLOTS as u64
     }
 
-    fn learn(&mut self, at: u64, applied: impl Iterator<Item = u32>) {
+    fn learn(&mut self, at: u64, applied: &[u32]) {
         self.known_at = at;
         // The device counts in 32 bits; the steps since the last answer are far fewer.
-        for (known, now) in self.applied.iter_mut().zip(applied) {
+        for (known, &now) in self.applied.iter_mut().zip(applied) {
             *known += u64::from(now.wrapping_sub(*known as u32));
         }
     }
 
-    /// Writes a lane's missing rows, and some more ahead as far as the ring has room.
-    fn write<P: Program>(&mut self, program: &mut P, lane: usize, steps: u64) -> Result<()> {
-        let first = self.written[lane] + 1;
-        let room = self.applied[lane] + SLOTS as u64;
-        let last = self.last(lane, steps).max(self.written[lane] + BLOCK).min(room);
-        let rules = &self.recipe.rules[lane];
-        let width = rules.len() * Row::LEN;
-        let mut rows = Vec::with_capacity((last.saturating_sub(self.written[lane])) as usize * width);
-        let mut start = first;
-        for t in first..=last {
-            for rule in rules {
-                let mut row = rule.full_row(t);
-                row.0[Row::MAX_NORM] = self.recipe.max_norm.unwrap_or(row.0[Row::MAX_NORM]);
-                rows.extend(row.0.map(P::Float::of));
-            }
+    /// Writes the missing rows of one group of one lane, and some more ahead as far as the ring has room.
+    fn write<P: Program>(&mut self, program: &mut P, index: usize, steps: u64) -> Result<()> {
+        let (lane, group) = (index / self.groups(), index % self.groups());
+        let rule = &self.recipe.rules[lane][group];
+        let written = self.written[index];
+        let room = self.applied[index] + SLOTS as u64;
+        let last = self.last(index, steps).max(written + BLOCK).min(room);
+        let mut first = written + 1;
+        while first <= last {
             // The ring ends after slot SLOTS − 1.
-            if t % SLOTS as u64 == 0 || t == last {
-                let slot = (start - 1) as usize % SLOTS;
-                program.write(self.rows, lane, slot * width, &rows)?;
-                rows.clear();
-                start = t + 1;
-            }
+            let slot = (first - 1) as usize % SLOTS;
+            let end = last.min(first + (SLOTS - 1 - slot) as u64);
+            let rows = (first..=end).flat_map(|t| self.recipe.row(&**rule, t).0.map(P::Float::of));
+            let rows: Vec<P::Float> = rows.collect();
+            program.write(self.buffers.rows, lane, (group * SLOTS + slot) * Row::LEN, &rows)?;
+            first = end + 1;
         }
-        self.written[lane] = self.written[lane].max(last);
+        self.written[index] = written.max(last);
         Ok(())
+    }
+
+    /// Freezes or thaws a group of a lane, from the next step on. A frozen group does not move: no decay, no moments, no count of
+    /// steps; its gradient is no part of the norm.
+    ///
+    /// # Errors
+    /// A lane or a group that does not exist, or a lost device.
+    pub fn freeze<P: Program>(&mut self, program: &mut P, lane: usize, group: usize, frozen: bool) -> Result<()> {
+        range::require(group < self.groups(), "group", group, &format!("below {}", self.groups()))?;
+        program.write_indices(self.buffers.frozen, lane, group, &[u32::from(frozen)])
+    }
+
+    /// The buffer of each lane's scalars, in the order of [`Scalar`]: among them the loss scale, by which the next loss has to be
+    /// multiplied.
+    pub fn scalars(&self) -> BufferId {
+        self.buffers.scalars
     }
 
     /// The buffer of a plane, by its name in the rule.
@@ -184,9 +206,9 @@ impl Stepper {
     /// [`Error::Unknown`], listing the planes in use.
     pub fn plane(&self, name: &str) -> Result<BufferId> {
         let names = self.recipe.rules[0][0].state_names();
-        let found = self.planes.iter().find(|(plane, _)| names[*plane] == name);
+        let found = self.buffers.planes.iter().find(|(plane, _)| names[*plane] == name);
         found.map(|(_, id)| *id).ok_or_else(|| {
-            let known: Vec<&str> = self.planes.iter().map(|(plane, _)| names[*plane]).collect();
+            let known: Vec<&str> = self.buffers.planes.iter().map(|(plane, _)| names[*plane]).collect();
             Error::unknown("plane", name, &known)
         })
     }
@@ -196,14 +218,15 @@ impl Stepper {
     /// # Errors
     /// A lane that does not exist, or a lost device.
     pub fn report<P: Program>(&self, program: &mut P, lane: usize) -> Result<Report> {
-        let counts = program.read_indices(self.counts, lane)?;
-        let scalars = program.read(self.scalars, lane)?;
+        let counts = program.read_indices(self.buffers.counts, lane)?;
+        let scalars = program.read(self.buffers.scalars, lane)?;
         Ok(Report {
             applied: counts[Counter::Applied as usize],
             skipped: counts[Counter::Skipped as usize],
             clipped: counts[Counter::Clipped as usize],
             norm: scalars[Scalar::Norm as usize].as_f64(),
             coefficient: scalars[Scalar::Coefficient as usize].as_f64(),
+            loss_scale: scalars[Scalar::LossScale as usize].as_f64(),
         })
     }
 }

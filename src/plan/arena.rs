@@ -1,8 +1,9 @@
 //! Where tensors lie inside the buffers of parameters, gradients and planes.
 
-use super::{ALIGN, BufferId, View};
+use super::{ALIGN, BufferId, CHUNK, View};
 use crate::error::{Error, Result};
 use std::collections::HashSet;
+use std::sync::Arc;
 
 /// A tensor's place in an arena.
 #[derive(Debug, Clone, PartialEq)]
@@ -32,6 +33,20 @@ impl Tensor {
     pub fn view(&self, buffer: BufferId) -> View {
         View { buffer, offset: self.offset, len: self.len() }
     }
+}
+
+/// A part of a tensor whose sum is made on its own: at most [`CHUNK`] elements. Chunks start anew with each tensor, so that a sum
+/// does not depend on where the tensor lies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Chunk {
+    /// First element in the arena.
+    pub start: usize,
+    /// Elements, without padding.
+    pub len: usize,
+    /// The tensor's index.
+    pub tensor: usize,
+    /// The tensor's group.
+    pub group: usize,
 }
 
 /// Tensors packed one after the other, each at a multiple of [`ALIGN`] elements, padded with zeros.
@@ -94,6 +109,21 @@ impl Arena {
     /// Whether there are no elements.
     pub fn is_empty(&self) -> bool {
         self.len == 0
+    }
+
+    /// The chunks of all tensors, in order.
+    pub fn chunks(&self) -> Vec<Chunk> {
+        let of = |(index, tensor): (usize, &Tensor)| {
+            let (offset, len, group) = (tensor.offset, tensor.len(), tensor.group);
+            let chunk = move |at: usize| Chunk { start: offset + at, len: CHUNK.min(len - at), tensor: index, group };
+            (0..len).step_by(CHUNK).map(chunk)
+        };
+        self.tensors.iter().enumerate().flat_map(of).collect()
+    }
+
+    /// Where a buffer may be cut: at the chunks' first elements.
+    pub(super) fn cuts(&self) -> Arc<[usize]> {
+        self.chunks().iter().map(|chunk| chunk.start).collect()
     }
 
     /// The group of each block of [`ALIGN`] elements.

@@ -60,17 +60,20 @@ impl Checker<'_> {
                 self.writes(output, &[*input])
             }
             Op::Norm(norm) => {
-                let chunks = self.layout.buffer(norm.grads).len.div_ceil(super::CHUNK);
-                self.lane_floats(norm.grads, self.layout.buffer(norm.grads).len)?;
-                self.lane_floats(norm.partials, chunks)
+                let len = self.layout.buffer(norm.grads).len;
+                self.lane_floats(norm.grads, len)?;
+                self.lane_floats(norm.partials, norm.chunks.len())?;
+                let end = norm.chunks.iter().map(|chunk| chunk.start + chunk.len).max().unwrap_or(0);
+                self.require(end <= len, norm.grads, format!("chunks up to {len}"), end)?;
+                let groups = norm.chunks.iter().map(|chunk| chunk.group + 1).max().unwrap_or(0);
+                self.lane_indices(norm.frozen, groups.max(self.layout.buffer(norm.frozen).len))
             }
             Op::Control(control) => {
                 self.lane_floats(control.rows, SLOTS * control.groups * Row::LEN)?;
                 self.lane_floats(control.current, control.groups * Row::LEN)?;
                 self.lane_floats(control.scalars, Scalar::LEN)?;
-                self.kind(control.counts, Kind::Index)?;
-                self.scope(control.counts, Scope::Lane)?;
-                self.len(control.counts, self.layout.buffer(control.counts).len, Counter::LEN)
+                self.lane_indices(control.frozen, control.groups)?;
+                self.lane_indices(control.counts, Counter::LEN + control.groups)
             }
             Op::Update(update) => {
                 let len = self.layout.buffer(update.params).len;
@@ -127,6 +130,12 @@ impl Checker<'_> {
     fn lane_floats(&self, id: BufferId, len: usize) -> Result<()> {
         self.scope(id, Scope::Lane)?;
         self.floats(&self.layout.whole(id), len)
+    }
+
+    fn lane_indices(&self, id: BufferId, len: usize) -> Result<()> {
+        self.kind(id, Kind::Index)?;
+        self.scope(id, Scope::Lane)?;
+        self.len(id, self.layout.buffer(id).len, len)
     }
 
     fn floats(&self, view: &View, len: usize) -> Result<()> {

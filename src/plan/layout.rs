@@ -1,7 +1,8 @@
 //! Buffers as data.
 
-use super::ALIGN;
+use super::{ALIGN, Arena};
 use crate::error::{Error, Result};
+use std::sync::Arc;
 
 /// Which numbers a buffer holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,6 +33,8 @@ pub struct Buffer {
     pub kind: Kind,
     /// Whose it is.
     pub scope: Scope,
+    /// Where it may be cut into several device buffers if it is too large for one, in ascending order.
+    pub cuts: Arc<[usize]>,
 }
 
 impl Buffer {
@@ -99,8 +102,15 @@ impl Layout {
         self.declare(name, len, Kind::Index, Scope::Shared)
     }
 
+    /// Declares floats of each lane that are laid out as an arena; they may be cut between its chunks.
+    pub fn arena(&mut self, name: &str, arena: &Arena) -> BufferId {
+        let id = self.floats(name, arena.len());
+        self.buffers[id.0].cuts = arena.cuts();
+        id
+    }
+
     fn declare(&mut self, name: &str, len: usize, kind: Kind, scope: Scope) -> BufferId {
-        self.buffers.push(Buffer { name: name.into(), len, kind, scope });
+        self.buffers.push(Buffer { name: name.into(), len, kind, scope, cuts: Arc::default() });
         BufferId(self.buffers.len() - 1)
     }
 

@@ -30,16 +30,16 @@ mod engine;
 mod layout;
 mod op;
 
-pub use arena::{Arena, Tensor};
+pub use arena::{Arena, Chunk, Tensor};
 pub use engine::{Engine, Program};
 pub use layout::{Buffer, BufferId, Kind, Layout, Scope, View};
-pub use op::{Activation, Control, Counter, Gather, Loss, MatMul, Norm, Op, Plan, Scalar, Update};
+pub use op::{Activation, Control, Counter, Gather, Loss, LossScale, MatMul, Norm, NormKind, Op, Plan, Scalar, Update};
 
 /// Tensors start at multiples of this many elements: 256 bytes, the alignment of bindings.
 pub const ALIGN: usize = 64;
 
-/// Elements that one partial sum of a norm covers.
-pub const CHUNK: usize = 16_384;
+/// Elements that one partial sum of a norm covers, at most.
+pub const CHUNK: usize = 4_096;
 
 /// Steps for which hyper rows are kept ahead.
 pub const SLOTS: usize = 256;

@@ -1,6 +1,6 @@
 //! Operations as data. Matrices are row-major; sizes are per lane.
 
-use super::{BufferId, View};
+use super::{BufferId, Chunk, View};
 use crate::rule::AnyRule;
 
 /// A list of operations, run in order.
@@ -182,13 +182,32 @@ pub enum Loss {
     },
 }
 
-/// `partials[i] = Σ grads[j]²` over the i-th [`CHUNK`](super::CHUNK) of each lane's gradients.
+/// Which norm of a gradient.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum NormKind {
+    /// The root of the sum of squares. Infinite from gradients of about 1e19 on, where squares leave single precision.
+    #[default]
+    L2,
+    /// The sum of absolute values.
+    L1,
+    /// The largest absolute value.
+    Max,
+}
+
+/// Partial norms of each lane's gradients: the i-th is Σ g², Σ |g| or max |g| over the i-th chunk. Whatever is not finite stays so
+/// in the partial norm. The chunks of frozen groups give 0.
 #[derive(Debug, Clone)]
 pub struct Norm {
+    /// Which norm.
+    pub kind: NormKind,
     /// The gradients.
     pub grads: BufferId,
-    /// One sum per chunk.
+    /// What each partial norm covers.
+    pub chunks: Vec<Chunk>,
+    /// One value per chunk.
     pub partials: BufferId,
+    /// One index per group: not 0 where the group is frozen.
+    pub frozen: BufferId,
 }
 
 /// What the counters of a lane count; their places in the index buffer `counts`.
@@ -200,43 +219,73 @@ pub enum Counter {
     Skipped,
     /// Applied steps whose gradient was scaled down.
     Clipped,
+    /// Applied steps since the loss scale last changed.
+    Good,
 }
 
 impl Counter {
-    /// Number of counters.
-    pub const LEN: usize = 3;
+    /// Number of counters of a lane. Behind them stands, for each group, the number of steps that were applied to it.
+    pub const LEN: usize = 4;
 }
 
 /// The scalars of a lane's last step; their places in the float buffer `scalars`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scalar {
-    /// The gradient's global L2 norm, before clipping.
+    /// The gradient's global norm, without the loss scale and before clipping.
     Norm,
     /// The factor that clipping put on the gradient.
     Coefficient,
+    /// The loss scale that the next gradients have to come with.
+    LossScale,
 }
 
 impl Scalar {
     /// Number of scalars.
-    pub const LEN: usize = 2;
+    pub const LEN: usize = 3;
 }
 
-/// Per lane: the norm from the partial sums; if it is finite, the step counts as applied and its rows become current, with
-/// `scale` times the clip coefficient `min(1, max_norm / (norm + 1e-6))`; else the step counts as skipped and `live` is 0.
+/// Dynamic loss scaling: the scale grows after a number of good steps in a row, and shrinks with each bad one.
+///
+/// Defaults and rule of `torch.amp.GradScaler`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct LossScale {
+    /// The scale of the first step, finite and above 0. Default 2¹⁶.
+    pub init: f64,
+    /// Factor after [`LossScale::interval`] good steps, above 1. Default 2. A scale that would be infinite stays.
+    pub growth: f64,
+    /// Factor after a bad step, above 0 and below 1. Default 0.5.
+    pub backoff: f64,
+    /// Good steps until the scale grows, at least 1. Default 2,000.
+    pub interval: u32,
+}
+
+impl Default for LossScale {
+    fn default() -> Self {
+        Self { init: 65_536.0, growth: 2.0, backoff: 0.5, interval: 2_000 }
+    }
+}
+
+/// Per lane: the norm from the partial norms; if it is finite, the step counts as applied and the rows of each group become
+/// current, with `scale` times the clip coefficient `min(1, max_norm / (norm + 1e-6))` and divided by the loss scale; else the
+/// step counts as skipped and `live` is 0. A frozen group's `live` is 0 too, and its steps do not count.
 #[derive(Debug, Clone)]
 pub struct Control {
-    /// Partial sums; without them every step is applied, unclipped.
-    pub partials: Option<BufferId>,
-    /// Hyper rows of [`SLOTS`](super::SLOTS) steps × groups; the step after `n` applied ones uses slot `n mod SLOTS`.
+    /// Partial norms and their kind; without them every step is applied, unclipped.
+    pub norm: Option<(BufferId, NormKind)>,
+    /// Hyper rows of groups × [`SLOTS`](super::SLOTS) steps; a group's step after `n` applied ones uses its slot `n mod SLOTS`.
     pub rows: BufferId,
     /// The rows of this step, one per group.
     pub current: BufferId,
-    /// Counters, in the order of [`Counter`].
+    /// Counters, in the order of [`Counter`], then one per group.
     pub counts: BufferId,
     /// Scalars, in the order of [`Scalar`].
     pub scalars: BufferId,
+    /// One index per group: not 0 where the group is frozen.
+    pub frozen: BufferId,
     /// Groups of hyper-parameters.
     pub groups: usize,
+    /// Dynamic loss scaling; it needs a norm.
+    pub loss_scale: Option<LossScale>,
 }
 
 /// One step of a rule on every parameter, in place.

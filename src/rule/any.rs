@@ -11,9 +11,9 @@ pub struct Row(pub [f64; Row::LEN]);
 impl Row {
     /// Scalars in a row.
     pub const LEN: usize = 32;
-    /// Names of the scalars that all rules share; they come first. `live` is 0 where a step is skipped, `max_norm` is the bound
-    /// of the gradient's global norm.
-    pub const SHARED: [&str; 8] = ["live", "scale", "l2", "decay", "max_norm", "spare5", "spare6", "spare7"];
+    /// Names of the scalars that all rules share; they come first. `live` is 0 where a step is skipped, `max_norm` bounds the
+    /// gradient's global norm, `max_value` each element of it.
+    pub const SHARED: [&str; 8] = ["live", "scale", "l2", "decay", "max_norm", "max_value", "l1", "spare"];
     /// Position of `live`.
     pub const LIVE: usize = 0;
     /// Position of `scale`.
@@ -24,6 +24,10 @@ impl Row {
     pub const DECAY: usize = 3;
     /// Position of `max_norm`.
     pub const MAX_NORM: usize = 4;
+    /// Position of `max_value`.
+    pub const MAX_VALUE: usize = 5;
+    /// Position of `l1`.
+    pub const L1: usize = 6;
 }
 
 /// Any [`Rule`]; implemented for all of them, and for nothing else.
@@ -48,7 +52,7 @@ pub trait AnyRule: Debug + Send + Sync + sealed::Sealed {
     fn lr(&self) -> f64;
     /// [`Rule::settings`].
     fn settings(&mut self) -> Vec<(&'static str, Setting<'_>)>;
-    /// The full row of the `t`-th applied step, shared scalars first; no bound on the norm.
+    /// The full row of the `t`-th applied step, shared scalars first; no bounds on the gradient, no L1 penalty.
     fn full_row(&self, t: u64) -> Row;
     /// A copy in a box of its own.
     fn boxed(&self) -> Box<dyn AnyRule>;
@@ -113,7 +117,7 @@ impl<R: Rule> AnyRule for R {
             Decay::Decoupled(lambda) => (0.0, 1.0 - self.lr() * lambda),
         };
         let own = self.row(t);
-        let shared: [f64; Row::SHARED.len()] = [1.0, scale, l2, decay, f64::from(f32::MAX), 0.0, 0.0, 0.0];
+        let shared: [f64; Row::SHARED.len()] = [1.0, scale, l2, decay, f64::from(f32::MAX), f64::from(f32::MAX), 0.0, 0.0];
         Row(std::array::from_fn(|i| match i.checked_sub(shared.len()) {
             None => shared[i],
             Some(i) => own.as_ref().get(i).copied().unwrap_or(0.0),

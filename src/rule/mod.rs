@@ -7,8 +7,9 @@
 //! What every rule shares happens before it, on both engines alike:
 //!
 //! ```text
-//! d = scale · g + l2 · x      scale: −1 if maximising, times the clip coefficient
-//! x = decay · x               decay = 1 − lr · λ for decoupled weight decay, else 1
+//! g = clamp(scale · g, ±max_value)    scale: −1 if maximising, times the clip coefficient, over the loss scale
+//! d = g + l2 · x + l1 · sign(x)
+//! x = decay · x                       decay = 1 − lr · λ for decoupled weight decay, else 1
 //! x = rule(x, d, state, row)
 //! ```
 

@@ -58,6 +58,13 @@ impl<R: Rule, F: Real> pulp::WithSimd for Sweep<'_, '_, R, F> {
     }
 }
 
+/// −1, 0 or 1.
+#[inline(always)]
+fn sign<F: Real>(x: F) -> F {
+    let one = |holds: bool| if holds { F::one() } else { F::zero() };
+    one(x > F::zero()) - one(x < F::zero())
+}
+
 /// A rule with the scalars of one step.
 struct Step<'a, R: Rule, F: Real> {
     rule: &'a R,
@@ -73,14 +80,16 @@ macro_rules! step {
             $(
                 #[inline(always)]
                 fn $name(&self, x: &mut [F], g: &[F], $($plane: &mut [F]),*) {
-                    let (scale, l2, decay) = (self.shared[Row::SCALE], self.shared[Row::L2], self.shared[Row::DECAY]);
+                    let [scale, l2, decay, bound, l1] =
+                        [Row::SCALE, Row::L2, Row::DECAY, Row::MAX_VALUE, Row::L1].map(|at| self.shared[at]);
                     let len = x.len();
                     let g = &g[..len];
                     $(let $plane = &mut $plane[..len];)*
                     for i in 0..len {
                         let values: [F; step!(@count $($plane)*)] = [$($plane[i]),*];
                         let mut state = R::State::<F>::from_fn(|plane| values[plane]);
-                        let d = scale * g[i] + l2 * x[i];
+                        let g = (scale * g[i]).min(bound).max(-bound);
+                        let d = g + l2 * x[i] + l1 * sign(x[i]);
                         x[i] = self.rule.update(&self.row, decay * x[i], d, &mut state);
                         step!(@store state.as_ref(), i, $($plane)*);
                     }

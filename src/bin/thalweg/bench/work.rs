@@ -1,6 +1,6 @@
 //! What is timed, as plans.
 
-use thalweg::plan::{Arena, BufferId, CHUNK, Layout, MatMul, Norm, Op, Plan};
+use thalweg::plan::{Arena, BufferId, Layout, MatMul, Norm, NormKind, Op, Plan};
 use thalweg::{AdamW, AnyRule, Recipe, RmsProp, Sgd, Stepper, rules};
 
 /// Something to time: a plan, and what it moves or computes.
@@ -61,18 +61,25 @@ fn copy(n: usize) -> Work {
 }
 
 fn norm(n: usize) -> Work {
-    let mut layout = Layout::new(1);
-    let (grads, partials) = (layout.floats("grads", n), layout.floats("partials", n.div_ceil(CHUNK)));
+    let (mut layout, arena) = (Layout::new(1), arena(n));
+    let chunks = arena.chunks();
+    let (grads, partials) = (layout.arena("grads", &arena), layout.floats("partials", chunks.len()));
+    let frozen = layout.indices("frozen", 1);
     let mut plan = Plan::default();
-    plan.push(Op::Norm(Norm { grads, partials }));
+    plan.push(Op::Norm(Norm { kind: NormKind::L2, grads, chunks, partials, frozen }));
     Work { what: "norm".into(), size: Size::Elements(n), layout, plan, stepper: None, inputs: vec![grads], streams: (1, 0) }
 }
 
-fn update(what: String, rule: Box<dyn AnyRule>, clip: Option<f64>, n: usize) -> Work {
-    let mut layout = Layout::new(1);
+/// One tensor.
+fn arena(n: usize) -> Arena {
     let mut arena = Arena::default();
     arena.add("all", &[n], 0).expect("the only tensor");
-    let (params, grads) = (layout.floats("params", arena.len()), layout.floats("grads", arena.len()));
+    arena
+}
+
+fn update(what: String, rule: Box<dyn AnyRule>, clip: Option<f64>, n: usize) -> Work {
+    let (mut layout, arena) = (Layout::new(1), arena(n));
+    let (params, grads) = (layout.arena("params", &arena), layout.arena("grads", &arena));
     let planes = rule.planes().len();
     let mut recipe = Recipe::new(rule);
     if let Some(max_norm) = clip {
