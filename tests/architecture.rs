@@ -125,10 +125,16 @@ fn imports_point_one_way() {
 
 #[test]
 fn an_import_from_above_is_found() {
-    assert_eq!(wrong_imports("rule/mod.rs", "use crate::optimizer::Recipe;"), ["rule/mod.rs: rule uses optimizer, which is not below it"]);
+    assert_eq!(
+        wrong_imports("rule/mod.rs", "use crate::optimizer::Recipe;"),
+        ["rule/mod.rs: rule uses optimizer, which is not below it"]
+    );
     assert_eq!(wrong_imports("plan/op.rs", "fn f(x: crate::train::Task) {}").len(), 1);
     assert_eq!(wrong_imports("plan/op.rs", "use crate::{error::{Error, Result}, nn, rule};").len(), 1);
-    assert_eq!(wrong_imports("plan/op.rs", "use crate::{error::{Error, Result},\n    rule::Row, sweep::{self, Space}};").len(), 1);
+    assert_eq!(
+        wrong_imports("plan/op.rs", "use crate::{error::{Error, Result},\n    rule::Row, sweep::{self, Space}};").len(),
+        1
+    );
 }
 
 #[test]

@@ -16,7 +16,13 @@ const CYCLE: usize = 5;
 const SIZES: [usize; 4] = [CHUNK - 1, CHUNK, CHUNK + 1, 40_000];
 
 /// Parameters and planes of each lane after all steps. Lane `k` has the parameters and gradients of seed `seeds[k]`.
-fn train(engine: &AnyEngine, rules: &[Box<dyn AnyRule>], seeds: &[u64], len: usize, clip: bool) -> Vec<Vec<(&'static str, Vec<f32>)>> {
+fn train(
+    engine: &AnyEngine,
+    rules: &[Box<dyn AnyRule>],
+    seeds: &[u64],
+    len: usize,
+    clip: bool,
+) -> Vec<Vec<(&'static str, Vec<f32>)>> {
     let recipe = Recipe::population(rules.iter().cloned());
     // Lanes' norms are about 1.3 times this.
     let recipe = if clip { recipe.clip_norm((len as f64).sqrt()) } else { recipe };

@@ -1,6 +1,7 @@
 //! What several test files share.
 #![allow(dead_code, unused_imports, reason = "every test file uses a part of it")]
 
+pub mod bench;
 pub mod compare;
 pub mod engines;
 pub mod model;
