@@ -50,7 +50,7 @@ fn rows() -> Vec<f64> {
 /// Partial sums, current rows and scalars of each lane after one step from buffers full of NaN.
 fn run<E: Engine>(engine: &E, len: usize) -> Vec<[Vec<f64>; 3]> {
     let step = step(len);
-    let mut program = engine.load(&step.layout, &[step.plan.clone()]).expect("a program");
+    let mut program = engine.load(&step.layout, std::slice::from_ref(&step.plan)).expect("a program");
     let of = |values: &[f64]| values.iter().map(|&x| E::Float::of(x)).collect::<Vec<_>>();
     for lane in 0..LANES {
         let grads: Vec<f64> = numbers(lane as u64, len).into_iter().map(|x| f64::from(x) * [1.0, 1e-3][lane]).collect();

@@ -183,13 +183,18 @@ fn every_constant_is_an_override_of_its_kernel() {
 fn uniforms_are_laid_out_as_on_the_host() {
     for kernel in kernels() {
         let (module, _) = module(&kernel);
-        let uniform = module.global_variables.iter().find(|(_, global)| global.space == AddressSpace::Uniform).expect(kernel.name).1;
+        let uniform =
+            module.global_variables.iter().find(|(_, global)| global.space == AddressSpace::Uniform).expect(kernel.name).1;
         assert_eq!(uniform.binding.expect("a binding").binding, 0, "{}", kernel.name);
         let TypeInner::Struct { members, span } = &module.types[uniform.ty].inner else { panic!("{}: no struct", kernel.name) };
         assert_eq!(names(members), kernel.fields, "{}", kernel.name);
         for (i, member) in members.iter().enumerate() {
             assert_eq!(member.offset, 4 * i as u32, "{}: {:?}", kernel.name, member.name);
-            assert!(matches!(module.types[member.ty].inner, TypeInner::Scalar(scalar) if scalar.width == 4), "{:?}", member.name);
+            assert!(
+                matches!(module.types[member.ty].inner, TypeInner::Scalar(scalar) if scalar.width == 4),
+                "{:?}",
+                member.name
+            );
         }
         assert_eq!(*span, 4 * members.len() as u32, "{}", kernel.name);
     }

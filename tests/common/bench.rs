@@ -61,8 +61,9 @@ impl Bench {
 
     /// Runs the plan once; by lane, then by output.
     pub fn run<E: Engine>(&self, engine: &E) -> Vec<Vec<Vec<E::Float>>> {
-        let mut program =
-            engine.load(&self.layout, &[self.plan.clone()]).unwrap_or_else(|e| panic!("{}: {e}", engine.describe()));
+        let mut program = engine
+            .load(&self.layout, std::slice::from_ref(&self.plan))
+            .unwrap_or_else(|e| panic!("{}: {e}", engine.describe()));
         for (buffer, lanes) in &self.floats {
             for (lane, values) in lanes.iter().enumerate() {
                 let values: Vec<E::Float> = values.iter().map(|&x| E::Float::of(x)).collect();

@@ -9,8 +9,10 @@ use thalweg::wgpu::{DeviceDescriptor, Limits};
 /// An engine over `f32`.
 pub struct AnyEngine {
     pub name: &'static str,
-    load: Box<dyn Fn(&Layout, &[Plan]) -> Result<AnyProgram>>,
+    load: Load,
 }
+
+type Load = Box<dyn Fn(&Layout, &[Plan]) -> Result<AnyProgram>>;
 
 /// A program of an [`AnyEngine`].
 pub struct AnyProgram(Box<dyn Program<Float = f32>>);
