@@ -30,6 +30,8 @@ pub(super) struct Allocation {
     pub segments: Vec<Segment>,
     /// Elements from lane to lane; 0 if lanes share the buffer.
     pub lane_stride: usize,
+    /// The most bytes that a binding may have.
+    pub binding: u64,
     pub name: String,
 }
 
@@ -38,9 +40,9 @@ impl Allocation {
     pub(super) fn single(&self) -> Result<&wgpu::Buffer> {
         match &self.segments[..] {
             [segment] => Ok(&segment.buffer),
-            [first, ..] => {
+            [_, ..] => {
                 let needed: u64 = self.segments.iter().map(|segment| segment.buffer.size()).sum();
-                Err(Error::limit(format!("{} in one binding", self.name), needed, first.buffer.size()))
+                Err(Error::limit(format!("{} in one binding", self.name), needed, self.binding))
             }
             [] => Err(Error::Empty { what: self.name.clone() }),
         }
@@ -110,5 +112,5 @@ fn allocate(gpu: &Gpu, declared: &Buffer, lanes: usize) -> Result<Allocation> {
         starts.map(|(lane, start)| segment(lane, 1, start, len.min(stride - start))).collect()
     }?;
     let lane_stride = if declared.scope == Scope::Lane { stride } else { 0 };
-    Ok(Allocation { segments, lane_stride, name: declared.name.clone() })
+    Ok(Allocation { segments, lane_stride, binding: binding as u64 * 4, name: declared.name.clone() })
 }
