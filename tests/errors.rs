@@ -5,7 +5,7 @@ mod common;
 use common::engines;
 use thalweg::cpu::{Cpu, CpuProgram};
 use thalweg::gpu::{Gpu, GpuOptions};
-use thalweg::plan::{Arena, BufferId, Engine, Layout, Plan, Program};
+use thalweg::plan::{Activation, Arena, BufferId, Engine, Layout, Op, Plan, Program};
 use thalweg::{
     Adagrad, Adam, AdamW, AnyRule, Error, Optimizer, Recipe, Result, RmsProp, Setting, Sgd, rule_by_name, rules, set,
 };
@@ -242,10 +242,21 @@ fn a_buffer_beyond_a_binding_is_refused() {
     let [input, output] = ["input", "output"].map(|name| layout.floats(name, elements));
     let mut plan = Plan::default();
     let (input, output) = (layout.whole(input), layout.whole(output));
-    plan.push(thalweg::plan::Op::Activate { f: thalweg::plan::Activation::Relu, input, output });
+    plan.push(Op::Activate { f: Activation::Relu, input, output });
     let bytes = (elements.next_multiple_of(64)) * 4;
     let message = format!("input in one binding needs {bytes}, the adapter allows {}", 128 << 20);
     assert_error(limited().load(&layout, &[plan]), &message);
+}
+
+#[test]
+fn lanes_beyond_a_binding_are_refused_with_its_limit() {
+    let mut layout = Layout::new(3);
+    let [input, output] = ["input", "output"].map(|name| layout.floats(name, 20_032));
+    let mut plan = Plan::default();
+    let (input, output) = (layout.whole(input), layout.whole(output));
+    plan.push(Op::Activate { f: Activation::Relu, input, output });
+    let message = "input in one binding needs 240384, the adapter allows 131072";
+    assert_error(engines::small_bindings().load(&layout, &[plan]), message);
 }
 
 #[test]

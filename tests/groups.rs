@@ -45,7 +45,7 @@ fn alone(engine: &AnyEngine, rules: &[Box<dyn AnyRule>], wanted: usize) -> Model
 #[test]
 fn two_groups_are_two_optimizers() {
     let len = LENGTHS.iter().sum();
-    for engine in engines::all() {
+    for engine in engines::all_and_small() {
         for (name, rule) in options() {
             let [_, slow, fast] = siblings(&*rule);
             let rules = [slow, fast];
@@ -75,7 +75,7 @@ fn two_groups_are_two_optimizers() {
 /// The norm that clips is that of all groups together.
 #[test]
 fn groups_share_one_norm() {
-    for engine in engines::all() {
+    for engine in engines::all_and_small() {
         let rules = siblings(&*options()[0].1);
         let tensors = [(1, 0), (1, 1)];
         let recipe = Recipe::groups(rules[..2].iter().cloned()).clip_norm(2.5);

@@ -103,7 +103,7 @@ fn the_norm_of_a_bad_gradient_is_reported() {
     for engine in [engines::cpu(), engines::gpu()] {
         let (_, rule) = options().swap_remove(0);
         for bad in BAD {
-            let mut model = start(&engine, &[rule.clone()]);
+            let mut model = start(&engine, std::slice::from_ref(&rule));
             let mut grads = numbers(1, LEN);
             grads[7] = bad;
             model.set_grads(0, &grads);

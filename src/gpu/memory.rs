@@ -30,6 +30,8 @@ pub(super) struct Allocation {
     pub segments: Vec<Segment>,
     /// Elements from lane to lane; 0 if lanes share the buffer.
     pub lane_stride: usize,
+    /// The most bytes that a binding may have.
+    pub binding: u64,
     pub name: String,
 }
 
@@ -38,9 +40,9 @@ impl Allocation {
     pub(super) fn single(&self) -> Result<&wgpu::Buffer> {
         match &self.segments[..] {
             [segment] => Ok(&segment.buffer),
-            [first, ..] => {
+            [_, ..] => {
                 let needed: u64 = self.segments.iter().map(|segment| segment.buffer.size()).sum();
-                Err(Error::limit(format!("{} in one binding", self.name), needed, first.buffer.size()))
+                Err(Error::limit(format!("{} in one binding", self.name), needed, self.binding))
             }
             [] => Err(Error::Empty { what: self.name.clone() }),
         }
@@ -106,7 +108,7 @@ fn allocate(gpu: &Gpu, declared: &Buffer, lanes: usize) -> Result<Allocation> {
         parts.map(|(lane, start, len)| segment(lane, 1, start, len)).collect()
     }?;
     let lane_stride = if declared.scope == Scope::Lane { stride } else { 0 };
-    Ok(Allocation { segments, lane_stride, name: declared.name.clone() })
+    Ok(Allocation { segments, lane_stride, binding: binding as u64 * 4, name: declared.name.clone() })
 }
 
 /// Where a lane's elements are cut, from 0 to the stride: as late as the binding's limit allows, and only where a norm's chunk

@@ -100,6 +100,7 @@ fn kernels() -> Vec<Kernel> {
     kernels.extend(functions.map(network::activate_kernel));
     kernels.extend(functions.map(network::activate_grad_kernel));
     kernels.extend([network::gather_kernel(), network::tick_kernel(), network::sum_rows_kernel(), network::tally_kernel()]);
+    kernels.extend([false, true].map(step::copy_kernel));
     kernels.extend([network::cross_entropy_kernel(), network::squared_error_kernel()]);
     kernels
 }

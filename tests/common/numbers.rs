@@ -9,7 +9,12 @@ pub fn numbers(seed: u64, len: usize) -> Vec<f32> {
     (0..len).map(|_| (0.5 + 1.5 * rng.f32()) * if rng.bool() { 1.0 } else { -1.0 }).collect()
 }
 
-/// Steps of [`gradients`].
+/// [`numbers`] in f64; f32 holds them exactly.
+pub fn doubles(seed: u64, len: usize) -> Vec<f64> {
+    numbers(seed, len).into_iter().map(f64::from).collect()
+}
+
+/// Steps of [`gradient`].
 pub const STEPS: usize = 7;
 
 /// The gradient of step `t` = 1 to [`STEPS`]: different every time, zero at step 3, huge in every fifth element at step 5, and a

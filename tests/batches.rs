@@ -1,0 +1,89 @@
+//! Batches are picked exactly, on every engine.
+
+mod common;
+
+use common::engines;
+use thalweg::plan::{BufferId, Engine, Gather, Layout, NONE, Op, Plan, Program};
+
+const ROWS: usize = 5;
+const BATCHES: usize = 3;
+
+/// A table of `table_rows` rows, and an order over it with [`NONE`] and a row beyond the table.
+fn order(table_rows: usize) -> Vec<u32> {
+    let mut order: Vec<u32> = (0..ROWS * BATCHES).map(|i| (i * 7 % table_rows) as u32).collect();
+    order[3] = NONE;
+    order[ROWS] = NONE;
+    order[2 * ROWS + 1] = table_rows as u32;
+    order
+}
+
+/// What the batch holds, row by row.
+fn expected<T: Copy>(table: &[T], width: usize, batch: usize, fill: T) -> Vec<T> {
+    let order = order(table.len() / width);
+    let row = |&index: &u32| match table.chunks_exact(width).nth(index as usize) {
+        Some(row) => row.to_vec(),
+        None => vec![fill; width],
+    };
+    order[batch * ROWS..][..ROWS].iter().flat_map(row).collect()
+}
+
+/// A plan that picks a batch and advances the clock.
+fn plan(gather: Gather) -> Plan {
+    let mut plan = Plan::default();
+    let clock = gather.clock;
+    plan.push(Op::Gather(gather));
+    plan.push(Op::Tick(clock));
+    plan
+}
+
+fn declare(layout: &mut Layout, table: BufferId, out: BufferId, width: usize) -> Gather {
+    let order = layout.shared_indices("order", ROWS * BATCHES);
+    let clock = layout.shared_indices("clock", 1);
+    Gather { table, order, clock, out, width, rows: ROWS, batches: BATCHES }
+}
+
+#[test]
+fn rows_of_floats_are_picked_in_turn() {
+    for engine in engines::all() {
+        for lanes in [1, 3] {
+            for (table_rows, width) in [(4, 1), (9, 13), (40, 64), (3, 300)] {
+                let table: Vec<f32> = (0..table_rows * width).map(|i| i as f32 + 0.5).collect();
+                let mut layout = Layout::new(lanes);
+                let (from, out) = (layout.shared_floats("table", table.len()), layout.shared_floats("out", ROWS * width));
+                let gather = declare(&mut layout, from, out, width);
+                let (order_id, clock) = (gather.order, gather.clock);
+                let mut program = engine.load(&layout, &[plan(gather)]).expect("a program");
+                program.write(from, 0, 0, &table).expect("a table");
+                program.write(out, 0, 0, &vec![f32::NAN; ROWS * width]).expect("an output");
+                program.write_indices(order_id, 0, 0, &order(table_rows)).expect("an order");
+                // After the last batch the first one comes again.
+                for t in 0..BATCHES + 2 {
+                    program.run(0, 1).expect("a run");
+                    let found = program.read(out, lanes - 1).expect("a batch");
+                    assert_eq!(found, expected(&table, width, t % BATCHES, 0.0), "{}, step {t}, width {width}", engine.name);
+                    assert_eq!(program.read_indices(clock, 0).expect("a clock"), [t as u32 + 1], "{}", engine.name);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn rows_of_indices_are_picked_in_turn() {
+    for engine in engines::all() {
+        let table: Vec<u32> = (100..109).collect();
+        let mut layout = Layout::new(1);
+        let (from, out) = (layout.shared_indices("table", table.len()), layout.shared_indices("out", ROWS));
+        let gather = declare(&mut layout, from, out, 1);
+        let order_id = gather.order;
+        let mut program = engine.load(&layout, &[plan(gather)]).expect("a program");
+        program.write_indices(from, 0, 0, &table).expect("a table");
+        program.write_indices(out, 0, 0, &[7; ROWS]).expect("an output");
+        program.write_indices(order_id, 0, 0, &order(table.len())).expect("an order");
+        for t in 0..BATCHES + 2 {
+            program.run(0, 1).expect("a run");
+            let found = program.read_indices(out, 0).expect("a batch");
+            assert_eq!(found, expected(&table, 1, t % BATCHES, NONE), "{}, step {t}", engine.name);
+        }
+    }
+}

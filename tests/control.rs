@@ -1,0 +1,110 @@
+//! Norm and decision of a step, apart from the update: everything is written, whatever was there before.
+
+mod common;
+
+use common::compare::assert_close;
+use common::engines;
+use common::numbers::numbers;
+use common::oracle::EPSILON;
+use thalweg::cpu::Cpu;
+use thalweg::plan::{BufferId, CHUNK, Control, Counter, Engine, Layout, Norm, Op, Plan, Program, SLOTS, Scalar};
+use thalweg::{AnyRule, Real, Row, Sgd};
+
+const LANES: usize = 2;
+const GROUPS: usize = 2;
+
+struct Step {
+    layout: Layout,
+    plan: Plan,
+    grads: BufferId,
+    partials: BufferId,
+    rows: BufferId,
+    current: BufferId,
+    counts: BufferId,
+    scalars: BufferId,
+}
+
+fn step(len: usize) -> Step {
+    let mut layout = Layout::new(LANES);
+    let (grads, partials) = (layout.floats("grads", len), layout.floats("partials", len.div_ceil(CHUNK)));
+    let rows = layout.floats("rows", SLOTS * GROUPS * Row::LEN);
+    let current = layout.floats("current", GROUPS * Row::LEN);
+    let (counts, scalars) = (layout.indices("counts", Counter::LEN), layout.floats("scalars", Scalar::LEN));
+    let mut plan = Plan::default();
+    plan.push(Op::Norm(Norm { grads, partials }));
+    plan.push(Op::Control(Control { partials: Some(partials), rows, current, counts, scalars, groups: GROUPS }));
+    Step { layout, plan, grads, partials, rows, current, counts, scalars }
+}
+
+/// The rows of the first step, one per group.
+fn rows() -> Vec<f64> {
+    let group = |group: usize| {
+        let rule = Sgd { lr: 0.5 + group as f64, momentum: 0.5, weight_decay: 0.25, ..Default::default() };
+        let mut row = rule.full_row(1);
+        row.0[Row::MAX_NORM] = 10.0;
+        row.0
+    };
+    (0..GROUPS).flat_map(group).collect()
+}
+
+/// Partial sums, current rows and scalars of each lane after one step from buffers full of NaN.
+fn run<E: Engine>(engine: &E, len: usize) -> Vec<[Vec<f64>; 3]> {
+    let step = step(len);
+    let mut program = engine.load(&step.layout, std::slice::from_ref(&step.plan)).expect("a program");
+    let of = |values: &[f64]| values.iter().map(|&x| E::Float::of(x)).collect::<Vec<_>>();
+    for lane in 0..LANES {
+        let grads: Vec<f64> = numbers(lane as u64, len).into_iter().map(|x| f64::from(x) * [1.0, 1e-3][lane]).collect();
+        program.write(step.grads, lane, 0, &of(&grads)).expect("gradients");
+        program.write(step.rows, lane, 0, &of(&rows())).expect("rows");
+        for id in [step.partials, step.current, step.scalars] {
+            let nan = vec![f64::NAN; step.layout.buffer(id).len];
+            program.write(id, lane, 0, &of(&nan)).expect("NaN");
+        }
+    }
+    program.run(0, 1).expect("a run");
+    let applied = [1, 0, 0];
+    let clipped = [1, 0, 1];
+    let lane = |lane| {
+        let mut read = |id| program.read(id, lane).expect("floats").into_iter().map(E::Float::as_f64).collect::<Vec<f64>>();
+        let arrays = [step.partials, step.current, step.scalars].map(&mut read);
+        let expected = if arrays[2][Scalar::Norm as usize] > 10.0 { clipped } else { applied };
+        assert_eq!(program.read_indices(step.counts, lane).expect("counts"), expected, "{}", engine.describe());
+        arrays
+    };
+    (0..LANES).map(lane).collect()
+}
+
+#[test]
+fn everything_is_written_and_agrees() {
+    let engines = engines::all();
+    for len in [64, CHUNK - 64, CHUNK, CHUNK + 64, 5 * CHUNK + 128, 300 * CHUNK] {
+        let expected = run(&Cpu::<f64>::default(), len);
+        for engine in &engines {
+            for (lane, (found, expected)) in run(engine, len).iter().zip(&expected).enumerate() {
+                for (name, (found, expected)) in ["partials", "current", "scalars"].iter().zip(found.iter().zip(expected)) {
+                    // A partial sum is a tree of squares, 64 at most in a row.
+                    let what = format!("{}, lane {lane} of {len}, {name}", engine.name);
+                    assert_close(&what, found, expected, |i| 16.0 * EPSILON * expected[i].abs());
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn without_partial_sums_every_step_is_live_and_unclipped() {
+    for engine in engines::all() {
+        let mut step = step(64);
+        step.plan = Plan::default();
+        let Step { rows: rows_id, current, counts, scalars, .. } = step;
+        step.plan.push(Op::Control(Control { partials: None, rows: rows_id, current, counts, scalars, groups: GROUPS }));
+        let mut program = engine.load(&step.layout, &[step.plan]).expect("a program");
+        let rows: Vec<f32> = rows().into_iter().map(|x| x as f32).collect();
+        program.write(rows_id, 1, 0, &rows).expect("rows");
+        program.write(step.grads, 1, 0, &[f32::NAN; 64]).expect("gradients");
+        program.run(0, 1).expect("a run");
+        assert_eq!(program.read(current, 1).expect("rows"), rows, "{}", engine.name);
+        assert_eq!(program.read(scalars, 1).expect("scalars"), [0.0, 1.0], "{}", engine.name);
+        assert_eq!(program.read_indices(counts, 1).expect("counts"), [1, 0, 0], "{}", engine.name);
+    }
+}
