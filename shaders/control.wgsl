@@ -41,8 +41,10 @@ fn decide(lane: u32, joined: f32) {
     factor = 1.0;
     clipped = false;
     live = true;
+    let s = lane * op.scalars_lane;
+    scalars[s] = 0.0;
+    scalars[s + 1u] = 1.0;
     if NORM {
-        let s = lane * op.scalars_lane;
         let row = row_at(lane, 0u);
         var unscale = 1.0;
         if LOSS_SCALE {

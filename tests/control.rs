@@ -7,7 +7,9 @@ use common::engines;
 use common::numbers::numbers;
 use common::oracle::EPSILON;
 use thalweg::cpu::Cpu;
-use thalweg::plan::{BufferId, CHUNK, Control, Counter, Engine, Layout, Norm, Op, Plan, Program, SLOTS, Scalar};
+use thalweg::plan::{
+    Arena, BufferId, CHUNK, Control, Counter, Engine, Layout, Norm, NormKind, Op, Plan, Program, SLOTS, Scalar,
+};
 use thalweg::{AnyRule, Real, Row, Sgd};
 
 const LANES: usize = 2;
@@ -22,18 +24,24 @@ struct Step {
     current: BufferId,
     counts: BufferId,
     scalars: BufferId,
+    without_norm: Control,
 }
 
 fn step(len: usize) -> Step {
-    let mut layout = Layout::new(LANES);
-    let (grads, partials) = (layout.floats("grads", len), layout.floats("partials", len.div_ceil(CHUNK)));
+    let (mut layout, mut arena) = (Layout::new(LANES), Arena::default());
+    arena.add("all", &[len], 0).expect("the only tensor");
+    let chunks = arena.chunks();
+    let (grads, partials) = (layout.arena("grads", &arena), layout.floats("partials", chunks.len()));
     let rows = layout.floats("rows", SLOTS * GROUPS * Row::LEN);
     let current = layout.floats("current", GROUPS * Row::LEN);
-    let (counts, scalars) = (layout.indices("counts", Counter::LEN), layout.floats("scalars", Scalar::LEN));
+    let (counts, scalars) = (layout.indices("counts", Counter::LEN + GROUPS), layout.floats("scalars", Scalar::LEN));
+    let frozen = layout.indices("frozen", GROUPS);
     let mut plan = Plan::default();
-    plan.push(Op::Norm(Norm { grads, partials }));
-    plan.push(Op::Control(Control { partials: Some(partials), rows, current, counts, scalars, groups: GROUPS }));
-    Step { layout, plan, grads, partials, rows, current, counts, scalars }
+    let kind = NormKind::L2;
+    plan.push(Op::Norm(Norm { kind, grads, chunks, partials, frozen }));
+    let control = Control { norm: None, rows, current, counts, scalars, frozen, groups: GROUPS, loss_scale: None };
+    plan.push(Op::Control(Control { norm: Some((partials, kind)), ..control.clone() }));
+    Step { layout, plan, grads, partials, rows, current, counts, scalars, without_norm: control }
 }
 
 /// The rows of the first step, one per group.
@@ -55,15 +63,18 @@ fn run<E: Engine>(engine: &E, len: usize) -> Vec<[Vec<f64>; 3]> {
     for lane in 0..LANES {
         let grads: Vec<f64> = numbers(lane as u64, len).into_iter().map(|x| f64::from(x) * [1.0, 1e-3][lane]).collect();
         program.write(step.grads, lane, 0, &of(&grads)).expect("gradients");
-        program.write(step.rows, lane, 0, &of(&rows())).expect("rows");
-        for id in [step.partials, step.current, step.scalars] {
+        for (group, row) in rows().chunks(Row::LEN).enumerate() {
+            program.write(step.rows, lane, group * SLOTS * Row::LEN, &of(row)).expect("rows");
+        }
+        program.write(step.scalars, lane, 0, &of(&[f64::NAN, f64::NAN, 1.0])).expect("scalars");
+        for id in [step.partials, step.current] {
             let nan = vec![f64::NAN; step.layout.buffer(id).len];
             program.write(id, lane, 0, &of(&nan)).expect("NaN");
         }
     }
     program.run(0, 1).expect("a run");
-    let applied = [1, 0, 0];
-    let clipped = [1, 0, 1];
+    let applied = [1, 0, 0, 0, 1, 1];
+    let clipped = [1, 0, 1, 0, 1, 1];
     let lane = |lane| {
         let mut read = |id| program.read(id, lane).expect("floats").into_iter().map(E::Float::as_f64).collect::<Vec<f64>>();
         let arrays = [step.partials, step.current, step.scalars].map(&mut read);
@@ -97,14 +108,16 @@ fn without_partial_sums_every_step_is_live_and_unclipped() {
         let mut step = step(64);
         step.plan = Plan::default();
         let Step { rows: rows_id, current, counts, scalars, .. } = step;
-        step.plan.push(Op::Control(Control { partials: None, rows: rows_id, current, counts, scalars, groups: GROUPS }));
+        step.plan.push(Op::Control(step.without_norm));
         let mut program = engine.load(&step.layout, &[step.plan]).expect("a program");
         let rows: Vec<f32> = rows().into_iter().map(|x| x as f32).collect();
-        program.write(rows_id, 1, 0, &rows).expect("rows");
+        for (group, row) in rows.chunks(Row::LEN).enumerate() {
+            program.write(rows_id, 1, group * SLOTS * Row::LEN, row).expect("rows");
+        }
         program.write(step.grads, 1, 0, &[f32::NAN; 64]).expect("gradients");
         program.run(0, 1).expect("a run");
         assert_eq!(program.read(current, 1).expect("rows"), rows, "{}", engine.name);
-        assert_eq!(program.read(scalars, 1).expect("scalars"), [0.0, 1.0], "{}", engine.name);
-        assert_eq!(program.read_indices(counts, 1).expect("counts"), [1, 0, 0], "{}", engine.name);
+        assert_eq!(program.read(scalars, 1).expect("scalars"), [0.0, 1.0, 0.0], "{}", engine.name);
+        assert_eq!(program.read_indices(counts, 1).expect("counts"), [1, 0, 0, 0, 1, 1], "{}", engine.name);
     }
 }

@@ -83,6 +83,7 @@ struct Decision<F> {
 
 fn decide<F: Real>(op: &Control, lane: &mut Store<F>, row: usize) -> Decision<F> {
     let Some((partials, kind)) = op.norm else {
+        lane.floats_mut(op.scalars)[..2].copy_from_slice(&[F::zero(), F::one()]);
         return Decision { live: true, clipped: false, scale: F::one() };
     };
     let partials = lane.floats(partials).iter().copied();

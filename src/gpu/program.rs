@@ -107,13 +107,7 @@ fn params_buffer(gpu: &Gpu, launches: &[Launch]) -> Result<wgpu::Buffer> {
     })
 }
 
-fn bind(
-    gpu: &Gpu,
-    pipeline: &wgpu::ComputePipeline,
-    launch: &Launch,
-    params: &wgpu::Buffer,
-    index: usize,
-) -> wgpu::BindGroup {
+fn bind(gpu: &Gpu, pipeline: &wgpu::ComputePipeline, launch: &Launch, params: &wgpu::Buffer, index: usize) -> wgpu::BindGroup {
     let uniform = wgpu::BindingResource::Buffer(wgpu::BufferBinding {
         buffer: params,
         offset: (index * UNIFORM) as u64,
@@ -121,7 +115,8 @@ fn bind(
     });
     let tables: Vec<Option<wgpu::Buffer>> = launch.buffers.iter().map(|bound| table(gpu, bound)).collect();
     let storage = launch.buffers.iter().zip(&tables).map(|(bound, table)| match (bound, table) {
-        (Bound::Whole(buffer), _) | (_, Some(buffer)) => buffer.as_entire_binding(),
+        (Bound::Whole(buffer), _) => buffer.as_entire_binding(),
+        (Bound::Words(_), Some(buffer)) => buffer.as_entire_binding(),
         (Bound::Words(_), None) => unreachable!("words have a buffer"),
     });
     let entries: Vec<_> = std::iter::once(uniform)

@@ -3,7 +3,7 @@
 
 use super::kernel::{Access, Kernel};
 use super::{network, step};
-use crate::plan::{ALIGN, Activation};
+use crate::plan::{ALIGN, Activation, Counter, NormKind};
 use crate::rule::{AnyRule, Real, Row, Rule, Setting};
 use crate::rules::rules;
 use crate::{Result, range};
@@ -95,8 +95,10 @@ fn update_kernels() -> Vec<(Box<dyn AnyRule>, Kernel)> {
 fn kernels() -> Vec<Kernel> {
     let functions = [Activation::Relu, Activation::Gelu, Activation::Tanh];
     let mut kernels: Vec<Kernel> = update_kernels().into_iter().map(|(_, kernel)| kernel).collect();
-    kernels.push(step::norm_kernel());
-    kernels.extend([false, true].map(step::control_kernel));
+    let kinds = [NormKind::L2, NormKind::L1, NormKind::Max];
+    kernels.extend(kinds.map(step::norm_kernel));
+    kernels.push(step::control_kernel(None, false));
+    kernels.extend(kinds.into_iter().flat_map(|kind| [false, true].map(|scaled| step::control_kernel(Some(kind), scaled))));
     kernels.extend(functions.map(network::activate_kernel));
     kernels.extend(functions.map(network::activate_grad_kernel));
     kernels.extend([network::gather_kernel(), network::tick_kernel(), network::sum_rows_kernel(), network::tally_kernel()]);
@@ -270,8 +272,14 @@ fn rows_are_laid_out_as_on_the_host() {
 /// The numbers that shaders repeat from the host.
 #[test]
 fn constants_in_shaders_are_those_of_the_host() {
-    let source = step::control_kernel(true).source;
-    let expected = [("ROW", Row::LEN), ("LIVE", Row::LIVE), ("SCALE", Row::SCALE), ("MAX_NORM", Row::MAX_NORM)];
+    let source = step::control_kernel(None, false).source;
+    let expected = [
+        ("ROW", Row::LEN),
+        ("LIVE", Row::LIVE),
+        ("SCALE", Row::SCALE),
+        ("MAX_NORM", Row::MAX_NORM),
+        ("COUNTERS", Counter::LEN),
+    ];
     for (name, value) in expected {
         assert!(source.contains(&format!("const {name} = {value}u;")), "{name} = {value}");
     }
