@@ -29,7 +29,7 @@
 //! | | `warmup_constant_schedule` | [`Schedule::warmup`] of a constant |
 //! | | `warmup_cosine_decay_schedule` | [`Schedule::warmup`] of [`Cosine`] with `steps` = `decay_steps` − warm-up |
 //! | | `warmup_exponential_decay_schedule` | [`Schedule::warmup`] of [`Exponential`] |
-//! | | `join_schedules` | [`Sequence`] |
+//! | | `join_schedules`, `piecewise_constant_schedule` | [`Sequence`], of constants |
 //! | papers | Transformer, inverse square root, WSD | [`Noam`], [`InverseSqrt`], [`Wsd`] |
 //!
 //! # Examples

@@ -109,7 +109,7 @@ impl Curve for Step {
 /// ```
 ///
 /// As `torch.optim.lr_scheduler.MultiStepLR`: the factor is in force *at* the milestone, and a repeated milestone counts
-/// repeatedly. Their order does not matter. Optax's `piecewise_constant_schedule` has the same boundary, Keras's
+/// repeatedly. Their order does not matter. Optax's `piecewise_constant_schedule` has the same boundary; Keras's
 /// [`Piecewise`] jumps one step later.
 ///
 /// # Examples
