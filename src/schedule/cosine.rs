@@ -113,8 +113,9 @@ impl CosineRestarts {
             return ((t / steps) as f64, (t % steps) as f64 / steps as f64);
         }
         let (t, steps) = (t as f64, steps as f64);
-        let start = |i: f64| steps * (growth.powf(i) - 1.0) / (growth - 1.0);
-        let mut i = ((growth - 1.0) * t / steps).ln_1p().div_euclid((growth - 1.0).ln_1p());
+        // The quotient before the product, and the cap: the largest growths must not overflow.
+        let start = |i: f64| steps * ((growth.powf(i) - 1.0) / (growth - 1.0));
+        let mut i = (t / steps * (growth - 1.0)).min(f64::MAX).ln_1p().div_euclid((growth - 1.0).ln_1p());
         // The logarithms' rounding can miss a restart by one.
         if start(i + 1.0) <= t {
             i += 1.0;

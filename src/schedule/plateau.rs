@@ -169,17 +169,19 @@ impl Plateau {
         match self.settings.goal {
             Goal::Min => {
                 let best = best.unwrap_or(f64::INFINITY);
-                metric < match threshold {
-                    Threshold::Relative(fraction) => best * (1.0 - fraction),
-                    Threshold::Absolute(amount) => best - amount,
-                }
+                metric
+                    < match threshold {
+                        Threshold::Relative(fraction) => best * (1.0 - fraction),
+                        Threshold::Absolute(amount) => best - amount,
+                    }
             }
             Goal::Max => {
                 let best = best.unwrap_or(f64::NEG_INFINITY);
-                metric > match threshold {
-                    Threshold::Relative(fraction) => best * (1.0 + fraction),
-                    Threshold::Absolute(amount) => best + amount,
-                }
+                metric
+                    > match threshold {
+                        Threshold::Relative(fraction) => best * (1.0 + fraction),
+                        Threshold::Absolute(amount) => best + amount,
+                    }
             }
         }
     }
