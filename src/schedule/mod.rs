@@ -42,7 +42,7 @@
 //! assert_eq!(schedule.value(50), 0.05);
 //! assert_eq!(schedule.value(100), 0.1);
 //! assert_eq!(schedule.value(1100), 0.0);
-//! # thalweg::Result::Ok(())
+//! # Ok::<(), thalweg::Error>(())
 //! ```
 
 mod compose;
@@ -223,7 +223,7 @@ fn fraction(step: u64, steps: u64) -> f64 {
     step.min(steps) as f64 / steps.max(1) as f64
 }
 
-/// `from` where `rest` is 1, `to` where it is 0. Never below 0 for values from 0 up, since rounding is monotone.
+/// `to + (from − to) · rest`, in the form that is exact where `rest` is 1 or 0, and never below 0 for values from 0 up.
 fn between(from: f64, to: f64, rest: f64) -> f64 {
-    to + (from - to) * rest
+    from * rest + to * (1.0 - rest)
 }

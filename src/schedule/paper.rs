@@ -60,8 +60,8 @@ impl Curve for Noam {
 /// value = lr / √(1 + t / timescale)
 /// ```
 ///
-/// With [`crate::schedule::Schedule::warmup`] of w steps it is `get_inverse_sqrt_schedule` of Hugging Face Transformers (whose timescale is w by
-/// default), and with `timescale` = w fairseq's `inverse_sqrt`: `lr · √(w / t)` after the warm-up.
+/// With [`crate::schedule::Schedule::warmup`] of w steps it is `get_inverse_sqrt_schedule` of Hugging Face Transformers (whose
+/// timescale is w by default), and with `timescale` = w fairseq's `inverse_sqrt`: `lr · √(w / t)` after the warm-up.
 ///
 /// # Examples
 ///

@@ -48,7 +48,7 @@ impl Default for Threshold {
 ///
 /// let mut plateau = ReduceLrOnPlateau { lr: 1.0, factor: 0.5, patience: 1, ..Default::default() }.start()?;
 /// assert_eq!([0.3, 0.3, f64::NAN, 0.2].map(|metric| plateau.step(metric)), [1.0, 1.0, 0.5, 0.5]);
-/// # thalweg::Result::Ok(())
+/// # Ok::<(), thalweg::Error>(())
 /// ```
 #[derive(Debug, Clone, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(default, deny_unknown_fields))]

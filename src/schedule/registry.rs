@@ -127,7 +127,7 @@ macro_rules! registry {
         /// assert_eq!([schedule.value(50), schedule.value(1100)], [0.05, 0.0]);
         /// let error = schedule_by_name("step", &[("step", "3")]).unwrap_err();
         /// assert_eq!(error.to_string(), "unknown setting 'step'; known: steps, lr, gamma, warmup, warmup_start");
-        /// # thalweg::Result::Ok(())
+        /// # Ok::<(), thalweg::Error>(())
         /// ```
         pub fn schedule_by_name(name: &str, settings: &[(&str, &str)]) -> Result<Schedule> {
             match name {
