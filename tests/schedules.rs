@@ -697,6 +697,14 @@ mod boundaries {
     }
 
     #[test]
+    fn a_restart_is_found_where_its_logarithm_rounds_up() {
+        let restart = (1 << 53) - 1;
+        let schedule = Schedule::from(CosineRestarts { lr: 1.0, steps: 1, growth: 2.0, ..Default::default() });
+        assert!(schedule.value(restart - 1) < 1e-9);
+        assert_eq!(schedule.value(restart), 1.0);
+    }
+
+    #[test]
     fn warmups_end_where_the_rest_begins() {
         around(Schedule::from(1.0).warmup(4, 0.0), 4, [0.75, 1.0, 1.0]);
         around(Wsd { lr: 1.0, warmup: 4, stable: 9, decay: 1, ..Default::default() }, 4, [0.75, 1.0, 1.0]);
