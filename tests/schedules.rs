@@ -392,8 +392,10 @@ mod equations {
         })
     }
 
-    /// Schedule, steps and values of every case.
-    fn cases() -> Result<Vec<(String, Schedule, Vec<u64>, Vec<f64>)>> {
+    /// Name, schedule, steps and values.
+    type Case = (String, Schedule, Vec<u64>, Vec<f64>);
+
+    fn cases() -> Result<Vec<Case>> {
         let mut cases = Vec::new();
         for case in lines(&golden("schedules.jsonl"))? {
             let args = Args(&case);
@@ -1007,9 +1009,12 @@ mod registry {
         Ok(())
     }
 
+    /// Name, settings and what they make.
+    type Case = (&'static str, &'static [(&'static str, &'static str)], Schedule);
+
     #[test]
     fn every_setting_arrives() -> Result<()> {
-        let cases: [(&str, &[(&str, &str)], Schedule); 8] = [
+        let cases: [Case; 8] = [
             ("multi_step", &[("milestones", "3, 9"), ("gamma", "0.2")], {
                 MultiStep { milestones: vec![3, 9], gamma: 0.2, ..Default::default() }.into()
             }),
