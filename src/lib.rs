@@ -67,6 +67,7 @@ mod optimizer;
 pub mod plan;
 mod rule;
 mod rules;
+pub mod schedule;
 mod train;
 
 pub use error::{Error, Result, range};
