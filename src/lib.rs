@@ -1,4 +1,62 @@
-//! Thalweg: an optimizer engine for any GPU.
+//! Thalweg: an optimizer engine for any GPU, with a CPU twin.
+//!
+//! A training program embeds it: gradients go in, better parameters come out, on the device where they are. Clipping, and the
+//! skipping of steps whose gradient is not finite, are decided there too. Many models with different settings can be trained at
+//! once, as *lanes* of a population.
+//!
+//! # Examples
+//!
+//! Three lanes descend on x² from 1, each with a learning rate of its own; the gradient is 2·x:
+//!
+//! ```
+//! use thalweg::{Optimizer, Recipe, Sgd, cpu::Cpu};
+//!
+//! let rules = [0.1, 0.25, 0.5].map(|lr| Sgd { lr, ..Default::default() });
+//! let mut optimizer = Optimizer::new(&Cpu::<f32>::default(), Recipe::population(rules), &[("x", &[1])])?;
+//! for lane in 0..3 {
+//!     optimizer.set_params(lane, "x", &[1.0])?;
+//!     optimizer.set_grads(lane, "x", &[2.0])?;
+//! }
+//! optimizer.step()?;
+//! assert_eq!(optimizer.params(0, "x")?, [0.8]);
+//! assert_eq!(optimizer.params(1, "x")?, [0.5]);
+//! assert_eq!(optimizer.params(2, "x")?, [0.0]);
+//! # Ok::<(), thalweg::Error>(())
+//! ```
+//!
+//! The same runs on a GPU with what [`gpu::Gpu::new`] returns as the engine. A network with its data, trained from end to end, is in
+//! the example of [`Trainer`].
+//!
+//! # Map
+//!
+//! | module | what is in it |
+//! | --- | --- |
+//! | the root | [`Optimizer`], [`Recipe`] and [`Stepper`]; the rules ([`Sgd`], [`RmsProp`], [`Adam`], [`AdamW`], [`Adagrad`]) and their contract [`Rule`]; [`Trainer`]; [`Error`] |
+//! | [`plan`] | a step as plain data: [`Layout`](plan::Layout), [`Plan`](plan::Plan), [`Op`](plan::Op), and what an [`Engine`](plan::Engine) promises |
+//! | [`cpu`] | the engine over slices, in `f32`, and in `f64` as the oracle of all tests |
+//! | [`gpu`] | the engine on wgpu |
+//! | [`nn`] | layers, recorded into plans |
+//! | [`data`] | data sets, their split and scaling, and readers |
+//! | [`error`] | the error type, and checks of settings |
+//!
+//! There are three ways in, from the outside inwards. [`Trainer`] has everything and wants a data set. [`Optimizer`] wants gradients.
+//! [`Recipe::record`] appends an optimizer's operations to a plan that somebody else records, and leaves the [`Stepper`] that
+//! runs it.
+//!
+//! # Features
+//!
+//! | feature | what it adds | default |
+//! | --- | --- | --- |
+//! | `vulkan`, `metal`, `dx12`, `webgpu` | that backend of wgpu; without any there are no adapters, and the CPU engine remains | on |
+//! | `files` | readers for CSV and IDX files, plain or gzipped, and the digits | off |
+//! | `cli` | the command line `thalweg`; includes `files` | off |
+//!
+//! # The guide
+//!
+//! ARCHITECTURE.md, at the root of the repository, follows a step from call to kernel, says how to add a rule or an operation, and
+//! gives the reasons for the choices made. README.md, beside it, has the command line and what is not there yet.
+
+#![warn(missing_docs)]
 
 pub mod cpu;
 pub mod data;
@@ -9,6 +67,7 @@ mod optimizer;
 pub mod plan;
 mod rule;
 mod rules;
+pub mod schedule;
 mod train;
 
 pub use error::{Error, Result, range};
@@ -17,3 +76,8 @@ pub use rule::{AnyRule, Decay, Fixed, Real, Row, Rule, Setting, set};
 pub use rules::{Adagrad, Adam, AdamW, RmsProp, Sgd, rule_by_name, rules};
 pub use train::{Metrics, Trainer};
 pub use wgpu;
+
+/// The README's example.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

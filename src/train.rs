@@ -43,7 +43,7 @@ pub struct Metrics {
 ///     trainer.epoch(|_| ControlFlow::Continue(()))?;
 /// }
 /// assert!(trainer.evaluate()?[0].accuracy > 0.95);
-/// # thalweg::Result::Ok(())
+/// # Ok::<(), thalweg::Error>(())
 /// ```
 #[derive(Debug)]
 pub struct Trainer<P> {

@@ -32,7 +32,7 @@ pub struct GpuOptions {
 ///
 /// let gpu = Gpu::new()?;
 /// println!("{}", gpu.describe());
-/// # thalweg::Result::Ok(())
+/// # Ok::<(), thalweg::Error>(())
 /// ```
 #[derive(Debug, Clone)]
 pub struct Gpu {

@@ -20,7 +20,7 @@ use crate::plan::{Activation, Arena, BufferId, Layout, MatMul, Op, Plan, View};
 /// let network = Network::perceptron(64, &[32], 10, Activation::Relu)?;
 /// let names: Vec<String> = network.arena()?.tensors().iter().map(|tensor| tensor.name.clone()).collect();
 /// assert_eq!(names, ["0.weight", "0.bias", "2.weight", "2.bias"]);
-/// # thalweg::Result::Ok(())
+/// # Ok::<(), thalweg::Error>(())
 /// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct Network {

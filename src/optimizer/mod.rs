@@ -29,7 +29,7 @@ use crate::plan::{Arena, BufferId, Engine, Layout, Plan, Program};
 ///     optimizer.step()?;
 /// }
 /// assert!((optimizer.params(0, "w")?[0] - 3.0).abs() < 1e-2);
-/// # thalweg::Result::Ok(())
+/// # Ok::<(), thalweg::Error>(())
 /// ```
 #[derive(Debug)]
 pub struct Optimizer<P> {

@@ -61,7 +61,7 @@ pub struct Chunk {
 /// arena.add("bias", &[40], 0)?;
 /// assert_eq!(arena.tensors()[1].offset, 128);
 /// assert_eq!(arena.len(), 192);
-/// # thalweg::Result::Ok(())
+/// # Ok::<(), thalweg::Error>(())
 /// ```
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Arena {

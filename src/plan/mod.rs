@@ -21,7 +21,7 @@
 //! program.write(b, 0, 0, &[1.0, 0.0, 0.0, 2.0])?;
 //! program.run(0, 1)?;
 //! assert_eq!(program.read(c, 0)?, [1.0, 4.0, 3.0, 8.0]);
-//! # thalweg::Result::Ok(())
+//! # Ok::<(), thalweg::Error>(())
 //! ```
 
 mod arena;

@@ -81,7 +81,7 @@ pub enum Setting<'a> {
 /// let mut tuned = SignSgd { lr: 0.1 };
 /// thalweg::set(&mut tuned, "lr", "0.5")?;
 /// assert_eq!(tuned.lr, 0.5);
-/// # thalweg::Result::Ok(())
+/// # Ok::<(), thalweg::Error>(())
 /// ```
 pub trait Rule: Debug + Clone + Send + Sync + 'static {
     /// The scalars of one step: an array of as many floats as [`Rule::ROW`] names, at most 24.
@@ -153,7 +153,7 @@ pub trait Rule: Debug + Clone + Send + Sync + 'static {
 /// thalweg::set(&mut adam, "amsgrad", "true")?;
 /// assert!(adam.amsgrad);
 /// assert!(thalweg::set(&mut adam, "momentum", "0.9").is_err());
-/// # thalweg::Result::Ok(())
+/// # Ok::<(), thalweg::Error>(())
 /// ```
 pub fn set(rule: &mut (impl AnyRule + ?Sized), name: &str, text: &str) -> Result<()> {
     let mut settings = rule.settings();

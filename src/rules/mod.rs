@@ -41,7 +41,7 @@ registry! {
 /// assert_eq!(thalweg::rule_by_name("adamw")?.lr(), 1e-3);
 /// let error = thalweg::rule_by_name("adamm").unwrap_err();
 /// assert_eq!(error.to_string(), "unknown rule 'adamm'; known: sgd, rmsprop, adam, adamw, adagrad");
-/// # thalweg::Result::Ok(())
+/// # Ok::<(), thalweg::Error>(())
 /// ```
 pub fn rule_by_name(name: &str) -> Result<Box<dyn AnyRule>> {
     let all = rules();

@@ -151,6 +151,7 @@ impl Gpu {
         [Variant::Lean, Variant::Tile].into_iter().chain(subgroup).collect()
     }
 
+    #[expect(unsafe_code, reason = "the kernels are tested as they run: without bounds checks")]
     fn pipeline(&self, op: &MatMul, variant: Variant, trusted: bool) -> wgpu::ComputePipeline {
         let kernel = kernel(op, variant);
         let key = format!("{trusted} {:?} {}", kernel.constants, kernel.source);

@@ -1,0 +1,219 @@
+//! Up and down again: triangles and one cycle. Source: Smith 2017, arXiv:1506.01186; Smith & Topin 2018, arXiv:1708.07120.
+
+use crate::error::{Result, range};
+use crate::schedule::stair::shrinking;
+use crate::schedule::text::words;
+use crate::schedule::{Curve, Shape, between, some_steps};
+
+/// How the triangles of [`Cyclic`] change from cycle to cycle.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "snake_case"))]
+pub enum Mode {
+    /// They stay: `f = 1`.
+    #[default]
+    Triangular,
+    /// Each is half as high: `f = 2⁻ᶜ` in cycle c.
+    Triangular2,
+    /// They shrink in every step: `f = gammaᵗ`.
+    ExpRange,
+}
+
+words!(
+    Mode, "triangular, triangular2 or exp_range",
+    Triangular: "triangular", Triangular2: "triangular2", ExpRange: "exp_range"
+);
+
+/// Triangles between two rates.
+///
+/// ```text
+/// value = lr + (peak − lr) · k · f      k rises 0 → 1 in `up` steps and falls 1 → 0 in `down` steps
+/// ```
+///
+/// As `torch.optim.lr_scheduler.CyclicLR`, without its custom scale function. Torch locates a step in its cycle in floating
+/// point, here it is counted in whole numbers.
+///
+/// # Examples
+///
+/// ```
+/// use thalweg::schedule::{Cyclic, Schedule};
+///
+/// let cyclic = Cyclic { lr: 0.125, peak: 0.625, up: 4, ..Default::default() };
+/// assert_eq!(Schedule::from(cyclic).value(4), 0.625);
+/// ```
+#[derive(Debug, Clone, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(default, deny_unknown_fields))]
+pub struct Cyclic {
+    /// Rate at the feet, where it starts: finite and at least 0 (torch: `base_lr`). Default 0.
+    pub lr: f64,
+    /// Rate at the top, finite and at least 0 (torch: `max_lr`); it may be the smaller one. Default 1.
+    pub peak: f64,
+    /// Steps from foot to top, at least 1 (torch: `step_size_up`). Default 2000.
+    pub up: u64,
+    /// Steps from top to foot (torch: `step_size_down`); none: as many as `up`. Default none.
+    pub down: Option<u64>,
+    /// How the triangles change. Default [`Mode::Triangular`].
+    pub mode: Mode,
+    /// Factor per step, above 0 and at most 1 in [`Mode::ExpRange`], else 1. Default 1.
+    pub gamma: f64,
+}
+
+impl Default for Cyclic {
+    fn default() -> Self {
+        Self { lr: 0.0, peak: 1.0, up: 2000, down: None, mode: Mode::Triangular, gamma: 1.0 }
+    }
+}
+
+impl Cyclic {
+    /// The momentum that goes with it: `high` at the feet, towards `low` at the tops. Torch: 0.8 and 0.9.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use thalweg::schedule::{Cyclic, Schedule};
+    ///
+    /// let momentum = Schedule::from(Cyclic { up: 4, ..Default::default() }.momentum(0.5, 1.0));
+    /// assert_eq!([momentum.value(0), momentum.value(2), momentum.value(4)], [1.0, 0.75, 0.5]);
+    /// ```
+    pub fn momentum(&self, low: f64, high: f64) -> Self {
+        Self { lr: high, peak: low, ..self.clone() }
+    }
+}
+
+impl Curve for Cyclic {
+    fn check(&self) -> Result<()> {
+        range::not_negative("lr", self.lr)?;
+        range::not_negative("peak", self.peak)?;
+        some_steps("up", self.up)?;
+        match self.mode {
+            Mode::ExpRange => shrinking("gamma", self.gamma),
+            _ => range::require(self.gamma == 1.0, "gamma", self.gamma, "1 unless mode is exp_range"),
+        }
+    }
+
+    fn value(&self, t: u64) -> f64 {
+        let up = self.up.max(1);
+        let down = self.down.unwrap_or(up);
+        let length = up.saturating_add(down);
+        let (cycle, position) = (t / length, t % length);
+        let k = match position <= up {
+            true => position as f64 / up as f64,
+            false => (length - position) as f64 / down as f64,
+        };
+        let f = match self.mode {
+            Mode::Triangular => 1.0,
+            Mode::Triangular2 => 0.5_f64.powf(cycle as f64),
+            Mode::ExpRange => self.gamma.powf(t as f64),
+        };
+        between(self.peak, self.lr, k * f)
+    }
+
+    fn bound(&self) -> f64 {
+        self.lr.max(self.peak)
+    }
+}
+
+/// Up to a peak, down again, and on to a far lower rate.
+///
+/// ```text
+/// two phases:   lr/div → lr → lr/div/final_div               ends: pct_start·steps − 1, steps − 1
+/// three phases: lr/div → lr → lr/div → lr/div/final_div      ends: pct_start·steps − 1, 2·pct_start·steps − 2, steps − 1
+/// ```
+///
+/// As `torch.optim.lr_scheduler.OneCycleLR`. From step `steps` on torch raises an error (after one step of extrapolation); here
+/// the last rate is held. Torch accepts a `pct_start` of 0, which skips the start, and three phases with more than 0.5,
+/// which never reach their end; here these are errors. Optax's `cosine_onecycle_schedule` puts the phases' ends elsewhere.
+///
+/// # Examples
+///
+/// ```
+/// use thalweg::schedule::{OneCycle, Schedule, Shape};
+///
+/// let cycle = OneCycle { lr: 1.0, steps: 11, pct_start: 0.5, shape: Shape::Linear, ..Default::default() };
+/// let cycle = Schedule::from(cycle);
+/// assert_eq!(cycle.value(0), 1.0 / 25.0);
+/// assert_eq!(cycle.value(10), 1.0 / 25.0 / 1e4);
+/// ```
+#[derive(Debug, Clone, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(default, deny_unknown_fields))]
+pub struct OneCycle {
+    /// Rate at the peak, finite and at least 0 (torch: `max_lr`). Default 1.
+    pub lr: f64,
+    /// Steps altogether, at least 1 (torch: `total_steps`). No default.
+    pub steps: u64,
+    /// Part of the steps that lead to the peak: above 0 and at most 1, or 0.5 with three phases. Default 0.3.
+    pub pct_start: f64,
+    /// Peak over first rate, finite and above 0 (torch: `div_factor`). Default 25.
+    pub div: f64,
+    /// First over last rate, finite and above 0 (torch: `final_div_factor`). Default 1e4.
+    pub final_div: f64,
+    /// How each phase moves (torch: `anneal_strategy`). Default [`Shape::Cosine`].
+    pub shape: Shape,
+    /// Return to the first rate before going lower. Default off.
+    pub three_phase: bool,
+}
+
+impl Default for OneCycle {
+    fn default() -> Self {
+        Self { lr: 1.0, steps: 0, pct_start: 0.3, div: 25.0, final_div: 1e4, shape: Shape::Cosine, three_phase: false }
+    }
+}
+
+impl OneCycle {
+    /// The momentum that goes with it: `high`, `low` at the peak (above 0), `high` again. Torch: 0.85 and 0.95.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use thalweg::schedule::{OneCycle, Schedule};
+    ///
+    /// let momentum = Schedule::from(OneCycle { steps: 10, ..Default::default() }.momentum(0.5, 1.0));
+    /// assert_eq!([momentum.value(0), momentum.value(2), momentum.value(9)], [1.0, 0.5, 1.0]);
+    /// ```
+    pub fn momentum(&self, low: f64, high: f64) -> Self {
+        Self { lr: low, div: low / high, final_div: 1.0, ..self.clone() }
+    }
+
+    fn first(&self) -> f64 {
+        self.lr / self.div
+    }
+
+    fn last(&self) -> f64 {
+        self.first() / self.final_div
+    }
+}
+
+impl Curve for OneCycle {
+    fn check(&self) -> Result<()> {
+        range::not_negative("lr", self.lr)?;
+        some_steps("steps", self.steps)?;
+        let (most, allowed) = match self.three_phase {
+            true => (0.5, "above 0 and at most 0.5, since there are three phases"),
+            false => (1.0, "above 0 and at most 1"),
+        };
+        range::require(self.pct_start > 0.0 && self.pct_start <= most, "pct_start", self.pct_start, allowed)?;
+        range::positive("div", self.div)?;
+        range::positive("final_div", self.final_div)
+    }
+
+    fn value(&self, t: u64) -> f64 {
+        let last = self.steps.saturating_sub(1);
+        let t = t.min(last) as f64;
+        // Phases end between whole steps, and before step 0 if pct_start · steps < 1.
+        let peak = self.pct_start * self.steps as f64 - 1.0;
+        let (from, to, start, end) = if t <= peak {
+            (self.first(), self.lr, 0.0, peak)
+        } else if !self.three_phase {
+            (self.lr, self.last(), peak, last as f64)
+        } else if t <= 2.0 * peak {
+            (self.lr, self.first(), peak, 2.0 * peak)
+        } else {
+            (self.first(), self.last(), 2.0 * peak, last as f64)
+        };
+        let q = if end > start { (t - start) / (end - start) } else { 1.0 };
+        between(from, to, self.shape.rest(q))
+    }
+
+    fn bound(&self) -> f64 {
+        self.lr.max(self.first()).max(self.last())
+    }
+}

@@ -1,0 +1,241 @@
+//! Schedules that go from one rate to another.
+
+use crate::error::{Result, range};
+use crate::schedule::{Curve, between, fraction, some_steps};
+
+/// Between two factors in a straight line.
+///
+/// ```text
+/// value = lr · (start_factor + (end_factor − start_factor) · min(t, steps) / steps)
+/// ```
+///
+/// As `torch.optim.lr_scheduler.LinearLR`, but a start factor of 0 and factors above 1 are allowed, since nothing here is
+/// divided by them.
+///
+/// # Examples
+///
+/// ```
+/// use thalweg::schedule::{Linear, Schedule};
+///
+/// let schedule = Schedule::from(Linear { lr: 0.5, start_factor: 0.0, end_factor: 1.0, steps: 10 });
+/// assert_eq!([schedule.value(0), schedule.value(5), schedule.value(99)], [0.0, 0.25, 0.5]);
+/// ```
+#[derive(Debug, Clone, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(default, deny_unknown_fields))]
+pub struct Linear {
+    /// Rate that the factors apply to, finite and at least 0. Default 1.
+    pub lr: f64,
+    /// Factor at step 0, finite and at least 0. Default 1/3.
+    pub start_factor: f64,
+    /// Factor from `steps` on, finite and at least 0. Default 1.
+    pub end_factor: f64,
+    /// Length of the line, at least 1. No default (torch: `total_iters`, 5).
+    pub steps: u64,
+}
+
+impl Default for Linear {
+    fn default() -> Self {
+        Self { lr: 1.0, start_factor: 1.0 / 3.0, end_factor: 1.0, steps: 0 }
+    }
+}
+
+impl Curve for Linear {
+    fn check(&self) -> Result<()> {
+        range::not_negative("lr", self.lr)?;
+        range::not_negative("start_factor", self.start_factor)?;
+        range::not_negative("end_factor", self.end_factor)?;
+        some_steps("steps", self.steps)
+    }
+
+    fn value(&self, t: u64) -> f64 {
+        self.lr * between(self.start_factor, self.end_factor, 1.0 - fraction(t, self.steps))
+    }
+
+    fn bound(&self) -> f64 {
+        self.lr * self.start_factor.max(self.end_factor)
+    }
+}
+
+/// A power of the time that is left.
+///
+/// ```text
+/// s     = max(t − begin, 0)
+/// value = (lr − end) · (1 − min(s, steps) / steps)ᵖᵒʷᵉʳ + end
+/// ```
+///
+/// With `cycle`, the end is pushed out instead of reached: `steps` becomes the next multiple of itself from s up.
+///
+/// As `torch.optim.lr_scheduler.PolynomialLR` (end 0), optax's `polynomial_schedule` (`begin` is its `transition_begin`) and
+/// Keras's `PolynomialDecay` (end 1e-4; `cycle`). Optax silently stays at its start if `steps` is 0; here that is an error.
+///
+/// # Examples
+///
+/// ```
+/// use thalweg::schedule::{Polynomial, Schedule};
+///
+/// let schedule = Schedule::from(Polynomial { lr: 1.0, steps: 4, power: 2.0, ..Default::default() });
+/// assert_eq!([schedule.value(0), schedule.value(2), schedule.value(4)], [1.0, 0.25, 0.0]);
+/// ```
+#[derive(Debug, Clone, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(default, deny_unknown_fields))]
+pub struct Polynomial {
+    /// Rate at the start, finite and at least 0. Default 1.
+    pub lr: f64,
+    /// Rate at the end, finite and at least 0; it may be the larger one. Default 0.
+    pub end: f64,
+    /// Steps from start to end, at least 1. No default (torch: `total_iters`, 5).
+    pub steps: u64,
+    /// The power, finite and above 0. Default 1: a straight line.
+    pub power: f64,
+    /// The step at which the decay begins. Default 0.
+    pub begin: u64,
+    /// Start again lower instead of staying at the end. Default off.
+    pub cycle: bool,
+}
+
+impl Default for Polynomial {
+    fn default() -> Self {
+        Self { lr: 1.0, end: 0.0, steps: 0, power: 1.0, begin: 0, cycle: false }
+    }
+}
+
+impl Curve for Polynomial {
+    fn check(&self) -> Result<()> {
+        range::not_negative("lr", self.lr)?;
+        range::not_negative("end", self.end)?;
+        some_steps("steps", self.steps)?;
+        range::positive("power", self.power)
+    }
+
+    fn value(&self, t: u64) -> f64 {
+        let s = t.saturating_sub(self.begin);
+        let rounds = if self.cycle { s.div_ceil(self.steps.max(1)).max(1) } else { 1 };
+        let left = 1.0 - fraction(s, self.steps.saturating_mul(rounds));
+        between(self.lr, self.end, left.powf(self.power))
+    }
+
+    fn bound(&self) -> f64 {
+        self.lr.max(self.end)
+    }
+}
+
+/// The same factor in every step, or in every so many steps.
+///
+/// ```text
+/// q     = max(t − begin, 0) / steps      ⌊q⌋ with staircase
+/// value = lr · gammaᑫ                    but not beyond end
+/// ```
+///
+/// As `torch.optim.lr_scheduler.ExponentialLR` (gamma per step), Keras's `ExponentialDecay` and optax's `exponential_decay`
+/// (gamma per `steps`; optax names `begin` `transition_begin` and `end` `end_value`). The others let a gamma above 1 grow
+/// without bound; here it needs an `end`, which makes it the sweep of a learning-rate range test.
+///
+/// # Examples
+///
+/// ```
+/// use thalweg::schedule::{Exponential, Schedule};
+///
+/// let schedule = Schedule::from(Exponential { lr: 1.0, gamma: 0.25, steps: 100, end: 0.1, ..Default::default() });
+/// assert_eq!([schedule.value(50), schedule.value(100), schedule.value(1000)], [0.5, 0.25, 0.1]);
+/// ```
+#[derive(Debug, Clone, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(default, deny_unknown_fields))]
+pub struct Exponential {
+    /// Rate at the start, finite and at least 0. Default 1.
+    pub lr: f64,
+    /// The factor, finite and above 0. No default.
+    pub gamma: f64,
+    /// How many steps make one factor, at least 1 (Keras: `decay_steps`, optax: `transition_steps`). Default 1.
+    pub steps: u64,
+    /// The step at which the decay begins. Default 0.
+    pub begin: u64,
+    /// Jump every `steps` instead of sliding. Default off.
+    pub staircase: bool,
+    /// Where it stops: at least 0 and at most `lr`, or for gamma above 1, finite and at least `lr`. Default 0.
+    pub end: f64,
+}
+
+impl Default for Exponential {
+    fn default() -> Self {
+        Self { lr: 1.0, gamma: 0.0, steps: 1, begin: 0, staircase: false, end: 0.0 }
+    }
+}
+
+impl Curve for Exponential {
+    fn check(&self) -> Result<()> {
+        range::not_negative("lr", self.lr)?;
+        range::positive("gamma", self.gamma)?;
+        some_steps("steps", self.steps)?;
+        range::not_negative("end", self.end)?;
+        let (fits, allowed) = match self.gamma > 1.0 {
+            true => (self.end >= self.lr, "finite and at least lr, since gamma is above 1"),
+            false => (self.end <= self.lr, "at least 0 and at most lr, since gamma is at most 1"),
+        };
+        range::require(fits, "end", self.end, allowed)
+    }
+
+    fn value(&self, t: u64) -> f64 {
+        let (s, steps) = (t.saturating_sub(self.begin), self.steps.max(1));
+        let q = if self.staircase { (s / steps) as f64 } else { s as f64 / steps as f64 };
+        // An infinite power of a gamma above 1 would make NaN of a rate of 0.
+        let value = self.lr * self.gamma.powf(q).min(f64::MAX);
+        if self.gamma > 1.0 { value.min(self.end) } else { value.max(self.end) }
+    }
+
+    fn bound(&self) -> f64 {
+        self.lr.max(self.end)
+    }
+}
+
+/// The inverse of the time.
+///
+/// ```text
+/// value = lr / (1 + gamma · q)      q = t / steps, ⌊t / steps⌋ with staircase
+/// ```
+///
+/// As Keras's `InverseTimeDecay`.
+///
+/// # Examples
+///
+/// ```
+/// use thalweg::schedule::{InverseTime, Schedule};
+///
+/// let schedule = Schedule::from(InverseTime { lr: 1.0, gamma: 1.0, steps: 10, staircase: false });
+/// assert_eq!([schedule.value(0), schedule.value(10), schedule.value(30)], [1.0, 0.5, 0.25]);
+/// ```
+#[derive(Debug, Clone, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(default, deny_unknown_fields))]
+pub struct InverseTime {
+    /// Rate at step 0, finite and at least 0. Default 1.
+    pub lr: f64,
+    /// Speed of the decay, finite and above 0 (Keras: `decay_rate`). No default.
+    pub gamma: f64,
+    /// The unit of time, at least 1 (Keras: `decay_steps`). Default 1.
+    pub steps: u64,
+    /// Jump every `steps` instead of sliding. Default off.
+    pub staircase: bool,
+}
+
+impl Default for InverseTime {
+    fn default() -> Self {
+        Self { lr: 1.0, gamma: 0.0, steps: 1, staircase: false }
+    }
+}
+
+impl Curve for InverseTime {
+    fn check(&self) -> Result<()> {
+        range::not_negative("lr", self.lr)?;
+        range::positive("gamma", self.gamma)?;
+        some_steps("steps", self.steps)
+    }
+
+    fn value(&self, t: u64) -> f64 {
+        let steps = self.steps.max(1);
+        let q = if self.staircase { (t / steps) as f64 } else { t as f64 / steps as f64 };
+        self.lr / (1.0 + self.gamma * q)
+    }
+
+    fn bound(&self) -> f64 {
+        self.lr
+    }
+}

@@ -1,0 +1,165 @@
+//! Schedules that are known by their papers.
+
+use crate::error::{Result, range};
+use crate::schedule::{Curve, Shape, between, fraction, some_steps};
+
+/// The Transformer's: up in a straight line, then down with the inverse root of the time.
+///
+/// ```text
+/// value = factor · model_size^−½ · min(s^−½, s · warmup^−3⁄2)      s = t + 1
+/// ```
+///
+/// The maximum, `factor / √(model_size · warmup)`, is reached at step `warmup − 1`. As in Burn; the paper counts steps from 1.
+/// Source: Vaswani et al. 2017, arXiv:1706.03762.
+///
+/// # Examples
+///
+/// ```
+/// use thalweg::schedule::{Noam, Schedule};
+///
+/// let schedule = Schedule::from(Noam { model_size: 4, warmup: 16, ..Default::default() });
+/// assert_eq!([schedule.value(7), schedule.value(15), schedule.value(63)], [0.0625, 0.125, 0.0625]);
+/// ```
+#[derive(Debug, Clone, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(default, deny_unknown_fields))]
+pub struct Noam {
+    /// Factor on everything, finite and at least 0. It is not the rate itself. Default 1.
+    pub factor: f64,
+    /// Width of the model, at least 1. Default 512.
+    pub model_size: u64,
+    /// Steps of warm-up, at least 1. Default 4000.
+    pub warmup: u64,
+}
+
+impl Default for Noam {
+    fn default() -> Self {
+        Self { factor: 1.0, model_size: 512, warmup: 4000 }
+    }
+}
+
+impl Curve for Noam {
+    fn check(&self) -> Result<()> {
+        range::not_negative("factor", self.factor)?;
+        some_steps("model_size", self.model_size)?;
+        some_steps("warmup", self.warmup)
+    }
+
+    fn value(&self, t: u64) -> f64 {
+        let (s, warmup) = (t as f64 + 1.0, self.warmup as f64);
+        self.factor / (self.model_size as f64).sqrt() * (1.0 / s.sqrt()).min(s / (warmup * warmup.sqrt()))
+    }
+
+    fn bound(&self) -> f64 {
+        self.factor
+    }
+}
+
+/// The inverse root of the time.
+///
+/// ```text
+/// value = lr / √(1 + t / timescale)
+/// ```
+///
+/// With [`crate::schedule::Schedule::warmup`] of w steps it is `get_inverse_sqrt_schedule` of Hugging Face Transformers (whose
+/// timescale is w by default), and with `timescale` = w fairseq's `inverse_sqrt`: `lr · √(w / t)` after the warm-up.
+///
+/// # Examples
+///
+/// ```
+/// use thalweg::schedule::{InverseSqrt, Schedule};
+///
+/// let schedule = Schedule::from(InverseSqrt { lr: 1.0, timescale: 100 }).warmup(100, 0.0);
+/// assert_eq!([schedule.value(50), schedule.value(100), schedule.value(400)], [0.5, 1.0, 0.5]);
+/// ```
+#[derive(Debug, Clone, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(default, deny_unknown_fields))]
+pub struct InverseSqrt {
+    /// Rate at step 0, finite and at least 0. Default 1.
+    pub lr: f64,
+    /// The unit of time, at least 1. Default 10 000.
+    pub timescale: u64,
+}
+
+impl Default for InverseSqrt {
+    fn default() -> Self {
+        Self { lr: 1.0, timescale: 10_000 }
+    }
+}
+
+impl Curve for InverseSqrt {
+    fn check(&self) -> Result<()> {
+        range::not_negative("lr", self.lr)?;
+        some_steps("timescale", self.timescale)
+    }
+
+    fn value(&self, t: u64) -> f64 {
+        self.lr / (1.0 + t as f64 / self.timescale as f64).sqrt()
+    }
+
+    fn bound(&self) -> f64 {
+        self.lr
+    }
+}
+
+/// Warm-up, stable, decay.
+///
+/// ```text
+/// value = lr · t / warmup                      for t < warmup
+///         lr                                   for the next `stable` steps
+///         end + (lr − end) · rest(u / decay)   u steps later, then end
+/// ```
+///
+/// `rest` is the shape's, see [`Shape::rest`]. The warm-up starts at 0 and reaches `lr` at step `warmup`; some
+/// implementations start at `lr / warmup`, one step ahead.
+/// Source: Hu et al. 2024, arXiv:2404.06395; shapes of the decay: Hägele et al. 2024, arXiv:2405.18392.
+///
+/// # Examples
+///
+/// ```
+/// use thalweg::schedule::{Schedule, Wsd};
+///
+/// let schedule = Schedule::from(Wsd { lr: 1.0, warmup: 10, stable: 100, decay: 40, ..Default::default() });
+/// assert_eq!([schedule.value(5), schedule.value(109), schedule.value(120), schedule.value(150)], [0.5, 1.0, 0.5, 0.0]);
+/// ```
+#[derive(Debug, Clone, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(default, deny_unknown_fields))]
+pub struct Wsd {
+    /// Rate of the stable phase, finite and at least 0. Default 1.
+    pub lr: f64,
+    /// Steps of the warm-up. Default 0.
+    pub warmup: u64,
+    /// Steps of the stable phase. Default 0.
+    pub stable: u64,
+    /// Steps of the decay, at least 1. No default.
+    pub decay: u64,
+    /// Rate after the decay, finite and at least 0. Default 0.
+    pub end: f64,
+    /// Shape of the decay. Default [`Shape::OneMinusSqrt`].
+    pub shape: Shape,
+}
+
+impl Default for Wsd {
+    fn default() -> Self {
+        Self { lr: 1.0, warmup: 0, stable: 0, decay: 0, end: 0.0, shape: Shape::OneMinusSqrt }
+    }
+}
+
+impl Curve for Wsd {
+    fn check(&self) -> Result<()> {
+        range::not_negative("lr", self.lr)?;
+        some_steps("decay", self.decay)?;
+        range::not_negative("end", self.end)
+    }
+
+    fn value(&self, t: u64) -> f64 {
+        if t < self.warmup {
+            return self.lr * fraction(t, self.warmup);
+        }
+        let u = t.saturating_sub(self.warmup.saturating_add(self.stable));
+        between(self.lr, self.end, self.shape.rest(fraction(u, self.decay)))
+    }
+
+    fn bound(&self) -> f64 {
+        self.lr.max(self.end)
+    }
+}

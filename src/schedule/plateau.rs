@@ -1,0 +1,188 @@
+use crate::error::{Result, range};
+
+/// Which metrics are better.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "snake_case"))]
+pub enum Goal {
+    /// Smaller ones, such as losses.
+    #[default]
+    Min,
+    /// Larger ones, such as accuracies.
+    Max,
+}
+
+/// By how much a metric must be better than the best so far to count.
+#[derive(Debug, Clone, Copy, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "snake_case"))]
+pub enum Threshold {
+    /// A fraction of the best: `a < best · (1 − threshold)`, or `a > best · (1 + threshold)`.
+    ///
+    /// With negative metrics this asks for *less* than the best, as in torch: take the absolute one there.
+    Relative(f64),
+    /// An amount: `a < best − threshold`, or `a > best + threshold`.
+    Absolute(f64),
+}
+
+impl Default for Threshold {
+    fn default() -> Self {
+        Self::Relative(1e-4)
+    }
+}
+
+/// Lowers the rate once a metric has stopped getting better: the settings.
+///
+/// ```text
+/// if metric is better than best: best = metric, bad = 0      else: bad += 1
+/// if cooling > 0:                cooling −= 1,  bad = 0
+/// if bad > patience:             cooling = cooldown, bad = 0, new = max(lr · factor, end), lr = new if lr − new > eps
+/// ```
+///
+/// As `torch.optim.lr_scheduler.ReduceLROnPlateau`: a NaN metric is a bad one. Keras's callback of the same name counts
+/// one epoch less of patience and takes an absolute threshold. It depends on what it has seen, so it is not a
+/// [`crate::schedule::Schedule`]: [`ReduceLrOnPlateau::start`] makes the running one.
+///
+/// # Examples
+///
+/// ```
+/// use thalweg::schedule::ReduceLrOnPlateau;
+///
+/// let mut plateau = ReduceLrOnPlateau { lr: 1.0, factor: 0.5, patience: 1, ..Default::default() }.start()?;
+/// assert_eq!([0.3, 0.3, f64::NAN, 0.2].map(|metric| plateau.step(metric)), [1.0, 1.0, 0.5, 0.5]);
+/// # Ok::<(), thalweg::Error>(())
+/// ```
+#[derive(Debug, Clone, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(default, deny_unknown_fields))]
+pub struct ReduceLrOnPlateau {
+    /// Rate at the start, finite and at least 0. Default 1.
+    pub lr: f64,
+    /// Which metrics are better. Default [`Goal::Min`].
+    pub goal: Goal,
+    /// Factor of a reduction, above 0 and below 1. Default 0.1.
+    pub factor: f64,
+    /// Bad metrics in a row that are borne; the next one reduces. Default 10.
+    pub patience: u64,
+    /// How much better counts, finite and at least 0. Default [`Threshold::Relative`] of 1e-4.
+    pub threshold: Threshold,
+    /// Metrics after a reduction that are not counted as bad. Default 0.
+    pub cooldown: u64,
+    /// Least rate, finite and at least 0 (torch: `min_lr`). Default 0.
+    pub end: f64,
+    /// Reductions of at most this much are not made, finite and at least 0. Default 1e-8.
+    pub eps: f64,
+}
+
+impl Default for ReduceLrOnPlateau {
+    fn default() -> Self {
+        Self {
+            lr: 1.0,
+            goal: Goal::Min,
+            factor: 0.1,
+            patience: 10,
+            threshold: Threshold::default(),
+            cooldown: 0,
+            end: 0.0,
+            eps: 1e-8,
+        }
+    }
+}
+
+impl ReduceLrOnPlateau {
+    /// Checks every setting.
+    ///
+    /// # Errors
+    /// [`crate::Error::Setting`] naming the first setting that is out of its range.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use thalweg::schedule::ReduceLrOnPlateau;
+    ///
+    /// let error = ReduceLrOnPlateau { factor: 1.0, ..Default::default() }.check().unwrap_err();
+    /// assert_eq!(error.to_string(), "factor = 1 is out of range: above 0 and below 1");
+    /// ```
+    pub fn check(&self) -> Result<()> {
+        range::not_negative("lr", self.lr)?;
+        range::require(self.factor > 0.0 && self.factor < 1.0, "factor", self.factor, "above 0 and below 1")?;
+        let (Threshold::Relative(threshold) | Threshold::Absolute(threshold)) = self.threshold;
+        range::not_negative("threshold", threshold)?;
+        range::not_negative("end", self.end)?;
+        range::not_negative("eps", self.eps)
+    }
+
+    /// Starts with no metric seen.
+    ///
+    /// # Errors
+    /// As [`ReduceLrOnPlateau::check`].
+    pub fn start(self) -> Result<Plateau> {
+        self.check()?;
+        Ok(Plateau { lr: self.lr, best: None, bad: 0, cooling: 0, settings: self })
+    }
+}
+
+/// A running [`ReduceLrOnPlateau`]: its settings and what it has seen, for checkpoints comparable and serialisable.
+#[derive(Debug, Clone, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(deny_unknown_fields))]
+pub struct Plateau {
+    settings: ReduceLrOnPlateau,
+    lr: f64,
+    best: Option<f64>,
+    bad: u64,
+    cooling: u64,
+}
+
+impl Plateau {
+    /// The current rate.
+    pub fn lr(&self) -> f64 {
+        self.lr
+    }
+
+    /// The best metric so far.
+    pub fn best(&self) -> Option<f64> {
+        self.best
+    }
+
+    /// Takes the next metric and returns the rate to go on with.
+    pub fn step(&mut self, metric: f64) -> f64 {
+        if self.better(metric) {
+            self.best = Some(metric);
+            self.bad = 0;
+        } else {
+            self.bad += 1;
+        }
+        if self.cooling > 0 {
+            self.cooling -= 1;
+            self.bad = 0;
+        }
+        if self.bad > self.settings.patience {
+            self.cooling = self.settings.cooldown;
+            self.bad = 0;
+            let lower = (self.lr * self.settings.factor).max(self.settings.end);
+            if self.lr - lower > self.settings.eps {
+                self.lr = lower;
+            }
+        }
+        self.lr
+    }
+
+    fn better(&self, metric: f64) -> bool {
+        let (best, threshold) = (self.best, self.settings.threshold);
+        match self.settings.goal {
+            Goal::Min => {
+                let best = best.unwrap_or(f64::INFINITY);
+                metric
+                    < match threshold {
+                        Threshold::Relative(fraction) => best * (1.0 - fraction),
+                        Threshold::Absolute(amount) => best - amount,
+                    }
+            }
+            Goal::Max => {
+                let best = best.unwrap_or(f64::NEG_INFINITY);
+                metric
+                    > match threshold {
+                        Threshold::Relative(fraction) => best * (1.0 + fraction),
+                        Threshold::Absolute(amount) => best + amount,
+                    }
+            }
+        }
+    }
+}

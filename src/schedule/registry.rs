@@ -1,0 +1,161 @@
+//! The schedules by name, for command lines.
+
+use crate::error::{Error, Result};
+use crate::schedule::text::Text;
+use crate::schedule::*;
+
+/// A schedule that has a name and settings; those made of other schedules have neither.
+trait Named: Default + Into<Schedule> {
+    const NAME: &'static str;
+    const FORMULA: &'static str;
+    /// Settings whose default fails the check.
+    const REQUIRED: &'static [&'static str];
+
+    fn settings(&mut self) -> Vec<(&'static str, &mut dyn Text)>;
+}
+
+/// What the registry knows of a schedule.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Listing {
+    /// The name that [`schedule_by_name`] takes.
+    pub name: &'static str,
+    /// The value at step t.
+    pub formula: &'static str,
+    /// Name and default of each setting; none: the setting has to be given.
+    pub settings: Vec<(&'static str, Option<String>)>,
+}
+
+/// The warm-up that can stand before any schedule that has none of its own.
+struct Lead {
+    warmup: u64,
+    warmup_start: f64,
+}
+
+impl Lead {
+    fn settings(&mut self) -> [(&'static str, &mut dyn Text); 2] {
+        [("warmup", &mut self.warmup), ("warmup_start", &mut self.warmup_start)]
+    }
+}
+
+/// Runs `body` on the settings of a schedule, its own and those of the warm-up.
+fn with_settings<T: Named, R>(
+    curve: &mut T,
+    lead: &mut Lead,
+    body: impl FnOnce(&mut Vec<(&'static str, &mut dyn Text)>) -> R,
+) -> R {
+    let mut settings = curve.settings();
+    if settings.iter().all(|(name, _)| *name != "warmup") {
+        settings.extend(lead.settings());
+    }
+    body(&mut settings)
+}
+
+fn listing<T: Named>() -> Listing {
+    let settings = with_settings(&mut T::default(), &mut Lead { warmup: 0, warmup_start: 0.0 }, |settings| {
+        settings.iter().map(|(name, value)| (*name, (!T::REQUIRED.contains(name)).then(|| value.write()))).collect()
+    });
+    Listing { name: T::NAME, formula: T::FORMULA, settings }
+}
+
+fn make<T: Named>(given: &[(&str, &str)]) -> Result<Schedule> {
+    let (mut curve, mut lead) = (T::default(), Lead { warmup: 0, warmup_start: 0.0 });
+    with_settings(&mut curve, &mut lead, |settings| {
+        let known: Vec<&str> = settings.iter().map(|(name, _)| *name).collect();
+        for (i, &(name, text)) in given.iter().enumerate() {
+            let index = known.iter().position(|&known| known == name);
+            let index = index.ok_or_else(|| Error::unknown("setting", name, &known))?;
+            if given[..i].iter().any(|&(earlier, _)| earlier == name) {
+                return Err(Error::Duplicate { kind: "setting".into(), name: name.into() });
+            }
+            settings[index].1.read(text).map_err(|allowed| Error::setting(name, text, allowed))?;
+        }
+        Ok(())
+    })?;
+    let schedule: Schedule = curve.into();
+    schedule.check()?;
+    if lead.warmup == 0 {
+        return Ok(schedule);
+    }
+    range::not_negative("warmup_start", lead.warmup_start)?;
+    Ok(schedule.warmup(lead.warmup, lead.warmup_start))
+}
+
+/// One entry per schedule: type, name, formula, settings that must be given, all other settings.
+macro_rules! registry {
+    ($($kind:ident $name:literal $formula:literal [$($required:ident),*] [$($setting:ident),*])*) => {
+        $(impl Named for $kind {
+            const NAME: &'static str = $name;
+            const FORMULA: &'static str = $formula;
+            const REQUIRED: &'static [&'static str] = &[$(stringify!($required)),*];
+
+            fn settings(&mut self) -> Vec<(&'static str, &mut dyn Text)> {
+                vec![
+                    $((stringify!($required), &mut self.$required),)*
+                    $((stringify!($setting), &mut self.$setting),)*
+                ]
+            }
+        })*
+
+        /// Every schedule that has a name.
+        ///
+        /// # Examples
+        ///
+        /// ```
+        /// let listings = thalweg::schedule::schedules();
+        /// let step = listings.iter().find(|listing| listing.name == "step").unwrap();
+        /// assert_eq!(step.formula, "lr · gamma^⌊t / steps⌋");
+        /// assert_eq!(step.settings[0], ("steps", None));
+        /// assert_eq!(step.settings[2], ("gamma", Some("0.1".into())));
+        /// ```
+        pub fn schedules() -> Vec<Listing> {
+            vec![$(listing::<$kind>()),*]
+        }
+
+        /// The schedule of that name with the given settings, checked. Every schedule takes `warmup` (steps) too, and all
+        /// but those with a warm-up of their own `warmup_start` (the value at step 0); see [`Warmup`].
+        ///
+        /// # Errors
+        /// [`Error::Unknown`] listing all schedules or all settings, [`Error::Duplicate`] if a setting is given twice, and
+        /// [`Error::Setting`] if a value is no value of its kind; else as [`Schedule::check`].
+        ///
+        /// # Examples
+        ///
+        /// ```
+        /// use thalweg::schedule::schedule_by_name;
+        ///
+        /// let schedule = schedule_by_name("cosine", &[("lr", "0.1"), ("steps", "1000"), ("warmup", "100")])?;
+        /// assert_eq!([schedule.value(50), schedule.value(1100)], [0.05, 0.0]);
+        /// let error = schedule_by_name("step", &[("step", "3")]).unwrap_err();
+        /// assert_eq!(error.to_string(), "unknown setting 'step'; known: steps, lr, gamma, warmup, warmup_start");
+        /// # Ok::<(), thalweg::Error>(())
+        /// ```
+        pub fn schedule_by_name(name: &str, settings: &[(&str, &str)]) -> Result<Schedule> {
+            match name {
+                $($name => make::<$kind>(settings),)*
+                _ => Err(Error::unknown("schedule", name, &[$($name),*])),
+            }
+        }
+    };
+}
+
+registry! {
+    Constant "constant" "lr, times factor for t < steps" [] [lr, factor, steps]
+    Step "step" "lr · gamma^⌊t / steps⌋" [steps] [lr, gamma]
+    MultiStep "multi_step" "lr · gamma^#{m in milestones: m ≤ t}" [milestones] [lr, gamma]
+    Piecewise "piecewise" "values[#{b in boundaries: b < t}]" [values] [boundaries]
+    Linear "linear" "lr · (start_factor + (end_factor − start_factor) · min(t, steps) / steps)" [steps] [lr, start_factor, end_factor]
+    Polynomial "polynomial" "end + (lr − end) · (1 − min(s, steps) / steps)^power, s = max(t − begin, 0)"
+        [steps] [lr, end, power, begin, cycle]
+    Exponential "exponential" "lr · gamma^(max(t − begin, 0) / steps), not beyond end" [gamma] [lr, steps, begin, staircase, end]
+    InverseTime "inverse_time" "lr / (1 + gamma · t / steps)" [gamma] [lr, steps, staircase]
+    Cosine "cosine" "end + (lr − end) · ((1 + cos(π · min(t, steps) / steps)) / 2)^power" [steps] [lr, end, power, rises]
+    CosineRestarts "cosine_restarts" "end + (lr − end) · shrink^i · (1 + cos(π · (t − s_i) / (steps · growth^i))) / 2"
+        [steps] [lr, end, growth, shrink]
+    Cyclic "cyclic" "lr + (peak − lr) · k · f, k up in `up` and down in `down` steps; f by mode: 1, 2^−cycle, gamma^t"
+        [] [lr, peak, up, down, mode, gamma]
+    OneCycle "one_cycle" "lr/div → lr → lr/div/final_div, the peak at pct_start · steps − 1, the end at steps − 1"
+        [steps] [lr, pct_start, div, final_div, shape, three_phase]
+    Noam "noam" "factor · model_size^−½ · min((t + 1)^−½, (t + 1) · warmup^−3⁄2)" [] [factor, model_size, warmup]
+    InverseSqrt "inverse_sqrt" "lr / √(1 + t / timescale)" [] [lr, timescale]
+    Wsd "wsd" "lr · t / warmup, then lr for `stable` steps, then to end in `decay` steps" [decay] [lr, warmup, stable, end, shape]
+}
