@@ -157,9 +157,11 @@ pub mod range {
         require(value.is_finite() && value >= 0.0, field, value, "finite and at least 0")
     }
 
-    /// `value` must be finite and above 0.
+    /// `value` must be finite and above 0, in single precision too: an epsilon of zero would turn padding into NaN.
     pub fn positive(field: &str, value: f64) -> Result<()> {
-        require(value.is_finite() && value > 0.0, field, value, "finite and above 0")
+        require(value.is_finite() && value > 0.0, field, value, "finite and above 0")?;
+        let single = f64::from(f32::MIN_POSITIVE)..=f64::from(f32::MAX);
+        require(single.contains(&value), field, format!("{value:e}"), "from 1.2e-38 to 3.4e38, the range of single precision")
     }
 
     /// `value` must be at least 0 and below 1.

@@ -871,7 +871,7 @@ mod errors {
         says(Schedule::from(1e200).times(1e200), "bound = inf is out of range: finite");
         says(Schedule::from(1e200).times(1e200).scale(1.0), "of.bound = inf is out of range: finite");
         says(Linear { lr: 1e200, start_factor: 1e200, steps: 1, ..Default::default() }, "bound = inf is out of range: finite");
-        says(OneCycle { lr: 1e200, steps: 1, div: 1e-200, ..Default::default() }, "bound = inf is out of range: finite");
+        says(OneCycle { lr: 1e300, steps: 1, div: 1e-30, ..Default::default() }, "bound = inf is out of range: finite");
     }
 
     #[test]

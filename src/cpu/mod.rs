@@ -10,7 +10,7 @@ mod store;
 
 use crate::error::Result;
 use crate::plan::{BufferId, Engine, Kind, Layout, Op, Plan, Program, Scope};
-use matmul::Float;
+pub use matmul::Float;
 use rayon::prelude::*;
 use std::marker::PhantomData;
 use store::Store;

@@ -122,8 +122,8 @@ impl Pipelines {
             device.create_shader_module(descriptor)
         } else {
             // SAFETY: every kernel of this crate compares its index with the lengths in its uniform, which come from a plan that
-            // was checked against the sizes of the buffers bound; loops have the bounds that `Gpu` checks. A rule given from
-            // outside sees values only, no buffers.
+            // was checked against the sizes of the buffers bound; loops end by those lengths too. A rule from outside the crate is
+            // code that the program's author trusts, like the program itself.
             unsafe { device.create_shader_module_trusted(descriptor, wgpu::ShaderRuntimeChecks::unchecked()) }
         };
         let layout = bind_group_layout(device, kernel);

@@ -121,7 +121,8 @@ fn cuts(declared: &Buffer, binding: usize) -> Result<Vec<usize>> {
         let start = cuts[cuts.len() - 1];
         if allowed.peek().is_none_or(|&next| next - start > binding) && cut > start {
             if cut - start > binding {
-                return Err(Error::limit(&declared.name, (stride * 4) as u64, (binding * 4) as u64));
+                let what = format!("{} in one binding", declared.name);
+                return Err(Error::limit(what, (stride * 4) as u64, (binding * 4) as u64));
             }
             cuts.push(cut);
         }

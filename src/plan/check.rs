@@ -1,6 +1,6 @@
 //! Plans are checked once, before an engine prepares them, so that engines may trust shapes.
 
-use super::{BufferId, Counter, Kind, Layout, Loss, MatMul, Op, Plan, SLOTS, Scalar, Scope, View};
+use super::{BufferId, Counter, Kind, Layout, Loss, MatMul, Op, Plan, SLOTS, Scalar, Scope, Update, View};
 use crate::error::{Error, Result};
 use crate::rule::Row;
 
@@ -27,6 +27,9 @@ impl Checker<'_> {
                 for id in [gather.table, gather.order, gather.clock, gather.out] {
                     self.scope(id, Scope::Shared)?;
                 }
+                self.require(gather.width > 0, gather.out, "rows of at least one element", "rows of none")?;
+                let apart = ![gather.table, gather.order, gather.clock].contains(&gather.out);
+                self.require(apart, gather.out, "an output apart from its inputs", "one buffer for both")?;
                 self.kind(gather.order, Kind::Index)?;
                 self.kind(gather.clock, Kind::Index)?;
                 self.kind(gather.out, table.kind)?;
@@ -37,7 +40,8 @@ impl Checker<'_> {
             }
             Op::Tick(clock) => {
                 self.scope(*clock, Scope::Shared)?;
-                self.kind(*clock, Kind::Index)
+                self.kind(*clock, Kind::Index)?;
+                self.len(*clock, self.layout.buffer(*clock).len, 1)
             }
             Op::MatMul(matmul) => self.matmul(matmul),
             Op::Copy { input, output } | Op::Activate { input, output, .. } => {
@@ -72,6 +76,9 @@ impl Checker<'_> {
                 self.lane_floats(control.rows, SLOTS * control.groups * Row::LEN)?;
                 self.lane_floats(control.current, control.groups * Row::LEN)?;
                 self.lane_floats(control.scalars, Scalar::LEN)?;
+                if let Some((partials, _)) = control.norm {
+                    self.lane_floats(partials, self.layout.buffer(partials).len)?;
+                }
                 self.lane_indices(control.frozen, control.groups)?;
                 self.lane_indices(control.counts, Counter::LEN + control.groups)
             }
@@ -80,6 +87,16 @@ impl Checker<'_> {
                 for id in [update.params, update.grads].iter().chain(&update.planes) {
                     self.lane_floats(*id, len)?;
                 }
+                self.update_apart(update)?;
+                let current = self.layout.buffer(update.current).len;
+                self.lane_floats(update.current, current)?;
+                let whole_rows = current > 0 && current.is_multiple_of(Row::LEN);
+                self.require(whole_rows, update.current, format!("rows of {}", Row::LEN), format!("{current} elements"))?;
+                if let Some(groups) = update.groups {
+                    self.kind(groups, Kind::Index)?;
+                    self.scope(groups, Scope::Shared)?;
+                    self.len(groups, self.layout.buffer(groups).len, len.div_ceil(super::ALIGN))?;
+                }
                 let planes = update.rule.planes().len();
                 if update.planes.len() != planes {
                     return Err(Error::shape(format!("planes of {}", update.rule.name()), planes, update.planes.len()));
@@ -87,6 +104,14 @@ impl Checker<'_> {
                 Ok(())
             }
         }
+    }
+
+    /// Parameters, gradients and planes are buffers of their own.
+    fn update_apart(&self, update: &Update) -> Result<()> {
+        let ids: Vec<BufferId> = [update.params, update.grads].into_iter().chain(update.planes.iter().copied()).collect();
+        ids.iter().enumerate().try_for_each(|(i, id)| {
+            self.require(!ids[..i].contains(id), *id, "a buffer for one role", "one buffer for two roles")
+        })
     }
 
     fn matmul(&self, op: &MatMul) -> Result<()> {
@@ -146,8 +171,9 @@ impl Checker<'_> {
 
     fn inside(&self, view: &View) -> Result<()> {
         let buffer = self.layout.buffer(view.buffer);
-        let found = format!("elements {}..{}", view.offset, view.offset + view.len);
-        self.require(view.offset + view.len <= buffer.len, view.buffer, format!("at most {}", buffer.len), found)
+        let end = view.offset.checked_add(view.len);
+        let found = format!("{} from element {} on", view.len, view.offset);
+        self.require(end.is_some_and(|end| end <= buffer.len), view.buffer, format!("at most {} elements", buffer.len), found)
     }
 
     fn len(&self, id: BufferId, found: usize, expected: usize) -> Result<()> {
@@ -164,8 +190,9 @@ impl Checker<'_> {
         self.require(found == expected, id, format!("{expected:?}"), format!("{found:?}"))
     }
 
-    /// An output belongs to a lane, and to a buffer that is not read.
+    /// An output is floats of a lane, inside its buffer, and in a buffer that is not read.
     fn writes(&self, output: &View, inputs: &[View]) -> Result<()> {
+        self.floats(output, output.len)?;
         self.scope(output.buffer, Scope::Lane)?;
         let apart = inputs.iter().all(|input| input.buffer != output.buffer);
         self.require(apart, output.buffer, "an output apart from its inputs", "one buffer for both")

@@ -31,7 +31,7 @@ pub fn gpu() -> AnyEngine {
 pub fn small_bindings() -> AnyEngine {
     let adapter = open(GpuOptions::default()).info().clone();
     let adapter = adapters().into_iter().find(|candidate| candidate.get_info() == adapter).expect("the same adapter again");
-    let limit = 2 * CHUNK as u64 * 4;
+    let limit = 8 * CHUNK as u64 * 4;
     let required_limits = Limits { max_storage_buffer_binding_size: limit, max_buffer_size: limit, ..Default::default() };
     let descriptor = DeviceDescriptor { required_limits, ..Default::default() };
     let (device, queue) = pollster::block_on(adapter.request_device(&descriptor)).expect("a device");
