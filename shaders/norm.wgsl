@@ -1,12 +1,11 @@
-// Partial norms: one workgroup of 64 threads per chunk of a lane's gradients, joined in a fixed order.
+// Partial norms, with the access to gradients joined in before this file: one workgroup of 64 threads per chunk of a lane's gradients, joined in a fixed order.
 // Eight neighbouring threads read neighbouring vec4s: whole cache lines on GPUs, and vector loads on software drivers.
 struct Norm { len: u32, chunks: u32, lane: u32, partials_lane: u32, frozen_lane: u32 }
 override TRIPS: u32 = 16u; // vec4s per thread
 @group(0) @binding(0) var<uniform> op: Norm;
 @group(0) @binding(1) var<storage, read> chunks: array<vec4u>; // first vec4, vec4s, place of the partial norm, group
 @group(0) @binding(2) var<storage, read> frozen: array<u32>; // one per group of a lane
-@group(0) @binding(3) var<storage, read_write> grads: array<vec4f>; // len per lane
-@group(0) @binding(4) var<storage, read_write> partials: array<f32>; // partials_lane per lane
+@group(0) @binding(3) var<storage, read_write> partials: array<f32>; // partials_lane per lane
 var<workgroup> values: array<f32, 64>;
 
 @compute @workgroup_size(64)
@@ -27,7 +26,7 @@ fn norm(
         for (var trip = 0u; trip < TRIPS; trip++) {
             let i = first + trip * 8u;
             if i < chunk.y {
-                all = join4(all, term(grads[group.z * op.len + chunk.x + i]));
+                all = join4(all, term(get_grads(group.z * op.len + chunk.x + i)));
             }
         }
     }

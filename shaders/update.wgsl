@@ -1,14 +1,12 @@
 // One step of a rule: d = clamp(scale·g, ±max_value) + l2·x + l1·sign(x), x = rule(decay·x, d).
-// Rule, row, planes and T are joined in before this file.
+// Rule, row, planes, access and T are joined in before this file.
 // One vec4 per thread. Arenas are padded with zeros, a fixed point of every rule, so there is no tail to treat.
 struct Row {
     live: f32, scale: f32, l2: f32, decay: f32, max_norm: f32, max_value: f32, l1: f32, spare: f32,
     @size(96) hyper: Hyper,
 }
-struct Update { len: u32, lanes: u32, lane: u32, block: u32, current_lane: u32 }
+struct Update { len: u32, lanes: u32, lane: u32, block: u32, current_lane: u32, plane: u32 }
 @group(0) @binding(0) var<uniform> op: Update;
-@group(0) @binding(3) var<storage, read_write> params: array<T>; // len per lane
-@group(0) @binding(4) var<storage, read_write> grads: array<T>; // len per lane
 
 @compute @workgroup_size(256)
 fn update(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) count: vec3u) {
@@ -20,10 +18,10 @@ fn update(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) cou
     if row.live == 0.0 {
         return;
     }
-    let x = params[i];
-    let g = clamp(row.scale * grads[i], T(-row.max_value), T(row.max_value));
+    let x = get_params(i);
+    let g = clamp(row.scale * get_grads(i), T(-row.max_value), T(row.max_value));
     let d = g + row.l2 * x + row.l1 * sign(x);
-    var state = load(i);
-    params[i] = rule(row.decay * x, d, &state, row.hyper);
-    store(i, state);
+    var state = load(op.plane + i);
+    put_params(i, rule(row.decay * x, d, &state, row.hyper));
+    store(op.plane + i, state);
 }

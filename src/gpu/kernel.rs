@@ -1,6 +1,7 @@
 //! A kernel is WGSL text joined from files, plus constants; pipelines are made of it once per device.
 
 use super::device::Gpu;
+use super::foreign::Window;
 use crate::error::Result;
 use std::collections::HashMap;
 use std::sync::Mutex;
@@ -60,6 +61,8 @@ pub(crate) struct Launch<'a> {
 pub(crate) enum Bound<'a> {
     /// All of a buffer.
     Whole(&'a wgpu::Buffer),
+    /// A part of a buffer that somebody else owns.
+    Part(&'a Window),
     /// Words that never change; a buffer is made of them.
     Words(Vec<u32>),
 }

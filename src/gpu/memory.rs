@@ -1,6 +1,7 @@
 //! The buffers of a layout on the device.
 
 use super::device::Gpu;
+use super::foreign::{Bucket, Foreign, Role};
 use crate::error::{Error, Result};
 use crate::plan::{Buffer, BufferId, Layout, Scope, View};
 
@@ -53,12 +54,45 @@ impl Allocation {
 #[derive(Debug)]
 pub(super) struct Memory {
     allocations: Vec<Allocation>,
+    foreign: Option<Slices>,
+}
+
+/// The buffers that stand for slices, and how dispatches reach them.
+#[derive(Debug)]
+struct Slices {
+    roles: [(BufferId, Role); 2],
+    foreign: Foreign,
+    buckets: Vec<Bucket>,
 }
 
 impl Memory {
     pub(super) fn new(gpu: &Gpu, layout: &Layout) -> Result<Self> {
         let allocations = layout.buffers().iter().map(|buffer| allocate(gpu, buffer, layout.lanes()));
-        Ok(Self { allocations: allocations.collect::<Result<_>>()? })
+        Ok(Self { allocations: allocations.collect::<Result<_>>()?, foreign: None })
+    }
+
+    /// Memory of one lane in which two buffers stand for the slices of parameters and gradients.
+    pub(super) fn over(gpu: &Gpu, layout: &Layout, [params, grads]: [BufferId; 2], foreign: Foreign) -> Result<Self> {
+        let limits = gpu.device.limits();
+        let limit = binding_limit(gpu);
+        let allocations = layout.buffers().iter().enumerate().map(|(index, buffer)| {
+            if [params.0, grads.0].contains(&index) {
+                return Ok(Allocation { segments: Vec::new(), lane_stride: 0, binding: limit, name: buffer.name.clone() });
+            }
+            allocate(gpu, buffer, layout.lanes())
+        });
+        let allocations = allocations.collect::<Result<_>>()?;
+        let cuts = cuts(layout.buffer(params), limit as usize / 4)?;
+        let align = u64::from(limits.min_storage_buffer_offset_alignment);
+        let buckets = foreign.buckets(&cuts, align, limit);
+        let roles = [(params, Role::Params), (grads, Role::Grads)];
+        Ok(Self { allocations, foreign: Some(Slices { roles, foreign, buckets }) })
+    }
+
+    /// The buckets of a buffer that stands for slices.
+    pub(super) fn buckets(&self, id: BufferId) -> Option<&[Bucket]> {
+        let slices = self.foreign.as_ref().filter(|slices| slices.roles.iter().any(|(known, _)| *known == id))?;
+        Some(&slices.buckets)
     }
 
     pub(super) fn get(&self, id: BufferId) -> &Allocation {
@@ -71,7 +105,7 @@ impl Memory {
         Ok((allocation.single()?, view.offset as u32, allocation.lane_stride as u32))
     }
 
-    /// The segments that hold elements `offset..offset + len` of a lane: each with the byte offset there, and the range of those
+    /// The buffers that hold elements `offset..offset + len` of a lane: each with the byte offset there, and the range of those
     /// elements that it holds.
     pub(super) fn pieces(
         &self,
@@ -79,19 +113,34 @@ impl Memory {
         lane: usize,
         offset: usize,
         len: usize,
-    ) -> impl Iterator<Item = (&wgpu::Buffer, u64, std::ops::Range<usize>)> {
-        self.get(id).segments.iter().filter(move |s| (s.lane..s.lane + s.lanes).contains(&lane)).filter_map(move |s| {
-            let first = offset.max(s.start);
-            let last = (offset + len).min(s.start + s.len);
-            let at = (lane - s.lane) * s.len + first.saturating_sub(s.start);
-            (first < last).then(|| (&s.buffer, at as u64 * 4, first - offset..last - offset))
-        })
+    ) -> Vec<(wgpu::Buffer, u64, std::ops::Range<usize>)> {
+        let piece = |buffer: &wgpu::Buffer, byte: u64, start: usize, held: usize| {
+            let (first, last) = (offset.max(start), (offset + len).min(start + held));
+            let at = byte + 4 * first.saturating_sub(start) as u64;
+            (first < last).then(|| (buffer.clone(), at, first - offset..last - offset))
+        };
+        let role = self.foreign.as_ref().and_then(|s| Some((s, s.roles.iter().find(|(known, _)| *known == id)?.1)));
+        match role {
+            Some((slices, role)) => {
+                let slices = slices.foreign.slices(role);
+                slices.filter_map(|(slice, start)| piece(&slice.buffer, slice.offset, start, slice.len)).collect()
+            }
+            None => {
+                let own = self.get(id).segments.iter().filter(|s| (s.lane..s.lane + s.lanes).contains(&lane));
+                own.filter_map(|s| piece(&s.buffer, 4 * ((lane - s.lane) * s.len) as u64, s.start, s.len)).collect()
+            }
+        }
     }
 }
 
-fn allocate(gpu: &Gpu, declared: &Buffer, lanes: usize) -> Result<Allocation> {
+/// The most bytes that a storage binding may have.
+fn binding_limit(gpu: &Gpu) -> u64 {
     let limits = gpu.device.limits();
-    let binding = limits.max_storage_buffer_binding_size.min(limits.max_buffer_size) as usize / 4;
+    limits.max_storage_buffer_binding_size.min(limits.max_buffer_size)
+}
+
+fn allocate(gpu: &Gpu, declared: &Buffer, lanes: usize) -> Result<Allocation> {
+    let binding = binding_limit(gpu) as usize / 4;
     let (lanes, stride) = (if declared.scope == Scope::Lane { lanes } else { 1 }, declared.stride());
     let segment = |lane, lanes: usize, start, len: usize| {
         let size = (lanes * len * 4) as u64;

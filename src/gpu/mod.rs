@@ -1,6 +1,7 @@
 //! The GPU engine: plans become pipelines, bind groups and dispatch sizes once; running one encodes them, and no more.
 
 mod device;
+mod foreign;
 mod kernel;
 mod matmul;
 mod memory;
@@ -12,5 +13,6 @@ mod step;
 mod tests;
 
 pub use device::{Gpu, GpuOptions, adapters};
+pub use foreign::{Foreign, Slice, SliceTensor};
 pub use matmul::product_variant;
 pub use program::GpuProgram;

@@ -1,6 +1,7 @@
 //! Plans prepared on a device.
 
 use super::device::Gpu;
+use super::foreign::Foreign;
 use super::kernel::{Bound, Launch};
 use super::memory::Memory;
 use super::readback::Readback;
@@ -13,17 +14,40 @@ impl Engine for Gpu {
     type Program = GpuProgram;
 
     fn load(&self, layout: &Layout, plans: &[Plan]) -> Result<GpuProgram> {
-        self.alive()?;
-        plans.iter().try_for_each(|plan| plan.check(layout))?;
-        step::check_lanes(layout.lanes(), self.device.limits().max_compute_workgroups_per_dimension)?;
-        let memory = Memory::new(self, layout)?;
-        let plans = plans.iter().map(|plan| Prepared::new(self, layout, plan, &memory)).collect::<Result<_>>()?;
-        Ok(GpuProgram { gpu: self.clone(), layout: layout.clone(), memory, plans, readback: Readback::default() })
+        self.load_into(layout, plans, Memory::new(self, layout)?)
     }
 
     fn describe(&self) -> String {
         let info = self.info();
         format!("GPU, {} ({:?}, {} {})", info.name, info.backend, info.driver, info.driver_info)
+    }
+}
+
+impl Gpu {
+    /// [`Engine::load`] where parameters and gradients are buffers of the layout that stand for slices of somebody else's.
+    ///
+    /// # Errors
+    /// As for [`Engine::load`], and a buffer that this device does not know.
+    pub fn load_over(
+        &self,
+        layout: &Layout,
+        plans: &[Plan],
+        [params, grads]: [BufferId; 2],
+        foreign: Foreign,
+    ) -> Result<GpuProgram> {
+        if layout.lanes() != 1 {
+            return Err(Error::setting("lanes over slices", layout.lanes(), "1"));
+        }
+        foreign.check_device(self)?;
+        self.load_into(layout, plans, Memory::over(self, layout, [params, grads], foreign)?)
+    }
+
+    fn load_into(&self, layout: &Layout, plans: &[Plan], memory: Memory) -> Result<GpuProgram> {
+        self.alive()?;
+        plans.iter().try_for_each(|plan| plan.check(layout))?;
+        step::check_lanes(layout.lanes(), self.device.limits().max_compute_workgroups_per_dimension)?;
+        let plans = plans.iter().map(|plan| Prepared::new(self, layout, plan, &memory)).collect::<Result<_>>()?;
+        Ok(GpuProgram { gpu: self.clone(), layout: layout.clone(), memory, plans, readback: Readback::default() })
     }
 }
 
@@ -116,6 +140,7 @@ fn bind(gpu: &Gpu, pipeline: &wgpu::ComputePipeline, launch: &Launch, params: &w
     let tables: Vec<Option<wgpu::Buffer>> = launch.buffers.iter().map(|bound| table(gpu, bound)).collect();
     let storage = launch.buffers.iter().zip(&tables).map(|(bound, table)| match (bound, table) {
         (Bound::Whole(buffer), _) => buffer.as_entire_binding(),
+        (Bound::Part(window), _) => window.binding(),
         (Bound::Words(_), Some(buffer)) => buffer.as_entire_binding(),
         (Bound::Words(_), None) => unreachable!("words have a buffer"),
     });
@@ -224,18 +249,22 @@ impl GpuProgram {
         self.gpu.alive()
     }
 
-    fn write_words(&self, id: BufferId, lane: usize, offset: usize, words: &[u32]) {
+    fn write_words(&self, id: BufferId, lane: usize, offset: usize, words: &[u32]) -> Result<()> {
         for (buffer, at, range) in self.memory.pieces(id, self.copy(id, lane), offset, words.len()) {
-            self.gpu.queue.write_buffer(buffer, at, bytemuck::cast_slice(&words[range]));
+            check_usage(&buffer, wgpu::BufferUsages::COPY_DST)?;
+            self.gpu.queue.write_buffer(&buffer, at, bytemuck::cast_slice(&words[range]));
         }
+        Ok(())
     }
 
     fn read_words(&self, id: BufferId, lane: usize) -> Result<Vec<u32>> {
         let len = self.layout.buffer(id).len;
-        let mut words = Vec::with_capacity(len);
+        // What lies between slices reads as zero, like the padding of an arena.
+        let mut words = vec![0; len];
         for (buffer, at, range) in self.memory.pieces(id, self.copy(id, lane), 0, len) {
-            let bytes = Readback::now(&self.gpu, buffer, at, range.len() as u64 * 4)?;
-            words.extend_from_slice(&bytemuck::pod_collect_to_vec::<u8, u32>(&bytes));
+            check_usage(&buffer, wgpu::BufferUsages::COPY_SRC)?;
+            let bytes = Readback::now(&self.gpu, &buffer, at, range.len() as u64 * 4)?;
+            words[range].copy_from_slice(&bytemuck::pod_collect_to_vec::<u8, u32>(&bytes));
         }
         Ok(words)
     }
@@ -264,14 +293,12 @@ impl Program for GpuProgram {
 
     fn write(&mut self, buffer: BufferId, lane: usize, offset: usize, values: &[f32]) -> Result<()> {
         self.check(buffer, Kind::Float, lane, offset + values.len())?;
-        self.write_words(buffer, lane, offset, bytemuck::cast_slice(values));
-        Ok(())
+        self.write_words(buffer, lane, offset, bytemuck::cast_slice(values))
     }
 
     fn write_indices(&mut self, buffer: BufferId, lane: usize, offset: usize, values: &[u32]) -> Result<()> {
         self.check(buffer, Kind::Index, lane, offset + values.len())?;
-        self.write_words(buffer, lane, offset, values);
-        Ok(())
+        self.write_words(buffer, lane, offset, values)
     }
 
     fn read(&mut self, buffer: BufferId, lane: usize) -> Result<Vec<f32>> {
@@ -296,4 +323,12 @@ impl Program for GpuProgram {
         let newest = self.readback.newest(&self.gpu)?;
         Ok(newest.map(|(tag, words)| (tag, words.chunks(stride).flat_map(|lane| &lane[..len]).copied().collect())))
     }
+}
+
+/// Somebody else's buffer may lack what a copy needs.
+fn check_usage(buffer: &wgpu::Buffer, usage: wgpu::BufferUsages) -> Result<()> {
+    if buffer.usage().contains(usage) {
+        return Ok(());
+    }
+    Err(Error::shape("a buffer to be copied", format!("usage {usage:?}"), format!("{:?}", buffer.usage())))
 }

@@ -1,9 +1,10 @@
 //! The optimizer's kernels (norm, control, update), and the copy that they are measured against.
 
+use super::foreign::Bucket;
 use super::kernel::{Access, Bound, Kernel, Launch, grid, params};
 use super::memory::{Memory, Segment};
 use crate::error::{Error, Result};
-use crate::plan::{ALIGN, CHUNK, Chunk, Control, Layout, Norm, NormKind, SLOTS, Update, View};
+use crate::plan::{ALIGN, BufferId, CHUNK, Chunk, Control, Layout, Norm, NormKind, SLOTS, Update, View};
 use crate::rule::{AnyRule, Row};
 use bytemuck::bytes_of;
 
@@ -23,7 +24,7 @@ params!(ControlParams {
     growth: f32,
     backoff: f32,
 });
-params!(UpdateParams { len: u32, lanes: u32, lane: u32, block: u32, current_lane: u32 });
+params!(UpdateParams { len: u32, lanes: u32, lane: u32, block: u32, current_lane: u32, plane: u32 });
 
 /// Threads of a workgroup of the norm's and the update's kernel.
 const THREADS: usize = 256;
@@ -65,13 +66,54 @@ fn copy_launch<'a>(buffers: [&'a wgpu::Buffer; 2], numbers: [usize; 5], lanes: u
 /// Threads of a workgroup of the norm's kernel, one workgroup per chunk.
 const NORM_THREADS: usize = 64;
 
-pub(super) fn norm_kernel(kind: NormKind) -> Kernel {
+/// Who holds parameters and gradients.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Holder {
+    /// An arena of this crate.
+    Own,
+    /// Slices of somebody else's buffers.
+    Foreign,
+}
+
+impl Holder {
+    fn grads(self) -> &'static str {
+        match self {
+            Self::Own => include_str!("../../shaders/grads_own.wgsl"),
+            Self::Foreign => include_str!("../../shaders/grads_foreign.wgsl"),
+        }
+    }
+
+    fn params(self) -> &'static str {
+        match self {
+            Self::Own => include_str!("../../shaders/params_own.wgsl"),
+            Self::Foreign => include_str!("../../shaders/params_foreign.wgsl"),
+        }
+    }
+
+    /// The declaration of the table of places, where there is one.
+    fn places(self, binding: usize) -> String {
+        match self {
+            Self::Own => String::new(),
+            // First parameter, first gradient, elements of each block of 64.
+            Self::Foreign => format!("@group(0) @binding({binding}) var<storage, read> places: array<vec4u>;\n"),
+        }
+    }
+
+    fn tables(self) -> Option<Access> {
+        (self == Self::Foreign).then_some(Access::Read)
+    }
+}
+
+pub(super) fn norm_kernel(kind: NormKind, holder: Holder) -> Kernel {
+    let kinds = include_str!("../../shaders/norm_kind.wgsl");
+    let source = [kinds, holder.grads(), &holder.places(5), include_str!("../../shaders/norm.wgsl")].concat();
+    let bindings = [Access::Read, Access::Read, Access::Write, Access::Write].into_iter().chain(holder.tables());
     Kernel {
         name: "norm",
-        source: concat!(include_str!("../../shaders/norm_kind.wgsl"), include_str!("../../shaders/norm.wgsl")).into(),
+        source,
         constants: vec![("KIND", kind_number(kind)), ("TRIPS", (CHUNK / 4 / NORM_THREADS) as f64)],
         fields: NormParams::FIELDS,
-        bindings: vec![Access::Read, Access::Read, Access::Write, Access::Write],
+        bindings: bindings.collect(),
     }
 }
 
@@ -84,34 +126,65 @@ fn kind_number(kind: NormKind) -> f64 {
     }
 }
 
-/// One launch per segment.
+/// A range of a lane's arena that one launch covers, and what it binds there.
+struct Part<'a> {
+    start: usize,
+    len: usize,
+    lane: usize,
+    lanes: usize,
+    holder: Holder,
+    grads: Bound<'a>,
+    places: Option<Bound<'a>>,
+}
+
+impl<'a> Part<'a> {
+    /// The parts of a buffer of gradients: its segments, or the buckets of its slices.
+    fn all(grads: BufferId, memory: &'a Memory) -> Vec<Self> {
+        let own = |segment: &'a Segment| {
+            let &Segment { lane, lanes, start, len, .. } = segment;
+            Part { start, len, lane, lanes, holder: Holder::Own, grads: (&segment.buffer).into(), places: None }
+        };
+        let foreign = |bucket: &'a Bucket| {
+            let (grads, places) = (Bound::Part(&bucket.grads), Some(Bound::Words(bucket.places.concat())));
+            Part { start: bucket.start, len: bucket.len, lane: 0, lanes: 1, holder: Holder::Foreign, grads, places }
+        };
+        match memory.buckets(grads) {
+            Some(buckets) => buckets.iter().map(foreign).collect(),
+            None => memory.get(grads).segments.iter().map(own).collect(),
+        }
+    }
+}
+
+/// One launch per part.
 pub(super) fn norm<'a>(op: &Norm, memory: &'a Memory) -> Result<Vec<Launch<'a>>> {
     let (partials, frozen) = (memory.get(op.partials), memory.get(op.frozen));
-    let launch = |segment: &'a Segment| {
-        let inside = |chunk: &Chunk| (segment.start..segment.start + segment.len).contains(&chunk.start);
-        let chunks: Vec<(usize, &Chunk)> = op.chunks.iter().enumerate().filter(|(_, chunk)| inside(chunk)).collect();
+    let mut chunks: Vec<(usize, &Chunk)> = op.chunks.iter().enumerate().collect();
+    chunks.sort_by_key(|(_, chunk)| chunk.start);
+    let launch = |part: Part<'a>| {
+        let before = |end: usize| chunks.partition_point(|(_, chunk)| chunk.start < end);
+        let chunks = &chunks[before(part.start)..before(part.start + part.len)];
         let words = |(index, chunk): &(usize, &Chunk)| {
-            [(chunk.start - segment.start) / 4, chunk.len.div_ceil(4), *index, chunk.group].map(|word| word as u32)
+            [(chunk.start - part.start) / 4, chunk.len.div_ceil(4), *index, chunk.group].map(|word| word as u32)
         };
         let (x, y) = grid(chunks.len(), 1);
         let params = NormParams {
-            len: segment.len as u32 / 4,
+            len: part.len as u32 / 4,
             chunks: chunks.len() as u32,
-            lane: segment.lane as u32,
+            lane: part.lane as u32,
             partials_lane: partials.lane_stride as u32,
             frozen_lane: frozen.lane_stride as u32,
         };
         let table = Bound::Words(chunks.iter().flat_map(words).collect());
+        let buffers = [table, frozen.single()?.into(), partials.single()?.into(), part.grads];
         Ok(Launch {
-            kernel: norm_kernel(op.kind),
+            kernel: norm_kernel(op.kind, part.holder),
             params: bytes_of(&params).into(),
-            buffers: vec![table, frozen.single()?.into(), (&segment.buffer).into(), partials.single()?.into()],
-            grid: [x, y, segment.lanes as u32],
+            buffers: buffers.into_iter().chain(part.places).collect(),
+            grid: [x, y, part.lanes as u32],
             trips: 32,
         })
     };
-    let launches = memory.get(op.grads).segments.iter().map(launch);
-    if op.chunks.is_empty() { Ok(Vec::new()) } else { launches.collect() }
+    if op.chunks.is_empty() { Ok(Vec::new()) } else { Part::all(op.grads, memory).into_iter().map(launch).collect() }
 }
 
 pub(super) fn control_kernel(norm: Option<NormKind>, loss_scale: bool) -> Kernel {
@@ -157,7 +230,7 @@ pub(super) fn control<'a>(op: &Control, layout: &Layout, memory: &'a Memory) -> 
 }
 
 /// The rule, its planes' bindings, and the skeleton, joined.
-pub(super) fn update_kernel(rule: &dyn AnyRule, groups: bool, lanes: bool) -> Kernel {
+pub(super) fn update_kernel(rule: &dyn AnyRule, groups: bool, lanes: bool, holder: Holder) -> Kernel {
     let many = groups || lanes;
     let planes = rule.planes();
     let mut source = format!("{}\nalias T = vec4f;\n", rule.wgsl().trim_end());
@@ -172,6 +245,7 @@ pub(super) fn update_kernel(rule: &dyn AnyRule, groups: bool, lanes: bool) -> Ke
     let stored: Vec<String> = planes.iter().map(|&plane| format!("plane_{0}[i] = s.{0};", names[plane])).collect();
     source += &format!("fn store(i: u32, s: State) {{ {} }}\n", stored.join(" "));
     source += if many { include_str!("../../shaders/row_many.wgsl") } else { include_str!("../../shaders/row_one.wgsl") };
+    source += &[holder.params(), holder.grads(), &holder.places(5 + planes.len())].concat();
     source += include_str!("../../shaders/update.wgsl");
     let switches = rule.overrides().into_iter().chain(many.then_some(("GROUPS", groups)));
     let row = if many { Access::Read } else { Access::Uniform };
@@ -180,36 +254,46 @@ pub(super) fn update_kernel(rule: &dyn AnyRule, groups: bool, lanes: bool) -> Ke
         source,
         constants: switches.map(|(name, on)| (name, f64::from(on))).collect(),
         fields: UpdateParams::FIELDS,
-        bindings: [row, Access::Read].into_iter().chain(vec![Access::Write; 2 + planes.len()]).collect(),
+        bindings: [vec![row, Access::Read], vec![Access::Write; 2 + planes.len()], holder.tables().into_iter().collect()]
+            .concat(),
     }
 }
 
-/// One launch per segment.
+/// One launch per part.
 pub(super) fn update<'a>(op: &Update, layout: &Layout, memory: &'a Memory) -> Result<Vec<Launch<'a>>> {
     let current = memory.get(op.current);
     let groups = memory.get(op.groups.unwrap_or(op.current)).single()?;
-    let launch = |index: usize, segment: &Segment| {
-        let elements = segment.len * segment.lanes;
-        let (x, y) = grid(elements / 4, THREADS);
-        let params = UpdateParams {
-            len: segment.len as u32 / 4,
-            lanes: segment.lanes as u32,
-            lane: segment.lane as u32,
-            block: (segment.start / ALIGN) as u32,
-            current_lane: (current.lane_stride / Row::LEN) as u32,
+    let launch = |(index, part): (usize, Part<'a>)| {
+        let (x, y) = grid(part.len * part.lanes / 4, THREADS);
+        // The planes' segment that holds this part; for an arena it is the part itself.
+        let plane_of = |id: &BufferId| {
+            let holds = |s: &&Segment| s.lane == part.lane && (s.start..s.start + s.len).contains(&part.start);
+            memory.get(*id).segments.iter().find(holds).ok_or_else(|| Error::Empty { what: memory.get(*id).name.clone() })
         };
-        let mut buffers: Vec<Bound> = vec![current.single()?.into(), groups.into()];
-        let arenas = [op.params, op.grads].into_iter().chain(op.planes.iter().copied());
-        buffers.extend(arenas.map(|id| Bound::from(&memory.get(id).segments[index].buffer)));
+        let planes: Vec<&Segment> = op.planes.iter().map(plane_of).collect::<Result<_>>()?;
+        let params = UpdateParams {
+            len: part.len as u32 / 4,
+            lanes: part.lanes as u32,
+            lane: part.lane as u32,
+            block: (part.start / ALIGN) as u32,
+            current_lane: (current.lane_stride / Row::LEN) as u32,
+            plane: planes.first().map_or(0, |segment| (part.start - segment.start) as u32 / 4),
+        };
+        let own = match memory.buckets(op.params) {
+            Some(buckets) => Bound::Part(&buckets[index].params),
+            None => Bound::from(&memory.get(op.params).segments[index].buffer),
+        };
+        let buffers = [current.single()?.into(), groups.into(), own, part.grads];
+        let planes = planes.into_iter().map(|segment| Bound::from(&segment.buffer));
         Ok(Launch {
-            kernel: update_kernel(&*op.rule, op.groups.is_some(), layout.lanes() > 1),
+            kernel: update_kernel(&*op.rule, op.groups.is_some(), layout.lanes() > 1, part.holder),
             params: bytes_of(&params).into(),
-            buffers,
+            buffers: buffers.into_iter().chain(planes).chain(part.places).collect(),
             grid: [x, y, 1],
             trips: 0,
         })
     };
-    memory.get(op.params).segments.iter().enumerate().map(|(index, segment)| launch(index, segment)).collect()
+    Part::all(op.grads, memory).into_iter().enumerate().map(launch).collect()
 }
 
 /// Lanes are workgroups along z.

@@ -86,7 +86,9 @@ fn update_kernels() -> Vec<(Box<dyn AnyRule>, Kernel)> {
     let mut kernels = Vec::new();
     for variant in all_rules().iter().flat_map(|rule| variants(&**rule)) {
         for (groups, lanes) in [(false, false), (false, true), (true, false), (true, true)] {
-            kernels.push((variant.clone(), step::update_kernel(&*variant, groups, lanes)));
+            for holder in [step::Holder::Own, step::Holder::Foreign] {
+                kernels.push((variant.clone(), step::update_kernel(&*variant, groups, lanes, holder)));
+            }
         }
     }
     kernels
@@ -96,7 +98,11 @@ fn kernels() -> Vec<Kernel> {
     let functions = [Activation::Relu, Activation::Gelu, Activation::Tanh];
     let mut kernels: Vec<Kernel> = update_kernels().into_iter().map(|(_, kernel)| kernel).collect();
     let kinds = [NormKind::L2, NormKind::L1, NormKind::Max];
-    kernels.extend(kinds.map(step::norm_kernel));
+    kernels.extend(
+        kinds
+            .into_iter()
+            .flat_map(|kind| [step::Holder::Own, step::Holder::Foreign].map(|holder| step::norm_kernel(kind, holder))),
+    );
     kernels.push(step::control_kernel(None, false));
     kernels.extend(kinds.into_iter().flat_map(|kind| [false, true].map(|scaled| step::control_kernel(Some(kind), scaled))));
     kernels.extend(functions.map(network::activate_kernel));
@@ -284,7 +290,7 @@ fn constants_in_shaders_are_those_of_the_host() {
         assert!(source.contains(&format!("const {name} = {value}u;")), "{name} = {value}");
     }
     // The update's kernel finds a group by its block of vec4s.
-    let source = step::update_kernel(&SignSgd { lr: 0.1 }, true, false).source;
+    let source = step::update_kernel(&SignSgd { lr: 0.1 }, true, false, step::Holder::Own).source;
     assert!(source.contains(&format!("% op.len / {}u", ALIGN / 4)));
 }
 

@@ -4,6 +4,7 @@
 //! device supplied with hyper rows. [`Optimizer`] is all three around parameters and gradients of its own.
 
 mod recipe;
+mod slices;
 mod stepper;
 
 pub use recipe::{Clip, Recipe};

@@ -114,24 +114,32 @@ impl Stepper {
         Ok(())
     }
 
+    /// What has to happen before a step is recorded that somebody else will submit.
+    pub(super) fn before_encoding<P: Program>(&mut self, program: &mut P) -> Result<()> {
+        if self.run.is_multiple_of(ASK_EVERY) {
+            program.request(self.buffers.counts, self.run)?;
+        }
+        self.supply(program, 1)?;
+        self.run += 1;
+        Ok(())
+    }
+
     /// Makes sure that the rows of the next `steps` steps are on the device, whatever was skipped meanwhile.
     fn supply<P: Program>(&mut self, program: &mut P, steps: u64) -> Result<()> {
         if self.covered(steps) {
             return Ok(());
         }
-        let groups = self.groups();
-        let own = |counts: &[u32]| -> Vec<u32> {
-            counts.chunks_exact(Counter::LEN + groups).flat_map(|lane| &lane[Counter::LEN..]).copied().collect()
-        };
-        // After a wait, what was requested before it arrives too: older than what is known by now.
-        if let Some((tag, counts)) = program.arrived(self.buffers.counts)?.filter(|(tag, _)| *tag > self.known_at) {
-            self.learn(tag, &own(&counts));
+        if let Some((_, counts)) = program.arrived(self.buffers.counts)? {
+            self.learn(&counts);
         }
         if !self.fits(steps) {
             // The device is too far behind: wait for its counters.
             let lanes = (0..self.recipe.lanes()).map(|lane| program.read_indices(self.buffers.counts, lane));
             let counts = lanes.collect::<Result<Vec<_>>>()?.concat();
-            self.learn(self.run, &own(&counts));
+            self.learn(&counts);
+        }
+        if !self.fits(steps) {
+            return Err(Error::limit("steps recorded and not submitted", self.run - self.known_at + steps, SLOTS as u64));
         }
         (0..self.applied.len()).try_for_each(|index| self.write(program, index, steps))
     }
@@ -155,10 +163,19 @@ impl Stepper {
         self.run - self.known_at + steps <= SLOTS as u64
     }
 
-    fn learn(&mut self, at: u64, applied: &[u32]) {
-        self.known_at = at;
-        // The device counts in 32 bits; the steps since the last answer are far fewer.
-        for (known, &now) in self.applied.iter_mut().zip(applied) {
+    /// Takes over all lanes' counters, unless they are older than what is known.
+    fn learn(&mut self, counts: &[u32]) {
+        let groups = self.groups();
+        // Every step is applied or skipped, so the counters themselves tell how many steps they have seen. The device counts in 32
+        // bits; what is new is far less, and what is old looks like a huge step.
+        let seen = counts[Counter::Applied as usize].wrapping_add(counts[Counter::Skipped as usize]);
+        let new = u64::from(seen.wrapping_sub(self.known_at as u32));
+        if self.known_at + new > self.run {
+            return;
+        }
+        self.known_at += new;
+        let own = counts.chunks_exact(Counter::LEN + groups).flat_map(|lane| &lane[Counter::LEN..]);
+        for (known, &now) in self.applied.iter_mut().zip(own) {
             *known += u64::from(now.wrapping_sub(*known as u32));
         }
     }

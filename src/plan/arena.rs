@@ -16,6 +16,8 @@ pub struct Tensor {
     pub offset: usize,
     /// Its group of hyper-parameters.
     pub group: usize,
+    /// Its place in sums over all tensors, which need not be its place in the arena.
+    pub rank: usize,
 }
 
 impl Tensor {
@@ -79,7 +81,8 @@ impl Arena {
         if !self.names.insert(name.into()) {
             return Err(Error::Duplicate { kind: "tensor".into(), name: name.into() });
         }
-        let tensor = Tensor { name: name.into(), shape: shape.to_vec(), offset: self.len, group };
+        let rank = self.tensors.len();
+        let tensor = Tensor { name: name.into(), shape: shape.to_vec(), offset: self.len, group, rank };
         self.len += tensor.len().next_multiple_of(ALIGN);
         self.tensors.push(tensor);
         Ok(self.tensors.len() - 1)
@@ -111,19 +114,28 @@ impl Arena {
         self.len == 0
     }
 
-    /// The chunks of all tensors, in order.
+    /// Gives each tensor its place in sums over all tensors: the i-th tensor of the arena comes as the `ranks[i]`-th.
+    pub(crate) fn rank(&mut self, ranks: &[usize]) {
+        self.tensors.iter_mut().zip(ranks).for_each(|(tensor, &rank)| tensor.rank = rank);
+    }
+
+    /// The chunks of all tensors, in the order of sums.
     pub fn chunks(&self) -> Vec<Chunk> {
         let of = |(index, tensor): (usize, &Tensor)| {
             let (offset, len, group) = (tensor.offset, tensor.len(), tensor.group);
             let chunk = move |at: usize| Chunk { start: offset + at, len: CHUNK.min(len - at), tensor: index, group };
             (0..len).step_by(CHUNK).map(chunk)
         };
-        self.tensors.iter().enumerate().flat_map(of).collect()
+        let mut tensors: Vec<(usize, &Tensor)> = self.tensors.iter().enumerate().collect();
+        tensors.sort_by_key(|(_, tensor)| tensor.rank);
+        tensors.into_iter().flat_map(of).collect()
     }
 
     /// Where a buffer may be cut: at the chunks' first elements.
     pub(super) fn cuts(&self) -> Arc<[usize]> {
-        self.chunks().iter().map(|chunk| chunk.start).collect()
+        let mut cuts: Vec<usize> = self.chunks().iter().map(|chunk| chunk.start).collect();
+        cuts.sort_unstable();
+        cuts.into()
     }
 
     /// The group of each block of [`ALIGN`] elements.

@@ -1,0 +1,10 @@
+// Parameters in an arena: aligned, padded with zeros.
+@group(0) @binding(3) var<storage, read_write> params: array<vec4f>; // len per lane
+
+fn get_params(i: u32) -> vec4f {
+    return params[i];
+}
+
+fn put_params(i: u32, x: vec4f) {
+    params[i] = x;
+}

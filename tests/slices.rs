@@ -1,0 +1,251 @@
+//! Optimizers over slices of buffers that somebody else owns.
+
+mod common;
+
+use common::compare::assert_same_bits;
+use common::numbers::numbers;
+use thalweg::gpu::{Gpu, GpuOptions, GpuProgram, Slice, SliceTensor};
+use thalweg::{Adam, Optimizer, Recipe, Result, Sgd, wgpu};
+
+/// Tensors around every limit of a block and a chunk, an empty one among them.
+const SIZES: [usize; 9] = [1, 3, 64, 65, 0, 4095, 4097, 127, 10_000];
+
+fn gpu() -> Gpu {
+    Gpu::with(&GpuOptions { allow_cpu: true, ..Default::default() }).expect("install mesa-vulkan-drivers and libvulkan1")
+}
+
+/// Bindings of 32 KiB, so that slices spread over many windows.
+fn small_gpu() -> Gpu {
+    let adapter = thalweg::gpu::adapters().swap_remove(0);
+    let required_limits = wgpu::Limits { max_storage_buffer_binding_size: 32 << 10, ..Default::default() };
+    let descriptor = wgpu::DeviceDescriptor { required_limits, ..Default::default() };
+    let (device, queue) = pollster::block_on(adapter.request_device(&descriptor)).expect("a device");
+    Gpu::from_wgpu(device, queue)
+}
+
+fn buffer(gpu: &Gpu, elements: usize, usage: wgpu::BufferUsages) -> wgpu::Buffer {
+    let size = 4 * elements.max(1) as u64;
+    gpu.device().create_buffer(&wgpu::BufferDescriptor { label: None, size, usage, mapped_at_creation: false })
+}
+
+const USAGE: wgpu::BufferUsages =
+    wgpu::BufferUsages::STORAGE.union(wgpu::BufferUsages::COPY_SRC).union(wgpu::BufferUsages::COPY_DST);
+
+fn name(i: usize) -> String {
+    format!("tensor {i}")
+}
+
+/// All slices in one buffer: parameters and gradients by turns, with odd gaps, the last tensor first.
+fn in_one_buffer(gpu: &Gpu) -> Vec<SliceTensor> {
+    let shared = buffer(gpu, 2 * SIZES.iter().sum::<usize>() + 20 * SIZES.len(), USAGE);
+    let mut at = 1;
+    let mut slice = |len| {
+        let slice = Slice { buffer: shared.clone(), offset: 4 * at as u64, len };
+        at += len + 3;
+        slice
+    };
+    let mut tensors: Vec<SliceTensor> = (0..SIZES.len())
+        .rev()
+        .map(|i| SliceTensor { name: name(i), params: slice(SIZES[i]), grads: slice(SIZES[i]), group: 0 })
+        .collect();
+    tensors.reverse();
+    tensors
+}
+
+/// A buffer for every slice.
+fn in_many_buffers(gpu: &Gpu) -> Vec<SliceTensor> {
+    let slice = |len: usize| Slice { buffer: buffer(gpu, len + 5, USAGE), offset: 4 * (len % 5) as u64, len };
+    (0..SIZES.len()).map(|i| SliceTensor { name: name(i), params: slice(SIZES[i]), grads: slice(SIZES[i]), group: 0 }).collect()
+}
+
+fn recipe() -> Recipe {
+    Recipe::new(Adam { lr: 0.1, weight_decay: 0.01, ..Default::default() }).clip_norm(1.0)
+}
+
+fn owned(gpu: &Gpu) -> Optimizer<GpuProgram> {
+    let names: Vec<String> = (0..SIZES.len()).map(name).collect();
+    let shapes: Vec<[usize; 1]> = SIZES.map(|size| [size]).into();
+    let tensors: Vec<(&str, &[usize])> = names.iter().zip(&shapes).map(|(name, shape)| (name.as_str(), &shape[..])).collect();
+    Optimizer::new(gpu, recipe(), &tensors).expect("an optimizer")
+}
+
+/// Parameters, planes, norm and counters after seven steps.
+fn run(mut optimizer: Optimizer<GpuProgram>) -> (Vec<Vec<f32>>, String) {
+    for (i, size) in SIZES.into_iter().enumerate() {
+        optimizer.set_params(0, &name(i), &numbers(i as u64, size)).expect("parameters");
+    }
+    for step in 0..7 {
+        for (i, size) in SIZES.into_iter().enumerate() {
+            let mut grads = numbers((100 * step + i) as u64, size);
+            if step == 3 && i == 6 {
+                grads[4096] = f32::NAN;
+            }
+            optimizer.set_grads(0, &name(i), &grads).expect("gradients");
+        }
+        optimizer.step().expect("a step");
+    }
+    let mut all = Vec::new();
+    for i in 0..SIZES.len() {
+        all.push(optimizer.params(0, &name(i)).expect("parameters"));
+        all.push(optimizer.state("m", 0, &name(i)).expect("a plane"));
+        all.push(optimizer.state("v", 0, &name(i)).expect("a plane"));
+    }
+    (all, format!("{:?}", optimizer.report(0).expect("a report")))
+}
+
+#[test]
+fn wherever_tensors_lie_the_bits_are_the_same() -> Result<()> {
+    for (what, gpu) in [("all limits", gpu()), ("small bindings", small_gpu())] {
+        let (expected, report) = run(owned(&gpu));
+        assert!(report.contains("skipped: 1"), "{report}");
+        for (how, tensors) in [("one buffer", in_one_buffer(&gpu)), ("many buffers", in_many_buffers(&gpu))] {
+            let (found, found_report) = run(Optimizer::over_slices(&gpu, recipe(), &tensors)?);
+            for (i, (found, expected)) in found.iter().zip(&expected).enumerate().filter(|(_, (_, e))| !e.is_empty()) {
+                assert_same_bits(&format!("{what}, {how}, array {i}"), found, expected);
+            }
+            assert_eq!(found_report, report, "{what}, {how}");
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn nothing_beside_the_slices_is_written() -> Result<()> {
+    let gpu = gpu();
+    let tensors = in_one_buffer(&gpu);
+    let all = tensors[0].params.buffer.clone();
+    let len = all.size() as usize / 4;
+    gpu.queue().write_buffer(&all, 0, bytemuck::cast_slice(&vec![7.5f32; len]));
+    let mut optimizer = Optimizer::over_slices(&gpu, recipe(), &tensors)?;
+    optimizer.step()?;
+    // The buffer as a tensor of its own shows what is in it.
+    let whole = Slice { buffer: all, offset: 0, len };
+    let grads = Slice { buffer: buffer(&gpu, len, USAGE), offset: 0, len };
+    let look = SliceTensor { name: "all".into(), params: whole, grads, group: 0 };
+    let found = Optimizer::over_slices(&gpu, Recipe::new(Sgd::default()), &[look])?.params(0, "all")?;
+    let mut inside = vec![false; len];
+    for tensor in &tensors {
+        let first = tensor.params.offset as usize / 4;
+        inside[first..first + tensor.params.len].fill(true);
+    }
+    for (i, (&x, inside)) in found.iter().zip(inside).enumerate() {
+        assert_eq!(x != 7.5, inside, "element {i} is {x}");
+    }
+    Ok(())
+}
+
+#[test]
+fn encoded_steps_are_submitted_by_the_host_and_wait_for_nothing() -> Result<()> {
+    let gpu = gpu();
+    let mut encoded = Optimizer::over_slices(&gpu, recipe(), &in_one_buffer(&gpu))?;
+    let mut stepped = owned(&gpu);
+    for optimizer in [&mut encoded, &mut stepped] {
+        optimizer.set_grads(0, &name(8), &numbers(1, SIZES[8]))?;
+    }
+    // More steps than the ring of rows is long, several to a submission.
+    for _ in 0..100 {
+        let mut encoder = gpu.device().create_command_encoder(&Default::default());
+        (0..6).try_for_each(|_| encoded.encode_step(&mut encoder))?;
+        gpu.queue().submit([encoder.finish()]);
+    }
+    stepped.steps(600)?;
+    assert_same_bits("parameters", &encoded.params(0, &name(8))?, &stepped.params(0, &name(8))?);
+    assert_eq!(encoded.report(0)?, stepped.report(0)?);
+    Ok(())
+}
+
+#[test]
+fn too_many_steps_that_nobody_submits_are_an_error() -> Result<()> {
+    let gpu = gpu();
+    let mut optimizer = Optimizer::over_slices(&gpu, recipe(), &in_many_buffers(&gpu))?;
+    let mut encoder = gpu.device().create_command_encoder(&Default::default());
+    (0..256).try_for_each(|_| optimizer.encode_step(&mut encoder))?;
+    let error = optimizer.encode_step(&mut encoder).expect_err("no row for it").to_string();
+    assert_eq!(error, "steps recorded and not submitted needs 257, the adapter allows 256");
+    gpu.queue().submit([encoder.finish()]);
+    let mut encoder = gpu.device().create_command_encoder(&Default::default());
+    optimizer.encode_step(&mut encoder)
+}
+
+#[test]
+fn dispatches_do_not_grow_with_tensors_in_one_buffer() -> Result<()> {
+    let gpu = gpu();
+    for count in [3, 3_000] {
+        let shared = buffer(&gpu, 2 * 70 * count, USAGE);
+        let slice = |i: usize| Slice { buffer: shared.clone(), offset: 4 * 70 * i as u64, len: 69 };
+        let tensor = |i| SliceTensor { name: name(i), params: slice(2 * i), grads: slice(2 * i + 1), group: 0 };
+        let tensors: Vec<SliceTensor> = (0..count).map(tensor).collect();
+        let optimizer = Optimizer::over_slices(&gpu, recipe(), &tensors)?;
+        assert_eq!(optimizer.program().dispatches(0), 3, "{count} tensors: norm, control, update");
+        assert_eq!(owned(&gpu).program().dispatches(0), 3);
+    }
+    Ok(())
+}
+
+#[test]
+fn a_tensor_larger_than_a_binding_works() -> Result<()> {
+    // 40 Mi elements are 160 MiB; a binding has 128.
+    let gpu = Gpu::with(&GpuOptions { allow_cpu: true, default_limits: true, ..Default::default() })?;
+    let len = 40 << 20;
+    let slice = || Slice { buffer: buffer(&gpu, len, USAGE), offset: 0, len };
+    let tensors = [SliceTensor { name: "large".into(), params: slice(), grads: slice(), group: 0 }];
+    let mut optimizer = Optimizer::over_slices(&gpu, Recipe::new(Sgd { lr: 1.0, ..Default::default() }), &tensors)?;
+    let grads: Vec<f32> = (0..len).map(|i| (i % 1000) as f32).collect();
+    optimizer.set_grads(0, "large", &grads)?;
+    optimizer.step()?;
+    let params = optimizer.params(0, "large")?;
+    assert!(params.iter().zip(&grads).all(|(x, g)| *x == -g));
+    Ok(())
+}
+
+/// Runs `change` on good slices and returns the error that comes of it.
+fn refused(change: impl FnOnce(&Gpu, &mut Vec<SliceTensor>)) -> String {
+    let gpu = gpu();
+    let mut tensors = in_many_buffers(&gpu);
+    change(&gpu, &mut tensors);
+    Optimizer::over_slices(&gpu, recipe(), &tensors).err().map_or("no error".into(), |error| error.to_string())
+}
+
+#[test]
+fn bad_slices_are_refused_by_name() {
+    assert_eq!(refused(|_, t| t.clear()), "the list of tensors is empty");
+    assert_eq!(refused(|_, t| t[2].name = name(1)), "tensor 'tensor 1' is given twice");
+    assert_eq!(
+        refused(|_, t| t[3].params.offset += 2),
+        "offset of the parameters of tensor 'tensor 3' = 2 is out of range: a multiple of 4 bytes"
+    );
+    assert_eq!(
+        refused(|_, t| t[2].grads.len = 70),
+        "gradients of tensor 'tensor 2': bytes 16..296 found, at most the 276 bytes of its buffer expected"
+    );
+    assert_eq!(refused(|_, t| t[2].grads.len = 63), "gradients of tensor 'tensor 2': 63 found, 64 elements expected");
+    assert_eq!(
+        refused(|_, t| {
+            let params = t[5].params.clone();
+            t[6].params = Slice { offset: params.offset + 4, len: 4097.min(params.len - 1), ..params };
+            t[6].grads.len = t[6].params.len;
+        }),
+        "parameters of tensor 'tensor 6': bytes 4..16380 overlap the parameters of tensor 'tensor 5' found, a slice of its own \
+         expected"
+    );
+    assert_eq!(
+        refused(|_, t| t[0].grads = t[0].params.clone()),
+        "gradients of tensor 'tensor 0': bytes 4..8 overlap the parameters of tensor 'tensor 0' found, a slice of its own expected"
+    );
+    assert_eq!(
+        refused(|gpu, t| t[0].params.buffer = buffer(gpu, 6, wgpu::BufferUsages::COPY_DST)),
+        "parameters of tensor 'tensor 0': BufferUsages(COPY_DST) found, a buffer with usage STORAGE expected"
+    );
+    assert_eq!(refused(|_, t| t[0].group = 3), "group of tensor 'tensor 0' = 3 is out of range: below 1");
+}
+
+#[test]
+fn a_buffer_of_another_device_is_refused_by_name() {
+    let adapter = thalweg::gpu::adapters().swap_remove(0);
+    let open = || pollster::block_on(adapter.request_device(&wgpu::DeviceDescriptor::default())).expect("a device");
+    let [gpu, other] = [(); 2].map(|()| open()).map(|(device, queue)| Gpu::from_wgpu(device, queue));
+    let mut tensors = in_many_buffers(&gpu);
+    tensors[1].grads.buffer = buffer(&other, 8, USAGE);
+    let error = Optimizer::over_slices(&gpu, recipe(), &tensors).err().map_or("no error".into(), |error| error.to_string());
+    assert!(error.starts_with("tensor 'tensor 1': "), "{error}");
+}
