@@ -95,10 +95,16 @@ pub(crate) fn grid(threads: usize, size: usize) -> (u32, u32) {
 }
 
 /// The pipelines of a device by source and constants.
-#[derive(Debug)]
 pub(crate) struct Pipelines {
     checked: bool,
     made: Mutex<HashMap<(String, String), wgpu::ComputePipeline>>,
+}
+
+impl std::fmt::Debug for Pipelines {
+    /// Without the sources.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Pipelines").field("checked", &self.checked).finish_non_exhaustive()
+    }
 }
 
 impl Pipelines {

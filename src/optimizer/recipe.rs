@@ -4,7 +4,8 @@ use super::Stepper;
 use super::stepper::Buffers;
 use crate::error::{Error, Result, range};
 use crate::plan::{Arena, BufferId, Control, Counter, Layout, LossScale, Norm, NormKind, Op, Plan, SLOTS, Scalar, Update};
-use crate::rule::{AnyRule, Row, Rule};
+use crate::rule::{AnyRule, Row, Rule, Setting};
+use crate::schedule::Schedule;
 
 /// A rule with its settings, per lane and group, and what happens to the gradient before it.
 ///
@@ -28,6 +29,7 @@ pub struct Recipe {
     pub(super) grad_scale: f64,
     pub(super) loss_scale: Option<LossScale>,
     pub(super) l1: f64,
+    schedules: Vec<(String, Schedule)>,
 }
 
 /// What bounds a gradient.
@@ -67,7 +69,15 @@ impl Recipe {
     }
 
     fn empty() -> Self {
-        Self { rules: Vec::new(), clip: None, skip_bad: false, grad_scale: 1.0, loss_scale: None, l1: 0.0 }
+        Self {
+            rules: Vec::new(),
+            clip: None,
+            skip_bad: false,
+            grad_scale: 1.0,
+            loss_scale: None,
+            l1: 0.0,
+            schedules: Vec::new(),
+        }
     }
 
     /// Scales each lane's gradient so that its global L2 norm is at most `max_norm`, by `min(1, max_norm / (norm + 1e-6))` as
@@ -109,6 +119,37 @@ impl Recipe {
         self
     }
 
+    /// Lets a setting follow a schedule: at the `t`-th applied step it is the rule's own value times the schedule's at step
+    /// `t − 1`. Skipped steps do not advance it. Lanes and groups keep their own values and share the schedule.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use thalweg::{AdamW, Recipe, schedule::{Cosine, Schedule}};
+    ///
+    /// let cosine: Schedule = Cosine { steps: 900, ..Default::default() }.into();
+    /// let recipe = Recipe::new(AdamW::default()).schedule("lr", cosine.warmup(100, 0.0));
+    /// ```
+    pub fn schedule(mut self, setting: &str, schedule: impl Into<Schedule>) -> Self {
+        self.schedules.push((setting.into(), schedule.into()));
+        self
+    }
+
+    /// A rule with its scheduled settings at the values that `value` gives.
+    fn scheduled(&self, rule: &dyn AnyRule, value: impl Fn(&Schedule) -> f64) -> Result<Box<dyn AnyRule>> {
+        let mut rule = rule.boxed();
+        for (name, schedule) in &self.schedules {
+            let mut settings = rule.settings();
+            let known: Vec<&str> = settings.iter().map(|(name, _)| *name).collect();
+            match settings.iter_mut().find(|(known, _)| known == name) {
+                Some((_, Setting::Number(number))) => **number *= value(schedule),
+                Some(_) => return Err(Error::setting(&format!("schedule of {name}"), "given", "only for numbers")),
+                None => return Err(Error::unknown("setting", name, &known)),
+            }
+        }
+        Ok(rule)
+    }
+
     /// The norm that a step has to know: the one to clip by, or else the cheapest that finds what is not finite.
     fn norm(&self) -> Option<NormKind> {
         match self.clip {
@@ -120,7 +161,10 @@ impl Recipe {
 
     /// The row of a rule's `t`-th step with everything that this recipe adds to it.
     pub(super) fn row(&self, rule: &dyn AnyRule, t: u64) -> Row {
-        let mut row = rule.full_row(t);
+        let mut row = match self.scheduled(rule, |schedule| schedule.value(t - 1)) {
+            Ok(scheduled) => scheduled.full_row(t),
+            Err(_) => unreachable!("names were checked when the recipe was recorded"),
+        };
         row.0[Row::SCALE] *= self.grad_scale;
         row.0[Row::L1] = self.l1;
         match self.clip {
@@ -179,9 +223,12 @@ impl Recipe {
     fn check(&self, arena: &Arena) -> Result<()> {
         let first = self.rules.first().and_then(|groups| groups.first());
         let first = first.ok_or_else(|| Error::Empty { what: "the list of rules".into() })?;
+        self.schedules.iter().try_for_each(|(_, schedule)| schedule.check())?;
         let kernel = |rule: &dyn AnyRule| format!("{} with {:?} and planes {:?}", rule.name(), rule.overrides(), rule.planes());
         for rule in self.rules.iter().flatten() {
             rule.check()?;
+            // A setting has to stay in its range all the way up to the schedule's bound.
+            self.scheduled(&**rule, |schedule| schedule.bound())?.check()?;
             if kernel(&**rule) != kernel(&**first) {
                 return Err(Error::shape("a rule of the population", kernel(&**first), kernel(&**rule)));
             }
