@@ -5,6 +5,8 @@ struct Row {
     live: f32, scale: f32, l2: f32, decay: f32, max_norm: f32, max_value: f32, l1: f32, spare: f32,
     @size(96) hyper: Hyper,
 }
+override MAX_VALUE: bool = false; // elements of the gradient are bounded
+override L1: bool = false; // there is an L1 penalty
 struct Update { len: u32, lanes: u32, lane: u32, block: u32, current_lane: u32, plane: u32 }
 @group(0) @binding(0) var<uniform> op: Update;
 
@@ -19,8 +21,14 @@ fn update(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) cou
         return;
     }
     let x = get_params(i);
-    let g = clamp(row.scale * get_grads(i), T(-row.max_value), T(row.max_value));
-    let d = g + row.l2 * x + row.l1 * sign(x);
+    var g = row.scale * get_grads(i);
+    if MAX_VALUE {
+        g = clamp(g, T(-row.max_value), T(row.max_value));
+    }
+    var d = g + row.l2 * x;
+    if L1 {
+        d += row.l1 * sign(x);
+    }
     var state = load(op.plane + i);
     put_params(i, rule(row.decay * x, d, &state, row.hyper));
     store(op.plane + i, state);

@@ -4,7 +4,7 @@ use super::foreign::Bucket;
 use super::kernel::{Access, Bound, Kernel, Launch, grid, params};
 use super::memory::{Memory, Segment};
 use crate::error::{Error, Result};
-use crate::plan::{ALIGN, BufferId, CHUNK, Chunk, Control, Layout, Norm, NormKind, SLOTS, Update, View};
+use crate::plan::{ALIGN, BufferId, CHUNK, Chunk, Control, Extras, Layout, Norm, NormKind, SLOTS, Update, View};
 use crate::rule::{AnyRule, Row};
 use bytemuck::bytes_of;
 
@@ -230,7 +230,7 @@ pub(super) fn control<'a>(op: &Control, layout: &Layout, memory: &'a Memory) -> 
 }
 
 /// The rule, its planes' bindings, and the skeleton, joined.
-pub(super) fn update_kernel(rule: &dyn AnyRule, groups: bool, lanes: bool, holder: Holder) -> Kernel {
+pub(super) fn update_kernel(rule: &dyn AnyRule, groups: bool, lanes: bool, holder: Holder, extras: Extras) -> Kernel {
     let many = groups || lanes;
     let planes = rule.planes();
     let mut source = format!("{}\nalias T = vec4f;\n", rule.wgsl().trim_end());
@@ -247,7 +247,8 @@ pub(super) fn update_kernel(rule: &dyn AnyRule, groups: bool, lanes: bool, holde
     source += if many { include_str!("../../shaders/row_many.wgsl") } else { include_str!("../../shaders/row_one.wgsl") };
     source += &[holder.params(), holder.grads(), &holder.places(5 + planes.len())].concat();
     source += include_str!("../../shaders/update.wgsl");
-    let switches = rule.overrides().into_iter().chain(many.then_some(("GROUPS", groups)));
+    let extras = [("MAX_VALUE", extras.max_value), ("L1", extras.l1)];
+    let switches = rule.overrides().into_iter().chain(many.then_some(("GROUPS", groups))).chain(extras);
     let row = if many { Access::Read } else { Access::Uniform };
     Kernel {
         name: "update",
@@ -286,7 +287,7 @@ pub(super) fn update<'a>(op: &Update, layout: &Layout, memory: &'a Memory) -> Re
         let buffers = [current.single()?.into(), groups.into(), own, part.grads];
         let planes = planes.into_iter().map(|segment| Bound::from(&segment.buffer));
         Ok(Launch {
-            kernel: update_kernel(&*op.rule, op.groups.is_some(), layout.lanes() > 1, part.holder),
+            kernel: update_kernel(&*op.rule, op.groups.is_some(), layout.lanes() > 1, part.holder, op.extras),
             params: bytes_of(&params).into(),
             buffers: buffers.into_iter().chain(planes).chain(part.places).collect(),
             grid: [x, y, 1],

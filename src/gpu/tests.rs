@@ -3,7 +3,7 @@
 
 use super::kernel::{Access, Kernel};
 use super::{network, step};
-use crate::plan::{ALIGN, Activation, Counter, NormKind};
+use crate::plan::{ALIGN, Activation, Counter, Extras, NormKind};
 use crate::rule::{AnyRule, Real, Row, Rule, Setting};
 use crate::rules::rules;
 use crate::{Result, range};
@@ -87,7 +87,10 @@ fn update_kernels() -> Vec<(Box<dyn AnyRule>, Kernel)> {
     for variant in all_rules().iter().flat_map(|rule| variants(&**rule)) {
         for (groups, lanes) in [(false, false), (false, true), (true, false), (true, true)] {
             for holder in [step::Holder::Own, step::Holder::Foreign] {
-                kernels.push((variant.clone(), step::update_kernel(&*variant, groups, lanes, holder)));
+                kernels.push((
+                    variant.clone(),
+                    step::update_kernel(&*variant, groups, lanes, holder, Extras { max_value: groups, l1: lanes }),
+                ));
             }
         }
     }
@@ -290,7 +293,7 @@ fn constants_in_shaders_are_those_of_the_host() {
         assert!(source.contains(&format!("const {name} = {value}u;")), "{name} = {value}");
     }
     // The update's kernel finds a group by its block of vec4s.
-    let source = step::update_kernel(&SignSgd { lr: 0.1 }, true, false, step::Holder::Own).source;
+    let source = step::update_kernel(&SignSgd { lr: 0.1 }, true, false, step::Holder::Own, Extras::default()).source;
     assert!(source.contains(&format!("% op.len / {}u", ALIGN / 4)));
 }
 

@@ -3,7 +3,9 @@
 use super::Stepper;
 use super::stepper::Buffers;
 use crate::error::{Error, Result, range};
-use crate::plan::{Arena, BufferId, Control, Counter, Layout, LossScale, Norm, NormKind, Op, Plan, SLOTS, Scalar, Update};
+use crate::plan::{
+    Arena, BufferId, Control, Counter, Extras, Layout, LossScale, Norm, NormKind, Op, Plan, SLOTS, Scalar, Update,
+};
 use crate::rule::{AnyRule, Row, Rule, Setting};
 use crate::schedule::Schedule;
 
@@ -214,7 +216,8 @@ impl Recipe {
         let loss_scale = self.loss_scale;
         plan.push(Op::Control(Control { norm, rows, current, counts, scalars, frozen, groups, loss_scale }));
         let ids = planes.iter().map(|(_, id)| *id).collect();
-        plan.push(Op::Update(Update { rule: rule.clone(), params, grads, planes: ids, current, groups: table }));
+        let extras = Extras { max_value: matches!(self.clip, Some(Clip::Value(_))), l1: self.l1 != 0.0 };
+        plan.push(Op::Update(Update { rule: rule.clone(), params, grads, planes: ids, current, groups: table, extras }));
         let table = table.map(|table| (table, arena.groups()));
         let buffers = Buffers { rows, counts, scalars, frozen, planes };
         Ok(Stepper::new(self.clone(), arena.len(), buffers, table))

@@ -303,4 +303,15 @@ pub struct Update {
     pub current: BufferId,
     /// The group of each block of [`ALIGN`](super::ALIGN) elements, shared indices; none if there is only one group.
     pub groups: Option<BufferId>,
+    /// What else the kernel does; what is off costs nothing.
+    pub extras: Extras,
+}
+
+/// Parts of an update that are compiled in where they are wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Extras {
+    /// Bound each element of the gradient by the row's `max_value`.
+    pub max_value: bool,
+    /// Add the row's `l1` times the sign of the parameter to the gradient.
+    pub l1: bool,
 }
