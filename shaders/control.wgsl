@@ -61,7 +61,8 @@ fn decide(lane: u32, joined: f32) {
         if total > max_norm {
             coefficient = max_norm / total;
         }
-        live = finite(joined);
+        // A norm that only its scales make infinite cannot be clipped, and a loss scale of 0 leaves no gradient.
+        live = finite(joined) && finite(norm);
         clipped = live && coefficient < 1.0;
         factor = coefficient * unscale;
         scalars[s] = norm;

@@ -5,9 +5,9 @@ mod common;
 use common::engines;
 use thalweg::cpu::{Cpu, CpuProgram};
 use thalweg::gpu::{Gpu, GpuOptions};
-use thalweg::plan::{Activation, Arena, BufferId, Engine, Layout, Op, Plan, Program};
+use thalweg::plan::{Activation, Arena, BufferId, Engine, Layout, LossScale, NormKind, Op, Plan, Program};
 use thalweg::{
-    Adagrad, Adam, AdamW, AnyRule, Error, Optimizer, Recipe, Result, RmsProp, Setting, Sgd, rule_by_name, rules, set,
+    Adagrad, Adam, AdamW, AnyRule, Clip, Error, Optimizer, Recipe, Result, RmsProp, Setting, Sgd, rule_by_name, rules, set,
 };
 
 /// Rule, settings, message.
@@ -157,11 +157,76 @@ fn an_unknown_adapter_comes_with_the_known_ones() {
     assert_error(Gpu::with(&options), &Error::unknown("adapter", "no such adapter", &names).to_string());
 }
 
+/// What a recipe adds to a rule, and the message.
 #[test]
-fn clip_norm_must_be_positive() {
-    for (value, text) in [(0.0, "0"), (-1.0, "-1"), (f64::NAN, "NaN"), (f64::INFINITY, "inf")] {
-        let recipe = Recipe::new(Sgd::default()).clip_norm(value);
-        assert_error(optimizer(recipe), &format!("clip_norm = {text} is out of range: finite and above 0"));
+fn bad_settings_of_a_recipe_are_named_with_their_range() {
+    let plain = || Recipe::new(Sgd::default());
+    let clip = |kind| move |max| plain().clip(Clip::Norm { max, kind });
+    let scale = |rule: LossScale| plain().loss_scale(rule);
+    let standard = LossScale::default();
+    type Build<'a> = &'a dyn Fn(f64) -> Recipe;
+    let not_positive = [("0", "finite and above 0"), ("-1", "finite and above 0")];
+    let not_finite = [("NaN", "finite and above 0"), ("inf", "finite and above 0"), ("-inf", "finite and above 0")];
+    let single = "from 1.2e-38 to 3.4e38, the range of single precision";
+    let not_single = [("1e-39", single), ("1e39", single)];
+    let positive = [&not_positive[..], &not_finite, &not_single].concat();
+    let not_negative = ["-1", "-1e-9", "NaN", "inf", "-inf"].map(|value| (value, "finite and at least 0"));
+    let growth = ["1", "0", "-2", "NaN", "inf", "-inf"].map(|value| (value, "finite and above 1"));
+    let backoff = ["1", "0", "-0.5", "2", "NaN", "inf", "-inf"].map(|value| (value, "above 0 and below 1"));
+    let table: [(&str, Build, &[(&str, &str)]); 10] = [
+        ("clip_norm", &|max| plain().clip_norm(max), &positive),
+        ("clip_norm", &clip(NormKind::L2), &positive),
+        ("clip_norm", &clip(NormKind::L1), &positive),
+        ("clip_norm", &clip(NormKind::Max), &positive),
+        ("clip_value", &|max| plain().clip(Clip::Value(max)), &positive),
+        ("grad_scale", &|scale| plain().grad_scale(scale), &positive),
+        ("l1", &|l1| plain().l1(l1), &not_negative),
+        ("loss_scale.init", &|init| scale(LossScale { init, ..standard }), &positive),
+        ("loss_scale.growth", &|growth| scale(LossScale { growth, ..standard }), &growth),
+        ("loss_scale.backoff", &|backoff| scale(LossScale { backoff, ..standard }), &backoff),
+    ];
+    for (field, build, cases) in table {
+        for (value, allowed) in cases {
+            let recipe = build(value.parse().expect("a number"));
+            let value = if *value == "-1e-9" { "-0.000000001" } else { value };
+            assert_error(optimizer(recipe), &format!("{field} = {value} is out of range: {allowed}"));
+        }
+    }
+    let never = scale(LossScale { interval: 0, ..standard });
+    assert_error(optimizer(never), "loss_scale.interval = 0 is out of range: at least 1");
+}
+
+#[test]
+fn settings_of_a_recipe_at_the_ends_of_their_ranges_are_taken() {
+    let plain = || Recipe::new(Sgd::default());
+    for end in [f64::from(f32::MIN_POSITIVE), f64::from(f32::MAX)] {
+        let growth = [1.0 + f64::EPSILON, f64::MAX];
+        let backoff = [f64::MIN_POSITIVE, 1.0 - f64::EPSILON];
+        for (growth, backoff) in growth.into_iter().zip(backoff) {
+            let scale = LossScale { init: end, growth, backoff, interval: 1 };
+            optimizer(plain().loss_scale(scale).grad_scale(end).clip_norm(end).l1(0.0)).expect("an optimizer");
+        }
+        optimizer(plain().clip(Clip::Value(end)).l1(end)).expect("an optimizer");
+    }
+}
+
+#[test]
+fn what_is_frozen_must_exist() {
+    for engine in [engines::cpu(), engines::gpu()] {
+        let rules = || [0.1, 0.2].map(|lr| Sgd { lr, ..Default::default() });
+        let mut lanes = Optimizer::new(&engine, Recipe::population(rules()), &[("w", &[1])]).expect("an optimizer");
+        let mut arena = Arena::default();
+        arena.add("w", &[1], 1).expect("a name");
+        let mut groups = Optimizer::over(&engine, Recipe::groups(rules()), arena).expect("an optimizer");
+        for frozen in [true, false] {
+            assert_error(lanes.freeze(2, 0, frozen), "lane = 2 is out of range: below 2");
+            assert_error(lanes.freeze(0, 1, frozen), "group = 1 is out of range: below 1");
+            assert_error(groups.freeze(1, 0, frozen), "lane = 1 is out of range: below 1");
+            assert_error(groups.freeze(0, 2, frozen), "group = 2 is out of range: below 2");
+            assert!(matches!(groups.freeze(0, usize::MAX, frozen), Err(Error::Setting { field, .. }) if field == "group"));
+            lanes.freeze(1, 0, frozen).expect("the last lane");
+            groups.freeze(0, 1, frozen).expect("the last group");
+        }
     }
 }
 

@@ -7,7 +7,8 @@ use common::compare::assert_close;
 use serde_json::{Map, Value};
 use std::collections::HashSet;
 use thalweg::cpu::{Cpu, CpuProgram};
-use thalweg::{AnyRule, Optimizer, Recipe, Sgd, rule_by_name, rules, set};
+use thalweg::plan::NormKind;
+use thalweg::{AnyRule, Clip, Optimizer, Recipe, Sgd, rule_by_name, rules, set};
 
 /// Of the movement (the farthest that an element was from its start at a recorded step), or of a plane's size: f64 resolves
 /// 2e-16, and a trajectory has 24 steps.
@@ -150,22 +151,34 @@ fn trajectories_and_state_are_those_of_pytorch() {
 
 /// With a learning rate of 1, SGD moves from 0 to minus the clipped gradient.
 #[test]
-fn clipping_by_norm_is_that_of_pytorch() {
+fn clipping_is_that_of_pytorch() {
     let golden = golden();
-    let by_norm = golden.cases.iter().filter(|case| case["kind"] == "clip" && case["norm_type"] == 2.0);
-    let cases: Vec<&Value> = by_norm.collect();
-    assert!(cases.len() >= 2, "{} cases", cases.len());
-    for case in cases {
-        let max_norm = case["value"].as_f64().expect("a norm");
-        let mut optimizer = golden.optimizer(Recipe::new(Sgd { lr: 1.0, ..Default::default() }).clip_norm(max_norm));
+    let mut seen = Vec::new();
+    for case in golden.cases.iter().filter(|case| case["kind"] == "clip") {
+        let max = case["value"].as_f64().expect("a bound");
+        let kind = match case["norm_type"].as_f64() {
+            Some(2.0) => NormKind::L2,
+            Some(1.0) => NormKind::L1,
+            _ => NormKind::Max,
+        };
+        let clip = if case["mode"] == "value" { Clip::Value(max) } else { Clip::Norm { max, kind } };
+        let mut optimizer = golden.optimizer(Recipe::new(Sgd { lr: 1.0, ..Default::default() }).clip(clip));
         golden.set_grads(&mut optimizer, 1);
         optimizer.step().expect("a step");
         for (name, clipped) in golden.names().zip(arrays(&case["grads"])) {
             let expected: Vec<f64> = clipped.iter().map(|g| -g).collect();
             let found = optimizer.params(0, name).expect("parameters");
-            assert_close(&format!("clip to {max_norm}, {name}"), &found, &expected, |i| TOLERANCE * expected[i].abs());
+            assert_close(&format!("{clip:?}, {name}"), &found, &expected, |i| TOLERANCE * expected[i].abs());
         }
-        let norm = case["norm"].as_f64().expect("a norm");
-        assert_close("norm", &[optimizer.report(0).expect("a report").norm], &[norm], |_| TOLERANCE * norm);
+        if let Some(norm) = case["norm"].as_f64() {
+            let found = optimizer.report(0).expect("a report").norm;
+            assert_close(&format!("{clip:?}, norm"), &[found], &[norm], |_| TOLERANCE * norm);
+        }
+        seen.push(match clip {
+            Clip::Norm { kind, .. } => Some(kind),
+            Clip::Value(_) => None,
+        });
     }
+    let (l2, l1, max) = (Some(NormKind::L2), Some(NormKind::L1), Some(NormKind::Max));
+    assert_eq!(seen, [l2, l2, l1, max, None], "the cases of the file");
 }

@@ -100,7 +100,8 @@ fn decide<F: Real>(op: &Control, lane: &mut Store<F>, row: usize) -> Decision<F>
     let scalars = lane.floats_mut(op.scalars);
     scalars[Scalar::Norm as usize] = norm;
     scalars[Scalar::Coefficient as usize] = coefficient;
-    let live = raw.is_finite();
+    // A norm that only its scales make infinite cannot be clipped, and a loss scale of 0 leaves no gradient.
+    let live = raw.is_finite() && norm.is_finite();
     Decision { live, clipped: live && coefficient < F::one(), scale: coefficient * unscale }
 }
 
