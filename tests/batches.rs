@@ -1,9 +1,14 @@
-//! Batches are picked exactly, on every engine.
+//! Batches are picked exactly, on every engine, and what is measured on them is the mean over the rows.
 
 mod common;
 
+use common::compare::assert_close;
 use common::engines;
-use thalweg::plan::{BufferId, Engine, Gather, Layout, NONE, Op, Plan, Program};
+use common::numbers::numbers;
+use thalweg::data::Dataset;
+use thalweg::nn::Network;
+use thalweg::plan::{Activation, BufferId, Engine, Gather, Layout, NONE, Op, Plan, Program};
+use thalweg::{Recipe, Sgd, Trainer};
 
 const ROWS: usize = 5;
 const BATCHES: usize = 3;
@@ -85,5 +90,32 @@ fn rows_of_indices_are_picked_in_turn() {
             let found = program.read_indices(out, 0).expect("a batch");
             assert_eq!(found, expected(&table, 1, t % BATCHES, NONE), "{}, step {t}", engine.name);
         }
+    }
+}
+
+/// An evaluation takes more than one batch for the whole, and fills the last one up: every row counts once, and the same data
+/// measured again are the same.
+#[test]
+fn an_evaluation_is_the_mean_over_every_row() {
+    let (rows, first, classes) = (300, 256, 4);
+    let labels: Vec<u32> = (0..rows).map(|i| (i * i % classes) as u32).collect();
+    let data = Dataset::new(numbers(1, rows * 3), 3, labels).expect("a data set");
+    let part = |range: std::ops::Range<usize>| {
+        let labels = data.labels[range.clone()].to_vec();
+        Dataset { features: data.features[range.start * 3..range.end * 3].to_vec(), labels, ..data.clone() }
+    };
+    let network = Network::perceptron(3, &[8], classes, Activation::Tanh).expect("a network");
+    for engine in [engines::cpu(), engines::gpu()] {
+        let evaluate = |test: &Dataset| {
+            let recipe = Recipe::new(Sgd::default());
+            let mut trainer = Trainer::new(&engine, &network, recipe, &data, test, 20, 1).expect("a trainer");
+            let [found, again] = [(); 2].map(|()| trainer.evaluate().expect("an evaluation")[0]);
+            assert_eq!(found, again, "{}", engine.name);
+            [found.loss, found.accuracy]
+        };
+        let (whole, parts) = (evaluate(&data), [evaluate(&part(0..first)), evaluate(&part(first..rows))]);
+        let expected = [0, 1].map(|i| (parts[0][i] * first as f64 + parts[1][i] * (rows - first) as f64) / rows as f64);
+        assert!(parts[0][1] != parts[1][1], "parts that differ");
+        assert_close(engine.name, &whole, &expected, |i| 1e-5 * expected[i]);
     }
 }

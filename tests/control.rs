@@ -4,13 +4,14 @@ mod common;
 
 use common::compare::assert_close;
 use common::engines;
+use common::model::Model;
 use common::numbers::numbers;
 use common::oracle::EPSILON;
 use thalweg::cpu::Cpu;
 use thalweg::plan::{
     Arena, BufferId, CHUNK, Control, Counter, Engine, Layout, Norm, NormKind, Op, Plan, Program, SLOTS, Scalar,
 };
-use thalweg::{AnyRule, Real, Row, Sgd};
+use thalweg::{AnyRule, Real, Recipe, Row, Sgd};
 
 const LANES: usize = 2;
 const GROUPS: usize = 2;
@@ -120,4 +121,41 @@ fn without_partial_sums_every_step_is_live_and_unclipped() {
         assert_eq!(program.read(scalars, 1).expect("scalars"), [0.0, 1.0, 0.0], "{}", engine.name);
         assert_eq!(program.read_indices(counts, 1).expect("counts"), [1, 0, 0, 0, 1, 1], "{}", engine.name);
     }
+}
+
+/// Against a plain sum: the engines and the oracle share where a chunk begins and ends.
+#[test]
+fn the_norm_is_that_of_every_element() {
+    fn check<E: Engine>(engine: &E, tensors: &[usize]) {
+        let rule = Sgd::default();
+        let mut model = Model::new(engine, Recipe::new(rule.clone()).clip_norm(1.0), &rule, tensors);
+        let grads = numbers(1, tensors.iter().sum());
+        model.set_grads(0, &grads);
+        model.step();
+        let expected = grads.iter().map(|&g| f64::from(g).powi(2)).sum::<f64>().sqrt();
+        let what = format!("{}, {tensors:?}", engine.describe());
+        // Squares are 0.25 to 4, 1.75 in the mean: an element more or less changes the longest norm by at least 2e-6 of it.
+        assert_close(&what, &[model.report(0).norm], &[expected], |_| 1e-6 * expected);
+    }
+    for tensors in [&[1][..], &[63, 0, 65], &[CHUNK - 1, 1], &[CHUNK + 1, CHUNK], &[2 * CHUNK + 100]] {
+        check(&Cpu::<f64>::default(), tensors);
+        engines::all_and_small().iter().for_each(|engine| check(engine, tensors));
+    }
+}
+
+/// Where the norm is as small as the constant beside it.
+#[test]
+fn the_constant_beside_the_norm_counts() {
+    fn check<E: Engine>(engine: &E) {
+        let rule = Sgd { lr: 1.0, ..Default::default() };
+        let mut model = Model::new(engine, Recipe::new(rule.clone()).clip_norm(1e-6), &rule, &[2]);
+        model.set_grads(0, &[3e-6, 4e-6]);
+        model.step();
+        // 1e-6 / (5e-6 + 1e-6)
+        let expected = [-0.5e-6, -4e-6 / 6.0];
+        assert_close(&engine.describe(), &model.params(0), &expected, |i| 8.0 * EPSILON * expected[i].abs());
+        assert_eq!(model.report(0).clipped, 1, "{}", engine.describe());
+    }
+    check(&Cpu::<f64>::default());
+    engines::all().iter().for_each(check);
 }

@@ -7,6 +7,7 @@ use common::engines;
 use common::model::Model;
 use common::numbers::numbers;
 use common::options::with;
+use common::oracle::EPSILON;
 use std::collections::VecDeque;
 use thalweg::cpu::{Cpu, CpuProgram};
 use thalweg::plan::{BufferId, Engine, Layout, Plan, Program, SLOTS};
@@ -135,17 +136,23 @@ fn a_device_that_is_far_behind_finds_its_rows() {
 
 /// Against the closed form of Adagrad with a constant gradient and a learning rate that decays.
 #[test]
-fn every_step_has_its_own_row_on_the_oracle() {
-    let rule = with("adagrad", "lr=0.5 lr_decay=0.25 initial_accumulator_value=0 eps=1e-37");
-    let mut model = Model::new(&Cpu::<f64>::default(), Recipe::new(rule.clone()), &*rule, &[1]);
-    model.set_grads(0, &[2.0]);
-    let mut expected = 0.0;
-    for t in 1..=3 * SLOTS {
-        model.step();
-        // S = 4·t, so the step is lr/(1 + (t − 1)·lr_decay) · 2/√(4·t).
-        expected -= 0.5 / (1.0 + (t - 1) as f64 * 0.25) / (t as f64).sqrt();
+fn every_step_has_its_own_row() {
+    const STEPS: usize = 3 * SLOTS;
+    fn check<E: Engine>(engine: &E, bound: f64) {
+        let rule = with("adagrad", "lr=0.5 lr_decay=0.25 initial_accumulator_value=0 eps=1e-37");
+        let mut model = Model::new(engine, Recipe::new(rule.clone()), &*rule, &[1]);
+        model.set_grads(0, &[2.0]);
+        let mut expected = 0.0;
+        for t in 1..=STEPS {
+            model.step();
+            // S = 4·t, so the step is lr/(1 + (t − 1)·lr_decay) · 2/√(4·t).
+            expected -= 0.5 / (1.0 + (t - 1) as f64 * 0.25) / (t as f64).sqrt();
+        }
+        assert_close(&engine.describe(), &model.params(0), &[expected], |_| bound * expected.abs());
     }
-    assert_close("x", &model.params(0), &[expected], |_| 1e-12 * expected.abs());
+    check(&Cpu::<f64>::default(), 1e-12);
+    // A sum of so many terms, each rounded.
+    [engines::cpu(), engines::gpu()].iter().for_each(|engine| check(engine, STEPS as f64 * EPSILON));
 }
 
 #[test]
