@@ -21,7 +21,9 @@ fn update(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) cou
         return;
     }
     let x = params[i];
-    let g = clamp(row.scale * grads[i], T(-row.max_value), T(row.max_value));
+    let scaled = row.scale * grads[i];
+    // What `clamp` makes of NaN is the driver's choice; it has to stay.
+    let g = select(scaled, clamp(scaled, T(-row.max_value), T(row.max_value)), abs(scaled) > T(row.max_value));
     let d = g + row.l2 * x + row.l1 * sign(x);
     var state = load(i);
     params[i] = rule(row.decay * x, d, &state, row.hyper);
