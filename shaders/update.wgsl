@@ -23,7 +23,8 @@ fn update(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) cou
     let x = get_params(i);
     var g = row.scale * get_grads(i);
     if MAX_VALUE {
-        g = clamp(g, T(-row.max_value), T(row.max_value));
+        // What `clamp` makes of NaN is the driver's choice; it has to stay.
+        g = select(g, clamp(g, T(-row.max_value), T(row.max_value)), abs(g) > T(row.max_value));
     }
     var d = g + row.l2 * x;
     if L1 {

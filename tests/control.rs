@@ -51,6 +51,7 @@ fn rows() -> Vec<f64> {
         let rule = Sgd { lr: 0.5 + group as f64, momentum: 0.5, weight_decay: 0.25, ..Default::default() };
         let mut row = rule.full_row(1);
         row.0[Row::MAX_NORM] = 10.0;
+        row.0[Row::MAX_VALUE] = 2.0;
         row.0
     };
     (0..GROUPS).flat_map(group).collect()

@@ -164,6 +164,7 @@ fn bad_settings_of_a_recipe_are_named_with_their_range() {
     let clip = |kind| move |max| plain().clip(Clip::Norm { max, kind });
     let scale = |rule: LossScale| plain().loss_scale(rule);
     let standard = LossScale::default();
+    /// A field, a recipe with a value of it, and the values that are refused with those that are allowed.
     type Case<'a> = (&'a str, &'a dyn Fn(f64) -> Recipe, &'a [(&'a str, &'a str)]);
     let not_positive = [("0", "finite and above 0"), ("-1", "finite and above 0")];
     let not_finite = [("NaN", "finite and above 0"), ("inf", "finite and above 0"), ("-inf", "finite and above 0")];
@@ -173,7 +174,7 @@ fn bad_settings_of_a_recipe_are_named_with_their_range() {
     let not_negative = ["-1", "-1e-9", "NaN", "inf", "-inf"].map(|value| (value, "finite and at least 0"));
     let growth = ["1", "0", "-2", "NaN", "inf", "-inf"].map(|value| (value, "finite and above 1"));
     let backoff = ["1", "0", "-0.5", "2", "NaN", "inf", "-inf"].map(|value| (value, "above 0 and below 1"));
-    let table: [Case; 10] = [
+    let table: [Case<'_>; 10] = [
         ("clip_norm", &|max| plain().clip_norm(max), &positive),
         ("clip_norm", &clip(NormKind::L2), &positive),
         ("clip_norm", &clip(NormKind::L1), &positive),

@@ -12,7 +12,7 @@ impl Row {
     /// Scalars in a row.
     pub const LEN: usize = 32;
     /// Names of the scalars that all rules share; they come first. `live` is 0 where a step is skipped, `max_norm` bounds the
-    /// gradient's global norm, `max_value` each element of it.
+    /// gradient's global norm, `max_value` each element of it; both are infinite where there is no bound.
     pub const SHARED: [&str; 8] = ["live", "scale", "l2", "decay", "max_norm", "max_value", "l1", "spare"];
     /// Position of `live`.
     pub const LIVE: usize = 0;
@@ -117,7 +117,7 @@ impl<R: Rule> AnyRule for R {
             Decay::Decoupled(lambda) => (0.0, 1.0 - self.lr() * lambda),
         };
         let own = self.row(t);
-        let shared: [f64; Row::SHARED.len()] = [1.0, scale, l2, decay, f64::from(f32::MAX), f64::from(f32::MAX), 0.0, 0.0];
+        let shared: [f64; Row::SHARED.len()] = [1.0, scale, l2, decay, f64::INFINITY, f64::INFINITY, 0.0, 0.0];
         Row(std::array::from_fn(|i| match i.checked_sub(shared.len()) {
             None => shared[i],
             Some(i) => own.as_ref().get(i).copied().unwrap_or(0.0),

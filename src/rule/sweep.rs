@@ -88,7 +88,10 @@ macro_rules! step {
                     for i in 0..len {
                         let values: [F; step!(@count $($plane)*)] = [$($plane[i]),*];
                         let mut state = R::State::<F>::from_fn(|plane| values[plane]);
-                        let g = (scale * g[i]).min(bound).max(-bound);
+                        // Comparisons let NaN through, where `min` and `max` would hide it.
+                        let g = scale * g[i];
+                        let g = if bound < g { bound } else { g };
+                        let g = if -bound > g { -bound } else { g };
                         let d = g + l2 * x[i] + l1 * sign(x[i]);
                         x[i] = self.rule.update(&self.row, decay * x[i], d, &mut state);
                         step!(@store state.as_ref(), i, $($plane)*);
