@@ -57,6 +57,42 @@ const BAD_SETTINGS: &[(&str, &str, &str)] = &[
     ("adagrad", "weight_decay=-1", "weight_decay = -1 is out of range: finite and at least 0"),
     ("adagrad", "initial_accumulator_value=-1", "initial_accumulator_value = -1 is out of range: finite and at least 0"),
     ("adagrad", "eps=0", "eps = 0 is out of range: finite and above 0"),
+    ("radam", "lr=-1", "lr = -1 is out of range: finite and at least 0"),
+    ("radam", "lr=NaN", "lr = NaN is out of range: finite and at least 0"),
+    ("radam", "lr=inf", "lr = inf is out of range: finite and at least 0"),
+    ("radam", "beta1=1", "beta1 = 1 is out of range: at least 0 and below 1"),
+    ("radam", "beta2=1", "beta2 = 1 is out of range: at least 0 and below 1"),
+    ("radam", "beta2=-0.1", "beta2 = -0.1 is out of range: at least 0 and below 1"),
+    ("radam", "eps=0", "eps = 0 is out of range: finite and above 0"),
+    ("radam", "weight_decay=-1", "weight_decay = -1 is out of range: finite and at least 0"),
+    ("radam", "weight_decay=NaN", "weight_decay = NaN is out of range: finite and at least 0"),
+    ("adamax", "lr=-1", "lr = -1 is out of range: finite and at least 0"),
+    ("adamax", "lr=NaN", "lr = NaN is out of range: finite and at least 0"),
+    ("adamax", "lr=inf", "lr = inf is out of range: finite and at least 0"),
+    ("adamax", "beta1=1", "beta1 = 1 is out of range: at least 0 and below 1"),
+    ("adamax", "beta2=1", "beta2 = 1 is out of range: at least 0 and below 1"),
+    ("adamax", "beta2=-0.1", "beta2 = -0.1 is out of range: at least 0 and below 1"),
+    ("adamax", "eps=0", "eps = 0 is out of range: finite and above 0"),
+    ("adamax", "weight_decay=-1", "weight_decay = -1 is out of range: finite and at least 0"),
+    ("adamax", "weight_decay=NaN", "weight_decay = NaN is out of range: finite and at least 0"),
+    ("adadelta", "lr=-1", "lr = -1 is out of range: finite and at least 0"),
+    ("adadelta", "lr=NaN", "lr = NaN is out of range: finite and at least 0"),
+    ("adadelta", "lr=inf", "lr = inf is out of range: finite and at least 0"),
+    ("adadelta", "rho=1", "rho = 1 is out of range: at least 0 and below 1"),
+    ("adadelta", "rho=-0.1", "rho = -0.1 is out of range: at least 0 and below 1"),
+    ("adadelta", "eps=0", "eps = 0 is out of range: finite and above 0"),
+    ("adadelta", "eps=-1", "eps = -1 is out of range: finite and above 0"),
+    ("adadelta", "weight_decay=-1", "weight_decay = -1 is out of range: finite and at least 0"),
+    ("nadam", "lr=-1", "lr = -1 is out of range: finite and at least 0"),
+    ("nadam", "lr=NaN", "lr = NaN is out of range: finite and at least 0"),
+    ("nadam", "lr=inf", "lr = inf is out of range: finite and at least 0"),
+    ("nadam", "beta1=1", "beta1 = 1 is out of range: at least 0 and below 1"),
+    ("nadam", "beta2=-0.1", "beta2 = -0.1 is out of range: at least 0 and below 1"),
+    ("nadam", "eps=0", "eps = 0 is out of range: finite and above 0"),
+    ("nadam", "momentum_decay=-1", "momentum_decay = -1 is out of range: finite and at least 0"),
+    ("nadam", "momentum_decay=NaN", "momentum_decay = NaN is out of range: finite and at least 0"),
+    ("nadam", "momentum_decay=inf", "momentum_decay = inf is out of range: finite and at least 0"),
+    ("nadam", "weight_decay=-1", "weight_decay = -1 is out of range: finite and at least 0"),
 ];
 
 fn configured(name: &str, settings: &str) -> Box<dyn AnyRule> {
@@ -136,7 +172,10 @@ fn a_text_that_is_no_value_is_refused() {
 
 #[test]
 fn an_unknown_name_comes_with_the_known_ones() {
-    assert_error(rule_by_name("adamm"), "unknown rule 'adamm'; known: sgd, rmsprop, adam, adamw, adagrad");
+    assert_error(
+        rule_by_name("adamm"),
+        "unknown rule 'adamm'; known: sgd, rmsprop, adam, adamw, adagrad, radam, adamax, adadelta, nadam",
+    );
     assert_error(
         set(&mut Sgd::default(), "beta1", "0.9"),
         "unknown setting 'beta1'; known: lr, momentum, dampening, weight_decay, nesterov, maximize",
