@@ -93,6 +93,34 @@ const BAD_SETTINGS: &[(&str, &str, &str)] = &[
     ("nadam", "momentum_decay=NaN", "momentum_decay = NaN is out of range: finite and at least 0"),
     ("nadam", "momentum_decay=inf", "momentum_decay = inf is out of range: finite and at least 0"),
     ("nadam", "weight_decay=-1", "weight_decay = -1 is out of range: finite and at least 0"),
+    ("asgd", "lr=-1", "lr = -1 is out of range: finite and at least 0"),
+    ("asgd", "lr=NaN", "lr = NaN is out of range: finite and at least 0"),
+    ("asgd", "lr=inf", "lr = inf is out of range: finite and at least 0"),
+    ("asgd", "lambd=-1", "lambd = -1 is out of range: finite and at least 0"),
+    ("asgd", "lambd=inf", "lambd = inf is out of range: finite and at least 0"),
+    ("asgd", "alpha=-1", "alpha = -1 is out of range: finite and at least 0"),
+    ("asgd", "alpha=inf", "alpha = inf is out of range: finite and at least 0"),
+    ("asgd", "t0=-1", "t0 = -1 is out of range: finite and at least 0"),
+    ("asgd", "t0=inf", "t0 = inf is out of range: finite and at least 0"),
+    ("asgd", "weight_decay=-1", "weight_decay = -1 is out of range: finite and at least 0"),
+    ("asgd", "weight_decay=inf", "weight_decay = inf is out of range: finite and at least 0"),
+    ("rprop", "lr=-1", "lr = -1 is out of range: finite and at least 0"),
+    ("rprop", "lr=NaN", "lr = NaN is out of range: finite and at least 0"),
+    ("rprop", "lr=inf", "lr = inf is out of range: finite and at least 0"),
+    ("rprop", "eta_minus=0", "eta_minus = 0 is out of range: above 0 and below 1"),
+    ("rprop", "eta_minus=1", "eta_minus = 1 is out of range: above 0 and below 1"),
+    ("rprop", "eta_plus=1", "eta_plus = 1 is out of range: finite and above 1"),
+    ("rprop", "eta_plus=inf", "eta_plus = inf is out of range: finite and above 1"),
+    ("rprop", "step_min=-1", "step_min = -1 is out of range: finite and at least 0"),
+    ("rprop", "step_max=1e-7", "step_max = 0.0000001 is out of range: finite and at least step_min, 0.000001"),
+    ("rprop", "step_max=inf", "step_max = inf is out of range: finite and at least step_min, 0.000001"),
+    ("lion", "lr=-1", "lr = -1 is out of range: finite and at least 0"),
+    ("lion", "lr=NaN", "lr = NaN is out of range: finite and at least 0"),
+    ("lion", "lr=inf", "lr = inf is out of range: finite and at least 0"),
+    ("lion", "beta1=1", "beta1 = 1 is out of range: at least 0 and below 1"),
+    ("lion", "beta1=-0.1", "beta1 = -0.1 is out of range: at least 0 and below 1"),
+    ("lion", "beta2=1", "beta2 = 1 is out of range: at least 0 and below 1"),
+    ("lion", "weight_decay=-1", "weight_decay = -1 is out of range: finite and at least 0"),
 ];
 
 fn configured(name: &str, settings: &str) -> Box<dyn AnyRule> {
@@ -174,7 +202,7 @@ fn a_text_that_is_no_value_is_refused() {
 fn an_unknown_name_comes_with_the_known_ones() {
     assert_error(
         rule_by_name("adamm"),
-        "unknown rule 'adamm'; known: sgd, rmsprop, adam, adamw, adagrad, radam, adamax, adadelta, nadam",
+        "unknown rule 'adamm'; known: sgd, rmsprop, adam, adamw, adagrad, radam, adamax, adadelta, nadam, asgd, rprop, lion",
     );
     assert_error(
         set(&mut Sgd::default(), "beta1", "0.9"),

@@ -1,5 +1,6 @@
 //! The oracle against PyTorch's own trajectories (tests/golden/torch.jsonl, written by tests/golden/make.py with PyTorch 2.15).
-//! `THALWEG_GOLDEN` names another file of the same form.
+//! `THALWEG_GOLDEN` names another file of the same form. Lion, which PyTorch lacks, has a file of its own, written by
+//! tests/golden/lion.py from its paper.
 
 mod common;
 
@@ -13,7 +14,7 @@ use thalweg::{AnyRule, Optimizer, Recipe, Row, Sgd, rule_by_name, rules, set};
 /// 2e-16, and a trajectory has 24 steps.
 const TOLERANCE: f64 = 1e-12;
 /// Cases of the file at hand whose rules are known.
-const CASES: usize = 51;
+const CASES: usize = 64;
 /// What PyTorch keeps per tensor and calls state, although it depends on the step alone.
 const SCALARS: [&str; 3] = ["mu_product", "eta", "mu"];
 
@@ -25,10 +26,18 @@ struct Golden {
     cases: Vec<Value>,
 }
 
+/// PyTorch's file.
 fn golden() -> Golden {
     let file = std::env::var("THALWEG_GOLDEN");
-    let file = file.unwrap_or_else(|_| concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/torch.jsonl").into());
-    let text = std::fs::read_to_string(&file).unwrap_or_else(|error| panic!("{file}: {error}"));
+    read(&file.unwrap_or_else(|_| concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/torch.jsonl").into()))
+}
+
+fn lion() -> Golden {
+    read(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/lion.jsonl"))
+}
+
+fn read(file: &str) -> Golden {
+    let text = std::fs::read_to_string(file).unwrap_or_else(|error| panic!("{file}: {error}"));
     let mut lines = text.lines().map(|line| serde_json::from_str::<Value>(line).expect("a line of JSON"));
     let header = lines.next().expect("a header");
     let shape =
@@ -122,6 +131,7 @@ fn plane(key: &str) -> &str {
         "square_avg" => "q",
         "grad_avg" | "acc_delta" => "a",
         "exp_inf" => "u",
+        "step_size" => "step",
         same => same,
     }
 }
@@ -130,9 +140,15 @@ fn configure(rule: &mut dyn AnyRule, kwargs: &Map<String, Value>) {
     for (name, value) in kwargs {
         match value {
             Value::Array(values) => {
-                for (i, value) in values.iter().enumerate() {
-                    let name = format!("{}{}", name.strip_suffix('s').expect("a plural"), i + 1);
-                    set(rule, &name, &value.to_string()).expect("a setting");
+                let names = match name.as_str() {
+                    "betas" => ["beta1", "beta2"],
+                    "etas" => ["eta_minus", "eta_plus"],
+                    "step_sizes" => ["step_min", "step_max"],
+                    other => panic!("{other} is no known pair"),
+                };
+                assert_eq!(values.len(), names.len(), "{name}");
+                for (name, value) in names.iter().zip(values) {
+                    set(rule, name, &value.to_string()).expect("a setting");
                 }
             }
             value => set(rule, name, &value.to_string()).expect("a setting"),
@@ -142,9 +158,10 @@ fn configure(rule: &mut dyn AnyRule, kwargs: &Map<String, Value>) {
 
 #[test]
 fn trajectories_and_state_are_those_of_pytorch() {
-    let golden = golden();
+    let files = [golden(), lion()];
     let (mut ran, mut unknown, mut seen) = (0, 0, HashSet::new());
-    for case in golden.cases.iter().filter(|case| case["kind"] == "optimizer") {
+    let cases = files.iter().flat_map(|golden| golden.cases.iter().map(move |case| (golden, case)));
+    for (golden, case) in cases.filter(|(_, case)| case["kind"] == "optimizer") {
         let name = case["rule"].as_str().expect("a rule").to_lowercase();
         let Ok(mut rule) = rule_by_name(&name) else {
             unknown += 1;

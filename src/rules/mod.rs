@@ -32,6 +32,9 @@ registry! {
     adamax::Adamax,
     adadelta::Adadelta,
     nadam::NAdam,
+    asgd::Asgd,
+    rprop::Rprop,
+    lion::Lion,
 }
 
 /// The rule of that name, with its default settings.
@@ -46,7 +49,7 @@ registry! {
 /// let error = thalweg::rule_by_name("adamm").unwrap_err();
 /// assert_eq!(
 ///     error.to_string(),
-///     "unknown rule 'adamm'; known: sgd, rmsprop, adam, adamw, adagrad, radam, adamax, adadelta, nadam"
+///     "unknown rule 'adamm'; known: sgd, rmsprop, adam, adamw, adagrad, radam, adamax, adadelta, nadam, asgd, rprop, lion"
 /// );
 /// # Ok::<(), thalweg::Error>(())
 /// ```
