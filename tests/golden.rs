@@ -1,5 +1,6 @@
 //! The oracle against PyTorch's own trajectories (tests/golden/torch.jsonl, written by tests/golden/make.py with PyTorch 2.15).
-//! `THALWEG_GOLDEN` names another file of the same form.
+//! `THALWEG_GOLDEN` names another file of the same form. Lion, which PyTorch lacks, has a file of its own, written by
+//! tests/golden/lion.py from its paper.
 
 mod common;
 
@@ -8,13 +9,15 @@ use serde_json::{Map, Value};
 use std::collections::HashSet;
 use thalweg::cpu::{Cpu, CpuProgram};
 use thalweg::plan::NormKind;
-use thalweg::{AnyRule, Clip, Optimizer, Recipe, Sgd, rule_by_name, rules, set};
+use thalweg::{AnyRule, Clip, Optimizer, Recipe, Row, Sgd, rule_by_name, rules, set};
 
 /// Of the movement (the farthest that an element was from its start at a recorded step), or of a plane's size: f64 resolves
 /// 2e-16, and a trajectory has 24 steps.
 const TOLERANCE: f64 = 1e-12;
 /// Cases of the file at hand whose rules are known.
-const CASES: usize = 32;
+const CASES: usize = 64;
+/// What PyTorch keeps per tensor and calls state, although it depends on the step alone.
+const SCALARS: [&str; 3] = ["mu_product", "eta", "mu"];
 
 struct Golden {
     tensors: Vec<(String, Vec<usize>)>,
@@ -24,10 +27,18 @@ struct Golden {
     cases: Vec<Value>,
 }
 
+/// PyTorch's file.
 fn golden() -> Golden {
     let file = std::env::var("THALWEG_GOLDEN");
-    let file = file.unwrap_or_else(|_| concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/torch.jsonl").into());
-    let text = std::fs::read_to_string(&file).unwrap_or_else(|error| panic!("{file}: {error}"));
+    read(&file.unwrap_or_else(|_| concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/torch.jsonl").into()))
+}
+
+fn lion() -> Golden {
+    read(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/lion.jsonl"))
+}
+
+fn read(file: &str) -> Golden {
+    let text = std::fs::read_to_string(file).unwrap_or_else(|error| panic!("{file}: {error}"));
     let mut lines = text.lines().map(|line| serde_json::from_str::<Value>(line).expect("a line of JSON"));
     let header = lines.next().expect("a header");
     let shape =
@@ -89,9 +100,20 @@ impl Golden {
             }
         }
         assert!(snapshots.next().is_none(), "{what}: a step per snapshot");
-        let state = case["state"].as_object().expect("state");
-        assert_eq!(state.len(), rule.planes().len(), "{what}: as many planes as PyTorch has");
-        for (key, expected) in state {
+        let state = case["state"].as_object().expect("state").iter();
+        let (scalars, planes): (Vec<_>, Vec<_>) = state.partition(|(key, _)| SCALARS.contains(&key.as_str()));
+        assert_eq!(planes.len(), rule.planes().len(), "{what}: as many planes as PyTorch has");
+        // Scalars that PyTorch keeps for the step after the last; here they are in that step's row, if it needs them as they are.
+        let next = rule.full_row(steps.last().expect("a step") + 1);
+        for (key, expected) in scalars {
+            if let Some(place) = rule.row_names().iter().position(|name| name == key) {
+                let expected = arrays(expected)[0][0];
+                assert_close(&format!("{what}, {key}"), &[next.0[Row::SHARED.len() + place]], &[expected], |_| {
+                    TOLERANCE * expected
+                });
+            }
+        }
+        for (key, expected) in planes {
             for (name, expected) in self.names().zip(arrays(expected)) {
                 let found = optimizer.state(plane(key), 0, name).expect("a plane");
                 assert_close(&format!("{what}, {key} of {name}"), &found, &expected, |i| TOLERANCE * expected[i].abs());
@@ -108,7 +130,9 @@ fn plane(key: &str) -> &str {
         "max_exp_avg_sq" => "w",
         "momentum_buffer" => "b",
         "square_avg" => "q",
-        "grad_avg" => "a",
+        "grad_avg" | "acc_delta" => "a",
+        "exp_inf" => "u",
+        "step_size" => "step",
         same => same,
     }
 }
@@ -117,9 +141,15 @@ fn configure(rule: &mut dyn AnyRule, kwargs: &Map<String, Value>) {
     for (name, value) in kwargs {
         match value {
             Value::Array(values) => {
-                for (i, value) in values.iter().enumerate() {
-                    let name = format!("{}{}", name.strip_suffix('s').expect("a plural"), i + 1);
-                    set(rule, &name, &value.to_string()).expect("a setting");
+                let names = match name.as_str() {
+                    "betas" => ["beta1", "beta2"],
+                    "etas" => ["eta_minus", "eta_plus"],
+                    "step_sizes" => ["step_min", "step_max"],
+                    other => panic!("{other} is no known pair"),
+                };
+                assert_eq!(values.len(), names.len(), "{name}");
+                for (name, value) in names.iter().zip(values) {
+                    set(rule, name, &value.to_string()).expect("a setting");
                 }
             }
             value => set(rule, name, &value.to_string()).expect("a setting"),
@@ -129,9 +159,10 @@ fn configure(rule: &mut dyn AnyRule, kwargs: &Map<String, Value>) {
 
 #[test]
 fn trajectories_and_state_are_those_of_pytorch() {
-    let golden = golden();
+    let files = [golden(), lion()];
     let (mut ran, mut unknown, mut seen) = (0, 0, HashSet::new());
-    for case in golden.cases.iter().filter(|case| case["kind"] == "optimizer") {
+    let cases = files.iter().flat_map(|golden| golden.cases.iter().map(move |case| (golden, case)));
+    for (golden, case) in cases.filter(|(_, case)| case["kind"] == "optimizer") {
         let name = case["rule"].as_str().expect("a rule").to_lowercase();
         let Ok(mut rule) = rule_by_name(&name) else {
             unknown += 1;

@@ -19,6 +19,7 @@ mod sweep;
 
 pub use any::{AnyRule, Row};
 pub use real::{Fixed, Real};
+pub(crate) use sweep::sign;
 
 use crate::error::{Error, Result};
 use std::fmt::Debug;

@@ -60,7 +60,7 @@ impl<R: Rule, F: Real> pulp::WithSimd for Sweep<'_, '_, R, F> {
 
 /// −1, 0 or 1.
 #[inline(always)]
-fn sign<F: Real>(x: F) -> F {
+pub(crate) fn sign<F: Real>(x: F) -> F {
     let one = |holds: bool| if holds { F::one() } else { F::zero() };
     one(x > F::zero()) - one(x < F::zero())
 }

@@ -28,6 +28,13 @@ registry! {
     adam::Adam,
     adamw::AdamW,
     adagrad::Adagrad,
+    radam::RAdam,
+    adamax::Adamax,
+    adadelta::Adadelta,
+    nadam::NAdam,
+    asgd::Asgd,
+    rprop::Rprop,
+    lion::Lion,
 }
 
 /// The rule of that name, with its default settings.
@@ -40,7 +47,10 @@ registry! {
 /// ```
 /// assert_eq!(thalweg::rule_by_name("adamw")?.lr(), 1e-3);
 /// let error = thalweg::rule_by_name("adamm").unwrap_err();
-/// assert_eq!(error.to_string(), "unknown rule 'adamm'; known: sgd, rmsprop, adam, adamw, adagrad");
+/// assert_eq!(
+///     error.to_string(),
+///     "unknown rule 'adamm'; known: sgd, rmsprop, adam, adamw, adagrad, radam, adamax, adadelta, nadam, asgd, rprop, lion"
+/// );
 /// # Ok::<(), thalweg::Error>(())
 /// ```
 pub fn rule_by_name(name: &str) -> Result<Box<dyn AnyRule>> {

@@ -19,6 +19,27 @@ pub const OPTIONS: &[(&str, &str)] = &[
     ("adamw", "lr=0.02 beta1=0.95 beta2=0.9999 eps=0.01 weight_decay=0.1 amsgrad=true"),
     ("adagrad", "lr=0.05"),
     ("adagrad", "lr=0.05 lr_decay=0.1 weight_decay=0.1 initial_accumulator_value=0.5 eps=0.01 maximize=true"),
+    ("radam", "lr=0.02"),
+    // Rectified from step 5 on.
+    ("radam", "lr=0.02 beta1=0.8 beta2=0.9 eps=0.01 weight_decay=0.1 maximize=true"),
+    ("radam", "lr=0.02 beta2=0.95 weight_decay=0.1 decoupled_weight_decay=true"),
+    ("adamax", "lr=0.02"),
+    ("adamax", "lr=0.02 beta1=0.8 beta2=0.9 eps=0.01 weight_decay=0.1 maximize=true"),
+    ("adadelta", "lr=1 eps=0.001"),
+    ("adadelta", "lr=0.5 rho=0.7 eps=0.01 weight_decay=0.1 maximize=true"),
+    ("nadam", "lr=0.02"),
+    ("nadam", "lr=0.02 beta1=0.8 beta2=0.95 eps=0.01 momentum_decay=0.5 weight_decay=0.1 maximize=true"),
+    ("nadam", "lr=0.02 momentum_decay=0 weight_decay=0.1 decoupled_weight_decay=true"),
+    ("asgd", "lr=0.05"),
+    ("asgd", "lr=0.05 lambd=0.1 alpha=0.6 t0=2 weight_decay=0.1 maximize=true"),
+    // The gradients' signs are those of the numbers, which no arithmetic precedes.
+    ("rprop", "lr=0.02"),
+    ("rprop", "lr=0.05 eta_minus=0.3 eta_plus=1.5 step_min=0.02 step_max=0.06 maximize=true"),
+    // Lion steps by the sign of a sum, which an engine may take the other way where it nearly cancels. Here one part always
+    // outweighs the other: gradients of a size between 0.5 and 2, or 0, weigh more than their mean, or much less.
+    ("lion", "lr=0.02 beta1=0.1 beta2=0.5 weight_decay=0.1"),
+    ("lion", "lr=0.02 beta1=0.9 beta2=0.999 maximize=true"),
+    ("lion", "lr=0.02 beta1=0.995 beta2=0.05"),
 ];
 
 /// The rules of [`OPTIONS`] with a name for messages. Panics if a registered rule has fewer than two sets of options.

@@ -1,0 +1,97 @@
+use crate::error::{Result, range};
+use crate::rule::{Decay, Real, Rule, Setting};
+
+/// Adadelta: steps as large as recent steps were, relative to recent gradients.
+///
+/// ```text
+/// d = g + λ·x
+/// q = ρ·q + (1 − ρ)·d²
+/// δ = √(a + eps) / √(q + eps) · d
+/// a = ρ·a + (1 − ρ)·δ²
+/// x −= lr·δ
+/// ```
+///
+/// State: `q` and `a`, 4 bytes per parameter each. As `torch.optim.Adadelta`: epsilon is inside both roots, and a takes in δ
+/// without the learning rate (Keras: the default learning rate is 1e-3 and epsilon 1e-7).
+/// Source: Zeiler 2012, arXiv:1212.5701.
+///
+/// # Examples
+///
+/// The first steps are short, since they start from epsilon alone:
+///
+/// ```
+/// use thalweg::{Adadelta, Rule};
+///
+/// let rule = Adadelta::default();
+/// let x: f64 = rule.update(&rule.row(1), 1.0, 250.0, &mut [0.0; 2]);
+/// assert!((x - (1.0 - f64::sqrt(1e-6 / 0.1))).abs() < 1e-9);
+/// ```
+#[derive(Debug, Clone, PartialEq)]
+pub struct Adadelta {
+    /// Learning rate, finite and at least 0. Default 1.
+    pub lr: f64,
+    /// ρ, the share of the running means that is kept, at least 0 and below 1. Default 0.9.
+    pub rho: f64,
+    /// Added inside both roots, finite and above 0. Default 1e-6.
+    pub eps: f64,
+    /// Coupled weight decay λ, finite and at least 0. Default 0.
+    pub weight_decay: f64,
+    /// Climb instead of descend. Default off.
+    pub maximize: bool,
+}
+
+impl Default for Adadelta {
+    fn default() -> Self {
+        Self { lr: 1.0, rho: 0.9, eps: 1e-6, weight_decay: 0.0, maximize: false }
+    }
+}
+
+impl Rule for Adadelta {
+    type Row<F: Real> = [F; 4];
+    type State<F: Real> = [F; 2];
+    const NAME: &'static str = "adadelta";
+    const WGSL: &'static str = include_str!("../../shaders/rules/adadelta.wgsl");
+    const ROW: &'static [&'static str] = &["lr", "rho", "rate", "eps"];
+    const STATE: &'static [&'static str] = &["q", "a"];
+
+    fn check(&self) -> Result<()> {
+        range::not_negative("lr", self.lr)?;
+        range::fraction("rho", self.rho)?;
+        range::positive("eps", self.eps)?;
+        range::not_negative("weight_decay", self.weight_decay)
+    }
+
+    fn lr(&self) -> f64 {
+        self.lr
+    }
+
+    fn settings(&mut self) -> Vec<(&'static str, Setting<'_>)> {
+        vec![
+            ("lr", Setting::Number(&mut self.lr)),
+            ("rho", Setting::Number(&mut self.rho)),
+            ("eps", Setting::Number(&mut self.eps)),
+            ("weight_decay", Setting::Number(&mut self.weight_decay)),
+            ("maximize", Setting::Flag(&mut self.maximize)),
+        ]
+    }
+
+    fn decay(&self) -> Decay {
+        Decay::Coupled(self.weight_decay)
+    }
+
+    fn maximize(&self) -> bool {
+        self.maximize
+    }
+
+    fn row(&self, _t: u64) -> [f64; 4] {
+        [self.lr, self.rho, 1.0 - self.rho, self.eps]
+    }
+
+    #[inline(always)]
+    fn update<F: Real>(&self, &[lr, rho, rate, eps]: &[F; 4], x: F, d: F, [q, a]: &mut [F; 2]) -> F {
+        *q = rho * *q + rate * d * d;
+        let delta = (*a + eps).sqrt() / (*q + eps).sqrt() * d;
+        *a = rho * *a + rate * delta * delta;
+        x - lr * delta
+    }
+}

@@ -1,0 +1,99 @@
+use crate::error::{Result, range};
+use crate::rule::{Decay, Real, Rule, Setting};
+
+/// Adamax: steps by the running mean of the gradient over its largest size, which decays.
+///
+/// ```text
+/// d = g + λ·x
+/// m = m + (1 − β₁)·(d − m)            c₁ = 1 − β₁ᵗ
+/// u = max(β₂·u, |d| + eps)
+/// x −= (lr/c₁) · m / u
+/// ```
+///
+/// State: `m` and `u`, 4 bytes per parameter each. As `torch.optim.Adamax`: epsilon is inside the maximum (Keras and optax divide
+/// by u + eps). Source: Kingma & Ba 2015, section 7.1, arXiv:1412.6980.
+///
+/// # Examples
+///
+/// The first step has the length of the learning rate, whatever the gradient's:
+///
+/// ```
+/// use thalweg::{Adamax, Rule};
+///
+/// let rule = Adamax { lr: 0.1, ..Default::default() };
+/// let x: f64 = rule.update(&rule.row(1), 1.0, 250.0, &mut [0.0; 2]);
+/// assert!((x - 0.9).abs() < 1e-9);
+/// ```
+#[derive(Debug, Clone, PartialEq)]
+pub struct Adamax {
+    /// Learning rate, finite and at least 0. Default 2e-3.
+    pub lr: f64,
+    /// β₁ and β₂, each at least 0 and below 1. Default (0.9, 0.999).
+    pub betas: (f64, f64),
+    /// Added to the size of the gradient, finite and above 0. Default 1e-8.
+    pub eps: f64,
+    /// Coupled weight decay λ, finite and at least 0. Default 0.
+    pub weight_decay: f64,
+    /// Climb instead of descend. Default off.
+    pub maximize: bool,
+}
+
+impl Default for Adamax {
+    fn default() -> Self {
+        Self { lr: 2e-3, betas: (0.9, 0.999), eps: 1e-8, weight_decay: 0.0, maximize: false }
+    }
+}
+
+impl Rule for Adamax {
+    type Row<F: Real> = [F; 4];
+    type State<F: Real> = [F; 2];
+    const NAME: &'static str = "adamax";
+    const WGSL: &'static str = include_str!("../../shaders/rules/adamax.wgsl");
+    const ROW: &'static [&'static str] = &["step_size", "rate1", "beta2", "eps"];
+    const STATE: &'static [&'static str] = &["m", "u"];
+
+    fn check(&self) -> Result<()> {
+        range::not_negative("lr", self.lr)?;
+        range::fraction("beta1", self.betas.0)?;
+        range::fraction("beta2", self.betas.1)?;
+        range::positive("eps", self.eps)?;
+        range::not_negative("weight_decay", self.weight_decay)
+    }
+
+    fn lr(&self) -> f64 {
+        self.lr
+    }
+
+    fn settings(&mut self) -> Vec<(&'static str, Setting<'_>)> {
+        vec![
+            ("lr", Setting::Number(&mut self.lr)),
+            ("beta1", Setting::Number(&mut self.betas.0)),
+            ("beta2", Setting::Number(&mut self.betas.1)),
+            ("eps", Setting::Number(&mut self.eps)),
+            ("weight_decay", Setting::Number(&mut self.weight_decay)),
+            ("maximize", Setting::Flag(&mut self.maximize)),
+        ]
+    }
+
+    fn decay(&self) -> Decay {
+        Decay::Coupled(self.weight_decay)
+    }
+
+    fn maximize(&self) -> bool {
+        self.maximize
+    }
+
+    fn row(&self, t: u64) -> [f64; 4] {
+        let (beta1, beta2) = self.betas;
+        // 1 - βᵗ without the cancellation, also where β is 0.
+        let correction = -f64::exp_m1(t as f64 * beta1.ln());
+        [self.lr / correction, 1.0 - beta1, beta2, self.eps]
+    }
+
+    #[inline(always)]
+    fn update<F: Real>(&self, &[step_size, rate1, beta2, eps]: &[F; 4], x: F, d: F, [m, u]: &mut [F; 2]) -> F {
+        *m += rate1 * (d - *m);
+        *u = (beta2 * *u).max(d.abs() + eps);
+        x - step_size * *m / *u
+    }
+}

@@ -1,0 +1,174 @@
+use crate::error::{Result, range};
+use crate::rule::{Decay, Real, Rule, Setting};
+
+/// NAdam: Adam with Nesterov's look ahead, by a momentum μ that grows towards β₁.
+///
+/// ```text
+/// d = g + λ·x, or x = (1 − lr·λ)·x with decoupled decay
+/// m = m + (1 − β₁)·(d − m)            μₜ = β₁·(1 − 0.96^(t·ψ)/2)
+/// v = β₂·v + (1 − β₂)·d²              Pₜ = μ₁·μ₂·…·μₜ        c₂ = 1 − β₂ᵗ
+/// x −= lr · ((1 − μₜ)/(1 − Pₜ)·d + μₜ₊₁/(1 − Pₜ₊₁)·m) / (√v/√c₂ + eps)
+/// ```
+///
+/// State: `m` and `v`, 4 bytes per parameter each. As `torch.optim.NAdam`, which has ψ = 0.004 (Keras: 1); optax's `nadam` has a
+/// constant μ. PyTorch keeps P as a state. Here it follows from t, so with β₁ on a schedule it is the product for the current β₁.
+/// Source: Dozat 2016, *Incorporating Nesterov momentum into Adam*.
+///
+/// # Examples
+///
+/// The first step is longer than Adam's, whose is the learning rate:
+///
+/// ```
+/// use thalweg::{NAdam, Rule};
+///
+/// let rule = NAdam { lr: 0.1, momentum_decay: 0.0, ..Default::default() };
+/// let x: f64 = rule.update(&rule.row(1), 1.0, 250.0, &mut [0.0; 2]);
+/// // μ = 0.45 throughout, and m = d/10.
+/// assert!((x - (1.0 - 0.1 * (1.0 + 0.45 / (1.0 - 0.45 * 0.45) * 0.1))).abs() < 1e-9);
+/// ```
+#[derive(Debug, Clone, PartialEq)]
+pub struct NAdam {
+    /// Learning rate, finite and at least 0. Default 2e-3.
+    pub lr: f64,
+    /// β₁ and β₂, each at least 0 and below 1. Default (0.9, 0.999).
+    pub betas: (f64, f64),
+    /// Added to the root, finite and above 0. Default 1e-8.
+    pub eps: f64,
+    /// ψ, how fast the momentum grows, finite and at least 0. Default 4e-3.
+    pub momentum_decay: f64,
+    /// Weight decay λ, finite and at least 0. Default 0.
+    pub weight_decay: f64,
+    /// Shrink the parameter by `1 − lr·λ` instead of adding `λ·x` to the gradient. Default off.
+    pub decoupled_weight_decay: bool,
+    /// Climb instead of descend. Default off.
+    pub maximize: bool,
+}
+
+impl Default for NAdam {
+    fn default() -> Self {
+        let (lr, betas, eps, momentum_decay) = (2e-3, (0.9, 0.999), 1e-8, 4e-3);
+        Self { lr, betas, eps, momentum_decay, weight_decay: 0.0, decoupled_weight_decay: false, maximize: false }
+    }
+}
+
+impl NAdam {
+    /// ln 0.96^ψ.
+    fn ln_base(&self) -> f64 {
+        self.momentum_decay * 0.96_f64.ln()
+    }
+
+    /// μ of step t.
+    fn mu(&self, t: f64) -> f64 {
+        self.betas.0 * (1.0 - 0.5 * (t * self.ln_base()).exp())
+    }
+
+    /// ln P of step t. With s = 0.96^ψ it is
+    ///
+    /// ```text
+    /// Σᵢ ln(β₁·(1 − sⁱ/2)) = t·ln β₁ − Σₖ 2⁻ᵏ/k · Σᵢ sᵏⁱ        i = 1 … t, k = 1, 2, …
+    /// ```
+    ///
+    /// by the series of the logarithm, and the inner sum is geometric: sᵏ·(1 − sᵏᵗ)/(1 − sᵏ), or t where s is 1. Each term over k
+    /// is less than half the one before, so 60 of them are exact in f64, at any t and without the steps before.
+    fn ln_product(&self, t: f64) -> f64 {
+        let ln_base = self.ln_base();
+        let term = |k: f64| {
+            let ln = k * ln_base;
+            let sum = if ln == 0.0 { t } else { ln.exp() * (t * ln).exp_m1() / ln.exp_m1() };
+            (-k).exp2() / k * sum
+        };
+        // From the smallest on.
+        t * self.betas.0.ln() - (1..=60).rev().map(|k| term(f64::from(k))).sum::<f64>()
+    }
+}
+
+impl Rule for NAdam {
+    type Row<F: Real> = [F; 7];
+    type State<F: Real> = [F; 2];
+    const NAME: &'static str = "nadam";
+    const WGSL: &'static str = include_str!("../../shaders/rules/nadam.wgsl");
+    const ROW: &'static [&'static str] = &["direct", "through", "rate1", "beta2", "rate2", "unbias2", "eps"];
+    const STATE: &'static [&'static str] = &["m", "v"];
+
+    fn check(&self) -> Result<()> {
+        range::not_negative("lr", self.lr)?;
+        range::fraction("beta1", self.betas.0)?;
+        range::fraction("beta2", self.betas.1)?;
+        range::positive("eps", self.eps)?;
+        range::not_negative("momentum_decay", self.momentum_decay)?;
+        range::not_negative("weight_decay", self.weight_decay)
+    }
+
+    fn lr(&self) -> f64 {
+        self.lr
+    }
+
+    fn settings(&mut self) -> Vec<(&'static str, Setting<'_>)> {
+        vec![
+            ("lr", Setting::Number(&mut self.lr)),
+            ("beta1", Setting::Number(&mut self.betas.0)),
+            ("beta2", Setting::Number(&mut self.betas.1)),
+            ("eps", Setting::Number(&mut self.eps)),
+            ("momentum_decay", Setting::Number(&mut self.momentum_decay)),
+            ("weight_decay", Setting::Number(&mut self.weight_decay)),
+            ("decoupled_weight_decay", Setting::Flag(&mut self.decoupled_weight_decay)),
+            ("maximize", Setting::Flag(&mut self.maximize)),
+        ]
+    }
+
+    fn decay(&self) -> Decay {
+        if self.decoupled_weight_decay { Decay::Decoupled(self.weight_decay) } else { Decay::Coupled(self.weight_decay) }
+    }
+
+    fn maximize(&self) -> bool {
+        self.maximize
+    }
+
+    fn row(&self, t: u64) -> [f64; 7] {
+        let (beta1, beta2) = self.betas;
+        let t = t as f64;
+        let direct = self.lr * (1.0 - self.mu(t)) / -self.ln_product(t).exp_m1();
+        let through = self.lr * self.mu(t + 1.0) / -self.ln_product(t + 1.0).exp_m1();
+        // 1 - βᵗ without the cancellation, also where β is 0; its root inverted, since a product is cheaper than a quotient.
+        let unbias2 = (-f64::exp_m1(t * beta2.ln())).sqrt().recip();
+        [direct, through, 1.0 - beta1, beta2, 1.0 - beta2, unbias2, self.eps]
+    }
+
+    #[inline(always)]
+    fn update<F: Real>(
+        &self,
+        &[direct, through, rate1, beta2, rate2, unbias2, eps]: &[F; 7],
+        x: F,
+        d: F,
+        [m, v]: &mut [F; 2],
+    ) -> F {
+        *m += rate1 * (d - *m);
+        *v = beta2 * *v + rate2 * d * d;
+        x - (direct * d + through * *m) / (v.sqrt() * unbias2 + eps)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The logarithms of the factors, added with Kahan's correction.
+    #[test]
+    fn the_closed_form_is_the_product() {
+        for (beta1, momentum_decay) in [(0.9, 4e-3), (0.9, 0.0), (0.999, 1.0), (0.5, 1e-9), (0.999999, 30.0), (0.0, 4e-3)] {
+            let rule = NAdam { betas: (beta1, 0.999), momentum_decay, ..Default::default() };
+            let (mut sum, mut lost) = (0.0_f64, 0.0);
+            for t in 1..=1_000_000 {
+                let factor = rule.mu(f64::from(t)).ln() - lost;
+                let next = sum + factor;
+                lost = if next.is_finite() { (next - sum) - factor } else { 0.0 };
+                sum = next;
+                if [1, 2, 3, 10, 100, 1000, 12_345, 1_000_000].contains(&t) {
+                    let found = rule.ln_product(f64::from(t));
+                    let fits = found == sum || (found - sum).abs() <= 1e-12 * sum.abs();
+                    assert!(fits, "β₁ {beta1}, ψ {momentum_decay}, t {t}: {found}, {sum} expected");
+                }
+            }
+        }
+    }
+}
