@@ -8,7 +8,7 @@ use common::model::Model;
 use common::numbers::{gradient, numbers};
 use common::options::options;
 use thalweg::gpu::{Gpu, GpuOptions};
-use thalweg::{Recipe, Report};
+use thalweg::{Recipe, Report, Sgd};
 
 /// Sizes differ from thread to thread, so that a mix-up cannot go unseen.
 fn len(thread: usize) -> usize {
@@ -57,4 +57,20 @@ fn threads_that_share_a_device_get_what_each_gets_alone() {
         assert_eq!(report, expected_report, "thread {thread}");
         assert_eq!(report.applied, 100);
     }
+}
+
+/// A poll of one thread may take over the answer that another one waits for, and hand it on a moment later.
+#[test]
+fn reads_of_many_threads_all_arrive() {
+    let gpu = engines::open(GpuOptions::default());
+    let read = &|thread: usize| {
+        let rule = Sgd::default();
+        let mut model = Model::new(&gpu, Recipe::new(rule.clone()), &rule, &[10]);
+        for round in 0..300 {
+            let expected = numbers((1000 * thread + round) as u64, 10);
+            model.set_params(0, &expected);
+            assert_same_bits(&format!("thread {thread}, read {round}"), &model.params(0), &expected);
+        }
+    };
+    std::thread::scope(|scope| (0..8).for_each(|thread| drop(scope.spawn(move || read(thread)))));
 }
