@@ -1,7 +1,7 @@
 //! Picking an adapter and owning its device.
 
 use super::kernel::{Kernel, Pipelines};
-use super::pulse::Pulse;
+use super::pulse;
 use crate::error::{Error, Result};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, OnceLock};
@@ -42,7 +42,6 @@ pub struct Gpu {
     info: wgpu::AdapterInfo,
     /// Why the device was lost, once it is known to be.
     lost: Arc<OnceLock<String>>,
-    pulse: Arc<Pulse>,
     pub(super) pipelines: Arc<Pipelines>,
 }
 
@@ -84,8 +83,8 @@ impl Gpu {
     }
 
     fn wrap(device: wgpu::Device, queue: wgpu::Queue, lost: Arc<OnceLock<String>>, checked: bool) -> Self {
-        let (info, pulse) = (device.adapter_info(), Arc::new(Pulse::new(&device)));
-        Self { device, queue, info, lost, pulse, pipelines: Arc::new(Pipelines::new(checked)) }
+        let info = device.adapter_info();
+        Self { device, queue, info, lost, pipelines: Arc::new(Pipelines::new(checked)) }
     }
 
     /// The features that a host has to ask for when it makes the device: none. With `TIMESTAMP_QUERY`
@@ -141,7 +140,7 @@ impl Gpu {
 
     /// An error once the device is lost.
     pub(super) fn alive(&self) -> Result<()> {
-        if self.lost.get().is_none() && self.pulse.beats() {
+        if self.lost.get().is_none() && pulse::beats(&self.device) {
             return Ok(());
         }
         // The lost-callback, which knows the reason, may be waiting for a poll.
