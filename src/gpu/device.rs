@@ -1,6 +1,7 @@
 //! Picking an adapter and owning its device.
 
 use super::kernel::{Kernel, Pipelines};
+use super::pulse;
 use crate::error::{Error, Result};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, OnceLock};
@@ -39,6 +40,7 @@ pub struct Gpu {
     pub(super) device: wgpu::Device,
     pub(super) queue: wgpu::Queue,
     info: wgpu::AdapterInfo,
+    /// Why the device was lost, once it is known to be.
     lost: Arc<OnceLock<String>>,
     pub(super) pipelines: Arc<Pipelines>,
 }
@@ -69,15 +71,51 @@ impl Gpu {
             .map_err(|error| Error::Device { what: "request_device".into(), reason: error.to_string() })?;
         let flag = Arc::clone(&lost);
         device.set_device_lost_callback(move |reason, message| {
-            let _ = flag.set(format!("{reason:?}: {message}"));
+            let _ = flag.set(format!("{reason:?} {message}").trim_end().into());
         });
-        Ok(Self { device, queue, info: adapter.get_info(), lost, pipelines: Arc::new(Pipelines::new(options.checked)) })
+        Ok(Self::wrap(device, queue, lost, options.checked))
     }
 
-    /// Wraps a device and a queue that somebody else made. Their limits are respected, whatever they are.
+    /// Wraps a device and a queue that somebody else made, with [`Gpu::required_features`] and [`Gpu::required_limits`] or more.
+    /// The device's lost-callback and its handler of uncaptured errors stay the host's; a loss is found without them.
     pub fn from_wgpu(device: wgpu::Device, queue: wgpu::Queue) -> Self {
+        Self::wrap(device, queue, Arc::default(), false)
+    }
+
+    fn wrap(device: wgpu::Device, queue: wgpu::Queue, lost: Arc<OnceLock<String>>, checked: bool) -> Self {
         let info = device.adapter_info();
-        Self { device, queue, info, lost: Arc::new(OnceLock::new()), pipelines: Arc::new(Pipelines::new(false)) }
+        Self { device, queue, info, lost, pipelines: Arc::new(Pipelines::new(checked)) }
+    }
+
+    /// The features that a host has to ask for when it makes the device: none. With `TIMESTAMP_QUERY`
+    /// [`GpuProgram::run_timed`](super::GpuProgram::run_timed) times on the device; with `SUBGROUP` products are faster on software
+    /// drivers.
+    pub fn required_features() -> wgpu::Features {
+        wgpu::Features::empty()
+    }
+
+    /// The limits that a host has to ask for when it makes the device: WebGPU's defaults, which every adapter of WebGPU has. With a
+    /// larger `max_storage_buffer_binding_size` and `max_buffer_size`, large arenas take fewer dispatches, and buffers of a network
+    /// may be larger.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// use thalweg::{gpu::Gpu, wgpu};
+    ///
+    /// # fn of(adapter: wgpu::Adapter) -> Result<Gpu, wgpu::RequestDeviceError> {
+    /// let descriptor = wgpu::DeviceDescriptor {
+    ///     required_features: Gpu::required_features(),
+    ///     required_limits: Gpu::required_limits(),
+    ///     ..Default::default()
+    /// };
+    /// let (device, queue) = pollster::block_on(adapter.request_device(&descriptor))?;
+    /// let gpu = Gpu::from_wgpu(device, queue);
+    /// # Ok(gpu)
+    /// # }
+    /// ```
+    pub fn required_limits() -> wgpu::Limits {
+        wgpu::Limits::default()
     }
 
     /// The device.
@@ -102,17 +140,24 @@ impl Gpu {
 
     /// An error once the device is lost.
     pub(super) fn alive(&self) -> Result<()> {
-        match self.lost.get() {
-            Some(reason) => Err(Error::DeviceLost { reason: reason.clone() }),
-            None => Ok(()),
+        if self.lost.get().is_none() && pulse::beats(&self.device) {
+            return Ok(());
         }
+        // The lost-callback, which knows the reason, may be waiting for a poll.
+        let _ = self.catch_poll(wgpu::PollType::Poll);
+        let reason = self.lost.get_or_init(|| "wgpu refuses to work on it".into());
+        Err(Error::DeviceLost { reason: reason.clone() })
+    }
+
+    fn catch_poll(&self, kind: wgpu::PollType) -> std::thread::Result<Result<wgpu::PollStatus, wgpu::PollError>> {
+        catch_unwind(AssertUnwindSafe(|| self.device.poll(kind)))
     }
 
     /// Polls the device. wgpu may panic inside when the device breaks; here that becomes an error like any other.
     pub(super) fn poll(&self, wait: bool) -> Result<()> {
         let timeout = Some(Duration::from_secs(600));
         let kind = if wait { wgpu::PollType::Wait { submission_index: None, timeout } } else { wgpu::PollType::Poll };
-        let polled = catch_unwind(AssertUnwindSafe(|| self.device.poll(kind)));
+        let polled = self.catch_poll(kind);
         self.alive()?;
         match polled {
             Ok(Ok(_)) => Ok(()),
@@ -131,6 +176,8 @@ impl Gpu {
         if pollster::block_on(memory.pop()).is_some() {
             return Err(Error::OutOfMemory { what: what.into(), bytes });
         }
+        // What was made on a lost device is good for nothing, and other errors follow from that.
+        self.alive()?;
         match errors.into_iter().flatten().next() {
             Some(error) => Err(Error::Device { what: what.into(), reason: error.to_string() }),
             None => Ok(value),

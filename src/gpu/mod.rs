@@ -7,6 +7,7 @@ mod matmul;
 mod memory;
 mod network;
 mod program;
+mod pulse;
 mod readback;
 mod step;
 #[cfg(test)]

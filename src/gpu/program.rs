@@ -203,6 +203,7 @@ impl GpuProgram {
     /// # Errors
     /// A lost device.
     pub fn run_timed(&mut self, plan: usize, times: usize) -> Result<Option<f64>> {
+        self.gpu.alive()?;
         if !self.gpu.device.features().contains(wgpu::Features::TIMESTAMP_QUERY) {
             self.run(plan, times)?;
             self.gpu.poll(true)?;
@@ -228,6 +229,11 @@ impl GpuProgram {
         let bytes = Readback::now(&self.gpu, &resolved, 0, 16)?;
         let ticks: &[u64] = &bytemuck::pod_collect_to_vec(&bytes);
         Ok(Some((ticks[1] - ticks[0]) as f64 * f64::from(self.gpu.queue.get_timestamp_period()) * 1e-9))
+    }
+
+    /// An error once the device is lost.
+    pub(crate) fn alive(&self) -> Result<()> {
+        self.gpu.alive()
     }
 
     /// Waits until everything submitted so far is done.

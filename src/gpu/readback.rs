@@ -4,9 +4,13 @@ use super::device::Gpu;
 use crate::error::{Error, Result};
 use std::collections::VecDeque;
 use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 /// Requests that may be under way at a time; further ones are dropped, since a newer one will follow.
 const RING: usize = 4;
+
+/// How long a callback may take once its copy is done: it waits for nothing but a thread's turn.
+const HANDOVER: Duration = Duration::from_secs(60);
 
 /// A copy that is on its way to the host.
 #[derive(Debug)]
@@ -29,6 +33,12 @@ impl Readback {
         let staging = staging(gpu, size)?;
         let pending = copy(gpu, source, offset, staging, 0)?;
         gpu.poll(true)?;
+        // Another thread's poll may have taken our callback over; then it calls it any moment.
+        let deadline = Instant::now() + HANDOVER;
+        while pending.mapped.get().is_none() && Instant::now() < deadline {
+            std::thread::yield_now();
+            gpu.poll(true)?;
+        }
         match pending.mapped.get() {
             Some(Ok(())) => mapped(&pending.staging),
             other => Err(Error::Device { what: "reading a buffer".into(), reason: format!("mapping gave {other:?}") }),

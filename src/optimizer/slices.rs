@@ -32,6 +32,7 @@ impl Optimizer<GpuProgram> {
     /// # Errors
     /// A lost device, or more steps recorded than submitted by [`SLOTS`](crate::plan::SLOTS) or more.
     pub fn encode_step(&mut self, encoder: &mut wgpu::CommandEncoder) -> Result<()> {
+        self.program.alive()?;
         self.stepper.before_encoding(&mut self.program)?;
         self.program.encode(0, encoder);
         Ok(())

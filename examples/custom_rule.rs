@@ -1,0 +1,123 @@
+//! A rule from outside the crate: Signum, which moves against the sign of the gradient's running mean (Bernstein et al. 2018).
+//!
+//! `cargo run --example custom_rule`, on the CPU engine, and on the GPU engine too if there is an adapter; both have to agree.
+
+use anyhow::{Result, ensure};
+use thalweg::cpu::Cpu;
+use thalweg::gpu::{Gpu, GpuOptions};
+use thalweg::plan::Engine;
+use thalweg::schedule::Cosine;
+use thalweg::{Decay, Error, Optimizer, Real, Recipe, Rule, Setting, range};
+
+/// `m = β·m + (1 − β)·d`, then `x = x − lr·sign(m)`; decoupled weight decay.
+#[derive(Debug, Clone)]
+struct Signum {
+    lr: f64,
+    beta: f64,
+    weight_decay: f64,
+}
+
+impl Rule for Signum {
+    type Row<F: Real> = [F; 3];
+    type State<F: Real> = [F; 1];
+    const NAME: &'static str = "signum";
+    const ROW: &'static [&'static str] = &["lr", "beta", "take"];
+    const STATE: &'static [&'static str] = &["m"];
+    // `T` is a float or a vector of floats, as the engine likes.
+    const WGSL: &'static str = "
+        struct Hyper { lr: f32, beta: f32, take: f32 }
+        struct State { m: T }
+
+        fn rule(x: T, d: T, s: ptr<function, State>, h: Hyper) -> T {
+            (*s).m = h.beta * (*s).m + h.take * d;
+            return x - h.lr * sign((*s).m);
+        }";
+
+    fn check(&self) -> thalweg::Result<()> {
+        range::not_negative("lr", self.lr)?;
+        range::fraction("beta", self.beta)?;
+        range::not_negative("weight_decay", self.weight_decay)
+    }
+
+    fn lr(&self) -> f64 {
+        self.lr
+    }
+
+    fn settings(&mut self) -> Vec<(&'static str, Setting<'_>)> {
+        vec![
+            ("lr", Setting::Number(&mut self.lr)),
+            ("beta", Setting::Number(&mut self.beta)),
+            ("weight_decay", Setting::Number(&mut self.weight_decay)),
+        ]
+    }
+
+    fn decay(&self) -> Decay {
+        Decay::Decoupled(self.weight_decay)
+    }
+
+    fn row(&self, _t: u64) -> [f64; 3] {
+        [self.lr, self.beta, 1.0 - self.beta]
+    }
+
+    fn update<F: Real>(&self, &[lr, beta, take]: &[F; 3], x: F, d: F, [m]: &mut [F; 1]) -> F {
+        *m = beta * *m + take * d;
+        // WGSL's sign of zero is zero, Rust's is one.
+        let sign = if *m == F::zero() { F::zero() } else { m.signum() };
+        x - lr * sign
+    }
+}
+
+const LEN: usize = 100;
+const STEPS: usize = 300;
+
+/// Where the valley's floor is.
+fn target(i: usize) -> f32 {
+    (i as f32).sin()
+}
+
+/// The gradient of the sum of (x − target)².
+fn gradient(params: &[f32]) -> Vec<f32> {
+    params.iter().enumerate().map(|(i, x)| 2.0 * (x - target(i))).collect()
+}
+
+fn optimizer<E: Engine<Float = f32>>(engine: &E) -> thalweg::Result<Optimizer<E::Program>> {
+    let rule = Signum { lr: 0.02, beta: 0.9, weight_decay: 1e-4 };
+    let recipe = Recipe::new(rule).schedule("lr", Cosine { steps: STEPS as u64, ..Default::default() });
+    Optimizer::new(engine, recipe, &[("x", &[LEN])])
+}
+
+fn main() -> Result<()> {
+    let mut cpu = optimizer(&Cpu::<f32>::default())?;
+    let mut gradients = Vec::new();
+    for _ in 0..STEPS {
+        gradients.push(gradient(&cpu.params(0, "x")?));
+        cpu.set_grads(0, "x", &gradients[gradients.len() - 1])?;
+        cpu.step()?;
+    }
+    let on_cpu = cpu.params(0, "x")?;
+    let off = on_cpu.iter().enumerate().map(|(i, x)| (x - target(i)).abs()).fold(0.0, f32::max);
+    println!("CPU: {off:.1e} from the floor after {STEPS} steps");
+    ensure!(off < 0.02, "still {off} from the floor");
+
+    let gpu = match Gpu::with(&GpuOptions { allow_cpu: true, ..Default::default() }) {
+        Err(Error::NoAdapter { reason, remedy }) => {
+            println!("GPU: none ({reason}); {remedy}");
+            return Ok(());
+        }
+        gpu => gpu?,
+    };
+    // The same gradients, so that only the rule's two halves are compared.
+    let mut on_gpu = optimizer(&gpu)?;
+    for gradient in &gradients {
+        on_gpu.set_grads(0, "x", gradient)?;
+        on_gpu.step()?;
+    }
+    for (what, found, expected) in
+        [("x", on_gpu.params(0, "x")?, &on_cpu), ("m", on_gpu.state("m", 0, "x")?, &cpu.state("m", 0, "x")?)]
+    {
+        let apart = found.iter().zip(expected).map(|(found, expected)| (found - expected).abs()).fold(0.0, f32::max);
+        println!("{}: {what} is within {apart:.1e} of the CPU's", gpu.describe());
+        ensure!(apart < 1e-5, "{what} is {apart} apart");
+    }
+    Ok(())
+}

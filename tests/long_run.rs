@@ -1,0 +1,179 @@
+//! Many steps: memory stays as it is, and nothing waits for the device.
+
+mod common;
+
+use common::engines;
+use common::model::Model;
+use common::numbers::numbers;
+use common::options::with;
+use thalweg::cpu::Cpu;
+use thalweg::gpu::{GpuOptions, Slice, SliceTensor};
+use thalweg::plan::{BufferId, Engine, Layout, Plan, Program};
+use thalweg::{Adam, Optimizer, Recipe, Result, wgpu};
+
+const LEN: usize = 500;
+
+fn recipe() -> Recipe {
+    Recipe::new(Adam { lr: 1e-3, ..Default::default() }).clip_norm(1.0)
+}
+
+/// Resident memory of this process in bytes, where the system tells.
+fn resident() -> Option<u64> {
+    let statm = std::fs::read_to_string("/proc/self/statm").ok()?;
+    // Linux counts pages; 4 KiB is the smallest that there is.
+    Some(statm.split_whitespace().nth(1)?.parse::<u64>().ok()? * 4096)
+}
+
+/// Takes `count` steps; after a quarter of them, memory must not grow by more than 4 MiB.
+fn run(what: &str, count: usize, mut step: impl FnMut() -> Result<()>) -> Result<()> {
+    (0..count / 4).try_for_each(|_| step())?;
+    let before = resident();
+    (count / 4..count).try_for_each(|_| step())?;
+    if let (Some(before), Some(after)) = (before, resident()) {
+        let grown = after.saturating_sub(before);
+        assert!(grown <= 4 << 20, "{what}: {count} steps took {} KiB", grown >> 10);
+    }
+    Ok(())
+}
+
+#[track_caller]
+fn assert_moved(params: &[f32]) {
+    assert!(params.iter().all(|x| x.is_finite() && *x != 0.0), "{params:?}");
+}
+
+#[test]
+fn memory_stays_flat_on_the_cpu() -> Result<()> {
+    let mut optimizer = Optimizer::new(&Cpu::<f32>::default(), recipe(), &[("w", &[LEN])])?;
+    let grads = numbers(1, LEN);
+    run("CPU", 20_000, || {
+        optimizer.set_grads(0, "w", &grads)?;
+        optimizer.step()
+    })?;
+    assert_moved(&optimizer.params(0, "w")?);
+    assert_eq!(optimizer.report(0)?.applied, 20_000);
+    Ok(())
+}
+
+#[test]
+fn memory_stays_flat_on_the_gpu() -> Result<()> {
+    let gpu = engines::open(GpuOptions::default());
+    let mut optimizer = Optimizer::new(&gpu, recipe(), &[("w", &[LEN])])?;
+    let grads = numbers(1, LEN);
+    run("GPU", 3_000, || {
+        optimizer.set_grads(0, "w", &grads)?;
+        optimizer.step()
+    })?;
+    assert_moved(&optimizer.params(0, "w")?);
+    assert_eq!(optimizer.report(0)?.applied, 3_000);
+    Ok(())
+}
+
+#[test]
+fn memory_stays_flat_with_steps_in_the_hosts_encoder() -> Result<()> {
+    let gpu = engines::open(GpuOptions::default());
+    let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST;
+    let descriptor = wgpu::BufferDescriptor { label: None, size: 8 * LEN as u64, usage, mapped_at_creation: false };
+    let buffer = gpu.device().create_buffer(&descriptor);
+    let slice = |offset| Slice { buffer: buffer.clone(), offset, len: LEN };
+    let tensor = SliceTensor { name: "w".into(), params: slice(0), grads: slice(4 * LEN as u64), group: 0 };
+    let mut optimizer = Optimizer::over_slices(&gpu, recipe(), &[tensor])?;
+    optimizer.set_grads(0, "w", &numbers(1, LEN))?;
+    run("encoder", 3_000, || {
+        let mut encoder = gpu.device().create_command_encoder(&Default::default());
+        optimizer.encode_step(&mut encoder)?;
+        gpu.queue().submit([encoder.finish()]);
+        Ok(())
+    })?;
+    assert_moved(&optimizer.params(0, "w")?);
+    assert_eq!(optimizer.report(0)?.applied, 3_000);
+    Ok(())
+}
+
+/// An engine whose programs count what waits for the device.
+struct Counting<E>(E);
+
+struct CountingProgram<P> {
+    inner: P,
+    reads: usize,
+    requests: usize,
+}
+
+impl<E: Engine> Engine for Counting<E> {
+    type Float = E::Float;
+    type Program = CountingProgram<E::Program>;
+
+    fn load(&self, layout: &Layout, plans: &[Plan]) -> Result<Self::Program> {
+        Ok(CountingProgram { inner: self.0.load(layout, plans)?, reads: 0, requests: 0 })
+    }
+
+    fn describe(&self) -> String {
+        self.0.describe()
+    }
+}
+
+impl<P: Program> Program for CountingProgram<P> {
+    type Float = P::Float;
+
+    fn run(&mut self, plan: usize, times: usize) -> Result<()> {
+        self.inner.run(plan, times)
+    }
+
+    fn write(&mut self, buffer: BufferId, lane: usize, offset: usize, values: &[P::Float]) -> Result<()> {
+        self.inner.write(buffer, lane, offset, values)
+    }
+
+    fn write_indices(&mut self, buffer: BufferId, lane: usize, offset: usize, values: &[u32]) -> Result<()> {
+        self.inner.write_indices(buffer, lane, offset, values)
+    }
+
+    fn read(&mut self, buffer: BufferId, lane: usize) -> Result<Vec<P::Float>> {
+        self.reads += 1;
+        self.inner.read(buffer, lane)
+    }
+
+    fn read_indices(&mut self, buffer: BufferId, lane: usize) -> Result<Vec<u32>> {
+        self.reads += 1;
+        self.inner.read_indices(buffer, lane)
+    }
+
+    fn request(&mut self, buffer: BufferId, tag: u64) -> Result<()> {
+        self.requests += 1;
+        self.inner.request(buffer, tag)
+    }
+
+    fn arrived(&mut self, buffer: BufferId) -> Result<Option<(u64, Vec<u32>)>> {
+        self.inner.arrived(buffer)
+    }
+}
+
+/// Reads and requests of 1,000 steps; `idle` lets the device catch up, as it does where steps take less time than what lies between
+/// them.
+fn count<E: Engine>(engine: E, mut idle: impl FnMut(&E::Program) -> Result<()>) -> Result<(usize, usize)> {
+    let rule = with("adam", "lr=0.01");
+    let mut model = Model::new(&Counting(engine), recipe(), &*rule, &[LEN]);
+    for step in 0..1_000 {
+        model.set_grads(0, &numbers(step, LEN));
+        model.step();
+        if step % 32 == 31 {
+            idle(&model.optimizer.program().inner)?;
+        }
+    }
+    let program = model.optimizer.program();
+    Ok((program.reads, program.requests))
+}
+
+#[test]
+fn steps_wait_for_nothing() -> Result<()> {
+    assert_eq!(count(Cpu::<f32>::default(), |_| Ok(()))?, (0, 31));
+    assert_eq!(count(engines::open(GpuOptions::default()), |program| program.wait())?, (0, 31));
+    Ok(())
+}
+
+/// A device that is behind by a ring of rows has to be waited for; that happens once per ring at most, never per step.
+#[test]
+fn a_busy_device_is_waited_for_once_per_ring_at_most() -> Result<()> {
+    let (reads, requests) = count(engines::open(GpuOptions::default()), |_| Ok(()))?;
+    assert!(reads <= 1_000 / 128, "{reads} reads");
+    assert_eq!(requests, 31);
+    Ok(())
+}
