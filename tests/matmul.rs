@@ -81,20 +81,18 @@ fn lanes_may_share_a_factor() {
 #[test]
 fn the_oracle_is_the_definition() {
     for (m, k, n) in SHAPES {
-        for variant in 0..4 {
-            let (trans_a, trans_b) = (variant & 1 != 0, variant & 2 != 0);
-            let (a, b) = (doubles(1, m * k), doubles(2, k * n));
-            let mut bench = Bench::new(1);
-            let (left, right) = (bench.input("a", vec![a.clone()]), bench.input("b", vec![b.clone()]));
-            let c = bench.output("c", m * n);
-            bench.push(Op::MatMul(MatMul { trans_a, trans_b, ..MatMul::new(left, right, c, m, k, n) }));
+        // As `bench` makes them for a single lane.
+        let (a, b, bias, before) = (doubles(10, m * k), doubles(20, k * n), doubles(30, n), doubles(40, m * n));
+        for variant in 0..16 {
+            let [trans_a, trans_b, biased, accumulate] = [1, 2, 4, 8].map(|bit| variant & bit != 0);
             let a = |i: usize, l: usize| if trans_a { a[l * m + i] } else { a[i * k + l] };
             let b = |l: usize, j: usize| if trans_b { b[j * k + l] } else { b[l * n + j] };
-            let sum = |i: usize| (0..k).map(|l| a(i / n, l) * b(l, i % n)).sum::<f64>();
+            let first = |i: usize| if biased { bias[i % n] } else { 0.0 } + if accumulate { before[i] } else { 0.0 };
+            let sum = |i: usize| first(i) + (0..k).map(|l| a(i / n, l) * b(l, i % n)).sum::<f64>();
             let expected: Vec<f64> = (0..m * n).map(sum).collect();
-            let found = &bench.run(&Cpu::<f64>::default())[0][0];
-            assert_close(&format!("{m} × {k} × {n}"), found, &expected, |_| {
-                f64::EPSILON * (k as f64 + 1.0) * (4.0 * k as f64 + 1.0)
+            let found = &bench(1, (m, k, n), variant, false).run(&Cpu::<f64>::default())[0][0];
+            assert_close(&format!("{m} × {k} × {n}, variant {variant:#06b}"), found, &expected, |_| {
+                f64::EPSILON * (k as f64 + 3.0) * (4.0 * k as f64 + 4.0)
             });
         }
     }
