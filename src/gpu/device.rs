@@ -192,6 +192,10 @@ impl Gpu {
 
 /// Every adapter that wgpu finds, software drivers included.
 pub fn adapters() -> Vec<wgpu::Adapter> {
+    // wgpu panics where it was built without any backend.
+    if wgpu::Instance::enabled_backend_features().is_empty() {
+        return Vec::new();
+    }
     let instance = wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle());
     pollster::block_on(instance.enumerate_adapters(wgpu::Backends::all()))
 }
