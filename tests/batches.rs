@@ -5,8 +5,10 @@ mod common;
 use common::compare::assert_close;
 use common::engines;
 use common::numbers::numbers;
+use std::ops::ControlFlow;
+use thalweg::cpu::Cpu;
 use thalweg::data::Dataset;
-use thalweg::nn::Network;
+use thalweg::nn::{Layer, Network};
 use thalweg::plan::{Activation, BufferId, Engine, Gather, Layout, NONE, Op, Plan, Program};
 use thalweg::{Recipe, Sgd, Trainer};
 
@@ -118,4 +120,27 @@ fn an_evaluation_is_the_mean_over_every_row() {
         assert!(parts[0][1] != parts[1][1], "parts that differ");
         assert_close(engine.name, &whole, &expected, |i| 1e-5 * expected[i]);
     }
+}
+
+/// A batch in which every row stands twice has the same mean.
+#[test]
+fn a_step_follows_the_mean_over_its_batch() {
+    let rows = |times: usize| {
+        let features: Vec<f32> = [0.5, -1.0, 2.0, 0.25, -0.75, 1.5].repeat(times);
+        Dataset::new(features, 2, [0, 1, 1].repeat(times)).expect("data")
+    };
+    let network = Network::new([Layer::Linear { inputs: 2, outputs: 2 }]).expect("a network");
+    let after_a_step = |times: usize| {
+        let (data, rule) = (rows(times), Sgd { lr: 0.5, ..Default::default() });
+        let engine = Cpu::<f64>::default();
+        let recipe = Recipe::new(rule);
+        let mut trainer = Trainer::new(&engine, &network, recipe, &data, &data, 3 * times, 1).expect("a trainer");
+        let before = trainer.params(0).expect("parameters");
+        trainer.epoch(|_| ControlFlow::Continue(())).expect("an epoch");
+        (before, trainer.params(0).expect("parameters"))
+    };
+    let ((before, once), (_, twice)) = (after_a_step(1), after_a_step(2));
+    assert!(before != once, "the step moved something");
+    // Sums in another order: a few roundings of numbers of about 1.
+    assert_close("parameters", &twice, &once, |_| 16.0 * f64::EPSILON);
 }
