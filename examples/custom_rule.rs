@@ -21,6 +21,7 @@ impl Rule for Signum {
     type Row<F: Real> = [F; 3];
     type State<F: Real> = [F; 1];
     const NAME: &'static str = "signum";
+    const FORMULA: &'static str = "m = β·m + (1 − β)·d;  x −= lr·sign(m)";
     const ROW: &'static [&'static str] = &["lr", "beta", "take"];
     const STATE: &'static [&'static str] = &["m"];
     // `T` is a float or a vector of floats, as the engine likes.

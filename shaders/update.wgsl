@@ -2,8 +2,9 @@
 // Rule, row, planes, access and T are joined in before this file.
 // One vec4 per thread. Arenas are padded with zeros, a fixed point of every rule, so there is no tail to treat.
 struct Row {
-    live: f32, scale: f32, l2: f32, decay: f32, max_norm: f32, max_value: f32, l1: f32, spare: f32,
-    @size(96) hyper: Hyper,
+    live: f32, scale: f32, l2: f32, decay: f32, max_norm: f32, max_value: f32, l1: f32, average: f32,
+    sync: f32, radius: f32, spare_a: f32, spare_b: f32,
+    @size(80) hyper: Hyper,
 }
 override MAX_VALUE: bool = false; // elements of the gradient are bounded
 override L1: bool = false; // there is an L1 penalty

@@ -66,6 +66,7 @@ impl Rule for EpsilonInside {
     type Row<F: Real> = [F; 6];
     type State<F: Real> = [F; 3];
     const NAME: &'static str = "epsilon inside";
+    const FORMULA: &'static str = "x −= (lr/c₁)·m / √(v/c₂ + eps)";
     const WGSL: &'static str = "";
     const ROW: &'static [&'static str] = Adam::ROW;
     const STATE: &'static [&'static str] = Adam::STATE;

@@ -23,6 +23,7 @@ impl Rule for SignSgd {
     type Row<F: Real> = [F; 1];
     type State<F: Real> = [F; 0];
     const NAME: &'static str = "signsgd";
+    const FORMULA: &'static str = "x −= lr·sign(d)";
     const ROW: &'static [&'static str] = &["lr"];
     const STATE: &'static [&'static str] = &[];
     const WGSL: &'static str = "

@@ -13,7 +13,8 @@ impl Row {
     pub const LEN: usize = 32;
     /// Names of the scalars that all rules share; they come first. `live` is 0 where a step is skipped, `max_norm` bounds the
     /// gradient's global norm, `max_value` each element of it; both are infinite where there is no bound.
-    pub const SHARED: [&str; 8] = ["live", "scale", "l2", "decay", "max_norm", "max_value", "l1", "spare"];
+    pub const SHARED: [&str; 12] =
+        ["live", "scale", "l2", "decay", "max_norm", "max_value", "l1", "average", "sync", "radius", "spare_a", "spare_b"];
     /// Position of `live`.
     pub const LIVE: usize = 0;
     /// Position of `scale`.
@@ -34,6 +35,8 @@ impl Row {
 pub trait AnyRule: Debug + Send + Sync + sealed::Sealed {
     /// [`Rule::NAME`].
     fn name(&self) -> &'static str;
+    /// [`Rule::FORMULA`].
+    fn formula(&self) -> &'static str;
     /// [`Rule::WGSL`].
     fn wgsl(&self) -> &'static str;
     /// [`Rule::ROW`].
@@ -70,6 +73,10 @@ mod sealed {
 impl<R: Rule> AnyRule for R {
     fn name(&self) -> &'static str {
         R::NAME
+    }
+
+    fn formula(&self) -> &'static str {
+        R::FORMULA
     }
 
     fn wgsl(&self) -> &'static str {
@@ -117,7 +124,8 @@ impl<R: Rule> AnyRule for R {
             Decay::Decoupled(lambda) => (0.0, 1.0 - self.lr() * lambda),
         };
         let own = self.row(t);
-        let shared: [f64; Row::SHARED.len()] = [1.0, scale, l2, decay, f64::INFINITY, f64::INFINITY, 0.0, 0.0];
+        let shared: [f64; Row::SHARED.len()] =
+            [1.0, scale, l2, decay, f64::INFINITY, f64::INFINITY, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0];
         Row(std::array::from_fn(|i| match i.checked_sub(shared.len()) {
             None => shared[i],
             Some(i) => own.as_ref().get(i).copied().unwrap_or(0.0),

@@ -62,6 +62,7 @@ pub enum Setting<'a> {
 ///     type Row<F: Real> = [F; 1];
 ///     type State<F: Real> = [F; 0];
 ///     const NAME: &'static str = "signsgd";
+///     const FORMULA: &'static str = "x −= lr·sign(d)";
 ///     const ROW: &'static [&'static str] = &["lr"];
 ///     const STATE: &'static [&'static str] = &[];
 ///     const WGSL: &'static str = "
@@ -85,12 +86,14 @@ pub enum Setting<'a> {
 /// # Ok::<(), thalweg::Error>(())
 /// ```
 pub trait Rule: Debug + Clone + Send + Sync + 'static {
-    /// The scalars of one step: an array of as many floats as [`Rule::ROW`] names, at most 24.
+    /// The scalars of one step: an array of as many floats as [`Rule::ROW`] names, at most 20.
     type Row<F: Real>: Fixed<F>;
     /// The state of one element: an array of as many floats as [`Rule::STATE`] names, at most 4.
     type State<F: Real>: Fixed<F>;
     /// The rule's name on the command line and in errors.
     const NAME: &'static str;
+    /// What it computes, in one line for people.
+    const FORMULA: &'static str;
     /// The WGSL half.
     const WGSL: &'static str;
     /// Names of the row's scalars, in order; the fields of `struct Hyper` in WGSL.

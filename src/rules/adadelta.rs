@@ -50,6 +50,8 @@ impl Rule for Adadelta {
     type Row<F: Real> = [F; 4];
     type State<F: Real> = [F; 2];
     const NAME: &'static str = "adadelta";
+    const FORMULA: &'static str =
+        "d = g + λ·x;  q = ρ·q + (1 − ρ)·d²;  δ = √(a + eps)/√(q + eps)·d;  a = ρ·a + (1 − ρ)·δ²;  x −= lr·δ";
     const WGSL: &'static str = include_str!("../../shaders/rules/adadelta.wgsl");
     const ROW: &'static [&'static str] = &["lr", "rho", "rate", "eps"];
     const STATE: &'static [&'static str] = &["q", "a"];

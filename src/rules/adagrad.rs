@@ -49,6 +49,8 @@ impl Rule for Adagrad {
     type Row<F: Real> = [F; 2];
     type State<F: Real> = [F; 1];
     const NAME: &'static str = "adagrad";
+    const FORMULA: &'static str =
+        "d = g + λ·x;  s = s + d²;  x −= lr/(1 + (t − 1)·lr_decay)·d / (√s + eps)";
     const WGSL: &'static str = include_str!("../../shaders/rules/adagrad.wgsl");
     const ROW: &'static [&'static str] = &["lr", "eps"];
     const STATE: &'static [&'static str] = &["sum"];

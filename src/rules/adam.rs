@@ -52,6 +52,8 @@ impl Rule for Adam {
     type Row<F: Real> = [F; 6];
     type State<F: Real> = [F; 3];
     const NAME: &'static str = "adam";
+    const FORMULA: &'static str =
+        "d = g + λ·x;  m = β₁·m + (1 − β₁)·d;  v = β₂·v + (1 − β₂)·d²;  x −= (lr/c₁)·m / (√v/√c₂ + eps)";
     const WGSL: &'static str = include_str!("../../shaders/rules/adam.wgsl");
     const ROW: &'static [&'static str] = &["step_size", "rate1", "beta2", "rate2", "unbias2", "eps"];
     const STATE: &'static [&'static str] = &["m", "v", "w"];

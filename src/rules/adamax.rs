@@ -48,6 +48,8 @@ impl Rule for Adamax {
     type Row<F: Real> = [F; 4];
     type State<F: Real> = [F; 2];
     const NAME: &'static str = "adamax";
+    const FORMULA: &'static str =
+        "d = g + λ·x;  m = β₁·m + (1 − β₁)·d;  u = max(β₂·u, |d| + eps);  x −= (lr/c₁)·m / u";
     const WGSL: &'static str = include_str!("../../shaders/rules/adamax.wgsl");
     const ROW: &'static [&'static str] = &["step_size", "rate1", "beta2", "eps"];
     const STATE: &'static [&'static str] = &["m", "u"];

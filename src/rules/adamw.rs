@@ -52,6 +52,8 @@ impl Rule for AdamW {
     type Row<F: Real> = [F; 6];
     type State<F: Real> = [F; 3];
     const NAME: &'static str = "adamw";
+    const FORMULA: &'static str =
+        "x = (1 − lr·λ)·x;  m = β₁·m + (1 − β₁)·g;  v = β₂·v + (1 − β₂)·g²;  x −= (lr/c₁)·m / (√v/√c₂ + eps)";
     const WGSL: &'static str = Adam::WGSL;
     const ROW: &'static [&'static str] = Adam::ROW;
     const STATE: &'static [&'static str] = Adam::STATE;

@@ -57,6 +57,8 @@ impl Rule for Asgd {
     type Row<F: Real> = [F; 4];
     type State<F: Real> = [F; 1];
     const NAME: &'static str = "asgd";
+    const FORMULA: &'static str =
+        "d = g + λ·x;  x = (1 − lambd·ηₜ)·x − ηₜ·d;  ax = ax + μₜ·(x − ax);  ηₜ = lr/(1 + lambd·lr·t)^α";
     const WGSL: &'static str = include_str!("../../shaders/rules/asgd.wgsl");
     const ROW: &'static [&'static str] = &["shrink", "eta", "keep", "mu"];
     const STATE: &'static [&'static str] = &["ax"];

@@ -46,6 +46,8 @@ impl Rule for Lion {
     type Row<F: Real> = [F; 5];
     type State<F: Real> = [F; 1];
     const NAME: &'static str = "lion";
+    const FORMULA: &'static str =
+        "x = (1 − lr·λ)·x;  x −= lr·sign(β₁·m + (1 − β₁)·g);  m = β₂·m + (1 − β₂)·g";
     const WGSL: &'static str = include_str!("../../shaders/rules/lion.wgsl");
     const ROW: &'static [&'static str] = &["lr", "beta1", "rate1", "beta2", "rate2"];
     const STATE: &'static [&'static str] = &["m"];

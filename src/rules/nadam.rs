@@ -86,6 +86,8 @@ impl Rule for NAdam {
     type Row<F: Real> = [F; 7];
     type State<F: Real> = [F; 2];
     const NAME: &'static str = "nadam";
+    const FORMULA: &'static str =
+        "m, v as Adam;  x −= lr·[(1 − μₜ)/(1 − Pₜ)·d + μₜ₊₁/(1 − Pₜ·μₜ₊₁)·m] / (√(v/c₂) + eps)";
     const WGSL: &'static str = include_str!("../../shaders/rules/nadam.wgsl");
     const ROW: &'static [&'static str] = &["direct", "through", "rate1", "beta2", "rate2", "unbias2", "eps"];
     const STATE: &'static [&'static str] = &["m", "v"];

@@ -55,6 +55,8 @@ impl Rule for RAdam {
     type Row<F: Real> = [F; 6];
     type State<F: Real> = [F; 2];
     const NAME: &'static str = "radam";
+    const FORMULA: &'static str =
+        "m, v as Adam;  x −= lr·r·(m/c₁)·√c₂ / (√v + eps) where ρ > 5, else lr·m/c₁";
     const WGSL: &'static str = include_str!("../../shaders/rules/radam.wgsl");
     const ROW: &'static [&'static str] = &["step_size", "rate1", "beta2", "rate2", "adaptive", "eps"];
     const STATE: &'static [&'static str] = &["m", "v"];

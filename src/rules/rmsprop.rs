@@ -54,6 +54,8 @@ impl Rule for RmsProp {
     type Row<F: Real> = [F; 5];
     type State<F: Real> = [F; 3];
     const NAME: &'static str = "rmsprop";
+    const FORMULA: &'static str =
+        "d = g + λ·x;  q = α·q + (1 − α)·d²;  x −= lr·d / (√q + eps); centered: √(q − a²); momentum: through a buffer";
     const WGSL: &'static str = include_str!("../../shaders/rules/rmsprop.wgsl");
     const ROW: &'static [&'static str] = &["lr", "alpha", "rate", "eps", "momentum"];
     const STATE: &'static [&'static str] = &["q", "a", "b"];

@@ -57,6 +57,8 @@ impl Rule for Rprop {
     type Row<F: Real> = [F; 4];
     type State<F: Real> = [F; 2];
     const NAME: &'static str = "rprop";
+    const FORMULA: &'static str =
+        "step grows by η₊ while sign(d) stays, shrinks by η₋ where it turns;  x −= sign(d)·step";
     const WGSL: &'static str = include_str!("../../shaders/rules/rprop.wgsl");
     const ROW: &'static [&'static str] = &["eta_minus", "eta_plus", "step_min", "step_max"];
     const STATE: &'static [&'static str] = &["prev", "step"];

@@ -50,6 +50,8 @@ impl Rule for Sgd {
     type Row<F: Real> = [F; 5];
     type State<F: Real> = [F; 1];
     const NAME: &'static str = "sgd";
+    const FORMULA: &'static str =
+        "d = g + λ·x;  b = μ·b + (1 − τ)·d;  x −= lr·b, or lr·(d + μ·b) with Nesterov";
     const WGSL: &'static str = include_str!("../../shaders/rules/sgd.wgsl");
     const ROW: &'static [&'static str] = &["lr", "momentum", "take", "direct", "through"];
     const STATE: &'static [&'static str] = &["b"];
