@@ -3,10 +3,12 @@
 struct Control {
     groups: u32, slots: u32, chunks: u32,
     partials_lane: u32, rows_lane: u32, frozen_lane: u32, current_lane: u32, counts_lane: u32, scalars_lane: u32,
-    interval: u32, growth: f32, backoff: f32,
+    interval: u32, growth: f32, backoff: f32, micro_lane: u32,
 }
 override NORM: bool = false;
 override LOSS_SCALE: bool = false;
+override MICRO: bool = false; // micro-batches were accumulated
+override MEAN: bool = false; // their mean counts, not their sum
 const ROW = 32u;
 const LIVE = 0u;
 const SCALE = 1u;
@@ -21,6 +23,7 @@ const COUNTERS = 4u;
 @group(0) @binding(4) var<storage, read_write> current: array<f32>; // groups · ROW per lane
 @group(0) @binding(5) var<storage, read_write> counts: array<u32>; // COUNTERS + groups per lane
 @group(0) @binding(6) var<storage, read_write> scalars: array<f32>; // 3 per lane
+@group(0) @binding(7) var<storage, read_write> micro: array<u32>; // accumulated micro-batches of each lane
 var<workgroup> values: array<f32, 256>;
 var<workgroup> factor: f32; // of the gradient
 var<workgroup> clipped: bool;
@@ -44,11 +47,20 @@ fn decide(lane: u32, joined: f32) {
     let s = lane * op.scalars_lane;
     scalars[s] = 0.0;
     scalars[s + 1u] = 1.0;
+    var unscale = 1.0;
+    if MICRO {
+        let count = micro[lane * op.micro_lane];
+        // All of them were dropped.
+        live = count > 0u;
+        if MEAN {
+            unscale = 1.0 / f32(max(count, 1u));
+        }
+        micro[lane * op.micro_lane] = 0u;
+    }
     if NORM {
         let row = row_at(lane, 0u);
-        var unscale = 1.0;
         if LOSS_SCALE {
-            unscale = 1.0 / scalars[s + 2u];
+            unscale /= scalars[s + 2u];
         }
         var raw = joined;
         if KIND == 0u {
@@ -62,12 +74,13 @@ fn decide(lane: u32, joined: f32) {
             coefficient = max_norm / total;
         }
         // A norm that only its scales make infinite cannot be clipped, and a loss scale of 0 leaves no gradient.
-        live = finite(joined) && finite(norm);
+        live = live && finite(joined) && finite(norm);
         clipped = live && coefficient < 1.0;
-        factor = coefficient * unscale;
+        factor = coefficient;
         scalars[s] = norm;
         scalars[s + 1u] = coefficient;
     }
+    factor *= unscale;
 }
 
 fn count(lane: u32) {

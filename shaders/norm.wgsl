@@ -3,9 +3,6 @@
 struct Norm { len: u32, chunks: u32, lane: u32, partials_lane: u32, frozen_lane: u32 }
 override TRIPS: u32 = 16u; // vec4s per thread
 @group(0) @binding(0) var<uniform> op: Norm;
-@group(0) @binding(1) var<storage, read> chunks: array<vec4u>; // first vec4, vec4s, place of the partial norm, group
-@group(0) @binding(2) var<storage, read> frozen: array<u32>; // one per group of a lane
-@group(0) @binding(3) var<storage, read_write> partials: array<f32>; // partials_lane per lane
 var<workgroup> values: array<f32, 64>;
 
 @compute @workgroup_size(64)

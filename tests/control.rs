@@ -40,7 +40,7 @@ fn step(len: usize) -> Step {
     let mut plan = Plan::default();
     let kind = NormKind::L2;
     plan.push(Op::Norm(Norm { kind, grads, chunks, partials, frozen }));
-    let control = Control { norm: None, rows, current, counts, scalars, frozen, groups: GROUPS, loss_scale: None };
+    let control = Control { norm: None, rows, current, counts, scalars, frozen, groups: GROUPS, loss_scale: None, micro: None };
     plan.push(Op::Control(Control { norm: Some((partials, kind)), ..control.clone() }));
     Step { layout, plan, grads, partials, rows, current, counts, scalars, without_norm: control }
 }

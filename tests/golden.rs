@@ -207,7 +207,7 @@ fn clipping_is_that_of_pytorch() {
         }
         seen.push(match clip {
             Clip::Norm { kind, .. } => Some(kind),
-            Clip::Value(_) => None,
+            _ => None,
         });
     }
     let (l2, l1, max) = (Some(NormKind::L2), Some(NormKind::L1), Some(NormKind::Max));

@@ -21,7 +21,7 @@ fn cost(kind: NormKind) -> f64 {
     match kind {
         NormKind::L2 => 8.0,
         NormKind::L1 => 16.0,
-        NormKind::Max => 0.0,
+        NormKind::Max | NormKind::Count => 0.0,
     }
 }
 

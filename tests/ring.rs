@@ -94,6 +94,14 @@ impl Program for BehindProgram {
         self.inner.read_indices(buffer, lane)
     }
 
+    fn read_halves(&mut self, buffer: BufferId, lane: usize) -> Result<Vec<u16>> {
+        self.inner.read_halves(buffer, lane)
+    }
+
+    fn write_halves(&mut self, buffer: BufferId, lane: usize, offset: usize, values: &[u16]) -> Result<()> {
+        self.inner.write_halves(buffer, lane, offset, values)
+    }
+
     fn request(&mut self, buffer: BufferId, tag: u64) -> Result<()> {
         self.inner.request(buffer, tag)?;
         let answer = self.inner.arrived(buffer)?;

@@ -3,13 +3,17 @@
 //! Lanes run in parallel, each lane's operations one after the other, so that a small model stays in its core's cache; with
 //! fewer lanes than threads the operations themselves are parallel too. Either way the bits are the same.
 
+mod layer;
+mod lent;
 mod matmul;
 mod network;
 mod step;
 mod store;
+mod update;
 
-use crate::error::Result;
-use crate::plan::{BufferId, Engine, Kind, Layout, Op, Plan, Program, Scope};
+use crate::error::{Error, Result};
+use crate::plan::{Arena, BufferId, Engine, Kind, Layout, Op, Plan, Program, Scope, check_even};
+use lent::Lent;
 pub use matmul::Float;
 use rayon::prelude::*;
 use std::marker::PhantomData;
@@ -115,6 +119,32 @@ impl<F: Float> CpuProgram<F> {
     }
 }
 
+impl<F: Float> CpuProgram<F> {
+    /// Runs a plan of one lane once, with the caller's slices in the place of two buffers: tensor by tensor in the arena's order.
+    ///
+    /// # Errors
+    /// More lanes than one, or slices that are not as many or not as long as the tensors, naming the tensor.
+    pub fn run_over<'s>(
+        &mut self,
+        plan: usize,
+        arena: &Arena,
+        params: (BufferId, &mut [&'s mut [F]]),
+        grads: (BufferId, &mut [&'s mut [F]]),
+    ) -> Result<()> {
+        let [lane] = &mut self.lanes[..] else {
+            return Err(Error::setting("lanes over slices", self.lanes.len(), "1"));
+        };
+        let mut lent = Lent::new(arena, params, grads)?;
+        for phase in &self.phases[plan] {
+            match phase {
+                Phase::Shared(op) => network::shared(op, &mut self.shared),
+                Phase::Lanes(ops) => ops.iter().for_each(|op| run(op, lane, &self.shared, Some(&mut lent), true)),
+            }
+        }
+        Ok(())
+    }
+}
+
 impl<F: Float> Program for CpuProgram<F> {
     type Float = F;
 
@@ -125,7 +155,7 @@ impl<F: Float> Program for CpuProgram<F> {
                 Phase::Shared(op) => network::shared(op, &mut self.shared),
                 Phase::Lanes(ops) => {
                     let shared = &self.shared;
-                    let lane = |store: &mut Store<F>| ops.iter().for_each(|op| run(op, store, shared, parallel));
+                    let lane = |store: &mut Store<F>| ops.iter().for_each(|op| run(op, store, shared, None, parallel));
                     match &mut self.lanes[..] {
                         [one] => lane(one),
                         many => many.par_iter_mut().for_each(lane),
@@ -157,6 +187,18 @@ impl<F: Float> Program for CpuProgram<F> {
         Ok(self.store_mut(buffer, lane).indices(buffer).to_vec())
     }
 
+    fn read_halves(&mut self, buffer: BufferId, lane: usize) -> Result<Vec<u16>> {
+        self.layout.check_access(buffer, Kind::Half, lane, 0)?;
+        Ok(self.store_mut(buffer, lane).halves(buffer).to_vec())
+    }
+
+    fn write_halves(&mut self, buffer: BufferId, lane: usize, offset: usize, values: &[u16]) -> Result<()> {
+        self.layout.check_access(buffer, Kind::Half, lane, offset + values.len())?;
+        check_even(offset, values.len())?;
+        self.store_mut(buffer, lane).halves_mut(buffer)[offset..][..values.len()].copy_from_slice(values);
+        Ok(())
+    }
+
     fn request(&mut self, buffer: BufferId, tag: u64) -> Result<()> {
         self.layout.check_access(buffer, Kind::Index, 0, 0)?;
         self.answer = Some((tag, self.lanes.iter().flat_map(|lane| lane.indices(buffer)).copied().collect()));
@@ -169,7 +211,7 @@ impl<F: Float> Program for CpuProgram<F> {
 }
 
 /// Runs one operation of one lane.
-fn run<F: Float>(op: &Op, lane: &mut Store<F>, shared: &Store<F>, parallel: bool) {
+fn run<F: Float>(op: &Op, lane: &mut Store<F>, shared: &Store<F>, lent: Option<&mut Lent<F>>, parallel: bool) {
     match op {
         Op::Gather(_) | Op::Tick(_) => unreachable!("shared operations are phases of their own"),
         Op::Copy { input, output } => network::copy(input, output, lane, shared, parallel),
@@ -179,8 +221,11 @@ fn run<F: Float>(op: &Op, lane: &mut Store<F>, shared: &Store<F>, parallel: bool
         Op::SumRows { input, output, .. } => network::sum_rows(input, output, lane, shared),
         Op::Loss(loss) => network::loss(loss, lane, shared),
         Op::Tally { input, output } => network::tally(input, output, lane, shared),
-        Op::Norm(op) => step::norm(op, lane, parallel),
+        Op::Norm(op) => step::norm(op, lane, lent.as_deref(), parallel),
         Op::Control(op) => step::control(op, lane),
-        Op::Update(op) => step::update(op, lane, shared, parallel),
+        Op::Factors(op) => layer::factors(op, lane),
+        Op::Gate(op) => step::gate(op, lane),
+        Op::Centralise(op) => layer::centralise(op, lane, lent),
+        Op::Update(op) => update::update(op, lane, lent, parallel),
     }
 }

@@ -22,6 +22,7 @@ fn gather<F: Real>(op: &Gather, store: &mut Store<F>) {
     match store.kind(op.table) {
         Kind::Float => pick(order, store.floats(op.table), out.as_mut_slice(), op.width, F::zero()),
         Kind::Index => pick(order, store.indices(op.table), out.as_mut_slice(), op.width, NONE),
+        Kind::Half => pick(order, store.halves(op.table), out.as_mut_slice(), op.width, 0),
     }
     store.put(op.out, out);
 }

@@ -1,22 +1,28 @@
-//! The optimizer's part of a step: norm, decision, update.
+//! What decides about a step: norm, control, gate.
 
+use super::lent::Lent;
 use super::store::Store;
-use crate::plan::{ALIGN, CHUNK, Chunk, Control, Counter, Norm, NormKind, SLOTS, Scalar, Update};
-use crate::rule::{AnyRule, Real, Row};
+use crate::plan::{ALIGN, BufferId, CHUNK, Chunk, Control, Counter, Gate, GateKind, Norm, NormKind, SLOTS, Scalar};
+use crate::rule::{Real, Row};
 use rayon::prelude::*;
 
-/// Elements that one task updates: long enough to pay for its start, short enough to share out evenly.
-const GRAIN: usize = 32_768;
+/// Elements that one task looks at: long enough to pay for its start, short enough to share out evenly.
+pub(super) const GRAIN: usize = 32_768;
 
-pub(super) fn norm<F: Real>(op: &Norm, lane: &mut Store<F>, parallel: bool) {
+pub(super) fn norm<F: Real>(op: &Norm, lane: &mut Store<F>, lent: Option<&Lent<F>>, parallel: bool) {
     let mut partials = lane.take(op.partials);
-    let (grads, frozen) = (lane.floats(op.grads), lane.indices(op.frozen));
-    let partial = |chunk: &Chunk| match frozen[chunk.group] {
-        0 => partial_norm(op.kind, &grads[chunk.start..][..chunk.len]),
+    let frozen = lane.indices(op.frozen);
+    let slices = lent.and_then(|lent| Some((lent, lent.slices(op.grads)?)));
+    let grads: &[F] = if slices.is_some() { &[] } else { lane.floats(op.grads) };
+    let partial = |chunk: &Chunk| match (frozen[chunk.group], slices) {
+        (0, None) => partial_norm(op.kind, &grads[chunk.start..][..chunk.len]),
+        (0, Some((lent, slices))) => {
+            partial_norm(op.kind, &slices[chunk.tensor][chunk.start - lent.start(chunk.tensor)..][..chunk.len])
+        }
         _ => F::zero(),
     };
     let sums = partials.as_mut_slice();
-    if parallel && grads.len() > GRAIN {
+    if parallel && op.chunks.len() > GRAIN / CHUNK {
         let pairs = sums.par_iter_mut().zip(&op.chunks).with_min_len(GRAIN / CHUNK);
         pairs.for_each(|(sum, chunk)| *sum = partial(chunk));
     } else {
@@ -25,12 +31,14 @@ pub(super) fn norm<F: Real>(op: &Norm, lane: &mut Store<F>, parallel: bool) {
     lane.put(op.partials, partials);
 }
 
-/// Σ x², Σ |x| or max |x|, in a fixed order: 64 running values, then one of them. Not finite if any x is not.
+/// Σ x², Σ |x|, max |x| or how many are not 0, in a fixed order: 64 running values, then one of them. Not finite if any x is not.
 fn partial_norm<F: Real>(kind: NormKind, chunk: &[F]) -> F {
+    let counts = |x: F| if x == F::zero() { F::zero() } else { F::one() };
     match kind {
         NormKind::L2 => pulp::Arch::new().dispatch(|| fold(chunk, |x| x * x, |a, b| a + b)),
         NormKind::L1 => pulp::Arch::new().dispatch(|| fold(chunk, F::abs, |a, b| a + b)),
         NormKind::Max => pulp::Arch::new().dispatch(|| fold(chunk, F::abs, larger)),
+        NormKind::Count => pulp::Arch::new().dispatch(|| fold(chunk, counts, |a, b| a + b)),
     }
 }
 
@@ -53,6 +61,16 @@ fn fold<F: Real>(chunk: &[F], term: impl Fn(F) -> F, join: impl Fn(F, F) -> F) -
 #[inline(always)]
 fn larger<F: Real>(a: F, b: F) -> F {
     if b > a || b.is_nan() { b } else { a }
+}
+
+/// Partial norms joined: the root is taken of squares.
+pub(super) fn joined<F: Real>(kind: NormKind, partials: &[F]) -> F {
+    let partials = partials.iter().copied();
+    match kind {
+        NormKind::L2 => partials.sum::<F>().sqrt(),
+        NormKind::L1 | NormKind::Count => partials.sum(),
+        NormKind::Max => partials.fold(F::zero(), larger),
+    }
 }
 
 pub(super) fn control<F: Real>(op: &Control, lane: &mut Store<F>) {
@@ -82,41 +100,50 @@ struct Decision<F> {
 }
 
 fn decide<F: Real>(op: &Control, lane: &mut Store<F>, row: usize) -> Decision<F> {
+    // Without a micro-batch (all were dropped) there is nothing to step with.
+    let mut some = true;
+    let mut unscale = F::one();
+    if let Some(micro) = op.micro {
+        let count = std::mem::take(&mut lane.indices_mut(micro.count)[0]);
+        some = count > 0;
+        if micro.mean {
+            unscale = F::of(f64::from(count.max(1))).recip();
+        }
+    }
     let Some((partials, kind)) = op.norm else {
         lane.floats_mut(op.scalars)[..2].copy_from_slice(&[F::zero(), F::one()]);
-        return Decision { live: true, clipped: false, scale: F::one() };
+        return Decision { live: some, clipped: false, scale: unscale };
     };
-    let partials = lane.floats(partials).iter().copied();
-    let raw = match kind {
-        NormKind::L2 => partials.sum::<F>().sqrt(),
-        NormKind::L1 => partials.sum(),
-        NormKind::Max => partials.fold(F::zero(), larger),
-    };
+    let raw = joined(kind, lane.floats(partials));
     let rows = lane.floats(op.rows);
     let (scale, max_norm) = (rows[row + Row::SCALE].abs(), rows[row + Row::MAX_NORM]);
-    let unscale = op.loss_scale.map_or(F::one(), |_| lane.floats(op.scalars)[Scalar::LossScale as usize].recip());
+    if op.loss_scale.is_some() {
+        unscale /= lane.floats(op.scalars)[Scalar::LossScale as usize];
+    }
     let norm = raw * (scale * unscale);
     let coefficient = clip_coefficient(norm, max_norm);
     let scalars = lane.floats_mut(op.scalars);
     scalars[Scalar::Norm as usize] = norm;
     scalars[Scalar::Coefficient as usize] = coefficient;
     // A norm that only its scales make infinite cannot be clipped, and a loss scale of 0 leaves no gradient.
-    let live = raw.is_finite() && norm.is_finite();
+    let live = some && raw.is_finite() && norm.is_finite();
     Decision { live, clipped: live && coefficient < F::one(), scale: coefficient * unscale }
 }
 
 /// `min(1, max_norm / (norm + 1e-6))`, as `torch.nn.utils.clip_grad_norm_`.
-fn clip_coefficient<F: Real>(norm: F, max_norm: F) -> F {
+pub(super) fn clip_coefficient<F: Real>(norm: F, max_norm: F) -> F {
     let total = norm + F::of(1e-6);
     if total > max_norm { max_norm / total } else { F::one() }
 }
 
 fn count<F: Real>(op: &Control, lane: &mut Store<F>, decision: &Decision<F>) {
-    let live: Vec<bool> = lane.indices(op.frozen).iter().map(|&frozen| decision.live && frozen == 0).collect();
+    for group in 0..op.groups {
+        let live = decision.live && lane.indices(op.frozen)[group] == 0;
+        lane.indices_mut(op.counts)[Counter::LEN + group] += u32::from(live);
+    }
     let counts = lane.indices_mut(op.counts);
     counts[if decision.live { Counter::Applied } else { Counter::Skipped } as usize] += 1;
     counts[Counter::Clipped as usize] += u32::from(decision.clipped);
-    counts[Counter::LEN..].iter_mut().zip(live).for_each(|(count, live)| *count += u32::from(live));
     let Some(rule) = op.loss_scale else { return };
     let good = counts[Counter::Good as usize] + 1;
     let grows = decision.live && good == rule.interval;
@@ -131,67 +158,32 @@ fn count<F: Real>(op: &Control, lane: &mut Store<F>, decision: &Decision<F>) {
     }
 }
 
-pub(super) fn update<F: Real>(op: &Update, lane: &mut Store<F>, shared: &Store<F>, parallel: bool) {
-    let current = lane.take(op.current);
-    let mut params = lane.take(op.params);
-    let mut planes: Vec<_> = op.planes.iter().map(|&plane| lane.take(plane)).collect();
-    let grads = lane.floats(op.grads);
-    let rows: &[F] = current.as_slice();
-    for (group, range) in runs(op, shared, grads.len()) {
-        let row = &rows[group * Row::LEN..][..Row::LEN];
-        if row[Row::LIVE] == F::zero() {
-            continue;
-        }
-        let mut slices = planes.iter_mut().map(|plane| &mut plane.as_mut_slice()[range.clone()]);
-        let planes = std::array::from_fn(|_| slices.next().unwrap_or_default());
-        let task =
-            Task { rule: &*op.rule, row, x: &mut params.as_mut_slice()[range.clone()], g: &grads[range.clone()], planes };
-        task.run(op.planes.len(), parallel);
+pub(super) fn gate<F: Real>(op: &Gate, lane: &mut Store<F>) {
+    let norm = op.norm.map_or(F::zero(), |(partials, kind)| joined(kind, lane.floats(partials)));
+    let (live, scale, first) = match op.kind {
+        GateKind::Accumulate { count } => micro_batch(norm, count, lane),
+        // Where the gradient is bad, parameters stay; but they are live, since they have to be remembered.
+        GateKind::Ascend { rho } if norm.is_finite() => (true, F::of(rho) / (norm + F::of(1e-12)), false),
+        GateKind::Ascend { .. } => (true, F::one(), true),
+    };
+    let ascends = matches!(op.kind, GateKind::Ascend { .. });
+    let flag = |holds: bool| if holds { F::one() } else { F::zero() };
+    for group in 0..op.groups {
+        let still = lane.indices(op.frozen)[group] != 0;
+        let row = &mut lane.floats_mut(op.current)[group * Row::LEN..][..Row::LEN];
+        row[Row::LIVE] = flag(live && (ascends || !still));
+        row[Row::SCALE] = scale;
+        row[Row::DECAY] = F::one();
+        row[Row::SHARED.len()] = flag(first || (ascends && still));
+        // No bound on the gradient.
+        row[Row::MAX_VALUE] = F::infinity();
     }
-    lane.put(op.params, params);
-    op.planes.iter().zip(planes).for_each(|(&id, plane)| lane.put(id, plane));
-    lane.put(op.current, current);
 }
 
-/// Runs of elements of one group.
-fn runs<F: Real>(op: &Update, shared: &Store<F>, len: usize) -> Vec<(usize, std::ops::Range<usize>)> {
-    let Some(groups) = op.groups else { return vec![(0, 0..len)] };
-    let mut start = 0;
-    let runs = shared.indices(groups).chunk_by(|a, b| a == b);
-    runs.map(|run| {
-        let range = start..(start + run.len() * ALIGN).min(len);
-        start = range.end;
-        (run[0] as usize, range)
-    })
-    .collect()
-}
-
-/// A rule over a part of the parameters.
-struct Task<'a, F> {
-    rule: &'a dyn AnyRule,
-    row: &'a [F],
-    x: &'a mut [F],
-    g: &'a [F],
-    planes: [&'a mut [F]; 4],
-}
-
-impl<F: Real> Task<'_, F> {
-    fn run(mut self, planes: usize, parallel: bool) {
-        if !parallel || self.x.len() <= GRAIN {
-            return F::sweep(self.rule, self.row, self.x, self.g, &mut self.planes[..planes]);
-        }
-        let middle = (self.x.len() / 2).next_multiple_of(ALIGN);
-        let (x, x2) = self.x.split_at_mut(middle);
-        let (g, g2) = self.g.split_at(middle);
-        let mut halves = self.planes.map(|plane| {
-            let middle = middle.min(plane.len());
-            let (first, second) = plane.split_at_mut(middle);
-            (first, Some(second))
-        });
-        let planes2 = halves.each_mut().map(|(_, second)| second.take().expect("taken once"));
-        let (rule, row) = (self.rule, self.row);
-        let first = Task { rule, row, x, g, planes: halves.map(|(first, _)| first) };
-        let second = Task { rule, row, x: x2, g: g2, planes: planes2 };
-        rayon::join(|| first.run(planes, true), || second.run(planes, true));
-    }
+/// Counts a micro-batch unless it is bad.
+fn micro_batch<F: Real>(norm: F, count: BufferId, lane: &mut Store<F>) -> (bool, F, bool) {
+    let count = &mut lane.indices_mut(count)[0];
+    let first = *count == 0;
+    *count += u32::from(norm.is_finite());
+    (norm.is_finite(), F::one(), first)
 }

@@ -75,6 +75,7 @@ impl<F: Real> Store<F> {
         let zeros = |len, kind| match kind {
             Kind::Float => Elements::zeros::<F>(kind, len),
             Kind::Index => Elements::zeros::<u32>(kind, len),
+            Kind::Half => Elements::zeros::<u16>(kind, len),
         };
         let buffers = layout.buffers().iter().map(|b| (b.scope == scope).then(|| zeros(b.len, b.kind))).collect();
         Self { buffers, float: std::marker::PhantomData }
@@ -101,6 +102,14 @@ impl<F: Real> Store<F> {
     }
 
     pub(super) fn indices_mut(&mut self, id: BufferId) -> &mut [u32] {
+        self.elements_mut(id).as_mut_slice()
+    }
+
+    pub(super) fn halves(&self, id: BufferId) -> &[u16] {
+        self.elements(id).as_slice()
+    }
+
+    pub(super) fn halves_mut(&mut self, id: BufferId) -> &mut [u16] {
         self.elements_mut(id).as_mut_slice()
     }
 

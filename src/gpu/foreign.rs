@@ -2,7 +2,7 @@
 
 use super::device::Gpu;
 use crate::error::{Error, Result};
-use crate::plan::{ALIGN, Arena, Chunk};
+use crate::plan::{ALIGN, Arena, Chunk, Span};
 
 /// Elements of `f32` in a buffer that somebody else owns.
 #[derive(Debug, Clone, PartialEq)]
@@ -44,8 +44,17 @@ pub(super) struct Bucket {
     pub len: usize,
     pub params: Window,
     pub grads: Window,
-    /// For each block of the arena: first parameter and first gradient, counted in their windows, and how many there are.
+    /// For each block of the arena: first parameter and first gradient, counted in their windows, how many there are, and its tag.
     pub places: Vec<[u32; 4]>,
+}
+
+impl Bucket {
+    pub(super) fn window(&self, role: Role) -> &Window {
+        match role {
+            Role::Params => &self.params,
+            Role::Grads => &self.grads,
+        }
+    }
 }
 
 /// A part of a buffer that is bound.
@@ -173,12 +182,35 @@ impl Foreign {
     fn places(&self, chunk: &Chunk, bucket: &Bucket) -> Vec<[u32; 4]> {
         let (params, grads) = self.windows(chunk);
         let firsts = [(params.start - bucket.params.start) / 4, (grads.start - bucket.grads.start) / 4].map(|at| at as u32);
+        let tag = tag(chunk.group, self.arena.tensors()[chunk.tensor].rank);
         let block = |at: usize| {
             let [params, grads] = firsts.map(|first| first + at as u32);
-            [params, grads, ALIGN.min(chunk.len - at) as u32, 0]
+            [params, grads, ALIGN.min(chunk.len - at) as u32, tag]
         };
         (0..chunk.len).step_by(ALIGN).map(block).collect()
     }
+}
+
+/// Bits of a tag that name the tensor; those above name the group.
+const TENSOR_BITS: u32 = 20;
+
+/// Group and place of a tensor in one word, as kernels want them.
+pub(super) fn tag(group: usize, tensor: usize) -> u32 {
+    (group as u32) << TENSOR_BITS | tensor as u32
+}
+
+/// Whether all groups and tensors have tags.
+pub(super) fn check_tags(spans: &[Span]) -> Result<()> {
+    let (groups, tensors) = (1 << (32 - TENSOR_BITS), 1 << TENSOR_BITS);
+    for (what, found, allowed) in [
+        ("the number of groups", spans.iter().map(|span| span.group + 1).max(), groups),
+        ("the number of tensors", spans.iter().map(|span| span.tensor + 1).max(), tensors),
+    ] {
+        if found.is_some_and(|found| found > allowed) {
+            return Err(Error::limit(what, found.unwrap_or(0) as u64, allowed as u64));
+        }
+    }
+    Ok(())
 }
 
 fn try_binding(device: &wgpu::Device, buffer: &wgpu::Buffer) {

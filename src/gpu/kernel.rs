@@ -43,6 +43,41 @@ impl Access {
     }
 }
 
+/// WGSL that is joined piece by piece; its bindings are numbered in the order in which they are declared.
+#[derive(Debug, Default)]
+pub(crate) struct Source {
+    text: String,
+    bindings: Vec<Access>,
+}
+
+impl Source {
+    /// Appends a text.
+    pub(crate) fn join(&mut self, text: &str) {
+        self.text += text.trim_end();
+        self.text.push('\n');
+    }
+
+    /// Declares the next binding, after that of the uniform.
+    pub(crate) fn bind(&mut self, access: Access, name: &str, ty: &str) {
+        let space = match access {
+            Access::Read => "storage, read",
+            Access::Write => "storage, read_write",
+            Access::Uniform => "uniform",
+        };
+        self.bindings.push(access);
+        self.text += &format!("@group(0) @binding({}) var<{space}> {name}: {ty};\n", self.bindings.len());
+    }
+
+    pub(crate) fn kernel(
+        self,
+        name: &'static str,
+        constants: Vec<(&'static str, f64)>,
+        fields: &'static [&'static str],
+    ) -> Kernel {
+        Kernel { name, source: self.text, constants, fields, bindings: self.bindings }
+    }
+}
+
 /// One launch of a kernel.
 pub(crate) struct Launch<'a> {
     pub kernel: Kernel,

@@ -2,6 +2,7 @@
 
 use super::device::Gpu;
 use super::foreign::{Bucket, Foreign, Role};
+use super::part::Holder;
 use crate::error::{Error, Result};
 use crate::plan::{Buffer, BufferId, Layout, Scope, View};
 
@@ -33,6 +34,8 @@ pub(super) struct Allocation {
     pub lane_stride: usize,
     /// The most bytes that a binding may have.
     pub binding: u64,
+    /// Bytes of an element.
+    pub bytes: u64,
     pub name: String,
 }
 
@@ -77,7 +80,13 @@ impl Memory {
         let limit = binding_limit(gpu);
         let allocations = layout.buffers().iter().enumerate().map(|(index, buffer)| {
             if [params.0, grads.0].contains(&index) {
-                return Ok(Allocation { segments: Vec::new(), lane_stride: 0, binding: limit, name: buffer.name.clone() });
+                return Ok(Allocation {
+                    segments: Vec::new(),
+                    lane_stride: 0,
+                    binding: limit,
+                    bytes: 4,
+                    name: buffer.name.clone(),
+                });
             }
             allocate(gpu, buffer, layout.lanes())
         });
@@ -89,10 +98,20 @@ impl Memory {
         Ok(Self { allocations, foreign: Some(Slices { roles, foreign, buckets }) })
     }
 
-    /// The buckets of a buffer that stands for slices.
-    pub(super) fn buckets(&self, id: BufferId) -> Option<&[Bucket]> {
-        let slices = self.foreign.as_ref().filter(|slices| slices.roles.iter().any(|(known, _)| *known == id))?;
-        Some(&slices.buckets)
+    /// What a buffer that stands for slices holds.
+    pub(super) fn role(&self, id: BufferId) -> Option<Role> {
+        let slices = self.foreign.as_ref()?;
+        slices.roles.iter().find(|(known, _)| *known == id).map(|(_, role)| *role)
+    }
+
+    /// Who holds a buffer.
+    pub(super) fn holder(&self, id: BufferId) -> Holder {
+        if self.role(id).is_some() { Holder::Foreign } else { Holder::Own }
+    }
+
+    /// The buckets of the slices; none where there are no slices.
+    pub(super) fn buckets(&self) -> &[Bucket] {
+        self.foreign.as_ref().map_or(&[], |slices| &slices.buckets)
     }
 
     pub(super) fn get(&self, id: BufferId) -> &Allocation {
@@ -114,20 +133,20 @@ impl Memory {
         offset: usize,
         len: usize,
     ) -> Vec<(wgpu::Buffer, u64, std::ops::Range<usize>)> {
+        let bytes = self.get(id).bytes;
         let piece = |buffer: &wgpu::Buffer, byte: u64, start: usize, held: usize| {
             let (first, last) = (offset.max(start), (offset + len).min(start + held));
-            let at = byte + 4 * first.saturating_sub(start) as u64;
+            let at = byte + bytes * first.saturating_sub(start) as u64;
             (first < last).then(|| (buffer.clone(), at, first - offset..last - offset))
         };
-        let role = self.foreign.as_ref().and_then(|s| Some((s, s.roles.iter().find(|(known, _)| *known == id)?.1)));
-        match role {
+        match self.foreign.as_ref().zip(self.role(id)) {
             Some((slices, role)) => {
                 let slices = slices.foreign.slices(role);
                 slices.filter_map(|(slice, start)| piece(&slice.buffer, slice.offset, start, slice.len)).collect()
             }
             None => {
                 let own = self.get(id).segments.iter().filter(|s| (s.lane..s.lane + s.lanes).contains(&lane));
-                own.filter_map(|s| piece(&s.buffer, 4 * ((lane - s.lane) * s.len) as u64, s.start, s.len)).collect()
+                own.filter_map(|s| piece(&s.buffer, bytes * ((lane - s.lane) * s.len) as u64, s.start, s.len)).collect()
             }
         }
     }
@@ -142,8 +161,9 @@ fn binding_limit(gpu: &Gpu) -> u64 {
 fn allocate(gpu: &Gpu, declared: &Buffer, lanes: usize) -> Result<Allocation> {
     let binding = binding_limit(gpu) as usize / 4;
     let (lanes, stride) = (if declared.scope == Scope::Lane { lanes } else { 1 }, declared.stride());
+    let bytes = declared.kind.bytes() as u64;
     let segment = |lane, lanes: usize, start, len: usize| {
-        let size = (lanes * len * 4) as u64;
+        let size = (lanes * len) as u64 * bytes;
         let descriptor = wgpu::BufferDescriptor { label: Some(&declared.name), size, usage: USAGES, mapped_at_creation: false };
         let buffer = gpu.scoped(&declared.name, size, || gpu.device.create_buffer(&descriptor))?;
         Ok(Segment { buffer, lane, lanes, start, len })
@@ -157,7 +177,7 @@ fn allocate(gpu: &Gpu, declared: &Buffer, lanes: usize) -> Result<Allocation> {
         parts.map(|(lane, start, len)| segment(lane, 1, start, len)).collect()
     }?;
     let lane_stride = if declared.scope == Scope::Lane { stride } else { 0 };
-    Ok(Allocation { segments, lane_stride, binding: binding as u64 * 4, name: declared.name.clone() })
+    Ok(Allocation { segments, lane_stride, binding: binding as u64 * 4, bytes, name: declared.name.clone() })
 }
 
 /// Where a lane's elements are cut, from 0 to the stride: as late as the binding's limit allows, and only where a norm's chunk

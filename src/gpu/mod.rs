@@ -6,12 +6,14 @@ mod kernel;
 mod matmul;
 mod memory;
 mod network;
+mod part;
 mod program;
 mod pulse;
 mod readback;
 mod step;
 #[cfg(test)]
 mod tests;
+mod update;
 
 pub use device::{Gpu, GpuOptions, adapters};
 pub use foreign::{Foreign, Slice, SliceTensor};

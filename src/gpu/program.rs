@@ -5,9 +5,9 @@ use super::foreign::Foreign;
 use super::kernel::{Bound, Launch};
 use super::memory::Memory;
 use super::readback::Readback;
-use super::{matmul, network, step};
+use super::{matmul, network, step, update};
 use crate::error::{Error, Result};
-use crate::plan::{BufferId, Engine, Kind, Layout, Op, Plan, Program};
+use crate::plan::{BufferId, Engine, Kind, Layout, Op, Plan, Program, check_even};
 
 impl Engine for Gpu {
     type Float = f32;
@@ -98,7 +98,10 @@ fn launches_of<'a>(gpu: &Gpu, op: &Op, layout: &Layout, memory: &'a Memory) -> R
         Op::Tally { input, output } => one(network::tally([input, output], lanes, memory)),
         Op::Norm(op) => step::norm(op, memory),
         Op::Control(op) => one(step::control(op, layout, memory)),
-        Op::Update(op) => step::update(op, layout, memory),
+        Op::Factors(op) => step::factors(op, layout, memory),
+        Op::Gate(op) => one(step::gate(op, layout, memory)),
+        Op::Centralise(op) => step::centralise(op, memory),
+        Op::Update(op) => update::update(op, gpu, layout, memory),
     }
 }
 
@@ -315,6 +318,25 @@ impl Program for GpuProgram {
     fn read_indices(&mut self, buffer: BufferId, lane: usize) -> Result<Vec<u32>> {
         self.check(buffer, Kind::Index, lane, 0)?;
         self.read_words(buffer, lane)
+    }
+
+    fn read_halves(&mut self, buffer: BufferId, lane: usize) -> Result<Vec<u16>> {
+        self.check(buffer, Kind::Half, lane, 0)?;
+        let mut halves = vec![0; self.layout.buffer(buffer).len];
+        for (source, at, range) in self.memory.pieces(buffer, self.copy(buffer, lane), 0, halves.len()) {
+            let bytes = Readback::now(&self.gpu, &source, at, range.len() as u64 * 2)?;
+            halves[range].copy_from_slice(&bytemuck::pod_collect_to_vec::<u8, u16>(&bytes));
+        }
+        Ok(halves)
+    }
+
+    fn write_halves(&mut self, buffer: BufferId, lane: usize, offset: usize, values: &[u16]) -> Result<()> {
+        self.check(buffer, Kind::Half, lane, offset + values.len())?;
+        check_even(offset, values.len())?;
+        for (target, at, range) in self.memory.pieces(buffer, self.copy(buffer, lane), offset, values.len()) {
+            self.gpu.queue.write_buffer(&target, at, bytemuck::cast_slice(&values[range]));
+        }
+        Ok(())
     }
 
     fn request(&mut self, buffer: BufferId, tag: u64) -> Result<()> {

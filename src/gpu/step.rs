@@ -1,11 +1,13 @@
-//! The optimizer's kernels (norm, control, update), and the copy that they are measured against.
+//! The optimizer's kernels beside the update (norm, control, gate, factors), and the copy that all are measured against.
 
-use super::foreign::Bucket;
-use super::kernel::{Access, Bound, Kernel, Launch, grid, params};
-use super::memory::{Memory, Segment};
+use super::kernel::{Access, Bound, Kernel, Launch, Source, grid, params};
+use super::memory::Memory;
+use super::part::{Holder, Part};
 use crate::error::{Error, Result};
-use crate::plan::{ALIGN, BufferId, CHUNK, Chunk, Control, Extras, Layout, Norm, NormKind, SLOTS, Update, View};
-use crate::rule::{AnyRule, Row};
+use crate::plan::{
+    CHUNK, Centralise, Chunk, Control, Factors, Gate, GateKind, Layout, Norm, NormKind, NormOf, SLOTS, TensorBound, Trust, View,
+};
+use crate::rule::Row;
 use bytemuck::bytes_of;
 
 params!(CopyParams { len: u32, input: u32, input_lane: u32, output: u32, output_lane: u32 });
@@ -23,10 +25,30 @@ params!(ControlParams {
     interval: u32,
     growth: f32,
     backoff: f32,
+    micro_lane: u32,
 });
-params!(UpdateParams { len: u32, lanes: u32, lane: u32, block: u32, current_lane: u32, plane: u32 });
+params!(GateParams {
+    groups: u32,
+    chunks: u32,
+    partials_lane: u32,
+    frozen_lane: u32,
+    current_lane: u32,
+    count_lane: u32,
+    rho: f32,
+});
+params!(FactorsParams {
+    tensors: u32,
+    partials_lane: u32,
+    params_lane: u32,
+    current_lane: u32,
+    memory_lane: u32,
+    norms_lane: u32,
+    factors_lane: u32,
+});
 
-/// Threads of a workgroup of the norm's and the update's kernel.
+params!(CentraliseParams { len: u32, lines: u32 });
+
+/// Threads of a workgroup of the copy.
 const THREADS: usize = 256;
 
 /// Copies words, or vectors of four where every number is a multiple of four.
@@ -66,55 +88,17 @@ fn copy_launch<'a>(buffers: [&'a wgpu::Buffer; 2], numbers: [usize; 5], lanes: u
 /// Threads of a workgroup of the norm's kernel, one workgroup per chunk.
 const NORM_THREADS: usize = 64;
 
-/// Who holds parameters and gradients.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Holder {
-    /// An arena of this crate.
-    Own,
-    /// Slices of somebody else's buffers.
-    Foreign,
-}
-
-impl Holder {
-    fn grads(self) -> &'static str {
-        match self {
-            Self::Own => include_str!("../../shaders/grads_own.wgsl"),
-            Self::Foreign => include_str!("../../shaders/grads_foreign.wgsl"),
-        }
-    }
-
-    fn params(self) -> &'static str {
-        match self {
-            Self::Own => include_str!("../../shaders/params_own.wgsl"),
-            Self::Foreign => include_str!("../../shaders/params_foreign.wgsl"),
-        }
-    }
-
-    /// The declaration of the table of places, where there is one.
-    fn places(self, binding: usize) -> String {
-        match self {
-            Self::Own => String::new(),
-            // First parameter, first gradient, elements of each block of 64.
-            Self::Foreign => format!("@group(0) @binding({binding}) var<storage, read> places: array<vec4u>;\n"),
-        }
-    }
-
-    fn tables(self) -> Option<Access> {
-        (self == Self::Foreign).then_some(Access::Read)
-    }
-}
-
 pub(super) fn norm_kernel(kind: NormKind, holder: Holder) -> Kernel {
-    let kinds = include_str!("../../shaders/norm_kind.wgsl");
-    let source = [kinds, holder.grads(), &holder.places(5), include_str!("../../shaders/norm.wgsl")].concat();
-    let bindings = [Access::Read, Access::Read, Access::Write, Access::Write].into_iter().chain(holder.tables());
-    Kernel {
-        name: "norm",
-        source,
-        constants: vec![("KIND", kind_number(kind)), ("TRIPS", (CHUNK / 4 / NORM_THREADS) as f64)],
-        fields: NormParams::FIELDS,
-        bindings: bindings.collect(),
-    }
+    let mut source = Source::default();
+    source.join(include_str!("../../shaders/norm_kind.wgsl"));
+    source.join("alias T = vec4f;");
+    source.bind(Access::Read, "chunks", "array<vec4u>"); // first vec4, vec4s, place of the partial norm, group
+    source.bind(Access::Read, "frozen", "array<u32>"); // one per group of a lane
+    source.bind(Access::Write, "partials", "array<f32>"); // partials_lane per lane
+    holder.bind_grads(&mut source, "i");
+    source.join(include_str!("../../shaders/norm.wgsl"));
+    let trips = (CHUNK / 4 / NORM_THREADS) as f64;
+    source.kernel("norm", vec![("KIND", kind_number(kind)), ("TRIPS", trips)], NormParams::FIELDS)
 }
 
 /// The number of a norm in norm_kind.wgsl.
@@ -123,35 +107,7 @@ fn kind_number(kind: NormKind) -> f64 {
         NormKind::L2 => 0.0,
         NormKind::L1 => 1.0,
         NormKind::Max => 2.0,
-    }
-}
-
-/// A range of a lane's arena that one launch covers, and what it binds there.
-struct Part<'a> {
-    start: usize,
-    len: usize,
-    lane: usize,
-    lanes: usize,
-    holder: Holder,
-    grads: Bound<'a>,
-    places: Option<Bound<'a>>,
-}
-
-impl<'a> Part<'a> {
-    /// The parts of a buffer of gradients: its segments, or the buckets of its slices.
-    fn all(grads: BufferId, memory: &'a Memory) -> Vec<Self> {
-        let own = |segment: &'a Segment| {
-            let &Segment { lane, lanes, start, len, .. } = segment;
-            Part { start, len, lane, lanes, holder: Holder::Own, grads: (&segment.buffer).into(), places: None }
-        };
-        let foreign = |bucket: &'a Bucket| {
-            let (grads, places) = (Bound::Part(&bucket.grads), Some(Bound::Words(bucket.places.concat())));
-            Part { start: bucket.start, len: bucket.len, lane: 0, lanes: 1, holder: Holder::Foreign, grads, places }
-        };
-        match memory.buckets(grads) {
-            Some(buckets) => buckets.iter().map(foreign).collect(),
-            None => memory.get(grads).segments.iter().map(own).collect(),
-        }
+        NormKind::Count => 3.0,
     }
 }
 
@@ -160,7 +116,7 @@ pub(super) fn norm<'a>(op: &Norm, memory: &'a Memory) -> Result<Vec<Launch<'a>>>
     let (partials, frozen) = (memory.get(op.partials), memory.get(op.frozen));
     let mut chunks: Vec<(usize, &Chunk)> = op.chunks.iter().enumerate().collect();
     chunks.sort_by_key(|(_, chunk)| chunk.start);
-    let launch = |part: Part<'a>| {
+    let launch = |part: Part| {
         let before = |end: usize| chunks.partition_point(|(_, chunk)| chunk.start < end);
         let chunks = &chunks[before(part.start)..before(part.start + part.len)];
         let words = |(index, chunk): &(usize, &Chunk)| {
@@ -175,11 +131,13 @@ pub(super) fn norm<'a>(op: &Norm, memory: &'a Memory) -> Result<Vec<Launch<'a>>>
             frozen_lane: frozen.lane_stride as u32,
         };
         let table = Bound::Words(chunks.iter().flat_map(words).collect());
-        let buffers = [table, frozen.single()?.into(), partials.single()?.into(), part.grads];
+        let grads = part.bound(op.grads, memory)?;
+        let places = memory.role(op.grads).map(|role| part.places_of(role, memory)).transpose()?;
+        let buffers = [table, frozen.single()?.into(), partials.single()?.into(), grads];
         Ok(Launch {
-            kernel: norm_kernel(op.kind, part.holder),
+            kernel: norm_kernel(op.kind, memory.holder(op.grads)),
             params: bytes_of(&params).into(),
-            buffers: buffers.into_iter().chain(part.places).collect(),
+            buffers: buffers.into_iter().chain(places).collect(),
             grid: [x, y, part.lanes as u32],
             trips: 32,
         })
@@ -187,21 +145,27 @@ pub(super) fn norm<'a>(op: &Norm, memory: &'a Memory) -> Result<Vec<Launch<'a>>>
     if op.chunks.is_empty() { Ok(Vec::new()) } else { Part::all(op.grads, memory).into_iter().map(launch).collect() }
 }
 
-pub(super) fn control_kernel(norm: Option<NormKind>, loss_scale: bool) -> Kernel {
-    let kind = norm.map_or(0.0, kind_number);
-    let switches = [("NORM", norm.is_some()), ("LOSS_SCALE", loss_scale)].map(|(name, on)| (name, f64::from(on)));
+pub(super) fn control_kernel(op: &Control) -> Kernel {
+    let kind = op.norm.map_or(0.0, |(_, kind)| kind_number(kind));
+    let switches = [
+        ("NORM", op.norm.is_some()),
+        ("LOSS_SCALE", op.loss_scale.is_some()),
+        ("MICRO", op.micro.is_some()),
+        ("MEAN", op.micro.is_some_and(|micro| micro.mean)),
+    ];
     Kernel {
         name: "control",
         source: concat!(include_str!("../../shaders/norm_kind.wgsl"), include_str!("../../shaders/control.wgsl")).into(),
-        constants: [("KIND", kind)].into_iter().chain(switches).collect(),
+        constants: [("KIND", kind)].into_iter().chain(switches.map(|(name, on)| (name, f64::from(on)))).collect(),
         fields: ControlParams::FIELDS,
-        bindings: [vec![Access::Read; 3], vec![Access::Write; 3]].concat(),
+        bindings: [vec![Access::Read; 3], vec![Access::Write; 4]].concat(),
     }
 }
 
 pub(super) fn control<'a>(op: &Control, layout: &Layout, memory: &'a Memory) -> Result<Launch<'a>> {
-    // Without a norm nothing reads the partial norms, but something has to be bound.
+    // Without a norm nothing reads the partial norms, but something has to be bound; likewise without micro-batches.
     let partials = memory.get(op.norm.map_or(op.rows, |(partials, _)| partials));
+    let micro = op.micro.map(|micro| memory.get(micro.count));
     let [rows, frozen, current, counts, scalars] =
         [op.rows, op.frozen, op.current, op.counts, op.scalars].map(|id| memory.get(id));
     let rule = op.loss_scale.unwrap_or_default();
@@ -218,83 +182,181 @@ pub(super) fn control<'a>(op: &Control, layout: &Layout, memory: &'a Memory) -> 
         interval: rule.interval,
         growth: rule.growth as f32,
         backoff: rule.backoff as f32,
+        micro_lane: micro.map_or(0, |micro| micro.lane_stride as u32),
     };
-    let buffers = [partials, rows, frozen, current, counts, scalars].into_iter();
+    let mut buffers: Vec<Bound> = Vec::new();
+    for allocation in [partials, rows, frozen, current, counts, scalars] {
+        buffers.push(allocation.single()?.into());
+    }
+    buffers.push(match micro {
+        Some(micro) => micro.single()?.into(),
+        None => Bound::Words(vec![0; 4]),
+    });
     Ok(Launch {
-        kernel: control_kernel(op.norm.map(|(_, kind)| kind), op.loss_scale.is_some()),
+        kernel: control_kernel(op),
         params: bytes_of(&params).into(),
-        buffers: buffers.map(|allocation| allocation.single().map(Bound::from)).collect::<Result<_>>()?,
+        buffers,
         grid: [1, 1, layout.lanes() as u32],
         trips: u64::from(params.chunks) / 256 + (op.groups * Row::LEN / 256 + op.groups) as u64 + 16,
     })
 }
 
-/// The rule, its planes' bindings, and the skeleton, joined.
-pub(super) fn update_kernel(rule: &dyn AnyRule, groups: bool, lanes: bool, holder: Holder, extras: Extras) -> Kernel {
-    let many = groups || lanes;
-    let planes = rule.planes();
-    let mut source = format!("{}\nalias T = vec4f;\n", rule.wgsl().trim_end());
-    let names = rule.state_names();
-    for (i, &plane) in planes.iter().enumerate() {
-        let name = names[plane];
-        source += &format!("@group(0) @binding({}) var<storage, read_write> plane_{name}: array<T>;\n", i + 5);
-    }
-    let loaded = |plane: usize| if planes.contains(&plane) { format!("plane_{}[i]", names[plane]) } else { "T()".into() };
-    let fields: Vec<String> = (0..names.len()).map(loaded).collect();
-    source += &format!("fn load(i: u32) -> State {{ return State({}); }}\n", fields.join(", "));
-    let stored: Vec<String> = planes.iter().map(|&plane| format!("plane_{0}[i] = s.{0};", names[plane])).collect();
-    source += &format!("fn store(i: u32, s: State) {{ {} }}\n", stored.join(" "));
-    source += if many { include_str!("../../shaders/row_many.wgsl") } else { include_str!("../../shaders/row_one.wgsl") };
-    source += &[holder.params(), holder.grads(), &holder.places(5 + planes.len())].concat();
-    source += include_str!("../../shaders/update.wgsl");
-    let extras = [("MAX_VALUE", extras.max_value), ("L1", extras.l1)];
-    let switches = rule.overrides().into_iter().chain(many.then_some(("GROUPS", groups))).chain(extras);
-    let row = if many { Access::Read } else { Access::Uniform };
+pub(super) fn gate_kernel(op: &Gate) -> Kernel {
+    let kind = op.norm.map_or(0.0, |(_, kind)| kind_number(kind));
+    let ascend = matches!(op.kind, GateKind::Ascend { .. });
+    let switches = [("NORM", op.norm.is_some()), ("ASCEND", ascend)].map(|(name, on)| (name, f64::from(on)));
     Kernel {
-        name: "update",
-        source,
-        constants: switches.map(|(name, on)| (name, f64::from(on))).collect(),
-        fields: UpdateParams::FIELDS,
-        bindings: [vec![row, Access::Read], vec![Access::Write; 2 + planes.len()], holder.tables().into_iter().collect()]
-            .concat(),
+        name: "gate",
+        source: concat!(include_str!("../../shaders/norm_kind.wgsl"), include_str!("../../shaders/gate.wgsl")).into(),
+        constants: [("KIND", kind)].into_iter().chain(switches).collect(),
+        fields: GateParams::FIELDS,
+        bindings: [vec![Access::Read; 2], vec![Access::Write; 2]].concat(),
     }
 }
 
-/// One launch per part.
-pub(super) fn update<'a>(op: &Update, layout: &Layout, memory: &'a Memory) -> Result<Vec<Launch<'a>>> {
-    let current = memory.get(op.current);
-    let groups = memory.get(op.groups.unwrap_or(op.current)).single()?;
-    let launch = |(index, part): (usize, Part<'a>)| {
-        let (x, y) = grid(part.len * part.lanes / 4, THREADS);
-        // The planes' segment that holds this part; for an arena it is the part itself.
-        let plane_of = |id: &BufferId| {
-            let holds = |s: &&Segment| s.lane == part.lane && (s.start..s.start + s.len).contains(&part.start);
-            memory.get(*id).segments.iter().find(holds).ok_or_else(|| Error::Empty { what: memory.get(*id).name.clone() })
-        };
-        let planes: Vec<&Segment> = op.planes.iter().map(plane_of).collect::<Result<_>>()?;
-        let params = UpdateParams {
-            len: part.len as u32 / 4,
-            lanes: part.lanes as u32,
-            lane: part.lane as u32,
-            block: (part.start / ALIGN) as u32,
-            current_lane: (current.lane_stride / Row::LEN) as u32,
-            plane: planes.first().map_or(0, |segment| (part.start - segment.start) as u32 / 4),
-        };
-        let own = match memory.buckets(op.params) {
-            Some(buckets) => Bound::Part(&buckets[index].params),
-            None => Bound::from(&memory.get(op.params).segments[index].buffer),
-        };
-        let buffers = [current.single()?.into(), groups.into(), own, part.grads];
-        let planes = planes.into_iter().map(|segment| Bound::from(&segment.buffer));
+pub(super) fn gate<'a>(op: &Gate, layout: &Layout, memory: &'a Memory) -> Result<Launch<'a>> {
+    let (frozen, current) = (memory.get(op.frozen), memory.get(op.current));
+    let partials = op.norm.map(|(partials, _)| memory.get(partials));
+    let (count, rho) = match op.kind {
+        GateKind::Accumulate { count } => (Some(memory.get(count)), 0.0),
+        GateKind::Ascend { rho } => (None, rho),
+    };
+    let params = GateParams {
+        groups: op.groups as u32,
+        chunks: op.norm.map_or(0, |(partials, _)| layout.buffer(partials).len as u32),
+        partials_lane: partials.map_or(0, |partials| partials.lane_stride as u32),
+        frozen_lane: frozen.lane_stride as u32,
+        current_lane: current.lane_stride as u32,
+        count_lane: count.map_or(0, |count| count.lane_stride as u32),
+        rho: rho as f32,
+    };
+    let or_words = |allocation: Option<&'a super::memory::Allocation>| match allocation {
+        Some(allocation) => allocation.single().map(Bound::from),
+        None => Ok(Bound::Words(vec![0; 4])),
+    };
+    Ok(Launch {
+        kernel: gate_kernel(op),
+        params: bytes_of(&params).into(),
+        buffers: vec![or_words(partials)?, frozen.single()?.into(), current.single()?.into(), or_words(count)?],
+        grid: [1, 1, layout.lanes() as u32],
+        trips: u64::from(params.chunks) / 256 + (op.groups / 256) as u64 + 16,
+    })
+}
+
+/// Without a rule's trust the second factor is 1.
+const NO_TRUST: &str = "struct Hyper { none: f32 }
+fn trust(a: f32, b: f32, len: f32, memory: ptr<function, f32>, h: Hyper) -> f32 { return 1.0; }";
+
+/// A cautious update makes up for what it left out.
+const CAUTIOUS: &str = "struct Hyper { none: f32 }
+fn trust(a: f32, b: f32, len: f32, memory: ptr<function, f32>, h: Hyper) -> f32 { return len / max(a, 1e-3 * len); }";
+
+pub(super) fn factors_kernel(op: &Factors) -> Kernel {
+    let mut source = Source::default();
+    match &op.trust {
+        Trust::Rule(rule) => source.join(rule.wgsl()),
+        Trust::None => source.join(NO_TRUST),
+        Trust::Cautious => source.join(CAUTIOUS),
+    }
+    source.join("alias T = vec4f;");
+    source.join(include_str!("../../shaders/norm_kind.wgsl"));
+    source.join(include_str!("../../shaders/factors.wgsl"));
+    let bound = match op.bound {
+        TensorBound::None => 0.0,
+        TensorBound::Clip => 1.0,
+        TensorBound::Normalise => 2.0,
+    };
+    let mut constants = vec![("KIND", kind_number(op.partials.1)), ("BOUND", bound)];
+    constants.extend(
+        [("PARAMS", op.params.is_some()), ("PASS", op.of == NormOf::Pass), ("MEMORY", op.memory.is_some())]
+            .map(|(name, on)| (name, f64::from(on))),
+    );
+    if let Trust::Rule(rule) = &op.trust {
+        constants.extend(rule.overrides().into_iter().map(|(name, on)| (name, f64::from(on))));
+    }
+    Kernel {
+        bindings: [vec![Access::Read; 4], vec![Access::Write; 3]].concat(),
+        ..source.kernel("factors", constants, FactorsParams::FIELDS)
+    }
+}
+
+pub(super) fn factors<'a>(op: &Factors, layout: &Layout, memory: &'a Memory) -> Result<Vec<Launch<'a>>> {
+    if op.tensors.is_empty() {
+        return Ok(Vec::new());
+    }
+    let [partials, current, norms, factors] = [op.partials.0, op.current, op.norms, op.factors].map(|id| memory.get(id));
+    let (params_norm, kept) = (op.params.map(|id| memory.get(id)), op.memory.map(|id| memory.get(id)));
+    let params = FactorsParams {
+        tensors: op.tensors.len() as u32,
+        partials_lane: partials.lane_stride as u32,
+        params_lane: params_norm.map_or(0, |params| params.lane_stride as u32),
+        current_lane: (current.lane_stride / Row::LEN) as u32,
+        memory_lane: kept.map_or(0, |kept| kept.lane_stride as u32),
+        norms_lane: norms.lane_stride as u32 / 2,
+        factors_lane: factors.lane_stride as u32 / 2,
+    };
+    let words = |part: &crate::plan::Part| [part.chunk, part.chunks, part.len, part.group].map(|word| word as u32);
+    let or_words = |allocation: Option<&'a super::memory::Allocation>| match allocation {
+        Some(allocation) => allocation.single().map(Bound::from),
+        None => Ok(Bound::Words(vec![0; 4])),
+    };
+    let (x, y) = grid(op.tensors.len(), 1);
+    let longest = op.tensors.iter().map(|part| part.chunks).max().unwrap_or(0);
+    Ok(vec![Launch {
+        kernel: factors_kernel(op),
+        params: bytes_of(&params).into(),
+        buffers: vec![
+            Bound::Words(op.tensors.iter().flat_map(words).collect()),
+            partials.single()?.into(),
+            or_words(params_norm)?,
+            current.single()?.into(),
+            or_words(kept)?,
+            norms.single()?.into(),
+            factors.single()?.into(),
+        ],
+        grid: [x, y, layout.lanes() as u32],
+        trips: longest as u64 / 64 + 8,
+    }])
+}
+
+pub(super) fn centralise_kernel(holder: Holder) -> Kernel {
+    let mut source = Source::default();
+    source.bind(Access::Write, "grads", "array<f32>");
+    source.bind(Access::Read, "lines", "array<vec2u>");
+    match holder {
+        Holder::Own => source.join("fn address(e: u32) -> u32 { return e; }"),
+        Holder::Foreign => {
+            source.bind(Access::Read, "places", "array<vec4u>");
+            source.join("fn address(e: u32) -> u32 { return places[e / 64u].y + e % 64u; }");
+        }
+    }
+    source.join(include_str!("../../shaders/centralise.wgsl"));
+    source.kernel("centralise", Vec::new(), CentraliseParams::FIELDS)
+}
+
+/// One launch per part; a line has to lie in one.
+pub(super) fn centralise<'a>(op: &Centralise, memory: &'a Memory) -> Result<Vec<Launch<'a>>> {
+    let launch = |part: Part| {
+        let end = part.start + part.len;
+        let lines: Vec<[usize; 2]> = op.lines.iter().copied().filter(|[start, _]| (part.start..end).contains(start)).collect();
+        if let Some([start, len]) = lines.iter().find(|[start, len]| start + len > end) {
+            let what = format!("a line of {len} elements of {} in one binding", memory.get(op.grads).name);
+            return Err(Error::limit(what, (start + len) as u64 * 4, end as u64 * 4));
+        }
+        let table = lines.iter().flat_map(|[start, len]| [(start - part.start) as u32, *len as u32]).collect();
+        let params = CentraliseParams { len: part.len as u32, lines: lines.len() as u32 };
+        let places = memory.role(op.grads).map(|role| part.places_of(role, memory)).transpose()?;
+        let (x, y) = grid(lines.len(), 1);
+        let longest = lines.iter().map(|[_, len]| len / 64).max().unwrap_or(0);
         Ok(Launch {
-            kernel: update_kernel(&*op.rule, op.groups.is_some(), layout.lanes() > 1, part.holder, op.extras),
+            kernel: centralise_kernel(memory.holder(op.grads)),
             params: bytes_of(&params).into(),
-            buffers: buffers.into_iter().chain(planes).chain(part.places).collect(),
-            grid: [x, y, 1],
-            trips: 0,
+            buffers: [part.bound(op.grads, memory)?, Bound::Words(table)].into_iter().chain(places).collect(),
+            grid: [x, y, part.lanes as u32],
+            trips: 2 * longest as u64 + 8,
         })
     };
-    Part::all(op.grads, memory).into_iter().enumerate().map(launch).collect()
+    if op.lines.is_empty() { Ok(Vec::new()) } else { Part::all(op.grads, memory).into_iter().map(launch).collect() }
 }
 
 /// Lanes are workgroups along z.

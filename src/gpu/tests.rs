@@ -1,11 +1,17 @@
 //! Every kernel that the crate composes is valid WGSL, translates to each driver's language, and is laid out as the host thinks.
 //! No device is needed.
 
+use super::foreign::tag;
 use super::kernel::{Access, Kernel};
+use super::part::Holder;
+use super::update::{Form, update_kernel};
 use super::{network, step};
-use crate::plan::{ALIGN, Activation, Counter, Extras, NormKind};
-use crate::rule::{AnyRule, Real, Row, Rule, Setting};
-use crate::rules::rules;
+use crate::plan::{
+    ALIGN, Activation, BufferId, Control, Counter, Extras, Factors, Gate, GateKind, Half, Micro, NormKind, NormOf, Pass, Span,
+    TensorBound, Trust, Update,
+};
+use crate::rule::{AnyRule, Layerwise, Real, Row, Rule, Setting};
+use crate::rules::{Sgd, rules};
 use crate::{Result, range};
 use naga::back::pipeline_constants::process_overrides;
 use naga::back::{PipelineConstants, hlsl, msl, spv};
@@ -83,32 +89,153 @@ fn variants(rule: &dyn AnyRule) -> Vec<Box<dyn AnyRule>> {
     variants
 }
 
+/// A whole update of a rule, with one group or two, and with what goes with it.
+fn update(rule: &dyn AnyRule, groups: usize, pass: Pass, extras: Extras) -> Update {
+    let span = |group: usize| Span { start: group * ALIGN, len: ALIGN, group, tensor: group };
+    let planes = if pass == Pass::Apply { Vec::new() } else { rule.planes() };
+    Update {
+        rule: rule.boxed(),
+        params: BufferId(0),
+        grads: BufferId(1),
+        planes: planes.into_iter().map(|plane| BufferId(10 + plane)).collect(),
+        current: BufferId(2),
+        spans: (0..groups).map(span).collect(),
+        pass,
+        extras,
+    }
+}
+
+/// Whole steps of every variant of every rule, in lanes and groups, over arenas and slices.
 fn update_kernels() -> Vec<(Box<dyn AnyRule>, Kernel)> {
     let mut kernels = Vec::new();
     for variant in all_rules().iter().flat_map(|rule| variants(&**rule)) {
-        for (groups, lanes) in [(false, false), (false, true), (true, false), (true, true)] {
-            for holder in [step::Holder::Own, step::Holder::Foreign] {
-                kernels.push((
-                    variant.clone(),
-                    step::update_kernel(&*variant, groups, lanes, holder, Extras { max_value: groups, l1: lanes }),
-                ));
+        for (groups, lanes) in [(1, false), (1, true), (2, false), (2, true)] {
+            for holder in [Holder::Own, Holder::Foreign] {
+                let extras = Extras { max_value: groups > 1, l1: lanes, ..Default::default() };
+                let op = update(&*variant, groups, Pass::Whole, extras);
+                kernels.push((variant.clone(), update_kernel(&Form { op: &op, lanes, params: holder, grads: holder })));
             }
         }
     }
     kernels
 }
 
+/// What may go with an update, one at a time and some together.
+fn extras() -> Vec<Extras> {
+    let none = Extras::default();
+    let [a, b, c, d] = [20, 21, 22, 23].map(|id| Some(BufferId(id)));
+    let half = |half| Some((BufferId(24), half));
+    vec![
+        Extras { factors: a, ..none },
+        Extras { zero_grads: true, ..none },
+        Extras { before: a, ..none },
+        Extras { slow: a, ..none },
+        Extras { average: a, ..none },
+        Extras { change: a, ..none },
+        Extras { half: half(Half::F16), ..none },
+        Extras { half: half(Half::Bf16), ..none },
+        Extras { slow: a, average: b, ..none },
+        Extras { before: a, change: b, zero_grads: true, max_value: true, l1: true, ..none },
+        Extras { factors: a, before: b, slow: c, average: d, ..none },
+    ]
+}
+
+/// Passes and extras, with a rule of one plane.
+fn pass_kernels() -> Vec<Kernel> {
+    let rule = Sgd { momentum: 0.5, ..Default::default() };
+    let passes = [Pass::Whole, Pass::Direction(BufferId(30)), Pass::Cautious(BufferId(30)), Pass::Apply];
+    let holders = [(Holder::Own, Holder::Own), (Holder::Foreign, Holder::Foreign), (Holder::Foreign, Holder::Own)];
+    let mut kernels = Vec::new();
+    for (pass, extras) in passes.into_iter().flat_map(|pass| extras().into_iter().map(move |extras| (pass, extras))) {
+        let moves = matches!(pass, Pass::Whole | Pass::Apply);
+        // Other passes keep nothing.
+        let kept =
+            Extras { factors: extras.factors, before: extras.before, zero_grads: extras.zero_grads, ..Default::default() };
+        let op = update(&rule, 1, pass, if moves { extras } else { kept });
+        for (params, grads) in holders {
+            kernels.extend([false, true].map(|lanes| update_kernel(&Form { op: &op, lanes, params, grads })));
+        }
+    }
+    let sum = update(&rule, 2, Pass::Whole, Extras::default());
+    kernels.push(update_kernel(&Form { op: &sum, lanes: false, params: Holder::Own, grads: Holder::Foreign }));
+    kernels.retain(|kernel| storage_bindings(kernel) <= 8);
+    kernels
+}
+
+fn storage_bindings(kernel: &Kernel) -> usize {
+    kernel.bindings.iter().filter(|access| **access != Access::Uniform).count()
+}
+
+fn controls() -> Vec<Control> {
+    let id = BufferId(0);
+    let plain = Control {
+        norm: None,
+        rows: id,
+        current: id,
+        counts: id,
+        scalars: id,
+        frozen: id,
+        groups: 1,
+        loss_scale: None,
+        micro: None,
+    };
+    let kinds = [NormKind::L2, NormKind::L1, NormKind::Max];
+    let mut controls = vec![plain.clone(), Control { micro: Some(Micro { count: id, mean: true }), ..plain.clone() }];
+    for kind in kinds {
+        let norm = Some((id, kind));
+        controls.push(Control { norm, ..plain.clone() });
+        let micro = Some(Micro { count: id, mean: false });
+        controls.push(Control { norm, loss_scale: Some(Default::default()), micro, ..plain.clone() });
+    }
+    controls
+}
+
+fn gates() -> Vec<Gate> {
+    let id = BufferId(0);
+    let ascend =
+        Gate { kind: GateKind::Ascend { rho: 0.05 }, norm: Some((id, NormKind::L2)), frozen: id, current: id, groups: 2 };
+    let accumulate = Gate { kind: GateKind::Accumulate { count: id }, norm: None, ..ascend.clone() };
+    vec![Gate { norm: Some((id, NormKind::Max)), ..accumulate.clone() }, accumulate, ascend]
+}
+
+fn factors() -> Vec<Factors> {
+    let id = BufferId(0);
+    let plain = Factors {
+        tensors: Vec::new(),
+        partials: (id, NormKind::L2),
+        of: NormOf::Gradient,
+        params: None,
+        bound: TensorBound::Clip,
+        trust: Trust::None,
+        current: id,
+        memory: None,
+        norms: id,
+        factors: id,
+    };
+    let (l1, max, count) = ((id, NormKind::L1), (id, NormKind::Max), (id, NormKind::Count));
+    let mut all = vec![
+        plain.clone(),
+        Factors { partials: l1, bound: TensorBound::Normalise, ..plain.clone() },
+        Factors { partials: max, params: Some(id), ..plain.clone() },
+        Factors { partials: count, of: NormOf::Pass, bound: TensorBound::None, trust: Trust::Cautious, ..plain.clone() },
+    ];
+    for rule in rules().into_iter().filter(|rule| rule.layerwise() != Layerwise::No).flat_map(|rule| variants(&*rule)) {
+        all.push(Factors { params: Some(id), memory: Some(id), trust: Trust::Rule(rule), ..plain.clone() });
+    }
+    all
+}
+
 fn kernels() -> Vec<Kernel> {
     let functions = [Activation::Relu, Activation::Gelu, Activation::Tanh];
+    let holders = [Holder::Own, Holder::Foreign];
     let mut kernels: Vec<Kernel> = update_kernels().into_iter().map(|(_, kernel)| kernel).collect();
-    let kinds = [NormKind::L2, NormKind::L1, NormKind::Max];
-    kernels.extend(
-        kinds
-            .into_iter()
-            .flat_map(|kind| [step::Holder::Own, step::Holder::Foreign].map(|holder| step::norm_kernel(kind, holder))),
-    );
-    kernels.push(step::control_kernel(None, false));
-    kernels.extend(kinds.into_iter().flat_map(|kind| [false, true].map(|scaled| step::control_kernel(Some(kind), scaled))));
+    kernels.extend(pass_kernels());
+    let kinds = [NormKind::L2, NormKind::L1, NormKind::Max, NormKind::Count];
+    kernels.extend(kinds.into_iter().flat_map(|kind| holders.map(|holder| step::norm_kernel(kind, holder))));
+    kernels.extend(controls().iter().map(step::control_kernel));
+    kernels.extend(gates().iter().map(step::gate_kernel));
+    kernels.extend(factors().iter().map(step::factors_kernel));
+    kernels.extend(holders.map(step::centralise_kernel));
     kernels.extend(functions.map(network::activate_kernel));
     kernels.extend(functions.map(network::activate_grad_kernel));
     kernels.extend([network::gather_kernel(), network::tick_kernel(), network::sum_rows_kernel(), network::tally_kernel()]);
@@ -282,20 +409,22 @@ fn rows_are_laid_out_as_on_the_host() {
 /// The numbers that shaders repeat from the host.
 #[test]
 fn constants_in_shaders_are_those_of_the_host() {
-    let source = step::control_kernel(None, false).source;
-    let expected = [
-        ("ROW", Row::LEN),
-        ("LIVE", Row::LIVE),
-        ("SCALE", Row::SCALE),
-        ("MAX_NORM", Row::MAX_NORM),
-        ("COUNTERS", Counter::LEN),
-    ];
-    for (name, value) in expected {
-        assert!(source.contains(&format!("const {name} = {value}u;")), "{name} = {value}");
+    let expected = [("ROW", Row::LEN), ("LIVE", Row::LIVE), ("SCALE", Row::SCALE)];
+    let control = [("MAX_NORM", Row::MAX_NORM), ("COUNTERS", Counter::LEN)];
+    let gate = [("DECAY", Row::DECAY), ("FIRST", Row::SHARED.len())];
+    for (source, own) in
+        [(&step::control_kernel(&controls()[0]).source, control), (&step::gate_kernel(&gates()[0]).source, gate)]
+    {
+        for (name, value) in expected.into_iter().chain(own) {
+            assert!(source.contains(&format!("const {name} = {value}u;")), "{name} = {value}");
+        }
     }
     // The update's kernel finds a group by its block of vec4s.
-    let source = step::update_kernel(&SignSgd { lr: 0.1 }, true, false, step::Holder::Own, Extras::default()).source;
-    assert!(source.contains(&format!("% op.len / {}u", ALIGN / 4)));
+    let op = update(&SignSgd { lr: 0.1 }, 2, Pass::Whole, Extras::default());
+    let form = Form { op: &op, lanes: false, params: Holder::Own, grads: Holder::Own };
+    assert!(update_kernel(&form).source.contains(&format!("% op.len / {}u", ALIGN / 4)));
+    // Tags have the tensor in their lower bits.
+    assert_eq!((tag(1, 0), tag(0, 0xfffff), tag(3, 5)), (1 << 20, 0xfffff, 3 << 20 | 5));
 }
 
 #[test]

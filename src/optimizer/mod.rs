@@ -3,15 +3,21 @@
 //! [`Recipe`] says what to do; [`Recipe::record`] turns it into operations of a plan; the [`Stepper`] that comes back keeps the
 //! device supplied with hyper rows. [`Optimizer`] is all three around parameters and gradients of its own.
 
+mod modifier;
 mod recipe;
+mod record;
+mod side;
 mod slices;
 mod stepper;
 
-pub use recipe::{Clip, Recipe};
+pub use modifier::{Accumulation, Average, Clip, Lookahead};
+pub use recipe::Recipe;
 pub use stepper::{Report, Stepper};
 
-use crate::error::{Error, Result};
-use crate::plan::{Arena, BufferId, Engine, Layout, Plan, Program};
+use crate::error::{Error, Result, range};
+use crate::plan::{Arena, BufferId, Engine, Half, Layout, Plan, Program};
+use crate::rule::Real;
+use record::{Inspected, Outputs, Recorder};
 
 /// An optimizer that owns an arena of parameters and gradients on an engine.
 ///
@@ -38,7 +44,80 @@ pub struct Optimizer<P> {
     params: BufferId,
     grads: BufferId,
     stepper: Stepper,
+    outputs: Outputs,
+    half: Option<Half>,
+    plans: Plans,
+    /// Micro-batches, or an ascent, since the last step.
+    ahead: usize,
     program: P,
+}
+
+/// Indices of an optimizer's plans; the step is the first.
+#[derive(Debug, Clone, Copy, Default)]
+struct Plans {
+    accumulate: Option<usize>,
+    ascend: Option<usize>,
+    inspect: Option<usize>,
+}
+
+/// The index of the plan that is a step.
+const STEP: usize = 0;
+
+/// What an optimizer is made of before an engine has loaded it.
+struct Recorded {
+    layout: Layout,
+    plans: Vec<Plan>,
+    params: BufferId,
+    grads: BufferId,
+    stepper: Stepper,
+    outputs: Outputs,
+    names: Plans,
+}
+
+impl Recorded {
+    fn new(recipe: &Recipe, arena: &Arena) -> Result<Self> {
+        if arena.tensors().is_empty() {
+            return Err(Error::Empty { what: "the list of tensors".into() });
+        }
+        recipe.check(arena)?;
+        let mut layout = Layout::new(recipe.lanes());
+        let (params, grads) = (layout.arena("params", arena), layout.arena("grads", arena));
+        let recorder = Recorder::new(recipe, &mut layout, arena, params, grads);
+        let mut step = Plan::default();
+        recorder.step(&mut step, None);
+        let mut plans = vec![step];
+        let mut add = |plan: Option<Plan>| {
+            plans.push(plan?);
+            Some(plans.len() - 1)
+        };
+        let inspected = recipe.inspect.then(|| {
+            let mut plan = Plan::default();
+            recorder.step(&mut plan, Some(Inspected));
+            plan
+        });
+        let names = Plans { accumulate: add(recorder.accumulate()), ascend: add(recorder.ascend()), inspect: add(inspected) };
+        let (stepper, outputs) = (recorder.stepper(), recorder.outputs());
+        Ok(Self { layout, plans, params, grads, stepper, outputs, names })
+    }
+
+    fn start<P: Program>(self, recipe: &Recipe, arena: Arena, mut program: P) -> Result<Optimizer<P>> {
+        let Self { params, grads, mut stepper, outputs, names: plans, .. } = self;
+        stepper.start(&mut program)?;
+        Ok(Optimizer { arena, params, grads, stepper, outputs, half: recipe.half, plans, ahead: 0, program })
+    }
+}
+
+/// How far a tensor moves; see [`Optimizer::inspection`].
+#[derive(Debug, Clone, PartialEq)]
+pub struct TensorReport {
+    /// The tensor's name.
+    pub name: String,
+    /// The L2 norm of its last gradient, in the scale of the step. Not finite where an element is not.
+    pub grad_norm: f64,
+    /// The L2 norm of what the last inspected step added to it; 0 if that one was skipped.
+    pub change_norm: f64,
+    /// The L2 norm of its parameters after the last inspected step.
+    pub param_norm: f64,
 }
 
 impl<P: Program> Optimizer<P> {
@@ -59,22 +138,15 @@ impl<P: Program> Optimizer<P> {
     /// # Errors
     /// As for [`Optimizer::new`].
     pub fn over<E: Engine<Program = P>>(engine: &E, recipe: Recipe, arena: Arena) -> Result<Self> {
-        if arena.tensors().is_empty() {
-            return Err(Error::Empty { what: "the list of tensors".into() });
-        }
-        let mut layout = Layout::new(recipe.lanes());
-        let (params, grads) = (layout.arena("params", &arena), layout.arena("grads", &arena));
-        let mut plan = Plan::default();
-        let mut stepper = recipe.record(&mut layout, &mut plan, &arena, params, grads)?;
-        let mut program = engine.load(&layout, &[plan])?;
-        stepper.start(&mut program)?;
-        Ok(Self { arena, params, grads, stepper, program })
+        let recorded = Recorded::new(&recipe, &arena)?;
+        let program = engine.load(&recorded.layout, &recorded.plans)?;
+        recorded.start(&recipe, arena, program)
     }
 
     /// One step of all lanes, from the gradients as they are now. Does not wait for the device.
     ///
     /// # Errors
-    /// A lost device.
+    /// As for [`Optimizer::steps`].
     pub fn step(&mut self) -> Result<()> {
         self.steps(1)
     }
@@ -82,9 +154,105 @@ impl<P: Program> Optimizer<P> {
     /// `count` steps with the same gradients.
     ///
     /// # Errors
-    /// A lost device.
+    /// A lost device, or no micro-batch or no ascent before a step that needs one.
     pub fn steps(&mut self, count: usize) -> Result<()> {
-        self.stepper.run(&mut self.program, 0, count)
+        (0..count.min(1)).try_for_each(|_| self.before_step())?;
+        self.stepper.run(&mut self.program, STEP, count)
+    }
+
+    /// Adds the gradients as they are now to the sum that the next step uses; see [`Recipe::accumulate`].
+    ///
+    /// # Errors
+    /// A recipe that does not accumulate, or a lost device.
+    pub fn accumulate(&mut self) -> Result<()> {
+        let plan = self.accumulation()?;
+        self.ahead += 1;
+        self.program.run(plan, 1)
+    }
+
+    /// Moves the parameters up the gradient; the next step wants the gradient from there. See [`Recipe::sam`].
+    ///
+    /// # Errors
+    /// A recipe that does not ascend, a second ascent before the step, or a lost device.
+    pub fn ascend(&mut self) -> Result<()> {
+        let plan = self.ascent()?;
+        self.ahead += 1;
+        self.program.run(plan, 1)
+    }
+
+    /// A step that also finds how far each tensor moves; see [`Recipe::inspect`]. Its bits are those of [`Optimizer::step`].
+    ///
+    /// # Errors
+    /// A recipe that does not inspect, or as for [`Optimizer::steps`].
+    pub fn step_inspected(&mut self) -> Result<()> {
+        let plan = self.plans.inspect.ok_or_else(|| not_asked("inspect"))?;
+        self.before_step()?;
+        self.stepper.run(&mut self.program, plan, 1)
+    }
+
+    fn accumulation(&self) -> Result<usize> {
+        self.plans.accumulate.ok_or_else(|| not_asked("accumulate"))
+    }
+
+    fn ascent(&self) -> Result<usize> {
+        let plan = self.plans.ascend.ok_or_else(|| not_asked("sam"))?;
+        range::require(self.ahead == 0, "ascents since the last step", self.ahead + 1, "1")?;
+        Ok(plan)
+    }
+
+    /// A step uses up what came before it.
+    fn before_step(&mut self) -> Result<()> {
+        for (plan, what) in
+            [(self.plans.accumulate, "micro-batches since the last step"), (self.plans.ascend, "ascents since the last step")]
+        {
+            range::require(plan.is_none() || self.ahead > 0, what, 0, "at least 1")?;
+        }
+        self.ahead = 0;
+        Ok(())
+    }
+
+    /// What the last step found of each tensor of a lane. Waits for the device.
+    ///
+    /// # Errors
+    /// A recipe that does not inspect, a lane that does not exist, or a lost device.
+    pub fn inspection(&mut self, lane: usize) -> Result<Vec<TensorReport>> {
+        let grads = self.outputs.grad_norms.filter(|_| self.plans.inspect.is_some()).ok_or_else(|| not_asked("inspect"))?;
+        let changes = self.outputs.change_norms.ok_or_else(|| not_asked("inspect"))?;
+        let (grads, changes) = (self.program.read(grads, lane)?, self.program.read(changes, lane)?);
+        let report = |tensor: &crate::plan::Tensor| TensorReport {
+            name: tensor.name.clone(),
+            grad_norm: grads[2 * tensor.rank].as_f64(),
+            change_norm: changes[2 * tensor.rank].as_f64(),
+            param_norm: changes[2 * tensor.rank + 1].as_f64(),
+        };
+        Ok(self.arena.tensors().iter().map(report).collect())
+    }
+
+    /// The average of a lane's parameters; 0 before the first step that counts. See [`Recipe::average`].
+    ///
+    /// # Errors
+    /// A recipe without an average, [`Error::Unknown`], a lane that does not exist, or a lost device.
+    pub fn averaged(&mut self, lane: usize, tensor: &str) -> Result<Vec<P::Float>> {
+        let average = self.outputs.average.ok_or_else(|| not_asked("average"))?;
+        self.read(average, lane, tensor)
+    }
+
+    /// The bits of the copy of a lane's parameters in 16 bits. See [`Recipe::half_copy`].
+    ///
+    /// # Errors
+    /// A recipe without a copy, [`Error::Unknown`], a lane that does not exist, or a lost device.
+    pub fn half(&mut self, lane: usize, tensor: &str) -> Result<Vec<u16>> {
+        let half = self.half_buffer()?;
+        let tensor = self.arena.tensor(tensor)?;
+        Ok(self.program.read_halves(half, lane)?[tensor.offset..][..tensor.len()].to_vec())
+    }
+
+    /// The buffer of the copy in 16 bits, laid out as the arena, for access through [`Optimizer::program`].
+    ///
+    /// # Errors
+    /// A recipe without a copy.
+    pub fn half_buffer(&self) -> Result<BufferId> {
+        self.outputs.half.ok_or_else(|| not_asked("half_copy"))
     }
 
     /// A lane's parameters.
@@ -101,7 +269,12 @@ impl<P: Program> Optimizer<P> {
     /// [`Error::Unknown`], [`Error::Shape`] if there are not as many values as the tensor has elements, a lane that does not
     /// exist, or a lost device.
     pub fn set_params(&mut self, lane: usize, tensor: &str, values: &[P::Float]) -> Result<()> {
-        self.write(self.params, lane, tensor, values)
+        self.write(self.params, lane, tensor, values)?;
+        let Some((kind, id)) = self.half.zip(self.outputs.half) else { return Ok(()) };
+        let mut halves: Vec<u16> = values.iter().map(|x| kind.bits(x.as_f64() as f32)).collect();
+        // What is padded is zero.
+        halves.resize(halves.len().next_multiple_of(2), 0);
+        self.program.write_halves(id, lane, self.arena.tensor(tensor)?.offset, &halves)
     }
 
     /// Sets a lane's gradients.
@@ -176,4 +349,9 @@ impl<P: Program> Optimizer<P> {
         }
         self.program.write(buffer, lane, tensor.offset, values)
     }
+}
+
+/// A call for something that the recipe does not ask for.
+fn not_asked(setting: &str) -> Error {
+    Error::setting(setting, "not given", "part of the recipe")
 }

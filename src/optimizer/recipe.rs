@@ -1,12 +1,11 @@
 //! What to do in a step, as settings.
 
-use super::Stepper;
-use super::stepper::Buffers;
+use super::modifier::{Accumulation, Average, Clip, Lookahead};
+use super::record::Recorder;
+use super::stepper::Stepper;
 use crate::error::{Error, Result, range};
-use crate::plan::{
-    Arena, BufferId, Control, Counter, Extras, Layout, LossScale, Norm, NormKind, Op, Plan, SLOTS, Scalar, Update,
-};
-use crate::rule::{AnyRule, Row, Rule, Setting};
+use crate::plan::{Arena, BufferId, Half, Layout, LossScale, NormKind, Plan};
+use crate::rule::{AnyRule, Layerwise, Row, Rule, Setting};
 use crate::schedule::Schedule;
 
 /// A rule with its settings, per lane and group, and what happens to the gradient before it.
@@ -31,21 +30,16 @@ pub struct Recipe {
     pub(super) grad_scale: f64,
     pub(super) loss_scale: Option<LossScale>,
     pub(super) l1: f64,
+    pub(super) average: Option<Average>,
+    pub(super) lookahead: Option<Lookahead>,
+    pub(super) accumulation: Option<Accumulation>,
+    pub(super) rho: Option<f64>,
+    pub(super) half: Option<Half>,
+    pub(super) zero_grads: bool,
+    pub(super) cautious: bool,
+    pub(super) centralise: bool,
+    pub(super) inspect: bool,
     schedules: Vec<(String, Schedule)>,
-}
-
-/// What bounds a gradient.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Clip {
-    /// The whole gradient of a lane is scaled down to a global norm of at most `max`.
-    Norm {
-        /// The bound, finite and above 0.
-        max: f64,
-        /// Which norm.
-        kind: NormKind,
-    },
-    /// Each element is clamped to ± this bound, finite and above 0.
-    Value(f64),
 }
 
 impl<R: Rule> From<R> for Box<dyn AnyRule> {
@@ -78,6 +72,15 @@ impl Recipe {
             grad_scale: 1.0,
             loss_scale: None,
             l1: 0.0,
+            average: None,
+            lookahead: None,
+            accumulation: None,
+            rho: None,
+            half: None,
+            zero_grads: false,
+            cautious: false,
+            centralise: false,
+            inspect: false,
             schedules: Vec::new(),
         }
     }
@@ -121,6 +124,79 @@ impl Recipe {
         self
     }
 
+    /// Keeps an average of the parameters beside them: [`Optimizer::averaged`](super::Optimizer::averaged). Costs 8 bytes of traffic
+    /// and 4 of memory per parameter.
+    pub fn average(mut self, average: Average) -> Self {
+        self.average = Some(average);
+        self
+    }
+
+    /// Makes slow weights that the parameters return to now and then.
+    pub fn lookahead(mut self, lookahead: Lookahead) -> Self {
+        self.lookahead = Some(lookahead);
+        self
+    }
+
+    /// Makes a step out of several micro-batches; their sum takes 4 bytes per parameter.
+    pub fn accumulate(mut self, accumulation: Accumulation) -> Self {
+        self.accumulation = Some(accumulation);
+        self
+    }
+
+    /// Sharpness-aware minimisation: before each step [`Optimizer::ascend`](super::Optimizer::ascend) moves the parameters by `rho`
+    /// up the gradient, finite and above 0 (0.05 in the paper), and the step uses the gradient from there.
+    ///
+    /// ```text
+    /// ascend:  before = x;  x = x + rho · g / (‖g‖ + 1e-12)
+    /// step:    x = rule(before, gradient at x)
+    /// ```
+    ///
+    /// Source: Foret et al. 2021, arXiv:2010.01412.
+    pub fn sam(mut self, rho: f64) -> Self {
+        self.rho = Some(rho);
+        self
+    }
+
+    /// Keeps a copy of the parameters in 16 bits: [`Optimizer::half`](super::Optimizer::half). It is written with each step, and with
+    /// [`Optimizer::set_params`](super::Optimizer::set_params).
+    pub fn half_copy(mut self, half: Half) -> Self {
+        self.half = Some(half);
+        self
+    }
+
+    /// Sets gradients to 0 once they are used, also by a step that is skipped.
+    pub fn zero_grads(mut self) -> Self {
+        self.zero_grads = true;
+        self
+    }
+
+    /// Leaves out the elements of a step that go against the gradient, and makes up for them in each tensor:
+    ///
+    /// ```text
+    /// u = −rule(0, d)
+    /// x = decay · x − u · [u·d > 0] · n / max(#[u·d > 0], n/1000)
+    /// ```
+    ///
+    /// Source: Liang et al. 2024, arXiv:2411.16085.
+    pub fn cautious(mut self) -> Self {
+        self.cautious = true;
+        self
+    }
+
+    /// Takes its mean out of the gradient of each row of a tensor of two dimensions or more (each output of a layer), in place and
+    /// before anything else. Source: Yong et al. 2020, arXiv:2004.01461.
+    pub fn centralise(mut self) -> Self {
+        self.centralise = true;
+        self
+    }
+
+    /// Keeps each tensor's norm of the gradient, and lets [`Optimizer::step_inspected`](super::Optimizer::step_inspected) find how far
+    /// each tensor moves. Costs one dispatch per step, and 4 bytes of memory per parameter.
+    pub fn inspect(mut self) -> Self {
+        self.inspect = true;
+        self
+    }
+
     /// Lets a setting follow a schedule: at the `t`-th applied step it is the rule's own value times the schedule's at step
     /// `t − 1`. Skipped steps do not advance it. Lanes and groups keep their own values and share the schedule.
     ///
@@ -152,12 +228,14 @@ impl Recipe {
         Ok(rule)
     }
 
-    /// The norm that a step has to know: the one to clip by, or else the cheapest that finds what is not finite.
-    fn norm(&self) -> Option<NormKind> {
+    /// The norm that a step has to know: the one to clip by or to trust, or else the cheapest that finds what is not finite.
+    pub(super) fn norm(&self) -> Option<NormKind> {
+        let layerwise = self.rules.first().and_then(|rules| rules.first()).map(|rule| rule.layerwise());
+        let guards = self.skip_bad || self.loss_scale.is_some() || self.inspect;
         match self.clip {
-            Some(Clip::Norm { kind, .. }) => Some(kind),
-            Some(Clip::Value(_)) => Some(NormKind::Max),
-            None => (self.skip_bad || self.loss_scale.is_some()).then_some(NormKind::Max),
+            Some(clip) => Some(clip.kind()),
+            None if layerwise == Some(Layerwise::Before) || self.inspect => Some(NormKind::L2),
+            None => guards.then_some(NormKind::Max),
         }
     }
 
@@ -170,10 +248,12 @@ impl Recipe {
         row.0[Row::SCALE] *= self.grad_scale;
         row.0[Row::L1] = self.l1;
         match self.clip {
-            Some(Clip::Norm { max, .. }) => row.0[Row::MAX_NORM] = max,
+            Some(Clip::Norm { max, .. } | Clip::Tensor { max, .. }) => row.0[Row::MAX_NORM] = max,
             Some(Clip::Value(max)) => row.0[Row::MAX_VALUE] = max,
-            None => {}
+            Some(Clip::Normalise(_)) | None => {}
         }
+        row.0[Row::AVERAGE] = self.average.map_or(0.0, |average| average.rate(t));
+        row.0[Row::SYNC] = self.lookahead.map_or(0.0, |lookahead| lookahead.rate(t));
         row
     }
 
@@ -186,7 +266,9 @@ impl Recipe {
     /// that they need.
     ///
     /// # Errors
-    /// A setting out of its range, lanes or groups whose kernels would differ, or a tensor of a group that does not exist.
+    /// A setting out of its range, settings that have no meaning together, lanes or groups whose kernels would differ, a tensor of a
+    /// group that does not exist, or accumulation, ascents or inspection, which take more than one plan: see
+    /// [`Optimizer`](super::Optimizer).
     pub fn record(
         &self,
         layout: &mut Layout,
@@ -195,35 +277,18 @@ impl Recipe {
         params: BufferId,
         grads: BufferId,
     ) -> Result<Stepper> {
-        self.check(arena)?;
-        let rule = &self.rules[0][0];
-        let groups = self.rules[0].len();
-        let chunks = arena.chunks();
-        let partials = layout.floats("partials", chunks.len());
-        let rows = layout.floats("rows", SLOTS * groups * Row::LEN);
-        let current = layout.floats("current", groups * Row::LEN);
-        let counts = layout.indices("counts", Counter::LEN + groups);
-        let frozen = layout.indices("frozen", groups);
-        let scalars = layout.floats("scalars", Scalar::LEN);
-        let table = (groups > 1).then(|| layout.shared_indices("groups", arena.groups().len()));
-        let plane = |plane: usize| (plane, layout.arena(&format!("plane {}", rule.state_names()[plane]), arena));
-        let planes: Vec<(usize, BufferId)> = rule.planes().into_iter().map(plane).collect();
-
-        let norm = self.norm().map(|kind| (partials, kind));
-        if let Some((partials, kind)) = norm {
-            plan.push(Op::Norm(Norm { kind, grads, chunks, partials, frozen }));
+        for (name, given) in
+            [("accumulate", self.accumulation.is_some()), ("sam", self.rho.is_some()), ("inspect", self.inspect)]
+        {
+            range::require(!given, name, "given", "only in an optimizer of its own")?;
         }
-        let loss_scale = self.loss_scale;
-        plan.push(Op::Control(Control { norm, rows, current, counts, scalars, frozen, groups, loss_scale }));
-        let ids = planes.iter().map(|(_, id)| *id).collect();
-        let extras = Extras { max_value: matches!(self.clip, Some(Clip::Value(_))), l1: self.l1 != 0.0 };
-        plan.push(Op::Update(Update { rule: rule.clone(), params, grads, planes: ids, current, groups: table, extras }));
-        let table = table.map(|table| (table, arena.groups()));
-        let buffers = Buffers { rows, counts, scalars, frozen, planes };
-        Ok(Stepper::new(self.clone(), arena.len(), buffers, table))
+        self.check(arena)?;
+        let recorder = Recorder::new(self, layout, arena, params, grads);
+        recorder.step(plan, None);
+        Ok(recorder.stepper())
     }
 
-    fn check(&self, arena: &Arena) -> Result<()> {
+    pub(super) fn check(&self, arena: &Arena) -> Result<()> {
         let first = self.rules.first().and_then(|groups| groups.first());
         let first = first.ok_or_else(|| Error::Empty { what: "the list of rules".into() })?;
         self.schedules.iter().try_for_each(|(_, schedule)| schedule.check())?;
@@ -236,11 +301,11 @@ impl Recipe {
                 return Err(Error::shape("a rule of the population", kernel(&**first), kernel(&**rule)));
             }
         }
-        match self.clip {
-            Some(Clip::Norm { max, .. }) => range::positive("clip_norm", max)?,
-            Some(Clip::Value(max)) => range::positive("clip_value", max)?,
-            None => {}
-        }
+        self.clip.map_or(Ok(()), Clip::check)?;
+        self.average.map_or(Ok(()), Average::check)?;
+        self.lookahead.map_or(Ok(()), Lookahead::check)?;
+        self.rho.map_or(Ok(()), |rho| range::positive("sam.rho", rho))?;
+        self.check_together(&**first, arena)?;
         range::positive("grad_scale", self.grad_scale)?;
         range::not_negative("l1", self.l1)?;
         self.loss_scale.as_ref().map_or(Ok(()), check_loss_scale)?;
@@ -248,6 +313,29 @@ impl Recipe {
         for tensor in arena.tensors() {
             let field = format!("group of tensor '{}'", tensor.name);
             range::require(tensor.group < groups, &field, tensor.group, &format!("below {groups}"))?;
+        }
+        Ok(())
+    }
+}
+
+impl Recipe {
+    /// Settings that have no meaning together.
+    fn check_together(&self, rule: &dyn AnyRule, arena: &Arena) -> Result<()> {
+        let name = rule.name();
+        let layerwise = rule.layerwise() != Layerwise::No;
+        let clips_elements = matches!(self.clip, Some(Clip::Value(_)));
+        let other_norm = self.clip.is_some_and(|clip| clip.kind() != NormKind::L2);
+        let matrices = arena.tensors().iter().any(|tensor| tensor.shape.len() >= 2);
+        for (meaningless, field, allowed) in [
+            (layerwise && clips_elements, "clip_value", format!("not with {name}, which takes norms before it")),
+            (layerwise && other_norm, "clip.kind", format!("only L2 with {name}")),
+            (layerwise && self.cautious, "cautious", format!("not with {name}, which has a direction of its own")),
+            (self.cautious && !rule.shifts(), "cautious", format!("not with {name}, whose step depends on the parameters")),
+            (self.rho.is_some() && self.accumulation.is_some(), "sam", "not with accumulate".into()),
+            (self.centralise && !matrices, "centralise", "only with a tensor of two dimensions or more".into()),
+            (self.inspect && self.norm() != Some(NormKind::L2), "inspect", "not with a clip by another norm than L2".into()),
+        ] {
+            range::require(!meaningless, field, "given", &allowed)?;
         }
         Ok(())
     }

@@ -1,9 +1,8 @@
 //! An optimizer over buffers that the host program owns.
 
-use super::{Optimizer, Recipe};
-use crate::error::{Error, Result};
+use super::{Optimizer, Recipe, Recorded, STEP};
+use crate::error::Result;
 use crate::gpu::{Foreign, Gpu, GpuProgram, SliceTensor};
-use crate::plan::{Layout, Plan};
 
 impl Optimizer<GpuProgram> {
     /// An optimizer whose parameters and gradients are slices of the caller's buffers, on the caller's device (see
@@ -12,18 +11,12 @@ impl Optimizer<GpuProgram> {
     /// # Errors
     /// What is wrong with a slice, naming its tensor; a setting out of its range; what the device refuses.
     pub fn over_slices(gpu: &Gpu, recipe: Recipe, tensors: &[SliceTensor]) -> Result<Self> {
-        if tensors.is_empty() {
-            return Err(Error::Empty { what: "the list of tensors".into() });
-        }
         let foreign = Foreign::new(tensors)?;
         let arena = foreign.arena().clone();
-        let mut layout = Layout::new(recipe.lanes());
-        let (params, grads) = (layout.arena("params", &arena), layout.arena("grads", &arena));
-        let mut plan = Plan::default();
-        let mut stepper = recipe.record(&mut layout, &mut plan, &arena, params, grads)?;
-        let mut program = gpu.load_over(&layout, &[plan], [params, grads], foreign)?;
-        stepper.start(&mut program)?;
-        Ok(Self { arena, params, grads, stepper, program })
+        let recorded = Recorded::new(&recipe, &arena)?;
+        let roles = [recorded.params, recorded.grads];
+        let program = gpu.load_over(&recorded.layout, &recorded.plans, roles, foreign)?;
+        recorded.start(&recipe, arena, program)
     }
 
     /// Records one step into the caller's encoder: submits nothing, waits for nothing. Encoders have to be submitted in the order
@@ -33,8 +26,33 @@ impl Optimizer<GpuProgram> {
     /// A lost device, or more steps recorded than submitted by [`SLOTS`](crate::plan::SLOTS) or more.
     pub fn encode_step(&mut self, encoder: &mut wgpu::CommandEncoder) -> Result<()> {
         self.program.alive()?;
+        self.before_step()?;
         self.stepper.before_encoding(&mut self.program)?;
-        self.program.encode(0, encoder);
+        self.program.encode(STEP, encoder);
+        Ok(())
+    }
+
+    /// [`Optimizer::accumulate`] into the caller's encoder.
+    ///
+    /// # Errors
+    /// As for [`Optimizer::accumulate`].
+    pub fn encode_accumulate(&mut self, encoder: &mut wgpu::CommandEncoder) -> Result<()> {
+        self.program.alive()?;
+        let plan = self.accumulation()?;
+        self.ahead += 1;
+        self.program.encode(plan, encoder);
+        Ok(())
+    }
+
+    /// [`Optimizer::ascend`] into the caller's encoder.
+    ///
+    /// # Errors
+    /// As for [`Optimizer::ascend`].
+    pub fn encode_ascend(&mut self, encoder: &mut wgpu::CommandEncoder) -> Result<()> {
+        self.program.alive()?;
+        let plan = self.ascent()?;
+        self.ahead += 1;
+        self.program.encode(plan, encoder);
         Ok(())
     }
 }

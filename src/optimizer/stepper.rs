@@ -37,7 +37,8 @@ pub struct Stepper {
     recipe: Recipe,
     len: usize,
     buffers: Buffers,
-    groups: Option<(BufferId, Vec<u32>)>,
+    /// The group of each block, if there are several.
+    groups: Option<Vec<u32>>,
     /// Steps run so far.
     run: u64,
     /// Steps run when the newest known counters were asked for.
@@ -60,7 +61,7 @@ pub(super) struct Buffers {
 }
 
 impl Stepper {
-    pub(super) fn new(recipe: Recipe, len: usize, buffers: Buffers, groups: Option<(BufferId, Vec<u32>)>) -> Self {
+    pub(super) fn new(recipe: Recipe, len: usize, buffers: Buffers, groups: Option<Vec<u32>>) -> Self {
         let zeros: Vec<u64> = recipe.rules.iter().flatten().map(|_| 0).collect();
         Self { recipe, len, buffers, groups, run: 0, known_at: 0, applied: zeros.clone(), written: zeros }
     }
@@ -70,9 +71,6 @@ impl Stepper {
     /// # Errors
     /// A lost device.
     pub fn start<P: Program>(&mut self, program: &mut P) -> Result<()> {
-        if let Some((table, groups)) = &self.groups {
-            program.write_indices(*table, 0, 0, groups)?;
-        }
         for (lane, rules) in self.recipe.rules.iter().enumerate() {
             for &(plane, id) in &self.buffers.planes {
                 let initial: Vec<P::Float> = rules.iter().map(|rule| P::Float::of(rule.initial(plane))).collect();
@@ -81,7 +79,7 @@ impl Stepper {
                 }
                 let values: Vec<P::Float> = match &self.groups {
                     None => vec![initial[0]; self.len],
-                    Some((_, groups)) => groups.iter().flat_map(|&group| [initial[group as usize]; ALIGN]).collect(),
+                    Some(groups) => groups.iter().flat_map(|&group| [initial[group as usize]; ALIGN]).collect(),
                 };
                 program.write(id, lane, 0, &values)?;
             }

@@ -1,6 +1,6 @@
 //! Where tensors lie inside the buffers of parameters, gradients and planes.
 
-use super::{ALIGN, BufferId, CHUNK, View};
+use super::{ALIGN, BufferId, CHUNK, Part, Span, View};
 use crate::error::{Error, Result};
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -136,6 +136,40 @@ impl Arena {
         let mut cuts: Vec<usize> = self.chunks().iter().map(|chunk| chunk.start).collect();
         cuts.sort_unstable();
         cuts.into()
+    }
+
+    /// One span per tensor.
+    pub fn spans(&self) -> Vec<Span> {
+        let of = |tensor: &Tensor| {
+            let &Tensor { offset: start, group, rank, .. } = tensor;
+            Span { start, len: tensor.len().next_multiple_of(ALIGN), group, tensor: rank }
+        };
+        self.tensors.iter().map(of).filter(|span| span.len > 0).collect()
+    }
+
+    /// One span per run of tensors of one group.
+    pub fn group_spans(&self) -> Vec<Span> {
+        let mut runs: Vec<Span> = Vec::new();
+        for span in self.spans() {
+            match runs.last_mut() {
+                Some(run) if run.group == span.group => run.len += span.len,
+                _ => runs.push(Span { tensor: 0, ..span }),
+            }
+        }
+        runs
+    }
+
+    /// The tensors as sums over each of them see them, in the order of sums.
+    pub fn parts(&self) -> Vec<Part> {
+        let mut tensors: Vec<&Tensor> = self.tensors.iter().collect();
+        tensors.sort_by_key(|tensor| tensor.rank);
+        let mut chunk = 0;
+        let of = |tensor: &Tensor| {
+            let chunks = tensor.len().div_ceil(CHUNK);
+            chunk += chunks;
+            Part { chunk: chunk - chunks, chunks, len: tensor.len(), group: tensor.group }
+        };
+        tensors.into_iter().map(of).collect()
     }
 
     /// The group of each block of [`ALIGN`] elements.

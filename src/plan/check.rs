@@ -1,6 +1,9 @@
 //! Plans are checked once, before an engine prepares them, so that engines may trust shapes.
 
-use super::{BufferId, Counter, Kind, Layout, Loss, MatMul, Op, Plan, SLOTS, Scalar, Scope, Update, View};
+use super::{
+    ALIGN, BufferId, CHUNK, Centralise, Control, Counter, Factors, Gate, GateKind, Kind, Layout, Loss, MatMul, Norm, Op, Pass,
+    Plan, SLOTS, Scalar, Scope, Update, View,
+};
 use crate::error::{Error, Result};
 use crate::rule::Row;
 
@@ -63,55 +66,127 @@ impl Checker<'_> {
                 self.floats(output, 1)?;
                 self.writes(output, &[*input])
             }
-            Op::Norm(norm) => {
-                let len = self.layout.buffer(norm.grads).len;
-                self.lane_floats(norm.grads, len)?;
-                self.lane_floats(norm.partials, norm.chunks.len())?;
-                let end = norm.chunks.iter().map(|chunk| chunk.start + chunk.len).max().unwrap_or(0);
-                self.require(end <= len, norm.grads, format!("chunks up to {len}"), end)?;
-                let groups = norm.chunks.iter().map(|chunk| chunk.group + 1).max().unwrap_or(0);
-                self.lane_indices(norm.frozen, groups.max(self.layout.buffer(norm.frozen).len))
-            }
-            Op::Control(control) => {
-                self.lane_floats(control.rows, SLOTS * control.groups * Row::LEN)?;
-                self.lane_floats(control.current, control.groups * Row::LEN)?;
-                self.lane_floats(control.scalars, Scalar::LEN)?;
-                if let Some((partials, _)) = control.norm {
-                    self.lane_floats(partials, self.layout.buffer(partials).len)?;
-                }
-                self.lane_indices(control.frozen, control.groups)?;
-                self.lane_indices(control.counts, Counter::LEN + control.groups)
-            }
-            Op::Update(update) => {
-                let len = self.layout.buffer(update.params).len;
-                for id in [update.params, update.grads].iter().chain(&update.planes) {
-                    self.lane_floats(*id, len)?;
-                }
-                self.update_apart(update)?;
-                let current = self.layout.buffer(update.current).len;
-                self.lane_floats(update.current, current)?;
-                let whole_rows = current > 0 && current.is_multiple_of(Row::LEN);
-                self.require(whole_rows, update.current, format!("rows of {}", Row::LEN), format!("{current} elements"))?;
-                if let Some(groups) = update.groups {
-                    self.kind(groups, Kind::Index)?;
-                    self.scope(groups, Scope::Shared)?;
-                    self.len(groups, self.layout.buffer(groups).len, len.div_ceil(super::ALIGN))?;
-                }
-                let planes = update.rule.planes().len();
-                if update.planes.len() != planes {
-                    return Err(Error::shape(format!("planes of {}", update.rule.name()), planes, update.planes.len()));
-                }
-                Ok(())
-            }
+            Op::Norm(norm) => self.norm(norm),
+            Op::Control(control) => self.control(control),
+            Op::Factors(factors) => self.factors(factors),
+            Op::Gate(gate) => self.gate(gate),
+            Op::Centralise(op) => self.centralise(op),
+            Op::Update(update) => self.update(update),
         }
     }
 
-    /// Parameters, gradients and planes are buffers of their own.
-    fn update_apart(&self, update: &Update) -> Result<()> {
-        let ids: Vec<BufferId> = [update.params, update.grads].into_iter().chain(update.planes.iter().copied()).collect();
-        ids.iter().enumerate().try_for_each(|(i, id)| {
-            self.require(!ids[..i].contains(id), *id, "a buffer for one role", "one buffer for two roles")
-        })
+    fn norm(&self, norm: &Norm) -> Result<()> {
+        let len = self.layout.buffer(norm.grads).len;
+        self.lane_floats(norm.grads, len)?;
+        self.lane_floats(norm.partials, norm.chunks.len())?;
+        let end = norm.chunks.iter().map(|chunk| chunk.start + chunk.len).max().unwrap_or(0);
+        self.require(end <= len, norm.grads, format!("chunks up to {len}"), end)?;
+        let longest = norm.chunks.iter().map(|chunk| chunk.len).max().unwrap_or(0);
+        self.require(longest <= CHUNK, norm.grads, format!("chunks of at most {CHUNK}"), longest)?;
+        let groups = norm.chunks.iter().map(|chunk| chunk.group + 1).max().unwrap_or(0);
+        self.lane_indices(norm.frozen, groups.max(self.layout.buffer(norm.frozen).len))
+    }
+
+    fn control(&self, control: &Control) -> Result<()> {
+        self.lane_floats(control.rows, SLOTS * control.groups * Row::LEN)?;
+        self.lane_floats(control.current, control.groups * Row::LEN)?;
+        self.lane_floats(control.scalars, Scalar::LEN)?;
+        if let Some((partials, _)) = control.norm {
+            self.lane_floats(partials, self.layout.buffer(partials).len)?;
+        }
+        if let Some(micro) = control.micro {
+            self.lane_indices(micro.count, 1)?;
+        }
+        self.lane_indices(control.frozen, control.groups)?;
+        self.lane_indices(control.counts, Counter::LEN + control.groups)
+    }
+
+    fn factors(&self, op: &Factors) -> Result<()> {
+        let chunks = op.tensors.iter().map(|part| part.chunk + part.chunks).max().unwrap_or(0);
+        for partials in [Some(op.partials.0), op.params].into_iter().flatten() {
+            self.lane_floats(partials, chunks)?;
+        }
+        let rows = op.tensors.iter().map(|part| part.group + 1).max().unwrap_or(0) * Row::LEN;
+        let current = self.layout.buffer(op.current).len;
+        self.lane_floats(op.current, current.max(rows))?;
+        if let Some(memory) = op.memory {
+            self.lane_floats(memory, op.tensors.len())?;
+        }
+        self.lane_floats(op.norms, 2 * op.tensors.len())?;
+        self.lane_floats(op.factors, 2 * op.tensors.len())
+    }
+
+    fn gate(&self, gate: &Gate) -> Result<()> {
+        if let Some((partials, _)) = gate.norm {
+            self.lane_floats(partials, self.layout.buffer(partials).len)?;
+        }
+        if let GateKind::Accumulate { count } = gate.kind {
+            self.lane_indices(count, 1)?;
+        }
+        self.lane_indices(gate.frozen, gate.groups)?;
+        self.lane_floats(gate.current, gate.groups * Row::LEN)
+    }
+
+    fn centralise(&self, op: &Centralise) -> Result<()> {
+        let len = self.layout.buffer(op.grads).len;
+        self.lane_floats(op.grads, len)?;
+        let end = op.lines.iter().map(|[start, len]| start + len).max().unwrap_or(0);
+        self.require(end <= len, op.grads, format!("lines up to {len}"), end)
+    }
+
+    fn update(&self, update: &Update) -> Result<()> {
+        let len = self.layout.buffer(update.params).len;
+        let extras = &update.extras;
+        let direction = match update.pass {
+            Pass::Whole | Pass::Apply => None,
+            Pass::Direction(id) | Pass::Cautious(id) => Some(id),
+        };
+        let more = [extras.before, extras.slow, extras.average, extras.change, direction].into_iter().flatten();
+        let ids: Vec<BufferId> =
+            [update.params, update.grads].into_iter().chain(update.planes.iter().copied()).chain(more).collect();
+        for (i, &id) in ids.iter().enumerate() {
+            self.lane_floats(id, len)?;
+            // Each is a buffer of its own.
+            self.require(!ids[..i].contains(&id), id, "a buffer for one role", "one buffer for two roles")?;
+        }
+        if let Some((half, _)) = extras.half {
+            self.kind(half, Kind::Half)?;
+            self.scope(half, Scope::Lane)?;
+            self.len(half, self.layout.buffer(half).len, len)?;
+        }
+        self.spans(update, len)?;
+        let planes = match update.pass {
+            Pass::Apply => 0,
+            _ => update.rule.planes().len(),
+        };
+        if update.planes.len() != planes {
+            return Err(Error::shape(format!("planes of {}", update.rule.name()), planes, update.planes.len()));
+        }
+        Ok(())
+    }
+
+    /// Spans cover the arena without gaps, in whole blocks, and point at rows and factors that exist.
+    fn spans(&self, update: &Update, len: usize) -> Result<()> {
+        let mut end = 0;
+        for span in &update.spans {
+            let whole = span.start == end && span.len.is_multiple_of(ALIGN);
+            let found = format!("{} from element {} on", span.len, span.start);
+            self.require(whole, update.params, format!("a span of whole blocks from element {end} on"), found)?;
+            end += span.len;
+        }
+        self.require(end == len, update.params, format!("spans of {len} elements"), end)?;
+        let groups = update.spans.iter().map(|span| span.group + 1).max().unwrap_or(1);
+        let rows = self.layout.buffer(update.current).len;
+        self.lane_floats(update.current, rows)?;
+        let whole = rows >= groups * Row::LEN && rows.is_multiple_of(Row::LEN);
+        self.require(whole, update.current, format!("rows of {} for {groups} groups", Row::LEN), format!("{rows} elements"))?;
+        if let Some(factors) = update.extras.factors {
+            let tensors = update.spans.iter().map(|span| span.tensor + 1).max().unwrap_or(0);
+            let found = self.layout.buffer(factors).len;
+            self.lane_floats(factors, found)?;
+            self.require(found >= 2 * tensors, factors, format!("two factors for {tensors} tensors"), found)?;
+        }
+        Ok(())
     }
 
     fn matmul(&self, op: &MatMul) -> Result<()> {

@@ -1,7 +1,7 @@
 //! What an engine promises.
 
 use super::{BufferId, Layout, Plan};
-use crate::error::Result;
+use crate::error::{Result, range};
 use crate::rule::Real;
 
 /// Something that can run plans.
@@ -19,6 +19,12 @@ pub trait Engine {
 
     /// A short description for people: engine and device.
     fn describe(&self) -> String;
+}
+
+/// Floats of 16 bits are written two at a time.
+pub(crate) fn check_even(offset: usize, len: usize) -> Result<()> {
+    let found = format!("{len} from element {offset} on");
+    range::require(offset.is_multiple_of(2) && len.is_multiple_of(2), "floats of 16 bits to write", found, "two at a time")
 }
 
 /// Buffers with plans prepared on them.
@@ -57,6 +63,18 @@ pub trait Program {
     /// # Errors
     /// As for floats.
     fn read_indices(&mut self, buffer: BufferId, lane: usize) -> Result<Vec<u32>>;
+
+    /// [`Program::read`] for a buffer of floats of 16 bits: their bits.
+    ///
+    /// # Errors
+    /// As for floats.
+    fn read_halves(&mut self, buffer: BufferId, lane: usize) -> Result<Vec<u16>>;
+
+    /// [`Program::write`] for a buffer of floats of 16 bits; `offset` and the number of values are even.
+    ///
+    /// # Errors
+    /// As for floats.
+    fn write_halves(&mut self, buffer: BufferId, lane: usize, offset: usize, values: &[u16]) -> Result<()>;
 
     /// Asks for every lane's indices of a buffer as they are after the runs so far, without waiting. `tag` comes back with the
     /// answer. While several requests are under way, a further one may be dropped.

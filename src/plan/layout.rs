@@ -11,6 +11,18 @@ pub enum Kind {
     Float,
     /// `u32`.
     Index,
+    /// Floats of 16 bits; see [`Half`](super::Half).
+    Half,
+}
+
+impl Kind {
+    /// Bytes of an element where the engine's floats have four.
+    pub fn bytes(self) -> usize {
+        match self {
+            Self::Float | Self::Index => 4,
+            Self::Half => 2,
+        }
+    }
 }
 
 /// Whether each lane has its own copy of a buffer.
@@ -105,6 +117,13 @@ impl Layout {
     /// Declares floats of each lane that are laid out as an arena; they may be cut between its chunks.
     pub fn arena(&mut self, name: &str, arena: &Arena) -> BufferId {
         let id = self.floats(name, arena.len());
+        self.buffers[id.0].cuts = arena.cuts();
+        id
+    }
+
+    /// [`Layout::arena`] of floats of 16 bits.
+    pub fn half_arena(&mut self, name: &str, arena: &Arena) -> BufferId {
+        let id = self.declare(name, arena.len(), Kind::Half, Scope::Lane);
         self.buffers[id.0].cuts = arena.cuts();
         id
     }

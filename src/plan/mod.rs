@@ -31,9 +31,13 @@ mod layout;
 mod op;
 
 pub use arena::{Arena, Chunk, Tensor};
+pub(crate) use engine::check_even;
 pub use engine::{Engine, Program};
 pub use layout::{Buffer, BufferId, Kind, Layout, Scope, View};
-pub use op::{Activation, Control, Counter, Extras, Gather, Loss, LossScale, MatMul, Norm, NormKind, Op, Plan, Scalar, Update};
+pub use op::{
+    Activation, Centralise, Control, Counter, Extras, Factors, Gate, GateKind, Gather, Half, Loss, LossScale, MatMul, Micro,
+    Norm, NormKind, NormOf, Op, Part, Pass, Plan, Scalar, Span, TensorBound, Trust, Update,
+};
 
 /// Tensors start at multiples of this many elements: 256 bytes, the alignment of bindings.
 pub const ALIGN: usize = 64;

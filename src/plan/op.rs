@@ -79,6 +79,12 @@ pub enum Op {
     Norm(Norm),
     /// The decision about a step: its norm, clip coefficient and row, or that it is skipped.
     Control(Control),
+    /// Norms of each tensor, and the factors that follow from them.
+    Factors(Factors),
+    /// Whether a micro-batch counts, or how far to ascend: a row for an update that is not a step.
+    Gate(Gate),
+    /// Takes the mean of each line out of it.
+    Centralise(Centralise),
     /// A rule over all parameters of a lane.
     Update(Update),
 }
@@ -192,6 +198,8 @@ pub enum NormKind {
     L1,
     /// The largest absolute value.
     Max,
+    /// The number of elements that are not 0. No norm to clip by.
+    Count,
 }
 
 /// Partial norms of each lane's gradients: the i-th is Σ g², Σ |g| or max |g| over the i-th chunk. Whatever is not finite stays so
@@ -286,9 +294,145 @@ pub struct Control {
     pub groups: usize,
     /// Dynamic loss scaling; it needs a norm.
     pub loss_scale: Option<LossScale>,
+    /// Micro-batches that were accumulated; without any there is no step. Set to 0.
+    pub micro: Option<Micro>,
+}
+
+/// The number of accumulated micro-batches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Micro {
+    /// One index.
+    pub count: BufferId,
+    /// Divide the gradient by it.
+    pub mean: bool,
+}
+
+/// Per tensor: its norms, and what they make of its gradient. With a = ‖g‖ from `partials` and b = ‖x‖ from `params`:
+///
+/// ```text
+/// norms = (a, b)
+/// factors = (bound(a), trust(a·bound(a), b))
+/// ```
+///
+/// The first factor multiplies the gradient, the second what the rule is given. A tensor without chunks has norms of 0.
+#[derive(Debug, Clone)]
+pub struct Factors {
+    /// The tensors, in the order of sums.
+    pub tensors: Vec<Part>,
+    /// Partial norms, and their kind.
+    pub partials: (BufferId, NormKind),
+    /// Of what they are.
+    pub of: NormOf,
+    /// Partial L2 norms of the parameters, for rules with a trust.
+    pub params: Option<BufferId>,
+    /// How the norm bounds the gradient.
+    pub bound: TensorBound,
+    /// What gives the second factor.
+    pub trust: Trust,
+    /// The rows of this step, one per group.
+    pub current: BufferId,
+    /// One value per tensor that a trust keeps from step to step.
+    pub memory: Option<BufferId>,
+    /// Two per tensor.
+    pub norms: BufferId,
+    /// Two per tensor.
+    pub factors: BufferId,
+}
+
+/// What partial norms are of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum NormOf {
+    /// Gradients, which `scale` of the current row brings into the scale of the step.
+    Gradient,
+    /// What a pass of this step left behind: a direction or a change. A step that is skipped leaves nothing: 0.
+    Pass,
+}
+
+/// A tensor as [`Factors`] sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Part {
+    /// Its first chunk.
+    pub chunk: usize,
+    /// Its chunks.
+    pub chunks: usize,
+    /// Its elements, without padding.
+    pub len: usize,
+    /// Its group.
+    pub group: usize,
+}
+
+/// What a tensor's own norm does to its gradient.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum TensorBound {
+    /// Nothing: 1.
+    #[default]
+    None,
+    /// `min(1, max_norm / (a + 1e-6))` with `max_norm` of the current row.
+    Clip,
+    /// `1 / (a + 1e-6)`.
+    Normalise,
+}
+
+/// What gives the second factor of a tensor.
+#[derive(Debug, Clone)]
+pub enum Trust {
+    /// Nothing: 1.
+    None,
+    /// The rule's own [`trust`](crate::Rule::trust).
+    Rule(Box<dyn AnyRule>),
+    /// `len / max(a, len/1000)` where a counts the elements that a cautious update kept.
+    Cautious,
+}
+
+/// A row for an update that is not a step. `live` is 1 and `scale` what the kind says; the rule's own first scalar is `first`.
+#[derive(Debug, Clone)]
+pub struct Gate {
+    /// What the row is for.
+    pub kind: GateKind,
+    /// Partial norms and their kind; without them nothing is bad.
+    pub norm: Option<(BufferId, NormKind)>,
+    /// One index per group: not 0 where the group is frozen.
+    pub frozen: BufferId,
+    /// The rows, one per group.
+    pub current: BufferId,
+    /// Groups of hyper-parameters.
+    pub groups: usize,
+}
+
+/// What a [`Gate`] decides about.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum GateKind {
+    /// Whether a micro-batch joins the sum: `live` is 0 if it is bad, else the index `count` grows by 1. `scale` is 1, and `first` 1 for
+    /// the first of a step.
+    Accumulate {
+        /// One index.
+        count: BufferId,
+    },
+    /// How far parameters ascend: `scale` is `rho / (norm + 1e-12)`. `first` is 1 where they stay: in frozen groups, and everywhere
+    /// if the gradient is bad.
+    Ascend {
+        /// The distance.
+        rho: f64,
+    },
+}
+
+/// `grads[e] −= mean of its line`, for lines of equal length in each tensor.
+#[derive(Debug, Clone)]
+pub struct Centralise {
+    /// Gradients, read and written.
+    pub grads: BufferId,
+    /// The lines: first element in the arena, and elements.
+    pub lines: Vec<[usize; 2]>,
 }
 
 /// One step of a rule on every parameter, in place.
+///
+/// ```text
+/// (f, r) = factors of the tensor      (1, 1) without factors
+/// g = clamp(f · scale · g, ±max_value)
+/// d = r · (g + l2 · x + l1 · sign(x))
+/// x = rule(decay · x, d, state, row)
+/// ```
 #[derive(Debug, Clone)]
 pub struct Update {
     /// The rule; its numbers come from the rows, its switches from here.
@@ -301,10 +445,39 @@ pub struct Update {
     pub planes: Vec<BufferId>,
     /// The rows of this step, one per group.
     pub current: BufferId,
-    /// The group of each block of [`ALIGN`](super::ALIGN) elements, shared indices; none if there is only one group.
-    pub groups: Option<BufferId>,
+    /// Where groups, or tensors where factors differ, begin and end; from 0 to the arena's end, in order.
+    pub spans: Vec<Span>,
+    /// Which part of a step this is.
+    pub pass: Pass,
     /// What else the kernel does; what is off costs nothing.
     pub extras: Extras,
+}
+
+/// Neighbouring elements of one group, and of one tensor where factors differ by tensor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Span {
+    /// First element in the arena.
+    pub start: usize,
+    /// Elements, padding included.
+    pub len: usize,
+    /// The group.
+    pub group: usize,
+    /// The place of the tensor's factors.
+    pub tensor: usize,
+}
+
+/// Which part of a step an update is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Pass {
+    /// All of it.
+    #[default]
+    Whole,
+    /// State, and `direction = rule(x, d)`; parameters stay. For rules whose step depends on their direction's norm.
+    Direction(BufferId),
+    /// State, and `direction = −rule(0, d)` where it has the sign of d, else 0; parameters stay.
+    Cautious(BufferId),
+    /// `x = decay · x − r · direction`, with the second factor r; the direction takes the place of the gradient.
+    Apply,
 }
 
 /// Parts of an update that are compiled in where they are wanted.
@@ -314,4 +487,45 @@ pub struct Extras {
     pub max_value: bool,
     /// Add the row's `l1` times the sign of the parameter to the gradient.
     pub l1: bool,
+    /// Two factors per tensor.
+    pub factors: Option<BufferId>,
+    /// Set the gradient to 0, whatever the step does.
+    pub zero_grads: bool,
+    /// Parameters from before an ascent: the step starts there, and a bad step ends there.
+    pub before: Option<BufferId>,
+    /// Slow weights: `slow += sync · (x − slow); x = slow` where the row's `sync` is not 0; x from before the first step.
+    pub slow: Option<BufferId>,
+    /// An average of the parameters: `average += rate · (x − average)` with the row's `average`.
+    pub average: Option<BufferId>,
+    /// What the step added to each parameter.
+    pub change: Option<BufferId>,
+    /// A copy of the parameters in 16 bits.
+    pub half: Option<(BufferId, Half)>,
+}
+
+/// A float type of 16 bits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Half {
+    /// IEEE 754 binary16: 5 bits of exponent, 10 of fraction; infinite from 65,520 on.
+    F16,
+    /// The upper half of an `f32`, rounded to the nearest, ties to even.
+    Bf16,
+}
+
+impl Half {
+    /// The bits of the nearest value, ties to even.
+    pub fn bits(self, x: f32) -> u16 {
+        match self {
+            Self::F16 => half::f16::from_f32(x).to_bits(),
+            Self::Bf16 => half::bf16::from_f32(x).to_bits(),
+        }
+    }
+
+    /// The value of bits.
+    pub fn value(self, bits: u16) -> f32 {
+        match self {
+            Self::F16 => half::f16::from_bits(bits).to_f32(),
+            Self::Bf16 => half::bf16::from_bits(bits).to_f32(),
+        }
+    }
 }

@@ -1,6 +1,6 @@
 //! Rules behind one object-safe face, for engines and for choosing a rule by name.
 
-use super::{Decay, Fixed, Rule, Setting, sweep::sweep};
+use super::{Decay, Fixed, Layerwise, Real, Rule, Setting, sweep::sweep};
 use crate::error::Result;
 use std::fmt::Debug;
 
@@ -14,7 +14,7 @@ impl Row {
     /// Names of the scalars that all rules share; they come first. `live` is 0 where a step is skipped, `max_norm` bounds the
     /// gradient's global norm, `max_value` each element of it; both are infinite where there is no bound.
     pub const SHARED: [&str; 12] =
-        ["live", "scale", "l2", "decay", "max_norm", "max_value", "l1", "average", "sync", "radius", "spare_a", "spare_b"];
+        ["live", "scale", "l2", "decay", "max_norm", "max_value", "l1", "average", "sync", "start", "spare_a", "spare_b"];
     /// Position of `live`.
     pub const LIVE: usize = 0;
     /// Position of `scale`.
@@ -29,6 +29,12 @@ impl Row {
     pub const MAX_VALUE: usize = 5;
     /// Position of `l1`.
     pub const L1: usize = 6;
+    /// Position of `average`: the rate of the parameters' average.
+    pub const AVERAGE: usize = 7;
+    /// Position of `sync`: the rate of the slow weights, 0 where they wait.
+    pub const SYNC: usize = 8;
+    /// Position of `start`: 1 at the first step, else 0.
+    pub const START: usize = 9;
 }
 
 /// Any [`Rule`]; implemented for all of them, and for nothing else.
@@ -49,6 +55,14 @@ pub trait AnyRule: Debug + Send + Sync + sealed::Sealed {
     fn overrides(&self) -> Vec<(&'static str, bool)>;
     /// [`Rule::initial`] of the plane at this index into the state names.
     fn initial(&self, plane: usize) -> f64;
+    /// [`Rule::LAYERWISE`].
+    fn layerwise(&self) -> Layerwise;
+    /// [`Rule::SHIFTS`].
+    fn shifts(&self) -> bool;
+    /// [`Rule::trust`] with a full row.
+    fn trust_f32(&self, row: &[f32], norms: [f32; 2], len: f32, memory: &mut f32) -> f32;
+    /// [`AnyRule::trust_f32`] in double precision.
+    fn trust_f64(&self, row: &[f64], norms: [f64; 2], len: f64, memory: &mut f64) -> f64;
     /// [`Rule::check`].
     fn check(&self) -> Result<()>;
     /// [`Rule::lr`].
@@ -103,6 +117,22 @@ impl<R: Rule> AnyRule for R {
         Rule::initial(self, plane)
     }
 
+    fn layerwise(&self) -> Layerwise {
+        R::LAYERWISE
+    }
+
+    fn shifts(&self) -> bool {
+        R::SHIFTS
+    }
+
+    fn trust_f32(&self, row: &[f32], norms: [f32; 2], len: f32, memory: &mut f32) -> f32 {
+        Rule::trust(self, &own(row), norms, len, memory)
+    }
+
+    fn trust_f64(&self, row: &[f64], norms: [f64; 2], len: f64, memory: &mut f64) -> f64 {
+        Rule::trust(self, &own(row), norms, len, memory)
+    }
+
     fn check(&self) -> Result<()> {
         Rule::check(self)
     }
@@ -125,7 +155,7 @@ impl<R: Rule> AnyRule for R {
         };
         let own = self.row(t);
         let shared: [f64; Row::SHARED.len()] =
-            [1.0, scale, l2, decay, f64::INFINITY, f64::INFINITY, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0];
+            [1.0, scale, l2, decay, f64::INFINITY, f64::INFINITY, 0.0, 0.0, 0.0, f64::from(u8::from(t == 1)), 0.0, 0.0];
         Row(std::array::from_fn(|i| match i.checked_sub(shared.len()) {
             None => shared[i],
             Some(i) => own.as_ref().get(i).copied().unwrap_or(0.0),
@@ -143,6 +173,11 @@ impl<R: Rule> AnyRule for R {
     fn sweep_f64(&self, row: &[f64], x: &mut [f64], g: &[f64], planes: &mut [&mut [f64]]) {
         sweep(self, row, x, g, planes)
     }
+}
+
+/// The rule's own part of a full row.
+pub(super) fn own<F: Real, R: Fixed<F>>(row: &[F]) -> R {
+    R::from_fn(|i| row[Row::SHARED.len() + i])
 }
 
 impl Clone for Box<dyn AnyRule> {

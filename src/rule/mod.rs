@@ -42,6 +42,19 @@ pub enum Setting<'a> {
     Flag(&'a mut bool),
 }
 
+/// Whether a rule needs norms of each tensor, besides its own elements.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Layerwise {
+    /// It does not.
+    #[default]
+    No,
+    /// Before its update: `d` comes times [`Rule::trust`] of the norms of gradient and parameters.
+    Before,
+    /// Between direction and step: [`Rule::update`] returns a direction u and leaves x alone, and the step is
+    /// `x = decay·x − trust·u`, with [`Rule::trust`] of the norms of u and x.
+    After,
+}
+
 /// An element-wise update rule: plain settings plus the function they parametrise.
 ///
 /// The WGSL half declares `struct Hyper` with the fields [`Rule::ROW`], `struct State` with the fields [`Rule::STATE`], and
@@ -101,6 +114,12 @@ pub trait Rule: Debug + Clone + Send + Sync + 'static {
     /// Names of the state planes, in order; the fields of `struct State` in WGSL (one unused field if there are none).
     const STATE: &'static [&'static str];
 
+    /// Whether it needs norms of each tensor. Default: no.
+    const LAYERWISE: Layerwise = Layerwise::No;
+
+    /// Whether the step does not depend on where x is: `rule(x, d) = x + rule(0, d)`. Cautious updates need it. Default: yes.
+    const SHIFTS: bool = true;
+
     /// Checks every setting.
     ///
     /// # Errors
@@ -140,6 +159,13 @@ pub trait Rule: Debug + Clone + Send + Sync + 'static {
 
     /// The scalars of the `t`-th applied step (t = 1, 2, …), computed in f64 and rounded once.
     fn row(&self, t: u64) -> Self::Row<f64>;
+
+    /// The factor of a tensor of `len` elements, from the norms of its gradient (or direction) and its parameters. `memory` is a number
+    /// that the tensor keeps from step to step, 0 at first. In WGSL
+    /// `fn trust(a: f32, b: f32, len: f32, memory: ptr<function, f32>, h: Hyper) -> f32`. Default: 1.
+    fn trust<F: Real>(&self, _row: &Self::Row<F>, _norms: [F; 2], _len: F, _memory: &mut F) -> F {
+        F::one()
+    }
 
     /// The new parameter; the state is changed in place.
     fn update<F: Real>(&self, row: &Self::Row<F>, x: F, d: F, state: &mut Self::State<F>) -> F;

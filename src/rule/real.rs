@@ -29,10 +29,14 @@ pub trait Real:
     /// Runs `rule` over slices of this type; see [`AnyRule`].
     #[doc(hidden)]
     fn sweep(rule: &dyn AnyRule, row: &[Self], x: &mut [Self], g: &[Self], planes: &mut [&mut [Self]]);
+
+    /// [`Rule::trust`](super::Rule::trust) in this type, with a full row.
+    #[doc(hidden)]
+    fn trust(rule: &dyn AnyRule, row: &[Self], norms: [Self; 2], len: Self, memory: &mut Self) -> Self;
 }
 
 macro_rules! real {
-    ($float:ty, $erf:path, $sweep:ident) => {
+    ($float:ty, $erf:path, $sweep:ident, $trust:ident) => {
         impl Real for $float {
             #[inline(always)]
             fn of(value: f64) -> Self {
@@ -51,12 +55,16 @@ macro_rules! real {
             fn sweep(rule: &dyn AnyRule, row: &[Self], x: &mut [Self], g: &[Self], planes: &mut [&mut [Self]]) {
                 rule.$sweep(row, x, g, planes)
             }
+
+            fn trust(rule: &dyn AnyRule, row: &[Self], norms: [Self; 2], len: Self, memory: &mut Self) -> Self {
+                rule.$trust(row, norms, len, memory)
+            }
         }
     };
 }
 
-real!(f32, libm::erff, sweep_f32);
-real!(f64, libm::erf, sweep_f64);
+real!(f32, libm::erff, sweep_f32, trust_f32);
+real!(f64, libm::erf, sweep_f64, trust_f64);
 
 /// An array whose length is known to the compiler: a row of scalars, or the state of one element.
 pub trait Fixed<F>: Copy + Send + Sync + AsRef<[F]> {

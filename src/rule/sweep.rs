@@ -1,6 +1,6 @@
 //! A rule over slices: the loop that the compiler turns into vector code.
 
-use super::{Fixed, Real, Row, Rule};
+use super::{Fixed, Real, Row, Rule, any::own};
 
 /// The most planes a rule may have.
 pub(super) const MAX_PLANES: usize = 4;
@@ -16,7 +16,7 @@ pub(super) fn sweep<R: Rule, F: Real>(rule: &R, row: &[F], x: &mut [F], g: &[F],
     for (slot, plane) in (0..R::STATE.len()).filter(|&plane| rule.uses(plane)).enumerate() {
         slots[plane] = Some(slot);
     }
-    let step = Step { rule, row: R::Row::from_fn(|i| row[Row::SHARED.len() + i]), shared: row };
+    let step = Step { rule, row: own(row), shared: row };
     pulp::Arch::new().dispatch(Sweep { step, x, g, planes, slots });
 }
 

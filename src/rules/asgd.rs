@@ -61,6 +61,7 @@ impl Rule for Asgd {
         "d = g + λ·x;  x = (1 − lambd·ηₜ)·x − ηₜ·d;  ax = ax + μₜ·(x − ax);  ηₜ = lr/(1 + lambd·lr·t)^α";
     const WGSL: &'static str = include_str!("../../shaders/rules/asgd.wgsl");
     const ROW: &'static [&'static str] = &["shrink", "eta", "keep", "mu"];
+    const SHIFTS: bool = false;
     const STATE: &'static [&'static str] = &["ax"];
 
     fn check(&self) -> Result<()> {

@@ -95,6 +95,14 @@ impl Program for AnyProgram {
         self.0.read_indices(buffer, lane)
     }
 
+    fn read_halves(&mut self, buffer: BufferId, lane: usize) -> Result<Vec<u16>> {
+        self.0.read_halves(buffer, lane)
+    }
+
+    fn write_halves(&mut self, buffer: BufferId, lane: usize, offset: usize, values: &[u16]) -> Result<()> {
+        self.0.write_halves(buffer, lane, offset, values)
+    }
+
     fn request(&mut self, buffer: BufferId, tag: u64) -> Result<()> {
         self.0.request(buffer, tag)
     }

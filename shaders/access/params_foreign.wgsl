@@ -1,8 +1,6 @@
 // Parameters in somebody's buffers, at any element: `places` says where each block of 64 elements lies, and how many there are.
 // What a block lacks reads as zero and is not written.
-@group(0) @binding(3) var<storage, read_write> params: array<f32>;
-
-fn get_params(i: u32) -> vec4f {
+fn get_params(i: u32) -> T {
     let at = places[i / 16u].x + i % 16u * 4u;
     let left = left_of(i);
     if left >= 4 {
@@ -15,7 +13,7 @@ fn get_params(i: u32) -> vec4f {
     return x;
 }
 
-fn put_params(i: u32, x: vec4f) {
+fn put_params(i: u32, x: T) {
     let at = places[i / 16u].x + i % 16u * 4u;
     let left = left_of(i);
     if left > 0 { params[at] = x.x; }

@@ -1,0 +1,8 @@
+// Parameters from before an ascent: a step starts there, and a bad one ends there.
+fn start_of(i: u32) -> T {
+    return before[op.plane + i];
+}
+
+fn restore(i: u32) {
+    put_params(i, before[op.plane + i]);
+}

@@ -1,0 +1,73 @@
+// A row for an update that is not a step, one workgroup per lane: whether a micro-batch counts, or how far to ascend.
+// norm_kind.wgsl is joined in before this file.
+struct Gate {
+    groups: u32, chunks: u32, partials_lane: u32, frozen_lane: u32, current_lane: u32, count_lane: u32,
+    rho: f32,
+}
+override NORM: bool = false;
+override ASCEND: bool = false;
+const ROW = 32u;
+const LIVE = 0u;
+const SCALE = 1u;
+const DECAY = 3u;
+const FIRST = 12u; // the rule's own first scalar
+@group(0) @binding(0) var<uniform> op: Gate;
+@group(0) @binding(1) var<storage, read> partials: array<f32>; // chunks per lane
+@group(0) @binding(2) var<storage, read> frozen: array<u32>; // groups per lane
+@group(0) @binding(3) var<storage, read_write> current: array<f32>; // groups · ROW per lane
+@group(0) @binding(4) var<storage, read_write> micro: array<u32>; // accumulated micro-batches of each lane
+var<workgroup> values: array<f32, 256>;
+var<workgroup> live: bool;
+var<workgroup> scale: f32;
+var<workgroup> first: bool;
+
+// Comparisons do not find NaN on every driver; bits do.
+fn finite(x: f32) -> bool {
+    return (bitcast<u32>(x) & 0x7f800000u) != 0x7f800000u;
+}
+
+fn decide(lane: u32, joined: f32) {
+    let good = finite(joined);
+    scale = 1.0;
+    if ASCEND {
+        live = true;
+        first = !good;
+        if good {
+            scale = op.rho / (sqrt(joined) + 1e-12);
+        }
+    } else {
+        live = good;
+        first = micro[lane * op.count_lane] == 0u;
+        micro[lane * op.count_lane] += select(0u, 1u, good);
+    }
+}
+
+@compute @workgroup_size(256)
+fn gate(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) thread: u32) {
+    let lane = group.z;
+    var value = 0.0;
+    if NORM {
+        for (var i = thread; i < op.chunks; i += 256u) {
+            value = join(value, partials[lane * op.partials_lane + i]);
+        }
+    }
+    values[thread] = value;
+    for (var half = 128u; half > 0u; half /= 2u) {
+        workgroupBarrier();
+        if thread < half {
+            values[thread] = join(values[thread], values[thread + half]);
+        }
+    }
+    if thread == 0u {
+        decide(lane, values[0]);
+    }
+    workgroupBarrier();
+    for (var i = thread; i < op.groups; i += 256u) {
+        let row = lane * op.current_lane + i * ROW;
+        let still = frozen[lane * op.frozen_lane + i] != 0u;
+        current[row + LIVE] = select(0.0, 1.0, live && (ASCEND || !still));
+        current[row + SCALE] = scale;
+        current[row + DECAY] = 1.0;
+        current[row + FIRST] = select(0.0, 1.0, first || (ASCEND && still));
+    }
+}

@@ -1,0 +1,8 @@
+// The first of two passes: the rule's value is a direction.
+fn argument(x: T, row: Row) -> T {
+    return x;
+}
+
+fn finish(i: u32, x: T, d: T, y: T, row: Row) {
+    direction[op.plane + i] = y;
+}

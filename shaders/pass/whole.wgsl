@@ -1,0 +1,13 @@
+// A step of one pass: the rule's value is the parameter.
+fn argument(x: T, row: Row) -> T {
+    return row.decay * x;
+}
+
+fn finish(i: u32, x: T, d: T, y: T, row: Row) {
+    let at = op.plane + i;
+    let z = sync(at, x, y, row);
+    put_params(i, z);
+    keep_average(at, z, row);
+    keep_change(at, z - x);
+    keep_half(at, z);
+}

@@ -1,0 +1,65 @@
+//! What tensors are to a step: factors from their norms, and lines without their mean.
+
+use super::lent::Lent;
+use super::step::{clip_coefficient, joined};
+use super::store::Store;
+use crate::plan::{Centralise, Factors, NormKind, NormOf, Part, TensorBound, Trust};
+use crate::rule::{Real, Row};
+
+pub(super) fn factors<F: Real>(op: &Factors, lane: &mut Store<F>) {
+    for (index, part) in op.tensors.iter().enumerate() {
+        let rows = lane.floats(op.current);
+        let mut row = [F::zero(); Row::LEN];
+        row.copy_from_slice(&rows[part.group * Row::LEN..][..Row::LEN]);
+        let norms = norms(op, part, &row, lane);
+        lane.floats_mut(op.norms)[2 * index..][..2].copy_from_slice(&norms);
+        if row[Row::LIVE] == F::zero() {
+            continue;
+        }
+        let bound = match op.bound {
+            TensorBound::None => F::one(),
+            TensorBound::Clip => clip_coefficient(norms[0], row[Row::MAX_NORM]),
+            TensorBound::Normalise => (norms[0] + F::of(1e-6)).recip(),
+        };
+        let mut memory = op.memory.map_or(F::zero(), |memory| lane.floats(memory)[index]);
+        let len = F::of(part.len as f64);
+        let trust = match &op.trust {
+            Trust::None => F::one(),
+            Trust::Cautious => len / norms[0].max(F::of(1e-3) * len),
+            Trust::Rule(rule) => F::trust(&**rule, &row, [norms[0] * bound, norms[1]], len, &mut memory),
+        };
+        if let Some(id) = op.memory {
+            lane.floats_mut(id)[index] = memory;
+        }
+        lane.floats_mut(op.factors)[2 * index..][..2].copy_from_slice(&[bound, trust]);
+    }
+}
+
+/// The norms of a tensor's gradient, in the scale that the rule sees, and of its parameters.
+fn norms<F: Real>(op: &Factors, part: &Part, row: &[F], lane: &Store<F>) -> [F; 2] {
+    let chunks = part.chunk..part.chunk + part.chunks;
+    let (partials, kind) = op.partials;
+    let raw = joined(kind, &lane.floats(partials)[chunks.clone()]);
+    let params = op.params.map_or(F::zero(), |params| joined(NormKind::L2, &lane.floats(params)[chunks]));
+    let own = match op.of {
+        NormOf::Gradient => raw * row[Row::SCALE].abs(),
+        NormOf::Pass if row[Row::LIVE] == F::zero() => F::zero(),
+        NormOf::Pass => raw,
+    };
+    [own, params]
+}
+
+pub(super) fn centralise<F: Real>(op: &Centralise, lane: &mut Store<F>, lent: Option<&mut Lent<F>>) {
+    let mut lent = lent.filter(|lent| lent.holds(op.grads));
+    for &[start, len] in &op.lines {
+        match lent.as_mut().and_then(|lent| lent.slice_mut(op.grads, start)) {
+            Some((slice, first)) => centre(&mut slice[start - first..][..len]),
+            None => centre(&mut lane.floats_mut(op.grads)[start..][..len]),
+        }
+    }
+}
+
+fn centre<F: Real>(line: &mut [F]) {
+    let mean = line.iter().copied().sum::<F>() / F::of(line.len() as f64);
+    line.iter_mut().for_each(|g| *g -= mean);
+}

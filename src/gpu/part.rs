@@ -1,0 +1,85 @@
+//! What one launch of an arena's kernel covers and binds: a segment, or a bucket of slices.
+
+use super::foreign::{Bucket, Role};
+use super::kernel::{Access, Bound, Source};
+use super::memory::{Memory, Segment};
+use crate::error::{Error, Result};
+use crate::plan::BufferId;
+
+/// Who holds parameters or gradients.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Holder {
+    /// An arena of this crate.
+    Own,
+    /// Slices of somebody else's buffers.
+    Foreign,
+}
+
+impl Holder {
+    /// Declares gradients and their access. `first` is where the i-th vec4 of this launch stands in an arena's segment.
+    pub(super) fn bind_grads(self, source: &mut Source, first: &str) {
+        match self {
+            Self::Own => {
+                source.bind(Access::Write, "grads", "array<T>");
+                source.join(&format!("fn first_grad(i: u32) -> u32 {{ return {first}; }}"));
+                source.join(include_str!("../../shaders/access/grads_own.wgsl"));
+            }
+            Self::Foreign => {
+                source.bind(Access::Write, "grads", "array<f32>");
+                source.bind(Access::Read, "places", "array<vec4u>");
+                source.join(include_str!("../../shaders/access/grads_foreign.wgsl"));
+                source.join(include_str!("../../shaders/access/places.wgsl"));
+            }
+        }
+    }
+}
+
+/// A range of a lane's arena that one launch covers.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Part {
+    pub start: usize,
+    pub len: usize,
+    pub lane: usize,
+    pub lanes: usize,
+    /// Of the segments, or of the buckets.
+    pub index: usize,
+}
+
+impl Part {
+    /// The parts of an arena's buffer: its segments, or the buckets of its slices.
+    pub(super) fn all(id: BufferId, memory: &Memory) -> Vec<Self> {
+        let own = |(index, segment): (usize, &Segment)| {
+            let &Segment { lane, lanes, start, len, .. } = segment;
+            Part { start, len, lane, lanes, index }
+        };
+        let foreign =
+            |(index, bucket): (usize, &Bucket)| Part { start: bucket.start, len: bucket.len, lane: 0, lanes: 1, index };
+        match memory.role(id) {
+            Some(_) => memory.buckets().iter().enumerate().map(foreign).collect(),
+            None => memory.get(id).segments.iter().enumerate().map(own).collect(),
+        }
+    }
+
+    /// The segment of an arena of this crate that holds this part.
+    pub(super) fn segment(self, id: BufferId, memory: &Memory) -> Result<&Segment> {
+        let holds = |s: &&Segment| s.lane == self.lane && (s.start..s.start + s.len).contains(&self.start);
+        memory.get(id).segments.iter().find(holds).ok_or_else(|| Error::Empty { what: memory.get(id).name.clone() })
+    }
+
+    /// What is bound for a buffer: the bucket's window, or the segment.
+    pub(super) fn bound(self, id: BufferId, memory: &Memory) -> Result<Bound<'_>> {
+        match memory.role(id) {
+            Some(role) => Ok(Bound::Part(memory.buckets()[self.index].window(role))),
+            None => Ok(Bound::from(&self.segment(id, memory)?.buffer)),
+        }
+    }
+
+    /// The places of this part's blocks, where what a kernel calls gradients has the given role.
+    pub(super) fn places_of(self, role: Role, memory: &Memory) -> Result<Bound<'_>> {
+        let places = memory.buckets()[self.index].places.iter();
+        Ok(Bound::Words(match role {
+            Role::Grads => places.copied().flatten().collect(),
+            Role::Params => places.flat_map(|&[params, _, len, tag]| [params, params, len, tag]).collect(),
+        }))
+    }
+}

@@ -1,0 +1,245 @@
+//! The update's kernel: a rule, its planes, and whatever goes with it, joined around one skeleton.
+
+use super::device::Gpu;
+use super::foreign::{Role, check_tags, tag};
+use super::kernel::{Access, Bound, Kernel, Launch, Source, grid, params};
+use super::memory::Memory;
+use super::part::{Holder, Part};
+use crate::error::{Error, Result};
+use crate::plan::{ALIGN, BufferId, Half, Layout, Pass, Update};
+use crate::rule::Row;
+use bytemuck::bytes_of;
+
+params!(UpdateParams { len: u32, lanes: u32, lane: u32, block: u32, current_lane: u32, plane: u32, factors_lane: u32 });
+
+/// Threads of a workgroup.
+const THREADS: usize = 256;
+
+/// What makes one update's kernel differ from another's.
+pub(crate) struct Form<'a> {
+    pub op: &'a Update,
+    pub lanes: bool,
+    pub params: Holder,
+    pub grads: Holder,
+}
+
+impl Form<'_> {
+    fn groups(&self) -> bool {
+        self.op.spans.iter().any(|span| span.group > 0)
+    }
+
+    /// Whether rows differ from element to element.
+    fn many(&self) -> bool {
+        self.lanes || self.groups()
+    }
+
+    /// Whether kernels look up group or tensor of a block in a table of its own.
+    fn blocks(&self) -> bool {
+        (self.groups() || self.op.extras.factors.is_some()) && !self.places()
+    }
+
+    /// Whether anything lies in somebody's buffers.
+    fn places(&self) -> bool {
+        self.params == Holder::Foreign || self.grads == Holder::Foreign
+    }
+}
+
+/// Buffers laid out as the arena that a kernel reads or writes besides parameters and gradients: their names in WGSL.
+fn planes(op: &Update) -> Vec<(String, &'static str, BufferId)> {
+    let extras = &op.extras;
+    let names = op.rule.state_names();
+    let rule = op.rule.planes().into_iter().zip(&op.planes);
+    let mut planes: Vec<_> = rule.map(|(plane, &id)| (format!("plane_{}", names[plane]), "array<T>", id)).collect();
+    let direction = match op.pass {
+        Pass::Whole | Pass::Apply => None,
+        Pass::Direction(id) | Pass::Cautious(id) => Some(id),
+    };
+    let others = [
+        ("direction", direction),
+        ("before", extras.before),
+        ("slow", extras.slow),
+        ("average", extras.average),
+        ("change", extras.change),
+    ];
+    planes.extend(others.into_iter().filter_map(|(name, id)| Some((name.to_string(), "array<T>", id?))));
+    planes.extend(extras.half.map(|(id, _)| ("halves".to_string(), "array<vec2u>", id)));
+    planes
+}
+
+pub(crate) fn update_kernel(form: &Form) -> Kernel {
+    let op = form.op;
+    let mut source = Source::default();
+    let rule = if op.pass == Pass::Apply { include_str!("../../shaders/pass/apply.wgsl") } else { op.rule.wgsl() };
+    source.join(rule);
+    source.join("alias T = vec4f;");
+    join_access(&mut source, form);
+    join_state(&mut source, op);
+    join_pass(&mut source, op);
+    join_extras(&mut source, op);
+    source.join(include_str!("../../shaders/update.wgsl"));
+    source.kernel("update", constants(form), UpdateParams::FIELDS)
+}
+
+fn constants(form: &Form) -> Vec<(&'static str, f64)> {
+    let (op, extras) = (form.op, &form.op.extras);
+    let mut switches = if op.pass == Pass::Apply { Vec::new() } else { op.rule.overrides() };
+    if op.pass != Pass::Apply {
+        switches.extend([("MAX_VALUE", extras.max_value), ("L1", extras.l1)]);
+    }
+    if form.many() {
+        switches.push(("GROUPS", form.groups()));
+    }
+    switches.into_iter().map(|(name, on)| (name, f64::from(on))).collect()
+}
+
+/// Rows, parameters, gradients, and where they are.
+fn join_access(source: &mut Source, form: &Form) {
+    if form.many() {
+        source.bind(Access::Read, "current", "array<Row>");
+        source.join(include_str!("../../shaders/access/row_many.wgsl"));
+    } else {
+        source.bind(Access::Uniform, "current", "Row");
+        source.join(include_str!("../../shaders/access/row_one.wgsl"));
+    }
+    if form.blocks() {
+        source.bind(Access::Read, "blocks", "array<u32>");
+        source.join(include_str!("../../shaders/access/blocks.wgsl"));
+    } else if !form.places() {
+        source.join("fn block_of(i: u32) -> u32 { return 0u; }");
+    }
+    let ty = if form.params == Holder::Own { "array<T>" } else { "array<f32>" };
+    source.bind(Access::Write, "params", ty);
+    source.join(match form.params {
+        // Where only gradients are slices, parameters lie as planes do.
+        Holder::Own => include_str!("../../shaders/access/params_own.wgsl"),
+        Holder::Foreign => include_str!("../../shaders/access/params_foreign.wgsl"),
+    });
+    form.grads.bind_grads(source, "op.plane + i");
+    if form.places() && form.grads == Holder::Own {
+        source.bind(Access::Read, "places", "array<vec4u>");
+        source.join(include_str!("../../shaders/access/places.wgsl"));
+    }
+}
+
+/// Loading and storing of the rule's planes.
+fn join_state(source: &mut Source, op: &Update) {
+    for (name, ty, _) in planes(op) {
+        source.bind(Access::Write, &name, ty);
+    }
+    if op.pass == Pass::Apply {
+        source.join("fn load(i: u32) -> State { return State(); }\nfn store(i: u32, s: State) {}");
+        return;
+    }
+    let (names, used) = (op.rule.state_names(), op.rule.planes());
+    let loaded = |plane: usize| if used.contains(&plane) { format!("plane_{}[i]", names[plane]) } else { "T()".into() };
+    let fields: Vec<String> = (0..names.len()).map(loaded).collect();
+    source.join(&format!("fn load(i: u32) -> State {{ return State({}); }}", fields.join(", ")));
+    let stored: Vec<String> = used.iter().map(|&plane| format!("plane_{0}[i] = s.{0};", names[plane])).collect();
+    source.join(&format!("fn store(i: u32, s: State) {{ {} }}", stored.join(" ")));
+}
+
+fn join_pass(source: &mut Source, op: &Update) {
+    if op.pass != Pass::Apply {
+        source.join(include_str!("../../shaders/pass/scaled.wgsl"));
+    }
+    source.join(match op.pass {
+        Pass::Whole | Pass::Apply => include_str!("../../shaders/pass/whole.wgsl"),
+        Pass::Direction(_) => include_str!("../../shaders/pass/direction.wgsl"),
+        Pass::Cautious(_) => include_str!("../../shaders/pass/cautious.wgsl"),
+    });
+}
+
+/// Each extra is a function: of its file where it is on, else one that does nothing.
+fn join_extras(source: &mut Source, op: &Update) {
+    let extras = &op.extras;
+    match extras.factors {
+        Some(_) => {
+            source.bind(Access::Read, "factors", "array<vec2f>");
+            source.join(include_str!("../../shaders/extras/factors.wgsl"));
+        }
+        None => source.join("fn factors_of(i: u32) -> vec2f { return vec2f(1.0); }"),
+    }
+    source.join(match extras.before {
+        Some(_) => include_str!("../../shaders/extras/before.wgsl"),
+        None => "fn start_of(i: u32) -> T { return get_params(i); }\nfn restore(i: u32) {}",
+    });
+    source.join(if extras.zero_grads { include_str!("../../shaders/extras/release.wgsl") } else { "fn release(i: u32) {}" });
+    // What follows belongs to the pass that moves parameters.
+    if matches!(op.pass, Pass::Direction(_) | Pass::Cautious(_)) {
+        return;
+    }
+    source.join(match extras.slow {
+        Some(_) => include_str!("../../shaders/extras/slow.wgsl"),
+        None => "fn sync(i: u32, x: T, y: T, row: Row) -> T { return y; }",
+    });
+    source.join(match extras.average {
+        Some(_) => include_str!("../../shaders/extras/average.wgsl"),
+        None => "fn keep_average(i: u32, x: T, row: Row) {}",
+    });
+    source.join(match extras.change {
+        Some(_) => include_str!("../../shaders/extras/change.wgsl"),
+        None => "fn keep_change(i: u32, dx: T) {}",
+    });
+    source.join(match extras.half {
+        Some((_, Half::F16)) => include_str!("../../shaders/extras/half_f16.wgsl"),
+        Some((_, Half::Bf16)) => include_str!("../../shaders/extras/half_bf16.wgsl"),
+        None => "fn keep_half(i: u32, x: T) {}",
+    });
+}
+
+/// One launch per part.
+pub(super) fn update<'a>(op: &Update, gpu: &Gpu, layout: &Layout, memory: &'a Memory) -> Result<Vec<Launch<'a>>> {
+    check_tags(&op.spans)?;
+    let form = Form { op, lanes: layout.lanes() > 1, params: memory.holder(op.params), grads: memory.holder(op.grads) };
+    let kernel = update_kernel(&form);
+    check_bindings(gpu, &kernel)?;
+    // Slices of either role are reached through the same buckets.
+    let guide = if form.params == Holder::Foreign { op.params } else { op.grads };
+    let parts = Part::all(guide, memory).into_iter();
+    parts.map(|part| launch(&form, kernel.clone(), part, memory)).collect()
+}
+
+fn launch<'a>(form: &Form, kernel: Kernel, part: Part, memory: &'a Memory) -> Result<Launch<'a>> {
+    let op = form.op;
+    let (current, factors) = (memory.get(op.current), op.extras.factors.map(|id| memory.get(id)));
+    let planes = planes(op);
+    // Planes start where the part does, except under a bucket, which may begin within their segment.
+    let plane = match planes.iter().map(|(_, _, id)| *id).chain([op.grads, op.params]).find(|&id| memory.role(id).is_none()) {
+        Some(id) => (part.start - part.segment(id, memory)?.start) / 4,
+        None => 0,
+    };
+    let params = UpdateParams {
+        len: part.len as u32 / 4,
+        lanes: part.lanes as u32,
+        lane: part.lane as u32,
+        block: (part.start / ALIGN) as u32,
+        current_lane: (current.lane_stride / Row::LEN) as u32,
+        plane: plane as u32,
+        factors_lane: factors.map_or(0, |factors| factors.lane_stride as u32 / 2),
+    };
+    let mut buffers: Vec<Bound> = vec![current.single()?.into()];
+    if form.blocks() {
+        let tags = |span: &crate::plan::Span| std::iter::repeat_n(tag(span.group, span.tensor), span.len / ALIGN);
+        buffers.push(Bound::Words(op.spans.iter().flat_map(tags).collect()));
+    }
+    buffers.push(part.bound(op.params, memory)?);
+    buffers.push(part.bound(op.grads, memory)?);
+    if form.places() {
+        buffers.push(part.places_of(Role::Grads, memory)?);
+    }
+    for (_, _, id) in &planes {
+        buffers.push((&part.segment(*id, memory)?.buffer).into());
+    }
+    if let Some(factors) = factors {
+        buffers.push(factors.single()?.into());
+    }
+    let (x, y) = grid(part.len * part.lanes / 4, THREADS);
+    Ok(Launch { kernel, params: bytes_of(&params).into(), buffers, grid: [x, y, 1], trips: 0 })
+}
+
+/// A rule with many planes and many extras may want more buffers than a stage may bind.
+fn check_bindings(gpu: &Gpu, kernel: &Kernel) -> Result<()> {
+    let needed = kernel.bindings.iter().filter(|&&access| access != Access::Uniform).count() as u64;
+    let allowed = u64::from(gpu.device.limits().max_storage_buffers_per_shader_stage);
+    if needed > allowed { Err(Error::limit("the update, in storage buffers of one kernel,", needed, allowed)) } else { Ok(()) }
+}

@@ -1,0 +1,146 @@
+//! What goes with a rule, whatever the rule: settings and what they add to a row.
+
+use crate::error::{Result, range};
+use crate::plan::NormKind;
+
+/// What bounds a gradient.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Clip {
+    /// The whole gradient of a lane is scaled down to a global norm of at most `max`.
+    Norm {
+        /// The bound, finite and above 0.
+        max: f64,
+        /// Which norm.
+        kind: NormKind,
+    },
+    /// Each element is clamped to ± this bound, finite and above 0.
+    Value(f64),
+    /// The gradient of each tensor is scaled down to a norm of at most `max`, by `min(1, max / (norm + 1e-6))`.
+    Tensor {
+        /// The bound, finite and above 0.
+        max: f64,
+        /// Which norm.
+        kind: NormKind,
+    },
+    /// The gradient of each tensor is scaled to a norm of 1, by `1 / (norm + 1e-6)`.
+    Normalise(NormKind),
+}
+
+impl Clip {
+    pub(super) fn check(self) -> Result<()> {
+        match self {
+            Self::Norm { max, kind } => range::positive("clip_norm", max).and_then(|()| check_kind(kind)),
+            Self::Value(max) => range::positive("clip_value", max),
+            Self::Tensor { max, kind } => range::positive("clip_tensor", max).and_then(|()| check_kind(kind)),
+            Self::Normalise(kind) => check_kind(kind),
+        }
+    }
+
+    /// The norm that it needs: a bound on elements would hide NaN, so that one looks for them.
+    pub(super) fn kind(self) -> NormKind {
+        match self {
+            Self::Norm { kind, .. } | Self::Tensor { kind, .. } | Self::Normalise(kind) => kind,
+            Self::Value(_) => NormKind::Max,
+        }
+    }
+}
+
+fn check_kind(kind: NormKind) -> Result<()> {
+    range::require(kind != NormKind::Count, "clip.kind", format!("{kind:?}"), "L2, L1 or Max")
+}
+
+/// An average of the parameters over the steps, beside the parameters that are trained.
+///
+/// ```text
+/// average += rate · (x − average)
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Average {
+    /// Exponential moving average: rate = 1 − decay, 1 at the first step; as `torch.optim.swa_utils.get_ema_multi_avg_fn`.
+    Ema {
+        /// At least 0 and below 1. PyTorch's default is 0.999.
+        decay: f64,
+    },
+    /// Stochastic weight averaging: the plain mean of the parameters after steps `start`, `start + every`, …; as
+    /// `torch.optim.swa_utils.AveragedModel`. Source: Izmailov et al. 2018, arXiv:1803.05407.
+    Swa {
+        /// The first step that counts, from 1 on.
+        start: u64,
+        /// Steps from one that counts to the next, at least 1.
+        every: u64,
+    },
+}
+
+impl Average {
+    pub(super) fn check(self) -> Result<()> {
+        match self {
+            Self::Ema { decay } => range::fraction("ema.decay", decay),
+            Self::Swa { start, every } => {
+                range::require(start >= 1, "swa.start", start, "at least 1")?;
+                range::require(every >= 1, "swa.every", every, "at least 1")
+            }
+        }
+    }
+
+    /// The rate of the `t`-th applied step.
+    pub(super) fn rate(self, t: u64) -> f64 {
+        match self {
+            Self::Ema { .. } if t == 1 => 1.0,
+            Self::Ema { decay } => 1.0 - decay,
+            Self::Swa { start, every } if t >= start && (t - start).is_multiple_of(every) => {
+                (((t - start) / every + 1) as f64).recip()
+            }
+            Self::Swa { .. } => 0.0,
+        }
+    }
+}
+
+/// Lookahead: every `steps` steps slow weights go a part of the way to the parameters, which start again from there.
+///
+/// ```text
+/// slow += alpha · (x − slow);  x = slow
+/// ```
+///
+/// Slow weights start where the parameters were before the first step. Source: Zhang et al. 2019, arXiv:1907.08610.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Lookahead {
+    /// Steps in between, at least 1. Default 5.
+    pub steps: u64,
+    /// The part of the way, above 0 and at most 1. Default 0.5.
+    pub alpha: f64,
+}
+
+impl Default for Lookahead {
+    fn default() -> Self {
+        Self { steps: 5, alpha: 0.5 }
+    }
+}
+
+impl Lookahead {
+    pub(super) fn check(self) -> Result<()> {
+        range::require(self.steps >= 1, "lookahead.steps", self.steps, "at least 1")?;
+        let holds = self.alpha > 0.0 && self.alpha <= 1.0;
+        range::require(holds, "lookahead.alpha", self.alpha, "above 0 and at most 1")
+    }
+
+    /// The rate of the `t`-th applied step.
+    pub(super) fn rate(self, t: u64) -> f64 {
+        if t.is_multiple_of(self.steps) { self.alpha } else { 0.0 }
+    }
+}
+
+/// Several micro-batches make one step: [`Optimizer::accumulate`](super::Optimizer::accumulate) adds the gradients of one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Accumulation {
+    /// Step with the mean over the micro-batches, not with their sum. Default yes.
+    pub mean: bool,
+    /// Leave out a micro-batch whose gradient is not finite, and step with the others. Default no: it spoils the step, which is
+    /// skipped if the recipe looks for bad steps.
+    pub drop_bad: bool,
+}
+
+impl Default for Accumulation {
+    fn default() -> Self {
+        Self { mean: true, drop_bad: false }
+    }
+}

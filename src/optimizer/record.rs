@@ -1,0 +1,340 @@
+//! From a recipe to operations of plans.
+
+use super::Recipe;
+use super::modifier::{Accumulation, Clip};
+use super::side::{Ascend, Sum};
+use super::stepper::{Buffers, Stepper};
+use crate::plan::{
+    Arena, BufferId, Centralise, Control, Counter, Extras, Factors, Gate, GateKind, Layout, Micro, Norm, NormKind, NormOf, Op,
+    Pass, Plan, SLOTS, Scalar, Span, TensorBound, Trust, Update,
+};
+use crate::rule::{AnyRule, Layerwise, Row};
+
+/// Partial norms, per-tensor norms and factors of one array.
+#[derive(Debug, Clone, Copy)]
+struct Measured {
+    partials: BufferId,
+    norms: BufferId,
+    factors: BufferId,
+}
+
+/// What micro-batches, or an ascent, need beside a step.
+#[derive(Debug, Clone, Copy)]
+struct Side {
+    /// The rows of its update.
+    current: BufferId,
+    /// The sum of micro-batches, or the parameters from before an ascent.
+    array: BufferId,
+    /// Micro-batches in the sum.
+    count: BufferId,
+}
+
+/// A recipe with the buffers that it declared.
+#[derive(Debug)]
+pub(super) struct Recorder<'a> {
+    recipe: &'a Recipe,
+    arena: &'a Arena,
+    params: BufferId,
+    grads: BufferId,
+    partials: BufferId,
+    params_partials: Option<BufferId>,
+    rows: BufferId,
+    current: BufferId,
+    counts: BufferId,
+    scalars: BufferId,
+    frozen: BufferId,
+    planes: Vec<(usize, BufferId)>,
+    /// Of each tensor's gradient.
+    tensors: Option<Measured>,
+    /// Of each tensor's direction, in rules of two passes.
+    directions: Option<(BufferId, Measured)>,
+    /// Of each tensor's change, where steps are inspected.
+    changes: Option<(BufferId, Measured)>,
+    memory: Option<BufferId>,
+    side: Option<Side>,
+    average: Option<BufferId>,
+    slow: Option<BufferId>,
+    half: Option<BufferId>,
+}
+
+/// The buffers of a recorded recipe that its owner may want to read.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Outputs {
+    /// The average of the parameters.
+    pub average: Option<BufferId>,
+    /// The copy of the parameters in 16 bits.
+    pub half: Option<BufferId>,
+    /// Norms of each tensor's gradient.
+    pub grad_norms: Option<BufferId>,
+    /// Norms of each tensor's last inspected change, and of its parameters.
+    pub change_norms: Option<BufferId>,
+}
+
+impl<'a> Recorder<'a> {
+    /// Declares what a checked recipe needs.
+    pub(super) fn new(recipe: &'a Recipe, layout: &mut Layout, arena: &'a Arena, params: BufferId, grads: BufferId) -> Self {
+        let rule = &*recipe.rules[0][0];
+        let groups = recipe.rules[0].len();
+        let (chunks, tensors) = (arena.chunks().len(), arena.tensors().len());
+        let partials = layout.floats("partials", chunks);
+        let own_partials = |layout: &mut Layout, what: &str| layout.floats(&format!("partials of {what}"), chunks);
+        let measured = |layout: &mut Layout, what: &str, partials: BufferId| Measured {
+            partials,
+            norms: layout.floats(&format!("norms of {what}"), 2 * tensors),
+            factors: layout.floats(&format!("factors of {what}"), 2 * tensors),
+        };
+        let by_tensor = matches!(recipe.clip, Some(Clip::Tensor { .. } | Clip::Normalise(_)));
+        let layerwise = rule.layerwise();
+        let measures_grads = by_tensor || recipe.inspect || layerwise == Layerwise::Before;
+        let two_passes = recipe.cautious || layerwise == Layerwise::After;
+        let measures_params = layerwise != Layerwise::No || recipe.inspect;
+        let side = recipe.accumulation.map(|_| "sum").or(recipe.rho.map(|_| "before"));
+        let plane =
+            |plane: usize, layout: &mut Layout| (plane, layout.arena(&format!("plane {}", rule.state_names()[plane]), arena));
+        Self {
+            recipe,
+            arena,
+            params,
+            grads,
+            partials,
+            params_partials: measures_params.then(|| layout.floats("partials of parameters", chunks)),
+            rows: layout.floats("rows", SLOTS * groups * Row::LEN),
+            current: layout.floats("current", groups * Row::LEN),
+            counts: layout.indices("counts", Counter::LEN + groups),
+            scalars: layout.floats("scalars", Scalar::LEN),
+            frozen: layout.indices("frozen", groups),
+            planes: rule.planes().into_iter().map(|index| plane(index, layout)).collect(),
+            tensors: measures_grads.then(|| measured(layout, "gradients", partials)),
+            directions: two_passes.then(|| {
+                let partials = own_partials(layout, "directions");
+                (layout.arena("direction", arena), measured(layout, "directions", partials))
+            }),
+            changes: recipe.inspect.then(|| {
+                let partials = own_partials(layout, "changes");
+                (layout.arena("change", arena), measured(layout, "changes", partials))
+            }),
+            memory: (layerwise != Layerwise::No).then(|| layout.floats("memory", tensors)),
+            side: side.map(|name| Side {
+                current: layout.floats("row of a sum or an ascent", groups * Row::LEN),
+                array: layout.arena(name, arena),
+                count: layout.indices("micro-batches", 1),
+            }),
+            average: recipe.average.map(|_| layout.arena("average", arena)),
+            slow: recipe.lookahead.map(|_| layout.arena("slow", arena)),
+            half: recipe.half.map(|_| layout.half_arena("half", arena)),
+        }
+    }
+
+    /// What supplies the recorded plans with rows.
+    pub(super) fn stepper(&self) -> Stepper {
+        let Self { rows, counts, scalars, frozen, .. } = *self;
+        let buffers = Buffers { rows, counts, scalars, frozen, planes: self.planes.clone() };
+        let groups = (self.groups() > 1).then(|| self.arena.groups());
+        Stepper::new(self.recipe.clone(), self.arena.len(), buffers, groups)
+    }
+
+    pub(super) fn outputs(&self) -> Outputs {
+        Outputs {
+            average: self.average,
+            half: self.half,
+            grad_norms: self.tensors.map(|tensors| tensors.norms),
+            change_norms: self.changes.map(|(_, measured)| measured.norms),
+        }
+    }
+
+    fn groups(&self) -> usize {
+        self.recipe.rules[0].len()
+    }
+
+    fn rule(&self) -> &dyn AnyRule {
+        &*self.recipe.rules[0][0]
+    }
+
+    /// The gradients that a step uses: the caller's, or the sum of micro-batches.
+    fn source(&self) -> BufferId {
+        self.recipe.accumulation.and(self.side).map_or(self.grads, |side| side.array)
+    }
+
+    fn spans(&self, by_tensor: bool) -> Vec<Span> {
+        if by_tensor { self.arena.spans() } else { self.arena.group_spans() }
+    }
+
+    fn norm(&self, kind: NormKind, of: BufferId, partials: BufferId) -> Op {
+        Op::Norm(Norm { kind, grads: of, chunks: self.arena.chunks(), partials, frozen: self.frozen })
+    }
+
+    /// Appends a whole step. An inspected one also finds how far each tensor moves.
+    pub(super) fn step(&self, plan: &mut Plan, inspected: Option<Inspected>) {
+        if self.recipe.centralise {
+            plan.push(Op::Centralise(Centralise { grads: self.source(), lines: lines(self.arena) }));
+        }
+        let norm = self.recipe.norm().map(|kind| (self.partials, kind));
+        if let Some((partials, kind)) = norm {
+            plan.push(self.norm(kind, self.source(), partials));
+        }
+        let &Recipe { loss_scale, accumulation, .. } = self.recipe;
+        let micro = |Accumulation { mean, .. }| self.side.map(|side| Micro { count: side.count, mean });
+        plan.push(Op::Control(Control {
+            norm,
+            rows: self.rows,
+            current: self.current,
+            counts: self.counts,
+            scalars: self.scalars,
+            frozen: self.frozen,
+            groups: self.groups(),
+            loss_scale,
+            micro: accumulation.and_then(micro),
+        }));
+        if let Some((tensors, kind)) = self.tensors.zip(self.recipe.norm()) {
+            self.measure_gradients(plan, tensors, kind);
+        }
+        let change = inspected.and(self.changes);
+        match self.directions {
+            None => plan.push(Op::Update(self.update(Pass::Whole, change.map(|(id, _)| id)))),
+            Some((direction, measured)) => self.two_passes(plan, direction, measured, change.map(|(id, _)| id)),
+        }
+        if let Some((change, measured)) = change {
+            self.measure_params(plan);
+            plan.push(self.norm(NormKind::L2, change, measured.partials));
+            plan.push(self.factors(measured, NormKind::L2, NormOf::Pass, TensorBound::None, Trust::None));
+        }
+    }
+
+    /// Norms of each tensor's gradient, and the factors that a clip or a rule makes of them.
+    fn measure_gradients(&self, plan: &mut Plan, tensors: Measured, kind: NormKind) {
+        let trust = if self.rule().layerwise() == Layerwise::Before {
+            self.measure_params(plan);
+            Trust::Rule(self.rule().boxed())
+        } else {
+            Trust::None
+        };
+        let bound = match self.recipe.clip {
+            Some(Clip::Tensor { .. }) => TensorBound::Clip,
+            Some(Clip::Normalise(_)) => TensorBound::Normalise,
+            _ => TensorBound::None,
+        };
+        plan.push(self.factors(tensors, kind, NormOf::Gradient, bound, trust));
+    }
+
+    fn measure_params(&self, plan: &mut Plan) {
+        if let Some(partials) = self.params_partials {
+            plan.push(self.norm(NormKind::L2, self.params, partials));
+        }
+    }
+
+    fn two_passes(&self, plan: &mut Plan, direction: BufferId, measured: Measured, change: Option<BufferId>) {
+        let (pass, kind, trust) = if self.recipe.cautious {
+            (Pass::Cautious(direction), NormKind::Count, Trust::Cautious)
+        } else {
+            self.measure_params(plan);
+            (Pass::Direction(direction), NormKind::L2, Trust::Rule(self.rule().boxed()))
+        };
+        plan.push(Op::Update(self.update(pass, None)));
+        plan.push(self.norm(kind, direction, measured.partials));
+        plan.push(self.factors(measured, kind, NormOf::Pass, TensorBound::None, trust));
+        let apply = self.update(Pass::Apply, change);
+        let extras = Extras { factors: Some(measured.factors), zero_grads: false, ..apply.extras };
+        plan.push(Op::Update(Update { grads: direction, planes: Vec::new(), spans: self.spans(true), extras, ..apply }));
+    }
+
+    fn factors(&self, measured: Measured, kind: NormKind, of: NormOf, bound: TensorBound, trust: Trust) -> Op {
+        let keeps = matches!(trust, Trust::Rule(_));
+        Op::Factors(Factors {
+            tensors: self.arena.parts(),
+            partials: (measured.partials, kind),
+            of,
+            params: self.params_partials.filter(|_| keeps || self.recipe.inspect),
+            bound,
+            trust,
+            current: self.current,
+            memory: self.memory.filter(|_| keeps),
+            norms: measured.norms,
+            factors: measured.factors,
+        })
+    }
+
+    /// The update of a pass, with what goes with it there.
+    fn update(&self, pass: Pass, change: Option<BufferId>) -> Update {
+        let recipe = self.recipe;
+        let moves = matches!(pass, Pass::Whole | Pass::Apply);
+        let bounds = matches!(recipe.clip, Some(Clip::Tensor { .. } | Clip::Normalise(_)));
+        let factors = self.tensors.filter(|_| bounds || self.rule().layerwise() == Layerwise::Before);
+        let extras = Extras {
+            max_value: matches!(recipe.clip, Some(Clip::Value(_))),
+            l1: recipe.l1 != 0.0,
+            factors: factors.map(|tensors| tensors.factors),
+            // The sum of micro-batches is overwritten by the first of the next step.
+            zero_grads: recipe.zero_grads && recipe.accumulation.is_none(),
+            before: recipe.rho.and(self.side).map(|side| side.array),
+            slow: self.slow.filter(|_| moves),
+            average: self.average.filter(|_| moves),
+            change,
+            half: self.half.zip(recipe.half).filter(|_| moves),
+        };
+        Update {
+            rule: self.rule().boxed(),
+            params: self.params,
+            grads: self.source(),
+            planes: self.planes.iter().map(|(_, id)| *id).collect(),
+            current: self.current,
+            spans: self.spans(extras.factors.is_some()),
+            pass,
+            extras,
+        }
+    }
+
+    /// The plan that adds a micro-batch to the sum.
+    pub(super) fn accumulate(&self) -> Option<Plan> {
+        let (Accumulation { drop_bad, .. }, side) = self.recipe.accumulation.zip(self.side)?;
+        let norm = drop_bad.then_some((self.partials, NormKind::Max));
+        let mut plan = self.gate(GateKind::Accumulate { count: side.count }, norm, side);
+        let extras = Extras { zero_grads: self.recipe.zero_grads, ..Default::default() };
+        plan.push(Op::Update(self.side_update(Sum.into(), side.array, Vec::new(), side, extras)));
+        Some(plan)
+    }
+
+    /// The plan that goes up the gradient.
+    pub(super) fn ascend(&self) -> Option<Plan> {
+        let (rho, side) = self.recipe.rho.zip(self.side)?;
+        // Who maximises is wary of what lies below.
+        let sign = self.rule().full_row(1).0[Row::SCALE].signum();
+        let mut plan = self.gate(GateKind::Ascend { rho: rho * sign }, Some((self.partials, NormKind::L2)), side);
+        plan.push(Op::Update(self.side_update(Ascend.into(), self.params, vec![side.array], side, Extras::default())));
+        Some(plan)
+    }
+
+    fn gate(&self, kind: GateKind, norm: Option<(BufferId, NormKind)>, side: Side) -> Plan {
+        let mut plan = Plan::default();
+        if let Some((partials, kind)) = norm {
+            plan.push(self.norm(kind, self.grads, partials));
+        }
+        plan.push(Op::Gate(Gate { kind, norm, frozen: self.frozen, current: side.current, groups: self.groups() }));
+        plan
+    }
+
+    fn side_update(
+        &self,
+        rule: Box<dyn AnyRule>,
+        params: BufferId,
+        planes: Vec<BufferId>,
+        side: Side,
+        extras: Extras,
+    ) -> Update {
+        let (grads, current, spans) = (self.grads, side.current, self.spans(false));
+        Update { rule, params, grads, planes, current, spans, pass: Pass::Whole, extras }
+    }
+}
+
+/// That a step is inspected.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Inspected;
+
+/// The rows of all tensors with two dimensions or more.
+fn lines(arena: &Arena) -> Vec<[usize; 2]> {
+    let of = |tensor: &crate::plan::Tensor| {
+        let rows = if tensor.shape.len() >= 2 { tensor.shape[0] } else { 0 };
+        let (offset, width) = (tensor.offset, tensor.len().checked_div(rows).unwrap_or(0));
+        (0..rows).map(move |row| [offset + row * width, width]).filter(|[_, width]| *width > 0).collect::<Vec<_>>()
+    };
+    arena.tensors().iter().flat_map(of).collect()
+}

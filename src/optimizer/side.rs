@@ -1,0 +1,74 @@
+//! Updates that are no steps, as rules of their own: they are recorded by this module, and are in no registry.
+
+use crate::error::Result;
+use crate::rule::{Real, Rule, Setting};
+
+/// Whatever only a registered rule would need.
+macro_rules! nameless {
+    () => {
+        fn check(&self) -> Result<()> {
+            Ok(())
+        }
+
+        fn lr(&self) -> f64 {
+            1.0
+        }
+
+        fn settings(&mut self) -> Vec<(&'static str, Setting<'_>)> {
+            Vec::new()
+        }
+
+        fn row(&self, _t: u64) -> [f64; 1] {
+            [0.0]
+        }
+    };
+}
+
+/// The sum of micro-batches: x is the sum so far, d the gradient of one.
+#[derive(Debug, Clone)]
+pub(super) struct Sum;
+
+impl Rule for Sum {
+    type Row<F: Real> = [F; 1];
+    type State<F: Real> = [F; 0];
+    const NAME: &'static str = "sum";
+    const FORMULA: &'static str = "x = d if first, else x + d";
+    const ROW: &'static [&'static str] = &["first"];
+    const STATE: &'static [&'static str] = &[];
+    // What was there before the first may be anything, also NaN.
+    const WGSL: &'static str = "struct Hyper { first: f32 }
+struct State { none: f32 }
+fn rule(x: T, d: T, s: ptr<function, State>, h: Hyper) -> T { return select(x + d, d, h.first != 0.0); }";
+    nameless!();
+
+    #[inline(always)]
+    fn update<F: Real>(&self, &[first]: &[F; 1], x: F, d: F, _: &mut [F; 0]) -> F {
+        if first != F::zero() { d } else { x + d }
+    }
+}
+
+/// The ascent of sharpness-aware minimisation: parameters are remembered, then go up the gradient.
+#[derive(Debug, Clone)]
+pub(super) struct Ascend;
+
+impl Rule for Ascend {
+    type Row<F: Real> = [F; 1];
+    type State<F: Real> = [F; 1];
+    const NAME: &'static str = "ascend";
+    const FORMULA: &'static str = "before = x;  x = x + d, or x where it stays";
+    const ROW: &'static [&'static str] = &["first"];
+    const STATE: &'static [&'static str] = &["before"];
+    const WGSL: &'static str = "struct Hyper { first: f32 }
+struct State { before: T }
+fn rule(x: T, d: T, s: ptr<function, State>, h: Hyper) -> T {
+    (*s).before = x;
+    return select(x + d, x, h.first != 0.0);
+}";
+    nameless!();
+
+    #[inline(always)]
+    fn update<F: Real>(&self, &[stays]: &[F; 1], x: F, d: F, [before]: &mut [F; 1]) -> F {
+        *before = x;
+        if stays != F::zero() { x } else { x + d }
+    }
+}
