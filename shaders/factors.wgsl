@@ -2,7 +2,7 @@
 // norm_kind.wgsl, the rule and its trust are joined in before this file.
 struct Row {
     live: f32, scale: f32, l2: f32, decay: f32, max_norm: f32, max_value: f32, l1: f32, average: f32,
-    sync: f32, start: f32, spare_a: f32, spare_b: f32,
+    sync: f32, start: f32, max_tensor: f32, spare_b: f32,
     @size(80) hyper: Hyper,
 }
 struct Factors {
@@ -28,8 +28,8 @@ fn bound(norm: f32, row: Row) -> f32 {
     if BOUND == 2u {
         return 1.0 / total;
     }
-    if BOUND == 1u && total > row.max_norm {
-        return row.max_norm / total;
+    if BOUND == 1u && total > row.max_tensor {
+        return row.max_tensor / total;
     }
     return 1.0;
 }

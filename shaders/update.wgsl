@@ -3,7 +3,7 @@
 // One vec4 per thread. Arenas are padded with zeros, a fixed point of every rule, so there is no tail to treat.
 struct Row {
     live: f32, scale: f32, l2: f32, decay: f32, max_norm: f32, max_value: f32, l1: f32, average: f32,
-    sync: f32, start: f32, spare_a: f32, spare_b: f32,
+    sync: f32, start: f32, max_tensor: f32, spare_b: f32,
     @size(80) hyper: Hyper,
 }
 struct Update { len: u32, lanes: u32, lane: u32, block: u32, current_lane: u32, plane: u32, factors_lane: u32 }
@@ -18,6 +18,7 @@ fn update(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) cou
     let row = row_of(i);
     if row.live == 0.0 {
         restore(i);
+        discard_grads(i);
         release(i);
         return;
     }

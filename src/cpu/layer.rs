@@ -18,7 +18,7 @@ pub(super) fn factors<F: Real>(op: &Factors, lane: &mut Store<F>) {
         }
         let bound = match op.bound {
             TensorBound::None => F::one(),
-            TensorBound::Clip => clip_coefficient(norms[0], row[Row::MAX_NORM]),
+            TensorBound::Clip => clip_coefficient(norms[0], row[Row::MAX_TENSOR]),
             TensorBound::Normalise => (norms[0] + F::of(1e-6)).recip(),
         };
         let mut memory = op.memory.map_or(F::zero(), |memory| lane.floats(memory)[index]);

@@ -7,8 +7,8 @@ use super::part::Holder;
 use super::update::{Form, update_kernel};
 use super::{network, step};
 use crate::plan::{
-    ALIGN, Activation, BufferId, Control, Counter, Extras, Factors, Gate, GateKind, Half, Micro, NormKind, NormOf, Pass, Span,
-    TensorBound, Trust, Update,
+    ALIGN, Activation, BufferId, Control, Counter, Extras, Factors, Gate, GateKind, Half, Micro, NormKind, NormOf, Pass,
+    Release, Span, TensorBound, Trust, Update,
 };
 use crate::rule::{AnyRule, Layerwise, Real, Row, Rule, Setting};
 use crate::rules::{Sgd, rules};
@@ -127,7 +127,8 @@ fn extras() -> Vec<Extras> {
     let half = |half| Some((BufferId(24), half));
     vec![
         Extras { factors: a, ..none },
-        Extras { zero_grads: true, ..none },
+        Extras { release: Release::Always, ..none },
+        Extras { release: Release::Skipped, ..none },
         Extras { before: a, ..none },
         Extras { slow: a, ..none },
         Extras { average: a, ..none },
@@ -135,7 +136,7 @@ fn extras() -> Vec<Extras> {
         Extras { half: half(Half::F16), ..none },
         Extras { half: half(Half::Bf16), ..none },
         Extras { slow: a, average: b, ..none },
-        Extras { before: a, change: b, zero_grads: true, max_value: true, l1: true, ..none },
+        Extras { before: a, change: b, release: Release::Always, max_value: true, l1: true, ..none },
         Extras { factors: a, before: b, slow: c, average: d, ..none },
     ]
 }
@@ -149,8 +150,7 @@ fn pass_kernels() -> Vec<Kernel> {
     for (pass, extras) in passes.into_iter().flat_map(|pass| extras().into_iter().map(move |extras| (pass, extras))) {
         let moves = matches!(pass, Pass::Whole | Pass::Apply);
         // Other passes keep nothing.
-        let kept =
-            Extras { factors: extras.factors, before: extras.before, zero_grads: extras.zero_grads, ..Default::default() };
+        let kept = Extras { factors: extras.factors, before: extras.before, release: extras.release, ..Default::default() };
         let op = update(&rule, 1, pass, if moves { extras } else { kept });
         for (params, grads) in holders {
             kernels.extend([false, true].map(|lanes| update_kernel(&Form { op: &op, lanes, params, grads })));

@@ -248,7 +248,8 @@ impl Recipe {
         row.0[Row::SCALE] *= self.grad_scale;
         row.0[Row::L1] = self.l1;
         match self.clip {
-            Some(Clip::Norm { max, .. } | Clip::Tensor { max, .. }) => row.0[Row::MAX_NORM] = max,
+            Some(Clip::Norm { max, .. }) => row.0[Row::MAX_NORM] = max,
+            Some(Clip::Tensor { max, .. }) => row.0[Row::MAX_TENSOR] = max,
             Some(Clip::Value(max)) => row.0[Row::MAX_VALUE] = max,
             Some(Clip::Normalise(_)) | None => {}
         }

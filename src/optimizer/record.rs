@@ -6,7 +6,7 @@ use super::side::{Ascend, Sum};
 use super::stepper::{Buffers, Stepper};
 use crate::plan::{
     Arena, BufferId, Centralise, Control, Counter, Extras, Factors, Gate, GateKind, Layout, Micro, Norm, NormKind, NormOf, Op,
-    Pass, Plan, SLOTS, Scalar, Span, TensorBound, Trust, Update,
+    Pass, Plan, Release, SLOTS, Scalar, Span, TensorBound, Trust, Update,
 };
 use crate::rule::{AnyRule, Layerwise, Row};
 
@@ -233,7 +233,7 @@ impl<'a> Recorder<'a> {
         plan.push(self.norm(kind, direction, measured.partials));
         plan.push(self.factors(measured, kind, NormOf::Pass, TensorBound::None, trust));
         let apply = self.update(Pass::Apply, change);
-        let extras = Extras { factors: Some(measured.factors), zero_grads: false, ..apply.extras };
+        let extras = Extras { factors: Some(measured.factors), release: Release::Never, ..apply.extras };
         plan.push(Op::Update(Update { grads: direction, planes: Vec::new(), spans: self.spans(true), extras, ..apply }));
     }
 
@@ -263,8 +263,11 @@ impl<'a> Recorder<'a> {
             max_value: matches!(recipe.clip, Some(Clip::Value(_))),
             l1: recipe.l1 != 0.0,
             factors: factors.map(|tensors| tensors.factors),
-            // The sum of micro-batches is overwritten by the first of the next step.
-            zero_grads: recipe.zero_grads && recipe.accumulation.is_none(),
+            release: match recipe.accumulation {
+                // The sum of micro-batches is overwritten by the first of the next step.
+                Some(_) => Release::Skipped,
+                None => self.release(),
+            },
             before: recipe.rho.and(self.side).map(|side| side.array),
             slow: self.slow.filter(|_| moves),
             average: self.average.filter(|_| moves),
@@ -283,12 +286,17 @@ impl<'a> Recorder<'a> {
         }
     }
 
+    /// What becomes of the caller's gradients.
+    fn release(&self) -> Release {
+        if self.recipe.zero_grads { Release::Always } else { Release::Never }
+    }
+
     /// The plan that adds a micro-batch to the sum.
     pub(super) fn accumulate(&self) -> Option<Plan> {
         let (Accumulation { drop_bad, .. }, side) = self.recipe.accumulation.zip(self.side)?;
         let norm = drop_bad.then_some((self.partials, NormKind::Max));
         let mut plan = self.gate(GateKind::Accumulate { count: side.count }, norm, side);
-        let extras = Extras { zero_grads: self.recipe.zero_grads, ..Default::default() };
+        let extras = Extras { release: self.release(), ..Default::default() };
         plan.push(Op::Update(self.side_update(Sum.into(), side.array, Vec::new(), side, extras)));
         Some(plan)
     }

@@ -367,7 +367,7 @@ pub enum TensorBound {
     /// Nothing: 1.
     #[default]
     None,
-    /// `min(1, max_norm / (a + 1e-6))` with `max_norm` of the current row.
+    /// `min(1, max_norm / (a + 1e-6))` with `max_tensor` of the current row.
     Clip,
     /// `1 / (a + 1e-6)`.
     Normalise,
@@ -489,8 +489,8 @@ pub struct Extras {
     pub l1: bool,
     /// Two factors per tensor.
     pub factors: Option<BufferId>,
-    /// Set the gradient to 0, whatever the step does.
-    pub zero_grads: bool,
+    /// When the gradient is set to 0.
+    pub release: Release,
     /// Parameters from before an ascent: the step starts there, and a bad step ends there.
     pub before: Option<BufferId>,
     /// Slow weights: `slow += sync · (x − slow); x = slow` where the row's `sync` is not 0; x from before the first step.
@@ -501,6 +501,18 @@ pub struct Extras {
     pub change: Option<BufferId>,
     /// A copy of the parameters in 16 bits.
     pub half: Option<(BufferId, Half)>,
+}
+
+/// When an update sets the gradient to 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Release {
+    /// Never.
+    #[default]
+    Never,
+    /// Where the step does nothing: a sum that is not finite would spoil the next one as well.
+    Skipped,
+    /// Always.
+    Always,
 }
 
 /// A float type of 16 bits.

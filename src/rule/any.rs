@@ -14,7 +14,7 @@ impl Row {
     /// Names of the scalars that all rules share; they come first. `live` is 0 where a step is skipped, `max_norm` bounds the
     /// gradient's global norm, `max_value` each element of it; both are infinite where there is no bound.
     pub const SHARED: [&str; 12] =
-        ["live", "scale", "l2", "decay", "max_norm", "max_value", "l1", "average", "sync", "start", "spare_a", "spare_b"];
+        ["live", "scale", "l2", "decay", "max_norm", "max_value", "l1", "average", "sync", "start", "max_tensor", "spare_b"];
     /// Position of `live`.
     pub const LIVE: usize = 0;
     /// Position of `scale`.
@@ -35,6 +35,8 @@ impl Row {
     pub const SYNC: usize = 8;
     /// Position of `start`: 1 at the first step, else 0.
     pub const START: usize = 9;
+    /// Position of `max_tensor`: bounds the norm of each tensor's gradient.
+    pub const MAX_TENSOR: usize = 10;
 }
 
 /// Any [`Rule`]; implemented for all of them, and for nothing else.
@@ -154,8 +156,20 @@ impl<R: Rule> AnyRule for R {
             Decay::Decoupled(lambda) => (0.0, 1.0 - self.lr() * lambda),
         };
         let own = self.row(t);
-        let shared: [f64; Row::SHARED.len()] =
-            [1.0, scale, l2, decay, f64::INFINITY, f64::INFINITY, 0.0, 0.0, 0.0, f64::from(u8::from(t == 1)), 0.0, 0.0];
+        let shared: [f64; Row::SHARED.len()] = [
+            1.0,
+            scale,
+            l2,
+            decay,
+            f64::INFINITY,
+            f64::INFINITY,
+            0.0,
+            0.0,
+            0.0,
+            f64::from(u8::from(t == 1)),
+            f64::INFINITY,
+            0.0,
+        ];
         Row(std::array::from_fn(|i| match i.checked_sub(shared.len()) {
             None => shared[i],
             Some(i) => own.as_ref().get(i).copied().unwrap_or(0.0),
