@@ -65,6 +65,7 @@ pub const CATALOGUE: &[Entry] = &[
     Entry {
         rule: "adamw",
         when: "the default: a first try, and most networks after it",
+        // Decay would move the minimum; without it, this is Adam.
         rosenbrock: run("lr=0.1 beta2=0.95 weight_decay=0", "cosine", 1_000),
         quadratic: run("lr=0.5 beta2=0.95 weight_decay=0", "cosine", 2_000),
         digits: run("lr=0.01", "cosine", 10),
