@@ -42,6 +42,8 @@ pub struct Chart<'a> {
 pub enum Axis {
     /// Evenly, with this range in it.
     Linear(f64, f64),
+    /// Evenly from 0, in whole numbers.
+    Count,
     /// By powers of ten. What is not above 0 is not shown.
     Log,
 }
@@ -64,7 +66,7 @@ pub fn picture(size: (u32, u32), paint: impl FnOnce(&Area) -> Result<()>) -> Res
 impl Axis {
     fn place(self, value: f64) -> f64 {
         match self {
-            Self::Linear(..) => value,
+            Self::Linear(..) | Self::Count => value,
             Self::Log => value.log10(),
         }
     }
@@ -73,7 +75,7 @@ impl Axis {
         // An axis keeps its labels short, and the power of a mark's logarithm is not quite the mark.
         let rounded = |value: f64| format!("{value:.6e}").parse().unwrap_or(value);
         let value: f64 = match self {
-            Self::Linear(..) => rounded(place),
+            Self::Linear(..) | Self::Count => rounded(place),
             Self::Log => rounded(10f64.powf(place)),
         };
         if value != 0.0 && !(1e-3..1e6).contains(&value.abs()) { format!("{value:e}") } else { value.to_string() }
@@ -83,7 +85,8 @@ impl Axis {
     fn marks(self, places: impl Iterator<Item = f64> + Clone) -> Marks {
         let (low, high) = (places.clone().fold(f64::MAX, f64::min), places.fold(f64::MIN, f64::max));
         match self {
-            Self::Linear(from, to) => Marks::even(from.min(low), to.max(high)),
+            Self::Linear(from, to) => Marks::even(from.min(low), to.max(high), 0.0),
+            Self::Count => Marks::even(0.0, high.max(1.0), 1.0),
             // A run that went astray at once has nothing to show.
             Self::Log if low > high => Marks::powers(-1.0, 0.0),
             Self::Log => Marks::powers(low, high),
@@ -92,11 +95,11 @@ impl Axis {
 }
 
 impl Marks {
-    /// Multiples of 1, 2 or 5 times a power of ten.
-    fn even(low: f64, high: f64) -> Self {
+    /// Multiples of 1, 2 or 5 times a power of ten, at least `finest` apart.
+    fn even(low: f64, high: f64, finest: f64) -> Self {
         let span = if high > low { high - low } else { high.abs().max(1.0) };
         let power = 10f64.powf((span / MAX_MARKS as f64).log10().floor());
-        let fits = |stride: &f64| (span / stride) as usize + 2 <= MAX_MARKS;
+        let fits = |stride: &f64| *stride >= finest && (span / stride) as usize + 2 <= MAX_MARKS;
         let stride = [1.0, 2.0, 5.0, 10.0, 20.0].map(|digit| digit * power).into_iter().find(fits).unwrap_or(span);
         let first = (low / stride).floor();
         let last = (high / stride).ceil().max(first + 1.0);
@@ -175,5 +178,48 @@ impl Chart<'_> {
             labels.position(key.clone()).label_font((FONT, 13)).background_style(WHITE.mix(0.8)).border_style(GRID).draw()?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The marks that have labels, by what they stand for.
+    fn labels(axis: Axis, values: &[f64]) -> Vec<String> {
+        let marks = axis.marks(values.iter().map(|&value| axis.place(value)));
+        let Range { start, end } = marks.range();
+        assert!(values.iter().all(|&value| (start..=end).contains(&axis.place(value))), "{values:?} in {start} to {end}");
+        let labels = marks.key_points(MAX_MARKS);
+        assert!((2..=MAX_MARKS).contains(&labels.len()), "{labels:?}");
+        labels.into_iter().map(|place| axis.label(place)).collect()
+    }
+
+    #[test]
+    fn marks_are_round_and_few() {
+        assert_eq!(labels(Axis::Linear(90.0, 100.0), &[93.0, 97.5]), ["90", "92", "94", "96", "98", "100"]);
+        assert_eq!(labels(Axis::Linear(0.0, 0.0), &[3e-4]), ["0", "5e-5", "1e-4", "1.5e-4", "2e-4", "2.5e-4", "3e-4"]);
+        assert_eq!(labels(Axis::Count, &[1.0, 3.0]), ["0", "1", "2", "3"]);
+        assert_eq!(labels(Axis::Count, &[99_999.0]), ["0", "20000", "40000", "60000", "80000", "100000"]);
+        assert_eq!(labels(Axis::Log, &[0.03, 2.1]), ["0.02", "0.05", "0.1", "0.2", "0.5", "1", "2", "5"]);
+        assert_eq!(labels(Axis::Log, &[1e-5, 1e7]), ["1e-5", "0.001", "0.1", "10", "1000", "100000", "1e7"]);
+    }
+
+    #[test]
+    fn one_value_or_none_has_an_axis() {
+        for axis in [Axis::Linear(0.0, 0.0), Axis::Count, Axis::Log] {
+            for values in [&[][..], &[1.0], &[1000.0]] {
+                labels(axis, values);
+            }
+        }
+    }
+
+    #[test]
+    fn what_has_no_place_is_not_shown() {
+        let points = vec![(1.0, 2.0), (2.0, 0.0), (3.0, -1.0), (4.0, f64::NAN), (5.0, f64::INFINITY), (6.0, 0.5)];
+        let line = Line { name: "line".into(), color: BLACK, points };
+        let chart = Chart { title: "", steps: "", x: Axis::Count, y: Axis::Log, key: None, lines: Vec::new() };
+        let shown: Vec<f64> = chart.places(&line).map(|(x, _)| x).collect();
+        assert_eq!(shown, [1.0, 6.0]);
     }
 }

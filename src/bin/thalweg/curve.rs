@@ -11,7 +11,7 @@ const TEST: RGBColor = RGBColor(0xe0, 0x6c, 0x1a);
 
 /// Draws the loss, on a logarithmic axis, beside the accuracy; SVG text.
 pub fn draw(epochs: &[Epoch]) -> Result<String> {
-    let chart = |title, y, key, lines| Chart { title, steps: "epoch", x: Axis::Linear(0.0, 2.0), y, key: Some(key), lines };
+    let chart = |title, y, key, lines| Chart { title, steps: "epoch", x: Axis::Count, y, key: Some(key), lines };
     let loss = lines(epochs, |epoch| (epoch.train.loss, epoch.test.loss));
     let loss = chart("Cross-entropy", Axis::Log, SeriesLabelPosition::UpperRight, loss);
     let percent = lines(epochs, |epoch| (100.0 * epoch.train.accuracy, 100.0 * epoch.test.accuracy));

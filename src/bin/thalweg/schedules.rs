@@ -81,8 +81,7 @@ fn draw(name: &str, schedule: &Schedule, steps: u64, file: &Path) -> Result<()> 
     let stride = steps.div_ceil(MAX_POINTS as u64);
     let points = (0..steps).step_by(stride as usize).chain([steps - 1]).map(|step| (step as f64, schedule.value(step)));
     let line = Line { name: name.into(), color: COLOR, points: points.collect() };
-    let (x, y) = (Axis::Linear(0.0, 1.0), Axis::Linear(0.0, 0.0));
-    let chart = Chart { title: name, steps: "step", x, y, key: None, lines: vec![line] };
+    let chart = Chart { title: name, steps: "step", x: Axis::Count, y: Axis::Linear(0.0, 0.0), key: None, lines: vec![line] };
     let picture = picture(SIZE, |area| chart.draw(area)).context("cannot draw the schedule")?;
     fs::write(file, picture).with_context(|| format!("{}: cannot be written", file.display()))
 }
