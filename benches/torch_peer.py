@@ -34,14 +34,37 @@ def row(what, device, n, samples, streams):
     }), flush=True)
 
 
+def optimizer(kind, p, **settings):
+    """Fused where it fuses, else foreach. It has taken its first step, so its state is there."""
+    for way in ["fused", "foreach"]:
+        try:
+            optimizer = kind([p], **settings, **{way: True})
+            optimizer.step()
+            return optimizer
+        except (TypeError, RuntimeError):
+            # No such argument, or not on this device.
+            pass
+    raise SystemExit(f"{kind.__name__} is neither fused nor foreach on {p.device}")
+
+
 def optimizers(p):
+    """Every rule that PyTorch has, under the names of `thalweg bench`."""
     optim = torch.optim
-    yield "adamw", optim.AdamW([p], fused=True), 7
-    yield "adam", optim.Adam([p], fused=True), 7
-    yield "sgd", optim.SGD([p], lr=1e-3, fused=True), 3
-    yield "sgd momentum", optim.SGD([p], lr=1e-3, momentum=0.9, fused=True), 5
-    yield "adagrad", optim.Adagrad([p], fused=True) if p.device.type == "cpu" else optim.Adagrad([p], foreach=True), 5
-    yield "rmsprop", optim.RMSprop([p], foreach=True), 5
+    kinds = [
+        optim.SGD, optim.RMSprop, optim.Adam, optim.AdamW, optim.Adagrad, optim.RAdam, optim.Adamax, optim.Adadelta, optim.NAdam,
+        optim.ASGD, optim.Rprop,
+    ]
+    for kind in kinds:
+        yield kind.__name__.lower(), optimizer(kind, p)
+    yield "sgd momentum", optimizer(optim.SGD, p, momentum=0.9)
+    yield "rmsprop centered momentum", optimizer(optim.RMSprop, p, centered=True, momentum=0.9)
+    yield "adamw amsgrad", optimizer(optim.AdamW, p, amsgrad=True)
+
+
+def streams(optimizer, p):
+    """Parameters and planes are read and written, gradients are read."""
+    state = optimizer.state[p].values()
+    return 3 + 2 * sum(torch.is_tensor(value) and value.shape == p.shape for value in state)
 
 
 def main():
@@ -49,15 +72,15 @@ def main():
         for device in ["cpu"] + ["cuda"] * torch.cuda.is_available():
             p = torch.nn.Parameter(torch.randn(n, device=device))
             p.grad = torch.randn(n, device=device)
-            for what, optimizer, streams in optimizers(p):
-                row(what, device, n, timed(device, optimizer.step), streams)
-            optimizer = torch.optim.AdamW([p], fused=True)
+            for what, peer in optimizers(p):
+                row(what, device, n, timed(device, peer.step), streams(peer, p))
+            adamw = optimizer(torch.optim.AdamW, p)
 
             def clipped():
                 torch.nn.utils.clip_grad_norm_([p], 1.0)
-                optimizer.step()
+                adamw.step()
 
-            row("clip + adamw", device, n, timed(device, clipped), 8)
+            row("clip + adamw", device, n, timed(device, clipped), streams(adamw, p) + 1)
     for n in [512, 1024]:
         a, b = torch.randn(n, n), torch.randn(n, n)
         samples = timed("cpu", lambda: a @ b)

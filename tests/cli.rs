@@ -92,7 +92,35 @@ fn wrong_usage_is_one_line_and_exit_code_2() {
         (&["train", "--hidden", "99999999"], "not a whole number from 1 to 65536"),
         (&["train", "--seed", "-1"], "'-1'"),
         (&["train", "--json", "--json"], "cannot be used multiple times"),
+        (&["train", "--set", "beta1"], "'beta1' is not of the form key=value"),
+        (&["train", "--set", "=1"], "'=1' is not of the form key=value"),
+        (
+            &["train", "--set", "beta3=0.9"],
+            "unknown setting 'beta3'; known: lr, beta1, beta2, eps, weight_decay, amsgrad, maximize",
+        ),
+        (&["train", "--set", "beta1=1"], "beta1 = 1 is out of range: at least 0 and below 1"),
+        (&["train", "--set", "beta1=much"], "beta1 = much is out of range: a number"),
+        (&["train", "--set", "amsgrad=1"], "amsgrad = 1 is out of range: true or false"),
+        (&["train", "--set", "eps=1", "--set", "eps=1"], "setting 'eps' is given twice"),
+        (&["train", "--lr", "1", "--set", "lr=1"], "setting 'lr' is given twice"),
+        (&["train", "--rule", "rprop", "--weight-decay", "1"], "unknown setting 'weight_decay'; known: lr, eta_minus, "),
+        (&["train", "--schedule", "cosin"], "unknown schedule 'cosin'; known: constant, step, "),
+        (&["train", "--schedule", "cosine,gamma=1"], "unknown setting 'gamma'; known: steps, lr, end, power, "),
+        (&["train", "--schedule", "cosine,power"], "'power' is not of the form key=value"),
+        (&["train", "--schedule", "cosine,end=1,end=1"], "setting 'end' is given twice"),
+        (&["train", "--schedule", "cosine,steps=0"], "steps = 0 is out of range: at least 1"),
+        (&["train", "--schedule", "cosine", "--schedule", "step"], "cannot be used multiple times"),
         (&["info", "--all"], "unexpected argument '--all'"),
+        (&["bench", "--what", "adamm"], "--what adamm names no row"),
+        (&["rules", "adamm"], "unknown rule 'adamm'; known: sgd, "),
+        (&["rules", "adam", "lion"], "unexpected argument 'lion'"),
+        (&["schedules", "cosin"], "unknown schedule 'cosin'; known: constant, step, "),
+        (&["schedules", "cosine", "gamma=1"], "unknown setting 'gamma'; known: steps, lr, end, power, "),
+        (&["schedules", "cosine", "end"], "'end' is not of the form key=value"),
+        (&["schedules", "cosine", "--steps", "0"], "not a whole number from 1"),
+        (&["schedules", "--steps", "3"], "arguments were not provided: <NAME>"),
+        (&["schedules", "--plot", "a.svg"], "arguments were not provided: <NAME>"),
+        (&["schedules", "cosine", "--json", "--plot", "a.svg"], "cannot be used with"),
     ];
     for (args, says) in table {
         let ran = thalweg(args);
@@ -120,6 +148,8 @@ fn a_failure_is_one_line_and_exit_code_1() {
         (vec!["--data", &file("text.csv", "a,b\n1,0\nx,1\n")], "line 3, column 1: 'x' is not a finite number"),
         (vec!["--data", &good], "has too few rows"),
         (vec!["--out", &good], "--out takes a directory that can be written"),
+        // In its range, but not on every step.
+        (vec!["--engine", "cpu", "--lr", "1e300", "--schedule", "constant,lr=1e300"], "lr = inf is out of range"),
     ]
     .map(|(args, says)| (args.into_iter().map(String::from).collect::<Vec<_>>(), says));
     for (args, says) in table {
@@ -135,7 +165,7 @@ fn a_failure_is_one_line_and_exit_code_1() {
 fn help_names_every_option_and_rule() {
     let ran = thalweg(&["train", "--help"]);
     assert_eq!((ran.code, ran.err.as_str()), (Some(0), ""));
-    let options = "data engine adapter rule lr weight-decay clip-norm epochs batch hidden seed out json";
+    let options = "data engine adapter rule set lr weight-decay schedule clip-norm epochs batch hidden seed out json";
     for option in options.split(' ') {
         assert!(ran.out.contains(&format!("--{option}")), "{option}: {}", ran.out);
     }
@@ -174,8 +204,10 @@ fn without_json_there_is_a_line_per_epoch_on_stderr_and_a_summary_on_stdout() {
 fn every_option_of_training_changes_it() {
     let base = ["--epochs", "2"];
     let default = last_test(&trained(&base));
-    let others: [&[&str]; 9] = [
+    let others: [&[&str]; 11] = [
         &["--rule", "sgd"],
+        &["--set", "beta2=0.9"],
+        &["--schedule", "linear,end_factor=0.5"],
         &["--lr", "0.01"],
         &["--weight-decay", "0.5"],
         &["--clip-norm", "0.01"],
@@ -200,6 +232,28 @@ fn every_rule_trains() {
         let [first, second] = [0, 1].map(|epoch| lines[epoch]["train_loss"].as_f64().expect("a finite loss"));
         assert!(second < first, "{}: {first} to {second}", rule.name());
     }
+}
+
+#[test]
+fn set_takes_what_the_short_options_take() {
+    let long = ["--set", "weight_decay=0.1", "--set", "lr=0.003"];
+    let short = ["--lr", "0.003", "--weight-decay", "0.1"];
+    let run = |args: &[&str]| last_test(&trained(&[&["--epochs", "2"], args].concat()));
+    assert_eq!(run(&long), run(&short));
+}
+
+#[test]
+fn a_schedule_is_a_factor_and_takes_the_runs_steps_where_it_needs_some() {
+    // Two epochs are 44 steps.
+    let run = |args: &[&str]| last_test(&trained(&[&["--epochs", "2"], args].concat()));
+    assert_eq!(run(&["--schedule", "cosine"]), run(&["--schedule", "cosine,steps=44"]));
+    assert_ne!(run(&["--schedule", "cosine"]), run(&["--schedule", "cosine,steps=43"]));
+    let half = run(&["--lr", "0.002", "--schedule", "constant,lr=0.5"]);
+    assert_eq!(half, run(&["--lr", "0.001"]));
+    // A list has commas; after step 30, in the second epoch, the rate is as good as 0.
+    let stopped = trained(&["--epochs", "3", "--schedule", "multi_step,milestones=30,31,gamma=1e-30,lr=1"]);
+    assert_ne!(stopped[0]["test_loss"], stopped[1]["test_loss"]);
+    assert_eq!(stopped[1]["test_loss"], stopped[2]["test_loss"]);
 }
 
 #[test]
@@ -266,6 +320,99 @@ fn info_tells_what_matters() {
         [adapter["name"].as_str().expect("a name"), "matrix product: ", "CPU engine: CPU, f32, ", "--engine auto picks: "]
     {
         assert!(text.out.contains(part), "{part}: {}", text.out);
+    }
+}
+
+#[test]
+fn rules_are_listed_with_formula_settings_and_state() {
+    let lines = thalweg(&["rules", "--json"]).json();
+    let text = thalweg(&["rules"]);
+    assert_eq!((text.code, text.err.as_str(), lines.len()), (Some(0), "", thalweg::rules().len()));
+    let blocks: Vec<&str> = text.out.split("\n\n").collect();
+    assert_eq!(blocks.len(), lines.len());
+    for ((mut rule, line), block) in thalweg::rules().into_iter().zip(&lines).zip(blocks) {
+        assert_eq!(keys(line), BTreeSet::from(["name", "formula", "settings", "state_bytes", "state_bytes_max", "planes"]));
+        assert_eq!((&line["name"], &line["formula"]), (&rule.name().into(), &rule.formula().into()));
+        let bytes = [4 * rule.planes().len(), 4 * rule.state_names().len()];
+        assert_eq!([&line["state_bytes"], &line["state_bytes_max"]].map(Value::as_u64), bytes.map(|bytes| Some(bytes as u64)));
+        assert!(block.starts_with(rule.name()) && block.contains(rule.formula()), "{block}");
+        assert!(block.contains(&format!("{} bytes per parameter", bytes[0])), "{block}");
+        assert!(block.trim().ends_with(&format!("at most {}", bytes[1])), "{block}");
+        let settings: Vec<&str> = rule.settings().into_iter().map(|(name, _)| name).collect();
+        assert_eq!(keys(&line["settings"]), settings.iter().copied().collect());
+        // What is listed is what `--set` takes.
+        for (name, value) in line["settings"].as_object().expect("an object") {
+            thalweg::set(&mut *rule, name, &value.to_string()).unwrap_or_else(|error| panic!("{error}"));
+            assert!(block.contains(&format!(" {name}=")), "{name}: {block}");
+        }
+    }
+    let one = thalweg(&["rules", "adamw"]);
+    let block = "adamw
+  formula   x = (1 − lr·λ)·x;  m = β₁·m + (1 − β₁)·g;  v = β₂·v + (1 − β₂)·g²;  x −= (lr/c₁)·m / (√v/√c₂ + eps)
+  settings  lr=0.001 beta1=0.9 beta2=0.999 eps=1e-8 weight_decay=0.01 amsgrad=false maximize=false
+  state     8 bytes per parameter (m, v), at most 12\n";
+    assert_eq!(one.out, block);
+    assert_eq!(thalweg(&["rules", "adamw", "--json"]).json()[0]["planes"], serde_json::json!(["m", "v"]));
+}
+
+#[test]
+fn schedules_are_listed_with_formula_and_settings() {
+    let lines = thalweg(&["schedules", "--json"]).json();
+    let text = thalweg(&["schedules"]);
+    let listings = thalweg::schedule::schedules();
+    assert_eq!((text.code, text.err.as_str(), lines.len()), (Some(0), "", listings.len()));
+    for (listing, line) in listings.iter().zip(&lines) {
+        assert_eq!((&line["name"], &line["formula"]), (&listing.name.into(), &listing.formula.into()));
+        assert_eq!(keys(&line["settings"]), listing.settings.iter().map(|(name, _)| *name).collect());
+    }
+    let step = "step
+  formula   lr · gamma^⌊t / steps⌋
+  settings  steps=… lr=1 gamma=0.1 warmup=0 warmup_start=0\n";
+    assert!(text.out.contains(&format!("\n\n{step}\n")), "{}", text.out);
+    let step = serde_json::json!({ "steps": null, "lr": 1, "gamma": 0.1, "warmup": 0, "warmup_start": 0 });
+    assert_eq!(lines[1]["settings"], step);
+}
+
+#[test]
+fn a_schedules_values_are_printed() {
+    let ran = thalweg(&["schedules", "step", "steps=2", "lr=8", "gamma=0.5", "--steps", "5"]);
+    assert_eq!((ran.code, ran.out.as_str(), ran.err.as_str()), (Some(0), "0 8\n1 8\n2 4\n3 4\n4 2\n", ""));
+    let lines = thalweg(&["schedules", "multi_step", "milestones=1,2", "gamma=0.5", "--steps", "3", "--json"]).json();
+    assert_eq!(lines, [(0, 1.0), (1, 0.5), (2, 0.25)].map(|(step, value)| serde_json::json!({ "step": step, "value": value })));
+    // The schedule's own steps are the number of values, which is 100 unless given.
+    let whole = thalweg(&["schedules", "linear", "start_factor=0", "end_factor=1"]).out;
+    let lines: Vec<&str> = whole.lines().collect();
+    assert_eq!((lines.len(), lines[50], lines[99]), (100, "50 0.5", "99 0.99"));
+}
+
+#[test]
+fn a_schedule_is_drawn() {
+    let temp = TempDir::new().expect("a directory");
+    let file = temp.path().join("a.svg");
+    let path = file.to_str().expect("UTF-8");
+    for steps in ["1", "2", "100000"] {
+        let ran = thalweg(&["schedules", "cosine", "--steps", steps, "--plot", path]);
+        assert_eq!((ran.code, ran.out.as_str(), ran.err.as_str()), (Some(0), "", ""));
+        let picture = fs::read_to_string(&file).expect("a picture");
+        well_formed(&picture).expect("SVG");
+        assert!(picture.contains("cosine") && picture.contains("step") && picture.contains("<polyline"), "{picture}");
+        assert!(picture.len() < 50_000, "{}", picture.len());
+    }
+    let nowhere = temp.path().join("no/a.svg");
+    let ran = thalweg(&["schedules", "cosine", "--plot", nowhere.to_str().expect("UTF-8")]);
+    assert_eq!((ran.code, ran.err.lines().count()), (Some(1), 1), "{ran:?}");
+    assert!(ran.err.contains("cannot be written"), "{ran:?}");
+}
+
+#[test]
+fn the_benchmark_has_a_row_for_every_rule() {
+    let lines = thalweg(&["bench", "--engine", "cpu", "--n", "1024", "--reps", "1", "--json"]).json();
+    let named = |name: &str| lines.iter().filter(|line| line["what"] == name).count();
+    for rule in thalweg::rules() {
+        assert_eq!(named(rule.name()), 1, "{}", rule.name());
+    }
+    for special in ["copy", "norm", "sgd momentum", "rmsprop centered momentum", "adamw amsgrad", "clip + adamw"] {
+        assert_eq!(named(special), 1, "{special}");
     }
 }
 

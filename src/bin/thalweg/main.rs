@@ -1,10 +1,14 @@
 //! The command line of Thalweg: parsing, and how a failure becomes one line and an exit code.
 
 mod bench;
+mod chart;
 mod curve;
 mod engine;
 mod info;
 mod report;
+mod rules;
+mod schedules;
+mod settings;
 mod train;
 
 use clap::error::ErrorKind;
@@ -28,6 +32,8 @@ enum Command {
     Train(train::Args),
     Bench(bench::BenchArgs),
     Info(info::Args),
+    Rules(rules::Args),
+    Schedules(schedules::Args),
 }
 
 /// Arguments that parse but make no sense.
@@ -48,6 +54,8 @@ fn main() -> ExitCode {
         Ok(Cli { command: Command::Train(args) }) => train::run(args),
         Ok(Cli { command: Command::Bench(args) }) => bench::run(&args),
         Ok(Cli { command: Command::Info(args) }) => info::run(args),
+        Ok(Cli { command: Command::Rules(args) }) => rules::run(&args),
+        Ok(Cli { command: Command::Schedules(args) }) => schedules::run(args),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -2,6 +2,7 @@
 
 use crate::engine::{EngineArgs, Picked};
 use crate::report::{Epoch, Report, Summary, note};
+use crate::settings::{self, Pair, Scheduled};
 use crate::{Interrupted, Usage};
 use anyhow::{Context, Result, bail};
 use std::ops::ControlFlow;
@@ -35,13 +36,22 @@ pub struct Args {
     #[arg(long, value_name = "NAME", default_value = "adamw", help = rules())]
     rule: String,
 
-    /// Learning rate [default: the rule's own]
+    /// A setting of the rule, such as `beta1=0.8`, for which `thalweg rules NAME` has names and defaults; may be repeated
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    settings: Vec<Pair>,
+
+    /// Learning rate, short for --set lr=X [default: the rule's own]
     #[arg(long, value_name = "X", allow_negative_numbers = true)]
     lr: Option<f64>,
 
-    /// Weight decay [default: the rule's own]
+    /// Weight decay, short for --set weight_decay=X [default: the rule's own]
     #[arg(long, value_name = "X", allow_negative_numbers = true)]
     weight_decay: Option<f64>,
+
+    /// A factor on the learning rate that changes with the step, such as `cosine` or `one_cycle,pct_start=0.2`; `steps` is the
+    /// whole run where it is needed and not given. `thalweg schedules` lists them [default: none]
+    #[arg(long, value_name = "NAME[,KEY=VALUE…]")]
+    schedule: Option<Scheduled>,
 
     /// Scale gradients down to this global norm [default: no clipping]
     #[arg(long, value_name = "X", allow_negative_numbers = true)]
@@ -79,6 +89,7 @@ pub fn run(args: Args) -> Result<()> {
     args.engine.check()?;
     stop_on_ctrl_c()?;
     let (train, test) = load(&args.data, args.seed)?;
+    let recipe = scheduled(recipe, &args, train.rows())?;
     let mut report = Report::new(args.json, args.epochs, args.out.as_deref())?;
     let engine = args.engine.pick()?;
     let trained = match &engine {
@@ -135,19 +146,23 @@ fn rules() -> String {
 /// The rule with the given settings. All that can be wrong with them is wrong usage.
 fn recipe(args: &Args) -> Result<Recipe> {
     let make = || {
-        let mut rule = thalweg::rule_by_name(&args.rule)?;
-        for (name, value) in [("lr", args.lr), ("weight_decay", args.weight_decay)] {
-            if let Some(value) = value {
-                thalweg::set(&mut *rule, name, &value.to_string())?;
-            }
-        }
-        rule.check()?;
-        let recipe = Recipe::new(rule);
+        let short = [("lr", args.lr), ("weight_decay", args.weight_decay)];
+        let pair = |(key, value): (&str, Option<f64>)| value.map(|x| Pair { key: key.into(), value: x.to_string() });
+        let pairs: Vec<Pair> = short.into_iter().filter_map(pair).chain(args.settings.iter().cloned()).collect();
+        let recipe = Recipe::new(settings::rule(&args.rule, &pairs)?);
         let Some(norm) = args.clip_norm else { return Ok(recipe) };
         range::positive("clip_norm", norm)?;
         Ok(recipe.clip_norm(norm))
     };
     make().map_err(|error: thalweg::Error| Usage(error.to_string()).into())
+}
+
+/// The recipe with its learning rate on the given schedule; how many steps there are depends on the rows.
+fn scheduled(recipe: Recipe, args: &Args, rows: usize) -> Result<Recipe> {
+    let Some(schedule) = &args.schedule else { return Ok(recipe) };
+    let steps = args.epochs * (rows / args.batch.min(rows));
+    let schedule = schedule.make(steps as u64).map_err(|error| Usage(error.to_string()))?;
+    Ok(recipe.schedule("lr", schedule))
 }
 
 /// Training and test part, scaled.
@@ -179,7 +194,7 @@ fn stop_on_ctrl_c() -> Result<()> {
     ctrlc::set_handler(handler).context("cannot listen for Ctrl-C")
 }
 
-fn at_least_one(text: &str) -> Result<usize, String> {
+pub fn at_least_one(text: &str) -> Result<usize, String> {
     text.parse().ok().filter(|&number| number > 0).ok_or_else(|| "not a whole number from 1".into())
 }
 
