@@ -202,7 +202,7 @@ fn a_text_that_is_no_value_is_refused() {
 fn an_unknown_name_comes_with_the_known_ones() {
     assert_error(
         rule_by_name("adamm"),
-        "unknown rule 'adamm'; known: sgd, rmsprop, adam, adamw, adagrad, radam, adamax, adadelta, nadam, asgd, rprop, lion",
+        "unknown rule 'adamm'; known: sgd, rmsprop, adam, adamw, adagrad, radam, adamax, adadelta, nadam, asgd, rprop, lion, lars, lamb, novograd",
     );
     assert_error(
         set(&mut Sgd::default(), "beta1", "0.9"),

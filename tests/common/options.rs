@@ -40,6 +40,13 @@ pub const OPTIONS: &[(&str, &str)] = &[
     ("lion", "lr=0.02 beta1=0.1 beta2=0.5 weight_decay=0.1"),
     ("lion", "lr=0.02 beta1=0.9 beta2=0.999 maximize=true"),
     ("lion", "lr=0.02 beta1=0.995 beta2=0.05"),
+    ("lars", "lr=0.05 momentum=0.9 trust_coefficient=0.5 weight_decay=0.1"),
+    ("lars", "lr=0.05 trust_coefficient=0.3 always_adapt=true trust_clip=true maximize=true"),
+    ("lamb", "lr=0.02 weight_decay=0.1"),
+    ("lamb", "lr=0.02 beta1=0.8 beta2=0.9 weight_decay=0 always_adapt=true grad_averaging=false trust_clip=true maximize=true"),
+    // A gradient over its norm is small; more decay could cancel it.
+    ("novograd", "lr=0.02 beta1=0.8 beta2=0.9 weight_decay=1e-5"),
+    ("novograd", "lr=0.02 grad_averaging=true maximize=true"),
 ];
 
 /// The rules of [`OPTIONS`] with a name for messages. Panics if a registered rule has fewer than two sets of options.

@@ -1,0 +1,158 @@
+use crate::error::{Result, range};
+use crate::rule::{Decay, Layerwise, Real, Rule, Setting};
+
+/// LARS: SGD with momentum whose gradient is brought to the scale of the parameters, tensor by tensor.
+///
+/// ```text
+/// r = tc·‖x‖ / (‖g‖ + λ·‖x‖ + eps)       1 if either norm is 0, or without λ unless `always_adapt`
+/// r = min(r/lr, 1)                        with `trust_clip`: LARC
+/// d = r·(g + λ·x)
+/// b = d at the first step, later μ·b + (1 − τ)·d
+/// x −= lr · b
+/// ```
+///
+/// Norms are L2 norms of one tensor. State: nothing without momentum, else `b`, 4 bytes per parameter. As timm's `Lars`; PyTorch has
+/// none. Apex's LARC leaves the decay out where a norm is 0. Source: You, Gitman & Ginsburg 2017, arXiv:1708.03888.
+///
+/// # Examples
+///
+/// ```
+/// use thalweg::{Lars, Optimizer, Recipe, cpu::Cpu};
+///
+/// let rule = Lars { lr: 1.0, trust_coefficient: 0.5, always_adapt: true, ..Default::default() };
+/// let mut optimizer = Optimizer::new(&Cpu::<f32>::default(), Recipe::new(rule), &[("x", &[2])])?;
+/// optimizer.set_params(0, "x", &[3.0, 4.0])?;
+/// optimizer.set_grads(0, "x", &[0.0, 100.0])?;
+/// optimizer.step()?;
+/// // Half the length of x, whatever the gradient's.
+/// assert!((optimizer.params(0, "x")?[1] - 1.5).abs() < 1e-6);
+/// # Ok::<(), thalweg::Error>(())
+/// ```
+#[derive(Debug, Clone, PartialEq)]
+pub struct Lars {
+    /// Learning rate, finite and at least 0. Default 1.
+    pub lr: f64,
+    /// Momentum μ, at least 0 and below 1. Default 0.
+    pub momentum: f64,
+    /// Dampening τ of the gradient in the momentum, finite. Default 0.
+    pub dampening: f64,
+    /// Weight decay λ inside the trust, finite and at least 0. Default 0.
+    pub weight_decay: f64,
+    /// Nesterov's form; needs momentum above 0 and no dampening. Default off.
+    pub nesterov: bool,
+    /// The trust coefficient tc, finite and above 0. Default 1e-3.
+    pub trust_coefficient: f64,
+    /// Added to the divisor, finite and above 0. Default 1e-8.
+    pub eps: f64,
+    /// Trust at most as much as makes the step that of SGD. Default off.
+    pub trust_clip: bool,
+    /// Adapt also without weight decay. Default off.
+    pub always_adapt: bool,
+    /// Climb instead of descend. Default off.
+    pub maximize: bool,
+}
+
+impl Default for Lars {
+    fn default() -> Self {
+        Self {
+            lr: 1.0,
+            momentum: 0.0,
+            dampening: 0.0,
+            weight_decay: 0.0,
+            nesterov: false,
+            trust_coefficient: 1e-3,
+            eps: 1e-8,
+            trust_clip: false,
+            always_adapt: false,
+            maximize: false,
+        }
+    }
+}
+
+impl Rule for Lars {
+    type Row<F: Real> = [F; 9];
+    type State<F: Real> = [F; 1];
+    const NAME: &'static str = "lars";
+    const FORMULA: &'static str = "r = tc·‖x‖/(‖g‖ + λ·‖x‖ + eps);  d = r·(g + λ·x);  b = μ·b + (1 − τ)·d;  x −= lr·b";
+    const WGSL: &'static str = include_str!("../../shaders/rules/lars.wgsl");
+    const ROW: &'static [&'static str] =
+        &["lr", "momentum", "take", "direct", "through", "coefficient", "weight_decay", "eps", "cap"];
+    const STATE: &'static [&'static str] = &["b"];
+    const LAYERWISE: Layerwise = Layerwise::Before;
+
+    fn check(&self) -> Result<()> {
+        range::not_negative("lr", self.lr)?;
+        range::fraction("momentum", self.momentum)?;
+        range::require(self.dampening.is_finite(), "dampening", self.dampening, "finite")?;
+        range::not_negative("weight_decay", self.weight_decay)?;
+        range::positive("trust_coefficient", self.trust_coefficient)?;
+        range::positive("eps", self.eps)?;
+        let fits = !self.nesterov || (self.momentum > 0.0 && self.dampening == 0.0);
+        let found = format!("true with momentum {} and dampening {}", self.momentum, self.dampening);
+        range::require(fits, "nesterov", found, "momentum above 0 and dampening 0")
+    }
+
+    fn lr(&self) -> f64 {
+        self.lr
+    }
+
+    fn settings(&mut self) -> Vec<(&'static str, Setting<'_>)> {
+        vec![
+            ("lr", Setting::Number(&mut self.lr)),
+            ("momentum", Setting::Number(&mut self.momentum)),
+            ("dampening", Setting::Number(&mut self.dampening)),
+            ("weight_decay", Setting::Number(&mut self.weight_decay)),
+            ("nesterov", Setting::Flag(&mut self.nesterov)),
+            ("trust_coefficient", Setting::Number(&mut self.trust_coefficient)),
+            ("eps", Setting::Number(&mut self.eps)),
+            ("trust_clip", Setting::Flag(&mut self.trust_clip)),
+            ("always_adapt", Setting::Flag(&mut self.always_adapt)),
+            ("maximize", Setting::Flag(&mut self.maximize)),
+        ]
+    }
+
+    fn decay(&self) -> Decay {
+        Decay::Coupled(self.weight_decay)
+    }
+
+    fn maximize(&self) -> bool {
+        self.maximize
+    }
+
+    fn uses(&self, _plane: usize) -> bool {
+        self.momentum > 0.0
+    }
+
+    fn overrides(&self) -> Vec<(&'static str, bool)> {
+        vec![("MOMENTUM", self.momentum > 0.0)]
+    }
+
+    fn row(&self, t: u64) -> [f64; 9] {
+        let take = if t == 1 { 1.0 } else { 1.0 - self.dampening };
+        let (direct, through) = if self.nesterov { (1.0, self.momentum) } else { (0.0, 1.0) };
+        let adapts = self.weight_decay > 0.0 || self.always_adapt;
+        let coefficient = if adapts { self.trust_coefficient } else { 0.0 };
+        // A rate of 0 takes no step, whatever the trust.
+        let cap = if self.trust_clip && self.lr > 0.0 { self.lr.recip() } else { 0.0 };
+        [self.lr, self.momentum, take, direct, through, coefficient, self.weight_decay, self.eps, cap]
+    }
+
+    fn trust<F: Real>(&self, row: &[F; 9], [a, b]: [F; 2], _len: F, _memory: &mut F) -> F {
+        let &[_, _, _, _, _, coefficient, weight_decay, eps, cap] = row;
+        if coefficient == F::zero() || a == F::zero() || b == F::zero() {
+            return F::one();
+        }
+        let ratio = coefficient * b / (a + weight_decay * b + eps);
+        if cap == F::zero() { ratio } else { (ratio * cap).min(F::one()) }
+    }
+
+    #[inline(always)]
+    fn update<F: Real>(&self, row: &[F; 9], x: F, d: F, [b]: &mut [F; 1]) -> F {
+        let &[lr, momentum, take, direct, through, ..] = row;
+        if self.momentum == 0.0 {
+            return x - lr * d;
+        }
+        *b = momentum * *b + take * d;
+        x - lr * (direct * d + through * *b)
+    }
+}
