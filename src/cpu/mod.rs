@@ -7,6 +7,7 @@ mod matmul;
 mod network;
 mod step;
 mod store;
+mod vectors;
 
 use crate::error::Result;
 use crate::plan::{BufferId, Engine, Kind, Layout, Op, Plan, Program, Scope};
@@ -182,5 +183,8 @@ fn run<F: Float>(op: &Op, lane: &mut Store<F>, shared: &Store<F>, parallel: bool
         Op::Norm(op) => step::norm(op, lane, parallel),
         Op::Control(op) => step::control(op, lane),
         Op::Update(op) => step::update(op, lane, shared, parallel),
+        Op::Dots(op) => vectors::dots(op, lane, parallel),
+        Op::Join { kind, input, output } => vectors::join(*kind, input, output, lane, shared),
+        Op::Combine(op) => vectors::combine(op, lane, parallel),
     }
 }

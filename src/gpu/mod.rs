@@ -12,6 +12,7 @@ mod readback;
 mod step;
 #[cfg(test)]
 mod tests;
+mod vectors;
 
 pub use device::{Gpu, GpuOptions, adapters};
 pub use foreign::{Foreign, Slice, SliceTensor};

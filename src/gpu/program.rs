@@ -5,7 +5,7 @@ use super::foreign::Foreign;
 use super::kernel::{Bound, Launch};
 use super::memory::Memory;
 use super::readback::Readback;
-use super::{matmul, network, step};
+use super::{matmul, network, step, vectors};
 use crate::error::{Error, Result};
 use crate::plan::{BufferId, Engine, Kind, Layout, Op, Plan, Program};
 
@@ -99,6 +99,9 @@ fn launches_of<'a>(gpu: &Gpu, op: &Op, layout: &Layout, memory: &'a Memory) -> R
         Op::Norm(op) => step::norm(op, memory),
         Op::Control(op) => one(step::control(op, layout, memory)),
         Op::Update(op) => step::update(op, layout, memory),
+        Op::Dots(op) => vectors::dots(op, memory),
+        Op::Join { kind, input, output } => one(vectors::join(*kind, [input, output], lanes, memory)),
+        Op::Combine(op) => vectors::combine(op, memory),
     }
 }
 

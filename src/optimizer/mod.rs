@@ -3,10 +3,12 @@
 //! [`Recipe`] says what to do; [`Recipe::record`] turns it into operations of a plan; the [`Stepper`] that comes back keeps the
 //! device supplied with hyper rows. [`Optimizer`] is all three around parameters and gradients of its own.
 
+mod lbfgs;
 mod recipe;
 mod slices;
 mod stepper;
 
+pub use lbfgs::{Evaluation, Lbfgs, LbfgsReport, LbfgsSettings, LbfgsStepper, LbfgsStop, LineSearch};
 pub use recipe::{Clip, Recipe};
 pub use stepper::{Report, Stepper};
 

@@ -33,7 +33,10 @@ mod op;
 pub use arena::{Arena, Chunk, Tensor};
 pub use engine::{Engine, Program};
 pub use layout::{Buffer, BufferId, Kind, Layout, Scope, View};
-pub use op::{Activation, Control, Counter, Extras, Gather, Loss, LossScale, MatMul, Norm, NormKind, Op, Plan, Scalar, Update};
+pub use op::{
+    Activation, Combine, Control, Counter, Dots, Extras, Gather, Loss, LossScale, MatMul, Norm, NormKind, Op, Plan, Scalar,
+    Update,
+};
 
 /// Tensors start at multiples of this many elements: 256 bytes, the alignment of bindings.
 pub const ALIGN: usize = 64;
