@@ -74,6 +74,17 @@ impl Problem for Logistic {
     }
 }
 
+/// |x − 0.3| + ½·x² + 3/2·y² + ½·x·y, without a slope at 0.3.
+struct Kink;
+
+impl Problem for Kink {
+    fn at(&self, x: &[f64]) -> (f64, Vec<f64>) {
+        let (x, y) = (x[0], x[1]);
+        let sign = if x == 0.3 { 0.0 } else { (x - 0.3).signum() };
+        ((x - 0.3).abs() + 0.5 * x * x + 1.5 * y * y + 0.5 * x * y, vec![sign + x + 0.5 * y, 3.0 * y + 0.5 * x])
+    }
+}
+
 fn floats(value: &Value) -> Vec<f64> {
     value.as_array().expect("an array").iter().map(|x| x.as_f64().expect("a number")).collect()
 }
@@ -90,6 +101,7 @@ fn problem(name: &str, data: &Value) -> Box<dyn Problem> {
             labels: floats(&data["labels"]),
             l2: data["l2"].as_f64().expect("a number"),
         }),
+        "kink" => Box::new(Kink),
         _ => Box::new(Rosenbrock),
     }
 }
@@ -156,7 +168,7 @@ fn trajectories_are_those_of_pytorch() {
         assert_eq!(iterations, counts(&case["iterations"]), "{name} {}", case["kwargs"]);
         cases += 1;
     }
-    assert_eq!(cases, 22);
+    assert_eq!(cases, 25);
 }
 
 /// Steps until a tolerance ends one.

@@ -23,12 +23,15 @@ PROBLEMS = {
     "rosenbrock": {"start": [-1.2, 1.0]},
     "rosenbrock chain": {"start": [-1.2, 1.0, -0.7, 0.4, 1.3, -0.2, 0.1, 0.9]},
     "quadratic": {"start": [0.0] * 6, "scale": scale.tolist(), "shift": shift.tolist()},
+    "kink": {"start": [2.0, -1.5]},
     "logistic": {"start": [0.0] * 4, "rows": rows.tolist(), "labels": labels.tolist(), "l2": 0.01},
 }
 
 def loss(problem, x):
     if problem.startswith("rosenbrock"):
         return (100 * (x[1:] - x[:-1] ** 2) ** 2 + (1 - x[:-1]) ** 2).sum()
+    if problem == "kink":                                  # no step satisfies the curvature condition: brackets shrink to points
+        return (x[0] - 0.3).abs() + 0.5 * x[0] ** 2 + 1.5 * x[1] ** 2 + 0.5 * x[0] * x[1]
     if problem == "quadratic":
         return 0.5 * (scale * (x - shift) ** 2).sum()
     z = rows @ x
@@ -54,7 +57,9 @@ def case(problem, steps, **kwargs):
 with open(OUT, "w") as file:
     file.write(json.dumps({"torch": torch.__version__, "seed": SEED, "problems": PROBLEMS}) + "\n")
     wolfe = {"line_search_fn": "strong_wolfe"}
-    for problem in PROBLEMS:
+    for max_iter in [4, 5, 6]:
+        case("kink", 1, max_iter=max_iter, max_eval=200, **wolfe)
+    for problem in [problem for problem in PROBLEMS if problem != "kink"]:
         case(problem, 6, max_iter=4, **wolfe)
         case(problem, 6, max_iter=4, history_size=3, **wolfe)
         case(problem, 3, **wolfe)
