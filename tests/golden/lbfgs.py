@@ -23,7 +23,7 @@ PROBLEMS = {
     "rosenbrock": {"start": [-1.2, 1.0]},
     "rosenbrock chain": {"start": [-1.2, 1.0, -0.7, 0.4, 1.3, -0.2, 0.1, 0.9]},
     "quadratic": {"start": [0.0] * 6, "scale": scale.tolist(), "shift": shift.tolist()},
-    "kink": {"start": [2.0, -1.5]},
+    "kink": {"start": [1.0, 1.0]},
     "logistic": {"start": [0.0] * 4, "rows": rows.tolist(), "labels": labels.tolist(), "l2": 0.01},
 }
 
@@ -57,7 +57,7 @@ def case(problem, steps, **kwargs):
 with open(OUT, "w") as file:
     file.write(json.dumps({"torch": torch.__version__, "seed": SEED, "problems": PROBLEMS}) + "\n")
     wolfe = {"line_search_fn": "strong_wolfe"}
-    for max_iter in [4, 5, 6]:
+    for max_iter in [3, 5, 9]:
         case("kink", 1, max_iter=max_iter, max_eval=200, **wolfe)
     for problem in [problem for problem in PROBLEMS if problem != "kink"]:
         case(problem, 6, max_iter=4, **wolfe)
