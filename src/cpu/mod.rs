@@ -10,6 +10,7 @@ mod network;
 mod step;
 mod store;
 mod update;
+mod vectors;
 
 use crate::error::{Error, Result};
 use crate::plan::{Arena, BufferId, Engine, Kind, Layout, Op, Plan, Program, Scope, check_even};
@@ -227,5 +228,8 @@ fn run<F: Float>(op: &Op, lane: &mut Store<F>, shared: &Store<F>, lent: Option<&
         Op::Gate(op) => step::gate(op, lane),
         Op::Centralise(op) => layer::centralise(op, lane, lent),
         Op::Update(op) => update::update(op, lane, lent, parallel),
+        Op::Dots(op) => vectors::dots(op, lane, parallel),
+        Op::Join { kind, input, output } => vectors::join(*kind, input, output, lane, shared),
+        Op::Combine(op) => vectors::combine(op, lane, parallel),
     }
 }

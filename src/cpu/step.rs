@@ -59,7 +59,7 @@ fn fold<F: Real>(chunk: &[F], term: impl Fn(F) -> F, join: impl Fn(F, F) -> F) -
 
 /// The larger of two values that are not negative; NaN is larger than all, unlike in `max`.
 #[inline(always)]
-fn larger<F: Real>(a: F, b: F) -> F {
+pub(super) fn larger<F: Real>(a: F, b: F) -> F {
     if b > a || b.is_nan() { b } else { a }
 }
 

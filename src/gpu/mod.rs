@@ -14,6 +14,7 @@ mod step;
 #[cfg(test)]
 mod tests;
 mod update;
+mod vectors;
 
 pub use device::{Gpu, GpuOptions, adapters};
 pub use foreign::{Foreign, Slice, SliceTensor};

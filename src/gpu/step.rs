@@ -102,7 +102,7 @@ pub(super) fn norm_kernel(kind: NormKind, holder: Holder) -> Kernel {
 }
 
 /// The number of a norm in norm_kind.wgsl.
-fn kind_number(kind: NormKind) -> f64 {
+pub(super) fn kind_number(kind: NormKind) -> f64 {
     match kind {
         NormKind::L2 => 0.0,
         NormKind::L1 => 1.0,

@@ -5,7 +5,7 @@ use super::foreign::tag;
 use super::kernel::{Access, Kernel};
 use super::part::Holder;
 use super::update::{Form, update_kernel};
-use super::{network, step};
+use super::{network, step, vectors};
 use crate::plan::{
     ALIGN, Activation, BufferId, Control, Counter, Extras, Factors, Gate, GateKind, Half, Micro, NormKind, NormOf, Pass,
     Release, Span, TensorBound, Trust, Update,
@@ -241,6 +241,9 @@ fn kernels() -> Vec<Kernel> {
     kernels.extend([network::gather_kernel(), network::tick_kernel(), network::sum_rows_kernel(), network::tally_kernel()]);
     kernels.extend([false, true].map(step::copy_kernel));
     kernels.extend([network::cross_entropy_kernel(), network::squared_error_kernel()]);
+    kernels.extend((1..=2).flat_map(|left| (1..=4).map(move |right| vectors::dots_kernel(left, right))));
+    kernels.extend(kinds.map(vectors::join_kernel));
+    kernels.extend((1..=6).flat_map(|terms| [false, true].map(|add| vectors::combine_kernel(terms, add))));
     kernels
 }
 

@@ -3,6 +3,7 @@
 //! [`Recipe`] says what to do; [`Recipe::record`] turns it into operations of a plan; the [`Stepper`] that comes back keeps the
 //! device supplied with hyper rows. [`Optimizer`] is all three around parameters and gradients of its own.
 
+mod lbfgs;
 mod modifier;
 mod recipe;
 mod record;
@@ -10,6 +11,7 @@ mod side;
 mod slices;
 mod stepper;
 
+pub use lbfgs::{Evaluation, Lbfgs, LbfgsReport, LbfgsSettings, LbfgsStepper, LbfgsStop, LineSearch};
 pub use modifier::{Accumulation, Average, Clip, Lookahead};
 pub use recipe::Recipe;
 pub use stepper::{Report, Stepper};

@@ -1,8 +1,8 @@
 //! Plans are checked once, before an engine prepares them, so that engines may trust shapes.
 
 use super::{
-    ALIGN, BufferId, CHUNK, Centralise, Control, Counter, Factors, Gate, GateKind, Kind, Layout, Loss, MatMul, Norm, Op, Pass,
-    Plan, SLOTS, Scalar, Scope, Update, View,
+    ALIGN, BufferId, CHUNK, Centralise, Chunk, Combine, Control, Counter, Dots, Factors, Gate, GateKind, Kind, Layout, Loss,
+    MatMul, Norm, Op, Pass, Plan, SLOTS, Scalar, Scope, Update, View,
 };
 use crate::error::{Error, Result};
 use crate::rule::Row;
@@ -72,6 +72,16 @@ impl Checker<'_> {
             Op::Gate(gate) => self.gate(gate),
             Op::Centralise(op) => self.centralise(op),
             Op::Update(update) => self.update(update),
+            Op::Dots(dots) => self.dots(dots),
+            Op::Join { input, output, .. } => {
+                self.floats(input, input.len)?;
+                if output.len > 0 && !input.len.is_multiple_of(output.len) {
+                    let name = &self.layout.buffer(input.buffer).name;
+                    return Err(Error::shape(name, format!("a multiple of {} elements", output.len), input.len));
+                }
+                self.writes(output, &[*input])
+            }
+            Op::Combine(combine) => self.combine(combine),
         }
     }
 
@@ -187,6 +197,41 @@ impl Checker<'_> {
             self.require(found >= 2 * tensors, factors, format!("two factors for {tensors} tensors"), found)?;
         }
         Ok(())
+    }
+
+    fn dots(&self, dots: &Dots) -> Result<()> {
+        let vectors: Vec<BufferId> = dots.left.iter().chain(&dots.right).copied().collect();
+        self.alike(&vectors, "the vectors of inner products")?;
+        for &Chunk { start, len, .. } in &dots.chunks {
+            let inside = start.checked_add(len).is_some_and(|end| end <= self.layout.buffer(vectors[0]).len);
+            let fits = inside && start.is_multiple_of(ALIGN) && len <= CHUNK;
+            let expected = format!("chunks of at most {CHUNK} elements that start at multiples of {ALIGN}");
+            self.require(fits, vectors[0], expected, format!("{len} from element {start} on"))?;
+        }
+        self.floats(&dots.partials, dots.left.len() * dots.right.len() * dots.chunks.len())?;
+        let vectors: Vec<View> = vectors.iter().map(|&id| self.layout.whole(id)).collect();
+        self.writes(&dots.partials, &vectors)
+    }
+
+    fn combine(&self, combine: &Combine) -> Result<()> {
+        let vectors: Vec<BufferId> = combine.terms.iter().copied().chain([combine.output]).collect();
+        self.alike(&vectors, "the terms of a linear combination")?;
+        self.scope(combine.coefficients.buffer, Scope::Lane)?;
+        self.floats(&combine.coefficients, combine.terms.len())?;
+        let terms = combine.terms.iter().map(|&id| self.layout.whole(id));
+        let inputs: Vec<View> = terms.chain([combine.coefficients]).collect();
+        self.writes(&self.layout.whole(combine.output), &inputs)
+    }
+
+    /// At least two vectors, all laid out as the first.
+    fn alike(&self, vectors: &[BufferId], what: &str) -> Result<()> {
+        let [first, _, ..] = vectors else { return Err(Error::Empty { what: what.into() }) };
+        let expected = self.layout.buffer(*first);
+        vectors.iter().try_for_each(|&id| {
+            self.lane_floats(id, expected.len)?;
+            let cuts = &self.layout.buffer(id).cuts;
+            self.require(*cuts == expected.cuts, id, format!("the arena of {}", expected.name), "another")
+        })
     }
 
     fn matmul(&self, op: &MatMul) -> Result<()> {

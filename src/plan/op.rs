@@ -87,6 +87,20 @@ pub enum Op {
     Centralise(Centralise),
     /// A rule over all parameters of a lane.
     Update(Update),
+    /// Partial inner products of vectors.
+    Dots(Dots),
+    /// `output[r] = Σ_c input[r, c]`, or with [`NormKind::Max`] the largest, for values that are not negative: what partial
+    /// norms and partial inner products are parts of. No root is taken.
+    Join {
+        /// Whether to add or to take the largest.
+        kind: NormKind,
+        /// A matrix of as many rows as the output has elements.
+        input: View,
+        /// One element per row.
+        output: View,
+    },
+    /// A linear combination of vectors.
+    Combine(Combine),
 }
 
 /// `out[r, :] = table[order[(clock mod batches)·rows + r], :]`; an index of [`NONE`](super::NONE) gives `fill`.
@@ -540,4 +554,29 @@ impl Half {
             Self::Bf16 => half::bf16::from_bits(bits).to_f32(),
         }
     }
+}
+
+/// `partials[l·R + r, c] = Σ left_l[i] · right_r[i]` over the elements `i` of the c-th chunk; R is the number of vectors on the
+/// right. Vectors are buffers of one arena, and may be the same ones on both sides.
+#[derive(Debug, Clone)]
+pub struct Dots {
+    /// Left factors.
+    pub left: Vec<BufferId>,
+    /// Right factors.
+    pub right: Vec<BufferId>,
+    /// What each partial sum covers.
+    pub chunks: Vec<Chunk>,
+    /// One row per product, one column per chunk.
+    pub partials: View,
+}
+
+/// `output = Σ_k coefficients[k] · term_k`, element-wise; the coefficients are a lane's own floats. Vectors are buffers of one arena.
+#[derive(Debug, Clone)]
+pub struct Combine {
+    /// What is added up, at least one.
+    pub terms: Vec<BufferId>,
+    /// One per term.
+    pub coefficients: View,
+    /// What is written; no term.
+    pub output: BufferId,
 }

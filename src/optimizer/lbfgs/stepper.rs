@@ -1,0 +1,230 @@
+//! One step of L-BFGS: the host decides, the device computes.
+
+use super::history::{History, Products};
+use super::record::{self, Buffers, Plans, Scalar};
+use super::search::{Gradient, Point, strong_wolfe};
+use super::{LbfgsReport, LbfgsSettings, LbfgsStop, LineSearch};
+use crate::error::Result;
+use crate::plan::{Arena, BufferId, Layout, Plan, Program};
+use crate::rule::Real;
+
+/// The host's side of L-BFGS over the parameters and gradients of somebody's program; see [`LbfgsSettings::record`].
+#[derive(Debug, Clone)]
+pub struct LbfgsStepper {
+    settings: LbfgsSettings,
+    buffers: Buffers,
+    plans: Plans,
+    history: History,
+    /// The step length by which the parameters last moved along the direction.
+    t: f64,
+    /// Whether there was a direction since the history was empty.
+    moved: bool,
+}
+
+/// What the device measured last.
+struct Measured {
+    /// g·d.
+    slope: f64,
+    /// max |d|.
+    largest_d: f64,
+    /// max |g|.
+    largest_g: f64,
+    /// Σ |g|.
+    sum_g: f64,
+}
+
+impl LbfgsStepper {
+    pub(super) fn new(
+        settings: LbfgsSettings,
+        layout: &mut Layout,
+        plans: &mut Vec<Plan>,
+        arena: &Arena,
+        [params, grads]: [BufferId; 2],
+    ) -> Result<Self> {
+        let buffers = Buffers::new(layout, arena, params, grads, settings.history_size);
+        let plans = record::record(layout, plans, arena, &buffers)?;
+        let history = History::new(settings.history_size);
+        Ok(Self { settings, buffers, plans, history, t: 0.0, moved: false })
+    }
+
+    /// Forgets the history: the next step starts as the first one did.
+    pub fn forget(&mut self) {
+        self.history = History::new(self.settings.history_size);
+        (self.t, self.moved) = (0.0, false);
+    }
+
+    /// One step, of up to [`LbfgsSettings::max_iter`] iterations. The closure computes the loss of the parameters as they are in the
+    /// program and writes its gradient there.
+    ///
+    /// # Errors
+    /// What the closure returns, or a lost device. The parameters are then those from before the iteration, if the device lives.
+    pub fn step<P: Program>(&mut self, program: &mut P, closure: impl FnMut(&mut P) -> Result<f64>) -> Result<LbfgsReport> {
+        let (loss, largest_g, sum_g) = (f64::NAN, f64::NAN, f64::NAN);
+        Step { stepper: self, program, closure, loss, largest_g, sum_g, evaluations: 0, iterations: 0 }.run()
+    }
+}
+
+/// A step under way.
+struct Step<'a, P, C> {
+    stepper: &'a mut LbfgsStepper,
+    program: &'a mut P,
+    closure: C,
+    /// At the parameters as they are: the loss, max |g|, and, before the first iteration, Σ |g|.
+    loss: f64,
+    largest_g: f64,
+    sum_g: f64,
+    evaluations: usize,
+    iterations: usize,
+}
+
+impl<P: Program, C: FnMut(&mut P) -> Result<f64>> Step<'_, P, C> {
+    fn run(mut self) -> Result<LbfgsReport> {
+        let (loss, measured) = self.evaluate(self.stepper.plans.measure)?;
+        (self.loss, self.largest_g, self.sum_g) = (loss, measured.largest_g, measured.sum_g);
+        let stop = if !(loss.is_finite() && self.largest_g.is_finite()) {
+            LbfgsStop::NotFinite
+        } else if self.largest_g <= self.stepper.settings.tolerance_grad {
+            LbfgsStop::Gradient
+        } else {
+            loop {
+                if let Some(stop) = self.iterate()? {
+                    break stop;
+                }
+            }
+        };
+        let Self { evaluations, iterations, .. } = self;
+        Ok(LbfgsReport { first_loss: loss, loss: self.loss, evaluations, iterations, stop })
+    }
+
+    fn iterate(&mut self) -> Result<Option<LbfgsStop>> {
+        self.iterations += 1;
+        let line = self.find_direction()?;
+        let settings = &self.stepper.settings;
+        if !(line.slope.is_finite() && line.largest_d.is_finite()) {
+            return Ok(Some(LbfgsStop::NotFinite));
+        }
+        if line.slope > -settings.tolerance_change {
+            return Ok(Some(LbfgsStop::Slope));
+        }
+        let t = settings.lr * if self.stepper.moved { 1.0 } else { (1.0 / self.sum_g).min(1.0) };
+        let before = self.loss;
+        let moved = match settings.line_search {
+            LineSearch::None => self.move_by(t),
+            LineSearch::StrongWolfe => self.search(t, &line),
+        };
+        if !matches!(moved, Ok(Some(_))) {
+            // The point that was to be left is the last good one.
+            self.program.run(self.stepper.plans.go_back, 1)?;
+        }
+        let Some(t) = moved? else { return Ok(Some(LbfgsStop::NotFinite)) };
+        (self.stepper.t, self.stepper.moved) = (t, true);
+        Ok(self.stops(t * line.largest_d, before))
+    }
+
+    /// The first of the rules that says stop, in the order of PyTorch.
+    fn stops(&self, movement: f64, before: f64) -> Option<LbfgsStop> {
+        let settings = &self.stepper.settings;
+        let rules = [
+            (self.iterations == settings.max_iter, LbfgsStop::Iterations),
+            (self.evaluations >= settings.evaluations(), LbfgsStop::Evaluations),
+            (self.largest_g <= settings.tolerance_grad, LbfgsStop::Gradient),
+            (movement <= settings.tolerance_change, LbfgsStop::Step),
+            ((self.loss - before).abs() < settings.tolerance_change, LbfgsStop::Loss),
+        ];
+        rules.into_iter().find(|(holds, _)| *holds).map(|(_, stop)| stop)
+    }
+
+    /// Takes the last movement into the history, and starts a line in the new direction.
+    fn find_direction(&mut self) -> Result<Measured> {
+        let LbfgsStepper { buffers, plans, history, t, moved, .. } = &mut *self.stepper;
+        if *moved {
+            write_coefficients(self.program, buffers, *t, &[])?;
+            self.program.run(plans.compare(history.len()), 1)?;
+            let products = floats(self.program, buffers.products)?;
+            let len = Products::len(plans.looked_at(history.len()));
+            if let Some(slot) = history.observe(&Products { values: &products[..len] }, *t) {
+                self.program.run(plans.store[slot], 1)?;
+            }
+        }
+        // Whatever comes, this movement is known.
+        *t = 0.0;
+        let mut direction = history.direction();
+        direction.resize(1 + 2 * plans.looked_at(history.len()), 0.0);
+        write_coefficients(self.program, buffers, 0.0, &direction)?;
+        self.program.run(plans.direct(history.len()), 1)?;
+        self.program.run(plans.start_line, 1)?;
+        self.measured()
+    }
+
+    /// A step of the given length, whatever the loss becomes: t, unless it becomes infinite or NaN. The last iteration does not look.
+    fn move_by(&mut self, t: f64) -> Result<Option<f64>> {
+        self.go(t)?;
+        if self.iterations < self.stepper.settings.max_iter {
+            let (loss, measured) = self.evaluate(self.stepper.plans.measure)?;
+            if !(loss.is_finite() && measured.largest_g.is_finite()) {
+                return Ok(None);
+            }
+            (self.loss, self.largest_g) = (loss, measured.largest_g);
+        }
+        Ok(Some(t))
+    }
+
+    /// A step to the best point of the line that the search finds.
+    fn search(&mut self, t: f64, line: &Measured) -> Result<Option<f64>> {
+        let plans = self.stepper.plans.clone();
+        let (loss, slope, largest) = (self.loss, line.slope, self.largest_g);
+        let start = Point { t: 0.0, loss, slope, largest, gradient: Gradient::Start };
+        let trials = self.stepper.settings.evaluations().saturating_sub(self.evaluations);
+        let best = strong_wolfe(start, t, line.largest_d, trials, |t, keep| {
+            if keep {
+                self.program.run(plans.keep, 1)?;
+            }
+            self.go(t)?;
+            let (loss, Measured { slope, largest_g: largest, .. }) = self.evaluate(plans.measure_on_line)?;
+            let point = Point { t, loss, slope, largest, gradient: Gradient::Last };
+            let finite = [loss, slope, largest].iter().all(|number| number.is_finite());
+            // Too far, like a loss that is too high.
+            Ok(if finite { point } else { Point { loss: f64::INFINITY, slope: f64::INFINITY, ..point } })
+        })?;
+        self.go(best.t)?;
+        match best.gradient {
+            Gradient::Start => self.program.run(plans.take_start, 1)?,
+            Gradient::Kept => self.program.run(plans.take_kept, 1)?,
+            Gradient::Last => {}
+        }
+        (self.loss, self.largest_g) = (best.loss, best.largest);
+        Ok(Some(best.t))
+    }
+
+    /// x = start + t·d.
+    fn go(&mut self, t: f64) -> Result<()> {
+        write_coefficients(self.program, &self.stepper.buffers, t, &[])?;
+        self.program.run(self.stepper.plans.go, 1)
+    }
+
+    /// The loss, and what a plan measures there.
+    fn evaluate(&mut self, plan: usize) -> Result<(f64, Measured)> {
+        self.evaluations += 1;
+        let loss = (self.closure)(self.program)?;
+        self.program.run(plan, 1)?;
+        Ok((loss, self.measured()?))
+    }
+
+    /// Waits for the device.
+    fn measured(&mut self) -> Result<Measured> {
+        let scalars = floats(self.program, self.stepper.buffers.scalars)?;
+        let scalar = |place: Scalar| scalars[place as usize];
+        let (slope, largest_d) = (scalar(Scalar::Slope), scalar(Scalar::LargestD));
+        Ok(Measured { slope, largest_d, largest_g: scalar(Scalar::LargestG), sum_g: scalar(Scalar::SumG) })
+    }
+}
+
+fn write_coefficients<P: Program>(program: &mut P, buffers: &Buffers, t: f64, direction: &[f64]) -> Result<()> {
+    let coefficients: Vec<P::Float> = Buffers::coefficients(t, direction).into_iter().map(P::Float::of).collect();
+    program.write(buffers.coefficients, 0, 0, &coefficients)
+}
+
+/// Waits for the device.
+fn floats<P: Program>(program: &mut P, buffer: BufferId) -> Result<Vec<f64>> {
+    Ok(program.read(buffer, 0)?.into_iter().map(P::Float::as_f64).collect())
+}
