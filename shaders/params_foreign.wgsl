@@ -1,5 +1,5 @@
-// Parameters in somebody's buffers, at any element: `places` says where each block of 64 elements lies, and how many there are.
-// What a block lacks reads as zero and is not written.
+// Parameters in somebody's buffers, at any element: `places` says where each block of 64 elements lies, how many there are, and
+// of which group. What a block lacks reads as zero and is not written.
 @group(0) @binding(3) var<storage, read_write> params: array<f32>;
 
 fn get_params(i: u32) -> vec4f {
@@ -22,4 +22,8 @@ fn put_params(i: u32, x: vec4f) {
     if left > 1 { params[at + 1u] = x.y; }
     if left > 2 { params[at + 2u] = x.z; }
     if left > 3 { params[at + 3u] = x.w; }
+}
+
+fn group_of(i: u32) -> u32 {
+    return places[i / 16u].w;
 }

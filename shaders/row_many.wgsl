@@ -2,12 +2,11 @@
 // Both are the same for at least 16 neighbouring threads.
 override GROUPS: bool = false; // more than one group of hyper-parameters
 @group(0) @binding(1) var<storage, read> current: array<Row>; // current_lane per lane
-@group(0) @binding(2) var<storage, read> groups: array<u32>; // one per 64 elements of a lane
 
 fn row_of(i: u32) -> Row {
     var index = (op.lane + i / op.len) * op.current_lane;
     if GROUPS {
-        index += groups[op.block + i % op.len / 16u];
+        index += group_of(i);
     }
     // The table is data of the host; a wrong entry must not lead outside.
     return current[min(index, arrayLength(&current) - 1u)];

@@ -1,7 +1,6 @@
 // The row of every element where there is one lane and one group: a uniform, the cheapest thing to read everywhere.
 // Bound to the same buffer that control.wgsl writes.
 @group(0) @binding(1) var<uniform> current: Row;
-@group(0) @binding(2) var<storage, read> groups: array<u32>; // not read
 
 fn row_of(i: u32) -> Row {
     return current;

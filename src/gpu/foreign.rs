@@ -44,7 +44,8 @@ pub(super) struct Bucket {
     pub len: usize,
     pub params: Window,
     pub grads: Window,
-    /// For each block of the arena: first parameter and first gradient, counted in their windows, and how many there are.
+    /// For each block of the arena: first parameter and first gradient, counted in their windows, how many there are, and their
+    /// group.
     pub places: Vec<[u32; 4]>,
 }
 
@@ -175,7 +176,7 @@ impl Foreign {
         let firsts = [(params.start - bucket.params.start) / 4, (grads.start - bucket.grads.start) / 4].map(|at| at as u32);
         let block = |at: usize| {
             let [params, grads] = firsts.map(|first| first + at as u32);
-            [params, grads, ALIGN.min(chunk.len - at) as u32, 0]
+            [params, grads, ALIGN.min(chunk.len - at) as u32, chunk.group as u32]
         };
         (0..chunk.len).step_by(ALIGN).map(block).collect()
     }

@@ -94,7 +94,7 @@ impl Holder {
     fn places(self, binding: usize) -> String {
         match self {
             Self::Own => String::new(),
-            // First parameter, first gradient, elements of each block of 64.
+            // First parameter, first gradient, elements and group of each block of 64.
             Self::Foreign => format!("@group(0) @binding({binding}) var<storage, read> places: array<vec4u>;\n"),
         }
     }
@@ -245,7 +245,8 @@ pub(super) fn update_kernel(rule: &dyn AnyRule, groups: bool, lanes: bool, holde
     let stored: Vec<String> = planes.iter().map(|&plane| format!("plane_{0}[i] = s.{0};", names[plane])).collect();
     source += &format!("fn store(i: u32, s: State) {{ {} }}\n", stored.join(" "));
     source += if many { include_str!("../../shaders/row_many.wgsl") } else { include_str!("../../shaders/row_one.wgsl") };
-    source += &[holder.params(), holder.grads(), &holder.places(5 + planes.len())].concat();
+    // A block's group stands in one of two tables, so that four planes fit into WebGPU's eight storage buffers.
+    source += &[holder.params(), holder.grads(), &holder.places(2)].concat();
     source += include_str!("../../shaders/update.wgsl");
     let extras = [("MAX_VALUE", extras.max_value), ("L1", extras.l1)];
     let switches = rule.overrides().into_iter().chain(many.then_some(("GROUPS", groups))).chain(extras);
@@ -255,8 +256,7 @@ pub(super) fn update_kernel(rule: &dyn AnyRule, groups: bool, lanes: bool, holde
         source,
         constants: switches.map(|(name, on)| (name, f64::from(on))).collect(),
         fields: UpdateParams::FIELDS,
-        bindings: [vec![row, Access::Read], vec![Access::Write; 2 + planes.len()], holder.tables().into_iter().collect()]
-            .concat(),
+        bindings: [vec![row, Access::Read], vec![Access::Write; 2 + planes.len()]].concat(),
     }
 }
 
@@ -284,12 +284,12 @@ pub(super) fn update<'a>(op: &Update, layout: &Layout, memory: &'a Memory) -> Re
             Some(buckets) => Bound::Part(&buckets[index].params),
             None => Bound::from(&memory.get(op.params).segments[index].buffer),
         };
-        let buffers = [current.single()?.into(), groups.into(), own, part.grads];
+        let buffers = [current.single()?.into(), part.places.unwrap_or(groups.into()), own, part.grads];
         let planes = planes.into_iter().map(|segment| Bound::from(&segment.buffer));
         Ok(Launch {
             kernel: update_kernel(&*op.rule, op.groups.is_some(), layout.lanes() > 1, part.holder, op.extras),
             params: bytes_of(&params).into(),
-            buffers: buffers.into_iter().chain(planes).chain(part.places).collect(),
+            buffers: buffers.into_iter().chain(planes).collect(),
             grid: [x, y, 1],
             trips: 0,
         })
