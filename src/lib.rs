@@ -31,7 +31,7 @@
 //!
 //! | module | what is in it |
 //! | --- | --- |
-//! | the root | [`Optimizer`], [`Recipe`] and [`Stepper`]; the rules ([`Sgd`], [`RmsProp`], [`Adam`], [`AdamW`], [`Adagrad`], [`RAdam`], [`Adamax`], [`Adadelta`], [`NAdam`], [`Asgd`], [`Rprop`], [`Lion`]) and their contract [`Rule`]; [`Trainer`]; [`Error`] |
+//! | the root | [`Optimizer`], [`Recipe`] and [`Stepper`]; the rules ([`Sgd`], [`RmsProp`], [`Adam`], [`AdamW`], [`Adagrad`], [`RAdam`], [`Adamax`], [`Adadelta`], [`NAdam`], [`Asgd`], [`Rprop`], [`Lion`], [`AdEMAMix`], [`Adan`], [`ScheduleFree`]) and their contract [`Rule`]; [`Trainer`]; [`Error`] |
 //! | [`plan`] | a step as plain data: [`Layout`](plan::Layout), [`Plan`](plan::Plan), [`Op`](plan::Op), and what an [`Engine`](plan::Engine) promises |
 //! | [`cpu`] | the engine over slices, in `f32`, and in `f64` as the oracle of all tests |
 //! | [`gpu`] | the engine on wgpu |
@@ -73,7 +73,10 @@ mod train;
 pub use error::{Error, Result, range};
 pub use optimizer::{Clip, Optimizer, Recipe, Report, Stepper};
 pub use rule::{AnyRule, Decay, Fixed, Real, Row, Rule, Setting, set};
-pub use rules::{Adadelta, Adagrad, Adam, AdamW, Adamax, Asgd, Lion, NAdam, RAdam, RmsProp, Rprop, Sgd, rule_by_name, rules};
+pub use rules::{
+    AdEMAMix, Adadelta, Adagrad, Adam, AdamW, Adamax, Adan, Asgd, Lion, NAdam, RAdam, RmsProp, Rprop, ScheduleFree, Sgd,
+    rule_by_name, rules,
+};
 pub use train::{Metrics, Trainer};
 pub use wgpu;
 

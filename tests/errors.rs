@@ -121,6 +121,34 @@ const BAD_SETTINGS: &[(&str, &str, &str)] = &[
     ("lion", "beta1=-0.1", "beta1 = -0.1 is out of range: at least 0 and below 1"),
     ("lion", "beta2=1", "beta2 = 1 is out of range: at least 0 and below 1"),
     ("lion", "weight_decay=-1", "weight_decay = -1 is out of range: finite and at least 0"),
+    ("ademamix", "lr=-1", "lr = -1 is out of range: finite and at least 0"),
+    ("ademamix", "lr=NaN", "lr = NaN is out of range: finite and at least 0"),
+    ("ademamix", "beta1=1", "beta1 = 1 is out of range: at least 0 and below 1"),
+    ("ademamix", "beta2=1", "beta2 = 1 is out of range: at least 0 and below 1"),
+    ("ademamix", "beta3=-0.1", "beta3 = -0.1 is out of range: at least 0 and below 1"),
+    ("ademamix", "alpha=inf", "alpha = inf is out of range: finite and at least 0"),
+    ("ademamix", "t_alpha=-1", "t_alpha = -1 is out of range: finite and at least 0"),
+    ("ademamix", "t_beta3=-1", "t_beta3 = -1 is out of range: finite and at least 0"),
+    ("ademamix", "eps=0", "eps = 0 is out of range: finite and above 0"),
+    ("ademamix", "weight_decay=-1", "weight_decay = -1 is out of range: finite and at least 0"),
+    ("adan", "lr=-1", "lr = -1 is out of range: finite and at least 0"),
+    ("adan", "lr=NaN", "lr = NaN is out of range: finite and at least 0"),
+    ("adan", "beta1=1", "beta1 = 1 is out of range: at least 0 and below 1"),
+    ("adan", "beta2=1", "beta2 = 1 is out of range: at least 0 and below 1"),
+    ("adan", "beta3=-0.1", "beta3 = -0.1 is out of range: at least 0 and below 1"),
+    ("adan", "eps=0", "eps = 0 is out of range: finite and above 0"),
+    ("adan", "weight_decay=-1", "weight_decay = -1 is out of range: finite and at least 0"),
+    ("schedulefree", "lr=-1", "lr = -1 is out of range: finite and at least 0"),
+    ("schedulefree", "lr=NaN", "lr = NaN is out of range: finite and at least 0"),
+    ("schedulefree", "beta1=1", "beta1 = 1 is out of range: above 0 and below 1"),
+    ("schedulefree", "beta1=0", "beta1 = 0 is out of range: above 0 and below 1"),
+    ("schedulefree", "beta2=1", "beta2 = 1 is out of range: at least 0 and below 1"),
+    ("schedulefree", "eps=0", "eps = 0 is out of range: finite and above 0"),
+    ("schedulefree", "weight_decay=-1", "weight_decay = -1 is out of range: finite and at least 0"),
+    ("schedulefree", "warmup_steps=0.5", "warmup_steps = 0.5 is out of range: a whole number of at least 0"),
+    ("schedulefree", "warmup_steps=-1", "warmup_steps = -1 is out of range: a whole number of at least 0"),
+    ("schedulefree", "r=-1", "r = -1 is out of range: from 0 to 100"),
+    ("schedulefree", "weight_lr_power=101", "weight_lr_power = 101 is out of range: from 0 to 100"),
 ];
 
 fn configured(name: &str, settings: &str) -> Box<dyn AnyRule> {
@@ -202,7 +230,8 @@ fn a_text_that_is_no_value_is_refused() {
 fn an_unknown_name_comes_with_the_known_ones() {
     assert_error(
         rule_by_name("adamm"),
-        "unknown rule 'adamm'; known: sgd, rmsprop, adam, adamw, adagrad, radam, adamax, adadelta, nadam, asgd, rprop, lion",
+        "unknown rule 'adamm'; known: sgd, rmsprop, adam, adamw, adagrad, radam, adamax, adadelta, nadam, asgd, rprop, lion, \
+         ademamix, adan, schedulefree",
     );
     assert_error(
         set(&mut Sgd::default(), "beta1", "0.9"),

@@ -1,6 +1,6 @@
 //! The oracle against PyTorch's own trajectories (tests/golden/torch.jsonl, written by tests/golden/make.py with PyTorch 2.15).
-//! `THALWEG_GOLDEN` names another file of the same form. Lion, which PyTorch lacks, has a file of its own, written by
-//! tests/golden/lion.py from its paper.
+//! `THALWEG_GOLDEN` names another file of the same form. Rules that PyTorch lacks have files of their own, written by
+//! tests/golden/lion.py and papers.py from their papers.
 
 mod common;
 
@@ -15,7 +15,7 @@ use thalweg::{AnyRule, Clip, Optimizer, Recipe, Row, Sgd, rule_by_name, rules, s
 /// 2e-16, and a trajectory has 24 steps.
 const TOLERANCE: f64 = 1e-12;
 /// Cases of the file at hand whose rules are known.
-const CASES: usize = 64;
+const CASES: usize = 79;
 /// What PyTorch keeps per tensor and calls state, although it depends on the step alone.
 const SCALARS: [&str; 3] = ["mu_product", "eta", "mu"];
 
@@ -33,8 +33,9 @@ fn golden() -> Golden {
     read(&file.unwrap_or_else(|_| concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/torch.jsonl").into()))
 }
 
-fn lion() -> Golden {
-    read(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/lion.jsonl"))
+/// The file of that name in tests/golden.
+fn own(name: &str) -> Golden {
+    read(&format!("{}/tests/golden/{name}.jsonl", env!("CARGO_MANIFEST_DIR")))
 }
 
 fn read(file: &str) -> Golden {
@@ -74,7 +75,8 @@ impl Golden {
         }
     }
 
-    /// Runs a case and compares the parameters at every step that it records, and the state at its end.
+    /// Runs a case and compares the parameters at every step that it records, those to evaluate with where it has them, and the
+    /// state at its end.
     fn check(&self, case: &Value, rule: Box<dyn AnyRule>) {
         let what = format!("{} {}", rule.name(), case["kwargs"]);
         let mut optimizer = self.optimizer(Recipe::new(rule.clone()));
@@ -84,6 +86,7 @@ impl Golden {
         let steps: Vec<u64> = case["steps"].as_array().expect("steps").iter().map(|t| t.as_u64().unwrap()).collect();
         let mut movements: Vec<Vec<f64>> = self.params.iter().map(|params| vec![0.0; params.len()]).collect();
         let mut snapshots = case["params"].as_array().expect("snapshots").iter();
+        let mut evals = case["eval"].as_array().into_iter().flatten();
         for t in 1..=*steps.last().expect("a step") {
             self.set_grads(&mut optimizer, t as usize - 1);
             optimizer.step().expect("a step");
@@ -91,6 +94,7 @@ impl Golden {
                 continue;
             }
             let expected = arrays(snapshots.next().expect("a snapshot per step"));
+            let to_evaluate = evals.next().map_or_else(|| expected.clone(), arrays);
             for (((name, expected), start), movement) in self.names().zip(&expected).zip(&self.params).zip(&mut movements) {
                 for ((movement, x), start) in movement.iter_mut().zip(expected).zip(start) {
                     *movement = movement.max((x - start).abs());
@@ -98,8 +102,13 @@ impl Golden {
                 let found = optimizer.params(0, name).expect("parameters");
                 assert_close(&format!("{what}, {name} at step {t}"), &found, expected, |i| TOLERANCE * movement[i]);
             }
+            for ((name, expected), movement) in self.names().zip(&to_evaluate).zip(&movements) {
+                let found = optimizer.eval_params(0, name).expect("parameters");
+                let what = format!("{what}, {name} to evaluate at step {t}");
+                assert_close(&what, &found, expected, |i| TOLERANCE * movement[i]);
+            }
         }
-        assert!(snapshots.next().is_none(), "{what}: a step per snapshot");
+        assert!(snapshots.next().is_none() && evals.next().is_none(), "{what}: a step per snapshot");
         let state = case["state"].as_object().expect("state").iter();
         let (scalars, planes): (Vec<_>, Vec<_>) = state.partition(|(key, _)| SCALARS.contains(&key.as_str()));
         assert_eq!(planes.len(), rule.planes().len(), "{what}: as many planes as PyTorch has");
@@ -142,12 +151,11 @@ fn configure(rule: &mut dyn AnyRule, kwargs: &Map<String, Value>) {
         match value {
             Value::Array(values) => {
                 let names = match name.as_str() {
-                    "betas" => ["beta1", "beta2"],
-                    "etas" => ["eta_minus", "eta_plus"],
-                    "step_sizes" => ["step_min", "step_max"],
-                    other => panic!("{other} is no known pair"),
+                    "betas" => ["beta1", "beta2", "beta3"],
+                    "etas" => ["eta_minus", "eta_plus", ""],
+                    "step_sizes" => ["step_min", "step_max", ""],
+                    other => panic!("{other} is no known list"),
                 };
-                assert_eq!(values.len(), names.len(), "{name}");
                 for (name, value) in names.iter().zip(values) {
                     set(rule, name, &value.to_string()).expect("a setting");
                 }
@@ -159,7 +167,7 @@ fn configure(rule: &mut dyn AnyRule, kwargs: &Map<String, Value>) {
 
 #[test]
 fn trajectories_and_state_are_those_of_pytorch() {
-    let files = [golden(), lion()];
+    let files = [golden(), own("lion"), own("papers")];
     let (mut ran, mut unknown, mut seen) = (0, 0, HashSet::new());
     let cases = files.iter().flat_map(|golden| golden.cases.iter().map(move |case| (golden, case)));
     for (golden, case) in cases.filter(|(_, case)| case["kind"] == "optimizer") {

@@ -143,6 +143,11 @@ pub trait Rule: Debug + Clone + Send + Sync + 'static {
 
     /// The new parameter; the state is changed in place.
     fn update<F: Real>(&self, row: &Self::Row<F>, x: F, d: F, state: &mut Self::State<F>) -> F;
+
+    /// The parameter to evaluate with, where that is not the one at which gradients are taken. Default: the parameter itself.
+    fn eval<F: Real>(&self, x: F, _state: &Self::State<F>) -> F {
+        x
+    }
 }
 
 /// Sets one setting of a rule from text: a number, or `true` or `false` for a switch.

@@ -29,10 +29,14 @@ pub trait Real:
     /// Runs `rule` over slices of this type; see [`AnyRule`].
     #[doc(hidden)]
     fn sweep(rule: &dyn AnyRule, row: &[Self], x: &mut [Self], g: &[Self], planes: &mut [&mut [Self]]);
+
+    /// The parameters to evaluate with, over slices of this type; see [`AnyRule`].
+    #[doc(hidden)]
+    fn eval(rule: &dyn AnyRule, x: &mut [Self], planes: &[&[Self]]);
 }
 
 macro_rules! real {
-    ($float:ty, $erf:path, $sweep:ident) => {
+    ($float:ty, $erf:path, $sweep:ident, $eval:ident) => {
         impl Real for $float {
             #[inline(always)]
             fn of(value: f64) -> Self {
@@ -51,12 +55,16 @@ macro_rules! real {
             fn sweep(rule: &dyn AnyRule, row: &[Self], x: &mut [Self], g: &[Self], planes: &mut [&mut [Self]]) {
                 rule.$sweep(row, x, g, planes)
             }
+
+            fn eval(rule: &dyn AnyRule, x: &mut [Self], planes: &[&[Self]]) {
+                rule.$eval(x, planes)
+            }
         }
     };
 }
 
-real!(f32, libm::erff, sweep_f32);
-real!(f64, libm::erf, sweep_f64);
+real!(f32, libm::erff, sweep_f32, eval_f32);
+real!(f64, libm::erf, sweep_f64, eval_f64);
 
 /// An array whose length is known to the compiler: a row of scalars, or the state of one element.
 pub trait Fixed<F>: Copy + Send + Sync + AsRef<[F]> {

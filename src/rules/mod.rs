@@ -35,6 +35,9 @@ registry! {
     asgd::Asgd,
     rprop::Rprop,
     lion::Lion,
+    ademamix::AdEMAMix,
+    adan::Adan,
+    schedulefree::ScheduleFree,
 }
 
 /// The rule of that name, with its default settings.
@@ -49,7 +52,8 @@ registry! {
 /// let error = thalweg::rule_by_name("adamm").unwrap_err();
 /// assert_eq!(
 ///     error.to_string(),
-///     "unknown rule 'adamm'; known: sgd, rmsprop, adam, adamw, adagrad, radam, adamax, adadelta, nadam, asgd, rprop, lion"
+///     "unknown rule 'adamm'; known: sgd, rmsprop, adam, adamw, adagrad, radam, adamax, adadelta, nadam, asgd, rprop, lion, \
+///      ademamix, adan, schedulefree"
 /// );
 /// # Ok::<(), thalweg::Error>(())
 /// ```

@@ -40,6 +40,19 @@ pub const OPTIONS: &[(&str, &str)] = &[
     ("lion", "lr=0.02 beta1=0.1 beta2=0.5 weight_decay=0.1"),
     ("lion", "lr=0.02 beta1=0.9 beta2=0.999 maximize=true"),
     ("lion", "lr=0.02 beta1=0.995 beta2=0.05"),
+    ("ademamix", "lr=0.02"),
+    (
+        "ademamix",
+        "lr=0.02 beta1=0.8 beta2=0.95 beta3=0.99 alpha=2 t_alpha=5 t_beta3=10 eps=0.01 weight_decay=0.1 maximize=true",
+    ),
+    ("adan", "lr=0.02"),
+    ("adan", "lr=0.02 beta1=0.9 beta2=0.8 beta3=0.95 eps=0.01 weight_decay=0.1 maximize=true"),
+    ("adan", "lr=0.02 weight_decay=0.1 no_prox=true"),
+    ("schedulefree", "lr=0.02"),
+    (
+        "schedulefree",
+        "lr=0.02 beta1=0.8 beta2=0.95 eps=0.01 weight_decay=0.1 warmup_steps=3 r=0.5 weight_lr_power=1 maximize=true",
+    ),
 ];
 
 /// The rules of [`OPTIONS`] with a name for messages. Panics if a registered rule has fewer than two sets of options.
