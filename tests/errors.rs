@@ -235,7 +235,7 @@ fn an_unknown_name_comes_with_the_known_ones() {
     );
     assert_error(
         set(&mut Sgd::default(), "beta1", "0.9"),
-        "unknown setting 'beta1'; known: lr, momentum, dampening, weight_decay, nesterov, maximize",
+        "unknown setting 'beta1'; known: lr, momentum, dampening, weight_decay, nesterov, lr_inside, maximize",
     );
     let mut adam = optimizer(Recipe::new(Adam::default())).expect("an optimizer");
     assert_error(adam.params(0, "v"), "unknown tensor 'v'; known: w");

@@ -127,6 +127,7 @@ impl<R: Rule> AnyRule for R {
         let (l2, decay) = match self.decay() {
             Decay::Coupled(lambda) => (lambda, 1.0),
             Decay::Decoupled(lambda) => (0.0, 1.0 - self.lr() * lambda),
+            Decay::Independent(lambda) => (0.0, 1.0 - lambda),
         };
         let own = self.row(t);
         let shared: [f64; Row::SHARED.len()] =

@@ -9,7 +9,7 @@
 //! ```text
 //! g = clamp(scale · g, ±max_value)    scale: −1 if maximising, times the clip coefficient, over the loss scale
 //! d = g + l2 · x + l1 · sign(x)
-//! x = decay · x                       decay = 1 − lr · λ for decoupled weight decay, else 1
+//! x = decay · x                       decay = 1 − lr · λ for decoupled weight decay, 1 − λ for independent, else 1
 //! x = rule(x, d, state, row)
 //! ```
 
@@ -31,6 +31,8 @@ pub enum Decay {
     Coupled(f64),
     /// `x = (1 − lr·λ)·x` before the step, with the current learning rate.
     Decoupled(f64),
+    /// `x = (1 − λ)·x` before the step, whatever the learning rate.
+    Independent(f64),
 }
 
 /// One setting of a rule, as it is found under its name.
