@@ -10,7 +10,8 @@ use crate::rule::{Decay, Real, Rule, Setting};
 /// ```
 ///
 /// State: `S`, 4 bytes per parameter, starting at `initial_accumulator_value`. As `torch.optim.Adagrad`; Keras and optax start S at
-/// 0.1 and put an epsilon of 1e-7 inside the root: [`Adagrad::keras`], [`Adagrad::optax`]. Source: Duchi, Hazan & Singer 2011, JMLR 12.
+/// 0.1 and put an epsilon of 1e-7 inside the root: [`Adagrad::keras`], [`Adagrad::optax`]; weight decay in Keras is decoupled.
+/// Source: Duchi, Hazan & Singer 2011, JMLR 12.
 ///
 /// # Examples
 ///

@@ -20,8 +20,8 @@ use crate::rule::{Decay, Real, Rule, Setting};
 ///
 /// State: `m`, `e`, `v` and `prev`, the gradient before; 4 bytes per parameter each. PyTorch has none; as the authors' own code
 /// (`sail-sg/Adan`), whose betas are 1 minus those of the paper. There the gradient is clipped to a global norm of
-/// `max_grad_norm`; here [`Recipe::clip_norm`](crate::Recipe::clip_norm) does it. optax's `adan` has no such clipping, and
-/// adds its epsilon inside the root. Source: Xie et al. 2022, arXiv:2208.06677.
+/// `max_grad_norm`; here [`Recipe::clip_norm`](crate::Recipe::clip_norm) does it. optax's `adan` weighs the change by
+/// 1 − β₂ where the authors have β₂, and adds an epsilon inside the root too. Source: Xie et al. 2022, arXiv:2208.06677.
 ///
 /// # Examples
 ///

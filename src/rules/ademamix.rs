@@ -20,7 +20,7 @@ use crate::rule::{Decay, Real, Rule, Setting};
 /// ```
 ///
 /// The paper lets both last for the whole training. State: `m1`, `m2` and `v`, 4 bytes per parameter each. PyTorch has none; as
-/// the paper, and as `optax.contrib.ademamix`, whose α is a mere number or schedule.
+/// the authors' own code (`apple/ml-ademamix`), whose α is 2 by default, and whose warm-up adds 1e-8 to the betas.
 /// Source: Pagliardini, Ablin & Grangier 2024, arXiv:2409.03137.
 ///
 /// # Examples

@@ -13,7 +13,8 @@ use crate::rule::{Decay, Real, Rule, Setting};
 ///
 /// State: `q`, and `a` if centered, and `b` with momentum; 4 bytes per parameter each. As `torch.optim.RMSprop`, with q − a²
 /// held at 0 where rounding makes it negative (PyTorch gives NaN). Epsilon is outside the root; Keras and optax put it inside, keep
-/// the learning rate inside the buffer and use α = 0.9: [`RmsProp::keras`], [`RmsProp::optax`]. Source: Hinton, *Lecture 6e* 2012; centered: Graves 2013, arXiv:1308.0850.
+/// the learning rate inside the buffer and use α = 0.9: [`RmsProp::keras`], [`RmsProp::optax`]; weight decay in Keras is
+/// decoupled. Source: Hinton, *Lecture 6e* 2012; centered: Graves 2013, arXiv:1308.0850.
 ///
 /// # Examples
 ///

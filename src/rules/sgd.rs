@@ -11,7 +11,7 @@ use crate::rule::{Decay, Real, Rule, Setting};
 ///
 /// State: nothing without momentum, else `b`, 4 bytes per parameter. As `torch.optim.SGD`: the learning rate multiplies the
 /// buffer (Keras keeps it inside, which differs once it changes: [`Sgd::keras`]), and dampening does not touch the first step.
-/// Source: Sutskever et al. 2013, *On the importance of initialization and momentum in deep learning*.
+/// Weight decay in Keras is decoupled. Source: Sutskever et al. 2013, *On the importance of initialization and momentum in deep learning*.
 ///
 /// # Examples
 ///
