@@ -1,6 +1,6 @@
 //! The oracle against PyTorch's own trajectories (tests/golden/torch.jsonl, written by tests/golden/make.py with PyTorch 2.15).
-//! `THALWEG_GOLDEN` names another file of the same form. Lion, which PyTorch lacks, has a file of its own, written by
-//! tests/golden/lion.py from its paper.
+//! `THALWEG_GOLDEN` names another file of the same form. Rules that PyTorch lacks have files of their own, written by
+//! tests/golden/lion.py and papers.py from their papers; what Keras and optax do otherwise is in presets.jsonl, by presets.py.
 
 mod common;
 
@@ -9,13 +9,16 @@ use serde_json::{Map, Value};
 use std::collections::HashSet;
 use thalweg::cpu::{Cpu, CpuProgram};
 use thalweg::plan::NormKind;
-use thalweg::{AnyRule, Clip, Optimizer, Recipe, Row, Sgd, rule_by_name, rules, set};
+use thalweg::schedule::Piecewise;
+use thalweg::{
+    Adagrad, Adam, AdamW, AnyRule, Clip, Lion, NAdam, Optimizer, Recipe, RmsProp, Row, Sgd, rule_by_name, rules, set,
+};
 
 /// Of the movement (the farthest that an element was from its start at a recorded step), or of a plane's size: f64 resolves
 /// 2e-16, and a trajectory has 24 steps.
 const TOLERANCE: f64 = 1e-12;
 /// Cases of the file at hand whose rules are known.
-const CASES: usize = 64;
+const CASES: usize = 109;
 /// What PyTorch keeps per tensor and calls state, although it depends on the step alone.
 const SCALARS: [&str; 3] = ["mu_product", "eta", "mu"];
 
@@ -33,8 +36,9 @@ fn golden() -> Golden {
     read(&file.unwrap_or_else(|_| concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/torch.jsonl").into()))
 }
 
-fn lion() -> Golden {
-    read(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/lion.jsonl"))
+/// The file of that name in tests/golden.
+fn own(name: &str) -> Golden {
+    read(&format!("{}/tests/golden/{name}.jsonl", env!("CARGO_MANIFEST_DIR")))
 }
 
 fn read(file: &str) -> Golden {
@@ -74,16 +78,23 @@ impl Golden {
         }
     }
 
-    /// Runs a case and compares the parameters at every step that it records, and the state at its end.
+    /// Runs a case and compares the parameters at every step that it records, those to evaluate with where it has them, and the
+    /// state at its end.
     fn check(&self, case: &Value, rule: Box<dyn AnyRule>) {
-        let what = format!("{} {}", rule.name(), case["kwargs"]);
-        let mut optimizer = self.optimizer(Recipe::new(rule.clone()));
+        let what = format!("{} {} {}", case["library"], rule.name(), case["kwargs"]);
+        let mut recipe = Recipe::new(rule.clone());
+        if let Some(rates) = case["lr"].as_array() {
+            let rate = |t: u64| rates[t as usize].as_f64().expect("a rate") / rule.lr();
+            recipe = recipe.schedule("lr", Piecewise::sampled(rates.len() as u64, rate));
+        }
+        let mut optimizer = self.optimizer(recipe);
         for (name, params) in self.names().zip(&self.params) {
             optimizer.set_params(0, name, params).expect("parameters that fit");
         }
         let steps: Vec<u64> = case["steps"].as_array().expect("steps").iter().map(|t| t.as_u64().unwrap()).collect();
         let mut movements: Vec<Vec<f64>> = self.params.iter().map(|params| vec![0.0; params.len()]).collect();
         let mut snapshots = case["params"].as_array().expect("snapshots").iter();
+        let mut evals = case["eval"].as_array().into_iter().flatten();
         for t in 1..=*steps.last().expect("a step") {
             self.set_grads(&mut optimizer, t as usize - 1);
             optimizer.step().expect("a step");
@@ -91,6 +102,7 @@ impl Golden {
                 continue;
             }
             let expected = arrays(snapshots.next().expect("a snapshot per step"));
+            let to_evaluate = evals.next().map_or_else(|| expected.clone(), arrays);
             for (((name, expected), start), movement) in self.names().zip(&expected).zip(&self.params).zip(&mut movements) {
                 for ((movement, x), start) in movement.iter_mut().zip(expected).zip(start) {
                     *movement = movement.max((x - start).abs());
@@ -98,11 +110,16 @@ impl Golden {
                 let found = optimizer.params(0, name).expect("parameters");
                 assert_close(&format!("{what}, {name} at step {t}"), &found, expected, |i| TOLERANCE * movement[i]);
             }
+            for ((name, expected), movement) in self.names().zip(&to_evaluate).zip(&movements) {
+                let found = optimizer.eval_params(0, name).expect("parameters");
+                let what = format!("{what}, {name} to evaluate at step {t}");
+                assert_close(&what, &found, expected, |i| TOLERANCE * movement[i]);
+            }
         }
-        assert!(snapshots.next().is_none(), "{what}: a step per snapshot");
+        assert!(snapshots.next().is_none() && evals.next().is_none(), "{what}: a step per snapshot");
         let state = case["state"].as_object().expect("state").iter();
         let (scalars, planes): (Vec<_>, Vec<_>) = state.partition(|(key, _)| SCALARS.contains(&key.as_str()));
-        assert_eq!(planes.len(), rule.planes().len(), "{what}: as many planes as PyTorch has");
+        assert_eq!(planes.len(), rule.planes().len(), "{what}: as many planes as it has there");
         // Scalars that PyTorch keeps for the step after the last; here they are in that step's row, if it needs them as they are.
         let next = rule.full_row(steps.last().expect("a step") + 1);
         for (key, expected) in scalars {
@@ -137,17 +154,45 @@ fn plane(key: &str) -> &str {
     }
 }
 
+/// A library's version of a rule, with that library's settings.
+fn preset(library: Option<&str>, name: &str) -> Option<Box<dyn AnyRule>> {
+    let independent_weight_decay = true;
+    Some(match (library.unwrap_or("torch"), name) {
+        ("torch", "adam") => Adam::torch().into(),
+        ("keras", "adam") => Adam::keras().into(),
+        ("optax", "adam") => Adam::optax().into(),
+        ("torch", "adamw") => AdamW::torch().into(),
+        ("keras", "adamw") => AdamW::keras().into(),
+        ("optax", "adamw") => AdamW::optax().into(),
+        ("torch", "nadam") => NAdam::torch().into(),
+        ("keras", "nadam") => NAdam::keras().into(),
+        ("optax", "nadam") => NAdam::optax().into(),
+        ("torch", "adagrad") => Adagrad::torch().into(),
+        ("keras", "adagrad") => Adagrad::keras().into(),
+        ("optax", "adagrad") => Adagrad::optax().into(),
+        ("torch", "rmsprop") => RmsProp::torch().into(),
+        ("keras", "rmsprop") => RmsProp::keras().into(),
+        ("optax", "rmsprop") => RmsProp::optax().into(),
+        ("torch", "sgd") => Sgd::torch().into(),
+        ("keras", "sgd") => Sgd::keras().into(),
+        ("optax", "sgd") => Sgd::optax().into(),
+        ("loshchilov", "adamw") => AdamW { independent_weight_decay, ..Default::default() }.into(),
+        ("loshchilov", "lion") => Lion { independent_weight_decay, ..Default::default() }.into(),
+        ("torch", name) => rule_by_name(name).ok()?,
+        (library, name) => panic!("{library} has no {name}"),
+    })
+}
+
 fn configure(rule: &mut dyn AnyRule, kwargs: &Map<String, Value>) {
     for (name, value) in kwargs {
         match value {
             Value::Array(values) => {
                 let names = match name.as_str() {
-                    "betas" => ["beta1", "beta2"],
-                    "etas" => ["eta_minus", "eta_plus"],
-                    "step_sizes" => ["step_min", "step_max"],
-                    other => panic!("{other} is no known pair"),
+                    "betas" => ["beta1", "beta2", "beta3"],
+                    "etas" => ["eta_minus", "eta_plus", ""],
+                    "step_sizes" => ["step_min", "step_max", ""],
+                    other => panic!("{other} is no known list"),
                 };
-                assert_eq!(values.len(), names.len(), "{name}");
                 for (name, value) in names.iter().zip(values) {
                     set(rule, name, &value.to_string()).expect("a setting");
                 }
@@ -158,13 +203,13 @@ fn configure(rule: &mut dyn AnyRule, kwargs: &Map<String, Value>) {
 }
 
 #[test]
-fn trajectories_and_state_are_those_of_pytorch() {
-    let files = [golden(), lion()];
+fn trajectories_and_state_are_those_of_other_implementations() {
+    let files = [golden(), own("lion"), own("papers"), own("presets")];
     let (mut ran, mut unknown, mut seen) = (0, 0, HashSet::new());
     let cases = files.iter().flat_map(|golden| golden.cases.iter().map(move |case| (golden, case)));
     for (golden, case) in cases.filter(|(_, case)| case["kind"] == "optimizer") {
         let name = case["rule"].as_str().expect("a rule").to_lowercase();
-        let Ok(mut rule) = rule_by_name(&name) else {
+        let Some(mut rule) = preset(case["library"].as_str(), &name) else {
             unknown += 1;
             continue;
         };

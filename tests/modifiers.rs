@@ -11,7 +11,8 @@ use thalweg::{Accumulation, Average, Clip, Lookahead, Optimizer, Real, Recipe, S
 
 /// Rows that are no multiple of a vector, a vector, and rows beyond a chunk of a norm.
 const SHAPES: [(&str, &[usize]); 4] = [("a", &[5, 13]), ("empty", &[0]), ("b", &[70]), ("c", &[3, 4_099])];
-const RULE: Sgd = Sgd { lr: 0.1, momentum: 0.5, dampening: 0.0, weight_decay: 0.0, nesterov: false, maximize: false };
+const RULE: Sgd =
+    Sgd { lr: 0.1, momentum: 0.5, dampening: 0.0, weight_decay: 0.0, nesterov: false, lr_inside: false, maximize: false };
 
 fn len() -> usize {
     SHAPES.iter().map(|(_, shape)| shape.iter().product::<usize>()).sum()

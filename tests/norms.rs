@@ -13,7 +13,8 @@ use thalweg::{Clip, Recipe, Report, Sgd};
 
 const KINDS: [NormKind; 3] = [NormKind::L2, NormKind::L1, NormKind::Max];
 /// With a learning rate of 1, SGD moves from 0 to minus the clipped gradient.
-const RULE: Sgd = Sgd { lr: 1.0, momentum: 0.0, dampening: 0.0, weight_decay: 0.0, nesterov: false, maximize: false };
+const RULE: Sgd =
+    Sgd { lr: 1.0, momentum: 0.0, dampening: 0.0, weight_decay: 0.0, nesterov: false, lr_inside: false, maximize: false };
 
 /// What a norm may be off by in f32, in units of its resolution. A sum is a tree with at most 64 terms in a row, three times; the
 /// root halves what a sum is off by. A maximum is no arithmetic.

@@ -65,7 +65,8 @@ fn refused(setting: &str, schedule: impl Into<Schedule>) -> String {
 fn schedules_that_make_no_sense_are_refused() {
     assert_eq!(
         refused("momentum", halving()),
-        "unknown setting 'momentum'; known: lr, beta1, beta2, eps, weight_decay, amsgrad, maximize"
+        "unknown setting 'momentum'; known: lr, beta1, beta2, eps, weight_decay, independent_weight_decay, eps_hat, amsgrad, \
+         maximize"
     );
     assert_eq!(refused("amsgrad", halving()), "schedule of amsgrad = given is out of range: only for numbers");
     assert_eq!(refused("lr", -1.0), "lr = -1 is out of range: finite and at least 0");

@@ -5,7 +5,8 @@ mod common;
 use common::compare::assert_same_bits;
 use common::numbers::numbers;
 use thalweg::gpu::{Gpu, GpuOptions, GpuProgram, Slice, SliceTensor};
-use thalweg::{Adam, Optimizer, Recipe, Result, Sgd, wgpu};
+use thalweg::plan::Arena;
+use thalweg::{Adam, Adan, Optimizer, Recipe, Result, Sgd, wgpu};
 
 /// Tensors around every limit of a block and a chunk, an empty one among them.
 const SIZES: [usize; 9] = [1, 3, 64, 65, 0, 4095, 4097, 127, 10_000];
@@ -91,6 +92,27 @@ fn run(mut optimizer: Optimizer<GpuProgram>) -> (Vec<Vec<f32>>, String) {
         all.push(optimizer.state("v", 0, &name(i)).expect("a plane"));
     }
     (all, format!("{:?}", optimizer.report(0).expect("a report")))
+}
+
+/// Four planes and several groups need the most bindings, which have to be within WebGPU's limits.
+#[test]
+fn groups_and_four_planes_are_those_of_an_arena() -> Result<()> {
+    let options = GpuOptions { allow_cpu: true, default_limits: true, ..Default::default() };
+    let gpu = Gpu::with(&options)?;
+    let recipe = || Recipe::groups([0.1, 0.02, 0.3].map(|lr| Adan { lr, ..Default::default() })).skip_bad();
+    let mut arena = Arena::default();
+    for (i, size) in SIZES.into_iter().enumerate() {
+        arena.add(&name(i), &[size], i % 3)?;
+    }
+    let (expected, _) = run(Optimizer::over(&gpu, recipe(), arena)?);
+    for mut tensors in [in_one_buffer(&gpu), in_many_buffers(&gpu)] {
+        tensors.iter_mut().enumerate().for_each(|(i, tensor)| tensor.group = i % 3);
+        let (found, _) = run(Optimizer::over_slices(&gpu, recipe(), &tensors)?);
+        for (i, (found, expected)) in found.iter().zip(&expected).enumerate().filter(|(_, (_, e))| !e.is_empty()) {
+            assert_same_bits(&format!("array {i}"), found, expected);
+        }
+    }
+    Ok(())
 }
 
 #[test]

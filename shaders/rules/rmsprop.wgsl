@@ -1,6 +1,6 @@
-// RMSprop: x -= lr · d/(√q + eps), q the running mean of d²; centered subtracts the squared running mean a of d.
+// RMSprop: x -= lr · d/(√(q + inner) + eps), q the running mean of d²; centered subtracts the squared running mean a of d.
 // Hinton 2012, Graves 2013, as torch.optim.RMSprop.
-struct Hyper { lr: f32, alpha: f32, rate: f32, eps: f32, momentum: f32 }
+struct Hyper { lr: f32, alpha: f32, rate: f32, eps: f32, inner: f32, momentum: f32, take: f32 }
 struct State { q: T, a: T, b: T }
 override CENTERED: bool = false;
 override MOMENTUM: bool = false;
@@ -12,7 +12,7 @@ fn rule(x: T, d: T, s: ptr<function, State>, h: Hyper) -> T {
         (*s).a += h.rate * (d - (*s).a);
         square = max((*s).q - (*s).a * (*s).a, T(0.0));
     }
-    let step = d / (sqrt(square) + h.eps);
+    let step = h.take * d / (sqrt(square + h.inner) + h.eps);
     if !MOMENTUM {
         return x - h.lr * step;
     }

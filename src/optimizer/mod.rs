@@ -265,6 +265,37 @@ impl<P: Program> Optimizer<P> {
         self.read(self.params, lane, tensor)
     }
 
+    /// A lane's parameters to evaluate with, by [`Rule::eval`](crate::Rule::eval): those of [`Optimizer::params`], unless the rule
+    /// keeps others beside them, as [`ScheduleFree`](crate::ScheduleFree) does.
+    ///
+    /// # Errors
+    /// As for [`Optimizer::params`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use thalweg::{Optimizer, Recipe, ScheduleFree, cpu::Cpu};
+    ///
+    /// let recipe = Recipe::new(ScheduleFree { lr: 0.1, ..Default::default() });
+    /// let mut optimizer = Optimizer::new(&Cpu::<f64>::default(), recipe, &[("w", &[1])])?;
+    /// optimizer.set_grads(0, "w", &[-1.0])?;
+    /// optimizer.steps(2)?;
+    /// // The average of 0.1 and 0.2; gradients are taken a little ahead of it.
+    /// assert!((optimizer.eval_params(0, "w")?[0] - 0.15).abs() < 1e-6);
+    /// assert!((optimizer.params(0, "w")?[0] - 0.155).abs() < 1e-6);
+    /// # Ok::<(), thalweg::Error>(())
+    /// ```
+    pub fn eval_params(&mut self, lane: usize, tensor: &str) -> Result<Vec<P::Float>> {
+        let group = self.arena.tensor(tensor)?.group;
+        let mut params = self.params(lane, tensor)?;
+        let rule = self.stepper.rule(&mut self.program, lane, group)?;
+        let planes = rule.planes().into_iter().map(|plane| self.state(rule.state_names()[plane], lane, tensor));
+        let planes = planes.collect::<Result<Vec<_>>>()?;
+        let planes: Vec<&[P::Float]> = planes.iter().map(Vec::as_slice).collect();
+        P::Float::eval(&*rule, &mut params, &planes);
+        Ok(params)
+    }
+
     /// Sets a lane's parameters.
     ///
     /// # Errors

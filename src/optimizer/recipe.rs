@@ -214,7 +214,7 @@ impl Recipe {
     }
 
     /// A rule with its scheduled settings at the values that `value` gives.
-    fn scheduled(&self, rule: &dyn AnyRule, value: impl Fn(&Schedule) -> f64) -> Result<Box<dyn AnyRule>> {
+    pub(super) fn scheduled(&self, rule: &dyn AnyRule, value: impl Fn(&Schedule) -> f64) -> Result<Box<dyn AnyRule>> {
         let mut rule = rule.boxed();
         for (name, schedule) in &self.schedules {
             let mut settings = rule.settings();

@@ -3,7 +3,7 @@
 use super::Recipe;
 use crate::error::{Error, Result, range};
 use crate::plan::{ALIGN, BufferId, Counter, Program, SLOTS, Scalar};
-use crate::rule::{Real, Row};
+use crate::rule::{AnyRule, Real, Row};
 
 /// A lane's counters and the scalars of its last step.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -207,6 +207,13 @@ impl Stepper {
     pub fn freeze<P: Program>(&mut self, program: &mut P, lane: usize, group: usize, frozen: bool) -> Result<()> {
         range::require(group < self.groups(), "group", group, &format!("below {}", self.groups()))?;
         program.write_indices(self.buffers.frozen, lane, group, &[u32::from(frozen)])
+    }
+
+    /// A lane's rule for a group, with its settings as they were in the last applied step. Waits for the device.
+    pub(super) fn rule<P: Program>(&self, program: &mut P, lane: usize, group: usize) -> Result<Box<dyn AnyRule>> {
+        let applied = program.read_indices(self.buffers.counts, lane)?[Counter::LEN + group];
+        let last = u64::from(applied).saturating_sub(1);
+        self.recipe.scheduled(&*self.recipe.rules[lane][group], |schedule| schedule.value(last))
     }
 
     /// The buffer of each lane's scalars, in the order of [`Scalar`]: among them the loss scale, by which the next loss has to be

@@ -1,6 +1,7 @@
 //! Rules behind one object-safe face, for engines and for choosing a rule by name.
 
-use super::{Decay, Fixed, Layerwise, Real, Rule, Setting, sweep::sweep};
+use super::sweep::{eval, sweep};
+use super::{Decay, Fixed, Layerwise, Real, Rule, Setting};
 use crate::error::Result;
 use std::fmt::Debug;
 
@@ -79,6 +80,10 @@ pub trait AnyRule: Debug + Send + Sync + sealed::Sealed {
     fn sweep_f32(&self, row: &[f32], x: &mut [f32], g: &[f32], planes: &mut [&mut [f32]]);
     /// [`AnyRule::sweep_f32`] in double precision.
     fn sweep_f64(&self, row: &[f64], x: &mut [f64], g: &[f64], planes: &mut [&mut [f64]]);
+    /// [`Rule::eval`] over slices, in place; `planes` holds the used planes in order.
+    fn eval_f32(&self, x: &mut [f32], planes: &[&[f32]]);
+    /// [`AnyRule::eval_f32`] in double precision.
+    fn eval_f64(&self, x: &mut [f64], planes: &[&[f64]]);
 }
 
 mod sealed {
@@ -154,6 +159,7 @@ impl<R: Rule> AnyRule for R {
         let (l2, decay) = match self.decay() {
             Decay::Coupled(lambda) => (lambda, 1.0),
             Decay::Decoupled(lambda) => (0.0, 1.0 - self.lr() * lambda),
+            Decay::Independent(lambda) => (0.0, 1.0 - lambda),
         };
         let own = self.row(t);
         let shared: [f64; Row::SHARED.len()] = [
@@ -186,6 +192,14 @@ impl<R: Rule> AnyRule for R {
 
     fn sweep_f64(&self, row: &[f64], x: &mut [f64], g: &[f64], planes: &mut [&mut [f64]]) {
         sweep(self, row, x, g, planes)
+    }
+
+    fn eval_f32(&self, x: &mut [f32], planes: &[&[f32]]) {
+        eval(self, x, planes)
+    }
+
+    fn eval_f64(&self, x: &mut [f64], planes: &[&[f64]]) {
+        eval(self, x, planes)
     }
 }
 

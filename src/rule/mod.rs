@@ -9,7 +9,7 @@
 //! ```text
 //! g = clamp(scale · g, ±max_value)    scale: −1 if maximising, times the clip coefficient, over the loss scale
 //! d = g + l2 · x + l1 · sign(x)
-//! x = decay · x                       decay = 1 − lr · λ for decoupled weight decay, else 1
+//! x = decay · x                       decay = 1 − lr · λ for decoupled weight decay, 1 − λ for independent, else 1
 //! x = rule(x, d, state, row)
 //! ```
 
@@ -31,6 +31,8 @@ pub enum Decay {
     Coupled(f64),
     /// `x = (1 − lr·λ)·x` before the step, with the current learning rate.
     Decoupled(f64),
+    /// `x = (1 − λ)·x` before the step, whatever the learning rate.
+    Independent(f64),
 }
 
 /// One setting of a rule, as it is found under its name.
@@ -169,6 +171,11 @@ pub trait Rule: Debug + Clone + Send + Sync + 'static {
 
     /// The new parameter; the state is changed in place.
     fn update<F: Real>(&self, row: &Self::Row<F>, x: F, d: F, state: &mut Self::State<F>) -> F;
+
+    /// The parameter to evaluate with, where that is not the one at which gradients are taken. Default: the parameter itself.
+    fn eval<F: Real>(&self, x: F, _state: &Self::State<F>) -> F {
+        x
+    }
 }
 
 /// Sets one setting of a rule from text: a number, or `true` or `false` for a switch.

@@ -33,10 +33,14 @@ pub trait Real:
     /// [`Rule::trust`](super::Rule::trust) in this type, with a full row.
     #[doc(hidden)]
     fn trust(rule: &dyn AnyRule, row: &[Self], norms: [Self; 2], len: Self, memory: &mut Self) -> Self;
+
+    /// The parameters to evaluate with, over slices of this type; see [`AnyRule`].
+    #[doc(hidden)]
+    fn eval(rule: &dyn AnyRule, x: &mut [Self], planes: &[&[Self]]);
 }
 
 macro_rules! real {
-    ($float:ty, $erf:path, $sweep:ident, $trust:ident) => {
+    ($float:ty, $erf:path, $sweep:ident, $trust:ident, $eval:ident) => {
         impl Real for $float {
             #[inline(always)]
             fn of(value: f64) -> Self {
@@ -59,12 +63,16 @@ macro_rules! real {
             fn trust(rule: &dyn AnyRule, row: &[Self], norms: [Self; 2], len: Self, memory: &mut Self) -> Self {
                 rule.$trust(row, norms, len, memory)
             }
+
+            fn eval(rule: &dyn AnyRule, x: &mut [Self], planes: &[&[Self]]) {
+                rule.$eval(x, planes)
+            }
         }
     };
 }
 
-real!(f32, libm::erff, sweep_f32, trust_f32);
-real!(f64, libm::erf, sweep_f64, trust_f64);
+real!(f32, libm::erff, sweep_f32, trust_f32, eval_f32);
+real!(f64, libm::erf, sweep_f64, trust_f64, eval_f64);
 
 /// An array whose length is known to the compiler: a row of scalars, or the state of one element.
 pub trait Fixed<F>: Copy + Send + Sync + AsRef<[F]> {

@@ -20,6 +20,16 @@ pub(super) fn sweep<R: Rule, F: Real>(rule: &R, row: &[F], x: &mut [F], g: &[F],
     pulp::Arch::new().dispatch(Sweep { step, x, g, planes, slots });
 }
 
+/// [`Rule::eval`] over `x`, in place. It runs once in a while, so the loop is plain.
+pub(super) fn eval<R: Rule, F: Real>(rule: &R, x: &mut [F], planes: &[&[F]]) {
+    assert!(planes.iter().all(|plane| plane.len() == x.len()), "planes as long as parameters");
+    for (i, x) in x.iter_mut().enumerate() {
+        let mut used = planes.iter().map(|plane| plane[i]);
+        let state = R::State::from_fn(|plane| if rule.uses(plane) { used.next().unwrap_or_default() } else { F::zero() });
+        *x = rule.eval(*x, &state);
+    }
+}
+
 /// A sweep as pulp takes it. A closure would do if the compiler were certain to inline it into the function that has the vector
 /// instructions; it is not, and scalar code is five times slower.
 struct Sweep<'a, 'b, R: Rule, F: Real> {

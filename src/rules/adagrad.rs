@@ -10,7 +10,8 @@ use crate::rule::{Decay, Real, Rule, Setting};
 /// ```
 ///
 /// State: `S`, 4 bytes per parameter, starting at `initial_accumulator_value`. As `torch.optim.Adagrad`; Keras and optax start S at
-/// 0.1 and put an epsilon of 1e-7 inside the root. Source: Duchi, Hazan & Singer 2011, JMLR 12.
+/// 0.1 and put an epsilon of 1e-7 inside the root: [`Adagrad::keras`], [`Adagrad::optax`]; weight decay in Keras is decoupled.
+/// Source: Duchi, Hazan & Singer 2011, JMLR 12.
 ///
 /// # Examples
 ///
@@ -35,24 +36,45 @@ pub struct Adagrad {
     pub initial_accumulator_value: f64,
     /// Added to the root, finite and above 0. Default 1e-10.
     pub eps: f64,
+    /// Add eps inside the root, `√(S + eps)`, instead of to it. Default off.
+    pub eps_inside: bool,
     /// Climb instead of descend. Default off.
     pub maximize: bool,
 }
 
 impl Default for Adagrad {
     fn default() -> Self {
-        Self { lr: 1e-2, lr_decay: 0.0, weight_decay: 0.0, initial_accumulator_value: 0.0, eps: 1e-10, maximize: false }
+        let (initial_accumulator_value, eps) = (0.0, 1e-10);
+        let (eps_inside, maximize) = (false, false);
+        Self { lr: 1e-2, lr_decay: 0.0, weight_decay: 0.0, initial_accumulator_value, eps, eps_inside, maximize }
+    }
+}
+
+impl Adagrad {
+    /// As `torch.optim.Adagrad`: the default.
+    pub fn torch() -> Self {
+        Self::default()
+    }
+
+    /// As `keras.optimizers.Adagrad`: lr 1e-3, S from 0.1, eps 1e-7 inside the root.
+    pub fn keras() -> Self {
+        Self { lr: 1e-3, initial_accumulator_value: 0.1, eps: 1e-7, eps_inside: true, ..Self::default() }
+    }
+
+    /// As `optax.adagrad`: S from 0.1, eps 1e-7 inside the root. optax gives no learning rate.
+    pub fn optax() -> Self {
+        Self { initial_accumulator_value: 0.1, eps: 1e-7, eps_inside: true, ..Self::default() }
     }
 }
 
 impl Rule for Adagrad {
-    type Row<F: Real> = [F; 2];
+    type Row<F: Real> = [F; 3];
     type State<F: Real> = [F; 1];
     const NAME: &'static str = "adagrad";
     const FORMULA: &'static str =
         "d = g + λ·x;  s = s + d²;  x −= lr/(1 + (t − 1)·lr_decay)·d / (√s + eps)";
     const WGSL: &'static str = include_str!("../../shaders/rules/adagrad.wgsl");
-    const ROW: &'static [&'static str] = &["lr", "eps"];
+    const ROW: &'static [&'static str] = &["lr", "eps", "inner"];
     const STATE: &'static [&'static str] = &["sum"];
 
     fn check(&self) -> Result<()> {
@@ -74,6 +96,7 @@ impl Rule for Adagrad {
             ("weight_decay", Setting::Number(&mut self.weight_decay)),
             ("initial_accumulator_value", Setting::Number(&mut self.initial_accumulator_value)),
             ("eps", Setting::Number(&mut self.eps)),
+            ("eps_inside", Setting::Flag(&mut self.eps_inside)),
             ("maximize", Setting::Flag(&mut self.maximize)),
         ]
     }
@@ -90,13 +113,14 @@ impl Rule for Adagrad {
         self.initial_accumulator_value
     }
 
-    fn row(&self, t: u64) -> [f64; 2] {
-        [self.lr / (1.0 + (t - 1) as f64 * self.lr_decay), self.eps]
+    fn row(&self, t: u64) -> [f64; 3] {
+        let (eps, inner) = if self.eps_inside { (0.0, self.eps) } else { (self.eps, 0.0) };
+        [self.lr / (1.0 + (t - 1) as f64 * self.lr_decay), eps, inner]
     }
 
     #[inline(always)]
-    fn update<F: Real>(&self, &[lr, eps]: &[F; 2], x: F, d: F, [sum]: &mut [F; 1]) -> F {
+    fn update<F: Real>(&self, &[lr, eps, inner]: &[F; 3], x: F, d: F, [sum]: &mut [F; 1]) -> F {
         *sum += d * d;
-        x - lr * d / (sum.sqrt() + eps)
+        x - lr * d / ((*sum + inner).sqrt() + eps)
     }
 }

@@ -12,7 +12,8 @@ use crate::rule::{Decay, Real, Rule, Setting};
 /// ```
 ///
 /// State: `m` and `v`, and `w` with AMSGrad; 4 bytes per parameter each. As `torch.optim.Adam`: epsilon is added to the corrected
-/// root (Keras adds it to the uncorrected one), AMSGrad takes the maximum of the uncorrected v (optax of the corrected one).
+/// root (Keras adds it to the uncorrected one: [`Adam::keras`]), AMSGrad takes the maximum of the uncorrected v (optax of the
+/// corrected one).
 /// Source: Kingma & Ba 2015, arXiv:1412.6980; AMSGrad: Reddi et al. 2018, arXiv:1904.09237.
 ///
 /// # Examples
@@ -36,6 +37,8 @@ pub struct Adam {
     pub eps: f64,
     /// Coupled weight decay λ, finite and at least 0. Default 0.
     pub weight_decay: f64,
+    /// Add eps to the uncorrected root, `x −= (lr·√c₂/c₁) · m / (√v + eps)`: the ε̂ of the paper, section 2. Default off.
+    pub eps_hat: bool,
     /// Divide by the largest v so far. Default off.
     pub amsgrad: bool,
     /// Climb instead of descend. Default off.
@@ -44,7 +47,24 @@ pub struct Adam {
 
 impl Default for Adam {
     fn default() -> Self {
-        Self { lr: 1e-3, betas: (0.9, 0.999), eps: 1e-8, weight_decay: 0.0, amsgrad: false, maximize: false }
+        Self { lr: 1e-3, betas: (0.9, 0.999), eps: 1e-8, weight_decay: 0.0, eps_hat: false, amsgrad: false, maximize: false }
+    }
+}
+
+impl Adam {
+    /// As `torch.optim.Adam`: the default.
+    pub fn torch() -> Self {
+        Self::default()
+    }
+
+    /// As `keras.optimizers.Adam`: eps 1e-7, added to the uncorrected root. With Keras' `weight_decay` it is [`AdamW`](super::AdamW).
+    pub fn keras() -> Self {
+        Self { eps: 1e-7, eps_hat: true, ..Self::default() }
+    }
+
+    /// As `optax.adam`: the default. optax gives no learning rate.
+    pub fn optax() -> Self {
+        Self::default()
     }
 }
 
@@ -77,6 +97,7 @@ impl Rule for Adam {
             ("beta2", Setting::Number(&mut self.betas.1)),
             ("eps", Setting::Number(&mut self.eps)),
             ("weight_decay", Setting::Number(&mut self.weight_decay)),
+            ("eps_hat", Setting::Flag(&mut self.eps_hat)),
             ("amsgrad", Setting::Flag(&mut self.amsgrad)),
             ("maximize", Setting::Flag(&mut self.maximize)),
         ]
@@ -103,7 +124,9 @@ impl Rule for Adam {
         // 1 - βᵗ without the cancellation, also where β is 0.
         let correction = |beta: f64| -f64::exp_m1(t as f64 * beta.ln());
         // 1/√c₂ rather than √c₂: a product per element is cheaper than a quotient.
-        [self.lr / correction(beta1), 1.0 - beta1, beta2, 1.0 - beta2, correction(beta2).sqrt().recip(), self.eps]
+        let unbias2 = correction(beta2).sqrt().recip();
+        let eps = if self.eps_hat { self.eps * unbias2 } else { self.eps };
+        [self.lr / correction(beta1), 1.0 - beta1, beta2, 1.0 - beta2, unbias2, eps]
     }
 
     #[inline(always)]

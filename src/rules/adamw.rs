@@ -5,7 +5,9 @@ use crate::rule::{Decay, Real, Rule, Setting};
 /// AdamW: [`Adam`] with decoupled weight decay, `x = (1 − lr·λ)·x` before the step.
 ///
 /// State: `m` and `v`, and `w` with AMSGrad; 4 bytes per parameter each. As `torch.optim.AdamW`, λ = 0.01 by default. The update
-/// function and its kernel are Adam's; only the place of the decay and its default differ.
+/// function and its kernel are Adam's; only the place of the decay and its default differ. With `independent_weight_decay` the
+/// decay is that of the paper, `x = (1 − λ)·x`, which does not change with the learning rate; to let it follow a schedule too, as
+/// there, put the same schedule on `weight_decay`.
 /// Source: Loshchilov & Hutter 2019, arXiv:1711.05101.
 ///
 /// # Examples
@@ -27,6 +29,10 @@ pub struct AdamW {
     pub eps: f64,
     /// Decoupled weight decay λ, finite and at least 0. Default 1e-2.
     pub weight_decay: f64,
+    /// Shrink the parameter by `1 − λ` instead of `1 − lr·λ`, whatever the learning rate. Default off.
+    pub independent_weight_decay: bool,
+    /// Add eps to the uncorrected root, `x −= (lr·√c₂/c₁) · m / (√v + eps)`. Default off.
+    pub eps_hat: bool,
     /// Divide by the largest v so far. Default off.
     pub amsgrad: bool,
     /// Climb instead of descend. Default off.
@@ -35,16 +41,31 @@ pub struct AdamW {
 
 impl Default for AdamW {
     fn default() -> Self {
-        let Adam { lr, betas, eps, amsgrad, maximize, .. } = Adam::default();
-        Self { lr, betas, eps, weight_decay: 1e-2, amsgrad, maximize }
+        let Adam { lr, betas, eps, eps_hat, amsgrad, maximize, .. } = Adam::default();
+        Self { lr, betas, eps, weight_decay: 1e-2, independent_weight_decay: false, eps_hat, amsgrad, maximize }
     }
 }
 
 impl AdamW {
+    /// As `torch.optim.AdamW`: the default.
+    pub fn torch() -> Self {
+        Self::default()
+    }
+
+    /// As `keras.optimizers.AdamW`: λ 4e-3, eps 1e-7, added to the uncorrected root.
+    pub fn keras() -> Self {
+        Self { eps: 1e-7, eps_hat: true, weight_decay: 4e-3, ..Self::default() }
+    }
+
+    /// As `optax.adamw`: λ 1e-4. optax gives no learning rate.
+    pub fn optax() -> Self {
+        Self { weight_decay: 1e-4, ..Self::default() }
+    }
+
     #[inline(always)]
     fn adam(&self) -> Adam {
-        let &Self { lr, betas, eps, weight_decay, amsgrad, maximize } = self;
-        Adam { lr, betas, eps, weight_decay, amsgrad, maximize }
+        let &Self { lr, betas, eps, weight_decay, eps_hat, amsgrad, maximize, .. } = self;
+        Adam { lr, betas, eps, weight_decay, eps_hat, amsgrad, maximize }
     }
 }
 
@@ -73,13 +94,15 @@ impl Rule for AdamW {
             ("beta2", Setting::Number(&mut self.betas.1)),
             ("eps", Setting::Number(&mut self.eps)),
             ("weight_decay", Setting::Number(&mut self.weight_decay)),
+            ("independent_weight_decay", Setting::Flag(&mut self.independent_weight_decay)),
+            ("eps_hat", Setting::Flag(&mut self.eps_hat)),
             ("amsgrad", Setting::Flag(&mut self.amsgrad)),
             ("maximize", Setting::Flag(&mut self.maximize)),
         ]
     }
 
     fn decay(&self) -> Decay {
-        Decay::Decoupled(self.weight_decay)
+        if self.independent_weight_decay { Decay::Independent(self.weight_decay) } else { Decay::Decoupled(self.weight_decay) }
     }
 
     fn maximize(&self) -> bool {

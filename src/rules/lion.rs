@@ -32,13 +32,15 @@ pub struct Lion {
     pub betas: (f64, f64),
     /// Decoupled weight decay λ, finite and at least 0. Default 0.
     pub weight_decay: f64,
+    /// Shrink the parameter by `1 − λ` instead of `1 − lr·λ`, whatever the learning rate. Default off.
+    pub independent_weight_decay: bool,
     /// Climb instead of descend. Default off.
     pub maximize: bool,
 }
 
 impl Default for Lion {
     fn default() -> Self {
-        Self { lr: 1e-4, betas: (0.9, 0.99), weight_decay: 0.0, maximize: false }
+        Self { lr: 1e-4, betas: (0.9, 0.99), weight_decay: 0.0, independent_weight_decay: false, maximize: false }
     }
 }
 
@@ -69,12 +71,13 @@ impl Rule for Lion {
             ("beta1", Setting::Number(&mut self.betas.0)),
             ("beta2", Setting::Number(&mut self.betas.1)),
             ("weight_decay", Setting::Number(&mut self.weight_decay)),
+            ("independent_weight_decay", Setting::Flag(&mut self.independent_weight_decay)),
             ("maximize", Setting::Flag(&mut self.maximize)),
         ]
     }
 
     fn decay(&self) -> Decay {
-        Decay::Decoupled(self.weight_decay)
+        if self.independent_weight_decay { Decay::Independent(self.weight_decay) } else { Decay::Decoupled(self.weight_decay) }
     }
 
     fn maximize(&self) -> bool {

@@ -38,6 +38,9 @@ registry! {
     lars::Lars,
     lamb::Lamb,
     novograd::NovoGrad,
+    ademamix::AdEMAMix,
+    adan::Adan,
+    schedulefree::ScheduleFree,
 }
 
 /// The rule of that name, with its default settings.
@@ -53,7 +56,7 @@ registry! {
 /// assert_eq!(
 ///     error.to_string(),
 ///     "unknown rule 'adamm'; known: sgd, rmsprop, adam, adamw, adagrad, radam, adamax, adadelta, nadam, asgd, rprop, lion, lars, \
-///      lamb, novograd"
+///      lamb, novograd, ademamix, adan, schedulefree"
 /// );
 /// # Ok::<(), thalweg::Error>(())
 /// ```

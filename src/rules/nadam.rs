@@ -10,8 +10,8 @@ use crate::rule::{Decay, Real, Rule, Setting};
 /// x −= lr · ((1 − μₜ)/(1 − Pₜ)·d + μₜ₊₁/(1 − Pₜ₊₁)·m) / (√v/√c₂ + eps)
 /// ```
 ///
-/// State: `m` and `v`, 4 bytes per parameter each. As `torch.optim.NAdam`, which has ψ = 0.004 (Keras: 1); optax's `nadam` has a
-/// constant μ. PyTorch keeps P as a state. Here it follows from t, so with β₁ on a schedule it is the product for the current β₁.
+/// State: `m` and `v`, 4 bytes per parameter each. As `torch.optim.NAdam`, which has ψ = 0.004 (Keras: 1, [`NAdam::keras`]); optax's
+/// `nadam` has a constant μ, [`NAdam::optax`]. PyTorch keeps P as a state. Here it follows from t, so with β₁ on a schedule it is the product for the current β₁.
 /// Source: Dozat 2016, *Incorporating Nesterov momentum into Adam*.
 ///
 /// # Examples
@@ -52,6 +52,21 @@ impl Default for NAdam {
 }
 
 impl NAdam {
+    /// As `torch.optim.NAdam`: the default.
+    pub fn torch() -> Self {
+        Self::default()
+    }
+
+    /// As `keras.optimizers.Nadam`: lr 1e-3, eps 1e-7, ψ 1.
+    pub fn keras() -> Self {
+        Self { lr: 1e-3, eps: 1e-7, momentum_decay: 1.0, ..Self::default() }
+    }
+
+    /// As `optax.nadam`, whose μ is β₁ throughout: ψ is so large that 0.96^ψ is 0. optax gives no learning rate.
+    pub fn optax() -> Self {
+        Self { momentum_decay: 1e6, ..Self::default() }
+    }
+
     /// ln 0.96^ψ.
     fn ln_base(&self) -> f64 {
         self.momentum_decay * 0.96_f64.ln()

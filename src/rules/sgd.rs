@@ -10,8 +10,8 @@ use crate::rule::{Decay, Real, Rule, Setting};
 /// ```
 ///
 /// State: nothing without momentum, else `b`, 4 bytes per parameter. As `torch.optim.SGD`: the learning rate multiplies the
-/// buffer (Keras keeps it inside), and dampening does not touch the first step.
-/// Source: Sutskever et al. 2013, *On the importance of initialization and momentum in deep learning*.
+/// buffer (Keras keeps it inside, which differs once it changes: [`Sgd::keras`]), and dampening does not touch the first step.
+/// Weight decay in Keras is decoupled. Source: Sutskever et al. 2013, *On the importance of initialization and momentum in deep learning*.
 ///
 /// # Examples
 ///
@@ -36,13 +36,33 @@ pub struct Sgd {
     pub weight_decay: f64,
     /// Nesterov's form; needs momentum above 0 and no dampening. Default off.
     pub nesterov: bool,
+    /// Keep the learning rate inside the buffer, `b = μ·b + lr·d` and `x −= b`. Default off.
+    pub lr_inside: bool,
     /// Climb instead of descend. Default off.
     pub maximize: bool,
 }
 
 impl Default for Sgd {
     fn default() -> Self {
-        Self { lr: 1e-3, momentum: 0.0, dampening: 0.0, weight_decay: 0.0, nesterov: false, maximize: false }
+        let (nesterov, lr_inside, maximize) = (false, false, false);
+        Self { lr: 1e-3, momentum: 0.0, dampening: 0.0, weight_decay: 0.0, nesterov, lr_inside, maximize }
+    }
+}
+
+impl Sgd {
+    /// As `torch.optim.SGD`: the default.
+    pub fn torch() -> Self {
+        Self::default()
+    }
+
+    /// As `keras.optimizers.SGD`: lr 1e-2, inside the buffer.
+    pub fn keras() -> Self {
+        Self { lr: 1e-2, lr_inside: true, ..Self::default() }
+    }
+
+    /// As `optax.sgd`: the default. optax gives no learning rate.
+    pub fn optax() -> Self {
+        Self::default()
     }
 }
 
@@ -77,6 +97,7 @@ impl Rule for Sgd {
             ("dampening", Setting::Number(&mut self.dampening)),
             ("weight_decay", Setting::Number(&mut self.weight_decay)),
             ("nesterov", Setting::Flag(&mut self.nesterov)),
+            ("lr_inside", Setting::Flag(&mut self.lr_inside)),
             ("maximize", Setting::Flag(&mut self.maximize)),
         ]
     }
@@ -99,8 +120,10 @@ impl Rule for Sgd {
 
     fn row(&self, t: u64) -> [f64; 5] {
         let take = if t == 1 { 1.0 } else { 1.0 - self.dampening };
-        let (direct, through) = if self.nesterov { (1.0, self.momentum) } else { (0.0, 1.0) };
-        [self.lr, self.momentum, take, direct, through]
+        // The learning rate is on what goes into the buffer, or on what comes out of it.
+        let (into, out) = if self.lr_inside { (self.lr, 1.0) } else { (1.0, self.lr) };
+        let (direct, through) = if self.nesterov { (self.lr, self.momentum * out) } else { (0.0, out) };
+        [self.lr, self.momentum, into * take, direct, through]
     }
 
     #[inline(always)]
@@ -109,6 +132,6 @@ impl Rule for Sgd {
             return x - lr * d;
         }
         *b = momentum * *b + take * d;
-        x - lr * (direct * d + through * *b)
+        x - (direct * d + through * *b)
     }
 }

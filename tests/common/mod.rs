@@ -13,3 +13,4 @@ pub mod model;
 pub mod numbers;
 pub mod options;
 pub mod oracle;
+pub mod refusal;

@@ -8,17 +8,22 @@ pub const OPTIONS: &[(&str, &str)] = &[
     ("sgd", "lr=0.05 weight_decay=0.1 maximize=true"),
     ("sgd", "lr=0.05 momentum=0.9 dampening=0.3 weight_decay=0.1"),
     ("sgd", "lr=0.05 momentum=0.9 nesterov=true"),
+    ("sgd", "lr=0.05 momentum=0.9 dampening=0.3 lr_inside=true"),
     ("rmsprop", "lr=0.02 alpha=0.9"),
     ("rmsprop", "lr=0.02 alpha=0.9 centered=true weight_decay=0.1"),
     ("rmsprop", "lr=0.02 alpha=0.95 momentum=0.9 eps=0.01"),
     ("rmsprop", "lr=0.02 alpha=0.9 momentum=0.5 centered=true maximize=true"),
+    ("rmsprop", "lr=0.02 alpha=0.9 momentum=0.9 centered=true eps=0.01 eps_inside=true lr_inside=true"),
     ("adam", "lr=0.02"),
     ("adam", "lr=0.02 beta1=0.8 beta2=0.95 eps=0.01 weight_decay=0.1"),
     ("adam", "lr=0.02 beta1=0 amsgrad=true maximize=true"),
+    ("adam", "lr=0.02 eps=0.01 eps_hat=true"),
     ("adamw", "lr=0.02 weight_decay=0.1"),
+    ("adamw", "lr=0.02 weight_decay=0.01 independent_weight_decay=true"),
     ("adamw", "lr=0.02 beta1=0.95 beta2=0.9999 eps=0.01 weight_decay=0.1 amsgrad=true"),
     ("adagrad", "lr=0.05"),
     ("adagrad", "lr=0.05 lr_decay=0.1 weight_decay=0.1 initial_accumulator_value=0.5 eps=0.01 maximize=true"),
+    ("adagrad", "lr=0.05 initial_accumulator_value=0.1 eps=0.01 eps_inside=true"),
     ("radam", "lr=0.02"),
     // Rectified from step 5 on.
     ("radam", "lr=0.02 beta1=0.8 beta2=0.9 eps=0.01 weight_decay=0.1 maximize=true"),
@@ -47,6 +52,19 @@ pub const OPTIONS: &[(&str, &str)] = &[
     // A gradient over its norm is small; more decay could cancel it.
     ("novograd", "lr=0.02 beta1=0.8 beta2=0.9 weight_decay=1e-5"),
     ("novograd", "lr=0.02 grad_averaging=true maximize=true"),
+    ("ademamix", "lr=0.02"),
+    (
+        "ademamix",
+        "lr=0.02 beta1=0.8 beta2=0.95 beta3=0.99 alpha=2 t_alpha=5 t_beta3=10 eps=0.01 weight_decay=0.1 maximize=true",
+    ),
+    ("adan", "lr=0.02"),
+    ("adan", "lr=0.02 beta1=0.9 beta2=0.8 beta3=0.95 eps=0.01 weight_decay=0.1 maximize=true"),
+    ("adan", "lr=0.02 weight_decay=0.1 no_prox=true"),
+    ("schedulefree", "lr=0.02"),
+    (
+        "schedulefree",
+        "lr=0.02 beta1=0.8 beta2=0.95 eps=0.01 weight_decay=0.1 warmup_steps=3 r=0.5 weight_lr_power=1 maximize=true",
+    ),
 ];
 
 /// The rules of [`OPTIONS`] with a name for messages. Panics if a registered rule has fewer than two sets of options.

@@ -1,0 +1,141 @@
+use crate::error::{Result, range};
+use crate::rule::{Decay, Real, Rule, Setting};
+
+/// Adan: Adam with Nesterov's look ahead, by the change of the gradient from step to step.
+///
+/// ```text
+/// δ = g − gₜ₋₁, 0 at the first step
+/// m = m + (1 − β₁)·(g − m)                c₁ = 1 − β₁ᵗ
+/// n = n + (1 − β₂)·(δ − n)                c₂ = 1 − β₂ᵗ
+/// v = β₃·v + (1 − β₃)·(g + β₂·δ)²         c₃ = 1 − β₃ᵗ
+/// x = (x − lr · (m/c₁ + β₂·n/c₂) / (√v/√c₃ + eps)) / (1 + lr·λ)
+/// ```
+///
+/// Instead of n, whose terms nearly cancel, it keeps the mean `e` that starts at the first gradient, and whose change from step to
+/// step n is:
+///
+/// ```text
+/// e = g at the first step, later e + n        n = (1 − β₂)·(g − e), 0 at the first step
+/// ```
+///
+/// State: `m`, `e`, `v` and `prev`, the gradient before; 4 bytes per parameter each. PyTorch has none; as the authors' own code
+/// (`sail-sg/Adan`), whose betas are 1 minus those of the paper. There the gradient is clipped to a global norm of
+/// `max_grad_norm`; here [`Recipe::clip_norm`](crate::Recipe::clip_norm) does it. optax's `adan` weighs the change by
+/// 1 − β₂ where the authors have β₂, and adds an epsilon inside the root too. Source: Xie et al. 2022, arXiv:2208.06677.
+///
+/// # Examples
+///
+/// The first step has the length of the learning rate; a gradient that stays makes the next one as long:
+///
+/// ```
+/// use thalweg::{Adan, Rule};
+///
+/// let rule = Adan { lr: 0.1, ..Default::default() };
+/// let (mut x, mut state) = (1.0, [0.0_f64; 4]);
+/// for t in 1..=2 {
+///     x = rule.update(&rule.row(t), x, 250.0, &mut state);
+/// }
+/// assert!((x - 0.8).abs() < 1e-9);
+/// ```
+#[derive(Debug, Clone, PartialEq)]
+pub struct Adan {
+    /// Learning rate, finite and at least 0. Default 1e-3.
+    pub lr: f64,
+    /// β₁ of the mean, β₂ of the change, β₃ of the squares, each at least 0 and below 1. Default (0.98, 0.92, 0.99).
+    pub betas: (f64, f64, f64),
+    /// Added to the root, finite and above 0. Default 1e-8.
+    pub eps: f64,
+    /// Weight decay λ, finite and at least 0. Default 0.
+    pub weight_decay: f64,
+    /// Shrink the parameter by `1 − lr·λ` before the step instead of dividing it by `1 + lr·λ` after it. Default off.
+    pub no_prox: bool,
+    /// Climb instead of descend. Default off.
+    pub maximize: bool,
+}
+
+impl Default for Adan {
+    fn default() -> Self {
+        let (lr, betas, eps) = (1e-3, (0.98, 0.92, 0.99), 1e-8);
+        Self { lr, betas, eps, weight_decay: 0.0, no_prox: false, maximize: false }
+    }
+}
+
+impl Rule for Adan {
+    type Row<F: Real> = [F; 10];
+    type State<F: Real> = [F; 4];
+    const NAME: &'static str = "adan";
+    const FORMULA: &'static str =
+        "δ = g − gₜ₋₁;  m, n, v means of g, δ, (g + β₂·δ)²;  x = (x − lr·(m/c₁ + β₂·n/c₂) / (√v/√c₃ + eps)) / (1 + lr·λ)";
+    const WGSL: &'static str = include_str!("../../shaders/rules/adan.wgsl");
+    const ROW: &'static [&'static str] =
+        &["step1", "step2", "rate1", "rate2", "ahead", "beta3", "rate3", "unbias3", "eps", "shrink"];
+    const SHIFTS: bool = false;
+    const STATE: &'static [&'static str] = &["m", "e", "v", "prev"];
+
+    fn check(&self) -> Result<()> {
+        range::not_negative("lr", self.lr)?;
+        range::fraction("beta1", self.betas.0)?;
+        range::fraction("beta2", self.betas.1)?;
+        range::fraction("beta3", self.betas.2)?;
+        range::positive("eps", self.eps)?;
+        range::not_negative("weight_decay", self.weight_decay)
+    }
+
+    fn lr(&self) -> f64 {
+        self.lr
+    }
+
+    fn settings(&mut self) -> Vec<(&'static str, Setting<'_>)> {
+        vec![
+            ("lr", Setting::Number(&mut self.lr)),
+            ("beta1", Setting::Number(&mut self.betas.0)),
+            ("beta2", Setting::Number(&mut self.betas.1)),
+            ("beta3", Setting::Number(&mut self.betas.2)),
+            ("eps", Setting::Number(&mut self.eps)),
+            ("weight_decay", Setting::Number(&mut self.weight_decay)),
+            ("no_prox", Setting::Flag(&mut self.no_prox)),
+            ("maximize", Setting::Flag(&mut self.maximize)),
+        ]
+    }
+
+    fn decay(&self) -> Decay {
+        // The other form follows the step, so it is a scalar of the row.
+        Decay::Decoupled(if self.no_prox { self.weight_decay } else { 0.0 })
+    }
+
+    fn maximize(&self) -> bool {
+        self.maximize
+    }
+
+    fn row(&self, t: u64) -> [f64; 10] {
+        let (beta1, beta2, beta3) = self.betas;
+        // 1 - βᵗ without the cancellation, also where β is 0.
+        let correction = |beta: f64| -f64::exp_m1(t as f64 * beta.ln());
+        let step1 = self.lr / correction(beta1);
+        // At the first step nothing has changed yet, and e becomes the gradient.
+        let (step2, rate2, ahead) = match t {
+            1 => (0.0, 1.0, 0.0),
+            _ => (self.lr * beta2 * (1.0 - beta2) / correction(beta2), 1.0 - beta2, beta2),
+        };
+        let unbias3 = correction(beta3).sqrt().recip();
+        let shrink = if self.no_prox { 1.0 } else { (1.0 + self.lr * self.weight_decay).recip() };
+        [step1, step2, 1.0 - beta1, rate2, ahead, beta3, 1.0 - beta3, unbias3, self.eps, shrink]
+    }
+
+    #[inline(always)]
+    fn update<F: Real>(
+        &self,
+        &[step1, step2, rate1, rate2, ahead, beta3, rate3, unbias3, eps, shrink]: &[F; 10],
+        x: F,
+        d: F,
+        [m, e, v, prev]: &mut [F; 4],
+    ) -> F {
+        let change = d - *e;
+        let look = d + ahead * (d - *prev);
+        *m += rate1 * (d - *m);
+        *e += rate2 * change;
+        *v = beta3 * *v + rate3 * look * look;
+        *prev = d;
+        shrink * (x - (step1 * *m + step2 * change) / (v.sqrt() * unbias3 + eps))
+    }
+}

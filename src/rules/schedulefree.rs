@@ -1,0 +1,212 @@
+use crate::error::{Result, range};
+use crate::rule::{Real, Rule, Setting};
+
+/// Schedule-free AdamW: an average of all steps takes the place of a falling learning rate.
+///
+/// There are three sequences: z takes the steps, x is its weighted average and what a model is evaluated with, and gradients are
+/// taken between the two, at y. The parameters are y; [`Optimizer::eval_params`](crate::Optimizer::eval_params) gives x.
+///
+/// ```text
+/// v = β₂·v + (1 − β₂)·g²                          c₂ = 1 − β₂ᵗ
+/// n = g/(√v/√c₂ + eps) + λ·y                      η = lr·min(1, t/warmup_steps)
+/// z = z − η·n                                     w = t^r · η^weight_lr_power
+/// x = (1 − c)·x + c·z                             c = wₜ/(w₁ + … + wₜ)
+/// y = (1 − β₁)·z + β₁·x
+/// ```
+///
+/// State: `offset` = z − y, which starts at 0, and `v`; 4 bytes per parameter each. x = y + (1 − 1/β₁)·offset is not stored.
+/// PyTorch has none; as `AdamWScheduleFree` of the package schedulefree 1.4.1 (Keras has c = 1/t). That package takes the largest
+/// η so far for w. So does this rule, as long as the learning rate follows no schedule that rises: c is a closed form in t, to
+/// which `lr` is a constant that cancels. Source: Defazio et al. 2024, arXiv:2405.15682.
+///
+/// # Examples
+///
+/// At the first step all three sequences take Adam's step; after it x is their average:
+///
+/// ```
+/// use thalweg::{Rule, ScheduleFree};
+///
+/// let rule = ScheduleFree { lr: 0.1, ..Default::default() };
+/// let (mut y, mut state) = (1.0, [0.0_f64; 2]);
+/// y = rule.update(&rule.row(1), y, 250.0, &mut state);
+/// assert!((y - 0.9).abs() < 1e-9 && state[0] == 0.0);
+/// y = rule.update(&rule.row(2), y, 250.0, &mut state);
+/// assert!((y + state[0] - 0.8).abs() < 1e-9);
+/// assert!((rule.eval(y, &state) - 0.85).abs() < 1e-9);
+/// ```
+#[derive(Debug, Clone, PartialEq)]
+pub struct ScheduleFree {
+    /// Learning rate, finite and at least 0. Default 2.5e-3.
+    pub lr: f64,
+    /// β₁, the place of y between z and x, above 0 and below 1, and β₂, at least 0 and below 1. Default (0.9, 0.999).
+    pub betas: (f64, f64),
+    /// Added to the root, finite and above 0. Default 1e-8.
+    pub eps: f64,
+    /// Weight decay λ, taken at y and multiplied by η, finite and at least 0. Default 0.
+    pub weight_decay: f64,
+    /// Steps in which the learning rate grows linearly, a whole number of at least 0. Default 0.
+    pub warmup_steps: f64,
+    /// Power of t in the weights, from 0 to 100. Default 0.
+    pub r: f64,
+    /// Power of the learning rate in the weights, from 0 to 100. Default 2.
+    pub weight_lr_power: f64,
+    /// Climb instead of descend. Default off.
+    pub maximize: bool,
+}
+
+impl Default for ScheduleFree {
+    fn default() -> Self {
+        let (lr, betas, eps) = (2.5e-3, (0.9, 0.999), 1e-8);
+        let (warmup_steps, r, weight_lr_power) = (0.0, 0.0, 2.0);
+        Self { lr, betas, eps, weight_decay: 0.0, warmup_steps, r, weight_lr_power, maximize: false }
+    }
+}
+
+impl ScheduleFree {
+    /// c of step t, for any step and without the steps before. With T = `warmup_steps`, p = `weight_lr_power`, and T = t before
+    /// the warm-up's end, the weights so far are
+    ///
+    /// ```text
+    /// Σᵢ wᵢ/wₜ = Σ (i/t)^r·(i/T)^p + Σ (i/t)^r        i = 1 … T and T + 1 … t
+    /// ```
+    ///
+    /// where the first sum is (T/t)^r times one of powers r + p, and the second the difference between two of powers r.
+    fn share(&self, t: f64) -> f64 {
+        let warm = self.warmup_steps.min(t);
+        let rising = power_sum(self.r + self.weight_lr_power, warm) - power_sum(self.r, warm);
+        ((warm / t).powf(self.r) * rising + power_sum(self.r, t)).recip()
+    }
+}
+
+/// Σᵢ (i/n)^q over i = 1 … n, by the formula of Euler and Maclaurin: the first terms one by one, an integral for the others, and
+/// what the derivatives at its ends correct. With as many first terms as here the first correction left out is below 1e-15 of
+/// the sum.
+fn power_sum(q: f64, n: f64) -> f64 {
+    if q == 0.0 || n == 0.0 {
+        return n;
+    }
+    let term = |i: f64| (i / n).powf(q);
+    let first = (32.0 + 4.0 * q).floor().min(n);
+    let head: f64 = (1..first as u64).map(|i| term(i as f64)).sum();
+    let integral = (n - first * term(first)) / (q + 1.0);
+    // The m-th derivative at i is q·(q − 1)·…·(q − m + 1) · (i/n)^q / i^m.
+    let falling = |m: i32| (0..m).map(|k| q - f64::from(k)).product::<f64>();
+    let difference = |m: i32| falling(m) * (n.powi(-m) - term(first) * first.powi(-m));
+    let corrections = [(1, 12.0), (3, -720.0), (5, 30_240.0), (7, -1_209_600.0), (9, 47_900_160.0)];
+    let corrections: f64 = corrections.map(|(m, divisor)| difference(m) / divisor).iter().sum();
+    head + integral + (term(first) + 1.0) / 2.0 + corrections
+}
+
+impl Rule for ScheduleFree {
+    type Row<F: Real> = [F; 9];
+    type State<F: Real> = [F; 2];
+    const NAME: &'static str = "schedulefree";
+    const FORMULA: &'static str =
+        "n = g/(√v/√c₂ + eps) + λ·y;  z −= η·n;  x = (1 − c)·x + c·z, to evaluate;  y = (1 − β₁)·z + β₁·x, the parameters";
+    const WGSL: &'static str = include_str!("../../shaders/rules/schedulefree.wgsl");
+    const ROW: &'static [&'static str] = &["share", "keep", "push", "pull", "beta2", "rate2", "unbias2", "eps", "decay"];
+    const SHIFTS: bool = false;
+    const STATE: &'static [&'static str] = &["offset", "v"];
+
+    fn check(&self) -> Result<()> {
+        let whole = |x: f64| x.is_finite() && x >= 0.0 && x.fract() == 0.0;
+        range::not_negative("lr", self.lr)?;
+        // x is found from y by a division by β₁.
+        range::require(self.betas.0 > 0.0 && self.betas.0 < 1.0, "beta1", self.betas.0, "above 0 and below 1")?;
+        range::fraction("beta2", self.betas.1)?;
+        range::positive("eps", self.eps)?;
+        range::not_negative("weight_decay", self.weight_decay)?;
+        range::require(whole(self.warmup_steps), "warmup_steps", self.warmup_steps, "a whole number of at least 0")?;
+        range::require((0.0..=100.0).contains(&self.r), "r", self.r, "from 0 to 100")?;
+        let power = self.weight_lr_power;
+        range::require((0.0..=100.0).contains(&power), "weight_lr_power", power, "from 0 to 100")
+    }
+
+    fn lr(&self) -> f64 {
+        self.lr
+    }
+
+    fn settings(&mut self) -> Vec<(&'static str, Setting<'_>)> {
+        vec![
+            ("lr", Setting::Number(&mut self.lr)),
+            ("beta1", Setting::Number(&mut self.betas.0)),
+            ("beta2", Setting::Number(&mut self.betas.1)),
+            ("eps", Setting::Number(&mut self.eps)),
+            ("weight_decay", Setting::Number(&mut self.weight_decay)),
+            ("warmup_steps", Setting::Number(&mut self.warmup_steps)),
+            ("r", Setting::Number(&mut self.r)),
+            ("weight_lr_power", Setting::Number(&mut self.weight_lr_power)),
+            ("maximize", Setting::Flag(&mut self.maximize)),
+        ]
+    }
+
+    fn maximize(&self) -> bool {
+        self.maximize
+    }
+
+    fn row(&self, t: u64) -> [f64; 9] {
+        let (beta1, beta2) = self.betas;
+        let t = t as f64;
+        let eta = if t < self.warmup_steps { self.lr * t / self.warmup_steps } else { self.lr };
+        let share = self.share(t);
+        let keep = 1.0 - share;
+        // With z = y + offset, the new y is y + c·offset − η·(1 − β₁·(1 − c))·n, and the new z is z − η·n.
+        let (push, pull) = (eta * (1.0 - beta1 * keep), eta * beta1);
+        // 1 - βᵗ without the cancellation, also where β is 0; its root inverted, since a product is cheaper than a quotient.
+        let unbias2 = (-f64::exp_m1(t * beta2.ln())).sqrt().recip();
+        [share, keep, push, pull, beta2, 1.0 - beta2, unbias2, self.eps, self.weight_decay]
+    }
+
+    #[inline(always)]
+    fn update<F: Real>(
+        &self,
+        &[share, keep, push, pull, beta2, rate2, unbias2, eps, decay]: &[F; 9],
+        x: F,
+        d: F,
+        [offset, v]: &mut [F; 2],
+    ) -> F {
+        *v = beta2 * *v + rate2 * d * d;
+        let n = d / (v.sqrt() * unbias2 + eps) + decay * x;
+        let moved = x + share * *offset - push * n;
+        *offset = keep * (*offset - pull * n);
+        moved
+    }
+
+    fn eval<F: Real>(&self, x: F, &[offset, _]: &[F; 2]) -> F {
+        x + F::of(1.0 - self.betas.0.recip()) * offset
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_closed_form_is_the_sum() {
+        for q in [0.0, 0.3, 1.0, 2.0, 2.5, 7.0, 20.5, 200.0] {
+            for n in [1_u32, 2, 31, 32, 33, 100, 1000, 200_000] {
+                let sum: f64 = (1..=n).map(|i| (f64::from(i) / f64::from(n)).powf(q)).sum();
+                let found = power_sum(q, f64::from(n));
+                assert!((found - sum).abs() <= 1e-13 * sum, "q {q}, n {n}: {found}, {sum} expected");
+            }
+        }
+    }
+
+    #[test]
+    fn the_share_is_that_of_a_running_sum() {
+        for (warmup_steps, r, weight_lr_power) in
+            [(0.0, 0.0, 2.0), (10.0, 0.0, 2.0), (1000.0, 0.0, 2.0), (300.0, 0.5, 1.0), (1.0, 3.0, 0.0), (2000.0, 1.5, 0.5)]
+        {
+            let rule = ScheduleFree { warmup_steps, r, weight_lr_power, ..Default::default() };
+            let mut sum = 0.0;
+            for t in 1..=5000 {
+                let t = f64::from(t);
+                let eta = if t < warmup_steps { t / warmup_steps } else { 1.0 };
+                let weight = t.powf(r) * eta.powf(weight_lr_power);
+                sum += weight;
+                let (found, expected) = (rule.share(t), weight / sum);
+                assert!((found - expected).abs() <= 1e-12 * expected, "{rule:?}, t {t}: {found}, {expected} expected");
+            }
+        }
+    }
+}

@@ -1,0 +1,18 @@
+//! What a message has to say.
+
+use thalweg::cpu::{Cpu, CpuProgram};
+use thalweg::{Optimizer, Recipe, Result};
+
+/// An optimizer of one small tensor, if the recipe is taken.
+pub fn optimizer(recipe: Recipe) -> Result<Optimizer<CpuProgram<f32>>> {
+    Optimizer::new(&Cpu::default(), recipe, &[("w", &[2, 3])])
+}
+
+/// The result must be an error with exactly this message.
+#[track_caller]
+pub fn assert_error<T>(result: Result<T>, message: &str) {
+    match result {
+        Ok(_) => panic!("no error, expected: {message}"),
+        Err(error) => assert_eq!(error.to_string(), message),
+    }
+}
