@@ -14,16 +14,16 @@ fn matmul_lean(
     let tile = tile_of(group, groups, COLUMNS);
     let row = tile.x * ROWS;
     if row >= p.m { return; }
-    let lane = group.z;
+    let product = group.z;
 
     // Rows and columns beyond the last repeat the last; their sums are dropped.
     let step = b_step();
     let column = tile.y * COLUMNS + thread * 4u;
-    let base = p.b + lane * p.b_lane;
+    let base = b_start(product);
     var left = base + min(column + vec4u(0u, 1u, 2u, 3u), vec4u(p.n - 1u)) * step.x;
     var right = base + min(column + vec4u(32u, 33u, 34u, 35u), vec4u(p.n - 1u)) * step.x;
-    let top_rows = octet_at(lane, row, thread);
-    let low_rows = octet_at(lane, row + 8u, thread);
+    let top_rows = octet_at(product, row, thread);
+    let low_rows = octet_at(product, row + 8u, thread);
     let a_next = a_step().y;
 
     var s0 = vec4f(); var s1 = vec4f(); var s2 = vec4f(); var s3 = vec4f();
@@ -62,27 +62,27 @@ fn matmul_lean(
         }
     }
 
-    put(lane, row, column, s0); put(lane, row + 1u, column, s1);
-    put(lane, row + 2u, column, s2); put(lane, row + 3u, column, s3);
-    put(lane, row + 4u, column, s4); put(lane, row + 5u, column, s5);
-    put(lane, row + 6u, column, s6); put(lane, row + 7u, column, s7);
+    put(product, row, column, s0); put(product, row + 1u, column, s1);
+    put(product, row + 2u, column, s2); put(product, row + 3u, column, s3);
+    put(product, row + 4u, column, s4); put(product, row + 5u, column, s5);
+    put(product, row + 6u, column, s6); put(product, row + 7u, column, s7);
     if TALL {
-        put(lane, row + 8u, column, s8); put(lane, row + 9u, column, s9);
-        put(lane, row + 10u, column, s10); put(lane, row + 11u, column, s11);
-        put(lane, row + 12u, column, s12); put(lane, row + 13u, column, s13);
-        put(lane, row + 14u, column, s14); put(lane, row + 15u, column, s15);
+        put(product, row + 8u, column, s8); put(product, row + 9u, column, s9);
+        put(product, row + 10u, column, s10); put(product, row + 11u, column, s11);
+        put(product, row + 12u, column, s12); put(product, row + 13u, column, s13);
+        put(product, row + 14u, column, s14); put(product, row + 15u, column, s15);
     }
     if WIDE {
         let far = column + 32u;
-        put(lane, row, far, t0); put(lane, row + 1u, far, t1);
-        put(lane, row + 2u, far, t2); put(lane, row + 3u, far, t3);
-        put(lane, row + 4u, far, t4); put(lane, row + 5u, far, t5);
-        put(lane, row + 6u, far, t6); put(lane, row + 7u, far, t7);
+        put(product, row, far, t0); put(product, row + 1u, far, t1);
+        put(product, row + 2u, far, t2); put(product, row + 3u, far, t3);
+        put(product, row + 4u, far, t4); put(product, row + 5u, far, t5);
+        put(product, row + 6u, far, t6); put(product, row + 7u, far, t7);
         if TALL {
-            put(lane, row + 8u, far, t8); put(lane, row + 9u, far, t9);
-            put(lane, row + 10u, far, t10); put(lane, row + 11u, far, t11);
-            put(lane, row + 12u, far, t12); put(lane, row + 13u, far, t13);
-            put(lane, row + 14u, far, t14); put(lane, row + 15u, far, t15);
+            put(product, row + 8u, far, t8); put(product, row + 9u, far, t9);
+            put(product, row + 10u, far, t10); put(product, row + 11u, far, t11);
+            put(product, row + 12u, far, t12); put(product, row + 13u, far, t13);
+            put(product, row + 14u, far, t14); put(product, row + 15u, far, t15);
         }
     }
 }

@@ -3,8 +3,8 @@
 struct Octet { low: vec4f, high: vec4f }
 struct OctetAt { low: vec4u, high: vec4u }
 
-fn octet_at(lane: u32, row: u32, thread: u32) -> OctetAt {
-    let base = p.a + lane * p.a_lane;
+fn octet_at(product: u32, row: u32, thread: u32) -> OctetAt {
+    let base = a_start(product);
     let last = vec4u(p.m - 1u);
     let step = a_step().x;
     let low = base + min(row + vec4u(0u, 1u, 2u, 3u), last) * step;

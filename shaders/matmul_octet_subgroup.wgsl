@@ -2,8 +2,8 @@
 // Subgroup broadcasts in place of loads; the workgroup of eight threads must lie in one subgroup, in order.
 struct Octet { low: vec4f, high: vec4f }
 
-fn octet_at(lane: u32, row: u32, thread: u32) -> u32 {
-    return p.a + lane * p.a_lane + min(row + thread, p.m - 1u) * a_step().x;
+fn octet_at(product: u32, row: u32, thread: u32) -> u32 {
+    return a_start(product) + min(row + thread, p.m - 1u) * a_step().x;
 }
 
 fn octet(at: u32, ahead: u32) -> Octet {

@@ -38,15 +38,15 @@ fn matmul_tile(
 ) {
     let tile = tile_of(group, groups, SIDE) * SIDE;
     if tile.x >= p.m { return; }
-    let lane = group.z;
+    let product = group.z;
 
     let from_a = quad_of(thread, !TRANS_A);
     let from_b = quad_of(thread, TRANS_B);
     let into_a = from_a.y * PITCH + from_a.x;
     let into_b = from_b.y * PITCH + from_b.x;
     let quad = vec4u(0u, 1u, 2u, 3u);
-    let at_a = p.a + lane * p.a_lane + min(tile.x + from_a.x * 4u + quad, vec4u(p.m - 1u)) * a_step().x;
-    let at_b = p.b + lane * p.b_lane + min(tile.y + from_b.x * 4u + quad, vec4u(p.n - 1u)) * b_step().x;
+    let at_a = a_start(product) + min(tile.x + from_a.x * 4u + quad, vec4u(p.m - 1u)) * a_step().x;
+    let at_b = b_start(product) + min(tile.y + from_b.x * 4u + quad, vec4u(p.n - 1u)) * b_step().x;
     var next_a = load_a(at_a, from_a.y);
     var next_b = load_b(at_b, from_b.y);
 
@@ -80,16 +80,16 @@ fn matmul_tile(
 
     let row = tile.x + down * 4u;
     let column = tile.y + across * 4u;
-    put(lane, row, column, s0); put(lane, row + 1u, column, s1);
-    put(lane, row + 2u, column, s2); put(lane, row + 3u, column, s3);
+    put(product, row, column, s0); put(product, row + 1u, column, s1);
+    put(product, row + 2u, column, s2); put(product, row + 3u, column, s3);
     if LARGE {
         let low = row + SIDE / 2u;
         let far = column + SIDE / 2u;
-        put(lane, low, column, s4); put(lane, low + 1u, column, s5);
-        put(lane, low + 2u, column, s6); put(lane, low + 3u, column, s7);
-        put(lane, row, far, t0); put(lane, row + 1u, far, t1);
-        put(lane, row + 2u, far, t2); put(lane, row + 3u, far, t3);
-        put(lane, low, far, t4); put(lane, low + 1u, far, t5);
-        put(lane, low + 2u, far, t6); put(lane, low + 3u, far, t7);
+        put(product, low, column, s4); put(product, low + 1u, column, s5);
+        put(product, low + 2u, column, s6); put(product, low + 3u, column, s7);
+        put(product, row, far, t0); put(product, row + 1u, far, t1);
+        put(product, row + 2u, far, t2); put(product, row + 3u, far, t3);
+        put(product, low, far, t4); put(product, low + 1u, far, t5);
+        put(product, low + 2u, far, t6); put(product, low + 3u, far, t7);
     }
 }

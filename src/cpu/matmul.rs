@@ -54,8 +54,8 @@ impl Float for f32 {
 }
 
 pub(super) fn matmul<F: Float>(op: &MatMul, lane: &mut Store<F>, shared: &Store<F>, parallel: bool) {
-    let &MatMul { m, k, n, .. } = op;
-    if m * n == 0 {
+    let &MatMul { m, k, n, batch, .. } = op;
+    if m * n * batch == 0 {
         return;
     }
     lane.write(&op.c, |c, lane| {
@@ -71,10 +71,11 @@ pub(super) fn matmul<F: Float>(op: &MatMul, lane: &mut Store<F>, shared: &Store<
             }
         }
         if k > 0 {
-            let a = matrix(lane.view(&op.a, shared), m, k, op.trans_a);
-            let b = matrix(lane.view(&op.b, shared), k, n, op.trans_b);
-            let c = ArrayViewMut2::from_shape((m, n), c).expect("a checked plan");
-            F::add_product(a, b, c, parallel);
+            let (a, b) = (lane.view(&op.a, shared).chunks_exact(m * k), lane.view(&op.b, shared).chunks_exact(k * n));
+            for ((a, b), c) in a.zip(b).zip(c.chunks_exact_mut(m * n)) {
+                let c = ArrayViewMut2::from_shape((m, n), c).expect("a checked plan");
+                F::add_product(matrix(a, m, k, op.trans_a), matrix(b, k, n, op.trans_b), c, parallel);
+            }
         }
     });
 }

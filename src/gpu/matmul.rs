@@ -1,7 +1,7 @@
 //! The kernels of a product of matrices: their source, constants, grid and parameters.
 //!
-//! A tile's size follows from the rows and columns of the product alone, never from the number of lanes, so a lane of a
-//! population gets the same bits as the same product on its own.
+//! A tile's size follows from the rows and columns of the product alone, never from the number of lanes or the batch, so a lane of
+//! a population gets the same bits as the same product on its own.
 
 use super::device::Gpu;
 use super::kernel::{Access, Bound, Kernel, Launch, params};
@@ -33,6 +33,7 @@ params!(Params {
     m: u32,
     k: u32,
     n: u32,
+    batch: u32,
     a: u32,
     a_lane: u32,
     b: u32,
@@ -61,8 +62,8 @@ impl Params {
         let (b, b_lane) = place(&op.b)?;
         let (c, c_lane) = place(&op.c)?;
         let (bias, bias_lane) = op.bias.as_ref().map_or(Ok((0, 0)), place)?;
-        let [m, k, n] = [op.m, op.k, op.n].map(|size| word("a matrix", size));
-        Ok(Self { m: m?, k: k?, n: n?, a, a_lane, b, b_lane, c, c_lane, bias, bias_lane })
+        let [m, k, n, batch] = [op.m, op.k, op.n, op.batch].map(|size| word("a matrix", size));
+        Ok(Self { m: m?, k: k?, n: n?, batch: batch?, a, a_lane, b, b_lane, c, c_lane, bias, bias_lane })
     }
 }
 
@@ -129,25 +130,25 @@ pub(crate) fn kernel(op: &MatMul, variant: Variant) -> Kernel {
     Kernel { name, source, constants, fields: Params::FIELDS, bindings }
 }
 
-/// Workgroups of a product: tiles, folded into x and y, and lanes. All are 0 if there is nothing to compute.
+/// Workgroups of a product: tiles, folded into x and y, and along z the batch of each lane. All are 0 if there is nothing to compute.
 ///
 /// # Errors
-/// [`Error::Limit`] for more lanes or tiles than one dispatch holds.
+/// [`Error::Limit`] for more products or tiles than one dispatch holds.
 pub(crate) fn grid(op: &MatMul, variant: Variant, lanes: usize) -> Result<[u32; 3]> {
     let [rows, columns] = tile(op, variant);
     let tiles = op.m.div_ceil(rows) as u64 * op.n.div_ceil(columns) as u64;
-    let lanes = lanes as u64;
-    if tiles == 0 || lanes == 0 {
+    let products = lanes as u64 * op.batch as u64;
+    if tiles == 0 || products == 0 {
         return Ok([0; 3]);
     }
-    if lanes > GROUPS {
-        return Err(Error::limit("a product per lane", lanes, GROUPS));
+    if products > GROUPS {
+        return Err(Error::limit("products in one dispatch, lanes times batch,", products, GROUPS));
     }
     let y = tiles.div_ceil(GROUPS);
     if y > GROUPS {
         return Err(Error::limit(format!("a product of {} × {} in tiles", op.m, op.n), tiles, GROUPS * GROUPS));
     }
-    Ok([tiles.div_ceil(y) as u32, y as u32, lanes as u32])
+    Ok([tiles.div_ceil(y) as u32, y as u32, products as u32])
 }
 
 /// Loop iterations of one invocation, summed over its loops.

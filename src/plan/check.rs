@@ -235,9 +235,9 @@ impl Checker<'_> {
     }
 
     fn matmul(&self, op: &MatMul) -> Result<()> {
-        self.floats(&op.a, op.m * op.k)?;
-        self.floats(&op.b, op.k * op.n)?;
-        self.floats(&op.c, op.m * op.n)?;
+        self.floats(&op.a, op.batch * op.m * op.k)?;
+        self.floats(&op.b, op.batch * op.k * op.n)?;
+        self.floats(&op.c, op.batch * op.m * op.n)?;
         if let Some(bias) = &op.bias {
             self.floats(bias, op.n)?;
         }

@@ -126,7 +126,8 @@ pub struct Gather {
 
 /// `C = op(A)·op(B)`, plus a bias per column, plus what C held before; op transposes or not.
 ///
-/// op(A) is m × k, op(B) is k × n, C is m × n. A and B may be shared by all lanes.
+/// op(A) is m × k, op(B) is k × n, C is m × n. A and B may be shared by all lanes. A batch is so many products of one size: their
+/// matrices lie one after the other in A, B and C, and share the bias.
 #[derive(Debug, Clone)]
 pub struct MatMul {
     /// Left factor: m × k, or k × m if transposed.
@@ -149,12 +150,14 @@ pub struct MatMul {
     pub trans_b: bool,
     /// Add to C instead of overwriting it.
     pub accumulate: bool,
+    /// Products.
+    pub batch: usize,
 }
 
 impl MatMul {
-    /// The plain product C = A·B, with m, k, n in this order.
+    /// The plain product C = A·B, with m, k, n in this order; a batch of one.
     pub fn new(a: View, b: View, c: View, m: usize, k: usize, n: usize) -> Self {
-        Self { a, b, bias: None, c, m, k, n, trans_a: false, trans_b: false, accumulate: false }
+        Self { a, b, bias: None, c, m, k, n, trans_a: false, trans_b: false, accumulate: false, batch: 1 }
     }
 }
 

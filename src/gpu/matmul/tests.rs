@@ -340,7 +340,13 @@ fn sums_as_long_as_a_cpu_adapter_allows_are_right() {
 fn too_many_lanes_are_a_limit() {
     let op = Shape::plain(1, 1, 1).case(&mut fastrand::Rng::with_seed(5)).op;
     assert_eq!(grid(&op, Variant::Lean, 65_535), Ok([1, 1, 65_535]));
-    assert_eq!(grid(&op, Variant::Tile, 65_536), Err(Error::limit("a product per lane", 65_536, 65_535)));
+    assert_eq!(
+        grid(&op, Variant::Tile, 65_536),
+        Err(Error::limit("products in one dispatch, lanes times batch,", 65_536, 65_535))
+    );
+    let batch = MatMul { batch: 16_384, ..op.clone() };
+    assert_eq!(grid(&batch, Variant::Lean, 3), Ok([1, 1, 49_152]));
+    assert!(matches!(grid(&batch, Variant::Lean, 4), Err(Error::Limit { needed: 65_536, allowed: 65_535, .. })));
     let huge = MatMul { m: 1 << 25, n: 1 << 25, ..op };
     assert!(matches!(grid(&huge, Variant::Tile, 1), Err(Error::Limit { needed: 68_719_476_736, allowed: 4_294_836_225, .. })));
 }
