@@ -75,10 +75,10 @@ pub use optimizer::{
     Accumulation, Average, Clip, Evaluation, Lbfgs, LbfgsReport, LbfgsSettings, LbfgsStepper, LbfgsStop, LineSearch, Lookahead,
     Optimizer, Recipe, Report, Stepper, TensorReport,
 };
-pub use rule::{AnyRule, Decay, Fixed, Layerwise, Real, Row, Rule, Setting, set};
+pub use rule::{AdjustLr, AnyRule, Decay, Fixed, Layerwise, Orthogonal, Real, Row, Rule, Setting, set};
 pub use rules::{
-    AdEMAMix, Adadelta, Adagrad, Adam, AdamW, Adamax, Adan, Asgd, Lamb, Lars, Lion, NAdam, NovoGrad, RAdam, RmsProp, Rprop,
-    ScheduleFree, Sgd, rule_by_name, rules,
+    AdEMAMix, Adadelta, Adagrad, Adam, AdamW, Adamax, Adan, Asgd, Lamb, Lars, Lion, Muon, NAdam, NovoGrad, RAdam, RmsProp,
+    Rprop, ScheduleFree, Sgd, rule_by_name, rules,
 };
 pub use train::{Metrics, Trainer};
 pub use wgpu;

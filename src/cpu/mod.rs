@@ -7,6 +7,7 @@ mod layer;
 mod lent;
 mod matmul;
 mod network;
+mod orthogonal;
 mod step;
 mod store;
 mod update;
@@ -227,6 +228,7 @@ fn run<F: Float>(op: &Op, lane: &mut Store<F>, shared: &Store<F>, lent: Option<&
         Op::Factors(op) => layer::factors(op, lane),
         Op::Gate(op) => step::gate(op, lane),
         Op::Centralise(op) => layer::centralise(op, lane, lent),
+        Op::Orthogonalise(op) => orthogonal::orthogonalise(op, lane, parallel),
         Op::Update(op) => update::update(op, lane, lent, parallel),
         Op::Dots(op) => vectors::dots(op, lane, parallel),
         Op::Join { kind, input, output } => vectors::join(*kind, input, output, lane, shared),

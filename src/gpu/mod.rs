@@ -6,6 +6,7 @@ mod kernel;
 mod matmul;
 mod memory;
 mod network;
+mod orthogonal;
 mod part;
 mod program;
 mod pulse;

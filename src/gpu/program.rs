@@ -5,7 +5,7 @@ use super::foreign::Foreign;
 use super::kernel::{Bound, Launch};
 use super::memory::Memory;
 use super::readback::Readback;
-use super::{matmul, network, step, update, vectors};
+use super::{matmul, network, orthogonal, step, update, vectors};
 use crate::error::{Error, Result};
 use crate::plan::{BufferId, Engine, Kind, Layout, Op, Plan, Program, check_even};
 
@@ -101,6 +101,7 @@ fn launches_of<'a>(gpu: &Gpu, op: &Op, layout: &Layout, memory: &'a Memory) -> R
         Op::Factors(op) => step::factors(op, layout, memory),
         Op::Gate(op) => one(step::gate(op, layout, memory)),
         Op::Centralise(op) => step::centralise(op, memory),
+        Op::Orthogonalise(op) => orthogonal::orthogonalise(op, gpu, layout, memory),
         Op::Update(op) => update::update(op, gpu, layout, memory),
         Op::Dots(op) => vectors::dots(op, memory),
         Op::Join { kind, input, output } => one(vectors::join(*kind, [input, output], lanes, memory)),

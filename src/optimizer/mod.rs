@@ -84,6 +84,7 @@ impl Recorded {
         recipe.check(arena)?;
         let mut layout = Layout::new(recipe.lanes());
         let (params, grads) = (layout.arena("params", arena), layout.arena("grads", arena));
+        let (recipe, arena) = &recipe.parted(arena);
         let recorder = Recorder::new(recipe, &mut layout, arena, params, grads);
         let mut step = Plan::default();
         recorder.step(&mut step, None);

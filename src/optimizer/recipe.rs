@@ -39,6 +39,8 @@ pub struct Recipe {
     pub(super) cautious: bool,
     pub(super) centralise: bool,
     pub(super) inspect: bool,
+    /// Groups on the device for each group of the caller: 2 where matrices have rows of their own.
+    pub(super) parts: usize,
     schedules: Vec<(String, Schedule)>,
 }
 
@@ -81,6 +83,7 @@ impl Recipe {
             cautious: false,
             centralise: false,
             inspect: false,
+            parts: 1,
             schedules: Vec::new(),
         }
     }
@@ -284,9 +287,24 @@ impl Recipe {
             range::require(!given, name, "given", "only in an optimizer of its own")?;
         }
         self.check(arena)?;
-        let recorder = Recorder::new(self, layout, arena, params, grads);
+        let (recipe, arena) = self.parted(arena);
+        let recorder = Recorder::new(&recipe, layout, &arena, params, grads);
         recorder.step(plan, None);
         Ok(recorder.stepper())
+    }
+
+    /// This checked recipe and its arena as they are recorded: where a rule has other numbers for tensors that are no matrices,
+    /// each group becomes two.
+    pub(super) fn parted(&self, arena: &Arena) -> (Self, Arena) {
+        let mut recipe = self.clone();
+        if self.rules[0][0].others().is_none() {
+            return (recipe, arena.clone());
+        }
+        for rules in &mut recipe.rules {
+            *rules = rules.iter().flat_map(|rule| [Some(rule.boxed()), rule.others()]).flatten().collect();
+        }
+        recipe.parts = 2;
+        (recipe, arena.matrices_apart())
     }
 
     pub(super) fn check(&self, arena: &Arena) -> Result<()> {
@@ -300,6 +318,11 @@ impl Recipe {
             self.scheduled(&**rule, |schedule| schedule.bound())?.check()?;
             if kernel(&**rule) != kernel(&**first) {
                 return Err(Error::shape("a rule of the population", kernel(&**first), kernel(&**rule)));
+            }
+        }
+        for (rule, first) in self.rules.iter().flat_map(|lane| lane.iter().zip(&self.rules[0])) {
+            if rule.orthogonal() != first.orthogonal() {
+                return Err(Error::shape("a lane's rule", format!("{first:?}"), format!("{rule:?}")));
             }
         }
         self.clip.map_or(Ok(()), Clip::check)?;

@@ -6,9 +6,9 @@ use super::side::{Ascend, Sum};
 use super::stepper::{Buffers, Stepper};
 use crate::plan::{
     Arena, BufferId, Centralise, Control, Counter, Extras, Factors, Gate, GateKind, Layout, Micro, Norm, NormKind, NormOf, Op,
-    Pass, Plan, Release, SLOTS, Scalar, Span, TensorBound, Trust, Update,
+    Orthogonalise, Pass, Plan, Release, SLOTS, Scalar, Span, TensorBound, Trust, Update,
 };
-use crate::rule::{AnyRule, Layerwise, Row};
+use crate::rule::{AnyRule, Layerwise, Orthogonal, Row};
 
 /// Partial norms, per-tensor norms and factors of one array.
 #[derive(Debug, Clone, Copy)]
@@ -51,6 +51,9 @@ pub(super) struct Recorder<'a> {
     /// Of each tensor's change, where steps are inspected.
     changes: Option<(BufferId, Measured)>,
     memory: Option<BufferId>,
+    /// Matrices to be made orthogonal: all of one shape, or as many as their scratch has room for.
+    batches: Vec<Batch>,
+    scratch: Option<[BufferId; 4]>,
     side: Option<Side>,
     average: Option<BufferId>,
     slow: Option<BufferId>,
@@ -88,6 +91,8 @@ impl<'a> Recorder<'a> {
         let measures_grads = by_tensor || recipe.inspect || layerwise == Layerwise::Before;
         let two_passes = recipe.cautious || layerwise == Layerwise::After;
         let measures_params = layerwise != Layerwise::No || recipe.inspect;
+        let batches = batches(recipe, arena);
+        let scratch = scratch(layout, &batches);
         let side = recipe.accumulation.map(|_| "sum").or(recipe.rho.map(|_| "before"));
         let plane =
             |plane: usize, layout: &mut Layout| (plane, layout.arena(&format!("plane {}", rule.state_names()[plane]), arena));
@@ -114,6 +119,8 @@ impl<'a> Recorder<'a> {
                 (layout.arena("change", arena), measured(layout, "changes", partials))
             }),
             memory: (layerwise != Layerwise::No).then(|| layout.floats("memory", tensors)),
+            batches,
+            scratch,
             side: side.map(|name| Side {
                 current: layout.floats("row of a sum or an ascent", groups * Row::LEN),
                 array: layout.arena(name, arena),
@@ -232,9 +239,19 @@ impl<'a> Recorder<'a> {
         plan.push(Op::Update(self.update(pass, None)));
         plan.push(self.norm(kind, direction, measured.partials));
         plan.push(self.factors(measured, kind, NormOf::Pass, TensorBound::None, trust));
+        self.orthogonalise(plan, direction, measured);
         let apply = self.update(Pass::Apply, change);
         let extras = Extras { factors: Some(measured.factors), release: Release::Never, ..apply.extras };
         plan.push(Op::Update(Update { grads: direction, planes: Vec::new(), spans: self.spans(true), extras, ..apply }));
+    }
+
+    fn orthogonalise(&self, plan: &mut Plan, directions: BufferId, measured: Measured) {
+        for &Batch { rows, columns, how, ref matrices } in &self.batches {
+            let (norms, matrices) = (measured.norms, matrices.clone());
+            if let Some(scratch) = self.scratch {
+                plan.push(Op::Orthogonalise(Orthogonalise { directions, norms, matrices, rows, columns, how, scratch }));
+            }
+        }
     }
 
     fn factors(&self, measured: Measured, kind: NormKind, of: NormOf, bound: TensorBound, trust: Trust) -> Op {
@@ -331,6 +348,48 @@ impl<'a> Recorder<'a> {
         let (grads, current, spans) = (self.grads, side.current, self.spans(false));
         Update { rule, params, grads, planes, current, spans, pass: Pass::Whole, extras }
     }
+}
+
+/// Matrices of one shape that are made orthogonal together.
+#[derive(Debug)]
+struct Batch {
+    rows: usize,
+    columns: usize,
+    how: Orthogonal,
+    /// First element in the arena, and place among the tensors' norms.
+    matrices: Vec<[usize; 2]>,
+}
+
+/// Elements of one buffer of scratch over all lanes: 128 MiB, WebGPU's default for a binding.
+const SCRATCH: usize = 1 << 25;
+
+fn batches(recipe: &Recipe, arena: &Arena) -> Vec<Batch> {
+    let mut batches: Vec<Batch> = Vec::new();
+    for tensor in arena.tensors().iter().filter(|tensor| !tensor.is_empty()) {
+        let (&[rows, columns], Some(how)) = (&tensor.shape[..], recipe.rules[0][tensor.group].orthogonal()) else { continue };
+        let most = (SCRATCH / (tensor.len() * recipe.lanes())).max(1);
+        let alike =
+            |batch: &&mut Batch| (batch.rows, batch.columns, batch.how) == (rows, columns, how) && batch.matrices.len() < most;
+        let matrix = [tensor.offset, tensor.rank];
+        match batches.iter_mut().find(alike) {
+            Some(batch) => batch.matrices.push(matrix),
+            None => batches.push(Batch { rows, columns, how, matrices: vec![matrix] }),
+        }
+    }
+    batches
+}
+
+/// Declares what the largest batch needs; all use it, one after the other.
+fn scratch(layout: &mut Layout, batches: &[Batch]) -> Option<[BufferId; 4]> {
+    let largest = |size: fn(&Batch) -> usize| batches.iter().map(|batch| batch.matrices.len() * size(batch)).max();
+    let (all, squares) = (largest(|batch| batch.rows * batch.columns)?, largest(|batch| batch.rows.min(batch.columns).pow(2))?);
+    let mut declare = |name: &str, len: usize| layout.floats(name, len);
+    Some([
+        declare("matrices", all),
+        declare("next matrices", all),
+        declare("squares", squares),
+        declare("polynomials", squares),
+    ])
 }
 
 /// That a step is inspected.

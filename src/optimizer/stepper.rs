@@ -205,12 +205,15 @@ impl Stepper {
     /// # Errors
     /// A lane or a group that does not exist, or a lost device.
     pub fn freeze<P: Program>(&mut self, program: &mut P, lane: usize, group: usize, frozen: bool) -> Result<()> {
-        range::require(group < self.groups(), "group", group, &format!("below {}", self.groups()))?;
-        program.write_indices(self.buffers.frozen, lane, group, &[u32::from(frozen)])
+        let parts = self.recipe.parts;
+        let groups = self.groups() / parts;
+        range::require(group < groups, "group", group, &format!("below {groups}"))?;
+        program.write_indices(self.buffers.frozen, lane, group * parts, &vec![u32::from(frozen); parts])
     }
 
     /// A lane's rule for a group, with its settings as they were in the last applied step. Waits for the device.
     pub(super) fn rule<P: Program>(&self, program: &mut P, lane: usize, group: usize) -> Result<Box<dyn AnyRule>> {
+        let group = group * self.recipe.parts;
         let applied = program.read_indices(self.buffers.counts, lane)?[Counter::LEN + group];
         let last = u64::from(applied).saturating_sub(1);
         self.recipe.scheduled(&*self.recipe.rules[lane][group], |schedule| schedule.value(last))

@@ -119,6 +119,15 @@ impl Arena {
         self.tensors.iter_mut().zip(ranks).for_each(|(tensor, &rank)| tensor.rank = rank);
     }
 
+    /// The same arena with each group in two: 2·group for tensors of two dimensions, 2·group + 1 for the others.
+    pub(crate) fn matrices_apart(&self) -> Self {
+        let mut arena = self.clone();
+        for tensor in &mut arena.tensors {
+            tensor.group = 2 * tensor.group + usize::from(tensor.shape.len() != 2);
+        }
+        arena
+    }
+
     /// The chunks of all tensors, in the order of sums.
     pub fn chunks(&self) -> Vec<Chunk> {
         let of = |(index, tensor): (usize, &Tensor)| {

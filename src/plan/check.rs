@@ -2,7 +2,7 @@
 
 use super::{
     ALIGN, BufferId, CHUNK, Centralise, Chunk, Combine, Control, Counter, Dots, Factors, Gate, GateKind, Kind, Layout, Loss,
-    MatMul, Norm, Op, Pass, Plan, SLOTS, Scalar, Scope, Update, View,
+    MatMul, Norm, Op, Orthogonalise, Pass, Plan, SLOTS, Scalar, Scope, Update, View,
 };
 use crate::error::{Error, Result};
 use crate::rule::Row;
@@ -71,6 +71,7 @@ impl Checker<'_> {
             Op::Factors(factors) => self.factors(factors),
             Op::Gate(gate) => self.gate(gate),
             Op::Centralise(op) => self.centralise(op),
+            Op::Orthogonalise(op) => self.orthogonalise(op),
             Op::Update(update) => self.update(update),
             Op::Dots(dots) => self.dots(dots),
             Op::Join { input, output, .. } => {
@@ -142,6 +143,28 @@ impl Checker<'_> {
         self.lane_floats(op.grads, len)?;
         let end = op.lines.iter().map(|[start, len]| start + len).max().unwrap_or(0);
         self.require(end <= len, op.grads, format!("lines up to {len}"), end)
+    }
+
+    fn orthogonalise(&self, op: &Orthogonalise) -> Result<()> {
+        let (len, norms) = (self.layout.buffer(op.directions).len, self.layout.buffer(op.norms).len);
+        self.lane_floats(op.directions, len)?;
+        self.lane_floats(op.norms, norms)?;
+        let size = op.rows * op.columns;
+        self.require(size > 0, op.directions, "matrices of at least one element", "matrices of none")?;
+        for &[start, tensor] in &op.matrices {
+            self.require(start + size <= len, op.directions, format!("matrices up to {len}"), start + size)?;
+            self.require(2 * tensor < norms, op.norms, format!("two norms for {} tensors", tensor + 1), norms)?;
+        }
+        let side = op.rows.min(op.columns);
+        for (i, (&id, size)) in op.scratch.iter().zip([size, size, side * side, side * side]).enumerate() {
+            let found = self.layout.buffer(id).len;
+            self.lane_floats(id, found)?;
+            let needed = op.matrices.len() * size;
+            self.require(needed <= found, id, format!("at least {needed} elements"), found)?;
+            let apart = !op.scratch[..i].contains(&id) && ![op.directions, op.norms].contains(&id);
+            self.require(apart, id, "a buffer for one role", "one buffer for two roles")?;
+        }
+        Ok(())
     }
 
     fn update(&self, update: &Update) -> Result<()> {

@@ -36,7 +36,8 @@ pub use engine::{Engine, Program};
 pub use layout::{Buffer, BufferId, Kind, Layout, Scope, View};
 pub use op::{
     Activation, Centralise, Combine, Control, Counter, Dots, Extras, Factors, Gate, GateKind, Gather, Half, Loss, LossScale,
-    MatMul, Micro, Norm, NormKind, NormOf, Op, Part, Pass, Plan, Release, Scalar, Span, TensorBound, Trust, Update,
+    MatMul, Micro, Norm, NormKind, NormOf, Op, Orthogonalise, Part, Pass, Plan, Release, Scalar, Span, TensorBound, Trust,
+    Update,
 };
 
 /// Tensors start at multiples of this many elements: 256 bytes, the alignment of bindings.

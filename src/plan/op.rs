@@ -1,7 +1,7 @@
 //! Operations as data. Matrices are row-major; sizes are per lane.
 
 use super::{BufferId, Chunk, View};
-use crate::rule::AnyRule;
+use crate::rule::{AnyRule, Orthogonal};
 
 /// A list of operations, run in order.
 #[derive(Debug, Clone, Default)]
@@ -85,6 +85,8 @@ pub enum Op {
     Gate(Gate),
     /// Takes the mean of each line out of it.
     Centralise(Centralise),
+    /// Makes directions of matrices orthogonal.
+    Orthogonalise(Orthogonalise),
     /// A rule over all parameters of a lane.
     Update(Update),
     /// Partial inner products of vectors.
@@ -440,6 +442,25 @@ pub struct Centralise {
     pub grads: BufferId,
     /// The lines: first element in the arena, and elements.
     pub lines: Vec<[usize; 2]>,
+}
+
+/// Makes the directions of matrices of one shape orthogonal, in place, as [`Orthogonal`] says. A matrix whose norm is 0 becomes 0.
+#[derive(Debug, Clone)]
+pub struct Orthogonalise {
+    /// An arena, read and written.
+    pub directions: BufferId,
+    /// Two per tensor, the first the norm of its direction; from [`Factors`].
+    pub norms: BufferId,
+    /// First element in the arena, and place among the norms.
+    pub matrices: Vec<[usize; 2]>,
+    /// Rows of each matrix.
+    pub rows: usize,
+    /// Columns of each matrix.
+    pub columns: usize,
+    /// Coefficients, iterations and what follows.
+    pub how: Orthogonal,
+    /// For intermediate results: two buffers that hold the matrices, two that hold as many squares of their shorter side.
+    pub scratch: [BufferId; 4],
 }
 
 /// One step of a rule on every parameter, in place.

@@ -1,7 +1,7 @@
 //! Rules behind one object-safe face, for engines and for choosing a rule by name.
 
 use super::sweep::{eval, sweep};
-use super::{Decay, Fixed, Layerwise, Real, Rule, Setting};
+use super::{Decay, Fixed, Layerwise, Orthogonal, Real, Rule, Setting};
 use crate::error::Result;
 use std::fmt::Debug;
 
@@ -60,6 +60,10 @@ pub trait AnyRule: Debug + Send + Sync + sealed::Sealed {
     fn initial(&self, plane: usize) -> f64;
     /// [`Rule::LAYERWISE`].
     fn layerwise(&self) -> Layerwise;
+    /// [`Rule::orthogonal`].
+    fn orthogonal(&self) -> Option<Orthogonal>;
+    /// [`Rule::others`].
+    fn others(&self) -> Option<Box<dyn AnyRule>>;
     /// [`Rule::SHIFTS`].
     fn shifts(&self) -> bool;
     /// [`Rule::trust`] with a full row.
@@ -126,6 +130,14 @@ impl<R: Rule> AnyRule for R {
 
     fn layerwise(&self) -> Layerwise {
         R::LAYERWISE
+    }
+
+    fn orthogonal(&self) -> Option<Orthogonal> {
+        Rule::orthogonal(self)
+    }
+
+    fn others(&self) -> Option<Box<dyn AnyRule>> {
+        Rule::others(self).map(|rule| Box::new(rule) as Box<dyn AnyRule>)
     }
 
     fn shifts(&self) -> bool {

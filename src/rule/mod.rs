@@ -14,10 +14,12 @@
 //! ```
 
 mod any;
+mod orthogonal;
 mod real;
 mod sweep;
 
 pub use any::{AnyRule, Row};
+pub use orthogonal::{AdjustLr, Orthogonal};
 pub use real::{Fixed, Real};
 pub(crate) use sweep::sign;
 
@@ -121,6 +123,17 @@ pub trait Rule: Debug + Clone + Send + Sync + 'static {
 
     /// Whether the step does not depend on where x is: `rule(x, d) = x + rule(0, d)`. Cautious updates need it. Default: yes.
     const SHIFTS: bool = true;
+
+    /// How the directions of matrices are made orthogonal between direction and step; for rules that are layerwise
+    /// [`After`](Layerwise::After). Default: not at all.
+    fn orthogonal(&self) -> Option<Orthogonal> {
+        None
+    }
+
+    /// The same rule for tensors that are no matrices, where those need other numbers. Default: none.
+    fn others(&self) -> Option<Self> {
+        None
+    }
 
     /// Checks every setting.
     ///
