@@ -5,7 +5,7 @@ use super::foreign::tag;
 use super::kernel::{Access, Kernel};
 use super::part::Holder;
 use super::update::{Form, update_kernel};
-use super::{network, step, vectors};
+use super::{network, orthogonal, step, vectors};
 use crate::plan::{
     ALIGN, Activation, BufferId, Control, Counter, Extras, Factors, Gate, GateKind, Half, Micro, NormKind, NormOf, Pass,
     Release, Span, TensorBound, Trust, Update,
@@ -232,6 +232,10 @@ fn kernels() -> Vec<Kernel> {
     kernels.extend(pass_kernels());
     let kinds = [NormKind::L2, NormKind::L1, NormKind::Max, NormKind::Count];
     kernels.extend(kinds.into_iter().flat_map(|kind| holders.map(|holder| step::norm_kernel(kind, holder))));
+    kernels.extend(
+        [false, true].into_iter().flat_map(|tall| ["pack", "unpack"].map(|name| orthogonal::matrices_kernel(name, tall))),
+    );
+    kernels.push(orthogonal::polynomial_kernel());
     kernels.extend(controls().iter().map(step::control_kernel));
     kernels.extend(gates().iter().map(step::gate_kernel));
     kernels.extend(factors().iter().map(step::factors_kernel));

@@ -65,6 +65,9 @@ pub const OPTIONS: &[(&str, &str)] = &[
         "schedulefree",
         "lr=0.02 beta1=0.8 beta2=0.95 eps=0.01 weight_decay=0.1 warmup_steps=3 r=0.5 weight_lr_power=1 maximize=true",
     ),
+    // Without matrices, by AdamW; matrices are in tests/muon.rs.
+    ("muon", "adamw_lr=0.02 adamw_weight_decay=0.1"),
+    ("muon", "adamw_lr=0.02 adamw_beta1=0.8 adamw_beta2=0.95 adamw_eps=0.01 adamw_weight_decay=0 adamw=true maximize=true"),
 ];
 
 /// The rules of [`OPTIONS`] with a name for messages. Panics if a registered rule has fewer than two sets of options.

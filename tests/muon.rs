@@ -1,0 +1,169 @@
+//! Muon: the oracle against tests/golden/muon.jsonl, which tests/golden/muon.py wrote, and the engines against the oracle.
+
+mod common;
+
+use common::compare::{assert_close, assert_same_bits};
+use common::engines;
+use serde_json::Value;
+use thalweg::cpu::Cpu;
+use thalweg::plan::Engine;
+use thalweg::{AdjustLr, Muon, Optimizer, Real, Recipe, set};
+
+/// Of the largest movement in a tensor. An iteration lets the smallest singular values grow by up to 3.4445, so five of them by
+/// 500; the resolution of f64 is 2e-16, and a trajectory has 12 steps.
+const TOLERANCE: f64 = 1e-10;
+/// Likewise in f32, whose resolution is 1.2e-7: 500 of them per step and a sum of products of about as many terms as a side,
+/// for directions that cancel; the bound grows with the steps.
+const SINGLE: f64 = 2e-4;
+
+struct Golden {
+    header: Value,
+    cases: Vec<Value>,
+}
+
+fn golden() -> Golden {
+    let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/muon.jsonl")).expect("a file");
+    let mut lines = text.lines().map(|line| serde_json::from_str::<Value>(line).expect("a line of JSON"));
+    Golden { header: lines.next().expect("a header"), cases: lines.collect() }
+}
+
+fn arrays(value: &Value) -> Vec<Vec<f64>> {
+    serde_json::from_value(value.clone()).expect("arrays of numbers")
+}
+
+fn rule(case: &Value) -> Muon {
+    let mut rule = Muon::default();
+    for (name, value) in case["kwargs"].as_object().expect("settings") {
+        match name.as_str() {
+            "ns_steps" => rule.ns_steps = value.as_u64().expect("a number") as usize,
+            "adjust_lr" => {
+                rule.adjust_lr = match value.as_str().expect("a name") {
+                    "original" => AdjustLr::Original,
+                    "match_rms_adamw" => AdjustLr::MatchRmsAdamW,
+                    _ => AdjustLr::SpectralUnclamped,
+                }
+            }
+            name => set(&mut rule, name, &value.to_string()).expect("a setting"),
+        }
+    }
+    rule
+}
+
+fn tensors(golden: &Golden) -> Vec<(String, Vec<usize>)> {
+    let tensor = |tensor: &Value| {
+        let shape = serde_json::from_value(tensor["shape"].clone()).expect("a shape");
+        (tensor["name"].as_str().expect("a name").to_string(), shape)
+    };
+    golden.header["tensors"].as_array().expect("tensors").iter().map(tensor).collect()
+}
+
+/// Parameters of a lane at the recorded steps of a trajectory, by step, then by tensor.
+fn run<E: Engine>(engine: &E, recipe: Recipe, golden: &Golden, lane: usize) -> Vec<Vec<Vec<E::Float>>> {
+    let tensors = tensors(golden);
+    let named: Vec<(&str, &[usize])> = tensors.iter().map(|(name, shape)| (&name[..], &shape[..])).collect();
+    let lanes = recipe.lanes();
+    let mut optimizer = Optimizer::new(engine, recipe, &named).expect("an optimizer");
+    let of = |values: &[f64]| values.iter().map(|&x| E::Float::of(x)).collect::<Vec<_>>();
+    for (lane, ((name, _), values)) in
+        (0..lanes).flat_map(|lane| named.iter().zip(arrays(&golden.header["params0"])).map(move |pair| (lane, pair)))
+    {
+        optimizer.set_params(lane, name, &of(&values)).expect("parameters that fit");
+    }
+    let mut found = Vec::new();
+    for (t, grads) in (1..).zip(golden.header["grads"].as_array().expect("gradients")) {
+        for (lane, ((name, _), values)) in
+            (0..lanes).flat_map(|lane| named.iter().zip(arrays(grads)).map(move |pair| (lane, pair)))
+        {
+            optimizer.set_grads(lane, name, &of(&values)).expect("gradients that fit");
+        }
+        optimizer.step().expect("a step");
+        if [1, 2, 3, 12].contains(&t) {
+            found.push(named.iter().map(|(name, _)| optimizer.params(lane, name).expect("parameters")).collect());
+        }
+    }
+    found
+}
+
+fn agrees<F: Real>(what: &str, golden: &Golden, found: &[Vec<Vec<F>>], expected: &[Vec<Vec<f64>>], tolerance: f64) {
+    let start = arrays(&golden.header["params0"]);
+    assert_eq!((found.len(), expected.len()), (4, 4));
+    for (found, expected) in found.iter().zip(expected) {
+        for ((found, expected), start) in found.iter().zip(expected).zip(&start) {
+            let movement = expected.iter().zip(start).map(|(x, start)| (x - start).abs()).fold(0.0, f64::max);
+            let size = start.iter().map(|x| x.abs()).fold(0.0, f64::max);
+            // A parameter itself is rounded at each step.
+            let rounding = if tolerance > 1e-9 { 24.0 * f64::from(f32::EPSILON) * size } else { 0.0 };
+            assert_close(what, found, expected, |_| tolerance * movement + rounding);
+        }
+    }
+}
+
+#[test]
+fn trajectories_are_those_of_the_equations() {
+    let golden = golden();
+    assert_eq!(golden.cases.len(), 3);
+    for case in &golden.cases {
+        let expected: Vec<Vec<Vec<f64>>> = case["params"].as_array().expect("snapshots").iter().map(arrays).collect();
+        let found = run(&Cpu::<f64>::default(), Recipe::new(rule(case)), &golden, 0);
+        agrees(&format!("oracle, {}", case["kwargs"]), &golden, &found, &expected, TOLERANCE);
+    }
+}
+
+#[test]
+fn engines_agree_and_a_lane_has_the_bits_of_a_model_alone() {
+    let golden = golden();
+    for case in &golden.cases {
+        let expected: Vec<Vec<Vec<f64>>> = case["params"].as_array().expect("snapshots").iter().map(arrays).collect();
+        for engine in engines::all_and_small() {
+            let what = format!("{}, {}", engine.name, case["kwargs"]);
+            let alone = run(&engine, Recipe::new(rule(case)), &golden, 0);
+            agrees(&what, &golden, &alone, &expected, SINGLE);
+            // Three lanes have more rows than the small bindings hold.
+            if engine.name.contains("small") {
+                continue;
+            }
+            let lanes = [0.5, 1.0, 2.0].map(|k| Muon { lr: k * rule(case).lr, ..rule(case) });
+            let lane = run(&engine, Recipe::population(lanes), &golden, 1);
+            assert_same_bits(&what, &lane.concat().concat(), &alone.concat().concat());
+        }
+    }
+}
+
+/// The number of dispatches follows from the shapes, not from the tensors.
+#[test]
+fn more_tensors_of_a_shape_take_no_more_dispatches() {
+    let gpu = engines::open(thalweg::gpu::GpuOptions::default());
+    let dispatches = |tensors: &[(&str, &[usize])]| {
+        Optimizer::new(&gpu, Recipe::new(Muon::default()), tensors).expect("an optimizer").program().dispatches(0)
+    };
+    let one = dispatches(&[("a", &[4, 6]), ("bias", &[4])]);
+    assert_eq!(dispatches(&[("a", &[4, 6]), ("b", &[4, 6]), ("c", &[4, 6]), ("bias", &[4])]), one);
+    assert_eq!(dispatches(&[("a", &[4, 6]), ("b", &[6, 4]), ("bias", &[4])]), one + 22);
+}
+
+#[test]
+fn a_bad_step_and_a_frozen_group_change_nothing() {
+    for engine in engines::all() {
+        let recipe = Recipe::new(Muon::default()).skip_bad();
+        let mut optimizer = Optimizer::new(&engine, recipe, &[("w", &[2, 3]), ("b", &[2])]).expect("an optimizer");
+        optimizer.set_grads(0, "w", &[1.0, 2.0, -1.0, 0.5, 3.0, 1.0]).expect("gradients");
+        optimizer.set_grads(0, "b", &[1.0, 2.0]).expect("gradients");
+        optimizer.step().expect("a step");
+        let mut both = |optimizer: &mut Optimizer<_>| {
+            [optimizer.params(0, "w").expect("parameters"), optimizer.params(0, "b").expect("parameters")].concat()
+        };
+        let before = both(&mut optimizer);
+        assert!(before.iter().all(|&x| x != 0.0), "{}", engine.name);
+        optimizer.freeze(0, 0, true).expect("a group");
+        optimizer.step().expect("a step");
+        assert_same_bits(engine.name, &both(&mut optimizer), &before);
+        optimizer.freeze(0, 0, false).expect("a group");
+        optimizer.set_grads(0, "b", &[f32::NAN, 2.0]).expect("gradients");
+        optimizer.step().expect("a step");
+        assert_same_bits(engine.name, &both(&mut optimizer), &before);
+        optimizer.set_grads(0, "b", &[1.0, 2.0]).expect("gradients");
+        optimizer.step().expect("a step");
+        let after = both(&mut optimizer);
+        assert!(after.iter().zip(&before).all(|(a, b)| a.is_finite() && a != b), "{}", engine.name);
+    }
+}
