@@ -160,6 +160,22 @@ const RULES: &[(&str, &[Setting])] = &[
             MAXIMIZE,
         ],
     ),
+    (
+        "muon",
+        &[
+            LR,
+            DECAY,
+            fraction("momentum"),
+            flag("nesterov"),
+            not_negative("adamw_lr"),
+            fraction("adamw_beta1"),
+            fraction("adamw_beta2"),
+            positive("adamw_eps"),
+            not_negative("adamw_weight_decay"),
+            flag("adamw"),
+            MAXIMIZE,
+        ],
+    ),
 ];
 
 /// Every schedule, what else has to be set, and its settings. One that means different things by another has several lines.

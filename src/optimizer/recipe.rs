@@ -297,11 +297,18 @@ impl Recipe {
     /// each group becomes two.
     pub(super) fn parted(&self, arena: &Arena) -> (Self, Arena) {
         let mut recipe = self.clone();
-        if self.rules[0][0].others().is_none() {
+        let matrices = arena.tensors().iter().filter(|tensor| tensor.shape.len() == 2).count();
+        let others = arena.tensors().len() - matrices;
+        if self.rules[0][0].others().is_none() || others == 0 {
             return (recipe, arena.clone());
         }
+        // Rows that no tensor would use are left out.
+        let own = |rule: &dyn AnyRule| (matrices > 0).then(|| rule.boxed());
         for rules in &mut recipe.rules {
-            *rules = rules.iter().flat_map(|rule| [Some(rule.boxed()), rule.others()]).flatten().collect();
+            *rules = rules.iter().flat_map(|rule| [own(&**rule), rule.others()]).flatten().collect();
+        }
+        if matrices == 0 {
+            return (recipe, arena.clone());
         }
         recipe.parts = 2;
         (recipe, arena.matrices_apart())
