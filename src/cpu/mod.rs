@@ -12,7 +12,7 @@ mod store;
 mod update;
 mod vectors;
 
-use crate::error::{Error, Result};
+use crate::error::{Result, range};
 use crate::plan::{Arena, BufferId, Engine, Kind, Layout, Op, Plan, Program, Scope, check_even};
 use lent::Lent;
 pub use matmul::Float;
@@ -121,6 +121,15 @@ impl<F: Float> CpuProgram<F> {
 }
 
 impl<F: Float> CpuProgram<F> {
+    /// Checks slices before [`CpuProgram::run_over`].
+    ///
+    /// # Errors
+    /// As for [`CpuProgram::run_over`].
+    pub(crate) fn check_over(&self, arena: &Arena, params: &[&mut [F]], grads: &[&mut [F]]) -> Result<()> {
+        range::require(self.lanes.len() == 1, "lanes over slices", self.lanes.len(), "1")?;
+        lent::check(arena, params, grads)
+    }
+
     /// Runs a plan of one lane once, with the caller's slices in the place of two buffers: tensor by tensor in the arena's order.
     ///
     /// # Errors
@@ -132,10 +141,9 @@ impl<F: Float> CpuProgram<F> {
         params: (BufferId, &mut [&'s mut [F]]),
         grads: (BufferId, &mut [&'s mut [F]]),
     ) -> Result<()> {
-        let [lane] = &mut self.lanes[..] else {
-            return Err(Error::setting("lanes over slices", self.lanes.len(), "1"));
-        };
-        let mut lent = Lent::new(arena, params, grads)?;
+        self.check_over(arena, params.1, grads.1)?;
+        let [lane] = &mut self.lanes[..] else { return Ok(()) };
+        let mut lent = Lent::new(arena, params, grads);
         for phase in &self.phases[plan] {
             match phase {
                 Phase::Shared(op) => network::shared(op, &mut self.shared),

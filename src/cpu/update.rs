@@ -11,25 +11,27 @@ use std::ops::Range;
 const BLOCK: usize = 8_192;
 
 pub(super) fn update<F: Real>(op: &Update, lane: &mut Store<F>, mut lent: Option<&mut Lent<F>>, parallel: bool) {
-    let holds = |id: BufferId, lent: &Option<&mut Lent<F>>| lent.as_ref().is_some_and(|lent| lent.holds(id));
-    let (lends_params, lends_grads) = (holds(op.params, &lent), holds(op.grads, &lent));
     let mut ids = buffers(op);
-    ids[PARAMS] = ids[PARAMS].filter(|_| !lends_params);
-    ids[GRADS] = ids[GRADS].filter(|_| !lends_grads);
+    if let Some(lent) = &lent {
+        ids = ids.map(|id| id.filter(|&id| !lent.holds(id)));
+    }
     let current = lane.take(op.current);
     let mut taken = ids.map(|id| id.map(|id| lane.take(id)));
     for span in &op.spans {
         let row: &[F] = &current.as_slice()[span.group * Row::LEN..][..Row::LEN];
         let factors = op.extras.factors.map(|id| &lane.floats(id)[2 * span.tensor..][..2]);
         let work = Work::new(op, row, factors.unwrap_or(&[F::one(), F::one()]));
-        let slices = if lends_params || lends_grads { lent.as_mut().and_then(|lent| lent.pair_mut(span.start)) } else { None };
-        // Slices have no padding.
-        let len = slices.as_ref().map_or(span.len, |(params, _)| params.len());
-        let mut streams = Streams::new(&mut taken, span.start..span.start + len);
-        if let Some((params, grads)) = slices {
-            streams.lend(lends_params.then_some(params), lends_grads.then_some(grads));
+        match &mut lent {
+            None => work.run(Streams::new(&mut taken, span.start..span.start + span.len), parallel),
+            Some(lent) => {
+                for tensor in lent.tensors(span.start, span.len) {
+                    let mut streams = Streams::new(&mut taken, lent.range(tensor));
+                    let (params, grads) = lent.pair_mut(tensor, op.params, op.grads);
+                    streams.lend(params, grads);
+                    work.run(streams, parallel);
+                }
+            }
         }
-        work.run(streams, parallel);
     }
     ids.into_iter().zip(taken).for_each(|(id, elements)| {
         if let (Some(id), Some(elements)) = (id, elements) {
@@ -41,8 +43,6 @@ pub(super) fn update<F: Real>(op: &Update, lane: &mut Store<F>, mut lent: Option
 
 /// Buffers of an update that are laid out as its arena.
 const BUFFERS: usize = 12;
-const PARAMS: usize = 0;
-const GRADS: usize = 1;
 
 fn buffers(op: &Update) -> [Option<BufferId>; BUFFERS] {
     let direction = match op.pass {

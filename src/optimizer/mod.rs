@@ -4,6 +4,7 @@
 //! device supplied with hyper rows. [`Optimizer`] is all three around parameters and gradients of its own.
 
 mod lbfgs;
+mod lent;
 mod modifier;
 mod recipe;
 mod record;
