@@ -71,7 +71,7 @@ pub mod schedule;
 mod train;
 
 pub use error::{Error, Result, range};
-pub use optimizer::{Clip, Optimizer, Recipe, Report, Stepper};
+pub use optimizer::{Clip, Optimizer, Recipe, Report, Stepper, Telemetry};
 pub use rule::{AnyRule, Decay, Fixed, Real, Row, Rule, Setting, set};
 pub use rules::{Adadelta, Adagrad, Adam, AdamW, Adamax, Asgd, Lion, NAdam, RAdam, RmsProp, Rprop, Sgd, rule_by_name, rules};
 pub use train::{Metrics, Trainer};

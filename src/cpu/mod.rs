@@ -9,7 +9,7 @@ mod step;
 mod store;
 
 use crate::error::Result;
-use crate::plan::{BufferId, Engine, Kind, Layout, Op, Plan, Program, Scope};
+use crate::plan::{Answer, BufferId, Engine, Kind, Layout, Op, Plan, Program, Scope};
 pub use matmul::Float;
 use rayon::prelude::*;
 use std::marker::PhantomData;
@@ -38,7 +38,8 @@ impl<F: Float> Engine for Cpu<F> {
             lanes: (0..layout.lanes()).map(|_| Store::new(layout, Scope::Lane)).collect(),
             phases: plans.iter().map(phases).collect(),
             layout: layout.clone(),
-            answer: None,
+            answer: Answer::default(),
+            answered: false,
         })
     }
 
@@ -82,7 +83,10 @@ pub struct CpuProgram<F> {
     shared: Store<F>,
     lanes: Vec<Store<F>>,
     phases: Vec<Vec<Phase>>,
-    answer: Option<(u64, Vec<u32>)>,
+    /// Of the newest request.
+    answer: Answer<F>,
+    /// Whether it was not given out yet.
+    answered: bool,
 }
 
 impl<F: Float> CpuProgram<F> {
@@ -157,14 +161,28 @@ impl<F: Float> Program for CpuProgram<F> {
         Ok(self.store_mut(buffer, lane).indices(buffer).to_vec())
     }
 
-    fn request(&mut self, buffer: BufferId, tag: u64) -> Result<()> {
-        self.layout.check_access(buffer, Kind::Index, 0, 0)?;
-        self.answer = Some((tag, self.lanes.iter().flat_map(|lane| lane.indices(buffer)).copied().collect()));
+    fn request(&mut self, buffers: &[BufferId]) -> Result<()> {
+        self.answer.clear();
+        for &id in buffers {
+            let declared = self.layout.buffer(id);
+            let owners = if declared.scope == Scope::Lane { &self.lanes[..] } else { std::slice::from_ref(&self.shared) };
+            for owner in owners {
+                match declared.kind {
+                    Kind::Float => self.answer.floats.extend_from_slice(owner.floats(id)),
+                    Kind::Index => self.answer.indices.extend_from_slice(owner.indices(id)),
+                }
+            }
+        }
+        self.answered = true;
         Ok(())
     }
 
-    fn arrived(&mut self, _buffer: BufferId) -> Result<Option<(u64, Vec<u32>)>> {
-        Ok(self.answer.take())
+    fn arrived(&mut self) -> Result<Option<&Answer<F>>> {
+        Ok(std::mem::take(&mut self.answered).then_some(&self.answer))
+    }
+
+    fn settle(&mut self) -> Result<()> {
+        Ok(())
     }
 }
 

@@ -7,7 +7,7 @@ use super::memory::Memory;
 use super::readback::Readback;
 use super::{matmul, network, step};
 use crate::error::{Error, Result};
-use crate::plan::{BufferId, Engine, Kind, Layout, Op, Plan, Program};
+use crate::plan::{Answer, Buffer, BufferId, Engine, Kind, Layout, Op, Plan, Program};
 
 impl Engine for Gpu {
     type Float = f32;
@@ -47,7 +47,8 @@ impl Gpu {
         plans.iter().try_for_each(|plan| plan.check(layout))?;
         step::check_lanes(layout.lanes(), self.device.limits().max_compute_workgroups_per_dimension)?;
         let plans = plans.iter().map(|plan| Prepared::new(self, layout, plan, &memory)).collect::<Result<_>>()?;
-        Ok(GpuProgram { gpu: self.clone(), layout: layout.clone(), memory, plans, readback: Readback::default() })
+        let (readback, answer) = (Readback::default(), Answer::default());
+        Ok(GpuProgram { gpu: self.clone(), layout: layout.clone(), memory, plans, readback, answer })
     }
 }
 
@@ -175,6 +176,8 @@ pub struct GpuProgram {
     memory: Memory,
     plans: Vec<Prepared>,
     readback: Readback,
+    /// The last answer that was given out.
+    answer: Answer<f32>,
 }
 
 /// Plans that go into one submission: enough to hide its cost, few enough to keep the host responsive.
@@ -206,7 +209,7 @@ impl GpuProgram {
         self.gpu.alive()?;
         if !self.gpu.device.features().contains(wgpu::Features::TIMESTAMP_QUERY) {
             self.run(plan, times)?;
-            self.gpu.poll(true)?;
+            self.gpu.wait()?;
             return Ok(None);
         }
         let descriptor = wgpu::QuerySetDescriptor { label: None, ty: wgpu::QueryType::Timestamp, count: 2 };
@@ -241,7 +244,7 @@ impl GpuProgram {
     /// # Errors
     /// A lost device.
     pub fn wait(&self) -> Result<()> {
-        self.gpu.poll(true)
+        self.gpu.wait()
     }
 
     fn submit(&self, encoder: wgpu::CommandEncoder) -> Result<()> {
@@ -287,7 +290,6 @@ impl Program for GpuProgram {
     fn run(&mut self, plan: usize, times: usize) -> Result<()> {
         let mut left = times;
         while left > 0 {
-            self.gpu.alive()?;
             let now = left.min(BATCH);
             let mut encoder = self.gpu.device.create_command_encoder(&Default::default());
             (0..now).for_each(|_| self.encode(plan, &mut encoder));
@@ -317,17 +319,38 @@ impl Program for GpuProgram {
         self.read_words(buffer, lane)
     }
 
-    fn request(&mut self, buffer: BufferId, tag: u64) -> Result<()> {
-        self.check(buffer, Kind::Index, 0, 0)?;
-        let allocation = self.memory.get(buffer);
-        self.readback.request(&self.gpu, allocation.single()?, tag)?;
-        self.gpu.alive()
+    fn request(&mut self, buffers: &[BufferId]) -> Result<()> {
+        self.readback.request(&self.gpu, &self.memory, buffers)
     }
 
-    fn arrived(&mut self, buffer: BufferId) -> Result<Option<(u64, Vec<u32>)>> {
-        let (len, stride) = (self.layout.buffer(buffer).len, self.layout.buffer(buffer).stride());
-        let newest = self.readback.newest(&self.gpu)?;
-        Ok(newest.map(|(tag, words)| (tag, words.chunks(stride).flat_map(|lane| &lane[..len]).copied().collect())))
+    fn arrived(&mut self) -> Result<Option<&Answer<f32>>> {
+        let (answer, layout, memory) = (&mut self.answer, &self.layout, &self.memory);
+        let found = self.readback.oldest(&self.gpu, |buffers, bytes| {
+            answer.clear();
+            let mut rest = bytes;
+            for &id in buffers {
+                let (own, after) = rest.split_at(memory.get(id).segments[0].buffer.size() as usize);
+                append(answer, layout.buffer(id), own);
+                rest = after;
+            }
+        })?;
+        Ok(found.then_some(&self.answer))
+    }
+
+    fn settle(&mut self) -> Result<()> {
+        self.readback.settle(&self.gpu)
+    }
+}
+
+/// Appends a buffer's elements to an answer, without what pads its lanes.
+fn append(answer: &mut Answer<f32>, declared: &Buffer, bytes: &[u8]) {
+    let (words, _) = bytes.as_chunks::<4>();
+    for lane in words.chunks_exact(declared.stride()) {
+        let own = lane[..declared.len].iter();
+        match declared.kind {
+            Kind::Float => answer.floats.extend(own.map(|&word| f32::from_ne_bytes(word))),
+            Kind::Index => answer.indices.extend(own.map(|&word| u32::from_ne_bytes(word))),
+        }
     }
 }
 

@@ -6,9 +6,11 @@
 mod recipe;
 mod slices;
 mod stepper;
+mod telemetry;
 
 pub use recipe::{Clip, Recipe};
 pub use stepper::{Report, Stepper};
+pub use telemetry::Telemetry;
 
 use crate::error::{Error, Result};
 use crate::plan::{Arena, BufferId, Engine, Layout, Plan, Program};
@@ -37,6 +39,7 @@ pub struct Optimizer<P> {
     arena: Arena,
     params: BufferId,
     grads: BufferId,
+    loss: BufferId,
     stepper: Stepper,
     program: P,
 }
@@ -64,11 +67,12 @@ impl<P: Program> Optimizer<P> {
         }
         let mut layout = Layout::new(recipe.lanes());
         let (params, grads) = (layout.arena("params", &arena), layout.arena("grads", &arena));
+        let loss = layout.floats("loss", 1);
         let mut plan = Plan::default();
         let mut stepper = recipe.record(&mut layout, &mut plan, &arena, params, grads)?;
         let mut program = engine.load(&layout, &[plan])?;
         stepper.start(&mut program)?;
-        Ok(Self { arena, params, grads, stepper, program })
+        Ok(Self { arena, params, grads, loss, stepper, program })
     }
 
     /// One step of all lanes, from the gradients as they are now. Does not wait for the device.
@@ -126,6 +130,56 @@ impl<P: Program> Optimizer<P> {
     /// A lane that does not exist, or a lost device.
     pub fn report(&mut self, lane: usize) -> Result<Report> {
         self.stepper.report(&mut self.program, lane)
+    }
+
+    /// Takes a sample of every lane every `steps` steps, which [`Optimizer::poll`] gives out some steps later; 0 for none, the
+    /// default. A sample costs one small copy on the device and a submission: every step is affordable where steps are large.
+    ///
+    /// Samples that nobody polls (those older than the last 256), and those asked for while eight others are under way, are
+    /// dropped; nothing ever waits for them. With steps that the host submits itself, a sample is of the last step that was
+    /// submitted when the next one is recorded.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use thalweg::{Optimizer, Recipe, Sgd, cpu::Cpu};
+    ///
+    /// let recipe = Recipe::new(Sgd::default()).clip_norm(1.0);
+    /// let mut optimizer = Optimizer::new(&Cpu::<f32>::default(), recipe, &[("w", &[2])])?;
+    /// optimizer.telemetry_every(10);
+    /// optimizer.set_grads(0, "w", &[3.0, 4.0])?;
+    /// optimizer.steps(20)?;
+    /// optimizer.flush()?;
+    /// let samples = optimizer.poll()?;
+    /// assert_eq!(samples.iter().map(|sample| sample.step).collect::<Vec<_>>(), [10, 20]);
+    /// assert_eq!((samples[1].report.norm, samples[1].report.clipped), (5.0, 20));
+    /// # Ok::<(), thalweg::Error>(())
+    /// ```
+    pub fn telemetry_every(&mut self, steps: u64) {
+        self.stepper.telemetry_every(steps);
+    }
+
+    /// Lets samples carry each lane's loss, and returns the buffer of one float per lane that the host keeps it in: by
+    /// [`Program::write`], or on a GPU by a copy into the program's [`buffers`](crate::gpu::GpuProgram::buffers).
+    pub fn watch_loss(&mut self) -> BufferId {
+        self.stepper.watch_loss(self.loss);
+        self.loss
+    }
+
+    /// The samples that have arrived since the last call, the oldest first, a step's lanes in order. Never waits.
+    ///
+    /// # Errors
+    /// A lost device, once everything that had arrived before is given out.
+    pub fn poll(&mut self) -> Result<Vec<Telemetry>> {
+        self.stepper.poll(&mut self.program)
+    }
+
+    /// Waits for every sample that is under way; [`Optimizer::poll`] gives them out.
+    ///
+    /// # Errors
+    /// A lost device, or [`Error::Timeout`].
+    pub fn flush(&mut self) -> Result<()> {
+        self.stepper.flush(&mut self.program)
     }
 
     /// Freezes or thaws a group of a lane, from the next step on. A frozen group does not move: no decay, no moments, no count of

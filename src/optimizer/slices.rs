@@ -19,11 +19,12 @@ impl Optimizer<GpuProgram> {
         let arena = foreign.arena().clone();
         let mut layout = Layout::new(recipe.lanes());
         let (params, grads) = (layout.arena("params", &arena), layout.arena("grads", &arena));
+        let loss = layout.floats("loss", 1);
         let mut plan = Plan::default();
         let mut stepper = recipe.record(&mut layout, &mut plan, &arena, params, grads)?;
         let mut program = gpu.load_over(&layout, &[plan], [params, grads], foreign)?;
         stepper.start(&mut program)?;
-        Ok(Self { arena, params, grads, stepper, program })
+        Ok(Self { arena, params, grads, loss, stepper, program })
     }
 
     /// Records one step into the caller's encoder: submits nothing, waits for nothing. Encoders have to be submitted in the order

@@ -31,7 +31,7 @@ mod layout;
 mod op;
 
 pub use arena::{Arena, Chunk, Tensor};
-pub use engine::{Engine, Program};
+pub use engine::{Answer, Engine, Program};
 pub use layout::{Buffer, BufferId, Kind, Layout, Scope, View};
 pub use op::{Activation, Control, Counter, Extras, Gather, Loss, LossScale, MatMul, Norm, NormKind, Op, Plan, Scalar, Update};
 
