@@ -8,7 +8,7 @@ use common::numbers::numbers;
 use common::options::with;
 use thalweg::cpu::Cpu;
 use thalweg::gpu::{GpuOptions, Slice, SliceTensor};
-use thalweg::plan::{BufferId, Engine, Layout, Plan, Program};
+use thalweg::plan::{Answer, BufferId, Engine, Layout, Plan, Program};
 use thalweg::{Adam, Optimizer, Recipe, Result, wgpu};
 
 const LEN: usize = 500;
@@ -94,7 +94,7 @@ struct Counting<E>(E);
 
 struct CountingProgram<P> {
     inner: P,
-    reads: usize,
+    waits: usize,
     requests: usize,
 }
 
@@ -103,7 +103,7 @@ impl<E: Engine> Engine for Counting<E> {
     type Program = CountingProgram<E::Program>;
 
     fn load(&self, layout: &Layout, plans: &[Plan]) -> Result<Self::Program> {
-        Ok(CountingProgram { inner: self.0.load(layout, plans)?, reads: 0, requests: 0 })
+        Ok(CountingProgram { inner: self.0.load(layout, plans)?, waits: 0, requests: 0 })
     }
 
     fn describe(&self) -> String {
@@ -127,53 +127,62 @@ impl<P: Program> Program for CountingProgram<P> {
     }
 
     fn read(&mut self, buffer: BufferId, lane: usize) -> Result<Vec<P::Float>> {
-        self.reads += 1;
+        self.waits += 1;
         self.inner.read(buffer, lane)
     }
 
     fn read_indices(&mut self, buffer: BufferId, lane: usize) -> Result<Vec<u32>> {
-        self.reads += 1;
+        self.waits += 1;
         self.inner.read_indices(buffer, lane)
     }
 
-    fn request(&mut self, buffer: BufferId, tag: u64) -> Result<()> {
+    fn request(&mut self, buffers: &[BufferId]) -> Result<()> {
         self.requests += 1;
-        self.inner.request(buffer, tag)
+        self.inner.request(buffers)
     }
 
-    fn arrived(&mut self, buffer: BufferId) -> Result<Option<(u64, Vec<u32>)>> {
-        self.inner.arrived(buffer)
+    fn arrived(&mut self) -> Result<Option<&Answer<P::Float>>> {
+        self.inner.arrived()
+    }
+
+    fn settle(&mut self) -> Result<()> {
+        self.waits += 1;
+        self.inner.settle()
     }
 }
 
-/// Reads and requests of 1,000 steps; `idle` lets the device catch up, as it does where steps take less time than what lies between
-/// them.
-fn count<E: Engine>(engine: E, mut idle: impl FnMut(&E::Program) -> Result<()>) -> Result<(usize, usize)> {
+/// Waits and requests of 1,000 steps with telemetry every so many; `idle` lets the device catch up, as it does where steps take
+/// less time than what lies between them.
+fn count<E: Engine>(engine: E, every: u64, mut idle: impl FnMut(&E::Program) -> Result<()>) -> Result<(usize, usize)> {
     let rule = with("adam", "lr=0.01");
     let mut model = Model::new(&Counting(engine), recipe(), &*rule, &[LEN]);
+    model.optimizer.telemetry_every(every);
     for step in 0..1_000 {
         model.set_grads(0, &numbers(step, LEN));
         model.step();
+        model.optimizer.poll()?;
         if step % 32 == 31 {
             idle(&model.optimizer.program().inner)?;
         }
     }
     let program = model.optimizer.program();
-    Ok((program.reads, program.requests))
+    Ok((program.waits, program.requests))
 }
 
 #[test]
 fn steps_wait_for_nothing() -> Result<()> {
-    assert_eq!(count(Cpu::<f32>::default(), |_| Ok(()))?, (0, 31));
-    assert_eq!(count(engines::open(GpuOptions::default()), |program| program.wait())?, (0, 31));
+    for (every, requests) in [(0, 31), (1, 1_000), (10, 100 + 31 - 6)] {
+        assert_eq!(count(Cpu::<f32>::default(), every, |_| Ok(()))?, (0, requests));
+        assert_eq!(count(engines::open(GpuOptions::default()), every, |program| program.wait())?, (0, requests));
+    }
     Ok(())
 }
 
 /// A device that is behind by a ring of rows has to be waited for; that happens once per ring at most, never per step.
 #[test]
 fn a_busy_device_is_waited_for_once_per_ring_at_most() -> Result<()> {
-    let (reads, requests) = count(engines::open(GpuOptions::default()), |_| Ok(()))?;
-    assert!(reads <= 1_000 / 128, "{reads} reads");
-    assert_eq!(requests, 31);
+    let (waits, requests) = count(engines::open(GpuOptions::default()), 0, |_| Ok(()))?;
+    assert!(waits <= 1_000 / 128, "{waits} waits");
+    assert_eq!(requests, 31 + waits);
     Ok(())
 }

@@ -151,9 +151,12 @@ impl Stepper {
 
     /// Takes over all answers that have arrived.
     fn take_in<P: Program>(&mut self, program: &mut P) -> Result<()> {
+        let (lanes, groups) = (self.recipe.lanes(), self.groups());
         while let Some(answer) = program.arrived()? {
-            if let Some(step) = self.learn(&answer.indices) {
-                self.log.record(step, self.recipe.lanes(), answer);
+            // Somebody else may have asked for something else.
+            let ours = answer.indices.len() == lanes * (Counter::LEN + groups) && answer.floats.len() >= lanes * Scalar::LEN;
+            if let Some(step) = ours.then(|| self.learn(&answer.indices)).flatten() {
+                self.log.record(step, lanes, answer);
             }
         }
         Ok(())
