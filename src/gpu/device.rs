@@ -244,3 +244,25 @@ fn describes(info: &wgpu::AdapterInfo, text: &str) -> bool {
     let all = format!("{} {} {} {:?}", info.name, info.driver, info.driver_info, info.backend);
     all.to_lowercase().contains(&text.to_lowercase())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::{Engine, Layout, Op, Plan, Program};
+
+    /// A wait that is too short ends with an error of its own, and the device goes on.
+    #[test]
+    fn a_wait_beyond_its_limit_is_a_timeout() -> Result<()> {
+        let gpu = Gpu::with(&GpuOptions { allow_cpu: true, ..Default::default() })?;
+        let mut layout = Layout::new(1);
+        let [input, output] = ["input", "output"].map(|name| layout.floats(name, 1 << 22)).map(|id| layout.whole(id));
+        let mut plan = Plan::default();
+        plan.push(Op::Copy { input, output });
+        let mut program = gpu.load(&layout, &[plan])?;
+        program.run(0, 64)?;
+        let error = gpu.wait_within(Duration::ZERO).expect_err("64 copies of 16 MiB in no time");
+        assert_eq!(error, Error::Timeout { what: "the device".into(), seconds: 0 });
+        assert_eq!(error.to_string(), "waiting for the device took more than 0 s");
+        program.wait()
+    }
+}

@@ -260,7 +260,7 @@ impl GpuProgram {
 
     fn write_words(&self, id: BufferId, lane: usize, offset: usize, words: &[u32]) -> Result<()> {
         for (buffer, at, range) in self.memory.pieces(id, self.copy(id, lane), offset, words.len()) {
-            check_usage(&buffer, wgpu::BufferUsages::COPY_DST)?;
+            self.check_usage(id, &buffer, wgpu::BufferUsages::COPY_DST)?;
             self.gpu.queue.write_buffer(&buffer, at, bytemuck::cast_slice(&words[range]));
         }
         Ok(())
@@ -271,11 +271,20 @@ impl GpuProgram {
         // What lies between slices reads as zero, like the padding of an arena.
         let mut words = vec![0; len];
         for (buffer, at, range) in self.memory.pieces(id, self.copy(id, lane), 0, len) {
-            check_usage(&buffer, wgpu::BufferUsages::COPY_SRC)?;
+            self.check_usage(id, &buffer, wgpu::BufferUsages::COPY_SRC)?;
             let bytes = Readback::now(&self.gpu, &buffer, at, range.len() as u64 * 4)?;
             words[range].copy_from_slice(&bytemuck::pod_collect_to_vec::<u8, u32>(&bytes));
         }
         Ok(words)
+    }
+
+    /// Somebody else's buffer may lack what a copy needs.
+    fn check_usage(&self, id: BufferId, buffer: &wgpu::Buffer, usage: wgpu::BufferUsages) -> Result<()> {
+        if buffer.usage().contains(usage) {
+            return Ok(());
+        }
+        let what = format!("a buffer of {}", self.layout.buffer(id).name);
+        Err(Error::shape(what, format!("usage {usage:?}"), format!("{:?}", buffer.usage())))
     }
 
     /// The copy that a lane uses: its own, or the only one.
@@ -352,12 +361,4 @@ fn append(answer: &mut Answer<f32>, declared: &Buffer, bytes: &[u8]) {
             Kind::Index => answer.indices.extend(own.map(|&word| u32::from_ne_bytes(word))),
         }
     }
-}
-
-/// Somebody else's buffer may lack what a copy needs.
-fn check_usage(buffer: &wgpu::Buffer, usage: wgpu::BufferUsages) -> Result<()> {
-    if buffer.usage().contains(usage) {
-        return Ok(());
-    }
-    Err(Error::shape("a buffer to be copied", format!("usage {usage:?}"), format!("{:?}", buffer.usage())))
 }

@@ -109,12 +109,12 @@ impl Readback {
         }
         let sources = || buffers.iter().map(|&id| memory.get(id).single());
         let size = sources().map(|source| source.map(wgpu::Buffer::size)).sum::<Result<u64>>()?;
-        // Which buffers are asked for changes seldom.
+        // Which buffers are asked for changes seldom. The whole ring is made at once, so that later steps make nothing.
         self.free.retain(|copy| copy.staging.size() == size);
-        let mut copy = match self.free.pop() {
-            Some(copy) => copy,
-            None => Copy::new(gpu, size)?,
-        };
+        while self.free.len() + self.pending.len() < RING {
+            self.free.push(Copy::new(gpu, size)?);
+        }
+        let Some(mut copy) = self.free.pop() else { return Ok(()) };
         copy.buffers.clear();
         copy.buffers.extend_from_slice(buffers);
         let mut encoder = gpu.device.create_command_encoder(&Default::default());
@@ -124,9 +124,9 @@ impl Readback {
             encoder.copy_buffer_to_buffer(source, 0, &copy.staging, at, source.size());
             at += source.size();
         }
-        copy.start(gpu, encoder)?;
+        let started = copy.start(gpu, encoder);
         self.pending.push_back(copy);
-        Ok(())
+        started
     }
 
     /// Looks at the oldest copy, if it has arrived, and is done with it.
