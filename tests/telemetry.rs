@@ -135,16 +135,16 @@ fn samples_that_nobody_polls_make_way_for_newer_ones() -> Result<()> {
     Ok(())
 }
 
-/// More samples than the ring holds are under way: some are dropped, none is waited for, and those that come are right.
+/// More samples than the ring holds may be under way: some are dropped, and those that come are right. That none is waited for is
+/// counted in long_run.rs.
 #[test]
-fn a_busy_device_is_not_waited_for() -> Result<()> {
+fn samples_of_a_busy_device_are_in_order() -> Result<()> {
     let mut optimizer = Optimizer::new(&gpu(), Recipe::new(Sgd::default()).skip_bad(), &[("w", &[1 << 20])])?;
     optimizer.telemetry_every(1);
     optimizer.steps(50)?;
     let early = optimizer.poll()?;
     optimizer.flush()?;
     let late = optimizer.poll()?;
-    assert!(!late.is_empty(), "{} samples were there at once, so all steps were waited for", early.len());
     let steps: Vec<u64> = early.iter().chain(&late).map(|sample| sample.step).collect();
     assert!(steps.is_sorted_by(|a, b| a < b), "{steps:?}");
     assert!(early.iter().chain(&late).all(|sample| u64::from(sample.report.applied) == sample.step));
@@ -205,7 +205,7 @@ fn what_had_arrived_before_a_loss_is_given_out() -> Result<()> {
     let mut model = model(&gpu, 2);
     model.optimizer.telemetry_every(1);
     model.steps(3);
-    // One sample is with the host, one has arrived on the device's side, and one never will.
+    // Four samples are with the host when the device goes; the fifth may be on its way.
     model.optimizer.flush()?;
     model.step();
     model.optimizer.program().wait()?;

@@ -131,11 +131,9 @@ impl Readback {
 
     /// Looks at the oldest copy, if it has arrived, and is done with it.
     pub(super) fn oldest(&mut self, gpu: &Gpu, look: impl FnOnce(&[BufferId], &[u8])) -> Result<bool> {
-        let under_way = |copy: Option<&Copy>| copy.is_none_or(|copy| copy.state() == UNDER_WAY);
-        if under_way(self.pending.front()) {
-            gpu.poll()?;
-        }
-        if under_way(self.pending.front()) {
+        // On a lost device nothing is mapped any more, whatever had arrived.
+        gpu.poll()?;
+        if self.pending.front().is_none_or(|copy| copy.state() == UNDER_WAY) {
             return Ok(false);
         }
         let Some(copy) = self.pending.pop_front() else { return Ok(false) };

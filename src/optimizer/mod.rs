@@ -169,7 +169,7 @@ impl<P: Program> Optimizer<P> {
     /// The samples that have arrived since the last call, the oldest first, a step's lanes in order. Never waits.
     ///
     /// # Errors
-    /// A lost device, once everything that had arrived before is given out.
+    /// A lost device, once everything that the host had by then is given out.
     pub fn poll(&mut self) -> Result<Vec<Telemetry>> {
         self.stepper.poll(&mut self.program)
     }

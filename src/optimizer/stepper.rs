@@ -300,7 +300,7 @@ impl Stepper {
     /// The samples that have arrived since the last call, the oldest first, a step's lanes in order. Never waits.
     ///
     /// # Errors
-    /// A lost device, once everything that had arrived before is given out.
+    /// A lost device, once everything that the host had by then is given out.
     pub fn poll<P: Program>(&mut self, program: &mut P) -> Result<Vec<Telemetry>> {
         let taken = self.take_in(program);
         let samples = self.log.drain();

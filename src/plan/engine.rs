@@ -65,8 +65,8 @@ pub trait Program {
     /// A buffer in more than one piece, or a lost device.
     fn request(&mut self, buffers: &[BufferId]) -> Result<()>;
 
-    /// The oldest answer to [`Program::request`] that has arrived since the last call, without waiting. What had arrived before a
-    /// loss is given out before the loss is an error.
+    /// The oldest answer to [`Program::request`] that has arrived and was not given out, without waiting. Answers that are not
+    /// taken over before a loss are lost with the device.
     ///
     /// # Errors
     /// A lost device.
