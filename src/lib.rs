@@ -73,7 +73,7 @@ mod train;
 pub use error::{Error, Result, range};
 pub use optimizer::{
     Accumulation, Average, Clip, Evaluation, Lbfgs, LbfgsReport, LbfgsSettings, LbfgsStepper, LbfgsStop, LineSearch, Lookahead,
-    Optimizer, Recipe, Report, Stepper, TensorReport,
+    Optimizer, Recipe, Report, Stepper, Telemetry, TensorReport,
 };
 pub use rule::{AnyRule, Decay, Fixed, Layerwise, Real, Row, Rule, Setting, set};
 pub use rules::{

@@ -12,8 +12,8 @@ mod store;
 mod update;
 mod vectors;
 
-use crate::error::{Result, range};
-use crate::plan::{Arena, BufferId, Engine, Kind, Layout, Op, Plan, Program, Scope, check_even};
+use crate::error::{Error, Result, range};
+use crate::plan::{Answer, Arena, BufferId, Engine, Kind, Layout, Op, Plan, Program, Scope, check_even};
 use lent::Lent;
 pub use matmul::Float;
 use rayon::prelude::*;
@@ -43,7 +43,8 @@ impl<F: Float> Engine for Cpu<F> {
             lanes: (0..layout.lanes()).map(|_| Store::new(layout, Scope::Lane)).collect(),
             phases: plans.iter().map(phases).collect(),
             layout: layout.clone(),
-            answer: None,
+            answer: Answer::default(),
+            answered: false,
         })
     }
 
@@ -87,7 +88,10 @@ pub struct CpuProgram<F> {
     shared: Store<F>,
     lanes: Vec<Store<F>>,
     phases: Vec<Vec<Phase>>,
-    answer: Option<(u64, Vec<u32>)>,
+    /// Of the newest request.
+    answer: Answer<F>,
+    /// Whether it was not given out yet.
+    answered: bool,
 }
 
 impl<F: Float> CpuProgram<F> {
@@ -208,14 +212,29 @@ impl<F: Float> Program for CpuProgram<F> {
         Ok(())
     }
 
-    fn request(&mut self, buffer: BufferId, tag: u64) -> Result<()> {
-        self.layout.check_access(buffer, Kind::Index, 0, 0)?;
-        self.answer = Some((tag, self.lanes.iter().flat_map(|lane| lane.indices(buffer)).copied().collect()));
+    fn request(&mut self, buffers: &[BufferId]) -> Result<()> {
+        self.answer.clear();
+        for &id in buffers {
+            let declared = self.layout.buffer(id);
+            let owners = if declared.scope == Scope::Lane { &self.lanes[..] } else { std::slice::from_ref(&self.shared) };
+            for owner in owners {
+                match declared.kind {
+                    Kind::Float => self.answer.floats.extend_from_slice(owner.floats(id)),
+                    Kind::Index => self.answer.indices.extend_from_slice(owner.indices(id)),
+                    Kind::Half => return Err(Error::shape(&declared.name, "floats or indices", "Half")),
+                }
+            }
+        }
+        self.answered = true;
         Ok(())
     }
 
-    fn arrived(&mut self, _buffer: BufferId) -> Result<Option<(u64, Vec<u32>)>> {
-        Ok(self.answer.take())
+    fn arrived(&mut self) -> Result<Option<&Answer<F>>> {
+        Ok(std::mem::take(&mut self.answered).then_some(&self.answer))
+    }
+
+    fn settle(&mut self) -> Result<()> {
+        Ok(())
     }
 }
 

@@ -239,12 +239,21 @@ impl Recipe {
         }
     }
 
-    /// The row of a rule's `t`-th step with everything that this recipe adds to it.
-    pub(super) fn row(&self, rule: &dyn AnyRule, t: u64) -> Row {
-        let mut row = match self.scheduled(rule, |schedule| schedule.value(t - 1)) {
+    /// The row of a rule's `t`-th step with the settings as scheduled.
+    fn scheduled_row(&self, rule: &dyn AnyRule, t: u64) -> Row {
+        // Nothing has to be copied where there is no schedule.
+        if self.schedules.is_empty() {
+            return rule.full_row(t);
+        }
+        match self.scheduled(rule, |schedule| schedule.value(t - 1)) {
             Ok(scheduled) => scheduled.full_row(t),
             Err(_) => unreachable!("names were checked when the recipe was recorded"),
-        };
+        }
+    }
+
+    /// The row of a rule's `t`-th step with everything that this recipe adds to it.
+    pub(super) fn row(&self, rule: &dyn AnyRule, t: u64) -> Row {
+        let mut row = self.scheduled_row(rule, t);
         row.0[Row::SCALE] *= self.grad_scale;
         row.0[Row::L1] = self.l1;
         match self.clip {

@@ -3,12 +3,13 @@
 use super::Recipe;
 use super::modifier::{Accumulation, Clip};
 use super::side::{Ascend, Sum};
-use super::stepper::{Buffers, Stepper};
+use super::stepper::{Buffers, Inspection, Stepper};
 use crate::plan::{
     Arena, BufferId, Centralise, Control, Counter, Extras, Factors, Gate, GateKind, Layout, Micro, Norm, NormKind, NormOf, Op,
     Pass, Plan, Release, SLOTS, Scalar, Span, TensorBound, Trust, Update,
 };
 use crate::rule::{AnyRule, Layerwise, Row};
+use std::sync::Arc;
 
 /// Partial norms, per-tensor norms and factors of one array.
 #[derive(Debug, Clone, Copy)]
@@ -130,7 +131,12 @@ impl<'a> Recorder<'a> {
         let Self { rows, counts, scalars, frozen, .. } = *self;
         let buffers = Buffers { rows, counts, scalars, frozen, planes: self.planes.clone() };
         let groups = (self.groups() > 1).then(|| self.arena.groups());
-        Stepper::new(self.recipe.clone(), self.arena.len(), buffers, groups)
+        let inspection = self.tensors.zip(self.changes).map(|(tensors, (_, changes))| Inspection {
+            names: names(self.arena),
+            grads: tensors.norms,
+            changes: changes.norms,
+        });
+        Stepper::new(self.recipe.clone(), self.arena.len(), buffers, groups, inspection)
     }
 
     pub(super) fn outputs(&self) -> Outputs {
@@ -331,6 +337,13 @@ impl<'a> Recorder<'a> {
         let (grads, current, spans) = (self.grads, side.current, self.spans(false));
         Update { rule, params, grads, planes, current, spans, pass: Pass::Whole, extras }
     }
+}
+
+/// The tensors' names, in the order of sums.
+pub(super) fn names(arena: &Arena) -> Arc<[String]> {
+    let mut tensors: Vec<&crate::plan::Tensor> = arena.tensors().iter().collect();
+    tensors.sort_by_key(|tensor| tensor.rank);
+    tensors.into_iter().map(|tensor| tensor.name.clone()).collect()
 }
 
 /// That a step is inspected.

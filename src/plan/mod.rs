@@ -32,7 +32,7 @@ mod op;
 
 pub use arena::{Arena, Chunk, Tensor};
 pub(crate) use engine::check_even;
-pub use engine::{Engine, Program};
+pub use engine::{Answer, Engine, Program};
 pub use layout::{Buffer, BufferId, Kind, Layout, Scope, View};
 pub use op::{
     Activation, Centralise, Combine, Control, Counter, Dots, Extras, Factors, Gate, GateKind, Gather, Half, Loss, LossScale,
