@@ -53,6 +53,8 @@
 //!
 //! # The guide
 //!
+//! [`guide::embedding`] tells how a training program with a device of its own takes steps.
+//!
 //! ARCHITECTURE.md, at the root of the repository, follows a step from call to kernel, says how to add a rule or an operation, and
 //! gives the reasons for the choices made. README.md, beside it, has the command line and what is not there yet.
 
@@ -62,6 +64,7 @@ pub mod cpu;
 pub mod data;
 pub mod error;
 pub mod gpu;
+pub mod guide;
 pub mod nn;
 mod optimizer;
 pub mod plan;

@@ -384,6 +384,31 @@ impl<P: Program> Optimizer<P> {
         self.stepper.flush(&mut self.program)
     }
 
+    /// Changes a number among the settings of a group of a lane, from the next step on, without a new pipeline. Of steps that are
+    /// recorded into an encoder and not yet submitted, it may reach all.
+    ///
+    /// # Errors
+    /// [`Error::Unknown`], a value out of its range, one that makes another kernel (momentum where there was none), or a lane or a group
+    /// that does not exist.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use thalweg::{Optimizer, Recipe, Sgd, cpu::Cpu};
+    ///
+    /// let recipe = Recipe::new(Sgd { lr: 1.0, ..Default::default() });
+    /// let mut optimizer = Optimizer::new(&Cpu::<f32>::default(), recipe, &[("x", &[1])])?;
+    /// optimizer.set_grads(0, "x", &[1.0])?;
+    /// optimizer.steps(2)?;
+    /// optimizer.set(0, 0, "lr", 0.25)?;
+    /// optimizer.step()?;
+    /// assert_eq!(optimizer.params(0, "x")?, [-2.25]);
+    /// # Ok::<(), thalweg::Error>(())
+    /// ```
+    pub fn set(&mut self, lane: usize, group: usize, setting: &str, value: f64) -> Result<()> {
+        self.stepper.set(lane, group, setting, value)
+    }
+
     /// Freezes or thaws a group of a lane, from the next step on. A frozen group does not move: no decay, no moments, no count of
     /// steps; its gradient is no part of the norm.
     ///

@@ -252,7 +252,7 @@ impl Stepper {
             let end = last.min(first + (SLOTS - 1 - slot) as u64).min(first + BLOCK - 1);
             let mut rows = [P::Float::of(0.0); BLOCK as usize * Row::LEN];
             for (t, row) in (first..=end).zip(rows.chunks_exact_mut(Row::LEN)) {
-                row.copy_from_slice(&self.recipe.row(&**rule, t).0.map(P::Float::of));
+                row.copy_from_slice(&self.recipe.row(&**rule, group, t).0.map(P::Float::of));
             }
             let rows = &rows[..(end + 1 - first) as usize * Row::LEN];
             program.write(self.buffers.rows, lane, (group * SLOTS + slot) * Row::LEN, rows)?;
@@ -276,7 +276,25 @@ impl Stepper {
     pub(super) fn rule<P: Program>(&self, program: &mut P, lane: usize, group: usize) -> Result<Box<dyn AnyRule>> {
         let applied = program.read_indices(self.buffers.counts, lane)?[Counter::LEN + group];
         let last = u64::from(applied).saturating_sub(1);
-        self.recipe.scheduled(&*self.recipe.rules[lane][group], |schedule| schedule.value(last))
+        self.recipe.scheduled(&*self.recipe.rules[lane][group], group, |schedule| schedule.value(last))
+    }
+
+    /// Changes a number among a rule's settings, from the next step that is run on; what was run before keeps the old value, also where
+    /// the device is behind. The schedule of the setting, if it has one, multiplies the new value.
+    ///
+    /// # Errors
+    /// [`Error::Unknown`], a value out of its range, one that makes another kernel (momentum where there was none), or a lane or a group
+    /// that does not exist.
+    pub fn set(&mut self, lane: usize, group: usize, setting: &str, value: f64) -> Result<()> {
+        let (lanes, groups) = (self.recipe.lanes(), self.groups());
+        range::require(lane < lanes, "lane", lane, &format!("below {lanes}"))?;
+        range::require(group < groups, "group", group, &format!("below {groups}"))?;
+        let rule = self.recipe.changed(lane, group, setting, value)?;
+        self.recipe.rules[lane][group] = rule;
+        // All rows that no step has used yet are written anew. Those that steps under way use are read before the writes arrive.
+        let index = lane * groups + group;
+        self.written[index] = self.applied[index];
+        Ok(())
     }
 
     /// The buffer of each lane's scalars, in the order of [`Scalar`]: among them the loss scale, by which the next loss has to be
