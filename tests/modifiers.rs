@@ -479,6 +479,39 @@ fn extras_do_not_disturb_each_other() {
     }
 }
 
+/// At the first step, in the middle and at the end.
+#[test]
+fn bad_steps_leave_whatever_goes_with_a_rule_alone() {
+    let mut bad = grads(0);
+    bad[len() / 2] = f32::NAN;
+    let bad_step = || [Do::Grads(bad.clone()), Do::Step];
+    let plain = Recipe::new(RULE).skip_bad();
+    for recipe in [
+        plain.clone().average(Average::Ema { decay: 0.9 }).half_copy(Half::Bf16),
+        plain.clone().average(Average::Swa { start: 2, every: 1 }).lookahead(Lookahead { steps: 2, alpha: 0.5 }),
+        plain.clone().clip(Clip::Tensor { max: 2.0, kind: NormKind::L2 }),
+        plain.clone().cautious().average(Average::Ema { decay: 0.5 }),
+    ] {
+        let mut with_bad: Vec<Do> = bad_step().into();
+        for (t, step) in (0..5).map(|t| (t, [Do::Grads(grads(t)), Do::Step])) {
+            with_bad.extend(step);
+            if t == 0 || t == 3 || t == 4 {
+                with_bad.extend(bad_step());
+            }
+        }
+        for engine in engines::all_and_small() {
+            let (found, expected) = (run(&engine, &recipe, &with_bad), run(&engine, &recipe, &five_steps()));
+            assert_same_bits(engine.name, &found.params, &expected.params);
+            assert_same_bits(engine.name, &found.momentum, &expected.momentum);
+            if let Some((found, expected)) = found.average.zip(expected.average) {
+                assert_same_bits(engine.name, &found, &expected);
+            }
+            assert_eq!(found.half, expected.half, "{}", engine.name);
+            assert_eq!((found.counts, expected.counts), ((5, 4), (5, 0)), "{}", engine.name);
+        }
+    }
+}
+
 #[test]
 fn what_has_no_meaning_is_refused() {
     let error =
