@@ -31,7 +31,7 @@
 //!
 //! | module | what is in it |
 //! | --- | --- |
-//! | the root | [`Optimizer`], [`Recipe`] and [`Stepper`]; the rules ([`Sgd`], [`RmsProp`], [`Adam`], [`AdamW`], [`Adagrad`], [`RAdam`], [`Adamax`], [`Adadelta`], [`NAdam`], [`Asgd`], [`Rprop`], [`Lion`], [`Lars`], [`Lamb`], [`NovoGrad`], [`AdEMAMix`], [`Adan`], [`ScheduleFree`]) and their contract [`Rule`]; [`Lbfgs`] with its [`LbfgsSettings`] and [`LbfgsStepper`]; [`Trainer`]; [`Error`] |
+//! | the root | [`Optimizer`], [`Recipe`] and [`Stepper`]; the rules ([`Sgd`], [`RmsProp`], [`Adam`], [`AdamW`], [`Adagrad`], [`RAdam`], [`Adamax`], [`Adadelta`], [`NAdam`], [`Asgd`], [`Rprop`], [`Lion`], [`Lars`], [`Lamb`], [`NovoGrad`], [`AdEMAMix`], [`Adan`], [`ScheduleFree`], [`Adafactor`]) and their contract [`Rule`]; [`Lbfgs`] with its [`LbfgsSettings`] and [`LbfgsStepper`]; [`Trainer`]; [`Error`] |
 //! | [`plan`] | a step as plain data: [`Layout`](plan::Layout), [`Plan`](plan::Plan), [`Op`](plan::Op), and what an [`Engine`](plan::Engine) promises |
 //! | [`cpu`] | the engine over slices, in `f32`, and in `f64` as the oracle of all tests |
 //! | [`gpu`] | the engine on wgpu |
@@ -80,8 +80,8 @@ pub use optimizer::{
 };
 pub use rule::{AnyRule, Decay, Fixed, Layerwise, Real, Row, Rule, Setting, set};
 pub use rules::{
-    AdEMAMix, Adadelta, Adagrad, Adam, AdamW, Adamax, Adan, Asgd, Lamb, Lars, Lion, NAdam, NovoGrad, RAdam, RmsProp, Rprop,
-    ScheduleFree, Sgd, rule_by_name, rules,
+    AdEMAMix, Adadelta, Adafactor, Adagrad, Adam, AdamW, Adamax, Adan, Asgd, Lamb, Lars, Lion, NAdam, NovoGrad, RAdam, RmsProp,
+    Rprop, ScheduleFree, Sgd, rule_by_name, rules,
 };
 pub use train::{Metrics, Trainer};
 pub use wgpu;

@@ -14,7 +14,7 @@ fn an_unknown_name_comes_with_the_known_ones() {
     assert_error(
         rule_by_name("adamm"),
         "unknown rule 'adamm'; known: sgd, rmsprop, adam, adamw, adagrad, radam, adamax, adadelta, nadam, asgd, rprop, lion, lars, lamb, novograd, ademamix, adan, \
-         schedulefree",
+         schedulefree, adafactor",
     );
     assert_error(
         set(&mut Sgd::default(), "beta1", "0.9"),

@@ -40,6 +40,7 @@ const RANGES: &[(&str, &[&str], &[&str])] = &[
     (STEPS, &["0.5", "-1", "NaN", "inf", "-inf"], &["0", "7"]),
     (POWER, &["-0.1", "100.1", "NaN", "inf", "-inf"], &["0", "100"]),
     // Of one setting each.
+    ("finite and at most 0", &["0.1", "1", "NaN", "inf", "-inf"], &["-0.8", "0"]),
     ("finite", &["NaN", "inf", "-inf"], &["-3", "3"]),
     ("finite and above 1", &["1", "0", "NaN", "inf", "-inf"], &["1.000001", "2"]),
     ("finite and at least step_min, 0.000001", &["0.0000001", "-1", "NaN", "inf", "-inf"], &["0.000001", "50"]),
@@ -130,6 +131,18 @@ const RULES: &[(&str, &[Setting])] = &[
         ],
     ),
     ("lion", &[LR, BETA1, BETA2, DECAY, flag("independent_weight_decay"), MAXIMIZE]),
+    (
+        "adafactor",
+        &[
+            LR,
+            ("beta2_decay", &[NUMBER, "finite and at most 0"]),
+            not_negative("eps1"),
+            not_negative("eps2"),
+            ("d", &[NUMBER, AT_LEAST_1]),
+            DECAY,
+            MAXIMIZE,
+        ],
+    ),
     (
         "ademamix",
         &[

@@ -3,6 +3,7 @@
 //! Lanes run in parallel, each lane's operations one after the other, so that a small model stays in its core's cache; with
 //! fewer lanes than threads the operations themselves are parallel too. Either way the bits are the same.
 
+mod factored;
 mod layer;
 mod lent;
 mod matmul;
@@ -258,5 +259,6 @@ fn run<F: Float>(op: &Op, lane: &mut Store<F>, shared: &Store<F>, lent: Option<&
         Op::Dots(op) => vectors::dots(op, lane, parallel),
         Op::Join { kind, input, output } => vectors::join(*kind, input, output, lane, shared),
         Op::Combine(op) => vectors::combine(op, lane, parallel),
+        Op::Factored(op) => factored::factored(op, lane, lent),
     }
 }

@@ -3,7 +3,7 @@
 use super::lent::Lent;
 use super::step::GRAIN;
 use super::store::{Elements, Store};
-use crate::plan::{ALIGN, BufferId, Extras, Pass, Release, Update};
+use crate::plan::{ALIGN, BufferId, Extras, Pass, Release, Stack, Update};
 use crate::rule::{Real, Row, sign};
 use std::ops::Range;
 
@@ -20,7 +20,8 @@ pub(super) fn update<F: Real>(op: &Update, lane: &mut Store<F>, mut lent: Option
     for span in &op.spans {
         let row: &[F] = &current.as_slice()[span.group * Row::LEN..][..Row::LEN];
         let factors = op.extras.factors.map(|id| &lane.floats(id)[2 * span.tensor..][..2]);
-        let work = Work::new(op, row, factors.unwrap_or(&[F::one(), F::one()]));
+        let moments = op.moments.as_ref().map(|of| (&of.stacks[span.tensor], lane.floats(of.buffer)));
+        let work = Work::new(op, row, factors.unwrap_or(&[F::one(), F::one()]), moments);
         match &mut lent {
             None => work.run(Streams::new(&mut taken, span.start..span.start + span.len), parallel),
             Some(lent) => {
@@ -60,6 +61,8 @@ fn buffers(op: &Update) -> [Option<BufferId>; BUFFERS] {
 
 /// The same range of every buffer; what is absent is empty.
 struct Streams<'a, F> {
+    /// First element in the arena.
+    start: usize,
     x: &'a mut [F],
     g: &'a mut [F],
     planes: [&'a mut [F]; 4],
@@ -79,6 +82,7 @@ impl<'a, F: Real> Streams<'a, F> {
         let [x, g, a, b, c, d, direction, before, slow, average, change, half] = taken;
         let part_of = |elements: &'a mut Option<Elements>| part(elements, range.clone());
         Self {
+            start: range.start,
             x: part_of(x),
             g: part_of(g),
             planes: [a, b, c, d].map(part_of),
@@ -115,8 +119,10 @@ impl<'a, F: Real> Streams<'a, F> {
         let (average, average2) = cut_f(self.average);
         let (change, change2) = cut_f(self.change);
         let (half, half2) = cut(self.half, middle);
-        let first = Self { x, g, planes: [a, b, c, d], direction, before, slow, average, change, half };
+        let start = self.start;
+        let first = Self { start, x, g, planes: [a, b, c, d], direction, before, slow, average, change, half };
         let second = Self {
+            start: start + middle,
             x: x2,
             g: g2,
             planes: [a2, b2, c2, d2],
@@ -138,17 +144,19 @@ struct Work<'a, F> {
     row: [F; Row::LEN],
     /// The second factor.
     trust: F,
+    /// What a factored rule has in the place of its plane.
+    moments: Option<(&'a Stack, &'a [F])>,
 }
 
 impl<'a, F: Real> Work<'a, F> {
-    fn new(op: &'a Update, row: &[F], factors: &[F]) -> Self {
+    fn new(op: &'a Update, row: &[F], factors: &[F], moments: Option<(&'a Stack, &'a [F])>) -> Self {
         let (bound, trust) = (factors[0], factors[1]);
         let mut own = [F::zero(); Row::LEN];
         own.copy_from_slice(row);
         own[Row::SCALE] *= bound * trust;
         own[Row::L2] *= trust;
         own[Row::L1] *= trust;
-        Self { op, row: own, trust }
+        Self { op, row: own, trust, moments }
     }
 
     /// Whether one loop is all that there is.
@@ -202,11 +210,28 @@ impl<'a, F: Real> Work<'a, F> {
     }
 
     fn direction(&self, streams: &mut Streams<F>) {
-        let Streams { x, g, planes, direction, before, .. } = streams;
+        let Streams { start, x, g, planes, direction, before, .. } = streams;
         direction.copy_from_slice(if before.is_empty() { x } else { before });
         let mut row = self.row;
         row[Row::DECAY] = F::one();
-        F::sweep(&*self.op.rule, &row, direction, g, &mut planes[..self.op.planes.len()]);
+        match self.moments {
+            None => F::sweep(&*self.op.rule, &row, direction, g, &mut planes[..self.op.planes.len()]),
+            Some((stack, moments)) => self.factored(row, stack, moments, *start - stack.start, direction, g),
+        }
+    }
+
+    /// The direction from element `first` of a tensor on, with second moments in the place of the rule's plane.
+    fn factored(&self, mut row: [F; Row::LEN], stack: &Stack, moments: &[F], first: usize, y: &mut [F], g: &[F]) {
+        const PART: usize = 1_024;
+        // They have followed the gradient already.
+        row[Row::SHARED.len()] = F::zero();
+        let mut v = [F::zero(); PART];
+        for ((at, y), g) in (first..).step_by(PART).zip(y.chunks_mut(PART)).zip(g.chunks(PART)) {
+            let v = &mut v[..y.len()];
+            // Padding has no moments, nor a gradient.
+            v.iter_mut().enumerate().for_each(|(i, v)| *v = stack.moment(moments, (at + i).min(stack.len - 1)));
+            F::sweep(&*self.op.rule, &row, y, g, &mut [v]);
+        }
     }
 
     /// The rule is given the whole gradient d, and 0 for x.

@@ -5,7 +5,7 @@ use super::foreign::Foreign;
 use super::kernel::{Bound, Launch};
 use super::memory::Memory;
 use super::readback::Readback;
-use super::{matmul, network, step, update, vectors};
+use super::{factored, matmul, network, step, update, vectors};
 use crate::error::{Error, Result};
 use crate::plan::{Answer, Buffer, BufferId, Engine, Kind, Layout, Op, Plan, Program, check_even};
 use bytemuck::Pod;
@@ -107,6 +107,7 @@ fn launches_of<'a>(gpu: &Gpu, op: &Op, layout: &Layout, memory: &'a Memory) -> R
         Op::Dots(op) => vectors::dots(op, memory),
         Op::Join { kind, input, output } => one(vectors::join(*kind, [input, output], lanes, memory)),
         Op::Combine(op) => vectors::combine(op, memory),
+        Op::Factored(op) => factored::factored(op, lanes, memory),
     }
 }
 

@@ -256,7 +256,12 @@ fn trust(a: f32, b: f32, len: f32, memory: ptr<function, f32>, h: Hyper) -> f32 
 pub(super) fn factors_kernel(op: &Factors) -> Kernel {
     let mut source = Source::default();
     match &op.trust {
-        Trust::Rule(rule) => source.join(rule.wgsl()),
+        Trust::Rule(rule) => {
+            source.join(rule.wgsl());
+            if rule.factored() {
+                source.join("const FACTORED = false;");
+            }
+        }
         Trust::None => source.join(NO_TRUST),
         Trust::Cautious => source.join(CAUTIOUS),
     }

@@ -318,11 +318,22 @@ impl<P: Program> Optimizer<P> {
         self.write(self.grads, lane, tensor, values)
     }
 
-    /// A plane of a lane's state, by the name it has in the rule.
+    /// A plane of a lane's state, by the name it has in the rule. Where a rule keeps matrices by rows and columns, as
+    /// [`Adafactor`](crate::Adafactor) does, these are `row_var` and `col_var`, empty for vectors.
     ///
     /// # Errors
     /// As for [`Optimizer::params`].
     pub fn state(&mut self, plane: &str, lane: usize, tensor: &str) -> Result<Vec<P::Float>> {
+        if let Some(moments) = &self.outputs.moments {
+            let stack = moments.stacks[self.arena.tensor(tensor)?.rank];
+            let all = self.program.read(moments.buffer, lane)?;
+            return match plane {
+                "v" => Ok((0..stack.len).map(|element| stack.moment(&all, element)).collect()),
+                "row_var" => Ok(all[stack.row_moments()].to_vec()),
+                "col_var" => Ok(all[stack.column_moments()].to_vec()),
+                other => Err(Error::unknown("plane", other, &["v", "row_var", "col_var"])),
+            };
+        }
         self.read(self.stepper.plane(plane)?, lane, tensor)
     }
 

@@ -279,6 +279,12 @@ impl Recipe {
         }
     }
 
+    /// Whether the rule keeps second moments by rows and columns: in an arena of vectors there is nothing to gain.
+    pub(super) fn factors(&self, arena: &Arena) -> bool {
+        let factored = self.rules.iter().flatten().any(|rule| rule.factored());
+        factored && arena.tensors().iter().any(|tensor| tensor.shape.len() >= 2)
+    }
+
     /// A rule with one number changed, if it stays the same kernel.
     pub(super) fn changed(&self, lane: usize, group: usize, setting: &str, value: f64) -> Result<Box<dyn AnyRule>> {
         let old = &self.rules[lane][group];
@@ -421,11 +427,15 @@ impl Recipe {
         let layerwise = rule.layerwise() != Layerwise::No;
         let clips_elements = matches!(self.clip, Some(Clip::Value(_)));
         let other_norm = self.clip.is_some_and(|clip| clip.kind() != NormKind::L2);
+        let by_tensor = matches!(self.clip, Some(Clip::Tensor { .. } | Clip::Normalise(_)));
+        let factored = self.factors(arena);
         let matrices = arena.tensors().iter().any(|tensor| tensor.shape.len() >= 2);
         for (meaningless, field, allowed) in [
             (layerwise && clips_elements, "clip_value", format!("not with {name}, which takes norms before it")),
             (layerwise && other_norm, "clip.kind", format!("only L2 with {name}")),
             (layerwise && self.cautious, "cautious", format!("not with {name}, which has a direction of its own")),
+            (factored && by_tensor, "clip_tensor", format!("not with matrices under {name}, which bounds their step itself")),
+            (factored && self.l1 != 0.0, "l1", format!("not with matrices under {name}")),
             (self.cautious && !rule.shifts(), "cautious", format!("not with {name}, whose step depends on the parameters")),
             (self.rho.is_some() && self.accumulation.is_some(), "sam", "not with accumulate".into()),
             (self.centralise && !matrices, "centralise", "only with a tensor of two dimensions or more".into()),

@@ -5,8 +5,8 @@ use super::modifier::{Accumulation, Clip};
 use super::side::{Ascend, Sum};
 use super::stepper::{Buffers, Inspection, Stepper};
 use crate::plan::{
-    Arena, BufferId, Centralise, Control, Counter, Extras, Factors, Gate, GateKind, Layout, Micro, Norm, NormKind, NormOf, Op,
-    Pass, Plan, Release, SLOTS, Scalar, Span, TensorBound, Trust, Update,
+    Arena, BufferId, Centralise, Control, Counter, Extras, Factored, Factors, Gate, GateKind, Layout, Micro, Moments, Norm,
+    NormKind, NormOf, Op, Pass, Plan, Release, SLOTS, Scalar, Span, TensorBound, Trust, Update,
 };
 use crate::rule::{AnyRule, Layerwise, Row};
 use std::sync::Arc;
@@ -45,6 +45,8 @@ pub(super) struct Recorder<'a> {
     scalars: BufferId,
     frozen: BufferId,
     planes: Vec<(usize, BufferId)>,
+    /// In the place of planes, and partial sums.
+    moments: Option<(Moments, BufferId)>,
     /// Of each tensor's gradient.
     tensors: Option<Measured>,
     /// Of each tensor's direction, in rules of two passes.
@@ -59,7 +61,7 @@ pub(super) struct Recorder<'a> {
 }
 
 /// The buffers of a recorded recipe that its owner may want to read.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Outputs {
     /// The average of the parameters.
     pub average: Option<BufferId>,
@@ -69,6 +71,8 @@ pub(super) struct Outputs {
     pub grad_norms: Option<BufferId>,
     /// Norms of each tensor's last inspected change, and of its parameters.
     pub change_norms: Option<BufferId>,
+    /// Second moments by rows and columns.
+    pub moments: Option<Moments>,
 }
 
 impl<'a> Recorder<'a> {
@@ -92,6 +96,8 @@ impl<'a> Recorder<'a> {
         let side = recipe.accumulation.map(|_| "sum").or(recipe.rho.map(|_| "before"));
         let plane =
             |plane: usize, layout: &mut Layout| (plane, layout.arena(&format!("plane {}", rule.state_names()[plane]), arena));
+        let factored = recipe.factors(arena);
+        let planes = if factored { Vec::new() } else { rule.planes() };
         Self {
             recipe,
             arena,
@@ -104,7 +110,12 @@ impl<'a> Recorder<'a> {
             counts: layout.indices("counts", Counter::LEN + groups),
             scalars: layout.floats("scalars", Scalar::LEN),
             frozen: layout.indices("frozen", groups),
-            planes: rule.planes().into_iter().map(|index| plane(index, layout)).collect(),
+            planes: planes.into_iter().map(|index| plane(index, layout)).collect(),
+            moments: factored.then(|| {
+                let stacks = Moments::stacks(arena);
+                let partials = layout.floats("partials of second moments", Moments::partials(&stacks));
+                (Moments { buffer: layout.floats("second moments", Moments::len(&stacks)), stacks }, partials)
+            }),
             tensors: measures_grads.then(|| measured(layout, "gradients", partials)),
             directions: two_passes.then(|| {
                 let partials = own_partials(layout, "directions");
@@ -145,6 +156,7 @@ impl<'a> Recorder<'a> {
             half: self.half,
             grad_norms: self.tensors.map(|tensors| tensors.norms),
             change_norms: self.changes.map(|(_, measured)| measured.norms),
+            moments: self.moments.as_ref().map(|(moments, _)| moments.clone()),
         }
     }
 
@@ -233,6 +245,9 @@ impl<'a> Recorder<'a> {
             (Pass::Cautious(direction), NormKind::Count, Trust::Cautious)
         } else {
             self.measure_params(plan);
+            if let Some((moments, partials)) = self.moments.clone() {
+                plan.push(Op::Factored(Factored { grads: self.source(), current: self.current, moments, partials }));
+            }
             (Pass::Direction(direction), NormKind::L2, Trust::Rule(self.rule().boxed()))
         };
         plan.push(Op::Update(self.update(pass, None)));
@@ -286,9 +301,10 @@ impl<'a> Recorder<'a> {
             grads: self.source(),
             planes: self.planes.iter().map(|(_, id)| *id).collect(),
             current: self.current,
-            spans: self.spans(extras.factors.is_some()),
+            spans: self.spans(extras.factors.is_some() || self.moments.is_some()),
             pass,
             extras,
+            moments: self.moments.as_ref().map(|(moments, _)| moments.clone()).filter(|_| matches!(pass, Pass::Direction(_))),
         }
     }
 
@@ -335,7 +351,7 @@ impl<'a> Recorder<'a> {
         extras: Extras,
     ) -> Update {
         let (grads, current, spans) = (self.grads, side.current, self.spans(false));
-        Update { rule, params, grads, planes, current, spans, pass: Pass::Whole, extras }
+        Update { rule, params, grads, planes, current, spans, pass: Pass::Whole, extras, moments: None }
     }
 }
 

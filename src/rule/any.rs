@@ -60,6 +60,8 @@ pub trait AnyRule: Debug + Send + Sync + sealed::Sealed {
     fn initial(&self, plane: usize) -> f64;
     /// [`Rule::LAYERWISE`].
     fn layerwise(&self) -> Layerwise;
+    /// [`Rule::FACTORED`].
+    fn factored(&self) -> bool;
     /// [`Rule::SHIFTS`].
     fn shifts(&self) -> bool;
     /// [`Rule::trust`] with a full row.
@@ -126,6 +128,10 @@ impl<R: Rule> AnyRule for R {
 
     fn layerwise(&self) -> Layerwise {
         R::LAYERWISE
+    }
+
+    fn factored(&self) -> bool {
+        R::FACTORED
     }
 
     fn shifts(&self) -> bool {

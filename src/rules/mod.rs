@@ -41,6 +41,7 @@ registry! {
     ademamix::AdEMAMix,
     adan::Adan,
     schedulefree::ScheduleFree,
+    adafactor::Adafactor,
 }
 
 /// The rule of that name, with its default settings.
@@ -56,7 +57,7 @@ registry! {
 /// assert_eq!(
 ///     error.to_string(),
 ///     "unknown rule 'adamm'; known: sgd, rmsprop, adam, adamw, adagrad, radam, adamax, adadelta, nadam, asgd, rprop, lion, lars, \
-///      lamb, novograd, ademamix, adan, schedulefree"
+///      lamb, novograd, ademamix, adan, schedulefree, adafactor"
 /// );
 /// # Ok::<(), thalweg::Error>(())
 /// ```
