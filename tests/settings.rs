@@ -131,6 +131,37 @@ const RULES: &[(&str, &[Setting])] = &[
     ),
     ("lion", &[LR, BETA1, BETA2, DECAY, flag("independent_weight_decay"), MAXIMIZE]),
     (
+        "lars",
+        &[
+            LR,
+            fraction("momentum"),
+            ("dampening", &[NUMBER, "finite"]),
+            DECAY,
+            flag("nesterov"),
+            positive("trust_coefficient"),
+            EPS,
+            flag("trust_clip"),
+            flag("always_adapt"),
+            MAXIMIZE,
+        ],
+    ),
+    (
+        "lamb",
+        &[
+            LR,
+            BETA1,
+            BETA2,
+            EPS,
+            DECAY,
+            flag("grad_averaging"),
+            flag("bias_correction"),
+            flag("always_adapt"),
+            flag("trust_clip"),
+            MAXIMIZE,
+        ],
+    ),
+    ("novograd", &[LR, BETA1, BETA2, EPS, DECAY, flag("grad_averaging"), MAXIMIZE]),
+    (
         "ademamix",
         &[
             LR,
@@ -324,6 +355,12 @@ fn settings_that_do_not_fit_each_other_are_refused() {
             "sgd",
             "nesterov=true momentum=0.9 dampening=0.5",
             format!("nesterov = true with momentum 0.9 and dampening 0.5 {text}"),
+        ),
+        ("lars", "nesterov=true", format!("nesterov = true with momentum 0 and dampening 0 {text}")),
+        (
+            "lars",
+            "nesterov=true momentum=0.9 dampening=-0.5",
+            format!("nesterov = true with momentum 0.9 and dampening -0.5 {text}"),
         ),
         ("rprop", "step_min=60", "step_max = 50 is out of range: finite and at least step_min, 60".into()),
     ] {
