@@ -213,7 +213,7 @@ impl<P: Program> Optimizer<P> {
         Ok(())
     }
 
-    /// What the last step found of each tensor of a lane. Waits for the device.
+    /// What the last step found of each tensor of a lane, in the order in which they were given. Waits for the device.
     ///
     /// # Errors
     /// A recipe that does not inspect, a lane that does not exist, or a lost device.
@@ -227,7 +227,10 @@ impl<P: Program> Optimizer<P> {
             change_norm: changes[2 * tensor.rank].as_f64(),
             param_norm: changes[2 * tensor.rank + 1].as_f64(),
         };
-        Ok(self.arena.tensors().iter().map(report).collect())
+        let mut tensors: Vec<_> = self.arena.tensors().iter().collect();
+        // Slices stand in the arena by their place in buffers.
+        tensors.sort_by_key(|tensor| tensor.rank);
+        Ok(tensors.into_iter().map(report).collect())
     }
 
     /// The average of a lane's parameters; 0 before the first step that counts. See [`Recipe::average`].
