@@ -1,6 +1,6 @@
 //! The oracle against PyTorch's own trajectories (tests/golden/torch.jsonl, written by tests/golden/make.py with PyTorch 2.15).
 //! `THALWEG_GOLDEN` names another file of the same form. Rules that PyTorch lacks have files of their own, written by
-//! tests/golden/lion.py and papers.py from their papers; what Keras and optax do otherwise is in presets.jsonl, by presets.py.
+//! tests/golden/lion.py, papers.py and layerwise.py from their papers; what Keras and optax do otherwise is in presets.jsonl, by presets.py.
 
 mod common;
 
@@ -18,7 +18,7 @@ use thalweg::{
 /// 2e-16, and a trajectory has 24 steps.
 const TOLERANCE: f64 = 1e-12;
 /// Cases of the file at hand whose rules are known.
-const CASES: usize = 112;
+const CASES: usize = 133;
 /// What PyTorch keeps per tensor and calls state, although it depends on the step alone.
 const SCALARS: [&str; 3] = ["mu_product", "eta", "mu"];
 
@@ -212,7 +212,7 @@ fn configure(rule: &mut dyn AnyRule, kwargs: &Map<String, Value>) {
 
 #[test]
 fn trajectories_and_state_are_those_of_other_implementations() {
-    let files = [golden(), own("lion"), own("papers"), own("presets")];
+    let files = [golden(), own("lion"), own("papers"), own("presets"), own("layerwise")];
     let (mut ran, mut unknown, mut seen) = (0, 0, HashSet::new());
     let cases = files.iter().flat_map(|golden| golden.cases.iter().map(move |case| (golden, case)));
     for (golden, case) in cases.filter(|(_, case)| case["kind"] == "optimizer") {

@@ -412,6 +412,9 @@ fn the_copy_in_16_bits_rounds_like_the_standard() {
     edges.extend((0..2_000u32).map(|i| f32::from_bits(0x3880_0000 - 1_000 + i)));
     edges.extend((0..4_000u32).map(|i| f32::from_bits(0x3300_0000 + i * 0x2_7F31)));
     edges.extend((0..4_000u32).map(|i| f32::from_bits(0x3F80_0000 + i * 0x801)));
+    // Half-way between two numbers of either format.
+    edges.extend((0..100u32).map(|i| f32::from_bits(0x3F80_1000 + i * 0x2000)));
+    edges.extend((0..100u32).map(|i| f32::from_bits(0x3F80_8000 + i * 0x1_0000)));
     edges.extend(edges.clone().iter().map(|x| -x));
     let zero = Sgd { lr: 0.0, ..Default::default() };
     for half in [Half::F16, Half::Bf16] {
@@ -531,6 +534,18 @@ fn what_has_no_meaning_is_refused() {
         (
             Recipe::new(thalweg::Asgd::default()).cautious(),
             "cautious = given is out of range: not with asgd, whose step depends on the parameters",
+        ),
+        (
+            Recipe::new(thalweg::Lars::default()).clip(Clip::Value(1.0)),
+            "clip_value = given is out of range: not with lars, which takes norms before it",
+        ),
+        (
+            Recipe::new(thalweg::NovoGrad::default()).clip(Clip::Norm { max: 1.0, kind: NormKind::L1 }),
+            "clip.kind = given is out of range: only L2 with novograd",
+        ),
+        (
+            Recipe::new(thalweg::Lamb::default()).cautious(),
+            "cautious = given is out of range: not with lamb, which has a direction of its own",
         ),
     ];
     for (recipe, expected) in cases {

@@ -219,7 +219,7 @@ impl<P: Program> Optimizer<P> {
         Ok(())
     }
 
-    /// What the last step found of each tensor of a lane. Waits for the device.
+    /// What the last step found of each tensor of a lane, in the order in which they were given. Waits for the device.
     ///
     /// # Errors
     /// A recipe that does not inspect, a lane that does not exist, or a lost device.
