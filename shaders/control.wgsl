@@ -24,15 +24,9 @@ const COUNTERS = 4u;
 @group(0) @binding(5) var<storage, read_write> counts: array<u32>; // COUNTERS + groups per lane
 @group(0) @binding(6) var<storage, read_write> scalars: array<f32>; // 3 per lane
 @group(0) @binding(7) var<storage, read_write> micro: array<u32>; // accumulated micro-batches of each lane
-var<workgroup> values: array<f32, 256>;
 var<workgroup> factor: f32; // of the gradient
 var<workgroup> clipped: bool;
 var<workgroup> live: bool;
-
-// Comparisons do not find NaN on every driver; bits do.
-fn finite(x: f32) -> bool {
-    return (bitcast<u32>(x) & 0x7f800000u) != 0x7f800000u;
-}
 
 // Where the row of a group's next step stands.
 fn row_at(lane: u32, group: u32) -> u32 {
@@ -40,7 +34,7 @@ fn row_at(lane: u32, group: u32) -> u32 {
     return lane * op.rows_lane + (group * op.slots + applied % op.slots) * ROW;
 }
 
-fn decide(lane: u32, joined: f32) {
+fn decide(lane: u32, partial: f32) {
     factor = 1.0;
     clipped = false;
     live = true;
@@ -62,9 +56,9 @@ fn decide(lane: u32, joined: f32) {
         if LOSS_SCALE {
             unscale /= scalars[s + 2u];
         }
-        var raw = joined;
+        var raw = partial;
         if KIND == 0u {
-            raw = sqrt(joined);
+            raw = sqrt(partial);
         }
         let norm = raw * (abs(rows[row + SCALE]) * unscale);
         let max_norm = rows[row + MAX_NORM];
@@ -74,7 +68,7 @@ fn decide(lane: u32, joined: f32) {
             coefficient = max_norm / total;
         }
         // A norm that only its scales make infinite cannot be clipped, and a loss scale of 0 leaves no gradient.
-        live = live && finite(joined) && finite(norm);
+        live = live && finite(partial) && finite(norm);
         clipped = live && coefficient < 1.0;
         factor = coefficient;
         scalars[s] = norm;
@@ -110,21 +104,9 @@ fn count(lane: u32) {
 @compute @workgroup_size(256)
 fn control(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) thread: u32) {
     let lane = group.z;
-    var value = 0.0;
-    if NORM {
-        for (var i = thread; i < op.chunks; i += 256u) {
-            value = join(value, partials[lane * op.partials_lane + i]);
-        }
-    }
-    values[thread] = value;
-    for (var half = 128u; half > 0u; half /= 2u) {
-        workgroupBarrier();
-        if thread < half {
-            values[thread] = join(values[thread], values[thread + half]);
-        }
-    }
+    let norm = joined(lane * op.partials_lane, select(0u, op.chunks, NORM), thread);
     if thread == 0u {
-        decide(lane, values[0]);
+        decide(lane, norm);
     }
     workgroupBarrier();
     for (var i = thread; i < op.groups * ROW; i += 256u) {

@@ -16,24 +16,18 @@ const FIRST = 12u; // the rule's own first scalar
 @group(0) @binding(2) var<storage, read> frozen: array<u32>; // groups per lane
 @group(0) @binding(3) var<storage, read_write> current: array<f32>; // groups · ROW per lane
 @group(0) @binding(4) var<storage, read_write> micro: array<u32>; // accumulated micro-batches of each lane
-var<workgroup> values: array<f32, 256>;
 var<workgroup> live: bool;
 var<workgroup> scale: f32;
 var<workgroup> first: bool;
 
-// Comparisons do not find NaN on every driver; bits do.
-fn finite(x: f32) -> bool {
-    return (bitcast<u32>(x) & 0x7f800000u) != 0x7f800000u;
-}
-
-fn decide(lane: u32, joined: f32) {
-    let good = finite(joined);
+fn decide(lane: u32, partial: f32) {
+    let good = finite(partial);
     scale = 1.0;
     if ASCEND {
         live = true;
         first = !good;
         if good {
-            scale = op.rho / (sqrt(joined) + 1e-12);
+            scale = op.rho / (sqrt(partial) + 1e-12);
         }
     } else {
         live = good;
@@ -45,21 +39,9 @@ fn decide(lane: u32, joined: f32) {
 @compute @workgroup_size(256)
 fn gate(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) thread: u32) {
     let lane = group.z;
-    var value = 0.0;
-    if NORM {
-        for (var i = thread; i < op.chunks; i += 256u) {
-            value = join(value, partials[lane * op.partials_lane + i]);
-        }
-    }
-    values[thread] = value;
-    for (var half = 128u; half > 0u; half /= 2u) {
-        workgroupBarrier();
-        if thread < half {
-            values[thread] = join(values[thread], values[thread + half]);
-        }
-    }
+    let norm = joined(lane * op.partials_lane, select(0u, op.chunks, NORM), thread);
     if thread == 0u {
-        decide(lane, values[0]);
+        decide(lane, norm);
     }
     workgroupBarrier();
     for (var i = thread; i < op.groups; i += 256u) {

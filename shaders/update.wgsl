@@ -6,7 +6,7 @@ struct Row {
     sync: f32, start: f32, max_tensor: f32, spare_b: f32,
     @size(80) hyper: Hyper,
 }
-struct Update { len: u32, lanes: u32, lane: u32, block: u32, current_lane: u32, plane: u32, factors_lane: u32 }
+struct Update { len: u32, lanes: u32, lane: u32, block: u32, current_lane: u32, plane: u32, factors_lane: u32, moments_lane: u32 }
 @group(0) @binding(0) var<uniform> op: Update;
 
 @compute @workgroup_size(256)

@@ -88,6 +88,14 @@ pub enum Error {
         /// The driver's reason.
         reason: String,
     },
+    /// A wait took longer than it may. What was waited for may still come; the device is not known to be lost.
+    #[error("waiting for {what} took more than {seconds} s")]
+    Timeout {
+        /// What was waited for.
+        what: String,
+        /// The limit.
+        seconds: u64,
+    },
     /// The device has no memory left for a buffer.
     #[error("out of device memory while making {what} of {bytes} bytes")]
     OutOfMemory {

@@ -31,7 +31,7 @@
 //!
 //! | module | what is in it |
 //! | --- | --- |
-//! | the root | [`Optimizer`], [`Recipe`] and [`Stepper`]; the rules ([`Sgd`], [`RmsProp`], [`Adam`], [`AdamW`], [`Adagrad`], [`RAdam`], [`Adamax`], [`Adadelta`], [`NAdam`], [`Asgd`], [`Rprop`], [`Lion`], [`Lars`], [`Lamb`], [`NovoGrad`], [`AdEMAMix`], [`Adan`], [`ScheduleFree`]) and their contract [`Rule`]; [`Lbfgs`] with its [`LbfgsSettings`] and [`LbfgsStepper`]; [`Trainer`]; [`Error`] |
+//! | the root | [`Optimizer`], [`Recipe`] and [`Stepper`]; the rules ([`Sgd`], [`RmsProp`], [`Adam`], [`AdamW`], [`Adagrad`], [`RAdam`], [`Adamax`], [`Adadelta`], [`NAdam`], [`Asgd`], [`Rprop`], [`Lion`], [`Lars`], [`Lamb`], [`NovoGrad`], [`AdEMAMix`], [`Adan`], [`ScheduleFree`], [`Adafactor`]) and their contract [`Rule`]; [`Lbfgs`] with its [`LbfgsSettings`] and [`LbfgsStepper`]; [`Trainer`]; [`Error`] |
 //! | [`plan`] | a step as plain data: [`Layout`](plan::Layout), [`Plan`](plan::Plan), [`Op`](plan::Op), and what an [`Engine`](plan::Engine) promises |
 //! | [`cpu`] | the engine over slices, in `f32`, and in `f64` as the oracle of all tests |
 //! | [`gpu`] | the engine on wgpu |
@@ -53,6 +53,8 @@
 //!
 //! # The guide
 //!
+//! [`guide::embedding`] tells how a training program with a device of its own takes steps.
+//!
 //! ARCHITECTURE.md, at the root of the repository, follows a step from call to kernel, says how to add a rule or an operation, and
 //! gives the reasons for the choices made. README.md, beside it, has the command line and what is not there yet.
 
@@ -62,6 +64,7 @@ pub mod cpu;
 pub mod data;
 pub mod error;
 pub mod gpu;
+pub mod guide;
 pub mod nn;
 mod optimizer;
 pub mod plan;
@@ -73,12 +76,12 @@ mod train;
 pub use error::{Error, Result, range};
 pub use optimizer::{
     Accumulation, Average, Clip, Evaluation, Lbfgs, LbfgsReport, LbfgsSettings, LbfgsStepper, LbfgsStop, LineSearch, Lookahead,
-    Optimizer, Recipe, Report, Stepper, TensorReport,
+    Optimizer, Recipe, Report, Stepper, Telemetry, TensorReport,
 };
 pub use rule::{AdjustLr, AnyRule, Decay, Fixed, Layerwise, Orthogonal, Real, Row, Rule, Setting, set};
 pub use rules::{
-    AdEMAMix, Adadelta, Adagrad, Adam, AdamW, Adamax, Adan, Asgd, Lamb, Lars, Lion, Muon, NAdam, NovoGrad, RAdam, RmsProp,
-    Rprop, ScheduleFree, Sgd, rule_by_name, rules,
+    AdEMAMix, Adadelta, Adafactor, Adagrad, Adam, AdamW, Adamax, Adan, Asgd, Lamb, Lars, Lion, Muon, NAdam, NovoGrad, RAdam,
+    RmsProp, Rprop, ScheduleFree, Sgd, rule_by_name, rules,
 };
 pub use train::{Metrics, Trainer};
 pub use wgpu;

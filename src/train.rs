@@ -212,7 +212,9 @@ impl<P: Program> Trainer<P> {
         self.train.metrics(&mut self.program, self.lanes, done * self.train.batch)
     }
 
-    /// Each lane's loss and accuracy on the test data.
+    /// Each lane's loss and accuracy on the test data, with the parameters at which gradients are taken.
+    /// [`ScheduleFree`](crate::ScheduleFree) would be evaluated elsewhere, where
+    /// [`Optimizer::eval_params`](crate::Optimizer::eval_params) is.
     ///
     /// # Errors
     /// A lost device.

@@ -13,6 +13,7 @@ const FLOORS: &[&[&str]] = &[
     &["nn"],
     &["train"],
     &["sweep"],
+    &["guide"],
 ];
 
 fn floor(module: &str) -> Option<usize> {

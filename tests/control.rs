@@ -52,6 +52,7 @@ fn rows() -> Vec<f64> {
         let mut row = rule.full_row(1);
         row.0[Row::MAX_NORM] = 10.0;
         row.0[Row::MAX_VALUE] = 2.0;
+        row.0[Row::MAX_TENSOR] = 3.0;
         row.0
     };
     (0..GROUPS).flat_map(group).collect()

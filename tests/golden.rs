@@ -1,6 +1,6 @@
 //! The oracle against PyTorch's own trajectories (tests/golden/torch.jsonl, written by tests/golden/make.py with PyTorch 2.15).
 //! `THALWEG_GOLDEN` names another file of the same form. Rules that PyTorch lacks have files of their own, written by
-//! tests/golden/lion.py and papers.py from their papers; what Keras and optax do otherwise is in presets.jsonl, by presets.py.
+//! tests/golden/lion.py, papers.py and layerwise.py from their papers; what Keras and optax do otherwise is in presets.jsonl, by presets.py.
 
 mod common;
 
@@ -18,7 +18,7 @@ use thalweg::{
 /// 2e-16, and a trajectory has 24 steps.
 const TOLERANCE: f64 = 1e-12;
 /// Cases of the file at hand whose rules are known.
-const CASES: usize = 109;
+const CASES: usize = 133;
 /// What PyTorch keeps per tensor and calls state, although it depends on the step alone.
 const SCALARS: [&str; 3] = ["mu_product", "eta", "mu"];
 
@@ -119,7 +119,9 @@ impl Golden {
         assert!(snapshots.next().is_none() && evals.next().is_none(), "{what}: a step per snapshot");
         let state = case["state"].as_object().expect("state").iter();
         let (scalars, planes): (Vec<_>, Vec<_>) = state.partition(|(key, _)| SCALARS.contains(&key.as_str()));
-        assert_eq!(planes.len(), rule.planes().len(), "{what}: as many planes as it has there");
+        // A factored plane is three: of vectors, and of rows and columns of matrices.
+        let count = if rule.factored() { 3 } else { rule.planes().len() };
+        assert_eq!(planes.len(), count, "{what}: as many planes as it has there");
         // Scalars that PyTorch keeps for the step after the last; here they are in that step's row, if it needs them as they are.
         let next = rule.full_row(steps.last().expect("a step") + 1);
         for (key, expected) in scalars {
@@ -131,7 +133,12 @@ impl Golden {
             }
         }
         for (key, expected) in planes {
-            for (name, expected) in self.names().zip(arrays(expected)) {
+            for ((name, shape), expected) in self.tensors.iter().zip(arrays(expected)) {
+                // Vectors have no rows and columns there, and matrices no elements.
+                if rule.factored() && (shape.len() >= 2) != key.ends_with("_var") {
+                    assert!(expected.is_empty(), "{what}, {key} of {name}");
+                    continue;
+                }
                 let found = optimizer.state(plane(key), 0, name).expect("a plane");
                 assert_close(&format!("{what}, {key} of {name}"), &found, &expected, |i| TOLERANCE * expected[i].abs());
             }
@@ -150,6 +157,7 @@ fn plane(key: &str) -> &str {
         "grad_avg" | "acc_delta" => "a",
         "exp_inf" => "u",
         "step_size" => "step",
+        "variance" => "v",
         same => same,
     }
 }
@@ -204,7 +212,7 @@ fn configure(rule: &mut dyn AnyRule, kwargs: &Map<String, Value>) {
 
 #[test]
 fn trajectories_and_state_are_those_of_other_implementations() {
-    let files = [golden(), own("lion"), own("papers"), own("presets")];
+    let files = [golden(), own("lion"), own("papers"), own("presets"), own("layerwise")];
     let (mut ran, mut unknown, mut seen) = (0, 0, HashSet::new());
     let cases = files.iter().flat_map(|golden| golden.cases.iter().map(move |case| (golden, case)));
     for (golden, case) in cases.filter(|(_, case)| case["kind"] == "optimizer") {

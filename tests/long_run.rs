@@ -7,11 +7,14 @@ use common::model::Model;
 use common::numbers::numbers;
 use common::options::with;
 use thalweg::cpu::Cpu;
-use thalweg::gpu::{GpuOptions, Slice, SliceTensor};
-use thalweg::plan::{BufferId, Engine, Layout, Plan, Program};
+use thalweg::gpu::{Gpu, GpuOptions, Slice, SliceTensor};
+use thalweg::plan::{Answer, BufferId, Engine, Layout, Plan, Program};
 use thalweg::{Adam, Optimizer, Recipe, Result, wgpu};
 
-const LEN: usize = 500;
+const LEN: usize = 64;
+/// Steps of a long run, and of a submission.
+const STEPS: usize = 100_000;
+const BLOCK: usize = 20;
 
 fn recipe() -> Recipe {
     Recipe::new(Adam { lr: 1e-3, ..Default::default() }).clip_norm(1.0)
@@ -24,16 +27,34 @@ fn resident() -> Option<u64> {
     Some(statm.split_whitespace().nth(1)?.parse::<u64>().ok()? * 4096)
 }
 
-/// Takes `count` steps; after a quarter of them, memory must not grow by more than 4 MiB.
-fn run(what: &str, count: usize, mut step: impl FnMut() -> Result<()>) -> Result<()> {
-    (0..count / 4).try_for_each(|_| step())?;
+/// Takes 10⁵ steps; after the first 10⁴, memory must not grow by more than 1 MiB.
+fn run(what: &str, mut step: impl FnMut(usize) -> Result<()>) -> Result<()> {
+    (0..STEPS / 10).try_for_each(&mut step)?;
     let before = resident();
-    (count / 4..count).try_for_each(|_| step())?;
+    (STEPS / 10..STEPS).try_for_each(&mut step)?;
     if let (Some(before), Some(after)) = (before, resident()) {
         let grown = after.saturating_sub(before);
-        assert!(grown <= 4 << 20, "{what}: {count} steps took {} KiB", grown >> 10);
+        assert!(grown <= 1 << 20, "{what}: {STEPS} steps took {} KiB", grown >> 10);
     }
     Ok(())
+}
+
+/// What a device holds once it has nothing to do.
+fn held(gpu: &Gpu) -> String {
+    gpu.device().poll(wgpu::PollType::wait_indefinitely()).expect("a device");
+    format!("{:#?}", gpu.device().get_internal_counters().hal)
+}
+
+#[test]
+fn counters_count() {
+    let gpu = engines::open(GpuOptions::default());
+    let before = held(&gpu);
+    let usage = wgpu::BufferUsages::STORAGE;
+    let buffer = wgpu::BufferDescriptor { label: None, size: 64, usage, mapped_at_creation: false };
+    let buffer = gpu.device().create_buffer(&buffer);
+    assert_ne!(held(&gpu), before);
+    drop(buffer);
+    assert_eq!(held(&gpu), before);
 }
 
 #[track_caller]
@@ -44,30 +65,39 @@ fn assert_moved(params: &[f32]) {
 #[test]
 fn memory_stays_flat_on_the_cpu() -> Result<()> {
     let mut optimizer = Optimizer::new(&Cpu::<f32>::default(), recipe(), &[("w", &[LEN])])?;
+    optimizer.telemetry_every(100);
     let grads = numbers(1, LEN);
-    run("CPU", 20_000, || {
+    run("CPU", |_| {
         optimizer.set_grads(0, "w", &grads)?;
         optimizer.step()
     })?;
     assert_moved(&optimizer.params(0, "w")?);
-    assert_eq!(optimizer.report(0)?.applied, 20_000);
+    assert_eq!(optimizer.report(0)?.applied as usize, STEPS);
     Ok(())
 }
 
+/// In blocks, as a device is used that has no host work between its steps.
 #[test]
 fn memory_stays_flat_on_the_gpu() -> Result<()> {
     let gpu = engines::open(GpuOptions::default());
     let mut optimizer = Optimizer::new(&gpu, recipe(), &[("w", &[LEN])])?;
-    let grads = numbers(1, LEN);
-    run("GPU", 3_000, || {
-        optimizer.set_grads(0, "w", &grads)?;
-        optimizer.step()
+    optimizer.telemetry_every(100);
+    optimizer.set_grads(0, "w", &numbers(1, LEN))?;
+    let mut before = String::new();
+    run("GPU", |step| {
+        if step == STEPS / 10 {
+            before = held(&gpu);
+        }
+        if step % BLOCK == 0 { optimizer.steps(BLOCK) } else { Ok(()) }
     })?;
+    assert_eq!(held(&gpu), before);
     assert_moved(&optimizer.params(0, "w")?);
-    assert_eq!(optimizer.report(0)?.applied, 3_000);
+    assert_eq!(optimizer.report(0)?.applied as usize, STEPS);
+    assert!(optimizer.poll()?.len() >= 200, "telemetry came all the while");
     Ok(())
 }
 
+/// Several steps per submission, as a host that accumulates its own commands.
 #[test]
 fn memory_stays_flat_with_steps_in_the_hosts_encoder() -> Result<()> {
     let gpu = engines::open(GpuOptions::default());
@@ -77,15 +107,23 @@ fn memory_stays_flat_with_steps_in_the_hosts_encoder() -> Result<()> {
     let slice = |offset| Slice { buffer: buffer.clone(), offset, len: LEN };
     let tensor = SliceTensor { name: "w".into(), params: slice(0), grads: slice(4 * LEN as u64), group: 0 };
     let mut optimizer = Optimizer::over_slices(&gpu, recipe(), &[tensor])?;
+    optimizer.telemetry_every(100);
     optimizer.set_grads(0, "w", &numbers(1, LEN))?;
-    run("encoder", 3_000, || {
-        let mut encoder = gpu.device().create_command_encoder(&Default::default());
-        optimizer.encode_step(&mut encoder)?;
-        gpu.queue().submit([encoder.finish()]);
+    let mut before = String::new();
+    run("encoder", |step| {
+        if step == STEPS / 10 {
+            before = held(&gpu);
+        }
+        if step % BLOCK == 0 {
+            let mut encoder = gpu.device().create_command_encoder(&Default::default());
+            (0..BLOCK).try_for_each(|_| optimizer.encode_step(&mut encoder))?;
+            gpu.queue().submit([encoder.finish()]);
+        }
         Ok(())
     })?;
+    assert_eq!(held(&gpu), before);
     assert_moved(&optimizer.params(0, "w")?);
-    assert_eq!(optimizer.report(0)?.applied, 3_000);
+    assert_eq!(optimizer.report(0)?.applied as usize, STEPS);
     Ok(())
 }
 
@@ -94,7 +132,7 @@ struct Counting<E>(E);
 
 struct CountingProgram<P> {
     inner: P,
-    reads: usize,
+    waits: usize,
     requests: usize,
 }
 
@@ -103,7 +141,7 @@ impl<E: Engine> Engine for Counting<E> {
     type Program = CountingProgram<E::Program>;
 
     fn load(&self, layout: &Layout, plans: &[Plan]) -> Result<Self::Program> {
-        Ok(CountingProgram { inner: self.0.load(layout, plans)?, reads: 0, requests: 0 })
+        Ok(CountingProgram { inner: self.0.load(layout, plans)?, waits: 0, requests: 0 })
     }
 
     fn describe(&self) -> String {
@@ -127,12 +165,12 @@ impl<P: Program> Program for CountingProgram<P> {
     }
 
     fn read(&mut self, buffer: BufferId, lane: usize) -> Result<Vec<P::Float>> {
-        self.reads += 1;
+        self.waits += 1;
         self.inner.read(buffer, lane)
     }
 
     fn read_indices(&mut self, buffer: BufferId, lane: usize) -> Result<Vec<u32>> {
-        self.reads += 1;
+        self.waits += 1;
         self.inner.read_indices(buffer, lane)
     }
 
@@ -144,44 +182,53 @@ impl<P: Program> Program for CountingProgram<P> {
         self.inner.write_halves(buffer, lane, offset, values)
     }
 
-    fn request(&mut self, buffer: BufferId, tag: u64) -> Result<()> {
+    fn request(&mut self, buffers: &[BufferId]) -> Result<()> {
         self.requests += 1;
-        self.inner.request(buffer, tag)
+        self.inner.request(buffers)
     }
 
-    fn arrived(&mut self, buffer: BufferId) -> Result<Option<(u64, Vec<u32>)>> {
-        self.inner.arrived(buffer)
+    fn arrived(&mut self) -> Result<Option<&Answer<P::Float>>> {
+        self.inner.arrived()
+    }
+
+    fn settle(&mut self) -> Result<()> {
+        self.waits += 1;
+        self.inner.settle()
     }
 }
 
-/// Reads and requests of 1,000 steps; `idle` lets the device catch up, as it does where steps take less time than what lies between
-/// them.
-fn count<E: Engine>(engine: E, mut idle: impl FnMut(&E::Program) -> Result<()>) -> Result<(usize, usize)> {
+/// Waits and requests of 1,000 steps with telemetry every so many; `idle` lets the device catch up, as it does where steps take
+/// less time than what lies between them.
+fn count<E: Engine>(engine: E, every: u64, mut idle: impl FnMut(&E::Program) -> Result<()>) -> Result<(usize, usize)> {
     let rule = with("adam", "lr=0.01");
     let mut model = Model::new(&Counting(engine), recipe(), &*rule, &[LEN]);
+    model.optimizer.telemetry_every(every);
     for step in 0..1_000 {
         model.set_grads(0, &numbers(step, LEN));
         model.step();
+        model.optimizer.poll()?;
         if step % 32 == 31 {
             idle(&model.optimizer.program().inner)?;
         }
     }
     let program = model.optimizer.program();
-    Ok((program.reads, program.requests))
+    Ok((program.waits, program.requests))
 }
 
 #[test]
 fn steps_wait_for_nothing() -> Result<()> {
-    assert_eq!(count(Cpu::<f32>::default(), |_| Ok(()))?, (0, 31));
-    assert_eq!(count(engines::open(GpuOptions::default()), |program| program.wait())?, (0, 31));
+    for (every, requests) in [(0, 31), (1, 1_000), (10, 100 + 31 - 6)] {
+        assert_eq!(count(Cpu::<f32>::default(), every, |_| Ok(()))?, (0, requests));
+        assert_eq!(count(engines::open(GpuOptions::default()), every, |program| program.wait())?, (0, requests));
+    }
     Ok(())
 }
 
 /// A device that is behind by a ring of rows has to be waited for; that happens once per ring at most, never per step.
 #[test]
 fn a_busy_device_is_waited_for_once_per_ring_at_most() -> Result<()> {
-    let (reads, requests) = count(engines::open(GpuOptions::default()), |_| Ok(()))?;
-    assert!(reads <= 1_000 / 128, "{reads} reads");
-    assert_eq!(requests, 31);
+    let (waits, requests) = count(engines::open(GpuOptions::default()), 0, |_| Ok(()))?;
+    assert!(waits <= 1_000 / 128, "{waits} waits");
+    assert_eq!(requests, 31 + waits);
     Ok(())
 }

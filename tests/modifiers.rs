@@ -412,6 +412,9 @@ fn the_copy_in_16_bits_rounds_like_the_standard() {
     edges.extend((0..2_000u32).map(|i| f32::from_bits(0x3880_0000 - 1_000 + i)));
     edges.extend((0..4_000u32).map(|i| f32::from_bits(0x3300_0000 + i * 0x2_7F31)));
     edges.extend((0..4_000u32).map(|i| f32::from_bits(0x3F80_0000 + i * 0x801)));
+    // Half-way between two numbers of either format.
+    edges.extend((0..100u32).map(|i| f32::from_bits(0x3F80_1000 + i * 0x2000)));
+    edges.extend((0..100u32).map(|i| f32::from_bits(0x3F80_8000 + i * 0x1_0000)));
     edges.extend(edges.clone().iter().map(|x| -x));
     let zero = Sgd { lr: 0.0, ..Default::default() };
     for half in [Half::F16, Half::Bf16] {
@@ -479,6 +482,39 @@ fn extras_do_not_disturb_each_other() {
     }
 }
 
+/// At the first step, in the middle and at the end.
+#[test]
+fn bad_steps_leave_whatever_goes_with_a_rule_alone() {
+    let mut bad = grads(0);
+    bad[len() / 2] = f32::NAN;
+    let bad_step = || [Do::Grads(bad.clone()), Do::Step];
+    let plain = Recipe::new(RULE).skip_bad();
+    for recipe in [
+        plain.clone().average(Average::Ema { decay: 0.9 }).half_copy(Half::Bf16),
+        plain.clone().average(Average::Swa { start: 2, every: 1 }).lookahead(Lookahead { steps: 2, alpha: 0.5 }),
+        plain.clone().clip(Clip::Tensor { max: 2.0, kind: NormKind::L2 }),
+        plain.clone().cautious().average(Average::Ema { decay: 0.5 }),
+    ] {
+        let mut with_bad: Vec<Do> = bad_step().into();
+        for (t, step) in (0..5).map(|t| (t, [Do::Grads(grads(t)), Do::Step])) {
+            with_bad.extend(step);
+            if t == 0 || t == 3 || t == 4 {
+                with_bad.extend(bad_step());
+            }
+        }
+        for engine in engines::all_and_small() {
+            let (found, expected) = (run(&engine, &recipe, &with_bad), run(&engine, &recipe, &five_steps()));
+            assert_same_bits(engine.name, &found.params, &expected.params);
+            assert_same_bits(engine.name, &found.momentum, &expected.momentum);
+            if let Some((found, expected)) = found.average.zip(expected.average) {
+                assert_same_bits(engine.name, &found, &expected);
+            }
+            assert_eq!(found.half, expected.half, "{}", engine.name);
+            assert_eq!((found.counts, expected.counts), ((5, 4), (5, 0)), "{}", engine.name);
+        }
+    }
+}
+
 #[test]
 fn what_has_no_meaning_is_refused() {
     let error =
@@ -498,6 +534,18 @@ fn what_has_no_meaning_is_refused() {
         (
             Recipe::new(thalweg::Asgd::default()).cautious(),
             "cautious = given is out of range: not with asgd, whose step depends on the parameters",
+        ),
+        (
+            Recipe::new(thalweg::Lars::default()).clip(Clip::Value(1.0)),
+            "clip_value = given is out of range: not with lars, which takes norms before it",
+        ),
+        (
+            Recipe::new(thalweg::NovoGrad::default()).clip(Clip::Norm { max: 1.0, kind: NormKind::L1 }),
+            "clip.kind = given is out of range: only L2 with novograd",
+        ),
+        (
+            Recipe::new(thalweg::Lamb::default()).cautious(),
+            "cautious = given is out of range: not with lamb, which has a direction of its own",
         ),
     ];
     for (recipe, expected) in cases {

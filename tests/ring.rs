@@ -10,7 +10,7 @@ use common::options::with;
 use common::oracle::EPSILON;
 use std::collections::VecDeque;
 use thalweg::cpu::{Cpu, CpuProgram};
-use thalweg::plan::{BufferId, Engine, Layout, Plan, Program, SLOTS};
+use thalweg::plan::{Answer, BufferId, Engine, Layout, Plan, Program, SLOTS};
 use thalweg::{Recipe, Result, Sgd};
 
 /// Adam's rows differ at every step.
@@ -46,14 +46,15 @@ fn blocks_of_any_length_are_as_many_single_steps() {
     }
 }
 
-/// A device that is always behind: what is requested arrives only once the host has waited for something else, and of several
-/// requests only the first few are served, as on a GPU with much to do.
+/// A device that is always behind: what is requested arrives only once the host has waited, and of several requests only the first
+/// few are served, as on a GPU with much to do.
 struct Behind;
 
 struct BehindProgram {
     inner: CpuProgram<f32>,
-    pending: VecDeque<(u64, Vec<u32>)>,
-    waited: bool,
+    under_way: VecDeque<Answer<f32>>,
+    arrived: VecDeque<Answer<f32>>,
+    given: Answer<f32>,
 }
 
 impl Engine for Behind {
@@ -61,7 +62,8 @@ impl Engine for Behind {
     type Program = BehindProgram;
 
     fn load(&self, layout: &Layout, plans: &[Plan]) -> Result<BehindProgram> {
-        Ok(BehindProgram { inner: Cpu::default().load(layout, plans)?, pending: VecDeque::new(), waited: false })
+        let inner = Cpu::default().load(layout, plans)?;
+        Ok(BehindProgram { inner, under_way: VecDeque::new(), arrived: VecDeque::new(), given: Answer::default() })
     }
 
     fn describe(&self) -> String {
@@ -85,12 +87,12 @@ impl Program for BehindProgram {
     }
 
     fn read(&mut self, buffer: BufferId, lane: usize) -> Result<Vec<f32>> {
-        self.waited = true;
+        self.settle()?;
         self.inner.read(buffer, lane)
     }
 
     fn read_indices(&mut self, buffer: BufferId, lane: usize) -> Result<Vec<u32>> {
-        self.waited = true;
+        self.settle()?;
         self.inner.read_indices(buffer, lane)
     }
 
@@ -102,20 +104,24 @@ impl Program for BehindProgram {
         self.inner.write_halves(buffer, lane, offset, values)
     }
 
-    fn request(&mut self, buffer: BufferId, tag: u64) -> Result<()> {
-        self.inner.request(buffer, tag)?;
-        let answer = self.inner.arrived(buffer)?;
-        if self.pending.len() < 4 {
-            self.pending.extend(answer);
+    fn request(&mut self, buffers: &[BufferId]) -> Result<()> {
+        self.inner.request(buffers)?;
+        let answer = self.inner.arrived()?.cloned();
+        if self.under_way.len() + self.arrived.len() < 4 {
+            self.under_way.extend(answer);
         }
         Ok(())
     }
 
-    fn arrived(&mut self, _buffer: BufferId) -> Result<Option<(u64, Vec<u32>)>> {
-        if !std::mem::take(&mut self.waited) {
-            return Ok(None);
-        }
-        Ok(std::mem::take(&mut self.pending).pop_back())
+    fn arrived(&mut self) -> Result<Option<&Answer<f32>>> {
+        let Some(oldest) = self.arrived.pop_front() else { return Ok(None) };
+        self.given = oldest;
+        Ok(Some(&self.given))
+    }
+
+    fn settle(&mut self) -> Result<()> {
+        self.arrived.append(&mut self.under_way);
+        Ok(())
     }
 }
 

@@ -6,8 +6,9 @@ use common::compare::{assert_close, assert_same_bits};
 use common::engines;
 use common::model::Model;
 use thalweg::cpu::Cpu;
+use thalweg::plan::NormKind;
 use thalweg::schedule::{Exponential, MultiStep, Schedule};
-use thalweg::{AdamW, Recipe, Sgd};
+use thalweg::{AdamW, Clip, Recipe, Sgd};
 
 fn halving() -> Schedule {
     MultiStep { milestones: vec![3, 5], gamma: 0.5, ..Default::default() }.into()
@@ -73,4 +74,82 @@ fn schedules_that_make_no_sense_are_refused() {
     assert_eq!(refused("lr", f64::NAN), "lr = NaN is out of range: finite and at least 0");
     assert_eq!(refused("beta1", 2.0), "beta1 = 1.8 is out of range: at least 0 and below 1");
     assert_eq!(refused("lr", halving()), "no error");
+}
+
+#[test]
+fn a_group_follows_a_schedule_of_its_own() {
+    for engine in engines::all() {
+        let recipe = Recipe::named_groups([("a", sgd()), ("b", sgd())]);
+        let (a, b) = (recipe.group("a").expect("a group"), recipe.group("b").expect("a group"));
+        let recipe = recipe.schedule("lr", 0.5).schedule_group(b, "lr", halving());
+        let mut model = Model::grouped(&engine, recipe, &sgd(), &[(1, a), (1, b)]);
+        model.set_grads(0, &[1.0, 1.0]);
+        let mut expected = [0.0, 0.0];
+        for t in 0..8 {
+            model.step();
+            expected[0] -= 0.125;
+            expected[1] -= 0.125 * halving().value(t);
+            assert_close(&format!("{}, step {t}", engine.name), &model.params(0), &expected, |_| 1e-6);
+        }
+    }
+}
+
+#[test]
+fn the_bound_of_a_clip_follows_a_schedule() {
+    for clip in [Clip::Norm { max: 8.0, kind: NormKind::L2 }, Clip::Value(8.0), Clip::Tensor { max: 8.0, kind: NormKind::Max }]
+    {
+        for engine in engines::all() {
+            let rule = Sgd { lr: 1.0, ..Default::default() };
+            let recipe = Recipe::new(rule.clone()).clip(clip).schedule("clip", halving());
+            let mut model = Model::new(&engine, recipe, &rule, &[1]);
+            model.set_grads(0, &[100.0]);
+            let mut expected = 0.0;
+            for t in 0..8 {
+                model.step();
+                expected -= 8.0 * halving().value(t);
+                // The constant beside a norm of 100 takes 1e-8 of it.
+                assert_close(&format!("{}, {clip:?}, step {t}", engine.name), &model.params(0), &[expected], |_| 1e-5);
+            }
+        }
+    }
+}
+
+/// Also while the device is behind, and rows are written ahead.
+#[test]
+fn a_changed_setting_counts_from_the_next_step_on() {
+    for engine in engines::all() {
+        let rules = [0.5, 0.25].map(|lr| Sgd { lr, ..Default::default() });
+        let mut model = Model::new(&engine, Recipe::population(rules), &sgd(), &[1]);
+        (0..2).for_each(|lane| model.set_grads(lane, &[1.0]));
+        let (mut lr, mut expected) = ([0.5, 0.25], [0.0, 0.0]);
+        for round in 0..40 {
+            let count = 1 + 7 * round % 23;
+            model.steps(count);
+            (0..2).for_each(|lane| expected[lane] -= lr[lane] * count as f64);
+            let lane = round % 2;
+            lr[lane] = 0.125 * (1 + round % 5) as f64;
+            model.optimizer.set(lane, 0, "lr", lr[lane]).expect("a rate");
+        }
+        for lane in 0..2 {
+            assert_close(&format!("{}, lane {lane}", engine.name), &model.params(lane), &[expected[lane]], |_| 1e-3);
+        }
+    }
+}
+
+#[test]
+fn changes_that_make_no_sense_are_refused() {
+    let mut model = Model::new(&Cpu::<f32>::default(), Recipe::new(sgd()), &sgd(), &[1]);
+    let mut refused =
+        |lane, group, setting: &str, value| model.optimizer.set(lane, group, setting, value).expect_err("an error").to_string();
+    assert_eq!(refused(0, 0, "lr", -1.0), "lr = -1 is out of range: finite and at least 0");
+    assert_eq!(refused(1, 0, "lr", 1.0), "lane = 1 is out of range: below 1");
+    assert_eq!(refused(0, 1, "lr", 1.0), "group = 1 is out of range: below 1");
+    assert!(refused(0, 0, "rate", 1.0).starts_with("unknown setting 'rate'; known: lr, "));
+    assert!(refused(0, 0, "momentum", 0.5).starts_with("the kernel with momentum = 0.5: "));
+    let recipe = Recipe::new(sgd()).schedule("clip", 0.5);
+    let error = thalweg::Optimizer::new(&Cpu::<f32>::default(), recipe, &[("x", &[1])]).expect_err("no clip");
+    assert_eq!(error.to_string(), "schedule of clip = given is out of range: only with a clip that has a bound");
+    let recipe = Recipe::new(sgd()).schedule_group(1, "lr", 0.5);
+    let error = thalweg::Optimizer::new(&Cpu::<f32>::default(), recipe, &[("x", &[1])]).expect_err("one group");
+    assert_eq!(error.to_string(), "group of the schedule of lr = 1 is out of range: below 1");
 }

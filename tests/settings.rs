@@ -40,6 +40,7 @@ const RANGES: &[(&str, &[&str], &[&str])] = &[
     (STEPS, &["0.5", "-1", "NaN", "inf", "-inf"], &["0", "7"]),
     (POWER, &["-0.1", "100.1", "NaN", "inf", "-inf"], &["0", "100"]),
     // Of one setting each.
+    ("finite and at most 0", &["0.1", "1", "NaN", "inf", "-inf"], &["-0.8", "0"]),
     ("finite", &["NaN", "inf", "-inf"], &["-3", "3"]),
     ("finite and above 1", &["1", "0", "NaN", "inf", "-inf"], &["1.000001", "2"]),
     ("finite and at least step_min, 0.000001", &["0.0000001", "-1", "NaN", "inf", "-inf"], &["0.000001", "50"]),
@@ -131,6 +132,37 @@ const RULES: &[(&str, &[Setting])] = &[
     ),
     ("lion", &[LR, BETA1, BETA2, DECAY, flag("independent_weight_decay"), MAXIMIZE]),
     (
+        "lars",
+        &[
+            LR,
+            fraction("momentum"),
+            ("dampening", &[NUMBER, "finite"]),
+            DECAY,
+            flag("nesterov"),
+            positive("trust_coefficient"),
+            EPS,
+            flag("trust_clip"),
+            flag("always_adapt"),
+            MAXIMIZE,
+        ],
+    ),
+    (
+        "lamb",
+        &[
+            LR,
+            BETA1,
+            BETA2,
+            EPS,
+            DECAY,
+            flag("grad_averaging"),
+            flag("bias_correction"),
+            flag("always_adapt"),
+            flag("trust_clip"),
+            MAXIMIZE,
+        ],
+    ),
+    ("novograd", &[LR, BETA1, BETA2, EPS, DECAY, flag("grad_averaging"), MAXIMIZE]),
+    (
         "ademamix",
         &[
             LR,
@@ -157,6 +189,18 @@ const RULES: &[(&str, &[Setting])] = &[
             ("warmup_steps", &[NUMBER, STEPS]),
             ("r", &[NUMBER, POWER]),
             ("weight_lr_power", &[NUMBER, POWER]),
+            MAXIMIZE,
+        ],
+    ),
+    (
+        "adafactor",
+        &[
+            LR,
+            ("beta2_decay", &[NUMBER, "finite and at most 0"]),
+            not_negative("eps1"),
+            not_negative("eps2"),
+            ("d", &[NUMBER, AT_LEAST_1]),
+            DECAY,
             MAXIMIZE,
         ],
     ),
@@ -340,6 +384,12 @@ fn settings_that_do_not_fit_each_other_are_refused() {
             "sgd",
             "nesterov=true momentum=0.9 dampening=0.5",
             format!("nesterov = true with momentum 0.9 and dampening 0.5 {text}"),
+        ),
+        ("lars", "nesterov=true", format!("nesterov = true with momentum 0 and dampening 0 {text}")),
+        (
+            "lars",
+            "nesterov=true momentum=0.9 dampening=-0.5",
+            format!("nesterov = true with momentum 0.9 and dampening -0.5 {text}"),
         ),
         ("rprop", "step_min=60", "step_max = 50 is out of range: finite and at least step_min, 60".into()),
     ] {

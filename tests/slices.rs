@@ -5,8 +5,8 @@ mod common;
 use common::compare::assert_same_bits;
 use common::numbers::numbers;
 use thalweg::gpu::{Gpu, GpuOptions, GpuProgram, Slice, SliceTensor};
-use thalweg::plan::Arena;
-use thalweg::{Adam, Adan, Optimizer, Recipe, Result, Sgd, wgpu};
+use thalweg::plan::{Arena, NormKind};
+use thalweg::{Accumulation, Adam, Adan, Average, Clip, Lamb, Lars, Lookahead, Optimizer, Recipe, Result, Sgd, wgpu};
 
 /// Tensors around every limit of a block and a chunk, an empty one among them.
 const SIZES: [usize; 9] = [1, 3, 64, 65, 0, 4095, 4097, 127, 10_000];
@@ -63,14 +63,14 @@ fn recipe() -> Recipe {
     Recipe::new(Adam { lr: 0.1, weight_decay: 0.01, ..Default::default() }).clip_norm(1.0)
 }
 
-fn owned(gpu: &Gpu) -> Optimizer<GpuProgram> {
+fn owned(gpu: &Gpu, recipe: Recipe) -> Optimizer<GpuProgram> {
     let names: Vec<String> = (0..SIZES.len()).map(name).collect();
     let shapes: Vec<[usize; 1]> = SIZES.map(|size| [size]).into();
     let tensors: Vec<(&str, &[usize])> = names.iter().zip(&shapes).map(|(name, shape)| (name.as_str(), &shape[..])).collect();
-    Optimizer::new(gpu, recipe(), &tensors).expect("an optimizer")
+    Optimizer::new(gpu, recipe, &tensors).expect("an optimizer")
 }
 
-/// Parameters, planes, norm and counters after seven steps.
+/// Parameters, planes, norm and counters after seven steps, of which one is bad.
 fn run(mut optimizer: Optimizer<GpuProgram>) -> (Vec<Vec<f32>>, String) {
     for (i, size) in SIZES.into_iter().enumerate() {
         optimizer.set_params(0, &name(i), &numbers(i as u64, size)).expect("parameters");
@@ -88,8 +88,7 @@ fn run(mut optimizer: Optimizer<GpuProgram>) -> (Vec<Vec<f32>>, String) {
     let mut all = Vec::new();
     for i in 0..SIZES.len() {
         all.push(optimizer.params(0, &name(i)).expect("parameters"));
-        all.push(optimizer.state("m", 0, &name(i)).expect("a plane"));
-        all.push(optimizer.state("v", 0, &name(i)).expect("a plane"));
+        all.extend(["m", "v", "b"].into_iter().filter_map(|plane| optimizer.state(plane, 0, &name(i)).ok()));
     }
     (all, format!("{:?}", optimizer.report(0).expect("a report")))
 }
@@ -108,24 +107,122 @@ fn groups_and_four_planes_are_those_of_an_arena() -> Result<()> {
     for mut tensors in [in_one_buffer(&gpu), in_many_buffers(&gpu)] {
         tensors.iter_mut().enumerate().for_each(|(i, tensor)| tensor.group = i % 3);
         let (found, _) = run(Optimizer::over_slices(&gpu, recipe(), &tensors)?);
-        for (i, (found, expected)) in found.iter().zip(&expected).enumerate().filter(|(_, (_, e))| !e.is_empty()) {
-            assert_same_bits(&format!("array {i}"), found, expected);
+        assert_same_arrays("groups", &found, &expected);
+    }
+    Ok(())
+}
+
+/// Rules that scale each tensor before and after the rule among them.
+#[test]
+fn wherever_tensors_lie_the_bits_are_the_same() -> Result<()> {
+    let lars = Lars { momentum: 0.9, weight_decay: 0.1, trust_coefficient: 0.1, ..Default::default() };
+    let lamb = Lamb { lr: 0.1, ..Default::default() };
+    let recipes = [("Adam", recipe()), ("LARS", Recipe::new(lars)), ("LAMB", Recipe::new(lamb).skip_bad())];
+    for (limits, gpu) in [("all limits", gpu()), ("small bindings", small_gpu())] {
+        for (rule, recipe) in &recipes {
+            let (expected, report) = run(owned(&gpu, recipe.clone()));
+            assert!(report.contains("skipped: 1"), "{report}");
+            for (how, tensors) in [("one buffer", in_one_buffer(&gpu)), ("many buffers", in_many_buffers(&gpu))] {
+                let what = format!("{rule}, {limits}, {how}");
+                let (found, found_report) = run(Optimizer::over_slices(&gpu, recipe.clone(), &tensors)?);
+                assert_same_arrays(&what, &found, &expected);
+                assert_eq!(found_report, report, "{what}");
+            }
         }
     }
     Ok(())
 }
 
-#[test]
-fn wherever_tensors_lie_the_bits_are_the_same() -> Result<()> {
-    for (what, gpu) in [("all limits", gpu()), ("small bindings", small_gpu())] {
-        let (expected, report) = run(owned(&gpu));
-        assert!(report.contains("skipped: 1"), "{report}");
-        for (how, tensors) in [("one buffer", in_one_buffer(&gpu)), ("many buffers", in_many_buffers(&gpu))] {
-            let (found, found_report) = run(Optimizer::over_slices(&gpu, recipe(), &tensors)?);
-            for (i, (found, expected)) in found.iter().zip(&expected).enumerate().filter(|(_, (_, e))| !e.is_empty()) {
-                assert_same_bits(&format!("{what}, {how}, array {i}"), found, expected);
+fn assert_same_arrays(what: &str, found: &[Vec<f32>], expected: &[Vec<f32>]) {
+    assert_eq!(found.len(), expected.len(), "{what}");
+    for (i, (found, expected)) in found.iter().zip(expected).enumerate().filter(|(_, (_, e))| !e.is_empty()) {
+        assert_same_bits(&format!("{what}, array {i}"), found, expected);
+    }
+}
+
+/// What a step consists of.
+#[derive(Debug, Clone, Copy)]
+enum Do {
+    Accumulate,
+    Ascend,
+    Step,
+    Inspect,
+}
+
+/// Submitted by the crate.
+fn submit(_: &Gpu, optimizer: &mut Optimizer<GpuProgram>, what: Do) -> Result<()> {
+    match what {
+        Do::Accumulate => optimizer.accumulate(),
+        Do::Ascend => optimizer.ascend(),
+        Do::Step => optimizer.step(),
+        Do::Inspect => optimizer.step_inspected(),
+    }
+}
+
+/// Recorded into an encoder, and submitted by the host program. An inspected step cannot be.
+fn encode(gpu: &Gpu, optimizer: &mut Optimizer<GpuProgram>, what: Do) -> Result<()> {
+    let mut encoder = gpu.device().create_command_encoder(&Default::default());
+    match what {
+        Do::Accumulate => optimizer.encode_accumulate(&mut encoder)?,
+        Do::Ascend => optimizer.encode_ascend(&mut encoder)?,
+        Do::Step => optimizer.encode_step(&mut encoder)?,
+        Do::Inspect => optimizer.step_inspected()?,
+    }
+    gpu.queue().submit([encoder.finish()]);
+    Ok(())
+}
+
+/// Parameters, momentum, averages, counters and inspection after five steps.
+fn drive(
+    gpu: &Gpu,
+    mut optimizer: Optimizer<GpuProgram>,
+    actions: &[Do],
+    perform: fn(&Gpu, &mut Optimizer<GpuProgram>, Do) -> Result<()>,
+) -> Result<(Vec<Vec<f32>>, String)> {
+    for (i, size) in SIZES.into_iter().enumerate() {
+        optimizer.set_params(0, &name(i), &numbers(i as u64, size))?;
+    }
+    for step in 0..5 {
+        for (k, &action) in actions.iter().enumerate() {
+            for (i, size) in SIZES.into_iter().enumerate() {
+                optimizer.set_grads(0, &name(i), &numbers((100 * step + 10 * k + i) as u64, size))?;
             }
-            assert_eq!(found_report, report, "{what}, {how}");
+            perform(gpu, &mut optimizer, action)?;
+        }
+    }
+    let mut all = Vec::new();
+    for i in 0..SIZES.len() {
+        all.push(optimizer.params(0, &name(i))?);
+        all.push(optimizer.state("b", 0, &name(i))?);
+        all.extend(optimizer.averaged(0, &name(i)).ok());
+    }
+    Ok((all, format!("{:?} {:?}", optimizer.report(0)?, optimizer.inspection(0).ok())))
+}
+
+#[test]
+fn what_goes_with_a_rule_is_that_of_an_arena() -> Result<()> {
+    use Do::{Accumulate, Ascend, Inspect, Step};
+    let sgd = || Recipe::new(Sgd { lr: 0.1, momentum: 0.9, ..Default::default() });
+    let lookahead = Lookahead { steps: 2, ..Default::default() };
+    let tensor = Clip::Tensor { max: 10.0, kind: NormKind::L2 };
+    let cases: [(&str, Recipe, &[Do]); 6] = [
+        ("cautious", sgd().cautious(), &[Step]),
+        ("lookahead and average", sgd().lookahead(lookahead).average(Average::Ema { decay: 0.5 }), &[Step]),
+        ("clip of each tensor", sgd().clip(tensor), &[Step]),
+        ("micro-batches", sgd().skip_bad().accumulate(Accumulation::default()), &[Accumulate, Accumulate, Step]),
+        ("ascent", sgd().sam(0.5), &[Ascend, Step]),
+        ("inspection", sgd().inspect(), &[Step, Inspect]),
+    ];
+    for (limits, gpu) in [("all limits", gpu()), ("small bindings", small_gpu())] {
+        for (what, recipe, actions) in &cases {
+            let (expected, report) = drive(&gpu, owned(&gpu, recipe.clone()), actions, submit)?;
+            assert_ne!(expected, drive(&gpu, owned(&gpu, sgd()), &[Step], submit)?.0, "{what} makes a difference");
+            for (how, tensors) in [("one buffer", in_one_buffer(&gpu)), ("many buffers", in_many_buffers(&gpu))] {
+                let optimizer = Optimizer::over_slices(&gpu, recipe.clone(), &tensors)?;
+                let (found, found_report) = drive(&gpu, optimizer, actions, encode)?;
+                assert_same_arrays(&format!("{what}, {limits}, {how}"), &found, &expected);
+                assert_eq!(found_report, report, "{what}, {limits}, {how}");
+            }
         }
     }
     Ok(())
@@ -160,7 +257,7 @@ fn nothing_beside_the_slices_is_written() -> Result<()> {
 fn encoded_steps_are_submitted_by_the_host_and_wait_for_nothing() -> Result<()> {
     let gpu = gpu();
     let mut encoded = Optimizer::over_slices(&gpu, recipe(), &in_one_buffer(&gpu))?;
-    let mut stepped = owned(&gpu);
+    let mut stepped = owned(&gpu, recipe());
     for optimizer in [&mut encoded, &mut stepped] {
         optimizer.set_grads(0, &name(8), &numbers(1, SIZES[8]))?;
     }
@@ -192,31 +289,36 @@ fn too_many_steps_that_nobody_submits_are_an_error() -> Result<()> {
 #[test]
 fn dispatches_do_not_grow_with_tensors_in_one_buffer() -> Result<()> {
     let gpu = gpu();
-    for count in [3, 3_000] {
-        let shared = buffer(&gpu, 2 * 70 * count, USAGE);
-        let slice = |i: usize| Slice { buffer: shared.clone(), offset: 4 * 70 * i as u64, len: 69 };
+    for (count, len) in [(1, 20_000 * 69), (3, 69), (20_000, 69)] {
+        let stride = len + 1;
+        let shared = buffer(&gpu, 2 * stride * count, USAGE);
+        let slice = |i: usize| Slice { buffer: shared.clone(), offset: (4 * stride * i) as u64, len };
         let tensor = |i| SliceTensor { name: name(i), params: slice(2 * i), grads: slice(2 * i + 1), group: 0 };
         let tensors: Vec<SliceTensor> = (0..count).map(tensor).collect();
         let optimizer = Optimizer::over_slices(&gpu, recipe(), &tensors)?;
+        assert_eq!(optimizer.program().dispatches(0), 3, "{count} slices: norm, control, update");
+        let names: Vec<String> = (0..count).map(name).collect();
+        let tensors: Vec<(&str, &[usize])> = names.iter().map(|name| (name.as_str(), std::slice::from_ref(&len))).collect();
+        let optimizer = Optimizer::new(&gpu, recipe(), &tensors)?;
         assert_eq!(optimizer.program().dispatches(0), 3, "{count} tensors: norm, control, update");
-        assert_eq!(owned(&gpu).program().dispatches(0), 3);
     }
     Ok(())
 }
 
+/// A step needs no copies of slices; reading and writing them does, and says what is missing.
 #[test]
-fn a_tensor_larger_than_a_binding_works() -> Result<()> {
-    // 40 Mi elements are 160 MiB; a binding has 128.
-    let gpu = Gpu::with(&GpuOptions { allow_cpu: true, default_limits: true, ..Default::default() })?;
-    let len = 40 << 20;
-    let slice = || Slice { buffer: buffer(&gpu, len, USAGE), offset: 0, len };
-    let tensors = [SliceTensor { name: "large".into(), params: slice(), grads: slice(), group: 0 }];
-    let mut optimizer = Optimizer::over_slices(&gpu, Recipe::new(Sgd { lr: 1.0, ..Default::default() }), &tensors)?;
-    let grads: Vec<f32> = (0..len).map(|i| (i % 1000) as f32).collect();
-    optimizer.set_grads(0, "large", &grads)?;
+fn buffers_that_cannot_be_copied_are_stepped_and_not_read() -> Result<()> {
+    let gpu = gpu();
+    let slice = || Slice { buffer: buffer(&gpu, 4, wgpu::BufferUsages::STORAGE), offset: 0, len: 4 };
+    let tensor = SliceTensor { name: "w".into(), params: slice(), grads: slice(), group: 0 };
+    let mut optimizer = Optimizer::over_slices(&gpu, recipe(), &[tensor])?;
     optimizer.step()?;
-    let params = optimizer.params(0, "large")?;
-    assert!(params.iter().zip(&grads).all(|(x, g)| *x == -g));
+    let lacks = |role, usage| format!("a buffer of {role}: BufferUsages(STORAGE) found, usage BufferUsages({usage}) expected");
+    let says = |result: Result<()>| result.expect_err("no usage").to_string();
+    assert_eq!(says(optimizer.set_params(0, "w", &[1.0; 4])), lacks("params", "COPY_DST"));
+    assert_eq!(says(optimizer.set_grads(0, "w", &[1.0; 4])), lacks("grads", "COPY_DST"));
+    assert_eq!(says(optimizer.params(0, "w").map(drop)), lacks("params", "COPY_SRC"));
+    assert_eq!(optimizer.report(0)?.applied, 1);
     Ok(())
 }
 

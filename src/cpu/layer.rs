@@ -52,8 +52,8 @@ fn norms<F: Real>(op: &Factors, part: &Part, row: &[F], lane: &Store<F>) -> [F; 
 pub(super) fn centralise<F: Real>(op: &Centralise, lane: &mut Store<F>, lent: Option<&mut Lent<F>>) {
     let mut lent = lent.filter(|lent| lent.holds(op.grads));
     for &[start, len] in &op.lines {
-        match lent.as_mut().and_then(|lent| lent.slice_mut(op.grads, start)) {
-            Some((slice, first)) => centre(&mut slice[start - first..][..len]),
+        match lent.as_mut().and_then(|lent| lent.line_mut(op.grads, start, len)) {
+            Some(line) => centre(line),
             None => centre(&mut lane.floats_mut(op.grads)[start..][..len]),
         }
     }

@@ -2,6 +2,23 @@
 
 use crate::error::{Error, Result};
 use crate::plan::{Arena, BufferId};
+use std::ops::Range;
+
+/// Whether slices are as many and as long as the arena's tensors; the error names the tensor.
+pub(super) fn check<F>(arena: &Arena, params: &[&mut [F]], grads: &[&mut [F]]) -> Result<()> {
+    for (what, slices) in [("parameters", params), ("gradients", grads)] {
+        if slices.len() != arena.tensors().len() {
+            return Err(Error::shape(format!("slices of {what}"), arena.tensors().len(), slices.len()));
+        }
+        for (slice, tensor) in slices.iter().zip(arena.tensors()) {
+            if slice.len() != tensor.len() {
+                let expected = format!("{} elements", tensor.len());
+                return Err(Error::shape(format!("{what} of tensor '{}'", tensor.name), expected, slice.len()));
+            }
+        }
+    }
+    Ok(())
+}
 
 /// Slices in the place of two buffers of one lane, tensor by tensor in the arena's order.
 pub(super) struct Lent<'a, 's, F> {
@@ -11,25 +28,13 @@ pub(super) struct Lent<'a, 's, F> {
 }
 
 impl<'a, 's, F> Lent<'a, 's, F> {
-    /// # Errors
-    /// Naming the tensor: slices that are not as many or not as long as the arena's tensors.
+    /// Slices that were checked.
     pub(super) fn new(
         arena: &'a Arena,
         params: (BufferId, &'a mut [&'s mut [F]]),
         grads: (BufferId, &'a mut [&'s mut [F]]),
-    ) -> Result<Self> {
-        for (what, slices) in [("parameters", &*params.1), ("gradients", &*grads.1)] {
-            if slices.len() != arena.tensors().len() {
-                return Err(Error::shape(format!("slices of {what}"), arena.tensors().len(), slices.len()));
-            }
-            for (slice, tensor) in slices.iter().zip(arena.tensors()) {
-                if slice.len() != tensor.len() {
-                    let expected = format!("{} elements", tensor.len());
-                    return Err(Error::shape(format!("{what} of tensor '{}'", tensor.name), expected, slice.len()));
-                }
-            }
-        }
-        Ok(Self { params, grads, arena })
+    ) -> Self {
+        Self { params, grads, arena }
     }
 
     /// The slices that stand for a buffer.
@@ -37,24 +42,43 @@ impl<'a, 's, F> Lent<'a, 's, F> {
         [&self.params, &self.grads].into_iter().find(|(known, _)| *known == id).map(|(_, slices)| &**slices)
     }
 
-    /// The slice of a buffer with the tensor that starts at this element of the arena, or holds it; and where the tensor starts.
-    pub(super) fn slice_mut(&mut self, id: BufferId, element: usize) -> Option<(&mut [F], usize)> {
-        // Tensors without elements start where the next one does.
-        let tensor = self.arena.tensors().partition_point(|tensor| tensor.offset <= element).checked_sub(1)?;
-        let start = self.arena.tensors()[tensor].offset;
-        let (_, slices) = [&mut self.params, &mut self.grads].into_iter().find(|(known, _)| *known == id)?;
-        Some((&mut *slices[tensor], start))
-    }
-
-    /// Both slices of the tensor that starts at this element.
-    pub(super) fn pair_mut(&mut self, element: usize) -> Option<(&mut [F], &mut [F])> {
-        let tensor = self.arena.tensors().partition_point(|tensor| tensor.offset <= element).checked_sub(1)?;
-        Some((&mut *self.params.1[tensor], &mut *self.grads.1[tensor]))
-    }
-
     /// Whether slices stand for the buffer.
     pub(super) fn holds(&self, id: BufferId) -> bool {
         self.slices(id).is_some()
+    }
+
+    /// The tensors that start within a range of the arena; only the last of several that start at one element has elements.
+    pub(super) fn tensors(&self, start: usize, len: usize) -> Range<usize> {
+        let before = |end: usize| self.arena.tensors().partition_point(|tensor| tensor.offset < end);
+        before(start)..before(start + len)
+    }
+
+    /// A tensor's elements in the arena, without padding.
+    pub(super) fn range(&self, tensor: usize) -> Range<usize> {
+        let tensor = &self.arena.tensors()[tensor];
+        tensor.offset..tensor.offset + tensor.len()
+    }
+
+    /// The slices that stand for two buffers, each if there is one.
+    pub(super) fn pair_mut(&mut self, tensor: usize, x: BufferId, g: BufferId) -> (Option<&mut [F]>, Option<&mut [F]>) {
+        let (mut pair, of) = ((None, None), [&mut self.params, &mut self.grads]);
+        for (id, slices) in of {
+            if *id == x {
+                pair.0 = Some(&mut *slices[tensor]);
+            } else if *id == g {
+                pair.1 = Some(&mut *slices[tensor]);
+            }
+        }
+        pair
+    }
+
+    /// A part of the arena within the slice of one tensor.
+    pub(super) fn line_mut(&mut self, id: BufferId, start: usize, len: usize) -> Option<&mut [F]> {
+        // Tensors without elements start where the next one does.
+        let tensor = self.arena.tensors().partition_point(|tensor| tensor.offset <= start).checked_sub(1)?;
+        let first = self.arena.tensors()[tensor].offset;
+        let (_, slices) = [&mut self.params, &mut self.grads].into_iter().find(|(known, _)| *known == id)?;
+        Some(&mut slices[tensor][start - first..][..len])
     }
 
     /// First element of a tensor in the arena.

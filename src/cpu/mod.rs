@@ -3,6 +3,7 @@
 //! Lanes run in parallel, each lane's operations one after the other, so that a small model stays in its core's cache; with
 //! fewer lanes than threads the operations themselves are parallel too. Either way the bits are the same.
 
+mod factored;
 mod layer;
 mod lent;
 mod matmul;
@@ -13,8 +14,8 @@ mod store;
 mod update;
 mod vectors;
 
-use crate::error::{Error, Result};
-use crate::plan::{Arena, BufferId, Engine, Kind, Layout, Op, Plan, Program, Scope, check_even};
+use crate::error::{Error, Result, range};
+use crate::plan::{Answer, Arena, BufferId, Engine, Kind, Layout, Op, Plan, Program, Scope, check_even};
 use lent::Lent;
 pub use matmul::Float;
 use rayon::prelude::*;
@@ -44,7 +45,8 @@ impl<F: Float> Engine for Cpu<F> {
             lanes: (0..layout.lanes()).map(|_| Store::new(layout, Scope::Lane)).collect(),
             phases: plans.iter().map(phases).collect(),
             layout: layout.clone(),
-            answer: None,
+            answer: Answer::default(),
+            answered: false,
         })
     }
 
@@ -88,7 +90,10 @@ pub struct CpuProgram<F> {
     shared: Store<F>,
     lanes: Vec<Store<F>>,
     phases: Vec<Vec<Phase>>,
-    answer: Option<(u64, Vec<u32>)>,
+    /// Of the newest request.
+    answer: Answer<F>,
+    /// Whether it was not given out yet.
+    answered: bool,
 }
 
 impl<F: Float> CpuProgram<F> {
@@ -122,6 +127,15 @@ impl<F: Float> CpuProgram<F> {
 }
 
 impl<F: Float> CpuProgram<F> {
+    /// Checks slices before [`CpuProgram::run_over`].
+    ///
+    /// # Errors
+    /// As for [`CpuProgram::run_over`].
+    pub(crate) fn check_over(&self, arena: &Arena, params: &[&mut [F]], grads: &[&mut [F]]) -> Result<()> {
+        range::require(self.lanes.len() == 1, "lanes over slices", self.lanes.len(), "1")?;
+        lent::check(arena, params, grads)
+    }
+
     /// Runs a plan of one lane once, with the caller's slices in the place of two buffers: tensor by tensor in the arena's order.
     ///
     /// # Errors
@@ -133,10 +147,9 @@ impl<F: Float> CpuProgram<F> {
         params: (BufferId, &mut [&'s mut [F]]),
         grads: (BufferId, &mut [&'s mut [F]]),
     ) -> Result<()> {
-        let [lane] = &mut self.lanes[..] else {
-            return Err(Error::setting("lanes over slices", self.lanes.len(), "1"));
-        };
-        let mut lent = Lent::new(arena, params, grads)?;
+        self.check_over(arena, params.1, grads.1)?;
+        let [lane] = &mut self.lanes[..] else { return Ok(()) };
+        let mut lent = Lent::new(arena, params, grads);
         for phase in &self.phases[plan] {
             match phase {
                 Phase::Shared(op) => network::shared(op, &mut self.shared),
@@ -201,14 +214,29 @@ impl<F: Float> Program for CpuProgram<F> {
         Ok(())
     }
 
-    fn request(&mut self, buffer: BufferId, tag: u64) -> Result<()> {
-        self.layout.check_access(buffer, Kind::Index, 0, 0)?;
-        self.answer = Some((tag, self.lanes.iter().flat_map(|lane| lane.indices(buffer)).copied().collect()));
+    fn request(&mut self, buffers: &[BufferId]) -> Result<()> {
+        self.answer.clear();
+        for &id in buffers {
+            let declared = self.layout.buffer(id);
+            let owners = if declared.scope == Scope::Lane { &self.lanes[..] } else { std::slice::from_ref(&self.shared) };
+            for owner in owners {
+                match declared.kind {
+                    Kind::Float => self.answer.floats.extend_from_slice(owner.floats(id)),
+                    Kind::Index => self.answer.indices.extend_from_slice(owner.indices(id)),
+                    Kind::Half => return Err(Error::shape(&declared.name, "floats or indices", "Half")),
+                }
+            }
+        }
+        self.answered = true;
         Ok(())
     }
 
-    fn arrived(&mut self, _buffer: BufferId) -> Result<Option<(u64, Vec<u32>)>> {
-        Ok(self.answer.take())
+    fn arrived(&mut self) -> Result<Option<&Answer<F>>> {
+        Ok(std::mem::take(&mut self.answered).then_some(&self.answer))
+    }
+
+    fn settle(&mut self) -> Result<()> {
+        Ok(())
     }
 }
 
@@ -233,5 +261,6 @@ fn run<F: Float>(op: &Op, lane: &mut Store<F>, shared: &Store<F>, lent: Option<&
         Op::Dots(op) => vectors::dots(op, lane, parallel),
         Op::Join { kind, input, output } => vectors::join(*kind, input, output, lane, shared),
         Op::Combine(op) => vectors::combine(op, lane, parallel),
+        Op::Factored(op) => factored::factored(op, lane, lent),
     }
 }

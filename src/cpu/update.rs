@@ -3,7 +3,7 @@
 use super::lent::Lent;
 use super::step::GRAIN;
 use super::store::{Elements, Store};
-use crate::plan::{ALIGN, BufferId, Extras, Pass, Release, Update};
+use crate::plan::{ALIGN, BufferId, Extras, Pass, Release, Stack, Update};
 use crate::rule::{Real, Row, sign};
 use std::ops::Range;
 
@@ -11,25 +11,28 @@ use std::ops::Range;
 const BLOCK: usize = 8_192;
 
 pub(super) fn update<F: Real>(op: &Update, lane: &mut Store<F>, mut lent: Option<&mut Lent<F>>, parallel: bool) {
-    let holds = |id: BufferId, lent: &Option<&mut Lent<F>>| lent.as_ref().is_some_and(|lent| lent.holds(id));
-    let (lends_params, lends_grads) = (holds(op.params, &lent), holds(op.grads, &lent));
     let mut ids = buffers(op);
-    ids[PARAMS] = ids[PARAMS].filter(|_| !lends_params);
-    ids[GRADS] = ids[GRADS].filter(|_| !lends_grads);
+    if let Some(lent) = &lent {
+        ids = ids.map(|id| id.filter(|&id| !lent.holds(id)));
+    }
     let current = lane.take(op.current);
     let mut taken = ids.map(|id| id.map(|id| lane.take(id)));
     for span in &op.spans {
         let row: &[F] = &current.as_slice()[span.group * Row::LEN..][..Row::LEN];
         let factors = op.extras.factors.map(|id| &lane.floats(id)[2 * span.tensor..][..2]);
-        let work = Work::new(op, row, factors.unwrap_or(&[F::one(), F::one()]));
-        let slices = if lends_params || lends_grads { lent.as_mut().and_then(|lent| lent.pair_mut(span.start)) } else { None };
-        // Slices have no padding.
-        let len = slices.as_ref().map_or(span.len, |(params, _)| params.len());
-        let mut streams = Streams::new(&mut taken, span.start..span.start + len);
-        if let Some((params, grads)) = slices {
-            streams.lend(lends_params.then_some(params), lends_grads.then_some(grads));
+        let moments = op.moments.as_ref().map(|of| (&of.stacks[span.tensor], lane.floats(of.buffer)));
+        let work = Work::new(op, row, factors.unwrap_or(&[F::one(), F::one()]), moments);
+        match &mut lent {
+            None => work.run(Streams::new(&mut taken, span.start..span.start + span.len), parallel),
+            Some(lent) => {
+                for tensor in lent.tensors(span.start, span.len) {
+                    let mut streams = Streams::new(&mut taken, lent.range(tensor));
+                    let (params, grads) = lent.pair_mut(tensor, op.params, op.grads);
+                    streams.lend(params, grads);
+                    work.run(streams, parallel);
+                }
+            }
         }
-        work.run(streams, parallel);
     }
     ids.into_iter().zip(taken).for_each(|(id, elements)| {
         if let (Some(id), Some(elements)) = (id, elements) {
@@ -41,8 +44,6 @@ pub(super) fn update<F: Real>(op: &Update, lane: &mut Store<F>, mut lent: Option
 
 /// Buffers of an update that are laid out as its arena.
 const BUFFERS: usize = 12;
-const PARAMS: usize = 0;
-const GRADS: usize = 1;
 
 fn buffers(op: &Update) -> [Option<BufferId>; BUFFERS] {
     let direction = match op.pass {
@@ -60,6 +61,8 @@ fn buffers(op: &Update) -> [Option<BufferId>; BUFFERS] {
 
 /// The same range of every buffer; what is absent is empty.
 struct Streams<'a, F> {
+    /// First element in the arena.
+    start: usize,
     x: &'a mut [F],
     g: &'a mut [F],
     planes: [&'a mut [F]; 4],
@@ -79,6 +82,7 @@ impl<'a, F: Real> Streams<'a, F> {
         let [x, g, a, b, c, d, direction, before, slow, average, change, half] = taken;
         let part_of = |elements: &'a mut Option<Elements>| part(elements, range.clone());
         Self {
+            start: range.start,
             x: part_of(x),
             g: part_of(g),
             planes: [a, b, c, d].map(part_of),
@@ -115,8 +119,10 @@ impl<'a, F: Real> Streams<'a, F> {
         let (average, average2) = cut_f(self.average);
         let (change, change2) = cut_f(self.change);
         let (half, half2) = cut(self.half, middle);
-        let first = Self { x, g, planes: [a, b, c, d], direction, before, slow, average, change, half };
+        let start = self.start;
+        let first = Self { start, x, g, planes: [a, b, c, d], direction, before, slow, average, change, half };
         let second = Self {
+            start: start + middle,
             x: x2,
             g: g2,
             planes: [a2, b2, c2, d2],
@@ -138,17 +144,19 @@ struct Work<'a, F> {
     row: [F; Row::LEN],
     /// The second factor.
     trust: F,
+    /// What a factored rule has in the place of its plane.
+    moments: Option<(&'a Stack, &'a [F])>,
 }
 
 impl<'a, F: Real> Work<'a, F> {
-    fn new(op: &'a Update, row: &[F], factors: &[F]) -> Self {
+    fn new(op: &'a Update, row: &[F], factors: &[F], moments: Option<(&'a Stack, &'a [F])>) -> Self {
         let (bound, trust) = (factors[0], factors[1]);
         let mut own = [F::zero(); Row::LEN];
         own.copy_from_slice(row);
         own[Row::SCALE] *= bound * trust;
         own[Row::L2] *= trust;
         own[Row::L1] *= trust;
-        Self { op, row: own, trust }
+        Self { op, row: own, trust, moments }
     }
 
     /// Whether one loop is all that there is.
@@ -202,11 +210,28 @@ impl<'a, F: Real> Work<'a, F> {
     }
 
     fn direction(&self, streams: &mut Streams<F>) {
-        let Streams { x, g, planes, direction, before, .. } = streams;
+        let Streams { start, x, g, planes, direction, before, .. } = streams;
         direction.copy_from_slice(if before.is_empty() { x } else { before });
         let mut row = self.row;
         row[Row::DECAY] = F::one();
-        F::sweep(&*self.op.rule, &row, direction, g, &mut planes[..self.op.planes.len()]);
+        match self.moments {
+            None => F::sweep(&*self.op.rule, &row, direction, g, &mut planes[..self.op.planes.len()]),
+            Some((stack, moments)) => self.factored(row, stack, moments, *start - stack.start, direction, g),
+        }
+    }
+
+    /// The direction from element `first` of a tensor on, with second moments in the place of the rule's plane.
+    fn factored(&self, mut row: [F; Row::LEN], stack: &Stack, moments: &[F], first: usize, y: &mut [F], g: &[F]) {
+        const PART: usize = 1_024;
+        // They have followed the gradient already.
+        row[Row::SHARED.len()] = F::zero();
+        let mut v = [F::zero(); PART];
+        for ((at, y), g) in (first..).step_by(PART).zip(y.chunks_mut(PART)).zip(g.chunks(PART)) {
+            let v = &mut v[..y.len()];
+            // Padding has no moments, nor a gradient.
+            v.iter_mut().enumerate().for_each(|(i, v)| *v = stack.moment(moments, (at + i).min(stack.len - 1)));
+            F::sweep(&*self.op.rule, &row, y, g, &mut [v]);
+        }
     }
 
     /// The rule is given the whole gradient d, and 0 for x.

@@ -10,6 +10,9 @@ use std::time::Duration;
 /// What to do when there is no adapter, in one line.
 const REMEDY: &str = "install a Vulkan driver (Debian: apt-get install mesa-vulkan-drivers libvulkan1) or use the CPU engine";
 
+/// How long a wait for the device may take: far longer than any submission of this crate.
+const PATIENCE: Duration = Duration::from_secs(600);
+
 /// How to pick an adapter and make its device.
 #[derive(Debug, Clone, Default)]
 pub struct GpuOptions {
@@ -153,14 +156,27 @@ impl Gpu {
         catch_unwind(AssertUnwindSafe(|| self.device.poll(kind)))
     }
 
+    /// Lets callbacks run whose work is done.
+    pub(super) fn poll(&self) -> Result<()> {
+        self.polled(wgpu::PollType::Poll, Duration::ZERO)
+    }
+
+    /// Waits for everything submitted so far.
+    pub(super) fn wait(&self) -> Result<()> {
+        self.wait_within(PATIENCE)
+    }
+
+    pub(super) fn wait_within(&self, limit: Duration) -> Result<()> {
+        self.polled(wgpu::PollType::Wait { submission_index: None, timeout: Some(limit) }, limit)
+    }
+
     /// Polls the device. wgpu may panic inside when the device breaks; here that becomes an error like any other.
-    pub(super) fn poll(&self, wait: bool) -> Result<()> {
-        let timeout = Some(Duration::from_secs(600));
-        let kind = if wait { wgpu::PollType::Wait { submission_index: None, timeout } } else { wgpu::PollType::Poll };
+    fn polled(&self, kind: wgpu::PollType, limit: Duration) -> Result<()> {
         let polled = self.catch_poll(kind);
         self.alive()?;
         match polled {
             Ok(Ok(_)) => Ok(()),
+            Ok(Err(wgpu::PollError::Timeout)) => Err(Error::Timeout { what: "the device".into(), seconds: limit.as_secs() }),
             Ok(Err(error)) => Err(Error::Device { what: "poll".into(), reason: error.to_string() }),
             Err(_) => Err(Error::DeviceLost { reason: "wgpu panicked while polling the device".into() }),
         }
@@ -227,4 +243,26 @@ fn pick(adapters: Vec<wgpu::Adapter>, options: &GpuOptions) -> Result<wgpu::Adap
 fn describes(info: &wgpu::AdapterInfo, text: &str) -> bool {
     let all = format!("{} {} {} {:?}", info.name, info.driver, info.driver_info, info.backend);
     all.to_lowercase().contains(&text.to_lowercase())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::{Engine, Layout, Op, Plan, Program};
+
+    /// A wait that is too short ends with an error of its own, and the device goes on.
+    #[test]
+    fn a_wait_beyond_its_limit_is_a_timeout() -> Result<()> {
+        let gpu = Gpu::with(&GpuOptions { allow_cpu: true, ..Default::default() })?;
+        let mut layout = Layout::new(1);
+        let [input, output] = ["input", "output"].map(|name| layout.floats(name, 1 << 22)).map(|id| layout.whole(id));
+        let mut plan = Plan::default();
+        plan.push(Op::Copy { input, output });
+        let mut program = gpu.load(&layout, &[plan])?;
+        program.run(0, 64)?;
+        let error = gpu.wait_within(Duration::ZERO).expect_err("64 copies of 16 MiB in no time");
+        assert_eq!(error, Error::Timeout { what: "the device".into(), seconds: 0 });
+        assert_eq!(error.to_string(), "waiting for the device took more than 0 s");
+        program.wait()
+    }
 }

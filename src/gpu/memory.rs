@@ -124,29 +124,30 @@ impl Memory {
         Ok((allocation.single()?, view.offset as u32, allocation.lane_stride as u32))
     }
 
-    /// The buffers that hold elements `offset..offset + len` of a lane: each with the byte offset there, and the range of those
-    /// elements that it holds.
-    pub(super) fn pieces(
+    /// Calls `f` with each buffer that holds some of the elements `offset..offset + len` of a lane, the byte offset there, and the
+    /// range of those elements that it holds.
+    pub(super) fn each_piece(
         &self,
         id: BufferId,
         lane: usize,
         offset: usize,
         len: usize,
-    ) -> Vec<(wgpu::Buffer, u64, std::ops::Range<usize>)> {
+        mut f: impl FnMut(&wgpu::Buffer, u64, std::ops::Range<usize>) -> Result<()>,
+    ) -> Result<()> {
         let bytes = self.get(id).bytes;
-        let piece = |buffer: &wgpu::Buffer, byte: u64, start: usize, held: usize| {
+        let mut piece = |buffer: &wgpu::Buffer, byte: u64, start: usize, held: usize| {
             let (first, last) = (offset.max(start), (offset + len).min(start + held));
             let at = byte + bytes * first.saturating_sub(start) as u64;
-            (first < last).then(|| (buffer.clone(), at, first - offset..last - offset))
+            if first < last { f(buffer, at, first - offset..last - offset) } else { Ok(()) }
         };
         match self.foreign.as_ref().zip(self.role(id)) {
             Some((slices, role)) => {
-                let slices = slices.foreign.slices(role);
-                slices.filter_map(|(slice, start)| piece(&slice.buffer, slice.offset, start, slice.len)).collect()
+                let mut slices = slices.foreign.slices(role);
+                slices.try_for_each(|(slice, start)| piece(&slice.buffer, slice.offset, start, slice.len))
             }
             None => {
-                let own = self.get(id).segments.iter().filter(|s| (s.lane..s.lane + s.lanes).contains(&lane));
-                own.filter_map(|s| piece(&s.buffer, bytes * ((lane - s.lane) * s.len) as u64, s.start, s.len)).collect()
+                let mut own = self.get(id).segments.iter().filter(|s| (s.lane..s.lane + s.lanes).contains(&lane));
+                own.try_for_each(|s| piece(&s.buffer, bytes * ((lane - s.lane) * s.len) as u64, s.start, s.len))
             }
         }
     }

@@ -1,6 +1,7 @@
 //! The GPU engine: plans become pipelines, bind groups and dispatch sizes once; running one encodes them, and no more.
 
 mod device;
+mod factored;
 mod foreign;
 mod kernel;
 mod matmul;

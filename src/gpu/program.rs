@@ -5,9 +5,10 @@ use super::foreign::Foreign;
 use super::kernel::{Bound, Launch};
 use super::memory::Memory;
 use super::readback::Readback;
-use super::{matmul, network, orthogonal, step, update, vectors};
+use super::{factored, matmul, network, orthogonal, step, update, vectors};
 use crate::error::{Error, Result};
-use crate::plan::{BufferId, Engine, Kind, Layout, Op, Plan, Program, check_even};
+use crate::plan::{Answer, Buffer, BufferId, Engine, Kind, Layout, Op, Plan, Program, check_even};
+use bytemuck::Pod;
 
 impl Engine for Gpu {
     type Float = f32;
@@ -47,7 +48,8 @@ impl Gpu {
         plans.iter().try_for_each(|plan| plan.check(layout))?;
         step::check_lanes(layout.lanes(), self.device.limits().max_compute_workgroups_per_dimension)?;
         let plans = plans.iter().map(|plan| Prepared::new(self, layout, plan, &memory)).collect::<Result<_>>()?;
-        Ok(GpuProgram { gpu: self.clone(), layout: layout.clone(), memory, plans, readback: Readback::default() })
+        let (readback, answer) = (Readback::default(), Answer::default());
+        Ok(GpuProgram { gpu: self.clone(), layout: layout.clone(), memory, plans, readback, answer })
     }
 }
 
@@ -106,6 +108,7 @@ fn launches_of<'a>(gpu: &Gpu, op: &Op, layout: &Layout, memory: &'a Memory) -> R
         Op::Dots(op) => vectors::dots(op, memory),
         Op::Join { kind, input, output } => one(vectors::join(*kind, [input, output], lanes, memory)),
         Op::Combine(op) => vectors::combine(op, memory),
+        Op::Factored(op) => factored::factored(op, lanes, memory),
     }
 }
 
@@ -182,6 +185,8 @@ pub struct GpuProgram {
     memory: Memory,
     plans: Vec<Prepared>,
     readback: Readback,
+    /// The last answer that was given out.
+    answer: Answer<f32>,
 }
 
 /// Plans that go into one submission: enough to hide its cost, few enough to keep the host responsive.
@@ -213,7 +218,7 @@ impl GpuProgram {
         self.gpu.alive()?;
         if !self.gpu.device.features().contains(wgpu::Features::TIMESTAMP_QUERY) {
             self.run(plan, times)?;
-            self.gpu.poll(true)?;
+            self.gpu.wait()?;
             return Ok(None);
         }
         let descriptor = wgpu::QuerySetDescriptor { label: None, ty: wgpu::QueryType::Timestamp, count: 2 };
@@ -248,7 +253,7 @@ impl GpuProgram {
     /// # Errors
     /// A lost device.
     pub fn wait(&self) -> Result<()> {
-        self.gpu.poll(true)
+        self.gpu.wait()
     }
 
     fn submit(&self, encoder: wgpu::CommandEncoder) -> Result<()> {
@@ -262,24 +267,34 @@ impl GpuProgram {
         self.gpu.alive()
     }
 
-    fn write_words(&self, id: BufferId, lane: usize, offset: usize, words: &[u32]) -> Result<()> {
-        for (buffer, at, range) in self.memory.pieces(id, self.copy(id, lane), offset, words.len()) {
-            check_usage(&buffer, wgpu::BufferUsages::COPY_DST)?;
-            self.gpu.queue.write_buffer(&buffer, at, bytemuck::cast_slice(&words[range]));
-        }
-        Ok(())
+    fn write_all<T: Pod>(&self, id: BufferId, lane: usize, offset: usize, values: &[T]) -> Result<()> {
+        self.memory.each_piece(id, self.copy(id, lane), offset, values.len(), |buffer, at, range| {
+            self.check_usage(id, buffer, wgpu::BufferUsages::COPY_DST)?;
+            self.gpu.queue.write_buffer(buffer, at, bytemuck::cast_slice(&values[range]));
+            Ok(())
+        })
     }
 
-    fn read_words(&self, id: BufferId, lane: usize) -> Result<Vec<u32>> {
+    fn read_all<T: Pod>(&self, id: BufferId, lane: usize) -> Result<Vec<T>> {
         let len = self.layout.buffer(id).len;
         // What lies between slices reads as zero, like the padding of an arena.
-        let mut words = vec![0; len];
-        for (buffer, at, range) in self.memory.pieces(id, self.copy(id, lane), 0, len) {
-            check_usage(&buffer, wgpu::BufferUsages::COPY_SRC)?;
-            let bytes = Readback::now(&self.gpu, &buffer, at, range.len() as u64 * 4)?;
-            words[range].copy_from_slice(&bytemuck::pod_collect_to_vec::<u8, u32>(&bytes));
+        let mut values = vec![T::zeroed(); len];
+        self.memory.each_piece(id, self.copy(id, lane), 0, len, |buffer, at, range| {
+            self.check_usage(id, buffer, wgpu::BufferUsages::COPY_SRC)?;
+            let bytes = Readback::now(&self.gpu, buffer, at, std::mem::size_of_val(&values[range.clone()]) as u64)?;
+            values[range].copy_from_slice(&bytemuck::pod_collect_to_vec::<u8, T>(&bytes));
+            Ok(())
+        })?;
+        Ok(values)
+    }
+
+    /// Somebody else's buffer may lack what a copy needs.
+    fn check_usage(&self, id: BufferId, buffer: &wgpu::Buffer, usage: wgpu::BufferUsages) -> Result<()> {
+        if buffer.usage().contains(usage) {
+            return Ok(());
         }
-        Ok(words)
+        let what = format!("a buffer of {}", self.layout.buffer(id).name);
+        Err(Error::shape(what, format!("usage {usage:?}"), format!("{:?}", buffer.usage())))
     }
 
     /// The copy that a lane uses: its own, or the only one.
@@ -294,7 +309,6 @@ impl Program for GpuProgram {
     fn run(&mut self, plan: usize, times: usize) -> Result<()> {
         let mut left = times;
         while left > 0 {
-            self.gpu.alive()?;
             let now = left.min(BATCH);
             let mut encoder = self.gpu.device.create_command_encoder(&Default::default());
             (0..now).for_each(|_| self.encode(plan, &mut encoder));
@@ -306,61 +320,67 @@ impl Program for GpuProgram {
 
     fn write(&mut self, buffer: BufferId, lane: usize, offset: usize, values: &[f32]) -> Result<()> {
         self.check(buffer, Kind::Float, lane, offset + values.len())?;
-        self.write_words(buffer, lane, offset, bytemuck::cast_slice(values))
+        self.write_all(buffer, lane, offset, values)
     }
 
     fn write_indices(&mut self, buffer: BufferId, lane: usize, offset: usize, values: &[u32]) -> Result<()> {
         self.check(buffer, Kind::Index, lane, offset + values.len())?;
-        self.write_words(buffer, lane, offset, values)
+        self.write_all(buffer, lane, offset, values)
     }
 
     fn read(&mut self, buffer: BufferId, lane: usize) -> Result<Vec<f32>> {
         self.check(buffer, Kind::Float, lane, 0)?;
-        self.read_words(buffer, lane).map(bytemuck::cast_vec)
+        self.read_all(buffer, lane)
     }
 
     fn read_indices(&mut self, buffer: BufferId, lane: usize) -> Result<Vec<u32>> {
         self.check(buffer, Kind::Index, lane, 0)?;
-        self.read_words(buffer, lane)
+        self.read_all(buffer, lane)
     }
 
     fn read_halves(&mut self, buffer: BufferId, lane: usize) -> Result<Vec<u16>> {
         self.check(buffer, Kind::Half, lane, 0)?;
-        let mut halves = vec![0; self.layout.buffer(buffer).len];
-        for (source, at, range) in self.memory.pieces(buffer, self.copy(buffer, lane), 0, halves.len()) {
-            let bytes = Readback::now(&self.gpu, &source, at, range.len() as u64 * 2)?;
-            halves[range].copy_from_slice(&bytemuck::pod_collect_to_vec::<u8, u16>(&bytes));
-        }
-        Ok(halves)
+        self.read_all(buffer, lane)
     }
 
     fn write_halves(&mut self, buffer: BufferId, lane: usize, offset: usize, values: &[u16]) -> Result<()> {
         self.check(buffer, Kind::Half, lane, offset + values.len())?;
         check_even(offset, values.len())?;
-        for (target, at, range) in self.memory.pieces(buffer, self.copy(buffer, lane), offset, values.len()) {
-            self.gpu.queue.write_buffer(&target, at, bytemuck::cast_slice(&values[range]));
-        }
-        Ok(())
+        self.write_all(buffer, lane, offset, values)
     }
 
-    fn request(&mut self, buffer: BufferId, tag: u64) -> Result<()> {
-        self.check(buffer, Kind::Index, 0, 0)?;
-        let allocation = self.memory.get(buffer);
-        self.readback.request(&self.gpu, allocation.single()?, tag)?;
-        self.gpu.alive()
+    fn request(&mut self, buffers: &[BufferId]) -> Result<()> {
+        self.readback.request(&self.gpu, &self.memory, buffers)
     }
 
-    fn arrived(&mut self, buffer: BufferId) -> Result<Option<(u64, Vec<u32>)>> {
-        let (len, stride) = (self.layout.buffer(buffer).len, self.layout.buffer(buffer).stride());
-        let newest = self.readback.newest(&self.gpu)?;
-        Ok(newest.map(|(tag, words)| (tag, words.chunks(stride).flat_map(|lane| &lane[..len]).copied().collect())))
+    fn arrived(&mut self) -> Result<Option<&Answer<f32>>> {
+        let (answer, layout, memory) = (&mut self.answer, &self.layout, &self.memory);
+        let found = self.readback.oldest(&self.gpu, |buffers, bytes| {
+            answer.clear();
+            let mut rest = bytes;
+            for &id in buffers {
+                let (own, after) = rest.split_at(memory.get(id).segments[0].buffer.size() as usize);
+                append(answer, layout.buffer(id), own);
+                rest = after;
+            }
+        })?;
+        Ok(found.then_some(&self.answer))
+    }
+
+    fn settle(&mut self) -> Result<()> {
+        self.readback.settle(&self.gpu)
     }
 }
 
-/// Somebody else's buffer may lack what a copy needs.
-fn check_usage(buffer: &wgpu::Buffer, usage: wgpu::BufferUsages) -> Result<()> {
-    if buffer.usage().contains(usage) {
-        return Ok(());
+/// Appends a buffer's elements to an answer, without what pads its lanes.
+fn append(answer: &mut Answer<f32>, declared: &Buffer, bytes: &[u8]) {
+    let (words, _) = bytes.as_chunks::<4>();
+    for lane in words.chunks_exact(declared.stride()) {
+        let own = lane[..declared.len].iter();
+        match declared.kind {
+            Kind::Float => answer.floats.extend(own.map(|&word| f32::from_ne_bytes(word))),
+            Kind::Index => answer.indices.extend(own.map(|&word| u32::from_ne_bytes(word))),
+            Kind::Half => {}
+        }
     }
-    Err(Error::shape("a buffer to be copied", format!("usage {usage:?}"), format!("{:?}", buffer.usage())))
 }

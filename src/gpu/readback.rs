@@ -1,100 +1,149 @@
 //! Bringing bytes back to the host: at once with a wait, or later without one.
 
 use super::device::Gpu;
+use super::memory::Memory;
 use crate::error::{Error, Result};
+use crate::plan::BufferId;
 use std::collections::VecDeque;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, Instant};
 
 /// Requests that may be under way at a time; further ones are dropped, since a newer one will follow.
-const RING: usize = 4;
+const RING: usize = 8;
 
 /// How long a callback may take once its copy is done: it waits for nothing but a thread's turn.
 const HANDOVER: Duration = Duration::from_secs(60);
 
-/// A copy that is on its way to the host.
+/// Where a copy stands.
+const UNDER_WAY: u8 = 0;
+const ARRIVED: u8 = 1;
+const FAILED: u8 = 2;
+
+/// A staging buffer with what is copied into it. Its memory is used again.
 #[derive(Debug)]
-struct Pending {
-    tag: u64,
+struct Copy {
     staging: wgpu::Buffer,
-    mapped: Arc<OnceLock<Result<(), wgpu::BufferAsyncError>>>,
+    state: Arc<AtomicU8>,
+    buffers: Vec<BufferId>,
 }
 
-/// A ring of staging buffers.
+impl Copy {
+    fn new(gpu: &Gpu, size: u64) -> Result<Self> {
+        let usage = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST;
+        let descriptor = wgpu::BufferDescriptor { label: Some("staging"), size, usage, mapped_at_creation: false };
+        let staging = gpu.scoped("staging", size, || gpu.device.create_buffer(&descriptor))?;
+        Ok(Self { staging, state: Arc::default(), buffers: Vec::new() })
+    }
+
+    /// Submits the recorded copies; the staging buffer is mapped once they are done.
+    fn start(&self, gpu: &Gpu, encoder: wgpu::CommandEncoder) -> Result<()> {
+        gpu.queue.submit([encoder.finish()]);
+        self.state.store(UNDER_WAY, Ordering::Release);
+        let state = Arc::clone(&self.state);
+        self.staging.map_async(wgpu::MapMode::Read, .., move |result| {
+            state.store(if result.is_ok() { ARRIVED } else { FAILED }, Ordering::Release);
+        });
+        gpu.alive()
+    }
+
+    fn state(&self) -> u8 {
+        self.state.load(Ordering::Acquire)
+    }
+
+    /// Waits for everything submitted so far, this among it.
+    fn wait(&self, gpu: &Gpu) -> Result<()> {
+        if self.state() != UNDER_WAY {
+            return Ok(());
+        }
+        gpu.wait()?;
+        // Another thread's poll may have taken our callback over; then it calls it any moment.
+        let deadline = Instant::now() + HANDOVER;
+        while self.state() == UNDER_WAY {
+            if Instant::now() >= deadline {
+                return Err(Error::Timeout { what: "the callback of a copy".into(), seconds: HANDOVER.as_secs() });
+            }
+            std::thread::yield_now();
+            gpu.wait()?;
+        }
+        Ok(())
+    }
+
+    /// Looks at the bytes and unmaps them.
+    fn take<R>(&self, gpu: &Gpu, look: impl FnOnce(&[u8]) -> R) -> Result<R> {
+        let failed = |reason: String| Error::Device { what: "reading a buffer".into(), reason };
+        if self.state() != ARRIVED {
+            gpu.alive()?;
+            return Err(failed("its staging buffer was not mapped".into()));
+        }
+        let view = self.staging.get_mapped_range(..).map_err(|error| failed(error.to_string()))?;
+        let result = look(&view);
+        drop(view);
+        self.staging.unmap();
+        Ok(result)
+    }
+}
+
+/// Copies that are under way, in a ring of staging buffers.
 #[derive(Debug, Default)]
 pub(super) struct Readback {
-    pending: VecDeque<Pending>,
-    free: Vec<wgpu::Buffer>,
+    pending: VecDeque<Copy>,
+    free: Vec<Copy>,
 }
 
 impl Readback {
     /// Waits for everything submitted so far and returns a part of a buffer.
     pub(super) fn now(gpu: &Gpu, source: &wgpu::Buffer, offset: u64, size: u64) -> Result<Vec<u8>> {
-        let staging = staging(gpu, size)?;
-        let pending = copy(gpu, source, offset, staging, 0)?;
-        gpu.poll(true)?;
-        // Another thread's poll may have taken our callback over; then it calls it any moment.
-        let deadline = Instant::now() + HANDOVER;
-        while pending.mapped.get().is_none() && Instant::now() < deadline {
-            std::thread::yield_now();
-            gpu.poll(true)?;
-        }
-        match pending.mapped.get() {
-            Some(Ok(())) => mapped(&pending.staging),
-            other => Err(Error::Device { what: "reading a buffer".into(), reason: format!("mapping gave {other:?}") }),
-        }
+        let copy = Copy::new(gpu, size)?;
+        let mut encoder = gpu.device.create_command_encoder(&Default::default());
+        encoder.copy_buffer_to_buffer(source, offset, &copy.staging, 0, size);
+        copy.start(gpu, encoder)?;
+        copy.wait(gpu)?;
+        copy.take(gpu, <[u8]>::to_vec)
     }
 
-    /// Starts to copy a whole buffer without waiting.
-    pub(super) fn request(&mut self, gpu: &Gpu, source: &wgpu::Buffer, tag: u64) -> Result<()> {
+    /// Starts to copy whole buffers without waiting.
+    pub(super) fn request(&mut self, gpu: &Gpu, memory: &Memory, buffers: &[BufferId]) -> Result<()> {
         if self.pending.len() == RING {
-            return Ok(());
+            return gpu.alive();
         }
-        let free = self.free.iter().position(|buffer| buffer.size() == source.size());
-        let staging = match free {
-            Some(index) => self.free.swap_remove(index),
-            None => staging(gpu, source.size())?,
-        };
-        self.pending.push_back(copy(gpu, source, 0, staging, tag)?);
-        Ok(())
+        let sources = || buffers.iter().map(|&id| memory.get(id).single());
+        let size = sources().map(|source| source.map(wgpu::Buffer::size)).sum::<Result<u64>>()?;
+        // Which buffers are asked for changes seldom. The whole ring is made at once, so that later steps make nothing.
+        self.free.retain(|copy| copy.staging.size() == size);
+        while self.free.len() + self.pending.len() < RING {
+            self.free.push(Copy::new(gpu, size)?);
+        }
+        let Some(mut copy) = self.free.pop() else { return Ok(()) };
+        copy.buffers.clear();
+        copy.buffers.extend_from_slice(buffers);
+        let mut encoder = gpu.device.create_command_encoder(&Default::default());
+        let mut at = 0;
+        for source in sources() {
+            let source = source?;
+            encoder.copy_buffer_to_buffer(source, 0, &copy.staging, at, source.size());
+            at += source.size();
+        }
+        let started = copy.start(gpu, encoder);
+        self.pending.push_back(copy);
+        started
     }
 
-    /// The newest copy that has arrived; it and the older ones are done with.
-    pub(super) fn newest(&mut self, gpu: &Gpu) -> Result<Option<(u64, Vec<u32>)>> {
-        gpu.poll(false)?;
-        let mut newest = None;
-        while let Some(Some(arrived)) = self.pending.front().map(|pending| pending.mapped.get().cloned()) {
-            let Some(pending) = self.pending.pop_front() else { break };
-            arrived.map_err(|error| Error::Device { what: "reading a buffer".into(), reason: error.to_string() })?;
-            newest = Some((pending.tag, bytemuck::pod_collect_to_vec(&mapped(&pending.staging)?)));
-            pending.staging.unmap();
-            self.free.push(pending.staging);
+    /// Looks at the oldest copy, if it has arrived, and is done with it.
+    pub(super) fn oldest(&mut self, gpu: &Gpu, look: impl FnOnce(&[BufferId], &[u8])) -> Result<bool> {
+        // On a lost device nothing is mapped any more, whatever had arrived.
+        gpu.poll()?;
+        if self.pending.front().is_none_or(|copy| copy.state() == UNDER_WAY) {
+            return Ok(false);
         }
-        Ok(newest)
+        let Some(copy) = self.pending.pop_front() else { return Ok(false) };
+        copy.take(gpu, |bytes| look(&copy.buffers, bytes))?;
+        self.free.push(copy);
+        Ok(true)
     }
-}
 
-fn staging(gpu: &Gpu, size: u64) -> Result<wgpu::Buffer> {
-    let usage = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST;
-    let descriptor = wgpu::BufferDescriptor { label: Some("staging"), size, usage, mapped_at_creation: false };
-    gpu.scoped("staging", size, || gpu.device.create_buffer(&descriptor))
-}
-
-fn copy(gpu: &Gpu, source: &wgpu::Buffer, offset: u64, staging: wgpu::Buffer, tag: u64) -> Result<Pending> {
-    let mut encoder = gpu.device.create_command_encoder(&Default::default());
-    encoder.copy_buffer_to_buffer(source, offset, &staging, 0, staging.size());
-    gpu.queue.submit([encoder.finish()]);
-    let mapped = Arc::new(OnceLock::new());
-    let flag = Arc::clone(&mapped);
-    staging.map_async(wgpu::MapMode::Read, .., move |result| {
-        let _ = flag.set(result);
-    });
-    gpu.alive()?;
-    Ok(Pending { tag, staging, mapped })
-}
-
-fn mapped(staging: &wgpu::Buffer) -> Result<Vec<u8>> {
-    let view = staging.get_mapped_range(..);
-    let view = view.map_err(|error| Error::Device { what: "reading a buffer".into(), reason: error.to_string() })?;
-    Ok(view.to_vec())
+    /// Waits until all copies have arrived.
+    pub(super) fn settle(&self, gpu: &Gpu) -> Result<()> {
+        self.pending.iter().try_for_each(|copy| copy.wait(gpu))
+    }
 }

@@ -1,11 +1,12 @@
 //! The optimizer's kernels beside the update (norm, control, gate, factors), and the copy that all are measured against.
 
 use super::kernel::{Access, Bound, Kernel, Launch, Source, grid, params};
-use super::memory::Memory;
+use super::memory::{Allocation, Memory};
 use super::part::{Holder, Part};
 use crate::error::{Error, Result};
 use crate::plan::{
-    CHUNK, Centralise, Chunk, Control, Factors, Gate, GateKind, Layout, Norm, NormKind, NormOf, SLOTS, TensorBound, Trust, View,
+    CHUNK, Centralise, Chunk, Control, Factors, Gate, GateKind, Layout, Norm, NormKind, NormOf, Part as TensorPart, SLOTS,
+    TensorBound, Trust, View,
 };
 use crate::rule::Row;
 use bytemuck::bytes_of;
@@ -145,6 +146,14 @@ pub(super) fn norm<'a>(op: &Norm, memory: &'a Memory) -> Result<Vec<Launch<'a>>>
     if op.chunks.is_empty() { Ok(Vec::new()) } else { Part::all(op.grads, memory).into_iter().map(launch).collect() }
 }
 
+/// What joins partial norms of a whole lane.
+const JOINING: &str = concat!(include_str!("../../shaders/norm_kind.wgsl"), include_str!("../../shaders/join_partials.wgsl"));
+
+/// A buffer where there is one; a kernel that does not look at it wants something bound all the same.
+fn or_nothing(allocation: Option<&Allocation>) -> Result<Bound<'_>> {
+    allocation.map_or(Ok(Bound::Words(vec![0; 4])), |allocation| allocation.single().map(Bound::from))
+}
+
 pub(super) fn control_kernel(op: &Control) -> Kernel {
     let kind = op.norm.map_or(0.0, |(_, kind)| kind_number(kind));
     let switches = [
@@ -155,7 +164,7 @@ pub(super) fn control_kernel(op: &Control) -> Kernel {
     ];
     Kernel {
         name: "control",
-        source: concat!(include_str!("../../shaders/norm_kind.wgsl"), include_str!("../../shaders/control.wgsl")).into(),
+        source: [JOINING, include_str!("../../shaders/control.wgsl")].concat(),
         constants: [("KIND", kind)].into_iter().chain(switches.map(|(name, on)| (name, f64::from(on)))).collect(),
         fields: ControlParams::FIELDS,
         bindings: [vec![Access::Read; 3], vec![Access::Write; 4]].concat(),
@@ -188,10 +197,7 @@ pub(super) fn control<'a>(op: &Control, layout: &Layout, memory: &'a Memory) -> 
     for allocation in [partials, rows, frozen, current, counts, scalars] {
         buffers.push(allocation.single()?.into());
     }
-    buffers.push(match micro {
-        Some(micro) => micro.single()?.into(),
-        None => Bound::Words(vec![0; 4]),
-    });
+    buffers.push(or_nothing(micro)?);
     Ok(Launch {
         kernel: control_kernel(op),
         params: bytes_of(&params).into(),
@@ -207,7 +213,7 @@ pub(super) fn gate_kernel(op: &Gate) -> Kernel {
     let switches = [("NORM", op.norm.is_some()), ("ASCEND", ascend)].map(|(name, on)| (name, f64::from(on)));
     Kernel {
         name: "gate",
-        source: concat!(include_str!("../../shaders/norm_kind.wgsl"), include_str!("../../shaders/gate.wgsl")).into(),
+        source: [JOINING, include_str!("../../shaders/gate.wgsl")].concat(),
         constants: [("KIND", kind)].into_iter().chain(switches).collect(),
         fields: GateParams::FIELDS,
         bindings: [vec![Access::Read; 2], vec![Access::Write; 2]].concat(),
@@ -230,14 +236,10 @@ pub(super) fn gate<'a>(op: &Gate, layout: &Layout, memory: &'a Memory) -> Result
         count_lane: count.map_or(0, |count| count.lane_stride as u32),
         rho: rho as f32,
     };
-    let or_words = |allocation: Option<&'a super::memory::Allocation>| match allocation {
-        Some(allocation) => allocation.single().map(Bound::from),
-        None => Ok(Bound::Words(vec![0; 4])),
-    };
     Ok(Launch {
         kernel: gate_kernel(op),
         params: bytes_of(&params).into(),
-        buffers: vec![or_words(partials)?, frozen.single()?.into(), current.single()?.into(), or_words(count)?],
+        buffers: vec![or_nothing(partials)?, frozen.single()?.into(), current.single()?.into(), or_nothing(count)?],
         grid: [1, 1, layout.lanes() as u32],
         trips: u64::from(params.chunks) / 256 + (op.groups / 256) as u64 + 16,
     })
@@ -254,7 +256,12 @@ fn trust(a: f32, b: f32, len: f32, memory: ptr<function, f32>, h: Hyper) -> f32 
 pub(super) fn factors_kernel(op: &Factors) -> Kernel {
     let mut source = Source::default();
     match &op.trust {
-        Trust::Rule(rule) => source.join(rule.wgsl()),
+        Trust::Rule(rule) => {
+            source.join(rule.wgsl());
+            if rule.factored() {
+                source.join("const FACTORED = false;");
+            }
+        }
         Trust::None => source.join(NO_TRUST),
         Trust::Cautious => source.join(CAUTIOUS),
     }
@@ -295,11 +302,7 @@ pub(super) fn factors<'a>(op: &Factors, layout: &Layout, memory: &'a Memory) -> 
         norms_lane: norms.lane_stride as u32 / 2,
         factors_lane: factors.lane_stride as u32 / 2,
     };
-    let words = |part: &crate::plan::Part| [part.chunk, part.chunks, part.len, part.group].map(|word| word as u32);
-    let or_words = |allocation: Option<&'a super::memory::Allocation>| match allocation {
-        Some(allocation) => allocation.single().map(Bound::from),
-        None => Ok(Bound::Words(vec![0; 4])),
-    };
+    let words = |part: &TensorPart| [part.chunk, part.chunks, part.len, part.group].map(|word| word as u32);
     let (x, y) = grid(op.tensors.len(), 1);
     let longest = op.tensors.iter().map(|part| part.chunks).max().unwrap_or(0);
     Ok(vec![Launch {
@@ -308,9 +311,9 @@ pub(super) fn factors<'a>(op: &Factors, layout: &Layout, memory: &'a Memory) -> 
         buffers: vec![
             Bound::Words(op.tensors.iter().flat_map(words).collect()),
             partials.single()?.into(),
-            or_words(params_norm)?,
+            or_nothing(params_norm)?,
             current.single()?.into(),
-            or_words(kept)?,
+            or_nothing(kept)?,
             norms.single()?.into(),
             factors.single()?.into(),
         ],

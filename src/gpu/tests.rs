@@ -5,10 +5,10 @@ use super::foreign::tag;
 use super::kernel::{Access, Kernel};
 use super::part::Holder;
 use super::update::{Form, update_kernel};
-use super::{network, orthogonal, step, vectors};
+use super::{factored, network, orthogonal, step, vectors};
 use crate::plan::{
-    ALIGN, Activation, BufferId, Control, Counter, Extras, Factors, Gate, GateKind, Half, Micro, NormKind, NormOf, Pass,
-    Release, Span, TensorBound, Trust, Update,
+    ALIGN, Activation, BufferId, Control, Counter, Extras, Factors, Gate, GateKind, Half, Micro, Moments, NormKind, NormOf,
+    Pass, Release, Span, TensorBound, Trust, Update,
 };
 use crate::rule::{AnyRule, Layerwise, Real, Row, Rule, Setting};
 use crate::rules::{Sgd, rules};
@@ -102,6 +102,7 @@ fn update(rule: &dyn AnyRule, groups: usize, pass: Pass, extras: Extras) -> Upda
         spans: (0..groups).map(span).collect(),
         pass,
         extras,
+        moments: None,
     }
 }
 
@@ -159,6 +160,23 @@ fn pass_kernels() -> Vec<Kernel> {
     let sum = update(&rule, 2, Pass::Whole, Extras::default());
     kernels.push(update_kernel(&Form { op: &sum, lanes: false, params: Holder::Own, grads: Holder::Foreign }));
     kernels.retain(|kernel| storage_bindings(kernel) <= 8);
+    kernels
+}
+
+/// Directions of factored rules whose arena has matrices, with what may go with them.
+fn factored_updates() -> Vec<Kernel> {
+    let rules = rules().into_iter().filter(|rule| rule.factored());
+    let before = Extras { before: Some(BufferId(20)), release: Release::Always, ..Default::default() };
+    let mut kernels = Vec::new();
+    for rule in rules {
+        for (groups, lanes, extras) in [(1, false, Extras::default()), (2, true, before)] {
+            let plain = update(&*rule, groups, Pass::Direction(BufferId(30)), extras);
+            let moments = Some(Moments { buffer: BufferId(31), stacks: Vec::new() });
+            let op = Update { planes: Vec::new(), moments, ..plain };
+            kernels.push(update_kernel(&Form { op: &op, lanes, params: Holder::Own, grads: Holder::Own }));
+        }
+    }
+    assert!(!kernels.is_empty());
     kernels
 }
 
@@ -236,6 +254,8 @@ fn kernels() -> Vec<Kernel> {
         [false, true].into_iter().flat_map(|tall| ["pack", "unpack"].map(|name| orthogonal::matrices_kernel(name, tall))),
     );
     kernels.push(orthogonal::polynomial_kernel());
+    kernels.extend([factored::tiles_kernel(), factored::lines_kernel(), factored::means_kernel()]);
+    kernels.extend(factored_updates());
     kernels.extend(controls().iter().map(step::control_kernel));
     kernels.extend(gates().iter().map(step::gate_kernel));
     kernels.extend(factors().iter().map(step::factors_kernel));
@@ -424,6 +444,11 @@ fn constants_in_shaders_are_those_of_the_host() {
     {
         for (name, value) in expected.into_iter().chain(own) {
             assert!(source.contains(&format!("const {name} = {value}u;")), "{name} = {value}");
+        }
+    }
+    for kernel in [factored::tiles_kernel(), factored::lines_kernel(), factored::means_kernel()] {
+        for (name, value) in [("ROW", Row::LEN), ("LIVE", Row::LIVE), ("OWN", Row::SHARED.len())] {
+            assert!(kernel.source.contains(&format!("const {name} = {value}u;")), "{}: {name} = {value}", kernel.name);
         }
     }
     // The update's kernel finds a group by its block of vec4s.

@@ -1,6 +1,7 @@
 //! The update's kernel: a rule, its planes, and whatever goes with it, joined around one skeleton.
 
 use super::device::Gpu;
+use super::factored::stacks_table;
 use super::foreign::{Role, check_tags, tag};
 use super::kernel::{Access, Bound, Kernel, Launch, Source, grid, params};
 use super::memory::Memory;
@@ -10,7 +11,16 @@ use crate::plan::{ALIGN, BufferId, Half, Layout, Pass, Release, Update};
 use crate::rule::Row;
 use bytemuck::bytes_of;
 
-params!(UpdateParams { len: u32, lanes: u32, lane: u32, block: u32, current_lane: u32, plane: u32, factors_lane: u32 });
+params!(UpdateParams {
+    len: u32,
+    lanes: u32,
+    lane: u32,
+    block: u32,
+    current_lane: u32,
+    plane: u32,
+    factors_lane: u32,
+    moments_lane: u32
+});
 
 /// Threads of a workgroup.
 const THREADS: usize = 256;
@@ -35,7 +45,7 @@ impl Form<'_> {
 
     /// Whether kernels look up group or tensor of a block in a table of its own.
     fn blocks(&self) -> bool {
-        (self.groups() || self.op.extras.factors.is_some()) && !self.places()
+        (self.groups() || self.op.extras.factors.is_some() || self.op.moments.is_some()) && !self.places()
     }
 
     /// Whether anything lies in somebody's buffers.
@@ -71,6 +81,9 @@ pub(crate) fn update_kernel(form: &Form) -> Kernel {
     let mut source = Source::default();
     let rule = if op.pass == Pass::Apply { include_str!("../../shaders/pass/apply.wgsl") } else { op.rule.wgsl() };
     source.join(rule);
+    if op.rule.factored() && op.pass != Pass::Apply {
+        source.join(&format!("const FACTORED = {};", op.moments.is_some()));
+    }
     source.join("alias T = vec4f;");
     join_access(&mut source, form);
     join_state(&mut source, op);
@@ -128,6 +141,12 @@ fn join_state(source: &mut Source, op: &Update) {
     }
     if op.pass == Pass::Apply {
         source.join("fn load(i: u32) -> State { return State(); }\nfn store(i: u32, s: State) {}");
+        return;
+    }
+    if op.moments.is_some() {
+        source.bind(Access::Read, "stacks", "array<vec4u>");
+        source.bind(Access::Read, "moments", "array<f32>");
+        source.join(include_str!("../../shaders/access/moments.wgsl"));
         return;
     }
     let (names, used) = (op.rule.state_names(), op.rule.planes());
@@ -209,6 +228,7 @@ pub(super) fn update<'a>(op: &Update, gpu: &Gpu, layout: &Layout, memory: &'a Me
 fn launch<'a>(form: &Form, kernel: Kernel, part: Part, memory: &'a Memory) -> Result<Launch<'a>> {
     let op = form.op;
     let (current, factors) = (memory.get(op.current), op.extras.factors.map(|id| memory.get(id)));
+    let moments = op.moments.as_ref().map(|moments| memory.get(moments.buffer));
     let planes = planes(op);
     // Planes start where the part does, except under a bucket, which may begin within their segment.
     let plane = match planes.iter().map(|(_, _, id)| *id).chain([op.grads, op.params]).find(|&id| memory.role(id).is_none()) {
@@ -223,6 +243,7 @@ fn launch<'a>(form: &Form, kernel: Kernel, part: Part, memory: &'a Memory) -> Re
         current_lane: (current.lane_stride / Row::LEN) as u32,
         plane: plane as u32,
         factors_lane: factors.map_or(0, |factors| factors.lane_stride as u32 / 2),
+        moments_lane: moments.map_or(0, |moments| moments.lane_stride as u32),
     };
     let mut buffers: Vec<Bound> = vec![current.single()?.into()];
     if form.blocks() {
@@ -236,6 +257,10 @@ fn launch<'a>(form: &Form, kernel: Kernel, part: Part, memory: &'a Memory) -> Re
     }
     for (_, _, id) in &planes {
         buffers.push((&part.segment(*id, memory)?.buffer).into());
+    }
+    if let Some((of, moments)) = op.moments.as_ref().zip(moments) {
+        buffers.push(stacks_table(&of.stacks));
+        buffers.push(moments.single()?.into());
     }
     if let Some(factors) = factors {
         buffers.push(factors.single()?.into());

@@ -4,17 +4,20 @@
 //! device supplied with hyper rows. [`Optimizer`] is all three around parameters and gradients of its own.
 
 mod lbfgs;
+mod lent;
 mod modifier;
 mod recipe;
 mod record;
 mod side;
 mod slices;
 mod stepper;
+mod telemetry;
 
 pub use lbfgs::{Evaluation, Lbfgs, LbfgsReport, LbfgsSettings, LbfgsStepper, LbfgsStop, LineSearch};
 pub use modifier::{Accumulation, Average, Clip, Lookahead};
 pub use recipe::Recipe;
 pub use stepper::{Report, Stepper};
+pub use telemetry::Telemetry;
 
 use crate::error::{Error, Result, range};
 use crate::plan::{Arena, BufferId, Engine, Half, Layout, Plan, Program};
@@ -45,6 +48,7 @@ pub struct Optimizer<P> {
     arena: Arena,
     params: BufferId,
     grads: BufferId,
+    loss: BufferId,
     stepper: Stepper,
     outputs: Outputs,
     half: Option<Half>,
@@ -71,6 +75,7 @@ struct Recorded {
     plans: Vec<Plan>,
     params: BufferId,
     grads: BufferId,
+    loss: BufferId,
     stepper: Stepper,
     outputs: Outputs,
     names: Plans,
@@ -85,6 +90,7 @@ impl Recorded {
         let mut layout = Layout::new(recipe.lanes());
         let (params, grads) = (layout.arena("params", arena), layout.arena("grads", arena));
         let (recipe, arena) = &recipe.parted(arena);
+        let loss = layout.floats("loss", 1);
         let recorder = Recorder::new(recipe, &mut layout, arena, params, grads);
         let mut step = Plan::default();
         recorder.step(&mut step, None);
@@ -100,13 +106,13 @@ impl Recorded {
         });
         let names = Plans { accumulate: add(recorder.accumulate()), ascend: add(recorder.ascend()), inspect: add(inspected) };
         let (stepper, outputs) = (recorder.stepper(), recorder.outputs());
-        Ok(Self { layout, plans, params, grads, stepper, outputs, names })
+        Ok(Self { layout, plans, params, grads, loss, stepper, outputs, names })
     }
 
     fn start<P: Program>(self, recipe: &Recipe, arena: Arena, mut program: P) -> Result<Optimizer<P>> {
-        let Self { params, grads, mut stepper, outputs, names: plans, .. } = self;
+        let Self { params, grads, loss, mut stepper, outputs, names: plans, .. } = self;
         stepper.start(&mut program)?;
-        Ok(Optimizer { arena, params, grads, stepper, outputs, half: recipe.half, plans, ahead: 0, program })
+        Ok(Optimizer { arena, params, grads, loss, stepper, outputs, half: recipe.half, plans, ahead: 0, program })
     }
 }
 
@@ -214,7 +220,7 @@ impl<P: Program> Optimizer<P> {
         Ok(())
     }
 
-    /// What the last step found of each tensor of a lane. Waits for the device.
+    /// What the last step found of each tensor of a lane, in the order in which they were given. Waits for the device.
     ///
     /// # Errors
     /// A recipe that does not inspect, a lane that does not exist, or a lost device.
@@ -222,13 +228,7 @@ impl<P: Program> Optimizer<P> {
         let grads = self.outputs.grad_norms.filter(|_| self.plans.inspect.is_some()).ok_or_else(|| not_asked("inspect"))?;
         let changes = self.outputs.change_norms.ok_or_else(|| not_asked("inspect"))?;
         let (grads, changes) = (self.program.read(grads, lane)?, self.program.read(changes, lane)?);
-        let report = |tensor: &crate::plan::Tensor| TensorReport {
-            name: tensor.name.clone(),
-            grad_norm: grads[2 * tensor.rank].as_f64(),
-            change_norm: changes[2 * tensor.rank].as_f64(),
-            param_norm: changes[2 * tensor.rank + 1].as_f64(),
-        };
-        Ok(self.arena.tensors().iter().map(report).collect())
+        Ok(TensorReport::all(&record::names(&self.arena), &grads, &changes))
     }
 
     /// The average of a lane's parameters; 0 before the first step that counts. See [`Recipe::average`].
@@ -319,11 +319,22 @@ impl<P: Program> Optimizer<P> {
         self.write(self.grads, lane, tensor, values)
     }
 
-    /// A plane of a lane's state, by the name it has in the rule.
+    /// A plane of a lane's state, by the name it has in the rule. Where a rule keeps matrices by rows and columns, as
+    /// [`Adafactor`](crate::Adafactor) does, these are `row_var` and `col_var`, empty for vectors.
     ///
     /// # Errors
     /// As for [`Optimizer::params`].
     pub fn state(&mut self, plane: &str, lane: usize, tensor: &str) -> Result<Vec<P::Float>> {
+        if let Some(moments) = &self.outputs.moments {
+            let stack = moments.stacks[self.arena.tensor(tensor)?.rank];
+            let all = self.program.read(moments.buffer, lane)?;
+            return match plane {
+                "v" => Ok((0..stack.len).map(|element| stack.moment(&all, element)).collect()),
+                "row_var" => Ok(all[stack.row_moments()].to_vec()),
+                "col_var" => Ok(all[stack.column_moments()].to_vec()),
+                other => Err(Error::unknown("plane", other, &["v", "row_var", "col_var"])),
+            };
+        }
         self.read(self.stepper.plane(plane)?, lane, tensor)
     }
 
@@ -333,6 +344,81 @@ impl<P: Program> Optimizer<P> {
     /// A lane that does not exist, or a lost device.
     pub fn report(&mut self, lane: usize) -> Result<Report> {
         self.stepper.report(&mut self.program, lane)
+    }
+
+    /// Takes a sample of every lane every `steps` steps, which [`Optimizer::poll`] gives out some steps later; 0 for none, the
+    /// default. A sample costs one small copy on the device and a submission: every step is affordable where steps are large.
+    ///
+    /// Samples that nobody polls (those older than the last 256), and those asked for while eight others are under way, are
+    /// dropped; nothing ever waits for them. With steps that the host submits itself, a sample is of the last step that was
+    /// submitted when the next one is recorded.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use thalweg::{Optimizer, Recipe, Sgd, cpu::Cpu};
+    ///
+    /// let recipe = Recipe::new(Sgd::default()).clip_norm(1.0);
+    /// let mut optimizer = Optimizer::new(&Cpu::<f32>::default(), recipe, &[("w", &[2])])?;
+    /// optimizer.telemetry_every(10);
+    /// optimizer.set_grads(0, "w", &[3.0, 4.0])?;
+    /// optimizer.steps(20)?;
+    /// optimizer.flush()?;
+    /// let samples = optimizer.poll()?;
+    /// assert_eq!(samples.iter().map(|sample| sample.step).collect::<Vec<_>>(), [10, 20]);
+    /// assert_eq!((samples[1].report.norm, samples[1].report.clipped), (5.0, 20));
+    /// # Ok::<(), thalweg::Error>(())
+    /// ```
+    pub fn telemetry_every(&mut self, steps: u64) {
+        self.stepper.telemetry_every(steps);
+    }
+
+    /// Lets samples carry each lane's loss, and returns the buffer of one float per lane that the host keeps it in: by
+    /// [`Program::write`], or on a GPU by a copy into the program's [`buffers`](crate::gpu::GpuProgram::buffers).
+    pub fn watch_loss(&mut self) -> BufferId {
+        self.stepper.watch_loss(self.loss);
+        self.loss
+    }
+
+    /// The samples that have arrived since the last call, the oldest first, a step's lanes in order. Never waits.
+    ///
+    /// # Errors
+    /// A lost device, once everything that the host had by then is given out.
+    pub fn poll(&mut self) -> Result<Vec<Telemetry>> {
+        self.stepper.poll(&mut self.program)
+    }
+
+    /// Waits for every sample that is under way; [`Optimizer::poll`] gives them out.
+    ///
+    /// # Errors
+    /// A lost device, or [`Error::Timeout`].
+    pub fn flush(&mut self) -> Result<()> {
+        self.stepper.flush(&mut self.program)
+    }
+
+    /// Changes a number among the settings of a group of a lane, from the next step on, without a new pipeline. Of steps that are
+    /// recorded into an encoder and not yet submitted, it may reach all.
+    ///
+    /// # Errors
+    /// [`Error::Unknown`], a value out of its range, one that makes another kernel (momentum where there was none), or a lane or a group
+    /// that does not exist.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use thalweg::{Optimizer, Recipe, Sgd, cpu::Cpu};
+    ///
+    /// let recipe = Recipe::new(Sgd { lr: 1.0, ..Default::default() });
+    /// let mut optimizer = Optimizer::new(&Cpu::<f32>::default(), recipe, &[("x", &[1])])?;
+    /// optimizer.set_grads(0, "x", &[1.0])?;
+    /// optimizer.steps(2)?;
+    /// optimizer.set(0, 0, "lr", 0.25)?;
+    /// optimizer.step()?;
+    /// assert_eq!(optimizer.params(0, "x")?, [-2.25]);
+    /// # Ok::<(), thalweg::Error>(())
+    /// ```
+    pub fn set(&mut self, lane: usize, group: usize, setting: &str, value: f64) -> Result<()> {
+        self.stepper.set(lane, group, setting, value)
     }
 
     /// Freezes or thaws a group of a lane, from the next step on. A frozen group does not move: no decay, no moments, no count of
@@ -382,6 +468,19 @@ impl<P: Program> Optimizer<P> {
             return Err(Error::shape(format!("tensor '{}'", tensor.name), expected, values.len()));
         }
         self.program.write(buffer, lane, tensor.offset, values)
+    }
+}
+
+impl TensorReport {
+    /// Of each tensor, from two norms of its gradient and its change.
+    fn all<F: Real>(names: &[String], grads: &[F], changes: &[F]) -> Vec<Self> {
+        let report = |(index, name): (usize, &String)| Self {
+            name: name.clone(),
+            grad_norm: grads[2 * index].as_f64(),
+            change_norm: changes[2 * index].as_f64(),
+            param_norm: changes[2 * index + 1].as_f64(),
+        };
+        names.iter().enumerate().map(report).collect()
     }
 }
 

@@ -5,7 +5,7 @@ use super::record::Recorder;
 use super::stepper::Stepper;
 use crate::error::{Error, Result, range};
 use crate::plan::{Arena, BufferId, Half, Layout, LossScale, NormKind, Plan};
-use crate::rule::{AnyRule, Layerwise, Row, Rule, Setting};
+use crate::rule::{AnyRule, Layerwise, Row, Rule, Setting, set};
 use crate::schedule::Schedule;
 
 /// A rule with its settings, per lane and group, and what happens to the gradient before it.
@@ -23,6 +23,8 @@ use crate::schedule::Schedule;
 /// ```
 #[derive(Debug, Clone)]
 pub struct Recipe {
+    /// Of groups, where they have names.
+    names: Vec<String>,
     /// By lane, then by group.
     pub(super) rules: Vec<Vec<Box<dyn AnyRule>>>,
     pub(super) clip: Option<Clip>,
@@ -41,7 +43,7 @@ pub struct Recipe {
     pub(super) inspect: bool,
     /// Groups on the device for each group of the caller: 2 where matrices have rows of their own.
     pub(super) parts: usize,
-    schedules: Vec<(String, Schedule)>,
+    schedules: Vec<Follower>,
 }
 
 impl<R: Rule> From<R> for Box<dyn AnyRule> {
@@ -68,6 +70,7 @@ impl Recipe {
 
     fn empty() -> Self {
         Self {
+            names: Vec::new(),
             rules: Vec::new(),
             clip: None,
             skip_bad: false,
@@ -200,7 +203,7 @@ impl Recipe {
         self
     }
 
-    /// Lets a setting follow a schedule: at the `t`-th applied step it is the rule's own value times the schedule's at step
+    /// Lets a setting (or `clip`, the bound of [`Recipe::clip`]) follow a schedule: at the `t`-th applied step it is the rule's own value times the schedule's at step
     /// `t − 1`. Skipped steps do not advance it. Lanes and groups keep their own values and share the schedule.
     ///
     /// # Examples
@@ -212,14 +215,51 @@ impl Recipe {
     /// let recipe = Recipe::new(AdamW::default()).schedule("lr", cosine.warmup(100, 0.0));
     /// ```
     pub fn schedule(mut self, setting: &str, schedule: impl Into<Schedule>) -> Self {
-        self.schedules.push((setting.into(), schedule.into()));
+        self.schedules.push(Follower { group: None, setting: setting.into(), schedule: schedule.into() });
         self
     }
 
+    /// [`Recipe::schedule`] for one group alone; it multiplies what a schedule of all groups makes of the setting.
+    pub fn schedule_group(mut self, group: usize, setting: &str, schedule: impl Into<Schedule>) -> Self {
+        self.schedules.push(Follower { group: Some(group), setting: setting.into(), schedule: schedule.into() });
+        self
+    }
+
+    /// Groups by name, one rule each; [`Recipe::group`] tells the index by which tensors name theirs.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use thalweg::{AdamW, Recipe};
+    ///
+    /// let plain = AdamW { weight_decay: 0.0, ..Default::default() };
+    /// let recipe = Recipe::named_groups([("weights", AdamW::default()), ("biases", plain)]);
+    /// assert_eq!(recipe.group("biases")?, 1);
+    /// # Ok::<(), thalweg::Error>(())
+    /// ```
+    pub fn named_groups<'a>(groups: impl IntoIterator<Item = (&'a str, impl Into<Box<dyn AnyRule>>)>) -> Self {
+        let (names, rules): (Vec<String>, Vec<_>) = groups.into_iter().map(|(name, rule)| (name.into(), rule)).unzip();
+        Self { names, ..Self::groups(rules) }
+    }
+
+    /// The index of a group by its name.
+    ///
+    /// # Errors
+    /// [`Error::Unknown`], listing the names.
+    pub fn group(&self, name: &str) -> Result<usize> {
+        let known: Vec<&str> = self.names.iter().map(String::as_str).collect();
+        known.iter().position(|known| *known == name).ok_or_else(|| Error::unknown("group", name, &known))
+    }
+
     /// A rule with its scheduled settings at the values that `value` gives.
-    pub(super) fn scheduled(&self, rule: &dyn AnyRule, value: impl Fn(&Schedule) -> f64) -> Result<Box<dyn AnyRule>> {
+    pub(super) fn scheduled(
+        &self,
+        rule: &dyn AnyRule,
+        group: usize,
+        value: impl Fn(&Schedule) -> f64,
+    ) -> Result<Box<dyn AnyRule>> {
         let mut rule = rule.boxed();
-        for (name, schedule) in &self.schedules {
+        for Follower { setting: name, schedule, .. } in self.followers(group).filter(|follower| !follower.bounds()) {
             let mut settings = rule.settings();
             let known: Vec<&str> = settings.iter().map(|(name, _)| *name).collect();
             match settings.iter_mut().find(|(known, _)| known == name) {
@@ -242,18 +282,53 @@ impl Recipe {
         }
     }
 
-    /// The row of a rule's `t`-th step with everything that this recipe adds to it.
-    pub(super) fn row(&self, rule: &dyn AnyRule, t: u64) -> Row {
-        let mut row = match self.scheduled(rule, |schedule| schedule.value(t - 1)) {
+    /// Whether the rule keeps second moments by rows and columns: in an arena of vectors there is nothing to gain.
+    pub(super) fn factors(&self, arena: &Arena) -> bool {
+        let factored = self.rules.iter().flatten().any(|rule| rule.factored());
+        factored && arena.tensors().iter().any(|tensor| tensor.shape.len() >= 2)
+    }
+
+    /// A rule with one number changed, if it stays the same kernel.
+    pub(super) fn changed(&self, lane: usize, group: usize, setting: &str, value: f64) -> Result<Box<dyn AnyRule>> {
+        let old = &self.rules[lane][group];
+        let mut rule = old.boxed();
+        set(&mut *rule, setting, &value.to_string())?;
+        rule.check()?;
+        self.scheduled(&*rule, group, |schedule| schedule.bound())?.check()?;
+        if kernel(&*rule) != kernel(&**old) {
+            return Err(Error::shape(format!("the kernel with {setting} = {value}"), kernel(&**old), kernel(&*rule)));
+        }
+        Ok(rule)
+    }
+
+    /// What follows a schedule in a group.
+    fn followers(&self, group: usize) -> impl Iterator<Item = &Follower> {
+        self.schedules.iter().filter(move |follower| follower.group.is_none_or(|only| only == group))
+    }
+
+    /// The row of a rule's `t`-th step with the settings as scheduled.
+    fn scheduled_row(&self, rule: &dyn AnyRule, group: usize, t: u64) -> Row {
+        // Nothing has to be copied where there is no schedule.
+        if self.schedules.is_empty() {
+            return rule.full_row(t);
+        }
+        match self.scheduled(rule, group, |schedule| schedule.value(t - 1)) {
             Ok(scheduled) => scheduled.full_row(t),
             Err(_) => unreachable!("names were checked when the recipe was recorded"),
-        };
+        }
+    }
+
+    /// The row of a rule's `t`-th step with everything that this recipe adds to it.
+    pub(super) fn row(&self, rule: &dyn AnyRule, group: usize, t: u64) -> Row {
+        let mut row = self.scheduled_row(rule, group, t);
         row.0[Row::SCALE] *= self.grad_scale;
         row.0[Row::L1] = self.l1;
+        let follows = self.followers(group).filter(|follower| follower.bounds());
+        let bound: f64 = follows.map(|follower| follower.schedule.value(t - 1)).product();
         match self.clip {
-            Some(Clip::Norm { max, .. }) => row.0[Row::MAX_NORM] = max,
-            Some(Clip::Tensor { max, .. }) => row.0[Row::MAX_TENSOR] = max,
-            Some(Clip::Value(max)) => row.0[Row::MAX_VALUE] = max,
+            Some(Clip::Norm { max, .. }) => row.0[Row::MAX_NORM] = max * bound,
+            Some(Clip::Tensor { max, .. }) => row.0[Row::MAX_TENSOR] = max * bound,
+            Some(Clip::Value(max)) => row.0[Row::MAX_VALUE] = max * bound,
             Some(Clip::Normalise(_)) | None => {}
         }
         row.0[Row::AVERAGE] = self.average.map_or(0.0, |average| average.rate(t));
@@ -317,12 +392,11 @@ impl Recipe {
     pub(super) fn check(&self, arena: &Arena) -> Result<()> {
         let first = self.rules.first().and_then(|groups| groups.first());
         let first = first.ok_or_else(|| Error::Empty { what: "the list of rules".into() })?;
-        self.schedules.iter().try_for_each(|(_, schedule)| schedule.check())?;
-        let kernel = |rule: &dyn AnyRule| format!("{} with {:?} and planes {:?}", rule.name(), rule.overrides(), rule.planes());
-        for rule in self.rules.iter().flatten() {
+        self.check_schedules()?;
+        for (group, rule) in self.rules.iter().flat_map(|rules| rules.iter().enumerate()) {
             rule.check()?;
             // A setting has to stay in its range all the way up to the schedule's bound.
-            self.scheduled(&**rule, |schedule| schedule.bound())?.check()?;
+            self.scheduled(&**rule, group, |schedule| schedule.bound())?.check()?;
             if kernel(&**rule) != kernel(&**first) {
                 return Err(Error::shape("a rule of the population", kernel(&**first), kernel(&**rule)));
             }
@@ -349,18 +423,49 @@ impl Recipe {
     }
 }
 
+/// A setting that follows a schedule, in all groups or in one.
+#[derive(Debug, Clone)]
+struct Follower {
+    group: Option<usize>,
+    setting: String,
+    schedule: Schedule,
+}
+
+impl Follower {
+    /// Whether it is the bound of the gradient, which is the recipe's and no rule's.
+    fn bounds(&self) -> bool {
+        self.setting == "clip"
+    }
+}
+
 impl Recipe {
+    fn check_schedules(&self) -> Result<()> {
+        let groups = self.rules[0].len();
+        for Follower { group, setting, schedule } in &self.schedules {
+            schedule.check()?;
+            let field = format!("group of the schedule of {setting}");
+            group.map_or(Ok(()), |group| range::require(group < groups, &field, group, &format!("below {groups}")))?;
+        }
+        let bounded = matches!(self.clip, Some(Clip::Norm { .. } | Clip::Tensor { .. } | Clip::Value(_)));
+        let bounds = self.schedules.iter().any(Follower::bounds);
+        range::require(bounded || !bounds, "schedule of clip", "given", "only with a clip that has a bound")
+    }
+
     /// Settings that have no meaning together.
     fn check_together(&self, rule: &dyn AnyRule, arena: &Arena) -> Result<()> {
         let name = rule.name();
         let layerwise = rule.layerwise() != Layerwise::No;
         let clips_elements = matches!(self.clip, Some(Clip::Value(_)));
         let other_norm = self.clip.is_some_and(|clip| clip.kind() != NormKind::L2);
+        let by_tensor = matches!(self.clip, Some(Clip::Tensor { .. } | Clip::Normalise(_)));
+        let factored = self.factors(arena);
         let matrices = arena.tensors().iter().any(|tensor| tensor.shape.len() >= 2);
         for (meaningless, field, allowed) in [
             (layerwise && clips_elements, "clip_value", format!("not with {name}, which takes norms before it")),
             (layerwise && other_norm, "clip.kind", format!("only L2 with {name}")),
             (layerwise && self.cautious, "cautious", format!("not with {name}, which has a direction of its own")),
+            (factored && by_tensor, "clip_tensor", format!("not with matrices under {name}, which bounds their step itself")),
+            (factored && self.l1 != 0.0, "l1", format!("not with matrices under {name}")),
             (self.cautious && !rule.shifts(), "cautious", format!("not with {name}, whose step depends on the parameters")),
             (self.rho.is_some() && self.accumulation.is_some(), "sam", "not with accumulate".into()),
             (self.centralise && !matrices, "centralise", "only with a tensor of two dimensions or more".into()),
@@ -370,6 +475,11 @@ impl Recipe {
         }
         Ok(())
     }
+}
+
+/// What makes a rule's kernel.
+fn kernel(rule: &dyn AnyRule) -> String {
+    format!("{} with {:?} and planes {:?}", rule.name(), rule.overrides(), rule.planes())
 }
 
 fn check_loss_scale(rule: &LossScale) -> Result<()> {

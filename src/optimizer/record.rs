@@ -3,12 +3,13 @@
 use super::Recipe;
 use super::modifier::{Accumulation, Clip};
 use super::side::{Ascend, Sum};
-use super::stepper::{Buffers, Stepper};
+use super::stepper::{Buffers, Inspection, Stepper};
 use crate::plan::{
-    Arena, BufferId, Centralise, Control, Counter, Extras, Factors, Gate, GateKind, Layout, Micro, Norm, NormKind, NormOf, Op,
-    Orthogonalise, Pass, Plan, Release, SLOTS, Scalar, Span, TensorBound, Trust, Update,
+    Arena, BufferId, Centralise, Control, Counter, Extras, Factored, Factors, Gate, GateKind, Layout, Micro, Moments, Norm,
+    NormKind, NormOf, Op, Orthogonalise, Pass, Plan, Release, SLOTS, Scalar, Span, TensorBound, Trust, Update,
 };
 use crate::rule::{AnyRule, Layerwise, Orthogonal, Row};
+use std::sync::Arc;
 
 /// Partial norms, per-tensor norms and factors of one array.
 #[derive(Debug, Clone, Copy)]
@@ -44,6 +45,8 @@ pub(super) struct Recorder<'a> {
     scalars: BufferId,
     frozen: BufferId,
     planes: Vec<(usize, BufferId)>,
+    /// In the place of planes, and partial sums.
+    moments: Option<(Moments, BufferId)>,
     /// Of each tensor's gradient.
     tensors: Option<Measured>,
     /// Of each tensor's direction, in rules of two passes.
@@ -61,7 +64,7 @@ pub(super) struct Recorder<'a> {
 }
 
 /// The buffers of a recorded recipe that its owner may want to read.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Outputs {
     /// The average of the parameters.
     pub average: Option<BufferId>,
@@ -71,6 +74,8 @@ pub(super) struct Outputs {
     pub grad_norms: Option<BufferId>,
     /// Norms of each tensor's last inspected change, and of its parameters.
     pub change_norms: Option<BufferId>,
+    /// Second moments by rows and columns.
+    pub moments: Option<Moments>,
 }
 
 impl<'a> Recorder<'a> {
@@ -96,6 +101,8 @@ impl<'a> Recorder<'a> {
         let side = recipe.accumulation.map(|_| "sum").or(recipe.rho.map(|_| "before"));
         let plane =
             |plane: usize, layout: &mut Layout| (plane, layout.arena(&format!("plane {}", rule.state_names()[plane]), arena));
+        let factored = recipe.factors(arena);
+        let planes = if factored { Vec::new() } else { rule.planes() };
         Self {
             recipe,
             arena,
@@ -108,7 +115,12 @@ impl<'a> Recorder<'a> {
             counts: layout.indices("counts", Counter::LEN + groups),
             scalars: layout.floats("scalars", Scalar::LEN),
             frozen: layout.indices("frozen", groups),
-            planes: rule.planes().into_iter().map(|index| plane(index, layout)).collect(),
+            planes: planes.into_iter().map(|index| plane(index, layout)).collect(),
+            moments: factored.then(|| {
+                let stacks = Moments::stacks(arena);
+                let partials = layout.floats("partials of second moments", Moments::partials(&stacks));
+                (Moments { buffer: layout.floats("second moments", Moments::len(&stacks)), stacks }, partials)
+            }),
             tensors: measures_grads.then(|| measured(layout, "gradients", partials)),
             directions: two_passes.then(|| {
                 let partials = own_partials(layout, "directions");
@@ -137,7 +149,12 @@ impl<'a> Recorder<'a> {
         let Self { rows, counts, scalars, frozen, .. } = *self;
         let buffers = Buffers { rows, counts, scalars, frozen, planes: self.planes.clone() };
         let groups = (self.groups() > 1).then(|| self.arena.groups());
-        Stepper::new(self.recipe.clone(), self.arena.len(), buffers, groups)
+        let inspection = self.tensors.zip(self.changes).map(|(tensors, (_, changes))| Inspection {
+            names: names(self.arena),
+            grads: tensors.norms,
+            changes: changes.norms,
+        });
+        Stepper::new(self.recipe.clone(), self.arena.len(), buffers, groups, inspection)
     }
 
     pub(super) fn outputs(&self) -> Outputs {
@@ -146,6 +163,7 @@ impl<'a> Recorder<'a> {
             half: self.half,
             grad_norms: self.tensors.map(|tensors| tensors.norms),
             change_norms: self.changes.map(|(_, measured)| measured.norms),
+            moments: self.moments.as_ref().map(|(moments, _)| moments.clone()),
         }
     }
 
@@ -234,6 +252,9 @@ impl<'a> Recorder<'a> {
             (Pass::Cautious(direction), NormKind::Count, Trust::Cautious)
         } else {
             self.measure_params(plan);
+            if let Some((moments, partials)) = self.moments.clone() {
+                plan.push(Op::Factored(Factored { grads: self.source(), current: self.current, moments, partials }));
+            }
             (Pass::Direction(direction), NormKind::L2, Trust::Rule(self.rule().boxed()))
         };
         plan.push(Op::Update(self.update(pass, None)));
@@ -297,9 +318,10 @@ impl<'a> Recorder<'a> {
             grads: self.source(),
             planes: self.planes.iter().map(|(_, id)| *id).collect(),
             current: self.current,
-            spans: self.spans(extras.factors.is_some()),
+            spans: self.spans(extras.factors.is_some() || self.moments.is_some()),
             pass,
             extras,
+            moments: self.moments.as_ref().map(|(moments, _)| moments.clone()).filter(|_| matches!(pass, Pass::Direction(_))),
         }
     }
 
@@ -346,7 +368,7 @@ impl<'a> Recorder<'a> {
         extras: Extras,
     ) -> Update {
         let (grads, current, spans) = (self.grads, side.current, self.spans(false));
-        Update { rule, params, grads, planes, current, spans, pass: Pass::Whole, extras }
+        Update { rule, params, grads, planes, current, spans, pass: Pass::Whole, extras, moments: None }
     }
 }
 
@@ -390,6 +412,13 @@ fn scratch(layout: &mut Layout, batches: &[Batch]) -> Option<[BufferId; 4]> {
         declare("squares", squares),
         declare("polynomials", squares),
     ])
+}
+
+/// The tensors' names, in the order of sums.
+pub(super) fn names(arena: &Arena) -> Arc<[String]> {
+    let mut tensors: Vec<&crate::plan::Tensor> = arena.tensors().iter().collect();
+    tensors.sort_by_key(|tensor| tensor.rank);
+    tensors.into_iter().map(|tensor| tensor.name.clone()).collect()
 }
 
 /// That a step is inspected.

@@ -22,6 +22,16 @@ impl Optimizer<GpuProgram> {
         recorded.start(&recipe, arena, program)
     }
 
+    /// The limits that a host has to ask for when it makes the device: [`Gpu::required_limits`].
+    pub fn required_limits() -> wgpu::Limits {
+        Gpu::required_limits()
+    }
+
+    /// The features that a host has to ask for when it makes the device: [`Gpu::required_features`].
+    pub fn required_features() -> wgpu::Features {
+        Gpu::required_features()
+    }
+
     /// Records one step into the caller's encoder: submits nothing, waits for nothing. Encoders have to be submitted in the order
     /// in which steps were recorded.
     ///

@@ -1,9 +1,11 @@
 //! Supplies a recorded recipe with hyper rows, ahead of the device.
 
 use super::Recipe;
+use super::telemetry::{Log, Telemetry};
 use crate::error::{Error, Result, range};
 use crate::plan::{ALIGN, BufferId, Counter, Program, SLOTS, Scalar};
 use crate::rule::{AnyRule, Real, Row};
+use std::sync::Arc;
 
 /// A lane's counters and the scalars of its last step.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -22,9 +24,23 @@ pub struct Report {
     pub loss_scale: f64,
 }
 
+impl Report {
+    /// From a lane's counters and scalars.
+    pub(super) fn of<F: Real>(counts: &[u32], scalars: &[F]) -> Self {
+        Self {
+            applied: counts[Counter::Applied as usize],
+            skipped: counts[Counter::Skipped as usize],
+            clipped: counts[Counter::Clipped as usize],
+            norm: scalars[Scalar::Norm as usize].as_f64(),
+            coefficient: scalars[Scalar::Coefficient as usize].as_f64(),
+            loss_scale: scalars[Scalar::LossScale as usize].as_f64(),
+        }
+    }
+}
+
 /// Steps between two requests for the device's counters.
 const ASK_EVERY: u64 = 32;
-/// Rows that are written at a time, at least.
+/// Rows that are written at a time.
 const BLOCK: u64 = 64;
 
 /// The host's side of a recorded recipe.
@@ -39,6 +55,9 @@ pub struct Stepper {
     buffers: Buffers,
     /// The group of each block, if there are several.
     groups: Option<Vec<u32>>,
+    /// What is asked for: counters, scalars, norms of tensors if the recipe inspects, and the buffer of losses if there is one.
+    watched: Vec<BufferId>,
+    log: Log,
     /// Steps run so far.
     run: u64,
     /// Steps run when the newest known counters were asked for.
@@ -47,6 +66,16 @@ pub struct Stepper {
     applied: Vec<u64>,
     /// By lane, then by group: rows are written up to this step.
     written: Vec<u64>,
+}
+
+/// Norms of tensors that come with samples.
+#[derive(Debug)]
+pub(super) struct Inspection {
+    pub names: Arc<[String]>,
+    /// Norms of gradients, two floats per tensor.
+    pub grads: BufferId,
+    /// Norms of changes and parameters.
+    pub changes: BufferId,
 }
 
 /// The buffers of a recorded recipe.
@@ -61,9 +90,20 @@ pub(super) struct Buffers {
 }
 
 impl Stepper {
-    pub(super) fn new(recipe: Recipe, len: usize, buffers: Buffers, groups: Option<Vec<u32>>) -> Self {
+    pub(super) fn new(
+        recipe: Recipe,
+        len: usize,
+        buffers: Buffers,
+        groups: Option<Vec<u32>>,
+        inspected: Option<Inspection>,
+    ) -> Self {
         let zeros: Vec<u64> = recipe.rules.iter().flatten().map(|_| 0).collect();
-        Self { recipe, len, buffers, groups, run: 0, known_at: 0, applied: zeros.clone(), written: zeros }
+        let (mut watched, mut log) = (vec![buffers.counts, buffers.scalars], Log::default());
+        if let Some(Inspection { names, grads, changes }) = inspected {
+            watched.extend([grads, changes]);
+            log.tensors = names;
+        }
+        Self { recipe, len, buffers, groups, watched, log, run: 0, known_at: 0, applied: zeros.clone(), written: zeros }
     }
 
     /// Fills what must not start at zero. Call it once, after the plan was loaded.
@@ -100,25 +140,44 @@ impl Stepper {
         let mut left = count as u64;
         while left > 0 {
             // A request every so often keeps what is known close enough to what is run.
-            let now = left.min(ASK_EVERY - self.run % ASK_EVERY);
+            let ahead = ASK_EVERY - self.run % ASK_EVERY;
+            let now = left.min(ahead).min(self.log.ahead(self.run).unwrap_or(ahead));
             self.supply(program, now)?;
             program.run(plan, now as usize)?;
             self.run += now;
             left -= now;
-            if self.run.is_multiple_of(ASK_EVERY) {
-                program.request(self.buffers.counts, self.run)?;
-            }
+            self.request_if_due(program)?;
         }
         Ok(())
     }
 
     /// What has to happen before a step is recorded that somebody else will submit.
     pub(super) fn before_encoding<P: Program>(&mut self, program: &mut P) -> Result<()> {
-        if self.run.is_multiple_of(ASK_EVERY) {
-            program.request(self.buffers.counts, self.run)?;
-        }
+        self.request_if_due(program)?;
         self.supply(program, 1)?;
         self.run += 1;
+        Ok(())
+    }
+
+    fn request_if_due<P: Program>(&mut self, program: &mut P) -> Result<()> {
+        if self.run.is_multiple_of(ASK_EVERY) || self.log.due(self.run) {
+            // Makes room for the answer.
+            self.take_in(program)?;
+            program.request(&self.watched)?;
+        }
+        Ok(())
+    }
+
+    /// Takes over all answers that have arrived.
+    fn take_in<P: Program>(&mut self, program: &mut P) -> Result<()> {
+        let (lanes, groups) = (self.recipe.lanes(), self.groups());
+        while let Some(answer) = program.arrived()? {
+            // Somebody else may have asked for something else.
+            let ours = answer.indices.len() == lanes * (Counter::LEN + groups) && answer.floats.len() >= lanes * Scalar::LEN;
+            if let Some(step) = ours.then(|| self.learn(&answer.indices)).flatten() {
+                self.log.record(step, lanes, answer);
+            }
+        }
         Ok(())
     }
 
@@ -127,14 +186,14 @@ impl Stepper {
         if self.covered(steps) {
             return Ok(());
         }
-        if let Some((_, counts)) = program.arrived(self.buffers.counts)? {
-            self.learn(&counts);
-        }
-        if !self.fits(steps) {
-            // The device is too far behind: wait for its counters.
-            let lanes = (0..self.recipe.lanes()).map(|lane| program.read_indices(self.buffers.counts, lane));
-            let counts = lanes.collect::<Result<Vec<_>>>()?.concat();
-            self.learn(&counts);
+        self.take_in(program)?;
+        // The device is too far behind: wait for its counters. What is under way may be old, and leave no room for a new request.
+        for _ in 0..2 {
+            if !self.fits(steps) {
+                program.request(&self.watched)?;
+                program.settle()?;
+                self.take_in(program)?;
+            }
         }
         if !self.fits(steps) {
             return Err(Error::limit("steps recorded and not submitted", self.run - self.known_at + steps, SLOTS as u64));
@@ -161,21 +220,22 @@ impl Stepper {
         self.run - self.known_at + steps <= SLOTS as u64
     }
 
-    /// Takes over all lanes' counters, unless they are older than what is known.
-    fn learn(&mut self, counts: &[u32]) {
+    /// Takes over all lanes' counters, unless they are older than what is known. Returns the number of steps that they have seen.
+    fn learn(&mut self, counts: &[u32]) -> Option<u64> {
         let groups = self.groups();
         // Every step is applied or skipped, so the counters themselves tell how many steps they have seen. The device counts in 32
         // bits; what is new is far less, and what is old looks like a huge step.
         let seen = counts[Counter::Applied as usize].wrapping_add(counts[Counter::Skipped as usize]);
         let new = u64::from(seen.wrapping_sub(self.known_at as u32));
         if self.known_at + new > self.run {
-            return;
+            return None;
         }
         self.known_at += new;
         let own = counts.chunks_exact(Counter::LEN + groups).flat_map(|lane| &lane[Counter::LEN..]);
         for (known, &now) in self.applied.iter_mut().zip(own) {
             *known += u64::from(now.wrapping_sub(*known as u32));
         }
+        Some(self.known_at)
     }
 
     /// Writes the missing rows of one group of one lane, and some more ahead as far as the ring has room.
@@ -189,10 +249,13 @@ impl Stepper {
         while first <= last {
             // The ring ends after slot SLOTS − 1.
             let slot = (first - 1) as usize % SLOTS;
-            let end = last.min(first + (SLOTS - 1 - slot) as u64);
-            let rows = (first..=end).flat_map(|t| self.recipe.row(&**rule, t).0.map(P::Float::of));
-            let rows: Vec<P::Float> = rows.collect();
-            program.write(self.buffers.rows, lane, (group * SLOTS + slot) * Row::LEN, &rows)?;
+            let end = last.min(first + (SLOTS - 1 - slot) as u64).min(first + BLOCK - 1);
+            let mut rows = [P::Float::of(0.0); BLOCK as usize * Row::LEN];
+            for (t, row) in (first..=end).zip(rows.chunks_exact_mut(Row::LEN)) {
+                row.copy_from_slice(&self.recipe.row(&**rule, group, t).0.map(P::Float::of));
+            }
+            let rows = &rows[..(end + 1 - first) as usize * Row::LEN];
+            program.write(self.buffers.rows, lane, (group * SLOTS + slot) * Row::LEN, rows)?;
             first = end + 1;
         }
         self.written[index] = written.max(last);
@@ -216,7 +279,25 @@ impl Stepper {
         let group = group * self.recipe.parts;
         let applied = program.read_indices(self.buffers.counts, lane)?[Counter::LEN + group];
         let last = u64::from(applied).saturating_sub(1);
-        self.recipe.scheduled(&*self.recipe.rules[lane][group], |schedule| schedule.value(last))
+        self.recipe.scheduled(&*self.recipe.rules[lane][group], group, |schedule| schedule.value(last))
+    }
+
+    /// Changes a number among a rule's settings, from the next step that is run on; what was run before keeps the old value, also where
+    /// the device is behind. The schedule of the setting, if it has one, multiplies the new value.
+    ///
+    /// # Errors
+    /// [`Error::Unknown`], a value out of its range, one that makes another kernel (momentum where there was none), or a lane or a group
+    /// that does not exist.
+    pub fn set(&mut self, lane: usize, group: usize, setting: &str, value: f64) -> Result<()> {
+        let (lanes, groups) = (self.recipe.lanes(), self.groups());
+        range::require(lane < lanes, "lane", lane, &format!("below {lanes}"))?;
+        range::require(group < groups, "group", group, &format!("below {groups}"))?;
+        let rule = self.recipe.changed(lane, group, setting, value)?;
+        self.recipe.rules[lane][group] = rule;
+        // All rows that no step has used yet are written anew. Those that steps under way use are read before the writes arrive.
+        let index = lane * groups + group;
+        self.written[index] = self.applied[index];
+        Ok(())
     }
 
     /// The buffer of each lane's scalars, in the order of [`Scalar`]: among them the loss scale, by which the next loss has to be
@@ -245,13 +326,43 @@ impl Stepper {
     pub fn report<P: Program>(&self, program: &mut P, lane: usize) -> Result<Report> {
         let counts = program.read_indices(self.buffers.counts, lane)?;
         let scalars = program.read(self.buffers.scalars, lane)?;
-        Ok(Report {
-            applied: counts[Counter::Applied as usize],
-            skipped: counts[Counter::Skipped as usize],
-            clipped: counts[Counter::Clipped as usize],
-            norm: scalars[Scalar::Norm as usize].as_f64(),
-            coefficient: scalars[Scalar::Coefficient as usize].as_f64(),
-            loss_scale: scalars[Scalar::LossScale as usize].as_f64(),
-        })
+        Ok(Report::of(&counts, &scalars))
+    }
+
+    /// Takes a sample of every lane every `steps` steps, which [`Stepper::poll`] gives out some steps later; 0 for none, the
+    /// default. A sample costs one small copy on the device and a submission: every step is affordable where steps are large.
+    ///
+    /// Samples that nobody polls, and those asked for while several others are under way, are dropped; nothing ever waits for them.
+    pub fn telemetry_every(&mut self, steps: u64) {
+        self.log.every = steps;
+    }
+
+    /// Lets samples carry a loss: the first element of each lane's copy of a buffer of floats in the layout that this recipe was
+    /// recorded into.
+    pub fn watch_loss(&mut self, loss: BufferId) {
+        self.watched.truncate(if self.log.tensors.is_empty() { 2 } else { 4 });
+        self.watched.push(loss);
+    }
+
+    /// The samples that have arrived since the last call, the oldest first, a step's lanes in order. Never waits.
+    ///
+    /// # Errors
+    /// A lost device, once everything that the host had by then is given out.
+    pub fn poll<P: Program>(&mut self, program: &mut P) -> Result<Vec<Telemetry>> {
+        let taken = self.take_in(program);
+        let samples = self.log.drain();
+        if samples.is_empty() {
+            taken?;
+        }
+        Ok(samples)
+    }
+
+    /// Waits for every sample that is under way; [`Stepper::poll`] gives them out.
+    ///
+    /// # Errors
+    /// A lost device, or [`Error::Timeout`].
+    pub fn flush<P: Program>(&mut self, program: &mut P) -> Result<()> {
+        program.settle()?;
+        self.take_in(program)
     }
 }

@@ -1,8 +1,8 @@
 //! Plans are checked once, before an engine prepares them, so that engines may trust shapes.
 
 use super::{
-    ALIGN, BufferId, CHUNK, Centralise, Chunk, Combine, Control, Counter, Dots, Factors, Gate, GateKind, Kind, Layout, Loss,
-    MatMul, Norm, Op, Orthogonalise, Pass, Plan, SLOTS, Scalar, Scope, Update, View,
+    ALIGN, BufferId, CHUNK, Centralise, Chunk, Combine, Control, Counter, Dots, Factored, Factors, Gate, GateKind, Kind,
+    Layout, Loss, MatMul, Moments, Norm, Op, Orthogonalise, Pass, Plan, SLOTS, Scalar, Scope, Span, Update, View,
 };
 use crate::error::{Error, Result};
 use crate::rule::Row;
@@ -83,6 +83,7 @@ impl Checker<'_> {
                 self.writes(output, &[*input])
             }
             Op::Combine(combine) => self.combine(combine),
+            Op::Factored(op) => self.factored(op),
         }
     }
 
@@ -167,6 +168,32 @@ impl Checker<'_> {
         Ok(())
     }
 
+    fn factored(&self, op: &Factored) -> Result<()> {
+        let stacks = &op.moments.stacks;
+        self.moments(&op.moments, op.grads)?;
+        self.lane_floats(op.partials, Moments::partials(stacks))?;
+        let rows = stacks.iter().map(|stack| stack.group + 1).max().unwrap_or(0) * Row::LEN;
+        self.lane_floats(op.current, self.layout.buffer(op.current).len.max(rows))
+    }
+
+    /// Tensors that lie in their arena and in the moments, as large as they say.
+    fn moments(&self, moments: &Moments, arena: BufferId) -> Result<()> {
+        let (len, of_arena) = (self.layout.buffer(moments.buffer).len, self.layout.buffer(arena).len);
+        self.lane_floats(moments.buffer, len)?;
+        self.lane_floats(arena, of_arena)?;
+        for stack in &moments.stacks {
+            let whole = stack.matrices == 0 || stack.len == stack.matrices * stack.rows * stack.columns;
+            let fits = whole && stack.end() <= len && stack.start + stack.len <= of_arena;
+            self.require(
+                fits,
+                moments.buffer,
+                format!("tensors within {of_arena} elements and {len} moments"),
+                format!("{stack:?}"),
+            )?;
+        }
+        Ok(())
+    }
+
     fn update(&self, update: &Update) -> Result<()> {
         let len = self.layout.buffer(update.params).len;
         let extras = &update.extras;
@@ -188,8 +215,15 @@ impl Checker<'_> {
             self.len(half, self.layout.buffer(half).len, len)?;
         }
         self.spans(update, len)?;
+        if let Some(moments) = &update.moments {
+            self.moments(moments, update.params)?;
+            let known = |span: &Span| moments.stacks.get(span.tensor).is_some_and(|stack| stack.start == span.start);
+            let fits = matches!(update.pass, Pass::Direction(_)) && update.spans.iter().all(known);
+            self.require(fits, moments.buffer, "a direction, tensor by tensor", "another update")?;
+        }
         let planes = match update.pass {
             Pass::Apply => 0,
+            Pass::Direction(_) if update.moments.is_some() => 0,
             _ => update.rule.planes().len(),
         };
         if update.planes.len() != planes {

@@ -29,7 +29,7 @@ pub(crate) fn check_even(offset: usize, len: usize) -> Result<()> {
 
 /// Buffers with plans prepared on them.
 ///
-/// Writes and runs take effect in the order of their calls; only reads wait for the device.
+/// Writes and runs take effect in the order of their calls; only reads and [`Program::settle`] wait for the device.
 pub trait Program {
     /// The engine's float type.
     type Float: Real;
@@ -76,17 +76,45 @@ pub trait Program {
     /// As for floats.
     fn write_halves(&mut self, buffer: BufferId, lane: usize, offset: usize, values: &[u16]) -> Result<()>;
 
-    /// Asks for every lane's indices of a buffer as they are after the runs so far, without waiting. `tag` comes back with the
-    /// answer. While several requests are under way, a further one may be dropped.
+    /// Asks for all lanes' values of these buffers as they are after the runs so far, without waiting. Of several requests under
+    /// way, an engine may drop the newest or the oldest.
     ///
     /// # Errors
-    /// A buffer of floats, or a lost device.
-    fn request(&mut self, buffer: BufferId, tag: u64) -> Result<()>;
+    /// A buffer in more than one piece, or a lost device.
+    fn request(&mut self, buffers: &[BufferId]) -> Result<()>;
 
-    /// The newest answer to [`Program::request`] that has arrived since the last call, with its tag: all lanes' values, one lane
-    /// after the other. Only one buffer's requests may be under way.
+    /// The oldest answer to [`Program::request`] that has arrived and was not given out, without waiting. Answers that are not
+    /// taken over before a loss are lost with the device.
     ///
     /// # Errors
     /// A lost device.
-    fn arrived(&mut self, buffer: BufferId) -> Result<Option<(u64, Vec<u32>)>>;
+    fn arrived(&mut self) -> Result<Option<&Answer<Self::Float>>>;
+
+    /// Waits until every request is answered; [`Program::arrived`] takes the answers.
+    ///
+    /// # Errors
+    /// A lost device, or [`Error::Timeout`](crate::Error::Timeout).
+    fn settle(&mut self) -> Result<()>;
+}
+
+/// What came back for a request: the values of its buffers, one buffer after the other, each with one lane after the other.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Answer<F> {
+    /// Of the buffers of floats.
+    pub floats: Vec<F>,
+    /// Of the buffers of indices.
+    pub indices: Vec<u32>,
+}
+
+impl<F> Default for Answer<F> {
+    fn default() -> Self {
+        Self { floats: Vec::new(), indices: Vec::new() }
+    }
+}
+
+impl<F> Answer<F> {
+    pub(crate) fn clear(&mut self) {
+        self.floats.clear();
+        self.indices.clear();
+    }
 }

@@ -28,16 +28,18 @@ mod arena;
 mod check;
 mod engine;
 mod layout;
+mod moments;
 mod op;
 
 pub use arena::{Arena, Chunk, Tensor};
 pub(crate) use engine::check_even;
-pub use engine::{Engine, Program};
+pub use engine::{Answer, Engine, Program};
 pub use layout::{Buffer, BufferId, Kind, Layout, Scope, View};
+pub use moments::{Moments, Stack, TILE};
 pub use op::{
-    Activation, Centralise, Combine, Control, Counter, Dots, Extras, Factors, Gate, GateKind, Gather, Half, Loss, LossScale,
-    MatMul, Micro, Norm, NormKind, NormOf, Op, Orthogonalise, Part, Pass, Plan, Release, Scalar, Span, TensorBound, Trust,
-    Update,
+    Activation, Centralise, Combine, Control, Counter, Dots, Extras, Factored, Factors, Gate, GateKind, Gather, Half, Loss,
+    LossScale, MatMul, Micro, Norm, NormKind, NormOf, Op, Orthogonalise, Part, Pass, Plan, Release, Scalar, Span, TensorBound,
+    Trust, Update,
 };
 
 /// Tensors start at multiples of this many elements: 256 bytes, the alignment of bindings.

@@ -1,6 +1,6 @@
 //! Operations as data. Matrices are row-major; sizes are per lane.
 
-use super::{BufferId, Chunk, View};
+use super::{BufferId, Chunk, Moments, View};
 use crate::rule::{AnyRule, Orthogonal};
 
 /// A list of operations, run in order.
@@ -103,6 +103,8 @@ pub enum Op {
     },
     /// A linear combination of vectors.
     Combine(Combine),
+    /// Running means of squares, of matrices by rows and columns.
+    Factored(Factored),
 }
 
 /// `out[r, :] = table[order[(clock mod batches)·rows + r], :]`; an index of [`NONE`](super::NONE) gives `fill`.
@@ -489,6 +491,8 @@ pub struct Update {
     pub pass: Pass,
     /// What else the kernel does; what is off costs nothing.
     pub extras: Extras,
+    /// What takes the place of the plane of a factored rule.
+    pub moments: Option<Moments>,
 }
 
 /// Neighbouring elements of one group, and of one tensor where factors differ by tensor.
@@ -603,4 +607,26 @@ pub struct Combine {
     pub coefficients: View,
     /// What is written; no term.
     pub output: BufferId,
+}
+
+/// Second moments of gradients g, in the scale of the step, with the rate w and the floor that a factored rule's row starts with:
+///
+/// ```text
+/// R += w · (mean of g² over the row − R)            one per row
+/// C += w · (mean of g² over the column − C)         one per column
+/// divisor = max(mean of R, floor)                   one per matrix
+/// V += w · (g² − V)                                 one per element of a vector
+/// ```
+///
+/// Where `live` of the current row is 0, all of them stay.
+#[derive(Debug, Clone)]
+pub struct Factored {
+    /// The gradients.
+    pub grads: BufferId,
+    /// The rows of this step, one per group.
+    pub current: BufferId,
+    /// What is read and written.
+    pub moments: Moments,
+    /// Sums over tiles, as many as [`Moments::partials`] says.
+    pub partials: BufferId,
 }

@@ -64,6 +64,8 @@ pub trait AnyRule: Debug + Send + Sync + sealed::Sealed {
     fn orthogonal(&self) -> Option<Orthogonal>;
     /// [`Rule::others`].
     fn others(&self) -> Option<Box<dyn AnyRule>>;
+    /// [`Rule::FACTORED`].
+    fn factored(&self) -> bool;
     /// [`Rule::SHIFTS`].
     fn shifts(&self) -> bool;
     /// [`Rule::trust`] with a full row.
@@ -138,6 +140,10 @@ impl<R: Rule> AnyRule for R {
 
     fn others(&self) -> Option<Box<dyn AnyRule>> {
         Rule::others(self).map(|rule| Box::new(rule) as Box<dyn AnyRule>)
+    }
+
+    fn factored(&self) -> bool {
+        R::FACTORED
     }
 
     fn shifts(&self) -> bool {

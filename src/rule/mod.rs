@@ -121,6 +121,11 @@ pub trait Rule: Debug + Clone + Send + Sync + 'static {
     /// Whether it needs norms of each tensor. Default: no.
     const LAYERWISE: Layerwise = Layerwise::No;
 
+    /// Whether the plane `v`, the only one, is a running mean of squares that matrices keep as means of rows and of columns: see
+    /// [`Factored`](crate::plan::Factored). The row then starts with the rate of the mean and the smallest divisor. In WGSL
+    /// `FACTORED` tells the rule to leave v alone; in Rust the rate is then 0. Such a rule takes two passes. Default: no.
+    const FACTORED: bool = false;
+
     /// Whether the step does not depend on where x is: `rule(x, d) = x + rule(0, d)`. Cautious updates need it. Default: yes.
     const SHIFTS: bool = true;
 

@@ -41,6 +41,7 @@ registry! {
     ademamix::AdEMAMix,
     adan::Adan,
     schedulefree::ScheduleFree,
+    adafactor::Adafactor,
     muon::Muon,
 }
 
@@ -57,7 +58,7 @@ registry! {
 /// assert_eq!(
 ///     error.to_string(),
 ///     "unknown rule 'adamm'; known: sgd, rmsprop, adam, adamw, adagrad, radam, adamax, adadelta, nadam, asgd, rprop, lion, lars, \
-///      lamb, novograd, ademamix, adan, schedulefree, muon"
+///      lamb, novograd, ademamix, adan, schedulefree, adafactor, muon"
 /// );
 /// # Ok::<(), thalweg::Error>(())
 /// ```

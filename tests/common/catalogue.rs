@@ -136,6 +136,55 @@ pub const CATALOGUE: &[Entry] = &[
         digits: run("lr=0.01 weight_decay=1", "cosine", 10),
         batch: BATCH,
     },
+    Entry {
+        rule: "lars",
+        when: "very large batches of images; the trust coefficient wants tuning with the rate",
+        rosenbrock: run("lr=0.01 momentum=0.8 trust_coefficient=1 always_adapt=true", "cosine", 4_000),
+        quadratic: run("lr=0.01 momentum=0.9 trust_coefficient=1 always_adapt=true", "cosine", 6_000),
+        digits: run("lr=1 momentum=0.9 trust_coefficient=0.02 weight_decay=0.001", "cosine", 10),
+        batch: BATCH,
+    },
+    Entry {
+        rule: "lamb",
+        when: "very large batches where Adam is at home",
+        rosenbrock: run("lr=0.1 beta2=0.9 weight_decay=0 always_adapt=true", "cosine", 4_000),
+        quadratic: run("lr=0.03 beta2=0.95 weight_decay=0 always_adapt=true", "cosine", 6_000),
+        digits: run("lr=0.03", "cosine", 10),
+        batch: BATCH,
+    },
+    Entry {
+        rule: "novograd",
+        when: "half of Adam's memory; gradients whose size differs from tensor to tensor",
+        rosenbrock: run("lr=0.01", "cosine", 4_000),
+        quadratic: run("lr=0.01", "cosine", 2_000),
+        digits: run("lr=0.1 weight_decay=0.001", "cosine", 10),
+        batch: BATCH,
+    },
+    Entry {
+        rule: "ademamix",
+        when: "long runs, where old gradients still tell; more memory than Adam",
+        rosenbrock: run("lr=0.02 beta2=0.95 beta3=0.99 alpha=0.5 weight_decay=0", "cosine", 1_000),
+        quadratic: run("lr=0.3 beta2=0.95 beta3=0.99 alpha=2 weight_decay=0", "cosine", 2_000),
+        // A few hundred steps are short for a mean over 10,000.
+        digits: run("lr=0.02 beta3=0.99 alpha=2", "cosine", 10),
+        batch: BATCH,
+    },
+    Entry {
+        rule: "adan",
+        when: "where twice Adam's memory is no matter; takes large rates",
+        rosenbrock: run("lr=0.1 beta3=0.95 weight_decay=0", "cosine", 4_000),
+        quadratic: run("lr=0.1 beta1=0.9 weight_decay=0", "cosine", 6_000),
+        digits: run("lr=0.05 beta1=0.9", "cosine", 10),
+        batch: BATCH,
+    },
+    Entry {
+        rule: "schedulefree",
+        when: "runs whose length nobody knows: no schedule, and good whenever one stops",
+        rosenbrock: run("lr=0.03 beta1=0.98 beta2=0.95 r=6 weight_lr_power=0 weight_decay=0", "", 1_000),
+        quadratic: run("lr=0.03 beta1=0.98 beta2=0.95 r=6 weight_lr_power=0 weight_decay=0", "", 2_000),
+        digits: run("lr=0.02 warmup_steps=50", "", 10),
+        batch: BATCH,
+    },
 ];
 
 /// The entries of all registered rules, in their order. Panics if a rule has none.

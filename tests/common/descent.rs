@@ -20,17 +20,20 @@ pub fn rosenbrock_gradient(at: &[f64]) -> [f64; 2] {
     [-2.0 * (1.0 - at[0]) - 400.0 * at[0] * above, 200.0 * above]
 }
 
-/// Runs a rule on Rosenbrock's function from (−1.2, 1). The host computes the gradient of each step.
+/// Runs a rule on Rosenbrock's function from (−1.2, 1). The host computes the gradient of each step; the path is what the rule
+/// evaluates with.
 pub fn rosenbrock<E: Engine>(engine: &E, entry: &Entry) -> Result<Path> {
     let run = &entry.rosenbrock;
     // A matrix of one row, for rules that want matrices.
     let mut optimizer = Optimizer::new(engine, run.recipe(entry.rule, run.length)?, &[("x", &[1, 2])])?;
-    let mut path = vec![(0, vec![-1.2, 1.0])];
-    optimizer.set_params(0, "x", &floats(&path[0].1))?;
+    let mut at = vec![-1.2, 1.0];
+    optimizer.set_params(0, "x", &floats(&at))?;
+    let mut path = vec![(0, at.clone())];
     for step in 1..=run.length {
-        optimizer.set_grads(0, "x", &floats(&rosenbrock_gradient(&path[step - 1].1)))?;
+        optimizer.set_grads(0, "x", &floats(&rosenbrock_gradient(&at)))?;
         optimizer.step()?;
-        path.push((step, doubles(&optimizer.params(0, "x")?)));
+        at = doubles(&optimizer.params(0, "x")?);
+        path.push((step, doubles(&optimizer.eval_params(0, "x")?)));
     }
     Ok(path)
 }
@@ -69,7 +72,7 @@ fn dot(a: &[f64], b: &[f64]) -> f64 {
 }
 
 /// Runs a rule on the quadratic from −x*, with the gradient A·x − A·x* computed on the device, and looks at the parameters `looks`
-/// times on the way.
+/// times on the way. These are what gradients are taken at; where a rule evaluates elsewhere, that comes to the same minimum.
 pub fn quadratic<E: Engine>(engine: &E, entry: &Entry, looks: usize) -> Result<Path> {
     let run = &entry.quadratic;
     let mut arena = Arena::default();

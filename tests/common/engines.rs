@@ -3,7 +3,7 @@
 use thalweg::Result;
 use thalweg::cpu::Cpu;
 use thalweg::gpu::{Gpu, GpuOptions, adapters};
-use thalweg::plan::{BufferId, CHUNK, Engine, Layout, Plan, Program};
+use thalweg::plan::{Answer, BufferId, CHUNK, Engine, Layout, Plan, Program};
 use thalweg::wgpu::{DeviceDescriptor, Limits};
 
 /// An engine over `f32`.
@@ -103,11 +103,15 @@ impl Program for AnyProgram {
         self.0.write_halves(buffer, lane, offset, values)
     }
 
-    fn request(&mut self, buffer: BufferId, tag: u64) -> Result<()> {
-        self.0.request(buffer, tag)
+    fn request(&mut self, buffers: &[BufferId]) -> Result<()> {
+        self.0.request(buffers)
     }
 
-    fn arrived(&mut self, buffer: BufferId) -> Result<Option<(u64, Vec<u32>)>> {
-        self.0.arrived(buffer)
+    fn arrived(&mut self) -> Result<Option<&Answer<f32>>> {
+        self.0.arrived()
+    }
+
+    fn settle(&mut self) -> Result<()> {
+        self.0.settle()
     }
 }

@@ -60,6 +60,8 @@ pub const OPTIONS: &[(&str, &str)] = &[
     ("adan", "lr=0.02"),
     ("adan", "lr=0.02 beta1=0.9 beta2=0.8 beta3=0.95 eps=0.01 weight_decay=0.1 maximize=true"),
     ("adan", "lr=0.02 weight_decay=0.1 no_prox=true"),
+    ("adafactor", "lr=0.02"),
+    ("adafactor", "lr=0.05 beta2_decay=-0.5 eps1=1e-5 eps2=0.1 d=1.5 weight_decay=0.1 maximize=true"),
     ("schedulefree", "lr=0.02"),
     (
         "schedulefree",

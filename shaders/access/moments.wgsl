@@ -1,0 +1,29 @@
+// Second moments of a factored rule: of rows and columns of matrices, or a vector's own.
+// Two entries per tensor: first element, elements, rows, columns; first moment, matrices (0: a vector), nothing.
+fn moment(lane: u32, tensor: u32, element: u32) -> f32 {
+    let shape = stacks[2u * tensor];
+    let place = stacks[2u * tensor + 1u];
+    let first = lane * op.moments_lane + place.x;
+    // Padding has no moments, nor a gradient.
+    let i = min(element - shape.x, shape.y - 1u);
+    if place.y == 0u {
+        return moments[first + i];
+    }
+    let row = i / shape.w;
+    let matrix = row / shape.z;
+    let columns = first + place.y * shape.z;
+    let divisors = columns + place.y * shape.w;
+    return moments[first + row] * (moments[columns + matrix * shape.w + i % shape.w] / moments[divisors + matrix]);
+}
+
+fn load(at: u32) -> State {
+    let i = at - op.plane;
+    let lane = op.lane + i / op.len;
+    let tensor = block_of(i) & 0xfffffu;
+    let e = 4u * (16u * op.block + i % op.len);
+    return State(vec4f(
+        moment(lane, tensor, e), moment(lane, tensor, e + 1u), moment(lane, tensor, e + 2u), moment(lane, tensor, e + 3u),
+    ));
+}
+
+fn store(at: u32, s: State) {}

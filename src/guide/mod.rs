@@ -1,0 +1,4 @@
+//! Chapters for those who build on the crate.
+
+#[doc = include_str!("embedding.md")]
+pub mod embedding {}

@@ -1,0 +1,63 @@
+//! Steps of the CPU engine on slices that the caller lends.
+
+use super::{Optimizer, STEP};
+use crate::cpu::{CpuProgram, Float};
+use crate::error::Result;
+
+/// Steps on the caller's memory instead of the optimizer's arenas: one slice per tensor, in the order in which the tensors were given.
+/// Only state is kept here; the arenas of parameters and gradients stay untouched. The bits are those of the arenas.
+///
+/// # Examples
+///
+/// ```
+/// use thalweg::{Optimizer, Recipe, Sgd, cpu::Cpu};
+///
+/// let recipe = Recipe::new(Sgd { lr: 0.5, ..Default::default() }).zero_grads();
+/// let mut optimizer = Optimizer::new(&Cpu::<f32>::default(), recipe, &[("weight", &[3]), ("bias", &[1])])?;
+/// let (mut weight, mut bias) = (vec![1.0, 2.0, 3.0], vec![0.5]);
+/// let (mut by_weight, mut by_bias) = (vec![2.0, 2.0, 2.0], vec![1.0]);
+/// optimizer.step_over(&mut [&mut weight, &mut bias], &mut [&mut by_weight, &mut by_bias])?;
+/// assert_eq!((weight, bias), (vec![0.0, 1.0, 2.0], vec![0.0]));
+/// assert_eq!((by_weight, by_bias), (vec![0.0; 3], vec![0.0]));
+/// # Ok::<(), thalweg::Error>(())
+/// ```
+impl<F: Float> Optimizer<CpuProgram<F>> {
+    /// [`Optimizer::step`] on the caller's slices.
+    ///
+    /// # Errors
+    /// Slices that are not as many or not as long as the tensors, naming the tensor; more lanes than one; or as for
+    /// [`Optimizer::steps`].
+    pub fn step_over<'s>(&mut self, params: &mut [&'s mut [F]], grads: &mut [&'s mut [F]]) -> Result<()> {
+        // What is refused does not count as a step.
+        self.program.check_over(&self.arena, params, grads)?;
+        self.before_step()?;
+        self.stepper.before_encoding(&mut self.program)?;
+        self.run_over(STEP, params, grads)
+    }
+
+    /// [`Optimizer::accumulate`] of the caller's gradients.
+    ///
+    /// # Errors
+    /// As for [`Optimizer::step_over`] and [`Optimizer::accumulate`].
+    pub fn accumulate_over<'s>(&mut self, params: &mut [&'s mut [F]], grads: &mut [&'s mut [F]]) -> Result<()> {
+        let plan = self.accumulation()?;
+        self.run_over(plan, params, grads)?;
+        self.ahead += 1;
+        Ok(())
+    }
+
+    /// [`Optimizer::ascend`] on the caller's slices.
+    ///
+    /// # Errors
+    /// As for [`Optimizer::step_over`] and [`Optimizer::ascend`].
+    pub fn ascend_over<'s>(&mut self, params: &mut [&'s mut [F]], grads: &mut [&'s mut [F]]) -> Result<()> {
+        let plan = self.ascent()?;
+        self.run_over(plan, params, grads)?;
+        self.ahead += 1;
+        Ok(())
+    }
+
+    fn run_over<'s>(&mut self, plan: usize, params: &mut [&'s mut [F]], grads: &mut [&'s mut [F]]) -> Result<()> {
+        self.program.run_over(plan, &self.arena, (self.params, params), (self.grads, grads))
+    }
+}

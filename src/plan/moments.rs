@@ -1,0 +1,109 @@
+//! Where the second moments of tensors lie that keep them by rows and columns.
+
+use super::{Arena, BufferId};
+use crate::rule::Real;
+use std::ops::Range;
+
+/// Sums over rows and columns are made of sums over tiles of so many rows and columns, in order.
+pub const TILE: usize = 64;
+
+/// A tensor as a stack of matrices, over its last two dimensions; a tensor of less than two is a vector, a stack of none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stack {
+    /// First element in the arena.
+    pub start: usize,
+    /// Elements.
+    pub len: usize,
+    /// Matrices; 0 for a vector.
+    pub matrices: usize,
+    /// Rows of each.
+    pub rows: usize,
+    /// Columns of each.
+    pub columns: usize,
+    /// The tensor's group.
+    pub group: usize,
+    /// First of its moments: those of rows, matrix after matrix, then those of columns, then a divisor per matrix. A vector has one
+    /// per element.
+    pub first: usize,
+}
+
+impl Stack {
+    /// The moments of rows; none for a vector.
+    pub fn row_moments(&self) -> Range<usize> {
+        self.first..self.first + self.matrices * self.rows
+    }
+
+    /// The moments of columns; none for a vector.
+    pub fn column_moments(&self) -> Range<usize> {
+        let start = self.row_moments().end;
+        start..start + self.matrices * self.columns
+    }
+
+    /// The divisors, one per matrix.
+    pub fn divisors(&self) -> Range<usize> {
+        let start = self.column_moments().end;
+        start..start + self.matrices
+    }
+
+    /// One past the last of its moments.
+    pub fn end(&self) -> usize {
+        if self.matrices == 0 { self.first + self.len } else { self.divisors().end }
+    }
+
+    /// The second moment of an element: its own, or `R · C / divisor`.
+    pub fn moment<F: Real>(&self, moments: &[F], element: usize) -> F {
+        if self.matrices == 0 {
+            return moments[self.first + element];
+        }
+        let (row, column) = (element / self.columns, element % self.columns);
+        let matrix = row / self.rows;
+        let of_column = moments[self.column_moments().start + matrix * self.columns + column];
+        moments[self.first + row] * (of_column / moments[self.divisors().start + matrix])
+    }
+
+    /// Sums over tiles that its rows and columns take.
+    pub(crate) fn partials(&self) -> usize {
+        let across = |lines: usize, other: usize| lines * other.div_ceil(TILE);
+        self.matrices * (across(self.rows, self.columns) + across(self.columns, self.rows))
+    }
+}
+
+/// The second moments of all tensors of an arena, in one buffer.
+#[derive(Debug, Clone)]
+pub struct Moments {
+    /// The buffer.
+    pub buffer: BufferId,
+    /// The tensors, in the order of sums.
+    pub stacks: Vec<Stack>,
+}
+
+impl Moments {
+    /// The tensors of an arena, in the order of sums.
+    pub fn stacks(arena: &Arena) -> Vec<Stack> {
+        let mut tensors: Vec<_> = arena.tensors().iter().collect();
+        tensors.sort_by_key(|tensor| tensor.rank);
+        let mut first = 0;
+        let mut stacks = Vec::new();
+        for tensor in tensors {
+            let len = tensor.len();
+            let (matrices, rows, columns) = match tensor.shape[..] {
+                [.., rows, columns] if len > 0 => (len / (rows * columns), rows, columns),
+                _ => (0, len, 1),
+            };
+            let stack = Stack { start: tensor.offset, len, matrices, rows, columns, group: tensor.group, first };
+            first = stack.end();
+            stacks.push(stack);
+        }
+        stacks
+    }
+
+    /// Elements of the buffer.
+    pub fn len(stacks: &[Stack]) -> usize {
+        stacks.last().map_or(0, Stack::end)
+    }
+
+    /// Sums over tiles of all matrices.
+    pub fn partials(stacks: &[Stack]) -> usize {
+        stacks.iter().map(Stack::partials).sum()
+    }
+}

@@ -1,0 +1,204 @@
+//! A step allocates nothing on the host.
+//!
+//! Every allocation of this thread is caught with its backtrace. It is ours if the innermost frame outside the standard library is
+//! this crate's; what wgpu allocates is wgpu's, whoever called it.
+
+mod common;
+
+use common::engines;
+use common::numbers::numbers;
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::RefCell;
+use thalweg::cpu::Cpu;
+use thalweg::gpu::{GpuOptions, Slice, SliceTensor};
+use thalweg::plan::{Arena, Engine};
+use thalweg::{Adam, Optimizer, Recipe, Result, wgpu};
+
+struct Catching;
+
+thread_local! {
+    /// The allocations that are caught; none while nobody looks.
+    static CAUGHT: RefCell<Option<Vec<Vec<usize>>>> = const { RefCell::new(None) };
+}
+
+#[expect(unsafe_code, reason = "only an allocator sees every allocation")]
+// SAFETY: everything is the system allocator's; what is caught is caught outside of it.
+unsafe impl GlobalAlloc for Catching {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        catch();
+        // SAFETY: the caller's promise is passed on.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        catch();
+        // SAFETY: the caller's promise is passed on.
+        unsafe { System.realloc(pointer, layout, size) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        // SAFETY: the caller's promise is passed on.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Catching = Catching;
+
+/// Notes where an allocation comes from, by the addresses on the stack. What this allocates itself is not caught, since the list is
+/// taken away meanwhile.
+fn catch() {
+    let caught = CAUGHT.try_with(|caught| caught.try_borrow_mut().ok().and_then(|mut caught| caught.take()));
+    if let Ok(Some(mut caught)) = caught {
+        let mut frames = Vec::new();
+        backtrace::trace(|frame| {
+            frames.push(frame.ip() as usize);
+            true
+        });
+        caught.push(frames);
+        CAUGHT.set(Some(caught));
+    }
+}
+
+/// The stacks of all allocations of `f`.
+fn allocations(f: impl FnOnce() -> Result<()>) -> Result<Vec<Vec<usize>>> {
+    CAUGHT.set(Some(Vec::new()));
+    let result = f();
+    let caught = CAUGHT.take().expect("a list");
+    result.map(|()| caught)
+}
+
+/// The functions at an address, the innermost first, each with its file where that is known: it is for this crate, not for those
+/// that it uses.
+fn functions(address: usize) -> Vec<(String, Option<String>)> {
+    let mut functions = Vec::new();
+    backtrace::resolve(address as *mut _, |symbol| {
+        let name = symbol.name().map_or(String::new(), |name| format!("{name:#}"));
+        functions.push((name, symbol.filename().map(|path| path.display().to_string())));
+    });
+    functions
+}
+
+/// Whether an allocation is this crate's own: the innermost function that is neither the standard library's nor this file's is.
+fn ours(stack: &[usize]) -> bool {
+    // A return address is behind its call.
+    let functions = stack.iter().flat_map(|&address| functions(address - 1));
+    let mut outside = functions.filter(|(name, path)| match path {
+        Some(path) => !path.starts_with("/rustc/") && !path.contains("/backtrace-") && !path.ends_with("tests/allocations.rs"),
+        None => !["alloc::", "core::", "std::", "__rust", "backtrace::"]
+            .iter()
+            .any(|library| name.trim_start_matches(['<', '&']).starts_with(library)),
+    });
+    let own = concat!(env!("CARGO_MANIFEST_DIR"), "/src/");
+    outside.next().and_then(|(_, path)| path).is_some_and(|path| path.starts_with("src/") || path.starts_with(own))
+}
+
+fn describe(stack: &[usize]) -> String {
+    let lines = stack.iter().flat_map(|&address| functions(address - 1));
+    lines.map(|(name, path)| format!("  {name} {}\n", path.unwrap_or_default())).take(40).collect()
+}
+
+#[track_caller]
+fn assert_none(what: &str, mut caught: Vec<Vec<usize>>) {
+    let count = caught.len();
+    caught.sort();
+    caught.dedup();
+    caught.retain(|stack| ours(stack));
+    let Some(first) = caught.first() else { return };
+    panic!("{what}: {} places of {count} allocations, the first at\n{}", caught.len(), describe(first));
+}
+
+/// Two groups with rows of their own. A schedule allocates where it sets its setting, once per row.
+fn recipe() -> Recipe {
+    Recipe::groups([0.1, 0.01].map(|lr| Adam { lr, ..Default::default() })).clip_norm(1.0)
+}
+
+fn optimizer<E: Engine>(engine: &E) -> Result<Optimizer<E::Program>> {
+    let mut arena = Arena::default();
+    arena.add("a", &[5_000], 0)?;
+    arena.add("b", &[100], 1)?;
+    Optimizer::over(engine, recipe(), arena)
+}
+
+#[test]
+fn an_allocation_is_caught_and_told_from_those_of_others() -> Result<()> {
+    // An arena's list is made by the crate itself.
+    let caught = allocations(|| Arena::default().add("a", &[1], 0).map(drop))?;
+    assert!(caught.iter().any(|stack| ours(stack)), "{caught:?}");
+    // This one is made by this test, and nothing of the crate is called.
+    let caught = allocations(|| {
+        drop(std::hint::black_box(vec![1]));
+        Ok(())
+    })?;
+    assert_eq!(caught.len(), 1, "{caught:?}");
+    assert!(!ours(&caught[0]), "{}", describe(&caught[0]));
+    // This one is wgpu's, called by the crate.
+    let gpu = engines::open(GpuOptions::default());
+    let optimizer = optimizer(&gpu)?;
+    let mut encoder = gpu.device().create_command_encoder(&Default::default());
+    let caught = allocations(|| {
+        optimizer.program().encode(0, &mut encoder);
+        Ok(())
+    })?;
+    assert!(!caught.is_empty());
+    assert_none("encode", caught);
+    Ok(())
+}
+
+#[test]
+fn a_step_on_the_cpu_allocates_nothing() -> Result<()> {
+    let mut optimizer = optimizer(&Cpu::<f32>::default())?;
+    optimizer.telemetry_every(2);
+    let grads = numbers(1, 5_000);
+    optimizer.steps(2_000)?;
+    let caught = allocations(|| {
+        (0..140).try_for_each(|_| {
+            optimizer.set_grads(0, "a", &grads)?;
+            optimizer.step()
+        })
+    })?;
+    assert!(caught.is_empty(), "{} allocations, the first at\n{}", caught.len(), describe(&caught[0]));
+    Ok(())
+}
+
+#[test]
+fn a_step_on_the_gpu_allocates_nothing_of_ours() -> Result<()> {
+    let gpu = engines::open(GpuOptions::default());
+    let mut optimizer = optimizer(&gpu)?;
+    optimizer.telemetry_every(2);
+    (0..20).try_for_each(|_| {
+        optimizer.steps(100)?;
+        optimizer.program().wait()
+    })?;
+    let caught = allocations(|| {
+        (0..130).try_for_each(|_| {
+            optimizer.step()?;
+            optimizer.program().wait()
+        })
+    })?;
+    assert_none("steps", caught);
+    Ok(())
+}
+
+#[test]
+fn a_recorded_step_allocates_nothing_of_ours() -> Result<()> {
+    let gpu = engines::open(GpuOptions::default());
+    let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST;
+    let descriptor = wgpu::BufferDescriptor { label: None, size: 8 * 5_000, usage, mapped_at_creation: false };
+    let buffer = gpu.device().create_buffer(&descriptor);
+    let slice = |offset| Slice { buffer: buffer.clone(), offset, len: 5_000 };
+    let tensor = SliceTensor { name: "a".into(), params: slice(0), grads: slice(4 * 5_000), group: 0 };
+    let mut optimizer = Optimizer::over_slices(&gpu, recipe(), &[tensor])?;
+    optimizer.telemetry_every(2);
+    let mut steps = |count: usize| {
+        (0..count).try_for_each(|_| {
+            let mut encoder = gpu.device().create_command_encoder(&Default::default());
+            optimizer.encode_step(&mut encoder)?;
+            gpu.queue().submit([encoder.finish()]);
+            Ok(())
+        })
+    };
+    steps(600)?;
+    assert_none("encode_step", allocations(|| steps(130))?);
+    Ok(())
+}

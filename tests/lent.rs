@@ -1,0 +1,141 @@
+//! Steps on slices of the caller's memory: the bits of an arena, on the CPU engine and on the oracle.
+
+mod common;
+
+use common::compare::assert_same_bits;
+use common::numbers::numbers;
+use common::options::options;
+use thalweg::cpu::{Cpu, CpuProgram, Float};
+use thalweg::plan::{Arena, CHUNK, Engine, Half, LossScale, NormKind};
+use thalweg::{Accumulation, Adam, Average, Clip, Error, Lookahead, Optimizer, Recipe, Sgd};
+
+/// Name, shape, group.
+const TENSORS: [(&str, &[usize], usize); 5] =
+    [("a", &[5, 13], 0), ("empty", &[0], 0), ("b", &[70], 1), ("c", &[3, CHUNK + 3], 0), ("d", &[], 1)];
+
+fn arena(groups: usize) -> Arena {
+    let mut arena = Arena::default();
+    for (name, shape, group) in TENSORS {
+        arena.add(name, shape, group % groups).expect("names that differ");
+    }
+    arena
+}
+
+fn split<F: Float>(seed: u64) -> Vec<Vec<F>> {
+    let lens: Vec<usize> = TENSORS.iter().map(|(_, shape, _)| shape.iter().product()).collect();
+    let all = numbers(seed, lens.iter().sum());
+    let mut rest = &all[..];
+    lens.iter()
+        .map(|&len| {
+            let (part, after) = rest.split_at(len);
+            rest = after;
+            part.iter().map(|&x| F::of(f64::from(x))).collect()
+        })
+        .collect()
+}
+
+fn slices<F>(tensors: &mut [Vec<F>]) -> Vec<&mut [F]> {
+    tensors.iter_mut().map(Vec::as_mut_slice).collect()
+}
+
+type Cpus<F> = Optimizer<CpuProgram<F>>;
+
+/// The same steps in an arena and on slices.
+fn check<F: Float>(what: &str, recipe: &Recipe, groups: usize, before_step: &str) {
+    let new = || -> Cpus<F> { Optimizer::over(&Cpu::<F>::default(), recipe.clone(), arena(groups)).expect("an optimizer") };
+    let (mut own, mut lending) = (new(), new());
+    let mut params = split::<F>(1);
+    for ((name, ..), values) in TENSORS.iter().zip(&params) {
+        own.set_params(0, name, values).expect("parameters");
+    }
+    for t in 0..4 {
+        let mut grads = split::<F>(100 + t);
+        if t == 2 {
+            grads[3][5] = F::nan();
+        }
+        for ((name, ..), values) in TENSORS.iter().zip(&grads) {
+            own.set_grads(0, name, values).expect("gradients");
+        }
+        match before_step {
+            "accumulate" => {
+                own.accumulate().expect("a micro-batch");
+                lending.accumulate_over(&mut slices(&mut params), &mut slices(&mut grads)).expect("a micro-batch");
+            }
+            "ascend" => {
+                own.ascend().expect("an ascent");
+                lending.ascend_over(&mut slices(&mut params), &mut slices(&mut grads)).expect("an ascent");
+            }
+            _ => {}
+        }
+        own.step().expect("a step");
+        lending.step_over(&mut slices(&mut params), &mut slices(&mut grads)).expect("a step");
+        for ((name, ..), found) in TENSORS.iter().zip(&params).filter(|(_, values)| !values.is_empty()) {
+            assert_same_bits(&format!("{what}, step {t}, {name}"), found, &own.params(0, name).expect("parameters"));
+        }
+    }
+    assert_eq!(own.report(0).expect("a report"), lending.report(0).expect("a report"), "{what}");
+    if let Ok(average) = lending.averaged(0, "c") {
+        assert_same_bits(what, &average, &own.averaged(0, "c").expect("an average"));
+    }
+    assert_eq!(lending.half(0, "c").ok(), own.half(0, "c").ok(), "{what}");
+}
+
+fn check_both(what: &str, recipe: &Recipe, groups: usize, before_step: &str) {
+    check::<f32>(what, recipe, groups, before_step);
+    check::<f64>(what, recipe, groups, before_step);
+}
+
+#[test]
+fn every_rule_has_the_bits_of_an_arena() {
+    for (name, rule) in options() {
+        check_both(&name, &Recipe::new(rule).skip_bad(), 1, "");
+    }
+}
+
+#[test]
+fn what_goes_with_a_rule_has_the_bits_of_an_arena() {
+    let plain = || Recipe::new(Adam { lr: 0.01, ..Default::default() }).skip_bad();
+    for (what, recipe, before_step) in [
+        ("clip", plain().clip_norm(1.0), ""),
+        ("clip by value", plain().clip(Clip::Value(0.5)), ""),
+        ("clip per tensor", plain().clip(Clip::Tensor { max: 1.0, kind: NormKind::L1 }), ""),
+        ("loss scale", plain().loss_scale(LossScale { init: 4.0, ..Default::default() }), ""),
+        ("average", plain().average(Average::Ema { decay: 0.9 }), ""),
+        ("lookahead", plain().lookahead(Lookahead { steps: 2, alpha: 0.5 }), ""),
+        ("half", plain().half_copy(Half::Bf16), ""),
+        ("cautious", plain().cautious(), ""),
+        ("centralise", plain().centralise(), ""),
+        ("accumulate", plain().accumulate(Accumulation { drop_bad: true, mean: false }), "accumulate"),
+        ("sam", plain().sam(0.5), "ascend"),
+    ] {
+        check_both(what, &recipe, 1, before_step);
+    }
+}
+
+#[test]
+fn groups_have_the_bits_of_an_arena() {
+    let rules = [0.1, 0.01].map(|lr| Sgd { lr, momentum: 0.9, ..Default::default() });
+    check_both("groups", &Recipe::groups(rules).clip_norm(1.0), 2, "");
+}
+
+#[test]
+fn slices_that_do_not_fit_are_refused_and_do_not_count() {
+    let mut optimizer: Cpus<f32> =
+        Optimizer::new(&Cpu::default(), Recipe::new(Sgd::default()), &[("w", &[2, 2]), ("b", &[3])]).expect("an optimizer");
+    let (mut w, mut b, mut short) = ([0.0; 4], [0.0; 3], [0.0; 2]);
+    let (mut gw, mut gb) = ([1.0; 4], [1.0; 3]);
+    let error = optimizer.step_over(&mut [&mut w, &mut short], &mut [&mut gw, &mut gb]).expect_err("too short");
+    assert_eq!(error.to_string(), "parameters of tensor 'b': 2 found, 3 elements expected");
+    let error = optimizer.step_over(&mut [&mut w, &mut b], &mut [&mut gw]).expect_err("too few");
+    assert_eq!(error, Error::shape("slices of gradients", 2, 1));
+    assert_eq!(optimizer.report(0).expect("a report").applied, 0);
+    optimizer.step_over(&mut [&mut w, &mut b], &mut [&mut gw, &mut gb]).expect("a step");
+    assert_eq!(optimizer.report(0).expect("a report").applied, 1);
+    assert_eq!((w, b), ([-1e-3; 4], [-1e-3; 3]));
+
+    let two = Recipe::population([Sgd::default(), Sgd::default()]);
+    let mut lanes: Cpus<f32> = Optimizer::new(&Cpu::default(), two, &[("b", &[3])]).expect("an optimizer");
+    let error = lanes.step_over(&mut [&mut b], &mut [&mut gb]).expect_err("two lanes");
+    assert_eq!(error.to_string(), "lanes over slices = 2 is out of range: 1");
+    assert!(Cpu::<f32>::default().describe().starts_with("CPU"));
+}
