@@ -149,7 +149,7 @@ fn a_bad_step_and_a_frozen_group_change_nothing() {
         optimizer.set_grads(0, "w", &[1.0, 2.0, -1.0, 0.5, 3.0, 1.0]).expect("gradients");
         optimizer.set_grads(0, "b", &[1.0, 2.0]).expect("gradients");
         optimizer.step().expect("a step");
-        let mut both = |optimizer: &mut Optimizer<_>| {
+        let both = |optimizer: &mut Optimizer<_>| {
             [optimizer.params(0, "w").expect("parameters"), optimizer.params(0, "b").expect("parameters")].concat()
         };
         let before = both(&mut optimizer);

@@ -185,6 +185,15 @@ pub const CATALOGUE: &[Entry] = &[
         digits: run("lr=0.02 warmup_steps=50", "", 10),
         batch: BATCH,
     },
+    Entry {
+        rule: "muon",
+        when: "hidden matrices of networks; everything else goes by AdamW",
+        // On one row or a square its steps are as long as the rate, so that it has to fall.
+        rosenbrock: run("lr=0.03 momentum=0.9 weight_decay=0", "cosine", 2_000),
+        quadratic: run("lr=0.03 momentum=0.9 weight_decay=0", "cosine", 3_000),
+        digits: run("lr=0.05 adamw_lr=0.01", "cosine", 10),
+        batch: BATCH,
+    },
 ];
 
 /// The entries of all registered rules, in their order. Panics if a rule has none.
