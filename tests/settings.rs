@@ -132,18 +132,6 @@ const RULES: &[(&str, &[Setting])] = &[
     ),
     ("lion", &[LR, BETA1, BETA2, DECAY, flag("independent_weight_decay"), MAXIMIZE]),
     (
-        "adafactor",
-        &[
-            LR,
-            ("beta2_decay", &[NUMBER, "finite and at most 0"]),
-            not_negative("eps1"),
-            not_negative("eps2"),
-            ("d", &[NUMBER, AT_LEAST_1]),
-            DECAY,
-            MAXIMIZE,
-        ],
-    ),
-    (
         "ademamix",
         &[
             LR,
@@ -170,6 +158,18 @@ const RULES: &[(&str, &[Setting])] = &[
             ("warmup_steps", &[NUMBER, STEPS]),
             ("r", &[NUMBER, POWER]),
             ("weight_lr_power", &[NUMBER, POWER]),
+            MAXIMIZE,
+        ],
+    ),
+    (
+        "adafactor",
+        &[
+            LR,
+            ("beta2_decay", &[NUMBER, "finite and at most 0"]),
+            not_negative("eps1"),
+            not_negative("eps2"),
+            ("d", &[NUMBER, AT_LEAST_1]),
+            DECAY,
             MAXIMIZE,
         ],
     ),
