@@ -96,7 +96,7 @@ fn wrong_usage_is_one_line_and_exit_code_2() {
         (&["train", "--set", "=1"], "'=1' is not of the form key=value"),
         (
             &["train", "--set", "beta3=0.9"],
-            "unknown setting 'beta3'; known: lr, beta1, beta2, eps, weight_decay, amsgrad, maximize",
+            "unknown setting 'beta3'; known: lr, beta1, beta2, eps, weight_decay, independent_weight_decay, eps_hat, amsgrad, maximize",
         ),
         (&["train", "--set", "beta1=1"], "beta1 = 1 is out of range: at least 0 and below 1"),
         (&["train", "--set", "beta1=much"], "beta1 = much is out of range: a number"),
@@ -333,7 +333,9 @@ fn rules_are_listed_with_formula_settings_and_state() {
     for ((mut rule, line), block) in thalweg::rules().into_iter().zip(&lines).zip(blocks) {
         assert_eq!(keys(line), BTreeSet::from(["name", "formula", "settings", "state_bytes", "state_bytes_max", "planes"]));
         assert_eq!((&line["name"], &line["formula"]), (&rule.name().into(), &rule.formula().into()));
-        let bytes = [4 * rule.planes().len(), 4 * rule.state_names().len()];
+        // A rule of two passes keeps its direction in between.
+        let direction = usize::from(rule.layerwise() == thalweg::Layerwise::After);
+        let bytes = [rule.planes().len(), rule.state_names().len()].map(|planes| 4 * (planes + direction));
         assert_eq!([&line["state_bytes"], &line["state_bytes_max"]].map(Value::as_u64), bytes.map(|bytes| Some(bytes as u64)));
         assert!(block.starts_with(rule.name()) && block.contains(rule.formula()), "{block}");
         assert!(block.contains(&format!("{} bytes per parameter", bytes[0])), "{block}");
@@ -349,7 +351,7 @@ fn rules_are_listed_with_formula_settings_and_state() {
     let one = thalweg(&["rules", "adamw"]);
     let block = "adamw
   formula   x = (1 − lr·λ)·x;  m = β₁·m + (1 − β₁)·g;  v = β₂·v + (1 − β₂)·g²;  x −= (lr/c₁)·m / (√v/√c₂ + eps)
-  settings  lr=0.001 beta1=0.9 beta2=0.999 eps=1e-8 weight_decay=0.01 amsgrad=false maximize=false
+  settings  lr=0.001 beta1=0.9 beta2=0.999 eps=1e-8 weight_decay=0.01 independent_weight_decay=false eps_hat=false amsgrad=false maximize=false
   state     8 bytes per parameter (m, v), at most 12\n";
     assert_eq!(one.out, block);
     assert_eq!(thalweg(&["rules", "adamw", "--json"]).json()[0]["planes"], serde_json::json!(["m", "v"]));

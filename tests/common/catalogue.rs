@@ -194,6 +194,14 @@ pub const CATALOGUE: &[Entry] = &[
         digits: run("lr=0.05 adamw_lr=0.01", "cosine", 10),
         batch: BATCH,
     },
+    Entry {
+        rule: "adafactor",
+        when: "large matrices where memory is short; steps as long as the parameters need little tuning",
+        rosenbrock: run("lr=0.02", "cosine", 7_000),
+        quadratic: run("lr=0.02", "cosine", 7_000),
+        digits: run("lr=0.2", "cosine", 10),
+        batch: BATCH,
+    },
 ];
 
 /// The entries of all registered rules, in their order. Panics if a rule has none.

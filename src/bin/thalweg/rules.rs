@@ -3,7 +3,7 @@
 use crate::{Usage, settings};
 use serde_json::{Value, json};
 use std::io::{self, Write};
-use thalweg::{AnyRule, Setting, rule_by_name};
+use thalweg::{AnyRule, Layerwise, Setting, rule_by_name};
 
 /// Bytes of an element of a plane.
 const ELEMENT: usize = size_of::<f32>();
@@ -48,6 +48,11 @@ fn defaults(rule: &mut dyn AnyRule) -> Vec<(&'static str, Option<String>)> {
     rule.settings().into_iter().map(|(name, setting)| (name, Some(text(setting)))).collect()
 }
 
+/// Bytes per parameter of so many planes, and of the direction that rules of two passes keep in between.
+fn bytes(rule: &dyn AnyRule, planes: usize) -> usize {
+    ELEMENT * (planes + usize::from(rule.layerwise() == Layerwise::After))
+}
+
 /// The planes in use by their names.
 fn planes(rule: &dyn AnyRule) -> Vec<&'static str> {
     rule.planes().into_iter().map(|plane| rule.state_names()[plane]).collect()
@@ -56,7 +61,7 @@ fn planes(rule: &dyn AnyRule) -> Vec<&'static str> {
 fn text(rule: &mut dyn AnyRule) -> String {
     let planes = planes(rule);
     let names = if planes.is_empty() { String::new() } else { format!(" ({})", planes.join(", ")) };
-    let (bytes, most) = (ELEMENT * planes.len(), ELEMENT * rule.state_names().len());
+    let (bytes, most) = (bytes(rule, planes.len()), bytes(rule, rule.state_names().len()));
     [
         rule.name().to_string(),
         format!("  formula   {}", rule.formula()),
@@ -72,8 +77,8 @@ fn object(rule: &mut dyn AnyRule) -> Value {
         "name": rule.name(),
         "formula": rule.formula(),
         "settings": settings::object(&defaults(rule)),
-        "state_bytes": ELEMENT * planes.len(),
-        "state_bytes_max": ELEMENT * rule.state_names().len(),
+        "state_bytes": bytes(rule, planes.len()),
+        "state_bytes_max": bytes(rule, rule.state_names().len()),
         "planes": planes,
     })
 }
