@@ -21,7 +21,7 @@ use crate::rule::{AdjustLr, Decay, Layerwise, Orthogonal, Real, Rule, Setting};
 /// number of dispatches follows from the number of different shapes. Over slices there are no matrices, and Muon is refused.
 ///
 /// As `torch.optim.Muon`, which takes matrices only, and iterates in bfloat16 where this does in the engine's floats: the results
-/// differ by about a percent, which Muon does not mind. PyTorch's docs print m = μ·m + g: that has the same direction, except for
+/// differ by what bfloat16 rounds. PyTorch's docs print m = μ·m + g: that has the same direction, except for
 /// eps. The reference has lr 0.02, no decay, divides by ‖U‖ + eps, and flattens convolutions to matrices; Keras has the factor 0.2 of
 /// `MatchRmsAdamW` and m = μ·m + g; Burn has no decay by default. Source: Jordan et al. 2024, <https://kellerjordan.github.io/posts/muon>.
 ///

@@ -162,7 +162,7 @@ pub struct LbfgsReport {
 ///
 /// # Differences to PyTorch
 ///
-/// Results are those of `torch.optim.LBFGS` 2.15, whose line search may use what is left of `max_eval` (up to 2.14: 25
+/// Results are those of `torch.optim.LBFGS` 2.15, whose line search may use what is left of `max_eval` (earlier versions: 25
 /// evaluations). What is not finite is told apart: in a line search it counts as a loss that is too high; elsewhere the parameters go
 /// back, and the step ends. A step that ended with [`LbfgsStop::Slope`] leaves no pair behind. There is no `maximize`: negate loss
 /// and gradient. Setting parameters forgets the history. There is one lane.
