@@ -215,7 +215,8 @@ fn per_tensor(g: &[f64], factor: impl Fn(&[f64]) -> f64) -> Vec<f64> {
 
 #[test]
 fn each_tensor_is_clipped_by_its_own_norm() {
-    let norms: [(NormKind, fn(&[f64]) -> f64); 3] = [
+    type NormOf = fn(&[f64]) -> f64;
+    let norms: [(NormKind, NormOf); 3] = [
         (NormKind::L2, |g| g.iter().map(|g| g * g).sum::<f64>().sqrt()),
         (NormKind::L1, |g| g.iter().map(|g| g.abs()).sum()),
         (NormKind::Max, |g| g.iter().fold(0.0, |a, g| a.max(g.abs()))),

@@ -66,7 +66,7 @@ impl<F: Float> Engine for Cpu<F> {
 /// Operations that either belong to no lane, or run for each lane on its own.
 #[derive(Debug)]
 enum Phase {
-    Shared(Op),
+    Shared(Box<Op>),
     Lanes(Vec<Op>),
 }
 
@@ -75,7 +75,7 @@ fn phases(plan: &Plan) -> Vec<Phase> {
     let mut phases = Vec::new();
     for op in plan.ops() {
         match (op, phases.last_mut()) {
-            (Op::Gather(_) | Op::Tick(_), _) => phases.push(Phase::Shared(op.clone())),
+            (Op::Gather(_) | Op::Tick(_), _) => phases.push(Phase::Shared(Box::new(op.clone()))),
             (_, Some(Phase::Lanes(ops))) => ops.push(op.clone()),
             _ => phases.push(Phase::Lanes(vec![op.clone()])),
         }
