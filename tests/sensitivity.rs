@@ -39,8 +39,12 @@ fn the_right_rule_is_inside() {
 fn half_the_learning_rate_is_far_outside() {
     for (name, rule) in options() {
         let mut wrong = rule.clone();
-        let half = rule.lr() / 2.0;
-        set(&mut *wrong, "lr", &half.to_string()).expect("a learning rate");
+        // Vectors go by another rate than Muon's matrices.
+        let rate = if rule.name() == "muon" { "adamw_lr" } else { "lr" };
+        match wrong.settings().into_iter().find(|(name, _)| *name == rate) {
+            Some((_, Setting::Number(lr))) => *lr /= 2.0,
+            other => panic!("{name}: {other:?} is no learning rate"),
+        }
         let share = far_outside(&*rule, wrong);
         assert!(share > 0.8, "{name}: only {share} of the parameters");
     }
@@ -48,7 +52,11 @@ fn half_the_learning_rate_is_far_outside() {
 
 #[test]
 fn a_missing_weight_decay_is_far_outside() {
-    let decaying = OPTIONS.iter().filter(|(_, settings)| settings.contains("weight_decay"));
+    // NovoGrad's gradients are so small, divided by a norm, that its decay has to be smaller yet; tests/golden/layerwise.jsonl has it.
+    let decaying = OPTIONS.iter().filter(|(name, _)| *name != "novograd").filter(|(_, settings)| {
+        let decay = settings.split_whitespace().find_map(|setting| setting.strip_prefix("weight_decay="));
+        decay.is_some_and(|decay| decay != "0")
+    });
     for (name, settings) in decaying {
         let rule = with(name, settings);
         let mut wrong = rule.clone();

@@ -51,7 +51,7 @@ pub const OPTIONS: &[(&str, &str)] = &[
     ("lamb", "lr=0.02 beta1=0.8 beta2=0.9 weight_decay=0 always_adapt=true grad_averaging=false trust_clip=true maximize=true"),
     // A gradient over its norm is small; more decay could cancel it.
     ("novograd", "lr=0.02 beta1=0.8 beta2=0.9 weight_decay=1e-5"),
-    ("novograd", "lr=0.02 grad_averaging=true maximize=true"),
+    ("novograd", "lr=0.5 grad_averaging=true maximize=true"),
     ("ademamix", "lr=0.02"),
     (
         "ademamix",
