@@ -10,7 +10,7 @@ const ROW = 32u;
 const LIVE = 0u;
 const SCALE = 1u;
 const DECAY = 3u;
-const FIRST = 12u; // the rule's own first scalar
+const STAYS = 12u; // the rule's own first scalar
 @group(0) @binding(0) var<uniform> op: Gate;
 @group(0) @binding(1) var<storage, read> partials: array<f32>; // chunks per lane
 @group(0) @binding(2) var<storage, read> frozen: array<u32>; // groups per lane
@@ -18,20 +18,19 @@ const FIRST = 12u; // the rule's own first scalar
 @group(0) @binding(4) var<storage, read_write> micro: array<u32>; // accumulated micro-batches of each lane
 var<workgroup> live: bool;
 var<workgroup> scale: f32;
-var<workgroup> first: bool;
+var<workgroup> stays: bool;
 
 fn decide(lane: u32, partial: f32) {
     let good = finite(partial);
     scale = 1.0;
     if ASCEND {
         live = true;
-        first = !good;
+        stays = !good;
         if good {
             scale = op.rho / (sqrt(partial) + 1e-12);
         }
     } else {
         live = good;
-        first = micro[lane * op.count_lane] == 0u;
         micro[lane * op.count_lane] += select(0u, 1u, good);
     }
 }
@@ -50,6 +49,6 @@ fn gate(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) th
         current[row + LIVE] = select(0.0, 1.0, live && (ASCEND || !still));
         current[row + SCALE] = scale;
         current[row + DECAY] = 1.0;
-        current[row + FIRST] = select(0.0, 1.0, first || (ASCEND && still));
+        current[row + STAYS] = select(0.0, 1.0, ASCEND && (stays || still));
     }
 }

@@ -18,8 +18,7 @@ fn update(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) cou
     let row = row_of(i);
     if row.live == 0.0 {
         restore(i);
-        discard_grads(i);
-        release(i);
+        zero_grads(i);
         return;
     }
     let x = start_of(i);
@@ -28,5 +27,5 @@ fn update(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) cou
     let y = rule(argument(x, row), d, &state, row.hyper);
     store(op.plane + i, state);
     finish(i, x, d, y, row);
-    release(i);
+    zero_grads(i);
 }

@@ -10,7 +10,7 @@ use common::options::{options, siblings, with};
 use common::oracle::EPSILON;
 use thalweg::cpu::Cpu;
 use thalweg::plan::{CHUNK, Engine, LossScale, Program, SLOTS};
-use thalweg::{AnyRule, Recipe};
+use thalweg::{Accumulation, AnyRule, Recipe};
 
 /// By length and group.
 const TENSORS: [(usize, usize); 5] = [(65, 0), (CHUNK + 1, 1), (0, 1), (200, 0), (63, 1)];
@@ -246,5 +246,38 @@ fn a_frozen_lane_leaves_the_others_alone() {
             assert_same(&what, &mut model, &mut never, 2);
             assert_eq!([0, 1, 2].map(|lane| model.report(lane).skipped), [0; 3], "{what}");
         }
+    }
+}
+
+/// A group that thaws between the micro-batches of a step has the sum of those that it saw, not that of the last step: the same bits as
+/// if its gradient had been 0 until then. What a frozen group's gradient holds is not looked at.
+#[test]
+fn a_group_that_thaws_between_micro_batches_starts_its_sum_there() {
+    fn micro_batch<P: Program>(model: &mut Model<P>, frozen: bool, grads: &[f32]) {
+        model.optimizer.freeze(0, 0, frozen).expect("a group");
+        model.set_grads(0, grads);
+        model.optimizer.accumulate().expect("a micro-batch");
+    }
+    let rule = with("adam", "lr=0.02");
+    let with_first_group = |value: f32| {
+        let mut grads = numbers(3, LEN);
+        grads[..65].fill(value);
+        grads[65 + CHUNK + 1..][..200].fill(value);
+        grads
+    };
+    for engine in engines::all_and_small() {
+        let run = |frozen: bool, value: f32| {
+            let recipe = Recipe::groups([rule.clone(), rule.clone()]).accumulate(Accumulation::default());
+            let mut model = both(&engine, recipe, &*rule);
+            // A step leaves a sum behind.
+            micro_batch(&mut model, false, &numbers(1, LEN));
+            micro_batch(&mut model, false, &numbers(2, LEN));
+            model.step();
+            micro_batch(&mut model, frozen, &with_first_group(value));
+            micro_batch(&mut model, false, &numbers(4, LEN));
+            model.step();
+            model
+        };
+        assert_same(engine.name, &mut run(true, f32::NAN), &mut run(false, 0.0), 0);
     }
 }

@@ -160,30 +160,25 @@ fn count<F: Real>(op: &Control, lane: &mut Store<F>, decision: &Decision<F>) {
 
 pub(super) fn gate<F: Real>(op: &Gate, lane: &mut Store<F>) {
     let norm = op.norm.map_or(F::zero(), |(partials, kind)| joined(kind, lane.floats(partials)));
-    let (live, scale, first) = match op.kind {
-        GateKind::Accumulate { count } => micro_batch(norm, count, lane),
-        // Where the gradient is bad, parameters stay; but they are live, since they have to be remembered.
-        GateKind::Ascend { rho } if norm.is_finite() => (true, F::of(rho) / (norm + F::of(1e-12)), false),
-        GateKind::Ascend { .. } => (true, F::one(), true),
-    };
-    let ascends = matches!(op.kind, GateKind::Ascend { .. });
+    let good = norm.is_finite();
+    if let GateKind::Accumulate { count } = op.kind {
+        lane.indices_mut(count)[0] += u32::from(good);
+    }
     let flag = |holds: bool| if holds { F::one() } else { F::zero() };
     for group in 0..op.groups {
-        let still = lane.indices(op.frozen)[group] != 0;
+        let frozen = lane.indices(op.frozen)[group] != 0;
         let row = &mut lane.floats_mut(op.current)[group * Row::LEN..][..Row::LEN];
-        row[Row::LIVE] = flag(live && (ascends || !still));
+        let (live, scale, stays) = match op.kind {
+            GateKind::Accumulate { .. } => (good && !frozen, F::one(), false),
+            // Parameters that stay are live, since they have to be remembered.
+            GateKind::Ascend { rho } if good => (true, F::of(rho) / (norm + F::of(1e-12)), frozen),
+            GateKind::Ascend { .. } => (true, F::one(), true),
+        };
+        row[Row::LIVE] = flag(live);
         row[Row::SCALE] = scale;
         row[Row::DECAY] = F::one();
-        row[Row::SHARED.len()] = flag(first || (ascends && still));
+        row[Row::SHARED.len()] = flag(stays);
         // No bound on the gradient.
         row[Row::MAX_VALUE] = F::infinity();
     }
-}
-
-/// Counts a micro-batch unless it is bad.
-fn micro_batch<F: Real>(norm: F, count: BufferId, lane: &mut Store<F>) -> (bool, F, bool) {
-    let count = &mut lane.indices_mut(count)[0];
-    let first = *count == 0;
-    *count += u32::from(norm.is_finite());
-    (norm.is_finite(), F::one(), first)
 }

@@ -3,7 +3,7 @@
 use super::lent::Lent;
 use super::step::GRAIN;
 use super::store::{Elements, Store};
-use crate::plan::{ALIGN, BufferId, Extras, Pass, Release, Stack, Update};
+use crate::plan::{ALIGN, BufferId, Extras, Pass, Stack, Update};
 use crate::rule::{Real, Row, sign};
 use std::ops::Range;
 
@@ -186,9 +186,6 @@ impl<'a, F: Real> Work<'a, F> {
             if self.op.extras.before.is_some() {
                 streams.x.copy_from_slice(streams.before);
             }
-            if self.op.extras.release == Release::Skipped {
-                streams.g.fill(F::zero());
-            }
         } else {
             match self.op.pass {
                 Pass::Whole => self.whole(&mut streams),
@@ -197,7 +194,7 @@ impl<'a, F: Real> Work<'a, F> {
                 Pass::Apply => self.apply(&mut streams),
             }
         }
-        if self.op.extras.release == Release::Always {
+        if self.op.extras.zero_grads {
             streams.g.fill(F::zero());
         }
     }

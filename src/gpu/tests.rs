@@ -8,7 +8,7 @@ use super::update::{Form, update_kernel};
 use super::{factored, network, orthogonal, step, vectors};
 use crate::plan::{
     ALIGN, Activation, BufferId, Control, Counter, Extras, Factors, Gate, GateKind, Half, Micro, Moments, NormKind, NormOf,
-    Pass, Release, Span, TensorBound, Trust, Update,
+    Pass, Span, TensorBound, Trust, Update,
 };
 use crate::rule::{AnyRule, Layerwise, Real, Row, Rule, Setting};
 use crate::rules::{Sgd, rules};
@@ -128,8 +128,7 @@ fn extras() -> Vec<Extras> {
     let half = |half| Some((BufferId(24), half));
     vec![
         Extras { factors: a, ..none },
-        Extras { release: Release::Always, ..none },
-        Extras { release: Release::Skipped, ..none },
+        Extras { zero_grads: true, ..none },
         Extras { before: a, ..none },
         Extras { slow: a, ..none },
         Extras { average: a, ..none },
@@ -137,7 +136,7 @@ fn extras() -> Vec<Extras> {
         Extras { half: half(Half::F16), ..none },
         Extras { half: half(Half::Bf16), ..none },
         Extras { slow: a, average: b, ..none },
-        Extras { before: a, change: b, release: Release::Always, max_value: true, l1: true, ..none },
+        Extras { before: a, change: b, zero_grads: true, max_value: true, l1: true, ..none },
         Extras { factors: a, before: b, slow: c, average: d, ..none },
     ]
 }
@@ -151,7 +150,8 @@ fn pass_kernels() -> Vec<Kernel> {
     for (pass, extras) in passes.into_iter().flat_map(|pass| extras().into_iter().map(move |extras| (pass, extras))) {
         let moves = matches!(pass, Pass::Whole | Pass::Apply);
         // Other passes keep nothing.
-        let kept = Extras { factors: extras.factors, before: extras.before, release: extras.release, ..Default::default() };
+        let kept =
+            Extras { factors: extras.factors, before: extras.before, zero_grads: extras.zero_grads, ..Default::default() };
         let op = update(&rule, 1, pass, if moves { extras } else { kept });
         for (params, grads) in holders {
             kernels.extend([false, true].map(|lanes| update_kernel(&Form { op: &op, lanes, params, grads })));
@@ -166,7 +166,7 @@ fn pass_kernels() -> Vec<Kernel> {
 /// Directions of factored rules whose arena has matrices, with what may go with them.
 fn factored_updates() -> Vec<Kernel> {
     let rules = rules().into_iter().filter(|rule| rule.factored());
-    let before = Extras { before: Some(BufferId(20)), release: Release::Always, ..Default::default() };
+    let before = Extras { before: Some(BufferId(20)), zero_grads: true, ..Default::default() };
     let mut kernels = Vec::new();
     for rule in rules {
         for (groups, lanes, extras) in [(1, false, Extras::default()), (2, true, before)] {

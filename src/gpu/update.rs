@@ -7,7 +7,7 @@ use super::kernel::{Access, Bound, Kernel, Launch, Source, grid, params};
 use super::memory::Memory;
 use super::part::{Holder, Part};
 use crate::error::{Error, Result};
-use crate::plan::{ALIGN, BufferId, Half, Layout, Pass, Release, Update};
+use crate::plan::{ALIGN, BufferId, Half, Layout, Pass, Update};
 use crate::rule::Row;
 use bytemuck::bytes_of;
 
@@ -182,13 +182,9 @@ fn join_extras(source: &mut Source, op: &Update) {
         Some(_) => include_str!("../../shaders/extras/before.wgsl"),
         None => "fn start_of(i: u32) -> T { return get_params(i); }\nfn restore(i: u32) {}",
     });
-    source.join(match extras.release {
-        Release::Always => include_str!("../../shaders/extras/release.wgsl"),
-        _ => "fn release(i: u32) {}",
-    });
-    source.join(match extras.release {
-        Release::Skipped => "fn discard_grads(i: u32) { put_grads(i, T()); }",
-        _ => "fn discard_grads(i: u32) {}",
+    source.join(match extras.zero_grads {
+        true => include_str!("../../shaders/extras/zero_grads.wgsl"),
+        false => "fn zero_grads(i: u32) {}",
     });
     // What follows belongs to the pass that moves parameters.
     if matches!(op.pass, Pass::Direction(_) | Pass::Cautious(_)) {

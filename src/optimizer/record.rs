@@ -6,7 +6,7 @@ use super::side::{Ascend, Sum};
 use super::stepper::{Buffers, Inspection, Stepper};
 use crate::plan::{
     Arena, BufferId, Centralise, Control, Counter, Extras, Factored, Factors, Gate, GateKind, Layout, Micro, Moments, Norm,
-    NormKind, NormOf, Op, Orthogonalise, Pass, Plan, Release, SLOTS, Scalar, Span, TensorBound, Trust, Update,
+    NormKind, NormOf, Op, Orthogonalise, Pass, Plan, SLOTS, Scalar, Span, TensorBound, Trust, Update,
 };
 use crate::rule::{AnyRule, Layerwise, Orthogonal, Row};
 use std::sync::Arc;
@@ -262,7 +262,7 @@ impl<'a> Recorder<'a> {
         plan.push(self.factors(measured, kind, NormOf::Pass, TensorBound::None, trust));
         self.orthogonalise(plan, direction, measured);
         let apply = self.update(Pass::Apply, change);
-        let extras = Extras { factors: Some(measured.factors), release: Release::Never, ..apply.extras };
+        let extras = Extras { factors: Some(measured.factors), zero_grads: false, ..apply.extras };
         plan.push(Op::Update(Update { grads: direction, planes: Vec::new(), spans: self.spans(true), extras, ..apply }));
     }
 
@@ -301,11 +301,8 @@ impl<'a> Recorder<'a> {
             max_value: matches!(recipe.clip, Some(Clip::Value(_))),
             l1: recipe.l1 != 0.0,
             factors: factors.map(|tensors| tensors.factors),
-            release: match recipe.accumulation {
-                // The sum of micro-batches is overwritten by the first of the next step.
-                Some(_) => Release::Skipped,
-                None => self.release(),
-            },
+            // The next sum of micro-batches starts at 0, whatever became of this one.
+            zero_grads: recipe.zero_grads || recipe.accumulation.is_some(),
             before: recipe.rho.and(self.side).map(|side| side.array),
             slow: self.slow.filter(|_| moves),
             average: self.average.filter(|_| moves),
@@ -325,17 +322,12 @@ impl<'a> Recorder<'a> {
         }
     }
 
-    /// What becomes of the caller's gradients.
-    fn release(&self) -> Release {
-        if self.recipe.zero_grads { Release::Always } else { Release::Never }
-    }
-
     /// The plan that adds a micro-batch to the sum.
     pub(super) fn accumulate(&self) -> Option<Plan> {
         let (Accumulation { drop_bad, .. }, side) = self.recipe.accumulation.zip(self.side)?;
         let norm = drop_bad.then_some((self.partials, NormKind::Max));
         let mut plan = self.gate(GateKind::Accumulate { count: side.count }, norm, side);
-        let extras = Extras { release: self.release(), ..Default::default() };
+        let extras = Extras { zero_grads: self.recipe.zero_grads, ..Default::default() };
         plan.push(Op::Update(self.side_update(Sum.into(), side.array, Vec::new(), side, extras)));
         Some(plan)
     }

@@ -24,7 +24,7 @@ macro_rules! nameless {
     };
 }
 
-/// The sum of micro-batches: x is the sum so far, d the gradient of one.
+/// The sum of micro-batches: x is the sum so far, d the gradient of one. A step leaves it at 0.
 #[derive(Debug, Clone)]
 pub(super) struct Sum;
 
@@ -32,18 +32,17 @@ impl Rule for Sum {
     type Row<F: Real> = [F; 1];
     type State<F: Real> = [F; 0];
     const NAME: &'static str = "sum";
-    const FORMULA: &'static str = "x = d if first, else x + d";
-    const ROW: &'static [&'static str] = &["first"];
+    const FORMULA: &'static str = "x = x + d";
+    const ROW: &'static [&'static str] = &["none"];
     const STATE: &'static [&'static str] = &[];
-    // What was there before the first may be anything, also NaN.
-    const WGSL: &'static str = "struct Hyper { first: f32 }
+    const WGSL: &'static str = "struct Hyper { none: f32 }
 struct State { none: f32 }
-fn rule(x: T, d: T, s: ptr<function, State>, h: Hyper) -> T { return select(x + d, d, h.first != 0.0); }";
+fn rule(x: T, d: T, s: ptr<function, State>, h: Hyper) -> T { return x + d; }";
     nameless!();
 
     #[inline(always)]
-    fn update<F: Real>(&self, &[first]: &[F; 1], x: F, d: F, _: &mut [F; 0]) -> F {
-        if first != F::zero() { d } else { x + d }
+    fn update<F: Real>(&self, _: &[F; 1], x: F, d: F, _: &mut [F; 0]) -> F {
+        x + d
     }
 }
 
@@ -56,13 +55,13 @@ impl Rule for Ascend {
     type State<F: Real> = [F; 1];
     const NAME: &'static str = "ascend";
     const FORMULA: &'static str = "before = x;  x = x + d, or x where it stays";
-    const ROW: &'static [&'static str] = &["first"];
+    const ROW: &'static [&'static str] = &["stays"];
     const STATE: &'static [&'static str] = &["before"];
-    const WGSL: &'static str = "struct Hyper { first: f32 }
+    const WGSL: &'static str = "struct Hyper { stays: f32 }
 struct State { before: T }
 fn rule(x: T, d: T, s: ptr<function, State>, h: Hyper) -> T {
     (*s).before = x;
-    return select(x + d, x, h.first != 0.0);
+    return select(x + d, x, h.stays != 0.0);
 }";
     nameless!();
 

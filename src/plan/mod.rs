@@ -38,8 +38,8 @@ pub use layout::{Buffer, BufferId, Kind, Layout, Scope, View};
 pub use moments::{Moments, Stack, TILE};
 pub use op::{
     Activation, Centralise, Combine, Control, Counter, Dots, Extras, Factored, Factors, Gate, GateKind, Gather, Half, Loss,
-    LossScale, MatMul, Micro, Norm, NormKind, NormOf, Op, Orthogonalise, Part, Pass, Plan, Release, Scalar, Span, TensorBound,
-    Trust, Update,
+    LossScale, MatMul, Micro, Norm, NormKind, NormOf, Op, Orthogonalise, Part, Pass, Plan, Scalar, Span, TensorBound, Trust,
+    Update,
 };
 
 /// Tensors start at multiples of this many elements: 256 bytes, the alignment of bindings.

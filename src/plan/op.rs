@@ -405,7 +405,7 @@ pub enum Trust {
     Cautious,
 }
 
-/// A row for an update that is not a step. `live` is 1 and `scale` what the kind says; the rule's own first scalar is `first`.
+/// A row for an update that is not a step. `live` is 1 and `scale` what the kind says; the rule's own first scalar is `stays`.
 #[derive(Debug, Clone)]
 pub struct Gate {
     /// What the row is for.
@@ -423,13 +423,13 @@ pub struct Gate {
 /// What a [`Gate`] decides about.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum GateKind {
-    /// Whether a micro-batch joins the sum: `live` is 0 if it is bad, else the index `count` grows by 1. `scale` is 1, and `first` 1 for
-    /// the first of a step.
+    /// Whether a micro-batch joins the sum: `live` is 0 if it is bad, else the index `count` grows by 1. `scale` is
+    /// 1.
     Accumulate {
         /// One index.
         count: BufferId,
     },
-    /// How far parameters ascend: `scale` is `rho / (norm + 1e-12)`. `first` is 1 where they stay: in frozen groups, and everywhere
+    /// How far parameters ascend: `scale` is `rho / (norm + 1e-12)`. `stays` is 1 where they stay: in frozen groups, and everywhere
     /// if the gradient is bad.
     Ascend {
         /// The distance.
@@ -531,8 +531,8 @@ pub struct Extras {
     pub l1: bool,
     /// Two factors per tensor.
     pub factors: Option<BufferId>,
-    /// When the gradient is set to 0.
-    pub release: Release,
+    /// Whether the gradient is set to 0, also where the step does nothing.
+    pub zero_grads: bool,
     /// Parameters from before an ascent: the step starts there, and a bad step ends there.
     pub before: Option<BufferId>,
     /// Slow weights: `slow += sync · (x − slow); x = slow` where the row's `sync` is not 0; x from before the first step.
@@ -543,18 +543,6 @@ pub struct Extras {
     pub change: Option<BufferId>,
     /// A copy of the parameters in 16 bits.
     pub half: Option<(BufferId, Half)>,
-}
-
-/// When an update sets the gradient to 0.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Release {
-    /// Never.
-    #[default]
-    Never,
-    /// Where the step does nothing: a sum that is not finite would spoil the next one as well.
-    Skipped,
-    /// Always.
-    Always,
 }
 
 /// A float type of 16 bits.
