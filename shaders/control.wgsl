@@ -34,6 +34,16 @@ fn row_at(lane: u32, group: u32) -> u32 {
     return lane * op.rows_lane + (group * op.slots + applied % op.slots) * ROW;
 }
 
+// The group whose row has the bound of the norm: the first that is not frozen, since a frozen one stays at its step.
+fn leader(lane: u32) -> u32 {
+    for (var group = 0u; group < op.groups; group++) {
+        if frozen[lane * op.frozen_lane + group] == 0u {
+            return group;
+        }
+    }
+    return 0u;
+}
+
 fn decide(lane: u32, partial: f32) {
     factor = 1.0;
     clipped = false;
@@ -52,7 +62,7 @@ fn decide(lane: u32, partial: f32) {
         micro[lane * op.micro_lane] = 0u;
     }
     if NORM {
-        let row = row_at(lane, 0u);
+        let row = row_at(lane, leader(lane));
         if LOSS_SCALE {
             unscale /= scalars[s + 2u];
         }

@@ -6,7 +6,9 @@ use common::engines;
 use common::refusal::{assert_error, optimizer};
 use thalweg::cpu::Cpu;
 use thalweg::gpu::{Gpu, GpuOptions};
-use thalweg::plan::{Activation, Arena, BufferId, Engine, Layout, Op, Plan, Program};
+use thalweg::plan::{
+    Activation, Arena, BufferId, Chunk, Engine, Gather, Layout, Loss, Norm, NormKind, Op, Plan, Program, View,
+};
 use thalweg::{Adagrad, Adam, AdamW, AnyRule, Error, Optimizer, Recipe, RmsProp, Sgd, rule_by_name, set};
 
 #[test]
@@ -163,4 +165,53 @@ fn floats_and_indices_are_told_apart() {
     for engine in [engines::cpu(), engines::gpu()] {
         check(engine.load(&layout, &[]).expect("a program"), floats, indices);
     }
+}
+
+/// Kernels run without bounds checks: a plan that they cannot trust is refused by both engines before it reaches one.
+#[test]
+fn plans_that_kernels_cannot_trust_are_refused() {
+    let mut layout = Layout::new(1);
+    let (table, out) = (layout.shared_floats("table", 4), layout.shared_floats("out", 2));
+    let (order, clock) = (layout.shared_indices("order", 0), layout.shared_indices("clock", 1));
+    let (grads, partials, frozen) = (layout.floats("grads", 64), layout.floats("partials", 1), layout.indices("frozen", 1));
+    let (losses, all, half) =
+        (layout.floats("losses", 3), layout.floats("all", 64), layout.half_arena("half", &Arena::default()));
+    let targets = layout.shared_floats("targets", 64);
+    let chunks = vec![Chunk { start: 2, len: 8, tensor: 0, group: 0 }];
+    let refused = |op: Op, message: &str| {
+        let mut plan = Plan::default();
+        plan.push(op);
+        for engine in [engines::cpu(), engines::gpu()] {
+            assert_error(engine.load(&layout, &[plan.clone()]), message);
+        }
+    };
+    let gather = Gather { table, order, clock, out, width: 1, rows: 2, batches: 0 };
+    refused(Op::Gather(gather), "order: none found, at least one batch expected");
+    let norm = Norm { kind: NormKind::L2, grads, chunks, partials, frozen };
+    refused(Op::Norm(norm), "grads: others found, chunks that start at multiples of 64 expected");
+    let [predictions, targets, losses, grad] = [grads, targets, losses, all].map(|id| layout.whole(id));
+    let loss = Loss::SquaredError { predictions, targets, losses, grad, scale: 1.0 };
+    refused(Op::Loss(loss), "targets: 64 found, a multiple of 3 elements expected");
+    for engine in [engines::cpu(), engines::gpu()] {
+        let mut program = engine.load(&layout, &[]).expect("a program");
+        assert_error(program.request(&[half]), "half: halves found, floats or indices expected");
+    }
+}
+
+/// Only whole buffers of several segments can be copied, not parts of them.
+#[test]
+fn a_part_of_what_lies_in_several_segments_is_not_copied() {
+    let mut layout = Layout::new(3);
+    let [input, output] = ["input", "output"].map(|name| layout.floats(name, 20_032));
+    let copy = |len: usize| {
+        let mut plan = Plan::default();
+        let [input, output] = [input, output].map(|buffer| View { buffer, offset: 0, len });
+        plan.push(Op::Copy { input, output });
+        engines::small_bindings().load(&layout, &[plan])
+    };
+    assert_error(copy(10), "input in one binding needs 240384, the adapter allows 131072");
+    let mut program = copy(20_032).expect("a program");
+    program.write(input, 2, 0, &[1.0; 20_032]).expect("numbers");
+    program.run(0, 1).expect("a copy");
+    assert_eq!(program.read(output, 2).expect("numbers"), [1.0; 20_032]);
 }

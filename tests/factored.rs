@@ -115,6 +115,22 @@ fn a_skipped_and_a_frozen_step_leave_everything_alone() {
     engines::all_and_small().iter().for_each(check);
 }
 
+/// Segments are cut between matrices where each of them fits into a binding.
+#[test]
+fn matrices_that_fit_into_a_binding_each_are_stepped_in_several_segments() {
+    let shapes: [(&str, &[usize]); 4] = [("a", &[150, 150]), ("b", &[100, 150]), ("c", &[3]), ("d", &[150, 150])];
+    let run = |engine: &AnyEngine| {
+        let mut optimizer: Optimizer<AnyProgram> =
+            Optimizer::new(engine, recipe(1).centralise(), &shapes).expect("an optimizer");
+        for (seed, (name, shape)) in shapes.iter().enumerate() {
+            optimizer.set_grads(0, name, &numbers(seed as u64, shape.iter().product())).expect("gradients");
+        }
+        optimizer.step().expect("a step");
+        arrays(&mut optimizer, 1, &shapes)
+    };
+    assert_eq!(run(&engines::small_bindings()), run(&engines::gpu()));
+}
+
 #[test]
 fn what_rows_and_columns_cannot_do_is_refused() {
     let shapes: [(&str, &[usize]); 1] = [("w", &[2, 3])];

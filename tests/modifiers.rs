@@ -7,7 +7,10 @@ use common::engines;
 use common::numbers::numbers;
 use thalweg::cpu::Cpu;
 use thalweg::plan::{Engine, Half, LossScale, NormKind, Program};
-use thalweg::{Accumulation, Average, Clip, Lookahead, Optimizer, Real, Recipe, Sgd, TensorReport};
+use thalweg::{
+    Accumulation, Adafactor, AnyRule, Average, Clip, Lamb, Lars, Lookahead, Optimizer, Real, Recipe, ScheduleFree, Sgd,
+    TensorReport,
+};
 
 /// Rows that are no multiple of a vector, a vector, and rows beyond a chunk of a norm.
 const SHAPES: [(&str, &[usize]); 4] = [("a", &[5, 13]), ("empty", &[0]), ("b", &[70]), ("c", &[3, 4_099])];
@@ -300,6 +303,25 @@ fn an_ascent_is_taken_back_by_the_step() {
     check(&recipe, &actions, |_, compare| compare("params", &top));
 }
 
+/// Rules that trust a tensor by the norm of its parameters take it where the step starts, not at the top of the ascent.
+#[test]
+fn norms_of_parameters_are_those_before_an_ascent() {
+    let rules: [Box<dyn AnyRule>; 3] = [Lars::default().into(), Lamb::default().into(), Adafactor::default().into()];
+    for (engine, rule) in engines::all().iter().flat_map(|engine| rules.iter().map(move |rule| (engine, rule))) {
+        let recipe = |recipe: Recipe| Optimizer::new(engine, recipe, &[("w", &[2, 3])]).expect("an optimizer");
+        let (mut ascending, mut plain) = (recipe(Recipe::new(rule.clone()).sam(9.0)), recipe(Recipe::new(rule.clone())));
+        for optimizer in [&mut ascending, &mut plain] {
+            optimizer.set_params(0, "w", &[0.5, -0.25, 1.0, 0.125, -0.5, 0.75]).expect("parameters");
+            optimizer.set_grads(0, "w", &[1.0, 2.0, -1.0, 0.5, 3.0, 1.0]).expect("gradients");
+        }
+        // The gradient is the same everywhere, so the ascent must not show.
+        ascending.ascend().expect("an ascent");
+        [ascending.step(), plain.step()].into_iter().for_each(|step| step.expect("a step"));
+        let (found, expected) = (ascending.params(0, "w").expect("parameters"), plain.params(0, "w").expect("parameters"));
+        assert_same_bits(&format!("{}, {}", engine.name, rule.name()), &found, &expected);
+    }
+}
+
 #[test]
 fn an_ascent_with_a_bad_gradient_or_before_a_bad_step_changes_nothing() {
     let mut bad = grads(0);
@@ -381,6 +403,8 @@ fn gradients_are_zero_once_they_are_used() {
             (plain.clone().skip_bad(), step(&bad)),
             (plain.clone().cautious(), step(&grads(0))),
             (plain.clone().accumulate(Accumulation::default()), vec![Do::Grads(grads(0)), Do::Accumulate]),
+            (plain.clone().sam(0.1), vec![Do::Grads(grads(0)), Do::Ascend]),
+            (plain.clone().sam(0.1), vec![Do::Grads(bad.clone()), Do::Ascend]),
         ] {
             assert_same_bits(engine.name, &run(&engine, &recipe, &actions).grads, &zeros);
         }
@@ -529,6 +553,22 @@ fn what_has_no_meaning_is_refused() {
         (rule().lookahead(Lookahead { steps: 5, alpha: 0.0 }), "lookahead.alpha = 0 is out of range: above 0 and at most 1"),
         (rule().sam(0.0), "sam.rho = 0 is out of range: finite and above 0"),
         (rule().sam(0.1).accumulate(Accumulation::default()), "sam = given is out of range: not with accumulate"),
+        (
+            rule().sam(0.1).half_copy(Half::F16),
+            "half_copy = given is out of range: not with sam, whose ascents it would not follow",
+        ),
+        (
+            Recipe::population([RULE, Sgd { maximize: true, ..RULE }]).sam(0.1),
+            "sam = given is out of range: only where all rules maximize or none",
+        ),
+        (
+            Recipe::new(ScheduleFree::default()).lookahead(Lookahead::default()),
+            "average or lookahead = given is out of range: not with schedulefree, which averages by itself",
+        ),
+        (
+            rule().accumulate(Accumulation { drop_bad: true, mean: true }).loss_scale(LossScale::default()),
+            "drop_bad = given is out of range: not with loss_scale, which has to hear of bad gradients",
+        ),
         (rule().centralise(), "centralise = given is out of range: only with a tensor of two dimensions or more"),
         (rule().clip(Clip::Tensor { max: 1.0, kind: NormKind::Count }), "clip.kind = Count is out of range: L2, L1 or Max"),
         (rule().clip(Clip::Value(1.0)).inspect(), "inspect = given is out of range: not with a clip by another norm than L2"),
@@ -566,4 +606,7 @@ fn what_has_no_meaning_is_refused() {
     assert_eq!(message(optimizer.step()), "ascents since the last step = 0 is out of range: at least 1");
     optimizer.ascend().expect("an ascent");
     assert_eq!(message(optimizer.ascend()), "ascents since the last step = 2 is out of range: 1");
+    assert_eq!(message(optimizer.steps(2)), "steps = 2 is out of range: at most 1, for ascents since the last step");
+    // What was refused has not used up the ascent.
+    optimizer.step().expect("a step");
 }

@@ -4,9 +4,10 @@ mod common;
 
 use common::compare::{assert_close, assert_same_bits};
 use common::engines;
+use common::numbers::numbers;
 use serde_json::Value;
 use thalweg::cpu::Cpu;
-use thalweg::plan::Engine;
+use thalweg::plan::{Arena, Engine, Program};
 use thalweg::{AdjustLr, Muon, Optimizer, Real, Recipe, set};
 
 /// Of the largest movement in a tensor. An iteration lets the smallest singular values grow by up to 3.4445, so five of them by
@@ -165,5 +166,48 @@ fn a_bad_step_and_a_frozen_group_change_nothing() {
         optimizer.step().expect("a step");
         let after = both(&mut optimizer);
         assert!(after.iter().zip(&before).all(|(a, b)| a.is_finite() && a != b), "{}", engine.name);
+    }
+}
+
+/// A group of matrices and others is one group to the caller, whatever it has become inside.
+#[test]
+fn changes_and_schedules_reach_both_parts_of_the_group_they_name() {
+    let rule = |factor: f64| Muon { lr: 0.02 * factor, adamw_lr: 1e-3 * factor, ..Default::default() };
+    let tensors = || {
+        let mut arena = Arena::default();
+        for (name, shape, group) in [("w", &[2, 3][..], 0), ("b", &[2], 0), ("v", &[3, 2], 1), ("c", &[3], 1)] {
+            arena.add(name, shape, group).expect("a new name");
+        }
+        arena
+    };
+    fn stepped(optimizer: &mut Optimizer<impl Program<Float = f32>>) -> Vec<f32> {
+        let names = ["w", "b", "v", "c"];
+        for name in names {
+            let grads = numbers(7, optimizer.arena().tensor(name).expect("a tensor").len());
+            optimizer.set_grads(0, name, &grads).expect("gradients");
+        }
+        (0..3).for_each(|_| optimizer.step().expect("a step"));
+        names.iter().flat_map(|name| optimizer.params(0, name).expect("parameters")).collect()
+    }
+    for engine in engines::all() {
+        let optimizer = |recipe: Recipe| Optimizer::over(&engine, recipe, tensors()).expect("an optimizer");
+        for group in [0, 1] {
+            let mut factors = [1.0, 1.0];
+            factors[group] = 0.5;
+            let expected = stepped(&mut optimizer(Recipe::groups(factors.map(rule))));
+            let both = || Recipe::groups([1.0, 1.0].map(rule));
+            let mut changed = optimizer(both());
+            changed.set(0, group, "lr", 0.01).expect("a rate");
+            changed.set(0, group, "adamw_lr", 5e-4).expect("a rate");
+            assert_same_bits(&format!("{}, group {group} changed", engine.name), &stepped(&mut changed), &expected);
+            let scheduled = both().schedule_group(group, "lr", 0.5).schedule_group(group, "adamw_lr", 0.5);
+            assert_same_bits(
+                &format!("{}, group {group} scheduled", engine.name),
+                &stepped(&mut optimizer(scheduled)),
+                &expected,
+            );
+        }
+        let error = optimizer(Recipe::groups([1.0, 1.0].map(rule))).set(0, 2, "lr", 1.0).expect_err("two groups").to_string();
+        assert_eq!(error, "group = 2 is out of range: below 2");
     }
 }

@@ -7,7 +7,7 @@ use common::engines;
 use common::model::Model;
 use thalweg::cpu::Cpu;
 use thalweg::plan::NormKind;
-use thalweg::schedule::{Exponential, MultiStep, Schedule};
+use thalweg::schedule::{Cosine, Exponential, MultiStep, Schedule};
 use thalweg::{AdamW, Clip, Recipe, Sgd};
 
 fn halving() -> Schedule {
@@ -114,6 +114,34 @@ fn the_bound_of_a_clip_follows_a_schedule() {
     }
 }
 
+/// A global norm belongs to all groups: its bound goes on while one of them is frozen, whichever it is.
+#[test]
+fn the_bound_of_a_global_norm_follows_its_schedule_past_a_frozen_group() {
+    for (engine, frozen) in engines::all().iter().flat_map(|engine| [(engine, 0), (engine, 1)]) {
+        let rule = || Sgd { lr: 1.0, ..Default::default() };
+        let recipe = Recipe::groups([rule(), rule()]).clip_norm(8.0).schedule("clip", halving());
+        let mut model = Model::grouped(engine, recipe, &rule(), &[(1, 0), (1, 1)]);
+        model.optimizer.freeze(0, frozen, true).expect("a group");
+        model.set_grads(0, &[100.0, 100.0]);
+        let mut expected = [0.0, 0.0];
+        for t in 0..8 {
+            model.step();
+            expected[1 - frozen] -= 8.0 * halving().value(t);
+            // The constant beside a norm of 100 takes 1e-8 of it.
+            assert_close(&format!("{}, step {t}", engine.name), &model.params(0), &expected, |_| 1e-5);
+        }
+    }
+}
+
+/// The upper bound of a schedule is known beforehand, not where it falls to 0.
+#[test]
+fn a_setting_that_its_schedule_takes_out_of_its_range_is_an_error_of_the_step() {
+    let recipe = Recipe::new(AdamW::default()).schedule("eps", Cosine { steps: 100, ..Default::default() });
+    let mut model = Model::new(&Cpu::<f32>::default(), recipe, &AdamW::default(), &[1]);
+    let error = (0..200).find_map(|_| model.optimizer.step().err()).expect("an error");
+    assert_eq!(error.to_string(), "eps = 0 is out of range: finite and above 0");
+}
+
 /// Also while the device is behind, and rows are written ahead.
 #[test]
 fn a_changed_setting_counts_from_the_next_step_on() {
@@ -149,6 +177,12 @@ fn changes_that_make_no_sense_are_refused() {
     let recipe = Recipe::new(sgd()).schedule("clip", 0.5);
     let error = thalweg::Optimizer::new(&Cpu::<f32>::default(), recipe, &[("x", &[1])]).expect_err("no clip");
     assert_eq!(error.to_string(), "schedule of clip = given is out of range: only with a clip that has a bound");
+    let recipe = Recipe::groups([sgd(), sgd()]).clip_norm(1.0).schedule_group(1, "clip", 0.5);
+    let error = thalweg::Optimizer::new(&Cpu::<f32>::default(), recipe, &[("x", &[1])]).expect_err("one norm");
+    assert_eq!(
+        error.to_string(),
+        "schedule of clip = given for a group is out of range: for all groups, which share a global norm"
+    );
     let recipe = Recipe::new(sgd()).schedule_group(1, "lr", 0.5);
     let error = thalweg::Optimizer::new(&Cpu::<f32>::default(), recipe, &[("x", &[1])]).expect_err("one group");
     assert_eq!(error.to_string(), "group of the schedule of lr = 1 is out of range: below 1");

@@ -286,6 +286,24 @@ fn too_many_steps_that_nobody_submits_are_an_error() -> Result<()> {
     optimizer.encode_step(&mut encoder)
 }
 
+/// What is refused has used up no micro-batch.
+#[test]
+fn a_refused_step_keeps_its_micro_batches() -> Result<()> {
+    let gpu = gpu();
+    let recipe = recipe().accumulate(Accumulation::default());
+    let mut optimizer = Optimizer::over_slices(&gpu, recipe, &in_many_buffers(&gpu))?;
+    let mut encoder = gpu.device().create_command_encoder(&Default::default());
+    for _ in 0..256 {
+        optimizer.encode_accumulate(&mut encoder)?;
+        optimizer.encode_step(&mut encoder)?;
+    }
+    optimizer.encode_accumulate(&mut encoder)?;
+    optimizer.encode_step(&mut encoder).expect_err("no row for it");
+    gpu.queue().submit([encoder.finish()]);
+    let mut encoder = gpu.device().create_command_encoder(&Default::default());
+    optimizer.encode_step(&mut encoder)
+}
+
 #[test]
 fn dispatches_do_not_grow_with_tensors_in_one_buffer() -> Result<()> {
     let gpu = gpu();

@@ -16,7 +16,7 @@ pub(super) fn shared<F: Real>(op: &Op, store: &mut Store<F>) {
 }
 
 fn gather<F: Real>(op: &Gather, store: &mut Store<F>) {
-    let batch = store.indices(op.clock)[0] as usize % op.batches.max(1);
+    let batch = store.indices(op.clock)[0] as usize % op.batches;
     let mut out = store.take(op.out);
     let order = &store.indices(op.order)[batch * op.rows..][..op.rows];
     match store.kind(op.table) {

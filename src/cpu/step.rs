@@ -2,7 +2,7 @@
 
 use super::lent::Lent;
 use super::store::Store;
-use crate::plan::{ALIGN, BufferId, CHUNK, Chunk, Control, Counter, Gate, GateKind, Norm, NormKind, SLOTS, Scalar};
+use crate::plan::{ALIGN, CHUNK, Chunk, Control, Counter, Gate, GateKind, Norm, NormKind, SLOTS, Scalar};
 use crate::rule::{Real, Row};
 use rayon::prelude::*;
 
@@ -78,7 +78,9 @@ pub(super) fn control<F: Real>(op: &Control, lane: &mut Store<F>) {
         let applied = lane.indices(op.counts)[Counter::LEN + group] as usize;
         (group * SLOTS + applied % SLOTS) * Row::LEN
     };
-    let decision = decide(op, lane, row_of(0, lane));
+    // The bound of the norm is that of the first group that is not frozen: a frozen one stays at its step.
+    let leader = lane.indices(op.frozen).iter().position(|&frozen| frozen == 0).unwrap_or(0);
+    let decision = decide(op, lane, row_of(leader, lane));
 
     let mut current = lane.take(op.current);
     for (group, row) in current.as_mut_slice::<F>().chunks_exact_mut(Row::LEN).enumerate() {

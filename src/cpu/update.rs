@@ -156,6 +156,9 @@ impl<'a, F: Real> Work<'a, F> {
         own[Row::SCALE] *= bound * trust;
         own[Row::L2] *= trust;
         own[Row::L1] *= trust;
+        if op.extras.max_value {
+            own[Row::MAX_VALUE] *= trust;
+        }
         Self { op, row: own, trust, moments }
     }
 

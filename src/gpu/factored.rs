@@ -1,7 +1,7 @@
 //! Kernels of second moments by rows and columns.
 
 use super::kernel::{Access, Bound, Kernel, Launch, grid, params};
-use super::memory::Memory;
+use super::memory::{Allocation, Memory};
 use super::part::Part;
 use crate::error::{Error, Result};
 use crate::plan::{Factored, Stack, TILE};
@@ -65,7 +65,7 @@ fn tiles<'a>(op: &Factored, part: Part, stacks: &[(&Stack, usize)], memory: &'a 
     let [current, moments, partials] = [op.current, op.moments.buffer, op.partials].map(|id| memory.get(id));
     let mut table = Vec::new();
     for (stack, first) in stacks {
-        table.extend(tiles_of(stack, *first, part, &memory.get(op.grads).name)?);
+        table.extend(tiles_of(stack, *first, part, memory.get(op.grads))?);
     }
     let params = TilesParams {
         len: part.len as u32,
@@ -92,7 +92,7 @@ fn tiles<'a>(op: &Factored, part: Part, stacks: &[(&Stack, usize)], memory: &'a 
 }
 
 /// The tiles of a tensor in a part, as the kernel's table has them. A matrix has to lie in one.
-fn tiles_of(stack: &Stack, partials: usize, part: Part, name: &str) -> Result<Vec<[usize; 8]>> {
+fn tiles_of(stack: &Stack, partials: usize, part: Part, grads: &Allocation) -> Result<Vec<[usize; 8]>> {
     let &Stack { start, len, matrices, rows, columns, group, first, .. } = stack;
     let end = part.start + part.len;
     if matrices == 0 {
@@ -105,8 +105,8 @@ fn tiles_of(stack: &Stack, partials: usize, part: Part, name: &str) -> Result<Ve
             continue;
         }
         if matrix + rows * columns > end {
-            let what = format!("a matrix of {rows} × {columns} elements of {name} in one binding");
-            return Err(Error::limit(what, (matrix + rows * columns) as u64 * 4, end as u64 * 4));
+            let what = format!("a matrix of {rows} × {columns} elements of {} in one binding", grads.name);
+            return Err(Error::limit(what, (matrices * rows * columns) as u64 * 4, grads.binding));
         }
         let sums = sums(stack, partials, (matrix - start) / (rows * columns));
         for row in (0..rows).step_by(TILE) {

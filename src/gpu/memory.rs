@@ -26,6 +26,13 @@ pub(super) struct Segment {
     pub len: usize,
 }
 
+impl Segment {
+    /// Which part of the declared buffer it is: first lane, lanes, first element, elements.
+    pub(super) fn place(&self) -> [usize; 4] {
+        [self.lane, self.lanes, self.start, self.len]
+    }
+}
+
 /// A declared buffer: one segment, or several where one would exceed the limit of a binding.
 #[derive(Debug)]
 pub(super) struct Allocation {
@@ -181,21 +188,26 @@ fn allocate(gpu: &Gpu, declared: &Buffer, lanes: usize) -> Result<Allocation> {
     Ok(Allocation { segments, lane_stride, binding: binding as u64 * 4, bytes, name: declared.name.clone() })
 }
 
-/// Where a lane's elements are cut, from 0 to the stride: as late as the binding's limit allows, and only where a norm's chunk
-/// begins, so that sums do not depend on it.
+/// Where a lane's elements are cut, from 0 to the stride: only where a norm's chunk begins, so that sums do not depend on it; through a
+/// tensor only if it is larger than the binding's limit, since some kernels want a matrix in one piece; else as late as the limit allows.
 fn cuts(declared: &Buffer, binding: usize) -> Result<Vec<usize>> {
     let stride = declared.stride();
+    let latest = |from: &[usize], start: usize| {
+        let before = from.partition_point(|&cut| cut <= start + binding);
+        (before > 0 && from[before - 1] > start).then(|| before - 1)
+    };
     let mut cuts = vec![0];
-    let mut allowed = declared.cuts.iter().copied().chain([stride]).peekable();
-    while let Some(cut) = allowed.next() {
+    loop {
         let start = cuts[cuts.len() - 1];
-        if allowed.peek().is_none_or(|&next| next - start > binding) && cut > start {
-            if cut - start > binding {
-                let what = format!("{} in one binding", declared.name);
-                return Err(Error::limit(what, (stride * 4) as u64, (binding * 4) as u64));
-            }
-            cuts.push(cut);
+        if stride - start <= binding {
+            cuts.push(stride);
+            return Ok(cuts);
         }
+        let end = |tensor: usize| declared.starts.get(tensor + 1).copied().unwrap_or(stride);
+        let between = latest(&declared.starts, start).filter(|&tensor| end(tensor) - declared.starts[tensor] <= binding);
+        let cut = between.map(|tensor| declared.starts[tensor]).or_else(|| Some(declared.cuts[latest(&declared.cuts, start)?]));
+        cuts.push(cut.ok_or_else(|| {
+            Error::limit(format!("{} in one binding", declared.name), (stride * 4) as u64, (binding * 4) as u64)
+        })?);
     }
-    Ok(cuts)
 }

@@ -91,7 +91,7 @@ fn launches_of<'a>(gpu: &Gpu, op: &Op, layout: &Layout, memory: &'a Memory) -> R
     match op {
         Op::Gather(op) => one(network::gather(op, layout, memory)),
         Op::Tick(clock) => one(network::tick(*clock, memory)),
-        Op::Copy { input, output } => step::copy(input, output, lanes, memory),
+        Op::Copy { input, output } => step::copy(input, output, layout, memory),
         Op::MatMul(op) => one(matmul::matmul(op, gpu, layout, memory)),
         Op::Activate { f, input, output } => one(network::activate(*f, [input, output], lanes, memory)),
         Op::ActivateGrad { f, input, grad, output } => one(network::activate_grad(*f, [input, grad, output], lanes, memory)),
@@ -350,6 +350,7 @@ impl Program for GpuProgram {
     }
 
     fn request(&mut self, buffers: &[BufferId]) -> Result<()> {
+        self.layout.check_request(buffers)?;
         self.readback.request(&self.gpu, &self.memory, buffers)
     }
 

@@ -1,7 +1,7 @@
 //! The optimizer's kernels beside the update (norm, control, gate, factors), and the copy that all are measured against.
 
 use super::kernel::{Access, Bound, Kernel, Launch, Source, grid, params};
-use super::memory::{Allocation, Memory};
+use super::memory::{Allocation, Memory, Segment};
 use super::part::{Holder, Part};
 use crate::error::{Error, Result};
 use crate::plan::{
@@ -65,15 +65,16 @@ pub(super) fn copy_kernel(vectors: bool) -> Kernel {
 }
 
 /// One launch; where whole buffers of several segments are copied, one per segment.
-pub(super) fn copy<'a>(input: &View, output: &View, lanes: usize, memory: &'a Memory) -> Result<Vec<Launch<'a>>> {
+pub(super) fn copy<'a>(input: &View, output: &View, layout: &Layout, memory: &'a Memory) -> Result<Vec<Launch<'a>>> {
     let (from, to) = (memory.get(input.buffer), memory.get(output.buffer));
-    let whole = input.offset == 0 && output.offset == 0 && from.lane_stride == to.lane_stride;
-    if from.segments.len() > 1 && whole {
+    let whole = *input == layout.whole(input.buffer) && *output == layout.whole(output.buffer);
+    let alike = from.segments.iter().map(Segment::place).eq(to.segments.iter().map(Segment::place));
+    if from.segments.len() > 1 && whole && alike {
         let segments = from.segments.iter().zip(&to.segments);
         return segments.map(|(a, b)| copy_launch([&a.buffer, &b.buffer], [a.len * a.lanes, 0, 0, 0, 0], 1)).collect();
     }
     let numbers = [input.len, input.offset, from.lane_stride, output.offset, to.lane_stride];
-    Ok(vec![copy_launch([from.single()?, to.single()?], numbers, lanes)?])
+    Ok(vec![copy_launch([from.single()?, to.single()?], numbers, layout.lanes())?])
 }
 
 fn copy_launch<'a>(buffers: [&'a wgpu::Buffer; 2], numbers: [usize; 5], lanes: usize) -> Result<Launch<'a>> {
@@ -343,8 +344,9 @@ pub(super) fn centralise<'a>(op: &Centralise, memory: &'a Memory) -> Result<Vec<
         let end = part.start + part.len;
         let lines: Vec<[usize; 2]> = op.lines.iter().copied().filter(|[start, _]| (part.start..end).contains(start)).collect();
         if let Some([start, len]) = lines.iter().find(|[start, len]| start + len > end) {
-            let what = format!("a line of {len} elements of {} in one binding", memory.get(op.grads).name);
-            return Err(Error::limit(what, (start + len) as u64 * 4, end as u64 * 4));
+            let grads = memory.get(op.grads);
+            let what = format!("a tensor with a line of {len} elements at {start} of {} in one binding", grads.name);
+            return Err(Error::limit(what, (start + len - part.start) as u64 * 4, grads.binding));
         }
         let table = lines.iter().flat_map(|[start, len]| [(start - part.start) as u32, *len as u32]).collect();
         let params = CentraliseParams { len: part.len as u32, lines: lines.len() as u32 };

@@ -30,9 +30,11 @@ impl<F: Float> Optimizer<CpuProgram<F>> {
     pub fn step_over<'s>(&mut self, params: &mut [&'s mut [F]], grads: &mut [&'s mut [F]]) -> Result<()> {
         // What is refused does not count as a step.
         self.program.check_over(&self.arena, params, grads)?;
-        self.before_step()?;
+        self.check_ahead(1)?;
         self.stepper.before_encoding(&mut self.program)?;
-        self.run_over(STEP, params, grads)
+        self.run_over(STEP, params, grads)?;
+        self.ahead = 0;
+        Ok(())
     }
 
     /// [`Optimizer::accumulate`] of the caller's gradients.

@@ -125,7 +125,7 @@ pub struct TensorReport {
     pub grad_norm: f64,
     /// The L2 norm of what the last inspected step added to it; 0 if that one was skipped.
     pub change_norm: f64,
-    /// The L2 norm of its parameters after the last inspected step.
+    /// The L2 norm of its parameters after the last inspected step; 0 where its group is frozen.
     pub param_norm: f64,
 }
 
@@ -163,10 +163,13 @@ impl<P: Program> Optimizer<P> {
     /// `count` steps with the same gradients.
     ///
     /// # Errors
-    /// A lost device, or no micro-batch or no ascent before a step that needs one.
+    /// A lost device; a setting that its schedule takes out of its range; no micro-batch or no ascent before a step that needs one, where
+    /// one step is all that can be made at a time.
     pub fn steps(&mut self, count: usize) -> Result<()> {
-        (0..count.min(1)).try_for_each(|_| self.before_step())?;
-        self.stepper.run(&mut self.program, STEP, count)
+        self.check_ahead(count)?;
+        self.stepper.run(&mut self.program, STEP, count)?;
+        self.ahead = 0;
+        Ok(())
     }
 
     /// Adds the gradients as they are now to the sum that the next step uses; see [`Recipe::accumulate`].
@@ -195,8 +198,10 @@ impl<P: Program> Optimizer<P> {
     /// A recipe that does not inspect, or as for [`Optimizer::steps`].
     pub fn step_inspected(&mut self) -> Result<()> {
         let plan = self.plans.inspect.ok_or_else(|| not_asked("inspect"))?;
-        self.before_step()?;
-        self.stepper.run(&mut self.program, plan, 1)
+        self.check_ahead(1)?;
+        self.stepper.run(&mut self.program, plan, 1)?;
+        self.ahead = 0;
+        Ok(())
     }
 
     fn accumulation(&self) -> Result<usize> {
@@ -209,14 +214,14 @@ impl<P: Program> Optimizer<P> {
         Ok(plan)
     }
 
-    /// A step uses up what came before it.
-    fn before_step(&mut self) -> Result<()> {
+    /// Whether `count` steps can be made: each uses up the micro-batches or the ascent before it.
+    fn check_ahead(&self, count: usize) -> Result<()> {
         for (plan, what) in
             [(self.plans.accumulate, "micro-batches since the last step"), (self.plans.ascend, "ascents since the last step")]
         {
-            range::require(plan.is_none() || self.ahead > 0, what, 0, "at least 1")?;
+            range::require(plan.is_none() || count == 0 || self.ahead > 0, what, 0, "at least 1")?;
+            range::require(plan.is_none() || count <= 1, "steps", count, &format!("at most 1, for {what}"))?;
         }
-        self.ahead = 0;
         Ok(())
     }
 
@@ -445,7 +450,13 @@ impl<P: Program> Optimizer<P> {
         self.grads
     }
 
-    /// The program on the engine; its only plan is the step.
+    /// The buffer of each lane's scalars, in the order of [`Scalar`](crate::plan::Scalar): a loss has to be multiplied by the loss scale
+    /// among them where the recipe has one.
+    pub fn scalars_buffer(&self) -> BufferId {
+        self.stepper.scalars()
+    }
+
+    /// The program on the engine; its first plan is the step.
     pub fn program(&self) -> &P {
         &self.program
     }

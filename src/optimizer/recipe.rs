@@ -118,7 +118,7 @@ impl Recipe {
     }
 
     /// Divides every gradient by a loss scale that the device keeps, as `torch.amp.GradScaler`. The loss has to be multiplied by
-    /// it before the backward pass; [`Stepper::scalars`](super::Stepper::scalars) says where it stands. Bad steps are skipped.
+    /// it before the backward pass; [`Optimizer::scalars_buffer`](super::Optimizer::scalars_buffer) says where it stands. Bad steps are skipped.
     pub fn loss_scale(mut self, rule: LossScale) -> Self {
         self.loss_scale = Some(rule);
         self
@@ -301,26 +301,29 @@ impl Recipe {
         Ok(rule)
     }
 
-    /// What follows a schedule in a group.
+    /// What follows a schedule in a group, or in one of the two that it has become.
     fn followers(&self, group: usize) -> impl Iterator<Item = &Follower> {
-        self.schedules.iter().filter(move |follower| follower.group.is_none_or(|only| only == group))
+        self.schedules.iter().filter(move |follower| follower.group.is_none_or(|only| only == group / self.parts))
     }
 
     /// The row of a rule's `t`-th step with the settings as scheduled.
-    fn scheduled_row(&self, rule: &dyn AnyRule, group: usize, t: u64) -> Row {
+    fn scheduled_row(&self, rule: &dyn AnyRule, group: usize, t: u64) -> Result<Row> {
         // Nothing has to be copied where there is no schedule.
         if self.schedules.is_empty() {
-            return rule.full_row(t);
+            return Ok(rule.full_row(t));
         }
-        match self.scheduled(rule, group, |schedule| schedule.value(t - 1)) {
-            Ok(scheduled) => scheduled.full_row(t),
-            Err(_) => unreachable!("names were checked when the recipe was recorded"),
-        }
+        let scheduled = self.scheduled(rule, group, |schedule| schedule.value(t - 1))?;
+        // Only a schedule's upper bound is known beforehand: some settings must not fall to 0.
+        scheduled.check()?;
+        Ok(scheduled.full_row(t))
     }
 
     /// The row of a rule's `t`-th step with everything that this recipe adds to it.
-    pub(super) fn row(&self, rule: &dyn AnyRule, group: usize, t: u64) -> Row {
-        let mut row = self.scheduled_row(rule, group, t);
+    ///
+    /// # Errors
+    /// A setting that its schedule takes out of its range.
+    pub(super) fn row(&self, rule: &dyn AnyRule, group: usize, t: u64) -> Result<Row> {
+        let mut row = self.scheduled_row(rule, group, t)?;
         row.0[Row::SCALE] *= self.grad_scale;
         row.0[Row::L1] = self.l1;
         let follows = self.followers(group).filter(|follower| follower.bounds());
@@ -333,7 +336,7 @@ impl Recipe {
         }
         row.0[Row::AVERAGE] = self.average.map_or(0.0, |average| average.rate(t));
         row.0[Row::SYNC] = self.lookahead.map_or(0.0, |lookahead| lookahead.rate(t));
-        row
+        Ok(row)
     }
 
     /// Members of the population.
@@ -447,27 +450,40 @@ impl Recipe {
             group.map_or(Ok(()), |group| range::require(group < groups, &field, group, &format!("below {groups}")))?;
         }
         let bounded = matches!(self.clip, Some(Clip::Norm { .. } | Clip::Tensor { .. } | Clip::Value(_)));
-        let bounds = self.schedules.iter().any(Follower::bounds);
-        range::require(bounded || !bounds, "schedule of clip", "given", "only with a clip that has a bound")
+        let mut bounds = self.schedules.iter().filter(|follower| follower.bounds()).peekable();
+        range::require(bounded || bounds.peek().is_none(), "schedule of clip", "given", "only with a clip that has a bound")?;
+        let of_all = matches!(self.clip, Some(Clip::Norm { .. }));
+        let of_one = bounds.any(|follower| follower.group.is_some());
+        range::require(!of_all || !of_one, "schedule of clip", "given for a group", "for all groups, which share a global norm")
     }
 
     /// Settings that have no meaning together.
     fn check_together(&self, rule: &dyn AnyRule, arena: &Arena) -> Result<()> {
         let name = rule.name();
         let layerwise = rule.layerwise() != Layerwise::No;
+        let measures = rule.layerwise() == Layerwise::Before;
         let clips_elements = matches!(self.clip, Some(Clip::Value(_)));
         let other_norm = self.clip.is_some_and(|clip| clip.kind() != NormKind::L2);
         let by_tensor = matches!(self.clip, Some(Clip::Tensor { .. } | Clip::Normalise(_)));
         let factored = self.factors(arena);
         let matrices = arena.tensors().iter().any(|tensor| tensor.shape.len() >= 2);
+        let drops = self.accumulation.is_some_and(|accumulation| accumulation.drop_bad);
+        let averages = self.average.is_some() || self.lookahead.is_some();
+        let maximizes = |rule: &dyn AnyRule| rule.full_row(1).0[Row::SCALE] < 0.0;
+        let mixed = self.rules.iter().flatten().any(|other| maximizes(&**other) != maximizes(rule));
         for (meaningless, field, allowed) in [
-            (layerwise && clips_elements, "clip_value", format!("not with {name}, which takes norms before it")),
-            (layerwise && other_norm, "clip.kind", format!("only L2 with {name}")),
+            (measures && clips_elements, "clip_value", format!("not with {name}, which takes norms before it")),
+            (measures && other_norm, "clip.kind", format!("only L2 with {name}")),
             (layerwise && self.cautious, "cautious", format!("not with {name}, which has a direction of its own")),
+            (factored && clips_elements, "clip_value", format!("not with matrices under {name}, which takes means before it")),
             (factored && by_tensor, "clip_tensor", format!("not with matrices under {name}, which bounds their step itself")),
             (factored && self.l1 != 0.0, "l1", format!("not with matrices under {name}")),
             (self.cautious && !rule.shifts(), "cautious", format!("not with {name}, whose step depends on the parameters")),
             (self.rho.is_some() && self.accumulation.is_some(), "sam", "not with accumulate".into()),
+            (self.rho.is_some() && self.half.is_some(), "half_copy", "not with sam, whose ascents it would not follow".into()),
+            (self.rho.is_some() && mixed, "sam", "only where all rules maximize or none".into()),
+            (averages && rule.averages(), "average or lookahead", format!("not with {name}, which averages by itself")),
+            (drops && self.loss_scale.is_some(), "drop_bad", "not with loss_scale, which has to hear of bad gradients".into()),
             (self.centralise && !matrices, "centralise", "only with a tensor of two dimensions or more".into()),
             (self.inspect && self.norm() != Some(NormKind::L2), "inspect", "not with a clip by another norm than L2".into()),
         ] {

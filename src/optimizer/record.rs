@@ -219,7 +219,7 @@ impl<'a> Recorder<'a> {
             Some((direction, measured)) => self.two_passes(plan, direction, measured, change.map(|(id, _)| id)),
         }
         if let Some((change, measured)) = change {
-            self.measure_params(plan);
+            self.measure_params(plan, self.params);
             plan.push(self.norm(NormKind::L2, change, measured.partials));
             plan.push(self.factors(measured, NormKind::L2, NormOf::Pass, TensorBound::None, Trust::None));
         }
@@ -228,7 +228,7 @@ impl<'a> Recorder<'a> {
     /// Norms of each tensor's gradient, and the factors that a clip or a rule makes of them.
     fn measure_gradients(&self, plan: &mut Plan, tensors: Measured, kind: NormKind) {
         let trust = if self.rule().layerwise() == Layerwise::Before {
-            self.measure_params(plan);
+            self.measure_params(plan, self.start());
             Trust::Rule(self.rule().boxed())
         } else {
             Trust::None
@@ -241,17 +241,22 @@ impl<'a> Recorder<'a> {
         plan.push(self.factors(tensors, kind, NormOf::Gradient, bound, trust));
     }
 
-    fn measure_params(&self, plan: &mut Plan) {
+    fn measure_params(&self, plan: &mut Plan, params: BufferId) {
         if let Some(partials) = self.params_partials {
-            plan.push(self.norm(NormKind::L2, self.params, partials));
+            plan.push(self.norm(NormKind::L2, params, partials));
         }
+    }
+
+    /// The parameters that a step starts from: as they are, or as they were before an ascent.
+    fn start(&self) -> BufferId {
+        self.recipe.rho.and(self.side).map_or(self.params, |side| side.array)
     }
 
     fn two_passes(&self, plan: &mut Plan, direction: BufferId, measured: Measured, change: Option<BufferId>) {
         let (pass, kind, trust) = if self.recipe.cautious {
             (Pass::Cautious(direction), NormKind::Count, Trust::Cautious)
         } else {
-            self.measure_params(plan);
+            self.measure_params(plan, self.start());
             if let Some((moments, partials)) = self.moments.clone() {
                 plan.push(Op::Factored(Factored { grads: self.source(), current: self.current, moments, partials }));
             }
@@ -338,7 +343,8 @@ impl<'a> Recorder<'a> {
         // Who maximises is wary of what lies below.
         let sign = self.rule().full_row(1).0[Row::SCALE].signum();
         let mut plan = self.gate(GateKind::Ascend { rho: rho * sign }, Some((self.partials, NormKind::L2)), side);
-        plan.push(Op::Update(self.side_update(Ascend.into(), self.params, vec![side.array], side, Extras::default())));
+        let extras = Extras { zero_grads: self.recipe.zero_grads, ..Default::default() };
+        plan.push(Op::Update(self.side_update(Ascend.into(), self.params, vec![side.array], side, extras)));
         Some(plan)
     }
 

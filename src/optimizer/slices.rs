@@ -39,9 +39,10 @@ impl Optimizer<GpuProgram> {
     /// A lost device, or more steps recorded than submitted by [`SLOTS`](crate::plan::SLOTS) or more.
     pub fn encode_step(&mut self, encoder: &mut wgpu::CommandEncoder) -> Result<()> {
         self.program.alive()?;
-        self.before_step()?;
+        self.check_ahead(1)?;
         self.stepper.before_encoding(&mut self.program)?;
         self.program.encode(STEP, encoder);
+        self.ahead = 0;
         Ok(())
     }
 

@@ -135,7 +135,7 @@ impl Stepper {
     /// Runs a plan that holds this recipe's operations once, `count` times.
     ///
     /// # Errors
-    /// A lost device.
+    /// A lost device, or a setting that its schedule takes out of its range within the steps ahead.
     pub fn run<P: Program>(&mut self, program: &mut P, plan: usize, count: usize) -> Result<()> {
         let mut left = count as u64;
         while left > 0 {
@@ -252,7 +252,7 @@ impl Stepper {
             let end = last.min(first + (SLOTS - 1 - slot) as u64).min(first + BLOCK - 1);
             let mut rows = [P::Float::of(0.0); BLOCK as usize * Row::LEN];
             for (t, row) in (first..=end).zip(rows.chunks_exact_mut(Row::LEN)) {
-                row.copy_from_slice(&self.recipe.row(&**rule, group, t).0.map(P::Float::of));
+                row.copy_from_slice(&self.recipe.row(&**rule, group, t)?.0.map(P::Float::of));
             }
             let rows = &rows[..(end + 1 - first) as usize * Row::LEN];
             program.write(self.buffers.rows, lane, (group * SLOTS + slot) * Row::LEN, rows)?;
@@ -289,14 +289,18 @@ impl Stepper {
     /// [`Error::Unknown`], a value out of its range, one that makes another kernel (momentum where there was none), or a lane or a group
     /// that does not exist.
     pub fn set(&mut self, lane: usize, group: usize, setting: &str, value: f64) -> Result<()> {
-        let (lanes, groups) = (self.recipe.lanes(), self.groups());
+        let parts = self.recipe.parts;
+        let (lanes, groups) = (self.recipe.lanes(), self.groups() / parts);
         range::require(lane < lanes, "lane", lane, &format!("below {lanes}"))?;
         range::require(group < groups, "group", group, &format!("below {groups}"))?;
-        let rule = self.recipe.changed(lane, group, setting, value)?;
-        self.recipe.rules[lane][group] = rule;
-        // All rows that no step has used yet are written anew. Those that steps under way use are read before the writes arrive.
-        let index = lane * groups + group;
-        self.written[index] = self.applied[index];
+        let own = group * parts..(group + 1) * parts;
+        let changed = own.clone().map(|part| self.recipe.changed(lane, part, setting, value)).collect::<Result<Vec<_>>>()?;
+        for (part, rule) in own.zip(changed) {
+            self.recipe.rules[lane][part] = rule;
+            // All rows that no step has used yet are written anew. Those that steps under way use are read before the writes arrive.
+            let index = lane * self.groups() + part;
+            self.written[index] = self.applied[index];
+        }
         Ok(())
     }
 

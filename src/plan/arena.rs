@@ -147,6 +147,11 @@ impl Arena {
         cuts.into()
     }
 
+    /// The tensors' first elements, empty tensors left out.
+    pub(super) fn starts(&self) -> Arc<[usize]> {
+        self.tensors.iter().filter(|tensor| !tensor.is_empty()).map(|tensor| tensor.offset).collect()
+    }
+
     /// One span per tensor.
     pub fn spans(&self) -> Vec<Span> {
         let of = |tensor: &Tensor| {

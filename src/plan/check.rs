@@ -31,6 +31,7 @@ impl Checker<'_> {
                     self.scope(id, Scope::Shared)?;
                 }
                 self.require(gather.width > 0, gather.out, "rows of at least one element", "rows of none")?;
+                self.require(gather.batches > 0, gather.order, "at least one batch", "none")?;
                 let apart = ![gather.table, gather.order, gather.clock].contains(&gather.out);
                 self.require(apart, gather.out, "an output apart from its inputs", "one buffer for both")?;
                 self.kind(gather.order, Kind::Index)?;
@@ -95,6 +96,9 @@ impl Checker<'_> {
         self.require(end <= len, norm.grads, format!("chunks up to {len}"), end)?;
         let longest = norm.chunks.iter().map(|chunk| chunk.len).max().unwrap_or(0);
         self.require(longest <= CHUNK, norm.grads, format!("chunks of at most {CHUNK}"), longest)?;
+        // Kernels read whole vectors; behind a tensor's end there are zeros.
+        let aligned = norm.chunks.iter().all(|chunk| chunk.start.is_multiple_of(ALIGN));
+        self.require(aligned, norm.grads, format!("chunks that start at multiples of {ALIGN}"), "others")?;
         let groups = norm.chunks.iter().map(|chunk| chunk.group + 1).max().unwrap_or(0);
         self.lane_indices(norm.frozen, groups.max(self.layout.buffer(norm.frozen).len))
     }
@@ -323,6 +327,10 @@ impl Checker<'_> {
                 self.floats(predictions, targets.len)?;
                 self.floats(targets, targets.len)?;
                 self.floats(losses, losses.len)?;
+                if losses.len > 0 && !targets.len.is_multiple_of(losses.len) {
+                    let name = &self.layout.buffer(targets.buffer).name;
+                    return Err(Error::shape(name, format!("a multiple of {} elements", losses.len), targets.len));
+                }
                 self.floats(grad, targets.len)?;
                 [losses, grad].into_iter().try_for_each(|output| self.writes(output, &[*predictions, *targets]))
             }

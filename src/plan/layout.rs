@@ -47,6 +47,8 @@ pub struct Buffer {
     pub scope: Scope,
     /// Where it may be cut into several device buffers if it is too large for one, in ascending order.
     pub cuts: Arc<[usize]>,
+    /// Those cuts that go through no tensor.
+    pub starts: Arc<[usize]>,
 }
 
 impl Buffer {
@@ -116,20 +118,22 @@ impl Layout {
 
     /// Declares floats of each lane that are laid out as an arena; they may be cut between its chunks.
     pub fn arena(&mut self, name: &str, arena: &Arena) -> BufferId {
-        let id = self.floats(name, arena.len());
-        self.buffers[id.0].cuts = arena.cuts();
-        id
+        self.declare_arena(name, arena, Kind::Float)
     }
 
     /// [`Layout::arena`] of floats of 16 bits.
     pub fn half_arena(&mut self, name: &str, arena: &Arena) -> BufferId {
-        let id = self.declare(name, arena.len(), Kind::Half, Scope::Lane);
-        self.buffers[id.0].cuts = arena.cuts();
+        self.declare_arena(name, arena, Kind::Half)
+    }
+
+    fn declare_arena(&mut self, name: &str, arena: &Arena, kind: Kind) -> BufferId {
+        let id = self.declare(name, arena.len(), kind, Scope::Lane);
+        (self.buffers[id.0].cuts, self.buffers[id.0].starts) = (arena.cuts(), arena.starts());
         id
     }
 
     fn declare(&mut self, name: &str, len: usize, kind: Kind, scope: Scope) -> BufferId {
-        self.buffers.push(Buffer { name: name.into(), len, kind, scope, cuts: Arc::default() });
+        self.buffers.push(Buffer { name: name.into(), len, kind, scope, cuts: Arc::default(), starts: Arc::default() });
         BufferId(self.buffers.len() - 1)
     }
 
@@ -141,6 +145,12 @@ impl Layout {
     /// A view of all of a buffer.
     pub fn whole(&self, id: BufferId) -> View {
         View { buffer: id, offset: 0, len: self.buffer(id).len }
+    }
+
+    /// Checks that the buffers can be asked for: an answer has no place for halves.
+    pub(crate) fn check_request(&self, buffers: &[BufferId]) -> Result<()> {
+        let half = buffers.iter().map(|&id| self.buffer(id)).find(|declared| declared.kind == Kind::Half);
+        half.map_or(Ok(()), |declared| Err(Error::shape(&declared.name, "floats or indices", "halves")))
     }
 
     /// Checks that a lane's copy of a buffer exists, holds such elements, and at least `len` of them.

@@ -68,6 +68,8 @@ pub trait AnyRule: Debug + Send + Sync + sealed::Sealed {
     fn factored(&self) -> bool;
     /// [`Rule::SHIFTS`].
     fn shifts(&self) -> bool;
+    /// [`Rule::AVERAGES`].
+    fn averages(&self) -> bool;
     /// [`Rule::trust`] with a full row.
     fn trust_f32(&self, row: &[f32], norms: [f32; 2], len: f32, memory: &mut f32) -> f32;
     /// [`AnyRule::trust_f32`] in double precision.
@@ -148,6 +150,10 @@ impl<R: Rule> AnyRule for R {
 
     fn shifts(&self) -> bool {
         R::SHIFTS
+    }
+
+    fn averages(&self) -> bool {
+        R::AVERAGES
     }
 
     fn trust_f32(&self, row: &[f32], norms: [f32; 2], len: f32, memory: &mut f32) -> f32 {

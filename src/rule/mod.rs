@@ -129,6 +129,9 @@ pub trait Rule: Debug + Clone + Send + Sync + 'static {
     /// Whether the step does not depend on where x is: `rule(x, d) = x + rule(0, d)`. Cautious updates need it. Default: yes.
     const SHIFTS: bool = true;
 
+    /// Whether [`Rule::eval`] is another point than the parameters, which no other average may then disturb. Default: no.
+    const AVERAGES: bool = false;
+
     /// How the directions of matrices are made orthogonal between direction and step; for rules that are layerwise
     /// [`After`](Layerwise::After). Default: not at all.
     fn orthogonal(&self) -> Option<Orthogonal> {

@@ -106,6 +106,7 @@ impl Rule for ScheduleFree {
     const WGSL: &'static str = include_str!("../../shaders/rules/schedulefree.wgsl");
     const ROW: &'static [&'static str] = &["share", "keep", "push", "pull", "beta2", "rate2", "unbias2", "eps", "decay"];
     const SHIFTS: bool = false;
+    const AVERAGES: bool = true;
     const STATE: &'static [&'static str] = &["offset", "v"];
 
     fn check(&self) -> Result<()> {
