@@ -4,7 +4,7 @@ use crate::data::Dataset;
 use crate::error::{Error, Result, range};
 use crate::nn::Network;
 use crate::optimizer::{Recipe, Report, Stepper};
-use crate::plan::{BufferId, Engine, Gather, Layout, Loss, NONE, Op, Plan, Program, View};
+use crate::plan::{Arena, BufferId, Engine, Gather, Layout, Loss, NONE, Op, Plan, Program, View};
 use crate::rule::Real;
 use std::ops::ControlFlow;
 
@@ -50,7 +50,10 @@ pub struct Trainer<P> {
     program: P,
     stepper: Stepper,
     lanes: usize,
+    arena: Arena,
     params: BufferId,
+    /// Parameters to evaluate with, where they are others than those at which gradients are taken.
+    evaluated: Option<BufferId>,
     train: Feed,
     test: Feed,
     random: fastrand::Rng,
@@ -144,6 +147,7 @@ impl<P: Program> Trainer<P> {
         seed: u64,
     ) -> Result<Self> {
         check(network, train, test, batch)?;
+        range::require(!recipe.scales_loss(), "loss_scale", "given", "not in a trainer, whose loss has no scale")?;
         let (lanes, arena) = (recipe.lanes(), network.arena()?);
         let mut layout = Layout::new(lanes);
         let (params, grads) = (layout.arena("params", &arena), layout.arena("grads", &arena));
@@ -158,11 +162,12 @@ impl<P: Program> Trainer<P> {
         let mut stepper = recipe.record(&mut layout, &mut step, &arena, params, grads)?;
         step.push(Op::Tick(feed.clock));
 
+        let evaluated = stepper.averages().then(|| layout.arena("evaluated params", &arena));
         let rows = EVALUATION_ROWS.min(test.rows());
         let mut look = Plan::default();
         let test_feed = Feed::declare(&mut layout, "test", test, rows, test.rows().div_ceil(rows));
         let (features, labels) = test_feed.record(&mut layout, &mut look, test.width);
-        let pass = network.forward(&mut layout, &mut look, params, features, rows)?;
+        let pass = network.forward(&mut layout, &mut look, evaluated.unwrap_or(params), features, rows)?;
         test_feed.record_loss(&mut layout, &mut look, pass.output(), labels);
         look.push(Op::Tick(test_feed.clock));
 
@@ -176,7 +181,7 @@ impl<P: Program> Trainer<P> {
         let initial: Vec<P::Float> = network.initial(seed)?.into_iter().map(P::Float::of).collect();
         (0..lanes).try_for_each(|lane| program.write(params, lane, 0, &initial))?;
         let random = fastrand::Rng::with_seed(seed);
-        Ok(Self { program, stepper, lanes, params, train: feed, test: test_feed, random, steps: 0 })
+        Ok(Self { program, stepper, lanes, arena, params, evaluated, train: feed, test: test_feed, random, steps: 0 })
     }
 
     /// Steps of one epoch.
@@ -212,24 +217,39 @@ impl<P: Program> Trainer<P> {
         self.train.metrics(&mut self.program, self.lanes, done * self.train.batch)
     }
 
-    /// Each lane's loss and accuracy on the test data, with the parameters at which gradients are taken.
-    /// [`ScheduleFree`](crate::ScheduleFree) would be evaluated elsewhere, where
-    /// [`Optimizer::eval_params`](crate::Optimizer::eval_params) is.
+    /// Each lane's loss and accuracy on the test data, with the parameters that the rule is to be evaluated with:
+    /// [`Rule::eval`](crate::Rule::eval).
     ///
     /// # Errors
     /// A lost device.
     pub fn evaluate(&mut self) -> Result<Vec<Metrics>> {
+        if let Some(evaluated) = self.evaluated {
+            for lane in 0..self.lanes {
+                let params = self.eval_params(lane)?;
+                self.program.write(evaluated, lane, 0, &params)?;
+            }
+        }
         self.test.reset(&mut self.program, self.lanes)?;
         self.program.run(1, self.test.batches)?;
         self.test.metrics(&mut self.program, self.lanes, self.test.rows)
     }
 
-    /// A lane's parameters, laid out as the network's arena.
+    /// A lane's parameters, at which gradients are taken, laid out as the network's arena.
     ///
     /// # Errors
     /// A lane that does not exist, or a lost device.
     pub fn params(&mut self, lane: usize) -> Result<Vec<P::Float>> {
         self.program.read(self.params, lane)
+    }
+
+    /// A lane's parameters to evaluate with, laid out as the network's arena.
+    ///
+    /// # Errors
+    /// A lane that does not exist, or a lost device.
+    pub fn eval_params(&mut self, lane: usize) -> Result<Vec<P::Float>> {
+        let mut params = self.params(lane)?;
+        self.stepper.eval(&mut self.program, lane, self.arena.tensors(), &mut params)?;
+        Ok(params)
     }
 
     /// A lane's counters, norm and clip coefficient after the last step.

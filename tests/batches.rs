@@ -10,7 +10,7 @@ use thalweg::cpu::Cpu;
 use thalweg::data::Dataset;
 use thalweg::nn::{Layer, Network};
 use thalweg::plan::{Activation, BufferId, Engine, Gather, Layout, NONE, Op, Plan, Program};
-use thalweg::{Recipe, Sgd, Trainer};
+use thalweg::{Recipe, ScheduleFree, Sgd, Trainer};
 
 const ROWS: usize = 5;
 const BATCHES: usize = 3;
@@ -119,6 +119,34 @@ fn an_evaluation_is_the_mean_over_every_row() {
         let expected = [0, 1].map(|i| (parts[0][i] * first as f64 + parts[1][i] * (rows - first) as f64) / rows as f64);
         assert!(parts[0][1] != parts[1][1], "parts that differ");
         assert_close(engine.name, &whole, &expected, |i| 1e-5 * expected[i]);
+    }
+}
+
+/// Schedule-free rules are evaluated at their average, not where gradients are taken.
+#[test]
+fn an_evaluation_uses_the_parameters_to_evaluate_with() {
+    let data = Dataset::new(vec![0.5, -1.0, 2.0, 0.25, -0.75, 1.5], 2, vec![0, 1, 1]).expect("data");
+    let network = Network::new([Layer::Linear { inputs: 2, outputs: 2 }]).expect("a network");
+    let arena = network.arena().expect("an arena");
+    // Cross-entropy of two classes by the difference of their logits.
+    let loss = |params: &[f32]| {
+        let [w, b] = [0, 1].map(|tensor| &params[arena.tensors()[tensor].offset..]);
+        let logit = |x: &[f32], class: usize| f64::from(w[2 * class] * x[0] + w[2 * class + 1] * x[1] + b[class]);
+        let rows = data.features.chunks_exact(2).zip(&data.labels);
+        let of_row = |(x, &label): (&[f32], &u32)| (logit(x, 1 - label as usize) - logit(x, label as usize)).exp().ln_1p();
+        rows.map(of_row).sum::<f64>() / 3.0
+    };
+    for engine in [engines::cpu(), engines::gpu()] {
+        let rules = [0.5, 0.25].map(|lr| ScheduleFree { lr, ..Default::default() });
+        let mut trainer = Trainer::new(&engine, &network, Recipe::population(rules), &data, &data, 3, 1).expect("a trainer");
+        (0..4).for_each(|_| drop(trainer.epoch(|_| ControlFlow::Continue(())).expect("an epoch")));
+        let found = trainer.evaluate().expect("an evaluation");
+        for (lane, found) in found.iter().enumerate() {
+            let expected = loss(&trainer.eval_params(lane).expect("parameters"));
+            assert_close(&format!("{}, lane {lane}", engine.name), &[found.loss], &[expected], |_| 1e-6);
+            let elsewhere = loss(&trainer.params(lane).expect("parameters"));
+            assert!((elsewhere - expected).abs() > 1e-4, "{elsewhere} and {expected} differ");
+        }
     }
 }
 

@@ -292,14 +292,10 @@ impl<P: Program> Optimizer<P> {
     /// # Ok::<(), thalweg::Error>(())
     /// ```
     pub fn eval_params(&mut self, lane: usize, tensor: &str) -> Result<Vec<P::Float>> {
-        let group = self.arena.tensor(tensor)?.group;
-        let mut params = self.params(lane, tensor)?;
-        let rule = self.stepper.rule(&mut self.program, lane, group)?;
-        let planes = rule.planes().into_iter().map(|plane| self.state(rule.state_names()[plane], lane, tensor));
-        let planes = planes.collect::<Result<Vec<_>>>()?;
-        let planes: Vec<&[P::Float]> = planes.iter().map(Vec::as_slice).collect();
-        P::Float::eval(&*rule, &mut params, &planes);
-        Ok(params)
+        let tensor = self.arena.tensor(tensor)?;
+        let mut params = self.program.read(self.params, lane)?;
+        self.stepper.eval(&mut self.program, lane, std::slice::from_ref(tensor), &mut params)?;
+        Ok(params[tensor.offset..][..tensor.len()].to_vec())
     }
 
     /// Sets a lane's parameters.

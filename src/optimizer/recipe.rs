@@ -339,6 +339,11 @@ impl Recipe {
         Ok(row)
     }
 
+    /// Whether gradients are divided by a loss scale.
+    pub(crate) fn scales_loss(&self) -> bool {
+        self.loss_scale.is_some()
+    }
+
     /// Members of the population.
     pub fn lanes(&self) -> usize {
         self.rules.len()
@@ -349,8 +354,8 @@ impl Recipe {
     ///
     /// # Errors
     /// A setting out of its range, settings that have no meaning together, lanes or groups whose kernels would differ, a tensor of a
-    /// group that does not exist, or accumulation, ascents or inspection, which take more than one plan: see
-    /// [`Optimizer`](super::Optimizer).
+    /// group that does not exist, or what takes more than one plan or a reader of its own (accumulation, ascents, inspection, an
+    /// average, a copy in 16 bits): see [`Optimizer`](super::Optimizer).
     pub fn record(
         &self,
         layout: &mut Layout,
@@ -359,9 +364,13 @@ impl Recipe {
         params: BufferId,
         grads: BufferId,
     ) -> Result<Stepper> {
-        for (name, given) in
-            [("accumulate", self.accumulation.is_some()), ("sam", self.rho.is_some()), ("inspect", self.inspect)]
-        {
+        for (name, given) in [
+            ("accumulate", self.accumulation.is_some()),
+            ("sam", self.rho.is_some()),
+            ("inspect", self.inspect),
+            ("average", self.average.is_some()),
+            ("half_copy", self.half.is_some()),
+        ] {
             range::require(!given, name, "given", "only in an optimizer of its own")?;
         }
         self.check(arena)?;

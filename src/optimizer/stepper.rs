@@ -3,7 +3,7 @@
 use super::Recipe;
 use super::telemetry::{Log, Telemetry};
 use crate::error::{Error, Result, range};
-use crate::plan::{ALIGN, BufferId, Counter, Program, SLOTS, Scalar};
+use crate::plan::{ALIGN, BufferId, Counter, Program, SLOTS, Scalar, Tensor};
 use crate::rule::{AnyRule, Real, Row};
 use std::sync::Arc;
 
@@ -280,6 +280,28 @@ impl Stepper {
         let applied = program.read_indices(self.buffers.counts, lane)?[Counter::LEN + group];
         let last = u64::from(applied).saturating_sub(1);
         self.recipe.scheduled(&*self.recipe.rules[lane][group], group, |schedule| schedule.value(last))
+    }
+
+    /// The parameters of some tensors, in a lane's whole arena, as they are to be evaluated with: [`Rule::eval`](crate::Rule::eval). Waits
+    /// for the device.
+    ///
+    /// # Errors
+    /// A lane that does not exist, or a lost device.
+    pub fn eval<P: Program>(&self, program: &mut P, lane: usize, tensors: &[Tensor], params: &mut [P::Float]) -> Result<()> {
+        let planes: Vec<Vec<P::Float>> =
+            self.buffers.planes.iter().map(|(_, id)| program.read(*id, lane)).collect::<Result<_>>()?;
+        for tensor in tensors {
+            let rule = self.rule(program, lane, tensor.group)?;
+            let range = tensor.offset..tensor.offset + tensor.len();
+            let planes: Vec<&[P::Float]> = planes.iter().map(|plane| &plane[range.clone()]).collect();
+            P::Float::eval(&*rule, &mut params[range], &planes);
+        }
+        Ok(())
+    }
+
+    /// Whether [`Stepper::eval`] gives other parameters than those at which gradients are taken.
+    pub fn averages(&self) -> bool {
+        self.recipe.rules[0][0].averages()
     }
 
     /// Changes a number among a rule's settings, from the next step that is run on; what was run before keeps the old value, also where
