@@ -13,4 +13,5 @@ pub mod model;
 pub mod numbers;
 pub mod options;
 pub mod oracle;
+pub mod plain_muon;
 pub mod refusal;
