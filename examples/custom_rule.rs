@@ -7,7 +7,7 @@ use thalweg::cpu::Cpu;
 use thalweg::gpu::{Gpu, GpuOptions};
 use thalweg::plan::Engine;
 use thalweg::schedule::Cosine;
-use thalweg::{Decay, Error, Optimizer, Real, Recipe, Rule, Setting, range};
+use thalweg::{Decay, Error, Optimizer, Real, Recipe, Rule, Setting, Settings, range, smallvec};
 
 /// `m = β·m + (1 − β)·d`, then `x = x − lr·sign(m)`; decoupled weight decay.
 #[derive(Debug, Clone)]
@@ -44,8 +44,8 @@ impl Rule for Signum {
         self.lr
     }
 
-    fn settings(&mut self) -> Vec<(&'static str, Setting<'_>)> {
-        vec![
+    fn settings(&mut self) -> Settings<'_> {
+        smallvec![
             ("lr", Setting::Number(&mut self.lr)),
             ("beta", Setting::Number(&mut self.beta)),
             ("weight_decay", Setting::Number(&mut self.weight_decay)),

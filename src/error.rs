@@ -169,7 +169,8 @@ pub mod range {
     pub fn positive(field: &str, value: f64) -> Result<()> {
         require(value.is_finite() && value > 0.0, field, value, "finite and above 0")?;
         let single = f64::from(f32::MIN_POSITIVE)..=f64::from(f32::MAX);
-        require(single.contains(&value), field, format!("{value:e}"), "from 1.2e-38 to 3.4e38, the range of single precision")
+        let allowed = "from 1.2e-38 to 3.4e38, the range of single precision";
+        if single.contains(&value) { Ok(()) } else { Err(Error::setting(field, format!("{value:e}"), allowed)) }
     }
 
     /// `value` must be at least 0 and below 1.

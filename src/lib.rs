@@ -78,11 +78,13 @@ pub use optimizer::{
     Accumulation, Average, Clip, Evaluation, Lbfgs, LbfgsReport, LbfgsSettings, LbfgsStepper, LbfgsStop, LineSearch, Lookahead,
     Optimizer, Recipe, Report, Stepper, Telemetry, TensorReport,
 };
-pub use rule::{AdjustLr, AnyRule, Decay, Fixed, Layerwise, Orthogonal, Real, Row, Rule, Setting, set};
+pub use rule::{AdjustLr, AnyRule, Decay, Fixed, Layerwise, Orthogonal, Real, Row, Rule, Setting, Settings, set};
 pub use rules::{
     AdEMAMix, Adadelta, Adafactor, Adagrad, Adam, AdamW, Adamax, Adan, Asgd, Lamb, Lars, Lion, Muon, NAdam, NovoGrad, RAdam,
     RmsProp, Rprop, ScheduleFree, Sgd, rule_by_name, rules,
 };
+/// Makes the list of a rule's [`Settings`].
+pub use smallvec::smallvec;
 pub use train::{Metrics, Trainer};
 pub use wgpu;
 

@@ -12,6 +12,7 @@ use std::cell::RefCell;
 use thalweg::cpu::Cpu;
 use thalweg::gpu::{GpuOptions, Slice, SliceTensor};
 use thalweg::plan::{Arena, Engine};
+use thalweg::schedule::{Cosine, Exponential, Schedule};
 use thalweg::{Adam, Optimizer, Recipe, Result, wgpu};
 
 struct Catching;
@@ -108,9 +109,15 @@ fn assert_none(what: &str, mut caught: Vec<Vec<usize>>) {
     panic!("{what}: {} places of {count} allocations, the first at\n{}", caught.len(), describe(first));
 }
 
-/// Two groups with rows of their own. A schedule allocates where it sets its setting, once per row.
+/// Two groups with rows of their own, and schedules of every step.
 fn recipe() -> Recipe {
-    Recipe::groups([0.1, 0.01].map(|lr| Adam { lr, ..Default::default() })).clip_norm(1.0)
+    let cosine: Schedule = Cosine { steps: 100_000, ..Default::default() }.into();
+    let recipe = Recipe::groups([0.1, 0.01].map(|lr| Adam { lr, ..Default::default() })).clip_norm(1.0);
+    recipe.schedule("lr", cosine.warmup(100, 0.0)).schedule_group(
+        1,
+        "beta1",
+        Exponential { gamma: 0.999, ..Default::default() },
+    )
 }
 
 fn optimizer<E: Engine>(engine: &E) -> Result<Optimizer<E::Program>> {

@@ -606,7 +606,7 @@ fn what_has_no_meaning_is_refused() {
     assert_eq!(message(optimizer.step()), "ascents since the last step = 0 is out of range: at least 1");
     optimizer.ascend().expect("an ascent");
     assert_eq!(message(optimizer.ascend()), "ascents since the last step = 2 is out of range: 1");
-    assert_eq!(message(optimizer.steps(2)), "steps = 2 is out of range: at most 1, for ascents since the last step");
+    assert_eq!(message(optimizer.steps(2)), "steps = 2 is out of range: at most 1 where something comes before each step");
     // What was refused has not used up the ascent.
     optimizer.step().expect("a step");
 }

@@ -7,7 +7,7 @@ use common::numbers::{STEPS, gradient, numbers};
 use common::options::{OPTIONS, options, with};
 use common::oracle::Oracle;
 use thalweg::cpu::Cpu;
-use thalweg::{Adam, AnyRule, Real, Recipe, Result, Rule, Setting, set};
+use thalweg::{Adam, AnyRule, Real, Recipe, Result, Rule, Setting, Settings, set};
 
 const LEN: usize = 1000;
 /// A mistake must be this many times the bound, in most parameters.
@@ -87,7 +87,7 @@ impl Rule for EpsilonInside {
         self.0.lr
     }
 
-    fn settings(&mut self) -> Vec<(&'static str, Setting<'_>)> {
+    fn settings(&mut self) -> Settings<'_> {
         Rule::settings(&mut self.0)
     }
 

@@ -10,7 +10,7 @@ use crate::plan::{
     ALIGN, Activation, BufferId, Control, Counter, Extras, Factors, Gate, GateKind, Half, Micro, Moments, NormKind, NormOf,
     Pass, Span, TensorBound, Trust, Update,
 };
-use crate::rule::{AnyRule, Layerwise, Real, Row, Rule, Setting};
+use crate::rule::{AnyRule, Layerwise, Real, Row, Rule, Setting, Settings};
 use crate::rules::{Sgd, rules};
 use crate::{Result, range};
 use naga::back::pipeline_constants::process_overrides;
@@ -18,6 +18,7 @@ use naga::back::{PipelineConstants, hlsl, msl, spv};
 use naga::proc::{BoundsCheckPolicies, BoundsCheckPolicy};
 use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
 use naga::{AddressSpace, GlobalVariable, Module, ShaderStage, StorageAccess, StructMember, TypeInner};
+use smallvec::smallvec;
 
 /// A rule from outside the crate, without state.
 #[derive(Debug, Clone)]
@@ -45,8 +46,8 @@ impl Rule for SignSgd {
         self.lr
     }
 
-    fn settings(&mut self) -> Vec<(&'static str, Setting<'_>)> {
-        vec![("lr", Setting::Number(&mut self.lr))]
+    fn settings(&mut self) -> Settings<'_> {
+        smallvec![("lr", Setting::Number(&mut self.lr))]
     }
 
     fn row(&self, _t: u64) -> [f64; 1] {

@@ -8,6 +8,7 @@ mod lent;
 mod modifier;
 mod recipe;
 mod record;
+mod scheduled;
 mod side;
 mod slices;
 mod stepper;
@@ -105,7 +106,7 @@ impl Recorded {
             plan
         });
         let names = Plans { accumulate: add(recorder.accumulate()), ascend: add(recorder.ascend()), inspect: add(inspected) };
-        let (stepper, outputs) = (recorder.stepper(), recorder.outputs());
+        let (stepper, outputs) = (recorder.stepper()?, recorder.outputs());
         Ok(Self { layout, plans, params, grads, loss, stepper, outputs, names })
     }
 
@@ -220,7 +221,7 @@ impl<P: Program> Optimizer<P> {
             [(self.plans.accumulate, "micro-batches since the last step"), (self.plans.ascend, "ascents since the last step")]
         {
             range::require(plan.is_none() || count == 0 || self.ahead > 0, what, 0, "at least 1")?;
-            range::require(plan.is_none() || count <= 1, "steps", count, &format!("at most 1, for {what}"))?;
+            range::require(plan.is_none() || count <= 1, "steps", count, "at most 1 where something comes before each step")?;
         }
         Ok(())
     }

@@ -2,10 +2,11 @@
 
 use super::modifier::{Accumulation, Average, Clip, Lookahead};
 use super::record::Recorder;
+use super::scheduled::Scheduled;
 use super::stepper::Stepper;
 use crate::error::{Error, Result, range};
 use crate::plan::{Arena, BufferId, Half, Layout, LossScale, NormKind, Plan};
-use crate::rule::{AnyRule, Layerwise, Row, Rule, Setting, set};
+use crate::rule::{AnyRule, Layerwise, Row, Rule, set};
 use crate::schedule::Schedule;
 
 /// A rule with its settings, per lane and group, and what happens to the gradient before it.
@@ -43,7 +44,7 @@ pub struct Recipe {
     pub(super) inspect: bool,
     /// Groups on the device for each group of the caller: 2 where matrices have rows of their own.
     pub(super) parts: usize,
-    schedules: Vec<Follower>,
+    pub(super) schedules: Vec<Follower>,
 }
 
 impl<R: Rule> From<R> for Box<dyn AnyRule> {
@@ -251,24 +252,10 @@ impl Recipe {
         known.iter().position(|known| *known == name).ok_or_else(|| Error::unknown("group", name, &known))
     }
 
-    /// A rule with its scheduled settings at the values that `value` gives.
-    pub(super) fn scheduled(
-        &self,
-        rule: &dyn AnyRule,
-        group: usize,
-        value: impl Fn(&Schedule) -> f64,
-    ) -> Result<Box<dyn AnyRule>> {
-        let mut rule = rule.boxed();
-        for Follower { setting: name, schedule, .. } in self.followers(group).filter(|follower| !follower.bounds()) {
-            let mut settings = rule.settings();
-            let known: Vec<&str> = settings.iter().map(|(name, _)| *name).collect();
-            match settings.iter_mut().find(|(known, _)| known == name) {
-                Some((_, Setting::Number(number))) => **number *= value(schedule),
-                Some(_) => return Err(Error::setting(&format!("schedule of {name}"), "given", "only for numbers")),
-                None => return Err(Error::unknown("setting", name, &known)),
-            }
-        }
-        Ok(rule)
+    /// A rule of a group, as it follows its schedules.
+    pub(super) fn scheduled(&self, rule: &dyn AnyRule, group: usize) -> Result<Scheduled> {
+        // A group may have become two.
+        Scheduled::new(rule, &self.schedules, group / self.parts)
     }
 
     /// The norm that a step has to know: the one to clip by or to trust, or else the cheapest that finds what is not finite.
@@ -294,39 +281,28 @@ impl Recipe {
         let mut rule = old.boxed();
         set(&mut *rule, setting, &value.to_string())?;
         rule.check()?;
-        self.scheduled(&*rule, group, |schedule| schedule.bound())?.check()?;
+        self.scheduled(&*rule, group)?.at(&self.schedules, Schedule::bound).check()?;
         if kernel(&*rule) != kernel(&**old) {
             return Err(Error::shape(format!("the kernel with {setting} = {value}"), kernel(&**old), kernel(&*rule)));
         }
         Ok(rule)
     }
 
-    /// What follows a schedule in a group, or in one of the two that it has become.
-    fn followers(&self, group: usize) -> impl Iterator<Item = &Follower> {
-        self.schedules.iter().filter(move |follower| follower.group.is_none_or(|only| only == group / self.parts))
-    }
-
-    /// The row of a rule's `t`-th step with the settings as scheduled.
-    fn scheduled_row(&self, rule: &dyn AnyRule, group: usize, t: u64) -> Result<Row> {
-        // Nothing has to be copied where there is no schedule.
-        if self.schedules.is_empty() {
-            return Ok(rule.full_row(t));
-        }
-        let scheduled = self.scheduled(rule, group, |schedule| schedule.value(t - 1))?;
-        // Only a schedule's upper bound is known beforehand: some settings must not fall to 0.
-        scheduled.check()?;
-        Ok(scheduled.full_row(t))
-    }
-
     /// The row of a rule's `t`-th step with everything that this recipe adds to it.
     ///
     /// # Errors
     /// A setting that its schedule takes out of its range.
-    pub(super) fn row(&self, rule: &dyn AnyRule, group: usize, t: u64) -> Result<Row> {
-        let mut row = self.scheduled_row(rule, group, t)?;
+    pub(super) fn row(&self, rule: &mut Scheduled, group: usize, t: u64) -> Result<Row> {
+        let changes = rule.changes();
+        let rule = rule.at(&self.schedules, |schedule| schedule.value(t - 1));
+        if changes {
+            // Only a schedule's upper bound is known beforehand: some settings must not fall to 0.
+            rule.check()?;
+        }
+        let mut row = rule.full_row(t);
         row.0[Row::SCALE] *= self.grad_scale;
         row.0[Row::L1] = self.l1;
-        let follows = self.followers(group).filter(|follower| follower.bounds());
+        let follows = self.schedules.iter().filter(|follower| follower.follows(group / self.parts) && follower.bounds());
         let bound: f64 = follows.map(|follower| follower.schedule.value(t - 1)).product();
         match self.clip {
             Some(Clip::Norm { max, .. }) => row.0[Row::MAX_NORM] = max * bound,
@@ -377,7 +353,7 @@ impl Recipe {
         let (recipe, arena) = self.parted(arena);
         let recorder = Recorder::new(&recipe, layout, &arena, params, grads);
         recorder.step(plan, None);
-        Ok(recorder.stepper())
+        recorder.stepper()
     }
 
     /// This checked recipe and its arena as they are recorded: where a rule has other numbers for tensors that are no matrices,
@@ -408,7 +384,7 @@ impl Recipe {
         for (group, rule) in self.rules.iter().flat_map(|rules| rules.iter().enumerate()) {
             rule.check()?;
             // A setting has to stay in its range all the way up to the schedule's bound.
-            self.scheduled(&**rule, group, |schedule| schedule.bound())?.check()?;
+            self.scheduled(&**rule, group)?.at(&self.schedules, Schedule::bound).check()?;
             if kernel(&**rule) != kernel(&**first) {
                 return Err(Error::shape("a rule of the population", kernel(&**first), kernel(&**rule)));
             }
@@ -437,15 +413,20 @@ impl Recipe {
 
 /// A setting that follows a schedule, in all groups or in one.
 #[derive(Debug, Clone)]
-struct Follower {
+pub(super) struct Follower {
     group: Option<usize>,
-    setting: String,
-    schedule: Schedule,
+    pub setting: String,
+    pub schedule: Schedule,
 }
 
 impl Follower {
+    /// Whether it is a group's.
+    pub(super) fn follows(&self, group: usize) -> bool {
+        self.group.is_none_or(|only| only == group)
+    }
+
     /// Whether it is the bound of the gradient, which is the recipe's and no rule's.
-    fn bounds(&self) -> bool {
+    pub(super) fn bounds(&self) -> bool {
         self.setting == "clip"
     }
 }

@@ -4,6 +4,7 @@ use super::Recipe;
 use super::modifier::{Accumulation, Clip};
 use super::side::{Ascend, Sum};
 use super::stepper::{Buffers, Inspection, Stepper};
+use crate::error::Result;
 use crate::plan::{
     Arena, BufferId, Centralise, Control, Counter, Extras, Factored, Factors, Gate, GateKind, Layout, Micro, Moments, Norm,
     NormKind, NormOf, Op, Orthogonalise, Pass, Plan, SLOTS, Scalar, Span, TensorBound, Trust, Update,
@@ -145,7 +146,7 @@ impl<'a> Recorder<'a> {
     }
 
     /// What supplies the recorded plans with rows.
-    pub(super) fn stepper(&self) -> Stepper {
+    pub(super) fn stepper(&self) -> Result<Stepper> {
         let Self { rows, counts, scalars, frozen, .. } = *self;
         let buffers = Buffers { rows, counts, scalars, frozen, planes: self.planes.clone() };
         let groups = (self.groups() > 1).then(|| self.arena.groups());

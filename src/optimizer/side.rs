@@ -1,7 +1,7 @@
 //! Updates that are no steps, as rules of their own: they are recorded by this module, and are in no registry.
 
 use crate::error::Result;
-use crate::rule::{Real, Rule, Setting};
+use crate::rule::{Real, Rule, Settings};
 
 /// Whatever only a registered rule would need.
 macro_rules! nameless {
@@ -14,8 +14,8 @@ macro_rules! nameless {
             1.0
         }
 
-        fn settings(&mut self) -> Vec<(&'static str, Setting<'_>)> {
-            Vec::new()
+        fn settings(&mut self) -> Settings<'_> {
+            Settings::new()
         }
 
         fn row(&self, _t: u64) -> [f64; 1] {

@@ -1,6 +1,7 @@
 //! Supplies a recorded recipe with hyper rows, ahead of the device.
 
 use super::Recipe;
+use super::scheduled::Scheduled;
 use super::telemetry::{Log, Telemetry};
 use crate::error::{Error, Result, range};
 use crate::plan::{ALIGN, BufferId, Counter, Program, SLOTS, Scalar, Tensor};
@@ -51,6 +52,8 @@ const BLOCK: u64 = 64;
 #[derive(Debug, Clone)]
 pub struct Stepper {
     recipe: Recipe,
+    /// By lane, then by group: the recipe's rules.
+    scheduled: Vec<Scheduled>,
     len: usize,
     buffers: Buffers,
     /// The group of each block, if there are several.
@@ -90,20 +93,25 @@ pub(super) struct Buffers {
 }
 
 impl Stepper {
+    /// # Errors
+    /// A schedule of what is no number among a rule's settings.
     pub(super) fn new(
         recipe: Recipe,
         len: usize,
         buffers: Buffers,
         groups: Option<Vec<u32>>,
         inspected: Option<Inspection>,
-    ) -> Self {
-        let zeros: Vec<u64> = recipe.rules.iter().flatten().map(|_| 0).collect();
+    ) -> Result<Self> {
+        let rules = recipe.rules.iter().flat_map(|groups| groups.iter().enumerate());
+        let scheduled: Vec<Scheduled> = rules.map(|(group, rule)| recipe.scheduled(&**rule, group)).collect::<Result<_>>()?;
+        let zeros = vec![0; scheduled.len()];
         let (mut watched, mut log) = (vec![buffers.counts, buffers.scalars], Log::default());
         if let Some(Inspection { names, grads, changes }) = inspected {
             watched.extend([grads, changes]);
             log.tensors = names;
         }
-        Self { recipe, len, buffers, groups, watched, log, run: 0, known_at: 0, applied: zeros.clone(), written: zeros }
+        let (applied, written) = (zeros.clone(), zeros);
+        Ok(Self { recipe, scheduled, len, buffers, groups, watched, log, run: 0, known_at: 0, applied, written })
     }
 
     /// Fills what must not start at zero. Call it once, after the plan was loaded.
@@ -241,7 +249,6 @@ impl Stepper {
     /// Writes the missing rows of one group of one lane, and some more ahead as far as the ring has room.
     fn write<P: Program>(&mut self, program: &mut P, index: usize, steps: u64) -> Result<()> {
         let (lane, group) = (index / self.groups(), index % self.groups());
-        let rule = &self.recipe.rules[lane][group];
         let written = self.written[index];
         let room = self.applied[index] + SLOTS as u64;
         let last = self.last(index, steps).max(written + BLOCK).min(room);
@@ -252,7 +259,7 @@ impl Stepper {
             let end = last.min(first + (SLOTS - 1 - slot) as u64).min(first + BLOCK - 1);
             let mut rows = [P::Float::of(0.0); BLOCK as usize * Row::LEN];
             for (t, row) in (first..=end).zip(rows.chunks_exact_mut(Row::LEN)) {
-                row.copy_from_slice(&self.recipe.row(&**rule, group, t)?.0.map(P::Float::of));
+                row.copy_from_slice(&self.recipe.row(&mut self.scheduled[index], group, t)?.0.map(P::Float::of));
             }
             let rows = &rows[..(end + 1 - first) as usize * Row::LEN];
             program.write(self.buffers.rows, lane, (group * SLOTS + slot) * Row::LEN, rows)?;
@@ -279,7 +286,8 @@ impl Stepper {
         let group = group * self.recipe.parts;
         let applied = program.read_indices(self.buffers.counts, lane)?[Counter::LEN + group];
         let last = u64::from(applied).saturating_sub(1);
-        self.recipe.scheduled(&*self.recipe.rules[lane][group], group, |schedule| schedule.value(last))
+        let mut rule = self.scheduled[lane * self.groups() + group].clone();
+        Ok(rule.at(&self.recipe.schedules, |schedule| schedule.value(last)).boxed())
     }
 
     /// The parameters of some tensors, in a lane's whole arena, as they are to be evaluated with: [`Rule::eval`](crate::Rule::eval). Waits
@@ -316,11 +324,15 @@ impl Stepper {
         range::require(lane < lanes, "lane", lane, &format!("below {lanes}"))?;
         range::require(group < groups, "group", group, &format!("below {groups}"))?;
         let own = group * parts..(group + 1) * parts;
-        let changed = own.clone().map(|part| self.recipe.changed(lane, part, setting, value)).collect::<Result<Vec<_>>>()?;
-        for (part, rule) in own.zip(changed) {
-            self.recipe.rules[lane][part] = rule;
-            // All rows that no step has used yet are written anew. Those that steps under way use are read before the writes arrive.
+        let change = |part| {
+            let rule = self.recipe.changed(lane, part, setting, value)?;
+            Ok((self.recipe.scheduled(&*rule, part)?, rule))
+        };
+        let changed = own.clone().map(change).collect::<Result<Vec<_>>>()?;
+        for (part, (scheduled, rule)) in own.zip(changed) {
             let index = lane * self.groups() + part;
+            (self.scheduled[index], self.recipe.rules[lane][part]) = (scheduled, rule);
+            // All rows that no step has used yet are written anew. Those that steps under way use are read before the writes arrive.
             self.written[index] = self.applied[index];
         }
         Ok(())

@@ -1,7 +1,7 @@
 //! Rules behind one object-safe face, for engines and for choosing a rule by name.
 
 use super::sweep::{eval, sweep};
-use super::{Decay, Fixed, Layerwise, Orthogonal, Real, Rule, Setting};
+use super::{Decay, Fixed, Layerwise, Orthogonal, Real, Rule, Settings};
 use crate::error::Result;
 use std::fmt::Debug;
 
@@ -79,7 +79,7 @@ pub trait AnyRule: Debug + Send + Sync + sealed::Sealed {
     /// [`Rule::lr`].
     fn lr(&self) -> f64;
     /// [`Rule::settings`].
-    fn settings(&mut self) -> Vec<(&'static str, Setting<'_>)>;
+    fn settings(&mut self) -> Settings<'_>;
     /// The full row of the `t`-th applied step, shared scalars first; no bounds on the gradient, no L1 penalty.
     fn full_row(&self, t: u64) -> Row;
     /// A copy in a box of its own.
@@ -172,7 +172,7 @@ impl<R: Rule> AnyRule for R {
         Rule::lr(self)
     }
 
-    fn settings(&mut self) -> Vec<(&'static str, Setting<'_>)> {
+    fn settings(&mut self) -> Settings<'_> {
         Rule::settings(self)
     }
 

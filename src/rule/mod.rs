@@ -24,6 +24,7 @@ pub use real::{Fixed, Real};
 pub(crate) use sweep::sign;
 
 use crate::error::{Error, Result};
+use smallvec::SmallVec;
 use std::fmt::Debug;
 
 /// Where a rule's weight decay λ enters.
@@ -45,6 +46,9 @@ pub enum Setting<'a> {
     /// A switch.
     Flag(&'a mut bool),
 }
+
+/// A rule's settings by name. As many as rules have lie on the stack: following a schedule allocates nothing.
+pub type Settings<'a> = SmallVec<[(&'static str, Setting<'a>); 16]>;
 
 /// Whether a rule needs norms of each tensor, besides its own elements.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -70,7 +74,7 @@ pub enum Layerwise {
 /// A rule made outside the crate, which moves against the gradient's sign:
 ///
 /// ```
-/// use thalweg::{Decay, Real, Result, Rule, Setting, range};
+/// use thalweg::{Decay, Real, Result, Rule, Setting, Settings, range, smallvec};
 ///
 /// #[derive(Debug, Clone)]
 /// struct SignSgd { lr: f64 }
@@ -89,7 +93,7 @@ pub enum Layerwise {
 ///
 ///     fn check(&self) -> Result<()> { range::not_negative("lr", self.lr) }
 ///     fn lr(&self) -> f64 { self.lr }
-///     fn settings(&mut self) -> Vec<(&'static str, Setting<'_>)> { vec![("lr", Setting::Number(&mut self.lr))] }
+///     fn settings(&mut self) -> Settings<'_> { smallvec![("lr", Setting::Number(&mut self.lr))] }
 ///     fn row(&self, _t: u64) -> [f64; 1] { [self.lr] }
 ///     fn update<F: Real>(&self, &[lr]: &[F; 1], x: F, d: F, _s: &mut [F; 0]) -> F {
 ///         let sign = if d > F::zero() { F::one() } else if d < F::zero() { -F::one() } else { F::zero() };
@@ -153,7 +157,7 @@ pub trait Rule: Debug + Clone + Send + Sync + 'static {
     fn lr(&self) -> f64;
 
     /// All settings by name. A pair like Adam's betas appears as `beta1` and `beta2`.
-    fn settings(&mut self) -> Vec<(&'static str, Setting<'_>)>;
+    fn settings(&mut self) -> Settings<'_>;
 
     /// Weight decay. Default: none.
     fn decay(&self) -> Decay {

@@ -1,5 +1,6 @@
 use crate::error::{Result, range};
-use crate::rule::{Decay, Real, Rule, Setting};
+use crate::rule::{Decay, Real, Rule, Setting, Settings};
+use smallvec::smallvec;
 
 /// Adadelta: steps as large as recent steps were, relative to recent gradients.
 ///
@@ -67,8 +68,8 @@ impl Rule for Adadelta {
         self.lr
     }
 
-    fn settings(&mut self) -> Vec<(&'static str, Setting<'_>)> {
-        vec![
+    fn settings(&mut self) -> Settings<'_> {
+        smallvec![
             ("lr", Setting::Number(&mut self.lr)),
             ("rho", Setting::Number(&mut self.rho)),
             ("eps", Setting::Number(&mut self.eps)),

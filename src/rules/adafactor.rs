@@ -1,5 +1,6 @@
 use crate::error::{Result, range};
-use crate::rule::{Decay, Layerwise, Real, Rule, Setting};
+use crate::rule::{Decay, Layerwise, Real, Rule, Setting, Settings};
+use smallvec::smallvec;
 
 /// Adafactor: steps as long as the parameters, from second moments that matrices keep by rows and columns.
 ///
@@ -89,8 +90,8 @@ impl Rule for Adafactor {
         self.lr
     }
 
-    fn settings(&mut self) -> Vec<(&'static str, Setting<'_>)> {
-        vec![
+    fn settings(&mut self) -> Settings<'_> {
+        smallvec![
             ("lr", Setting::Number(&mut self.lr)),
             ("beta2_decay", Setting::Number(&mut self.beta2_decay)),
             ("eps1", Setting::Number(&mut self.eps1)),

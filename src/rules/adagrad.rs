@@ -1,5 +1,6 @@
 use crate::error::{Result, range};
-use crate::rule::{Decay, Real, Rule, Setting};
+use crate::rule::{Decay, Real, Rule, Setting, Settings};
+use smallvec::smallvec;
 
 /// Adagrad: the gradient over the root of the sum of its squares so far.
 ///
@@ -89,8 +90,8 @@ impl Rule for Adagrad {
         self.lr
     }
 
-    fn settings(&mut self) -> Vec<(&'static str, Setting<'_>)> {
-        vec![
+    fn settings(&mut self) -> Settings<'_> {
+        smallvec![
             ("lr", Setting::Number(&mut self.lr)),
             ("lr_decay", Setting::Number(&mut self.lr_decay)),
             ("weight_decay", Setting::Number(&mut self.weight_decay)),

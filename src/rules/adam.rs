@@ -1,5 +1,6 @@
 use crate::error::{Result, range};
-use crate::rule::{Decay, Real, Rule, Setting};
+use crate::rule::{Decay, Real, Rule, Setting, Settings};
+use smallvec::smallvec;
 
 /// Adam: steps by the running mean of the gradient over the root of its running mean square, both corrected for their start at 0.
 ///
@@ -90,8 +91,8 @@ impl Rule for Adam {
         self.lr
     }
 
-    fn settings(&mut self) -> Vec<(&'static str, Setting<'_>)> {
-        vec![
+    fn settings(&mut self) -> Settings<'_> {
+        smallvec![
             ("lr", Setting::Number(&mut self.lr)),
             ("beta1", Setting::Number(&mut self.betas.0)),
             ("beta2", Setting::Number(&mut self.betas.1)),

@@ -1,6 +1,7 @@
 use super::Adam;
 use crate::error::Result;
-use crate::rule::{Decay, Real, Rule, Setting};
+use crate::rule::{Decay, Real, Rule, Setting, Settings};
+use smallvec::smallvec;
 
 /// AdamW: [`Adam`] with decoupled weight decay, `x = (1 − lr·λ)·x` before the step.
 ///
@@ -87,8 +88,8 @@ impl Rule for AdamW {
         self.lr
     }
 
-    fn settings(&mut self) -> Vec<(&'static str, Setting<'_>)> {
-        vec![
+    fn settings(&mut self) -> Settings<'_> {
+        smallvec![
             ("lr", Setting::Number(&mut self.lr)),
             ("beta1", Setting::Number(&mut self.betas.0)),
             ("beta2", Setting::Number(&mut self.betas.1)),

@@ -1,5 +1,6 @@
 use crate::error::{Result, range};
-use crate::rule::{Decay, Real, Rule, Setting};
+use crate::rule::{Decay, Real, Rule, Setting, Settings};
+use smallvec::smallvec;
 
 /// ASGD: gradient descent with a falling learning rate, beside the average of the parameters that it went through.
 ///
@@ -76,8 +77,8 @@ impl Rule for Asgd {
         self.lr
     }
 
-    fn settings(&mut self) -> Vec<(&'static str, Setting<'_>)> {
-        vec![
+    fn settings(&mut self) -> Settings<'_> {
+        smallvec![
             ("lr", Setting::Number(&mut self.lr)),
             ("lambd", Setting::Number(&mut self.lambd)),
             ("alpha", Setting::Number(&mut self.alpha)),

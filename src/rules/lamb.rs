@@ -1,5 +1,6 @@
 use crate::error::{Result, range};
-use crate::rule::{Decay, Layerwise, Real, Rule, Setting};
+use crate::rule::{Decay, Layerwise, Real, Rule, Setting, Settings};
+use smallvec::smallvec;
 
 /// LAMB: Adam's direction with decay, brought to the length of the parameters, tensor by tensor.
 ///
@@ -91,8 +92,8 @@ impl Rule for Lamb {
         self.lr
     }
 
-    fn settings(&mut self) -> Vec<(&'static str, Setting<'_>)> {
-        vec![
+    fn settings(&mut self) -> Settings<'_> {
+        smallvec![
             ("lr", Setting::Number(&mut self.lr)),
             ("beta1", Setting::Number(&mut self.betas.0)),
             ("beta2", Setting::Number(&mut self.betas.1)),

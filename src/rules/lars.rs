@@ -1,5 +1,6 @@
 use crate::error::{Result, range};
-use crate::rule::{Decay, Layerwise, Real, Rule, Setting};
+use crate::rule::{Decay, Layerwise, Real, Rule, Setting, Settings};
+use smallvec::smallvec;
 
 /// LARS: SGD with momentum whose gradient is brought to the scale of the parameters, tensor by tensor.
 ///
@@ -96,8 +97,8 @@ impl Rule for Lars {
         self.lr
     }
 
-    fn settings(&mut self) -> Vec<(&'static str, Setting<'_>)> {
-        vec![
+    fn settings(&mut self) -> Settings<'_> {
+        smallvec![
             ("lr", Setting::Number(&mut self.lr)),
             ("momentum", Setting::Number(&mut self.momentum)),
             ("dampening", Setting::Number(&mut self.dampening)),

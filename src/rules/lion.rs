@@ -1,5 +1,6 @@
 use crate::error::{Result, range};
-use crate::rule::{Decay, Real, Rule, Setting, sign};
+use crate::rule::{Decay, Real, Rule, Setting, Settings, sign};
+use smallvec::smallvec;
 
 /// Lion: steps by the sign of a mean of the gradient, so each parameter moves by the learning rate.
 ///
@@ -65,8 +66,8 @@ impl Rule for Lion {
         self.lr
     }
 
-    fn settings(&mut self) -> Vec<(&'static str, Setting<'_>)> {
-        vec![
+    fn settings(&mut self) -> Settings<'_> {
+        smallvec![
             ("lr", Setting::Number(&mut self.lr)),
             ("beta1", Setting::Number(&mut self.betas.0)),
             ("beta2", Setting::Number(&mut self.betas.1)),

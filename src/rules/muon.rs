@@ -1,5 +1,6 @@
 use crate::error::{Result, range};
-use crate::rule::{AdjustLr, Decay, Layerwise, Orthogonal, Real, Rule, Setting};
+use crate::rule::{AdjustLr, Decay, Layerwise, Orthogonal, Real, Rule, Setting, Settings};
+use smallvec::smallvec;
 
 /// Muon for matrices, AdamW for all other tensors.
 ///
@@ -125,8 +126,8 @@ impl Rule for Muon {
         if self.adamw { self.adamw_lr } else { self.lr }
     }
 
-    fn settings(&mut self) -> Vec<(&'static str, Setting<'_>)> {
-        vec![
+    fn settings(&mut self) -> Settings<'_> {
+        smallvec![
             ("lr", Setting::Number(&mut self.lr)),
             ("weight_decay", Setting::Number(&mut self.weight_decay)),
             ("momentum", Setting::Number(&mut self.momentum)),

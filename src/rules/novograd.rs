@@ -1,5 +1,6 @@
 use crate::error::{Result, range};
-use crate::rule::{Decay, Layerwise, Real, Rule, Setting};
+use crate::rule::{Decay, Layerwise, Real, Rule, Setting, Settings};
+use smallvec::smallvec;
 
 /// NovoGrad: momentum on gradients that each tensor divides by the root of their running mean squared norm.
 ///
@@ -68,8 +69,8 @@ impl Rule for NovoGrad {
         self.lr
     }
 
-    fn settings(&mut self) -> Vec<(&'static str, Setting<'_>)> {
-        vec![
+    fn settings(&mut self) -> Settings<'_> {
+        smallvec![
             ("lr", Setting::Number(&mut self.lr)),
             ("beta1", Setting::Number(&mut self.betas.0)),
             ("beta2", Setting::Number(&mut self.betas.1)),

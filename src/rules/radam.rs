@@ -1,5 +1,6 @@
 use crate::error::{Result, range};
-use crate::rule::{Decay, Real, Rule, Setting};
+use crate::rule::{Decay, Real, Rule, Setting, Settings};
+use smallvec::smallvec;
 
 /// RAdam: Adam with a step that is rectified for how little is known of its root in the first steps.
 ///
@@ -73,8 +74,8 @@ impl Rule for RAdam {
         self.lr
     }
 
-    fn settings(&mut self) -> Vec<(&'static str, Setting<'_>)> {
-        vec![
+    fn settings(&mut self) -> Settings<'_> {
+        smallvec![
             ("lr", Setting::Number(&mut self.lr)),
             ("beta1", Setting::Number(&mut self.betas.0)),
             ("beta2", Setting::Number(&mut self.betas.1)),

@@ -1,5 +1,6 @@
 use crate::error::{Result, range};
-use crate::rule::{Decay, Real, Rule, Setting};
+use crate::rule::{Decay, Real, Rule, Setting, Settings};
+use smallvec::smallvec;
 
 /// RMSprop: the gradient over the root of its running mean square.
 ///
@@ -96,8 +97,8 @@ impl Rule for RmsProp {
         self.lr
     }
 
-    fn settings(&mut self) -> Vec<(&'static str, Setting<'_>)> {
-        vec![
+    fn settings(&mut self) -> Settings<'_> {
+        smallvec![
             ("lr", Setting::Number(&mut self.lr)),
             ("alpha", Setting::Number(&mut self.alpha)),
             ("eps", Setting::Number(&mut self.eps)),

@@ -1,5 +1,6 @@
 use crate::error::{Result, range};
-use crate::rule::{Real, Rule, Setting, sign};
+use crate::rule::{Real, Rule, Setting, Settings, sign};
+use smallvec::smallvec;
 
 /// Rprop: steps by the sign of the gradient alone, with a length of its own for each parameter. For whole data sets, not batches.
 ///
@@ -76,8 +77,8 @@ impl Rule for Rprop {
         self.lr
     }
 
-    fn settings(&mut self) -> Vec<(&'static str, Setting<'_>)> {
-        vec![
+    fn settings(&mut self) -> Settings<'_> {
+        smallvec![
             ("lr", Setting::Number(&mut self.lr)),
             ("eta_minus", Setting::Number(&mut self.eta_minus)),
             ("eta_plus", Setting::Number(&mut self.eta_plus)),

@@ -1,5 +1,6 @@
 use crate::error::{Result, range};
-use crate::rule::{Real, Rule, Setting};
+use crate::rule::{Real, Rule, Setting, Settings};
+use smallvec::smallvec;
 
 /// Schedule-free AdamW: an average of all steps takes the place of a falling learning rate.
 ///
@@ -127,8 +128,8 @@ impl Rule for ScheduleFree {
         self.lr
     }
 
-    fn settings(&mut self) -> Vec<(&'static str, Setting<'_>)> {
-        vec![
+    fn settings(&mut self) -> Settings<'_> {
+        smallvec![
             ("lr", Setting::Number(&mut self.lr)),
             ("beta1", Setting::Number(&mut self.betas.0)),
             ("beta2", Setting::Number(&mut self.betas.1)),

@@ -1,5 +1,6 @@
 use crate::error::{Result, range};
-use crate::rule::{Decay, Real, Rule, Setting};
+use crate::rule::{Decay, Real, Rule, Setting, Settings};
+use smallvec::smallvec;
 
 /// Stochastic gradient descent, with momentum if `momentum` > 0.
 ///
@@ -90,8 +91,8 @@ impl Rule for Sgd {
         self.lr
     }
 
-    fn settings(&mut self) -> Vec<(&'static str, Setting<'_>)> {
-        vec![
+    fn settings(&mut self) -> Settings<'_> {
+        smallvec![
             ("lr", Setting::Number(&mut self.lr)),
             ("momentum", Setting::Number(&mut self.momentum)),
             ("dampening", Setting::Number(&mut self.dampening)),
