@@ -7,9 +7,10 @@ use common::engines;
 use common::numbers::numbers;
 use thalweg::cpu::Cpu;
 use thalweg::plan::{Engine, Half, LossScale, NormKind, Program};
+use thalweg::schedule::Exponential;
 use thalweg::{
-    Accumulation, Adafactor, AnyRule, Average, Clip, Lamb, Lars, Lookahead, Optimizer, Real, Recipe, ScheduleFree, Sgd,
-    TensorReport,
+    Accumulation, Adafactor, AdamW, AnyRule, Average, Clip, Decay, Lamb, Lars, Lookahead, Optimizer, Real, Recipe,
+    ScheduleFree, Sgd, TensorReport,
 };
 
 /// Rows that are no multiple of a vector, a vector, and rows beyond a chunk of a norm.
@@ -540,6 +541,39 @@ fn bad_steps_leave_whatever_goes_with_a_rule_alone() {
     }
 }
 
+/// A decay of the recipe is that of the rules which have one of their own, where they have it.
+#[test]
+fn weight_decay_has_the_bits_of_rules_that_have_it() {
+    let of = |rule: Box<dyn AnyRule>, decay: Option<Decay>| {
+        let recipe = Recipe::new(rule).schedule("lr", Exponential { gamma: 0.5, ..Default::default() });
+        decay.map_or(recipe.clone(), |decay| recipe.weight_decay(decay))
+    };
+    let adamw = |weight_decay, independent_weight_decay| {
+        let rule = AdamW { lr: 0.1, weight_decay, independent_weight_decay, ..Default::default() };
+        Box::<dyn AnyRule>::from(rule)
+    };
+    let sgd = |weight_decay| Box::<dyn AnyRule>::from(Sgd { weight_decay, ..RULE });
+    let cases = [
+        (of(sgd(0.25), None), of(sgd(0.0), Some(Decay::Coupled(0.25)))),
+        (of(adamw(0.25, false), None), of(adamw(0.0, false), Some(Decay::Decoupled(0.25)))),
+        (of(adamw(0.25, true), None), of(adamw(0.0, false), Some(Decay::Independent(0.25)))),
+    ];
+    for (engine, (own, added)) in
+        engines::all_and_small().iter().flat_map(|engine| cases.iter().map(move |case| (engine, case)))
+    {
+        let params = |recipe: &Recipe| {
+            let mut optimizer = Optimizer::new(engine, recipe.clone(), &[("x", &[70])]).expect("an optimizer");
+            optimizer.set_params(0, "x", &numbers(1, 70)).expect("parameters");
+            for t in 0..5 {
+                optimizer.set_grads(0, "x", &numbers(2 + t, 70)).expect("gradients");
+                optimizer.step().expect("a step");
+            }
+            optimizer.params(0, "x").expect("parameters")
+        };
+        assert_same_bits(engine.name, &params(added), &params(own));
+    }
+}
+
 #[test]
 fn what_has_no_meaning_is_refused() {
     let error =
@@ -568,6 +602,16 @@ fn what_has_no_meaning_is_refused() {
         (
             rule().accumulate(Accumulation { drop_bad: true, mean: true }).loss_scale(LossScale::default()),
             "drop_bad = given is out of range: not with loss_scale, which has to hear of bad gradients",
+        ),
+        (rule().weight_decay(Decay::Decoupled(-1.0)), "weight_decay = -1 is out of range: finite and at least 0"),
+        (rule().weight_decay(Decay::Independent(1.0)), "weight_decay = 1 is out of range: at least 0 and below 1"),
+        (
+            Recipe::new(AdamW::default()).weight_decay(Decay::Coupled(0.1)),
+            "weight_decay = 0.01 is out of range: 0 in adamw beside a weight decay of the recipe",
+        ),
+        (
+            Recipe::new(ScheduleFree { weight_decay: 0.0, ..Default::default() }).weight_decay(Decay::Independent(0.1)),
+            "weight_decay = given is out of range: only coupled with schedulefree, which averages by itself",
         ),
         (rule().centralise(), "centralise = given is out of range: only with a tensor of two dimensions or more"),
         (rule().clip(Clip::Tensor { max: 1.0, kind: NormKind::Count }), "clip.kind = Count is out of range: L2, L1 or Max"),

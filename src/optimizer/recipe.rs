@@ -6,7 +6,7 @@ use super::scheduled::Scheduled;
 use super::stepper::Stepper;
 use crate::error::{Error, Result, range};
 use crate::plan::{Arena, BufferId, Half, Layout, LossScale, NormKind, Plan};
-use crate::rule::{AnyRule, Layerwise, Row, Rule, set};
+use crate::rule::{AnyRule, Decay, Layerwise, Row, Rule, Setting, set};
 use crate::schedule::Schedule;
 
 /// A rule with its settings, per lane and group, and what happens to the gradient before it.
@@ -33,6 +33,7 @@ pub struct Recipe {
     pub(super) grad_scale: f64,
     pub(super) loss_scale: Option<LossScale>,
     pub(super) l1: f64,
+    decay: Option<Decay>,
     pub(super) average: Option<Average>,
     pub(super) lookahead: Option<Lookahead>,
     pub(super) accumulation: Option<Accumulation>,
@@ -78,6 +79,7 @@ impl Recipe {
             grad_scale: 1.0,
             loss_scale: None,
             l1: 0.0,
+            decay: None,
             average: None,
             lookahead: None,
             accumulation: None,
@@ -128,6 +130,28 @@ impl Recipe {
     /// Adds an L1 penalty, finite and at least 0: `d = g + l1·sign(x)`. Default 0.
     pub fn l1(mut self, l1: f64) -> Self {
         self.l1 = l1;
+        self
+    }
+
+    /// Adds a weight decay to a rule that has none of its own, or whose own is 0: coupled, decoupled, or independent of the learning
+    /// rate. λ is finite and at least 0, and below 1 where it is independent. Schedules of `lr` count for a decoupled one. Default: none.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use thalweg::{Decay, Optimizer, Recipe, Sgd, cpu::Cpu};
+    ///
+    /// // Keras' SGD with weight_decay.
+    /// let recipe = Recipe::new(Sgd { lr: 0.5, ..Default::default() }).weight_decay(Decay::Decoupled(0.25));
+    /// let mut optimizer = Optimizer::new(&Cpu::<f32>::default(), recipe, &[("w", &[1])])?;
+    /// optimizer.set_params(0, "w", &[8.0])?;
+    /// optimizer.set_grads(0, "w", &[2.0])?;
+    /// optimizer.step()?;
+    /// assert_eq!(optimizer.params(0, "w")?, [8.0 * (1.0 - 0.125) - 1.0]);
+    /// # Ok::<(), thalweg::Error>(())
+    /// ```
+    pub fn weight_decay(mut self, decay: Decay) -> Self {
+        self.decay = Some(decay);
         self
     }
 
@@ -302,6 +326,12 @@ impl Recipe {
         let mut row = rule.full_row(t);
         row.0[Row::SCALE] *= self.grad_scale;
         row.0[Row::L1] = self.l1;
+        match self.decay {
+            Some(Decay::Coupled(lambda)) => row.0[Row::L2] += lambda,
+            Some(Decay::Decoupled(lambda)) => row.0[Row::DECAY] *= 1.0 - rule.lr() * lambda,
+            Some(Decay::Independent(lambda)) => row.0[Row::DECAY] *= 1.0 - lambda,
+            None => {}
+        }
         let follows = self.schedules.iter().filter(|follower| follower.follows(group / self.parts) && follower.bounds());
         let bound: f64 = follows.map(|follower| follower.schedule.value(t - 1)).product();
         match self.clip {
@@ -401,6 +431,7 @@ impl Recipe {
         self.check_together(&**first, arena)?;
         range::positive("grad_scale", self.grad_scale)?;
         range::not_negative("l1", self.l1)?;
+        self.check_decay(arena)?;
         self.loss_scale.as_ref().map_or(Ok(()), check_loss_scale)?;
         let groups = self.rules[0].len();
         for tensor in arena.tensors() {
@@ -445,6 +476,28 @@ impl Recipe {
         let of_all = matches!(self.clip, Some(Clip::Norm { .. }));
         let of_one = bounds.any(|follower| follower.group.is_some());
         range::require(!of_all || !of_one, "schedule of clip", "given for a group", "for all groups, which share a global norm")
+    }
+
+    /// The range of the recipe's weight decay, and that no rule has one besides.
+    fn check_decay(&self, arena: &Arena) -> Result<()> {
+        let Some(decay) = self.decay else { return Ok(()) };
+        match decay {
+            Decay::Coupled(lambda) | Decay::Decoupled(lambda) => range::not_negative("weight_decay", lambda)?,
+            Decay::Independent(lambda) => range::fraction("weight_decay", lambda)?,
+        }
+        for rule in self.rules.iter().flatten() {
+            let name = rule.name();
+            for (setting, value) in rule.boxed().settings() {
+                if let Setting::Number(own) = value {
+                    let free = !setting.ends_with("weight_decay") || *own == 0.0;
+                    range::require(free, setting, *own, &format!("0 in {name} beside a weight decay of the recipe"))?;
+                }
+            }
+            let follows = !(rule.averages() && matches!(decay, Decay::Decoupled(_) | Decay::Independent(_)));
+            range::require(follows, "weight_decay", "given", &format!("only coupled with {name}, which averages by itself"))?;
+        }
+        let means = self.factors(arena) && matches!(decay, Decay::Coupled(_));
+        range::require(!means, "weight_decay", "given", "not coupled with matrices under adafactor")
     }
 
     /// Settings that have no meaning together.
