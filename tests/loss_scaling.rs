@@ -167,8 +167,8 @@ fn scaled_gradients_make_the_steps_of_unscaled_ones() {
         let clips =
             [None, Some(Clip::Norm { max: 5.0, kind: NormKind::L2 }), Some(Clip::Norm { max: 50.0, kind: NormKind::L1 })];
         let clips = clips.into_iter().chain([Some(Clip::Norm { max: 1.0, kind: NormKind::Max }), Some(Clip::Value(1.0))]);
-        // A rule that takes norms of tensors allows no other norm, and no bound on elements.
-        let allowed = if rule.layerwise() == Layerwise::No { 5 } else { 2 };
+        // A rule that takes norms of the gradients allows no other norm, and no bound on elements.
+        let allowed = if rule.layerwise() != Layerwise::Before { 5 } else { 2 };
         for clip in clips.take(allowed) {
             let recipe = Recipe::population(rules.iter().cloned());
             let recipe = clip.iter().fold(recipe, |recipe, &clip| recipe.clip(clip));

@@ -69,8 +69,8 @@ fn a_run_with_bad_steps_is_the_run_without_them() {
     }
 }
 
-/// How a recipe comes to look for bad steps. Scales are powers of two, which leave no trace in the bits. A rule that takes the norms of
-/// tensors allows no other norm and no bound on elements.
+/// How a recipe comes to look for bad steps. Scales are powers of two, which leave no trace in the bits. A rule that takes norms of the
+/// gradients allows no other norm and no bound on elements.
 fn guards(rules: &[Box<dyn AnyRule>]) -> Vec<(&'static str, Recipe)> {
     let plain = Recipe::population(rules.iter().cloned());
     let norm = |kind| Clip::Norm { max: 5.0, kind };
@@ -80,7 +80,7 @@ fn guards(rules: &[Box<dyn AnyRule>]) -> Vec<(&'static str, Recipe)> {
         ("loss scale", scaled.clone()),
         ("loss scale and clip", scaled.clone().clip(norm(NormKind::L2))),
     ];
-    if rules[0].layerwise() == Layerwise::No {
+    if rules[0].layerwise() != Layerwise::Before {
         guards.extend([
             ("clip by L1", plain.clone().clip(norm(NormKind::L1))),
             ("clip by the largest", plain.clone().clip(Clip::Norm { max: 1.0, kind: NormKind::Max })),

@@ -24,8 +24,8 @@ fn recipes(rule: &dyn AnyRule) -> Vec<(&'static str, Recipe)> {
         ("l1", plain.clone().l1(0.1)),
         ("guard", plain.clone().skip_bad()),
     ];
-    // A rule that takes norms of tensors allows no other norm, and no bound on elements.
-    if rule.layerwise() == Layerwise::No {
+    // A rule that takes norms of the gradients allows no other norm, and no bound on elements.
+    if rule.layerwise() != Layerwise::Before {
         recipes.extend([
             ("value", plain.clip(Clip::Value(1.0))),
             ("all, value", all.clone().clip(Clip::Value(1.0))),
@@ -140,8 +140,8 @@ fn a_scale_of_one_over_n_makes_the_mean_of_n_micro_batches() {
     for engine in engines::all_and_small() {
         for (name, rule) in options() {
             let clips = [None, Some(Clip::Norm { max: 3.0, kind: NormKind::L2 }), Some(Clip::Value(0.5))];
-            // A rule that takes norms of tensors allows no bound on elements.
-            let allowed = if rule.layerwise() == Layerwise::No { 3 } else { 2 };
+            // A rule that takes norms of the gradients allows no bound on elements.
+            let allowed = if rule.layerwise() != Layerwise::Before { 3 } else { 2 };
             for clip in clips.into_iter().take(allowed) {
                 let plain = clip.iter().fold(Recipe::new(rule.clone()), |recipe, &clip| recipe.clip(clip));
                 let mut of_sums = Model::new(&engine, plain.clone().grad_scale(0.25), &*rule, &[LEN]);
