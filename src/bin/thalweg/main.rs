@@ -5,6 +5,7 @@ mod chart;
 mod curve;
 mod engine;
 mod info;
+mod memory;
 mod report;
 mod rules;
 mod schedules;
