@@ -71,6 +71,7 @@ pub mod plan;
 mod rule;
 mod rules;
 pub mod schedule;
+mod text;
 mod train;
 
 pub use error::{Error, Result, range};
@@ -83,6 +84,7 @@ pub use rules::{
     AdEMAMix, Adadelta, Adafactor, Adagrad, Adam, AdamW, Adamax, Adan, Asgd, Lamb, Lars, Lion, Muon, NAdam, NovoGrad, RAdam,
     RmsProp, Rprop, ScheduleFree, Sgd, rule_by_name, rules,
 };
+pub use text::Text;
 pub use train::{Metrics, Trainer};
 pub use wgpu;
 

@@ -343,7 +343,8 @@ fn rules_are_listed_with_formula_settings_and_state() {
         assert_eq!(keys(&line["settings"]), settings.iter().copied().collect());
         // What is listed is what `--set` takes.
         for (name, value) in line["settings"].as_object().expect("an object") {
-            thalweg::set(&mut *rule, name, &value.to_string()).unwrap_or_else(|error| panic!("{error}"));
+            let text = value.as_str().map_or_else(|| value.to_string(), String::from);
+            thalweg::set(&mut *rule, name, &text).unwrap_or_else(|error| panic!("{error}"));
             assert!(block.contains(&format!(" {name}=")), "{name}: {block}");
         }
     }

@@ -73,11 +73,13 @@ fn variants(rule: &dyn AnyRule) -> Vec<Box<dyn AnyRule>> {
             let choices: &[f64] = match &variant.settings()[index].1 {
                 Setting::Number(_) => &[0.0, 0.5],
                 Setting::Flag(_) => &[1.0],
+                Setting::Fixed(_) => &[],
             };
             for &choice in choices {
                 match &mut variant.settings()[index].1 {
                     Setting::Number(number) => **number = choice,
                     Setting::Flag(flag) => **flag = true,
+                    Setting::Fixed(_) => {}
                 }
                 variants.push(variant.clone());
             }

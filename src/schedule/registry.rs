@@ -1,8 +1,8 @@
 //! The schedules by name, for command lines.
 
 use crate::error::{Error, Result};
-use crate::schedule::text::Text;
 use crate::schedule::*;
+use crate::text::Text;
 
 /// A schedule that has a name and settings; those made of other schedules have neither.
 trait Named: Default + Into<Schedule> {

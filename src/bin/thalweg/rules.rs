@@ -4,7 +4,7 @@ use crate::memory::Memory;
 use crate::{Usage, settings};
 use serde_json::{Value, json};
 use std::io::{self, Write};
-use thalweg::{AnyRule, Setting, rule_by_name};
+use thalweg::{AnyRule, rule_by_name};
 
 /// List the update rules with formula, settings and their defaults, and state
 #[derive(Debug, clap::Args)]
@@ -38,12 +38,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
 
 /// Names and defaults.
 fn defaults(rule: &mut dyn AnyRule) -> Vec<(&'static str, Option<String>)> {
-    let text = |setting| match setting {
-        Setting::Number(number) if *number != 0.0 && number.abs() < 1e-3 => format!("{number:e}"),
-        Setting::Number(number) => number.to_string(),
-        Setting::Flag(flag) => flag.to_string(),
-    };
-    rule.settings().into_iter().map(|(name, setting)| (name, Some(text(setting)))).collect()
+    rule.settings().into_iter().map(|(name, mut setting)| (name, Some(setting.text().write()))).collect()
 }
 
 fn text(rule: &mut dyn AnyRule) -> String {
