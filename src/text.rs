@@ -61,6 +61,10 @@ impl<T: Text + Default> Text for Vec<T> {
             let mut value = T::default();
             value.read(item).map(|()| value)
         };
+        if text.trim().is_empty() {
+            self.clear();
+            return Ok(());
+        }
         *self = text.split(',').map(read).collect::<Result<_, _>>().map_err(|_| "numbers separated by commas")?;
         Ok(())
     }
@@ -104,3 +108,21 @@ macro_rules! words {
 }
 
 pub(crate) use words;
+
+#[cfg(test)]
+mod tests {
+    use super::Text;
+
+    #[test]
+    fn what_is_written_can_be_read() {
+        fn same<T: Text + PartialEq + Default>(value: T) {
+            let mut read = T::default();
+            assert_eq!(read.read(&value.write()), Ok(()), "{value:?}");
+            assert_eq!(read, value);
+        }
+        [0.0, 1e-8, -1e-8, 0.1, 1e300, f64::MIN_POSITIVE, 3.0].into_iter().for_each(same);
+        [vec![], vec![7], vec![1, 2, u64::MAX]].into_iter().for_each(same);
+        [None, Some(0)].into_iter().for_each(same::<Option<u64>>);
+        [true, false].into_iter().for_each(same);
+    }
+}

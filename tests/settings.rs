@@ -53,8 +53,8 @@ const RANGES: &[(&str, &[&str], &[&str])] = &[
     ("cosine, linear or one_minus_sqrt", &["round", ""], &["linear"]),
     ("1 unless mode is exp_range", &["0.9", "NaN"], &["1"]),
     ("above 0 and at most 0.5, since there are three phases", &["0", "0.6", "-0.1", "NaN", "inf"], &["0.000001", "0.5"]),
-    ("at least 0 and at most lr, since gamma is at most 1", &["1.1"], &["0", "1"]),
-    ("finite and at least lr, since gamma is above 1", &["0", "0.9"], &["1", "2"]),
+    ("at least 0 and at most lr, 1, since gamma is at most 1", &["1.1"], &["0", "1"]),
+    ("finite and at least lr, 1, since gamma is above 1", &["0", "0.9"], &["1", "2"]),
 ];
 
 /// A setting, and all that may be said of it.
@@ -254,11 +254,11 @@ const SCHEDULES: &[(&str, &str, &[Setting])] = &[
             whole("begin"),
             flag("staircase"),
             not_negative("end"),
-            ("end", &["at least 0 and at most lr, since gamma is at most 1"]),
+            ("end", &["at least 0 and at most lr, 1, since gamma is at most 1"]),
             WARMUP,
         ],
     ),
-    ("exponential", "gamma=1.5 end=2", &[("end", &["finite and at least lr, since gamma is above 1"])]),
+    ("exponential", "gamma=1.5 end=2", &[("end", &["finite and at least lr, 1, since gamma is above 1"])]),
     ("inverse_time", "gamma=0.5", &[positive("gamma"), LR, some("steps"), flag("staircase"), WARMUP]),
     ("cosine", "steps=5", &[some("steps"), LR, not_negative("end"), positive("power"), flag("rises"), WARMUP]),
     (
@@ -411,6 +411,8 @@ fn settings_that_do_not_fit_each_other_are_refused() {
         ("piecewise", "values=1,2,3 boundaries=5", "values: 3 found, 2 expected"),
         ("piecewise", "values=1,2,3 boundaries=5,2", "boundaries = [5, 2] is out of range: each larger than the one before"),
         ("multi_step", "", "milestones is empty"),
+        ("cosine", "steps=5 warmup_start=0.5", "warmup_start = 0.5 is out of range: 0 without a warmup"),
+        ("cosine", "steps=5 warmup=0 warmup_start=1", "warmup_start = 1 is out of range: 0 without a warmup"),
     ] {
         assert_error(schedule_by_name(schedule, &pairs(settings).collect::<Vec<_>>()), message);
     }
