@@ -6,6 +6,7 @@ mod curve;
 mod engine;
 mod info;
 mod memory;
+mod rates;
 mod report;
 mod rules;
 mod schedules;
