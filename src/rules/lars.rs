@@ -11,8 +11,10 @@ use crate::rule::{Decay, Layerwise, Real, Rule, Setting};
 /// x −= lr · b
 /// ```
 ///
-/// Norms are L2 norms of one tensor. State: nothing without momentum, else `b`, 4 bytes per parameter. As timm's `Lars`; PyTorch has
-/// none. Apex's LARC leaves the decay out where a norm is 0. Source: You, Gitman & Ginsburg 2017, arXiv:1708.03888.
+/// Norms are L2 norms of one tensor. State: nothing without momentum, else `b`, 4 bytes per parameter. As timm's `Lars`;
+/// PyTorch has none. Apex's LARC leaves the decay out where a norm is 0. optax's `lars` has momentum 0.9 and eps 0, always
+/// adapts, takes the norm of g + λ·x, and has the learning rate inside the buffer. Source: You, Gitman & Ginsburg 2017,
+/// arXiv:1708.03888.
 ///
 /// # Examples
 ///

@@ -47,13 +47,14 @@ pub struct Muon {
     pub lr: f64,
     /// Decoupled weight decay λ of matrices, finite and at least 0. Default 0.1.
     pub weight_decay: f64,
-    /// μ, at least 0 and below 1. Default 0.95.
+    /// μ, at least 0 and below 1 (PyTorch allows more, where it is no mean). Default 0.95.
     pub momentum: f64,
     /// Look ahead by the momentum. Default on.
     pub nesterov: bool,
     /// The iteration's a, b and c, finite. Default (3.4445, −4.7750, 2.0315). By name `ns_a`, `ns_b` and `ns_c`; lanes share them.
     pub ns_coefficients: (f64, f64, f64),
-    /// The least norm that a direction is divided by, finite and above 0. Default 1e-7. Lanes share it.
+    /// The least norm that a direction is divided by, finite and above 0
+    /// (PyTorch allows 0; a matrix of zeros would become 0/0). Default 1e-7. Lanes share it.
     pub eps: f64,
     /// Iterations, at most 100. Default 5. Lanes share it.
     pub ns_steps: usize,
