@@ -228,7 +228,7 @@ impl<P: Program> Trainer<P> {
     /// [`Optimizer::set`](crate::Optimizer::set) does.
     ///
     /// # Errors
-    /// As [`Stepper::set`].
+    /// As [`Optimizer::set`](crate::Optimizer::set).
     ///
     /// # Examples
     ///
@@ -239,10 +239,11 @@ impl<P: Program> Trainer<P> {
     /// use thalweg::schedule::ReduceLrOnPlateau;
     /// use std::ops::ControlFlow;
     ///
-    /// let data = Dataset::new(vec![0.0, 1.0, 0.5, 0.25], 1, vec![0, 1, 1, 0])?;
+    /// // Every row comes with either label, so the loss cannot fall below ln 2.
+    /// let data = Dataset::new(vec![0.0, 0.0, 1.0, 1.0], 1, vec![0, 1, 0, 1])?;
     /// let network = Network::perceptron(1, &[4], 2, Activation::Relu)?;
     /// let recipe = Recipe::new(AdamW { lr: 0.1, ..Default::default() });
-    /// let mut trainer = Trainer::new(&Cpu::<f32>::default(), &network, recipe, &data, &data, 2, 1)?;
+    /// let mut trainer = Trainer::new(&Cpu::<f32>::default(), &network, recipe, &data, &data, 4, 1)?;
     /// let mut plateau = ReduceLrOnPlateau { lr: 0.1, patience: 3, ..Default::default() }.start()?;
     /// for _ in 0..100 {
     ///     trainer.epoch(|_| ControlFlow::Continue(()))?;
