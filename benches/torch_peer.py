@@ -34,17 +34,23 @@ def row(what, device, n, samples, streams):
     }), flush=True)
 
 
-def optimizer(kind, p, **settings):
-    """Fused where it fuses, else foreach. It has taken its first step, so its state is there."""
-    for way in ["fused", "foreach"]:
+def optimizer(kind, *ps, **settings):
+    """Fused where it fuses, else foreach, else as it is. It has taken its first step, so its state is there."""
+    for way in [{"fused": True}, {"foreach": True}, {}]:
         try:
-            optimizer = kind([p], **settings, **{way: True})
+            optimizer = kind(ps, **settings, **way)
             optimizer.step()
             return optimizer
         except (TypeError, RuntimeError):
             # No such argument, or not on this device.
-            pass
-    raise SystemExit(f"{kind.__name__} is neither fused nor foreach on {p.device}")
+            if not way:
+                raise
+
+
+def parameter(device, *shape):
+    p = torch.nn.Parameter(torch.randn(shape, device=device))
+    p.grad = torch.randn(shape, device=device)
+    return p
 
 
 def optimizers(p):
@@ -61,6 +67,22 @@ def optimizers(p):
     yield "adamw amsgrad", optimizer(optim.AdamW, p, amsgrad=True)
 
 
+def of_matrices(n, device):
+    """Optimizers of matrices, in the shapes of `thalweg bench`: one with up to 1,024 columns, and as many of 128 × 128 as there are,
+    the rest for AdamW."""
+    columns = min(1024, n & -n)
+    p = parameter(device, n // columns, columns)
+    yield "adafactor", [optimizer(torch.optim.Adafactor, p)]
+    square, rest = 128 * 128, n % (128 * 128)
+    matrices = [parameter(device, 128, 128) for _ in range(n // square)]
+    peers = [optimizer(torch.optim.Muon, *matrices)] if matrices else []
+    yield "muon", peers + ([optimizer(torch.optim.AdamW, parameter(device, rest))] if rest else [])
+
+
+# Arrays that these have to read and write, as `thalweg bench` counts them.
+MATRIX_STREAMS = {"adafactor": 7, "muon": 10}
+
+
 def streams(optimizer, p):
     """Parameters and planes are read and written, gradients are read."""
     state = optimizer.state[p].values()
@@ -70,10 +92,11 @@ def streams(optimizer, p):
 def main():
     for n in [int(arg) for arg in sys.argv[1:]] or [1 << 20, 1 << 22, 1 << 24]:
         for device in ["cpu"] + ["cuda"] * torch.cuda.is_available():
-            p = torch.nn.Parameter(torch.randn(n, device=device))
-            p.grad = torch.randn(n, device=device)
+            p = parameter(device, n)
             for what, peer in optimizers(p):
                 row(what, device, n, timed(device, peer.step), streams(peer, p))
+            for what, peers in of_matrices(n, device):
+                row(what, device, n, timed(device, lambda: [peer.step() for peer in peers]), MATRIX_STREAMS[what])
             adamw = optimizer(torch.optim.AdamW, p)
 
             def clipped():

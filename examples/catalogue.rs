@@ -13,6 +13,9 @@ mod chart;
 mod descent;
 #[path = "../tests/common/digits.rs"]
 mod digits;
+#[path = "../src/bin/thalweg/memory.rs"]
+#[allow(dead_code, reason = "the command line uses the rest")]
+mod memory;
 #[path = "../tests/common/options.rs"]
 #[allow(dead_code, reason = "the tests use the rest")]
 mod options;
@@ -22,6 +25,7 @@ use catalogue::{Entry, entries};
 use chart::{Area, Axis, Chart, FONT, Line, picture};
 use descent::{Path, QUADRATIC, ROSENBROCK, distance, quadratic, quadratic_value, rosenbrock, rosenbrock_value};
 use digits::Epoch;
+use memory::Memory;
 use plotters::prelude::*;
 use thalweg::cpu::Cpu;
 
@@ -63,11 +67,15 @@ fn table(outcomes: &[Outcome]) {
     println!("| --- | --- | --- | --- | --- | --- |");
     for Outcome { entry, digits, rosenbrock, quadratic } in outcomes {
         let Entry { rule, when, .. } = entry;
-        let bytes = 4 * options::with(rule, entry.digits.settings).planes().len();
+        let Memory { bytes, other, .. } = Memory::of(&*options::with(rule, entry.digits.settings));
+        let other = other.map_or(String::new(), |other| format!(", {other}"));
         let accuracy = 100.0 * digits[digits.len() - 1].test.accuracy;
         let reached = |path: &Path, to: &[f64]| format!("{:.0e} after {} steps", distance(path, to), path[path.len() - 1].0);
         let (valley, quadratic) = (reached(rosenbrock, &ROSENBROCK), reached(quadratic, &QUADRATIC));
-        println!("| `{rule}` | {when} | {bytes} B | {accuracy:.1} % after {} epochs | {valley} | {quadratic} |", digits.len());
+        println!(
+            "| `{rule}` | {when} | {bytes} B{other} | {accuracy:.1} % after {} epochs | {valley} | {quadratic} |",
+            digits.len()
+        );
     }
 }
 

@@ -31,13 +31,15 @@
 //!
 //! | module | what is in it |
 //! | --- | --- |
-//! | the root | [`Optimizer`], [`Recipe`] and [`Stepper`]; the rules ([`Sgd`], [`RmsProp`], [`Adam`], [`AdamW`], [`Adagrad`], [`RAdam`], [`Adamax`], [`Adadelta`], [`NAdam`], [`Asgd`], [`Rprop`], [`Lion`], [`Lars`], [`Lamb`], [`NovoGrad`], [`AdEMAMix`], [`Adan`], [`ScheduleFree`], [`Adafactor`]) and their contract [`Rule`]; [`Lbfgs`] with its [`LbfgsSettings`] and [`LbfgsStepper`]; [`Trainer`]; [`Error`] |
+//! | the root | [`Optimizer`], [`Recipe`] and [`Stepper`]; the rules ([`Sgd`], [`RmsProp`], [`Adam`], [`AdamW`], [`Adagrad`], [`RAdam`], [`Adamax`], [`Adadelta`], [`NAdam`], [`Asgd`], [`Rprop`], [`Lion`], [`Lars`], [`Lamb`], [`NovoGrad`], [`AdEMAMix`], [`Adan`], [`ScheduleFree`], [`Adafactor`], [`Muon`]) and their contract [`Rule`]; [`Lbfgs`] with its [`LbfgsSettings`] and [`LbfgsStepper`]; [`Trainer`]; [`Error`] |
+//! | [`schedule`] | learning rates, or other settings, as functions of the step |
 //! | [`plan`] | a step as plain data: [`Layout`](plan::Layout), [`Plan`](plan::Plan), [`Op`](plan::Op), and what an [`Engine`](plan::Engine) promises |
 //! | [`cpu`] | the engine over slices, in `f32`, and in `f64` as the oracle of all tests |
 //! | [`gpu`] | the engine on wgpu |
 //! | [`nn`] | layers, recorded into plans |
 //! | [`data`] | data sets, their split and scaling, and readers |
 //! | [`error`] | the error type, and checks of settings |
+//! | [`guide`] | chapters for those who embed it |
 //!
 //! There are three ways in, from the outside inwards. [`Trainer`] has everything and wants a data set. [`Optimizer`] wants gradients.
 //! [`Recipe::record`] appends an optimizer's operations to a plan that somebody else records, and leaves the [`Stepper`] that
@@ -48,6 +50,7 @@
 //! | feature | what it adds | default |
 //! | --- | --- | --- |
 //! | `vulkan`, `metal`, `dx12`, `webgpu` | that backend of wgpu; without any there are no adapters, and the CPU engine remains | on |
+//! | `serde` | schedules can be written and read by serde | off |
 //! | `files` | readers for CSV and IDX files, plain or gzipped, and the digits | off |
 //! | `cli` | the command line `thalweg`; includes `files` | off |
 //!
@@ -71,6 +74,7 @@ pub mod plan;
 mod rule;
 mod rules;
 pub mod schedule;
+mod text;
 mod train;
 
 pub use error::{Error, Result, range};
@@ -85,6 +89,7 @@ pub use rules::{
 };
 /// Makes the list of a rule's [`Settings`].
 pub use smallvec::smallvec;
+pub use text::Text;
 pub use train::{Metrics, Trainer};
 pub use wgpu;
 

@@ -234,6 +234,39 @@ impl<P: Program> Trainer<P> {
         self.test.metrics(&mut self.program, self.lanes, self.test.rows)
     }
 
+    /// Changes a number among the settings of a lane's rule, from the next step on, as
+    /// [`Optimizer::set`](crate::Optimizer::set) does.
+    ///
+    /// # Errors
+    /// As [`Optimizer::set`](crate::Optimizer::set).
+    ///
+    /// # Examples
+    ///
+    /// A learning rate that falls when the loss no longer does:
+    ///
+    /// ```
+    /// use thalweg::{AdamW, Recipe, Trainer, cpu::Cpu, data::Dataset, nn::Network, plan::Activation};
+    /// use thalweg::schedule::ReduceLrOnPlateau;
+    /// use std::ops::ControlFlow;
+    ///
+    /// // Every row comes with either label, so the loss cannot fall below ln 2.
+    /// let data = Dataset::new(vec![0.0, 0.0, 1.0, 1.0], 1, vec![0, 1, 0, 1])?;
+    /// let network = Network::perceptron(1, &[4], 2, Activation::Relu)?;
+    /// let recipe = Recipe::new(AdamW { lr: 0.1, ..Default::default() });
+    /// let mut trainer = Trainer::new(&Cpu::<f32>::default(), &network, recipe, &data, &data, 4, 1)?;
+    /// let mut plateau = ReduceLrOnPlateau { lr: 0.1, patience: 3, ..Default::default() }.start()?;
+    /// for _ in 0..100 {
+    ///     trainer.epoch(|_| ControlFlow::Continue(()))?;
+    ///     let lr = plateau.step(trainer.evaluate()?[0].loss);
+    ///     trainer.set(0, 0, "lr", lr)?;
+    /// }
+    /// assert!(plateau.lr() < 0.1);
+    /// # Ok::<(), thalweg::Error>(())
+    /// ```
+    pub fn set(&mut self, lane: usize, group: usize, setting: &str, value: f64) -> Result<()> {
+        self.stepper.set(lane, group, setting, value)
+    }
+
     /// A lane's parameters, at which gradients are taken, laid out as the network's arena.
     ///
     /// # Errors

@@ -84,7 +84,8 @@ fn wrong_usage_is_one_line_and_exit_code_2() {
         (&["train", "--lr"], "a value is required for '--lr <X>'"),
         (&["train", "--weight-decay", "-0.1"], "weight_decay = -0.1 is out of range"),
         (&["train", "--clip-norm", "0"], "clip_norm = 0 is out of range: finite and above 0"),
-        (&["train", "--epochs", "0"], "not a whole number from 1"),
+        (&["train", "--epochs", "0"], "not a whole number from 1 to 4294967295"),
+        (&["train", "--epochs", "18446744073709551615"], "not a whole number from 1 to 4294967295"),
         (&["train", "--batch", "0"], "not a whole number from 1"),
         (&["train", "--batch", "1.5"], "not a whole number from 1"),
         (&["train", "--hidden", "0"], "not a whole number from 1 to 65536"),
@@ -110,6 +111,18 @@ fn wrong_usage_is_one_line_and_exit_code_2() {
         (&["train", "--schedule", "cosine,end=1,end=1"], "setting 'end' is given twice"),
         (&["train", "--schedule", "cosine,steps=0"], "steps = 0 is out of range: at least 1"),
         (&["train", "--schedule", "cosine", "--schedule", "step"], "cannot be used multiple times"),
+        (&["train", "--schedule", "cosine,warmup_start=0.1"], "warmup_start = 0.1 is out of range: 0 without a warmup"),
+        (
+            &["train", "--epochs", "2", "--schedule", "cosine,warmup=44"],
+            "warmup = 44 is out of range: below 44, the steps of the run, where steps is not given",
+        ),
+        (&["train", "--rule", "rprop", "--schedule", "cosine"], "--schedule has no effect on rprop"),
+        (&["train", "--rule", "muon", "--set", "ns_steps=101"], "ns_steps = 101 is out of range: at most 100"),
+        (&["train", "--schedule", "plateau,factor=1"], "factor = 1 is out of range: above 0 and below 1"),
+        (&["train", "--schedule", "plateau,goal=max"], "goal = max is out of range: min, since it goes by a loss"),
+        (&["train", "--schedule", "plateau,warmup=5"], "unknown setting 'warmup'; known: lr, goal, factor, patience, "),
+        (&["train", "--schedule", "plato"], "wsd, plateau"),
+        (&["schedules", "plateau"], "there are no values to print"),
         (&["info", "--all"], "unexpected argument '--all'"),
         (&["bench", "--what", "adamm"], "--what adamm names no row"),
         (&["rules", "adamm"], "unknown rule 'adamm'; known: sgd, "),
@@ -248,12 +261,37 @@ fn a_schedule_is_a_factor_and_takes_the_runs_steps_where_it_needs_some() {
     let run = |args: &[&str]| last_test(&trained(&[&["--epochs", "2"], args].concat()));
     assert_eq!(run(&["--schedule", "cosine"]), run(&["--schedule", "cosine,steps=44"]));
     assert_ne!(run(&["--schedule", "cosine"]), run(&["--schedule", "cosine,steps=43"]));
+    // A warm-up comes first.
+    assert_eq!(run(&["--schedule", "cosine,warmup=10"]), run(&["--schedule", "cosine,warmup=10,steps=34"]));
     let half = run(&["--lr", "0.002", "--schedule", "constant,lr=0.5"]);
     assert_eq!(half, run(&["--lr", "0.001"]));
     // A list has commas; after step 30, in the second epoch, the rate is as good as 0.
     let stopped = trained(&["--epochs", "3", "--schedule", "multi_step,milestones=30,31,gamma=1e-30,lr=1"]);
     assert_ne!(stopped[0]["test_loss"], stopped[1]["test_loss"]);
     assert_eq!(stopped[1]["test_loss"], stopped[2]["test_loss"]);
+}
+
+#[test]
+fn a_schedule_moves_every_learning_rate_of_muon() {
+    let run = |args: &[&str]| last_test(&trained(&[&["--epochs", "2", "--rule", "muon"], args].concat()));
+    let halves = run(&["--lr", "0.01", "--set", "adamw_lr=0.001"]);
+    assert_eq!(halves, run(&["--lr", "0.02", "--set", "adamw_lr=0.002", "--schedule", "constant,lr=0.5"]));
+    assert_ne!(halves, run(&["--lr", "0.01", "--set", "adamw_lr=0.002"]));
+}
+
+#[test]
+fn a_plateau_lowers_the_rate_once_the_loss_is_no_better() {
+    let run = |args: &[&str]| trained(&[&["--epochs", "5"], args].concat());
+    let losses = |lines: &[Value]| lines.iter().map(|line| line["test_loss"].clone()).collect::<Vec<_>>();
+    let steady = losses(&run(&[]));
+    // The first loss is the best so far, whatever is asked; no other is better by so much.
+    let reduced = losses(&run(&["--schedule", "plateau,threshold=absolute:9,patience=1,factor=1e-30"]));
+    assert_eq!(reduced[..3], steady[..3]);
+    assert_ne!(reduced[3], steady[3]);
+    assert_eq!(reduced[3], reduced[2]);
+    assert_eq!(losses(&run(&["--schedule", "plateau"])), steady);
+    let half = losses(&run(&["--schedule", "plateau,lr=0.5", "--lr", "0.002"]));
+    assert_eq!(half, steady);
 }
 
 #[test]
@@ -331,20 +369,20 @@ fn rules_are_listed_with_formula_settings_and_state() {
     let blocks: Vec<&str> = text.out.split("\n\n").collect();
     assert_eq!(blocks.len(), lines.len());
     for ((mut rule, line), block) in thalweg::rules().into_iter().zip(&lines).zip(blocks) {
-        assert_eq!(keys(line), BTreeSet::from(["name", "formula", "settings", "state_bytes", "state_bytes_max", "planes"]));
+        assert_eq!(
+            keys(line),
+            BTreeSet::from(["name", "formula", "settings", "state_bytes", "state_bytes_max", "state_other", "planes"])
+        );
         assert_eq!((&line["name"], &line["formula"]), (&rule.name().into(), &rule.formula().into()));
-        // A rule of two passes keeps its direction in between.
-        let direction = usize::from(rule.layerwise() == thalweg::Layerwise::After);
-        let bytes = [rule.planes().len(), rule.state_names().len()].map(|planes| 4 * (planes + direction));
-        assert_eq!([&line["state_bytes"], &line["state_bytes_max"]].map(Value::as_u64), bytes.map(|bytes| Some(bytes as u64)));
         assert!(block.starts_with(rule.name()) && block.contains(rule.formula()), "{block}");
-        assert!(block.contains(&format!("{} bytes per parameter", bytes[0])), "{block}");
-        assert!(block.trim().ends_with(&format!("at most {}", bytes[1])), "{block}");
+        assert!(block.contains(&format!("  {} bytes per parameter", line["state_bytes"])), "{block}");
+        assert!(block.trim().ends_with(&format!("at most {}", line["state_bytes_max"])), "{block}");
         let settings: Vec<&str> = rule.settings().into_iter().map(|(name, _)| name).collect();
         assert_eq!(keys(&line["settings"]), settings.iter().copied().collect());
         // What is listed is what `--set` takes.
         for (name, value) in line["settings"].as_object().expect("an object") {
-            thalweg::set(&mut *rule, name, &value.to_string()).unwrap_or_else(|error| panic!("{error}"));
+            let text = value.as_str().map_or_else(|| value.to_string(), String::from);
+            thalweg::set(&mut *rule, name, &text).unwrap_or_else(|error| panic!("{error}"));
             assert!(block.contains(&format!(" {name}=")), "{name}: {block}");
         }
     }
@@ -352,16 +390,40 @@ fn rules_are_listed_with_formula_settings_and_state() {
     let block = "adamw
   formula   x = (1 − lr·λ)·x;  m = β₁·m + (1 − β₁)·g;  v = β₂·v + (1 − β₂)·g²;  x −= (lr/c₁)·m / (√v/√c₂ + eps)
   settings  lr=0.001 beta1=0.9 beta2=0.999 eps=1e-8 weight_decay=0.01 independent_weight_decay=false eps_hat=false amsgrad=false maximize=false
-  state     8 bytes per parameter (m, v), at most 12\n";
+  state     8 bytes per parameter (m, v); per parameter at most 12\n";
     assert_eq!(one.out, block);
     assert_eq!(thalweg(&["rules", "adamw", "--json"]).json()[0]["planes"], serde_json::json!(["m", "v"]));
+}
+
+/// As the pages of the rules say.
+#[test]
+fn the_listed_memory_holds_directions_and_numbers_of_tensors() {
+    let scratch = "at most 16 per element of the largest set of matrices of one shape";
+    let table = [
+        ("sgd", 0, 4, None),
+        ("rprop", 8, 8, None),
+        ("adan", 16, 16, None),
+        ("lars", 0, 4, None),
+        ("novograd", 4, 4, Some("4 per tensor")),
+        ("lamb", 12, 12, None),
+        ("adafactor", 4, 8, Some("4·(n + m + 1) per n × m matrix")),
+        ("muon", 12, 12, Some(scratch)),
+    ];
+    for (rule, bytes, most, other) in table {
+        let line = &thalweg(&["rules", rule, "--json"]).json()[0];
+        let listed = (&line["state_bytes"], &line["state_bytes_max"], line["state_other"].as_str());
+        assert_eq!(listed, (&bytes.into(), &most.into(), other), "{rule}");
+    }
+    let lamb = thalweg(&["rules", "lamb"]).out;
+    assert!(lamb.ends_with("  state     12 bytes per parameter (m, v, direction); per parameter at most 12\n"), "{lamb}");
 }
 
 #[test]
 fn schedules_are_listed_with_formula_and_settings() {
     let lines = thalweg(&["schedules", "--json"]).json();
     let text = thalweg(&["schedules"]);
-    let listings = thalweg::schedule::schedules();
+    let mut listings = thalweg::schedule::schedules();
+    listings.push(thalweg::schedule::ReduceLrOnPlateau::listing());
     assert_eq!((text.code, text.err.as_str(), lines.len()), (Some(0), "", listings.len()));
     for (listing, line) in listings.iter().zip(&lines) {
         assert_eq!((&line["name"], &line["formula"]), (&listing.name.into(), &listing.formula.into()));
@@ -371,6 +433,8 @@ fn schedules_are_listed_with_formula_and_settings() {
   formula   lr · gamma^⌊t / steps⌋
   settings  steps=… lr=1 gamma=0.1 warmup=0 warmup_start=0\n";
     assert!(text.out.contains(&format!("\n\n{step}\n")), "{}", text.out);
+    let plateau = "settings  lr=1 goal=min factor=0.1 patience=10 threshold=relative:1e-4 cooldown=0 end=0 eps=1e-8\n";
+    assert!(text.out.ends_with(plateau), "{}", text.out);
     let step = serde_json::json!({ "steps": null, "lr": 1, "gamma": 0.1, "warmup": 0, "warmup_start": 0 });
     assert_eq!(lines[1]["settings"], step);
 }

@@ -8,7 +8,7 @@ use common::model::Model;
 use thalweg::cpu::Cpu;
 use thalweg::plan::NormKind;
 use thalweg::schedule::{Cosine, Exponential, MultiStep, Schedule};
-use thalweg::{AdamW, Clip, Recipe, Sgd};
+use thalweg::{AdamW, Clip, Lars, Muon, Optimizer, Recipe, Sgd};
 
 fn halving() -> Schedule {
     MultiStep { milestones: vec![3, 5], gamma: 0.5, ..Default::default() }.into()
@@ -52,6 +52,26 @@ fn skipped_steps_do_not_advance_a_schedule() {
         }
         assert_same_bits(engine.name, &skipping.params(0), &clean.params(0));
         assert_eq!((skipping.report(0).applied, skipping.report(0).skipped), (12, 4), "{}", engine.name);
+    }
+}
+
+/// A trust with a cap at 1 and a rate that starts at 0: the buffer takes in the gradient as it is.
+#[test]
+fn a_capped_trust_is_1_at_a_rate_of_0() {
+    let rule = || Lars { momentum: 0.9, trust_coefficient: 0.5, trust_clip: true, always_adapt: true, ..Default::default() };
+    for engine in engines::all() {
+        let recipe = Recipe::new(rule()).schedule("lr", Schedule::from(2.0).warmup(1, 0.0));
+        let mut optimizer = Optimizer::new(&engine, recipe, &[("x", &[2]), ("zeros", &[1])]).expect("an optimizer");
+        optimizer.set_params(0, "x", &[3.0, 4.0]).expect("parameters");
+        optimizer.set_grads(0, "x", &[0.0, 1.0]).expect("gradients");
+        optimizer.set_grads(0, "zeros", &[2.0]).expect("gradients");
+        // ½·‖x‖/‖g‖ is 2.5, more than the rate; the trust of zeros is 1, half of it.
+        for (b, x, zeros) in [(1.0, 4.0, 0.0), (1.9, 0.2, -2.0 * (0.9 * 2.0 + 0.5 * 2.0))] {
+            optimizer.step().expect("a step");
+            assert_close(engine.name, &optimizer.state("b", 0, "x").expect("a plane"), &[0.0, b], |_| 1e-6);
+            assert_close(engine.name, &optimizer.params(0, "x").expect("parameters"), &[3.0, x], |_| 1e-6);
+            assert_close(engine.name, &optimizer.params(0, "zeros").expect("parameters"), &[zeros], |_| 1e-6);
+        }
     }
 }
 
@@ -174,6 +194,9 @@ fn changes_that_make_no_sense_are_refused() {
     assert_eq!(refused(0, 1, "lr", 1.0), "group = 1 is out of range: below 1");
     assert!(refused(0, 0, "rate", 1.0).starts_with("unknown setting 'rate'; known: lr, "));
     assert!(refused(0, 0, "momentum", 0.5).starts_with("the kernel with momentum = 0.5: "));
+    let mut muon = Optimizer::new(&Cpu::<f32>::default(), Recipe::new(Muon::default()), &[("x", &[2, 2])]).expect("one");
+    let error = muon.set(0, 0, "eps", 1e-3).expect_err("a plan's own number");
+    assert_eq!(error.to_string(), "eps = 0.001 is out of range: as it was recorded");
     let recipe = Recipe::new(sgd()).schedule("clip", 0.5);
     let error = thalweg::Optimizer::new(&Cpu::<f32>::default(), recipe, &[("x", &[1])]).expect_err("no clip");
     assert_eq!(error.to_string(), "schedule of clip = given is out of range: only with a clip that has a bound");

@@ -5,7 +5,7 @@ mod common;
 use common::refusal::{assert_error, optimizer};
 use thalweg::plan::{LossScale, NormKind};
 use thalweg::schedule::{schedule_by_name, schedules};
-use thalweg::{Adam, AnyRule, Clip, Recipe, Result, Sgd, rule_by_name, rules, set};
+use thalweg::{Adam, AdjustLr, AnyRule, Clip, Muon, Recipe, Result, Sgd, rule_by_name, rules, set};
 
 // What may be given, as messages say it.
 const NUMBER: &str = "a number";
@@ -20,6 +20,8 @@ const AT_MOST_1: &str = "above 0 and at most 1";
 const AT_LEAST_1: &str = "finite and at least 1";
 const SOME: &str = "at least 1";
 const STEPS: &str = "a whole number of at least 0";
+const FINITE: &str = "finite";
+const ADJUST_LR: &str = "original, match_rms_adamw or spectral_unclamped";
 const POWER: &str = "from 0 to 100";
 const SINGLE: &str = "from 1.2e-38 to 3.4e38, the range of single precision";
 
@@ -41,7 +43,9 @@ const RANGES: &[(&str, &[&str], &[&str])] = &[
     (POWER, &["-0.1", "100.1", "NaN", "inf", "-inf"], &["0", "100"]),
     // Of one setting each.
     ("finite and at most 0", &["0.1", "1", "NaN", "inf", "-inf"], &["-0.8", "0"]),
-    ("finite", &["NaN", "inf", "-inf"], &["-3", "3"]),
+    (FINITE, &["NaN", "inf", "-inf"], &["-3", "3"]),
+    ("at most 100", &["101", "100000"], &["0", "100"]),
+    (ADJUST_LR, &["round", "", "1"], &["match_rms_adamw", "spectral_unclamped", "original"]),
     ("finite and above 1", &["1", "0", "NaN", "inf", "-inf"], &["1.000001", "2"]),
     ("finite and at least step_min, 0.000001", &["0.0000001", "-1", "NaN", "inf", "-inf"], &["0.000001", "50"]),
     ("a whole number or none", &["0.5", "-1", "half"], &["none", "3"]),
@@ -49,8 +53,8 @@ const RANGES: &[(&str, &[&str], &[&str])] = &[
     ("cosine, linear or one_minus_sqrt", &["round", ""], &["linear"]),
     ("1 unless mode is exp_range", &["0.9", "NaN"], &["1"]),
     ("above 0 and at most 0.5, since there are three phases", &["0", "0.6", "-0.1", "NaN", "inf"], &["0.000001", "0.5"]),
-    ("at least 0 and at most lr, since gamma is at most 1", &["1.1"], &["0", "1"]),
-    ("finite and at least lr, since gamma is above 1", &["0", "0.9"], &["1", "2"]),
+    ("at least 0 and at most lr, 1, since gamma is at most 1", &["1.1"], &["0", "1"]),
+    ("finite and at least lr, 1, since gamma is above 1", &["0", "0.9"], &["1", "2"]),
 ];
 
 /// A setting, and all that may be said of it.
@@ -92,7 +96,7 @@ const WARMUP: Setting = whole("warmup");
 const RULES: &[(&str, &[Setting])] = &[
     (
         "sgd",
-        &[LR, fraction("momentum"), ("dampening", &[NUMBER, "finite"]), DECAY, flag("nesterov"), flag("lr_inside"), MAXIMIZE],
+        &[LR, fraction("momentum"), ("dampening", &[NUMBER, FINITE]), DECAY, flag("nesterov"), flag("lr_inside"), MAXIMIZE],
     ),
     (
         "rmsprop",
@@ -136,7 +140,7 @@ const RULES: &[(&str, &[Setting])] = &[
         &[
             LR,
             fraction("momentum"),
-            ("dampening", &[NUMBER, "finite"]),
+            ("dampening", &[NUMBER, FINITE]),
             DECAY,
             flag("nesterov"),
             positive("trust_coefficient"),
@@ -211,6 +215,12 @@ const RULES: &[(&str, &[Setting])] = &[
             DECAY,
             fraction("momentum"),
             flag("nesterov"),
+            ("ns_a", &[NUMBER, FINITE]),
+            ("ns_b", &[NUMBER, FINITE]),
+            ("ns_c", &[NUMBER, FINITE]),
+            EPS,
+            ("ns_steps", &[WHOLE, "at most 100"]),
+            ("adjust_lr", &[ADJUST_LR]),
             not_negative("adamw_lr"),
             fraction("adamw_beta1"),
             fraction("adamw_beta2"),
@@ -244,11 +254,11 @@ const SCHEDULES: &[(&str, &str, &[Setting])] = &[
             whole("begin"),
             flag("staircase"),
             not_negative("end"),
-            ("end", &["at least 0 and at most lr, since gamma is at most 1"]),
+            ("end", &["at least 0 and at most lr, 1, since gamma is at most 1"]),
             WARMUP,
         ],
     ),
-    ("exponential", "gamma=1.5 end=2", &[("end", &["finite and at least lr, since gamma is above 1"])]),
+    ("exponential", "gamma=1.5 end=2", &[("end", &["finite and at least lr, 1, since gamma is above 1"])]),
     ("inverse_time", "gamma=0.5", &[positive("gamma"), LR, some("steps"), flag("staircase"), WARMUP]),
     ("cosine", "steps=5", &[some("steps"), LR, not_negative("end"), positive("power"), flag("rises"), WARMUP]),
     (
@@ -401,9 +411,36 @@ fn settings_that_do_not_fit_each_other_are_refused() {
         ("piecewise", "values=1,2,3 boundaries=5", "values: 3 found, 2 expected"),
         ("piecewise", "values=1,2,3 boundaries=5,2", "boundaries = [5, 2] is out of range: each larger than the one before"),
         ("multi_step", "", "milestones is empty"),
+        ("cosine", "steps=5 warmup_start=0.5", "warmup_start = 0.5 is out of range: 0 without a warmup"),
+        ("cosine", "steps=5 warmup=0 warmup_start=1", "warmup_start = 1 is out of range: 0 without a warmup"),
     ] {
         assert_error(schedule_by_name(schedule, &pairs(settings).collect::<Vec<_>>()), message);
     }
+}
+
+#[test]
+fn what_is_recorded_into_a_plan_follows_no_schedule() {
+    for name in ["ns_a", "eps", "ns_steps", "adjust_lr", "nesterov"] {
+        let recipe = Recipe::new(Muon::default()).schedule(name, 0.5);
+        assert_error(optimizer(recipe), &format!("schedule of {name} = given is out of range: only for numbers"));
+    }
+    optimizer(Recipe::new(Muon::default()).schedule("lr", 0.5)).expect("an optimizer");
+}
+
+#[test]
+fn words_and_whole_numbers_are_read_and_written() {
+    let mut muon = Muon::default();
+    for (name, value) in [("ns_steps", "7"), ("adjust_lr", "match_rms_adamw"), ("eps", "1e-5"), ("ns_b", "-4.5")] {
+        set(&mut muon, name, value).expect("a setting");
+        let written = AnyRule::settings(&mut muon)
+            .into_iter()
+            .find(|(known, _)| *known == name)
+            .map(|(_, mut setting)| setting.text().write());
+        assert_eq!(written.as_deref(), Some(value), "{name}");
+    }
+    let ns_coefficients = (3.4445, -4.5, 2.0315);
+    let expected = Muon { ns_steps: 7, adjust_lr: AdjustLr::MatchRmsAdamW, eps: 1e-5, ns_coefficients, ..Default::default() };
+    assert_eq!(muon, expected);
 }
 
 #[test]

@@ -8,10 +8,10 @@ struct State { b: T }
 override MOMENTUM: bool = false;
 
 fn trust(a: f32, b: f32, len: f32, memory: ptr<function, f32>, h: Hyper) -> f32 {
-    if h.coefficient == 0.0 || a == 0.0 || b == 0.0 {
+    if h.coefficient == 0.0 {
         return 1.0;
     }
-    let ratio = h.coefficient * b / (a + h.weight_decay * b + h.eps);
+    let ratio = select(h.coefficient * b / (a + h.weight_decay * b + h.eps), 1.0, a == 0.0 || b == 0.0);
     if h.cap == 0.0 {
         return ratio;
     }

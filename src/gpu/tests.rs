@@ -74,11 +74,13 @@ fn variants(rule: &dyn AnyRule) -> Vec<Box<dyn AnyRule>> {
             let choices: &[f64] = match &variant.settings()[index].1 {
                 Setting::Number(_) => &[0.0, 0.5],
                 Setting::Flag(_) => &[1.0],
+                Setting::Fixed(_) => &[],
             };
             for &choice in choices {
                 match &mut variant.settings()[index].1 {
                     Setting::Number(number) => **number = choice,
                     Setting::Flag(flag) => **flag = true,
+                    Setting::Fixed(_) => {}
                 }
                 variants.push(variant.clone());
             }
@@ -439,7 +441,7 @@ fn rows_are_laid_out_as_on_the_host() {
 fn constants_in_shaders_are_those_of_the_host() {
     let expected = [("ROW", Row::LEN), ("LIVE", Row::LIVE), ("SCALE", Row::SCALE)];
     let control = [("MAX_NORM", Row::MAX_NORM), ("COUNTERS", Counter::LEN)];
-    let gate = [("DECAY", Row::DECAY), ("FIRST", Row::SHARED.len())];
+    let gate = [("DECAY", Row::DECAY), ("STAYS", Row::SHARED.len())];
     for (source, own) in
         [(&step::control_kernel(&controls()[0]).source, control), (&step::gate_kernel(&gates()[0]).source, gate)]
     {

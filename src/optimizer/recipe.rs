@@ -303,6 +303,8 @@ impl Recipe {
     pub(super) fn changed(&self, lane: usize, group: usize, setting: &str, value: f64) -> Result<Box<dyn AnyRule>> {
         let old = &self.rules[lane][group];
         let mut rule = old.boxed();
+        let fixed = |(name, kind): &(&str, Setting)| *name == setting && matches!(kind, Setting::Fixed(_));
+        range::require(!rule.settings().iter().any(fixed), setting, value, "as it was recorded")?;
         set(&mut *rule, setting, &value.to_string())?;
         rule.check()?;
         self.scheduled(&*rule, group)?.at(&self.schedules, Schedule::bound).check()?;

@@ -24,6 +24,7 @@ pub use real::{Fixed, Real};
 pub(crate) use sweep::sign;
 
 use crate::error::{Error, Result};
+use crate::text::Text;
 use smallvec::SmallVec;
 use std::fmt::Debug;
 
@@ -45,10 +46,23 @@ pub enum Setting<'a> {
     Number(&'a mut f64),
     /// A switch.
     Flag(&'a mut bool),
+    /// What is recorded into plans: lanes share it, and no schedule changes it.
+    Fixed(&'a mut dyn Text),
+}
+
+impl Setting<'_> {
+    /// The setting as text.
+    pub fn text(&mut self) -> &mut dyn Text {
+        match self {
+            Self::Number(number) => *number,
+            Self::Flag(flag) => *flag,
+            Self::Fixed(value) => *value,
+        }
+    }
 }
 
 /// A rule's settings by name. As many as rules have lie on the stack: following a schedule allocates nothing.
-pub type Settings<'a> = SmallVec<[(&'static str, Setting<'a>); 16]>;
+pub type Settings<'a> = SmallVec<[(&'static str, Setting<'a>); 24]>;
 
 /// Whether a rule needs norms of each tensor, besides its own elements.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -203,7 +217,7 @@ pub trait Rule: Debug + Clone + Send + Sync + 'static {
     }
 }
 
-/// Sets one setting of a rule from text: a number, or `true` or `false` for a switch.
+/// Sets one setting of a rule from text: a number, a word, or `true` or `false` for a switch.
 ///
 /// # Errors
 /// [`Error::Unknown`] listing the rule's settings, or [`Error::Setting`] if the text is not a value of the right kind.
@@ -223,9 +237,5 @@ pub fn set(rule: &mut (impl AnyRule + ?Sized), name: &str, text: &str) -> Result
     let Some((_, setting)) = settings.iter_mut().find(|(known, _)| *known == name) else {
         return Err(Error::unknown("setting", name, &known));
     };
-    match setting {
-        Setting::Number(number) => **number = text.parse().map_err(|_| Error::setting(name, text, "a number"))?,
-        Setting::Flag(flag) => **flag = text.parse().map_err(|_| Error::setting(name, text, "true or false"))?,
-    }
-    Ok(())
+    setting.text().read(text).map_err(|allowed| Error::setting(name, text, allowed))
 }

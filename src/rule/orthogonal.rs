@@ -1,5 +1,7 @@
 //! How the directions of matrices are made orthogonal.
 
+use crate::text::words;
+
 /// What a matrix's shape makes of its learning rate; `rows` is the first dimension.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum AdjustLr {
@@ -12,6 +14,11 @@ pub enum AdjustLr {
     /// √(rows/columns).
     SpectralUnclamped,
 }
+
+words!(
+    AdjustLr, "original, match_rms_adamw or spectral_unclamped",
+    Original: "original", MatchRmsAdamW: "match_rms_adamw", SpectralUnclamped: "spectral_unclamped"
+);
 
 /// Newton–Schulz iteration on the matrix U, or its transpose if that has fewer rows; k is the factor of [`AdjustLr`]:
 ///

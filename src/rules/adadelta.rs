@@ -13,7 +13,7 @@ use smallvec::smallvec;
 /// ```
 ///
 /// State: `q` and `a`, 4 bytes per parameter each. As `torch.optim.Adadelta`: epsilon is inside both roots, and a takes in δ
-/// without the learning rate (Keras: the default learning rate is 1e-3 and epsilon 1e-7).
+/// without the learning rate. Keras has lr 1e-3, ρ 0.95 and epsilon 1e-7, and decoupled decay; optax gives no learning rate.
 /// Source: Zeiler 2012, arXiv:1212.5701.
 ///
 /// # Examples
@@ -31,9 +31,9 @@ use smallvec::smallvec;
 pub struct Adadelta {
     /// Learning rate, finite and at least 0. Default 1.
     pub lr: f64,
-    /// ρ, the share of the running means that is kept, at least 0 and below 1. Default 0.9.
+    /// ρ, the share of the running means that is kept, at least 0 and below 1 (PyTorch allows 1, which is plain descent). Default 0.9.
     pub rho: f64,
-    /// Added inside both roots, finite and above 0. Default 1e-6.
+    /// Added inside both roots, finite and above 0 (PyTorch allows 0; padding would become 0/0). Default 1e-6.
     pub eps: f64,
     /// Coupled weight decay λ, finite and at least 0. Default 0.
     pub weight_decay: f64,

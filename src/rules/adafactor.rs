@@ -19,9 +19,11 @@ use smallvec::smallvec;
 /// element. The direction U takes 4 bytes per parameter, which hold nothing from step to step. In the state, `row_var` and `col_var`
 /// are R and C, and `v` is V. Over somebody else's buffers, which have no shapes, all tensors are vectors.
 ///
-/// Differences: the paper, optax, Hugging Face and Keras add 1e-30 to g² in the place of eps₁, bound the relative step by 1e-2 and not
-/// by lr, and can have a momentum; optax factors only from 128 rows and columns on. Bounds and penalties that this rule's matrices
-/// would have to see first, of single tensors or L1, are refused. Source: Shazeer & Stern 2018, arXiv:1804.04235.
+/// Differences: the paper, optax, Hugging Face and Keras add 1e-30 to g² in the place of eps₁. The paper and Hugging Face bound
+/// the relative step by 1e-2 and not by lr; Keras by its lr of 1e-3, as here; optax takes lr as a plain factor, without 1/√t.
+/// All but Keras can have a momentum. optax factors only from 128 rows and columns on, and its decay is not times lr. Bounds
+/// and penalties that this rule's matrices would have to see first, of single tensors or L1, are refused. Source: Shazeer &
+/// Stern 2018, arXiv:1804.04235.
 ///
 /// # Examples
 ///

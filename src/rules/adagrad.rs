@@ -35,7 +35,7 @@ pub struct Adagrad {
     pub weight_decay: f64,
     /// S before the first step, finite and at least 0. Default 0.
     pub initial_accumulator_value: f64,
-    /// Added to the root, finite and above 0. Default 1e-10.
+    /// Added to the root, finite and above 0 (PyTorch allows 0; padding would become 0/0). Default 1e-10.
     pub eps: f64,
     /// Add eps inside the root, `√(S + eps)`, instead of to it. Default off.
     pub eps_inside: bool,

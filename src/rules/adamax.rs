@@ -11,8 +11,9 @@ use smallvec::smallvec;
 /// x −= (lr/c₁) · m / u
 /// ```
 ///
-/// State: `m` and `u`, 4 bytes per parameter each. As `torch.optim.Adamax`: epsilon is inside the maximum (Keras and optax divide
-/// by u + eps). Source: Kingma & Ba 2015, section 7.1, arXiv:1412.6980.
+/// State: `m` and `u`, 4 bytes per parameter each. As `torch.optim.Adamax`: epsilon is inside the maximum, as in optax; Keras
+/// has u = max(β₂·u, |g|) and divides by u + eps, which is 1e-7 there, with lr 1e-3 and decoupled decay. Source: Kingma & Ba
+/// 2015, section 7.1, arXiv:1412.6980.
 ///
 /// # Examples
 ///
@@ -31,7 +32,7 @@ pub struct Adamax {
     pub lr: f64,
     /// β₁ and β₂, each at least 0 and below 1. Default (0.9, 0.999).
     pub betas: (f64, f64),
-    /// Added to the size of the gradient, finite and above 0. Default 1e-8.
+    /// Added to the size of the gradient, finite and above 0 (PyTorch allows 0; padding would become 0/0). Default 1e-8.
     pub eps: f64,
     /// Coupled weight decay λ, finite and at least 0. Default 0.
     pub weight_decay: f64,

@@ -3,13 +3,22 @@ use crate::error::Result;
 use crate::rule::{Decay, Real, Rule, Setting, Settings};
 use smallvec::smallvec;
 
-/// AdamW: [`Adam`] with decoupled weight decay, `x = (1 − lr·λ)·x` before the step.
+/// AdamW: [`Adam`] with decoupled weight decay.
 ///
-/// State: `m` and `v`, and `w` with AMSGrad; 4 bytes per parameter each. As `torch.optim.AdamW`, λ = 0.01 by default. The update
-/// function and its kernel are Adam's; only the place of the decay and its default differ. With `independent_weight_decay` the
-/// decay is that of the paper, `x = (1 − λ)·x`, which does not change with the learning rate; to let it follow a schedule too, as
-/// there, put the same schedule on `weight_decay`.
-/// Source: Loshchilov & Hutter 2019, arXiv:1711.05101.
+/// ```text
+/// x = (1 − lr·λ)·x
+/// m = m + (1 − β₁)·(g − m)            c₁ = 1 − β₁ᵗ
+/// v = β₂·v + (1 − β₂)·g²              c₂ = 1 − β₂ᵗ
+/// w = max(w, v), used instead of v    AMSGrad only
+/// x −= (lr/c₁) · m / (√v/√c₂ + eps)
+/// ```
+///
+/// State: `m` and `v`, and `w` with AMSGrad; 4 bytes per parameter each. As `torch.optim.AdamW`, λ = 0.01 by default: epsilon
+/// is added to the corrected root (Keras adds it to the uncorrected one, and has λ = 0.004: [`AdamW::keras`]; optax has λ =
+/// 1e-4: [`AdamW::optax`]). The update function and its kernel are Adam's; only the place of the decay and its default differ.
+/// With `independent_weight_decay` the decay is that of the paper, `x = (1 − λ)·x`, which does not change with the learning
+/// rate; to let it follow a schedule too, as there, put the same schedule on `weight_decay`. Source: Loshchilov & Hutter 2019,
+/// arXiv:1711.05101.
 ///
 /// # Examples
 ///
@@ -26,7 +35,7 @@ pub struct AdamW {
     pub lr: f64,
     /// β₁ and β₂, each at least 0 and below 1. Default (0.9, 0.999).
     pub betas: (f64, f64),
-    /// Added to the root, finite and above 0. Default 1e-8.
+    /// Added to the root, finite and above 0 (PyTorch allows 0; padding would become 0/0). Default 1e-8.
     pub eps: f64,
     /// Decoupled weight decay λ, finite and at least 0. Default 1e-2.
     pub weight_decay: f64,

@@ -6,14 +6,16 @@ use smallvec::smallvec;
 ///
 /// ```text
 /// r = tc·‖x‖ / (‖g‖ + λ·‖x‖ + eps)       1 if either norm is 0, or without λ unless `always_adapt`
-/// r = min(r/lr, 1)                        with `trust_clip`: LARC
+/// r = min(r/lr, 1)                        with `trust_clip` (LARC) where it adapts at all; 1 where lr is 0
 /// d = r·(g + λ·x)
 /// b = d at the first step, later μ·b + (1 − τ)·d
 /// x −= lr · b
 /// ```
 ///
-/// Norms are L2 norms of one tensor. State: nothing without momentum, else `b`, 4 bytes per parameter. As timm's `Lars`; PyTorch has
-/// none. Apex's LARC leaves the decay out where a norm is 0. Source: You, Gitman & Ginsburg 2017, arXiv:1708.03888.
+/// Norms are L2 norms of one tensor. State: nothing without momentum, else `b`, 4 bytes per parameter. As timm's `Lars`;
+/// PyTorch has none. Apex's LARC leaves the decay out where a norm is 0. optax's `lars` has momentum 0.9 and eps 0, always
+/// adapts, takes the norm of g + λ·x, and has the learning rate inside the buffer. Source: You, Gitman & Ginsburg 2017,
+/// arXiv:1708.03888.
 ///
 /// # Examples
 ///
@@ -133,17 +135,18 @@ impl Rule for Lars {
         let (direct, through) = if self.nesterov { (1.0, self.momentum) } else { (0.0, 1.0) };
         let adapts = self.weight_decay > 0.0 || self.always_adapt;
         let coefficient = if adapts { self.trust_coefficient } else { 0.0 };
-        // A rate of 0 takes no step, whatever the trust.
-        let cap = if self.trust_clip && self.lr > 0.0 { self.lr.recip() } else { 0.0 };
+        // 0 is no cap. Where the rate is 0, a finite number still makes 1 of any trust.
+        let cap = if self.trust_clip { self.lr.recip().min(f32::MAX.into()) } else { 0.0 };
         [self.lr, self.momentum, take, direct, through, coefficient, self.weight_decay, self.eps, cap]
     }
 
     fn trust<F: Real>(&self, row: &[F; 9], [a, b]: [F; 2], _len: F, _memory: &mut F) -> F {
         let &[_, _, _, _, _, coefficient, weight_decay, eps, cap] = row;
-        if coefficient == F::zero() || a == F::zero() || b == F::zero() {
+        if coefficient == F::zero() {
             return F::one();
         }
-        let ratio = coefficient * b / (a + weight_decay * b + eps);
+        let empty = a == F::zero() || b == F::zero();
+        let ratio = if empty { F::one() } else { coefficient * b / (a + weight_decay * b + eps) };
         if cap == F::zero() { ratio } else { (ratio * cap).min(F::one()) }
     }
 

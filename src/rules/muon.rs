@@ -48,17 +48,19 @@ pub struct Muon {
     pub lr: f64,
     /// Decoupled weight decay λ of matrices, finite and at least 0. Default 0.1.
     pub weight_decay: f64,
-    /// μ, at least 0 and below 1. Default 0.95.
+    /// μ, at least 0 and below 1 (PyTorch allows more, where it is no mean). Default 0.95.
     pub momentum: f64,
     /// Look ahead by the momentum. Default on.
     pub nesterov: bool,
-    /// The iteration's a, b and c, finite. Default (3.4445, −4.7750, 2.0315). By no name; lanes share it.
+    /// The iteration's a, b and c, finite. Default (3.4445, −4.7750, 2.0315). By name `ns_a`, `ns_b` and `ns_c`; lanes share them.
     pub ns_coefficients: (f64, f64, f64),
-    /// The least norm that a direction is divided by, finite and above 0. Default 1e-7. By no name; lanes share it.
+    /// The least norm that a direction is divided by, finite and above 0
+    /// (PyTorch allows 0; a matrix of zeros would become 0/0). Default 1e-7. Lanes share it.
     pub eps: f64,
-    /// Iterations, at most 100. Default 5. By no name; lanes share it.
+    /// Iterations, at most 100. Default 5. Lanes share it.
     pub ns_steps: usize,
-    /// What a shape makes of the learning rate. Default [`AdjustLr::Original`]. By no name; lanes share it.
+    /// What a shape makes of the learning rate. Default [`AdjustLr::Original`]; by name `original`,
+    /// `match_rms_adamw` or `spectral_unclamped`. Lanes share it.
     pub adjust_lr: AdjustLr,
     /// Learning rate of other tensors, finite and at least 0. Default 1e-3.
     pub adamw_lr: f64,
@@ -110,8 +112,8 @@ impl Rule for Muon {
         range::not_negative("lr", self.lr)?;
         range::not_negative("weight_decay", self.weight_decay)?;
         range::fraction("momentum", self.momentum)?;
-        for coefficient in [a, b, c] {
-            range::require(coefficient.is_finite(), "ns_coefficients", coefficient, "finite")?;
+        for (name, coefficient) in [("ns_a", a), ("ns_b", b), ("ns_c", c)] {
+            range::require(coefficient.is_finite(), name, coefficient, "finite")?;
         }
         range::positive("eps", self.eps)?;
         range::require(self.ns_steps <= 100, "ns_steps", self.ns_steps, "at most 100")?;
@@ -132,6 +134,12 @@ impl Rule for Muon {
             ("weight_decay", Setting::Number(&mut self.weight_decay)),
             ("momentum", Setting::Number(&mut self.momentum)),
             ("nesterov", Setting::Flag(&mut self.nesterov)),
+            ("ns_a", Setting::Fixed(&mut self.ns_coefficients.0)),
+            ("ns_b", Setting::Fixed(&mut self.ns_coefficients.1)),
+            ("ns_c", Setting::Fixed(&mut self.ns_coefficients.2)),
+            ("eps", Setting::Fixed(&mut self.eps)),
+            ("ns_steps", Setting::Fixed(&mut self.ns_steps)),
+            ("adjust_lr", Setting::Fixed(&mut self.adjust_lr)),
             ("adamw_lr", Setting::Number(&mut self.adamw_lr)),
             ("adamw_beta1", Setting::Number(&mut self.adamw_betas.0)),
             ("adamw_beta2", Setting::Number(&mut self.adamw_betas.1)),

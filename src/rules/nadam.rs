@@ -11,9 +11,9 @@ use smallvec::smallvec;
 /// x −= lr · ((1 − μₜ)/(1 − Pₜ)·d + μₜ₊₁/(1 − Pₜ₊₁)·m) / (√v/√c₂ + eps)
 /// ```
 ///
-/// State: `m` and `v`, 4 bytes per parameter each. As `torch.optim.NAdam`, which has ψ = 0.004 (Keras: 1, [`NAdam::keras`]); optax's
-/// `nadam` has a constant μ, [`NAdam::optax`]. PyTorch keeps P as a state. Here it follows from t, so with β₁ on a schedule it is the product for the current β₁.
-/// Source: Dozat 2016, *Incorporating Nesterov momentum into Adam*.
+/// State: `m` and `v`, 4 bytes per parameter each. As `torch.optim.NAdam`, which has ψ = 0.004 (Keras: 1, [`NAdam::keras`]);
+/// optax's `nadam` has a constant μ, [`NAdam::optax`]. PyTorch keeps P as a state. Here it follows from t, so with β₁ on a
+/// schedule it is the product for the current β₁. Source: Dozat 2016, *Incorporating Nesterov momentum into Adam*.
 ///
 /// # Examples
 ///
@@ -33,7 +33,7 @@ pub struct NAdam {
     pub lr: f64,
     /// β₁ and β₂, each at least 0 and below 1. Default (0.9, 0.999).
     pub betas: (f64, f64),
-    /// Added to the root, finite and above 0. Default 1e-8.
+    /// Added to the root, finite and above 0 (PyTorch allows 0; padding would become 0/0). Default 1e-8.
     pub eps: f64,
     /// ψ, how fast the momentum grows, finite and at least 0. Default 4e-3.
     pub momentum_decay: f64,
@@ -58,9 +58,9 @@ impl NAdam {
         Self::default()
     }
 
-    /// As `keras.optimizers.Nadam`: lr 1e-3, eps 1e-7, ψ 1.
+    /// As `keras.optimizers.Nadam`: lr 1e-3, eps 1e-7, ψ 1; its `weight_decay` is decoupled.
     pub fn keras() -> Self {
-        Self { lr: 1e-3, eps: 1e-7, momentum_decay: 1.0, ..Self::default() }
+        Self { lr: 1e-3, eps: 1e-7, momentum_decay: 1.0, decoupled_weight_decay: true, ..Self::default() }
     }
 
     /// As `optax.nadam`, whose μ is β₁ throughout: ψ is so large that 0.96^ψ is 0. optax gives no learning rate.

@@ -35,7 +35,7 @@ pub struct RAdam {
     pub lr: f64,
     /// β₁ and β₂, each at least 0 and below 1. Default (0.9, 0.999).
     pub betas: (f64, f64),
-    /// Added to the uncorrected root, finite and above 0. Default 1e-8.
+    /// Added to the uncorrected root, finite and above 0 (PyTorch allows 0; padding would become 0/0). Default 1e-8.
     pub eps: f64,
     /// Weight decay λ, finite and at least 0. Default 0.
     pub weight_decay: f64,

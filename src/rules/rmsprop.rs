@@ -32,13 +32,13 @@ use smallvec::smallvec;
 pub struct RmsProp {
     /// Learning rate, finite and at least 0. Default 1e-2.
     pub lr: f64,
-    /// Smoothing α of the mean square, at least 0 and below 1. Default 0.99.
+    /// Smoothing α of the mean square, at least 0 and below 1 (PyTorch allows more, where it is no mean). Default 0.99.
     pub alpha: f64,
-    /// Added to the root, finite and above 0. Default 1e-8.
+    /// Added to the root, finite and above 0 (PyTorch allows 0; padding would become 0/0). Default 1e-8.
     pub eps: f64,
     /// Coupled weight decay λ, finite and at least 0. Default 0.
     pub weight_decay: f64,
-    /// Momentum μ, at least 0 and below 1. Default 0.
+    /// Momentum μ, at least 0 and below 1 (PyTorch allows more; the buffer would grow without bound). Default 0.
     pub momentum: f64,
     /// Divide by the standard deviation instead of the root mean square. Default off.
     pub centered: bool,

@@ -12,11 +12,12 @@ use smallvec::smallvec;
 /// prev = d
 /// ```
 ///
-/// State: `prev` and `step`, 4 bytes per parameter each; `step` starts at the learning rate, which has no other effect: schedules
-/// of it do nothing. As `torch.optim.Rprop`, with its pairs `etas` and `step_sizes` as four numbers. After a change of sign there
-/// is a step of length 0 and none back. The sign of d·prev is the product of the signs, so tiny gradients do not underflow.
-/// Source: Riedmiller & Braun 1993, *A direct adaptive method for faster backpropagation learning: the RPROP algorithm*; the
-/// variant is iRprop− of Igel & Hüsken 2000.
+/// State: `prev` and `step`, 4 bytes per parameter each; `step` starts at the learning rate, which has no other effect:
+/// schedules of it do nothing. As `torch.optim.Rprop`, with its pairs `etas` and `step_sizes` as four numbers. After a change
+/// of sign there is a step of length 0 and none back. optax's `rprop` is the same, but for a first length outside the bounds,
+/// which it leaves alone. The sign of d·prev is the product of the signs, so tiny gradients do not underflow. Source:
+/// Riedmiller & Braun 1993, *A direct adaptive method for faster backpropagation learning: the RPROP algorithm*; the variant is
+/// iRprop− of Igel & Hüsken 2000.
 ///
 /// # Examples
 ///

@@ -29,7 +29,7 @@ use smallvec::smallvec;
 pub struct Sgd {
     /// Learning rate, finite and at least 0. Default 1e-3.
     pub lr: f64,
-    /// Momentum μ, at least 0 and below 1. Default 0.
+    /// Momentum μ, at least 0 and below 1 (PyTorch allows more; the buffer would grow without bound). Default 0.
     pub momentum: f64,
     /// Dampening τ of the gradient in the momentum, finite. Default 0.
     pub dampening: f64,

@@ -191,7 +191,8 @@ pub struct Clamp {
 impl Curve for Clamp {
     fn check(&self) -> Result<()> {
         range::not_negative("min", self.min)?;
-        range::require(self.max.is_finite() && self.max >= self.min, "max", self.max, "finite and at least min")?;
+        let fits = self.max.is_finite() && self.max >= self.min;
+        range::require(fits, "max", self.max, &format!("finite and at least min, {}", self.min))?;
         within("of", self.of.check())
     }
 

@@ -2,8 +2,8 @@
 
 use crate::error::{Result, range};
 use crate::schedule::stair::shrinking;
-use crate::schedule::text::words;
 use crate::schedule::{Curve, Shape, between, some_steps};
+use crate::text::words;
 
 /// How the triangles of [`Cyclic`] change from cycle to cycle.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

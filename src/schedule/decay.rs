@@ -168,10 +168,10 @@ impl Curve for Exponential {
         some_steps("steps", self.steps)?;
         range::not_negative("end", self.end)?;
         let (fits, allowed) = match self.gamma > 1.0 {
-            true => (self.end >= self.lr, "finite and at least lr, since gamma is above 1"),
-            false => (self.end <= self.lr, "at least 0 and at most lr, since gamma is at most 1"),
+            true => (self.end >= self.lr, format!("finite and at least lr, {}, since gamma is above 1", self.lr)),
+            false => (self.end <= self.lr, format!("at least 0 and at most lr, {}, since gamma is at most 1", self.lr)),
         };
-        range::require(fits, "end", self.end, allowed)
+        range::require(fits, "end", self.end, &allowed)
     }
 
     fn value(&self, t: u64) -> f64 {

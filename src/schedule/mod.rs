@@ -54,7 +54,6 @@ mod plateau;
 mod registry;
 mod shape;
 mod stair;
-mod text;
 
 pub use compose::{Clamp, Product, Scale, Sequence, Warmup};
 pub use cosine::{Cosine, CosineRestarts};

@@ -1,4 +1,5 @@
 use crate::error::{Result, range};
+use crate::text::{Text, words};
 
 /// Which metrics are better.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -10,6 +11,8 @@ pub enum Goal {
     /// Larger ones, such as accuracies.
     Max,
 }
+
+words!(Goal, "min or max", Min: "min", Max: "max");
 
 /// By how much a metric must be better than the best so far to count.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -26,6 +29,29 @@ pub enum Threshold {
 impl Default for Threshold {
     fn default() -> Self {
         Self::Relative(1e-4)
+    }
+}
+
+/// `relative:0.01` or `absolute:0.01`.
+impl Text for Threshold {
+    fn read(&mut self, text: &str) -> Result<(), &'static str> {
+        let allowed = "relative:X or absolute:X with a number X";
+        let (kind, number) = text.trim().split_once(':').ok_or(allowed)?;
+        let number = number.parse().map_err(|_| allowed)?;
+        *self = match kind {
+            "relative" => Self::Relative(number),
+            "absolute" => Self::Absolute(number),
+            _ => return Err(allowed),
+        };
+        Ok(())
+    }
+
+    fn write(&self) -> String {
+        let (kind, number) = match self {
+            Self::Relative(fraction) => ("relative", fraction),
+            Self::Absolute(amount) => ("absolute", amount),
+        };
+        format!("{kind}:{}", number.write())
     }
 }
 

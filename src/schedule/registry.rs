@@ -1,8 +1,11 @@
 //! The schedules by name, for command lines.
 
 use crate::error::{Error, Result};
-use crate::schedule::text::Text;
 use crate::schedule::*;
+use crate::text::Text;
+
+/// Settings by name.
+type Settings<'a> = Vec<(&'static str, &'a mut dyn Text)>;
 
 /// A schedule that has a name and settings; those made of other schedules have neither.
 trait Named: Default + Into<Schedule> {
@@ -11,7 +14,7 @@ trait Named: Default + Into<Schedule> {
     /// Settings whose default fails the check.
     const REQUIRED: &'static [&'static str];
 
-    fn settings(&mut self) -> Vec<(&'static str, &mut dyn Text)>;
+    fn settings(&mut self) -> Settings<'_>;
 }
 
 /// What the registry knows of a schedule.
@@ -38,11 +41,7 @@ impl Lead {
 }
 
 /// Runs `body` on the settings of a schedule, its own and those of the warm-up.
-fn with_settings<T: Named, R>(
-    curve: &mut T,
-    lead: &mut Lead,
-    body: impl FnOnce(&mut Vec<(&'static str, &mut dyn Text)>) -> R,
-) -> R {
+fn with_settings<T: Named, R>(curve: &mut T, lead: &mut Lead, body: impl FnOnce(&mut Settings<'_>) -> R) -> R {
     let mut settings = curve.settings();
     if settings.iter().all(|(name, _)| *name != "warmup") {
         settings.extend(lead.settings());
@@ -59,25 +58,76 @@ fn listing<T: Named>() -> Listing {
 
 fn make<T: Named>(given: &[(&str, &str)]) -> Result<Schedule> {
     let (mut curve, mut lead) = (T::default(), Lead { warmup: 0, warmup_start: 0.0 });
-    with_settings(&mut curve, &mut lead, |settings| {
-        let known: Vec<&str> = settings.iter().map(|(name, _)| *name).collect();
-        for (i, &(name, text)) in given.iter().enumerate() {
-            let index = known.iter().position(|&known| known == name);
-            let index = index.ok_or_else(|| Error::unknown("setting", name, &known))?;
-            if given[..i].iter().any(|&(earlier, _)| earlier == name) {
-                return Err(Error::Duplicate { kind: "setting".into(), name: name.into() });
-            }
-            settings[index].1.read(text).map_err(|allowed| Error::setting(name, text, allowed))?;
-        }
-        Ok(())
-    })?;
+    with_settings(&mut curve, &mut lead, |settings| read(settings, given))?;
     let schedule: Schedule = curve.into();
     schedule.check()?;
+    range::not_negative("warmup_start", lead.warmup_start)?;
     if lead.warmup == 0 {
+        range::require(lead.warmup_start == 0.0, "warmup_start", lead.warmup_start, "0 without a warmup")?;
         return Ok(schedule);
     }
-    range::not_negative("warmup_start", lead.warmup_start)?;
     Ok(schedule.warmup(lead.warmup, lead.warmup_start))
+}
+
+/// Takes the values that are given.
+fn read(settings: &mut Settings<'_>, given: &[(&str, &str)]) -> Result<()> {
+    let known: Vec<&str> = settings.iter().map(|(name, _)| *name).collect();
+    for (i, &(name, text)) in given.iter().enumerate() {
+        let index = known.iter().position(|&known| known == name);
+        let index = index.ok_or_else(|| Error::unknown("setting", name, &known))?;
+        if given[..i].iter().any(|&(earlier, _)| earlier == name) {
+            return Err(Error::Duplicate { kind: "setting".into(), name: name.into() });
+        }
+        settings[index].1.read(text).map_err(|allowed| Error::setting(name, text, allowed))?;
+    }
+    Ok(())
+}
+
+impl ReduceLrOnPlateau {
+    fn settings(&mut self) -> Settings<'_> {
+        let Self { lr, goal, factor, patience, threshold, cooldown, end, eps } = self;
+        vec![
+            ("lr", lr),
+            ("goal", goal),
+            ("factor", factor),
+            ("patience", patience),
+            ("threshold", threshold),
+            ("cooldown", cooldown),
+            ("end", end),
+            ("eps", eps),
+        ]
+    }
+
+    /// What there is to know of it, as [`schedules`] knows it of schedules. Its name is `plateau`.
+    pub fn listing() -> Listing {
+        let settings = Self::default().settings().into_iter().map(|(name, value)| (name, Some(value.write()))).collect();
+        let formula =
+            "lr · factor^k, one more in k whenever more than `patience` metrics in a row are not better than the best";
+        Listing { name: "plateau", formula, settings }
+    }
+
+    /// The given settings, checked.
+    ///
+    /// # Errors
+    /// As [`schedule_by_name`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use thalweg::schedule::{Goal, ReduceLrOnPlateau, Threshold};
+    ///
+    /// let settings = [("factor", "0.5"), ("goal", "max"), ("threshold", "absolute:0.01")];
+    /// let (factor, goal, threshold) = (0.5, Goal::Max, Threshold::Absolute(0.01));
+    /// let expected = ReduceLrOnPlateau { factor, goal, threshold, ..Default::default() };
+    /// assert_eq!(ReduceLrOnPlateau::from_settings(&settings)?, expected);
+    /// # Ok::<(), thalweg::Error>(())
+    /// ```
+    pub fn from_settings(given: &[(&str, &str)]) -> Result<Self> {
+        let mut plateau = Self::default();
+        read(&mut plateau.settings(), given)?;
+        plateau.check()?;
+        Ok(plateau)
+    }
 }
 
 /// One entry per schedule: type, name, formula, settings that must be given, all other settings.
@@ -88,7 +138,7 @@ macro_rules! registry {
             const FORMULA: &'static str = $formula;
             const REQUIRED: &'static [&'static str] = &[$(stringify!($required)),*];
 
-            fn settings(&mut self) -> Vec<(&'static str, &mut dyn Text)> {
+            fn settings(&mut self) -> Settings<'_> {
                 vec![
                     $((stringify!($required), &mut self.$required),)*
                     $((stringify!($setting), &mut self.$setting),)*

@@ -1,4 +1,4 @@
-use crate::schedule::text::words;
+use crate::text::words;
 use std::f64::consts::PI;
 
 /// How a value moves from one end of a phase to the other.

@@ -84,6 +84,8 @@ CASES = [
     (lars, dict(lr=5.0, momentum=0.9, weight_decay=0.1)),
     (lars, dict(lr=0.5, momentum=0.8, dampening=0.3, weight_decay=0.05, trust_coefficient=0.02, eps=0.1)),
     (lars, dict(lr=0.2, momentum=0.9, weight_decay=0.1, trust_coefficient=0.5, trust_clip=True)),
+    # A tensor of zeros has a trust of 1, which the cap lowers too where lr is above 1.
+    (lars, dict(lr=5.0, momentum=0.9, weight_decay=0.1, trust_coefficient=0.5, trust_clip=True)),
     (lars, dict(lr=0.1, trust_coefficient=0.1, trust_clip=True, always_adapt=True, maximize=True)),
     (lamb, dict(lr=0.01)),
     (lamb, dict(lr=0.01, weight_decay=0.0)),

@@ -33,8 +33,9 @@ def keras_adamw(weight_decay=0.004, **kwargs):
     return keras_adam(weight_decay=weight_decay, **kwargs)
 
 
-def keras_nadam(beta_1=0.9, beta_2=0.999, epsilon=1e-7):
+def keras_nadam(beta_1=0.9, beta_2=0.999, epsilon=1e-7, weight_decay=0.0):
     def update(x, g, t, state, lr):
+        x -= x * weight_decay * lr
         u = lambda t: beta_1 * (1 - 0.5 * 0.96**t)
         product = state["_product"] = state.get("_product", 1.0) * u(t)
         m, v = mean(state, "m", beta_1, g), mean(state, "v", beta_2, g * g)
@@ -127,6 +128,7 @@ CASES = [
     ("keras", "AdamW", dict(weight_decay=0.2, epsilon=1e-3), 0.01, False),
     ("keras", "NAdam", {}, 0.003, False),
     ("keras", "NAdam", dict(beta_1=0.7, beta_2=0.99), 0.003, True),
+    ("keras", "NAdam", dict(weight_decay=0.2), 0.003, True),
     ("keras", "Adagrad", {}, 0.02, False),
     ("keras", "Adagrad", dict(initial_accumulator_value=0.3, epsilon=0.2), 0.02, True),
     ("keras", "RMSprop", {}, 0.003, False),

@@ -5,6 +5,8 @@ mod chart;
 mod curve;
 mod engine;
 mod info;
+mod memory;
+mod rates;
 mod report;
 mod rules;
 mod schedules;

@@ -64,7 +64,7 @@ impl Report {
     /// Training begins.
     pub fn start(&mut self, steps_per_epoch: usize) {
         if io::stderr().is_terminal() {
-            let bar = ProgressBar::new((self.epochs * steps_per_epoch) as u64);
+            let bar = ProgressBar::new(self.epochs as u64 * steps_per_epoch as u64);
             let rate = |state: &ProgressState, out: &mut dyn fmt::Write| {
                 let _ = write!(out, "{:.0} steps/s", state.per_sec());
             };

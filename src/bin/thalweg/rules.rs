@@ -1,12 +1,10 @@
 //! `thalweg rules`: what there is to choose from for `--rule` and `--set`.
 
+use crate::memory::Memory;
 use crate::{Usage, settings};
 use serde_json::{Value, json};
 use std::io::{self, Write};
-use thalweg::{AnyRule, Layerwise, Setting, rule_by_name};
-
-/// Bytes of an element of a plane.
-const ELEMENT: usize = size_of::<f32>();
+use thalweg::{AnyRule, rule_by_name};
 
 /// List the update rules with formula, settings and their defaults, and state
 #[derive(Debug, clap::Args)]
@@ -40,45 +38,32 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
 
 /// Names and defaults.
 fn defaults(rule: &mut dyn AnyRule) -> Vec<(&'static str, Option<String>)> {
-    let text = |setting| match setting {
-        Setting::Number(number) if *number != 0.0 && number.abs() < 1e-3 => format!("{number:e}"),
-        Setting::Number(number) => number.to_string(),
-        Setting::Flag(flag) => flag.to_string(),
-    };
-    rule.settings().into_iter().map(|(name, setting)| (name, Some(text(setting)))).collect()
-}
-
-/// Bytes per parameter of so many planes, and of the direction that rules of two passes keep in between.
-fn bytes(rule: &dyn AnyRule, planes: usize) -> usize {
-    ELEMENT * (planes + usize::from(rule.layerwise() == Layerwise::After))
-}
-
-/// The planes in use by their names.
-fn planes(rule: &dyn AnyRule) -> Vec<&'static str> {
-    rule.planes().into_iter().map(|plane| rule.state_names()[plane]).collect()
+    rule.settings().into_iter().map(|(name, mut setting)| (name, Some(setting.text().write()))).collect()
 }
 
 fn text(rule: &mut dyn AnyRule) -> String {
-    let planes = planes(rule);
-    let names = if planes.is_empty() { String::new() } else { format!(" ({})", planes.join(", ")) };
-    let (bytes, most) = (bytes(rule, planes.len()), bytes(rule, rule.state_names().len()));
+    let Memory { arrays, bytes, most, other } = Memory::of(rule);
+    let names = if arrays.is_empty() { String::new() } else { format!(" ({})", arrays.join(", ")) };
+    let other = other.map_or(String::new(), |other| format!(", {other}"));
     [
         rule.name().to_string(),
         format!("  formula   {}", rule.formula()),
         format!("  settings  {}", settings::line(&defaults(rule))),
-        format!("  state     {bytes} bytes per parameter{names}, at most {most}"),
+        format!("  state     {bytes} bytes per parameter{names}{other}; per parameter at most {most}"),
     ]
     .join("\n")
 }
 
 fn object(rule: &mut dyn AnyRule) -> Value {
-    let planes = planes(rule);
+    let Memory { bytes, most, other, .. } = Memory::of(rule);
+    let planes: Vec<&str> = rule.planes().into_iter().map(|plane| rule.state_names()[plane]).collect();
     json!({
         "name": rule.name(),
         "formula": rule.formula(),
         "settings": settings::object(&defaults(rule)),
-        "state_bytes": bytes(rule, planes.len()),
-        "state_bytes_max": bytes(rule, rule.state_names().len()),
+        "state_bytes": bytes,
+        "state_bytes_max": most,
+        "state_other": other,
         "planes": planes,
     })
 }

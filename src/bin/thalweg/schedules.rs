@@ -9,7 +9,7 @@ use serde_json::json;
 use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use thalweg::schedule::{Listing, Schedule, schedules};
+use thalweg::schedule::{Listing, ReduceLrOnPlateau, Schedule, schedules};
 
 const SIZE: (u32, u32) = (500, 340);
 const COLOR: RGBColor = RGBColor(0x1f, 0x77, 0xb4);
@@ -25,7 +25,7 @@ pub struct Args {
     #[arg(value_name = "KEY=VALUE")]
     settings: Vec<Pair>,
 
-    /// How many values; also the schedule's own number of steps where it needs one and has none
+    /// How many values; also the schedule's own number of steps, with its warm-up, where it needs one and has none
     #[arg(long, value_name = "N", default_value = "100", requires = "name", value_parser = train::at_least_one)]
     steps: usize,
 
@@ -42,6 +42,9 @@ pub struct Args {
 pub fn run(args: Args) -> Result<()> {
     let Some(name) = args.name else { return list(args.json) };
     let scheduled = Scheduled { name, settings: args.settings };
+    if scheduled.is_plateau() {
+        return Err(Usage("plateau goes by the loss of a run, so there are no values to print".into()).into());
+    }
     let schedule = scheduled.make(args.steps as u64).map_err(|error| Usage(error.to_string()))?;
     match args.plot {
         None => print(&schedule, args.steps as u64, args.json),
@@ -51,7 +54,8 @@ pub fn run(args: Args) -> Result<()> {
 
 fn list(json: bool) -> Result<()> {
     let mut out = io::stdout().lock();
-    for (index, Listing { name, formula, settings }) in schedules().into_iter().enumerate() {
+    let listings = schedules().into_iter().chain([ReduceLrOnPlateau::listing()]);
+    for (index, Listing { name, formula, settings }) in listings.enumerate() {
         if json {
             let settings = settings::object(&settings);
             writeln!(out, "{}", json!({ "name": name, "formula": formula, "settings": settings }))?;

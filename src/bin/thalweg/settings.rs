@@ -2,8 +2,8 @@
 
 use serde_json::{Map, Value};
 use std::str::FromStr;
-use thalweg::schedule::{Schedule, schedule_by_name, schedules};
-use thalweg::{AnyRule, Error, rule_by_name};
+use thalweg::schedule::{Goal, ReduceLrOnPlateau, Schedule, schedule_by_name, schedules};
+use thalweg::{AnyRule, Error, Text, range, rule_by_name};
 
 /// One setting as it is given.
 #[derive(Debug, Clone)]
@@ -48,15 +48,45 @@ impl FromStr for Scheduled {
 }
 
 impl Scheduled {
-    /// The schedule. If it needs a number of steps and has none, `steps` is it.
-    pub fn make(&self, steps: u64) -> thalweg::Result<Schedule> {
-        let steps = steps.to_string();
-        let mut settings: Vec<(&str, &str)> = self.settings.iter().map(|pair| (&*pair.key, &*pair.value)).collect();
+    fn pairs(&self) -> Vec<(&str, &str)> {
+        self.settings.iter().map(|pair| (&*pair.key, &*pair.value)).collect()
+    }
+
+    /// Whether it goes by a metric and not by steps.
+    pub fn is_plateau(&self) -> bool {
+        self.name == ReduceLrOnPlateau::listing().name
+    }
+
+    /// What goes by a metric.
+    pub fn make_plateau(&self) -> thalweg::Result<ReduceLrOnPlateau> {
+        let plateau = ReduceLrOnPlateau::from_settings(&self.pairs())?;
+        range::require(plateau.goal == Goal::Min, "goal", plateau.goal.write(), "min, since it goes by a loss")?;
+        Ok(plateau)
+    }
+
+    /// The schedule over a run of so many steps. If it needs a number of steps and has none, it is what the warm-up leaves.
+    pub fn make(&self, run: u64) -> thalweg::Result<Schedule> {
+        let mut settings = self.pairs();
+        let given = |name| self.settings.iter().find(|pair| pair.key == name);
         let needs_steps = schedules().iter().any(|known| known.name == self.name && known.settings.contains(&("steps", None)));
-        if needs_steps && settings.iter().all(|(key, _)| *key != "steps") {
+        // What is no number is refused with the other settings.
+        let warmup = given("warmup").and_then(|pair| pair.value.trim().parse().ok()).unwrap_or(0);
+        let steps = run.saturating_sub(warmup).to_string();
+        if needs_steps && given("steps").is_none() {
+            range::require(
+                warmup < run,
+                "warmup",
+                warmup,
+                &format!("below {run}, the steps of the run, where steps is not given"),
+            )?;
             settings.push(("steps", &steps));
         }
-        schedule_by_name(&self.name, &settings)
+        schedule_by_name(&self.name, &settings).map_err(|error| match error {
+            Error::Unknown { kind, name, known } if kind == "schedule" => {
+                Error::Unknown { kind, name, known: format!("{known}, {}", ReduceLrOnPlateau::listing().name) }
+            }
+            other => other,
+        })
     }
 }
 

@@ -1,6 +1,7 @@
 //! `thalweg train`: from arguments to a trained perceptron.
 
 use crate::engine::{EngineArgs, Picked};
+use crate::rates::{self, Follower};
 use crate::report::{Epoch, Report, Summary, note};
 use crate::settings::{self, Pair, Scheduled};
 use crate::{Interrupted, Usage};
@@ -12,7 +13,7 @@ use std::time::{Duration, Instant};
 use thalweg::data::{self, Dataset, Scaler};
 use thalweg::nn::Network;
 use thalweg::plan::{Activation, Engine};
-use thalweg::{Recipe, Trainer, range};
+use thalweg::{AnyRule, Recipe, Trainer, range};
 
 /// The part of each class that is kept for testing where the data bring no test set.
 const TEST_FRACTION: f64 = 0.2;
@@ -49,7 +50,8 @@ pub struct Args {
     weight_decay: Option<f64>,
 
     /// A factor on the learning rate that changes with the step, such as `cosine` or `one_cycle,pct_start=0.2`; `steps` is the
-    /// whole run where it is needed and not given. `thalweg schedules` lists them [default: none]
+    /// whole run after a warm-up where it is needed and not given. `plateau` goes by the loss on the test data instead.
+    /// `thalweg schedules` lists them [default: none]
     #[arg(long, value_name = "NAME[,KEY=VALUE…]")]
     schedule: Option<Scheduled>,
 
@@ -58,7 +60,7 @@ pub struct Args {
     clip_norm: Option<f64>,
 
     /// Passes over the training data
-    #[arg(long, value_name = "N", default_value_t = 40, value_parser = at_least_one)]
+    #[arg(long, value_name = "N", default_value_t = 40, value_parser = epochs)]
     epochs: usize,
 
     /// Rows per step
@@ -85,16 +87,19 @@ pub struct Args {
 
 /// Runs the command.
 pub fn run(args: Args) -> Result<()> {
-    let recipe = recipe(&args)?;
+    let rule = rule(&args)?;
+    let recipe = recipe(&*rule, &args)?;
     args.engine.check()?;
     stop_on_ctrl_c()?;
     let (train, test) = load(&args.data, args.seed)?;
-    let recipe = scheduled(recipe, &args, train.rows())?;
+    // Less than 2⁶⁴: there are less than 2³² rows, and no more epochs.
+    let steps = args.epochs as u64 * (train.rows() / args.batch.min(train.rows())) as u64;
+    let (recipe, mut follower) = rates::scheduled(recipe, &*rule, args.schedule.as_ref(), steps)?;
     let mut report = Report::new(args.json, args.epochs, args.out.as_deref())?;
     let engine = args.engine.pick()?;
     let trained = match &engine {
-        Picked::Gpu(gpu) => fit(&**gpu, &args, recipe, &train, &test, &mut report),
-        Picked::Cpu(cpu) => fit(cpu, &args, recipe, &train, &test, &mut report),
+        Picked::Gpu(gpu) => fit(&**gpu, &args, recipe, (&train, &test), follower.as_mut(), &mut report),
+        Picked::Cpu(cpu) => fit(cpu, &args, recipe, (&train, &test), follower.as_mut(), &mut report),
     };
     let closed = report.close();
     let last = trained?;
@@ -110,12 +115,15 @@ fn fit<E: Engine>(
     engine: &E,
     args: &Args,
     recipe: Recipe,
-    train: &Dataset,
-    test: &Dataset,
+    (train, test): (&Dataset, &Dataset),
+    mut follower: Option<&mut Follower>,
     report: &mut Report,
 ) -> Result<Epoch> {
     let network = Network::perceptron(train.width, &args.hidden, train.classes, Activation::Relu)?;
     let mut trainer = Trainer::new(engine, &network, recipe, train, test, args.batch, args.seed)?;
+    if let Some(follower) = &follower {
+        follower.set(&mut trainer)?;
+    }
     report.start(trainer.steps_per_epoch());
     let mut spent = Duration::ZERO;
     let mut last = None;
@@ -133,6 +141,9 @@ fn fit<E: Engine>(
         let done = Epoch { epoch, train, test, steps: trainer.steps(), seconds: spent.as_secs_f64() };
         report.epoch(done)?;
         last = Some(done);
+        if let Some(follower) = &mut follower {
+            follower.epoch(&mut trainer, test.loss)?;
+        }
     }
     last.context("no epoch was run")
 }
@@ -144,25 +155,19 @@ fn rules() -> String {
 }
 
 /// The rule with the given settings. All that can be wrong with them is wrong usage.
-fn recipe(args: &Args) -> Result<Recipe> {
-    let make = || {
-        let short = [("lr", args.lr), ("weight_decay", args.weight_decay)];
-        let pair = |(key, value): (&str, Option<f64>)| value.map(|x| Pair { key: key.into(), value: x.to_string() });
-        let pairs: Vec<Pair> = short.into_iter().filter_map(pair).chain(args.settings.iter().cloned()).collect();
-        let recipe = Recipe::new(settings::rule(&args.rule, &pairs)?);
-        let Some(norm) = args.clip_norm else { return Ok(recipe) };
-        range::positive("clip_norm", norm)?;
-        Ok(recipe.clip_norm(norm))
-    };
-    make().map_err(|error: thalweg::Error| Usage(error.to_string()).into())
+fn rule(args: &Args) -> Result<Box<dyn AnyRule>> {
+    let short = [("lr", args.lr), ("weight_decay", args.weight_decay)];
+    let pair = |(key, value): (&str, Option<f64>)| value.map(|x| Pair { key: key.into(), value: x.to_string() });
+    let pairs: Vec<Pair> = short.into_iter().filter_map(pair).chain(args.settings.iter().cloned()).collect();
+    settings::rule(&args.rule, &pairs).map_err(|error| Usage(error.to_string()).into())
 }
 
-/// The recipe with its learning rate on the given schedule; how many steps there are depends on the rows.
-fn scheduled(recipe: Recipe, args: &Args, rows: usize) -> Result<Recipe> {
-    let Some(schedule) = &args.schedule else { return Ok(recipe) };
-    let steps = args.epochs * (rows / args.batch.min(rows));
-    let schedule = schedule.make(steps as u64).map_err(|error| Usage(error.to_string()))?;
-    Ok(recipe.schedule("lr", schedule))
+/// The rule with what goes with it.
+fn recipe(rule: &dyn AnyRule, args: &Args) -> Result<Recipe> {
+    let recipe = Recipe::new(rule.boxed());
+    let Some(norm) = args.clip_norm else { return Ok(recipe) };
+    range::positive("clip_norm", norm).map_err(|error| Usage(error.to_string()))?;
+    Ok(recipe.clip_norm(norm))
 }
 
 /// Training and test part, scaled.
@@ -192,6 +197,15 @@ fn stop_on_ctrl_c() -> Result<()> {
         }
     };
     ctrlc::set_handler(handler).context("cannot listen for Ctrl-C")
+}
+
+fn epochs(text: &str) -> Result<usize, String> {
+    let fits = |epochs: &u32| *epochs > 0;
+    text.parse()
+        .ok()
+        .filter(fits)
+        .map(|epochs| epochs as usize)
+        .ok_or_else(|| format!("not a whole number from 1 to {}", u32::MAX))
 }
 
 pub fn at_least_one(text: &str) -> Result<usize, String> {

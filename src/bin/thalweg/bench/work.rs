@@ -1,7 +1,12 @@
 //! What is timed, as plans.
 
 use thalweg::plan::{Arena, BufferId, Layout, MatMul, Norm, NormKind, Op, Plan};
-use thalweg::{AdamW, AnyRule, Recipe, RmsProp, Sgd, Stepper, rules};
+use thalweg::{AdamW, AnyRule, Layerwise, Recipe, RmsProp, Sgd, Stepper, rules};
+
+/// Columns of the matrix that a rule with moments of rows and columns works on.
+const MOST_COLUMNS: usize = 1024;
+/// Rows and columns of the matrices that a rule makes orthogonal.
+const SIDE: usize = 128;
 
 /// Something to time: a plan, and what it moves or computes.
 #[derive(Clone)]
@@ -34,7 +39,7 @@ impl Work {
     }
 }
 
-/// The copy, every rule, the norm, and clipping with AdamW, over `n` parameters.
+/// The copy, every rule, the norm, and clipping with AdamW, over `n` parameters. Orthogonal directions are not counted as moved.
 pub fn streams(n: usize) -> Vec<Work> {
     let mut works = vec![copy(n), norm(n)];
     let momentum = Sgd { momentum: 0.9, ..Default::default() };
@@ -72,22 +77,58 @@ fn norm(n: usize) -> Work {
 
 /// One tensor.
 fn arena(n: usize) -> Arena {
+    of_shapes(vec![vec![n]])
+}
+
+fn of_shapes(shapes: Vec<Vec<usize>>) -> Arena {
     let mut arena = Arena::default();
-    arena.add("all", &[n], 0).expect("the only tensor");
+    for (index, shape) in shapes.iter().enumerate() {
+        arena.add(&index.to_string(), shape, 0).expect("every number once");
+    }
     arena
 }
 
+/// Tensors on which a rule does what it is for: matrices for those that treat them in their own way, else a vector.
+fn fitting(rule: &dyn AnyRule, n: usize) -> Arena {
+    if rule.factored() {
+        // As many columns as a power of two can have, up to this.
+        let columns = 1 << n.trailing_zeros().min(MOST_COLUMNS.trailing_zeros());
+        return of_shapes(vec![vec![n / columns, columns]]);
+    }
+    if rule.orthogonal().is_some() {
+        let (matrices, rest) = (n / (SIDE * SIDE), n % (SIDE * SIDE));
+        let rest = (rest > 0).then(|| vec![rest]);
+        return of_shapes(vec![vec![SIDE, SIDE]; matrices].into_iter().chain(rest).collect());
+    }
+    arena(n)
+}
+
+/// Arrays that a rule has to read and to write, as long as the parameters. A norm has to be known before it is of use, so what it
+/// is taken of is read once more.
+fn moved(rule: &dyn AnyRule) -> (usize, usize) {
+    // Moments of rows and columns are next to nothing.
+    let planes = if rule.factored() { 0 } else { rule.planes().len() };
+    let (reads, writes) = (2 + planes, 1 + planes);
+    match rule.layerwise() {
+        Layerwise::No => (reads, writes),
+        // Parameters and gradients.
+        Layerwise::Before => (reads + 2, writes),
+        // The direction is written, then read with the parameters. Means over rows and columns come before it.
+        Layerwise::After => (reads + 2 + usize::from(rule.factored()), writes + 1),
+    }
+}
+
 fn update(what: String, rule: Box<dyn AnyRule>, clip: Option<f64>, n: usize) -> Work {
-    let (mut layout, arena) = (Layout::new(1), arena(n));
+    let (mut layout, arena) = (Layout::new(1), fitting(&*rule, n));
     let (params, grads) = (layout.arena("params", &arena), layout.arena("grads", &arena));
-    let planes = rule.planes().len();
+    let (reads, writes) = moved(&*rule);
     let mut recipe = Recipe::new(rule);
     if let Some(max_norm) = clip {
         recipe = recipe.clip_norm(max_norm);
     }
     let mut plan = Plan::default();
     let stepper = recipe.record(&mut layout, &mut plan, &arena, params, grads).expect("default settings");
-    let streams = (2 + planes + usize::from(clip.is_some()), 1 + planes);
+    let streams = (reads + usize::from(clip.is_some()), writes);
     Work { what, size: Size::Elements(n), layout, plan, stepper: Some(stepper), inputs: vec![params, grads], streams }
 }
 
@@ -111,4 +152,38 @@ fn product(what: &str, m: usize, k: usize, n: usize, batch: usize, (trans_a, tra
     plan.push(Op::MatMul(MatMul { trans_a, trans_b, ..MatMul::new(views.0, views.1, views.2, m, k, n) }));
     let size = Size::Product { m, k, n, batch };
     Work { what: what.into(), size, layout, plan, stepper: None, inputs: vec![a, b], streams: (2, 1) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use thalweg::rule_by_name;
+
+    #[test]
+    fn matrices_go_to_the_rules_that_are_for_them() {
+        let shapes = |name: &str, n: usize| -> Vec<Vec<usize>> {
+            let arena = fitting(&*rule_by_name(name).expect("a rule"), n);
+            arena.tensors().iter().map(|tensor| tensor.shape.clone()).collect()
+        };
+        assert_eq!(shapes("adamw", 1 << 20), [[1 << 20]]);
+        assert_eq!(shapes("adafactor", 1 << 20), [[1024, 1024]]);
+        assert_eq!(shapes("adafactor", 1000), [[125, 8]]);
+        assert_eq!(shapes("muon", 3 * 128 * 128), [[128, 128]; 3]);
+        assert_eq!(shapes("muon", 128 * 128 + 5), [vec![128, 128], vec![5]]);
+    }
+
+    #[test]
+    fn directions_and_what_norms_read_are_moved() {
+        // Written down once more, array by array: x, g and planes read; x and planes written; then what is between.
+        for (name, reads, writes) in [
+            ("sgd", 2, 1),
+            ("adamw", 4, 3),
+            ("lars", 2 + 2, 1),
+            ("lamb", 4 + 2, 3 + 1),
+            ("muon", 4 + 2, 3 + 1),
+            ("adafactor", 2 + 1 + 2, 1 + 1),
+        ] {
+            assert_eq!(moved(&*rule_by_name(name).expect("a rule")), (reads, writes), "{name}");
+        }
+    }
 }

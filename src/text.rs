@@ -1,8 +1,24 @@
 //! Settings of any kind, read from and written as text.
 
-/// A setting as the registry sees it.
-pub(super) trait Text {
-    /// Takes the value that the text names, or says which values there are.
+use std::fmt::Debug;
+
+/// A setting whose value can be read from text: a number, a switch, a word of a few.
+///
+/// # Examples
+///
+/// ```
+/// use thalweg::{AdjustLr, Text};
+///
+/// let mut factor = AdjustLr::Original;
+/// assert_eq!(factor.read("match_rms_adamw"), Ok(()));
+/// assert_eq!((factor, factor.write()), (AdjustLr::MatchRmsAdamW, "match_rms_adamw".into()));
+/// assert_eq!(factor.read("2"), Err("original, match_rms_adamw or spectral_unclamped"));
+/// ```
+pub trait Text: Debug {
+    /// Takes the value that the text names.
+    ///
+    /// # Errors
+    /// Which values there are, where the text names none of them.
     fn read(&mut self, text: &str) -> Result<(), &'static str>;
 
     /// The value as text that [`Text::read`] accepts.
@@ -25,7 +41,19 @@ macro_rules! parsed {
     };
 }
 
-parsed! { f64: "a number", u64: "a whole number", bool: "true or false" }
+parsed! { u64: "a whole number", usize: "a whole number", bool: "true or false" }
+
+impl Text for f64 {
+    fn read(&mut self, text: &str) -> Result<(), &'static str> {
+        *self = text.trim().parse().map_err(|_| "a number")?;
+        Ok(())
+    }
+
+    /// Small numbers by their power of ten.
+    fn write(&self) -> String {
+        if *self != 0.0 && self.abs() < 1e-3 { format!("{self:e}") } else { self.to_string() }
+    }
+}
 
 impl<T: Text + Default> Text for Vec<T> {
     fn read(&mut self, text: &str) -> Result<(), &'static str> {
@@ -33,6 +61,10 @@ impl<T: Text + Default> Text for Vec<T> {
             let mut value = T::default();
             value.read(item).map(|()| value)
         };
+        if text.trim().is_empty() {
+            self.clear();
+            return Ok(());
+        }
         *self = text.split(',').map(read).collect::<Result<_, _>>().map_err(|_| "numbers separated by commas")?;
         Ok(())
     }
@@ -59,7 +91,7 @@ impl Text for Option<u64> {
 /// An enum whose variants have names.
 macro_rules! words {
     ($kind:ident, $allowed:literal, $($variant:ident: $word:literal),*) => {
-        impl crate::schedule::text::Text for $kind {
+        impl crate::text::Text for $kind {
             fn read(&mut self, text: &str) -> Result<(), &'static str> {
                 *self = match text.trim() {
                     $($word => Self::$variant,)*
@@ -75,4 +107,22 @@ macro_rules! words {
     };
 }
 
-pub(super) use words;
+pub(crate) use words;
+
+#[cfg(test)]
+mod tests {
+    use super::Text;
+
+    #[test]
+    fn what_is_written_can_be_read() {
+        fn same<T: Text + PartialEq + Default>(value: T) {
+            let mut read = T::default();
+            assert_eq!(read.read(&value.write()), Ok(()), "{value:?}");
+            assert_eq!(read, value);
+        }
+        [0.0, 1e-8, -1e-8, 0.1, 1e300, f64::MIN_POSITIVE, 3.0].into_iter().for_each(same);
+        [vec![], vec![7], vec![1, 2, u64::MAX]].into_iter().for_each(same);
+        [None, Some(0)].into_iter().for_each(same::<Option<u64>>);
+        [true, false].into_iter().for_each(same);
+    }
+}
