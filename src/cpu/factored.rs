@@ -1,11 +1,13 @@
 //! Second moments of matrices by rows and columns.
 
 use super::lent::Lent;
+use super::step::GRAIN;
 use super::store::Store;
 use crate::plan::{Factored, Stack, TILE};
 use crate::rule::{Real, Row};
+use rayon::prelude::*;
 
-pub(super) fn factored<F: Real>(op: &Factored, lane: &mut Store<F>, mut lent: Option<&mut Lent<F>>) {
+pub(super) fn factored<F: Real>(op: &Factored, lane: &mut Store<F>, mut lent: Option<&mut Lent<F>>, parallel: bool) {
     let mut moments = lane.take(op.moments.buffer);
     for stack in op.moments.stacks.iter().filter(|stack| stack.len > 0) {
         let row: &[F] = &lane.floats(op.current)[stack.group * Row::LEN..][..Row::LEN];
@@ -16,13 +18,13 @@ pub(super) fn factored<F: Real>(op: &Factored, lane: &mut Store<F>, mut lent: Op
             Some(slice) => slice,
             None => &lane.floats(op.grads)[stack.start..][..stack.len],
         };
-        take_in(stack, row, grads, moments.as_mut_slice());
+        take_in(stack, row, grads, moments.as_mut_slice(), parallel);
     }
     lane.put(op.moments.buffer, moments);
 }
 
 /// Takes a gradient into a tensor's moments.
-fn take_in<F: Real>(stack: &Stack, row: &[F], grads: &[F], moments: &mut [F]) {
+fn take_in<F: Real>(stack: &Stack, row: &[F], grads: &[F], moments: &mut [F], parallel: bool) {
     let (scale, [rate, floor, ..]) = (row[Row::SCALE], &row[Row::SHARED.len()..]) else { return };
     let square = |g: F| (scale * g) * (scale * g);
     let follow = |moment: &mut F, new: F| *moment += *rate * (new - *moment);
@@ -32,21 +34,20 @@ fn take_in<F: Real>(stack: &Stack, row: &[F], grads: &[F], moments: &mut [F]) {
     }
     let Stack { rows, columns, .. } = *stack;
     let count = |n: usize| F::of(n as f64);
-    for (moment, line) in moments[stack.row_moments()].iter_mut().zip(grads.chunks_exact(columns)) {
-        let tiles = line.chunks(TILE).map(|tile| tile.iter().map(|&g| square(g)).sum::<F>());
-        follow(moment, tiles.sum::<F>() / count(columns));
-    }
+    // Tasks go over whole lines, or over as many columns as a tile has; one task does all where other lanes have the processors.
+    let least = |elements: usize| if parallel { GRAIN.div_ceil(elements) } else { usize::MAX };
+    let lines = grads.par_chunks_exact(columns).with_min_len(least(columns));
+    moments[stack.row_moments()].par_iter_mut().zip(lines).for_each(|(moment, line)| {
+        let sum = pulp::Arch::new().dispatch(|| line_sum(line, square));
+        follow(moment, sum / count(columns));
+    });
     let matrices = grads.chunks_exact(rows * columns);
     for (moments, matrix) in moments[stack.column_moments()].chunks_exact_mut(columns).zip(matrices) {
-        let mut sums = vec![F::zero(); columns];
-        for tile in matrix.chunks(TILE * columns) {
-            let mut part = vec![F::zero(); columns];
-            for line in tile.chunks_exact(columns) {
-                part.iter_mut().zip(line).for_each(|(sum, &g)| *sum += square(g));
-            }
-            sums.iter_mut().zip(part).for_each(|(sum, part)| *sum += part);
-        }
-        moments.iter_mut().zip(sums).for_each(|(moment, sum)| follow(moment, sum / count(rows)));
+        let blocks = moments.par_chunks_mut(TILE).with_min_len(least(TILE * rows)).enumerate();
+        blocks.for_each(|(block, moments)| {
+            let sums = pulp::Arch::new().dispatch(|| column_sums(matrix, columns, block * TILE, moments.len(), square));
+            moments.iter_mut().zip(sums).for_each(|(moment, sum)| follow(moment, sum / count(rows)));
+        });
     }
     let floor = if *floor == F::zero() { F::epsilon() } else { *floor };
     for (matrix, divisor) in stack.divisors().enumerate() {
@@ -56,4 +57,35 @@ fn take_in<F: Real>(stack: &Stack, row: &[F], grads: &[F], moments: &mut [F]) {
         // NaN stays.
         moments[divisor] = if mean < floor { floor } else { mean };
     }
+}
+
+/// The sum of a line's squares: tile by tile, each in eight running sums.
+#[inline(always)]
+fn line_sum<F: Real>(line: &[F], square: impl Fn(F) -> F) -> F {
+    let tile_sum = |tile: &[F]| {
+        let mut values = [F::zero(); 8];
+        let (blocks, rest) = tile.as_chunks::<8>();
+        for block in blocks {
+            for i in 0..8 {
+                values[i] += square(block[i]);
+            }
+        }
+        values.iter_mut().zip(rest).for_each(|(value, &g)| *value += square(g));
+        values.into_iter().sum::<F>()
+    };
+    line.chunks(TILE).map(tile_sum).sum()
+}
+
+/// The sums of `width` columns' squares from column `first` on: tile by tile of rows.
+#[inline(always)]
+fn column_sums<F: Real>(matrix: &[F], columns: usize, first: usize, width: usize, square: impl Fn(F) -> F) -> [F; TILE] {
+    let mut sums = [F::zero(); TILE];
+    for tile in matrix.chunks(TILE * columns) {
+        let mut part = [F::zero(); TILE];
+        for line in tile.chunks_exact(columns) {
+            part.iter_mut().zip(&line[first..][..width]).for_each(|(sum, &g)| *sum += square(g));
+        }
+        sums.iter_mut().zip(part).for_each(|(sum, part)| *sum += part);
+    }
+    sums
 }

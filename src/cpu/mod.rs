@@ -262,6 +262,6 @@ fn run<F: Float>(op: &Op, lane: &mut Store<F>, shared: &Store<F>, lent: Option<&
         Op::Dots(op) => vectors::dots(op, lane, parallel),
         Op::Join { kind, input, output } => vectors::join(*kind, input, output, lane, shared),
         Op::Combine(op) => vectors::combine(op, lane, parallel),
-        Op::Factored(op) => factored::factored(op, lane, lent),
+        Op::Factored(op) => factored::factored(op, lane, lent, parallel),
     }
 }

@@ -228,8 +228,7 @@ impl<'a, F: Real> Work<'a, F> {
         let mut v = [F::zero(); PART];
         for ((at, y), g) in (first..).step_by(PART).zip(y.chunks_mut(PART)).zip(g.chunks(PART)) {
             let v = &mut v[..y.len()];
-            // Padding has no moments, nor a gradient.
-            v.iter_mut().enumerate().for_each(|(i, v)| *v = stack.moment(moments, (at + i).min(stack.len - 1)));
+            pulp::Arch::new().dispatch(|| stack.fill(moments, at, v));
             F::sweep(&*self.op.rule, &row, y, g, &mut [v]);
         }
     }

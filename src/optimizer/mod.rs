@@ -331,7 +331,11 @@ impl<P: Program> Optimizer<P> {
             let stack = moments.stacks[self.arena.tensor(tensor)?.rank];
             let all = self.program.read(moments.buffer, lane)?;
             return match plane {
-                "v" => Ok((0..stack.len).map(|element| stack.moment(&all, element)).collect()),
+                "v" => {
+                    let mut moments = vec![P::Float::of(0.0); stack.len];
+                    stack.fill(&all, 0, &mut moments);
+                    Ok(moments)
+                }
                 "row_var" => Ok(all[stack.row_moments()].to_vec()),
                 "col_var" => Ok(all[stack.column_moments()].to_vec()),
                 other => Err(Error::unknown("plane", other, &["v", "row_var", "col_var"])),

@@ -50,15 +50,25 @@ impl Stack {
         if self.matrices == 0 { self.first + self.len } else { self.divisors().end }
     }
 
-    /// The second moment of an element: its own, or `R · C / divisor`.
-    pub fn moment<F: Real>(&self, moments: &[F], element: usize) -> F {
+    /// The second moments of the elements from `element` on: their own, or `R · C / divisor`; 1 behind the last.
+    pub fn fill<F: Real>(&self, moments: &[F], element: usize, out: &mut [F]) {
+        let (own, behind) = out.split_at_mut(self.len.saturating_sub(element).min(out.len()));
+        behind.fill(F::one());
         if self.matrices == 0 {
-            return moments[self.first + element];
+            own.copy_from_slice(&moments[self.first + element..][..own.len()]);
+            return;
         }
-        let (row, column) = (element / self.columns, element % self.columns);
-        let matrix = row / self.rows;
-        let of_column = moments[self.column_moments().start + matrix * self.columns + column];
-        moments[self.first + row] * (of_column / moments[self.divisors().start + matrix])
+        let (mut at, mut rest) = (element, own);
+        while !rest.is_empty() {
+            let (row, column) = (at / self.columns, at % self.columns);
+            let (line, after) = rest.split_at_mut((self.columns - column).min(rest.len()));
+            let matrix = row / self.rows;
+            let of_columns = &moments[self.column_moments().start + matrix * self.columns + column..][..line.len()];
+            let (of_row, divisor) = (moments[self.first + row], moments[self.divisors().start + matrix]);
+            line.iter_mut().zip(of_columns).for_each(|(out, &of_column)| *out = of_row * (of_column / divisor));
+            at += line.len();
+            rest = after;
+        }
     }
 
     /// Sums over tiles that its rows and columns take.
