@@ -56,7 +56,7 @@
 //!
 //! # The guide
 //!
-//! [`guide::embedding`] tells how a training program with a device of its own takes steps.
+//! [`guide::embedding`] tells how a training program with a device of its own takes steps; [`guide::rules`] which rule is for what.
 //!
 //! ARCHITECTURE.md, at the root of the repository, follows a step from call to kernel, says how to add a rule or an operation, and
 //! gives the reasons for the choices made. README.md, beside it, has the command line and what is not there yet.
@@ -83,10 +83,7 @@ pub use optimizer::{
     Optimizer, Recipe, Report, Stepper, Telemetry, TensorReport,
 };
 pub use rule::{AdjustLr, AnyRule, Decay, Fixed, Layerwise, Orthogonal, Real, Row, Rule, Setting, Settings, set};
-pub use rules::{
-    AdEMAMix, Adadelta, Adafactor, Adagrad, Adam, AdamW, Adamax, Adan, Asgd, Lamb, Lars, Lion, Muon, NAdam, NovoGrad, RAdam,
-    RmsProp, Rprop, ScheduleFree, Sgd, rule_by_name, rules,
-};
+pub use rules::*;
 /// Makes the list of a rule's [`Settings`].
 pub use smallvec::smallvec;
 pub use text::Text;

@@ -2,3 +2,6 @@
 
 #[doc = include_str!("embedding.md")]
 pub mod embedding {}
+
+#[doc = include_str!("rules.md")]
+pub mod rules {}
