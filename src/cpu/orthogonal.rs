@@ -11,19 +11,19 @@ pub(super) fn orthogonalise<F: Float>(op: &Orthogonalise, lane: &mut Store<F>, p
     let mut scratch = op.scratch.map(|id| lane.take(id));
     let [x, y, squares, q] = scratch.each_mut().map(|elements| elements.as_mut_slice::<F>());
     let (directions, norms) = (lane.floats(op.directions), lane.floats(op.norms));
-    let make = |(&[start, tensor], x, y, squares, q): (&[usize; 2], &mut [F], &mut [F], &mut [F], &mut [F]), parallel| {
+    let make = |&[start, tensor]: &[usize; 2], places: Places<F>, parallel: bool| {
         let direction = shorter_first(&directions[start..][..size], op.rows, op.columns);
-        iterate(op, direction, norms[2 * tensor], Places { x, y, squares, q }, parallel);
+        iterate(op, direction, norms[2 * tensor], places, parallel);
     };
     if parallel && op.matrices.len() >= rayon::current_num_threads() {
         let places =
             (x.par_chunks_mut(size), y.par_chunks_mut(size), squares.par_chunks_mut(squared), q.par_chunks_mut(squared));
         let matrices = op.matrices.par_iter().zip(places.0).zip(places.1).zip(places.2).zip(places.3);
-        matrices.for_each(|((((matrix, x), y), squares), q)| make((matrix, x, y, squares, q), false));
+        matrices.for_each(|((((matrix, x), y), squares), q)| make(matrix, Places { x, y, squares, q }, false));
     } else {
         let places = (x.chunks_mut(size), y.chunks_mut(size), squares.chunks_mut(squared), q.chunks_mut(squared));
         let matrices = op.matrices.iter().zip(places.0).zip(places.1).zip(places.2).zip(places.3);
-        matrices.for_each(|((((matrix, x), y), squares), q)| make((matrix, x, y, squares, q), parallel));
+        matrices.for_each(|((((matrix, x), y), squares), q)| make(matrix, Places { x, y, squares, q }, parallel));
     }
     // The places change with every iteration.
     let found: &[F] = if op.how.steps.is_multiple_of(2) { x } else { y };
