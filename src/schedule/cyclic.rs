@@ -64,7 +64,8 @@ impl Default for Cyclic {
 }
 
 impl Cyclic {
-    /// The momentum that goes with it: `high` at the feet, towards `low` at the tops. Torch: 0.8 and 0.9.
+    /// The momentum that goes with it: `high` at the feet, towards `low` at the tops. Torch: 0.8 and 0.9. A recipe multiplies a rule's
+    /// own momentum by it: with a rule at 0.9 these are `0.8 / 0.9` and 1.
     ///
     /// # Examples
     ///
@@ -159,7 +160,8 @@ impl Default for OneCycle {
 }
 
 impl OneCycle {
-    /// The momentum that goes with it: `high`, `low` at the peak (above 0), `high` again. Torch: 0.85 and 0.95.
+    /// The momentum that goes with it: `high`, `low` at the peak (above 0), `high` again. Torch: 0.85 and 0.95. A recipe multiplies a
+    /// rule's own momentum by it: with a rule at 0.95 these are `0.85 / 0.95` and 1.
     ///
     /// # Examples
     ///
