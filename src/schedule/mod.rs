@@ -1,8 +1,8 @@
 //! Learning-rate schedules: closed forms in f64, at any step in any order.
 //!
 //! A schedule is plain data: comparable, cloneable, and with the feature `serde` serialisable. It knows no optimizer; its
-//! value *is* the learning rate (or the momentum, or any other setting); in a recipe it multiplies the rule's own. Step 0 is the first update. A schedule left at its
-//! default `lr` of 1 is a factor, for [`Product`].
+//! value *is* the learning rate (or the momentum, or any other setting); in a recipe it multiplies the rule's own. Step 0 is the
+//! first update. A schedule left at its default `lr` of 1 is a factor, for [`Product`].
 //!
 //! # Where the schedules of other libraries are
 //!
