@@ -1,7 +1,7 @@
 //! What a step costs the host and the CPU engine: `cargo bench`; the host's part alone is `cargo bench -- encode`. What it allocates
 //! is in tests/allocations.rs, GPU against CPU is `thalweg bench`.
 
-use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{BenchmarkId, Criterion, SamplingMode, Throughput, criterion_group, criterion_main};
 use std::time::Instant;
 use thalweg::cpu::Cpu;
 use thalweg::gpu::{Gpu, GpuOptions, GpuProgram, Slice, SliceTensor};
@@ -67,6 +67,8 @@ const AHEAD: usize = 16;
 fn gpu_encode_step(criterion: &mut Criterion) {
     let Ok(gpu) = Gpu::with(&GpuOptions { allow_cpu: true, ..Default::default() }) else { return };
     let mut group = criterion.benchmark_group("encode_step clip + adamw, GPU");
+    // The device's work between the timings is long on a software driver.
+    group.sample_size(20).sampling_mode(SamplingMode::Flat);
     for count in [1, 1_000, 20_000] {
         let mut optimizer = over_slices(&gpu, count);
         let mut commands = Vec::with_capacity(AHEAD);

@@ -39,7 +39,7 @@
 //! | [`nn`] | layers, recorded into plans |
 //! | [`data`] | data sets, their split and scaling, and readers |
 //! | [`error`] | the error type, and checks of settings |
-//! | [`guide`] | chapters for those who embed it |
+//! | [`guide`] | chapters: for those who embed it, and which rule is for what |
 //!
 //! There are three ways in, from the outside inwards. [`Trainer`] has everything and wants a data set. [`Optimizer`] wants gradients.
 //! [`Recipe::record`] appends an optimizer's operations to a plan that somebody else records, and leaves the [`Stepper`] that

@@ -9,7 +9,7 @@ use common::oracle::EPSILON;
 use common::refusal::assert_error;
 use thalweg::cpu::Cpu;
 use thalweg::plan::{Engine, Program};
-use thalweg::{Adafactor, Clip, Optimizer, Real, Recipe};
+use thalweg::{Adafactor, Clip, Decay, Optimizer, Real, Recipe};
 
 const SHAPES: [(&str, &[usize]); 9] = [
     ("one", &[1, 1]),
@@ -137,6 +137,10 @@ fn what_rows_and_columns_cannot_do_is_refused() {
     let refused = |recipe: Recipe, message: &str| {
         assert_error(Optimizer::new(&Cpu::<f32>::default(), recipe, &shapes), message);
     };
+    let coupled = Recipe::new(Adafactor::default()).weight_decay(Decay::Coupled(0.1));
+    refused(coupled, "weight_decay = given is out of range: not coupled with matrices under adafactor");
+    let message = "clip_value = given is out of range: not with matrices under adafactor, which takes means before it";
+    refused(recipe(1).clip(Clip::Value(1.0)), message);
     refused(recipe(1).l1(0.1), "l1 = given is out of range: not with matrices under adafactor");
     let message = "clip_tensor = given is out of range: not with matrices under adafactor, which bounds their step itself";
     refused(recipe(1).clip(Clip::Tensor { max: 1.0, kind: Default::default() }), message);

@@ -651,6 +651,7 @@ fn what_has_no_meaning_is_refused() {
     optimizer.ascend().expect("an ascent");
     assert_eq!(message(optimizer.ascend()), "ascents since the last step = 2 is out of range: 1");
     assert_eq!(message(optimizer.steps(2)), "steps = 2 is out of range: at most 1 where something comes before each step");
-    // What was refused has not used up the ascent.
+    // What was refused, or was no step, has not used up the ascent.
+    optimizer.steps(0).expect("no step");
     optimizer.step().expect("a step");
 }

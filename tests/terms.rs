@@ -9,8 +9,8 @@ use common::numbers::{STEPS, gradient, numbers};
 use common::options::options;
 use common::oracle::{EPSILON, Oracle};
 use thalweg::cpu::Cpu;
-use thalweg::plan::{CHUNK, Engine, LossScale, NormKind};
-use thalweg::{AnyRule, Clip, Layerwise, Real, Recipe, Sgd};
+use thalweg::plan::{CHUNK, Engine, Extras, Layout, LossScale, NormKind, Op, Pass, Plan, Program, Span, Update};
+use thalweg::{AnyRule, Clip, Layerwise, Real, Recipe, Row, Sgd};
 
 const LEN: usize = 300;
 
@@ -113,6 +113,48 @@ fn a_bound_holds_for_the_unscaled_gradient_before_weight_decay() {
         is_the_formula(&sgd, &recipe, 1024.0, |x, g| (direction * g).clamp(-0.8, 0.8) + 0.3 * x);
         let recipe = recipe.grad_scale(2.0);
         is_the_formula(&sgd, &recipe, 1024.0, |x, g| (direction * 2.0 * g).clamp(-0.8, 0.8) + 0.3 * x);
+    }
+}
+
+/// The factors of a tensor stand on either side of the bound: `r·(clamp(f·s·g, ±c) + λ·x)`. No recipe asks for both, a plan may.
+#[test]
+fn a_bound_on_elements_comes_before_a_tensors_trust() {
+    let (f, r, bound, sgd) = (0.5, 4.0, 0.75, Sgd { lr: 1.0, weight_decay: 0.25, ..Default::default() });
+    let mut layout = Layout::new(1);
+    let [params, grads] = ["params", "grads"].map(|name| layout.floats(name, 64));
+    let (current, factors) = (layout.floats("current", Row::LEN), layout.floats("factors", 2));
+    let mut plan = Plan::default();
+    plan.push(Op::Update(Update {
+        rule: sgd.clone().into(),
+        params,
+        grads,
+        planes: Vec::new(),
+        current,
+        spans: vec![Span { start: 0, len: 64, group: 0, tensor: 0 }],
+        pass: Pass::Whole,
+        extras: Extras { max_value: true, factors: Some(factors), ..Default::default() },
+        moments: None,
+    }));
+    let mut row = AnyRule::full_row(&sgd, 1).0;
+    row[Row::MAX_VALUE] = bound;
+    let (x, g) = (numbers(1, 64), numbers(2, 64));
+    let expected: Vec<f64> = x
+        .iter()
+        .zip(&g)
+        .map(|(&x, &g)| f64::from(x) - r * ((f * f64::from(g)).clamp(-bound, bound) + 0.25 * f64::from(x)))
+        .collect();
+    let bounded = g.iter().filter(|g| f * f64::from(g.abs()) > bound).count();
+    assert!((1..64).contains(&bounded), "{bounded} elements at the bound");
+    for engine in engines::all() {
+        let mut program = engine.load(&layout, std::slice::from_ref(&plan)).expect("a program");
+        program.write(params, 0, 0, &x).expect("parameters");
+        program.write(grads, 0, 0, &g).expect("gradients");
+        program.write(current, 0, 0, &row.map(|scalar| scalar as f32)).expect("a row");
+        program.write(factors, 0, 0, &[f as f32, r as f32]).expect("factors");
+        program.run(0, 1).expect("a step");
+        let found = program.read(params, 0).expect("parameters");
+        // Three roundings of numbers of size 10.
+        assert_close(engine.name, &found, &expected, |_| 3.0 * EPSILON * 10.0);
     }
 }
 

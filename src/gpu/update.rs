@@ -182,9 +182,10 @@ fn join_extras(source: &mut Source, op: &Update) {
         Some(_) => include_str!("../../shaders/extras/before.wgsl"),
         None => "fn start_of(i: u32) -> T { return get_params(i); }\nfn restore(i: u32) {}",
     });
-    source.join(match extras.zero_grads {
-        true => include_str!("../../shaders/extras/zero_grads.wgsl"),
-        false => "fn zero_grads(i: u32) {}",
+    source.join(if extras.zero_grads {
+        include_str!("../../shaders/extras/zero_grads.wgsl")
+    } else {
+        "fn zero_grads(i: u32) {}"
     });
     // What follows belongs to the pass that moves parameters.
     if matches!(op.pass, Pass::Direction(_) | Pass::Cautious(_)) {

@@ -169,7 +169,8 @@ impl<P: Program> Optimizer<P> {
     pub fn steps(&mut self, count: usize) -> Result<()> {
         self.check_ahead(count)?;
         self.stepper.run(&mut self.program, STEP, count)?;
-        self.ahead = 0;
+        // No step uses up nothing.
+        self.ahead = if count == 0 { self.ahead } else { 0 };
         Ok(())
     }
 

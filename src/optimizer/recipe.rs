@@ -121,7 +121,8 @@ impl Recipe {
     }
 
     /// Divides every gradient by a loss scale that the device keeps, as `torch.amp.GradScaler`. The loss has to be multiplied by
-    /// it before the backward pass; [`Optimizer::scalars_buffer`](super::Optimizer::scalars_buffer) says where it stands. Bad steps are skipped.
+    /// it before the backward pass; [`Optimizer::scalars_buffer`](super::Optimizer::scalars_buffer) says where it stands. Bad steps
+    /// are skipped.
     pub fn loss_scale(mut self, rule: LossScale) -> Self {
         self.loss_scale = Some(rule);
         self
@@ -228,8 +229,9 @@ impl Recipe {
         self
     }
 
-    /// Lets a setting (or `clip`, the bound of [`Recipe::clip`]) follow a schedule: at the `t`-th applied step it is the rule's own value times the schedule's at step
-    /// `t − 1`. Skipped steps do not advance it. Lanes and groups keep their own values and share the schedule.
+    /// Lets a setting (or `clip`, the bound of [`Recipe::clip`]) follow a schedule: at the `t`-th applied step it is the rule's own
+    /// value times the schedule's at step `t − 1`. Skipped steps do not advance it. Lanes and groups keep their own values and share the
+    /// schedule. Where a global norm is clipped, the step is that of the first group that is not frozen.
     ///
     /// # Examples
     ///
@@ -499,7 +501,8 @@ impl Recipe {
             range::require(follows, "weight_decay", "given", &format!("only coupled with {name}, which averages by itself"))?;
         }
         let means = self.factors(arena) && matches!(decay, Decay::Coupled(_));
-        range::require(!means, "weight_decay", "given", "not coupled with matrices under adafactor")
+        let name = self.rules[0][0].name();
+        range::require(!means, "weight_decay", "given", &format!("not coupled with matrices under {name}"))
     }
 
     /// Settings that have no meaning together.

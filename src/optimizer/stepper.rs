@@ -5,7 +5,7 @@ use super::scheduled::Scheduled;
 use super::telemetry::{Log, Telemetry};
 use crate::error::{Error, Result, range};
 use crate::plan::{ALIGN, BufferId, Counter, Program, SLOTS, Scalar, Tensor};
-use crate::rule::{AnyRule, Real, Row};
+use crate::rule::{Real, Row};
 use std::sync::Arc;
 
 /// A lane's counters and the scalars of its last step.
@@ -143,7 +143,7 @@ impl Stepper {
     /// Runs a plan that holds this recipe's operations once, `count` times.
     ///
     /// # Errors
-    /// A lost device, or a setting that its schedule takes out of its range within the steps ahead.
+    /// A lost device, or a setting that its schedule takes out of its range in one of these steps.
     pub fn run<P: Program>(&mut self, program: &mut P, plan: usize, count: usize) -> Result<()> {
         let mut left = count as u64;
         while left > 0 {
@@ -246,12 +246,14 @@ impl Stepper {
         Some(self.known_at)
     }
 
-    /// Writes the missing rows of one group of one lane, and some more ahead as far as the ring has room.
+    /// Writes the missing rows of one group of one lane, and some more ahead as far as the ring has room and settings stay in their
+    /// ranges: where a schedule takes one out, the run may end before.
     fn write<P: Program>(&mut self, program: &mut P, index: usize, steps: u64) -> Result<()> {
         let (lane, group) = (index / self.groups(), index % self.groups());
         let written = self.written[index];
         let room = self.applied[index] + SLOTS as u64;
-        let last = self.last(index, steps).max(written + BLOCK).min(room);
+        let needed = self.last(index, steps);
+        let mut last = needed.max(written + BLOCK).min(room);
         let mut first = written + 1;
         while first <= last {
             // The ring ends after slot SLOTS − 1.
@@ -259,9 +261,16 @@ impl Stepper {
             let end = last.min(first + (SLOTS - 1 - slot) as u64).min(first + BLOCK - 1);
             let mut rows = [P::Float::of(0.0); BLOCK as usize * Row::LEN];
             for (t, row) in (first..=end).zip(rows.chunks_exact_mut(Row::LEN)) {
-                row.copy_from_slice(&self.recipe.row(&mut self.scheduled[index], group, t)?.0.map(P::Float::of));
+                match self.recipe.row(&mut self.scheduled[index], group, t) {
+                    Ok(found) => row.copy_from_slice(&found.0.map(P::Float::of)),
+                    Err(error) if t <= needed => return Err(error),
+                    Err(_) => {
+                        last = t - 1;
+                        break;
+                    }
+                }
             }
-            let rows = &rows[..(end + 1 - first) as usize * Row::LEN];
+            let rows = &rows[..(end.min(last) + 1 - first) as usize * Row::LEN];
             program.write(self.buffers.rows, lane, (group * SLOTS + slot) * Row::LEN, rows)?;
             first = end + 1;
         }
@@ -281,28 +290,23 @@ impl Stepper {
         program.write_indices(self.buffers.frozen, lane, group * parts, &vec![u32::from(frozen); parts])
     }
 
-    /// A lane's rule for a group, with its settings as they were in the last applied step. Waits for the device.
-    pub(super) fn rule<P: Program>(&self, program: &mut P, lane: usize, group: usize) -> Result<Box<dyn AnyRule>> {
-        let group = group * self.recipe.parts;
-        let applied = program.read_indices(self.buffers.counts, lane)?[Counter::LEN + group];
-        let last = u64::from(applied).saturating_sub(1);
-        let mut rule = self.scheduled[lane * self.groups() + group].clone();
-        Ok(rule.at(&self.recipe.schedules, |schedule| schedule.value(last)).boxed())
-    }
-
-    /// The parameters of some tensors, in a lane's whole arena, as they are to be evaluated with: [`Rule::eval`](crate::Rule::eval). Waits
-    /// for the device.
+    /// The parameters of some tensors, in a lane's whole arena, as they are to be evaluated with: [`Rule::eval`](crate::Rule::eval), with
+    /// settings as they were in the last applied step. Waits for the device.
     ///
     /// # Errors
     /// A lane that does not exist, or a lost device.
     pub fn eval<P: Program>(&self, program: &mut P, lane: usize, tensors: &[Tensor], params: &mut [P::Float]) -> Result<()> {
         let planes: Vec<Vec<P::Float>> =
             self.buffers.planes.iter().map(|(_, id)| program.read(*id, lane)).collect::<Result<_>>()?;
+        let counts = program.read_indices(self.buffers.counts, lane)?;
         for tensor in tensors {
-            let rule = self.rule(program, lane, tensor.group)?;
+            let group = tensor.group * self.recipe.parts;
+            let last = u64::from(counts[Counter::LEN + group]).saturating_sub(1);
+            let mut rule = self.scheduled[lane * self.groups() + group].clone();
+            let rule = rule.at(&self.recipe.schedules, |schedule| schedule.value(last));
             let range = tensor.offset..tensor.offset + tensor.len();
             let planes: Vec<&[P::Float]> = planes.iter().map(|plane| &plane[range.clone()]).collect();
-            P::Float::eval(&*rule, &mut params[range], &planes);
+            P::Float::eval(rule, &mut params[range], &planes);
         }
         Ok(())
     }
