@@ -2,7 +2,7 @@
 
 use super::lent::Lent;
 use super::store::Store;
-use crate::plan::{ALIGN, CHUNK, Chunk, Control, Counter, Gate, GateKind, Norm, NormKind, SLOTS, Scalar};
+use crate::plan::{CHUNK, Chunk, Control, Counter, Gate, GateKind, Norm, NormKind, SLOTS, Scalar};
 use crate::rule::{Real, Row};
 use rayon::prelude::*;
 
@@ -14,47 +14,59 @@ pub(super) fn norm<F: Real>(op: &Norm, lane: &mut Store<F>, lent: Option<&Lent<F
     let frozen = lane.indices(op.frozen);
     let slices = lent.and_then(|lent| Some((lent, lent.slices(op.grads)?)));
     let grads: &[F] = if slices.is_some() { &[] } else { lane.floats(op.grads) };
-    let partial = |chunk: &Chunk| match (frozen[chunk.group], slices) {
-        (0, None) => partial_norm(op.kind, &grads[chunk.start..][..chunk.len]),
-        (0, Some((lent, slices))) => {
-            partial_norm(op.kind, &slices[chunk.tensor][chunk.start - lent.start(chunk.tensor)..][..chunk.len])
-        }
-        _ => F::zero(),
+    let elements = |chunk: &Chunk| match (frozen[chunk.group], slices) {
+        (0, None) => &grads[chunk.start..][..chunk.len],
+        (0, Some((lent, slices))) => &slices[chunk.tensor][chunk.start - lent.start(chunk.tensor)..][..chunk.len],
+        _ => &[],
+    };
+    let some = |(sums, chunks): (&mut [F], &[Chunk])| {
+        let partials = partial_norms(op.kind, std::array::from_fn(|i| chunks.get(i).map_or(&[][..], elements)));
+        sums.copy_from_slice(&partials[..sums.len()]);
     };
     let sums = partials.as_mut_slice();
     if parallel && op.chunks.len() > GRAIN / CHUNK {
-        let pairs = sums.par_iter_mut().zip(&op.chunks).with_min_len(GRAIN / CHUNK);
-        pairs.for_each(|(sum, chunk)| *sum = partial(chunk));
+        let pairs = sums.par_chunks_mut(STREAMS).zip(op.chunks.par_chunks(STREAMS));
+        pairs.with_min_len(GRAIN / CHUNK / STREAMS).for_each(some);
     } else {
-        sums.iter_mut().zip(&op.chunks).for_each(|(sum, chunk)| *sum = partial(chunk));
+        sums.chunks_mut(STREAMS).zip(op.chunks.chunks(STREAMS)).for_each(some);
     }
     lane.put(op.partials, partials);
 }
 
-/// Σ x², Σ |x|, max |x| or how many are not 0, in a fixed order: 64 running values, then one of them. Not finite if any x is not.
-fn partial_norm<F: Real>(kind: NormKind, chunk: &[F]) -> F {
+/// Chunks that are read side by side: a core has more reads of memory under way than it makes along a single one.
+const STREAMS: usize = 4;
+
+/// Running values of a chunk: those of all streams fit a core's registers.
+const VALUES: usize = 16;
+
+/// Of each chunk Σ x², Σ |x|, max |x| or how many are not 0, in a fixed order: running values, then one of them. Not finite if any x is
+/// not.
+fn partial_norms<F: Real>(kind: NormKind, chunks: [&[F]; STREAMS]) -> [F; STREAMS] {
     let counts = |x: F| if x == F::zero() { F::zero() } else { F::one() };
     match kind {
-        NormKind::L2 => pulp::Arch::new().dispatch(|| fold(chunk, |x| x * x, |a, b| a + b)),
-        NormKind::L1 => pulp::Arch::new().dispatch(|| fold(chunk, F::abs, |a, b| a + b)),
-        NormKind::Max => pulp::Arch::new().dispatch(|| fold(chunk, F::abs, larger)),
-        NormKind::Count => pulp::Arch::new().dispatch(|| fold(chunk, counts, |a, b| a + b)),
+        NormKind::L2 => pulp::Arch::new().dispatch(|| fold(chunks, |x| x * x, |a, b| a + b)),
+        NormKind::L1 => pulp::Arch::new().dispatch(|| fold(chunks, F::abs, |a, b| a + b)),
+        NormKind::Max => pulp::Arch::new().dispatch(|| fold(chunks, F::abs, larger)),
+        NormKind::Count => pulp::Arch::new().dispatch(|| fold(chunks, counts, |a, b| a + b)),
     }
 }
 
 #[inline(always)]
-fn fold<F: Real>(chunk: &[F], term: impl Fn(F) -> F, join: impl Fn(F, F) -> F) -> F {
-    let mut values = [F::zero(); ALIGN];
-    let (blocks, rest) = chunk.as_chunks::<ALIGN>();
-    for block in blocks {
-        for i in 0..ALIGN {
-            values[i] = join(values[i], term(block[i]));
-        }
+fn fold<F: Real>(chunks: [&[F]; STREAMS], term: impl Fn(F) -> F, join: impl Fn(F, F) -> F) -> [F; STREAMS] {
+    let mut values = [[F::zero(); VALUES]; STREAMS];
+    let add = |values: &mut [F; VALUES], block: &[F]| {
+        values.iter_mut().zip(block).for_each(|(value, &x)| *value = join(*value, term(x)));
+    };
+    let [a, b, c, d] = chunks.map(|chunk| chunk.as_chunks::<VALUES>().0);
+    let together = a.iter().zip(b).zip(c).zip(d);
+    let side_by_side = together.len() * VALUES;
+    for (((a, b), c), d) in together {
+        values.iter_mut().zip([a, b, c, d]).for_each(|(values, block)| add(values, block));
     }
-    for (value, &x) in values.iter_mut().zip(rest) {
-        *value = join(*value, term(x));
+    for (values, chunk) in values.iter_mut().zip(chunks) {
+        chunk[side_by_side..].chunks(VALUES).for_each(|block| add(values, block));
     }
-    values.into_iter().fold(F::zero(), join)
+    values.map(|values| values.into_iter().fold(F::zero(), &join))
 }
 
 /// The larger of two values that are not negative; NaN is larger than all, unlike in `max`.
