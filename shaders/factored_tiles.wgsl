@@ -1,18 +1,14 @@
 // Sums of g² over the rows and columns of tiles of a lane's matrices, at most 64 × 64; one workgroup of 64 threads per tile.
 // An element of a vector is a tile's row of one column, whose mean v follows at once. Shazeer & Stern 2018, arXiv:1804.04235.
+// Joined in before this file: access to gradients; `current`, groups · ROW per lane; `moments` and `partials`, so many per lane; and
+// `tiles`, two entries per tile: first element, columns of the matrix, rows and columns of the tile; places of its sums by row and
+// by column, group, and whether it is of a vector.
 struct Tiles { len: u32, tiles: u32, lane: u32, current_lane: u32, moments_lane: u32, partials_lane: u32 }
 const ROW = 32u;
 const LIVE = 0u;
 const SCALE = 1u;
 const OWN = 12u; // the rule's own scalars: rate, floor
 @group(0) @binding(0) var<uniform> op: Tiles;
-// Two per tile: first element, columns of the matrix, rows and columns of the tile; places of its sums by row and by column, group,
-// and whether it is of a vector.
-@group(0) @binding(1) var<storage, read> tiles: array<vec4u>;
-@group(0) @binding(2) var<storage, read> current: array<f32>; // groups · ROW per lane
-@group(0) @binding(3) var<storage, read_write> grads: array<f32>; // len per lane
-@group(0) @binding(4) var<storage, read_write> moments: array<f32>; // moments_lane per lane
-@group(0) @binding(5) var<storage, read_write> partials: array<f32>; // partials_lane per lane
 
 @compute @workgroup_size(64)
 fn factored_tiles(
@@ -36,7 +32,7 @@ fn factored_tiles(
     if thread < tile.z {
         var sum = 0.0;
         for (var column = 0u; column < tile.w; column++) {
-            let g = scale * grads[start + thread * tile.y + column];
+            let g = scale * grads[address(start + thread * tile.y + column)];
             sum += g * g;
         }
         if sums.w == 1u {
@@ -49,7 +45,7 @@ fn factored_tiles(
     if sums.w == 0u && thread < tile.w {
         var sum = 0.0;
         for (var line = 0u; line < tile.z; line++) {
-            let g = scale * grads[start + line * tile.y + thread];
+            let g = scale * grads[address(start + line * tile.y + thread)];
             sum += g * g;
         }
         partials[lane * op.partials_lane + sums.y + thread] = sum;

@@ -194,7 +194,7 @@ fn a_recorded_step_allocates_nothing_of_ours() -> Result<()> {
     let descriptor = wgpu::BufferDescriptor { label: None, size: 8 * 5_000, usage, mapped_at_creation: false };
     let buffer = gpu.device().create_buffer(&descriptor);
     let slice = |offset| Slice { buffer: buffer.clone(), offset, len: 5_000 };
-    let tensor = SliceTensor { name: "a".into(), params: slice(0), grads: slice(4 * 5_000), group: 0 };
+    let tensor = SliceTensor { name: "a".into(), shape: vec![5_000], params: slice(0), grads: slice(4 * 5_000), group: 0 };
     let mut optimizer = Optimizer::over_slices(&gpu, recipe(), &[tensor])?;
     optimizer.telemetry_every(2);
     let mut steps = |count: usize| {

@@ -27,7 +27,8 @@ fn over_slices(gpu: &Gpu) -> Result<Optimizer<GpuProgram>> {
     let descriptor = wgpu::BufferDescriptor { label: None, size: 800, usage, mapped_at_creation: false };
     let buffer = gpu.device().create_buffer(&descriptor);
     let slice = |offset| Slice { buffer: buffer.clone(), offset, len: 100 };
-    Optimizer::over_slices(gpu, recipe(), &[SliceTensor { name: "w".into(), params: slice(0), grads: slice(400), group: 0 }])
+    let tensor = SliceTensor { name: "w".into(), shape: vec![100], params: slice(0), grads: slice(400), group: 0 };
+    Optimizer::over_slices(gpu, recipe(), &[tensor])
 }
 
 #[track_caller]

@@ -6,10 +6,15 @@ use common::compare::assert_same_bits;
 use common::numbers::numbers;
 use thalweg::gpu::{Gpu, GpuOptions, GpuProgram, Slice, SliceTensor};
 use thalweg::plan::{Arena, NormKind};
-use thalweg::{Accumulation, Adam, Adan, Average, Clip, Lamb, Lars, Lookahead, Optimizer, Recipe, Result, Sgd, wgpu};
+use thalweg::{
+    Accumulation, Adafactor, Adam, Adan, Average, Clip, Lamb, Lars, Lookahead, Muon, Optimizer, Recipe, Result, Sgd, wgpu,
+};
 
 /// Tensors around every limit of a block and a chunk, an empty one among them.
 const SIZES: [usize; 9] = [1, 3, 64, 65, 0, 4095, 4097, 127, 10_000];
+
+/// Their shapes: vectors, matrices, a stack of matrices.
+const SHAPES: [&[usize]; 9] = [&[1], &[3], &[8, 8], &[5, 13], &[0], &[3, 21, 65], &[17, 241], &[127], &[10_000]];
 
 fn gpu() -> Gpu {
     Gpu::with(&GpuOptions { allow_cpu: true, ..Default::default() }).expect("install mesa-vulkan-drivers and libvulkan1")
@@ -36,6 +41,10 @@ fn name(i: usize) -> String {
     format!("tensor {i}")
 }
 
+fn tensor(i: usize, params: Slice, grads: Slice) -> SliceTensor {
+    SliceTensor { name: name(i), shape: SHAPES[i].to_vec(), params, grads, group: 0 }
+}
+
 /// All slices in one buffer: parameters and gradients by turns, with odd gaps, the last tensor first.
 fn in_one_buffer(gpu: &Gpu) -> Vec<SliceTensor> {
     let shared = buffer(gpu, 2 * SIZES.iter().sum::<usize>() + 20 * SIZES.len(), USAGE);
@@ -45,10 +54,7 @@ fn in_one_buffer(gpu: &Gpu) -> Vec<SliceTensor> {
         at += len + 3;
         slice
     };
-    let mut tensors: Vec<SliceTensor> = (0..SIZES.len())
-        .rev()
-        .map(|i| SliceTensor { name: name(i), params: slice(SIZES[i]), grads: slice(SIZES[i]), group: 0 })
-        .collect();
+    let mut tensors: Vec<SliceTensor> = (0..SIZES.len()).rev().map(|i| tensor(i, slice(SIZES[i]), slice(SIZES[i]))).collect();
     tensors.reverse();
     tensors
 }
@@ -56,7 +62,7 @@ fn in_one_buffer(gpu: &Gpu) -> Vec<SliceTensor> {
 /// A buffer for every slice.
 fn in_many_buffers(gpu: &Gpu) -> Vec<SliceTensor> {
     let slice = |len: usize| Slice { buffer: buffer(gpu, len + 5, USAGE), offset: 4 * (len % 5) as u64, len };
-    (0..SIZES.len()).map(|i| SliceTensor { name: name(i), params: slice(SIZES[i]), grads: slice(SIZES[i]), group: 0 }).collect()
+    (0..SIZES.len()).map(|i| tensor(i, slice(SIZES[i]), slice(SIZES[i]))).collect()
 }
 
 fn recipe() -> Recipe {
@@ -65,8 +71,7 @@ fn recipe() -> Recipe {
 
 fn owned(gpu: &Gpu, recipe: Recipe) -> Optimizer<GpuProgram> {
     let names: Vec<String> = (0..SIZES.len()).map(name).collect();
-    let shapes: Vec<[usize; 1]> = SIZES.map(|size| [size]).into();
-    let tensors: Vec<(&str, &[usize])> = names.iter().zip(&shapes).map(|(name, shape)| (name.as_str(), &shape[..])).collect();
+    let tensors: Vec<(&str, &[usize])> = names.iter().map(String::as_str).zip(SHAPES).collect();
     Optimizer::new(gpu, recipe, &tensors).expect("an optimizer")
 }
 
@@ -100,8 +105,8 @@ fn groups_and_four_planes_are_those_of_an_arena() -> Result<()> {
     let gpu = Gpu::with(&options)?;
     let recipe = || Recipe::groups([0.1, 0.02, 0.3].map(|lr| Adan { lr, ..Default::default() })).skip_bad();
     let mut arena = Arena::default();
-    for (i, size) in SIZES.into_iter().enumerate() {
-        arena.add(&name(i), &[size], i % 3)?;
+    for (i, shape) in SHAPES.into_iter().enumerate() {
+        arena.add(&name(i), shape, i % 3)?;
     }
     let (expected, _) = run(Optimizer::over(&gpu, recipe(), arena)?);
     for mut tensors in [in_one_buffer(&gpu), in_many_buffers(&gpu)] {
@@ -112,14 +117,24 @@ fn groups_and_four_planes_are_those_of_an_arena() -> Result<()> {
     Ok(())
 }
 
-/// Rules that scale each tensor before and after the rule among them.
+/// Rules that scale each tensor before and after the rule among them, and rules of matrices.
 #[test]
 fn wherever_tensors_lie_the_bits_are_the_same() -> Result<()> {
     let lars = Lars { momentum: 0.9, weight_decay: 0.1, trust_coefficient: 0.1, ..Default::default() };
     let lamb = Lamb { lr: 0.1, ..Default::default() };
-    let recipes = [("Adam", recipe()), ("LARS", Recipe::new(lars)), ("LAMB", Recipe::new(lamb).skip_bad())];
+    let muon = Muon { lr: 0.1, ..Default::default() };
+    let adafactor = Adafactor { lr: 0.1, ..Default::default() };
+    let recipes = [
+        ("Adam", recipe()),
+        ("LARS", Recipe::new(lars)),
+        ("LAMB", Recipe::new(lamb).skip_bad()),
+        ("Muon", Recipe::new(muon).skip_bad()),
+        ("Adafactor", Recipe::new(adafactor).skip_bad()),
+    ];
     for (limits, gpu) in [("all limits", gpu()), ("small bindings", small_gpu())] {
-        for (rule, recipe) in &recipes {
+        // What these keep beside the arenas is larger than a small binding.
+        let of_matrices = |rule| limits == "small bindings" && ["Muon", "Adafactor"].contains(&rule);
+        for (rule, recipe) in recipes.iter().filter(|(rule, _)| !of_matrices(rule)) {
             let (expected, report) = run(owned(&gpu, recipe.clone()));
             assert!(report.contains("skipped: 1"), "{report}");
             for (how, tensors) in [("one buffer", in_one_buffer(&gpu)), ("many buffers", in_many_buffers(&gpu))] {
@@ -131,6 +146,58 @@ fn wherever_tensors_lie_the_bits_are_the_same() -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// A binding that could reach the first rows of a matrix beside another tensor, and not the last.
+#[test]
+fn a_matrix_that_fits_a_binding_is_reached_in_one_piece() -> Result<()> {
+    let gpu = small_gpu();
+    let shapes: [(&str, &[usize]); 2] = [("a", &[100]), ("m", &[65, 65])];
+    let [params, grads] = [(); 2].map(|()| buffer(&gpu, 9_000, USAGE));
+    let slice = |buffer: &wgpu::Buffer, offset, len| Slice { buffer: buffer.clone(), offset, len };
+    let tensors: Vec<SliceTensor> = shapes
+        .iter()
+        .zip([0, 16_000])
+        .map(|(&(name, shape), offset)| {
+            let len = shape.iter().product();
+            let [params, grads] = [slice(&params, offset, len), slice(&grads, offset, len)];
+            SliceTensor { name: name.into(), shape: shape.to_vec(), params, grads, group: 0 }
+        })
+        .collect();
+    let recipe = || Recipe::new(Adafactor { lr: 0.1, ..Default::default() });
+    let step = |mut optimizer: Optimizer<GpuProgram>| {
+        optimizer.set_params(0, "m", &numbers(1, 65 * 65))?;
+        optimizer.set_grads(0, "m", &numbers(2, 65 * 65))?;
+        optimizer.step()?;
+        optimizer.params(0, "m")
+    };
+    let found = step(Optimizer::over_slices(&gpu, recipe(), &tensors)?)?;
+    assert_same_bits("m", &found, &step(Optimizer::new(&gpu, recipe(), &shapes)?)?);
+    Ok(())
+}
+
+/// Rules of matrices need each in one piece; others take it in as many as there have to be.
+#[test]
+fn a_matrix_beyond_a_binding_is_refused_where_it_has_to_be_in_one_piece() -> Result<()> {
+    let gpu = small_gpu();
+    let slice = || Slice { buffer: buffer(&gpu, 10_000, USAGE), offset: 0, len: 10_000 };
+    let tensor = SliceTensor { name: "w".into(), shape: vec![100, 100], params: slice(), grads: slice(), group: 0 };
+    let over = |recipe| Optimizer::over_slices(&gpu, recipe, std::slice::from_ref(&tensor));
+    let message = |recipe| over(recipe).err().map(|error| error.to_string()).unwrap_or_default();
+    for (recipe, expected) in [
+        (
+            Recipe::new(Adafactor::default()),
+            "a matrix of 100 × 100 elements of grads in one binding needs 40000, the adapter allows 32768",
+        ),
+        (Recipe::new(Muon::default()), "matrices in one binding needs 40192, the adapter allows 32768"),
+        (
+            Recipe::new(Sgd::default()).centralise(),
+            "a tensor with a line of 100 elements at 8100 of grads in one binding needs 32800, the adapter allows 32768",
+        ),
+    ] {
+        assert_eq!(message(recipe), expected);
+    }
+    over(Recipe::new(Adam::default()))?.step()
 }
 
 fn assert_same_arrays(what: &str, found: &[Vec<f32>], expected: &[Vec<f32>]) {
@@ -205,7 +272,8 @@ fn what_goes_with_a_rule_is_that_of_an_arena() -> Result<()> {
     let sgd = || Recipe::new(Sgd { lr: 0.1, momentum: 0.9, ..Default::default() });
     let lookahead = Lookahead { steps: 2, ..Default::default() };
     let tensor = Clip::Tensor { max: 10.0, kind: NormKind::L2 };
-    let cases: [(&str, Recipe, &[Do]); 6] = [
+    let cases: [(&str, Recipe, &[Do]); 7] = [
+        ("centralised", sgd().centralise(), &[Step]),
         ("cautious", sgd().cautious(), &[Step]),
         ("lookahead and average", sgd().lookahead(lookahead).average(Average::Ema { decay: 0.5 }), &[Step]),
         ("clip of each tensor", sgd().clip(tensor), &[Step]),
@@ -240,7 +308,7 @@ fn nothing_beside_the_slices_is_written() -> Result<()> {
     // The buffer as a tensor of its own shows what is in it.
     let whole = Slice { buffer: all, offset: 0, len };
     let grads = Slice { buffer: buffer(&gpu, len, USAGE), offset: 0, len };
-    let look = SliceTensor { name: "all".into(), params: whole, grads, group: 0 };
+    let look = SliceTensor { name: "all".into(), shape: vec![len], params: whole, grads, group: 0 };
     let found = Optimizer::over_slices(&gpu, Recipe::new(Sgd::default()), &[look])?.params(0, "all")?;
     let mut inside = vec![false; len];
     for tensor in &tensors {
@@ -311,7 +379,8 @@ fn dispatches_do_not_grow_with_tensors_in_one_buffer() -> Result<()> {
         let stride = len + 1;
         let shared = buffer(&gpu, 2 * stride * count, USAGE);
         let slice = |i: usize| Slice { buffer: shared.clone(), offset: (4 * stride * i) as u64, len };
-        let tensor = |i| SliceTensor { name: name(i), params: slice(2 * i), grads: slice(2 * i + 1), group: 0 };
+        let tensor =
+            |i| SliceTensor { name: name(i), shape: vec![len], params: slice(2 * i), grads: slice(2 * i + 1), group: 0 };
         let tensors: Vec<SliceTensor> = (0..count).map(tensor).collect();
         let optimizer = Optimizer::over_slices(&gpu, recipe(), &tensors)?;
         assert_eq!(optimizer.program().dispatches(0), 3, "{count} slices: norm, control, update");
@@ -328,14 +397,15 @@ fn dispatches_do_not_grow_with_tensors_in_one_buffer() -> Result<()> {
 fn buffers_that_cannot_be_copied_are_stepped_and_not_read() -> Result<()> {
     let gpu = gpu();
     let slice = || Slice { buffer: buffer(&gpu, 4, wgpu::BufferUsages::STORAGE), offset: 0, len: 4 };
-    let tensor = SliceTensor { name: "w".into(), params: slice(), grads: slice(), group: 0 };
+    let tensor = SliceTensor { name: "w".into(), shape: vec![4], params: slice(), grads: slice(), group: 0 };
     let mut optimizer = Optimizer::over_slices(&gpu, recipe(), &[tensor])?;
     optimizer.step()?;
-    let lacks = |role, usage| format!("a buffer of {role}: BufferUsages(STORAGE) found, usage BufferUsages({usage}) expected");
+    let lacks =
+        |role, usage| format!("{role} of tensor 'w': BufferUsages(STORAGE) found, usage BufferUsages({usage}) expected");
     let says = |result: Result<()>| result.expect_err("no usage").to_string();
-    assert_eq!(says(optimizer.set_params(0, "w", &[1.0; 4])), lacks("params", "COPY_DST"));
-    assert_eq!(says(optimizer.set_grads(0, "w", &[1.0; 4])), lacks("grads", "COPY_DST"));
-    assert_eq!(says(optimizer.params(0, "w").map(drop)), lacks("params", "COPY_SRC"));
+    assert_eq!(says(optimizer.set_params(0, "w", &[1.0; 4])), lacks("parameters", "COPY_DST"));
+    assert_eq!(says(optimizer.set_grads(0, "w", &[1.0; 4])), lacks("gradients", "COPY_DST"));
+    assert_eq!(says(optimizer.params(0, "w").map(drop)), lacks("parameters", "COPY_SRC"));
     assert_eq!(optimizer.report(0)?.applied, 1);
     Ok(())
 }
@@ -360,12 +430,22 @@ fn bad_slices_are_refused_by_name() {
         refused(|_, t| t[2].grads.len = 70),
         "gradients of tensor 'tensor 2': bytes 16..296 found, at most the 276 bytes of its buffer expected"
     );
-    assert_eq!(refused(|_, t| t[2].grads.len = 63), "gradients of tensor 'tensor 2': 63 found, 64 elements expected");
+    assert_eq!(
+        refused(|_, t| t[2].grads.len = 63),
+        "gradients of tensor 'tensor 2': 63 found, the elements of shape [8, 8] expected"
+    );
+    assert_eq!(
+        refused(|_, t| t[2].shape[1] = 7),
+        "parameters of tensor 'tensor 2': 64 found, the elements of shape [8, 7] expected"
+    );
+    let huge = "parameters of tensor 'tensor 0': 1 found, the elements of shape [4294967296, 4294967296] expected";
+    assert_eq!(refused(|_, t| t[0].shape = vec![1 << 32; 2]), huge);
     assert_eq!(
         refused(|_, t| {
             let params = t[5].params.clone();
             t[6].params = Slice { offset: params.offset + 4, len: 4097.min(params.len - 1), ..params };
             t[6].grads.len = t[6].params.len;
+            t[6].shape = vec![t[6].params.len];
         }),
         "parameters of tensor 'tensor 6': bytes 4..16380 overlap the parameters of tensor 'tensor 5' found, a slice of its own \
          expected"

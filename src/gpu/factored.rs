@@ -1,8 +1,8 @@
 //! Kernels of second moments by rows and columns.
 
-use super::kernel::{Access, Bound, Kernel, Launch, grid, params};
+use super::kernel::{Access, Bound, Kernel, Launch, Source, grid, params};
 use super::memory::{Allocation, Memory};
-use super::part::Part;
+use super::part::{Holder, Part};
 use crate::error::{Error, Result};
 use crate::plan::{Factored, Stack, TILE};
 use bytemuck::bytes_of;
@@ -11,14 +11,15 @@ params!(TilesParams { len: u32, tiles: u32, lane: u32, current_lane: u32, moment
 params!(LinesParams { blocks: u32, current_lane: u32, moments_lane: u32, partials_lane: u32 });
 params!(MeansParams { matrices: u32, current_lane: u32, moments_lane: u32 });
 
-pub(super) fn tiles_kernel() -> Kernel {
-    Kernel {
-        name: "factored_tiles",
-        source: include_str!("../../shaders/factored_tiles.wgsl").into(),
-        constants: Vec::new(),
-        fields: TilesParams::FIELDS,
-        bindings: [vec![Access::Read; 2], vec![Access::Write; 3]].concat(),
-    }
+pub(super) fn tiles_kernel(holder: Holder) -> Kernel {
+    let mut source = Source::default();
+    source.bind(Access::Read, "tiles", "array<vec4u>");
+    source.bind(Access::Read, "current", "array<f32>");
+    source.bind(Access::Write, "moments", "array<f32>");
+    source.bind(Access::Write, "partials", "array<f32>");
+    holder.bind_address(&mut source);
+    source.join(include_str!("../../shaders/factored_tiles.wgsl"));
+    source.kernel("factored_tiles", Vec::new(), TilesParams::FIELDS)
 }
 
 pub(super) fn lines_kernel() -> Kernel {
@@ -59,9 +60,6 @@ pub(super) fn factored<'a>(op: &Factored, lanes: usize, memory: &'a Memory) -> R
 }
 
 fn tiles<'a>(op: &Factored, part: Part, stacks: &[(&Stack, usize)], memory: &'a Memory) -> Result<Launch<'a>> {
-    if memory.role(op.grads).is_some() {
-        return Err(Error::shape("matrices by rows and columns", "gradients in an arena", "slices"));
-    }
     let [current, moments, partials] = [op.current, op.moments.buffer, op.partials].map(|id| memory.get(id));
     let mut table = Vec::new();
     for (stack, first) in stacks {
@@ -76,16 +74,13 @@ fn tiles<'a>(op: &Factored, part: Part, stacks: &[(&Stack, usize)], memory: &'a 
         partials_lane: partials.lane_stride as u32,
     };
     let (x, y) = grid(table.len(), 1);
+    let places = memory.role(op.grads).map(|role| part.places_of(role, memory)).transpose()?;
+    let own = [current.single()?.into(), moments.single()?.into(), partials.single()?.into()];
+    let buffers = std::iter::once(words(table)).chain(own).chain([part.bound(op.grads, memory)?]).chain(places);
     Ok(Launch {
-        kernel: tiles_kernel(),
+        kernel: tiles_kernel(memory.holder(op.grads)),
         params: bytes_of(&params).into(),
-        buffers: vec![
-            words(table),
-            current.single()?.into(),
-            part.bound(op.grads, memory)?,
-            moments.single()?.into(),
-            partials.single()?.into(),
-        ],
+        buffers: buffers.collect(),
         grid: [x, y, part.lanes as u32],
         trips: 2 * TILE as u64,
     })

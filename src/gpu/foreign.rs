@@ -2,7 +2,7 @@
 
 use super::device::Gpu;
 use crate::error::{Error, Result};
-use crate::plan::{ALIGN, Arena, Chunk, Span};
+use crate::plan::{ALIGN, Arena, Chunk, Span, Tensor};
 
 /// Elements of `f32` in a buffer that somebody else owns.
 #[derive(Debug, Clone, PartialEq)]
@@ -26,9 +26,11 @@ impl Slice {
 pub struct SliceTensor {
     /// Its name.
     pub name: String,
+    /// Its shape, row after row in memory, with as many elements as each slice; empty for a scalar.
+    pub shape: Vec<usize>,
     /// Its parameters.
     pub params: Slice,
-    /// Its gradients, as many.
+    /// Its gradients.
     pub grads: Slice,
     /// Its group of hyper-parameters.
     pub group: usize,
@@ -76,11 +78,16 @@ impl Window {
         wgpu::BindingResource::Buffer(wgpu::BufferBinding { buffer: &self.buffer, offset: self.start, size })
     }
 
-    /// Both together, if they are of one buffer and fit into a binding of `limit` bytes that starts at a multiple of `align`.
+    /// Whether a binding of `limit` bytes that starts at a multiple of `align` holds it.
+    fn fits(&self, align: u64, limit: u64) -> bool {
+        self.end - self.start / align * align <= limit
+    }
+
+    /// Both together, if they are of one buffer and fit into one binding.
     fn join(&self, other: &Self, align: u64, limit: u64) -> Option<Self> {
         let (start, end) = (self.start.min(other.start), self.end.max(other.end));
-        let fits = self.buffer == other.buffer && end - start / align * align <= limit;
-        fits.then(|| Self { buffer: self.buffer.clone(), start, end })
+        let joined = Self { buffer: self.buffer.clone(), start, end };
+        (self.buffer == other.buffer && joined.fits(align, limit)).then_some(joined)
     }
 }
 
@@ -96,8 +103,8 @@ impl Foreign {
     /// keep the order given.
     ///
     /// # Errors
-    /// Naming the tensor: a name given twice, gradients that are not as many as parameters, an offset that is no multiple of 4, a
-    /// slice beyond its buffer, a buffer without `STORAGE`, or slices that overlap.
+    /// Naming the tensor: a name given twice, a slice with more or fewer elements than the shape, an offset that is no multiple of 4,
+    /// a slice beyond its buffer, a buffer without `STORAGE`, or slices that overlap.
     pub fn new(tensors: &[SliceTensor]) -> Result<Self> {
         tensors.iter().try_for_each(check)?;
         check_overlaps(tensors)?;
@@ -108,10 +115,15 @@ impl Foreign {
         });
         let mut arena = Arena::default();
         for &rank in &ranks {
-            arena.add(&tensors[rank].name, &[tensors[rank].params.len], tensors[rank].group)?;
+            arena.add(&tensors[rank].name, &tensors[rank].shape, tensors[rank].group)?;
         }
         arena.rank(&ranks);
         Ok(Self { tensors: ranks.iter().map(|&rank| tensors[rank].clone()).collect(), arena })
+    }
+
+    /// The same slices in the groups of another arena of these tensors.
+    pub(crate) fn regrouped(self, arena: Arena) -> Self {
+        Self { arena, ..self }
     }
 
     /// Binds each buffer once, so that one of another device is found before anything is recorded.
@@ -131,33 +143,30 @@ impl Foreign {
     }
 
     /// The slices of a role, in the arena's order.
-    pub(super) fn slices(&self, role: Role) -> impl Iterator<Item = (Slice, usize)> {
-        let slice = move |tensor: &'_ SliceTensor| match role {
-            Role::Params => tensor.params.clone(),
-            Role::Grads => tensor.grads.clone(),
-        };
-        self.tensors.iter().map(slice).zip(self.arena.tensors().iter().map(|tensor| tensor.offset))
+    pub(super) fn slices(&self, role: Role) -> impl Iterator<Item = (&Slice, &Tensor)> {
+        self.tensors.iter().map(move |tensor| role.of(tensor)).zip(self.arena.tensors())
     }
 
-    /// As few buckets as one pass over the chunks finds, none of which crosses one of `cuts`.
+    /// As few buckets as one pass over the pieces finds, none of which crosses one of `cuts`.
     pub(super) fn buckets(&self, cuts: &[usize], align: u64, limit: u64) -> Vec<Bucket> {
         let mut chunks = self.arena.chunks();
         chunks.sort_by_key(|chunk| chunk.start);
         let mut buckets: Vec<Bucket> = Vec::new();
         let mut members: Vec<Vec<&Chunk>> = Vec::new();
-        for chunk in &chunks {
-            let (params, grads) = self.windows(chunk);
-            let joined = buckets.last().filter(|_| !cuts.contains(&chunk.start)).and_then(|bucket| {
+        let tensors = chunks.chunk_by(|a, b| a.tensor == b.tensor);
+        for piece in tensors.flat_map(|tensor| self.pieces(tensor, cuts, align, limit)) {
+            let (params, grads) = self.windows(piece);
+            let joined = buckets.last().filter(|_| !cuts.contains(&piece[0].start)).and_then(|bucket| {
                 Some((bucket.params.join(&params, align, limit)?, bucket.grads.join(&grads, align, limit)?))
             });
             match (joined, buckets.last_mut(), members.last_mut()) {
                 (Some((params, grads)), Some(bucket), Some(members)) => {
                     (bucket.params, bucket.grads) = (params, grads);
-                    members.push(chunk);
+                    members.extend(piece);
                 }
                 _ => {
-                    buckets.push(Bucket { start: chunk.start, len: 0, params, grads, places: Vec::new() });
-                    members.push(vec![chunk]);
+                    buckets.push(Bucket { start: piece[0].start, len: 0, params, grads, places: Vec::new() });
+                    members.push(piece.iter().collect());
                 }
             }
         }
@@ -170,17 +179,27 @@ impl Foreign {
         buckets
     }
 
-    /// Where a chunk's parameters and gradients lie.
-    fn windows(&self, chunk: &Chunk) -> (Window, Window) {
-        let tensor = &self.tensors[chunk.tensor];
-        let first = chunk.start - self.arena.tensors()[chunk.tensor].offset;
-        let range = first..first + chunk.len;
+    /// What of a tensor stays in one bucket: all of it where one can hold it, since some kernels want a matrix in one piece, else
+    /// single chunks.
+    fn pieces<'c>(&self, tensor: &'c [Chunk], cuts: &[usize], align: u64, limit: u64) -> std::slice::Chunks<'c, Chunk> {
+        let (params, grads) = self.windows(tensor);
+        let whole = [params, grads].iter().all(|window| window.fits(align, limit));
+        let cut = tensor[1..].iter().any(|chunk| cuts.contains(&chunk.start));
+        tensor.chunks(if whole && !cut { tensor.len() } else { 1 })
+    }
+
+    /// Where parameters and gradients of neighbouring chunks of one tensor lie.
+    fn windows(&self, chunks: &[Chunk]) -> (Window, Window) {
+        let index = chunks[0].tensor;
+        let tensor = &self.tensors[index];
+        let first = chunks[0].start - self.arena.tensors()[index].offset;
+        let range = first..first + chunks.iter().map(|chunk| chunk.len).sum::<usize>();
         (Window::of(&tensor.params, &range), Window::of(&tensor.grads, &range))
     }
 
     /// The places of a chunk's blocks within its bucket's windows.
     fn places(&self, chunk: &Chunk, bucket: &Bucket) -> Vec<[u32; 4]> {
-        let (params, grads) = self.windows(chunk);
+        let (params, grads) = self.windows(std::slice::from_ref(chunk));
         let firsts = [(params.start - bucket.params.start) / 4, (grads.start - bucket.grads.start) / 4].map(|at| at as u32);
         let tag = tag(chunk.group, self.arena.tensors()[chunk.tensor].rank);
         let block = |at: usize| {
@@ -234,9 +253,28 @@ pub(super) enum Role {
     Grads,
 }
 
+impl Role {
+    fn of(self, tensor: &SliceTensor) -> &Slice {
+        match self {
+            Self::Params => &tensor.params,
+            Self::Grads => &tensor.grads,
+        }
+    }
+}
+
+impl std::fmt::Display for Role {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Params => "parameters",
+            Self::Grads => "gradients",
+        })
+    }
+}
+
 fn check(tensor: &SliceTensor) -> Result<()> {
-    let SliceTensor { name, params, grads, .. } = tensor;
-    for (role, slice) in [("parameters", params), ("gradients", grads)] {
+    let SliceTensor { name, shape, params, grads, .. } = tensor;
+    let elements = shape.iter().try_fold(1_usize, |elements, &size| elements.checked_mul(size));
+    for (role, slice) in [(Role::Params, params), (Role::Grads, grads)] {
         let what = format!("{role} of tensor '{name}'");
         if !slice.offset.is_multiple_of(4) {
             return Err(Error::setting(&format!("offset of the {what}"), slice.offset, "a multiple of 4 bytes"));
@@ -248,9 +286,9 @@ fn check(tensor: &SliceTensor) -> Result<()> {
         if !slice.buffer.usage().contains(wgpu::BufferUsages::STORAGE) {
             return Err(Error::shape(what, "a buffer with usage STORAGE", format!("{:?}", slice.buffer.usage())));
         }
-    }
-    if params.len != grads.len {
-        return Err(Error::shape(format!("gradients of tensor '{name}'"), format!("{} elements", params.len), grads.len));
+        if elements != Some(slice.len) {
+            return Err(Error::shape(what, format!("the elements of shape {shape:?}"), slice.len));
+        }
     }
     Ok(())
 }

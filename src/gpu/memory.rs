@@ -60,6 +60,27 @@ impl Allocation {
     }
 }
 
+/// Some of a lane's elements in a device buffer.
+#[derive(Debug)]
+pub(super) struct Piece<'a> {
+    pub buffer: &'a wgpu::Buffer,
+    /// First byte.
+    pub at: u64,
+    /// Which of the elements asked for.
+    pub range: std::ops::Range<usize>,
+    /// What it is of whose tensor, if the buffer is somebody else's.
+    slice: Option<(Role, &'a str)>,
+}
+
+impl Piece<'_> {
+    /// Somebody else's buffer may lack what a copy needs.
+    pub(super) fn check_usage(&self, usage: wgpu::BufferUsages) -> Result<()> {
+        let Some((role, tensor)) = self.slice.filter(|_| !self.buffer.usage().contains(usage)) else { return Ok(()) };
+        let found = format!("{:?}", self.buffer.usage());
+        Err(Error::shape(format!("{role} of tensor '{tensor}'"), format!("usage {usage:?}"), found))
+    }
+}
+
 /// All buffers of a layout.
 #[derive(Debug)]
 pub(super) struct Memory {
@@ -131,30 +152,28 @@ impl Memory {
         Ok((allocation.single()?, view.offset as u32, allocation.lane_stride as u32))
     }
 
-    /// Calls `f` with each buffer that holds some of the elements `offset..offset + len` of a lane, the byte offset there, and the
-    /// range of those elements that it holds.
+    /// Calls `f` with each piece of the elements `offset..offset + len` of a lane that a device buffer of its own holds.
     pub(super) fn each_piece(
         &self,
         id: BufferId,
         lane: usize,
         offset: usize,
         len: usize,
-        mut f: impl FnMut(&wgpu::Buffer, u64, std::ops::Range<usize>) -> Result<()>,
+        mut f: impl FnMut(&Piece) -> Result<()>,
     ) -> Result<()> {
         let bytes = self.get(id).bytes;
-        let mut piece = |buffer: &wgpu::Buffer, byte: u64, start: usize, held: usize| {
+        let mut piece = |buffer: &wgpu::Buffer, slice, byte: u64, start: usize, held: usize| {
             let (first, last) = (offset.max(start), (offset + len).min(start + held));
             let at = byte + bytes * first.saturating_sub(start) as u64;
-            if first < last { f(buffer, at, first - offset..last - offset) } else { Ok(()) }
+            if first < last { f(&Piece { buffer, at, range: first - offset..last - offset, slice }) } else { Ok(()) }
         };
         match self.foreign.as_ref().zip(self.role(id)) {
-            Some((slices, role)) => {
-                let mut slices = slices.foreign.slices(role);
-                slices.try_for_each(|(slice, start)| piece(&slice.buffer, slice.offset, start, slice.len))
-            }
+            Some((slices, role)) => slices.foreign.slices(role).try_for_each(|(slice, tensor)| {
+                piece(&slice.buffer, Some((role, &*tensor.name)), slice.offset, tensor.offset, slice.len)
+            }),
             None => {
                 let mut own = self.get(id).segments.iter().filter(|s| (s.lane..s.lane + s.lanes).contains(&lane));
-                own.try_for_each(|s| piece(&s.buffer, bytes * ((lane - s.lane) * s.len) as u64, s.start, s.len))
+                own.try_for_each(|s| piece(&s.buffer, None, bytes * ((lane - s.lane) * s.len) as u64, s.start, s.len))
             }
         }
     }

@@ -32,6 +32,18 @@ impl Holder {
             }
         }
     }
+
+    /// Declares gradients as single elements, and where element e of a launch's part of the arena is among them.
+    pub(super) fn bind_address(self, source: &mut Source) {
+        source.bind(Access::Write, "grads", "array<f32>");
+        match self {
+            Self::Own => source.join("fn address(e: u32) -> u32 { return e; }"),
+            Self::Foreign => {
+                source.bind(Access::Read, "places", "array<vec4u>");
+                source.join("fn address(e: u32) -> u32 { return places[e / 64u].y + e % 64u; }");
+            }
+        }
+    }
 }
 
 /// A range of a lane's arena that one launch covers.

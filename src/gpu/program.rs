@@ -268,9 +268,9 @@ impl GpuProgram {
     }
 
     fn write_all<T: Pod>(&self, id: BufferId, lane: usize, offset: usize, values: &[T]) -> Result<()> {
-        self.memory.each_piece(id, self.copy(id, lane), offset, values.len(), |buffer, at, range| {
-            self.check_usage(id, buffer, wgpu::BufferUsages::COPY_DST)?;
-            self.gpu.queue.write_buffer(buffer, at, bytemuck::cast_slice(&values[range]));
+        self.memory.each_piece(id, self.copy(id, lane), offset, values.len(), |piece| {
+            piece.check_usage(wgpu::BufferUsages::COPY_DST)?;
+            self.gpu.queue.write_buffer(piece.buffer, piece.at, bytemuck::cast_slice(&values[piece.range.clone()]));
             Ok(())
         })
     }
@@ -279,22 +279,14 @@ impl GpuProgram {
         let len = self.layout.buffer(id).len;
         // What lies between slices reads as zero, like the padding of an arena.
         let mut values = vec![T::zeroed(); len];
-        self.memory.each_piece(id, self.copy(id, lane), 0, len, |buffer, at, range| {
-            self.check_usage(id, buffer, wgpu::BufferUsages::COPY_SRC)?;
-            let bytes = Readback::now(&self.gpu, buffer, at, std::mem::size_of_val(&values[range.clone()]) as u64)?;
-            values[range].copy_from_slice(&bytemuck::pod_collect_to_vec::<u8, T>(&bytes));
+        self.memory.each_piece(id, self.copy(id, lane), 0, len, |piece| {
+            piece.check_usage(wgpu::BufferUsages::COPY_SRC)?;
+            let values = &mut values[piece.range.clone()];
+            let bytes = Readback::now(&self.gpu, piece.buffer, piece.at, std::mem::size_of_val(values) as u64)?;
+            values.copy_from_slice(&bytemuck::pod_collect_to_vec::<u8, T>(&bytes));
             Ok(())
         })?;
         Ok(values)
-    }
-
-    /// Somebody else's buffer may lack what a copy needs.
-    fn check_usage(&self, id: BufferId, buffer: &wgpu::Buffer, usage: wgpu::BufferUsages) -> Result<()> {
-        if buffer.usage().contains(usage) {
-            return Ok(());
-        }
-        let what = format!("a buffer of {}", self.layout.buffer(id).name);
-        Err(Error::shape(what, format!("usage {usage:?}"), format!("{:?}", buffer.usage())))
     }
 
     /// The copy that a lane uses: its own, or the only one.

@@ -325,15 +325,8 @@ pub(super) fn factors<'a>(op: &Factors, layout: &Layout, memory: &'a Memory) -> 
 
 pub(super) fn centralise_kernel(holder: Holder) -> Kernel {
     let mut source = Source::default();
-    source.bind(Access::Write, "grads", "array<f32>");
     source.bind(Access::Read, "lines", "array<vec2u>");
-    match holder {
-        Holder::Own => source.join("fn address(e: u32) -> u32 { return e; }"),
-        Holder::Foreign => {
-            source.bind(Access::Read, "places", "array<vec4u>");
-            source.join("fn address(e: u32) -> u32 { return places[e / 64u].y + e % 64u; }");
-        }
-    }
+    holder.bind_address(&mut source);
     source.join(include_str!("../../shaders/centralise.wgsl"));
     source.kernel("centralise", Vec::new(), CentraliseParams::FIELDS)
 }
@@ -356,7 +349,7 @@ pub(super) fn centralise<'a>(op: &Centralise, memory: &'a Memory) -> Result<Vec<
         Ok(Launch {
             kernel: centralise_kernel(memory.holder(op.grads)),
             params: bytes_of(&params).into(),
-            buffers: [part.bound(op.grads, memory)?, Bound::Words(table)].into_iter().chain(places).collect(),
+            buffers: [Bound::Words(table), part.bound(op.grads, memory)?].into_iter().chain(places).collect(),
             grid: [x, y, part.lanes as u32],
             trips: 2 * longest as u64 + 8,
         })

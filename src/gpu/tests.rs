@@ -257,7 +257,8 @@ fn kernels() -> Vec<Kernel> {
         [false, true].into_iter().flat_map(|tall| ["pack", "unpack"].map(|name| orthogonal::matrices_kernel(name, tall))),
     );
     kernels.push(orthogonal::polynomial_kernel());
-    kernels.extend([factored::tiles_kernel(), factored::lines_kernel(), factored::means_kernel()]);
+    kernels.extend([factored::lines_kernel(), factored::means_kernel()]);
+    kernels.extend(holders.map(factored::tiles_kernel));
     kernels.extend(factored_updates());
     kernels.extend(controls().iter().map(step::control_kernel));
     kernels.extend(gates().iter().map(step::gate_kernel));
@@ -449,7 +450,7 @@ fn constants_in_shaders_are_those_of_the_host() {
             assert!(source.contains(&format!("const {name} = {value}u;")), "{name} = {value}");
         }
     }
-    for kernel in [factored::tiles_kernel(), factored::lines_kernel(), factored::means_kernel()] {
+    for kernel in [factored::tiles_kernel(Holder::Own), factored::lines_kernel(), factored::means_kernel()] {
         for (name, value) in [("ROW", Row::LEN), ("LIVE", Row::LIVE), ("OWN", Row::SHARED.len())] {
             assert!(kernel.source.contains(&format!("const {name} = {value}u;")), "{}: {name} = {value}", kernel.name);
         }

@@ -72,6 +72,8 @@ const STEP: usize = 0;
 
 /// What an optimizer is made of before an engine has loaded it.
 struct Recorded {
+    /// The tensors in the groups of the recorded rules.
+    arena: Arena,
     layout: Layout,
     plans: Vec<Plan>,
     params: BufferId,
@@ -107,7 +109,7 @@ impl Recorded {
         });
         let names = Plans { accumulate: add(recorder.accumulate()), ascend: add(recorder.ascend()), inspect: add(inspected) };
         let (stepper, outputs) = (recorder.stepper()?, recorder.outputs());
-        Ok(Self { layout, plans, params, grads, loss, stepper, outputs, names })
+        Ok(Self { arena: arena.clone(), layout, plans, params, grads, loss, stepper, outputs, names })
     }
 
     fn start<P: Program>(self, recipe: &Recipe, arena: Arena, mut program: P) -> Result<Optimizer<P>> {

@@ -1,7 +1,7 @@
 //! An optimizer over buffers that the host program owns.
 
 use super::{Optimizer, Recipe, Recorded, STEP};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::gpu::{Foreign, Gpu, GpuProgram, SliceTensor};
 
 impl Optimizer<GpuProgram> {
@@ -11,13 +11,11 @@ impl Optimizer<GpuProgram> {
     /// # Errors
     /// What is wrong with a slice, naming its tensor; a setting out of its range; what the device refuses.
     pub fn over_slices(gpu: &Gpu, recipe: Recipe, tensors: &[SliceTensor]) -> Result<Self> {
-        if let Some(rule) = recipe.rules.iter().flatten().find(|rule| rule.orthogonal().is_some()) {
-            return Err(Error::setting("rule", rule.name(), "one without matrices, as slices have no rows and columns"));
-        }
         let foreign = Foreign::new(tensors)?;
         let arena = foreign.arena().clone();
         let recorded = Recorded::new(&recipe, &arena)?;
         let roles = [recorded.params, recorded.grads];
+        let foreign = foreign.regrouped(recorded.arena.clone());
         let program = gpu.load_over(&recorded.layout, &recorded.plans, roles, foreign)?;
         recorded.start(&recipe, arena, program)
     }

@@ -19,7 +19,7 @@ use smallvec::smallvec;
 /// for matrices alone; put it on `adamw_lr` as well.
 ///
 /// State: `m`, `v` and the direction, 12 bytes per parameter, and about four times the largest set of matrices of one shape. The
-/// number of dispatches follows from the number of different shapes. Over slices there are no matrices, and Muon is refused.
+/// number of dispatches follows from the number of different shapes.
 ///
 /// As `torch.optim.Muon`, which takes matrices only, and iterates in bfloat16 where this does in the engine's floats: the results
 /// differ by what bfloat16 rounds. PyTorch's docs print m = μ·m + g: that has the same direction, except for
