@@ -21,8 +21,9 @@ fn arena(groups: usize) -> Arena {
     arena
 }
 
-fn split<F: Float>(seed: u64) -> Vec<Vec<F>> {
-    let lens: Vec<usize> = TENSORS.iter().map(|(_, shape, _)| shape.iter().product()).collect();
+/// Numbers for the tensors, lane after lane.
+fn split<F: Float>(seed: u64, lanes: usize) -> Vec<Vec<F>> {
+    let lens: Vec<usize> = TENSORS.iter().map(|(_, shape, _)| shape.iter().product()).collect::<Vec<_>>().repeat(lanes);
     let all = numbers(seed, lens.iter().sum());
     let mut rest = &all[..];
     lens.iter()
@@ -40,21 +41,26 @@ fn slices<F>(tensors: &mut [Vec<F>]) -> Vec<&mut [F]> {
 
 type Cpus<F> = Optimizer<CpuProgram<F>>;
 
+/// Lane and name of each slice.
+fn owners(lanes: usize) -> Vec<(usize, &'static str)> {
+    (0..lanes).flat_map(|lane| TENSORS.iter().map(move |(name, ..)| (lane, *name))).collect()
+}
+
 /// The same steps in an arena and on slices.
-fn check<F: Float>(what: &str, recipe: &Recipe, groups: usize, before_step: &str) {
+fn check<F: Float>(what: &str, recipe: &Recipe, lanes: usize, groups: usize, before_step: &str) {
     let new = || -> Cpus<F> { Optimizer::over(&Cpu::<F>::default(), recipe.clone(), arena(groups)).expect("an optimizer") };
     let (mut own, mut lending) = (new(), new());
-    let mut params = split::<F>(1);
-    for ((name, ..), values) in TENSORS.iter().zip(&params) {
-        own.set_params(0, name, values).expect("parameters");
+    let mut params = split::<F>(1, lanes);
+    for ((lane, name), values) in owners(lanes).into_iter().zip(&params) {
+        own.set_params(lane, name, values).expect("parameters");
     }
     for t in 0..4 {
-        let mut grads = split::<F>(100 + t);
+        let mut grads = split::<F>(100 + t, lanes);
         if t == 2 {
             grads[3][5] = F::nan();
         }
-        for ((name, ..), values) in TENSORS.iter().zip(&grads) {
-            own.set_grads(0, name, values).expect("gradients");
+        for ((lane, name), values) in owners(lanes).into_iter().zip(&grads) {
+            own.set_grads(lane, name, values).expect("gradients");
         }
         match before_step {
             "accumulate" => {
@@ -69,11 +75,14 @@ fn check<F: Float>(what: &str, recipe: &Recipe, groups: usize, before_step: &str
         }
         own.step().expect("a step");
         lending.step_over(&mut slices(&mut params), &mut slices(&mut grads)).expect("a step");
-        for ((name, ..), found) in TENSORS.iter().zip(&params).filter(|(_, values)| !values.is_empty()) {
-            assert_same_bits(&format!("{what}, step {t}, {name}"), found, &own.params(0, name).expect("parameters"));
+        for ((lane, name), found) in owners(lanes).into_iter().zip(&params).filter(|(_, values)| !values.is_empty()) {
+            let expected = own.params(lane, name).expect("parameters");
+            assert_same_bits(&format!("{what}, step {t}, lane {lane}, {name}"), found, &expected);
         }
     }
-    assert_eq!(own.report(0).expect("a report"), lending.report(0).expect("a report"), "{what}");
+    for lane in 0..lanes {
+        assert_eq!(own.report(lane).expect("a report"), lending.report(lane).expect("a report"), "{what}");
+    }
     if let Ok(average) = lending.averaged(0, "c") {
         assert_same_bits(what, &average, &own.averaged(0, "c").expect("an average"));
     }
@@ -81,8 +90,21 @@ fn check<F: Float>(what: &str, recipe: &Recipe, groups: usize, before_step: &str
 }
 
 fn check_both(what: &str, recipe: &Recipe, groups: usize, before_step: &str) {
-    check::<f32>(what, recipe, groups, before_step);
-    check::<f64>(what, recipe, groups, before_step);
+    check::<f32>(what, recipe, 1, groups, before_step);
+    check::<f64>(what, recipe, 1, groups, before_step);
+}
+
+/// Fewer lanes than threads, where operations are shared out, and more.
+#[test]
+fn lanes_have_the_bits_of_an_arena() {
+    for lanes in [2, 7, 200] {
+        let rules = (0..lanes).map(|lane| Adam { lr: 0.1 / (1 + lane) as f64, ..Default::default() });
+        let recipe = Recipe::population(rules).clip_norm(1.0);
+        check::<f32>(&format!("{lanes} lanes"), &recipe, lanes, 1, "");
+        check::<f64>(&format!("{lanes} lanes of f64"), &recipe, lanes, 1, "");
+        let sam = recipe.clone().sam(0.5);
+        check::<f32>(&format!("{lanes} lanes, ascents"), &sam, lanes, 1, "ascend");
+    }
 }
 
 #[test]
@@ -136,6 +158,8 @@ fn slices_that_do_not_fit_are_refused_and_do_not_count() {
     let two = Recipe::population([Sgd::default(), Sgd::default()]);
     let mut lanes: Cpus<f32> = Optimizer::new(&Cpu::default(), two, &[("b", &[3])]).expect("an optimizer");
     let error = lanes.step_over(&mut [&mut b], &mut [&mut gb]).expect_err("two lanes");
-    assert_eq!(error.to_string(), "lanes over slices = 2 is out of range: 1");
+    assert_eq!(error, Error::shape("slices of parameters", 2, 1));
+    let error = lanes.step_over(&mut [&mut b, &mut short], &mut [&mut gb, &mut gw]).expect_err("too short");
+    assert_eq!(error.to_string(), "parameters of tensor 'b' in lane 1: 2 found, 3 elements expected");
     assert!(Cpu::<f32>::default().describe().starts_with("CPU"));
 }

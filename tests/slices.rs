@@ -7,7 +7,8 @@ use common::numbers::numbers;
 use thalweg::gpu::{Gpu, GpuOptions, GpuProgram, Slice, SliceTensor};
 use thalweg::plan::{Arena, NormKind};
 use thalweg::{
-    Accumulation, Adafactor, Adam, Adan, Average, Clip, Lamb, Lars, Lookahead, Muon, Optimizer, Recipe, Result, Sgd, wgpu,
+    Accumulation, Adafactor, Adam, Adan, AnyRule, Average, Clip, Lamb, Lars, Lookahead, Muon, Optimizer, Recipe, Result, Sgd,
+    wgpu,
 };
 
 /// Tensors around every limit of a block and a chunk, an empty one among them.
@@ -22,8 +23,12 @@ fn gpu() -> Gpu {
 
 /// Bindings of 32 KiB, so that slices spread over many windows.
 fn small_gpu() -> Gpu {
+    gpu_with_bindings(32 << 10)
+}
+
+fn gpu_with_bindings(bytes: u64) -> Gpu {
     let adapter = thalweg::gpu::adapters().swap_remove(0);
-    let required_limits = wgpu::Limits { max_storage_buffer_binding_size: 32 << 10, ..Default::default() };
+    let required_limits = wgpu::Limits { max_storage_buffer_binding_size: bytes, ..Default::default() };
     let descriptor = wgpu::DeviceDescriptor { required_limits, ..Default::default() };
     let (device, queue) = pollster::block_on(adapter.request_device(&descriptor)).expect("a device");
     Gpu::from_wgpu(device, queue)
@@ -75,27 +80,30 @@ fn owned(gpu: &Gpu, recipe: Recipe) -> Optimizer<GpuProgram> {
     Optimizer::new(gpu, recipe, &tensors).expect("an optimizer")
 }
 
-/// Parameters, planes, norm and counters after seven steps, of which one is bad.
-fn run(mut optimizer: Optimizer<GpuProgram>) -> (Vec<Vec<f32>>, String) {
-    for (i, size) in SIZES.into_iter().enumerate() {
-        optimizer.set_params(0, &name(i), &numbers(i as u64, size)).expect("parameters");
+/// Parameters, planes, norm and counters of each lane after seven steps, of which one is bad, another one in each lane.
+fn run(mut optimizer: Optimizer<GpuProgram>, lanes: usize) -> (Vec<Vec<f32>>, String) {
+    let tensors: Vec<(usize, usize, usize)> =
+        (0..lanes).flat_map(|lane| SIZES.into_iter().enumerate().map(move |(i, size)| (lane, i, size))).collect();
+    for &(lane, i, size) in &tensors {
+        optimizer.set_params(lane, &name(i), &numbers((1000 * lane + i) as u64, size)).expect("parameters");
     }
     for step in 0..7 {
-        for (i, size) in SIZES.into_iter().enumerate() {
-            let mut grads = numbers((100 * step + i) as u64, size);
-            if step == 3 && i == 6 {
+        for &(lane, i, size) in &tensors {
+            let mut grads = numbers((1000 * lane + 100 * step + i) as u64, size);
+            if step == 3 + lane && i == 6 {
                 grads[4096] = f32::NAN;
             }
-            optimizer.set_grads(0, &name(i), &grads).expect("gradients");
+            optimizer.set_grads(lane, &name(i), &grads).expect("gradients");
         }
         optimizer.step().expect("a step");
     }
     let mut all = Vec::new();
-    for i in 0..SIZES.len() {
-        all.push(optimizer.params(0, &name(i)).expect("parameters"));
-        all.extend(["m", "v", "b"].into_iter().filter_map(|plane| optimizer.state(plane, 0, &name(i)).ok()));
+    for &(lane, i, _) in &tensors {
+        all.push(optimizer.params(lane, &name(i)).expect("parameters"));
+        all.extend(["m", "v", "b"].into_iter().filter_map(|plane| optimizer.state(plane, lane, &name(i)).ok()));
     }
-    (all, format!("{:?}", optimizer.report(0).expect("a report")))
+    let reports: Vec<_> = (0..lanes).map(|lane| optimizer.report(lane).expect("a report")).collect();
+    (all, format!("{reports:?}"))
 }
 
 /// Four planes and several groups need the most bindings, which have to be within WebGPU's limits.
@@ -108,10 +116,10 @@ fn groups_and_four_planes_are_those_of_an_arena() -> Result<()> {
     for (i, shape) in SHAPES.into_iter().enumerate() {
         arena.add(&name(i), shape, i % 3)?;
     }
-    let (expected, _) = run(Optimizer::over(&gpu, recipe(), arena)?);
+    let (expected, _) = run(Optimizer::over(&gpu, recipe(), arena)?, 1);
     for mut tensors in [in_one_buffer(&gpu), in_many_buffers(&gpu)] {
         tensors.iter_mut().enumerate().for_each(|(i, tensor)| tensor.group = i % 3);
-        let (found, _) = run(Optimizer::over_slices(&gpu, recipe(), &tensors)?);
+        let (found, _) = run(Optimizer::over_slices(&gpu, recipe(), &tensors)?, 1);
         assert_same_arrays("groups", &found, &expected);
     }
     Ok(())
@@ -135,11 +143,11 @@ fn wherever_tensors_lie_the_bits_are_the_same() -> Result<()> {
         // What these keep beside the arenas is larger than a small binding.
         let of_matrices = |rule| limits == "small bindings" && ["Muon", "Adafactor"].contains(&rule);
         for (rule, recipe) in recipes.iter().filter(|(rule, _)| !of_matrices(rule)) {
-            let (expected, report) = run(owned(&gpu, recipe.clone()));
+            let (expected, report) = run(owned(&gpu, recipe.clone()), 1);
             assert!(report.contains("skipped: 1"), "{report}");
             for (how, tensors) in [("one buffer", in_one_buffer(&gpu)), ("many buffers", in_many_buffers(&gpu))] {
                 let what = format!("{rule}, {limits}, {how}");
-                let (found, found_report) = run(Optimizer::over_slices(&gpu, recipe.clone(), &tensors)?);
+                let (found, found_report) = run(Optimizer::over_slices(&gpu, recipe.clone(), &tensors)?, 1);
                 assert_same_arrays(&what, &found, &expected);
                 assert_eq!(found_report, report, "{what}");
             }
@@ -207,6 +215,121 @@ fn assert_same_arrays(what: &str, found: &[Vec<f32>], expected: &[Vec<f32>]) {
     }
 }
 
+/// More lanes than share a segment where bindings have 256 KiB.
+const LANES: usize = 5;
+
+/// Every lane's slices in one pair of buffers, with odd gaps, the last tensor first.
+fn lanes_in_one_pair(gpu: &Gpu) -> Vec<Vec<SliceTensor>> {
+    let [params, grads] = [(); 2].map(|()| buffer(gpu, LANES * (SIZES.iter().sum::<usize>() + 3 * SIZES.len()), USAGE));
+    let mut at = 0;
+    let mut next = |i: usize| {
+        let [params, grads] = [&params, &grads].map(|all| Slice { buffer: all.clone(), offset: 4 * at as u64, len: SIZES[i] });
+        at += SIZES[i] + 3;
+        tensor(i, params, grads)
+    };
+    let mut lane = |_| {
+        let mut tensors: Vec<SliceTensor> = (0..SIZES.len()).rev().map(&mut next).collect();
+        tensors.reverse();
+        tensors
+    };
+    (0..LANES).map(&mut lane).collect()
+}
+
+#[test]
+fn lanes_have_the_bits_of_an_arena_wherever_they_lie() -> Result<()> {
+    let gpus = [
+        ("all limits", gpu(), LANES),
+        ("bindings of several lanes", gpu_with_bindings(256 << 10), LANES),
+        ("bindings of less than a lane", gpu_with_bindings(64 << 10), 2),
+    ];
+    for (limits, gpu, lanes) in gpus {
+        for (rule, recipe) in
+            populations(lanes).into_iter().filter(|(rule, _)| limits == "all limits" || !rule.contains("matrices"))
+        {
+            let (expected, reports) = run(owned(&gpu, recipe.clone()), lanes);
+            assert_eq!(reports.matches("skipped: 1").count(), lanes.min(4), "{reports}");
+            let layouts = [
+                ("one pair", lanes_in_one_pair(&gpu)[..lanes].to_vec()),
+                ("a buffer for each lane", (0..lanes).map(|_| in_one_buffer(&gpu)).collect()),
+                ("many buffers", (0..lanes).map(|_| in_many_buffers(&gpu)).collect()),
+            ];
+            for (how, slices) in layouts {
+                let what = format!("{rule}, {limits}, {how}");
+                let (found, found_reports) = run(Optimizer::over_lanes(&gpu, recipe.clone(), &slices)?, lanes);
+                assert_same_arrays(&what, &found, &expected);
+                assert_eq!(found_reports, reports, "{what}");
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Recipes whose lanes differ in the learning rate.
+fn populations(lanes: usize) -> [(&'static str, Recipe); 5] {
+    fn of<R: Into<Box<dyn AnyRule>>>(lanes: usize, rule: impl Fn(f64) -> R) -> Recipe {
+        Recipe::population((0..lanes).map(|lane| rule(0.1 / (1 + lane) as f64)))
+    }
+    let adam = || of(lanes, |lr| Adam { lr, ..Default::default() });
+    [
+        ("Adam", adam().clip_norm(1.0)),
+        ("centralised", adam().centralise().skip_bad()),
+        ("LAMB", of(lanes, |lr| Lamb { lr, ..Default::default() }).skip_bad()),
+        ("Muon of matrices", of(lanes, |lr| Muon { lr, ..Default::default() }).skip_bad()),
+        ("Adafactor of matrices", of(lanes, |lr| Adafactor { lr, ..Default::default() }).skip_bad()),
+    ]
+}
+
+/// Norm, control and update where a binding holds everything; else a norm and an update for each segment of planes.
+#[test]
+fn lanes_in_one_pair_of_buffers_share_dispatches() -> Result<()> {
+    let dispatches = |gpu: &Gpu| -> Result<usize> {
+        let recipe = Recipe::population(vec![Adam::default(); LANES]).clip_norm(1.0);
+        Ok(Optimizer::over_lanes(gpu, recipe, &lanes_in_one_pair(gpu))?.program().dispatches(0))
+    };
+    assert_eq!(dispatches(&gpu())?, 3);
+    assert_eq!(dispatches(&gpu_with_bindings(256 << 10))?, 5);
+    Ok(())
+}
+
+/// Runs `change` on good lanes and returns the error that comes of it.
+fn refused_lanes(change: impl FnOnce(&mut Vec<Vec<SliceTensor>>)) -> String {
+    let gpu = gpu();
+    let mut lanes = lanes_in_one_pair(&gpu);
+    change(&mut lanes);
+    let recipe = Recipe::population(vec![Adam::default(); LANES]);
+    Optimizer::over_lanes(&gpu, recipe, &lanes).err().map_or("no error".into(), |error| error.to_string())
+}
+
+#[test]
+fn lanes_that_differ_are_refused_by_name() {
+    assert_eq!(refused_lanes(|_| ()), "no error");
+    assert_eq!(refused_lanes(|lanes| lanes.clear()), "the list of lanes is empty");
+    assert_eq!(refused_lanes(|lanes| drop(lanes.pop())), "lanes of slices: 4 found, 5 expected");
+    assert_eq!(refused_lanes(|lanes| drop(lanes[3].pop())), "tensors of lane 3: 8 found, 9 expected");
+    let expected = "'tensor 2' of shape [8, 8] in group 0 expected";
+    assert_eq!(
+        refused_lanes(|lanes| lanes[1][2].name = "w".into()),
+        format!("tensor 2 of lane 1: 'w' of shape [8, 8] in group 0 found, {expected}")
+    );
+    assert_eq!(
+        refused_lanes(|lanes| lanes[1][2].shape = vec![64]),
+        format!("tensor 2 of lane 1: 'tensor 2' of shape [64] in group 0 found, {expected}")
+    );
+    assert_eq!(
+        refused_lanes(|lanes| lanes[1][2].group = 1),
+        format!("tensor 2 of lane 1: 'tensor 2' of shape [8, 8] in group 1 found, {expected}")
+    );
+    assert_eq!(
+        refused_lanes(|lanes| lanes[4][0].params.offset += 1),
+        "offset of the parameters of tensor 'tensor 0' in lane 4 = 369565 is out of range: a multiple of 4 bytes"
+    );
+    assert_eq!(
+        refused_lanes(|lanes| lanes[2][0].grads = lanes[1][0].grads.clone()),
+        "gradients of tensor 'tensor 0' in lane 2: bytes 147816..147820 overlap the gradients of tensor 'tensor 0' in lane 1 found, a slice of \
+         its own expected"
+    );
+}
+
 /// What a step consists of.
 #[derive(Debug, Clone, Copy)]
 enum Do {
@@ -239,37 +362,47 @@ fn encode(gpu: &Gpu, optimizer: &mut Optimizer<GpuProgram>, what: Do) -> Result<
     Ok(())
 }
 
-/// Parameters, momentum, averages, counters and inspection after five steps.
+/// Parameters, momentum, averages, counters and inspection of each lane after five steps.
 fn drive(
     gpu: &Gpu,
+    lanes: usize,
     mut optimizer: Optimizer<GpuProgram>,
     actions: &[Do],
     perform: fn(&Gpu, &mut Optimizer<GpuProgram>, Do) -> Result<()>,
 ) -> Result<(Vec<Vec<f32>>, String)> {
-    for (i, size) in SIZES.into_iter().enumerate() {
-        optimizer.set_params(0, &name(i), &numbers(i as u64, size))?;
+    let tensors: Vec<(usize, usize, usize)> =
+        (0..lanes).flat_map(|lane| SIZES.into_iter().enumerate().map(move |(i, size)| (lane, i, size))).collect();
+    for &(lane, i, size) in &tensors {
+        optimizer.set_params(lane, &name(i), &numbers((1000 * lane + i) as u64, size))?;
     }
     for step in 0..5 {
         for (k, &action) in actions.iter().enumerate() {
-            for (i, size) in SIZES.into_iter().enumerate() {
-                optimizer.set_grads(0, &name(i), &numbers((100 * step + 10 * k + i) as u64, size))?;
+            for &(lane, i, size) in &tensors {
+                optimizer.set_grads(lane, &name(i), &numbers((1000 * lane + 100 * step + 10 * k + i) as u64, size))?;
             }
             perform(gpu, &mut optimizer, action)?;
         }
     }
     let mut all = Vec::new();
-    for i in 0..SIZES.len() {
-        all.push(optimizer.params(0, &name(i))?);
-        all.push(optimizer.state("b", 0, &name(i))?);
-        all.extend(optimizer.averaged(0, &name(i)).ok());
+    for &(lane, i, _) in &tensors {
+        all.push(optimizer.params(lane, &name(i))?);
+        all.push(optimizer.state("b", lane, &name(i))?);
+        all.extend(optimizer.averaged(lane, &name(i)).ok());
     }
-    Ok((all, format!("{:?} {:?}", optimizer.report(0)?, optimizer.inspection(0).ok())))
+    let mut reports = String::new();
+    for lane in 0..lanes {
+        reports += &format!("{:?} {:?}", optimizer.report(lane)?, optimizer.inspection(lane).ok());
+    }
+    Ok((all, reports))
 }
 
 #[test]
 fn what_goes_with_a_rule_is_that_of_an_arena() -> Result<()> {
     use Do::{Accumulate, Ascend, Inspect, Step};
-    let sgd = || Recipe::new(Sgd { lr: 0.1, momentum: 0.9, ..Default::default() });
+    let sgd = || {
+        let lane = |lane: usize| Sgd { lr: 0.1 * (1 + lane) as f64, momentum: 0.9, ..Default::default() };
+        Recipe::population((0..2).map(lane))
+    };
     let lookahead = Lookahead { steps: 2, ..Default::default() };
     let tensor = Clip::Tensor { max: 10.0, kind: NormKind::L2 };
     let cases: [(&str, Recipe, &[Do]); 7] = [
@@ -281,13 +414,15 @@ fn what_goes_with_a_rule_is_that_of_an_arena() -> Result<()> {
         ("ascent", sgd().sam(0.5), &[Ascend, Step]),
         ("inspection", sgd().inspect(), &[Step, Inspect]),
     ];
-    for (limits, gpu) in [("all limits", gpu()), ("small bindings", small_gpu())] {
+    for (limits, gpu) in [("all limits", gpu()), ("bindings of less than a lane", gpu_with_bindings(64 << 10))] {
         for (what, recipe, actions) in &cases {
-            let (expected, report) = drive(&gpu, owned(&gpu, recipe.clone()), actions, submit)?;
-            assert_ne!(expected, drive(&gpu, owned(&gpu, sgd()), &[Step], submit)?.0, "{what} makes a difference");
-            for (how, tensors) in [("one buffer", in_one_buffer(&gpu)), ("many buffers", in_many_buffers(&gpu))] {
-                let optimizer = Optimizer::over_slices(&gpu, recipe.clone(), &tensors)?;
-                let (found, found_report) = drive(&gpu, optimizer, actions, encode)?;
+            let (expected, report) = drive(&gpu, 2, owned(&gpu, recipe.clone()), actions, submit)?;
+            assert_ne!(expected, drive(&gpu, 2, owned(&gpu, sgd()), &[Step], submit)?.0, "{what} makes a difference");
+            let one_pair = lanes_in_one_pair(&gpu)[..2].to_vec();
+            let many = (0..2).map(|_| in_many_buffers(&gpu)).collect();
+            for (how, lanes) in [("one pair of buffers", one_pair), ("many buffers", many)] {
+                let optimizer = Optimizer::over_lanes(&gpu, recipe.clone(), &lanes)?;
+                let (found, found_report) = drive(&gpu, 2, optimizer, actions, encode)?;
                 assert_same_arrays(&format!("{what}, {limits}, {how}"), &found, &expected);
                 assert_eq!(found_report, report, "{what}, {limits}, {how}");
             }

@@ -1,20 +1,23 @@
 //! Parameters and gradients that the caller lends for one run.
 
 use crate::error::{Error, Result};
-use crate::plan::{Arena, BufferId};
+use crate::plan::{Arena, BufferId, Tensor};
 use std::ops::Range;
 
-/// Whether slices are as many and as long as the arena's tensors; the error names the tensor.
-pub(super) fn check<F>(arena: &Arena, params: &[&mut [F]], grads: &[&mut [F]]) -> Result<()> {
+/// Whether slices are as many and as long as the arena's tensors, in each lane; the error names the tensor.
+pub(super) fn check<F>(arena: &Arena, lanes: usize, params: &[&mut [F]], grads: &[&mut [F]]) -> Result<()> {
+    let tensors = arena.tensors();
     for (what, slices) in [("parameters", params), ("gradients", grads)] {
-        if slices.len() != arena.tensors().len() {
-            return Err(Error::shape(format!("slices of {what}"), arena.tensors().len(), slices.len()));
+        if slices.len() != lanes * tensors.len() {
+            return Err(Error::shape(format!("slices of {what}"), lanes * tensors.len(), slices.len()));
         }
-        for (slice, tensor) in slices.iter().zip(arena.tensors()) {
-            if slice.len() != tensor.len() {
-                let expected = format!("{} elements", tensor.len());
-                return Err(Error::shape(format!("{what} of tensor '{}'", tensor.name), expected, slice.len()));
-            }
+        let differs = |(slice, tensor): &(&&mut [F], &Tensor)| slice.len() != tensor.len();
+        if let Some((at, (slice, tensor))) =
+            slices.iter().zip(tensors.iter().cycle()).enumerate().find(|(_, pair)| differs(pair))
+        {
+            let lane = if lanes > 1 { format!(" in lane {}", at / tensors.len()) } else { String::new() };
+            let expected = format!("{} elements", tensor.len());
+            return Err(Error::shape(format!("{what} of tensor '{}'{lane}", tensor.name), expected, slice.len()));
         }
     }
     Ok(())

@@ -14,7 +14,7 @@ mod store;
 mod update;
 mod vectors;
 
-use crate::error::{Result, range};
+use crate::error::Result;
 use crate::plan::{Answer, Arena, BufferId, Engine, Kind, Layout, Op, Plan, Program, Scope, check_even};
 use lent::Lent;
 pub use matmul::Float;
@@ -127,19 +127,23 @@ impl<F: Float> CpuProgram<F> {
 }
 
 impl<F: Float> CpuProgram<F> {
+    /// Whether operations are shared out, since there are too few lanes.
+    fn parallel(&self) -> bool {
+        self.lanes.len() < rayon::current_num_threads()
+    }
+
     /// Checks slices before [`CpuProgram::run_over`].
     ///
     /// # Errors
     /// As for [`CpuProgram::run_over`].
     pub(crate) fn check_over(&self, arena: &Arena, params: &[&mut [F]], grads: &[&mut [F]]) -> Result<()> {
-        range::require(self.lanes.len() == 1, "lanes over slices", self.lanes.len(), "1")?;
-        lent::check(arena, params, grads)
+        lent::check(arena, self.lanes.len(), params, grads)
     }
 
-    /// Runs a plan of one lane once, with the caller's slices in the place of two buffers: tensor by tensor in the arena's order.
+    /// Runs a plan once, with the caller's slices in the place of two buffers: lane by lane, tensor by tensor in the arena's order.
     ///
     /// # Errors
-    /// More lanes than one, or slices that are not as many or not as long as the tensors, naming the tensor.
+    /// Slices that are not as many or not as long as the tensors of all lanes, naming the tensor.
     pub fn run_over<'s>(
         &mut self,
         plan: usize,
@@ -148,12 +152,25 @@ impl<F: Float> CpuProgram<F> {
         grads: (BufferId, &mut [&'s mut [F]]),
     ) -> Result<()> {
         self.check_over(arena, params.1, grads.1)?;
-        let [lane] = &mut self.lanes[..] else { return Ok(()) };
-        let mut lent = Lent::new(arena, params, grads);
+        let parallel = self.parallel();
+        let tensors = arena.tensors().len().max(1);
         for phase in &self.phases[plan] {
             match phase {
                 Phase::Shared(op) => network::shared(op, &mut self.shared),
-                Phase::Lanes(ops) => ops.iter().for_each(|op| run(op, lane, &self.shared, Some(&mut lent), true)),
+                Phase::Lanes(ops) => {
+                    let shared = &self.shared;
+                    let lane = |store: &mut Store<F>, x: &mut [&'s mut [F]], g: &mut [&'s mut [F]]| {
+                        let mut lent = Lent::new(arena, (params.0, x), (grads.0, g));
+                        ops.iter().for_each(|op| run(op, store, shared, Some(&mut lent), parallel));
+                    };
+                    match &mut self.lanes[..] {
+                        [one] => lane(one, params.1, grads.1),
+                        many => {
+                            let slices = params.1.par_chunks_mut(tensors).zip(grads.1.par_chunks_mut(tensors));
+                            many.par_iter_mut().zip(slices).for_each(|(store, (x, g))| lane(store, x, g));
+                        }
+                    }
+                }
             }
         }
         Ok(())
@@ -164,7 +181,7 @@ impl<F: Float> Program for CpuProgram<F> {
     type Float = F;
 
     fn run(&mut self, plan: usize, times: usize) -> Result<()> {
-        let parallel = self.lanes.len() < rayon::current_num_threads();
+        let parallel = self.parallel();
         for phase in (0..times).flat_map(|_| &self.phases[plan]) {
             match phase {
                 Phase::Shared(op) => network::shared(op, &mut self.shared),

@@ -36,17 +36,22 @@ pub struct SliceTensor {
     pub group: usize,
 }
 
-/// A run of chunks whose parameters lie within one binding, their gradients within another, and their planes in one segment: what
-/// one dispatch can reach.
+/// What one dispatch can reach: a run of chunks whose parameters lie within one binding, their gradients within another, and their
+/// planes in one segment; or all chunks of several lanes.
 #[derive(Debug)]
 pub(super) struct Bucket {
-    /// First element in the arena.
+    /// First lane.
+    pub lane: usize,
+    /// Lanes.
+    pub lanes: usize,
+    /// First element in each lane's arena.
     pub start: usize,
-    /// Elements in the arena, padding included.
+    /// Elements in each lane's arena, padding included.
     pub len: usize,
     pub params: Window,
     pub grads: Window,
-    /// For each block of the arena: first parameter and first gradient, counted in their windows, how many there are, and its tag.
+    /// For each block of the arena, lane after lane: first parameter and first gradient, counted in their windows, how many there are,
+    /// and its tag.
     pub places: Vec<[u32; 4]>,
 }
 
@@ -78,47 +83,89 @@ impl Window {
         wgpu::BindingResource::Buffer(wgpu::BufferBinding { buffer: &self.buffer, offset: self.start, size })
     }
 
-    /// Whether a binding of `limit` bytes that starts at a multiple of `align` holds it.
-    fn fits(&self, align: u64, limit: u64) -> bool {
-        self.end - self.start / align * align <= limit
-    }
-
-    /// Both together, if they are of one buffer and fit into one binding.
-    fn join(&self, other: &Self, align: u64, limit: u64) -> Option<Self> {
+    /// Both together, if they are of one buffer and a binding holds them.
+    fn join(&self, other: &Self, room: &Room) -> Option<Self> {
         let (start, end) = (self.start.min(other.start), self.end.max(other.end));
         let joined = Self { buffer: self.buffer.clone(), start, end };
-        (self.buffer == other.buffer && joined.fits(align, limit)).then_some(joined)
+        (self.buffer == other.buffer && room.holds(&joined)).then_some(joined)
     }
 }
 
-/// Slices laid out as an arena.
+/// What a device binds at once.
+#[derive(Debug)]
+pub(super) struct Room {
+    /// Bytes that a binding starts at a multiple of.
+    pub align: u64,
+    /// The most bytes of a binding.
+    pub limit: u64,
+    /// Where planes of a lane are cut into segments.
+    pub cuts: Vec<usize>,
+    /// Lanes whose planes share a segment.
+    pub lanes: usize,
+}
+
+impl Room {
+    fn holds(&self, window: &Window) -> bool {
+        window.end - window.start / self.align * self.align <= self.limit
+    }
+
+    fn cuts_before(&self, chunk: &Chunk) -> bool {
+        self.cuts.contains(&chunk.start)
+    }
+}
+
+/// What becomes a bucket.
+struct Run {
+    lane: usize,
+    lanes: usize,
+    /// The first of its chunks, and how many each lane has.
+    first: usize,
+    chunks: usize,
+    /// Of parameters and gradients.
+    windows: [Window; 2],
+}
+
+impl Run {
+    /// Windows for what is in others too, if bindings hold them.
+    fn widened(&self, [params, grads]: &[Window; 2], room: &Room) -> Option<[Window; 2]> {
+        Some([self.windows[0].join(params, room)?, self.windows[1].join(grads, room)?])
+    }
+}
+
+/// Slices of one lane or of several, laid out as an arena.
 #[derive(Debug)]
 pub struct Foreign {
-    tensors: Vec<SliceTensor>,
+    /// Each lane's tensors in the arena's order.
+    lanes: Vec<Vec<SliceTensor>>,
     arena: Arena,
 }
 
 impl Foreign {
-    /// Checks the slices and gives them places in an arena: neighbours in a buffer become neighbours there, sums over all tensors
-    /// keep the order given.
+    /// Checks the slices of each lane and gives them places in an arena: neighbours in a buffer become neighbours there, sums over all
+    /// tensors keep the order given.
     ///
     /// # Errors
     /// Naming the tensor: a name given twice, a slice with more or fewer elements than the shape, an offset that is no multiple of 4,
-    /// a slice beyond its buffer, a buffer without `STORAGE`, or slices that overlap.
-    pub fn new(tensors: &[SliceTensor]) -> Result<Self> {
-        tensors.iter().try_for_each(check)?;
-        check_overlaps(tensors)?;
-        let mut ranks: Vec<usize> = (0..tensors.len()).collect();
+    /// a slice beyond its buffer, a buffer without `STORAGE`, slices that overlap; or lanes whose tensors differ.
+    pub fn new(lanes: &[Vec<SliceTensor>]) -> Result<Self> {
+        let first = lanes.first().ok_or_else(|| Error::Empty { what: "the list of lanes".into() })?;
+        for (lane, tensors) in lanes.iter().enumerate() {
+            tensors.iter().try_for_each(|tensor| check(tensor, (lanes.len() > 1).then_some(lane)))?;
+            check_alike(lane, tensors, first)?;
+        }
+        check_overlaps(lanes)?;
+        let mut ranks: Vec<usize> = (0..first.len()).collect();
         ranks.sort_by_key(|&rank| {
-            let SliceTensor { params, grads, .. } = &tensors[rank];
+            let SliceTensor { params, grads, .. } = &first[rank];
             (&params.buffer, &grads.buffer, params.offset)
         });
         let mut arena = Arena::default();
         for &rank in &ranks {
-            arena.add(&tensors[rank].name, &tensors[rank].shape, tensors[rank].group)?;
+            arena.add(&first[rank].name, &first[rank].shape, first[rank].group)?;
         }
         arena.rank(&ranks);
-        Ok(Self { tensors: ranks.iter().map(|&rank| tensors[rank].clone()).collect(), arena })
+        let in_order = |tensors: &Vec<SliceTensor>| ranks.iter().map(|&rank| tensors[rank].clone()).collect();
+        Ok(Self { lanes: lanes.iter().map(in_order).collect(), arena })
     }
 
     /// The same slices in the groups of another arena of these tensors.
@@ -128,7 +175,8 @@ impl Foreign {
 
     /// Binds each buffer once, so that one of another device is found before anything is recorded.
     pub(super) fn check_device(&self, gpu: &Gpu) -> Result<()> {
-        let slices = self.tensors.iter().flat_map(|tensor| [(&tensor.params, tensor), (&tensor.grads, tensor)]);
+        let tensors = self.lanes.iter().flatten();
+        let slices = tensors.flat_map(|tensor| [(&tensor.params, tensor), (&tensor.grads, tensor)]);
         let mut buffers: Vec<(&wgpu::Buffer, &str)> = slices.map(|(slice, t)| (&slice.buffer, t.name.as_str())).collect();
         buffers.sort();
         buffers.dedup_by_key(|(buffer, _)| *buffer);
@@ -142,71 +190,99 @@ impl Foreign {
         &self.arena
     }
 
-    /// The slices of a role, in the arena's order.
-    pub(super) fn slices(&self, role: Role) -> impl Iterator<Item = (&Slice, &Tensor)> {
-        self.tensors.iter().map(move |tensor| role.of(tensor)).zip(self.arena.tensors())
+    /// How many lanes there are.
+    pub fn lanes(&self) -> usize {
+        self.lanes.len()
     }
 
-    /// As few buckets as one pass over the pieces finds, none of which crosses one of `cuts`.
-    pub(super) fn buckets(&self, cuts: &[usize], align: u64, limit: u64) -> Vec<Bucket> {
+    /// The slices of a role in a lane, in the arena's order, with their places there.
+    pub(super) fn slices(&self, role: Role, lane: usize) -> impl Iterator<Item = (&Slice, &Tensor, Owner<'_>)> {
+        let lanes = self.lanes.len();
+        self.lanes[lane].iter().zip(self.arena.tensors()).map(move |(tensor, place)| {
+            let owner = Owner { role, tensor: &tensor.name, lane: (lanes > 1).then_some(lane) };
+            (role.of(tensor), place, owner)
+        })
+    }
+
+    /// As few buckets as one pass over lanes and chunks finds.
+    pub(super) fn buckets(&self, room: &Room) -> Vec<Bucket> {
         let mut chunks = self.arena.chunks();
         chunks.sort_by_key(|chunk| chunk.start);
-        let mut buckets: Vec<Bucket> = Vec::new();
-        let mut members: Vec<Vec<&Chunk>> = Vec::new();
-        let tensors = chunks.chunk_by(|a, b| a.tensor == b.tensor);
-        for piece in tensors.flat_map(|tensor| self.pieces(tensor, cuts, align, limit)) {
-            let (params, grads) = self.windows(piece);
-            let joined = buckets.last().filter(|_| !cuts.contains(&piece[0].start)).and_then(|bucket| {
-                Some((bucket.params.join(&params, align, limit)?, bucket.grads.join(&grads, align, limit)?))
-            });
-            match (joined, buckets.last_mut(), members.last_mut()) {
-                (Some((params, grads)), Some(bucket), Some(members)) => {
-                    (bucket.params, bucket.grads) = (params, grads);
-                    members.extend(piece);
+        let mut all: Vec<Run> = Vec::new();
+        for lane in 0..self.lanes.len() {
+            let mut runs = self.runs(lane, &chunks, room);
+            let before = all.last_mut().filter(|run| run.chunks == chunks.len() && !lane.is_multiple_of(room.lanes));
+            let joined = match (before, &runs[..]) {
+                (Some(run), [own]) => run.widened(&own.windows, room).map(|windows| (windows, run)),
+                _ => None,
+            };
+            match joined {
+                Some((windows, run)) => {
+                    run.windows = windows;
+                    run.lanes += 1;
                 }
-                _ => {
-                    buckets.push(Bucket { start: piece[0].start, len: 0, params, grads, places: Vec::new() });
-                    members.push(piece.iter().collect());
-                }
+                None => all.append(&mut runs),
             }
         }
-        for (bucket, members) in buckets.iter_mut().zip(members) {
-            bucket.params.start = bucket.params.start / align * align;
-            bucket.grads.start = bucket.grads.start / align * align;
-            bucket.places = members.iter().flat_map(|chunk| self.places(chunk, bucket)).collect();
-            bucket.len = bucket.places.len() * ALIGN;
-        }
-        buckets
+        all.into_iter().map(|run| self.bucket(run, &chunks, room)).collect()
     }
 
-    /// What of a tensor stays in one bucket: all of it where one can hold it, since some kernels want a matrix in one piece, else
+    /// A lane's runs, which do not cross a cut.
+    fn runs(&self, lane: usize, chunks: &[Chunk], room: &Room) -> Vec<Run> {
+        let (mut runs, mut first): (Vec<Run>, _) = (Vec::new(), 0);
+        let tensors = chunks.chunk_by(|a, b| a.tensor == b.tensor);
+        for piece in tensors.flat_map(|tensor| self.pieces(lane, tensor, room)) {
+            let windows = self.windows(lane, piece);
+            let before = runs.last_mut().filter(|_| !room.cuts_before(&piece[0]));
+            match before.and_then(|run| Some((run.widened(&windows, room)?, run))) {
+                Some((windows, run)) => {
+                    run.windows = windows;
+                    run.chunks += piece.len();
+                }
+                None => runs.push(Run { lane, lanes: 1, first, chunks: piece.len(), windows }),
+            }
+            first += piece.len();
+        }
+        runs
+    }
+
+    /// What of a tensor stays in one run: all of it where bindings can hold it, since some kernels want a matrix in one piece, else
     /// single chunks.
-    fn pieces<'c>(&self, tensor: &'c [Chunk], cuts: &[usize], align: u64, limit: u64) -> std::slice::Chunks<'c, Chunk> {
-        let (params, grads) = self.windows(tensor);
-        let whole = [params, grads].iter().all(|window| window.fits(align, limit));
-        let cut = tensor[1..].iter().any(|chunk| cuts.contains(&chunk.start));
+    fn pieces<'c>(&self, lane: usize, tensor: &'c [Chunk], room: &Room) -> std::slice::Chunks<'c, Chunk> {
+        let whole = self.windows(lane, tensor).iter().all(|window| room.holds(window));
+        let cut = tensor[1..].iter().any(|chunk| room.cuts_before(chunk));
         tensor.chunks(if whole && !cut { tensor.len() } else { 1 })
     }
 
-    /// Where parameters and gradients of neighbouring chunks of one tensor lie.
-    fn windows(&self, chunks: &[Chunk]) -> (Window, Window) {
-        let index = chunks[0].tensor;
-        let tensor = &self.tensors[index];
-        let first = chunks[0].start - self.arena.tensors()[index].offset;
-        let range = first..first + chunks.iter().map(|chunk| chunk.len).sum::<usize>();
-        (Window::of(&tensor.params, &range), Window::of(&tensor.grads, &range))
+    fn bucket(&self, run: Run, chunks: &[Chunk], room: &Room) -> Bucket {
+        let Run { lane, lanes, first, .. } = run;
+        let [params, grads] = run.windows.map(|window| Window { start: window.start / room.align * room.align, ..window });
+        let chunks = &chunks[first..][..run.chunks];
+        let starts = [params.start, grads.start];
+        let of_lane = |lane| chunks.iter().flat_map(move |chunk| self.places(lane, chunk, starts));
+        let places: Vec<[u32; 4]> = (lane..lane + lanes).flat_map(of_lane).collect();
+        Bucket { lane, lanes, start: chunks[0].start, len: places.len() / lanes * ALIGN, params, grads, places }
     }
 
-    /// The places of a chunk's blocks within its bucket's windows.
-    fn places(&self, chunk: &Chunk, bucket: &Bucket) -> Vec<[u32; 4]> {
-        let (params, grads) = self.windows(std::slice::from_ref(chunk));
-        let firsts = [(params.start - bucket.params.start) / 4, (grads.start - bucket.grads.start) / 4].map(|at| at as u32);
+    /// Where parameters and gradients of neighbouring chunks of one tensor lie.
+    fn windows(&self, lane: usize, chunks: &[Chunk]) -> [Window; 2] {
+        let index = chunks[0].tensor;
+        let tensor = &self.lanes[lane][index];
+        let first = chunks[0].start - self.arena.tensors()[index].offset;
+        let range = first..first + chunks.iter().map(|chunk| chunk.len).sum::<usize>();
+        [Window::of(&tensor.params, &range), Window::of(&tensor.grads, &range)]
+    }
+
+    /// The places of a chunk's blocks within windows that start at these bytes.
+    fn places(&self, lane: usize, chunk: &Chunk, starts: [u64; 2]) -> impl Iterator<Item = [u32; 4]> + use<> {
+        let [params, grads] = self.windows(lane, std::slice::from_ref(chunk)).map(|window| window.start);
+        let firsts = [(params - starts[0]) / 4, (grads - starts[1]) / 4].map(|at| at as u32);
         let tag = tag(chunk.group, self.arena.tensors()[chunk.tensor].rank);
-        let block = |at: usize| {
+        let len = chunk.len;
+        (0..len).step_by(ALIGN).map(move |at| {
             let [params, grads] = firsts.map(|first| first + at as u32);
-            [params, grads, ALIGN.min(chunk.len - at) as u32, tag]
-        };
-        (0..chunk.len).step_by(ALIGN).map(block).collect()
+            [params, grads, ALIGN.min(len - at) as u32, tag]
+        })
     }
 }
 
@@ -262,49 +338,81 @@ impl Role {
     }
 }
 
-impl std::fmt::Display for Role {
+/// Which slice something is about.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Owner<'a> {
+    role: Role,
+    tensor: &'a str,
+    /// Where there are several.
+    lane: Option<usize>,
+}
+
+impl std::fmt::Display for Owner<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::Params => "parameters",
-            Self::Grads => "gradients",
-        })
+        let role = match self.role {
+            Role::Params => "parameters",
+            Role::Grads => "gradients",
+        };
+        write!(f, "{role} of tensor '{}'", self.tensor)?;
+        self.lane.map_or(Ok(()), |lane| write!(f, " in lane {lane}"))
     }
 }
 
-fn check(tensor: &SliceTensor) -> Result<()> {
-    let SliceTensor { name, shape, params, grads, .. } = tensor;
+/// The slices of a tensor, and what they are.
+fn owned(tensor: &SliceTensor, lane: Option<usize>) -> [(&Slice, Owner<'_>); 2] {
+    [Role::Params, Role::Grads].map(|role| (role.of(tensor), Owner { role, tensor: &tensor.name, lane }))
+}
+
+fn check(tensor: &SliceTensor, lane: Option<usize>) -> Result<()> {
+    let shape = &tensor.shape;
     let elements = shape.iter().try_fold(1_usize, |elements, &size| elements.checked_mul(size));
-    for (role, slice) in [(Role::Params, params), (Role::Grads, grads)] {
-        let what = format!("{role} of tensor '{name}'");
+    for (slice, what) in owned(tensor, lane) {
         if !slice.offset.is_multiple_of(4) {
             return Err(Error::setting(&format!("offset of the {what}"), slice.offset, "a multiple of 4 bytes"));
         }
         if slice.end() > slice.buffer.size() {
             let found = format!("bytes {}..{}", slice.offset, slice.end());
-            return Err(Error::shape(what, format!("at most the {} bytes of its buffer", slice.buffer.size()), found));
+            return Err(Error::shape(
+                what.to_string(),
+                format!("at most the {} bytes of its buffer", slice.buffer.size()),
+                found,
+            ));
         }
         if !slice.buffer.usage().contains(wgpu::BufferUsages::STORAGE) {
-            return Err(Error::shape(what, "a buffer with usage STORAGE", format!("{:?}", slice.buffer.usage())));
+            return Err(Error::shape(what.to_string(), "a buffer with usage STORAGE", format!("{:?}", slice.buffer.usage())));
         }
         if elements != Some(slice.len) {
-            return Err(Error::shape(what, format!("the elements of shape {shape:?}"), slice.len));
+            return Err(Error::shape(what.to_string(), format!("the elements of shape {shape:?}"), slice.len));
         }
     }
     Ok(())
 }
 
-fn check_overlaps(tensors: &[SliceTensor]) -> Result<()> {
-    let named = |tensor| {
-        let SliceTensor { name, params, grads, .. }: &SliceTensor = tensor;
-        [(params, format!("parameters of tensor '{name}'")), (grads, format!("gradients of tensor '{name}'"))]
-    };
-    let mut slices: Vec<(&Slice, String)> = tensors.iter().flat_map(named).filter(|(slice, _)| slice.len > 0).collect();
+/// Lanes are copies of one model.
+fn check_alike(lane: usize, tensors: &[SliceTensor], first: &[SliceTensor]) -> Result<()> {
+    if tensors.len() != first.len() {
+        return Err(Error::shape(format!("tensors of lane {lane}"), first.len(), tensors.len()));
+    }
+    let text = |SliceTensor { name, shape, group, .. }: &SliceTensor| format!("'{name}' of shape {shape:?} in group {group}");
+    for (index, (tensor, expected)) in tensors.iter().zip(first).enumerate() {
+        if (&tensor.name, &tensor.shape, tensor.group) != (&expected.name, &expected.shape, expected.group) {
+            return Err(Error::shape(format!("tensor {index} of lane {lane}"), text(expected), text(tensor)));
+        }
+    }
+    Ok(())
+}
+
+fn check_overlaps(lanes: &[Vec<SliceTensor>]) -> Result<()> {
+    let several = lanes.len() > 1;
+    let all = lanes.iter().enumerate().flat_map(|(lane, tensors)| tensors.iter().map(move |tensor| (tensor, lane)));
+    let owned = all.flat_map(|(tensor, lane)| owned(tensor, several.then_some(lane)));
+    let mut slices: Vec<(&Slice, Owner)> = owned.filter(|(slice, _)| slice.len > 0).collect();
     slices.sort_by_key(|(slice, _)| (&slice.buffer, slice.offset));
     for pair in slices.windows(2) {
         let [(first, what), (second, other)] = pair else { continue };
         if first.buffer == second.buffer && second.offset < first.end() {
             let found = format!("bytes {}..{} overlap the {what}", second.offset, second.end());
-            return Err(Error::shape(other.clone(), "a slice of its own", found));
+            return Err(Error::shape(other.to_string(), "a slice of its own", found));
         }
     }
     Ok(())

@@ -1,7 +1,7 @@
 //! The buffers of a layout on the device.
 
 use super::device::Gpu;
-use super::foreign::{Bucket, Foreign, Role};
+use super::foreign::{Bucket, Foreign, Owner, Role, Room};
 use super::part::Holder;
 use crate::error::{Error, Result};
 use crate::plan::{Buffer, BufferId, Layout, Scope, View};
@@ -27,6 +27,11 @@ pub(super) struct Segment {
 }
 
 impl Segment {
+    /// Where an element of a lane stands in it.
+    pub(super) fn index_of(&self, lane: usize, element: usize) -> usize {
+        (lane - self.lane) * self.len + element - self.start
+    }
+
     /// Which part of the declared buffer it is: first lane, lanes, first element, elements.
     pub(super) fn place(&self) -> [usize; 4] {
         [self.lane, self.lanes, self.start, self.len]
@@ -68,16 +73,15 @@ pub(super) struct Piece<'a> {
     pub at: u64,
     /// Which of the elements asked for.
     pub range: std::ops::Range<usize>,
-    /// What it is of whose tensor, if the buffer is somebody else's.
-    slice: Option<(Role, &'a str)>,
+    /// Of whom the buffer is, if somebody else's.
+    owner: Option<Owner<'a>>,
 }
 
 impl Piece<'_> {
     /// Somebody else's buffer may lack what a copy needs.
     pub(super) fn check_usage(&self, usage: wgpu::BufferUsages) -> Result<()> {
-        let Some((role, tensor)) = self.slice.filter(|_| !self.buffer.usage().contains(usage)) else { return Ok(()) };
-        let found = format!("{:?}", self.buffer.usage());
-        Err(Error::shape(format!("{role} of tensor '{tensor}'"), format!("usage {usage:?}"), found))
+        let Some(owner) = self.owner.filter(|_| !self.buffer.usage().contains(usage)) else { return Ok(()) };
+        Err(Error::shape(owner.to_string(), format!("usage {usage:?}"), format!("{:?}", self.buffer.usage())))
     }
 }
 
@@ -102,26 +106,26 @@ impl Memory {
         Ok(Self { allocations: allocations.collect::<Result<_>>()?, foreign: None })
     }
 
-    /// Memory of one lane in which two buffers stand for the slices of parameters and gradients.
+    /// Memory in which two buffers stand for the slices of parameters and gradients.
     pub(super) fn over(gpu: &Gpu, layout: &Layout, [params, grads]: [BufferId; 2], foreign: Foreign) -> Result<Self> {
         let limits = gpu.device.limits();
         let limit = binding_limit(gpu);
         let allocations = layout.buffers().iter().enumerate().map(|(index, buffer)| {
             if [params.0, grads.0].contains(&index) {
-                return Ok(Allocation {
-                    segments: Vec::new(),
-                    lane_stride: 0,
-                    binding: limit,
-                    bytes: 4,
-                    name: buffer.name.clone(),
-                });
+                let (lane_stride, name) = (buffer.stride(), buffer.name.clone());
+                return Ok(Allocation { segments: Vec::new(), lane_stride, binding: limit, bytes: 4, name });
             }
             allocate(gpu, buffer, layout.lanes())
         });
         let allocations = allocations.collect::<Result<_>>()?;
-        let cuts = cuts(layout.buffer(params), limit as usize / 4)?;
-        let align = u64::from(limits.min_storage_buffer_offset_alignment);
-        let buckets = foreign.buckets(&cuts, align, limit);
+        let (declared, binding) = (layout.buffer(params), limit as usize / 4);
+        let room = Room {
+            align: u64::from(limits.min_storage_buffer_offset_alignment),
+            limit,
+            cuts: cuts(declared, binding)?,
+            lanes: whole_lanes(declared, binding),
+        };
+        let buckets = foreign.buckets(&room);
         let roles = [(params, Role::Params), (grads, Role::Grads)];
         Ok(Self { allocations, foreign: Some(Slices { roles, foreign, buckets }) })
     }
@@ -162,18 +166,19 @@ impl Memory {
         mut f: impl FnMut(&Piece) -> Result<()>,
     ) -> Result<()> {
         let bytes = self.get(id).bytes;
-        let mut piece = |buffer: &wgpu::Buffer, slice, byte: u64, start: usize, held: usize| {
+        let mut piece = |buffer: &wgpu::Buffer, owner, byte: u64, start: usize, held: usize| {
             let (first, last) = (offset.max(start), (offset + len).min(start + held));
             let at = byte + bytes * first.saturating_sub(start) as u64;
-            if first < last { f(&Piece { buffer, at, range: first - offset..last - offset, slice }) } else { Ok(()) }
+            if first < last { f(&Piece { buffer, at, range: first - offset..last - offset, owner }) } else { Ok(()) }
         };
         match self.foreign.as_ref().zip(self.role(id)) {
-            Some((slices, role)) => slices.foreign.slices(role).try_for_each(|(slice, tensor)| {
-                piece(&slice.buffer, Some((role, &*tensor.name)), slice.offset, tensor.offset, slice.len)
-            }),
+            Some((slices, role)) => slices
+                .foreign
+                .slices(role, lane)
+                .try_for_each(|(slice, place, owner)| piece(&slice.buffer, Some(owner), slice.offset, place.offset, slice.len)),
             None => {
                 let mut own = self.get(id).segments.iter().filter(|s| (s.lane..s.lane + s.lanes).contains(&lane));
-                own.try_for_each(|s| piece(&s.buffer, None, bytes * ((lane - s.lane) * s.len) as u64, s.start, s.len))
+                own.try_for_each(|s| piece(&s.buffer, None, bytes * s.index_of(lane, s.start) as u64, s.start, s.len))
             }
         }
     }
@@ -196,7 +201,7 @@ fn allocate(gpu: &Gpu, declared: &Buffer, lanes: usize) -> Result<Allocation> {
         Ok(Segment { buffer, lane, lanes, start, len })
     };
     let segments = if stride <= binding {
-        let whole = binding / stride;
+        let whole = whole_lanes(declared, binding);
         (0..lanes).step_by(whole).map(|lane| segment(lane, whole.min(lanes - lane), 0, stride)).collect::<Result<_>>()
     } else {
         let cuts = cuts(declared, binding)?;
@@ -205,6 +210,11 @@ fn allocate(gpu: &Gpu, declared: &Buffer, lanes: usize) -> Result<Allocation> {
     }?;
     let lane_stride = if declared.scope == Scope::Lane { stride } else { 0 };
     Ok(Allocation { segments, lane_stride, binding: binding as u64 * 4, bytes, name: declared.name.clone() })
+}
+
+/// How many lanes one binding holds.
+fn whole_lanes(declared: &Buffer, binding: usize) -> usize {
+    binding / declared.stride()
 }
 
 /// Where a lane's elements are cut, from 0 to the stride: only where a norm's chunk begins, so that sums do not depend on it; through a

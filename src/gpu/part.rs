@@ -64,8 +64,7 @@ impl Part {
             let &Segment { lane, lanes, start, len, .. } = segment;
             Part { start, len, lane, lanes, index }
         };
-        let foreign =
-            |(index, bucket): (usize, &Bucket)| Part { start: bucket.start, len: bucket.len, lane: 0, lanes: 1, index };
+        let foreign = |(index, b): (usize, &Bucket)| Part { start: b.start, len: b.len, lane: b.lane, lanes: b.lanes, index };
         match memory.role(id) {
             Some(_) => memory.buckets().iter().enumerate().map(foreign).collect(),
             None => memory.get(id).segments.iter().enumerate().map(own).collect(),
@@ -74,7 +73,8 @@ impl Part {
 
     /// The segment of an arena of this crate that holds this part.
     pub(super) fn segment(self, id: BufferId, memory: &Memory) -> Result<&Segment> {
-        let holds = |s: &&Segment| s.lane == self.lane && (s.start..s.start + s.len).contains(&self.start);
+        let holds =
+            |s: &&Segment| (s.lane..s.lane + s.lanes).contains(&self.lane) && (s.start..s.start + s.len).contains(&self.start);
         memory.get(id).segments.iter().find(holds).ok_or_else(|| Error::Empty { what: memory.get(id).name.clone() })
     }
 

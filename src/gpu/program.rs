@@ -36,8 +36,8 @@ impl Gpu {
         [params, grads]: [BufferId; 2],
         foreign: Foreign,
     ) -> Result<GpuProgram> {
-        if layout.lanes() != 1 {
-            return Err(Error::setting("lanes over slices", layout.lanes(), "1"));
+        if layout.lanes() != foreign.lanes() {
+            return Err(Error::shape("lanes of slices", layout.lanes(), foreign.lanes()));
         }
         foreign.check_device(self)?;
         self.load_into(layout, plans, Memory::over(self, layout, [params, grads], foreign)?)

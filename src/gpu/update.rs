@@ -227,9 +227,9 @@ fn launch<'a>(form: &Form, kernel: Kernel, part: Part, memory: &'a Memory) -> Re
     let (current, factors) = (memory.get(op.current), op.extras.factors.map(|id| memory.get(id)));
     let moments = op.moments.as_ref().map(|moments| memory.get(moments.buffer));
     let planes = planes(op);
-    // Planes start where the part does, except under a bucket, which may begin within their segment.
+    // Planes start where the part does, except under a bucket, which may begin within their segment, or with a later lane.
     let plane = match planes.iter().map(|(_, _, id)| *id).chain([op.grads, op.params]).find(|&id| memory.role(id).is_none()) {
-        Some(id) => (part.start - part.segment(id, memory)?.start) / 4,
+        Some(id) => part.segment(id, memory)?.index_of(part.lane, part.start) / 4,
         None => 0,
     };
     let params = UpdateParams {

@@ -4,7 +4,8 @@ use super::{Optimizer, STEP};
 use crate::cpu::{CpuProgram, Float};
 use crate::error::Result;
 
-/// Steps on the caller's memory instead of the optimizer's arenas: one slice per tensor, in the order in which the tensors were given.
+/// Steps on the caller's memory instead of the optimizer's arenas: one slice per tensor, in the order in which the tensors were given;
+/// for a population those of its first lane, then those of the next, and so on.
 /// Only state is kept here; the arenas of parameters and gradients stay untouched. The bits are those of the arenas.
 ///
 /// # Examples
@@ -25,8 +26,7 @@ impl<F: Float> Optimizer<CpuProgram<F>> {
     /// [`Optimizer::step`] on the caller's slices.
     ///
     /// # Errors
-    /// Slices that are not as many or not as long as the tensors, naming the tensor; more lanes than one; or as for
-    /// [`Optimizer::steps`].
+    /// Slices that are not as many or not as long as the tensors of all lanes, naming the tensor; or as for [`Optimizer::steps`].
     pub fn step_over<'s>(&mut self, params: &mut [&'s mut [F]], grads: &mut [&'s mut [F]]) -> Result<()> {
         // What is refused does not count as a step.
         self.program.check_over(&self.arena, params, grads)?;

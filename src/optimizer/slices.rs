@@ -11,7 +11,16 @@ impl Optimizer<GpuProgram> {
     /// # Errors
     /// What is wrong with a slice, naming its tensor; a setting out of its range; what the device refuses.
     pub fn over_slices(gpu: &Gpu, recipe: Recipe, tensors: &[SliceTensor]) -> Result<Self> {
-        let foreign = Foreign::new(tensors)?;
+        Self::over_lanes(gpu, recipe, &[tensors.to_vec()])
+    }
+
+    /// [`Optimizer::over_slices`] for a population: the tensors of each lane, the same in name, shape and group. Lanes in one pair of
+    /// buffers cost one dispatch; a pair of buffers for each lane costs one for each.
+    ///
+    /// # Errors
+    /// As for [`Optimizer::over_slices`]; lanes that are not as many as the recipe's, or whose tensors differ.
+    pub fn over_lanes(gpu: &Gpu, recipe: Recipe, lanes: &[Vec<SliceTensor>]) -> Result<Self> {
+        let foreign = Foreign::new(lanes)?;
         let arena = foreign.arena().clone();
         let recorded = Recorded::new(&recipe, &arena)?;
         let roles = [recorded.params, recorded.grads];
