@@ -89,6 +89,11 @@ def streams(optimizer, p):
     return 3 + 2 * sum(torch.is_tensor(value) and value.shape == p.shape for value in state)
 
 
+def clipped(p, adamw):
+    torch.nn.utils.clip_grad_norm_([p], 1.0)
+    adamw.step()
+
+
 def main():
     for n in [int(arg) for arg in sys.argv[1:]] or [1 << 20, 1 << 22, 1 << 24]:
         for device in ["cpu"] + ["cuda"] * torch.cuda.is_available():
@@ -98,16 +103,12 @@ def main():
             for what, peers in of_matrices(n, device):
                 row(what, device, n, timed(device, lambda: [peer.step() for peer in peers]), MATRIX_STREAMS[what])
             adamw = optimizer(torch.optim.AdamW, p)
-
-            def clipped():
-                torch.nn.utils.clip_grad_norm_([p], 1.0)
-                adamw.step()
-
-            row("clip + adamw", device, n, timed(device, clipped), streams(adamw, p) + 1)
+            row("clip + adamw", device, n, timed(device, lambda: clipped(p, adamw)), streams(adamw, p) + 1)
     for n in [512, 1024]:
         a, b = torch.randn(n, n), torch.randn(n, n)
         samples = timed("cpu", lambda: a @ b)
         print(json.dumps({"what": "matmul", "m": n, "ms": samples[len(samples) // 2], "gflops": 2 * n**3 / samples[len(samples) // 2] * 1e-6}))
 
 
-main()
+if __name__ == "__main__":
+    main()

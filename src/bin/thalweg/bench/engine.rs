@@ -2,6 +2,7 @@
 
 use super::work::{Size, Work};
 use anyhow::Result;
+use std::io::Write;
 use std::time::Instant;
 use thalweg::cpu::CpuProgram;
 use thalweg::gpu::GpuProgram;
@@ -117,6 +118,17 @@ fn load<E: Engine<Float = f32>>(engine: &E, work: &Work) -> Result<E::Program> {
     Ok(program)
 }
 
+/// Loads a work and makes its first step.
+fn begin<E: Engine<Float = f32>>(engine: &E, work: &mut Work) -> Result<E::Program> {
+    let mut program = load(engine, work)?;
+    if let Some(stepper) = &mut work.stepper {
+        // One real step fills the rows, so that the timed ones find a row to use.
+        stepper.start(&mut program)?;
+        stepper.run(&mut program, 0, 1)?;
+    }
+    Ok(program)
+}
+
 /// Repetitions that are not counted.
 const WARM_UP: u32 = 2;
 
@@ -134,12 +146,7 @@ where
     E::Program: Timed,
 {
     let Size::Elements(n) = work.size else { unreachable!("only streams have a copy beside them") };
-    let mut program = load(engine, work)?;
-    if let Some(stepper) = &mut work.stepper {
-        // One real step fills the rows, so that the timed ones find a row to use.
-        stepper.start(&mut program)?;
-        stepper.run(&mut program, 0, 1)?;
-    }
+    let mut program = begin(engine, work)?;
     let mut yardstick = E::Program::yardstick(engine, n, work.streams)?;
     let (mut own, mut copy) = (Vec::new(), Vec::new());
     for rep in 0..WARM_UP + reps {
@@ -150,6 +157,22 @@ where
         }
     }
     Ok(Pair { own, copy, copy_bytes: yardstick.bytes() })
+}
+
+/// Times a work once for every line on stdin.
+pub fn in_turns<E: Engine<Float = f32>>(engine: &E, mut work: Work) -> Result<()>
+where
+    E::Program: Timed,
+{
+    let mut program = begin(engine, &mut work)?;
+    for line in std::io::stdin().lines() {
+        line?;
+        let ms = sample(&mut program)?.ms;
+        let mut out = std::io::stdout().lock();
+        writeln!(out, "{ms}")?;
+        out.flush()?;
+    }
+    Ok(())
 }
 
 /// Times a work alone.

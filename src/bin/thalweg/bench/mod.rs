@@ -38,6 +38,10 @@ pub struct BenchArgs {
     /// One JSON object per row on stdout
     #[arg(long)]
     json: bool,
+    /// Time the row whose whole name is `--what`: one repetition per line on stdin, its milliseconds on stdout. So another program
+    /// measures in turns with this one (see benches/torch_turns.py)
+    #[arg(long, conflicts_with_all = ["json", "reps"])]
+    turns: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -49,6 +53,9 @@ enum Engines {
 
 /// Runs the benchmark: row by row, the GPU before the CPU.
 pub fn run(args: &BenchArgs) -> Result<()> {
+    if args.turns {
+        return turns(args);
+    }
     let gpu = gpu(args)?;
     let cpu = (args.engine != Engines::Gpu).then(Cpu::<f32>::default);
     let mut table = Table::new(args.json);
@@ -66,6 +73,20 @@ pub fn run(args: &BenchArgs) -> Result<()> {
         return Err(Usage(format!("--what {} names no row", args.what.join(","))).into());
     }
     Ok(())
+}
+
+/// One row on one engine, whenever somebody asks for it.
+fn turns(args: &BenchArgs) -> Result<()> {
+    let ([what], [n]) = (&args.what[..], &args.n[..]) else {
+        return Err(Usage("--turns takes one --what and one --n".into()).into());
+    };
+    let work = work::streams(*n).into_iter().find(|work| work.what == *what);
+    let work = work.ok_or_else(|| Usage(format!("--what {what} is no row's name")))?;
+    match (args.engine, gpu(args)?) {
+        (Engines::Cpu, _) => engine::in_turns(&Cpu::<f32>::default(), work),
+        (Engines::Gpu, Some(gpu)) => engine::in_turns(&gpu, work),
+        _ => Err(Usage("--turns takes one --engine, gpu or cpu".into()).into()),
+    }
 }
 
 /// The GPU to time. Side by side means what there is: without an adapter only the CPU is timed, unless a GPU was asked for.
