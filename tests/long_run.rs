@@ -6,6 +6,7 @@ use common::engines;
 use common::model::Model;
 use common::numbers::numbers;
 use common::options::with;
+use std::ops::Range;
 use thalweg::cpu::Cpu;
 use thalweg::gpu::{Gpu, GpuOptions, Slice, SliceTensor};
 use thalweg::plan::{Answer, BufferId, Engine, Layout, Plan, Program};
@@ -167,6 +168,11 @@ impl<P: Program> Program for CountingProgram<P> {
     fn read(&mut self, buffer: BufferId, lane: usize) -> Result<Vec<P::Float>> {
         self.waits += 1;
         self.inner.read(buffer, lane)
+    }
+
+    fn read_range(&mut self, buffer: BufferId, lane: usize, range: Range<usize>) -> Result<Vec<P::Float>> {
+        self.waits += 1;
+        self.inner.read_range(buffer, lane, range)
     }
 
     fn read_indices(&mut self, buffer: BufferId, lane: usize) -> Result<Vec<u32>> {

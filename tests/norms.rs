@@ -16,8 +16,9 @@ const KINDS: [NormKind; 3] = [NormKind::L2, NormKind::L1, NormKind::Max];
 const RULE: Sgd =
     Sgd { lr: 1.0, momentum: 0.0, dampening: 0.0, weight_decay: 0.0, nesterov: false, lr_inside: false, maximize: false };
 
-/// What a norm may be off by in f32, in units of its resolution. A sum is a tree with at most 64 terms in a row, three times; the
-/// root halves what a sum is off by. A maximum is no arithmetic.
+/// What a norm may be off by in f32, in units of its resolution. A sum is a tree with at most 256 terms in a row, thrice: each is half
+/// a unit off, in either direction, so a row is off by half the root of 256. The root of a sum of squares halves that once more. A
+/// maximum is no arithmetic.
 fn cost(kind: NormKind) -> f64 {
     match kind {
         NormKind::L2 => 8.0,
@@ -30,8 +31,9 @@ fn cost(kind: NormKind) -> f64 {
 const CLIP_COST: f64 = 4.0;
 
 fn tensors() -> Vec<Vec<usize>> {
-    let one = [1, 63, 64, 65, CHUNK - 1, CHUNK, CHUNK + 1, 2 * CHUNK - 1, 2 * CHUNK + 1, 3 * CHUNK];
-    let several = [vec![CHUNK - 1, 0, 1, CHUNK + 1, 64, 2 * CHUNK + 8], vec![1; 300]];
+    let one = [1, 63, 64, 65, CHUNK - 1, CHUNK, CHUNK + 1, 2 * CHUNK - 1, 2 * CHUNK + 1, 4 * CHUNK + 17];
+    let several =
+        [vec![CHUNK - 1, 0, 1, CHUNK + 1, 64, 2 * CHUNK + 8], vec![2 * CHUNK, 2 * CHUNK + 1, CHUNK - 3], vec![1; 300]];
     one.into_iter().map(|len| vec![len]).chain(several).collect()
 }
 
@@ -63,7 +65,7 @@ fn the_oracle_has_the_norms_of_their_formulas() {
             let (params, report) = run(&Cpu::<f64>::default(), Clip::Norm { max: 0.5, kind }, &tensors, &grads).swap_remove(0);
             let what = format!("{kind:?} of {tensors:?}");
             let coefficient = (0.5 / (norm + 1e-6)).min(1.0);
-            // f64 resolves 2e-16, and sums have up to 12,288 terms.
+            // f64 resolves 2e-16, and sums have up to 20,477 terms.
             assert_close(&what, &[report.norm, report.coefficient], &[norm, coefficient], |_| 1e-13 * norm.max(1.0));
             let expected: Vec<f64> = grads[0].iter().map(|&g| -coefficient * f64::from(g)).collect();
             assert_close(&what, &params, &expected, |i| 1e-13 * expected[i].abs());
@@ -99,10 +101,11 @@ fn every_engine_has_the_norms_of_the_oracle() {
     }
 }
 
-/// A norm that misses an element, or takes one twice, is off by it: one element is larger than all others together.
+/// A norm that misses an element, or takes one twice, is off by it: one element is larger than all others together. Four long chunks
+/// in a row are read side by side on the CPU.
 #[test]
 fn every_element_counts_once() {
-    let tensors = [CHUNK - 1, 1, CHUNK + 1, 70];
+    let tensors = [CHUNK - 1, 1, CHUNK + 1, 70, 2 * CHUNK, CHUNK - 30, CHUNK + 1, CHUNK];
     let mut places: Vec<usize> = Vec::new();
     let mut start = 0;
     for len in tensors {
@@ -110,7 +113,7 @@ fn every_element_counts_once() {
         places.extend(edges.map(|edge| start + edge));
         start += len;
     }
-    assert_eq!(places.len(), 5 + 1 + 7 + 4);
+    assert_eq!(places.len(), 5 + 1 + 7 + 4 + 7 + 4 + 7 + 6);
     let len = tensors.iter().sum();
     for engine in engines::all_and_small() {
         for kind in KINDS {

@@ -9,6 +9,7 @@ use common::numbers::numbers;
 use common::options::with;
 use common::oracle::EPSILON;
 use std::collections::VecDeque;
+use std::ops::Range;
 use thalweg::cpu::{Cpu, CpuProgram};
 use thalweg::plan::{Answer, BufferId, Engine, Layout, Plan, Program, SLOTS};
 use thalweg::{Recipe, Result, Sgd};
@@ -89,6 +90,11 @@ impl Program for BehindProgram {
     fn read(&mut self, buffer: BufferId, lane: usize) -> Result<Vec<f32>> {
         self.settle()?;
         self.inner.read(buffer, lane)
+    }
+
+    fn read_range(&mut self, buffer: BufferId, lane: usize, range: Range<usize>) -> Result<Vec<f32>> {
+        self.settle()?;
+        self.inner.read_range(buffer, lane, range)
     }
 
     fn read_indices(&mut self, buffer: BufferId, lane: usize) -> Result<Vec<u32>> {

@@ -4,8 +4,8 @@ mod common;
 
 use common::compare::assert_same_bits;
 use common::numbers::numbers;
-use thalweg::gpu::{Gpu, GpuOptions, GpuProgram, Slice, SliceTensor};
-use thalweg::plan::{Arena, NormKind};
+use thalweg::gpu::{Foreign, Gpu, GpuOptions, GpuProgram, Slice, SliceTensor};
+use thalweg::plan::{Arena, Half, Layout, NormKind, Plan, Program};
 use thalweg::{
     Accumulation, Adafactor, Adam, Adan, AnyRule, Average, Clip, Lamb, Lars, Lookahead, Muon, Optimizer, Recipe, Result, Sgd,
     wgpu,
@@ -125,6 +125,47 @@ fn groups_and_four_planes_are_those_of_an_arena() -> Result<()> {
     Ok(())
 }
 
+/// A program with plans of its own: the recipe is recorded for the arena of the slices.
+#[test]
+fn recorded_plans_have_the_rows_of_their_groups() -> Result<()> {
+    let gpu = gpu();
+    let recipe = Recipe::new(Muon { lr: 0.1, adamw_lr: 0.01, ..Default::default() });
+    let foreign = Foreign::new(&[in_one_buffer(&gpu)])?;
+    let (mut layout, mut plan) = (Layout::new(1), Plan::default());
+    let roles = ["params", "grads"].map(|name| layout.arena(name, foreign.arena()));
+    let mut stepper = recipe.record(&mut layout, &mut plan, foreign.arena(), roles[0], roles[1])?;
+    let arena = foreign.arena().clone();
+    let mut program = gpu.load_over(&layout, &[plan], roles, foreign)?;
+    let mut expected = owned(&gpu, recipe);
+    for (i, size) in SIZES.into_iter().enumerate() {
+        let offset = arena.tensor(&name(i))?.offset;
+        program.write(roles[1], 0, offset, &numbers(i as u64, size))?;
+        expected.set_grads(0, &name(i), &numbers(i as u64, size))?;
+    }
+    stepper.start(&mut program)?;
+    stepper.run(&mut program, 0, 2)?;
+    expected.steps(2)?;
+    for (i, size) in SIZES.into_iter().enumerate() {
+        let offset = arena.tensor(&name(i))?.offset;
+        let found = program.read_range(roles[0], 0, offset..offset + size)?;
+        assert_eq!(found, expected.params(0, &name(i))?, "{}", name(i));
+    }
+    Ok(())
+}
+
+#[test]
+fn a_layout_of_other_tensors_is_refused() -> Result<()> {
+    let gpu = gpu();
+    let foreign = Foreign::new(&[in_one_buffer(&gpu)])?;
+    let (mut layout, mut other) = (Layout::new(1), Arena::default());
+    other.add("w", &[foreign.arena().len()], 0)?;
+    let (params, grads) = (layout.arena("params", foreign.arena()), layout.arena("grads", &other));
+    let error = gpu.load_over(&layout, &[], [params, grads], foreign).err().map(|error| error.to_string());
+    let expected = "grads: another of 18752 found, the arena of the slices, of 18752 elements expected";
+    assert_eq!(error.as_deref(), Some(expected));
+    Ok(())
+}
+
 /// Rules that scale each tensor before and after the rule among them, and rules of matrices.
 #[test]
 fn wherever_tensors_lie_the_bits_are_the_same() -> Result<()> {
@@ -195,12 +236,12 @@ fn a_matrix_beyond_a_binding_is_refused_where_it_has_to_be_in_one_piece() -> Res
     for (recipe, expected) in [
         (
             Recipe::new(Adafactor::default()),
-            "a matrix of 100 × 100 elements of grads in one binding needs 40000, the adapter allows 32768",
+            "a matrix of 100 × 100 elements of gradients of tensor 'w' in one binding needs 40000, the adapter allows 32768",
         ),
         (Recipe::new(Muon::default()), "matrices in one binding needs 40192, the adapter allows 32768"),
         (
             Recipe::new(Sgd::default()).centralise(),
-            "a tensor with a line of 100 elements at 8100 of grads in one binding needs 32800, the adapter allows 32768",
+            "lines of 100 elements of gradients of tensor 'w' in one binding needs 40000, the adapter allows 32768",
         ),
     ] {
         assert_eq!(message(recipe), expected);
@@ -362,7 +403,7 @@ fn encode(gpu: &Gpu, optimizer: &mut Optimizer<GpuProgram>, what: Do) -> Result<
     Ok(())
 }
 
-/// Parameters, momentum, averages, counters and inspection of each lane after five steps.
+/// Parameters, momentum, averages, halves, gradients, counters and inspection of each lane after five steps.
 fn drive(
     gpu: &Gpu,
     lanes: usize,
@@ -388,6 +429,10 @@ fn drive(
         all.push(optimizer.params(lane, &name(i))?);
         all.push(optimizer.state("b", lane, &name(i))?);
         all.extend(optimizer.averaged(lane, &name(i)).ok());
+        all.extend(optimizer.half(lane, &name(i)).ok().map(|bits| bits.into_iter().map(f32::from).collect()));
+        let (grads, tensor) = (optimizer.grads_buffer(), optimizer.arena().tensor(&name(i))?);
+        let range = tensor.offset..tensor.offset + tensor.len();
+        all.push(optimizer.program_mut().read_range(grads, lane, range)?);
     }
     let mut reports = String::new();
     for lane in 0..lanes {
@@ -405,10 +450,14 @@ fn what_goes_with_a_rule_is_that_of_an_arena() -> Result<()> {
     };
     let lookahead = Lookahead { steps: 2, ..Default::default() };
     let tensor = Clip::Tensor { max: 10.0, kind: NormKind::L2 };
-    let cases: [(&str, Recipe, &[Do]); 7] = [
+    let cases: [(&str, Recipe, &[Do]); 11] = [
         ("centralised", sgd().centralise(), &[Step]),
         ("cautious", sgd().cautious(), &[Step]),
-        ("lookahead and average", sgd().lookahead(lookahead).average(Average::Ema { decay: 0.5 }), &[Step]),
+        ("lookahead", sgd().lookahead(lookahead), &[Step]),
+        ("average", sgd().average(Average::Ema { decay: 0.5 }), &[Step]),
+        ("copy in 16 bits", sgd().half_copy(Half::F16), &[Step]),
+        ("zeroed gradients", sgd().zero_grads(), &[Step]),
+        ("clip by value", sgd().clip(Clip::Value(0.7)), &[Step]),
         ("clip of each tensor", sgd().clip(tensor), &[Step]),
         ("micro-batches", sgd().skip_bad().accumulate(Accumulation::default()), &[Accumulate, Accumulate, Step]),
         ("ascent", sgd().sam(0.5), &[Ascend, Step]),
@@ -431,27 +480,38 @@ fn what_goes_with_a_rule_is_that_of_an_arena() -> Result<()> {
     Ok(())
 }
 
+/// What a buffer holds: as a tensor of its own it can be read.
+fn contents(gpu: &Gpu, all: &wgpu::Buffer) -> Result<Vec<f32>> {
+    let len = all.size() as usize / 4;
+    let params = Slice { buffer: all.clone(), offset: 0, len };
+    let grads = Slice { buffer: buffer(gpu, len, USAGE), offset: 0, len };
+    let look = SliceTensor { name: "all".into(), shape: vec![len], params, grads, group: 0 };
+    Optimizer::over_slices(gpu, Recipe::new(Sgd::default()), &[look])?.params(0, "all")
+}
+
+/// Parameters and gradients, in one buffer or in two, of one lane or of several: all else keeps its 7.5.
 #[test]
 fn nothing_beside_the_slices_is_written() -> Result<()> {
     let gpu = gpu();
-    let tensors = in_one_buffer(&gpu);
-    let all = tensors[0].params.buffer.clone();
-    let len = all.size() as usize / 4;
-    gpu.queue().write_buffer(&all, 0, bytemuck::cast_slice(&vec![7.5f32; len]));
-    let mut optimizer = Optimizer::over_slices(&gpu, recipe(), &tensors)?;
-    optimizer.step()?;
-    // The buffer as a tensor of its own shows what is in it.
-    let whole = Slice { buffer: all, offset: 0, len };
-    let grads = Slice { buffer: buffer(&gpu, len, USAGE), offset: 0, len };
-    let look = SliceTensor { name: "all".into(), shape: vec![len], params: whole, grads, group: 0 };
-    let found = Optimizer::over_slices(&gpu, Recipe::new(Sgd::default()), &[look])?.params(0, "all")?;
-    let mut inside = vec![false; len];
-    for tensor in &tensors {
-        let first = tensor.params.offset as usize / 4;
-        inside[first..first + tensor.params.len].fill(true);
-    }
-    for (i, (&x, inside)) in found.iter().zip(inside).enumerate() {
-        assert_eq!(x != 7.5, inside, "element {i} is {x}");
+    for lanes in [vec![in_one_buffer(&gpu)], lanes_in_one_pair(&gpu)] {
+        let slices: Vec<&Slice> = lanes.iter().flatten().flat_map(|tensor| [&tensor.params, &tensor.grads]).collect();
+        for slice in &slices {
+            let filled = vec![7.5f32; slice.buffer.size() as usize / 4];
+            gpu.queue().write_buffer(&slice.buffer, 0, bytemuck::cast_slice(&filled));
+        }
+        let recipe = Recipe::population(vec![Adam::default(); lanes.len()]).centralise().zero_grads().clip_norm(1.0);
+        Optimizer::over_lanes(&gpu, recipe, &lanes)?.step()?;
+        for all in [&lanes[0][0].params.buffer, &lanes[0][0].grads.buffer] {
+            let found = contents(&gpu, all)?;
+            let mut inside = vec![false; found.len()];
+            for slice in slices.iter().filter(|slice| slice.buffer == *all) {
+                inside[slice.offset as usize / 4..][..slice.len].fill(true);
+            }
+            for (i, (&x, inside)) in found.iter().zip(inside).enumerate() {
+                // Equal gradients are centralised to 0, and matrices stay where they are.
+                assert!(inside || x == 7.5, "element {i} is {x}");
+            }
+        }
     }
     Ok(())
 }
@@ -531,10 +591,14 @@ fn dispatches_do_not_grow_with_tensors_in_one_buffer() -> Result<()> {
 #[test]
 fn buffers_that_cannot_be_copied_are_stepped_and_not_read() -> Result<()> {
     let gpu = gpu();
-    let slice = || Slice { buffer: buffer(&gpu, 4, wgpu::BufferUsages::STORAGE), offset: 0, len: 4 };
-    let tensor = SliceTensor { name: "w".into(), shape: vec![4], params: slice(), grads: slice(), group: 0 };
-    let mut optimizer = Optimizer::over_slices(&gpu, recipe(), &[tensor])?;
+    let tensor = |name: &str, usage| {
+        let [params, grads] = [(); 2].map(|()| Slice { buffer: buffer(&gpu, 4, usage), offset: 0, len: 4 });
+        SliceTensor { name: name.into(), shape: vec![4], params, grads, group: 0 }
+    };
+    let tensors = [tensor("w", wgpu::BufferUsages::STORAGE), tensor("other", USAGE)];
+    let mut optimizer = Optimizer::over_slices(&gpu, recipe(), &tensors)?;
     optimizer.step()?;
+    assert_eq!(optimizer.params(0, "other")?, [0.0; 4], "it can be read, whatever its neighbour is");
     let lacks =
         |role, usage| format!("{role} of tensor 'w': BufferUsages(STORAGE) found, usage BufferUsages({usage}) expected");
     let says = |result: Result<()>| result.expect_err("no usage").to_string();
@@ -572,6 +636,18 @@ fn bad_slices_are_refused_by_name() {
     assert_eq!(
         refused(|_, t| t[2].shape[1] = 7),
         "parameters of tensor 'tensor 2': 64 found, the elements of shape [8, 7] expected"
+    );
+    assert_eq!(
+        refused(|_, t| t[0].params.offset = u64::MAX - 3),
+        format!(
+            "parameters of tensor 'tensor 0': bytes {}..{} found, at most the 24 bytes of its buffer expected",
+            u64::MAX - 3,
+            u64::MAX
+        )
+    );
+    assert_eq!(
+        refused(|_, t| t[0].params.len = 1 << 62),
+        format!("parameters of tensor 'tensor 0': bytes 4..{} found, at most the 24 bytes of its buffer expected", u64::MAX)
     );
     let huge = "parameters of tensor 'tensor 0': 1 found, the elements of shape [4294967296, 4294967296] expected";
     assert_eq!(refused(|_, t| t[0].shape = vec![1 << 32; 2]), huge);

@@ -20,6 +20,7 @@ use lent::Lent;
 pub use matmul::Float;
 use rayon::prelude::*;
 use std::marker::PhantomData;
+use std::ops::Range;
 use store::Store;
 
 /// The CPU engine over floats of type `F`.
@@ -212,6 +213,11 @@ impl<F: Float> Program for CpuProgram<F> {
 
     fn read(&mut self, buffer: BufferId, lane: usize) -> Result<Vec<F>> {
         self.floats(buffer, lane).map(<[F]>::to_vec)
+    }
+
+    fn read_range(&mut self, buffer: BufferId, lane: usize, range: Range<usize>) -> Result<Vec<F>> {
+        self.layout.check_access(buffer, Kind::Float, lane, range.end)?;
+        self.floats(buffer, lane).map(|floats| floats[range].to_vec())
     }
 
     fn read_indices(&mut self, buffer: BufferId, lane: usize) -> Result<Vec<u32>> {

@@ -64,7 +64,9 @@ fn fold<F: Real>(chunks: [&[F]; STREAMS], term: impl Fn(F) -> F, join: impl Fn(F
         values.iter_mut().zip([a, b, c, d]).for_each(|(values, block)| add(values, block));
     }
     for (values, chunk) in values.iter_mut().zip(chunks) {
-        chunk[side_by_side..].chunks(VALUES).for_each(|block| add(values, block));
+        let (blocks, rest) = chunk[side_by_side..].as_chunks::<VALUES>();
+        blocks.iter().for_each(|block| add(values, block));
+        add(values, rest);
     }
     values.map(|values| values.into_iter().fold(F::zero(), &join))
 }

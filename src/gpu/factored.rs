@@ -1,10 +1,10 @@
 //! Kernels of second moments by rows and columns.
 
 use super::kernel::{Access, Bound, Kernel, Launch, Source, grid, params};
-use super::memory::{Allocation, Memory};
+use super::memory::Memory;
 use super::part::{Holder, Part};
-use crate::error::{Error, Result};
-use crate::plan::{Factored, Stack, TILE};
+use crate::error::Result;
+use crate::plan::{BufferId, Factored, Stack, TILE};
 use bytemuck::bytes_of;
 
 params!(TilesParams { len: u32, tiles: u32, lane: u32, current_lane: u32, moments_lane: u32, partials_lane: u32 });
@@ -63,7 +63,7 @@ fn tiles<'a>(op: &Factored, part: Part, stacks: &[(&Stack, usize)], memory: &'a 
     let [current, moments, partials] = [op.current, op.moments.buffer, op.partials].map(|id| memory.get(id));
     let mut table = Vec::new();
     for (stack, first) in stacks {
-        table.extend(tiles_of(stack, *first, part, memory.get(op.grads))?);
+        table.extend(tiles_of(stack, *first, part, op.grads, memory)?);
     }
     let params = TilesParams {
         len: part.len as u32,
@@ -74,7 +74,7 @@ fn tiles<'a>(op: &Factored, part: Part, stacks: &[(&Stack, usize)], memory: &'a 
         partials_lane: partials.lane_stride as u32,
     };
     let (x, y) = grid(table.len(), 1);
-    let places = memory.role(op.grads).map(|role| part.places_of(role, memory)).transpose()?;
+    let places = part.places_of(op.grads, memory);
     let own = [current.single()?.into(), moments.single()?.into(), partials.single()?.into()];
     let buffers = std::iter::once(words(table)).chain(own).chain([part.bound(op.grads, memory)?]).chain(places);
     Ok(Launch {
@@ -87,7 +87,7 @@ fn tiles<'a>(op: &Factored, part: Part, stacks: &[(&Stack, usize)], memory: &'a 
 }
 
 /// The tiles of a tensor in a part, as the kernel's table has them. A matrix has to lie in one.
-fn tiles_of(stack: &Stack, partials: usize, part: Part, grads: &Allocation) -> Result<Vec<[usize; 8]>> {
+fn tiles_of(stack: &Stack, partials: usize, part: Part, grads: BufferId, memory: &Memory) -> Result<Vec<[usize; 8]>> {
     let &Stack { start, len, matrices, rows, columns, group, first, .. } = stack;
     let end = part.start + part.len;
     if matrices == 0 {
@@ -100,8 +100,8 @@ fn tiles_of(stack: &Stack, partials: usize, part: Part, grads: &Allocation) -> R
             continue;
         }
         if matrix + rows * columns > end {
-            let what = format!("a matrix of {rows} × {columns} elements of {} in one binding", grads.name);
-            return Err(Error::limit(what, (matrices * rows * columns) as u64 * 4, grads.binding));
+            let (what, bytes) = (format!("a matrix of {rows} × {columns} elements"), (matrices * rows * columns) as u64 * 4);
+            return Err(memory.beyond(&what, grads, [part.lane, start], bytes));
         }
         let sums = sums(stack, partials, (matrix - start) / (rows * columns));
         for row in (0..rows).step_by(TILE) {

@@ -16,8 +16,9 @@ pub struct Slice {
 }
 
 impl Slice {
+    /// The byte after the last; one beyond all buffers where that would be too large a number.
     fn end(&self) -> u64 {
-        self.offset + 4 * self.len as u64
+        self.offset.saturating_add((self.len as u64).saturating_mul(4))
     }
 }
 
@@ -50,9 +51,9 @@ pub(super) struct Bucket {
     pub len: usize,
     pub params: Window,
     pub grads: Window,
-    /// For each block of the arena, lane after lane: first parameter and first gradient, counted in their windows, how many there are,
-    /// and its tag.
-    pub places: Vec<[u32; 4]>,
+    /// For each block of the arena, lane after lane: first parameter and first gradient, counted in their windows, and how many there
+    /// are.
+    pub places: Vec<[u32; 3]>,
 }
 
 impl Bucket {
@@ -168,11 +169,6 @@ impl Foreign {
         Ok(Self { lanes: lanes.iter().map(in_order).collect(), arena })
     }
 
-    /// The same slices in the groups of another arena of these tensors.
-    pub(crate) fn regrouped(self, arena: Arena) -> Self {
-        Self { arena, ..self }
-    }
-
     /// Binds each buffer once, so that one of another device is found before anything is recorded.
     pub(super) fn check_device(&self, gpu: &Gpu) -> Result<()> {
         let tensors = self.lanes.iter().flatten();
@@ -202,6 +198,14 @@ impl Foreign {
             let owner = Owner { role, tensor: &tensor.name, lane: (lanes > 1).then_some(lane) };
             (role.of(tensor), place, owner)
         })
+    }
+
+    /// The slice at an element of a lane's arena, and the bytes of a binding that holds all of it.
+    pub(super) fn whole(&self, role: Role, lane: usize, element: usize, align: u64) -> Option<(Owner<'_>, u64)> {
+        // Tensors without elements start where the next one does.
+        let own = |place: &Tensor| (place.offset..place.offset + place.len()).contains(&element);
+        let (slice, _, owner) = self.slices(role, lane).find(|(_, place, _)| own(place))?;
+        Some((owner, slice.end() - slice.offset / align * align))
     }
 
     /// As few buckets as one pass over lanes and chunks finds.
@@ -260,7 +264,7 @@ impl Foreign {
         let chunks = &chunks[first..][..run.chunks];
         let starts = [params.start, grads.start];
         let of_lane = |lane| chunks.iter().flat_map(move |chunk| self.places(lane, chunk, starts));
-        let places: Vec<[u32; 4]> = (lane..lane + lanes).flat_map(of_lane).collect();
+        let places: Vec<[u32; 3]> = (lane..lane + lanes).flat_map(of_lane).collect();
         Bucket { lane, lanes, start: chunks[0].start, len: places.len() / lanes * ALIGN, params, grads, places }
     }
 
@@ -274,14 +278,13 @@ impl Foreign {
     }
 
     /// The places of a chunk's blocks within windows that start at these bytes.
-    fn places(&self, lane: usize, chunk: &Chunk, starts: [u64; 2]) -> impl Iterator<Item = [u32; 4]> + use<> {
+    fn places(&self, lane: usize, chunk: &Chunk, starts: [u64; 2]) -> impl Iterator<Item = [u32; 3]> + use<> {
         let [params, grads] = self.windows(lane, std::slice::from_ref(chunk)).map(|window| window.start);
         let firsts = [(params - starts[0]) / 4, (grads - starts[1]) / 4].map(|at| at as u32);
-        let tag = tag(chunk.group, self.arena.tensors()[chunk.tensor].rank);
         let len = chunk.len;
         (0..len).step_by(ALIGN).map(move |at| {
             let [params, grads] = firsts.map(|first| first + at as u32);
-            [params, grads, ALIGN.min(len - at) as u32, tag]
+            [params, grads, ALIGN.min(len - at) as u32]
         })
     }
 }

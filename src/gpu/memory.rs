@@ -96,6 +96,8 @@ pub(super) struct Memory {
 #[derive(Debug)]
 struct Slices {
     roles: [(BufferId, Role); 2],
+    /// Bytes that a binding starts at a multiple of.
+    align: u64,
     foreign: Foreign,
     buckets: Vec<Bucket>,
 }
@@ -127,7 +129,7 @@ impl Memory {
         };
         let buckets = foreign.buckets(&room);
         let roles = [(params, Role::Params), (grads, Role::Grads)];
-        Ok(Self { allocations, foreign: Some(Slices { roles, foreign, buckets }) })
+        Ok(Self { allocations, foreign: Some(Slices { roles, align: room.align, foreign, buckets }) })
     }
 
     /// What a buffer that stands for slices holds.
@@ -144,6 +146,17 @@ impl Memory {
     /// The buckets of the slices; none where there are no slices.
     pub(super) fn buckets(&self) -> &[Bucket] {
         self.foreign.as_ref().map_or(&[], |slices| &slices.buckets)
+    }
+
+    /// Why what lies at an element of a lane cannot be in one binding: whose it is, as slices have names, and needs `bytes` or more.
+    pub(super) fn beyond(&self, what: &str, id: BufferId, [lane, element]: [usize; 2], bytes: u64) -> Error {
+        let own = || (self.get(id).name.clone(), bytes);
+        let slice = self.foreign.as_ref().zip(self.role(id)).and_then(|(slices, role)| {
+            let (owner, bytes) = slices.foreign.whole(role, lane, element, slices.align)?;
+            Some((owner.to_string(), bytes))
+        });
+        let (whose, needed) = slice.unwrap_or_else(own);
+        Error::limit(format!("{what} of {whose} in one binding"), needed, self.get(id).binding)
     }
 
     pub(super) fn get(&self, id: BufferId) -> &Allocation {
@@ -187,7 +200,8 @@ impl Memory {
 /// The most bytes that a storage binding may have.
 fn binding_limit(gpu: &Gpu) -> u64 {
     let limits = gpu.device.limits();
-    limits.max_storage_buffer_binding_size.min(limits.max_buffer_size)
+    // Kernels count elements in 32 bits.
+    limits.max_storage_buffer_binding_size.min(limits.max_buffer_size).min(u64::from(u32::MAX) * 4)
 }
 
 fn allocate(gpu: &Gpu, declared: &Buffer, lanes: usize) -> Result<Allocation> {

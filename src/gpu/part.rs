@@ -4,7 +4,7 @@ use super::foreign::{Bucket, Role};
 use super::kernel::{Access, Bound, Source};
 use super::memory::{Memory, Segment};
 use crate::error::{Error, Result};
-use crate::plan::BufferId;
+use crate::plan::{ALIGN, BufferId};
 
 /// Who holds parameters or gradients.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -86,12 +86,19 @@ impl Part {
         }
     }
 
-    /// The places of this part's blocks, where what a kernel calls gradients has the given role.
-    pub(super) fn places_of(self, role: Role, memory: &Memory) -> Result<Bound<'_>> {
-        let places = memory.buckets()[self.index].places.iter();
-        Ok(Bound::Words(match role {
-            Role::Grads => places.copied().flatten().collect(),
-            Role::Params => places.flat_map(|&[params, _, len, tag]| [params, params, len, tag]).collect(),
-        }))
+    /// The places of this part's blocks in slices, with a tag for each block of the arena.
+    pub(super) fn places(self, memory: &Memory, tag: impl Fn(usize) -> u32) -> Bound<'static> {
+        let (first, blocks) = (self.start / ALIGN, self.len / ALIGN);
+        let places = memory.buckets()[self.index].places.iter().enumerate();
+        let words = places.flat_map(|(index, &[params, grads, len])| [params, grads, len, tag(first + index % blocks)]);
+        Bound::Words(words.collect())
+    }
+
+    /// The places of this part's blocks in the slices of one role, if a buffer stands for such: for kernels that know gradients alone
+    /// and have no use for tags.
+    pub(super) fn places_of(self, id: BufferId, memory: &Memory) -> Option<Bound<'static>> {
+        let role = memory.role(id)?;
+        let place = |&[params, grads, len]: &[u32; 3]| [0, if role == Role::Params { params } else { grads }, len, 0];
+        Some(Bound::Words(memory.buckets()[self.index].places.iter().flat_map(place).collect()))
     }
 }

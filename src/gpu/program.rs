@@ -9,6 +9,7 @@ use super::{factored, matmul, network, orthogonal, step, update, vectors};
 use crate::error::{Error, Result};
 use crate::plan::{Answer, Buffer, BufferId, Engine, Kind, Layout, Op, Plan, Program, check_even};
 use bytemuck::Pod;
+use std::ops::Range;
 
 impl Engine for Gpu {
     type Float = f32;
@@ -28,7 +29,7 @@ impl Gpu {
     /// [`Engine::load`] where parameters and gradients are buffers of the layout that stand for slices of somebody else's.
     ///
     /// # Errors
-    /// As for [`Engine::load`], and a buffer that this device does not know.
+    /// As for [`Engine::load`]; buffers of the layout or lanes that are not those of the slices; a buffer that this device does not know.
     pub fn load_over(
         &self,
         layout: &Layout,
@@ -39,6 +40,7 @@ impl Gpu {
         if layout.lanes() != foreign.lanes() {
             return Err(Error::shape("lanes of slices", layout.lanes(), foreign.lanes()));
         }
+        [params, grads].into_iter().try_for_each(|id| layout.check_arena(id, foreign.arena()))?;
         foreign.check_device(self)?;
         self.load_into(layout, plans, Memory::over(self, layout, [params, grads], foreign)?)
     }
@@ -276,10 +278,13 @@ impl GpuProgram {
     }
 
     fn read_all<T: Pod>(&self, id: BufferId, lane: usize) -> Result<Vec<T>> {
-        let len = self.layout.buffer(id).len;
+        self.read_some(id, lane, 0..self.layout.buffer(id).len)
+    }
+
+    fn read_some<T: Pod>(&self, id: BufferId, lane: usize, range: Range<usize>) -> Result<Vec<T>> {
         // What lies between slices reads as zero, like the padding of an arena.
-        let mut values = vec![T::zeroed(); len];
-        self.memory.each_piece(id, self.copy(id, lane), 0, len, |piece| {
+        let mut values = vec![T::zeroed(); range.len()];
+        self.memory.each_piece(id, self.copy(id, lane), range.start, range.len(), |piece| {
             piece.check_usage(wgpu::BufferUsages::COPY_SRC)?;
             let values = &mut values[piece.range.clone()];
             let bytes = Readback::now(&self.gpu, piece.buffer, piece.at, std::mem::size_of_val(values) as u64)?;
@@ -323,6 +328,11 @@ impl Program for GpuProgram {
     fn read(&mut self, buffer: BufferId, lane: usize) -> Result<Vec<f32>> {
         self.check(buffer, Kind::Float, lane, 0)?;
         self.read_all(buffer, lane)
+    }
+
+    fn read_range(&mut self, buffer: BufferId, lane: usize, range: Range<usize>) -> Result<Vec<f32>> {
+        self.check(buffer, Kind::Float, lane, range.end)?;
+        self.read_some(buffer, lane, range)
     }
 
     fn read_indices(&mut self, buffer: BufferId, lane: usize) -> Result<Vec<u32>> {

@@ -134,7 +134,7 @@ pub(super) fn norm<'a>(op: &Norm, memory: &'a Memory) -> Result<Vec<Launch<'a>>>
         };
         let table = Bound::Words(chunks.iter().flat_map(words).collect());
         let grads = part.bound(op.grads, memory)?;
-        let places = memory.role(op.grads).map(|role| part.places_of(role, memory)).transpose()?;
+        let places = part.places_of(op.grads, memory);
         let buffers = [table, frozen.single()?.into(), partials.single()?.into(), grads];
         Ok(Launch {
             kernel: norm_kernel(op.kind, memory.holder(op.grads)),
@@ -331,30 +331,36 @@ pub(super) fn centralise_kernel(holder: Holder) -> Kernel {
     source.kernel("centralise", Vec::new(), CentraliseParams::FIELDS)
 }
 
-/// One launch per part; a line has to lie in one.
+/// One launch per part that has lines; a line has to lie in one.
 pub(super) fn centralise<'a>(op: &Centralise, memory: &'a Memory) -> Result<Vec<Launch<'a>>> {
-    let launch = |part: Part| {
+    let mut launches = Vec::new();
+    for part in Part::all(op.grads, memory) {
         let end = part.start + part.len;
         let lines: Vec<[usize; 2]> = op.lines.iter().copied().filter(|[start, _]| (part.start..end).contains(start)).collect();
-        if let Some([start, len]) = lines.iter().find(|[start, len]| start + len > end) {
-            let grads = memory.get(op.grads);
-            let what = format!("a tensor with a line of {len} elements at {start} of {} in one binding", grads.name);
-            return Err(Error::limit(what, (start + len - part.start) as u64 * 4, grads.binding));
+        if let Some(&[start, len]) = lines.iter().find(|[start, len]| start + len > end) {
+            let bytes = (start + len - part.start) as u64 * 4;
+            return Err(memory.beyond(&format!("lines of {len} elements"), op.grads, [part.lane, start], bytes));
         }
-        let table = lines.iter().flat_map(|[start, len]| [(start - part.start) as u32, *len as u32]).collect();
-        let params = CentraliseParams { len: part.len as u32, lines: lines.len() as u32 };
-        let places = memory.role(op.grads).map(|role| part.places_of(role, memory)).transpose()?;
-        let (x, y) = grid(lines.len(), 1);
-        let longest = lines.iter().map(|[_, len]| len / 64).max().unwrap_or(0);
-        Ok(Launch {
-            kernel: centralise_kernel(memory.holder(op.grads)),
-            params: bytes_of(&params).into(),
-            buffers: [Bound::Words(table), part.bound(op.grads, memory)?].into_iter().chain(places).collect(),
-            grid: [x, y, part.lanes as u32],
-            trips: 2 * longest as u64 + 8,
-        })
-    };
-    if op.lines.is_empty() { Ok(Vec::new()) } else { Part::all(op.grads, memory).into_iter().map(launch).collect() }
+        if !lines.is_empty() {
+            launches.push(centralise_part(op, &lines, part, memory)?);
+        }
+    }
+    Ok(launches)
+}
+
+fn centralise_part<'a>(op: &Centralise, lines: &[[usize; 2]], part: Part, memory: &'a Memory) -> Result<Launch<'a>> {
+    let table = lines.iter().flat_map(|[start, len]| [(start - part.start) as u32, *len as u32]).collect();
+    let params = CentraliseParams { len: part.len as u32, lines: lines.len() as u32 };
+    let places = part.places_of(op.grads, memory);
+    let (x, y) = grid(lines.len(), 1);
+    let longest = lines.iter().map(|[_, len]| len / 64).max().unwrap_or(0);
+    Ok(Launch {
+        kernel: centralise_kernel(memory.holder(op.grads)),
+        params: bytes_of(&params).into(),
+        buffers: [Bound::Words(table), part.bound(op.grads, memory)?].into_iter().chain(places).collect(),
+        grid: [x, y, part.lanes as u32],
+        trips: 2 * longest as u64 + 8,
+    })
 }
 
 /// Lanes are workgroups along z.

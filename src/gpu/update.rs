@@ -2,12 +2,12 @@
 
 use super::device::Gpu;
 use super::factored::stacks_table;
-use super::foreign::{Role, check_tags, tag};
+use super::foreign::{check_tags, tag};
 use super::kernel::{Access, Bound, Kernel, Launch, Source, grid, params};
 use super::memory::Memory;
 use super::part::{Holder, Part};
 use crate::error::{Error, Result};
-use crate::plan::{ALIGN, BufferId, Half, Layout, Pass, Update};
+use crate::plan::{ALIGN, BufferId, Half, Layout, Pass, Span, Update};
 use crate::rule::Row;
 use bytemuck::bytes_of;
 
@@ -219,10 +219,12 @@ pub(super) fn update<'a>(op: &Update, gpu: &Gpu, layout: &Layout, memory: &'a Me
     // Slices of either role are reached through the same buckets.
     let guide = if form.params == Holder::Foreign { op.params } else { op.grads };
     let parts = Part::all(guide, memory).into_iter();
-    parts.map(|part| launch(&form, kernel.clone(), part, memory)).collect()
+    let of_span = |span: &Span| std::iter::repeat_n(tag(span.group, span.tensor), span.len / ALIGN);
+    let tags: Vec<u32> = op.spans.iter().flat_map(of_span).collect();
+    parts.map(|part| launch(&form, kernel.clone(), part, &tags, memory)).collect()
 }
 
-fn launch<'a>(form: &Form, kernel: Kernel, part: Part, memory: &'a Memory) -> Result<Launch<'a>> {
+fn launch<'a>(form: &Form, kernel: Kernel, part: Part, tags: &[u32], memory: &'a Memory) -> Result<Launch<'a>> {
     let op = form.op;
     let (current, factors) = (memory.get(op.current), op.extras.factors.map(|id| memory.get(id)));
     let moments = op.moments.as_ref().map(|moments| memory.get(moments.buffer));
@@ -244,13 +246,12 @@ fn launch<'a>(form: &Form, kernel: Kernel, part: Part, memory: &'a Memory) -> Re
     };
     let mut buffers: Vec<Bound> = vec![current.single()?.into()];
     if form.blocks() {
-        let tags = |span: &crate::plan::Span| std::iter::repeat_n(tag(span.group, span.tensor), span.len / ALIGN);
-        buffers.push(Bound::Words(op.spans.iter().flat_map(tags).collect()));
+        buffers.push(Bound::Words(tags.to_vec()));
     }
     buffers.push(part.bound(op.params, memory)?);
     buffers.push(part.bound(op.grads, memory)?);
     if form.places() {
-        buffers.push(part.places_of(Role::Grads, memory)?);
+        buffers.push(part.places(memory, |block| tags[block]));
     }
     for (_, _, id) in &planes {
         buffers.push((&part.segment(*id, memory)?.buffer).into());

@@ -72,8 +72,6 @@ const STEP: usize = 0;
 
 /// What an optimizer is made of before an engine has loaded it.
 struct Recorded {
-    /// The tensors in the groups of the recorded rules.
-    arena: Arena,
     layout: Layout,
     plans: Vec<Plan>,
     params: BufferId,
@@ -109,7 +107,7 @@ impl Recorded {
         });
         let names = Plans { accumulate: add(recorder.accumulate()), ascend: add(recorder.ascend()), inspect: add(inspected) };
         let (stepper, outputs) = (recorder.stepper()?, recorder.outputs());
-        Ok(Self { arena: arena.clone(), layout, plans, params, grads, loss, stepper, outputs, names })
+        Ok(Self { layout, plans, params, grads, loss, stepper, outputs, names })
     }
 
     fn start<P: Program>(self, recipe: &Recipe, arena: Arena, mut program: P) -> Result<Optimizer<P>> {
@@ -472,8 +470,7 @@ impl<P: Program> Optimizer<P> {
 
     fn read(&mut self, buffer: BufferId, lane: usize, tensor: &str) -> Result<Vec<P::Float>> {
         let tensor = self.arena.tensor(tensor)?;
-        let all = self.program.read(buffer, lane)?;
-        Ok(all[tensor.offset..][..tensor.len()].to_vec())
+        self.program.read_range(buffer, lane, tensor.offset..tensor.offset + tensor.len())
     }
 
     fn write(&mut self, buffer: BufferId, lane: usize, tensor: &str, values: &[P::Float]) -> Result<()> {

@@ -24,7 +24,6 @@ impl Optimizer<GpuProgram> {
         let arena = foreign.arena().clone();
         let recorded = Recorded::new(&recipe, &arena)?;
         let roles = [recorded.params, recorded.grads];
-        let foreign = foreign.regrouped(recorded.arena.clone());
         let program = gpu.load_over(&recorded.layout, &recorded.plans, roles, foreign)?;
         recorded.start(&recipe, arena, program)
     }

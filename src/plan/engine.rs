@@ -3,6 +3,7 @@
 use super::{BufferId, Layout, Plan};
 use crate::error::{Result, range};
 use crate::rule::Real;
+use std::ops::Range;
 
 /// Something that can run plans.
 pub trait Engine {
@@ -57,6 +58,12 @@ pub trait Program {
     /// # Errors
     /// A lane that does not exist, a buffer of indices, or a lost device.
     fn read(&mut self, buffer: BufferId, lane: usize) -> Result<Vec<Self::Float>>;
+
+    /// [`Program::read`] for a range of a lane's elements. It need not read more than that.
+    ///
+    /// # Errors
+    /// As for [`Program::read`], and a range beyond the buffer.
+    fn read_range(&mut self, buffer: BufferId, lane: usize, range: Range<usize>) -> Result<Vec<Self::Float>>;
 
     /// [`Program::read`] for a buffer of indices.
     ///

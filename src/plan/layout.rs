@@ -154,6 +154,16 @@ impl Layout {
     }
 
     /// Checks that a lane's copy of a buffer exists, holds such elements, and at least `len` of them.
+    /// Whether a buffer is laid out as an arena.
+    pub(crate) fn check_arena(&self, id: BufferId, arena: &Arena) -> Result<()> {
+        let declared = self.buffer(id);
+        if (declared.len, &declared.cuts, &declared.starts) != (arena.len(), &arena.cuts(), &arena.starts()) {
+            let expected = format!("the arena of the slices, of {} elements", arena.len());
+            return Err(Error::shape(&declared.name, expected, format!("another of {}", declared.len)));
+        }
+        Ok(())
+    }
+
     pub(crate) fn check_access(&self, id: BufferId, kind: Kind, lane: usize, len: usize) -> Result<()> {
         let declared = self.buffer(id);
         if declared.kind != kind {

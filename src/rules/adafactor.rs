@@ -17,7 +17,7 @@ use smallvec::smallvec;
 ///
 /// Memory: a matrix of n × m keeps n + m + 1 numbers, and the sums on the way take about (n·m)/32; a vector keeps one number per
 /// element. The direction U takes 4 bytes per parameter, which hold nothing from step to step. In the state, `row_var` and `col_var`
-/// are R and C, and `v` is V. Over somebody else's buffers, which have no shapes, all tensors are vectors.
+/// are R and C, and `v` is V.
 ///
 /// Differences: the paper, optax, Hugging Face and Keras add 1e-30 to g² in the place of eps₁. The paper and Hugging Face bound
 /// the relative step by 1e-2 and not by lr; Keras by its lr of 1e-3, as here; optax takes lr as a plain factor, without 1/√t.

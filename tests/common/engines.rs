@@ -1,5 +1,6 @@
 //! The engines that compute in f32, each under a name, behind one type.
 
+use std::ops::Range;
 use thalweg::Result;
 use thalweg::cpu::Cpu;
 use thalweg::gpu::{Gpu, GpuOptions, adapters};
@@ -89,6 +90,10 @@ impl Program for AnyProgram {
 
     fn read(&mut self, buffer: BufferId, lane: usize) -> Result<Vec<f32>> {
         self.0.read(buffer, lane)
+    }
+
+    fn read_range(&mut self, buffer: BufferId, lane: usize, range: Range<usize>) -> Result<Vec<f32>> {
+        self.0.read_range(buffer, lane, range)
     }
 
     fn read_indices(&mut self, buffer: BufferId, lane: usize) -> Result<Vec<u32>> {
