@@ -9,6 +9,7 @@ mod lent;
 mod matmul;
 mod network;
 mod orthogonal;
+mod share;
 mod step;
 mod store;
 mod update;

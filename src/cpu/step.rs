@@ -1,10 +1,10 @@
 //! What decides about a step: norm, control, gate.
 
 use super::lent::Lent;
+use super::share;
 use super::store::Store;
 use crate::plan::{CHUNK, Chunk, Control, Counter, Gate, GateKind, Norm, NormKind, SLOTS, Scalar};
 use crate::rule::{Real, Row};
-use rayon::prelude::*;
 
 /// Elements that one task looks at: long enough to pay for its start, short enough to share out evenly.
 pub(super) const GRAIN: usize = 32_768;
@@ -20,15 +20,16 @@ pub(super) fn norm<F: Real>(op: &Norm, lane: &mut Store<F>, lent: Option<&Lent<F
         _ => &[],
     };
     let some = |(sums, chunks): (&mut [F], &[Chunk])| {
-        let partials = partial_norms(op.kind, std::array::from_fn(|i| chunks.get(i).map_or(&[][..], elements)));
-        sums.copy_from_slice(&partials[..sums.len()]);
+        for (sums, chunks) in sums.chunks_mut(STREAMS).zip(chunks.chunks(STREAMS)) {
+            let partials = partial_norms(op.kind, std::array::from_fn(|i| chunks.get(i).map_or(&[][..], elements)));
+            sums.copy_from_slice(&partials[..sums.len()]);
+        }
     };
-    let sums = partials.as_mut_slice();
-    if parallel && op.chunks.len() > GRAIN / CHUNK {
-        let pairs = sums.par_chunks_mut(STREAMS).zip(op.chunks.par_chunks(STREAMS));
-        pairs.with_min_len(GRAIN / CHUNK / STREAMS).for_each(some);
+    let (sums, part): (&mut [F], _) = (partials.as_mut_slice(), GRAIN / CHUNK);
+    if parallel && op.chunks.len() > part {
+        share::in_order(sums.chunks_mut(part).zip(op.chunks.chunks(part)), some);
     } else {
-        sums.chunks_mut(STREAMS).zip(op.chunks.chunks(STREAMS)).for_each(some);
+        some((sums, &op.chunks));
     }
     lane.put(op.partials, partials);
 }

@@ -1,9 +1,10 @@
 //! The update: streams cut into blocks, and what happens to a block.
 
 use super::lent::Lent;
+use super::share;
 use super::step::GRAIN;
 use super::store::{Elements, Store};
-use crate::plan::{ALIGN, BufferId, Extras, Pass, Stack, Update};
+use crate::plan::{BufferId, Extras, Pass, Stack, Update};
 use crate::rule::{Real, Row, sign};
 use std::ops::Range;
 
@@ -105,6 +106,16 @@ impl<'a, F: Real> Streams<'a, F> {
         }
     }
 
+    /// Parts of so many elements; the last may have fewer.
+    fn cut(self, len: usize) -> impl Iterator<Item = Self> {
+        let mut rest = Some(self);
+        std::iter::from_fn(move || {
+            let (part, after) = rest.take().filter(|streams| !streams.x.is_empty())?.split_at(len);
+            rest = Some(after);
+            Some(part)
+        })
+    }
+
     fn split_at(self, middle: usize) -> (Self, Self) {
         fn cut<T>(slice: &mut [T], middle: usize) -> (&mut [T], &mut [T]) {
             slice.split_at_mut(middle.min(slice.len()))
@@ -169,18 +180,12 @@ impl<'a, F: Real> Work<'a, F> {
     }
 
     fn run(&self, streams: Streams<F>, parallel: bool) {
-        let len = streams.x.len();
-        if parallel && len > GRAIN {
-            let (first, second) = streams.split_at((len / 2).next_multiple_of(ALIGN));
-            rayon::join(|| self.run(first, true), || self.run(second, true));
-            return;
-        }
-        let grain = if self.plain() { len } else { BLOCK };
-        let mut rest = streams;
-        while !rest.x.is_empty() {
-            let (block, after) = rest.split_at(grain);
-            self.block(block);
-            rest = after;
+        let block = if self.plain() { GRAIN } else { BLOCK };
+        let part = |part: Streams<F>| part.cut(block).for_each(|block| self.block(block));
+        if parallel && streams.x.len() > GRAIN {
+            share::in_order(streams.cut(GRAIN), part);
+        } else {
+            part(streams);
         }
     }
 

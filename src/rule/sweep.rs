@@ -17,7 +17,12 @@ pub(super) fn sweep<R: Rule, F: Real>(rule: &R, row: &[F], x: &mut [F], g: &[F],
         slots[plane] = Some(slot);
     }
     let step = Step { rule, row: own(row), shared: row };
-    pulp::Arch::new().dispatch(Sweep { step, x, g, planes, slots });
+    // Most steps have no bound and no L1: without them the loop has a third fewer instructions.
+    if row[Row::MAX_VALUE] == F::infinity() && row[Row::L1] == F::zero() {
+        pulp::Arch::new().dispatch(Sweep::<_, _, false> { step, x, g, planes, slots });
+    } else {
+        pulp::Arch::new().dispatch(Sweep::<_, _, true> { step, x, g, planes, slots });
+    }
 }
 
 /// [`Rule::eval`] over `x`, in place. It runs once in a while, so the loop is plain.
@@ -32,7 +37,7 @@ pub(super) fn eval<R: Rule, F: Real>(rule: &R, x: &mut [F], planes: &[&[F]]) {
 
 /// A sweep as pulp takes it. A closure would do if the compiler were certain to inline it into the function that has the vector
 /// instructions; it is not, and scalar code is five times slower.
-struct Sweep<'a, 'b, R: Rule, F: Real> {
+struct Sweep<'a, 'b, R: Rule, F: Real, const TERMS: bool> {
     step: Step<'a, R, F>,
     x: &'a mut [F],
     g: &'a [F],
@@ -40,7 +45,7 @@ struct Sweep<'a, 'b, R: Rule, F: Real> {
     slots: [Option<usize>; MAX_PLANES],
 }
 
-impl<R: Rule, F: Real> pulp::WithSimd for Sweep<'_, '_, R, F> {
+impl<R: Rule, F: Real, const TERMS: bool> pulp::WithSimd for Sweep<'_, '_, R, F, TERMS> {
     type Output = ();
 
     #[inline(always)]
@@ -58,11 +63,11 @@ impl<R: Rule, F: Real> pulp::WithSimd for Sweep<'_, '_, R, F> {
                 (None, None) => &mut [],
             });
             match R::STATE.len() {
-                0 => step.none(x, g),
-                1 => step.one(x, g, a),
-                2 => step.two(x, g, a, b),
-                3 => step.three(x, g, a, b, c),
-                _ => step.four(x, g, a, b, c, d),
+                0 => step.none::<TERMS>(x, g),
+                1 => step.one::<TERMS>(x, g, a),
+                2 => step.two::<TERMS>(x, g, a, b),
+                3 => step.three::<TERMS>(x, g, a, b, c),
+                _ => step.four::<TERMS>(x, g, a, b, c, d),
             }
         }
     }
@@ -89,7 +94,7 @@ macro_rules! step {
         impl<R: Rule, F: Real> Step<'_, R, F> {
             $(
                 #[inline(always)]
-                fn $name(&self, x: &mut [F], g: &[F], $($plane: &mut [F]),*) {
+                fn $name<const TERMS: bool>(&self, x: &mut [F], g: &[F], $($plane: &mut [F]),*) {
                     let [scale, l2, decay, bound, l1] =
                         [Row::SCALE, Row::L2, Row::DECAY, Row::MAX_VALUE, Row::L1].map(|at| self.shared[at]);
                     let len = x.len();
@@ -100,9 +105,10 @@ macro_rules! step {
                         let mut state = R::State::<F>::from_fn(|plane| values[plane]);
                         // Comparisons let NaN through, where `min` and `max` would hide it.
                         let g = scale * g[i];
-                        let g = if bound < g { bound } else { g };
-                        let g = if -bound > g { -bound } else { g };
-                        let d = g + l2 * x[i] + l1 * sign(x[i]);
+                        let g = if TERMS && bound < g { bound } else { g };
+                        let g = if TERMS && -bound > g { -bound } else { g };
+                        let d = g + l2 * x[i];
+                        let d = if TERMS { d + l1 * sign(x[i]) } else { d };
                         x[i] = self.rule.update(&self.row, decay * x[i], d, &mut state);
                         step!(@store state.as_ref(), i, $($plane)*);
                     }
