@@ -4,7 +4,7 @@
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::fs;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Seek, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use tempfile::TempDir;
@@ -125,6 +125,9 @@ fn wrong_usage_is_one_line_and_exit_code_2() {
         (&["schedules", "plateau"], "there are no values to print"),
         (&["info", "--all"], "unexpected argument '--all'"),
         (&["bench", "--what", "adamm"], "--what adamm names no row"),
+        (&["bench", "--turns", "--engine", "cpu"], "--turns takes one --what and one --n"),
+        (&["bench", "--turns", "--engine", "cpu", "--what", "adamm", "--n", "64"], "--what adamm is no row's name"),
+        (&["bench", "--turns", "--engine", "cpu", "--what", "adamw", "--n", "64", "--json"], "cannot be used with"),
         (&["rules", "adamm"], "unknown rule 'adamm'; known: sgd, "),
         (&["rules", "adam", "lion"], "unexpected argument 'lion'"),
         (&["schedules", "cosin"], "unknown schedule 'cosin'; known: constant, step, "),
@@ -468,6 +471,19 @@ fn a_schedule_is_drawn() {
     let ran = thalweg(&["schedules", "cosine", "--plot", nowhere.to_str().expect("UTF-8")]);
     assert_eq!((ran.code, ran.err.lines().count()), (Some(1), 1), "{ran:?}");
     assert!(ran.err.contains("cannot be written"), "{ran:?}");
+}
+
+/// One repetition per line, until there are no more.
+#[test]
+fn the_benchmark_takes_turns() {
+    let mut command = command(&["bench", "--turns", "--engine", "cpu", "--what", "clip + adamw", "--n", "4096"]);
+    let mut lines = tempfile::tempfile().expect("a file");
+    lines.write_all(b"\n\n\n").and_then(|()| lines.rewind()).expect("three lines");
+    command.stdin(lines);
+    let ran = finish(command);
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    let times: Vec<f64> = ran.out.lines().map(|line| line.parse().expect("milliseconds")).collect();
+    assert!(times.len() == 3 && times.iter().all(|&ms| ms > 0.0), "{times:?}");
 }
 
 #[test]

@@ -1,60 +1,76 @@
-//! The CPU engine has the same bits with any number of threads: parts that threads take end in the middle of tensors.
+//! One device, many threads: each with an optimizer of its own, none disturbed by the others.
 
 mod common;
 
 use common::compare::assert_same_bits;
-use common::numbers::numbers;
-use thalweg::cpu::{Cpu, CpuProgram};
-use thalweg::plan::Arena;
-use thalweg::{Adafactor, Adam, Average, Lamb, Lars, Muon, Optimizer, Recipe};
+use common::engines;
+use common::model::Model;
+use common::numbers::{gradient, numbers};
+use common::options::options;
+use thalweg::gpu::{Gpu, GpuOptions};
+use thalweg::{Recipe, Report, Sgd};
 
-/// Shapes and groups. A part has 32,768 elements.
-const TENSORS: [(&[usize], usize); 7] =
-    [(&[20_000], 0), (&[0], 1), (&[150, 201], 1), (&[7], 0), (&[70_000], 1), (&[128, 128], 0), (&[3], 1)];
+/// Sizes differ from thread to thread, so that a mix-up cannot go unseen.
+fn len(thread: usize) -> usize {
+    3_000 + 700 * thread
+}
 
-/// Parameters after three steps in a pool of so many threads.
-fn run(recipe: &Recipe, groups: usize, threads: usize) -> Vec<Vec<f32>> {
-    let mut arena = Arena::default();
-    for (i, (shape, group)) in TENSORS.iter().enumerate() {
-        arena.add(&i.to_string(), shape, group % groups).expect("every number once");
+/// A run of a thread: a rule of its own, gradients of its own, read-backs in between. Parameters, planes and the report come back.
+fn run(gpu: &Gpu, thread: usize) -> (Vec<Vec<f32>>, Report) {
+    let rules = options();
+    let (_, rule) = &rules[2 * thread % rules.len()];
+    let mut model = Model::new(gpu, Recipe::new(rule.clone()).clip_norm(1.0), &**rule, &[len(thread)]);
+    model.set_params(0, &numbers(thread as u64, len(thread)));
+    let mut arrays = Vec::new();
+    for round in 0..20 {
+        model.set_grads(0, &gradient(thread as u64, 1 + round % 7, len(thread)));
+        model.steps(5);
+        arrays.push(model.params(0));
     }
-    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("threads");
-    pool.install(|| {
-        let mut optimizer: Optimizer<CpuProgram<f32>> =
-            Optimizer::over(&Cpu::default(), recipe.clone(), arena).expect("an optimizer");
-        let lens = TENSORS.iter().map(|(shape, _)| shape.iter().product::<usize>()).enumerate();
-        for (i, len) in lens.clone() {
-            optimizer.set_params(0, &i.to_string(), &numbers(i as u64, len)).expect("parameters");
-        }
-        for t in 1..=3 {
-            for (i, len) in lens.clone() {
-                optimizer.set_grads(0, &i.to_string(), &numbers(100 * t + i as u64, len)).expect("gradients");
-            }
-            optimizer.step().expect("a step");
-        }
-        lens.map(|(i, _)| optimizer.params(0, &i.to_string()).expect("parameters")).collect()
-    })
+    arrays.extend(model.planes(0).into_iter().map(|(_, plane)| plane));
+    (arrays, model.report(0))
 }
 
 #[test]
-fn any_number_of_threads_gives_the_same_bits() {
-    let adams = [0.1, 0.01].map(|lr| Adam { lr, ..Default::default() });
-    let lars = [0.1, 0.01].map(|lr| Lars { lr, momentum: 0.9, ..Default::default() });
-    for (what, recipe, groups) in [
-        ("groups", Recipe::groups(adams.clone()).clip_norm(1.0), 2),
-        ("groups and an average", Recipe::groups(adams).average(Average::Ema { decay: 0.9 }), 2),
-        ("LARS", Recipe::groups(lars).clip_norm(1.0), 2),
-        ("LAMB", Recipe::new(Lamb::default()), 1),
-        ("Adafactor", Recipe::new(Adafactor::default()), 1),
-        ("Muon", Recipe::new(Muon::default()), 1),
-    ] {
-        let alone = run(&recipe, groups, 1);
-        for threads in [2, 5] {
-            for (i, (found, expected)) in run(&recipe, groups, threads).iter().zip(&alone).enumerate() {
-                if !expected.is_empty() {
-                    assert_same_bits(&format!("{what}, {threads} threads, tensor {i}"), found, expected);
-                }
-            }
+fn threads_that_share_a_device_get_what_each_gets_alone() {
+    let gpu = engines::open(GpuOptions::default());
+    let alone: Vec<_> = (0..8).map(|thread| run(&gpu, thread)).collect();
+    // A device of its own, so that pipelines too are made by several threads at once.
+    let shared = engines::open(GpuOptions::default());
+    let start = std::sync::Barrier::new(8);
+    let together: Vec<_> = std::thread::scope(|scope| {
+        let spawn = |thread| {
+            let (gpu, start) = (shared.clone(), &start);
+            scope.spawn(move || {
+                start.wait();
+                run(&gpu, thread)
+            })
+        };
+        let threads: Vec<_> = (0..8).map(spawn).collect();
+        threads.into_iter().map(|thread| thread.join().expect("no panic")).collect()
+    });
+    for (thread, ((found, report), (expected, expected_report))) in together.iter().zip(&alone).enumerate() {
+        assert_eq!(found.len(), expected.len());
+        for (i, (found, expected)) in found.iter().zip(expected).enumerate() {
+            assert_same_bits(&format!("thread {thread}, array {i}"), found, expected);
         }
+        assert_eq!(report, expected_report, "thread {thread}");
+        assert_eq!(report.applied, 100);
     }
+}
+
+/// A poll of one thread may take over the answer that another one waits for, and hand it on a moment later.
+#[test]
+fn reads_of_many_threads_all_arrive() {
+    let gpu = engines::open(GpuOptions::default());
+    let read = &|thread: usize| {
+        let rule = Sgd::default();
+        let mut model = Model::new(&gpu, Recipe::new(rule.clone()), &rule, &[10]);
+        for round in 0..300 {
+            let expected = numbers((1000 * thread + round) as u64, 10);
+            model.set_params(0, &expected);
+            assert_same_bits(&format!("thread {thread}, read {round}"), &model.params(0), &expected);
+        }
+    };
+    std::thread::scope(|scope| (0..8).for_each(|thread| drop(scope.spawn(move || read(thread)))));
 }
