@@ -4,7 +4,7 @@ use super::lent::Lent;
 use super::share;
 use super::step::GRAIN;
 use super::store::{Elements, Store};
-use crate::plan::{BufferId, Extras, Pass, Span, Stack, Update};
+use crate::plan::{BufferId, Extras, Pass, Stack, Update};
 use crate::rule::{Real, Row, sign};
 use std::ops::Range;
 
@@ -18,27 +18,19 @@ pub(super) fn update<F: Real>(op: &Update, lane: &mut Store<F>, mut lent: Option
     }
     let current = lane.take(op.current);
     let mut taken = ids.map(|id| id.map(|id| lane.take(id)));
-    let (all, own): (&[F], &Store<F>) = (current.as_slice(), lane);
-    let work = |span: &Span| {
-        let row = &all[span.group * Row::LEN..][..Row::LEN];
-        let factors = op.extras.factors.map(|id| &own.floats(id)[2 * span.tensor..][..2]);
-        let moments = op.moments.as_ref().map(|of| (&of.stacks[span.tensor], own.floats(of.buffer)));
-        Work::new(op, row, factors.unwrap_or(&[F::one(), F::one()]), moments)
-    };
-    match &mut lent {
-        None => {
-            let len = op.spans.last().map_or(0, |span| span.start + span.len);
-            let part = |part: Streams<F>| part.along(&op.spans, |span, streams| work(span).run(streams));
-            shared_out(Streams::new(&mut taken, 0..len), parallel, part);
-        }
-        Some(lent) => {
-            for span in &op.spans {
-                let work = work(span);
+    for span in &op.spans {
+        let row: &[F] = &current.as_slice()[span.group * Row::LEN..][..Row::LEN];
+        let factors = op.extras.factors.map(|id| &lane.floats(id)[2 * span.tensor..][..2]);
+        let moments = op.moments.as_ref().map(|of| (&of.stacks[span.tensor], lane.floats(of.buffer)));
+        let work = Work::new(op, row, factors.unwrap_or(&[F::one(), F::one()]), moments);
+        match &mut lent {
+            None => work.run(Streams::new(&mut taken, span.start..span.start + span.len), parallel),
+            Some(lent) => {
                 for tensor in lent.tensors(span.start, span.len) {
                     let mut streams = Streams::new(&mut taken, lent.range(tensor));
                     let (params, grads) = lent.pair_mut(tensor, op.params, op.grads);
                     streams.lend(params, grads);
-                    shared_out(streams, parallel, |part| work.run(part));
+                    work.run(streams, parallel);
                 }
             }
         }
@@ -49,11 +41,6 @@ pub(super) fn update<F: Real>(op: &Update, lane: &mut Store<F>, mut lent: Option
         }
     });
     lane.put(op.current, current);
-}
-
-/// Calls `f` with all of the streams, or with parts of them on several threads.
-fn shared_out<F: Real>(streams: Streams<F>, parallel: bool, f: impl Fn(Streams<F>) + Sync) {
-    if parallel && streams.x.len() > GRAIN { share::in_order(streams.cut(GRAIN), f) } else { f(streams) }
 }
 
 /// Buffers of an update that are laid out as its arena.
@@ -116,21 +103,6 @@ impl<'a, F: Real> Streams<'a, F> {
         }
         if let Some(grads) = grads {
             self.g = grads;
-        }
-    }
-
-    /// Calls `f` with what of each span these streams have.
-    fn along(self, spans: &[Span], f: impl Fn(&Span, Streams<F>)) {
-        let first = spans.partition_point(|span| span.start + span.len <= self.start);
-        let mut rest = self;
-        for span in &spans[first..] {
-            if rest.x.is_empty() {
-                return;
-            }
-            let len = span.start + span.len - rest.start;
-            let (own, after) = rest.split_at(len);
-            f(span, own);
-            rest = after;
         }
     }
 
@@ -207,9 +179,14 @@ impl<'a, F: Real> Work<'a, F> {
         self.op.pass == Pass::Whole && self.op.extras == Extras { max_value, l1, factors, ..Default::default() }
     }
 
-    fn run(&self, streams: Streams<F>) {
+    fn run(&self, streams: Streams<F>, parallel: bool) {
         let block = if self.plain() { GRAIN } else { BLOCK };
-        streams.cut(block).for_each(|block| self.block(block));
+        let part = |part: Streams<F>| part.cut(block).for_each(|block| self.block(block));
+        if parallel && streams.x.len() > GRAIN {
+            share::in_order(streams.cut(GRAIN), part);
+        } else {
+            part(streams);
+        }
     }
 
     fn block(&self, mut streams: Streams<F>) {
