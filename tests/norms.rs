@@ -31,7 +31,7 @@ fn cost(kind: NormKind) -> f64 {
 const CLIP_COST: f64 = 4.0;
 
 fn tensors() -> Vec<Vec<usize>> {
-    let one = [1, 63, 64, 65, CHUNK - 1, CHUNK, CHUNK + 1, 2 * CHUNK - 1, 2 * CHUNK + 1, 4 * CHUNK + 17];
+    let one = [1, 63, 64, 65, CHUNK - 1, CHUNK, CHUNK + 1, 2 * CHUNK - 1, 2 * CHUNK + 1, 3 * CHUNK, 4 * CHUNK + 17];
     let several =
         [vec![CHUNK - 1, 0, 1, CHUNK + 1, 64, 2 * CHUNK + 8], vec![2 * CHUNK, 2 * CHUNK + 1, CHUNK - 3], vec![1; 300]];
     one.into_iter().map(|len| vec![len]).chain(several).collect()

@@ -218,7 +218,7 @@ impl<F: Float> Program for CpuProgram<F> {
 
     fn read_range(&mut self, buffer: BufferId, lane: usize, range: Range<usize>) -> Result<Vec<F>> {
         self.layout.check_access(buffer, Kind::Float, lane, range.end)?;
-        self.floats(buffer, lane).map(|floats| floats[range].to_vec())
+        self.floats(buffer, lane).map(|floats| floats.get(range).unwrap_or_default().to_vec())
     }
 
     fn read_indices(&mut self, buffer: BufferId, lane: usize) -> Result<Vec<u32>> {

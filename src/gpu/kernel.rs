@@ -1,7 +1,7 @@
 //! A kernel is WGSL text joined from files, plus constants; pipelines are made of it once per device.
 
+use super::bucket::Window;
 use super::device::Gpu;
-use super::foreign::Window;
 use crate::error::Result;
 use std::collections::HashMap;
 use std::sync::Mutex;

@@ -1,7 +1,8 @@
 //! The buffers of a layout on the device.
 
+use super::bucket::{Bucket, Room};
 use super::device::Gpu;
-use super::foreign::{Bucket, Foreign, Owner, Role, Room};
+use super::foreign::{Foreign, Owner, Role};
 use super::part::Holder;
 use crate::error::{Error, Result};
 use crate::plan::{Buffer, BufferId, Layout, Scope, View};

@@ -1,5 +1,6 @@
 //! The GPU engine: plans become pipelines, bind groups and dispatch sizes once; running one encodes them, and no more.
 
+mod bucket;
 mod device;
 mod factored;
 mod foreign;

@@ -1,6 +1,7 @@
 //! What one launch of an arena's kernel covers and binds: a segment, or a bucket of slices.
 
-use super::foreign::{Bucket, Role};
+use super::bucket::Bucket;
+use super::foreign::Role;
 use super::kernel::{Access, Bound, Source};
 use super::memory::{Memory, Segment};
 use crate::error::{Error, Result};

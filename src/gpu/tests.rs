@@ -1,10 +1,9 @@
 //! Every kernel that the crate composes is valid WGSL, translates to each driver's language, and is laid out as the host thinks.
 //! No device is needed.
 
-use super::foreign::tag;
 use super::kernel::{Access, Kernel};
 use super::part::Holder;
-use super::update::{Form, update_kernel};
+use super::update::{Form, tag, update_kernel};
 use super::{factored, network, orthogonal, step, vectors};
 use crate::plan::{
     ALIGN, Activation, BufferId, Control, Counter, Extras, Factors, Gate, GateKind, Half, Micro, Moments, NormKind, NormOf,

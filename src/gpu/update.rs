@@ -2,7 +2,6 @@
 
 use super::device::Gpu;
 use super::factored::stacks_table;
-use super::foreign::{check_tags, tag};
 use super::kernel::{Access, Bound, Kernel, Launch, Source, grid, params};
 use super::memory::Memory;
 use super::part::{Holder, Part};
@@ -272,4 +271,26 @@ fn check_bindings(gpu: &Gpu, kernel: &Kernel) -> Result<()> {
     let needed = kernel.bindings.iter().filter(|&&access| access != Access::Uniform).count() as u64;
     let allowed = u64::from(gpu.device.limits().max_storage_buffers_per_shader_stage);
     if needed > allowed { Err(Error::limit("the update, in storage buffers of one kernel,", needed, allowed)) } else { Ok(()) }
+}
+
+/// Bits of a tag that name the tensor; those above name the group.
+const TENSOR_BITS: u32 = 20;
+
+/// Group and place of a tensor in one word, as kernels want them.
+pub(super) fn tag(group: usize, tensor: usize) -> u32 {
+    (group as u32) << TENSOR_BITS | tensor as u32
+}
+
+/// Whether all groups and tensors have tags.
+fn check_tags(spans: &[Span]) -> Result<()> {
+    let (groups, tensors) = (1 << (32 - TENSOR_BITS), 1 << TENSOR_BITS);
+    for (what, found, allowed) in [
+        ("the number of groups", spans.iter().map(|span| span.group + 1).max(), groups),
+        ("the number of tensors", spans.iter().map(|span| span.tensor + 1).max(), tensors),
+    ] {
+        if found.is_some_and(|found| found > allowed) {
+            return Err(Error::limit(what, found.unwrap_or(0) as u64, allowed as u64));
+        }
+    }
+    Ok(())
 }

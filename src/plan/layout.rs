@@ -153,7 +153,6 @@ impl Layout {
         half.map_or(Ok(()), |declared| Err(Error::shape(&declared.name, "floats or indices", "halves")))
     }
 
-    /// Checks that a lane's copy of a buffer exists, holds such elements, and at least `len` of them.
     /// Whether a buffer is laid out as an arena.
     pub(crate) fn check_arena(&self, id: BufferId, arena: &Arena) -> Result<()> {
         let declared = self.buffer(id);
@@ -164,6 +163,7 @@ impl Layout {
         Ok(())
     }
 
+    /// Checks that a lane's copy of a buffer exists, holds such elements, and at least `len` of them.
     pub(crate) fn check_access(&self, id: BufferId, kind: Kind, lane: usize, len: usize) -> Result<()> {
         let declared = self.buffer(id);
         if declared.kind != kind {

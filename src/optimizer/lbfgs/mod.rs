@@ -272,8 +272,7 @@ impl<P: Program> Evaluation<'_, P> {
     /// [`Error::Unknown`], or a lost device.
     pub fn params(&mut self, tensor: &str) -> Result<Vec<P::Float>> {
         let tensor = self.arena.tensor(tensor)?;
-        let all = self.program.read(self.params, 0)?;
-        Ok(all[tensor.offset..][..tensor.len()].to_vec())
+        self.program.read_range(self.params, 0, tensor.offset..tensor.offset + tensor.len())
     }
 
     /// Sets a tensor's gradient at this point.
