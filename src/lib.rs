@@ -52,7 +52,6 @@
 //! | `vulkan`, `metal`, `dx12`, `webgpu` | that backend of wgpu; without any there are no adapters, and the CPU engine remains | on |
 //! | `serde` | schedules can be written and read by serde | off |
 //! | `files` | readers for CSV and IDX files, plain or gzipped, and the digits | off |
-//! | `cli` | the command line `thalweg`; includes `files` | off |
 //!
 //! # The guide
 //!
@@ -82,7 +81,7 @@ pub use optimizer::{
     Accumulation, Average, Clip, Evaluation, Lbfgs, LbfgsReport, LbfgsSettings, LbfgsStepper, LbfgsStop, LineSearch, Lookahead,
     Optimizer, Recipe, Report, Stepper, Telemetry, TensorReport,
 };
-pub use rule::{AdjustLr, AnyRule, Decay, Fixed, Layerwise, Orthogonal, Real, Row, Rule, Setting, Settings, set};
+pub use rule::{AdjustLr, AnyRule, Decay, Fixed, Layerwise, Memory, Orthogonal, Real, Row, Rule, Setting, Settings, set};
 pub use rules::*;
 /// Makes the list of a rule's [`Settings`].
 pub use smallvec::smallvec;

@@ -14,11 +14,13 @@
 //! ```
 
 mod any;
+mod memory;
 mod orthogonal;
 mod real;
 mod sweep;
 
 pub use any::{AnyRule, Row};
+pub use memory::Memory;
 pub use orthogonal::{AdjustLr, Orthogonal};
 pub use real::{Fixed, Real};
 pub(crate) use sweep::sign;

@@ -3,11 +3,7 @@
 #![allow(clippy::neg_cmp_op_on_partial_ord, reason = "`!(err <= bound)` is how NaN becomes a mismatch")]
 
 pub mod bench;
-pub mod catalogue;
 pub mod compare;
-pub mod descent;
-#[cfg(feature = "files")]
-pub mod digits;
 pub mod engines;
 pub mod model;
 pub mod numbers;

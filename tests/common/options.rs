@@ -1,6 +1,7 @@
 //! Settings to try each rule with.
 
-use thalweg::{AnyRule, Setting, range, rule_by_name, rules, set};
+use thalweg::{AnyRule, Setting, range, rules};
+pub use thalweg_catalogue::with;
 
 /// Rule and settings. Learning rates are large enough for a movement far above f32's resolution of the parameters.
 pub const OPTIONS: &[(&str, &str)] = &[
@@ -67,7 +68,7 @@ pub const OPTIONS: &[(&str, &str)] = &[
         "schedulefree",
         "lr=0.02 beta1=0.8 beta2=0.95 eps=0.01 weight_decay=0.1 warmup_steps=3 r=0.5 weight_lr_power=1 maximize=true",
     ),
-    // Without matrices, by AdamW; matrices are in tests/muon.rs.
+    // Without matrices, by AdamW; matrices are in tests/suite/muon.rs.
     ("muon", "adamw_lr=0.02 adamw_weight_decay=0.1"),
     ("muon", "adamw_lr=0.02 adamw_beta1=0.8 adamw_beta2=0.95 adamw_eps=0.01 adamw_weight_decay=0 adamw=true maximize=true"),
 ];
@@ -79,17 +80,6 @@ pub fn options() -> Vec<(String, Box<dyn AnyRule>)> {
         assert!(sets >= 2, "rule {} has {sets} sets of options in tests/common/options.rs, at least 2 are wanted", rule.name());
     }
     OPTIONS.iter().map(|(name, settings)| (format!("{name} {settings}"), with(name, settings))).collect()
-}
-
-/// A rule by name, with settings written as `name=value`, separated by blanks.
-pub fn with(name: &str, settings: &str) -> Box<dyn AnyRule> {
-    let mut rule = rule_by_name(name).expect("a registered rule");
-    for setting in settings.split_whitespace() {
-        let (key, value) = setting.split_once('=').expect("name=value");
-        set(&mut *rule, key, value).unwrap_or_else(|error| panic!("{name}: {error}"));
-    }
-    rule.check().unwrap_or_else(|error| panic!("{name} {settings}: {error}"));
-    rule
 }
 
 /// Three rules for three lanes or groups: this one, and two that differ from it in every number that is not 0. They share its

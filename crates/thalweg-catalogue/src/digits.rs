@@ -1,0 +1,38 @@
+//! The digits as the command line has them, for rules to be tried on.
+
+use crate::Entry;
+use std::ops::ControlFlow;
+use thalweg::data::{Scaler, digits};
+use thalweg::nn::Network;
+use thalweg::plan::{Activation, Engine};
+use thalweg::{Metrics, Result, Trainer};
+
+/// Decides the split, the first weights and the order of rows.
+const SEED: u64 = 1;
+
+/// An epoch.
+pub struct Epoch {
+    /// Steps so far.
+    pub steps: usize,
+    /// As met during the epoch.
+    pub train: Metrics,
+    /// After the epoch.
+    pub test: Metrics,
+}
+
+/// Trains the command line's default network with a rule, as `thalweg train` does.
+pub fn train<E: Engine>(engine: &E, entry: &Entry) -> Result<Vec<Epoch>> {
+    let (mut train, mut test) = digits().split(0.2, SEED)?;
+    let scaler = Scaler::range(&train)?;
+    scaler.apply(&mut train)?;
+    scaler.apply(&mut test)?;
+    let network = Network::perceptron(train.width, &[128, 64], train.classes, Activation::Relu)?;
+    let (run, batch) = (&entry.digits, entry.batch.min(train.rows()));
+    let recipe = run.recipe(entry.rule, run.length * (train.rows() / batch))?;
+    let mut trainer = Trainer::new(engine, &network, recipe, &train, &test, batch, SEED)?;
+    let mut epoch = || {
+        let train = trainer.epoch(|_| ControlFlow::Continue(()))?[0];
+        Ok(Epoch { steps: trainer.steps(), train, test: trainer.evaluate()?[0] })
+    };
+    (0..run.length).map(|_| epoch()).collect()
+}

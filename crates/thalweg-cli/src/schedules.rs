@@ -1,0 +1,91 @@
+//! `thalweg schedules`: what there is to choose from for `--schedule`, and what it looks like.
+
+use crate::settings::{self, Pair, Scheduled};
+use crate::{Usage, train};
+use anyhow::{Context, Result};
+use serde_json::json;
+use std::fs;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use thalweg::schedule::{Listing, ReduceLrOnPlateau, Schedule, schedules};
+use thalweg_chart::plotters::prelude::RGBColor;
+use thalweg_chart::{Axis, Chart, Line, MAX_POINTS, picture};
+
+const SIZE: (u32, u32) = (500, 340);
+const COLOR: RGBColor = RGBColor(0x1f, 0x77, 0xb4);
+
+/// List the schedules with formula, settings and their defaults; or print or draw the values of one
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// A schedule whose values are wanted [default: a list of all]
+    #[arg(value_name = "NAME")]
+    name: Option<String>,
+
+    /// Its settings
+    #[arg(value_name = "KEY=VALUE")]
+    settings: Vec<Pair>,
+
+    /// How many values; also the schedule's own number of steps, with its warm-up, where it needs one and has none
+    #[arg(long, value_name = "N", default_value = "100", requires = "name", value_parser = train::at_least_one)]
+    steps: usize,
+
+    /// Draw the values into this file instead of printing them
+    #[arg(long, value_name = "FILE.svg", requires = "name", conflicts_with = "json")]
+    plot: Option<PathBuf>,
+
+    /// Print one JSON object per schedule or per value instead of text
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs the command.
+pub fn run(args: Args) -> Result<()> {
+    let Some(name) = args.name else { return list(args.json) };
+    let scheduled = Scheduled { name, settings: args.settings };
+    if scheduled.is_plateau() {
+        return Err(Usage("plateau goes by the loss of a run, so there are no values to print".into()).into());
+    }
+    let schedule = scheduled.make(args.steps as u64).map_err(|error| Usage(error.to_string()))?;
+    match args.plot {
+        None => print(&schedule, args.steps as u64, args.json),
+        Some(file) => draw(&scheduled.name, &schedule, args.steps as u64, &file),
+    }
+}
+
+fn list(json: bool) -> Result<()> {
+    let mut out = io::stdout().lock();
+    let listings = schedules().into_iter().chain([ReduceLrOnPlateau::listing()]);
+    for (index, Listing { name, formula, settings }) in listings.enumerate() {
+        if json {
+            let settings = settings::object(&settings);
+            writeln!(out, "{}", json!({ "name": name, "formula": formula, "settings": settings }))?;
+        } else {
+            let gap = if index > 0 { "\n" } else { "" };
+            let settings = settings::line(&settings);
+            writeln!(out, "{gap}{name}\n  formula   {formula}\n  settings  {settings}")?;
+        }
+    }
+    Ok(())
+}
+
+fn print(schedule: &Schedule, steps: u64, json: bool) -> Result<()> {
+    let mut out = io::stdout().lock();
+    for step in 0..steps {
+        let value = schedule.value(step);
+        if json {
+            writeln!(out, "{}", json!({ "step": step, "value": value }))?;
+        } else {
+            writeln!(out, "{step} {value}")?;
+        }
+    }
+    Ok(())
+}
+
+fn draw(name: &str, schedule: &Schedule, steps: u64, file: &Path) -> Result<()> {
+    let stride = steps.div_ceil(MAX_POINTS as u64);
+    let points = (0..steps).step_by(stride as usize).chain([steps - 1]).map(|step| (step as f64, schedule.value(step)));
+    let line = Line { name: name.into(), color: COLOR, points: points.collect() };
+    let chart = Chart { title: name, steps: "step", x: Axis::Count, y: Axis::Linear(0.0, 0.0), key: None, lines: vec![line] };
+    let picture = picture(SIZE, |area| chart.draw(area)).context("cannot draw the schedule")?;
+    fs::write(file, picture).with_context(|| format!("{}: cannot be written", file.display()))
+}

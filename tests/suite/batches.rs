@@ -1,0 +1,172 @@
+//! Batches are picked exactly, on every engine, and what is measured on them is the mean over the rows.
+
+use crate::common::compare::assert_close;
+use crate::common::engines;
+use crate::common::numbers::numbers;
+use std::ops::ControlFlow;
+use thalweg::cpu::Cpu;
+use thalweg::data::Dataset;
+use thalweg::nn::{Layer, Network};
+use thalweg::plan::{Activation, BufferId, Engine, Gather, Layout, NONE, Op, Plan, Program};
+use thalweg::{Recipe, ScheduleFree, Sgd, Trainer};
+
+const ROWS: usize = 5;
+const BATCHES: usize = 3;
+
+/// A table of `table_rows` rows, and an order over it with [`NONE`] and a row beyond the table.
+fn order(table_rows: usize) -> Vec<u32> {
+    let mut order: Vec<u32> = (0..ROWS * BATCHES).map(|i| (i * 7 % table_rows) as u32).collect();
+    order[3] = NONE;
+    order[ROWS] = NONE;
+    order[2 * ROWS + 1] = table_rows as u32;
+    order
+}
+
+/// What the batch holds, row by row.
+fn expected<T: Copy>(table: &[T], width: usize, batch: usize, fill: T) -> Vec<T> {
+    let order = order(table.len() / width);
+    let row = |&index: &u32| match table.chunks_exact(width).nth(index as usize) {
+        Some(row) => row.to_vec(),
+        None => vec![fill; width],
+    };
+    order[batch * ROWS..][..ROWS].iter().flat_map(row).collect()
+}
+
+/// A plan that picks a batch and advances the clock.
+fn plan(gather: Gather) -> Plan {
+    let mut plan = Plan::default();
+    let clock = gather.clock;
+    plan.push(Op::Gather(gather));
+    plan.push(Op::Tick(clock));
+    plan
+}
+
+fn declare(layout: &mut Layout, table: BufferId, out: BufferId, width: usize) -> Gather {
+    let order = layout.shared_indices("order", ROWS * BATCHES);
+    let clock = layout.shared_indices("clock", 1);
+    Gather { table, order, clock, out, width, rows: ROWS, batches: BATCHES }
+}
+
+#[test]
+fn rows_of_floats_are_picked_in_turn() {
+    for engine in engines::all() {
+        for lanes in [1, 3] {
+            for (table_rows, width) in [(4, 1), (9, 13), (40, 64), (3, 300)] {
+                let table: Vec<f32> = (0..table_rows * width).map(|i| i as f32 + 0.5).collect();
+                let mut layout = Layout::new(lanes);
+                let (from, out) = (layout.shared_floats("table", table.len()), layout.shared_floats("out", ROWS * width));
+                let gather = declare(&mut layout, from, out, width);
+                let (order_id, clock) = (gather.order, gather.clock);
+                let mut program = engine.load(&layout, &[plan(gather)]).expect("a program");
+                program.write(from, 0, 0, &table).expect("a table");
+                program.write(out, 0, 0, &vec![f32::NAN; ROWS * width]).expect("an output");
+                program.write_indices(order_id, 0, 0, &order(table_rows)).expect("an order");
+                // After the last batch the first one comes again.
+                for t in 0..BATCHES + 2 {
+                    program.run(0, 1).expect("a run");
+                    let found = program.read(out, lanes - 1).expect("a batch");
+                    assert_eq!(found, expected(&table, width, t % BATCHES, 0.0), "{}, step {t}, width {width}", engine.name);
+                    assert_eq!(program.read_indices(clock, 0).expect("a clock"), [t as u32 + 1], "{}", engine.name);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn rows_of_indices_are_picked_in_turn() {
+    for engine in engines::all() {
+        let table: Vec<u32> = (100..109).collect();
+        let mut layout = Layout::new(1);
+        let (from, out) = (layout.shared_indices("table", table.len()), layout.shared_indices("out", ROWS));
+        let gather = declare(&mut layout, from, out, 1);
+        let order_id = gather.order;
+        let mut program = engine.load(&layout, &[plan(gather)]).expect("a program");
+        program.write_indices(from, 0, 0, &table).expect("a table");
+        program.write_indices(out, 0, 0, &[7; ROWS]).expect("an output");
+        program.write_indices(order_id, 0, 0, &order(table.len())).expect("an order");
+        for t in 0..BATCHES + 2 {
+            program.run(0, 1).expect("a run");
+            let found = program.read_indices(out, 0).expect("a batch");
+            assert_eq!(found, expected(&table, 1, t % BATCHES, NONE), "{}, step {t}", engine.name);
+        }
+    }
+}
+
+/// An evaluation takes more than one batch for the whole, and fills the last one up: every row counts once, and the same data
+/// measured again are the same.
+#[test]
+fn an_evaluation_is_the_mean_over_every_row() {
+    let (rows, first, classes) = (300, 256, 4);
+    let labels: Vec<u32> = (0..rows).map(|i| (i * i % classes) as u32).collect();
+    let data = Dataset::new(numbers(1, rows * 3), 3, labels).expect("a data set");
+    let part = |range: std::ops::Range<usize>| {
+        let labels = data.labels[range.clone()].to_vec();
+        Dataset { features: data.features[range.start * 3..range.end * 3].to_vec(), labels, ..data.clone() }
+    };
+    let network = Network::perceptron(3, &[8], classes, Activation::Tanh).expect("a network");
+    for engine in [engines::cpu(), engines::gpu()] {
+        let evaluate = |test: &Dataset| {
+            let recipe = Recipe::new(Sgd::default());
+            let mut trainer = Trainer::new(&engine, &network, recipe, &data, test, 20, 1).expect("a trainer");
+            let [found, again] = [(); 2].map(|()| trainer.evaluate().expect("an evaluation")[0]);
+            assert_eq!(found, again, "{}", engine.name);
+            [found.loss, found.accuracy]
+        };
+        let (whole, parts) = (evaluate(&data), [evaluate(&part(0..first)), evaluate(&part(first..rows))]);
+        let expected = [0, 1].map(|i| (parts[0][i] * first as f64 + parts[1][i] * (rows - first) as f64) / rows as f64);
+        assert!(parts[0][1] != parts[1][1], "parts that differ");
+        assert_close(engine.name, &whole, &expected, |i| 1e-5 * expected[i]);
+    }
+}
+
+/// Schedule-free rules are evaluated at their average, not where gradients are taken.
+#[test]
+fn an_evaluation_uses_the_parameters_to_evaluate_with() {
+    let data = Dataset::new(vec![0.5, -1.0, 2.0, 0.25, -0.75, 1.5], 2, vec![0, 1, 1]).expect("data");
+    let network = Network::new([Layer::Linear { inputs: 2, outputs: 2 }]).expect("a network");
+    let arena = network.arena().expect("an arena");
+    // Cross-entropy of two classes by the difference of their logits.
+    let loss = |params: &[f32]| {
+        let [w, b] = [0, 1].map(|tensor| &params[arena.tensors()[tensor].offset..]);
+        let logit = |x: &[f32], class: usize| f64::from(w[2 * class] * x[0] + w[2 * class + 1] * x[1] + b[class]);
+        let rows = data.features.chunks_exact(2).zip(&data.labels);
+        let of_row = |(x, &label): (&[f32], &u32)| (logit(x, 1 - label as usize) - logit(x, label as usize)).exp().ln_1p();
+        rows.map(of_row).sum::<f64>() / 3.0
+    };
+    for engine in [engines::cpu(), engines::gpu()] {
+        let rules = [0.5, 0.25].map(|lr| ScheduleFree { lr, ..Default::default() });
+        let mut trainer = Trainer::new(&engine, &network, Recipe::population(rules), &data, &data, 3, 1).expect("a trainer");
+        (0..4).for_each(|_| drop(trainer.epoch(|_| ControlFlow::Continue(())).expect("an epoch")));
+        let found = trainer.evaluate().expect("an evaluation");
+        for (lane, found) in found.iter().enumerate() {
+            let expected = loss(&trainer.eval_params(lane).expect("parameters"));
+            assert_close(&format!("{}, lane {lane}", engine.name), &[found.loss], &[expected], |_| 1e-6);
+            let elsewhere = loss(&trainer.params(lane).expect("parameters"));
+            assert!((elsewhere - expected).abs() > 1e-4, "{elsewhere} and {expected} differ");
+        }
+    }
+}
+
+/// A batch in which every row stands twice has the same mean.
+#[test]
+fn a_step_follows_the_mean_over_its_batch() {
+    let rows = |times: usize| {
+        let features: Vec<f32> = [0.5, -1.0, 2.0, 0.25, -0.75, 1.5].repeat(times);
+        Dataset::new(features, 2, [0, 1, 1].repeat(times)).expect("data")
+    };
+    let network = Network::new([Layer::Linear { inputs: 2, outputs: 2 }]).expect("a network");
+    let after_a_step = |times: usize| {
+        let (data, rule) = (rows(times), Sgd { lr: 0.5, ..Default::default() });
+        let engine = Cpu::<f64>::default();
+        let recipe = Recipe::new(rule);
+        let mut trainer = Trainer::new(&engine, &network, recipe, &data, &data, 3 * times, 1).expect("a trainer");
+        let before = trainer.params(0).expect("parameters");
+        trainer.epoch(|_| ControlFlow::Continue(())).expect("an epoch");
+        (before, trainer.params(0).expect("parameters"))
+    };
+    let ((before, once), (_, twice)) = (after_a_step(1), after_a_step(2));
+    assert!(before != once, "the step moved something");
+    // Sums in another order: a few roundings of numbers of about 1.
+    assert_close("parameters", &twice, &once, |_| 16.0 * f64::EPSILON);
+}

@@ -1,0 +1,101 @@
+//! A lane of a population gives the bits of the same model trained alone.
+
+use crate::common::compare::assert_same_bits;
+use crate::common::engines::{self, AnyEngine};
+use crate::common::model::Model;
+use crate::common::numbers::numbers;
+use crate::common::options::{options, siblings};
+use thalweg::plan::CHUNK;
+use thalweg::{AnyRule, Recipe};
+
+const STEPS: usize = 40;
+/// Gradients that are taken in turn.
+const CYCLE: usize = 5;
+const SIZES: [usize; 4] = [CHUNK - 1, CHUNK, CHUNK + 1, 40_000];
+
+/// Parameters and planes of each lane after all steps. Lane `k` has the parameters and gradients of seed `seeds[k]`.
+fn train(
+    engine: &AnyEngine,
+    rules: &[Box<dyn AnyRule>],
+    seeds: &[u64],
+    len: usize,
+    clip: bool,
+) -> Vec<Vec<(&'static str, Vec<f32>)>> {
+    let recipe = Recipe::population(rules.iter().cloned());
+    // Lanes' norms are about 1.3 times this.
+    let recipe = if clip { recipe.clip_norm((len as f64).sqrt()) } else { recipe };
+    let mut model = Model::new(engine, recipe, &*rules[0], &[len / 2, len - len / 2]);
+    let grads = seeds.iter().map(|seed| (0..CYCLE as u64).map(|t| numbers(100 * seed + t, len)).collect());
+    let grads: Vec<Vec<Vec<f32>>> = grads.collect();
+    for (lane, &seed) in seeds.iter().enumerate() {
+        model.set_params(lane, &numbers(1000 + seed, len));
+    }
+    for t in 0..STEPS {
+        for (lane, grads) in grads.iter().enumerate() {
+            model.set_grads(lane, &grads[t % CYCLE]);
+        }
+        model.step();
+    }
+    (0..seeds.len()).map(|lane| model.arrays(lane)).collect()
+}
+
+fn assert_same(what: &str, found: &[(&'static str, Vec<f32>)], expected: &[(&'static str, Vec<f32>)]) {
+    assert_eq!(found.len(), expected.len(), "{what}");
+    for ((name, found), (_, expected)) in found.iter().zip(expected) {
+        assert_same_bits(&format!("{what}, {name}"), found, expected);
+    }
+}
+
+fn a_lane_is_a_model_alone(engine: &AnyEngine) {
+    for (name, rule) in options() {
+        let rules = siblings(&*rule);
+        for len in SIZES {
+            for clip in [false, true] {
+                let lanes = train(engine, &rules, &[0, 1, 2], len, clip);
+                assert_ne!(lanes[0], lanes[1], "lanes with settings and gradients of their own");
+                for (lane, found) in lanes.iter().enumerate() {
+                    let alone = train(engine, &rules[lane..=lane], &[lane as u64], len, clip);
+                    assert_same(&format!("{name}, lane {lane} of {len}, clip {clip}"), found, &alone[0]);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_lane_is_a_model_alone_on_the_cpu() {
+    a_lane_is_a_model_alone(&engines::cpu());
+}
+
+#[test]
+fn a_lane_is_a_model_alone_on_the_gpu() {
+    a_lane_is_a_model_alone(&engines::gpu());
+}
+
+#[test]
+fn a_lane_is_a_model_alone_in_small_bindings() {
+    a_lane_is_a_model_alone(&engines::small_bindings());
+}
+
+#[test]
+fn where_an_arena_is_cut_changes_no_bits() {
+    let (small, gpu) = (engines::small_bindings(), engines::gpu());
+    for (name, rule) in options() {
+        let run = |engine: &AnyEngine| train(engine, &siblings(&*rule), &[0, 1, 2], 40_000, true);
+        for (cut, whole) in run(&small).iter().zip(run(&gpu)) {
+            assert_same(&name, cut, &whole);
+        }
+    }
+}
+
+#[test]
+fn the_same_run_twice_gives_the_same_bits() {
+    for engine in [engines::cpu(), engines::gpu()] {
+        for (name, rule) in options() {
+            let run = || train(&engine, &siblings(&*rule), &[0, 1, 2], 40_000, true);
+            for (first, second) in run().iter().zip(run()) {
+                assert_same(&format!("{}, {name}", engine.name), first, &second);
+            }
+        }
+    }
+}

@@ -1,0 +1,186 @@
+//! Steps on slices of the caller's memory: the bits of an arena, on the CPU engine and on the oracle.
+
+use crate::common::compare::assert_same_bits;
+use crate::common::numbers::numbers;
+use crate::common::options::options;
+use thalweg::cpu::{Cpu, CpuProgram, Float};
+use thalweg::plan::{Arena, CHUNK, Engine, Half, LossScale, NormKind};
+use thalweg::{Accumulation, Adam, Average, Clip, Error, Lookahead, Optimizer, Recipe, Sgd};
+
+/// Name, shape, group.
+const TENSORS: [(&str, &[usize], usize); 5] =
+    [("a", &[5, 13], 0), ("empty", &[0], 0), ("b", &[70], 1), ("c", &[3, CHUNK + 3], 0), ("d", &[], 1)];
+
+fn arena(groups: usize) -> Arena {
+    let mut arena = Arena::default();
+    for (name, shape, group) in TENSORS {
+        arena.add(name, shape, group % groups).expect("names that differ");
+    }
+    arena
+}
+
+/// Numbers for the tensors, lane after lane.
+fn split<F: Float>(seed: u64, lanes: usize) -> Vec<Vec<F>> {
+    let lens: Vec<usize> = TENSORS.iter().map(|(_, shape, _)| shape.iter().product()).collect::<Vec<_>>().repeat(lanes);
+    let all = numbers(seed, lens.iter().sum());
+    let mut rest = &all[..];
+    lens.iter()
+        .map(|&len| {
+            let (part, after) = rest.split_at(len);
+            rest = after;
+            part.iter().map(|&x| F::of(f64::from(x))).collect()
+        })
+        .collect()
+}
+
+fn slices<F>(tensors: &mut [Vec<F>]) -> Vec<&mut [F]> {
+    tensors.iter_mut().map(Vec::as_mut_slice).collect()
+}
+
+type Cpus<F> = Optimizer<CpuProgram<F>>;
+
+/// Lane and name of each slice.
+fn owners(lanes: usize) -> Vec<(usize, &'static str)> {
+    (0..lanes).flat_map(|lane| TENSORS.iter().map(move |(name, ..)| (lane, *name))).collect()
+}
+
+/// The same steps in an arena and on slices.
+fn check<F: Float>(what: &str, recipe: &Recipe, lanes: usize, groups: usize, before_step: &str) {
+    let new = || -> Cpus<F> { Optimizer::over(&Cpu::<F>::default(), recipe.clone(), arena(groups)).expect("an optimizer") };
+    let (mut own, mut lending) = (new(), new());
+    let mut params = split::<F>(1, lanes);
+    for ((lane, name), values) in owners(lanes).into_iter().zip(&params) {
+        own.set_params(lane, name, values).expect("parameters");
+    }
+    for t in 0..4 {
+        let mut grads = split::<F>(100 + t, lanes);
+        if t == 2 {
+            grads[3][5] = F::nan();
+        }
+        for ((lane, name), values) in owners(lanes).into_iter().zip(&grads) {
+            own.set_grads(lane, name, values).expect("gradients");
+        }
+        match before_step {
+            "accumulate" => {
+                own.accumulate().expect("a micro-batch");
+                lending.accumulate_over(&mut slices(&mut params), &mut slices(&mut grads)).expect("a micro-batch");
+            }
+            "ascend" => {
+                own.ascend().expect("an ascent");
+                lending.ascend_over(&mut slices(&mut params), &mut slices(&mut grads)).expect("an ascent");
+            }
+            _ => {}
+        }
+        own.step().expect("a step");
+        lending.step_over(&mut slices(&mut params), &mut slices(&mut grads)).expect("a step");
+        for ((lane, name), found) in owners(lanes).into_iter().zip(&params).filter(|(_, values)| !values.is_empty()) {
+            let expected = own.params(lane, name).expect("parameters");
+            assert_same_bits(&format!("{what}, step {t}, lane {lane}, {name}"), found, &expected);
+        }
+    }
+    for lane in 0..lanes {
+        assert_eq!(own.report(lane).expect("a report"), lending.report(lane).expect("a report"), "{what}");
+    }
+    if let Ok(average) = lending.averaged(0, "c") {
+        assert_same_bits(what, &average, &own.averaged(0, "c").expect("an average"));
+    }
+    assert_eq!(lending.half(0, "c").ok(), own.half(0, "c").ok(), "{what}");
+}
+
+fn check_both(what: &str, recipe: &Recipe, groups: usize, before_step: &str) {
+    check::<f32>(what, recipe, 1, groups, before_step);
+    check::<f64>(what, recipe, 1, groups, before_step);
+}
+
+#[test]
+fn lanes_have_the_bits_of_an_arena() {
+    for lanes in [2, 7, 50] {
+        let rules = (0..lanes).map(|lane| Adam { lr: 0.1 / (1 + lane) as f64, ..Default::default() });
+        let recipe = Recipe::population(rules).clip_norm(1.0);
+        check::<f32>(&format!("{lanes} lanes"), &recipe, lanes, 1, "");
+        check::<f64>(&format!("{lanes} lanes of f64"), &recipe, lanes, 1, "");
+        let sam = recipe.clone().sam(0.5);
+        check::<f32>(&format!("{lanes} lanes, ascents"), &sam, lanes, 1, "ascend");
+    }
+}
+
+/// Fewer lanes than threads, and tensors so long that their norms and updates are shared out.
+#[test]
+fn parallel_operations_have_the_bits_of_an_arena() {
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(4).build().expect("four threads");
+    pool.install(|| {
+        let len = 100_000;
+        let recipe = || Recipe::population([0.1, 0.2].map(|lr| Adam { lr, ..Default::default() })).clip_norm(1.0);
+        let new = || -> Cpus<f32> { Optimizer::new(&Cpu::default(), recipe(), &[("w", &[len])]).expect("an optimizer") };
+        let (mut own, mut lending) = (new(), new());
+        let mut params = [vec![0.0; len], vec![0.0; len]];
+        for t in 0..3 {
+            let mut grads = [numbers(2 * t, len), numbers(2 * t + 1, len)];
+            (0..2).for_each(|lane| own.set_grads(lane, "w", &grads[lane]).expect("gradients"));
+            own.step().expect("a step");
+            let [x, y] = &mut params;
+            let [g, h] = &mut grads;
+            lending.step_over(&mut [x, y], &mut [g, h]).expect("a step");
+        }
+        for (lane, params) in params.iter().enumerate() {
+            assert_same_bits(&format!("lane {lane}"), params, &own.params(lane, "w").expect("parameters"));
+        }
+    });
+}
+
+#[test]
+fn every_rule_has_the_bits_of_an_arena() {
+    for (name, rule) in options() {
+        check_both(&name, &Recipe::new(rule).skip_bad(), 1, "");
+    }
+}
+
+#[test]
+fn what_goes_with_a_rule_has_the_bits_of_an_arena() {
+    let plain = || Recipe::new(Adam { lr: 0.01, ..Default::default() }).skip_bad();
+    for (what, recipe, before_step) in [
+        ("clip", plain().clip_norm(1.0), ""),
+        ("clip by value", plain().clip(Clip::Value(0.5)), ""),
+        ("clip per tensor", plain().clip(Clip::Tensor { max: 1.0, kind: NormKind::L1 }), ""),
+        ("loss scale", plain().loss_scale(LossScale { init: 4.0, ..Default::default() }), ""),
+        ("average", plain().average(Average::Ema { decay: 0.9 }), ""),
+        ("lookahead", plain().lookahead(Lookahead { steps: 2, alpha: 0.5 }), ""),
+        ("half", plain().half_copy(Half::Bf16), ""),
+        ("cautious", plain().cautious(), ""),
+        ("centralise", plain().centralise(), ""),
+        ("accumulate", plain().accumulate(Accumulation { drop_bad: true, mean: false }), "accumulate"),
+        ("sam", plain().sam(0.5), "ascend"),
+    ] {
+        check_both(what, &recipe, 1, before_step);
+    }
+}
+
+#[test]
+fn groups_have_the_bits_of_an_arena() {
+    let rules = [0.1, 0.01].map(|lr| Sgd { lr, momentum: 0.9, ..Default::default() });
+    check_both("groups", &Recipe::groups(rules).clip_norm(1.0), 2, "");
+}
+
+#[test]
+fn slices_that_do_not_fit_are_refused_and_do_not_count() {
+    let mut optimizer: Cpus<f32> =
+        Optimizer::new(&Cpu::default(), Recipe::new(Sgd::default()), &[("w", &[2, 2]), ("b", &[3])]).expect("an optimizer");
+    let (mut w, mut b, mut short) = ([0.0; 4], [0.0; 3], [0.0; 2]);
+    let (mut gw, mut gb) = ([1.0; 4], [1.0; 3]);
+    let error = optimizer.step_over(&mut [&mut w, &mut short], &mut [&mut gw, &mut gb]).expect_err("too short");
+    assert_eq!(error.to_string(), "parameters of tensor 'b': 2 found, 3 elements expected");
+    let error = optimizer.step_over(&mut [&mut w, &mut b], &mut [&mut gw]).expect_err("too few");
+    assert_eq!(error, Error::shape("slices of gradients", 2, 1));
+    assert_eq!(optimizer.report(0).expect("a report").applied, 0);
+    optimizer.step_over(&mut [&mut w, &mut b], &mut [&mut gw, &mut gb]).expect("a step");
+    assert_eq!(optimizer.report(0).expect("a report").applied, 1);
+    assert_eq!((w, b), ([-1e-3; 4], [-1e-3; 3]));
+
+    let two = Recipe::population([Sgd::default(), Sgd::default()]);
+    let mut lanes: Cpus<f32> = Optimizer::new(&Cpu::default(), two, &[("b", &[3])]).expect("an optimizer");
+    let error = lanes.step_over(&mut [&mut b], &mut [&mut gb]).expect_err("two lanes");
+    assert_eq!(error, Error::shape("slices of parameters", 2, 1));
+    let error = lanes.step_over(&mut [&mut b, &mut short], &mut [&mut gb, &mut gw]).expect_err("too short");
+    assert_eq!(error.to_string(), "parameters of tensor 'b' in lane 1: 2 found, 3 elements expected");
+    assert!(Cpu::<f32>::default().describe().starts_with("CPU"));
+}

@@ -1,0 +1,82 @@
+//! Every rule on every engine against the oracle, parameters and planes after every step.
+
+use crate::common::compare::assert_close;
+use crate::common::engines::{self, AnyEngine, AnyProgram};
+use crate::common::model::Model;
+use crate::common::numbers::{STEPS, gradient, numbers};
+use crate::common::options::options;
+use crate::common::oracle::{EPSILON, Oracle};
+use thalweg::{AnyRule, Recipe, Report};
+
+/// One tensor, and several with one among them that is empty; with clipping and without.
+fn variants(len: usize) -> Vec<(Vec<usize>, bool)> {
+    let (one, several) = (vec![len], vec![len / 3, 0, len / 2, len - len / 3 - len / 2]);
+    match len {
+        0..100_000 => vec![(one.clone(), false), (several.clone(), false), (one, true), (several, true)],
+        _ => vec![(one, false), (several, true)],
+    }
+}
+
+fn engines_agree_with_the_oracle(engines: &[AnyEngine], sizes: &[usize]) {
+    for &len in sizes {
+        for (name, rule) in options() {
+            for (tensors, clip) in variants(len) {
+                let recipe = Recipe::new(rule.clone());
+                // The norm of most gradients is above this, of the one that is zero below.
+                let recipe = if clip { recipe.clip_norm((len as f64).sqrt().max(0.1)) } else { recipe };
+                compare(engines, &recipe, &*rule, &tensors, &format!("{name}, tensors {tensors:?}, clip {clip}"));
+            }
+        }
+    }
+}
+
+fn compare(engines: &[AnyEngine], recipe: &Recipe, rule: &dyn AnyRule, tensors: &[usize], what: &str) {
+    let len = tensors.iter().sum();
+    let params = numbers(1, len);
+    let mut oracle = Oracle::new(recipe, rule, tensors, &params);
+    let mut models: Vec<Model<AnyProgram>> =
+        engines.iter().map(|engine| Model::new(engine, recipe.clone(), rule, tensors)).collect();
+    models.iter_mut().for_each(|model| model.set_params(0, &params));
+    for t in 1..=STEPS {
+        let grads = gradient(2, t, len);
+        oracle.step(&grads);
+        let expected = oracle.model.report(0);
+        for (engine, model) in engines.iter().zip(&mut models) {
+            let what = format!("{}, {what}, step {t}", engine.name);
+            model.set_grads(0, &grads);
+            model.step();
+            oracle.agrees(model).unwrap_or_else(|error| panic!("{what}, {error}"));
+            let found = model.report(0);
+            let counts = |report: &Report| [report.applied, report.skipped, report.clipped];
+            assert_eq!(counts(&found), counts(&expected), "{what}");
+            // A norm is a tree of sums under a root, so its cost hardly grows with its length.
+            let scalars = [expected.norm, expected.coefficient];
+            assert_close(&what, &[found.norm, found.coefficient], &scalars, |i| 8.0 * EPSILON * scalars[i]);
+        }
+    }
+}
+
+#[test]
+fn engines_agree_around_a_block() {
+    engines_agree_with_the_oracle(&engines::all_and_small(), &[0, 1, 63, 64, 65, 255, 257]);
+}
+
+#[test]
+fn engines_agree_below_a_chunk() {
+    engines_agree_with_the_oracle(&engines::all_and_small(), &[4095]);
+}
+
+#[test]
+fn engines_agree_above_a_chunk() {
+    engines_agree_with_the_oracle(&engines::all_and_small(), &[70_001]);
+}
+
+#[test]
+fn the_cpu_agrees_above_a_million() {
+    engines_agree_with_the_oracle(&[engines::cpu()], &[(1 << 20) + 3]);
+}
+
+#[test]
+fn the_gpu_agrees_above_a_million() {
+    engines_agree_with_the_oracle(&[engines::gpu()], &[(1 << 20) + 3]);
+}

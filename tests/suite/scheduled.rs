@@ -1,0 +1,212 @@
+//! Settings that follow a schedule, by the device's own count of applied steps.
+
+use crate::common::compare::{assert_close, assert_same_bits};
+use crate::common::engines;
+use crate::common::model::Model;
+use thalweg::cpu::Cpu;
+use thalweg::plan::NormKind;
+use thalweg::schedule::{Cosine, Exponential, MultiStep, Schedule};
+use thalweg::{AdamW, Clip, Lars, Muon, Optimizer, Recipe, Sgd};
+
+fn halving() -> Schedule {
+    MultiStep { milestones: vec![3, 5], gamma: 0.5, ..Default::default() }.into()
+}
+
+fn sgd() -> Sgd {
+    Sgd { lr: 0.25, ..Default::default() }
+}
+
+#[test]
+fn each_step_uses_the_schedules_value_times_the_settings() {
+    let recipe = Recipe::new(sgd()).schedule("lr", halving().warmup(2, 0.5));
+    let mut model = Model::new(&Cpu::<f64>::default(), recipe, &sgd(), &[1]);
+    model.set_grads(0, &[1.0]);
+    let mut expected = 0.0;
+    for t in 1..=600 {
+        model.step();
+        expected -= 0.25 * halving().warmup(2, 0.5).value(t - 1);
+        assert_close(&format!("x after {t} steps"), &model.params(0), &[expected], |_| 1e-13 * expected.abs());
+    }
+}
+
+#[test]
+fn skipped_steps_do_not_advance_a_schedule() {
+    let decay = || Exponential { gamma: 0.9, ..Default::default() };
+    for engine in engines::all() {
+        let recipe = || Recipe::new(AdamW::default()).schedule("lr", decay()).schedule("weight_decay", halving()).skip_bad();
+        let rule = AdamW::default();
+        let mut clean = Model::new(&engine, recipe(), &rule, &[3]);
+        let mut skipping = Model::new(&engine, recipe(), &rule, &[3]);
+        for t in 0..12 {
+            let grads = [1.0, -0.5, t as f32];
+            for model in [&mut clean, &mut skipping] {
+                model.set_grads(0, &grads);
+                model.step();
+            }
+            if t % 3 == 0 {
+                skipping.set_grads(0, &[1.0, f32::NAN, 0.0]);
+                skipping.step();
+            }
+        }
+        assert_same_bits(engine.name, &skipping.params(0), &clean.params(0));
+        assert_eq!((skipping.report(0).applied, skipping.report(0).skipped), (12, 4), "{}", engine.name);
+    }
+}
+
+/// A trust with a cap at 1 and a rate that starts at 0: the buffer takes in the gradient as it is.
+#[test]
+fn a_capped_trust_is_1_at_a_rate_of_0() {
+    let rule = || Lars { momentum: 0.9, trust_coefficient: 0.5, trust_clip: true, always_adapt: true, ..Default::default() };
+    for engine in engines::all() {
+        let recipe = Recipe::new(rule()).schedule("lr", Schedule::from(2.0).warmup(1, 0.0));
+        let mut optimizer = Optimizer::new(&engine, recipe, &[("x", &[2]), ("zeros", &[1])]).expect("an optimizer");
+        optimizer.set_params(0, "x", &[3.0, 4.0]).expect("parameters");
+        optimizer.set_grads(0, "x", &[0.0, 1.0]).expect("gradients");
+        optimizer.set_grads(0, "zeros", &[2.0]).expect("gradients");
+        // ½·‖x‖/‖g‖ is 2.5, more than the rate; the trust of zeros is 1, half of it.
+        for (b, x, zeros) in [(1.0, 4.0, 0.0), (1.9, 0.2, -2.0 * (0.9 * 2.0 + 0.5 * 2.0))] {
+            optimizer.step().expect("a step");
+            assert_close(engine.name, &optimizer.state("b", 0, "x").expect("a plane"), &[0.0, b], |_| 1e-6);
+            assert_close(engine.name, &optimizer.params(0, "x").expect("parameters"), &[3.0, x], |_| 1e-6);
+            assert_close(engine.name, &optimizer.params(0, "zeros").expect("parameters"), &[zeros], |_| 1e-6);
+        }
+    }
+}
+
+/// What is said of a recipe with a schedule.
+fn refused(setting: &str, schedule: impl Into<Schedule>) -> String {
+    let recipe = Recipe::new(AdamW::default()).schedule(setting, schedule);
+    let optimizer = thalweg::Optimizer::new(&Cpu::<f32>::default(), recipe, &[("x", &[1])]);
+    optimizer.err().map_or("no error".into(), |error| error.to_string())
+}
+
+#[test]
+fn schedules_that_make_no_sense_are_refused() {
+    assert_eq!(
+        refused("momentum", halving()),
+        "unknown setting 'momentum'; known: lr, beta1, beta2, eps, weight_decay, independent_weight_decay, eps_hat, amsgrad, \
+         maximize"
+    );
+    assert_eq!(refused("amsgrad", halving()), "schedule of amsgrad = given is out of range: only for numbers");
+    assert_eq!(refused("lr", -1.0), "lr = -1 is out of range: finite and at least 0");
+    assert_eq!(refused("lr", f64::NAN), "lr = NaN is out of range: finite and at least 0");
+    assert_eq!(refused("beta1", 2.0), "beta1 = 1.8 is out of range: at least 0 and below 1");
+    assert_eq!(refused("lr", halving()), "no error");
+}
+
+#[test]
+fn a_group_follows_a_schedule_of_its_own() {
+    for engine in engines::all() {
+        let recipe = Recipe::named_groups([("a", sgd()), ("b", sgd())]);
+        let (a, b) = (recipe.group("a").expect("a group"), recipe.group("b").expect("a group"));
+        let recipe = recipe.schedule("lr", 0.5).schedule_group(b, "lr", halving());
+        let mut model = Model::grouped(&engine, recipe, &sgd(), &[(1, a), (1, b)]);
+        model.set_grads(0, &[1.0, 1.0]);
+        let mut expected = [0.0, 0.0];
+        for t in 0..8 {
+            model.step();
+            expected[0] -= 0.125;
+            expected[1] -= 0.125 * halving().value(t);
+            assert_close(&format!("{}, step {t}", engine.name), &model.params(0), &expected, |_| 1e-6);
+        }
+    }
+}
+
+#[test]
+fn the_bound_of_a_clip_follows_a_schedule() {
+    for clip in [Clip::Norm { max: 8.0, kind: NormKind::L2 }, Clip::Value(8.0), Clip::Tensor { max: 8.0, kind: NormKind::Max }]
+    {
+        for engine in engines::all() {
+            let rule = Sgd { lr: 1.0, ..Default::default() };
+            let recipe = Recipe::new(rule.clone()).clip(clip).schedule("clip", halving());
+            let mut model = Model::new(&engine, recipe, &rule, &[1]);
+            model.set_grads(0, &[100.0]);
+            let mut expected = 0.0;
+            for t in 0..8 {
+                model.step();
+                expected -= 8.0 * halving().value(t);
+                // The constant beside a norm of 100 takes 1e-8 of it.
+                assert_close(&format!("{}, {clip:?}, step {t}", engine.name), &model.params(0), &[expected], |_| 1e-5);
+            }
+        }
+    }
+}
+
+/// A global norm belongs to all groups: its bound goes on while one of them is frozen, whichever it is.
+#[test]
+fn the_bound_of_a_global_norm_follows_its_schedule_past_a_frozen_group() {
+    for (engine, frozen) in engines::all().iter().flat_map(|engine| [(engine, 0), (engine, 1)]) {
+        let rule = || Sgd { lr: 1.0, ..Default::default() };
+        let recipe = Recipe::groups([rule(), rule()]).clip_norm(8.0).schedule("clip", halving());
+        let mut model = Model::grouped(engine, recipe, &rule(), &[(1, 0), (1, 1)]);
+        model.optimizer.freeze(0, frozen, true).expect("a group");
+        model.set_grads(0, &[100.0, 100.0]);
+        let mut expected = [0.0, 0.0];
+        for t in 0..8 {
+            model.step();
+            expected[1 - frozen] -= 8.0 * halving().value(t);
+            // The constant beside a norm of 100 takes 1e-8 of it.
+            assert_close(&format!("{}, step {t}", engine.name), &model.params(0), &expected, |_| 1e-5);
+        }
+    }
+}
+
+/// The upper bound of a schedule is known beforehand, not where it falls to 0.
+#[test]
+fn a_setting_that_its_schedule_takes_out_of_its_range_is_an_error_of_the_step() {
+    let recipe = Recipe::new(AdamW::default()).schedule("eps", Cosine { steps: 100, ..Default::default() });
+    let mut model = Model::new(&Cpu::<f32>::default(), recipe, &AdamW::default(), &[1]);
+    // Rows are written ahead, which is no matter: a hundred steps are a whole run.
+    (0..100).for_each(|_| model.step());
+    let error = model.optimizer.step().expect_err("an eps of 0");
+    assert_eq!(error.to_string(), "eps = 0 is out of range: finite and above 0");
+}
+
+/// Also while the device is behind, and rows are written ahead.
+#[test]
+fn a_changed_setting_counts_from_the_next_step_on() {
+    for engine in engines::all() {
+        let rules = [0.5, 0.25].map(|lr| Sgd { lr, ..Default::default() });
+        let mut model = Model::new(&engine, Recipe::population(rules), &sgd(), &[1]);
+        (0..2).for_each(|lane| model.set_grads(lane, &[1.0]));
+        let (mut lr, mut expected) = ([0.5, 0.25], [0.0, 0.0]);
+        for round in 0..40 {
+            let count = 1 + 7 * round % 23;
+            model.steps(count);
+            (0..2).for_each(|lane| expected[lane] -= lr[lane] * count as f64);
+            let lane = round % 2;
+            lr[lane] = 0.125 * (1 + round % 5) as f64;
+            model.optimizer.set(lane, 0, "lr", lr[lane]).expect("a rate");
+        }
+        for (lane, expected) in expected.into_iter().enumerate() {
+            assert_close(&format!("{}, lane {lane}", engine.name), &model.params(lane), &[expected], |_| 1e-3);
+        }
+    }
+}
+
+#[test]
+fn changes_that_make_no_sense_are_refused() {
+    let mut model = Model::new(&Cpu::<f32>::default(), Recipe::new(sgd()), &sgd(), &[1]);
+    let mut refused =
+        |lane, group, setting: &str, value| model.optimizer.set(lane, group, setting, value).expect_err("an error").to_string();
+    assert_eq!(refused(0, 0, "lr", -1.0), "lr = -1 is out of range: finite and at least 0");
+    assert_eq!(refused(1, 0, "lr", 1.0), "lane = 1 is out of range: below 1");
+    assert_eq!(refused(0, 1, "lr", 1.0), "group = 1 is out of range: below 1");
+    assert!(refused(0, 0, "rate", 1.0).starts_with("unknown setting 'rate'; known: lr, "));
+    assert!(refused(0, 0, "momentum", 0.5).starts_with("the kernel with momentum = 0.5: "));
+    let mut muon = Optimizer::new(&Cpu::<f32>::default(), Recipe::new(Muon::default()), &[("x", &[2, 2])]).expect("one");
+    let error = muon.set(0, 0, "eps", 1e-3).expect_err("a plan's own number");
+    assert_eq!(error.to_string(), "eps = 0.001 is out of range: as it was recorded");
+    let recipe = Recipe::new(sgd()).schedule("clip", 0.5);
+    let error = thalweg::Optimizer::new(&Cpu::<f32>::default(), recipe, &[("x", &[1])]).expect_err("no clip");
+    assert_eq!(error.to_string(), "schedule of clip = given is out of range: only with a clip that has a bound");
+    let recipe = Recipe::groups([sgd(), sgd()]).clip_norm(1.0).schedule_group(1, "clip", 0.5);
+    let error = thalweg::Optimizer::new(&Cpu::<f32>::default(), recipe, &[("x", &[1])]).expect_err("one norm");
+    assert_eq!(
+        error.to_string(),
+        "schedule of clip = given for a group is out of range: for all groups, which share a global norm"
+    );
+    let recipe = Recipe::new(sgd()).schedule_group(1, "lr", 0.5);
+    let error = thalweg::Optimizer::new(&Cpu::<f32>::default(), recipe, &[("x", &[1])]).expect_err("one group");
+    assert_eq!(error.to_string(), "group of the schedule of lr = 1 is out of range: below 1");
+}

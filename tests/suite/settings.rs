@@ -1,0 +1,513 @@
+//! Settings that are refused, those of every rule, every schedule and the recipe, and the exact words.
+
+use crate::common::refusal::{assert_error, optimizer};
+use thalweg::plan::{LossScale, NormKind};
+use thalweg::schedule::{schedule_by_name, schedules};
+use thalweg::{Adam, AdjustLr, AnyRule, Clip, Muon, Recipe, Result, Sgd, rule_by_name, rules, set};
+
+// What may be given, as messages say it.
+const NUMBER: &str = "a number";
+const WHOLE: &str = "a whole number";
+const FLAG: &str = "true or false";
+const LIST: &str = "numbers separated by commas";
+const NOT_NEGATIVE: &str = "finite and at least 0";
+const POSITIVE: &str = "finite and above 0";
+const FRACTION: &str = "at least 0 and below 1";
+const INNER: &str = "above 0 and below 1";
+const AT_MOST_1: &str = "above 0 and at most 1";
+const AT_LEAST_1: &str = "finite and at least 1";
+const SOME: &str = "at least 1";
+const STEPS: &str = "a whole number of at least 0";
+const FINITE: &str = "finite";
+const ADJUST_LR: &str = "original, match_rms_adamw or spectral_unclamped";
+const POWER: &str = "from 0 to 100";
+const SINGLE: &str = "from 1.2e-38 to 3.4e38, the range of single precision";
+
+/// For each of these: values just outside and far outside, then values at its ends or near them.
+const RANGES: &[(&str, &[&str], &[&str])] = &[
+    (NUMBER, &["fast", "", "1,5"], &[]),
+    (WHOLE, &["0.5", "-1", "many"], &[]),
+    (FLAG, &["1", "yes", ""], &["false"]),
+    (LIST, &["3;4", "x"], &[]),
+    (NOT_NEGATIVE, &["-0.000000001", "-1", "NaN", "inf", "-inf"], &["0", "0.5"]),
+    (POSITIVE, &["0", "-1", "NaN", "inf", "-inf"], &["0.000001", "0.5"]),
+    (SINGLE, &["1e-39", "1e39"], &["1.2e-38"]),
+    (FRACTION, &["1", "1.5", "-0.1", "NaN", "inf", "-inf"], &["0", "0.999999"]),
+    (INNER, &["0", "1", "1.5", "-0.1", "NaN", "inf", "-inf"], &["0.000001", "0.999999"]),
+    (AT_MOST_1, &["0", "1.1", "-0.1", "NaN", "inf", "-inf"], &["0.000001", "1"]),
+    (AT_LEAST_1, &["0.9", "-1", "NaN", "inf", "-inf"], &["1", "2"]),
+    (SOME, &["0"], &["1"]),
+    (STEPS, &["0.5", "-1", "NaN", "inf", "-inf"], &["0", "7"]),
+    (POWER, &["-0.1", "100.1", "NaN", "inf", "-inf"], &["0", "100"]),
+    // Of one setting each.
+    ("finite and at most 0", &["0.1", "1", "NaN", "inf", "-inf"], &["-0.8", "0"]),
+    (FINITE, &["NaN", "inf", "-inf"], &["-3", "3"]),
+    ("at most 100", &["101", "100000"], &["0", "100"]),
+    (ADJUST_LR, &["round", "", "1"], &["match_rms_adamw", "spectral_unclamped", "original"]),
+    ("finite and above 1", &["1", "0", "NaN", "inf", "-inf"], &["1.000001", "2"]),
+    ("finite and at least step_min, 0.000001", &["0.0000001", "-1", "NaN", "inf", "-inf"], &["0.000001", "50"]),
+    ("a whole number or none", &["0.5", "-1", "half"], &["none", "3"]),
+    ("triangular, triangular2 or exp_range", &["round", ""], &["triangular2"]),
+    ("cosine, linear or one_minus_sqrt", &["round", ""], &["linear"]),
+    ("1 unless mode is exp_range", &["0.9", "NaN"], &["1"]),
+    ("above 0 and at most 0.5, since there are three phases", &["0", "0.6", "-0.1", "NaN", "inf"], &["0.000001", "0.5"]),
+    ("at least 0 and at most lr, 1, since gamma is at most 1", &["1.1"], &["0", "1"]),
+    ("finite and at least lr, 1, since gamma is above 1", &["0", "0.9"], &["1", "2"]),
+];
+
+/// A setting, and all that may be said of it.
+type Setting = (&'static str, &'static [&'static str]);
+
+const fn not_negative(name: &'static str) -> Setting {
+    (name, &[NUMBER, NOT_NEGATIVE])
+}
+
+const fn positive(name: &'static str) -> Setting {
+    (name, &[NUMBER, POSITIVE, SINGLE])
+}
+
+const fn fraction(name: &'static str) -> Setting {
+    (name, &[NUMBER, FRACTION])
+}
+
+const fn flag(name: &'static str) -> Setting {
+    (name, &[FLAG])
+}
+
+const fn some(name: &'static str) -> Setting {
+    (name, &[WHOLE, SOME])
+}
+
+const fn whole(name: &'static str) -> Setting {
+    (name, &[WHOLE])
+}
+
+const LR: Setting = not_negative("lr");
+const BETA1: Setting = fraction("beta1");
+const BETA2: Setting = fraction("beta2");
+const EPS: Setting = positive("eps");
+const DECAY: Setting = not_negative("weight_decay");
+const MAXIMIZE: Setting = flag("maximize");
+const WARMUP: Setting = whole("warmup");
+
+/// The settings of every rule, in order.
+const RULES: &[(&str, &[Setting])] = &[
+    (
+        "sgd",
+        &[LR, fraction("momentum"), ("dampening", &[NUMBER, FINITE]), DECAY, flag("nesterov"), flag("lr_inside"), MAXIMIZE],
+    ),
+    (
+        "rmsprop",
+        &[
+            LR,
+            fraction("alpha"),
+            EPS,
+            DECAY,
+            fraction("momentum"),
+            flag("centered"),
+            flag("eps_inside"),
+            flag("lr_inside"),
+            MAXIMIZE,
+        ],
+    ),
+    ("adam", &[LR, BETA1, BETA2, EPS, DECAY, flag("eps_hat"), flag("amsgrad"), MAXIMIZE]),
+    ("adamw", &[LR, BETA1, BETA2, EPS, DECAY, flag("independent_weight_decay"), flag("eps_hat"), flag("amsgrad"), MAXIMIZE]),
+    (
+        "adagrad",
+        &[LR, not_negative("lr_decay"), DECAY, not_negative("initial_accumulator_value"), EPS, flag("eps_inside"), MAXIMIZE],
+    ),
+    ("radam", &[LR, BETA1, BETA2, EPS, DECAY, flag("decoupled_weight_decay"), MAXIMIZE]),
+    ("adamax", &[LR, BETA1, BETA2, EPS, DECAY, MAXIMIZE]),
+    ("adadelta", &[LR, fraction("rho"), EPS, DECAY, MAXIMIZE]),
+    ("nadam", &[LR, BETA1, BETA2, EPS, not_negative("momentum_decay"), DECAY, flag("decoupled_weight_decay"), MAXIMIZE]),
+    ("asgd", &[LR, not_negative("lambd"), not_negative("alpha"), not_negative("t0"), DECAY, MAXIMIZE]),
+    (
+        "rprop",
+        &[
+            LR,
+            ("eta_minus", &[NUMBER, INNER]),
+            ("eta_plus", &[NUMBER, "finite and above 1"]),
+            not_negative("step_min"),
+            ("step_max", &[NUMBER, "finite and at least step_min, 0.000001"]),
+            MAXIMIZE,
+        ],
+    ),
+    ("lion", &[LR, BETA1, BETA2, DECAY, flag("independent_weight_decay"), MAXIMIZE]),
+    (
+        "lars",
+        &[
+            LR,
+            fraction("momentum"),
+            ("dampening", &[NUMBER, FINITE]),
+            DECAY,
+            flag("nesterov"),
+            positive("trust_coefficient"),
+            EPS,
+            flag("trust_clip"),
+            flag("always_adapt"),
+            MAXIMIZE,
+        ],
+    ),
+    (
+        "lamb",
+        &[
+            LR,
+            BETA1,
+            BETA2,
+            EPS,
+            DECAY,
+            flag("grad_averaging"),
+            flag("bias_correction"),
+            flag("always_adapt"),
+            flag("trust_clip"),
+            MAXIMIZE,
+        ],
+    ),
+    ("novograd", &[LR, BETA1, BETA2, EPS, DECAY, flag("grad_averaging"), MAXIMIZE]),
+    (
+        "ademamix",
+        &[
+            LR,
+            BETA1,
+            BETA2,
+            fraction("beta3"),
+            not_negative("alpha"),
+            not_negative("t_alpha"),
+            not_negative("t_beta3"),
+            EPS,
+            DECAY,
+            MAXIMIZE,
+        ],
+    ),
+    ("adan", &[LR, BETA1, BETA2, fraction("beta3"), EPS, DECAY, flag("no_prox"), MAXIMIZE]),
+    (
+        "schedulefree",
+        &[
+            LR,
+            ("beta1", &[NUMBER, INNER]),
+            BETA2,
+            EPS,
+            DECAY,
+            ("warmup_steps", &[NUMBER, STEPS]),
+            ("r", &[NUMBER, POWER]),
+            ("weight_lr_power", &[NUMBER, POWER]),
+            MAXIMIZE,
+        ],
+    ),
+    (
+        "adafactor",
+        &[
+            LR,
+            ("beta2_decay", &[NUMBER, "finite and at most 0"]),
+            not_negative("eps1"),
+            not_negative("eps2"),
+            ("d", &[NUMBER, AT_LEAST_1]),
+            DECAY,
+            MAXIMIZE,
+        ],
+    ),
+    (
+        "muon",
+        &[
+            LR,
+            DECAY,
+            fraction("momentum"),
+            flag("nesterov"),
+            ("ns_a", &[NUMBER, FINITE]),
+            ("ns_b", &[NUMBER, FINITE]),
+            ("ns_c", &[NUMBER, FINITE]),
+            EPS,
+            ("ns_steps", &[WHOLE, "at most 100"]),
+            ("adjust_lr", &[ADJUST_LR]),
+            not_negative("adamw_lr"),
+            fraction("adamw_beta1"),
+            fraction("adamw_beta2"),
+            positive("adamw_eps"),
+            not_negative("adamw_weight_decay"),
+            flag("adamw"),
+            MAXIMIZE,
+        ],
+    ),
+];
+
+/// Every schedule, what else has to be set, and its settings. One that means different things by another has several lines.
+const SCHEDULES: &[(&str, &str, &[Setting])] = &[
+    ("constant", "", &[LR, not_negative("factor"), whole("steps"), WARMUP]),
+    ("step", "steps=5", &[some("steps"), LR, ("gamma", &[NUMBER, AT_MOST_1]), WARMUP]),
+    ("multi_step", "milestones=3,7", &[("milestones", &[LIST]), LR, ("gamma", &[NUMBER, AT_MOST_1]), WARMUP]),
+    ("piecewise", "values=1,2 boundaries=3", &[("values", &[LIST]), ("boundaries", &[LIST]), WARMUP]),
+    ("linear", "steps=5", &[some("steps"), LR, not_negative("start_factor"), not_negative("end_factor"), WARMUP]),
+    (
+        "polynomial",
+        "steps=5",
+        &[some("steps"), LR, not_negative("end"), positive("power"), whole("begin"), flag("cycle"), WARMUP],
+    ),
+    (
+        "exponential",
+        "gamma=0.5",
+        &[
+            positive("gamma"),
+            LR,
+            some("steps"),
+            whole("begin"),
+            flag("staircase"),
+            not_negative("end"),
+            ("end", &["at least 0 and at most lr, 1, since gamma is at most 1"]),
+            WARMUP,
+        ],
+    ),
+    ("exponential", "gamma=1.5 end=2", &[("end", &["finite and at least lr, 1, since gamma is above 1"])]),
+    ("inverse_time", "gamma=0.5", &[positive("gamma"), LR, some("steps"), flag("staircase"), WARMUP]),
+    ("cosine", "steps=5", &[some("steps"), LR, not_negative("end"), positive("power"), flag("rises"), WARMUP]),
+    (
+        "cosine_restarts",
+        "steps=5",
+        &[some("steps"), LR, not_negative("end"), ("growth", &[NUMBER, AT_LEAST_1]), ("shrink", &[NUMBER, AT_MOST_1]), WARMUP],
+    ),
+    (
+        "cyclic",
+        "",
+        &[
+            LR,
+            not_negative("peak"),
+            some("up"),
+            ("down", &["a whole number or none"]),
+            ("mode", &["triangular, triangular2 or exp_range"]),
+            ("gamma", &[NUMBER, "1 unless mode is exp_range"]),
+            WARMUP,
+        ],
+    ),
+    ("cyclic", "mode=exp_range", &[("gamma", &[NUMBER, AT_MOST_1])]),
+    (
+        "one_cycle",
+        "steps=50",
+        &[
+            some("steps"),
+            LR,
+            ("pct_start", &[NUMBER, AT_MOST_1]),
+            positive("div"),
+            positive("final_div"),
+            ("shape", &["cosine, linear or one_minus_sqrt"]),
+            flag("three_phase"),
+            WARMUP,
+        ],
+    ),
+    ("one_cycle", "steps=50 three_phase=true", &[("pct_start", &["above 0 and at most 0.5, since there are three phases"])]),
+    ("noam", "", &[not_negative("factor"), some("model_size"), some("warmup")]),
+    ("inverse_sqrt", "", &[LR, some("timescale"), WARMUP]),
+    (
+        "wsd",
+        "decay=5",
+        &[some("decay"), LR, WARMUP, whole("stable"), not_negative("end"), ("shape", &["cosine, linear or one_minus_sqrt"])],
+    ),
+    // Only where there is a warm-up.
+    ("constant", "warmup=3", &[not_negative("warmup_start")]),
+];
+
+/// Settings as they are written on a command line.
+fn pairs(text: &str) -> impl Iterator<Item = (&str, &str)> {
+    text.split_whitespace().map(|setting| setting.split_once('=').expect("name=value"))
+}
+
+fn configured(name: &str, settings: &str) -> Result<Box<dyn AnyRule>> {
+    let mut rule = rule_by_name(name)?;
+    pairs(settings).try_for_each(|(key, value)| set(&mut *rule, key, value))?;
+    Ok(rule)
+}
+
+/// Tries all values of a setting's ranges with `make`: each one outside has to be refused with its words, each one inside taken.
+fn try_all((name, words): &Setting, what: &str, make: impl Fn(&str) -> Result<()>) {
+    for words in *words {
+        let (_, bad, good) = RANGES.iter().find(|(known, ..)| known == words).expect("a known range");
+        for value in *bad {
+            let message = format!("{name} = {value} is out of range: {words}");
+            assert_error(make(value), &message);
+        }
+        for value in *good {
+            make(value).unwrap_or_else(|error| panic!("{what}, {name} = {value}: {error}"));
+        }
+    }
+}
+
+#[test]
+fn settings_of_rules_are_refused_outside_their_range_and_taken_at_its_ends() {
+    for (rule, settings) in RULES {
+        for setting in *settings {
+            try_all(setting, rule, |value| {
+                let mut tried = configured(rule, "")?;
+                set(&mut *tried, setting.0, value)?;
+                let checked = tried.check();
+                // The optimizer says the same.
+                assert_eq!(optimizer(Recipe::new(tried)).err(), checked.clone().err());
+                checked
+            });
+        }
+    }
+}
+
+#[test]
+fn settings_of_schedules_are_refused_outside_their_range_and_taken_at_its_ends() {
+    for (schedule, base, settings) in SCHEDULES {
+        for setting in *settings {
+            try_all(setting, schedule, |value| {
+                let mut given: Vec<(&str, &str)> = pairs(base).filter(|(name, _)| *name != setting.0).collect();
+                given.push((setting.0, value));
+                schedule_by_name(schedule, &given).map(|_| ())
+            });
+        }
+    }
+}
+
+#[test]
+fn every_setting_of_every_rule_is_tried() {
+    let known: Vec<&str> = RULES.iter().map(|(name, _)| *name).collect();
+    let all = rules();
+    assert_eq!(all.iter().map(|rule| rule.name()).collect::<Vec<_>>(), known);
+    for (mut rule, (name, tried)) in all.into_iter().zip(RULES) {
+        let settings: Vec<&str> = rule.settings().iter().map(|(name, _)| *name).collect();
+        assert_eq!(settings, tried.iter().map(|(name, _)| *name).collect::<Vec<_>>(), "{name}");
+    }
+}
+
+#[test]
+fn every_setting_of_every_schedule_is_tried() {
+    for listing in schedules() {
+        for (setting, _) in &listing.settings {
+            let tries = |(name, _, settings): &&(&str, &str, &[Setting])| {
+                // The warm-up before a schedule is the same for all.
+                (*name == listing.name || *setting == "warmup_start") && settings.iter().any(|(name, _)| name == setting)
+            };
+            assert!(SCHEDULES.iter().find(tries).is_some(), "{setting} of {} is not tried", listing.name);
+        }
+    }
+}
+
+/// Settings that are out of range by another, or as a list.
+#[test]
+fn settings_that_do_not_fit_each_other_are_refused() {
+    let text = "is out of range: momentum above 0 and dampening 0";
+    for (rule, settings, message) in [
+        ("sgd", "nesterov=true", format!("nesterov = true with momentum 0 and dampening 0 {text}")),
+        (
+            "sgd",
+            "nesterov=true momentum=0.9 dampening=0.5",
+            format!("nesterov = true with momentum 0.9 and dampening 0.5 {text}"),
+        ),
+        ("lars", "nesterov=true", format!("nesterov = true with momentum 0 and dampening 0 {text}")),
+        (
+            "lars",
+            "nesterov=true momentum=0.9 dampening=-0.5",
+            format!("nesterov = true with momentum 0.9 and dampening -0.5 {text}"),
+        ),
+        ("rprop", "step_min=60", "step_max = 50 is out of range: finite and at least step_min, 60".into()),
+    ] {
+        assert_error(configured(rule, settings).and_then(|rule| rule.check()), &message);
+    }
+    for (schedule, settings, message) in [
+        ("piecewise", "values=0.1,-1 boundaries=3", "values[1] = -1 is out of range: finite and at least 0"),
+        ("piecewise", "values=0.1,NaN boundaries=3", "values[1] = NaN is out of range: finite and at least 0"),
+        ("piecewise", "values=1,2,3 boundaries=5", "values: 3 found, 2 expected"),
+        ("piecewise", "values=1,2,3 boundaries=5,2", "boundaries = [5, 2] is out of range: each larger than the one before"),
+        ("multi_step", "", "milestones is empty"),
+        ("cosine", "steps=5 warmup_start=0.5", "warmup_start = 0.5 is out of range: 0 without a warmup"),
+        ("cosine", "steps=5 warmup=0 warmup_start=1", "warmup_start = 1 is out of range: 0 without a warmup"),
+    ] {
+        assert_error(schedule_by_name(schedule, &pairs(settings).collect::<Vec<_>>()), message);
+    }
+}
+
+#[test]
+fn what_is_recorded_into_a_plan_follows_no_schedule() {
+    for name in ["ns_a", "eps", "ns_steps", "adjust_lr", "nesterov"] {
+        let recipe = Recipe::new(Muon::default()).schedule(name, 0.5);
+        assert_error(optimizer(recipe), &format!("schedule of {name} = given is out of range: only for numbers"));
+    }
+    optimizer(Recipe::new(Muon::default()).schedule("lr", 0.5)).expect("an optimizer");
+}
+
+#[test]
+fn words_and_whole_numbers_are_read_and_written() {
+    let mut muon = Muon::default();
+    for (name, value) in [("ns_steps", "7"), ("adjust_lr", "match_rms_adamw"), ("eps", "1e-5"), ("ns_b", "-4.5")] {
+        set(&mut muon, name, value).expect("a setting");
+        let written = AnyRule::settings(&mut muon)
+            .into_iter()
+            .find(|(known, _)| *known == name)
+            .map(|(_, mut setting)| setting.text().write());
+        assert_eq!(written.as_deref(), Some(value), "{name}");
+    }
+    let ns_coefficients = (3.4445, -4.5, 2.0315);
+    let expected = Muon { ns_steps: 7, adjust_lr: AdjustLr::MatchRmsAdamW, eps: 1e-5, ns_coefficients, ..Default::default() };
+    assert_eq!(muon, expected);
+}
+
+#[test]
+fn the_bad_setting_of_a_later_lane_or_group_is_found() {
+    let good = || Sgd::default();
+    let bad = || Sgd { lr: -1.0, ..Default::default() };
+    let message = "lr = -1 is out of range: finite and at least 0";
+    assert_error(optimizer(Recipe::population([good(), good(), bad()])), message);
+    assert_error(optimizer(Recipe::groups([good(), bad()])), message);
+}
+
+#[test]
+fn a_text_that_is_no_value_is_refused() {
+    let mut adam = Adam::default();
+    assert_error(set(&mut adam, "lr", "fast"), "lr = fast is out of range: a number");
+    assert_error(set(&mut adam, "amsgrad", "1"), "amsgrad = 1 is out of range: true or false");
+    assert_eq!(adam, Adam::default());
+}
+
+/// What a recipe adds to a rule, and the message.
+#[test]
+fn bad_settings_of_a_recipe_are_named_with_their_range() {
+    let plain = || Recipe::new(Sgd::default());
+    let clip = |kind| move |max| plain().clip(Clip::Norm { max, kind });
+    let scale = |rule: LossScale| plain().loss_scale(rule);
+    let standard = LossScale::default();
+    /// A field, a recipe with a value of it, and the values that are refused with those that are allowed.
+    type Case<'a> = (&'a str, &'a dyn Fn(f64) -> Recipe, &'a [(&'a str, &'a str)]);
+    let not_positive = [("0", "finite and above 0"), ("-1", "finite and above 0")];
+    let not_finite = [("NaN", "finite and above 0"), ("inf", "finite and above 0"), ("-inf", "finite and above 0")];
+    let single = "from 1.2e-38 to 3.4e38, the range of single precision";
+    let not_single = [("1e-39", single), ("1e39", single)];
+    let positive = [&not_positive[..], &not_finite, &not_single].concat();
+    let not_negative = ["-1", "-1e-9", "NaN", "inf", "-inf"].map(|value| (value, "finite and at least 0"));
+    let growth = ["1", "0", "-2", "NaN", "inf", "-inf"].map(|value| (value, "finite and above 1"));
+    let backoff = ["1", "0", "-0.5", "2", "NaN", "inf", "-inf"].map(|value| (value, "above 0 and below 1"));
+    let table: [Case<'_>; 10] = [
+        ("clip_norm", &|max| plain().clip_norm(max), &positive),
+        ("clip_norm", &clip(NormKind::L2), &positive),
+        ("clip_norm", &clip(NormKind::L1), &positive),
+        ("clip_norm", &clip(NormKind::Max), &positive),
+        ("clip_value", &|max| plain().clip(Clip::Value(max)), &positive),
+        ("grad_scale", &|scale| plain().grad_scale(scale), &positive),
+        ("l1", &|l1| plain().l1(l1), &not_negative),
+        ("loss_scale.init", &|init| scale(LossScale { init, ..standard }), &positive),
+        ("loss_scale.growth", &|growth| scale(LossScale { growth, ..standard }), &growth),
+        ("loss_scale.backoff", &|backoff| scale(LossScale { backoff, ..standard }), &backoff),
+    ];
+    for (field, build, cases) in table {
+        for (value, allowed) in cases {
+            let recipe = build(value.parse().expect("a number"));
+            let value = if *value == "-1e-9" { "-0.000000001" } else { value };
+            assert_error(optimizer(recipe), &format!("{field} = {value} is out of range: {allowed}"));
+        }
+    }
+    let never = scale(LossScale { interval: 0, ..standard });
+    assert_error(optimizer(never), "loss_scale.interval = 0 is out of range: at least 1");
+}
+
+#[test]
+fn settings_of_a_recipe_at_the_ends_of_their_ranges_are_taken() {
+    let plain = || Recipe::new(Sgd::default());
+    for end in [f64::from(f32::MIN_POSITIVE), f64::from(f32::MAX)] {
+        let growth = [1.0 + f64::EPSILON, f64::MAX];
+        let backoff = [f64::MIN_POSITIVE, 1.0 - f64::EPSILON];
+        for (growth, backoff) in growth.into_iter().zip(backoff) {
+            let scale = LossScale { init: end, growth, backoff, interval: 1 };
+            optimizer(plain().loss_scale(scale).grad_scale(end).clip_norm(end).l1(0.0)).expect("an optimizer");
+        }
+        optimizer(plain().clip(Clip::Value(end)).l1(end)).expect("an optimizer");
+    }
+}

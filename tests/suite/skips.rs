@@ -1,0 +1,195 @@
+//! A step with a bad gradient changes nothing but its count: not the parameters, not the state, not what comes after.
+
+use crate::common::compare::assert_same_bits;
+use crate::common::engines::{self, AnyEngine, AnyProgram};
+use crate::common::model::Model;
+use crate::common::numbers::numbers;
+use crate::common::options::{options, siblings};
+use thalweg::cpu::Cpu;
+use thalweg::plan::{Engine, LossScale, NormKind, SLOTS};
+use thalweg::{AnyRule, Clip, Layerwise, Recipe};
+
+const LEN: usize = 100;
+const CYCLE: usize = 5;
+const BAD: [f32; 3] = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY];
+
+fn start(engine: &AnyEngine, rules: &[Box<dyn AnyRule>]) -> Model<AnyProgram> {
+    let recipe = Recipe::population(rules.iter().cloned()).clip_norm(10.0);
+    let mut model = Model::new(engine, recipe, &*rules[0], &[LEN]);
+    (0..rules.len()).for_each(|lane| model.set_params(lane, &numbers(lane as u64, LEN)));
+    model
+}
+
+fn grads() -> Vec<Vec<f32>> {
+    (0..CYCLE as u64).map(|t| numbers(10 + t, LEN)).collect()
+}
+
+fn assert_same(what: &str, found: &mut Model<AnyProgram>, expected: &mut Model<AnyProgram>, lane: usize) {
+    for ((name, found), (_, expected)) in found.arrays(lane).iter().zip(expected.arrays(lane)) {
+        assert_same_bits(&format!("{what}, lane {lane}, {name}"), found, &expected);
+    }
+}
+
+/// Lane 1 gets bad gradients at steps 1, 2, 5 and 100; it equals a run without those steps. The other lanes equal a run in which
+/// nothing was bad.
+#[test]
+fn a_run_with_bad_steps_is_the_run_without_them() {
+    let steps = SLOTS + 44;
+    let bad_steps = [1, 2, 5, 100];
+    let grads = grads();
+    for engine in [engines::cpu(), engines::gpu()] {
+        for (name, rule) in options() {
+            let rules = siblings(&*rule);
+            let [mut bad, mut good, mut without] = [(); 3].map(|()| start(&engine, &rules));
+            for t in 1..=steps {
+                let now = &grads[t % CYCLE];
+                (0..3).for_each(|lane| bad.set_grads(lane, now));
+                (0..3).for_each(|lane| good.set_grads(lane, now));
+                if bad_steps.contains(&t) {
+                    let mut broken = now.clone();
+                    broken[t % LEN] = BAD[t % BAD.len()];
+                    bad.set_grads(1, &broken);
+                } else {
+                    (0..3).for_each(|lane| without.set_grads(lane, now));
+                    without.step();
+                }
+                bad.step();
+                good.step();
+            }
+            let what = format!("{}, {name}", engine.name);
+            assert_same(&what, &mut bad, &mut good, 0);
+            assert_same(&what, &mut bad, &mut without, 1);
+            assert_same(&what, &mut bad, &mut good, 2);
+            let counts = [0, 1, 2].map(|lane| (bad.report(lane).applied as usize, bad.report(lane).skipped as usize));
+            assert_eq!(counts, [(steps, 0), (steps - 4, 4), (steps, 0)], "{what}");
+            assert_eq!(bad.report(1).clipped, without.report(1).clipped, "{what}");
+        }
+    }
+}
+
+/// How a recipe comes to look for bad steps. Scales are powers of two, which leave no trace in the bits. A rule that takes norms of the
+/// gradients allows no other norm and no bound on elements.
+fn guards(rules: &[Box<dyn AnyRule>]) -> Vec<(&'static str, Recipe)> {
+    let plain = Recipe::population(rules.iter().cloned());
+    let norm = |kind| Clip::Norm { max: 5.0, kind };
+    let scaled = plain.clone().loss_scale(LossScale { interval: 3, ..Default::default() });
+    let mut guards = vec![
+        ("skip_bad", plain.clone().skip_bad()),
+        ("loss scale", scaled.clone()),
+        ("loss scale and clip", scaled.clone().clip(norm(NormKind::L2))),
+    ];
+    if rules[0].layerwise() != Layerwise::Before {
+        guards.extend([
+            ("clip by L1", plain.clone().clip(norm(NormKind::L1))),
+            ("clip by the largest", plain.clone().clip(Clip::Norm { max: 1.0, kind: NormKind::Max })),
+            ("clip by value", plain.clip(Clip::Value(1.0))),
+            ("loss scale and clip by value", scaled.clip(Clip::Value(1.0))),
+        ]);
+    }
+    guards
+}
+
+/// Steps 1, 2, 5 and the last are bad in lane 1. With a loss scale each run has gradients by its own scale, which is another one
+/// after a bad step.
+#[test]
+fn a_run_with_bad_steps_is_the_run_without_them_under_every_guard() {
+    const LAST: usize = 12;
+    fn set_scaled<E: Engine>(model: &mut Model<E::Program>, grads: &[f32]) {
+        for lane in 0..3 {
+            let scale = model.report(lane).loss_scale as f32;
+            model.set_grads(lane, &grads.iter().map(|g| g * scale).collect::<Vec<_>>());
+        }
+    }
+    fn check<E: Engine>(engine: &E, name: &str, rules: &[Box<dyn AnyRule>]) {
+        for (guard, recipe) in guards(rules) {
+            let [mut bad, mut without] = [(); 2].map(|()| Model::new(engine, recipe.clone(), &*rules[0], &[LEN]));
+            for lane in 0..3 {
+                bad.set_params(lane, &numbers(lane as u64, LEN));
+                without.set_params(lane, &numbers(lane as u64, LEN));
+            }
+            for t in 1..=LAST {
+                let grads = &grads()[t % CYCLE];
+                set_scaled::<E>(&mut bad, grads);
+                if [1, 2, 5, LAST].contains(&t) {
+                    let mut broken = grads.clone();
+                    broken[t % LEN] = BAD[t % BAD.len()];
+                    bad.set_grads(1, &broken);
+                } else {
+                    set_scaled::<E>(&mut without, grads);
+                    without.step();
+                }
+                bad.step();
+            }
+            let what = format!("{}, {name}, {guard}", engine.describe());
+            for ((array, found), (_, expected)) in bad.arrays(1).iter().zip(without.arrays(1)) {
+                assert_same_bits(&format!("{what}, {array}"), found, &expected);
+            }
+            let counts = [0, 1, 2].map(|lane| (bad.report(lane).applied as usize, bad.report(lane).skipped));
+            assert_eq!(counts, [(LAST, 0), (LAST - 4, 4), (LAST, 0)], "{what}");
+            assert_eq!(bad.report(1).clipped, without.report(1).clipped, "{what}");
+        }
+    }
+    for (name, rule) in options() {
+        let rules = siblings(&*rule);
+        check(&Cpu::<f64>::default(), &name, &rules);
+        [engines::cpu(), engines::gpu(), engines::small_bindings()].iter().for_each(|engine| check(engine, &name, &rules));
+    }
+}
+
+/// More bad steps in a row than there are rows ahead: the next good step is still the first.
+#[test]
+fn a_long_row_of_bad_steps_leaves_no_trace() {
+    let grads = grads();
+    for engine in [engines::cpu(), engines::gpu()] {
+        for (name, rule) in options() {
+            let rules = siblings(&*rule);
+            let (mut bad, mut good) = (start(&engine, &rules), start(&engine, &rules));
+            let mut broken = grads[0].clone();
+            broken[LEN - 1] = f32::NAN;
+            for lane in [0, 2] {
+                bad.set_grads(lane, &grads[0]);
+            }
+            bad.set_grads(1, &broken);
+            bad.steps(SLOTS + 44);
+            for t in 0..20 {
+                bad.set_grads(1, &grads[t % CYCLE]);
+                good.set_grads(1, &grads[t % CYCLE]);
+                bad.step();
+                good.step();
+            }
+            let what = format!("{}, {name}", engine.name);
+            assert_same(&what, &mut bad, &mut good, 1);
+            let report = bad.report(1);
+            assert_eq!((report.applied as usize, report.skipped as usize), (20, SLOTS + 44), "{what}");
+            assert_eq!(bad.report(0).applied as usize, SLOTS + 64, "{what}");
+        }
+    }
+}
+
+#[test]
+fn the_norm_of_a_bad_gradient_is_reported() {
+    for engine in [engines::cpu(), engines::gpu()] {
+        let (_, rule) = options().swap_remove(0);
+        for bad in BAD {
+            let mut model = start(&engine, std::slice::from_ref(&rule));
+            let mut grads = numbers(1, LEN);
+            grads[7] = bad;
+            model.set_grads(0, &grads);
+            model.step();
+            assert!(!model.report(0).norm.is_finite(), "{}, {bad}", engine.name);
+        }
+    }
+}
+
+/// The sum of squares leaves f32 before the gradients do: a step that cannot be scaled is not taken.
+#[test]
+fn a_norm_beyond_f32_is_skipped() {
+    for engine in [engines::cpu(), engines::gpu()] {
+        let (_, rule) = options().swap_remove(0);
+        let mut model = start(&engine, &[rule]);
+        model.set_grads(0, &[1e30; LEN]);
+        model.step();
+        assert_eq!((model.report(0).applied, model.report(0).skipped), (0, 1), "{}", engine.name);
+        assert_same_bits(engine.name, &model.params(0), &numbers(0, LEN));
+    }
+}

@@ -1,0 +1,710 @@
+//! Optimizers over slices of buffers that somebody else owns.
+
+use crate::common::compare::assert_same_bits;
+use crate::common::numbers::numbers;
+use thalweg::gpu::{Foreign, Gpu, GpuOptions, GpuProgram, Slice, SliceTensor};
+use thalweg::plan::{Arena, Half, Layout, NormKind, Plan, Program};
+use thalweg::{
+    Accumulation, Adafactor, Adam, Adan, AnyRule, Average, Clip, Lamb, Lars, Lookahead, Muon, Optimizer, Recipe, Result, Sgd,
+    wgpu,
+};
+
+/// Tensors around every limit of a block and a chunk, an empty one among them.
+const SIZES: [usize; 9] = [1, 3, 64, 65, 0, 4095, 4097, 127, 10_000];
+
+/// Their shapes: vectors, matrices, a stack of matrices.
+const SHAPES: [&[usize]; 9] = [&[1], &[3], &[8, 8], &[5, 13], &[0], &[3, 21, 65], &[17, 241], &[127], &[10_000]];
+
+fn gpu() -> Gpu {
+    Gpu::with(&GpuOptions { allow_cpu: true, ..Default::default() }).expect("install mesa-vulkan-drivers and libvulkan1")
+}
+
+/// Bindings of 32 KiB, so that slices spread over many windows.
+fn small_gpu() -> Gpu {
+    gpu_with_bindings(32 << 10)
+}
+
+fn gpu_with_bindings(bytes: u64) -> Gpu {
+    let adapter = thalweg::gpu::adapters().swap_remove(0);
+    let required_limits = wgpu::Limits { max_storage_buffer_binding_size: bytes, ..Default::default() };
+    let descriptor = wgpu::DeviceDescriptor { required_limits, ..Default::default() };
+    let (device, queue) = pollster::block_on(adapter.request_device(&descriptor)).expect("a device");
+    Gpu::from_wgpu(device, queue)
+}
+
+fn buffer(gpu: &Gpu, elements: usize, usage: wgpu::BufferUsages) -> wgpu::Buffer {
+    let size = 4 * elements.max(1) as u64;
+    gpu.device().create_buffer(&wgpu::BufferDescriptor { label: None, size, usage, mapped_at_creation: false })
+}
+
+const USAGE: wgpu::BufferUsages =
+    wgpu::BufferUsages::STORAGE.union(wgpu::BufferUsages::COPY_SRC).union(wgpu::BufferUsages::COPY_DST);
+
+fn name(i: usize) -> String {
+    format!("tensor {i}")
+}
+
+fn tensor(i: usize, params: Slice, grads: Slice) -> SliceTensor {
+    SliceTensor { name: name(i), shape: SHAPES[i].to_vec(), params, grads, group: 0 }
+}
+
+/// All slices in one buffer: parameters and gradients by turns, with odd gaps, the last tensor first.
+fn in_one_buffer(gpu: &Gpu) -> Vec<SliceTensor> {
+    let shared = buffer(gpu, 2 * SIZES.iter().sum::<usize>() + 20 * SIZES.len(), USAGE);
+    let mut at = 1;
+    let mut slice = |len| {
+        let slice = Slice { buffer: shared.clone(), offset: 4 * at as u64, len };
+        at += len + 3;
+        slice
+    };
+    let mut tensors: Vec<SliceTensor> = (0..SIZES.len()).rev().map(|i| tensor(i, slice(SIZES[i]), slice(SIZES[i]))).collect();
+    tensors.reverse();
+    tensors
+}
+
+/// A buffer for every slice.
+fn in_many_buffers(gpu: &Gpu) -> Vec<SliceTensor> {
+    let slice = |len: usize| Slice { buffer: buffer(gpu, len + 5, USAGE), offset: 4 * (len % 5) as u64, len };
+    (0..SIZES.len()).map(|i| tensor(i, slice(SIZES[i]), slice(SIZES[i]))).collect()
+}
+
+fn recipe() -> Recipe {
+    Recipe::new(Adam { lr: 0.1, weight_decay: 0.01, ..Default::default() }).clip_norm(1.0)
+}
+
+fn owned(gpu: &Gpu, recipe: Recipe) -> Optimizer<GpuProgram> {
+    let names: Vec<String> = (0..SIZES.len()).map(name).collect();
+    let tensors: Vec<(&str, &[usize])> = names.iter().map(String::as_str).zip(SHAPES).collect();
+    Optimizer::new(gpu, recipe, &tensors).expect("an optimizer")
+}
+
+/// Parameters, planes, norm and counters of each lane after seven steps, of which one is bad, another one in each lane.
+fn run(mut optimizer: Optimizer<GpuProgram>, lanes: usize) -> (Vec<Vec<f32>>, String) {
+    let tensors: Vec<(usize, usize, usize)> =
+        (0..lanes).flat_map(|lane| SIZES.into_iter().enumerate().map(move |(i, size)| (lane, i, size))).collect();
+    for &(lane, i, size) in &tensors {
+        optimizer.set_params(lane, &name(i), &numbers((1000 * lane + i) as u64, size)).expect("parameters");
+    }
+    for step in 0..7 {
+        for &(lane, i, size) in &tensors {
+            let mut grads = numbers((1000 * lane + 100 * step + i) as u64, size);
+            if step == 3 + lane && i == 6 {
+                grads[4096] = f32::NAN;
+            }
+            optimizer.set_grads(lane, &name(i), &grads).expect("gradients");
+        }
+        optimizer.step().expect("a step");
+    }
+    let mut all = Vec::new();
+    for &(lane, i, _) in &tensors {
+        all.push(optimizer.params(lane, &name(i)).expect("parameters"));
+        all.extend(["m", "v", "b"].into_iter().filter_map(|plane| optimizer.state(plane, lane, &name(i)).ok()));
+    }
+    let reports: Vec<_> = (0..lanes).map(|lane| optimizer.report(lane).expect("a report")).collect();
+    (all, format!("{reports:?}"))
+}
+
+/// Four planes and several groups need the most bindings, which have to be within WebGPU's limits.
+#[test]
+fn groups_and_four_planes_are_those_of_an_arena() -> Result<()> {
+    let options = GpuOptions { allow_cpu: true, default_limits: true, ..Default::default() };
+    let gpu = Gpu::with(&options)?;
+    let recipe = || Recipe::groups([0.1, 0.02, 0.3].map(|lr| Adan { lr, ..Default::default() })).skip_bad();
+    let mut arena = Arena::default();
+    for (i, shape) in SHAPES.into_iter().enumerate() {
+        arena.add(&name(i), shape, i % 3)?;
+    }
+    let (expected, _) = run(Optimizer::over(&gpu, recipe(), arena)?, 1);
+    for mut tensors in [in_one_buffer(&gpu), in_many_buffers(&gpu)] {
+        tensors.iter_mut().enumerate().for_each(|(i, tensor)| tensor.group = i % 3);
+        let (found, _) = run(Optimizer::over_slices(&gpu, recipe(), &tensors)?, 1);
+        assert_same_arrays("groups", &found, &expected);
+    }
+    Ok(())
+}
+
+/// A program with plans of its own: the recipe is recorded for the arena of the slices.
+#[test]
+fn recorded_plans_have_the_rows_of_their_groups() -> Result<()> {
+    let gpu = gpu();
+    let recipe = Recipe::new(Muon { lr: 0.1, adamw_lr: 0.01, ..Default::default() });
+    let foreign = Foreign::new(&[in_one_buffer(&gpu)])?;
+    let (mut layout, mut plan) = (Layout::new(1), Plan::default());
+    let roles = ["params", "grads"].map(|name| layout.arena(name, foreign.arena()));
+    let mut stepper = recipe.record(&mut layout, &mut plan, foreign.arena(), roles[0], roles[1])?;
+    let arena = foreign.arena().clone();
+    let mut program = gpu.load_over(&layout, &[plan], roles, foreign)?;
+    let mut expected = owned(&gpu, recipe);
+    for (i, size) in SIZES.into_iter().enumerate() {
+        let offset = arena.tensor(&name(i))?.offset;
+        program.write(roles[1], 0, offset, &numbers(i as u64, size))?;
+        expected.set_grads(0, &name(i), &numbers(i as u64, size))?;
+    }
+    stepper.start(&mut program)?;
+    stepper.run(&mut program, 0, 2)?;
+    expected.steps(2)?;
+    for (i, size) in SIZES.into_iter().enumerate() {
+        let offset = arena.tensor(&name(i))?.offset;
+        let found = program.read_range(roles[0], 0, offset..offset + size)?;
+        assert_eq!(found, expected.params(0, &name(i))?, "{}", name(i));
+    }
+    Ok(())
+}
+
+#[test]
+fn a_layout_of_other_tensors_is_refused() -> Result<()> {
+    let gpu = gpu();
+    let foreign = Foreign::new(&[in_one_buffer(&gpu)])?;
+    let (mut layout, mut other) = (Layout::new(1), Arena::default());
+    other.add("w", &[foreign.arena().len()], 0)?;
+    let (params, grads) = (layout.arena("params", foreign.arena()), layout.arena("grads", &other));
+    let error = gpu.load_over(&layout, &[], [params, grads], foreign).err().map(|error| error.to_string());
+    let expected = "grads: another of 18752 found, the arena of the slices, of 18752 elements expected";
+    assert_eq!(error.as_deref(), Some(expected));
+    Ok(())
+}
+
+/// Rules that scale each tensor before and after the rule among them, and rules of matrices.
+#[test]
+fn wherever_tensors_lie_the_bits_are_the_same() -> Result<()> {
+    let lars = Lars { momentum: 0.9, weight_decay: 0.1, trust_coefficient: 0.1, ..Default::default() };
+    let lamb = Lamb { lr: 0.1, ..Default::default() };
+    let muon = Muon { lr: 0.1, ..Default::default() };
+    let adafactor = Adafactor { lr: 0.1, ..Default::default() };
+    let recipes = [
+        ("Adam", recipe()),
+        ("LARS", Recipe::new(lars)),
+        ("LAMB", Recipe::new(lamb).skip_bad()),
+        ("Muon", Recipe::new(muon).skip_bad()),
+        ("Adafactor", Recipe::new(adafactor).skip_bad()),
+    ];
+    for (limits, gpu) in [("all limits", gpu()), ("small bindings", small_gpu())] {
+        // What these keep beside the arenas is larger than a small binding.
+        let of_matrices = |rule| limits == "small bindings" && ["Muon", "Adafactor"].contains(&rule);
+        for (rule, recipe) in recipes.iter().filter(|(rule, _)| !of_matrices(rule)) {
+            let (expected, report) = run(owned(&gpu, recipe.clone()), 1);
+            assert!(report.contains("skipped: 1"), "{report}");
+            for (how, tensors) in [("one buffer", in_one_buffer(&gpu)), ("many buffers", in_many_buffers(&gpu))] {
+                let what = format!("{rule}, {limits}, {how}");
+                let (found, found_report) = run(Optimizer::over_slices(&gpu, recipe.clone(), &tensors)?, 1);
+                assert_same_arrays(&what, &found, &expected);
+                assert_eq!(found_report, report, "{what}");
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A binding that could reach the first rows of a matrix beside another tensor, and not the last.
+#[test]
+fn a_matrix_that_fits_a_binding_is_reached_in_one_piece() -> Result<()> {
+    let gpu = small_gpu();
+    let shapes: [(&str, &[usize]); 2] = [("a", &[100]), ("m", &[65, 65])];
+    let [params, grads] = [(); 2].map(|()| buffer(&gpu, 9_000, USAGE));
+    let slice = |buffer: &wgpu::Buffer, offset, len| Slice { buffer: buffer.clone(), offset, len };
+    let tensors: Vec<SliceTensor> = shapes
+        .iter()
+        .zip([0, 16_000])
+        .map(|(&(name, shape), offset)| {
+            let len = shape.iter().product();
+            let [params, grads] = [slice(&params, offset, len), slice(&grads, offset, len)];
+            SliceTensor { name: name.into(), shape: shape.to_vec(), params, grads, group: 0 }
+        })
+        .collect();
+    let recipe = || Recipe::new(Adafactor { lr: 0.1, ..Default::default() });
+    let step = |mut optimizer: Optimizer<GpuProgram>| {
+        optimizer.set_params(0, "m", &numbers(1, 65 * 65))?;
+        optimizer.set_grads(0, "m", &numbers(2, 65 * 65))?;
+        optimizer.step()?;
+        optimizer.params(0, "m")
+    };
+    let found = step(Optimizer::over_slices(&gpu, recipe(), &tensors)?)?;
+    assert_same_bits("m", &found, &step(Optimizer::new(&gpu, recipe(), &shapes)?)?);
+    Ok(())
+}
+
+/// Rules of matrices need each in one piece; others take it in as many as there have to be.
+#[test]
+fn a_matrix_beyond_a_binding_is_refused_where_it_has_to_be_in_one_piece() -> Result<()> {
+    let gpu = small_gpu();
+    let slice = || Slice { buffer: buffer(&gpu, 10_000, USAGE), offset: 0, len: 10_000 };
+    let tensor = SliceTensor { name: "w".into(), shape: vec![100, 100], params: slice(), grads: slice(), group: 0 };
+    let over = |recipe| Optimizer::over_slices(&gpu, recipe, std::slice::from_ref(&tensor));
+    let message = |recipe| over(recipe).err().map(|error| error.to_string()).unwrap_or_default();
+    for (recipe, expected) in [
+        (
+            Recipe::new(Adafactor::default()),
+            "a matrix of 100 × 100 elements of gradients of tensor 'w' in one binding needs 40000, the adapter allows 32768",
+        ),
+        (Recipe::new(Muon::default()), "matrices in one binding needs 40192, the adapter allows 32768"),
+        (
+            Recipe::new(Sgd::default()).centralise(),
+            "lines of 100 elements of gradients of tensor 'w' in one binding needs 40000, the adapter allows 32768",
+        ),
+    ] {
+        assert_eq!(message(recipe), expected);
+    }
+    over(Recipe::new(Adam::default()))?.step()
+}
+
+fn assert_same_arrays(what: &str, found: &[Vec<f32>], expected: &[Vec<f32>]) {
+    assert_eq!(found.len(), expected.len(), "{what}");
+    for (i, (found, expected)) in found.iter().zip(expected).enumerate().filter(|(_, (_, e))| !e.is_empty()) {
+        assert_same_bits(&format!("{what}, array {i}"), found, expected);
+    }
+}
+
+/// More lanes than share a segment where bindings have the bytes below.
+const LANES: usize = 5;
+
+/// Bytes of a binding that holds the planes of three lanes, and not quite of four, whose slices without padding it would hold.
+const THREE_LANES: u64 = 292 << 10;
+
+/// Every lane's slices in one pair of buffers, with odd gaps, the last tensor first.
+fn lanes_in_one_pair(gpu: &Gpu) -> Vec<Vec<SliceTensor>> {
+    let [params, grads] = [(); 2].map(|()| buffer(gpu, LANES * (SIZES.iter().sum::<usize>() + 3 * SIZES.len()), USAGE));
+    let mut at = 0;
+    let mut next = |i: usize| {
+        let [params, grads] = [&params, &grads].map(|all| Slice { buffer: all.clone(), offset: 4 * at as u64, len: SIZES[i] });
+        at += SIZES[i] + 3;
+        tensor(i, params, grads)
+    };
+    let mut lane = |_| {
+        let mut tensors: Vec<SliceTensor> = (0..SIZES.len()).rev().map(&mut next).collect();
+        tensors.reverse();
+        tensors
+    };
+    (0..LANES).map(&mut lane).collect()
+}
+
+#[test]
+fn lanes_have_the_bits_of_an_arena_wherever_they_lie() -> Result<()> {
+    let gpus = [
+        ("all limits", gpu(), LANES),
+        ("bindings of several lanes", gpu_with_bindings(THREE_LANES), LANES),
+        ("bindings of less than a lane", gpu_with_bindings(64 << 10), 2),
+    ];
+    for (limits, gpu, lanes) in gpus {
+        for (rule, recipe) in
+            populations(lanes).into_iter().filter(|(rule, _)| limits == "all limits" || !rule.contains("matrices"))
+        {
+            let (expected, reports) = run(owned(&gpu, recipe.clone()), lanes);
+            assert_eq!(reports.matches("skipped: 1").count(), lanes.min(4), "{reports}");
+            let layouts = [
+                ("one pair", lanes_in_one_pair(&gpu)[..lanes].to_vec()),
+                ("a buffer for each lane", (0..lanes).map(|_| in_one_buffer(&gpu)).collect()),
+                ("many buffers", (0..lanes).map(|_| in_many_buffers(&gpu)).collect()),
+            ];
+            for (how, slices) in layouts {
+                let what = format!("{rule}, {limits}, {how}");
+                let (found, found_reports) = run(Optimizer::over_lanes(&gpu, recipe.clone(), &slices)?, lanes);
+                assert_same_arrays(&what, &found, &expected);
+                assert_eq!(found_reports, reports, "{what}");
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Recipes whose lanes differ in the learning rate.
+fn populations(lanes: usize) -> [(&'static str, Recipe); 5] {
+    fn of<R: Into<Box<dyn AnyRule>>>(lanes: usize, rule: impl Fn(f64) -> R) -> Recipe {
+        Recipe::population((0..lanes).map(|lane| rule(0.1 / (1 + lane) as f64)))
+    }
+    let adam = || of(lanes, |lr| Adam { lr, ..Default::default() });
+    [
+        ("Adam", adam().clip_norm(1.0)),
+        ("centralised", adam().centralise().skip_bad()),
+        ("LAMB", of(lanes, |lr| Lamb { lr, ..Default::default() }).skip_bad()),
+        ("Muon of matrices", of(lanes, |lr| Muon { lr, ..Default::default() }).skip_bad()),
+        ("Adafactor of matrices", of(lanes, |lr| Adafactor { lr, ..Default::default() }).skip_bad()),
+    ]
+}
+
+/// Norm, control and update where a binding holds everything; else a norm and an update for each segment of planes.
+#[test]
+fn lanes_in_one_pair_of_buffers_share_dispatches() -> Result<()> {
+    let dispatches = |gpu: &Gpu| -> Result<usize> {
+        let recipe = Recipe::population(vec![Adam::default(); LANES]).clip_norm(1.0);
+        Ok(Optimizer::over_lanes(gpu, recipe, &lanes_in_one_pair(gpu))?.program().dispatches(0))
+    };
+    assert_eq!(dispatches(&gpu())?, 3);
+    assert_eq!(dispatches(&gpu_with_bindings(THREE_LANES))?, 5);
+    Ok(())
+}
+
+/// Runs `change` on good lanes and returns the error that comes of it.
+fn refused_lanes(change: impl FnOnce(&mut Vec<Vec<SliceTensor>>)) -> String {
+    let gpu = gpu();
+    let mut lanes = lanes_in_one_pair(&gpu);
+    change(&mut lanes);
+    let recipe = Recipe::population(vec![Adam::default(); LANES]);
+    Optimizer::over_lanes(&gpu, recipe, &lanes).err().map_or("no error".into(), |error| error.to_string())
+}
+
+#[test]
+fn lanes_that_differ_are_refused_by_name() {
+    assert_eq!(refused_lanes(|_| ()), "no error");
+    assert_eq!(refused_lanes(|lanes| lanes.clear()), "the list of lanes is empty");
+    assert_eq!(refused_lanes(|lanes| drop(lanes.pop())), "lanes of slices: 4 found, 5 expected");
+    assert_eq!(refused_lanes(|lanes| drop(lanes[3].pop())), "tensors of lane 3: 8 found, 9 expected");
+    let expected = "'tensor 2' of shape [8, 8] in group 0 expected";
+    assert_eq!(
+        refused_lanes(|lanes| lanes[1][2].name = "w".into()),
+        format!("tensor 2 of lane 1: 'w' of shape [8, 8] in group 0 found, {expected}")
+    );
+    assert_eq!(
+        refused_lanes(|lanes| lanes[1][2].shape = vec![64]),
+        format!("tensor 2 of lane 1: 'tensor 2' of shape [64] in group 0 found, {expected}")
+    );
+    assert_eq!(
+        refused_lanes(|lanes| lanes[1][2].group = 1),
+        format!("tensor 2 of lane 1: 'tensor 2' of shape [8, 8] in group 1 found, {expected}")
+    );
+    assert_eq!(
+        refused_lanes(|lanes| lanes[4][0].params.offset += 1),
+        "offset of the parameters of tensor 'tensor 0' in lane 4 = 369565 is out of range: a multiple of 4 bytes"
+    );
+    assert_eq!(
+        refused_lanes(|lanes| lanes[2][0].grads = lanes[1][0].grads.clone()),
+        "gradients of tensor 'tensor 0' in lane 2: bytes 147816..147820 overlap the gradients of tensor 'tensor 0' in lane 1 found, a slice of \
+         its own expected"
+    );
+}
+
+/// What a step consists of.
+#[derive(Debug, Clone, Copy)]
+enum Do {
+    Accumulate,
+    Ascend,
+    Step,
+    Inspect,
+}
+
+/// Submitted by the crate.
+fn submit(_: &Gpu, optimizer: &mut Optimizer<GpuProgram>, what: Do) -> Result<()> {
+    match what {
+        Do::Accumulate => optimizer.accumulate(),
+        Do::Ascend => optimizer.ascend(),
+        Do::Step => optimizer.step(),
+        Do::Inspect => optimizer.step_inspected(),
+    }
+}
+
+/// Recorded into an encoder, and submitted by the host program. An inspected step cannot be.
+fn encode(gpu: &Gpu, optimizer: &mut Optimizer<GpuProgram>, what: Do) -> Result<()> {
+    let mut encoder = gpu.device().create_command_encoder(&Default::default());
+    match what {
+        Do::Accumulate => optimizer.encode_accumulate(&mut encoder)?,
+        Do::Ascend => optimizer.encode_ascend(&mut encoder)?,
+        Do::Step => optimizer.encode_step(&mut encoder)?,
+        Do::Inspect => optimizer.step_inspected()?,
+    }
+    gpu.queue().submit([encoder.finish()]);
+    Ok(())
+}
+
+/// Parameters, momentum, averages, halves, gradients, counters and inspection of each lane after five steps.
+fn drive(
+    gpu: &Gpu,
+    lanes: usize,
+    mut optimizer: Optimizer<GpuProgram>,
+    actions: &[Do],
+    perform: fn(&Gpu, &mut Optimizer<GpuProgram>, Do) -> Result<()>,
+) -> Result<(Vec<Vec<f32>>, String)> {
+    let tensors: Vec<(usize, usize, usize)> =
+        (0..lanes).flat_map(|lane| SIZES.into_iter().enumerate().map(move |(i, size)| (lane, i, size))).collect();
+    for &(lane, i, size) in &tensors {
+        optimizer.set_params(lane, &name(i), &numbers((1000 * lane + i) as u64, size))?;
+    }
+    for step in 0..5 {
+        for (k, &action) in actions.iter().enumerate() {
+            for &(lane, i, size) in &tensors {
+                optimizer.set_grads(lane, &name(i), &numbers((1000 * lane + 100 * step + 10 * k + i) as u64, size))?;
+            }
+            perform(gpu, &mut optimizer, action)?;
+        }
+    }
+    let mut all = Vec::new();
+    for &(lane, i, _) in &tensors {
+        all.push(optimizer.params(lane, &name(i))?);
+        all.push(optimizer.state("b", lane, &name(i))?);
+        all.extend(optimizer.averaged(lane, &name(i)).ok());
+        all.extend(optimizer.half(lane, &name(i)).ok().map(|bits| bits.into_iter().map(f32::from).collect()));
+        let (grads, tensor) = (optimizer.grads_buffer(), optimizer.arena().tensor(&name(i))?);
+        let range = tensor.offset..tensor.offset + tensor.len();
+        all.push(optimizer.program_mut().read_range(grads, lane, range)?);
+    }
+    let mut reports = String::new();
+    for lane in 0..lanes {
+        reports += &format!("{:?} {:?}", optimizer.report(lane)?, optimizer.inspection(lane).ok());
+    }
+    Ok((all, reports))
+}
+
+#[test]
+fn what_goes_with_a_rule_is_that_of_an_arena() -> Result<()> {
+    let gpus = [
+        ("all limits", gpu(), 2),
+        ("bindings of less than a lane", gpu_with_bindings(64 << 10), 2),
+        ("bindings of less than a tensor", small_gpu(), 1),
+    ];
+    for (limits, gpu, lanes) in gpus {
+        let (plain, cases) = modified(lanes);
+        for (what, recipe, actions) in cases {
+            let (expected, report) = drive(&gpu, lanes, owned(&gpu, recipe.clone()), actions, submit)?;
+            assert_ne!(
+                expected,
+                drive(&gpu, lanes, owned(&gpu, plain.clone()), &[Do::Step], submit)?.0,
+                "{what} makes a difference"
+            );
+            let layouts = [
+                ("one pair of buffers", lanes_in_one_pair(&gpu)[..lanes].to_vec()),
+                ("a buffer for each lane", (0..lanes).map(|_| in_one_buffer(&gpu)).collect()),
+                ("many buffers", (0..lanes).map(|_| in_many_buffers(&gpu)).collect()),
+            ];
+            for (how, slices) in layouts {
+                let optimizer = Optimizer::over_lanes(&gpu, recipe.clone(), &slices)?;
+                let (found, found_report) = drive(&gpu, lanes, optimizer, actions, encode)?;
+                assert_same_arrays(&format!("{what}, {limits}, {how}"), &found, &expected);
+                assert_eq!(found_report, report, "{what}, {limits}, {how}");
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Its name, a recipe, and what a step consists of.
+type Case = (&'static str, Recipe, &'static [Do]);
+
+/// A recipe, and with what may go with it, in so many lanes.
+fn modified(lanes: usize) -> (Recipe, [Case; 11]) {
+    use Do::{Accumulate, Ascend, Inspect, Step};
+    let lane = |lane: usize| Sgd { lr: 0.1 * (1 + lane) as f64, momentum: 0.9, ..Default::default() };
+    let sgd = || Recipe::population((0..lanes).map(lane));
+    let lookahead = Lookahead { steps: 2, ..Default::default() };
+    let tensor = Clip::Tensor { max: 10.0, kind: NormKind::L2 };
+    let cases: [Case; 11] = [
+        ("centralised", sgd().centralise(), &[Step]),
+        ("cautious", sgd().cautious(), &[Step]),
+        ("lookahead", sgd().lookahead(lookahead), &[Step]),
+        ("average", sgd().average(Average::Ema { decay: 0.5 }), &[Step]),
+        ("copy in 16 bits", sgd().half_copy(Half::F16), &[Step]),
+        ("zeroed gradients", sgd().zero_grads(), &[Step]),
+        ("clip by value", sgd().clip(Clip::Value(0.7)), &[Step]),
+        ("clip of each tensor", sgd().clip(tensor), &[Step]),
+        ("micro-batches", sgd().skip_bad().accumulate(Accumulation::default()), &[Accumulate, Accumulate, Step]),
+        ("ascent", sgd().sam(0.5), &[Ascend, Step]),
+        ("inspection", sgd().inspect(), &[Step, Inspect]),
+    ];
+    (sgd(), cases)
+}
+
+/// What a buffer holds: as a tensor of its own it can be read.
+fn contents(gpu: &Gpu, all: &wgpu::Buffer) -> Result<Vec<f32>> {
+    let len = all.size() as usize / 4;
+    let params = Slice { buffer: all.clone(), offset: 0, len };
+    let grads = Slice { buffer: buffer(gpu, len, USAGE), offset: 0, len };
+    let look = SliceTensor { name: "all".into(), shape: vec![len], params, grads, group: 0 };
+    Optimizer::over_slices(gpu, Recipe::new(Sgd::default()), &[look])?.params(0, "all")
+}
+
+/// Parameters and gradients, in one buffer or in two, of one lane or of several: all else keeps its 7.5.
+#[test]
+fn nothing_beside_the_slices_is_written() -> Result<()> {
+    let gpu = gpu();
+    for lanes in [vec![in_one_buffer(&gpu)], lanes_in_one_pair(&gpu)] {
+        let slices: Vec<&Slice> = lanes.iter().flatten().flat_map(|tensor| [&tensor.params, &tensor.grads]).collect();
+        for slice in &slices {
+            let filled = vec![7.5f32; slice.buffer.size() as usize / 4];
+            gpu.queue().write_buffer(&slice.buffer, 0, bytemuck::cast_slice(&filled));
+        }
+        let recipe = Recipe::population(vec![Adam::default(); lanes.len()]).centralise().zero_grads().clip_norm(1.0);
+        let mut optimizer = Optimizer::over_lanes(&gpu, recipe, &lanes)?;
+        for (lane, tensors) in lanes.iter().enumerate() {
+            // Gradients that differ, or a matrix would stay where it is.
+            for (i, tensor) in tensors.iter().enumerate() {
+                optimizer.set_grads(lane, &tensor.name, &numbers(i as u64, tensor.grads.len))?;
+            }
+        }
+        optimizer.step()?;
+        for all in [&lanes[0][0].params.buffer, &lanes[0][0].grads.buffer] {
+            let found = contents(&gpu, all)?;
+            let mut inside = vec![false; found.len()];
+            for slice in slices.iter().filter(|slice| slice.buffer == *all) {
+                inside[slice.offset as usize / 4..][..slice.len].fill(true);
+            }
+            for (i, (&x, inside)) in found.iter().zip(inside).enumerate() {
+                assert_eq!(x != 7.5, inside, "element {i} is {x}");
+            }
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn encoded_steps_are_submitted_by_the_host_and_wait_for_nothing() -> Result<()> {
+    let gpu = gpu();
+    let mut encoded = Optimizer::over_slices(&gpu, recipe(), &in_one_buffer(&gpu))?;
+    let mut stepped = owned(&gpu, recipe());
+    for optimizer in [&mut encoded, &mut stepped] {
+        optimizer.set_grads(0, &name(8), &numbers(1, SIZES[8]))?;
+    }
+    // More steps than the ring of rows is long, several to a submission.
+    for _ in 0..100 {
+        let mut encoder = gpu.device().create_command_encoder(&Default::default());
+        (0..6).try_for_each(|_| encoded.encode_step(&mut encoder))?;
+        gpu.queue().submit([encoder.finish()]);
+    }
+    stepped.steps(600)?;
+    assert_same_bits("parameters", &encoded.params(0, &name(8))?, &stepped.params(0, &name(8))?);
+    assert_eq!(encoded.report(0)?, stepped.report(0)?);
+    Ok(())
+}
+
+#[test]
+fn too_many_steps_that_nobody_submits_are_an_error() -> Result<()> {
+    let gpu = gpu();
+    let mut optimizer = Optimizer::over_slices(&gpu, recipe(), &in_many_buffers(&gpu))?;
+    let mut encoder = gpu.device().create_command_encoder(&Default::default());
+    (0..256).try_for_each(|_| optimizer.encode_step(&mut encoder))?;
+    let error = optimizer.encode_step(&mut encoder).expect_err("no row for it").to_string();
+    assert_eq!(error, "steps recorded and not submitted needs 257, the adapter allows 256");
+    gpu.queue().submit([encoder.finish()]);
+    let mut encoder = gpu.device().create_command_encoder(&Default::default());
+    optimizer.encode_step(&mut encoder)
+}
+
+/// What is refused has used up no micro-batch.
+#[test]
+fn a_refused_step_keeps_its_micro_batches() -> Result<()> {
+    let gpu = gpu();
+    let recipe = recipe().accumulate(Accumulation::default());
+    let mut optimizer = Optimizer::over_slices(&gpu, recipe, &in_many_buffers(&gpu))?;
+    let mut encoder = gpu.device().create_command_encoder(&Default::default());
+    for _ in 0..256 {
+        optimizer.encode_accumulate(&mut encoder)?;
+        optimizer.encode_step(&mut encoder)?;
+    }
+    optimizer.encode_accumulate(&mut encoder)?;
+    optimizer.encode_step(&mut encoder).expect_err("no row for it");
+    gpu.queue().submit([encoder.finish()]);
+    let mut encoder = gpu.device().create_command_encoder(&Default::default());
+    optimizer.encode_step(&mut encoder)
+}
+
+#[test]
+fn dispatches_do_not_grow_with_tensors_in_one_buffer() -> Result<()> {
+    let gpu = gpu();
+    for (count, len) in [(1, 20_000 * 69), (3, 69), (20_000, 69)] {
+        let stride = len + 1;
+        let shared = buffer(&gpu, 2 * stride * count, USAGE);
+        let slice = |i: usize| Slice { buffer: shared.clone(), offset: (4 * stride * i) as u64, len };
+        let tensor =
+            |i| SliceTensor { name: name(i), shape: vec![len], params: slice(2 * i), grads: slice(2 * i + 1), group: 0 };
+        let tensors: Vec<SliceTensor> = (0..count).map(tensor).collect();
+        let optimizer = Optimizer::over_slices(&gpu, recipe(), &tensors)?;
+        assert_eq!(optimizer.program().dispatches(0), 3, "{count} slices: norm, control, update");
+        let names: Vec<String> = (0..count).map(name).collect();
+        let tensors: Vec<(&str, &[usize])> = names.iter().map(|name| (name.as_str(), std::slice::from_ref(&len))).collect();
+        let optimizer = Optimizer::new(&gpu, recipe(), &tensors)?;
+        assert_eq!(optimizer.program().dispatches(0), 3, "{count} tensors: norm, control, update");
+    }
+    Ok(())
+}
+
+/// A step needs no copies of slices; reading and writing them does, and says what is missing.
+#[test]
+fn buffers_that_cannot_be_copied_are_stepped_and_not_read() -> Result<()> {
+    let gpu = gpu();
+    let tensor = |name: &str, usage| {
+        let [params, grads] = [(); 2].map(|()| Slice { buffer: buffer(&gpu, 4, usage), offset: 0, len: 4 });
+        SliceTensor { name: name.into(), shape: vec![4], params, grads, group: 0 }
+    };
+    let tensors = [tensor("w", wgpu::BufferUsages::STORAGE), tensor("other", USAGE)];
+    let mut optimizer = Optimizer::over_slices(&gpu, recipe(), &tensors)?;
+    optimizer.step()?;
+    assert_eq!(optimizer.params(0, "other")?, [0.0; 4], "it can be read, whatever its neighbour is");
+    let lacks =
+        |role, usage| format!("{role} of tensor 'w': BufferUsages(STORAGE) found, usage BufferUsages({usage}) expected");
+    let says = |result: Result<()>| result.expect_err("no usage").to_string();
+    assert_eq!(says(optimizer.set_params(0, "w", &[1.0; 4])), lacks("parameters", "COPY_DST"));
+    assert_eq!(says(optimizer.set_grads(0, "w", &[1.0; 4])), lacks("gradients", "COPY_DST"));
+    assert_eq!(says(optimizer.params(0, "w").map(drop)), lacks("parameters", "COPY_SRC"));
+    assert_eq!(optimizer.report(0)?.applied, 1);
+    Ok(())
+}
+
+/// Runs `change` on good slices and returns the error that comes of it.
+fn refused(change: impl FnOnce(&Gpu, &mut Vec<SliceTensor>)) -> String {
+    let gpu = gpu();
+    let mut tensors = in_many_buffers(&gpu);
+    change(&gpu, &mut tensors);
+    Optimizer::over_slices(&gpu, recipe(), &tensors).err().map_or("no error".into(), |error| error.to_string())
+}
+
+#[test]
+fn bad_slices_are_refused_by_name() {
+    assert_eq!(refused(|_, t| t.clear()), "the list of tensors is empty");
+    assert_eq!(refused(|_, t| t[2].name = name(1)), "tensor 'tensor 1' is given twice");
+    assert_eq!(
+        refused(|_, t| t[3].params.offset += 2),
+        "offset of the parameters of tensor 'tensor 3' = 2 is out of range: a multiple of 4 bytes"
+    );
+    assert_eq!(
+        refused(|_, t| t[2].grads.len = 70),
+        "gradients of tensor 'tensor 2': bytes 16..296 found, at most the 276 bytes of its buffer expected"
+    );
+    assert_eq!(
+        refused(|_, t| t[2].grads.len = 63),
+        "gradients of tensor 'tensor 2': 63 found, the elements of shape [8, 8] expected"
+    );
+    assert_eq!(
+        refused(|_, t| t[2].shape[1] = 7),
+        "parameters of tensor 'tensor 2': 64 found, the elements of shape [8, 7] expected"
+    );
+    assert_eq!(
+        refused(|_, t| t[0].params.offset = u64::MAX - 3),
+        format!(
+            "parameters of tensor 'tensor 0': bytes {}..{} found, at most the 24 bytes of its buffer expected",
+            u64::MAX - 3,
+            u64::MAX
+        )
+    );
+    assert_eq!(
+        refused(|_, t| t[0].params.len = 1 << 62),
+        format!("parameters of tensor 'tensor 0': bytes 4..{} found, at most the 24 bytes of its buffer expected", u64::MAX)
+    );
+    let huge = "parameters of tensor 'tensor 0': 1 found, the elements of shape [4294967296, 4294967296] expected";
+    assert_eq!(refused(|_, t| t[0].shape = vec![1 << 32; 2]), huge);
+    assert_eq!(
+        refused(|_, t| {
+            let params = t[5].params.clone();
+            t[6].params = Slice { offset: params.offset + 4, len: 4097.min(params.len - 1), ..params };
+            t[6].grads.len = t[6].params.len;
+            t[6].shape = vec![t[6].params.len];
+        }),
+        "parameters of tensor 'tensor 6': bytes 4..16380 overlap the parameters of tensor 'tensor 5' found, a slice of its own \
+         expected"
+    );
+    assert_eq!(
+        refused(|_, t| t[0].grads = t[0].params.clone()),
+        "gradients of tensor 'tensor 0': bytes 4..8 overlap the parameters of tensor 'tensor 0' found, a slice of its own expected"
+    );
+    assert_eq!(
+        refused(|gpu, t| t[0].params.buffer = buffer(gpu, 6, wgpu::BufferUsages::COPY_DST)),
+        "parameters of tensor 'tensor 0': BufferUsages(COPY_DST) found, a buffer with usage STORAGE expected"
+    );
+    assert_eq!(refused(|_, t| t[0].group = 3), "group of tensor 'tensor 0' = 3 is out of range: below 1");
+}
+
+#[test]
+fn a_buffer_of_another_device_is_refused_by_name() {
+    let adapter = thalweg::gpu::adapters().swap_remove(0);
+    let open = || pollster::block_on(adapter.request_device(&wgpu::DeviceDescriptor::default())).expect("a device");
+    let [gpu, other] = [(); 2].map(|()| open()).map(|(device, queue)| Gpu::from_wgpu(device, queue));
+    let mut tensors = in_many_buffers(&gpu);
+    tensors[1].grads.buffer = buffer(&other, 8, USAGE);
+    let error = Optimizer::over_slices(&gpu, recipe(), &tensors).err().map_or("no error".into(), |error| error.to_string());
+    assert!(error.starts_with("tensor 'tensor 1': "), "{error}");
+}
