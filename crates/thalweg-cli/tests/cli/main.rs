@@ -1,0 +1,75 @@
+//! The command line, run as its users run it.
+
+mod bench;
+mod data;
+mod engine;
+mod picture;
+mod rules;
+mod schedules;
+mod train;
+mod usage;
+
+use serde_json::Value;
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Seek, Write};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use tempfile::TempDir;
+
+const EPOCH_KEYS: [&str; 7] = ["epoch", "train_loss", "train_accuracy", "test_loss", "test_accuracy", "steps", "seconds"];
+const LAST_KEYS: [&str; 6] = ["test_accuracy", "train_loss", "seconds", "engine", "adapter", "steps"];
+
+/// A finished run.
+#[derive(Debug)]
+struct Ran {
+    code: Option<i32>,
+    out: String,
+    err: String,
+}
+
+impl Ran {
+    /// The lines of JSON on stdout, which must be nothing else; the run must have gone well.
+    fn json(&self) -> Vec<Value> {
+        assert_eq!(self.code, Some(0), "{self:?}");
+        self.out.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"))).collect()
+    }
+}
+
+fn command(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_thalweg"));
+    // Some Vulkan drivers complain on stderr where this is missing.
+    command.args(args).env("XDG_RUNTIME_DIR", std::env::temp_dir()).stdin(Stdio::null());
+    command
+}
+
+fn finish(mut command: Command) -> Ran {
+    let output = command.output().expect("the program starts");
+    let [out, err] = [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).expect("output is UTF-8"));
+    Ran { code: output.status.code(), out, err }
+}
+
+fn thalweg(args: &[&str]) -> Ran {
+    finish(command(args))
+}
+
+/// `train` on the CPU engine with these further arguments, as JSON.
+fn trained(args: &[&str]) -> Vec<Value> {
+    thalweg(&[&["train", "--engine", "cpu", "--json"], args].concat()).json()
+}
+
+fn keys(object: &Value) -> BTreeSet<&str> {
+    object.as_object().expect("an object").keys().map(String::as_str).collect()
+}
+
+/// The last epoch's loss and accuracy on the test data.
+fn last_test(lines: &[Value]) -> (f64, f64) {
+    let epoch = &lines[lines.len() - 2];
+    (epoch["test_loss"].as_f64().expect("a number"), epoch["test_accuracy"].as_f64().expect("a number"))
+}
+
+/// What differs between two runs of the same command.
+fn without_seconds(mut lines: Vec<Value>) -> Vec<Value> {
+    lines.iter_mut().for_each(|line| drop(line.as_object_mut().and_then(|line| line.remove("seconds"))));
+    lines
+}

@@ -1,0 +1,60 @@
+//! `rules`.
+
+use super::*;
+
+#[test]
+fn rules_are_listed_with_formula_settings_and_state() {
+    let lines = thalweg(&["rules", "--json"]).json();
+    let text = thalweg(&["rules"]);
+    assert_eq!((text.code, text.err.as_str(), lines.len()), (Some(0), "", thalweg::rules().len()));
+    let blocks: Vec<&str> = text.out.split("\n\n").collect();
+    assert_eq!(blocks.len(), lines.len());
+    for ((mut rule, line), block) in thalweg::rules().into_iter().zip(&lines).zip(blocks) {
+        assert_eq!(
+            keys(line),
+            BTreeSet::from(["name", "formula", "settings", "state_bytes", "state_bytes_max", "state_other", "planes"])
+        );
+        assert_eq!((&line["name"], &line["formula"]), (&rule.name().into(), &rule.formula().into()));
+        assert!(block.starts_with(rule.name()) && block.contains(rule.formula()), "{block}");
+        assert!(block.contains(&format!("  {} bytes per parameter", line["state_bytes"])), "{block}");
+        assert!(block.trim().ends_with(&format!("at most {}", line["state_bytes_max"])), "{block}");
+        let settings: Vec<&str> = rule.settings().into_iter().map(|(name, _)| name).collect();
+        assert_eq!(keys(&line["settings"]), settings.iter().copied().collect());
+        // What is listed is what `--set` takes.
+        for (name, value) in line["settings"].as_object().expect("an object") {
+            let text = value.as_str().map_or_else(|| value.to_string(), String::from);
+            thalweg::set(&mut *rule, name, &text).unwrap_or_else(|error| panic!("{error}"));
+            assert!(block.contains(&format!(" {name}=")), "{name}: {block}");
+        }
+    }
+    let one = thalweg(&["rules", "adamw"]);
+    let block = "adamw
+  formula   x = (1 − lr·λ)·x;  m = β₁·m + (1 − β₁)·g;  v = β₂·v + (1 − β₂)·g²;  x −= (lr/c₁)·m / (√v/√c₂ + eps)
+  settings  lr=0.001 beta1=0.9 beta2=0.999 eps=1e-8 weight_decay=0.01 independent_weight_decay=false eps_hat=false amsgrad=false maximize=false
+  state     8 bytes per parameter (m, v); per parameter at most 12\n";
+    assert_eq!(one.out, block);
+    assert_eq!(thalweg(&["rules", "adamw", "--json"]).json()[0]["planes"], serde_json::json!(["m", "v"]));
+}
+
+/// As the pages of the rules say.
+#[test]
+fn the_listed_memory_holds_directions_and_numbers_of_tensors() {
+    let scratch = "at most 16 per element of the largest set of matrices of one shape";
+    let table = [
+        ("sgd", 0, 4, None),
+        ("rprop", 8, 8, None),
+        ("adan", 16, 16, None),
+        ("lars", 0, 4, None),
+        ("novograd", 4, 4, Some("4 per tensor")),
+        ("lamb", 12, 12, None),
+        ("adafactor", 4, 8, Some("4·(n + m + 1) per n × m matrix")),
+        ("muon", 12, 12, Some(scratch)),
+    ];
+    for (rule, bytes, most, other) in table {
+        let line = &thalweg(&["rules", rule, "--json"]).json()[0];
+        let listed = (&line["state_bytes"], &line["state_bytes_max"], line["state_other"].as_str());
+        assert_eq!(listed, (&bytes.into(), &most.into(), other), "{rule}");
+    }
+    let lamb = thalweg(&["rules", "lamb"]).out;
+    assert!(lamb.ends_with("  state     12 bytes per parameter (m, v, direction); per parameter at most 12\n"), "{lamb}");
+}

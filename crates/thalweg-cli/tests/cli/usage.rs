@@ -1,0 +1,128 @@
+//! Wrong usage, failures and help.
+
+use super::*;
+
+#[test]
+fn wrong_usage_is_one_line_and_exit_code_2() {
+    let table: &[(&[&str], &str)] = &[
+        (&[], "no command given; try 'thalweg --help'"),
+        (&["trian"], "unrecognized subcommand 'trian'"),
+        (&["train", "--bogus"], "unexpected argument '--bogus'"),
+        (&["train", "digits"], "unexpected argument 'digits'"),
+        (&["train", "--engine", "tpu"], "possible values: auto, gpu, cpu"),
+        (&["train", "--engine", "cpu", "--adapter", "x"], "leave one of them out"),
+        (&["train", "--adapter", "no such adapter"], "unknown adapter 'no such adapter'; known: "),
+        (&["train", "--rule", "adamm"], "unknown rule 'adamm'; known: sgd, "),
+        (&["train", "--lr", "-1"], "lr = -1 is out of range: finite and at least 0"),
+        (&["train", "--lr", "inf"], "lr = inf is out of range"),
+        (&["train", "--lr", "NaN"], "lr = NaN is out of range"),
+        (&["train", "--lr", "fast"], "invalid value 'fast' for '--lr <X>'"),
+        (&["train", "--lr"], "a value is required for '--lr <X>'"),
+        (&["train", "--weight-decay", "-0.1"], "weight_decay = -0.1 is out of range"),
+        (&["train", "--clip-norm", "0"], "clip_norm = 0 is out of range: finite and above 0"),
+        (&["train", "--epochs", "0"], "not a whole number from 1 to 4294967295"),
+        (&["train", "--epochs", "18446744073709551615"], "not a whole number from 1 to 4294967295"),
+        (&["train", "--batch", "0"], "not a whole number from 1"),
+        (&["train", "--batch", "1.5"], "not a whole number from 1"),
+        (&["train", "--hidden", "0"], "not a whole number from 1 to 65536"),
+        (&["train", "--hidden", "64,,32"], "not a whole number from 1 to 65536"),
+        (&["train", "--hidden", "99999999"], "not a whole number from 1 to 65536"),
+        (&["train", "--seed", "-1"], "'-1'"),
+        (&["train", "--json", "--json"], "cannot be used multiple times"),
+        (&["train", "--set", "beta1"], "'beta1' is not of the form key=value"),
+        (&["train", "--set", "=1"], "'=1' is not of the form key=value"),
+        (
+            &["train", "--set", "beta3=0.9"],
+            "unknown setting 'beta3'; known: lr, beta1, beta2, eps, weight_decay, independent_weight_decay, eps_hat, amsgrad, maximize",
+        ),
+        (&["train", "--set", "beta1=1"], "beta1 = 1 is out of range: at least 0 and below 1"),
+        (&["train", "--set", "beta1=much"], "beta1 = much is out of range: a number"),
+        (&["train", "--set", "amsgrad=1"], "amsgrad = 1 is out of range: true or false"),
+        (&["train", "--set", "eps=1", "--set", "eps=1"], "setting 'eps' is given twice"),
+        (&["train", "--lr", "1", "--set", "lr=1"], "setting 'lr' is given twice"),
+        (&["train", "--rule", "rprop", "--weight-decay", "1"], "unknown setting 'weight_decay'; known: lr, eta_minus, "),
+        (&["train", "--schedule", "cosin"], "unknown schedule 'cosin'; known: constant, step, "),
+        (&["train", "--schedule", "cosine,gamma=1"], "unknown setting 'gamma'; known: steps, lr, end, power, "),
+        (&["train", "--schedule", "cosine,power"], "'power' is not of the form key=value"),
+        (&["train", "--schedule", "cosine,end=1,end=1"], "setting 'end' is given twice"),
+        (&["train", "--schedule", "cosine,steps=0"], "steps = 0 is out of range: at least 1"),
+        (&["train", "--schedule", "cosine", "--schedule", "step"], "cannot be used multiple times"),
+        (&["train", "--schedule", "cosine,warmup_start=0.1"], "warmup_start = 0.1 is out of range: 0 without a warmup"),
+        (
+            &["train", "--epochs", "2", "--schedule", "cosine,warmup=44"],
+            "warmup = 44 is out of range: below 44, the steps of the run, where steps is not given",
+        ),
+        (&["train", "--rule", "rprop", "--schedule", "cosine"], "--schedule has no effect on rprop"),
+        (&["train", "--rule", "muon", "--set", "ns_steps=101"], "ns_steps = 101 is out of range: at most 100"),
+        (&["train", "--schedule", "plateau,factor=1"], "factor = 1 is out of range: above 0 and below 1"),
+        (&["train", "--schedule", "plateau,goal=max"], "goal = max is out of range: min, since it goes by a loss"),
+        (&["train", "--schedule", "plateau,warmup=5"], "unknown setting 'warmup'; known: lr, goal, factor, patience, "),
+        (&["train", "--schedule", "plato"], "wsd, plateau"),
+        (&["schedules", "plateau"], "there are no values to print"),
+        (&["info", "--all"], "unexpected argument '--all'"),
+        (&["bench", "--what", "adamm"], "--what adamm names no row"),
+        (&["bench", "--turns", "--engine", "cpu"], "--turns takes one --what and one --n"),
+        (&["bench", "--turns", "--engine", "cpu", "--what", "adamm", "--n", "64"], "--what adamm is no row's name"),
+        (&["bench", "--turns", "--engine", "cpu", "--what", "adamw", "--n", "64", "--json"], "cannot be used with"),
+        (&["rules", "adamm"], "unknown rule 'adamm'; known: sgd, "),
+        (&["rules", "adam", "lion"], "unexpected argument 'lion'"),
+        (&["schedules", "cosin"], "unknown schedule 'cosin'; known: constant, step, "),
+        (&["schedules", "cosine", "gamma=1"], "unknown setting 'gamma'; known: steps, lr, end, power, "),
+        (&["schedules", "cosine", "end"], "'end' is not of the form key=value"),
+        (&["schedules", "cosine", "--steps", "0"], "not a whole number from 1"),
+        (&["schedules", "--steps", "3"], "arguments were not provided: <NAME>"),
+        (&["schedules", "--plot", "a.svg"], "arguments were not provided: <NAME>"),
+        (&["schedules", "cosine", "--json", "--plot", "a.svg"], "cannot be used with"),
+    ];
+    for (args, says) in table {
+        let ran = thalweg(args);
+        assert_eq!(ran.code, Some(2), "{args:?}: {ran:?}");
+        assert!(ran.out.is_empty() && ran.err.lines().count() == 1, "{args:?}: {ran:?}");
+        assert!(ran.err.starts_with("error: ") && ran.err.contains(says), "{args:?}: {ran:?}");
+    }
+}
+
+#[test]
+fn a_failure_is_one_line_and_exit_code_1() {
+    let temp = TempDir::new().expect("a directory");
+    let file = |name: &str, text: &str| {
+        let path = temp.path().join(name);
+        fs::write(&path, text).expect("written");
+        path.to_str().expect("UTF-8").to_owned()
+    };
+    let empty = temp.path().join("empty");
+    fs::create_dir(&empty).expect("made");
+    let good = file("good.csv", "1,2,0\n3,4,1\n");
+    let table = [
+        (vec!["--data", "nowhere.csv"], "no such file or directory; --data takes digits, a directory"),
+        (vec!["--data", empty.to_str().expect("UTF-8")], "no file train-images-idx3-ubyte or "),
+        (vec!["--data", &file("none.csv", "")], "the file is empty"),
+        (vec!["--data", &file("text.csv", "a,b\n1,0\nx,1\n")], "line 3, column 1: 'x' is not a finite number"),
+        (vec!["--data", &good], "has too few rows"),
+        (vec!["--out", &good], "--out takes a directory that can be written"),
+        // In its range, but not on every step.
+        (vec!["--engine", "cpu", "--lr", "1e300", "--schedule", "constant,lr=1e300"], "lr = inf is out of range"),
+    ]
+    .map(|(args, says)| (args.into_iter().map(String::from).collect::<Vec<_>>(), says));
+    for (args, says) in table {
+        let args: Vec<&str> = ["train"].into_iter().chain(args.iter().map(String::as_str)).collect();
+        let ran = thalweg(&args);
+        assert_eq!(ran.code, Some(1), "{args:?}: {ran:?}");
+        assert!(ran.out.is_empty() && ran.err.lines().count() == 1, "{args:?}: {ran:?}");
+        assert!(ran.err.starts_with("error: ") && ran.err.contains(says), "{args:?}: {ran:?}");
+    }
+}
+
+#[test]
+fn help_names_every_option_and_rule() {
+    let ran = thalweg(&["train", "--help"]);
+    assert_eq!((ran.code, ran.err.as_str()), (Some(0), ""));
+    let options = "data engine adapter rule set lr weight-decay schedule clip-norm epochs batch hidden seed out json";
+    for option in options.split(' ') {
+        assert!(ran.out.contains(&format!("--{option}")), "{option}: {}", ran.out);
+    }
+    for rule in thalweg::rules() {
+        assert!(ran.out.contains(rule.name()), "{}: {}", rule.name(), ran.out);
+    }
+    assert_eq!(thalweg(&["--version"]).out, format!("thalweg {}\n", env!("CARGO_PKG_VERSION")));
+}
