@@ -7,14 +7,18 @@ use thalweg::cpu::Cpu;
 use thalweg::gpu::{Gpu, GpuOptions};
 use thalweg::plan::Engine;
 use thalweg::schedule::Cosine;
-use thalweg::{Decay, Error, Optimizer, Real, Recipe, Rule, Setting, Settings, range, smallvec};
+use thalweg::{Decay, Error, Optimizer, Real, Recipe, Rule, settings};
 
-/// `m = β·m + (1 − β)·d`, then `x = x − lr·sign(m)`; decoupled weight decay.
-#[derive(Debug, Clone)]
-struct Signum {
-    lr: f64,
-    beta: f64,
-    weight_decay: f64,
+settings! {
+    /// `m = β·m + (1 − β)·d`, then `x = x − lr·sign(m)`; decoupled weight decay.
+    pub struct Signum {
+        /// Learning rate.
+        number lr = 1e-4, not_negative;
+        /// The share of the mean that is kept.
+        number beta = 0.9, fraction;
+        /// Decoupled weight decay.
+        number weight_decay = 0.0, not_negative;
+    }
 }
 
 impl Rule for Signum {
@@ -34,22 +38,8 @@ impl Rule for Signum {
             return x - h.lr * sign((*s).m);
         }";
 
-    fn check(&self) -> thalweg::Result<()> {
-        range::not_negative("lr", self.lr)?;
-        range::fraction("beta", self.beta)?;
-        range::not_negative("weight_decay", self.weight_decay)
-    }
-
     fn lr(&self) -> f64 {
         self.lr
-    }
-
-    fn settings(&mut self) -> Settings<'_> {
-        smallvec![
-            ("lr", Setting::Number(&mut self.lr)),
-            ("beta", Setting::Number(&mut self.beta)),
-            ("weight_decay", Setting::Number(&mut self.weight_decay)),
-        ]
     }
 
     fn decay(&self) -> Decay {

@@ -178,6 +178,42 @@ pub mod range {
         require((0.0..1.0).contains(&value), field, value, "at least 0 and below 1")
     }
 
+    /// `value` must be above 0 and below 1.
+    pub fn open_fraction(field: &str, value: f64) -> Result<()> {
+        require(value > 0.0 && value < 1.0, field, value, "above 0 and below 1")
+    }
+
+    /// `value` must be finite.
+    pub fn finite(field: &str, value: f64) -> Result<()> {
+        require(value.is_finite(), field, value, "finite")
+    }
+
+    /// `value` must be finite and at most 0.
+    pub fn not_positive(field: &str, value: f64) -> Result<()> {
+        require(value.is_finite() && value <= 0.0, field, value, "finite and at most 0")
+    }
+
+    /// `value` must be finite and above 1.
+    pub fn above_one(field: &str, value: f64) -> Result<()> {
+        require(value.is_finite() && value > 1.0, field, value, "finite and above 1")
+    }
+
+    /// `value` must be finite and at least 1.
+    pub fn at_least_one(field: &str, value: f64) -> Result<()> {
+        require(value.is_finite() && value >= 1.0, field, value, "finite and at least 1")
+    }
+
+    /// `value` is a power that sums over many steps bear: from 0 to 100.
+    pub fn power(field: &str, value: f64) -> Result<()> {
+        require((0.0..=100.0).contains(&value), field, value, "from 0 to 100")
+    }
+
+    /// `value` must be a whole number of at least 0.
+    pub fn count(field: &str, value: f64) -> Result<()> {
+        let whole = value.is_finite() && value >= 0.0 && value.fract() == 0.0;
+        require(whole, field, value, "a whole number of at least 0")
+    }
+
     /// An error that names field, value and range unless `holds`.
     pub fn require(holds: bool, field: &str, value: impl ToString, allowed: &str) -> Result<()> {
         if holds { Ok(()) } else { Err(Error::setting(field, value, allowed)) }

@@ -81,7 +81,9 @@ pub use optimizer::{
     Accumulation, Average, Clip, Evaluation, Lbfgs, LbfgsReport, LbfgsSettings, LbfgsStepper, LbfgsStop, LineSearch, Lookahead,
     Optimizer, Recipe, Report, Stepper, Telemetry, TensorReport,
 };
-pub use rule::{AdjustLr, AnyRule, Decay, Fixed, Layerwise, Memory, Orthogonal, Real, Row, Rule, Setting, Settings, set};
+pub use rule::{
+    AdjustLr, AnyRule, Configure, Decay, Fixed, Layerwise, Memory, Orthogonal, Real, Row, Rule, Setting, Settings, set,
+};
 pub use rules::*;
 /// Makes the list of a rule's [`Settings`].
 pub use smallvec::smallvec;

@@ -9,20 +9,20 @@ use crate::plan::{
     ALIGN, Activation, BufferId, Control, Counter, Extras, Factors, Gate, GateKind, Half, Micro, Moments, NormKind, NormOf,
     Pass, Span, TensorBound, Trust, Update,
 };
-use crate::rule::{AnyRule, Layerwise, Real, Row, Rule, Setting, Settings};
+use crate::rule::{AnyRule, Layerwise, Real, Row, Rule, Setting};
 use crate::rules::{Sgd, rules};
-use crate::{Result, range};
 use naga::back::pipeline_constants::process_overrides;
 use naga::back::{PipelineConstants, hlsl, msl, spv};
 use naga::proc::{BoundsCheckPolicies, BoundsCheckPolicy};
 use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
 use naga::{AddressSpace, GlobalVariable, Module, ShaderStage, StorageAccess, StructMember, TypeInner};
-use smallvec::smallvec;
 
-/// A rule from outside the crate, without state.
-#[derive(Debug, Clone)]
-struct SignSgd {
-    lr: f64,
+crate::settings! {
+    /// A rule from outside the crate, without state.
+    pub struct SignSgd {
+        /// Learning rate.
+        number lr = 0.1, not_negative;
+    }
 }
 
 impl Rule for SignSgd {
@@ -37,16 +37,8 @@ impl Rule for SignSgd {
         struct State { none: f32 }
         fn rule(x: T, d: T, s: ptr<function, State>, h: Hyper) -> T { return x - h.lr * sign(d); }";
 
-    fn check(&self) -> Result<()> {
-        range::not_negative("lr", self.lr)
-    }
-
     fn lr(&self) -> f64 {
         self.lr
-    }
-
-    fn settings(&mut self) -> Settings<'_> {
-        smallvec![("lr", Setting::Number(&mut self.lr))]
     }
 
     fn row(&self, _t: u64) -> [f64; 1] {
@@ -60,7 +52,7 @@ impl Rule for SignSgd {
 
 /// Every registered rule and one from outside.
 fn all_rules() -> Vec<Box<dyn AnyRule>> {
-    let outside: Box<dyn AnyRule> = Box::new(SignSgd { lr: 0.1 });
+    let outside: Box<dyn AnyRule> = Box::new(SignSgd::default());
     rules().into_iter().chain([outside]).collect()
 }
 

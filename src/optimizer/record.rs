@@ -334,7 +334,7 @@ impl<'a> Recorder<'a> {
         let norm = drop_bad.then_some((self.partials, NormKind::Max));
         let mut plan = self.gate(GateKind::Accumulate { count: side.count }, norm, side);
         let extras = Extras { zero_grads: self.recipe.zero_grads, ..Default::default() };
-        plan.push(Op::Update(self.side_update(Sum.into(), side.array, Vec::new(), side, extras)));
+        plan.push(Op::Update(self.side_update(Sum {}.into(), side.array, Vec::new(), side, extras)));
         Some(plan)
     }
 
@@ -345,7 +345,7 @@ impl<'a> Recorder<'a> {
         let sign = self.rule().full_row(1).0[Row::SCALE].signum();
         let mut plan = self.gate(GateKind::Ascend { rho: rho * sign }, Some((self.partials, NormKind::L2)), side);
         let extras = Extras { zero_grads: self.recipe.zero_grads, ..Default::default() };
-        plan.push(Op::Update(self.side_update(Ascend.into(), self.params, vec![side.array], side, extras)));
+        plan.push(Op::Update(self.side_update(Ascend {}.into(), self.params, vec![side.array], side, extras)));
         Some(plan)
     }
 

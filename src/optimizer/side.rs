@@ -1,21 +1,13 @@
 //! Updates that are no steps, as rules of their own: they are recorded by this module, and are in no registry.
 
-use crate::error::Result;
-use crate::rule::{Real, Rule, Settings};
+use crate::rule::{Real, Rule};
+use crate::settings;
 
 /// Whatever only a registered rule would need.
 macro_rules! nameless {
     () => {
-        fn check(&self) -> Result<()> {
-            Ok(())
-        }
-
         fn lr(&self) -> f64 {
             1.0
-        }
-
-        fn settings(&mut self) -> Settings<'_> {
-            Settings::new()
         }
 
         fn row(&self, _t: u64) -> [f64; 1] {
@@ -24,9 +16,10 @@ macro_rules! nameless {
     };
 }
 
-/// The sum of micro-batches: x is the sum so far, d the gradient of one. A step leaves it at 0.
-#[derive(Debug, Clone)]
-pub(super) struct Sum;
+settings! {
+    /// The sum of micro-batches: x is the sum so far, d the gradient of one. A step leaves it at 0.
+    pub struct Sum {}
+}
 
 impl Rule for Sum {
     type Row<F: Real> = [F; 1];
@@ -46,9 +39,10 @@ fn rule(x: T, d: T, s: ptr<function, State>, h: Hyper) -> T { return x + d; }";
     }
 }
 
-/// The ascent of sharpness-aware minimisation: parameters are remembered, then go up the gradient.
-#[derive(Debug, Clone)]
-pub(super) struct Ascend;
+settings! {
+    /// The ascent of sharpness-aware minimisation: parameters are remembered, then go up the gradient.
+    pub struct Ascend {}
+}
 
 impl Rule for Ascend {
     type Row<F: Real> = [F; 1];

@@ -78,7 +78,7 @@ pub trait AnyRule: Debug + Send + Sync + sealed::Sealed {
     fn check(&self) -> Result<()>;
     /// [`Rule::lr`].
     fn lr(&self) -> f64;
-    /// [`Rule::settings`].
+    /// [`Configure::settings`](super::Configure::settings).
     fn settings(&mut self) -> Settings<'_>;
     /// The full row of the `t`-th applied step, shared scalars first; no bounds on the gradient, no L1 penalty.
     fn full_row(&self, t: u64) -> Row;
@@ -173,7 +173,7 @@ impl<R: Rule> AnyRule for R {
     }
 
     fn settings(&mut self) -> Settings<'_> {
-        Rule::settings(self)
+        super::Configure::settings(self)
     }
 
     fn full_row(&self, t: u64) -> Row {

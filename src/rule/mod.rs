@@ -18,6 +18,7 @@ mod memory;
 mod orthogonal;
 mod real;
 mod sweep;
+mod table;
 
 pub use any::{AnyRule, Row};
 pub use memory::Memory;
@@ -66,6 +67,18 @@ impl Setting<'_> {
 /// A rule's settings by name. As many as rules have lie on the stack: following a schedule allocates nothing.
 pub type Settings<'a> = SmallVec<[(&'static str, Setting<'a>); 24]>;
 
+/// The settings of a rule under their names. [`settings!`](crate::settings) makes it from a table.
+pub trait Configure {
+    /// Checks each setting by itself.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] naming the first setting that is out of its range.
+    fn check_ranges(&self) -> Result<()>;
+
+    /// All settings by name. A pair like Adam's betas appears as `beta1` and `beta2`.
+    fn settings(&mut self) -> Settings<'_>;
+}
+
 /// Whether a rule needs norms of each tensor, besides its own elements.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Layerwise {
@@ -90,10 +103,15 @@ pub enum Layerwise {
 /// A rule made outside the crate, which moves against the gradient's sign:
 ///
 /// ```
-/// use thalweg::{Decay, Real, Result, Rule, Setting, Settings, range, smallvec};
+/// use thalweg::{Real, Rule, settings};
 ///
-/// #[derive(Debug, Clone)]
-/// struct SignSgd { lr: f64 }
+/// settings! {
+///     /// Moves against the gradient's sign.
+///     pub struct SignSgd {
+///         /// Learning rate.
+///         number lr = 1e-3, not_negative;
+///     }
+/// }
 ///
 /// impl Rule for SignSgd {
 ///     type Row<F: Real> = [F; 1];
@@ -107,9 +125,7 @@ pub enum Layerwise {
 ///         struct State { none: f32 }
 ///         fn rule(x: T, d: T, s: ptr<function, State>, h: Hyper) -> T { return x - h.lr * sign(d); }";
 ///
-///     fn check(&self) -> Result<()> { range::not_negative("lr", self.lr) }
 ///     fn lr(&self) -> f64 { self.lr }
-///     fn settings(&mut self) -> Settings<'_> { smallvec![("lr", Setting::Number(&mut self.lr))] }
 ///     fn row(&self, _t: u64) -> [f64; 1] { [self.lr] }
 ///     fn update<F: Real>(&self, &[lr]: &[F; 1], x: F, d: F, _s: &mut [F; 0]) -> F {
 ///         let sign = if d > F::zero() { F::one() } else if d < F::zero() { -F::one() } else { F::zero() };
@@ -122,7 +138,7 @@ pub enum Layerwise {
 /// assert_eq!(tuned.lr, 0.5);
 /// # Ok::<(), thalweg::Error>(())
 /// ```
-pub trait Rule: Debug + Clone + Send + Sync + 'static {
+pub trait Rule: Configure + Debug + Clone + Send + Sync + 'static {
     /// The scalars of one step: an array of as many floats as [`Rule::ROW`] names, at most 20.
     type Row<F: Real>: Fixed<F>;
     /// The state of one element: an array of as many floats as [`Rule::STATE`] names, at most 4.
@@ -163,17 +179,16 @@ pub trait Rule: Debug + Clone + Send + Sync + 'static {
         None
     }
 
-    /// Checks every setting.
+    /// Checks every setting, and whether they fit together. Default: each by itself.
     ///
     /// # Errors
     /// [`Error::Setting`] naming the first setting that is out of its range.
-    fn check(&self) -> Result<()>;
+    fn check(&self) -> Result<()> {
+        self.check_ranges()
+    }
 
     /// The learning rate.
     fn lr(&self) -> f64;
-
-    /// All settings by name. A pair like Adam's betas appears as `beta1` and `beta2`.
-    fn settings(&mut self) -> Settings<'_>;
 
     /// Weight decay. Default: none.
     fn decay(&self) -> Decay {

@@ -1,49 +1,43 @@
-use crate::error::{Result, range};
-use crate::rule::{Decay, Real, Rule, Setting, Settings};
-use smallvec::smallvec;
+use crate::rule::{Decay, Real, Rule};
+use crate::settings;
 
-/// Adadelta: steps as large as recent steps were, relative to recent gradients.
-///
-/// ```text
-/// d = g + λ·x
-/// q = ρ·q + (1 − ρ)·d²
-/// δ = √(a + eps) / √(q + eps) · d
-/// a = ρ·a + (1 − ρ)·δ²
-/// x −= lr·δ
-/// ```
-///
-/// State: `q` and `a`, 4 bytes per parameter each. As `torch.optim.Adadelta`: epsilon is inside both roots, and a takes in δ
-/// without the learning rate. Keras has lr 1e-3, ρ 0.95 and epsilon 1e-7, and decoupled decay; optax gives no learning rate.
-/// Source: Zeiler 2012, arXiv:1212.5701.
-///
-/// # Examples
-///
-/// The first steps are short, since they start from epsilon alone:
-///
-/// ```
-/// use thalweg::{Adadelta, Rule};
-///
-/// let rule = Adadelta::default();
-/// let x: f64 = rule.update(&rule.row(1), 1.0, 250.0, &mut [0.0; 2]);
-/// assert!((x - (1.0 - f64::sqrt(1e-6 / 0.1))).abs() < 1e-9);
-/// ```
-#[derive(Debug, Clone, PartialEq)]
-pub struct Adadelta {
-    /// Learning rate, finite and at least 0. Default 1.
-    pub lr: f64,
-    /// ρ, the share of the running means that is kept, at least 0 and below 1 (PyTorch allows 1, which is plain descent). Default 0.9.
-    pub rho: f64,
-    /// Added inside both roots, finite and above 0 (PyTorch allows 0; padding would become 0/0). Default 1e-6.
-    pub eps: f64,
-    /// Coupled weight decay λ, finite and at least 0. Default 0.
-    pub weight_decay: f64,
-    /// Climb instead of descend. Default off.
-    pub maximize: bool,
-}
-
-impl Default for Adadelta {
-    fn default() -> Self {
-        Self { lr: 1.0, rho: 0.9, eps: 1e-6, weight_decay: 0.0, maximize: false }
+settings! {
+    /// Adadelta: steps as large as recent steps were, relative to recent gradients.
+    ///
+    /// ```text
+    /// d = g + λ·x
+    /// q = ρ·q + (1 − ρ)·d²
+    /// δ = √(a + eps) / √(q + eps) · d
+    /// a = ρ·a + (1 − ρ)·δ²
+    /// x −= lr·δ
+    /// ```
+    ///
+    /// State: `q` and `a`, 4 bytes per parameter each. As `torch.optim.Adadelta`: epsilon is inside both roots, and a takes in δ
+    /// without the learning rate. Keras has lr 1e-3, ρ 0.95 and epsilon 1e-7, and decoupled decay; optax gives no learning rate.
+    /// Source: Zeiler 2012, arXiv:1212.5701.
+    ///
+    /// # Examples
+    ///
+    /// The first steps are short, since they start from epsilon alone:
+    ///
+    /// ```
+    /// use thalweg::{Adadelta, Rule};
+    ///
+    /// let rule = Adadelta::default();
+    /// let x: f64 = rule.update(&rule.row(1), 1.0, 250.0, &mut [0.0; 2]);
+    /// assert!((x - (1.0 - f64::sqrt(1e-6 / 0.1))).abs() < 1e-9);
+    /// ```
+    pub struct Adadelta {
+        /// Learning rate.
+        number lr = 1.0, not_negative;
+        /// ρ, the share of the running means that is kept (PyTorch allows 1, which is plain descent).
+        number rho = 0.9, fraction;
+        /// Added inside both roots (PyTorch allows 0; padding would become 0/0).
+        number eps = 1e-6, positive;
+        /// Coupled weight decay λ.
+        number weight_decay = 0.0, not_negative;
+        /// Climb instead of descend.
+        flag maximize = false;
     }
 }
 
@@ -57,25 +51,8 @@ impl Rule for Adadelta {
     const ROW: &'static [&'static str] = &["lr", "rho", "rate", "eps"];
     const STATE: &'static [&'static str] = &["q", "a"];
 
-    fn check(&self) -> Result<()> {
-        range::not_negative("lr", self.lr)?;
-        range::fraction("rho", self.rho)?;
-        range::positive("eps", self.eps)?;
-        range::not_negative("weight_decay", self.weight_decay)
-    }
-
     fn lr(&self) -> f64 {
         self.lr
-    }
-
-    fn settings(&mut self) -> Settings<'_> {
-        smallvec![
-            ("lr", Setting::Number(&mut self.lr)),
-            ("rho", Setting::Number(&mut self.rho)),
-            ("eps", Setting::Number(&mut self.eps)),
-            ("weight_decay", Setting::Number(&mut self.weight_decay)),
-            ("maximize", Setting::Flag(&mut self.maximize)),
-        ]
     }
 
     fn decay(&self) -> Decay {

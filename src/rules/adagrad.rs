@@ -1,53 +1,45 @@
-use crate::error::{Result, range};
-use crate::rule::{Decay, Real, Rule, Setting, Settings};
-use smallvec::smallvec;
+use crate::rule::{Decay, Real, Rule};
+use crate::settings;
 
-/// Adagrad: the gradient over the root of the sum of its squares so far.
-///
-/// ```text
-/// d = g + λ·x
-/// S = S + d²
-/// x −= lr/(1 + (t − 1)·lr_decay) · d / (√S + eps)
-/// ```
-///
-/// State: `S`, 4 bytes per parameter, starting at `initial_accumulator_value`. As `torch.optim.Adagrad`; Keras and optax start S at
-/// 0.1 and put an epsilon of 1e-7 inside the root: [`Adagrad::keras`], [`Adagrad::optax`]; weight decay in Keras is decoupled.
-/// Source: Duchi, Hazan & Singer 2011, JMLR 12.
-///
-/// # Examples
-///
-/// ```
-/// use thalweg::{Adagrad, Rule};
-///
-/// let rule = Adagrad { lr: 0.5, ..Default::default() };
-/// let mut sum = [0.0];
-/// let x: f64 = rule.update(&rule.row(1), 1.0, 3.0, &mut sum);
-/// assert_eq!(sum, [9.0]);
-/// assert!((x - 0.5).abs() < 1e-9);
-/// ```
-#[derive(Debug, Clone, PartialEq)]
-pub struct Adagrad {
-    /// Learning rate, finite and at least 0. Default 1e-2.
-    pub lr: f64,
-    /// Decay of the learning rate, finite and at least 0. Default 0.
-    pub lr_decay: f64,
-    /// Coupled weight decay λ, finite and at least 0. Default 0.
-    pub weight_decay: f64,
-    /// S before the first step, finite and at least 0. Default 0.
-    pub initial_accumulator_value: f64,
-    /// Added to the root, finite and above 0 (PyTorch allows 0; padding would become 0/0). Default 1e-10.
-    pub eps: f64,
-    /// Add eps inside the root, `√(S + eps)`, instead of to it. Default off.
-    pub eps_inside: bool,
-    /// Climb instead of descend. Default off.
-    pub maximize: bool,
-}
-
-impl Default for Adagrad {
-    fn default() -> Self {
-        let (initial_accumulator_value, eps) = (0.0, 1e-10);
-        let (eps_inside, maximize) = (false, false);
-        Self { lr: 1e-2, lr_decay: 0.0, weight_decay: 0.0, initial_accumulator_value, eps, eps_inside, maximize }
+settings! {
+    /// Adagrad: the gradient over the root of the sum of its squares so far.
+    ///
+    /// ```text
+    /// d = g + λ·x
+    /// S = S + d²
+    /// x −= lr/(1 + (t − 1)·lr_decay) · d / (√S + eps)
+    /// ```
+    ///
+    /// State: `S`, 4 bytes per parameter, starting at `initial_accumulator_value`. As `torch.optim.Adagrad`; Keras and optax start S at
+    /// 0.1 and put an epsilon of 1e-7 inside the root: [`Adagrad::keras`], [`Adagrad::optax`]; weight decay in Keras is decoupled.
+    /// Source: Duchi, Hazan & Singer 2011, JMLR 12.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use thalweg::{Adagrad, Rule};
+    ///
+    /// let rule = Adagrad { lr: 0.5, ..Default::default() };
+    /// let mut sum = [0.0];
+    /// let x: f64 = rule.update(&rule.row(1), 1.0, 3.0, &mut sum);
+    /// assert_eq!(sum, [9.0]);
+    /// assert!((x - 0.5).abs() < 1e-9);
+    /// ```
+    pub struct Adagrad {
+        /// Learning rate.
+        number lr = 1e-2, not_negative;
+        /// Decay of the learning rate.
+        number lr_decay = 0.0, not_negative;
+        /// Coupled weight decay λ.
+        number weight_decay = 0.0, not_negative;
+        /// S before the first step.
+        number initial_accumulator_value = 0.0, not_negative;
+        /// Added to the root (PyTorch allows 0; padding would become 0/0).
+        number eps = 1e-10, positive;
+        /// Add eps inside the root, `√(S + eps)`, instead of to it.
+        flag eps_inside = false;
+        /// Climb instead of descend.
+        flag maximize = false;
     }
 }
 
@@ -78,28 +70,8 @@ impl Rule for Adagrad {
     const ROW: &'static [&'static str] = &["lr", "eps", "inner"];
     const STATE: &'static [&'static str] = &["sum"];
 
-    fn check(&self) -> Result<()> {
-        range::not_negative("lr", self.lr)?;
-        range::not_negative("lr_decay", self.lr_decay)?;
-        range::not_negative("weight_decay", self.weight_decay)?;
-        range::not_negative("initial_accumulator_value", self.initial_accumulator_value)?;
-        range::positive("eps", self.eps)
-    }
-
     fn lr(&self) -> f64 {
         self.lr
-    }
-
-    fn settings(&mut self) -> Settings<'_> {
-        smallvec![
-            ("lr", Setting::Number(&mut self.lr)),
-            ("lr_decay", Setting::Number(&mut self.lr_decay)),
-            ("weight_decay", Setting::Number(&mut self.weight_decay)),
-            ("initial_accumulator_value", Setting::Number(&mut self.initial_accumulator_value)),
-            ("eps", Setting::Number(&mut self.eps)),
-            ("eps_inside", Setting::Flag(&mut self.eps_inside)),
-            ("maximize", Setting::Flag(&mut self.maximize)),
-        ]
     }
 
     fn decay(&self) -> Decay {

@@ -1,54 +1,48 @@
-use crate::error::{Result, range};
-use crate::rule::{Decay, Real, Rule, Setting, Settings};
-use smallvec::smallvec;
+use crate::rule::{Decay, Real, Rule};
+use crate::settings;
 
-/// Adam: steps by the running mean of the gradient over the root of its running mean square, both corrected for their start at 0.
-///
-/// ```text
-/// d = g + λ·x
-/// m = m + (1 − β₁)·(d − m)            c₁ = 1 − β₁ᵗ
-/// v = β₂·v + (1 − β₂)·d²              c₂ = 1 − β₂ᵗ
-/// w = max(w, v), used instead of v    AMSGrad only
-/// x −= (lr/c₁) · m / (√v/√c₂ + eps)
-/// ```
-///
-/// State: `m` and `v`, and `w` with AMSGrad; 4 bytes per parameter each. As `torch.optim.Adam`: epsilon is added to the corrected
-/// root (Keras adds it to the uncorrected one: [`Adam::keras`]), AMSGrad takes the maximum of the uncorrected v (optax of the
-/// corrected one).
-/// Source: Kingma & Ba 2015, arXiv:1412.6980; AMSGrad: Reddi et al. 2018, arXiv:1904.09237.
-///
-/// # Examples
-///
-/// The first step has the length of the learning rate, whatever the gradient's:
-///
-/// ```
-/// use thalweg::{Adam, Rule};
-///
-/// let rule = Adam { lr: 0.1, ..Default::default() };
-/// let x: f64 = rule.update(&rule.row(1), 1.0, 250.0, &mut [0.0; 3]);
-/// assert!((x - 0.9).abs() < 1e-9);
-/// ```
-#[derive(Debug, Clone, PartialEq)]
-pub struct Adam {
-    /// Learning rate, finite and at least 0. Default 1e-3.
-    pub lr: f64,
-    /// β₁ and β₂, each at least 0 and below 1. Default (0.9, 0.999).
-    pub betas: (f64, f64),
-    /// Added to the root, finite and above 0 (PyTorch allows 0; padding would become 0/0). Default 1e-8.
-    pub eps: f64,
-    /// Coupled weight decay λ, finite and at least 0. Default 0.
-    pub weight_decay: f64,
-    /// Add eps to the uncorrected root, `x −= (lr·√c₂/c₁) · m / (√v + eps)`: the ε̂ of the paper, section 2. Default off.
-    pub eps_hat: bool,
-    /// Divide by the largest v so far. Default off.
-    pub amsgrad: bool,
-    /// Climb instead of descend. Default off.
-    pub maximize: bool,
-}
-
-impl Default for Adam {
-    fn default() -> Self {
-        Self { lr: 1e-3, betas: (0.9, 0.999), eps: 1e-8, weight_decay: 0.0, eps_hat: false, amsgrad: false, maximize: false }
+settings! {
+    /// Adam: steps by the running mean of the gradient over the root of its running mean square, both corrected for their start at 0.
+    ///
+    /// ```text
+    /// d = g + λ·x
+    /// m = m + (1 − β₁)·(d − m)            c₁ = 1 − β₁ᵗ
+    /// v = β₂·v + (1 − β₂)·d²              c₂ = 1 − β₂ᵗ
+    /// w = max(w, v), used instead of v    AMSGrad only
+    /// x −= (lr/c₁) · m / (√v/√c₂ + eps)
+    /// ```
+    ///
+    /// State: `m` and `v`, and `w` with AMSGrad; 4 bytes per parameter each. As `torch.optim.Adam`: epsilon is added to the corrected
+    /// root (Keras adds it to the uncorrected one: [`Adam::keras`]), AMSGrad takes the maximum of the uncorrected v (optax of the
+    /// corrected one).
+    /// Source: Kingma & Ba 2015, arXiv:1412.6980; AMSGrad: Reddi et al. 2018, arXiv:1904.09237.
+    ///
+    /// # Examples
+    ///
+    /// The first step has the length of the learning rate, whatever the gradient's:
+    ///
+    /// ```
+    /// use thalweg::{Adam, Rule};
+    ///
+    /// let rule = Adam { lr: 0.1, ..Default::default() };
+    /// let x: f64 = rule.update(&rule.row(1), 1.0, 250.0, &mut [0.0; 3]);
+    /// assert!((x - 0.9).abs() < 1e-9);
+    /// ```
+    pub struct Adam {
+        /// Learning rate.
+        number lr = 1e-3, not_negative;
+        /// β₁ and β₂.
+        numbers betas(beta1, beta2) = (0.9, 0.999), fraction;
+        /// Added to the root (PyTorch allows 0; padding would become 0/0).
+        number eps = 1e-8, positive;
+        /// Coupled weight decay λ.
+        number weight_decay = 0.0, not_negative;
+        /// Add eps to the uncorrected root, `x −= (lr·√c₂/c₁) · m / (√v + eps)`: the ε̂ of the paper, section 2.
+        flag eps_hat = false;
+        /// Divide by the largest v so far.
+        flag amsgrad = false;
+        /// Climb instead of descend.
+        flag maximize = false;
     }
 }
 
@@ -79,29 +73,8 @@ impl Rule for Adam {
     const ROW: &'static [&'static str] = &["step_size", "rate1", "beta2", "rate2", "unbias2", "eps"];
     const STATE: &'static [&'static str] = &["m", "v", "w"];
 
-    fn check(&self) -> Result<()> {
-        range::not_negative("lr", self.lr)?;
-        range::fraction("beta1", self.betas.0)?;
-        range::fraction("beta2", self.betas.1)?;
-        range::positive("eps", self.eps)?;
-        range::not_negative("weight_decay", self.weight_decay)
-    }
-
     fn lr(&self) -> f64 {
         self.lr
-    }
-
-    fn settings(&mut self) -> Settings<'_> {
-        smallvec![
-            ("lr", Setting::Number(&mut self.lr)),
-            ("beta1", Setting::Number(&mut self.betas.0)),
-            ("beta2", Setting::Number(&mut self.betas.1)),
-            ("eps", Setting::Number(&mut self.eps)),
-            ("weight_decay", Setting::Number(&mut self.weight_decay)),
-            ("eps_hat", Setting::Flag(&mut self.eps_hat)),
-            ("amsgrad", Setting::Flag(&mut self.amsgrad)),
-            ("maximize", Setting::Flag(&mut self.maximize)),
-        ]
     }
 
     fn decay(&self) -> Decay {

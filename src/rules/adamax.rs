@@ -1,48 +1,42 @@
-use crate::error::{Result, range};
-use crate::rule::{Decay, Real, Rule, Setting, Settings};
-use smallvec::smallvec;
+use crate::rule::{Decay, Real, Rule};
+use crate::settings;
 
-/// Adamax: steps by the running mean of the gradient over its largest size, which decays.
-///
-/// ```text
-/// d = g + λ·x
-/// m = m + (1 − β₁)·(d − m)            c₁ = 1 − β₁ᵗ
-/// u = max(β₂·u, |d| + eps)
-/// x −= (lr/c₁) · m / u
-/// ```
-///
-/// State: `m` and `u`, 4 bytes per parameter each. As `torch.optim.Adamax`: epsilon is inside the maximum, as in optax; Keras
-/// has u = max(β₂·u, |g|) and divides by u + eps, which is 1e-7 there, with lr 1e-3 and decoupled decay. Source: Kingma & Ba
-/// 2015, section 7.1, arXiv:1412.6980.
-///
-/// # Examples
-///
-/// The first step has the length of the learning rate, whatever the gradient's:
-///
-/// ```
-/// use thalweg::{Adamax, Rule};
-///
-/// let rule = Adamax { lr: 0.1, ..Default::default() };
-/// let x: f64 = rule.update(&rule.row(1), 1.0, 250.0, &mut [0.0; 2]);
-/// assert!((x - 0.9).abs() < 1e-9);
-/// ```
-#[derive(Debug, Clone, PartialEq)]
-pub struct Adamax {
-    /// Learning rate, finite and at least 0. Default 2e-3.
-    pub lr: f64,
-    /// β₁ and β₂, each at least 0 and below 1. Default (0.9, 0.999).
-    pub betas: (f64, f64),
-    /// Added to the size of the gradient, finite and above 0 (PyTorch allows 0; padding would become 0/0). Default 1e-8.
-    pub eps: f64,
-    /// Coupled weight decay λ, finite and at least 0. Default 0.
-    pub weight_decay: f64,
-    /// Climb instead of descend. Default off.
-    pub maximize: bool,
-}
-
-impl Default for Adamax {
-    fn default() -> Self {
-        Self { lr: 2e-3, betas: (0.9, 0.999), eps: 1e-8, weight_decay: 0.0, maximize: false }
+settings! {
+    /// Adamax: steps by the running mean of the gradient over its largest size, which decays.
+    ///
+    /// ```text
+    /// d = g + λ·x
+    /// m = m + (1 − β₁)·(d − m)            c₁ = 1 − β₁ᵗ
+    /// u = max(β₂·u, |d| + eps)
+    /// x −= (lr/c₁) · m / u
+    /// ```
+    ///
+    /// State: `m` and `u`, 4 bytes per parameter each. As `torch.optim.Adamax`: epsilon is inside the maximum, as in optax; Keras
+    /// has u = max(β₂·u, |g|) and divides by u + eps, which is 1e-7 there, with lr 1e-3 and decoupled decay. Source: Kingma & Ba
+    /// 2015, section 7.1, arXiv:1412.6980.
+    ///
+    /// # Examples
+    ///
+    /// The first step has the length of the learning rate, whatever the gradient's:
+    ///
+    /// ```
+    /// use thalweg::{Adamax, Rule};
+    ///
+    /// let rule = Adamax { lr: 0.1, ..Default::default() };
+    /// let x: f64 = rule.update(&rule.row(1), 1.0, 250.0, &mut [0.0; 2]);
+    /// assert!((x - 0.9).abs() < 1e-9);
+    /// ```
+    pub struct Adamax {
+        /// Learning rate.
+        number lr = 2e-3, not_negative;
+        /// β₁ and β₂.
+        numbers betas(beta1, beta2) = (0.9, 0.999), fraction;
+        /// Added to the size of the gradient (PyTorch allows 0; padding would become 0/0).
+        number eps = 1e-8, positive;
+        /// Coupled weight decay λ.
+        number weight_decay = 0.0, not_negative;
+        /// Climb instead of descend.
+        flag maximize = false;
     }
 }
 
@@ -56,27 +50,8 @@ impl Rule for Adamax {
     const ROW: &'static [&'static str] = &["step_size", "rate1", "beta2", "eps"];
     const STATE: &'static [&'static str] = &["m", "u"];
 
-    fn check(&self) -> Result<()> {
-        range::not_negative("lr", self.lr)?;
-        range::fraction("beta1", self.betas.0)?;
-        range::fraction("beta2", self.betas.1)?;
-        range::positive("eps", self.eps)?;
-        range::not_negative("weight_decay", self.weight_decay)
-    }
-
     fn lr(&self) -> f64 {
         self.lr
-    }
-
-    fn settings(&mut self) -> Settings<'_> {
-        smallvec![
-            ("lr", Setting::Number(&mut self.lr)),
-            ("beta1", Setting::Number(&mut self.betas.0)),
-            ("beta2", Setting::Number(&mut self.betas.1)),
-            ("eps", Setting::Number(&mut self.eps)),
-            ("weight_decay", Setting::Number(&mut self.weight_decay)),
-            ("maximize", Setting::Flag(&mut self.maximize)),
-        ]
     }
 
     fn decay(&self) -> Decay {

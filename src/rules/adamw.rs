@@ -1,58 +1,51 @@
 use super::Adam;
-use crate::error::Result;
-use crate::rule::{Decay, Real, Rule, Setting, Settings};
-use smallvec::smallvec;
+use crate::rule::{Decay, Real, Rule};
+use crate::settings;
 
-/// AdamW: [`Adam`] with decoupled weight decay.
-///
-/// ```text
-/// x = (1 − lr·λ)·x
-/// m = m + (1 − β₁)·(g − m)            c₁ = 1 − β₁ᵗ
-/// v = β₂·v + (1 − β₂)·g²              c₂ = 1 − β₂ᵗ
-/// w = max(w, v), used instead of v    AMSGrad only
-/// x −= (lr/c₁) · m / (√v/√c₂ + eps)
-/// ```
-///
-/// State: `m` and `v`, and `w` with AMSGrad; 4 bytes per parameter each. As `torch.optim.AdamW`, λ = 0.01 by default: epsilon
-/// is added to the corrected root (Keras adds it to the uncorrected one, and has λ = 0.004: [`AdamW::keras`]; optax has λ =
-/// 1e-4: [`AdamW::optax`]). The update function and its kernel are Adam's; only the place of the decay and its default differ.
-/// With `independent_weight_decay` the decay is that of the paper, `x = (1 − λ)·x`, which does not change with the learning
-/// rate; to let it follow a schedule too, as there, put the same schedule on `weight_decay`. Source: Loshchilov & Hutter 2019,
-/// arXiv:1711.05101.
-///
-/// # Examples
-///
-/// ```
-/// use thalweg::{AdamW, AnyRule};
-///
-/// let row = AdamW { lr: 0.1, weight_decay: 0.5, ..Default::default() }.full_row(1);
-/// assert_eq!(row.0[2], 0.0); // nothing is added to the gradient
-/// assert_eq!(row.0[3], 0.95); // parameters shrink by lr·λ
-/// ```
-#[derive(Debug, Clone, PartialEq)]
-pub struct AdamW {
-    /// Learning rate, finite and at least 0. Default 1e-3.
-    pub lr: f64,
-    /// β₁ and β₂, each at least 0 and below 1. Default (0.9, 0.999).
-    pub betas: (f64, f64),
-    /// Added to the root, finite and above 0 (PyTorch allows 0; padding would become 0/0). Default 1e-8.
-    pub eps: f64,
-    /// Decoupled weight decay λ, finite and at least 0. Default 1e-2.
-    pub weight_decay: f64,
-    /// Shrink the parameter by `1 − λ` instead of `1 − lr·λ`, whatever the learning rate. Default off.
-    pub independent_weight_decay: bool,
-    /// Add eps to the uncorrected root, `x −= (lr·√c₂/c₁) · m / (√v + eps)`. Default off.
-    pub eps_hat: bool,
-    /// Divide by the largest v so far. Default off.
-    pub amsgrad: bool,
-    /// Climb instead of descend. Default off.
-    pub maximize: bool,
-}
-
-impl Default for AdamW {
-    fn default() -> Self {
-        let Adam { lr, betas, eps, eps_hat, amsgrad, maximize, .. } = Adam::default();
-        Self { lr, betas, eps, weight_decay: 1e-2, independent_weight_decay: false, eps_hat, amsgrad, maximize }
+settings! {
+    /// AdamW: [`Adam`] with decoupled weight decay.
+    ///
+    /// ```text
+    /// x = (1 − lr·λ)·x
+    /// m = m + (1 − β₁)·(g − m)            c₁ = 1 − β₁ᵗ
+    /// v = β₂·v + (1 − β₂)·g²              c₂ = 1 − β₂ᵗ
+    /// w = max(w, v), used instead of v    AMSGrad only
+    /// x −= (lr/c₁) · m / (√v/√c₂ + eps)
+    /// ```
+    ///
+    /// State: `m` and `v`, and `w` with AMSGrad; 4 bytes per parameter each. As `torch.optim.AdamW`, λ = 0.01 by default: epsilon
+    /// is added to the corrected root (Keras adds it to the uncorrected one, and has λ = 0.004: [`AdamW::keras`]; optax has λ =
+    /// 1e-4: [`AdamW::optax`]). The update function and its kernel are Adam's; only the place of the decay and its default differ.
+    /// With `independent_weight_decay` the decay is that of the paper, `x = (1 − λ)·x`, which does not change with the learning
+    /// rate; to let it follow a schedule too, as there, put the same schedule on `weight_decay`. Source: Loshchilov & Hutter 2019,
+    /// arXiv:1711.05101.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use thalweg::{AdamW, AnyRule};
+    ///
+    /// let row = AdamW { lr: 0.1, weight_decay: 0.5, ..Default::default() }.full_row(1);
+    /// assert_eq!(row.0[2], 0.0); // nothing is added to the gradient
+    /// assert_eq!(row.0[3], 0.95); // parameters shrink by lr·λ
+    /// ```
+    pub struct AdamW {
+        /// Learning rate.
+        number lr = 1e-3, not_negative;
+        /// β₁ and β₂.
+        numbers betas(beta1, beta2) = (0.9, 0.999), fraction;
+        /// Added to the root (PyTorch allows 0; padding would become 0/0).
+        number eps = 1e-8, positive;
+        /// Decoupled weight decay λ.
+        number weight_decay = 1e-2, not_negative;
+        /// Shrink the parameter by `1 − λ` instead of `1 − lr·λ`, whatever the learning rate.
+        flag independent_weight_decay = false;
+        /// Add eps to the uncorrected root, `x −= (lr·√c₂/c₁) · m / (√v + eps)`.
+        flag eps_hat = false;
+        /// Divide by the largest v so far.
+        flag amsgrad = false;
+        /// Climb instead of descend.
+        flag maximize = false;
     }
 }
 
@@ -89,26 +82,8 @@ impl Rule for AdamW {
     const ROW: &'static [&'static str] = Adam::ROW;
     const STATE: &'static [&'static str] = Adam::STATE;
 
-    fn check(&self) -> Result<()> {
-        Rule::check(&self.adam())
-    }
-
     fn lr(&self) -> f64 {
         self.lr
-    }
-
-    fn settings(&mut self) -> Settings<'_> {
-        smallvec![
-            ("lr", Setting::Number(&mut self.lr)),
-            ("beta1", Setting::Number(&mut self.betas.0)),
-            ("beta2", Setting::Number(&mut self.betas.1)),
-            ("eps", Setting::Number(&mut self.eps)),
-            ("weight_decay", Setting::Number(&mut self.weight_decay)),
-            ("independent_weight_decay", Setting::Flag(&mut self.independent_weight_decay)),
-            ("eps_hat", Setting::Flag(&mut self.eps_hat)),
-            ("amsgrad", Setting::Flag(&mut self.amsgrad)),
-            ("maximize", Setting::Flag(&mut self.maximize)),
-        ]
     }
 
     fn decay(&self) -> Decay {

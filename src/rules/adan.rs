@@ -1,63 +1,56 @@
-use crate::error::{Result, range};
-use crate::rule::{Decay, Real, Rule, Setting, Settings};
-use smallvec::smallvec;
+use crate::rule::{Decay, Real, Rule};
+use crate::settings;
 
-/// Adan: Adam with Nesterov's look ahead, by the change of the gradient from step to step.
-///
-/// ```text
-/// δ = g − gₜ₋₁, 0 at the first step
-/// m = m + (1 − β₁)·(g − m)                c₁ = 1 − β₁ᵗ
-/// n = n + (1 − β₂)·(δ − n)                c₂ = 1 − β₂ᵗ
-/// v = β₃·v + (1 − β₃)·(g + β₂·δ)²         c₃ = 1 − β₃ᵗ
-/// x = (x − lr · (m/c₁ + β₂·n/c₂) / (√v/√c₃ + eps)) / (1 + lr·λ)
-/// ```
-///
-/// Instead of n, whose terms nearly cancel, it keeps the mean `e` that starts at the first gradient, and whose change from step to
-/// step n is:
-///
-/// ```text
-/// e = g at the first step, later e + n        n = (1 − β₂)·(g − e), 0 at the first step
-/// ```
-///
-/// State: `m`, `e`, `v` and `prev`, the gradient before; 4 bytes per parameter each. PyTorch has none; as the authors' own code
-/// (`sail-sg/Adan`), whose betas are 1 minus those of the paper. There the gradient is clipped to a global norm of
-/// `max_grad_norm`; here [`Recipe::clip_norm`](crate::Recipe::clip_norm) does it. optax's `adan` weighs the change by
-/// 1 − β₂ where the authors have β₂, and adds an epsilon inside the root too. Source: Xie et al. 2022, arXiv:2208.06677.
-///
-/// # Examples
-///
-/// The first step has the length of the learning rate; a gradient that stays makes the next one as long:
-///
-/// ```
-/// use thalweg::{Adan, Rule};
-///
-/// let rule = Adan { lr: 0.1, ..Default::default() };
-/// let (mut x, mut state) = (1.0, [0.0_f64; 4]);
-/// for t in 1..=2 {
-///     x = rule.update(&rule.row(t), x, 250.0, &mut state);
-/// }
-/// assert!((x - 0.8).abs() < 1e-9);
-/// ```
-#[derive(Debug, Clone, PartialEq)]
-pub struct Adan {
-    /// Learning rate, finite and at least 0. Default 1e-3.
-    pub lr: f64,
-    /// β₁ of the mean, β₂ of the change, β₃ of the squares, each at least 0 and below 1. Default (0.98, 0.92, 0.99).
-    pub betas: (f64, f64, f64),
-    /// Added to the root, finite and above 0. Default 1e-8.
-    pub eps: f64,
-    /// Weight decay λ, finite and at least 0. Default 0.
-    pub weight_decay: f64,
-    /// Shrink the parameter by `1 − lr·λ` before the step instead of dividing it by `1 + lr·λ` after it. Default off.
-    pub no_prox: bool,
-    /// Climb instead of descend. Default off.
-    pub maximize: bool,
-}
-
-impl Default for Adan {
-    fn default() -> Self {
-        let (lr, betas, eps) = (1e-3, (0.98, 0.92, 0.99), 1e-8);
-        Self { lr, betas, eps, weight_decay: 0.0, no_prox: false, maximize: false }
+settings! {
+    /// Adan: Adam with Nesterov's look ahead, by the change of the gradient from step to step.
+    ///
+    /// ```text
+    /// δ = g − gₜ₋₁, 0 at the first step
+    /// m = m + (1 − β₁)·(g − m)                c₁ = 1 − β₁ᵗ
+    /// n = n + (1 − β₂)·(δ − n)                c₂ = 1 − β₂ᵗ
+    /// v = β₃·v + (1 − β₃)·(g + β₂·δ)²         c₃ = 1 − β₃ᵗ
+    /// x = (x − lr · (m/c₁ + β₂·n/c₂) / (√v/√c₃ + eps)) / (1 + lr·λ)
+    /// ```
+    ///
+    /// Instead of n, whose terms nearly cancel, it keeps the mean `e` that starts at the first gradient, and whose change from step to
+    /// step n is:
+    ///
+    /// ```text
+    /// e = g at the first step, later e + n        n = (1 − β₂)·(g − e), 0 at the first step
+    /// ```
+    ///
+    /// State: `m`, `e`, `v` and `prev`, the gradient before; 4 bytes per parameter each. PyTorch has none; as the authors' own code
+    /// (`sail-sg/Adan`), whose betas are 1 minus those of the paper. There the gradient is clipped to a global norm of
+    /// `max_grad_norm`; here [`Recipe::clip_norm`](crate::Recipe::clip_norm) does it. optax's `adan` weighs the change by
+    /// 1 − β₂ where the authors have β₂, and adds an epsilon inside the root too. Source: Xie et al. 2022, arXiv:2208.06677.
+    ///
+    /// # Examples
+    ///
+    /// The first step has the length of the learning rate; a gradient that stays makes the next one as long:
+    ///
+    /// ```
+    /// use thalweg::{Adan, Rule};
+    ///
+    /// let rule = Adan { lr: 0.1, ..Default::default() };
+    /// let (mut x, mut state) = (1.0, [0.0_f64; 4]);
+    /// for t in 1..=2 {
+    ///     x = rule.update(&rule.row(t), x, 250.0, &mut state);
+    /// }
+    /// assert!((x - 0.8).abs() < 1e-9);
+    /// ```
+    pub struct Adan {
+        /// Learning rate.
+        number lr = 1e-3, not_negative;
+        /// β₁ of the mean, β₂ of the change, β₃ of the squares.
+        numbers betas(beta1, beta2, beta3) = (0.98, 0.92, 0.99), fraction;
+        /// Added to the root.
+        number eps = 1e-8, positive;
+        /// Weight decay λ.
+        number weight_decay = 0.0, not_negative;
+        /// Shrink the parameter by `1 − lr·λ` before the step instead of dividing it by `1 + lr·λ` after it.
+        flag no_prox = false;
+        /// Climb instead of descend.
+        flag maximize = false;
     }
 }
 
@@ -73,30 +66,8 @@ impl Rule for Adan {
     const SHIFTS: bool = false;
     const STATE: &'static [&'static str] = &["m", "e", "v", "prev"];
 
-    fn check(&self) -> Result<()> {
-        range::not_negative("lr", self.lr)?;
-        range::fraction("beta1", self.betas.0)?;
-        range::fraction("beta2", self.betas.1)?;
-        range::fraction("beta3", self.betas.2)?;
-        range::positive("eps", self.eps)?;
-        range::not_negative("weight_decay", self.weight_decay)
-    }
-
     fn lr(&self) -> f64 {
         self.lr
-    }
-
-    fn settings(&mut self) -> Settings<'_> {
-        smallvec![
-            ("lr", Setting::Number(&mut self.lr)),
-            ("beta1", Setting::Number(&mut self.betas.0)),
-            ("beta2", Setting::Number(&mut self.betas.1)),
-            ("beta3", Setting::Number(&mut self.betas.2)),
-            ("eps", Setting::Number(&mut self.eps)),
-            ("weight_decay", Setting::Number(&mut self.weight_decay)),
-            ("no_prox", Setting::Flag(&mut self.no_prox)),
-            ("maximize", Setting::Flag(&mut self.maximize)),
-        ]
     }
 
     fn decay(&self) -> Decay {

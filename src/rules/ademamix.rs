@@ -1,64 +1,57 @@
-use crate::error::{Result, range};
-use crate::rule::{Decay, Real, Rule, Setting, Settings};
-use smallvec::smallvec;
+use crate::rule::{Decay, Real, Rule};
+use crate::settings;
 
-/// AdEMAMix: [`AdamW`](super::AdamW) with a second mean of the gradient, which remembers tens of thousands of steps.
-///
-/// ```text
-/// x = (1 − lr·λ)·x
-/// m₁ = m₁ + (1 − β₁)·(g − m₁)         c₁ = 1 − β₁ᵗ
-/// m₂ = m₂ + (1 − β₃ₜ)·(g − m₂)        not corrected for its start at 0
-/// v = β₂·v + (1 − β₂)·g²              c₂ = 1 − β₂ᵗ
-/// x −= lr · (m₁/c₁ + αₜ·m₂) / (√v/√c₂ + eps)
-/// ```
-///
-/// Both α and β₃ can grow from little to their value, in `t_alpha` and `t_beta3` steps, which keeps the first steps from diverging.
-/// α grows linearly from 0, β₃ from β₁ so that 1/ln β₃, and with it the half-life of m₂, is linear in t:
-///
-/// ```text
-/// αₜ = α·min(t/t_alpha, 1)
-/// β₃ₜ = min(exp(ln β₁·ln β₃ / ((1 − t/t_beta3)·ln β₃ + (t/t_beta3)·ln β₁)), β₃)
-/// ```
-///
-/// The paper lets both last for the whole training. State: `m1`, `m2` and `v`, 4 bytes per parameter each. PyTorch has none; as
-/// the authors' own code (`apple/ml-ademamix`), whose α is 2 by default, and whose warm-up adds 1e-8 to the betas.
-/// Source: Pagliardini, Ablin & Grangier 2024, arXiv:2409.03137.
-///
-/// # Examples
-///
-/// The first step is Adam's, and a little longer by α·(1 − β₃):
-///
-/// ```
-/// use thalweg::{AdEMAMix, Rule};
-///
-/// let rule = AdEMAMix { lr: 0.1, ..Default::default() };
-/// let x: f64 = rule.update(&rule.row(1), 1.0, 250.0, &mut [0.0; 3]);
-/// assert!((x - (1.0 - 0.1 * 1.0005)).abs() < 1e-9);
-/// ```
-#[derive(Debug, Clone, PartialEq)]
-pub struct AdEMAMix {
-    /// Learning rate, finite and at least 0. Default 1e-3.
-    pub lr: f64,
-    /// β₁ of the short mean, β₂ of the squares, β₃ of the long mean, each at least 0 and below 1. Default (0.9, 0.999, 0.9999).
-    pub betas: (f64, f64, f64),
-    /// Weight α of the long mean, finite and at least 0. Default 5.
-    pub alpha: f64,
-    /// Steps in which α grows from 0, finite and at least 0; with 0 it has its value at once. Default 0.
-    pub t_alpha: f64,
-    /// Steps in which β₃ grows from β₁, finite and at least 0; with 0 it has its value at once. Default 0.
-    pub t_beta3: f64,
-    /// Added to the root, finite and above 0. Default 1e-8.
-    pub eps: f64,
-    /// Decoupled weight decay λ, finite and at least 0. Default 0.
-    pub weight_decay: f64,
-    /// Climb instead of descend. Default off.
-    pub maximize: bool,
-}
-
-impl Default for AdEMAMix {
-    fn default() -> Self {
-        let (lr, betas, alpha, eps) = (1e-3, (0.9, 0.999, 0.9999), 5.0, 1e-8);
-        Self { lr, betas, alpha, t_alpha: 0.0, t_beta3: 0.0, eps, weight_decay: 0.0, maximize: false }
+settings! {
+    /// AdEMAMix: [`AdamW`](super::AdamW) with a second mean of the gradient, which remembers tens of thousands of steps.
+    ///
+    /// ```text
+    /// x = (1 − lr·λ)·x
+    /// m₁ = m₁ + (1 − β₁)·(g − m₁)         c₁ = 1 − β₁ᵗ
+    /// m₂ = m₂ + (1 − β₃ₜ)·(g − m₂)        not corrected for its start at 0
+    /// v = β₂·v + (1 − β₂)·g²              c₂ = 1 − β₂ᵗ
+    /// x −= lr · (m₁/c₁ + αₜ·m₂) / (√v/√c₂ + eps)
+    /// ```
+    ///
+    /// Both α and β₃ can grow from little to their value, in `t_alpha` and `t_beta3` steps, which keeps the first steps from diverging.
+    /// α grows linearly from 0, β₃ from β₁ so that 1/ln β₃, and with it the half-life of m₂, is linear in t:
+    ///
+    /// ```text
+    /// αₜ = α·min(t/t_alpha, 1)
+    /// β₃ₜ = min(exp(ln β₁·ln β₃ / ((1 − t/t_beta3)·ln β₃ + (t/t_beta3)·ln β₁)), β₃)
+    /// ```
+    ///
+    /// The paper lets both last for the whole training. State: `m1`, `m2` and `v`, 4 bytes per parameter each. PyTorch has none; as
+    /// the authors' own code (`apple/ml-ademamix`), whose α is 2 by default, and whose warm-up adds 1e-8 to the betas.
+    /// Source: Pagliardini, Ablin & Grangier 2024, arXiv:2409.03137.
+    ///
+    /// # Examples
+    ///
+    /// The first step is Adam's, and a little longer by α·(1 − β₃):
+    ///
+    /// ```
+    /// use thalweg::{AdEMAMix, Rule};
+    ///
+    /// let rule = AdEMAMix { lr: 0.1, ..Default::default() };
+    /// let x: f64 = rule.update(&rule.row(1), 1.0, 250.0, &mut [0.0; 3]);
+    /// assert!((x - (1.0 - 0.1 * 1.0005)).abs() < 1e-9);
+    /// ```
+    pub struct AdEMAMix {
+        /// Learning rate.
+        number lr = 1e-3, not_negative;
+        /// β₁ of the short mean, β₂ of the squares, β₃ of the long mean.
+        numbers betas(beta1, beta2, beta3) = (0.9, 0.999, 0.9999), fraction;
+        /// Weight α of the long mean.
+        number alpha = 5.0, not_negative;
+        /// Steps in which α grows from 0; with 0 it has its value at once.
+        number t_alpha = 0.0, not_negative;
+        /// Steps in which β₃ grows from β₁; with 0 it has its value at once.
+        number t_beta3 = 0.0, not_negative;
+        /// Added to the root.
+        number eps = 1e-8, positive;
+        /// Decoupled weight decay λ.
+        number weight_decay = 0.0, not_negative;
+        /// Climb instead of descend.
+        flag maximize = false;
     }
 }
 
@@ -92,35 +85,8 @@ impl Rule for AdEMAMix {
     const ROW: &'static [&'static str] = &["fast", "slow", "rate1", "rate3", "beta2", "rate2", "unbias2", "eps"];
     const STATE: &'static [&'static str] = &["m1", "m2", "v"];
 
-    fn check(&self) -> Result<()> {
-        range::not_negative("lr", self.lr)?;
-        range::fraction("beta1", self.betas.0)?;
-        range::fraction("beta2", self.betas.1)?;
-        range::fraction("beta3", self.betas.2)?;
-        range::not_negative("alpha", self.alpha)?;
-        range::not_negative("t_alpha", self.t_alpha)?;
-        range::not_negative("t_beta3", self.t_beta3)?;
-        range::positive("eps", self.eps)?;
-        range::not_negative("weight_decay", self.weight_decay)
-    }
-
     fn lr(&self) -> f64 {
         self.lr
-    }
-
-    fn settings(&mut self) -> Settings<'_> {
-        smallvec![
-            ("lr", Setting::Number(&mut self.lr)),
-            ("beta1", Setting::Number(&mut self.betas.0)),
-            ("beta2", Setting::Number(&mut self.betas.1)),
-            ("beta3", Setting::Number(&mut self.betas.2)),
-            ("alpha", Setting::Number(&mut self.alpha)),
-            ("t_alpha", Setting::Number(&mut self.t_alpha)),
-            ("t_beta3", Setting::Number(&mut self.t_beta3)),
-            ("eps", Setting::Number(&mut self.eps)),
-            ("weight_decay", Setting::Number(&mut self.weight_decay)),
-            ("maximize", Setting::Flag(&mut self.maximize)),
-        ]
     }
 
     fn decay(&self) -> Decay {

@@ -1,56 +1,50 @@
-use crate::error::{Result, range};
-use crate::rule::{Decay, Real, Rule, Setting, Settings};
-use smallvec::smallvec;
+use crate::rule::{Decay, Real, Rule};
+use crate::settings;
 
-/// ASGD: gradient descent with a falling learning rate, beside the average of the parameters that it went through.
-///
-/// ```text
-/// d = g + λ·x
-/// η = lr / (1 + lambd·lr·(t − 1))^alpha        μ = 1 / max(1, t − 1 − t0)
-/// x = (1 − lambd·η)·x − η·d
-/// ax = ax + μ·(x − ax)
-/// ```
-///
-/// State: `ax`, 4 bytes per parameter. While μ is 1, `ax` is a copy of x; the average starts with step t0 + 3. It is the state
-/// that is of use in the end, read it with [`Optimizer::state`](crate::Optimizer::state). As `torch.optim.ASGD`, whose η and μ
-/// are states in the default float type; there a change of the learning rate takes effect one step late, here at once.
-/// Source: Polyak & Juditsky 1992, *Acceleration of stochastic approximation by averaging*; the rates from Bottou 2010,
-/// *Large-scale machine learning with stochastic gradient descent*.
-///
-/// # Examples
-///
-/// With an average from the start, `ax` is the mean of all x but the first:
-///
-/// ```
-/// use thalweg::{Asgd, Rule};
-///
-/// let rule = Asgd { lr: 0.5, lambd: 0.0, t0: 0.0, ..Default::default() };
-/// let (mut x, mut state) = (8.0, [0.0_f64]);
-/// for t in 1..=4 {
-///     x = rule.update(&rule.row(t), x, 2.0, &mut state);
-/// }
-/// assert_eq!(x, 4.0);
-/// assert!((state[0] - (6.0 + 5.0 + 4.0) / 3.0).abs() < 1e-12);
-/// ```
-#[derive(Debug, Clone, PartialEq)]
-pub struct Asgd {
-    /// Learning rate, finite and at least 0. Default 1e-2.
-    pub lr: f64,
-    /// Decay of the parameters and of the learning rate, finite and at least 0. Default 1e-4.
-    pub lambd: f64,
-    /// Power of the decay of the learning rate, finite and at least 0. Default 0.75.
-    pub alpha: f64,
-    /// Steps before the average starts, finite and at least 0. Default 1e6.
-    pub t0: f64,
-    /// Coupled weight decay λ, finite and at least 0. Default 0.
-    pub weight_decay: f64,
-    /// Climb instead of descend. Default off.
-    pub maximize: bool,
-}
-
-impl Default for Asgd {
-    fn default() -> Self {
-        Self { lr: 1e-2, lambd: 1e-4, alpha: 0.75, t0: 1e6, weight_decay: 0.0, maximize: false }
+settings! {
+    /// ASGD: gradient descent with a falling learning rate, beside the average of the parameters that it went through.
+    ///
+    /// ```text
+    /// d = g + λ·x
+    /// η = lr / (1 + lambd·lr·(t − 1))^alpha        μ = 1 / max(1, t − 1 − t0)
+    /// x = (1 − lambd·η)·x − η·d
+    /// ax = ax + μ·(x − ax)
+    /// ```
+    ///
+    /// State: `ax`, 4 bytes per parameter. While μ is 1, `ax` is a copy of x; the average starts with step t0 + 3. It is the state
+    /// that is of use in the end, read it with [`Optimizer::state`](crate::Optimizer::state). As `torch.optim.ASGD`, whose η and μ
+    /// are states in the default float type; there a change of the learning rate takes effect one step late, here at once.
+    /// Source: Polyak & Juditsky 1992, *Acceleration of stochastic approximation by averaging*; the rates from Bottou 2010,
+    /// *Large-scale machine learning with stochastic gradient descent*.
+    ///
+    /// # Examples
+    ///
+    /// With an average from the start, `ax` is the mean of all x but the first:
+    ///
+    /// ```
+    /// use thalweg::{Asgd, Rule};
+    ///
+    /// let rule = Asgd { lr: 0.5, lambd: 0.0, t0: 0.0, ..Default::default() };
+    /// let (mut x, mut state) = (8.0, [0.0_f64]);
+    /// for t in 1..=4 {
+    ///     x = rule.update(&rule.row(t), x, 2.0, &mut state);
+    /// }
+    /// assert_eq!(x, 4.0);
+    /// assert!((state[0] - (6.0 + 5.0 + 4.0) / 3.0).abs() < 1e-12);
+    /// ```
+    pub struct Asgd {
+        /// Learning rate.
+        number lr = 1e-2, not_negative;
+        /// Decay of the parameters and of the learning rate.
+        number lambd = 1e-4, not_negative;
+        /// Power of the decay of the learning rate.
+        number alpha = 0.75, not_negative;
+        /// Steps before the average starts.
+        number t0 = 1e6, not_negative;
+        /// Coupled weight decay λ.
+        number weight_decay = 0.0, not_negative;
+        /// Climb instead of descend.
+        flag maximize = false;
     }
 }
 
@@ -65,27 +59,8 @@ impl Rule for Asgd {
     const SHIFTS: bool = false;
     const STATE: &'static [&'static str] = &["ax"];
 
-    fn check(&self) -> Result<()> {
-        range::not_negative("lr", self.lr)?;
-        range::not_negative("lambd", self.lambd)?;
-        range::not_negative("alpha", self.alpha)?;
-        range::not_negative("t0", self.t0)?;
-        range::not_negative("weight_decay", self.weight_decay)
-    }
-
     fn lr(&self) -> f64 {
         self.lr
-    }
-
-    fn settings(&mut self) -> Settings<'_> {
-        smallvec![
-            ("lr", Setting::Number(&mut self.lr)),
-            ("lambd", Setting::Number(&mut self.lambd)),
-            ("alpha", Setting::Number(&mut self.alpha)),
-            ("t0", Setting::Number(&mut self.t0)),
-            ("weight_decay", Setting::Number(&mut self.weight_decay)),
-            ("maximize", Setting::Flag(&mut self.maximize)),
-        ]
     }
 
     fn decay(&self) -> Decay {

@@ -1,70 +1,54 @@
-use crate::error::{Result, range};
-use crate::rule::{Decay, Layerwise, Real, Rule, Setting, Settings};
-use smallvec::smallvec;
+use crate::rule::{Decay, Layerwise, Real, Rule};
+use crate::settings;
 
-/// LAMB: Adam's direction with decay, brought to the length of the parameters, tensor by tensor.
-///
-/// ```text
-/// m = β₁·m + (1 − β₁)·g                    + g without `grad_averaging`
-/// v = β₂·v + (1 − β₂)·g²
-/// u = (m/c₁) / (√v/√c₂ + eps) + λ·x        c = 1 without `bias_correction`
-/// r = ‖x‖/‖u‖                              1 if either is 0, or without λ unless `always_adapt`
-/// x −= lr · r · u
-/// ```
-///
-/// Norms are L2 norms of one tensor. State: `m`, `v` and the direction, 12 bytes per parameter. As Apex's `FusedLAMB`, which also clips
-/// the global norm at 1: add [`Recipe::clip_norm`](crate::Recipe::clip_norm)`(1.0)`. `trust_clip` bounds r by 1 as timm's. optax has no
-/// decay by default and always adapts; Keras leaves the decay out of u. Source: You et al. 2020, arXiv:1904.00962.
-///
-/// # Examples
-///
-/// ```
-/// use thalweg::{Lamb, Optimizer, Recipe, cpu::Cpu};
-///
-/// let rule = Lamb { lr: 0.1, always_adapt: true, weight_decay: 0.0, ..Default::default() };
-/// let mut optimizer = Optimizer::new(&Cpu::<f32>::default(), Recipe::new(rule), &[("x", &[2])])?;
-/// optimizer.set_params(0, "x", &[3.0, 4.0])?;
-/// optimizer.set_grads(0, "x", &[1e-3, 1e3])?;
-/// optimizer.step()?;
-/// // A tenth of the length of x, in Adam's direction (1, 1).
-/// assert!((optimizer.params(0, "x")?[0] - (3.0 - 0.5 / 2f32.sqrt())).abs() < 1e-3);
-/// # Ok::<(), thalweg::Error>(())
-/// ```
-#[derive(Debug, Clone, PartialEq)]
-pub struct Lamb {
-    /// Learning rate, finite and at least 0. Default 1e-3.
-    pub lr: f64,
-    /// β₁ and β₂, each at least 0 and below 1. Default (0.9, 0.999).
-    pub betas: (f64, f64),
-    /// Added to the root, finite and above 0. Default 1e-6.
-    pub eps: f64,
-    /// Weight decay λ inside the direction, finite and at least 0. Default 0.01.
-    pub weight_decay: f64,
-    /// Take 1 − β₁ of the gradient into m, not all of it. Default on.
-    pub grad_averaging: bool,
-    /// Correct m and v for their start at 0. Default on.
-    pub bias_correction: bool,
-    /// Adapt also without weight decay (Apex: NVLAMB). Default off.
-    pub always_adapt: bool,
-    /// Bound r by 1. Default off.
-    pub trust_clip: bool,
-    /// Climb instead of descend. Default off.
-    pub maximize: bool,
-}
-
-impl Default for Lamb {
-    fn default() -> Self {
-        Self {
-            lr: 1e-3,
-            betas: (0.9, 0.999),
-            eps: 1e-6,
-            weight_decay: 0.01,
-            grad_averaging: true,
-            bias_correction: true,
-            always_adapt: false,
-            trust_clip: false,
-            maximize: false,
-        }
+settings! {
+    /// LAMB: Adam's direction with decay, brought to the length of the parameters, tensor by tensor.
+    ///
+    /// ```text
+    /// m = β₁·m + (1 − β₁)·g                    + g without `grad_averaging`
+    /// v = β₂·v + (1 − β₂)·g²
+    /// u = (m/c₁) / (√v/√c₂ + eps) + λ·x        c = 1 without `bias_correction`
+    /// r = ‖x‖/‖u‖                              1 if either is 0, or without λ unless `always_adapt`
+    /// x −= lr · r · u
+    /// ```
+    ///
+    /// Norms are L2 norms of one tensor. State: `m`, `v` and the direction, 12 bytes per parameter. As Apex's `FusedLAMB`, which also clips
+    /// the global norm at 1: add [`Recipe::clip_norm`](crate::Recipe::clip_norm)`(1.0)`. `trust_clip` bounds r by 1 as timm's. optax has no
+    /// decay by default and always adapts; Keras leaves the decay out of u. Source: You et al. 2020, arXiv:1904.00962.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use thalweg::{Lamb, Optimizer, Recipe, cpu::Cpu};
+    ///
+    /// let rule = Lamb { lr: 0.1, always_adapt: true, weight_decay: 0.0, ..Default::default() };
+    /// let mut optimizer = Optimizer::new(&Cpu::<f32>::default(), Recipe::new(rule), &[("x", &[2])])?;
+    /// optimizer.set_params(0, "x", &[3.0, 4.0])?;
+    /// optimizer.set_grads(0, "x", &[1e-3, 1e3])?;
+    /// optimizer.step()?;
+    /// // A tenth of the length of x, in Adam's direction (1, 1).
+    /// assert!((optimizer.params(0, "x")?[0] - (3.0 - 0.5 / 2f32.sqrt())).abs() < 1e-3);
+    /// # Ok::<(), thalweg::Error>(())
+    /// ```
+    pub struct Lamb {
+        /// Learning rate.
+        number lr = 1e-3, not_negative;
+        /// β₁ and β₂.
+        numbers betas(beta1, beta2) = (0.9, 0.999), fraction;
+        /// Added to the root.
+        number eps = 1e-6, positive;
+        /// Weight decay λ inside the direction.
+        number weight_decay = 0.01, not_negative;
+        /// Take 1 − β₁ of the gradient into m, not all of it.
+        flag grad_averaging = true;
+        /// Correct m and v for their start at 0.
+        flag bias_correction = true;
+        /// Adapt also without weight decay (Apex: NVLAMB).
+        flag always_adapt = false;
+        /// Bound r by 1.
+        flag trust_clip = false;
+        /// Climb instead of descend.
+        flag maximize = false;
     }
 }
 
@@ -80,31 +64,8 @@ impl Rule for Lamb {
     const STATE: &'static [&'static str] = &["m", "v"];
     const LAYERWISE: Layerwise = Layerwise::After;
 
-    fn check(&self) -> Result<()> {
-        range::not_negative("lr", self.lr)?;
-        range::fraction("beta1", self.betas.0)?;
-        range::fraction("beta2", self.betas.1)?;
-        range::positive("eps", self.eps)?;
-        range::not_negative("weight_decay", self.weight_decay)
-    }
-
     fn lr(&self) -> f64 {
         self.lr
-    }
-
-    fn settings(&mut self) -> Settings<'_> {
-        smallvec![
-            ("lr", Setting::Number(&mut self.lr)),
-            ("beta1", Setting::Number(&mut self.betas.0)),
-            ("beta2", Setting::Number(&mut self.betas.1)),
-            ("eps", Setting::Number(&mut self.eps)),
-            ("weight_decay", Setting::Number(&mut self.weight_decay)),
-            ("grad_averaging", Setting::Flag(&mut self.grad_averaging)),
-            ("bias_correction", Setting::Flag(&mut self.bias_correction)),
-            ("always_adapt", Setting::Flag(&mut self.always_adapt)),
-            ("trust_clip", Setting::Flag(&mut self.trust_clip)),
-            ("maximize", Setting::Flag(&mut self.maximize)),
-        ]
     }
 
     /// The decay is a part of the direction.

@@ -1,74 +1,58 @@
 use crate::error::{Result, range};
-use crate::rule::{Decay, Layerwise, Real, Rule, Setting, Settings};
-use smallvec::smallvec;
+use crate::rule::{Configure, Decay, Layerwise, Real, Rule};
+use crate::settings;
 
-/// LARS: SGD with momentum whose gradient is brought to the scale of the parameters, tensor by tensor.
-///
-/// ```text
-/// r = tc·‖x‖ / (‖g‖ + λ·‖x‖ + eps)       1 if either norm is 0, or without λ unless `always_adapt`
-/// r = min(r/lr, 1)                        with `trust_clip` (LARC) where it adapts at all; 1 where lr is 0
-/// d = r·(g + λ·x)
-/// b = d at the first step, later μ·b + (1 − τ)·d
-/// x −= lr · b
-/// ```
-///
-/// Norms are L2 norms of one tensor. State: nothing without momentum, else `b`, 4 bytes per parameter. As timm's `Lars`;
-/// PyTorch has none. Apex's LARC leaves the decay out where a norm is 0. optax's `lars` has momentum 0.9 and eps 0, always
-/// adapts, takes the norm of g + λ·x, and has the learning rate inside the buffer. Source: You, Gitman & Ginsburg 2017,
-/// arXiv:1708.03888.
-///
-/// # Examples
-///
-/// ```
-/// use thalweg::{Lars, Optimizer, Recipe, cpu::Cpu};
-///
-/// let rule = Lars { lr: 1.0, trust_coefficient: 0.5, always_adapt: true, ..Default::default() };
-/// let mut optimizer = Optimizer::new(&Cpu::<f32>::default(), Recipe::new(rule), &[("x", &[2])])?;
-/// optimizer.set_params(0, "x", &[3.0, 4.0])?;
-/// optimizer.set_grads(0, "x", &[0.0, 100.0])?;
-/// optimizer.step()?;
-/// // Half the length of x, whatever the gradient's.
-/// assert!((optimizer.params(0, "x")?[1] - 1.5).abs() < 1e-6);
-/// # Ok::<(), thalweg::Error>(())
-/// ```
-#[derive(Debug, Clone, PartialEq)]
-pub struct Lars {
-    /// Learning rate, finite and at least 0. Default 1.
-    pub lr: f64,
-    /// Momentum μ, at least 0 and below 1. Default 0.
-    pub momentum: f64,
-    /// Dampening τ of the gradient in the momentum, finite. Default 0.
-    pub dampening: f64,
-    /// Weight decay λ inside the trust, finite and at least 0. Default 0.
-    pub weight_decay: f64,
-    /// Nesterov's form; needs momentum above 0 and no dampening. Default off.
-    pub nesterov: bool,
-    /// The trust coefficient tc, finite and above 0. Default 1e-3.
-    pub trust_coefficient: f64,
-    /// Added to the divisor, finite and above 0. Default 1e-8.
-    pub eps: f64,
-    /// Trust at most as much as makes the step that of SGD. Default off.
-    pub trust_clip: bool,
-    /// Adapt also without weight decay. Default off.
-    pub always_adapt: bool,
-    /// Climb instead of descend. Default off.
-    pub maximize: bool,
-}
-
-impl Default for Lars {
-    fn default() -> Self {
-        Self {
-            lr: 1.0,
-            momentum: 0.0,
-            dampening: 0.0,
-            weight_decay: 0.0,
-            nesterov: false,
-            trust_coefficient: 1e-3,
-            eps: 1e-8,
-            trust_clip: false,
-            always_adapt: false,
-            maximize: false,
-        }
+settings! {
+    /// LARS: SGD with momentum whose gradient is brought to the scale of the parameters, tensor by tensor.
+    ///
+    /// ```text
+    /// r = tc·‖x‖ / (‖g‖ + λ·‖x‖ + eps)       1 if either norm is 0, or without λ unless `always_adapt`
+    /// r = min(r/lr, 1)                        with `trust_clip` (LARC) where it adapts at all; 1 where lr is 0
+    /// d = r·(g + λ·x)
+    /// b = d at the first step, later μ·b + (1 − τ)·d
+    /// x −= lr · b
+    /// ```
+    ///
+    /// Norms are L2 norms of one tensor. State: nothing without momentum, else `b`, 4 bytes per parameter. As timm's `Lars`;
+    /// PyTorch has none. Apex's LARC leaves the decay out where a norm is 0. optax's `lars` has momentum 0.9 and eps 0, always
+    /// adapts, takes the norm of g + λ·x, and has the learning rate inside the buffer. Source: You, Gitman & Ginsburg 2017,
+    /// arXiv:1708.03888.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use thalweg::{Lars, Optimizer, Recipe, cpu::Cpu};
+    ///
+    /// let rule = Lars { lr: 1.0, trust_coefficient: 0.5, always_adapt: true, ..Default::default() };
+    /// let mut optimizer = Optimizer::new(&Cpu::<f32>::default(), Recipe::new(rule), &[("x", &[2])])?;
+    /// optimizer.set_params(0, "x", &[3.0, 4.0])?;
+    /// optimizer.set_grads(0, "x", &[0.0, 100.0])?;
+    /// optimizer.step()?;
+    /// // Half the length of x, whatever the gradient's.
+    /// assert!((optimizer.params(0, "x")?[1] - 1.5).abs() < 1e-6);
+    /// # Ok::<(), thalweg::Error>(())
+    /// ```
+    pub struct Lars {
+        /// Learning rate.
+        number lr = 1.0, not_negative;
+        /// Momentum μ.
+        number momentum = 0.0, fraction;
+        /// Dampening τ of the gradient in the momentum.
+        number dampening = 0.0, finite;
+        /// Weight decay λ inside the trust.
+        number weight_decay = 0.0, not_negative;
+        /// Nesterov's form; needs momentum above 0 and no dampening.
+        flag nesterov = false;
+        /// The trust coefficient tc.
+        number trust_coefficient = 1e-3, positive;
+        /// Added to the divisor.
+        number eps = 1e-8, positive;
+        /// Trust at most as much as makes the step that of SGD.
+        flag trust_clip = false;
+        /// Adapt also without weight decay.
+        flag always_adapt = false;
+        /// Climb instead of descend.
+        flag maximize = false;
     }
 }
 
@@ -84,12 +68,7 @@ impl Rule for Lars {
     const LAYERWISE: Layerwise = Layerwise::Before;
 
     fn check(&self) -> Result<()> {
-        range::not_negative("lr", self.lr)?;
-        range::fraction("momentum", self.momentum)?;
-        range::require(self.dampening.is_finite(), "dampening", self.dampening, "finite")?;
-        range::not_negative("weight_decay", self.weight_decay)?;
-        range::positive("trust_coefficient", self.trust_coefficient)?;
-        range::positive("eps", self.eps)?;
+        self.check_ranges()?;
         let fits = !self.nesterov || (self.momentum > 0.0 && self.dampening == 0.0);
         let found = format!("true with momentum {} and dampening {}", self.momentum, self.dampening);
         range::require(fits, "nesterov", found, "momentum above 0 and dampening 0")
@@ -97,21 +76,6 @@ impl Rule for Lars {
 
     fn lr(&self) -> f64 {
         self.lr
-    }
-
-    fn settings(&mut self) -> Settings<'_> {
-        smallvec![
-            ("lr", Setting::Number(&mut self.lr)),
-            ("momentum", Setting::Number(&mut self.momentum)),
-            ("dampening", Setting::Number(&mut self.dampening)),
-            ("weight_decay", Setting::Number(&mut self.weight_decay)),
-            ("nesterov", Setting::Flag(&mut self.nesterov)),
-            ("trust_coefficient", Setting::Number(&mut self.trust_coefficient)),
-            ("eps", Setting::Number(&mut self.eps)),
-            ("trust_clip", Setting::Flag(&mut self.trust_clip)),
-            ("always_adapt", Setting::Flag(&mut self.always_adapt)),
-            ("maximize", Setting::Flag(&mut self.maximize)),
-        ]
     }
 
     fn decay(&self) -> Decay {

@@ -1,48 +1,42 @@
-use crate::error::{Result, range};
-use crate::rule::{Decay, Real, Rule, Setting, Settings, sign};
-use smallvec::smallvec;
+use crate::rule::{Decay, Real, Rule, sign};
+use crate::settings;
 
-/// Lion: steps by the sign of a mean of the gradient, so each parameter moves by the learning rate.
-///
-/// ```text
-/// x = (1 − lr·λ)·x
-/// x −= lr · sign(β₁·m + (1 − β₁)·g)
-/// m = β₂·m + (1 − β₂)·g
-/// ```
-///
-/// State: `m`, 4 bytes per parameter. `sign(0)` is 0. The step mixes by β₁ and the state by β₂, and neither is corrected for its
-/// start at 0. As the authors' own implementation; PyTorch has none. optax decays by 1e-3 unless told
-/// otherwise; Keras has lr 1e-3 and no decay unless told.
-/// Source: Chen et al. 2023, arXiv:2302.06675, algorithm 2.
-///
-/// # Examples
-///
-/// ```
-/// use thalweg::{Lion, Rule};
-///
-/// let rule = Lion { lr: 0.25, ..Default::default() };
-/// let mut state = [0.0];
-/// let x: f64 = rule.update(&rule.row(1), 1.0, -250.0, &mut state);
-/// assert_eq!(x, 1.25);
-/// assert!((state[0] - -2.5).abs() < 1e-12);
-/// ```
-#[derive(Debug, Clone, PartialEq)]
-pub struct Lion {
-    /// Learning rate, finite and at least 0. Default 1e-4.
-    pub lr: f64,
-    /// β₁ of the step and β₂ of the mean, each at least 0 and below 1. Default (0.9, 0.99).
-    pub betas: (f64, f64),
-    /// Decoupled weight decay λ, finite and at least 0. Default 0.
-    pub weight_decay: f64,
-    /// Shrink the parameter by `1 − λ` instead of `1 − lr·λ`, whatever the learning rate. Default off.
-    pub independent_weight_decay: bool,
-    /// Climb instead of descend. Default off.
-    pub maximize: bool,
-}
-
-impl Default for Lion {
-    fn default() -> Self {
-        Self { lr: 1e-4, betas: (0.9, 0.99), weight_decay: 0.0, independent_weight_decay: false, maximize: false }
+settings! {
+    /// Lion: steps by the sign of a mean of the gradient, so each parameter moves by the learning rate.
+    ///
+    /// ```text
+    /// x = (1 − lr·λ)·x
+    /// x −= lr · sign(β₁·m + (1 − β₁)·g)
+    /// m = β₂·m + (1 − β₂)·g
+    /// ```
+    ///
+    /// State: `m`, 4 bytes per parameter. `sign(0)` is 0. The step mixes by β₁ and the state by β₂, and neither is corrected for its
+    /// start at 0. As the authors' own implementation; PyTorch has none. optax decays by 1e-3 unless told
+    /// otherwise; Keras has lr 1e-3 and no decay unless told.
+    /// Source: Chen et al. 2023, arXiv:2302.06675, algorithm 2.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use thalweg::{Lion, Rule};
+    ///
+    /// let rule = Lion { lr: 0.25, ..Default::default() };
+    /// let mut state = [0.0];
+    /// let x: f64 = rule.update(&rule.row(1), 1.0, -250.0, &mut state);
+    /// assert_eq!(x, 1.25);
+    /// assert!((state[0] - -2.5).abs() < 1e-12);
+    /// ```
+    pub struct Lion {
+        /// Learning rate.
+        number lr = 1e-4, not_negative;
+        /// β₁ of the step and β₂ of the mean.
+        numbers betas(beta1, beta2) = (0.9, 0.99), fraction;
+        /// Decoupled weight decay λ.
+        number weight_decay = 0.0, not_negative;
+        /// Shrink the parameter by `1 − λ` instead of `1 − lr·λ`, whatever the learning rate.
+        flag independent_weight_decay = false;
+        /// Climb instead of descend.
+        flag maximize = false;
     }
 }
 
@@ -56,26 +50,8 @@ impl Rule for Lion {
     const ROW: &'static [&'static str] = &["lr", "beta1", "rate1", "beta2", "rate2"];
     const STATE: &'static [&'static str] = &["m"];
 
-    fn check(&self) -> Result<()> {
-        range::not_negative("lr", self.lr)?;
-        range::fraction("beta1", self.betas.0)?;
-        range::fraction("beta2", self.betas.1)?;
-        range::not_negative("weight_decay", self.weight_decay)
-    }
-
     fn lr(&self) -> f64 {
         self.lr
-    }
-
-    fn settings(&mut self) -> Settings<'_> {
-        smallvec![
-            ("lr", Setting::Number(&mut self.lr)),
-            ("beta1", Setting::Number(&mut self.betas.0)),
-            ("beta2", Setting::Number(&mut self.betas.1)),
-            ("weight_decay", Setting::Number(&mut self.weight_decay)),
-            ("independent_weight_decay", Setting::Flag(&mut self.independent_weight_decay)),
-            ("maximize", Setting::Flag(&mut self.maximize)),
-        ]
     }
 
     fn decay(&self) -> Decay {

@@ -1,54 +1,47 @@
-use crate::error::{Result, range};
-use crate::rule::{Decay, Real, Rule, Setting, Settings};
-use smallvec::smallvec;
+use crate::rule::{Decay, Real, Rule};
+use crate::settings;
 
-/// NAdam: Adam with Nesterov's look ahead, by a momentum μ that grows towards β₁.
-///
-/// ```text
-/// d = g + λ·x, or x = (1 − lr·λ)·x with decoupled decay
-/// m = m + (1 − β₁)·(d − m)            μₜ = β₁·(1 − 0.96^(t·ψ)/2)
-/// v = β₂·v + (1 − β₂)·d²              Pₜ = μ₁·μ₂·…·μₜ        c₂ = 1 − β₂ᵗ
-/// x −= lr · ((1 − μₜ)/(1 − Pₜ)·d + μₜ₊₁/(1 − Pₜ₊₁)·m) / (√v/√c₂ + eps)
-/// ```
-///
-/// State: `m` and `v`, 4 bytes per parameter each. As `torch.optim.NAdam`, which has ψ = 0.004 (Keras: 1, [`NAdam::keras`]);
-/// optax's `nadam` has a constant μ, [`NAdam::optax`]. PyTorch keeps P as a state. Here it follows from t, so with β₁ on a
-/// schedule it is the product for the current β₁. Source: Dozat 2016, *Incorporating Nesterov momentum into Adam*.
-///
-/// # Examples
-///
-/// The first step is longer than Adam's, whose is the learning rate:
-///
-/// ```
-/// use thalweg::{NAdam, Rule};
-///
-/// let rule = NAdam { lr: 0.1, momentum_decay: 0.0, ..Default::default() };
-/// let x: f64 = rule.update(&rule.row(1), 1.0, 250.0, &mut [0.0; 2]);
-/// // μ = 0.45 throughout, and m = d/10.
-/// assert!((x - (1.0 - 0.1 * (1.0 + 0.45 / (1.0 - 0.45 * 0.45) * 0.1))).abs() < 1e-9);
-/// ```
-#[derive(Debug, Clone, PartialEq)]
-pub struct NAdam {
-    /// Learning rate, finite and at least 0. Default 2e-3.
-    pub lr: f64,
-    /// β₁ and β₂, each at least 0 and below 1. Default (0.9, 0.999).
-    pub betas: (f64, f64),
-    /// Added to the root, finite and above 0 (PyTorch allows 0; padding would become 0/0). Default 1e-8.
-    pub eps: f64,
-    /// ψ, how fast the momentum grows, finite and at least 0. Default 4e-3.
-    pub momentum_decay: f64,
-    /// Weight decay λ, finite and at least 0. Default 0.
-    pub weight_decay: f64,
-    /// Shrink the parameter by `1 − lr·λ` instead of adding `λ·x` to the gradient. Default off.
-    pub decoupled_weight_decay: bool,
-    /// Climb instead of descend. Default off.
-    pub maximize: bool,
-}
-
-impl Default for NAdam {
-    fn default() -> Self {
-        let (lr, betas, eps, momentum_decay) = (2e-3, (0.9, 0.999), 1e-8, 4e-3);
-        Self { lr, betas, eps, momentum_decay, weight_decay: 0.0, decoupled_weight_decay: false, maximize: false }
+settings! {
+    /// NAdam: Adam with Nesterov's look ahead, by a momentum μ that grows towards β₁.
+    ///
+    /// ```text
+    /// d = g + λ·x, or x = (1 − lr·λ)·x with decoupled decay
+    /// m = m + (1 − β₁)·(d − m)            μₜ = β₁·(1 − 0.96^(t·ψ)/2)
+    /// v = β₂·v + (1 − β₂)·d²              Pₜ = μ₁·μ₂·…·μₜ        c₂ = 1 − β₂ᵗ
+    /// x −= lr · ((1 − μₜ)/(1 − Pₜ)·d + μₜ₊₁/(1 − Pₜ₊₁)·m) / (√v/√c₂ + eps)
+    /// ```
+    ///
+    /// State: `m` and `v`, 4 bytes per parameter each. As `torch.optim.NAdam`, which has ψ = 0.004 (Keras: 1, [`NAdam::keras`]);
+    /// optax's `nadam` has a constant μ, [`NAdam::optax`]. PyTorch keeps P as a state. Here it follows from t, so with β₁ on a
+    /// schedule it is the product for the current β₁. Source: Dozat 2016, *Incorporating Nesterov momentum into Adam*.
+    ///
+    /// # Examples
+    ///
+    /// The first step is longer than Adam's, whose is the learning rate:
+    ///
+    /// ```
+    /// use thalweg::{NAdam, Rule};
+    ///
+    /// let rule = NAdam { lr: 0.1, momentum_decay: 0.0, ..Default::default() };
+    /// let x: f64 = rule.update(&rule.row(1), 1.0, 250.0, &mut [0.0; 2]);
+    /// // μ = 0.45 throughout, and m = d/10.
+    /// assert!((x - (1.0 - 0.1 * (1.0 + 0.45 / (1.0 - 0.45 * 0.45) * 0.1))).abs() < 1e-9);
+    /// ```
+    pub struct NAdam {
+        /// Learning rate.
+        number lr = 2e-3, not_negative;
+        /// β₁ and β₂.
+        numbers betas(beta1, beta2) = (0.9, 0.999), fraction;
+        /// Added to the root (PyTorch allows 0; padding would become 0/0).
+        number eps = 1e-8, positive;
+        /// ψ, how fast the momentum grows.
+        number momentum_decay = 4e-3, not_negative;
+        /// Weight decay λ.
+        number weight_decay = 0.0, not_negative;
+        /// Shrink the parameter by `1 − lr·λ` instead of adding `λ·x` to the gradient.
+        flag decoupled_weight_decay = false;
+        /// Climb instead of descend.
+        flag maximize = false;
     }
 }
 
@@ -108,30 +101,8 @@ impl Rule for NAdam {
     const ROW: &'static [&'static str] = &["direct", "through", "rate1", "beta2", "rate2", "unbias2", "eps"];
     const STATE: &'static [&'static str] = &["m", "v"];
 
-    fn check(&self) -> Result<()> {
-        range::not_negative("lr", self.lr)?;
-        range::fraction("beta1", self.betas.0)?;
-        range::fraction("beta2", self.betas.1)?;
-        range::positive("eps", self.eps)?;
-        range::not_negative("momentum_decay", self.momentum_decay)?;
-        range::not_negative("weight_decay", self.weight_decay)
-    }
-
     fn lr(&self) -> f64 {
         self.lr
-    }
-
-    fn settings(&mut self) -> Settings<'_> {
-        smallvec![
-            ("lr", Setting::Number(&mut self.lr)),
-            ("beta1", Setting::Number(&mut self.betas.0)),
-            ("beta2", Setting::Number(&mut self.betas.1)),
-            ("eps", Setting::Number(&mut self.eps)),
-            ("momentum_decay", Setting::Number(&mut self.momentum_decay)),
-            ("weight_decay", Setting::Number(&mut self.weight_decay)),
-            ("decoupled_weight_decay", Setting::Flag(&mut self.decoupled_weight_decay)),
-            ("maximize", Setting::Flag(&mut self.maximize)),
-        ]
     }
 
     fn decay(&self) -> Decay {

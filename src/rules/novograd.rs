@@ -1,49 +1,43 @@
-use crate::error::{Result, range};
-use crate::rule::{Decay, Layerwise, Real, Rule, Setting, Settings};
-use smallvec::smallvec;
+use crate::rule::{Decay, Layerwise, Real, Rule};
+use crate::settings;
 
-/// NovoGrad: momentum on gradients that each tensor divides by the root of their running mean squared norm.
-///
-/// ```text
-/// v = ‖g‖² at the first step, later β₂·v + (1 − β₂)·‖g‖²       one number per tensor
-/// m = β₁·m + g/(√v + eps) + λ·x                                 (1 − β₁)·(…) with `grad_averaging`
-/// x −= lr · m
-/// ```
-///
-/// The norm is the L2 norm of one tensor. State: `m`, 4 bytes per parameter, and 4 bytes per tensor. PyTorch has none; optax's
-/// `novograd` is the same with betas (0.9, 0.25) and eps 1e-6. Source: Ginsburg et al. 2019, arXiv:1905.11286, algorithm 1.
-///
-/// # Examples
-///
-/// ```
-/// use thalweg::{NovoGrad, Optimizer, Recipe, cpu::Cpu};
-///
-/// let rule = NovoGrad { lr: 0.1, ..Default::default() };
-/// let mut optimizer = Optimizer::new(&Cpu::<f32>::default(), Recipe::new(rule), &[("x", &[2])])?;
-/// optimizer.set_grads(0, "x", &[30.0, -40.0])?;
-/// optimizer.step()?;
-/// assert!((optimizer.params(0, "x")?[1] - 0.08).abs() < 1e-6);
-/// # Ok::<(), thalweg::Error>(())
-/// ```
-#[derive(Debug, Clone, PartialEq)]
-pub struct NovoGrad {
-    /// Learning rate, finite and at least 0. Default 1e-2.
-    pub lr: f64,
-    /// β₁ and β₂, each at least 0 and below 1. Default (0.95, 0.98).
-    pub betas: (f64, f64),
-    /// Added to the root, finite and above 0. Default 1e-8.
-    pub eps: f64,
-    /// Weight decay λ inside the momentum, finite and at least 0. Default 0.
-    pub weight_decay: f64,
-    /// Take 1 − β₁ of what is new into m, not all of it. Default off.
-    pub grad_averaging: bool,
-    /// Climb instead of descend. Default off.
-    pub maximize: bool,
-}
-
-impl Default for NovoGrad {
-    fn default() -> Self {
-        Self { lr: 1e-2, betas: (0.95, 0.98), eps: 1e-8, weight_decay: 0.0, grad_averaging: false, maximize: false }
+settings! {
+    /// NovoGrad: momentum on gradients that each tensor divides by the root of their running mean squared norm.
+    ///
+    /// ```text
+    /// v = ‖g‖² at the first step, later β₂·v + (1 − β₂)·‖g‖²       one number per tensor
+    /// m = β₁·m + g/(√v + eps) + λ·x                                 (1 − β₁)·(…) with `grad_averaging`
+    /// x −= lr · m
+    /// ```
+    ///
+    /// The norm is the L2 norm of one tensor. State: `m`, 4 bytes per parameter, and 4 bytes per tensor. PyTorch has none; optax's
+    /// `novograd` is the same with betas (0.9, 0.25) and eps 1e-6. Source: Ginsburg et al. 2019, arXiv:1905.11286, algorithm 1.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use thalweg::{NovoGrad, Optimizer, Recipe, cpu::Cpu};
+    ///
+    /// let rule = NovoGrad { lr: 0.1, ..Default::default() };
+    /// let mut optimizer = Optimizer::new(&Cpu::<f32>::default(), Recipe::new(rule), &[("x", &[2])])?;
+    /// optimizer.set_grads(0, "x", &[30.0, -40.0])?;
+    /// optimizer.step()?;
+    /// assert!((optimizer.params(0, "x")?[1] - 0.08).abs() < 1e-6);
+    /// # Ok::<(), thalweg::Error>(())
+    /// ```
+    pub struct NovoGrad {
+        /// Learning rate.
+        number lr = 1e-2, not_negative;
+        /// β₁ and β₂.
+        numbers betas(beta1, beta2) = (0.95, 0.98), fraction;
+        /// Added to the root.
+        number eps = 1e-8, positive;
+        /// Weight decay λ inside the momentum.
+        number weight_decay = 0.0, not_negative;
+        /// Take 1 − β₁ of what is new into m, not all of it.
+        flag grad_averaging = false;
+        /// Climb instead of descend.
+        flag maximize = false;
     }
 }
 
@@ -57,28 +51,8 @@ impl Rule for NovoGrad {
     const STATE: &'static [&'static str] = &["m"];
     const LAYERWISE: Layerwise = Layerwise::Before;
 
-    fn check(&self) -> Result<()> {
-        range::not_negative("lr", self.lr)?;
-        range::fraction("beta1", self.betas.0)?;
-        range::fraction("beta2", self.betas.1)?;
-        range::positive("eps", self.eps)?;
-        range::not_negative("weight_decay", self.weight_decay)
-    }
-
     fn lr(&self) -> f64 {
         self.lr
-    }
-
-    fn settings(&mut self) -> Settings<'_> {
-        smallvec![
-            ("lr", Setting::Number(&mut self.lr)),
-            ("beta1", Setting::Number(&mut self.betas.0)),
-            ("beta2", Setting::Number(&mut self.betas.1)),
-            ("eps", Setting::Number(&mut self.eps)),
-            ("weight_decay", Setting::Number(&mut self.weight_decay)),
-            ("grad_averaging", Setting::Flag(&mut self.grad_averaging)),
-            ("maximize", Setting::Flag(&mut self.maximize)),
-        ]
     }
 
     /// The decay is a part of what the momentum takes, and not divided.

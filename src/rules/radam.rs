@@ -1,54 +1,47 @@
-use crate::error::{Result, range};
-use crate::rule::{Decay, Real, Rule, Setting, Settings};
-use smallvec::smallvec;
+use crate::rule::{Decay, Real, Rule};
+use crate::settings;
 
-/// RAdam: Adam with a step that is rectified for how little is known of its root in the first steps.
-///
-/// ```text
-/// d = g + λ·x, or x = (1 − lr·λ)·x with decoupled decay
-/// m = m + (1 − β₁)·(d − m)            c₁ = 1 − β₁ᵗ
-/// v = β₂·v + (1 − β₂)·d²              c₂ = 1 − β₂ᵗ
-/// ρ∞ = 2/(1 − β₂) − 1                 ρ = ρ∞ − 2·t·β₂ᵗ/c₂
-/// r = √((ρ − 4)·(ρ − 2)·ρ∞ / ((ρ∞ − 4)·(ρ∞ − 2)·ρ))
-/// x −= lr·r/c₁ · m / ((√v + eps)/√c₂) where ρ > 5
-/// x −= lr/c₁ · m                      before
-/// ```
-///
-/// With the default β₂ the first five steps are those of momentum. State: `m` and `v`, 4 bytes per parameter each. As
-/// `torch.optim.RAdam`: epsilon is added to the uncorrected root (optax adds it to the corrected one, and rectifies from ρ = 5
-/// on). Source: Liu et al. 2020, arXiv:1908.03265.
-///
-/// # Examples
-///
-/// The first step has the length of the gradient times the learning rate, where Adam's has that of the learning rate:
-///
-/// ```
-/// use thalweg::{RAdam, Rule};
-///
-/// let rule = RAdam { lr: 0.1, ..Default::default() };
-/// let x: f64 = rule.update(&rule.row(1), 1.0, 2.0, &mut [0.0; 2]);
-/// assert!((x - 0.8).abs() < 1e-12);
-/// ```
-#[derive(Debug, Clone, PartialEq)]
-pub struct RAdam {
-    /// Learning rate, finite and at least 0. Default 1e-3.
-    pub lr: f64,
-    /// β₁ and β₂, each at least 0 and below 1. Default (0.9, 0.999).
-    pub betas: (f64, f64),
-    /// Added to the uncorrected root, finite and above 0 (PyTorch allows 0; padding would become 0/0). Default 1e-8.
-    pub eps: f64,
-    /// Weight decay λ, finite and at least 0. Default 0.
-    pub weight_decay: f64,
-    /// Shrink the parameter by `1 − lr·λ` instead of adding `λ·x` to the gradient. Default off.
-    pub decoupled_weight_decay: bool,
-    /// Climb instead of descend. Default off.
-    pub maximize: bool,
-}
-
-impl Default for RAdam {
-    fn default() -> Self {
-        let (lr, betas, eps) = (1e-3, (0.9, 0.999), 1e-8);
-        Self { lr, betas, eps, weight_decay: 0.0, decoupled_weight_decay: false, maximize: false }
+settings! {
+    /// RAdam: Adam with a step that is rectified for how little is known of its root in the first steps.
+    ///
+    /// ```text
+    /// d = g + λ·x, or x = (1 − lr·λ)·x with decoupled decay
+    /// m = m + (1 − β₁)·(d − m)            c₁ = 1 − β₁ᵗ
+    /// v = β₂·v + (1 − β₂)·d²              c₂ = 1 − β₂ᵗ
+    /// ρ∞ = 2/(1 − β₂) − 1                 ρ = ρ∞ − 2·t·β₂ᵗ/c₂
+    /// r = √((ρ − 4)·(ρ − 2)·ρ∞ / ((ρ∞ − 4)·(ρ∞ − 2)·ρ))
+    /// x −= lr·r/c₁ · m / ((√v + eps)/√c₂) where ρ > 5
+    /// x −= lr/c₁ · m                      before
+    /// ```
+    ///
+    /// With the default β₂ the first five steps are those of momentum. State: `m` and `v`, 4 bytes per parameter each. As
+    /// `torch.optim.RAdam`: epsilon is added to the uncorrected root (optax adds it to the corrected one, and rectifies from ρ = 5
+    /// on). Source: Liu et al. 2020, arXiv:1908.03265.
+    ///
+    /// # Examples
+    ///
+    /// The first step has the length of the gradient times the learning rate, where Adam's has that of the learning rate:
+    ///
+    /// ```
+    /// use thalweg::{RAdam, Rule};
+    ///
+    /// let rule = RAdam { lr: 0.1, ..Default::default() };
+    /// let x: f64 = rule.update(&rule.row(1), 1.0, 2.0, &mut [0.0; 2]);
+    /// assert!((x - 0.8).abs() < 1e-12);
+    /// ```
+    pub struct RAdam {
+        /// Learning rate.
+        number lr = 1e-3, not_negative;
+        /// β₁ and β₂.
+        numbers betas(beta1, beta2) = (0.9, 0.999), fraction;
+        /// Added to the uncorrected root (PyTorch allows 0; padding would become 0/0).
+        number eps = 1e-8, positive;
+        /// Weight decay λ.
+        number weight_decay = 0.0, not_negative;
+        /// Shrink the parameter by `1 − lr·λ` instead of adding `λ·x` to the gradient.
+        flag decoupled_weight_decay = false;
+        /// Climb instead of descend.
+        flag maximize = false;
     }
 }
 
@@ -62,28 +55,8 @@ impl Rule for RAdam {
     const ROW: &'static [&'static str] = &["step_size", "rate1", "beta2", "rate2", "adaptive", "eps"];
     const STATE: &'static [&'static str] = &["m", "v"];
 
-    fn check(&self) -> Result<()> {
-        range::not_negative("lr", self.lr)?;
-        range::fraction("beta1", self.betas.0)?;
-        range::fraction("beta2", self.betas.1)?;
-        range::positive("eps", self.eps)?;
-        range::not_negative("weight_decay", self.weight_decay)
-    }
-
     fn lr(&self) -> f64 {
         self.lr
-    }
-
-    fn settings(&mut self) -> Settings<'_> {
-        smallvec![
-            ("lr", Setting::Number(&mut self.lr)),
-            ("beta1", Setting::Number(&mut self.betas.0)),
-            ("beta2", Setting::Number(&mut self.betas.1)),
-            ("eps", Setting::Number(&mut self.eps)),
-            ("weight_decay", Setting::Number(&mut self.weight_decay)),
-            ("decoupled_weight_decay", Setting::Flag(&mut self.decoupled_weight_decay)),
-            ("maximize", Setting::Flag(&mut self.maximize)),
-        ]
     }
 
     fn decay(&self) -> Decay {

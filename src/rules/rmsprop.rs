@@ -1,60 +1,52 @@
-use crate::error::{Result, range};
-use crate::rule::{Decay, Real, Rule, Setting, Settings};
-use smallvec::smallvec;
+use crate::rule::{Decay, Real, Rule};
+use crate::settings;
 
-/// RMSprop: the gradient over the root of its running mean square.
-///
-/// ```text
-/// d = g + λ·x
-/// q = α·q + (1 − α)·d²
-/// a = a + (1 − α)·(d − a)                    centered only
-/// D = √q + eps, or √max(q − a², 0) + eps     centered
-/// x −= lr · d/D, or b = μ·b + d/D, x −= lr · b with momentum
-/// ```
-///
-/// State: `q`, and `a` if centered, and `b` with momentum; 4 bytes per parameter each. As `torch.optim.RMSprop`, with q − a²
-/// held at 0 where rounding makes it negative (PyTorch gives NaN). Epsilon is outside the root; Keras and optax put it inside, keep
-/// the learning rate inside the buffer and use α = 0.9: [`RmsProp::keras`], [`RmsProp::optax`]; weight decay in Keras is
-/// decoupled. Source: Hinton, *Lecture 6e* 2012; centered: Graves 2013, arXiv:1308.0850.
-///
-/// # Examples
-///
-/// ```
-/// use thalweg::{RmsProp, Rule};
-///
-/// let rule = RmsProp { alpha: 0.75, ..Default::default() };
-/// let mut state = [0.0; 3];
-/// let x: f64 = rule.update(&rule.row(1), 1.0, 2.0, &mut state);
-/// assert_eq!(state, [1.0, 0.0, 0.0]);
-/// assert!((x - 0.98).abs() < 1e-9);
-/// ```
-#[derive(Debug, Clone, PartialEq)]
-pub struct RmsProp {
-    /// Learning rate, finite and at least 0. Default 1e-2.
-    pub lr: f64,
-    /// Smoothing α of the mean square, at least 0 and below 1 (PyTorch allows more, where it is no mean). Default 0.99.
-    pub alpha: f64,
-    /// Added to the root, finite and above 0 (PyTorch allows 0; padding would become 0/0). Default 1e-8.
-    pub eps: f64,
-    /// Coupled weight decay λ, finite and at least 0. Default 0.
-    pub weight_decay: f64,
-    /// Momentum μ, at least 0 and below 1 (PyTorch allows more; the buffer would grow without bound). Default 0.
-    pub momentum: f64,
-    /// Divide by the standard deviation instead of the root mean square. Default off.
-    pub centered: bool,
-    /// Add eps inside the root, `√(q + eps)`, instead of to it. Default off.
-    pub eps_inside: bool,
-    /// Keep the learning rate inside the momentum's buffer, `b = μ·b + lr·d/D` and `x −= b`. Default off.
-    pub lr_inside: bool,
-    /// Climb instead of descend. Default off.
-    pub maximize: bool,
-}
-
-impl Default for RmsProp {
-    fn default() -> Self {
-        let (centered, eps_inside, lr_inside, maximize) = (false, false, false, false);
-        let (lr, alpha, eps) = (1e-2, 0.99, 1e-8);
-        Self { lr, alpha, eps, weight_decay: 0.0, momentum: 0.0, centered, eps_inside, lr_inside, maximize }
+settings! {
+    /// RMSprop: the gradient over the root of its running mean square.
+    ///
+    /// ```text
+    /// d = g + λ·x
+    /// q = α·q + (1 − α)·d²
+    /// a = a + (1 − α)·(d − a)                    centered only
+    /// D = √q + eps, or √max(q − a², 0) + eps     centered
+    /// x −= lr · d/D, or b = μ·b + d/D, x −= lr · b with momentum
+    /// ```
+    ///
+    /// State: `q`, and `a` if centered, and `b` with momentum; 4 bytes per parameter each. As `torch.optim.RMSprop`, with q − a²
+    /// held at 0 where rounding makes it negative (PyTorch gives NaN). Epsilon is outside the root; Keras and optax put it inside, keep
+    /// the learning rate inside the buffer and use α = 0.9: [`RmsProp::keras`], [`RmsProp::optax`]; weight decay in Keras is
+    /// decoupled. Source: Hinton, *Lecture 6e* 2012; centered: Graves 2013, arXiv:1308.0850.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use thalweg::{RmsProp, Rule};
+    ///
+    /// let rule = RmsProp { alpha: 0.75, ..Default::default() };
+    /// let mut state = [0.0; 3];
+    /// let x: f64 = rule.update(&rule.row(1), 1.0, 2.0, &mut state);
+    /// assert_eq!(state, [1.0, 0.0, 0.0]);
+    /// assert!((x - 0.98).abs() < 1e-9);
+    /// ```
+    pub struct RmsProp {
+        /// Learning rate.
+        number lr = 1e-2, not_negative;
+        /// Smoothing α of the mean square (PyTorch allows more, where it is no mean).
+        number alpha = 0.99, fraction;
+        /// Added to the root (PyTorch allows 0; padding would become 0/0).
+        number eps = 1e-8, positive;
+        /// Coupled weight decay λ.
+        number weight_decay = 0.0, not_negative;
+        /// Momentum μ (PyTorch allows more; the buffer would grow without bound).
+        number momentum = 0.0, fraction;
+        /// Divide by the standard deviation instead of the root mean square.
+        flag centered = false;
+        /// Add eps inside the root, `√(q + eps)`, instead of to it.
+        flag eps_inside = false;
+        /// Keep the learning rate inside the momentum's buffer, `b = μ·b + lr·d/D` and `x −= b`.
+        flag lr_inside = false;
+        /// Climb instead of descend.
+        flag maximize = false;
     }
 }
 
@@ -85,30 +77,8 @@ impl Rule for RmsProp {
     const ROW: &'static [&'static str] = &["lr", "alpha", "rate", "eps", "inner", "momentum", "take"];
     const STATE: &'static [&'static str] = &["q", "a", "b"];
 
-    fn check(&self) -> Result<()> {
-        range::not_negative("lr", self.lr)?;
-        range::fraction("alpha", self.alpha)?;
-        range::positive("eps", self.eps)?;
-        range::not_negative("weight_decay", self.weight_decay)?;
-        range::fraction("momentum", self.momentum)
-    }
-
     fn lr(&self) -> f64 {
         self.lr
-    }
-
-    fn settings(&mut self) -> Settings<'_> {
-        smallvec![
-            ("lr", Setting::Number(&mut self.lr)),
-            ("alpha", Setting::Number(&mut self.alpha)),
-            ("eps", Setting::Number(&mut self.eps)),
-            ("weight_decay", Setting::Number(&mut self.weight_decay)),
-            ("momentum", Setting::Number(&mut self.momentum)),
-            ("centered", Setting::Flag(&mut self.centered)),
-            ("eps_inside", Setting::Flag(&mut self.eps_inside)),
-            ("lr_inside", Setting::Flag(&mut self.lr_inside)),
-            ("maximize", Setting::Flag(&mut self.maximize)),
-        ]
     }
 
     fn decay(&self) -> Decay {

@@ -1,57 +1,52 @@
 use crate::error::{Result, range};
-use crate::rule::{Real, Rule, Setting, Settings, sign};
-use smallvec::smallvec;
+use crate::rule::{Configure, Real, Rule, sign};
+use crate::settings;
 
-/// Rprop: steps by the sign of the gradient alone, with a length of its own for each parameter. For whole data sets, not batches.
-///
-/// ```text
-/// d = g
-/// step = clamp(step · (η₊ if d·prev > 0, η₋ if d·prev < 0, else 1), step_min, step_max)
-/// d = 0 if d·prev < 0
-/// x −= sign(d) · step
-/// prev = d
-/// ```
-///
-/// State: `prev` and `step`, 4 bytes per parameter each; `step` starts at the learning rate, which has no other effect:
-/// schedules of it do nothing. As `torch.optim.Rprop`, with its pairs `etas` and `step_sizes` as four numbers. After a change
-/// of sign there is a step of length 0 and none back. optax's `rprop` is the same, but for a first length outside the bounds,
-/// which it leaves alone. The sign of d·prev is the product of the signs, so tiny gradients do not underflow. Source:
-/// Riedmiller & Braun 1993, *A direct adaptive method for faster backpropagation learning: the RPROP algorithm*; the variant is
-/// iRprop− of Igel & Hüsken 2000.
-///
-/// # Examples
-///
-/// The size of the gradient does not matter:
-///
-/// ```
-/// use thalweg::{Rprop, Rule};
-///
-/// let rule = Rprop { lr: 0.5, ..Default::default() };
-/// let mut state = [0.0, 0.5];
-/// let x: f64 = rule.update(&rule.row(1), 1.0, 1e-9, &mut state);
-/// assert_eq!(x, 0.5);
-/// let x = rule.update(&rule.row(2), x, 1e9, &mut state);
-/// assert!((x - (0.5 - 1.2 * 0.5)).abs() < 1e-12);
-/// ```
-#[derive(Debug, Clone, PartialEq)]
-pub struct Rprop {
-    /// Length of the first step, finite and at least 0. Default 1e-2.
-    pub lr: f64,
-    /// η₋, by which a step shrinks, above 0 and below 1. Default 0.5.
-    pub eta_minus: f64,
-    /// η₊, by which a step grows, finite and above 1. Default 1.2.
-    pub eta_plus: f64,
-    /// The shortest step, finite and at least 0. Default 1e-6.
-    pub step_min: f64,
-    /// The longest step, finite and at least the shortest. Default 50.
-    pub step_max: f64,
-    /// Climb instead of descend. Default off.
-    pub maximize: bool,
-}
-
-impl Default for Rprop {
-    fn default() -> Self {
-        Self { lr: 1e-2, eta_minus: 0.5, eta_plus: 1.2, step_min: 1e-6, step_max: 50.0, maximize: false }
+settings! {
+    /// Rprop: steps by the sign of the gradient alone, with a length of its own for each parameter. For whole data sets, not batches.
+    ///
+    /// ```text
+    /// d = g
+    /// step = clamp(step · (η₊ if d·prev > 0, η₋ if d·prev < 0, else 1), step_min, step_max)
+    /// d = 0 if d·prev < 0
+    /// x −= sign(d) · step
+    /// prev = d
+    /// ```
+    ///
+    /// State: `prev` and `step`, 4 bytes per parameter each; `step` starts at the learning rate, which has no other effect:
+    /// schedules of it do nothing. As `torch.optim.Rprop`, with its pairs `etas` and `step_sizes` as four numbers. After a change
+    /// of sign there is a step of length 0 and none back. optax's `rprop` is the same, but for a first length outside the bounds,
+    /// which it leaves alone. The sign of d·prev is the product of the signs, so tiny gradients do not underflow. Source:
+    /// Riedmiller & Braun 1993, *A direct adaptive method for faster backpropagation learning: the RPROP algorithm*; the variant is
+    /// iRprop− of Igel & Hüsken 2000.
+    ///
+    /// # Examples
+    ///
+    /// The size of the gradient does not matter:
+    ///
+    /// ```
+    /// use thalweg::{Rprop, Rule};
+    ///
+    /// let rule = Rprop { lr: 0.5, ..Default::default() };
+    /// let mut state = [0.0, 0.5];
+    /// let x: f64 = rule.update(&rule.row(1), 1.0, 1e-9, &mut state);
+    /// assert_eq!(x, 0.5);
+    /// let x = rule.update(&rule.row(2), x, 1e9, &mut state);
+    /// assert!((x - (0.5 - 1.2 * 0.5)).abs() < 1e-12);
+    /// ```
+    pub struct Rprop {
+        /// Length of the first step.
+        number lr = 1e-2, not_negative;
+        /// η₋, by which a step shrinks.
+        number eta_minus = 0.5, open_fraction;
+        /// η₊, by which a step grows.
+        number eta_plus = 1.2, above_one;
+        /// The shortest step.
+        number step_min = 1e-6, not_negative;
+        /// The longest step, finite and at least the shortest.
+        number step_max = 50.0;
+        /// Climb instead of descend.
+        flag maximize = false;
     }
 }
 
@@ -66,27 +61,13 @@ impl Rule for Rprop {
     const STATE: &'static [&'static str] = &["prev", "step"];
 
     fn check(&self) -> Result<()> {
-        range::not_negative("lr", self.lr)?;
-        range::require(self.eta_minus > 0.0 && self.eta_minus < 1.0, "eta_minus", self.eta_minus, "above 0 and below 1")?;
-        range::require(self.eta_plus.is_finite() && self.eta_plus > 1.0, "eta_plus", self.eta_plus, "finite and above 1")?;
-        range::not_negative("step_min", self.step_min)?;
+        self.check_ranges()?;
         let fits = self.step_max.is_finite() && self.step_max >= self.step_min;
         range::require(fits, "step_max", self.step_max, &format!("finite and at least step_min, {}", self.step_min))
     }
 
     fn lr(&self) -> f64 {
         self.lr
-    }
-
-    fn settings(&mut self) -> Settings<'_> {
-        smallvec![
-            ("lr", Setting::Number(&mut self.lr)),
-            ("eta_minus", Setting::Number(&mut self.eta_minus)),
-            ("eta_plus", Setting::Number(&mut self.eta_plus)),
-            ("step_min", Setting::Number(&mut self.step_min)),
-            ("step_max", Setting::Number(&mut self.step_max)),
-            ("maximize", Setting::Flag(&mut self.maximize)),
-        ]
     }
 
     fn maximize(&self) -> bool {

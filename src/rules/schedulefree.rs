@@ -1,65 +1,58 @@
 use crate::error::{Result, range};
-use crate::rule::{Real, Rule, Setting, Settings};
-use smallvec::smallvec;
+use crate::rule::{Configure, Real, Rule};
+use crate::settings;
 
-/// Schedule-free AdamW: an average of all steps takes the place of a falling learning rate.
-///
-/// There are three sequences: z takes the steps, x is its weighted average and what a model is evaluated with, and gradients are
-/// taken between the two, at y. The parameters are y; [`Optimizer::eval_params`](crate::Optimizer::eval_params) gives x.
-///
-/// ```text
-/// v = β₂·v + (1 − β₂)·g²                          c₂ = 1 − β₂ᵗ
-/// n = g/(√v/√c₂ + eps) + λ·y                      η = lr·min(1, t/warmup_steps)
-/// z = z − η·n                                     w = t^r · η^weight_lr_power
-/// x = (1 − c)·x + c·z                             c = wₜ/(w₁ + … + wₜ)
-/// y = (1 − β₁)·z + β₁·x
-/// ```
-///
-/// State: `offset` = z − y, which starts at 0, and `v`; 4 bytes per parameter each. x = y + (1 − 1/β₁)·offset is not stored.
-/// PyTorch has none; as `AdamWScheduleFree` of the package schedulefree 1.4.1 (Keras has c = 1/t). That package takes the largest
-/// η so far for w. So does this rule, as long as the learning rate follows no schedule that rises: c is a closed form in t, to
-/// which `lr` is a constant that cancels. Source: Defazio et al. 2024, arXiv:2405.15682.
-///
-/// # Examples
-///
-/// At the first step all three sequences take Adam's step; after it x is their average:
-///
-/// ```
-/// use thalweg::{Rule, ScheduleFree};
-///
-/// let rule = ScheduleFree { lr: 0.1, ..Default::default() };
-/// let (mut y, mut state) = (1.0, [0.0_f64; 2]);
-/// y = rule.update(&rule.row(1), y, 250.0, &mut state);
-/// assert!((y - 0.9).abs() < 1e-9 && state[0] == 0.0);
-/// y = rule.update(&rule.row(2), y, 250.0, &mut state);
-/// assert!((y + state[0] - 0.8).abs() < 1e-9);
-/// assert!((rule.eval(y, &state) - 0.85).abs() < 1e-9);
-/// ```
-#[derive(Debug, Clone, PartialEq)]
-pub struct ScheduleFree {
-    /// Learning rate, finite and at least 0. Default 2.5e-3.
-    pub lr: f64,
-    /// β₁, the place of y between z and x, above 0 and below 1, and β₂, at least 0 and below 1. Default (0.9, 0.999).
-    pub betas: (f64, f64),
-    /// Added to the root, finite and above 0. Default 1e-8.
-    pub eps: f64,
-    /// Weight decay λ, taken at y and multiplied by η, finite and at least 0. Default 0.
-    pub weight_decay: f64,
-    /// Steps in which the learning rate grows linearly, a whole number of at least 0. Default 0.
-    pub warmup_steps: f64,
-    /// Power of t in the weights, from 0 to 100. Default 0.
-    pub r: f64,
-    /// Power of the learning rate in the weights, from 0 to 100. Default 2.
-    pub weight_lr_power: f64,
-    /// Climb instead of descend. Default off.
-    pub maximize: bool,
-}
-
-impl Default for ScheduleFree {
-    fn default() -> Self {
-        let (lr, betas, eps) = (2.5e-3, (0.9, 0.999), 1e-8);
-        let (warmup_steps, r, weight_lr_power) = (0.0, 0.0, 2.0);
-        Self { lr, betas, eps, weight_decay: 0.0, warmup_steps, r, weight_lr_power, maximize: false }
+settings! {
+    /// Schedule-free AdamW: an average of all steps takes the place of a falling learning rate.
+    ///
+    /// There are three sequences: z takes the steps, x is its weighted average and what a model is evaluated with, and gradients are
+    /// taken between the two, at y. The parameters are y; [`Optimizer::eval_params`](crate::Optimizer::eval_params) gives x.
+    ///
+    /// ```text
+    /// v = β₂·v + (1 − β₂)·g²                          c₂ = 1 − β₂ᵗ
+    /// n = g/(√v/√c₂ + eps) + λ·y                      η = lr·min(1, t/warmup_steps)
+    /// z = z − η·n                                     w = t^r · η^weight_lr_power
+    /// x = (1 − c)·x + c·z                             c = wₜ/(w₁ + … + wₜ)
+    /// y = (1 − β₁)·z + β₁·x
+    /// ```
+    ///
+    /// State: `offset` = z − y, which starts at 0, and `v`; 4 bytes per parameter each. x = y + (1 − 1/β₁)·offset is not stored.
+    /// PyTorch has none; as `AdamWScheduleFree` of the package schedulefree 1.4.1 (Keras has c = 1/t). That package takes the largest
+    /// η so far for w. So does this rule, as long as the learning rate follows no schedule that rises: c is a closed form in t, to
+    /// which `lr` is a constant that cancels. Source: Defazio et al. 2024, arXiv:2405.15682.
+    ///
+    /// # Examples
+    ///
+    /// At the first step all three sequences take Adam's step; after it x is their average:
+    ///
+    /// ```
+    /// use thalweg::{Rule, ScheduleFree};
+    ///
+    /// let rule = ScheduleFree { lr: 0.1, ..Default::default() };
+    /// let (mut y, mut state) = (1.0, [0.0_f64; 2]);
+    /// y = rule.update(&rule.row(1), y, 250.0, &mut state);
+    /// assert!((y - 0.9).abs() < 1e-9 && state[0] == 0.0);
+    /// y = rule.update(&rule.row(2), y, 250.0, &mut state);
+    /// assert!((y + state[0] - 0.8).abs() < 1e-9);
+    /// assert!((rule.eval(y, &state) - 0.85).abs() < 1e-9);
+    /// ```
+    pub struct ScheduleFree {
+        /// Learning rate.
+        number lr = 2.5e-3, not_negative;
+        /// β₁, the place of y between z and x, above 0 and below 1, and β₂, at least 0 and below 1.
+        numbers betas(beta1, beta2) = (0.9, 0.999);
+        /// Added to the root.
+        number eps = 1e-8, positive;
+        /// Weight decay λ, taken at y and multiplied by η.
+        number weight_decay = 0.0, not_negative;
+        /// Steps in which the learning rate grows linearly.
+        number warmup_steps = 0.0, count;
+        /// Power of t in the weights.
+        number r = 0.0, power;
+        /// Power of the learning rate in the weights.
+        number weight_lr_power = 2.0, power;
+        /// Climb instead of descend.
+        flag maximize = false;
     }
 }
 
@@ -111,35 +104,14 @@ impl Rule for ScheduleFree {
     const STATE: &'static [&'static str] = &["offset", "v"];
 
     fn check(&self) -> Result<()> {
-        let whole = |x: f64| x.is_finite() && x >= 0.0 && x.fract() == 0.0;
-        range::not_negative("lr", self.lr)?;
+        self.check_ranges()?;
         // x is found from y by a division by β₁.
-        range::require(self.betas.0 > 0.0 && self.betas.0 < 1.0, "beta1", self.betas.0, "above 0 and below 1")?;
-        range::fraction("beta2", self.betas.1)?;
-        range::positive("eps", self.eps)?;
-        range::not_negative("weight_decay", self.weight_decay)?;
-        range::require(whole(self.warmup_steps), "warmup_steps", self.warmup_steps, "a whole number of at least 0")?;
-        range::require((0.0..=100.0).contains(&self.r), "r", self.r, "from 0 to 100")?;
-        let power = self.weight_lr_power;
-        range::require((0.0..=100.0).contains(&power), "weight_lr_power", power, "from 0 to 100")
+        range::open_fraction("beta1", self.betas.0)?;
+        range::fraction("beta2", self.betas.1)
     }
 
     fn lr(&self) -> f64 {
         self.lr
-    }
-
-    fn settings(&mut self) -> Settings<'_> {
-        smallvec![
-            ("lr", Setting::Number(&mut self.lr)),
-            ("beta1", Setting::Number(&mut self.betas.0)),
-            ("beta2", Setting::Number(&mut self.betas.1)),
-            ("eps", Setting::Number(&mut self.eps)),
-            ("weight_decay", Setting::Number(&mut self.weight_decay)),
-            ("warmup_steps", Setting::Number(&mut self.warmup_steps)),
-            ("r", Setting::Number(&mut self.r)),
-            ("weight_lr_power", Setting::Number(&mut self.weight_lr_power)),
-            ("maximize", Setting::Flag(&mut self.maximize)),
-        ]
     }
 
     fn maximize(&self) -> bool {

@@ -1,52 +1,46 @@
 use crate::error::{Result, range};
-use crate::rule::{Decay, Real, Rule, Setting, Settings};
-use smallvec::smallvec;
+use crate::rule::{Configure, Decay, Real, Rule};
+use crate::settings;
 
-/// Stochastic gradient descent, with momentum if `momentum` > 0.
-///
-/// ```text
-/// d = g + λ·x
-/// b = d at the first step, later μ·b + (1 − τ)·d
-/// x −= lr · b            or lr · (d + μ·b) with Nesterov, or lr · d without momentum
-/// ```
-///
-/// State: nothing without momentum, else `b`, 4 bytes per parameter. As `torch.optim.SGD`: the learning rate multiplies the
-/// buffer (Keras keeps it inside, which differs once it changes: [`Sgd::keras`]), and dampening does not touch the first step.
-/// Weight decay in Keras is decoupled. Source: Sutskever et al. 2013, *On the importance of initialization and momentum in deep learning*.
-///
-/// # Examples
-///
-/// ```
-/// use thalweg::{Rule, Sgd};
-///
-/// let rule = Sgd { lr: 0.1, momentum: 0.9, ..Default::default() };
-/// let row = rule.row(1);
-/// let mut b = [0.0];
-/// assert_eq!(rule.update(&row, 1.0, 2.0, &mut b), 0.8);
-/// assert_eq!(b, [2.0]);
-/// ```
-#[derive(Debug, Clone, PartialEq)]
-pub struct Sgd {
-    /// Learning rate, finite and at least 0. Default 1e-3.
-    pub lr: f64,
-    /// Momentum μ, at least 0 and below 1 (PyTorch allows more; the buffer would grow without bound). Default 0.
-    pub momentum: f64,
-    /// Dampening τ of the gradient in the momentum, finite. Default 0.
-    pub dampening: f64,
-    /// Coupled weight decay λ, finite and at least 0. Default 0.
-    pub weight_decay: f64,
-    /// Nesterov's form; needs momentum above 0 and no dampening. Default off.
-    pub nesterov: bool,
-    /// Keep the learning rate inside the buffer, `b = μ·b + lr·d` and `x −= b`. Default off.
-    pub lr_inside: bool,
-    /// Climb instead of descend. Default off.
-    pub maximize: bool,
-}
-
-impl Default for Sgd {
-    fn default() -> Self {
-        let (nesterov, lr_inside, maximize) = (false, false, false);
-        Self { lr: 1e-3, momentum: 0.0, dampening: 0.0, weight_decay: 0.0, nesterov, lr_inside, maximize }
+settings! {
+    /// Stochastic gradient descent, with momentum if `momentum` > 0.
+    ///
+    /// ```text
+    /// d = g + λ·x
+    /// b = d at the first step, later μ·b + (1 − τ)·d
+    /// x −= lr · b            or lr · (d + μ·b) with Nesterov, or lr · d without momentum
+    /// ```
+    ///
+    /// State: nothing without momentum, else `b`, 4 bytes per parameter. As `torch.optim.SGD`: the learning rate multiplies the
+    /// buffer (Keras keeps it inside, which differs once it changes: [`Sgd::keras`]), and dampening does not touch the first step.
+    /// Weight decay in Keras is decoupled. Source: Sutskever et al. 2013, *On the importance of initialization and momentum in deep learning*.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use thalweg::{Rule, Sgd};
+    ///
+    /// let rule = Sgd { lr: 0.1, momentum: 0.9, ..Default::default() };
+    /// let row = rule.row(1);
+    /// let mut b = [0.0];
+    /// assert_eq!(rule.update(&row, 1.0, 2.0, &mut b), 0.8);
+    /// assert_eq!(b, [2.0]);
+    /// ```
+    pub struct Sgd {
+        /// Learning rate.
+        number lr = 1e-3, not_negative;
+        /// Momentum μ (PyTorch allows more; the buffer would grow without bound).
+        number momentum = 0.0, fraction;
+        /// Dampening τ of the gradient in the momentum.
+        number dampening = 0.0, finite;
+        /// Coupled weight decay λ.
+        number weight_decay = 0.0, not_negative;
+        /// Nesterov's form; needs momentum above 0 and no dampening.
+        flag nesterov = false;
+        /// Keep the learning rate inside the buffer, `b = μ·b + lr·d` and `x −= b`.
+        flag lr_inside = false;
+        /// Climb instead of descend.
+        flag maximize = false;
     }
 }
 
@@ -78,10 +72,7 @@ impl Rule for Sgd {
     const STATE: &'static [&'static str] = &["b"];
 
     fn check(&self) -> Result<()> {
-        range::not_negative("lr", self.lr)?;
-        range::fraction("momentum", self.momentum)?;
-        range::require(self.dampening.is_finite(), "dampening", self.dampening, "finite")?;
-        range::not_negative("weight_decay", self.weight_decay)?;
+        self.check_ranges()?;
         let fits = !self.nesterov || (self.momentum > 0.0 && self.dampening == 0.0);
         let found = format!("true with momentum {} and dampening {}", self.momentum, self.dampening);
         range::require(fits, "nesterov", found, "momentum above 0 and dampening 0")
@@ -89,18 +80,6 @@ impl Rule for Sgd {
 
     fn lr(&self) -> f64 {
         self.lr
-    }
-
-    fn settings(&mut self) -> Settings<'_> {
-        smallvec![
-            ("lr", Setting::Number(&mut self.lr)),
-            ("momentum", Setting::Number(&mut self.momentum)),
-            ("dampening", Setting::Number(&mut self.dampening)),
-            ("weight_decay", Setting::Number(&mut self.weight_decay)),
-            ("nesterov", Setting::Flag(&mut self.nesterov)),
-            ("lr_inside", Setting::Flag(&mut self.lr_inside)),
-            ("maximize", Setting::Flag(&mut self.maximize)),
-        ]
     }
 
     fn decay(&self) -> Decay {

@@ -16,7 +16,11 @@ const FLOORS: &[&[&str]] = &[
     &["guide"],
 ];
 
-fn floor(module: &str) -> Option<usize> {
+/// Macros that the crate exports are found at its root; each belongs to the module that declares it.
+const MACROS: &[(&str, &str)] = &[("settings", "rule")];
+
+fn floor(name: &str) -> Option<usize> {
+    let module = MACROS.iter().find(|(name_of_macro, _)| *name_of_macro == name).map_or(name, |(_, module)| module);
     FLOORS.iter().position(|floor| floor.contains(&module))
 }
 

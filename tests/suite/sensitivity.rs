@@ -5,7 +5,7 @@ use crate::common::numbers::{STEPS, gradient, numbers};
 use crate::common::options::{OPTIONS, options, with};
 use crate::common::oracle::Oracle;
 use thalweg::cpu::Cpu;
-use thalweg::{Adam, AnyRule, Real, Recipe, Result, Row, Rule, Setting, Settings, set};
+use thalweg::{Adam, AnyRule, Configure, Real, Recipe, Result, Row, Rule, Setting, Settings, set};
 
 const LEN: usize = 1000;
 /// A mistake must be this many times the bound, in most parameters.
@@ -114,6 +114,16 @@ fn a_missing_weight_decay_is_far_outside() {
 #[derive(Debug, Clone)]
 struct EpsilonInside(Adam);
 
+impl Configure for EpsilonInside {
+    fn check_ranges(&self) -> Result<()> {
+        self.0.check_ranges()
+    }
+
+    fn settings(&mut self) -> Settings<'_> {
+        Configure::settings(&mut self.0)
+    }
+}
+
 impl Rule for EpsilonInside {
     type Row<F: Real> = [F; 6];
     type State<F: Real> = [F; 3];
@@ -123,16 +133,8 @@ impl Rule for EpsilonInside {
     const ROW: &'static [&'static str] = Adam::ROW;
     const STATE: &'static [&'static str] = Adam::STATE;
 
-    fn check(&self) -> Result<()> {
-        Rule::check(&self.0)
-    }
-
     fn lr(&self) -> f64 {
         self.0.lr
-    }
-
-    fn settings(&mut self) -> Settings<'_> {
-        Rule::settings(&mut self.0)
     }
 
     fn row(&self, t: u64) -> [f64; 6] {
