@@ -31,7 +31,7 @@
 //!
 //! | module | what is in it |
 //! | --- | --- |
-//! | the root | [`Optimizer`], [`Recipe`] and [`Stepper`]; the rules ([`Sgd`], [`RmsProp`], [`Adam`], [`AdamW`], [`Adagrad`], [`RAdam`], [`Adamax`], [`Adadelta`], [`NAdam`], [`Asgd`], [`Rprop`], [`Lion`], [`Lars`], [`Lamb`], [`NovoGrad`], [`AdEMAMix`], [`Adan`], [`ScheduleFree`], [`Adafactor`], [`Muon`]) and their contract [`Rule`]; [`Lbfgs`] with its [`LbfgsSettings`] and [`LbfgsStepper`]; [`Trainer`]; [`Error`] |
+//! | the root | [`Optimizer`], [`Recipe`] and [`Stepper`]; the rules ([`Sgd`], [`RmsProp`], [`Adam`], [`AdamW`], [`Adagrad`], [`RAdam`], [`Adamax`], [`Adadelta`], [`NAdam`], [`Asgd`], [`Rprop`], [`Lion`], [`Lars`], [`Lamb`], [`NovoGrad`], [`AdEMAMix`], [`Adan`], [`ScheduleFree`], [`Adafactor`], [`Muon`]) and their contract [`Rule`]; [`Lbfgs`] with its [`LbfgsSettings`] and [`LbfgsStepper`]; [`Trainer`] and its [`Batch`]; [`Error`] |
 //! | [`schedule`] | learning rates, or other settings, as functions of the step |
 //! | [`plan`] | a step as plain data: [`Layout`](plan::Layout), [`Plan`](plan::Plan), [`Op`](plan::Op), and what an [`Engine`](plan::Engine) promises |
 //! | [`cpu`] | the engine over slices, in `f32`, and in `f64` as the oracle of all tests |
@@ -88,7 +88,7 @@ pub use rules::*;
 /// Makes the list of a rule's [`Settings`].
 pub use smallvec::smallvec;
 pub use text::Text;
-pub use train::{Metrics, Trainer};
+pub use train::{Batch, Metrics, Trainer};
 pub use wgpu;
 
 /// The README's example.

@@ -2,7 +2,7 @@
 
 use crate::data::Dataset;
 use crate::error::{Error, Result, range};
-use crate::nn::Network;
+use crate::nn::{Network, Pass};
 use crate::optimizer::{Recipe, Report, Stepper};
 use crate::plan::{Arena, BufferId, Engine, Gather, Layout, Loss, NONE, Op, Plan, Program, View};
 use crate::rule::Real;
@@ -20,10 +20,51 @@ pub struct Metrics {
     pub accuracy: f64,
 }
 
+/// How many rows a step takes, and what becomes of the rows that fill no batch.
+///
+/// A number is a batch of so many rows, and keeps the last, smaller batch.
+///
+/// # Examples
+///
+/// ```
+/// use thalweg::Batch;
+///
+/// assert_eq!(Batch::from(64).steps(150), 3);
+/// assert_eq!(Batch { rows: 64, drop_last: true }.steps(150), 2);
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Batch {
+    /// Rows per step, at least 1. More than there are is all of them.
+    pub rows: usize,
+    /// Whether an epoch leaves out the rows that fill no batch. Else they are a last batch, smaller than the others, whose step
+    /// follows the mean over its own rows.
+    pub drop_last: bool,
+}
+
+impl From<usize> for Batch {
+    fn from(rows: usize) -> Self {
+        Self { rows, drop_last: false }
+    }
+}
+
+impl Batch {
+    /// Steps of an epoch over so many rows of data.
+    pub fn steps(self, rows: usize) -> usize {
+        let batch = self.rows.clamp(1, rows.max(1));
+        if self.drop_last { rows / batch } else { rows.div_ceil(batch) }
+    }
+
+    /// Rows of the last batch, if it is smaller than the others and kept.
+    fn rest(self, rows: usize) -> Option<usize> {
+        let rest = rows % self.rows;
+        (rest > 0 && !self.drop_last).then_some(rest)
+    }
+}
+
 /// Trains a classifier, in one lane or many.
 ///
-/// Every epoch shuffles the training rows and takes as many whole batches as there are; the rest of the rows wait for the next
-/// shuffle. All lanes see the same batches and start from the same weights.
+/// Every epoch shuffles the training rows and takes them batch by batch, the last batch being smaller where the rows do not fill it,
+/// as in PyTorch and Keras; see [`Batch`]. All lanes see the same batches and start from the same weights.
 ///
 /// # Examples
 ///
@@ -60,6 +101,12 @@ pub struct Trainer<P> {
     steps: usize,
 }
 
+/// Plans of a trainer.
+const STEP: usize = 0;
+const EVALUATE: usize = 1;
+/// A step on the last, smaller batch, where there is one.
+const LAST: usize = 2;
+
 /// A data set on the device, the order in which its rows are taken, and the sums over what was taken.
 #[derive(Debug)]
 struct Feed {
@@ -71,10 +118,32 @@ struct Feed {
     rows: usize,
     batch: usize,
     batches: usize,
+    /// Rows that all batches together hold.
+    taken: usize,
+}
+
+/// Buffers between the layers of a training step, in the order in which they are asked for. Another recording of fewer rows takes
+/// their beginnings.
+#[derive(Debug, Default)]
+struct Between(Vec<BufferId>);
+
+impl Between {
+    /// Where a recording finds its buffers; those that are missing are declared.
+    fn places<'a>(&'a mut self, layout: &'a mut Layout) -> impl FnMut(&str, usize) -> View + 'a {
+        let mut asked = 0;
+        move |name, len| {
+            if asked == self.0.len() {
+                self.0.push(layout.floats(name, len));
+            }
+            asked += 1;
+            View { buffer: self.0[asked - 1], offset: 0, len }
+        }
+    }
 }
 
 impl Feed {
     fn declare(layout: &mut Layout, what: &str, data: &Dataset, batch: usize, batches: usize) -> Self {
+        let taken = data.rows().min(batch * batches);
         Self {
             features: layout.shared_floats(&format!("{what} features"), data.features.len()),
             labels: layout.shared_indices(&format!("{what} labels"), data.rows()),
@@ -84,25 +153,29 @@ impl Feed {
             rows: data.rows(),
             batch,
             batches,
+            taken,
         }
     }
 
-    /// Records the picking of a batch; returns its features and labels.
-    fn record(&self, layout: &mut Layout, plan: &mut Plan, width: usize) -> (View, View) {
+    /// Declares where a batch goes: its features and labels.
+    fn declare_batch(&self, layout: &mut Layout, width: usize) -> (BufferId, BufferId) {
         let features = layout.shared_floats("batch features", self.batch * width);
-        let labels = layout.shared_indices("batch labels", self.batch);
+        (features, layout.shared_indices("batch labels", self.batch))
+    }
+
+    /// Records the picking of a batch.
+    fn record(&self, plan: &mut Plan, (features, labels): (BufferId, BufferId), width: usize) {
         let &Self { order, clock, batch: rows, batches, .. } = self;
         plan.push(Op::Gather(Gather { table: self.features, order, clock, out: features, width, rows, batches }));
         plan.push(Op::Gather(Gather { table: self.labels, order, clock, out: labels, width: 1, rows, batches }));
-        (layout.whole(features), layout.whole(labels))
     }
 
     /// Records the loss of a batch and the sums over it; returns the gradient by the logits.
-    fn record_loss(&self, layout: &mut Layout, plan: &mut Plan, logits: View, labels: View) -> View {
-        let [losses, hits, grad] = [("losses", self.batch), ("hits", self.batch), ("gradient of logits", logits.len)]
-            .map(|(name, len)| layout.floats(name, len))
-            .map(|id| layout.whole(id));
-        let scale = 1.0 / self.batch as f64;
+    fn record_loss(&self, plan: &mut Plan, logits: View, labels: View, place: &mut dyn FnMut(&str, usize) -> View) -> View {
+        let rows = labels.len;
+        let [losses, hits, grad] =
+            [("losses", rows), ("hits", rows), ("gradient of logits", logits.len)].map(|(name, len)| place(name, len));
+        let scale = 1.0 / rows as f64;
         plan.push(Op::Loss(Loss::CrossEntropy { logits, labels, losses, hits, grad, scale }));
         for (offset, input) in [losses, hits].into_iter().enumerate() {
             plan.push(Op::Tally { input, output: View { buffer: self.tally, offset, len: 1 } });
@@ -114,6 +187,13 @@ impl Feed {
         let features: Vec<P::Float> = data.features.iter().map(|&x| P::Float::of(x.into())).collect();
         program.write(self.features, 0, 0, &features)?;
         program.write_indices(self.labels, 0, 0, &data.labels)
+    }
+
+    /// Writes which rows each batch takes; what is left of the last batch holds no rows.
+    fn write_order<P: Program>(&self, program: &mut P, order: impl IntoIterator<Item = u32>) -> Result<()> {
+        let slots = self.batch * self.batches;
+        let order: Vec<u32> = order.into_iter().chain(std::iter::repeat(NONE)).take(slots).collect();
+        program.write_indices(self.order, 0, 0, &order)
     }
 
     fn reset<P: Program>(&self, program: &mut P, lanes: usize) -> Result<()> {
@@ -133,7 +213,8 @@ impl Feed {
 }
 
 impl<P: Program> Trainer<P> {
-    /// Records and loads everything: data, network, and the recipe's step. A batch larger than the data is all of the data.
+    /// Records and loads everything: data, network, and the recipe's step, of which a last, smaller batch has a recording of its own
+    /// over the same buffers. A batch larger than the data is all of the data.
     ///
     /// # Errors
     /// Data that do not fit the network, a batch of 0, settings out of their range, or what the engine refuses.
@@ -143,41 +224,51 @@ impl<P: Program> Trainer<P> {
         recipe: Recipe,
         train: &Dataset,
         test: &Dataset,
-        batch: usize,
+        batch: impl Into<Batch>,
         seed: u64,
     ) -> Result<Self> {
-        check(network, train, test, batch)?;
+        let batch = batch.into();
+        check(network, train, test, batch.rows)?;
         range::require(!recipe.scales_loss(), "loss_scale", "given", "not in a trainer, whose loss has no scale")?;
+        let batch = Batch { rows: batch.rows.min(train.rows()), ..batch };
         let (lanes, arena) = (recipe.lanes(), network.arena()?);
         let mut layout = Layout::new(lanes);
         let (params, grads) = (layout.arena("params", &arena), layout.arena("grads", &arena));
 
-        let batch = batch.min(train.rows());
-        let mut step = Plan::default();
-        let feed = Feed::declare(&mut layout, "training", train, batch, train.rows() / batch);
-        let (features, labels) = feed.record(&mut layout, &mut step, train.width);
-        let pass = network.forward(&mut layout, &mut step, params, features, batch)?;
-        let grad = feed.record_loss(&mut layout, &mut step, pass.output(), labels);
-        network.backward(&mut layout, &mut step, params, grads, &pass, grad)?;
+        let feed = Feed::declare(&mut layout, "training", train, batch.rows, batch.steps(train.rows()));
+        let picked = feed.declare_batch(&mut layout, train.width);
+        let mut between = Between::default();
+        let mut gradients = |layout: &mut Layout, rows| {
+            let mut plan = Plan::default();
+            record_gradients(&mut plan, network, (params, grads), &feed, picked, rows, &mut between.places(layout))?;
+            Ok::<Plan, Error>(plan)
+        };
+        let mut step = gradients(&mut layout, batch.rows)?;
+        let before = step.ops().len();
         let mut stepper = recipe.record(&mut layout, &mut step, &arena, params, grads)?;
         step.push(Op::Tick(feed.clock));
+        let last = batch.rest(train.rows()).map(|rows| {
+            let mut last = gradients(&mut layout, rows)?;
+            step.ops()[before..].iter().cloned().for_each(|op| last.push(op));
+            Ok::<Plan, Error>(last)
+        });
 
         let evaluated = stepper.averages().then(|| layout.arena("evaluated params", &arena));
         let rows = EVALUATION_ROWS.min(test.rows());
         let mut look = Plan::default();
         let test_feed = Feed::declare(&mut layout, "test", test, rows, test.rows().div_ceil(rows));
-        let (features, labels) = test_feed.record(&mut layout, &mut look, test.width);
-        let pass = network.forward(&mut layout, &mut look, evaluated.unwrap_or(params), features, rows)?;
-        test_feed.record_loss(&mut layout, &mut look, pass.output(), labels);
+        let picked = test_feed.declare_batch(&mut layout, test.width);
+        let mut between = Between::default();
+        let at = evaluated.unwrap_or(params);
+        record_loss(&mut look, network, at, &test_feed, picked, rows, &mut between.places(&mut layout))?;
         look.push(Op::Tick(test_feed.clock));
 
-        let mut program = engine.load(&layout, &[step, look])?;
+        let plans: Vec<Plan> = [Ok(step), Ok(look)].into_iter().chain(last).collect::<Result<_>>()?;
+        let mut program = engine.load(&layout, &plans)?;
         stepper.start(&mut program)?;
         feed.upload(&mut program, train)?;
         test_feed.upload(&mut program, test)?;
-        let slots = (test_feed.batch * test_feed.batches) as u32;
-        let order: Vec<u32> = (0..slots).map(|i| if (i as usize) < test.rows() { i } else { NONE }).collect();
-        program.write_indices(test_feed.order, 0, 0, &order)?;
+        test_feed.write_order(&mut program, 0..test.rows() as u32)?;
         let initial: Vec<P::Float> = network.initial(seed)?.into_iter().map(P::Float::of).collect();
         (0..lanes).try_for_each(|lane| program.write(params, lane, 0, &initial))?;
         let random = fastrand::Rng::with_seed(seed);
@@ -202,19 +293,21 @@ impl<P: Program> Trainer<P> {
     pub fn epoch(&mut self, mut progress: impl FnMut(usize) -> ControlFlow<()>) -> Result<Vec<Metrics>> {
         let mut order: Vec<u32> = (0..self.train.rows as u32).collect();
         self.random.shuffle(&mut order);
-        order.truncate(self.train.batch * self.train.batches);
-        self.program.write_indices(self.train.order, 0, 0, &order)?;
+        self.train.write_order(&mut self.program, order)?;
         self.train.reset(&mut self.program, self.lanes)?;
         let mut done = 0;
         while done < self.train.batches {
-            self.stepper.run(&mut self.program, 0, 1)?;
+            // The rows of the batches up to this one.
+            let whole = (done + 1) * self.train.batch <= self.train.taken;
+            self.stepper.run(&mut self.program, if whole { STEP } else { LAST }, 1)?;
             done += 1;
             if progress(done).is_break() {
                 break;
             }
         }
         self.steps += done;
-        self.train.metrics(&mut self.program, self.lanes, done * self.train.batch)
+        let rows = self.train.taken.min(done * self.train.batch);
+        self.train.metrics(&mut self.program, self.lanes, rows)
     }
 
     /// Each lane's loss and accuracy on the test data, with the parameters that the rule is to be evaluated with:
@@ -230,7 +323,7 @@ impl<P: Program> Trainer<P> {
             }
         }
         self.test.reset(&mut self.program, self.lanes)?;
-        self.program.run(1, self.test.batches)?;
+        self.program.run(EVALUATE, self.test.batches)?;
         self.test.metrics(&mut self.program, self.lanes, self.test.rows)
     }
 
@@ -292,6 +385,39 @@ impl<P: Program> Trainer<P> {
     pub fn report(&mut self, lane: usize) -> Result<Report> {
         self.stepper.report(&mut self.program, lane)
     }
+}
+
+/// Records the picking of a batch, of which the first `rows` rows go through the network, and their loss. Returns what the forward
+/// pass leaves and the gradient by the logits.
+fn record_loss(
+    plan: &mut Plan,
+    network: &Network,
+    params: BufferId,
+    feed: &Feed,
+    picked: (BufferId, BufferId),
+    rows: usize,
+    place: &mut dyn FnMut(&str, usize) -> View,
+) -> Result<(Pass, View)> {
+    let width = network.inputs();
+    feed.record(plan, picked, width);
+    let [features, labels] = [(picked.0, rows * width), (picked.1, rows)].map(|(buffer, len)| View { buffer, offset: 0, len });
+    let pass = network.forward_into(plan, params, features, rows, place)?;
+    let grad = feed.record_loss(plan, pass.output(), labels, place);
+    Ok((pass, grad))
+}
+
+/// Records [`record_loss`] and the gradient by the parameters.
+fn record_gradients(
+    plan: &mut Plan,
+    network: &Network,
+    (params, grads): (BufferId, BufferId),
+    feed: &Feed,
+    picked: (BufferId, BufferId),
+    rows: usize,
+    place: &mut dyn FnMut(&str, usize) -> View,
+) -> Result<()> {
+    let (pass, grad) = record_loss(plan, network, params, feed, picked, rows, place)?;
+    network.backward_into(plan, params, grads, &pass, grad, place)
 }
 
 fn check(network: &Network, train: &Dataset, test: &Dataset, batch: usize) -> Result<()> {

@@ -130,6 +130,18 @@ impl Network {
     /// # Errors
     /// [`Error::Shape`] if the input does not hold `rows` samples.
     pub fn forward(&self, layout: &mut Layout, plan: &mut Plan, params: BufferId, input: View, rows: usize) -> Result<Pass> {
+        self.forward_into(plan, params, input, rows, &mut |name, len| declare(layout, name, len))
+    }
+
+    /// [`Network::forward`] with intermediate values where `place` says, which is asked for them by name and length.
+    pub(crate) fn forward_into(
+        &self,
+        plan: &mut Plan,
+        params: BufferId,
+        input: View,
+        rows: usize,
+        place: &mut dyn FnMut(&str, usize) -> View,
+    ) -> Result<Pass> {
         if input.len != rows * self.inputs() {
             let expected = format!("{rows} rows of {}", self.inputs());
             return Err(Error::shape("the network's input", expected, format!("{} elements", input.len)));
@@ -139,8 +151,7 @@ impl Network {
         for (index, layer) in self.layers.iter().enumerate() {
             let input = values[index];
             let len = layer.widths().map_or(input.len, |(_, outputs)| rows * outputs);
-            let id = layout.floats(&format!("output of layer {index}"), len);
-            let output = layout.whole(id);
+            let output = place(&format!("output of layer {index}"), len);
             plan.push(match *layer {
                 Layer::Activation(f) => Op::Activate { f, input, output },
                 Layer::Linear { inputs, outputs } => {
@@ -167,6 +178,19 @@ impl Network {
         pass: &Pass,
         grad: View,
     ) -> Result<()> {
+        self.backward_into(plan, params, grads, pass, grad, &mut |name, len| declare(layout, name, len))
+    }
+
+    /// [`Network::backward`] with intermediate values where `place` says, as in [`Network::forward_into`].
+    pub(crate) fn backward_into(
+        &self,
+        plan: &mut Plan,
+        params: BufferId,
+        grads: BufferId,
+        pass: &Pass,
+        grad: View,
+        place: &mut dyn FnMut(&str, usize) -> View,
+    ) -> Result<()> {
         if grad.len != pass.output().len {
             return Err(Error::shape("the gradient of the output", pass.output().len, grad.len));
         }
@@ -186,8 +210,7 @@ impl Network {
             if index == first {
                 break;
             }
-            let id = layout.floats(&format!("gradient of layer {index}"), input.len);
-            let output = layout.whole(id);
+            let output = place(&format!("gradient of layer {index}"), input.len);
             plan.push(match *layer {
                 Layer::Activation(f) => Op::ActivateGrad { f, input, grad, output },
                 Layer::Linear { inputs, outputs } => {
@@ -199,4 +222,10 @@ impl Network {
         }
         Ok(())
     }
+}
+
+/// Declares a buffer of each lane.
+fn declare(layout: &mut Layout, name: &str, len: usize) -> View {
+    let id = layout.floats(name, len);
+    layout.whole(id)
 }

@@ -8,7 +8,7 @@ use thalweg::cpu::Cpu;
 use thalweg::data::Dataset;
 use thalweg::nn::{Layer, Network};
 use thalweg::plan::{Activation, BufferId, Engine, Gather, Layout, NONE, Op, Plan, Program};
-use thalweg::{Recipe, ScheduleFree, Sgd, Trainer};
+use thalweg::{Batch, Real, Recipe, ScheduleFree, Sgd, Trainer};
 
 const ROWS: usize = 5;
 const BATCHES: usize = 3;
@@ -169,4 +169,95 @@ fn a_step_follows_the_mean_over_its_batch() {
     assert!(before != once, "the step moved something");
     // Sums in another order: a few roundings of numbers of about 1.
     assert_close("parameters", &twice, &once, |_| 16.0 * f64::EPSILON);
+}
+
+/// Softmax regression of two features in three classes by gradient descent, written down once more: parameters (weights, then
+/// biases) and mean loss and accuracy over an epoch.
+fn descend(data: &Dataset, batches: &[&[u32]], start: &[f64], lr: f64) -> (Vec<f64>, f64, f64) {
+    let (mut params, mut loss, mut hits, mut rows) = (start.to_vec(), 0.0, 0.0, 0.0);
+    for batch in batches {
+        let mut step = vec![0.0; params.len()];
+        for &row in *batch {
+            let x = data.row(row as usize).expect("a row").iter().map(|&x| f64::from(x)).collect::<Vec<_>>();
+            let label = data.labels[row as usize] as usize;
+            let logits: Vec<f64> = (0..3).map(|c| params[2 * c] * x[0] + params[2 * c + 1] * x[1] + params[6 + c]).collect();
+            let sum: f64 = logits.iter().map(|logit| logit.exp()).sum();
+            loss += sum.ln() - logits[label];
+            hits += f64::from(u8::from((0..3).all(|c| logits[c] <= logits[label])));
+            rows += 1.0;
+            for c in 0..3 {
+                let error = (logits[c].exp() / sum - f64::from(u8::from(c == label))) / batch.len() as f64;
+                (step[2 * c], step[2 * c + 1]) = (step[2 * c] + error * x[0], step[2 * c + 1] + error * x[1]);
+                step[6 + c] += error;
+            }
+        }
+        params.iter_mut().zip(&step).for_each(|(x, g)| *x -= lr * g);
+    }
+    (params, loss / rows, hits / rows)
+}
+
+/// The last batch of an epoch holds what is left: its step follows the mean over its own rows, and the epoch's metrics are means
+/// over all rows. Without it, its rows count for nothing.
+#[test]
+fn the_last_smaller_batch_is_a_step_like_the_others() {
+    let data = Dataset::new(numbers(5, 11 * 2), 2, vec![0, 1, 2, 0, 1, 2, 0, 1, 2, 2, 2]).expect("data");
+    let network = Network::new([Layer::Linear { inputs: 2, outputs: 3 }]).expect("a network");
+    let arena = network.arena().expect("an arena");
+    let [w, b] = [0, 1].map(|tensor| arena.tensors()[tensor].offset);
+    let flat =
+        |params: &[f32]| -> Vec<f64> { [&params[w..][..6], &params[b..][..3]].concat().iter().map(|&x| x.into()).collect() };
+    for engine in [engines::cpu(), engines::gpu()] {
+        for (batch, drop_last) in [(4, false), (4, true), (10, false), (3, false), (11, false), (50, false), (1, false)] {
+            let what = format!("{}, batch {batch}, drop_last {drop_last}", engine.name);
+            let batch = Batch { rows: batch, drop_last };
+            let recipe = Recipe::population([0.5, 0.25].map(|lr| Sgd { lr, ..Default::default() }));
+            let mut trainer = Trainer::new(&engine, &network, recipe, &data, &data, batch, 7).expect("a trainer");
+            let start = flat(&trainer.params(0).expect("parameters"));
+            let mut order: Vec<u32> = (0..11).collect();
+            fastrand::Rng::with_seed(7).shuffle(&mut order);
+            let batches: Vec<&[u32]> =
+                order.chunks(batch.rows).filter(|rows| !drop_last || rows.len() == batch.rows.min(11)).collect();
+            assert_eq!((trainer.steps_per_epoch(), batch.steps(11)), (batches.len(), batches.len()), "{what}");
+
+            let mut heard = Vec::new();
+            let found = trainer.epoch(|step| {
+                heard.push(step);
+                ControlFlow::Continue(())
+            });
+            assert!(heard.into_iter().eq(1..=batches.len()), "{what}");
+            for (lane, (found, lr)) in found.expect("an epoch").into_iter().zip([0.5, 0.25]).enumerate() {
+                let (params, loss, accuracy) = descend(&data, &batches, &start, lr);
+                let moved = params.iter().zip(&start).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+                assert!(moved > 0.01, "{what}: moved by {moved}");
+                // Up to eleven steps, each with a few roundings of numbers of about 1.
+                let after = flat(&trainer.params(lane).expect("parameters"));
+                assert_close(&what, &after, &params, |_| 64.0 * f64::from(f32::EPSILON));
+                assert_close(&what, &[found.loss, found.accuracy], &[loss, accuracy], |_| 64.0 * f64::from(f32::EPSILON));
+                assert_eq!(trainer.report(lane).expect("a report").applied, batches.len() as u32, "{what}");
+            }
+        }
+    }
+}
+
+/// Layers in between read and write the beginnings of buffers that a whole batch fills: what a whole batch left there does not matter.
+#[test]
+fn a_smaller_batch_does_not_see_what_a_whole_one_left() {
+    let labels: Vec<u32> = (0..20).map(|i| i % 3).collect();
+    let data = Dataset::new(numbers(8, 20 * 5), 5, labels).expect("data");
+    let network = Network::perceptron(5, &[17, 9], 3, Activation::Relu).expect("a network");
+    for batch in [7, 12, 19] {
+        let oracle = after_epochs(&Cpu::<f64>::default(), &network, &data, batch);
+        for engine in [engines::cpu(), engines::gpu()] {
+            // 6 to 9 steps of at most 0.05, each off by a few roundings.
+            assert_close(engine.name, &after_epochs(&engine, &network, &data, batch), &oracle, |_| 1e-5);
+        }
+    }
+}
+
+/// The parameters after three epochs of clipped steps with momentum.
+fn after_epochs<E: Engine>(engine: &E, network: &Network, data: &Dataset, batch: usize) -> Vec<f64> {
+    let recipe = Recipe::new(Sgd { lr: 0.1, momentum: 0.9, ..Default::default() }).clip_norm(0.5);
+    let mut trainer = Trainer::new(engine, network, recipe, data, data, batch, 3).expect("a trainer");
+    (0..3).for_each(|_| drop(trainer.epoch(|_| ControlFlow::Continue(())).expect("an epoch")));
+    trainer.params(0).expect("parameters").into_iter().map(Real::as_f64).collect()
 }

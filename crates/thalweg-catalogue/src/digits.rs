@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use thalweg::data::{Scaler, digits};
 use thalweg::nn::Network;
 use thalweg::plan::{Activation, Engine};
-use thalweg::{Metrics, Result, Trainer};
+use thalweg::{Batch, Metrics, Result, Trainer};
 
 /// Decides the split, the first weights and the order of rows.
 const SEED: u64 = 1;
@@ -27,8 +27,9 @@ pub fn train<E: Engine>(engine: &E, entry: &Entry) -> Result<Vec<Epoch>> {
     scaler.apply(&mut train)?;
     scaler.apply(&mut test)?;
     let network = Network::perceptron(train.width, &[128, 64], train.classes, Activation::Relu)?;
-    let (run, batch) = (&entry.digits, entry.batch.min(train.rows()));
-    let recipe = run.recipe(entry.rule, run.length * (train.rows() / batch))?;
+    // All batches are of one size, so that steps cost the same.
+    let (run, batch) = (&entry.digits, Batch { rows: entry.batch, drop_last: true });
+    let recipe = run.recipe(entry.rule, run.length * batch.steps(train.rows()))?;
     let mut trainer = Trainer::new(engine, &network, recipe, &train, &test, batch, SEED)?;
     let mut epoch = || {
         let train = trainer.epoch(|_| ControlFlow::Continue(()))?[0];

@@ -2,6 +2,7 @@
 
 mod bench;
 mod curve;
+mod data;
 mod engine;
 mod info;
 mod rates;

@@ -40,7 +40,10 @@ pub fn scheduled(
 ) -> Result<(Recipe, Option<Follower>)> {
     let Some(schedule) = schedule else { return Ok((recipe, None)) };
     let wrong = |error: thalweg::Error| Usage(error.to_string());
-    let rates = rates(rule)?;
+    if rule.name() == "rprop" {
+        return Err(Usage("--schedule has no effect on rprop, whose lr is only the length of its first step".into()).into());
+    }
+    let rates = rates(rule);
     if schedule.is_plateau() {
         let plateau = schedule.make_plateau().and_then(ReduceLrOnPlateau::start).map_err(wrong)?;
         return Ok((recipe, Some(Follower { plateau, rates })));
@@ -50,14 +53,11 @@ pub fn scheduled(
 }
 
 /// A rule's learning rates.
-fn rates(rule: &dyn AnyRule) -> Result<Vec<(&'static str, f64)>> {
-    if rule.name() == "rprop" {
-        return Err(Usage("--schedule has no effect on rprop, whose lr is only the length of its first step".into()).into());
-    }
+pub fn rates(rule: &dyn AnyRule) -> Vec<(&'static str, f64)> {
     let mut rule = rule.boxed();
     let rate = |(name, setting)| match setting {
         Setting::Number(rate) if RATES.contains(&name) => Some((name, *rate)),
         _ => None,
     };
-    Ok(rule.settings().into_iter().filter_map(rate).collect())
+    rule.settings().into_iter().filter_map(rate).collect()
 }

@@ -1,6 +1,6 @@
 //! What a training run tells: progress on stderr, JSON or a summary on stdout, a table and curves in a directory.
 
-use crate::curve;
+use crate::{curve, data};
 use anyhow::{Context, Result};
 use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 use serde_json::json;
@@ -59,6 +59,15 @@ impl Report {
     /// Makes the files, so that a directory that cannot be written stops the run before it starts.
     pub fn new(json: bool, epochs: usize, out: Option<&Path>) -> Result<Self> {
         Ok(Self { json, epochs, bar: None, out: out.map(Out::new).transpose()? })
+    }
+
+    /// What is trained on what, before anything else.
+    pub fn data(&self, summary: &data::Summary) -> Result<()> {
+        if self.json {
+            return self.print(&summary.json());
+        }
+        summary.lines().iter().for_each(|line| note(line));
+        Ok(())
     }
 
     /// Training begins.

@@ -1,5 +1,6 @@
 //! `thalweg train`: from arguments to a trained perceptron.
 
+use crate::data::{self, Data, DataArgs};
 use crate::engine::{EngineArgs, Picked};
 use crate::rates::{self, Follower};
 use crate::report::{Epoch, Report, Summary, note};
@@ -7,16 +8,14 @@ use crate::settings::{self, Pair, Scheduled};
 use crate::{Interrupted, Usage};
 use anyhow::{Context, Result, bail};
 use std::ops::ControlFlow;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
-use thalweg::data::{self, Dataset, Scaler};
+use thalweg::data::Dataset;
 use thalweg::nn::Network;
 use thalweg::plan::{Activation, Engine};
-use thalweg::{AnyRule, Recipe, Trainer, range};
+use thalweg::{AnyRule, Batch, Recipe, Trainer, range};
 
-/// The part of each class that is kept for testing where the data bring no test set.
-const TEST_FRACTION: f64 = 0.2;
 /// More is a slip of the finger: two such layers have four thousand million weights.
 const MAX_WIDTH: usize = 1 << 16;
 
@@ -26,10 +25,8 @@ static STOP: AtomicBool = AtomicBool::new(false);
 /// Train a perceptron, by default on the handwritten digits that are part of the program
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// `digits` (part of the program); a directory with the four IDX files of MNIST; or a CSV file whose last column is the
-    /// label, of which a fifth becomes the test set. All may be gzipped
-    #[arg(long, value_name = "digits|DIR|FILE", default_value = "digits")]
-    data: PathBuf,
+    #[command(flatten)]
+    data: DataArgs,
 
     #[command(flatten)]
     engine: EngineArgs,
@@ -67,6 +64,10 @@ pub struct Args {
     #[arg(long, value_name = "N", default_value_t = 64, value_parser = at_least_one)]
     batch: usize,
 
+    /// Leave out the rows that fill no batch. Otherwise they are a last, smaller batch of each epoch
+    #[arg(long)]
+    drop_last: bool,
+
     /// Widths of the hidden layers
     #[arg(long, value_name = "N,N,…", default_value = "128,64", value_delimiter = ',', value_parser = width)]
     hidden: Vec<usize>,
@@ -91,15 +92,24 @@ pub fn run(args: Args) -> Result<()> {
     let recipe = recipe(&*rule, &args)?;
     args.engine.check()?;
     stop_on_ctrl_c()?;
-    let (train, test) = load(&args.data, args.seed)?;
+    let Data { train, test, read } = args.data.load(args.seed)?;
+    let batch = Batch { rows: args.batch.min(train.rows()), drop_last: args.drop_last };
+    let steps_per_epoch = batch.steps(train.rows());
     // Less than 2⁶⁴: there are less than 2³² rows, and no more epochs.
-    let steps = args.epochs as u64 * (train.rows() / args.batch.min(train.rows())) as u64;
+    let steps = args.epochs as u64 * steps_per_epoch as u64;
     let (recipe, mut follower) = rates::scheduled(recipe, &*rule, args.schedule.as_ref(), steps)?;
     let mut report = Report::new(args.json, args.epochs, args.out.as_deref())?;
     let engine = args.engine.pick()?;
+    let network = Network::perceptron(train.width, &args.hidden, train.classes, Activation::Relu)?;
+    let parameters = network.arena()?.tensors().iter().map(|tensor| tensor.len()).sum();
+    let lr = rates::rates(&*rule).first().map(|&(_, lr)| lr);
+    let run = data::Run { steps_per_epoch, batch: batch.rows, parameters, rule: rule.name(), lr, engine: engine.name() };
+    let summary = data::Summary { read, run };
     let trained = match &engine {
-        Picked::Gpu(gpu) => fit(&**gpu, &args, recipe, (&train, &test), follower.as_mut(), &mut report),
-        Picked::Cpu(cpu) => fit(cpu, &args, recipe, (&train, &test), follower.as_mut(), &mut report),
+        Picked::Gpu(gpu) => {
+            fit(&**gpu, &args, &network, recipe, batch, (&train, &test), follower.as_mut(), &summary, &mut report)
+        }
+        Picked::Cpu(cpu) => fit(cpu, &args, &network, recipe, batch, (&train, &test), follower.as_mut(), &summary, &mut report),
     };
     let closed = report.close();
     let last = trained?;
@@ -114,16 +124,19 @@ pub fn run(args: Args) -> Result<()> {
 fn fit<E: Engine>(
     engine: &E,
     args: &Args,
+    network: &Network,
     recipe: Recipe,
+    batch: Batch,
     (train, test): (&Dataset, &Dataset),
     mut follower: Option<&mut Follower>,
+    summary: &data::Summary,
     report: &mut Report,
 ) -> Result<Epoch> {
-    let network = Network::perceptron(train.width, &args.hidden, train.classes, Activation::Relu)?;
-    let mut trainer = Trainer::new(engine, &network, recipe, train, test, args.batch, args.seed)?;
+    let mut trainer = Trainer::new(engine, network, recipe, train, test, batch, args.seed)?;
     if let Some(follower) = &follower {
         follower.set(&mut trainer)?;
     }
+    report.data(summary)?;
     report.start(trainer.steps_per_epoch());
     let mut spent = Duration::ZERO;
     let mut last = None;
@@ -168,25 +181,6 @@ fn recipe(rule: &dyn AnyRule, args: &Args) -> Result<Recipe> {
     let Some(norm) = args.clip_norm else { return Ok(recipe) };
     range::positive("clip_norm", norm).map_err(|error| Usage(error.to_string()))?;
     Ok(recipe.clip_norm(norm))
-}
-
-/// Training and test part, scaled.
-fn load(source: &Path, seed: u64) -> Result<(Dataset, Dataset)> {
-    let built_in = source.as_os_str() == "digits";
-    if !built_in && !source.exists() {
-        let takes = "--data takes digits, a directory with the four IDX files of MNIST, or a CSV file";
-        bail!("{}: no such file or directory; {takes}", source.display());
-    }
-    let (all, test) = if built_in { (data::digits(), None) } else { data::read(source)? };
-    let images = built_in || test.is_some();
-    let (mut train, mut test) = match test {
-        Some(test) => (all, test),
-        None => all.split(TEST_FRACTION, seed).with_context(|| format!("{} has too few rows", source.display()))?,
-    };
-    let scaler = if images { Scaler::range(&train)? } else { Scaler::standard(&train)? };
-    scaler.apply(&mut train)?;
-    scaler.apply(&mut test)?;
-    Ok((train, test))
 }
 
 /// The first Ctrl-C ends training after the step, the second ends the program.

@@ -36,7 +36,7 @@ fn a_directory_like_mnist_is_learned_with_default_settings() {
     };
     let plain = run(false);
     assert_eq!(plain.len(), 41);
-    assert_eq!(plain[0]["steps"], 300 / 64);
+    assert_eq!(plain[0]["steps"], 300usize.div_ceil(64));
     assert!(last_test(&plain).1 > 0.95, "{:?}", plain.last());
     assert_eq!(without_seconds(run(true)), without_seconds(plain));
 }
@@ -56,4 +56,47 @@ fn a_table_is_split_scaled_and_learned() {
     let lines = trained(&["--data", path.to_str().expect("UTF-8"), "--batch", "16"]);
     assert_eq!(lines[0]["steps"], 160 / 16);
     assert!(last_test(&lines).1 > 0.95, "{:?}", lines.last());
+}
+
+/// Keras and PyTorch take the last, smaller batch too.
+#[test]
+fn the_last_smaller_batch_is_taken_unless_told_otherwise() {
+    let steps = |args: &[&str]| {
+        let ran = thalweg(&[&["train", "--engine", "cpu", "--json", "--epochs", "1"], args].concat());
+        (ran.data()["steps_per_epoch"].clone(), ran.epochs()[0]["steps"].clone())
+    };
+    assert_eq!(steps(&[]), (23.into(), 23.into()));
+    assert_eq!(steps(&["--drop-last"]), (22.into(), 22.into()));
+    assert_eq!(steps(&["--batch", "100000"]), (1.into(), 1.into()));
+    assert_eq!(steps(&["--batch", "100000", "--drop-last"]), (1.into(), 1.into()));
+}
+
+#[test]
+fn the_first_line_says_what_is_trained_on_what() {
+    let data = thalweg(&["train", "--engine", "cpu", "--json", "--epochs", "1"]).data();
+    let expected: [(&str, Value); 10] = [
+        ("rows", 1797.into()),
+        ("features", 64.into()),
+        ("train_rows", 1438.into()),
+        ("test_rows", 359.into()),
+        ("steps_per_epoch", 23.into()),
+        ("batch", 64.into()),
+        ("parameters", (64 * 128 + 128 + 128 * 64 + 64 + 64 * 10 + 10).into()),
+        ("rule", "adamw".into()),
+        ("lr", 0.001.into()),
+        ("engine", "cpu".into()),
+    ];
+    for (key, value) in expected {
+        assert_eq!(data[key], value, "{key}: {data}");
+    }
+    let classes = data["classes"].as_array().expect("a list");
+    assert_eq!((classes.len(), &classes[3]), (10, &serde_json::json!({ "name": "3", "rows": 183 })));
+
+    let ran = thalweg(&["train", "--engine", "cpu", "--epochs", "1"]);
+    let mut lines = ran.err.lines();
+    let data = "data: digits, 1797 rows of 64 features in 10 classes: 0 (178), 1 (182), 2 (177), 3 (183), 4 (181), 5 (182), \
+                6 (181), 7 (179), 8 (174), 9 (180); 1438 rows to train on, 359 to test on";
+    assert_eq!(lines.next(), Some(data));
+    let run = "run: 23 steps of 64 rows per epoch, 17226 parameters, adamw at a rate of 0.001, cpu engine";
+    assert_eq!(lines.next(), Some(run));
 }

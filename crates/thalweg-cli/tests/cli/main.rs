@@ -34,6 +34,18 @@ impl Ran {
         assert_eq!(self.code, Some(0), "{self:?}");
         self.out.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"))).collect()
     }
+
+    /// The lines of `train --json` after the first, which says what is trained on what.
+    fn epochs(&self) -> Vec<Value> {
+        let mut lines = self.json();
+        assert_eq!(keys(&lines.remove(0)), BTreeSet::from(["data"]), "{self:?}");
+        lines
+    }
+
+    /// What the first line of `train --json` says.
+    fn data(&self) -> Value {
+        self.json()[0]["data"].clone()
+    }
 }
 
 fn command(args: &[&str]) -> Command {
@@ -53,9 +65,9 @@ fn thalweg(args: &[&str]) -> Ran {
     finish(command(args))
 }
 
-/// `train` on the CPU engine with these further arguments, as JSON.
+/// `train` on the CPU engine with these further arguments, as JSON after the first object, which says what is trained on what.
 fn trained(args: &[&str]) -> Vec<Value> {
-    thalweg(&[&["train", "--engine", "cpu", "--json"], args].concat()).json()
+    thalweg(&[&["train", "--engine", "cpu", "--json"], args].concat()).epochs()
 }
 
 fn keys(object: &Value) -> BTreeSet<&str> {

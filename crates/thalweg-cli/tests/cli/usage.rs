@@ -49,8 +49,8 @@ fn wrong_usage_is_one_line_and_exit_code_2() {
         (&["train", "--schedule", "cosine", "--schedule", "step"], "cannot be used multiple times"),
         (&["train", "--schedule", "cosine,warmup_start=0.1"], "warmup_start = 0.1 is out of range: 0 without a warmup"),
         (
-            &["train", "--epochs", "2", "--schedule", "cosine,warmup=44"],
-            "warmup = 44 is out of range: below 44, the steps of the run, where steps is not given",
+            &["train", "--epochs", "2", "--schedule", "cosine,warmup=46"],
+            "warmup = 46 is out of range: below 46, the steps of the run, where steps is not given",
         ),
         (&["train", "--rule", "rprop", "--schedule", "cosine"], "--schedule has no effect on rprop"),
         (&["train", "--rule", "muon", "--set", "ns_steps=101"], "ns_steps = 101 is out of range: at most 100"),
