@@ -37,6 +37,7 @@
 //! | [`cpu`] | the engine over slices, in `f32`, and in `f64` as the oracle of all tests |
 //! | [`gpu`] | the engine on wgpu |
 //! | [`nn`] | layers, recorded into plans |
+//! | [`op`] | operations of layers and of training |
 //! | [`data`] | data sets, their split and scaling, and readers |
 //! | [`error`] | the error type, and checks of settings |
 //! | [`guide`] | chapters: for those who embed it, and which rule is for what |
@@ -68,6 +69,7 @@ pub mod error;
 pub mod gpu;
 pub mod guide;
 pub mod nn;
+pub mod op;
 mod optimizer;
 pub mod plan;
 mod rule;

@@ -3,8 +3,9 @@
 use crate::data::Dataset;
 use crate::error::{Error, Result, range};
 use crate::nn::{Network, Pass};
+use crate::op::{Gather, Tally, Tick};
 use crate::optimizer::{Recipe, Report, Stepper};
-use crate::plan::{Arena, BufferId, Engine, Gather, Layout, Loss, NONE, Op, Plan, Program, View};
+use crate::plan::{Arena, BufferId, Engine, Kind, Layout, Loss, NONE, Op, Plan, Program, View};
 use crate::rule::Real;
 use std::ops::ControlFlow;
 
@@ -165,9 +166,13 @@ impl Feed {
 
     /// Records the picking of a batch.
     fn record(&self, plan: &mut Plan, (features, labels): (BufferId, BufferId), width: usize) {
-        let &Self { order, clock, batch: rows, batches, .. } = self;
-        plan.push(Op::Gather(Gather { table: self.features, order, clock, out: features, width, rows, batches }));
-        plan.push(Op::Gather(Gather { table: self.labels, order, clock, out: labels, width: 1, rows, batches }));
+        let &Self { batch: rows, batches, .. } = self;
+        let whole = |buffer, len| View { buffer, offset: 0, len };
+        let (order, clock) = (whole(self.order, batches * rows), whole(self.clock, 1));
+        let (table, out) = (whole(self.features, self.rows * width), whole(features, rows * width));
+        plan.operate(Gather { table, order, clock, out, kind: Kind::Float, width, rows, batches });
+        let (table, out) = (whole(self.labels, self.rows), whole(labels, rows));
+        plan.operate(Gather { table, order, clock, out, kind: Kind::Index, width: 1, rows, batches });
     }
 
     /// Records the loss of a batch and the sums over it; returns the gradient by the logits.
@@ -177,8 +182,8 @@ impl Feed {
             [("losses", rows), ("hits", rows), ("gradient of logits", logits.len)].map(|(name, len)| place(name, len));
         let scale = 1.0 / rows as f64;
         plan.push(Op::Loss(Loss::CrossEntropy { logits, labels, losses, hits, grad, scale }));
-        for (offset, input) in [losses, hits].into_iter().enumerate() {
-            plan.push(Op::Tally { input, output: View { buffer: self.tally, offset, len: 1 } });
+        for (offset, terms) in [losses, hits].into_iter().enumerate() {
+            plan.operate(Tally { terms, sum: View { buffer: self.tally, offset, len: 1 } });
         }
         grad
     }
@@ -246,7 +251,7 @@ impl<P: Program> Trainer<P> {
         let mut step = gradients(&mut layout, batch.rows)?;
         let before = step.ops().len();
         let mut stepper = recipe.record(&mut layout, &mut step, &arena, params, grads)?;
-        step.push(Op::Tick(feed.clock));
+        step.operate(Tick { clock: layout.whole(feed.clock) });
         let last = batch.rest(train.rows()).map(|rows| {
             let mut last = gradients(&mut layout, rows)?;
             step.ops()[before..].iter().cloned().for_each(|op| last.push(op));
@@ -261,7 +266,7 @@ impl<P: Program> Trainer<P> {
         let mut between = Between::default();
         let at = evaluated.unwrap_or(params);
         record_loss(&mut look, network, at, &test_feed, picked, rows, &mut between.places(&mut layout))?;
-        look.push(Op::Tick(test_feed.clock));
+        look.operate(Tick { clock: layout.whole(test_feed.clock) });
 
         let plans: Vec<Plan> = [Ok(step), Ok(look)].into_iter().chain(last).collect::<Result<_>>()?;
         let mut program = engine.load(&layout, &plans)?;

@@ -1,12 +1,11 @@
 //! Products of matrices: the `gemm` crate for `f32`, ndarray for the oracle.
 
 use super::store::Store;
-use crate::plan::MatMul;
-use crate::rule::Real;
+use crate::plan::{MatMul, Operable};
 use ndarray::{ArrayView2, ArrayViewMut2, linalg::general_mat_mul};
 
 /// A float type with a product of matrices.
-pub trait Float: Real {
+pub trait Float: Operable {
     /// `c += a·b`.
     #[doc(hidden)]
     fn add_product(a: ArrayView2<Self>, b: ArrayView2<Self>, c: ArrayViewMut2<Self>, parallel: bool);

@@ -8,6 +8,7 @@ mod layer;
 mod lent;
 mod matmul;
 mod network;
+mod operation;
 mod orthogonal;
 mod share;
 mod step;
@@ -16,7 +17,7 @@ mod update;
 mod vectors;
 
 use crate::error::Result;
-use crate::plan::{Answer, Arena, BufferId, Engine, Kind, Layout, Op, Plan, Program, Scope, check_even};
+use crate::plan::{Answer, Arena, BufferId, Engine, Kind, Layout, Op, Operated, Plan, Program, Scope, check_even};
 use lent::Lent;
 pub use matmul::Float;
 use rayon::prelude::*;
@@ -45,7 +46,7 @@ impl<F: Float> Engine for Cpu<F> {
         Ok(CpuProgram {
             shared: Store::new(layout, Scope::Shared),
             lanes: (0..layout.lanes()).map(|_| Store::new(layout, Scope::Lane)).collect(),
-            phases: plans.iter().map(phases).collect(),
+            phases: plans.iter().map(|plan| phases(plan, layout)).collect(),
             layout: layout.clone(),
             answer: Answer::default(),
             answered: false,
@@ -68,16 +69,16 @@ impl<F: Float> Engine for Cpu<F> {
 /// Operations that either belong to no lane, or run for each lane on its own.
 #[derive(Debug)]
 enum Phase {
-    Shared(Box<Op>),
+    Shared(Operated),
     Lanes(Vec<Op>),
 }
 
 /// Operations without lanes are barriers; those between them are one task per lane.
-fn phases(plan: &Plan) -> Vec<Phase> {
+fn phases(plan: &Plan, layout: &Layout) -> Vec<Phase> {
     let mut phases = Vec::new();
     for op in plan.ops() {
         match (op, phases.last_mut()) {
-            (Op::Gather(_) | Op::Tick(_), _) => phases.push(Phase::Shared(Box::new(op.clone()))),
+            (Op::Operation(op), _) if op.is_shared(layout) => phases.push(Phase::Shared(op.clone())),
             (_, Some(Phase::Lanes(ops))) => ops.push(op.clone()),
             _ => phases.push(Phase::Lanes(vec![op.clone()])),
         }
@@ -158,7 +159,7 @@ impl<F: Float> CpuProgram<F> {
         let tensors = arena.tensors().len().max(1);
         for phase in &self.phases[plan] {
             match phase {
-                Phase::Shared(op) => network::shared(op, &mut self.shared),
+                Phase::Shared(op) => operation::operate(op, &mut self.shared, None),
                 Phase::Lanes(ops) => {
                     let shared = &self.shared;
                     let lane = |store: &mut Store<F>, x: &mut [&'s mut [F]], g: &mut [&'s mut [F]]| {
@@ -186,7 +187,7 @@ impl<F: Float> Program for CpuProgram<F> {
         let parallel = self.parallel();
         for phase in (0..times).flat_map(|_| &self.phases[plan]) {
             match phase {
-                Phase::Shared(op) => network::shared(op, &mut self.shared),
+                Phase::Shared(op) => operation::operate(op, &mut self.shared, None),
                 Phase::Lanes(ops) => {
                     let shared = &self.shared;
                     let lane = |store: &mut Store<F>| ops.iter().for_each(|op| run(op, store, shared, None, parallel));
@@ -268,14 +269,13 @@ impl<F: Float> Program for CpuProgram<F> {
 /// Runs one operation of one lane.
 fn run<F: Float>(op: &Op, lane: &mut Store<F>, shared: &Store<F>, lent: Option<&mut Lent<F>>, parallel: bool) {
     match op {
-        Op::Gather(_) | Op::Tick(_) => unreachable!("shared operations are phases of their own"),
+        Op::Operation(op) => operation::operate(op, lane, Some(shared)),
         Op::Copy { input, output } => network::copy(input, output, lane, shared, parallel),
         Op::MatMul(op) => matmul::matmul(op, lane, shared, parallel),
         Op::Activate { f, input, output } => network::activate(*f, input, output, lane, shared),
         Op::ActivateGrad { f, input, grad, output } => network::activate_grad(*f, input, grad, output, lane, shared),
         Op::SumRows { input, output, .. } => network::sum_rows(input, output, lane, shared),
         Op::Loss(loss) => network::loss(loss, lane, shared),
-        Op::Tally { input, output } => network::tally(input, output, lane, shared),
         Op::Norm(op) => step::norm(op, lane, lent.as_deref(), parallel),
         Op::Control(op) => step::control(op, lane),
         Op::Factors(op) => layer::factors(op, lane),

@@ -1,40 +1,10 @@
-//! Layers, losses and the picking of batches.
+//! Layers and losses.
 
 use super::store::Store;
-use crate::plan::{Activation, Gather, Kind, Loss, NONE, Op, View};
+use crate::plan::{Activation, Loss, View};
 use crate::rule::Real;
 use rayon::prelude::*;
 use std::f64::consts::{FRAC_1_SQRT_2, PI};
-
-/// Runs an operation that belongs to no lane.
-pub(super) fn shared<F: Real>(op: &Op, store: &mut Store<F>) {
-    match op {
-        Op::Tick(clock) => store.indices_mut(*clock)[0] = store.indices(*clock)[0].wrapping_add(1),
-        Op::Gather(op) => gather(op, store),
-        _ => unreachable!("operations of lanes run in lanes"),
-    }
-}
-
-fn gather<F: Real>(op: &Gather, store: &mut Store<F>) {
-    let batch = store.indices(op.clock)[0] as usize % op.batches;
-    let mut out = store.take(op.out);
-    let order = &store.indices(op.order)[batch * op.rows..][..op.rows];
-    match store.kind(op.table) {
-        Kind::Float => pick(order, store.floats(op.table), out.as_mut_slice(), op.width, F::zero()),
-        Kind::Index => pick(order, store.indices(op.table), out.as_mut_slice(), op.width, NONE),
-        Kind::Half => pick(order, store.halves(op.table), out.as_mut_slice(), op.width, 0),
-    }
-    store.put(op.out, out);
-}
-
-fn pick<T: Copy>(order: &[u32], table: &[T], out: &mut [T], width: usize, fill: T) {
-    for (&index, row) in order.iter().zip(out.chunks_exact_mut(width)) {
-        match table.get(index as usize * width..(index as usize + 1) * width) {
-            Some(picked) if index != NONE => row.copy_from_slice(picked),
-            _ => row.fill(fill),
-        }
-    }
-}
 
 /// Elements that one task copies.
 const GRAIN: usize = 65_536;
@@ -104,10 +74,6 @@ pub(super) fn sum_rows<F: Real>(input: &View, output: &View, lane: &mut Store<F>
             output.iter_mut().zip(row).for_each(|(sum, &x)| *sum += x);
         }
     });
-}
-
-pub(super) fn tally<F: Real>(input: &View, output: &View, lane: &mut Store<F>, shared: &Store<F>) {
-    lane.write(output, |output, lane| output[0] += lane.view(input, shared).iter().copied().sum::<F>());
 }
 
 pub(super) fn loss<F: Real>(loss: &Loss, lane: &mut Store<F>, shared: &Store<F>) {

@@ -130,8 +130,9 @@ impl<F: Real> Store<F> {
         &owner.floats(view.buffer)[view.offset..][..view.len]
     }
 
-    pub(super) fn kind(&self, id: BufferId) -> Kind {
-        self.elements(id).kind
+    /// Whether a buffer is of this scope.
+    pub(super) fn has(&self, id: BufferId) -> bool {
+        self.buffers[id.0].is_some()
     }
 
     /// Takes a buffer out, so that it can be written while others are read; [`Store::put`] brings it back.

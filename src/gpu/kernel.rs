@@ -20,6 +20,8 @@ pub(crate) struct Kernel {
     pub fields: &'static [&'static str],
     /// How the kernel uses the bindings 1, 2, …
     pub bindings: Vec<Access>,
+    /// Whether it is compiled with the bounds checks of WGSL.
+    pub bounds_checks: bool,
 }
 
 /// How a kernel uses a binding.
@@ -74,7 +76,7 @@ impl Source {
         constants: Vec<(&'static str, f64)>,
         fields: &'static [&'static str],
     ) -> Kernel {
-        Kernel { name, source: self.text, constants, fields, bindings: self.bindings }
+        Kernel { name, source: self.text, constants, fields, bindings: self.bindings, bounds_checks: false }
     }
 }
 
@@ -148,7 +150,7 @@ impl Pipelines {
     }
 
     pub(crate) fn get(&self, gpu: &Gpu, kernel: &Kernel) -> Result<wgpu::ComputePipeline> {
-        let key = (kernel.source.clone(), format!("{:?}", kernel.constants));
+        let key = (kernel.source.clone(), format!("{:?} {}", kernel.constants, kernel.bounds_checks));
         let mut made = self.made.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         if let Some(pipeline) = made.get(&key) {
             return Ok(pipeline.clone());
@@ -158,16 +160,22 @@ impl Pipelines {
         Ok(pipeline)
     }
 
+    /// Whether a kernel is compiled with bounds checks.
+    pub(crate) fn checks_bounds(&self, kernel: &Kernel) -> bool {
+        self.checked || kernel.bounds_checks
+    }
+
     #[expect(unsafe_code, reason = "bounds checks cost a fifth of an update's speed, and the plan is checked before")]
     fn make(&self, device: &wgpu::Device, kernel: &Kernel) -> wgpu::ComputePipeline {
         let source = wgpu::ShaderSource::Wgsl(kernel.source.as_str().into());
         let descriptor = wgpu::ShaderModuleDescriptor { label: Some(kernel.name), source };
-        let module = if self.checked {
+        let module = if self.checks_bounds(kernel) {
             device.create_shader_module(descriptor)
         } else {
             // SAFETY: every kernel of this crate compares its index with the lengths in its uniform, which come from a plan that
-            // was checked against the sizes of the buffers bound; loops end by those lengths too. A rule from outside the crate is
-            // code that the program's author trusts, like the program itself.
+            // was checked against the sizes of the buffers bound; loops end by those lengths too. An operation from outside the crate
+            // comes here only if its author vouched for it by `BoundsChecks::off`. A rule from outside the crate is code that the
+            // program's author trusts, like the program itself.
             unsafe { device.create_shader_module_trusted(descriptor, wgpu::ShaderRuntimeChecks::unchecked()) }
         };
         let layout = bind_group_layout(device, kernel);

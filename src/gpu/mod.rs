@@ -8,6 +8,7 @@ mod kernel;
 mod matmul;
 mod memory;
 mod network;
+mod operation;
 mod orthogonal;
 mod part;
 mod program;

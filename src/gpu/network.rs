@@ -1,17 +1,14 @@
-//! Kernels of layers, losses and the picking of batches.
+//! Kernels of layers and losses.
 
 use super::kernel::{Access, Bound, Kernel, Launch, grid, params};
 use super::memory::Memory;
 use crate::error::Result;
-use crate::plan::{Activation, BufferId, Gather, Kind, Layout, Loss, NONE, View};
+use crate::plan::{Activation, Loss, View};
 use bytemuck::bytes_of;
 
-params!(GatherParams { width: u32, rows: u32, batches: u32, table_rows: u32, fill: u32 });
-params!(TickParams { step: u32 });
 params!(ActivateParams { len: u32, input: u32, input_lane: u32, output: u32, output_lane: u32 });
 params!(ActivateGradParams { len: u32, input: u32, input_lane: u32, grad: u32, grad_lane: u32, output: u32, output_lane: u32 });
 params!(SumRowsParams { rows: u32, columns: u32, input: u32, input_lane: u32, output: u32, output_lane: u32 });
-params!(TallyParams { len: u32, input: u32, input_lane: u32, output: u32, output_lane: u32 });
 params!(CrossEntropyParams {
     rows: u32,
     classes: u32,
@@ -52,16 +49,9 @@ macro_rules! kernel {
             constants: $constants,
             fields: $params::FIELDS,
             bindings: vec![$(Access::$access),*],
+            bounds_checks: false,
         }
     };
-}
-
-pub(super) fn gather_kernel() -> Kernel {
-    kernel!("gather", GatherParams, [Read, Read, Read, Write], vec![], "gather.wgsl")
-}
-
-pub(super) fn tick_kernel() -> Kernel {
-    kernel!("tick", TickParams, [Write], vec![], "tick.wgsl")
 }
 
 pub(super) fn activate_kernel(f: Activation) -> Kernel {
@@ -76,10 +66,6 @@ pub(super) fn activate_grad_kernel(f: Activation) -> Kernel {
 
 pub(super) fn sum_rows_kernel() -> Kernel {
     kernel!("sum_rows", SumRowsParams, [Read, Write], vec![], "sum_rows.wgsl")
-}
-
-pub(super) fn tally_kernel() -> Kernel {
-    kernel!("tally", TallyParams, [Read, Write], vec![], "tally.wgsl")
 }
 
 pub(super) fn cross_entropy_kernel() -> Kernel {
@@ -105,30 +91,6 @@ fn over(elements: usize, lanes: usize) -> [u32; 3] {
     [x, y, lanes as u32]
 }
 
-pub(super) fn gather<'a>(op: &Gather, layout: &Layout, memory: &'a Memory) -> Result<Launch<'a>> {
-    let table = layout.buffer(op.table);
-    let params = GatherParams {
-        width: op.width as u32,
-        rows: op.rows as u32,
-        batches: op.batches.max(1) as u32,
-        table_rows: (table.len / op.width.max(1)) as u32,
-        fill: if table.kind == Kind::Index { NONE } else { 0 },
-    };
-    let buffers = [op.table, op.order, op.clock, op.out].map(|id| memory.get(id).single());
-    Ok(Launch {
-        kernel: gather_kernel(),
-        params: bytes_of(&params).into(),
-        buffers: buffers.into_iter().map(|buffer| buffer.map(Bound::from)).collect::<Result<_>>()?,
-        grid: over(op.rows * op.width, 1),
-        trips: 0,
-    })
-}
-
-pub(super) fn tick(clock: BufferId, memory: &Memory) -> Result<Launch<'_>> {
-    let buffers = vec![memory.get(clock).single()?.into()];
-    Ok(Launch { kernel: tick_kernel(), params: bytes_of(&TickParams { step: 1 }).into(), buffers, grid: [1, 1, 1], trips: 0 })
-}
-
 pub(super) fn activate<'a>(f: Activation, views: [&View; 2], lanes: usize, memory: &'a Memory) -> Result<Launch<'a>> {
     let len = views[1].len;
     let [(x, input, input_lane), (y, output, output_lane)] = located(memory, views)?;
@@ -152,14 +114,6 @@ pub(super) fn sum_rows<'a>(views: [&View; 2], rows: usize, lanes: usize, memory:
     let params = SumRowsParams { rows: rows as u32, columns: columns as u32, input, input_lane, output, output_lane };
     let (kernel, params) = (sum_rows_kernel(), bytes_of(&params).into());
     Ok(Launch { kernel, params, buffers: vec![x.into(), y.into()], grid: over(columns, lanes), trips: rows as u64 })
-}
-
-pub(super) fn tally<'a>(views: [&View; 2], lanes: usize, memory: &'a Memory) -> Result<Launch<'a>> {
-    let len = views[0].len;
-    let [(x, input, input_lane), (y, output, output_lane)] = located(memory, views)?;
-    let params = TallyParams { len: len as u32, input, input_lane, output, output_lane };
-    let (kernel, params) = (tally_kernel(), bytes_of(&params).into());
-    Ok(Launch { kernel, params, buffers: vec![x.into(), y.into()], grid: [1, 1, lanes as u32], trips: len as u64 / 64 + 64 })
 }
 
 pub(super) fn loss<'a>(loss: &Loss, lanes: usize, memory: &'a Memory) -> Result<Launch<'a>> {

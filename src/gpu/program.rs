@@ -5,7 +5,7 @@ use super::foreign::Foreign;
 use super::kernel::{Bound, Launch};
 use super::memory::Memory;
 use super::readback::Readback;
-use super::{factored, matmul, network, orthogonal, step, update, vectors};
+use super::{factored, matmul, network, operation, orthogonal, step, update, vectors};
 use crate::error::{Error, Result};
 use crate::plan::{Answer, Buffer, BufferId, Engine, Kind, Layout, Op, Plan, Program, check_even};
 use bytemuck::Pod;
@@ -91,15 +91,13 @@ fn launches_of<'a>(gpu: &Gpu, op: &Op, layout: &Layout, memory: &'a Memory) -> R
     let lanes = layout.lanes();
     let one = |launch: Result<Launch<'a>>| launch.map(|launch| vec![launch]);
     match op {
-        Op::Gather(op) => one(network::gather(op, layout, memory)),
-        Op::Tick(clock) => one(network::tick(*clock, memory)),
+        Op::Operation(op) => operation::launches(op, layout, memory),
         Op::Copy { input, output } => step::copy(input, output, layout, memory),
         Op::MatMul(op) => one(matmul::matmul(op, gpu, layout, memory)),
         Op::Activate { f, input, output } => one(network::activate(*f, [input, output], lanes, memory)),
         Op::ActivateGrad { f, input, grad, output } => one(network::activate_grad(*f, [input, grad, output], lanes, memory)),
         Op::SumRows { input, output, rows } => one(network::sum_rows([input, output], *rows, lanes, memory)),
         Op::Loss(loss) => one(network::loss(loss, lanes, memory)),
-        Op::Tally { input, output } => one(network::tally([input, output], lanes, memory)),
         Op::Norm(op) => step::norm(op, memory),
         Op::Control(op) => one(step::control(op, layout, memory)),
         Op::Factors(op) => step::factors(op, layout, memory),

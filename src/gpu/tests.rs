@@ -1,13 +1,13 @@
 //! Every kernel that the crate composes is valid WGSL, translates to each driver's language, and is laid out as the host thinks.
 //! No device is needed.
 
-use super::kernel::{Access, Kernel};
+use super::kernel::{Access, Kernel, Pipelines};
 use super::part::Holder;
 use super::update::{Form, tag, update_kernel};
-use super::{factored, network, orthogonal, step, vectors};
+use super::{factored, network, operation, orthogonal, step, vectors};
 use crate::plan::{
-    ALIGN, Activation, BufferId, Control, Counter, Extras, Factors, Gate, GateKind, Half, Micro, Moments, NormKind, NormOf,
-    Pass, Span, TensorBound, Trust, Update,
+    ALIGN, Activation, BufferId, Case, Control, Counter, Dispatch, Extras, Factors, Gate, GateKind, Half, Layout, Micro,
+    Moments, NormKind, NormOf, Operands, Operation, Pass, Span, TensorBound, Trust, Update, Views,
 };
 use crate::rule::{AnyRule, Layerwise, Real, Row, Rule, Setting};
 use crate::rules::{Sgd, rules};
@@ -257,13 +257,52 @@ fn kernels() -> Vec<Kernel> {
     kernels.extend(holders.map(step::centralise_kernel));
     kernels.extend(functions.map(network::activate_kernel));
     kernels.extend(functions.map(network::activate_grad_kernel));
-    kernels.extend([network::gather_kernel(), network::tick_kernel(), network::sum_rows_kernel(), network::tally_kernel()]);
+    kernels.push(network::sum_rows_kernel());
+    kernels.extend(operation_kernels());
     kernels.extend([false, true].map(step::copy_kernel));
     kernels.extend([network::cross_entropy_kernel(), network::squared_error_kernel()]);
     kernels.extend((1..=2).flat_map(|left| (1..=4).map(move |right| vectors::dots_kernel(left, right))));
     kernels.extend(kinds.map(vectors::join_kernel));
     kernels.extend((1..=6).flat_map(|terms| [false, true].map(|add| vectors::combine_kernel(terms, add))));
     kernels
+}
+
+fn operation_kernels() -> Vec<Kernel> {
+    let cases = crate::op::cases(2);
+    let of =
+        |case: &Case| case.operated().operation().dispatches().iter().map(|d| operation::kernel(case.operated(), d)).collect();
+    cases.iter().flat_map(|case| -> Vec<Kernel> { of(case) }).collect()
+}
+
+/// An operation from outside the crate: it says nothing about bounds checks.
+#[derive(Debug, Clone)]
+struct Nothing;
+
+impl Operation for Nothing {
+    const NAME: &'static str = "nothing";
+
+    fn operands(&self, _: &mut Operands) {}
+
+    fn dispatches(&self) -> Vec<Dispatch> {
+        vec![Dispatch::new("nothing", "@compute @workgroup_size(1) fn nothing() {}")]
+    }
+
+    fn run<F: Real>(&self, _: Views<'_, F>) {}
+
+    fn cases(_: &mut Layout) -> Vec<Self> {
+        vec![Self]
+    }
+}
+
+/// Drivers may check bounds by themselves, so that no run shows who does.
+#[test]
+fn operations_from_outside_are_compiled_with_bounds_checks() {
+    let case = Case::of::<Nothing>(1).remove(0);
+    let outside = operation::kernel(case.operated(), &case.operated().operation().dispatches()[0]);
+    for checked in [false, true] {
+        assert!(Pipelines::new(checked).checks_bounds(&outside));
+        assert!(operation_kernels().iter().all(|own| Pipelines::new(checked).checks_bounds(own) == checked));
+    }
 }
 
 /// Parses and validates with what plain WebGPU offers.
@@ -350,7 +389,12 @@ fn uniforms_are_laid_out_as_on_the_host() {
         let uniform = globals.find(first).expect(kernel.name);
         assert_eq!(uniform.space, AddressSpace::Uniform, "{}", kernel.name);
         let TypeInner::Struct { members, span } = &module.types[uniform.ty].inner else { panic!("{}: no struct", kernel.name) };
-        assert_eq!(names(members), kernel.fields, "{}", kernel.name);
+        // An operation's uniform is made of its operands, on both sides from one list.
+        if kernel.fields.is_empty() {
+            assert!(operation_kernels().iter().any(|known| known.source == kernel.source), "{}: no fields", kernel.name);
+        } else {
+            assert_eq!(names(members), kernel.fields, "{}", kernel.name);
+        }
         for (i, member) in members.iter().enumerate() {
             assert_eq!(member.offset, 4 * i as u32, "{}: {:?}", kernel.name, member.name);
             assert!(

@@ -25,28 +25,7 @@ struct Checker<'a> {
 impl Checker<'_> {
     fn op(&self, op: &Op) -> Result<()> {
         match op {
-            Op::Gather(gather) => {
-                let (table, out) = (self.layout.buffer(gather.table), self.layout.buffer(gather.out));
-                for id in [gather.table, gather.order, gather.clock, gather.out] {
-                    self.scope(id, Scope::Shared)?;
-                }
-                self.require(gather.width > 0, gather.out, "rows of at least one element", "rows of none")?;
-                self.require(gather.batches > 0, gather.order, "at least one batch", "none")?;
-                let apart = ![gather.table, gather.order, gather.clock].contains(&gather.out);
-                self.require(apart, gather.out, "an output apart from its inputs", "one buffer for both")?;
-                self.kind(gather.order, Kind::Index)?;
-                self.kind(gather.clock, Kind::Index)?;
-                self.kind(gather.out, table.kind)?;
-                self.len(gather.out, out.len, gather.rows * gather.width)?;
-                let order = self.layout.buffer(gather.order);
-                self.len(gather.order, order.len, gather.rows * gather.batches)?;
-                self.len(gather.clock, self.layout.buffer(gather.clock).len, 1)
-            }
-            Op::Tick(clock) => {
-                self.scope(*clock, Scope::Shared)?;
-                self.kind(*clock, Kind::Index)?;
-                self.len(*clock, self.layout.buffer(*clock).len, 1)
-            }
+            Op::Operation(op) => op.check(self.layout),
             Op::MatMul(matmul) => self.matmul(matmul),
             Op::Copy { input, output } | Op::Activate { input, output, .. } => {
                 self.floats(input, output.len)?;
@@ -62,11 +41,6 @@ impl Checker<'_> {
                 self.writes(output, &[*input])
             }
             Op::Loss(loss) => self.loss(loss),
-            Op::Tally { input, output } => {
-                self.floats(input, input.len)?;
-                self.floats(output, 1)?;
-                self.writes(output, &[*input])
-            }
             Op::Norm(norm) => self.norm(norm),
             Op::Control(control) => self.control(control),
             Op::Factors(factors) => self.factors(factors),

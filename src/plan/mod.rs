@@ -30,6 +30,8 @@ mod engine;
 mod layout;
 mod moments;
 mod op;
+mod operation;
+mod trial;
 
 pub use arena::{Arena, Chunk, Tensor};
 pub(crate) use engine::check_even;
@@ -37,10 +39,15 @@ pub use engine::{Answer, Engine, Program};
 pub use layout::{Buffer, BufferId, Kind, Layout, Scope, View};
 pub use moments::{Moments, Stack, TILE};
 pub use op::{
-    Activation, Centralise, Combine, Control, Counter, Dots, Extras, Factored, Factors, Gate, GateKind, Gather, Half, Loss,
-    LossScale, MatMul, Micro, Norm, NormKind, NormOf, Op, Orthogonalise, Part, Pass, Plan, Scalar, Span, TensorBound, Trust,
-    Update,
+    Activation, Centralise, Combine, Control, Counter, Dots, Extras, Factored, Factors, Gate, GateKind, Half, Loss, LossScale,
+    MatMul, Micro, Norm, NormKind, NormOf, Op, Orthogonalise, Part, Pass, Plan, Scalar, Span, TensorBound, Trust, Update,
 };
+
+pub use operation::{
+    AnyOperation, BoundsChecks, Dispatch, Elements, MAX_OPERANDS, Operable, Operand, Operands, Operated, Operation, Size, Use,
+    Views,
+};
+pub use trial::Case;
 
 /// Tensors start at multiples of this many elements: 256 bytes, the alignment of bindings.
 pub const ALIGN: usize = 64;

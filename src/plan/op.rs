@@ -1,6 +1,6 @@
 //! Operations as data. Matrices are row-major; sizes are per lane.
 
-use super::{BufferId, Chunk, Moments, View};
+use super::{BufferId, Chunk, Moments, Operated, Operation, View};
 use crate::rule::{AnyRule, Orthogonal};
 
 /// A list of operations, run in order.
@@ -15,6 +15,11 @@ impl Plan {
         self.ops.push(op);
     }
 
+    /// Appends an [`Operation`].
+    pub fn operate(&mut self, operation: impl Operation) {
+        self.push(Op::Operation(Operated::new(operation)));
+    }
+
     /// The operations in order.
     pub fn ops(&self) -> &[Op] {
         &self.ops
@@ -24,10 +29,8 @@ impl Plan {
 /// One operation. Each writes buffers that it does not read, unless it says so.
 #[derive(Debug, Clone)]
 pub enum Op {
-    /// Rows of a table, picked by index.
-    Gather(Gather),
-    /// `clock[0] += 1`, on a shared index buffer of one element.
-    Tick(BufferId),
+    /// An operation by contract.
+    Operation(Operated),
     /// `output = input`.
     Copy {
         /// What is read.
@@ -68,13 +71,6 @@ pub enum Op {
     },
     /// A loss and its gradient.
     Loss(Loss),
-    /// `output[0] += Σ input`.
-    Tally {
-        /// The terms.
-        input: View,
-        /// One element, read and written.
-        output: View,
-    },
     /// Partial sums of squares.
     Norm(Norm),
     /// The decision about a step: its norm, clip coefficient and row, or that it is skipped.
@@ -105,27 +101,6 @@ pub enum Op {
     Combine(Combine),
     /// Running means of squares, of matrices by rows and columns.
     Factored(Factored),
-}
-
-/// `out[r, :] = table[order[(clock mod batches)·rows + r], :]`; an index of [`NONE`](super::NONE) gives `fill`.
-///
-/// Table and output are both floats or both indices, and shared, as are `order` and `clock`.
-#[derive(Debug, Clone)]
-pub struct Gather {
-    /// Rows to pick from.
-    pub table: BufferId,
-    /// Row numbers.
-    pub order: BufferId,
-    /// The number of the batch, in its first element.
-    pub clock: BufferId,
-    /// The picked rows.
-    pub out: BufferId,
-    /// Elements per row.
-    pub width: usize,
-    /// Rows per batch.
-    pub rows: usize,
-    /// Batches in `order`.
-    pub batches: usize,
 }
 
 /// `C = op(A)·op(B)`, plus a bias per column, plus what C held before; op transposes or not.

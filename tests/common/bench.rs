@@ -1,7 +1,7 @@
 //! A single operation between buffers of its own.
 
 use thalweg::Real;
-use thalweg::plan::{BufferId, Engine, Layout, Op, Plan, Program, View};
+use thalweg::plan::{BufferId, Engine, Layout, Op, Operation, Plan, Program, View};
 
 /// Unused elements around every view.
 const MARGIN: usize = 3;
@@ -57,6 +57,10 @@ impl Bench {
 
     pub fn push(&mut self, op: Op) {
         self.plan.push(op);
+    }
+
+    pub fn operate(&mut self, operation: impl Operation) {
+        self.plan.operate(operation);
     }
 
     /// Runs the plan once; by lane, then by output.

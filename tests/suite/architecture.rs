@@ -8,7 +8,7 @@ const FLOORS: &[&[&str]] = &[
     &["error", "text"],
     &["rule", "schedule"],
     &["rules", "plan", "data"],
-    &["cpu", "gpu"],
+    &["cpu", "gpu", "op"],
     &["optimizer"],
     &["nn"],
     &["train"],

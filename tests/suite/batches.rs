@@ -7,7 +7,8 @@ use std::ops::ControlFlow;
 use thalweg::cpu::Cpu;
 use thalweg::data::Dataset;
 use thalweg::nn::{Layer, Network};
-use thalweg::plan::{Activation, BufferId, Engine, Gather, Layout, NONE, Op, Plan, Program};
+use thalweg::op::{Gather, Tick};
+use thalweg::plan::{Activation, BufferId, Engine, Layout, NONE, Plan, Program};
 use thalweg::{Batch, Real, Recipe, ScheduleFree, Sgd, Trainer};
 
 const ROWS: usize = 5;
@@ -36,15 +37,17 @@ fn expected<T: Copy>(table: &[T], width: usize, batch: usize, fill: T) -> Vec<T>
 fn plan(gather: Gather) -> Plan {
     let mut plan = Plan::default();
     let clock = gather.clock;
-    plan.push(Op::Gather(gather));
-    plan.push(Op::Tick(clock));
+    plan.operate(gather);
+    plan.operate(Tick { clock });
     plan
 }
 
 fn declare(layout: &mut Layout, table: BufferId, out: BufferId, width: usize) -> Gather {
     let order = layout.shared_indices("order", ROWS * BATCHES);
     let clock = layout.shared_indices("clock", 1);
-    Gather { table, order, clock, out, width, rows: ROWS, batches: BATCHES }
+    let kind = layout.buffer(table).kind;
+    let [table, order, clock, out] = [table, order, clock, out].map(|id| layout.whole(id));
+    Gather { table, order, clock, out, kind, width, rows: ROWS, batches: BATCHES }
 }
 
 #[test]
@@ -56,7 +59,7 @@ fn rows_of_floats_are_picked_in_turn() {
                 let mut layout = Layout::new(lanes);
                 let (from, out) = (layout.shared_floats("table", table.len()), layout.shared_floats("out", ROWS * width));
                 let gather = declare(&mut layout, from, out, width);
-                let (order_id, clock) = (gather.order, gather.clock);
+                let (order_id, clock) = (gather.order.buffer, gather.clock.buffer);
                 let mut program = engine.load(&layout, &[plan(gather)]).expect("a program");
                 program.write(from, 0, 0, &table).expect("a table");
                 program.write(out, 0, 0, &vec![f32::NAN; ROWS * width]).expect("an output");
@@ -80,7 +83,7 @@ fn rows_of_indices_are_picked_in_turn() {
         let mut layout = Layout::new(1);
         let (from, out) = (layout.shared_indices("table", table.len()), layout.shared_indices("out", ROWS));
         let gather = declare(&mut layout, from, out, 1);
-        let order_id = gather.order;
+        let order_id = gather.order.buffer;
         let mut program = engine.load(&layout, &[plan(gather)]).expect("a program");
         program.write_indices(from, 0, 0, &table).expect("a table");
         program.write_indices(out, 0, 0, &[7; ROWS]).expect("an output");

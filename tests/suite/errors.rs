@@ -4,9 +4,7 @@ use crate::common::engines;
 use crate::common::refusal::{assert_error, optimizer};
 use thalweg::cpu::Cpu;
 use thalweg::gpu::{Gpu, GpuOptions};
-use thalweg::plan::{
-    Activation, Arena, BufferId, Chunk, Engine, Gather, Layout, Loss, Norm, NormKind, Op, Plan, Program, View,
-};
+use thalweg::plan::{Activation, Arena, BufferId, Chunk, Engine, Layout, Loss, Norm, NormKind, Op, Plan, Program, View};
 use thalweg::{Adagrad, Adam, AdamW, AnyRule, Error, Optimizer, Recipe, RmsProp, Sgd, rule_by_name, set};
 
 #[test]
@@ -169,8 +167,6 @@ fn floats_and_indices_are_told_apart() {
 #[test]
 fn plans_that_kernels_cannot_trust_are_refused() {
     let mut layout = Layout::new(1);
-    let (table, out) = (layout.shared_floats("table", 4), layout.shared_floats("out", 2));
-    let (order, clock) = (layout.shared_indices("order", 0), layout.shared_indices("clock", 1));
     let (grads, partials, frozen) = (layout.floats("grads", 64), layout.floats("partials", 1), layout.indices("frozen", 1));
     let (losses, all, half) =
         (layout.floats("losses", 3), layout.floats("all", 64), layout.half_arena("half", &Arena::default()));
@@ -183,8 +179,6 @@ fn plans_that_kernels_cannot_trust_are_refused() {
             assert_error(engine.load(&layout, &[plan.clone()]), message);
         }
     };
-    let gather = Gather { table, order, clock, out, width: 1, rows: 2, batches: 0 };
-    refused(Op::Gather(gather), "order: none found, at least one batch expected");
     let norm = Norm { kind: NormKind::L2, grads, chunks, partials, frozen };
     refused(Op::Norm(norm), "grads: others found, chunks that start at multiples of 64 expected");
     let [predictions, targets, losses, grad] = [grads, targets, losses, all].map(|id| layout.whole(id));

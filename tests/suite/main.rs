@@ -28,6 +28,7 @@ mod modifiers;
 mod muon;
 mod network_ops;
 mod norms;
+mod operations;
 mod parallel;
 mod parity;
 mod ring;

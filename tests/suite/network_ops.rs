@@ -6,6 +6,7 @@ use crate::common::engines::{self, AnyEngine};
 use crate::common::numbers::doubles;
 use crate::common::oracle::EPSILON;
 use thalweg::cpu::Cpu;
+use thalweg::op::Tally;
 use thalweg::plan::{Activation, Loss, NONE, Op};
 
 const SIZES: [usize; 7] = [1, 2, 63, 64, 65, 257, 5000];
@@ -104,9 +105,9 @@ fn tallies_add_to_what_was_there() {
             let x: Vec<Vec<f64>> = (0..lanes as u64).map(|lane| doubles(lane, len)).collect();
             let before: Vec<Vec<f64>> = (0..lanes).map(|lane| vec![100.0 * (lane as f64 + 1.0)]).collect();
             let mut bench = Bench::new(lanes);
-            let input = bench.input("input", x.clone());
-            let output = bench.read_and_written("output", before.clone());
-            bench.push(Op::Tally { input, output });
+            let terms = bench.input("terms", x.clone());
+            let sum = bench.read_and_written("sum", before.clone());
+            bench.operate(Tally { terms, sum });
             agree(&engines, &format!("tally of {len}"), &bench, |lane, _, _| sum_cost(x[lane].iter().chain(&before[lane])));
         }
     }

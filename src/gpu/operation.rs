@@ -1,0 +1,66 @@
+//! Operations by contract: bindings, accessors and the uniform are made from the operands.
+
+use super::kernel::{Access, Bound, Kernel, Launch, Source};
+use super::memory::Memory;
+use crate::error::{Error, Result};
+use crate::plan::{Dispatch, Kind, Layout, Operand, Operated, Size};
+
+/// The kernel of one dispatch: the uniform, an accessor for each operand, and the operation's own text.
+pub(super) fn kernel(op: &Operated, dispatch: &Dispatch) -> Kernel {
+    let mut source = Source::default();
+    source.join(&uniform(op.operands(), dispatch));
+    op.operands().iter().for_each(|operand| accessors(&mut source, operand));
+    source.join(&dispatch.text);
+    let kernel = source.kernel(dispatch.entry, dispatch.constants.clone(), &[]);
+    Kernel { bounds_checks: op.bounds_checks().on(), ..kernel }
+}
+
+fn uniform(operands: &[Operand], dispatch: &Dispatch) -> String {
+    let mut fields: Vec<String> = Vec::new();
+    for (name, size) in &dispatch.sizes {
+        let ty = if matches!(size, Size::Count(_)) { "u32" } else { "f32" };
+        fields.push(format!("{name}: {ty}"));
+    }
+    for Operand { name, .. } in operands {
+        fields.push(format!("{name}_first: u32, {name}_lane: u32"));
+    }
+    format!("struct Op {{ {} }}\n@group(0) @binding(0) var<uniform> op: Op;", fields.join(", "))
+}
+
+fn accessors(source: &mut Source, operand: &Operand) {
+    let Operand { name, kind, .. } = operand;
+    let ty = if *kind == Kind::Index { "u32" } else { "f32" };
+    let place = format!("{name}_elements[op.{name}_first + lane * op.{name}_lane + i]");
+    let access = if operand.written() { Access::Write } else { Access::Read };
+    source.bind(access, &format!("{name}_elements"), &format!("array<{ty}>"));
+    source.join(&format!("fn {name}(lane: u32, i: u32) -> {ty} {{ return {place}; }}"));
+    if operand.written() {
+        source.join(&format!("fn put_{name}(lane: u32, i: u32, value: {ty}) {{ {place} = value; }}"));
+    }
+}
+
+/// The launches of an operation.
+///
+/// # Errors
+/// [`Error::Limit`] for a size that 32 bits cannot count, or a buffer in several pieces.
+pub(super) fn launches<'a>(op: &Operated, layout: &Layout, memory: &'a Memory) -> Result<Vec<Launch<'a>>> {
+    let lanes = if op.is_shared(layout) { 1 } else { layout.lanes() as u32 };
+    let views = op.operands().iter().map(|operand| memory.view(&operand.view)).collect::<Result<Vec<_>>>()?;
+    let launch = |dispatch: Dispatch| {
+        let size = |&(name, size): &(&str, Size)| match size {
+            Size::Number(number) => Ok((number as f32).to_bits()),
+            Size::Count(count) => u32::try_from(count)
+                .map_err(|_| Error::limit(format!("{name} of {}", op.operation().name()), count as u64, u32::MAX.into())),
+        };
+        let mut words = dispatch.sizes.iter().map(size).collect::<Result<Vec<u32>>>()?;
+        words.extend(views.iter().flat_map(|&(_, first, lane)| [first, lane]));
+        Ok(Launch {
+            kernel: kernel(op, &dispatch),
+            params: bytemuck::cast_slice(&words).into(),
+            buffers: views.iter().map(|&(buffer, ..)| Bound::from(buffer)).collect(),
+            grid: [dispatch.grid[0], dispatch.grid[1], lanes],
+            trips: dispatch.trips,
+        })
+    };
+    op.operation().dispatches().into_iter().map(launch).collect()
+}

@@ -1,0 +1,26 @@
+//! Operations of layers and of training, one file each, beside their WGSL halves in `shaders/op/`.
+//!
+//! A [`Plan`](crate::plan::Plan) takes them by [`operate`](crate::plan::Plan::operate), as it takes
+//! [`Operation`](crate::plan::Operation)s from outside the crate.
+
+use crate::plan::Case;
+
+/// One line per operation: the module, then the type.
+macro_rules! operations {
+    ($($module:ident :: $operation:ident),* $(,)?) => {
+        $(mod $module; pub use $module::$operation;)*
+
+        /// The cases that every operation is tried on, for so many lanes.
+        pub fn cases(lanes: usize) -> Vec<Case> {
+            let mut cases = Vec::new();
+            $(cases.extend(Case::of::<$operation>(lanes));)*
+            cases
+        }
+    };
+}
+
+operations! {
+    gather::Gather,
+    tally::Tally,
+    tick::Tick,
+}

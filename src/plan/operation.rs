@@ -1,0 +1,510 @@
+//! The contract of operations: one kernel with its CPU twin, declared once. What a plan checks, what an engine borrows and binds, and
+//! the accessors of the WGSL follow from the operands.
+
+use super::{Kind, Layout, Scope, View};
+use crate::error::{Error, Result};
+use crate::rule::Real;
+use std::borrow::Cow;
+use std::fmt::Debug;
+
+/// An operation of a lane: it reads and writes views, and knows nothing of lanes, offsets or bindings.
+///
+/// If all its outputs lie in buffers that the lanes share, it runs once for all of them, and its inputs have to be shared too.
+///
+/// The WGSL half is the text of [`Dispatch`]. In front of it the engine writes, for an operand named `x`, `fn x(lane: u32, i: u32)`,
+/// which reads element `i` of a lane's view, and for an operand that is written `fn put_x(lane: u32, i: u32, value: …)`; for sizes a
+/// uniform named `op` with a field of each name. Lanes lie along z of the grid.
+///
+/// Its kernels are compiled with bounds checks, unless [`Operation::BOUNDS_CHECKS`] turns them off.
+///
+/// # Examples
+///
+/// y = x², element by element:
+///
+/// ```
+/// use thalweg::plan::{Dispatch, Engine, Layout, Operands, Operation, Plan, Program, View, Views};
+/// use thalweg::{Real, cpu::Cpu};
+///
+/// #[derive(Debug, Clone)]
+/// struct Square { input: View, output: View }
+///
+/// impl Operation for Square {
+///     const NAME: &'static str = "square";
+///
+///     fn operands(&self, o: &mut Operands) {
+///         o.read("x", self.input, self.output.len);
+///         o.write("y", self.output, self.output.len);
+///     }
+///
+///     fn dispatches(&self) -> Vec<Dispatch> {
+///         let text = "
+///             @compute @workgroup_size(64)
+///             fn square(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) count: vec3u) {
+///                 let i = id.x + id.y * count.x * 64u;
+///                 if i < op.len { put_y(id.z, i, x(id.z, i) * x(id.z, i)); }
+///             }";
+///         vec![Dispatch::new("square", text).size("len", self.output.len).elements(self.output.len, 64)]
+///     }
+///
+///     fn run<F: Real>(&self, views: Views<'_, F>) {
+///         let [x, y] = views.all();
+///         y.floats_mut().iter_mut().zip(x.floats()).for_each(|(y, &x)| *y = x * x);
+///     }
+/// }
+///
+/// let mut layout = Layout::new(1);
+/// let (x, y) = (layout.floats("x", 3), layout.floats("y", 3));
+/// let mut plan = Plan::default();
+/// plan.operate(Square { input: layout.whole(x), output: layout.whole(y) });
+///
+/// let mut program = Cpu::<f64>::default().load(&layout, &[plan])?;
+/// program.write(x, 0, 0, &[1.0, -2.0, 3.0])?;
+/// program.run(0, 1)?;
+/// assert_eq!(program.read(y, 0)?, [1.0, 4.0, 9.0]);
+/// # Ok::<(), thalweg::Error>(())
+/// ```
+pub trait Operation: Debug + Clone + Send + Sync + 'static {
+    /// Its name in errors.
+    const NAME: &'static str;
+
+    /// Whether its kernels are compiled with bounds checks. Default: they are.
+    const BOUNDS_CHECKS: BoundsChecks = BoundsChecks::ON;
+
+    /// Declares each view once, in the order in which [`Operation::run`] takes them.
+    fn operands(&self, operands: &mut Operands);
+
+    /// The GPU's half: kernels that run one after the other.
+    fn dispatches(&self) -> Vec<Dispatch>;
+
+    /// The CPU's half for one lane; in `f64` it is the oracle.
+    fn run<F: Real>(&self, views: Views<'_, F>);
+
+    /// Operations on buffers that this declares, for tests of the two halves against each other: sizes around every block, 0 and 1
+    /// among them. Default: none.
+    fn cases(_layout: &mut Layout) -> Vec<Self> {
+        Vec::new()
+    }
+}
+
+/// Whether kernels are compiled with the bounds checks of WGSL.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BoundsChecks(bool);
+
+impl BoundsChecks {
+    /// An access outside a view's buffer reads or writes some other element of it, or nothing.
+    pub const ON: Self = Self(true);
+    /// For the operations of this crate, whose accesses are compared with the sizes in their uniforms.
+    pub(crate) const OWN: Self = Self(false);
+
+    /// No checks, which makes kernels faster that read and write much.
+    ///
+    /// # Safety
+    /// No accessor may be called with an element at or beyond the length that its operand was declared with, whatever the buffers
+    /// hold, and loops have to end.
+    #[expect(unsafe_code, reason = "it is the caller who has to vouch for a kernel")]
+    pub const unsafe fn off() -> Self {
+        Self(false)
+    }
+
+    pub(crate) fn on(self) -> bool {
+        self.0
+    }
+}
+
+/// What an operation does with a view.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Use {
+    /// Reads it.
+    Read,
+    /// Writes all of it.
+    Write,
+    /// Reads and writes it.
+    Change,
+}
+
+/// A view of an operation.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Operand {
+    /// Its name in errors and in WGSL.
+    pub name: &'static str,
+    /// The view.
+    pub view: View,
+    /// What it holds.
+    pub kind: Kind,
+    /// What is done with it.
+    pub usage: Use,
+    /// Elements that the operation relies on.
+    pub len: usize,
+}
+
+/// The views of an operation, in order.
+#[derive(Debug, Clone, Default)]
+pub struct Operands {
+    list: Vec<Operand>,
+    /// The first size that is too small: its name, the size, and the smallest one.
+    small: Option<(&'static str, usize, usize)>,
+}
+
+impl Operands {
+    /// Declares a view by all that is known of it. Floats of 16 bits are no operands.
+    pub fn declare(&mut self, name: &'static str, view: View, kind: Kind, usage: Use, len: usize) {
+        self.list.push(Operand { name, view, kind, usage, len });
+    }
+
+    /// Floats that are read, `len` of them.
+    pub fn read(&mut self, name: &'static str, view: View, len: usize) {
+        self.declare(name, view, Kind::Float, Use::Read, len);
+    }
+
+    /// Floats that are written, all of them.
+    pub fn write(&mut self, name: &'static str, view: View, len: usize) {
+        self.declare(name, view, Kind::Float, Use::Write, len);
+    }
+
+    /// Floats that are read and written.
+    pub fn change(&mut self, name: &'static str, view: View, len: usize) {
+        self.declare(name, view, Kind::Float, Use::Change, len);
+    }
+
+    /// Indices that are read. Any value may stand in them: the operation compares each with what it points into.
+    pub fn indices(&mut self, name: &'static str, view: View, len: usize) {
+        self.declare(name, view, Kind::Index, Use::Read, len);
+    }
+
+    /// Requires that a size is not below the least that it may be.
+    pub fn at_least(&mut self, name: &'static str, size: usize, least: usize) {
+        if size < least && self.small.is_none() {
+            self.small = Some((name, size, least));
+        }
+    }
+
+    /// A product of sizes. One that no memory holds is larger than every view, and so becomes an error when the plan is checked.
+    pub fn product(sizes: &[usize]) -> usize {
+        sizes.iter().fold(1, |product, &size| product.saturating_mul(size))
+    }
+
+    /// The operands in order.
+    pub fn list(&self) -> &[Operand] {
+        &self.list
+    }
+}
+
+/// A field of a kernel's uniform.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Size {
+    /// `u32`.
+    Count(usize),
+    /// `f32`.
+    Number(f64),
+}
+
+/// One kernel of an operation, and how it is dispatched.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Dispatch {
+    /// The entry point.
+    pub entry: &'static str,
+    /// The WGSL, without bindings.
+    pub text: Cow<'static, str>,
+    /// Values of its `override`s.
+    pub constants: Vec<(&'static str, f64)>,
+    /// Fields of the uniform `op`.
+    pub sizes: Vec<(&'static str, Size)>,
+    /// Workgroups along x and y.
+    pub grid: [u32; 2],
+    /// Iterations of all loops of one invocation, at most.
+    pub trips: u64,
+}
+
+/// Workgroups along one dimension that every device grants.
+const GROUPS: usize = 65_535;
+
+impl Dispatch {
+    /// A kernel in one workgroup per lane, without sizes and loops.
+    pub fn new(entry: &'static str, text: impl Into<Cow<'static, str>>) -> Self {
+        Self { entry, text: text.into(), constants: Vec::new(), sizes: Vec::new(), grid: [1, 1], trips: 0 }
+    }
+
+    /// With a count in the uniform.
+    pub fn size(mut self, name: &'static str, value: usize) -> Self {
+        self.sizes.push((name, Size::Count(value)));
+        self
+    }
+
+    /// With a number in the uniform, rounded to `f32`.
+    pub fn number(mut self, name: &'static str, value: f64) -> Self {
+        self.sizes.push((name, Size::Number(value)));
+        self
+    }
+
+    /// With a value for an `override`.
+    pub fn constant(mut self, name: &'static str, value: f64) -> Self {
+        self.constants.push((name, value));
+        self
+    }
+
+    /// A thread per element, in workgroups of `threads`: element `id.x + id.y · count.x · threads`.
+    pub fn elements(mut self, elements: usize, threads: usize) -> Self {
+        let groups = elements.div_ceil(threads);
+        let rows = groups.div_ceil(GROUPS).max(1);
+        self.grid = [groups.div_ceil(rows), rows].map(|groups| u32::try_from(groups).unwrap_or(u32::MAX));
+        self
+    }
+
+    /// With loops of so many iterations. A software driver that ends long loops silently is told apart by it.
+    pub fn trips(mut self, trips: usize) -> Self {
+        self.trips = trips as u64;
+        self
+    }
+}
+
+/// A view of a lane, as the CPU's half of an operation gets it.
+#[derive(Debug)]
+pub enum Elements<'a, F> {
+    /// Floats to read.
+    Floats(&'a [F]),
+    /// Floats to write.
+    FloatsMut(&'a mut [F]),
+    /// Indices to read.
+    Indices(&'a [u32]),
+    /// Indices to write.
+    IndicesMut(&'a mut [u32]),
+}
+
+/// Why an accessor may assume what it finds: a plan that was checked.
+const DECLARED: &str = "elements as they were declared";
+
+impl<'a, F> Elements<'a, F> {
+    /// Floats that were declared to be read.
+    ///
+    /// # Panics
+    /// For other elements: operands are taken in the order in which they were declared.
+    pub fn floats(self) -> &'a [F] {
+        match self {
+            Self::Floats(elements) => Some(elements),
+            _ => None,
+        }
+        .expect(DECLARED)
+    }
+
+    /// Floats that were declared to be written or changed.
+    ///
+    /// # Panics
+    /// As for [`Elements::floats`].
+    pub fn floats_mut(self) -> &'a mut [F] {
+        match self {
+            Self::FloatsMut(elements) => Some(elements),
+            _ => None,
+        }
+        .expect(DECLARED)
+    }
+
+    /// Indices that were declared to be read.
+    ///
+    /// # Panics
+    /// As for [`Elements::floats`].
+    pub fn indices(self) -> &'a [u32] {
+        match self {
+            Self::Indices(elements) => Some(elements),
+            _ => None,
+        }
+        .expect(DECLARED)
+    }
+
+    /// Indices that were declared to be written or changed.
+    ///
+    /// # Panics
+    /// As for [`Elements::floats`].
+    pub fn indices_mut(self) -> &'a mut [u32] {
+        match self {
+            Self::IndicesMut(elements) => Some(elements),
+            _ => None,
+        }
+        .expect(DECLARED)
+    }
+}
+
+/// Operands of an operation at most: the storage buffers that every device lets one kernel have.
+pub const MAX_OPERANDS: usize = 8;
+
+/// The views of an operation in one lane, in the order of its operands.
+#[derive(Debug)]
+pub struct Views<'a, F> {
+    views: smallvec::SmallVec<[Elements<'a, F>; MAX_OPERANDS]>,
+}
+
+impl<'a, F> Views<'a, F> {
+    pub(crate) fn new(views: impl Iterator<Item = Elements<'a, F>>) -> Self {
+        Self { views: views.collect() }
+    }
+
+    /// All of them.
+    ///
+    /// # Panics
+    /// If there are not `N`.
+    pub fn all<const N: usize>(self) -> [Elements<'a, F>; N] {
+        let mut views = self.views.into_iter();
+        let array = std::array::from_fn(|_| views.next().expect("as many views as operands"));
+        assert!(views.next().is_none(), "as many views as operands");
+        array
+    }
+}
+
+/// Any [`Operation`]; implemented for all of them, and for nothing else.
+pub trait AnyOperation: Debug + Send + Sync + sealed::Sealed {
+    /// [`Operation::NAME`].
+    fn name(&self) -> &'static str;
+    /// [`Operation::dispatches`].
+    fn dispatches(&self) -> Vec<Dispatch>;
+    /// [`Operation::run`] in single precision.
+    fn run_f32(&self, views: Views<'_, f32>);
+    /// [`Operation::run`] in double precision.
+    fn run_f64(&self, views: Views<'_, f64>);
+    /// A copy in a box of its own.
+    fn boxed(&self) -> Box<dyn AnyOperation>;
+}
+
+mod sealed {
+    pub trait Sealed {}
+    impl<O: super::Operation> Sealed for O {}
+}
+
+impl<O: Operation> AnyOperation for O {
+    fn name(&self) -> &'static str {
+        O::NAME
+    }
+
+    fn dispatches(&self) -> Vec<Dispatch> {
+        Operation::dispatches(self)
+    }
+
+    fn run_f32(&self, views: Views<'_, f32>) {
+        self.run(views);
+    }
+
+    fn run_f64(&self, views: Views<'_, f64>) {
+        self.run(views);
+    }
+
+    fn boxed(&self) -> Box<dyn AnyOperation> {
+        Box::new(self.clone())
+    }
+}
+
+/// A float type in which operations run.
+pub trait Operable: Real {
+    /// Runs an operation in this type.
+    #[doc(hidden)]
+    fn operate(operation: &dyn AnyOperation, views: Views<'_, Self>);
+}
+
+impl Operable for f32 {
+    fn operate(operation: &dyn AnyOperation, views: Views<'_, f32>) {
+        operation.run_f32(views);
+    }
+}
+
+impl Operable for f64 {
+    fn operate(operation: &dyn AnyOperation, views: Views<'_, f64>) {
+        operation.run_f64(views);
+    }
+}
+
+/// An operation as a plan holds it.
+#[derive(Debug)]
+pub struct Operated {
+    operation: Box<dyn AnyOperation>,
+    operands: Operands,
+    bounds_checks: BoundsChecks,
+}
+
+impl Operated {
+    pub(super) fn new<O: Operation>(operation: O) -> Self {
+        let mut operands = Operands::default();
+        operation.operands(&mut operands);
+        Self { operation: Box::new(operation), operands, bounds_checks: O::BOUNDS_CHECKS }
+    }
+
+    /// The operation.
+    pub fn operation(&self) -> &dyn AnyOperation {
+        &*self.operation
+    }
+
+    /// Its operands.
+    pub fn operands(&self) -> &[Operand] {
+        &self.operands.list
+    }
+
+    /// Whether its kernels are compiled with bounds checks.
+    pub fn bounds_checks(&self) -> BoundsChecks {
+        self.bounds_checks
+    }
+
+    /// Whether it runs once for all lanes: its outputs are shared.
+    pub(crate) fn is_shared(&self, layout: &Layout) -> bool {
+        let scope = |operand: &Operand| layout.buffer(operand.view.buffer).scope;
+        self.operands().iter().filter(|operand| operand.written()).all(|operand| scope(operand) == Scope::Shared)
+    }
+
+    /// Checks that the operands fit the layout: kinds, lengths and scopes, and that nothing else lies in an output's buffer.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] for a size below its least, [`Error::Limit`] for too many operands, [`Error::Shape`] naming operation and
+    /// operand for everything else.
+    pub(crate) fn check(&self, layout: &Layout) -> Result<()> {
+        let name = self.operation.name();
+        if let Some((size, found, least)) = self.operands.small {
+            return Err(Error::setting(&format!("{name}.{size}"), found, &format!("at least {least}")));
+        }
+        let count = self.operands().len();
+        if count > MAX_OPERANDS {
+            return Err(Error::limit(format!("operands of {name}"), count as u64, MAX_OPERANDS as u64));
+        }
+        let shared = self.is_shared(layout);
+        self.operands().iter().enumerate().try_for_each(|(index, operand)| {
+            let apart = |other: &Operand| other.view.buffer != operand.view.buffer;
+            let others = self.operands().iter().enumerate().filter(|(other, _)| *other != index);
+            operand.check(name, layout)?;
+            let buffer = layout.buffer(operand.view.buffer);
+            let fits = match (shared, operand.written(), buffer.scope) {
+                (true, _, scope) => scope == Scope::Shared,
+                (false, written, scope) => scope == Scope::Lane || !written,
+            };
+            let expected =
+                if shared { "shared by the lanes, like its outputs" } else { "of each lane, like its other outputs" };
+            operand.require(fits, name, &buffer.name, expected, format!("{:?}", buffer.scope))?;
+            let apart = !operand.written() || others.map(|(_, other)| other).all(apart);
+            operand.require(apart, name, &buffer.name, "a buffer apart from those of all other operands", "one buffer for two")
+        })
+    }
+}
+
+impl Clone for Operated {
+    fn clone(&self) -> Self {
+        let Self { operation, operands, bounds_checks } = self;
+        Self { operation: operation.boxed(), operands: operands.clone(), bounds_checks: *bounds_checks }
+    }
+}
+
+impl Operand {
+    /// Whether it is written.
+    pub fn written(&self) -> bool {
+        self.usage != Use::Read
+    }
+
+    /// Checks kind, length and place.
+    fn check(&self, operation: &str, layout: &Layout) -> Result<()> {
+        let Self { view, kind, len, .. } = self;
+        let buffer = layout.buffer(view.buffer);
+        let require = |holds, expected: String, found: String| self.require(holds, operation, &buffer.name, expected, found);
+        require(*kind != Kind::Half && buffer.kind == *kind, format!("{kind:?}"), format!("{:?}", buffer.kind))?;
+        require(view.len == *len, format!("{len} elements"), view.len.to_string())?;
+        let inside = view.offset.checked_add(view.len).is_some_and(|end| end <= buffer.len);
+        let found = format!("{} from element {} on", view.len, view.offset);
+        require(inside, format!("at most {} elements", buffer.len), found)
+    }
+
+    fn require(&self, holds: bool, operation: &str, buffer: &str, expected: impl ToString, found: impl ToString) -> Result<()> {
+        let what = || format!("{} of {operation} (buffer {buffer})", self.name);
+        if holds { Ok(()) } else { Err(Error::shape(what(), expected, found)) }
+    }
+}

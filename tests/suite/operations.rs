@@ -1,0 +1,206 @@
+//! Operations by contract: both halves agree, a lane is the operation alone, and what does not fit is refused.
+
+use crate::common::engines;
+use thalweg::cpu::Cpu;
+use thalweg::gpu::GpuOptions;
+use thalweg::op::{self, Gather, Tally};
+use thalweg::plan::{Case, Dispatch, Engine, Kind, Layout, Operands, Operation, Plan, Program, Use, View, Views};
+use thalweg::{Error, Real};
+
+#[test]
+fn every_operation_agrees_on_all_engines() {
+    let (oracle, single) = (Cpu::<f64>::default(), Cpu::<f32>::default());
+    for lanes in [1, 3] {
+        let cases = op::cases(lanes);
+        assert!(cases.len() > 6, "{} cases", cases.len());
+        for engine in engines::all() {
+            for case in &cases {
+                case.compare(&oracle, &single, &engine).unwrap_or_else(|error| panic!("{}, {case:?}: {error}", engine.name));
+            }
+        }
+    }
+}
+
+/// y = scale · x, wrong in one half or the other.
+#[derive(Debug, Clone)]
+struct Scale {
+    x: View,
+    y: View,
+    on_the_gpu: f32,
+    text: &'static str,
+}
+
+const TEXT: &str = "
+    @compute @workgroup_size(64)
+    fn scale(@builtin(global_invocation_id) id: vec3u) {
+        if id.x < op.len { put_y(id.z, id.x, op.by * x(id.z, id.x)); }
+    }";
+
+impl Operation for Scale {
+    const NAME: &'static str = "scale";
+
+    fn operands(&self, o: &mut Operands) {
+        o.read("x", self.x, self.y.len);
+        o.write("y", self.y, self.y.len);
+    }
+
+    fn dispatches(&self) -> Vec<Dispatch> {
+        let dispatch = Dispatch::new("scale", self.text).size("len", self.y.len).number("by", self.on_the_gpu.into());
+        vec![dispatch.elements(self.y.len, 64)]
+    }
+
+    fn run<F: Real>(&self, views: Views<'_, F>) {
+        let [x, y] = views.all();
+        y.floats_mut().iter_mut().zip(x.floats()).for_each(|(y, &x)| *y = x + x);
+    }
+
+    /// Right, wrong by a millionth, and with an element left out.
+    fn cases(layout: &mut Layout) -> Vec<Self> {
+        let (x, y) = (layout.floats("x", 100), layout.floats("y", 102));
+        let (x, y) = (layout.whole(x), View { buffer: y, offset: 1, len: 100 });
+        let left_out = "
+            @compute @workgroup_size(64)
+            fn scale(@builtin(global_invocation_id) id: vec3u) {
+                if id.x + 1u < op.len { put_y(id.z, id.x, op.by * x(id.z, id.x)); }
+            }";
+        vec![
+            Self { x, y, on_the_gpu: 2.0, text: TEXT },
+            Self { x, y, on_the_gpu: 2.000_002, text: TEXT },
+            Self { x, y, on_the_gpu: 2.0, text: left_out },
+        ]
+    }
+}
+
+#[test]
+fn an_operation_from_outside_runs_and_halves_that_disagree_are_found() {
+    let (oracle, single) = (Cpu::<f64>::default(), Cpu::<f32>::default());
+    let cases = Case::of::<Scale>(2);
+    for engine in engines::all() {
+        let found: Vec<Result<(), Error>> = cases.iter().map(|case| case.compare(&oracle, &single, &engine)).collect();
+        assert!(found[0].is_ok(), "{}: {:?}", engine.name, found[0]);
+        if engine.name != "CPU f32" {
+            let message = found[1].as_ref().unwrap_err().to_string();
+            assert!(message.starts_with("element 1 of y of scale in lane 0: "), "{message}");
+            let message = found[2].as_ref().unwrap_err().to_string();
+            assert!(message.starts_with("element 100 of y of scale in lane 0: NaN"), "{message}");
+        }
+    }
+}
+
+#[test]
+fn wgsl_that_does_not_validate_is_an_error_with_the_compilers_words() {
+    let gpu = engines::open(GpuOptions::default());
+    let mut layout = Layout::new(1);
+    let (x, y) = (layout.floats("x", 4), layout.floats("y", 4));
+    let mut plan = Plan::default();
+    let text = "@compute @workgroup_size(1) fn scale() { put_z(0u, 0u, 1.0); }";
+    plan.operate(Scale { x: layout.whole(x), y: layout.whole(y), on_the_gpu: 2.0, text });
+    let error = gpu.load(&layout, &[plan]).map(drop).unwrap_err().to_string();
+    assert!(error.starts_with("scale: ") && error.contains("put_z"), "{error}");
+}
+
+/// What does not fit is refused by both engines, with operation, operand and both numbers.
+#[test]
+fn operands_that_do_not_fit_are_refused() {
+    let mut layout = Layout::new(2);
+    let (a, b) = (layout.floats("a", 8), layout.floats("b", 8));
+    let (shared, indices) = (layout.shared_floats("shared", 8), layout.indices("indices", 8));
+    let view = |buffer, offset, len| View { buffer, offset, len };
+    let scale = |x, y| Scale { x, y, on_the_gpu: 2.0, text: TEXT };
+    let refused = |operation: Scale, message: &str| {
+        let mut plan = Plan::default();
+        plan.operate(operation);
+        for engine in [engines::cpu(), engines::gpu()] {
+            let error = engine.load(&layout, &[plan.clone()]).map(drop).unwrap_err();
+            assert_eq!(error.to_string(), message, "{}", engine.name);
+        }
+    };
+    refused(scale(view(a, 0, 7), view(b, 0, 8)), "x of scale (buffer a): 7 found, 8 elements expected");
+    refused(
+        scale(view(a, 4, 8), view(b, 0, 8)),
+        "x of scale (buffer a): 8 from element 4 on found, at most 8 elements expected",
+    );
+    let edge = view(a, usize::MAX, 8);
+    let message = format!("x of scale (buffer a): 8 from element {} on found, at most 8 elements expected", usize::MAX);
+    refused(scale(edge, view(b, 0, 8)), &message);
+    refused(scale(view(indices, 0, 8), view(b, 0, 8)), "x of scale (buffer indices): Index found, Float expected");
+    let apart = "x of scale (buffer a): one buffer for two found, a buffer apart from those of all other operands expected";
+    refused(scale(view(a, 0, 4), view(a, 4, 4)), &apart.replace("x of", "y of"));
+    let scope = "x of scale (buffer a): Lane found, shared by the lanes, like its outputs expected";
+    refused(scale(view(a, 0, 8), view(shared, 0, 8)), scope);
+}
+
+#[test]
+fn sizes_that_no_memory_holds_and_sizes_too_small_are_refused() {
+    let mut layout = Layout::new(1);
+    let (table, out) = (layout.floats("table", 4), layout.floats("out", 2));
+    let (order, clock) = (layout.indices("order", 4), layout.indices("clock", 1));
+    let [table, order, clock, out] = [table, order, clock, out].map(|id| layout.whole(id));
+    let gather = Gather { table, order, clock, out, kind: Kind::Float, width: 1, rows: 2, batches: 2 };
+    let refused = |gather: Gather, message: &str| {
+        let mut plan = Plan::default();
+        plan.operate(gather);
+        for engine in [engines::cpu(), engines::gpu()] {
+            assert_eq!(engine.load(&layout, &[plan.clone()]).map(drop).unwrap_err().to_string(), message, "{}", engine.name);
+        }
+    };
+    refused(Gather { batches: 0, ..gather.clone() }, "gather.batches = 0 is out of range: at least 1");
+    refused(Gather { width: 0, ..gather.clone() }, "gather.width = 0 is out of range: at least 1");
+    let message = format!("order of gather (buffer order): 4 found, {} elements expected", usize::MAX);
+    refused(Gather { rows: usize::MAX, ..gather }, &message);
+}
+
+/// Nine views are more than a kernel can bind.
+#[derive(Debug, Clone)]
+struct Many(Vec<View>);
+
+impl Operation for Many {
+    const NAME: &'static str = "many";
+
+    fn operands(&self, o: &mut Operands) {
+        self.0.iter().for_each(|view| o.declare("x", *view, Kind::Float, Use::Write, view.len));
+    }
+
+    fn dispatches(&self) -> Vec<Dispatch> {
+        Vec::new()
+    }
+
+    fn run<F: Real>(&self, _views: Views<'_, F>) {}
+}
+
+#[test]
+fn more_operands_than_a_kernel_can_bind_are_refused() {
+    let mut layout = Layout::new(1);
+    let views = (0..9).map(|i| layout.floats(&format!("x{i}"), 4)).collect::<Vec<_>>();
+    let mut plan = Plan::default();
+    plan.operate(Many(views.into_iter().map(|id| layout.whole(id)).collect()));
+    for engine in [engines::cpu(), engines::gpu()] {
+        let error = engine.load(&layout, &[plan.clone()]).map(drop).unwrap_err();
+        assert_eq!(error.to_string(), "operands of many needs 9, the adapter allows 8", "{}", engine.name);
+    }
+}
+
+/// Lanes with orders and clocks of their own pick their own rows.
+#[test]
+fn lanes_pick_batches_of_their_own() {
+    for engine in engines::all() {
+        let mut layout = Layout::new(2);
+        let (table, out) = (layout.shared_floats("table", 6), layout.floats("out", 2));
+        let (order, clock) = (layout.indices("order", 4), layout.indices("clock", 1));
+        let (total, losses) = (layout.floats("total", 1), layout.whole(out));
+        let mut plan = Plan::default();
+        let [t, o, c] = [table, order, clock].map(|id| layout.whole(id));
+        plan.operate(Gather { table: t, order: o, clock: c, out: losses, kind: Kind::Float, width: 1, rows: 2, batches: 2 });
+        plan.operate(Tally { terms: losses, sum: layout.whole(total) });
+        let mut program = engine.load(&layout, &[plan]).expect("a program");
+        program.write(table, 0, 0, &[1.0, 2.0, 4.0, 8.0, 16.0, 32.0]).expect("a table");
+        for (lane, order_of, at) in [(0, [0, 1, 2, 3], 0), (1, [5, 4, 3, 9], 1)] {
+            program.write_indices(order, lane, 0, &order_of).expect("an order");
+            program.write_indices(clock, lane, 0, &[at]).expect("a clock");
+        }
+        program.run(0, 1).expect("a run");
+        assert_eq!(program.read(out, 0).expect("rows"), [1.0, 2.0], "{}", engine.name);
+        assert_eq!(program.read(out, 1).expect("rows"), [8.0, 0.0], "{}", engine.name);
+        assert_eq!(program.read(total, 1).expect("a sum"), [8.0], "{}", engine.name);
+    }
+}
