@@ -1,6 +1,6 @@
 use std::path::Path;
 
-use super::{Dataset, csv, source};
+use super::{Dataset, csv};
 
 /// 1,797 handwritten digits of 8×8 grey values from 0 to 16, in 10 classes.
 ///
@@ -14,7 +14,8 @@ use super::{Dataset, csv, source};
 /// ```
 pub fn digits() -> Dataset {
     let path = Path::new("digits.csv.gz");
-    source::inflate(path, include_bytes!("digits.csv.gz").to_vec())
-        .and_then(|text| csv::parse(path, &text))
+    csv::Options::default()
+        .read_from(path, &include_bytes!("digits.csv.gz")[..])
+        .and_then(csv::Table::dataset)
         .expect("the file is part of the program and a test reads it")
 }

@@ -6,10 +6,11 @@
 //!
 //! Only type 0x08, unsigned bytes, is read. Source: <http://yann.lecun.com/exdb/mnist/>.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use super::Dataset;
-use super::source::{self, refused};
+use super::source::{Content, refused};
 use crate::error::Result;
 
 /// Reads images, plain or gzipped: the first dimension counts them, the product of the others is the width of a row.
@@ -32,9 +33,11 @@ use crate::error::Result;
 /// [`Error::File`](crate::Error::File) for a file that cannot be read, another magic number, no images or images without pixels, sizes whose product
 /// overflows, and a content that is shorter or longer than they say.
 pub fn read_images(path: impl AsRef<Path>) -> Result<(Vec<f32>, usize)> {
-    let path = path.as_ref();
-    let content = source::bytes(path)?;
-    let idx = Idx::parse(path, &content, IMAGES)?;
+    images(path.as_ref(), u64::MAX)
+}
+
+fn images(path: &Path, max_memory: u64) -> Result<(Vec<f32>, usize)> {
+    let idx = Idx::read(path, IMAGES, max_memory)?;
     match idx.sizes.as_slice() {
         [0, ..] => Err(refused(path, "the file holds no images")),
         [images, ..] if !idx.values.is_empty() => {
@@ -60,9 +63,11 @@ pub fn read_images(path: impl AsRef<Path>) -> Result<(Vec<f32>, usize)> {
 ///
 /// As [`read_images`].
 pub fn read_labels(path: impl AsRef<Path>) -> Result<Vec<u32>> {
-    let path = path.as_ref();
-    let content = source::bytes(path)?;
-    let idx = Idx::parse(path, &content, LABELS)?;
+    labels(path.as_ref(), u64::MAX)
+}
+
+fn labels(path: &Path, max_memory: u64) -> Result<Vec<u32>> {
+    let idx = Idx::read(path, LABELS, max_memory)?;
     if idx.values.is_empty() {
         return Err(refused(path, "the file holds no labels"));
     }
@@ -71,8 +76,10 @@ pub fn read_labels(path: impl AsRef<Path>) -> Result<Vec<u32>> {
 
 /// Reads the training and the test part from a directory with the four files of MNIST.
 ///
-/// They are `train-images-idx3-ubyte`, `train-labels-idx1-ubyte`, `t10k-images-idx3-ubyte` and `t10k-labels-idx1-ubyte`, also
-/// spelled with `.idx`, also with `.gz`. Both parts have the classes of the training part.
+/// The classes are the distinct labels of the training part in order, with the labels as their names.
+///
+/// The files are `train-images-idx3-ubyte`, `train-labels-idx1-ubyte`, `t10k-images-idx3-ubyte` and `t10k-labels-idx1-ubyte`, also
+/// spelled with `.idx`, also with `.gz`.
 ///
 /// # Examples
 ///
@@ -84,38 +91,61 @@ pub fn read_labels(path: impl AsRef<Path>) -> Result<Vec<u32>> {
 ///
 /// # Errors
 ///
-/// [`Error::File`](crate::Error::File) for a missing file, numbers of images and labels that differ, test images of another size, a test label
-/// outside the training classes, and all that [`read_images`] and [`read_labels`] refuse.
+/// [`Error::File`](crate::Error::File) for a missing file, numbers of images and labels that differ, test images of another size,
+/// training labels that are all the same, a test label that is none of the training labels, and all that [`read_images`] and
+/// [`read_labels`] refuse.
 pub fn read_directory(directory: impl AsRef<Path>) -> Result<(Dataset, Dataset)> {
+    read_directory_within(directory, u64::MAX)
+}
+
+/// [`read_directory`], as long as no file takes more than so many bytes of memory.
+///
+/// # Errors
+///
+/// As [`read_directory`], and [`Error::File`](crate::Error::File) for a file that takes more.
+pub fn read_directory_within(directory: impl AsRef<Path>, max_memory: u64) -> Result<(Dataset, Dataset)> {
     let directory = directory.as_ref();
     if !directory.is_dir() {
         return Err(refused(directory, "no such directory"));
     }
-    let train = read_part(directory, "train")?;
-    let mut test = read_part(directory, "t10k")?;
+    let mut train = read_part(directory, "train", max_memory)?;
+    let mut test = read_part(directory, "t10k", max_memory)?;
     if test.width != train.width {
         let reason = format!("test images of {} pixels, training images of {}", test.width, train.width);
         return Err(refused(directory, reason));
     }
-    if test.classes > train.classes {
-        let (label, largest) = (test.classes - 1, train.classes - 1);
-        return Err(refused(directory, format!("test label {label} is outside the training classes 0 to {largest}")));
+    let known: Vec<u32> = BTreeSet::from_iter(train.labels.iter().copied()).into_iter().collect();
+    if let [label] = known[..] {
+        return Err(refused(directory, format!("all training labels are {label}, so nothing is to be told apart")));
     }
-    test.classes = train.classes;
+    if let Some(label) = test.labels.iter().find(|label| known.binary_search(label).is_err()) {
+        return Err(refused(directory, format!("test label {label} is none of the training labels {}", list(&known))));
+    }
+    for part in [&mut train, &mut test] {
+        part.labels.iter_mut().for_each(|label| *label = known.partition_point(|known| known < label) as u32);
+        part.classes = known.len();
+        part.class_names = known.iter().map(u32::to_string).collect();
+    }
     Ok((train, test))
 }
 
-fn read_part(directory: &Path, part: &str) -> Result<Dataset> {
-    let images = find(directory, &format!("{part}-images"), "idx3-ubyte")?;
-    let labels = find(directory, &format!("{part}-labels"), "idx1-ubyte")?;
-    let (features, width) = read_images(&images)?;
-    let classes = read_labels(&labels)?;
+/// Labels in order, as a message has them.
+fn list(labels: &[u32]) -> String {
+    let all: Vec<String> = labels.iter().take(10).map(u32::to_string).collect();
+    all.join(", ") + if labels.len() > 10 { ", …" } else { "" }
+}
+
+fn read_part(directory: &Path, part: &str, max_memory: u64) -> Result<Dataset> {
+    let image_file = find(directory, &format!("{part}-images"), "idx3-ubyte")?;
+    let label_file = find(directory, &format!("{part}-labels"), "idx1-ubyte")?;
+    let (features, width) = images(&image_file, max_memory)?;
+    let labels = labels(&label_file, max_memory)?;
     let rows = features.len() / width;
-    if rows != classes.len() {
-        let reason = format!("{} labels for the {rows} images of {}", classes.len(), images.display());
-        return Err(refused(&labels, reason));
+    if rows != labels.len() {
+        let reason = format!("{} labels for the {rows} images of {}", labels.len(), image_file.display());
+        return Err(refused(&label_file, reason));
     }
-    Dataset::new(features, width, classes)
+    Dataset::new(features, width, labels)
 }
 
 /// The first spelling of a file's name that exists.
@@ -132,30 +162,58 @@ const BYTES: u32 = 0x0800;
 const IMAGES: u32 = BYTES + 3;
 const LABELS: u32 = BYTES + 1;
 
+/// Bytes after the end that are counted for a message.
+const COUNTED: u64 = 1 << 20;
+
 /// A file whose length is what its header says.
-struct Idx<'a> {
+struct Idx {
     sizes: Vec<usize>,
-    values: &'a [u8],
+    values: Vec<u8>,
 }
 
-impl<'a> Idx<'a> {
-    fn parse(path: &Path, content: &'a [u8], expected: u32) -> Result<Self> {
-        let wrong_length = |expected: usize| refused(path, format!("{} bytes found, {expected} expected", content.len()));
-        let (magic, rest) = content.split_first_chunk().ok_or_else(|| wrong_length(4))?;
-        let magic = u32::from_be_bytes(*magic);
+impl Idx {
+    /// Reads the header, then as much as it says; a value takes five bytes of memory, one as it is read and four as a float.
+    fn read(path: &Path, expected: u32, max_memory: u64) -> Result<Self> {
+        let mut content = Content::open(path)?;
+        let wrong_length = |found: String, expected: u64| refused(path, format!("{found} bytes found, {expected} expected"));
+        let mut magic = Vec::new();
+        content.take(4, &mut magic)?;
+        let magic: [u8; 4] = magic.as_slice().try_into().map_err(|_| wrong_length(magic.len().to_string(), 4))?;
+        let magic = u32::from_be_bytes(magic);
         let fits = magic == expected || expected == IMAGES && (BYTES + 2..=BYTES + 255).contains(&magic);
         if !fits {
             return Err(refused(path, format!("magic number {magic:#010x} found, {expected:#010x} expected")));
         }
-        let header = 4 * (magic & 0xff) as usize;
-        let (header, values) = rest.split_at_checked(header).ok_or_else(|| wrong_length(4 + header))?;
-        let sizes: Vec<usize> = header.as_chunks().0.iter().map(|size| u32::from_be_bytes(*size) as usize).collect();
-        let product = sizes.iter().try_fold(1, |product: usize, &size| product.checked_mul(size));
-        let length = product.and_then(|values| values.checked_add(4 + header.len()));
-        match length {
-            None => Err(refused(path, format!("the product of the sizes {sizes:?} overflows"))),
-            Some(length) if length != content.len() => Err(wrong_length(length)),
-            Some(_) => Ok(Self { sizes, values }),
+        let mut header = Vec::new();
+        let header_len = 4 * u64::from(magic & 0xff);
+        content.take(header_len, &mut header)?;
+        let start = 4 + header_len;
+        if (header.len() as u64) < header_len {
+            return Err(wrong_length((4 + header.len()).to_string(), start));
         }
+        let sizes: Vec<usize> = header.as_chunks().0.iter().map(|size| u32::from_be_bytes(*size) as usize).collect();
+        let product = sizes.iter().try_fold(1, |product: u64, &size| product.checked_mul(size as u64));
+        let Some((len, length)) = product.and_then(|len| Some((len, len.checked_add(start)?))) else {
+            return Err(refused(path, format!("the product of the sizes {sizes:?} overflows")));
+        };
+
+        let mut values = Vec::new();
+        let found = content.take(len.min(max_memory / 5).saturating_add(1), &mut values)? as u64;
+        if found > max_memory / 5 {
+            let needed = 5 * u128::from(len);
+            return Err(refused(
+                path,
+                format!("its values take {needed} bytes of memory, {max_memory} are allowed (`max_memory`)"),
+            ));
+        }
+        if found < len {
+            return Err(wrong_length((start + found).to_string(), length));
+        }
+        if found > len {
+            let more = content.take(COUNTED, &mut values)? as u64;
+            let found = (start + found + more).to_string();
+            return Err(wrong_length(if more == COUNTED { format!("more than {found}") } else { found }, length));
+        }
+        Ok(Self { sizes, values })
     }
 }

@@ -1,6 +1,8 @@
 //! Labelled data for training: the data set, its split and scaling, and readers for CSV and IDX files.
 
 #[cfg(feature = "files")]
+mod cell;
+#[cfg(feature = "files")]
 pub mod csv;
 #[cfg(feature = "files")]
 mod digits;
@@ -10,6 +12,8 @@ mod scale;
 #[cfg(feature = "files")]
 mod source;
 
+#[cfg(feature = "files")]
+pub use cell::quoted;
 #[cfg(feature = "files")]
 pub use digits::digits;
 pub use scale::Scaler;
@@ -47,7 +51,7 @@ pub struct Dataset {
     pub labels: Vec<u32>,
     /// Number of classes, 1 to [`MAX_CLASSES`]. Some may have no rows.
     pub classes: usize,
-    /// The name of each class where the labels were text, else empty.
+    /// The name of each class as a file has it, or nothing where the classes have no names.
     pub class_names: Vec<String>,
 }
 
@@ -126,6 +130,12 @@ impl Dataset {
     /// [`Error::Setting`] unless `test_fraction` is above 0 and below 1, [`Error::Empty`] if a part would get no rows,
     /// and those of [`Dataset::check`].
     pub fn split(&self, test_fraction: f64, seed: u64) -> Result<(Dataset, Dataset)> {
+        let [train, test] = self.parts(test_fraction, seed)?;
+        Ok((self.select(&train), self.select(&test)))
+    }
+
+    /// The rows of the training and the test part.
+    fn parts(&self, test_fraction: f64, seed: u64) -> Result<[Vec<usize>; 2]> {
         let open = test_fraction > 0.0 && test_fraction < 1.0;
         range::require(open, "test_fraction", test_fraction, "above 0 and below 1")?;
         self.check()?;
@@ -146,7 +156,7 @@ impl Dataset {
                 return Err(Error::Empty { what });
             }
         }
-        Ok((self.select(&train), self.select(&test)))
+        Ok([train, test])
     }
 
     /// Rows that each class gives to the test part.

@@ -1,8 +1,10 @@
-use std::fs;
-use std::io::Read;
+//! Where content comes from: files and streams, plain or gzipped, never more of them than may be held.
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Cursor, Read};
 use std::path::Path;
 
-use flate2::read::MultiGzDecoder;
+use flate2::bufread::GzDecoder;
 
 use super::{Dataset, csv, idx};
 use crate::error::{Error, Result};
@@ -34,21 +36,89 @@ pub fn read(path: impl AsRef<Path>) -> Result<(Dataset, Option<Dataset>)> {
     }
 }
 
-/// The content of a file, unpacked if it is gzipped.
-pub(super) fn bytes(path: &Path) -> Result<Vec<u8>> {
-    let content = fs::read(path).map_err(|error| refused(path, error))?;
-    inflate(path, content)
+/// Bytes that are asked for at a time.
+const BLOCK: usize = 1 << 16;
+
+/// The content of a file or stream, unpacked on the way if it is gzipped.
+pub(super) struct Content<'a> {
+    path: &'a Path,
+    reader: Box<dyn Read + 'a>,
+    /// What a reading error means.
+    damage: &'static str,
 }
 
-/// Unpacks what starts with the magic of gzip and leaves the rest as it is.
-pub(super) fn inflate(path: &Path, content: Vec<u8>) -> Result<Vec<u8>> {
-    if !content.starts_with(&[0x1f, 0x8b]) {
-        return Ok(content);
+impl<'a> Content<'a> {
+    pub fn open(path: &'a Path) -> Result<Self> {
+        let file = File::open(path).map_err(|error| refused(path, error))?;
+        Self::new(path, file)
     }
-    let mut unpacked = Vec::new();
-    let read = MultiGzDecoder::new(content.as_slice()).read_to_end(&mut unpacked);
-    read.map_err(|error| refused(path, format!("damaged gzip: {error}")))?;
-    Ok(unpacked)
+
+    /// What `raw` brings; `path` is for the messages.
+    pub fn new(path: &'a Path, raw: impl Read + 'a) -> Result<Self> {
+        let mut raw = raw;
+        let mut magic = Vec::new();
+        raw.by_ref().take(2).read_to_end(&mut magic).map_err(|error| refused(path, error))?;
+        let gzipped = magic == [0x1f, 0x8b];
+        let whole = BufReader::with_capacity(BLOCK, Cursor::new(magic).chain(raw));
+        let (reader, damage): (Box<dyn Read + 'a>, _) =
+            if gzipped { (Box::new(Members(Some(GzDecoder::new(whole)))), "damaged gzip: ") } else { (Box::new(whole), "") };
+        Ok(Self { path, reader, damage })
+    }
+
+    /// Appends the next bytes, at most `len` of them, and returns how many there were; fewer than `len` are the last.
+    pub fn take(&mut self, len: u64, into: &mut Vec<u8>) -> Result<usize> {
+        let read = self.reader.by_ref().take(len).read_to_end(into);
+        read.map_err(|error| refused(self.path, format!("{}{error}", self.damage)))
+    }
+
+    /// All that is left, if it is at most `max` bytes; each block is shown to `check`, which may refuse it.
+    pub fn all(mut self, max: u64, mut check: impl FnMut(&[u8]) -> Result<()>) -> Result<Vec<u8>> {
+        let mut content = Vec::new();
+        loop {
+            let before = content.len();
+            let found = self.take(BLOCK as u64, &mut content)?;
+            check(&content[before..])?;
+            if content.len() as u64 > max {
+                return Err(refused(self.path, format!("the content is larger than {max} bytes, which is `max_memory`")));
+            }
+            if found < BLOCK {
+                return Ok(content);
+            }
+        }
+    }
+}
+
+/// The members of a gzipped stream, one after the other, and what programs that write blocks put after them: zeros, as Python's
+/// `gzip` has it too.
+struct Members<R>(Option<GzDecoder<R>>);
+
+impl<R: BufRead> Read for Members<R> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        while let Some(member) = &mut self.0 {
+            let found = member.read(into)?;
+            if found > 0 || into.is_empty() {
+                return Ok(found);
+            }
+            let rest = self.0.take().map(GzDecoder::into_inner);
+            self.0 = rest.map(after_zeros).transpose()?.flatten().map(GzDecoder::new);
+        }
+        Ok(0)
+    }
+}
+
+/// What follows after zeros, if anything does.
+fn after_zeros<R: BufRead>(mut rest: R) -> io::Result<Option<R>> {
+    loop {
+        let block = rest.fill_buf()?;
+        let (zeros, len) = (block.iter().take_while(|&&byte| byte == 0).count(), block.len());
+        rest.consume(zeros);
+        if len == 0 {
+            return Ok(None);
+        }
+        if zeros < len {
+            return Ok(Some(rest));
+        }
+    }
 }
 
 /// The error for a file that cannot be used.

@@ -9,6 +9,7 @@ use anyhow::Result;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use thalweg::Error;
+use thalweg::data::csv::{Header, Missing, Options, Table};
 use thalweg::data::{Dataset, Scaler, csv, digits, idx, read};
 
 /// A directory that lasts as long as a test.
@@ -313,28 +314,19 @@ mod csv_files {
     }
 
     #[test]
-    fn the_first_line_is_a_header_exactly_when_its_first_field_is_no_number() -> Result<()> {
-        assert_eq!(parse("a,b\n1,0\n2,1\n")?.features, [1.0, 2.0]);
-        assert_eq!(parse("0.5,0\n1,1\n")?.features, [0.5, 1.0]);
-        assert_eq!(refusal("0.5,x,0\n1,2,1\n")?, ", line 1, column 2: 'x' is not a finite number");
-        Ok(())
-    }
-
-    #[test]
     fn blanks_quotes_line_ends_and_a_byte_order_mark_do_not_matter() -> Result<()> {
         let expected = parse("1,2,0\n3,4,1\n")?;
-        for content in
-            ["1,2,0\r\n3,4,1\r\n", "1,2,0\r3,4,1", " 1, 2,0 \n\n\n3,4 , 1", "\"1\",2,0\n3,\"4\",1\n", "\u{feff}1,2,0\n3,4,1\n"]
-        {
+        for content in [
+            "1,2,0\r\n3,4,1\r\n",
+            "1,2,0\r3,4,1",
+            " 1, 2,0 \n\n\n3,4 , 1",
+            "\"1\",2,0\n3,\"4\",1\n",
+            "\u{feff}1,2,0\n3,4,1\n",
+            "1,2,0\n  \n3,4,1\n   ",
+            "1,2,0\n3,4,1\n\t\n,,\n",
+        ] {
             assert_eq!(parse(content)?, expected, "{content:?}");
         }
-        Ok(())
-    }
-
-    #[test]
-    fn integral_labels_are_the_classes_themselves() -> Result<()> {
-        let data = parse("1,3.0\n1,0\n1,1e0\n")?;
-        assert_eq!((data.labels, data.classes, data.class_names), (vec![3, 0, 1], 4, vec![]));
         Ok(())
     }
 
@@ -353,18 +345,25 @@ mod csv_files {
         let cases: &[(&str, &str)] = &[
             ("1,2,0\n1,0\n", ", line 2, column 3: 2 fields found, 3 expected as in the first line"),
             ("1,2,0\n1,2,3,0\n", ", line 2, column 4: 4 fields found, 3 expected as in the first line"),
-            ("a,b,c\n1,2,0\n1,two,1\n", ", line 3, column 2: 'two' is not a finite number"),
-            ("1,2,0\n1,,1\n", ", line 2, column 2: '' is not a finite number"),
-            ("1,2,0\nNaN,2,1\n", ", line 2, column 1: 'NaN' is not a finite number"),
+            ("a,b,c\n1,2,0\n1,two,1\n", ", line 3, column 2: 'two' stands in a column of numbers and is none"),
+            (
+                "1,2,0\n1,,1\n",
+                ", line 2, column 2: the cell is empty; `missing` = drop leaves such rows out, mean fills in the mean of the column",
+            ),
+            (
+                "1,2,0\nNaN,2,1\n",
+                ", line 2, column 1: the cell 'NaN' stands for a missing value; `missing` = drop leaves such rows out, mean fills in the \
+                 mean of the column",
+            ),
             ("1,inf,0\n", ", line 1, column 2: 'inf' is not a finite number"),
-            ("1,1e39,0\n", ", line 1, column 2: '1e39' is not a finite number"),
-            ("1\n2\n", ", line 1, column 1: 1 column found, at least 2 expected: features and the label, separated by commas"),
-            ("1;2;0\n", ", line 1, column 1: 1 column found, at least 2 expected: features and the label, separated by commas"),
-            ("1,0\n1,-1\n", ", line 2, column 2: the label '-1' is negative; classes count from 0"),
-            ("1,0\n1,0.5\n", ", line 2, column 2: the label '0.5' is not an integer"),
-            ("1,0\n1,nan\n", ", line 2, column 2: the label 'nan' is not an integer"),
-            ("1,0\n1,65536\n", ", line 2, column 2: the label '65536' is above 65535, the largest class"),
-            ("1,0\n1,\n", ", line 2, column 2: the label is empty"),
+            ("1,1e39,0\n", ", line 1, column 2: '1e39' is beyond the numbers of single precision, which end at 3.4e38"),
+            ("1,-1e300,0\n", ", line 1, column 2: '-1e300' is beyond the numbers of single precision, which end at 3.4e38"),
+            ("1,1e999,0\n", ", line 1, column 2: '1e999' is beyond the numbers of single precision, which end at 3.4e38"),
+            (
+                "1\n2\n",
+                ", line 1, column 1: 1 column found, at least 2 expected: features and the label, separated by commas (`delimiter`)",
+            ),
+            ("1,0\n1,\n", ", line 2, column 2: the label is empty; `missing` = drop leaves such rows out"),
             ("", ": the file is empty"),
             ("\n\n", ": the file is empty"),
             ("a,b\n", ": a header and no rows"),
@@ -379,10 +378,11 @@ mod csv_files {
     #[test]
     fn lines_are_counted_whatever_ends_them_and_blank_ones_too() -> Result<()> {
         for content in ["1,0\r\n2,0\r\n\r\nx,1\r\n", "1,0\n2,0\n\nx,1\n", "1,0\r2,0\r\rx,1\r", "\n1,0\n\rx,1"] {
-            assert_eq!(refusal(content)?, ", line 4, column 1: 'x' is not a finite number", "{content:?}");
+            let expected = ", line 4, column 1: 'x' stands in a column of numbers and is none";
+            assert_eq!(refusal(content)?, expected, "{content:?}");
         }
         let content = "a,b\n1,\"two\nlines\"\nx,1\n";
-        assert_eq!(refusal(content)?, ", line 4, column 1: 'x' is not a finite number");
+        assert_eq!(refusal(content)?, ", line 4, column 1: 'x' stands in a column of numbers and is none");
         Ok(())
     }
 
@@ -410,6 +410,577 @@ mod csv_files {
         let found = text(csv::read(path), path);
         assert!(found.starts_with(": No such file") || found.contains("cannot find"), "{found}");
         Ok(())
+    }
+
+    /// What is read with these options.
+    fn table(content: &str, options: &Options) -> Result<Table> {
+        Ok(options.read_from("rows.csv", content.as_bytes())?)
+    }
+
+    /// The message for a content with these options, after the stream's name.
+    fn refusal_with(content: &str, options: &Options) -> String {
+        text(options.read_from("rows.csv", content.as_bytes()).and_then(Table::dataset), Path::new("rows.csv"))
+    }
+
+    fn target(text: &str) -> Options {
+        Options { target: text.parse().ok(), ..Default::default() }
+    }
+
+    /// Rows with two numbers each and these labels.
+    fn labelled(labels: &[&str]) -> String {
+        labels.iter().enumerate().map(|(i, label)| format!("{i}.5,2,{label}\n")).collect()
+    }
+
+    mod header {
+        use super::*;
+
+        fn is_header(content: &str) -> Result<bool> {
+            Ok(table(content, &Options::default())?.reading().header)
+        }
+
+        #[test]
+        fn it_is_what_does_not_fit_the_rows_below() -> Result<()> {
+            let header = [
+                "a,b\n1,0\n2,1\n",
+                // pandas' names of columns without names.
+                "0,1,2,3,y\n5.1,3.5,1.4,0.2,0\n6.2,3.4,5.4,2.3,1\n",
+                "0,1,2,3,species\n5.1,3.5,1.4,0.2,a\n6.2,3.4,5.4,2.3,b\n",
+                "0,1,2,3,4\n5.1,3.5,1.4,0.2,0\n6.2,3.4,5.4,2.3,1\n",
+                ",0,1,2,y\n0,5.1,3.5,1.4,0\n1,6.2,3.4,5.4,1\n",
+                "0,y\n5,0\n6,1\n",
+                // Years and a word; wavelengths and a word that names a label.
+                "1990,2000,2010,kind\n1,2,3,0\n4,5,6,1\n",
+                "350.5,351,351.5,class\n1,2,3,a\n4,5,6,b\n",
+                // Text alone.
+                "shape,odor,class\nflat,none,e\nflat,foul,p\nbell,none,e\n",
+                // Where a cell is missing, the others decide.
+                "NA,b,c\n1,2,0\n3,4,1\n",
+            ];
+            for content in header {
+                assert!(is_header(content)?, "{content:?}");
+            }
+            let rows = [
+                "0.5,0\n1,1\n",
+                "0,0,0\n0,1,1\n1,0,1\n1,1,0\n",
+                "1,2,0\n3,4,1\n",
+                "1,2,3\n4,5,6\n",
+                "5.1,3.5,setosa\n6.2,3.4,pine\n",
+                "flat,none,e\nflat,foul,p\nbell,none,e\n",
+            ];
+            for content in rows {
+                assert!(!is_header(content)?, "{content:?}");
+            }
+            Ok(())
+        }
+
+        /// A first row with a missing cell is a row.
+        #[test]
+        fn a_missing_cell_makes_no_header() -> Result<()> {
+            for cell in ["NA", "", "?", "NaN", "null"] {
+                let content = format!("{cell},3.5,a\n6.2,3.4,b\n5,3,a\n");
+                let drop = Options { missing: Missing::Drop, ..Default::default() };
+                let table = table(&content, &drop)?;
+                assert_eq!((table.reading().header, table.reading().dropped), (false, 1), "{cell}");
+                assert!(refusal_with(&content, &Options::default()).starts_with(", line 1, column 1: the cell "), "{cell}");
+            }
+            Ok(())
+        }
+
+        #[test]
+        fn a_line_in_doubt_is_not_guessed() -> Result<()> {
+            let doubt = "is text over a column of numbers, and numbers stand beside it: is this line a header? Say it with `header`, \
+                         yes or no";
+            assert_eq!(refusal("0.5,x,0\n1,2,1\n")?, format!(", line 1, column 2: 'x' {doubt}"));
+            assert_eq!(refusal("5,x,3,0\n1,2,4,1\n")?, format!(", line 1, column 2: 'x' {doubt}"));
+            let counts = "1,2,3,4\n0,1,2,3\n5,5,5,3\n";
+            assert!(!is_header(counts)?);
+            let found = refusal("0,1,2,3\n5,6,7,3\n5,6,7,4\n")?;
+            assert!(found.starts_with(", line 1, column 4: '3' is the last of a line that counts its columns"), "{found}");
+            // A label that stands in other rows too shows that the line is a row, with a slip in it.
+            assert_eq!(
+                refusal("0.5,x,a\n1,2,b\n3,4,a\n")?,
+                ", line 1, column 2: 'x' stands in a column of numbers and is none"
+            );
+            Ok(())
+        }
+
+        #[test]
+        fn what_is_said_counts() -> Result<()> {
+            let say = |header| Options { header, ..Default::default() };
+            assert_eq!(table("0.5,x,0\n1,2,1\n3,4,0\n", &say(Header::Yes))?.dataset()?.features, [1.0, 2.0, 3.0, 4.0]);
+            let rows = table("0,1,2,y\n1,2,3,a\n1,2,3,a\n", &say(Header::No))?.dataset()?;
+            assert_eq!((rows.rows(), rows.class_names), (3, vec!["a".into(), "y".into()]));
+            assert_eq!(
+                refusal_with("a,b\n1,0\n2,1\n", &say(Header::No)),
+                ", line 1, column 1: 'a' stands in a column of numbers and is none"
+            );
+            Ok(())
+        }
+
+        #[test]
+        fn a_first_label_that_is_alone_is_doubted() -> Result<()> {
+            let labels: Vec<&str> = ["kind"].into_iter().chain((0..24).map(|i| ["a", "b"][i % 2])).collect();
+            let table = table(&labelled(&labels), &Options::default())?;
+            let expected = "the first line alone has the label 'kind': if it is a header, say so with `header`";
+            assert_eq!(table.reading().warnings, [expected]);
+            Ok(())
+        }
+    }
+
+    mod labels {
+        use super::*;
+
+        fn classes(labels: &[&str]) -> Result<(Vec<u32>, Vec<String>)> {
+            let data = parse(labelled(labels))?;
+            assert_eq!(data.classes, data.class_names.len());
+            Ok((data.labels, data.class_names))
+        }
+
+        #[test]
+        fn they_are_values_in_order_and_keep_their_names() -> Result<()> {
+            let table: [(&[&str], &[u32], &[&str]); 6] = [
+                (&["3.0", "0", "1e0", "3"], &[2, 0, 1, 2], &["0", "1", "3"]),
+                (&["65535", "0", "0"], &[1, 0, 0], &["0", "65535"]),
+                (&["1", "2", "3"], &[0, 1, 2], &["1", "2", "3"]),
+                (&["-1", "1", "+1"], &[0, 1, 1], &["-1", "1"]),
+                (&["10", "9", "007"], &[2, 1, 0], &["7", "9", "10"]),
+                // Integers come before texts, by value.
+                (&["4 or more", "3", "20", "3", "4 or more"], &[2, 0, 1, 0, 2], &["3", "20", "4 or more"]),
+            ];
+            for (labels, numbers, names) in table {
+                assert_eq!(
+                    classes(labels)?,
+                    (numbers.to_vec(), names.iter().map(|name| name.to_string()).collect()),
+                    "{labels:?}"
+                );
+            }
+            Ok(())
+        }
+
+        #[test]
+        fn a_missing_label_is_refused_by_its_line() -> Result<()> {
+            for word in ["NA", "na", "N/A", "NaN", "nan", "-nan", "null", "NULL", "?", "<NA>"] {
+                let drop = "`missing` = drop leaves such rows out";
+                let expected = format!(", line 3, column 3: the label '{word}' stands for a missing value; {drop}");
+                assert_eq!(refusal(labelled(&["0", "1", word, "2"]))?, expected, "{word}");
+                assert_eq!(refusal(labelled(&["a", "b", word, "c"]))?, expected, "{word}");
+                let dropped = Options { missing: Missing::Drop, ..Default::default() };
+                let table = table(&labelled(&["0", "1", word, "2"]), &dropped)?;
+                assert_eq!((table.reading().dropped, table.dataset()?.class_names.len()), (1, 3), "{word}");
+            }
+            // Sodium, and the worst of three grades.
+            assert_eq!(classes(&["Na", "none", "Na"])?.1, ["Na", "none"]);
+            Ok(())
+        }
+
+        #[test]
+        fn a_slip_among_numbers_is_refused() -> Result<()> {
+            let expected = ", line 3, column 3: the label 'l' is no number, as those of 3 other rows are";
+            assert_eq!(refusal(labelled(&["0", "1", "l", "1"]))?, expected);
+            Ok(())
+        }
+
+        #[test]
+        fn one_class_is_nothing_to_learn() -> Result<()> {
+            let expected = ": column 3 has the label '7' in all 3 rows, so nothing is to be told apart: is it the label? Say which with \
+                            `target`: a name, a number from 1, first or last";
+            assert_eq!(refusal(labelled(&["7", "7.0", "7"]))?, expected);
+            assert_eq!(
+                refusal(format!("a,b,kind\n{}", labelled(&["x"])))?,
+                expected.replace("'7' in all 3", "'x' in all 1").replace("column 3", "column 3 'kind'")
+            );
+            Ok(())
+        }
+
+        #[test]
+        fn a_quantity_is_told_from_classes() -> Result<()> {
+            let quantities: Vec<String> = (0..40).map(|i| (i * i % 13 + 100).to_string()).collect();
+            let refs = |labels: &[String]| labelled(&labels.iter().map(String::as_str).collect::<Vec<_>>());
+            let regression = "Quantities cannot be learned yet (regression): make a few ranges of them, or say with `target` which \
+                              column is the label";
+            // Seven remainders of squares are few; eleven numbers in forty rows are not.
+            assert_eq!(parse(refs(&quantities))?.classes, 7);
+            let many: Vec<String> = (0..54).map(|i| (i % 11).to_string()).collect();
+            let few = "more than 10 classes need at least 5 rows each";
+            let expected = format!(
+                ": column 3 has 11 different numbers in 54 rows, which looks like a quantity, not like classes: {few}. {regression}"
+            );
+            assert_eq!(refusal(refs(&many))?, expected);
+            let enough: Vec<String> = (0..55).map(|i| (i % 11).to_string()).collect();
+            assert_eq!(parse(refs(&enough))?.classes, 11);
+            let ids: Vec<String> = (0..30).map(|i| i.to_string()).collect();
+            let expected = format!(
+                ": column 3 has a different number in each of the 30 rows, which looks like an identifier or a quantity, not like classes: {few}. {regression}"
+            );
+            assert_eq!(refusal(refs(&ids))?, expected);
+            let expected = format!(
+                ", line 2, column 3: the label '0.5' is a fraction, so the column looks like a quantity, not like classes. {regression}"
+            );
+            assert_eq!(refusal(labelled(&["0", "0.5", "1"]))?, expected);
+            assert_eq!(refusal(labelled(&["0", "inf", "1"]))?, ", line 2, column 3: the label 'inf' is not an integer");
+            Ok(())
+        }
+
+        #[test]
+        fn one_row_per_class_cannot_be_split() -> Result<()> {
+            let error = |labels: &[&str]| {
+                table(&labelled(labels), &Options::default()).map(|table| text(table.split(0.2, 1), Path::new("rows.csv")))
+            };
+            assert_eq!(
+                error(&["a", "b", "c"])?,
+                ": every class has one row: is column 3 an identifier? Say with `target` which column is the label; the test part of 3 \
+                 rows at test_fraction = 0.2 is empty"
+            );
+            let found = error(&["a", "b", "b"])?;
+            assert!(found.starts_with(": too few rows: no class has more than 2, of which 0.2 for testing"), "{found}");
+            Ok(())
+        }
+
+        #[test]
+        fn odd_labels_are_warned_of() -> Result<()> {
+            let warnings = |labels: &[&str]| {
+                Ok::<_, anyhow::Error>(table(&labelled(labels), &Options::default())?.reading().warnings.clone())
+            };
+            assert_eq!(warnings(&["Setosa", "setosa", "x"])?, ["the classes 'Setosa' and 'setosa' differ only in case"]);
+            let mut rare = vec!["0"; 39];
+            rare.push("1");
+            assert_eq!(
+                warnings(&rare)?,
+                ["98 % of the rows have the label '0': is it in another column? Say which with `target`"]
+            );
+            assert_eq!(warnings(&["a", "b", "a"])?, Vec::<String>::new());
+            Ok(())
+        }
+    }
+
+    mod columns {
+        use super::*;
+
+        const IRIS: &str = "width,length,species\n1,2,a\n3,4,b\n5,6,a\n";
+
+        fn features(content: &str, options: &Options) -> Result<(Vec<f32>, Vec<String>)> {
+            let data = table(content, options)?.dataset()?;
+            Ok((data.features, data.class_names))
+        }
+
+        #[test]
+        fn the_target_is_said_by_name_number_or_place() -> Result<()> {
+            let last = (vec![1.0, 2.0, 3.0, 4.0, 5.0, 6.0], vec!["a".into(), "b".into()]);
+            for name in ["species", "Species", "3", "last"] {
+                assert_eq!(features(IRIS, &target(name))?, last, "{name}");
+            }
+            let first = "kind,a,b\n1,1,2\n0,3,4\n1,5,6\n";
+            for name in ["kind", "1", "first"] {
+                assert_eq!(features(first, &target(name))?, (last.0.clone(), vec!["0".into(), "1".into()]), "{name}");
+                let bare = first.split_once('\n').map_or("", |(_, rows)| rows);
+                if name != "kind" {
+                    assert_eq!(features(bare, &target(name))?, (last.0.clone(), vec!["0".into(), "1".into()]), "{name}");
+                }
+            }
+            // A name of the header goes before a number.
+            let numbers = "0,1,2,3\n9,1,2,5\n8,3,4,6\n";
+            assert_eq!(table(numbers, &target("0"))?.reading().label, "column 1 '0'");
+            assert_eq!(table(numbers, &target("4"))?.reading().label, "column 4 '3'");
+            Ok(())
+        }
+
+        #[test]
+        fn a_target_that_is_not_there_names_the_nearest() -> Result<()> {
+            assert_eq!(
+                refusal_with(IRIS, &target("spieces")),
+                ": no column 'spieces'; did you mean 'species'? (the header has 'width', 'length', 'species')"
+            );
+            assert_eq!(refusal_with(IRIS, &target("mass")), ": no column 'mass' (the header has 'width', 'length', 'species')");
+            assert_eq!(refusal_with(IRIS, &target("4")), ": no column 4; there are 3, counted from 1");
+            assert_eq!(refusal_with(IRIS, &target("0")), ": no column 0; there are 3, counted from 1");
+            let expected = ": no column 'y': the first line is no header (see `header`); number columns from 1";
+            assert_eq!(refusal_with("1,0\n2,1\n", &target("y")), expected);
+            assert_eq!(
+                refusal_with("a,a,b\n1,2,0\n3,4,1\n", &target("a")),
+                ": 2 columns are called 'a': say which by its number"
+            );
+            Ok(())
+        }
+
+        /// Kaggle's MNIST has its label first.
+        #[test]
+        fn a_column_that_is_called_label_elsewhere_is_not_passed_over() -> Result<()> {
+            for name in ["label", "Class", "target", "Y"] {
+                let content = format!("{name},p0,p1\n1,2,0\n0,4,1\n");
+                let expected =
+                    format!(": which is the label, column 1 '{name}' or the last, column 3 'p1'? Say it with `target`");
+                assert_eq!(refusal(&content)?, expected);
+                assert_eq!(table(&content, &target(name))?.reading().label, format!("column 1 '{name}'"));
+                assert_eq!(table(&content, &target("last"))?.reading().label, "column 3 'p1'");
+            }
+            assert_eq!(table("x,y,class\n1,2,0\n3,4,1\n", &Options::default())?.reading().label, "column 3 'class'");
+            Ok(())
+        }
+
+        #[test]
+        fn columns_are_left_out() -> Result<()> {
+            let ignore =
+                |names: &[&str]| Options { ignore: names.iter().map(|name| name.to_string()).collect(), ..Default::default() };
+            for names in [&["length"][..], &["2"], &["2", "LENGTH"]] {
+                assert_eq!(features(IRIS, &ignore(names))?.0, [1.0, 3.0, 5.0], "{names:?}");
+            }
+            assert_eq!(table(IRIS, &ignore(&["length"]))?.reading().left_out, ["column 2 'length'"]);
+            assert_eq!(refusal_with(IRIS, &ignore(&["width", "length"])), ": no column is left for features");
+            assert_eq!(refusal_with(IRIS, &ignore(&["species"])), ": column 3 'species' is the label and cannot be left out");
+            assert_eq!(
+                refusal_with(IRIS, &ignore(&["lenght"])).split(" (").next(),
+                Some(": no column 'lenght'; did you mean 'length'?")
+            );
+            Ok(())
+        }
+
+        #[test]
+        fn an_index_without_a_name_is_left_out() -> Result<()> {
+            for name in ["", "\"\"", "Unnamed: 0"] {
+                // In order, and as a split of rows leaves it.
+                for index in [[0, 1, 2], [1, 2, 3], [104, 7, 55]] {
+                    let [a, b, c] = index;
+                    let content = format!("{name},x,y\n{a},1,0\n{b},2,1\n{c},3,0\n");
+                    let table = table(&content, &Options::default())?;
+                    let called = if name.starts_with('U') { "column 1 'Unnamed: 0'" } else { "column 1" };
+                    let expected = format!("{called}, an index without a name, as pandas writes it,");
+                    assert_eq!(table.reading().left_out, [expected], "{content}");
+                    assert_eq!(table.dataset()?.features, [1.0, 2.0, 3.0], "{content}");
+                }
+            }
+            assert_eq!(features(",x,y\n5,1,0\n5,2,1\n", &Options::default())?.0, [5.0, 1.0, 5.0, 2.0], "not distinct");
+            Ok(())
+        }
+
+        #[test]
+        fn an_index_with_a_name_is_doubted() -> Result<()> {
+            let rows: String = (1..=30).map(|i| format!("{i},2.5,{}\n", i % 2)).collect();
+            let warnings =
+                |content: &str| Ok::<_, anyhow::Error>(table(content, &Options::default())?.reading().warnings.clone());
+            let doubt = "counts the rows: if it is an index and no feature, leave it out with `ignore`";
+            assert_eq!(warnings(&format!("Id,x,kind\n{rows}"))?, [format!("column 1 'Id' {doubt}")]);
+            assert_eq!(warnings(&rows)?, [format!("column 1 {doubt}")]);
+            assert_eq!(warnings(&rows.replacen("1,", "3,", 1))?, Vec::<String>::new());
+            Ok(())
+        }
+
+        #[test]
+        fn texts_are_categories() -> Result<()> {
+            let content = "sex,age,port,y\nmale,22,S,0\nfemale,38,C,1\nmale,26,Q,1\n";
+            let table = table(content, &Options::default())?;
+            let texts = |texts: &[&str]| texts.iter().map(|text| text.to_string()).collect::<Vec<_>>();
+            let categories =
+                [("column 1 'sex'".into(), texts(&["female", "male"])), ("column 3 'port'".into(), texts(&["C", "Q", "S"]))];
+            assert_eq!(table.reading().categories, categories);
+            let data = table.dataset()?;
+            assert_eq!(data.width, 6);
+            assert_eq!(data.features, [0., 1., 22., 0., 0., 1., 1., 0., 38., 1., 0., 0., 0., 1., 26., 0., 1., 0.]);
+            let names: String = (0..30).map(|i| format!("name {i},{i},{}\n", i % 2)).collect();
+            let expected = ": column 1 has 30 different texts in 30 rows, which are no categories: leave it out with `ignore`";
+            assert_eq!(refusal(&names)?, expected);
+            Ok(())
+        }
+
+        #[test]
+        fn a_column_without_values_is_named() -> Result<()> {
+            let mean = Options { missing: Missing::Mean, ..Default::default() };
+            let expected = ": column 2 'b' has no value in any row: leave it out with `ignore`";
+            assert_eq!(refusal_with("a,b,c\n1,,0\n2,NA,1\n", &mean), expected);
+            Ok(())
+        }
+
+        #[test]
+        fn a_decimal_comma_is_named() -> Result<()> {
+            let point = "numbers are written with a point (5.1), and without a mark for thousands";
+            let expected = format!(", line 2, column 1: '5,1' has a decimal comma; {point}");
+            assert_eq!(refusal("a;b;c\n5,1;3;0\n4,9;2;1\n")?, expected);
+            assert_eq!(refusal("5,1;3,5;0\n4,9;2,5;1\n")?, expected.replace("line 2", "line 1"));
+            assert_eq!(refusal("a,b\n\"5,1\",0\n\"4,9\",1\n")?, expected);
+            let later = refusal("a;b\n1;0\n2;1\n\n5,1;0\n")?;
+            assert_eq!(later, expected.replace("line 2", "line 5"));
+            Ok(())
+        }
+
+        #[test]
+        fn the_delimiter_is_guessed_or_said() -> Result<()> {
+            let rows = "a,b,kind\n1,2,x\n3,4,y\n";
+            for delimiter in [',', ';', '\t'] {
+                let content = rows.replace(',', &delimiter.to_string());
+                let table = table(&content, &Options::default())?;
+                assert_eq!(table.reading().delimiter, delimiter);
+                assert_eq!(table.dataset()?.features, [1.0, 2.0, 3.0, 4.0]);
+            }
+            let bar = Options { delimiter: Some(b'|'), ..Default::default() };
+            assert_eq!(table(&rows.replace(',', "|"), &bar)?.dataset()?.features, [1.0, 2.0, 3.0, 4.0]);
+            // Commas and semicolons within cells.
+            assert_eq!(parse("1,2,a;b\n3,4,c;d\n")?.class_names, ["a;b", "c;d"]);
+            assert_eq!(parse("1;2;\"a, b\"\n3;4;\"c, d\"\n")?.class_names, ["a, b", "c, d"]);
+            assert_eq!(parse("1,2,\"a;b\"\n3,4,c\n")?.class_names, ["a;b", "c"]);
+            Ok(())
+        }
+    }
+
+    mod missing {
+        use super::*;
+
+        const GAPS: &str = "1,a,0\nNA,b,1\n3,,0\n5,b,1\n";
+
+        #[test]
+        fn rows_are_left_out_or_filled_in() -> Result<()> {
+            let with = |missing| table(GAPS, &Options { missing, ..Default::default() });
+            let dropped = with(Missing::Drop)?;
+            assert_eq!((dropped.reading().dropped, dropped.reading().filled), (2, 0));
+            assert_eq!(dropped.dataset()?.features, [1.0, 1.0, 0.0, 5.0, 0.0, 1.0]);
+            let filled = with(Missing::Mean)?;
+            assert_eq!((filled.reading().dropped, filled.reading().filled), (0, 2));
+            assert_eq!(filled.dataset()?.features, [1.0, 1.0, 0.0, 3.0, 0.0, 1.0, 3.0, 0.0, 0.0, 5.0, 0.0, 1.0]);
+            Ok(())
+        }
+
+        /// What is tested on is no part of what is learned.
+        #[test]
+        fn the_mean_is_that_of_the_training_part() -> Result<()> {
+            let content: String =
+                (0..40).map(|i| format!("{},7,{}\n", if i % 5 == 0 { "NA".into() } else { i.to_string() }, i % 2)).collect();
+            let table = table(&content, &Options { missing: Missing::Mean, ..Default::default() })?;
+            let (train, test) = table.split(0.25, 3)?;
+            assert_eq!((train.rows(), test.rows()), (30, 10));
+            let column = |data: &Dataset| data.features.iter().step_by(2).copied().collect::<Vec<f32>>();
+            // Rows whose number is a multiple of 5 are the holes.
+            let known: Vec<f64> =
+                column(&train).into_iter().map(f64::from).filter(|x| x.fract() == 0.0 && x % 5.0 != 0.0).collect();
+            let mean = (known.iter().sum::<f64>() / known.len() as f64) as f32;
+            let holes = |data: &Dataset| column(data).iter().filter(|x| **x == mean).count();
+            assert!(mean.fract() != 0.0 && holes(&train) > 0 && holes(&test) > 0, "{mean} in {train:?} and {test:?}");
+            assert_eq!(holes(&train) + holes(&test), 8);
+            Ok(())
+        }
+    }
+
+    mod test_file {
+        use super::*;
+
+        const TRAIN: &str = "a,port,kind\n1,S,x\n3,C,y\n5,S,x\n";
+
+        fn joined(train: &str, test: &str, options: &Options) -> Result<(Dataset, Dataset, csv::Reading)> {
+            let folder = Folder::new()?;
+            let path = folder.write("test.csv", test)?;
+            Ok(table(train, options)?.with_test(path, options)?)
+        }
+
+        #[test]
+        fn it_has_the_columns_and_classes_of_the_training_file() -> Result<()> {
+            let (train, test, _) = joined(TRAIN, "kind,port,b,a\ny,S,0,7\ny,C,0,8\n", &target("kind"))?;
+            assert_eq!(train.features, [1.0, 0.0, 1.0, 3.0, 1.0, 0.0, 5.0, 0.0, 1.0]);
+            assert_eq!((test.features, test.labels), (vec![7.0, 0.0, 1.0, 8.0, 1.0, 0.0], vec![1, 1]));
+            assert_eq!((test.classes, test.class_names), (2, vec!["x".into(), "y".into()]));
+            let (_, test, _) = joined("1,2,0\n3,4,1\n", "5,6,1\n", &Options::default())?;
+            assert_eq!((test.features, test.labels), (vec![5.0, 6.0], vec![1]));
+            Ok(())
+        }
+
+        #[test]
+        fn what_it_lacks_or_has_beyond_is_named() -> Result<()> {
+            let refused = |train: &str, test: &str| {
+                joined(train, test, &target("last")).map_or_else(|error| error.to_string(), |_| "no error".into())
+            };
+            let cases = [
+                (TRAIN, "a,port\n1,S\n", "line 1, column 1: no column 'kind' in this line, the header as in rows.csv"),
+                (TRAIN, "a,port,kind\n1,S,z\n", "line 2, column 3: the label 'z' is not among the training labels 'x', 'y'"),
+                (TRAIN, "a,port,kind\nfour,S,x\n", "line 2, column 1: 'four' is not a number"),
+                (TRAIN, "a,port,kind\n", "no rows"),
+                ("1,2,0\n3,4,1\n", "1,2,0,1\n", "line 1, column 4: 4 fields found, 3 expected as in rows.csv"),
+            ];
+            for (train, test, expected) in cases {
+                let found = refused(train, test);
+                assert!(found.ends_with(expected), "{found}");
+            }
+            Ok(())
+        }
+
+        #[test]
+        fn unknown_texts_count_for_none_and_gaps_get_the_training_mean() -> Result<()> {
+            let mean = Options { missing: Missing::Mean, ..Default::default() };
+            let (_, test, reading) = joined(TRAIN, "a,port,kind\n,S,x\n4,Q,y\n", &mean)?;
+            assert_eq!(test.features, [3.0, 0.0, 1.0, 4.0, 0.0, 0.0]);
+            assert_eq!(reading.filled, 1);
+            assert_eq!(reading.warnings, ["1 cells have a text that no training row has, and count for none"]);
+            Ok(())
+        }
+    }
+
+    mod content {
+        use super::*;
+
+        #[test]
+        fn zeros_after_a_gzip_are_no_damage() -> Result<()> {
+            let expected = parse("1,0\n2,1\n")?;
+            for zeros in [1, 7, 512, 200_000] {
+                let padded = [gzip(b"1,0\n")?, vec![0; zeros], gzip(b"2,1\n")?, vec![0; zeros]].concat();
+                assert_eq!(parse(padded)?, expected, "{zeros}");
+            }
+            Ok(())
+        }
+
+        #[test]
+        fn what_is_no_table_is_told() -> Result<()> {
+            let cases: [(&[u8], &str); 6] = [
+                (b"1,0\n2,\0\n", "binary data"),
+                (&[0; 100], "binary data"),
+                (b"PK\x03\x04abc", "a ZIP archive or a spreadsheet"),
+                (b"\xff\xfe1\0,\0", "UTF-16, which can be saved as UTF-8"),
+                (b"PAR1abc", "a Parquet file"),
+                (b"\0\0\x08\x03\0\0\0\x01", "an IDX file, which is read with its folder"),
+            ];
+            for (content, what) in cases {
+                assert_eq!(refusal(content)?, format!(": {what}, where the text of a table is expected"));
+            }
+            Ok(())
+        }
+
+        /// A stream without end is left after the bytes that are allowed.
+        #[test]
+        fn no_more_is_held_than_is_allowed() {
+            struct Endless(usize);
+            impl std::io::Read for Endless {
+                fn read(&mut self, into: &mut [u8]) -> std::io::Result<usize> {
+                    self.0 += into.len();
+                    assert!(self.0 < 2_000_000, "it goes on reading");
+                    into.iter_mut().zip(b"1,2,0\n".iter().cycle()).for_each(|(to, from)| *to = *from);
+                    Ok(into.len() - into.len() % 6)
+                }
+            }
+            let options = Options { max_memory: 1_000_000, ..Default::default() };
+            let error = options.read_from("rows.csv", Endless(0)).unwrap_err().to_string();
+            assert_eq!(error, "rows.csv: the content is larger than 1000000 bytes, which is `max_memory`");
+            let zeros = options.read_from("rows.csv", std::io::repeat(0)).unwrap_err().to_string();
+            assert!(zeros.starts_with("rows.csv: binary data"), "{zeros}");
+        }
+
+        #[test]
+        fn text_and_features_together_stay_within_what_is_allowed() -> Result<()> {
+            let content = labelled(&["0", "1", "0", "1"]);
+            let needed = content.len() as u64 + 4 * 2 * 4;
+            let with = |max_memory| Options { max_memory, ..Default::default() };
+            assert!(table(&content, &with(needed)).is_ok());
+            let expected =
+                format!(": text and features take {needed} bytes of memory, {} are allowed (`max_memory`)", needed - 1);
+            assert_eq!(refusal_with(&content, &with(needed - 1)), expected);
+            Ok(())
+        }
+
+        /// A hundred kilobytes of one cell, and what a terminal would obey.
+        #[test]
+        fn cells_are_quoted_escaped_and_cut() -> Result<()> {
+            let cell = "\u{1b}[2J".to_string() + &"x".repeat(100_000);
+            let found = refusal(format!("a,b\n1,0\n2,1\n{cell},0\n"))?;
+            let shown = format!("'\\u{{1b}}[2J{}…'", "x".repeat(36));
+            assert_eq!(found, format!(", line 4, column 1: {shown} stands in a column of numbers and is none"));
+            for found in [refusal(format!("a,b\n1,0\n2,{cell}\n3,0\n"))?, refusal_with("a,b\n1,0\n2,1\n", &target(&cell))] {
+                assert!(found.contains(&shown) && found.len() < 200 && !found.contains('\u{1b}'), "{found}");
+            }
+            Ok(())
+        }
     }
 
     #[test]
@@ -571,7 +1142,40 @@ mod idx_files {
     #[test]
     fn a_test_label_outside_the_training_classes_is_refused() -> Result<()> {
         let found = set_with("t10k-labels-idx1-ubyte", idx_file(&[2], &[0, 9]))?;
-        assert_eq!(found, ": test label 9 is outside the training classes 0 to 2");
+        assert_eq!(found, ": test label 9 is none of the training labels 0, 1, 2");
+        Ok(())
+    }
+
+    /// Some of the digits only, or letters that count from 1: a class is a label that is there.
+    #[test]
+    fn labels_are_values() -> Result<()> {
+        let folder = Folder::new()?;
+        write_set(&folder, "-", "")?;
+        folder.write("train-labels-idx1-ubyte", idx_file(&[3], &[255, 3, 255]))?;
+        folder.write("t10k-labels-idx1-ubyte", idx_file(&[2], &[3, 255]))?;
+        let (train, test) = idx::read_directory(folder.path())?;
+        assert_eq!((train.labels, train.classes, test.labels, test.classes), (vec![1, 0, 1], 2, vec![0, 1], 2));
+        assert_eq!(train.class_names, ["3", "255"]);
+        assert_eq!(test.class_names, train.class_names);
+        let found = set_with("train-labels-idx1-ubyte", idx_file(&[3], &[4, 4, 4]))?;
+        assert_eq!(found, ": all training labels are 4, so nothing is to be told apart");
+        Ok(())
+    }
+
+    /// A header may promise what the file brings and memory does not hold; a file may bring what no header promised.
+    #[test]
+    fn no_more_is_read_than_header_and_memory_allow() -> Result<()> {
+        let folder = Folder::new()?;
+        write_set(&folder, "-", "")?;
+        let large = gzip(&idx_file(&[3, 1 << 10, 1 << 10], &vec![0; 3 << 20]))?;
+        folder.write("train-images-idx3-ubyte.gz", &large)?;
+        fs::remove_file(folder.path().join("train-images-idx3-ubyte"))?;
+        let error = idx::read_directory_within(folder.path(), 1 << 20).unwrap_err().to_string();
+        let expected = format!("its values take {} bytes of memory, {} are allowed (`max_memory`)", 15 << 20, 1 << 20);
+        assert!(error.ends_with(&expected), "{error}");
+        assert!(idx::read_directory_within(folder.path(), 15 << 20).is_err_and(|error| !error.to_string().contains("memory")));
+        let long = [idx_file(&[2], &[1, 2]), vec![0; 40 << 20]].concat();
+        assert_eq!(labels(gzip(&long)?)?, format!(": more than {} bytes found, 10 expected", 11 + (1 << 20)));
         Ok(())
     }
 

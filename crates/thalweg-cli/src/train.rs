@@ -80,8 +80,8 @@ pub struct Args {
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
 
-    /// Print one JSON object that says what is trained on what, one per epoch and a last one with the result, and nothing else, on stdout. Seconds are those spent in
-    /// training, without loading and testing
+    /// Print nothing but JSON on stdout: an object that says what is trained on what, one per epoch, and a last one with the result.
+    /// Seconds are those spent in training, without loading and testing
     #[arg(long)]
     json: bool,
 }

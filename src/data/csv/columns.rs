@@ -1,0 +1,286 @@
+//! Which column is what: the label, a feature, or left out.
+
+use std::collections::BTreeSet;
+
+use super::survey::{Column, Survey, names_a_label};
+use super::text::{Text, offset};
+use super::{Options, Target};
+use crate::data::cell::{Cell, quoted};
+use crate::error::{Error, Result};
+
+/// Most texts that a column of categories may have; from a few on, no more than half as many as rows.
+const CATEGORIES: usize = 100;
+const FEW: usize = 10;
+/// Names that an error lists.
+const LISTED: usize = 20;
+
+/// What a feature column holds.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Kind {
+    Number,
+    /// One of these texts, in order.
+    Category(Vec<String>),
+}
+
+/// A column with features in it.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Feature {
+    pub column: usize,
+    pub kind: Kind,
+}
+
+/// The columns of a table.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Columns {
+    /// The header, if there is one.
+    pub names: Option<Vec<String>>,
+    pub number: usize,
+    pub target: usize,
+    pub features: Vec<Feature>,
+    /// Columns that are left out, with the reason.
+    pub left_out: Vec<String>,
+    /// What may not be as it was meant.
+    pub doubts: Vec<String>,
+}
+
+impl Feature {
+    /// Features that it gives a row.
+    pub fn width(&self) -> usize {
+        match &self.kind {
+            Kind::Number => 1,
+            Kind::Category(texts) => texts.len(),
+        }
+    }
+}
+
+impl Columns {
+    /// Decides by options, header and content.
+    pub fn new(text: &Text, survey: &Survey, options: &Options) -> Result<Self> {
+        let names = survey.header.then(|| survey.first.clone());
+        let number = survey.columns.len();
+        let mut columns =
+            Self { names, number, target: number - 1, features: Vec::new(), left_out: Vec::new(), doubts: Vec::new() };
+        columns.target = columns.find_target(text, options.target.as_ref())?;
+        let mut ignored = BTreeSet::new();
+        for name in &options.ignore {
+            ignored.insert(columns.find(text, name)?);
+        }
+        if ignored.contains(&columns.target) {
+            return Err(text.refused(format!("{} is the label and cannot be left out", columns.name(columns.target))));
+        }
+        if !ignored.contains(&0) && columns.target != 0 && columns.is_index(text)? {
+            columns.left_out.push(format!("{}, an index without a name, as pandas writes it,", columns.name(0)));
+            ignored.insert(0);
+        } else {
+            columns.doubt_index(&survey.columns[0], ignored.contains(&0));
+        }
+        for column in (0..number).filter(|column| *column != columns.target) {
+            if ignored.contains(&column) {
+                continue;
+            }
+            let kind = columns.kind(text, column, &survey.columns[column], survey.rows)?;
+            columns.features.push(Feature { column, kind });
+        }
+        let given = ignored.iter().filter(|&&column| !(column == 0 && !columns.left_out.is_empty()));
+        let given: Vec<String> = given.map(|&column| columns.name(column)).collect();
+        columns.left_out.extend(given);
+        if columns.features.is_empty() {
+            return Err(text.refused("no column is left for features"));
+        }
+        Ok(columns)
+    }
+
+    /// The columns of another text, which has the same ones, in another order if both have headers.
+    pub fn of_test(&self, text: &Text, from: &str) -> Result<Self> {
+        let mut first = None;
+        text.rows(|record| {
+            first.get_or_insert_with(|| (record.iter().map(String::from).collect::<Vec<_>>(), offset(record)));
+            Ok(())
+        })?;
+        let Some((first, offset)) = first else { return Err(text.refused("the file is empty")) };
+        let Some(names) = &self.names else {
+            if first.len() != self.number {
+                let reason = format!("{} fields found, {} expected as in {from}", first.len(), self.number);
+                return Err(text.error(offset, first.len().min(self.number), reason));
+            }
+            return Ok(self.clone());
+        };
+        let place = |column: usize| {
+            let same = first.get(column) == Some(&names[column]);
+            let found = if same { Some(column) } else { first.iter().position(|name| *name == names[column]) };
+            let missing =
+                || text.error(offset, 0, format!("no column {} in this line, the header as in {from}", quoted(&names[column])));
+            found.ok_or_else(missing)
+        };
+        let feature = |feature: &Feature| Ok(Feature { column: place(feature.column)?, kind: feature.kind.clone() });
+        let target = place(self.target)?;
+        let features = self.features.iter().map(feature).collect::<Result<_>>()?;
+        Ok(Self { number: first.len(), names: Some(first.clone()), target, features, ..self.clone() })
+    }
+
+    /// Features per row.
+    pub fn width(&self) -> usize {
+        self.features.iter().map(Feature::width).sum()
+    }
+
+    /// A column in words: its number, and its name if it has one.
+    pub fn name(&self, column: usize) -> String {
+        match self.names.as_ref().map(|names| &*names[column]) {
+            Some("") | None => format!("column {}", column + 1),
+            Some(name) => format!("column {} {}", column + 1, quoted(name)),
+        }
+    }
+
+    fn find_target(&self, text: &Text, target: Option<&Target>) -> Result<usize> {
+        let last = self.number - 1;
+        match target {
+            Some(Target::First) => Ok(0),
+            Some(Target::Last) => Ok(last),
+            Some(Target::Named(name)) => self.find(text, name),
+            None => {
+                let names = self.names.as_deref().unwrap_or_default();
+                let elsewhere = names.iter().position(|name| names_a_label(name));
+                match elsewhere.filter(|_| !names_a_label(&names[last])) {
+                    Some(column) => {
+                        let (other, own) = (self.name(column), self.name(last));
+                        Err(text.refused(format!("which is the label, {other} or the last, {own}? Say it with `target`")))
+                    }
+                    None => Ok(last),
+                }
+            }
+        }
+    }
+
+    /// The column of that name, or else of that number.
+    fn find(&self, text: &Text, name: &str) -> Result<usize> {
+        let names = self.names.as_deref().unwrap_or_default();
+        let plain = |name: &str| name.to_lowercase().replace(['-', '_', ' '], "");
+        let places = |same: &dyn Fn(&str) -> bool| (0..names.len()).filter(|&c| same(&names[c])).collect::<Vec<_>>();
+        let exact = places(&|known| known == name);
+        let found = if exact.is_empty() { places(&|known| plain(known) == plain(name)) } else { exact };
+        match (found.as_slice(), name.parse::<usize>()) {
+            ([column], _) => Ok(*column),
+            ([], Ok(number)) if (1..=self.number).contains(&number) => Ok(number - 1),
+            ([], Ok(number)) => Err(text.refused(format!("no column {number}; there are {}, counted from 1", self.number))),
+            ([], Err(_)) => Err(text.refused(self.unknown(name))),
+            _ => Err(text.refused(format!("{} columns are called {}: say which by its number", found.len(), quoted(name)))),
+        }
+    }
+
+    fn unknown(&self, name: &str) -> String {
+        let Some(names) = &self.names else {
+            return format!("no column {}: the first line is no header (see `header`); number columns from 1", quoted(name));
+        };
+        let listed: Vec<String> = names.iter().take(LISTED).map(|name| quoted(name)).collect();
+        let more = if names.len() > LISTED { ", …" } else { "" };
+        let nearest = names.iter().map(|known| (distance(known, name), known)).min();
+        let nearest = nearest.filter(|&(distance, _)| 3 * distance <= name.chars().count());
+        let meant = nearest.map(|(_, known)| format!("; did you mean {}?", quoted(known))).unwrap_or_default();
+        format!("no column {}{meant} (the header has {}{more})", quoted(name), listed.join(", "))
+    }
+
+    /// Whether the first column has no name and distinct integers in it.
+    fn is_index(&self, text: &Text) -> Result<bool> {
+        let Some(names) = &self.names else { return Ok(false) };
+        if !(names[0].is_empty() || names[0].starts_with("Unnamed: ")) {
+            return Ok(false);
+        }
+        let mut cells: Vec<Option<i64>> = Vec::new();
+        text.rows(|record| {
+            cells.push(record[0].parse().ok());
+            Ok(())
+        })?;
+        let rows = cells.split_off(1);
+        let distinct: BTreeSet<i64> = rows.iter().flatten().copied().collect();
+        Ok(distinct.len() == rows.len())
+    }
+
+    fn doubt_index(&mut self, first: &Column, ignored: bool) {
+        if !ignored && self.target != 0 && first.counts_rows() && first.numbers > FEW {
+            let name = self.name(0);
+            self.doubts.push(format!("{name} counts the rows: if it is an index and no feature, leave it out with `ignore`"));
+        }
+    }
+
+    /// What a feature column holds.
+    fn kind(&self, text: &Text, column: usize, cells: &Column, rows: usize) -> Result<Kind> {
+        let name = self.name(column);
+        if cells.missing == rows {
+            return Err(text.refused(format!("{name} has no value in any row: leave it out with `ignore`")));
+        }
+        if cells.commas > 0 && cells.commas + cells.numbers >= cells.texts {
+            return Err(self.first_where(
+                text,
+                column,
+                |cell| cell == Cell::Comma,
+                |cell| {
+                    let point = cell.replace(',', ".");
+                    format!(
+                        "{} has a decimal comma; numbers are written with a point ({point}), and without a mark for thousands",
+                        quoted(cell)
+                    )
+                },
+            ));
+        }
+        if cells.texts <= cells.numbers {
+            return match cells.texts {
+                0 => Ok(Kind::Number),
+                _ => Err(self.first_where(
+                    text,
+                    column,
+                    |cell| cell == Cell::Text,
+                    |cell| format!("{} stands in a column of numbers and is none", quoted(cell)),
+                )),
+            };
+        }
+        let texts = self.texts(text, column)?;
+        let present = rows - cells.missing;
+        if texts.len() > CATEGORIES || texts.len() > FEW && 2 * texts.len() > present {
+            let many = format!("{name} has {} different texts in {present} rows, which are no categories", texts.len());
+            return Err(text.refused(format!("{many}: leave it out with `ignore`")));
+        }
+        Ok(Kind::Category(texts.into_iter().collect()))
+    }
+
+    /// The distinct texts of a column, up to more than a column of categories may have.
+    fn texts(&self, text: &Text, column: usize) -> Result<BTreeSet<String>> {
+        let (mut texts, mut header) = (BTreeSet::new(), self.names.is_some());
+        text.rows(|record| {
+            let cell = &record[column];
+            if !std::mem::take(&mut header) && Cell::of(cell) != Cell::Missing && !texts.contains(cell) {
+                texts.insert(cell.to_owned());
+            }
+            Ok(())
+        })?;
+        Ok(texts)
+    }
+
+    /// The error at the first cell of a column that is such a one.
+    fn first_where(&self, text: &Text, column: usize, is: impl Fn(Cell) -> bool, reason: impl Fn(&str) -> String) -> Error {
+        let mut header = self.names.is_some();
+        let found = text.rows(|record| {
+            let cell = &record[column];
+            if !std::mem::take(&mut header) && is(Cell::of(cell)) {
+                return Err(text.error(offset(record), column, reason(cell)));
+            }
+            Ok(())
+        });
+        found.err().unwrap_or_else(|| text.refused(format!("{} changed while it was read", self.name(column))))
+    }
+}
+
+/// Characters to insert, remove or replace to get from one text to the other.
+fn distance(from: &str, to: &str) -> usize {
+    let to: Vec<char> = to.chars().take(64).collect();
+    let mut row: Vec<usize> = (0..=to.len()).collect();
+    for (i, a) in from.chars().take(64).enumerate() {
+        let mut before = row[0];
+        row[0] = i + 1;
+        for (j, b) in to.iter().enumerate() {
+            let replaced = before + usize::from(a != *b);
+            before = row[j + 1];
+            row[j + 1] = replaced.min(row[j] + 1).min(before + 1);
+        }
+    }
+    row[to.len()]
+}

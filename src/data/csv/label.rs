@@ -1,0 +1,201 @@
+//! Labels as they stand in a file, and the classes that they make.
+
+use std::collections::{BTreeMap, HashMap};
+
+use crate::data::cell::{Cell, quoted};
+
+/// More distinct numbers than this, and more than a fifth of the rows, are no classes.
+const FEW: usize = 10;
+const ROWS_PER_CLASS: usize = 5;
+/// What to do about a quantity.
+const REGRESSION: &str = "Quantities cannot be learned yet (regression): make a few ranges of them, or say with `target` which column is \
+                          the label";
+/// From this part of the rows on, one class is all there is to learn.
+const MOST: f64 = 0.95;
+
+/// The labels of all rows.
+#[derive(Debug, Default)]
+pub(super) struct Labels {
+    known: HashMap<String, usize>,
+    /// The distinct labels, as they were met.
+    distinct: Vec<Label>,
+    /// Which of them each row has.
+    pub rows: Vec<usize>,
+}
+
+/// A distinct label.
+#[derive(Debug, Clone)]
+pub(super) struct Label {
+    pub text: String,
+    /// Where the first row with it starts.
+    pub offset: usize,
+    pub rows: usize,
+}
+
+/// What a label stands for: integers by value, then texts.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Key {
+    Integer(i64),
+    Text(String),
+}
+
+/// The classes of a table.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Classes {
+    pub names: Vec<String>,
+    pub numbers: BTreeMap<Key, u32>,
+}
+
+/// What is wrong with a label, and where its row starts if that matters.
+pub(super) struct Wrong {
+    pub offset: Option<usize>,
+    pub reason: String,
+}
+
+impl Labels {
+    pub fn push(&mut self, text: &str, offset: usize) {
+        let next = self.distinct.len();
+        let index = match self.known.get(text) {
+            Some(&index) => index,
+            None => {
+                self.known.insert(text.into(), next);
+                self.distinct.push(Label { text: text.into(), offset, rows: 0 });
+                next
+            }
+        };
+        self.distinct[index].rows += 1;
+        self.rows.push(index);
+    }
+
+    /// The distinct labels in order, as classes.
+    pub fn classes(&self) -> Result<Classes, Wrong> {
+        let keys = self.keys()?;
+        let mut numbers: BTreeMap<Key, u32> = keys.into_iter().map(|key| (key, 0)).collect();
+        let names: Vec<String> = numbers.keys().map(Key::name).collect();
+        (0..).zip(numbers.values_mut()).for_each(|(number, entry)| *entry = number);
+        self.check(&names, numbers.keys().all(|key| matches!(key, Key::Integer(_))))?;
+        Ok(Classes { names, numbers })
+    }
+
+    /// The class of each row.
+    pub fn rows_of(&self, classes: &Classes) -> Vec<u32> {
+        let class = |label: &Label| classes.numbers.get(&Key::of(&label.text)).copied().unwrap_or(0);
+        let of: Vec<u32> = self.distinct.iter().map(class).collect();
+        self.rows.iter().map(|&label| of[label]).collect()
+    }
+
+    /// The class of each row, if all of them are among these.
+    pub fn rows_among(&self, classes: &Classes) -> Result<Vec<u32>, Wrong> {
+        let unknown = self.distinct.iter().find(|label| !classes.numbers.contains_key(&Key::of(&label.text)));
+        if let Some(label) = unknown {
+            let known: Vec<String> = classes.names.iter().take(FEW).map(|name| quoted(name)).collect();
+            let more = if classes.names.len() > FEW { ", …" } else { "" };
+            let reason =
+                format!("the label {} is not among the training labels {}{more}", quoted(&label.text), known.join(", "));
+            return Err(Wrong { offset: Some(label.offset), reason });
+        }
+        Ok(self.rows_of(classes))
+    }
+
+    /// Whether the first row alone has its label, while all others are shared.
+    pub fn only_first(&self) -> bool {
+        let mut rows = self.distinct.iter().map(|label| label.rows);
+        rows.next() == Some(1) && self.rows.len() > 2 * FEW && rows.all(|rows| rows > 1)
+    }
+
+    /// What each distinct label stands for.
+    fn keys(&self) -> Result<Vec<Key>, Wrong> {
+        let is_number = |label: &&Label| matches!(Cell::of(&label.text), Cell::Number(_));
+        let (numbers, texts): (Vec<&Label>, Vec<&Label>) = self.distinct.iter().partition(is_number);
+        let rows = |labels: &[&Label]| labels.iter().map(|label| label.rows).sum::<usize>();
+        let slip = texts.iter().find(|label| label.rows == 1 && rows(&numbers) > rows(&texts));
+        if let Some(label) = slip {
+            let reason =
+                format!("the label {} is no number, as those of {} other rows are", quoted(&label.text), rows(&numbers));
+            return Err(Wrong { offset: Some(label.offset), reason });
+        }
+        if texts.is_empty() {
+            return numbers.into_iter().map(integer).collect();
+        }
+        Ok(self.distinct.iter().map(|label| Key::of(&label.text)).collect())
+    }
+
+    fn check(&self, names: &[String], integers: bool) -> Result<(), Wrong> {
+        let (rows, classes) = (self.rows.len(), names.len());
+        let wrong = |reason| Err(Wrong { offset: None, reason });
+        if let [name] = names {
+            let name = quoted(name);
+            let ways = "Say which with `target`: a name, a number from 1, first or last";
+            return wrong(format!(
+                "has the label {name} in all {rows} rows, so nothing is to be told apart: is it the label? {ways}"
+            ));
+        }
+        if integers && classes > FEW && classes * ROWS_PER_CLASS > rows {
+            let (these, what) = match classes {
+                _ if classes == rows => {
+                    (format!("a different number in each of the {rows} rows"), "an identifier or a quantity")
+                }
+                _ => (format!("{classes} different numbers in {rows} rows"), "a quantity"),
+            };
+            let bound = format!("more than {FEW} classes need at least {ROWS_PER_CLASS} rows each");
+            return wrong(format!("has {these}, which looks like {what}, not like classes: {bound}. {REGRESSION}"));
+        }
+        Ok(())
+    }
+
+    /// What is odd with labels that can be learned.
+    pub fn doubts(&self, names: &[String]) -> Vec<String> {
+        let mut doubts = Vec::new();
+        let mut spellings: BTreeMap<String, &str> = BTreeMap::new();
+        for name in names {
+            if let Some(other) = spellings.insert(name.to_lowercase(), name) {
+                doubts.push(format!("the classes {} and {} differ only in case", quoted(other), quoted(name)));
+            }
+        }
+        let rows = self.rows.len();
+        let most = self.distinct.iter().max_by_key(|label| label.rows);
+        if let Some(most) = most.filter(|most| rows >= 20 && most.rows as f64 >= MOST * rows as f64) {
+            let (part, name) = (100.0 * most.rows as f64 / rows as f64, quoted(&most.text));
+            doubts.push(format!(
+                "{part:.0} % of the rows have the label {name}: is it in another column? Say which with `target`"
+            ));
+        }
+        doubts
+    }
+}
+
+impl Key {
+    /// Of a label among others that may be text.
+    pub fn of(text: &str) -> Self {
+        match Cell::of(text) {
+            Cell::Number(x) if is_exact(x) => Self::Integer(x as i64),
+            _ => text.parse().map_or_else(|_| Self::Text(text.into()), Self::Integer),
+        }
+    }
+
+    fn name(&self) -> String {
+        match self {
+            Self::Integer(number) => number.to_string(),
+            Self::Text(text) => text.clone(),
+        }
+    }
+}
+
+/// The integer that a label is.
+fn integer(label: &Label) -> Result<Key, Wrong> {
+    let wrong =
+        |what: &str| Err(Wrong { offset: Some(label.offset), reason: format!("the label {} {what}", quoted(&label.text)) });
+    match (Key::of(&label.text), Cell::of(&label.text)) {
+        (key @ Key::Integer(_), _) => Ok(key),
+        (_, Cell::Number(x)) if x.is_finite() && x.fract() != 0.0 => {
+            wrong(&format!("is a fraction, so the column looks like a quantity, not like classes. {REGRESSION}"))
+        }
+        (_, Cell::Number(x)) if x.is_finite() => wrong("is too large for a class"),
+        _ => wrong("is not an integer"),
+    }
+}
+
+/// Whether a number is an integer that `f64` can tell from its neighbours.
+fn is_exact(x: f64) -> bool {
+    x.fract() == 0.0 && x.abs() < 9_007_199_254_740_992.0
+}

@@ -1,0 +1,168 @@
+//! Tables as text: comma-separated values and their kin.
+//!
+//! [`read`] takes a file as it is. [`Options`] says more: which column is the label, what is no feature, what becomes of missing cells.
+//! The [`Table`] that comes back can be split, or joined with a test file of the same columns, and says in its [`Reading`] what was
+//! taken for what.
+//!
+//! | what | how it is read |
+//! | --- | --- |
+//! | delimiter | a comma; semicolons or tabs where they separate the lines |
+//! | header | the first line, where it does not fit what stands below it: text over numbers, or `0,1,2,…` with a label that no row has |
+//! | label | the last column, unless a header names another column `label`, `class`, `target` or `y`: then it must be said |
+//! | classes | the distinct labels, integers by value, before texts in their order |
+//! | features | numbers as they are; a column of text has a feature per distinct text, 1 where the row has it and else 0 |
+//! | index | a first column of distinct integers without a name, as pandas writes it, is left out |
+//! | missing | an empty cell, `NA`, `N/A`, `NaN`, `null`, `?`; see [`Missing`]. A missing label is an error unless its row is dropped |
+//!
+//! Blanks around a cell do not count, lines without any content neither.
+
+mod columns;
+mod label;
+mod survey;
+mod table;
+mod text;
+
+use std::io::Read;
+use std::path::Path;
+use std::str::FromStr;
+
+use super::Dataset;
+use super::source::Content;
+use crate::error::{Error, Result};
+pub use table::{Reading, Table};
+use text::Text;
+
+/// Reads a CSV file, plain or gzipped, with the default [`Options`].
+///
+/// # Examples
+///
+/// ```
+/// let path = std::env::temp_dir().join(format!("thalweg-csv-{}.csv", std::process::id()));
+/// std::fs::write(&path, "length,width,species\n5.1,3.5,setosa\n6.3,3.3,iris\n")?;
+/// let data = thalweg::data::csv::read(&path)?;
+/// assert_eq!(data.features, [5.1, 3.5, 6.3, 3.3]);
+/// assert_eq!((data.labels, data.class_names), (vec![1, 0], vec!["iris".into(), "setosa".into()]));
+/// # std::fs::remove_file(&path)?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// # Errors
+///
+/// Those of [`Options::read`].
+pub fn read(path: impl AsRef<Path>) -> Result<Dataset> {
+    Options::default().read(path)?.dataset()
+}
+
+/// Which column is the label.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Target {
+    /// The first.
+    First,
+    /// The last.
+    Last,
+    /// The one of this name in the header; else, if it is a number, the one of this number, counted from 1.
+    Named(String),
+}
+
+impl FromStr for Target {
+    type Err = Error;
+
+    /// `first`, `last`, or a name or number.
+    fn from_str(text: &str) -> Result<Self> {
+        Ok(match text {
+            "first" => Self::First,
+            "last" => Self::Last,
+            name => Self::Named(name.into()),
+        })
+    }
+}
+
+/// Whether the first line is a header.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Header {
+    /// It is one if it does not fit what stands below it.
+    #[default]
+    Auto,
+    /// It is one.
+    Yes,
+    /// It is a row.
+    No,
+}
+
+/// What becomes of a row with a cell whose value is missing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Missing {
+    /// It is an error.
+    #[default]
+    Error,
+    /// The row is left out.
+    Drop,
+    /// The cell gets the mean of its column over the training rows; in a column of text, it is none of the texts.
+    Mean,
+}
+
+/// How a table is read.
+///
+/// # Examples
+///
+/// ```
+/// use thalweg::data::csv::{Missing, Options, Target};
+///
+/// let text = "kind;mass;place\nmoon;1,000;a\n".replace("1,000", "1.5") + "star;NA;b\nmoon;2;a\n";
+/// let options = Options { target: Some(Target::First), missing: Missing::Drop, ..Default::default() };
+/// let table = options.read_from("moons.csv", text.as_bytes())?;
+/// assert_eq!(table.reading().dropped, 1);
+/// # Ok::<(), thalweg::Error>(())
+/// ```
+#[derive(Debug, Clone, PartialEq)]
+pub struct Options {
+    /// Which column is the label. Default: the last, unless the header names another.
+    pub target: Option<Target>,
+    /// Whether the first line is a header. Default: decided by what stands below it.
+    pub header: Header,
+    /// What separates cells, an ASCII character. Default: guessed.
+    pub delimiter: Option<u8>,
+    /// Columns that are no features, by name or number from 1.
+    pub ignore: Vec<String>,
+    /// What becomes of missing cells. Default: an error.
+    pub missing: Missing,
+    /// Most bytes that text and features may take in memory. Default: 8 GiB.
+    pub max_memory: u64,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        let (target, header, missing) = (None, Header::Auto, Missing::Error);
+        Self { target, header, delimiter: None, ignore: Vec::new(), missing, max_memory: 8 << 30 }
+    }
+}
+
+impl Options {
+    /// Reads a file, plain or gzipped.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Parse`] with line and column for a row of another length, fewer than two columns, text that is not UTF-8, a first line
+    /// that may or may not be a header, a cell that is no number in a column of numbers, has a decimal comma, is not finite or beyond
+    /// f32, a missing cell, and a label that is missing or a fraction. [`Error::File`] for a file that cannot be read, is no text, takes
+    /// more memory than allowed, or holds no rows; for a column that is not there, a label column that is in doubt, that has one label
+    /// only or looks like a quantity, and a column of text with too many texts for categories.
+    pub fn read(&self, path: impl AsRef<Path>) -> Result<Table> {
+        let path = path.as_ref();
+        self.table(path, Content::open(path)?)
+    }
+
+    /// Reads what a stream brings; `name` is for the messages.
+    ///
+    /// # Errors
+    ///
+    /// As [`Options::read`].
+    pub fn read_from(&self, name: impl AsRef<Path>, stream: impl Read) -> Result<Table> {
+        let name = name.as_ref();
+        self.table(name, Content::new(name, stream)?)
+    }
+
+    fn table(&self, path: &Path, content: Content) -> Result<Table> {
+        Table::read(&Text::read(path, content, self.delimiter, self.max_memory)?, self)
+    }
+}

@@ -1,0 +1,312 @@
+//! A table as features and classes.
+
+use csv::StringRecord;
+use std::path::Path;
+
+use super::columns::{Columns, Feature, Kind};
+use super::label::{Classes, Labels, Wrong};
+use super::survey::Survey;
+use super::text::{Text, offset};
+use super::{Missing, Options, Target};
+use crate::data::Dataset;
+use crate::data::cell::{Cell, quoted};
+use crate::data::source::{Content, refused};
+use crate::error::{Error, Result};
+
+/// A table that was read, not yet split.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Table {
+    /// With 0 in place of missing cells.
+    data: Dataset,
+    /// Row and feature of missing cells.
+    holes: Vec<(usize, usize)>,
+    columns: Columns,
+    classes: Classes,
+    reading: Reading,
+    source: String,
+}
+
+/// What was taken for what.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Reading {
+    /// Whether the first line was a header.
+    pub header: bool,
+    /// What separates cells.
+    pub delimiter: char,
+    /// The label's column: its number from 1, and its name if it has one.
+    pub label: String,
+    /// Columns of text, and the texts that became features.
+    pub categories: Vec<(String, Vec<String>)>,
+    /// Columns that are no features, with the reason if it was not asked for.
+    pub left_out: Vec<String>,
+    /// Rows that were left out for a missing cell.
+    pub dropped: usize,
+    /// Missing cells that are filled in.
+    pub filled: usize,
+    /// What can be learned but may not be meant.
+    pub warnings: Vec<String>,
+}
+
+impl Table {
+    pub(super) fn read(text: &Text, options: &Options) -> Result<Self> {
+        let named = match &options.target {
+            Some(Target::Named(name)) if name.parse::<usize>().is_err() => Some(&**name),
+            _ => None,
+        };
+        let label = |width: usize| match &options.target {
+            Some(Target::First) => 0,
+            Some(Target::Named(name)) => name.parse().ok().filter(|number| (1..=width).contains(number)).unwrap_or(width) - 1,
+            _ => width - 1,
+        };
+        let survey = Survey::new(text, options.header, named, label)?;
+        let columns = Columns::new(text, &survey, options)?;
+        let cells = survey.rows.saturating_mul(columns.width());
+        check_memory(text, cells, options.max_memory)?;
+        let rows = Rows::read(text, &columns, options, cells)?;
+        let classes = rows.labels.classes().map_err(|wrong| blame(text, &columns, wrong))?;
+        let labels = rows.labels.rows_of(&classes);
+        let mut data = Dataset::new(rows.features, columns.width(), labels).map_err(|error| text.refused(error))?;
+        data.class_names = classes.names.clone();
+        let mut reading = reading(text, &columns);
+        reading.warnings.extend(rows.labels.doubts(&classes.names));
+        if !survey.header && rows.labels.only_first() {
+            let label = quoted(&survey.first[columns.target]);
+            reading
+                .warnings
+                .push(format!("the first line alone has the label {label}: if it is a header, say so with `header`"));
+        }
+        (reading.dropped, reading.filled) = (rows.dropped, rows.filled);
+        let source = text.path().display().to_string();
+        Ok(Self { data, holes: rows.holes, columns, classes, reading, source })
+    }
+
+    /// What was taken for what.
+    pub fn reading(&self) -> &Reading {
+        &self.reading
+    }
+
+    /// All rows. Missing cells get the mean over all of them.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Dataset::check`].
+    pub fn dataset(mut self) -> Result<Dataset> {
+        let means = self.means(&(0..self.data.rows()).collect::<Vec<_>>());
+        self.fill(&means);
+        self.data.check()?;
+        Ok(self.data)
+    }
+
+    /// As [`Dataset::split`]. Missing cells get the mean over the training part.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::File`] if no class has rows enough to give one to the test part, and those of [`Dataset::split`].
+    pub fn split(mut self, test_fraction: f64, seed: u64) -> Result<(Dataset, Dataset)> {
+        let [train, test] = self.data.parts(test_fraction, seed).map_err(|error| self.too_few(error, test_fraction))?;
+        let means = self.means(&train);
+        self.fill(&means);
+        Ok((self.data.select(&train), self.data.select(&test)))
+    }
+
+    /// All rows as the training part, and the rows of a second file with the same columns as the test part. If this table has a
+    /// header, the second has one too, and its columns may come in another order. A text that no training row has is none of the
+    /// column's texts. Missing cells get the mean over the training part. Returns what was taken for what in the second file too.
+    ///
+    /// # Errors
+    ///
+    /// As [`Options::read`], and a column or a class that this table does not have.
+    pub fn with_test(mut self, path: impl AsRef<Path>, options: &Options) -> Result<(Dataset, Dataset, Reading)> {
+        let path = path.as_ref();
+        let text = Text::read(path, Content::open(path)?, options.delimiter, options.max_memory)?;
+        let columns = self.columns.of_test(&text, &self.source)?;
+        let rows = Rows::read(&text, &columns, options, 0)?;
+        let labels = rows.labels.rows_among(&self.classes).map_err(|wrong| blame(&text, &columns, wrong))?;
+        if labels.is_empty() {
+            return Err(refused(path, "no rows"));
+        }
+        let mut reading = Reading { dropped: rows.dropped, filled: rows.filled, ..reading(&text, &columns) };
+        if rows.unknown > 0 {
+            let warning = format!("{} cells have a text that no training row has, and count for none", rows.unknown);
+            reading.warnings.push(warning);
+        }
+        let means = self.means(&(0..self.data.rows()).collect::<Vec<_>>());
+        self.fill(&means);
+        let (classes, class_names) = (self.data.classes, self.data.class_names.clone());
+        let mut test = Dataset { features: rows.features, width: columns.width(), labels, classes, class_names };
+        rows.holes.iter().for_each(|&(row, feature)| test.features[row * test.width + feature] = means[feature]);
+        test.check().map_err(|error| refused(path, error))?;
+        self.data.check()?;
+        Ok((self.data, test, reading))
+    }
+
+    /// Puts means into the missing cells.
+    fn fill(&mut self, means: &[f32]) {
+        let width = self.data.width;
+        self.holes.iter().for_each(|&(row, feature)| self.data.features[row * width + feature] = means[feature]);
+    }
+
+    /// The mean of each feature over those of these rows that have it; 0 where none has.
+    fn means(&self, rows: &[usize]) -> Vec<f32> {
+        let width = self.data.width;
+        let (mut sums, mut known) = (vec![0.0; width], vec![rows.len(); width]);
+        let mut among = vec![false; self.data.rows()];
+        for &row in rows {
+            among[row] = true;
+            // Missing cells hold 0.
+            sums.iter_mut().zip(&self.data.features[row * width..]).for_each(|(sum, &x)| *sum += f64::from(x));
+        }
+        self.holes.iter().filter(|hole| among[hole.0]).for_each(|hole| known[hole.1] -= 1);
+        sums.iter().zip(known).map(|(sum, known)| (sum / known.max(1) as f64) as f32).collect()
+    }
+
+    /// Why a part of a split is empty.
+    fn too_few(&self, error: Error, test_fraction: f64) -> Error {
+        let Error::Empty { .. } = error else { return error };
+        let mut rows = vec![0; self.data.classes];
+        self.data.labels.iter().for_each(|&label| rows[label as usize] += 1);
+        let most = rows.into_iter().max().unwrap_or(0);
+        let label = &self.reading.label;
+        let reason = match most {
+            1 => format!("every class has one row: is {label} an identifier? Say with `target` which column is the label"),
+            _ => format!(
+                "too few rows: no class has more than {most}, of which {test_fraction} for testing (`test_fraction`) is no row"
+            ),
+        };
+        Error::File { path: self.source.clone().into(), reason: format!("{reason}; {error}") }
+    }
+}
+
+/// Features and labels of all rows.
+#[derive(Default)]
+struct Rows {
+    features: Vec<f32>,
+    labels: Labels,
+    holes: Vec<(usize, usize)>,
+    dropped: usize,
+    filled: usize,
+    /// Cells with a text that is no category.
+    unknown: usize,
+}
+
+impl Rows {
+    fn read(text: &Text, columns: &Columns, options: &Options, cells: usize) -> Result<Self> {
+        let mut rows = Self { features: Vec::with_capacity(cells), ..Self::default() };
+        let mut header = columns.names.is_some();
+        text.rows(|record| {
+            if std::mem::take(&mut header) {
+                return Ok(());
+            }
+            check_memory(text, rows.features.len(), options.max_memory)?;
+            rows.add(text, columns, options.missing, record)
+        })?;
+        Ok(rows)
+    }
+
+    fn add(&mut self, text: &Text, columns: &Columns, missing: Missing, record: &StringRecord) -> Result<()> {
+        let label = &record[columns.target];
+        let mut used = columns.features.iter().map(|feature| feature.column).chain([columns.target]);
+        if missing == Missing::Drop && used.any(|column| is_missing(&record[column])) {
+            self.dropped += 1;
+            return Ok(());
+        }
+        if is_missing(label) {
+            let reason = format!("the label {}; `missing` = drop leaves such rows out", absence(label));
+            return Err(text.error(offset(record), columns.target, reason));
+        }
+        let start = self.features.len();
+        for feature in &columns.features {
+            let added = self.feature(&record[feature.column], feature, missing, start);
+            added.map_err(|reason| text.error(offset(record), feature.column, reason))?;
+        }
+        self.labels.push(label, offset(record));
+        Ok(())
+    }
+
+    /// Appends the features of a cell in the row whose features begin at `start`.
+    fn feature(&mut self, cell: &str, feature: &Feature, missing: Missing, start: usize) -> Result<(), String> {
+        match &feature.kind {
+            Kind::Number => match cell.parse::<f32>() {
+                Ok(x) if x.is_finite() => self.features.push(x),
+                _ => {
+                    expect_missing(cell, missing)?;
+                    self.holes.push((self.labels.rows.len(), self.features.len() - start));
+                    self.filled += 1;
+                    self.features.push(0.0);
+                }
+            },
+            Kind::Category(texts) => {
+                let found = texts.binary_search_by(|text| text.as_str().cmp(cell));
+                if found.is_err() && is_missing(cell) {
+                    expect_missing(cell, missing)?;
+                    self.filled += 1;
+                } else {
+                    self.unknown += usize::from(found.is_err());
+                }
+                self.features.extend((0..texts.len()).map(|i| f32::from(u8::from(found == Ok(i)))));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn is_missing(cell: &str) -> bool {
+    Cell::of(cell) == Cell::Missing
+}
+
+/// What a missing cell is.
+fn absence(cell: &str) -> String {
+    if cell.is_empty() { "is empty".into() } else { format!("{} stands for a missing value", quoted(cell)) }
+}
+
+/// What is wrong with a cell that is no finite number, unless it is missing and may be.
+fn expect_missing(cell: &str, missing: Missing) -> Result<(), String> {
+    match Cell::of(cell) {
+        Cell::Missing if missing == Missing::Mean => Ok(()),
+        Cell::Missing => {
+            let ways = "`missing` = drop leaves such rows out, mean fills in the mean of the column";
+            Err(format!("the cell {}; {ways}", absence(cell)))
+        }
+        Cell::Number(_) if cell.contains(|c: char| c.is_ascii_digit()) => {
+            Err(format!("{} is beyond the numbers of single precision, which end at 3.4e38", quoted(cell)))
+        }
+        Cell::Number(_) => Err(format!("{} is not a finite number", quoted(cell))),
+        Cell::Comma => Err(format!("{} has a decimal comma; numbers are written with a point", quoted(cell))),
+        Cell::Text => Err(format!("{} is not a number", quoted(cell))),
+    }
+}
+
+/// Whether text and features fit, and features a second time while they are split.
+fn check_memory(text: &Text, cells: usize, max: u64) -> Result<()> {
+    let features = 4 * cells as u128;
+    let needed = features + features.max(text.size() as u128);
+    if needed > u128::from(max) {
+        let what = format!("text and features take {needed} bytes of memory, {max} are allowed (`max_memory`)");
+        return Err(text.refused(what));
+    }
+    Ok(())
+}
+
+/// The error of a label.
+fn blame(text: &Text, columns: &Columns, wrong: Wrong) -> Error {
+    match wrong.offset {
+        Some(offset) => text.error(offset, columns.target, wrong.reason),
+        None => text.refused(format!("{} {}", columns.name(columns.target), wrong.reason)),
+    }
+}
+
+fn reading(text: &Text, columns: &Columns) -> Reading {
+    let category = |feature: &Feature| match &feature.kind {
+        Kind::Number => None,
+        Kind::Category(texts) => Some((columns.name(feature.column), texts.clone())),
+    };
+    Reading {
+        header: columns.names.is_some(),
+        delimiter: char::from(text.delimiter()),
+        label: columns.name(columns.target),
+        categories: columns.features.iter().filter_map(category).collect(),
+        left_out: columns.left_out.clone(),
+        warnings: columns.doubts.clone(),
+        ..Reading::default()
+    }
+}

@@ -1,0 +1,187 @@
+//! The text of a table: its rows, and where in it they stand.
+
+use csv::{ErrorKind, ReaderBuilder, StringRecord, Trim};
+use std::path::Path;
+
+use crate::data::cell::{Cell, quoted};
+use crate::data::source::{Content, refused};
+use crate::error::{Error, Result};
+
+/// Bytes at the beginning by which the delimiter is guessed.
+const SAMPLE: usize = 1 << 16;
+
+/// A text of cells.
+pub(super) struct Text<'a> {
+    path: &'a Path,
+    bytes: Vec<u8>,
+    delimiter: u8,
+}
+
+impl<'a> Text<'a> {
+    /// Takes a whole content. The delimiter is guessed where none is given.
+    pub fn read(path: &'a Path, content: Content, delimiter: Option<u8>, max: u64) -> Result<Self> {
+        let mut first = true;
+        let bytes = content.all(max, |block| {
+            let what = foreign(block, std::mem::take(&mut first));
+            what.map_or(Ok(()), |what| Err(refused(path, format!("{what}, where the text of a table is expected"))))
+        })?;
+        let delimiter = delimiter.unwrap_or_else(|| guess(&bytes[..bytes.len().min(SAMPLE)]));
+        Ok(Self { path, bytes, delimiter })
+    }
+
+    pub fn path(&self) -> &'a Path {
+        self.path
+    }
+
+    pub fn delimiter(&self) -> u8 {
+        self.delimiter
+    }
+
+    /// Bytes of memory.
+    pub fn size(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Calls `each` with every row that has any content, the first line among them. All are as long as the first.
+    pub fn rows(&self, mut each: impl FnMut(&StringRecord) -> Result<()>) -> Result<()> {
+        let mut builder = ReaderBuilder::new();
+        builder.has_headers(false).flexible(true).trim(Trim::All).delimiter(self.delimiter);
+        let mut reader = builder.from_reader(&*self.bytes);
+        let (mut record, mut width) = (StringRecord::new(), None);
+        while reader.read_record(&mut record).map_err(|error| self.unreadable(error))? {
+            if record.iter().all(str::is_empty) {
+                continue;
+            }
+            let expected = *width.get_or_insert(record.len());
+            self.check_length(&record, expected)?;
+            each(&record)?;
+        }
+        Ok(())
+    }
+
+    fn check_length(&self, record: &StringRecord, expected: usize) -> Result<()> {
+        let found = record.len();
+        if found != expected {
+            let reason = format!("{found} fields found, {expected} expected as in the first line");
+            return Err(self.error(offset(record), found.min(expected), reason));
+        }
+        if found < 2 {
+            let by = name(self.delimiter);
+            let reason =
+                format!("1 column found, at least 2 expected: features and the label, separated by {by} (`delimiter`)");
+            return Err(self.error(offset(record), 0, reason));
+        }
+        Ok(())
+    }
+
+    /// An error in the row that starts at `offset`, in a column that counts from 0.
+    pub fn error(&self, offset: usize, column: usize, reason: impl Into<String>) -> Error {
+        let (line, column) = (self.line(offset), column as u64 + 1);
+        Error::Parse { path: self.path.into(), line, column, reason: reason.into() }
+    }
+
+    /// An error of the whole text.
+    pub fn refused(&self, reason: impl ToString) -> Error {
+        refused(self.path, reason)
+    }
+
+    fn unreadable(&self, error: csv::Error) -> Error {
+        match error.kind() {
+            ErrorKind::Utf8 { pos: Some(pos), err } => self.error(pos.byte() as usize, err.field(), "not UTF-8 text"),
+            _ => refused(self.path, error),
+        }
+    }
+
+    /// The line, from 1, of the row at `offset`.
+    ///
+    /// Counted here, since the reader's own position stands before the blank lines (and the `\n` of a `\r\n`) that it will skip.
+    pub fn line(&self, offset: usize) -> u64 {
+        let blank = self.bytes.iter().skip(offset).take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
+        let before = self.bytes.get(..offset + blank).unwrap_or(&self.bytes);
+        let ends = before.iter().enumerate().filter(|&(i, &byte)| match byte {
+            b'\n' => true,
+            b'\r' => before.get(i + 1) != Some(&b'\n'),
+            _ => false,
+        });
+        ends.count() as u64 + 1
+    }
+}
+
+/// Where a row starts.
+pub(super) fn offset(record: &StringRecord) -> usize {
+    record.position().map_or(0, |position| position.byte() as usize)
+}
+
+/// What a block of bytes is, if it is no text.
+fn foreign(block: &[u8], first: bool) -> Option<&'static str> {
+    match block {
+        [0xff, 0xfe, ..] | [0xfe, 0xff, ..] if first => Some("UTF-16, which can be saved as UTF-8"),
+        [b'P', b'K', 3, 4, ..] if first => Some("a ZIP archive or a spreadsheet"),
+        [b'P', b'A', b'R', b'1', ..] if first => Some("a Parquet file"),
+        [0, 0, 8, 1 | 3, ..] if first => Some("an IDX file, which is read with its folder"),
+        _ => block.contains(&0).then_some("binary data"),
+    }
+}
+
+/// The delimiter in words.
+pub(super) fn name(delimiter: u8) -> String {
+    match delimiter {
+        b',' => "commas".into(),
+        b';' => "semicolons".into(),
+        b'\t' => "tabs".into(),
+        b' ' => "blanks".into(),
+        other => quoted(&char::from(other).to_string()),
+    }
+}
+
+/// Semicolons or tabs where they separate every line alike, and the commas that there are look like decimal marks; else commas.
+fn guess(sample: &[u8]) -> u8 {
+    let lines = counts(sample);
+    let even = |which: usize| {
+        let first = lines.first().map_or(0, |line| line[which]);
+        first > 0 && 2 * lines.iter().filter(|line| line[which] == first).count() > lines.len()
+    };
+    let comma = even(0);
+    let other = [(1, b';'), (2, b'\t')].into_iter().find(|&(which, delimiter)| {
+        let apart = even(which);
+        apart && (!comma || commas_are_decimal(sample, delimiter))
+    });
+    other.map_or(b',', |(_, delimiter)| delimiter)
+}
+
+/// Commas, semicolons and tabs outside quotes, in each line with content.
+fn counts(sample: &[u8]) -> Vec<[usize; 3]> {
+    let (mut lines, mut line, mut within, mut content) = (Vec::new(), [0; 3], false, false);
+    for &byte in sample.iter().chain(b"\n") {
+        match byte {
+            b'"' => within = !within,
+            b'\n' | b'\r' if !within => {
+                if std::mem::take(&mut content) {
+                    lines.push(line);
+                }
+                line = [0; 3];
+            }
+            _ if within => {}
+            b',' => line[0] += 1,
+            b';' => line[1] += 1,
+            b'\t' => line[2] += 1,
+            _ => {}
+        }
+        content |= !byte.is_ascii_whitespace();
+    }
+    lines
+}
+
+/// Whether at least half of the cells with a comma in them would be numbers with a point.
+fn commas_are_decimal(sample: &[u8], delimiter: u8) -> bool {
+    let mut builder = ReaderBuilder::new();
+    let mut reader = builder.has_headers(false).flexible(true).trim(Trim::All).delimiter(delimiter).from_reader(sample);
+    let (mut commas, mut decimal) = (0, 0);
+    for record in reader.records().filter_map(|record| record.ok()) {
+        for cell in record.iter().filter(|cell| cell.contains(',')) {
+            commas += 1;
+            decimal += usize::from(Cell::of(cell) == Cell::Comma);
+        }
+    }
+    2 * decimal >= commas
+}
