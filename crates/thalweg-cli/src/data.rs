@@ -1,22 +1,77 @@
 //! What `train` learns from: where it comes from, and what was read.
 
-use anyhow::{Context, Result, bail};
+use crate::{Usage, memory};
+use anyhow::{Result, anyhow};
+use clap::ValueEnum;
 use serde_json::{Value, json};
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
-use thalweg::data::{self, Dataset, Scaler};
+use std::sync::atomic::{AtomicBool, Ordering};
+use thalweg::data::csv::{Header, Missing, Options, Reading, Target};
+use thalweg::data::{self, Dataset, Scaler, idx, quoted};
 
-/// The part of each class that is kept for testing where the data bring no test set.
+/// The part of each class that is kept for testing where nothing else is said.
 const TEST_FRACTION: f64 = 0.2;
-/// Classes that are listed by name.
+/// Classes and texts that are listed by name.
 const LISTED: usize = 12;
 
 /// The options that say what to read.
 #[derive(Debug, clap::Args)]
 pub struct DataArgs {
-    /// `digits` (part of the program); a directory with the four IDX files of MNIST; or a CSV file whose last column is the
-    /// label, of which a fifth becomes the test set. All may be gzipped
-    #[arg(long, value_name = "digits|DIR|FILE", default_value = "digits")]
+    /// `digits` (part of the program); a directory with the four IDX files of MNIST; a CSV file, of which a fifth becomes the test
+    /// set; or `-`, such a file on standard input. All may be gzipped
+    #[arg(long, value_name = "digits|DIR|FILE|-", default_value = "digits")]
     data: PathBuf,
+
+    /// CSV: the label's column, a name of the header, a number from 1, `first` or `last` [default: last, unless the header names another
+    /// column label, class, target or y]
+    #[arg(long, value_name = "COLUMN", value_parser = target)]
+    target: Option<Target>,
+
+    /// CSV: whether the first line is a header; `auto` looks whether it fits the lines below
+    #[arg(long, value_enum, value_name = "auto|yes|no", default_value_t, hide_possible_values = true)]
+    header: HeaderChoice,
+
+    /// CSV: what separates cells, one character or `tab` [default: a comma, a semicolon or a tab, whichever separates the lines]
+    #[arg(long, value_name = "CHAR", value_parser = delimiter)]
+    delimiter: Option<u8>,
+
+    /// CSV: columns that are no features, by name or number from 1; may be repeated
+    #[arg(long, value_name = "COLUMN,…", value_delimiter = ',')]
+    ignore: Vec<String>,
+
+    /// CSV: what becomes of a row with a missing cell (empty, NA, NaN, null, ?): an error, left out, or filled with the mean of the
+    /// column over the training rows
+    #[arg(long, value_enum, value_name = "error|drop|mean", default_value_t, hide_possible_values = true)]
+    missing: MissingChoice,
+
+    /// CSV: a second file with the same columns as test set
+    #[arg(long, value_name = "FILE", conflicts_with = "test_fraction")]
+    test: Option<PathBuf>,
+
+    /// The part of each class that becomes the test set, above 0 and below 1 [default: 0.2]
+    #[arg(long, value_name = "X", allow_negative_numbers = true)]
+    test_fraction: Option<f64>,
+
+    /// Most memory that data, network and rule may take, such as 500M or 2G [default: what the machine has left]
+    #[arg(long, value_name = "BYTES", value_parser = memory::bytes)]
+    max_memory: Option<u64>,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+enum HeaderChoice {
+    #[default]
+    Auto,
+    Yes,
+    No,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+enum MissingChoice {
+    #[default]
+    Error,
+    Drop,
+    Mean,
 }
 
 /// Data that are ready to train on.
@@ -31,11 +86,16 @@ pub struct Data {
 pub struct Read {
     /// As it was given.
     pub source: String,
+    /// Where the test rows come from.
+    pub test: String,
     /// The names of the classes, and how many rows each has in training and testing together.
     pub classes: Vec<(String, usize)>,
     pub features: usize,
     pub train_rows: usize,
     pub test_rows: usize,
+    /// What a CSV file's lines and columns were taken for, and its test file's.
+    pub csv: Option<Reading>,
+    pub csv_test: Option<Reading>,
 }
 
 /// What is trained on the data.
@@ -57,32 +117,204 @@ pub struct Summary {
     pub run: Run,
 }
 
+static LOADING: AtomicBool = AtomicBool::new(false);
+
+/// Whether data are being read. Nothing is lost then if the program ends at once.
+pub fn is_loading() -> bool {
+    LOADING.load(Ordering::Relaxed)
+}
+
 impl DataArgs {
+    /// Bytes that data, network and rule may take.
+    pub fn memory(&self) -> Option<u64> {
+        self.max_memory.or_else(memory::available)
+    }
+
     /// Training and test part, scaled.
     pub fn load(&self, seed: u64) -> Result<Data> {
-        let source: &Path = &self.data;
-        let built_in = source.as_os_str() == "digits";
-        if !built_in && !source.exists() {
-            let takes = "--data takes digits, a directory with the four IDX files of MNIST, or a CSV file";
-            bail!("{}: no such file or directory; {takes}", source.display());
-        }
-        let (all, test) = if built_in { (data::digits(), None) } else { data::read(source)? };
-        let images = built_in || test.is_some();
-        let (mut train, mut test) = match test {
-            Some(test) => (all, test),
-            None => all.split(TEST_FRACTION, seed).with_context(|| format!("{} has too few rows", source.display()))?,
-        };
-        let read = Read {
-            source: source.display().to_string(),
-            classes: classes(&train, &test),
-            features: train.width,
-            train_rows: train.rows(),
-            test_rows: test.rows(),
-        };
-        let scaler = if images { Scaler::range(&train)? } else { Scaler::standard(&train)? };
+        self.check()?;
+        LOADING.store(true, Ordering::Relaxed);
+        let loaded = self.read(seed);
+        LOADING.store(false, Ordering::Relaxed);
+        let (mut train, mut test, read) = loaded.map_err(|error| match error.downcast::<thalweg::Error>() {
+            Ok(error) => anyhow!(with_flags(&error.to_string())),
+            Err(error) => error,
+        })?;
+        // Pixels share one unit.
+        let scaler = if read.csv.is_none() { Scaler::range(&train)? } else { Scaler::standard(&train)? };
         scaler.apply(&mut train)?;
         scaler.apply(&mut test)?;
         Ok(Data { train, test, read })
+    }
+
+    /// Whether the options fit each other and what is read.
+    fn check(&self) -> Result<()> {
+        if let Some(fraction) = self.test_fraction {
+            let fits = fraction > 0.0 && fraction < 1.0;
+            thalweg::range::require(fits, "test_fraction", fraction, "above 0 and below 1")
+                .map_err(|e| Usage(e.to_string()))?;
+        }
+        let built_in = self.is_built_in();
+        if !built_in && !self.data.is_dir() {
+            return Ok(());
+        }
+        let source = if built_in { "the digits" } else { "a directory of IDX files" };
+        let given = [
+            ("target", self.target.is_some()),
+            ("header", self.header != HeaderChoice::Auto),
+            ("delimiter", self.delimiter.is_some()),
+            ("ignore", !self.ignore.is_empty()),
+            ("missing", self.missing != MissingChoice::Error),
+            ("test", self.test.is_some()),
+            ("test-fraction", self.test_fraction.is_some() && !built_in),
+        ];
+        match given.into_iter().find(|(_, given)| *given) {
+            Some(("test-fraction", _)) => {
+                Err(Usage("--test-fraction has no use: a directory of IDX files has a test set".into()).into())
+            }
+            Some((name, _)) => Err(Usage(format!("--{name} is for CSV files, and --data is {source}")).into()),
+            None => Ok(()),
+        }
+    }
+
+    fn is_built_in(&self) -> bool {
+        self.data.as_os_str() == "digits"
+    }
+
+    fn options(&self) -> Options {
+        let header = match self.header {
+            HeaderChoice::Auto => Header::Auto,
+            HeaderChoice::Yes => Header::Yes,
+            HeaderChoice::No => Header::No,
+        };
+        let missing = match self.missing {
+            MissingChoice::Error => Missing::Error,
+            MissingChoice::Drop => Missing::Drop,
+            MissingChoice::Mean => Missing::Mean,
+        };
+        let max_memory = self.memory().unwrap_or(Options::default().max_memory);
+        let (target, ignore) = (self.target.clone(), self.ignore.clone());
+        Options { target, header, delimiter: self.delimiter, ignore, missing, max_memory }
+    }
+
+    fn read(&self, seed: u64) -> Result<(Dataset, Dataset, Read)> {
+        let fraction = self.test_fraction.unwrap_or(TEST_FRACTION);
+        let split = format!("{fraction} of each class");
+        if self.is_built_in() {
+            let (train, test) = data::digits().split(fraction, seed)?;
+            let read = Read::new("digits".into(), split, &train, &test);
+            return Ok((train, test, read));
+        }
+        let source = self.data.display().to_string();
+        if self.data.is_dir() {
+            let (train, test) = idx::read_directory_within(&self.data, self.memory().unwrap_or(u64::MAX))?;
+            let read = Read::new(source, "the directory's own".into(), &train, &test);
+            return Ok((train, test, read));
+        }
+        let options = self.options();
+        let table = if self.data.as_os_str() == "-" {
+            crate::report::note("reading a table from standard input");
+            options.read_from("standard input", io::stdin().lock())?
+        } else {
+            reachable(&self.data)?;
+            options.read(&self.data)?
+        };
+        let csv = table.reading().clone();
+        let (train, test, from, csv_test) = match &self.test {
+            None => {
+                let (train, test) = table.split(fraction, seed)?;
+                (train, test, split, None)
+            }
+            Some(path) => {
+                reachable(path)?;
+                let (train, test, reading) = table.with_test(path, &options)?;
+                (train, test, path.display().to_string(), Some(reading))
+            }
+        };
+        let read = Read { csv: Some(csv), csv_test, ..Read::new(source, from, &train, &test) };
+        Ok((train, test, read))
+    }
+}
+
+/// Whether there is such a file and one may look at it.
+fn reachable(path: &Path) -> Result<()> {
+    let takes = "--data takes digits, a directory with the four IDX files of MNIST, a CSV file, or - for standard input";
+    match path.metadata() {
+        Ok(_) => Ok(()),
+        Err(error) => Err(match error.kind() {
+            ErrorKind::NotFound => anyhow!("{}: no such file or directory; {takes}", path.display()),
+            ErrorKind::PermissionDenied => {
+                anyhow!("{}: permission denied: a folder on the way may not be entered", path.display())
+            }
+            _ => anyhow!("{}: {error}", path.display()),
+        }),
+    }
+}
+
+/// An error of the library with its settings as options: `max_memory` is `--max-memory`.
+fn with_flags(error: &str) -> String {
+    let names = ["target", "header", "delimiter", "ignore", "missing", "max_memory", "test_fraction"];
+    names.iter().fold(error.to_owned(), |text, name| {
+        let flag = format!("--{}", name.replace('_', "-"));
+        text.replace(&format!("`{name}` ="), &flag).replace(&format!("`{name}`"), &flag)
+    })
+}
+
+fn target(text: &str) -> Result<Target, String> {
+    if text.is_empty() {
+        return Err("a column has a name, a number from 1, or is first or last".into());
+    }
+    text.parse().map_err(|error: thalweg::Error| error.to_string())
+}
+
+fn delimiter(text: &str) -> Result<u8, String> {
+    let byte = match text {
+        "tab" | "\\t" => Some(b'\t'),
+        "comma" => Some(b','),
+        "semicolon" => Some(b';'),
+        _ => text.as_bytes().first().copied().filter(|_| text.len() == 1),
+    };
+    let separates = |byte: &u8| byte.is_ascii() && !byte.is_ascii_alphanumeric() && !b"\"\r\n.+-".contains(byte);
+    byte.filter(separates).ok_or_else(|| "not a character that can separate cells, such as ',', ';', '|' or tab".into())
+}
+
+impl Read {
+    fn new(source: String, test: String, train: &Dataset, test_part: &Dataset) -> Self {
+        Self {
+            source,
+            test,
+            classes: classes(train, test_part),
+            features: train.width,
+            train_rows: train.rows(),
+            test_rows: test_part.rows(),
+            csv: None,
+            csv_test: None,
+        }
+    }
+
+    /// What was taken for what, for people.
+    fn notes(&self) -> Vec<String> {
+        let mut notes = Vec::new();
+        for (reading, of) in [(&self.csv, ""), (&self.csv_test, " of the test file")] {
+            let Some(reading) = reading else { continue };
+            let main = of.is_empty();
+            for (name, texts) in reading.categories.iter().filter(|_| main) {
+                notes.push(format!(
+                    "{name} is {} features, one per text: {}",
+                    texts.len(),
+                    listed(texts.iter().map(|text| shown(text)))
+                ));
+            }
+            notes.extend(reading.left_out.iter().filter(|_| main).map(|column| format!("{column} is left out")));
+            if reading.dropped > 0 {
+                notes.push(format!("{} rows{of} with missing cells are left out", reading.dropped));
+            }
+            if reading.filled > 0 {
+                notes.push(format!("{} missing cells{of} have the mean of their column, or none of its texts", reading.filled));
+            }
+            notes.extend(reading.warnings.iter().map(|warning| format!("warning: {}", with_flags(warning))));
+        }
+        notes
     }
 }
 
@@ -95,27 +327,33 @@ fn classes(train: &Dataset, test: &Dataset) -> Vec<(String, usize)> {
 }
 
 impl Summary {
-    /// For people: one line for the data, one for the run.
-    pub fn lines(&self) -> [String; 2] {
+    /// For people: a line for the data, one for the run, and what else there is to say about the data.
+    pub fn lines(&self) -> Vec<String> {
         let Self { read, run } = self;
-        let listed: Vec<String> = read.classes.iter().take(LISTED).map(|(name, rows)| format!("{name} ({rows})")).collect();
-        let more = if read.classes.len() > LISTED { ", …" } else { "" };
+        let classes = listed(read.classes.iter().map(|(name, rows)| format!("{} ({rows})", shown(name))));
+        let label = read.csv.as_ref().map(|csv| {
+            let header = if csv.header { "the first line is a header" } else { "no header" };
+            format!("; the label is {}, {header}", csv.label)
+        });
+        let data = format!(
+            "data: {}, {} rows of {} features in {} classes: {classes}{}; {} rows to train on, {} to test on ({})",
+            shown(&read.source),
+            read.train_rows + read.test_rows,
+            read.features,
+            read.classes.len(),
+            label.unwrap_or_default(),
+            read.train_rows,
+            read.test_rows,
+            shown(&read.test),
+        );
+        let rest = (run.steps_per_epoch * run.batch > read.train_rows).then(|| read.train_rows % run.batch);
+        let rest = rest.map(|rest| format!(", the last of {rest}")).unwrap_or_default();
         let rate = run.lr.map(|lr| format!(" at a rate of {}", short(lr))).unwrap_or_default();
-        let (train, test) = (read.train_rows, read.test_rows);
-        [
-            format!(
-                "data: {}, {} rows of {} features in {} classes: {}{more}; {train} rows to train on, {test} to test on",
-                read.source,
-                train + test,
-                read.features,
-                read.classes.len(),
-                listed.join(", "),
-            ),
-            format!(
-                "run: {} steps of {} rows per epoch, {} parameters, {}{rate}, {} engine",
-                run.steps_per_epoch, run.batch, run.parameters, run.rule, run.engine,
-            ),
-        ]
+        let run = format!(
+            "run: {} steps per epoch of {} rows{rest}; {} parameters, {}{rate}, {} engine",
+            run.steps_per_epoch, run.batch, run.parameters, run.rule, run.engine,
+        );
+        [data, run].into_iter().chain(read.notes()).collect()
     }
 
     /// The first object of `--json`.
@@ -129,6 +367,9 @@ impl Summary {
             "classes": classes,
             "train_rows": read.train_rows,
             "test_rows": read.test_rows,
+            "test": read.test,
+            "csv": read.csv.as_ref().map(reading),
+            "csv_test": read.csv_test.as_ref().map(reading),
             "steps_per_epoch": run.steps_per_epoch,
             "batch": run.batch,
             "parameters": run.parameters,
@@ -137,6 +378,35 @@ impl Summary {
             "engine": run.engine,
         } })
     }
+}
+
+/// What a table's lines and columns were taken for.
+fn reading(reading: &Reading) -> Value {
+    let categories: Vec<Value> =
+        reading.categories.iter().map(|(name, texts)| json!({ "column": name, "texts": texts })).collect();
+    let warnings: Vec<String> = reading.warnings.iter().map(|warning| with_flags(warning)).collect();
+    json!({
+        "header": reading.header,
+        "delimiter": reading.delimiter,
+        "label": reading.label,
+        "categories": categories,
+        "left_out": reading.left_out,
+        "dropped": reading.dropped,
+        "filled": reading.filled,
+        "warnings": warnings,
+    })
+}
+
+/// The first of some texts.
+fn listed(texts: impl ExactSizeIterator<Item = String>) -> String {
+    let more = if texts.len() > LISTED { ", …" } else { "" };
+    texts.take(LISTED).collect::<Vec<_>>().join(", ") + more
+}
+
+/// A text from outside: as it is where it is plain, else in quotes.
+fn shown(text: &str) -> String {
+    let plain = |c: char| c.is_alphanumeric() || " -_./".contains(c);
+    if !text.is_empty() && text.chars().count() <= 40 && text.chars().all(plain) { text.into() } else { quoted(text) }
 }
 
 /// A number without long runs of zeros.

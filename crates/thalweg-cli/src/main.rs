@@ -5,6 +5,7 @@ mod curve;
 mod data;
 mod engine;
 mod info;
+mod memory;
 mod rates;
 mod report;
 mod rules;
@@ -98,5 +99,7 @@ fn failed(error: &anyhow::Error) -> ExitCode {
 
 fn one_line<'a>(lines: impl Iterator<Item = &'a str>) -> String {
     let lines: Vec<&str> = lines.map(str::trim).filter(|line| !line.is_empty()).collect();
-    lines.join(" ")
+    // Names of files and what stands in them must not steer the terminal.
+    let shown = |c: char| if c.is_control() { c.escape_debug().to_string() } else { c.to_string() };
+    lines.join(" ").chars().map(shown).collect()
 }

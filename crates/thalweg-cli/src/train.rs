@@ -5,7 +5,7 @@ use crate::engine::{EngineArgs, Picked};
 use crate::rates::{self, Follower};
 use crate::report::{Epoch, Report, Summary, note};
 use crate::settings::{self, Pair, Scheduled};
-use crate::{Interrupted, Usage};
+use crate::{Interrupted, Usage, memory};
 use anyhow::{Context, Result, bail};
 use std::ops::ControlFlow;
 use std::path::PathBuf;
@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use thalweg::data::Dataset;
 use thalweg::nn::Network;
 use thalweg::plan::{Activation, Engine};
-use thalweg::{AnyRule, Batch, Recipe, Trainer, range};
+use thalweg::{AnyRule, Batch, Memory, Recipe, Trainer, range};
 
 /// More is a slip of the finger: two such layers have four thousand million weights.
 const MAX_WIDTH: usize = 1 << 16;
@@ -94,6 +94,9 @@ pub fn run(args: Args) -> Result<()> {
     stop_on_ctrl_c()?;
     let Data { train, test, read } = args.data.load(args.seed)?;
     let batch = Batch { rows: args.batch.min(train.rows()), drop_last: args.drop_last };
+    let shape = Shape { inputs: train.width, hidden: &args.hidden, outputs: train.classes };
+    let cells = train.features.len() + test.features.len();
+    shape.check_memory(&*rule, batch.rows, cells, args.data.memory())?;
     let steps_per_epoch = batch.steps(train.rows());
     // Less than 2⁶⁴: there are less than 2³² rows, and no more epochs.
     let steps = args.epochs as u64 * steps_per_epoch as u64;
@@ -161,6 +164,33 @@ fn fit<E: Engine>(
     last.context("no epoch was run")
 }
 
+/// The widths of a perceptron.
+struct Shape<'a> {
+    inputs: usize,
+    hidden: &'a [usize],
+    outputs: usize,
+}
+
+impl Shape<'_> {
+    /// Refuses a network that does not fit into memory with its data, before any of it is made.
+    fn check_memory(&self, rule: &dyn AnyRule, batch: usize, cells: usize, limit: Option<u64>) -> Result<()> {
+        let widths: Vec<u128> =
+            [self.inputs].iter().chain(self.hidden).chain([&self.outputs]).map(|&width| width as u128).collect();
+        let parameters: u128 = widths.windows(2).map(|pair| (pair[0] + 1) * pair[1]).sum();
+        // First weights in f64 and f32, then parameters, gradients and what the rule keeps.
+        let per_parameter = 8 + 4 + 4 + 4 + Memory::of(rule).bytes as u128;
+        // Outputs before and after each activation and their gradients, of a batch and of an evaluation.
+        let between = 4 * widths.iter().sum::<u128>() * 4 * (batch.max(256) as u128 + 256);
+        // As they were read, as they are uploaded, as they lie on the device.
+        let data = 3 * 4 * cells as u128;
+        let needed = parameters * per_parameter + between + data;
+        let hidden: Vec<String> = self.hidden.iter().map(usize::to_string).collect();
+        let what =
+            format!("a network of {parameters} parameters (--hidden {}) with {} and its data", hidden.join(","), rule.name());
+        memory::check(&what, needed, limit)
+    }
+}
+
 /// The help on `--rule`.
 fn rules() -> String {
     let names: Vec<&str> = thalweg::rules().iter().map(|rule| rule.name()).collect();
@@ -186,6 +216,10 @@ fn recipe(rule: &dyn AnyRule, args: &Args) -> Result<Recipe> {
 /// The first Ctrl-C ends training after the step, the second ends the program.
 fn stop_on_ctrl_c() -> Result<()> {
     let handler = || {
+        if data::is_loading() {
+            note("interrupted while reading the data");
+            std::process::exit(130);
+        }
         if STOP.swap(true, Ordering::Relaxed) {
             std::process::exit(130);
         }

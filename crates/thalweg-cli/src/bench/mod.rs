@@ -5,8 +5,8 @@ mod row;
 mod touch;
 mod work;
 
-use crate::Usage;
 use crate::report::note;
+use crate::{Usage, memory};
 use anyhow::Result;
 use clap::{Args, ValueEnum};
 use engine::Timed;
@@ -53,6 +53,10 @@ enum Engines {
 
 /// Runs the benchmark: row by row, the GPU before the CPU.
 pub fn run(args: &BenchArgs) -> Result<()> {
+    for &n in &args.n {
+        // The least that a row takes: a copy, and the copy beside it.
+        memory::check(&format!("a row over {n} parameters (--n)"), 16 * n as u128, memory::available())?;
+    }
     if args.turns {
         return turns(args);
     }
@@ -82,6 +86,7 @@ fn turns(args: &BenchArgs) -> Result<()> {
     };
     let work = work::streams(*n).into_iter().find(|work| work.what == *what);
     let work = work.ok_or_else(|| Usage(format!("--what {what} is no row's name")))?;
+    work.check_memory()?;
     match (args.engine, gpu(args)?) {
         (Engines::Cpu, _) => engine::in_turns(&Cpu::<f32>::default(), work),
         (Engines::Gpu, Some(gpu)) => engine::in_turns(&gpu, work),
@@ -109,6 +114,7 @@ fn row<E: Engine<Float = f32>>(engine: &E, mut work: Work, reps: u32) -> Result<
 where
     E::Program: Timed,
 {
+    work.check_memory()?;
     Ok(match work.size {
         Size::Elements(_) => {
             let pair = engine::pair(engine, &mut work, reps)?;

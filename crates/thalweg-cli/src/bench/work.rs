@@ -1,6 +1,8 @@
 //! What is timed, as plans.
 
-use thalweg::plan::{Arena, BufferId, Layout, MatMul, Norm, NormKind, Op, Plan};
+use crate::memory;
+use anyhow::Result;
+use thalweg::plan::{Arena, Buffer, BufferId, Layout, MatMul, Norm, NormKind, Op, Plan};
 use thalweg::{AdamW, AnyRule, Layerwise, Recipe, RmsProp, Sgd, Stepper, rules};
 
 /// Columns of the matrix that a rule with moments of rows and columns works on.
@@ -36,6 +38,19 @@ impl Work {
             Size::Elements(n) => (n * 4 * (self.streams.0 + self.streams.1)) as f64,
             Size::Product { m, k, n, batch } => 2.0 * (m * k * n * batch) as f64,
         }
+    }
+}
+
+impl Work {
+    /// Refuses what does not fit into memory: buffers, the numbers that one is filled with, and the streams of the copy beside it.
+    pub fn check_memory(&self) -> Result<()> {
+        let bytes = |buffer: &Buffer| (buffer.stride() * buffer.kind.bytes()) as u128;
+        let buffers = self.layout.lanes() as u128 * self.layout.buffers().iter().map(bytes).sum::<u128>();
+        let beside = match self.size {
+            Size::Elements(n) => n * 4 * (1 + self.streams.0.max(2)),
+            Size::Product { .. } => 0,
+        };
+        memory::check(&format!("the row {}", self.what), buffers + beside as u128, memory::available())
     }
 }
 

@@ -27,6 +27,27 @@ fn wrong_usage_is_one_line_and_exit_code_2() {
         (&["train", "--hidden", "0"], "not a whole number from 1 to 65536"),
         (&["train", "--hidden", "64,,32"], "not a whole number from 1 to 65536"),
         (&["train", "--hidden", "99999999"], "not a whole number from 1 to 65536"),
+        (&["train", "--target", "y"], "--target is for CSV files, and --data is the digits"),
+        (&["train", "--ignore", "y"], "--ignore is for CSV files, and --data is the digits"),
+        (&["train", "--missing", "mean"], "--missing is for CSV files, and --data is the digits"),
+        (&["train", "--header", "no"], "--header is for CSV files, and --data is the digits"),
+        (&["train", "--delimiter", ";"], "--delimiter is for CSV files, and --data is the digits"),
+        (&["train", "--test", "a.csv"], "--test is for CSV files, and --data is the digits"),
+        (&["train", "--data", ".", "--target", "y"], "--target is for CSV files, and --data is a directory of IDX files"),
+        (
+            &["train", "--data", ".", "--test-fraction", "0.1"],
+            "--test-fraction has no use: a directory of IDX files has a test set",
+        ),
+        (&["train", "--test", "a.csv", "--test-fraction", "0.1"], "cannot be used with"),
+        (&["train", "--test-fraction", "1"], "test_fraction = 1 is out of range: above 0 and below 1"),
+        (&["train", "--test-fraction", "NaN"], "test_fraction = NaN is out of range: above 0 and below 1"),
+        (&["train", "--test-fraction", "-0.5"], "test_fraction = -0.5 is out of range: above 0 and below 1"),
+        (&["train", "--target", ""], "a column has a name, a number from 1, or is first or last"),
+        (&["train", "--delimiter", "ab"], "not a character that can separate cells"),
+        (&["train", "--delimiter", "1"], "not a character that can separate cells"),
+        (&["train", "--header", "maybe"], "invalid value 'maybe' for '--header"),
+        (&["train", "--missing", "zero"], "invalid value 'zero' for '--missing"),
+        (&["train", "--max-memory", "lots"], "'lots' is not a number of bytes, such as 500M or 2G"),
         (&["train", "--seed", "-1"], "'-1'"),
         (&["train", "--json", "--json"], "cannot be used multiple times"),
         (&["train", "--set", "beta1"], "'beta1' is not of the form key=value"),
@@ -97,8 +118,14 @@ fn a_failure_is_one_line_and_exit_code_1() {
         (vec!["--data", "nowhere.csv"], "no such file or directory; --data takes digits, a directory"),
         (vec!["--data", empty.to_str().expect("UTF-8")], "no file train-images-idx3-ubyte or "),
         (vec!["--data", &file("none.csv", "")], "the file is empty"),
-        (vec!["--data", &file("text.csv", "a,b\n1,0\nx,1\n")], "line 3, column 1: 'x' is not a finite number"),
-        (vec!["--data", &good], "has too few rows"),
+        (
+            vec!["--data", &file("text.csv", "a,b\n1,0\nx,1\n")],
+            "line 3, column 1: 'x' stands in a column of numbers and is none",
+        ),
+        (
+            vec!["--data", &good],
+            "every class has one row: is column 3 an identifier? Say with --target which column is the label",
+        ),
         (vec!["--out", &good], "--out takes a directory that can be written"),
         // In its range, but not on every step.
         (vec!["--engine", "cpu", "--lr", "1e300", "--schedule", "constant,lr=1e300"], "lr = inf is out of range"),
@@ -117,7 +144,7 @@ fn a_failure_is_one_line_and_exit_code_1() {
 fn help_names_every_option_and_rule() {
     let ran = thalweg(&["train", "--help"]);
     assert_eq!((ran.code, ran.err.as_str()), (Some(0), ""));
-    let options = "data engine adapter rule set lr weight-decay schedule clip-norm epochs batch hidden seed out json";
+    let options = "data target header delimiter ignore missing test test-fraction max-memory engine adapter rule set lr weight-decay schedule clip-norm epochs batch drop-last hidden seed out json";
     for option in options.split(' ') {
         assert!(ran.out.contains(&format!("--{option}")), "{option}: {}", ran.out);
     }
