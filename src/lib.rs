@@ -84,7 +84,8 @@ pub use optimizer::{
     Optimizer, Recipe, Report, Stepper, Telemetry, TensorReport,
 };
 pub use rule::{
-    AdjustLr, AnyRule, Configure, Decay, Fixed, Layerwise, Memory, Orthogonal, Real, Row, Rule, Setting, Settings, set,
+    AdjustLr, AnyRule, Configure, Decay, Fixed, Function, Layerwise, Memory, Orthogonal, Real, Row, Rule, Setting, Settings,
+    set,
 };
 pub use rules::*;
 /// Makes the list of a rule's [`Settings`].

@@ -2,6 +2,7 @@
 
 use super::kernel::{Access, Bound, Kernel, Launch, Source};
 use super::memory::Memory;
+use super::program::UNIFORM;
 use crate::error::{Error, Result};
 use crate::plan::{Dispatch, Kind, Layout, Operand, Operated, Size};
 
@@ -47,13 +48,17 @@ pub(super) fn launches<'a>(op: &Operated, layout: &Layout, memory: &'a Memory) -
     let lanes = if op.is_shared(layout) { 1 } else { layout.lanes() as u32 };
     let views = op.operands().iter().map(|operand| memory.view(&operand.view)).collect::<Result<Vec<_>>>()?;
     let launch = |dispatch: Dispatch| {
-        let size = |&(name, size): &(&str, Size)| match size {
+        let size = |(name, size): &(std::borrow::Cow<str>, Size)| match *size {
             Size::Number(number) => Ok((number as f32).to_bits()),
             Size::Count(count) => u32::try_from(count)
                 .map_err(|_| Error::limit(format!("{name} of {}", op.operation().name()), count as u64, u32::MAX.into())),
         };
         let mut words = dispatch.sizes.iter().map(size).collect::<Result<Vec<u32>>>()?;
         words.extend(views.iter().flat_map(|&(_, first, lane)| [first, lane]));
+        if words.len() * 4 > UNIFORM {
+            let what = format!("bytes of the sizes of {}", op.operation().name());
+            return Err(Error::limit(what, words.len() as u64 * 4, UNIFORM as u64));
+        }
         Ok(Launch {
             kernel: kernel(op, &dispatch),
             params: bytemuck::cast_slice(&words).into(),

@@ -123,7 +123,7 @@ fn check_loops(gpu: &Gpu, launch: &Launch) -> Result<()> {
 }
 
 /// Bytes from one uniform to the next: the alignment of bindings that every device grants.
-const UNIFORM: usize = 256;
+pub(super) const UNIFORM: usize = 256;
 
 /// The uniforms of all launches in one buffer.
 fn params_buffer(gpu: &Gpu, launches: &[Launch]) -> Result<wgpu::Buffer> {

@@ -8,7 +8,7 @@ use crate::plan::Case;
 /// One line per operation: the module, then the type.
 macro_rules! operations {
     ($($module:ident :: $operation:ident),* $(,)?) => {
-        $(mod $module; pub use $module::$operation;)*
+        $(pub use $module::$operation;)*
 
         /// The cases that every operation is tried on, for so many lanes.
         pub fn cases(lanes: usize) -> Vec<Case> {
@@ -19,8 +19,16 @@ macro_rules! operations {
     };
 }
 
+mod gather;
+mod map;
+mod tally;
+mod tick;
+
+pub use map::{Broadcast, Expr};
+
 operations! {
     gather::Gather,
+    map::Map,
     tally::Tally,
     tick::Tick,
 }

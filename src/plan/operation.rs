@@ -208,7 +208,7 @@ pub struct Dispatch {
     /// Values of its `override`s.
     pub constants: Vec<(&'static str, f64)>,
     /// Fields of the uniform `op`.
-    pub sizes: Vec<(&'static str, Size)>,
+    pub sizes: Vec<(Cow<'static, str>, Size)>,
     /// Workgroups along x and y.
     pub grid: [u32; 2],
     /// Iterations of all loops of one invocation, at most.
@@ -225,14 +225,14 @@ impl Dispatch {
     }
 
     /// With a count in the uniform.
-    pub fn size(mut self, name: &'static str, value: usize) -> Self {
-        self.sizes.push((name, Size::Count(value)));
+    pub fn size(mut self, name: impl Into<Cow<'static, str>>, value: usize) -> Self {
+        self.sizes.push((name.into(), Size::Count(value)));
         self
     }
 
     /// With a number in the uniform, rounded to `f32`.
-    pub fn number(mut self, name: &'static str, value: f64) -> Self {
-        self.sizes.push((name, Size::Number(value)));
+    pub fn number(mut self, name: impl Into<Cow<'static, str>>, value: f64) -> Self {
+        self.sizes.push((name.into(), Size::Number(value)));
         self
     }
 
@@ -335,6 +335,11 @@ pub struct Views<'a, F> {
 impl<'a, F> Views<'a, F> {
     pub(crate) fn new(views: impl Iterator<Item = Elements<'a, F>>) -> Self {
         Self { views: views.collect() }
+    }
+
+    /// All of them, one after the other.
+    pub fn list(self) -> impl Iterator<Item = Elements<'a, F>> {
+        self.views.into_iter()
     }
 
     /// All of them.

@@ -14,6 +14,7 @@
 //! ```
 
 mod any;
+mod elementary;
 mod memory;
 mod orthogonal;
 mod real;
@@ -21,6 +22,7 @@ mod sweep;
 mod table;
 
 pub use any::{AnyRule, Row};
+pub use elementary::Function;
 pub use memory::Memory;
 pub use orthogonal::{AdjustLr, Orthogonal};
 pub use real::{Fixed, Real};

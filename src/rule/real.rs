@@ -1,6 +1,6 @@
 //! The float types that rules and CPU kernels are generic over.
 
-use super::AnyRule;
+use super::{AnyRule, Function, elementary};
 use std::fmt::{Debug, Display};
 
 /// `f32` or `f64`.
@@ -26,6 +26,10 @@ pub trait Real:
     /// The error function.
     fn erf(self) -> Self;
 
+    /// `y = f(x)`, element by element.
+    #[doc(hidden)]
+    fn function(f: Function, x: &[Self], y: &mut [Self]);
+
     /// Runs `rule` over slices of this type; see [`AnyRule`].
     #[doc(hidden)]
     fn sweep(rule: &dyn AnyRule, row: &[Self], x: &mut [Self], g: &[Self], planes: &mut [&mut [Self]]);
@@ -40,7 +44,7 @@ pub trait Real:
 }
 
 macro_rules! real {
-    ($float:ty, $erf:path, $sweep:ident, $trust:ident, $eval:ident) => {
+    ($float:ty, $erf:path, $function:path, $sweep:ident, $trust:ident, $eval:ident) => {
         impl Real for $float {
             #[inline(always)]
             fn of(value: f64) -> Self {
@@ -54,6 +58,10 @@ macro_rules! real {
 
             fn erf(self) -> Self {
                 $erf(self)
+            }
+
+            fn function(f: Function, x: &[Self], y: &mut [Self]) {
+                $function(f, x, y)
             }
 
             fn sweep(rule: &dyn AnyRule, row: &[Self], x: &mut [Self], g: &[Self], planes: &mut [&mut [Self]]) {
@@ -71,8 +79,8 @@ macro_rules! real {
     };
 }
 
-real!(f32, libm::erff, sweep_f32, trust_f32, eval_f32);
-real!(f64, libm::erf, sweep_f64, trust_f64, eval_f64);
+real!(f32, libm::erff, elementary::single, sweep_f32, trust_f32, eval_f32);
+real!(f64, libm::erf, elementary::double, sweep_f64, trust_f64, eval_f64);
 
 /// An array whose length is known to the compiler: a row of scalars, or the state of one element.
 pub trait Fixed<F>: Copy + Send + Sync + AsRef<[F]> {

@@ -23,6 +23,7 @@ mod lbfgs;
 mod lent;
 mod long_run;
 mod loss_scaling;
+mod map;
 mod matmul;
 mod modifiers;
 mod muon;
