@@ -107,6 +107,9 @@ fn a_plateau_lowers_the_rate_once_the_loss_is_no_better() {
     assert_ne!(reduced[3], steady[3]);
     assert_eq!(reduced[3], reduced[2]);
     assert_eq!(losses(&run(&["--schedule", "plateau"])), steady);
+    // A loss that falls every time is no plateau, even for the least patient.
+    assert!(steady.windows(2).all(|pair| pair[1].as_f64() < pair[0].as_f64()), "{steady:?}");
+    assert_eq!(losses(&run(&["--schedule", "plateau,patience=0,factor=1e-30"])), steady);
     let half = losses(&run(&["--schedule", "plateau,lr=0.5", "--lr", "0.002"]));
     assert_eq!(half, steady);
 }
