@@ -20,20 +20,23 @@ pub fn rosenbrock_gradient(at: &[f64]) -> [f64; 2] {
     [-2.0 * (1.0 - at[0]) - 400.0 * at[0] * above, 200.0 * above]
 }
 
-/// Runs a rule on Rosenbrock's function from (−1.2, 1). The host computes the gradient of each step; the path is what the rule
-/// evaluates with.
-pub fn rosenbrock<E: Engine>(engine: &E, entry: &Entry) -> Result<Path> {
+/// Runs a rule on Rosenbrock's function from (−1.2, 1), and looks `looks` times on the way at what the rule evaluates with. The host
+/// computes the gradient of each step.
+pub fn rosenbrock<E: Engine>(engine: &E, entry: &Entry, looks: usize) -> Result<Path> {
     let run = &entry.rosenbrock;
     // A matrix of one row, for rules that want matrices.
     let mut optimizer = Optimizer::new(engine, run.recipe(entry.rule, run.length)?, &[("x", &[1, 2])])?;
     let mut at = vec![-1.2, 1.0];
     optimizer.set_params(0, "x", &floats(&at))?;
     let mut path = vec![(0, at.clone())];
-    for step in 1..=run.length {
-        optimizer.set_grads(0, "x", &floats(&rosenbrock_gradient(&at)))?;
-        optimizer.step()?;
-        at = doubles(&optimizer.params(0, "x")?);
-        path.push((step, doubles(&optimizer.eval_params(0, "x")?)));
+    for look in 1..=looks {
+        let (from, to) = (run.length * (look - 1) / looks, run.length * look / looks);
+        for _ in from..to {
+            optimizer.set_grads(0, "x", &floats(&rosenbrock_gradient(&at)))?;
+            optimizer.step()?;
+            at = doubles(&optimizer.params(0, "x")?);
+        }
+        path.push((to, doubles(&optimizer.eval_params(0, "x")?)));
     }
     Ok(path)
 }

@@ -36,7 +36,7 @@ fn main() -> Result<()> {
         Ok(Outcome {
             entry,
             digits: train(&cpu, entry)?,
-            rosenbrock: rosenbrock(&cpu, entry)?,
+            rosenbrock: rosenbrock(&cpu, entry, entry.rosenbrock.length)?,
             quadratic: quadratic(&cpu, entry, entry.quadratic.length)?,
         })
     };
