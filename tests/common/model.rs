@@ -51,15 +51,15 @@ impl<P: Program> Model<P> {
     }
 
     pub fn params(&mut self, lane: usize) -> Vec<P::Float> {
-        self.tensors.iter().flat_map(|(name, _)| self.optimizer.params(lane, name).expect("parameters")).collect()
+        let Self { optimizer, tensors, .. } = self;
+        joined(tensors.iter().map(|(name, _)| optimizer.params(lane, name).expect("parameters")))
     }
 
     /// The planes by name.
     pub fn planes(&mut self, lane: usize) -> Vec<(&'static str, Vec<P::Float>)> {
-        let mut plane = |plane: &'static str| {
-            self.tensors.iter().flat_map(|(name, _)| self.optimizer.state(plane, lane, name).expect("a plane")).collect()
-        };
-        self.planes.iter().map(|&name| (name, plane(name))).collect()
+        let Self { optimizer, tensors, planes } = self;
+        let mut plane = |plane| joined(tensors.iter().map(|(name, _)| optimizer.state(plane, lane, name).expect("a plane")));
+        planes.iter().map(|&name| (name, plane(name))).collect()
     }
 
     /// Parameters, then the planes.
@@ -71,6 +71,13 @@ impl<P: Program> Model<P> {
     pub fn report(&mut self, lane: usize) -> Report {
         self.optimizer.report(lane).expect("a report")
     }
+}
+
+/// The values of all tensors in one list. A single tensor's are not copied.
+fn joined<F: Real>(mut parts: impl Iterator<Item = Vec<F>>) -> Vec<F> {
+    let mut all = parts.next().unwrap_or_default();
+    parts.for_each(|part| all.extend_from_slice(&part));
+    all
 }
 
 /// The values of each tensor, as the engine's floats.

@@ -19,31 +19,37 @@ fn variants(len: usize) -> Vec<(Vec<usize>, bool)> {
 
 fn engines_agree_with_the_oracle(engines: &[AnyEngine], sizes: &[usize]) {
     for &len in sizes {
+        let (params, grads) = (numbers(1, len), (1..=STEPS).map(|t| gradient(2, t, len)).collect::<Vec<_>>());
         for (name, rule) in options() {
             for (tensors, clip) in variants(len) {
                 let recipe = Recipe::new(rule.clone());
                 // The norm of most gradients is above this, of the one that is zero below.
                 let recipe = if clip { recipe.clip_norm((len as f64).sqrt().max(0.1)) } else { recipe };
-                compare(engines, &recipe, &*rule, &tensors, &format!("{name}, tensors {tensors:?}, clip {clip}"));
+                let what = format!("{name}, tensors {tensors:?}, clip {clip}");
+                compare(engines, &recipe, &*rule, &tensors, (&params, &grads), &what);
             }
         }
     }
 }
 
-fn compare(engines: &[AnyEngine], recipe: &Recipe, rule: &dyn AnyRule, tensors: &[usize], what: &str) {
-    let len = tensors.iter().sum();
-    let params = numbers(1, len);
-    let mut oracle = Oracle::new(recipe, rule, tensors, &params);
+fn compare(
+    engines: &[AnyEngine],
+    recipe: &Recipe,
+    rule: &dyn AnyRule,
+    tensors: &[usize],
+    (params, grads): (&[f32], &[Vec<f32>]),
+    what: &str,
+) {
+    let mut oracle = Oracle::new(recipe, rule, tensors, params);
     let mut models: Vec<Model<AnyProgram>> =
         engines.iter().map(|engine| Model::new(engine, recipe.clone(), rule, tensors)).collect();
-    models.iter_mut().for_each(|model| model.set_params(0, &params));
-    for t in 1..=STEPS {
-        let grads = gradient(2, t, len);
-        oracle.step(&grads);
+    models.iter_mut().for_each(|model| model.set_params(0, params));
+    for (t, grads) in (1..).zip(grads) {
+        oracle.step(grads);
         let expected = oracle.model.report(0);
         for (engine, model) in engines.iter().zip(&mut models) {
             let what = format!("{}, {what}, step {t}", engine.name);
-            model.set_grads(0, &grads);
+            model.set_grads(0, grads);
             model.step();
             oracle.agrees(model).unwrap_or_else(|error| panic!("{what}, {error}"));
             let found = model.report(0);
