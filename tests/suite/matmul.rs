@@ -2,7 +2,7 @@
 
 use crate::common::bench::Bench;
 use crate::common::compare::assert_close;
-use crate::common::engines;
+use crate::common::engines::{self, AnyEngine};
 use crate::common::numbers::doubles;
 use crate::common::oracle::EPSILON;
 use thalweg::cpu::Cpu;
@@ -52,13 +52,13 @@ fn bound(k: usize) -> f64 {
     EPSILON * (f64::sqrt(k as f64) + 2.0) * (4.0 * k as f64 + 4.0)
 }
 
-fn agree(lanes: usize, batch: usize, shared: bool) {
+fn agree(engines: &[AnyEngine], lanes: usize, batch: usize, shared: bool) {
     for shape in SHAPES {
         for variant in 0..16 {
             let bench = batch_bench(lanes, batch, shape, variant, shared);
             let expected = bench.run(&Cpu::<f64>::default());
-            for engine in engines::all() {
-                for (lane, (found, expected)) in bench.run(&engine).iter().zip(&expected).enumerate() {
+            for engine in engines {
+                for (lane, (found, expected)) in bench.run(engine).iter().zip(&expected).enumerate() {
                     let what =
                         format!("{}, {shape:?}, variant {variant:#06b}, lane {lane} of {lanes}, batch {batch}", engine.name);
                     assert_close(&what, &found[0], &expected[0], |_| bound(shape.1));
@@ -68,24 +68,14 @@ fn agree(lanes: usize, batch: usize, shared: bool) {
     }
 }
 
+/// Of one lane, of three, of three that share a factor, and of batches: one test, since a test is a process and has to compile the
+/// kernels, which are the same in all of them.
 #[test]
-fn products_of_one_lane_agree() {
-    agree(1, 1, false);
-}
-
-#[test]
-fn products_of_three_lanes_agree() {
-    agree(3, 1, false);
-}
-
-#[test]
-fn lanes_may_share_a_factor() {
-    agree(3, 1, true);
-}
-
-#[test]
-fn batches_agree() {
-    agree(2, 3, true);
+fn products_of_lanes_and_of_batches_agree() {
+    let engines = engines::all();
+    for (lanes, batch, shared) in [(1, 1, false), (3, 1, false), (3, 1, true), (2, 3, true)] {
+        agree(&engines, lanes, batch, shared);
+    }
 }
 
 /// The matrices of a batch are those of as many lanes, one after the other.

@@ -283,11 +283,15 @@ fn sweep(cases: usize, switches: &[[bool; 4]]) {
     for i in 0..cases {
         let mut size = || SIZES[rng.usize(..SIZES.len())];
         let (m, k, n) = (size(), size(), size());
-        let [trans_a, trans_b, bias, accumulate] = switches[i % switches.len()];
-        let lanes = if rng.bool() { 1 } else { 3 };
-        let offset = rng.usize(..3) * 5;
-        agree(&Shape { m, k, n, lanes, shared_a: rng.bool(), trans_a, trans_b, bias, accumulate, offset }.case(&mut rng));
+        agree(&shape(&mut rng, [m, k, n], switches[i % switches.len()]).case(&mut rng));
     }
+}
+
+/// Random lanes and offset for a product.
+fn shape(rng: &mut fastrand::Rng, [m, k, n]: [usize; 3], [trans_a, trans_b, bias, accumulate]: [bool; 4]) -> Shape {
+    let lanes = if rng.bool() { 1 } else { 3 };
+    let offset = rng.usize(..3) * 5;
+    Shape { m, k, n, lanes, shared_a: rng.bool(), trans_a, trans_b, bias, accumulate, offset }
 }
 
 #[test]
@@ -296,9 +300,24 @@ fn products_of_all_sizes_are_right() {
     sweep(160, &[[f, f, f, f], [f, t, t, f], [t, f, f, t], [t, t, t, t]]);
 }
 
+/// Every kernel that there is: each of the 16 sets of switches with low and tall, narrow and wide tiles, on four sizes.
 #[test]
 fn products_with_all_switches_are_right() {
-    sweep(640, &std::array::from_fn::<_, 16, _>(|i| std::array::from_fn(|bit| i >> bit & 1 == 1)));
+    let mut rng = fastrand::Rng::with_seed(8);
+    for i in 0..16 {
+        for (is_tall, is_wide) in [(false, false), (true, false), (false, true), (true, true)] {
+            for _ in 0..4 {
+                let mut size = |fits: &dyn Fn(usize) -> bool| {
+                    let sizes: Vec<usize> = SIZES.into_iter().filter(|&size| fits(size)).collect();
+                    sizes[rng.usize(..sizes.len())]
+                };
+                let sizes = [size(&|m| (m > 8) == is_tall), size(&|_| true), size(&|n| (n > 32) == is_wide)];
+                let case = shape(&mut rng, sizes, std::array::from_fn(|bit| i >> bit & 1 == 1)).case(&mut rng);
+                assert_eq!((tall(&case.op), wide(&case.op)), (is_tall, is_wide));
+                agree(&case);
+            }
+        }
+    }
 }
 
 #[test]
