@@ -182,6 +182,12 @@ impl Operation for Map {
             let transposed = Self::new(&[columns, 1, rows]).input(input, &[1, 0, columns]).input(per_row, &[0, 0, 1]);
             cases.push(transposed.output(output, (x.clone() * bias.clone()).sigmoid() - bias.clone().max(0.25)));
         }
+        // Four dimensions in another order, one of them repeated.
+        let [input, output] = [2 * 3 * 5, 2 * 3 * 4 * 5].map(|len| declared(layout, len));
+        let permuted = Self::new(&[2, 3, 4, 5]).input(input, &[1, 10, 0, 2]).input(input, &[15, 5, 0, 1]);
+        cases.push(permuted.output(output, x.clone() - bias.clone()));
+        let permuted = Self::new(&[4, 3, 2, 5]).input(input, &[0, 2, 1, 6]);
+        cases.push(permuted.output(output, x.clone()));
         let every = [
             x.clone().exp(),
             x.clone().expm1(),
