@@ -1,14 +1,12 @@
 //! Gradient accumulation: a batch too large for memory comes as micro-batches, one of them bad, and makes one step.
 //!
-//! usage: cargo run --example accumulate [-- gpu]
+//! `cargo run --example accumulate -- [auto|cpu|gpu]`; by default a real GPU if there is one, else the CPU engine.
 //!
 //! A line is fitted to points. The gradient of each micro-batch is the mean over its points; the step takes the mean over the
 //! micro-batches. A micro-batch with a broken point is left out by itself.
 
-use thalweg::cpu::Cpu;
-use thalweg::gpu::{Gpu, GpuOptions};
 use thalweg::plan::Engine;
-use thalweg::{Accumulation, Adam, Average, Optimizer, Recipe};
+use thalweg::{Accumulation, Adam, AnyEngine, Average, Optimizer, Recipe};
 
 const MICRO_BATCHES: usize = 8;
 const POINTS: usize = 16;
@@ -49,8 +47,5 @@ fn run<E: Engine<Float = f32>>(engine: &E) -> anyhow::Result<()> {
 }
 
 fn main() -> anyhow::Result<()> {
-    match std::env::args().nth(1).as_deref() {
-        Some("gpu") => run(&Gpu::with(&GpuOptions { allow_cpu: true, ..Default::default() })?),
-        _ => run(&Cpu::<f32>::default()),
-    }
+    run(&AnyEngine::by_name(&std::env::args().nth(1).unwrap_or("auto".into()))?)
 }

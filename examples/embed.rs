@@ -1,13 +1,11 @@
 //! An optimizer inside a program that makes its own gradients: a cubic polynomial is fitted to sin(x) on [−π, π].
 //!
-//! `cargo run --example embed -- [cpu|gpu]`, the CPU engine by default.
+//! `cargo run --example embed -- [auto|cpu|gpu]`; by default a real GPU if there is one, else the CPU engine.
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Result, ensure};
 use std::f32::consts::PI;
-use thalweg::cpu::Cpu;
-use thalweg::gpu::{Gpu, GpuOptions};
 use thalweg::plan::Engine;
-use thalweg::{Adam, Optimizer, Recipe};
+use thalweg::{Adam, AnyEngine, Optimizer, Recipe};
 
 const POINTS: usize = 200;
 
@@ -47,11 +45,9 @@ fn fit<E: Engine<Float = f32>>(engine: &E) -> Result<f32> {
 }
 
 fn main() -> Result<()> {
-    let loss = match std::env::args().nth(1).as_deref() {
-        None | Some("cpu") => fit(&Cpu::<f32>::default())?,
-        Some("gpu") => fit(&Gpu::with(&GpuOptions { allow_cpu: true, ..Default::default() })?)?,
-        Some(other) => bail!("unknown engine '{other}'; known: cpu, gpu"),
-    };
+    let engine = AnyEngine::by_name(&std::env::args().nth(1).unwrap_or("auto".into()))?;
+    println!("{}", engine.describe());
+    let loss = fit(&engine)?;
     // The best cubic leaves a mean squared error of 0.0044.
     ensure!(loss < 0.005, "the fit ended at {loss}");
     Ok(())

@@ -1,13 +1,12 @@
 //! The textbook line: y = 2x at x = 1…5, full-batch gradient descent on slope and intercept from zero.
 //!
-//! The same plan on either engine: `cargo run --example line -- [oracle|cpu|gpu]`, the oracle by default.
+//! The same plan on either engine: `cargo run --example line -- [oracle|auto|cpu|gpu]`, the oracle by default.
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use thalweg::cpu::Cpu;
-use thalweg::gpu::{Gpu, GpuOptions};
 use thalweg::nn::{Layer, Network};
 use thalweg::plan::{Engine, Layout, Loss, Op, Plan, Program};
-use thalweg::{Real, Recipe, Sgd};
+use thalweg::{AnyEngine, Real, Recipe, Sgd};
 
 const XS: [f64; 5] = [1.0, 2.0, 3.0, 4.0, 5.0];
 
@@ -48,9 +47,7 @@ fn main() -> Result<()> {
     let engine = std::env::args().nth(1).unwrap_or("oracle".into());
     let (slope, intercept) = match engine.as_str() {
         "oracle" => descend(&Cpu::<f64>::default())?,
-        "cpu" => both(descend(&Cpu::<f32>::default())?),
-        "gpu" => both(descend(&Gpu::with(&GpuOptions { allow_cpu: true, ..Default::default() })?)?),
-        other => bail!("unknown engine '{other}'; known: oracle, cpu, gpu"),
+        name => both(descend(&AnyEngine::by_name(name)?)?),
     };
     println!("slope {slope}, intercept {intercept}");
     let expected = (1.9737548787242036, 0.09475321533750963);

@@ -63,6 +63,7 @@
 
 #![warn(missing_docs)]
 
+mod any_engine;
 pub mod cpu;
 pub mod data;
 pub mod error;
@@ -78,6 +79,7 @@ pub mod schedule;
 mod text;
 mod train;
 
+pub use any_engine::{AnyEngine, AnyProgram};
 pub use error::{Error, Result, range};
 pub use optimizer::{
     Accumulation, Average, Clip, Evaluation, Lbfgs, LbfgsReport, LbfgsSettings, LbfgsStepper, LbfgsStop, LineSearch, Lookahead,

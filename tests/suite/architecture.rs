@@ -9,7 +9,7 @@ const FLOORS: &[&[&str]] = &[
     &["rule", "schedule"],
     &["rules", "plan", "data"],
     &["cpu", "gpu", "op"],
-    &["optimizer"],
+    &["optimizer", "any_engine"],
     &["nn"],
     &["train"],
     &["sweep"],

@@ -1,0 +1,160 @@
+//! Either engine by value, for programs that choose when they run.
+
+use crate::cpu::{Cpu, CpuProgram};
+use crate::error::{Error, Result};
+use crate::gpu::{Gpu, GpuOptions, GpuProgram};
+use crate::plan::{Answer, BufferId, Engine, Layout, Plan, Program};
+use std::ops::Range;
+
+/// An engine in single precision: the GPU's or the CPU's.
+///
+/// # Examples
+///
+/// ```
+/// use thalweg::{AnyEngine, Optimizer, Recipe, Sgd};
+///
+/// // A real GPU where there is one, else the CPU.
+/// let engine = AnyEngine::auto();
+/// let mut optimizer = Optimizer::new(&engine, Recipe::new(Sgd { lr: 0.5, ..Default::default() }), &[("x", &[2])])?;
+/// optimizer.set_grads(0, "x", &[1.0, -2.0])?;
+/// optimizer.step()?;
+/// assert_eq!(optimizer.params(0, "x")?, [-0.5, 1.0]);
+/// # Ok::<(), thalweg::Error>(())
+/// ```
+#[derive(Debug, Clone)]
+pub enum AnyEngine {
+    /// The CPU engine.
+    Cpu(Cpu<f32>),
+    /// The GPU engine.
+    Gpu(Box<Gpu>),
+}
+
+/// A program of an [`AnyEngine`].
+#[derive(Debug)]
+pub enum AnyProgram {
+    /// On the CPU engine.
+    Cpu(Box<CpuProgram<f32>>),
+    /// On the GPU engine.
+    Gpu(Box<GpuProgram>),
+}
+
+impl AnyEngine {
+    /// The best real GPU, or the CPU engine where there is none. A software driver is never taken: it is slower than the CPU engine.
+    /// Why there is no GPU is a message of the crate `log`.
+    pub fn auto() -> Self {
+        Gpu::new().map_or_else(
+            |error| {
+                log::info!("the CPU engine is taken: {error}");
+                Self::Cpu(Cpu::default())
+            },
+            Self::from,
+        )
+    }
+
+    /// The engine of that name: `auto` as [`AnyEngine::auto`], `gpu` also on a software driver where there is nothing else, or `cpu`.
+    ///
+    /// # Errors
+    /// [`Error::Unknown`] for another name; for `gpu` those of [`Gpu::with`].
+    pub fn by_name(name: &str) -> Result<Self> {
+        match name {
+            "auto" => Ok(Self::auto()),
+            "gpu" => Gpu::with(&GpuOptions { allow_cpu: true, ..Default::default() }).map(Self::from),
+            "cpu" => Ok(Self::Cpu(Cpu::default())),
+            other => Err(Error::unknown("engine", other, &["auto", "gpu", "cpu"])),
+        }
+    }
+
+    /// `gpu` or `cpu`.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Cpu(_) => "cpu",
+            Self::Gpu(_) => "gpu",
+        }
+    }
+}
+
+impl From<Gpu> for AnyEngine {
+    fn from(gpu: Gpu) -> Self {
+        Self::Gpu(Box::new(gpu))
+    }
+}
+
+impl From<Cpu<f32>> for AnyEngine {
+    fn from(cpu: Cpu<f32>) -> Self {
+        Self::Cpu(cpu)
+    }
+}
+
+/// What either of them does.
+macro_rules! either {
+    ($any:expr, $kind:ident, $one:ident => $value:expr) => {
+        match $any {
+            $kind::Cpu($one) => $value,
+            $kind::Gpu($one) => $value,
+        }
+    };
+}
+
+impl Engine for AnyEngine {
+    type Float = f32;
+    type Program = AnyProgram;
+
+    fn load(&self, layout: &Layout, plans: &[Plan]) -> Result<AnyProgram> {
+        match self {
+            Self::Cpu(cpu) => cpu.load(layout, plans).map(|program| AnyProgram::Cpu(Box::new(program))),
+            Self::Gpu(gpu) => gpu.load(layout, plans).map(|program| AnyProgram::Gpu(Box::new(program))),
+        }
+    }
+
+    fn describe(&self) -> String {
+        either!(self, Self, engine => engine.describe())
+    }
+}
+
+impl Program for AnyProgram {
+    type Float = f32;
+
+    fn run(&mut self, plan: usize, times: usize) -> Result<()> {
+        either!(self, Self, program => program.run(plan, times))
+    }
+
+    fn write(&mut self, buffer: BufferId, lane: usize, offset: usize, values: &[f32]) -> Result<()> {
+        either!(self, Self, program => program.write(buffer, lane, offset, values))
+    }
+
+    fn write_indices(&mut self, buffer: BufferId, lane: usize, offset: usize, values: &[u32]) -> Result<()> {
+        either!(self, Self, program => program.write_indices(buffer, lane, offset, values))
+    }
+
+    fn read(&mut self, buffer: BufferId, lane: usize) -> Result<Vec<f32>> {
+        either!(self, Self, program => program.read(buffer, lane))
+    }
+
+    fn read_range(&mut self, buffer: BufferId, lane: usize, range: Range<usize>) -> Result<Vec<f32>> {
+        either!(self, Self, program => program.read_range(buffer, lane, range))
+    }
+
+    fn read_indices(&mut self, buffer: BufferId, lane: usize) -> Result<Vec<u32>> {
+        either!(self, Self, program => program.read_indices(buffer, lane))
+    }
+
+    fn read_halves(&mut self, buffer: BufferId, lane: usize) -> Result<Vec<u16>> {
+        either!(self, Self, program => program.read_halves(buffer, lane))
+    }
+
+    fn write_halves(&mut self, buffer: BufferId, lane: usize, offset: usize, values: &[u16]) -> Result<()> {
+        either!(self, Self, program => program.write_halves(buffer, lane, offset, values))
+    }
+
+    fn request(&mut self, buffers: &[BufferId]) -> Result<()> {
+        either!(self, Self, program => program.request(buffers))
+    }
+
+    fn arrived(&mut self) -> Result<Option<&Answer<f32>>> {
+        either!(self, Self, program => program.arrived())
+    }
+
+    fn settle(&mut self) -> Result<()> {
+        either!(self, Self, program => program.settle())
+    }
+}
