@@ -108,7 +108,7 @@ pub enum Missing {
 /// ```
 /// use thalweg::data::csv::{Missing, Options, Target};
 ///
-/// let text = "kind;mass;place\nmoon;1,000;a\n".replace("1,000", "1.5") + "star;NA;b\nmoon;2;a\n";
+/// let text = "kind;mass;place\nmoon;1.5;a\nstar;NA;b\nstar;2;a\n";
 /// let options = Options { target: Some(Target::First), missing: Missing::Drop, ..Default::default() };
 /// let table = options.read_from("moons.csv", text.as_bytes())?;
 /// assert_eq!(table.reading().dropped, 1);
