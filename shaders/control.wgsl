@@ -1,11 +1,12 @@
 // The decision about a step, one workgroup per lane: norm, clip coefficient, the rows of this step, or that it is skipped.
-// Clipping as torch.nn.utils.clip_grad_norm_, loss scaling as torch.amp.GradScaler; what is not finite freezes the lane.
+// Clipping as torch.nn.utils.clip_grad_norm_, loss scaling as torch.amp.GradScaler.
 struct Control {
     groups: u32, slots: u32, chunks: u32,
     partials_lane: u32, rows_lane: u32, frozen_lane: u32, current_lane: u32, counts_lane: u32, scalars_lane: u32,
-    interval: u32, growth: f32, backoff: f32, micro_lane: u32,
+    interval: u32, growth: f32, backoff: f32, min: f32, micro_lane: u32,
 }
 override NORM: bool = false;
+override SKIP_BAD: bool = false; // what is not finite freezes the lane
 override LOSS_SCALE: bool = false;
 override MICRO: bool = false; // micro-batches were accumulated
 override MEAN: bool = false; // their mean counts, not their sum
@@ -13,11 +14,11 @@ const ROW = 32u;
 const LIVE = 0u;
 const SCALE = 1u;
 const MAX_NORM = 4u;
-// Counters: applied, skipped, clipped, good; then the applied steps of each group.
-const COUNTERS = 4u;
+// Counters: applied, skipped, clipped, good, bad in a row; then the applied steps of each group.
+const COUNTERS = 5u;
 // Scalars: norm, coefficient, loss scale.
 @group(0) @binding(0) var<uniform> op: Control;
-@group(0) @binding(1) var<storage, read> partials: array<f32>; // chunks per lane
+@group(0) @binding(1) var<storage, read> partials: array<f32>; // one or two per chunk of a lane
 @group(0) @binding(2) var<storage, read> rows: array<f32>; // groups · slots · ROW per lane
 @group(0) @binding(3) var<storage, read> frozen: array<u32>; // groups per lane
 @group(0) @binding(4) var<storage, read_write> current: array<f32>; // groups · ROW per lane
@@ -44,7 +45,7 @@ fn leader(lane: u32) -> u32 {
     return 0u;
 }
 
-fn decide(lane: u32, partial: f32) {
+fn decide(lane: u32, sum: Wide) {
     factor = 1.0;
     clipped = false;
     live = true;
@@ -66,22 +67,21 @@ fn decide(lane: u32, partial: f32) {
         if LOSS_SCALE {
             unscale /= scalars[s + 2u];
         }
-        var raw = partial;
-        if KIND == 0u {
-            raw = sqrt(partial);
-        }
-        let norm = raw * (abs(rows[row + SCALE]) * unscale);
+        let raw = length_of(sum, select(1, 2, KIND == 0u));
+        let gain = abs(rows[row + SCALE]) * unscale;
+        let norm = Wide(raw.m * gain, raw.k);
+        let value = shifted(norm.m, norm.k);
         let max_norm = rows[row + MAX_NORM];
-        let total = norm + 1e-6;
         var coefficient = 1.0;
-        if total > max_norm {
-            coefficient = max_norm / total;
+        if value + 1e-6 > max_norm {
+            coefficient = divided(max_norm, norm, 1e-6);
         }
-        // A norm that only its scales make infinite cannot be clipped, and a loss scale of 0 leaves no gradient.
-        live = live && finite(partial) && finite(norm);
+        // A gain above 1 may be what made the norm infinite, and elements with it; and a loss scale of 0 leaves no gradient.
+        let good = finite(raw.m) && (finite(value) || gain <= 1.0);
+        live = live && (good || !SKIP_BAD);
         clipped = live && coefficient < 1.0;
         factor = coefficient;
-        scalars[s] = norm;
+        scalars[s] = bounded(norm);
         scalars[s + 1u] = coefficient;
     }
     factor *= unscale;
@@ -92,6 +92,7 @@ fn count(lane: u32) {
     counts[c] += select(0u, 1u, live);
     counts[c + 1u] += select(1u, 0u, live);
     counts[c + 2u] += select(0u, 1u, clipped);
+    counts[c + 4u] = select(counts[c + 4u] + 1u, 0u, live);
     for (var group = 0u; group < op.groups; group++) {
         if live && frozen[lane * op.frozen_lane + group] == 0u {
             counts[c + COUNTERS + group] += 1u;
@@ -105,8 +106,8 @@ fn count(lane: u32) {
         if grows && finite(scalars[s] * op.growth) {
             scalars[s] *= op.growth;
         }
-        if !live {
-            scalars[s] *= op.backoff;
+        if !live && scalars[s] > op.min {
+            scalars[s] = max(scalars[s] * op.backoff, op.min);
         }
     }
 }
@@ -114,9 +115,12 @@ fn count(lane: u32) {
 @compute @workgroup_size(256)
 fn control(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) thread: u32) {
     let lane = group.z;
-    let norm = joined(lane * op.partials_lane, select(0u, op.chunks, NORM), thread);
+    var sum = Wide(0.0, 0);
+    if NORM {
+        sum = joined(lane * op.partials_lane, op.chunks, thread);
+    }
     if thread == 0u {
-        decide(lane, norm);
+        decide(lane, sum);
     }
     workgroupBarrier();
     for (var i = thread; i < op.groups * ROW; i += 256u) {

@@ -1,5 +1,5 @@
 // A row for an update that is not a step, one workgroup per lane: whether a micro-batch counts, or how far to ascend.
-// norm_kind.wgsl is joined in before this file.
+// What joins partial norms is joined in before this file.
 struct Gate {
     groups: u32, chunks: u32, partials_lane: u32, frozen_lane: u32, current_lane: u32, count_lane: u32,
     rho: f32,
@@ -12,7 +12,7 @@ const SCALE = 1u;
 const DECAY = 3u;
 const STAYS = 12u; // the rule's own first scalar
 @group(0) @binding(0) var<uniform> op: Gate;
-@group(0) @binding(1) var<storage, read> partials: array<f32>; // chunks per lane
+@group(0) @binding(1) var<storage, read> partials: array<f32>; // one or two per chunk of a lane
 @group(0) @binding(2) var<storage, read> frozen: array<u32>; // groups per lane
 @group(0) @binding(3) var<storage, read_write> current: array<f32>; // groups · ROW per lane
 @group(0) @binding(4) var<storage, read_write> micro: array<u32>; // accumulated micro-batches of each lane
@@ -20,14 +20,14 @@ var<workgroup> live: bool;
 var<workgroup> scale: f32;
 var<workgroup> stays: bool;
 
-fn decide(lane: u32, partial: f32) {
-    let good = finite(partial);
+fn decide(lane: u32, sum: Wide) {
+    let good = finite(sum.m);
     scale = 1.0;
     if ASCEND {
         live = true;
         stays = !good;
         if good {
-            scale = op.rho / (sqrt(partial) + 1e-12);
+            scale = divided(op.rho, length_of(sum, 2), 1e-12);
         }
     } else {
         live = good;
@@ -38,9 +38,12 @@ fn decide(lane: u32, partial: f32) {
 @compute @workgroup_size(256)
 fn gate(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) thread: u32) {
     let lane = group.z;
-    let norm = joined(lane * op.partials_lane, select(0u, op.chunks, NORM), thread);
+    var sum = Wide(0.0, 0);
+    if NORM {
+        sum = joined(lane * op.partials_lane, op.chunks, thread);
+    }
     if thread == 0u {
-        decide(lane, norm);
+        decide(lane, sum);
     }
     workgroupBarrier();
     for (var i = thread; i < op.groups; i += 256u) {

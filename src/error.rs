@@ -64,6 +64,16 @@ pub enum Error {
         /// The name.
         name: String,
     },
+    /// As many bad steps in a row were skipped as [`Recipe::max_bad_steps`](crate::Recipe::max_bad_steps) allows.
+    #[error("lane {lane} skipped {in_a_row} steps in a row, since its gradient was not finite; max_bad_steps is {allowed}")]
+    BadSteps {
+        /// The lane.
+        lane: usize,
+        /// Steps that it has skipped since the last applied one, as far as the host knows.
+        in_a_row: u32,
+        /// The recipe's bound.
+        allowed: u32,
+    },
     /// A request beyond a limit of the adapter.
     #[error("{what} needs {needed}, the adapter allows {allowed}")]
     Limit {

@@ -8,6 +8,7 @@ mod layer;
 mod lent;
 mod matmul;
 mod network;
+mod norm;
 mod operation;
 mod orthogonal;
 mod share;
@@ -276,7 +277,7 @@ fn run<F: Float>(op: &Op, lane: &mut Store<F>, shared: &Store<F>, lent: Option<&
         Op::ActivateGrad { f, input, grad, output } => network::activate_grad(*f, input, grad, output, lane, shared),
         Op::SumRows { input, output, .. } => network::sum_rows(input, output, lane, shared),
         Op::Loss(loss) => network::loss(loss, lane, shared),
-        Op::Norm(op) => step::norm(op, lane, lent.as_deref(), parallel),
+        Op::Norm(op) => norm::norm(op, lane, lent.as_deref(), parallel),
         Op::Control(op) => step::control(op, lane),
         Op::Factors(op) => layer::factors(op, lane),
         Op::Gate(op) => step::gate(op, lane),

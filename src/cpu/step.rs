@@ -1,92 +1,12 @@
-//! What decides about a step: norm, control, gate.
+//! What decides about a step: control and gate.
 
-use super::lent::Lent;
-use super::share;
+use super::norm::{Length, joined};
 use super::store::Store;
-use crate::plan::{CHUNK, Chunk, Control, Counter, Gate, GateKind, Norm, NormKind, SLOTS, Scalar};
+use crate::plan::{BufferId, Control, Counter, Gate, GateKind, NormKind, SLOTS, Scalar};
 use crate::rule::{Real, Row};
 
 /// Elements that one task looks at: long enough to pay for its start, short enough to share out evenly.
 pub(super) const GRAIN: usize = 32_768;
-
-pub(super) fn norm<F: Real>(op: &Norm, lane: &mut Store<F>, lent: Option<&Lent<F>>, parallel: bool) {
-    let mut partials = lane.take(op.partials);
-    let frozen = lane.indices(op.frozen);
-    let slices = lent.and_then(|lent| Some((lent, lent.slices(op.grads)?)));
-    let grads: &[F] = if slices.is_some() { &[] } else { lane.floats(op.grads) };
-    let elements = |chunk: &Chunk| match (frozen[chunk.group], slices) {
-        (0, None) => &grads[chunk.start..][..chunk.len],
-        (0, Some((lent, slices))) => &slices[chunk.tensor][chunk.start - lent.start(chunk.tensor)..][..chunk.len],
-        _ => &[],
-    };
-    let some = |(sums, chunks): (&mut [F], &[Chunk])| {
-        for (sums, chunks) in sums.chunks_mut(STREAMS).zip(chunks.chunks(STREAMS)) {
-            let partials = partial_norms(op.kind, std::array::from_fn(|i| chunks.get(i).map_or(&[][..], elements)));
-            sums.copy_from_slice(&partials[..sums.len()]);
-        }
-    };
-    let (sums, part): (&mut [F], _) = (partials.as_mut_slice(), GRAIN / CHUNK);
-    if parallel && op.chunks.len() > part {
-        share::in_order(sums.chunks_mut(part).zip(op.chunks.chunks(part)), some);
-    } else {
-        some((sums, &op.chunks));
-    }
-    lane.put(op.partials, partials);
-}
-
-/// Chunks that are read side by side: a core has more reads of memory under way than it makes along a single one.
-const STREAMS: usize = 4;
-
-/// Running values of a chunk: those of all streams fit a core's registers.
-const VALUES: usize = 16;
-
-/// Of each chunk Σ x², Σ |x|, max |x| or how many are not 0, in a fixed order: running values, then one of them. Not finite if any x is
-/// not.
-fn partial_norms<F: Real>(kind: NormKind, chunks: [&[F]; STREAMS]) -> [F; STREAMS] {
-    let counts = |x: F| if x == F::zero() { F::zero() } else { F::one() };
-    match kind {
-        NormKind::L2 => pulp::Arch::new().dispatch(|| fold(chunks, |x| x * x, |a, b| a + b)),
-        NormKind::L1 => pulp::Arch::new().dispatch(|| fold(chunks, F::abs, |a, b| a + b)),
-        NormKind::Max => pulp::Arch::new().dispatch(|| fold(chunks, F::abs, larger)),
-        NormKind::Count => pulp::Arch::new().dispatch(|| fold(chunks, counts, |a, b| a + b)),
-    }
-}
-
-#[inline(always)]
-fn fold<F: Real>(chunks: [&[F]; STREAMS], term: impl Fn(F) -> F, join: impl Fn(F, F) -> F) -> [F; STREAMS] {
-    let mut values = [[F::zero(); VALUES]; STREAMS];
-    let add = |values: &mut [F; VALUES], block: &[F]| {
-        values.iter_mut().zip(block).for_each(|(value, &x)| *value = join(*value, term(x)));
-    };
-    let [a, b, c, d] = chunks.map(|chunk| chunk.as_chunks::<VALUES>().0);
-    let together = a.iter().zip(b).zip(c).zip(d);
-    let side_by_side = together.len() * VALUES;
-    for (((a, b), c), d) in together {
-        values.iter_mut().zip([a, b, c, d]).for_each(|(values, block)| add(values, block));
-    }
-    for (values, chunk) in values.iter_mut().zip(chunks) {
-        let (blocks, rest) = chunk[side_by_side..].as_chunks::<VALUES>();
-        blocks.iter().for_each(|block| add(values, block));
-        add(values, rest);
-    }
-    values.map(|values| values.into_iter().fold(F::zero(), &join))
-}
-
-/// The larger of two values that are not negative; NaN is larger than all, unlike in `max`.
-#[inline(always)]
-pub(super) fn larger<F: Real>(a: F, b: F) -> F {
-    if b > a || b.is_nan() { b } else { a }
-}
-
-/// Partial norms joined: the root is taken of squares.
-pub(super) fn joined<F: Real>(kind: NormKind, partials: &[F]) -> F {
-    let partials = partials.iter().copied();
-    match kind {
-        NormKind::L2 => partials.sum::<F>().sqrt(),
-        NormKind::L1 | NormKind::Count => partials.sum(),
-        NormKind::Max => partials.fold(F::zero(), larger),
-    }
-}
 
 pub(super) fn control<F: Real>(op: &Control, lane: &mut Store<F>) {
     let row_of = |group: usize, lane: &Store<F>| {
@@ -131,26 +51,34 @@ fn decide<F: Real>(op: &Control, lane: &mut Store<F>, row: usize) -> Decision<F>
         lane.floats_mut(op.scalars)[..2].copy_from_slice(&[F::zero(), F::one()]);
         return Decision { live: some, clipped: false, scale: unscale };
     };
-    let raw = joined(kind, lane.floats(partials));
+    let raw = of_lane(kind, partials, lane);
     let rows = lane.floats(op.rows);
     let (scale, max_norm) = (rows[row + Row::SCALE].abs(), rows[row + Row::MAX_NORM]);
     if op.loss_scale.is_some() {
         unscale /= lane.floats(op.scalars)[Scalar::LossScale as usize];
     }
-    let norm = raw * (scale * unscale);
+    let gain = scale * unscale;
+    let norm = raw.times(gain);
     let coefficient = clip_coefficient(norm, max_norm);
     let scalars = lane.floats_mut(op.scalars);
-    scalars[Scalar::Norm as usize] = norm;
+    scalars[Scalar::Norm as usize] = norm.bounded();
     scalars[Scalar::Coefficient as usize] = coefficient;
-    // A norm that only its scales make infinite cannot be clipped, and a loss scale of 0 leaves no gradient.
-    let live = some && raw.is_finite() && norm.is_finite();
+    // A gain above 1 may be what made the norm infinite, and elements with it; and a loss scale of 0 leaves no gradient.
+    let good = raw.mantissa.is_finite() && (norm.value().is_finite() || gain <= F::one());
+    let live = some && (good || !op.skip_bad);
     Decision { live, clipped: live && coefficient < F::one(), scale: coefficient * unscale }
 }
 
 /// `min(1, max_norm / (norm + 1e-6))`, as `torch.nn.utils.clip_grad_norm_`.
-pub(super) fn clip_coefficient<F: Real>(norm: F, max_norm: F) -> F {
-    let total = norm + F::of(1e-6);
-    if total > max_norm { max_norm / total } else { F::one() }
+pub(super) fn clip_coefficient<F: Real>(norm: Length<F>, max_norm: F) -> F {
+    let constant = F::of(1e-6);
+    if norm.value() + constant > max_norm { norm.divides(max_norm, constant) } else { F::one() }
+}
+
+/// The norm of a whole lane.
+fn of_lane<F: Real>(kind: NormKind, partials: BufferId, lane: &Store<F>) -> Length<F> {
+    let partials = lane.floats(partials);
+    joined(kind, partials, 0..partials.len() / kind.partials(1))
 }
 
 fn count<F: Real>(op: &Control, lane: &mut Store<F>, decision: &Decision<F>) {
@@ -161,6 +89,7 @@ fn count<F: Real>(op: &Control, lane: &mut Store<F>, decision: &Decision<F>) {
     let counts = lane.indices_mut(op.counts);
     counts[if decision.live { Counter::Applied } else { Counter::Skipped } as usize] += 1;
     counts[Counter::Clipped as usize] += u32::from(decision.clipped);
+    counts[Counter::BadInARow as usize] = if decision.live { 0 } else { counts[Counter::BadInARow as usize].saturating_add(1) };
     let Some(rule) = op.loss_scale else { return };
     let good = counts[Counter::Good as usize] + 1;
     let grows = decision.live && good == rule.interval;
@@ -170,14 +99,16 @@ fn count<F: Real>(op: &Control, lane: &mut Store<F>, decision: &Decision<F>) {
     if grows && grown.is_finite() {
         *scale = grown;
     }
-    if !decision.live {
-        *scale *= F::of(rule.backoff);
+    let min = F::of(rule.min);
+    if !decision.live && *scale > min {
+        *scale = (*scale * F::of(rule.backoff)).max(min);
     }
 }
 
 pub(super) fn gate<F: Real>(op: &Gate, lane: &mut Store<F>) {
-    let norm = op.norm.map_or(F::zero(), |(partials, kind)| joined(kind, lane.floats(partials)));
-    let good = norm.is_finite();
+    let nothing = Length { mantissa: F::zero(), exponent: 0 };
+    let norm = op.norm.map_or(nothing, |(partials, kind)| of_lane(kind, partials, lane));
+    let good = norm.mantissa.is_finite();
     if let GateKind::Accumulate { count } = op.kind {
         lane.indices_mut(count)[0] += u32::from(good);
     }
@@ -188,7 +119,7 @@ pub(super) fn gate<F: Real>(op: &Gate, lane: &mut Store<F>) {
         let (live, scale, stays) = match op.kind {
             GateKind::Accumulate { .. } => (good && !frozen, F::one(), false),
             // Parameters that stay are live, since they have to be remembered.
-            GateKind::Ascend { rho } if good => (true, F::of(rho) / (norm + F::of(1e-12)), frozen),
+            GateKind::Ascend { rho } if good => (true, norm.divides(F::of(rho), F::of(1e-12)), frozen),
             GateKind::Ascend { .. } => (true, F::one(), true),
         };
         row[Row::LIVE] = flag(live);

@@ -1,6 +1,6 @@
 //! Vectors as wholes: inner products and linear combinations.
 
-use super::step::larger;
+use super::norm::larger;
 use super::store::Store;
 use crate::plan::{ALIGN, CHUNK, Chunk, Combine, Dots, NormKind, View};
 use crate::rule::Real;

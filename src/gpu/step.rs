@@ -5,14 +5,14 @@ use super::memory::{Allocation, Memory, Segment};
 use super::part::{Holder, Part};
 use crate::error::{Error, Result};
 use crate::plan::{
-    CHUNK, Centralise, Chunk, Control, Factors, Gate, GateKind, Layout, Norm, NormKind, NormOf, Part as TensorPart, SLOTS,
-    TensorBound, Trust, View,
+    BufferId, CHUNK, Centralise, Chunk, Control, Factors, Gate, GateKind, Layout, Norm, NormKind, NormOf, Part as TensorPart,
+    SLOTS, TensorBound, Trust, View,
 };
 use crate::rule::Row;
 use bytemuck::bytes_of;
 
 params!(CopyParams { len: u32, input: u32, input_lane: u32, output: u32, output_lane: u32 });
-params!(NormParams { len: u32, chunks: u32, lane: u32, partials_lane: u32, frozen_lane: u32 });
+params!(NormParams { len: u32, chunks: u32, lane: u32, partials_lane: u32, frozen_lane: u32, again: u32 });
 params!(ControlParams {
     groups: u32,
     slots: u32,
@@ -26,6 +26,7 @@ params!(ControlParams {
     interval: u32,
     growth: f32,
     backoff: f32,
+    min: f32,
     micro_lane: u32,
 });
 params!(GateParams {
@@ -45,6 +46,7 @@ params!(FactorsParams {
     memory_lane: u32,
     norms_lane: u32,
     factors_lane: u32,
+    chunks: u32,
 });
 
 params!(CentraliseParams { len: u32, lines: u32 });
@@ -93,7 +95,7 @@ const NORM_THREADS: usize = 64;
 
 pub(super) fn norm_kernel(kind: NormKind, holder: Holder) -> Kernel {
     let mut source = Source::default();
-    source.join(include_str!("../../shaders/norm_kind.wgsl"));
+    source.join(NORM_KIND);
     source.join("alias T = vec4f;");
     source.bind(Access::Read, "chunks", "array<vec4u>"); // first vec4, vec4s, place of the partial norm, group
     source.bind(Access::Read, "frozen", "array<u32>"); // one per group of a lane
@@ -132,6 +134,7 @@ pub(super) fn norm<'a>(op: &Norm, memory: &'a Memory) -> Result<Vec<Launch<'a>>>
             lane: part.lane as u32,
             partials_lane: partials.lane_stride as u32,
             frozen_lane: frozen.lane_stride as u32,
+            again: op.chunks.len() as u32,
         };
         let table = Bound::Words(chunks.iter().flat_map(words).collect());
         let grads = part.bound(op.grads, memory)?;
@@ -142,14 +145,28 @@ pub(super) fn norm<'a>(op: &Norm, memory: &'a Memory) -> Result<Vec<Launch<'a>>>
             params: bytes_of(&params).into(),
             buffers: buffers.into_iter().chain(places).collect(),
             grid: [x, y, part.lanes as u32],
-            trips: 32,
+            // Read once more where a sum leaves the range.
+            trips: 128,
         })
     };
     if op.chunks.is_empty() { Ok(Vec::new()) } else { Part::all(op.grads, memory).into_iter().map(launch).collect() }
 }
 
+/// The kinds of norms, and sums of them that leave the range of a float.
+const NORM_KIND: &str = concat!(include_str!("../../shaders/norm_kind.wgsl"), include_str!("../../shaders/range.wgsl"));
+
 /// What joins partial norms of a whole lane.
-const JOINING: &str = concat!(include_str!("../../shaders/norm_kind.wgsl"), include_str!("../../shaders/join_partials.wgsl"));
+const JOINING: &str = concat!(
+    include_str!("../../shaders/norm_kind.wgsl"),
+    include_str!("../../shaders/range.wgsl"),
+    include_str!("../../shaders/join_partials.wgsl")
+);
+
+/// The chunks of a lane's partial norms, and trips of the loops that join them: once, or three times.
+fn chunks_of(norm: Option<(BufferId, NormKind)>, layout: &Layout) -> (u32, u64) {
+    let chunks = norm.map_or(0, |(id, kind)| layout.buffer(id).len / kind.partials(1));
+    (chunks as u32, 3 * (chunks as u64 / 256) + 256 + 32)
+}
 
 /// A buffer where there is one; a kernel that does not look at it wants something bound all the same.
 fn or_nothing(allocation: Option<&Allocation>) -> Result<Bound<'_>> {
@@ -160,6 +177,7 @@ pub(super) fn control_kernel(op: &Control) -> Kernel {
     let kind = op.norm.map_or(0.0, |(_, kind)| kind_number(kind));
     let switches = [
         ("NORM", op.norm.is_some()),
+        ("SKIP_BAD", op.skip_bad),
         ("LOSS_SCALE", op.loss_scale.is_some()),
         ("MICRO", op.micro.is_some()),
         ("MEAN", op.micro.is_some_and(|micro| micro.mean)),
@@ -181,10 +199,11 @@ pub(super) fn control<'a>(op: &Control, layout: &Layout, memory: &'a Memory) -> 
     let [rows, frozen, current, counts, scalars] =
         [op.rows, op.frozen, op.current, op.counts, op.scalars].map(|id| memory.get(id));
     let rule = op.loss_scale.unwrap_or_default();
+    let (chunks, trips) = chunks_of(op.norm, layout);
     let params = ControlParams {
         groups: op.groups as u32,
         slots: SLOTS as u32,
-        chunks: op.norm.map_or(0, |(partials, _)| layout.buffer(partials).len as u32),
+        chunks,
         partials_lane: partials.lane_stride as u32,
         rows_lane: rows.lane_stride as u32,
         frozen_lane: frozen.lane_stride as u32,
@@ -194,6 +213,7 @@ pub(super) fn control<'a>(op: &Control, layout: &Layout, memory: &'a Memory) -> 
         interval: rule.interval,
         growth: rule.growth as f32,
         backoff: rule.backoff as f32,
+        min: rule.min as f32,
         micro_lane: micro.map_or(0, |micro| micro.lane_stride as u32),
     };
     let mut buffers: Vec<Bound> = Vec::new();
@@ -206,7 +226,7 @@ pub(super) fn control<'a>(op: &Control, layout: &Layout, memory: &'a Memory) -> 
         params: bytes_of(&params).into(),
         buffers,
         grid: [1, 1, layout.lanes() as u32],
-        trips: u64::from(params.chunks) / 256 + (op.groups * Row::LEN / 256 + op.groups) as u64 + 16,
+        trips: trips + (op.groups * Row::LEN / 256 + op.groups) as u64,
     })
 }
 
@@ -231,9 +251,10 @@ pub(super) fn gate<'a>(op: &Gate, layout: &Layout, memory: &'a Memory) -> Result
         GateKind::Accumulate { count } => (Some(memory.get(count)), 0.0),
         GateKind::Ascend { rho } => (None, rho),
     };
+    let (chunks, trips) = chunks_of(op.norm, layout);
     let params = GateParams {
         groups: op.groups as u32,
-        chunks: op.norm.map_or(0, |(partials, _)| layout.buffer(partials).len as u32),
+        chunks,
         partials_lane: partials.map_or(0, |partials| partials.lane_stride as u32),
         frozen_lane: frozen.lane_stride as u32,
         current_lane: current.lane_stride as u32,
@@ -245,7 +266,7 @@ pub(super) fn gate<'a>(op: &Gate, layout: &Layout, memory: &'a Memory) -> Result
         params: bytes_of(&params).into(),
         buffers: vec![or_nothing(partials)?, frozen.single()?.into(), current.single()?.into(), or_nothing(count)?],
         grid: [1, 1, layout.lanes() as u32],
-        trips: u64::from(params.chunks) / 256 + (op.groups / 256) as u64 + 16,
+        trips: trips + (op.groups / 256) as u64,
     })
 }
 
@@ -270,7 +291,7 @@ pub(super) fn factors_kernel(op: &Factors) -> Kernel {
         Trust::Cautious => source.join(CAUTIOUS),
     }
     source.join("alias T = vec4f;");
-    source.join(include_str!("../../shaders/norm_kind.wgsl"));
+    source.join(NORM_KIND);
     source.join(include_str!("../../shaders/factors.wgsl"));
     let bound = match op.bound {
         TensorBound::None => 0.0,
@@ -306,6 +327,7 @@ pub(super) fn factors<'a>(op: &Factors, layout: &Layout, memory: &'a Memory) -> 
         memory_lane: kept.map_or(0, |kept| kept.lane_stride as u32),
         norms_lane: norms.lane_stride as u32 / 2,
         factors_lane: factors.lane_stride as u32 / 2,
+        chunks: (layout.buffer(op.partials.0).len / op.partials.1.partials(1)) as u32,
     };
     let words = |part: &TensorPart| [part.chunk, part.chunks, part.len, part.group].map(|word| word as u32);
     let (x, y) = grid(op.tensors.len(), 1);
@@ -323,7 +345,7 @@ pub(super) fn factors<'a>(op: &Factors, layout: &Layout, memory: &'a Memory) -> 
             factors.single()?.into(),
         ],
         grid: [x, y, layout.lanes() as u32],
-        trips: longest as u64 / 64 + 8,
+        trips: 3 * (longest as u64 / 64) + 64 + 16,
     }])
 }
 

@@ -182,6 +182,7 @@ fn controls() -> Vec<Control> {
     let id = BufferId(0);
     let plain = Control {
         norm: None,
+        skip_bad: true,
         rows: id,
         current: id,
         counts: id,

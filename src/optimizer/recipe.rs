@@ -30,6 +30,8 @@ pub struct Recipe {
     pub(super) rules: Vec<Vec<Box<dyn AnyRule>>>,
     pub(super) clip: Option<Clip>,
     pub(super) skip_bad: bool,
+    /// Bad steps in a row after which steps are errors.
+    pub(super) max_bad_steps: Option<u32>,
     pub(super) grad_scale: f64,
     pub(super) loss_scale: Option<LossScale>,
     pub(super) l1: f64,
@@ -76,6 +78,7 @@ impl Recipe {
             rules: Vec::new(),
             clip: None,
             skip_bad: false,
+            max_bad_steps: None,
             grad_scale: 1.0,
             loss_scale: None,
             l1: 0.0,
@@ -95,7 +98,8 @@ impl Recipe {
     }
 
     /// Scales each lane's gradient so that its global L2 norm is at most `max_norm`, by `min(1, max_norm / (norm + 1e-6))` as
-    /// `torch.nn.utils.clip_grad_norm_`. A step whose norm is not finite does nothing but count as skipped.
+    /// `torch.nn.utils.clip_grad_norm_`, however large the gradient. A step with an element that is not finite does nothing but count
+    /// as skipped.
     pub fn clip_norm(self, max_norm: f64) -> Self {
         self.clip(Clip::Norm { max: max_norm, kind: NormKind::L2 })
     }
@@ -111,6 +115,30 @@ impl Recipe {
     /// with them bias corrections and schedules. Clipping and loss scaling include this.
     pub fn skip_bad(mut self) -> Self {
         self.skip_bad = true;
+        self
+    }
+
+    /// After `steps` bad steps in a row of any lane, at least 1, a step is [`Error::BadSteps`]: most likely none will be good again. Steps
+    /// count as bad where the recipe skips them. Default: no bound.
+    ///
+    /// No step waits for it. The host asks for the device's counters every `steps` steps, or every 32 if that is less, so a few more bad
+    /// steps may be skipped before the error comes. Such a step is not made; the one after it is, and after as many more bad steps in
+    /// that row the error comes again.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use thalweg::{Error, Optimizer, Recipe, Sgd, cpu::Cpu};
+    ///
+    /// let recipe = Recipe::new(Sgd::default()).skip_bad().max_bad_steps(2);
+    /// let mut optimizer = Optimizer::new(&Cpu::<f32>::default(), recipe, &[("w", &[1])])?;
+    /// optimizer.set_grads(0, "w", &[f32::NAN])?;
+    /// optimizer.steps(2)?;
+    /// assert_eq!(optimizer.step(), Err(Error::BadSteps { lane: 0, in_a_row: 2, allowed: 2 }));
+    /// # Ok::<(), thalweg::Error>(())
+    /// ```
+    pub fn max_bad_steps(mut self, steps: u32) -> Self {
+        self.max_bad_steps = Some(steps);
         self
     }
 
@@ -223,7 +251,8 @@ impl Recipe {
     }
 
     /// Keeps each tensor's norm of the gradient, and lets [`Optimizer::step_inspected`](super::Optimizer::step_inspected) find how far
-    /// each tensor moves. Costs one dispatch per step, and 4 bytes of memory per parameter.
+    /// each tensor moves. No step changes by it, and none is skipped for it. Costs a norm where the recipe needs none, one dispatch per
+    /// step, and 4 bytes of memory per parameter.
     pub fn inspect(mut self) -> Self {
         self.inspect = true;
         self
@@ -284,15 +313,20 @@ impl Recipe {
         Scheduled::new(rule, &self.schedules, group / self.parts)
     }
 
-    /// The norm that a step has to know: the one to clip by or to trust, or else the cheapest that finds what is not finite.
+    /// Which norm a step computes: the clip's; L2 for rules that trust it and where it is to be looked at; else the maximum, which
+    /// is the cheapest way to find what is not finite; none if nothing needs one.
     pub(super) fn norm(&self) -> Option<NormKind> {
         let layerwise = self.rules.first().and_then(|rules| rules.first()).map(|rule| rule.layerwise());
-        let guards = self.skip_bad || self.loss_scale.is_some() || self.inspect;
         match self.clip {
             Some(clip) => Some(clip.kind()),
             None if layerwise == Some(Layerwise::Before) || self.inspect => Some(NormKind::L2),
-            None => guards.then_some(NormKind::Max),
+            None => self.guards().then_some(NormKind::Max),
         }
+    }
+
+    /// Whether bad steps are skipped. Looking at a norm, or trusting it, is no reason.
+    pub(super) fn guards(&self) -> bool {
+        self.skip_bad || self.loss_scale.is_some() || self.clip.is_some()
     }
 
     /// Whether the rule keeps second moments by rows and columns: in an arena of vectors there is nothing to gain.
@@ -437,6 +471,10 @@ impl Recipe {
         range::not_negative("l1", self.l1)?;
         self.check_decay(arena)?;
         self.loss_scale.as_ref().map_or(Ok(()), check_loss_scale)?;
+        if let Some(steps) = self.max_bad_steps {
+            range::require(steps >= 1, "max_bad_steps", steps, "at least 1")?;
+            range::require(self.guards(), "max_bad_steps", "given", "only where bad steps are skipped")?;
+        }
         let groups = self.rules[0].len();
         for tensor in arena.tensors() {
             let field = format!("group of tensor '{}'", tensor.name);
@@ -547,8 +585,9 @@ fn kernel(rule: &dyn AnyRule) -> String {
 }
 
 fn check_loss_scale(rule: &LossScale) -> Result<()> {
-    let &LossScale { init, growth, backoff, interval } = rule;
+    let &LossScale { init, growth, backoff, min, interval } = rule;
     range::positive("loss_scale.init", init)?;
+    range::require(min.is_finite() && (0.0..=f32::MAX.into()).contains(&min), "loss_scale.min", min, "from 0 to 3.4e38")?;
     range::require(growth.is_finite() && growth > 1.0, "loss_scale.growth", growth, "finite and above 1")?;
     range::require(backoff > 0.0 && backoff < 1.0, "loss_scale.backoff", backoff, "above 0 and below 1")?;
     range::require(interval > 0, "loss_scale.interval", interval, "at least 1")

@@ -29,6 +29,8 @@ struct Side {
     array: BufferId,
     /// Micro-batches in the sum.
     count: BufferId,
+    /// Partial norms of what comes in, and their kind, where it is measured.
+    norm: Option<(BufferId, NormKind)>,
 }
 
 /// A recipe with the buffers that it declared.
@@ -85,8 +87,8 @@ impl<'a> Recorder<'a> {
         let rule = &*recipe.rules[0][0];
         let groups = recipe.rules[0].len();
         let (chunks, tensors) = (arena.chunks().len(), arena.tensors().len());
-        let partials = layout.floats("partials", chunks);
-        let own_partials = |layout: &mut Layout, what: &str| layout.floats(&format!("partials of {what}"), chunks);
+        let partials = |layout: &mut Layout, name: &str, kind: NormKind| layout.floats(name, kind.partials(chunks));
+        let step_partials = partials(layout, "partials", recipe.norm().unwrap_or(NormKind::Max));
         let measured = |layout: &mut Layout, what: &str, partials: BufferId| Measured {
             partials,
             norms: layout.floats(&format!("norms of {what}"), 2 * tensors),
@@ -99,7 +101,9 @@ impl<'a> Recorder<'a> {
         let measures_params = layerwise != Layerwise::No || recipe.inspect;
         let batches = batches(recipe, arena);
         let scratch = scratch(layout, &batches);
-        let side = recipe.accumulation.map(|_| "sum").or(recipe.rho.map(|_| "before"));
+        let drops = recipe.accumulation.is_some_and(|accumulation| accumulation.drop_bad);
+        let side = recipe.accumulation.map(|_| ("sum", drops.then_some(NormKind::Max)));
+        let side = side.or(recipe.rho.map(|_| ("before", Some(NormKind::L2))));
         let plane =
             |plane: usize, layout: &mut Layout| (plane, layout.arena(&format!("plane {}", rule.state_names()[plane]), arena));
         let factored = recipe.factors(arena);
@@ -109,8 +113,8 @@ impl<'a> Recorder<'a> {
             arena,
             params,
             grads,
-            partials,
-            params_partials: measures_params.then(|| layout.floats("partials of parameters", chunks)),
+            partials: step_partials,
+            params_partials: measures_params.then(|| partials(layout, "partials of parameters", NormKind::L2)),
             rows: layout.floats("rows", SLOTS * groups * Row::LEN),
             current: layout.floats("current", groups * Row::LEN),
             counts: layout.indices("counts", Counter::LEN + groups),
@@ -122,22 +126,24 @@ impl<'a> Recorder<'a> {
                 let partials = layout.floats("partials of second moments", Moments::partials(&stacks));
                 (Moments { buffer: layout.floats("second moments", Moments::len(&stacks)), stacks }, partials)
             }),
-            tensors: measures_grads.then(|| measured(layout, "gradients", partials)),
+            tensors: measures_grads.then(|| measured(layout, "gradients", step_partials)),
             directions: two_passes.then(|| {
-                let partials = own_partials(layout, "directions");
+                let kind = if recipe.cautious { NormKind::Count } else { NormKind::L2 };
+                let partials = partials(layout, "partials of directions", kind);
                 (layout.arena("direction", arena), measured(layout, "directions", partials))
             }),
             changes: recipe.inspect.then(|| {
-                let partials = own_partials(layout, "changes");
+                let partials = partials(layout, "partials of changes", NormKind::L2);
                 (layout.arena("change", arena), measured(layout, "changes", partials))
             }),
             memory: (layerwise != Layerwise::No).then(|| layout.floats("memory", tensors)),
             batches,
             scratch,
-            side: side.map(|name| Side {
+            side: side.map(|(name, kind)| Side {
                 current: layout.floats("row of a sum or an ascent", groups * Row::LEN),
                 array: layout.arena(name, arena),
                 count: layout.indices("micro-batches", 1),
+                norm: kind.map(|kind| (partials(layout, "partials of a micro-batch or an ascent", kind), kind)),
             }),
             average: recipe.average.map(|_| layout.arena("average", arena)),
             slow: recipe.lookahead.map(|_| layout.arena("slow", arena)),
@@ -202,6 +208,7 @@ impl<'a> Recorder<'a> {
         let micro = |Accumulation { mean, .. }| self.side.map(|side| Micro { count: side.count, mean });
         plan.push(Op::Control(Control {
             norm,
+            skip_bad: self.recipe.guards(),
             rows: self.rows,
             current: self.current,
             counts: self.counts,
@@ -330,9 +337,8 @@ impl<'a> Recorder<'a> {
 
     /// The plan that adds a micro-batch to the sum.
     pub(super) fn accumulate(&self) -> Option<Plan> {
-        let (Accumulation { drop_bad, .. }, side) = self.recipe.accumulation.zip(self.side)?;
-        let norm = drop_bad.then_some((self.partials, NormKind::Max));
-        let mut plan = self.gate(GateKind::Accumulate { count: side.count }, norm, side);
+        let side = self.recipe.accumulation.and(self.side)?;
+        let mut plan = self.gate(GateKind::Accumulate { count: side.count }, side);
         let extras = Extras { zero_grads: self.recipe.zero_grads, ..Default::default() };
         plan.push(Op::Update(self.side_update(Sum {}.into(), side.array, Vec::new(), side, extras)));
         Some(plan)
@@ -343,18 +349,19 @@ impl<'a> Recorder<'a> {
         let (rho, side) = self.recipe.rho.zip(self.side)?;
         // Who maximises is wary of what lies below.
         let sign = self.rule().full_row(1).0[Row::SCALE].signum();
-        let mut plan = self.gate(GateKind::Ascend { rho: rho * sign }, Some((self.partials, NormKind::L2)), side);
+        let mut plan = self.gate(GateKind::Ascend { rho: rho * sign }, side);
         let extras = Extras { zero_grads: self.recipe.zero_grads, ..Default::default() };
         plan.push(Op::Update(self.side_update(Ascend {}.into(), self.params, vec![side.array], side, extras)));
         Some(plan)
     }
 
-    fn gate(&self, kind: GateKind, norm: Option<(BufferId, NormKind)>, side: Side) -> Plan {
+    fn gate(&self, kind: GateKind, side: Side) -> Plan {
         let mut plan = Plan::default();
-        if let Some((partials, kind)) = norm {
+        if let Some((partials, kind)) = side.norm {
             plan.push(self.norm(kind, self.grads, partials));
         }
-        plan.push(Op::Gate(Gate { kind, norm, frozen: self.frozen, current: side.current, groups: self.groups() }));
+        let (norm, frozen, current) = (side.norm, self.frozen, side.current);
+        plan.push(Op::Gate(Gate { kind, norm, frozen, current, groups: self.groups() }));
         plan
     }
 

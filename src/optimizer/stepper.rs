@@ -13,11 +13,14 @@ use std::sync::Arc;
 pub struct Report {
     /// Steps that changed the parameters.
     pub applied: u32,
-    /// Steps that did nothing, since their gradient's norm was not finite.
+    /// Steps that did nothing, since their gradient was not finite.
     pub skipped: u32,
     /// Applied steps whose gradient was scaled down.
     pub clipped: u32,
-    /// The last gradient's global norm before clipping; 0 where the recipe needs none.
+    /// Steps that did nothing since the last one that changed the parameters.
+    pub bad_in_a_row: u32,
+    /// The last gradient's global norm before clipping; 0 where the recipe needs none. It is finite if all elements are: at most the
+    /// largest number of the engine's floats.
     pub norm: f64,
     /// The factor that clipping put on it; 1 without clipping.
     pub coefficient: f64,
@@ -32,6 +35,7 @@ impl Report {
             applied: counts[Counter::Applied as usize],
             skipped: counts[Counter::Skipped as usize],
             clipped: counts[Counter::Clipped as usize],
+            bad_in_a_row: counts[Counter::BadInARow as usize],
             norm: scalars[Scalar::Norm as usize].as_f64(),
             coefficient: scalars[Scalar::Coefficient as usize].as_f64(),
             loss_scale: scalars[Scalar::LossScale as usize].as_f64(),
@@ -39,7 +43,7 @@ impl Report {
     }
 }
 
-/// Steps between two requests for the device's counters.
+/// Steps between two requests for the device's counters, at most.
 const ASK_EVERY: u64 = 32;
 /// Rows that are written at a time.
 const BLOCK: u64 = 64;
@@ -69,6 +73,8 @@ pub struct Stepper {
     applied: Vec<u64>,
     /// By lane, then by group: rows are written up to this step.
     written: Vec<u64>,
+    /// By lane: the newest known number of bad steps in a row, and that of the last error about it.
+    bad: Vec<[u32; 2]>,
 }
 
 /// Norms of tensors that come with samples.
@@ -111,7 +117,8 @@ impl Stepper {
             log.tensors = names;
         }
         let (applied, written) = (zeros.clone(), zeros);
-        Ok(Self { recipe, scheduled, len, buffers, groups, watched, log, run: 0, known_at: 0, applied, written })
+        let bad = vec![[0; 2]; recipe.lanes()];
+        Ok(Self { bad, recipe, scheduled, len, buffers, groups, watched, log, run: 0, known_at: 0, applied, written })
     }
 
     /// Fills what must not start at zero. Call it once, after the plan was loaded.
@@ -148,8 +155,9 @@ impl Stepper {
         let mut left = count as u64;
         while left > 0 {
             // A request every so often keeps what is known close enough to what is run.
-            let ahead = ASK_EVERY - self.run % ASK_EVERY;
+            let ahead = self.ask_every() - self.run % self.ask_every();
             let now = left.min(ahead).min(self.log.ahead(self.run).unwrap_or(ahead));
+            self.check_bad_steps(program)?;
             self.supply(program, now)?;
             program.run(plan, now as usize)?;
             self.run += now;
@@ -162,13 +170,33 @@ impl Stepper {
     /// What has to happen before a step is recorded that somebody else will submit.
     pub(super) fn before_encoding<P: Program>(&mut self, program: &mut P) -> Result<()> {
         self.request_if_due(program)?;
+        self.check_bad_steps(program)?;
         self.supply(program, 1)?;
         self.run += 1;
         Ok(())
     }
 
+    /// Steps between two requests for the device's counters.
+    fn ask_every(&self) -> u64 {
+        self.recipe.max_bad_steps.map_or(ASK_EVERY, |steps| ASK_EVERY.min(steps.into()))
+    }
+
+    /// An error if a lane has skipped too many steps in a row, as far as is known; once for each so many.
+    fn check_bad_steps<P: Program>(&mut self, program: &mut P) -> Result<()> {
+        let Some(allowed) = self.recipe.max_bad_steps else { return Ok(()) };
+        self.take_in(program)?;
+        for (lane, [in_a_row, told]) in self.bad.iter_mut().enumerate() {
+            *told = if in_a_row < told { 0 } else { *told };
+            if *in_a_row - *told >= allowed {
+                *told = *in_a_row;
+                return Err(Error::BadSteps { lane, in_a_row: *in_a_row, allowed });
+            }
+        }
+        Ok(())
+    }
+
     fn request_if_due<P: Program>(&mut self, program: &mut P) -> Result<()> {
-        if self.run.is_multiple_of(ASK_EVERY) || self.log.due(self.run) {
+        if self.run.is_multiple_of(self.ask_every()) || self.log.due(self.run) {
             // Makes room for the answer.
             self.take_in(program)?;
             program.request(&self.watched)?;
@@ -242,6 +270,9 @@ impl Stepper {
         let own = counts.chunks_exact(Counter::LEN + groups).flat_map(|lane| &lane[Counter::LEN..]);
         for (known, &now) in self.applied.iter_mut().zip(own) {
             *known += u64::from(now.wrapping_sub(*known as u32));
+        }
+        for (bad, lane) in self.bad.iter_mut().zip(counts.chunks_exact(Counter::LEN + groups)) {
+            bad[0] = lane[Counter::BadInARow as usize];
         }
         Some(self.known_at)
     }

@@ -2,7 +2,7 @@
 
 use super::{
     ALIGN, BufferId, CHUNK, Centralise, Chunk, Combine, Control, Counter, Dots, Factored, Factors, Gate, GateKind, Kind,
-    Layout, Loss, MatMul, Moments, Norm, Op, Orthogonalise, Pass, Plan, SLOTS, Scalar, Scope, Span, Update, View,
+    Layout, Loss, MatMul, Moments, Norm, NormKind, Op, Orthogonalise, Pass, Plan, SLOTS, Scalar, Scope, Span, Update, View,
 };
 use crate::error::{Error, Result};
 use crate::rule::Row;
@@ -65,7 +65,7 @@ impl Checker<'_> {
     fn norm(&self, norm: &Norm) -> Result<()> {
         let len = self.layout.buffer(norm.grads).len;
         self.lane_floats(norm.grads, len)?;
-        self.lane_floats(norm.partials, norm.chunks.len())?;
+        self.lane_floats(norm.partials, norm.kind.partials(norm.chunks.len()))?;
         let end = norm.chunks.iter().map(|chunk| chunk.start + chunk.len).max().unwrap_or(0);
         self.require(end <= len, norm.grads, format!("chunks up to {len}"), end)?;
         let longest = norm.chunks.iter().map(|chunk| chunk.len).max().unwrap_or(0);
@@ -81,9 +81,7 @@ impl Checker<'_> {
         self.lane_floats(control.rows, SLOTS * control.groups * Row::LEN)?;
         self.lane_floats(control.current, control.groups * Row::LEN)?;
         self.lane_floats(control.scalars, Scalar::LEN)?;
-        if let Some((partials, _)) = control.norm {
-            self.lane_floats(partials, self.layout.buffer(partials).len)?;
-        }
+        control.norm.map_or(Ok(()), |norm| self.partials(norm))?;
         if let Some(micro) = control.micro {
             self.lane_indices(micro.count, 1)?;
         }
@@ -93,8 +91,8 @@ impl Checker<'_> {
 
     fn factors(&self, op: &Factors) -> Result<()> {
         let chunks = op.tensors.iter().map(|part| part.chunk + part.chunks).max().unwrap_or(0);
-        for partials in [Some(op.partials.0), op.params].into_iter().flatten() {
-            self.lane_floats(partials, chunks)?;
+        for (partials, kind) in [Some(op.partials), op.params.map(|params| (params, NormKind::L2))].into_iter().flatten() {
+            self.lane_floats(partials, kind.partials(chunks))?;
         }
         let rows = op.tensors.iter().map(|part| part.group + 1).max().unwrap_or(0) * Row::LEN;
         let current = self.layout.buffer(op.current).len;
@@ -106,10 +104,14 @@ impl Checker<'_> {
         self.lane_floats(op.factors, 2 * op.tensors.len())
     }
 
+    /// Partial norms of a whole lane.
+    fn partials(&self, (id, kind): (BufferId, NormKind)) -> Result<()> {
+        let found = self.layout.buffer(id).len;
+        self.lane_floats(id, kind.partials(found / kind.partials(1)))
+    }
+
     fn gate(&self, gate: &Gate) -> Result<()> {
-        if let Some((partials, _)) = gate.norm {
-            self.lane_floats(partials, self.layout.buffer(partials).len)?;
-        }
+        gate.norm.map_or(Ok(()), |norm| self.partials(norm))?;
         if let GateKind::Accumulate { count } = gate.kind {
             self.lane_indices(count, 1)?;
         }

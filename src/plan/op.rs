@@ -187,7 +187,7 @@ pub enum Loss {
 /// Which norm of a gradient.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum NormKind {
-    /// The root of the sum of squares. Infinite from gradients of about 1e19 on, where squares leave single precision.
+    /// The root of the sum of squares.
     #[default]
     L2,
     /// The sum of absolute values.
@@ -198,8 +198,30 @@ pub enum NormKind {
     Count,
 }
 
+impl NormKind {
+    /// Whether its sums can leave the range of the float although all terms are in it.
+    pub(crate) fn leaves_range(self) -> bool {
+        matches!(self, Self::L2 | Self::L1)
+    }
+
+    /// How many times a power of two that multiplies the elements is in the sum.
+    pub(crate) fn power(self) -> i32 {
+        if self == Self::L2 { 2 } else { 1 }
+    }
+
+    /// Elements of [`Norm::partials`] for so many chunks.
+    pub fn partials(self, chunks: usize) -> usize {
+        if self.leaves_range() { 2 * chunks } else { chunks }
+    }
+}
+
 /// Partial norms of each lane's gradients: the i-th is Σ g², Σ |g| or max |g| over the i-th chunk. Whatever is not finite stays so
 /// in the partial norm. The chunks of frozen groups give 0.
+///
+/// Squares leave the range of a float before their roots do: in single precision from 1.8e19 on, and below 1e-19. So a sum has a
+/// second value, behind the first ones of all chunks. Where the first value is infinite, or is tiny although not all elements are 0,
+/// the second is the same sum over elements times a power of two that the engine fixes. Then the norm of every finite gradient is known
+/// to full precision.
 #[derive(Debug, Clone)]
 pub struct Norm {
     /// Which norm.
@@ -208,7 +230,7 @@ pub struct Norm {
     pub grads: BufferId,
     /// What each partial norm covers.
     pub chunks: Vec<Chunk>,
-    /// One value per chunk.
+    /// One value per chunk, or two: see [`NormKind::partials`].
     pub partials: BufferId,
     /// One index per group: not 0 where the group is frozen.
     pub frozen: BufferId,
@@ -225,11 +247,13 @@ pub enum Counter {
     Clipped,
     /// Applied steps since the loss scale last changed.
     Good,
+    /// Skipped steps since the last applied one.
+    BadInARow,
 }
 
 impl Counter {
     /// Number of counters of a lane. Behind them stands, for each group, the number of steps that were applied to it.
-    pub const LEN: usize = 4;
+    pub const LEN: usize = 5;
 }
 
 /// The scalars of a lane's last step; their places in the float buffer `scalars`.
@@ -250,7 +274,8 @@ impl Scalar {
 
 /// Dynamic loss scaling: the scale grows after a number of good steps in a row, and shrinks with each bad one.
 ///
-/// Defaults and rule of `torch.amp.GradScaler`.
+/// Rule and defaults of `torch.amp.GradScaler`, which has no smallest scale: there a scale falls to 0 in a long run of bad steps, and
+/// stays 0.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct LossScale {
     /// The scale of the first step, finite and above 0. Default 2¹⁶.
@@ -259,23 +284,29 @@ pub struct LossScale {
     pub growth: f64,
     /// Factor after a bad step, above 0 and below 1. Default 0.5.
     pub backoff: f64,
+    /// A bad step shrinks the scale to no less than this; finite and at least 0. Default 2⁻¹⁶. A scale that is smaller from the start
+    /// stays where it is. With 0 there is no bound, as in PyTorch.
+    pub min: f64,
     /// Good steps until the scale grows, at least 1. Default 2,000.
     pub interval: u32,
 }
 
 impl Default for LossScale {
     fn default() -> Self {
-        Self { init: 65_536.0, growth: 2.0, backoff: 0.5, interval: 2_000 }
+        Self { init: 65_536.0, growth: 2.0, backoff: 0.5, min: 1.0 / 65_536.0, interval: 2_000 }
     }
 }
 
-/// Per lane: the norm from the partial norms; if it is finite, the step counts as applied and the rows of each group become
-/// current, with `scale` times the clip coefficient `min(1, max_norm / (norm + 1e-6))` and divided by the loss scale; else the
-/// step counts as skipped and `live` is 0. A frozen group's `live` is 0 too, and its steps do not count.
+/// Per lane: the norm from the partial norms. The step counts as applied and the rows of each group become current, with `scale`
+/// times the clip coefficient `min(1, max_norm / (norm + 1e-6))` and divided by the loss scale. If `skip_bad` holds and an element of
+/// the gradient is not finite, or its scales may make one infinite, the step counts as skipped instead, and `live` is 0. A frozen
+/// group's `live` is 0 too, and its steps do not count.
 #[derive(Debug, Clone)]
 pub struct Control {
     /// Partial norms and their kind; without them every step is applied, unclipped.
     pub norm: Option<(BufferId, NormKind)>,
+    /// Whether the norm decides if the step is skipped; else it is there to be looked at.
+    pub skip_bad: bool,
     /// Hyper rows of groups × [`SLOTS`](super::SLOTS) steps; a group's step after `n` applied ones uses its slot `n mod SLOTS`.
     pub rows: BufferId,
     /// The rows of this step, one per group.

@@ -17,6 +17,15 @@ pub trait Real:
     + Send
     + Sync
 {
+    /// A sum of as many squares as a chunk has elements is exact to the last bit from 2 to this power on: what squares below the normal
+    /// range lose, or a device takes for 0, is less than half a bit of it.
+    #[doc(hidden)]
+    const TINY: i32;
+
+    /// Powers of two for the elements of sums of squares that are infinite, and of tiny ones.
+    #[doc(hidden)]
+    const RESCALE: [i32; 2];
+
     /// The nearest value to `value`.
     fn of(value: f64) -> Self;
 
@@ -44,8 +53,11 @@ pub trait Real:
 }
 
 macro_rules! real {
-    ($float:ty, $erf:path, $function:path, $sweep:ident, $trust:ident, $eval:ident) => {
+    ($float:ty, $tiny:expr, $rescale:expr, $erf:path, $function:path, $sweep:ident, $trust:ident, $eval:ident) => {
         impl Real for $float {
+            const TINY: i32 = $tiny;
+            const RESCALE: [i32; 2] = $rescale;
+
             #[inline(always)]
             fn of(value: f64) -> Self {
                 value as $float
@@ -79,8 +91,8 @@ macro_rules! real {
     };
 }
 
-real!(f32, libm::erff, elementary::single, sweep_f32, trust_f32, eval_f32);
-real!(f64, libm::erf, elementary::double, sweep_f64, trust_f64, eval_f64);
+real!(f32, -91, [-80, 100], libm::erff, elementary::single, sweep_f32, trust_f32, eval_f32);
+real!(f64, -958, [-640, 700], libm::erf, elementary::double, sweep_f64, trust_f64, eval_f64);
 
 /// An array whose length is known to the compiler: a row of scalars, or the state of one element.
 pub trait Fixed<F>: Copy + Send + Sync + AsRef<[F]> {

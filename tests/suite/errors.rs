@@ -167,7 +167,7 @@ fn floats_and_indices_are_told_apart() {
 #[test]
 fn plans_that_kernels_cannot_trust_are_refused() {
     let mut layout = Layout::new(1);
-    let (grads, partials, frozen) = (layout.floats("grads", 64), layout.floats("partials", 1), layout.indices("frozen", 1));
+    let (grads, partials, frozen) = (layout.floats("grads", 64), layout.floats("partials", 2), layout.indices("frozen", 1));
     let (losses, all, half) =
         (layout.floats("losses", 3), layout.floats("all", 64), layout.half_arena("half", &Arena::default()));
     let targets = layout.shared_floats("targets", 64);

@@ -26,7 +26,8 @@ impl<F: Real> Scaler<F> {
 
     fn update(&mut self, found_inf: bool) {
         if found_inf {
-            self.scale *= F::of(self.rule.backoff);
+            let min = F::of(self.rule.min);
+            self.scale = if self.scale > min { (self.scale * F::of(self.rule.backoff)).max(min) } else { self.scale };
             self.good = 0;
             return;
         }
@@ -84,7 +85,7 @@ fn the_scale_follows_the_scaler_of_pytorch() {
         follow_all(LossScale { interval, ..Default::default() }, &lanes);
     }
     // Not powers of two: the product is rounded.
-    follow_all(LossScale { init: 1000.1, growth: 1.5, backoff: 0.375, interval: 2 }, &lanes);
+    follow_all(LossScale { init: 1000.1, growth: 1.5, backoff: 0.375, interval: 2, ..Default::default() }, &lanes);
 }
 
 #[test]
@@ -109,10 +110,21 @@ fn a_scale_that_would_be_infinite_stays() {
     assert_eq!(follow_all(largest, &[vec![false; 3]]), [f64::from(f32::MAX)]);
 }
 
+/// The default is 2⁻¹⁶; a scale in between ends at the bound, and one below it stays.
+#[test]
+fn bad_steps_shrink_the_scale_down_to_its_bound() {
+    let rule = LossScale::default();
+    assert_eq!(follow_all(rule, &[vec![true; 170]]), [1.0 / 65_536.0]);
+    let rule = LossScale { init: 48.0, min: 1.0, interval: 2, ..rule };
+    assert_eq!(follow_all(rule, &[vec![true; 5]]), [1.5]);
+    assert_eq!(follow_all(rule, &[[vec![true; 9], vec![false; 4]].concat()]), [4.0]);
+    assert_eq!(follow_all(LossScale { init: 0.25, ..rule }, &[vec![true; 3]]), [0.25]);
+}
+
 /// 142 bad steps in a row; then a good one still finds its gradient.
 #[test]
-fn the_scale_has_no_lower_bound() {
-    let rule = LossScale::default();
+fn without_a_smallest_scale_there_is_no_lower_bound() {
+    let rule = LossScale { min: 0.0, ..Default::default() };
     assert_eq!(follow_all(rule, &[vec![true; 142]]), [f64::from(f32::MIN_POSITIVE)]);
     let smallest = LossScale { init: f64::from(f32::MIN_POSITIVE), ..rule };
     let grads: Vec<f32> = numbers(1, LEN).into_iter().map(|g| g * 2.0).collect();
@@ -133,7 +145,7 @@ fn the_scale_has_no_lower_bound() {
 #[test]
 fn a_scale_of_zero_takes_no_step() {
     fn check<E: Engine>(engine: &E) {
-        let rule = LossScale { init: f64::from(f32::MIN_POSITIVE), backoff: 1e-30, ..Default::default() };
+        let rule = LossScale { init: f64::from(f32::MIN_POSITIVE), backoff: 1e-30, min: 0.0, ..Default::default() };
         let sgd = Sgd { momentum: 0.9, ..Default::default() };
         for clip in [None, Some(Clip::Norm { max: 1.0, kind: NormKind::L2 }), Some(Clip::Value(1.0))] {
             let recipe = Recipe::new(sgd.clone()).loss_scale(rule);

@@ -11,6 +11,7 @@ mod data;
 mod descent;
 mod device_loss;
 mod errors;
+mod extremes;
 mod factored;
 mod freezing;
 mod golden;

@@ -505,7 +505,7 @@ fn settings_of_a_recipe_at_the_ends_of_their_ranges_are_taken() {
         let growth = [1.0 + f64::EPSILON, f64::MAX];
         let backoff = [f64::MIN_POSITIVE, 1.0 - f64::EPSILON];
         for (growth, backoff) in growth.into_iter().zip(backoff) {
-            let scale = LossScale { init: end, growth, backoff, interval: 1 };
+            let scale = LossScale { init: end, growth, backoff, min: end, interval: 1 };
             optimizer(plain().loss_scale(scale).grad_scale(end).clip_norm(end).l1(0.0)).expect("an optimizer");
         }
         optimizer(plain().clip(Clip::Value(end)).l1(end)).expect("an optimizer");

@@ -181,15 +181,15 @@ fn the_norm_of_a_bad_gradient_is_reported() {
     }
 }
 
-/// The sum of squares leaves f32 before the gradients do: a step that cannot be scaled is not taken.
+/// The sum of squares leaves f32 before the gradients do, and the step is taken all the same.
 #[test]
-fn a_norm_beyond_f32_is_skipped() {
+fn a_sum_of_squares_beyond_f32_is_not_skipped() {
     for engine in [engines::cpu(), engines::gpu()] {
         let (_, rule) = options().swap_remove(0);
         let mut model = start(&engine, &[rule]);
         model.set_grads(0, &[1e30; LEN]);
         model.step();
-        assert_eq!((model.report(0).applied, model.report(0).skipped), (0, 1), "{}", engine.name);
-        assert_same_bits(engine.name, &model.params(0), &numbers(0, LEN));
+        assert_eq!((model.report(0).applied, model.report(0).skipped), (1, 0), "{}", engine.name);
+        assert!(model.params(0).iter().all(|x| x.is_finite()), "{}", engine.name);
     }
 }

@@ -43,6 +43,7 @@ pub(super) struct Buffers {
     pub scalars: BufferId,
     frozen: BufferId,
     maxima: BufferId,
+    sums: BufferId,
     partials: BufferId,
 }
 
@@ -67,7 +68,8 @@ impl Buffers {
             products: layout.floats("products", products),
             scalars: layout.floats("scalars", 4),
             frozen: layout.indices("frozen", 1),
-            maxima: layout.floats("partial maxima", chunks),
+            maxima: layout.floats("partial maxima", NormKind::Max.partials(chunks)),
+            sums: layout.floats("partial sums", NormKind::L1.partials(chunks)),
             partials: layout.floats("partial products", products * chunks),
         }
     }
@@ -77,9 +79,9 @@ impl Buffers {
         self.pairs[..slots].iter().flatten().copied()
     }
 
-    /// What the coefficients are, in their buffer's order: of x + t·d, of s = t·d, of y = g − g_start, of a direction.
-    pub(super) fn coefficients(t: f64, direction: &[f64]) -> Vec<f64> {
-        [1.0, t, 1.0, -1.0].iter().chain(direction).copied().collect()
+    /// What the coefficients are, in their buffer's order: of x + t·d, of s = t·d, of y = unit·(g − g_start), of a direction.
+    pub(super) fn coefficients(t: f64, unit: f64, direction: &[f64]) -> Vec<f64> {
+        [1.0, t, unit, -unit].iter().chain(direction).copied().collect()
     }
 }
 
@@ -138,7 +140,7 @@ pub(super) fn record(layout: &Layout, plans: &mut Vec<Plan>, arena: &Arena, buff
     let slots = buffers.pairs.len();
     let doubling = (0..).map(|k| 1 << k).take_while(|&look| look < slots);
     let looks: Vec<usize> = std::iter::once(0).chain(doubling).chain([slots]).collect();
-    let recorder = Recorder { layout, buffers, chunks: arena.chunks() };
+    let recorder = Recorder { buffers, chunks: arena.chunks() };
     let Buffers { params, grads, start, start_grads, kept, d, y, .. } = *buffers;
     let mut add = |ops: Vec<Op>| {
         let mut plan = Plan::default();
@@ -179,7 +181,6 @@ pub(super) fn record(layout: &Layout, plans: &mut Vec<Plan>, arena: &Arena, buff
 }
 
 struct Recorder<'a> {
-    layout: &'a Layout,
     buffers: &'a Buffers,
     chunks: Vec<Chunk>,
 }
@@ -190,9 +191,10 @@ impl Recorder<'_> {
     }
 
     fn norm(&self, kind: NormKind, vector: BufferId, scalar: Scalar) -> Vec<Op> {
-        let (partials, frozen) = (self.buffers.maxima, self.buffers.frozen);
-        let norm = Norm { kind, grads: vector, chunks: self.chunks.clone(), partials, frozen };
-        let join = Op::Join { kind, input: self.layout.whole(partials), output: self.scalar(scalar) };
+        let partials = if kind == NormKind::Max { self.buffers.maxima } else { self.buffers.sums };
+        let norm = Norm { kind, grads: vector, chunks: self.chunks.clone(), partials, frozen: self.buffers.frozen };
+        let input = View { buffer: partials, offset: 0, len: self.chunks.len() };
+        let join = Op::Join { kind, input, output: self.scalar(scalar) };
         vec![Op::Norm(norm), join]
     }
 

@@ -19,6 +19,55 @@ pub struct LbfgsStepper {
     t: f64,
     /// Whether there was a direction since the history was empty.
     moved: bool,
+    /// max |g| where the line starts.
+    largest_at_start: f64,
+    units: Units,
+    /// Elements, padding included.
+    len: usize,
+}
+
+/// Powers of two: d, y and the history's y as the device holds them are in these units. Where gradients are ordinary all are 1. Where
+/// products of gradients would leave single precision, the device's vectors are small: d and y by their exponents.
+#[derive(Debug, Clone)]
+struct Units {
+    d: f64,
+    /// Of the new y.
+    y: f64,
+    /// By slot.
+    pairs: Vec<f64>,
+}
+
+impl Units {
+    fn new(slots: usize) -> Self {
+        Self { d: 1.0, y: 1.0, pairs: vec![1.0; slots] }
+    }
+
+    /// For a vector whose largest element is given: 1, or what makes that about 2⁻³⁰, so that its products with other elements are
+    /// far below the largest float; at most 2¹²⁶, since its inverse has to be a float too. The square of 2⁴⁸, times any number of
+    /// elements, is a float.
+    fn of(largest: f64) -> f64 {
+        if largest < 2f64.powi(48) { 1.0 } else { 2f64.powi((largest.log2() as i32 + 30).min(126)) }
+    }
+
+    /// Takes the units out of the products of y and g, in this order, with d, the new y, and a pair per slot.
+    fn take_out(&self, products: &mut [f64]) {
+        let columns = products.len() / 2;
+        for (row, own) in products.chunks_mut(columns.max(1)).zip([self.y, 1.0]) {
+            let (new, pairs) = row.split_at_mut(2);
+            new[0] *= own * self.d;
+            new[1] *= own * self.y;
+            for ([s, y], unit) in pairs.as_chunks_mut().0.iter_mut().zip(&self.pairs) {
+                *s *= own;
+                *y *= own * unit;
+            }
+        }
+    }
+
+    /// Brings a direction's coefficients into units: those of g, s_0, y_0, s_1, y_1, …
+    fn put_in(&self, direction: &mut [f64]) {
+        direction.iter_mut().for_each(|coefficient| *coefficient /= self.d);
+        direction.iter_mut().skip(2).step_by(2).zip(&self.pairs).for_each(|(coefficient, unit)| *coefficient *= unit);
+    }
 }
 
 /// What the device measured last.
@@ -43,8 +92,9 @@ impl LbfgsStepper {
     ) -> Result<Self> {
         let buffers = Buffers::new(layout, arena, params, grads, settings.history_size);
         let plans = record::record(layout, plans, arena, &buffers)?;
-        let history = History::new(settings.history_size);
-        Ok(Self { settings, buffers, plans, history, t: 0.0, moved: false })
+        let (history, units) = (History::new(settings.history_size), Units::new(settings.history_size));
+        let (largest_at_start, len) = (0.0, arena.len());
+        Ok(Self { settings, buffers, plans, history, t: 0.0, moved: false, largest_at_start, units, len })
     }
 
     /// Forgets the history: the next step starts as the first one did.
@@ -80,7 +130,9 @@ struct Step<'a, P, C> {
 impl<P: Program, C: FnMut(&mut P) -> Result<f64>> Step<'_, P, C> {
     fn run(mut self) -> Result<LbfgsReport> {
         let (loss, measured) = self.evaluate(self.stepper.plans.measure)?;
-        (self.loss, self.largest_g, self.sum_g) = (loss, measured.largest_g, measured.sum_g);
+        (self.loss, self.largest_g) = (loss, measured.largest_g);
+        // A sum beyond the float's range is at most this.
+        self.sum_g = measured.sum_g.min(measured.largest_g * self.stepper.len as f64);
         let stop = if !(loss.is_finite() && self.largest_g.is_finite()) {
             LbfgsStop::NotFinite
         } else if self.largest_g <= self.stepper.settings.tolerance_grad {
@@ -136,21 +188,27 @@ impl<P: Program, C: FnMut(&mut P) -> Result<f64>> Step<'_, P, C> {
 
     /// Takes the last movement into the history, and starts a line in the new direction.
     fn find_direction(&mut self) -> Result<Measured> {
-        let LbfgsStepper { buffers, plans, history, t, moved, .. } = &mut *self.stepper;
+        let LbfgsStepper { buffers, plans, history, t, moved, largest_at_start, units, .. } = &mut *self.stepper;
         if *moved {
-            write_coefficients(self.program, buffers, *t, &[])?;
+            units.y = Units::of(self.largest_g.max(*largest_at_start));
+            write_coefficients(self.program, buffers, *t * units.d, units.y.recip(), &[])?;
             self.program.run(plans.compare(history.len()), 1)?;
-            let products = floats(self.program, buffers.products)?;
-            let len = Products::len(plans.looked_at(history.len()));
-            if let Some(slot) = history.observe(&Products { values: &products[..len] }, *t) {
+            let mut products = floats(self.program, buffers.products)?;
+            products.truncate(Products::len(plans.looked_at(history.len())));
+            units.take_out(&mut products);
+            if let Some(slot) = history.observe(&Products { values: &products }, *t) {
                 self.program.run(plans.store[slot], 1)?;
+                units.pairs[slot] = units.y;
             }
         }
         // Whatever comes, this movement is known.
-        *t = 0.0;
+        (*t, *largest_at_start) = (0.0, self.largest_g);
         let mut direction = history.direction();
         direction.resize(1 + 2 * plans.looked_at(history.len()), 0.0);
-        write_coefficients(self.program, buffers, 0.0, &direction)?;
+        // With a history, directions are as long as steps.
+        units.d = if history.len() == 0 { Units::of(self.largest_g) } else { 1.0 };
+        units.put_in(&mut direction);
+        write_coefficients(self.program, buffers, 0.0, 1.0, &direction)?;
         self.program.run(plans.direct(history.len()), 1)?;
         self.program.run(plans.start_line, 1)?;
         self.measured()
@@ -198,7 +256,7 @@ impl<P: Program, C: FnMut(&mut P) -> Result<f64>> Step<'_, P, C> {
 
     /// x = start + t·d.
     fn go(&mut self, t: f64) -> Result<()> {
-        write_coefficients(self.program, &self.stepper.buffers, t, &[])?;
+        write_coefficients(self.program, &self.stepper.buffers, t * self.stepper.units.d, 1.0, &[])?;
         self.program.run(self.stepper.plans.go, 1)
     }
 
@@ -213,14 +271,14 @@ impl<P: Program, C: FnMut(&mut P) -> Result<f64>> Step<'_, P, C> {
     /// Waits for the device.
     fn measured(&mut self) -> Result<Measured> {
         let scalars = floats(self.program, self.stepper.buffers.scalars)?;
-        let scalar = |place: Scalar| scalars[place as usize];
-        let (slope, largest_d) = (scalar(Scalar::Slope), scalar(Scalar::LargestD));
+        let (scalar, unit) = (|place: Scalar| scalars[place as usize], self.stepper.units.d);
+        let (slope, largest_d) = (scalar(Scalar::Slope) * unit, scalar(Scalar::LargestD) * unit);
         Ok(Measured { slope, largest_d, largest_g: scalar(Scalar::LargestG), sum_g: scalar(Scalar::SumG) })
     }
 }
 
-fn write_coefficients<P: Program>(program: &mut P, buffers: &Buffers, t: f64, direction: &[f64]) -> Result<()> {
-    let coefficients: Vec<P::Float> = Buffers::coefficients(t, direction).into_iter().map(P::Float::of).collect();
+fn write_coefficients<P: Program>(program: &mut P, buffers: &Buffers, t: f64, unit: f64, direction: &[f64]) -> Result<()> {
+    let coefficients: Vec<P::Float> = Buffers::coefficients(t, unit, direction).into_iter().map(P::Float::of).collect();
     program.write(buffers.coefficients, 0, 0, &coefficients)
 }
 

@@ -83,7 +83,7 @@ fn copy(n: usize) -> Work {
 fn norm(n: usize) -> Work {
     let (mut layout, arena) = (Layout::new(1), arena(n));
     let chunks = arena.chunks();
-    let (grads, partials) = (layout.arena("grads", &arena), layout.floats("partials", chunks.len()));
+    let (grads, partials) = (layout.arena("grads", &arena), layout.floats("partials", NormKind::L2.partials(chunks.len())));
     let frozen = layout.indices("frozen", 1);
     let mut plan = Plan::default();
     plan.push(Op::Norm(Norm { kind: NormKind::L2, grads, chunks, partials, frozen }));
