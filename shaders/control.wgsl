@@ -14,8 +14,8 @@ const ROW = 32u;
 const LIVE = 0u;
 const SCALE = 1u;
 const MAX_NORM = 4u;
-// Counters: applied, skipped, clipped, good, bad in a row; then the applied steps of each group.
-const COUNTERS = 5u;
+// Counters: applied, skipped, clipped, good, bad in a row, frozen; then the applied steps of each group.
+const COUNTERS = 6u;
 // Scalars: norm, coefficient, loss scale.
 @group(0) @binding(0) var<uniform> op: Control;
 @group(0) @binding(1) var<storage, read> partials: array<f32>; // one or two per chunk of a lane
@@ -89,15 +89,18 @@ fn decide(lane: u32, sum: Wide) {
 
 fn count(lane: u32) {
     let c = lane * op.counts_lane;
-    counts[c] += select(0u, 1u, live);
-    counts[c + 1u] += select(1u, 0u, live);
-    counts[c + 2u] += select(0u, 1u, clipped);
     counts[c + 4u] = select(counts[c + 4u] + 1u, 0u, live);
+    var moves = false;
     for (var group = 0u; group < op.groups; group++) {
         if live && frozen[lane * op.frozen_lane + group] == 0u {
             counts[c + COUNTERS + group] += 1u;
+            moves = true;
         }
     }
+    counts[c] += select(0u, 1u, moves);
+    counts[c + 1u] += select(1u, 0u, live);
+    counts[c + 2u] += select(0u, 1u, clipped && moves);
+    counts[c + 5u] += select(0u, 1u, live && !moves);
     if LOSS_SCALE {
         let s = lane * op.scalars_lane + 2u;
         let good = counts[c + 3u] + 1u;

@@ -84,6 +84,27 @@ pub enum Error {
         /// The adapter's limit.
         allowed: u64,
     },
+    /// Of several steps that were asked for, only the first could be made; what stands in the way of the next is `reason`.
+    #[error("{made} of {asked} steps are made, the next is refused: {reason}")]
+    Partly {
+        /// Steps that are made.
+        made: u64,
+        /// Steps that were asked for.
+        asked: u64,
+        /// Why there are no more.
+        reason: Box<Error>,
+    },
+    /// Steps were recorded into encoders, and too many of these were not submitted.
+    #[error(
+        "{waiting} recorded steps wait for their submission, and at most {allowed} may: submit their encoders in the order in which \
+         they were recorded, or, if these are dropped, call Optimizer::forget_recorded"
+    )]
+    NotSubmitted {
+        /// Steps that were recorded and that the device has not made.
+        waiting: u64,
+        /// How many may wait.
+        allowed: u64,
+    },
     /// No adapter fits; `remedy` says what to do about it.
     #[error("no GPU adapter: {reason}; {remedy}")]
     NoAdapter {
@@ -170,9 +191,11 @@ impl Error {
 pub mod range {
     use super::{Error, Result};
 
-    /// `value` must be finite and at least 0.
+    /// `value` must be finite and at least 0, in single precision too: infinity times 0 is NaN.
     pub fn not_negative(field: &str, value: f64) -> Result<()> {
-        require(value.is_finite() && value >= 0.0, field, value, "finite and at least 0")
+        require(value.is_finite() && value >= 0.0, field, value, "finite and at least 0")?;
+        let allowed = "from 0 to 3.4e38, the range of single precision";
+        if in_single(value) { Ok(()) } else { Err(Error::setting(field, format!("{value:e}"), allowed)) }
     }
 
     /// `value` must be finite and above 0, in single precision too: an epsilon of zero would turn padding into NaN.
@@ -181,6 +204,23 @@ pub mod range {
         let single = f64::from(f32::MIN_POSITIVE)..=f64::from(f32::MAX);
         let allowed = "from 1.2e-38 to 3.4e38, the range of single precision";
         if single.contains(&value) { Ok(()) } else { Err(Error::setting(field, format!("{value:e}"), allowed)) }
+    }
+
+    /// `value` must be finite, in single precision too.
+    pub fn finite(field: &str, value: f64) -> Result<()> {
+        require(value.is_finite(), field, value, "finite")?;
+        single(field, value)
+    }
+
+    /// A `value` that is finite must be so in single precision too.
+    pub fn single(field: &str, value: f64) -> Result<()> {
+        let allowed = "from -3.4e38 to 3.4e38, the range of single precision";
+        if in_single(value) { Ok(()) } else { Err(Error::setting(field, format!("{value:e}"), allowed)) }
+    }
+
+    /// Whether single precision does not make an infinity of a finite number.
+    pub(crate) fn in_single(value: f64) -> bool {
+        !value.is_finite() || (value as f32).is_finite()
     }
 
     /// `value` must be at least 0 and below 1.
@@ -193,24 +233,22 @@ pub mod range {
         require(value > 0.0 && value < 1.0, field, value, "above 0 and below 1")
     }
 
-    /// `value` must be finite.
-    pub fn finite(field: &str, value: f64) -> Result<()> {
-        require(value.is_finite(), field, value, "finite")
-    }
-
-    /// `value` must be finite and at most 0.
+    /// `value` must be finite and at most 0, in single precision too.
     pub fn not_positive(field: &str, value: f64) -> Result<()> {
-        require(value.is_finite() && value <= 0.0, field, value, "finite and at most 0")
+        require(value.is_finite() && value <= 0.0, field, value, "finite and at most 0")?;
+        single(field, value)
     }
 
-    /// `value` must be finite and above 1.
+    /// `value` must be finite and above 1, in single precision too.
     pub fn above_one(field: &str, value: f64) -> Result<()> {
-        require(value.is_finite() && value > 1.0, field, value, "finite and above 1")
+        require(value.is_finite() && value > 1.0, field, value, "finite and above 1")?;
+        single(field, value)
     }
 
-    /// `value` must be finite and at least 1.
+    /// `value` must be finite and at least 1, in single precision too.
     pub fn at_least_one(field: &str, value: f64) -> Result<()> {
-        require(value.is_finite() && value >= 1.0, field, value, "finite and at least 1")
+        require(value.is_finite() && value >= 1.0, field, value, "finite and at least 1")?;
+        single(field, value)
     }
 
     /// `value` is a power that sums over many steps bear: from 0 to 100.
@@ -221,7 +259,8 @@ pub mod range {
     /// `value` must be a whole number of at least 0.
     pub fn count(field: &str, value: f64) -> Result<()> {
         let whole = value.is_finite() && value >= 0.0 && value.fract() == 0.0;
-        require(whole, field, value, "a whole number of at least 0")
+        require(whole, field, value, "a whole number of at least 0")?;
+        single(field, value)
     }
 
     /// An error that names field, value and range unless `holds`.

@@ -168,6 +168,26 @@ fn a_step_on_the_cpu_allocates_nothing() -> Result<()> {
     Ok(())
 }
 
+/// Also not by the caller of threads that share a step, whether they sleep or not.
+#[test]
+fn a_step_on_several_threads_allocates_nothing() -> Result<()> {
+    const LEN: usize = 150_000;
+    let mut optimizer =
+        Optimizer::new(&Cpu::<f32>::with_threads(4), Recipe::new(Adam::default()).clip_norm(1.0), &[("a", &[LEN])])?;
+    optimizer.set_grads(0, "a", &numbers(1, LEN))?;
+    optimizer.steps(100)?;
+    let caught = allocations(|| {
+        (0..70).try_for_each(|step| {
+            if step % 20 == 0 {
+                std::thread::sleep(std::time::Duration::from_millis(10));
+            }
+            optimizer.step()
+        })
+    })?;
+    assert!(caught.is_empty(), "{} allocations, the first at\n{}", caught.len(), describe(&caught[0]));
+    Ok(())
+}
+
 #[test]
 fn a_step_on_the_gpu_allocates_nothing_of_ours() -> Result<()> {
     let gpu = engines::open(GpuOptions::default());

@@ -1,13 +1,13 @@
 //! Second moments of matrices by rows and columns.
 
 use super::lent::Lent;
+use super::share::Threads;
 use super::step::GRAIN;
 use super::store::Store;
 use crate::plan::{Factored, Stack, TILE};
 use crate::rule::{Real, Row};
-use rayon::prelude::*;
 
-pub(super) fn factored<F: Real>(op: &Factored, lane: &mut Store<F>, mut lent: Option<&mut Lent<F>>, parallel: bool) {
+pub(super) fn factored<F: Real>(op: &Factored, lane: &mut Store<F>, mut lent: Option<&mut Lent<F>>, threads: Threads) {
     let mut moments = lane.take(op.moments.buffer);
     for stack in op.moments.stacks.iter().filter(|stack| stack.len > 0) {
         let row: &[F] = &lane.floats(op.current)[stack.group * Row::LEN..][..Row::LEN];
@@ -18,13 +18,13 @@ pub(super) fn factored<F: Real>(op: &Factored, lane: &mut Store<F>, mut lent: Op
             Some(slice) => slice,
             None => &lane.floats(op.grads)[stack.start..][..stack.len],
         };
-        take_in(stack, row, grads, moments.as_mut_slice(), parallel);
+        take_in(stack, row, grads, moments.as_mut_slice(), threads);
     }
     lane.put(op.moments.buffer, moments);
 }
 
 /// Takes a gradient into a tensor's moments.
-fn take_in<F: Real>(stack: &Stack, row: &[F], grads: &[F], moments: &mut [F], parallel: bool) {
+fn take_in<F: Real>(stack: &Stack, row: &[F], grads: &[F], moments: &mut [F], threads: Threads) {
     let (scale, [rate, floor, ..]) = (row[Row::SCALE], &row[Row::SHARED.len()..]) else { return };
     let square = |g: F| (scale * g) * (scale * g);
     let follow = |moment: &mut F, new: F| *moment += *rate * (new - *moment);
@@ -34,19 +34,26 @@ fn take_in<F: Real>(stack: &Stack, row: &[F], grads: &[F], moments: &mut [F], pa
     }
     let Stack { rows, columns, .. } = *stack;
     let count = |n: usize| F::of(n as f64);
-    // Tasks go over whole lines, or over as many columns as a tile has; one task does all where other lanes have the processors.
-    let least = |elements: usize| if parallel { GRAIN.div_ceil(elements) } else { usize::MAX };
-    let lines = grads.par_chunks_exact(columns).with_min_len(least(columns));
-    moments[stack.row_moments()].par_iter_mut().zip(lines).for_each(|(moment, line)| {
-        let sum = pulp::Arch::new().dispatch(|| line_sum(line, square));
-        follow(moment, sum / count(columns));
+    // Tasks go over whole lines, or over as many columns as some tiles have.
+    let of_rows = &mut moments[stack.row_moments()];
+    let lines = GRAIN.div_ceil(columns);
+    let tasks = of_rows.chunks_mut(lines).zip(grads.chunks(lines * columns));
+    threads.in_order(tasks.len(), tasks, |(moments, lines)| {
+        for (moment, line) in moments.iter_mut().zip(lines.chunks_exact(columns)) {
+            let sum = pulp::Arch::new().dispatch(|| line_sum(line, square));
+            follow(moment, sum / count(columns));
+        }
     });
     let matrices = grads.chunks_exact(rows * columns);
+    let tiles = GRAIN.div_ceil(TILE * rows);
     for (moments, matrix) in moments[stack.column_moments()].chunks_exact_mut(columns).zip(matrices) {
-        let blocks = moments.par_chunks_mut(TILE).with_min_len(least(TILE * rows)).enumerate();
-        blocks.for_each(|(block, moments)| {
-            let sums = pulp::Arch::new().dispatch(|| column_sums(matrix, columns, block * TILE, moments.len(), square));
-            moments.iter_mut().zip(sums).for_each(|(moment, sum)| follow(moment, sum / count(rows)));
+        let tasks = moments.chunks_mut(tiles * TILE).enumerate();
+        threads.in_order(tasks.len(), tasks, |(task, moments)| {
+            for (tile, moments) in moments.chunks_mut(TILE).enumerate() {
+                let first = (task * tiles + tile) * TILE;
+                let sums = pulp::Arch::new().dispatch(|| column_sums(matrix, columns, first, moments.len(), square));
+                moments.iter_mut().zip(sums).for_each(|(moment, sum)| follow(moment, sum / count(rows)));
+            }
         });
     }
     let floor = if *floor == F::zero() { F::epsilon() } else { *floor };

@@ -1,29 +1,29 @@
 //! Products of matrices: the `gemm` crate for `f32`, ndarray for the oracle.
 
+use super::share::Threads;
 use super::store::Store;
 use crate::plan::{MatMul, Operable};
-use ndarray::{ArrayView2, ArrayViewMut2, linalg::general_mat_mul};
+use ndarray::{ArrayView2, ArrayViewMut2, Axis, linalg::general_mat_mul};
 
 /// A float type with a product of matrices.
 pub trait Float: Operable {
-    /// `c += a·b`.
+    /// `c += a·b`, on one thread.
     #[doc(hidden)]
-    fn add_product(a: ArrayView2<Self>, b: ArrayView2<Self>, c: ArrayViewMut2<Self>, parallel: bool);
+    fn add_product(a: ArrayView2<Self>, b: ArrayView2<Self>, c: ArrayViewMut2<Self>);
 }
 
 impl Float for f64 {
-    fn add_product(a: ArrayView2<f64>, b: ArrayView2<f64>, mut c: ArrayViewMut2<f64>, _parallel: bool) {
+    fn add_product(a: ArrayView2<f64>, b: ArrayView2<f64>, mut c: ArrayViewMut2<f64>) {
         general_mat_mul(1.0, &a, &b, 1.0, &mut c);
     }
 }
 
 impl Float for f32 {
     #[expect(unsafe_code, reason = "gemm takes pointers and strides")]
-    fn add_product(a: ArrayView2<f32>, b: ArrayView2<f32>, mut c: ArrayViewMut2<f32>, parallel: bool) {
+    fn add_product(a: ArrayView2<f32>, b: ArrayView2<f32>, mut c: ArrayViewMut2<f32>) {
         let ((m, n), k) = (c.dim(), a.dim().1);
         assert!(a.dim() == (m, k) && b.dim() == (k, n), "factors that fit the product");
         let (a_strides, b_strides, c_strides) = (a.strides(), b.strides(), c.strides().to_vec());
-        let parallelism = if parallel { gemm::Parallelism::Rayon(0) } else { gemm::Parallelism::None };
         // SAFETY: pointers and strides come from views of exactly the sizes m × k, k × n and m × n, and the view of `c` is
         // exclusive.
         unsafe {
@@ -46,13 +46,58 @@ impl Float for f32 {
                 false,
                 false,
                 false,
-                parallelism,
+                gemm::Parallelism::None,
             );
         }
     }
 }
 
-pub(super) fn matmul<F: Float>(op: &MatMul, lane: &mut Store<F>, shared: &Store<F>, parallel: bool) {
+/// `c += a·b`, shared out among threads. The bits are those of one.
+pub(super) fn add_product<F: Float>(a: ArrayView2<F>, b: ArrayView2<F>, c: ArrayViewMut2<F>, threads: Threads) {
+    let (m, n) = c.dim();
+    let by_rows = m >= n;
+    let (axis, len) = if by_rows { (Axis(0), m) } else { (Axis(1), n) };
+    let count = parts([m.max(n), m.min(n), a.dim().1], threads);
+    let mut rest = Some((a, b, c));
+    let mut start = 0;
+    let parts = (1..=count).map_while(move |part| {
+        let (a, b, c) = rest.take()?;
+        if part == count {
+            return Some((a, b, c));
+        }
+        // The last part also has what is beyond whole vectors.
+        let end = len / VECTOR * part / count * VECTOR;
+        let (now, later) = c.split_at(axis, end - start);
+        let factor = if by_rows { a } else { b };
+        let (of_now, of_later) = factor.split_at(axis, end - start);
+        start = end;
+        let with = |factor| if by_rows { (factor, b) } else { (a, factor) };
+        let ((a, b), later_factors) = (with(of_now), with(of_later));
+        rest = Some((later_factors.0, later_factors.1, later));
+        Some((a, b, now))
+    });
+    threads.in_order(count, parts, |(a, b, c)| F::add_product(a, b, c));
+}
+
+/// Rows or columns that parts begin at a multiple of.
+const VECTOR: usize = 8;
+
+/// Multiplications from which a product is worth several threads; as the `gemm` crate has it.
+const WORTH: usize = 48 * 48 * 256;
+
+/// Into how many parts a product is cut along its longer side. The `gemm` crate adds in another order where a product is at most 64 × 64 than
+/// where it is larger, and in a third one where it is tiny: parts are never of another kind than the whole.
+fn parts([long, short, depth]: [usize; 3], threads: Threads) -> usize {
+    let least = match (long > 64, short > 64) {
+        (_, true) => 48,
+        (true, false) => 72,
+        (false, false) => 24,
+    };
+    let worth = long.saturating_mul(short).saturating_mul(depth) >= WORTH;
+    if worth && short > 16 && depth > 2 { threads.count().min(long / least).max(1) } else { 1 }
+}
+
+pub(super) fn matmul<F: Float>(op: &MatMul, lane: &mut Store<F>, shared: &Store<F>, threads: Threads) {
     let &MatMul { m, k, n, batch, .. } = op;
     if m * n * batch == 0 {
         return;
@@ -73,7 +118,7 @@ pub(super) fn matmul<F: Float>(op: &MatMul, lane: &mut Store<F>, shared: &Store<
             let (a, b) = (lane.view(&op.a, shared).chunks_exact(m * k), lane.view(&op.b, shared).chunks_exact(k * n));
             for ((a, b), c) in a.zip(b).zip(c.chunks_exact_mut(m * n)) {
                 let c = ArrayViewMut2::from_shape((m, n), c).expect("a checked plan");
-                F::add_product(matrix(a, m, k, op.trans_a), matrix(b, k, n, op.trans_b), c, parallel);
+                add_product(matrix(a, m, k, op.trans_a), matrix(b, k, n, op.trans_b), c, threads);
             }
         }
     });
@@ -85,5 +130,44 @@ fn matrix<F>(data: &[F], rows: usize, columns: usize, transposed: bool) -> Array
         ArrayView2::from_shape((columns, rows), data).expect("a checked plan").reversed_axes()
     } else {
         ArrayView2::from_shape((rows, columns), data).expect("a checked plan")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ndarray::Array2;
+
+    fn random(rows: usize, columns: usize, random: &mut fastrand::Rng) -> Array2<f32> {
+        Array2::from_shape_simple_fn((rows, columns), || random.f32() - 0.5)
+    }
+
+    /// Sides below, at and beyond every limit of a cut, transposed or not, and depths in one piece and in several.
+    #[test]
+    fn a_product_has_the_same_bits_with_any_number_of_threads() {
+        crate::cpu::pool::start(7);
+        let mut rng = fastrand::Rng::with_seed(1);
+        let sides = [1, 3, 16, 17, 24, 47, 48, 64, 65, 72, 97, 145, 200, 391];
+        let mut cut = 0;
+        for (m, n) in sides.into_iter().flat_map(|m| sides.map(|n| (m, n))) {
+            for k in [1, 2, 40, 513, 1100].into_iter().filter(|k| m * n * k < 40_000_000) {
+                let (a, b) = (random(m, k, &mut rng), random(k, n, &mut rng));
+                let (a_t, b_t) = (a.t().as_standard_layout().into_owned(), b.t().as_standard_layout().into_owned());
+                for (a, b) in [(a.view(), b.view()), (a_t.t(), b.view()), (a.view(), b_t.t()), (a_t.t(), b_t.t())] {
+                    let start = random(m, n, &mut rng);
+                    let product = |threads| {
+                        let mut c = start.clone();
+                        add_product(a, b, c.view_mut(), Threads::new(threads));
+                        c.mapv(f32::to_bits)
+                    };
+                    let one = product(1);
+                    for threads in [2, 3, 8] {
+                        cut += usize::from(parts([m.max(n), m.min(n), k], Threads::new(threads)) > 1);
+                        assert!(product(threads) == one, "{m} × {k} × {n}, {threads} threads");
+                    }
+                }
+            }
+        }
+        assert!(cut > 1_000, "{cut} products were cut");
     }
 }

@@ -2,6 +2,9 @@
 //!
 //! Lanes run in parallel, each lane's operations one after the other, so that a small model stays in its core's cache; with
 //! fewer lanes than threads the operations themselves are parallel too. Either way the bits are the same.
+//!
+//! Threads are the crate's own (`pool.rs`). They are as many as the processor runs at a time; the environment variable
+//! `THALWEG_THREADS` names another number for the process, [`Cpu::with_threads`] one for an engine.
 
 mod factored;
 mod layer;
@@ -11,6 +14,7 @@ mod network;
 mod norm;
 mod operation;
 mod orthogonal;
+mod pool;
 mod share;
 mod step;
 mod store;
@@ -21,9 +25,11 @@ use crate::error::Result;
 use crate::plan::{Answer, Arena, BufferId, Engine, Kind, Layout, Op, Operated, Plan, Program, Scope, check_even};
 use lent::Lent;
 pub use matmul::Float;
-use rayon::prelude::*;
+use share::Threads;
 use std::marker::PhantomData;
+use std::num::NonZeroUsize;
 use std::ops::Range;
+use std::sync::LazyLock;
 use store::Store;
 
 /// The CPU engine over floats of type `F`.
@@ -36,7 +42,36 @@ use store::Store;
 /// assert!(Cpu::<f32>::default().describe().starts_with("CPU, f32"));
 /// ```
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Cpu<F = f32>(PhantomData<F>);
+pub struct Cpu<F = f32> {
+    threads: Option<NonZeroUsize>,
+    float: PhantomData<F>,
+}
+
+impl<F> Cpu<F> {
+    /// An engine whose programs run on so many threads at most, the caller's among them. 1: on the caller's alone. 0: the default.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use thalweg::{cpu::Cpu, plan::Engine};
+    ///
+    /// assert!(Cpu::<f32>::with_threads(3).describe().contains("3 threads"));
+    /// ```
+    pub fn with_threads(threads: usize) -> Self {
+        Self { threads: NonZeroUsize::new(threads), float: PhantomData }
+    }
+
+    fn threads(&self) -> Threads {
+        Threads::new(self.threads.map_or_else(|| *DEFAULT_THREADS, NonZeroUsize::get))
+    }
+}
+
+/// `THALWEG_THREADS`, if it is a number above 0; else as many as the processor runs at a time.
+static DEFAULT_THREADS: LazyLock<usize> = LazyLock::new(|| {
+    let given = std::env::var("THALWEG_THREADS").ok().and_then(|text| text.trim().parse().ok());
+    let given = given.or_else(|| std::thread::available_parallelism().ok());
+    given.map_or(1, NonZeroUsize::get)
+});
 
 impl<F: Float> Engine for Cpu<F> {
     type Float = F;
@@ -44,7 +79,10 @@ impl<F: Float> Engine for Cpu<F> {
 
     fn load(&self, layout: &Layout, plans: &[Plan]) -> Result<CpuProgram<F>> {
         plans.iter().try_for_each(|plan| plan.check(layout))?;
+        let threads = self.threads();
+        pool::start(threads.count() - 1);
         Ok(CpuProgram {
+            threads,
             shared: Store::new(layout, Scope::Shared),
             lanes: (0..layout.lanes()).map(|_| Store::new(layout, Scope::Lane)).collect(),
             phases: plans.iter().map(|plan| phases(plan, layout)).collect(),
@@ -55,7 +93,7 @@ impl<F: Float> Engine for Cpu<F> {
     }
 
     fn describe(&self) -> String {
-        let threads = rayon::current_num_threads();
+        let threads = self.threads().count();
         // pulp lists every feature; its variant says enough.
         let arch = format!("{:?}", pulp::Arch::new());
         let instructions = match arch.split(['(', ' ']).next().unwrap_or_default() {
@@ -90,6 +128,7 @@ fn phases(plan: &Plan, layout: &Layout) -> Vec<Phase> {
 /// A program on the CPU engine.
 #[derive(Debug)]
 pub struct CpuProgram<F> {
+    threads: Threads,
     layout: Layout,
     shared: Store<F>,
     lanes: Vec<Store<F>>,
@@ -131,9 +170,14 @@ impl<F: Float> CpuProgram<F> {
 }
 
 impl<F: Float> CpuProgram<F> {
-    /// Whether operations are shared out, since there are too few lanes.
-    fn parallel(&self) -> bool {
-        self.lanes.len() < rayon::current_num_threads()
+    /// Threads that an operation of one lane is shared out to: all, unless there are lanes enough.
+    fn threads_of_a_lane(&self) -> Threads {
+        if self.lanes.len() < self.threads.count() { self.threads } else { Threads::ONE }
+    }
+
+    /// Lanes that a thread takes at a time: one by one, as far as there are few.
+    fn lanes_at_a_time(&self) -> usize {
+        self.lanes.len().div_ceil(8 * self.threads.count())
     }
 
     /// Checks slices before [`CpuProgram::run_over`].
@@ -156,7 +200,7 @@ impl<F: Float> CpuProgram<F> {
         grads: (BufferId, &mut [&'s mut [F]]),
     ) -> Result<()> {
         self.check_over(arena, params.1, grads.1)?;
-        let parallel = self.parallel();
+        let (threads, at_a_time) = (self.threads_of_a_lane(), self.lanes_at_a_time());
         let tensors = arena.tensors().len().max(1);
         for phase in &self.phases[plan] {
             match phase {
@@ -165,13 +209,19 @@ impl<F: Float> CpuProgram<F> {
                     let shared = &self.shared;
                     let lane = |store: &mut Store<F>, x: &mut [&'s mut [F]], g: &mut [&'s mut [F]]| {
                         let mut lent = Lent::new(arena, (params.0, x), (grads.0, g));
-                        ops.iter().for_each(|op| run(op, store, shared, Some(&mut lent), parallel));
+                        ops.iter().for_each(|op| run(op, store, shared, Some(&mut lent), threads));
                     };
                     match &mut self.lanes[..] {
                         [one] => lane(one, params.1, grads.1),
                         many => {
-                            let slices = params.1.par_chunks_mut(tensors).zip(grads.1.par_chunks_mut(tensors));
-                            many.par_iter_mut().zip(slices).for_each(|(store, (x, g))| lane(store, x, g));
+                            let count = many.len().div_ceil(at_a_time);
+                            let slices = [&mut *params.1, &mut *grads.1].map(|slices| slices.chunks_mut(at_a_time * tensors));
+                            let [params, grads] = slices;
+                            let parts = many.chunks_mut(at_a_time).zip(params.zip(grads));
+                            self.threads.in_order(count, parts, |(stores, (params, grads))| {
+                                let slices = params.chunks_mut(tensors).zip(grads.chunks_mut(tensors));
+                                stores.iter_mut().zip(slices).for_each(|(store, (x, g))| lane(store, x, g));
+                            });
                         }
                     }
                 }
@@ -185,16 +235,19 @@ impl<F: Float> Program for CpuProgram<F> {
     type Float = F;
 
     fn run(&mut self, plan: usize, times: usize) -> Result<()> {
-        let parallel = self.parallel();
+        let (threads, at_a_time) = (self.threads_of_a_lane(), self.lanes_at_a_time());
         for phase in (0..times).flat_map(|_| &self.phases[plan]) {
             match phase {
                 Phase::Shared(op) => operation::operate(op, &mut self.shared, None),
                 Phase::Lanes(ops) => {
                     let shared = &self.shared;
-                    let lane = |store: &mut Store<F>| ops.iter().for_each(|op| run(op, store, shared, None, parallel));
+                    let lane = |store: &mut Store<F>| ops.iter().for_each(|op| run(op, store, shared, None, threads));
                     match &mut self.lanes[..] {
                         [one] => lane(one),
-                        many => many.par_iter_mut().for_each(lane),
+                        many => {
+                            let count = many.len().div_ceil(at_a_time);
+                            self.threads.in_order(count, many.chunks_mut(at_a_time), |lanes| lanes.iter_mut().for_each(lane));
+                        }
                     }
                 }
             }
@@ -268,25 +321,25 @@ impl<F: Float> Program for CpuProgram<F> {
 }
 
 /// Runs one operation of one lane.
-fn run<F: Float>(op: &Op, lane: &mut Store<F>, shared: &Store<F>, lent: Option<&mut Lent<F>>, parallel: bool) {
+fn run<F: Float>(op: &Op, lane: &mut Store<F>, shared: &Store<F>, lent: Option<&mut Lent<F>>, threads: Threads) {
     match op {
         Op::Operation(op) => operation::operate(op, lane, Some(shared)),
-        Op::Copy { input, output } => network::copy(input, output, lane, shared, parallel),
-        Op::MatMul(op) => matmul::matmul(op, lane, shared, parallel),
+        Op::Copy { input, output } => network::copy(input, output, lane, shared, threads),
+        Op::MatMul(op) => matmul::matmul(op, lane, shared, threads),
         Op::Activate { f, input, output } => network::activate(*f, input, output, lane, shared),
         Op::ActivateGrad { f, input, grad, output } => network::activate_grad(*f, input, grad, output, lane, shared),
         Op::SumRows { input, output, .. } => network::sum_rows(input, output, lane, shared),
         Op::Loss(loss) => network::loss(loss, lane, shared),
-        Op::Norm(op) => norm::norm(op, lane, lent.as_deref(), parallel),
+        Op::Norm(op) => norm::norm(op, lane, lent.as_deref(), threads),
         Op::Control(op) => step::control(op, lane),
         Op::Factors(op) => layer::factors(op, lane),
         Op::Gate(op) => step::gate(op, lane),
         Op::Centralise(op) => layer::centralise(op, lane, lent),
-        Op::Orthogonalise(op) => orthogonal::orthogonalise(op, lane, parallel),
-        Op::Update(op) => update::update(op, lane, lent, parallel),
-        Op::Dots(op) => vectors::dots(op, lane, parallel),
+        Op::Orthogonalise(op) => orthogonal::orthogonalise(op, lane, threads),
+        Op::Update(op) => update::update(op, lane, lent, threads),
+        Op::Dots(op) => vectors::dots(op, lane, threads),
         Op::Join { kind, input, output } => vectors::join(*kind, input, output, lane, shared),
-        Op::Combine(op) => vectors::combine(op, lane, parallel),
-        Op::Factored(op) => factored::factored(op, lane, lent, parallel),
+        Op::Combine(op) => vectors::combine(op, lane, threads),
+        Op::Factored(op) => factored::factored(op, lane, lent, threads),
     }
 }

@@ -1,23 +1,19 @@
 //! Layers and losses.
 
+use super::share::Threads;
 use super::store::Store;
 use crate::plan::{Activation, Loss, View};
 use crate::rule::Real;
-use rayon::prelude::*;
 use std::f64::consts::{FRAC_1_SQRT_2, PI};
 
 /// Elements that one task copies.
 const GRAIN: usize = 65_536;
 
-pub(super) fn copy<F: Real>(input: &View, output: &View, lane: &mut Store<F>, shared: &Store<F>, parallel: bool) {
+pub(super) fn copy<F: Real>(input: &View, output: &View, lane: &mut Store<F>, shared: &Store<F>, threads: Threads) {
     lane.write(output, |output, lane| {
         let input = lane.view(input, shared);
-        if parallel && input.len() > GRAIN {
-            let chunks = output.par_chunks_mut(GRAIN).zip(input.par_chunks(GRAIN));
-            chunks.for_each(|(output, input)| output.copy_from_slice(input));
-        } else {
-            output.copy_from_slice(input);
-        }
+        let chunks = output.chunks_mut(GRAIN).zip(input.chunks(GRAIN));
+        threads.in_order(input.len().div_ceil(GRAIN), chunks, |(output, input)| output.copy_from_slice(input));
     });
 }
 

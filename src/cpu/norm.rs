@@ -1,14 +1,14 @@
 //! Norms of gradients: partial norms of chunks, and what they join to.
 
 use super::lent::Lent;
-use super::share;
+use super::share::Threads;
 use super::step::GRAIN;
 use super::store::Store;
 use crate::plan::{CHUNK, Chunk, Norm, NormKind};
 use crate::rule::Real;
 use std::ops::Range;
 
-pub(super) fn norm<F: Real>(op: &Norm, lane: &mut Store<F>, lent: Option<&Lent<F>>, parallel: bool) {
+pub(super) fn norm<F: Real>(op: &Norm, lane: &mut Store<F>, lent: Option<&Lent<F>>, threads: Threads) {
     let mut partials = lane.take(op.partials);
     let frozen = lane.indices(op.frozen);
     let slices = lent.and_then(|lent| Some((lent, lent.slices(op.grads)?)));
@@ -31,8 +31,8 @@ pub(super) fn norm<F: Real>(op: &Norm, lane: &mut Store<F>, lent: Option<&Lent<F
     };
     let (sums, again) = partials.as_mut_slice::<F>().split_at_mut(op.chunks.len());
     let part = GRAIN / CHUNK;
-    if parallel && op.chunks.len() > part {
-        share::in_order(in_parts(sums, again, part).zip(op.chunks.chunks(part)), some);
+    if threads.several() && op.chunks.len() > part {
+        threads.in_order(op.chunks.len().div_ceil(part), in_parts(sums, again, part).zip(op.chunks.chunks(part)), some);
     } else {
         some(((sums, again), &op.chunks));
     }

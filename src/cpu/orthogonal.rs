@@ -1,30 +1,26 @@
 //! Directions of matrices made orthogonal: many matrices side by side, or few with products that share the processors.
 
-use super::matmul::Float;
+use super::matmul::{Float, add_product};
+use super::share::Threads;
 use super::store::Store;
 use crate::plan::Orthogonalise;
 use ndarray::{ArrayView2, ArrayViewMut2};
-use rayon::prelude::*;
 
-pub(super) fn orthogonalise<F: Float>(op: &Orthogonalise, lane: &mut Store<F>, parallel: bool) {
+pub(super) fn orthogonalise<F: Float>(op: &Orthogonalise, lane: &mut Store<F>, threads: Threads) {
     let (size, squared) = (op.rows * op.columns, op.rows.min(op.columns).pow(2));
     let mut scratch = op.scratch.map(|id| lane.take(id));
     let [x, y, squares, q] = scratch.each_mut().map(|elements| elements.as_mut_slice::<F>());
     let (directions, norms) = (lane.floats(op.directions), lane.floats(op.norms));
-    let make = |&[start, tensor]: &[usize; 2], places: Places<F>, parallel: bool| {
+    let make = |&[start, tensor]: &[usize; 2], places: Places<F>, threads: Threads| {
         let direction = shorter_first(&directions[start..][..size], op.rows, op.columns);
-        iterate(op, direction, norms[2 * tensor], places, parallel);
+        iterate(op, direction, norms[2 * tensor], places, threads);
     };
-    if parallel && op.matrices.len() >= rayon::current_num_threads() {
-        let places =
-            (x.par_chunks_mut(size), y.par_chunks_mut(size), squares.par_chunks_mut(squared), q.par_chunks_mut(squared));
-        let matrices = op.matrices.par_iter().zip(places.0).zip(places.1).zip(places.2).zip(places.3);
-        matrices.for_each(|((((matrix, x), y), squares), q)| make(matrix, Places { x, y, squares, q }, false));
-    } else {
-        let places = (x.chunks_mut(size), y.chunks_mut(size), squares.chunks_mut(squared), q.chunks_mut(squared));
-        let matrices = op.matrices.iter().zip(places.0).zip(places.1).zip(places.2).zip(places.3);
-        matrices.for_each(|((((matrix, x), y), squares), q)| make(matrix, Places { x, y, squares, q }, parallel));
-    }
+    let places = (x.chunks_mut(size), y.chunks_mut(size), squares.chunks_mut(squared), q.chunks_mut(squared));
+    let matrices = op.matrices.iter().zip(places.0).zip(places.1).zip(places.2).zip(places.3);
+    let count = op.matrices.len();
+    // Many matrices side by side, or the products of few shared out.
+    let (outer, inner) = if count >= threads.count() { (threads, Threads::ONE) } else { (Threads::ONE, threads) };
+    outer.in_order(count, matrices, |((((matrix, x), y), squares), q)| make(matrix, Places { x, y, squares, q }, inner));
     // The places change with every iteration.
     let found: &[F] = if op.how.steps.is_multiple_of(2) { x } else { y };
     let directions = lane.floats_mut(op.directions);
@@ -49,7 +45,7 @@ struct Places<'a, F> {
 }
 
 /// X = direction / norm, then a·X + (b·A + c·A²)·X with A = X·Xᵀ, so many times.
-fn iterate<F: Float>(op: &Orthogonalise, direction: ArrayView2<F>, norm: F, places: Places<F>, parallel: bool) {
+fn iterate<F: Float>(op: &Orthogonalise, direction: ArrayView2<F>, norm: F, places: Places<F>, threads: Threads) {
     let how = &op.how;
     let (a, b, c) = how.coefficients;
     let (a, b, c) = (F::of(a), F::of(b), F::of(c));
@@ -62,11 +58,11 @@ fn iterate<F: Float>(op: &Orthogonalise, direction: ArrayView2<F>, norm: F, plac
     x.zip_mut_with(&direction, |x, &u| *x = scaled(u));
     for _ in 0..how.steps {
         [&mut squares, &mut q, &mut y].into_iter().for_each(|product| product.fill(F::zero()));
-        F::add_product(x.view(), x.t(), squares.view_mut(), parallel);
-        F::add_product(squares.view(), squares.view(), q.view_mut(), parallel);
+        add_product(x.view(), x.t(), squares.view_mut(), threads);
+        add_product(squares.view(), squares.view(), q.view_mut(), threads);
         q.zip_mut_with(&squares, |q, &s| *q = b * s + c * *q);
         q.diag_mut().iter_mut().for_each(|q| *q += a);
-        F::add_product(q.view(), x.view(), y.view_mut(), parallel);
+        add_product(q.view(), x.view(), y.view_mut(), threads);
         std::mem::swap(&mut x, &mut y);
     }
 }

@@ -1,26 +1,42 @@
 //! Parts of one operation, shared out among threads.
 
+use super::pool;
 use std::sync::{Mutex, PoisonError};
 
-/// Works on parts in their order, each by whichever thread is free: threads are at neighbouring places in memory at any time, which
-/// it serves faster than places far apart.
-pub(super) fn in_order<T>(parts: impl Iterator<Item = T> + Send, work: impl Fn(T) + Sync) {
-    let parts = Mutex::new(parts);
-    let next = || parts.lock().unwrap_or_else(PoisonError::into_inner).next();
-    let until_none_is_left = || {
-        while let Some(part) = next() {
-            work(part);
-        }
-    };
-    on_threads(rayon::current_num_threads(), &until_none_is_left);
-}
+/// How many threads may work at an operation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Threads(usize);
 
-/// Calls `f` once on each of so many threads, or several times on a thread where others are busy. Unlike a broadcast it allocates
-/// nothing.
-fn on_threads(threads: usize, f: &(impl Fn() + Sync)) {
-    if threads > 1 {
-        rayon::join(f, || on_threads(threads - 1, f));
-    } else {
-        f();
+impl Threads {
+    /// The caller alone.
+    pub(super) const ONE: Self = Self(1);
+
+    /// At least one.
+    pub(super) fn new(count: usize) -> Self {
+        Self(count.max(1))
+    }
+
+    pub(super) fn count(self) -> usize {
+        self.0
+    }
+
+    pub(super) fn several(self) -> bool {
+        self.0 > 1
+    }
+
+    /// Works on `count` parts in their order, each by whichever thread is free: threads are at neighbouring places in memory at any time,
+    /// which it serves faster than places far apart.
+    pub(super) fn in_order<T>(self, count: usize, parts: impl Iterator<Item = T> + Send, work: impl Fn(T) + Sync) {
+        let helpers = self.0.min(count).saturating_sub(1);
+        if helpers == 0 {
+            return parts.for_each(work);
+        }
+        let parts = Mutex::new(parts);
+        let next = || parts.lock().unwrap_or_else(PoisonError::into_inner).next();
+        pool::run(helpers, &|| {
+            while let Some(part) = next() {
+                work(part);
+            }
+        });
     }
 }

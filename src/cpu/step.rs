@@ -82,13 +82,20 @@ fn of_lane<F: Real>(kind: NormKind, partials: BufferId, lane: &Store<F>) -> Leng
 }
 
 fn count<F: Real>(op: &Control, lane: &mut Store<F>, decision: &Decision<F>) {
+    let mut moves = false;
     for group in 0..op.groups {
         let live = decision.live && lane.indices(op.frozen)[group] == 0;
         lane.indices_mut(op.counts)[Counter::LEN + group] += u32::from(live);
+        moves |= live;
     }
     let counts = lane.indices_mut(op.counts);
-    counts[if decision.live { Counter::Applied } else { Counter::Skipped } as usize] += 1;
-    counts[Counter::Clipped as usize] += u32::from(decision.clipped);
+    let what = match decision.live {
+        true if moves => Counter::Applied,
+        true => Counter::Frozen,
+        false => Counter::Skipped,
+    };
+    counts[what as usize] += 1;
+    counts[Counter::Clipped as usize] += u32::from(decision.clipped && moves);
     counts[Counter::BadInARow as usize] = if decision.live { 0 } else { counts[Counter::BadInARow as usize].saturating_add(1) };
     let Some(rule) = op.loss_scale else { return };
     let good = counts[Counter::Good as usize] + 1;

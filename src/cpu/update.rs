@@ -1,7 +1,7 @@
 //! The update: streams cut into blocks, and what happens to a block.
 
 use super::lent::Lent;
-use super::share;
+use super::share::Threads;
 use super::step::GRAIN;
 use super::store::{Elements, Store};
 use crate::plan::{BufferId, Extras, Pass, Stack, Update};
@@ -11,7 +11,7 @@ use std::ops::Range;
 /// Elements of a block that more than one loop goes over: all its streams stay in the second cache.
 const BLOCK: usize = 8_192;
 
-pub(super) fn update<F: Real>(op: &Update, lane: &mut Store<F>, mut lent: Option<&mut Lent<F>>, parallel: bool) {
+pub(super) fn update<F: Real>(op: &Update, lane: &mut Store<F>, mut lent: Option<&mut Lent<F>>, threads: Threads) {
     let mut ids = buffers(op);
     if let Some(lent) = &lent {
         ids = ids.map(|id| id.filter(|&id| !lent.holds(id)));
@@ -24,13 +24,13 @@ pub(super) fn update<F: Real>(op: &Update, lane: &mut Store<F>, mut lent: Option
         let moments = op.moments.as_ref().map(|of| (&of.stacks[span.tensor], lane.floats(of.buffer)));
         let work = Work::new(op, row, factors.unwrap_or(&[F::one(), F::one()]), moments);
         match &mut lent {
-            None => work.run(Streams::new(&mut taken, span.start..span.start + span.len), parallel),
+            None => work.run(Streams::new(&mut taken, span.start..span.start + span.len), threads),
             Some(lent) => {
                 for tensor in lent.tensors(span.start, span.len) {
                     let mut streams = Streams::new(&mut taken, lent.range(tensor));
                     let (params, grads) = lent.pair_mut(tensor, op.params, op.grads);
                     streams.lend(params, grads);
-                    work.run(streams, parallel);
+                    work.run(streams, threads);
                 }
             }
         }
@@ -179,11 +179,12 @@ impl<'a, F: Real> Work<'a, F> {
         self.op.pass == Pass::Whole && self.op.extras == Extras { max_value, l1, factors, ..Default::default() }
     }
 
-    fn run(&self, streams: Streams<F>, parallel: bool) {
+    fn run(&self, streams: Streams<F>, threads: Threads) {
         let block = if self.plain() { GRAIN } else { BLOCK };
         let part = |part: Streams<F>| part.cut(block).for_each(|block| self.block(block));
-        if parallel && streams.x.len() > GRAIN {
-            share::in_order(streams.cut(GRAIN), part);
+        let len = streams.x.len();
+        if threads.several() && len > GRAIN {
+            threads.in_order(len.div_ceil(GRAIN), streams.cut(GRAIN), part);
         } else {
             part(streams);
         }

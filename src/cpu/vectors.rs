@@ -1,12 +1,15 @@
 //! Vectors as wholes: inner products and linear combinations.
 
 use super::norm::larger;
+use super::share::Threads;
 use super::store::Store;
 use crate::plan::{ALIGN, CHUNK, Chunk, Combine, Dots, NormKind, View};
 use crate::rule::Real;
-use rayon::prelude::*;
 
-pub(super) fn dots<F: Real>(op: &Dots, lane: &mut Store<F>, parallel: bool) {
+/// Chunks that one task takes.
+const TASK: usize = 8;
+
+pub(super) fn dots<F: Real>(op: &Dots, lane: &mut Store<F>, threads: Threads) {
     let columns = op.chunks.len();
     if columns == 0 {
         return;
@@ -18,11 +21,8 @@ pub(super) fn dots<F: Real>(op: &Dots, lane: &mut Store<F>, parallel: bool) {
             let one = |(sum, &Chunk { start, len, .. }): (&mut F, &Chunk)| {
                 *sum = dot(&left[start..][..len], &right[start..][..len]);
             };
-            if parallel {
-                sums.par_iter_mut().zip(&op.chunks).with_min_len(8).for_each(one);
-            } else {
-                sums.iter_mut().zip(&op.chunks).for_each(one);
-            }
+            let tasks = sums.chunks_mut(TASK).zip(op.chunks.chunks(TASK));
+            threads.in_order(columns.div_ceil(TASK), tasks, |(sums, chunks)| sums.iter_mut().zip(chunks).for_each(one));
         };
         partials.chunks_exact_mut(columns).enumerate().for_each(row);
     });
@@ -62,7 +62,7 @@ pub(super) fn join<F: Real>(kind: NormKind, input: &View, output: &View, lane: &
     });
 }
 
-pub(super) fn combine<F: Real>(op: &Combine, lane: &mut Store<F>, parallel: bool) {
+pub(super) fn combine<F: Real>(op: &Combine, lane: &mut Store<F>, threads: Threads) {
     let mut output = lane.take(op.output);
     let coefficients = &lane.floats(op.coefficients.buffer)[op.coefficients.offset..][..op.coefficients.len];
     let terms: Vec<(F, &[F])> = coefficients.iter().copied().zip(op.terms.iter().map(|&term| lane.floats(term))).collect();
@@ -74,10 +74,9 @@ pub(super) fn combine<F: Real>(op: &Combine, lane: &mut Store<F>, parallel: bool
         }
     };
     let whole: &mut [F] = output.as_mut_slice();
-    if parallel {
-        whole.par_chunks_mut(CHUNK).enumerate().with_min_len(8).for_each(part);
-    } else {
-        whole.chunks_mut(CHUNK).enumerate().for_each(part);
-    }
+    let tasks = whole.chunks_mut(TASK * CHUNK).enumerate();
+    threads.in_order(tasks.len(), tasks, |(task, whole)| {
+        whole.chunks_mut(CHUNK).enumerate().for_each(|(index, chunk)| part((task * TASK + index, chunk)));
+    });
     lane.put(op.output, output);
 }

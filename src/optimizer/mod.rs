@@ -164,8 +164,8 @@ impl<P: Program> Optimizer<P> {
     /// `count` steps with the same gradients.
     ///
     /// # Errors
-    /// A lost device; a setting that its schedule takes out of its range; no micro-batch or no ascent before a step that needs one, where
-    /// one step is all that can be made at a time.
+    /// A lost device; a setting that its schedule takes out of its range in a step that may be the next; no micro-batch or no ascent before
+    /// a step that needs one, where one step is all that can be made at a time. [`Error::Partly`] says how many steps are made, if some are.
     pub fn steps(&mut self, count: usize) -> Result<()> {
         self.check_ahead(count)?;
         self.stepper.run(&mut self.program, STEP, count)?;
@@ -185,6 +185,9 @@ impl<P: Program> Optimizer<P> {
     }
 
     /// Moves the parameters up the gradient; the next step wants the gradient from there. See [`Recipe::sam`].
+    ///
+    /// The step then starts from the parameters as they were before the ascent. [`Optimizer::set_params`] in between replaces these as
+    /// well; what the host itself writes into the buffer of parameters in between is lost with the step.
     ///
     /// # Errors
     /// A recipe that does not ascend, a second ascent before the step, or a lost device.
@@ -300,13 +303,16 @@ impl<P: Program> Optimizer<P> {
         Ok(params[tensor.offset..][..tensor.len()].to_vec())
     }
 
-    /// Sets a lane's parameters.
+    /// Sets a lane's parameters. Between an ascent and its step (see [`Recipe::sam`]) the step starts from the new ones.
     ///
     /// # Errors
     /// [`Error::Unknown`], [`Error::Shape`] if there are not as many values as the tensor has elements, a lane that does not
     /// exist, or a lost device.
     pub fn set_params(&mut self, lane: usize, tensor: &str, values: &[P::Float]) -> Result<()> {
         self.write(self.params, lane, tensor, values)?;
+        if let Some(before) = self.outputs.before {
+            self.write(before, lane, tensor, values)?;
+        }
         let Some((kind, id)) = self.half.zip(self.outputs.half) else { return Ok(()) };
         let mut halves: Vec<u16> = values.iter().map(|x| kind.bits(x.as_f64() as f32)).collect();
         // What is padded is zero.
@@ -403,12 +409,12 @@ impl<P: Program> Optimizer<P> {
         self.stepper.flush(&mut self.program)
     }
 
-    /// Changes a number among the settings of a group of a lane, from the next step on, without a new pipeline. Of steps that are
-    /// recorded into an encoder and not yet submitted, it may reach all.
+    /// Changes a number among the settings of a group of a lane, from the next step on, without a new pipeline. It may also reach every
+    /// step that is recorded into an encoder and not yet submitted: call it when all of them are submitted.
     ///
     /// # Errors
-    /// [`Error::Unknown`], a value out of its range, one that makes another kernel (momentum where there was none), or a lane or a group
-    /// that does not exist.
+    /// [`Error::Unknown`], a value out of its range, one that makes another kernel (momentum where there was none), a setting that only
+    /// the start of a run uses ([`Rule::INITIAL`](crate::Rule::INITIAL)), or a lane or a group that does not exist.
     ///
     /// # Examples
     ///
@@ -429,10 +435,15 @@ impl<P: Program> Optimizer<P> {
     }
 
     /// Freezes or thaws a group of a lane, from the next step on. A frozen group does not move: no decay, no moments, no count of
-    /// steps; its gradient is no part of the norm.
+    /// steps; its gradient is no part of the norm. While all groups of a lane are frozen, its steps count as frozen in
+    /// [`Optimizer::report`].
+    ///
+    /// As [`Optimizer::set`], it also reaches every step that is recorded into an encoder and not yet submitted: whether a group is
+    /// frozen is looked up on the device when the step runs. Call it when all recorded steps are submitted.
     ///
     /// # Errors
-    /// A lane or a group that does not exist, or a lost device.
+    /// A lane or a group that does not exist; a lost device; a group to be thawed whose settings a schedule has taken out of their range
+    /// in a step that is recorded and not yet submitted: it stays frozen.
     pub fn freeze(&mut self, lane: usize, group: usize, frozen: bool) -> Result<()> {
         self.stepper.freeze(&mut self.program, lane, group, frozen)
     }

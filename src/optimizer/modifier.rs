@@ -8,7 +8,7 @@ use crate::plan::NormKind;
 pub enum Clip {
     /// The whole gradient of a lane is scaled down to a global norm of at most `max`.
     Norm {
-        /// The bound, finite and above 0.
+        /// The bound, above 0. Infinity bounds nothing: the norm is only measured.
         max: f64,
         /// Which norm.
         kind: NormKind,
@@ -29,6 +29,7 @@ pub enum Clip {
 impl Clip {
     pub(super) fn check(self) -> Result<()> {
         match self {
+            Self::Norm { max, kind } if max == f64::INFINITY => check_kind(kind),
             Self::Norm { max, kind } => range::positive("clip_norm", max).and_then(|()| check_kind(kind)),
             Self::Value(max) => range::positive("clip_value", max),
             Self::Tensor { max, kind } => range::positive("clip_tensor", max).and_then(|()| check_kind(kind)),

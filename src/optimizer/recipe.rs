@@ -99,7 +99,8 @@ impl Recipe {
 
     /// Scales each lane's gradient so that its global L2 norm is at most `max_norm`, by `min(1, max_norm / (norm + 1e-6))` as
     /// `torch.nn.utils.clip_grad_norm_`, however large the gradient. A step with an element that is not finite does nothing but count
-    /// as skipped.
+    /// as skipped. With infinity nothing is scaled down: the norm is only measured, for
+    /// [`Optimizer::report`](super::Optimizer::report) and samples.
     pub fn clip_norm(self, max_norm: f64) -> Self {
         self.clip(Clip::Norm { max: max_norm, kind: NormKind::L2 })
     }
@@ -341,27 +342,43 @@ impl Recipe {
         let mut rule = old.boxed();
         let fixed = |(name, kind): &(&str, Setting)| *name == setting && matches!(kind, Setting::Fixed(_));
         range::require(!rule.settings().iter().any(fixed), setting, value, "as it was recorded")?;
+        let starts = rule.initial_settings().contains(&setting);
+        range::require(
+            !starts,
+            setting,
+            value,
+            &format!("as it was at the start of the run, which alone uses it in {}", rule.name()),
+        )?;
         set(&mut *rule, setting, &value.to_string())?;
         rule.check()?;
-        self.scheduled(&*rule, group)?.at(&self.schedules, Schedule::bound).check()?;
+        self.check_numbers(&*rule, group)?;
+        self.check_first_row(&*rule, group)?;
         if kernel(&*rule) != kernel(&**old) {
             return Err(Error::shape(format!("the kernel with {setting} = {value}"), kernel(&**old), kernel(&*rule)));
         }
         Ok(rule)
     }
 
-    /// The row of a rule's `t`-th step with everything that this recipe adds to it.
-    ///
-    /// # Errors
-    /// A setting that its schedule takes out of its range.
-    pub(super) fn row(&self, rule: &mut Scheduled, group: usize, t: u64) -> Result<Row> {
+    /// That a rule's settings stay in their ranges all the way up to the bounds of their schedules.
+    fn check_numbers(&self, rule: &dyn AnyRule, group: usize) -> Result<()> {
+        let mut scheduled = self.scheduled(rule, group)?;
+        scheduled.at(&self.schedules, Schedule::bound).check()
+    }
+
+    /// That the numbers of a rule's first step fit a row. What a schedule makes of them is seen step by step.
+    fn check_first_row(&self, rule: &dyn AnyRule, group: usize) -> Result<()> {
+        let mut scheduled = self.scheduled(rule, group)?;
+        if scheduled.changes() { Ok(()) } else { self.row(&mut scheduled, group, 1).1 }
+    }
+
+    /// The row of a rule's `t`-th step with everything that this recipe adds to it, and whether its settings are in their ranges: a
+    /// schedule may take one out.
+    pub(super) fn row(&self, rule: &mut Scheduled, group: usize, t: u64) -> (Row, Result<()>) {
         let changes = rule.changes();
         let rule = rule.at(&self.schedules, |schedule| schedule.value(t - 1));
-        if changes {
-            // Only a schedule's upper bound is known beforehand: some settings must not fall to 0.
-            rule.check()?;
-        }
-        let mut row = rule.full_row(t);
+        // Only a schedule's upper bound is known beforehand: some settings must not fall to 0.
+        let fits = if changes { rule.check() } else { Ok(()) };
+        let (names, mut row) = (rule.row_names(), rule.full_row(t));
         row.0[Row::SCALE] *= self.grad_scale;
         row.0[Row::L1] = self.l1;
         match self.decay {
@@ -380,7 +397,7 @@ impl Recipe {
         }
         row.0[Row::AVERAGE] = self.average.map_or(0.0, |average| average.rate(t));
         row.0[Row::SYNC] = self.lookahead.map_or(0.0, |lookahead| lookahead.rate(t));
-        Ok(row)
+        (row, fits.and_then(|()| check_row(&row, names, t)))
     }
 
     /// Whether gradients are divided by a loss scale.
@@ -451,8 +468,7 @@ impl Recipe {
         self.check_schedules()?;
         for (group, rule) in self.rules.iter().flat_map(|rules| rules.iter().enumerate()) {
             rule.check()?;
-            // A setting has to stay in its range all the way up to the schedule's bound.
-            self.scheduled(&**rule, group)?.at(&self.schedules, Schedule::bound).check()?;
+            self.check_numbers(&**rule, group)?;
             if kernel(&**rule) != kernel(&**first) {
                 return Err(Error::shape("a rule of the population", kernel(&**first), kernel(&**rule)));
             }
@@ -474,6 +490,9 @@ impl Recipe {
         if let Some(steps) = self.max_bad_steps {
             range::require(steps >= 1, "max_bad_steps", steps, "at least 1")?;
             range::require(self.guards(), "max_bad_steps", "given", "only where bad steps are skipped")?;
+        }
+        for (group, rule) in self.rules.iter().flat_map(|rules| rules.iter().enumerate()) {
+            self.check_first_row(&**rule, group)?;
         }
         let groups = self.rules[0].len();
         for tensor in arena.tensors() {
@@ -512,7 +531,12 @@ impl Recipe {
             let field = format!("group of the schedule of {setting}");
             group.map_or(Ok(()), |group| range::require(group < groups, &field, group, &format!("below {groups}")))?;
         }
-        let bounded = matches!(self.clip, Some(Clip::Norm { .. } | Clip::Tensor { .. } | Clip::Value(_)));
+        let bounded = match self.clip {
+            // A bound of infinity only measures.
+            Some(Clip::Norm { max, .. }) => max.is_finite(),
+            Some(Clip::Tensor { .. } | Clip::Value(_)) => true,
+            Some(Clip::Normalise(_)) | None => false,
+        };
         let mut bounds = self.schedules.iter().filter(|follower| follower.bounds()).peekable();
         range::require(bounded || bounds.peek().is_none(), "schedule of clip", "given", "only with a clip that has a bound")?;
         let of_all = matches!(self.clip, Some(Clip::Norm { .. }));
@@ -577,6 +601,13 @@ impl Recipe {
         }
         Ok(())
     }
+}
+
+/// That no finite number of a row is infinite in single precision: times 0 that would be NaN.
+fn check_row(row: &Row, names: &[&str], t: u64) -> Result<()> {
+    let Some((at, value)) = row.0.iter().enumerate().find(|(_, value)| !range::in_single(**value)) else { return Ok(()) };
+    let name = Row::SHARED.iter().chain(names).nth(at).unwrap_or(&"a scalar");
+    range::single(&format!("{name} of step {t}"), *value)
 }
 
 /// What makes a rule's kernel.

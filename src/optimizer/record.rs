@@ -73,6 +73,8 @@ pub(super) struct Outputs {
     pub average: Option<BufferId>,
     /// The copy of the parameters in 16 bits.
     pub half: Option<BufferId>,
+    /// The parameters from before an ascent.
+    pub before: Option<BufferId>,
     /// Norms of each tensor's gradient.
     pub grad_norms: Option<BufferId>,
     /// Norms of each tensor's last inspected change, and of its parameters.
@@ -168,6 +170,7 @@ impl<'a> Recorder<'a> {
         Outputs {
             average: self.average,
             half: self.half,
+            before: self.recipe.rho.and(self.side).map(|side| side.array),
             grad_norms: self.tensors.map(|tensors| tensors.norms),
             change_norms: self.changes.map(|(_, measured)| measured.norms),
             moments: self.moments.as_ref().map(|(moments, _)| moments.clone()),

@@ -27,6 +27,7 @@ impl Scheduled {
     /// # Errors
     /// A setting that the rule does not have, or that is no number.
     pub(super) fn new(rule: &dyn AnyRule, followers: &[Follower], group: usize) -> Result<Self> {
+        let (name_of_rule, initial) = (rule.name(), rule.initial_settings());
         let mut rule = rule.boxed();
         let mut settings = rule.settings();
         let known: Vec<&str> = settings.iter().map(|(name, _)| *name).collect();
@@ -39,6 +40,10 @@ impl Scheduled {
             let Setting::Number(own) = &mut settings[setting].1 else {
                 return Err(Error::setting(&format!("schedule of {name}"), "given", "only for numbers"));
             };
+            if initial.contains(&name.as_str()) {
+                let allowed = format!("not for {name_of_rule}, where only the start of a run uses it");
+                return Err(Error::setting(&format!("schedule of {name}"), "given", &allowed));
+            }
             numbers.push(Number { setting, follower, own: **own });
         }
         drop(settings);

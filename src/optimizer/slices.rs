@@ -38,16 +38,37 @@ impl Optimizer<GpuProgram> {
         Gpu::required_features()
     }
 
-    /// Records one step into the caller's encoder: submits nothing, waits for nothing. Encoders have to be submitted in the order
-    /// in which steps were recorded.
+    /// Records one step into the caller's encoder and submits nothing. Encoders have to be submitted in the order in which steps were
+    /// recorded. It waits for the device only if that is some [`SLOTS`](crate::plan::SLOTS) steps behind, or before it returns an error
+    /// about a setting.
+    ///
+    /// The step's numbers, and whether a group is frozen, are looked up on the device when the step runs. So [`Optimizer::set`] and
+    /// [`Optimizer::freeze`] reach recorded steps that are not yet submitted: submit first, then change.
     ///
     /// # Errors
-    /// A lost device, or more steps recorded than submitted by [`SLOTS`](crate::plan::SLOTS) or more.
+    /// A lost device; a setting that its schedule takes out of its range; [`Error::NotSubmitted`](crate::Error::NotSubmitted) once
+    /// [`SLOTS`](crate::plan::SLOTS) recorded steps wait for their submission. See [`Optimizer::forget_recorded`] for encoders that are
+    /// dropped.
     pub fn encode_step(&mut self, encoder: &mut wgpu::CommandEncoder) -> Result<()> {
         self.program.alive()?;
         self.check_ahead(1)?;
         self.stepper.before_encoding(&mut self.program)?;
         self.program.encode(STEP, encoder);
+        self.ahead = 0;
+        Ok(())
+    }
+
+    /// Forgets every recorded step that was not submitted, and the micro-batches or the ascent recorded since the last step. Waits for the
+    /// device, whose counters tell which steps were submitted.
+    ///
+    /// The optimizer cannot know that an encoder was dropped: the step in it counts as one that may still be submitted, and
+    /// [`SLOTS`](crate::plan::SLOTS) of them are as many as may be. Call this after encoders were dropped, and do not submit later what was
+    /// recorded before.
+    ///
+    /// # Errors
+    /// A lost device, or [`Error::Timeout`](crate::Error::Timeout).
+    pub fn forget_recorded(&mut self) -> Result<()> {
+        self.stepper.forget(&mut self.program)?;
         self.ahead = 0;
         Ok(())
     }

@@ -15,6 +15,8 @@ pub struct Report {
     pub applied: u32,
     /// Steps that did nothing, since their gradient was not finite.
     pub skipped: u32,
+    /// Steps that did nothing, since all groups were frozen.
+    pub frozen: u32,
     /// Applied steps whose gradient was scaled down.
     pub clipped: u32,
     /// Steps that did nothing since the last one that changed the parameters.
@@ -34,6 +36,7 @@ impl Report {
         Self {
             applied: counts[Counter::Applied as usize],
             skipped: counts[Counter::Skipped as usize],
+            frozen: counts[Counter::Frozen as usize],
             clipped: counts[Counter::Clipped as usize],
             bad_in_a_row: counts[Counter::BadInARow as usize],
             norm: scalars[Scalar::Norm as usize].as_f64(),
@@ -75,6 +78,10 @@ pub struct Stepper {
     written: Vec<u64>,
     /// By lane: the newest known number of bad steps in a row, and that of the last error about it.
     bad: Vec<[u32; 2]>,
+    /// By lane, then by group: whether it is frozen.
+    frozen: Vec<bool>,
+    /// Recorded steps that are no longer counted, since they will not be submitted.
+    forgotten: u64,
 }
 
 /// Norms of tensors that come with samples.
@@ -116,9 +123,27 @@ impl Stepper {
             watched.extend([grads, changes]);
             log.tensors = names;
         }
+        let frozen = vec![false; scheduled.len()];
         let (applied, written) = (zeros.clone(), zeros);
         let bad = vec![[0; 2]; recipe.lanes()];
-        Ok(Self { bad, recipe, scheduled, len, buffers, groups, watched, log, run: 0, known_at: 0, applied, written })
+        let (run, known_at, forgotten) = (0, 0, 0);
+        let stepper = Self {
+            recipe,
+            scheduled,
+            len,
+            buffers,
+            groups,
+            watched,
+            log,
+            run,
+            known_at,
+            applied,
+            written,
+            bad,
+            frozen,
+            forgotten,
+        };
+        Ok(stepper)
     }
 
     /// Fills what must not start at zero. Call it once, after the plan was loaded.
@@ -150,18 +175,28 @@ impl Stepper {
     /// Runs a plan that holds this recipe's operations once, `count` times.
     ///
     /// # Errors
-    /// A lost device, or a setting that its schedule takes out of its range in one of these steps.
+    /// A lost device, or a setting that its schedule takes out of its range in a step that may be the next. If some of the steps were
+    /// made before, the error is [`Error::Partly`], which says how many.
     pub fn run<P: Program>(&mut self, program: &mut P, plan: usize, count: usize) -> Result<()> {
-        let mut left = count as u64;
-        while left > 0 {
+        let (asked, mut made) = (count as u64, 0);
+        self.run_all(program, plan, asked, &mut made).map_err(|reason| match reason {
+            // What a lost device has made is lost with it.
+            Error::DeviceLost { .. } => reason,
+            _ if made == 0 => reason,
+            _ => Error::Partly { made, asked, reason: Box::new(reason) },
+        })
+    }
+
+    fn run_all<P: Program>(&mut self, program: &mut P, plan: usize, asked: u64, made: &mut u64) -> Result<()> {
+        while *made < asked {
             // A request every so often keeps what is known close enough to what is run.
             let ahead = self.ask_every() - self.run % self.ask_every();
-            let now = left.min(ahead).min(self.log.ahead(self.run).unwrap_or(ahead));
+            let now = (asked - *made).min(ahead).min(self.log.ahead(self.run).unwrap_or(ahead));
             self.check_bad_steps(program)?;
-            self.supply(program, now)?;
+            let now = self.supply(program, now)?;
             program.run(plan, now as usize)?;
             self.run += now;
-            left -= now;
+            *made += now;
             self.request_if_due(program)?;
         }
         Ok(())
@@ -217,24 +252,53 @@ impl Stepper {
         Ok(())
     }
 
-    /// Makes sure that the rows of the next `steps` steps are on the device, whatever was skipped meanwhile.
-    fn supply<P: Program>(&mut self, program: &mut P, steps: u64) -> Result<()> {
+    /// Brings the rows of the next `steps` steps to the device, whatever was skipped meanwhile. Returns how many of these steps have
+    /// their rows: at least one of those asked for.
+    ///
+    /// A setting may be out of its range in a row that no step will use, since the device is past it, or since steps are skipped. So
+    /// such a row is an error only where the very next step may use it, and only after the device was asked how far it is.
+    fn supply<P: Program>(&mut self, program: &mut P, steps: u64) -> Result<u64> {
         if self.covered(steps) {
-            return Ok(());
+            return Ok(steps);
         }
         self.take_in(program)?;
-        // The device is too far behind: wait for its counters. What is under way may be old, and leave no room for a new request.
+        // The device is too far behind.
+        self.catch_up(program, |stepper| stepper.fits(steps))?;
+        if !self.fits(steps) {
+            return Err(Error::NotSubmitted { waiting: self.run - self.known_at, allowed: SLOTS as u64 });
+        }
+        let mut refused = self.write_all(program, steps)?;
+        if refused.is_some() && self.ready() < Some(steps.min(1)) && self.known_at < self.run {
+            self.catch_up(program, |stepper| stepper.known_at == stepper.run)?;
+            refused = self.write_all(program, steps)?;
+        }
+        let Some(reason) = refused else { return Ok(steps) };
+        let ready = self.ready().filter(|&ready| ready >= steps.min(1));
+        ready.map(|ready| ready.min(steps)).ok_or(reason)
+    }
+
+    /// Waits for newer counters, unless what is known is enough.
+    fn catch_up<P: Program>(&mut self, program: &mut P, enough: impl Fn(&Self) -> bool) -> Result<()> {
+        // What is under way may be old, and leave no room for a new request.
         for _ in 0..2 {
-            if !self.fits(steps) {
+            if !enough(self) {
                 program.request(&self.watched)?;
                 program.settle()?;
                 self.take_in(program)?;
             }
         }
-        if !self.fits(steps) {
-            return Err(Error::limit("steps recorded and not submitted", self.run - self.known_at + steps, SLOTS as u64));
-        }
-        (0..self.applied.len()).try_for_each(|index| self.write(program, index, steps))
+        Ok(())
+    }
+
+    /// Forgets the steps that were recorded and that the device has not made: they will not be submitted. Waits for the device.
+    ///
+    /// # Errors
+    /// A lost device, or [`Error::Timeout`].
+    pub(super) fn forget<P: Program>(&mut self, program: &mut P) -> Result<()> {
+        self.catch_up(program, |stepper| stepper.known_at == stepper.run)?;
+        self.forgotten += self.run - self.known_at;
+        self.run = self.known_at;
+        Ok(())
     }
 
     /// Groups of each lane.
@@ -251,6 +315,12 @@ impl Stepper {
         (0..self.applied.len()).all(|index| self.last(index, steps) <= self.written[index])
     }
 
+    /// How many of the next steps have their rows; none if not even the steps run so far have them.
+    fn ready(&self) -> Option<u64> {
+        let ready = (0..self.applied.len()).map(|index| self.written[index].checked_sub(self.last(index, 0)));
+        ready.min().flatten()
+    }
+
     /// Whether all rows from the next step on fit into the ring.
     fn fits(&self, steps: u64) -> bool {
         self.run - self.known_at + steps <= SLOTS as u64
@@ -259,14 +329,18 @@ impl Stepper {
     /// Takes over all lanes' counters, unless they are older than what is known. Returns the number of steps that they have seen.
     fn learn(&mut self, counts: &[u32]) -> Option<u64> {
         let groups = self.groups();
-        // Every step is applied or skipped, so the counters themselves tell how many steps they have seen. The device counts in 32
-        // bits; what is new is far less, and what is old looks like a huge step.
-        let seen = counts[Counter::Applied as usize].wrapping_add(counts[Counter::Skipped as usize]);
+        // Every step is applied, skipped or frozen, so the counters themselves tell how many steps they have seen. The device counts in
+        // 32 bits; what is new is far less, and what is old looks like a huge step.
+        let seen = [Counter::Applied, Counter::Skipped, Counter::Frozen].map(|counter| counts[counter as usize]);
+        let seen = seen.into_iter().fold(0u32, u32::wrapping_add);
         let new = u64::from(seen.wrapping_sub(self.known_at as u32));
-        if self.known_at + new > self.run {
+        if self.known_at + new > self.run + self.forgotten {
             return None;
         }
         self.known_at += new;
+        // Steps were submitted after they had been forgotten.
+        self.forgotten -= self.known_at.saturating_sub(self.run);
+        self.run = self.run.max(self.known_at);
         let own = counts.chunks_exact(Counter::LEN + groups).flat_map(|lane| &lane[Counter::LEN..]);
         for (known, &now) in self.applied.iter_mut().zip(own) {
             *known += u64::from(now.wrapping_sub(*known as u32));
@@ -277,11 +351,22 @@ impl Stepper {
         Some(self.known_at)
     }
 
+    /// Writes the missing rows of all groups of all lanes, each up to a row that is refused. Returns why the first of these is.
+    fn write_all<P: Program>(&mut self, program: &mut P, steps: u64) -> Result<Option<Error>> {
+        let mut refused = None;
+        for index in 0..self.applied.len() {
+            let found = self.write(program, index, steps)?;
+            refused = refused.or(found);
+        }
+        Ok(refused)
+    }
+
     /// Writes the missing rows of one group of one lane, and some more ahead as far as the ring has room and settings stay in their
-    /// ranges: where a schedule takes one out, the run may end before.
-    fn write<P: Program>(&mut self, program: &mut P, index: usize, steps: u64) -> Result<()> {
+    /// ranges: where a schedule takes one out, the run may end before. Returns why a row of the next `steps` steps is refused.
+    fn write<P: Program>(&mut self, program: &mut P, index: usize, steps: u64) -> Result<Option<Error>> {
         let (lane, group) = (index / self.groups(), index % self.groups());
-        let written = self.written[index];
+        let mut refused = None;
+        let written = self.written[index].max(self.applied[index]);
         let room = self.applied[index] + SLOTS as u64;
         let needed = self.last(index, steps);
         let mut last = needed.max(written + BLOCK).min(room);
@@ -292,13 +377,15 @@ impl Stepper {
             let end = last.min(first + (SLOTS - 1 - slot) as u64).min(first + BLOCK - 1);
             let mut rows = [P::Float::of(0.0); BLOCK as usize * Row::LEN];
             for (t, row) in (first..=end).zip(rows.chunks_exact_mut(Row::LEN)) {
-                match self.recipe.row(&mut self.scheduled[index], group, t) {
-                    Ok(found) => row.copy_from_slice(&found.0.map(P::Float::of)),
-                    Err(error) if t <= needed => return Err(error),
-                    Err(_) => {
+                let (found, fits) = self.recipe.row(&mut self.scheduled[index], group, t);
+                match fits {
+                    // No step uses the numbers of a frozen group.
+                    Err(reason) if !self.frozen[index] => {
+                        refused = (t <= needed).then_some(reason);
                         last = t - 1;
                         break;
                     }
+                    _ => row.copy_from_slice(&found.0.map(P::Float::of)),
                 }
             }
             let rows = &rows[..(end.min(last) + 1 - first) as usize * Row::LEN];
@@ -306,18 +393,32 @@ impl Stepper {
             first = end + 1;
         }
         self.written[index] = written.max(last);
-        Ok(())
+        Ok(refused)
     }
 
-    /// Freezes or thaws a group of a lane, from the next step on. A frozen group does not move: no decay, no moments, no count of
-    /// steps; its gradient is no part of the norm.
+    /// Freezes or thaws a group of a lane, from the next step that is run on. A frozen group does not move: no decay, no moments, no count
+    /// of steps; its gradient is no part of the norm.
     ///
     /// # Errors
-    /// A lane or a group that does not exist, or a lost device.
+    /// A lane or a group that does not exist; a lost device; a group to be thawed whose settings a schedule has taken out of their range
+    /// in a step that is recorded and not yet submitted: it stays frozen.
     pub fn freeze<P: Program>(&mut self, program: &mut P, lane: usize, group: usize, frozen: bool) -> Result<()> {
         let parts = self.recipe.parts;
-        let groups = self.groups() / parts;
+        let (lanes, groups) = (self.recipe.lanes(), self.groups() / parts);
         range::require(group < groups, "group", group, &format!("below {groups}"))?;
+        range::require(lane < lanes, "lane", lane, &format!("below {lanes}"))?;
+        let first = lane * self.groups() + group * parts;
+        let own = first..first + parts;
+        let thaws = self.frozen[first] && !frozen;
+        self.frozen[own.clone()].fill(frozen);
+        if thaws {
+            // Rows that were written while it was frozen may be out of range, and recorded steps that wait for their submission use them.
+            self.written[own.clone()].copy_from_slice(&self.applied[own.clone()]);
+            if let Err(error) = self.supply(program, 0) {
+                self.frozen[own].fill(true);
+                return Err(error);
+            }
+        }
         program.write_indices(self.buffers.frozen, lane, group * parts, &vec![u32::from(frozen); parts])
     }
 
@@ -351,8 +452,8 @@ impl Stepper {
     /// the device is behind. The schedule of the setting, if it has one, multiplies the new value.
     ///
     /// # Errors
-    /// [`Error::Unknown`], a value out of its range, one that makes another kernel (momentum where there was none), or a lane or a group
-    /// that does not exist.
+    /// [`Error::Unknown`], a value out of its range, one that makes another kernel (momentum where there was none), a setting that only
+    /// the start of a run uses, or a lane or a group that does not exist.
     pub fn set(&mut self, lane: usize, group: usize, setting: &str, value: f64) -> Result<()> {
         let parts = self.recipe.parts;
         let (lanes, groups) = (self.recipe.lanes(), self.groups() / parts);

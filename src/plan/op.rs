@@ -249,11 +249,13 @@ pub enum Counter {
     Good,
     /// Skipped steps since the last applied one.
     BadInARow,
+    /// Steps that did nothing, since all groups were frozen.
+    Frozen,
 }
 
 impl Counter {
     /// Number of counters of a lane. Behind them stands, for each group, the number of steps that were applied to it.
-    pub const LEN: usize = 5;
+    pub const LEN: usize = 6;
 }
 
 /// The scalars of a lane's last step; their places in the float buffer `scalars`.

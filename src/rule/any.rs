@@ -58,6 +58,8 @@ pub trait AnyRule: Debug + Send + Sync + sealed::Sealed {
     fn overrides(&self) -> Vec<(&'static str, bool)>;
     /// [`Rule::initial`] of the plane at this index into the state names.
     fn initial(&self, plane: usize) -> f64;
+    /// [`Rule::INITIAL`].
+    fn initial_settings(&self) -> &'static [&'static str];
     /// [`Rule::LAYERWISE`].
     fn layerwise(&self) -> Layerwise;
     /// [`Rule::orthogonal`].
@@ -130,6 +132,10 @@ impl<R: Rule> AnyRule for R {
 
     fn initial(&self, plane: usize) -> f64 {
         Rule::initial(self, plane)
+    }
+
+    fn initial_settings(&self) -> &'static [&'static str] {
+        R::INITIAL
     }
 
     fn layerwise(&self) -> Layerwise {

@@ -156,6 +156,10 @@ pub trait Rule: Configure + Debug + Clone + Send + Sync + 'static {
     /// Names of the state planes, in order; the fields of `struct State` in WGSL (one unused field if there are none).
     const STATE: &'static [&'static str];
 
+    /// Settings that only [`Rule::initial`] uses. Once a run has started, changing them would do nothing, so no schedule and no
+    /// [`Optimizer::set`](crate::Optimizer::set) may. Default: none.
+    const INITIAL: &'static [&'static str] = &[];
+
     /// Whether it needs norms of each tensor. Default: no.
     const LAYERWISE: Layerwise = Layerwise::No;
 

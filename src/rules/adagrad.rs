@@ -69,6 +69,7 @@ impl Rule for Adagrad {
     const WGSL: &'static str = include_str!("../../shaders/rules/adagrad.wgsl");
     const ROW: &'static [&'static str] = &["lr", "eps", "inner"];
     const STATE: &'static [&'static str] = &["sum"];
+    const INITIAL: &'static [&'static str] = &["initial_accumulator_value"];
 
     fn lr(&self) -> f64 {
         self.lr

@@ -13,8 +13,8 @@ settings! {
     /// prev = d
     /// ```
     ///
-    /// State: `prev` and `step`, 4 bytes per parameter each; `step` starts at the learning rate, which has no other effect:
-    /// schedules of it do nothing. As `torch.optim.Rprop`, with its pairs `etas` and `step_sizes` as four numbers. After a change
+    /// State: `prev` and `step`, 4 bytes per parameter each; `step` starts at the learning rate, which has no other effect, so no
+    /// schedule may change it. As `torch.optim.Rprop`, with its pairs `etas` and `step_sizes` as four numbers. After a change
     /// of sign there is a step of length 0 and none back. optax's `rprop` is the same, but for a first length outside the bounds,
     /// which it leaves alone. The sign of d·prev is the product of the signs, so tiny gradients do not underflow. Source:
     /// Riedmiller & Braun 1993, *A direct adaptive method for faster backpropagation learning: the RPROP algorithm*; the variant is
@@ -59,11 +59,13 @@ impl Rule for Rprop {
     const WGSL: &'static str = include_str!("../../shaders/rules/rprop.wgsl");
     const ROW: &'static [&'static str] = &["eta_minus", "eta_plus", "step_min", "step_max"];
     const STATE: &'static [&'static str] = &["prev", "step"];
+    const INITIAL: &'static [&'static str] = &["lr"];
 
     fn check(&self) -> Result<()> {
         self.check_ranges()?;
         let fits = self.step_max.is_finite() && self.step_max >= self.step_min;
-        range::require(fits, "step_max", self.step_max, &format!("finite and at least step_min, {}", self.step_min))
+        range::require(fits, "step_max", self.step_max, &format!("finite and at least step_min, {}", self.step_min))?;
+        range::single("step_max", self.step_max)
     }
 
     fn lr(&self) -> f64 {

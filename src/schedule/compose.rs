@@ -2,7 +2,7 @@
 
 use crate::error::{Error, Result, range};
 use crate::schedule::stair::increasing;
-use crate::schedule::{Curve, Schedule, between, fraction};
+use crate::schedule::{Curve, Schedule, between, fraction, not_negative};
 
 /// One schedule after the other.
 ///
@@ -119,7 +119,7 @@ pub struct Warmup {
 
 impl Curve for Warmup {
     fn check(&self) -> Result<()> {
-        range::not_negative("start", self.start)?;
+        not_negative("start", self.start)?;
         within("then", self.then.check())
     }
 
@@ -155,7 +155,7 @@ pub struct Scale {
 
 impl Curve for Scale {
     fn check(&self) -> Result<()> {
-        range::not_negative("factor", self.factor)?;
+        not_negative("factor", self.factor)?;
         within("of", self.of.check())
     }
 
@@ -190,7 +190,7 @@ pub struct Clamp {
 
 impl Curve for Clamp {
     fn check(&self) -> Result<()> {
-        range::not_negative("min", self.min)?;
+        not_negative("min", self.min)?;
         let fits = self.max.is_finite() && self.max >= self.min;
         range::require(fits, "max", self.max, &format!("finite and at least min, {}", self.min))?;
         within("of", self.of.check())

@@ -2,7 +2,8 @@
 
 use crate::error::{Result, range};
 use crate::schedule::stair::shrinking;
-use crate::schedule::{Curve, Shape, between, fraction, some_steps};
+use crate::schedule::twofold::Twofold;
+use crate::schedule::{Curve, Shape, between, fraction, not_negative, some_steps};
 
 /// Half a cosine from one rate to another.
 ///
@@ -46,8 +47,8 @@ impl Default for Cosine {
 
 impl Curve for Cosine {
     fn check(&self) -> Result<()> {
-        range::not_negative("lr", self.lr)?;
-        range::not_negative("end", self.end)?;
+        not_negative("lr", self.lr)?;
+        not_negative("end", self.end)?;
         some_steps("steps", self.steps)?;
         range::positive("power", self.power)
     }
@@ -73,7 +74,8 @@ impl Curve for Cosine {
 ///
 /// As `torch.optim.lr_scheduler.CosineAnnealingWarmRestarts` (`growth` is its `T_mult`, a whole number there) and Keras's
 /// `CosineDecayRestarts` (`t_mul` 2 and `m_mul` 1 by default; `alpha` is `end / lr`). At a restart the value is the new
-/// maximum; `end` itself is never returned.
+/// maximum; `end` itself is never returned. A growth counts as the simplest fraction that it may be the rounding of, so that 10 steps
+/// and a growth of 1.3 restart exactly at 10 + 13. Where a cosine ends between two steps, the next one begins there.
 ///
 /// # Examples
 ///
@@ -108,28 +110,108 @@ impl Default for CosineRestarts {
 impl CosineRestarts {
     /// Number of the cosine that a step belongs to, and the fraction of it that is over.
     fn locate(&self, t: u64) -> (f64, f64) {
-        let (growth, steps) = (self.growth, self.steps.max(1));
-        if growth == 1.0 {
+        let steps = self.steps.max(1);
+        if !(self.growth > 1.0) {
             return ((t / steps) as f64, (t % steps) as f64 / steps as f64);
         }
-        let (t, steps) = (t as f64, steps as f64);
-        // The quotient before the product, and the cap: the largest growths must not overflow.
-        let start = |i: f64| steps * ((growth.powf(i) - 1.0) / (growth - 1.0));
-        let mut i = (t / steps * (growth - 1.0)).min(f64::MAX).ln_1p().div_euclid((growth - 1.0).ln_1p());
-        // The logarithms' rounding can miss a restart by one.
-        if start(i + 1.0) <= t {
-            i += 1.0;
-        } else if start(i) > t {
-            i -= 1.0;
+        let (p, q) = if self.growth < WHOLE { as_fraction(self.growth) } else { (self.growth as u64, 1) };
+        let (mut i, mut start, mut len) = (0.0, 0, u128::from(steps));
+        // As long as lengths are whole numbers, so are starts.
+        loop {
+            let t = u128::from(t);
+            if t < start + len {
+                return (i, (t - start) as f64 / len as f64);
+            }
+            // A length that is over is at most t, so the product fits.
+            let next = len * u128::from(p);
+            (i, start) = (i + 1.0, start + len);
+            if self.growth >= WHOLE || (q > 1 && next % u128::from(q) != 0) {
+                break;
+            }
+            len = if q > 1 { next / u128::from(q) } else { next };
         }
-        (i, ((t - start(i)) / (steps * growth.powf(i))).clamp(0.0, 1.0))
+        // From here on no length is a whole number, and no start is one either.
+        let rest = Rest { growth: self.growth, fraction: (p, q), before: len as u64, steps: t - start as u64 };
+        let (j, over) = rest.locate();
+        (i + j, over)
+    }
+}
+
+/// From this on, floats are whole numbers, and more than any step divided by a length.
+const WHOLE: f64 = (1u64 << 53) as f64;
+
+/// The simplest p/q that is a growth from 1 to 2⁵³ in double precision: 13/10 for 1.3, 5/3 for 5.0 / 3.0.
+fn as_fraction(growth: f64) -> (u64, u64) {
+    // The float is numerator/denominator exactly; the convergents of its continued fraction come closer and closer.
+    let mut denominator = 1u64;
+    let mut scaled = growth;
+    while scaled.fract() != 0.0 {
+        scaled *= 2.0;
+        denominator *= 2;
+    }
+    let mut numerator = scaled as u64;
+    let (mut before, mut last) = ((0, 1), (1, 0));
+    loop {
+        let whole = numerator / denominator;
+        let next = (last.0 * whole + before.0, last.1 * whole + before.1);
+        (numerator, denominator) = (denominator, numerator % denominator);
+        if denominator == 0 || next.0 as f64 / next.1 as f64 == growth {
+            return next;
+        }
+        (before, last) = (last, next);
+    }
+}
+
+/// Cosines from the first whose length is no whole number.
+struct Rest {
+    growth: f64,
+    /// The growth as p/q.
+    fraction: (u64, u64),
+    /// The length of the cosine before the first.
+    before: u64,
+    /// Steps since the first began.
+    steps: u64,
+}
+
+impl Rest {
+    fn locate(&self) -> (f64, f64) {
+        let (growth, t, first) = (self.growth, self.steps as f64, self.before as f64 * self.growth);
+        // The quotient before the product, and the cap: the largest growths must not overflow.
+        let mut j = (t / first * (growth - 1.0)).min(f64::MAX).ln_1p().div_euclid((growth - 1.0).ln_1p());
+        // The logarithms' rounding can miss a restart by one.
+        if self.began(j + 1.0) {
+            j += 1.0;
+        } else if !self.began(j) {
+            j -= 1.0;
+        }
+        (j, ((t - self.start(j)) / (first * growth.powf(j))).clamp(0.0, 1.0))
+    }
+
+    fn start(&self, j: f64) -> f64 {
+        self.before as f64 * (self.growth * ((self.growth.powf(j) - 1.0) / (self.growth - 1.0)))
+    }
+
+    /// Whether the `j`-th cosine has begun. Where a float cannot tell, it is computed with twice the digits.
+    fn began(&self, j: f64) -> bool {
+        let (start, t) = (self.start(j), self.steps as f64);
+        if j < 1.0 {
+            return true;
+        }
+        if !((start - t).abs() <= 1e-9 * t) {
+            return start <= t;
+        }
+        let (p, q) = (Twofold::of(self.fraction.0), Twofold::of(self.fraction.1));
+        let powers = p.over(q).power(j as u64).minus(Twofold::of(1));
+        // before · p/q · (powers) / (p/q − 1)
+        let start = Twofold::of(self.before).times(p).times(powers).over(p.minus(q));
+        start.minus(Twofold::of(self.steps)).0 <= 0.0
     }
 }
 
 impl Curve for CosineRestarts {
     fn check(&self) -> Result<()> {
-        range::not_negative("lr", self.lr)?;
-        range::not_negative("end", self.end)?;
+        not_negative("lr", self.lr)?;
+        not_negative("end", self.end)?;
         some_steps("steps", self.steps)?;
         range::require(self.growth.is_finite() && self.growth >= 1.0, "growth", self.growth, "finite and at least 1")?;
         shrinking("shrink", self.shrink)

@@ -2,7 +2,7 @@
 
 use crate::error::{Result, range};
 use crate::schedule::stair::shrinking;
-use crate::schedule::{Curve, Shape, between, some_steps};
+use crate::schedule::{Curve, Shape, between, not_negative, some_steps};
 use crate::text::words;
 
 /// How the triangles of [`Cyclic`] change from cycle to cycle.
@@ -82,8 +82,8 @@ impl Cyclic {
 
 impl Curve for Cyclic {
     fn check(&self) -> Result<()> {
-        range::not_negative("lr", self.lr)?;
-        range::not_negative("peak", self.peak)?;
+        not_negative("lr", self.lr)?;
+        not_negative("peak", self.peak)?;
         some_steps("up", self.up)?;
         match self.mode {
             Mode::ExpRange => shrinking("gamma", self.gamma),
@@ -186,7 +186,7 @@ impl OneCycle {
 
 impl Curve for OneCycle {
     fn check(&self) -> Result<()> {
-        range::not_negative("lr", self.lr)?;
+        not_negative("lr", self.lr)?;
         some_steps("steps", self.steps)?;
         let (most, allowed) = match self.three_phase {
             true => (0.5, "above 0 and at most 0.5, since there are three phases"),

@@ -1,7 +1,19 @@
 //! Schedules that go from one rate to another.
 
-use crate::error::{Result, range};
-use crate::schedule::{Curve, between, fraction, some_steps};
+use crate::error::{Error, Result, range};
+use crate::schedule::{Curve, between, fraction, not_negative, some_steps};
+
+/// Stands for a number of steps that has to be given, where 0 means something.
+const NOT_GIVEN: u64 = u64::MAX;
+
+fn given(field: &str, steps: u64) -> Result<()> {
+    if steps == NOT_GIVEN { Err(Error::setting(field, "nothing", "a number of steps")) } else { Ok(()) }
+}
+
+/// The fraction of `steps` that is over; all of it where there are none.
+fn over(step: u64, steps: u64) -> f64 {
+    if steps == 0 { 1.0 } else { fraction(step, steps) }
+}
 
 /// Between two factors in a straight line.
 ///
@@ -29,26 +41,26 @@ pub struct Linear {
     pub start_factor: f64,
     /// Factor from `steps` on, finite and at least 0. Default 1.
     pub end_factor: f64,
-    /// Length of the line, at least 1. No default (torch: `total_iters`, 5).
+    /// Length of the line; with 0 there is none, and the end holds from the first step on. No default (torch: `total_iters`, 5).
     pub steps: u64,
 }
 
 impl Default for Linear {
     fn default() -> Self {
-        Self { lr: 1.0, start_factor: 1.0 / 3.0, end_factor: 1.0, steps: 0 }
+        Self { lr: 1.0, start_factor: 1.0 / 3.0, end_factor: 1.0, steps: NOT_GIVEN }
     }
 }
 
 impl Curve for Linear {
     fn check(&self) -> Result<()> {
-        range::not_negative("lr", self.lr)?;
-        range::not_negative("start_factor", self.start_factor)?;
-        range::not_negative("end_factor", self.end_factor)?;
-        some_steps("steps", self.steps)
+        not_negative("lr", self.lr)?;
+        not_negative("start_factor", self.start_factor)?;
+        not_negative("end_factor", self.end_factor)?;
+        given("steps", self.steps)
     }
 
     fn value(&self, t: u64) -> f64 {
-        self.lr * between(self.start_factor, self.end_factor, 1.0 - fraction(t, self.steps))
+        self.lr * between(self.start_factor, self.end_factor, 1.0 - over(t, self.steps))
     }
 
     fn bound(&self) -> f64 {
@@ -66,7 +78,8 @@ impl Curve for Linear {
 /// With `cycle`, the end is pushed out instead of reached: `steps` becomes the next multiple of itself from s up.
 ///
 /// As `torch.optim.lr_scheduler.PolynomialLR` (end 0), optax's `polynomial_schedule` (`begin` is its `transition_begin`) and
-/// Keras's `PolynomialDecay` (end 1e-4; `cycle`). Optax silently stays at its start if `steps` is 0; here that is an error.
+/// Keras's `PolynomialDecay` (end 1e-4; `cycle`). If `steps` is 0, optax silently stays at its start; here the end holds from `begin`
+/// on, since a decay of no steps is over at once.
 ///
 /// # Examples
 ///
@@ -83,7 +96,7 @@ pub struct Polynomial {
     pub lr: f64,
     /// Rate at the end, finite and at least 0; it may be the larger one. Default 0.
     pub end: f64,
-    /// Steps from start to end, at least 1. No default (torch: `total_iters`, 5).
+    /// Steps from start to end, at least 1 with `cycle`. No default (torch: `total_iters`, 5).
     pub steps: u64,
     /// The power, finite and above 0. Default 1: a straight line.
     pub power: f64,
@@ -95,22 +108,23 @@ pub struct Polynomial {
 
 impl Default for Polynomial {
     fn default() -> Self {
-        Self { lr: 1.0, end: 0.0, steps: 0, power: 1.0, begin: 0, cycle: false }
+        Self { lr: 1.0, end: 0.0, steps: NOT_GIVEN, power: 1.0, begin: 0, cycle: false }
     }
 }
 
 impl Curve for Polynomial {
     fn check(&self) -> Result<()> {
-        range::not_negative("lr", self.lr)?;
-        range::not_negative("end", self.end)?;
-        some_steps("steps", self.steps)?;
+        not_negative("lr", self.lr)?;
+        not_negative("end", self.end)?;
+        given("steps", self.steps)?;
+        range::require(self.steps >= 1 || !self.cycle, "steps", self.steps, "at least 1 with cycle")?;
         range::positive("power", self.power)
     }
 
     fn value(&self, t: u64) -> f64 {
-        let s = t.saturating_sub(self.begin);
+        let Some(s) = t.checked_sub(self.begin) else { return self.lr };
         let rounds = if self.cycle { s.div_ceil(self.steps.max(1)).max(1) } else { 1 };
-        let left = 1.0 - fraction(s, self.steps.saturating_mul(rounds));
+        let left = 1.0 - over(s, self.steps.saturating_mul(rounds));
         between(self.lr, self.end, left.powf(self.power))
     }
 
@@ -163,10 +177,10 @@ impl Default for Exponential {
 
 impl Curve for Exponential {
     fn check(&self) -> Result<()> {
-        range::not_negative("lr", self.lr)?;
+        not_negative("lr", self.lr)?;
         range::positive("gamma", self.gamma)?;
         some_steps("steps", self.steps)?;
-        range::not_negative("end", self.end)?;
+        not_negative("end", self.end)?;
         let (fits, allowed) = match self.gamma > 1.0 {
             true => (self.end >= self.lr, format!("finite and at least lr, {}, since gamma is above 1", self.lr)),
             false => (self.end <= self.lr, format!("at least 0 and at most lr, {}, since gamma is at most 1", self.lr)),
@@ -224,7 +238,7 @@ impl Default for InverseTime {
 
 impl Curve for InverseTime {
     fn check(&self) -> Result<()> {
-        range::not_negative("lr", self.lr)?;
+        not_negative("lr", self.lr)?;
         range::positive("gamma", self.gamma)?;
         some_steps("steps", self.steps)
     }

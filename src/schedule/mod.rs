@@ -54,6 +54,7 @@ mod plateau;
 mod registry;
 mod shape;
 mod stair;
+mod twofold;
 
 pub use compose::{Clamp, Product, Scale, Sequence, Warmup};
 pub use cosine::{Cosine, CosineRestarts};
@@ -210,6 +211,11 @@ impl Schedule {
     pub fn times(self, other: impl Into<Schedule>) -> Self {
         Product(vec![self, other.into()]).into()
     }
+}
+
+/// A value of a schedule: it is multiplied in double precision, so only the product has to fit single precision.
+fn not_negative(field: &str, value: f64) -> Result<()> {
+    range::require(value.is_finite() && value >= 0.0, field, value, "finite and at least 0")
 }
 
 /// Numbers of steps that a schedule divides by.

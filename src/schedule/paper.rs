@@ -1,7 +1,7 @@
 //! Schedules that are known by their papers.
 
-use crate::error::{Result, range};
-use crate::schedule::{Curve, Shape, between, fraction, some_steps};
+use crate::error::Result;
+use crate::schedule::{Curve, Shape, between, fraction, not_negative, some_steps};
 
 /// The Transformer's: up in a straight line, then down with the inverse root of the time.
 ///
@@ -39,7 +39,7 @@ impl Default for Noam {
 
 impl Curve for Noam {
     fn check(&self) -> Result<()> {
-        range::not_negative("factor", self.factor)?;
+        not_negative("factor", self.factor)?;
         some_steps("model_size", self.model_size)?;
         some_steps("warmup", self.warmup)
     }
@@ -88,7 +88,7 @@ impl Default for InverseSqrt {
 
 impl Curve for InverseSqrt {
     fn check(&self) -> Result<()> {
-        range::not_negative("lr", self.lr)?;
+        not_negative("lr", self.lr)?;
         some_steps("timescale", self.timescale)
     }
 
@@ -146,9 +146,9 @@ impl Default for Wsd {
 
 impl Curve for Wsd {
     fn check(&self) -> Result<()> {
-        range::not_negative("lr", self.lr)?;
+        not_negative("lr", self.lr)?;
         some_steps("decay", self.decay)?;
-        range::not_negative("end", self.end)
+        not_negative("end", self.end)
     }
 
     fn value(&self, t: u64) -> f64 {

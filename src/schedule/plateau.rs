@@ -1,4 +1,5 @@
 use crate::error::{Result, range};
+use crate::schedule::not_negative;
 use crate::text::{Text, words};
 
 /// Which metrics are better.
@@ -18,12 +19,13 @@ words!(Goal, "min or max", Min: "min", Max: "max");
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "snake_case"))]
 pub enum Threshold {
-    /// A fraction of the best: `a < best · (1 − threshold)`, or `a > best · (1 + threshold)`.
-    ///
-    /// With negative metrics this asks for *less* than the best, as in torch: take the absolute one there.
+    /// A fraction of the best's size: `a < best − threshold · |best|`, or `a > best + threshold · |best|`.
     Relative(f64),
     /// An amount: `a < best − threshold`, or `a > best + threshold`.
     Absolute(f64),
+    /// A fraction of the best itself, as torch has it: `a < best · (1 − threshold)`, or `a > best · (1 + threshold)`. For positive metrics
+    /// that is [`Threshold::Relative`]; with negative ones it asks for *less* than the best, so that a rate is hardly ever lowered.
+    Factor(f64),
 }
 
 impl Default for Threshold {
@@ -32,15 +34,16 @@ impl Default for Threshold {
     }
 }
 
-/// `relative:0.01` or `absolute:0.01`.
+/// `relative:0.01`, `absolute:0.01` or `factor:0.01`.
 impl Text for Threshold {
     fn read(&mut self, text: &str) -> Result<(), &'static str> {
-        let allowed = "relative:X or absolute:X with a number X";
+        let allowed = "relative:X, absolute:X or factor:X with a number X";
         let (kind, number) = text.trim().split_once(':').ok_or(allowed)?;
         let number = number.parse().map_err(|_| allowed)?;
         *self = match kind {
             "relative" => Self::Relative(number),
             "absolute" => Self::Absolute(number),
+            "factor" => Self::Factor(number),
             _ => return Err(allowed),
         };
         Ok(())
@@ -50,6 +53,7 @@ impl Text for Threshold {
         let (kind, number) = match self {
             Self::Relative(fraction) => ("relative", fraction),
             Self::Absolute(amount) => ("absolute", amount),
+            Self::Factor(fraction) => ("factor", fraction),
         };
         format!("{kind}:{}", number.write())
     }
@@ -63,7 +67,8 @@ impl Text for Threshold {
 /// if bad > patience:             cooling = cooldown, bad = 0, new = max(lr · factor, end), lr = new if lr − new > eps
 /// ```
 ///
-/// As `torch.optim.lr_scheduler.ReduceLROnPlateau`: a NaN metric is a bad one. Keras's callback of the same name counts
+/// As `torch.optim.lr_scheduler.ReduceLROnPlateau` but for negative metrics, see [`ReduceLrOnPlateau::torch`]: a NaN metric is a bad
+/// one. Keras's callback of the same name counts
 /// one epoch less of patience and takes an absolute threshold. It depends on what it has seen, so it is not a
 /// [`crate::schedule::Schedule`]: [`ReduceLrOnPlateau::start`] makes the running one.
 ///
@@ -113,6 +118,24 @@ impl Default for ReduceLrOnPlateau {
 }
 
 impl ReduceLrOnPlateau {
+    /// As `torch.optim.lr_scheduler.ReduceLROnPlateau`, also for negative metrics: [`Threshold::Factor`] of 1e-4.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use thalweg::schedule::ReduceLrOnPlateau;
+    ///
+    /// // A loss that stays at −1: every metric is below −1 + 1e-4, so none counts as bad.
+    /// let mut torch = ReduceLrOnPlateau { patience: 0, ..ReduceLrOnPlateau::torch() }.start()?;
+    /// let mut usual = ReduceLrOnPlateau { patience: 0, ..Default::default() }.start()?;
+    /// assert_eq!([-1.0, -1.0].map(|metric| torch.step(metric)), [1.0, 1.0]);
+    /// assert_eq!([-1.0, -1.0].map(|metric| usual.step(metric)), [1.0, 0.1]);
+    /// # Ok::<(), thalweg::Error>(())
+    /// ```
+    pub fn torch() -> Self {
+        Self { threshold: Threshold::Factor(1e-4), ..Self::default() }
+    }
+
     /// Checks every setting.
     ///
     /// # Errors
@@ -127,12 +150,12 @@ impl ReduceLrOnPlateau {
     /// assert_eq!(error.to_string(), "factor = 1 is out of range: above 0 and below 1");
     /// ```
     pub fn check(&self) -> Result<()> {
-        range::not_negative("lr", self.lr)?;
+        not_negative("lr", self.lr)?;
         range::require(self.factor > 0.0 && self.factor < 1.0, "factor", self.factor, "above 0 and below 1")?;
-        let (Threshold::Relative(threshold) | Threshold::Absolute(threshold)) = self.threshold;
-        range::not_negative("threshold", threshold)?;
-        range::not_negative("end", self.end)?;
-        range::not_negative("eps", self.eps)
+        let (Threshold::Relative(threshold) | Threshold::Absolute(threshold) | Threshold::Factor(threshold)) = self.threshold;
+        not_negative("threshold", threshold)?;
+        not_negative("end", self.end)?;
+        not_negative("eps", self.eps)
     }
 
     /// Starts with no metric seen.
@@ -151,6 +174,7 @@ impl ReduceLrOnPlateau {
 pub struct Plateau {
     settings: ReduceLrOnPlateau,
     lr: f64,
+    #[cfg_attr(feature = "serde", serde(with = "best"))]
     best: Option<f64>,
     bad: u64,
     cooling: u64,
@@ -191,23 +215,78 @@ impl Plateau {
     }
 
     fn better(&self, metric: f64) -> bool {
-        let (best, threshold) = (self.best, self.settings.threshold);
-        match self.settings.goal {
-            Goal::Min => {
-                let best = best.unwrap_or(f64::INFINITY);
-                metric
-                    < match threshold {
-                        Threshold::Relative(fraction) => best * (1.0 - fraction),
-                        Threshold::Absolute(amount) => best - amount,
-                    }
-            }
-            Goal::Max => {
-                let best = best.unwrap_or(f64::NEG_INFINITY);
-                metric
-                    > match threshold {
-                        Threshold::Relative(fraction) => best * (1.0 + fraction),
-                        Threshold::Absolute(amount) => best + amount,
-                    }
+        // What is better is smaller.
+        let sign = match self.settings.goal {
+            Goal::Min => 1.0,
+            Goal::Max => -1.0,
+        };
+        let metric = sign * metric;
+        let Some(best) = self.best.map(|best| sign * best) else { return metric < f64::INFINITY };
+        let bound = match self.settings.threshold {
+            Threshold::Relative(fraction) => best - fraction * best.abs(),
+            Threshold::Absolute(amount) => best - amount,
+            Threshold::Factor(fraction) => best * (1.0 - sign * fraction),
+        };
+        metric < bound
+    }
+}
+
+/// The best metric may be infinite, which some formats cannot write as a number (JSON makes null of it): there it is a word.
+#[cfg(feature = "serde")]
+mod best {
+    use serde::de::{Error, Unexpected, Visitor};
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+    use std::fmt;
+
+    pub fn serialize<S: Serializer>(best: &Option<f64>, serializer: S) -> Result<S::Ok, S::Error> {
+        match best {
+            Some(best) if serializer.is_human_readable() && best.is_infinite() => serializer.collect_str(best),
+            best => best.serialize(serializer),
+        }
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<f64>, D::Error> {
+        if deserializer.is_human_readable() { deserializer.deserialize_any(Best) } else { Option::deserialize(deserializer) }
+    }
+
+    struct Best;
+
+    impl<'de> Visitor<'de> for Best {
+        type Value = Option<f64>;
+
+        fn expecting(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
+            formatter.write_str("a number, inf, -inf or nothing")
+        }
+
+        fn visit_unit<E: Error>(self) -> Result<Self::Value, E> {
+            Ok(None)
+        }
+
+        fn visit_none<E: Error>(self) -> Result<Self::Value, E> {
+            Ok(None)
+        }
+
+        fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+            deserializer.deserialize_any(self)
+        }
+
+        fn visit_f64<E: Error>(self, best: f64) -> Result<Self::Value, E> {
+            Ok(Some(best))
+        }
+
+        fn visit_i64<E: Error>(self, best: i64) -> Result<Self::Value, E> {
+            Ok(Some(best as f64))
+        }
+
+        fn visit_u64<E: Error>(self, best: u64) -> Result<Self::Value, E> {
+            Ok(Some(best as f64))
+        }
+
+        fn visit_str<E: Error>(self, best: &str) -> Result<Self::Value, E> {
+            match best {
+                "inf" => Ok(Some(f64::INFINITY)),
+                "-inf" => Ok(Some(f64::NEG_INFINITY)),
+                other => Err(E::invalid_value(Unexpected::Str(other), &self)),
             }
         }
     }

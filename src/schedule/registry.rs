@@ -61,7 +61,7 @@ fn make<T: Named>(given: &[(&str, &str)]) -> Result<Schedule> {
     with_settings(&mut curve, &mut lead, |settings| read(settings, given))?;
     let schedule: Schedule = curve.into();
     schedule.check()?;
-    range::not_negative("warmup_start", lead.warmup_start)?;
+    not_negative("warmup_start", lead.warmup_start)?;
     if lead.warmup == 0 {
         range::require(lead.warmup_start == 0.0, "warmup_start", lead.warmup_start, "0 without a warmup")?;
         return Ok(schedule);

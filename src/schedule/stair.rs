@@ -1,7 +1,7 @@
 //! Schedules that stand still and jump.
 
 use crate::error::{Error, Result, range};
-use crate::schedule::{Curve, some_steps};
+use crate::schedule::{Curve, not_negative, some_steps};
 
 /// Constant, optionally reduced at first.
 ///
@@ -39,8 +39,8 @@ impl Default for Constant {
 
 impl Curve for Constant {
     fn check(&self) -> Result<()> {
-        range::not_negative("lr", self.lr)?;
-        range::not_negative("factor", self.factor)
+        not_negative("lr", self.lr)?;
+        not_negative("factor", self.factor)
     }
 
     fn value(&self, t: u64) -> f64 {
@@ -88,7 +88,7 @@ impl Default for Step {
 
 impl Curve for Step {
     fn check(&self) -> Result<()> {
-        range::not_negative("lr", self.lr)?;
+        not_negative("lr", self.lr)?;
         some_steps("steps", self.steps)?;
         shrinking("gamma", self.gamma)
     }
@@ -109,7 +109,7 @@ impl Curve for Step {
 /// ```
 ///
 /// As `torch.optim.lr_scheduler.MultiStepLR`: the factor is in force *at* the milestone, and a repeated milestone counts
-/// repeatedly. Their order does not matter. Optax's `piecewise_constant_schedule` has the same boundary; Keras's
+/// repeatedly. Their order does not matter, and a gamma above 1 makes the rate grow. Optax's `piecewise_constant_schedule` has the same boundary; Keras's
 /// [`Piecewise`] jumps one step later.
 ///
 /// # Examples
@@ -127,7 +127,7 @@ pub struct MultiStep {
     pub lr: f64,
     /// Steps at which the rate jumps, at least one. No default.
     pub milestones: Vec<u64>,
-    /// Factor of a jump, above 0 and at most 1. Default 0.1.
+    /// Factor of a jump, finite and above 0. Default 0.1.
     pub gamma: f64,
 }
 
@@ -139,11 +139,11 @@ impl Default for MultiStep {
 
 impl Curve for MultiStep {
     fn check(&self) -> Result<()> {
-        range::not_negative("lr", self.lr)?;
+        not_negative("lr", self.lr)?;
         if self.milestones.is_empty() {
             return Err(Error::Empty { what: "milestones".into() });
         }
-        shrinking("gamma", self.gamma)
+        range::positive("gamma", self.gamma)
     }
 
     fn value(&self, t: u64) -> f64 {
@@ -152,7 +152,7 @@ impl Curve for MultiStep {
     }
 
     fn bound(&self) -> f64 {
-        self.lr
+        self.lr * self.gamma.powf(self.milestones.len() as f64).max(1.0)
     }
 }
 
@@ -207,7 +207,7 @@ impl Curve for Piecewise {
         if self.values.len() != self.boundaries.len() + 1 {
             return Err(Error::shape("values", self.boundaries.len() + 1, self.values.len()));
         }
-        self.values.iter().enumerate().try_for_each(|(i, &value)| range::not_negative(&format!("values[{i}]"), value))
+        self.values.iter().enumerate().try_for_each(|(i, &value)| not_negative(&format!("values[{i}]"), value))
     }
 
     fn value(&self, t: u64) -> f64 {

@@ -107,25 +107,22 @@ fn lanes_have_the_bits_of_an_arena() {
 /// Fewer lanes than threads, and tensors so long that their norms and updates are shared out.
 #[test]
 fn parallel_operations_have_the_bits_of_an_arena() {
-    let pool = rayon::ThreadPoolBuilder::new().num_threads(4).build().expect("four threads");
-    pool.install(|| {
-        let len = 100_000;
-        let recipe = || Recipe::population([0.1, 0.2].map(|lr| Adam { lr, ..Default::default() })).clip_norm(1.0);
-        let new = || -> Cpus<f32> { Optimizer::new(&Cpu::default(), recipe(), &[("w", &[len])]).expect("an optimizer") };
-        let (mut own, mut lending) = (new(), new());
-        let mut params = [vec![0.0; len], vec![0.0; len]];
-        for t in 0..3 {
-            let mut grads = [numbers(2 * t, len), numbers(2 * t + 1, len)];
-            (0..2).for_each(|lane| own.set_grads(lane, "w", &grads[lane]).expect("gradients"));
-            own.step().expect("a step");
-            let [x, y] = &mut params;
-            let [g, h] = &mut grads;
-            lending.step_over(&mut [x, y], &mut [g, h]).expect("a step");
-        }
-        for (lane, params) in params.iter().enumerate() {
-            assert_same_bits(&format!("lane {lane}"), params, &own.params(lane, "w").expect("parameters"));
-        }
-    });
+    let len = 100_000;
+    let recipe = || Recipe::population([0.1, 0.2].map(|lr| Adam { lr, ..Default::default() })).clip_norm(1.0);
+    let new = || -> Cpus<f32> { Optimizer::new(&Cpu::with_threads(4), recipe(), &[("w", &[len])]).expect("an optimizer") };
+    let (mut own, mut lending) = (new(), new());
+    let mut params = [vec![0.0; len], vec![0.0; len]];
+    for t in 0..3 {
+        let mut grads = [numbers(2 * t, len), numbers(2 * t + 1, len)];
+        (0..2).for_each(|lane| own.set_grads(lane, "w", &grads[lane]).expect("gradients"));
+        own.step().expect("a step");
+        let [x, y] = &mut params;
+        let [g, h] = &mut grads;
+        lending.step_over(&mut [x, y], &mut [g, h]).expect("a step");
+    }
+    for (lane, params) in params.iter().enumerate() {
+        assert_same_bits(&format!("lane {lane}"), params, &own.params(lane, "w").expect("parameters"));
+    }
 }
 
 #[test]

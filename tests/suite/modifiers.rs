@@ -321,6 +321,36 @@ fn norms_of_parameters_are_those_before_an_ascent() {
     }
 }
 
+/// What is set between an ascent and its step is where the step starts, tensor by tensor and lane by lane.
+#[test]
+fn parameters_set_after_an_ascent_are_not_lost() {
+    fn check<E: Engine>(engine: &E) {
+        let float = |x: f64| <E::Float as thalweg::Real>::of(x);
+        let rules = || [0.5, 0.25].map(|lr| Sgd { lr, momentum: 0.5, ..Default::default() });
+        let new = |recipe| Optimizer::new(engine, recipe, &[("a", &[2]), ("b", &[1])]).expect("an optimizer");
+        let (mut ascending, mut plain) = (new(Recipe::population(rules()).sam(8.0)), new(Recipe::population(rules())));
+        for round in 0..3 {
+            for optimizer in [&mut ascending, &mut plain] {
+                for lane in 0..2 {
+                    optimizer.set_grads(lane, "a", &[float(1.0), float(2.0)]).expect("gradients");
+                    optimizer.set_grads(lane, "b", &[float(-2.0)]).expect("gradients");
+                }
+            }
+            ascending.ascend().expect("an ascent");
+            for optimizer in [&mut ascending, &mut plain] {
+                optimizer.set_params(1, "a", &[float(f64::from(round)), float(3.0)]).expect("parameters");
+                optimizer.step().expect("a step");
+            }
+            for (lane, tensor) in [(0, "a"), (0, "b"), (1, "a"), (1, "b")] {
+                let (found, expected) = (ascending.params(lane, tensor), plain.params(lane, tensor));
+                assert_eq!(found, expected, "{}, round {round}, lane {lane}, {tensor}", engine.describe());
+            }
+        }
+    }
+    check(&Cpu::<f64>::default());
+    engines::all_and_small().iter().for_each(check);
+}
+
 #[test]
 fn an_ascent_with_a_bad_gradient_or_before_a_bad_step_changes_nothing() {
     let mut bad = grads(0);

@@ -5,8 +5,8 @@ use crate::common::engines;
 use crate::common::model::Model;
 use thalweg::cpu::Cpu;
 use thalweg::plan::NormKind;
-use thalweg::schedule::{Cosine, Exponential, MultiStep, Schedule};
-use thalweg::{AdamW, Clip, Lars, Muon, Optimizer, Recipe, Sgd};
+use thalweg::schedule::{Cosine, Exponential, MultiStep, Piecewise, Schedule};
+use thalweg::{Adagrad, Adam, AdamW, AnyRule, Clip, Error, Lars, Muon, Optimizer, Recipe, Rprop, Sgd};
 
 fn halving() -> Schedule {
     MultiStep { milestones: vec![3, 5], gamma: 0.5, ..Default::default() }.into()
@@ -209,4 +209,142 @@ fn changes_that_make_no_sense_are_refused() {
     let recipe = Recipe::new(sgd()).schedule_group(1, "lr", 0.5);
     let error = thalweg::Optimizer::new(&Cpu::<f32>::default(), recipe, &[("x", &[1])]).expect_err("one group");
     assert_eq!(error.to_string(), "group of the schedule of lr = 1 is out of range: below 1");
+}
+
+/// A bound of the step's length that rises from 0.001 to 1 within 30 steps: a shortest step of 0.01 is out of range in steps that are past,
+/// and in no other.
+#[test]
+fn rows_of_steps_that_are_past_do_not_refuse_a_changed_setting() {
+    for engine in engines::all() {
+        let rule = Rprop { step_max: 1.0, ..Default::default() };
+        let recipe = Recipe::new(rule.clone()).schedule("step_max", Schedule::from(1.0).warmup(30, 0.001));
+        let mut model = Model::new(&engine, recipe, &rule, &[1]);
+        model.set_grads(0, &[1.0]);
+        model.steps(30);
+        let before = model.params(0)[0];
+        model.optimizer.set(0, 0, "step_min", 0.01).expect("a shortest step");
+        model.steps(100);
+        assert_eq!(model.report(0).applied, 130, "{}", engine.name);
+        // Lengths grow by 1.2 until they reach the bound.
+        assert!(model.params(0)[0] < before - 50.0, "{}: {before} and {:?}", engine.name, model.params(0));
+    }
+}
+
+fn out_of_range_after_20() -> Recipe {
+    let eps = Piecewise { boundaries: vec![19], values: vec![1.0, 0.0] };
+    Recipe::new(Adam { lr: 0.5, ..Default::default() }).skip_bad().schedule("eps", eps)
+}
+
+/// Rows that only steps after 20 applied ones use do not stand in the way of steps that are skipped, one by one or many at once.
+#[test]
+fn rows_of_steps_that_were_skipped_refuse_no_other() {
+    for (engine, at_once) in engines::all().iter().flat_map(|engine| [(engine, 1), (engine, 7), (engine, 90)]) {
+        let mut model = Model::new(engine, out_of_range_after_20(), &Adam::default(), &[1]);
+        let mut expected = Model::new(engine, Recipe::new(Adam { lr: 0.5, ..Default::default() }), &Adam::default(), &[1]);
+        model.set_grads(0, &[f32::NAN]);
+        (0..630 / at_once).for_each(|_| model.steps(at_once));
+        for (t, grad) in (0..20).zip([1.0, -2.0, 0.25].into_iter().cycle()) {
+            model.set_grads(0, &[grad]);
+            expected.set_grads(0, &[grad]);
+            model.step();
+            expected.step();
+            assert_same_bits(&format!("{}, step {t}", engine.name), &model.params(0), &expected.params(0));
+        }
+        let error = model.optimizer.step().expect_err("an eps of 0");
+        assert_eq!(error.to_string(), "eps = 0 is out of range: finite and above 0");
+        let report = model.report(0);
+        assert_eq!((report.applied, report.skipped), (20, 630), "{}", engine.name);
+    }
+}
+
+/// A row that one lane has still to come to concerns all lanes, one that it is kept from does not.
+#[test]
+fn only_the_lanes_next_row_refuses_a_step() {
+    for engine in engines::all() {
+        let rules = [1.0, 2.0].map(|lr| Adam { lr, ..Default::default() });
+        let eps = Piecewise { boundaries: vec![19], values: vec![1.0, 0.0] };
+        let recipe = Recipe::population(rules).skip_bad().schedule("eps", eps);
+        let mut model = Model::new(&engine, recipe, &Adam::default(), &[1]);
+        model.set_grads(0, &[f32::INFINITY]);
+        model.set_grads(1, &[1.0]);
+        model.steps(20);
+        assert!(model.optimizer.step().is_err(), "{}: lane 1 would need its 21st row", engine.name);
+        model.set_grads(1, &[f32::NAN]);
+        assert!(model.optimizer.step().is_err(), "{}: what the next gradient holds is not known beforehand", engine.name);
+        model.optimizer.freeze(1, 0, true).expect("a lane");
+        model.set_grads(0, &[1.0]);
+        model.steps(15);
+        assert_eq!([0, 1].map(|lane| model.report(lane).applied), [15, 20], "{}", engine.name);
+    }
+}
+
+/// A frozen group stays at a row that is out of range; thawed, it needs it.
+#[test]
+fn a_frozen_group_refuses_no_step() {
+    for engine in engines::all() {
+        let eps = Piecewise { boundaries: vec![3], values: vec![1.0, 0.0] };
+        let recipe = Recipe::groups([Adam::default(), Adam::default()]).schedule_group(1, "eps", eps);
+        let mut model = Model::grouped(&engine, recipe, &Adam::default(), &[(1, 0), (1, 1)]);
+        model.set_grads(0, &[1.0, 1.0]);
+        model.steps(4);
+        let error = "eps = 0 is out of range: finite and above 0";
+        assert_eq!(model.optimizer.step().expect_err("an eps of 0").to_string(), error);
+        model.optimizer.freeze(0, 1, true).expect("a group");
+        model.steps(600);
+        model.optimizer.freeze(0, 1, false).expect("a group");
+        assert_eq!(model.optimizer.step().expect_err("an eps of 0").to_string(), error);
+        model.optimizer.freeze(0, 1, true).expect("a group");
+        model.step();
+        assert_eq!(model.report(0).applied, 605, "{}", engine.name);
+    }
+}
+
+#[test]
+fn many_steps_that_fail_say_how_many_are_made() {
+    for engine in engines::all() {
+        for (steps, made) in [(21, 20), (100, 20), (500, 20)] {
+            let [mut model, mut expected] =
+                [(); 2].map(|()| Model::new(&engine, out_of_range_after_20(), &Adam::default(), &[1]));
+            [&mut model, &mut expected].into_iter().for_each(|model| model.set_grads(0, &[1.0]));
+            let reason = "eps = 0 is out of range: finite and above 0";
+            let error = model.optimizer.steps(steps).expect_err("an eps of 0");
+            let text = format!("{made} of {steps} steps are made, the next is refused: {reason}");
+            assert_eq!(error.to_string(), text, "{}", engine.name);
+            assert!(matches!(error, Error::Partly { made: 20, .. }));
+            expected.steps(20);
+            assert_same_bits(engine.name, &model.params(0), &expected.params(0));
+            assert_eq!(model.report(0), expected.report(0));
+            // None is made: the reason alone.
+            assert_eq!(model.optimizer.steps(steps).expect_err("an eps of 0").to_string(), reason);
+        }
+    }
+}
+
+#[test]
+fn settings_that_only_the_start_uses_cannot_change() {
+    for (rule, setting) in [
+        (Box::from(Rprop::default()) as Box<dyn AnyRule>, "lr"),
+        (Box::from(Adagrad::default()), "initial_accumulator_value"),
+        (Box::from(Adagrad::keras()), "initial_accumulator_value"),
+    ] {
+        let name = rule.name();
+        let recipes = [
+            Recipe::new(rule.clone()).schedule(setting, 0.5),
+            Recipe::groups([rule.clone(), rule.clone()]).schedule_group(1, setting, 0.5),
+        ];
+        for recipe in recipes {
+            let error = Optimizer::new(&Cpu::<f32>::default(), recipe, &[("x", &[1])]).expect_err("no effect").to_string();
+            let allowed = format!("not for {name}, where only the start of a run uses it");
+            assert_eq!(error, format!("schedule of {setting} = given is out of range: {allowed}"));
+        }
+        let mut optimizer = Optimizer::new(&Cpu::<f32>::default(), Recipe::new(rule), &[("x", &[1])]).expect("an optimizer");
+        for _ in 0..2 {
+            let error = optimizer.set(0, 0, setting, 0.25).expect_err("no effect").to_string();
+            let allowed = format!("as it was at the start of the run, which alone uses it in {name}");
+            assert_eq!(error, format!("{setting} = 0.25 is out of range: {allowed}"));
+            optimizer.step().expect("a step");
+        }
+    }
+    let mut optimizer = Optimizer::new(&Cpu::<f32>::default(), Recipe::new(Adagrad::default()), &[("x", &[1])]).expect("one");
+    optimizer.set(0, 0, "lr", 0.25).expect("a rate");
 }

@@ -165,7 +165,7 @@ mod torch {
             goal: if args.text("mode") == "max" { Goal::Max } else { Goal::Min },
             factor: args.number("factor")?,
             patience: args.count("patience")?,
-            threshold: Threshold::Relative(args.number("threshold")?),
+            threshold: Threshold::Factor(args.number("threshold")?),
             cooldown: args.count("cooldown")?,
             end: args.number("min_lr")?,
             ..Default::default()
@@ -462,6 +462,9 @@ fn all() -> Vec<Schedule> {
         Constant { lr, factor: 0.3, steps: 9 }.into(),
         Step { lr, steps: 8, gamma: 0.6 }.into(),
         MultiStep { lr, milestones: vec![40, 9, 9, 77], gamma: 0.3 }.into(),
+        MultiStep { lr, milestones: vec![40, 9, 9, 77], gamma: 1.5 }.into(),
+        Linear { lr, steps: 0, ..Default::default() }.into(),
+        Polynomial { lr, steps: 0, end: 0.2, begin: 4, ..Default::default() }.into(),
         Piecewise { boundaries: vec![3, 50], values: vec![0.1, 0.0, 0.2] }.into(),
         Linear { lr, steps: 30, ..Default::default() }.into(),
         Polynomial { lr, steps: 30, power: 0.7, begin: 4, ..Default::default() }.into(),
@@ -495,6 +498,77 @@ fn all() -> Vec<Schedule> {
         Schedule::from(cosine.clone()).times(wsd.clone()).times(InverseSqrt { lr: 0.1, timescale: 3 }),
         Sequence { parts: vec![wsd.into(), 0.2.into(), cosine.into()], milestones: vec![12, 60] }.into(),
     ]
+}
+
+mod restarts {
+    use super::*;
+
+    /// Starts of periods as whole numbers of steps, or the last whole number before: sums of steps · (p/q)ⁱ in whole numbers.
+    /// Each with whether it is exact.
+    fn starts(steps: u128, p: u128, q: u128, count: u32) -> Vec<(u64, bool)> {
+        let mut starts = vec![(0, true)];
+        // start = sum / qⁱ
+        let (mut sum, mut term, mut scale) = (0u128, steps, 1u128);
+        for _ in 0..count {
+            sum += term;
+            starts.push(((sum / scale) as u64, sum % scale == 0));
+            let grown = (|| Some((term.checked_mul(p)?, sum.checked_mul(q)?, scale.checked_mul(q)?)))();
+            let Some(grown) = grown.filter(|(term, sum, _)| *term < 1 << 126 && *sum < 1 << 126) else { break };
+            (term, sum, scale) = grown;
+        }
+        starts
+    }
+
+    /// Every period starts at the first step that is not before its start, and there with the whole height if it is exact.
+    fn check(steps: u64, p: u64, q: u64) -> Result<usize> {
+        let growth = p as f64 / q as f64;
+        let schedule = Schedule::from(CosineRestarts { steps, growth, shrink: 0.5, ..Default::default() });
+        schedule.check()?;
+        let mut exact_ones = 0;
+        for (i, (start, exact)) in
+            starts(steps.into(), p.into(), q.into(), 40).into_iter().enumerate().take_while(|(_, (start, _))| *start < 1 << 50)
+        {
+            let height = 0.5f64.powi(i as i32);
+            let before = schedule.value(if exact { start.wrapping_sub(1) } else { start });
+            let value = schedule.value(if exact { start } else { start + 1 });
+            let what = format!("{steps} steps, growth {p}/{q}, period {i} at {start}, exactly {exact}: {before} and {value}");
+            // The first step of a period is in its upper half, the last one before it in the lower half of the period before.
+            if exact {
+                ensure!(value == height, "{what}");
+                exact_ones += 1;
+            }
+            ensure!(value <= height && value > 0.5 * height || steps < 3, "{what}");
+            ensure!(i == 0 || steps < 3 || before < height, "{what}");
+        }
+        Ok(exact_ones)
+    }
+
+    #[test]
+    fn begin_where_the_sum_of_lengths_says() -> Result<()> {
+        // 10 + 13, which the binary 1.3 exceeds.
+        let schedule = Schedule::from(CosineRestarts { steps: 10, growth: 1.3, ..Default::default() });
+        assert_eq!([10, 23].map(|t| schedule.value(t)), [1.0; 2]);
+        assert!(schedule.value(22) < 0.02 && schedule.value(39) < 0.02 && schedule.value(40) > 0.99);
+        let mut random = fastrand::Rng::with_seed(7);
+        let mut exact = 0;
+        for _ in 0..3_000 {
+            let q = [1, 2, 3, 5, 7, 10, 20, 64, 100, 1_000, 4_096, 99_991][random.usize(..12)];
+            let p = q + random.u64(1..=3 * q);
+            let steps = random.u64(3..50) * if random.bool() { q.pow(random.u32(0..3)).min(1 << 40) } else { 1 };
+            exact += check(steps, p, q)?;
+        }
+        assert!(exact > 10_000, "{exact} exact starts were tried");
+        Ok(())
+    }
+
+    #[test]
+    fn of_hardly_growing_lengths_are_as_far_apart_as_they_should() -> Result<()> {
+        // Lengths of 1000, 1001, 1002.001, …: the first fractions of a step add up slowly.
+        for (steps, p, q) in [(1_000, 1_001, 1_000), (10_000_000, 10_000_001, 10_000_000), (3, (1 << 52) + 1, 1 << 52)] {
+            check(steps, p, q)?;
+        }
+        Ok(())
+    }
 }
 
 mod every_schedule {
@@ -564,6 +638,44 @@ mod every_schedule {
                 schedule.value(t);
             }
         }
+    }
+}
+
+mod nothing {
+    use super::*;
+
+    #[test]
+    fn a_line_or_a_decay_of_no_steps_is_over_at_once() -> Result<()> {
+        let line = Linear { lr: 0.5, start_factor: 0.1, end_factor: 0.8, steps: 0 };
+        assert_eq!(values(&line.into(), [0, 1, 9, u64::MAX])?, [0.4; 4]);
+        let decay = Polynomial { lr: 0.5, end: 0.1, steps: 0, power: 2.0, ..Default::default() };
+        assert_eq!(values(&decay.clone().into(), [0, 1, 9])?, [0.1; 3]);
+        assert_eq!(values(&Polynomial { begin: 2, ..decay.clone() }.into(), [0, 1, 2, 3])?, [0.5, 0.5, 0.1, 0.1]);
+        let error = Schedule::from(Polynomial { cycle: true, ..decay }).check().expect_err("no length to repeat");
+        assert_eq!(error.to_string(), "steps = 0 is out of range: at least 1 with cycle");
+        // A warm-up that a configuration switches off, as a factor.
+        let plain = Schedule::from(Cosine { lr: 0.3, steps: 9, ..Default::default() });
+        let warmed = plain.clone().times(Linear { start_factor: 0.0, steps: 0, ..Default::default() });
+        assert_eq!(values(&warmed, 0..20)?, values(&plain, 0..20)?);
+        Ok(())
+    }
+
+    #[test]
+    fn a_number_of_steps_that_is_not_given_is_an_error() {
+        for schedule in [Schedule::from(Linear::default()), Polynomial::default().into()] {
+            let error = schedule.check().expect_err("no steps").to_string();
+            assert_eq!(error, "steps = nothing is out of range: a number of steps");
+        }
+    }
+
+    #[test]
+    fn a_gamma_above_1_grows_at_each_milestone() -> Result<()> {
+        let growing = Schedule::from(MultiStep { lr: 0.25, milestones: vec![2, 5, 5], gamma: 2.0 });
+        assert_eq!(values(&growing, [0, 1, 2, 4, 5, 99])?, [0.25, 0.25, 0.5, 0.5, 2.0, 2.0]);
+        assert_eq!(growing.bound(), 2.0);
+        let error = Schedule::from(MultiStep { lr: 1.0, milestones: (0..2_000).collect(), gamma: 2.0 }).check();
+        assert_eq!(error.expect_err("infinity").to_string(), "bound = inf is out of range: finite");
+        Ok(())
     }
 }
 
@@ -771,7 +883,7 @@ mod errors {
             gamma: "above 0 and at most 1" [0.0, -0.5, 1.1, NAN, INF]);
         let multi = MultiStep { milestones: vec![3], ..Default::default() };
         refuse!(multi.clone() =>
-            lr: "finite and at least 0" [-0.1, NAN, INF], gamma: "above 0 and at most 1" [0.0, -0.5, 1.1, NAN, INF]);
+            lr: "finite and at least 0" [-0.1, NAN, INF], gamma: "finite and above 0" [0.0, -0.5, NAN, INF]);
         says(MultiStep { milestones: Vec::new(), ..multi }, "milestones is empty");
         let piecewise = Piecewise { boundaries: vec![2, 5], values: vec![0.1, 0.2, 0.3] };
         says(
@@ -793,10 +905,10 @@ mod errors {
     fn decays() {
         refuse!(Linear { steps: 1, ..Default::default() } =>
             lr: "finite and at least 0" [-0.1, NAN, INF], start_factor: "finite and at least 0" [-0.1, NAN, INF],
-            end_factor: "finite and at least 0" [-0.1, NAN, INF], steps: "at least 1" [0]);
-        refuse!(Polynomial { steps: 1, ..Default::default() } =>
+            end_factor: "finite and at least 0" [-0.1, NAN, INF]);
+        refuse!(Polynomial { steps: 1, cycle: true, ..Default::default() } =>
             lr: "finite and at least 0" [-0.1, NAN, INF], end: "finite and at least 0" [-0.1, NAN, INF],
-            steps: "at least 1" [0], power: "finite and above 0" [0.0, -1.0, NAN, INF]);
+            steps: "at least 1 with cycle" [0], power: "finite and above 0" [0.0, -1.0, NAN, INF]);
         let exponential = Exponential { gamma: 0.5, ..Default::default() };
         refuse!(exponential.clone() =>
             lr: "finite and at least 0" [-0.1, NAN, INF], gamma: "finite and above 0" [0.0, -0.5, NAN, INF],
@@ -958,6 +1070,53 @@ mod plateau {
         assert_eq!((copy.lr(), plateau.lr()), (0.5, 0.5));
         Ok(())
     }
+
+    #[test]
+    fn negative_metrics_get_better_downwards_but_for_torch() -> Result<()> {
+        let patient = |threshold, goal| ReduceLrOnPlateau { factor: 0.5, patience: 0, threshold, goal, ..Default::default() };
+        let (same, falling) = ([-8.0; 4], [-8.0, -9.0, -10.0, -11.0]);
+        let relative = Threshold::Relative(0.05);
+        assert_eq!(rates(patient(relative, Goal::Min), &same)?, [1.0, 0.5, 0.25, 0.125]);
+        assert_eq!(rates(patient(relative, Goal::Min), &falling)?, [1.0; 4]);
+        assert_eq!(rates(patient(relative, Goal::Max), &falling)?, [1.0, 0.5, 0.25, 0.125]);
+        assert_eq!(rates(patient(relative, Goal::Max), &falling.map(|x| -19.0 - x))?, [1.0; 4]);
+        // What torch 2.15 gives: the bar is at −8 · 0.95 = −7.6, above the best, and from then on it rises.
+        let torch = Threshold::Factor(0.05);
+        assert_eq!(rates(patient(torch, Goal::Min), &same)?, [1.0; 4]);
+        assert_eq!(rates(patient(torch, Goal::Min), &[-8.0, -7.7, -7.4, -7.0])?, [1.0, 1.0, 1.0, 0.5]);
+        assert_eq!(rates(patient(torch, Goal::Max), &same)?, [1.0; 4]);
+        // At 0 there is nothing to take a fraction of.
+        for threshold in [relative, torch] {
+            assert_eq!(rates(patient(threshold, Goal::Min), &[0.0, 0.0, -1e-9])?, [1.0, 0.5, 0.5]);
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn thresholds_agree_on_positive_metrics() -> Result<()> {
+        let mut random = fastrand::Rng::with_seed(5);
+        for goal in [Goal::Min, Goal::Max] {
+            let metrics: Vec<f64> = (0..500).map(|_| 0.5 + random.f64()).collect();
+            let with = |threshold| ReduceLrOnPlateau { goal, threshold, ..quick() };
+            assert_eq!(rates(with(Threshold::Relative(0.01)), &metrics)?, rates(with(Threshold::Factor(0.01)), &metrics)?);
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn nothing_is_better_than_infinitely_good() -> Result<()> {
+        for (goal, best) in [(Goal::Min, f64::NEG_INFINITY), (Goal::Max, f64::INFINITY)] {
+            for threshold in
+                [Threshold::Relative(0.1), Threshold::Relative(0.0), Threshold::Absolute(0.1), Threshold::Factor(1.0)]
+            {
+                let mut plateau =
+                    ReduceLrOnPlateau { goal, threshold, patience: 0, factor: 0.5, ..Default::default() }.start()?;
+                assert_eq!([-best, best, best, 0.0, best].map(|metric| plateau.step(metric)), [0.5, 0.5, 0.25, 0.125, 0.0625]);
+                assert_eq!(plateau.best(), Some(best));
+            }
+        }
+        Ok(())
+    }
 }
 
 mod registry {
@@ -1095,6 +1254,29 @@ mod serde {
         let schedule: Schedule = serde_json::from_str(r#"{"cosine": {"steps": 9}}"#)?;
         assert_eq!(schedule, Cosine { steps: 9, ..Default::default() }.into());
         assert!(serde_json::from_str::<Schedule>(r#"{"cosine": {"step": 9}}"#).is_err());
+        Ok(())
+    }
+
+    #[test]
+    fn an_infinite_best_metric_survives() -> Result<()> {
+        for (goal, best) in [(Goal::Min, f64::NEG_INFINITY), (Goal::Max, f64::INFINITY)] {
+            let mut plateau = ReduceLrOnPlateau { goal, patience: 1, factor: 0.5, ..Default::default() }.start()?;
+            for metric in [1.0, best, 0.0, best, -best, f64::NAN] {
+                let text = serde_json::to_string(&plateau)?;
+                let mut copy: Plateau = serde_json::from_str(&text)?;
+                assert_eq!(copy, plateau, "{text}");
+                assert_eq!(copy.step(metric), plateau.step(metric), "{text}");
+                assert_eq!(copy.best(), plateau.best());
+                let value: Plateau = serde_json::from_value(serde_json::to_value(&plateau)?)?;
+                assert_eq!(value, plateau);
+            }
+        }
+        let plateau = serde_json::to_string(&ReduceLrOnPlateau::default().start()?)?;
+        assert!(plateau.contains(r#""best":null"#), "{plateau}");
+        assert!(serde_json::from_str::<Plateau>(&plateau.replace(r#""best":null"#, r#""best":3"#))?.best() == Some(3.0));
+        let error =
+            serde_json::from_str::<Plateau>(&plateau.replace(r#""best":null"#, r#""best":"good""#)).expect_err("a word");
+        assert!(error.to_string().contains("a number, inf, -inf or nothing"), "{error}");
         Ok(())
     }
 }

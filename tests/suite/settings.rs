@@ -3,7 +3,7 @@
 use crate::common::refusal::{assert_error, optimizer};
 use thalweg::plan::{LossScale, NormKind};
 use thalweg::schedule::{schedule_by_name, schedules};
-use thalweg::{Adam, AdjustLr, AnyRule, Clip, Muon, Recipe, Result, Sgd, rule_by_name, rules, set};
+use thalweg::{Adam, AdjustLr, AnyRule, Clip, Decay, Muon, Optimizer, Recipe, Result, Sgd, rule_by_name, rules, set};
 
 // What may be given, as messages say it.
 const NUMBER: &str = "a number";
@@ -21,6 +21,8 @@ const STEPS: &str = "a whole number of at least 0";
 const FINITE: &str = "finite";
 const ADJUST_LR: &str = "original, match_rms_adamw or spectral_unclamped";
 const POWER: &str = "from 0 to 100";
+const UP_TO_SINGLE: &str = "from 0 to 3.4e38, the range of single precision";
+const IN_SINGLE: &str = "from -3.4e38 to 3.4e38, the range of single precision";
 const SINGLE: &str = "from 1.2e-38 to 3.4e38, the range of single precision";
 
 /// For each of these: values just outside and far outside, then values at its ends or near them.
@@ -32,11 +34,14 @@ const RANGES: &[(&str, &[&str], &[&str])] = &[
     (NOT_NEGATIVE, &["-0.000000001", "-1", "NaN", "inf", "-inf"], &["0", "0.5"]),
     (POSITIVE, &["0", "-1", "NaN", "inf", "-inf"], &["0.000001", "0.5"]),
     (SINGLE, &["1e-39", "1e39"], &["1.2e-38"]),
+    (UP_TO_SINGLE, &["1e39", "3.5e38"], &["1"]),
+    (IN_SINGLE, &["1e39", "3.5e38"], &[]),
     (FRACTION, &["1", "1.5", "-0.1", "NaN", "inf", "-inf"], &["0", "0.999999"]),
     (INNER, &["0", "1", "1.5", "-0.1", "NaN", "inf", "-inf"], &["0.000001", "0.999999"]),
     (AT_MOST_1, &["0", "1.1", "-0.1", "NaN", "inf", "-inf"], &["0.000001", "1"]),
     (AT_LEAST_1, &["0.9", "-1", "NaN", "inf", "-inf"], &["1", "2"]),
     (SOME, &["0"], &["1"]),
+    ("at least 1 with cycle", &["0"], &["1"]),
     (STEPS, &["0.5", "-1", "NaN", "inf", "-inf"], &["0", "7"]),
     (POWER, &["-0.1", "100.1", "NaN", "inf", "-inf"], &["0", "100"]),
     // Of one setting each.
@@ -58,6 +63,12 @@ const RANGES: &[(&str, &[&str], &[&str])] = &[
 /// A setting, and all that may be said of it.
 type Setting = (&'static str, &'static [&'static str]);
 
+/// Of a rule.
+const fn number(name: &'static str) -> Setting {
+    (name, &[NUMBER, NOT_NEGATIVE, UP_TO_SINGLE])
+}
+
+/// Of a schedule, whose values are multiplied in double precision.
 const fn not_negative(name: &'static str) -> Setting {
     (name, &[NUMBER, NOT_NEGATIVE])
 }
@@ -82,11 +93,12 @@ const fn whole(name: &'static str) -> Setting {
     (name, &[WHOLE])
 }
 
-const LR: Setting = not_negative("lr");
+const LR: Setting = number("lr");
+const SCHEDULED: Setting = not_negative("lr");
 const BETA1: Setting = fraction("beta1");
 const BETA2: Setting = fraction("beta2");
 const EPS: Setting = positive("eps");
-const DECAY: Setting = not_negative("weight_decay");
+const DECAY: Setting = number("weight_decay");
 const MAXIMIZE: Setting = flag("maximize");
 const WARMUP: Setting = whole("warmup");
 
@@ -94,7 +106,15 @@ const WARMUP: Setting = whole("warmup");
 const RULES: &[(&str, &[Setting])] = &[
     (
         "sgd",
-        &[LR, fraction("momentum"), ("dampening", &[NUMBER, FINITE]), DECAY, flag("nesterov"), flag("lr_inside"), MAXIMIZE],
+        &[
+            LR,
+            fraction("momentum"),
+            ("dampening", &[NUMBER, FINITE, IN_SINGLE]),
+            DECAY,
+            flag("nesterov"),
+            flag("lr_inside"),
+            MAXIMIZE,
+        ],
     ),
     (
         "rmsprop",
@@ -112,22 +132,19 @@ const RULES: &[(&str, &[Setting])] = &[
     ),
     ("adam", &[LR, BETA1, BETA2, EPS, DECAY, flag("eps_hat"), flag("amsgrad"), MAXIMIZE]),
     ("adamw", &[LR, BETA1, BETA2, EPS, DECAY, flag("independent_weight_decay"), flag("eps_hat"), flag("amsgrad"), MAXIMIZE]),
-    (
-        "adagrad",
-        &[LR, not_negative("lr_decay"), DECAY, not_negative("initial_accumulator_value"), EPS, flag("eps_inside"), MAXIMIZE],
-    ),
+    ("adagrad", &[LR, number("lr_decay"), DECAY, number("initial_accumulator_value"), EPS, flag("eps_inside"), MAXIMIZE]),
     ("radam", &[LR, BETA1, BETA2, EPS, DECAY, flag("decoupled_weight_decay"), MAXIMIZE]),
     ("adamax", &[LR, BETA1, BETA2, EPS, DECAY, MAXIMIZE]),
     ("adadelta", &[LR, fraction("rho"), EPS, DECAY, MAXIMIZE]),
-    ("nadam", &[LR, BETA1, BETA2, EPS, not_negative("momentum_decay"), DECAY, flag("decoupled_weight_decay"), MAXIMIZE]),
-    ("asgd", &[LR, not_negative("lambd"), not_negative("alpha"), not_negative("t0"), DECAY, MAXIMIZE]),
+    ("nadam", &[LR, BETA1, BETA2, EPS, number("momentum_decay"), DECAY, flag("decoupled_weight_decay"), MAXIMIZE]),
+    ("asgd", &[LR, number("lambd"), number("alpha"), number("t0"), DECAY, MAXIMIZE]),
     (
         "rprop",
         &[
             LR,
             ("eta_minus", &[NUMBER, INNER]),
-            ("eta_plus", &[NUMBER, "finite and above 1"]),
-            not_negative("step_min"),
+            ("eta_plus", &[NUMBER, "finite and above 1", IN_SINGLE]),
+            number("step_min"),
             ("step_max", &[NUMBER, "finite and at least step_min, 0.000001"]),
             MAXIMIZE,
         ],
@@ -138,7 +155,7 @@ const RULES: &[(&str, &[Setting])] = &[
         &[
             LR,
             fraction("momentum"),
-            ("dampening", &[NUMBER, FINITE]),
+            ("dampening", &[NUMBER, FINITE, IN_SINGLE]),
             DECAY,
             flag("nesterov"),
             positive("trust_coefficient"),
@@ -166,18 +183,7 @@ const RULES: &[(&str, &[Setting])] = &[
     ("novograd", &[LR, BETA1, BETA2, EPS, DECAY, flag("grad_averaging"), MAXIMIZE]),
     (
         "ademamix",
-        &[
-            LR,
-            BETA1,
-            BETA2,
-            fraction("beta3"),
-            not_negative("alpha"),
-            not_negative("t_alpha"),
-            not_negative("t_beta3"),
-            EPS,
-            DECAY,
-            MAXIMIZE,
-        ],
+        &[LR, BETA1, BETA2, fraction("beta3"), number("alpha"), number("t_alpha"), number("t_beta3"), EPS, DECAY, MAXIMIZE],
     ),
     ("adan", &[LR, BETA1, BETA2, fraction("beta3"), EPS, DECAY, flag("no_prox"), MAXIMIZE]),
     (
@@ -199,8 +205,8 @@ const RULES: &[(&str, &[Setting])] = &[
         &[
             LR,
             ("beta2_decay", &[NUMBER, "finite and at most 0"]),
-            not_negative("eps1"),
-            not_negative("eps2"),
+            number("eps1"),
+            number("eps2"),
             ("d", &[NUMBER, AT_LEAST_1]),
             DECAY,
             MAXIMIZE,
@@ -213,17 +219,17 @@ const RULES: &[(&str, &[Setting])] = &[
             DECAY,
             fraction("momentum"),
             flag("nesterov"),
-            ("ns_a", &[NUMBER, FINITE]),
-            ("ns_b", &[NUMBER, FINITE]),
-            ("ns_c", &[NUMBER, FINITE]),
+            ("ns_a", &[NUMBER, FINITE, IN_SINGLE]),
+            ("ns_b", &[NUMBER, FINITE, IN_SINGLE]),
+            ("ns_c", &[NUMBER, FINITE, IN_SINGLE]),
             EPS,
             ("ns_steps", &[WHOLE, "at most 100"]),
             ("adjust_lr", &[ADJUST_LR]),
-            not_negative("adamw_lr"),
+            number("adamw_lr"),
             fraction("adamw_beta1"),
             fraction("adamw_beta2"),
             positive("adamw_eps"),
-            not_negative("adamw_weight_decay"),
+            number("adamw_weight_decay"),
             flag("adamw"),
             MAXIMIZE,
         ],
@@ -232,22 +238,23 @@ const RULES: &[(&str, &[Setting])] = &[
 
 /// Every schedule, what else has to be set, and its settings. One that means different things by another has several lines.
 const SCHEDULES: &[(&str, &str, &[Setting])] = &[
-    ("constant", "", &[LR, not_negative("factor"), whole("steps"), WARMUP]),
-    ("step", "steps=5", &[some("steps"), LR, ("gamma", &[NUMBER, AT_MOST_1]), WARMUP]),
-    ("multi_step", "milestones=3,7", &[("milestones", &[LIST]), LR, ("gamma", &[NUMBER, AT_MOST_1]), WARMUP]),
+    ("constant", "", &[SCHEDULED, not_negative("factor"), whole("steps"), WARMUP]),
+    ("step", "steps=5", &[some("steps"), SCHEDULED, ("gamma", &[NUMBER, AT_MOST_1]), WARMUP]),
+    ("multi_step", "milestones=3,7", &[("milestones", &[LIST]), SCHEDULED, positive("gamma"), WARMUP]),
     ("piecewise", "values=1,2 boundaries=3", &[("values", &[LIST]), ("boundaries", &[LIST]), WARMUP]),
-    ("linear", "steps=5", &[some("steps"), LR, not_negative("start_factor"), not_negative("end_factor"), WARMUP]),
+    ("linear", "steps=5", &[whole("steps"), SCHEDULED, not_negative("start_factor"), not_negative("end_factor"), WARMUP]),
     (
         "polynomial",
         "steps=5",
-        &[some("steps"), LR, not_negative("end"), positive("power"), whole("begin"), flag("cycle"), WARMUP],
+        &[whole("steps"), SCHEDULED, not_negative("end"), positive("power"), whole("begin"), flag("cycle"), WARMUP],
     ),
+    ("polynomial", "steps=5 cycle=true", &[("steps", &["at least 1 with cycle"])]),
     (
         "exponential",
         "gamma=0.5",
         &[
             positive("gamma"),
-            LR,
+            SCHEDULED,
             some("steps"),
             whole("begin"),
             flag("staircase"),
@@ -257,18 +264,25 @@ const SCHEDULES: &[(&str, &str, &[Setting])] = &[
         ],
     ),
     ("exponential", "gamma=1.5 end=2", &[("end", &["finite and at least lr, 1, since gamma is above 1"])]),
-    ("inverse_time", "gamma=0.5", &[positive("gamma"), LR, some("steps"), flag("staircase"), WARMUP]),
-    ("cosine", "steps=5", &[some("steps"), LR, not_negative("end"), positive("power"), flag("rises"), WARMUP]),
+    ("inverse_time", "gamma=0.5", &[positive("gamma"), SCHEDULED, some("steps"), flag("staircase"), WARMUP]),
+    ("cosine", "steps=5", &[some("steps"), SCHEDULED, not_negative("end"), positive("power"), flag("rises"), WARMUP]),
     (
         "cosine_restarts",
         "steps=5",
-        &[some("steps"), LR, not_negative("end"), ("growth", &[NUMBER, AT_LEAST_1]), ("shrink", &[NUMBER, AT_MOST_1]), WARMUP],
+        &[
+            some("steps"),
+            SCHEDULED,
+            not_negative("end"),
+            ("growth", &[NUMBER, AT_LEAST_1]),
+            ("shrink", &[NUMBER, AT_MOST_1]),
+            WARMUP,
+        ],
     ),
     (
         "cyclic",
         "",
         &[
-            LR,
+            SCHEDULED,
             not_negative("peak"),
             some("up"),
             ("down", &["a whole number or none"]),
@@ -283,7 +297,7 @@ const SCHEDULES: &[(&str, &str, &[Setting])] = &[
         "steps=50",
         &[
             some("steps"),
-            LR,
+            SCHEDULED,
             ("pct_start", &[NUMBER, AT_MOST_1]),
             positive("div"),
             positive("final_div"),
@@ -294,11 +308,18 @@ const SCHEDULES: &[(&str, &str, &[Setting])] = &[
     ),
     ("one_cycle", "steps=50 three_phase=true", &[("pct_start", &["above 0 and at most 0.5, since there are three phases"])]),
     ("noam", "", &[not_negative("factor"), some("model_size"), some("warmup")]),
-    ("inverse_sqrt", "", &[LR, some("timescale"), WARMUP]),
+    ("inverse_sqrt", "", &[SCHEDULED, some("timescale"), WARMUP]),
     (
         "wsd",
         "decay=5",
-        &[some("decay"), LR, WARMUP, whole("stable"), not_negative("end"), ("shape", &["cosine, linear or one_minus_sqrt"])],
+        &[
+            some("decay"),
+            SCHEDULED,
+            WARMUP,
+            whole("stable"),
+            not_negative("end"),
+            ("shape", &["cosine, linear or one_minus_sqrt"]),
+        ],
     ),
     // Only where there is a warm-up.
     ("constant", "warmup=3", &[not_negative("warmup_start")]),
@@ -458,6 +479,62 @@ fn a_text_that_is_no_value_is_refused() {
     assert_eq!(adam, Adam::default());
 }
 
+/// Settings of which each is in its range, and what a step makes of them is not: times a gradient of 0 it would be NaN.
+#[test]
+fn numbers_of_a_step_beyond_single_precision_are_refused() {
+    let adam = |lr, beta1| Adam { lr, betas: (beta1, 0.5), ..Default::default() };
+    let message = |name: &str, value: &str| format!("{name} of step 1 = {value} is out of range: {IN_SINGLE}");
+    let large = Recipe::new(Sgd { lr: 1e20, ..Default::default() });
+    assert_error(optimizer(large.weight_decay(Decay::Decoupled(1e20))), &message("decay", "-1e40"));
+    assert_error(optimizer(Recipe::new(adam(3e38, 0.9375))), &message("step_size", "4.8e39"));
+    assert_error(
+        optimizer(Recipe::new(Sgd::default()).weight_decay(Decay::Coupled(1e39))),
+        &format!("weight_decay = 1e39 is out of range: {UP_TO_SINGLE}"),
+    );
+    let mut later = optimizer(Recipe::new(adam(1e30, 0.0))).expect("an optimizer");
+    assert_error(later.set(0, 0, "lr", 1e39), &format!("lr = 1e39 is out of range: {UP_TO_SINGLE}"));
+    // A schedule is looked at step by step.
+    let rising = schedule_by_name("constant", &[("lr", "1e10"), ("factor", "0"), ("steps", "1")]).expect("a schedule");
+    let recipe = Recipe::new(Sgd { lr: 1e28, ..Default::default() }).weight_decay(Decay::Decoupled(1e8));
+    let mut rises = optimizer(recipe.schedule("lr", rising)).expect("an optimizer");
+    rises.step().expect("a rate of 0");
+    let rows = rises.step().expect_err("a decay of 1e46").to_string();
+    assert_eq!(rows, format!("decay of step 2 = -1e46 is out of range: {IN_SINGLE}"));
+}
+
+/// A bound of infinity measures the norm: a step has the bits of one without a clip.
+#[test]
+fn an_infinite_bound_of_the_norm_only_measures() {
+    for engine in crate::common::engines::all() {
+        for kind in [NormKind::L2, NormKind::L1, NormKind::Max] {
+            let new = |recipe: Recipe| Optimizer::new(&engine, recipe, &[("x", &[3])]).expect("an optimizer");
+            let sgd = || Recipe::new(Sgd { lr: 0.1, ..Default::default() });
+            let mut measuring = new(sgd().clip(Clip::Norm { max: f64::INFINITY, kind }));
+            let mut plain = new(sgd());
+            for (grads, norm) in [([2.0, -3.0, 6.0], [7.0, 11.0, 6.0]), ([0.0, 1e15, 0.0], [1e15; 3])] {
+                for optimizer in [&mut measuring, &mut plain] {
+                    optimizer.set_grads(0, "x", &grads).expect("gradients");
+                    optimizer.step().expect("a step");
+                }
+                assert_eq!(measuring.params(0, "x"), plain.params(0, "x"), "{}, {kind:?}", engine.name);
+                let report = measuring.report(0).expect("a report");
+                assert_eq!((report.coefficient, report.clipped, report.skipped), (1.0, 0, 0), "{}, {kind:?}", engine.name);
+                let expected = norm[match kind {
+                    NormKind::L2 => 0,
+                    NormKind::L1 => 1,
+                    _ => 2,
+                }];
+                assert!((report.norm - expected).abs() <= 1e-6 * expected, "{}, {kind:?}: {}", engine.name, report.norm);
+            }
+        }
+    }
+    let scheduled = Recipe::new(Sgd::default()).clip_norm(f64::INFINITY).schedule("clip", 0.5);
+    assert_error(optimizer(scheduled), "schedule of clip = given is out of range: only with a clip that has a bound");
+    for clip in [Clip::Value(f64::INFINITY), Clip::Tensor { max: f64::INFINITY, kind: NormKind::L2 }] {
+        assert!(optimizer(Recipe::new(Sgd::default()).clip(clip)).is_err());
+    }
+}
+
 /// What a recipe adds to a rule, and the message.
 #[test]
 fn bad_settings_of_a_recipe_are_named_with_their_range() {
@@ -472,14 +549,16 @@ fn bad_settings_of_a_recipe_are_named_with_their_range() {
     let single = "from 1.2e-38 to 3.4e38, the range of single precision";
     let not_single = [("1e-39", single), ("1e39", single)];
     let positive = [&not_positive[..], &not_finite, &not_single].concat();
+    let bound: Vec<_> = positive.iter().copied().filter(|(value, _)| *value != "inf").collect();
     let not_negative = ["-1", "-1e-9", "NaN", "inf", "-inf"].map(|value| (value, "finite and at least 0"));
+    let not_negative = [&not_negative[..], &[("1e39", UP_TO_SINGLE)]].concat();
     let growth = ["1", "0", "-2", "NaN", "inf", "-inf"].map(|value| (value, "finite and above 1"));
     let backoff = ["1", "0", "-0.5", "2", "NaN", "inf", "-inf"].map(|value| (value, "above 0 and below 1"));
     let table: [Case<'_>; 10] = [
-        ("clip_norm", &|max| plain().clip_norm(max), &positive),
-        ("clip_norm", &clip(NormKind::L2), &positive),
-        ("clip_norm", &clip(NormKind::L1), &positive),
-        ("clip_norm", &clip(NormKind::Max), &positive),
+        ("clip_norm", &|max| plain().clip_norm(max), &bound),
+        ("clip_norm", &clip(NormKind::L2), &bound),
+        ("clip_norm", &clip(NormKind::L1), &bound),
+        ("clip_norm", &clip(NormKind::Max), &bound),
         ("clip_value", &|max| plain().clip(Clip::Value(max)), &positive),
         ("grad_scale", &|scale| plain().grad_scale(scale), &positive),
         ("l1", &|l1| plain().l1(l1), &not_negative),

@@ -568,11 +568,99 @@ fn too_many_steps_that_nobody_submits_are_an_error() -> Result<()> {
     let mut optimizer = Optimizer::over_slices(&gpu, recipe(), &in_many_buffers(&gpu))?;
     let mut encoder = gpu.device().create_command_encoder(&Default::default());
     (0..256).try_for_each(|_| optimizer.encode_step(&mut encoder))?;
-    let error = optimizer.encode_step(&mut encoder).expect_err("no row for it").to_string();
-    assert_eq!(error, "steps recorded and not submitted needs 257, the adapter allows 256");
+    let error = optimizer.encode_step(&mut encoder).expect_err("no row for it");
+    assert_eq!(error, thalweg::Error::NotSubmitted { waiting: 256, allowed: 256 });
+    assert!(error.to_string().starts_with("256 recorded steps wait for their submission, and at most 256 may: submit their"));
     gpu.queue().submit([encoder.finish()]);
     let mut encoder = gpu.device().create_command_encoder(&Default::default());
     optimizer.encode_step(&mut encoder)
+}
+
+/// Also with some that were submitted in between. One that is submitted although it was forgotten does not confuse the count.
+#[test]
+fn steps_of_dropped_encoders_are_forgotten_on_request() -> Result<()> {
+    let gpu = gpu();
+    let record = |optimizer: &mut Optimizer<GpuProgram>, steps: usize| -> Result<wgpu::CommandEncoder> {
+        let mut encoder = gpu.device().create_command_encoder(&Default::default());
+        (0..steps).try_for_each(|_| optimizer.encode_step(&mut encoder))?;
+        Ok(encoder)
+    };
+    let mut dropping = Optimizer::over_slices(&gpu, recipe(), &in_one_buffer(&gpu))?;
+    let mut plain = owned(&gpu, recipe());
+    for optimizer in [&mut dropping, &mut plain] {
+        optimizer.set_grads(0, &name(8), &numbers(1, SIZES[8]))?;
+    }
+    let mut late = None;
+    for round in 0..3 {
+        gpu.queue().submit([record(&mut dropping, 7)?.finish()]);
+        let dropped: Vec<_> = (0..249).map(|_| record(&mut dropping, 1)).collect::<Result<_>>()?;
+        late = dropped.into_iter().next();
+        // What was submitted is asked for, so there is room for as many.
+        (0..7).try_for_each(|_| record(&mut dropping, 1).map(drop))?;
+        assert!(matches!(record(&mut dropping, 1), Err(thalweg::Error::NotSubmitted { .. })), "round {round}");
+        assert!(matches!(dropping.step(), Err(thalweg::Error::NotSubmitted { .. })), "round {round}");
+        dropping.forget_recorded()?;
+        dropping.steps(300)?;
+    }
+    plain.steps(3 * 307)?;
+    assert_eq!(dropping.report(0)?, plain.report(0)?);
+    assert_same_bits("parameters", &dropping.params(0, &name(8))?, &plain.params(0, &name(8))?);
+    gpu.queue().submit(late.map(wgpu::CommandEncoder::finish));
+    plain.step()?;
+    for _ in 0..40 {
+        gpu.queue().submit([record(&mut dropping, 20)?.finish()]);
+    }
+    plain.steps(800)?;
+    // That step had no row of its own, but it is counted.
+    assert_eq!(dropping.report(0)?.applied, plain.report(0)?.applied);
+    Ok(())
+}
+
+#[test]
+fn a_forgotten_step_takes_its_micro_batches_and_its_ascent_along() -> Result<()> {
+    let gpu = gpu();
+    for (recipe, what) in [
+        (recipe().accumulate(Accumulation::default()), "micro-batches since the last step = 0"),
+        (Recipe::new(Adam::default()).sam(0.5), "ascents since the last step = 0"),
+    ] {
+        let mut optimizer = Optimizer::over_slices(&gpu, recipe, &in_one_buffer(&gpu))?;
+        let mut encoder = gpu.device().create_command_encoder(&Default::default());
+        if what.starts_with("micro") {
+            optimizer.encode_accumulate(&mut encoder)?
+        } else {
+            optimizer.encode_ascend(&mut encoder)?
+        }
+        drop(encoder);
+        optimizer.forget_recorded()?;
+        let mut encoder = gpu.device().create_command_encoder(&Default::default());
+        let error = optimizer.encode_step(&mut encoder).expect_err("nothing before it").to_string();
+        assert!(error.starts_with(what), "{error}");
+    }
+    Ok(())
+}
+
+/// As documented: what the device looks up when a step runs is what it is then.
+#[test]
+fn changes_reach_steps_that_are_recorded_and_not_submitted() -> Result<()> {
+    let gpu = gpu();
+    let sgd = || Recipe::new(thalweg::Sgd { lr: 1.0, ..Default::default() });
+    for (frozen, expected) in [(true, 0.0), (false, -0.25)] {
+        let mut optimizer = Optimizer::over_slices(&gpu, sgd(), &in_one_buffer(&gpu))?;
+        optimizer.set_params(0, &name(8), &vec![0.0; SIZES[8]])?;
+        optimizer.set_grads(0, &name(8), &vec![1.0; SIZES[8]])?;
+        optimizer.freeze(0, 0, !frozen)?;
+        let mut encoder = gpu.device().create_command_encoder(&Default::default());
+        optimizer.encode_step(&mut encoder)?;
+        optimizer.freeze(0, 0, frozen)?;
+        optimizer.set(0, 0, "lr", 0.25)?;
+        // Rows that `set` changes are written with the next step.
+        optimizer.encode_step(&mut encoder)?;
+        gpu.queue().submit([encoder.finish()]);
+        assert_eq!(optimizer.params(0, &name(8))?[0], 2.0 * expected, "frozen: {frozen}");
+        let report = optimizer.report(0)?;
+        assert_eq!((report.applied, report.frozen), if frozen { (0, 2) } else { (2, 0) });
+    }
+    Ok(())
 }
 
 /// What is refused has used up no micro-batch.
