@@ -343,12 +343,8 @@ impl Recipe {
         let fixed = |(name, kind): &(&str, Setting)| *name == setting && matches!(kind, Setting::Fixed(_));
         range::require(!rule.settings().iter().any(fixed), setting, value, "as it was recorded")?;
         let starts = rule.initial_settings().contains(&setting);
-        range::require(
-            !starts,
-            setting,
-            value,
-            &format!("as it was at the start of the run, which alone uses it in {}", rule.name()),
-        )?;
+        let allowed = format!("as it was at the start of the run, which alone uses it in {}", rule.name());
+        range::require(!starts, setting, value, &allowed)?;
         set(&mut *rule, setting, &value.to_string())?;
         rule.check()?;
         self.check_numbers(&*rule, group)?;
