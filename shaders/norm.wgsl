@@ -35,6 +35,18 @@ fn rescale_chunk(sum: f32) -> i32 {
     return select(by, 0, by == UP && any == 0u);
 }
 
+// Bits of all elements of a thread, but for signs: 0 where all of them are 0.
+fn bits_of(first: u32, chunk: vec4u, start: u32) -> u32 {
+    var bits = vec4u();
+    for (var trip = 0u; trip < TRIPS; trip++) {
+        let i = first + trip * 8u;
+        if i < chunk.y {
+            bits |= bitcast<vec4u>(get_grads(start + i));
+        }
+    }
+    return (bits.x | bits.y | bits.z | bits.w) & 0x7fffffffu;
+}
+
 // For the first thread: the sum over elements times a power of two, in the same order.
 fn summed_again(first: u32, chunk: vec4u, start: u32, by: i32, thread: u32) -> f32 {
     let factor = power_of_two(by);
@@ -63,20 +75,24 @@ fn norm(
     let lane = op.lane + group.z;
     let start = group.z * op.len + chunk.x;
     let first = thread / 8u * 8u * TRIPS + thread % 8u;
+    let moves = frozen[lane * op.frozen_lane + chunk.w] == 0u;
     var all = vec4f();
-    var bits = vec4u();
-    if frozen[lane * op.frozen_lane + chunk.w] == 0u {
+    if moves {
         for (var trip = 0u; trip < TRIPS; trip++) {
             let i = first + trip * 8u;
             if i < chunk.y {
-                let g = get_grads(start + i);
-                all = join4(all, term(g));
-                bits |= bitcast<vec4u>(g);
+                all = join4(all, term(get_grads(start + i)));
             }
         }
     }
-    values[thread] = join(join(all.x, all.y), join(all.z, all.w));
-    seen[thread] = (bits.x | bits.y | bits.z | bits.w) & 0x7fffffffu;
+    let own = join(join(all.x, all.y), join(all.z, all.w));
+    values[thread] = own;
+    if leaves_range() {
+        seen[thread] = select(0u, 1u, own != 0.0);
+        if moves && bitcast<u32>(own) < TINY {
+            seen[thread] = bits_of(first, chunk, start);
+        }
+    }
     let sum = joined(thread);
     let place = lane * op.partials_lane + chunk.z;
     if thread == 0u {
