@@ -33,5 +33,5 @@ fn factored_lines(
         sum += partials[first + tile * lines.w];
     }
     let place = group.z * op.moments_lane + lines.x + thread;
-    moments[place] += current[row + OWN] * (sum / f32(tiles.y) - moments[place]);
+    moments[place] = toward(moments[place], sum / f32(tiles.y), current[row + OWN]);
 }

@@ -38,7 +38,6 @@ fn factored_means(
         // A floor of 0 is the resolution of the float type.
         let floor = select(current[row + OWN + 1u], 0x1p-23, current[row + OWN + 1u] == 0.0);
         let mean = values[0] / f32(matrix.y);
-        // What `max` makes of NaN is the driver's choice; it has to stay.
-        moments[lane + matrix.z] = select(mean, floor, mean < floor);
+        moments[lane + matrix.z] = larger(mean, floor);
     }
 }

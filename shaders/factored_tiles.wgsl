@@ -37,7 +37,7 @@ fn factored_tiles(
         }
         if sums.w == 1u {
             let place = lane * op.moments_lane + sums.x + thread;
-            moments[place] += current[row + OWN] * (sum - moments[place]);
+            moments[place] = toward(moments[place], sum, current[row + OWN]);
             return;
         }
         partials[lane * op.partials_lane + sums.x + thread] = sum;

@@ -18,6 +18,7 @@ fn update(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) cou
     let row = row_of(i);
     if row.live == 0.0 {
         restore(i);
+        stay(i, row);
         zero_grads(i);
         return;
     }

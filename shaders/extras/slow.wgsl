@@ -4,7 +4,7 @@ fn sync(i: u32, x: T, y: T, row: Row) -> T {
         return y;
     }
     let old = select(slow[i], x, row.start != 0.0);
-    let after = old + row.sync * (y - old);
+    let after = select(old, toward(old, y, row.sync), row.sync != 0.0);
     slow[i] = after;
     return select(after, y, row.sync == 0.0);
 }

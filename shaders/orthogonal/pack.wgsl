@@ -9,8 +9,9 @@ fn pack(
     if place.inside {
         let norm = norms[(op.lane + group.z) * op.norms_lane + matrices[place.matrix].y].x;
         var scaled = 0.0;
-        if norm != 0.0 {
-            scaled = directions[place.own] / max(norm, op.eps);
+        // By bits, since neither a comparison nor `max` keeps NaN on every driver.
+        if bitcast<u32>(norm) != 0u {
+            scaled = directions[place.own] / bitcast<f32>(max(bitcast<u32>(norm), bitcast<u32>(op.eps)));
         }
         x[place.packed] = scaled;
     }

@@ -6,3 +6,5 @@ fn argument(x: T, row: Row) -> T {
 fn finish(i: u32, x: T, d: T, y: T, row: Row) {
     direction[op.plane + i] = y;
 }
+
+fn stay(i: u32, row: Row) {}

@@ -11,7 +11,7 @@ fn gradient(i: u32, x: T, row: Row) -> T {
     }
     var d = g + row.l2 * x;
     if L1 {
-        d += row.l1 * sign(x);
+        d += row.l1 * sign_of(x);
     }
     return factors.y * d;
 }

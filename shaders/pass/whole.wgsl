@@ -11,3 +11,13 @@ fn finish(i: u32, x: T, d: T, y: T, row: Row) {
     keep_change(at, z - x);
     keep_half(at, z);
 }
+
+// Without a step: a copy follows the parameters all the same, and an average until it has a step to count.
+fn stay(i: u32, row: Row) {
+    let at = op.plane + i;
+    let x = get_params(i);
+    if row.average == 1.0 {
+        keep_average(at, x, row);
+    }
+    keep_half(at, x);
+}

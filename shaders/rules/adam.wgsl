@@ -5,11 +5,11 @@ struct State { m: T, v: T, w: T }
 override AMSGRAD: bool = false;
 
 fn rule(x: T, d: T, s: ptr<function, State>, h: Hyper) -> T {
-    (*s).m += h.rate1 * (d - (*s).m);
+    (*s).m = toward((*s).m, d, h.rate1);
     (*s).v = h.beta2 * (*s).v + h.rate2 * d * d;
     var second = (*s).v;
     if AMSGRAD {
-        (*s).w = max((*s).w, (*s).v);
+        (*s).w = larger((*s).w, (*s).v);
         second = (*s).w;
     }
     return x - h.step_size * (*s).m / (sqrt(second) * h.unbias2 + h.eps);

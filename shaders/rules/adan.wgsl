@@ -8,8 +8,8 @@ struct State { m: T, e: T, v: T, prev: T }
 fn rule(x: T, d: T, s: ptr<function, State>, h: Hyper) -> T {
     let change = d - (*s).e;
     let look = d + h.ahead * (d - (*s).prev);
-    (*s).m += h.rate1 * (d - (*s).m);
-    (*s).e += h.rate2 * change;
+    (*s).m = toward((*s).m, d, h.rate1);
+    (*s).e = toward((*s).e, d, h.rate2);
     (*s).v = h.beta3 * (*s).v + h.rate3 * look * look;
     (*s).prev = d;
     return h.shrink * (x - (h.step1 * (*s).m + h.step2 * change) / (sqrt((*s).v) * h.unbias3 + h.eps));

@@ -4,8 +4,8 @@ struct Hyper { fast: f32, slow: f32, rate1: f32, rate3: f32, beta2: f32, rate2: 
 struct State { m1: T, m2: T, v: T }
 
 fn rule(x: T, d: T, s: ptr<function, State>, h: Hyper) -> T {
-    (*s).m1 += h.rate1 * (d - (*s).m1);
-    (*s).m2 += h.rate3 * (d - (*s).m2);
+    (*s).m1 = toward((*s).m1, d, h.rate1);
+    (*s).m2 = toward((*s).m2, d, h.rate3);
     (*s).v = h.beta2 * (*s).v + h.rate2 * d * d;
     return x - (h.fast * (*s).m1 + h.slow * (*s).m2) / (sqrt((*s).v) * h.unbias2 + h.eps);
 }

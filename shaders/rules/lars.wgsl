@@ -15,7 +15,7 @@ fn trust(a: f32, b: f32, len: f32, memory: ptr<function, f32>, h: Hyper) -> f32 
     if h.cap == 0.0 {
         return ratio;
     }
-    return min(ratio * h.cap, 1.0);
+    return nan_or_one(ratio, min(ratio * h.cap, 1.0));
 }
 
 fn rule(x: T, d: T, s: ptr<function, State>, h: Hyper) -> T {

@@ -6,5 +6,5 @@ struct State { m: T }
 fn rule(x: T, d: T, s: ptr<function, State>, h: Hyper) -> T {
     let c = h.beta1 * (*s).m + h.rate1 * d;
     (*s).m = h.beta2 * (*s).m + h.rate2 * d;
-    return x - h.lr * sign(c);
+    return x - h.lr * sign_of(c);
 }

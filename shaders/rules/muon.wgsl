@@ -10,9 +10,9 @@ fn trust(a: f32, b: f32, len: f32, memory: ptr<function, f32>, h: Hyper) -> f32 
 }
 
 fn rule(x: T, d: T, s: ptr<function, State>, h: Hyper) -> T {
-    (*s).m += h.rate1 * (d - (*s).m);
+    (*s).m = toward((*s).m, d, h.rate1);
     if h.adamw == 0.0 {
-        return (*s).m + h.look * (d - (*s).m);
+        return toward((*s).m, d, h.look);
     }
     (*s).v = h.beta2 * (*s).v + h.rate2 * d * d;
     return h.unbias1 * (*s).m / (sqrt((*s).v) * h.unbias2 + h.eps);

@@ -4,7 +4,7 @@ struct Hyper { step_size: f32, rate1: f32, beta2: f32, rate2: f32, adaptive: f32
 struct State { m: T, v: T }
 
 fn rule(x: T, d: T, s: ptr<function, State>, h: Hyper) -> T {
-    (*s).m += h.rate1 * (d - (*s).m);
+    (*s).m = toward((*s).m, d, h.rate1);
     (*s).v = h.beta2 * (*s).v + h.rate2 * d * d;
     return x - h.step_size * (*s).m / select(T(1.0), sqrt((*s).v) + h.eps, h.adaptive != 0.0);
 }

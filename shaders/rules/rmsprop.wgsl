@@ -9,8 +9,11 @@ fn rule(x: T, d: T, s: ptr<function, State>, h: Hyper) -> T {
     (*s).q = h.alpha * (*s).q + h.rate * d * d;
     var square = (*s).q;
     if CENTERED {
-        (*s).a += h.rate * (d - (*s).a);
-        square = max((*s).q - (*s).a * (*s).a, T(0.0));
+        (*s).a = toward((*s).a, d, h.rate);
+        let variance = (*s).q - (*s).a * (*s).a;
+        // Rounding may leave less than 0; what is not finite has to stay.
+        let lost = (bitcast<U>(variance) & U(0x7f800000u)) == U(0x7f800000u);
+        square = select(max(variance, T(0.0)), variance, lost);
     }
     let step = h.take * d / (sqrt(square + h.inner) + h.eps);
     if !MOMENTUM {

@@ -5,9 +5,9 @@ struct State { prev: T, step: T }
 
 fn rule(x: T, d: T, s: ptr<function, State>, h: Hyper) -> T {
     // A product of gradients could underflow, one of signs cannot.
-    let turn = sign(d) * sign((*s).prev);
+    let turn = sign_of(d) * sign_of((*s).prev);
     let factor = select(select(T(1.0), T(h.eta_minus), turn < T(0.0)), T(h.eta_plus), turn > T(0.0));
     (*s).step = clamp(factor * (*s).step, T(h.step_min), T(h.step_max));
     (*s).prev = select(d, T(0.0), turn < T(0.0));
-    return x - sign((*s).prev) * (*s).step;
+    return x - sign_of((*s).prev) * (*s).step;
 }

@@ -5,7 +5,7 @@ use super::share::Threads;
 use super::step::GRAIN;
 use super::store::Store;
 use crate::plan::{Factored, Stack, TILE};
-use crate::rule::{Real, Row};
+use crate::rule::{Real, Row, larger, toward};
 
 pub(super) fn factored<F: Real>(op: &Factored, lane: &mut Store<F>, mut lent: Option<&mut Lent<F>>, threads: Threads) {
     let mut moments = lane.take(op.moments.buffer);
@@ -27,7 +27,7 @@ pub(super) fn factored<F: Real>(op: &Factored, lane: &mut Store<F>, mut lent: Op
 fn take_in<F: Real>(stack: &Stack, row: &[F], grads: &[F], moments: &mut [F], threads: Threads) {
     let (scale, [rate, floor, ..]) = (row[Row::SCALE], &row[Row::SHARED.len()..]) else { return };
     let square = |g: F| (scale * g) * (scale * g);
-    let follow = |moment: &mut F, new: F| *moment += *rate * (new - *moment);
+    let follow = |moment: &mut F, new: F| *moment = toward(*moment, new, *rate);
     if stack.matrices == 0 {
         moments[stack.first..].iter_mut().zip(grads).for_each(|(v, &g)| follow(v, square(g)));
         return;
@@ -61,8 +61,7 @@ fn take_in<F: Real>(stack: &Stack, row: &[F], grads: &[F], moments: &mut [F], th
         let of_rows = &moments[stack.row_moments()][matrix * rows..][..rows];
         let sum: F = of_rows.chunks(TILE).map(|tile| tile.iter().copied().sum::<F>()).sum();
         let mean = sum / count(rows);
-        // NaN stays.
-        moments[divisor] = if mean < floor { floor } else { mean };
+        moments[divisor] = larger(mean, floor);
     }
 }
 

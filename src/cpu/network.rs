@@ -21,7 +21,7 @@ pub(super) fn activate<F: Real>(f: Activation, input: &View, output: &View, lane
     lane.write(output, |output, lane| {
         let input = lane.view(input, shared);
         match f {
-            Activation::Relu => map(input, output, |x| if x > F::zero() { x } else { F::zero() }),
+            Activation::Relu => map(input, output, |x| if x > F::zero() || x.is_nan() { x } else { F::zero() }),
             Activation::Gelu => map(input, output, |x| x * normal_cdf(x)),
             Activation::Tanh => map(input, output, F::tanh),
         }
@@ -43,7 +43,7 @@ pub(super) fn activate_grad<F: Real>(
     lane.write(output, |output, lane| {
         let (input, grad) = (lane.view(input, shared), lane.view(grad, shared));
         match f {
-            Activation::Relu => chain(input, grad, output, |x| if x > F::zero() { F::one() } else { F::zero() }),
+            Activation::Relu => chain(input, grad, output, relu_slope),
             Activation::Gelu => chain(input, grad, output, |x| normal_cdf(x) + x * normal_density(x)),
             Activation::Tanh => chain(input, grad, output, |x| F::one() - x.tanh() * x.tanh()),
         }
@@ -53,6 +53,14 @@ pub(super) fn activate_grad<F: Real>(
 /// The chain rule, element-wise.
 fn chain<F: Real>(input: &[F], grad: &[F], output: &mut [F], derivative: impl Fn(F) -> F) {
     output.iter_mut().zip(input).zip(grad).for_each(|((out, &x), &grad)| *out = derivative(x) * grad);
+}
+
+/// NaN of NaN, as every other function has it.
+fn relu_slope<F: Real>(x: F) -> F {
+    if x.is_nan() {
+        return x;
+    }
+    if x > F::zero() { F::one() } else { F::zero() }
 }
 
 fn normal_cdf<F: Real>(x: F) -> F {

@@ -4,6 +4,7 @@ use super::matmul::{Float, add_product};
 use super::share::Threads;
 use super::store::Store;
 use crate::plan::Orthogonalise;
+use crate::rule::larger;
 use ndarray::{ArrayView2, ArrayViewMut2};
 
 pub(super) fn orthogonalise<F: Float>(op: &Orthogonalise, lane: &mut Store<F>, threads: Threads) {
@@ -54,7 +55,7 @@ fn iterate<F: Float>(op: &Orthogonalise, direction: ArrayView2<F>, norm: F, plac
     let (mut x, mut y) = (shaped(places.x, long), shaped(places.y, long));
     let (mut squares, mut q) = (shaped(places.squares, side), shaped(places.q, side));
     // A matrix that did not move has a norm of 0, and what is left of an earlier direction is nothing.
-    let scaled = |u: F| if norm == F::zero() { F::zero() } else { u / norm.max(F::of(how.eps)) };
+    let scaled = |u: F| if norm == F::zero() { F::zero() } else { u / larger(norm, F::of(how.eps)) };
     x.zip_mut_with(&direction, |x, &u| *x = scaled(u));
     for _ in 0..how.steps {
         [&mut squares, &mut q, &mut y].into_iter().for_each(|product| product.fill(F::zero()));

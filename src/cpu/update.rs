@@ -5,7 +5,7 @@ use super::share::Threads;
 use super::step::GRAIN;
 use super::store::{Elements, Store};
 use crate::plan::{BufferId, Extras, Pass, Stack, Update};
-use crate::rule::{Real, Row, sign};
+use crate::rule::{Real, Row, sign, toward};
 use std::ops::Range;
 
 /// Elements of a block that more than one loop goes over: all its streams stay in the second cache.
@@ -195,6 +195,7 @@ impl<'a, F: Real> Work<'a, F> {
             if self.op.extras.before.is_some() {
                 streams.x.copy_from_slice(streams.before);
             }
+            self.stay(&mut streams);
         } else {
             match self.op.pass {
                 Pass::Whole => self.whole(&mut streams),
@@ -259,7 +260,8 @@ impl<'a, F: Real> Work<'a, F> {
             y.fill(F::zero());
             let mut planes = planes.each_mut().map(|plane| if plane.is_empty() { &mut [] } else { &mut plane[range.clone()] });
             F::sweep(&*self.op.rule, &row, y, d, &mut planes[..self.op.planes.len()]);
-            y.iter_mut().zip(d).for_each(|(y, d)| *y = if -*y * *d > F::zero() { -*y } else { F::zero() });
+            // What is not finite has to be seen, wherever it goes.
+            y.iter_mut().zip(d).for_each(|(y, d)| *y = if -*y * *d > F::zero() || !y.is_finite() { -*y } else { F::zero() });
         }
     }
 
@@ -296,18 +298,43 @@ impl<'a, F: Real> Work<'a, F> {
 
     /// What follows from the new parameters.
     fn finish(&self, streams: &mut Streams<F>) {
-        let Streams { x, slow, average, change, half, .. } = streams;
-        let (sync, rate) = (self.row[Row::SYNC], self.row[Row::AVERAGE]);
+        let Streams { x, slow, change, .. } = streams;
+        let sync = self.row[Row::SYNC];
         if sync != F::zero() {
             for (slow, x) in slow.iter_mut().zip(&mut **x) {
-                *slow += sync * (*x - *slow);
+                *slow = toward(*slow, *x, sync);
                 *x = *slow;
             }
         }
-        if rate != F::zero() {
-            pulp::Arch::new().dispatch(|| average.iter_mut().zip(&**x).for_each(|(a, &x)| *a += rate * (x - *a)));
-        }
         change.iter_mut().zip(&**x).for_each(|(change, &x)| *change = x - *change);
+        self.keep_average(streams);
+        self.keep_half(streams);
+    }
+
+    /// Without a step: a copy follows the parameters all the same, and an average until it has a step to count.
+    fn stay(&self, streams: &mut Streams<F>) {
+        if self.row[Row::AVERAGE] == F::one() {
+            self.keep_average(streams);
+        }
+        self.keep_half(streams);
+    }
+
+    /// By a rate of 1 nothing is left of what the average held.
+    fn keep_average(&self, streams: &mut Streams<F>) {
+        let Streams { x, average, .. } = streams;
+        let rate = self.row[Row::AVERAGE];
+        if average.is_empty() || rate == F::zero() {
+            return;
+        }
+        if rate == F::one() {
+            average.copy_from_slice(x);
+        } else {
+            pulp::Arch::new().dispatch(|| average.iter_mut().zip(&**x).for_each(|(a, &x)| *a = toward(*a, x, rate)));
+        }
+    }
+
+    fn keep_half(&self, streams: &mut Streams<F>) {
+        let Streams { x, half, .. } = streams;
         if let Some((_, kind)) = self.op.extras.half {
             half.iter_mut().zip(&**x).for_each(|(half, &x)| *half = kind.bits(x.as_f64() as f32));
         }

@@ -11,6 +11,9 @@ params!(TilesParams { len: u32, tiles: u32, lane: u32, current_lane: u32, moment
 params!(LinesParams { blocks: u32, current_lane: u32, moments_lane: u32, partials_lane: u32 });
 params!(MeansParams { matrices: u32, current_lane: u32, moments_lane: u32 });
 
+/// Careful arithmetic on single numbers.
+const CAREFUL: &str = concat!("alias T = f32;\nalias U = u32;\n", include_str!("../../shaders/careful.wgsl"));
+
 pub(super) fn tiles_kernel(holder: Holder) -> Kernel {
     let mut source = Source::default();
     source.bind(Access::Read, "tiles", "array<vec4u>");
@@ -18,6 +21,7 @@ pub(super) fn tiles_kernel(holder: Holder) -> Kernel {
     source.bind(Access::Write, "moments", "array<f32>");
     source.bind(Access::Write, "partials", "array<f32>");
     holder.bind_address(&mut source);
+    source.join(CAREFUL);
     source.join(include_str!("../../shaders/factored_tiles.wgsl"));
     source.kernel("factored_tiles", Vec::new(), TilesParams::FIELDS)
 }
@@ -25,7 +29,7 @@ pub(super) fn tiles_kernel(holder: Holder) -> Kernel {
 pub(super) fn lines_kernel() -> Kernel {
     Kernel {
         name: "factored_lines",
-        source: include_str!("../../shaders/factored_lines.wgsl").into(),
+        source: [CAREFUL, include_str!("../../shaders/factored_lines.wgsl")].concat(),
         constants: Vec::new(),
         fields: LinesParams::FIELDS,
         bindings: [vec![Access::Read; 3], vec![Access::Write]].concat(),
@@ -36,7 +40,7 @@ pub(super) fn lines_kernel() -> Kernel {
 pub(super) fn means_kernel() -> Kernel {
     Kernel {
         name: "factored_means",
-        source: include_str!("../../shaders/factored_means.wgsl").into(),
+        source: [CAREFUL, include_str!("../../shaders/factored_means.wgsl")].concat(),
         constants: Vec::new(),
         fields: MeansParams::FIELDS,
         bindings: [vec![Access::Read; 2], vec![Access::Write]].concat(),

@@ -290,7 +290,7 @@ pub(super) fn factors_kernel(op: &Factors) -> Kernel {
         Trust::None => source.join(NO_TRUST),
         Trust::Cautious => source.join(CAUTIOUS),
     }
-    source.join("alias T = vec4f;");
+    source.join(super::update::CAREFUL);
     source.join(NORM_KIND);
     source.join(include_str!("../../shaders/factors.wgsl"));
     let bound = match op.bound {

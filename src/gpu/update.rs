@@ -21,6 +21,9 @@ params!(UpdateParams {
     moments_lane: u32
 });
 
+/// What a rule computes with: vectors of four, carefully.
+pub(super) const CAREFUL: &str = concat!("alias T = vec4f;\nalias U = vec4u;\n", include_str!("../../shaders/careful.wgsl"));
+
 /// Threads of a workgroup.
 const THREADS: usize = 256;
 
@@ -83,7 +86,7 @@ pub(crate) fn update_kernel(form: &Form) -> Kernel {
     if op.rule.factored() && op.pass != Pass::Apply {
         source.join(&format!("const FACTORED = {};", op.moments.is_some()));
     }
-    source.join("alias T = vec4f;");
+    source.join(CAREFUL);
     join_access(&mut source, form);
     join_state(&mut source, op);
     join_pass(&mut source, op);

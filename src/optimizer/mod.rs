@@ -241,13 +241,14 @@ impl<P: Program> Optimizer<P> {
         Ok(TensorReport::all(&record::names(&self.arena), &grads, &changes))
     }
 
-    /// The average of a lane's parameters; 0 before the first step that counts. See [`Recipe::average`].
+    /// The average of a lane's parameters; the parameters themselves before the first step that counts. See [`Recipe::average`].
     ///
     /// # Errors
     /// A recipe without an average, [`Error::Unknown`], a lane that does not exist, or a lost device.
     pub fn averaged(&mut self, lane: usize, tensor: &str) -> Result<Vec<P::Float>> {
         let average = self.outputs.average.ok_or_else(|| not_asked("average"))?;
-        self.read(average, lane, tensor)
+        let buffer = if self.is_fresh() { self.params } else { average };
+        self.read(buffer, lane, tensor)
     }
 
     /// The bits of the copy of a lane's parameters in 16 bits. See [`Recipe::half_copy`].
@@ -256,11 +257,21 @@ impl<P: Program> Optimizer<P> {
     /// A recipe without a copy, [`Error::Unknown`], a lane that does not exist, or a lost device.
     pub fn half(&mut self, lane: usize, tensor: &str) -> Result<Vec<u16>> {
         let half = self.half_buffer()?;
+        if let Some(kind) = self.half.filter(|_| self.is_fresh()) {
+            return Ok(halves(kind, &self.params(lane, tensor)?));
+        }
         let tensor = self.arena.tensor(tensor)?;
         Ok(self.program.read_halves(half, lane)?[tensor.offset..][..tensor.len()].to_vec())
     }
 
-    /// The buffer of the copy in 16 bits, laid out as the arena, for access through [`Optimizer::program`].
+    /// Whether all that is kept beside the parameters is still a copy of them: what the caller puts into slices of its own before the
+    /// first step is in the parameters alone.
+    fn is_fresh(&self) -> bool {
+        self.stepper.is_fresh() && self.ahead == 0
+    }
+
+    /// The buffer of the copy in 16 bits, laid out as the arena, for access through [`Optimizer::program`]. Over slices of the caller
+    /// it is filled by the first step, whatever becomes of it.
     ///
     /// # Errors
     /// A recipe without a copy.
@@ -303,7 +314,9 @@ impl<P: Program> Optimizer<P> {
         Ok(params[tensor.offset..][..tensor.len()].to_vec())
     }
 
-    /// Sets a lane's parameters. Between an ascent and its step (see [`Recipe::sam`]) the step starts from the new ones.
+    /// Sets a lane's parameters, and with them what is kept beside them: the copy in 16 bits, slow weights, and an average that no step
+    /// counts in yet, for which it may have to wait for the device. Between an ascent and its
+    /// step (see [`Recipe::sam`]) the step starts from the new ones.
     ///
     /// # Errors
     /// [`Error::Unknown`], [`Error::Shape`] if there are not as many values as the tensor has elements, a lane that does not
@@ -313,8 +326,16 @@ impl<P: Program> Optimizer<P> {
         if let Some(before) = self.outputs.before {
             self.write(before, lane, tensor, values)?;
         }
+        if let Some(slow) = self.outputs.slow {
+            self.write(slow, lane, tensor, values)?;
+        }
+        if let Some(average) = self.outputs.average
+            && self.stepper.average_is_copy(&mut self.program, lane, self.arena.tensor(tensor)?.group)?
+        {
+            self.write(average, lane, tensor, values)?;
+        }
         let Some((kind, id)) = self.half.zip(self.outputs.half) else { return Ok(()) };
-        let mut halves: Vec<u16> = values.iter().map(|x| kind.bits(x.as_f64() as f32)).collect();
+        let mut halves = halves(kind, values);
         // What is padded is zero.
         halves.resize(halves.len().next_multiple_of(2), 0);
         self.program.write_halves(id, lane, self.arena.tensor(tensor)?.offset, &halves)
@@ -505,6 +526,11 @@ impl TensorReport {
         };
         names.iter().enumerate().map(report).collect()
     }
+}
+
+/// The bits of values in 16 bits.
+fn halves<F: Real>(kind: Half, values: &[F]) -> Vec<u16> {
+    values.iter().map(|x| kind.bits(x.as_f64() as f32)).collect()
 }
 
 /// A call for something that the recipe does not ask for.

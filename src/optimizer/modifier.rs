@@ -55,6 +55,9 @@ fn check_kind(kind: NormKind) -> Result<()> {
 /// ```text
 /// average += rate · (x − average)
 /// ```
+///
+/// Until the first step that counts, the average is the parameters, as `AveragedModel` starts as a copy. It takes in applied steps: a
+/// skipped step, or any while the group is frozen, leaves it as it is.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Average {
     /// Exponential moving average: rate = 1 − decay, 1 at the first step; as `torch.optim.swa_utils.get_ema_multi_avg_fn`.
@@ -91,8 +94,15 @@ impl Average {
             Self::Swa { start, every } if t >= start && (t - start).is_multiple_of(every) => {
                 (((t - start) / every + 1) as f64).recip()
             }
+            // Nothing counts yet: the average is the parameters.
+            Self::Swa { start, .. } if t < start => 1.0,
             Self::Swa { .. } => 0.0,
         }
+    }
+
+    /// Whether the average is still the parameters themselves after `applied` steps.
+    pub(super) fn is_copy(self, applied: u64) -> bool {
+        self.rate(applied + 1) == 1.0
     }
 }
 
@@ -102,7 +112,8 @@ impl Average {
 /// slow += alpha · (x − slow);  x = slow
 /// ```
 ///
-/// Slow weights start where the parameters were before the first step. Source: Zhang et al. 2019, arXiv:1907.08610.
+/// Slow weights start where the parameters were before the first step, and where
+/// [`Optimizer::set_params`](super::Optimizer::set_params) puts them. Source: Zhang et al. 2019, arXiv:1907.08610.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Lookahead {
     /// Steps in between, at least 1. Default 5.

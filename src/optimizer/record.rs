@@ -71,6 +71,8 @@ pub(super) struct Recorder<'a> {
 pub(super) struct Outputs {
     /// The average of the parameters.
     pub average: Option<BufferId>,
+    /// Slow weights.
+    pub slow: Option<BufferId>,
     /// The copy of the parameters in 16 bits.
     pub half: Option<BufferId>,
     /// The parameters from before an ascent.
@@ -169,6 +171,7 @@ impl<'a> Recorder<'a> {
     pub(super) fn outputs(&self) -> Outputs {
         Outputs {
             average: self.average,
+            slow: self.slow,
             half: self.half,
             before: self.recipe.rho.and(self.side).map(|side| side.array),
             grad_norms: self.tensors.map(|tensors| tensors.norms),

@@ -443,6 +443,28 @@ impl Stepper {
         Ok(())
     }
 
+    /// Whether no step has been run yet.
+    pub(super) fn is_fresh(&self) -> bool {
+        self.run == 0
+    }
+
+    /// Whether the average of a group's parameters is still the parameters themselves. Waits for the device where the host cannot know.
+    ///
+    /// # Errors
+    /// A lost device.
+    pub(super) fn average_is_copy<P: Program>(&self, program: &mut P, lane: usize, group: usize) -> Result<bool> {
+        let Some(average) = self.recipe.average else { return Ok(false) };
+        let group = group * self.recipe.parts;
+        let index = lane * self.groups() + group;
+        let known = self.applied.get(index).copied().unwrap_or(0);
+        // Steps under way can only end it.
+        if !average.is_copy(known) || self.run == self.known_at {
+            return Ok(average.is_copy(known));
+        }
+        let counts = program.read_indices(self.buffers.counts, lane)?;
+        Ok(average.is_copy(u64::from(counts[Counter::LEN + group])))
+    }
+
     /// Whether [`Stepper::eval`] gives other parameters than those at which gradients are taken.
     pub fn averages(&self) -> bool {
         self.recipe.rules[0][0].averages()

@@ -14,6 +14,7 @@
 //! ```
 
 mod any;
+mod careful;
 mod elementary;
 mod memory;
 mod orthogonal;
@@ -22,6 +23,7 @@ mod sweep;
 mod table;
 
 pub use any::{AnyRule, Row};
+pub(crate) use careful::{larger, smaller, toward};
 pub use elementary::Function;
 pub use memory::Memory;
 pub use orthogonal::{AdjustLr, Orthogonal};

@@ -1,4 +1,4 @@
-use crate::rule::{Decay, Layerwise, Real, Rule};
+use crate::rule::{Decay, Layerwise, Real, Rule, larger, toward};
 use crate::settings;
 
 settings! {
@@ -24,6 +24,8 @@ settings! {
     /// All but Keras can have a momentum. optax factors only from 128 rows and columns on, and its decay is not times lr. Bounds
     /// and penalties that this rule's matrices would have to see first, of single tensors or L1, are refused. Source: Shazeer &
     /// Stern 2018, arXiv:1804.04235.
+    ///
+    /// A NaN makes its whole tensor NaN, since RMS(U) is NaN; PyTorch's `max` in Python passes over it.
     ///
     /// # Examples
     ///
@@ -91,14 +93,16 @@ impl Rule for Adafactor {
     fn trust<F: Real>(&self, row: &[F; 5], [a, b]: [F; 2], len: F, _memory: &mut F) -> F {
         let &[_, _, lr, eps2, bound] = row;
         let root = len.sqrt();
-        lr * eps2.max(b / root) / F::one().max(a / (root * bound))
+        lr * larger(eps2, b / root) / larger(F::one(), a / (root * bound))
     }
 
     #[inline(always)]
     fn update<F: Real>(&self, row: &[F; 5], _x: F, d: F, [v]: &mut [F; 1]) -> F {
         let &[rate, floor, ..] = row;
-        *v += rate * (d * d - *v);
+        // Beside matrices v has followed already and the rate is 0, by which an infinite square must not get in.
+        let followed = toward(*v, d * d, rate);
+        *v = if rate == F::zero() { *v } else { followed };
         let floor = if floor == F::zero() { F::epsilon() } else { floor };
-        d / v.sqrt().max(floor)
+        d / larger(v.sqrt(), floor)
     }
 }

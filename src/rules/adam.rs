@@ -1,4 +1,4 @@
-use crate::rule::{Decay, Real, Rule};
+use crate::rule::{Decay, Real, Rule, larger, toward};
 use crate::settings;
 
 settings! {
@@ -111,11 +111,11 @@ impl Rule for Adam {
         d: F,
         [m, v, w]: &mut [F; 3],
     ) -> F {
-        *m += rate1 * (d - *m);
+        *m = toward(*m, d, rate1);
         *v = beta2 * *v + rate2 * d * d;
         let mut second = *v;
         if self.amsgrad {
-            *w = w.max(*v);
+            *w = larger(*w, *v);
             second = *w;
         }
         x - step_size * *m / (second.sqrt() * unbias2 + eps)

@@ -1,4 +1,4 @@
-use crate::rule::{Decay, Real, Rule};
+use crate::rule::{Decay, Real, Rule, larger, toward};
 use crate::settings;
 
 settings! {
@@ -71,8 +71,8 @@ impl Rule for Adamax {
 
     #[inline(always)]
     fn update<F: Real>(&self, &[step_size, rate1, beta2, eps]: &[F; 4], x: F, d: F, [m, u]: &mut [F; 2]) -> F {
-        *m += rate1 * (d - *m);
-        *u = (beta2 * *u).max(d.abs() + eps);
+        *m = toward(*m, d, rate1);
+        *u = larger(beta2 * *u, d.abs() + eps);
         x - step_size * *m / *u
     }
 }

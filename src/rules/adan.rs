@@ -1,4 +1,4 @@
-use crate::rule::{Decay, Real, Rule};
+use crate::rule::{Decay, Real, Rule, toward};
 use crate::settings;
 
 settings! {
@@ -104,8 +104,8 @@ impl Rule for Adan {
     ) -> F {
         let change = d - *e;
         let look = d + ahead * (d - *prev);
-        *m += rate1 * (d - *m);
-        *e += rate2 * change;
+        *m = toward(*m, d, rate1);
+        *e = toward(*e, d, rate2);
         *v = beta3 * *v + rate3 * look * look;
         *prev = d;
         shrink * (x - (step1 * *m + step2 * change) / (v.sqrt() * unbias3 + eps))

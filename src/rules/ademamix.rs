@@ -1,4 +1,4 @@
-use crate::rule::{Decay, Real, Rule};
+use crate::rule::{Decay, Real, Rule, toward};
 use crate::settings;
 
 settings! {
@@ -114,8 +114,8 @@ impl Rule for AdEMAMix {
         d: F,
         [m1, m2, v]: &mut [F; 3],
     ) -> F {
-        *m1 += rate1 * (d - *m1);
-        *m2 += rate3 * (d - *m2);
+        *m1 = toward(*m1, d, rate1);
+        *m2 = toward(*m2, d, rate3);
         *v = beta2 * *v + rate2 * d * d;
         x - (fast * *m1 + slow * *m2) / (v.sqrt() * unbias2 + eps)
     }

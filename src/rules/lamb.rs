@@ -90,7 +90,11 @@ impl Rule for Lamb {
 
     fn trust<F: Real>(&self, row: &[F; 11], [a, b]: [F; 2], _len: F, _memory: &mut F) -> F {
         let &[lr, .., adapt, max_trust] = row;
-        if adapt == F::zero() || a == F::zero() || b == F::zero() { lr } else { lr * (b / a).min(max_trust) }
+        if adapt == F::zero() || a == F::zero() || b == F::zero() {
+            return lr;
+        }
+        // A norm that is not finite has to be seen.
+        if a.is_finite() && b.is_finite() { lr * (b / a).min(max_trust) } else { lr * (b / a) }
     }
 
     #[inline(always)]

@@ -1,5 +1,5 @@
 use crate::error::{Result, range};
-use crate::rule::{Configure, Decay, Layerwise, Real, Rule};
+use crate::rule::{Configure, Decay, Layerwise, Real, Rule, smaller};
 use crate::settings;
 
 settings! {
@@ -111,7 +111,7 @@ impl Rule for Lars {
         }
         let empty = a == F::zero() || b == F::zero();
         let ratio = if empty { F::one() } else { coefficient * b / (a + weight_decay * b + eps) };
-        if cap == F::zero() { ratio } else { (ratio * cap).min(F::one()) }
+        if cap == F::zero() { ratio } else { smaller(ratio * cap, F::one()) }
     }
 
     #[inline(always)]

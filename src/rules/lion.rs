@@ -15,6 +15,8 @@ settings! {
     /// otherwise; Keras has lr 1e-3 and no decay unless told.
     /// Source: Chen et al. 2023, arXiv:2302.06675, algorithm 2.
     ///
+    /// NaN has no sign: an element whose gradient is NaN stays where it is, as in PyTorch's `sign`, and its m is NaN from then on.
+    ///
     /// # Examples
     ///
     /// ```

@@ -1,5 +1,5 @@
 use crate::error::{Result, range};
-use crate::rule::{Configure, AdjustLr, Decay, Layerwise, Orthogonal, Real, Rule};
+use crate::rule::{Configure, AdjustLr, Decay, Layerwise, Orthogonal, Real, Rule, toward};
 use crate::settings;
 
 settings! {
@@ -130,9 +130,9 @@ impl Rule for Muon {
     #[inline(always)]
     fn update<F: Real>(&self, row: &[F; 9], _x: F, d: F, [m, v]: &mut [F; 2]) -> F {
         let &[_, rate1, look, beta2, rate2, unbias1, unbias2, eps, adamw] = row;
-        *m += rate1 * (d - *m);
+        *m = toward(*m, d, rate1);
         if adamw == F::zero() {
-            return *m + look * (d - *m);
+            return toward(*m, d, look);
         }
         *v = beta2 * *v + rate2 * d * d;
         unbias1 * *m / (v.sqrt() * unbias2 + eps)

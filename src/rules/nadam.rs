@@ -1,4 +1,4 @@
-use crate::rule::{Decay, Real, Rule};
+use crate::rule::{Decay, Real, Rule, toward};
 use crate::settings;
 
 settings! {
@@ -131,7 +131,7 @@ impl Rule for NAdam {
         d: F,
         [m, v]: &mut [F; 2],
     ) -> F {
-        *m += rate1 * (d - *m);
+        *m = toward(*m, d, rate1);
         *v = beta2 * *v + rate2 * d * d;
         x - (direct * d + through * *m) / (v.sqrt() * unbias2 + eps)
     }

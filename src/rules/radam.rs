@@ -1,4 +1,4 @@
-use crate::rule::{Decay, Real, Rule};
+use crate::rule::{Decay, Real, Rule, toward};
 use crate::settings;
 
 settings! {
@@ -88,7 +88,7 @@ impl Rule for RAdam {
 
     #[inline(always)]
     fn update<F: Real>(&self, &[step_size, rate1, beta2, rate2, adaptive, eps]: &[F; 6], x: F, d: F, [m, v]: &mut [F; 2]) -> F {
-        *m += rate1 * (d - *m);
+        *m = toward(*m, d, rate1);
         *v = beta2 * *v + rate2 * d * d;
         x - step_size * *m / if adaptive != F::zero() { v.sqrt() + eps } else { F::one() }
     }

@@ -1,4 +1,4 @@
-use crate::rule::{Decay, Real, Rule};
+use crate::rule::{Decay, Real, Rule, toward};
 use crate::settings;
 
 settings! {
@@ -114,8 +114,10 @@ impl Rule for RmsProp {
         *q = alpha * *q + rate * d * d;
         let mut square = *q;
         if self.centered {
-            *a += rate * (d - *a);
-            square = (*q - *a * *a).max(F::zero());
+            *a = toward(*a, d, rate);
+            let variance = *q - *a * *a;
+            // Rounding may leave less than 0; what is not finite has to stay.
+            square = if variance < F::zero() && variance.is_finite() { F::zero() } else { variance };
         }
         let step = take * d / ((square + inner).sqrt() + eps);
         if self.momentum == 0.0 {

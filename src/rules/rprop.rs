@@ -20,6 +20,8 @@ settings! {
     /// Riedmiller & Braun 1993, *A direct adaptive method for faster backpropagation learning: the RPROP algorithm*; the variant is
     /// iRprop− of Igel & Hüsken 2000.
     ///
+    /// NaN has no sign: an element whose gradient is NaN stays where it is in that step, as in `torch.optim.Rprop`.
+    ///
     /// # Examples
     ///
     /// The size of the gradient does not matter:
