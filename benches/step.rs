@@ -51,7 +51,7 @@ fn gpu_encode(criterion: &mut Criterion) {
         group.bench_function(BenchmarkId::from_parameter(count), |b| {
             b.iter(|| {
                 let mut encoder = gpu.device().create_command_encoder(&Default::default());
-                optimizer.program().encode(0, &mut encoder);
+                optimizer.program().encode(0, &mut encoder).expect("the step");
                 encoder
             })
         });

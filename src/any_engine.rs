@@ -106,6 +106,10 @@ impl Engine for AnyEngine {
         }
     }
 
+    fn check_room(&self, layout: &Layout) -> Result<()> {
+        either!(self, Self, engine => engine.check_room(layout))
+    }
+
     fn describe(&self) -> String {
         either!(self, Self, engine => engine.describe())
     }

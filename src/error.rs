@@ -127,8 +127,8 @@ pub enum Error {
         /// The limit.
         seconds: u64,
     },
-    /// The device has no memory left for a buffer.
-    #[error("out of device memory while making {what} of {bytes} bytes")]
+    /// The device, or on the CPU engine the host, has no memory left for a buffer.
+    #[error("out of memory while making {what} of {bytes} bytes")]
     OutOfMemory {
         /// The buffer.
         what: String,

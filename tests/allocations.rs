@@ -143,10 +143,7 @@ fn an_allocation_is_caught_and_told_from_those_of_others() -> Result<()> {
     let gpu = engines::open(GpuOptions::default());
     let optimizer = optimizer(&gpu)?;
     let mut encoder = gpu.device().create_command_encoder(&Default::default());
-    let caught = allocations(|| {
-        optimizer.program().encode(0, &mut encoder);
-        Ok(())
-    })?;
+    let caught = allocations(|| optimizer.program().encode(0, &mut encoder))?;
     assert!(!caught.is_empty());
     assert_none("encode", caught);
     Ok(())
@@ -227,5 +224,51 @@ fn a_recorded_step_allocates_nothing_of_ours() -> Result<()> {
     };
     steps(600)?;
     assert_none("encode_step", allocations(|| steps(130))?);
+    Ok(())
+}
+
+/// A matrix and a vector under a rule, whose numbers a schedule checks at every row.
+fn of_rule<E: Engine>(engine: &E, rule: &dyn thalweg::AnyRule) -> Result<Optimizer<E::Program>> {
+    let cosine = Cosine { steps: 100_000, ..Default::default() };
+    // Rprop's rate is only where its steps start.
+    let recipe = match rule.name() {
+        "rprop" => Recipe::new(rule.boxed()).schedule("step_max", cosine),
+        _ => Recipe::new(rule.boxed()).schedule("lr", cosine),
+    };
+    Optimizer::new(engine, recipe, &[("matrix", &[6, 10]), ("vector", &[100])])
+}
+
+#[test]
+fn a_step_of_any_rule_on_the_cpu_allocates_nothing() -> Result<()> {
+    for rule in thalweg::rules() {
+        let mut optimizer = of_rule(&Cpu::<f32>::default(), &*rule)?;
+        optimizer.steps(600)?;
+        let caught = allocations(|| optimizer.steps(140))?;
+        // Products of matrices take a workspace of the `gemm` crate's.
+        match rule.name() {
+            "muon" => assert_none("muon", caught),
+            name => assert!(caught.is_empty(), "{name}: {} allocations, the first at\n{}", caught.len(), describe(&caught[0])),
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn a_step_of_any_rule_on_the_gpu_allocates_nothing_of_ours() -> Result<()> {
+    let gpu = engines::open(GpuOptions::default());
+    for rule in thalweg::rules() {
+        let mut optimizer = of_rule(&gpu, &*rule)?;
+        (0..6).try_for_each(|_| {
+            optimizer.steps(100)?;
+            optimizer.program().wait()
+        })?;
+        let caught = allocations(|| {
+            (0..70).try_for_each(|_| {
+                optimizer.step()?;
+                optimizer.program().wait()
+            })
+        })?;
+        assert_none(rule.name(), caught);
+    }
     Ok(())
 }

@@ -23,7 +23,7 @@ impl Float for f32 {
     fn add_product(a: ArrayView2<f32>, b: ArrayView2<f32>, mut c: ArrayViewMut2<f32>) {
         let ((m, n), k) = (c.dim(), a.dim().1);
         assert!(a.dim() == (m, k) && b.dim() == (k, n), "factors that fit the product");
-        let (a_strides, b_strides, c_strides) = (a.strides(), b.strides(), c.strides().to_vec());
+        let (a_strides, b_strides, c_strides) = (a.strides(), b.strides(), [c.strides()[0], c.strides()[1]]);
         // SAFETY: pointers and strides come from views of exactly the sizes m × k, k × n and m × n, and the view of `c` is
         // exclusive.
         unsafe {

@@ -22,7 +22,9 @@ mod update;
 mod vectors;
 
 use crate::error::Result;
-use crate::plan::{Answer, Arena, BufferId, Engine, Kind, Layout, Op, Operated, Plan, Program, Scope, check_even};
+use crate::plan::{
+    Answer, Arena, BufferId, Engine, Kind, Layout, Op, Operated, Plan, Program, Scope, check_even, check_plan, copied,
+};
 use lent::Lent;
 pub use matmul::Float;
 use share::Threads;
@@ -83,13 +85,18 @@ impl<F: Float> Engine for Cpu<F> {
         pool::start(threads.count() - 1);
         Ok(CpuProgram {
             threads,
-            shared: Store::new(layout, Scope::Shared),
-            lanes: (0..layout.lanes()).map(|_| Store::new(layout, Scope::Lane)).collect(),
+            shared: Store::new(layout, Scope::Shared)?,
+            lanes: Store::lanes(layout)?,
             phases: plans.iter().map(|plan| phases(plan, layout)).collect(),
             layout: layout.clone(),
             answer: Answer::default(),
             answered: false,
         })
+    }
+
+    /// Memory that nobody writes costs nothing.
+    fn check_room(&self, layout: &Layout) -> Result<()> {
+        Store::<F>::lanes(layout).map(drop)
     }
 
     fn describe(&self) -> String {
@@ -145,7 +152,7 @@ impl<F: Float> CpuProgram<F> {
     /// # Errors
     /// A lane that does not exist, or a buffer of indices.
     pub fn floats(&self, buffer: BufferId, lane: usize) -> Result<&[F]> {
-        self.layout.check_access(buffer, Kind::Float, lane, 0)?;
+        self.layout.check_access(buffer, Kind::Float, lane, 0, 0)?;
         Ok(match self.layout.buffer(buffer).scope {
             Scope::Lane => self.lanes[lane].floats(buffer),
             Scope::Shared => self.shared.floats(buffer),
@@ -157,7 +164,7 @@ impl<F: Float> CpuProgram<F> {
     /// # Errors
     /// A lane that does not exist, or a buffer of indices.
     pub fn floats_mut(&mut self, buffer: BufferId, lane: usize) -> Result<&mut [F]> {
-        self.layout.check_access(buffer, Kind::Float, lane, 0)?;
+        self.layout.check_access(buffer, Kind::Float, lane, 0, 0)?;
         Ok(self.store_mut(buffer, lane).floats_mut(buffer))
     }
 
@@ -202,6 +209,7 @@ impl<F: Float> CpuProgram<F> {
         self.check_over(arena, params.1, grads.1)?;
         let (threads, at_a_time) = (self.threads_of_a_lane(), self.lanes_at_a_time());
         let tensors = arena.tensors().len().max(1);
+        check_plan(plan, self.phases.len())?;
         for phase in &self.phases[plan] {
             match phase {
                 Phase::Shared(op) => operation::operate(op, &mut self.shared, None),
@@ -236,6 +244,7 @@ impl<F: Float> Program for CpuProgram<F> {
 
     fn run(&mut self, plan: usize, times: usize) -> Result<()> {
         let (threads, at_a_time) = (self.threads_of_a_lane(), self.lanes_at_a_time());
+        check_plan(plan, self.phases.len())?;
         for phase in (0..times).flat_map(|_| &self.phases[plan]) {
             match phase {
                 Phase::Shared(op) => operation::operate(op, &mut self.shared, None),
@@ -256,38 +265,38 @@ impl<F: Float> Program for CpuProgram<F> {
     }
 
     fn write(&mut self, buffer: BufferId, lane: usize, offset: usize, values: &[F]) -> Result<()> {
-        self.layout.check_access(buffer, Kind::Float, lane, offset + values.len())?;
+        self.layout.check_access(buffer, Kind::Float, lane, offset, values.len())?;
         self.store_mut(buffer, lane).floats_mut(buffer)[offset..][..values.len()].copy_from_slice(values);
         Ok(())
     }
 
     fn write_indices(&mut self, buffer: BufferId, lane: usize, offset: usize, values: &[u32]) -> Result<()> {
-        self.layout.check_access(buffer, Kind::Index, lane, offset + values.len())?;
+        self.layout.check_access(buffer, Kind::Index, lane, offset, values.len())?;
         self.store_mut(buffer, lane).indices_mut(buffer)[offset..][..values.len()].copy_from_slice(values);
         Ok(())
     }
 
     fn read(&mut self, buffer: BufferId, lane: usize) -> Result<Vec<F>> {
-        self.floats(buffer, lane).map(<[F]>::to_vec)
+        copied(&self.layout.known(buffer)?.name, self.floats(buffer, lane)?)
     }
 
     fn read_range(&mut self, buffer: BufferId, lane: usize, range: Range<usize>) -> Result<Vec<F>> {
-        self.layout.check_access(buffer, Kind::Float, lane, range.end)?;
-        self.floats(buffer, lane).map(|floats| floats.get(range).unwrap_or_default().to_vec())
+        self.layout.check_access(buffer, Kind::Float, lane, 0, range.end)?;
+        copied(&self.layout.known(buffer)?.name, self.floats(buffer, lane)?.get(range).unwrap_or_default())
     }
 
     fn read_indices(&mut self, buffer: BufferId, lane: usize) -> Result<Vec<u32>> {
-        self.layout.check_access(buffer, Kind::Index, lane, 0)?;
+        self.layout.check_access(buffer, Kind::Index, lane, 0, 0)?;
         Ok(self.store_mut(buffer, lane).indices(buffer).to_vec())
     }
 
     fn read_halves(&mut self, buffer: BufferId, lane: usize) -> Result<Vec<u16>> {
-        self.layout.check_access(buffer, Kind::Half, lane, 0)?;
+        self.layout.check_access(buffer, Kind::Half, lane, 0, 0)?;
         Ok(self.store_mut(buffer, lane).halves(buffer).to_vec())
     }
 
     fn write_halves(&mut self, buffer: BufferId, lane: usize, offset: usize, values: &[u16]) -> Result<()> {
-        self.layout.check_access(buffer, Kind::Half, lane, offset + values.len())?;
+        self.layout.check_access(buffer, Kind::Half, lane, offset, values.len())?;
         check_even(offset, values.len())?;
         self.store_mut(buffer, lane).halves_mut(buffer)[offset..][..values.len()].copy_from_slice(values);
         Ok(())

@@ -1,6 +1,7 @@
 //! The buffers of one lane, or those that all lanes share.
 
-use crate::plan::{BufferId, Kind, Layout, Scope, View};
+use crate::error::{Error, Result};
+use crate::plan::{Buffer, BufferId, Kind, Layout, Scope, View};
 use crate::rule::Real;
 use bytemuck::{Pod, Zeroable};
 use memmap2::{MmapMut, MmapOptions};
@@ -44,25 +45,32 @@ const SHIFT: usize = 4096 + size_of::<Line>();
 const SHIFTS: usize = 16;
 
 impl Memory {
-    /// Of the `index`-th buffer.
-    fn zeros(index: usize, bytes: usize) -> Self {
+    /// Of the `index`-th buffer; none where there is not as much.
+    fn zeros(index: usize, bytes: usize) -> Option<Self> {
         let shift = index % SHIFTS * SHIFT;
-        if bytes >= LARGE
-            && let Ok(pages) = MmapOptions::new().len(bytes + shift).map_anon()
-        {
+        if bytes >= LARGE {
+            let pages = MmapOptions::new().len(bytes.checked_add(shift)?).map_anon().ok()?;
             #[cfg(target_os = "linux")]
             if let Err(error) = pages.advise(memmap2::Advice::HugePage) {
                 log::debug!("no large pages: {error}");
             }
-            return Self::Pages(pages, shift);
+            return Some(Self::Pages(pages, shift));
         }
-        Self::Lines(vec![Line::zeroed(); bytes.div_ceil(size_of::<Line>())])
+        let (mut lines, count) = (Vec::new(), bytes.div_ceil(size_of::<Line>()));
+        lines.try_reserve_exact(count).ok()?;
+        lines.resize(count, Line::zeroed());
+        Some(Self::Lines(lines))
     }
 }
 
 impl Elements {
-    fn zeros<T: Pod>(index: usize, kind: Kind, len: usize) -> Self {
-        Self { kind, memory: Memory::zeros(index, len * size_of::<T>()), len }
+    fn zeros<T: Pod>(index: usize, declared: &Buffer) -> Result<Self> {
+        let &Buffer { kind, len, .. } = declared;
+        let bytes = len.saturating_mul(size_of::<T>());
+        // No slice is longer.
+        let memory = isize::try_from(bytes).ok().and_then(|_| Memory::zeros(index, bytes));
+        let memory = memory.ok_or_else(|| Error::OutOfMemory { what: declared.name.clone(), bytes: bytes as u64 })?;
+        Ok(Self { kind, memory, len })
     }
 
     pub(super) fn as_slice<T: Pod>(&self) -> &[T] {
@@ -81,15 +89,31 @@ impl Elements {
 }
 
 impl<F: Real> Store<F> {
-    pub(super) fn new(layout: &Layout, scope: Scope) -> Self {
-        let zeros = |index, len, kind| match kind {
-            Kind::Float => Elements::zeros::<F>(index, kind, len),
-            Kind::Index => Elements::zeros::<u32>(index, kind, len),
-            Kind::Half => Elements::zeros::<u16>(index, kind, len),
+    /// # Errors
+    /// [`Error::OutOfMemory`], naming the buffer.
+    pub(super) fn new(layout: &Layout, scope: Scope) -> Result<Self> {
+        let zeros = |(index, declared): (usize, &Buffer)| match declared.kind {
+            _ if declared.scope != scope => Ok(None),
+            Kind::Float => Elements::zeros::<F>(index, declared).map(Some),
+            Kind::Index => Elements::zeros::<u32>(index, declared).map(Some),
+            Kind::Half => Elements::zeros::<u16>(index, declared).map(Some),
         };
-        let buffers = layout.buffers().iter().enumerate();
-        let own = buffers.map(|(index, b)| (b.scope == scope).then(|| zeros(index, b.len, b.kind)));
-        Self { buffers: own.collect(), float: std::marker::PhantomData }
+        let buffers = layout.buffers().iter().enumerate().map(zeros).collect::<Result<_>>()?;
+        Ok(Self { buffers, float: std::marker::PhantomData })
+    }
+
+    /// The stores of all lanes.
+    ///
+    /// # Errors
+    /// As for [`Store::new`].
+    pub(super) fn lanes(layout: &Layout) -> Result<Vec<Self>> {
+        let (mut stores, lanes) = (Vec::new(), layout.lanes());
+        let bytes = lanes.saturating_mul(size_of::<Self>()) as u64;
+        stores.try_reserve_exact(lanes).map_err(|_| Error::OutOfMemory { what: format!("{lanes} lanes"), bytes })?;
+        for _ in 0..lanes {
+            stores.push(Self::new(layout, Scope::Lane)?);
+        }
+        Ok(stores)
     }
 
     fn elements(&self, id: BufferId) -> &Elements {

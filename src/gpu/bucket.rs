@@ -1,10 +1,14 @@
 //! How dispatches reach tensors in somebody else's buffers: buckets of what bindings hold at once.
 
 use super::foreign::{Foreign, Role, Slice};
-use crate::plan::{ALIGN, Chunk};
+use crate::plan::{ALIGN, CHUNK, Chunk};
+
+/// The smallest binding that is sure to hold two windows of a chunk, with what their starts are rounded down by. Devices of WebGPU
+/// bind 128 MiB; a device with less than this is a native one, where windows may overlap.
+pub(super) const TWO_CHUNKS: u64 = 2 * 4 * CHUNK as u64 + 512;
 
 /// What one dispatch can reach: a run of chunks whose parameters lie within one binding, their gradients within another, and their
-/// planes in one segment; or all chunks of several lanes.
+/// planes in one segment; no two windows overlap, unless they are one. Or all chunks of several lanes.
 #[derive(Debug)]
 pub(super) struct Bucket {
     /// First lane.
@@ -17,6 +21,8 @@ pub(super) struct Bucket {
     pub len: usize,
     pub params: Window,
     pub grads: Window,
+    /// Whether both windows are one, since they would overlap.
+    pub joined: bool,
     /// For each block of the arena, lane after lane: first parameter and first gradient, counted in their windows, and how many there
     /// are.
     pub places: Vec<[u32; 3]>,
@@ -56,6 +62,12 @@ impl Window {
         let joined = Self { buffer: self.buffer.clone(), start, end };
         (self.buffer == other.buffer && room.holds(&joined)).then_some(joined)
     }
+
+    /// Whether both are bytes of one buffer that overlap, if bindings start at multiples of `align`.
+    pub(super) fn touches(&self, other: &Self, align: u64) -> bool {
+        let start = |window: &Self| window.start / align * align;
+        self.buffer == other.buffer && start(self) < other.end && start(other) < self.end
+    }
 }
 
 /// What a device binds at once.
@@ -74,6 +86,14 @@ pub(super) struct Room {
 impl Room {
     fn holds(&self, window: &Window) -> bool {
         window.end - window.start / self.align * self.align <= self.limit
+    }
+
+    /// Whether bindings hold both windows as WebGPU wants them: two that can be written must not overlap, so those that would are bound
+    /// as one.
+    fn holds_both(&self, [params, grads]: &[Window; 2]) -> bool {
+        let may_touch = self.limit < TWO_CHUNKS;
+        let apart = may_touch || !params.touches(grads, self.align) || params.join(grads, self).is_some();
+        self.holds(params) && self.holds(grads) && apart
     }
 
     fn cuts_before(&self, chunk: &Chunk) -> bool {
@@ -95,7 +115,8 @@ struct Run {
 impl Run {
     /// Windows for what is in others too, if bindings hold them.
     fn widened(&self, [params, grads]: &[Window; 2], room: &Room) -> Option<[Window; 2]> {
-        Some([self.windows[0].join(params, room)?, self.windows[1].join(grads, room)?])
+        let widened = [self.windows[0].join(params, room)?, self.windows[1].join(grads, room)?];
+        room.holds_both(&widened).then_some(widened)
     }
 }
 
@@ -145,19 +166,25 @@ impl Foreign {
     /// What of a tensor stays in one run: all of it where bindings can hold it, since some kernels want a matrix in one piece, else
     /// single chunks.
     fn pieces<'c>(&self, lane: usize, tensor: &'c [Chunk], room: &Room) -> std::slice::Chunks<'c, Chunk> {
-        let whole = self.windows(lane, tensor).iter().all(|window| room.holds(window));
+        let whole = room.holds_both(&self.windows(lane, tensor));
         let cut = tensor[1..].iter().any(|chunk| room.cuts_before(chunk));
         tensor.chunks(if whole && !cut { tensor.len() } else { 1 })
     }
 
     fn bucket(&self, run: Run, chunks: &[Chunk], room: &Room) -> Bucket {
         let Run { lane, lanes, first, .. } = run;
-        let [params, grads] = run.windows.map(|window| Window { start: window.start / room.align * room.align, ..window });
+        let [params, grads] = run.windows;
+        let both = params.touches(&grads, room.align).then(|| params.join(&grads, room)).flatten();
+        let (joined, windows) = match both {
+            Some(both) => (true, [both.clone(), both]),
+            None => (false, [params, grads]),
+        };
+        let [params, grads] = windows.map(|window| Window { start: window.start / room.align * room.align, ..window });
         let chunks = &chunks[first..][..run.chunks];
         let starts = [params.start, grads.start];
         let of_lane = |lane| chunks.iter().flat_map(move |chunk| self.places(lane, chunk, starts));
         let places: Vec<[u32; 3]> = (lane..lane + lanes).flat_map(of_lane).collect();
-        Bucket { lane, lanes, start: chunks[0].start, len: places.len() / lanes * ALIGN, params, grads, places }
+        Bucket { lane, lanes, start: chunks[0].start, len: places.len() / lanes * ALIGN, params, grads, joined, places }
     }
 
     /// Where parameters and gradients of neighbouring chunks of one tensor lie.

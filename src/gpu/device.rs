@@ -81,6 +81,10 @@ impl Gpu {
 
     /// Wraps a device and a queue that somebody else made, with [`Gpu::required_features`] and [`Gpu::required_limits`] or more.
     /// The device's lost-callback and its handler of uncaptured errors stay the host's; a loss is found without them.
+    ///
+    /// Buffers that are given to this GPU later, as [`Slice`](super::Slice)s, have to be of this device. One of another device of the same
+    /// wgpu instance is an error. One of another *instance* cannot be told for sure, since two instances number their buffers alike: a
+    /// program with several devices makes them from one instance, for example from the adapters that [`adapters`] returns.
     pub fn from_wgpu(device: wgpu::Device, queue: wgpu::Queue) -> Self {
         Self::wrap(device, queue, Arc::default(), false)
     }
@@ -147,9 +151,22 @@ impl Gpu {
             return Ok(());
         }
         // The lost-callback, which knows the reason, may be waiting for a poll.
-        let _ = self.catch_poll(wgpu::PollType::Poll);
-        let reason = self.lost.get_or_init(|| "wgpu refuses to work on it".into());
-        Err(Error::DeviceLost { reason: reason.clone() })
+        let polled = self.catch_poll(wgpu::PollType::Poll);
+        Err(self.lost_for(|| match polled {
+            Ok(Ok(_)) => "wgpu refuses to work on it".into(),
+            Ok(Err(error)) => error.to_string(),
+            Err(panic) => panicked(&*panic),
+        }))
+    }
+
+    /// The error of a device that is lost: the driver's reason if it is known, else what was seen at first.
+    fn lost_for(&self, seen: impl FnOnce() -> String) -> Error {
+        Error::DeviceLost { reason: self.lost.get_or_init(seen).clone() }
+    }
+
+    /// Runs `f`, in which wgpu may panic, with errors as for [`Gpu::scoped`]. None for a panic.
+    pub(super) fn scoped_or_panic(&self, what: &str, f: impl FnOnce()) -> Result<Option<()>> {
+        self.scoped(what, 0, || catch_unwind(AssertUnwindSafe(f)).ok())
     }
 
     fn catch_poll(&self, kind: wgpu::PollType) -> std::thread::Result<Result<wgpu::PollStatus, wgpu::PollError>> {
@@ -178,7 +195,7 @@ impl Gpu {
             Ok(Ok(_)) => Ok(()),
             Ok(Err(wgpu::PollError::Timeout)) => Err(Error::Timeout { what: "the device".into(), seconds: limit.as_secs() }),
             Ok(Err(error)) => Err(Error::Device { what: "poll".into(), reason: error.to_string() }),
-            Err(_) => Err(Error::DeviceLost { reason: "wgpu panicked while polling the device".into() }),
+            Err(panic) => Err(self.lost_for(|| panicked(&*panic))),
         }
     }
 
@@ -201,19 +218,32 @@ impl Gpu {
     }
 
     /// A kernel's pipeline, made at its first use.
-    pub(super) fn pipeline(&self, kernel: &Kernel) -> Result<wgpu::ComputePipeline> {
+    pub(super) fn pipeline(&self, kernel: &Kernel) -> Result<Arc<wgpu::ComputePipeline>> {
         self.pipelines.get(self, kernel)
     }
 }
 
-/// Every adapter that wgpu finds, software drivers included.
+/// What wgpu said when it panicked.
+fn panicked(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
+    format!("wgpu panicked: {}", text.unwrap_or("without a word"))
+}
+
+/// The wgpu instance of all devices that this crate opens. Within one instance wgpu itself tells a buffer of another device; two
+/// instances number their buffers alike, and a number of one means an unrelated buffer to the other.
+fn instance() -> &'static wgpu::Instance {
+    static INSTANCE: OnceLock<wgpu::Instance> = OnceLock::new();
+    INSTANCE.get_or_init(|| wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle()))
+}
+
+/// Every adapter that wgpu finds, software drivers included. All belong to one wgpu instance, that of [`Gpu::with`]: devices that
+/// are made from them know each other's buffers apart.
 pub fn adapters() -> Vec<wgpu::Adapter> {
     // wgpu panics where it was built without any backend.
     if wgpu::Instance::enabled_backend_features().is_empty() {
         return Vec::new();
     }
-    let instance = wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle());
-    pollster::block_on(instance.enumerate_adapters(wgpu::Backends::all()))
+    pollster::block_on(instance().enumerate_adapters(wgpu::Backends::all()))
 }
 
 fn pick(adapters: Vec<wgpu::Adapter>, options: &GpuOptions) -> Result<wgpu::Adapter> {
@@ -248,6 +278,7 @@ fn describes(info: &wgpu::AdapterInfo, text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::gpu::kernel::KEPT;
     use crate::plan::{Engine, Layout, Op, Plan, Program};
 
     /// A wait that is too short ends with an error of its own, and the device goes on.
@@ -264,5 +295,31 @@ mod tests {
         assert_eq!(error, Error::Timeout { what: "the device".into(), seconds: 0 });
         assert_eq!(error.to_string(), "waiting for the device took more than 0 s");
         program.wait()
+    }
+
+    /// Pipelines that no program uses any more do not pile up; those in use stay.
+    #[test]
+    fn unused_pipelines_are_dropped() -> Result<()> {
+        let gpu = Gpu::with(&GpuOptions { allow_cpu: true, ..Default::default() })?;
+        let kernel = |i: usize| super::Kernel {
+            name: "nothing",
+            source: format!(
+                "@compute @workgroup_size(1) fn nothing() {{}} // {i}\n@group(0) @binding(0) var<uniform> op: u32;"
+            ),
+            constants: Vec::new(),
+            fields: &[],
+            bindings: Vec::new(),
+            bounds_checks: false,
+        };
+        let used = gpu.pipeline(&kernel(0))?;
+        for i in 1..2 * KEPT + 10 {
+            gpu.pipeline(&kernel(i))?;
+            assert!(gpu.pipelines.count() <= KEPT);
+        }
+        assert!(Arc::ptr_eq(&used, &gpu.pipeline(&kernel(0))?), "one that is used is made once");
+        let many = (0..KEPT + 10).map(|i| gpu.pipeline(&kernel(i))).collect::<Result<Vec<_>>>()?;
+        assert_eq!(gpu.pipelines.count(), KEPT + 10);
+        assert!(many.iter().enumerate().all(|(i, pipeline)| Arc::ptr_eq(pipeline, &gpu.pipeline(&kernel(i)).unwrap())));
+        Ok(())
     }
 }

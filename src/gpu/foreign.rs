@@ -7,7 +7,9 @@ use crate::plan::{Arena, Tensor};
 /// Elements of `f32` in a buffer that somebody else owns.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Slice {
-    /// The buffer; it needs the usage `STORAGE`, and `COPY_SRC` and `COPY_DST` to be read and written by the optimizer.
+    /// The buffer; it needs the usage `STORAGE`, and `COPY_SRC` and `COPY_DST` to be read and written by the optimizer. It has to be of
+    /// the device of the [`Gpu`] that it is given to: another device of the same wgpu instance is an error, another instance cannot be
+    /// told for sure.
     pub buffer: wgpu::Buffer,
     /// First byte, a multiple of 4. Nothing more is required: slices need not start where bindings may.
     pub offset: u64,
@@ -80,9 +82,12 @@ impl Foreign {
         let mut buffers: Vec<(&wgpu::Buffer, &str)> = slices.map(|(slice, t)| (&slice.buffer, t.name.as_str())).collect();
         buffers.sort();
         buffers.dedup_by_key(|(buffer, _)| *buffer);
-        buffers
-            .iter()
-            .try_for_each(|(buffer, name)| gpu.scoped(&format!("tensor '{name}'"), 0, || try_binding(&gpu.device, buffer)))
+        buffers.iter().try_for_each(|(buffer, name)| {
+            let what = format!("tensor '{name}'");
+            // wgpu panics at a number that its instance never gave to a buffer.
+            let known = gpu.scoped_or_panic(&what, || try_binding(&gpu.device, buffer))?;
+            known.ok_or_else(|| Error::Device { what, reason: "its buffer is of another wgpu instance".into() })
+        })
     }
 
     /// The tensors' places.
@@ -121,7 +126,9 @@ fn try_binding(device: &wgpu::Device, buffer: &wgpu::Buffer) {
     };
     let entry = wgpu::BindGroupLayoutEntry { binding: 0, visibility: wgpu::ShaderStages::COMPUTE, ty, count: None };
     let layout = device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label: None, entries: &[entry] });
-    let size = std::num::NonZeroU64::new(4);
+    // To its end, or as far as a binding goes: a buffer of another instance of which this one knows a smaller one is found.
+    let limit = device.limits().max_storage_buffer_binding_size;
+    let size = std::num::NonZeroU64::new((buffer.size() / 4 * 4).min(limit / 4 * 4).max(4));
     let resource = wgpu::BindingResource::Buffer(wgpu::BufferBinding { buffer, offset: 0, size });
     let entries = [wgpu::BindGroupEntry { binding: 0, resource }];
     let _ = device.create_bind_group(&wgpu::BindGroupDescriptor { label: None, layout: &layout, entries: &entries });

@@ -4,7 +4,7 @@ use super::bucket::Window;
 use super::device::Gpu;
 use crate::error::Result;
 use std::collections::HashMap;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 /// A compute kernel: entry point, source and constants.
 #[derive(Debug, Clone)]
@@ -131,10 +131,14 @@ pub(crate) fn grid(threads: usize, size: usize) -> (u32, u32) {
     (groups.div_ceil(rows) as u32, rows as u32)
 }
 
+/// Pipelines that a device keeps for programs to come. Beyond that only those stay that a program uses; a pipeline may take a third of
+/// a mebibyte of the driver's.
+pub(crate) const KEPT: usize = 128;
+
 /// The pipelines of a device by source and constants.
 pub(crate) struct Pipelines {
     checked: bool,
-    made: Mutex<HashMap<(String, String), wgpu::ComputePipeline>>,
+    made: Mutex<HashMap<(String, String), Arc<wgpu::ComputePipeline>>>,
 }
 
 impl std::fmt::Debug for Pipelines {
@@ -149,15 +153,24 @@ impl Pipelines {
         Self { checked, made: Mutex::default() }
     }
 
-    pub(crate) fn get(&self, gpu: &Gpu, kernel: &Kernel) -> Result<wgpu::ComputePipeline> {
+    pub(crate) fn get(&self, gpu: &Gpu, kernel: &Kernel) -> Result<Arc<wgpu::ComputePipeline>> {
         let key = (kernel.source.clone(), format!("{:?} {}", kernel.constants, kernel.bounds_checks));
         let mut made = self.made.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         if let Some(pipeline) = made.get(&key) {
-            return Ok(pipeline.clone());
+            return Ok(Arc::clone(pipeline));
         }
-        let pipeline = gpu.scoped(kernel.name, 0, || self.make(&gpu.device, kernel))?;
-        made.insert(key, pipeline.clone());
+        if made.len() >= KEPT {
+            made.retain(|_, pipeline| Arc::strong_count(pipeline) > 1);
+        }
+        let pipeline = Arc::new(gpu.scoped(kernel.name, 0, || self.make(&gpu.device, kernel))?);
+        made.insert(key, Arc::clone(&pipeline));
         Ok(pipeline)
+    }
+
+    /// How many are kept now.
+    #[cfg(test)]
+    pub(crate) fn count(&self) -> usize {
+        self.made.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).len()
     }
 
     /// Whether a kernel is compiled with bounds checks.

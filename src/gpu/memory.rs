@@ -160,6 +160,11 @@ impl Memory {
         Error::limit(format!("{what} of {whose} in one binding"), needed, self.get(id).binding)
     }
 
+    /// A buffer of this layout, or nothing.
+    pub(super) fn find(&self, id: BufferId) -> Option<&Allocation> {
+        self.allocations.get(id.0)
+    }
+
     pub(super) fn get(&self, id: BufferId) -> &Allocation {
         &self.allocations[id.0]
     }
@@ -217,7 +222,7 @@ fn allocate(gpu: &Gpu, declared: &Buffer, lanes: usize) -> Result<Allocation> {
     };
     let segments = if stride <= binding {
         let whole = whole_lanes(declared, binding);
-        (0..lanes).step_by(whole).map(|lane| segment(lane, whole.min(lanes - lane), 0, stride)).collect::<Result<_>>()
+        (0..lanes).step_by(whole.max(1)).map(|lane| segment(lane, whole.min(lanes - lane), 0, stride)).collect::<Result<_>>()
     } else {
         let cuts = cuts(declared, binding)?;
         let parts = (0..lanes).flat_map(|lane| cuts.windows(2).map(move |cut| (lane, cut[0], cut[1] - cut[0])));
@@ -251,7 +256,7 @@ fn cuts(declared: &Buffer, binding: usize) -> Result<Vec<usize>> {
         let between = latest(&declared.starts, start).filter(|&tensor| end(tensor) - declared.starts[tensor] <= binding);
         let cut = between.map(|tensor| declared.starts[tensor]).or_else(|| Some(declared.cuts[latest(&declared.cuts, start)?]));
         cuts.push(cut.ok_or_else(|| {
-            Error::limit(format!("{} in one binding", declared.name), (stride * 4) as u64, (binding * 4) as u64)
+            Error::limit(format!("{} in one binding", declared.name), (stride as u64).saturating_mul(4), binding as u64 * 4)
         })?);
     }
 }

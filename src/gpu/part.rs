@@ -14,6 +14,8 @@ pub(crate) enum Holder {
     Own,
     /// Slices of somebody else's buffers.
     Foreign,
+    /// Gradients in the binding of the parameters: slices so close to each other in one buffer that two bindings would overlap.
+    Joined,
 }
 
 impl Holder {
@@ -31,6 +33,11 @@ impl Holder {
                 source.join(include_str!("../../shaders/access/grads_foreign.wgsl"));
                 source.join(include_str!("../../shaders/access/places.wgsl"));
             }
+            Self::Joined => {
+                source.bind(Access::Read, "places", "array<vec4u>");
+                source.join(&include_str!("../../shaders/access/grads_foreign.wgsl").replace("grads[", "params["));
+                source.join(include_str!("../../shaders/access/places.wgsl"));
+            }
         }
     }
 
@@ -39,7 +46,7 @@ impl Holder {
         source.bind(Access::Write, "grads", "array<f32>");
         match self {
             Self::Own => source.join("fn address(e: u32) -> u32 { return e; }"),
-            Self::Foreign => {
+            Self::Foreign | Self::Joined => {
                 source.bind(Access::Read, "places", "array<vec4u>");
                 source.join("fn address(e: u32) -> u32 { return places[e / 64u].y + e % 64u; }");
             }
@@ -77,6 +84,11 @@ impl Part {
         let holds =
             |s: &&Segment| (s.lane..s.lane + s.lanes).contains(&self.lane) && (s.start..s.start + s.len).contains(&self.start);
         memory.get(id).segments.iter().find(holds).ok_or_else(|| Error::Empty { what: memory.get(id).name.clone() })
+    }
+
+    /// Whether parameters and gradients are reached through one binding.
+    pub(super) fn joined(self, memory: &Memory) -> bool {
+        memory.buckets().get(self.index).is_some_and(|bucket| bucket.joined)
     }
 
     /// What is bound for a buffer: the bucket's window, or the segment.

@@ -1,15 +1,17 @@
 //! Plans prepared on a device.
 
+use super::bucket::{TWO_CHUNKS, Window};
 use super::device::Gpu;
 use super::foreign::Foreign;
-use super::kernel::{Bound, Launch};
+use super::kernel::{Access, Bound, Launch};
 use super::memory::Memory;
 use super::readback::Readback;
 use super::{factored, matmul, network, operation, orthogonal, step, update, vectors};
 use crate::error::{Error, Result};
-use crate::plan::{Answer, Buffer, BufferId, Engine, Kind, Layout, Op, Plan, Program, check_even};
+use crate::plan::{Answer, Buffer, BufferId, Engine, Kind, Layout, Op, Plan, Program, check_even, check_plan};
 use bytemuck::Pod;
 use std::ops::Range;
+use std::sync::Arc;
 
 impl Engine for Gpu {
     type Float = f32;
@@ -58,7 +60,7 @@ impl Gpu {
 /// A plan's launches, ready to be encoded.
 #[derive(Debug)]
 struct Prepared {
-    launches: Vec<(wgpu::ComputePipeline, wgpu::BindGroup, [u32; 3])>,
+    launches: Vec<(Arc<wgpu::ComputePipeline>, wgpu::BindGroup, [u32; 3])>,
 }
 
 impl Prepared {
@@ -69,6 +71,7 @@ impl Prepared {
         }
         launches.retain(|launch| launch.grid.iter().all(|&groups| groups > 0));
         launches.iter().try_for_each(|launch| check_loops(gpu, launch))?;
+        launches.iter().try_for_each(|launch| check_windows(gpu, launch))?;
         let params = params_buffer(gpu, &launches)?;
         let bound = launches.iter().enumerate().map(|(index, launch)| {
             let pipeline = gpu.pipeline(&launch.kernel)?;
@@ -120,6 +123,23 @@ fn check_loops(gpu: &Gpu, launch: &Launch) -> Result<()> {
         return Err(Error::limit(format!("the loop of '{}'", launch.kernel.name), launch.trips, CPU_TRIPS));
     }
     Ok(())
+}
+
+/// WebGPU refuses a dispatch with two writable windows that overlap, and does nothing.
+fn check_windows(gpu: &Gpu, launch: &Launch) -> Result<()> {
+    if gpu.device.limits().max_storage_buffer_binding_size < TWO_CHUNKS {
+        return Ok(());
+    }
+    let written = launch.buffers.iter().zip(&launch.kernel.bindings).filter(|(_, access)| **access == Access::Write);
+    let windows: Vec<&Window> = written
+        .filter_map(|(bound, _)| match bound {
+            Bound::Part(window) => Some(*window),
+            _ => None,
+        })
+        .collect();
+    let overlap = windows.iter().enumerate().any(|(i, window)| windows[..i].iter().any(|other| window.touches(other, 1)));
+    let name = launch.kernel.name;
+    if overlap { Err(Error::shape(format!("windows of '{name}'"), "none that overlap", "two that do")) } else { Ok(()) }
 }
 
 /// Bytes from one uniform to the next: the alignment of bindings that every device grants.
@@ -193,28 +213,39 @@ pub struct GpuProgram {
 const BATCH: usize = 32;
 
 impl GpuProgram {
-    /// The device buffers of a declared buffer, lane after lane; several where one would exceed the limit of a binding. Element
+    /// The device buffers of a declared buffer, lane after lane; none of a buffer of another layout; several where one would exceed the limit of a binding. Element
     /// `i` of lane `k` of a buffer in one piece is at `k · stride + i`, with [`Buffer::stride`](crate::plan::Buffer::stride).
     pub fn buffers(&self, id: BufferId) -> impl Iterator<Item = &wgpu::Buffer> {
-        self.memory.get(id).segments.iter().map(|segment| &segment.buffer)
+        self.memory.find(id).into_iter().flat_map(|found| &found.segments).map(|segment| &segment.buffer)
     }
 
     /// Records one run of a plan into somebody's encoder; submits nothing and waits for nothing.
-    pub fn encode(&self, plan: usize, encoder: &mut wgpu::CommandEncoder) {
-        self.plans[plan].encode(&mut encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default()));
+    ///
+    /// # Errors
+    /// A plan that does not exist; then nothing is recorded.
+    pub fn encode(&self, plan: usize, encoder: &mut wgpu::CommandEncoder) -> Result<()> {
+        let plan = self.plan(plan)?;
+        plan.encode(&mut encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default()));
+        Ok(())
     }
 
-    /// Dispatches of one run of a plan.
+    fn plan(&self, plan: usize) -> Result<&Prepared> {
+        check_plan(plan, self.plans.len())?;
+        Ok(&self.plans[plan])
+    }
+
+    /// Dispatches of one run of a plan; none of a plan that does not exist.
     pub fn dispatches(&self, plan: usize) -> usize {
-        self.plans[plan].launches.len()
+        self.plans.get(plan).map_or(0, |plan| plan.launches.len())
     }
 
     /// Runs a plan `times` times in one submission, waits, and returns the seconds between two timestamps on the device, or
     /// nothing where the device has no timestamps.
     ///
     /// # Errors
-    /// A lost device.
+    /// A plan that does not exist, or a lost device.
     pub fn run_timed(&mut self, plan: usize, times: usize) -> Result<Option<f64>> {
+        check_plan(plan, self.plans.len())?;
         self.gpu.alive()?;
         if !self.gpu.device.features().contains(wgpu::Features::TIMESTAMP_QUERY) {
             self.run(plan, times)?;
@@ -262,8 +293,8 @@ impl GpuProgram {
     }
 
     /// Checks kind, lane and the number of elements that are to be touched.
-    fn check(&self, id: BufferId, kind: Kind, lane: usize, len: usize) -> Result<()> {
-        self.layout.check_access(id, kind, lane, len)?;
+    fn check(&self, id: BufferId, kind: Kind, lane: usize, offset: usize, len: usize) -> Result<()> {
+        self.layout.check_access(id, kind, lane, offset, len)?;
         self.gpu.alive()
     }
 
@@ -281,7 +312,11 @@ impl GpuProgram {
 
     fn read_some<T: Pod>(&self, id: BufferId, lane: usize, range: Range<usize>) -> Result<Vec<T>> {
         // What lies between slices reads as zero, like the padding of an arena.
-        let mut values = vec![T::zeroed(); range.len()];
+        let (mut values, len) = (Vec::new(), range.len());
+        let bytes = len.saturating_mul(size_of::<T>()) as u64;
+        let full = |_| Error::OutOfMemory { what: self.layout.buffer(id).name.clone(), bytes };
+        values.try_reserve_exact(len).map_err(full)?;
+        values.resize(len, T::zeroed());
         self.memory.each_piece(id, self.copy(id, lane), range.start, range.len(), |piece| {
             piece.check_usage(wgpu::BufferUsages::COPY_SRC)?;
             let values = &mut values[piece.range.clone()];
@@ -302,11 +337,12 @@ impl Program for GpuProgram {
     type Float = f32;
 
     fn run(&mut self, plan: usize, times: usize) -> Result<()> {
+        check_plan(plan, self.plans.len())?;
         let mut left = times;
         while left > 0 {
             let now = left.min(BATCH);
             let mut encoder = self.gpu.device.create_command_encoder(&Default::default());
-            (0..now).for_each(|_| self.encode(plan, &mut encoder));
+            (0..now).try_for_each(|_| self.encode(plan, &mut encoder))?;
             self.submit(encoder)?;
             left -= now;
         }
@@ -314,37 +350,37 @@ impl Program for GpuProgram {
     }
 
     fn write(&mut self, buffer: BufferId, lane: usize, offset: usize, values: &[f32]) -> Result<()> {
-        self.check(buffer, Kind::Float, lane, offset + values.len())?;
+        self.check(buffer, Kind::Float, lane, offset, values.len())?;
         self.write_all(buffer, lane, offset, values)
     }
 
     fn write_indices(&mut self, buffer: BufferId, lane: usize, offset: usize, values: &[u32]) -> Result<()> {
-        self.check(buffer, Kind::Index, lane, offset + values.len())?;
+        self.check(buffer, Kind::Index, lane, offset, values.len())?;
         self.write_all(buffer, lane, offset, values)
     }
 
     fn read(&mut self, buffer: BufferId, lane: usize) -> Result<Vec<f32>> {
-        self.check(buffer, Kind::Float, lane, 0)?;
+        self.check(buffer, Kind::Float, lane, 0, 0)?;
         self.read_all(buffer, lane)
     }
 
     fn read_range(&mut self, buffer: BufferId, lane: usize, range: Range<usize>) -> Result<Vec<f32>> {
-        self.check(buffer, Kind::Float, lane, range.end)?;
+        self.check(buffer, Kind::Float, lane, 0, range.end)?;
         self.read_some(buffer, lane, range)
     }
 
     fn read_indices(&mut self, buffer: BufferId, lane: usize) -> Result<Vec<u32>> {
-        self.check(buffer, Kind::Index, lane, 0)?;
+        self.check(buffer, Kind::Index, lane, 0, 0)?;
         self.read_all(buffer, lane)
     }
 
     fn read_halves(&mut self, buffer: BufferId, lane: usize) -> Result<Vec<u16>> {
-        self.check(buffer, Kind::Half, lane, 0)?;
+        self.check(buffer, Kind::Half, lane, 0, 0)?;
         self.read_all(buffer, lane)
     }
 
     fn write_halves(&mut self, buffer: BufferId, lane: usize, offset: usize, values: &[u16]) -> Result<()> {
-        self.check(buffer, Kind::Half, lane, offset + values.len())?;
+        self.check(buffer, Kind::Half, lane, offset, values.len())?;
         check_even(offset, values.len())?;
         self.write_all(buffer, lane, offset, values)
     }

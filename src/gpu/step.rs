@@ -216,6 +216,12 @@ pub(super) fn control<'a>(op: &Control, layout: &Layout, memory: &'a Memory) -> 
         min: rule.min as f32,
         micro_lane: micro.map_or(0, |micro| micro.lane_stride as u32),
     };
+    if rows.segments.len() > 1 {
+        let (lanes, groups) = (layout.lanes(), op.groups);
+        let what = format!("lanes × groups = {lanes} × {groups} (split them into several optimizers)");
+        let row = (SLOTS * Row::LEN * 4) as u64;
+        return Err(Error::limit(what, (lanes * groups) as u64, rows.binding / row));
+    }
     let mut buffers: Vec<Bound> = Vec::new();
     for allocation in [partials, rows, frozen, current, counts, scalars] {
         buffers.push(allocation.single()?.into());

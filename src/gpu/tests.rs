@@ -105,10 +105,12 @@ fn update_kernels() -> Vec<(Box<dyn AnyRule>, Kernel)> {
     let mut kernels = Vec::new();
     for variant in all_rules().iter().flat_map(|rule| variants(&**rule)) {
         for (groups, lanes) in [(1, false), (1, true), (2, false), (2, true)] {
-            for holder in [Holder::Own, Holder::Foreign] {
+            for (holder, of_grads) in
+                [(Holder::Own, Holder::Own), (Holder::Foreign, Holder::Foreign), (Holder::Foreign, Holder::Joined)]
+            {
                 let extras = Extras { max_value: groups > 1, l1: lanes, ..Default::default() };
                 let op = update(&*variant, groups, Pass::Whole, extras);
-                kernels.push((variant.clone(), update_kernel(&Form { op: &op, lanes, params: holder, grads: holder })));
+                kernels.push((variant.clone(), update_kernel(&Form { op: &op, lanes, params: holder, grads: of_grads })));
             }
         }
     }

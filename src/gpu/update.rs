@@ -52,7 +52,7 @@ impl Form<'_> {
 
     /// Whether anything lies in somebody's buffers.
     fn places(&self) -> bool {
-        self.params == Holder::Foreign || self.grads == Holder::Foreign
+        self.params != Holder::Own || self.grads != Holder::Own
     }
 }
 
@@ -127,7 +127,7 @@ fn join_access(source: &mut Source, form: &Form) {
     source.join(match form.params {
         // Where only gradients are slices, parameters lie as planes do.
         Holder::Own => include_str!("../../shaders/access/params_own.wgsl"),
-        Holder::Foreign => include_str!("../../shaders/access/params_foreign.wgsl"),
+        Holder::Foreign | Holder::Joined => include_str!("../../shaders/access/params_foreign.wgsl"),
     });
     form.grads.bind_grads(source, "op.plane + i");
     if form.places() && form.grads == Holder::Own {
@@ -218,12 +218,18 @@ pub(super) fn update<'a>(op: &Update, gpu: &Gpu, layout: &Layout, memory: &'a Me
     let form = Form { op, lanes: layout.lanes() > 1, params: memory.holder(op.params), grads: memory.holder(op.grads) };
     let kernel = update_kernel(&form);
     check_bindings(gpu, &kernel)?;
+    let slices = form.params == Holder::Foreign && form.grads == Holder::Foreign;
+    let joined = slices.then(|| Form { grads: Holder::Joined, ..form }).map(|form| (update_kernel(&form), form));
     // Slices of either role are reached through the same buckets.
     let guide = if form.params == Holder::Foreign { op.params } else { op.grads };
     let parts = Part::all(guide, memory).into_iter();
     let of_span = |span: &Span| std::iter::repeat_n(tag(span.group, span.tensor), span.len / ALIGN);
     let tags: Vec<u32> = op.spans.iter().flat_map(of_span).collect();
-    parts.map(|part| launch(&form, kernel.clone(), part, &tags, memory)).collect()
+    let launch = |part: Part| match &joined {
+        Some((kernel, form)) if part.joined(memory) => launch(form, kernel.clone(), part, &tags, memory),
+        _ => launch(&form, kernel.clone(), part, &tags, memory),
+    };
+    parts.map(launch).collect()
 }
 
 fn launch<'a>(form: &Form, kernel: Kernel, part: Part, tags: &[u32], memory: &'a Memory) -> Result<Launch<'a>> {
@@ -251,7 +257,9 @@ fn launch<'a>(form: &Form, kernel: Kernel, part: Part, tags: &[u32], memory: &'a
         buffers.push(Bound::Words(tags.to_vec()));
     }
     buffers.push(part.bound(op.params, memory)?);
-    buffers.push(part.bound(op.grads, memory)?);
+    if form.grads != Holder::Joined {
+        buffers.push(part.bound(op.grads, memory)?);
+    }
     if form.places() {
         buffers.push(part.places(memory, |block| tags[block]));
     }

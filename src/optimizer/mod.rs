@@ -67,6 +67,9 @@ struct Plans {
     inspect: Option<usize>,
 }
 
+/// Elements beyond which memory is asked for before lists of an arena's parts are made.
+const MANY: usize = 1 << 27;
+
 /// The index of the plan that is a step.
 const STEP: usize = 0;
 
@@ -148,6 +151,13 @@ impl<P: Program> Optimizer<P> {
     /// # Errors
     /// As for [`Optimizer::new`].
     pub fn over<E: Engine<Program = P>>(engine: &E, recipe: Recipe, arena: Arena) -> Result<Self> {
+        if arena.len() > MANY {
+            let mut layout = Layout::new(recipe.lanes());
+            for name in ["params", "grads"] {
+                layout.floats(name, arena.len());
+            }
+            engine.check_room(&layout)?;
+        }
         let recorded = Recorded::new(&recipe, &arena)?;
         let program = engine.load(&recorded.layout, &recorded.plans)?;
         recorded.start(&recipe, arena, program)

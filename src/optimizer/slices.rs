@@ -53,7 +53,7 @@ impl Optimizer<GpuProgram> {
         self.program.alive()?;
         self.check_ahead(1)?;
         self.stepper.before_encoding(&mut self.program)?;
-        self.program.encode(STEP, encoder);
+        self.program.encode(STEP, encoder)?;
         self.ahead = 0;
         Ok(())
     }
@@ -81,8 +81,7 @@ impl Optimizer<GpuProgram> {
         self.program.alive()?;
         let plan = self.accumulation()?;
         self.ahead += 1;
-        self.program.encode(plan, encoder);
-        Ok(())
+        self.program.encode(plan, encoder)
     }
 
     /// [`Optimizer::ascend`] into the caller's encoder.
@@ -93,7 +92,6 @@ impl Optimizer<GpuProgram> {
         self.program.alive()?;
         let plan = self.ascent()?;
         self.ahead += 1;
-        self.program.encode(plan, encoder);
-        Ok(())
+        self.program.encode(plan, encoder)
     }
 }

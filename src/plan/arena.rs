@@ -23,7 +23,7 @@ pub struct Tensor {
 impl Tensor {
     /// Elements.
     pub fn len(&self) -> usize {
-        self.shape.iter().product()
+        elements(&self.shape).unwrap_or(usize::MAX)
     }
 
     /// Whether it has no elements.
@@ -36,6 +36,15 @@ impl Tensor {
         View { buffer, offset: self.offset, len: self.len() }
     }
 }
+
+/// The elements of a shape; none where no number holds their product, or that of the sizes other than 0.
+fn elements(shape: &[usize]) -> Option<usize> {
+    let filled = shape.iter().try_fold(1_usize, |product, &size| product.checked_mul(size.max(1)))?;
+    Some(if shape.contains(&0) { 0 } else { filled })
+}
+
+/// The most elements of an arena: kernels count its blocks of [`ALIGN`] in 32 bits.
+const MOST: usize = ALIGN.saturating_mul(u32::MAX as usize);
 
 /// A part of a tensor whose sum is made on its own: at most [`CHUNK`] elements. Chunks start anew with each tensor, so that a sum
 /// does not depend on where the tensor lies.
@@ -76,14 +85,20 @@ impl Arena {
     /// Adds a tensor behind the others and returns its index.
     ///
     /// # Errors
-    /// [`Error::Duplicate`] if the name is taken.
+    /// [`Error::Duplicate`] if the name is taken, [`Error::Shape`] if there would be more than 2^38 elements.
     pub fn add(&mut self, name: &str, shape: &[usize], group: usize) -> Result<usize> {
-        if !self.names.insert(name.into()) {
+        if self.names.contains(name) {
             return Err(Error::Duplicate { kind: "tensor".into(), name: name.into() });
         }
+        let end = elements(shape).filter(|&len| len <= MOST - self.len).map(|len| self.len + len.next_multiple_of(ALIGN));
+        let Some(end) = end.filter(|&end| end <= MOST) else {
+            let expected = format!("at most {} elements beside the {} before it", MOST - self.len, self.len);
+            return Err(Error::shape(format!("tensor '{name}'"), expected, format!("shape {shape:?}")));
+        };
+        self.names.insert(name.into());
         let rank = self.tensors.len();
         let tensor = Tensor { name: name.into(), shape: shape.to_vec(), offset: self.len, group, rank };
-        self.len += tensor.len().next_multiple_of(ALIGN);
+        self.len = end;
         self.tensors.push(tensor);
         Ok(self.tensors.len() - 1)
     }

@@ -18,6 +18,11 @@ impl Plan {
     }
 }
 
+/// A product of sizes; one that no number holds is larger than every buffer.
+fn product(sizes: [usize; 3]) -> usize {
+    sizes.into_iter().fold(1, usize::saturating_mul)
+}
+
 struct Checker<'a> {
     layout: &'a Layout,
 }
@@ -37,7 +42,7 @@ impl Checker<'_> {
                 self.writes(output, &[*input, *grad])
             }
             Op::SumRows { input, output, rows } => {
-                self.floats(input, rows * output.len)?;
+                self.floats(input, rows.saturating_mul(output.len))?;
                 self.writes(output, &[*input])
             }
             Op::Loss(loss) => self.loss(loss),
@@ -52,7 +57,7 @@ impl Checker<'_> {
             Op::Join { input, output, .. } => {
                 self.floats(input, input.len)?;
                 if output.len > 0 && !input.len.is_multiple_of(output.len) {
-                    let name = &self.layout.buffer(input.buffer).name;
+                    let name = &self.layout.known(input.buffer)?.name;
                     return Err(Error::shape(name, format!("a multiple of {} elements", output.len), input.len));
                 }
                 self.writes(output, &[*input])
@@ -63,39 +68,39 @@ impl Checker<'_> {
     }
 
     fn norm(&self, norm: &Norm) -> Result<()> {
-        let len = self.layout.buffer(norm.grads).len;
+        let len = self.layout.known(norm.grads)?.len;
         self.lane_floats(norm.grads, len)?;
         self.lane_floats(norm.partials, norm.kind.partials(norm.chunks.len()))?;
-        let end = norm.chunks.iter().map(|chunk| chunk.start + chunk.len).max().unwrap_or(0);
+        let end = norm.chunks.iter().map(|chunk| chunk.start.saturating_add(chunk.len)).max().unwrap_or(0);
         self.require(end <= len, norm.grads, format!("chunks up to {len}"), end)?;
         let longest = norm.chunks.iter().map(|chunk| chunk.len).max().unwrap_or(0);
         self.require(longest <= CHUNK, norm.grads, format!("chunks of at most {CHUNK}"), longest)?;
         // Kernels read whole vectors; behind a tensor's end there are zeros.
         let aligned = norm.chunks.iter().all(|chunk| chunk.start.is_multiple_of(ALIGN));
         self.require(aligned, norm.grads, format!("chunks that start at multiples of {ALIGN}"), "others")?;
-        let groups = norm.chunks.iter().map(|chunk| chunk.group + 1).max().unwrap_or(0);
-        self.lane_indices(norm.frozen, groups.max(self.layout.buffer(norm.frozen).len))
+        let groups = norm.chunks.iter().map(|chunk| chunk.group.saturating_add(1)).max().unwrap_or(0);
+        self.lane_indices(norm.frozen, groups.max(self.layout.known(norm.frozen)?.len))
     }
 
     fn control(&self, control: &Control) -> Result<()> {
-        self.lane_floats(control.rows, SLOTS * control.groups * Row::LEN)?;
-        self.lane_floats(control.current, control.groups * Row::LEN)?;
+        self.lane_floats(control.rows, (SLOTS * Row::LEN).saturating_mul(control.groups))?;
+        self.lane_floats(control.current, control.groups.saturating_mul(Row::LEN))?;
         self.lane_floats(control.scalars, Scalar::LEN)?;
         control.norm.map_or(Ok(()), |norm| self.partials(norm))?;
         if let Some(micro) = control.micro {
             self.lane_indices(micro.count, 1)?;
         }
         self.lane_indices(control.frozen, control.groups)?;
-        self.lane_indices(control.counts, Counter::LEN + control.groups)
+        self.lane_indices(control.counts, control.groups.saturating_add(Counter::LEN))
     }
 
     fn factors(&self, op: &Factors) -> Result<()> {
-        let chunks = op.tensors.iter().map(|part| part.chunk + part.chunks).max().unwrap_or(0);
+        let chunks = op.tensors.iter().map(|part| part.chunk.saturating_add(part.chunks)).max().unwrap_or(0);
         for (partials, kind) in [Some(op.partials), op.params.map(|params| (params, NormKind::L2))].into_iter().flatten() {
             self.lane_floats(partials, kind.partials(chunks))?;
         }
-        let rows = op.tensors.iter().map(|part| part.group + 1).max().unwrap_or(0) * Row::LEN;
-        let current = self.layout.buffer(op.current).len;
+        let rows = op.tensors.iter().map(|part| part.group.saturating_add(1)).max().unwrap_or(0).saturating_mul(Row::LEN);
+        let current = self.layout.known(op.current)?.len;
         self.lane_floats(op.current, current.max(rows))?;
         if let Some(memory) = op.memory {
             self.lane_floats(memory, op.tensors.len())?;
@@ -106,7 +111,7 @@ impl Checker<'_> {
 
     /// Partial norms of a whole lane.
     fn partials(&self, (id, kind): (BufferId, NormKind)) -> Result<()> {
-        let found = self.layout.buffer(id).len;
+        let found = self.layout.known(id)?.len;
         self.lane_floats(id, kind.partials(found / kind.partials(1)))
     }
 
@@ -116,31 +121,38 @@ impl Checker<'_> {
             self.lane_indices(count, 1)?;
         }
         self.lane_indices(gate.frozen, gate.groups)?;
-        self.lane_floats(gate.current, gate.groups * Row::LEN)
+        self.lane_floats(gate.current, gate.groups.saturating_mul(Row::LEN))
     }
 
     fn centralise(&self, op: &Centralise) -> Result<()> {
-        let len = self.layout.buffer(op.grads).len;
+        let len = self.layout.known(op.grads)?.len;
         self.lane_floats(op.grads, len)?;
-        let end = op.lines.iter().map(|[start, len]| start + len).max().unwrap_or(0);
+        let end = op.lines.iter().map(|[start, len]| start.saturating_add(*len)).max().unwrap_or(0);
         self.require(end <= len, op.grads, format!("lines up to {len}"), end)
     }
 
     fn orthogonalise(&self, op: &Orthogonalise) -> Result<()> {
-        let (len, norms) = (self.layout.buffer(op.directions).len, self.layout.buffer(op.norms).len);
+        let (len, norms) = (self.layout.known(op.directions)?.len, self.layout.known(op.norms)?.len);
         self.lane_floats(op.directions, len)?;
         self.lane_floats(op.norms, norms)?;
-        let size = op.rows * op.columns;
+        let size = op.rows.saturating_mul(op.columns);
         self.require(size > 0, op.directions, "matrices of at least one element", "matrices of none")?;
         for &[start, tensor] in &op.matrices {
-            self.require(start + size <= len, op.directions, format!("matrices up to {len}"), start + size)?;
-            self.require(2 * tensor < norms, op.norms, format!("two norms for {} tensors", tensor + 1), norms)?;
+            self.require(
+                start.saturating_add(size) <= len,
+                op.directions,
+                format!("matrices up to {len}"),
+                start.saturating_add(size),
+            )?;
+            self.require(tensor < norms / 2, op.norms, format!("two norms for {} tensors", tensor.saturating_add(1)), norms)?;
         }
         let side = op.rows.min(op.columns);
-        for (i, (&id, size)) in op.scratch.iter().zip([size, size, side * side, side * side]).enumerate() {
-            let found = self.layout.buffer(id).len;
+        for (i, (&id, size)) in
+            op.scratch.iter().zip([size, size, side.saturating_mul(side), side.saturating_mul(side)]).enumerate()
+        {
+            let found = self.layout.known(id)?.len;
             self.lane_floats(id, found)?;
-            let needed = op.matrices.len() * size;
+            let needed = op.matrices.len().saturating_mul(size);
             self.require(needed <= found, id, format!("at least {needed} elements"), found)?;
             let apart = !op.scratch[..i].contains(&id) && ![op.directions, op.norms].contains(&id);
             self.require(apart, id, "a buffer for one role", "one buffer for two roles")?;
@@ -152,13 +164,13 @@ impl Checker<'_> {
         let stacks = &op.moments.stacks;
         self.moments(&op.moments, op.grads)?;
         self.lane_floats(op.partials, Moments::partials(stacks))?;
-        let rows = stacks.iter().map(|stack| stack.group + 1).max().unwrap_or(0) * Row::LEN;
-        self.lane_floats(op.current, self.layout.buffer(op.current).len.max(rows))
+        let rows = stacks.iter().map(|stack| stack.group.saturating_add(1)).max().unwrap_or(0).saturating_mul(Row::LEN);
+        self.lane_floats(op.current, self.layout.known(op.current)?.len.max(rows))
     }
 
     /// Tensors that lie in their arena and in the moments, as large as they say.
     fn moments(&self, moments: &Moments, arena: BufferId) -> Result<()> {
-        let (len, of_arena) = (self.layout.buffer(moments.buffer).len, self.layout.buffer(arena).len);
+        let (len, of_arena) = (self.layout.known(moments.buffer)?.len, self.layout.known(arena)?.len);
         self.lane_floats(moments.buffer, len)?;
         self.lane_floats(arena, of_arena)?;
         for stack in &moments.stacks {
@@ -175,7 +187,7 @@ impl Checker<'_> {
     }
 
     fn update(&self, update: &Update) -> Result<()> {
-        let len = self.layout.buffer(update.params).len;
+        let len = self.layout.known(update.params)?.len;
         let extras = &update.extras;
         let direction = match update.pass {
             Pass::Whole | Pass::Apply => None,
@@ -192,7 +204,7 @@ impl Checker<'_> {
         if let Some((half, _)) = extras.half {
             self.kind(half, Kind::Half)?;
             self.scope(half, Scope::Lane)?;
-            self.len(half, self.layout.buffer(half).len, len)?;
+            self.len(half, self.layout.known(half)?.len, len)?;
         }
         self.spans(update, len)?;
         if let Some(moments) = &update.moments {
@@ -219,19 +231,19 @@ impl Checker<'_> {
             let whole = span.start == end && span.len.is_multiple_of(ALIGN);
             let found = format!("{} from element {} on", span.len, span.start);
             self.require(whole, update.params, format!("a span of whole blocks from element {end} on"), found)?;
-            end += span.len;
+            end = end.saturating_add(span.len);
         }
         self.require(end == len, update.params, format!("spans of {len} elements"), end)?;
-        let groups = update.spans.iter().map(|span| span.group + 1).max().unwrap_or(1);
-        let rows = self.layout.buffer(update.current).len;
+        let groups = update.spans.iter().map(|span| span.group.saturating_add(1)).max().unwrap_or(1);
+        let rows = self.layout.known(update.current)?.len;
         self.lane_floats(update.current, rows)?;
-        let whole = rows >= groups * Row::LEN && rows.is_multiple_of(Row::LEN);
+        let whole = rows >= groups.saturating_mul(Row::LEN) && rows.is_multiple_of(Row::LEN);
         self.require(whole, update.current, format!("rows of {} for {groups} groups", Row::LEN), format!("{rows} elements"))?;
         if let Some(factors) = update.extras.factors {
-            let tensors = update.spans.iter().map(|span| span.tensor + 1).max().unwrap_or(0);
-            let found = self.layout.buffer(factors).len;
+            let tensors = update.spans.iter().map(|span| span.tensor.saturating_add(1)).max().unwrap_or(0);
+            let found = self.layout.known(factors)?.len;
             self.lane_floats(factors, found)?;
-            self.require(found >= 2 * tensors, factors, format!("two factors for {tensors} tensors"), found)?;
+            self.require(found / 2 >= tensors, factors, format!("two factors for {tensors} tensors"), found)?;
         }
         Ok(())
     }
@@ -239,13 +251,14 @@ impl Checker<'_> {
     fn dots(&self, dots: &Dots) -> Result<()> {
         let vectors: Vec<BufferId> = dots.left.iter().chain(&dots.right).copied().collect();
         self.alike(&vectors, "the vectors of inner products")?;
+        let longest = self.layout.known(vectors[0])?.len;
         for &Chunk { start, len, .. } in &dots.chunks {
-            let inside = start.checked_add(len).is_some_and(|end| end <= self.layout.buffer(vectors[0]).len);
+            let inside = start.checked_add(len).is_some_and(|end| end <= longest);
             let fits = inside && start.is_multiple_of(ALIGN) && len <= CHUNK;
             let expected = format!("chunks of at most {CHUNK} elements that start at multiples of {ALIGN}");
             self.require(fits, vectors[0], expected, format!("{len} from element {start} on"))?;
         }
-        self.floats(&dots.partials, dots.left.len() * dots.right.len() * dots.chunks.len())?;
+        self.floats(&dots.partials, product([dots.left.len(), dots.right.len(), dots.chunks.len()]))?;
         let vectors: Vec<View> = vectors.iter().map(|&id| self.layout.whole(id)).collect();
         self.writes(&dots.partials, &vectors)
     }
@@ -263,18 +276,18 @@ impl Checker<'_> {
     /// At least two vectors, all laid out as the first.
     fn alike(&self, vectors: &[BufferId], what: &str) -> Result<()> {
         let [first, _, ..] = vectors else { return Err(Error::Empty { what: what.into() }) };
-        let expected = self.layout.buffer(*first);
+        let expected = self.layout.known(*first)?;
         vectors.iter().try_for_each(|&id| {
             self.lane_floats(id, expected.len)?;
-            let cuts = &self.layout.buffer(id).cuts;
+            let cuts = &self.layout.known(id)?.cuts;
             self.require(*cuts == expected.cuts, id, format!("the arena of {}", expected.name), "another")
         })
     }
 
     fn matmul(&self, op: &MatMul) -> Result<()> {
-        self.floats(&op.a, op.batch * op.m * op.k)?;
-        self.floats(&op.b, op.batch * op.k * op.n)?;
-        self.floats(&op.c, op.batch * op.m * op.n)?;
+        self.floats(&op.a, product([op.batch, op.m, op.k]))?;
+        self.floats(&op.b, product([op.batch, op.k, op.n]))?;
+        self.floats(&op.c, product([op.batch, op.m, op.n]))?;
         if let Some(bias) = &op.bias {
             self.floats(bias, op.n)?;
         }
@@ -290,7 +303,7 @@ impl Checker<'_> {
                 self.inside(labels)?;
                 let rows = labels.len;
                 if rows > 0 && logits.len % rows != 0 {
-                    let name = &self.layout.buffer(logits.buffer).name;
+                    let name = &self.layout.known(logits.buffer)?.name;
                     return Err(Error::shape(name, format!("a multiple of {rows} elements"), logits.len));
                 }
                 self.floats(logits, logits.len)?;
@@ -304,7 +317,7 @@ impl Checker<'_> {
                 self.floats(targets, targets.len)?;
                 self.floats(losses, losses.len)?;
                 if losses.len > 0 && !targets.len.is_multiple_of(losses.len) {
-                    let name = &self.layout.buffer(targets.buffer).name;
+                    let name = &self.layout.known(targets.buffer)?.name;
                     return Err(Error::shape(name, format!("a multiple of {} elements", losses.len), targets.len));
                 }
                 self.floats(grad, targets.len)?;
@@ -315,13 +328,13 @@ impl Checker<'_> {
 
     fn lane_floats(&self, id: BufferId, len: usize) -> Result<()> {
         self.scope(id, Scope::Lane)?;
-        self.floats(&self.layout.whole(id), len)
+        self.floats(&View { buffer: id, offset: 0, len: self.layout.known(id)?.len }, len)
     }
 
     fn lane_indices(&self, id: BufferId, len: usize) -> Result<()> {
         self.kind(id, Kind::Index)?;
         self.scope(id, Scope::Lane)?;
-        self.len(id, self.layout.buffer(id).len, len)
+        self.len(id, self.layout.known(id)?.len, len)
     }
 
     fn floats(&self, view: &View, len: usize) -> Result<()> {
@@ -331,7 +344,7 @@ impl Checker<'_> {
     }
 
     fn inside(&self, view: &View) -> Result<()> {
-        let buffer = self.layout.buffer(view.buffer);
+        let buffer = self.layout.known(view.buffer)?;
         let end = view.offset.checked_add(view.len);
         let found = format!("{} from element {} on", view.len, view.offset);
         self.require(end.is_some_and(|end| end <= buffer.len), view.buffer, format!("at most {} elements", buffer.len), found)
@@ -342,12 +355,12 @@ impl Checker<'_> {
     }
 
     fn kind(&self, id: BufferId, expected: Kind) -> Result<()> {
-        let found = self.layout.buffer(id).kind;
+        let found = self.layout.known(id)?.kind;
         self.require(found == expected, id, format!("{expected:?}"), format!("{found:?}"))
     }
 
     fn scope(&self, id: BufferId, expected: Scope) -> Result<()> {
-        let found = self.layout.buffer(id).scope;
+        let found = self.layout.known(id)?.scope;
         self.require(found == expected, id, format!("{expected:?}"), format!("{found:?}"))
     }
 
@@ -360,6 +373,7 @@ impl Checker<'_> {
     }
 
     fn require(&self, holds: bool, id: BufferId, expected: impl ToString, found: impl ToString) -> Result<()> {
-        if holds { Ok(()) } else { Err(Error::shape(&self.layout.buffer(id).name, expected, found)) }
+        let declared = self.layout.known(id)?;
+        if holds { Ok(()) } else { Err(Error::shape(&declared.name, expected, found)) }
     }
 }

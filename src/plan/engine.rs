@@ -1,7 +1,7 @@
 //! What an engine promises.
 
 use super::{BufferId, Layout, Plan};
-use crate::error::{Result, range};
+use crate::error::{Error, Result, range};
 use crate::rule::Real;
 use std::ops::Range;
 
@@ -18,8 +18,22 @@ pub trait Engine {
     /// A plan that does not fit its layout, or a request beyond the device's limits or memory.
     fn load(&self, layout: &Layout, plans: &[Plan]) -> Result<Self::Program>;
 
+    /// Whether there is memory for buffers as large as those of the layout, before lists of their parts are made; what is found to be
+    /// missing here need not be found later. Default: it is not known.
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`](crate::Error::OutOfMemory), naming a buffer.
+    fn check_room(&self, _layout: &Layout) -> Result<()> {
+        Ok(())
+    }
+
     /// A short description for people: engine and device.
     fn describe(&self) -> String;
+}
+
+/// Whether a program has a plan of that index.
+pub(crate) fn check_plan(plan: usize, plans: usize) -> Result<()> {
+    if plan < plans { Ok(()) } else { Err(Error::setting("plan", plan, &format!("below {plans}"))) }
 }
 
 /// Floats of 16 bits are written two at a time.
@@ -38,7 +52,7 @@ pub trait Program {
     /// Runs the plan with that index in [`Engine::load`]'s list `times` times.
     ///
     /// # Errors
-    /// A lost device.
+    /// A plan that does not exist, or a lost device.
     fn run(&mut self, plan: usize, times: usize) -> Result<()>;
 
     /// Writes floats into a lane's buffer, from element `offset` on. Lane 0 also stands for a shared buffer.

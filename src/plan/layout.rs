@@ -54,7 +54,7 @@ pub struct Buffer {
 impl Buffer {
     /// Elements from one lane's copy to the next: the length, padded to [`ALIGN`], at least one block.
     pub fn stride(&self) -> usize {
-        self.len.next_multiple_of(ALIGN).max(ALIGN)
+        self.len.checked_next_multiple_of(ALIGN).unwrap_or(usize::MAX).max(ALIGN)
     }
 }
 
@@ -78,6 +78,15 @@ pub struct View {
 pub struct Layout {
     lanes: usize,
     buffers: Vec<Buffer>,
+}
+
+/// The values of a buffer, copied; memory that there is not becomes an error.
+pub(crate) fn copied<T: Copy>(name: &str, values: &[T]) -> Result<Vec<T>> {
+    let mut copy = Vec::new();
+    let bytes = size_of_val(values) as u64;
+    copy.try_reserve_exact(values.len()).map_err(|_| Error::OutOfMemory { what: name.into(), bytes })?;
+    copy.extend_from_slice(values);
+    Ok(copy)
 }
 
 impl Layout {
@@ -142,6 +151,12 @@ impl Layout {
         &self.buffers[id.0]
     }
 
+    /// A buffer's declaration, where the id may be another layout's.
+    pub(crate) fn known(&self, id: BufferId) -> Result<&Buffer> {
+        let allowed = || format!("below {}, the buffers of this layout", self.buffers.len());
+        self.buffers.get(id.0).ok_or_else(|| Error::setting("buffer", id.0, &allowed()))
+    }
+
     /// A view of all of a buffer.
     pub fn whole(&self, id: BufferId) -> View {
         View { buffer: id, offset: 0, len: self.buffer(id).len }
@@ -149,13 +164,15 @@ impl Layout {
 
     /// Checks that the buffers can be asked for: an answer has no place for halves.
     pub(crate) fn check_request(&self, buffers: &[BufferId]) -> Result<()> {
-        let half = buffers.iter().map(|&id| self.buffer(id)).find(|declared| declared.kind == Kind::Half);
-        half.map_or(Ok(()), |declared| Err(Error::shape(&declared.name, "floats or indices", "halves")))
+        buffers.iter().try_for_each(|&id| match self.known(id)? {
+            declared if declared.kind == Kind::Half => Err(Error::shape(&declared.name, "floats or indices", "halves")),
+            _ => Ok(()),
+        })
     }
 
     /// Whether a buffer is laid out as an arena.
     pub(crate) fn check_arena(&self, id: BufferId, arena: &Arena) -> Result<()> {
-        let declared = self.buffer(id);
+        let declared = self.known(id)?;
         if (declared.len, &declared.cuts, &declared.starts) != (arena.len(), &arena.cuts(), &arena.starts()) {
             let expected = format!("the arena of the slices, of {} elements", arena.len());
             return Err(Error::shape(&declared.name, expected, format!("another of {}", declared.len)));
@@ -163,17 +180,19 @@ impl Layout {
         Ok(())
     }
 
-    /// Checks that a lane's copy of a buffer exists, holds such elements, and at least `len` of them.
-    pub(crate) fn check_access(&self, id: BufferId, kind: Kind, lane: usize, len: usize) -> Result<()> {
-        let declared = self.buffer(id);
+    /// Checks that a lane's copy of a buffer exists, holds such elements, and `len` of them from element `offset` on.
+    pub(crate) fn check_access(&self, id: BufferId, kind: Kind, lane: usize, offset: usize, len: usize) -> Result<()> {
+        let declared = self.known(id)?;
         if declared.kind != kind {
             return Err(Error::shape(&declared.name, format!("{kind:?}"), format!("{:?}", declared.kind)));
         }
         if lane >= self.lanes {
             return Err(Error::setting("lane", lane, &format!("below {}", self.lanes)));
         }
-        if len > declared.len {
-            return Err(Error::shape(&declared.name, format!("at most {} elements", declared.len), len));
+        // One that no number holds is beyond every buffer.
+        let end = offset.saturating_add(len);
+        if end > declared.len {
+            return Err(Error::shape(&declared.name, format!("at most {} elements", declared.len), end));
         }
         Ok(())
     }

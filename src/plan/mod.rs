@@ -34,8 +34,9 @@ mod operation;
 mod trial;
 
 pub use arena::{Arena, Chunk, Tensor};
-pub(crate) use engine::check_even;
 pub use engine::{Answer, Engine, Program};
+pub(crate) use engine::{check_even, check_plan};
+pub(crate) use layout::copied;
 pub use layout::{Buffer, BufferId, Kind, Layout, Scope, View};
 pub use moments::{Moments, Stack, TILE};
 pub use op::{

@@ -464,6 +464,7 @@ impl Operated {
         if count > MAX_OPERANDS {
             return Err(Error::limit(format!("operands of {name}"), count as u64, MAX_OPERANDS as u64));
         }
+        self.operands().iter().try_for_each(|operand| layout.known(operand.view.buffer).map(drop))?;
         let shared = self.is_shared(layout);
         self.operands().iter().enumerate().try_for_each(|(index, operand)| {
             let apart = |other: &Operand| other.view.buffer != operand.view.buffer;

@@ -70,7 +70,7 @@ impl Rule for Lars {
     fn check(&self) -> Result<()> {
         self.check_ranges()?;
         let fits = !self.nesterov || (self.momentum > 0.0 && self.dampening == 0.0);
-        let found = format!("true with momentum {} and dampening {}", self.momentum, self.dampening);
+        let found = format_args!("true with momentum {} and dampening {}", self.momentum, self.dampening);
         range::require(fits, "nesterov", found, "momentum above 0 and dampening 0")
     }
 

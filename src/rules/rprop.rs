@@ -1,4 +1,4 @@
-use crate::error::{Result, range};
+use crate::error::{Error, Result, range};
 use crate::rule::{Configure, Real, Rule, sign};
 use crate::settings;
 
@@ -66,7 +66,11 @@ impl Rule for Rprop {
     fn check(&self) -> Result<()> {
         self.check_ranges()?;
         let fits = self.step_max.is_finite() && self.step_max >= self.step_min;
-        range::require(fits, "step_max", self.step_max, &format!("finite and at least step_min, {}", self.step_min))?;
+        if !fits {
+            // Schedules check every row: the text is made where it is needed.
+            let allowed = format!("finite and at least step_min, {}", self.step_min);
+            return Err(Error::setting("step_max", self.step_max, &allowed));
+        }
         range::single("step_max", self.step_max)
     }
 

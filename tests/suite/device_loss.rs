@@ -105,7 +105,7 @@ fn recording_without_a_check_does_not_panic() -> Result<()> {
         let mut optimizer = over_slices(&gpu)?;
         gpu.device().destroy();
         let mut encoder = gpu.device().create_command_encoder(&Default::default());
-        optimizer.program().encode(0, &mut encoder);
+        optimizer.program().encode(0, &mut encoder)?;
         gpu.queue().submit([encoder.finish()]);
         assert_lost(device, optimizer.program().wait());
         assert_lost(device, optimizer.program_mut().run(0, 1));
@@ -162,5 +162,5 @@ fn what_cannot_fit_into_a_buffer_is_a_limit() {
     // The rows of two groups are not: 2 · 256 rows of 32 scalars.
     let groups = Recipe::groups([Adam::default(), Adam::default()]);
     let error = Optimizer::new(&gpu, groups, &[("w", &[4])]).expect_err("too large");
-    assert_eq!(error, Error::limit("rows in one binding", 2 * 256 * 32 * 4, limit));
+    assert_eq!(error, Error::limit("lanes × groups = 1 × 2 (split them into several optimizers)", 2, 1));
 }

@@ -6,6 +6,7 @@ mod common;
 mod architecture;
 mod batches;
 mod beside;
+mod bounds;
 mod compare;
 mod control;
 mod data;

@@ -796,3 +796,89 @@ fn a_buffer_of_another_device_is_refused_by_name() {
     let error = Optimizer::over_slices(&gpu, recipe(), &tensors).err().map_or("no error".into(), |error| error.to_string());
     assert!(error.starts_with("tensor 'tensor 1': "), "{error}");
 }
+
+/// Devices that this crate opens share one instance: a buffer of another is found, and nothing of the first is changed.
+#[test]
+fn a_buffer_of_another_gpu_is_refused_by_name() {
+    let [a, b] = [(); 2].map(|()| gpu());
+    let own = buffer(&a, 64, USAGE);
+    let foreign = buffer(&b, 64, USAGE);
+    let slice = |buffer: &wgpu::Buffer, offset| Slice { buffer: buffer.clone(), offset, len: 1 };
+    for (params, grads) in [(&foreign, &own), (&own, &foreign), (&foreign, &foreign)] {
+        let tensor = tensor(0, slice(params, 0), slice(grads, 16));
+        let error = Optimizer::over_slices(&a, recipe(), &[tensor]).err().map_or("no error".into(), |error| error.to_string());
+        assert!(error.starts_with("tensor 'tensor 0': "), "{error}");
+    }
+}
+
+/// Instances number their buffers alike; this number is one that the device's instance never gave.
+#[test]
+fn a_buffer_that_the_instance_does_not_know_is_refused_by_name() {
+    let instance = wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle());
+    let adapter = pollster::block_on(instance.enumerate_adapters(wgpu::Backends::all())).swap_remove(0);
+    let (device, queue) = pollster::block_on(adapter.request_device(&wgpu::DeviceDescriptor::default())).expect("a device");
+    let other = Gpu::from_wgpu(device, queue);
+    let gpu = gpu();
+    let mut tensors = in_many_buffers(&gpu);
+    let many: Vec<wgpu::Buffer> = (0..1_000).map(|_| buffer(&other, 8, USAGE)).collect();
+    tensors[1].grads.buffer = many[999].clone();
+    let error = Optimizer::over_slices(&gpu, recipe(), &tensors).err().map_or("no error".into(), |error| error.to_string());
+    assert_eq!(error, "tensor 'tensor 1': its buffer is of another wgpu instance");
+}
+
+/// One tensor after seven steps, with parameters and gradients at these elements of one buffer.
+fn placed(gpu: &Gpu, len: usize, places: [usize; 2]) -> Result<(Vec<f32>, usize)> {
+    let shared = buffer(gpu, places[0].max(places[1]) + len, USAGE);
+    let slice = |at: usize| Slice { buffer: shared.clone(), offset: 4 * at as u64, len };
+    let tensor =
+        SliceTensor { name: "w".into(), shape: vec![len], params: slice(places[0]), grads: slice(places[1]), group: 0 };
+    let optimizer = Optimizer::over_slices(gpu, recipe().zero_grads(), &[tensor])?;
+    let dispatches = optimizer.program().dispatches(0);
+    Ok((trained(optimizer, len)?, dispatches))
+}
+
+fn trained(mut optimizer: Optimizer<GpuProgram>, len: usize) -> Result<Vec<f32>> {
+    optimizer.set_params(0, "w", &numbers(1, len))?;
+    for step in 0..3 {
+        optimizer.set_grads(0, "w", &numbers(2 + step, len))?;
+        optimizer.step()?;
+    }
+    let grads = optimizer.grads_buffer();
+    assert_eq!(optimizer.program_mut().read(grads, 0)?[..len], vec![0.0; len], "gradients are zeroed");
+    optimizer.params(0, "w")
+}
+
+/// WebGPU refuses a dispatch whose writable windows overlap once their starts are rounded down. Where they would, they are one.
+#[test]
+fn parameters_and_gradients_may_touch_at_every_distance() -> Result<()> {
+    let gpu = gpu();
+    let (len, dispatches) = (4, 3);
+    let expected = trained(Optimizer::new(&gpu, recipe().zero_grads(), &[("w", &[len])])?, len)?;
+    // The first is the layout of examples/embed_wgpu.rs.
+    for gap in (0..=66).chain([127, 128, 1000]) {
+        for start in [0, 1, 60, 63, 64, 100] {
+            for places in [[start, start + len + gap], [start + len + gap, start]] {
+                let (found, launches) = placed(&gpu, len, places)?;
+                assert_same_bits(&format!("parameters and gradients at {places:?}"), &found, &expected);
+                assert_eq!(launches, dispatches, "{places:?}");
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Where one binding cannot hold both, buckets are cut until windows do not touch.
+#[test]
+fn parameters_and_gradients_that_touch_are_cut_where_a_binding_holds_no_both() -> Result<()> {
+    let gpu = gpu_with_bindings(64 << 10);
+    for len in [4_096, 8_100, 8_192, 10_000, 16_000, 20_000] {
+        let expected = trained(Optimizer::new(&gpu, recipe().zero_grads(), &[("w", &[len])])?, len)?;
+        for gap in [0, 1, 63, 64, 4_000] {
+            for places in [[0, len + gap], [len + gap, 0], [63, len + 63 + gap]] {
+                let (found, _) = placed(&gpu, len, places)?;
+                assert_same_bits(&format!("{len} elements at {places:?}"), &found, &expected);
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,125 @@
+//! Sizes and places that do not exist are errors, on either engine: never a panic, an abort, or another tensor's memory.
+
+use crate::common::engines;
+use crate::common::refusal::assert_error;
+use thalweg::cpu::Cpu;
+use thalweg::plan::{Activation, Arena, Engine, Layout, MatMul, Op, Plan, Program};
+use thalweg::{Adam, Error, Optimizer, Recipe};
+
+const HUGE: [&[usize]; 8] = [
+    &[usize::MAX],
+    &[1 << 32, 1 << 32],
+    &[1 << 40, 1 << 40],
+    &[(1 << 62) + 1, 4],
+    &[1 << 60],
+    &[1 << 45],
+    &[(1 << 38) + 1],
+    &[1 << 40, 0, 1 << 40],
+];
+
+#[test]
+fn shapes_that_no_memory_holds_are_refused_at_once() {
+    for shape in HUGE {
+        let mut arena = Arena::default();
+        arena.add("small", &[100], 0).expect("a small tensor");
+        let error = arena.add("w", shape, 0).expect_err("too large").to_string();
+        assert!(error.starts_with(&format!("tensor 'w': shape {shape:?} found, at most ")), "{error}");
+        // What is refused leaves nothing behind.
+        assert_eq!((arena.len(), arena.tensors().len()), (128, 1));
+        arena.add("w", &[1], 0).expect("the name is free");
+        let new = Optimizer::new(&Cpu::<f32>::default(), Recipe::new(Adam::default()), &[("w", shape)]);
+        assert!(matches!(new, Err(Error::Shape { .. })), "{shape:?}");
+    }
+    let mut arena = Arena::default();
+    arena.add("none", &[0, 1 << 20], 0).expect("a tensor without elements");
+    assert!(arena.is_empty());
+}
+
+#[test]
+fn buffers_that_no_memory_holds_are_errors_by_name() {
+    for len in [1_usize << 50, 1 << 60, 1 << 61, usize::MAX] {
+        let mut layout = Layout::new(1);
+        layout.floats("huge", len);
+        for error in [Cpu::<f64>::default().load(&layout, &[]).err(), Cpu::<f32>::default().load(&layout, &[]).err()] {
+            assert!(matches!(&error, Some(Error::OutOfMemory { what, .. }) if what == "huge"), "{len}: {error:?}");
+        }
+        let error = engines::open(Default::default()).load(&layout, &[]).err();
+        assert!(matches!(&error, Some(Error::Limit { what, .. }) if what.starts_with("huge")), "{len}: {error:?}");
+    }
+    let mut layout = Layout::new(1 << 60);
+    layout.floats("x", 1);
+    assert!(matches!(Cpu::<f32>::default().load(&layout, &[]), Err(Error::OutOfMemory { .. })));
+}
+
+/// Products of sizes that wrap around must not fit.
+#[test]
+fn sizes_of_operations_do_not_wrap_around() {
+    let mut layout = Layout::new(1);
+    let [a, b, c] = ["a", "b", "c"].map(|name| layout.floats(name, 0)).map(|id| layout.whole(id));
+    for [m, k, n] in [[1 << 32, 1 << 32, 0], [1 << 63, 2, 2], [1 << 32, 1 << 32, 1 << 32]] {
+        let mut plan = Plan::default();
+        plan.push(Op::MatMul(MatMul::new(a, b, c, m, k, n)));
+        for engine in [engines::cpu(), engines::gpu()] {
+            assert!(matches!(engine.load(&layout, &[plan.clone()]), Err(Error::Shape { .. })), "{m} {k} {n}");
+        }
+    }
+}
+
+#[test]
+fn places_beyond_a_buffer_are_errors() {
+    for engine in [engines::cpu(), engines::gpu()] {
+        let mut layout = Layout::new(2);
+        let (floats, indices) = (layout.floats("f", 4), layout.indices("i", 4));
+        let halves = layout.half_arena("h", &{
+            let mut arena = Arena::default();
+            arena.add("w", &[4], 0).expect("a tensor");
+            arena
+        });
+        let mut program = engine.load(&layout, &[Plan::default()]).expect("a program");
+        for offset in [4, 5, 1 << 40, usize::MAX - 1, usize::MAX] {
+            assert!(program.write(floats, 0, offset, &[1.0, 1.0]).is_err(), "{offset}");
+            assert!(program.write_indices(indices, 0, offset, &[1, 1]).is_err(), "{offset}");
+            assert!(program.read_range(floats, 0, offset..offset.saturating_add(1).max(5)).is_err(), "{offset}");
+        }
+        for offset in [64, 1 << 40, usize::MAX - 1] {
+            assert!(program.write_halves(halves, 0, offset, &[1, 1]).is_err(), "{offset}");
+        }
+        for lane in [2, usize::MAX] {
+            assert_error(program.read(floats, lane), &format!("lane = {lane} is out of range: below 2"));
+        }
+        assert_eq!(program.read(floats, 0).expect("zeros"), [0.0; 4]);
+        // An empty range is nothing, wherever it lies within.
+        assert!(program.read_range(floats, 0, 4..4).expect("nothing").is_empty());
+        let backwards = std::ops::Range { start: 3, end: 1 };
+        assert!(program.read_range(floats, 0, backwards).expect("nothing").is_empty());
+    }
+}
+
+#[test]
+fn plans_and_buffers_that_do_not_exist_are_errors() {
+    let mut other = Layout::new(1);
+    let ids: Vec<_> = (0..9).map(|i| other.floats(&format!("buffer {i}"), 4)).collect();
+    let id = ids[8];
+    for engine in [engines::cpu(), engines::gpu()] {
+        let mut layout = Layout::new(1);
+        let known = layout.floats("x", 4);
+        let mut program = engine.load(&layout, &[Plan::default()]).expect("a program");
+        for plan in [1, usize::MAX] {
+            for times in [0, 1] {
+                assert_error(program.run(plan, times), &format!("plan = {plan} is out of range: below 1"));
+            }
+        }
+        let message = "buffer = 8 is out of range: below 1, the buffers of this layout";
+        assert_error(program.write(id, 0, 0, &[]), message);
+        assert_error(program.write_indices(id, 0, 0, &[]), message);
+        assert_error(program.write_halves(id, 0, 0, &[]), message);
+        assert_error(program.read(id, 0), message);
+        assert_error(program.read_range(id, 0, 0..1), message);
+        assert_error(program.read_indices(id, 0), message);
+        assert_error(program.read_halves(id, 0), message);
+        assert_error(program.request(&[known, id]), message);
+        let mut plan = Plan::default();
+        plan.push(Op::Activate { f: Activation::Relu, input: layout.whole(known), output: other.whole(id) });
+        assert_error(engine.load(&layout, &[plan]), message);
+    }
+}
