@@ -162,5 +162,9 @@ fn what_cannot_fit_into_a_buffer_is_a_limit() {
     // The rows of two groups are not: 2 · 256 rows of 32 scalars.
     let groups = Recipe::groups([Adam::default(), Adam::default()]);
     let error = Optimizer::new(&gpu, groups, &[("w", &[4])]).expect_err("too large");
-    assert_eq!(error, Error::limit("lanes × groups = 1 × 2 (split them into several optimizers)", 2, 1));
+    assert_eq!(error, Error::limit("rows in one binding", 2 * 256 * 32 * 4, limit));
+    // Those of two lanes are as many.
+    let lanes = Recipe::population([Adam::default(), Adam::default()]);
+    let error = Optimizer::new(&gpu, lanes, &[("w", &[4])]).expect_err("too many");
+    assert_eq!(error, Error::limit("lanes × groups = 2 × 1 (split them into several optimizers)", 2, 1));
 }
