@@ -211,7 +211,7 @@ impl NormKind {
 
     /// Elements of [`Norm::partials`] for so many chunks.
     pub fn partials(self, chunks: usize) -> usize {
-        if self.leaves_range() { 2 * chunks } else { chunks }
+        if self.leaves_range() { chunks.saturating_mul(2) } else { chunks }
     }
 }
 
