@@ -56,6 +56,16 @@ pub enum Error {
         /// The names that are known, separated by commas.
         known: String,
     },
+    /// A setting without a default that is not given.
+    #[error("{what} needs {setting}, for example {example}")]
+    Missing {
+        /// What it is a setting of.
+        what: String,
+        /// The setting's name.
+        setting: String,
+        /// A value that is allowed, as it is given.
+        example: String,
+    },
     /// A name that is given twice.
     #[error("{kind} '{name}' is given twice")]
     Duplicate {

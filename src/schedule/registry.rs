@@ -11,8 +11,8 @@ type Settings<'a> = Vec<(&'static str, &'a mut dyn Text)>;
 trait Named: Default + Into<Schedule> {
     const NAME: &'static str;
     const FORMULA: &'static str;
-    /// Settings whose default fails the check.
-    const REQUIRED: &'static [&'static str];
+    /// Settings whose default fails the check, with an example of each.
+    const REQUIRED: &'static [(&'static str, &'static str)];
 
     fn settings(&mut self) -> Settings<'_>;
 }
@@ -51,7 +51,10 @@ fn with_settings<T: Named, R>(curve: &mut T, lead: &mut Lead, body: impl FnOnce(
 
 fn listing<T: Named>() -> Listing {
     let settings = with_settings(&mut T::default(), &mut Lead { warmup: 0, warmup_start: 0.0 }, |settings| {
-        settings.iter().map(|(name, value)| (*name, (!T::REQUIRED.contains(name)).then(|| value.write()))).collect()
+        settings
+            .iter()
+            .map(|(name, value)| (*name, T::REQUIRED.iter().all(|(required, _)| required != name).then(|| value.write())))
+            .collect()
     });
     Listing { name: T::NAME, formula: T::FORMULA, settings }
 }
@@ -59,6 +62,12 @@ fn listing<T: Named>() -> Listing {
 fn make<T: Named>(given: &[(&str, &str)]) -> Result<Schedule> {
     let (mut curve, mut lead) = (T::default(), Lead { warmup: 0, warmup_start: 0.0 });
     with_settings(&mut curve, &mut lead, |settings| read(settings, given))?;
+    for (name, example) in T::REQUIRED {
+        if given.iter().all(|(given, _)| given != name) {
+            let example = format!("{name}={example}");
+            return Err(Error::Missing { what: T::NAME.into(), setting: (*name).into(), example });
+        }
+    }
     let schedule: Schedule = curve.into();
     schedule.check()?;
     not_negative("warmup_start", lead.warmup_start)?;
@@ -132,11 +141,11 @@ impl ReduceLrOnPlateau {
 
 /// One entry per schedule: type, name, formula, settings that must be given, all other settings.
 macro_rules! registry {
-    ($($kind:ident $name:literal $formula:literal [$($required:ident),*] [$($setting:ident),*])*) => {
+    ($($kind:ident $name:literal $formula:literal [$($required:ident = $example:literal),*] [$($setting:ident),*])*) => {
         $(impl Named for $kind {
             const NAME: &'static str = $name;
             const FORMULA: &'static str = $formula;
-            const REQUIRED: &'static [&'static str] = &[$(stringify!($required)),*];
+            const REQUIRED: &'static [(&'static str, &'static str)] = &[$((stringify!($required), $example)),*];
 
             fn settings(&mut self) -> Settings<'_> {
                 vec![
@@ -165,8 +174,8 @@ macro_rules! registry {
         /// but those with a warm-up of their own `warmup_start` (the value at step 0); see [`Warmup`].
         ///
         /// # Errors
-        /// [`Error::Unknown`] listing all schedules or all settings, [`Error::Duplicate`] if a setting is given twice, and
-        /// [`Error::Setting`] if a value is no value of its kind; else as [`Schedule::check`].
+        /// [`Error::Unknown`] listing all schedules or all settings, [`Error::Duplicate`] if a setting is given twice,
+        /// [`Error::Missing`] with an example where one without a default is not given, and [`Error::Setting`] if a value is no value of its kind; else as [`Schedule::check`].
         ///
         /// # Examples
         ///
@@ -190,22 +199,22 @@ macro_rules! registry {
 
 registry! {
     Constant "constant" "lr, times factor for t < steps" [] [lr, factor, steps]
-    Step "step" "lr · gamma^⌊t / steps⌋" [steps] [lr, gamma]
-    MultiStep "multi_step" "lr · gamma^#{m in milestones: m ≤ t}" [milestones] [lr, gamma]
-    Piecewise "piecewise" "values[#{b in boundaries: b < t}]" [values] [boundaries]
-    Linear "linear" "lr · (start_factor + (end_factor − start_factor) · min(t, steps) / steps)" [steps] [lr, start_factor, end_factor]
+    Step "step" "lr · gamma^⌊t / steps⌋" [steps = "1000"] [lr, gamma]
+    MultiStep "multi_step" "lr · gamma^#{m in milestones: m ≤ t}" [milestones = "300,600"] [lr, gamma]
+    Piecewise "piecewise" "values[#{b in boundaries: b < t}]" [boundaries = "500", values = "1,0.1"] []
+    Linear "linear" "lr · (start_factor + (end_factor − start_factor) · min(t, steps) / steps)" [steps = "1000"] [lr, start_factor, end_factor]
     Polynomial "polynomial" "end + (lr − end) · (1 − min(s, steps) / steps)^power, s = max(t − begin, 0)"
-        [steps] [lr, end, power, begin, cycle]
-    Exponential "exponential" "lr · gamma^(max(t − begin, 0) / steps), not beyond end" [gamma] [lr, steps, begin, staircase, end]
-    InverseTime "inverse_time" "lr / (1 + gamma · t / steps)" [gamma] [lr, steps, staircase]
-    Cosine "cosine" "end + (lr − end) · ((1 + cos(π · min(t, steps) / steps)) / 2)^power" [steps] [lr, end, power, rises]
+        [steps = "1000"] [lr, end, power, begin, cycle]
+    Exponential "exponential" "lr · gamma^(max(t − begin, 0) / steps), not beyond end" [gamma = "0.99"] [lr, steps, begin, staircase, end]
+    InverseTime "inverse_time" "lr / (1 + gamma · t / steps)" [gamma = "0.01"] [lr, steps, staircase]
+    Cosine "cosine" "end + (lr − end) · ((1 + cos(π · min(t, steps) / steps)) / 2)^power" [steps = "1000"] [lr, end, power, rises]
     CosineRestarts "cosine_restarts" "end + (lr − end) · shrink^i · (1 + cos(π · (t − s_i) / (steps · growth^i))) / 2"
-        [steps] [lr, end, growth, shrink]
+        [steps = "1000"] [lr, end, growth, shrink]
     Cyclic "cyclic" "lr + (peak − lr) · k · f, k up in `up` and down in `down` steps; f by mode: 1, 2^−cycle, gamma^t"
         [] [lr, peak, up, down, mode, gamma]
     OneCycle "one_cycle" "lr/div → lr → lr/div/final_div, the peak at pct_start · steps − 1, the end at steps − 1"
-        [steps] [lr, pct_start, div, final_div, shape, three_phase]
+        [steps = "1000"] [lr, pct_start, div, final_div, shape, three_phase]
     Noam "noam" "factor · model_size^−½ · min((t + 1)^−½, (t + 1) · warmup^−3⁄2)" [] [factor, model_size, warmup]
     InverseSqrt "inverse_sqrt" "lr / √(1 + t / timescale)" [] [lr, timescale]
-    Wsd "wsd" "lr · t / warmup, then lr for `stable` steps, then to end in `decay` steps" [decay] [lr, warmup, stable, end, shape]
+    Wsd "wsd" "lr · t / warmup, then lr for `stable` steps, then to end in `decay` steps" [decay = "200"] [lr, warmup, stable, end, shape]
 }

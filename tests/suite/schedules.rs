@@ -1132,7 +1132,8 @@ mod registry {
     fn required(listing: &Listing) -> Vec<(&'static str, &'static str)> {
         let value = |name| match name {
             "milestones" => "5,20",
-            "values" | "gamma" => "0.5",
+            "values" => "0.5,0.1",
+            "gamma" => "0.5",
             _ => "30",
         };
         let missing = listing.settings.iter().filter(|(_, default)| default.is_none());
@@ -1222,7 +1223,10 @@ mod registry {
         says("cyclic", &[("mode", "round")], "mode = round is out of range: triangular, triangular2 or exp_range");
         says("wsd", &[("shape", "round")], "shape = round is out of range: cosine, linear or one_minus_sqrt");
         says("multi_step", &[("milestones", "3;4")], "milestones = 3;4 is out of range: numbers separated by commas");
-        says("step", &[], "steps = 0 is out of range: at least 1");
+        says("step", &[], "step needs steps, for example steps=1000");
+        says("step", &[("steps", "0")], "steps = 0 is out of range: at least 1");
+        says("exponential", &[], "exponential needs gamma, for example gamma=0.99");
+        says("piecewise", &[("values", "1,0.1")], "piecewise needs boundaries, for example boundaries=500");
         says("step", &[("steps", "3"), ("lr", "NaN")], "lr = NaN is out of range: finite and at least 0");
         says(
             "step",

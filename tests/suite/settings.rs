@@ -429,7 +429,8 @@ fn settings_that_do_not_fit_each_other_are_refused() {
         ("piecewise", "values=0.1,NaN boundaries=3", "values[1] = NaN is out of range: finite and at least 0"),
         ("piecewise", "values=1,2,3 boundaries=5", "values: 3 found, 2 expected"),
         ("piecewise", "values=1,2,3 boundaries=5,2", "boundaries = [5, 2] is out of range: each larger than the one before"),
-        ("multi_step", "", "milestones is empty"),
+        ("multi_step", "", "multi_step needs milestones, for example milestones=300,600"),
+        ("multi_step", "milestones=", "milestones is empty"),
         ("cosine", "steps=5 warmup_start=0.5", "warmup_start = 0.5 is out of range: 0 without a warmup"),
         ("cosine", "steps=5 warmup=0 warmup_start=1", "warmup_start = 1 is out of range: 0 without a warmup"),
     ] {

@@ -11,11 +11,14 @@ use thalweg::cpu::Cpu;
 use thalweg_catalogue::descent::{Path, quadratic, quadratic_value, rosenbrock, rosenbrock_value};
 use thalweg_catalogue::digits::{Epoch, train};
 use thalweg_catalogue::{Entry, entries};
-use thalweg_chart::plotters::prelude::*;
-use thalweg_chart::{Area, Axis, Chart, FONT, Line, picture};
+use thalweg_chart::{Axis, Chart, Line, RGBColor, captioned, panels, picture};
 
-const PANEL: u32 = 400;
-const SIZE: (u32, u32) = (3 * PANEL + 120, 420);
+const PANEL: (u32, u32) = (290, 190);
+const RULES_PER_ROW: usize = 2;
+const CAPTION: &str =
+    "Loss against step, both logarithmic: each rule in colour over all others, with the settings of the catalogue";
+const COLOR: RGBColor = RGBColor(0x1f, 0x77, 0xb4);
+const GREY: RGBColor = RGBColor(0xcf, 0xcf, 0xcf);
 /// A point has at least this times the step of the one before.
 const STRIDE: f64 = 1.06;
 /// Losses below this are drawn as this: single precision has arrived.
@@ -52,36 +55,35 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-/// Three panels of loss against step, and the names of the lines.
+/// A row of three panels per rule: loss against step, that rule in colour, all others in grey.
 fn draw(outcomes: &[Outcome]) -> Result<String> {
-    let panel = |title, points: &dyn Fn(&Outcome) -> Vec<(f64, f64)>| {
-        let line = |(index, outcome): (usize, &Outcome)| Line {
-            name: outcome.entry.rule.into(),
-            color: color(index, outcomes.len()),
-            points: thinned(points(outcome)),
-        };
-        let lines = outcomes.iter().enumerate().map(line).collect();
-        Chart { title, steps: "step", x: Axis::Log, y: Axis::Log, key: None, lines }
-    };
     let digits = |epoch: &Epoch| (epoch.steps as f64, epoch.train.loss);
-    let panels = [
-        panel("Digits: training loss", &|outcome| outcome.digits.iter().map(digits).collect()),
-        panel("Rosenbrock's valley", &|outcome| losses(&outcome.rosenbrock, rosenbrock_value)),
-        panel("Quadratic of condition 10,000", &|outcome| losses(&outcome.quadratic, quadratic_value)),
+    let tasks: [(&str, &dyn Fn(&Outcome) -> Vec<(f64, f64)>); 3] = [
+        ("digits, training loss", &|outcome| outcome.digits.iter().map(digits).collect()),
+        ("Rosenbrock's valley", &|outcome| losses(&outcome.rosenbrock, rosenbrock_value)),
+        ("quadratic of condition 10,000", &|outcome| losses(&outcome.quadratic, quadratic_value)),
     ];
-    picture(SIZE, |area| {
-        let (charts, key) = area.split_horizontally(3 * PANEL);
-        for (area, panel) in charts.split_evenly((1, 3)).iter().zip(&panels) {
-            panel.draw(area)?;
+    let lines = |points: &dyn Fn(&Outcome) -> Vec<(f64, f64)>| -> Vec<Line> {
+        let line = |outcome| Line { name: String::new(), color: GREY, points: thinned(points(outcome)) };
+        outcomes.iter().map(line).collect()
+    };
+    let tasks = tasks.map(|(title, points)| (title, lines(points)));
+    let rows = outcomes.len().div_ceil(RULES_PER_ROW);
+    picture((RULES_PER_ROW as u32 * 3 * PANEL.0, 28 + rows as u32 * PANEL.1), |area| {
+        let charts = captioned(area, CAPTION)?;
+        for (index, cell) in panels(&charts, rows, RULES_PER_ROW * 3).iter().enumerate() {
+            let (rule, (task, lines)) = (index / 3, &tasks[index % 3]);
+            let Some(outcome) = outcomes.get(rule) else { break };
+            // The line in colour lies over the others.
+            let mut lines = lines.clone();
+            let mut own = lines.remove(rule);
+            own.color = COLOR;
+            lines.push(own);
+            let title = format!("{}: {task}", outcome.entry.rule);
+            Chart { title: &title, steps: "", values: "", x: Axis::Log, y: Axis::Log, key: false, lines }.draw(cell)?;
         }
-        legend(&key, &panels[0].lines)
+        Ok(())
     })
-}
-
-/// A colour of its own for each line: hues around the wheel, light and dark in turn.
-fn color(index: usize, count: usize) -> RGBColor {
-    let (red, green, blue) = HSLColor(index as f64 / count as f64, 0.8, [0.35, 0.55][index % 2]).to_backend_color().rgb;
-    RGBColor(red, green, blue)
 }
 
 /// The function's values at a path's points.
@@ -101,14 +103,4 @@ fn thinned(points: Vec<(f64, f64)>) -> Vec<(f64, f64)> {
         }
     }
     kept
-}
-
-/// The lines' names below each other.
-fn legend(area: &Area, lines: &[Line]) -> Result<()> {
-    for (index, line) in lines.iter().enumerate() {
-        let y = 40 + 17 * index as i32;
-        area.draw(&PathElement::new([(0, y + 7), (18, y + 7)], line.color.stroke_width(3)))?;
-        area.draw(&Text::new(line.name.as_str(), (24, y), (FONT, 13)))?;
-    }
-    Ok(())
 }

@@ -1,7 +1,6 @@
 //! Lines in a frame, as SVG.
 
-/// The library that draws, for what this one does not say.
-pub use plotters;
+pub use plotters::style::RGBColor;
 
 use anyhow::Result;
 use plotters::coord::Shift;
@@ -11,8 +10,11 @@ use std::ops::Range;
 
 /// More points than pixels say nothing.
 pub const MAX_POINTS: usize = 500;
-pub const FONT: &str = "sans-serif";
 
+const FONT: &str = "sans-serif";
+/// Places are whole numbers of the library that draws. So pictures are painted this many times larger, and shown smaller by whoever shows
+/// them: lines are smooth.
+const SCALE: u32 = 10;
 /// Marks on an axis.
 const MAX_MARKS: usize = 9;
 /// A logarithmic axis over more powers of ten than this has no marks between them.
@@ -22,6 +24,7 @@ const GRID: RGBColor = RGBColor(0xe4, 0xe4, 0xe4);
 pub type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 
 /// A line and its name.
+#[derive(Clone)]
 pub struct Line {
     pub name: String,
     pub color: RGBColor,
@@ -33,10 +36,12 @@ pub struct Chart<'a> {
     pub title: &'a str,
     /// What x counts.
     pub steps: &'a str,
+    /// What y is; empty: nothing is written beside the axis.
+    pub values: &'a str,
     pub x: Axis,
     pub y: Axis,
-    /// Where the lines' names stand, if they do.
-    pub key: Option<SeriesLabelPosition>,
+    /// Whether the lines' names stand above the chart, where they cover no line.
+    pub key: bool,
     pub lines: Vec<Line>,
 }
 
@@ -45,8 +50,8 @@ pub struct Chart<'a> {
 pub enum Axis {
     /// Evenly, with this range in it.
     Linear(f64, f64),
-    /// Evenly from 0, in whole numbers.
-    Count,
+    /// Evenly from this number or before, in whole numbers.
+    Count(u32),
     /// By powers of ten. What is not above 0 is not shown.
     Log,
 }
@@ -55,21 +60,50 @@ pub enum Axis {
 struct Marks(Vec<f64>);
 
 /// SVG text of what `paint` paints.
-pub fn picture(size: (u32, u32), paint: impl FnOnce(&Area) -> Result<()>) -> Result<String> {
+pub fn picture((width, height): (u32, u32), paint: impl FnOnce(&Area) -> Result<()>) -> Result<String> {
     let mut text = String::new();
+    let large = (width * SCALE, height * SCALE);
     {
-        let area = SVGBackend::with_string(&mut text, size).into_drawing_area();
+        let area = SVGBackend::with_string(&mut text, large).into_drawing_area();
         area.fill(&WHITE)?;
         paint(&area)?;
         area.present()?;
     }
-    Ok(text)
+    let size = |(width, height)| format!("width=\"{width}\" height=\"{height}\" viewBox");
+    Ok(text.replacen(&size(large), &size((width, height)), 1))
+}
+
+/// So many pixels of the picture as it is shown.
+fn px(length: u32) -> i32 {
+    (length * SCALE) as i32
+}
+
+fn font(size: u32) -> TextStyle<'static> {
+    (FONT, px(size)).into_text_style(&(0, 0))
+}
+
+/// Writes a caption over an area; returns what is below it.
+pub fn captioned<'a>(area: &Area<'a>, caption: &str) -> Result<Area<'a>> {
+    let (above, below) = area.split_vertically(px(28));
+    above.draw(&Text::new(caption, (px(14), px(10)), font(15)))?;
+    Ok(below)
+}
+
+/// Two halves of an area.
+pub fn beside<'a>(area: &Area<'a>) -> [Area<'a>; 2] {
+    let (left, right) = area.split_horizontally((area.dim_in_pixel().0 / 2) as i32);
+    [left, right]
+}
+
+/// An area in rows of so many columns.
+pub fn panels<'a>(area: &Area<'a>, rows: usize, columns: usize) -> Vec<Area<'a>> {
+    area.split_evenly((rows, columns))
 }
 
 impl Axis {
     fn place(self, value: f64) -> f64 {
         match self {
-            Self::Linear(..) | Self::Count => value,
+            Self::Linear(..) | Self::Count(_) => value,
             Self::Log => value.log10(),
         }
     }
@@ -78,7 +112,7 @@ impl Axis {
         // An axis keeps its labels short, and the power of a mark's logarithm is not quite the mark.
         let rounded = |value: f64| format!("{value:.6e}").parse().unwrap_or(value);
         let value: f64 = match self {
-            Self::Linear(..) | Self::Count => rounded(place),
+            Self::Linear(..) | Self::Count(_) => rounded(place),
             Self::Log => rounded(10f64.powf(place)),
         };
         if value != 0.0 && !(1e-3..1e6).contains(&value.abs()) { format!("{value:e}") } else { value.to_string() }
@@ -89,7 +123,13 @@ impl Axis {
         let (low, high) = (places.clone().fold(f64::MAX, f64::min), places.fold(f64::MIN, f64::max));
         match self {
             Self::Linear(from, to) => Marks::even(from.min(low), to.max(high), 0.0),
-            Self::Count => Marks::even(0.0, high.max(1.0), 1.0),
+            Self::Count(from) => {
+                let from = f64::from(from);
+                let Marks(mut marks) = Marks::even(from.min(low), high.max(from + 1.0), 1.0);
+                // An axis from 1 has no room before it, and its first mark says so.
+                marks[0] = marks[0].max(from.min(low));
+                Marks(marks)
+            }
             // A run that went astray at once has nothing to show.
             Self::Log if low > high => Marks::powers(-1.0, 0.0),
             Self::Log => Marks::powers(low, high),
@@ -154,31 +194,56 @@ impl Chart<'_> {
         let places = || self.lines.iter().flat_map(|line| self.places(line));
         let x = self.x.marks(places().map(|(x, _)| x));
         let y = self.y.marks(places().map(|(_, y)| y));
-        let mut chart = ChartBuilder::on(area)
-            .caption(self.title, (FONT, 17))
-            .margin(12)
-            .margin_right(24)
-            .x_label_area_size(36)
-            .y_label_area_size(46)
+        let (above, below) = area.split_vertically(px(30));
+        above.draw(&Text::new(self.title, (px(14), px(9)), font(15)))?;
+        if self.key {
+            self.draw_key(&above)?;
+        }
+        let mut chart = ChartBuilder::on(&below)
+            .margin(px(6))
+            .margin_right(px(24))
+            .x_label_area_size(px(36))
+            .y_label_area_size(px(if self.values.is_empty() { 46 } else { 62 }))
             .build_cartesian_2d(x, y)?;
         chart
             .configure_mesh()
-            .bold_line_style(GRID)
+            .bold_line_style(GRID.stroke_width(SCALE))
             .light_line_style(TRANSPARENT)
-            .axis_style(BLACK.mix(0.5))
-            .label_style((FONT, 13))
+            .axis_style(BLACK.mix(0.5).stroke_width(SCALE))
+            .set_all_tick_mark_size(px(4))
+            .label_style((FONT, px(13)))
             .x_desc(self.steps)
+            .y_desc(self.values)
             .x_label_formatter(&|&place| self.x.label(place))
             .y_label_formatter(&|&place| self.y.label(place))
             .draw()?;
         for line in &self.lines {
-            let color = line.color;
-            let key = move |(x, y)| PathElement::new([(x, y), (x + 18, y)], color.stroke_width(2));
-            chart.draw_series(LineSeries::new(self.places(line), color.stroke_width(2)))?.label(&line.name).legend(key);
+            let style = line.color.stroke_width(2 * SCALE);
+            let places: Vec<(f64, f64)> = self.places(line).collect();
+            // A line of one point cannot be seen.
+            if let &[place] = &places[..] {
+                chart.draw_series([Circle::new(place, px(3), line.color.filled())])?;
+            }
+            chart.draw_series(LineSeries::new(places, style))?;
         }
-        if let Some(key) = &self.key {
-            let mut labels = chart.configure_series_labels();
-            labels.position(key.clone()).label_font((FONT, 13)).background_style(WHITE.mix(0.8)).border_style(GRID).draw()?;
+        if places().next().is_none() {
+            let (width, height) = below.dim_in_pixel();
+            below.draw(&Text::new(
+                "no finite values to show",
+                ((width / 2) as i32 - px(60), (height / 2) as i32 - px(20)),
+                font(14),
+            ))?;
+        }
+        Ok(())
+    }
+
+    /// The lines' names, from the right end on.
+    fn draw_key(&self, above: &Area) -> Result<()> {
+        let mut x = above.dim_in_pixel().0 as i32 - px(24);
+        for line in self.lines.iter().rev() {
+            x -= px(7 * line.name.chars().count() as u32 + 34);
+            above.draw(&PathElement::new([(x, px(17)), (x + px(18), px(17))], line.color.stroke_width(2 * SCALE)))?;
+            above.draw(&Text::new(line.name.as_str(), (x + px(23), px(11)), font(13)))?;
         }
         Ok(())
     }
@@ -202,15 +267,17 @@ mod tests {
     fn marks_are_round_and_few() {
         assert_eq!(labels(Axis::Linear(90.0, 100.0), &[93.0, 97.5]), ["90", "92", "94", "96", "98", "100"]);
         assert_eq!(labels(Axis::Linear(0.0, 0.0), &[3e-4]), ["0", "5e-5", "1e-4", "1.5e-4", "2e-4", "2.5e-4", "3e-4"]);
-        assert_eq!(labels(Axis::Count, &[1.0, 3.0]), ["0", "1", "2", "3"]);
-        assert_eq!(labels(Axis::Count, &[99_999.0]), ["0", "20000", "40000", "60000", "80000", "100000"]);
+        assert_eq!(labels(Axis::Count(0), &[1.0, 3.0]), ["0", "1", "2", "3"]);
+        assert_eq!(labels(Axis::Count(1), &[1.0, 3.0]), ["1", "2", "3"]);
+        assert_eq!(labels(Axis::Count(1), &[1.0, 40.0]), ["1", "10", "20", "30", "40"]);
+        assert_eq!(labels(Axis::Count(0), &[99_999.0]), ["0", "20000", "40000", "60000", "80000", "100000"]);
         assert_eq!(labels(Axis::Log, &[0.03, 2.1]), ["0.02", "0.05", "0.1", "0.2", "0.5", "1", "2", "5"]);
         assert_eq!(labels(Axis::Log, &[1e-5, 1e7]), ["1e-5", "0.001", "0.1", "10", "1000", "100000", "1e7"]);
     }
 
     #[test]
     fn one_value_or_none_has_an_axis() {
-        for axis in [Axis::Linear(0.0, 0.0), Axis::Count, Axis::Log] {
+        for axis in [Axis::Linear(0.0, 0.0), Axis::Count(0), Axis::Count(1), Axis::Log] {
             for values in [&[][..], &[1.0], &[1000.0]] {
                 labels(axis, values);
             }
@@ -221,8 +288,37 @@ mod tests {
     fn what_has_no_place_is_not_shown() {
         let points = vec![(1.0, 2.0), (2.0, 0.0), (3.0, -1.0), (4.0, f64::NAN), (5.0, f64::INFINITY), (6.0, 0.5)];
         let line = Line { name: "line".into(), color: BLACK, points };
-        let chart = Chart { title: "", steps: "", x: Axis::Count, y: Axis::Log, key: None, lines: Vec::new() };
+        let chart = Chart { title: "", steps: "", values: "", x: Axis::Count(1), y: Axis::Log, key: false, lines: Vec::new() };
         let shown: Vec<f64> = chart.places(&line).map(|(x, _)| x).collect();
         assert_eq!(shown, [1.0, 6.0]);
+    }
+
+    fn drawn(points: Vec<(f64, f64)>) -> String {
+        let line = Line { name: "line".into(), color: BLACK, points };
+        let chart = Chart {
+            title: "title",
+            steps: "step",
+            values: "value",
+            x: Axis::Count(1),
+            y: Axis::Linear(0.0, 1.0),
+            key: true,
+            lines: vec![line],
+        };
+        picture((300, 200), |area| chart.draw(area)).expect("SVG")
+    }
+
+    #[test]
+    fn one_point_has_a_marker_and_none_a_note() {
+        assert!(drawn(vec![(1.0, 0.5)]).contains("<circle"));
+        assert!(!drawn(vec![(1.0, 0.5), (2.0, 0.6)]).contains("<circle"));
+        let note = "no finite values to show";
+        assert!(drawn(vec![(1.0, f64::NAN)]).contains(note) && !drawn(vec![(1.0, 0.5)]).contains(note));
+    }
+
+    #[test]
+    fn pictures_have_the_size_that_was_asked_for_and_finer_places() {
+        let text = drawn(vec![(1.0, 0.5), (2.0, 0.6)]);
+        assert!(text.contains("width=\"300\" height=\"200\" viewBox=\"0 0 3000 2000\""), "{text}");
+        assert!(["title", "step", "value", "line"].iter().all(|name| text.contains(name)), "{text}");
     }
 }

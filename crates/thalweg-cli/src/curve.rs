@@ -2,22 +2,23 @@
 
 use crate::report::Epoch;
 use anyhow::Result;
-use thalweg_chart::plotters::prelude::{RGBColor, SeriesLabelPosition};
-use thalweg_chart::{Axis, Chart, Line, MAX_POINTS, picture};
+use thalweg_chart::{Axis, Chart, Line, MAX_POINTS, RGBColor, beside, captioned, picture};
 
-const SIZE: (u32, u32) = (900, 340);
+const SIZE: (u32, u32) = (900, 370);
 const TRAIN: RGBColor = RGBColor(0x1f, 0x77, 0xb4);
 const TEST: RGBColor = RGBColor(0xe0, 0x6c, 0x1a);
 
-/// Draws the loss, on a logarithmic axis, beside the accuracy; SVG text.
-pub fn draw(epochs: &[Epoch]) -> Result<String> {
-    let chart = |title, y, key, lines| Chart { title, steps: "epoch", x: Axis::Count, y, key: Some(key), lines };
+/// Draws the loss, on a logarithmic axis, beside the accuracy, below a title; SVG text.
+pub fn draw(epochs: &[Epoch], title: &str) -> Result<String> {
+    let chart =
+        |title, y_label, y, lines| Chart { title, steps: "epoch", values: y_label, x: Axis::Count(1), y, key: true, lines };
     let loss = lines(epochs, |epoch| (epoch.train.loss, epoch.test.loss));
-    let loss = chart("Cross-entropy", Axis::Log, SeriesLabelPosition::UpperRight, loss);
+    let loss = chart("Cross-entropy", "loss", Axis::Log, loss);
     let percent = lines(epochs, |epoch| (100.0 * epoch.train.accuracy, 100.0 * epoch.test.accuracy));
-    let percent = chart("Accuracy in %", Axis::Linear(90.0, 100.0), SeriesLabelPosition::LowerRight, percent);
+    let percent = chart("Accuracy", "accuracy in %", Axis::Linear(90.0, 100.0), percent);
     picture(SIZE, |area| {
-        let (left, right) = area.split_horizontally(SIZE.0 / 2);
+        let charts = captioned(area, title)?;
+        let [left, right] = beside(&charts);
         loss.draw(&left)?;
         percent.draw(&right)
     })

@@ -409,7 +409,8 @@ fn shown(text: &str) -> String {
     if !text.is_empty() && text.chars().count() <= 40 && text.chars().all(plain) { text.into() } else { quoted(text) }
 }
 
-/// A number without long runs of zeros.
-fn short(x: f64) -> String {
+/// A number in six digits, without long runs of zeros.
+pub fn short(x: f64) -> String {
+    let x: f64 = format!("{x:.5e}").parse().unwrap_or(x);
     if x == 0.0 || (1e-4..1e5).contains(&x.abs()) { x.to_string() } else { format!("{x:e}") }
 }

@@ -3,7 +3,6 @@
 use crate::Usage;
 use crate::report::note;
 use anyhow::Result;
-use clap::ValueEnum;
 use thalweg::Error;
 use thalweg::cpu::Cpu;
 use thalweg::gpu::{Gpu, GpuOptions};
@@ -12,8 +11,9 @@ use thalweg::plan::Engine;
 /// The options that choose an engine.
 #[derive(Debug, clap::Args)]
 pub struct EngineArgs {
-    /// Which engine does the work
-    #[arg(long, value_enum, default_value_t)]
+    /// Which engine does the work: `auto` is a real GPU if there is one, else the CPU engine; `gpu` the best GPU, a software driver only
+    /// where there is nothing else
+    #[arg(long, value_parser = choice, default_value = "auto", value_name = "auto|gpu|cpu")]
     engine: Choice,
 
     /// Part of the GPU adapter's name, driver or backend, in any case, as `thalweg info` lists them; implies --engine gpu
@@ -21,10 +21,9 @@ pub struct EngineArgs {
     adapter: Option<String>,
 }
 
-#[derive(Debug, Clone, Copy, Default, ValueEnum)]
+#[derive(Debug, Clone, Copy)]
 enum Choice {
     /// A real GPU if there is one, else the CPU engine
-    #[default]
     Auto,
     /// The best GPU; a software driver only where there is nothing else
     Gpu,
@@ -68,15 +67,31 @@ impl EngineArgs {
     }
 
     /// Makes the engine, and says on stderr if it is not what one would expect.
-    pub fn pick(&self) -> Result<Picked> {
+    pub fn pick(&self, quiet: bool) -> Result<Picked> {
         match (self.engine, &self.adapter) {
             (Choice::Cpu, _) => Ok(Picked::Cpu(Cpu::default())),
             (_, Some(name)) => named(name),
             (Choice::Gpu, None) => any_gpu(),
-            (Choice::Auto, None) => Ok(auto()),
+            (Choice::Auto, None) => Ok(auto(quiet)),
         }
     }
 }
+
+/// What `--engine` takes. GPUs of every vendor are one engine.
+fn choice(text: &str) -> Result<Choice, String> {
+    match text {
+        "auto" => Ok(Choice::Auto),
+        "gpu" => Ok(Choice::Gpu),
+        "cpu" => Ok(Choice::Cpu),
+        _ if GPUS.contains(&&*text.to_lowercase()) => {
+            Err("possible values: auto, gpu, cpu; GPUs of every vendor are gpu".into())
+        }
+        _ => Err("possible values: auto, gpu, cpu".into()),
+    }
+}
+
+/// What people call a GPU.
+const GPUS: [&str; 11] = ["cuda", "rocm", "hip", "metal", "mps", "vulkan", "dx12", "nvidia", "amd", "webgpu", "wgpu"];
 
 fn named(name: &str) -> Result<Picked> {
     match Gpu::with(&GpuOptions { adapter: Some(name.into()), ..Default::default() }) {
@@ -95,10 +110,11 @@ fn any_gpu() -> Result<Picked> {
     Ok(Picked::Gpu(gpu.into()))
 }
 
-fn auto() -> Picked {
+fn auto(quiet: bool) -> Picked {
     let cpu = Cpu::default();
     match Gpu::new() {
         Ok(gpu) => return Picked::Gpu(gpu.into()),
+        Err(_) if quiet => {}
         Err(error) => note(&format!("no GPU: {}; training on the CPU engine ({})", reason(&error), cpu.describe())),
     }
     Picked::Cpu(cpu)

@@ -19,6 +19,7 @@ const FEATURES: [(&str, Features); 6] = [
 
 /// List GPU adapters and the CPU engine, with the kernels that each would run and the one that `--engine auto` picks
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  thalweg info --json")]
 pub struct Args {
     /// Print one JSON object instead of text
     #[arg(long)]

@@ -5,25 +5,42 @@ mod curve;
 mod data;
 mod engine;
 mod info;
+mod limits;
 mod memory;
+mod names;
+mod out;
 mod rates;
+mod record;
 mod report;
 mod rules;
 mod schedules;
 mod settings;
+mod shell;
+mod stop;
 mod train;
+mod version;
 
 use clap::error::ErrorKind;
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 use report::note;
-use std::io;
+use std::io::{self, Write};
 use std::process::ExitCode;
 
-const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted.";
+const AFTER_HELP: &str = "\
+Examples:
+  thalweg train --rule adamw --schedule cosine
+  thalweg rules sgd adamw
+  thalweg train --help
+
+Exit codes: 0 done; 1 failed, or the loss is not finite; 2 wrong usage; 130, 143, 129 ended by Ctrl-C, SIGTERM, SIGHUP; 141 nobody reads
+the output of train or bench any more.";
+
+/// What a shell reports of a program that wrote to a pipe without a reader.
+const NO_READER: u8 = 141;
 
 /// An optimizer engine for any GPU, with a CPU twin.
 #[derive(Debug, Parser)]
-#[command(name = "thalweg", version, after_help = EXIT_CODES)]
+#[command(name = "thalweg", version = version::text(), after_help = AFTER_HELP)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -36,6 +53,8 @@ enum Command {
     Info(info::Args),
     Rules(rules::Args),
     Schedules(schedules::Args),
+    Completions(shell::CompletionArgs),
+    Man(shell::ManArgs),
 }
 
 /// Arguments that parse but make no sense.
@@ -43,55 +62,85 @@ enum Command {
 #[error("{0}")]
 struct Usage(String);
 
-/// Ctrl-C.
+/// A signal that asked for an end.
 #[derive(Debug, thiserror::Error)]
 #[error("interrupted after {epochs} whole epochs")]
 struct Interrupted {
     epochs: usize,
+    signal: i32,
 }
 
 fn main() -> ExitCode {
-    let outcome = match Cli::try_parse() {
+    quiet_drivers();
+    let Cli { command } = match Cli::try_parse() {
         Err(error) => return not_parsed(&error),
-        Ok(Cli { command: Command::Train(args) }) => train::run(args),
-        Ok(Cli { command: Command::Bench(args) }) => bench::run(&args),
-        Ok(Cli { command: Command::Info(args) }) => info::run(args),
-        Ok(Cli { command: Command::Rules(args) }) => rules::run(&args),
-        Ok(Cli { command: Command::Schedules(args) }) => schedules::run(args),
+        Ok(cli) => cli,
+    };
+    // What such a command has left to do is lost if nobody reads it.
+    let lost = matches!(command, Command::Train(_) | Command::Bench(_));
+    let outcome = match command {
+        Command::Train(args) => train::run(args),
+        Command::Bench(args) => bench::run(&args),
+        Command::Info(args) => info::run(args),
+        Command::Rules(args) => rules::run(&args),
+        Command::Schedules(args) => schedules::run(args),
+        Command::Completions(args) => shell::completions(args),
+        Command::Man(args) => shell::man(&args),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
+        Err(error) if is_unread(&error) => ExitCode::from(if lost { NO_READER } else { 0 }),
         Err(error) => failed(&error),
+    }
+}
+
+/// Mesa's device selection complains on stderr where a session has no runtime folder. Nothing is drawn here, so it is not needed.
+#[cfg_attr(unix, expect(unsafe_code, reason = "the environment is changed before any thread could read it"))]
+fn quiet_drivers() {
+    #[cfg(unix)]
+    if std::env::var_os("XDG_RUNTIME_DIR").is_none() && std::env::var_os("NODEVICE_SELECT").is_none() {
+        // SAFETY: this is the first statement of the program, which has one thread until it returns.
+        unsafe { std::env::set_var("NODEVICE_SELECT", "1") };
     }
 }
 
 /// Help and version are asked for and go to stdout; anything else is wrong usage.
 fn not_parsed(error: &clap::Error) -> ExitCode {
     match error.kind() {
-        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
-            // A reader that has left wants no help.
-            let _ = error.print();
-            return ExitCode::SUCCESS;
-        }
-        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => note("error: no command given; try 'thalweg --help'"),
-        _ => {
-            // clap says what is wrong, then explains usage at length.
-            let text = error.render().to_string();
-            let what = text.lines().take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more"));
-            note(&format!("{}; try 'thalweg --help'", one_line(what)));
-        }
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => return printed(&error.render().to_string()),
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => return printed(&Cli::command().render_help().to_string()),
+        _ => {}
     }
+    // clap says what is wrong, then explains usage at length.
+    let text = error.render().to_string();
+    let what = text.lines().take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more"));
+    let known = Cli::command();
+    let given = std::env::args().nth(1).filter(|name| known.find_subcommand(name).is_some());
+    let help = given.map_or("thalweg --help".into(), |name| format!("thalweg {name} --help"));
+    note(&format!("{}; try '{help}'", one_line(what)));
     ExitCode::from(2)
 }
 
-fn failed(error: &anyhow::Error) -> ExitCode {
-    if error.is::<Interrupted>() {
-        note(&error.to_string());
-        return ExitCode::from(130);
+/// Prints a text. A reader that has left wants no more of it.
+fn printed(text: &str) -> ExitCode {
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            failed(&anyhow::Error::new(error).context("cannot write to stdout"))
+        }
+        _ => ExitCode::SUCCESS,
     }
-    if error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe) {
-        // Whoever read our output has seen enough.
-        return ExitCode::SUCCESS;
+}
+
+/// Whether whoever read our output has left.
+fn is_unread(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+}
+
+fn failed(error: &anyhow::Error) -> ExitCode {
+    if let Some(Interrupted { signal, .. }) = error.downcast_ref() {
+        note(&error.to_string());
+        return ExitCode::from(stop::code(*signal));
     }
     note(&format!("error: {}", one_line(format!("{error:#}").lines())));
     ExitCode::from(if error.is::<Usage>() { 2 } else { 1 })

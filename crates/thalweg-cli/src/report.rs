@@ -1,16 +1,15 @@
-//! What a training run tells: progress on stderr, JSON or a summary on stdout, a table and curves in a directory.
+//! What a training run tells: progress on stderr, JSON or a summary on stdout, files in a folder.
 
-use crate::{curve, data};
+use crate::data;
+use crate::out::Out;
+use crate::record::Record;
 use anyhow::{Context, Result};
 use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 use serde_json::json;
 use std::fmt;
-use std::fs::{self, File};
-use std::io::{self, IsTerminal, Write};
-use std::path::{Path, PathBuf};
+use std::io::{self, ErrorKind, IsTerminal, Write};
 use thalweg::Metrics;
 
-const COLUMNS: &str = "epoch,train_loss,train_accuracy,test_loss,test_accuracy,steps,seconds\n";
 const BAR: &str = "{msg} {wide_bar} {rate}, {eta} left";
 
 /// Where training stands after an epoch.
@@ -28,26 +27,34 @@ pub struct Epoch {
     pub seconds: f64,
 }
 
-/// The end of a run.
-pub struct Summary {
-    pub last: Epoch,
-    pub engine: &'static str,
-    pub adapter: String,
+impl Epoch {
+    /// Whether both losses are numbers that training can go on from.
+    pub fn is_finite(&self) -> bool {
+        self.train.loss.is_finite() && self.test.loss.is_finite()
+    }
+}
+
+/// What of all that is said is wanted on the terminal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Voice {
+    /// Lines on stderr, the result on stdout.
+    Plain,
+    /// The result on stdout, and on stderr only what is wrong.
+    Quiet,
+    /// JSON on stdout.
+    Json,
+    /// JSON on stdout, and on stderr only what is wrong.
+    QuietJson,
 }
 
 /// Everything a run writes.
 pub struct Report {
-    json: bool,
+    voice: Voice,
     epochs: usize,
     bar: Option<ProgressBar>,
     out: Option<Out>,
-}
-
-/// The files of a run, and the epochs that they show.
-struct Out {
-    directory: PathBuf,
-    table: File,
-    epochs: Vec<Epoch>,
+    /// Whether anybody reads stdout.
+    heard: bool,
 }
 
 /// A line on stderr, whether or not anybody reads it.
@@ -55,24 +62,54 @@ pub fn note(text: &str) {
     let _ = writeln!(io::stderr(), "{text}");
 }
 
+/// Whether stderr is a terminal on which lines can be written over.
+pub fn is_screen() -> bool {
+    io::stderr().is_terminal() && std::env::var_os("TERM").is_none_or(|term| term != "dumb" && !term.is_empty())
+}
+
+impl Voice {
+    pub fn new(json: bool, quiet: bool) -> Self {
+        match (json, quiet) {
+            (false, false) => Self::Plain,
+            (false, true) => Self::Quiet,
+            (true, false) => Self::Json,
+            (true, true) => Self::QuietJson,
+        }
+    }
+
+    fn is_json(self) -> bool {
+        matches!(self, Self::Json | Self::QuietJson)
+    }
+
+    pub fn is_quiet(self) -> bool {
+        matches!(self, Self::Quiet | Self::QuietJson)
+    }
+}
+
 impl Report {
-    /// Makes the files, so that a directory that cannot be written stops the run before it starts.
-    pub fn new(json: bool, epochs: usize, out: Option<&Path>) -> Result<Self> {
-        Ok(Self { json, epochs, bar: None, out: out.map(Out::new).transpose()? })
+    pub fn new(voice: Voice, epochs: usize, out: Option<Out>) -> Self {
+        Self { voice, epochs, bar: None, out, heard: true }
     }
 
     /// What is trained on what, before anything else.
-    pub fn data(&self, summary: &data::Summary) -> Result<()> {
-        if self.json {
-            return self.print(&summary.json());
+    pub fn data(&mut self, summary: &data::Summary, record: &Record) -> Result<()> {
+        let mut lines = summary.lines();
+        lines.extend(record.rates.lines());
+        match self.voice {
+            Voice::Plain => lines.iter().for_each(|line| note(line)),
+            _ => lines.iter().filter(|line| line.starts_with("warning: ")).for_each(|line| note(line)),
         }
-        summary.lines().iter().for_each(|line| note(line));
-        Ok(())
+        if !self.voice.is_json() {
+            return Ok(());
+        }
+        let mut object = summary.json();
+        object["data"]["rates"] = record.rates.json();
+        self.print(&object)
     }
 
     /// Training begins.
     pub fn start(&mut self, steps_per_epoch: usize) {
-        if io::stderr().is_terminal() {
+        if is_screen() && !self.voice.is_quiet() {
             let bar = ProgressBar::new(self.epochs as u64 * steps_per_epoch as u64);
             let rate = |state: &ProgressState, out: &mut dyn fmt::Write| {
                 let _ = write!(out, "{:.0} steps/s", state.per_sec());
@@ -93,16 +130,13 @@ impl Report {
     }
 
     /// An epoch is done.
-    pub fn epoch(&mut self, done: Epoch) -> Result<()> {
+    pub fn epoch(&mut self, done: Epoch, record: &Record) -> Result<()> {
         if let Some(out) = &mut self.out {
-            out.epoch(done)?;
+            out.epoch(done, &record.title(Some(&done)), || record.json("running", Some(&done)));
         }
         let Epoch { epoch, train, test, steps, seconds } = done;
-        match &self.bar {
-            Some(bar) if epoch < self.epochs => {
-                bar.set_message(format!("epoch {}/{}, loss {:.4}", epoch + 1, self.epochs, train.loss));
-            }
-            None if !self.json => note(&format!(
+        if self.voice == Voice::Plain || self.bar.is_some() {
+            let line = format!(
                 "epoch {epoch}/{}: training loss {:.4}, accuracy {:.2} %; test loss {:.4}, accuracy {:.2} %; {:.0} steps/s",
                 self.epochs,
                 train.loss,
@@ -110,10 +144,16 @@ impl Report {
                 test.loss,
                 100.0 * test.accuracy,
                 steps as f64 / seconds,
-            )),
-            _ => {}
+            );
+            match &self.bar {
+                None => note(&line),
+                Some(bar) => {
+                    bar.println(line);
+                    bar.set_message(format!("epoch {}/{}", (epoch + 1).min(self.epochs), self.epochs));
+                }
+            }
         }
-        if !self.json {
+        if !self.voice.is_json() {
             return Ok(());
         }
         self.print(&json!({
@@ -127,73 +167,45 @@ impl Report {
         }))
     }
 
-    /// Training ended, well or not: takes the bar away and draws the curves of the epochs there were.
-    pub fn close(&mut self) -> Result<()> {
+    /// Training ended, well or not: takes the bar away.
+    pub fn close(&mut self) {
         if let Some(bar) = self.bar.take() {
             bar.finish_and_clear();
         }
-        match &self.out {
-            Some(out) if !out.epochs.is_empty() => out.draw(),
-            _ => Ok(()),
-        }
     }
 
-    /// The result, last of all.
-    pub fn summary(&self, summary: &Summary) -> Result<()> {
-        let Summary { last: Epoch { train, test, steps, seconds, .. }, engine, adapter } = summary;
-        if self.json {
-            return self.print(&json!({
-                "test_accuracy": test.accuracy,
-                "train_loss": train.loss,
-                "seconds": seconds,
-                "engine": engine,
-                "adapter": adapter,
-                "steps": steps,
-            }));
+    /// The result, on stdout. It comes before the files, whose disk may be full.
+    pub fn result(&mut self, record: &Record, last: &Epoch) -> Result<()> {
+        if self.voice.is_json() {
+            return self.print(&record.result(last));
         }
-        self.print(&format_args!(
-            "test accuracy {:.2} %, training loss {:.4}; {steps} steps in {seconds:.2} s on {adapter}",
-            100.0 * test.accuracy,
-            train.loss,
-        ))
+        self.print(&record.line(last))
     }
 
-    /// A line on stdout. Fails if nobody reads it.
-    fn print(&self, line: &impl fmt::Display) -> Result<()> {
+    /// The files of the run, last of all.
+    pub fn files(&mut self, record: &Record, state: &str, last: Option<&Epoch>) -> Result<()> {
+        let Some(out) = &mut self.out else { return Ok(()) };
+        if last.is_some() {
+            out.draw(&record.title(last));
+            out.describe(&record.json(state, last));
+        }
+        out.finish()
+    }
+
+    /// A line on stdout. Where nobody reads it any more, a run with files goes on without.
+    fn print(&mut self, line: &impl fmt::Display) -> Result<()> {
+        if !self.heard {
+            return Ok(());
+        }
         let print = || writeln!(io::stdout(), "{line}");
-        self.bar.as_ref().map_or_else(print, |bar| bar.suspend(print)).context("cannot write to stdout")
+        let printed = self.bar.as_ref().map_or_else(print, |bar| bar.suspend(print));
+        match (printed, &self.out) {
+            (Err(error), Some(out)) if error.kind() == ErrorKind::BrokenPipe => {
+                self.heard = false;
+                note(&format!("nobody reads stdout any more; the run goes on for {}", out.directory().display()));
+                Ok(())
+            }
+            (printed, _) => printed.context("cannot write to stdout"),
+        }
     }
-}
-
-impl Out {
-    fn new(directory: &Path) -> Result<Self> {
-        let make = || {
-            fs::create_dir_all(directory)?;
-            let mut table = File::create(directory.join("metrics.csv"))?;
-            table.write_all(COLUMNS.as_bytes())?;
-            Ok(table)
-        };
-        let table = make().map_err(|error| unwritable(directory, error))?;
-        Ok(Self { directory: directory.into(), table, epochs: Vec::new() })
-    }
-
-    /// Adds a line to the table, in one write, so that it is whole whenever the run ends.
-    fn epoch(&mut self, done: Epoch) -> Result<()> {
-        let Epoch { epoch, train, test, steps, seconds } = done;
-        let [train_loss, test_loss] = [train.loss, test.loss];
-        let [train_accuracy, test_accuracy] = [train.accuracy, test.accuracy];
-        let line = format!("{epoch},{train_loss},{train_accuracy},{test_loss},{test_accuracy},{steps},{seconds}\n");
-        self.table.write_all(line.as_bytes()).map_err(|error| unwritable(&self.directory, error))?;
-        self.epochs.push(done);
-        Ok(())
-    }
-
-    fn draw(&self) -> Result<()> {
-        let picture = curve::draw(&self.epochs).context("cannot draw the curves")?;
-        fs::write(self.directory.join("curve.svg"), picture).map_err(|error| unwritable(&self.directory, error))
-    }
-}
-
-fn unwritable(directory: &Path, error: io::Error) -> anyhow::Error {
-    anyhow::anyhow!("{}: {error}; --out takes a directory that can be written", directory.display())
 }

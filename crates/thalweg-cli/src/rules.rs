@@ -1,16 +1,22 @@
 //! `thalweg rules`: what there is to choose from for `--rule` and `--set`.
 
-use crate::{Usage, settings};
+use crate::{Usage, names, settings};
 use serde_json::{Value, json};
 use std::io::{self, Write};
 use thalweg::{AnyRule, Memory, rule_by_name};
 
-/// List the update rules with formula, settings and their defaults, and state
+const EXAMPLES: &str = "\
+Examples:
+  thalweg rules
+  thalweg rules sgd adamw";
+
+/// List the update rules with formula, settings and their defaults, a rate to start from, and state
 #[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub struct Args {
-    /// A rule [default: all of them]
+    /// Rules; several are shown side by side [default: all of them]
     #[arg(value_name = "NAME")]
-    name: Option<String>,
+    names: Vec<String>,
 
     /// Print one JSON object per rule instead of text
     #[arg(long)]
@@ -19,20 +25,129 @@ pub struct Args {
 
 /// Runs the command.
 pub fn run(args: &Args) -> anyhow::Result<()> {
-    let rules = match &args.name {
-        None => thalweg::rules(),
-        Some(name) => vec![rule_by_name(name).map_err(|error| Usage(error.to_string()))?],
+    let known = thalweg::rules();
+    let known: Vec<&str> = known.iter().map(|rule| rule.name()).collect();
+    let named = |name: &String| names::find("rule", name, &known, names::RULES).and_then(rule_by_name);
+    let mut rules: Vec<Box<dyn AnyRule>> = match &args.names[..] {
+        [] => thalweg::rules(),
+        names => names.iter().map(named).collect::<thalweg::Result<_>>().map_err(|error| Usage(error.to_string()))?,
     };
     let mut out = io::stdout().lock();
-    for (index, mut rule) in rules.into_iter().enumerate() {
+    if args.names.len() > 1 && !args.json {
+        write!(out, "{}", side_by_side(&mut rules))?;
+        return Ok(());
+    }
+    for (index, rule) in rules.iter_mut().enumerate() {
         if args.json {
-            writeln!(out, "{}", object(&mut *rule))?;
+            writeln!(out, "{}", object(&mut **rule))?;
         } else {
             let gap = if index > 0 { "\n" } else { "" };
-            writeln!(out, "{gap}{}", text(&mut *rule))?;
+            writeln!(out, "{gap}{}", text(&mut **rule))?;
         }
     }
     Ok(())
+}
+
+/// Letters of the formulas and the settings that they are.
+const LETTERS: [(&str, &str); 14] = [
+    ("β₁", "beta1"),
+    ("β₂", "beta2"),
+    ("β₃", "beta3"),
+    ("λ", "weight_decay"),
+    ("μ", "momentum"),
+    ("τ", "dampening"),
+    ("ρ", "rho"),
+    ("α", "alpha"),
+    ("η₊", "eta_plus"),
+    ("η₋", "eta_minus"),
+    ("tc", "trust_coefficient"),
+    ("ρ", "lr"),
+    ("/d)", "clip_threshold"),
+    ("η", "lr"),
+];
+
+/// The letters of a rule's formula that are settings of it.
+fn letters(rule: &mut dyn AnyRule) -> Vec<String> {
+    let formula = rule.formula();
+    let settings: Vec<&str> = rule.settings().into_iter().map(|(name, _)| name).collect();
+    let mut found: Vec<(&str, &str)> = Vec::new();
+    for (letter, setting) in LETTERS {
+        let taken = found.iter().any(|(earlier, _)| earlier.contains(letter.trim_matches(['/', ')'])));
+        // Where `lr` stands in the formula, no other letter means it.
+        let plain = setting == "lr" && formula.contains("lr");
+        if formula.contains(letter) && settings.contains(&setting) && !taken && !plain {
+            found.push((letter.trim_matches(['/', ')']), setting));
+        }
+    }
+    found.into_iter().map(|(letter, setting)| format!("{letter} = {setting}")).collect()
+}
+
+/// A rate to start from with batches of 64: a tenth to all of the one that learns the digits best, rounded.
+const STARTS: [(&str, &str); 20] = [
+    ("sgd", "--lr 0.1, or --lr 0.05 --set momentum=0.9"),
+    ("rmsprop", "--lr 0.002"),
+    ("adam", "--lr 0.002"),
+    ("adamw", "--lr 0.002"),
+    ("adagrad", "--lr 0.02"),
+    ("radam", "--lr 0.005"),
+    ("adamax", "--lr 0.005"),
+    ("adadelta", "--lr 1"),
+    ("nadam", "--lr 0.002"),
+    ("asgd", "--lr 0.1"),
+    ("rprop", "whole data sets only: --batch as many as there are rows"),
+    ("lion", "--lr 0.001"),
+    ("lars", "--lr 0.3"),
+    ("lamb", "--lr 0.01"),
+    ("novograd", "--lr 0.02"),
+    ("ademamix", "--lr 0.002"),
+    ("adan", "--lr 0.01"),
+    ("schedulefree", "--lr 0.005"),
+    ("muon", "--lr 0.02 --set adamw_lr=0.002"),
+    ("adafactor", "--lr 0.05"),
+];
+
+fn start(rule: &dyn AnyRule) -> &'static str {
+    STARTS.iter().find(|(name, _)| *name == rule.name()).map_or("--lr 0.001", |(_, start)| start)
+}
+
+/// Rules as columns, a setting per line; formulas above them, since they are long.
+fn side_by_side(rules: &mut [Box<dyn AnyRule>]) -> String {
+    let mut text = String::new();
+    for rule in rules.iter_mut() {
+        text += &format!("{}: {}\n", rule.name(), rule.formula());
+        let letters = letters(&mut **rule);
+        if !letters.is_empty() {
+            text += &format!("  where {}\n", letters.join(", "));
+        }
+    }
+    let columns: Vec<Vec<(&str, Option<String>)>> = rules.iter_mut().map(|rule| defaults(&mut **rule)).collect();
+    let mut keys: Vec<&str> = Vec::new();
+    columns.iter().flatten().for_each(|(key, _)| {
+        if !keys.contains(key) {
+            keys.push(key)
+        }
+    });
+    let mut table = vec![[""].into_iter().chain(rules.iter().map(|rule| rule.name())).map(String::from).collect::<Vec<_>>()];
+    for key in keys {
+        let cell = |column: &Vec<(&str, Option<String>)>| {
+            let value = column.iter().find(|(name, _)| *name == key).and_then(|(_, value)| value.clone());
+            value.unwrap_or_else(|| "–".into())
+        };
+        table.push(std::iter::once(key.to_string()).chain(columns.iter().map(cell)).collect());
+    }
+    let bytes = rules.iter().map(|rule| Memory::of(&**rule).bytes.to_string());
+    table.push(std::iter::once("state bytes per parameter".to_string()).chain(bytes).collect());
+    let starts = rules.iter().map(|rule| start(&**rule).to_string());
+    table.push(std::iter::once("a start".to_string()).chain(starts).collect());
+    let width = |column: usize| table.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..=rules.len()).map(width).collect();
+    text.push('\n');
+    for row in &table {
+        let cells: Vec<String> = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
+        text += cells.join("  ").trim_end();
+        text.push('\n');
+    }
+    text
 }
 
 /// Names and defaults.
@@ -44,10 +159,13 @@ fn text(rule: &mut dyn AnyRule) -> String {
     let Memory { arrays, bytes, most, other } = Memory::of(rule);
     let names = if arrays.is_empty() { String::new() } else { format!(" ({})", arrays.join(", ")) };
     let other = other.map_or(String::new(), |other| format!(", {other}"));
+    let letters = letters(rule);
+    let letters = if letters.is_empty() { String::new() } else { format!("\n  letters   {}", letters.join(", ")) };
     [
         rule.name().to_string(),
-        format!("  formula   {}", rule.formula()),
+        format!("  formula   {}{letters}", rule.formula()),
         format!("  settings  {}", settings::line(&defaults(rule))),
+        format!("  start     {}", start(rule)),
         format!("  state     {bytes} bytes per parameter{names}{other}; per parameter at most {most}"),
     ]
     .join("\n")
@@ -59,6 +177,8 @@ fn object(rule: &mut dyn AnyRule) -> Value {
     json!({
         "name": rule.name(),
         "formula": rule.formula(),
+        "start": start(rule),
+        "letters": letters(rule),
         "settings": settings::object(&defaults(rule)),
         "state_bytes": bytes,
         "state_bytes_max": most,

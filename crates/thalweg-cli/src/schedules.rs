@@ -4,18 +4,22 @@ use crate::settings::{self, Pair, Scheduled};
 use crate::{Usage, train};
 use anyhow::{Context, Result};
 use serde_json::json;
-use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use thalweg::schedule::{Listing, ReduceLrOnPlateau, Schedule, schedules};
-use thalweg_chart::plotters::prelude::RGBColor;
-use thalweg_chart::{Axis, Chart, Line, MAX_POINTS, picture};
+use thalweg_chart::{Axis, Chart, Line, MAX_POINTS, RGBColor, picture};
+
+const EXAMPLES: &str = "\
+Examples:
+  thalweg schedules
+  thalweg schedules one_cycle pct_start=0.2 --steps 200 --plot one_cycle.svg";
 
 const SIZE: (u32, u32) = (500, 340);
 const COLOR: RGBColor = RGBColor(0x1f, 0x77, 0xb4);
 
 /// List the schedules with formula, settings and their defaults; or print or draw the values of one
 #[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub struct Args {
     /// A schedule whose values are wanted [default: a list of all]
     #[arg(value_name = "NAME")]
@@ -41,15 +45,23 @@ pub struct Args {
 /// Runs the command.
 pub fn run(args: Args) -> Result<()> {
     let Some(name) = args.name else { return list(args.json) };
-    let scheduled = Scheduled { name, settings: args.settings };
+    if let Some(file) = args.plot.as_ref().filter(|file| !is_svg(file)) {
+        let file = file.display();
+        return Err(Usage(format!("--plot writes SVG, and {file} has another ending; take one that ends in .svg")).into());
+    }
+    let scheduled = Scheduled { name, settings: args.settings }.named().map_err(|error| Usage(error.to_string()))?;
     if scheduled.is_plateau() {
         return Err(Usage("plateau goes by the loss of a run, so there are no values to print".into()).into());
     }
-    let schedule = scheduled.make(args.steps as u64).map_err(|error| Usage(error.to_string()))?;
+    let (scheduled, schedule) = scheduled.make(args.steps as u64).map_err(|error| Usage(error.to_string()))?;
     match args.plot {
         None => print(&schedule, args.steps as u64, args.json),
-        Some(file) => draw(&scheduled.name, &schedule, args.steps as u64, &file),
+        Some(file) => draw(&scheduled.to_string(), &schedule, args.steps as u64, &file),
     }
+}
+
+fn is_svg(file: &Path) -> bool {
+    file.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("svg"))
 }
 
 fn list(json: bool) -> Result<()> {
@@ -85,7 +97,8 @@ fn draw(name: &str, schedule: &Schedule, steps: u64, file: &Path) -> Result<()> 
     let stride = steps.div_ceil(MAX_POINTS as u64);
     let points = (0..steps).step_by(stride as usize).chain([steps - 1]).map(|step| (step as f64, schedule.value(step)));
     let line = Line { name: name.into(), color: COLOR, points: points.collect() };
-    let chart = Chart { title: name, steps: "step", x: Axis::Count, y: Axis::Linear(0.0, 0.0), key: None, lines: vec![line] };
+    let (x, y) = (Axis::Count(0), Axis::Linear(0.0, 0.0));
+    let chart = Chart { title: name, steps: "step", values: "factor on the rate", x, y, key: false, lines: vec![line] };
     let picture = picture(SIZE, |area| chart.draw(area)).context("cannot draw the schedule")?;
-    fs::write(file, picture).with_context(|| format!("{}: cannot be written", file.display()))
+    crate::out::replace(file, picture.as_bytes())
 }

@@ -1,9 +1,11 @@
 //! Settings as `key=value`: read from arguments, and written for lists.
 
+use crate::names;
 use serde_json::{Map, Value};
+use std::fmt;
 use std::str::FromStr;
-use thalweg::schedule::{Goal, ReduceLrOnPlateau, Schedule, schedule_by_name, schedules};
-use thalweg::{AnyRule, Error, Text, range, rule_by_name};
+use thalweg::schedule::{Goal, Listing, ReduceLrOnPlateau, Schedule, schedule_by_name, schedules};
+use thalweg::{AnyRule, Error, Setting, Text, range, rule_by_name};
 
 /// One setting as it is given.
 #[derive(Debug, Clone)]
@@ -47,9 +49,31 @@ impl FromStr for Scheduled {
     }
 }
 
+impl fmt::Display for Scheduled {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.name)?;
+        self.settings.iter().try_for_each(|Pair { key, value }| write!(f, ",{key}={value}"))
+    }
+}
+
 impl Scheduled {
     fn pairs(&self) -> Vec<(&str, &str)> {
         self.settings.iter().map(|pair| (&*pair.key, &*pair.value)).collect()
+    }
+
+    /// The schedule as Thalweg names it and its settings.
+    pub fn named(self) -> thalweg::Result<Self> {
+        let plateau = ReduceLrOnPlateau::listing();
+        let listings: Vec<Listing> = schedules().into_iter().chain([plateau]).collect();
+        let known: Vec<&str> = listings.iter().map(|listing| listing.name).collect();
+        let name = names::find("schedule", &self.name, &known, names::SCHEDULES)?;
+        let keys = listings.iter().find(|listing| listing.name == name).map(|listing| &listing.settings);
+        let keys: Vec<&str> = keys.into_iter().flatten().map(|(name, _)| *name).collect();
+        let pair = |pair: Pair| {
+            let key = names::find("setting", &pair.key, &keys, names::SCHEDULE_SETTINGS)?;
+            Ok(Pair { key: key.into(), ..pair })
+        };
+        Ok(Self { settings: self.settings.into_iter().map(pair).collect::<thalweg::Result<_>>()?, name: name.into() })
     }
 
     /// Whether it goes by a metric and not by steps.
@@ -64,43 +88,89 @@ impl Scheduled {
         Ok(plateau)
     }
 
-    /// The schedule over a run of so many steps. If it needs a number of steps and has none, it is what the warm-up leaves.
-    pub fn make(&self, run: u64) -> thalweg::Result<Schedule> {
-        let mut settings = self.pairs();
-        let given = |name| self.settings.iter().find(|pair| pair.key == name);
-        let needs_steps = schedules().iter().any(|known| known.name == self.name && known.settings.contains(&("steps", None)));
-        // What is no number is refused with the other settings.
-        let warmup = given("warmup").and_then(|pair| pair.value.trim().parse().ok()).unwrap_or(0);
-        let steps = run.saturating_sub(warmup).to_string();
-        if needs_steps && given("steps").is_none() {
-            range::require(
-                warmup < run,
-                "warmup",
-                warmup,
-                &format!("below {run}, the steps of the run, where steps is not given"),
-            )?;
-            settings.push(("steps", &steps));
+    fn given(&self, name: &str) -> Option<&Pair> {
+        self.settings.iter().find(|pair| pair.key == name)
+    }
+
+    /// A number of steps among the settings, 0 where there is none. What is no number is refused with the other settings.
+    fn count(&self, name: &str) -> u64 {
+        self.given(name).and_then(|pair| pair.value.trim().parse().ok()).unwrap_or(0)
+    }
+
+    fn fill(&mut self, name: &str, value: impl ToString) {
+        if self.given(name).is_none() {
+            self.settings.push(Pair { key: name.into(), value: value.to_string() });
         }
-        schedule_by_name(&self.name, &settings).map_err(|error| match error {
-            Error::Unknown { kind, name, known } if kind == "schedule" => {
-                Error::Unknown { kind, name, known: format!("{known}, {}", ReduceLrOnPlateau::listing().name) }
+    }
+
+    /// Gives the lengths that are not given those of a run of so many steps.
+    fn fill_lengths(&mut self, run: u64) -> thalweg::Result<()> {
+        let needs_steps = schedules().iter().any(|known| known.name == self.name && known.settings.contains(&("steps", None)));
+        let warmup = self.count("warmup");
+        let rest = run.saturating_sub(warmup);
+        match &*self.name {
+            _ if needs_steps && self.given("steps").is_none() => {
+                let allowed = format!("below {run}, the steps of the run, where steps is not given");
+                range::require(warmup < run, "warmup", warmup, &allowed)?;
+                self.fill("steps", rest);
             }
-            other => other,
-        })
+            // A fifth of the run falls, and what comes before it is stable.
+            "wsd" => {
+                self.fill("decay", (rest.saturating_sub(self.count("stable")) / 5).max(1));
+                self.fill("stable", rest.saturating_sub(self.count("decay")));
+            }
+            // Two triangles.
+            "cyclic" => self.fill("up", (rest / 4).max(1)),
+            // The rate that is given is the highest one, after a tenth of the run.
+            "noam" => {
+                self.fill("warmup", (run / 10).max(1));
+                self.fill("model_size", 512);
+                let scale = self.count("model_size").saturating_mul(self.count("warmup"));
+                self.fill("factor", (scale as f64).sqrt());
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// The schedule over a run of so many steps, and its settings with the lengths that were not given.
+    pub fn make(&self, run: u64) -> thalweg::Result<(Self, Schedule)> {
+        let mut resolved = self.clone();
+        resolved.fill_lengths(run)?;
+        let schedule = schedule_by_name(&resolved.name, &resolved.pairs())?;
+        Ok((resolved, schedule))
     }
 }
 
-/// The rule of that name with the given settings, checked.
+/// The rule of that name with the given settings, checked, also as numbers of single precision.
 pub fn rule(name: &str, settings: &[Pair]) -> thalweg::Result<Box<dyn AnyRule>> {
-    let mut rule = rule_by_name(name)?;
-    for (index, Pair { key, value }) in settings.iter().enumerate() {
-        if settings[..index].iter().any(|earlier| earlier.key == *key) {
-            return Err(Error::Duplicate { kind: "setting".into(), name: key.clone() });
+    let known: Vec<&str> = thalweg::rules().iter().map(|rule| rule.name()).collect();
+    let mut rule = rule_by_name(names::find("rule", name, &known, names::RULES)?)?;
+    let mut given: Vec<&str> = Vec::new();
+    for Pair { key, value } in settings {
+        let known: Vec<&'static str> = rule.settings().into_iter().map(|(name, _)| name).collect();
+        let key = names::find("setting", key, &known, names::RULE_SETTINGS)?;
+        if given.contains(&key) {
+            return Err(Error::Duplicate { kind: "setting".into(), name: key.into() });
         }
+        given.push(key);
         thalweg::set(&mut *rule, key, value)?;
     }
     rule.check()?;
+    for (name, setting) in rule.settings() {
+        if let Setting::Number(number) = setting {
+            single(name, *number)?;
+        }
+    }
     Ok(rule)
+}
+
+/// A number must be one in single precision too, where it is rounded to.
+pub fn single(name: &str, number: f64) -> thalweg::Result<()> {
+    let range = f64::from(f32::MIN_POSITIVE)..=f64::from(f32::MAX);
+    let fits = number == 0.0 || range.contains(&number.abs());
+    let allowed = "0, or from 1.2e-38 to 3.4e38, the range of single precision";
+    range::require(fits, name, format!("{number:e}"), allowed)
 }
 
 /// Names and defaults in one line; what has no default is followed by an ellipsis.

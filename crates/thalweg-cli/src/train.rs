@@ -2,14 +2,17 @@
 
 use crate::data::{self, Data, DataArgs};
 use crate::engine::{EngineArgs, Picked};
+use crate::out::Out;
 use crate::rates::{self, Follower};
-use crate::report::{Epoch, Report, Summary, note};
+use crate::record::Record;
+use crate::report::{Epoch, Report, Voice, note};
 use crate::settings::{self, Pair, Scheduled};
-use crate::{Interrupted, Usage, memory};
-use anyhow::{Context, Result, bail};
+use crate::{Interrupted, Usage, limits, memory, stop};
+use anyhow::{Context, Result, anyhow, bail};
+use clap::ValueEnum;
+use serde_json::{Map, Value, json};
 use std::ops::ControlFlow;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use thalweg::data::Dataset;
 use thalweg::nn::Network;
@@ -19,11 +22,21 @@ use thalweg::{AnyRule, Batch, Memory, Recipe, Trainer, range};
 /// More is a slip of the finger: two such layers have four thousand million weights.
 const MAX_WIDTH: usize = 1 << 16;
 
-/// Set by Ctrl-C.
-static STOP: AtomicBool = AtomicBool::new(false);
+/// More threads than any machine has cores.
+const MAX_THREADS: usize = 1024;
+
+const EXAMPLES: &str = "\
+Examples:
+  thalweg train
+  thalweg train --data iris.csv --target species --rule sgd --lr 0.1 --set momentum=0.9
+  thalweg train --data mnist/ --schedule cosine,warmup=100 --epochs 10 --out run --json
+
+--out DIR holds metrics.csv, a line per epoch; curve.svg; and run.json with command, settings and result. Earlier files there are replaced
+once the first epoch is done. Ctrl-C, SIGTERM and SIGHUP end the run after a step, with its files written.";
 
 /// Train a perceptron, by default on the handwritten digits that are part of the program
 #[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub struct Args {
     #[command(flatten)]
     data: DataArgs,
@@ -46,8 +59,8 @@ pub struct Args {
     #[arg(long, value_name = "X", allow_negative_numbers = true)]
     weight_decay: Option<f64>,
 
-    /// A factor on the learning rate that changes with the step, such as `cosine` or `one_cycle,pct_start=0.2`; `steps` is the
-    /// whole run after a warm-up where it is needed and not given. `plateau` goes by the loss on the test data instead.
+    /// A factor on the learning rate that changes with the step, such as `cosine` or `one_cycle,pct_start=0.2`. Lengths that are not
+    /// given follow from the run: `steps` is all of it after a warm-up, `decay` of wsd a fifth, `up` of cyclic a quarter. `plateau` goes by the loss on the test data instead.
     /// `thalweg schedules` lists them [default: none]
     #[arg(long, value_name = "NAME[,KEY=VALUE…]")]
     schedule: Option<Scheduled>,
@@ -72,13 +85,33 @@ pub struct Args {
     #[arg(long, value_name = "N,N,…", default_value = "128,64", value_delimiter = ',', value_parser = width)]
     hidden: Vec<usize>,
 
+    /// What follows each hidden layer
+    #[arg(long, value_enum, default_value_t, hide_possible_values = true, value_name = "relu|gelu|tanh")]
+    activation: Nonlinearity,
+
+    /// Threads of the CPU engine [default: one per core]
+    #[arg(long, value_name = "N", value_parser = threads)]
+    threads: Option<usize>,
+
+    /// Train on when the loss is no longer finite; the exit code is 1 all the same
+    #[arg(long)]
+    keep_going: bool,
+
     /// Decides the split, the first weights and the order of rows
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
 
-    /// Where to put metrics.csv, which grows with each epoch, and curve.svg; made if missing, files in it are replaced
+    /// Where to put metrics.csv, curve.svg and run.json; made if missing
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
+
+    /// Where --out has files already, take DIR-2, DIR-3, … instead
+    #[arg(long, requires = "out")]
+    new_dir: bool,
+
+    /// Say nothing on stderr but what is wrong
+    #[arg(short, long)]
+    quiet: bool,
 
     /// Print nothing but JSON on stdout: an object that says what is trained on what, one per epoch, and a last one with the result.
     /// Seconds are those spent in training, without loading and testing
@@ -86,12 +119,43 @@ pub struct Args {
     json: bool,
 }
 
+/// The choices of `--activation`.
+#[derive(Debug, Clone, Copy, Default, ValueEnum)]
+enum Nonlinearity {
+    #[default]
+    Relu,
+    Gelu,
+    Tanh,
+}
+
+impl Nonlinearity {
+    fn activation(self) -> Activation {
+        match self {
+            Self::Relu => Activation::Relu,
+            Self::Gelu => Activation::Gelu,
+            Self::Tanh => Activation::Tanh,
+        }
+    }
+}
+
+/// How training ended.
+enum End {
+    Done,
+    Stopped(i32),
+    NotFinite,
+}
+
 /// Runs the command.
-pub fn run(args: Args) -> Result<()> {
-    let rule = rule(&args)?;
+pub fn run(mut args: Args) -> Result<()> {
+    let mut rule = rule(&args)?;
     let recipe = recipe(&*rule, &args)?;
     args.engine.check()?;
-    stop_on_ctrl_c()?;
+    let named = args.schedule.take().map(Scheduled::named).transpose();
+    args.schedule = named.map_err(|error| Usage(error.to_string()))?;
+    if let Some(threads) = args.threads {
+        rayon::ThreadPoolBuilder::new().num_threads(threads).build_global().context("cannot start the threads")?;
+    }
+    stop::listen()?;
     let Data { train, test, read } = args.data.load(args.seed)?;
     let batch = Batch { rows: args.batch.min(train.rows()), drop_last: args.drop_last };
     let shape = Shape { inputs: train.width, hidden: &args.hidden, outputs: train.classes };
@@ -100,68 +164,144 @@ pub fn run(args: Args) -> Result<()> {
     let steps_per_epoch = batch.steps(train.rows());
     // Less than 2⁶⁴: there are less than 2³² rows, and no more epochs.
     let steps = args.epochs as u64 * steps_per_epoch as u64;
-    let (recipe, mut follower) = rates::scheduled(recipe, &*rule, args.schedule.as_ref(), steps)?;
-    let mut report = Report::new(args.json, args.epochs, args.out.as_deref())?;
-    let engine = args.engine.pick()?;
-    let network = Network::perceptron(train.width, &args.hidden, train.classes, Activation::Relu)?;
+    let (recipe, mut follower, rates) = rates::scheduled(recipe, &*rule, args.schedule.as_ref(), (steps, args.epochs))?;
+    let out = args.out()?;
+    let engine = args.engine.pick(args.quiet)?;
+    let network = Network::perceptron(train.width, &args.hidden, train.classes, args.activation.activation())?;
     let parameters = network.arena()?.tensors().iter().map(|tensor| tensor.len()).sum();
     let lr = rates::rates(&*rule).first().map(|&(_, lr)| lr);
     let run = data::Run { steps_per_epoch, batch: batch.rows, parameters, rule: rule.name(), lr, engine: engine.name() };
-    let summary = data::Summary { read, run };
-    let trained = match &engine {
-        Picked::Gpu(gpu) => {
-            fit(&**gpu, &args, &network, recipe, batch, (&train, &test), follower.as_mut(), &summary, &mut report)
-        }
-        Picked::Cpu(cpu) => fit(cpu, &args, &network, recipe, batch, (&train, &test), follower.as_mut(), &summary, &mut report),
+    let settings = args.settings(&mut *rule, batch.rows);
+    let data = data::Summary { read, run };
+    let mut record = Record { settings, data, rates, engine: engine.name(), adapter: engine.adapter(), best: None };
+    let mut report = Report::new(Voice::new(args.json, args.quiet), args.epochs, out);
+    let work = Work { args: &args, network: &network, recipe, batch, train: &train, test: &test };
+    let mut last = None;
+    let ended = match &engine {
+        Picked::Gpu(gpu) => work.fit(&**gpu, follower.as_mut(), &mut record, &mut report, &mut last),
+        Picked::Cpu(cpu) => work.fit(cpu, follower.as_mut(), &mut record, &mut report, &mut last),
     };
-    let closed = report.close();
-    let last = trained?;
-    closed?;
-    if !last.train.loss.is_finite() {
-        note("the training loss is not finite: try a smaller --lr, or --clip-norm 1");
-    }
-    report.summary(&Summary { last, engine: engine.name(), adapter: engine.adapter() })
+    report.close();
+    finish(ended.map_err(|error| limits::explain(error, &shape.widths(), batch.rows)), &record, &mut report, last)
 }
 
-/// Trains to the end and returns the last epoch.
-fn fit<E: Engine>(
-    engine: &E,
-    args: &Args,
-    network: &Network,
+/// Says and writes how a run ended. The result comes before the files.
+fn finish(ended: Result<End>, record: &Record, report: &mut Report, last: Option<Epoch>) -> Result<()> {
+    let printed = match (&ended, &last) {
+        (Ok(End::Done), Some(last)) => report.result(record, last),
+        _ => Ok(()),
+    };
+    let state = match &ended {
+        Ok(End::Done) => "finished",
+        Ok(End::Stopped(_)) => "interrupted",
+        Ok(End::NotFinite) => "not finite",
+        Err(_) => "failed",
+    };
+    let written = report.files(record, state, last.as_ref());
+    match ended? {
+        End::Stopped(signal) => bail!(Interrupted { epochs: last.map_or(0, |last| last.epoch), signal }),
+        End::NotFinite => return Err(not_finite(record, last)),
+        End::Done => {}
+    }
+    printed?;
+    written?;
+    if last.is_some_and(|last| !last.is_finite()) { Err(not_finite(record, last)) } else { Ok(()) }
+}
+
+/// At which epoch and rate a run went astray, and what to try.
+fn not_finite(record: &Record, last: Option<Epoch>) -> anyhow::Error {
+    let (epoch, steps) = last.map_or((0, 1), |last| (last.epoch, last.steps));
+    let rate = record.rates.at(steps.saturating_sub(1) as u64).map(|rate| format!(" at a rate of {}", data::short(rate)));
+    anyhow!(
+        "the loss is not finite after epoch {epoch}{}: try a smaller --lr, or --clip-norm 1; --keep-going trains on all the same",
+        rate.unwrap_or_default()
+    )
+}
+
+/// What is trained on what.
+struct Work<'a> {
+    args: &'a Args,
+    network: &'a Network,
     recipe: Recipe,
     batch: Batch,
-    (train, test): (&Dataset, &Dataset),
-    mut follower: Option<&mut Follower>,
-    summary: &data::Summary,
-    report: &mut Report,
-) -> Result<Epoch> {
-    let mut trainer = Trainer::new(engine, network, recipe, train, test, batch, args.seed)?;
-    if let Some(follower) = &follower {
-        follower.set(&mut trainer)?;
-    }
-    report.data(summary)?;
-    report.start(trainer.steps_per_epoch());
-    let mut spent = Duration::ZERO;
-    let mut last = None;
-    for epoch in 1..=args.epochs {
-        let start = Instant::now();
-        let train = trainer.epoch(|_| {
-            report.step();
-            if STOP.load(Ordering::Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-        })?[0];
-        spent += start.elapsed();
-        if STOP.load(Ordering::Relaxed) {
-            bail!(Interrupted { epochs: epoch - 1 });
+    train: &'a Dataset,
+    test: &'a Dataset,
+}
+
+impl Work<'_> {
+    /// Trains to the end. `last` is the last whole epoch.
+    fn fit<E: Engine>(
+        self,
+        engine: &E,
+        mut follower: Option<&mut Follower>,
+        record: &mut Record,
+        report: &mut Report,
+        last: &mut Option<Epoch>,
+    ) -> Result<End> {
+        let Self { args, network, recipe, batch, train, test } = self;
+        let mut trainer = Trainer::new(engine, network, recipe, train, test, batch, args.seed)?;
+        if let Some(follower) = &follower {
+            follower.set(&mut trainer)?;
         }
-        let test = trainer.evaluate()?[0];
-        let done = Epoch { epoch, train, test, steps: trainer.steps(), seconds: spent.as_secs_f64() };
-        report.epoch(done)?;
-        last = Some(done);
-        if let Some(follower) = &mut follower {
-            follower.epoch(&mut trainer, test.loss)?;
+        report.data(&record.data.clone(), record)?;
+        report.start(trainer.steps_per_epoch());
+        let mut spent = Duration::ZERO;
+        for epoch in 1..=args.epochs {
+            let start = Instant::now();
+            let train = trainer.epoch(|_| {
+                report.step();
+                if stop::asked().is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            })?[0];
+            spent += start.elapsed();
+            if let Some(signal) = stop::asked() {
+                return Ok(End::Stopped(signal));
+            }
+            let test = trainer.evaluate()?[0];
+            let done = Epoch { epoch, train, test, steps: trainer.steps(), seconds: spent.as_secs_f64() };
+            record.epoch(done);
+            *last = Some(done);
+            report.epoch(done, record)?;
+            if !done.is_finite() && !args.keep_going {
+                return Ok(End::NotFinite);
+            }
+            if let Some(follower) = &mut follower {
+                follower.epoch(&mut trainer, test.loss)?;
+            }
         }
+        Ok(End::Done)
     }
-    last.context("no epoch was run")
+}
+
+impl Args {
+    /// The folder of the run, if it has one.
+    fn out(&self) -> Result<Option<Out>> {
+        let Some(out) = &self.out else { return Ok(None) };
+        let directory = if self.new_dir { Out::free(out)? } else { out.clone() };
+        if directory != *out {
+            note(&format!("{} has files; this run writes into {}", out.display(), directory.display()));
+        }
+        Out::new(&directory).map(Some)
+    }
+
+    /// Everything that was asked for, with defaults.
+    fn settings(&self, rule: &mut dyn AnyRule, batch: usize) -> Map<String, Value> {
+        let name = rule.name();
+        let settings: Vec<_> = rule.settings().into_iter().map(|(key, mut value)| (key, Some(value.text().write()))).collect();
+        let object = json!({
+            "rule": name,
+            "settings": settings::object(&settings),
+            "lr": rates::rates(rule).first().map(|&(_, lr)| lr),
+            "clip_norm": self.clip_norm,
+            "epochs": self.epochs,
+            "batch": batch,
+            "drop_last": self.drop_last,
+            "hidden": self.hidden,
+            "activation": format!("{:?}", self.activation).to_lowercase(),
+            "seed": self.seed,
+            "threads": rayon::current_num_threads(),
+        });
+        if let Value::Object(object) = object { object } else { Map::new() }
+    }
 }
 
 /// The widths of a perceptron.
@@ -172,6 +312,10 @@ struct Shape<'a> {
 }
 
 impl Shape<'_> {
+    fn widths(&self) -> Vec<usize> {
+        [self.inputs].iter().chain(self.hidden).chain([&self.outputs]).copied().collect()
+    }
+
     /// Refuses a network that does not fit into memory with its data, before any of it is made.
     fn check_memory(&self, rule: &dyn AnyRule, batch: usize, cells: usize, limit: Option<u64>) -> Result<()> {
         let widths: Vec<u128> =
@@ -213,20 +357,6 @@ fn recipe(rule: &dyn AnyRule, args: &Args) -> Result<Recipe> {
     Ok(recipe.clip_norm(norm))
 }
 
-/// The first Ctrl-C ends training after the step, the second ends the program.
-fn stop_on_ctrl_c() -> Result<()> {
-    let handler = || {
-        if data::is_loading() {
-            note("interrupted while reading the data");
-            std::process::exit(130);
-        }
-        if STOP.swap(true, Ordering::Relaxed) {
-            std::process::exit(130);
-        }
-    };
-    ctrlc::set_handler(handler).context("cannot listen for Ctrl-C")
-}
-
 fn epochs(text: &str) -> Result<usize, String> {
     let fits = |epochs: &u32| *epochs > 0;
     text.parse()
@@ -238,6 +368,11 @@ fn epochs(text: &str) -> Result<usize, String> {
 
 pub fn at_least_one(text: &str) -> Result<usize, String> {
     text.parse().ok().filter(|&number| number > 0).ok_or_else(|| "not a whole number from 1".into())
+}
+
+fn threads(text: &str) -> Result<usize, String> {
+    let fits = |threads: &usize| (1..=MAX_THREADS).contains(threads);
+    text.parse().ok().filter(fits).ok_or_else(|| format!("not a whole number from 1 to {MAX_THREADS}"))
 }
 
 fn width(text: &str) -> Result<usize, String> {

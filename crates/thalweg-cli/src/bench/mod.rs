@@ -5,24 +5,37 @@ mod row;
 mod touch;
 mod work;
 
-use crate::report::note;
-use crate::{Usage, memory};
+use crate::report::{is_screen, note};
+use crate::{Usage, memory, names};
 use anyhow::Result;
 use clap::{Args, ValueEnum};
 use engine::Timed;
+use indicatif::{ProgressBar, ProgressStyle};
 use row::{Row, Table};
+use std::io::Write;
 use thalweg::Error;
 use thalweg::cpu::Cpu;
 use thalweg::gpu::{Gpu, GpuOptions};
 use thalweg::plan::Engine;
 use work::{Size, Work};
 
+const EXAMPLES: &str = "\
+Examples:
+  thalweg bench --list
+  thalweg bench --what adamw,matmul --n 1048576 --engine cpu
+
+\"% of copy\" is the row's speed in bytes per second, beside the fastest copy in the same run that moves as many arrays.";
+
 /// Time updates, norms and matrix products on GPU and CPU.
 #[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
 pub struct BenchArgs {
     /// What to time: rows whose name contains one of these (comma-separated), such as `adamw,norm,matmul`
     #[arg(long, value_delimiter = ',')]
     what: Vec<String>,
+    /// List the names of the rows instead
+    #[arg(long, conflicts_with_all = ["json", "turns", "what"])]
+    list: bool,
     /// Engines to time
     #[arg(long, value_enum, default_value = "both")]
     engine: Engines,
@@ -53,6 +66,10 @@ enum Engines {
 
 /// Runs the benchmark: row by row, the GPU before the CPU.
 pub fn run(args: &BenchArgs) -> Result<()> {
+    if args.list {
+        return list();
+    }
+    known(&args.what)?;
     for &n in &args.n {
         // The least that a row takes: a copy, and the copy beside it.
         memory::check(&format!("a row over {n} parameters (--n)"), 16 * n as u128, memory::available())?;
@@ -65,18 +82,67 @@ pub fn run(args: &BenchArgs) -> Result<()> {
     let mut table = Table::new(args.json);
     let wanted = |what: &str| args.what.is_empty() || args.what.iter().any(|part| what.contains(part.as_str()));
     let works = args.n.iter().flat_map(|&n| work::streams(n)).chain(work::products());
-    for work in works.filter(|work| wanted(&work.what)) {
+    let works: Vec<Work> = works.filter(|work| wanted(&work.what)).collect();
+    let engines = u64::from(gpu.is_some()) + u64::from(cpu.is_some());
+    let progress = progress(works.len() as u64 * engines);
+    for work in works {
         if let Some(gpu) = &gpu {
-            table.push(&row(gpu, work.clone(), args.reps)?)?;
+            progress.set_message(format!("{} on the GPU", work.what));
+            let row = row(gpu, work.clone(), args.reps, &mut table)?;
+            progress.suspend(|| table.push(&row))?;
+            progress.inc(1);
         }
         if let Some(cpu) = &cpu {
-            table.push(&row(cpu, work, args.reps)?)?;
+            progress.set_message(format!("{} on the CPU", work.what));
+            let row = row(cpu, work, args.reps, &mut table)?;
+            progress.suspend(|| table.push(&row))?;
+            progress.inc(1);
         }
     }
-    if table.rows() == 0 {
-        return Err(Usage(format!("--what {} names no row", args.what.join(","))).into());
-    }
+    progress.finish_and_clear();
     Ok(())
+}
+
+/// The names of all rows.
+fn rows() -> Vec<String> {
+    let mut names: Vec<String> = Vec::new();
+    for work in work::streams(LISTED_AT).into_iter().chain(work::products()) {
+        if !names.contains(&work.what) {
+            names.push(work.what);
+        }
+    }
+    names
+}
+
+/// Rows have the same names at every size.
+const LISTED_AT: usize = 1024;
+
+fn list() -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    Ok(rows().iter().try_for_each(|name| writeln!(out, "{name}"))?)
+}
+
+/// Refuses what is part of no row's name.
+fn known(what: &[String]) -> Result<()> {
+    let rows = rows();
+    let Some(unknown) = what.iter().find(|part| part.is_empty() || !rows.iter().any(|row| row.contains(part.as_str()))) else {
+        return Ok(());
+    };
+    let rows: Vec<&str> = rows.iter().map(String::as_str).collect();
+    let hint = names::nearest(unknown, &rows).map(|hint| format!("; {hint}")).unwrap_or_default();
+    Err(Usage(format!("--what {unknown} names no row; known: {}{hint}", rows.join(", "))).into())
+}
+
+/// How many rows of all are done, on a terminal.
+fn progress(rows: u64) -> ProgressBar {
+    if !is_screen() {
+        return ProgressBar::hidden();
+    }
+    let bar = ProgressBar::new(rows);
+    if let Ok(style) = ProgressStyle::with_template("{pos} of {len} rows: {msg} {wide_bar}") {
+        bar.set_style(style);
+    }
+    bar
 }
 
 /// One row on one engine, whenever somebody asks for it.
@@ -110,7 +176,7 @@ fn gpu(args: &BenchArgs) -> Result<Option<Gpu>> {
     }
 }
 
-fn row<E: Engine<Float = f32>>(engine: &E, mut work: Work, reps: u32) -> Result<Row>
+fn row<E: Engine<Float = f32>>(engine: &E, mut work: Work, reps: u32, table: &mut Table) -> Result<Row>
 where
     E::Program: Timed,
 {
@@ -118,7 +184,7 @@ where
     Ok(match work.size {
         Size::Elements(_) => {
             let pair = engine::pair(engine, &mut work, reps)?;
-            Row::stream(engine, &work, &pair)
+            Row::stream(engine, &work, &pair, table)
         }
         Size::Product { .. } => Row::product(engine, &work, &engine::alone(engine, &work, reps)?),
     })

@@ -3,8 +3,10 @@
 mod bench;
 mod data;
 mod engine;
+mod messages;
 mod picture;
 mod rules;
+mod runs;
 mod schedules;
 mod train;
 mod usage;
@@ -18,7 +20,35 @@ use std::process::{Command, Stdio};
 use tempfile::TempDir;
 
 const EPOCH_KEYS: [&str; 7] = ["epoch", "train_loss", "train_accuracy", "test_loss", "test_accuracy", "steps", "seconds"];
-const LAST_KEYS: [&str; 6] = ["test_accuracy", "train_loss", "seconds", "engine", "adapter", "steps"];
+const LAST_KEYS: [&str; 27] = [
+    "rule",
+    "settings",
+    "lr",
+    "clip_norm",
+    "epochs",
+    "batch",
+    "drop_last",
+    "hidden",
+    "activation",
+    "seed",
+    "threads",
+    "epochs_run",
+    "steps",
+    "seconds",
+    "train_loss",
+    "train_accuracy",
+    "test_loss",
+    "test_accuracy",
+    "best_epoch",
+    "best_test_accuracy",
+    "best_test_loss",
+    "engine",
+    "adapter",
+    "data",
+    "parameters",
+    "rates",
+    "versions",
+];
 
 /// A finished run.
 #[derive(Debug)]

@@ -12,7 +12,17 @@ fn rules_are_listed_with_formula_settings_and_state() {
     for ((mut rule, line), block) in thalweg::rules().into_iter().zip(&lines).zip(blocks) {
         assert_eq!(
             keys(line),
-            BTreeSet::from(["name", "formula", "settings", "state_bytes", "state_bytes_max", "state_other", "planes"])
+            BTreeSet::from([
+                "name",
+                "formula",
+                "letters",
+                "start",
+                "settings",
+                "state_bytes",
+                "state_bytes_max",
+                "state_other",
+                "planes"
+            ])
         );
         assert_eq!((&line["name"], &line["formula"]), (&rule.name().into(), &rule.formula().into()));
         assert!(block.starts_with(rule.name()) && block.contains(rule.formula()), "{block}");
@@ -30,7 +40,9 @@ fn rules_are_listed_with_formula_settings_and_state() {
     let one = thalweg(&["rules", "adamw"]);
     let block = "adamw
   formula   x = (1 − lr·λ)·x;  m = β₁·m + (1 − β₁)·g;  v = β₂·v + (1 − β₂)·g²;  x −= (lr/c₁)·m / (√v/√c₂ + eps)
+  letters   β₁ = beta1, β₂ = beta2, λ = weight_decay
   settings  lr=0.001 beta1=0.9 beta2=0.999 eps=1e-8 weight_decay=0.01 independent_weight_decay=false eps_hat=false amsgrad=false maximize=false
+  start     --lr 0.002
   state     8 bytes per parameter (m, v); per parameter at most 12\n";
     assert_eq!(one.out, block);
     assert_eq!(thalweg(&["rules", "adamw", "--json"]).json()[0]["planes"], serde_json::json!(["m", "v"]));

@@ -1,0 +1,162 @@
+//! Names as people write them: in any case, with other dashes, as PyTorch, Keras and optax have them, or with a slip.
+
+use thalweg::{Error, Result};
+
+/// What others call it, without case and dashes, and what it is called here; a text with a space is a hint.
+type Synonyms = &'static [(&'static str, &'static str)];
+
+pub const RULES: Synonyms = &[
+    ("momentum", "it is a setting of sgd: --rule sgd --set momentum=0.9"),
+    ("nesterov", "it is a setting of sgd: --rule sgd --set momentum=0.9 --set nesterov=true"),
+    ("amsgrad", "it is a setting of adam and adamw: --rule adam --set amsgrad=true"),
+    ("sparseadam", "adam"),
+    ("adamwschedulefree", "schedulefree"),
+    ("schedulefreeadamw", "schedulefree"),
+    ("lbfgs", "it needs the whole data set in every step, so it is no rule for batches; the library has it as thalweg::Lbfgs"),
+    ("ftrl", "it is not among the rules; adagrad is the nearest"),
+];
+
+pub const RULE_SETTINGS: Synonyms = &[
+    ("learningrate", "lr"),
+    ("alpha0", "lr"),
+    ("epsilon", "eps"),
+    ("wd", "weight_decay"),
+    ("decay", "weight_decay"),
+    ("weightdecayrate", "weight_decay"),
+    ("rho", "alpha"),
+    ("betas", "they are two settings: beta1 and beta2"),
+    ("b1", "beta1"),
+    ("b2", "beta2"),
+    ("b3", "beta3"),
+    ("etas", "they are two settings: eta_minus and eta_plus"),
+    ("stepsizes", "they are two settings: step_min and step_max"),
+    ("lambda", "lambd"),
+    ("clipnorm", "clipping goes with every rule: --clip-norm"),
+    ("globalclipnorm", "clipping goes with every rule: --clip-norm"),
+];
+
+pub const SCHEDULES: Synonyms = &[
+    ("steplr", "step"),
+    ("multisteplr", "multi_step"),
+    ("constantlr", "constant"),
+    ("linearlr", "linear"),
+    ("exponentiallr", "exponential"),
+    ("exponentialdecay", "exponential"),
+    ("polynomiallr", "polynomial"),
+    ("polynomialdecay", "polynomial"),
+    ("inversetimedecay", "inverse_time"),
+    ("cosineannealinglr", "cosine"),
+    ("cosineannealing", "cosine"),
+    ("cosinedecay", "cosine"),
+    ("cosineannealingwarmrestarts", "cosine_restarts"),
+    ("cosinedecayrestarts", "cosine_restarts"),
+    ("sgdr", "cosine_restarts"),
+    ("piecewiseconstant", "piecewise"),
+    ("piecewiseconstantdecay", "piecewise"),
+    ("cycliclr", "cyclic"),
+    ("onecyclelr", "one_cycle"),
+    ("1cycle", "one_cycle"),
+    ("reducelronplateau", "plateau"),
+    ("rsqrt", "inverse_sqrt"),
+    ("warmupstabledecay", "wsd"),
+    ("transformer", "noam"),
+    ("warmup", "it is a setting of every schedule, such as constant,warmup=100"),
+];
+
+pub const SCHEDULE_SETTINGS: Synonyms = &[
+    ("tmax", "steps"),
+    ("t0", "steps"),
+    ("totalsteps", "steps"),
+    ("totaliters", "steps"),
+    ("stepsize", "steps"),
+    ("decaysteps", "steps"),
+    ("firstdecaysteps", "steps"),
+    ("transitionsteps", "steps"),
+    ("decayrate", "gamma"),
+    ("tmult", "growth"),
+    ("tmul", "growth"),
+    ("mmul", "shrink"),
+    ("stepsizeup", "up"),
+    ("stepsizedown", "down"),
+    ("divfactor", "div"),
+    ("finaldivfactor", "final_div"),
+    ("annealstrategy", "shape"),
+    ("warmupsteps", "warmup"),
+    ("dmodel", "model_size"),
+    ("etamin", "it is `end` here, as a factor on --lr"),
+    ("minlr", "it is `end` here, as a factor on --lr"),
+    ("endlearningrate", "it is `end` here, as a factor on --lr"),
+    ("maxlr", "the highest rate is --lr; a schedule is a factor on it"),
+    ("baselr", "the highest rate is --lr; a schedule is a factor on it"),
+    ("initiallearningrate", "the highest rate is --lr; a schedule is a factor on it"),
+];
+
+/// A name in small letters and without dashes.
+fn plain(name: &str) -> String {
+    name.chars().filter(|c| !matches!(c, '-' | '_' | ' ')).flat_map(char::to_lowercase).collect()
+}
+
+/// The known name that is meant.
+///
+/// # Errors
+/// [`Error::Unknown`] with all known names, and what may have been meant.
+pub fn find<'a>(kind: &str, given: &str, known: &[&'a str], synonyms: Synonyms) -> Result<&'a str> {
+    let wanted = plain(given);
+    let same = |name: &str| known.iter().copied().find(|known| plain(known) == plain(name));
+    if let Some(name) = same(&wanted) {
+        return Ok(name);
+    }
+    let meant = synonyms.iter().find(|(name, _)| *name == wanted).map(|(_, meant)| *meant);
+    if let Some(name) = meant.and_then(same) {
+        return Ok(name);
+    }
+    let hint = meant.filter(|meant| meant.contains(' ')).map(String::from).or_else(|| nearest(&wanted, known));
+    let hint = hint.map(|hint| format!("; {hint}")).unwrap_or_default();
+    Err(Error::Unknown { kind: kind.into(), name: given.into(), known: known.join(", ") + &hint })
+}
+
+/// The known names within a few slips.
+pub fn nearest(wanted: &str, known: &[&str]) -> Option<String> {
+    let wanted = plain(wanted);
+    let distance = |name: &str| strsim::osa_distance(&wanted, &plain(name));
+    let least = known.iter().map(|name| distance(name)).min()?;
+    let names: Vec<&str> = known.iter().copied().filter(|name| distance(name) == least).collect();
+    (least <= (wanted.chars().count() / 3).max(1)).then(|| format!("did you mean {}?", names.join(" or ")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_found_as_others_write_them() {
+        let rules: Vec<&str> = thalweg::rules().iter().map(|rule| rule.name()).collect();
+        for (given, expected) in [("AdamW", "adamw"), ("SGD", "sgd"), ("schedule-free", "schedulefree"), ("RMSprop", "rmsprop")]
+        {
+            assert_eq!(find("rule", given, &rules, RULES), Ok(expected));
+        }
+        for (given, hint) in [("adma", "did you mean adam?"), ("momentum", "--set momentum=0.9"), ("LBFGS", "whole data set")] {
+            let error = find("rule", given, &rules, RULES).expect_err("unknown").to_string();
+            assert!(error.starts_with(&format!("unknown rule '{given}'; known: sgd, ")) && error.contains(hint), "{error}");
+        }
+        let far = find("rule", "wonderful", &rules, RULES).expect_err("unknown").to_string();
+        assert!(!far.contains("did you mean"), "{far}");
+    }
+
+    #[test]
+    fn every_synonym_is_a_name_here_or_a_hint() {
+        let rules: Vec<&str> = thalweg::rules().iter().map(|rule| rule.name()).collect();
+        for (name, meant) in RULES {
+            assert!(*name == plain(name) && (meant.contains(' ') || rules.contains(meant)), "{name}");
+        }
+        let listings = thalweg::schedule::schedules();
+        let schedules: Vec<&str> = listings.iter().map(|listing| listing.name).chain(["plateau"]).collect();
+        for (name, meant) in SCHEDULES {
+            assert!(*name == plain(name) && (meant.contains(' ') || schedules.contains(meant)), "{name}");
+        }
+        for (name, meant) in SCHEDULE_SETTINGS {
+            let known = listings.iter().any(|listing| listing.settings.iter().any(|(setting, _)| setting == meant));
+            assert!(*name == plain(name) && (meant.contains(' ') || known), "{name}");
+        }
+    }
+}

@@ -1,0 +1,59 @@
+//! Signals that end a run: after the first one training stops at the next step, the second one ends the program.
+
+use crate::data;
+use crate::report::note;
+use anyhow::{Context, Result};
+use std::sync::atomic::{AtomicI32, Ordering};
+
+/// Ctrl-C.
+const INTERRUPT: i32 = 2;
+
+/// The signal that came first; 0: none.
+static SIGNAL: AtomicI32 = AtomicI32::new(0);
+
+/// The signal that asked for an end, if one did.
+pub fn asked() -> Option<i32> {
+    Some(SIGNAL.load(Ordering::Relaxed)).filter(|&signal| signal != 0)
+}
+
+/// The exit code that shells give to a program that a signal ended.
+pub fn code(signal: i32) -> u8 {
+    128 + signal as u8
+}
+
+/// A signal has come. It is answered at once, by a thread of its own, however long a step takes.
+fn received(signal: i32) {
+    if data::is_loading() {
+        note("interrupted while reading the data");
+        std::process::exit(code(signal).into());
+    }
+    if SIGNAL.swap(signal, Ordering::Relaxed) != 0 {
+        std::process::exit(code(signal).into());
+    }
+    note("stopping after this step (again to end at once)");
+}
+
+/// Listens for Ctrl-C, for SIGTERM (docker stop, Slurm) and for SIGHUP (a closed terminal), unless that one is ignored, as `nohup` has it.
+#[cfg(unix)]
+pub fn listen() -> Result<()> {
+    use signal_hook::consts::{SIGHUP, SIGTERM};
+    let wanted = [INTERRUPT, SIGTERM, SIGHUP].into_iter().filter(|&signal| signal != SIGHUP || !is_ignored(signal));
+    let mut signals = signal_hook::iterator::Signals::new(wanted).context("cannot listen for signals")?;
+    let listener = std::thread::Builder::new().name("signals".into());
+    listener.spawn(move || signals.forever().for_each(received)).context("cannot listen for signals")?;
+    Ok(())
+}
+
+/// Whether this process was started with a signal ignored. Only Linux is asked.
+#[cfg(unix)]
+fn is_ignored(signal: i32) -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0);
+    mask >> (signal - 1) & 1 == 1
+}
+
+#[cfg(not(unix))]
+pub fn listen() -> Result<()> {
+    ctrlc::set_handler(|| received(INTERRUPT)).context("cannot listen for Ctrl-C")
+}
