@@ -82,8 +82,8 @@ impl Rates {
     fn check(&self) -> Result<()> {
         let (Some(lr), Some([_, (step, highest), _])) = (self.lr, self.marks()) else { return Ok(()) };
         if lr * highest > f64::from(f32::MAX) {
-            let rate = lr * highest;
-            return Err(anyhow!("lr = {rate:e} in step {} of the schedule is out of range: at most 3.4e38", step + 1));
+            let rate = short(lr * highest);
+            return Err(anyhow!("lr = {rate} in step {} of the schedule is out of range: at most 3.4e38", step + 1));
         }
         Ok(())
     }
