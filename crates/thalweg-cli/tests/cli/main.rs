@@ -110,8 +110,10 @@ fn last_test(lines: &[Value]) -> (f64, f64) {
     (epoch["test_loss"].as_f64().expect("a number"), epoch["test_accuracy"].as_f64().expect("a number"))
 }
 
-/// What differs between two runs of the same command.
+/// Leaves out what differs between two runs on the same data: seconds, and where the data lie.
 fn without_seconds(mut lines: Vec<Value>) -> Vec<Value> {
-    lines.iter_mut().for_each(|line| drop(line.as_object_mut().and_then(|line| line.remove("seconds"))));
+    for line in lines.iter_mut().filter_map(Value::as_object_mut) {
+        ["seconds", "data"].iter().for_each(|key| drop(line.remove(*key)));
+    }
     lines
 }
