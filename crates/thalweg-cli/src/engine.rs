@@ -67,12 +67,12 @@ impl EngineArgs {
     }
 
     /// Makes the engine, and says on stderr if it is not what one would expect.
-    pub fn pick(&self, quiet: bool) -> Result<Picked> {
+    pub fn pick(&self, quiet: bool, threads: Option<usize>) -> Result<Picked> {
         match (self.engine, &self.adapter) {
-            (Choice::Cpu, _) => Ok(Picked::Cpu(Cpu::default())),
+            (Choice::Cpu, _) => Ok(Picked::Cpu(cpu(threads))),
             (_, Some(name)) => named(name),
             (Choice::Gpu, None) => any_gpu(),
-            (Choice::Auto, None) => Ok(auto(quiet)),
+            (Choice::Auto, None) => Ok(auto(quiet, threads)),
         }
     }
 }
@@ -110,8 +110,12 @@ fn any_gpu() -> Result<Picked> {
     Ok(Picked::Gpu(gpu.into()))
 }
 
-fn auto(quiet: bool) -> Picked {
-    let cpu = Cpu::default();
+fn cpu(threads: Option<usize>) -> Cpu<f32> {
+    threads.map_or_else(Cpu::default, Cpu::with_threads)
+}
+
+fn auto(quiet: bool, threads: Option<usize>) -> Picked {
+    let cpu = cpu(threads);
     match Gpu::new() {
         Ok(gpu) => return Picked::Gpu(gpu.into()),
         Err(_) if quiet => {}

@@ -8,7 +8,7 @@ use crate::record::Record;
 use crate::report::{Epoch, Report, Voice, note};
 use crate::settings::{self, Pair, Scheduled};
 use crate::{Interrupted, Usage, limits, memory, stop};
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Result, anyhow, bail};
 use clap::ValueEnum;
 use serde_json::{Map, Value, json};
 use std::ops::ControlFlow;
@@ -152,9 +152,6 @@ pub fn run(mut args: Args) -> Result<()> {
     args.engine.check()?;
     let named = args.schedule.take().map(Scheduled::named).transpose();
     args.schedule = named.map_err(|error| Usage(error.to_string()))?;
-    if let Some(threads) = args.threads {
-        rayon::ThreadPoolBuilder::new().num_threads(threads).build_global().context("cannot start the threads")?;
-    }
     stop::listen()?;
     let Data { train, test, read } = args.data.load(args.seed)?;
     let batch = Batch { rows: args.batch.min(train.rows()), drop_last: args.drop_last };
@@ -166,7 +163,7 @@ pub fn run(mut args: Args) -> Result<()> {
     let steps = args.epochs as u64 * steps_per_epoch as u64;
     let (recipe, mut follower, rates) = rates::scheduled(recipe, &*rule, args.schedule.as_ref(), (steps, args.epochs))?;
     let out = args.out()?;
-    let engine = args.engine.pick(args.quiet)?;
+    let engine = args.engine.pick(args.quiet, args.threads)?;
     let network = Network::perceptron(train.width, &args.hidden, train.classes, args.activation.activation())?;
     let parameters = network.arena()?.tensors().iter().map(|tensor| tensor.len()).sum();
     let lr = rates::rates(&*rule).first().map(|&(_, lr)| lr);
@@ -298,7 +295,7 @@ impl Args {
             "hidden": self.hidden,
             "activation": format!("{:?}", self.activation).to_lowercase(),
             "seed": self.seed,
-            "threads": rayon::current_num_threads(),
+            "threads": self.threads,
         });
         if let Value::Object(object) = object { object } else { Map::new() }
     }
