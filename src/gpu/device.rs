@@ -2,13 +2,11 @@
 
 use super::kernel::{Kernel, Pipelines};
 use super::pulse;
+use super::remedy::remedy;
 use crate::error::{Error, Result};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
-
-/// What to do when there is no adapter, in one line.
-const REMEDY: &str = "install a Vulkan driver (Debian: apt-get install mesa-vulkan-drivers libvulkan1) or use the CPU engine";
 
 /// How long a wait for the device may take: far longer than any submission of this crate.
 const PATIENCE: Duration = Duration::from_secs(600);
@@ -264,8 +262,8 @@ fn pick(adapters: Vec<wgpu::Adapter>, options: &GpuOptions) -> Result<wgpu::Adap
         Some(text) if !names.is_empty() => {
             Error::unknown("adapter", text, &names.iter().map(String::as_str).collect::<Vec<_>>())
         }
-        _ if names.is_empty() => Error::NoAdapter { reason: "none was found".into(), remedy: REMEDY.into() },
-        _ => Error::NoAdapter { reason: format!("only software drivers: {}", names.join(", ")), remedy: REMEDY.into() },
+        _ if names.is_empty() => Error::NoAdapter { reason: "none was found".into(), remedy: remedy(false) },
+        _ => Error::NoAdapter { reason: format!("only software drivers: {}", names.join(", ")), remedy: remedy(true) },
     })
 }
 

@@ -14,6 +14,7 @@ mod part;
 mod program;
 mod pulse;
 mod readback;
+mod remedy;
 mod step;
 #[cfg(test)]
 mod tests;
