@@ -13,7 +13,7 @@ fn wrong_names_and_numbers_say_what_to_give() {
         (&["train", "--schedule", "exponential"], "exponential needs gamma, for example gamma=0.99"),
         (&["train", "--schedule", "piecewise,values=1,0.1"], "piecewise needs boundaries, for example boundaries=500"),
         (&["train", "--schedule", "multi_step"], "multi_step needs milestones, for example milestones=300,600"),
-        (&["train", "--lr", "1e39"], "lr = 1e39 is out of range: 0, or from 1.2e-38 to 3.4e38"),
+        (&["train", "--lr", "1e39"], "lr = 1e39 is out of range: from 0 to 3.4e38, the range of single precision"),
         (&["train", "--lr", "1e-46"], "lr = 1e-46 is out of range"),
         (&["train", "--set", "eps=1e-60"], "is out of range"),
         (&["train", "--threads", "0"], "not a whole number from 1 to 1024"),
