@@ -34,6 +34,7 @@ struct Outcome {
 
 fn main() -> Result<()> {
     let file = std::env::args().nth(1).unwrap_or("examples/catalogue.svg".into());
+    ensure!(file == "--check" || !file.starts_with('-'), "unknown option {file}; known: --check, or the file to draw");
     let cpu = Cpu::<f32>::default();
     let outcome = |entry: &'static Entry| -> Result<Outcome> {
         Ok(Outcome {
@@ -46,11 +47,12 @@ fn main() -> Result<()> {
     let outcomes = entries().into_iter().map(outcome).collect::<Result<Vec<_>>>()?;
     let rows: Vec<Row> = outcomes.iter().map(Row::of).collect();
     print!("{}", table::markdown(&rows));
+    let picture = draw(&outcomes)?;
     if file == "--check" {
         let differences = table::differences(include_str!("../../../src/guide/rules.md"), &rows);
         ensure!(differences.is_empty(), "src/guide/rules.md does not have this table:\n{}", differences.join("\n"));
     } else {
-        std::fs::write(file, draw(&outcomes)?)?;
+        std::fs::write(file, picture)?;
     }
     Ok(())
 }
