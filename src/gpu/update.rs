@@ -219,7 +219,7 @@ pub(super) fn update<'a>(op: &Update, gpu: &Gpu, layout: &Layout, memory: &'a Me
     let kernel = update_kernel(&form);
     check_bindings(gpu, &kernel)?;
     let slices = form.params == Holder::Foreign && form.grads == Holder::Foreign;
-    let joined = slices.then(|| Form { grads: Holder::Joined, ..form }).map(|form| (update_kernel(&form), form));
+    let joined = slices.then_some(Form { grads: Holder::Joined, ..form }).map(|form| (update_kernel(&form), form));
     // Slices of either role are reached through the same buckets.
     let guide = if form.params == Holder::Foreign { op.params } else { op.grads };
     let parts = Part::all(guide, memory).into_iter();

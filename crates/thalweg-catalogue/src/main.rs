@@ -57,10 +57,13 @@ fn main() -> Result<()> {
     Ok(())
 }
 
+/// The points of an outcome's line.
+type Points<'a> = &'a dyn Fn(&Outcome) -> Vec<(f64, f64)>;
+
 /// A row of three panels per rule: loss against step, that rule in colour, all others in grey.
 fn draw(outcomes: &[Outcome]) -> Result<String> {
     let digits = |epoch: &Epoch| (epoch.steps as f64, epoch.train.loss);
-    let tasks: [(&str, &dyn Fn(&Outcome) -> Vec<(f64, f64)>); 3] = [
+    let tasks: [(&str, Points); 3] = [
         ("digits, training loss", &|outcome| outcome.digits.iter().map(digits).collect()),
         ("Rosenbrock's valley", &|outcome| losses(&outcome.rosenbrock, rosenbrock_value)),
         ("quadratic of condition 10,000", &|outcome| losses(&outcome.quadratic, quadratic_value)),

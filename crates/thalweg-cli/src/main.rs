@@ -48,7 +48,7 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    Train(train::Args),
+    Train(Box<train::Args>),
     Bench(bench::BenchArgs),
     Info(info::Args),
     Rules(rules::Args),
@@ -79,7 +79,7 @@ fn main() -> ExitCode {
     // What such a command has left to do is lost if nobody reads it.
     let lost = matches!(command, Command::Train(_) | Command::Bench(_));
     let outcome = match command {
-        Command::Train(args) => train::run(args),
+        Command::Train(args) => train::run(*args),
         Command::Bench(args) => bench::run(&args),
         Command::Info(args) => info::run(args),
         Command::Rules(args) => rules::run(&args),

@@ -81,7 +81,7 @@ impl Columns {
             let kind = columns.kind(text, column, &survey.columns[column], survey.rows)?;
             columns.features.push(Feature { column, kind });
         }
-        let given = ignored.iter().filter(|&&column| !(column == 0 && !columns.left_out.is_empty()));
+        let given = ignored.iter().filter(|&&column| column != 0 || columns.left_out.is_empty());
         let given: Vec<String> = given.map(|&column| columns.name(column)).collect();
         columns.left_out.extend(given);
         if columns.features.is_empty() {
