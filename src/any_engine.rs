@@ -2,6 +2,7 @@
 
 use crate::cpu::{Cpu, CpuProgram};
 use crate::error::{Error, Result};
+#[cfg(feature = "gpu")]
 use crate::gpu::{Gpu, GpuOptions, GpuProgram};
 use crate::plan::{Answer, BufferId, Engine, Layout, Plan, Program};
 use std::ops::Range;
@@ -25,7 +26,8 @@ use std::ops::Range;
 pub enum AnyEngine {
     /// The CPU engine.
     Cpu(Cpu<f32>),
-    /// The GPU engine.
+    /// The GPU engine; with the feature `gpu`.
+    #[cfg(feature = "gpu")]
     Gpu(Box<Gpu>),
 }
 
@@ -34,7 +36,8 @@ pub enum AnyEngine {
 pub enum AnyProgram {
     /// On the CPU engine.
     Cpu(Box<CpuProgram<f32>>),
-    /// On the GPU engine.
+    /// On the GPU engine; with the feature `gpu`.
+    #[cfg(feature = "gpu")]
     Gpu(Box<GpuProgram>),
 }
 
@@ -42,13 +45,12 @@ impl AnyEngine {
     /// The best real GPU, or the CPU engine where there is none. A software driver is never taken: it is slower than the CPU engine.
     /// Why there is no GPU is a message of the crate `log`.
     pub fn auto() -> Self {
-        Gpu::new().map_or_else(
-            |error| {
-                log::info!("the CPU engine is taken: {error}");
-                Self::Cpu(Cpu::default())
-            },
-            Self::from,
-        )
+        #[cfg(feature = "gpu")]
+        match Gpu::new() {
+            Ok(gpu) => return gpu.into(),
+            Err(error) => log::info!("the CPU engine is taken: {error}"),
+        }
+        Self::Cpu(Cpu::default())
     }
 
     /// The engine of that name: `auto` as [`AnyEngine::auto`], `gpu` also on a software driver where there is nothing else, or `cpu`.
@@ -58,8 +60,14 @@ impl AnyEngine {
     pub fn by_name(name: &str) -> Result<Self> {
         match name {
             "auto" => Ok(Self::auto()),
+            #[cfg(feature = "gpu")]
             "gpu" => Gpu::with(&GpuOptions { allow_cpu: true, ..Default::default() }).map(Self::from),
             "cpu" => Ok(Self::Cpu(Cpu::default())),
+            #[cfg(not(feature = "gpu"))]
+            "gpu" => Err(Error::NoAdapter {
+                reason: "this build has no GPU engine".into(),
+                remedy: "build it with the feature gpu".into(),
+            }),
             other => Err(Error::unknown("engine", other, &["auto", "gpu", "cpu"])),
         }
     }
@@ -68,11 +76,13 @@ impl AnyEngine {
     pub fn name(&self) -> &'static str {
         match self {
             Self::Cpu(_) => "cpu",
+            #[cfg(feature = "gpu")]
             Self::Gpu(_) => "gpu",
         }
     }
 }
 
+#[cfg(feature = "gpu")]
 impl From<Gpu> for AnyEngine {
     fn from(gpu: Gpu) -> Self {
         Self::Gpu(Box::new(gpu))
@@ -90,6 +100,7 @@ macro_rules! either {
     ($any:expr, $kind:ident, $one:ident => $value:expr) => {
         match $any {
             $kind::Cpu($one) => $value,
+            #[cfg(feature = "gpu")]
             $kind::Gpu($one) => $value,
         }
     };
@@ -102,6 +113,7 @@ impl Engine for AnyEngine {
     fn load(&self, layout: &Layout, plans: &[Plan]) -> Result<AnyProgram> {
         match self {
             Self::Cpu(cpu) => cpu.load(layout, plans).map(|program| AnyProgram::Cpu(Box::new(program))),
+            #[cfg(feature = "gpu")]
             Self::Gpu(gpu) => gpu.load(layout, plans).map(|program| AnyProgram::Gpu(Box::new(program))),
         }
     }

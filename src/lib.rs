@@ -50,7 +50,9 @@
 //!
 //! | feature | what it adds | default |
 //! | --- | --- | --- |
-//! | `vulkan`, `metal`, `dx12`, `webgpu` | that backend of wgpu; without any there are no adapters, and the CPU engine remains | on |
+//! | `cpu` | the CPU engine, and [`AnyEngine`] | on |
+//! | `gpu` | the GPU engine, on wgpu | on |
+//! | `vulkan`, `metal`, `dx12`, `webgpu` | `gpu` with that backend of wgpu; without any backend there are no adapters | on |
 //! | `serde` | schedules can be written and read by serde | off |
 //! | `files` | readers for CSV and IDX files, plain or gzipped, and the digits | off |
 //!
@@ -62,11 +64,18 @@
 //! gives the reasons for the choices made. README.md, beside it, has the command line and what is not there yet.
 
 #![warn(missing_docs)]
+#![cfg_attr(
+    not(all(feature = "cpu", feature = "gpu")),
+    allow(dead_code, unused_imports, reason = "some of what engines share is used by one of them alone")
+)]
 
+#[cfg(feature = "cpu")]
 mod any_engine;
+#[cfg(feature = "cpu")]
 pub mod cpu;
 pub mod data;
 pub mod error;
+#[cfg(feature = "gpu")]
 pub mod gpu;
 pub mod guide;
 pub mod nn;
@@ -79,6 +88,7 @@ pub mod schedule;
 mod text;
 mod train;
 
+#[cfg(feature = "cpu")]
 pub use any_engine::{AnyEngine, AnyProgram};
 pub use error::{Error, Result, range};
 pub use optimizer::{
@@ -94,9 +104,10 @@ pub use rules::*;
 pub use smallvec::smallvec;
 pub use text::Text;
 pub use train::{Batch, Metrics, Trainer};
+#[cfg(feature = "gpu")]
 pub use wgpu;
 
 /// The README's example.
-#[cfg(doctest)]
+#[cfg(all(doctest, feature = "cpu", feature = "gpu"))]
 #[doc = include_str!("../README.md")]
 struct Readme;

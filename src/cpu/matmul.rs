@@ -5,20 +5,25 @@ use super::store::Store;
 use crate::plan::{MatMul, Operable};
 use ndarray::{ArrayView2, ArrayViewMut2, Axis, linalg::general_mat_mul};
 
-/// A float type with a product of matrices.
-pub trait Float: Operable {
+/// A float type that the CPU engine computes in: `f32` or `f64`.
+pub trait Float: Operable + Product {}
+
+impl Float for f32 {}
+impl Float for f64 {}
+
+/// A float type with a product of matrices. It is in no public module, so that its views are nobody's business but ours.
+pub trait Product: Sized {
     /// `c += a·b`, on one thread.
-    #[doc(hidden)]
     fn add_product(a: ArrayView2<Self>, b: ArrayView2<Self>, c: ArrayViewMut2<Self>);
 }
 
-impl Float for f64 {
+impl Product for f64 {
     fn add_product(a: ArrayView2<f64>, b: ArrayView2<f64>, mut c: ArrayViewMut2<f64>) {
         general_mat_mul(1.0, &a, &b, 1.0, &mut c);
     }
 }
 
-impl Float for f32 {
+impl Product for f32 {
     #[expect(unsafe_code, reason = "gemm takes pointers and strides")]
     fn add_product(a: ArrayView2<f32>, b: ArrayView2<f32>, mut c: ArrayViewMut2<f32>) {
         let ((m, n), k) = (c.dim(), a.dim().1);

@@ -4,12 +4,14 @@
 //! device supplied with hyper rows. [`Optimizer`] is all three around parameters and gradients of its own.
 
 mod lbfgs;
+#[cfg(feature = "cpu")]
 mod lent;
 mod modifier;
 mod recipe;
 mod record;
 mod scheduled;
 mod side;
+#[cfg(feature = "gpu")]
 mod slices;
 mod stepper;
 mod telemetry;

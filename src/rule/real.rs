@@ -5,17 +5,7 @@ use std::fmt::{Debug, Display};
 
 /// `f32` or `f64`.
 pub trait Real:
-    num_traits::Float
-    + num_traits::NumAssign
-    + ndarray::LinalgScalar
-    + ndarray::ScalarOperand
-    + bytemuck::Pod
-    + std::iter::Sum
-    + Debug
-    + Display
-    + Default
-    + Send
-    + Sync
+    num_traits::Float + num_traits::NumAssign + bytemuck::Pod + std::iter::Sum + Debug + Display + Default + Send + Sync
 {
     /// A sum of as many squares as a chunk has elements is exact to the last bit from 2 to this power on: what squares below the normal
     /// range lose, or a device takes for 0, is less than half a bit of it.
