@@ -78,6 +78,7 @@ pub mod error;
 #[cfg(feature = "gpu")]
 pub mod gpu;
 pub mod guide;
+mod lbfgs;
 pub mod nn;
 pub mod op;
 mod optimizer;
@@ -91,10 +92,8 @@ mod train;
 #[cfg(feature = "cpu")]
 pub use any_engine::{AnyEngine, AnyProgram};
 pub use error::{Error, Result, range};
-pub use optimizer::{
-    Accumulation, Average, Clip, Evaluation, Lbfgs, LbfgsReport, LbfgsSettings, LbfgsStepper, LbfgsStop, LineSearch, Lookahead,
-    Optimizer, Recipe, Report, Stepper, Telemetry, TensorReport,
-};
+pub use lbfgs::{Evaluation, Lbfgs, LbfgsReport, LbfgsSettings, LbfgsStepper, LbfgsStop, LineSearch};
+pub use optimizer::{Accumulation, Average, Clip, Lookahead, Optimizer, Recipe, Report, Stepper, Telemetry, TensorReport};
 pub use rule::{
     AdjustLr, AnyRule, Configure, Decay, Fixed, Function, Layerwise, Memory, Orthogonal, Real, Row, Rule, Setting, Settings,
     set,

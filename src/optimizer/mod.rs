@@ -3,23 +3,24 @@
 //! [`Recipe`] says what to do; [`Recipe::record`] turns it into operations of a plan; the [`Stepper`] that comes back keeps the
 //! device supplied with hyper rows. [`Optimizer`] is all three around parameters and gradients of its own.
 
-mod lbfgs;
+mod check;
 #[cfg(feature = "cpu")]
 mod lent;
 mod modifier;
 mod recipe;
 mod record;
-mod scheduled;
+mod report;
+mod rows;
 mod side;
 #[cfg(feature = "gpu")]
 mod slices;
 mod stepper;
 mod telemetry;
 
-pub use lbfgs::{Evaluation, Lbfgs, LbfgsReport, LbfgsSettings, LbfgsStepper, LbfgsStop, LineSearch};
 pub use modifier::{Accumulation, Average, Clip, Lookahead};
 pub use recipe::Recipe;
-pub use stepper::{Report, Stepper};
+pub use report::{Report, TensorReport};
+pub use stepper::Stepper;
 pub use telemetry::Telemetry;
 
 use crate::error::{Error, Result, range};
@@ -120,19 +121,6 @@ impl Recorded {
         stepper.start(&mut program)?;
         Ok(Optimizer { arena, params, grads, loss, stepper, outputs, half: recipe.half, plans, ahead: 0, program })
     }
-}
-
-/// How far a tensor moves; see [`Optimizer::inspection`].
-#[derive(Debug, Clone, PartialEq)]
-pub struct TensorReport {
-    /// The tensor's name.
-    pub name: String,
-    /// The L2 norm of its last gradient, in the scale of the step. Not finite where an element is not.
-    pub grad_norm: f64,
-    /// The L2 norm of what the last inspected step added to it; 0 if that one was skipped.
-    pub change_norm: f64,
-    /// The L2 norm of its parameters after the last inspected step; 0 where its group is frozen.
-    pub param_norm: f64,
 }
 
 impl<P: Program> Optimizer<P> {
@@ -524,19 +512,6 @@ impl<P: Program> Optimizer<P> {
             return Err(Error::shape(format!("tensor '{}'", tensor.name), expected, values.len()));
         }
         self.program.write(buffer, lane, tensor.offset, values)
-    }
-}
-
-impl TensorReport {
-    /// Of each tensor, from two norms of its gradient and its change.
-    fn all<F: Real>(names: &[String], grads: &[F], changes: &[F]) -> Vec<Self> {
-        let report = |(index, name): (usize, &String)| Self {
-            name: name.clone(),
-            grad_norm: grads[2 * index].as_f64(),
-            change_norm: changes[2 * index].as_f64(),
-            param_norm: changes[2 * index + 1].as_f64(),
-        };
-        names.iter().enumerate().map(report).collect()
     }
 }
 

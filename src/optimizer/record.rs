@@ -1,10 +1,10 @@
 //! From a recipe to operations of plans.
 
-use super::Recipe;
 use super::modifier::{Accumulation, Clip};
+use super::recipe::Recipe;
 use super::side::{Ascend, Sum};
 use super::stepper::{Buffers, Inspection, Stepper};
-use crate::error::Result;
+use crate::error::{Result, range};
 use crate::plan::{
     Arena, BufferId, Centralise, Control, Counter, Extras, Factored, Factors, Gate, GateKind, Layout, Micro, Moments, Norm,
     NormKind, NormOf, Op, Orthogonalise, Pass, Plan, SLOTS, Scalar, Span, TensorBound, Trust, Update,
@@ -83,6 +83,60 @@ pub(super) struct Outputs {
     pub change_norms: Option<BufferId>,
     /// Second moments by rows and columns.
     pub moments: Option<Moments>,
+}
+
+impl Recipe {
+    /// Appends this recipe's operations to a plan, for parameters and gradients laid out as `arena`, and declares the buffers
+    /// that they need.
+    ///
+    /// # Errors
+    /// A setting out of its range, settings that have no meaning together, lanes or groups whose kernels would differ, a tensor of a
+    /// group that does not exist, or what takes more than one plan or a reader of its own (accumulation, ascents, inspection, an
+    /// average, a copy in 16 bits): see [`Optimizer`](super::Optimizer).
+    pub fn record(
+        &self,
+        layout: &mut Layout,
+        plan: &mut Plan,
+        arena: &Arena,
+        params: BufferId,
+        grads: BufferId,
+    ) -> Result<Stepper> {
+        for (name, given) in [
+            ("accumulate", self.accumulation.is_some()),
+            ("sam", self.rho.is_some()),
+            ("inspect", self.inspect),
+            ("average", self.average.is_some()),
+            ("half_copy", self.half.is_some()),
+        ] {
+            range::require(!given, name, "given", "only in an optimizer of its own")?;
+        }
+        self.check(arena)?;
+        let (recipe, arena) = self.parted(arena);
+        let recorder = Recorder::new(&recipe, layout, &arena, params, grads);
+        recorder.step(plan, None);
+        recorder.stepper()
+    }
+
+    /// This checked recipe and its arena as they are recorded: where a rule has other numbers for tensors that are no matrices,
+    /// each group becomes two.
+    pub(super) fn parted(&self, arena: &Arena) -> (Self, Arena) {
+        let mut recipe = self.clone();
+        let matrices = arena.tensors().iter().filter(|tensor| tensor.shape.len() == 2).count();
+        let others = arena.tensors().len() - matrices;
+        if self.rules[0][0].others().is_none() || others == 0 {
+            return (recipe, arena.clone());
+        }
+        // Rows that no tensor would use are left out.
+        let own = |rule: &dyn AnyRule| (matrices > 0).then(|| rule.boxed());
+        for rules in &mut recipe.rules {
+            *rules = rules.iter().flat_map(|rule| [own(&**rule), rule.others()]).flatten().collect();
+        }
+        if matrices == 0 {
+            return (recipe, arena.clone());
+        }
+        recipe.parts = 2;
+        (recipe, arena.matrices_apart())
+    }
 }
 
 impl<'a> Recorder<'a> {

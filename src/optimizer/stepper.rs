@@ -1,50 +1,13 @@
 //! Supplies a recorded recipe with hyper rows, ahead of the device.
 
-use super::Recipe;
-use super::scheduled::Scheduled;
+use super::recipe::Recipe;
+use super::report::Report;
+use super::rows::Scheduled;
 use super::telemetry::{Log, Telemetry};
 use crate::error::{Error, Result, range};
 use crate::plan::{ALIGN, BufferId, Counter, Program, SLOTS, Scalar, Tensor};
 use crate::rule::{Real, Row};
 use std::sync::Arc;
-
-/// A lane's counters and the scalars of its last step.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Report {
-    /// Steps that changed the parameters.
-    pub applied: u32,
-    /// Steps that did nothing, since their gradient was not finite.
-    pub skipped: u32,
-    /// Steps that did nothing, since all groups were frozen.
-    pub frozen: u32,
-    /// Applied steps whose gradient was scaled down.
-    pub clipped: u32,
-    /// Steps that did nothing since the last one that changed the parameters.
-    pub bad_in_a_row: u32,
-    /// The last gradient's global norm before clipping; 0 where the recipe needs none. It is finite if all elements are: at most the
-    /// largest number of the engine's floats.
-    pub norm: f64,
-    /// The factor that clipping put on it; 1 without clipping.
-    pub coefficient: f64,
-    /// The loss scale that the next gradients have to come with; 1 without loss scaling.
-    pub loss_scale: f64,
-}
-
-impl Report {
-    /// From a lane's counters and scalars.
-    pub(super) fn of<F: Real>(counts: &[u32], scalars: &[F]) -> Self {
-        Self {
-            applied: counts[Counter::Applied as usize],
-            skipped: counts[Counter::Skipped as usize],
-            frozen: counts[Counter::Frozen as usize],
-            clipped: counts[Counter::Clipped as usize],
-            bad_in_a_row: counts[Counter::BadInARow as usize],
-            norm: scalars[Scalar::Norm as usize].as_f64(),
-            coefficient: scalars[Scalar::Coefficient as usize].as_f64(),
-            loss_scale: scalars[Scalar::LossScale as usize].as_f64(),
-        }
-    }
-}
 
 /// Steps between two requests for the device's counters, at most.
 const ASK_EVERY: u64 = 32;

@@ -1,6 +1,6 @@
 //! What steps did, as it comes back some steps later.
 
-use super::{Report, TensorReport};
+use super::report::{Report, TensorReport};
 use crate::plan::{Answer, Scalar};
 use crate::rule::Real;
 use std::collections::VecDeque;

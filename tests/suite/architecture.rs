@@ -10,6 +10,7 @@ const FLOORS: &[&[&str]] = &[
     &["rules", "plan", "data"],
     &["cpu", "gpu", "op"],
     &["optimizer", "any_engine"],
+    &["lbfgs"],
     &["nn"],
     &["train"],
     &["sweep"],
@@ -175,4 +176,57 @@ fn what_is_below_and_what_is_not_code_is_allowed() {
     ";
     assert_eq!(wrong_imports("gpu/device.rs", source), Vec::<String>::new());
     assert_eq!(wrong_imports("gpu/device.rs", &format!("{source} use crate::nn::Mlp;")).len(), 1);
+}
+
+/// The files of a folder that each file of it uses, from sources given with their names.
+fn siblings<'a>(sources: &'a [(String, String)]) -> Vec<(&'a str, Vec<&'a str>)> {
+    let own = |(name, source): &'a (String, String)| {
+        let code = without_comments_and_tests(source);
+        let used = heads(&code, "super::");
+        let files = sources.iter().map(|(file, _)| file.as_str());
+        (name.as_str(), files.filter(|file| used.iter().any(|used| used == file)).collect())
+    };
+    sources.iter().map(own).collect()
+}
+
+/// The files that are left when those that use nothing of the rest are taken away, again and again: none if there is no circle.
+fn circle<'a>(mut uses: Vec<(&'a str, Vec<&'a str>)>) -> Vec<&'a str> {
+    loop {
+        let left: Vec<&str> = uses.iter().map(|(name, _)| *name).collect();
+        uses.retain(|(_, used)| used.iter().any(|used| left.contains(used)));
+        if uses.len() == left.len() {
+            return left;
+        }
+    }
+}
+
+#[test]
+fn files_of_the_optimizer_read_one_way() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/optimizer");
+    let text = |path: PathBuf| {
+        let name = path.file_stem().expect("a name").to_string_lossy().into_owned();
+        (name, fs::read_to_string(&path).expect("a text"))
+    };
+    let sources: Vec<(String, String)> = sources(&folder).into_iter().map(text).filter(|(name, _)| name != "mod").collect();
+    assert!(sources.len() >= 10, "only {} files", sources.len());
+    assert_eq!(circle(siblings(&sources)), Vec::<&str>::new());
+    // What mod.rs hands on hides where it comes from; only what stands above mod.rs may take it from there.
+    for (name, source) in sources.iter().filter(|(name, _)| !["slices", "lent"].contains(&name.as_str())) {
+        let used = heads(&without_comments_and_tests(source), "super::");
+        let hidden: Vec<&String> = used.iter().filter(|used| used.starts_with(char::is_uppercase)).collect();
+        assert!(hidden.is_empty(), "{name} takes {hidden:?} from mod.rs");
+    }
+}
+
+#[test]
+fn a_circle_of_files_is_found() {
+    let file = |name: &str, source: &str| (name.to_string(), source.to_string());
+    let sources = [
+        file("a", "use super::b::B;"),
+        file("b", "use super::c;"),
+        file("c", "fn f(_: super::a::A) {}"),
+        file("d", "use super::a;"),
+    ];
+    assert_eq!(circle(siblings(&sources)), ["a", "b", "c", "d"]);
+    assert_eq!(circle(siblings(&sources[..2])), Vec::<&str>::new());
 }

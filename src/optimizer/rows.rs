@@ -1,8 +1,9 @@
-//! A rule whose settings follow schedules.
+//! The numbers of a step: rules that follow their schedules, and the rows made of them.
 
-use super::recipe::Follower;
-use crate::error::{Error, Result};
-use crate::rule::{AnyRule, Setting};
+use super::modifier::Clip;
+use super::recipe::{Follower, Recipe};
+use crate::error::{Error, Result, range};
+use crate::rule::{AnyRule, Decay, Row, Setting};
 use crate::schedule::Schedule;
 
 /// A rule whose numbers follow schedules: made once, and set anew for each step.
@@ -70,4 +71,48 @@ impl Scheduled {
     pub(super) fn changes(&self) -> bool {
         !self.numbers.is_empty()
     }
+}
+
+impl Recipe {
+    /// A rule of a group, as it follows its schedules.
+    pub(super) fn scheduled(&self, rule: &dyn AnyRule, group: usize) -> Result<Scheduled> {
+        // A group may have become two.
+        Scheduled::new(rule, &self.schedules, group / self.parts)
+    }
+
+    /// The row of a rule's `t`-th step with everything that this recipe adds to it, and whether its settings are in their ranges: a
+    /// schedule may take one out.
+    pub(super) fn row(&self, rule: &mut Scheduled, group: usize, t: u64) -> (Row, Result<()>) {
+        let changes = rule.changes();
+        let rule = rule.at(&self.schedules, |schedule| schedule.value(t - 1));
+        // Only a schedule's upper bound is known beforehand: some settings must not fall to 0.
+        let fits = if changes { rule.check() } else { Ok(()) };
+        let (names, mut row) = (rule.row_names(), rule.full_row(t));
+        row.0[Row::SCALE] *= self.grad_scale;
+        row.0[Row::L1] = self.l1;
+        match self.decay {
+            Some(Decay::Coupled(lambda)) => row.0[Row::L2] += lambda,
+            Some(Decay::Decoupled(lambda)) => row.0[Row::DECAY] *= 1.0 - rule.lr() * lambda,
+            Some(Decay::Independent(lambda)) => row.0[Row::DECAY] *= 1.0 - lambda,
+            None => {}
+        }
+        let follows = self.schedules.iter().filter(|follower| follower.follows(group / self.parts) && follower.bounds());
+        let bound: f64 = follows.map(|follower| follower.schedule.value(t - 1)).product();
+        match self.clip {
+            Some(Clip::Norm { max, .. }) => row.0[Row::MAX_NORM] = max * bound,
+            Some(Clip::Tensor { max, .. }) => row.0[Row::MAX_TENSOR] = max * bound,
+            Some(Clip::Value(max)) => row.0[Row::MAX_VALUE] = max * bound,
+            Some(Clip::Normalise(_)) | None => {}
+        }
+        row.0[Row::AVERAGE] = self.average.map_or(0.0, |average| average.rate(t));
+        row.0[Row::SYNC] = self.lookahead.map_or(0.0, |lookahead| lookahead.rate(t));
+        (row, fits.and_then(|()| check_row(&row, names, t)))
+    }
+}
+
+/// That no finite number of a row is infinite in single precision: times 0 that would be NaN.
+fn check_row(row: &Row, names: &[&str], t: u64) -> Result<()> {
+    let Some((at, value)) = row.0.iter().enumerate().find(|(_, value)| !range::in_single(**value)) else { return Ok(()) };
+    let name = Row::SHARED.iter().chain(names).nth(at).unwrap_or(&"a scalar");
+    range::single(&format!("{name} of step {t}"), *value)
 }

@@ -1,0 +1,68 @@
+//! What a step did, as its owner reads it.
+
+use crate::plan::{Counter, Scalar};
+use crate::rule::Real;
+
+/// A lane's counters and the scalars of its last step.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Report {
+    /// Steps that changed the parameters.
+    pub applied: u32,
+    /// Steps that did nothing, since their gradient was not finite.
+    pub skipped: u32,
+    /// Steps that did nothing, since all groups were frozen.
+    pub frozen: u32,
+    /// Applied steps whose gradient was scaled down.
+    pub clipped: u32,
+    /// Steps that did nothing since the last one that changed the parameters.
+    pub bad_in_a_row: u32,
+    /// The last gradient's global norm before clipping; 0 where the recipe needs none. It is finite if all elements are: at most the
+    /// largest number of the engine's floats.
+    pub norm: f64,
+    /// The factor that clipping put on it; 1 without clipping.
+    pub coefficient: f64,
+    /// The loss scale that the next gradients have to come with; 1 without loss scaling.
+    pub loss_scale: f64,
+}
+
+impl Report {
+    /// From a lane's counters and scalars.
+    pub(super) fn of<F: Real>(counts: &[u32], scalars: &[F]) -> Self {
+        Self {
+            applied: counts[Counter::Applied as usize],
+            skipped: counts[Counter::Skipped as usize],
+            frozen: counts[Counter::Frozen as usize],
+            clipped: counts[Counter::Clipped as usize],
+            bad_in_a_row: counts[Counter::BadInARow as usize],
+            norm: scalars[Scalar::Norm as usize].as_f64(),
+            coefficient: scalars[Scalar::Coefficient as usize].as_f64(),
+            loss_scale: scalars[Scalar::LossScale as usize].as_f64(),
+        }
+    }
+}
+
+/// How far a tensor moves; see [`Optimizer::inspection`](super::Optimizer::inspection).
+#[derive(Debug, Clone, PartialEq)]
+pub struct TensorReport {
+    /// The tensor's name.
+    pub name: String,
+    /// The L2 norm of its last gradient, in the scale of the step. Not finite where an element is not.
+    pub grad_norm: f64,
+    /// The L2 norm of what the last inspected step added to it; 0 if that one was skipped.
+    pub change_norm: f64,
+    /// The L2 norm of its parameters after the last inspected step; 0 where its group is frozen.
+    pub param_norm: f64,
+}
+
+impl TensorReport {
+    /// Of each tensor, from two norms of its gradient and its change.
+    pub(super) fn all<F: Real>(names: &[String], grads: &[F], changes: &[F]) -> Vec<Self> {
+        let report = |(index, name): (usize, &String)| Self {
+            name: name.clone(),
+            grad_norm: grads[2 * index].as_f64(),
+            change_norm: changes[2 * index].as_f64(),
+            param_norm: changes[2 * index + 1].as_f64(),
+        };
+        names.iter().enumerate().map(report).collect()
+    }
+}
