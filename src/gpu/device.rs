@@ -1,5 +1,6 @@
 //! Picking an adapter and owning its device.
 
+use super::doubt::Doubts;
 use super::kernel::{Kernel, Pipelines};
 use super::pulse;
 use super::remedy::remedy;
@@ -44,6 +45,8 @@ pub struct Gpu {
     /// Why the device was lost, once it is known to be.
     lost: Arc<OnceLock<String>>,
     pub(super) pipelines: Arc<Pipelines>,
+    /// What was made without an answer yet.
+    doubts: Arc<Doubts>,
 }
 
 impl Gpu {
@@ -60,7 +63,28 @@ impl Gpu {
     /// # Errors
     /// [`Error::NoAdapter`], [`Error::Unknown`] listing the adapters if none bears the wanted name, or [`Error::Device`].
     pub fn with(options: &GpuOptions) -> Result<Self> {
-        let adapter = pick(adapters(), options)?;
+        pollster::block_on(Self::request(options))
+    }
+
+    /// [`Gpu::with`] for programs that must not wait, as those in a browser.
+    ///
+    /// # Errors
+    /// As for [`Gpu::with`].
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// use thalweg::{Optimizer, Recipe, Sgd, gpu::{Gpu, GpuOptions}};
+    ///
+    /// # async fn page() -> thalweg::Result<()> {
+    /// let gpu = Gpu::request(&GpuOptions::default()).await?;
+    /// let mut optimizer = Optimizer::new(&gpu, Recipe::new(Sgd::default()), &[("w", &[2])])?;
+    /// gpu.resolve().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn request(options: &GpuOptions) -> Result<Self> {
+        let adapter = pick(request_adapters().await, options)?;
         let lost = Arc::new(OnceLock::new());
         let descriptor = wgpu::DeviceDescriptor {
             label: Some("thalweg"),
@@ -68,8 +92,9 @@ impl Gpu {
             required_limits: if options.default_limits { wgpu::Limits::default() } else { adapter.limits() },
             ..Default::default()
         };
-        let (device, queue) = pollster::block_on(adapter.request_device(&descriptor))
-            .map_err(|error| Error::Device { what: "request_device".into(), reason: error.to_string() })?;
+        let refused =
+            |error: wgpu::RequestDeviceError| Error::Device { what: "request_device".into(), reason: error.to_string() };
+        let (device, queue) = adapter.request_device(&descriptor).await.map_err(refused)?;
         let flag = Arc::clone(&lost);
         device.set_device_lost_callback(move |reason, message| {
             let _ = flag.set(format!("{reason:?} {message}").trim_end().into());
@@ -89,7 +114,18 @@ impl Gpu {
 
     fn wrap(device: wgpu::Device, queue: wgpu::Queue, lost: Arc<OnceLock<String>>, checked: bool) -> Self {
         let info = device.adapter_info();
-        Self { device, queue, info, lost, pipelines: Arc::new(Pipelines::new(checked)) }
+        Self { device, queue, info, lost, pipelines: Arc::new(Pipelines::new(checked)), doubts: Arc::default() }
+    }
+
+    /// Waits for wgpu's answers about everything that was made so far: buffers, kernels, bindings. Natively they are there at once, and
+    /// whatever was refused was an error of the call that made it. A browser answers later: there such a call succeeds, and the refusal is
+    /// an error here, or of a later call.
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`], [`Error::Device`], or a lost device.
+    pub async fn resolve(&self) -> Result<()> {
+        self.doubts.resolve().await?;
+        self.alive()
     }
 
     /// The features that a host has to ask for when it makes the device: none. With `TIMESTAMP_QUERY`
@@ -146,7 +182,7 @@ impl Gpu {
     /// An error once the device is lost.
     pub(super) fn alive(&self) -> Result<()> {
         if self.lost.get().is_none() && pulse::beats(&self.device) {
-            return Ok(());
+            return self.doubts.look();
         }
         // The lost-callback, which knows the reason, may be waiting for a poll.
         let polled = self.catch_poll(wgpu::PollType::Poll);
@@ -203,16 +239,11 @@ impl Gpu {
         let internal = self.device.push_error_scope(wgpu::ErrorFilter::Internal);
         let validation = self.device.push_error_scope(wgpu::ErrorFilter::Validation);
         let value = f();
-        let errors = [validation.pop(), internal.pop()].map(pollster::block_on);
-        if pollster::block_on(memory.pop()).is_some() {
-            return Err(Error::OutOfMemory { what: what.into(), bytes });
-        }
+        let mistakes = [validation.pop(), internal.pop()].map(|answer| self.doubts.ask(what, bytes, answer));
+        self.doubts.ask(what, bytes, memory.pop())?;
         // What was made on a lost device is good for nothing, and other errors follow from that.
         self.alive()?;
-        match errors.into_iter().flatten().next() {
-            Some(error) => Err(Error::Device { what: what.into(), reason: error.to_string() }),
-            None => Ok(value),
-        }
+        mistakes.into_iter().collect::<Result<()>>().map(|()| value)
     }
 
     /// A kernel's pipeline, made at its first use.
@@ -237,11 +268,16 @@ fn instance() -> &'static wgpu::Instance {
 /// Every adapter that wgpu finds, software drivers included. All belong to one wgpu instance, that of [`Gpu::with`]: devices that
 /// are made from them know each other's buffers apart.
 pub fn adapters() -> Vec<wgpu::Adapter> {
+    pollster::block_on(request_adapters())
+}
+
+/// [`adapters`] for programs that must not wait, as those in a browser.
+pub async fn request_adapters() -> Vec<wgpu::Adapter> {
     // wgpu panics where it was built without any backend.
     if wgpu::Instance::enabled_backend_features().is_empty() {
         return Vec::new();
     }
-    pollster::block_on(instance().enumerate_adapters(wgpu::Backends::all()))
+    instance().enumerate_adapters(wgpu::Backends::all()).await
 }
 
 fn pick(adapters: Vec<wgpu::Adapter>, options: &GpuOptions) -> Result<wgpu::Adapter> {

@@ -2,6 +2,7 @@
 
 mod bucket;
 mod device;
+mod doubt;
 mod factored;
 mod foreign;
 mod kernel;
@@ -21,7 +22,7 @@ mod tests;
 mod update;
 mod vectors;
 
-pub use device::{Gpu, GpuOptions, adapters};
+pub use device::{Gpu, GpuOptions, adapters, request_adapters};
 pub use foreign::{Foreign, Slice, SliceTensor};
 pub use matmul::product_variant;
 pub use program::GpuProgram;

@@ -5,7 +5,7 @@ use super::device::Gpu;
 use super::foreign::Foreign;
 use super::kernel::{Access, Bound, Launch};
 use super::memory::Memory;
-use super::readback::Readback;
+use super::readback::{Copy, Readback};
 use super::{factored, matmul, network, operation, orthogonal, step, update, vectors};
 use crate::error::{Error, Result};
 use crate::plan::{Answer, Buffer, BufferId, Engine, Kind, Layout, Op, Plan, Program, check_even, check_plan};
@@ -287,6 +287,50 @@ impl GpuProgram {
         self.gpu.wait()
     }
 
+    /// [`Program::read`] for programs that must not wait, as those in a browser.
+    ///
+    /// # Errors
+    /// As for [`Program::read`].
+    pub async fn read_async(&self, buffer: BufferId, lane: usize) -> Result<Vec<f32>> {
+        self.check(buffer, Kind::Float, lane, 0, 0)?;
+        self.read_some_async(buffer, lane, 0..self.layout.buffer(buffer).len).await
+    }
+
+    /// [`Program::read_range`] for programs that must not wait.
+    ///
+    /// # Errors
+    /// As for [`Program::read_range`].
+    pub async fn read_range_async(&self, buffer: BufferId, lane: usize, range: Range<usize>) -> Result<Vec<f32>> {
+        self.check(buffer, Kind::Float, lane, 0, range.end)?;
+        self.read_some_async(buffer, lane, range).await
+    }
+
+    /// [`Program::read_indices`] for programs that must not wait.
+    ///
+    /// # Errors
+    /// As for [`Program::read_indices`].
+    pub async fn read_indices_async(&self, buffer: BufferId, lane: usize) -> Result<Vec<u32>> {
+        self.check(buffer, Kind::Index, lane, 0, 0)?;
+        self.read_some_async(buffer, lane, 0..self.layout.buffer(buffer).len).await
+    }
+
+    /// [`Program::read_halves`] for programs that must not wait.
+    ///
+    /// # Errors
+    /// As for [`Program::read_halves`].
+    pub async fn read_halves_async(&self, buffer: BufferId, lane: usize) -> Result<Vec<u16>> {
+        self.check(buffer, Kind::Half, lane, 0, 0)?;
+        self.read_some_async(buffer, lane, 0..self.layout.buffer(buffer).len).await
+    }
+
+    /// [`Program::settle`] for programs that must not wait.
+    ///
+    /// # Errors
+    /// As for [`Program::settle`].
+    pub async fn settle_async(&self) -> Result<()> {
+        self.readback.settle_async(&self.gpu).await
+    }
+
     fn submit(&self, encoder: wgpu::CommandEncoder) -> Result<()> {
         self.gpu.queue.submit([encoder.finish()]);
         self.gpu.alive()
@@ -311,20 +355,48 @@ impl GpuProgram {
     }
 
     fn read_some<T: Pod>(&self, id: BufferId, lane: usize, range: Range<usize>) -> Result<Vec<T>> {
+        let (mut values, copies) = self.start_read(id, lane, range)?;
+        for (range, copy) in copies {
+            copy.wait(&self.gpu)?;
+            self.finish_read(&copy, &mut values[range])?;
+        }
+        Ok(values)
+    }
+
+    async fn read_some_async<T: Pod>(&self, id: BufferId, lane: usize, range: Range<usize>) -> Result<Vec<T>> {
+        let (mut values, copies) = self.start_read(id, lane, range)?;
+        for (range, copy) in copies {
+            copy.arrive(&self.gpu).await?;
+            self.finish_read(&copy, &mut values[range])?;
+        }
+        Ok(values)
+    }
+
+    /// Room for a lane's elements, and the copies that will fill it, each with its range there.
+    fn start_read<T: Pod>(
+        &self,
+        id: BufferId,
+        lane: usize,
+        range: Range<usize>,
+    ) -> Result<(Vec<T>, Vec<(Range<usize>, Copy)>)> {
         // What lies between slices reads as zero, like the padding of an arena.
         let (mut values, len) = (Vec::new(), range.len());
         let bytes = len.saturating_mul(size_of::<T>()) as u64;
         let full = |_| Error::OutOfMemory { what: self.layout.buffer(id).name.clone(), bytes };
         values.try_reserve_exact(len).map_err(full)?;
         values.resize(len, T::zeroed());
+        let mut copies = Vec::new();
         self.memory.each_piece(id, self.copy(id, lane), range.start, range.len(), |piece| {
             piece.check_usage(wgpu::BufferUsages::COPY_SRC)?;
-            let values = &mut values[piece.range.clone()];
-            let bytes = Readback::now(&self.gpu, piece.buffer, piece.at, std::mem::size_of_val(values) as u64)?;
-            values.copy_from_slice(&bytemuck::pod_collect_to_vec::<u8, T>(&bytes));
+            let size = (piece.range.len() * size_of::<T>()) as u64;
+            copies.push((piece.range.clone(), Copy::of(&self.gpu, piece.buffer, piece.at, size)?));
             Ok(())
         })?;
-        Ok(values)
+        Ok((values, copies))
+    }
+
+    fn finish_read<T: Pod>(&self, copy: &Copy, values: &mut [T]) -> Result<()> {
+        copy.take(&self.gpu, |bytes| values.copy_from_slice(&bytemuck::pod_collect_to_vec::<u8, T>(bytes)))
     }
 
     /// The copy that a lane uses: its own, or the only one.

@@ -4,9 +4,12 @@ use super::device::Gpu;
 use super::memory::Memory;
 use crate::error::{Error, Result};
 use crate::plan::BufferId;
+use futures::task::AtomicWaker;
 use std::collections::VecDeque;
+use std::future::poll_fn;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 /// Requests that may be under way at a time; further ones are dropped, since a newer one will follow.
@@ -20,11 +23,18 @@ const UNDER_WAY: u8 = 0;
 const ARRIVED: u8 = 1;
 const FAILED: u8 = 2;
 
+/// Where a copy stands, and who waits for it.
+#[derive(Debug, Default)]
+struct Progress {
+    state: AtomicU8,
+    waker: AtomicWaker,
+}
+
 /// A staging buffer with what is copied into it. Its memory is used again.
 #[derive(Debug)]
-struct Copy {
+pub(super) struct Copy {
     staging: wgpu::Buffer,
-    state: Arc<AtomicU8>,
+    progress: Arc<Progress>,
     buffers: Vec<BufferId>,
 }
 
@@ -33,28 +43,55 @@ impl Copy {
         let usage = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST;
         let descriptor = wgpu::BufferDescriptor { label: Some("staging"), size, usage, mapped_at_creation: false };
         let staging = gpu.scoped("staging", size, || gpu.device.create_buffer(&descriptor))?;
-        Ok(Self { staging, state: Arc::default(), buffers: Vec::new() })
+        Ok(Self { staging, progress: Arc::default(), buffers: Vec::new() })
     }
 
     /// Submits the recorded copies; the staging buffer is mapped once they are done.
     fn start(&self, gpu: &Gpu, encoder: wgpu::CommandEncoder) -> Result<()> {
         gpu.queue.submit([encoder.finish()]);
-        self.state.store(UNDER_WAY, Ordering::Release);
-        let state = Arc::clone(&self.state);
+        self.progress.state.store(UNDER_WAY, Ordering::Release);
+        let progress = Arc::clone(&self.progress);
         self.staging.map_async(wgpu::MapMode::Read, .., move |result| {
-            state.store(if result.is_ok() { ARRIVED } else { FAILED }, Ordering::Release);
+            progress.state.store(if result.is_ok() { ARRIVED } else { FAILED }, Ordering::Release);
+            progress.waker.wake();
         });
         gpu.alive()
     }
 
     fn state(&self) -> u8 {
-        self.state.load(Ordering::Acquire)
+        self.progress.state.load(Ordering::Acquire)
+    }
+
+    /// Part of a buffer, on its way to the host from now on.
+    pub(super) fn of(gpu: &Gpu, source: &wgpu::Buffer, offset: u64, size: u64) -> Result<Self> {
+        let copy = Self::new(gpu, size)?;
+        let mut encoder = gpu.device.create_command_encoder(&Default::default());
+        encoder.copy_buffer_to_buffer(source, offset, &copy.staging, 0, size);
+        copy.start(gpu, encoder)?;
+        Ok(copy)
+    }
+
+    /// Waits without blocking a browser's only thread, which has to run the callback. Elsewhere nobody but a caller makes callbacks run.
+    pub(super) async fn arrive(&self, gpu: &Gpu) -> Result<()> {
+        if cfg!(not(target_family = "wasm")) {
+            return self.wait(gpu);
+        }
+        poll_fn(|context| {
+            self.progress.waker.register(context.waker());
+            if self.state() == UNDER_WAY { Poll::Pending } else { Poll::Ready(()) }
+        })
+        .await;
+        gpu.alive()
     }
 
     /// Waits for everything submitted so far, this among it.
-    fn wait(&self, gpu: &Gpu) -> Result<()> {
+    pub(super) fn wait(&self, gpu: &Gpu) -> Result<()> {
         if self.state() != UNDER_WAY {
             return Ok(());
+        }
+        if cfg!(target_family = "wasm") {
+            let reason = "a browser must not wait: await the function of the same name that ends in _async".into();
+            return Err(Error::Device { what: "reading a buffer".into(), reason });
         }
         gpu.wait()?;
         // Another thread's poll may have taken our callback over; then it calls it any moment.
@@ -70,7 +107,7 @@ impl Copy {
     }
 
     /// Looks at the bytes and unmaps them.
-    fn take<R>(&self, gpu: &Gpu, look: impl FnOnce(&[u8]) -> R) -> Result<R> {
+    pub(super) fn take<R>(&self, gpu: &Gpu, look: impl FnOnce(&[u8]) -> R) -> Result<R> {
         let failed = |reason: String| Error::Device { what: "reading a buffer".into(), reason };
         if self.state() != ARRIVED {
             gpu.alive()?;
@@ -94,10 +131,7 @@ pub(super) struct Readback {
 impl Readback {
     /// Waits for everything submitted so far and returns a part of a buffer.
     pub(super) fn now(gpu: &Gpu, source: &wgpu::Buffer, offset: u64, size: u64) -> Result<Vec<u8>> {
-        let copy = Copy::new(gpu, size)?;
-        let mut encoder = gpu.device.create_command_encoder(&Default::default());
-        encoder.copy_buffer_to_buffer(source, offset, &copy.staging, 0, size);
-        copy.start(gpu, encoder)?;
+        let copy = Copy::of(gpu, source, offset, size)?;
         copy.wait(gpu)?;
         copy.take(gpu, <[u8]>::to_vec)
     }
@@ -145,5 +179,13 @@ impl Readback {
     /// Waits until all copies have arrived.
     pub(super) fn settle(&self, gpu: &Gpu) -> Result<()> {
         self.pending.iter().try_for_each(|copy| copy.wait(gpu))
+    }
+
+    /// [`Readback::settle`] without blocking a browser.
+    pub(super) async fn settle_async(&self, gpu: &Gpu) -> Result<()> {
+        for copy in &self.pending {
+            copy.arrive(gpu).await?;
+        }
+        Ok(())
     }
 }

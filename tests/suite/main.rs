@@ -4,6 +4,7 @@
 mod common;
 
 mod architecture;
+mod asynchronous;
 mod batches;
 mod beside;
 mod bounds;

@@ -1,0 +1,82 @@
+//! What waits has a twin that is awaited; both bring the same.
+
+use crate::common::numbers::numbers;
+use thalweg::gpu::{Gpu, GpuOptions, request_adapters};
+use thalweg::plan::{Arena, CHUNK, Engine, Half, Layout, Plan, Program};
+use thalweg::wgpu::{Adapter, DeviceDescriptor, DeviceType, Limits};
+use thalweg::{Error, Result};
+
+async fn request() -> Result<Gpu> {
+    Gpu::request(&GpuOptions { allow_cpu: true, ..Default::default() }).await
+}
+
+/// A device whose bindings hold two chunks, so that a read is made of several copies.
+async fn cut() -> Gpu {
+    let software = |adapter: &&Adapter| adapter.get_info().device_type == DeviceType::Cpu;
+    let adapters = request_adapters().await;
+    let adapter = adapters.iter().find(software).or(adapters.first()).expect("an adapter");
+    let limit = 2 * CHUNK as u64 * 4;
+    let required_limits = Limits { max_storage_buffer_binding_size: limit, max_buffer_size: limit, ..Default::default() };
+    let descriptor = DeviceDescriptor { required_limits, ..Default::default() };
+    let (device, queue) = adapter.request_device(&descriptor).await.expect("a device");
+    Gpu::from_wgpu(device, queue)
+}
+
+#[test]
+fn reads_that_are_awaited_bring_what_others_bring() -> Result<()> {
+    pollster::block_on(async {
+        let gpu = request().await?;
+        let mut layout = Layout::new(2);
+        let mut arena = Arena::default();
+        arena.add("w", &[64], 0)?;
+        let (floats, indices) = (layout.floats("floats", 100), layout.indices("indices", 70));
+        let halves = layout.half_arena("halves", &arena);
+        let mut program = gpu.load(&layout, &[Plan::default()])?;
+        gpu.resolve().await?;
+        let words: Vec<u32> = (0..70).map(|i| i * i + 1).collect();
+        let bits: Vec<u16> = numbers(2, 64).iter().map(|&x| Half::F16.bits(x)).collect();
+        for lane in 0..2 {
+            program.write(floats, lane, 0, &numbers(lane as u64, 100))?;
+            program.write_indices(indices, lane, 0, &words[lane..])?;
+            program.write_halves(halves, lane, 0, &bits)?;
+        }
+        program.request(&[floats])?;
+        program.settle_async().await?;
+        let answer = program.arrived()?.expect("an answer that was waited for").clone();
+        assert_eq!(answer.floats, [numbers(0, 100), numbers(1, 100)].concat());
+        for lane in 0..2 {
+            assert_eq!(program.read_async(floats, lane).await?, program.read(floats, lane)?);
+            assert_eq!(program.read_async(floats, lane).await?, numbers(lane as u64, 100));
+            assert_eq!(program.read_range_async(floats, lane, 7..33).await?, numbers(lane as u64, 100)[7..33]);
+            assert_eq!(program.read_indices_async(indices, lane).await?, program.read_indices(indices, lane)?);
+            assert_eq!(program.read_halves_async(halves, lane).await?, bits);
+        }
+        let refused = program.read_async(floats, 2).await;
+        assert_eq!(refused, program.read(floats, 2));
+        assert!(matches!(refused, Err(Error::Setting { .. })), "{refused:?}");
+        assert_eq!(program.read_async(indices, 0).await, program.read(indices, 0));
+        Ok(())
+    })
+}
+
+#[test]
+fn a_read_in_pieces_is_whole() -> Result<()> {
+    pollster::block_on(async {
+        let gpu = cut().await;
+        let len = 7 * CHUNK + 100;
+        let mut arena = Arena::default();
+        arena.add("w", &[len], 0)?;
+        let mut layout = Layout::new(1);
+        let params = layout.arena("params", &arena);
+        let mut program = gpu.load(&layout, &[Plan::default()])?;
+        assert!(program.buffers(params).count() > 2);
+        let values = numbers(1, arena.len());
+        program.write(params, 0, 0, &values)?;
+        assert_eq!(program.read_async(params, 0).await?, values);
+        assert_eq!(program.read(params, 0)?, values);
+        let part = CHUNK - 3..5 * CHUNK + 1;
+        assert_eq!(program.read_range_async(params, 0, part.clone()).await?, values[part.clone()]);
+        assert_eq!(program.read_range(params, 0, part.clone())?, values[part]);
+        Ok(())
+    })
+}
