@@ -153,6 +153,16 @@ pub enum Error {
         /// What was said.
         reason: String,
     },
+    /// The WGSL of a rule or of an operation does not compile, or does not fit the kernel that it was joined with.
+    #[error("{of}{}: {reason}", line.map_or(" does not fit its kernel".into(), |line| format!(", line {line}")))]
+    Shader {
+        /// Whose text it is.
+        of: String,
+        /// The line of that text, from 1. None if it is the rest of the kernel that cannot be compiled with it.
+        line: Option<u32>,
+        /// The compiler's message. Its line numbers are those of the text.
+        reason: String,
+    },
     /// A file could not be read or written.
     #[error("{}: {reason}", path.display())]
     File {

@@ -95,8 +95,8 @@ pub use error::{Error, Result, range};
 pub use lbfgs::{Evaluation, Lbfgs, LbfgsReport, LbfgsSettings, LbfgsStepper, LbfgsStop, LineSearch};
 pub use optimizer::{Accumulation, Average, Clip, Lookahead, Optimizer, Recipe, Report, Stepper, Telemetry, TensorReport};
 pub use rule::{
-    AdjustLr, AnyRule, Configure, Decay, Fixed, Function, Layerwise, Memory, Orthogonal, Real, Row, Rule, Setting, Settings,
-    set,
+    AdjustLr, AnyRule, BoundsChecks, Configure, Decay, Fixed, Function, Layerwise, Memory, Orthogonal, Real, Row, Rule,
+    Setting, Settings, set,
 };
 pub use rules::*;
 /// Makes the list of a rule's [`Settings`].

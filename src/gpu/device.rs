@@ -343,7 +343,7 @@ mod tests {
             constants: Vec::new(),
             fields: &[],
             bindings: Vec::new(),
-            bounds_checks: false,
+            authored: None,
         };
         let used = gpu.pipeline(&kernel(0))?;
         for i in 1..2 * KEPT + 10 {

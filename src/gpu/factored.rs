@@ -33,7 +33,7 @@ pub(super) fn lines_kernel() -> Kernel {
         constants: Vec::new(),
         fields: LinesParams::FIELDS,
         bindings: [vec![Access::Read; 3], vec![Access::Write]].concat(),
-        bounds_checks: false,
+        authored: None,
     }
 }
 
@@ -44,7 +44,7 @@ pub(super) fn means_kernel() -> Kernel {
         constants: Vec::new(),
         fields: MeansParams::FIELDS,
         bindings: [vec![Access::Read; 2], vec![Access::Write]].concat(),
-        bounds_checks: false,
+        authored: None,
     }
 }
 

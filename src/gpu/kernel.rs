@@ -2,7 +2,8 @@
 
 use super::bucket::Window;
 use super::device::Gpu;
-use crate::error::Result;
+use crate::error::{Error, Result};
+use crate::rule::BoundsChecks;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
@@ -20,8 +21,33 @@ pub(crate) struct Kernel {
     pub fields: &'static [&'static str],
     /// How the kernel uses the bindings 1, 2, …
     pub bindings: Vec<Access>,
-    /// Whether it is compiled with the bounds checks of WGSL.
-    pub bounds_checks: bool,
+    /// The rule's or the operation's own text, where there is one.
+    pub authored: Option<Authored>,
+}
+
+/// The text of a rule or an operation. It stands first in its kernel, so that a compiler counts its lines as its author does.
+#[derive(Debug, Clone)]
+pub(crate) struct Authored {
+    /// Whose text it is, in errors.
+    of: String,
+    lines: u32,
+    bounds_checks: BoundsChecks,
+}
+
+impl Kernel {
+    /// The error of a module or a pipeline. Where there is an author, it gets the compiler's message with the line of the author's text.
+    fn explained(&self, error: Error, module: Option<&wgpu::ShaderModule>) -> Error {
+        let (Some(authored), Error::Device { reason, .. }) = (&self.authored, &error) else { return error };
+        let messages = module.map(|module| pollster::block_on(module.get_compilation_info()).messages).unwrap_or_default();
+        let wrong = messages.into_iter().find(|message| message.message_type == wgpu::CompilationMessageType::Error);
+        let (line, said) = match wrong {
+            Some(message) => (message.location.map(|location| location.line_number), message.message),
+            None => (None, reason.clone()),
+        };
+        // The compiler's first words name the kernel, which its author does not know.
+        let reason = said.split_once("error: ").map_or(said.as_str(), |(_, rest)| rest).trim().into();
+        Error::Shader { of: authored.of.clone(), line: line.filter(|&line| line <= authored.lines), reason }
+    }
 }
 
 /// How a kernel uses a binding.
@@ -50,9 +76,18 @@ impl Access {
 pub(crate) struct Source {
     text: String,
     bindings: Vec<Access>,
+    authored: Option<Authored>,
 }
 
 impl Source {
+    /// Begins with the text of a rule or an operation.
+    pub(crate) fn begin(of: String, text: &str, bounds_checks: BoundsChecks) -> Self {
+        let authored = Authored { of, lines: text.trim_end().lines().count() as u32, bounds_checks };
+        let mut source = Self { authored: Some(authored), ..Self::default() };
+        source.join(text);
+        source
+    }
+
     /// Appends a text.
     pub(crate) fn join(&mut self, text: &str) {
         self.text += text.trim_end();
@@ -76,7 +111,7 @@ impl Source {
         constants: Vec<(&'static str, f64)>,
         fields: &'static [&'static str],
     ) -> Kernel {
-        Kernel { name, source: self.text, constants, fields, bindings: self.bindings, bounds_checks: false }
+        Kernel { name, source: self.text, constants, fields, bindings: self.bindings, authored: self.authored }
     }
 }
 
@@ -154,7 +189,7 @@ impl Pipelines {
     }
 
     pub(crate) fn get(&self, gpu: &Gpu, kernel: &Kernel) -> Result<Arc<wgpu::ComputePipeline>> {
-        let key = (kernel.source.clone(), format!("{:?} {}", kernel.constants, kernel.bounds_checks));
+        let key = (kernel.source.clone(), format!("{:?} {}", kernel.constants, self.checks_bounds(kernel)));
         let mut made = self.made.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         if let Some(pipeline) = made.get(&key) {
             return Ok(Arc::clone(pipeline));
@@ -162,7 +197,7 @@ impl Pipelines {
         if made.len() >= KEPT {
             made.retain(|_, pipeline| Arc::strong_count(pipeline) > 1);
         }
-        let pipeline = Arc::new(gpu.scoped(kernel.name, 0, || self.make(&gpu.device, kernel))?);
+        let pipeline = Arc::new(self.make(gpu, kernel)?);
         made.insert(key, Arc::clone(&pipeline));
         Ok(pipeline)
     }
@@ -175,40 +210,49 @@ impl Pipelines {
 
     /// Whether a kernel is compiled with bounds checks.
     pub(crate) fn checks_bounds(&self, kernel: &Kernel) -> bool {
-        self.checked || kernel.bounds_checks
+        self.checked || kernel.authored.as_ref().is_some_and(|authored| authored.bounds_checks.on())
+    }
+
+    fn make(&self, gpu: &Gpu, kernel: &Kernel) -> Result<wgpu::ComputePipeline> {
+        let mut module = None;
+        let made = gpu.scoped(kernel.name, 0, || module.insert(self.module(&gpu.device, kernel)).clone());
+        let made = made.map_err(|error| kernel.explained(error, module.as_ref()))?;
+        let pipeline = gpu.scoped(kernel.name, 0, || pipeline(&gpu.device, &made, kernel));
+        pipeline.map_err(|error| kernel.explained(error, None))
     }
 
     #[expect(unsafe_code, reason = "bounds checks cost a fifth of an update's speed, and the plan is checked before")]
-    fn make(&self, device: &wgpu::Device, kernel: &Kernel) -> wgpu::ComputePipeline {
+    fn module(&self, device: &wgpu::Device, kernel: &Kernel) -> wgpu::ShaderModule {
         let source = wgpu::ShaderSource::Wgsl(kernel.source.as_str().into());
         let descriptor = wgpu::ShaderModuleDescriptor { label: Some(kernel.name), source };
-        let module = if self.checks_bounds(kernel) {
-            device.create_shader_module(descriptor)
-        } else {
-            // SAFETY: every kernel of this crate compares its index with the lengths in its uniform, which come from a plan that
-            // was checked against the sizes of the buffers bound; loops end by those lengths too. An operation from outside the crate
-            // comes here only if its author vouched for it by `BoundsChecks::off`. A rule from outside the crate is code that the
-            // program's author trusts, like the program itself.
-            unsafe { device.create_shader_module_trusted(descriptor, wgpu::ShaderRuntimeChecks::unchecked()) }
-        };
-        let layout = bind_group_layout(device, kernel);
-        let pipeline_layout = device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
-            label: Some(kernel.name),
-            bind_group_layouts: &[Some(&layout)],
-            immediate_size: 0,
-        });
-        device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
-            label: Some(kernel.name),
-            layout: Some(&pipeline_layout),
-            module: &module,
-            entry_point: Some(kernel.name),
-            compilation_options: wgpu::PipelineCompilationOptions {
-                constants: &kernel.constants,
-                zero_initialize_workgroup_memory: false,
-            },
-            cache: None,
-        })
+        if self.checks_bounds(kernel) {
+            return device.create_shader_module(descriptor);
+        }
+        // SAFETY: every kernel of this crate compares its index with the lengths in its uniform, which come from a plan that
+        // was checked against the sizes of the buffers bound; loops end by those lengths too. A rule or an operation from outside the
+        // crate comes here only if its author vouched for it by `BoundsChecks::off`.
+        unsafe { device.create_shader_module_trusted(descriptor, wgpu::ShaderRuntimeChecks::unchecked()) }
     }
+}
+
+fn pipeline(device: &wgpu::Device, module: &wgpu::ShaderModule, kernel: &Kernel) -> wgpu::ComputePipeline {
+    let layout = bind_group_layout(device, kernel);
+    let pipeline_layout = device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
+        label: Some(kernel.name),
+        bind_group_layouts: &[Some(&layout)],
+        immediate_size: 0,
+    });
+    device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+        label: Some(kernel.name),
+        layout: Some(&pipeline_layout),
+        module,
+        entry_point: Some(kernel.name),
+        compilation_options: wgpu::PipelineCompilationOptions {
+            constants: &kernel.constants,
+            zero_initialize_workgroup_memory: false,
+        },
+        cache: None,
+    })
 }
 
 fn bind_group_layout(device: &wgpu::Device, kernel: &Kernel) -> wgpu::BindGroupLayout {

@@ -127,7 +127,7 @@ pub(crate) fn kernel(op: &MatMul, variant: Variant) -> Kernel {
         [("TRANS_A", op.trans_a), ("TRANS_B", op.trans_b), ("BIAS", op.bias.is_some()), ("ACCUMULATE", op.accumulate)];
     let constants = constants.map(|(name, on)| (name, f64::from(u8::from(on)))).to_vec();
     let bindings = vec![Access::Read, Access::Read, Access::Read, Access::Write];
-    Kernel { name, source, constants, fields: Params::FIELDS, bindings, bounds_checks: false }
+    Kernel { name, source, constants, fields: Params::FIELDS, bindings, authored: None }
 }
 
 /// Workgroups of a product: tiles, folded into x and y, and along z the batch of each lane. All are 0 if there is nothing to compute.

@@ -49,7 +49,7 @@ macro_rules! kernel {
             constants: $constants,
             fields: $params::FIELDS,
             bindings: vec![$(Access::$access),*],
-            bounds_checks: false,
+            authored: None,
         }
     };
 }

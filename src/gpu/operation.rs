@@ -6,14 +6,13 @@ use super::program::UNIFORM;
 use crate::error::{Error, Result};
 use crate::plan::{Dispatch, Kind, Layout, Operand, Operated, Size};
 
-/// The kernel of one dispatch: the uniform, an accessor for each operand, and the operation's own text.
+/// The kernel of one dispatch: the operation's own text, the uniform, and an accessor for each operand.
 pub(super) fn kernel(op: &Operated, dispatch: &Dispatch) -> Kernel {
-    let mut source = Source::default();
+    let of = format!("the WGSL of operation '{}'", op.operation().name());
+    let mut source = Source::begin(of, &dispatch.text, op.bounds_checks());
     source.join(&uniform(op.operands(), dispatch));
     op.operands().iter().for_each(|operand| accessors(&mut source, operand));
-    source.join(&dispatch.text);
-    let kernel = source.kernel(dispatch.entry, dispatch.constants.clone(), &[]);
-    Kernel { bounds_checks: op.bounds_checks().on(), ..kernel }
+    source.kernel(dispatch.entry, dispatch.constants.clone(), &[])
 }
 
 fn uniform(operands: &[Operand], dispatch: &Dispatch) -> String {

@@ -40,7 +40,7 @@ pub(super) fn matrices_kernel(name: &'static str, tall: bool) -> Kernel {
         constants: vec![("TALL", f64::from(tall))],
         fields: MatricesParams::FIELDS,
         bindings: vec![Access::Read, Access::Read, Access::Write, Access::Write],
-        bounds_checks: false,
+        authored: None,
     }
 }
 
@@ -51,7 +51,7 @@ pub(super) fn polynomial_kernel() -> Kernel {
         constants: Vec::new(),
         fields: PolynomialParams::FIELDS,
         bindings: vec![Access::Read, Access::Write],
-        bounds_checks: false,
+        authored: None,
     }
 }
 

@@ -63,7 +63,7 @@ pub(super) fn copy_kernel(vectors: bool) -> Kernel {
         constants: vec![],
         fields: CopyParams::FIELDS,
         bindings: vec![Access::Read, Access::Write],
-        bounds_checks: false,
+        authored: None,
     }
 }
 
@@ -188,7 +188,7 @@ pub(super) fn control_kernel(op: &Control) -> Kernel {
         constants: [("KIND", kind)].into_iter().chain(switches.map(|(name, on)| (name, f64::from(on)))).collect(),
         fields: ControlParams::FIELDS,
         bindings: [vec![Access::Read; 3], vec![Access::Write; 4]].concat(),
-        bounds_checks: false,
+        authored: None,
     }
 }
 
@@ -246,7 +246,7 @@ pub(super) fn gate_kernel(op: &Gate) -> Kernel {
         constants: [("KIND", kind)].into_iter().chain(switches).collect(),
         fields: GateParams::FIELDS,
         bindings: [vec![Access::Read; 2], vec![Access::Write; 2]].concat(),
-        bounds_checks: false,
+        authored: None,
     }
 }
 
@@ -288,7 +288,7 @@ pub(super) fn factors_kernel(op: &Factors) -> Kernel {
     let mut source = Source::default();
     match &op.trust {
         Trust::Rule(rule) => {
-            source.join(rule.wgsl());
+            source = super::update::of_rule(&**rule);
             if rule.factored() {
                 source.join("const FACTORED = false;");
             }
@@ -314,7 +314,6 @@ pub(super) fn factors_kernel(op: &Factors) -> Kernel {
     }
     Kernel {
         bindings: [vec![Access::Read; 4], vec![Access::Write; 3]].concat(),
-        bounds_checks: false,
         ..source.kernel("factors", constants, FactorsParams::FIELDS)
     }
 }

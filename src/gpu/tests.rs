@@ -308,6 +308,20 @@ fn operations_from_outside_are_compiled_with_bounds_checks() {
     }
 }
 
+/// Every kernel with the text of a rule, whatever else is in it.
+#[test]
+fn rules_from_outside_are_compiled_with_bounds_checks() {
+    let trusts = factors().into_iter().filter(|op| matches!(op.trust, Trust::Rule(_)));
+    let outside = Factors { trust: Trust::Rule(Box::new(SignSgd::default())), ..factors().remove(0) };
+    let mut kernels: Vec<(bool, Kernel)> = vec![(true, step::factors_kernel(&outside))];
+    kernels.extend(trusts.map(|op| (false, step::factors_kernel(&op))));
+    kernels.extend(update_kernels().into_iter().map(|(rule, kernel)| (rule.name() == SignSgd::NAME, kernel)));
+    for (outside, kernel) in kernels {
+        assert_eq!(Pipelines::new(false).checks_bounds(&kernel), outside, "{}", kernel.source);
+        assert!(Pipelines::new(true).checks_bounds(&kernel));
+    }
+}
+
 /// Parses and validates with what plain WebGPU offers.
 fn module(kernel: &Kernel) -> (Module, ModuleInfo) {
     let source = &kernel.source;

@@ -7,7 +7,7 @@ use super::memory::Memory;
 use super::part::{Holder, Part};
 use crate::error::{Error, Result};
 use crate::plan::{ALIGN, BufferId, Half, Layout, Pass, Span, Update};
-use crate::rule::Row;
+use crate::rule::{AnyRule, Row};
 use bytemuck::bytes_of;
 
 params!(UpdateParams {
@@ -78,11 +78,19 @@ fn planes(op: &Update) -> Vec<(String, &'static str, BufferId)> {
     planes
 }
 
+/// A kernel's text that begins with that of a rule.
+pub(super) fn of_rule(rule: &dyn AnyRule) -> Source {
+    Source::begin(format!("the WGSL of rule '{}'", rule.name()), rule.wgsl(), rule.bounds_checks())
+}
+
 pub(crate) fn update_kernel(form: &Form) -> Kernel {
     let op = form.op;
     let mut source = Source::default();
-    let rule = if op.pass == Pass::Apply { include_str!("../../shaders/pass/apply.wgsl") } else { op.rule.wgsl() };
-    source.join(rule);
+    if op.pass == Pass::Apply {
+        source.join(include_str!("../../shaders/pass/apply.wgsl"));
+    } else {
+        source = of_rule(&*op.rule);
+    }
     if op.rule.factored() && op.pass != Pass::Apply {
         source.join(&format!("const FACTORED = {};", op.moments.is_some()));
     }

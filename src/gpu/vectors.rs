@@ -50,7 +50,7 @@ pub(super) fn dots_kernel(left: usize, right: usize) -> Kernel {
         constants: vec![("TRIPS", (CHUNK / 4 / DOTS_THREADS) as f64)],
         fields: DotsParams::FIELDS,
         bindings: [vec![Access::Read, Access::Write], vec![Access::Read; left + right]].concat(),
-        bounds_checks: false,
+        authored: None,
     }
 }
 
@@ -116,7 +116,7 @@ pub(super) fn join_kernel(kind: NormKind) -> Kernel {
         constants: vec![("KIND", kind_number(kind))],
         fields: JoinParams::FIELDS,
         bindings: vec![Access::Read, Access::Write],
-        bounds_checks: false,
+        authored: None,
     }
 }
 
@@ -155,7 +155,7 @@ pub(super) fn combine_kernel(terms: usize, add: bool) -> Kernel {
         constants: vec![("ADD", f64::from(add))],
         fields: CombineParams::FIELDS,
         bindings: [vec![Access::Read, Access::Write], vec![Access::Read; terms]].concat(),
-        bounds_checks: false,
+        authored: None,
     }
 }
 

@@ -1,6 +1,6 @@
 //! Updates that are no steps, as rules of their own: they are recorded by this module, and are in no registry.
 
-use crate::rule::{Real, Rule};
+use crate::rule::{BoundsChecks, Real, Rule};
 use crate::settings;
 
 /// Whatever only a registered rule would need.
@@ -28,6 +28,7 @@ impl Rule for Sum {
     const FORMULA: &'static str = "x = x + d";
     const ROW: &'static [&'static str] = &["none"];
     const STATE: &'static [&'static str] = &[];
+    const BOUNDS_CHECKS: BoundsChecks = BoundsChecks::OWN;
     const WGSL: &'static str = "struct Hyper { none: f32 }
 struct State { none: f32 }
 fn rule(x: T, d: T, s: ptr<function, State>, h: Hyper) -> T { return x + d; }";
@@ -51,6 +52,7 @@ impl Rule for Ascend {
     const FORMULA: &'static str = "before = x;  x = x + d, or x where it stays";
     const ROW: &'static [&'static str] = &["stays"];
     const STATE: &'static [&'static str] = &["before"];
+    const BOUNDS_CHECKS: BoundsChecks = BoundsChecks::OWN;
     const WGSL: &'static str = "struct Hyper { stays: f32 }
 struct State { before: T }
 fn rule(x: T, d: T, s: ptr<function, State>, h: Hyper) -> T {

@@ -174,8 +174,7 @@ impl Checker<'_> {
         self.lane_floats(moments.buffer, len)?;
         self.lane_floats(arena, of_arena)?;
         for stack in &moments.stacks {
-            let whole = stack.matrices == 0 || stack.len == stack.matrices * stack.rows * stack.columns;
-            let fits = whole && stack.end() <= len && stack.start + stack.len <= of_arena;
+            let fits = stack.is_whole() && stack.end() <= len && stack.start.saturating_add(stack.len) <= of_arena;
             self.require(
                 fits,
                 moments.buffer,

@@ -44,9 +44,9 @@ pub use op::{
     MatMul, Micro, Norm, NormKind, NormOf, Op, Orthogonalise, Part, Pass, Plan, Scalar, Span, TensorBound, Trust, Update,
 };
 
+pub use crate::rule::BoundsChecks;
 pub use operation::{
-    AnyOperation, BoundsChecks, Dispatch, Elements, MAX_OPERANDS, Operable, Operand, Operands, Operated, Operation, Size, Use,
-    Views,
+    AnyOperation, Dispatch, Elements, MAX_OPERANDS, Operable, Operand, Operands, Operated, Operation, Size, Use, Views,
 };
 pub use trial::Case;
 

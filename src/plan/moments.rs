@@ -28,26 +28,30 @@ pub struct Stack {
 }
 
 impl Stack {
+    /// Whether its matrices are not empty, and make up all its elements.
+    pub fn is_whole(&self) -> bool {
+        let size = self.rows.saturating_mul(self.columns);
+        self.matrices == 0 || size > 0 && self.matrices.checked_mul(size) == Some(self.len)
+    }
+
     /// The moments of rows; none for a vector.
     pub fn row_moments(&self) -> Range<usize> {
-        self.first..self.first + self.matrices * self.rows
+        after(self.first, self.matrices.saturating_mul(self.rows))
     }
 
     /// The moments of columns; none for a vector.
     pub fn column_moments(&self) -> Range<usize> {
-        let start = self.row_moments().end;
-        start..start + self.matrices * self.columns
+        after(self.row_moments().end, self.matrices.saturating_mul(self.columns))
     }
 
     /// The divisors, one per matrix.
     pub fn divisors(&self) -> Range<usize> {
-        let start = self.column_moments().end;
-        start..start + self.matrices
+        after(self.column_moments().end, self.matrices)
     }
 
     /// One past the last of its moments.
     pub fn end(&self) -> usize {
-        if self.matrices == 0 { self.first + self.len } else { self.divisors().end }
+        if self.matrices == 0 { self.first.saturating_add(self.len) } else { self.divisors().end }
     }
 
     /// The second moments of the elements from `element` on: their own, or `R · C / divisor`; 1 behind the last.
@@ -73,9 +77,14 @@ impl Stack {
 
     /// Sums over tiles that its rows and columns take.
     pub(crate) fn partials(&self) -> usize {
-        let across = |lines: usize, other: usize| lines * other.div_ceil(TILE);
-        self.matrices * (across(self.rows, self.columns) + across(self.columns, self.rows))
+        let across = |lines: usize, other: usize| lines.saturating_mul(other.div_ceil(TILE));
+        self.matrices.saturating_mul(across(self.rows, self.columns).saturating_add(across(self.columns, self.rows)))
     }
+}
+
+/// So many places from one on; sums that no number holds are beyond every buffer.
+fn after(start: usize, len: usize) -> Range<usize> {
+    start..start.saturating_add(len)
 }
 
 /// The second moments of all tensors of an arena, in one buffer.
@@ -114,6 +123,6 @@ impl Moments {
 
     /// Sums over tiles of all matrices.
     pub fn partials(stacks: &[Stack]) -> usize {
-        stacks.iter().map(Stack::partials).sum()
+        stacks.iter().map(Stack::partials).fold(0, usize::saturating_add)
     }
 }

@@ -3,7 +3,7 @@
 
 use super::{Kind, Layout, Scope, View};
 use crate::error::{Error, Result};
-use crate::rule::Real;
+use crate::rule::{BoundsChecks, Real};
 use std::borrow::Cow;
 use std::fmt::Debug;
 
@@ -83,31 +83,6 @@ pub trait Operation: Debug + Clone + Send + Sync + 'static {
     /// among them. Default: none.
     fn cases(_layout: &mut Layout) -> Vec<Self> {
         Vec::new()
-    }
-}
-
-/// Whether kernels are compiled with the bounds checks of WGSL.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct BoundsChecks(bool);
-
-impl BoundsChecks {
-    /// An access outside a view's buffer reads or writes some other element of it, or nothing.
-    pub const ON: Self = Self(true);
-    /// For the operations of this crate, whose accesses are compared with the sizes in their uniforms.
-    pub(crate) const OWN: Self = Self(false);
-
-    /// No checks, which makes kernels faster that read and write much.
-    ///
-    /// # Safety
-    /// No accessor may be called with an element at or beyond the length that its operand was declared with, whatever the buffers
-    /// hold, and loops have to end.
-    #[expect(unsafe_code, reason = "it is the caller who has to vouch for a kernel")]
-    pub const unsafe fn off() -> Self {
-        Self(false)
-    }
-
-    pub(crate) fn on(self) -> bool {
-        self.0
     }
 }
 

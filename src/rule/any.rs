@@ -1,7 +1,7 @@
 //! Rules behind one object-safe face, for engines and for choosing a rule by name.
 
 use super::sweep::{eval, sweep};
-use super::{Decay, Fixed, Layerwise, Orthogonal, Real, Rule, Settings};
+use super::{BoundsChecks, Decay, Fixed, Layerwise, Orthogonal, Real, Rule, Settings};
 use crate::error::Result;
 use std::fmt::Debug;
 
@@ -48,6 +48,8 @@ pub trait AnyRule: Debug + Send + Sync + sealed::Sealed {
     fn formula(&self) -> &'static str;
     /// [`Rule::WGSL`].
     fn wgsl(&self) -> &'static str;
+    /// [`Rule::BOUNDS_CHECKS`].
+    fn bounds_checks(&self) -> BoundsChecks;
     /// [`Rule::ROW`].
     fn row_names(&self) -> &'static [&'static str];
     /// [`Rule::STATE`].
@@ -112,6 +114,10 @@ impl<R: Rule> AnyRule for R {
 
     fn wgsl(&self) -> &'static str {
         R::WGSL
+    }
+
+    fn bounds_checks(&self) -> BoundsChecks {
+        R::BOUNDS_CHECKS
     }
 
     fn row_names(&self) -> &'static [&'static str] {

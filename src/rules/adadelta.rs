@@ -1,4 +1,4 @@
-use crate::rule::{Decay, Real, Rule};
+use crate::rule::{BoundsChecks, Decay, Real, Rule};
 use crate::settings;
 
 settings! {
@@ -48,6 +48,7 @@ impl Rule for Adadelta {
     const FORMULA: &'static str =
         "d = g + λ·x;  q = ρ·q + (1 − ρ)·d²;  δ = √(a + eps)/√(q + eps)·d;  a = ρ·a + (1 − ρ)·δ²;  x −= lr·δ";
     const WGSL: &'static str = include_str!("../../shaders/rules/adadelta.wgsl");
+    const BOUNDS_CHECKS: BoundsChecks = BoundsChecks::OWN;
     const ROW: &'static [&'static str] = &["lr", "rho", "rate", "eps"];
     const STATE: &'static [&'static str] = &["q", "a"];
 

@@ -1,4 +1,4 @@
-use crate::rule::{Decay, Layerwise, Real, Rule, larger, toward};
+use crate::rule::{BoundsChecks, Decay, Layerwise, Real, Rule, larger, toward};
 use crate::settings;
 
 settings! {
@@ -68,6 +68,7 @@ impl Rule for Adafactor {
     const FORMULA: &'static str =
         "V = R·C/mean(R), R and C means of d² by rows and columns;  u = d/√V;  x −= ρ·RMS(x)·u/max(1, RMS(u)/d) in each tensor";
     const WGSL: &'static str = include_str!("../../shaders/rules/adafactor.wgsl");
+    const BOUNDS_CHECKS: BoundsChecks = BoundsChecks::OWN;
     const ROW: &'static [&'static str] = &["rate", "floor", "lr", "eps2", "bound"];
     const STATE: &'static [&'static str] = &["v"];
     const LAYERWISE: Layerwise = Layerwise::After;

@@ -1,4 +1,4 @@
-use crate::rule::{Decay, Real, Rule};
+use crate::rule::{BoundsChecks, Decay, Real, Rule};
 use crate::settings;
 
 settings! {
@@ -67,6 +67,7 @@ impl Rule for Adagrad {
     const FORMULA: &'static str =
         "d = g + λ·x;  s = s + d²;  x −= lr/(1 + (t − 1)·lr_decay)·d / (√s + eps)";
     const WGSL: &'static str = include_str!("../../shaders/rules/adagrad.wgsl");
+    const BOUNDS_CHECKS: BoundsChecks = BoundsChecks::OWN;
     const ROW: &'static [&'static str] = &["lr", "eps", "inner"];
     const STATE: &'static [&'static str] = &["sum"];
     const INITIAL: &'static [&'static str] = &["initial_accumulator_value"];

@@ -1,4 +1,4 @@
-use crate::rule::{Decay, Real, Rule, larger, toward};
+use crate::rule::{BoundsChecks, Decay, Real, Rule, larger, toward};
 use crate::settings;
 
 settings! {
@@ -70,6 +70,7 @@ impl Rule for Adam {
     const FORMULA: &'static str =
         "d = g + λ·x;  m = β₁·m + (1 − β₁)·d;  v = β₂·v + (1 − β₂)·d²;  x −= (lr/c₁)·m / (√v/√c₂ + eps)";
     const WGSL: &'static str = include_str!("../../shaders/rules/adam.wgsl");
+    const BOUNDS_CHECKS: BoundsChecks = BoundsChecks::OWN;
     const ROW: &'static [&'static str] = &["step_size", "rate1", "beta2", "rate2", "unbias2", "eps"];
     const STATE: &'static [&'static str] = &["m", "v", "w"];
 

@@ -1,4 +1,4 @@
-use crate::rule::{Decay, Real, Rule, larger, toward};
+use crate::rule::{BoundsChecks, Decay, Real, Rule, larger, toward};
 use crate::settings;
 
 settings! {
@@ -47,6 +47,7 @@ impl Rule for Adamax {
     const FORMULA: &'static str =
         "d = g + λ·x;  m = β₁·m + (1 − β₁)·d;  u = max(β₂·u, |d| + eps);  x −= (lr/c₁)·m / u";
     const WGSL: &'static str = include_str!("../../shaders/rules/adamax.wgsl");
+    const BOUNDS_CHECKS: BoundsChecks = BoundsChecks::OWN;
     const ROW: &'static [&'static str] = &["step_size", "rate1", "beta2", "eps"];
     const STATE: &'static [&'static str] = &["m", "u"];
 

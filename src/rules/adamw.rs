@@ -1,5 +1,5 @@
 use super::Adam;
-use crate::rule::{Decay, Real, Rule};
+use crate::rule::{BoundsChecks, Decay, Real, Rule};
 use crate::settings;
 
 settings! {
@@ -79,6 +79,7 @@ impl Rule for AdamW {
     const FORMULA: &'static str =
         "x = (1 − lr·λ)·x;  m = β₁·m + (1 − β₁)·g;  v = β₂·v + (1 − β₂)·g²;  x −= (lr/c₁)·m / (√v/√c₂ + eps)";
     const WGSL: &'static str = Adam::WGSL;
+    const BOUNDS_CHECKS: BoundsChecks = BoundsChecks::OWN;
     const ROW: &'static [&'static str] = Adam::ROW;
     const STATE: &'static [&'static str] = Adam::STATE;
 

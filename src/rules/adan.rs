@@ -1,4 +1,4 @@
-use crate::rule::{Decay, Real, Rule, toward};
+use crate::rule::{BoundsChecks, Decay, Real, Rule, toward};
 use crate::settings;
 
 settings! {
@@ -61,6 +61,7 @@ impl Rule for Adan {
     const FORMULA: &'static str =
         "δ = g − gₜ₋₁;  m, n, v means of g, δ, (g + β₂·δ)²;  x = (x − lr·(m/c₁ + β₂·n/c₂) / (√v/√c₃ + eps)) / (1 + lr·λ)";
     const WGSL: &'static str = include_str!("../../shaders/rules/adan.wgsl");
+    const BOUNDS_CHECKS: BoundsChecks = BoundsChecks::OWN;
     const ROW: &'static [&'static str] =
         &["step1", "step2", "rate1", "rate2", "ahead", "beta3", "rate3", "unbias3", "eps", "shrink"];
     const SHIFTS: bool = false;

@@ -1,4 +1,4 @@
-use crate::rule::{Decay, Real, Rule, toward};
+use crate::rule::{BoundsChecks, Decay, Real, Rule, toward};
 use crate::settings;
 
 settings! {
@@ -82,6 +82,7 @@ impl Rule for AdEMAMix {
     const FORMULA: &'static str =
         "x = (1 − lr·λ)·x;  m₁, m₂, v means of g, g, g² by β₁, β₃, β₂;  x −= lr·(m₁/c₁ + α·m₂) / (√v/√c₂ + eps)";
     const WGSL: &'static str = include_str!("../../shaders/rules/ademamix.wgsl");
+    const BOUNDS_CHECKS: BoundsChecks = BoundsChecks::OWN;
     const ROW: &'static [&'static str] = &["fast", "slow", "rate1", "rate3", "beta2", "rate2", "unbias2", "eps"];
     const STATE: &'static [&'static str] = &["m1", "m2", "v"];
 

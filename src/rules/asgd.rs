@@ -1,4 +1,4 @@
-use crate::rule::{Decay, Real, Rule};
+use crate::rule::{BoundsChecks, Decay, Real, Rule};
 use crate::settings;
 
 settings! {
@@ -55,6 +55,7 @@ impl Rule for Asgd {
     const FORMULA: &'static str =
         "d = g + λ·x;  x = (1 − lambd·ηₜ)·x − ηₜ·d;  ax = ax + μₜ·(x − ax);  ηₜ = lr/(1 + lambd·lr·t)^α";
     const WGSL: &'static str = include_str!("../../shaders/rules/asgd.wgsl");
+    const BOUNDS_CHECKS: BoundsChecks = BoundsChecks::OWN;
     const ROW: &'static [&'static str] = &["shrink", "eta", "keep", "mu"];
     const SHIFTS: bool = false;
     const STATE: &'static [&'static str] = &["ax"];

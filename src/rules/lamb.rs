@@ -1,4 +1,4 @@
-use crate::rule::{Decay, Layerwise, Real, Rule};
+use crate::rule::{BoundsChecks, Decay, Layerwise, Real, Rule};
 use crate::settings;
 
 settings! {
@@ -59,6 +59,7 @@ impl Rule for Lamb {
     const FORMULA: &'static str =
         "m, v as Adam;  u = (m/c₁)/(√v/√c₂ + eps) + λ·x;  x −= lr·‖x‖/‖u‖·u in each tensor";
     const WGSL: &'static str = include_str!("../../shaders/rules/lamb.wgsl");
+    const BOUNDS_CHECKS: BoundsChecks = BoundsChecks::OWN;
     const ROW: &'static [&'static str] =
         &["lr", "beta1", "take", "beta2", "rate2", "unbias1", "unbias2", "eps", "weight_decay", "adapt", "max_trust"];
     const STATE: &'static [&'static str] = &["m", "v"];

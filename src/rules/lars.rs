@@ -1,5 +1,5 @@
 use crate::error::{Result, range};
-use crate::rule::{Configure, Decay, Layerwise, Real, Rule, smaller};
+use crate::rule::{BoundsChecks, Configure, Decay, Layerwise, Real, Rule, smaller};
 use crate::settings;
 
 settings! {
@@ -62,6 +62,7 @@ impl Rule for Lars {
     const NAME: &'static str = "lars";
     const FORMULA: &'static str = "r = tc·‖x‖/(‖g‖ + λ·‖x‖ + eps);  d = r·(g + λ·x);  b = μ·b + (1 − τ)·d;  x −= lr·b";
     const WGSL: &'static str = include_str!("../../shaders/rules/lars.wgsl");
+    const BOUNDS_CHECKS: BoundsChecks = BoundsChecks::OWN;
     const ROW: &'static [&'static str] =
         &["lr", "momentum", "take", "direct", "through", "coefficient", "weight_decay", "eps", "cap"];
     const STATE: &'static [&'static str] = &["b"];

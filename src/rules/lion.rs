@@ -1,4 +1,4 @@
-use crate::rule::{Decay, Real, Rule, sign};
+use crate::rule::{BoundsChecks, Decay, Real, Rule, sign};
 use crate::settings;
 
 settings! {
@@ -49,6 +49,7 @@ impl Rule for Lion {
     const FORMULA: &'static str =
         "x = (1 − lr·λ)·x;  x −= lr·sign(β₁·m + (1 − β₁)·g);  m = β₂·m + (1 − β₂)·g";
     const WGSL: &'static str = include_str!("../../shaders/rules/lion.wgsl");
+    const BOUNDS_CHECKS: BoundsChecks = BoundsChecks::OWN;
     const ROW: &'static [&'static str] = &["lr", "beta1", "rate1", "beta2", "rate2"];
     const STATE: &'static [&'static str] = &["m"];
 

@@ -1,5 +1,5 @@
 use crate::error::{Result, range};
-use crate::rule::{Configure, AdjustLr, Decay, Layerwise, Orthogonal, Real, Rule, toward};
+use crate::rule::{AdjustLr, BoundsChecks, Configure, Decay, Layerwise, Orthogonal, Real, Rule, toward};
 use crate::settings;
 
 settings! {
@@ -82,6 +82,7 @@ impl Rule for Muon {
     const NAME: &'static str = "muon";
     const FORMULA: &'static str = "m += (1−μ)(d−m);  x −= lr·k·orthogonal(d + μ·(m−d)) in matrices, AdamW in others";
     const WGSL: &'static str = include_str!("../../shaders/rules/muon.wgsl");
+    const BOUNDS_CHECKS: BoundsChecks = BoundsChecks::OWN;
     const ROW: &'static [&'static str] = &["lr", "rate1", "look", "beta2", "rate2", "unbias1", "unbias2", "eps", "adamw"];
     const STATE: &'static [&'static str] = &["m", "v"];
     const LAYERWISE: Layerwise = Layerwise::After;

@@ -1,4 +1,4 @@
-use crate::rule::{Decay, Real, Rule, toward};
+use crate::rule::{BoundsChecks, Decay, Real, Rule, toward};
 use crate::settings;
 
 settings! {
@@ -98,6 +98,7 @@ impl Rule for NAdam {
     const FORMULA: &'static str =
         "m, v as Adam;  x −= lr·[(1 − μₜ)/(1 − Pₜ)·d + μₜ₊₁/(1 − Pₜ·μₜ₊₁)·m] / (√(v/c₂) + eps)";
     const WGSL: &'static str = include_str!("../../shaders/rules/nadam.wgsl");
+    const BOUNDS_CHECKS: BoundsChecks = BoundsChecks::OWN;
     const ROW: &'static [&'static str] = &["direct", "through", "rate1", "beta2", "rate2", "unbias2", "eps"];
     const STATE: &'static [&'static str] = &["m", "v"];
 

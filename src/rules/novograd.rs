@@ -1,4 +1,4 @@
-use crate::rule::{Decay, Layerwise, Real, Rule};
+use crate::rule::{BoundsChecks, Decay, Layerwise, Real, Rule};
 use crate::settings;
 
 settings! {
@@ -47,6 +47,7 @@ impl Rule for NovoGrad {
     const NAME: &'static str = "novograd";
     const FORMULA: &'static str = "v = β₂·v + (1 − β₂)·‖g‖² in each tensor;  m = β₁·m + g/(√v + eps) + λ·x;  x −= lr·m";
     const WGSL: &'static str = include_str!("../../shaders/rules/novograd.wgsl");
+    const BOUNDS_CHECKS: BoundsChecks = BoundsChecks::OWN;
     const ROW: &'static [&'static str] = &["lr", "beta1", "take", "beta2", "rate2", "eps", "weight_decay"];
     const STATE: &'static [&'static str] = &["m"];
     const LAYERWISE: Layerwise = Layerwise::Before;

@@ -1,4 +1,4 @@
-use crate::rule::{Decay, Real, Rule, toward};
+use crate::rule::{BoundsChecks, Decay, Real, Rule, toward};
 use crate::settings;
 
 settings! {
@@ -52,6 +52,7 @@ impl Rule for RAdam {
     const FORMULA: &'static str =
         "m, v as Adam;  x −= lr·r·(m/c₁)·√c₂ / (√v + eps) where ρ > 5, else lr·m/c₁";
     const WGSL: &'static str = include_str!("../../shaders/rules/radam.wgsl");
+    const BOUNDS_CHECKS: BoundsChecks = BoundsChecks::OWN;
     const ROW: &'static [&'static str] = &["step_size", "rate1", "beta2", "rate2", "adaptive", "eps"];
     const STATE: &'static [&'static str] = &["m", "v"];
 

@@ -1,4 +1,4 @@
-use crate::rule::{Decay, Real, Rule, toward};
+use crate::rule::{BoundsChecks, Decay, Real, Rule, toward};
 use crate::settings;
 
 settings! {
@@ -74,6 +74,7 @@ impl Rule for RmsProp {
     const FORMULA: &'static str =
         "d = g + λ·x;  q = α·q + (1 − α)·d²;  x −= lr·d / (√q + eps); centered: √(q − a²); momentum: through a buffer";
     const WGSL: &'static str = include_str!("../../shaders/rules/rmsprop.wgsl");
+    const BOUNDS_CHECKS: BoundsChecks = BoundsChecks::OWN;
     const ROW: &'static [&'static str] = &["lr", "alpha", "rate", "eps", "inner", "momentum", "take"];
     const STATE: &'static [&'static str] = &["q", "a", "b"];
 

@@ -1,5 +1,5 @@
 use crate::error::{Error, Result, range};
-use crate::rule::{Configure, Real, Rule, sign};
+use crate::rule::{BoundsChecks, Configure, Real, Rule, sign};
 use crate::settings;
 
 settings! {
@@ -59,6 +59,7 @@ impl Rule for Rprop {
     const FORMULA: &'static str =
         "step grows by η₊ while sign(d) stays, shrinks by η₋ where it turns;  x −= sign(d)·step";
     const WGSL: &'static str = include_str!("../../shaders/rules/rprop.wgsl");
+    const BOUNDS_CHECKS: BoundsChecks = BoundsChecks::OWN;
     const ROW: &'static [&'static str] = &["eta_minus", "eta_plus", "step_min", "step_max"];
     const STATE: &'static [&'static str] = &["prev", "step"];
     const INITIAL: &'static [&'static str] = &["lr"];

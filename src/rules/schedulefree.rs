@@ -1,5 +1,5 @@
 use crate::error::{Result, range};
-use crate::rule::{Configure, Real, Rule};
+use crate::rule::{BoundsChecks, Configure, Real, Rule};
 use crate::settings;
 
 settings! {
@@ -98,6 +98,7 @@ impl Rule for ScheduleFree {
     const FORMULA: &'static str =
         "n = g/(√v/√c₂ + eps) + λ·y;  z −= η·n;  x = (1 − c)·x + c·z, to evaluate;  y = (1 − β₁)·z + β₁·x, the parameters";
     const WGSL: &'static str = include_str!("../../shaders/rules/schedulefree.wgsl");
+    const BOUNDS_CHECKS: BoundsChecks = BoundsChecks::OWN;
     const ROW: &'static [&'static str] = &["share", "keep", "push", "pull", "beta2", "rate2", "unbias2", "eps", "decay"];
     const SHIFTS: bool = false;
     const AVERAGES: bool = true;

@@ -1,5 +1,5 @@
 use crate::error::{Result, range};
-use crate::rule::{Configure, Decay, Real, Rule};
+use crate::rule::{BoundsChecks, Configure, Decay, Real, Rule};
 use crate::settings;
 
 settings! {
@@ -68,6 +68,7 @@ impl Rule for Sgd {
     const FORMULA: &'static str =
         "d = g + λ·x;  b = μ·b + (1 − τ)·d;  x −= lr·b, or lr·(d + μ·b) with Nesterov";
     const WGSL: &'static str = include_str!("../../shaders/rules/sgd.wgsl");
+    const BOUNDS_CHECKS: BoundsChecks = BoundsChecks::OWN;
     const ROW: &'static [&'static str] = &["lr", "momentum", "take", "direct", "through"];
     const STATE: &'static [&'static str] = &["b"];
 

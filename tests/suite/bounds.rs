@@ -3,8 +3,8 @@
 use crate::common::engines;
 use crate::common::refusal::assert_error;
 use thalweg::cpu::Cpu;
-use thalweg::plan::{Activation, Arena, Engine, Layout, MatMul, Op, Plan, Program};
-use thalweg::{Adam, Error, Optimizer, Recipe};
+use thalweg::plan::{Activation, Arena, Engine, Factored, Layout, MatMul, Moments, Op, Plan, Program, Stack};
+use thalweg::{Adam, Error, Optimizer, Recipe, Row};
 
 const HUGE: [&[usize]; 8] = [
     &[usize::MAX],
@@ -62,6 +62,37 @@ fn sizes_of_operations_do_not_wrap_around() {
         for engine in [engines::cpu(), engines::gpu()] {
             assert!(matches!(engine.load(&layout, &[plan.clone()]), Err(Error::Shape { .. })), "{m} {k} {n}");
         }
+    }
+}
+
+/// Neither do those of tensors whose second moments are kept by rows and columns.
+#[test]
+fn sizes_of_moments_do_not_wrap_around() {
+    let mut layout = Layout::new(1);
+    let [grads, moments, partials, current] =
+        [("grads", 64), ("moments", 64), ("partials", 64), ("current", Row::LEN)].map(|(name, len)| layout.floats(name, len));
+    let plain = Stack { start: 0, len: 4, matrices: 1, rows: 2, columns: 2, group: 0, first: 0 };
+    let check = |stack: Stack| {
+        let partials_of = Moments::partials(&[stack]);
+        let mut layout = layout.clone();
+        let partials = if partials_of == 64 { partials } else { layout.floats("partials", partials_of) };
+        let mut plan = Plan::default();
+        let moments = Moments { buffer: moments, stacks: vec![stack] };
+        plan.push(Op::Factored(Factored { moments, grads, partials, current }));
+        plan.check(&layout)
+    };
+    assert_eq!(check(plain), Ok(()));
+    let wrong = [
+        Stack { len: 0, matrices: 1 << 32, rows: 1 << 32, columns: 1, ..plain },
+        Stack { len: 0, matrices: 2, rows: 1 << 63, columns: 1, ..plain },
+        Stack { len: 0, matrices: 3, rows: 0, columns: 5, ..plain },
+        Stack { start: usize::MAX - 1, ..plain },
+        Stack { first: usize::MAX - 1, ..plain },
+        Stack { start: 1 << 63, len: 1 << 63, matrices: 0, ..plain },
+        Stack { first: 1 << 63, len: 1 << 63, matrices: 0, ..plain },
+    ];
+    for stack in wrong {
+        assert!(matches!(check(stack), Err(Error::Shape { what, .. }) if what == "moments"), "{stack:?}");
     }
 }
 

@@ -10,6 +10,7 @@ mod beside;
 mod bounds;
 mod compare;
 mod control;
+mod custom_rules;
 mod data;
 mod descent;
 mod device_loss;

@@ -95,8 +95,13 @@ fn wgsl_that_does_not_validate_is_an_error_with_the_compilers_words() {
     let mut plan = Plan::default();
     let text = "@compute @workgroup_size(1) fn scale() { put_z(0u, 0u, 1.0); }";
     plan.operate(Scale { x: layout.whole(x), y: layout.whole(y), on_the_gpu: 2.0, text });
-    let error = gpu.load(&layout, &[plan]).map(drop).unwrap_err().to_string();
-    assert!(error.starts_with("scale: ") && error.contains("put_z"), "{error}");
+    match gpu.load(&layout, &[plan]).map(drop) {
+        Err(Error::Shader { of, line: Some(1), reason }) => {
+            assert_eq!(of, "the WGSL of operation 'scale'");
+            assert!(reason.starts_with("no definition in scope for identifier: `put_z`"), "{reason}");
+        }
+        other => panic!("{other:?}"),
+    }
 }
 
 /// What does not fit is refused by both engines, with operation, operand and both numbers.
