@@ -38,7 +38,7 @@
 //! | [`gpu`] | the engine on wgpu |
 //! | [`nn`] | layers, recorded into plans |
 //! | [`op`] | operations of layers and of training |
-//! | [`data`] | data sets, their split and scaling, and readers |
+//! | [`data`] | data sets, their split, folds and scaling, and readers |
 //! | [`error`] | the error type, and checks of settings |
 //! | [`guide`] | chapters: for those who embed it, and which rule is for what |
 //!

@@ -1,4 +1,4 @@
-//! Labelled data for training: the data set, its split and scaling, and readers for CSV and IDX files.
+//! Labelled data for training: the data set, its split, folds and scaling, and readers for CSV and IDX files.
 
 #[cfg(feature = "files")]
 mod cell;
@@ -6,6 +6,7 @@ mod cell;
 pub mod csv;
 #[cfg(feature = "files")]
 mod digits;
+mod folds;
 #[cfg(feature = "files")]
 pub mod idx;
 mod scale;
@@ -16,6 +17,7 @@ mod source;
 pub use cell::quoted;
 #[cfg(feature = "files")]
 pub use digits::digits;
+pub use folds::{Fold, KFold};
 pub use scale::Scaler;
 #[cfg(feature = "files")]
 pub use source::read;

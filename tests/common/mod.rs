@@ -11,3 +11,10 @@ pub mod options;
 pub mod oracle;
 pub mod plain_muon;
 pub mod refusal;
+
+/// The lines of a file in tests/golden.
+pub fn golden_lines(name: &str) -> Vec<serde_json::Value> {
+    let file = format!("{}/tests/golden/{name}.jsonl", env!("CARGO_MANIFEST_DIR"));
+    let text = std::fs::read_to_string(&file).unwrap_or_else(|error| panic!("{file}: {error}"));
+    text.lines().map(|line| serde_json::from_str(line).expect("a line of JSON")).collect()
+}
