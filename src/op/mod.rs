@@ -19,16 +19,23 @@ macro_rules! operations {
     };
 }
 
+mod fold;
 mod gather;
 mod map;
+mod random;
+mod step_key;
 mod tally;
 mod tick;
 
-pub use map::{Broadcast, Expr};
+pub use fold::Reduction;
+pub use map::{Expr, Source};
+pub use random::threefry;
 
 operations! {
+    fold::Fold,
     gather::Gather,
     map::Map,
+    step_key::StepKey,
     tally::Tally,
     tick::Tick,
 }

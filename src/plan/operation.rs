@@ -95,6 +95,8 @@ pub enum Use {
     Write,
     /// Reads and writes it.
     Change,
+    /// Memory for what comes between its kernels: nothing is known of it before or after.
+    Scratch,
 }
 
 /// A view of an operation.

@@ -79,7 +79,8 @@ impl Case {
         }
         program.run(0, 1)?;
         let mut outputs = Vec::new();
-        for operand in self.operated.operands().iter().filter(|operand| operand.written()) {
+        let compared = |operand: &&Operand| operand.written() && operand.usage != Use::Scratch;
+        for operand in self.operated.operands().iter().filter(compared) {
             for lane in 0..self.copies(operand.view.buffer) {
                 let what = format!("{} of {} in lane {lane}", operand.name, self.operated.operation().name());
                 outputs.push((what, self.read(&mut program, operand, lane)?));

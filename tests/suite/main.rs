@@ -17,6 +17,7 @@ mod device_loss;
 mod errors;
 mod extremes;
 mod factored;
+mod fold;
 mod folds;
 mod freezing;
 mod golden;

@@ -15,7 +15,8 @@ fn every_operation_agrees_on_all_engines() {
         assert!(cases.len() > 6, "{} cases", cases.len());
         for engine in engines::all() {
             for case in &cases {
-                case.compare(&oracle, &single, &engine).unwrap_or_else(|error| panic!("{}, {case:?}: {error}", engine.name));
+                case.compare(&oracle, &single, &engine)
+                    .unwrap_or_else(|error| panic!("{}: {error}, {:?}", engine.name, case.operated().operation()));
             }
         }
     }

@@ -1,24 +1,17 @@
 //! Element-wise work of any kind: one kernel per expression.
 
-mod expr;
-mod program;
-mod wgsl;
+pub(super) mod expr;
+pub(super) mod program;
+pub(super) mod source;
+pub(super) mod wgsl;
 
 pub use expr::Expr;
+pub use source::Source;
 
-use crate::plan::{BoundsChecks, Dispatch, Layout, Operands, Operation, View, Views};
+use crate::plan::{BoundsChecks, Dispatch, Elements, Layout, Operands, Operation, View, Views};
 use crate::rule::Real;
-use program::{Input, Program};
-
-/// An input of a [`Map`]: a view, and how far apart its elements are along each dimension of the map's shape. A stride of 0 repeats
-/// the same elements: a broadcast.
-#[derive(Debug, Clone)]
-pub struct Broadcast {
-    /// The elements.
-    pub view: View,
-    /// Strides along the four dimensions.
-    pub strides: [usize; 4],
-}
+use program::{BLOCK, Program};
+use source::{Inputs, padded};
 
 /// `y[i] = f(x₀[i], x₁[i], …)` for each element of a shape: outputs lie one after the other in row-major order, inputs may be broadcast
 /// views. At most eight views together.
@@ -53,14 +46,12 @@ pub struct Broadcast {
 /// ```
 #[derive(Debug, Clone)]
 pub struct Map {
-    shape: [usize; 4],
-    inputs: Vec<Broadcast>,
+    inputs: Inputs,
     outputs: Vec<(View, Expr)>,
     program: Program,
 }
 
 /// Names of views in the kernel.
-const INPUTS: [&str; 8] = ["x0", "x1", "x2", "x3", "x4", "x5", "x6", "x7"];
 const OUTPUTS: [&str; 8] = ["y0", "y1", "y2", "y3", "y4", "y5", "y6", "y7"];
 
 impl Map {
@@ -69,15 +60,23 @@ impl Map {
     /// # Panics
     /// For more than four dimensions.
     pub fn new(shape: &[usize]) -> Self {
-        Self { shape: padded(shape, 1), inputs: Vec::new(), outputs: Vec::new(), program: Program::default() }
+        Self { inputs: Inputs::new(padded(shape, 1)), outputs: Vec::new(), program: Program::default() }
     }
 
     /// With another input, which expressions know by its index. Strides are given for each dimension of the shape.
     ///
     /// # Panics
     /// For more than four strides.
-    pub fn input(mut self, view: View, strides: &[usize]) -> Self {
-        self.inputs.push(Broadcast { view, strides: padded(strides, 0) });
+    pub fn input(self, view: View, strides: &[usize]) -> Self {
+        self.source(Source::Floats(view), strides)
+    }
+
+    /// With another input of any source.
+    ///
+    /// # Panics
+    /// For more than four strides.
+    pub fn source(mut self, source: Source, strides: &[usize]) -> Self {
+        self.inputs.push(source, strides);
         self
     }
 
@@ -87,38 +86,6 @@ impl Map {
         self.program = Program::new(self.outputs.iter().map(|(_, expr)| expr));
         self
     }
-
-    /// Elements of the shape.
-    fn len(&self) -> usize {
-        Operands::product(&self.shape)
-    }
-
-    /// Whether an input lies as the outputs do.
-    fn is_flat(&self, input: &Broadcast) -> bool {
-        let mut stride = 1;
-        self.shape.iter().zip(input.strides).rev().all(|(&size, own)| {
-            let fits = size == 1 || own == stride;
-            stride = stride.saturating_mul(size);
-            fits
-        })
-    }
-
-    /// Elements from an input's first to its last one.
-    fn extent(&self, input: &Broadcast) -> usize {
-        if self.len() == 0 {
-            return 0;
-        }
-        let last = self.shape.iter().zip(input.strides).map(|(&size, stride)| (size - 1).saturating_mul(stride));
-        last.fold(1, usize::saturating_add)
-    }
-}
-
-/// Sizes of four dimensions, from those of the last ones.
-fn padded(sizes: &[usize], first: usize) -> [usize; 4] {
-    assert!(sizes.len() <= 4, "a map has at most four dimensions, not {}", sizes.len());
-    let mut padded = [first; 4];
-    padded[4 - sizes.len()..].copy_from_slice(sizes);
-    padded
 }
 
 impl Operation for Map {
@@ -127,46 +94,33 @@ impl Operation for Map {
 
     fn operands(&self, o: &mut Operands) {
         o.at_least("outputs", self.outputs.len(), 1);
-        o.at_least("inputs", self.inputs.len(), self.program.inputs());
-        // Names beyond the eighth are never used: so many views are refused.
-        for (name, input) in INPUTS.into_iter().chain(std::iter::repeat("x")).zip(&self.inputs) {
-            o.read(name, input.view, input.view.len.max(self.extent(input)));
-        }
+        o.at_least("inputs", self.inputs.list.len(), self.program.inputs());
+        self.inputs.operands(o);
         for (name, (view, _)) in OUTPUTS.into_iter().chain(std::iter::repeat("y")).zip(&self.outputs) {
-            o.write(name, *view, self.len());
+            o.write(name, *view, self.inputs.len());
         }
     }
 
     fn dispatches(&self) -> Vec<Dispatch> {
-        let mut dispatch = Dispatch::new("map", wgsl::text(&self.program, self.inputs.len())).size("len", self.len());
-        for (dimension, size) in self.shape.into_iter().enumerate() {
-            dispatch = dispatch.size(format!("d{dimension}"), size);
-        }
-        for (name, input) in INPUTS.into_iter().zip(&self.inputs) {
-            dispatch = dispatch.size(format!("{name}_flat"), usize::from(self.is_flat(input)));
-            for (dimension, stride) in input.strides.into_iter().enumerate() {
-                dispatch = dispatch.size(format!("{name}_s{dimension}"), stride);
-            }
-        }
+        let dispatch = Dispatch::new("map", wgsl::text(&self.program, &self.inputs)).size("len", self.inputs.len());
+        let mut dispatch = self.inputs.sizes(dispatch);
         for (index, number) in wgsl::uniform_numbers(&self.program) {
             dispatch = dispatch.number(format!("n{index}"), number);
         }
-        vec![dispatch.elements(self.len(), 64)]
+        vec![dispatch.elements(self.inputs.len(), 64)]
     }
 
     fn run<F: Real>(&self, views: Views<'_, F>) {
-        if self.len() == 0 {
-            return;
-        }
         let mut views = views.list();
-        let mut next = || views.next().expect("as many views as operands");
-        let inputs: smallvec::SmallVec<[Input<F>; 8]> = self
-            .inputs
-            .iter()
-            .map(|input| Input { data: next().floats(), shape: self.shape, strides: input.strides, flat: self.is_flat(input) })
-            .collect();
-        let mut outputs: smallvec::SmallVec<[&mut [F]; 8]> = self.outputs.iter().map(|_| next().floats_mut()).collect();
-        self.program.run(&inputs, self.len(), &mut outputs);
+        let inputs = self.inputs.fetched(&mut views);
+        let mut outputs: smallvec::SmallVec<[&mut [F]; 8]> = views.map(Elements::floats_mut).collect();
+        let len = self.inputs.len();
+        let blocks = (0..len).step_by(BLOCK).map(|start| start..(start + BLOCK).min(len));
+        self.program.run(&inputs, blocks, |range, values| {
+            for (index, output) in outputs.iter_mut().enumerate() {
+                output[range.clone()].copy_from_slice(values.block(index));
+            }
+        });
     }
 
     fn cases(layout: &mut Layout) -> Vec<Self> {
@@ -188,6 +142,16 @@ impl Operation for Map {
         cases.push(permuted.output(output, x.clone() - bias.clone()));
         let permuted = Self::new(&[4, 3, 2, 5]).input(input, &[0, 2, 1, 6]);
         cases.push(permuted.output(output, x.clone()));
+        // Indices, places, and random numbers at two sites.
+        let [labels, key] = [layout.indices("labels", 40), layout.indices("key", 2)].map(|id| layout.whole(id));
+        let output = declared(layout, 40 * 7);
+        let other = declared(layout, 40 * 7);
+        let sources = Self::new(&[40, 7]).source(Source::Indices(labels), &[1, 0]).source(Source::Place, &[0, 1]);
+        let sources =
+            sources.source(Source::Uniform { key, site: 3 }, &[7, 1]).source(Source::Uniform { key, site: 4 }, &[1, 40]);
+        let [chosen, last, random, other_random] = [0, 1, 2, 3].map(Expr::input);
+        let one_hot = (chosen.clone() - last).abs().less(0.5);
+        cases.push(sources.output(output, one_hot.select(random.clone() + 1.0, random)).output(other, other_random));
         let every = [
             x.clone().exp(),
             x.clone().expm1(),
@@ -213,7 +177,7 @@ impl Operation for Map {
 }
 
 /// A view of a new buffer, for a case.
-fn declared(layout: &mut Layout, len: usize) -> View {
+pub(super) fn declared(layout: &mut Layout, len: usize) -> View {
     let id = layout.floats("map", len);
     layout.whole(id)
 }

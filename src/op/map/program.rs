@@ -1,13 +1,15 @@
 //! Expressions compiled to a list of instructions, each part once, and the CPU's way to run them: block by block over registers.
 
 use super::expr::{Binary, Expr, Node};
+use super::source::Fetched;
 use crate::rule::{Function, Real};
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 /// Elements that one instruction works on before the next one takes over: registers stay in the first cache.
-pub(super) const BLOCK: usize = 256;
+pub(in crate::op) const BLOCK: usize = 256;
 
 /// Where a value comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -40,10 +42,10 @@ impl Code {
 
 /// A list of instructions.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Program {
-    pub numbers: Vec<f64>,
-    pub code: Vec<Code>,
-    pub outputs: Vec<Value>,
+pub(in crate::op) struct Program {
+    pub(super) numbers: Vec<f64>,
+    pub(super) code: Vec<Code>,
+    pub(super) outputs: Vec<Value>,
     /// The register of each instruction's result.
     registers: Vec<usize>,
     /// How many there are.
@@ -51,7 +53,7 @@ pub(super) struct Program {
 }
 
 impl Program {
-    pub(super) fn new<'a>(outputs: impl Iterator<Item = &'a Expr>) -> Self {
+    pub(in crate::op) fn new<'a>(outputs: impl Iterator<Item = &'a Expr>) -> Self {
         let (mut program, mut known, mut made) = (Self::default(), HashMap::new(), HashMap::new());
         program.outputs = outputs.map(|expr| program.compile(expr, &mut known, &mut made)).collect();
         program.assign();
@@ -89,7 +91,7 @@ impl Program {
     }
 
     /// Inputs that it needs: one more than the largest index.
-    pub(super) fn inputs(&self) -> usize {
+    pub(in crate::op) fn inputs(&self) -> usize {
         let values = self.code.iter().flat_map(|code| code.arguments()).chain(self.outputs.iter().copied());
         values.map(|value| if let Value::Input(index) = value { index + 1 } else { 0 }).max().unwrap_or(0)
     }
@@ -132,29 +134,30 @@ impl Program {
         if let Value::Result(result) = value { Some(self.registers[result]) } else { None }
     }
 
-    /// Runs over `len` elements.
-    pub(super) fn run<F: Real>(&self, inputs: &[Input<'_, F>], len: usize, outputs: &mut [&mut [F]]) {
+    /// Computes the outputs over the places of `ranges`, each at most a block, and hands them to `visit` with the index of the range.
+    pub(in crate::op) fn run<F: Real>(
+        &self,
+        inputs: &[Fetched<'_, F>],
+        ranges: impl Iterator<Item = Range<usize>>,
+        mut visit: impl FnMut(Range<usize>, Outputs<'_, F>),
+    ) {
         let registers = self.count + self.numbers.len() + inputs.len();
         with_scratch(registers * BLOCK, |scratch: &mut [F]| {
             let (results, constants) = scratch.split_at_mut(self.count * BLOCK);
             let (constants, fetched) = constants.split_at_mut(self.numbers.len() * BLOCK);
             constants.chunks_exact_mut(BLOCK).zip(&self.numbers).for_each(|(block, &number)| block.fill(F::of(number)));
-            for start in (0..len).step_by(BLOCK) {
-                let size = BLOCK.min(len - start);
+            for range in ranges {
+                let (start, size) = (range.start, range.len());
                 for (input, block) in inputs.iter().zip(fetched.chunks_exact_mut(BLOCK)) {
-                    input.fetch(start, &mut block[..size]);
+                    if input.direct(start, size).is_none() {
+                        input.fetch(start, &mut block[..size]);
+                    }
                 }
                 let known = Known { constants, fetched, inputs, start, size };
                 for (code, &register) in self.code.iter().zip(&self.registers) {
                     self.step(*code, register, results, &known);
                 }
-                for (output, value) in outputs.iter_mut().zip(&self.outputs) {
-                    let block = match self.result_register(*value) {
-                        Some(register) => &results[register * BLOCK..][..size],
-                        None => known.block(*value),
-                    };
-                    output[start..start + size].copy_from_slice(block);
-                }
+                visit(range, Outputs { program: self, results, known: &known });
             }
         });
     }
@@ -199,7 +202,7 @@ fn binary<F: Real>(op: Binary, a: &[F], b: &[F], out: &mut [F]) {
 struct Known<'a, F> {
     constants: &'a [F],
     fetched: &'a [F],
-    inputs: &'a [Input<'a, F>],
+    inputs: &'a [Fetched<'a, F>],
     start: usize,
     size: usize,
 }
@@ -207,9 +210,9 @@ struct Known<'a, F> {
 impl<F: Real> Known<'_, F> {
     fn block(&self, value: Value) -> &[F] {
         match value {
-            Value::Input(index) => match self.inputs[index].flat {
-                true => &self.inputs[index].data[self.start..][..self.size],
-                false => &self.fetched[index * BLOCK..][..self.size],
+            Value::Input(index) => match self.inputs[index].direct(self.start, self.size) {
+                Some(floats) => floats,
+                None => &self.fetched[index * BLOCK..][..self.size],
             },
             Value::Number(index) => &self.constants[index * BLOCK..][..self.size],
             Value::Result(_) => &[],
@@ -217,35 +220,20 @@ impl<F: Real> Known<'_, F> {
     }
 }
 
-/// An input's elements, and where the element of each place of the outputs' shape is among them.
-pub(super) struct Input<'a, F> {
-    pub data: &'a [F],
-    pub shape: [usize; 4],
-    pub strides: [usize; 4],
-    /// Whether it lies as the outputs do.
-    pub flat: bool,
+/// The outputs of one block.
+pub(in crate::op) struct Outputs<'a, F> {
+    program: &'a Program,
+    results: &'a [F],
+    known: &'a Known<'a, F>,
 }
 
-impl<F: Real> Input<'_, F> {
-    /// The elements from `start` on, row by row of the last dimension.
-    fn fetch(&self, start: usize, block: &mut [F]) {
-        if self.flat {
-            return;
-        }
-        let columns = self.shape[3];
-        let mut done = 0;
-        while done < block.len() {
-            let (row, column) = ((start + done) / columns, (start + done) % columns);
-            let count = (columns - column).min(block.len() - done);
-            let [a, b, c] = [row / (self.shape[2] * self.shape[1]), row / self.shape[2] % self.shape[1], row % self.shape[2]];
-            let first = a * self.strides[0] + b * self.strides[1] + c * self.strides[2] + column * self.strides[3];
-            let part = &mut block[done..done + count];
-            match self.strides[3] {
-                0 => part.fill(self.data[first]),
-                1 => part.copy_from_slice(&self.data[first..first + count]),
-                stride => part.iter_mut().zip(self.data[first..].iter().step_by(stride)).for_each(|(to, &from)| *to = from),
-            }
-            done += count;
+impl<F: Real> Outputs<'_, F> {
+    /// The values of an output, one after the other.
+    pub(in crate::op) fn block(&self, output: usize) -> &[F] {
+        let value = self.program.outputs[output];
+        match self.program.result_register(value) {
+            Some(register) => &self.results[register * BLOCK..][..self.known.size],
+            None => self.known.block(value),
         }
     }
 }

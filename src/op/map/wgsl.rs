@@ -1,13 +1,14 @@
 //! The kernel of an expression.
 
+use super::OUTPUTS;
 use super::program::{Code, Program, Value};
-use super::{INPUTS, OUTPUTS};
+use super::source::Inputs;
 use crate::rule::Function;
 use std::fmt::Write;
 
-/// The text of the kernel: a thread per element, which computes each part once.
-pub(super) fn text(program: &Program, inputs: usize) -> String {
-    let mut text = include_str!("../../../shaders/op/elementary.wgsl").to_string();
+/// The text of the kernel of a map: a thread per element, which computes each part once.
+pub(super) fn text(program: &Program, inputs: &Inputs) -> String {
+    let mut text = functions(inputs);
     text += "
 @compute @workgroup_size(64)
 fn map(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) count: vec3u) {
@@ -16,22 +17,40 @@ fn map(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) count:
         return;
     }
     let lane = id.z;
-    let c3 = i % op.d3;
+";
+    text += COORDINATES;
+    text += &inputs.loads();
+    text += &formulas(program);
+    for (index, name) in OUTPUTS.iter().enumerate().take(program.outputs.len()) {
+        line(&mut text, format_args!("put_{name}(lane, i, {});", output(program, index)));
+    }
+    text + "}\n"
+}
+
+/// Functions that kernels of expressions call.
+pub(in crate::op) fn functions(inputs: &Inputs) -> String {
+    [include_str!("../../../shaders/op/elementary.wgsl"), inputs.functions()].concat()
+}
+
+/// The coordinates of place i.
+pub(in crate::op) const COORDINATES: &str = "    let c3 = i % op.d3;
     let c2 = i / op.d3 % op.d2;
     let c1 = i / (op.d3 * op.d2) % op.d1;
     let c0 = i / (op.d3 * op.d2 * op.d1);
 ";
-    for (index, name) in INPUTS.iter().take(inputs).enumerate() {
-        let place = format!("c0 * op.{name}_s0 + c1 * op.{name}_s1 + c2 * op.{name}_s2 + c3 * op.{name}_s3");
-        line(&mut text, format_args!("let a{index} = {name}(lane, select({place}, i, op.{name}_flat != 0u));"));
-    }
+
+/// Lines that compute r0, r1, … from the inputs a0, a1, …
+pub(in crate::op) fn formulas(program: &Program) -> String {
+    let mut text = String::new();
     for (index, code) in program.code.iter().enumerate() {
         line(&mut text, format_args!("let r{index} = {};", formula(program, *code)));
     }
-    for (name, value) in OUTPUTS.iter().zip(&program.outputs) {
-        line(&mut text, format_args!("put_{name}(lane, i, {});", self::value(program, *value)));
-    }
-    text + "}\n"
+    text
+}
+
+/// An output, in the words of the lines before.
+pub(in crate::op) fn output(program: &Program, index: usize) -> String {
+    value(program, program.outputs[index])
 }
 
 fn line(text: &mut String, line: std::fmt::Arguments) {
@@ -39,7 +58,7 @@ fn line(text: &mut String, line: std::fmt::Arguments) {
 }
 
 /// Numbers that WGSL has no literal for.
-pub(super) fn uniform_numbers(program: &Program) -> impl Iterator<Item = (usize, f64)> {
+pub(in crate::op) fn uniform_numbers(program: &Program) -> impl Iterator<Item = (usize, f64)> {
     program.numbers.iter().copied().enumerate().filter(|(_, number)| !(*number as f32).is_finite())
 }
 

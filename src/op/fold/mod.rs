@@ -1,0 +1,337 @@
+//! Reductions of an expression over axes: one kernel per expression.
+
+mod reduce;
+mod wgsl;
+
+use super::map::program::{BLOCK, Program};
+use super::map::source::{Fetched, Inputs, padded};
+use super::map::{Expr, Source, declared};
+use crate::plan::{BoundsChecks, Dispatch, Elements, Kind, Layout, Operands, Operation, Use, View, Views};
+use crate::rule::Real;
+use reduce::{Tree, of_row};
+use smallvec::SmallVec;
+
+/// Elements that are reduced one after the other before trees join them.
+const CHUNK: usize = BLOCK;
+/// Elements up to which one stage reduces a row.
+const SPAN: usize = 16 * CHUNK;
+
+/// How an output of a [`Fold`] reduces.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Reduction {
+    /// The sum; 0 of nothing.
+    Sum,
+    /// The largest value; NaN if there is one, −∞ of nothing.
+    Max,
+    /// The place of the first largest value, or of the first NaN; NaN of nothing.
+    FirstMax,
+    /// ln Σ eˣ, without overflow; −∞ of nothing.
+    LogSumExp,
+    /// The mean, and the sum of squared deviations from it; NaN and 0 of nothing.
+    Moments,
+}
+
+impl Reduction {
+    /// Numbers that it gives.
+    fn results(self) -> usize {
+        if self == Self::Moments { 2 } else { 1 }
+    }
+}
+
+/// Reduces an expression over the last dimensions of a shape: `y[i] = Σ_j f(x₀[i, j], x₁[i, j], …)`, or another [`Reduction`]; several in
+/// one reading. Inputs may be broadcast views; as their strides are free, any dimensions can be the last ones.
+///
+/// Chunks of 256 elements are joined in a fixed tree. Beyond 4,096 elements a second stage joins what the first left in scratch memory. The
+/// bits of a row depend neither on other rows and lanes, nor on threads.
+///
+/// # Examples
+///
+/// Means of rows:
+///
+/// ```
+/// use thalweg::cpu::Cpu;
+/// use thalweg::op::{Expr, Fold};
+/// use thalweg::plan::{Engine, Layout, Plan, Program};
+///
+/// let mut layout = Layout::new(1);
+/// let (x, y) = (layout.floats("x", 6), layout.floats("y", 2));
+/// let fold = Fold::new(&[2], &[3]).input(layout.whole(x), &[3, 1]).sum(layout.whole(y), Expr::input(0) / 3.0);
+/// let mut plan = Plan::default();
+/// plan.operate(fold);
+///
+/// let mut program = Cpu::<f64>::default().load(&layout, &[plan])?;
+/// program.write(x, 0, 0, &[1.0, 2.0, 3.0, -4.0, -5.0, -6.0])?;
+/// program.run(0, 1)?;
+/// assert_eq!(program.read(y, 0)?, [2.0, -5.0]);
+/// # Ok::<(), thalweg::Error>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct Fold {
+    inputs: Inputs,
+    /// How many of the shape's dimensions are kept.
+    kept: usize,
+    outputs: Vec<Output>,
+    exprs: Vec<Expr>,
+    scratch: Option<View>,
+    program: Program,
+}
+
+#[derive(Debug, Clone)]
+struct Output {
+    reduction: Reduction,
+    views: SmallVec<[View; 2]>,
+}
+
+/// Names of views in the kernel.
+const OUTPUTS: [&str; 8] = ["y0", "y1", "y2", "y3", "y4", "y5", "y6", "y7"];
+
+impl Fold {
+    /// No inputs and outputs yet: rows of the shape `kept`, over each of which the shape `folded` is reduced. Both together have at most
+    /// four dimensions.
+    ///
+    /// # Panics
+    /// For more than four dimensions.
+    pub fn new(kept: &[usize], folded: &[usize]) -> Self {
+        let shape = padded(&[kept, folded].concat(), 1);
+        let (outputs, exprs, program) = (Vec::new(), Vec::new(), Program::default());
+        Self { inputs: Inputs::new(shape), kept: 4 - folded.len(), outputs, exprs, scratch: None, program }
+    }
+
+    /// With another input, which expressions know by its index. Strides are given for each dimension, first those that are kept.
+    ///
+    /// # Panics
+    /// For more than four strides.
+    pub fn input(self, view: View, strides: &[usize]) -> Self {
+        self.source(Source::Floats(view), strides)
+    }
+
+    /// With another input of any source.
+    ///
+    /// # Panics
+    /// For more than four strides.
+    pub fn source(mut self, source: Source, strides: &[usize]) -> Self {
+        self.inputs.push(source, strides);
+        self
+    }
+
+    /// With the sum of an expression.
+    pub fn sum(self, view: View, expr: Expr) -> Self {
+        self.output(Reduction::Sum, &[view], expr)
+    }
+
+    /// With another output: one view for each number that the reduction gives.
+    ///
+    /// # Panics
+    /// For more or fewer views.
+    pub fn output(mut self, reduction: Reduction, views: &[View], expr: Expr) -> Self {
+        assert_eq!(views.len(), reduction.results(), "views of {reduction:?}");
+        self.outputs.push(Output { reduction, views: views.into() });
+        self.exprs.push(expr);
+        self.program = Program::new(self.exprs.iter());
+        self
+    }
+
+    /// With scratch memory of [`Fold::scratch_len`] elements.
+    pub fn scratch(mut self, view: View) -> Self {
+        self.scratch = Some(view);
+        self
+    }
+
+    /// Elements of scratch memory that it needs; 0 if none.
+    pub fn scratch_len(&self) -> usize {
+        if self.spans() == 1 { 0 } else { Operands::product(&[2, self.outputs.len(), self.rows(), self.spans()]) }
+    }
+
+    fn rows(&self) -> usize {
+        Operands::product(&self.inputs.shape[..self.kept])
+    }
+
+    fn folded(&self) -> usize {
+        Operands::product(&self.inputs.shape[self.kept..])
+    }
+
+    /// Parts of a row that the first stage reduces on their own.
+    fn spans(&self) -> usize {
+        self.folded().div_ceil(SPAN).max(1)
+    }
+
+    /// Whether rows lie side by side in memory, so that sums run along them. It follows from shape and strides alone.
+    fn by_columns(&self) -> bool {
+        let last = (0..self.kept).rev().find(|&d| self.inputs.shape[d] > 1);
+        let inner = (self.kept..4).rev().find(|&d| self.inputs.shape[d] > 1);
+        let (Some(last), Some(inner)) = (last, inner) else { return false };
+        let side_by_side = self.inputs.list.iter().any(|input| input.strides[last] == 1);
+        let in_line = self.inputs.list.iter().any(|input| input.strides[inner] == 1);
+        let sums = self.outputs.iter().all(|output| output.reduction == Reduction::Sum);
+        sums && side_by_side && !in_line && self.inputs.shape[last] >= 8
+    }
+}
+
+impl Operation for Fold {
+    const NAME: &'static str = "fold";
+    const BOUNDS_CHECKS: BoundsChecks = BoundsChecks::OWN;
+
+    fn operands(&self, o: &mut Operands) {
+        o.at_least("outputs", self.outputs.len(), 1);
+        o.at_least("inputs", self.inputs.list.len(), self.program.inputs());
+        o.at_least("scratch", self.scratch.map_or(0, |view| view.len), self.scratch_len());
+        self.inputs.operands(o);
+        let views = self.outputs.iter().flat_map(|output| &output.views);
+        for (name, view) in OUTPUTS.into_iter().chain(std::iter::repeat("y")).zip(views) {
+            o.write(name, *view, self.rows());
+        }
+        if let Some(scratch) = self.scratch {
+            o.declare("scratch", scratch, Kind::Float, Use::Scratch, scratch.len);
+        }
+    }
+
+    fn dispatches(&self) -> Vec<Dispatch> {
+        let (rows, spans) = (self.rows(), self.spans());
+        let parts = self.folded().min(SPAN);
+        let stage = |entry, text: String, len: usize, trips: usize| {
+            let dispatch = Dispatch::new(entry, text).size("len", len).size("rows", rows).size("spans", spans);
+            let dispatch = dispatch.size("folded", self.folded()).number("low", f64::NEG_INFINITY).number("nan", f64::NAN);
+            let mut dispatch = self.inputs.sizes(dispatch);
+            for (index, number) in super::map::wgsl::uniform_numbers(&self.program) {
+                dispatch = dispatch.number(format!("n{index}"), number);
+            }
+            dispatch.elements(len, 64).trips(trips)
+        };
+        let first = stage("fold", wgsl::first(self), rows * spans, parts + parts.div_ceil(wgsl::GROUP) + parts.div_ceil(CHUNK));
+        let second = (spans > 1).then(|| stage("join", wgsl::second(self), rows, spans));
+        std::iter::once(first).chain(second).collect()
+    }
+
+    fn run<F: Real>(&self, views: Views<'_, F>) {
+        let mut views = views.list();
+        let inputs = self.inputs.fetched(&mut views);
+        let mut outputs: SmallVec<[&mut [F]; 8]> = views.map(Elements::floats_mut).collect();
+        if self.scratch.is_some() {
+            outputs.pop();
+        }
+        if self.by_columns() {
+            let order = self.columns_first();
+            let inputs: SmallVec<[_; 8]> = inputs.iter().map(|input| input.permuted(order)).collect();
+            self.sums_of_columns(&inputs, &mut outputs);
+        } else {
+            self.reduce_rows(&inputs, &mut outputs);
+        }
+    }
+
+    fn cases(layout: &mut Layout) -> Vec<Self> {
+        let [x, y] = [0, 1].map(Expr::input);
+        let mut cases = Vec::new();
+        let sizes = [0, 1, 31, 257, 4_097];
+        let shapes = sizes.into_iter().map(|folded| (17, folded)).chain([(0, 5), (1, 1), (65, 10), (300, 2)]);
+        for (rows, folded) in shapes {
+            for columns in [false, true] {
+                let [input, other] = [rows * folded, folded].map(|len| declared(layout, len));
+                let strides = if columns { [1, rows] } else { [folded, 1] };
+                let fold = Self::new(&[rows], &[folded]).input(input, &strides).input(other, &[0, 1]);
+                let mut with = |two: [(Reduction, &Expr); 2]| {
+                    two.into_iter().fold(fold.clone(), |fold, (reduction, expr)| {
+                        let views: Vec<View> = (0..reduction.results()).map(|_| declared(layout, rows)).collect();
+                        fold.output(reduction, &views, expr.clone())
+                    })
+                };
+                let product = x.clone() * y.clone();
+                let sums = with([(Reduction::Sum, &product), (Reduction::Sum, &x)]);
+                let rest = with([(Reduction::LogSumExp, &x), (Reduction::Max, &product)]);
+                let moments = with([(Reduction::Moments, &x), (Reduction::FirstMax, &x)]);
+                for fold in [sums, rest, moments] {
+                    let len = fold.scratch_len();
+                    cases.push(if len > 0 { fold.scratch(declared(layout, len)) } else { fold });
+                }
+            }
+        }
+        // Channels of images: the first and the last two of four dimensions are reduced. Many rows side by side.
+        let [image, sums] = [5 * 9 * 3 * 7, 9].map(|len| declared(layout, len));
+        cases.push(Self::new(&[9], &[5, 3, 7]).input(image, &[21, 189, 7, 1]).sum(sums, x.clone()));
+        let [image, sums] = [5 * 3 * 7 * 9, 9].map(|len| declared(layout, len));
+        cases.push(Self::new(&[9], &[5, 3, 7]).input(image, &[1, 189, 63, 9]).sum(sums, x.clone()));
+        let [matrix, sums] = [300 * 70, 300].map(|len| declared(layout, len));
+        cases.push(Self::new(&[300], &[70]).input(matrix, &[1, 300]).sum(sums, x));
+        cases
+    }
+}
+
+impl Fold {
+    /// The dimensions with those that are kept at the end, with the fold over those in front.
+    fn columns_first(&self) -> [usize; 4] {
+        let mut order = [0, 1, 2, 3];
+        order.rotate_left(self.kept);
+        order
+    }
+
+    /// Sums along columns: blocks of rows side by side, one element of each at a time; chunk after chunk.
+    fn sums_of_columns<F: Real>(&self, inputs: &[Fetched<'_, F>], outputs: &mut [&mut [F]]) {
+        let (rows, folded) = (self.rows(), self.folded());
+        let mut sums = [[F::zero(); BLOCK]; OUTPUTS.len()];
+        for first in (0..rows).step_by(BLOCK) {
+            let columns = first..(first + BLOCK).min(rows);
+            outputs.iter_mut().for_each(|output| output[columns.clone()].fill(F::zero()));
+            let places = (0..folded).map(|element| element * rows + columns.start..element * rows + columns.end);
+            self.program.run(inputs, places, |range, values| {
+                let element = range.start / rows;
+                let last = element + 1 == folded || (element + 1).is_multiple_of(CHUNK);
+                for ((index, output), sums) in outputs.iter_mut().enumerate().zip(&mut sums) {
+                    let sums = &mut sums[..columns.len()];
+                    sums.iter_mut().zip(values.block(index)).for_each(|(sum, &x)| *sum += x);
+                    if last {
+                        output[columns.clone()].iter_mut().zip(&*sums).for_each(|(all, &sum)| *all += sum);
+                        sums.fill(F::zero());
+                    }
+                }
+            });
+        }
+    }
+
+    /// Row after row; short rows share a block.
+    fn reduce_rows<F: Real>(&self, inputs: &[Fetched<'_, F>], outputs: &mut [&mut [F]]) {
+        let (rows, folded) = (self.rows(), self.folded());
+        let many = (BLOCK / folded.max(1)).max(1);
+        if folded == 0 {
+            for row in 0..rows {
+                self.write(row, &self.trees(), outputs);
+            }
+        } else if many > 1 {
+            let ranges = (0..rows).step_by(many).map(|row| row * folded..(row + many).min(rows) * folded);
+            self.program.run(inputs, ranges, |range, values| {
+                for (index, start) in range.clone().step_by(folded).enumerate() {
+                    let mut trees: Trees<F> = self.trees();
+                    for (output, tree) in trees.iter_mut().enumerate() {
+                        tree.push(of_row(self.outputs[output].reduction, &values.block(output)[index * folded..][..folded], 0));
+                    }
+                    self.write(start / folded, &trees, outputs);
+                }
+            });
+        } else {
+            let chunks = (0..folded).step_by(CHUNK).map(|start| (start, (start + CHUNK).min(folded)));
+            let ranges =
+                (0..rows).flat_map(|row| chunks.clone().map(move |(start, end)| row * folded + start..row * folded + end));
+            let mut trees: Trees<F> = self.trees();
+            self.program.run(inputs, ranges, |range, values| {
+                let (row, first) = (range.start / folded, range.start % folded);
+                for (output, tree) in trees.iter_mut().enumerate() {
+                    tree.push(of_row(self.outputs[output].reduction, values.block(output), first));
+                }
+                if range.end == (row + 1) * folded {
+                    self.write(row, &trees, outputs);
+                    trees = self.trees();
+                }
+            });
+        }
+    }
+
+    fn trees<F: Real>(&self) -> Trees<F> {
+        self.outputs.iter().map(|output| Tree::new(output.reduction)).collect()
+    }
+
+    fn write<F: Real>(&self, row: usize, trees: &Trees<F>, outputs: &mut [&mut [F]]) {
+        let results = trees.iter().flat_map(Tree::results);
+        outputs.iter_mut().zip(results).for_each(|(output, result)| output[row] = result);
+    }
+}
+
+/// A tree per output.
+type Trees<F> = SmallVec<[Tree<F>; 4]>;

@@ -1,0 +1,272 @@
+//! What the inputs of an expression are: views, places and random numbers, each with strides along a shape.
+
+use super::super::random::uniform;
+use crate::plan::{Dispatch, Elements, Kind, Operands, Use, View};
+use crate::rule::Real;
+use smallvec::SmallVec;
+
+/// Where an input of an expression comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Source {
+    /// Floats.
+    Floats(View),
+    /// Indices, as floats; above 2²⁴ they are rounded in single precision.
+    Indices(View),
+    /// The place itself: the sum of coordinates times strides.
+    Place,
+    /// A number from 0 to below 1, by a lane's key (two indices, see [`StepKey`](crate::op::StepKey)), a site, and the place.
+    Uniform {
+        /// Two indices.
+        key: View,
+        /// Which of several independent sequences.
+        site: u32,
+    },
+}
+
+impl Source {
+    /// The view that it reads.
+    fn view(self) -> Option<(View, Kind)> {
+        match self {
+            Self::Floats(view) => Some((view, Kind::Float)),
+            Self::Indices(view) | Self::Uniform { key: view, .. } => Some((view, Kind::Index)),
+            Self::Place => None,
+        }
+    }
+}
+
+/// A source, and how far apart its elements are along each dimension of a shape. A stride of 0 repeats the same elements: a broadcast.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::op) struct Input {
+    pub source: Source,
+    pub strides: [usize; 4],
+}
+
+/// The inputs of an expression over a shape of four dimensions, of which the last varies fastest.
+#[derive(Debug, Clone)]
+pub(in crate::op) struct Inputs {
+    pub shape: [usize; 4],
+    pub list: Vec<Input>,
+}
+
+/// Names of views in the kernel.
+const NAMES: [&str; 8] = ["x0", "x1", "x2", "x3", "x4", "x5", "x6", "x7"];
+
+/// Sizes of four dimensions, from those of the last ones.
+pub(in crate::op) fn padded(sizes: &[usize], first: usize) -> [usize; 4] {
+    assert!(sizes.len() <= 4, "at most four dimensions, not {}", sizes.len());
+    let mut padded = [first; 4];
+    padded[4 - sizes.len()..].copy_from_slice(sizes);
+    padded
+}
+
+impl Inputs {
+    pub(in crate::op) fn new(shape: [usize; 4]) -> Self {
+        Self { shape, list: Vec::new() }
+    }
+
+    pub(in crate::op) fn push(&mut self, source: Source, strides: &[usize]) {
+        self.list.push(Input { source, strides: padded(strides, 0) });
+    }
+
+    /// Elements of the shape.
+    pub(in crate::op) fn len(&self) -> usize {
+        Operands::product(&self.shape)
+    }
+
+    /// The views that are read, each once.
+    fn views(&self) -> Vec<(View, Kind)> {
+        let mut views = Vec::new();
+        for view in self.list.iter().filter_map(|input| input.source.view()) {
+            if !views.contains(&view) {
+                views.push(view);
+            }
+        }
+        views
+    }
+
+    /// Whether an input lies as the shape does.
+    fn is_flat(&self, input: &Input) -> bool {
+        let mut stride = 1;
+        self.shape.iter().zip(input.strides).rev().all(|(&size, own)| {
+            let fits = size == 1 || own == stride;
+            stride = stride.saturating_mul(size);
+            fits
+        })
+    }
+
+    /// Elements from an input's first to its last one.
+    fn extent(&self, input: &Input) -> usize {
+        if matches!(input.source, Source::Uniform { .. }) {
+            return 2;
+        }
+        if self.len() == 0 {
+            return 0;
+        }
+        let last = self.shape.iter().zip(input.strides).map(|(&size, stride)| (size - 1).saturating_mul(stride));
+        last.fold(1, usize::saturating_add)
+    }
+
+    /// Declares the views, as long as the farthest element that is read of them.
+    pub(in crate::op) fn operands(&self, o: &mut Operands) {
+        // Names beyond the eighth are never used: so many views are refused.
+        for (name, (view, kind)) in NAMES.into_iter().chain(std::iter::repeat("x")).zip(self.views()) {
+            let reads = self.list.iter().filter(|input| input.source.view() == Some((view, kind)));
+            let extent = reads.map(|input| self.extent(input)).max().unwrap_or(0);
+            o.declare(name, view, kind, Use::Read, view.len.max(extent));
+        }
+    }
+
+    /// Adds sizes of the shape, strides and sites to the uniform.
+    pub(in crate::op) fn sizes(&self, mut dispatch: Dispatch) -> Dispatch {
+        for (dimension, size) in self.shape.into_iter().enumerate() {
+            dispatch = dispatch.size(format!("d{dimension}"), size);
+        }
+        for (index, input) in self.list.iter().enumerate() {
+            for (dimension, stride) in input.strides.into_iter().enumerate() {
+                dispatch = dispatch.size(format!("a{index}_s{dimension}"), stride);
+            }
+            if let Source::Uniform { site, .. } = input.source {
+                dispatch = dispatch.size(format!("a{index}_site"), site as usize);
+            }
+        }
+        dispatch
+    }
+
+    /// Lines of a kernel that read all inputs into a0, a1, … for the coordinates c0 … c3.
+    pub(in crate::op) fn loads(&self) -> String {
+        let views = self.views();
+        let name = |source: Source| views.iter().position(|view| Some(*view) == source.view()).map_or("", |index| NAMES[index]);
+        let mut text = String::new();
+        for (index, input) in self.list.iter().enumerate() {
+            let view = name(input.source);
+            let place = [0, 1, 2, 3].map(|d| format!("c{d} * op.a{index}_s{d}")).join(" + ");
+            let value = match input.source {
+                Source::Floats(_) => format!("{view}(lane, {place})"),
+                Source::Indices(_) => format!("f32({view}(lane, {place}))"),
+                Source::Place => format!("f32({place})"),
+                Source::Uniform { .. } => {
+                    format!("uniform_number(vec2u({view}(lane, 0u), {view}(lane, 1u)), op.a{index}_site, {place})")
+                }
+            };
+            text += &format!("    let a{index} = {value};\n");
+        }
+        text
+    }
+
+    /// Functions that the lines call.
+    pub(in crate::op) fn functions(&self) -> &'static str {
+        let random = self.list.iter().any(|input| matches!(input.source, Source::Uniform { .. }));
+        if random { include_str!("../../../shaders/op/random.wgsl") } else { "" }
+    }
+
+    /// The inputs with their data, taken from the first of an operation's views.
+    pub(in crate::op) fn fetched<'a, F: Real>(
+        &self,
+        elements: &mut impl Iterator<Item = Elements<'a, F>>,
+    ) -> SmallVec<[Fetched<'a, F>; 8]> {
+        let views: SmallVec<[_; 8]> = self.distinct().map(|view| (view, elements.next())).collect();
+        let mut data: SmallVec<[(View, Data<'a, F>); 8]> = SmallVec::new();
+        for (view, elements) in views {
+            data.push((
+                view,
+                match elements {
+                    Some(Elements::Floats(floats)) => Data::Floats(floats),
+                    Some(elements) => Data::Indices(elements.indices()),
+                    None => Data::Place,
+                },
+            ));
+        }
+        let of = |view: View| data.iter().find(|(known, _)| *known == view).map_or(Data::Place, |(_, data)| *data);
+        let fetched = |input: &Input| {
+            let data = match input.source {
+                Source::Floats(view) | Source::Indices(view) => of(view),
+                Source::Place => Data::Place,
+                Source::Uniform { key, site } => match of(key) {
+                    Data::Indices(words) => Data::Uniform([words[0], words[1]], site),
+                    _ => Data::Place,
+                },
+            };
+            Fetched { data, shape: self.shape, strides: input.strides, flat: self.is_flat(input) }
+        };
+        self.list.iter().map(fetched).collect()
+    }
+
+    /// [`Inputs::views`] without an allocation.
+    fn distinct(&self) -> impl Iterator<Item = View> {
+        let views = |to: usize| self.list[..to].iter().filter_map(|input| input.source.view());
+        let first = move |at: usize| {
+            let view = self.list[at].source.view();
+            view.filter(|view| !views(at).any(|before| before == *view))
+        };
+        (0..self.list.len()).filter_map(first).map(|(view, _)| view)
+    }
+}
+
+/// What an input reads.
+#[derive(Debug, Clone, Copy)]
+enum Data<'a, F> {
+    Floats(&'a [F]),
+    Indices(&'a [u32]),
+    Place,
+    Uniform([u32; 2], u32),
+}
+
+/// An input's elements, and where the element of each place of the shape is among them.
+pub(in crate::op) struct Fetched<'a, F> {
+    data: Data<'a, F>,
+    shape: [usize; 4],
+    strides: [usize; 4],
+    /// Whether it lies as the shape does.
+    flat: bool,
+}
+
+impl<'a, F: Real> Fetched<'a, F> {
+    /// The floats from `start` on, if they lie one after the other.
+    pub(super) fn direct(&self, start: usize, size: usize) -> Option<&'a [F]> {
+        match self.data {
+            Data::Floats(floats) if self.flat => Some(&floats[start..start + size]),
+            _ => None,
+        }
+    }
+
+    /// The same over a shape with these dimensions of the old one, in this order.
+    pub(in crate::op) fn permuted(&self, order: [usize; 4]) -> Self {
+        let [shape, strides] = [self.shape, self.strides].map(|of| order.map(|dimension| of[dimension]));
+        Self { data: self.data, shape, strides, flat: false }
+    }
+
+    /// Copies the elements from `start` on, row by row of the last dimension.
+    #[inline(always)]
+    pub(super) fn fetch(&self, start: usize, block: &mut [F]) {
+        let columns = self.shape[3];
+        let mut done = 0;
+        while done < block.len() {
+            let (row, column) = ((start + done) / columns, (start + done) % columns);
+            let count = (columns - column).min(block.len() - done);
+            let [a, b, c] = [row / (self.shape[2] * self.shape[1]), row / self.shape[2] % self.shape[1], row % self.shape[2]];
+            let first = a * self.strides[0] + b * self.strides[1] + c * self.strides[2] + column * self.strides[3];
+            self.line(first, self.strides[3], &mut block[done..done + count]);
+            done += count;
+        }
+    }
+
+    #[inline(always)]
+    fn line(&self, first: usize, stride: usize, line: &mut [F]) {
+        let places = (0..line.len()).map(|i| first + i * stride);
+        match self.data {
+            Data::Floats(floats) => match stride {
+                0 => line.fill(floats[first]),
+                1 => line.copy_from_slice(&floats[first..first + line.len()]),
+                _ => line.iter_mut().zip(floats[first..].iter().step_by(stride)).for_each(|(to, &from)| *to = from),
+            },
+            Data::Indices(indices) => {
+                line.iter_mut().zip(places).for_each(|(to, place)| *to = F::of(f64::from(indices[place])))
+            }
+            Data::Place => line.iter_mut().zip(places).for_each(|(to, place)| *to = F::of(place as f64)),
+            Data::Uniform(key, site) => {
+                let number = |place: usize| F::of(f64::from(uniform(key, site, place as u32)));
+                line.iter_mut().zip(places).for_each(|(to, place)| *to = number(place));
+            }
+        }
+    }
+}
