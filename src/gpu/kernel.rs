@@ -170,7 +170,7 @@ pub(crate) fn grid(threads: usize, size: usize) -> (u32, u32) {
 /// a mebibyte of the driver's.
 pub(crate) const KEPT: usize = 128;
 
-/// The pipelines of a device by source and constants.
+/// The pipelines of a device by source, entry point and constants.
 pub(crate) struct Pipelines {
     checked: bool,
     made: Mutex<HashMap<(String, String), Arc<wgpu::ComputePipeline>>>,
@@ -189,7 +189,7 @@ impl Pipelines {
     }
 
     pub(crate) fn get(&self, gpu: &Gpu, kernel: &Kernel) -> Result<Arc<wgpu::ComputePipeline>> {
-        let key = (kernel.source.clone(), format!("{:?} {}", kernel.constants, self.checks_bounds(kernel)));
+        let key = (kernel.source.clone(), format!("{} {:?} {}", kernel.name, kernel.constants, self.checks_bounds(kernel)));
         let mut made = self.made.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         if let Some(pipeline) = made.get(&key) {
             return Ok(Arc::clone(pipeline));

@@ -21,7 +21,9 @@ macro_rules! operations {
 
 mod fold;
 mod gather;
+mod lookup;
 mod map;
+mod place;
 mod random;
 mod step_key;
 mod tally;
@@ -34,7 +36,10 @@ pub use random::threefry;
 operations! {
     fold::Fold,
     gather::Gather,
+    lookup::Lookup,
+    lookup::ScatterAdd,
     map::Map,
+    place::Place,
     step_key::StepKey,
     tally::Tally,
     tick::Tick,
