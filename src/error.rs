@@ -171,6 +171,14 @@ pub enum Error {
         /// Why.
         reason: String,
     },
+    /// A file of tensors is not what it should be: no such file, cut off, changed since it was written, or of a newer version.
+    #[error("{}: {reason}", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// A file's content does not make sense. Line and column count from 1.
     #[error("{}, line {line}, column {column}: {reason}", path.display())]
     Parse {

@@ -32,6 +32,7 @@
 //! | module | what is in it |
 //! | --- | --- |
 //! | the root | [`Optimizer`], [`Recipe`] and [`Stepper`]; the rules ([`Sgd`], [`RmsProp`], [`Adam`], [`AdamW`], [`Adagrad`], [`RAdam`], [`Adamax`], [`Adadelta`], [`NAdam`], [`Asgd`], [`Rprop`], [`Lion`], [`Lars`], [`Lamb`], [`NovoGrad`], [`AdEMAMix`], [`Adan`], [`ScheduleFree`], [`Adafactor`], [`Muon`]) and their contract [`Rule`]; [`Lbfgs`] with its [`LbfgsSettings`] and [`LbfgsStepper`]; [`Trainer`] and its [`Batch`]; [`Error`] |
+//! | `checkpoint` | files of tensors that survive a crash, and that PyTorch reads; with the feature of that name |
 //! | [`schedule`] | learning rates, or other settings, as functions of the step |
 //! | [`plan`] | a step as plain data: [`Layout`](plan::Layout), [`Plan`](plan::Plan), [`Op`](plan::Op), and what an [`Engine`](plan::Engine) promises |
 //! | [`cpu`] | the engine over slices, in `f32`, and in `f64` as the oracle of all tests |
@@ -53,6 +54,7 @@
 //! | `cpu` | the CPU engine, and [`AnyEngine`] | on |
 //! | `gpu` | the GPU engine, on wgpu | on |
 //! | `vulkan`, `metal`, `dx12`, `webgpu` | `gpu` with that backend of wgpu; without any backend there are no adapters | on |
+//! | `checkpoint` | files of tensors (safetensors) | off |
 //! | `serde` | schedules can be written and read by serde | off |
 //! | `files` | readers for CSV and IDX files, plain or gzipped, and the digits | off |
 //!
@@ -71,6 +73,8 @@
 
 #[cfg(feature = "cpu")]
 mod any_engine;
+#[cfg(feature = "checkpoint")]
+pub mod checkpoint;
 #[cfg(feature = "cpu")]
 pub mod cpu;
 pub mod data;

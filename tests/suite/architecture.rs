@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 const FLOORS: &[&[&str]] = &[
     &["error", "text"],
     &["rule", "schedule"],
-    &["rules", "plan", "data"],
+    &["rules", "plan", "data", "checkpoint"],
     &["cpu", "gpu", "op"],
     &["optimizer", "any_engine"],
     &["lbfgs"],

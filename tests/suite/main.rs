@@ -8,6 +8,7 @@ mod asynchronous;
 mod batches;
 mod beside;
 mod bounds;
+mod checkpoint;
 mod compare;
 mod control;
 mod custom_rules;

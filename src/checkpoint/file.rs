@@ -1,0 +1,221 @@
+//! One file: its bytes, its hash, and how it takes the place of the one before it.
+
+use super::tensors::{Dtype, Tensor, Tensors};
+use crate::error::{Error, Result};
+use safetensors::tensor::{Metadata, TensorInfo};
+use serde_json::{Map, Value, json};
+use std::fs::{self, File, OpenOptions};
+use std::io::{BufWriter, Read, Write};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// The newest version of what Thalweg writes, and the key under which a file says its own.
+const VERSION: u64 = 1;
+const VERSION_KEY: &str = "thalweg";
+/// The key of the hash among a file's texts.
+const HASH_KEY: &str = "blake3";
+/// Characters of a hash.
+const HASH_LEN: usize = 2 * blake3::OUT_LEN;
+/// Bytes that say how long the header is.
+const PREFIX: usize = 8;
+
+/// Writes tensors into a file, which is complete or not there at all.
+///
+/// The bytes go to another file in the same folder, which is brought to the disk and takes the name at the end. So whatever happens
+/// meanwhile, a crash or a full disk, the file of that name is whole: the new one, or the one before.
+///
+/// # Errors
+/// [`Error::File`] with the reason of the system.
+pub fn write(path: &Path, tensors: &Tensors) -> Result<()> {
+    let (header, order) = header(tensors);
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let beside = beside(folder, path);
+    let failed = |error: std::io::Error| Error::File { path: path.into(), reason: error.to_string() };
+    let written = write_whole(&beside, &header, order.iter().map(|tensor| &tensor.bytes[..]))
+        .and_then(|()| fs::rename(&beside, path))
+        .and_then(|()| sync_folder(folder));
+    if written.is_err() {
+        // What is left of a failure is swept by the next one who opens the folder, if not now.
+        let _ = fs::remove_file(&beside);
+    }
+    written.map_err(failed)
+}
+
+/// How names of files begin that are not complete.
+pub(super) const INCOMPLETE: &str = ".incomplete-";
+
+/// A name in the same folder that nobody else uses.
+fn beside(folder: &Path, path: &Path) -> PathBuf {
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let count = COUNT.fetch_add(1, Ordering::Relaxed);
+    folder.join(format!("{INCOMPLETE}{}-{count}-{name}", std::process::id()))
+}
+
+fn write_whole<'a>(path: &Path, header: &[u8], data: impl Iterator<Item = &'a [u8]>) -> std::io::Result<()> {
+    let file = OpenOptions::new().write(true).create_new(true).open(path)?;
+    let mut out = BufWriter::with_capacity(1 << 20, &file);
+    out.write_all(header)?;
+    data.into_iter().try_for_each(|bytes| out.write_all(bytes))?;
+    out.flush()?;
+    drop(out);
+    file.sync_all()
+}
+
+/// A rename is on the disk once its folder is.
+fn sync_folder(folder: &Path) -> std::io::Result<()> {
+    if cfg!(unix) { File::open(folder)?.sync_all() } else { Ok(()) }
+}
+
+/// Everything before the data, and the tensors in the order of their data: the largest elements first, so that all are aligned.
+fn header(tensors: &Tensors) -> (Vec<u8>, Vec<&Tensor>) {
+    let mut order: Vec<(&str, &Tensor)> = tensors.iter().collect();
+    order.sort_by_key(|(_, tensor)| std::cmp::Reverse(tensor.dtype.size()));
+    let mut texts: Map<String, Value> = tensors.texts.iter().map(|(key, text)| (key.clone(), json!(text))).collect();
+    texts.insert(VERSION_KEY.into(), json!(VERSION.to_string()));
+    texts.insert(HASH_KEY.into(), json!("0".repeat(HASH_LEN)));
+    let mut entries = Map::new();
+    entries.insert("__metadata__".into(), Value::Object(texts));
+    let mut at = 0;
+    for (name, tensor) in &order {
+        let end = at + tensor.bytes.len();
+        entries
+            .insert((*name).into(), json!({ "dtype": tensor.dtype.name(), "shape": tensor.shape, "data_offsets": [at, end] }));
+        at = end;
+    }
+    let mut text = Value::Object(entries).to_string().into_bytes();
+    text.resize(text.len().next_multiple_of(PREFIX), b' ');
+    let mut bytes = (text.len() as u64).to_le_bytes().to_vec();
+    bytes.extend(text);
+    let order: Vec<&Tensor> = order.into_iter().map(|(_, tensor)| tensor).collect();
+    let hash = hash(&bytes, order.iter().map(|tensor| &tensor.bytes[..]));
+    // The texts of a caller stand before it or after it, but none has its key.
+    if let Some(at) = hash_place(&bytes) {
+        bytes[at..at + HASH_LEN].copy_from_slice(hash.as_bytes());
+    }
+    (bytes, order)
+}
+
+/// The hash of a file whose own hash is zeros.
+fn hash<'a>(header: &[u8], data: impl Iterator<Item = &'a [u8]>) -> String {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(header);
+    data.for_each(|bytes| {
+        hasher.update(bytes);
+    });
+    hasher.finalize().to_hex().to_string()
+}
+
+/// Where the hash stands in a header. Its key is looked for as the writer puts it; quotes within names and texts are escaped, so the key
+/// stands nowhere else but where it is a key.
+fn hash_place(header: &[u8]) -> Option<usize> {
+    let key = format!("\"{HASH_KEY}\":\"");
+    let start = header.windows(key.len()).position(|window| window == key.as_bytes())? + key.len();
+    let text = header.get(start..start + HASH_LEN)?;
+    text.iter().all(|c| matches!(c, b'0'..=b'9' | b'a'..=b'f')).then_some(start)
+}
+
+/// Reads a file that [`write`] has written. No more memory is taken than the file has bytes.
+///
+/// # Errors
+/// [`Error::File`] if it cannot be read; [`Error::Damaged`] if it is no such file, of a newer version, cut off, or changed.
+pub fn read(path: &Path) -> Result<Tensors> {
+    let Found { mut tensors, hash, expected } = open(path)?;
+    let damaged = |reason: &str| Error::Damaged { path: path.into(), reason: reason.into() };
+    let hash = hash.ok_or_else(|| damaged("it has no hash: Thalweg did not write it, or it was changed"))?;
+    if hash != expected {
+        return Err(damaged("its hash is not that of its content: it was changed"));
+    }
+    tensors.texts.remove(HASH_KEY);
+    let version = tensors.texts.remove(VERSION_KEY).ok_or_else(|| damaged("it does not say which version it is of"))?;
+    match version.parse::<u64>() {
+        Ok(1..=VERSION) => Ok(tensors),
+        _ => Err(damaged(&format!(
+            "it is of version {version}, and this program knows versions up to {VERSION}: use a newer one"
+        ))),
+    }
+}
+
+/// Reads a safetensors file of another program, for example weights that PyTorch has saved: as [`read`], but without a hash.
+///
+/// # Errors
+/// [`Error::File`] if it cannot be read; [`Error::Damaged`] if it is no safetensors file or has a type that is not known here.
+pub fn read_foreign(path: &Path) -> Result<Tensors> {
+    open(path).map(|found| found.tensors)
+}
+
+/// What a file holds, the hash that it bears, and the one that it should bear.
+struct Found {
+    tensors: Tensors,
+    hash: Option<String>,
+    expected: String,
+}
+
+fn open(path: &Path) -> Result<Found> {
+    let failed = |error: std::io::Error| Error::File { path: path.into(), reason: error.to_string() };
+    let file = File::open(path).map_err(failed)?;
+    let about = file.metadata().map_err(failed)?;
+    if !about.is_file() {
+        return Err(Error::File { path: path.into(), reason: "it is no file".into() });
+    }
+    parse(file, about.len()).map_err(|problem| match problem {
+        Problem::Read(error) => failed(error),
+        Problem::Damaged(reason) => Error::Damaged { path: path.into(), reason },
+        Problem::Memory(bytes) => Error::OutOfMemory { what: format!("the tensors of {}", path.display()), bytes },
+    })
+}
+
+/// Why a file is not understood.
+#[derive(Debug)]
+enum Problem {
+    Read(std::io::Error),
+    Damaged(String),
+    Memory(u64),
+}
+
+impl From<String> for Problem {
+    fn from(reason: String) -> Self {
+        Self::Damaged(reason)
+    }
+}
+
+/// So many bytes of a source, which has at least as many.
+fn bytes(source: &mut impl Read, len: u64) -> Result<Vec<u8>, Problem> {
+    let mut bytes = Vec::new();
+    bytes.try_reserve_exact(usize::try_from(len).unwrap_or(usize::MAX)).map_err(|_| Problem::Memory(len))?;
+    source.take(len).read_to_end(&mut bytes).map_err(Problem::Read)?;
+    if bytes.len() as u64 == len { Ok(bytes) } else { Err(Problem::Damaged("it became shorter while it was read".into())) }
+}
+
+fn parse(mut source: impl Read, len: u64) -> Result<Found, Problem> {
+    let too_short = || format!("it has {len} bytes, too few for a safetensors file: it is none, or it is cut off");
+    let rest = len.checked_sub(PREFIX as u64).ok_or_else(too_short)?;
+    let mut header = bytes(&mut source, PREFIX as u64)?;
+    let header_len = u64::from_le_bytes(*header.first_chunk().ok_or_else(too_short)?);
+    let data_len = rest.checked_sub(header_len).ok_or_else(too_short)?;
+    header.extend(bytes(&mut source, header_len)?);
+    let metadata: Metadata =
+        serde_json::from_slice(&header[PREFIX..]).map_err(|error| format!("its header is wrong: {error}"))?;
+    if metadata.data_len() as u64 != data_len {
+        return Err(format!("its tensors have {} bytes, and {data_len} are there", metadata.data_len()).into());
+    }
+    let hash = hash_place(&header).map(|at| {
+        let hash = String::from_utf8_lossy(&header[at..at + HASH_LEN]).into_owned();
+        header[at..at + HASH_LEN].fill(b'0');
+        hash
+    });
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(&header);
+    let mut tensors = Tensors::default();
+    tensors.texts = metadata.metadata().clone().unwrap_or_default().into_iter().collect();
+    for name in metadata.offset_keys() {
+        let Some(TensorInfo { dtype, shape, data_offsets: (start, end) }) = metadata.info(&name) else { continue };
+        let known = Dtype::by_name(&dtype.to_string());
+        let dtype = known.ok_or_else(|| format!("tensor '{name}' is of type {dtype}, which is not known here"))?;
+        let bytes = bytes(&mut source, (end - start) as u64)?;
+        hasher.update(&bytes);
+        let tensor = Tensor::new(&name, dtype, shape, bytes).map_err(|error| error.to_string())?;
+        tensors.insert(&name, tensor).map_err(|error| error.to_string())?;
+    }
+    Ok(Found { tensors, hash, expected: hasher.finalize().to_hex().to_string() })
+}

@@ -1,0 +1,155 @@
+//! A folder of checkpoints: the last ones of a run and the best one.
+
+use super::file::{INCOMPLETE, read, write};
+use super::tensors::Tensors;
+use crate::error::{Error, Result};
+use std::fs::{self, File, TryLockError};
+use std::path::{Path, PathBuf};
+
+/// Where a run keeps its checkpoints. While it is open nobody else writes there.
+///
+/// Files are called `step-000000001200.safetensors`, by the number of steps made, and `best.safetensors`.
+///
+/// # Examples
+///
+/// ```
+/// use thalweg::checkpoint::{Folder, Tensors};
+///
+/// let path = std::env::temp_dir().join(format!("run-{}", std::process::id()));
+/// let mut folder = Folder::open(&path)?.keep(2);
+/// for step in [100, 200, 300] {
+///     folder.save(step, &Tensors::default())?;
+/// }
+/// assert_eq!(Folder::steps(&path)?, [200, 300]);
+/// assert_eq!(Folder::newest(&path)?.0, 300);
+/// # drop(folder);
+/// # std::fs::remove_dir_all(path).unwrap();
+/// # Ok::<(), thalweg::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct Folder {
+    path: PathBuf,
+    keep: usize,
+    /// Locked as long as the file is open.
+    _lock: File,
+}
+
+const LOCK: &str = ".lock";
+const BEST: &str = "best.safetensors";
+
+impl Folder {
+    /// Opens a folder for writing, and makes it if it is not there. What a crash left incomplete is removed.
+    ///
+    /// # Errors
+    /// [`Error::File`]: another run writes there, or what the system says.
+    pub fn open(path: impl Into<PathBuf>) -> Result<Self> {
+        let path = path.into();
+        fs::create_dir_all(&path).map_err(|error| failed(&path, error))?;
+        let at = path.join(LOCK);
+        let lock = File::options().create(true).truncate(false).write(true).open(&at).map_err(|error| failed(&at, error))?;
+        lock.try_lock().map_err(|error| match error {
+            TryLockError::WouldBlock => {
+                Error::File { path: path.clone(), reason: "another run keeps its checkpoints here".into() }
+            }
+            TryLockError::Error(error) => failed(&at, error),
+        })?;
+        for left in names(&path)?.iter().filter(|name| name.starts_with(INCOMPLETE)) {
+            let left = path.join(left);
+            fs::remove_file(&left).map_err(|error| failed(&left, error))?;
+        }
+        Ok(Self { path, keep: 3, _lock: lock })
+    }
+
+    /// How many of the last checkpoints are kept, at least 1. Default 3. The best one is kept besides.
+    pub fn keep(mut self, files: usize) -> Self {
+        self.keep = files.max(1);
+        self
+    }
+
+    /// The folder.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Writes a checkpoint, then removes the oldest ones that are too many. Returns its file.
+    ///
+    /// # Errors
+    /// [`Error::File`]; all older files are still there.
+    pub fn save(&mut self, step: u64, tensors: &Tensors) -> Result<PathBuf> {
+        let file = file_of(&self.path, step);
+        write(&file, tensors)?;
+        let steps = Self::steps(&self.path)?;
+        // Steps beyond this one are of a run that was taken up again before them.
+        for &old in steps.iter().filter(|&&old| old <= step).rev().skip(self.keep) {
+            let old = file_of(&self.path, old);
+            fs::remove_file(&old).map_err(|error| failed(&old, error))?;
+        }
+        Ok(file)
+    }
+
+    /// Writes the best checkpoint, in the place of the one before. Returns its file.
+    ///
+    /// # Errors
+    /// [`Error::File`]; the older file is still there.
+    pub fn save_best(&mut self, tensors: &Tensors) -> Result<PathBuf> {
+        let file = self.path.join(BEST);
+        write(&file, tensors)?;
+        Ok(file)
+    }
+
+    /// The steps of which a folder has checkpoints, in their order.
+    ///
+    /// # Errors
+    /// [`Error::File`] if it cannot be read.
+    pub fn steps(path: &Path) -> Result<Vec<u64>> {
+        let step = |name: &String| name.strip_prefix("step-")?.strip_suffix(".safetensors")?.parse().ok();
+        let mut steps: Vec<u64> = names(path)?.iter().filter_map(step).collect();
+        steps.sort_unstable();
+        Ok(steps)
+    }
+
+    /// The newest checkpoint of a folder that is whole, with its step. One that is damaged is passed over, with a warning by the crate
+    /// `log`.
+    ///
+    /// # Errors
+    /// [`Error::File`] if there is none or the folder cannot be read; [`Error::Damaged`] for the newest if all are.
+    pub fn newest(path: &Path) -> Result<(u64, Tensors)> {
+        let mut first = None;
+        for step in Self::steps(path)?.into_iter().rev() {
+            match read(&file_of(path, step)) {
+                Ok(tensors) => return Ok((step, tensors)),
+                Err(error) => {
+                    log::warn!("{error}; an older checkpoint is looked for");
+                    first.get_or_insert(error);
+                }
+            }
+        }
+        let none = || Error::File { path: path.into(), reason: "there is no checkpoint in this folder".into() };
+        Err(first.unwrap_or_else(none))
+    }
+
+    /// The best checkpoint of a folder.
+    ///
+    /// # Errors
+    /// As for [`read`].
+    pub fn best(path: &Path) -> Result<Tensors> {
+        read(&path.join(BEST))
+    }
+}
+
+fn file_of(folder: &Path, step: u64) -> PathBuf {
+    folder.join(format!("step-{step:012}.safetensors"))
+}
+
+fn failed(path: &Path, error: std::io::Error) -> Error {
+    Error::File { path: path.into(), reason: error.to_string() }
+}
+
+/// The names of the files in a folder.
+fn names(path: &Path) -> Result<Vec<String>> {
+    let entries = fs::read_dir(path).map_err(|error| failed(path, error))?;
+    entries
+        .map(|entry| entry.map(|entry| entry.file_name().to_string_lossy().into_owned()))
+        .collect::<Result<_, _>>()
+        .map_err(|error| failed(path, error))
+}

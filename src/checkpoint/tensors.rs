@@ -1,0 +1,202 @@
+//! Named tensors in memory.
+
+use crate::error::{Error, Result};
+use std::collections::BTreeMap;
+
+/// How the elements of a tensor lie in memory, little-endian.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Dtype {
+    /// Floats of 64 bits.
+    F64,
+    /// Floats of 32 bits.
+    F32,
+    /// Floats of 16 bits, IEEE's.
+    F16,
+    /// Floats of 16 bits with the exponent of 32.
+    Bf16,
+    /// Whole numbers of 64 bits with a sign.
+    I64,
+    /// Whole numbers of 32 bits with a sign.
+    I32,
+    /// Whole numbers of 64 bits.
+    U64,
+    /// Whole numbers of 32 bits.
+    U32,
+    /// Whole numbers of 8 bits.
+    U8,
+    /// True or false, a byte each.
+    Bool,
+}
+
+/// What safetensors calls each type.
+const NAMES: [(Dtype, &str); 10] = [
+    (Dtype::F64, "F64"),
+    (Dtype::F32, "F32"),
+    (Dtype::F16, "F16"),
+    (Dtype::Bf16, "BF16"),
+    (Dtype::I64, "I64"),
+    (Dtype::I32, "I32"),
+    (Dtype::U64, "U64"),
+    (Dtype::U32, "U32"),
+    (Dtype::U8, "U8"),
+    (Dtype::Bool, "BOOL"),
+];
+
+impl Dtype {
+    /// Bytes of an element.
+    pub fn size(self) -> usize {
+        match self {
+            Self::F64 | Self::I64 | Self::U64 => 8,
+            Self::F32 | Self::I32 | Self::U32 => 4,
+            Self::F16 | Self::Bf16 => 2,
+            Self::U8 | Self::Bool => 1,
+        }
+    }
+
+    /// The name in a file.
+    pub fn name(self) -> &'static str {
+        NAMES.iter().find(|(dtype, _)| *dtype == self).map_or("", |(_, name)| name)
+    }
+
+    /// The type of that name.
+    pub(super) fn by_name(name: &str) -> Option<Self> {
+        NAMES.iter().find(|(_, known)| *known == name).map(|(dtype, _)| *dtype)
+    }
+}
+
+/// A Rust type of elements.
+pub trait Element: bytemuck::Pod {
+    /// Its name in files.
+    const DTYPE: Dtype;
+}
+
+macro_rules! elements {
+    ($($element:ty: $dtype:ident),*) => {
+        $(impl Element for $element {
+            const DTYPE: Dtype = Dtype::$dtype;
+        })*
+    };
+}
+
+elements!(f64: F64, f32: F32, i64: I64, i32: I32, u64: U64, u32: U32, u8: U8);
+
+/// One tensor: its type, shape and bytes.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct Tensor {
+    /// The type of its elements.
+    pub dtype: Dtype,
+    /// Its shape; empty for a number.
+    pub shape: Vec<usize>,
+    /// Its elements, row by row, little-endian.
+    pub bytes: Vec<u8>,
+}
+
+impl Tensor {
+    /// # Errors
+    /// [`Error::Shape`] if shape and bytes do not fit; `name` is for the message.
+    pub fn new(name: &str, dtype: Dtype, shape: &[usize], bytes: Vec<u8>) -> Result<Self> {
+        let elements = shape.iter().try_fold(1usize, |len, &side| len.checked_mul(side));
+        let expected = elements.and_then(|elements| elements.checked_mul(dtype.size()));
+        if expected != Some(bytes.len()) {
+            let expected = format!("bytes of shape {shape:?} in {}", dtype.name());
+            return Err(Error::shape(format!("tensor '{name}'"), expected, format!("{} bytes", bytes.len())));
+        }
+        Ok(Self { dtype, shape: shape.into(), bytes })
+    }
+
+    /// Number of elements.
+    pub fn len(&self) -> usize {
+        self.bytes.len() / self.dtype.size()
+    }
+
+    /// Whether there are no elements.
+    pub fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+}
+
+/// Named tensors, and texts beside them. Names are in alphabetical order.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Tensors {
+    /// What is known about the tensors, by name.
+    pub texts: BTreeMap<String, String>,
+    tensors: BTreeMap<String, Tensor>,
+}
+
+impl Tensors {
+    /// Adds a tensor, or replaces the one of that name.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] if there are not as many values as the shape has elements; a name that files keep for texts.
+    pub fn put<T: Element>(&mut self, name: &str, shape: &[usize], values: &[T]) -> Result<()> {
+        let bytes = if cfg!(target_endian = "little") { bytemuck::cast_slice(values).to_vec() } else { swapped(values) };
+        self.insert(name, Tensor::new(name, T::DTYPE, shape, bytes)?)
+    }
+
+    /// Adds a tensor of any type, or replaces the one of that name.
+    ///
+    /// # Errors
+    /// A name that files keep for texts.
+    pub fn insert(&mut self, name: &str, tensor: Tensor) -> Result<()> {
+        if name == "__metadata__" {
+            return Err(Error::setting("name of a tensor", name, "any other: safetensors keeps this one for texts"));
+        }
+        self.tensors.insert(name.into(), tensor);
+        Ok(())
+    }
+
+    /// The elements of a tensor. Nothing is cast: the type has to be that of the file.
+    ///
+    /// # Errors
+    /// [`Error::Unknown`] with the nearest names, or [`Error::Shape`] for another type.
+    pub fn get<T: Element>(&self, name: &str) -> Result<Vec<T>> {
+        let tensor = self.tensor(name)?;
+        if tensor.dtype != T::DTYPE {
+            return Err(Error::shape(format!("type of tensor '{name}'"), T::DTYPE.name(), tensor.dtype.name()));
+        }
+        if cfg!(target_endian = "little") {
+            return Ok(bytemuck::pod_collect_to_vec(&tensor.bytes));
+        }
+        let native: Vec<u8> =
+            tensor.bytes.chunks_exact(size_of::<T>()).flat_map(|element| element.iter().rev()).copied().collect();
+        Ok(bytemuck::pod_collect_to_vec(&native))
+    }
+
+    /// A tensor by its name.
+    ///
+    /// # Errors
+    /// [`Error::Unknown`].
+    pub fn tensor(&self, name: &str) -> Result<&Tensor> {
+        self.tensors.get(name).ok_or_else(|| {
+            let known: Vec<&str> = self.tensors.keys().map(String::as_str).collect();
+            Error::unknown("tensor", name, &known)
+        })
+    }
+
+    /// Takes a tensor out.
+    pub fn remove(&mut self, name: &str) -> Option<Tensor> {
+        self.tensors.remove(name)
+    }
+
+    /// All tensors with their names, in alphabetical order.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &Tensor)> {
+        self.tensors.iter().map(|(name, tensor)| (name.as_str(), tensor))
+    }
+
+    /// Number of tensors.
+    pub fn len(&self) -> usize {
+        self.tensors.len()
+    }
+
+    /// Whether there are no tensors.
+    pub fn is_empty(&self) -> bool {
+        self.tensors.is_empty()
+    }
+}
+
+/// The bytes of values on a machine that is big-endian.
+fn swapped<T: Element>(values: &[T]) -> Vec<u8> {
+    values.iter().flat_map(|value| bytemuck::bytes_of(value).iter().rev().copied().collect::<Vec<_>>()).collect()
+}

@@ -1,0 +1,305 @@
+//! Files of tensors: what is written comes back, whatever is damaged is refused, and a crash leaves a whole file.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+use thalweg::checkpoint::{Dtype, Folder, Saver, Tensor, Tensors, read, read_foreign, write};
+use thalweg::{Error, Result};
+
+fn folder() -> TempDir {
+    tempfile::tempdir().expect("a temporary folder")
+}
+
+/// Tensors of several types and shapes, among them empty ones, a number, NaN, and names and texts that JSON has to escape.
+fn mixed() -> Tensors {
+    let mut tensors = Tensors::default();
+    tensors.put("param.w", &[2, 3], &[1.0f32, -2.5, f32::NAN, f32::INFINITY, 1e-45, -0.0]).expect("fits");
+    tensors.put("state.w.exp_avg", &[3], &[1.0f64, f64::MIN_POSITIVE, 3.0]).expect("fits");
+    tensors.put("steps", &[], &[7u64]).expect("fits");
+    tensors.put("none", &[0, 5], &[] as &[f32]).expect("fits");
+    tensors.put("words", &[3], &[1u32, u32::MAX, 0]).expect("fits");
+    tensors.put("bytes", &[5], &[1u8, 2, 3, 4, 255]).expect("fits");
+    let half = Tensor::new("half", Dtype::Bf16, &[2, 1], vec![0, 1, 2, 3]).expect("fits");
+    tensors.insert("half \"quoted\" \\ ü \n", half).expect("a name");
+    tensors.texts.insert("rule".into(), "{\"adamw\": \"blake3\":\"0000\"}".into());
+    tensors.texts.insert("ends".into(), "\u{1F600}\n".into());
+    tensors
+}
+
+/// Bits, so that NaN is compared too.
+fn same(left: &Tensors, right: &Tensors) -> bool {
+    left.texts == right.texts && left.iter().eq(right.iter())
+}
+
+#[test]
+fn what_is_written_comes_back() -> Result<()> {
+    let folder = folder();
+    let path = folder.path().join("a.safetensors");
+    for tensors in [mixed(), Tensors::default()] {
+        write(&path, &tensors)?;
+        assert!(same(&read(&path)?, &tensors));
+        let foreign = read_foreign(&path)?;
+        assert_eq!(
+            foreign.texts.keys().cloned().collect::<BTreeSet<_>>().len(),
+            tensors.texts.len() + 2,
+            "version and hash besides"
+        );
+    }
+    let bytes = fs::read(&path).expect("a file");
+    write(&path, &Tensors::default())?;
+    assert_eq!(fs::read(&path).expect("a file"), bytes, "the same content is the same file");
+    assert_eq!(fs::read_dir(folder.path()).expect("a folder").count(), 1, "nothing is left beside it");
+    let error = mixed().get::<f64>("param.w").expect_err("another type");
+    assert_eq!(error.to_string(), "type of tensor 'param.w': F32 found, F64 expected");
+    assert!(matches!(mixed().get::<f32>("param.v"), Err(Error::Unknown { .. })));
+    assert!(matches!(Tensors::default().put("x", &[2], &[1.0f32]), Err(Error::Shape { .. })));
+    assert!(matches!(Tensors::default().put("x", &[1 << 40, 1 << 40], &[1.0f32]), Err(Error::Shape { .. })));
+    assert!(matches!(Tensors::default().put("__metadata__", &[1], &[1.0f32]), Err(Error::Setting { .. })));
+    Ok(())
+}
+
+/// Every prefix, every single bit, bytes behind the end: each is refused, and says which file it is about.
+#[test]
+fn every_damage_is_found() {
+    let folder = folder();
+    let (path, broken) = (folder.path().join("a.safetensors"), folder.path().join("broken.safetensors"));
+    let mut tensors = Tensors::default();
+    tensors.put("w", &[2], &[1.0f32, -2.5]).expect("fits");
+    tensors.texts.insert("rule".into(), "adamw".into());
+    write(&path, &tensors).expect("a file");
+    let whole = fs::read(&path).expect("a file");
+    let refused = |bytes: &[u8], what: String| {
+        fs::write(&broken, bytes).expect("a file");
+        match read(&broken) {
+            Err(Error::Damaged { path, .. }) => assert_eq!(path, broken, "{what}"),
+            other => panic!("{what}: {other:?}"),
+        }
+    };
+    for len in 0..whole.len() {
+        refused(&whole[..len], format!("the first {len} bytes"));
+    }
+    for bit in 0..8 * whole.len() {
+        let mut bytes = whole.clone();
+        bytes[bit / 8] ^= 1 << (bit % 8);
+        refused(&bytes, format!("bit {bit}"));
+    }
+    refused(&[&whole[..], &[0]].concat(), "a byte more".into());
+    refused(&[&whole[..], &whole].concat(), "twice".into());
+    fs::write(&broken, &whole).expect("a file");
+    assert!(read(&broken).is_ok(), "the whole file is read");
+}
+
+/// A header that lies, made by hand.
+fn file_of(header: &str, data: &[u8]) -> Vec<u8> {
+    [&(header.len() as u64).to_le_bytes(), header.as_bytes(), data].concat()
+}
+
+#[test]
+fn headers_that_lie_are_refused() {
+    let folder = folder();
+    let path = folder.path().join("lie.safetensors");
+    let cases: [(&str, &[u8]); 9] = [
+        (r#"{"x":{"dtype":"F32","shape":[1152921504606846976],"data_offsets":[0,4611686018427387904]}}"#, &[]),
+        (r#"{"x":{"dtype":"F32","shape":[4294967296,4294967296],"data_offsets":[0,0]}}"#, &[]),
+        (r#"{"x":{"dtype":"F32","shape":[2],"data_offsets":[0,4]}}"#, &[0; 4]),
+        (r#"{"x":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}}"#, &[0; 8]),
+        (
+            r#"{"x":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"y":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}"#,
+            &[0; 4],
+        ),
+        (r#"{"x":{"dtype":"C64","shape":[1],"data_offsets":[0,8]}}"#, &[0; 8]),
+        (r#"{"x":{"dtype":"X9","shape":[1],"data_offsets":[0,8]}}"#, &[0; 8]),
+        (r#"{"x":{"dtype":"F32","shape":[-1],"data_offsets":[0,4]}}"#, &[0; 4]),
+        ("[1, 2", &[]),
+    ];
+    for (header, data) in cases {
+        fs::write(&path, file_of(header, data)).expect("a file");
+        let error = read_foreign(&path).expect_err(header);
+        assert!(matches!(error, Error::Damaged { .. }), "{header}: {error}");
+    }
+    // A length that no file has.
+    fs::write(&path, [&u64::MAX.to_le_bytes()[..], &[b'{'; 100]].concat()).expect("a file");
+    assert!(matches!(read_foreign(&path), Err(Error::Damaged { .. })));
+    // One that does not lie is read, but not as one of our own.
+    fs::write(&path, file_of(r#"{"x":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}"#, &[0, 0, 128, 63])).expect("a file");
+    assert_eq!(read_foreign(&path).expect("right").get::<f32>("x"), Ok(vec![1.0]));
+    let error = read(&path).expect_err("no hash").to_string();
+    assert!(error.ends_with("it has no hash: Thalweg did not write it, or it was changed"), "{error}");
+    // Folders and devices are no files.
+    for path in [folder.path(), Path::new("/dev/zero"), &folder.path().join("nothing")] {
+        assert!(matches!(read(path), Err(Error::File { .. })), "{}", path.display());
+    }
+}
+
+#[test]
+fn a_newer_version_is_refused_by_its_number() {
+    let folder = folder();
+    let path = folder.path().join("new.safetensors");
+    // The hash of a header with zeros in its place is what a writer puts there; a changed version needs a new one, so it is made here.
+    write(&path, &Tensors::default()).expect("a file");
+    let text = String::from_utf8(fs::read(&path).expect("a file")[8..].to_vec()).expect("a header alone");
+    let hash = text.split("\"blake3\":\"").nth(1).and_then(|rest| rest.split('"').next()).expect("a hash").to_string();
+    let changed = text.replace("\"thalweg\":\"1\"", "\"thalweg\":\"2\"").replace(&hash, &"0".repeat(64));
+    let hash = blake3::hash(&file_of(&changed, &[])).to_hex().to_string();
+    fs::write(&path, file_of(&changed.replace(&"0".repeat(64), &hash), &[])).expect("a file");
+    let error = read(&path).expect_err("a newer version").to_string();
+    assert!(error.ends_with("it is of version 2, and this program knows versions up to 1: use a newer one"), "{error}");
+}
+
+/// Files of version 1 stay readable for ever. This one was written from [`mixed`] when version 1 was the newest.
+#[test]
+fn the_first_version_is_read() {
+    let found = read(Path::new("tests/golden/checkpoint/version_1.safetensors")).expect("a file of version 1");
+    assert!(same(&found, &mixed()));
+}
+
+#[test]
+fn a_folder_keeps_the_last_and_the_best() -> Result<()> {
+    let folder = folder();
+    let at = folder.path().join("run");
+    let of = |step: u64| {
+        let mut tensors = Tensors::default();
+        tensors.put("step", &[], &[step]).expect("fits");
+        tensors
+    };
+    let mut run = Folder::open(&at)?.keep(2);
+    let error = Folder::open(&at).expect_err("it is locked").to_string();
+    assert!(error.ends_with("another run keeps its checkpoints here"), "{error}");
+    assert!(matches!(Folder::newest(&at), Err(Error::File { .. })), "nothing is there yet");
+    for step in [5, 40, 300, 2000] {
+        run.save(step, &of(step))?;
+        if step == 40 {
+            run.save_best(&of(step))?;
+        }
+    }
+    assert_eq!(Folder::steps(&at)?, [300, 2000]);
+    assert_eq!(Folder::newest(&at)?, (2000, of(2000)));
+    assert_eq!(Folder::best(&at)?, of(40));
+    // A damaged file is passed over; one that a crash left incomplete is swept at the next start.
+    let newest = at.join("step-000000002000.safetensors");
+    let bytes = fs::read(&newest).expect("a file");
+    fs::write(&newest, &bytes[..bytes.len() - 1]).expect("a file");
+    fs::write(at.join(".incomplete-1-0-step"), [0; 10]).expect("a file");
+    assert_eq!(Folder::newest(&at)?, (300, of(300)));
+    drop(run);
+    let mut run = Folder::open(&at)?.keep(1);
+    assert!(!at.join(".incomplete-1-0-step").exists());
+    // Taken up at 300: what lies beyond stays until the run comes there.
+    run.save(301, &of(301))?;
+    assert_eq!(Folder::steps(&at)?, [301, 2000]);
+    run.save(2000, &of(2000))?;
+    assert_eq!(Folder::steps(&at)?, [2000]);
+    Ok(())
+}
+
+#[test]
+fn a_thread_writes_in_the_order_of_calls() -> Result<()> {
+    let folder = folder();
+    let mut saver = Saver::start()?;
+    for step in 0..20u32 {
+        let mut tensors = Tensors::default();
+        tensors.put("step", &[1], &[step])?;
+        saver.save(folder.path().join(format!("{}", step % 3)), tensors)?;
+    }
+    saver.finish()?;
+    let found: Vec<u32> = (0..3)
+        .map(|i| read(&folder.path().join(format!("{i}"))).and_then(|t| t.get("step")).map(|s| s[0]))
+        .collect::<Result<_>>()?;
+    assert_eq!(found, [18, 19, 17]);
+    let mut saver = Saver::start()?;
+    saver.save(folder.path().join("no/such/folder"), Tensors::default())?;
+    saver
+        .save(folder.path().join("after"), mixed())
+        .or_else(|error| if matches!(error, Error::File { .. }) { Ok(()) } else { Err(error) })?;
+    // Either call may be the first to hear of it, but one does.
+    let _ = saver.finish();
+    assert!(same(&read(&folder.path().join("after"))?, &mixed()));
+    let mut saver = Saver::start()?;
+    saver.save(folder.path().join("no/such/folder"), Tensors::default())?;
+    assert!(matches!(saver.finish(), Err(Error::File { .. })));
+    Ok(())
+}
+
+/// The child of the tests below: saves one checkpoint after the other until it is killed or fails.
+#[test]
+#[ignore = "it is started by other tests"]
+fn child_that_saves() {
+    let Some(at) = std::env::var_os("CHECKPOINTS") else { return };
+    let mut run = Folder::open(PathBuf::from(at)).expect("a folder").keep(3);
+    let start = Folder::newest(run.path()).map_or(0, |(step, _)| step);
+    for step in start + 1..start + 100_000 {
+        let mut tensors = Tensors::default();
+        tensors.put("w", &[100_000], &vec![step as f32; 100_000]).expect("fits");
+        match run.save(step, &tensors) {
+            Ok(_) => println!("saved {step}"),
+            Err(error) => {
+                println!("failed {error}");
+                std::process::exit(3);
+            }
+        }
+    }
+}
+
+/// A command that runs this file's child in a process of its own.
+fn child(at: &Path) -> Command {
+    let this = std::env::current_exe().expect("this program");
+    let mut command = Command::new(this);
+    command.args(["checkpoint::child_that_saves", "--exact", "--ignored", "--nocapture"]).env("CHECKPOINTS", at);
+    command
+}
+
+/// After each of 200 kills the newest checkpoint is whole, and it is the last that was told to be saved, or a later one.
+#[test]
+fn a_kill_leaves_a_whole_checkpoint() {
+    let folder = folder();
+    let at = folder.path().join("run");
+    let mut told = 0;
+    for kill in 0..200u64 {
+        let mut child = child(&at).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("a child");
+        let patience = Instant::now();
+        // From the first save on, at any moment.
+        while Folder::steps(&at).ok().and_then(|steps| steps.last().copied()).is_none_or(|last| last <= told) {
+            assert!(patience.elapsed() < Duration::from_secs(60), "the child saves nothing");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        std::thread::sleep(Duration::from_micros(kill * 97 % 4_000));
+        child.kill().expect("SIGKILL");
+        let output = child.wait_with_output().expect("an end");
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        let last = said.lines().filter_map(|line| line.strip_prefix("saved ")?.parse::<u64>().ok()).next_back().unwrap_or(told);
+        let (step, tensors) = Folder::newest(&at).expect("a whole checkpoint");
+        assert_eq!(Folder::steps(&at).expect("a folder").last(), Some(&step), "the newest is whole");
+        assert!(step >= last, "kill {kill}: {last} was saved, {step} is found");
+        assert_eq!(tensors.get::<f32>("w").expect("its tensor"), vec![step as f32; 100_000]);
+        told = step;
+    }
+}
+
+/// Where the disk is full, here by a limit on the size of files, the error is typed and the older files are whole.
+#[test]
+#[cfg(unix)]
+fn a_full_disk_leaves_the_older_file() {
+    let folder = folder();
+    let at = folder.path().join("run");
+    let mut small = Tensors::default();
+    small.put("w", &[1], &[1.0f32]).expect("fits");
+    Folder::open(&at).and_then(|mut run| run.save(1, &small)).expect("room for a small one");
+    let inner = child(&at);
+    let mut limited = Command::new("sh");
+    // Without the signal the write itself fails.
+    limited.arg("-c").arg("trap '' XFSZ; ulimit -f 64; exec \"$0\" \"$@\"").arg(inner.get_program()).args(inner.get_args());
+    let output = limited.env("CHECKPOINTS", &at).stderr(Stdio::null()).output().expect("an end");
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    let file = at.join("step-000000000002.safetensors");
+    assert!(said.contains(&format!("failed {}: File too large", file.display())), "{said}");
+    assert_eq!(output.status.code(), Some(3));
+    assert_eq!(Folder::newest(&at).expect("the older one"), (1, small));
+    let left: Vec<String> = fs::read_dir(&at)
+        .expect("a folder")
+        .map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned())
+        .collect();
+    assert!(left.iter().all(|name| !name.starts_with(".incomplete")), "{left:?}");
+}
