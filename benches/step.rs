@@ -22,8 +22,7 @@ fn over_slices(gpu: &Gpu, count: usize) -> Optimizer<GpuProgram> {
     let descriptor = BufferDescriptor { label: None, size, usage: BufferUsages::STORAGE, mapped_at_creation: false };
     let buffer = gpu.device().create_buffer(&descriptor);
     let slice = |i: usize| Slice { buffer: buffer.clone(), offset: 256 * i as u64, len: 64 };
-    let tensor =
-        |i| SliceTensor { name: format!("tensor {i}"), shape: vec![64], params: slice(i), grads: slice(count + i), group: 0 };
+    let tensor = |i| SliceTensor { name: format!("tensor {i}"), shape: vec![64], params: slice(i), grads: slice(count + i) };
     let tensors: Vec<SliceTensor> = (0..count).map(tensor).collect();
     Optimizer::over_slices(gpu, Recipe::new(AdamW::default()).clip_norm(1.0), &tensors).expect("default settings")
 }

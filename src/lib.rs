@@ -97,7 +97,9 @@ mod train;
 pub use any_engine::{AnyEngine, AnyProgram};
 pub use error::{Error, Result, range};
 pub use lbfgs::{Evaluation, Lbfgs, LbfgsReport, LbfgsSettings, LbfgsStepper, LbfgsStop, LineSearch};
-pub use optimizer::{Accumulation, Average, Clip, Lookahead, Optimizer, Recipe, Report, Stepper, Telemetry, TensorReport};
+pub use optimizer::{
+    Accumulation, Average, Clip, Lookahead, Optimizer, Recipe, Report, Rules, Select, Stepper, Telemetry, TensorReport,
+};
 pub use rule::{
     AdjustLr, AnyRule, BoundsChecks, Configure, Decay, Fixed, Function, Layerwise, Memory, Orthogonal, Real, Row, Rule,
     Setting, Settings, set,

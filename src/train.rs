@@ -356,12 +356,12 @@ impl<P: Program> Trainer<P> {
     /// for _ in 0..100 {
     ///     trainer.epoch(|_| ControlFlow::Continue(()))?;
     ///     let lr = plateau.step(trainer.evaluate()?[0].loss);
-    ///     trainer.set(0, 0, "lr", lr)?;
+    ///     trainer.set(0, "default", "lr", lr)?;
     /// }
     /// assert!(plateau.lr() < 0.1);
     /// # Ok::<(), thalweg::Error>(())
     /// ```
-    pub fn set(&mut self, lane: usize, group: usize, setting: &str, value: f64) -> Result<()> {
+    pub fn set(&mut self, lane: usize, group: &str, setting: &str, value: f64) -> Result<()> {
         self.stepper.set(lane, group, setting, value)
     }
 

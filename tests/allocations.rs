@@ -112,9 +112,10 @@ fn assert_none(what: &str, mut caught: Vec<Vec<usize>>) {
 /// Two groups with rows of their own, and schedules of every step.
 fn recipe() -> Recipe {
     let cosine: Schedule = Cosine { steps: 100_000, ..Default::default() }.into();
-    let recipe = Recipe::groups([0.1, 0.01].map(|lr| Adam { lr, ..Default::default() })).clip_norm(1.0);
+    let [first, second] = [0.1, 0.01].map(|lr| Adam { lr, ..Default::default() });
+    let recipe = Recipe::new(first).group("b", |tensor| tensor.name == "b", second).clip_norm(1.0);
     recipe.schedule("lr", cosine.warmup(100, 0.0)).schedule_group(
-        1,
+        "b",
         "beta1",
         Exponential { gamma: 0.999, ..Default::default() },
     )
@@ -122,15 +123,15 @@ fn recipe() -> Recipe {
 
 fn optimizer<E: Engine>(engine: &E) -> Result<Optimizer<E::Program>> {
     let mut arena = Arena::default();
-    arena.add("a", &[5_000], 0)?;
-    arena.add("b", &[100], 1)?;
+    arena.add("a", &[5_000])?;
+    arena.add("b", &[100])?;
     Optimizer::over(engine, recipe(), arena)
 }
 
 #[test]
 fn an_allocation_is_caught_and_told_from_those_of_others() -> Result<()> {
     // An arena's list is made by the crate itself.
-    let caught = allocations(|| Arena::default().add("a", &[1], 0).map(drop))?;
+    let caught = allocations(|| Arena::default().add("a", &[1]).map(drop))?;
     assert!(caught.iter().any(|stack| ours(stack)), "{caught:?}");
     // This one is made by this test, and nothing of the crate is called.
     let caught = allocations(|| {
@@ -208,11 +209,13 @@ fn a_step_on_the_gpu_allocates_nothing_of_ours() -> Result<()> {
 fn a_recorded_step_allocates_nothing_of_ours() -> Result<()> {
     let gpu = engines::open(GpuOptions::default());
     let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST;
-    let descriptor = wgpu::BufferDescriptor { label: None, size: 8 * 5_000, usage, mapped_at_creation: false };
+    let descriptor = wgpu::BufferDescriptor { label: None, size: 8 * 5_100, usage, mapped_at_creation: false };
     let buffer = gpu.device().create_buffer(&descriptor);
-    let slice = |offset| Slice { buffer: buffer.clone(), offset, len: 5_000 };
-    let tensor = SliceTensor { name: "a".into(), shape: vec![5_000], params: slice(0), grads: slice(4 * 5_000), group: 0 };
-    let mut optimizer = Optimizer::over_slices(&gpu, recipe(), &[tensor])?;
+    let tensor = |name: &str, first: u64, len: usize| {
+        let slice = |first| Slice { buffer: buffer.clone(), offset: 4 * first, len };
+        SliceTensor { name: name.into(), shape: vec![len], params: slice(first), grads: slice(5_100 + first) }
+    };
+    let mut optimizer = Optimizer::over_slices(&gpu, recipe(), &[tensor("a", 0, 5_000), tensor("b", 5_000, 100)])?;
     optimizer.telemetry_every(2);
     let mut steps = |count: usize| {
         (0..count).try_for_each(|_| {

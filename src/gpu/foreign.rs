@@ -35,8 +35,6 @@ pub struct SliceTensor {
     pub params: Slice,
     /// Its gradients.
     pub grads: Slice,
-    /// Its group of hyper-parameters.
-    pub group: usize,
 }
 
 /// Slices of one lane or of several, laid out as an arena.
@@ -68,7 +66,7 @@ impl Foreign {
         });
         let mut arena = Arena::default();
         for &rank in &ranks {
-            arena.add(&first[rank].name, &first[rank].shape, first[rank].group)?;
+            arena.add(&first[rank].name, &first[rank].shape)?;
         }
         arena.rank(&ranks);
         let in_order = |tensors: &Vec<SliceTensor>| ranks.iter().map(|&rank| tensors[rank].clone()).collect();
@@ -205,9 +203,9 @@ fn check_alike(lane: usize, tensors: &[SliceTensor], first: &[SliceTensor]) -> R
     if tensors.len() != first.len() {
         return Err(Error::shape(format!("tensors of lane {lane}"), first.len(), tensors.len()));
     }
-    let text = |SliceTensor { name, shape, group, .. }: &SliceTensor| format!("'{name}' of shape {shape:?} in group {group}");
+    let text = |SliceTensor { name, shape, .. }: &SliceTensor| format!("'{name}' of shape {shape:?}");
     for (index, (tensor, expected)) in tensors.iter().zip(first).enumerate() {
-        if (&tensor.name, &tensor.shape, tensor.group) != (&expected.name, &expected.shape, expected.group) {
+        if (&tensor.name, &tensor.shape) != (&expected.name, &expected.shape) {
             return Err(Error::shape(format!("tensor {index} of lane {lane}"), text(expected), text(tensor)));
         }
     }

@@ -212,7 +212,7 @@ impl<P: Program> Lbfgs<P> {
         }
         let mut arena = Arena::default();
         for (name, shape) in tensors {
-            arena.add(name, shape, 0)?;
+            arena.add(name, shape)?;
         }
         let mut layout = Layout::new(1);
         let (params, grads) = (layout.arena("params", &arena), layout.arena("grads", &arena));

@@ -99,8 +99,8 @@ impl Network {
         let mut arena = Arena::default();
         for (index, layer) in self.layers.iter().enumerate() {
             if let Some((inputs, outputs)) = layer.widths() {
-                arena.add(&format!("{index}.weight"), &[outputs, inputs], 0)?;
-                arena.add(&format!("{index}.bias"), &[outputs], 0)?;
+                arena.add(&format!("{index}.weight"), &[outputs, inputs])?;
+                arena.add(&format!("{index}.bias"), &[outputs])?;
             }
         }
         Ok(arena)

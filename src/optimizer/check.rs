@@ -9,17 +9,17 @@ use crate::schedule::Schedule;
 
 impl Recipe {
     pub(super) fn check(&self, arena: &Arena) -> Result<()> {
-        let first = self.rules.first().and_then(|groups| groups.first());
-        let first = first.ok_or_else(|| Error::Empty { what: "the list of rules".into() })?;
+        let first = self.rule(0, 0);
         self.check_schedules()?;
-        for (group, rule) in self.rules.iter().flat_map(|rules| rules.iter().enumerate()) {
+        for (group, rule) in self.rules() {
             rule.check()?;
-            self.check_numbers(&**rule, group)?;
-            if kernel(&**rule) != kernel(&**first) {
-                return Err(Error::shape("a rule of the population", kernel(&**first), kernel(&**rule)));
+            self.check_numbers(rule, group)?;
+            if kernel(rule) != kernel(first) {
+                return Err(Error::shape("a rule of the population", kernel(first), kernel(rule)));
             }
         }
-        for (rule, first) in self.rules.iter().flat_map(|lane| lane.iter().zip(&self.rules[0])) {
+        for (group, rule) in self.rules() {
+            let first = self.rule(0, group);
             if rule.orthogonal() != first.orthogonal() {
                 return Err(Error::shape("a lane's rule", format!("{first:?}"), format!("{rule:?}")));
             }
@@ -28,7 +28,7 @@ impl Recipe {
         self.average.map_or(Ok(()), Average::check)?;
         self.lookahead.map_or(Ok(()), Lookahead::check)?;
         self.rho.map_or(Ok(()), |rho| range::positive("sam.rho", rho))?;
-        self.check_together(&**first, arena)?;
+        self.check_together(first, arena)?;
         range::positive("grad_scale", self.grad_scale)?;
         range::not_negative("l1", self.l1)?;
         self.check_decay(arena)?;
@@ -37,20 +37,12 @@ impl Recipe {
             range::require(steps >= 1, "max_bad_steps", steps, "at least 1")?;
             range::require(self.guards(), "max_bad_steps", "given", "only where bad steps are skipped")?;
         }
-        for (group, rule) in self.rules.iter().flat_map(|rules| rules.iter().enumerate()) {
-            self.check_first_row(&**rule, group)?;
-        }
-        let groups = self.rules[0].len();
-        for tensor in arena.tensors() {
-            let field = format!("group of tensor '{}'", tensor.name);
-            range::require(tensor.group < groups, &field, tensor.group, &format!("below {groups}"))?;
-        }
-        Ok(())
+        self.rules().try_for_each(|(group, rule)| self.check_first_row(rule, group))
     }
 
     /// A rule with one number changed, if it stays the same kernel.
     pub(super) fn changed(&self, lane: usize, group: usize, setting: &str, value: f64) -> Result<Box<dyn AnyRule>> {
-        let old = &self.rules[lane][group];
+        let old = self.rule(lane, group);
         let mut rule = old.boxed();
         let fixed = |(name, kind): &(&str, Setting)| *name == setting && matches!(kind, Setting::Fixed(_));
         range::require(!rule.settings().iter().any(fixed), setting, value, "as it was recorded")?;
@@ -61,8 +53,8 @@ impl Recipe {
         rule.check()?;
         self.check_numbers(&*rule, group)?;
         self.check_first_row(&*rule, group)?;
-        if kernel(&*rule) != kernel(&**old) {
-            return Err(Error::shape(format!("the kernel with {setting} = {value}"), kernel(&**old), kernel(&*rule)));
+        if kernel(&*rule) != kernel(old) {
+            return Err(Error::shape(format!("the kernel with {setting} = {value}"), kernel(old), kernel(&*rule)));
         }
         Ok(rule)
     }
@@ -80,11 +72,9 @@ impl Recipe {
     }
 
     fn check_schedules(&self) -> Result<()> {
-        let groups = self.rules[0].len();
-        for Follower { group, setting, schedule } in &self.schedules {
+        for Follower { group, schedule, .. } in &self.schedules {
             schedule.check()?;
-            let field = format!("group of the schedule of {setting}");
-            group.map_or(Ok(()), |group| range::require(group < groups, &field, group, &format!("below {groups}")))?;
+            group.as_ref().map_or(Ok(0), |group| self.group_named(group))?;
         }
         let bounded = match self.clip {
             // A bound of infinity only measures.
@@ -106,7 +96,7 @@ impl Recipe {
             Decay::Coupled(lambda) | Decay::Decoupled(lambda) => range::not_negative("weight_decay", lambda)?,
             Decay::Independent(lambda) => range::fraction("weight_decay", lambda)?,
         }
-        for rule in self.rules.iter().flatten() {
+        for (_, rule) in self.rules() {
             let name = rule.name();
             for (setting, value) in rule.boxed().settings() {
                 if let Setting::Number(own) = value {
@@ -118,7 +108,7 @@ impl Recipe {
             range::require(follows, "weight_decay", "given", &format!("only coupled with {name}, which averages by itself"))?;
         }
         let means = self.factors(arena) && matches!(decay, Decay::Coupled(_));
-        let name = self.rules[0][0].name();
+        let name = self.rule(0, 0).name();
         range::require(!means, "weight_decay", "given", &format!("not coupled with matrices under {name}"))
     }
 
@@ -135,7 +125,7 @@ impl Recipe {
         let drops = self.accumulation.is_some_and(|accumulation| accumulation.drop_bad);
         let averages = self.average.is_some() || self.lookahead.is_some();
         let maximizes = |rule: &dyn AnyRule| rule.full_row(1).0[Row::SCALE] < 0.0;
-        let mixed = self.rules.iter().flatten().any(|other| maximizes(&**other) != maximizes(rule));
+        let mixed = self.rules().any(|(_, other)| maximizes(other) != maximizes(rule));
         for (meaningless, field, allowed) in [
             (measures && clips_elements, "clip_value", format!("not with {name}, which takes norms before it")),
             (measures && other_norm, "clip.kind", format!("only L2 with {name}")),

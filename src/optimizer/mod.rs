@@ -5,18 +5,21 @@
 
 mod check;
 #[cfg(feature = "cpu")]
+mod group;
 mod lent;
 mod modifier;
 mod recipe;
 mod record;
 mod report;
 mod rows;
+mod settle;
 mod side;
 #[cfg(feature = "gpu")]
 mod slices;
 mod stepper;
 mod telemetry;
 
+pub use group::{Rules, Select};
 pub use modifier::{Accumulation, Average, Clip, Lookahead};
 pub use recipe::Recipe;
 pub use report::{Report, TensorReport};
@@ -86,6 +89,8 @@ struct Recorded {
     stepper: Stepper,
     outputs: Outputs,
     names: Plans,
+    arena: Arena,
+    half: Option<Half>,
 }
 
 impl Recorded {
@@ -93,10 +98,9 @@ impl Recorded {
         if arena.tensors().is_empty() {
             return Err(Error::Empty { what: "the list of tensors".into() });
         }
-        recipe.check(arena)?;
+        let (recipe, arena) = &recipe.checked(arena)?;
         let mut layout = Layout::new(recipe.lanes());
         let (params, grads) = (layout.arena("params", arena), layout.arena("grads", arena));
-        let (recipe, arena) = &recipe.parted(arena);
         let loss = layout.floats("loss", 1);
         let recorder = Recorder::new(recipe, &mut layout, arena, params, grads);
         let mut step = Plan::default();
@@ -113,30 +117,30 @@ impl Recorded {
         });
         let names = Plans { accumulate: add(recorder.accumulate()), ascend: add(recorder.ascend()), inspect: add(inspected) };
         let (stepper, outputs) = (recorder.stepper()?, recorder.outputs());
-        Ok(Self { layout, plans, params, grads, loss, stepper, outputs, names })
+        Ok(Self { layout, plans, params, grads, loss, stepper, outputs, names, arena: arena.clone(), half: recipe.half })
     }
 
-    fn start<P: Program>(self, recipe: &Recipe, arena: Arena, mut program: P) -> Result<Optimizer<P>> {
-        let Self { params, grads, loss, mut stepper, outputs, names: plans, .. } = self;
+    fn start<P: Program>(self, mut program: P) -> Result<Optimizer<P>> {
+        let Self { params, grads, loss, mut stepper, outputs, names: plans, arena, half, .. } = self;
         stepper.start(&mut program)?;
-        Ok(Optimizer { arena, params, grads, loss, stepper, outputs, half: recipe.half, plans, ahead: 0, program })
+        Ok(Optimizer { arena, params, grads, loss, stepper, outputs, half, plans, ahead: 0, program })
     }
 }
 
 impl<P: Program> Optimizer<P> {
-    /// An optimizer for tensors given by name and shape, all in one group; parameters and gradients start at 0.
+    /// An optimizer for tensors given by name and shape; parameters and gradients start at 0.
     ///
     /// # Errors
     /// A setting out of its range, no tensors, a name given twice, or what the engine refuses.
     pub fn new<E: Engine<Program = P>>(engine: &E, recipe: Recipe, tensors: &[(&str, &[usize])]) -> Result<Self> {
         let mut arena = Arena::default();
         for (name, shape) in tensors {
-            arena.add(name, shape, 0)?;
+            arena.add(name, shape)?;
         }
         Self::over(engine, recipe, arena)
     }
 
-    /// An optimizer for the tensors of an arena, with their groups.
+    /// An optimizer for the tensors of an arena.
     ///
     /// # Errors
     /// As for [`Optimizer::new`].
@@ -150,7 +154,7 @@ impl<P: Program> Optimizer<P> {
         }
         let recorded = Recorded::new(&recipe, &arena)?;
         let program = engine.load(&recorded.layout, &recorded.plans)?;
-        recorded.start(&recipe, arena, program)
+        recorded.start(program)
     }
 
     /// One step of all lanes, from the gradients as they are now. Does not wait for the device.
@@ -330,7 +334,7 @@ impl<P: Program> Optimizer<P> {
             self.write(slow, lane, tensor, values)?;
         }
         if let Some(average) = self.outputs.average
-            && self.stepper.average_is_copy(&mut self.program, lane, self.arena.tensor(tensor)?.group)?
+            && self.stepper.average_is_copy(&mut self.program, lane, self.arena.tensor(tensor)?)?
         {
             self.write(average, lane, tensor, values)?;
         }
@@ -446,12 +450,12 @@ impl<P: Program> Optimizer<P> {
     /// let mut optimizer = Optimizer::new(&Cpu::<f32>::default(), recipe, &[("x", &[1])])?;
     /// optimizer.set_grads(0, "x", &[1.0])?;
     /// optimizer.steps(2)?;
-    /// optimizer.set(0, 0, "lr", 0.25)?;
+    /// optimizer.set(0, "default", "lr", 0.25)?;
     /// optimizer.step()?;
     /// assert_eq!(optimizer.params(0, "x")?, [-2.25]);
     /// # Ok::<(), thalweg::Error>(())
     /// ```
-    pub fn set(&mut self, lane: usize, group: usize, setting: &str, value: f64) -> Result<()> {
+    pub fn set(&mut self, lane: usize, group: &str, setting: &str, value: f64) -> Result<()> {
         self.stepper.set(lane, group, setting, value)
     }
 
@@ -465,7 +469,7 @@ impl<P: Program> Optimizer<P> {
     /// # Errors
     /// A lane or a group that does not exist; a lost device; a group to be thawed whose settings a schedule has taken out of their range
     /// in a step that is recorded and not yet submitted: it stays frozen.
-    pub fn freeze(&mut self, lane: usize, group: usize, frozen: bool) -> Result<()> {
+    pub fn freeze(&mut self, lane: usize, group: &str, frozen: bool) -> Result<()> {
         self.stepper.freeze(&mut self.program, lane, group, frozen)
     }
 

@@ -1,10 +1,11 @@
 //! What to do in a step, as settings.
 
+use super::group::{DEFAULT, Group, Rules, Select};
 use super::modifier::{Accumulation, Average, Clip, Lookahead};
-use crate::error::{Error, Result};
-use crate::plan::{Arena, Half, LossScale, NormKind};
+use crate::plan::{Arena, Half, LossScale, NormKind, Tensor};
 use crate::rule::{AnyRule, Decay, Layerwise, Rule};
 use crate::schedule::Schedule;
+use std::sync::Arc;
 
 /// A rule with its settings, per lane and group, and what happens to the gradient before it.
 ///
@@ -21,10 +22,8 @@ use crate::schedule::Schedule;
 /// ```
 #[derive(Debug, Clone)]
 pub struct Recipe {
-    /// Of groups, where they have names.
-    names: Vec<String>,
-    /// By lane, then by group.
-    pub(super) rules: Vec<Vec<Box<dyn AnyRule>>>,
+    /// The first takes what no other takes.
+    pub(super) groups: Vec<Group>,
     pub(super) clip: Option<Clip>,
     pub(super) skip_bad: bool,
     /// Bad steps in a row after which steps are errors.
@@ -54,25 +53,17 @@ impl<R: Rule> From<R> for Box<dyn AnyRule> {
 }
 
 impl Recipe {
-    /// One lane, one group.
+    /// One lane, one rule for all tensors that no [`Recipe::group`] takes.
     pub fn new(rule: impl Into<Box<dyn AnyRule>>) -> Self {
         Self::population([rule])
     }
 
-    /// One lane per rule, one group. Lanes may differ in numbers, but not in what changes the kernel: the rule and its switches.
+    /// One lane per rule, for all tensors that no [`Recipe::group`] takes. Lanes may differ in numbers, but not in what changes the
+    /// kernel: the rule and its switches.
     pub fn population(rules: impl IntoIterator<Item = impl Into<Box<dyn AnyRule>>>) -> Self {
-        Self { rules: rules.into_iter().map(|rule| vec![rule.into()]).collect(), ..Self::empty() }
-    }
-
-    /// One lane, one rule per group; tensors name their group by its index.
-    pub fn groups(rules: impl IntoIterator<Item = impl Into<Box<dyn AnyRule>>>) -> Self {
-        Self { rules: vec![rules.into_iter().map(Into::into).collect()], ..Self::empty() }
-    }
-
-    fn empty() -> Self {
+        let rules = rules.into_iter().map(Into::into).collect();
         Self {
-            names: Vec::new(),
-            rules: Vec::new(),
+            groups: vec![Group { name: DEFAULT.into(), takes: Select::AtLeast(0), rules }],
             clip: None,
             skip_bad: false,
             max_bad_steps: None,
@@ -92,6 +83,33 @@ impl Recipe {
             parts: 1,
             schedules: Vec::new(),
         }
+    }
+
+    /// Gives tensors a rule of their own: those for which `takes` returns true, and that no group named before takes. Everything else
+    /// goes by the rule of [`Recipe::new`], as the group `default`. The rule is one for all lanes, or an array of one per lane.
+    ///
+    /// # Examples
+    ///
+    /// Biases and other vectors without weight decay:
+    ///
+    /// ```
+    /// use thalweg::{AdamW, Optimizer, Recipe, cpu::Cpu};
+    ///
+    /// let plain = AdamW { weight_decay: 0.0, ..Default::default() };
+    /// let recipe = Recipe::new(AdamW::default()).group("no_decay", |t| t.shape.len() < 2, plain);
+    /// let tensors: [(&str, &[usize]); 2] = [("weight", &[3, 4]), ("bias", &[3])];
+    /// let mut optimizer = Optimizer::new(&Cpu::<f32>::default(), recipe, &tensors)?;
+    /// optimizer.set(0, "no_decay", "lr", 0.01)?;
+    /// # Ok::<(), thalweg::Error>(())
+    /// ```
+    pub fn group(self, name: &str, takes: impl Fn(&Tensor) -> bool + Send + Sync + 'static, rules: impl Into<Rules>) -> Self {
+        self.group_of(name, Select::By(Arc::new(takes)), rules)
+    }
+
+    /// [`Recipe::group`] of tensors that are described by data.
+    pub fn group_of(mut self, name: &str, takes: Select, rules: impl Into<Rules>) -> Self {
+        self.groups.push(Group { name: name.into(), takes, rules: rules.into().0 });
+        self
     }
 
     /// Scales each lane's gradient so that its global L2 norm is at most `max_norm`, by `min(1, max_norm / (norm + 1e-6))` as
@@ -274,44 +292,18 @@ impl Recipe {
     }
 
     /// [`Recipe::schedule`] for one group alone; it multiplies what a schedule of all groups makes of the setting.
-    pub fn schedule_group(mut self, group: usize, setting: &str, schedule: impl Into<Schedule>) -> Self {
-        self.schedules.push(Follower { group: Some(group), setting: setting.into(), schedule: schedule.into() });
+    pub fn schedule_group(mut self, group: &str, setting: &str, schedule: impl Into<Schedule>) -> Self {
+        self.schedules.push(Follower { group: Some(group.into()), setting: setting.into(), schedule: schedule.into() });
         self
-    }
-
-    /// Groups by name, one rule each; [`Recipe::group`] tells the index by which tensors name theirs.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use thalweg::{AdamW, Recipe};
-    ///
-    /// let plain = AdamW { weight_decay: 0.0, ..Default::default() };
-    /// let recipe = Recipe::named_groups([("weights", AdamW::default()), ("biases", plain)]);
-    /// assert_eq!(recipe.group("biases")?, 1);
-    /// # Ok::<(), thalweg::Error>(())
-    /// ```
-    pub fn named_groups<'a>(groups: impl IntoIterator<Item = (&'a str, impl Into<Box<dyn AnyRule>>)>) -> Self {
-        let (names, rules): (Vec<String>, Vec<_>) = groups.into_iter().map(|(name, rule)| (name.into(), rule)).unzip();
-        Self { names, ..Self::groups(rules) }
-    }
-
-    /// The index of a group by its name.
-    ///
-    /// # Errors
-    /// [`Error::Unknown`], listing the names.
-    pub fn group(&self, name: &str) -> Result<usize> {
-        let known: Vec<&str> = self.names.iter().map(String::as_str).collect();
-        known.iter().position(|known| *known == name).ok_or_else(|| Error::unknown("group", name, &known))
     }
 
     /// Which norm a step computes: the clip's; L2 for rules that trust it and where it is to be looked at; else the maximum, which
     /// is the cheapest way to find what is not finite; none if nothing needs one.
     pub(super) fn norm(&self) -> Option<NormKind> {
-        let layerwise = self.rules.first().and_then(|rules| rules.first()).map(|rule| rule.layerwise());
+        let trusts = self.rules().any(|(_, rule)| rule.layerwise() == Layerwise::Before);
         match self.clip {
             Some(clip) => Some(clip.kind()),
-            None if layerwise == Some(Layerwise::Before) || self.inspect => Some(NormKind::L2),
+            None if trusts || self.inspect => Some(NormKind::L2),
             None => self.guards().then_some(NormKind::Max),
         }
     }
@@ -323,7 +315,7 @@ impl Recipe {
 
     /// Whether the rule keeps second moments by rows and columns: in an arena of vectors there is nothing to gain.
     pub(super) fn factors(&self, arena: &Arena) -> bool {
-        let factored = self.rules.iter().flatten().any(|rule| rule.factored());
+        let factored = self.rules().any(|(_, rule)| rule.factored());
         factored && arena.tensors().iter().any(|tensor| tensor.shape.len() >= 2)
     }
 
@@ -334,22 +326,34 @@ impl Recipe {
 
     /// Members of the population.
     pub fn lanes(&self) -> usize {
-        self.rules.len()
+        self.groups[0].rules.len()
+    }
+
+    /// The rule of a group in a lane, once each group has one per lane.
+    pub(super) fn rule(&self, lane: usize, group: usize) -> &dyn AnyRule {
+        &*self.groups[group].rules[lane]
+    }
+
+    /// All rules with their groups, lane after lane, once each group has one per lane.
+    pub(super) fn rules(&self) -> impl Iterator<Item = (usize, &dyn AnyRule)> {
+        let of_lane = move |lane| (0..self.groups.len()).map(move |group| (group, self.rule(lane, group)));
+        (0..self.lanes()).flat_map(of_lane)
     }
 }
 
 /// A setting that follows a schedule, in all groups or in one.
 #[derive(Debug, Clone)]
 pub(super) struct Follower {
-    pub group: Option<usize>,
+    /// A group's name.
+    pub group: Option<String>,
     pub setting: String,
     pub schedule: Schedule,
 }
 
 impl Follower {
     /// Whether it is a group's.
-    pub(super) fn follows(&self, group: usize) -> bool {
-        self.group.is_none_or(|only| only == group)
+    pub(super) fn follows(&self, group: &str) -> bool {
+        self.group.as_ref().is_none_or(|only| only == group)
     }
 
     /// Whether it is the bound of the gradient, which is the recipe's and no rule's.

@@ -1,5 +1,6 @@
 //! From a recipe to operations of plans.
 
+use super::group::Group;
 use super::modifier::{Accumulation, Clip};
 use super::recipe::Recipe;
 use super::side::{Ascend, Sum};
@@ -90,8 +91,8 @@ impl Recipe {
     /// that they need.
     ///
     /// # Errors
-    /// A setting out of its range, settings that have no meaning together, lanes or groups whose kernels would differ, a tensor of a
-    /// group that does not exist, or what takes more than one plan or a reader of its own (accumulation, ascents, inspection, an
+    /// A setting out of its range, settings that have no meaning together, lanes or groups whose kernels would differ, a group
+    /// without tensors, or what takes more than one plan or a reader of its own (accumulation, ascents, inspection, an
     /// average, a copy in 16 bits): see [`Optimizer`](super::Optimizer).
     pub fn record(
         &self,
@@ -110,40 +111,42 @@ impl Recipe {
         ] {
             range::require(!given, name, "given", "only in an optimizer of its own")?;
         }
-        self.check(arena)?;
-        let (recipe, arena) = self.parted(arena);
+        let (recipe, arena) = self.checked(arena)?;
         let recorder = Recorder::new(&recipe, layout, &arena, params, grads);
         recorder.step(plan, None);
         recorder.stepper()
     }
 
-    /// This checked recipe and its arena as they are recorded: where a rule has other numbers for tensors that are no matrices,
+    /// This recipe and its arena as they are recorded, if all is well. Where a rule has other numbers for tensors that are no matrices,
     /// each group becomes two.
-    pub(super) fn parted(&self, arena: &Arena) -> (Self, Arena) {
-        let mut recipe = self.clone();
+    pub(super) fn checked(&self, arena: &Arena) -> Result<(Self, Arena)> {
+        let (mut recipe, arena) = self.settled(arena)?;
+        recipe.check(&arena)?;
         let matrices = arena.tensors().iter().filter(|tensor| tensor.shape.len() == 2).count();
         let others = arena.tensors().len() - matrices;
-        if self.rules[0][0].others().is_none() || others == 0 {
-            return (recipe, arena.clone());
+        if recipe.rule(0, 0).others().is_none() || others == 0 {
+            return Ok((recipe, arena));
         }
+        let others = |group: &Group| {
+            let rules = group.rules.iter().filter_map(|rule| rule.others()).collect();
+            Group { rules, ..group.clone() }
+        };
         // Rows that no tensor would use are left out.
-        let own = |rule: &dyn AnyRule| (matrices > 0).then(|| rule.boxed());
-        for rules in &mut recipe.rules {
-            *rules = rules.iter().flat_map(|rule| [own(&**rule), rule.others()]).flatten().collect();
-        }
+        let parts = |group: Group| if matrices > 0 { vec![group.clone(), others(&group)] } else { vec![others(&group)] };
+        recipe.groups = recipe.groups.into_iter().flat_map(parts).collect();
         if matrices == 0 {
-            return (recipe, arena.clone());
+            return Ok((recipe, arena));
         }
         recipe.parts = 2;
-        (recipe, arena.matrices_apart())
+        Ok((recipe, arena.matrices_apart()))
     }
 }
 
 impl<'a> Recorder<'a> {
     /// Declares what a checked recipe needs.
     pub(super) fn new(recipe: &'a Recipe, layout: &mut Layout, arena: &'a Arena, params: BufferId, grads: BufferId) -> Self {
-        let rule = &*recipe.rules[0][0];
-        let groups = recipe.rules[0].len();
+        let rule = recipe.rule(0, 0);
+        let groups = recipe.groups.len();
         let (chunks, tensors) = (arena.chunks().len(), arena.tensors().len());
         let partials = |layout: &mut Layout, name: &str, kind: NormKind| layout.floats(name, kind.partials(chunks));
         let step_partials = partials(layout, "partials", recipe.norm().unwrap_or(NormKind::Max));
@@ -213,13 +216,12 @@ impl<'a> Recorder<'a> {
     pub(super) fn stepper(&self) -> Result<Stepper> {
         let Self { rows, counts, scalars, frozen, .. } = *self;
         let buffers = Buffers { rows, counts, scalars, frozen, planes: self.planes.clone() };
-        let groups = (self.groups() > 1).then(|| self.arena.groups());
         let inspection = self.tensors.zip(self.changes).map(|(tensors, (_, changes))| Inspection {
             names: names(self.arena),
             grads: tensors.norms,
             changes: changes.norms,
         });
-        Stepper::new(self.recipe.clone(), self.arena.len(), buffers, groups, inspection)
+        Stepper::new(self.recipe.clone(), self.arena, buffers, inspection)
     }
 
     pub(super) fn outputs(&self) -> Outputs {
@@ -235,11 +237,11 @@ impl<'a> Recorder<'a> {
     }
 
     fn groups(&self) -> usize {
-        self.recipe.rules[0].len()
+        self.recipe.groups.len()
     }
 
     fn rule(&self) -> &dyn AnyRule {
-        &*self.recipe.rules[0][0]
+        self.recipe.rule(0, 0)
     }
 
     /// The gradients that a step uses: the caller's, or the sum of micro-batches.
@@ -454,7 +456,7 @@ const SCRATCH: usize = 1 << 25;
 fn batches(recipe: &Recipe, arena: &Arena) -> Vec<Batch> {
     let mut batches: Vec<Batch> = Vec::new();
     for tensor in arena.tensors().iter().filter(|tensor| !tensor.is_empty()) {
-        let (&[rows, columns], Some(how)) = (&tensor.shape[..], recipe.rules[0][tensor.group].orthogonal()) else { continue };
+        let (&[rows, columns], Some(how)) = (&tensor.shape[..], recipe.rule(0, tensor.group).orthogonal()) else { continue };
         let most = (SCRATCH / (tensor.len() * recipe.lanes())).max(1);
         let alike =
             |batch: &&mut Batch| (batch.rows, batch.columns, batch.how) == (rows, columns, how) && batch.matrices.len() < most;

@@ -27,7 +27,7 @@ struct Number {
 impl Scheduled {
     /// # Errors
     /// A setting that the rule does not have, or that is no number.
-    pub(super) fn new(rule: &dyn AnyRule, followers: &[Follower], group: usize) -> Result<Self> {
+    pub(super) fn new(rule: &dyn AnyRule, followers: &[Follower], group: &str) -> Result<Self> {
         let (name_of_rule, initial) = (rule.name(), rule.initial_settings());
         let mut rule = rule.boxed();
         let mut settings = rule.settings();
@@ -76,8 +76,7 @@ impl Scheduled {
 impl Recipe {
     /// A rule of a group, as it follows its schedules.
     pub(super) fn scheduled(&self, rule: &dyn AnyRule, group: usize) -> Result<Scheduled> {
-        // A group may have become two.
-        Scheduled::new(rule, &self.schedules, group / self.parts)
+        Scheduled::new(rule, &self.schedules, &self.groups[group].name)
     }
 
     /// The row of a rule's `t`-th step with everything that this recipe adds to it, and whether its settings are in their ranges: a
@@ -96,7 +95,7 @@ impl Recipe {
             Some(Decay::Independent(lambda)) => row.0[Row::DECAY] *= 1.0 - lambda,
             None => {}
         }
-        let follows = self.schedules.iter().filter(|follower| follower.follows(group / self.parts) && follower.bounds());
+        let follows = self.schedules.iter().filter(|follower| follower.follows(&self.groups[group].name) && follower.bounds());
         let bound: f64 = follows.map(|follower| follower.schedule.value(t - 1)).product();
         match self.clip {
             Some(Clip::Norm { max, .. }) => row.0[Row::MAX_NORM] = max * bound,

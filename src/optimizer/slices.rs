@@ -14,18 +14,17 @@ impl Optimizer<GpuProgram> {
         Self::over_lanes(gpu, recipe, &[tensors.to_vec()])
     }
 
-    /// [`Optimizer::over_slices`] for a population: the tensors of each lane, the same in name, shape and group. Lanes in one pair of
+    /// [`Optimizer::over_slices`] for a population: the tensors of each lane, the same in name and shape. Lanes in one pair of
     /// buffers cost one dispatch; a pair of buffers for each lane costs one for each.
     ///
     /// # Errors
     /// As for [`Optimizer::over_slices`]; lanes that are not as many as the recipe's, or whose tensors differ.
     pub fn over_lanes(gpu: &Gpu, recipe: Recipe, lanes: &[Vec<SliceTensor>]) -> Result<Self> {
         let foreign = Foreign::new(lanes)?;
-        let arena = foreign.arena().clone();
-        let recorded = Recorded::new(&recipe, &arena)?;
+        let recorded = Recorded::new(&recipe, foreign.arena())?;
         let roles = [recorded.params, recorded.grads];
         let program = gpu.load_over(&recorded.layout, &recorded.plans, roles, foreign)?;
-        recorded.start(&recipe, arena, program)
+        recorded.start(program)
     }
 
     /// The limits that a host has to ask for when it makes the device: [`Gpu::required_limits`].

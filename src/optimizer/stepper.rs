@@ -5,7 +5,7 @@ use super::report::Report;
 use super::rows::Scheduled;
 use super::telemetry::{Log, Telemetry};
 use crate::error::{Error, Result, range};
-use crate::plan::{ALIGN, BufferId, Counter, Program, SLOTS, Scalar, Tensor};
+use crate::plan::{ALIGN, Arena, BufferId, Counter, Program, SLOTS, Scalar, Tensor};
 use crate::rule::{Real, Row};
 use std::sync::Arc;
 
@@ -24,10 +24,9 @@ pub struct Stepper {
     recipe: Recipe,
     /// By lane, then by group: the recipe's rules.
     scheduled: Vec<Scheduled>,
-    len: usize,
     buffers: Buffers,
-    /// The group of each block, if there are several.
-    groups: Option<Vec<u32>>,
+    /// The tensors with their groups.
+    arena: Arena,
     /// What is asked for: counters, scalars, norms of tensors if the recipe inspects, and the buffer of losses if there is one.
     watched: Vec<BufferId>,
     log: Log,
@@ -71,15 +70,9 @@ pub(super) struct Buffers {
 impl Stepper {
     /// # Errors
     /// A schedule of what is no number among a rule's settings.
-    pub(super) fn new(
-        recipe: Recipe,
-        len: usize,
-        buffers: Buffers,
-        groups: Option<Vec<u32>>,
-        inspected: Option<Inspection>,
-    ) -> Result<Self> {
-        let rules = recipe.rules.iter().flat_map(|groups| groups.iter().enumerate());
-        let scheduled: Vec<Scheduled> = rules.map(|(group, rule)| recipe.scheduled(&**rule, group)).collect::<Result<_>>()?;
+    pub(super) fn new(recipe: Recipe, arena: &Arena, buffers: Buffers, inspected: Option<Inspection>) -> Result<Self> {
+        let scheduled: Vec<Scheduled> =
+            recipe.rules().map(|(group, rule)| recipe.scheduled(rule, group)).collect::<Result<_>>()?;
         let zeros = vec![0; scheduled.len()];
         let (mut watched, mut log) = (vec![buffers.counts, buffers.scalars], Log::default());
         if let Some(Inspection { names, grads, changes }) = inspected {
@@ -93,9 +86,8 @@ impl Stepper {
         let stepper = Self {
             recipe,
             scheduled,
-            len,
             buffers,
-            groups,
+            arena: arena.clone(),
             watched,
             log,
             run,
@@ -114,15 +106,20 @@ impl Stepper {
     /// # Errors
     /// A lost device.
     pub fn start<P: Program>(&mut self, program: &mut P) -> Result<()> {
-        for (lane, rules) in self.recipe.rules.iter().enumerate() {
+        let groups = self.groups();
+        let blocks = if groups > 1 { self.arena.groups() } else { Vec::new() };
+        for lane in 0..self.recipe.lanes() {
             for &(plane, id) in &self.buffers.planes {
-                let initial: Vec<P::Float> = rules.iter().map(|rule| P::Float::of(rule.initial(plane))).collect();
+                let initial: Vec<P::Float> = {
+                    let initial = |group| self.recipe.rule(lane, group).initial(plane);
+                    (0..groups).map(|group| P::Float::of(initial(group))).collect()
+                };
                 if initial.iter().all(|&initial| initial == P::Float::of(0.0)) {
                     continue;
                 }
-                let values: Vec<P::Float> = match &self.groups {
-                    None => vec![initial[0]; self.len],
-                    Some(groups) => groups.iter().flat_map(|&group| [initial[group as usize]; ALIGN]).collect(),
+                let values: Vec<P::Float> = match groups {
+                    1 => vec![initial[0]; self.arena.len()],
+                    _ => blocks.iter().flat_map(|&group| [initial[group as usize]; ALIGN]).collect(),
                 };
                 program.write(id, lane, 0, &values)?;
             }
@@ -266,7 +263,12 @@ impl Stepper {
 
     /// Groups of each lane.
     fn groups(&self) -> usize {
-        self.recipe.rules[0].len()
+        self.recipe.groups.len()
+    }
+
+    fn check_lane(&self, lane: usize) -> Result<()> {
+        let lanes = self.recipe.lanes();
+        range::require(lane < lanes, "lane", lane, &format!("below {lanes}"))
     }
 
     /// The last step that may be applied by the end of the next `steps` steps.
@@ -365,12 +367,10 @@ impl Stepper {
     /// # Errors
     /// A lane or a group that does not exist; a lost device; a group to be thawed whose settings a schedule has taken out of their range
     /// in a step that is recorded and not yet submitted: it stays frozen.
-    pub fn freeze<P: Program>(&mut self, program: &mut P, lane: usize, group: usize, frozen: bool) -> Result<()> {
-        let parts = self.recipe.parts;
-        let (lanes, groups) = (self.recipe.lanes(), self.groups() / parts);
-        range::require(group < groups, "group", group, &format!("below {groups}"))?;
-        range::require(lane < lanes, "lane", lane, &format!("below {lanes}"))?;
-        let first = lane * self.groups() + group * parts;
+    pub fn freeze<P: Program>(&mut self, program: &mut P, lane: usize, group: &str, frozen: bool) -> Result<()> {
+        let (group, parts) = (self.recipe.group_named(group)?, self.recipe.parts);
+        self.check_lane(lane)?;
+        let first = lane * self.groups() + group;
         let own = first..first + parts;
         let thaws = self.frozen[first] && !frozen;
         self.frozen[own.clone()].fill(frozen);
@@ -382,7 +382,7 @@ impl Stepper {
                 return Err(error);
             }
         }
-        program.write_indices(self.buffers.frozen, lane, group * parts, &vec![u32::from(frozen); parts])
+        program.write_indices(self.buffers.frozen, lane, group, &vec![u32::from(frozen); parts])
     }
 
     /// The parameters of some tensors, in a lane's whole arena, as they are to be evaluated with: [`Rule::eval`](crate::Rule::eval), with
@@ -395,7 +395,8 @@ impl Stepper {
             self.buffers.planes.iter().map(|(_, id)| program.read(*id, lane)).collect::<Result<_>>()?;
         let counts = program.read_indices(self.buffers.counts, lane)?;
         for tensor in tensors {
-            let group = tensor.group * self.recipe.parts;
+            // The caller's arena need not know of groups.
+            let group = self.arena.tensor(&tensor.name)?.group;
             let last = u64::from(counts[Counter::LEN + group]).saturating_sub(1);
             let mut rule = self.scheduled[lane * self.groups() + group].clone();
             let rule = rule.at(&self.recipe.schedules, |schedule| schedule.value(last));
@@ -411,13 +412,13 @@ impl Stepper {
         self.run == 0
     }
 
-    /// Whether the average of a group's parameters is still the parameters themselves. Waits for the device where the host cannot know.
+    /// Whether the average of a tensor's parameters is still the parameters themselves. Waits for the device where the host cannot know.
     ///
     /// # Errors
     /// A lost device.
-    pub(super) fn average_is_copy<P: Program>(&self, program: &mut P, lane: usize, group: usize) -> Result<bool> {
+    pub(super) fn average_is_copy<P: Program>(&self, program: &mut P, lane: usize, tensor: &Tensor) -> Result<bool> {
         let Some(average) = self.recipe.average else { return Ok(false) };
-        let group = group * self.recipe.parts;
+        let group = tensor.group;
         let index = lane * self.groups() + group;
         let known = self.applied.get(index).copied().unwrap_or(0);
         // Steps under way can only end it.
@@ -430,7 +431,7 @@ impl Stepper {
 
     /// Whether [`Stepper::eval`] gives other parameters than those at which gradients are taken.
     pub fn averages(&self) -> bool {
-        self.recipe.rules[0][0].averages()
+        self.recipe.rules().any(|(_, rule)| rule.averages())
     }
 
     /// Changes a number among a rule's settings, from the next step that is run on; what was run before keeps the old value, also where
@@ -439,12 +440,10 @@ impl Stepper {
     /// # Errors
     /// [`Error::Unknown`], a value out of its range, one that makes another kernel (momentum where there was none), a setting that only
     /// the start of a run uses, or a lane or a group that does not exist.
-    pub fn set(&mut self, lane: usize, group: usize, setting: &str, value: f64) -> Result<()> {
-        let parts = self.recipe.parts;
-        let (lanes, groups) = (self.recipe.lanes(), self.groups() / parts);
-        range::require(lane < lanes, "lane", lane, &format!("below {lanes}"))?;
-        range::require(group < groups, "group", group, &format!("below {groups}"))?;
-        let own = group * parts..(group + 1) * parts;
+    pub fn set(&mut self, lane: usize, group: &str, setting: &str, value: f64) -> Result<()> {
+        self.check_lane(lane)?;
+        let (group, parts) = (self.recipe.group_named(group)?, self.recipe.parts);
+        let own = group..group + parts;
         let change = |part| {
             let rule = self.recipe.changed(lane, part, setting, value)?;
             Ok((self.recipe.scheduled(&*rule, part)?, rule))
@@ -452,7 +451,7 @@ impl Stepper {
         let changed = own.clone().map(change).collect::<Result<Vec<_>>>()?;
         for (part, (scheduled, rule)) in own.zip(changed) {
             let index = lane * self.groups() + part;
-            (self.scheduled[index], self.recipe.rules[lane][part]) = (scheduled, rule);
+            (self.scheduled[index], self.recipe.groups[part].rules[lane]) = (scheduled, rule);
             // All rows that no step has used yet are written anew. Those that steps under way use are read before the writes arrive.
             self.written[index] = self.applied[index];
         }
@@ -470,7 +469,7 @@ impl Stepper {
     /// # Errors
     /// [`Error::Unknown`], listing the planes in use.
     pub fn plane(&self, name: &str) -> Result<BufferId> {
-        let names = self.recipe.rules[0][0].state_names();
+        let names = self.recipe.rule(0, 0).state_names();
         let found = self.buffers.planes.iter().find(|(plane, _)| names[*plane] == name);
         found.map(|(_, id)| *id).ok_or_else(|| {
             let known: Vec<&str> = self.buffers.planes.iter().map(|(plane, _)| names[*plane]).collect();

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 /// A tensor's place in an arena.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub struct Tensor {
     /// Its name.
     pub name: String,
@@ -14,7 +15,7 @@ pub struct Tensor {
     pub shape: Vec<usize>,
     /// Its first element in the arena, a multiple of [`ALIGN`].
     pub offset: usize,
-    /// Its group of hyper-parameters.
+    /// The place of its group among the rows of a step; 0 until a recipe is recorded, or [`Arena::group_by`] says another.
     pub group: usize,
     /// Its place in sums over all tensors, which need not be its place in the arena.
     pub rank: usize,
@@ -68,8 +69,8 @@ pub struct Chunk {
 /// use thalweg::plan::Arena;
 ///
 /// let mut arena = Arena::default();
-/// arena.add("weight", &[3, 40], 0)?;
-/// arena.add("bias", &[40], 0)?;
+/// arena.add("weight", &[3, 40])?;
+/// arena.add("bias", &[40])?;
 /// assert_eq!(arena.tensors()[1].offset, 128);
 /// assert_eq!(arena.len(), 192);
 /// # Ok::<(), thalweg::Error>(())
@@ -86,7 +87,7 @@ impl Arena {
     ///
     /// # Errors
     /// [`Error::Duplicate`] if the name is taken, [`Error::Shape`] if there would be more than 2^38 elements.
-    pub fn add(&mut self, name: &str, shape: &[usize], group: usize) -> Result<usize> {
+    pub fn add(&mut self, name: &str, shape: &[usize]) -> Result<usize> {
         if self.names.contains(name) {
             return Err(Error::Duplicate { kind: "tensor".into(), name: name.into() });
         }
@@ -97,7 +98,7 @@ impl Arena {
         };
         self.names.insert(name.into());
         let rank = self.tensors.len();
-        let tensor = Tensor { name: name.into(), shape: shape.to_vec(), offset: self.len, group, rank };
+        let tensor = Tensor { name: name.into(), shape: shape.to_vec(), offset: self.len, group: 0, rank };
         self.len = end;
         self.tensors.push(tensor);
         Ok(self.tensors.len() - 1)
@@ -127,6 +128,11 @@ impl Arena {
     /// Whether there are no elements.
     pub fn is_empty(&self) -> bool {
         self.len == 0
+    }
+
+    /// Gives each tensor its group.
+    pub fn group_by(&mut self, mut group: impl FnMut(&Tensor) -> usize) {
+        self.tensors.iter_mut().for_each(|tensor| tensor.group = group(tensor));
     }
 
     /// Gives each tensor its place in sums over all tensors: the i-th tensor of the arena comes as the `ranks[i]`-th.

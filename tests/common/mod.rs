@@ -5,6 +5,7 @@
 pub mod bench;
 pub mod compare;
 pub mod engines;
+pub mod groups;
 pub mod model;
 pub mod numbers;
 pub mod options;

@@ -1,5 +1,6 @@
 //! An optimizer over a flat list of parameters that is cut into tensors.
 
+use super::groups::of_group;
 use thalweg::plan::{Arena, Engine, Program};
 use thalweg::{AnyRule, Optimizer, Real, Recipe, Report};
 
@@ -18,11 +19,11 @@ impl<P: Program> Model<P> {
         Self::grouped(engine, recipe, rule, &groups)
     }
 
-    /// Tensors by length and group.
+    /// Tensors by length and group, for a recipe of [`grouped`](super::groups::grouped).
     pub fn grouped<E: Engine<Program = P>>(engine: &E, recipe: Recipe, rule: &dyn AnyRule, tensors: &[(usize, usize)]) -> Self {
         let mut arena = Arena::default();
         for (i, &(len, group)) in tensors.iter().enumerate() {
-            arena.add(&format!("tensor {i}"), &[len], group).expect("names that differ");
+            arena.add(&of_group(&format!("tensor {i}"), group), &[len]).expect("names that differ");
         }
         let tensors = arena.tensors().iter().map(|tensor| (tensor.name.clone(), tensor.len())).collect();
         let planes = rule.planes().into_iter().map(|plane| rule.state_names()[plane]).collect();

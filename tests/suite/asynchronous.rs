@@ -28,7 +28,7 @@ fn reads_that_are_awaited_bring_what_others_bring() -> Result<()> {
         let gpu = request().await?;
         let mut layout = Layout::new(2);
         let mut arena = Arena::default();
-        arena.add("w", &[64], 0)?;
+        arena.add("w", &[64])?;
         let (floats, indices) = (layout.floats("floats", 100), layout.indices("indices", 70));
         let halves = layout.half_arena("halves", &arena);
         let mut program = gpu.load(&layout, &[Plan::default()])?;
@@ -65,7 +65,7 @@ fn a_read_in_pieces_is_whole() -> Result<()> {
         let gpu = cut().await;
         let len = 7 * CHUNK + 100;
         let mut arena = Arena::default();
-        arena.add("w", &[len], 0)?;
+        arena.add("w", &[len])?;
         let mut layout = Layout::new(1);
         let params = layout.arena("params", &arena);
         let mut program = gpu.load(&layout, &[Plan::default()])?;

@@ -1,6 +1,7 @@
 //! What is kept beside the parameters starts as they are, and follows them whatever becomes of a step.
 
 use crate::common::engines;
+use crate::common::groups::{GROUPS, grouped_by};
 use thalweg::cpu::Cpu;
 use thalweg::gpu::{GpuOptions, Slice, SliceTensor};
 use thalweg::plan::{Arena, Engine, Half, Program};
@@ -30,14 +31,14 @@ fn write<P: Program>(optimizer: &mut Optimizer<P>, tensor: &str, params: &[f32],
 fn frozen_groups<E: Engine>(engine: &E) {
     for average in AVERAGES {
         let mut arena = Arena::default();
-        arena.add("a", &[2], 0).expect("a tensor");
-        arena.add("b", &[2], 1).expect("a tensor");
-        let recipe = Recipe::groups([sgd(), sgd()]).average(average).half_copy(Half::F16);
+        arena.add("a", &[2]).expect("a tensor");
+        arena.add("b", &[2]).expect("a tensor");
+        let recipe = grouped_by([sgd(), sgd()], |name| usize::from(name == "b")).average(average).half_copy(Half::F16);
         let mut optimizer = Optimizer::over(engine, recipe, arena).expect("an optimizer");
         write(&mut optimizer, "a", &[1.0, 2.0], &[0.5, 0.5]);
         write(&mut optimizer, "b", &[3.0, 4.0], &[0.5, 0.5]);
         assert_eq!(singles(optimizer.averaged(0, "b").expect("an average")), [3.0, 4.0], "at the start");
-        optimizer.freeze(0, 1, true).expect("a group");
+        optimizer.freeze(0, GROUPS[1], true).expect("a group");
         optimizer.steps(2).expect("steps");
         assert_eq!(singles(optimizer.averaged(0, "b").expect("an average")), [3.0, 4.0], "{}, {average:?}", engine.describe());
         // Before the first step that counts, whatever the parameters become.
@@ -45,7 +46,7 @@ fn frozen_groups<E: Engine>(engine: &E) {
         assert_eq!(singles(optimizer.averaged(0, "b").expect("an average")), [5.0, 6.0], "{}, {average:?}", engine.describe());
         optimizer.step().expect("a step");
         assert_eq!(optimizer.half(0, "b").expect("a copy"), bits(&[5.0, 6.0]));
-        optimizer.freeze(0, 1, false).expect("a group");
+        optimizer.freeze(0, GROUPS[1], false).expect("a group");
         optimizer.step().expect("a step");
         assert_eq!(singles(optimizer.averaged(0, "b").expect("an average")), [4.5, 5.5], "{}, {average:?}", engine.describe());
     }
@@ -114,7 +115,7 @@ fn a_skipped_first_step_over_slices_leaves_average_and_copy_as_the_parameters() 
         let (params, grads) = (buffer(), buffer());
         gpu.queue().write_buffer(&params.buffer, 4, bytemuck::cast_slice(&[3.0f32, 4.0]));
         gpu.queue().write_buffer(&grads.buffer, 4, bytemuck::cast_slice(&[f32::NAN, 1.0]));
-        let tensor = SliceTensor { name: "x".into(), shape: vec![2], params, grads, group: 0 };
+        let tensor = SliceTensor { name: "x".into(), shape: vec![2], params, grads };
         let recipe = Recipe::new(sgd()).skip_bad().average(average).half_copy(Half::F16);
         let mut optimizer = Optimizer::over_slices(&gpu, recipe, &[tensor]).expect("an optimizer");
         for when in ["before", "after"] {

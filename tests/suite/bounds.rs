@@ -21,17 +21,17 @@ const HUGE: [&[usize]; 8] = [
 fn shapes_that_no_memory_holds_are_refused_at_once() {
     for shape in HUGE {
         let mut arena = Arena::default();
-        arena.add("small", &[100], 0).expect("a small tensor");
-        let error = arena.add("w", shape, 0).expect_err("too large").to_string();
+        arena.add("small", &[100]).expect("a small tensor");
+        let error = arena.add("w", shape).expect_err("too large").to_string();
         assert!(error.starts_with(&format!("tensor 'w': shape {shape:?} found, at most ")), "{error}");
         // What is refused leaves nothing behind.
         assert_eq!((arena.len(), arena.tensors().len()), (128, 1));
-        arena.add("w", &[1], 0).expect("the name is free");
+        arena.add("w", &[1]).expect("the name is free");
         let new = Optimizer::new(&Cpu::<f32>::default(), Recipe::new(Adam::default()), &[("w", shape)]);
         assert!(matches!(new, Err(Error::Shape { .. })), "{shape:?}");
     }
     let mut arena = Arena::default();
-    arena.add("none", &[0, 1 << 20], 0).expect("a tensor without elements");
+    arena.add("none", &[0, 1 << 20]).expect("a tensor without elements");
     assert!(arena.is_empty());
 }
 
@@ -103,7 +103,7 @@ fn places_beyond_a_buffer_are_errors() {
         let (floats, indices) = (layout.floats("f", 4), layout.indices("i", 4));
         let halves = layout.half_arena("h", &{
             let mut arena = Arena::default();
-            arena.add("w", &[4], 0).expect("a tensor");
+            arena.add("w", &[4]).expect("a tensor");
             arena
         });
         let mut program = engine.load(&layout, &[Plan::default()]).expect("a program");

@@ -28,7 +28,7 @@ struct Step {
 
 fn step(len: usize) -> Step {
     let (mut layout, mut arena) = (Layout::new(LANES), Arena::default());
-    arena.add("all", &[len], 0).expect("the only tensor");
+    arena.add("all", &[len]).expect("the only tensor");
     let chunks = arena.chunks();
     let (grads, partials) = (layout.arena("grads", &arena), layout.floats("partials", NormKind::L2.partials(chunks.len())));
     let rows = layout.floats("rows", SLOTS * GROUPS * Row::LEN);

@@ -1,6 +1,7 @@
 //! Once the device is lost, every call says so: none panics, hangs or claims to have done something.
 
 use crate::common::engines;
+use crate::common::groups::grouped;
 use thalweg::gpu::{Gpu, GpuOptions, GpuProgram, Slice, SliceTensor, adapters};
 use thalweg::plan::{Engine, Layout, Plan, Program};
 use thalweg::{Adam, Error, Optimizer, Recipe, Result, wgpu};
@@ -25,7 +26,7 @@ fn over_slices(gpu: &Gpu) -> Result<Optimizer<GpuProgram>> {
     let descriptor = wgpu::BufferDescriptor { label: None, size: 800, usage, mapped_at_creation: false };
     let buffer = gpu.device().create_buffer(&descriptor);
     let slice = |offset| Slice { buffer: buffer.clone(), offset, len: 100 };
-    let tensor = SliceTensor { name: "w".into(), shape: vec![100], params: slice(0), grads: slice(400), group: 0 };
+    let tensor = SliceTensor { name: "w".into(), shape: vec![100], params: slice(0), grads: slice(400) };
     Optimizer::over_slices(gpu, recipe(), &[tensor])
 }
 
@@ -49,7 +50,7 @@ fn every_call_on_a_lost_device_says_so() -> Result<()> {
         ("params", |optimizer| optimizer.params(0, "w").map(drop)),
         ("state", |optimizer| optimizer.state("m", 0, "w").map(drop)),
         ("report", |optimizer| optimizer.report(0).map(drop)),
-        ("freeze", |optimizer| optimizer.freeze(0, 0, true)),
+        ("freeze", |optimizer| optimizer.freeze(0, "default", true)),
         ("run_timed", |optimizer| optimizer.program_mut().run_timed(0, 1).map(drop)),
     ];
     // Each call is the first one after the loss once.
@@ -160,8 +161,9 @@ fn what_cannot_fit_into_a_buffer_is_a_limit() {
     optimizer.set_params(0, "w", &vec![1.0; 20 * 4096]).expect("parameters");
     assert_eq!(optimizer.params(0, "w").expect("parameters"), vec![1.0; 20 * 4096]);
     // The rows of two groups are not: 2 · 256 rows of 32 scalars.
-    let groups = Recipe::groups([Adam::default(), Adam::default()]);
-    let error = Optimizer::new(&gpu, groups, &[("w", &[4])]).expect_err("too large");
+    let groups = grouped([Adam::default(), Adam::default()]);
+    let tensors: [(&str, &[usize]); 2] = [("w", &[4]), ("b of group 1", &[4])];
+    let error = Optimizer::new(&gpu, groups, &tensors).expect_err("too large");
     assert_eq!(error, Error::limit("rows in one binding", 2 * 256 * 32 * 4, limit));
     // Those of two lanes are as many.
     let lanes = Recipe::population([Adam::default(), Adam::default()]);

@@ -1,11 +1,12 @@
 //! What is refused, and the exact words: names, lengths, lanes, groups and limits. Settings are in settings.rs.
 
 use crate::common::engines;
+use crate::common::groups::{GROUPS, grouped};
 use crate::common::refusal::{assert_error, optimizer};
 use thalweg::cpu::Cpu;
 use thalweg::gpu::{Gpu, GpuOptions};
 use thalweg::plan::{Activation, Arena, BufferId, Chunk, Engine, Layout, Loss, Norm, NormKind, Op, Plan, Program, View};
-use thalweg::{Adagrad, Adam, AdamW, AnyRule, Error, Optimizer, Recipe, RmsProp, Sgd, rule_by_name, set};
+use thalweg::{Adam, AdamW, AnyRule, Error, Optimizer, Recipe, Select, Sgd, rule_by_name, set};
 
 #[test]
 fn an_unknown_name_comes_with_the_known_ones() {
@@ -39,17 +40,15 @@ fn what_is_frozen_must_exist() {
     for engine in [engines::cpu(), engines::gpu()] {
         let rules = || [0.1, 0.2].map(|lr| Sgd { lr, ..Default::default() });
         let mut lanes = Optimizer::new(&engine, Recipe::population(rules()), &[("w", &[1])]).expect("an optimizer");
-        let mut arena = Arena::default();
-        arena.add("w", &[1], 1).expect("a name");
-        let mut groups = Optimizer::over(&engine, Recipe::groups(rules()), arena).expect("an optimizer");
+        let tensors: [(&str, &[usize]); 2] = [("w", &[1]), ("b of group 1", &[1])];
+        let mut groups = Optimizer::new(&engine, grouped(rules()), &tensors).expect("an optimizer");
         for frozen in [true, false] {
-            assert_error(lanes.freeze(2, 0, frozen), "lane = 2 is out of range: below 2");
-            assert_error(lanes.freeze(0, 1, frozen), "group = 1 is out of range: below 1");
-            assert_error(groups.freeze(1, 0, frozen), "lane = 1 is out of range: below 1");
-            assert_error(groups.freeze(0, 2, frozen), "group = 2 is out of range: below 2");
-            assert!(matches!(groups.freeze(0, usize::MAX, frozen), Err(Error::Setting { field, .. }) if field == "group"));
-            lanes.freeze(1, 0, frozen).expect("the last lane");
-            groups.freeze(0, 1, frozen).expect("the last group");
+            assert_error(lanes.freeze(2, "default", frozen), "lane = 2 is out of range: below 2");
+            assert_error(lanes.freeze(0, GROUPS[1], frozen), "unknown group 'group 1'; known: default");
+            assert_error(groups.freeze(1, "default", frozen), "lane = 1 is out of range: below 1");
+            assert_error(groups.freeze(0, "", frozen), "unknown group ''; known: default, group 1");
+            lanes.freeze(1, "default", frozen).expect("the last lane");
+            groups.freeze(0, GROUPS[1], frozen).expect("the last group");
         }
     }
 }
@@ -84,7 +83,6 @@ fn there_must_be_tensors_and_rules() {
     let new = Optimizer::new(&Cpu::<f32>::default(), Recipe::new(Sgd::default()), none);
     assert_error(new, "the list of tensors is empty");
     assert_error(optimizer(Recipe::population(Vec::<Sgd>::new())), "the list of rules is empty");
-    assert_error(optimizer(Recipe::groups(Vec::<Sgd>::new())), "the list of rules is empty");
 }
 
 #[test]
@@ -101,16 +99,45 @@ fn lanes_must_share_a_kernel() {
         "a rule of the population: adamw with [(\"AMSGRAD\", false)] and planes [0, 1] found, \
          adam with [(\"AMSGRAD\", false)] and planes [0, 1] expected",
     );
-    let boxed: [Box<dyn AnyRule>; 2] = [Box::new(RmsProp::default()), Box::new(Adagrad::default())];
-    assert!(matches!(optimizer(Recipe::groups(boxed)), Err(Error::Shape { .. })));
 }
 
 #[test]
-fn a_tensor_needs_an_existing_group() {
-    let mut arena = Arena::default();
-    arena.add("w", &[1], 2).expect("a name");
-    let over = Optimizer::over(&Cpu::<f32>::default(), Recipe::groups([Sgd::default(), Sgd::default()]), arena);
-    assert_error(over, "group of tensor 'w' = 2 is out of range: below 2");
+fn a_group_needs_tensors_a_name_of_its_own_and_a_rule_per_lane() {
+    let optimizer = |recipe: Recipe| {
+        let tensors: [(&str, &[usize]); 3] = [("0.weight", &[2, 2]), ("0.bias", &[2]), ("scale", &[])];
+        Optimizer::new(&Cpu::<f32>::default(), recipe, &tensors)
+    };
+    let plain = || Recipe::new(Sgd::default());
+    assert_error(
+        optimizer(plain().group("cubes", |tensor| tensor.shape.len() == 3, Sgd::default())),
+        "group 'cubes' (it takes none of '0.weight', '0.bias', 'scale') is empty",
+    );
+    // The first group that takes a tensor has it.
+    let small = plain().group_of("small", Select::Below(2), Sgd::default());
+    assert_error(
+        optimizer(small.clone().group_of("biases", Select::Named("*.bias".into()), Sgd::default())),
+        "group 'biases' (it takes none of '0.weight') is empty",
+    );
+    assert_error(
+        optimizer(small.clone().group("all", |_| true, Sgd::default()).group("none", |_| true, Sgd::default())),
+        "group 'none' (no tensor is left for it) is empty",
+    );
+    assert_error(optimizer(small.clone().group("small", |_| true, Sgd::default())), "group 'small' is given twice");
+    assert_error(optimizer(plain().group("default", |_| true, Sgd::default())), "group 'default' is given twice");
+    let two = plain().group("two", |_| true, [Sgd::default(), Sgd::default()]);
+    assert_error(optimizer(two), "rules of group 'two': 2 found, 1, or 1, one per lane, expected");
+    let many: Vec<String> = (0..8).map(|i| i.to_string()).collect();
+    let many: Vec<(&str, &[usize])> = many.iter().map(|name| (&name[..], &[1][..])).collect();
+    assert_error(
+        Optimizer::new(&Cpu::<f32>::default(), plain().group_of("9", Select::Named("9".into()), Sgd::default()), &many),
+        "group '9' (it takes none of '0', '1', '2', '3', '4' and 3 more) is empty",
+    );
+    // Without a tensor of its own the default group is no group.
+    let mut all = optimizer(plain().group("all", |_| true, Sgd::default())).expect("an optimizer");
+    assert_error(all.freeze(0, "default", true), "unknown group 'default'; known: all");
+    all.freeze(0, "all", true).expect("a group");
+    all.step().expect("a step");
+    assert_eq!(all.report(0).expect("a report").frozen, 1);
 }
 
 fn limited() -> Gpu {

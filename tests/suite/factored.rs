@@ -105,9 +105,9 @@ fn a_skipped_and_a_frozen_step_leave_everything_alone() {
         grads[17] = f32::NAN;
         assert_eq!(step(&mut optimizer, &grads), before, "{}: skipped", engine.name);
         grads[17] = 9.0;
-        optimizer.freeze(0, 0, true).expect("a group");
+        optimizer.freeze(0, "default", true).expect("a group");
         assert_eq!(step(&mut optimizer, &grads), before, "{}: frozen", engine.name);
-        optimizer.freeze(0, 0, false).expect("a group");
+        optimizer.freeze(0, "default", false).expect("a group");
         assert_ne!(step(&mut optimizer, &grads), before, "{}", engine.name);
     };
     engines::all_and_small().iter().for_each(check);

@@ -2,6 +2,7 @@
 
 use crate::common::compare::assert_same_bits;
 use crate::common::engines::{self, AnyEngine, AnyProgram};
+use crate::common::groups::grouped;
 use crate::common::model::Model;
 use crate::common::numbers::numbers;
 use crate::common::options::{options, siblings};
@@ -32,7 +33,7 @@ fn pick<T: Copy>(all: &[T], wanted: usize) -> Vec<T> {
 
 fn both(engine: &AnyEngine, rules: &[Box<dyn AnyRule>]) -> Model<AnyProgram> {
     let tensors: Vec<(usize, usize)> = LENGTHS.into_iter().enumerate().map(|(tensor, len)| (len, group(tensor))).collect();
-    Model::grouped(engine, Recipe::groups(rules.iter().cloned()), &*rules[0], &tensors)
+    Model::grouped(engine, grouped(rules.iter().cloned()), &*rules[0], &tensors)
 }
 
 fn alone(engine: &AnyEngine, rules: &[Box<dyn AnyRule>], wanted: usize) -> Model<AnyProgram> {
@@ -77,7 +78,7 @@ fn groups_share_one_norm() {
     for engine in engines::all_and_small() {
         let rules = siblings(&*options()[0].1);
         let tensors = [(1, 0), (1, 1)];
-        let recipe = Recipe::groups(rules[..2].iter().cloned()).clip_norm(2.5);
+        let recipe = grouped(rules[..2].iter().cloned()).clip_norm(2.5);
         let mut model = Model::grouped(&engine, recipe, &*rules[0], &tensors);
         model.set_grads(0, &[3.0, 4.0]);
         model.step();

@@ -249,7 +249,7 @@ fn a_plan_on_the_device_can_be_the_closure() {
     fn check<E: Engine>(engine: &E) {
         let mut layout = Layout::new(1);
         let mut arena = Arena::default();
-        arena.add("w", &[COLUMNS], 0).expect("a name");
+        arena.add("w", &[COLUMNS]).expect("a name");
         let (params, grads) = (layout.arena("params", &arena), layout.arena("grads", &arena));
         let (table, targets) = (layout.shared_floats("table", ROWS * COLUMNS), layout.shared_floats("targets", ROWS));
         let [predictions, losses, errors] = ["predictions", "losses", "errors"].map(|name| layout.floats(name, ROWS));
@@ -462,7 +462,7 @@ fn what_does_not_fit_is_refused() {
 
     let mut layout = Layout::new(2);
     let mut arena = Arena::default();
-    arena.add("x", &[2], 0).expect("a name");
+    arena.add("x", &[2]).expect("a name");
     let (params, grads) = (layout.arena("params", &arena), layout.arena("grads", &arena));
     let error = LbfgsSettings::default().record(&mut layout, &mut Vec::new(), &arena, params, grads).unwrap_err();
     assert_eq!(error.to_string(), "lanes of an L-BFGS = 2 is out of range: 1");

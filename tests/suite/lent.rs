@@ -1,6 +1,7 @@
 //! Steps on slices of the caller's memory: the bits of an arena, on the CPU engine and on the oracle.
 
 use crate::common::compare::assert_same_bits;
+use crate::common::groups::grouped_by;
 use crate::common::numbers::numbers;
 use crate::common::options::options;
 use thalweg::cpu::{Cpu, CpuProgram, Float};
@@ -11,10 +12,10 @@ use thalweg::{Accumulation, Adam, Average, Clip, Error, Lookahead, Optimizer, Re
 const TENSORS: [(&str, &[usize], usize); 5] =
     [("a", &[5, 13], 0), ("empty", &[0], 0), ("b", &[70], 1), ("c", &[3, CHUNK + 3], 0), ("d", &[], 1)];
 
-fn arena(groups: usize) -> Arena {
+fn arena() -> Arena {
     let mut arena = Arena::default();
-    for (name, shape, group) in TENSORS {
-        arena.add(name, shape, group % groups).expect("names that differ");
+    for (name, shape, _) in TENSORS {
+        arena.add(name, shape).expect("names that differ");
     }
     arena
 }
@@ -45,8 +46,8 @@ fn owners(lanes: usize) -> Vec<(usize, &'static str)> {
 }
 
 /// The same steps in an arena and on slices.
-fn check<F: Float>(what: &str, recipe: &Recipe, lanes: usize, groups: usize, before_step: &str) {
-    let new = || -> Cpus<F> { Optimizer::over(&Cpu::<F>::default(), recipe.clone(), arena(groups)).expect("an optimizer") };
+fn check<F: Float>(what: &str, recipe: &Recipe, lanes: usize, before_step: &str) {
+    let new = || -> Cpus<F> { Optimizer::over(&Cpu::<F>::default(), recipe.clone(), arena()).expect("an optimizer") };
     let (mut own, mut lending) = (new(), new());
     let mut params = split::<F>(1, lanes);
     for ((lane, name), values) in owners(lanes).into_iter().zip(&params) {
@@ -87,9 +88,9 @@ fn check<F: Float>(what: &str, recipe: &Recipe, lanes: usize, groups: usize, bef
     assert_eq!(lending.half(0, "c").ok(), own.half(0, "c").ok(), "{what}");
 }
 
-fn check_both(what: &str, recipe: &Recipe, groups: usize, before_step: &str) {
-    check::<f32>(what, recipe, 1, groups, before_step);
-    check::<f64>(what, recipe, 1, groups, before_step);
+fn check_both(what: &str, recipe: &Recipe, before_step: &str) {
+    check::<f32>(what, recipe, 1, before_step);
+    check::<f64>(what, recipe, 1, before_step);
 }
 
 #[test]
@@ -97,10 +98,10 @@ fn lanes_have_the_bits_of_an_arena() {
     for lanes in [2, 7, 50] {
         let rules = (0..lanes).map(|lane| Adam { lr: 0.1 / (1 + lane) as f64, ..Default::default() });
         let recipe = Recipe::population(rules).clip_norm(1.0);
-        check::<f32>(&format!("{lanes} lanes"), &recipe, lanes, 1, "");
-        check::<f64>(&format!("{lanes} lanes of f64"), &recipe, lanes, 1, "");
+        check::<f32>(&format!("{lanes} lanes"), &recipe, lanes, "");
+        check::<f64>(&format!("{lanes} lanes of f64"), &recipe, lanes, "");
         let sam = recipe.clone().sam(0.5);
-        check::<f32>(&format!("{lanes} lanes, ascents"), &sam, lanes, 1, "ascend");
+        check::<f32>(&format!("{lanes} lanes, ascents"), &sam, lanes, "ascend");
     }
 }
 
@@ -128,7 +129,7 @@ fn parallel_operations_have_the_bits_of_an_arena() {
 #[test]
 fn every_rule_has_the_bits_of_an_arena() {
     for (name, rule) in options() {
-        check_both(&name, &Recipe::new(rule).skip_bad(), 1, "");
+        check_both(&name, &Recipe::new(rule).skip_bad(), "");
     }
 }
 
@@ -148,14 +149,15 @@ fn what_goes_with_a_rule_has_the_bits_of_an_arena() {
         ("accumulate", plain().accumulate(Accumulation { drop_bad: true, mean: false }), "accumulate"),
         ("sam", plain().sam(0.5), "ascend"),
     ] {
-        check_both(what, &recipe, 1, before_step);
+        check_both(what, &recipe, before_step);
     }
 }
 
 #[test]
 fn groups_have_the_bits_of_an_arena() {
     let rules = [0.1, 0.01].map(|lr| Sgd { lr, momentum: 0.9, ..Default::default() });
-    check_both("groups", &Recipe::groups(rules).clip_norm(1.0), 2, "");
+    let group = |name: &str| TENSORS.iter().find(|tensor| tensor.0 == name).expect("a tensor").2;
+    check_both("groups", &grouped_by(rules, group).clip_norm(1.0), "");
 }
 
 #[test]

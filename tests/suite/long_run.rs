@@ -111,7 +111,7 @@ fn memory_stays_flat_with_steps_in_the_hosts_encoder() -> Result<()> {
     let descriptor = wgpu::BufferDescriptor { label: None, size: 8 * LEN as u64, usage, mapped_at_creation: false };
     let buffer = gpu.device().create_buffer(&descriptor);
     let slice = |offset| Slice { buffer: buffer.clone(), offset, len: LEN };
-    let tensor = SliceTensor { name: "w".into(), shape: vec![LEN], params: slice(0), grads: slice(4 * LEN as u64), group: 0 };
+    let tensor = SliceTensor { name: "w".into(), shape: vec![LEN], params: slice(0), grads: slice(4 * LEN as u64) };
     let mut optimizer = Optimizer::over_slices(&gpu, recipe(), &[tensor])?;
     optimizer.telemetry_every(100);
     optimizer.set_grads(0, "w", &numbers(1, LEN))?;

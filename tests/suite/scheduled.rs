@@ -2,6 +2,7 @@
 
 use crate::common::compare::{assert_close, assert_same_bits};
 use crate::common::engines;
+use crate::common::groups::{GROUPS, grouped};
 use crate::common::model::Model;
 use thalweg::cpu::Cpu;
 use thalweg::plan::NormKind;
@@ -97,10 +98,8 @@ fn schedules_that_make_no_sense_are_refused() {
 #[test]
 fn a_group_follows_a_schedule_of_its_own() {
     for engine in engines::all() {
-        let recipe = Recipe::named_groups([("a", sgd()), ("b", sgd())]);
-        let (a, b) = (recipe.group("a").expect("a group"), recipe.group("b").expect("a group"));
-        let recipe = recipe.schedule("lr", 0.5).schedule_group(b, "lr", halving());
-        let mut model = Model::grouped(&engine, recipe, &sgd(), &[(1, a), (1, b)]);
+        let recipe = grouped([sgd(), sgd()]).schedule("lr", 0.5).schedule_group(GROUPS[1], "lr", halving());
+        let mut model = Model::grouped(&engine, recipe, &sgd(), &[(1, 0), (1, 1)]);
         model.set_grads(0, &[1.0, 1.0]);
         let mut expected = [0.0, 0.0];
         for t in 0..8 {
@@ -137,9 +136,9 @@ fn the_bound_of_a_clip_follows_a_schedule() {
 fn the_bound_of_a_global_norm_follows_its_schedule_past_a_frozen_group() {
     for (engine, frozen) in engines::all().iter().flat_map(|engine| [(engine, 0), (engine, 1)]) {
         let rule = || Sgd { lr: 1.0, ..Default::default() };
-        let recipe = Recipe::groups([rule(), rule()]).clip_norm(8.0).schedule("clip", halving());
+        let recipe = grouped([rule(), rule()]).clip_norm(8.0).schedule("clip", halving());
         let mut model = Model::grouped(engine, recipe, &rule(), &[(1, 0), (1, 1)]);
-        model.optimizer.freeze(0, frozen, true).expect("a group");
+        model.optimizer.freeze(0, GROUPS[frozen], true).expect("a group");
         model.set_grads(0, &[100.0, 100.0]);
         let mut expected = [0.0, 0.0];
         for t in 0..8 {
@@ -176,7 +175,7 @@ fn a_changed_setting_counts_from_the_next_step_on() {
             (0..2).for_each(|lane| expected[lane] -= lr[lane] * count as f64);
             let lane = round % 2;
             lr[lane] = 0.125 * (1 + round % 5) as f64;
-            model.optimizer.set(lane, 0, "lr", lr[lane]).expect("a rate");
+            model.optimizer.set(lane, "default", "lr", lr[lane]).expect("a rate");
         }
         for (lane, expected) in expected.into_iter().enumerate() {
             assert_close(&format!("{}, lane {lane}", engine.name), &model.params(lane), &[expected], |_| 1e-3);
@@ -189,26 +188,27 @@ fn changes_that_make_no_sense_are_refused() {
     let mut model = Model::new(&Cpu::<f32>::default(), Recipe::new(sgd()), &sgd(), &[1]);
     let mut refused =
         |lane, group, setting: &str, value| model.optimizer.set(lane, group, setting, value).expect_err("an error").to_string();
-    assert_eq!(refused(0, 0, "lr", -1.0), "lr = -1 is out of range: finite and at least 0");
-    assert_eq!(refused(1, 0, "lr", 1.0), "lane = 1 is out of range: below 1");
-    assert_eq!(refused(0, 1, "lr", 1.0), "group = 1 is out of range: below 1");
-    assert!(refused(0, 0, "rate", 1.0).starts_with("unknown setting 'rate'; known: lr, "));
-    assert!(refused(0, 0, "momentum", 0.5).starts_with("the kernel with momentum = 0.5: "));
+    assert_eq!(refused(0, "default", "lr", -1.0), "lr = -1 is out of range: finite and at least 0");
+    assert_eq!(refused(1, "default", "lr", 1.0), "lane = 1 is out of range: below 1");
+    assert_eq!(refused(0, GROUPS[1], "lr", 1.0), "unknown group 'group 1'; known: default");
+    assert!(refused(0, "default", "rate", 1.0).starts_with("unknown setting 'rate'; known: lr, "));
+    assert!(refused(0, "default", "momentum", 0.5).starts_with("the kernel with momentum = 0.5: "));
     let mut muon = Optimizer::new(&Cpu::<f32>::default(), Recipe::new(Muon::default()), &[("x", &[2, 2])]).expect("one");
-    let error = muon.set(0, 0, "eps", 1e-3).expect_err("a plan's own number");
+    let error = muon.set(0, "default", "eps", 1e-3).expect_err("a plan's own number");
     assert_eq!(error.to_string(), "eps = 0.001 is out of range: as it was recorded");
     let recipe = Recipe::new(sgd()).schedule("clip", 0.5);
     let error = thalweg::Optimizer::new(&Cpu::<f32>::default(), recipe, &[("x", &[1])]).expect_err("no clip");
     assert_eq!(error.to_string(), "schedule of clip = given is out of range: only with a clip that has a bound");
-    let recipe = Recipe::groups([sgd(), sgd()]).clip_norm(1.0).schedule_group(1, "clip", 0.5);
-    let error = thalweg::Optimizer::new(&Cpu::<f32>::default(), recipe, &[("x", &[1])]).expect_err("one norm");
+    let recipe = grouped([sgd(), sgd()]).clip_norm(1.0).schedule_group(GROUPS[1], "clip", 0.5);
+    let tensors: [(&str, &[usize]); 2] = [("x", &[1]), ("y of group 1", &[1])];
+    let error = thalweg::Optimizer::new(&Cpu::<f32>::default(), recipe, &tensors).expect_err("one norm");
     assert_eq!(
         error.to_string(),
         "schedule of clip = given for a group is out of range: for all groups, which share a global norm"
     );
-    let recipe = Recipe::new(sgd()).schedule_group(1, "lr", 0.5);
+    let recipe = Recipe::new(sgd()).schedule_group(GROUPS[1], "lr", 0.5);
     let error = thalweg::Optimizer::new(&Cpu::<f32>::default(), recipe, &[("x", &[1])]).expect_err("one group");
-    assert_eq!(error.to_string(), "group of the schedule of lr = 1 is out of range: below 1");
+    assert_eq!(error.to_string(), "unknown group 'group 1'; known: default");
 }
 
 /// A bound of the step's length that rises from 0.001 to 1 within 30 steps: a shortest step of 0.01 is out of range in steps that are past,
@@ -222,7 +222,7 @@ fn rows_of_steps_that_are_past_do_not_refuse_a_changed_setting() {
         model.set_grads(0, &[1.0]);
         model.steps(30);
         let before = model.params(0)[0];
-        model.optimizer.set(0, 0, "step_min", 0.01).expect("a shortest step");
+        model.optimizer.set(0, "default", "step_min", 0.01).expect("a shortest step");
         model.steps(100);
         assert_eq!(model.report(0).applied, 130, "{}", engine.name);
         // Lengths grow by 1.2 until they reach the bound.
@@ -271,7 +271,7 @@ fn only_the_lanes_next_row_refuses_a_step() {
         assert!(model.optimizer.step().is_err(), "{}: lane 1 would need its 21st row", engine.name);
         model.set_grads(1, &[f32::NAN]);
         assert!(model.optimizer.step().is_err(), "{}: what the next gradient holds is not known beforehand", engine.name);
-        model.optimizer.freeze(1, 0, true).expect("a lane");
+        model.optimizer.freeze(1, "default", true).expect("a lane");
         model.set_grads(0, &[1.0]);
         model.steps(15);
         assert_eq!([0, 1].map(|lane| model.report(lane).applied), [15, 20], "{}", engine.name);
@@ -283,17 +283,17 @@ fn only_the_lanes_next_row_refuses_a_step() {
 fn a_frozen_group_refuses_no_step() {
     for engine in engines::all() {
         let eps = Piecewise { boundaries: vec![3], values: vec![1.0, 0.0] };
-        let recipe = Recipe::groups([Adam::default(), Adam::default()]).schedule_group(1, "eps", eps);
+        let recipe = grouped([Adam::default(), Adam::default()]).schedule_group(GROUPS[1], "eps", eps);
         let mut model = Model::grouped(&engine, recipe, &Adam::default(), &[(1, 0), (1, 1)]);
         model.set_grads(0, &[1.0, 1.0]);
         model.steps(4);
         let error = "eps = 0 is out of range: finite and above 0";
         assert_eq!(model.optimizer.step().expect_err("an eps of 0").to_string(), error);
-        model.optimizer.freeze(0, 1, true).expect("a group");
+        model.optimizer.freeze(0, GROUPS[1], true).expect("a group");
         model.steps(600);
-        model.optimizer.freeze(0, 1, false).expect("a group");
+        model.optimizer.freeze(0, GROUPS[1], false).expect("a group");
         assert_eq!(model.optimizer.step().expect_err("an eps of 0").to_string(), error);
-        model.optimizer.freeze(0, 1, true).expect("a group");
+        model.optimizer.freeze(0, GROUPS[1], true).expect("a group");
         model.step();
         assert_eq!(model.report(0).applied, 605, "{}", engine.name);
     }
@@ -330,21 +330,23 @@ fn settings_that_only_the_start_uses_cannot_change() {
         let name = rule.name();
         let recipes = [
             Recipe::new(rule.clone()).schedule(setting, 0.5),
-            Recipe::groups([rule.clone(), rule.clone()]).schedule_group(1, setting, 0.5),
+            grouped([rule.clone(), rule.clone()]).schedule_group(GROUPS[1], setting, 0.5),
         ];
-        for recipe in recipes {
-            let error = Optimizer::new(&Cpu::<f32>::default(), recipe, &[("x", &[1])]).expect_err("no effect").to_string();
+        for (recipe, recipe_groups) in recipes.into_iter().zip(1..) {
+            let tensors: [(&str, &[usize]); 2] = [("x", &[1]), ("y of group 1", &[1])];
+            let tensors = &tensors[..recipe_groups];
+            let error = Optimizer::new(&Cpu::<f32>::default(), recipe, tensors).expect_err("no effect").to_string();
             let allowed = format!("not for {name}, where only the start of a run uses it");
             assert_eq!(error, format!("schedule of {setting} = given is out of range: {allowed}"));
         }
         let mut optimizer = Optimizer::new(&Cpu::<f32>::default(), Recipe::new(rule), &[("x", &[1])]).expect("an optimizer");
         for _ in 0..2 {
-            let error = optimizer.set(0, 0, setting, 0.25).expect_err("no effect").to_string();
+            let error = optimizer.set(0, "default", setting, 0.25).expect_err("no effect").to_string();
             let allowed = format!("as it was at the start of the run, which alone uses it in {name}");
             assert_eq!(error, format!("{setting} = 0.25 is out of range: {allowed}"));
             optimizer.step().expect("a step");
         }
     }
     let mut optimizer = Optimizer::new(&Cpu::<f32>::default(), Recipe::new(Adagrad::default()), &[("x", &[1])]).expect("one");
-    optimizer.set(0, 0, "lr", 0.25).expect("a rate");
+    optimizer.set(0, "default", "lr", 0.25).expect("a rate");
 }

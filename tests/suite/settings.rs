@@ -469,7 +469,7 @@ fn the_bad_setting_of_a_later_lane_or_group_is_found() {
     let bad = || Sgd { lr: -1.0, ..Default::default() };
     let message = "lr = -1 is out of range: finite and at least 0";
     assert_error(optimizer(Recipe::population([good(), good(), bad()])), message);
-    assert_error(optimizer(Recipe::groups([good(), bad()])), message);
+    assert_error(optimizer(Recipe::new(good()).group("all", |_| true, bad())), message);
 }
 
 #[test]
@@ -493,7 +493,7 @@ fn numbers_of_a_step_beyond_single_precision_are_refused() {
         &format!("weight_decay = 1e39 is out of range: {UP_TO_SINGLE}"),
     );
     let mut later = optimizer(Recipe::new(adam(1e30, 0.0))).expect("an optimizer");
-    assert_error(later.set(0, 0, "lr", 1e39), &format!("lr = 1e39 is out of range: {UP_TO_SINGLE}"));
+    assert_error(later.set(0, "default", "lr", 1e39), &format!("lr = 1e39 is out of range: {UP_TO_SINGLE}"));
     // A schedule is looked at step by step.
     let rising = schedule_by_name("constant", &[("lr", "1e10"), ("factor", "0"), ("steps", "1")]).expect("a schedule");
     let recipe = Recipe::new(Sgd { lr: 1e28, ..Default::default() }).weight_decay(Decay::Decoupled(1e8));

@@ -1,6 +1,7 @@
 //! Optimizers over slices of buffers that somebody else owns.
 
 use crate::common::compare::assert_same_bits;
+use crate::common::groups::grouped_by;
 use crate::common::numbers::numbers;
 use thalweg::gpu::{Foreign, Gpu, GpuOptions, GpuProgram, Slice, SliceTensor};
 use thalweg::plan::{Arena, Half, Layout, NormKind, Plan, Program};
@@ -45,7 +46,7 @@ fn name(i: usize) -> String {
 }
 
 fn tensor(i: usize, params: Slice, grads: Slice) -> SliceTensor {
-    SliceTensor { name: name(i), shape: SHAPES[i].to_vec(), params, grads, group: 0 }
+    SliceTensor { name: name(i), shape: SHAPES[i].to_vec(), params, grads }
 }
 
 /// All slices in one buffer: parameters and gradients by turns, with odd gaps, the last tensor first.
@@ -109,14 +110,14 @@ fn run(mut optimizer: Optimizer<GpuProgram>, lanes: usize) -> (Vec<Vec<f32>>, St
 fn groups_and_four_planes_are_those_of_an_arena() -> Result<()> {
     let options = GpuOptions { allow_cpu: true, default_limits: true, ..Default::default() };
     let gpu = Gpu::with(&options)?;
-    let recipe = || Recipe::groups([0.1, 0.02, 0.3].map(|lr| Adan { lr, ..Default::default() })).skip_bad();
+    let group = |name: &str| name.trim_start_matches("tensor ").parse::<usize>().expect("a number") % 3;
+    let recipe = || grouped_by([0.1, 0.02, 0.3].map(|lr| Adan { lr, ..Default::default() }), group).skip_bad();
     let mut arena = Arena::default();
     for (i, shape) in SHAPES.into_iter().enumerate() {
-        arena.add(&name(i), shape, i % 3)?;
+        arena.add(&name(i), shape)?;
     }
     let (expected, _) = run(Optimizer::over(&gpu, recipe(), arena)?, 1);
-    for mut tensors in [in_one_buffer(&gpu), in_many_buffers(&gpu)] {
-        tensors.iter_mut().enumerate().for_each(|(i, tensor)| tensor.group = i % 3);
+    for tensors in [in_one_buffer(&gpu), in_many_buffers(&gpu)] {
         let (found, _) = run(Optimizer::over_slices(&gpu, recipe(), &tensors)?, 1);
         assert_same_arrays("groups", &found, &expected);
     }
@@ -156,7 +157,7 @@ fn a_layout_of_other_tensors_is_refused() -> Result<()> {
     let gpu = gpu();
     let foreign = Foreign::new(&[in_one_buffer(&gpu)])?;
     let (mut layout, mut other) = (Layout::new(1), Arena::default());
-    other.add("w", &[foreign.arena().len()], 0)?;
+    other.add("w", &[foreign.arena().len()])?;
     let (params, grads) = (layout.arena("params", foreign.arena()), layout.arena("grads", &other));
     let error = gpu.load_over(&layout, &[], [params, grads], foreign).err().map(|error| error.to_string());
     let expected = "grads: another of 18752 found, the arena of the slices, of 18752 elements expected";
@@ -208,7 +209,7 @@ fn a_matrix_that_fits_a_binding_is_reached_in_one_piece() -> Result<()> {
         .map(|(&(name, shape), offset)| {
             let len = shape.iter().product();
             let [params, grads] = [slice(&params, offset, len), slice(&grads, offset, len)];
-            SliceTensor { name: name.into(), shape: shape.to_vec(), params, grads, group: 0 }
+            SliceTensor { name: name.into(), shape: shape.to_vec(), params, grads }
         })
         .collect();
     let recipe = || Recipe::new(Adafactor { lr: 0.1, ..Default::default() });
@@ -228,7 +229,7 @@ fn a_matrix_that_fits_a_binding_is_reached_in_one_piece() -> Result<()> {
 fn a_matrix_beyond_a_binding_is_refused_where_it_has_to_be_in_one_piece() -> Result<()> {
     let gpu = small_gpu();
     let slice = || Slice { buffer: buffer(&gpu, 10_000, USAGE), offset: 0, len: 10_000 };
-    let tensor = SliceTensor { name: "w".into(), shape: vec![100, 100], params: slice(), grads: slice(), group: 0 };
+    let tensor = SliceTensor { name: "w".into(), shape: vec![100, 100], params: slice(), grads: slice() };
     let over = |recipe| Optimizer::over_slices(&gpu, recipe, std::slice::from_ref(&tensor));
     let message = |recipe| over(recipe).err().map(|error| error.to_string()).unwrap_or_default();
     for (recipe, expected) in [
@@ -348,18 +349,14 @@ fn lanes_that_differ_are_refused_by_name() {
     assert_eq!(refused_lanes(|lanes| lanes.clear()), "the list of lanes is empty");
     assert_eq!(refused_lanes(|lanes| drop(lanes.pop())), "lanes of slices: 4 found, 5 expected");
     assert_eq!(refused_lanes(|lanes| drop(lanes[3].pop())), "tensors of lane 3: 8 found, 9 expected");
-    let expected = "'tensor 2' of shape [8, 8] in group 0 expected";
+    let expected = "'tensor 2' of shape [8, 8] expected";
     assert_eq!(
         refused_lanes(|lanes| lanes[1][2].name = "w".into()),
-        format!("tensor 2 of lane 1: 'w' of shape [8, 8] in group 0 found, {expected}")
+        format!("tensor 2 of lane 1: 'w' of shape [8, 8] found, {expected}")
     );
     assert_eq!(
         refused_lanes(|lanes| lanes[1][2].shape = vec![64]),
-        format!("tensor 2 of lane 1: 'tensor 2' of shape [64] in group 0 found, {expected}")
-    );
-    assert_eq!(
-        refused_lanes(|lanes| lanes[1][2].group = 1),
-        format!("tensor 2 of lane 1: 'tensor 2' of shape [8, 8] in group 1 found, {expected}")
+        format!("tensor 2 of lane 1: 'tensor 2' of shape [64] found, {expected}")
     );
     assert_eq!(
         refused_lanes(|lanes| lanes[4][0].params.offset += 1),
@@ -505,7 +502,7 @@ fn contents(gpu: &Gpu, all: &wgpu::Buffer) -> Result<Vec<f32>> {
     let len = all.size() as usize / 4;
     let params = Slice { buffer: all.clone(), offset: 0, len };
     let grads = Slice { buffer: buffer(gpu, len, USAGE), offset: 0, len };
-    let look = SliceTensor { name: "all".into(), shape: vec![len], params, grads, group: 0 };
+    let look = SliceTensor { name: "all".into(), shape: vec![len], params, grads };
     Optimizer::over_slices(gpu, Recipe::new(Sgd::default()), &[look])?.params(0, "all")
 }
 
@@ -648,11 +645,11 @@ fn changes_reach_steps_that_are_recorded_and_not_submitted() -> Result<()> {
         let mut optimizer = Optimizer::over_slices(&gpu, sgd(), &in_one_buffer(&gpu))?;
         optimizer.set_params(0, &name(8), &vec![0.0; SIZES[8]])?;
         optimizer.set_grads(0, &name(8), &vec![1.0; SIZES[8]])?;
-        optimizer.freeze(0, 0, !frozen)?;
+        optimizer.freeze(0, "default", !frozen)?;
         let mut encoder = gpu.device().create_command_encoder(&Default::default());
         optimizer.encode_step(&mut encoder)?;
-        optimizer.freeze(0, 0, frozen)?;
-        optimizer.set(0, 0, "lr", 0.25)?;
+        optimizer.freeze(0, "default", frozen)?;
+        optimizer.set(0, "default", "lr", 0.25)?;
         // Rows that `set` changes are written with the next step.
         optimizer.encode_step(&mut encoder)?;
         gpu.queue().submit([encoder.finish()]);
@@ -688,8 +685,7 @@ fn dispatches_do_not_grow_with_tensors_in_one_buffer() -> Result<()> {
         let stride = len + 1;
         let shared = buffer(&gpu, 2 * stride * count, USAGE);
         let slice = |i: usize| Slice { buffer: shared.clone(), offset: (4 * stride * i) as u64, len };
-        let tensor =
-            |i| SliceTensor { name: name(i), shape: vec![len], params: slice(2 * i), grads: slice(2 * i + 1), group: 0 };
+        let tensor = |i| SliceTensor { name: name(i), shape: vec![len], params: slice(2 * i), grads: slice(2 * i + 1) };
         let tensors: Vec<SliceTensor> = (0..count).map(tensor).collect();
         let optimizer = Optimizer::over_slices(&gpu, recipe(), &tensors)?;
         assert_eq!(optimizer.program().dispatches(0), 3, "{count} slices: norm, control, update");
@@ -707,7 +703,7 @@ fn buffers_that_cannot_be_copied_are_stepped_and_not_read() -> Result<()> {
     let gpu = gpu();
     let tensor = |name: &str, usage| {
         let [params, grads] = [(); 2].map(|()| Slice { buffer: buffer(&gpu, 4, usage), offset: 0, len: 4 });
-        SliceTensor { name: name.into(), shape: vec![4], params, grads, group: 0 }
+        SliceTensor { name: name.into(), shape: vec![4], params, grads }
     };
     let tensors = [tensor("w", wgpu::BufferUsages::STORAGE), tensor("other", USAGE)];
     let mut optimizer = Optimizer::over_slices(&gpu, recipe(), &tensors)?;
@@ -783,7 +779,6 @@ fn bad_slices_are_refused_by_name() {
         refused(|gpu, t| t[0].params.buffer = buffer(gpu, 6, wgpu::BufferUsages::COPY_DST)),
         "parameters of tensor 'tensor 0': BufferUsages(COPY_DST) found, a buffer with usage STORAGE expected"
     );
-    assert_eq!(refused(|_, t| t[0].group = 3), "group of tensor 'tensor 0' = 3 is out of range: below 1");
 }
 
 #[test]
@@ -830,8 +825,7 @@ fn a_buffer_that_the_instance_does_not_know_is_refused_by_name() {
 fn placed(gpu: &Gpu, len: usize, places: [usize; 2]) -> Result<(Vec<f32>, usize)> {
     let shared = buffer(gpu, places[0].max(places[1]) + len, USAGE);
     let slice = |at: usize| Slice { buffer: shared.clone(), offset: 4 * at as u64, len };
-    let tensor =
-        SliceTensor { name: "w".into(), shape: vec![len], params: slice(places[0]), grads: slice(places[1]), group: 0 };
+    let tensor = SliceTensor { name: "w".into(), shape: vec![len], params: slice(places[0]), grads: slice(places[1]) };
     let optimizer = Optimizer::over_slices(gpu, recipe().zero_grads(), &[tensor])?;
     let dispatches = optimizer.program().dispatches(0);
     Ok((trained(optimizer, len)?, dispatches))

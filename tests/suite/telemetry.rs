@@ -160,7 +160,7 @@ fn over_slices(gpu: &Gpu) -> Result<Optimizer<GpuProgram>> {
     let descriptor = wgpu::BufferDescriptor { label: None, size: 8 * LEN as u64, usage, mapped_at_creation: false };
     let buffer = gpu.device().create_buffer(&descriptor);
     let slice = |offset| Slice { buffer: buffer.clone(), offset, len: LEN };
-    let tensor = SliceTensor { name: "w".into(), shape: vec![LEN], params: slice(0), grads: slice(4 * LEN as u64), group: 0 };
+    let tensor = SliceTensor { name: "w".into(), shape: vec![LEN], params: slice(0), grads: slice(4 * LEN as u64) };
     Optimizer::over_slices(gpu, recipe(1), &[tensor])
 }
 

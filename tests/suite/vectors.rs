@@ -12,7 +12,7 @@ use thalweg::{Real, Result};
 fn arena(tensors: &[usize]) -> Arena {
     let mut arena = Arena::default();
     for (i, &len) in tensors.iter().enumerate() {
-        arena.add(&format!("tensor {i}"), &[len], 0).expect("names that differ");
+        arena.add(&format!("tensor {i}"), &[len]).expect("names that differ");
     }
     arena
 }

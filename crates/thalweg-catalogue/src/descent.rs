@@ -79,7 +79,7 @@ fn dot(a: &[f64], b: &[f64]) -> f64 {
 pub fn quadratic<E: Engine>(engine: &E, entry: &Entry, looks: usize) -> Result<Path> {
     let run = &entry.quadratic;
     let mut arena = Arena::default();
-    arena.add("x", &[3, 3], 0)?;
+    arena.add("x", &[3, 3])?;
     let (mut layout, mut plan) = (Layout::new(1), Plan::default());
     let (params, grads) = (layout.arena("params", &arena), layout.arena("grads", &arena));
     let (a, shift) = (layout.shared_floats("A", SIZE * SIZE), layout.shared_floats("−A·x*", SIZE));

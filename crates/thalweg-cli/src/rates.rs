@@ -23,7 +23,7 @@ impl Follower {
     /// Sets the rates of the next epoch.
     pub fn set<P: Program>(&self, trainer: &mut Trainer<P>) -> Result<()> {
         let factor = self.plateau.lr();
-        Ok(self.rates.iter().try_for_each(|(name, rate)| trainer.set(0, 0, name, rate * factor))?)
+        Ok(self.rates.iter().try_for_each(|(name, rate)| trainer.set(0, "default", name, rate * factor))?)
     }
 
     /// Takes the loss of an epoch.

@@ -98,7 +98,7 @@ fn arena(n: usize) -> Arena {
 fn of_shapes(shapes: Vec<Vec<usize>>) -> Arena {
     let mut arena = Arena::default();
     for (index, shape) in shapes.iter().enumerate() {
-        arena.add(&index.to_string(), shape, 0).expect("every number once");
+        arena.add(&index.to_string(), shape).expect("every number once");
     }
     arena
 }
