@@ -16,20 +16,30 @@ fn centralise(
     }
     let line = lines[index]; // first element of this launch, elements
     let start = group.z * op.len + line.x;
-    var sum = 0.0;
-    for (var i = thread; i < line.y; i += 64u) {
-        sum += grads[address(start + i)];
+    let len = f32(line.y);
+    var mean = sum(start, line.y, thread, 1.0) / len;
+    if (bitcast<u32>(mean) & 0x7f800000u) == 0x7f800000u {
+        // The sum may have left the range of the float, which the mean of finite elements does not.
+        mean = sum(start, line.y, thread, len);
     }
-    values[thread] = sum;
+    for (var i = thread; i < line.y; i += 64u) {
+        grads[address(start + i)] -= mean;
+    }
+}
+
+// Of the elements over `unit`, the same for all threads.
+fn sum(start: u32, len: u32, thread: u32, unit: f32) -> f32 {
+    var own = 0.0;
+    for (var i = thread; i < len; i += 64u) {
+        own += grads[address(start + i)] / unit;
+    }
+    workgroupBarrier();
+    values[thread] = own;
     for (var half = 32u; half > 0u; half /= 2u) {
         workgroupBarrier();
         if thread < half {
             values[thread] += values[thread + half];
         }
     }
-    workgroupBarrier();
-    let mean = values[0] / f32(line.y);
-    for (var i = thread; i < line.y; i += 64u) {
-        grads[address(start + i)] -= mean;
-    }
+    return workgroupUniformLoad(&values[0]);
 }

@@ -62,6 +62,9 @@ pub(super) fn centralise<F: Real>(op: &Centralise, lane: &mut Store<F>, lent: Op
 }
 
 fn centre<F: Real>(line: &mut [F]) {
-    let mean = line.iter().copied().sum::<F>() / F::of(line.len() as f64);
+    let len = F::of(line.len() as f64);
+    let mean = line.iter().copied().sum::<F>() / len;
+    // The sum may have left the range of the float, which the mean of finite elements does not.
+    let mean = if mean.is_finite() { mean } else { line.iter().map(|&g| g / len).sum() };
     line.iter_mut().for_each(|g| *g -= mean);
 }

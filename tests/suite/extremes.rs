@@ -282,3 +282,26 @@ fn ordinary_norms_keep_their_bits_beside_tiny_ones() {
         assert_same_bits(engine.name, &beside[..70], &ordinary[..70]);
     }
 }
+
+/// The sum of a row's elements leaves the range; their mean does not.
+#[test]
+fn the_mean_of_a_row_is_known_over_the_whole_range() {
+    let grads = [3e38, 2.5e38, 3e38, 1e38, -3e38, -3e38, 1e38, -2e38, 1.0, 2.0, 3.0, 6.0];
+    let recipe = Recipe::new(RULE).centralise().skip_bad();
+    fn step<E: Engine>(engine: &E, recipe: &Recipe, grads: &[f32]) -> (Vec<f64>, Report) {
+        let mut optimizer = Optimizer::new(engine, recipe.clone(), &[("w", &[3, 4])]).expect("an optimizer");
+        let grads: Vec<E::Float> = grads.iter().map(|&g| Real::of(g.into())).collect();
+        optimizer.set_grads(0, "w", &grads).expect("gradients");
+        optimizer.step().expect("a step");
+        (
+            optimizer.params(0, "w").expect("parameters").into_iter().map(Real::as_f64).collect(),
+            optimizer.report(0).expect("a report"),
+        )
+    }
+    let (expected, _) = step(&Cpu::<f64>::default(), &recipe, &grads);
+    for engine in engines::all_and_small() {
+        let (found, report) = step(&engine, &recipe, &grads);
+        assert_eq!((report.applied, report.skipped), (1, 0), "{}", engine.name);
+        assert_close(engine.name, &found, &expected, |i| TOLERANCE * f64::from(grads[i]).abs());
+    }
+}

@@ -21,6 +21,7 @@ mod factored;
 mod fold;
 mod folds;
 mod freezing;
+mod fuzz;
 mod golden;
 mod gradients;
 mod groups;

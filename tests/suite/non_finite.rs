@@ -138,6 +138,20 @@ fn what_joins_elements_spreads_nan() {
     }
 }
 
+/// Cautious steps are as much longer as elements stay behind: NaN is none of those.
+#[test]
+fn an_element_that_is_lost_does_not_stay_behind() {
+    let recipe = Recipe::new(Sgd { lr: 0.5, momentum: 0.5, ..Default::default() }).cautious();
+    for bad in BAD {
+        let grads = [bad, 1.0, 2.0, -1.0];
+        for engine in engines() {
+            let found = after(&engine, &recipe, &[4], &[0.0; 4], &grads);
+            assert_eq!(found[1..], [-0.5, -1.0, 0.5], "{}, {bad}: {found:?}", engine.name);
+        }
+        assert_eq!(after(&Cpu::<f64>::default(), &recipe, &[4], &[0.0; 4], &grads)[1..], [-0.5, -1.0, 0.5], "{bad}");
+    }
+}
+
 #[test]
 fn a_variance_that_overflows_shows() {
     let rule = RmsProp { centered: true, ..Default::default() };

@@ -1,0 +1,319 @@
+//! What must hold between runs of one case, whatever the case.
+//!
+//! How far an engine in single precision may be from the oracle has two parts. The first is what a step may cost beside exact inputs,
+//! as in the tests of parity: it grows with every step, relative to what the step moves. The second is what an error in the inputs
+//! does to the oracle itself: it runs four times more, with gradients and parameters off by a few units of single precision, of either
+//! sign in pairs, and the farthest of these runs counts some times over. So where a case amplifies errors, or stands at a jump, the
+//! bound is as wide as it has to be, and tight elsewhere.
+
+use super::case::{Case, Modifier, Op};
+use super::subject::{Array, Home, Lent, Look, Noisy, Own, Slices, Subject, What};
+use fastrand::Rng;
+use std::cell::RefCell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use thalweg::cpu::Cpu;
+use thalweg::gpu::Gpu;
+
+const EPSILON: f64 = f32::EPSILON as f64;
+/// The cost of a step, in units of [`EPSILON`]: as in `common::oracle`.
+const STEP_COST: f64 = 32.0;
+const PLANE_COST: f64 = 16.0;
+const SCALAR_COST: f64 = 8.0;
+/// The noise, in units of [`EPSILON`], and how often its effect is allowed.
+const NOISE: f64 = 4.0;
+const AMPLIFIED: f64 = 8.0;
+const NOISY_PAIRS: u64 = 2;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Relation {
+    CpuNearOracle,
+    GpuNearOracle,
+    LaneAloneOnCpu,
+    LaneAloneOnGpu,
+    LentOnCpu,
+    SlicesOnGpu,
+    OneByOneOnCpu,
+    OneByOneOnGpu,
+}
+
+impl Relation {
+    pub const ALL: [Self; 8] = [
+        Self::CpuNearOracle,
+        Self::LaneAloneOnCpu,
+        Self::LentOnCpu,
+        Self::OneByOneOnCpu,
+        Self::GpuNearOracle,
+        Self::LaneAloneOnGpu,
+        Self::SlicesOnGpu,
+        Self::OneByOneOnGpu,
+    ];
+
+    pub fn is_of_gpu(self) -> bool {
+        matches!(self, Self::GpuNearOracle | Self::LaneAloneOnGpu | Self::SlicesOnGpu | Self::OneByOneOnGpu)
+    }
+}
+
+/// What does not hold, and how.
+#[derive(Debug, Clone)]
+pub struct Failure {
+    pub relation: Relation,
+    pub what: String,
+}
+
+pub struct Engines {
+    pub oracle: Cpu<f64>,
+    pub cpu: Cpu<f32>,
+    pub gpu: Gpu,
+}
+
+/// Elements that were compared with a bound, and those where none is finite.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Tally {
+    pub bounded: usize,
+    pub unbounded: usize,
+}
+
+/// Whether a relation holds for a case.
+pub fn check(case: &Case, relation: Relation, engines: &Engines, tally: &mut Tally) -> Result<(), Failure> {
+    let failed = |what| Failure { relation, what };
+    let (cpu, gpu) = (Own(&engines.cpu), Own(&engines.gpu));
+    match relation {
+        Relation::CpuNearOracle => near_oracle(case, &cpu, engines, tally),
+        Relation::GpuNearOracle => near_oracle(case, &gpu, engines, tally),
+        Relation::LaneAloneOnCpu => alone(case, &cpu),
+        Relation::LaneAloneOnGpu => alone(case, &gpu),
+        Relation::LentOnCpu => in_both(case, &cpu, &Lent::new(&engines.cpu)),
+        Relation::SlicesOnGpu => {
+            let together = case.ops.len().is_multiple_of(2);
+            in_both(case, &gpu, &Slices { gpu: &engines.gpu, together })
+        }
+        Relation::OneByOneOnCpu => one_by_one(case, &cpu),
+        Relation::OneByOneOnGpu => one_by_one(case, &gpu),
+    }
+    .map_err(failed)
+}
+
+/// What is seen of a case. A panic is a result like any other.
+fn run<H: Home>(case: &Case, home: &H) -> Result<Vec<Look>, String> {
+    caught(|| {
+        let mut subject = Subject::new(case, home).map_err(|error| format!("refused: {error}"))?;
+        let mut looks = Vec::new();
+        for (index, op) in case.ops.iter().enumerate() {
+            subject.run(index);
+            if *op == Op::Look {
+                looks.push(subject.look());
+            }
+        }
+        looks.push(subject.look());
+        Ok(looks)
+    })
+}
+
+fn caught<T>(run: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
+    catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|panic| {
+        let text =
+            panic.downcast_ref::<String>().cloned().or_else(|| panic.downcast_ref::<&str>().map(|text| text.to_string()));
+        Err(format!("panic: {}", text.unwrap_or_default()))
+    })
+}
+
+/// A look of the oracle, and how far each value may be off.
+type Bounded = (Look, Vec<Vec<f64>>);
+
+/// The oracle, step by step, since bounds grow with every one.
+fn expected(case: &Case, engine: &Cpu<f64>) -> Result<Vec<Bounded>, String> {
+    let mut looks = caught(|| {
+        let home = Own(engine);
+        let mut subject = Subject::new(case, &home).map_err(|error| format!("refused: {error}"))?;
+        let mut now = subject.look();
+        // What does not start at 0 is rounded once.
+        let rounded = |array: &Array| array.values.iter().map(|x| EPSILON * x.abs()).collect();
+        let mut bounds: Vec<Vec<f64>> = now.arrays.iter().map(rounded).collect();
+        let mut looks = Vec::new();
+        for (index, op) in case.ops.iter().enumerate() {
+            let times = if let Op::Steps(count) = op { *count } else { 1 };
+            for _ in 0..times {
+                if times > 1 {
+                    subject.step(index)
+                } else {
+                    subject.run(index)
+                }
+                let after = subject.look();
+                if matches!(op, Op::Step | Op::Steps(_) | Op::Inspected | Op::Accumulate | Op::Ascend | Op::Rebuild) {
+                    grow(&mut bounds, &now, &after);
+                }
+                now = after;
+            }
+            if *op == Op::Look {
+                looks.push((now.clone(), bounds.clone()));
+            }
+        }
+        looks.push((now, bounds));
+        Ok(looks)
+    })?;
+    for seed in 0..2 * NOISY_PAIRS {
+        let sign = if seed % 2 == 0 { 1.0 } else { -1.0 };
+        let size = sign * EPSILON * if squares_cancel(case) { (NOISE / EPSILON).sqrt() } else { NOISE };
+        let home = Noisy { engine: engine.clone(), size, rng: RefCell::new(Rng::with_seed(seed / 2)) };
+        for ((look, bounds), noisy) in looks.iter_mut().zip(run(case, &home)?) {
+            for ((array, noisy), bounds) in look.arrays.iter().zip(&noisy.arrays).zip(bounds) {
+                for ((expected, noisy), bound) in array.values.iter().zip(&noisy.values).zip(bounds) {
+                    // NaN stays NaN: there is no bound.
+                    *bound = widest(*bound, AMPLIFIED * (noisy - expected).abs());
+                }
+            }
+        }
+    }
+    Ok(looks)
+}
+
+fn widest(a: f64, b: f64) -> f64 {
+    if b > a || b.is_nan() { b } else { a }
+}
+
+/// A rule that takes a difference of squares loses half of the digits, as if its gradients had no more.
+fn squares_cancel(case: &Case) -> bool {
+    case.settings.iter().any(|(name, value)| name == "centered" && value == "true")
+}
+
+fn grow(bounds: &mut [Vec<f64>], before: &Look, after: &Look) {
+    for ((bounds, old), new) in bounds.iter_mut().zip(&before.arrays).zip(&after.arrays) {
+        for ((bound, old), now) in bounds.iter_mut().zip(&old.values).zip(&new.values) {
+            let (size, change) = (old.abs().max(now.abs()), (now - old).abs());
+            match new.what {
+                What::Params => *bound += EPSILON * (2.0 * size + STEP_COST * change),
+                What::Plane => *bound += EPSILON * PLANE_COST * size,
+                // It is computed anew.
+                What::Scalar => *bound = EPSILON * SCALAR_COST * now.abs(),
+                What::Count | What::Half => {}
+            }
+        }
+    }
+}
+
+/// Whether a gradient of finite elements may become infinite on its way into a step.
+fn sums_overflow(case: &Case) -> bool {
+    case.has(|modifier| matches!(modifier, Modifier::Accumulate(_) | Modifier::GradScale(_) | Modifier::LossScale(_)))
+}
+
+fn near_oracle<H: Home>(case: &Case, home: &H, engines: &Engines, tally: &mut Tally) -> Result<(), String> {
+    let expected = expected(case, &engines.oracle)?;
+    let found = run(case, home)?;
+    for (at, (found, (expected, bounds))) in found.iter().zip(&expected).enumerate() {
+        let at = format!("look {at}");
+        let failing = |look: &Look| {
+            let mut failing: Vec<usize> = look.errors.iter().map(|(index, _)| *index).collect();
+            failing.dedup();
+            failing
+        };
+        if failing(found) != failing(expected) {
+            return Err(format!("{at}: errors {:?}, the oracle's {:?}", found.errors, expected.errors));
+        }
+        for ((found, expected), bounds) in found.arrays.iter().zip(&expected.arrays).zip(bounds) {
+            let says_nothing = match found.what {
+                What::Half => true,
+                What::Count => case.is_extreme() && sums_overflow(case),
+                What::Params | What::Plane | What::Scalar => case.is_extreme(),
+            };
+            if says_nothing {
+                continue;
+            }
+            near(found, expected, bounds, tally).map_err(|error| format!("{at}, {error}"))?;
+        }
+    }
+    Ok(())
+}
+
+fn near(found: &Array, expected: &Array, bounds: &[f64], tally: &mut Tally) -> Result<(), String> {
+    if found.name != expected.name || found.values.len() != expected.values.len() {
+        return Err(format!("{} ({} values) beside {}", found.name, found.values.len(), expected.name));
+    }
+    for (i, ((found_x, x), bound)) in found.values.iter().zip(&expected.values).zip(bounds).enumerate() {
+        let holds = if !x.is_finite() {
+            !found_x.is_finite()
+        } else if !bound.is_finite() {
+            tally.unbounded += 1;
+            continue;
+        } else {
+            (found_x - x).abs() <= *bound
+        };
+        tally.bounded += 1;
+        if !holds {
+            return Err(format!("{}, element {i}: found {found_x:e}, expected {x:e}, bound {bound:e}", found.name));
+        }
+    }
+    Ok(())
+}
+
+/// Equal bits, where NaN is NaN.
+fn same(found: &[&Array], expected: &[&Array]) -> Result<(), String> {
+    if found.len() != expected.len() {
+        return Err(format!("{} arrays, {} expected", found.len(), expected.len()));
+    }
+    for (found, expected) in found.iter().zip(expected) {
+        let same = |(a, b): (&f64, &f64)| a.to_bits() == b.to_bits() || (a.is_nan() && b.is_nan());
+        let first = found.values.iter().zip(&expected.values).position(|pair| !same(pair));
+        if let Some(i) = first {
+            let (a, b) = (found.values[i], expected.values[i]);
+            return Err(format!("{}, element {i}: found {a:e}, expected {b:e}", found.name));
+        }
+        if found.values.len() != expected.values.len() {
+            return Err(format!("{}: {} values beside {}", found.name, found.values.len(), expected.values.len()));
+        }
+    }
+    Ok(())
+}
+
+/// Compares what two runs saw: `pick` selects the arrays of the first.
+fn same_looks(found: &[Look], expected: &[Look], pick: impl Fn(&Array) -> bool) -> Result<(), String> {
+    for (at, (found, expected)) in found.iter().zip(expected).enumerate() {
+        let found: Vec<&Array> = found.arrays.iter().filter(|array| pick(array)).collect();
+        let kept: Vec<&Array> = expected
+            .arrays
+            .iter()
+            .filter(|array| !array.name.starts_with("eval") || found.len() == expected.arrays.len())
+            .collect();
+        same(&found, &kept).map_err(|error| format!("look {at}, {error}"))?;
+    }
+    Ok(())
+}
+
+fn refused(looks: &[Look]) -> bool {
+    looks.iter().any(|look| !look.errors.is_empty())
+}
+
+/// The last lane has the bits of a model alone.
+fn alone<H: Home>(case: &Case, home: &H) -> Result<(), String> {
+    if case.lanes() < 2 {
+        return Ok(());
+    }
+    let lane = case.lanes() - 1;
+    let (all, alone) = (run(case, home)?, run(&case.alone(lane), home)?);
+    // An error in one lane stops the steps of all.
+    if refused(&all) || refused(&alone) {
+        return Ok(());
+    }
+    same_looks(&all, &alone, |array| array.name.ends_with(&format!("lane {lane}")))
+}
+
+/// Another home's results are the same, errors included.
+fn in_both<A: Home, B: Home>(case: &Case, own: &A, other: &B) -> Result<(), String> {
+    let (own, other) = (run(case, own)?, run(case, other)?);
+    if refused(&own) {
+        return Ok(());
+    }
+    same_looks(&other, &own, |_| true)
+}
+
+/// Many steps at once have the bits of single ones.
+fn one_by_one<H: Home>(case: &Case, home: &H) -> Result<(), String> {
+    let single = case.one_by_one();
+    if single == *case {
+        return Ok(());
+    }
+    let (many, single) = (run(case, home)?, run(&single, home)?);
+    if refused(&many) || refused(&single) {
+        return Ok(());
+    }
+    same_looks(&many, &single, |_| true)
+}

@@ -1,0 +1,469 @@
+//! All that the fuzz calls of the library: a case is built and run in one of several homes, which must not be told apart by its results.
+
+use super::case::{Case, Modifier, Op};
+use std::cell::RefCell;
+use thalweg::cpu::{Cpu, CpuProgram, Float};
+use thalweg::gpu::{Gpu, GpuProgram, Slice, SliceTensor};
+use thalweg::plan::{Arena, BufferId, Engine, Half, Program};
+use thalweg::{AnyRule, Optimizer, Real, Recipe, Result, rule_by_name, set, wgpu};
+
+/// What an array holds, which says how exact it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum What {
+    /// Parameters, or an average of them.
+    Params,
+    /// What a rule remembers.
+    Plane,
+    /// A norm, a coefficient, a scale.
+    Scalar,
+    /// Counters.
+    Count,
+    /// Floats in 16 bits, which are compared with the parameters beside them only.
+    Half,
+}
+
+/// Values that were read, with a name.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Array {
+    pub name: String,
+    pub what: What,
+    pub values: Vec<f64>,
+}
+
+/// Everything that can be read at a moment.
+#[derive(Debug, Clone, Default)]
+pub struct Look {
+    pub arrays: Vec<Array>,
+    /// The errors so far, with the operation's index.
+    pub errors: Vec<(usize, String)>,
+}
+
+/// Where an optimizer has its parameters and gradients, and who computes.
+pub trait Home {
+    type Program: Program;
+
+    /// A new optimizer.
+    fn build(&self, recipe: Recipe, arena: Arena) -> Result<Optimizer<Self::Program>>;
+
+    fn set_params(&self, optimizer: &mut Optimizer<Self::Program>, lane: usize, tensor: usize, values: &[f32]) -> Result<()> {
+        optimizer.set_params(lane, &name(tensor), &floats(values))
+    }
+
+    fn set_grads(&self, optimizer: &mut Optimizer<Self::Program>, lane: usize, tensor: usize, values: &[f32]) -> Result<()> {
+        optimizer.set_grads(lane, &name(tensor), &floats(values))
+    }
+
+    fn params(
+        &self,
+        optimizer: &mut Optimizer<Self::Program>,
+        lane: usize,
+        tensor: usize,
+    ) -> Result<Vec<<Self::Program as Program>::Float>> {
+        optimizer.params(lane, &name(tensor))
+    }
+
+    /// The parameters to evaluate with, where a home has them.
+    fn eval(
+        &self,
+        optimizer: &mut Optimizer<Self::Program>,
+        lane: usize,
+        tensor: usize,
+    ) -> Option<Result<Vec<<Self::Program as Program>::Float>>> {
+        Some(optimizer.eval_params(lane, &name(tensor)))
+    }
+
+    /// Whether the copy in 16 bits has to be that of the parameters.
+    fn copies(&self) -> bool {
+        true
+    }
+
+    fn steps(&self, optimizer: &mut Optimizer<Self::Program>, count: usize) -> Result<()> {
+        if count == 1 { optimizer.step() } else { optimizer.steps(count) }
+    }
+
+    fn inspected(&self, optimizer: &mut Optimizer<Self::Program>) -> Result<()> {
+        optimizer.step_inspected()
+    }
+
+    fn accumulate(&self, optimizer: &mut Optimizer<Self::Program>) -> Result<()> {
+        optimizer.accumulate()
+    }
+
+    fn ascend(&self, optimizer: &mut Optimizer<Self::Program>) -> Result<()> {
+        optimizer.ascend()
+    }
+}
+
+/// In arenas of the optimizer.
+pub struct Own<'a, E>(pub &'a E);
+
+impl<E: Engine> Home for Own<'_, E> {
+    type Program = E::Program;
+
+    fn build(&self, recipe: Recipe, arena: Arena) -> Result<Optimizer<E::Program>> {
+        Optimizer::over(self.0, recipe, arena)
+    }
+}
+
+/// The oracle with noise: gradients are off by a part of themselves before each step, and parameters after it.
+pub struct Noisy {
+    pub engine: Cpu<f64>,
+    /// The relative size of the noise, of either sign.
+    pub size: f64,
+    pub rng: RefCell<fastrand::Rng>,
+}
+
+impl Noisy {
+    fn disturb(&self, optimizer: &mut Optimizer<CpuProgram<f64>>, buffer: BufferId) {
+        let mut rng = self.rng.borrow_mut();
+        let mut lane = 0;
+        while let Ok(values) = optimizer.program_mut().floats_mut(buffer, lane) {
+            values.iter_mut().for_each(|x| *x *= 1.0 + if rng.bool() { self.size } else { -self.size });
+            lane += 1;
+        }
+    }
+}
+
+impl Home for Noisy {
+    type Program = CpuProgram<f64>;
+
+    fn build(&self, recipe: Recipe, arena: Arena) -> Result<Optimizer<Self::Program>> {
+        Optimizer::over(&self.engine, recipe, arena)
+    }
+
+    /// Parameters are disturbed after their copy is made.
+    fn copies(&self) -> bool {
+        false
+    }
+
+    fn steps(&self, optimizer: &mut Optimizer<Self::Program>, count: usize) -> Result<()> {
+        for _ in 0..count {
+            self.disturb(optimizer, optimizer.grads_buffer());
+            optimizer.step()?;
+            self.disturb(optimizer, optimizer.params_buffer());
+        }
+        Ok(())
+    }
+
+    fn inspected(&self, optimizer: &mut Optimizer<Self::Program>) -> Result<()> {
+        self.steps(optimizer, 1)
+    }
+
+    fn accumulate(&self, optimizer: &mut Optimizer<Self::Program>) -> Result<()> {
+        self.disturb(optimizer, optimizer.grads_buffer());
+        optimizer.accumulate()
+    }
+
+    fn ascend(&self, optimizer: &mut Optimizer<Self::Program>) -> Result<()> {
+        self.disturb(optimizer, optimizer.grads_buffer());
+        optimizer.ascend()
+    }
+}
+
+/// On slices that are lent for one step.
+pub struct Lent<'a, F> {
+    pub engine: &'a Cpu<F>,
+    memory: RefCell<Memory<F>>,
+}
+
+/// Parameters and gradients, lane after lane.
+struct Memory<F> {
+    tensors: usize,
+    params: Vec<Vec<F>>,
+    grads: Vec<Vec<F>>,
+}
+
+impl<'a, F: Float> Lent<'a, F> {
+    pub fn new(engine: &'a Cpu<F>) -> Self {
+        Self { engine, memory: RefCell::new(Memory { tensors: 0, params: Vec::new(), grads: Vec::new() }) }
+    }
+}
+
+fn slices<F>(tensors: &mut [Vec<F>]) -> Vec<&mut [F]> {
+    tensors.iter_mut().map(Vec::as_mut_slice).collect()
+}
+
+impl<F: Float> Home for Lent<'_, F> {
+    type Program = CpuProgram<F>;
+
+    fn build(&self, recipe: Recipe, arena: Arena) -> Result<Optimizer<Self::Program>> {
+        let lens: Vec<usize> = arena.tensors().iter().map(|tensor| tensor.len()).collect();
+        let zeros = || lens.repeat(recipe.lanes()).into_iter().map(|len| vec![F::of(0.0); len]).collect();
+        *self.memory.borrow_mut() = Memory { tensors: lens.len(), params: zeros(), grads: zeros() };
+        Optimizer::over(self.engine, recipe, arena)
+    }
+
+    fn set_params(&self, optimizer: &mut Optimizer<Self::Program>, lane: usize, tensor: usize, values: &[f32]) -> Result<()> {
+        let memory = &mut *self.memory.borrow_mut();
+        memory.params[lane * memory.tensors + tensor] = floats(values);
+        // And what is kept beside them.
+        optimizer.set_params(lane, &name(tensor), &floats(values))
+    }
+
+    fn set_grads(&self, _: &mut Optimizer<Self::Program>, lane: usize, tensor: usize, values: &[f32]) -> Result<()> {
+        let memory = &mut *self.memory.borrow_mut();
+        memory.grads[lane * memory.tensors + tensor] = floats(values);
+        Ok(())
+    }
+
+    fn params(&self, _: &mut Optimizer<Self::Program>, lane: usize, tensor: usize) -> Result<Vec<F>> {
+        let memory = &*self.memory.borrow();
+        Ok(memory.params[lane * memory.tensors + tensor].clone())
+    }
+
+    fn eval(&self, _: &mut Optimizer<Self::Program>, _: usize, _: usize) -> Option<Result<Vec<F>>> {
+        None
+    }
+
+    fn steps(&self, optimizer: &mut Optimizer<Self::Program>, count: usize) -> Result<()> {
+        let Memory { params, grads, .. } = &mut *self.memory.borrow_mut();
+        (0..count).try_for_each(|_| optimizer.step_over(&mut slices(params), &mut slices(grads)))
+    }
+
+    fn inspected(&self, optimizer: &mut Optimizer<Self::Program>) -> Result<()> {
+        self.steps(optimizer, 1)
+    }
+
+    fn accumulate(&self, optimizer: &mut Optimizer<Self::Program>) -> Result<()> {
+        let Memory { params, grads, .. } = &mut *self.memory.borrow_mut();
+        optimizer.accumulate_over(&mut slices(params), &mut slices(grads))
+    }
+
+    fn ascend(&self, optimizer: &mut Optimizer<Self::Program>) -> Result<()> {
+        let Memory { params, grads, .. } = &mut *self.memory.borrow_mut();
+        optimizer.ascend_over(&mut slices(params), &mut slices(grads))
+    }
+}
+
+/// Over slices of buffers of somebody else's.
+pub struct Slices<'a> {
+    pub gpu: &'a Gpu,
+    /// Whether parameters and gradients lie in one buffer.
+    pub together: bool,
+}
+
+impl Home for Slices<'_> {
+    type Program = GpuProgram;
+
+    fn build(&self, recipe: Recipe, arena: Arena) -> Result<Optimizer<GpuProgram>> {
+        let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST;
+        let buffer = |elements: usize| {
+            let descriptor =
+                wgpu::BufferDescriptor { label: None, size: 4 * elements as u64, usage, mapped_at_creation: false };
+            self.gpu.device().create_buffer(&descriptor)
+        };
+        // Odd gaps, and for the second buffer the gradients first.
+        let all = recipe.lanes() * arena.tensors().iter().map(|tensor| tensor.len() + 3).sum::<usize>() + 8;
+        let one = buffer(2 * all);
+        let buffers = if self.together { [one.clone(), one] } else { [buffer(all), buffer(all)] };
+        let mut at = [1, if self.together { all } else { 5 }];
+        let mut slice = |which: usize, len: usize| {
+            let slice = Slice { buffer: buffers[which].clone(), offset: 4 * at[which] as u64, len };
+            at[which] += len + 1 + len % 3;
+            slice
+        };
+        let mut lane = || {
+            let tensors = arena.tensors().iter().map(|tensor| SliceTensor {
+                name: tensor.name.clone(),
+                shape: tensor.shape.clone(),
+                params: slice(0, tensor.len()),
+                grads: slice(1, tensor.len()),
+                group: tensor.group,
+            });
+            tensors.collect::<Vec<_>>()
+        };
+        let lanes: Vec<_> = (0..recipe.lanes()).map(|_| lane()).collect();
+        Optimizer::over_lanes(self.gpu, recipe, &lanes)
+    }
+}
+
+fn floats<F: Real>(values: &[f32]) -> Vec<F> {
+    values.iter().map(|&x| F::of(f64::from(x))).collect()
+}
+
+fn doubles<F: Real>(values: Vec<F>) -> Vec<f64> {
+    values.into_iter().map(Real::as_f64).collect()
+}
+
+fn name(tensor: usize) -> String {
+    format!("tensor {tensor}")
+}
+
+impl Case {
+    /// The rules by lane or by group.
+    fn rules(&self) -> Vec<Box<dyn AnyRule>> {
+        let rule = |own: &Vec<(String, f64)>| {
+            let mut rule = rule_by_name(self.rule).expect("a registered rule");
+            if self.rule == "adafactor" {
+                // Its default is the resolution of the engine's floats.
+                set(&mut *rule, "eps1", "1.2e-7").expect("a setting");
+            }
+            let own = own.iter().map(|(name, value)| (name.clone(), value.to_string()));
+            for (name, value) in self.settings.iter().cloned().chain(own) {
+                set(&mut *rule, &name, &value).unwrap_or_else(|error| panic!("{self}: {error}"));
+            }
+            rule
+        };
+        self.own.iter().map(rule).collect()
+    }
+
+    fn recipe(&self) -> Recipe {
+        let recipe = if self.grouped { Recipe::groups(self.rules()) } else { Recipe::population(self.rules()) };
+        self.modifiers.iter().fold(recipe, |recipe, modifier| match modifier.clone() {
+            Modifier::Clip(clip) => recipe.clip(clip),
+            Modifier::SkipBad => recipe.skip_bad(),
+            Modifier::GradScale(scale) => recipe.grad_scale(scale),
+            Modifier::LossScale(rule) => recipe.loss_scale(rule),
+            Modifier::L1(l1) => recipe.l1(l1),
+            Modifier::WeightDecay(decay) => recipe.weight_decay(decay),
+            Modifier::Average(average) => recipe.average(average),
+            Modifier::Lookahead(lookahead) => recipe.lookahead(lookahead),
+            Modifier::Accumulate(accumulation) => recipe.accumulate(accumulation),
+            Modifier::Sam(rho) => recipe.sam(rho),
+            Modifier::HalfCopy(half) => recipe.half_copy(half),
+            Modifier::ZeroGrads => recipe.zero_grads(),
+            Modifier::Cautious => recipe.cautious(),
+            Modifier::Centralise => recipe.centralise(),
+            Modifier::Inspect => recipe.inspect(),
+            Modifier::Schedule(None, setting, schedule) => recipe.schedule(&setting, schedule),
+            Modifier::Schedule(Some(group), setting, schedule) => recipe.schedule_group(group, &setting, schedule),
+        })
+    }
+
+    fn arena(&self) -> Arena {
+        let mut arena = Arena::default();
+        for (index, tensor) in self.tensors.iter().enumerate() {
+            arena.add(&name(index), &tensor.shape, tensor.group).expect("names that differ");
+        }
+        arena
+    }
+
+    /// Why it is refused, if it is.
+    pub fn refusal(&self) -> Option<String> {
+        Own(&Cpu::<f64>::default()).build(self.recipe(), self.arena()).err().map(|error| error.to_string())
+    }
+
+    fn half(&self) -> Option<Half> {
+        self.modifiers
+            .iter()
+            .rev()
+            .find_map(|modifier| if let Modifier::HalfCopy(half) = modifier { Some(*half) } else { None })
+    }
+}
+
+/// A case that is run in a home.
+pub struct Subject<'a, H: Home> {
+    case: &'a Case,
+    home: &'a H,
+    optimizer: Optimizer<H::Program>,
+    errors: Vec<(usize, String)>,
+}
+
+impl<'a, H: Home> Subject<'a, H> {
+    pub fn new(case: &'a Case, home: &'a H) -> Result<Self> {
+        let optimizer = home.build(case.recipe(), case.arena())?;
+        Ok(Self { case, home, optimizer, errors: Vec::new() })
+    }
+
+    /// Does the operation of that index. What is refused is an error like any other result.
+    pub fn run(&mut self, index: usize) {
+        if let Err(error) = self.try_op(&self.case.ops[index]) {
+            self.errors.push((index, error.to_string()));
+        }
+    }
+
+    /// One of several steps; errors are noted once.
+    pub fn step(&mut self, index: usize) {
+        if let Err(error) = self.home.steps(&mut self.optimizer, 1) {
+            self.errors.push((index, error.to_string()));
+        }
+    }
+
+    fn try_op(&mut self, op: &Op) -> Result<()> {
+        let Self { case, home, optimizer, .. } = self;
+        match op {
+            Op::Grads(lane, values) => {
+                for (index, tensor) in case.tensors.iter().enumerate() {
+                    home.set_grads(optimizer, *lane, index, &values.of(index, tensor.len()))?;
+                }
+                Ok(())
+            }
+            Op::Params(lane, tensor, values) => {
+                home.set_params(optimizer, *lane, *tensor, &values.of(*tensor, case.tensors[*tensor].len()))
+            }
+            Op::Step => home.steps(optimizer, 1),
+            Op::Steps(count) => home.steps(optimizer, *count),
+            Op::Inspected => home.inspected(optimizer),
+            Op::Accumulate => home.accumulate(optimizer),
+            Op::Ascend => home.ascend(optimizer),
+            Op::Set(lane, group, setting, value) => optimizer.set(*lane, *group, setting, *value),
+            Op::Freeze(lane, group, frozen) => optimizer.freeze(*lane, *group, *frozen),
+            Op::Rebuild => self.rebuild(),
+            Op::Look => Ok(()),
+        }
+    }
+
+    fn rebuild(&mut self) -> Result<()> {
+        let Self { case, home, optimizer, .. } = self;
+        let mut kept = Vec::new();
+        for lane in 0..case.lanes() {
+            for tensor in 0..case.tensors.len() {
+                kept.push((lane, tensor, home.params(optimizer, lane, tensor)?));
+            }
+        }
+        *optimizer = home.build(case.recipe(), case.arena())?;
+        for (lane, tensor, values) in kept {
+            let values: Vec<f32> = values.into_iter().map(|x| x.as_f64() as f32).collect();
+            home.set_params(optimizer, lane, tensor, &values)?;
+        }
+        Ok(())
+    }
+
+    /// Reads everything.
+    pub fn look(&mut self) -> Look {
+        let mut arrays = Vec::new();
+        for lane in 0..self.case.lanes() {
+            for tensor in 0..self.case.tensors.len() {
+                self.look_at(lane, tensor, &mut arrays);
+            }
+            let report = self.optimizer.report(lane).expect("a report");
+            let mut add = |name: &str, what, values: &[f64]| {
+                arrays.push(Array { name: format!("{name} of lane {lane}"), what, values: values.to_vec() });
+            };
+            let counts = [report.applied, report.skipped, report.frozen, report.clipped, report.bad_in_a_row];
+            add("counts (applied, skipped, frozen, clipped, bad in a row)", What::Count, &counts.map(f64::from));
+            add("norm, coefficient, loss scale", What::Scalar, &[report.norm, report.coefficient, report.loss_scale]);
+        }
+        Look { arrays, errors: self.errors.clone() }
+    }
+
+    fn look_at(&mut self, lane: usize, tensor: usize, arrays: &mut Vec<Array>) {
+        let Self { case, home, optimizer, .. } = self;
+        let label = name(tensor);
+        let mut add = |what, of: &str, values: Vec<f64>| {
+            arrays.push(Array { name: format!("{of} of {label}, lane {lane}"), what, values });
+        };
+        let params = doubles(home.params(optimizer, lane, tensor).expect("parameters"));
+        add(What::Params, "params", params.clone());
+        if let Some(eval) = home.eval(optimizer, lane, tensor) {
+            add(What::Params, "eval", doubles(eval.expect("parameters to evaluate with")));
+        }
+        if let Ok(average) = optimizer.averaged(lane, &label) {
+            add(What::Params, "average", doubles(average));
+        }
+        let rule = &case.rules()[0];
+        let names = rule.planes().into_iter().map(|plane| rule.state_names()[plane]).chain(["row_var", "col_var"]);
+        for plane in names {
+            if let Ok(state) = optimizer.state(plane, lane, &label) {
+                add(What::Plane, plane, doubles(state));
+            }
+        }
+        let Some(half) = case.half() else { return };
+        let found = optimizer.half(lane, &label).expect("a copy");
+        for (bits, x) in found.iter().zip(&params).filter(|(_, x)| home.copies() && !x.is_nan()) {
+            let expected = half.bits(*x as f32);
+            assert!(*bits == expected, "copy of {label}, lane {lane}: {bits:#x} beside {x}, whose bits are {expected:#x}");
+        }
+        add(What::Half, "copy", found.into_iter().map(f64::from).collect());
+    }
+}
