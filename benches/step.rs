@@ -5,7 +5,7 @@ use criterion::{BenchmarkId, Criterion, SamplingMode, Throughput, criterion_grou
 use std::time::Instant;
 use thalweg::cpu::Cpu;
 use thalweg::gpu::{Gpu, GpuOptions, GpuProgram, Slice, SliceTensor};
-use thalweg::plan::Engine;
+use thalweg::plan::{Engine, PlanId};
 use thalweg::wgpu::{BufferDescriptor, BufferUsages};
 use thalweg::{AdamW, Optimizer, Recipe};
 
@@ -50,7 +50,7 @@ fn gpu_encode(criterion: &mut Criterion) {
         group.bench_function(BenchmarkId::from_parameter(count), |b| {
             b.iter(|| {
                 let mut encoder = gpu.device().create_command_encoder(&Default::default());
-                optimizer.program().encode(0, &mut encoder).expect("the step");
+                optimizer.program().encode(PlanId::FIRST, &mut encoder).expect("the step");
                 encoder
             })
         });

@@ -6,7 +6,7 @@
 use anyhow::{Result, ensure};
 use thalweg::cpu::Cpu;
 use thalweg::gpu::{Gpu, GpuOptions};
-use thalweg::plan::{Case, Dispatch, Engine, Layout, Operands, Operation, Plan, Program, View, Views};
+use thalweg::plan::{Blueprint, Case, Dispatch, Engine, Layout, Operands, Operation, Plan, PlanId, Program, View, Views};
 use thalweg::{Error, Real};
 
 /// `out[r] = Σ_c (table[r + 1, c] − table[r, c])²`.
@@ -68,9 +68,9 @@ fn main() -> Result<()> {
     let (table, out) = (layout.floats("table", 6), layout.floats("out", 2));
     let mut plan = Plan::default();
     plan.operate(Distances { table: layout.whole(table), out: layout.whole(out), columns: 2 });
-    let mut program = Cpu::<f32>::default().load(&layout, &[plan])?;
+    let mut program = Cpu::<f32>::default().load(&Blueprint::of(&layout, &[plan]))?;
     program.write(table, 0, 0, &[0.0, 0.0, 3.0, 4.0, 3.0, 5.0])?;
-    program.run(0, 1)?;
+    program.run(PlanId::FIRST, 1)?;
     let distances = program.read(out, 0)?;
     println!("CPU: {distances:?}");
     ensure!(distances == [25.0, 1.0], "25 and 1 are right");

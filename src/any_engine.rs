@@ -4,7 +4,7 @@ use crate::cpu::{Cpu, CpuProgram};
 use crate::error::{Error, Result};
 #[cfg(feature = "gpu")]
 use crate::gpu::{Gpu, GpuOptions, GpuProgram};
-use crate::plan::{Answer, BufferId, Engine, Layout, Plan, Program};
+use crate::plan::{Answer, Blueprint, BufferId, Engine, Layout, PlanId, Program};
 use std::ops::Range;
 
 /// An engine in single precision: the GPU's or the CPU's.
@@ -110,11 +110,11 @@ impl Engine for AnyEngine {
     type Float = f32;
     type Program = AnyProgram;
 
-    fn load(&self, layout: &Layout, plans: &[Plan]) -> Result<AnyProgram> {
+    fn load(&self, blueprint: &Blueprint) -> Result<AnyProgram> {
         match self {
-            Self::Cpu(cpu) => cpu.load(layout, plans).map(|program| AnyProgram::Cpu(Box::new(program))),
+            Self::Cpu(cpu) => cpu.load(blueprint).map(|program| AnyProgram::Cpu(Box::new(program))),
             #[cfg(feature = "gpu")]
-            Self::Gpu(gpu) => gpu.load(layout, plans).map(|program| AnyProgram::Gpu(Box::new(program))),
+            Self::Gpu(gpu) => gpu.load(blueprint).map(|program| AnyProgram::Gpu(Box::new(program))),
         }
     }
 
@@ -130,8 +130,8 @@ impl Engine for AnyEngine {
 impl Program for AnyProgram {
     type Float = f32;
 
-    fn run(&mut self, plan: usize, times: usize) -> Result<()> {
-        either!(self, Self, program => program.run(plan, times))
+    fn repeat(&mut self, plans: &[PlanId], times: usize) -> Result<()> {
+        either!(self, Self, program => program.repeat(plans, times))
     }
 
     fn write(&mut self, buffer: BufferId, lane: usize, offset: usize, values: &[f32]) -> Result<()> {

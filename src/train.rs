@@ -1,11 +1,11 @@
-//! Training a network on a data set: the whole step (batch, forward, loss, backward, optimizer) is one plan.
+//! Training a network on a data set, in two plans: the gradient of a batch, and the step along it.
 
 use crate::data::Dataset;
 use crate::error::{Error, Result, range};
 use crate::nn::{Network, Pass};
 use crate::op::{Gather, Tally, Tick};
-use crate::optimizer::{Recipe, Report, Stepper};
-use crate::plan::{Arena, BufferId, Engine, Kind, Layout, Loss, NONE, Op, Plan, Program, View};
+use crate::optimizer::{Optimizer, Recipe, Report};
+use crate::plan::{Blueprint, BufferId, Engine, Kind, Layout, Loss, NONE, Op, Plan, PlanId, Program, Role, View};
 use crate::rule::Real;
 use std::ops::ControlFlow;
 
@@ -89,11 +89,9 @@ impl Batch {
 /// ```
 #[derive(Debug)]
 pub struct Trainer<P> {
-    program: P,
-    stepper: Stepper,
+    optimizer: Optimizer<P>,
+    plans: Plans,
     lanes: usize,
-    arena: Arena,
-    params: BufferId,
     /// Parameters to evaluate with, where they are others than those at which gradients are taken.
     evaluated: Option<BufferId>,
     train: Feed,
@@ -102,11 +100,16 @@ pub struct Trainer<P> {
     steps: usize,
 }
 
-/// Plans of a trainer.
-const STEP: usize = 0;
-const EVALUATE: usize = 1;
-/// A step on the last, smaller batch, where there is one.
-const LAST: usize = 2;
+/// Plans of a trainer beside those of its optimizer.
+#[derive(Debug, Clone, Copy)]
+struct Plans {
+    /// Picks a batch; its loss and gradient.
+    gradient: PlanId,
+    /// That of the last, smaller batch, where there is one.
+    last: Option<PlanId>,
+    /// Picks a batch of the test data; its loss.
+    evaluate: PlanId,
+}
 
 /// A data set on the device, the order in which its rows are taken, and the sums over what was taken.
 #[derive(Debug)]
@@ -143,9 +146,10 @@ impl Between {
 }
 
 impl Feed {
-    fn declare(layout: &mut Layout, what: &str, data: &Dataset, batch: usize, batches: usize) -> Self {
+    fn declare(blueprint: &mut Blueprint, what: &str, data: &Dataset, batch: usize, batches: usize) -> Self {
         let taken = data.rows().min(batch * batches);
-        Self {
+        let layout = blueprint.layout_mut();
+        let feed = Self {
             features: layout.shared_floats(&format!("{what} features"), data.features.len()),
             labels: layout.shared_indices(&format!("{what} labels"), data.rows()),
             order: layout.shared_indices(&format!("{what} order"), batch * batches),
@@ -155,7 +159,11 @@ impl Feed {
             batch,
             batches,
             taken,
+        };
+        for id in [feed.features, feed.labels, feed.order, feed.clock, feed.tally] {
+            blueprint.mark(id, Role::Data);
         }
+        feed
     }
 
     /// Declares where a batch goes: its features and labels.
@@ -164,7 +172,7 @@ impl Feed {
         (features, layout.shared_indices("batch labels", self.batch))
     }
 
-    /// Records the picking of a batch.
+    /// Records the picking of a batch; the next one will be the batch after it.
     fn record(&self, plan: &mut Plan, (features, labels): (BufferId, BufferId), width: usize) {
         let &Self { batch: rows, batches, .. } = self;
         let whole = |buffer, len| View { buffer, offset: 0, len };
@@ -173,6 +181,7 @@ impl Feed {
         plan.operate(Gather { table, order, clock, out, kind: Kind::Float, width, rows, batches });
         let (table, out) = (whole(self.labels, self.rows), whole(labels, rows));
         plan.operate(Gather { table, order, clock, out, kind: Kind::Index, width: 1, rows, batches });
+        plan.operate(Tick { clock });
     }
 
     /// Records the loss of a batch and the sums over it; returns the gradient by the logits.
@@ -237,47 +246,41 @@ impl<P: Program> Trainer<P> {
         range::require(!recipe.scales_loss(), "loss_scale", "given", "not in a trainer, whose loss has no scale")?;
         let batch = Batch { rows: batch.rows.min(train.rows()), ..batch };
         let (lanes, arena) = (recipe.lanes(), network.arena()?);
-        let mut layout = Layout::new(lanes);
-        let (params, grads) = (layout.arena("params", &arena), layout.arena("grads", &arena));
+        let mut blueprint = Blueprint::new(lanes);
+        let params = blueprint.arena("params", &arena, Role::Params);
+        let grads = blueprint.arena("grads", &arena, Role::Grads);
+        let stepper = recipe.record(&mut blueprint, &arena, params, grads)?;
 
-        let feed = Feed::declare(&mut layout, "training", train, batch.rows, batch.steps(train.rows()));
-        let picked = feed.declare_batch(&mut layout, train.width);
+        let feed = Feed::declare(&mut blueprint, "training", train, batch.rows, batch.steps(train.rows()));
+        let picked = feed.declare_batch(blueprint.layout_mut(), train.width);
         let mut between = Between::default();
-        let mut gradients = |layout: &mut Layout, rows| {
-            let mut plan = Plan::default();
+        let mut gradients = |blueprint: &mut Blueprint, name: &str, rows| {
+            let (mut plan, layout) = (Plan::default(), blueprint.layout_mut());
             record_gradients(&mut plan, network, (params, grads), &feed, picked, rows, &mut between.places(layout))?;
-            Ok::<Plan, Error>(plan)
+            blueprint.add(name, plan)
         };
-        let mut step = gradients(&mut layout, batch.rows)?;
-        let before = step.ops().len();
-        let mut stepper = recipe.record(&mut layout, &mut step, &arena, params, grads)?;
-        step.operate(Tick { clock: layout.whole(feed.clock) });
-        let last = batch.rest(train.rows()).map(|rows| {
-            let mut last = gradients(&mut layout, rows)?;
-            step.ops()[before..].iter().cloned().for_each(|op| last.push(op));
-            Ok::<Plan, Error>(last)
-        });
+        let gradient = gradients(&mut blueprint, "gradient", batch.rows)?;
+        let last = batch.rest(train.rows()).map(|rows| gradients(&mut blueprint, "gradient of the last batch", rows));
+        let last = last.transpose()?;
 
-        let evaluated = stepper.averages().then(|| layout.arena("evaluated params", &arena));
+        let evaluated = stepper.averages().then(|| blueprint.arena("evaluated params", &arena, Role::Scratch));
         let rows = EVALUATION_ROWS.min(test.rows());
         let mut look = Plan::default();
-        let test_feed = Feed::declare(&mut layout, "test", test, rows, test.rows().div_ceil(rows));
-        let picked = test_feed.declare_batch(&mut layout, test.width);
-        let mut between = Between::default();
-        let at = evaluated.unwrap_or(params);
-        record_loss(&mut look, network, at, &test_feed, picked, rows, &mut between.places(&mut layout))?;
-        look.operate(Tick { clock: layout.whole(test_feed.clock) });
+        let test_feed = Feed::declare(&mut blueprint, "test", test, rows, test.rows().div_ceil(rows));
+        let picked = test_feed.declare_batch(blueprint.layout_mut(), test.width);
+        let (mut between, at) = (Between::default(), evaluated.unwrap_or(params));
+        record_loss(&mut look, network, at, &test_feed, picked, rows, &mut between.places(blueprint.layout_mut()))?;
+        let plans = Plans { gradient, last, evaluate: blueprint.add("evaluate", look)? };
 
-        let plans: Vec<Plan> = [Ok(step), Ok(look)].into_iter().chain(last).collect::<Result<_>>()?;
-        let mut program = engine.load(&layout, &plans)?;
-        stepper.start(&mut program)?;
-        feed.upload(&mut program, train)?;
-        test_feed.upload(&mut program, test)?;
-        test_feed.write_order(&mut program, 0..test.rows() as u32)?;
+        let mut optimizer = Optimizer::load(engine, &blueprint, stepper)?;
+        let program = optimizer.program_mut();
+        feed.upload(program, train)?;
+        test_feed.upload(program, test)?;
+        test_feed.write_order(program, 0..test.rows() as u32)?;
         let initial: Vec<P::Float> = network.initial(seed)?.into_iter().map(P::Float::of).collect();
         (0..lanes).try_for_each(|lane| program.write(params, lane, 0, &initial))?;
         let random = fastrand::Rng::with_seed(seed);
-        Ok(Self { program, stepper, lanes, arena, params, evaluated, train: feed, test: test_feed, random, steps: 0 })
+        Ok(Self { optimizer, plans, lanes, evaluated, train: feed, test: test_feed, random, steps: 0 })
     }
 
     /// Steps of one epoch.
@@ -298,13 +301,14 @@ impl<P: Program> Trainer<P> {
     pub fn epoch(&mut self, mut progress: impl FnMut(usize) -> ControlFlow<()>) -> Result<Vec<Metrics>> {
         let mut order: Vec<u32> = (0..self.train.rows as u32).collect();
         self.random.shuffle(&mut order);
-        self.train.write_order(&mut self.program, order)?;
-        self.train.reset(&mut self.program, self.lanes)?;
-        let mut done = 0;
+        self.train.write_order(self.optimizer.program_mut(), order)?;
+        self.train.reset(self.optimizer.program_mut(), self.lanes)?;
+        let (mut done, step) = (0, self.optimizer.stepper().step_plan());
         while done < self.train.batches {
             // The rows of the batches up to this one.
             let whole = (done + 1) * self.train.batch <= self.train.taken;
-            self.stepper.run(&mut self.program, if whole { STEP } else { LAST }, 1)?;
+            let gradient = self.plans.last.filter(|_| !whole).unwrap_or(self.plans.gradient);
+            self.optimizer.run(&[gradient, step], 1)?;
             done += 1;
             if progress(done).is_break() {
                 break;
@@ -312,7 +316,7 @@ impl<P: Program> Trainer<P> {
         }
         self.steps += done;
         let rows = self.train.taken.min(done * self.train.batch);
-        self.train.metrics(&mut self.program, self.lanes, rows)
+        self.train.metrics(self.optimizer.program_mut(), self.lanes, rows)
     }
 
     /// Each lane's loss and accuracy on the test data, with the parameters that the rule is to be evaluated with:
@@ -324,12 +328,12 @@ impl<P: Program> Trainer<P> {
         if let Some(evaluated) = self.evaluated {
             for lane in 0..self.lanes {
                 let params = self.eval_params(lane)?;
-                self.program.write(evaluated, lane, 0, &params)?;
+                self.optimizer.program_mut().write(evaluated, lane, 0, &params)?;
             }
         }
-        self.test.reset(&mut self.program, self.lanes)?;
-        self.program.run(EVALUATE, self.test.batches)?;
-        self.test.metrics(&mut self.program, self.lanes, self.test.rows)
+        self.test.reset(self.optimizer.program_mut(), self.lanes)?;
+        self.optimizer.program_mut().run(self.plans.evaluate, self.test.batches)?;
+        self.test.metrics(self.optimizer.program_mut(), self.lanes, self.test.rows)
     }
 
     /// Changes a number among the settings of a lane's rule, from the next step on, as
@@ -362,7 +366,7 @@ impl<P: Program> Trainer<P> {
     /// # Ok::<(), thalweg::Error>(())
     /// ```
     pub fn set(&mut self, lane: usize, group: &str, setting: &str, value: f64) -> Result<()> {
-        self.stepper.set(lane, group, setting, value)
+        self.optimizer.set(lane, group, setting, value)
     }
 
     /// A lane's parameters, at which gradients are taken, laid out as the network's arena.
@@ -370,7 +374,8 @@ impl<P: Program> Trainer<P> {
     /// # Errors
     /// A lane that does not exist, or a lost device.
     pub fn params(&mut self, lane: usize) -> Result<Vec<P::Float>> {
-        self.program.read(self.params, lane)
+        let params = self.optimizer.params_buffer();
+        self.optimizer.program_mut().read(params, lane)
     }
 
     /// A lane's parameters to evaluate with, laid out as the network's arena.
@@ -378,9 +383,7 @@ impl<P: Program> Trainer<P> {
     /// # Errors
     /// A lane that does not exist, or a lost device.
     pub fn eval_params(&mut self, lane: usize) -> Result<Vec<P::Float>> {
-        let mut params = self.params(lane)?;
-        self.stepper.eval(&mut self.program, lane, self.arena.tensors(), &mut params)?;
-        Ok(params)
+        self.optimizer.eval_arena(lane)
     }
 
     /// A lane's counters, norm and clip coefficient after the last step.
@@ -388,7 +391,7 @@ impl<P: Program> Trainer<P> {
     /// # Errors
     /// A lane that does not exist, or a lost device.
     pub fn report(&mut self, lane: usize) -> Result<Report> {
-        self.stepper.report(&mut self.program, lane)
+        self.optimizer.report(lane)
     }
 }
 

@@ -11,7 +11,7 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::RefCell;
 use thalweg::cpu::Cpu;
 use thalweg::gpu::{GpuOptions, Slice, SliceTensor};
-use thalweg::plan::{Arena, Engine};
+use thalweg::plan::{Arena, Engine, PlanId};
 use thalweg::schedule::{Cosine, Exponential, Schedule};
 use thalweg::{Adam, Optimizer, Recipe, Result, wgpu};
 
@@ -144,7 +144,7 @@ fn an_allocation_is_caught_and_told_from_those_of_others() -> Result<()> {
     let gpu = engines::open(GpuOptions::default());
     let optimizer = optimizer(&gpu)?;
     let mut encoder = gpu.device().create_command_encoder(&Default::default());
-    let caught = allocations(|| optimizer.program().encode(0, &mut encoder))?;
+    let caught = allocations(|| optimizer.program().encode(PlanId::FIRST, &mut encoder))?;
     assert!(!caught.is_empty());
     assert_none("encode", caught);
     Ok(())

@@ -23,7 +23,8 @@ mod vectors;
 
 use crate::error::Result;
 use crate::plan::{
-    Answer, Arena, BufferId, Engine, Kind, Layout, Op, Operated, Plan, Program, Scope, check_even, check_plan, copied,
+    Answer, Arena, Blueprint, BufferId, Engine, Kind, Layout, Op, Operated, Plan, PlanId, Program, Scope, check_even,
+    check_plans, copied,
 };
 use lent::Lent;
 pub use matmul::Float;
@@ -79,7 +80,8 @@ impl<F: Float> Engine for Cpu<F> {
     type Float = F;
     type Program = CpuProgram<F>;
 
-    fn load(&self, layout: &Layout, plans: &[Plan]) -> Result<CpuProgram<F>> {
+    fn load(&self, blueprint: &Blueprint) -> Result<CpuProgram<F>> {
+        let (layout, plans) = (blueprint.layout(), blueprint.plans());
         plans.iter().try_for_each(|plan| plan.check(layout))?;
         let threads = self.threads();
         pool::start(threads.count() - 1);
@@ -117,6 +119,15 @@ impl<F: Float> Engine for Cpu<F> {
 enum Phase {
     Shared(Operated),
     Lanes(Vec<Op>),
+}
+
+impl Phase {
+    fn of_lanes(&self) -> Option<&[Op]> {
+        match self {
+            Self::Shared(_) => None,
+            Self::Lanes(ops) => Some(ops),
+        }
+    }
 }
 
 /// Operations without lanes are barriers; those between them are one task per lane.
@@ -187,6 +198,40 @@ impl<F: Float> CpuProgram<F> {
         self.lanes.len().div_ceil(8 * self.threads.count())
     }
 
+    /// Runs plans one after the other. Where one ends and the next one begins with operations of lanes, both are one task per lane, as if
+    /// they were one plan.
+    fn run_once(&mut self, plans: &[PlanId]) {
+        let (threads, at_a_time) = (self.threads_of_a_lane(), self.lanes_at_a_time());
+        let (all, shared, lanes) = (&self.phases, &mut self.shared, &mut self.lanes);
+        let mut phases = plans.iter().flat_map(|plan| &all[plan.0]);
+        let mut next = phases.next();
+        while let Some(phase) = next {
+            match phase {
+                Phase::Shared(op) => {
+                    operation::operate(op, shared, None);
+                    next = phases.next();
+                }
+                Phase::Lanes(_) => {
+                    let first = std::iter::once(phase).chain(phases.clone());
+                    let together = first.map_while(Phase::of_lanes);
+                    let after = together.clone().count() - 1;
+                    let shared = &*shared;
+                    let lane = |store: &mut Store<F>| {
+                        together.clone().flatten().for_each(|op| run(op, store, shared, None, threads));
+                    };
+                    match &mut lanes[..] {
+                        [one] => lane(one),
+                        many => {
+                            let count = many.len().div_ceil(at_a_time);
+                            self.threads.in_order(count, many.chunks_mut(at_a_time), |lanes| lanes.iter_mut().for_each(&lane));
+                        }
+                    }
+                    next = phases.nth(after);
+                }
+            }
+        }
+    }
+
     /// Checks slices before [`CpuProgram::run_over`].
     ///
     /// # Errors
@@ -201,7 +246,7 @@ impl<F: Float> CpuProgram<F> {
     /// Slices that are not as many or not as long as the tensors of all lanes, naming the tensor.
     pub fn run_over<'s>(
         &mut self,
-        plan: usize,
+        plan: PlanId,
         arena: &Arena,
         params: (BufferId, &mut [&'s mut [F]]),
         grads: (BufferId, &mut [&'s mut [F]]),
@@ -209,8 +254,8 @@ impl<F: Float> CpuProgram<F> {
         self.check_over(arena, params.1, grads.1)?;
         let (threads, at_a_time) = (self.threads_of_a_lane(), self.lanes_at_a_time());
         let tensors = arena.tensors().len().max(1);
-        check_plan(plan, self.phases.len())?;
-        for phase in &self.phases[plan] {
+        check_plans(&[plan], self.phases.len())?;
+        for phase in &self.phases[plan.0] {
             match phase {
                 Phase::Shared(op) => operation::operate(op, &mut self.shared, None),
                 Phase::Lanes(ops) => {
@@ -242,25 +287,9 @@ impl<F: Float> CpuProgram<F> {
 impl<F: Float> Program for CpuProgram<F> {
     type Float = F;
 
-    fn run(&mut self, plan: usize, times: usize) -> Result<()> {
-        let (threads, at_a_time) = (self.threads_of_a_lane(), self.lanes_at_a_time());
-        check_plan(plan, self.phases.len())?;
-        for phase in (0..times).flat_map(|_| &self.phases[plan]) {
-            match phase {
-                Phase::Shared(op) => operation::operate(op, &mut self.shared, None),
-                Phase::Lanes(ops) => {
-                    let shared = &self.shared;
-                    let lane = |store: &mut Store<F>| ops.iter().for_each(|op| run(op, store, shared, None, threads));
-                    match &mut self.lanes[..] {
-                        [one] => lane(one),
-                        many => {
-                            let count = many.len().div_ceil(at_a_time);
-                            self.threads.in_order(count, many.chunks_mut(at_a_time), |lanes| lanes.iter_mut().for_each(lane));
-                        }
-                    }
-                }
-            }
-        }
+    fn repeat(&mut self, plans: &[PlanId], times: usize) -> Result<()> {
+        check_plans(plans, self.phases.len())?;
+        (0..times).for_each(|_| self.run_once(plans));
         Ok(())
     }
 

@@ -313,7 +313,7 @@ fn describes(info: &wgpu::AdapterInfo, text: &str) -> bool {
 mod tests {
     use super::*;
     use crate::gpu::kernel::KEPT;
-    use crate::plan::{Engine, Layout, Op, Plan, Program};
+    use crate::plan::{Blueprint, Engine, Layout, Op, Plan, PlanId, Program};
 
     /// A wait that is too short ends with an error of its own, and the device goes on.
     #[test]
@@ -323,8 +323,8 @@ mod tests {
         let [input, output] = ["input", "output"].map(|name| layout.floats(name, 1 << 22)).map(|id| layout.whole(id));
         let mut plan = Plan::default();
         plan.push(Op::Copy { input, output });
-        let mut program = gpu.load(&layout, &[plan])?;
-        program.run(0, 64)?;
+        let mut program = gpu.load(&Blueprint::of(&layout, &[plan]))?;
+        program.run(PlanId::FIRST, 64)?;
         let error = gpu.wait_within(Duration::ZERO).expect_err("64 copies of 16 MiB in no time");
         assert_eq!(error, Error::Timeout { what: "the device".into(), seconds: 0 });
         assert_eq!(error.to_string(), "waiting for the device took more than 0 s");

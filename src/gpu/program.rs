@@ -8,7 +8,9 @@ use super::memory::Memory;
 use super::readback::{Copy, Readback};
 use super::{factored, matmul, network, operation, orthogonal, step, update, vectors};
 use crate::error::{Error, Result};
-use crate::plan::{Answer, Buffer, BufferId, Engine, Kind, Layout, Op, Plan, Program, check_even, check_plan};
+use crate::plan::{
+    Answer, Blueprint, Buffer, BufferId, Engine, Kind, Layout, Op, Plan, PlanId, Program, Role, check_even, check_plans,
+};
 use bytemuck::Pod;
 use std::ops::Range;
 use std::sync::Arc;
@@ -17,8 +19,8 @@ impl Engine for Gpu {
     type Float = f32;
     type Program = GpuProgram;
 
-    fn load(&self, layout: &Layout, plans: &[Plan]) -> Result<GpuProgram> {
-        self.load_into(layout, plans, Memory::new(self, layout)?)
+    fn load(&self, blueprint: &Blueprint) -> Result<GpuProgram> {
+        self.load_into(blueprint, Memory::new(self, blueprint.layout())?)
     }
 
     fn describe(&self) -> String {
@@ -28,26 +30,24 @@ impl Engine for Gpu {
 }
 
 impl Gpu {
-    /// [`Engine::load`] where parameters and gradients are buffers of the layout that stand for slices of somebody else's.
+    /// [`Engine::load`] where the buffers of parameters and gradients that the blueprint borrows ([`Blueprint::borrow`]) stand for slices
+    /// of somebody else's.
     ///
     /// # Errors
-    /// As for [`Engine::load`]; buffers of the layout or lanes that are not those of the slices; a buffer that this device does not know.
-    pub fn load_over(
-        &self,
-        layout: &Layout,
-        plans: &[Plan],
-        [params, grads]: [BufferId; 2],
-        foreign: Foreign,
-    ) -> Result<GpuProgram> {
+    /// As for [`Engine::load`]; other buffers than one of parameters and one of gradients that are borrowed; buffers or lanes that are not
+    /// those of the slices; a buffer that this device does not know.
+    pub fn load_over(&self, blueprint: &Blueprint, foreign: Foreign) -> Result<GpuProgram> {
+        let (layout, [params, grads]) = (blueprint.layout(), borrowed(blueprint)?);
         if layout.lanes() != foreign.lanes() {
             return Err(Error::shape("lanes of slices", layout.lanes(), foreign.lanes()));
         }
         [params, grads].into_iter().try_for_each(|id| layout.check_arena(id, foreign.arena()))?;
         foreign.check_device(self)?;
-        self.load_into(layout, plans, Memory::over(self, layout, [params, grads], foreign)?)
+        self.load_into(blueprint, Memory::over(self, layout, [params, grads], foreign)?)
     }
 
-    fn load_into(&self, layout: &Layout, plans: &[Plan], memory: Memory) -> Result<GpuProgram> {
+    fn load_into(&self, blueprint: &Blueprint, memory: Memory) -> Result<GpuProgram> {
+        let (layout, plans) = (blueprint.layout(), blueprint.plans());
         self.alive()?;
         plans.iter().try_for_each(|plan| plan.check(layout))?;
         step::check_lanes(layout.lanes(), self.device.limits().max_compute_workgroups_per_dimension)?;
@@ -57,10 +57,42 @@ impl Gpu {
     }
 }
 
+/// The borrowed buffers of parameters and of gradients.
+fn borrowed(blueprint: &Blueprint) -> Result<[BufferId; 2]> {
+    let of = |role| blueprint.buffers().filter(move |buffer| buffer.borrowed && buffer.role == role).map(|buffer| buffer.id);
+    let (params, grads): (Vec<BufferId>, Vec<BufferId>) = (of(Role::Params).collect(), of(Role::Grads).collect());
+    match (&params[..], &grads[..], blueprint.buffers().filter(|buffer| buffer.borrowed).count()) {
+        (&[params], &[grads], 2) => Ok([params, grads]),
+        (params, grads, all) => {
+            let found = format!("{} and {} of {all}", params.len(), grads.len());
+            Err(Error::shape("borrowed buffers", "one of parameters and one of gradients", found))
+        }
+    }
+}
+
 /// A plan's launches, ready to be encoded.
 #[derive(Debug)]
 struct Prepared {
-    launches: Vec<(Arc<wgpu::ComputePipeline>, wgpu::BindGroup, [u32; 3])>,
+    launches: Vec<Ready>,
+}
+
+/// A launch, ready to be encoded.
+#[derive(Debug)]
+struct Ready {
+    pipeline: Arc<wgpu::ComputePipeline>,
+    group: wgpu::BindGroup,
+    grid: [u32; 3],
+    /// About how much it does: trips of loops, over all threads.
+    work: u64,
+}
+
+impl Ready {
+    fn encode(&self, pass: &mut wgpu::ComputePass) {
+        let [x, y, z] = self.grid;
+        pass.set_pipeline(&self.pipeline);
+        pass.set_bind_group(0, &self.group, &[]);
+        pass.dispatch_workgroups(x, y, z);
+    }
 }
 
 impl Prepared {
@@ -76,17 +108,13 @@ impl Prepared {
         let bound = launches.iter().enumerate().map(|(index, launch)| {
             let pipeline = gpu.pipeline(&launch.kernel)?;
             let group = gpu.scoped(launch.kernel.name, 0, || bind(gpu, &pipeline, launch, &params, index))?;
-            Ok((pipeline, group, launch.grid))
+            Ok(Ready { pipeline, group, grid: launch.grid, work: work(launch) })
         });
         Ok(Self { launches: bound.collect::<Result<_>>()? })
     }
 
     fn encode(&self, pass: &mut wgpu::ComputePass) {
-        for (pipeline, group, [x, y, z]) in &self.launches {
-            pass.set_pipeline(pipeline);
-            pass.set_bind_group(0, group, &[]);
-            pass.dispatch_workgroups(*x, *y, *z);
-        }
+        self.launches.iter().for_each(|launch| launch.encode(pass));
     }
 }
 
@@ -209,8 +237,35 @@ pub struct GpuProgram {
     answer: Answer<f32>,
 }
 
-/// Plans that go into one submission: enough to hide its cost, few enough to keep the host responsive.
-const BATCH: usize = 32;
+/// Threads of a workgroup, at most.
+const GROUP: u64 = 256;
+
+/// About how much a launch does.
+fn work(launch: &Launch) -> u64 {
+    let groups: u64 = launch.grid.iter().map(|&groups| u64::from(groups)).product();
+    groups.saturating_mul(GROUP).saturating_mul(1 + launch.trips)
+}
+
+/// What still goes into a submission: enough to hide its cost, little enough that the device does other work in between, and that no
+/// watchdog takes it for hung. A single launch is never cut.
+struct Budget {
+    dispatches: usize,
+    work: u64,
+    empty: bool,
+}
+
+impl Budget {
+    /// 2^33 trips take some 10 ms on a device of 10^12 operations per second.
+    const FULL: Self = Self { dispatches: 1_000, work: 1 << 33, empty: true };
+
+    fn takes(&mut self, work: u64) -> bool {
+        let fits = self.empty || (self.dispatches > 0 && work <= self.work);
+        if fits {
+            *self = Self { dispatches: self.dispatches - 1, work: self.work.saturating_sub(work), empty: false };
+        }
+        fits
+    }
+}
 
 impl GpuProgram {
     /// The device buffers of a declared buffer, lane after lane; none of a buffer of another layout; several where one would exceed the limit of a binding. Element
@@ -223,20 +278,15 @@ impl GpuProgram {
     ///
     /// # Errors
     /// A plan that does not exist; then nothing is recorded.
-    pub fn encode(&self, plan: usize, encoder: &mut wgpu::CommandEncoder) -> Result<()> {
-        let plan = self.plan(plan)?;
-        plan.encode(&mut encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default()));
+    pub fn encode(&self, plan: PlanId, encoder: &mut wgpu::CommandEncoder) -> Result<()> {
+        check_plans(&[plan], self.plans.len())?;
+        self.plans[plan.0].encode(&mut encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default()));
         Ok(())
     }
 
-    fn plan(&self, plan: usize) -> Result<&Prepared> {
-        check_plan(plan, self.plans.len())?;
-        Ok(&self.plans[plan])
-    }
-
     /// Dispatches of one run of a plan; none of a plan that does not exist.
-    pub fn dispatches(&self, plan: usize) -> usize {
-        self.plans.get(plan).map_or(0, |plan| plan.launches.len())
+    pub fn dispatches(&self, plan: PlanId) -> usize {
+        self.plans.get(plan.0).map_or(0, |plan| plan.launches.len())
     }
 
     /// Runs a plan `times` times in one submission, waits, and returns the seconds between two timestamps on the device, or
@@ -244,8 +294,8 @@ impl GpuProgram {
     ///
     /// # Errors
     /// A plan that does not exist, or a lost device.
-    pub fn run_timed(&mut self, plan: usize, times: usize) -> Result<Option<f64>> {
-        check_plan(plan, self.plans.len())?;
+    pub fn run_timed(&mut self, plan: PlanId, times: usize) -> Result<Option<f64>> {
+        check_plans(&[plan], self.plans.len())?;
         self.gpu.alive()?;
         if !self.gpu.device.features().contains(wgpu::Features::TIMESTAMP_QUERY) {
             self.run(plan, times)?;
@@ -265,7 +315,7 @@ impl GpuProgram {
         });
         {
             let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor { label: None, timestamp_writes });
-            (0..times).for_each(|_| self.plans[plan].encode(&mut pass));
+            (0..times).for_each(|_| self.plans[plan.0].encode(&mut pass));
         }
         encoder.resolve_query_set(&queries, 0..2, &resolved, 0);
         self.submit(encoder)?;
@@ -408,17 +458,27 @@ impl GpuProgram {
 impl Program for GpuProgram {
     type Float = f32;
 
-    fn run(&mut self, plan: usize, times: usize) -> Result<()> {
-        check_plan(plan, self.plans.len())?;
-        let mut left = times;
-        while left > 0 {
-            let now = left.min(BATCH);
-            let mut encoder = self.gpu.device.create_command_encoder(&Default::default());
-            (0..now).try_for_each(|_| self.encode(plan, &mut encoder))?;
-            self.submit(encoder)?;
-            left -= now;
+    fn repeat(&mut self, plans: &[PlanId], times: usize) -> Result<()> {
+        check_plans(plans, self.plans.len())?;
+        if times == 0 {
+            return Ok(());
         }
-        Ok(())
+        let launches = (0..times).flat_map(|_| plans).flat_map(|plan| &self.plans[plan.0].launches);
+        let mut launches = launches.peekable();
+        loop {
+            let mut encoder = self.gpu.device.create_command_encoder(&Default::default());
+            {
+                let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
+                let mut budget = Budget::FULL;
+                while let Some(launch) = launches.next_if(|launch| budget.takes(launch.work)) {
+                    launch.encode(&mut pass);
+                }
+            }
+            self.submit(encoder)?;
+            if launches.peek().is_none() {
+                return Ok(());
+            }
+        }
     }
 
     fn write(&mut self, buffer: BufferId, lane: usize, offset: usize, values: &[f32]) -> Result<()> {

@@ -8,7 +8,7 @@ mod stepper;
 pub use stepper::LbfgsStepper;
 
 use crate::error::{Error, Result, range};
-use crate::plan::{Arena, BufferId, Engine, Layout, Plan, Program};
+use crate::plan::{Arena, Blueprint, BufferId, Engine, Program, Role};
 
 /// How far L-BFGS goes along a direction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -76,21 +76,14 @@ impl LbfgsSettings {
         self.max_eval.unwrap_or(self.max_iter.saturating_mul(5) / 4)
     }
 
-    /// Declares what L-BFGS needs beside parameters and gradients, and appends its plans to those of a program, which may have plans
-    /// of its own over the same buffers: a network's forward and backward pass, for one. The stepper that comes back runs them.
+    /// Records what L-BFGS needs beside parameters and gradients into a blueprint, which may have plans of its own over the same buffers:
+    /// a network's forward and backward pass, for one. The stepper that comes back runs the plans of L-BFGS.
     ///
     /// # Errors
-    /// A setting out of its range, or a layout of more than one lane.
-    pub fn record(
-        &self,
-        layout: &mut Layout,
-        plans: &mut Vec<Plan>,
-        arena: &Arena,
-        params: BufferId,
-        grads: BufferId,
-    ) -> Result<LbfgsStepper> {
+    /// A setting out of its range, or a blueprint of more than one lane.
+    pub fn record(&self, blueprint: &mut Blueprint, arena: &Arena, params: BufferId, grads: BufferId) -> Result<LbfgsStepper> {
         self.check()?;
-        LbfgsStepper::new(self.clone(), layout, plans, arena, [params, grads])
+        LbfgsStepper::new(self.clone(), blueprint, arena, [params, grads])
     }
 }
 
@@ -214,11 +207,11 @@ impl<P: Program> Lbfgs<P> {
         for (name, shape) in tensors {
             arena.add(name, shape)?;
         }
-        let mut layout = Layout::new(1);
-        let (params, grads) = (layout.arena("params", &arena), layout.arena("grads", &arena));
-        let mut plans = Vec::new();
-        let stepper = settings.record(&mut layout, &mut plans, &arena, params, grads)?;
-        let program = engine.load(&layout, &plans)?;
+        let mut blueprint = Blueprint::new(1);
+        let params = blueprint.arena("params", &arena, Role::Params);
+        let grads = blueprint.arena("grads", &arena, Role::Grads);
+        let stepper = settings.record(&mut blueprint, &arena, params, grads)?;
+        let program = engine.load(&blueprint)?;
         Ok(Self { arena, params, grads, stepper, program })
     }
 

@@ -2,7 +2,7 @@
 
 use super::history::Products;
 use crate::error::{Error, Result};
-use crate::plan::{Arena, BufferId, Chunk, Combine, Dots, Layout, Norm, NormKind, Op, Plan, View};
+use crate::plan::{Arena, Blueprint, BufferId, Chunk, Combine, Dots, Norm, NormKind, Op, Plan, PlanId, Role, View};
 
 /// Places in the buffer of scalars.
 #[derive(Debug, Clone, Copy)]
@@ -48,11 +48,12 @@ pub(super) struct Buffers {
 }
 
 impl Buffers {
-    pub(super) fn new(layout: &mut Layout, arena: &Arena, params: BufferId, grads: BufferId, slots: usize) -> Self {
+    pub(super) fn new(blueprint: &mut Blueprint, arena: &Arena, params: BufferId, grads: BufferId, slots: usize) -> Self {
         let [start, start_grads, kept, d, y] =
             ["line's start", "line's first gradient", "kept gradient", "direction", "difference"]
-                .map(|name| layout.arena(name, arena));
-        let pairs = (0..slots).map(|slot| ["s", "y"].map(|name| layout.arena(&format!("{name} {slot}"), arena)));
+                .map(|name| blueprint.arena(name, arena, Role::State));
+        let pairs =
+            (0..slots).map(|slot| ["s", "y"].map(|name| blueprint.arena(&format!("{name} {slot}"), arena, Role::State)));
         let pairs = pairs.collect();
         let (chunks, products) = (arena.chunks().len(), Products::len(slots));
         Self {
@@ -64,13 +65,13 @@ impl Buffers {
             d,
             y,
             pairs,
-            coefficients: layout.floats("coefficients", DIRECTION + 1 + 2 * slots),
-            products: layout.floats("products", products),
-            scalars: layout.floats("scalars", 4),
-            frozen: layout.indices("frozen", 1),
-            maxima: layout.floats("partial maxima", NormKind::Max.partials(chunks)),
-            sums: layout.floats("partial sums", NormKind::L1.partials(chunks)),
-            partials: layout.floats("partial products", products * chunks),
+            coefficients: blueprint.floats("coefficients", DIRECTION + 1 + 2 * slots, Role::Scratch),
+            products: blueprint.floats("products", products, Role::Scratch),
+            scalars: blueprint.floats("scalars", 4, Role::Scratch),
+            frozen: blueprint.indices("frozen of L-BFGS", 1, Role::Scratch),
+            maxima: blueprint.floats("partial maxima", NormKind::Max.partials(chunks), Role::Scratch),
+            sums: blueprint.floats("partial sums", NormKind::L1.partials(chunks), Role::Scratch),
+            partials: blueprint.floats("partial products", products * chunks, Role::Scratch),
         }
     }
 
@@ -85,40 +86,40 @@ impl Buffers {
     }
 }
 
-/// The plans of an L-BFGS by their index in the program.
-#[derive(Debug, Clone, Default)]
+/// The plans of an L-BFGS.
+#[derive(Debug, Clone)]
 pub(super) struct Plans {
     /// max |g| and Σ |g|.
-    pub measure: usize,
+    pub measure: PlanId,
     /// max |g| and g·d.
-    pub measure_on_line: usize,
+    pub measure_on_line: PlanId,
     /// The line starts here.
-    pub start_line: usize,
+    pub start_line: PlanId,
     /// x = start + t·d.
-    pub go: usize,
+    pub go: PlanId,
     /// Back to the line's start, with its gradient.
-    pub go_back: usize,
+    pub go_back: PlanId,
     /// Puts the gradient aside.
-    pub keep: usize,
+    pub keep: PlanId,
     /// Takes the gradient that was put aside, or that of the line's start.
-    pub take_kept: usize,
-    pub take_start: usize,
+    pub take_kept: PlanId,
+    pub take_start: PlanId,
     /// By slot: s = t·d and y go there.
-    pub store: Vec<usize>,
+    pub store: Vec<PlanId>,
     /// Numbers of slots that plans look at: 0, 1, 2, 4, … and all.
     looks: Vec<usize>,
     /// By place in `looks`: y, and the products of y and g.
-    compare: Vec<usize>,
+    compare: Vec<PlanId>,
     /// By place in `looks`: d, g·d, max |d|.
-    direct: Vec<usize>,
+    direct: Vec<PlanId>,
 }
 
 impl Plans {
-    pub(super) fn compare(&self, slots: usize) -> usize {
+    pub(super) fn compare(&self, slots: usize) -> PlanId {
         self.compare[self.look(slots)]
     }
 
-    pub(super) fn direct(&self, slots: usize) -> usize {
+    pub(super) fn direct(&self, slots: usize) -> PlanId {
         self.direct[self.look(slots)]
     }
 
@@ -132,8 +133,9 @@ impl Plans {
     }
 }
 
-/// Appends the plans of an L-BFGS to those of a program.
-pub(super) fn record(layout: &Layout, plans: &mut Vec<Plan>, arena: &Arena, buffers: &Buffers) -> Result<Plans> {
+/// Records the plans of an L-BFGS.
+pub(super) fn record(blueprint: &mut Blueprint, arena: &Arena, buffers: &Buffers) -> Result<Plans> {
+    let layout = blueprint.layout().clone();
     if layout.lanes() != 1 {
         return Err(Error::setting("lanes of an L-BFGS", layout.lanes(), "1"));
     }
@@ -142,11 +144,10 @@ pub(super) fn record(layout: &Layout, plans: &mut Vec<Plan>, arena: &Arena, buff
     let looks: Vec<usize> = std::iter::once(0).chain(doubling).chain([slots]).collect();
     let recorder = Recorder { buffers, chunks: arena.chunks() };
     let Buffers { params, grads, start, start_grads, kept, d, y, .. } = *buffers;
-    let mut add = |ops: Vec<Op>| {
+    let mut add = |name: &str, ops: Vec<Op>| {
         let mut plan = Plan::default();
         ops.into_iter().for_each(|op| plan.push(op));
-        plans.push(plan);
-        plans.len() - 1
+        blueprint.add(&format!("L-BFGS {name}"), plan)
     };
     let copy = |from: BufferId, to: BufferId| Op::Copy { input: layout.whole(from), output: layout.whole(to) };
     let slope = recorder.dots(vec![grads], vec![d], recorder.scalar(Scalar::Slope));
@@ -165,17 +166,17 @@ pub(super) fn record(layout: &Layout, plans: &mut Vec<Plan>, arena: &Arena, buff
     };
     let store = |&[s, pair_y]: &[BufferId; 2]| vec![recorder.combine(vec![d], STEP, s), copy(y, pair_y)];
     Ok(Plans {
-        measure: add([largest_g.clone(), sum_g].concat()),
-        measure_on_line: add([largest_g, slope.clone()].concat()),
-        start_line: add(vec![copy(params, start), copy(grads, start_grads)]),
-        go: add(vec![recorder.combine(vec![start, d], FROM_LINE, params)]),
-        go_back: add(vec![copy(start, params), copy(start_grads, grads)]),
-        keep: add(vec![copy(grads, kept)]),
-        take_kept: add(vec![copy(kept, grads)]),
-        take_start: add(vec![copy(start_grads, grads)]),
-        store: buffers.pairs.iter().map(|pair| add(store(pair))).collect(),
-        compare: looks.iter().map(|look| add(compare(look))).collect(),
-        direct: looks.iter().map(|look| add(direct(look))).collect(),
+        measure: add("measure", [largest_g.clone(), sum_g].concat())?,
+        measure_on_line: add("measure on the line", [largest_g, slope.clone()].concat())?,
+        start_line: add("start the line", vec![copy(params, start), copy(grads, start_grads)])?,
+        go: add("go", vec![recorder.combine(vec![start, d], FROM_LINE, params)])?,
+        go_back: add("go back", vec![copy(start, params), copy(start_grads, grads)])?,
+        keep: add("keep", vec![copy(grads, kept)])?,
+        take_kept: add("take what was kept", vec![copy(kept, grads)])?,
+        take_start: add("take the start", vec![copy(start_grads, grads)])?,
+        store: (0..slots).map(|slot| add(&format!("store {slot}"), store(&buffers.pairs[slot]))).collect::<Result<_>>()?,
+        compare: looks.iter().map(|look| add(&format!("compare {look}"), compare(look))).collect::<Result<_>>()?,
+        direct: looks.iter().map(|look| add(&format!("direct {look}"), direct(look))).collect::<Result<_>>()?,
         looks,
     })
 }

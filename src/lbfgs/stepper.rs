@@ -5,7 +5,7 @@ use super::record::{self, Buffers, Plans, Scalar};
 use super::search::{Gradient, Point, strong_wolfe};
 use super::{LbfgsReport, LbfgsSettings, LbfgsStop, LineSearch};
 use crate::error::Result;
-use crate::plan::{Arena, BufferId, Layout, Plan, Program};
+use crate::plan::{Arena, Blueprint, BufferId, PlanId, Program};
 use crate::rule::Real;
 
 /// The host's side of L-BFGS over the parameters and gradients of somebody's program; see [`LbfgsSettings::record`].
@@ -85,13 +85,12 @@ struct Measured {
 impl LbfgsStepper {
     pub(super) fn new(
         settings: LbfgsSettings,
-        layout: &mut Layout,
-        plans: &mut Vec<Plan>,
+        blueprint: &mut Blueprint,
         arena: &Arena,
         [params, grads]: [BufferId; 2],
     ) -> Result<Self> {
-        let buffers = Buffers::new(layout, arena, params, grads, settings.history_size);
-        let plans = record::record(layout, plans, arena, &buffers)?;
+        let buffers = Buffers::new(blueprint, arena, params, grads, settings.history_size);
+        let plans = record::record(blueprint, arena, &buffers)?;
         let (history, units) = (History::new(settings.history_size), Units::new(settings.history_size));
         let (largest_at_start, len) = (0.0, arena.len());
         Ok(Self { settings, buffers, plans, history, t: 0.0, moved: false, largest_at_start, units, len })
@@ -261,7 +260,7 @@ impl<P: Program, C: FnMut(&mut P) -> Result<f64>> Step<'_, P, C> {
     }
 
     /// The loss, and what a plan measures there.
-    fn evaluate(&mut self, plan: usize) -> Result<(f64, Measured)> {
+    fn evaluate(&mut self, plan: PlanId) -> Result<(f64, Measured)> {
         self.evaluations += 1;
         let loss = (self.closure)(self.program)?;
         self.program.run(plan, 1)?;

@@ -1,8 +1,9 @@
 //! Steps of the CPU engine on slices that the caller lends.
 
-use super::{Optimizer, STEP};
+use super::Optimizer;
 use crate::cpu::{CpuProgram, Float};
 use crate::error::Result;
+use crate::plan::PlanId;
 
 /// Steps on the caller's memory instead of the optimizer's arenas: one slice per tensor, in the order in which the tensors were given;
 /// for a population those of its first lane, then those of the next, and so on.
@@ -29,11 +30,12 @@ impl<F: Float> Optimizer<CpuProgram<F>> {
     /// Slices that are not as many or not as long as the tensors of all lanes, naming the tensor; or as for [`Optimizer::steps`].
     pub fn step_over<'s>(&mut self, params: &mut [&'s mut [F]], grads: &mut [&'s mut [F]]) -> Result<()> {
         // What is refused does not count as a step.
-        self.program.check_over(&self.arena, params, grads)?;
-        self.check_ahead(1)?;
+        let plan = self.stepper.plans.step;
+        self.program.check_over(&self.stepper.arena, params, grads)?;
+        self.stepper.check_ahead(&[plan], 1)?;
         self.stepper.before_encoding(&mut self.program)?;
-        self.run_over(STEP, params, grads)?;
-        self.ahead = 0;
+        self.run_over(plan, params, grads)?;
+        self.stepper.ahead = 0;
         Ok(())
     }
 
@@ -42,9 +44,9 @@ impl<F: Float> Optimizer<CpuProgram<F>> {
     /// # Errors
     /// As for [`Optimizer::step_over`] and [`Optimizer::accumulate`].
     pub fn accumulate_over<'s>(&mut self, params: &mut [&'s mut [F]], grads: &mut [&'s mut [F]]) -> Result<()> {
-        let plan = self.accumulation()?;
+        let plan = self.stepper.accumulation()?;
         self.run_over(plan, params, grads)?;
-        self.ahead += 1;
+        self.stepper.ahead += 1;
         Ok(())
     }
 
@@ -53,13 +55,14 @@ impl<F: Float> Optimizer<CpuProgram<F>> {
     /// # Errors
     /// As for [`Optimizer::step_over`] and [`Optimizer::ascend`].
     pub fn ascend_over<'s>(&mut self, params: &mut [&'s mut [F]], grads: &mut [&'s mut [F]]) -> Result<()> {
-        let plan = self.ascent()?;
+        let plan = self.stepper.ascent()?;
         self.run_over(plan, params, grads)?;
-        self.ahead += 1;
+        self.stepper.ahead += 1;
         Ok(())
     }
 
-    fn run_over<'s>(&mut self, plan: usize, params: &mut [&'s mut [F]], grads: &mut [&'s mut [F]]) -> Result<()> {
-        self.program.run_over(plan, &self.arena, (self.params, params), (self.grads, grads))
+    fn run_over<'s>(&mut self, plan: PlanId, params: &mut [&'s mut [F]], grads: &mut [&'s mut [F]]) -> Result<()> {
+        let buffers = &self.stepper.buffers;
+        self.program.run_over(plan, &self.stepper.arena, (buffers.params, params), (buffers.grads, grads))
     }
 }

@@ -26,10 +26,10 @@ pub use report::{Report, TensorReport};
 pub use stepper::Stepper;
 pub use telemetry::Telemetry;
 
-use crate::error::{Error, Result, range};
-use crate::plan::{Arena, BufferId, Engine, Half, Layout, Plan, Program};
+use crate::error::{Error, Result};
+use crate::plan::{Arena, Blueprint, BufferId, Engine, Half, Layout, PlanId, Program, Role};
 use crate::rule::Real;
-use record::{Inspected, Outputs, Recorder};
+use stepper::{Buffers, names, not_asked};
 
 /// An optimizer that owns an arena of parameters and gradients on an engine.
 ///
@@ -52,79 +52,20 @@ use record::{Inspected, Outputs, Recorder};
 /// ```
 #[derive(Debug)]
 pub struct Optimizer<P> {
-    arena: Arena,
-    params: BufferId,
-    grads: BufferId,
-    loss: BufferId,
     stepper: Stepper,
-    outputs: Outputs,
-    half: Option<Half>,
-    plans: Plans,
-    /// Micro-batches, or an ascent, since the last step.
-    ahead: usize,
     program: P,
-}
-
-/// Indices of an optimizer's plans; the step is the first.
-#[derive(Debug, Clone, Copy, Default)]
-struct Plans {
-    accumulate: Option<usize>,
-    ascend: Option<usize>,
-    inspect: Option<usize>,
 }
 
 /// Elements beyond which memory is asked for before lists of an arena's parts are made.
 const MANY: usize = 1 << 27;
 
-/// The index of the plan that is a step.
-const STEP: usize = 0;
-
-/// What an optimizer is made of before an engine has loaded it.
-struct Recorded {
-    layout: Layout,
-    plans: Vec<Plan>,
-    params: BufferId,
-    grads: BufferId,
-    loss: BufferId,
-    stepper: Stepper,
-    outputs: Outputs,
-    names: Plans,
-    arena: Arena,
-    half: Option<Half>,
-}
-
-impl Recorded {
-    fn new(recipe: &Recipe, arena: &Arena) -> Result<Self> {
-        if arena.tensors().is_empty() {
-            return Err(Error::Empty { what: "the list of tensors".into() });
-        }
-        let (recipe, arena) = &recipe.checked(arena)?;
-        let mut layout = Layout::new(recipe.lanes());
-        let (params, grads) = (layout.arena("params", arena), layout.arena("grads", arena));
-        let loss = layout.floats("loss", 1);
-        let recorder = Recorder::new(recipe, &mut layout, arena, params, grads);
-        let mut step = Plan::default();
-        recorder.step(&mut step, None);
-        let mut plans = vec![step];
-        let mut add = |plan: Option<Plan>| {
-            plans.push(plan?);
-            Some(plans.len() - 1)
-        };
-        let inspected = recipe.inspect.then(|| {
-            let mut plan = Plan::default();
-            recorder.step(&mut plan, Some(Inspected));
-            plan
-        });
-        let names = Plans { accumulate: add(recorder.accumulate()), ascend: add(recorder.ascend()), inspect: add(inspected) };
-        let (stepper, outputs) = (recorder.stepper()?, recorder.outputs());
-        Ok(Self { layout, plans, params, grads, loss, stepper, outputs, names, arena: arena.clone(), half: recipe.half })
-    }
-
-    fn start<P: Program>(self, mut program: P) -> Result<Optimizer<P>> {
-        let Self { params, grads, loss, mut stepper, outputs, names: plans, arena, half, .. } = self;
-        stepper.start(&mut program)?;
-        Ok(Optimizer { arena, params, grads, loss, stepper, outputs, half, plans, ahead: 0, program })
-    }
+/// Records a recipe with parameters and gradients of its own.
+fn recorded(recipe: &Recipe, arena: &Arena) -> Result<(Blueprint, Stepper)> {
+    let mut blueprint = Blueprint::new(recipe.lanes());
+    let params = blueprint.arena("params", arena, Role::Params);
+    let grads = blueprint.arena("grads", arena, Role::Grads);
+    let stepper = recipe.record(&mut blueprint, arena, params, grads)?;
+    Ok((blueprint, stepper))
 }
 
 impl<P: Program> Optimizer<P> {
@@ -152,9 +93,22 @@ impl<P: Program> Optimizer<P> {
             }
             engine.check_room(&layout)?;
         }
-        let recorded = Recorded::new(&recipe, &arena)?;
-        let program = engine.load(&recorded.layout, &recorded.plans)?;
-        recorded.start(program)
+        let (blueprint, stepper) = recorded(&recipe, &arena)?;
+        Self::load(engine, &blueprint, stepper)
+    }
+
+    /// An optimizer over a blueprint into which its recipe was recorded ([`Recipe::record`]), and which may have further plans:
+    /// [`Optimizer::run`] runs them.
+    ///
+    /// # Errors
+    /// What the engine refuses.
+    pub fn load<E: Engine<Program = P>>(engine: &E, blueprint: &Blueprint, stepper: Stepper) -> Result<Self> {
+        Self::start(engine.load(blueprint)?, stepper)
+    }
+
+    fn start(mut program: P, mut stepper: Stepper) -> Result<Self> {
+        stepper.start(&mut program)?;
+        Ok(Self { stepper, program })
     }
 
     /// One step of all lanes, from the gradients as they are now. Does not wait for the device.
@@ -171,11 +125,15 @@ impl<P: Program> Optimizer<P> {
     /// A lost device; a setting that its schedule takes out of its range in a step that may be the next; no micro-batch or no ascent before
     /// a step that needs one, where one step is all that can be made at a time. [`Error::Partly`] says how many steps are made, if some are.
     pub fn steps(&mut self, count: usize) -> Result<()> {
-        self.check_ahead(count)?;
-        self.stepper.run(&mut self.program, STEP, count)?;
-        // No step uses up nothing.
-        self.ahead = if count == 0 { self.ahead } else { 0 };
-        Ok(())
+        self.stepper.steps(&mut self.program, count)
+    }
+
+    /// Runs plans of the blueprint one after the other, of which the last is a step, all of that `count` times: [`Stepper::run`].
+    ///
+    /// # Errors
+    /// As for [`Stepper::run`].
+    pub fn run(&mut self, plans: &[PlanId], count: usize) -> Result<()> {
+        self.stepper.run(&mut self.program, plans, count)
     }
 
     /// Adds the gradients as they are now to the sum that the next step uses; see [`Recipe::accumulate`].
@@ -183,9 +141,7 @@ impl<P: Program> Optimizer<P> {
     /// # Errors
     /// A recipe that does not accumulate, or a lost device.
     pub fn accumulate(&mut self) -> Result<()> {
-        let plan = self.accumulation()?;
-        self.ahead += 1;
-        self.program.run(plan, 1)
+        self.stepper.accumulate(&mut self.program)
     }
 
     /// Moves the parameters up the gradient; the next step wants the gradient from there. See [`Recipe::sam`].
@@ -196,9 +152,7 @@ impl<P: Program> Optimizer<P> {
     /// # Errors
     /// A recipe that does not ascend, a second ascent before the step, or a lost device.
     pub fn ascend(&mut self) -> Result<()> {
-        let plan = self.ascent()?;
-        self.ahead += 1;
-        self.program.run(plan, 1)
+        self.stepper.ascend(&mut self.program)
     }
 
     /// A step that also finds how far each tensor moves; see [`Recipe::inspect`]. Its bits are those of [`Optimizer::step`].
@@ -206,32 +160,7 @@ impl<P: Program> Optimizer<P> {
     /// # Errors
     /// A recipe that does not inspect, or as for [`Optimizer::steps`].
     pub fn step_inspected(&mut self) -> Result<()> {
-        let plan = self.plans.inspect.ok_or_else(|| not_asked("inspect"))?;
-        self.check_ahead(1)?;
-        self.stepper.run(&mut self.program, plan, 1)?;
-        self.ahead = 0;
-        Ok(())
-    }
-
-    fn accumulation(&self) -> Result<usize> {
-        self.plans.accumulate.ok_or_else(|| not_asked("accumulate"))
-    }
-
-    fn ascent(&self) -> Result<usize> {
-        let plan = self.plans.ascend.ok_or_else(|| not_asked("sam"))?;
-        range::require(self.ahead == 0, "ascents since the last step", self.ahead + 1, "1")?;
-        Ok(plan)
-    }
-
-    /// Whether `count` steps can be made: each uses up the micro-batches or the ascent before it.
-    fn check_ahead(&self, count: usize) -> Result<()> {
-        for (plan, what) in
-            [(self.plans.accumulate, "micro-batches since the last step"), (self.plans.ascend, "ascents since the last step")]
-        {
-            range::require(plan.is_none() || count == 0 || self.ahead > 0, what, 0, "at least 1")?;
-            range::require(plan.is_none() || count <= 1, "steps", count, "at most 1 where something comes before each step")?;
-        }
-        Ok(())
+        self.stepper.step_inspected(&mut self.program)
     }
 
     /// What the last step found of each tensor of a lane, in the order in which they were given. Waits for the device.
@@ -239,10 +168,11 @@ impl<P: Program> Optimizer<P> {
     /// # Errors
     /// A recipe that does not inspect, a lane that does not exist, or a lost device.
     pub fn inspection(&mut self, lane: usize) -> Result<Vec<TensorReport>> {
-        let grads = self.outputs.grad_norms.filter(|_| self.plans.inspect.is_some()).ok_or_else(|| not_asked("inspect"))?;
-        let changes = self.outputs.change_norms.ok_or_else(|| not_asked("inspect"))?;
+        let Buffers { grad_norms, change_norms, .. } = self.stepper.buffers;
+        let grads = grad_norms.filter(|_| self.stepper.plans.inspect.is_some()).ok_or_else(|| not_asked("inspect"))?;
+        let changes = change_norms.ok_or_else(|| not_asked("inspect"))?;
         let (grads, changes) = (self.program.read(grads, lane)?, self.program.read(changes, lane)?);
-        Ok(TensorReport::all(&record::names(&self.arena), &grads, &changes))
+        Ok(TensorReport::all(&names(&self.stepper.arena), &grads, &changes))
     }
 
     /// The average of a lane's parameters; the parameters themselves before the first step that counts. See [`Recipe::average`].
@@ -250,8 +180,8 @@ impl<P: Program> Optimizer<P> {
     /// # Errors
     /// A recipe without an average, [`Error::Unknown`], a lane that does not exist, or a lost device.
     pub fn averaged(&mut self, lane: usize, tensor: &str) -> Result<Vec<P::Float>> {
-        let average = self.outputs.average.ok_or_else(|| not_asked("average"))?;
-        let buffer = if self.is_fresh() { self.params } else { average };
+        let average = self.stepper.buffers.average.ok_or_else(|| not_asked("average"))?;
+        let buffer = if self.stepper.is_fresh() { self.stepper.buffers.params } else { average };
         self.read(buffer, lane, tensor)
     }
 
@@ -261,17 +191,11 @@ impl<P: Program> Optimizer<P> {
     /// A recipe without a copy, [`Error::Unknown`], a lane that does not exist, or a lost device.
     pub fn half(&mut self, lane: usize, tensor: &str) -> Result<Vec<u16>> {
         let half = self.half_buffer()?;
-        if let Some(kind) = self.half.filter(|_| self.is_fresh()) {
+        if let Some(kind) = self.stepper.recipe.half.filter(|_| self.stepper.is_fresh()) {
             return Ok(halves(kind, &self.params(lane, tensor)?));
         }
-        let tensor = self.arena.tensor(tensor)?;
+        let tensor = self.stepper.arena.tensor(tensor)?;
         Ok(self.program.read_halves(half, lane)?[tensor.offset..][..tensor.len()].to_vec())
-    }
-
-    /// Whether all that is kept beside the parameters is still a copy of them: what the caller puts into slices of its own before the
-    /// first step is in the parameters alone.
-    fn is_fresh(&self) -> bool {
-        self.stepper.is_fresh() && self.ahead == 0
     }
 
     /// The buffer of the copy in 16 bits, laid out as the arena, for access through [`Optimizer::program`]. Over slices of the caller
@@ -280,7 +204,7 @@ impl<P: Program> Optimizer<P> {
     /// # Errors
     /// A recipe without a copy.
     pub fn half_buffer(&self) -> Result<BufferId> {
-        self.outputs.half.ok_or_else(|| not_asked("half_copy"))
+        self.stepper.buffers.half.ok_or_else(|| not_asked("half_copy"))
     }
 
     /// A lane's parameters.
@@ -288,7 +212,7 @@ impl<P: Program> Optimizer<P> {
     /// # Errors
     /// [`Error::Unknown`], a lane that does not exist, or a lost device.
     pub fn params(&mut self, lane: usize, tensor: &str) -> Result<Vec<P::Float>> {
-        self.read(self.params, lane, tensor)
+        self.read(self.stepper.buffers.params, lane, tensor)
     }
 
     /// A lane's parameters to evaluate with, by [`Rule::eval`](crate::Rule::eval): those of [`Optimizer::params`], unless the rule
@@ -312,10 +236,20 @@ impl<P: Program> Optimizer<P> {
     /// # Ok::<(), thalweg::Error>(())
     /// ```
     pub fn eval_params(&mut self, lane: usize, tensor: &str) -> Result<Vec<P::Float>> {
-        let tensor = self.arena.tensor(tensor)?;
-        let mut params = self.program.read(self.params, lane)?;
+        let tensor = self.stepper.arena.tensor(tensor)?;
+        let mut params = self.program.read(self.stepper.buffers.params, lane)?;
         self.stepper.eval(&mut self.program, lane, std::slice::from_ref(tensor), &mut params)?;
         Ok(params[tensor.offset..][..tensor.len()].to_vec())
+    }
+
+    /// [`Optimizer::eval_params`] of all tensors, laid out as the arena.
+    ///
+    /// # Errors
+    /// A lane that does not exist, or a lost device.
+    pub fn eval_arena(&mut self, lane: usize) -> Result<Vec<P::Float>> {
+        let mut params = self.program.read(self.stepper.buffers.params, lane)?;
+        self.stepper.eval(&mut self.program, lane, self.stepper.arena.tensors(), &mut params)?;
+        Ok(params)
     }
 
     /// Sets a lane's parameters, and with them what is kept beside them: the copy in 16 bits, slow weights, and an average that no step
@@ -326,23 +260,23 @@ impl<P: Program> Optimizer<P> {
     /// [`Error::Unknown`], [`Error::Shape`] if there are not as many values as the tensor has elements, a lane that does not
     /// exist, or a lost device.
     pub fn set_params(&mut self, lane: usize, tensor: &str, values: &[P::Float]) -> Result<()> {
-        self.write(self.params, lane, tensor, values)?;
-        if let Some(before) = self.outputs.before {
+        self.write(self.stepper.buffers.params, lane, tensor, values)?;
+        if let Some(before) = self.stepper.buffers.before {
             self.write(before, lane, tensor, values)?;
         }
-        if let Some(slow) = self.outputs.slow {
+        if let Some(slow) = self.stepper.buffers.slow {
             self.write(slow, lane, tensor, values)?;
         }
-        if let Some(average) = self.outputs.average
-            && self.stepper.average_is_copy(&mut self.program, lane, self.arena.tensor(tensor)?)?
+        if let Some(average) = self.stepper.buffers.average
+            && self.stepper.average_is_copy(&mut self.program, lane, self.stepper.arena.tensor(tensor)?)?
         {
             self.write(average, lane, tensor, values)?;
         }
-        let Some((kind, id)) = self.half.zip(self.outputs.half) else { return Ok(()) };
+        let Some((kind, id)) = self.stepper.recipe.half.zip(self.stepper.buffers.half) else { return Ok(()) };
         let mut halves = halves(kind, values);
         // What is padded is zero.
         halves.resize(halves.len().next_multiple_of(2), 0);
-        self.program.write_halves(id, lane, self.arena.tensor(tensor)?.offset, &halves)
+        self.program.write_halves(id, lane, self.stepper.arena.tensor(tensor)?.offset, &halves)
     }
 
     /// Sets a lane's gradients.
@@ -350,7 +284,7 @@ impl<P: Program> Optimizer<P> {
     /// # Errors
     /// As for [`Optimizer::set_params`].
     pub fn set_grads(&mut self, lane: usize, tensor: &str, values: &[P::Float]) -> Result<()> {
-        self.write(self.grads, lane, tensor, values)
+        self.write(self.stepper.buffers.grads, lane, tensor, values)
     }
 
     /// A plane of a lane's state, by the name it has in the rule. Where a rule keeps matrices by rows and columns, as
@@ -359,8 +293,8 @@ impl<P: Program> Optimizer<P> {
     /// # Errors
     /// As for [`Optimizer::params`].
     pub fn state(&mut self, plane: &str, lane: usize, tensor: &str) -> Result<Vec<P::Float>> {
-        if let Some(moments) = &self.outputs.moments {
-            let stack = moments.stacks[self.arena.tensor(tensor)?.rank];
+        if let Some(moments) = &self.stepper.buffers.moments {
+            let stack = moments.stacks[self.stepper.arena.tensor(tensor)?.rank];
             let all = self.program.read(moments.buffer, lane)?;
             return match plane {
                 "v" => {
@@ -414,8 +348,8 @@ impl<P: Program> Optimizer<P> {
     /// Lets samples carry each lane's loss, and returns the buffer of one float per lane that the host keeps it in: by
     /// [`Program::write`], or on a GPU by a copy into the program's [`buffers`](crate::gpu::GpuProgram::buffers).
     pub fn watch_loss(&mut self) -> BufferId {
-        self.stepper.watch_loss(self.loss);
-        self.loss
+        self.stepper.watch_loss(self.stepper.buffers.loss);
+        self.stepper.buffers.loss
     }
 
     /// The samples that have arrived since the last call, the oldest first, a step's lanes in order. Never waits.
@@ -473,19 +407,24 @@ impl<P: Program> Optimizer<P> {
         self.stepper.freeze(&mut self.program, lane, group, frozen)
     }
 
+    /// What supplies the program with hyper rows; it names the plans.
+    pub fn stepper(&self) -> &Stepper {
+        &self.stepper
+    }
+
     /// The tensors and their places.
     pub fn arena(&self) -> &Arena {
-        &self.arena
+        &self.stepper.arena
     }
 
     /// The buffer of parameters, for access through [`Optimizer::program`].
     pub fn params_buffer(&self) -> BufferId {
-        self.params
+        self.stepper.buffers.params
     }
 
     /// The buffer of gradients, for access through [`Optimizer::program`].
     pub fn grads_buffer(&self) -> BufferId {
-        self.grads
+        self.stepper.buffers.grads
     }
 
     /// The buffer of each lane's scalars, in the order of [`Scalar`](crate::plan::Scalar): a loss has to be multiplied by the loss scale
@@ -494,7 +433,7 @@ impl<P: Program> Optimizer<P> {
         self.stepper.scalars()
     }
 
-    /// The program on the engine; its first plan is the step.
+    /// The program on the engine.
     pub fn program(&self) -> &P {
         &self.program
     }
@@ -505,12 +444,12 @@ impl<P: Program> Optimizer<P> {
     }
 
     fn read(&mut self, buffer: BufferId, lane: usize, tensor: &str) -> Result<Vec<P::Float>> {
-        let tensor = self.arena.tensor(tensor)?;
+        let tensor = self.stepper.arena.tensor(tensor)?;
         self.program.read_range(buffer, lane, tensor.offset..tensor.offset + tensor.len())
     }
 
     fn write(&mut self, buffer: BufferId, lane: usize, tensor: &str, values: &[P::Float]) -> Result<()> {
-        let tensor = self.arena.tensor(tensor)?;
+        let tensor = self.stepper.arena.tensor(tensor)?;
         if values.len() != tensor.len() {
             let expected = format!("{} elements", tensor.len());
             return Err(Error::shape(format!("tensor '{}'", tensor.name), expected, values.len()));
@@ -522,9 +461,4 @@ impl<P: Program> Optimizer<P> {
 /// The bits of values in 16 bits.
 fn halves<F: Real>(kind: Half, values: &[F]) -> Vec<u16> {
     values.iter().map(|x| kind.bits(x.as_f64() as f32)).collect()
-}
-
-/// A call for something that the recipe does not ask for.
-fn not_asked(setting: &str) -> Error {
-    Error::setting(setting, "not given", "part of the recipe")
 }

@@ -4,14 +4,13 @@ use super::group::Group;
 use super::modifier::{Accumulation, Clip};
 use super::recipe::Recipe;
 use super::side::{Ascend, Sum};
-use super::stepper::{Buffers, Inspection, Stepper};
-use crate::error::{Result, range};
+use super::stepper::{Buffers, Plans, Stepper};
+use crate::error::{Error, Result};
 use crate::plan::{
-    Arena, BufferId, Centralise, Control, Counter, Extras, Factored, Factors, Gate, GateKind, Layout, Micro, Moments, Norm,
-    NormKind, NormOf, Op, Orthogonalise, Pass, Plan, SLOTS, Scalar, Span, TensorBound, Trust, Update,
+    Arena, Blueprint, BufferId, Centralise, Control, Counter, Extras, Factored, Factors, Gate, GateKind, Micro, Moments, Norm,
+    NormKind, NormOf, Op, Orthogonalise, Pass, Plan, Role, SLOTS, Scalar, Span, TensorBound, Trust, Update,
 };
 use crate::rule::{AnyRule, Layerwise, Orthogonal, Row};
-use std::sync::Arc;
 
 /// Partial norms, per-tensor norms and factors of one array.
 #[derive(Debug, Clone, Copy)]
@@ -36,7 +35,7 @@ struct Side {
 
 /// A recipe with the buffers that it declared.
 #[derive(Debug)]
-pub(super) struct Recorder<'a> {
+struct Recorder<'a> {
     recipe: &'a Recipe,
     arena: &'a Arena,
     params: BufferId,
@@ -48,6 +47,7 @@ pub(super) struct Recorder<'a> {
     counts: BufferId,
     scalars: BufferId,
     frozen: BufferId,
+    loss: BufferId,
     planes: Vec<(usize, BufferId)>,
     /// In the place of planes, and partial sums.
     moments: Option<(Moments, BufferId)>,
@@ -67,54 +67,31 @@ pub(super) struct Recorder<'a> {
     half: Option<BufferId>,
 }
 
-/// The buffers of a recorded recipe that its owner may want to read.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Outputs {
-    /// The average of the parameters.
-    pub average: Option<BufferId>,
-    /// Slow weights.
-    pub slow: Option<BufferId>,
-    /// The copy of the parameters in 16 bits.
-    pub half: Option<BufferId>,
-    /// The parameters from before an ascent.
-    pub before: Option<BufferId>,
-    /// Norms of each tensor's gradient.
-    pub grad_norms: Option<BufferId>,
-    /// Norms of each tensor's last inspected change, and of its parameters.
-    pub change_norms: Option<BufferId>,
-    /// Second moments by rows and columns.
-    pub moments: Option<Moments>,
-}
-
 impl Recipe {
-    /// Appends this recipe's operations to a plan, for parameters and gradients laid out as `arena`, and declares the buffers
-    /// that they need.
+    /// Records this recipe into a blueprint, for parameters and gradients laid out as `arena`: the buffers that it needs, and its plans.
+    /// These are `step`, and where the recipe asks for it `accumulate`, `ascend` and `inspected step`.
     ///
     /// # Errors
-    /// A setting out of its range, settings that have no meaning together, lanes or groups whose kernels would differ, a group
-    /// without tensors, or what takes more than one plan or a reader of its own (accumulation, ascents, inspection, an
-    /// average, a copy in 16 bits): see [`Optimizer`](super::Optimizer).
-    pub fn record(
-        &self,
-        layout: &mut Layout,
-        plan: &mut Plan,
-        arena: &Arena,
-        params: BufferId,
-        grads: BufferId,
-    ) -> Result<Stepper> {
-        for (name, given) in [
-            ("accumulate", self.accumulation.is_some()),
-            ("sam", self.rho.is_some()),
-            ("inspect", self.inspect),
-            ("average", self.average.is_some()),
-            ("half_copy", self.half.is_some()),
-        ] {
-            range::require(!given, name, "given", "only in an optimizer of its own")?;
+    /// A setting out of its range, settings that have no meaning together, no tensors, lanes or groups whose kernels would differ, a group
+    /// without tensors, other lanes than the blueprint's, or another recipe that is recorded there under the same names (see
+    /// [`Blueprint::set_prefix`]).
+    pub fn record(&self, blueprint: &mut Blueprint, arena: &Arena, params: BufferId, grads: BufferId) -> Result<Stepper> {
+        if arena.tensors().is_empty() {
+            return Err(Error::Empty { what: "the list of tensors".into() });
         }
         let (recipe, arena) = self.checked(arena)?;
-        let recorder = Recorder::new(&recipe, layout, &arena, params, grads);
-        recorder.step(plan, None);
-        recorder.stepper()
+        if blueprint.layout().lanes() != recipe.lanes() {
+            return Err(Error::shape("lanes of a recipe", blueprint.layout().lanes(), recipe.lanes()));
+        }
+        let recorder = Recorder::new(&recipe, blueprint, &arena, params, grads);
+        let plans = Plans {
+            step: blueprint.add("step", recorder.step(None))?,
+            accumulate: recorder.accumulate().map(|plan| blueprint.add("accumulate", plan)).transpose()?,
+            ascend: recorder.ascend().map(|plan| blueprint.add("ascend", plan)).transpose()?,
+            inspect: recipe.inspect.then(|| blueprint.add("inspected step", recorder.step(Some(Inspected)))).transpose()?,
+        };
+        let buffers = recorder.buffers();
+        Stepper::new(recipe, arena, plans, buffers)
     }
 
     /// This recipe and its arena as they are recorded, if all is well. Where a rule has other numbers for tensors that are no matrices,
@@ -144,16 +121,19 @@ impl Recipe {
 
 impl<'a> Recorder<'a> {
     /// Declares what a checked recipe needs.
-    pub(super) fn new(recipe: &'a Recipe, layout: &mut Layout, arena: &'a Arena, params: BufferId, grads: BufferId) -> Self {
+    fn new(recipe: &'a Recipe, blueprint: &mut Blueprint, arena: &'a Arena, params: BufferId, grads: BufferId) -> Self {
         let rule = recipe.rule(0, 0);
         let groups = recipe.groups.len();
         let (chunks, tensors) = (arena.chunks().len(), arena.tensors().len());
-        let partials = |layout: &mut Layout, name: &str, kind: NormKind| layout.floats(name, kind.partials(chunks));
-        let step_partials = partials(layout, "partials", recipe.norm().unwrap_or(NormKind::Max));
-        let measured = |layout: &mut Layout, what: &str, partials: BufferId| Measured {
+        let partials = |blueprint: &mut Blueprint, name: &str, kind: NormKind| {
+            blueprint.floats(name, kind.partials(chunks), Role::Scratch)
+        };
+        let step_partials = partials(blueprint, "partials", recipe.norm().unwrap_or(NormKind::Max));
+        let measured = |blueprint: &mut Blueprint, what: &str, partials: BufferId| Measured {
             partials,
-            norms: layout.floats(&format!("norms of {what}"), 2 * tensors),
-            factors: layout.floats(&format!("factors of {what}"), 2 * tensors),
+            // Reports are made of them.
+            norms: blueprint.floats(&format!("norms of {what}"), 2 * tensors, Role::Counter),
+            factors: blueprint.floats(&format!("factors of {what}"), 2 * tensors, Role::Scratch),
         };
         let by_tensor = matches!(recipe.clip, Some(Clip::Tensor { .. } | Clip::Normalise(_)));
         let layerwise = rule.layerwise();
@@ -161,12 +141,13 @@ impl<'a> Recorder<'a> {
         let two_passes = recipe.cautious || layerwise == Layerwise::After;
         let measures_params = layerwise != Layerwise::No || recipe.inspect;
         let batches = batches(recipe, arena);
-        let scratch = scratch(layout, &batches);
+        let scratch = scratch(blueprint, &batches);
         let drops = recipe.accumulation.is_some_and(|accumulation| accumulation.drop_bad);
         let side = recipe.accumulation.map(|_| ("sum", drops.then_some(NormKind::Max)));
         let side = side.or(recipe.rho.map(|_| ("before", Some(NormKind::L2))));
-        let plane =
-            |plane: usize, layout: &mut Layout| (plane, layout.arena(&format!("plane {}", rule.state_names()[plane]), arena));
+        let plane = |plane: usize, blueprint: &mut Blueprint| {
+            (plane, blueprint.arena(&format!("plane {}", rule.state_names()[plane]), arena, Role::State))
+        };
         let factored = recipe.factors(arena);
         let planes = if factored { Vec::new() } else { rule.planes() };
         Self {
@@ -175,57 +156,55 @@ impl<'a> Recorder<'a> {
             params,
             grads,
             partials: step_partials,
-            params_partials: measures_params.then(|| partials(layout, "partials of parameters", NormKind::L2)),
-            rows: layout.floats("rows", SLOTS * groups * Row::LEN),
-            current: layout.floats("current", groups * Row::LEN),
-            counts: layout.indices("counts", Counter::LEN + groups),
-            scalars: layout.floats("scalars", Scalar::LEN),
-            frozen: layout.indices("frozen", groups),
-            planes: planes.into_iter().map(|index| plane(index, layout)).collect(),
+            params_partials: measures_params.then(|| partials(blueprint, "partials of parameters", NormKind::L2)),
+            rows: blueprint.floats("rows", SLOTS * groups * Row::LEN, Role::Hyper),
+            current: blueprint.floats("current", groups * Row::LEN, Role::Scratch),
+            counts: blueprint.indices("counts", Counter::LEN + groups, Role::Counter),
+            scalars: blueprint.floats("scalars", Scalar::LEN, Role::Counter),
+            frozen: blueprint.indices("frozen", groups, Role::Counter),
+            loss: blueprint.floats("loss", 1, Role::Data),
+            planes: planes.into_iter().map(|index| plane(index, blueprint)).collect(),
             moments: factored.then(|| {
                 let stacks = Moments::stacks(arena);
-                let partials = layout.floats("partials of second moments", Moments::partials(&stacks));
-                (Moments { buffer: layout.floats("second moments", Moments::len(&stacks)), stacks }, partials)
+                let partials = blueprint.floats("partials of second moments", Moments::partials(&stacks), Role::Scratch);
+                (Moments { buffer: blueprint.floats("second moments", Moments::len(&stacks), Role::State), stacks }, partials)
             }),
-            tensors: measures_grads.then(|| measured(layout, "gradients", step_partials)),
+            tensors: measures_grads.then(|| measured(blueprint, "gradients", step_partials)),
             directions: two_passes.then(|| {
                 let kind = if recipe.cautious { NormKind::Count } else { NormKind::L2 };
-                let partials = partials(layout, "partials of directions", kind);
-                (layout.arena("direction", arena), measured(layout, "directions", partials))
+                let partials = partials(blueprint, "partials of directions", kind);
+                (blueprint.arena("direction", arena, Role::Scratch), measured(blueprint, "directions", partials))
             }),
             changes: recipe.inspect.then(|| {
-                let partials = partials(layout, "partials of changes", NormKind::L2);
-                (layout.arena("change", arena), measured(layout, "changes", partials))
+                let partials = partials(blueprint, "partials of changes", NormKind::L2);
+                (blueprint.arena("change", arena, Role::Scratch), measured(blueprint, "changes", partials))
             }),
-            memory: (layerwise != Layerwise::No).then(|| layout.floats("memory", tensors)),
+            memory: (layerwise != Layerwise::No).then(|| blueprint.floats("memory", tensors, Role::State)),
             batches,
             scratch,
             side: side.map(|(name, kind)| Side {
-                current: layout.floats("row of a sum or an ascent", groups * Row::LEN),
-                array: layout.arena(name, arena),
-                count: layout.indices("micro-batches", 1),
-                norm: kind.map(|kind| (partials(layout, "partials of a micro-batch or an ascent", kind), kind)),
+                current: blueprint.floats("row of a sum or an ascent", groups * Row::LEN, Role::Scratch),
+                array: blueprint.arena(name, arena, Role::State),
+                count: blueprint.indices("micro-batches", 1, Role::Counter),
+                norm: kind.map(|kind| (partials(blueprint, "partials of a micro-batch or an ascent", kind), kind)),
             }),
-            average: recipe.average.map(|_| layout.arena("average", arena)),
-            slow: recipe.lookahead.map(|_| layout.arena("slow", arena)),
-            half: recipe.half.map(|_| layout.half_arena("half", arena)),
+            average: recipe.average.map(|_| blueprint.arena("average", arena, Role::State)),
+            slow: recipe.lookahead.map(|_| blueprint.arena("slow", arena, Role::State)),
+            half: recipe.half.map(|_| blueprint.half_arena("half", arena, Role::Scratch)),
         }
     }
 
-    /// What supplies the recorded plans with rows.
-    pub(super) fn stepper(&self) -> Result<Stepper> {
-        let Self { rows, counts, scalars, frozen, .. } = *self;
-        let buffers = Buffers { rows, counts, scalars, frozen, planes: self.planes.clone() };
-        let inspection = self.tensors.zip(self.changes).map(|(tensors, (_, changes))| Inspection {
-            names: names(self.arena),
-            grads: tensors.norms,
-            changes: changes.norms,
-        });
-        Stepper::new(self.recipe.clone(), self.arena, buffers, inspection)
-    }
-
-    pub(super) fn outputs(&self) -> Outputs {
-        Outputs {
+    /// The buffers that the host writes and reads.
+    fn buffers(&self) -> Buffers {
+        Buffers {
+            params: self.params,
+            grads: self.grads,
+            rows: self.rows,
+            counts: self.counts,
+            scalars: self.scalars,
+            frozen: self.frozen,
+            loss: self.loss,
+            planes: self.planes.clone(),
             average: self.average,
             slow: self.slow,
             half: self.half,
@@ -257,8 +236,10 @@ impl<'a> Recorder<'a> {
         Op::Norm(Norm { kind, grads: of, chunks: self.arena.chunks(), partials, frozen: self.frozen })
     }
 
-    /// Appends a whole step. An inspected one also finds how far each tensor moves.
-    pub(super) fn step(&self, plan: &mut Plan, inspected: Option<Inspected>) {
+    /// The plan of a whole step. An inspected one also finds how far each tensor moves.
+    fn step(&self, inspected: Option<Inspected>) -> Plan {
+        let mut recorded = Plan::default();
+        let plan = &mut recorded;
         if self.recipe.centralise {
             plan.push(Op::Centralise(Centralise { grads: self.source(), lines: lines(self.arena) }));
         }
@@ -293,6 +274,7 @@ impl<'a> Recorder<'a> {
             plan.push(self.norm(NormKind::L2, change, measured.partials));
             plan.push(self.factors(measured, NormKind::L2, NormOf::Pass, TensorBound::None, Trust::None));
         }
+        recorded
     }
 
     /// Norms of each tensor's gradient, and the factors that a clip or a rule makes of them.
@@ -398,7 +380,7 @@ impl<'a> Recorder<'a> {
     }
 
     /// The plan that adds a micro-batch to the sum.
-    pub(super) fn accumulate(&self) -> Option<Plan> {
+    fn accumulate(&self) -> Option<Plan> {
         let side = self.recipe.accumulation.and(self.side)?;
         let mut plan = self.gate(GateKind::Accumulate { count: side.count }, side);
         let extras = Extras { zero_grads: self.recipe.zero_grads, ..Default::default() };
@@ -407,7 +389,7 @@ impl<'a> Recorder<'a> {
     }
 
     /// The plan that goes up the gradient.
-    pub(super) fn ascend(&self) -> Option<Plan> {
+    fn ascend(&self) -> Option<Plan> {
         let (rho, side) = self.recipe.rho.zip(self.side)?;
         // Who maximises is wary of what lies below.
         let sign = self.rule().full_row(1).0[Row::SCALE].signum();
@@ -470,10 +452,10 @@ fn batches(recipe: &Recipe, arena: &Arena) -> Vec<Batch> {
 }
 
 /// Declares what the largest batch needs; all use it, one after the other.
-fn scratch(layout: &mut Layout, batches: &[Batch]) -> Option<[BufferId; 4]> {
+fn scratch(blueprint: &mut Blueprint, batches: &[Batch]) -> Option<[BufferId; 4]> {
     let largest = |size: fn(&Batch) -> usize| batches.iter().map(|batch| batch.matrices.len() * size(batch)).max();
     let (all, squares) = (largest(|batch| batch.rows * batch.columns)?, largest(|batch| batch.rows.min(batch.columns).pow(2))?);
-    let mut declare = |name: &str, len: usize| layout.floats(name, len);
+    let mut declare = |name: &str, len: usize| blueprint.floats(name, len, Role::Scratch);
     Some([
         declare("matrices", all),
         declare("next matrices", all),
@@ -482,16 +464,9 @@ fn scratch(layout: &mut Layout, batches: &[Batch]) -> Option<[BufferId; 4]> {
     ])
 }
 
-/// The tensors' names, in the order of sums.
-pub(super) fn names(arena: &Arena) -> Arc<[String]> {
-    let mut tensors: Vec<&crate::plan::Tensor> = arena.tensors().iter().collect();
-    tensors.sort_by_key(|tensor| tensor.rank);
-    tensors.into_iter().map(|tensor| tensor.name.clone()).collect()
-}
-
 /// That a step is inspected.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Inspected;
+struct Inspected;
 
 /// The rows of all tensors with two dimensions or more.
 fn lines(arena: &Arena) -> Vec<[usize; 2]> {

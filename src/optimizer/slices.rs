@@ -1,6 +1,6 @@
 //! An optimizer over buffers that the host program owns.
 
-use super::{Optimizer, Recipe, Recorded, STEP};
+use super::{Optimizer, Recipe, recorded};
 use crate::error::Result;
 use crate::gpu::{Foreign, Gpu, GpuProgram, SliceTensor};
 
@@ -21,10 +21,11 @@ impl Optimizer<GpuProgram> {
     /// As for [`Optimizer::over_slices`]; lanes that are not as many as the recipe's, or whose tensors differ.
     pub fn over_lanes(gpu: &Gpu, recipe: Recipe, lanes: &[Vec<SliceTensor>]) -> Result<Self> {
         let foreign = Foreign::new(lanes)?;
-        let recorded = Recorded::new(&recipe, foreign.arena())?;
-        let roles = [recorded.params, recorded.grads];
-        let program = gpu.load_over(&recorded.layout, &recorded.plans, roles, foreign)?;
-        recorded.start(program)
+        let (mut blueprint, stepper) = recorded(&recipe, foreign.arena())?;
+        for id in [stepper.buffers.params, stepper.buffers.grads] {
+            blueprint.borrow(id);
+        }
+        Self::start(gpu.load_over(&blueprint, foreign)?, stepper)
     }
 
     /// The limits that a host has to ask for when it makes the device: [`Gpu::required_limits`].
@@ -50,10 +51,11 @@ impl Optimizer<GpuProgram> {
     /// dropped.
     pub fn encode_step(&mut self, encoder: &mut wgpu::CommandEncoder) -> Result<()> {
         self.program.alive()?;
-        self.check_ahead(1)?;
+        let plan = self.stepper.plans.step;
+        self.stepper.check_ahead(&[plan], 1)?;
         self.stepper.before_encoding(&mut self.program)?;
-        self.program.encode(STEP, encoder)?;
-        self.ahead = 0;
+        self.program.encode(plan, encoder)?;
+        self.stepper.ahead = 0;
         Ok(())
     }
 
@@ -68,7 +70,7 @@ impl Optimizer<GpuProgram> {
     /// A lost device, or [`Error::Timeout`](crate::Error::Timeout).
     pub fn forget_recorded(&mut self) -> Result<()> {
         self.stepper.forget(&mut self.program)?;
-        self.ahead = 0;
+        self.stepper.ahead = 0;
         Ok(())
     }
 
@@ -78,8 +80,8 @@ impl Optimizer<GpuProgram> {
     /// As for [`Optimizer::accumulate`].
     pub fn encode_accumulate(&mut self, encoder: &mut wgpu::CommandEncoder) -> Result<()> {
         self.program.alive()?;
-        let plan = self.accumulation()?;
-        self.ahead += 1;
+        let plan = self.stepper.accumulation()?;
+        self.stepper.ahead += 1;
         self.program.encode(plan, encoder)
     }
 
@@ -89,8 +91,8 @@ impl Optimizer<GpuProgram> {
     /// As for [`Optimizer::ascend`].
     pub fn encode_ascend(&mut self, encoder: &mut wgpu::CommandEncoder) -> Result<()> {
         self.program.alive()?;
-        let plan = self.ascent()?;
-        self.ahead += 1;
+        let plan = self.stepper.ascent()?;
+        self.stepper.ahead += 1;
         self.program.encode(plan, encoder)
     }
 }

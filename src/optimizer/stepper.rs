@@ -5,7 +5,7 @@ use super::report::Report;
 use super::rows::Scheduled;
 use super::telemetry::{Log, Telemetry};
 use crate::error::{Error, Result, range};
-use crate::plan::{ALIGN, Arena, BufferId, Counter, Program, SLOTS, Scalar, Tensor};
+use crate::plan::{ALIGN, Arena, BufferId, Counter, Moments, PlanId, Program, SLOTS, Scalar, Tensor};
 use crate::rule::{Real, Row};
 use std::sync::Arc;
 
@@ -21,12 +21,13 @@ const BLOCK: u64 = 64;
 /// those of a host that waits for the count every step.
 #[derive(Debug, Clone)]
 pub struct Stepper {
-    recipe: Recipe,
+    pub(super) recipe: Recipe,
+    /// The tensors, with the groups of the caller.
+    pub(super) arena: Arena,
+    pub(super) plans: Plans,
+    pub(super) buffers: Buffers,
     /// By lane, then by group: the recipe's rules.
     scheduled: Vec<Scheduled>,
-    buffers: Buffers,
-    /// The tensors with their groups.
-    arena: Arena,
     /// What is asked for: counters, scalars, norms of tensors if the recipe inspects, and the buffer of losses if there is one.
     watched: Vec<BufferId>,
     log: Log,
@@ -44,64 +45,86 @@ pub struct Stepper {
     frozen: Vec<bool>,
     /// Recorded steps that are no longer counted, since they will not be submitted.
     forgotten: u64,
+    /// Micro-batches, or an ascent, since the last step.
+    pub(super) ahead: usize,
 }
 
-/// Norms of tensors that come with samples.
-#[derive(Debug)]
-pub(super) struct Inspection {
-    pub names: Arc<[String]>,
-    /// Norms of gradients, two floats per tensor.
-    pub grads: BufferId,
-    /// Norms of changes and parameters.
-    pub changes: BufferId,
+/// The plans of a recorded recipe.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Plans {
+    pub step: PlanId,
+    pub accumulate: Option<PlanId>,
+    pub ascend: Option<PlanId>,
+    pub inspect: Option<PlanId>,
 }
 
-/// The buffers of a recorded recipe.
+impl Plans {
+    fn is_step(&self, plan: PlanId) -> bool {
+        plan == self.step || self.inspect == Some(plan)
+    }
+}
+
+/// The buffers of a recorded recipe that the host writes or reads.
 #[derive(Debug, Clone)]
 pub(super) struct Buffers {
+    pub params: BufferId,
+    pub grads: BufferId,
     pub rows: BufferId,
     pub counts: BufferId,
     pub scalars: BufferId,
     pub frozen: BufferId,
+    /// A loss that the host or the caller's plans may keep there.
+    pub loss: BufferId,
     /// With the planes' indices in the rule's list of names.
     pub planes: Vec<(usize, BufferId)>,
+    /// The average of the parameters.
+    pub average: Option<BufferId>,
+    /// Slow weights.
+    pub slow: Option<BufferId>,
+    /// The copy of the parameters in 16 bits.
+    pub half: Option<BufferId>,
+    /// The parameters from before an ascent.
+    pub before: Option<BufferId>,
+    /// Norms of each tensor's gradient, two floats per tensor.
+    pub grad_norms: Option<BufferId>,
+    /// Norms of each tensor's last inspected change, and of its parameters.
+    pub change_norms: Option<BufferId>,
+    /// Second moments by rows and columns, in the place of a plane.
+    pub moments: Option<Moments>,
 }
 
 impl Stepper {
     /// # Errors
     /// A schedule of what is no number among a rule's settings.
-    pub(super) fn new(recipe: Recipe, arena: &Arena, buffers: Buffers, inspected: Option<Inspection>) -> Result<Self> {
+    pub(super) fn new(recipe: Recipe, arena: Arena, plans: Plans, buffers: Buffers) -> Result<Self> {
         let scheduled: Vec<Scheduled> =
             recipe.rules().map(|(group, rule)| recipe.scheduled(rule, group)).collect::<Result<_>>()?;
-        let zeros = vec![0; scheduled.len()];
         let (mut watched, mut log) = (vec![buffers.counts, buffers.scalars], Log::default());
-        if let Some(Inspection { names, grads, changes }) = inspected {
+        if let (true, Some(grads), Some(changes)) = (recipe.inspect, buffers.grad_norms, buffers.change_norms) {
             watched.extend([grads, changes]);
-            log.tensors = names;
+            log.tensors = names(&arena);
         }
-        let frozen = vec![false; scheduled.len()];
-        let (applied, written) = (zeros.clone(), zeros);
-        let bad = vec![[0; 2]; recipe.lanes()];
-        let (run, known_at, forgotten) = (0, 0, 0);
-        let stepper = Self {
+        let pairs = scheduled.len();
+        Ok(Self {
+            bad: vec![[0; 2]; recipe.lanes()],
             recipe,
-            scheduled,
+            arena,
+            plans,
             buffers,
-            arena: arena.clone(),
+            scheduled,
             watched,
             log,
-            run,
-            known_at,
-            applied,
-            written,
-            bad,
-            frozen,
-            forgotten,
-        };
-        Ok(stepper)
+            run: 0,
+            known_at: 0,
+            applied: vec![0; pairs],
+            written: vec![0; pairs],
+            frozen: vec![false; pairs],
+            forgotten: 0,
+            ahead: 0,
+        })
     }
 
-    /// Fills what must not start at zero. Call it once, after the plan was loaded.
+    /// Fills what must not start at zero. Call it once, after the blueprint was loaded.
     ///
     /// # Errors
     /// A lost device.
@@ -132,14 +155,52 @@ impl Stepper {
         Ok(())
     }
 
-    /// Runs a plan that holds this recipe's operations once, `count` times.
+    /// The plan of a step.
+    pub fn step_plan(&self) -> PlanId {
+        self.plans.step
+    }
+
+    /// The plan that adds a micro-batch to the sum, where the recipe accumulates.
+    pub fn accumulate_plan(&self) -> Option<PlanId> {
+        self.plans.accumulate
+    }
+
+    /// The plan that goes up the gradient, where the recipe has [`Recipe::sam`].
+    pub fn ascend_plan(&self) -> Option<PlanId> {
+        self.plans.ascend
+    }
+
+    /// The plan of a step that also finds how far each tensor moves, where the recipe inspects.
+    pub fn inspected_plan(&self) -> Option<PlanId> {
+        self.plans.inspect
+    }
+
+    /// Makes `count` steps with the gradients as they are.
     ///
     /// # Errors
-    /// A lost device, or a setting that its schedule takes out of its range in a step that may be the next. If some of the steps were
-    /// made before, the error is [`Error::Partly`], which says how many.
-    pub fn run<P: Program>(&mut self, program: &mut P, plan: usize, count: usize) -> Result<()> {
+    /// As for [`Stepper::run`].
+    pub fn steps<P: Program>(&mut self, program: &mut P, count: usize) -> Result<()> {
+        self.run(program, &[self.plans.step], count)
+    }
+
+    /// Runs plans one after the other, of which the last is a step, all of that `count` times: such as a gradient and the step along it.
+    /// Where the recipe wants something before each step (micro-batches, an ascent), its plan is among them, or has run before if
+    /// `count` is 1.
+    ///
+    /// # Errors
+    /// A lost device; plans that are not one step, at their end; no micro-batch or no ascent before a step that needs one; a setting that
+    /// its schedule takes out of its range in a step that may be the next. If some of the steps were made before, the error is
+    /// [`Error::Partly`], which says how many.
+    pub fn run<P: Program>(&mut self, program: &mut P, plans: &[PlanId], count: usize) -> Result<()> {
+        let steps = plans.iter().filter(|plan| self.plans.is_step(**plan)).count();
+        let last = plans.last().is_some_and(|plan| self.plans.is_step(*plan));
+        range::require(steps == 1 && last, "steps among the plans", steps, "1, the last one")?;
+        self.check_ahead(plans, count)?;
         let (asked, mut made) = (count as u64, 0);
-        self.run_all(program, plan, asked, &mut made).map_err(|reason| match reason {
+        let run = self.run_all(program, plans, asked, &mut made);
+        // `steps(0)` must not consume pending micro-batches.
+        self.ahead = if made == 0 { self.ahead } else { 0 };
+        run.map_err(|reason| match reason {
             // What a lost device has made is lost with it.
             Error::DeviceLost { .. } => reason,
             _ if made == 0 => reason,
@@ -147,17 +208,70 @@ impl Stepper {
         })
     }
 
-    fn run_all<P: Program>(&mut self, program: &mut P, plan: usize, asked: u64, made: &mut u64) -> Result<()> {
+    fn run_all<P: Program>(&mut self, program: &mut P, plans: &[PlanId], asked: u64, made: &mut u64) -> Result<()> {
         while *made < asked {
             // A request every so often keeps what is known close enough to what is run.
             let ahead = self.ask_every() - self.run % self.ask_every();
             let now = (asked - *made).min(ahead).min(self.log.ahead(self.run).unwrap_or(ahead));
             self.check_bad_steps(program)?;
             let now = self.supply(program, now)?;
-            program.run(plan, now as usize)?;
+            program.repeat(plans, now as usize)?;
             self.run += now;
             *made += now;
             self.request_if_due(program)?;
+        }
+        Ok(())
+    }
+
+    /// Adds the gradients as they are to the sum that the next step uses; see [`Recipe::accumulate`].
+    ///
+    /// # Errors
+    /// A recipe that does not accumulate, or a lost device.
+    pub fn accumulate<P: Program>(&mut self, program: &mut P) -> Result<()> {
+        let plan = self.accumulation()?;
+        self.ahead += 1;
+        program.run(plan, 1)
+    }
+
+    /// Moves the parameters up the gradient; the next step wants the gradient from there. See [`Recipe::sam`].
+    ///
+    /// # Errors
+    /// A recipe that does not ascend, a second ascent before the step, or a lost device.
+    pub fn ascend<P: Program>(&mut self, program: &mut P) -> Result<()> {
+        let plan = self.ascent()?;
+        self.ahead += 1;
+        program.run(plan, 1)
+    }
+
+    /// A step that also finds how far each tensor moves; see [`Recipe::inspect`]. Its bits are those of any step.
+    ///
+    /// # Errors
+    /// A recipe that does not inspect, or as for [`Stepper::run`].
+    pub fn step_inspected<P: Program>(&mut self, program: &mut P) -> Result<()> {
+        let plan = self.plans.inspect.ok_or_else(|| not_asked("inspect"))?;
+        self.run(program, &[plan], 1)
+    }
+
+    pub(super) fn accumulation(&self) -> Result<PlanId> {
+        self.plans.accumulate.ok_or_else(|| not_asked("accumulate"))
+    }
+
+    pub(super) fn ascent(&self) -> Result<PlanId> {
+        let plan = self.plans.ascend.ok_or_else(|| not_asked("sam"))?;
+        range::require(self.ahead == 0, "ascents since the last step", self.ahead + 1, "1")?;
+        Ok(plan)
+    }
+
+    /// Whether `count` runs of these plans can be made: each step uses up the micro-batches or the ascent before it.
+    pub(super) fn check_ahead(&self, plans: &[PlanId], count: usize) -> Result<()> {
+        for (plan, what) in
+            [(self.plans.accumulate, "micro-batches since the last step"), (self.plans.ascend, "ascents since the last step")]
+        {
+            if plan.is_none_or(|plan| plans.contains(&plan)) {
+                continue;
+            }
+            range::require(count == 0 || self.ahead > 0, what, 0, "at least 1")?;
+            range::require(count <= 1, "steps", count, "at most 1 where something comes before each step")?;
         }
         Ok(())
     }
@@ -407,9 +521,10 @@ impl Stepper {
         Ok(())
     }
 
-    /// Whether no step has been run yet.
+    /// Whether all that is kept beside the parameters is still a copy of them: what the caller puts into slices of its own before the
+    /// first step is in the parameters alone.
     pub(super) fn is_fresh(&self) -> bool {
-        self.run == 0
+        self.run == 0 && self.ahead == 0
     }
 
     /// Whether the average of a tensor's parameters is still the parameters themselves. Waits for the device where the host cannot know.
@@ -523,4 +638,16 @@ impl Stepper {
         program.settle()?;
         self.take_in(program)
     }
+}
+
+/// The tensors' names, in the order of sums.
+pub(super) fn names(arena: &Arena) -> Arc<[String]> {
+    let mut tensors: Vec<&Tensor> = arena.tensors().iter().collect();
+    tensors.sort_by_key(|tensor| tensor.rank);
+    tensors.into_iter().map(|tensor| tensor.name.clone()).collect()
+}
+
+/// A call for something that the recipe does not ask for.
+pub(super) fn not_asked(setting: &str) -> Error {
+    Error::setting(setting, "not given", "part of the recipe")
 }

@@ -1,6 +1,6 @@
 //! What an engine promises.
 
-use super::{BufferId, Layout, Plan};
+use super::{Blueprint, BufferId, Layout, PlanId};
 use crate::error::{Error, Result, range};
 use crate::rule::Real;
 use std::ops::Range;
@@ -9,14 +9,14 @@ use std::ops::Range;
 pub trait Engine {
     /// Its float type.
     type Float: Real;
-    /// A layout and its plans, ready to run.
+    /// A blueprint, ready to run.
     type Program: Program<Float = Self::Float>;
 
-    /// Allocates a layout's buffers, filled with zeros, and prepares plans on them.
+    /// Allocates a blueprint's buffers, filled with zeros, and prepares its plans on them.
     ///
     /// # Errors
-    /// A plan that does not fit its layout, or a request beyond the device's limits or memory.
-    fn load(&self, layout: &Layout, plans: &[Plan]) -> Result<Self::Program>;
+    /// A plan that does not fit the layout, or a request beyond the device's limits or memory.
+    fn load(&self, blueprint: &Blueprint) -> Result<Self::Program>;
 
     /// Whether there is memory for buffers as large as those of the layout, before lists of their parts are made; what is found to be
     /// missing here need not be found later. Default: it is not known.
@@ -31,9 +31,10 @@ pub trait Engine {
     fn describe(&self) -> String;
 }
 
-/// Whether a program has a plan of that index.
-pub(crate) fn check_plan(plan: usize, plans: usize) -> Result<()> {
-    if plan < plans { Ok(()) } else { Err(Error::setting("plan", plan, &format!("below {plans}"))) }
+/// Whether a program has these plans.
+pub(crate) fn check_plans(ids: &[PlanId], plans: usize) -> Result<()> {
+    let unknown = ids.iter().find(|id| id.0 >= plans);
+    unknown.map_or(Ok(()), |id| Err(Error::setting("plan", id.0, &format!("below {plans}"))))
 }
 
 /// Floats of 16 bits are written two at a time.
@@ -49,11 +50,20 @@ pub trait Program {
     /// The engine's float type.
     type Float: Real;
 
-    /// Runs the plan with that index in [`Engine::load`]'s list `times` times.
+    /// Runs plans one after the other, all of that `times` times. An engine puts as much of it into one submission as is good for the
+    /// device.
     ///
     /// # Errors
     /// A plan that does not exist, or a lost device.
-    fn run(&mut self, plan: usize, times: usize) -> Result<()>;
+    fn repeat(&mut self, plans: &[PlanId], times: usize) -> Result<()>;
+
+    /// Runs a plan `times` times.
+    ///
+    /// # Errors
+    /// As for [`Program::repeat`].
+    fn run(&mut self, plan: PlanId, times: usize) -> Result<()> {
+        self.repeat(&[plan], times)
+    }
 
     /// Writes floats into a lane's buffer, from element `offset` on. Lane 0 also stands for a shared buffer.
     ///

@@ -1,14 +1,14 @@
 //! A step recorded once as plain data: buffers, operations and their shapes. No wgpu and no threads live here.
 //!
-//! A [`Layout`] declares the buffers of a program, a [`Plan`] lists operations on them. An [`Engine`] turns both into a
-//! [`Program`], which runs plans as often as asked. The two engines are `gpu` and `cpu`; neither knows the other.
+//! A [`Layout`] declares the buffers of a program, a [`Plan`] lists operations on them, a [`Blueprint`] has both with their names. An
+//! [`Engine`] turns it into a [`Program`], which runs plans as often as asked. The two engines are `gpu` and `cpu`; neither knows the other.
 //!
 //! # Examples
 //!
 //! A product of two 2×2 matrices on the oracle:
 //!
 //! ```
-//! use thalweg::plan::{Engine, Layout, MatMul, Op, Plan, Program};
+//! use thalweg::plan::{Blueprint, Engine, Layout, MatMul, Op, Plan, PlanId, Program};
 //! use thalweg::cpu::Cpu;
 //!
 //! let mut layout = Layout::new(1);
@@ -16,15 +16,16 @@
 //! let mut plan = Plan::default();
 //! plan.push(Op::MatMul(MatMul::new(layout.whole(a), layout.whole(b), layout.whole(c), 2, 2, 2)));
 //!
-//! let mut program = Cpu::<f64>::default().load(&layout, &[plan])?;
+//! let mut program = Cpu::<f64>::default().load(&Blueprint::of(&layout, &[plan]))?;
 //! program.write(a, 0, 0, &[1.0, 2.0, 3.0, 4.0])?;
 //! program.write(b, 0, 0, &[1.0, 0.0, 0.0, 2.0])?;
-//! program.run(0, 1)?;
+//! program.run(PlanId::FIRST, 1)?;
 //! assert_eq!(program.read(c, 0)?, [1.0, 4.0, 3.0, 8.0]);
 //! # Ok::<(), thalweg::Error>(())
 //! ```
 
 mod arena;
+mod blueprint;
 mod check;
 mod engine;
 mod layout;
@@ -34,8 +35,9 @@ mod operation;
 mod trial;
 
 pub use arena::{Arena, Chunk, Tensor};
+pub use blueprint::{Blueprint, Named, PlanId, Role};
 pub use engine::{Answer, Engine, Program};
-pub(crate) use engine::{check_even, check_plan};
+pub(crate) use engine::{check_even, check_plans};
 pub(crate) use layout::copied;
 pub use layout::{Buffer, BufferId, Kind, Layout, Scope, View};
 pub use moments::{Moments, Stack, TILE};

@@ -22,7 +22,7 @@ use std::fmt::Debug;
 /// y = x², element by element:
 ///
 /// ```
-/// use thalweg::plan::{Dispatch, Engine, Layout, Operands, Operation, Plan, Program, View, Views};
+/// use thalweg::plan::{Blueprint, Dispatch, Engine, Layout, Operands, Operation, Plan, PlanId, Program, View, Views};
 /// use thalweg::{Real, cpu::Cpu};
 ///
 /// #[derive(Debug, Clone)]
@@ -57,9 +57,9 @@ use std::fmt::Debug;
 /// let mut plan = Plan::default();
 /// plan.operate(Square { input: layout.whole(x), output: layout.whole(y) });
 ///
-/// let mut program = Cpu::<f64>::default().load(&layout, &[plan])?;
+/// let mut program = Cpu::<f64>::default().load(&Blueprint::of(&layout, &[plan]))?;
 /// program.write(x, 0, 0, &[1.0, -2.0, 3.0])?;
-/// program.run(0, 1)?;
+/// program.run(PlanId::FIRST, 1)?;
 /// assert_eq!(program.read(y, 0)?, [1.0, 4.0, 9.0]);
 /// # Ok::<(), thalweg::Error>(())
 /// ```

@@ -1,6 +1,6 @@
 //! Tries an operation on two engines: its halves have to agree.
 
-use super::{BufferId, Engine, Kind, Layout, Operand, Operated, Operation, Plan, Program, Use};
+use super::{Blueprint, BufferId, Engine, Kind, Layout, Operand, Operated, Operation, Plan, PlanId, Program, Use};
 use crate::error::{Error, Result};
 use crate::rule::Real;
 use fastrand::Rng;
@@ -73,11 +73,11 @@ impl Case {
     pub fn outputs<E: Engine>(&self, engine: &E) -> Result<Vec<(String, Vec<f64>)>> {
         let mut plan = Plan::default();
         plan.push(super::Op::Operation(self.operated.clone()));
-        let mut program = engine.load(&self.layout, &[plan])?;
+        let mut program = engine.load(&Blueprint::of(&self.layout, &[plan]))?;
         for operand in self.operated.operands() {
             (0..self.copies(operand.view.buffer)).try_for_each(|lane| self.fill(&mut program, operand, lane))?;
         }
-        program.run(0, 1)?;
+        program.run(PlanId::FIRST, 1)?;
         let mut outputs = Vec::new();
         let compared = |operand: &&Operand| operand.written() && operand.usage != Use::Scratch;
         for operand in self.operated.operands().iter().filter(compared) {

@@ -1,7 +1,7 @@
 //! A single operation between buffers of its own.
 
 use thalweg::Real;
-use thalweg::plan::{BufferId, Engine, Layout, Op, Operation, Plan, Program, View};
+use thalweg::plan::{Blueprint, BufferId, Engine, Layout, Op, Operation, Plan, PlanId, Program, View};
 
 /// Unused elements around every view.
 const MARGIN: usize = 3;
@@ -66,7 +66,7 @@ impl Bench {
     /// Runs the plan once; by lane, then by output.
     pub fn run<E: Engine>(&self, engine: &E) -> Vec<Vec<Vec<E::Float>>> {
         let mut program = engine
-            .load(&self.layout, std::slice::from_ref(&self.plan))
+            .load(&Blueprint::of(&self.layout, std::slice::from_ref(&self.plan)))
             .unwrap_or_else(|e| panic!("{}: {e}", engine.describe()));
         for (buffer, lanes) in &self.floats {
             for (lane, values) in lanes.iter().enumerate() {
@@ -77,7 +77,7 @@ impl Bench {
         for (buffer, values) in &self.indices {
             program.write_indices(*buffer, 0, 0, values).expect("indices that fit");
         }
-        program.run(0, 1).expect("a run");
+        program.run(PlanId::FIRST, 1).expect("a run");
         let mut read = |lane, view: &View| {
             let all = program.read(view.buffer, lane).expect("an output");
             let (inside, end) = (view.offset..view.offset + view.len, view.offset + view.len);

@@ -4,7 +4,7 @@ use std::ops::Range;
 use thalweg::Result;
 use thalweg::cpu::Cpu;
 use thalweg::gpu::{Gpu, GpuOptions, adapters};
-use thalweg::plan::{Answer, BufferId, CHUNK, Engine, Layout, Plan, Program};
+use thalweg::plan::{Answer, Blueprint, BufferId, CHUNK, Engine, PlanId, Program};
 use thalweg::wgpu::{DeviceDescriptor, Limits};
 
 /// An engine over `f32`.
@@ -13,7 +13,7 @@ pub struct AnyEngine {
     load: Load,
 }
 
-type Load = Box<dyn Fn(&Layout, &[Plan]) -> Result<AnyProgram>>;
+type Load = Box<dyn Fn(&Blueprint) -> Result<AnyProgram>>;
 
 /// A program of an [`AnyEngine`].
 pub struct AnyProgram(Box<dyn Program<Float = f32>>);
@@ -63,15 +63,15 @@ pub fn open(options: GpuOptions) -> Gpu {
 }
 
 fn erased<E: Engine<Float = f32, Program: 'static> + 'static>(name: &'static str, engine: E) -> AnyEngine {
-    AnyEngine { name, load: Box::new(move |layout, plans| Ok(AnyProgram(Box::new(engine.load(layout, plans)?)))) }
+    AnyEngine { name, load: Box::new(move |blueprint| Ok(AnyProgram(Box::new(engine.load(blueprint)?)))) }
 }
 
 impl Engine for AnyEngine {
     type Float = f32;
     type Program = AnyProgram;
 
-    fn load(&self, layout: &Layout, plans: &[Plan]) -> Result<AnyProgram> {
-        (self.load)(layout, plans)
+    fn load(&self, blueprint: &Blueprint) -> Result<AnyProgram> {
+        (self.load)(blueprint)
     }
 
     fn describe(&self) -> String {
@@ -82,8 +82,8 @@ impl Engine for AnyEngine {
 impl Program for AnyProgram {
     type Float = f32;
 
-    fn run(&mut self, plan: usize, times: usize) -> Result<()> {
-        self.0.run(plan, times)
+    fn repeat(&mut self, plans: &[PlanId], times: usize) -> Result<()> {
+        self.0.repeat(plans, times)
     }
 
     fn write(&mut self, buffer: BufferId, lane: usize, offset: usize, values: &[f32]) -> Result<()> {

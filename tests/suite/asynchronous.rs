@@ -2,7 +2,7 @@
 
 use crate::common::numbers::numbers;
 use thalweg::gpu::{Gpu, GpuOptions, request_adapters};
-use thalweg::plan::{Arena, CHUNK, Engine, Half, Layout, Plan, Program};
+use thalweg::plan::{Arena, Blueprint, CHUNK, Engine, Half, Layout, Plan, Program};
 use thalweg::wgpu::{Adapter, DeviceDescriptor, DeviceType, Limits};
 use thalweg::{Error, Result};
 
@@ -31,7 +31,7 @@ fn reads_that_are_awaited_bring_what_others_bring() -> Result<()> {
         arena.add("w", &[64])?;
         let (floats, indices) = (layout.floats("floats", 100), layout.indices("indices", 70));
         let halves = layout.half_arena("halves", &arena);
-        let mut program = gpu.load(&layout, &[Plan::default()])?;
+        let mut program = gpu.load(&Blueprint::of(&layout, &[Plan::default()]))?;
         gpu.resolve().await?;
         let words: Vec<u32> = (0..70).map(|i| i * i + 1).collect();
         let bits: Vec<u16> = numbers(2, 64).iter().map(|&x| Half::F16.bits(x)).collect();
@@ -68,7 +68,7 @@ fn a_read_in_pieces_is_whole() -> Result<()> {
         arena.add("w", &[len])?;
         let mut layout = Layout::new(1);
         let params = layout.arena("params", &arena);
-        let mut program = gpu.load(&layout, &[Plan::default()])?;
+        let mut program = gpu.load(&Blueprint::of(&layout, &[Plan::default()]))?;
         assert!(program.buffers(params).count() > 2);
         let values = numbers(1, arena.len());
         program.write(params, 0, 0, &values)?;

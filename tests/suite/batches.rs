@@ -8,7 +8,7 @@ use thalweg::cpu::Cpu;
 use thalweg::data::Dataset;
 use thalweg::nn::{Layer, Network};
 use thalweg::op::{Gather, Tick};
-use thalweg::plan::{Activation, BufferId, Engine, Layout, NONE, Plan, Program};
+use thalweg::plan::{Activation, Blueprint, BufferId, Engine, Layout, NONE, Plan, PlanId, Program};
 use thalweg::{Batch, Real, Recipe, ScheduleFree, Sgd, Trainer};
 
 const ROWS: usize = 5;
@@ -60,13 +60,13 @@ fn rows_of_floats_are_picked_in_turn() {
                 let (from, out) = (layout.shared_floats("table", table.len()), layout.shared_floats("out", ROWS * width));
                 let gather = declare(&mut layout, from, out, width);
                 let (order_id, clock) = (gather.order.buffer, gather.clock.buffer);
-                let mut program = engine.load(&layout, &[plan(gather)]).expect("a program");
+                let mut program = engine.load(&Blueprint::of(&layout, &[plan(gather)])).expect("a program");
                 program.write(from, 0, 0, &table).expect("a table");
                 program.write(out, 0, 0, &vec![f32::NAN; ROWS * width]).expect("an output");
                 program.write_indices(order_id, 0, 0, &order(table_rows)).expect("an order");
                 // After the last batch the first one comes again.
                 for t in 0..BATCHES + 2 {
-                    program.run(0, 1).expect("a run");
+                    program.run(PlanId::FIRST, 1).expect("a run");
                     let found = program.read(out, lanes - 1).expect("a batch");
                     assert_eq!(found, expected(&table, width, t % BATCHES, 0.0), "{}, step {t}, width {width}", engine.name);
                     assert_eq!(program.read_indices(clock, 0).expect("a clock"), [t as u32 + 1], "{}", engine.name);
@@ -84,12 +84,12 @@ fn rows_of_indices_are_picked_in_turn() {
         let (from, out) = (layout.shared_indices("table", table.len()), layout.shared_indices("out", ROWS));
         let gather = declare(&mut layout, from, out, 1);
         let order_id = gather.order.buffer;
-        let mut program = engine.load(&layout, &[plan(gather)]).expect("a program");
+        let mut program = engine.load(&Blueprint::of(&layout, &[plan(gather)])).expect("a program");
         program.write_indices(from, 0, 0, &table).expect("a table");
         program.write_indices(out, 0, 0, &[7; ROWS]).expect("an output");
         program.write_indices(order_id, 0, 0, &order(table.len())).expect("an order");
         for t in 0..BATCHES + 2 {
-            program.run(0, 1).expect("a run");
+            program.run(PlanId::FIRST, 1).expect("a run");
             let found = program.read_indices(out, 0).expect("a batch");
             assert_eq!(found, expected(&table, 1, t % BATCHES, NONE), "{}, step {t}", engine.name);
         }

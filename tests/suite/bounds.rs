@@ -3,7 +3,9 @@
 use crate::common::engines;
 use crate::common::refusal::assert_error;
 use thalweg::cpu::Cpu;
-use thalweg::plan::{Activation, Arena, Engine, Factored, Layout, MatMul, Moments, Op, Plan, Program, Stack};
+use thalweg::plan::{
+    Activation, Arena, Blueprint, Engine, Factored, Layout, MatMul, Moments, Op, Plan, PlanId, Program, Stack,
+};
 use thalweg::{Adam, Error, Optimizer, Recipe, Row};
 
 const HUGE: [&[usize]; 8] = [
@@ -40,15 +42,18 @@ fn buffers_that_no_memory_holds_are_errors_by_name() {
     for len in [1_usize << 50, 1 << 60, 1 << 61, usize::MAX] {
         let mut layout = Layout::new(1);
         layout.floats("huge", len);
-        for error in [Cpu::<f64>::default().load(&layout, &[]).err(), Cpu::<f32>::default().load(&layout, &[]).err()] {
+        for error in [
+            Cpu::<f64>::default().load(&Blueprint::of(&layout, &[])).err(),
+            Cpu::<f32>::default().load(&Blueprint::of(&layout, &[])).err(),
+        ] {
             assert!(matches!(&error, Some(Error::OutOfMemory { what, .. }) if what == "huge"), "{len}: {error:?}");
         }
-        let error = engines::open(Default::default()).load(&layout, &[]).err();
+        let error = engines::open(Default::default()).load(&Blueprint::of(&layout, &[])).err();
         assert!(matches!(&error, Some(Error::Limit { what, .. }) if what.starts_with("huge")), "{len}: {error:?}");
     }
     let mut layout = Layout::new(1 << 60);
     layout.floats("x", 1);
-    assert!(matches!(Cpu::<f32>::default().load(&layout, &[]), Err(Error::OutOfMemory { .. })));
+    assert!(matches!(Cpu::<f32>::default().load(&Blueprint::of(&layout, &[])), Err(Error::OutOfMemory { .. })));
 }
 
 /// Products of sizes that wrap around must not fit.
@@ -60,7 +65,7 @@ fn sizes_of_operations_do_not_wrap_around() {
         let mut plan = Plan::default();
         plan.push(Op::MatMul(MatMul::new(a, b, c, m, k, n)));
         for engine in [engines::cpu(), engines::gpu()] {
-            assert!(matches!(engine.load(&layout, &[plan.clone()]), Err(Error::Shape { .. })), "{m} {k} {n}");
+            assert!(matches!(engine.load(&Blueprint::of(&layout, &[plan.clone()])), Err(Error::Shape { .. })), "{m} {k} {n}");
         }
     }
 }
@@ -106,7 +111,7 @@ fn places_beyond_a_buffer_are_errors() {
             arena.add("w", &[4]).expect("a tensor");
             arena
         });
-        let mut program = engine.load(&layout, &[Plan::default()]).expect("a program");
+        let mut program = engine.load(&Blueprint::of(&layout, &[Plan::default()])).expect("a program");
         for offset in [4, 5, 1 << 40, usize::MAX - 1, usize::MAX] {
             assert!(program.write(floats, 0, offset, &[1.0, 1.0]).is_err(), "{offset}");
             assert!(program.write_indices(indices, 0, offset, &[1, 1]).is_err(), "{offset}");
@@ -134,10 +139,16 @@ fn plans_and_buffers_that_do_not_exist_are_errors() {
     for engine in [engines::cpu(), engines::gpu()] {
         let mut layout = Layout::new(1);
         let known = layout.floats("x", 4);
-        let mut program = engine.load(&layout, &[Plan::default()]).expect("a program");
-        for plan in [1, usize::MAX] {
+        let mut program = engine.load(&Blueprint::of(&layout, &[Plan::default()])).expect("a program");
+        let many = Blueprint::of(&Layout::new(1), &vec![Plan::default(); 9]);
+        for index in [1, 8] {
+            let plan = many.plan(&index.to_string()).expect("a plan");
             for times in [0, 1] {
-                assert_error(program.run(plan, times), &format!("plan = {plan} is out of range: below 1"));
+                assert_error(
+                    program.repeat(&[PlanId::FIRST, plan], times),
+                    &format!("plan = {index} is out of range: below 1"),
+                );
+                assert_error(program.run(plan, times), &format!("plan = {index} is out of range: below 1"));
             }
         }
         let message = "buffer = 8 is out of range: below 1, the buffers of this layout";
@@ -151,6 +162,6 @@ fn plans_and_buffers_that_do_not_exist_are_errors() {
         assert_error(program.request(&[known, id]), message);
         let mut plan = Plan::default();
         plan.push(Op::Activate { f: Activation::Relu, input: layout.whole(known), output: other.whole(id) });
-        assert_error(engine.load(&layout, &[plan]), message);
+        assert_error(engine.load(&Blueprint::of(&layout, &[plan])), message);
     }
 }

@@ -7,7 +7,8 @@ use crate::common::numbers::numbers;
 use crate::common::oracle::EPSILON;
 use thalweg::cpu::Cpu;
 use thalweg::plan::{
-    Arena, BufferId, CHUNK, Control, Counter, Engine, Layout, Norm, NormKind, Op, Plan, Program, SLOTS, Scalar,
+    Arena, Blueprint, BufferId, CHUNK, Control, Counter, Engine, Layout, Norm, NormKind, Op, Plan, PlanId, Program, SLOTS,
+    Scalar,
 };
 use thalweg::{AnyRule, Real, Recipe, Row, Sgd};
 
@@ -70,7 +71,7 @@ fn rows() -> Vec<f64> {
 /// Partial sums, current rows and scalars of each lane after one step from buffers full of NaN.
 fn run<E: Engine>(engine: &E, len: usize) -> Vec<[Vec<f64>; 3]> {
     let step = step(len);
-    let mut program = engine.load(&step.layout, std::slice::from_ref(&step.plan)).expect("a program");
+    let mut program = engine.load(&Blueprint::of(&step.layout, std::slice::from_ref(&step.plan))).expect("a program");
     let of = |values: &[f64]| values.iter().map(|&x| E::Float::of(x)).collect::<Vec<_>>();
     for lane in 0..LANES {
         let grads: Vec<f64> = numbers(lane as u64, len).into_iter().map(|x| f64::from(x) * [1.0, 1e-3][lane]).collect();
@@ -84,7 +85,7 @@ fn run<E: Engine>(engine: &E, len: usize) -> Vec<[Vec<f64>; 3]> {
             program.write(id, lane, 0, &of(&nan)).expect("NaN");
         }
     }
-    program.run(0, 1).expect("a run");
+    program.run(PlanId::FIRST, 1).expect("a run");
     let applied = [1, 0, 0, 0, 0, 0, 1, 1];
     let clipped = [1, 0, 1, 0, 0, 0, 1, 1];
     let lane = |lane| {
@@ -121,13 +122,13 @@ fn without_partial_sums_every_step_is_live_and_unclipped() {
         step.plan = Plan::default();
         let Step { rows: rows_id, current, counts, scalars, .. } = step;
         step.plan.push(Op::Control(step.without_norm));
-        let mut program = engine.load(&step.layout, &[step.plan]).expect("a program");
+        let mut program = engine.load(&Blueprint::of(&step.layout, &[step.plan])).expect("a program");
         let rows: Vec<f32> = rows().into_iter().map(|x| x as f32).collect();
         for (group, row) in rows.chunks(Row::LEN).enumerate() {
             program.write(rows_id, 1, group * SLOTS * Row::LEN, row).expect("rows");
         }
         program.write(step.grads, 1, 0, &[f32::NAN; 64]).expect("gradients");
-        program.run(0, 1).expect("a run");
+        program.run(PlanId::FIRST, 1).expect("a run");
         assert_eq!(program.read(current, 1).expect("rows"), rows, "{}", engine.name);
         assert_eq!(program.read(scalars, 1).expect("scalars"), [0.0, 1.0, 0.0], "{}", engine.name);
         assert_eq!(program.read_indices(counts, 1).expect("counts"), [1, 0, 0, 0, 0, 0, 1, 1], "{}", engine.name);

@@ -3,7 +3,7 @@
 use crate::common::engines;
 use crate::common::groups::grouped;
 use thalweg::gpu::{Gpu, GpuOptions, GpuProgram, Slice, SliceTensor, adapters};
-use thalweg::plan::{Engine, Layout, Plan, Program};
+use thalweg::plan::{Blueprint, Engine, Layout, Plan, PlanId, Program};
 use thalweg::{Adam, Error, Optimizer, Recipe, Result, wgpu};
 
 fn theirs() -> Gpu {
@@ -51,7 +51,7 @@ fn every_call_on_a_lost_device_says_so() -> Result<()> {
         ("state", |optimizer| optimizer.state("m", 0, "w").map(drop)),
         ("report", |optimizer| optimizer.report(0).map(drop)),
         ("freeze", |optimizer| optimizer.freeze(0, "default", true)),
-        ("run_timed", |optimizer| optimizer.program_mut().run_timed(0, 1).map(drop)),
+        ("run_timed", |optimizer| optimizer.program_mut().run_timed(PlanId::FIRST, 1).map(drop)),
     ];
     // Each call is the first one after the loss once.
     for (name, call) in calls {
@@ -74,7 +74,7 @@ fn nothing_new_is_loaded_on_a_lost_device() -> Result<()> {
         // Pipelines of this recipe are there, those of the other are not.
         Optimizer::new(&gpu, recipe(), &[("w", &[100])])?;
         gpu.device().destroy();
-        assert_lost(device, gpu.load(&Layout::new(1), &[Plan::default()]));
+        assert_lost(device, gpu.load(&Blueprint::of(&Layout::new(1), &[Plan::default()])));
         assert_lost(device, Optimizer::new(&gpu, recipe(), &[("w", &[100])]));
         assert_lost(device, Optimizer::new(&gpu, Recipe::new(Adam { amsgrad: true, ..Default::default() }), &[("w", &[100])]));
         assert_lost(device, over_slices(&gpu));
@@ -106,10 +106,10 @@ fn recording_without_a_check_does_not_panic() -> Result<()> {
         let mut optimizer = over_slices(&gpu)?;
         gpu.device().destroy();
         let mut encoder = gpu.device().create_command_encoder(&Default::default());
-        optimizer.program().encode(0, &mut encoder)?;
+        optimizer.program().encode(PlanId::FIRST, &mut encoder)?;
         gpu.queue().submit([encoder.finish()]);
         assert_lost(device, optimizer.program().wait());
-        assert_lost(device, optimizer.program_mut().run(0, 1));
+        assert_lost(device, optimizer.program_mut().run(PlanId::FIRST, 1));
     }
     Ok(())
 }

@@ -5,7 +5,9 @@ use crate::common::groups::{GROUPS, grouped};
 use crate::common::refusal::{assert_error, optimizer};
 use thalweg::cpu::Cpu;
 use thalweg::gpu::{Gpu, GpuOptions};
-use thalweg::plan::{Activation, Arena, BufferId, Chunk, Engine, Layout, Loss, Norm, NormKind, Op, Plan, Program, View};
+use thalweg::plan::{
+    Activation, Arena, Blueprint, BufferId, Chunk, Engine, Layout, Loss, Norm, NormKind, Op, Plan, PlanId, Program, View,
+};
 use thalweg::{Adam, AdamW, AnyRule, Error, Optimizer, Recipe, Select, Sgd, rule_by_name, set};
 
 #[test]
@@ -147,7 +149,10 @@ fn limited() -> Gpu {
 #[test]
 fn more_lanes_than_workgroups_are_refused() {
     let layout = Layout::new(65_536);
-    assert_error(limited().load(&layout, &[Plan::default()]), "the number of lanes needs 65536, the adapter allows 65535");
+    assert_error(
+        limited().load(&Blueprint::of(&layout, &[Plan::default()])),
+        "the number of lanes needs 65536, the adapter allows 65535",
+    );
 }
 
 /// A buffer that kernels want in one piece must fit into one binding; arenas are cut.
@@ -161,7 +166,7 @@ fn a_buffer_beyond_a_binding_is_refused() {
     plan.push(Op::Activate { f: Activation::Relu, input, output });
     let bytes = (elements.next_multiple_of(64)) * 4;
     let message = format!("input in one binding needs {bytes}, the adapter allows {}", 128 << 20);
-    assert_error(limited().load(&layout, &[plan]), &message);
+    assert_error(limited().load(&Blueprint::of(&layout, &[plan])), &message);
 }
 
 #[test]
@@ -172,7 +177,7 @@ fn lanes_beyond_a_binding_are_refused_with_its_limit() {
     let (input, output) = (layout.whole(input), layout.whole(output));
     plan.push(Op::Activate { f: Activation::Relu, input, output });
     let message = "input in one binding needs 240384, the adapter allows 131072";
-    assert_error(engines::small_bindings().load(&layout, &[plan]), message);
+    assert_error(engines::small_bindings().load(&Blueprint::of(&layout, &[plan])), message);
 }
 
 #[test]
@@ -186,7 +191,7 @@ fn floats_and_indices_are_told_apart() {
     let mut layout = Layout::new(1);
     let (floats, indices) = (layout.floats("f", 4), layout.indices("i", 2));
     for engine in [engines::cpu(), engines::gpu()] {
-        check(engine.load(&layout, &[]).expect("a program"), floats, indices);
+        check(engine.load(&Blueprint::of(&layout, &[])).expect("a program"), floats, indices);
     }
 }
 
@@ -203,7 +208,7 @@ fn plans_that_kernels_cannot_trust_are_refused() {
         let mut plan = Plan::default();
         plan.push(op);
         for engine in [engines::cpu(), engines::gpu()] {
-            assert_error(engine.load(&layout, &[plan.clone()]), message);
+            assert_error(engine.load(&Blueprint::of(&layout, &[plan.clone()])), message);
         }
     };
     let norm = Norm { kind: NormKind::L2, grads, chunks, partials, frozen };
@@ -212,7 +217,7 @@ fn plans_that_kernels_cannot_trust_are_refused() {
     let loss = Loss::SquaredError { predictions, targets, losses, grad, scale: 1.0 };
     refused(Op::Loss(loss), "targets: 64 found, a multiple of 3 elements expected");
     for engine in [engines::cpu(), engines::gpu()] {
-        let mut program = engine.load(&layout, &[]).expect("a program");
+        let mut program = engine.load(&Blueprint::of(&layout, &[])).expect("a program");
         assert_error(program.request(&[half]), "half: halves found, floats or indices expected");
     }
 }
@@ -226,11 +231,11 @@ fn a_part_of_what_lies_in_several_segments_is_not_copied() {
         let mut plan = Plan::default();
         let [input, output] = [input, output].map(|buffer| View { buffer, offset: 0, len });
         plan.push(Op::Copy { input, output });
-        engines::small_bindings().load(&layout, &[plan])
+        engines::small_bindings().load(&Blueprint::of(&layout, &[plan]))
     };
     assert_error(copy(10), "input in one binding needs 240384, the adapter allows 131072");
     let mut program = copy(20_032).expect("a program");
     program.write(input, 2, 0, &[1.0; 20_032]).expect("numbers");
-    program.run(0, 1).expect("a copy");
+    program.run(PlanId::FIRST, 1).expect("a copy");
     assert_eq!(program.read(output, 2).expect("numbers"), [1.0; 20_032]);
 }

@@ -5,7 +5,7 @@ use fastrand::Rng;
 use thalweg::Real;
 use thalweg::cpu::Cpu;
 use thalweg::op::{Expr, Fold, Reduction};
-use thalweg::plan::{Engine, Layout, Plan, Program, View};
+use thalweg::plan::{Blueprint, Engine, Layout, Plan, PlanId, Program, View};
 
 const REDUCTIONS: [Reduction; 5] =
     [Reduction::Sum, Reduction::Max, Reduction::FirstMax, Reduction::LogSumExp, Reduction::Moments];
@@ -29,7 +29,7 @@ fn reduced<E: Engine>(engine: &E, lanes: &[Vec<f64>], rows: usize, folded: usize
         plan.operate(if fold.scratch_len() > 0 { fold.scratch(layout.whole(scratch)) } else { fold });
         outputs.extend(ids);
     }
-    let mut program = engine.load(&layout, &[plan]).expect("a program");
+    let mut program = engine.load(&Blueprint::of(&layout, &[plan])).expect("a program");
     for (lane, values) in lanes.iter().enumerate() {
         let values: Vec<E::Float> = (0..rows * folded)
             .map(|place| if columns { values[place % rows * folded + place / rows] } else { values[place] })
@@ -37,7 +37,7 @@ fn reduced<E: Engine>(engine: &E, lanes: &[Vec<f64>], rows: usize, folded: usize
             .collect();
         program.write(x, lane, 0, &values).expect("inputs");
     }
-    program.run(0, 1).expect("a run");
+    program.run(PlanId::FIRST, 1).expect("a run");
     let mut read = |lane, id| program.read(id, lane).expect("values").into_iter().map(Real::as_f64).collect();
     (0..lanes.len()).map(|lane| outputs.iter().map(|id| read(lane, *id)).collect()).collect()
 }
@@ -169,7 +169,12 @@ fn what_does_not_fit_is_refused() {
         let mut plan = Plan::default();
         plan.operate(fold);
         for engine in [engines::cpu(), engines::gpu()] {
-            assert_eq!(engine.load(&layout, &[plan.clone()]).map(drop).unwrap_err().to_string(), message, "{}", engine.name);
+            assert_eq!(
+                engine.load(&Blueprint::of(&layout, &[plan.clone()])).map(drop).unwrap_err().to_string(),
+                message,
+                "{}",
+                engine.name
+            );
         }
     };
     let fold = || Fold::new(&[2], &[3]);

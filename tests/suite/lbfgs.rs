@@ -6,7 +6,7 @@ use crate::common::engines;
 use crate::common::numbers::numbers;
 use serde_json::Value;
 use thalweg::cpu::Cpu;
-use thalweg::plan::{Arena, CHUNK, Engine, Layout, Loss, MatMul, Op, Plan, Program, View};
+use thalweg::plan::{Arena, Blueprint, CHUNK, Engine, Layout, Loss, MatMul, Op, Plan, Program, Role, View};
 use thalweg::{Error, Evaluation, Lbfgs, LbfgsSettings, LbfgsStop, LineSearch, Real, Result};
 
 const WOLFE: LineSearch = LineSearch::StrongWolfe;
@@ -266,10 +266,11 @@ fn a_plan_on_the_device_can_be_the_closure() {
         }));
         let backward = MatMul::new(whole(table), whole(errors), weights(grads), COLUMNS, ROWS, 1);
         pass.push(Op::MatMul(MatMul { trans_a: true, ..backward }));
-        let mut plans = vec![pass];
+        let mut blueprint = Blueprint::from(layout);
+        let pass = blueprint.add("gradient", pass).expect("a name");
         let settings = LbfgsSettings { line_search: WOLFE, history_size: 4, ..Default::default() };
-        let mut stepper = settings.record(&mut layout, &mut plans, &arena, params, grads).expect("settings in range");
-        let mut program = engine.load(&layout, &plans).unwrap_or_else(|e| panic!("{}: {e}", engine.describe()));
+        let mut stepper = settings.record(&mut blueprint, &arena, params, grads).expect("settings in range");
+        let mut program = engine.load(&blueprint).unwrap_or_else(|e| panic!("{}: {e}", engine.describe()));
 
         let (rows, w) = (numbers(3, ROWS * COLUMNS), [0.5, -1.0, 2.0, 0.25, -0.75]);
         let dot = |row: &[f32]| row.iter().zip(w).map(|(&a, w)| f64::from(a) * w).sum::<f64>();
@@ -279,7 +280,7 @@ fn a_plan_on_the_device_can_be_the_closure() {
         let values: Vec<E::Float> = rows.chunks(COLUMNS).map(|row| float(dot(row))).collect();
         program.write(targets, 0, 0, &values).expect("targets");
         let report = stepper.step(&mut program, |program| {
-            program.run(0, 1)?;
+            program.run(pass, 1)?;
             Ok(program.read(losses, 0)?.into_iter().map(Real::as_f64).sum::<f64>() / ROWS as f64)
         });
         let report = report.expect("a step");
@@ -460,10 +461,11 @@ fn what_does_not_fit_is_refused() {
     let error = lbfgs.step(|point| point.set_grads("x", &[0.0; 3]).map(|()| 0.0)).unwrap_err();
     assert_eq!(error.to_string(), "tensor 'x': 3 found, 2 elements expected");
 
-    let mut layout = Layout::new(2);
+    let mut blueprint = Blueprint::new(2);
     let mut arena = Arena::default();
     arena.add("x", &[2]).expect("a name");
-    let (params, grads) = (layout.arena("params", &arena), layout.arena("grads", &arena));
-    let error = LbfgsSettings::default().record(&mut layout, &mut Vec::new(), &arena, params, grads).unwrap_err();
+    let params = blueprint.arena("params", &arena, Role::Params);
+    let grads = blueprint.arena("grads", &arena, Role::Grads);
+    let error = LbfgsSettings::default().record(&mut blueprint, &arena, params, grads).unwrap_err();
     assert_eq!(error.to_string(), "lanes of an L-BFGS = 2 is out of range: 1");
 }

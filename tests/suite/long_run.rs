@@ -7,7 +7,7 @@ use crate::common::options::with;
 use std::ops::Range;
 use thalweg::cpu::Cpu;
 use thalweg::gpu::{Gpu, GpuOptions, Slice, SliceTensor};
-use thalweg::plan::{Answer, BufferId, Engine, Layout, Plan, Program, SLOTS};
+use thalweg::plan::{Answer, Blueprint, BufferId, Engine, PlanId, Program, SLOTS};
 use thalweg::{Adam, Optimizer, Recipe, Result, wgpu};
 
 const LEN: usize = 64;
@@ -147,8 +147,8 @@ impl<E: Engine> Engine for Counting<E> {
     type Float = E::Float;
     type Program = CountingProgram<E::Program>;
 
-    fn load(&self, layout: &Layout, plans: &[Plan]) -> Result<Self::Program> {
-        Ok(CountingProgram { inner: self.0.load(layout, plans)?, waits: 0, requests: 0 })
+    fn load(&self, blueprint: &Blueprint) -> Result<Self::Program> {
+        Ok(CountingProgram { inner: self.0.load(blueprint)?, waits: 0, requests: 0 })
     }
 
     fn describe(&self) -> String {
@@ -159,8 +159,8 @@ impl<E: Engine> Engine for Counting<E> {
 impl<P: Program> Program for CountingProgram<P> {
     type Float = P::Float;
 
-    fn run(&mut self, plan: usize, times: usize) -> Result<()> {
-        self.inner.run(plan, times)
+    fn repeat(&mut self, plans: &[PlanId], times: usize) -> Result<()> {
+        self.inner.repeat(plans, times)
     }
 
     fn write(&mut self, buffer: BufferId, lane: usize, offset: usize, values: &[P::Float]) -> Result<()> {

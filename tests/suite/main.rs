@@ -7,6 +7,7 @@ mod architecture;
 mod asynchronous;
 mod batches;
 mod beside;
+mod blueprint;
 mod bounds;
 mod checkpoint;
 mod compare;

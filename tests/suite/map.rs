@@ -5,7 +5,7 @@ use fastrand::Rng;
 use thalweg::Real;
 use thalweg::cpu::Cpu;
 use thalweg::op::{Expr, Map};
-use thalweg::plan::{Engine, Layout, Plan, Program, View};
+use thalweg::plan::{Blueprint, Engine, Layout, Plan, PlanId, Program, View};
 
 /// Inputs of a random expression.
 const INPUTS: usize = 3;
@@ -119,12 +119,12 @@ fn values<E: Engine>(engine: &E, exprs: &[Expr], points: &[[f64; INPUTS]]) -> Ve
     let map = outputs.iter().zip(exprs).fold(map, |map, (id, expr)| map.output(layout.whole(*id), expr.clone()));
     let mut plan = Plan::default();
     plan.operate(map);
-    let mut program = engine.load(&layout, &[plan]).expect("a program");
+    let mut program = engine.load(&Blueprint::of(&layout, &[plan])).expect("a program");
     for (index, id) in inputs.iter().enumerate() {
         let column: Vec<E::Float> = points.iter().map(|point| E::Float::of(point[index])).collect();
         program.write(*id, 0, 0, &column).expect("inputs");
     }
-    program.run(0, 1).expect("a run");
+    program.run(PlanId::FIRST, 1).expect("a run");
     outputs.iter().map(|id| program.read(*id, 0).expect("values").into_iter().map(Real::as_f64).collect()).collect()
 }
 
@@ -269,7 +269,12 @@ fn inputs_that_do_not_fit_are_refused() {
         let mut plan = Plan::default();
         plan.operate(map);
         for engine in [engines::cpu(), engines::gpu()] {
-            assert_eq!(engine.load(&layout, &[plan.clone()]).map(drop).unwrap_err().to_string(), message, "{}", engine.name);
+            assert_eq!(
+                engine.load(&Blueprint::of(&layout, &[plan.clone()])).map(drop).unwrap_err().to_string(),
+                message,
+                "{}",
+                engine.name
+            );
         }
     };
     let map = || Map::new(&[2, 3]);

@@ -7,7 +7,7 @@ use crate::common::numbers::numbers;
 use crate::common::plain_muon;
 use serde_json::Value;
 use thalweg::cpu::Cpu;
-use thalweg::plan::{Arena, Engine, Program};
+use thalweg::plan::{Arena, Engine, PlanId, Program};
 use thalweg::{AdjustLr, Muon, Optimizer, Real, Recipe, set};
 
 /// Of the largest movement in a tensor. An iteration lets the smallest singular values grow by up to 3.4445, so five of them by
@@ -177,7 +177,7 @@ fn engines_agree_and_a_lane_has_the_bits_of_a_model_alone() {
 fn more_tensors_of_a_shape_take_no_more_dispatches() {
     let gpu = engines::open(thalweg::gpu::GpuOptions::default());
     let dispatches = |tensors: &[(&str, &[usize])]| {
-        Optimizer::new(&gpu, Recipe::new(Muon::default()), tensors).expect("an optimizer").program().dispatches(0)
+        Optimizer::new(&gpu, Recipe::new(Muon::default()), tensors).expect("an optimizer").program().dispatches(PlanId::FIRST)
     };
     let one = dispatches(&[("a", &[4, 6]), ("bias", &[4])]);
     assert_eq!(dispatches(&[("a", &[4, 6]), ("b", &[4, 6]), ("c", &[4, 6]), ("bias", &[4])]), one);

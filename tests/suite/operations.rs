@@ -4,7 +4,9 @@ use crate::common::engines;
 use thalweg::cpu::Cpu;
 use thalweg::gpu::GpuOptions;
 use thalweg::op::{self, Gather, Tally};
-use thalweg::plan::{Case, Dispatch, Engine, Kind, Layout, Operands, Operation, Plan, Program, Use, View, Views};
+use thalweg::plan::{
+    Blueprint, Case, Dispatch, Engine, Kind, Layout, Operands, Operation, Plan, PlanId, Program, Use, View, Views,
+};
 use thalweg::{Error, Real};
 
 #[test]
@@ -96,7 +98,7 @@ fn wgsl_that_does_not_validate_is_an_error_with_the_compilers_words() {
     let mut plan = Plan::default();
     let text = "@compute @workgroup_size(1) fn scale() { put_z(0u, 0u, 1.0); }";
     plan.operate(Scale { x: layout.whole(x), y: layout.whole(y), on_the_gpu: 2.0, text });
-    match gpu.load(&layout, &[plan]).map(drop) {
+    match gpu.load(&Blueprint::of(&layout, &[plan])).map(drop) {
         Err(Error::Shader { of, line: Some(1), reason }) => {
             assert_eq!(of, "the WGSL of operation 'scale'");
             assert!(reason.starts_with("no definition in scope for identifier: `put_z`"), "{reason}");
@@ -117,7 +119,7 @@ fn operands_that_do_not_fit_are_refused() {
         let mut plan = Plan::default();
         plan.operate(operation);
         for engine in [engines::cpu(), engines::gpu()] {
-            let error = engine.load(&layout, &[plan.clone()]).map(drop).unwrap_err();
+            let error = engine.load(&Blueprint::of(&layout, &[plan.clone()])).map(drop).unwrap_err();
             assert_eq!(error.to_string(), message, "{}", engine.name);
         }
     };
@@ -147,7 +149,12 @@ fn sizes_that_no_memory_holds_and_sizes_too_small_are_refused() {
         let mut plan = Plan::default();
         plan.operate(gather);
         for engine in [engines::cpu(), engines::gpu()] {
-            assert_eq!(engine.load(&layout, &[plan.clone()]).map(drop).unwrap_err().to_string(), message, "{}", engine.name);
+            assert_eq!(
+                engine.load(&Blueprint::of(&layout, &[plan.clone()])).map(drop).unwrap_err().to_string(),
+                message,
+                "{}",
+                engine.name
+            );
         }
     };
     refused(Gather { batches: 0, ..gather.clone() }, "gather.batches = 0 is out of range: at least 1");
@@ -181,7 +188,7 @@ fn more_operands_than_a_kernel_can_bind_are_refused() {
     let mut plan = Plan::default();
     plan.operate(Many(views.into_iter().map(|id| layout.whole(id)).collect()));
     for engine in [engines::cpu(), engines::gpu()] {
-        let error = engine.load(&layout, &[plan.clone()]).map(drop).unwrap_err();
+        let error = engine.load(&Blueprint::of(&layout, &[plan.clone()])).map(drop).unwrap_err();
         assert_eq!(error.to_string(), "operands of many needs 9, the adapter allows 8", "{}", engine.name);
     }
 }
@@ -198,13 +205,13 @@ fn lanes_pick_batches_of_their_own() {
         let [t, o, c] = [table, order, clock].map(|id| layout.whole(id));
         plan.operate(Gather { table: t, order: o, clock: c, out: losses, kind: Kind::Float, width: 1, rows: 2, batches: 2 });
         plan.operate(Tally { terms: losses, sum: layout.whole(total) });
-        let mut program = engine.load(&layout, &[plan]).expect("a program");
+        let mut program = engine.load(&Blueprint::of(&layout, &[plan])).expect("a program");
         program.write(table, 0, 0, &[1.0, 2.0, 4.0, 8.0, 16.0, 32.0]).expect("a table");
         for (lane, order_of, at) in [(0, [0, 1, 2, 3], 0), (1, [5, 4, 3, 9], 1)] {
             program.write_indices(order, lane, 0, &order_of).expect("an order");
             program.write_indices(clock, lane, 0, &[at]).expect("a clock");
         }
-        program.run(0, 1).expect("a run");
+        program.run(PlanId::FIRST, 1).expect("a run");
         assert_eq!(program.read(out, 0).expect("rows"), [1.0, 2.0], "{}", engine.name);
         assert_eq!(program.read(out, 1).expect("rows"), [8.0, 0.0], "{}", engine.name);
         assert_eq!(program.read(total, 1).expect("a sum"), [8.0], "{}", engine.name);

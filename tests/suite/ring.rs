@@ -9,7 +9,7 @@ use crate::common::oracle::EPSILON;
 use std::collections::VecDeque;
 use std::ops::Range;
 use thalweg::cpu::{Cpu, CpuProgram};
-use thalweg::plan::{Answer, BufferId, Engine, Layout, Plan, Program, SLOTS};
+use thalweg::plan::{Answer, Blueprint, BufferId, Engine, PlanId, Program, SLOTS};
 use thalweg::{Recipe, Result, Sgd};
 
 /// Adam's rows differ at every step.
@@ -60,8 +60,8 @@ impl Engine for Behind {
     type Float = f32;
     type Program = BehindProgram;
 
-    fn load(&self, layout: &Layout, plans: &[Plan]) -> Result<BehindProgram> {
-        let inner = Cpu::default().load(layout, plans)?;
+    fn load(&self, blueprint: &Blueprint) -> Result<BehindProgram> {
+        let inner = Cpu::default().load(blueprint)?;
         Ok(BehindProgram { inner, under_way: VecDeque::new(), arrived: VecDeque::new(), given: Answer::default() })
     }
 
@@ -73,8 +73,8 @@ impl Engine for Behind {
 impl Program for BehindProgram {
     type Float = f32;
 
-    fn run(&mut self, plan: usize, times: usize) -> Result<()> {
-        self.inner.run(plan, times)
+    fn repeat(&mut self, plans: &[PlanId], times: usize) -> Result<()> {
+        self.inner.repeat(plans, times)
     }
 
     fn write(&mut self, buffer: BufferId, lane: usize, offset: usize, values: &[f32]) -> Result<()> {

@@ -4,7 +4,7 @@ use crate::common::compare::assert_same_bits;
 use crate::common::groups::grouped_by;
 use crate::common::numbers::numbers;
 use thalweg::gpu::{Foreign, Gpu, GpuOptions, GpuProgram, Slice, SliceTensor};
-use thalweg::plan::{Arena, Half, Layout, NormKind, Plan, Program};
+use thalweg::plan::{Arena, Blueprint, Half, NormKind, PlanId, Program, Role};
 use thalweg::{
     Accumulation, Adafactor, Adam, Adan, AnyRule, Average, Clip, Lamb, Lars, Lookahead, Muon, Optimizer, Recipe, Result, Sgd,
     wgpu,
@@ -130,11 +130,13 @@ fn recorded_plans_have_the_rows_of_their_groups() -> Result<()> {
     let gpu = gpu();
     let recipe = Recipe::new(Muon { lr: 0.1, adamw_lr: 0.01, ..Default::default() });
     let foreign = Foreign::new(&[in_one_buffer(&gpu)])?;
-    let (mut layout, mut plan) = (Layout::new(1), Plan::default());
-    let roles = ["params", "grads"].map(|name| layout.arena(name, foreign.arena()));
-    let mut stepper = recipe.record(&mut layout, &mut plan, foreign.arena(), roles[0], roles[1])?;
-    let arena = foreign.arena().clone();
-    let mut program = gpu.load_over(&layout, &[plan], roles, foreign)?;
+    let (mut blueprint, arena) = (Blueprint::new(1), foreign.arena().clone());
+    let roles = [("params", Role::Params), ("grads", Role::Grads)].map(|(name, role)| {
+        let id = blueprint.arena(name, &arena, role);
+        blueprint.borrow(id)
+    });
+    let mut stepper = recipe.record(&mut blueprint, &arena, roles[0], roles[1])?;
+    let mut program = gpu.load_over(&blueprint, foreign)?;
     let mut expected = owned(&gpu, recipe);
     for (i, size) in SIZES.into_iter().enumerate() {
         let offset = arena.tensor(&name(i))?.offset;
@@ -142,7 +144,7 @@ fn recorded_plans_have_the_rows_of_their_groups() -> Result<()> {
         expected.set_grads(0, &name(i), &numbers(i as u64, size))?;
     }
     stepper.start(&mut program)?;
-    stepper.run(&mut program, 0, 2)?;
+    stepper.steps(&mut program, 2)?;
     expected.steps(2)?;
     for (i, size) in SIZES.into_iter().enumerate() {
         let offset = arena.tensor(&name(i))?.offset;
@@ -155,13 +157,23 @@ fn recorded_plans_have_the_rows_of_their_groups() -> Result<()> {
 #[test]
 fn a_layout_of_other_tensors_is_refused() -> Result<()> {
     let gpu = gpu();
-    let foreign = Foreign::new(&[in_one_buffer(&gpu)])?;
-    let (mut layout, mut other) = (Layout::new(1), Arena::default());
-    other.add("w", &[foreign.arena().len()])?;
-    let (params, grads) = (layout.arena("params", foreign.arena()), layout.arena("grads", &other));
-    let error = gpu.load_over(&layout, &[], [params, grads], foreign).err().map(|error| error.to_string());
+    let foreign = || Foreign::new(&[in_one_buffer(&gpu)]).expect("slices");
+    let slices = foreign().arena().clone();
+    let (mut blueprint, mut other) = (Blueprint::new(1), Arena::default());
+    other.add("w", &[slices.len()])?;
+    let refused = |blueprint: &Blueprint| gpu.load_over(blueprint, foreign()).err().map(|error| error.to_string());
+    let params = blueprint.arena("params", &slices, Role::Params);
+    blueprint.borrow(params);
+    let expected = "borrowed buffers: 1 and 0 of 1 found, one of parameters and one of gradients expected";
+    assert_eq!(refused(&blueprint).as_deref(), Some(expected));
+    let grads = blueprint.arena("grads", &other, Role::Grads);
+    blueprint.borrow(grads);
     let expected = "grads: another of 18752 found, the arena of the slices, of 18752 elements expected";
-    assert_eq!(error.as_deref(), Some(expected));
+    assert_eq!(refused(&blueprint).as_deref(), Some(expected));
+    let average = blueprint.arena("average", &slices, Role::State);
+    blueprint.borrow(average);
+    let expected = "borrowed buffers: 1 and 1 of 3 found, one of parameters and one of gradients expected";
+    assert_eq!(refused(&blueprint).as_deref(), Some(expected));
     Ok(())
 }
 
@@ -327,7 +339,7 @@ fn populations(lanes: usize) -> [(&'static str, Recipe); 5] {
 fn lanes_in_one_pair_of_buffers_share_dispatches() -> Result<()> {
     let dispatches = |gpu: &Gpu| -> Result<usize> {
         let recipe = Recipe::population(vec![Adam::default(); LANES]).clip_norm(1.0);
-        Ok(Optimizer::over_lanes(gpu, recipe, &lanes_in_one_pair(gpu))?.program().dispatches(0))
+        Ok(Optimizer::over_lanes(gpu, recipe, &lanes_in_one_pair(gpu))?.program().dispatches(PlanId::FIRST))
     };
     assert_eq!(dispatches(&gpu())?, 3);
     assert_eq!(dispatches(&gpu_with_bindings(THREE_LANES))?, 5);
@@ -688,11 +700,11 @@ fn dispatches_do_not_grow_with_tensors_in_one_buffer() -> Result<()> {
         let tensor = |i| SliceTensor { name: name(i), shape: vec![len], params: slice(2 * i), grads: slice(2 * i + 1) };
         let tensors: Vec<SliceTensor> = (0..count).map(tensor).collect();
         let optimizer = Optimizer::over_slices(&gpu, recipe(), &tensors)?;
-        assert_eq!(optimizer.program().dispatches(0), 3, "{count} slices: norm, control, update");
+        assert_eq!(optimizer.program().dispatches(PlanId::FIRST), 3, "{count} slices: norm, control, update");
         let names: Vec<String> = (0..count).map(name).collect();
         let tensors: Vec<(&str, &[usize])> = names.iter().map(|name| (name.as_str(), std::slice::from_ref(&len))).collect();
         let optimizer = Optimizer::new(&gpu, recipe(), &tensors)?;
-        assert_eq!(optimizer.program().dispatches(0), 3, "{count} tensors: norm, control, update");
+        assert_eq!(optimizer.program().dispatches(PlanId::FIRST), 3, "{count} tensors: norm, control, update");
     }
     Ok(())
 }
@@ -827,7 +839,7 @@ fn placed(gpu: &Gpu, len: usize, places: [usize; 2]) -> Result<(Vec<f32>, usize)
     let slice = |at: usize| Slice { buffer: shared.clone(), offset: 4 * at as u64, len };
     let tensor = SliceTensor { name: "w".into(), shape: vec![len], params: slice(places[0]), grads: slice(places[1]) };
     let optimizer = Optimizer::over_slices(gpu, recipe().zero_grads(), &[tensor])?;
-    let dispatches = optimizer.program().dispatches(0);
+    let dispatches = optimizer.program().dispatches(PlanId::FIRST);
     Ok((trained(optimizer, len)?, dispatches))
 }
 

@@ -7,7 +7,7 @@ use crate::common::numbers::numbers;
 use crate::common::options::with;
 use thalweg::cpu::Cpu;
 use thalweg::gpu::{Gpu, GpuOptions, GpuProgram, Slice, SliceTensor};
-use thalweg::plan::{Engine, Layout, LossScale, Program};
+use thalweg::plan::{Blueprint, Engine, Layout, LossScale, Program};
 use thalweg::{Adam, Error, Optimizer, Real, Recipe, Result, Sgd, Telemetry, wgpu};
 
 const LEN: usize = 100;
@@ -248,8 +248,8 @@ fn an_answer_holds_the_buffers_in_order() -> Result<()> {
     }
     let mut layout = Layout::new(3);
     let ids = [layout.floats("a", 3), layout.floats("b", 65), layout.indices("i", 2), layout.shared_indices("s", 1)];
-    check(Cpu::<f32>::default().load(&layout, &[])?, ids)?;
-    check(gpu().load(&layout, &[])?, ids)
+    check(Cpu::<f32>::default().load(&Blueprint::of(&layout, &[]))?, ids)?;
+    check(gpu().load(&Blueprint::of(&layout, &[]))?, ids)
 }
 
 /// Whoever asks the optimizer's program for something else gets in nobody's way.

@@ -7,7 +7,9 @@ use crate::common::numbers::{STEPS, gradient, numbers};
 use crate::common::options::options;
 use crate::common::oracle::{EPSILON, Oracle};
 use thalweg::cpu::Cpu;
-use thalweg::plan::{CHUNK, Engine, Extras, Layout, LossScale, NormKind, Op, Pass, Plan, Program, Span, Update};
+use thalweg::plan::{
+    Blueprint, CHUNK, Engine, Extras, Layout, LossScale, NormKind, Op, Pass, Plan, PlanId, Program, Span, Update,
+};
 use thalweg::{AnyRule, Clip, Layerwise, Real, Recipe, Row, Sgd};
 
 const LEN: usize = 300;
@@ -144,12 +146,12 @@ fn a_bound_on_elements_comes_before_a_tensors_trust() {
     let bounded = g.iter().filter(|g| f * f64::from(g.abs()) > bound).count();
     assert!((1..64).contains(&bounded), "{bounded} elements at the bound");
     for engine in engines::all() {
-        let mut program = engine.load(&layout, std::slice::from_ref(&plan)).expect("a program");
+        let mut program = engine.load(&Blueprint::of(&layout, std::slice::from_ref(&plan))).expect("a program");
         program.write(params, 0, 0, &x).expect("parameters");
         program.write(grads, 0, 0, &g).expect("gradients");
         program.write(current, 0, 0, &row.map(|scalar| scalar as f32)).expect("a row");
         program.write(factors, 0, 0, &[f as f32, r as f32]).expect("factors");
-        program.run(0, 1).expect("a step");
+        program.run(PlanId::FIRST, 1).expect("a step");
         let found = program.read(params, 0).expect("parameters");
         // Three roundings of numbers of size 10.
         assert_close(engine.name, &found, &expected, |_| 3.0 * EPSILON * 10.0);

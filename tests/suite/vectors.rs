@@ -6,7 +6,9 @@ use crate::common::engines;
 use crate::common::numbers::doubles;
 use crate::common::oracle::EPSILON;
 use thalweg::cpu::Cpu;
-use thalweg::plan::{Arena, BufferId, CHUNK, Chunk, Combine, Dots, Engine, Layout, NormKind, Op, Plan, Program, View};
+use thalweg::plan::{
+    Arena, Blueprint, BufferId, CHUNK, Chunk, Combine, Dots, Engine, Layout, NormKind, Op, Plan, PlanId, Program, View,
+};
 use thalweg::{Real, Result};
 
 fn arena(tensors: &[usize]) -> Arena {
@@ -52,7 +54,7 @@ fn run<E: Engine>(engine: &E, tensors: &[usize], counts: Counts, lanes: &[usize]
     plan.push(Op::Dots(Dots { left: vectors[..left].into(), right: vectors[1..1 + right].into(), chunks, partials: sums }));
     plan.push(Op::Join { kind: NormKind::L2, input: sums, output: joined });
     plan.push(Op::Combine(Combine { terms: vectors[..terms].into(), coefficients: inside(weights, 3, terms), output }));
-    let mut program = engine.load(&layout, &[plan]).unwrap_or_else(|e| panic!("{}: {e}", engine.describe()));
+    let mut program = engine.load(&Blueprint::of(&layout, &[plan])).unwrap_or_else(|e| panic!("{}: {e}", engine.describe()));
 
     let len = tensors.iter().sum();
     let float = |values: Vec<f64>| values.into_iter().map(E::Float::of).collect::<Vec<_>>();
@@ -71,7 +73,7 @@ fn run<E: Engine>(engine: &E, tensors: &[usize], counts: Counts, lanes: &[usize]
             program.write(id, place, 0, &nan(layout.buffer(id).len)).expect("what is to be overwritten");
         }
     }
-    program.run(0, 1).expect("a run");
+    program.run(PlanId::FIRST, 1).expect("a run");
     let mut result = |lane| {
         let products = program.read(products, lane).expect("products");
         let around = [products[0], products[1 + left * right]];
@@ -156,7 +158,7 @@ fn every_element_counts_once() {
         let sums = layout.whole(partials);
         plan.push(Op::Dots(Dots { left: vec![a], right: vec![b], chunks: arena.chunks(), partials: sums }));
         plan.push(Op::Join { kind: NormKind::L2, input: sums, output: layout.whole(product) });
-        let mut program = engine.load(&layout, &[plan]).expect("a program");
+        let mut program = engine.load(&Blueprint::of(&layout, &[plan])).expect("a program");
         let edges = [0, 1, 63, 64, CHUNK - 2, CHUNK - 1, CHUNK];
         for tensor in arena.tensors() {
             for place in edges.into_iter().filter(|&edge| edge < tensor.len()) {
@@ -164,7 +166,7 @@ fn every_element_counts_once() {
                     program.write(id, 0, 0, &vec![0.0; arena.len()]).expect("zeros");
                     program.write(id, 0, tensor.offset + place, &[value]).expect("an element");
                 }
-                program.run(0, 1).expect("a run");
+                program.run(PlanId::FIRST, 1).expect("a run");
                 assert_eq!(program.read(product, 0), Ok(vec![-15.0]), "{}, {} {place}", engine.name, tensor.name);
             }
         }
@@ -192,11 +194,11 @@ fn joining_adds_or_takes_the_largest_and_keeps_what_is_not_finite() {
                 let mut plan = Plan::default();
                 let view = |buffer, offset, len| View { buffer, offset, len };
                 plan.push(Op::Join { kind, input: view(input, 3, 5 * columns), output: view(output, 2, 5) });
-                let mut program = engine.load(&layout, &[plan]).expect("a program");
+                let mut program = engine.load(&Blueprint::of(&layout, &[plan])).expect("a program");
                 let values: Vec<f32> = rows.concat().into_iter().map(|x| x as f32).collect();
                 program.write(input, 0, 3, &values).expect("values");
                 program.write(output, 0, 0, &[7.0; 9]).expect("values");
-                program.run(0, 1).expect("a run");
+                program.run(PlanId::FIRST, 1).expect("a run");
                 let found = program.read(output, 0).expect("an output");
                 let what = format!("{}, {kind:?}, {columns} columns", engine.name);
                 assert_eq!([&found[..2], &found[7..]].concat(), [7.0; 4], "{what}");

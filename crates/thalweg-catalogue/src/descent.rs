@@ -1,7 +1,7 @@
 //! Functions with a known minimum, and the digits, for rules to be tried on.
 
 use crate::Entry;
-use thalweg::plan::{Arena, Engine, Layout, MatMul, Op, Plan, Program, View};
+use thalweg::plan::{Arena, Blueprint, Engine, MatMul, Op, Plan, Program, Role, View};
 use thalweg::{Optimizer, Real, Result};
 
 /// Parameters by step, the first and the last ones among them.
@@ -80,16 +80,19 @@ pub fn quadratic<E: Engine>(engine: &E, entry: &Entry, looks: usize) -> Result<P
     let run = &entry.quadratic;
     let mut arena = Arena::default();
     arena.add("x", &[3, 3])?;
-    let (mut layout, mut plan) = (Layout::new(1), Plan::default());
-    let (params, grads) = (layout.arena("params", &arena), layout.arena("grads", &arena));
+    let (mut blueprint, mut plan) = (Blueprint::new(1), Plan::default());
+    let params = blueprint.arena("params", &arena, Role::Params);
+    let grads = blueprint.arena("grads", &arena, Role::Grads);
+    let layout = blueprint.layout_mut();
     let (a, shift) = (layout.shared_floats("A", SIZE * SIZE), layout.shared_floats("−A·x*", SIZE));
     let [x, gradient] = [params, grads].map(|buffer| View { buffer, offset: 0, len: SIZE });
     // A is symmetric, so a row times A will do.
     let multiply = MatMul::new(x, layout.whole(a), gradient, 1, SIZE, SIZE);
     plan.push(Op::MatMul(MatMul { bias: Some(layout.whole(shift)), ..multiply }));
-    let mut stepper = run.recipe(entry.rule, run.length)?.record(&mut layout, &mut plan, &arena, params, grads)?;
+    let gradient = blueprint.add("gradient", plan)?;
+    let mut stepper = run.recipe(entry.rule, run.length)?.record(&mut blueprint, &arena, params, grads)?;
 
-    let mut program = engine.load(&layout, &[plan])?;
+    let mut program = engine.load(&blueprint)?;
     stepper.start(&mut program)?;
     program.write(a, 0, 0, &floats(&matrix()))?;
     program.write(shift, 0, 0, &floats(&product(&QUADRATIC.map(|x| -x))))?;
@@ -97,7 +100,7 @@ pub fn quadratic<E: Engine>(engine: &E, entry: &Entry, looks: usize) -> Result<P
     program.write(params, 0, 0, &floats(&path[0].1))?;
     for look in 1..=looks {
         let (from, to) = (run.length * (look - 1) / looks, run.length * look / looks);
-        stepper.run(&mut program, 0, to - from)?;
+        stepper.run(&mut program, &[gradient, stepper.step_plan()], to - from)?;
         path.push((to, doubles(&program.read(params, 0)?[..SIZE])));
     }
     Ok(path)

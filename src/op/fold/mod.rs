@@ -51,7 +51,7 @@ impl Reduction {
 /// ```
 /// use thalweg::cpu::Cpu;
 /// use thalweg::op::{Expr, Fold};
-/// use thalweg::plan::{Engine, Layout, Plan, Program};
+/// use thalweg::plan::{Blueprint, Engine, Layout, Plan, PlanId, Program};
 ///
 /// let mut layout = Layout::new(1);
 /// let (x, y) = (layout.floats("x", 6), layout.floats("y", 2));
@@ -59,9 +59,9 @@ impl Reduction {
 /// let mut plan = Plan::default();
 /// plan.operate(fold);
 ///
-/// let mut program = Cpu::<f64>::default().load(&layout, &[plan])?;
+/// let mut program = Cpu::<f64>::default().load(&Blueprint::of(&layout, &[plan]))?;
 /// program.write(x, 0, 0, &[1.0, 2.0, 3.0, -4.0, -5.0, -6.0])?;
-/// program.run(0, 1)?;
+/// program.run(PlanId::FIRST, 1)?;
 /// assert_eq!(program.read(y, 0)?, [2.0, -5.0]);
 /// # Ok::<(), thalweg::Error>(())
 /// ```

@@ -26,7 +26,7 @@ use source::{Inputs, padded};
 /// ```
 /// use thalweg::cpu::Cpu;
 /// use thalweg::op::{Expr, Map};
-/// use thalweg::plan::{Engine, Layout, Plan, Program};
+/// use thalweg::plan::{Blueprint, Engine, Layout, Plan, PlanId, Program};
 ///
 /// let mut layout = Layout::new(1);
 /// let (x, bias, y) = (layout.floats("x", 6), layout.floats("bias", 3), layout.floats("y", 6));
@@ -37,10 +37,10 @@ use source::{Inputs, padded};
 /// let mut plan = Plan::default();
 /// plan.operate(map);
 ///
-/// let mut program = Cpu::<f32>::default().load(&layout, &[plan])?;
+/// let mut program = Cpu::<f32>::default().load(&Blueprint::of(&layout, &[plan]))?;
 /// program.write(x, 0, 0, &[1.0, 2.0, 3.0, -4.0, -5.0, -6.0])?;
 /// program.write(bias, 0, 0, &[0.5, -2.5, 10.0])?;
-/// program.run(0, 1)?;
+/// program.run(PlanId::FIRST, 1)?;
 /// assert_eq!(program.read(y, 0)?, [1.5, 0.0, 13.0, 0.0, 0.0, 4.0]);
 /// # Ok::<(), thalweg::Error>(())
 /// ```

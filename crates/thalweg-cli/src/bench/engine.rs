@@ -6,7 +6,7 @@ use std::io::Write;
 use std::time::Instant;
 use thalweg::cpu::CpuProgram;
 use thalweg::gpu::GpuProgram;
-use thalweg::plan::{Engine, Layout, Op, Plan, Program};
+use thalweg::plan::{Blueprint, Engine, Layout, Op, Plan, PlanId, Program};
 
 /// One repetition, in milliseconds.
 #[derive(Clone, Copy)]
@@ -23,7 +23,7 @@ pub trait Timed: Program<Float = f32> {
     const ENGINE: &'static str;
 
     /// Runs a plan once, to its end; returns the device's seconds if it has a clock.
-    fn once(&mut self, plan: usize) -> Result<Option<f64>>;
+    fn once(&mut self, plan: PlanId) -> Result<Option<f64>>;
 
     /// The copy that a work over `n` elements is compared with: a program of its own.
     fn yardstick<E: Engine<Program = Self, Float = f32>>(
@@ -66,7 +66,7 @@ impl<P: Timed> Yardstick<P> {
 impl Timed for CpuProgram<f32> {
     const ENGINE: &'static str = "cpu";
 
-    fn once(&mut self, plan: usize) -> Result<Option<f64>> {
+    fn once(&mut self, plan: PlanId) -> Result<Option<f64>> {
         self.run(plan, 1)?;
         Ok(None)
     }
@@ -85,7 +85,7 @@ impl Timed for CpuProgram<f32> {
 impl Timed for GpuProgram {
     const ENGINE: &'static str = "gpu";
 
-    fn once(&mut self, plan: usize) -> Result<Option<f64>> {
+    fn once(&mut self, plan: PlanId) -> Result<Option<f64>> {
         Ok(self.run_timed(plan, 1)?)
     }
 
@@ -94,7 +94,7 @@ impl Timed for GpuProgram {
         let (from, to) = (layout.floats("from", n), layout.floats("to", n));
         let mut plan = Plan::default();
         plan.push(Op::Copy { input: layout.whole(from), output: layout.whole(to) });
-        let mut program = engine.load(&layout, &[plan])?;
+        let mut program = engine.load(&Blueprint::of(&layout, &[plan]))?;
         program.write(from, 0, 0, &vec![1.0; n])?;
         Ok(Yardstick::Plan { program, bytes: (n * 8) as f64 })
     }
@@ -102,18 +102,18 @@ impl Timed for GpuProgram {
 
 fn sample<P: Timed>(program: &mut P) -> Result<Sample> {
     let start = Instant::now();
-    let device = program.once(0)?;
+    let device = program.once(PlanId::FIRST)?;
     let wall_ms = start.elapsed().as_secs_f64() * 1e3;
     Ok(Sample { ms: device.map_or(wall_ms, |seconds| seconds * 1e3), wall_ms })
 }
 
 /// Loads a work and fills its inputs with numbers.
 fn load<E: Engine<Float = f32>>(engine: &E, work: &Work) -> Result<E::Program> {
-    let mut program = engine.load(&work.layout, std::slice::from_ref(&work.plan))?;
+    let mut program = engine.load(&work.blueprint)?;
     let mut random = fastrand::Rng::with_seed(1);
     for &id in &work.inputs {
-        let values: Vec<f32> = (0..work.layout.buffer(id).len).map(|_| random.f32() - 0.5).collect();
-        (0..work.layout.lanes()).try_for_each(|lane| program.write(id, lane, 0, &values))?;
+        let values: Vec<f32> = (0..work.blueprint.layout().buffer(id).len).map(|_| random.f32() - 0.5).collect();
+        (0..work.blueprint.layout().lanes()).try_for_each(|lane| program.write(id, lane, 0, &values))?;
     }
     Ok(program)
 }
@@ -124,7 +124,7 @@ fn begin<E: Engine<Float = f32>>(engine: &E, work: &mut Work) -> Result<E::Progr
     if let Some(stepper) = &mut work.stepper {
         // One real step fills the rows, so that the timed ones find a row to use.
         stepper.start(&mut program)?;
-        stepper.run(&mut program, 0, 1)?;
+        stepper.steps(&mut program, 1)?;
     }
     Ok(program)
 }

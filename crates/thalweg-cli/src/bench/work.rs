@@ -2,7 +2,7 @@
 
 use crate::memory;
 use anyhow::Result;
-use thalweg::plan::{Arena, Buffer, BufferId, Layout, MatMul, Norm, NormKind, Op, Plan};
+use thalweg::plan::{Arena, Blueprint, Buffer, BufferId, Layout, MatMul, Norm, NormKind, Op, Plan, Role};
 use thalweg::{AdamW, AnyRule, Layerwise, Recipe, RmsProp, Sgd, Stepper, rules};
 
 /// Columns of the matrix that a rule with moments of rows and columns works on.
@@ -15,8 +15,8 @@ const SIDE: usize = 128;
 pub struct Work {
     pub what: String,
     pub size: Size,
-    pub layout: Layout,
-    pub plan: Plan,
+    /// The plan is its first.
+    pub blueprint: Blueprint,
     pub stepper: Option<Stepper>,
     /// Buffers to fill with numbers.
     pub inputs: Vec<BufferId>,
@@ -45,7 +45,8 @@ impl Work {
     /// Refuses what does not fit into memory: buffers, the numbers that one is filled with, and the streams of the copy beside it.
     pub fn check_memory(&self) -> Result<()> {
         let bytes = |buffer: &Buffer| (buffer.stride() * buffer.kind.bytes()) as u128;
-        let buffers = self.layout.lanes() as u128 * self.layout.buffers().iter().map(bytes).sum::<u128>();
+        let buffers =
+            self.blueprint.layout().lanes() as u128 * self.blueprint.layout().buffers().iter().map(bytes).sum::<u128>();
         let beside = match self.size {
             Size::Elements(n) => n * 4 * (1 + self.streams.0.max(2)),
             Size::Product { .. } => 0,
@@ -77,7 +78,14 @@ fn copy(n: usize) -> Work {
     let (from, to) = (layout.floats("from", n), layout.floats("to", n));
     let mut plan = Plan::default();
     plan.push(Op::Copy { input: layout.whole(from), output: layout.whole(to) });
-    Work { what: "copy".into(), size: Size::Elements(n), layout, plan, stepper: None, inputs: vec![from], streams: (1, 1) }
+    Work {
+        what: "copy".into(),
+        size: Size::Elements(n),
+        blueprint: Blueprint::of(&layout, &[plan]),
+        stepper: None,
+        inputs: vec![from],
+        streams: (1, 1),
+    }
 }
 
 fn norm(n: usize) -> Work {
@@ -87,7 +95,14 @@ fn norm(n: usize) -> Work {
     let frozen = layout.indices("frozen", 1);
     let mut plan = Plan::default();
     plan.push(Op::Norm(Norm { kind: NormKind::L2, grads, chunks, partials, frozen }));
-    Work { what: "norm".into(), size: Size::Elements(n), layout, plan, stepper: None, inputs: vec![grads], streams: (1, 0) }
+    Work {
+        what: "norm".into(),
+        size: Size::Elements(n),
+        blueprint: Blueprint::of(&layout, &[plan]),
+        stepper: None,
+        inputs: vec![grads],
+        streams: (1, 0),
+    }
 }
 
 /// One tensor.
@@ -134,17 +149,17 @@ fn moved(rule: &dyn AnyRule) -> (usize, usize) {
 }
 
 fn update(what: String, rule: Box<dyn AnyRule>, clip: Option<f64>, n: usize) -> Work {
-    let (mut layout, arena) = (Layout::new(1), fitting(&*rule, n));
-    let (params, grads) = (layout.arena("params", &arena), layout.arena("grads", &arena));
+    let (mut blueprint, arena) = (Blueprint::new(1), fitting(&*rule, n));
+    let params = blueprint.arena("params", &arena, Role::Params);
+    let grads = blueprint.arena("grads", &arena, Role::Grads);
     let (reads, writes) = moved(&*rule);
     let mut recipe = Recipe::new(rule);
     if let Some(max_norm) = clip {
         recipe = recipe.clip_norm(max_norm);
     }
-    let mut plan = Plan::default();
-    let stepper = recipe.record(&mut layout, &mut plan, &arena, params, grads).expect("default settings");
+    let stepper = recipe.record(&mut blueprint, &arena, params, grads).expect("default settings");
     let streams = (reads + usize::from(clip.is_some()), writes);
-    Work { what, size: Size::Elements(n), layout, plan, stepper: Some(stepper), inputs: vec![params, grads], streams }
+    Work { what, size: Size::Elements(n), blueprint, stepper: Some(stepper), inputs: vec![params, grads], streams }
 }
 
 /// Square products, and those of a training step: forward, gradient of weights, gradient of inputs, populations.
@@ -166,7 +181,14 @@ fn product(what: &str, m: usize, k: usize, n: usize, batch: usize, (trans_a, tra
     let mut plan = Plan::default();
     plan.push(Op::MatMul(MatMul { trans_a, trans_b, ..MatMul::new(views.0, views.1, views.2, m, k, n) }));
     let size = Size::Product { m, k, n, batch };
-    Work { what: what.into(), size, layout, plan, stepper: None, inputs: vec![a, b], streams: (2, 1) }
+    Work {
+        what: what.into(),
+        size,
+        blueprint: Blueprint::of(&layout, &[plan]),
+        stepper: None,
+        inputs: vec![a, b],
+        streams: (2, 1),
+    }
 }
 
 #[cfg(test)]
