@@ -1,6 +1,7 @@
 //! All that the fuzz calls of the library: a case is built and run in one of several homes, which must not be told apart by its results.
 
 use super::case::{Case, Modifier, Op};
+use crate::common::groups::{GROUPS, grouped_by};
 use std::cell::RefCell;
 use thalweg::cpu::{Cpu, CpuProgram, Float};
 use thalweg::gpu::{Gpu, GpuProgram, Slice, SliceTensor};
@@ -268,7 +269,6 @@ impl Home for Slices<'_> {
                 shape: tensor.shape.clone(),
                 params: slice(0, tensor.len()),
                 grads: slice(1, tensor.len()),
-                group: tensor.group,
             });
             tensors.collect::<Vec<_>>()
         };
@@ -308,7 +308,15 @@ impl Case {
     }
 
     fn recipe(&self) -> Recipe {
-        let recipe = if self.grouped { Recipe::groups(self.rules()) } else { Recipe::population(self.rules()) };
+        let recipe = if self.grouped {
+            // The predicates of groups are copied.
+            let groups: &[usize] = self.tensors.iter().map(|tensor| tensor.group).collect::<Vec<_>>().leak();
+            grouped_by(self.rules(), move |found| {
+                (0..groups.len()).find(|&index| name(index) == found).map_or(0, |index| groups[index])
+            })
+        } else {
+            Recipe::population(self.rules())
+        };
         self.modifiers.iter().fold(recipe, |recipe, modifier| match modifier.clone() {
             Modifier::Clip(clip) => recipe.clip(clip),
             Modifier::SkipBad => recipe.skip_bad(),
@@ -326,14 +334,14 @@ impl Case {
             Modifier::Centralise => recipe.centralise(),
             Modifier::Inspect => recipe.inspect(),
             Modifier::Schedule(None, setting, schedule) => recipe.schedule(&setting, schedule),
-            Modifier::Schedule(Some(group), setting, schedule) => recipe.schedule_group(group, &setting, schedule),
+            Modifier::Schedule(Some(group), setting, schedule) => recipe.schedule_group(GROUPS[group], &setting, schedule),
         })
     }
 
     fn arena(&self) -> Arena {
         let mut arena = Arena::default();
         for (index, tensor) in self.tensors.iter().enumerate() {
-            arena.add(&name(index), &tensor.shape, tensor.group).expect("names that differ");
+            arena.add(&name(index), &tensor.shape).expect("names that differ");
         }
         arena
     }
@@ -396,8 +404,8 @@ impl<'a, H: Home> Subject<'a, H> {
             Op::Inspected => home.inspected(optimizer),
             Op::Accumulate => home.accumulate(optimizer),
             Op::Ascend => home.ascend(optimizer),
-            Op::Set(lane, group, setting, value) => optimizer.set(*lane, *group, setting, *value),
-            Op::Freeze(lane, group, frozen) => optimizer.freeze(*lane, *group, *frozen),
+            Op::Set(lane, group, setting, value) => optimizer.set(*lane, GROUPS[*group], setting, *value),
+            Op::Freeze(lane, group, frozen) => optimizer.freeze(*lane, GROUPS[*group], *frozen),
             Op::Rebuild => self.rebuild(),
             Op::Look => Ok(()),
         }
