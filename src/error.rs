@@ -2,6 +2,7 @@
 //!
 //! Every message names the thing, the value that was found and the values that are allowed.
 
+use std::fmt;
 use std::path::PathBuf;
 
 /// Shorthand for results of this crate.
@@ -84,15 +85,17 @@ pub enum Error {
         /// The recipe's bound.
         allowed: u32,
     },
-    /// A request beyond a limit of the adapter.
-    #[error("{what} needs {needed}, the adapter allows {allowed}")]
+    /// A request beyond a limit of the adapter or of the kernels.
+    #[error("{what} needs {needed} {unit}, at most {allowed} are allowed here; {}", unit.remedy())]
     Limit {
-        /// The tensor, buffer or loop.
+        /// The tensor, buffer or product.
         what: String,
-        /// What is needed.
+        /// What is needed, in units.
         needed: u64,
-        /// The adapter's limit.
+        /// The limit, in the same units.
         allowed: u64,
+        /// What is counted.
+        unit: Unit,
     },
     /// Of several steps that were asked for, only the first could be made; what stands in the way of the next is `reason`.
     #[error("{made} of {asked} steps are made, the next is refused: {reason}")]
@@ -209,9 +212,75 @@ impl Error {
         Self::Unknown { kind: kind.into(), name: name.into(), known: known.join(", ") }
     }
 
-    /// A request beyond the adapter's limit.
-    pub fn limit(what: impl Into<String>, needed: u64, allowed: u64) -> Self {
-        Self::Limit { what: what.into(), needed, allowed }
+    /// A request beyond a limit of the adapter or of the kernels.
+    pub fn limit(what: impl Into<String>, needed: u64, allowed: u64, unit: Unit) -> Self {
+        Self::Limit { what: what.into(), needed, allowed, unit }
+    }
+}
+
+/// What a limit counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Unit {
+    /// Bytes of something that a kernel wants in one piece.
+    Binding,
+    /// Turns that a loop takes in one invocation of a kernel. Software drivers end longer ones in silence.
+    Turns,
+    /// Elements, numbered with 32 bits.
+    Elements,
+    /// Members of a population.
+    Lanes,
+    /// Pairs of a lane and a group, whose rows are in one piece.
+    Rows,
+    /// Groups of hyper-parameters.
+    Groups,
+    /// Tensors of an arena.
+    Tensors,
+    /// Matrix products of one dispatch: lanes × batch.
+    Products,
+    /// Tiles of a matrix product.
+    Tiles,
+    /// Storage buffers of one kernel.
+    Buffers,
+    /// Operands of an operation.
+    Operands,
+    /// Bytes of the sizes of an operation.
+    Sizes,
+}
+
+impl Unit {
+    /// How to stay below the limit.
+    pub fn remedy(self) -> &'static str {
+        match self {
+            Self::Binding => {
+                "make it smaller, in several tensors if it can be, or take the CPU engine, which has no such limit"
+            }
+            Self::Turns => "take smaller layers or batches, a real GPU, or the CPU engine, which have no such limit",
+            Self::Elements | Self::Tiles => "make it smaller, or take the CPU engine",
+            Self::Lanes | Self::Products => "split the population into several programs, or take the CPU engine",
+            Self::Rows | Self::Groups | Self::Tensors => "split it into several optimizers",
+            Self::Buffers => "leave out what goes with the rule, such as averages, or take the CPU engine",
+            Self::Operands | Self::Sizes => "split the operation into several",
+        }
+    }
+}
+
+impl fmt::Display for Unit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Binding => "bytes in one binding",
+            Self::Turns => "turns of a loop",
+            Self::Elements => "elements",
+            Self::Lanes => "lanes",
+            Self::Rows => "pairs of lane and group",
+            Self::Groups => "groups",
+            Self::Tensors => "tensors",
+            Self::Products => "products in one dispatch",
+            Self::Tiles => "tiles",
+            Self::Buffers => "storage buffers in one kernel",
+            Self::Operands => "operands",
+            Self::Sizes => "bytes for its sizes",
+        })
     }
 }
 

@@ -100,10 +100,18 @@ impl<R: BufRead> Read for Members<R> {
                 return Ok(found);
             }
             let rest = self.0.take().map(GzDecoder::into_inner);
-            self.0 = rest.map(after_zeros).transpose()?.flatten().map(GzDecoder::new);
+            self.0 = rest.map(after_zeros).transpose()?.flatten().map(another).transpose()?;
         }
         Ok(0)
     }
+}
+
+/// Another member, if it begins like one.
+fn another<R: BufRead>(mut rest: R) -> io::Result<GzDecoder<R>> {
+    if rest.fill_buf()?.first() != Some(&0x1f) {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "bytes after its end that are neither gzip nor zeros"));
+    }
+    Ok(GzDecoder::new(rest))
 }
 
 /// What follows after zeros, if anything does.

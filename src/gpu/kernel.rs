@@ -128,6 +128,13 @@ pub(crate) struct Launch<'a> {
     pub trips: u64,
 }
 
+impl Launch<'_> {
+    /// Whether there is nothing to do.
+    pub fn is_empty(&self) -> bool {
+        self.grid.contains(&0)
+    }
+}
+
 /// What is bound to a storage binding.
 #[derive(Debug, Clone)]
 pub(crate) enum Bound<'a> {

@@ -6,7 +6,7 @@
 use super::device::Gpu;
 use super::kernel::{Access, Bound, Kernel, Launch, params};
 use super::memory::Memory;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, Unit};
 use crate::plan::{Layout, MatMul, Scope, View};
 
 /// Workgroups per dimension of a dispatch, on every adapter.
@@ -50,8 +50,10 @@ impl Params {
     /// # Errors
     /// [`Error::Limit`] for a size or a buffer that 32 bits cannot count.
     pub(crate) fn new(op: &MatMul, layout: &Layout) -> Result<Self> {
-        let word =
-            |what: &str, value: usize| u32::try_from(value).map_err(|_| Error::limit(what, value as u64, u32::MAX.into()));
+        let word = |what: &str, value: usize| {
+            let beyond = |_| Error::limit(what, value as u64, u32::MAX.into(), Unit::Elements);
+            u32::try_from(value).map_err(beyond)
+        };
         let place = |view: &View| {
             let buffer = layout.buffer(view.buffer);
             let stride = if buffer.scope == Scope::Shared { 0 } else { buffer.stride() };
@@ -142,13 +144,18 @@ pub(crate) fn grid(op: &MatMul, variant: Variant, lanes: usize) -> Result<[u32; 
         return Ok([0; 3]);
     }
     if products > GROUPS {
-        return Err(Error::limit("products in one dispatch, lanes times batch,", products, GROUPS));
+        return Err(Error::limit(described(op), products, GROUPS, Unit::Products));
     }
     let y = tiles.div_ceil(GROUPS);
     if y > GROUPS {
-        return Err(Error::limit(format!("a product of {} × {} in tiles", op.m, op.n), tiles, GROUPS * GROUPS));
+        return Err(Error::limit(described(op), tiles, GROUPS * GROUPS, Unit::Tiles));
     }
     Ok([tiles.div_ceil(y) as u32, y as u32, products as u32])
+}
+
+/// A product in words: its sizes tell which layer it belongs to.
+pub(super) fn described(op: &MatMul) -> String {
+    format!("a product of {} × {} and {} × {} matrices", op.m, op.k, op.k, op.n)
 }
 
 /// Loop iterations of one invocation, summed over its loops.

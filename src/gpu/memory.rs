@@ -4,7 +4,7 @@ use super::bucket::{Bucket, Room};
 use super::device::Gpu;
 use super::foreign::{Foreign, Owner, Role};
 use super::part::Holder;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, Unit};
 use crate::plan::{Buffer, BufferId, Layout, Scope, View};
 
 /// Everything that a buffer of a program may be used for; the rows of a step are written as storage and read as a uniform.
@@ -59,11 +59,16 @@ impl Allocation {
             [segment] => Ok(&segment.buffer),
             [_, ..] => {
                 let needed: u64 = self.segments.iter().map(|segment| segment.buffer.size()).sum();
-                Err(Error::limit(format!("{} in one binding", self.name), needed, self.binding))
+                Err(Error::limit(buffer(&self.name), needed, self.binding, Unit::Binding))
             }
             [] => Err(Error::Empty { what: self.name.clone() }),
         }
     }
+}
+
+/// A buffer as errors name it.
+fn buffer(name: &str) -> String {
+    format!("the buffer '{name}'")
 }
 
 /// Some of a lane's elements in a device buffer.
@@ -151,13 +156,13 @@ impl Memory {
 
     /// Why what lies at an element of a lane cannot be in one binding: whose it is, as slices have names, and needs `bytes` or more.
     pub(super) fn beyond(&self, what: &str, id: BufferId, [lane, element]: [usize; 2], bytes: u64) -> Error {
-        let own = || (self.get(id).name.clone(), bytes);
+        let own = || (buffer(&self.get(id).name), bytes);
         let slice = self.foreign.as_ref().zip(self.role(id)).and_then(|(slices, role)| {
             let (owner, bytes) = slices.foreign.whole(role, lane, element, slices.align)?;
             Some((owner.to_string(), bytes))
         });
         let (whose, needed) = slice.unwrap_or_else(own);
-        Error::limit(format!("{what} of {whose} in one binding"), needed, self.get(id).binding)
+        Error::limit(format!("{what} of {whose}"), needed, self.get(id).binding, Unit::Binding)
     }
 
     /// A buffer of this layout, or nothing.
@@ -256,7 +261,7 @@ fn cuts(declared: &Buffer, binding: usize) -> Result<Vec<usize>> {
         let between = latest(&declared.starts, start).filter(|&tensor| end(tensor) - declared.starts[tensor] <= binding);
         let cut = between.map(|tensor| declared.starts[tensor]).or_else(|| Some(declared.cuts[latest(&declared.cuts, start)?]));
         cuts.push(cut.ok_or_else(|| {
-            Error::limit(format!("{} in one binding", declared.name), (stride as u64).saturating_mul(4), binding as u64 * 4)
+            Error::limit(buffer(&declared.name), (stride as u64).saturating_mul(4), binding as u64 * 4, Unit::Binding)
         })?);
     }
 }

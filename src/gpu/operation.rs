@@ -3,7 +3,7 @@
 use super::kernel::{Access, Bound, Kernel, Launch, Source};
 use super::memory::Memory;
 use super::program::UNIFORM;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, Unit};
 use crate::plan::{Dispatch, Kind, Layout, Operand, Operated, Size};
 
 /// The kernel of one dispatch: the operation's own text, the uniform, and an accessor for each operand.
@@ -46,17 +46,20 @@ fn accessors(source: &mut Source, operand: &Operand) {
 pub(super) fn launches<'a>(op: &Operated, layout: &Layout, memory: &'a Memory) -> Result<Vec<Launch<'a>>> {
     let lanes = if op.is_shared(layout) { 1 } else { layout.lanes() as u32 };
     let views = op.operands().iter().map(|operand| memory.view(&operand.view)).collect::<Result<Vec<_>>>()?;
+    let beyond = |what: &str, needed: usize, allowed: usize, unit| {
+        Error::limit(format!("{what}the operation '{}'", op.operation().name()), needed as u64, allowed as u64, unit)
+    };
     let launch = |dispatch: Dispatch| {
         let size = |(name, size): &(std::borrow::Cow<str>, Size)| match *size {
             Size::Number(number) => Ok((number as f32).to_bits()),
-            Size::Count(count) => u32::try_from(count)
-                .map_err(|_| Error::limit(format!("{name} of {}", op.operation().name()), count as u64, u32::MAX.into())),
+            Size::Count(count) => {
+                u32::try_from(count).map_err(|_| beyond(&format!("{name} of "), count, u32::MAX as usize, Unit::Elements))
+            }
         };
         let mut words = dispatch.sizes.iter().map(size).collect::<Result<Vec<u32>>>()?;
         words.extend(views.iter().flat_map(|&(_, first, lane)| [first, lane]));
         if words.len() * 4 > UNIFORM {
-            let what = format!("bytes of the sizes of {}", op.operation().name());
-            return Err(Error::limit(what, words.len() as u64 * 4, UNIFORM as u64));
+            return Err(beyond("", words.len() * 4, UNIFORM, Unit::Sizes));
         }
         Ok(Launch {
             kernel: kernel(op, &dispatch),

@@ -7,7 +7,7 @@ use super::kernel::{Access, Bound, Launch};
 use super::memory::Memory;
 use super::readback::{Copy, Readback};
 use super::{factored, matmul, network, operation, orthogonal, step, update, vectors};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, Unit};
 use crate::plan::{
     Answer, Blueprint, Buffer, BufferId, Engine, Kind, Layout, Op, Plan, PlanId, Program, Role, check_even, check_plans,
 };
@@ -99,10 +99,11 @@ impl Prepared {
     fn new(gpu: &Gpu, layout: &Layout, plan: &Plan, memory: &Memory) -> Result<Self> {
         let mut launches = Vec::new();
         for op in plan.ops() {
-            launches.extend(launches_of(gpu, op, layout, memory)?);
+            let made = launches_of(gpu, op, layout, memory)?;
+            made.iter().filter(|launch| !launch.is_empty()).try_for_each(|launch| check_loops(gpu, op, launch))?;
+            launches.extend(made);
         }
-        launches.retain(|launch| launch.grid.iter().all(|&groups| groups > 0));
-        launches.iter().try_for_each(|launch| check_loops(gpu, launch))?;
+        launches.retain(|launch| !launch.is_empty());
         launches.iter().try_for_each(|launch| check_windows(gpu, launch))?;
         let params = params_buffer(gpu, &launches)?;
         let bound = launches.iter().enumerate().map(|(index, launch)| {
@@ -146,9 +147,13 @@ fn launches_of<'a>(gpu: &Gpu, op: &Op, layout: &Layout, memory: &'a Memory) -> R
 /// Loops on a software driver end silently after this many iterations of one invocation (Mesa 22.3).
 const CPU_TRIPS: u64 = 65_535;
 
-fn check_loops(gpu: &Gpu, launch: &Launch) -> Result<()> {
+fn check_loops(gpu: &Gpu, op: &Op, launch: &Launch) -> Result<()> {
     if gpu.is_cpu() && launch.trips > CPU_TRIPS {
-        return Err(Error::limit(format!("the loop of '{}'", launch.kernel.name), launch.trips, CPU_TRIPS));
+        let what = match op {
+            Op::MatMul(op) => matmul::described(op),
+            _ => format!("the kernel '{}'", launch.kernel.name),
+        };
+        return Err(Error::limit(what, launch.trips, CPU_TRIPS, Unit::Turns));
     }
     Ok(())
 }

@@ -3,7 +3,7 @@
 use super::kernel::{Access, Bound, Kernel, Launch, Source, grid, params};
 use super::memory::{Allocation, Memory, Segment};
 use super::part::{Holder, Part};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, Unit};
 use crate::plan::{
     BufferId, CHUNK, Centralise, Chunk, Control, Factors, Gate, GateKind, Layout, Norm, NormKind, NormOf, Part as TensorPart,
     SLOTS, TensorBound, Trust, View,
@@ -218,9 +218,9 @@ pub(super) fn control<'a>(op: &Control, layout: &Layout, memory: &'a Memory) -> 
     };
     if rows.segments.len() > 1 {
         let (lanes, groups) = (layout.lanes(), op.groups);
-        let what = format!("lanes × groups = {lanes} × {groups} (split them into several optimizers)");
+        let what = format!("an optimizer of {lanes} lanes × {groups} groups");
         let row = (SLOTS * Row::LEN * 4) as u64;
-        return Err(Error::limit(what, (lanes * groups) as u64, rows.binding / row));
+        return Err(Error::limit(what, (lanes * groups) as u64, rows.binding / row, Unit::Rows));
     }
     let mut buffers: Vec<Bound> = Vec::new();
     for allocation in [partials, rows, frozen, current, counts, scalars] {
@@ -396,5 +396,8 @@ fn centralise_part<'a>(op: &Centralise, lines: &[[usize; 2]], part: Part, memory
 
 /// Lanes are workgroups along z.
 pub(super) fn check_lanes(lanes: usize, allowed: u32) -> Result<()> {
-    if lanes > allowed as usize { Err(Error::limit("the number of lanes", lanes as u64, allowed.into())) } else { Ok(()) }
+    if lanes <= allowed as usize {
+        return Ok(());
+    }
+    Err(Error::limit("the population", lanes as u64, allowed.into(), Unit::Lanes))
 }

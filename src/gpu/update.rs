@@ -5,7 +5,7 @@ use super::factored::stacks_table;
 use super::kernel::{Access, Bound, Kernel, Launch, Source, grid, params};
 use super::memory::Memory;
 use super::part::{Holder, Part};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, Unit};
 use crate::plan::{ALIGN, BufferId, Half, Layout, Pass, Span, Update};
 use crate::rule::{AnyRule, Row};
 use bytemuck::bytes_of;
@@ -289,7 +289,7 @@ fn launch<'a>(form: &Form, kernel: Kernel, part: Part, tags: &[u32], memory: &'a
 fn check_bindings(gpu: &Gpu, kernel: &Kernel) -> Result<()> {
     let needed = kernel.bindings.iter().filter(|&&access| access != Access::Uniform).count() as u64;
     let allowed = u64::from(gpu.device.limits().max_storage_buffers_per_shader_stage);
-    if needed > allowed { Err(Error::limit("the update, in storage buffers of one kernel,", needed, allowed)) } else { Ok(()) }
+    if needed > allowed { Err(Error::limit("the update", needed, allowed, Unit::Buffers)) } else { Ok(()) }
 }
 
 /// Bits of a tag that name the tensor; those above name the group.
@@ -303,12 +303,12 @@ pub(super) fn tag(group: usize, tensor: usize) -> u32 {
 /// Whether all groups and tensors have tags.
 fn check_tags(spans: &[Span]) -> Result<()> {
     let (groups, tensors) = (1 << (32 - TENSOR_BITS), 1 << TENSOR_BITS);
-    for (what, found, allowed) in [
-        ("the number of groups", spans.iter().map(|span| span.group + 1).max(), groups),
-        ("the number of tensors", spans.iter().map(|span| span.tensor + 1).max(), tensors),
+    for (unit, found, allowed) in [
+        (Unit::Groups, spans.iter().map(|span| span.group + 1).max(), groups),
+        (Unit::Tensors, spans.iter().map(|span| span.tensor + 1).max(), tensors),
     ] {
         if found.is_some_and(|found| found > allowed) {
-            return Err(Error::limit(what, found.unwrap_or(0) as u64, allowed as u64));
+            return Err(Error::limit("the optimizer", found.unwrap_or(0) as u64, allowed as u64, unit));
         }
     }
     Ok(())

@@ -2,7 +2,7 @@
 //! the accessors of the WGSL follow from the operands.
 
 use super::{Kind, Layout, Scope, View};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, Unit};
 use crate::rule::{BoundsChecks, Real};
 use std::borrow::Cow;
 use std::fmt::Debug;
@@ -439,7 +439,7 @@ impl Operated {
         }
         let count = self.operands().len();
         if count > MAX_OPERANDS {
-            return Err(Error::limit(format!("operands of {name}"), count as u64, MAX_OPERANDS as u64));
+            return Err(Error::limit(format!("the operation '{name}'"), count as u64, MAX_OPERANDS as u64, Unit::Operands));
         }
         self.operands().iter().try_for_each(|operand| layout.known(operand.view.buffer).map(drop))?;
         let shared = self.is_shared(layout);

@@ -4,7 +4,7 @@ use crate::common::engines;
 use crate::common::groups::grouped;
 use thalweg::gpu::{Gpu, GpuOptions, GpuProgram, Slice, SliceTensor, adapters};
 use thalweg::plan::{Blueprint, Engine, Layout, Plan, PlanId, Program};
-use thalweg::{Adam, Error, Optimizer, Recipe, Result, wgpu};
+use thalweg::{Adam, Error, Optimizer, Recipe, Result, Unit, wgpu};
 
 fn theirs() -> Gpu {
     let adapter = adapters().into_iter().next().expect("install mesa-vulkan-drivers and libvulkan1");
@@ -164,9 +164,9 @@ fn what_cannot_fit_into_a_buffer_is_a_limit() {
     let groups = grouped([Adam::default(), Adam::default()]);
     let tensors: [(&str, &[usize]); 2] = [("w", &[4]), ("b of group 1", &[4])];
     let error = Optimizer::new(&gpu, groups, &tensors).expect_err("too large");
-    assert_eq!(error, Error::limit("rows in one binding", 2 * 256 * 32 * 4, limit));
+    assert_eq!(error, Error::limit("the buffer 'rows'", 2 * 256 * 32 * 4, limit, Unit::Binding));
     // Those of two lanes are as many.
     let lanes = Recipe::population([Adam::default(), Adam::default()]);
     let error = Optimizer::new(&gpu, lanes, &[("w", &[4])]).expect_err("too many");
-    assert_eq!(error, Error::limit("lanes × groups = 2 × 1 (split them into several optimizers)", 2, 1));
+    assert_eq!(error, Error::limit("an optimizer of 2 lanes × 1 groups", 2, 1, Unit::Rows));
 }

@@ -6,7 +6,8 @@ use crate::common::refusal::{assert_error, optimizer};
 use thalweg::cpu::Cpu;
 use thalweg::gpu::{Gpu, GpuOptions};
 use thalweg::plan::{
-    Activation, Arena, Blueprint, BufferId, Chunk, Engine, Layout, Loss, Norm, NormKind, Op, Plan, PlanId, Program, View,
+    Activation, Arena, Blueprint, BufferId, Chunk, Engine, Layout, Loss, MatMul, Norm, NormKind, Op, Plan, PlanId, Program,
+    View,
 };
 use thalweg::{Adam, AdamW, AnyRule, Error, Optimizer, Recipe, Select, Sgd, rule_by_name, set};
 
@@ -142,6 +143,12 @@ fn a_group_needs_tensors_a_name_of_its_own_and_a_rule_per_lane() {
     assert_eq!(all.report(0).expect("a report").frozen, 1);
 }
 
+/// What is wanted in one piece and cannot be.
+fn beyond_a_binding(what: &str, needed: usize, allowed: usize) -> String {
+    let remedy = "make it smaller, in several tensors if it can be, or take the CPU engine, which has no such limit";
+    format!("{what} needs {needed} bytes in one binding, at most {allowed} are allowed here; {remedy}")
+}
+
 fn limited() -> Gpu {
     engines::open(GpuOptions { default_limits: true, ..Default::default() })
 }
@@ -151,7 +158,7 @@ fn more_lanes_than_workgroups_are_refused() {
     let layout = Layout::new(65_536);
     assert_error(
         limited().load(&Blueprint::of(&layout, &[Plan::default()])),
-        "the number of lanes needs 65536, the adapter allows 65535",
+        "the population needs 65536 lanes, at most 65535 are allowed here; split the population into several programs, or take the CPU engine",
     );
 }
 
@@ -165,8 +172,24 @@ fn a_buffer_beyond_a_binding_is_refused() {
     let (input, output) = (layout.whole(input), layout.whole(output));
     plan.push(Op::Activate { f: Activation::Relu, input, output });
     let bytes = (elements.next_multiple_of(64)) * 4;
-    let message = format!("input in one binding needs {bytes}, the adapter allows {}", 128 << 20);
+    let message = beyond_a_binding("the buffer 'input'", bytes, 128 << 20);
     assert_error(limited().load(&Blueprint::of(&layout, &[plan])), &message);
+}
+
+/// A software driver would end the loop silently.
+#[test]
+fn a_loop_beyond_a_driver_is_refused_with_product_unit_and_remedy() {
+    let gpu = limited();
+    if !gpu.is_cpu() {
+        return;
+    }
+    let mut layout = Layout::new(1);
+    let [a, b, c] = [("a", 65_536), ("b", 65_536), ("c", 1)].map(|(name, len)| layout.floats(name, len));
+    let mut plan = Plan::default();
+    plan.push(Op::MatMul(MatMul::new(layout.whole(a), layout.whole(b), layout.whole(c), 1, 65_536, 1)));
+    let message = "a product of 1 × 65536 and 65536 × 1 matrices needs 65536 turns of a loop, at most 65535 are allowed here; take \
+                   smaller layers or batches, a real GPU, or the CPU engine, which have no such limit";
+    assert_error(gpu.load(&Blueprint::of(&layout, &[plan])), message);
 }
 
 #[test]
@@ -176,8 +199,8 @@ fn lanes_beyond_a_binding_are_refused_with_its_limit() {
     let mut plan = Plan::default();
     let (input, output) = (layout.whole(input), layout.whole(output));
     plan.push(Op::Activate { f: Activation::Relu, input, output });
-    let message = "input in one binding needs 240384, the adapter allows 131072";
-    assert_error(engines::small_bindings().load(&Blueprint::of(&layout, &[plan])), message);
+    let message = beyond_a_binding("the buffer 'input'", 240_384, 131_072);
+    assert_error(engines::small_bindings().load(&Blueprint::of(&layout, &[plan])), &message);
 }
 
 #[test]
@@ -233,7 +256,7 @@ fn a_part_of_what_lies_in_several_segments_is_not_copied() {
         plan.push(Op::Copy { input, output });
         engines::small_bindings().load(&Blueprint::of(&layout, &[plan]))
     };
-    assert_error(copy(10), "input in one binding needs 240384, the adapter allows 131072");
+    assert_error(copy(10), &beyond_a_binding("the buffer 'input'", 240_384, 131_072));
     let mut program = copy(20_032).expect("a program");
     program.write(input, 2, 0, &[1.0; 20_032]).expect("numbers");
     program.run(PlanId::FIRST, 1).expect("a copy");

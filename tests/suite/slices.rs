@@ -247,15 +247,19 @@ fn a_matrix_beyond_a_binding_is_refused_where_it_has_to_be_in_one_piece() -> Res
     for (recipe, expected) in [
         (
             Recipe::new(Adafactor::default()),
-            "a matrix of 100 × 100 elements of gradients of tensor 'w' in one binding needs 40000, the adapter allows 32768",
+            "a matrix of 100 × 100 elements of gradients of tensor 'w' needs 40000 bytes in one binding, at most 32768 are allowed here; ",
         ),
-        (Recipe::new(Muon::default()), "matrices in one binding needs 40192, the adapter allows 32768"),
+        (
+            Recipe::new(Muon::default()),
+            "the buffer 'matrices' needs 40192 bytes in one binding, at most 32768 are allowed here; ",
+        ),
         (
             Recipe::new(Sgd::default()).centralise(),
-            "lines of 100 elements of gradients of tensor 'w' in one binding needs 40000, the adapter allows 32768",
+            "lines of 100 elements of gradients of tensor 'w' needs 40000 bytes in one binding, at most 32768 are allowed here; ",
         ),
     ] {
-        assert_eq!(message(recipe), expected);
+        let message = message(recipe);
+        assert!(message.starts_with(expected), "{message}");
     }
     over(Recipe::new(Adam::default()))?.step()
 }

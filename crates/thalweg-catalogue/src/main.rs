@@ -11,7 +11,7 @@ use thalweg::cpu::Cpu;
 use thalweg_catalogue::descent::{Path, quadratic, quadratic_value, rosenbrock, rosenbrock_value};
 use thalweg_catalogue::digits::{Epoch, train};
 use thalweg_catalogue::{Entry, entries};
-use thalweg_chart::{Axis, Chart, Line, RGBColor, captioned, panels, picture};
+use thalweg_chart::{Axis, CAPTION as CAPTION_HEIGHT, Chart, Line, RGBColor, Sheet, captioned};
 
 const PANEL: (u32, u32) = (290, 190);
 const RULES_PER_ROW: usize = 2;
@@ -73,22 +73,25 @@ fn draw(outcomes: &[Outcome]) -> Result<String> {
         outcomes.iter().map(line).collect()
     };
     let tasks = tasks.map(|(title, points)| (title, lines(points)));
-    let rows = outcomes.len().div_ceil(RULES_PER_ROW);
-    picture((RULES_PER_ROW as u32 * 3 * PANEL.0, 28 + rows as u32 * PANEL.1), |area| {
-        let charts = captioned(area, CAPTION)?;
-        for (index, cell) in panels(&charts, rows, RULES_PER_ROW * 3).iter().enumerate() {
-            let (rule, (task, lines)) = (index / 3, &tasks[index % 3]);
-            let Some(outcome) = outcomes.get(rule) else { break };
-            // The line in colour lies over the others.
+    let rows = outcomes.len().div_ceil(RULES_PER_ROW) as u32;
+    let size = (RULES_PER_ROW as u32 * 3 * PANEL.0, CAPTION_HEIGHT + rows * PANEL.1);
+    let mut sheet = Sheet::new(size, PANEL, |area| captioned(area, CAPTION).map(|_| ()))?;
+    for (column, (task, lines)) in (0..).zip(tasks) {
+        let ground = sheet.ground(|area| chart("", lines.clone()).draw(area))?;
+        for (rule, outcome) in outcomes.iter().enumerate() {
             let mut lines = lines.clone();
-            let mut own = lines.remove(rule);
-            own.color = COLOR;
-            lines.push(own);
+            lines[rule].color = COLOR;
             let title = format!("{}: {task}", outcome.entry.rule);
-            Chart { title: &title, steps: "", values: "", x: Axis::Log, y: Axis::Log, key: false, lines }.draw(cell)?;
+            let (row, group) = ((rule / RULES_PER_ROW) as u32, (rule % RULES_PER_ROW) as u32);
+            let at = ((3 * group + column) * PANEL.0, CAPTION_HEIGHT + row * PANEL.1);
+            sheet.panel(at, &ground, |area| chart(&title, lines).draw(area))?;
         }
-        Ok(())
-    })
+    }
+    Ok(sheet.finish())
+}
+
+fn chart(title: &str, lines: Vec<Line>) -> Chart<'_> {
+    Chart { title, steps: "", values: "", x: Axis::Log, y: Axis::Log, key: false, lines }
 }
 
 /// The function's values at a path's points.

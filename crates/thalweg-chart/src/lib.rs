@@ -1,6 +1,9 @@
 //! Lines in a frame, as SVG.
 
+mod sheet;
+
 pub use plotters::style::RGBColor;
+pub use sheet::{Ground, Sheet};
 
 use anyhow::Result;
 use plotters::coord::Shift;
@@ -82,9 +85,12 @@ fn font(size: u32) -> TextStyle<'static> {
     (FONT, px(size)).into_text_style(&(0, 0))
 }
 
+/// The height of a caption.
+pub const CAPTION: u32 = 28;
+
 /// Writes a caption over an area; returns what is below it.
 pub fn captioned<'a>(area: &Area<'a>, caption: &str) -> Result<Area<'a>> {
-    let (above, below) = area.split_vertically(px(28));
+    let (above, below) = area.split_vertically(px(CAPTION));
     above.draw(&Text::new(caption, (px(14), px(10)), font(15)))?;
     Ok(below)
 }
@@ -93,11 +99,6 @@ pub fn captioned<'a>(area: &Area<'a>, caption: &str) -> Result<Area<'a>> {
 pub fn beside<'a>(area: &Area<'a>) -> [Area<'a>; 2] {
     let (left, right) = area.split_horizontally((area.dim_in_pixel().0 / 2) as i32);
     [left, right]
-}
-
-/// An area in rows of so many columns.
-pub fn panels<'a>(area: &Area<'a>, rows: usize, columns: usize) -> Vec<Area<'a>> {
-    area.split_evenly((rows, columns))
 }
 
 impl Axis {

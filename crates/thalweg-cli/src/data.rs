@@ -1,7 +1,8 @@
 //! What `train` learns from: where it comes from, and what was read.
 
+use crate::numbers::real;
 use crate::{Usage, memory};
-use anyhow::{Result, anyhow};
+use anyhow::{Result, anyhow, bail};
 use clap::ValueEnum;
 use serde_json::{Value, json};
 use std::io::{self, ErrorKind};
@@ -32,7 +33,8 @@ pub struct DataArgs {
     #[arg(long, value_enum, value_name = "auto|yes|no", default_value_t, hide_possible_values = true)]
     header: HeaderChoice,
 
-    /// CSV: what separates cells, one character or `tab` [default: a comma, a semicolon or a tab, whichever separates the lines]
+    /// CSV: what separates cells: one character, `tab`, or `space` for one or more blanks [default: a comma, a semicolon, a tab or
+    /// blanks, whichever separates the lines]
     #[arg(long, value_name = "CHAR", value_parser = delimiter)]
     delimiter: Option<u8>,
 
@@ -45,16 +47,16 @@ pub struct DataArgs {
     #[arg(long, value_enum, value_name = "error|drop|mean", default_value_t, hide_possible_values = true)]
     missing: MissingChoice,
 
-    /// CSV: a second file with the same columns as test set
-    #[arg(long, value_name = "FILE", conflicts_with = "test_fraction")]
+    /// CSV: a second file with the same columns as test set, or `-` for standard input
+    #[arg(long, value_name = "FILE|-", conflicts_with = "test_fraction")]
     test: Option<PathBuf>,
 
     /// The part of each class that becomes the test set, above 0 and below 1 [default: 0.2]
-    #[arg(long, value_name = "X", allow_negative_numbers = true)]
+    #[arg(long, value_name = "X", value_parser = real, allow_negative_numbers = true)]
     test_fraction: Option<f64>,
 
     /// Most memory that data, network and rule may take, such as 500M or 2G [default: what the machine has left]
-    #[arg(long, value_name = "BYTES", value_parser = memory::bytes)]
+    #[arg(long, value_name = "BYTES", value_parser = memory::bytes, allow_negative_numbers = true)]
     max_memory: Option<u64>,
 }
 
@@ -131,10 +133,10 @@ impl DataArgs {
     }
 
     /// Training and test part, scaled.
-    pub fn load(&self, seed: u64) -> Result<Data> {
+    pub fn load(&self, seed: u64, quiet: bool) -> Result<Data> {
         self.check()?;
         LOADING.store(true, Ordering::Relaxed);
-        let loaded = self.read(seed);
+        let loaded = self.read(seed, quiet);
         LOADING.store(false, Ordering::Relaxed);
         let (mut train, mut test, read) = loaded.map_err(|error| match error.downcast::<thalweg::Error>() {
             Ok(error) => anyhow!(with_flags(&error.to_string())),
@@ -153,6 +155,9 @@ impl DataArgs {
             let fits = fraction > 0.0 && fraction < 1.0;
             thalweg::range::require(fits, "test_fraction", fraction, "above 0 and below 1")
                 .map_err(|e| Usage(e.to_string()))?;
+        }
+        if is_stdin(&self.data) && self.test.as_deref().is_some_and(is_stdin) {
+            return Err(Usage("--data and --test are both standard input, which can be read once".into()).into());
         }
         let built_in = self.is_built_in();
         if !built_in && !self.data.is_dir() {
@@ -197,7 +202,7 @@ impl DataArgs {
         Options { target, header, delimiter: self.delimiter, ignore, missing, max_memory }
     }
 
-    fn read(&self, seed: u64) -> Result<(Dataset, Dataset, Read)> {
+    fn read(&self, seed: u64, quiet: bool) -> Result<(Dataset, Dataset, Read)> {
         let fraction = self.test_fraction.unwrap_or(TEST_FRACTION);
         let split = format!("{fraction} of each class");
         if self.is_built_in() {
@@ -205,18 +210,17 @@ impl DataArgs {
             let read = Read::new("digits".into(), split, &train, &test);
             return Ok((train, test, read));
         }
-        let source = self.data.display().to_string();
+        let source = if is_stdin(&self.data) { STDIN.into() } else { self.data.display().to_string() };
         if self.data.is_dir() {
             let (train, test) = idx::read_directory_within(&self.data, self.memory().unwrap_or(u64::MAX))?;
-            let read = Read::new(source, "the directory's own".into(), &train, &test);
+            let read = Read::new(source, "its own test files".into(), &train, &test);
             return Ok((train, test, read));
         }
         let options = self.options();
-        let table = if self.data.as_os_str() == "-" {
-            crate::report::note("reading a table from standard input");
-            options.read_from("standard input", io::stdin().lock())?
+        let table = if is_stdin(&self.data) {
+            options.read_from(STDIN, stdin(quiet))?
         } else {
-            reachable(&self.data)?;
+            reachable(&self.data, "--data takes digits, a directory with the four IDX files of MNIST, a CSV file")?;
             options.read(&self.data)?
         };
         let csv = table.reading().clone();
@@ -225,8 +229,12 @@ impl DataArgs {
                 let (train, test) = table.split(fraction, seed)?;
                 (train, test, split, None)
             }
+            Some(path) if is_stdin(path) => {
+                let (train, test, reading) = table.with_test_from(STDIN, stdin(quiet), &options)?;
+                (train, test, STDIN.into(), Some(reading))
+            }
             Some(path) => {
-                reachable(path)?;
+                reachable(path, "--test takes a CSV file")?;
                 let (train, test, reading) = table.with_test(path, &options)?;
                 (train, test, path.display().to_string(), Some(reading))
             }
@@ -236,10 +244,26 @@ impl DataArgs {
     }
 }
 
+/// How messages call what is piped in.
+const STDIN: &str = "standard input";
+
+fn is_stdin(path: &Path) -> bool {
+    path.as_os_str() == "-"
+}
+
+/// Standard input, which may come late: what is waited for is said.
+fn stdin(quiet: bool) -> io::StdinLock<'static> {
+    if !quiet {
+        crate::report::note("reading a table from standard input");
+    }
+    io::stdin().lock()
+}
+
 /// Whether there is such a file and one may look at it.
-fn reachable(path: &Path) -> Result<()> {
-    let takes = "--data takes digits, a directory with the four IDX files of MNIST, a CSV file, or - for standard input";
+fn reachable(path: &Path, takes: &str) -> Result<()> {
+    let takes = format!("{takes}, or - for standard input");
     match path.metadata() {
+        Ok(metadata) if metadata.is_dir() => bail!("{}: is a directory; {takes}", path.display()),
         Ok(_) => Ok(()),
         Err(error) => Err(match error.kind() {
             ErrorKind::NotFound => anyhow!("{}: no such file or directory; {takes}", path.display()),
@@ -272,10 +296,11 @@ fn delimiter(text: &str) -> Result<u8, String> {
         "tab" | "\\t" => Some(b'\t'),
         "comma" => Some(b','),
         "semicolon" => Some(b';'),
+        "space" | "blank" => Some(b' '),
         _ => text.as_bytes().first().copied().filter(|_| text.len() == 1),
     };
     let separates = |byte: &u8| byte.is_ascii() && !byte.is_ascii_alphanumeric() && !b"\"\r\n.+-".contains(byte);
-    byte.filter(separates).ok_or_else(|| "not a character that can separate cells, such as ',', ';', '|' or tab".into())
+    byte.filter(separates).ok_or_else(|| "not a character that can separate cells, such as ',', ';', '|', tab or space".into())
 }
 
 impl Read {
@@ -306,11 +331,19 @@ impl Read {
                 ));
             }
             notes.extend(reading.left_out.iter().filter(|_| main).map(|column| format!("{column} is left out")));
-            if reading.dropped > 0 {
-                notes.push(format!("{} rows{of} with missing cells are left out", reading.dropped));
+            if reading.counts {
+                notes
+                    .push(format!("the first line{of} counts rows and features and names the classes, as scikit-learn has it"));
             }
-            if reading.filled > 0 {
-                notes.push(format!("{} missing cells{of} have the mean of their column, or none of its texts", reading.filled));
+            match reading.dropped {
+                0 => {}
+                1 => notes.push(format!("1 row{of} with a missing cell is left out")),
+                dropped => notes.push(format!("{dropped} rows{of} with missing cells are left out")),
+            }
+            match reading.filled {
+                0 => {}
+                1 => notes.push(format!("1 missing cell{of} has the mean of its column, or none of its texts")),
+                filled => notes.push(format!("{filled} missing cells{of} have the mean of their column, or none of its texts")),
             }
             notes.extend(reading.warnings.iter().map(|warning| format!("warning: {}", with_flags(warning))));
         }
@@ -387,6 +420,7 @@ fn reading(reading: &Reading) -> Value {
     let warnings: Vec<String> = reading.warnings.iter().map(|warning| with_flags(warning)).collect();
     json!({
         "header": reading.header,
+        "counts": reading.counts,
         "delimiter": reading.delimiter,
         "label": reading.label,
         "categories": categories,

@@ -59,9 +59,7 @@ impl EngineArgs {
     /// Whether the options fit each other.
     pub fn check(&self) -> Result<()> {
         match (self.engine, &self.adapter) {
-            (Choice::Cpu, Some(_)) => {
-                Err(Usage("--adapter names a GPU adapter, and --engine cpu uses none; leave one of them out".into()).into())
-            }
+            (Choice::Cpu, Some(_)) => Err(no_adapter()),
             _ => Ok(()),
         }
     }
@@ -71,7 +69,7 @@ impl EngineArgs {
         match (self.engine, &self.adapter) {
             (Choice::Cpu, _) => Ok(Picked::Cpu(cpu(threads))),
             (_, Some(name)) => named(name),
-            (Choice::Gpu, None) => any_gpu(),
+            (Choice::Gpu, None) => any_gpu(quiet),
             (Choice::Auto, None) => Ok(auto(quiet, threads)),
         }
     }
@@ -83,11 +81,19 @@ fn choice(text: &str) -> Result<Choice, String> {
         "auto" => Ok(Choice::Auto),
         "gpu" => Ok(Choice::Gpu),
         "cpu" => Ok(Choice::Cpu),
-        _ if GPUS.contains(&&*text.to_lowercase()) => {
-            Err("possible values: auto, gpu, cpu; GPUs of every vendor are gpu".into())
-        }
-        _ => Err("possible values: auto, gpu, cpu".into()),
+        _ => Err(no_engine(text, "auto, gpu, cpu")),
     }
+}
+
+/// Why a text names no engine.
+pub fn no_engine(text: &str, engines: &str) -> String {
+    let hint = if GPUS.contains(&&*text.to_lowercase()) { "; GPUs of every vendor are gpu" } else { "" };
+    format!("possible values: {engines}{hint}")
+}
+
+/// The CPU engine needs no adapter.
+pub fn no_adapter() -> anyhow::Error {
+    Usage("--adapter names a GPU adapter, and --engine cpu uses none; leave one of them out".into()).into()
 }
 
 /// What people call a GPU.
@@ -102,9 +108,9 @@ fn named(name: &str) -> Result<Picked> {
 }
 
 /// Asking for a GPU in so many words allows a software driver where there is nothing else.
-fn any_gpu() -> Result<Picked> {
+fn any_gpu(quiet: bool) -> Result<Picked> {
     let gpu = Gpu::with(&GpuOptions { allow_cpu: true, ..Default::default() })?;
-    if gpu.is_cpu() {
+    if gpu.is_cpu() && !quiet {
         note(&format!("no real GPU; --engine gpu runs on the software driver {}", gpu.info().name));
     }
     Ok(Picked::Gpu(gpu.into()))

@@ -8,6 +8,7 @@ mod info;
 mod limits;
 mod memory;
 mod names;
+mod numbers;
 mod out;
 mod rates;
 mod record;
@@ -125,9 +126,7 @@ fn not_parsed(error: &clap::Error) -> ExitCode {
 fn printed(text: &str) -> ExitCode {
     let mut out = io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            failed(&anyhow::Error::new(error).context("cannot write to stdout"))
-        }
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => failed(&error.into()),
         _ => ExitCode::SUCCESS,
     }
 }
@@ -142,7 +141,9 @@ fn failed(error: &anyhow::Error) -> ExitCode {
         note(&error.to_string());
         return ExitCode::from(stop::code(*signal));
     }
-    note(&format!("error: {}", one_line(format!("{error:#}").lines())));
+    // Whatever else is read or written is named where it happens.
+    let stdout = if error.is::<io::Error>() && error.chain().count() == 1 { "cannot write to stdout: " } else { "" };
+    note(&format!("error: {stdout}{}", one_line(format!("{error:#}").lines())));
     ExitCode::from(if error.is::<Usage>() { 2 } else { 1 })
 }
 

@@ -1,7 +1,8 @@
 //! `thalweg schedules`: what there is to choose from for `--schedule`, and what it looks like.
 
-use crate::settings::{self, Pair, Scheduled};
-use crate::{Usage, train};
+use crate::Usage;
+use crate::numbers::whole;
+use crate::settings::{self, Pairs, Scheduled};
 use anyhow::{Context, Result};
 use serde_json::json;
 use std::io::{self, Write};
@@ -26,12 +27,19 @@ pub struct Args {
     name: Option<String>,
 
     /// Its settings
-    #[arg(value_name = "KEY=VALUE")]
-    settings: Vec<Pair>,
+    #[arg(value_name = "KEY=VALUE,…")]
+    settings: Vec<Pairs>,
 
     /// How many values; also the schedule's own number of steps, with its warm-up, where it needs one and has none
-    #[arg(long, value_name = "N", default_value = "100", requires = "name", value_parser = train::at_least_one)]
-    steps: usize,
+    #[arg(
+        long,
+        value_name = "N",
+        default_value = "100",
+        requires = "name",
+        value_parser = whole::<u64>(1..=u64::MAX),
+        allow_negative_numbers = true
+    )]
+    steps: u64,
 
     /// Draw the values into this file instead of printing them
     #[arg(long, value_name = "FILE.svg", requires = "name", conflicts_with = "json")]
@@ -49,14 +57,15 @@ pub fn run(args: Args) -> Result<()> {
         let file = file.display();
         return Err(Usage(format!("--plot writes SVG, and {file} has another ending; take one that ends in .svg")).into());
     }
-    let scheduled = Scheduled { name, settings: args.settings }.named().map_err(|error| Usage(error.to_string()))?;
+    let settings = args.settings.into_iter().flat_map(|Pairs(pairs)| pairs).collect();
+    let scheduled = Scheduled { name, settings }.named().map_err(|error| Usage(error.to_string()))?;
     if scheduled.is_plateau() {
         return Err(Usage("plateau goes by the loss of a run, so there are no values to print".into()).into());
     }
-    let (scheduled, schedule) = scheduled.make(args.steps as u64).map_err(|error| Usage(error.to_string()))?;
+    let (scheduled, schedule) = scheduled.make(args.steps).map_err(|error| Usage(error.to_string()))?;
     match args.plot {
-        None => print(&schedule, args.steps as u64, args.json),
-        Some(file) => draw(&scheduled.to_string(), &schedule, args.steps as u64, &file),
+        None => print(&schedule, args.steps, args.json),
+        Some(file) => draw(&scheduled.to_string(), &schedule, args.steps, &file),
     }
 }
 

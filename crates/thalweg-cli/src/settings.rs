@@ -25,6 +25,26 @@ impl FromStr for Pair {
     }
 }
 
+/// Settings with commas between them: `beta1=0.9,beta2=0.99`.
+#[derive(Debug, Clone)]
+pub struct Pairs(pub Vec<Pair>);
+
+impl FromStr for Pairs {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let mut pairs: Vec<Pair> = Vec::new();
+        for part in text.split(',') {
+            match pairs.last_mut() {
+                // Lists have commas too: `milestones=10,20,gamma=0.5`.
+                Some(Pair { value, .. }) if !part.contains('=') => *value += &format!(",{part}"),
+                _ => pairs.push(part.parse()?),
+            }
+        }
+        Ok(Self(pairs))
+    }
+}
+
 /// A schedule as it is given: `cosine,steps=100`.
 #[derive(Debug, Clone)]
 pub struct Scheduled {
@@ -37,15 +57,8 @@ impl FromStr for Scheduled {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let (name, rest) = text.split_once(',').map_or((text, None), |(name, rest)| (name, Some(rest)));
-        let mut settings: Vec<Pair> = Vec::new();
-        for part in rest.into_iter().flat_map(|rest| rest.split(',')) {
-            match settings.last_mut() {
-                // Lists have commas too: `multi_step,milestones=10,20,gamma=0.5`.
-                Some(Pair { value, .. }) if !part.contains('=') => *value += &format!(",{part}"),
-                _ => settings.push(part.parse()?),
-            }
-        }
-        Ok(Self { name: name.into(), settings })
+        let settings = rest.map(str::parse).transpose()?.map(|Pairs(pairs)| pairs);
+        Ok(Self { name: name.into(), settings: settings.unwrap_or_default() })
     }
 }
 

@@ -2,13 +2,14 @@
 
 use crate::data::{self, Data, DataArgs};
 use crate::engine::{EngineArgs, Picked};
+use crate::numbers::{real, whole};
 use crate::out::Out;
 use crate::rates::{self, Follower};
 use crate::record::Record;
 use crate::report::{Epoch, Report, Voice, note};
-use crate::settings::{self, Pair, Scheduled};
+use crate::settings::{self, Pair, Pairs, Scheduled};
 use crate::{Interrupted, Usage, limits, memory, stop};
-use anyhow::{Result, anyhow, bail};
+use anyhow::{Result, bail};
 use clap::ValueEnum;
 use serde_json::{Map, Value, json};
 use std::ops::ControlFlow;
@@ -20,10 +21,10 @@ use thalweg::plan::{Activation, Engine};
 use thalweg::{AnyRule, Batch, Memory, Recipe, Trainer, range};
 
 /// More is a slip of the finger: two such layers have four thousand million weights.
-const MAX_WIDTH: usize = 1 << 16;
+const MAX_WIDTH: u64 = 1 << 16;
 
 /// More threads than any machine has cores.
-const MAX_THREADS: usize = 1024;
+const MAX_THREADS: u64 = 1024;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -47,16 +48,16 @@ pub struct Args {
     #[arg(long, value_name = "NAME", default_value = "adamw", help = rules())]
     rule: String,
 
-    /// A setting of the rule, such as `beta1=0.8`, for which `thalweg rules NAME` has names and defaults; may be repeated
-    #[arg(long = "set", value_name = "KEY=VALUE")]
-    settings: Vec<Pair>,
+    /// Settings of the rule, such as `beta1=0.8,eps=1e-7`, for which `thalweg rules NAME` has names and defaults; may be repeated
+    #[arg(long = "set", value_name = "KEY=VALUE,…")]
+    settings: Vec<Pairs>,
 
     /// Learning rate, short for --set lr=X [default: the rule's own]
-    #[arg(long, value_name = "X", allow_negative_numbers = true)]
+    #[arg(long, value_name = "X", value_parser = real, allow_negative_numbers = true)]
     lr: Option<f64>,
 
     /// Weight decay, short for --set weight_decay=X [default: the rule's own]
-    #[arg(long, value_name = "X", allow_negative_numbers = true)]
+    #[arg(long, value_name = "X", value_parser = real, allow_negative_numbers = true)]
     weight_decay: Option<f64>,
 
     /// A factor on the learning rate that changes with the step, such as `cosine` or `one_cycle,pct_start=0.2`. Lengths that are not
@@ -66,15 +67,15 @@ pub struct Args {
     schedule: Option<Scheduled>,
 
     /// Scale gradients down to this global norm [default: no clipping]
-    #[arg(long, value_name = "X", allow_negative_numbers = true)]
+    #[arg(long, value_name = "X", value_parser = real, allow_negative_numbers = true)]
     clip_norm: Option<f64>,
 
     /// Passes over the training data
-    #[arg(long, value_name = "N", default_value_t = 40, value_parser = epochs)]
+    #[arg(long, value_name = "N", default_value_t = 40, value_parser = whole::<usize>(1..=u32::MAX.into()), allow_negative_numbers = true)]
     epochs: usize,
 
     /// Rows per step
-    #[arg(long, value_name = "N", default_value_t = 64, value_parser = at_least_one)]
+    #[arg(long, value_name = "N", default_value_t = 64, value_parser = whole::<usize>(1..=u64::MAX), allow_negative_numbers = true)]
     batch: usize,
 
     /// Leave out the rows that fill no batch. Otherwise they are a last, smaller batch of each epoch
@@ -82,7 +83,14 @@ pub struct Args {
     drop_last: bool,
 
     /// Widths of the hidden layers
-    #[arg(long, value_name = "N,N,…", default_value = "128,64", value_delimiter = ',', value_parser = width)]
+    #[arg(
+        long,
+        value_name = "N,N,…",
+        default_value = "128,64",
+        value_delimiter = ',',
+        value_parser = whole::<usize>(1..=MAX_WIDTH),
+        allow_negative_numbers = true
+    )]
     hidden: Vec<usize>,
 
     /// What follows each hidden layer
@@ -90,7 +98,7 @@ pub struct Args {
     activation: Nonlinearity,
 
     /// Threads of the CPU engine [default: one per core]
-    #[arg(long, value_name = "N", value_parser = threads)]
+    #[arg(long, value_name = "N", value_parser = whole::<usize>(1..=MAX_THREADS), allow_negative_numbers = true)]
     threads: Option<usize>,
 
     /// Train on when the loss is no longer finite; the exit code is 1 all the same
@@ -98,7 +106,7 @@ pub struct Args {
     keep_going: bool,
 
     /// Decides the split, the first weights and the order of rows
-    #[arg(long, value_name = "N", default_value_t = 1)]
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = whole::<u64>(0..=u64::MAX), allow_negative_numbers = true)]
     seed: u64,
 
     /// Where to put metrics.csv, curve.svg and run.json; made if missing
@@ -153,7 +161,7 @@ pub fn run(mut args: Args) -> Result<()> {
     let named = args.schedule.take().map(Scheduled::named).transpose();
     args.schedule = named.map_err(|error| Usage(error.to_string()))?;
     stop::listen()?;
-    let Data { train, test, read } = args.data.load(args.seed)?;
+    let Data { train, test, read } = args.data.load(args.seed, args.quiet)?;
     let batch = Batch { rows: args.batch.min(train.rows()), drop_last: args.drop_last };
     let shape = Shape { inputs: train.width, hidden: &args.hidden, outputs: train.classes };
     let cells = train.features.len() + test.features.len();
@@ -197,22 +205,20 @@ fn finish(ended: Result<End>, record: &Record, report: &mut Report, last: Option
     let written = report.files(record, state, last.as_ref());
     match ended? {
         End::Stopped(signal) => bail!(Interrupted { epochs: last.map_or(0, |last| last.epoch), signal }),
-        End::NotFinite => return Err(not_finite(record, last)),
+        End::NotFinite => bail!("{}; --keep-going trains on all the same", not_finite(record, last)),
         End::Done => {}
     }
     printed?;
     written?;
-    if last.is_some_and(|last| !last.is_finite()) { Err(not_finite(record, last)) } else { Ok(()) }
+    if last.is_some_and(|last| !last.is_finite()) { bail!("{}", not_finite(record, last)) } else { Ok(()) }
 }
 
 /// At which epoch and rate a run went astray, and what to try.
-fn not_finite(record: &Record, last: Option<Epoch>) -> anyhow::Error {
+fn not_finite(record: &Record, last: Option<Epoch>) -> String {
     let (epoch, steps) = last.map_or((0, 1), |last| (last.epoch, last.steps));
     let rate = record.rates.at(steps.saturating_sub(1) as u64).map(|rate| format!(" at a rate of {}", data::short(rate)));
-    anyhow!(
-        "the loss is not finite after epoch {epoch}{}: try a smaller --lr, or --clip-norm 1; --keep-going trains on all the same",
-        rate.unwrap_or_default()
-    )
+    let rate = rate.unwrap_or_default();
+    format!("the loss is not finite after epoch {epoch}{rate}: try a smaller --lr, or --clip-norm 1")
 }
 
 /// What is trained on what.
@@ -342,7 +348,8 @@ fn rules() -> String {
 fn rule(args: &Args) -> Result<Box<dyn AnyRule>> {
     let short = [("lr", args.lr), ("weight_decay", args.weight_decay)];
     let pair = |(key, value): (&str, Option<f64>)| value.map(|x| Pair { key: key.into(), value: x.to_string() });
-    let pairs: Vec<Pair> = short.into_iter().filter_map(pair).chain(args.settings.iter().cloned()).collect();
+    let pairs: Vec<Pair> =
+        short.into_iter().filter_map(pair).chain(args.settings.iter().flat_map(|pairs| pairs.0.clone())).collect();
     settings::rule(&args.rule, &pairs).map_err(|error| Usage(error.to_string()).into())
 }
 
@@ -352,27 +359,4 @@ fn recipe(rule: &dyn AnyRule, args: &Args) -> Result<Recipe> {
     let Some(norm) = args.clip_norm else { return Ok(recipe) };
     range::positive("clip_norm", norm).map_err(|error| Usage(error.to_string()))?;
     Ok(recipe.clip_norm(norm))
-}
-
-fn epochs(text: &str) -> Result<usize, String> {
-    let fits = |epochs: &u32| *epochs > 0;
-    text.parse()
-        .ok()
-        .filter(fits)
-        .map(|epochs| epochs as usize)
-        .ok_or_else(|| format!("not a whole number from 1 to {}", u32::MAX))
-}
-
-pub fn at_least_one(text: &str) -> Result<usize, String> {
-    text.parse().ok().filter(|&number| number > 0).ok_or_else(|| "not a whole number from 1".into())
-}
-
-fn threads(text: &str) -> Result<usize, String> {
-    let fits = |threads: &usize| (1..=MAX_THREADS).contains(threads);
-    text.parse().ok().filter(fits).ok_or_else(|| format!("not a whole number from 1 to {MAX_THREADS}"))
-}
-
-fn width(text: &str) -> Result<usize, String> {
-    let fits = |width: &usize| (1..=MAX_WIDTH).contains(width);
-    text.parse().ok().filter(fits).ok_or_else(|| format!("not a whole number from 1 to {MAX_WIDTH}"))
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use super::label::Labels;
 use super::survey::{Column, Survey, names_a_label};
 use super::text::{Text, offset};
 use super::{Options, Target};
@@ -60,7 +61,8 @@ impl Columns {
         let number = survey.columns.len();
         let mut columns =
             Self { names, number, target: number - 1, features: Vec::new(), left_out: Vec::new(), doubts: Vec::new() };
-        columns.target = columns.find_target(text, options.target.as_ref())?;
+        columns.target = columns.find_target(text, survey, options.target.as_ref())?;
+        columns.check_target(text, &survey.columns[columns.target], survey.rows)?;
         let mut ignored = BTreeSet::new();
         for name in &options.ignore {
             ignored.insert(columns.find(text, name)?);
@@ -131,7 +133,7 @@ impl Columns {
         }
     }
 
-    fn find_target(&self, text: &Text, target: Option<&Target>) -> Result<usize> {
+    fn find_target(&self, text: &Text, survey: &Survey, target: Option<&Target>) -> Result<usize> {
         let last = self.number - 1;
         match target {
             Some(Target::First) => Ok(0),
@@ -140,15 +142,56 @@ impl Columns {
             None => {
                 let names = self.names.as_deref().unwrap_or_default();
                 let elsewhere = names.iter().position(|name| names_a_label(name));
-                match elsewhere.filter(|_| !names_a_label(&names[last])) {
-                    Some(column) => {
-                        let (other, own) = (self.name(column), self.name(last));
-                        Err(text.refused(format!("which is the label, {other} or the last, {own}? Say it with `target`")))
-                    }
-                    None => Ok(last),
+                let named = names.get(last).is_some_and(|name| names_a_label(name));
+                match elsewhere {
+                    _ if named => Ok(last),
+                    Some(column) => Err(self.which(text, &self.name(column))),
+                    None => self.last_unless_first(text, survey),
                 }
             }
         }
+    }
+
+    /// The last column, unless the first looks like classes and the last, of numbers, does not.
+    fn last_unless_first(&self, text: &Text, survey: &Survey) -> Result<usize> {
+        let last = self.number - 1;
+        if last < 2 || !survey.columns[last].is_numeric() {
+            return Ok(last);
+        }
+        let Some(classes) = self.labels(text, 0)?.look_like_classes() else { return Ok(last) };
+        match self.labels(text, last)?.look_like_classes() {
+            Some(_) => Ok(last),
+            None => Err(self.which(text, &format!("{}, which looks like {classes} classes,", self.name(0)))),
+        }
+    }
+
+    /// The cells of a column as labels, or more of them than are of use.
+    fn labels(&self, text: &Text, column: usize) -> Result<Labels> {
+        let (mut labels, mut header) = (Labels::default(), self.names.is_some());
+        text.rows(|record| {
+            if !std::mem::take(&mut header) && !labels.are_many() {
+                labels.push(&record[column], offset(record));
+            }
+            Ok(())
+        })?;
+        Ok(labels)
+    }
+
+    /// The question which column is the label.
+    fn which(&self, text: &Text, other: &str) -> Error {
+        let last = self.name(self.number - 1);
+        text.refused(format!("which is the label, {other} or the last, {last}? Say it with `target`"))
+    }
+
+    /// Refuses a label that no row has.
+    fn check_target(&self, text: &Text, cells: &Column, rows: usize) -> Result<()> {
+        if cells.missing < rows {
+            return Ok(());
+        }
+        let name = self.name(self.target);
+        let ends = if self.target + 1 == self.number { " Do the lines end with a delimiter?" } else { "" };
+        let say = "Say with `target` which column is the label";
+        Err(text.refused(format!("{name}, the label, has no value in any row.{ends} {say}")))
     }
 
     /// The column of that name, or else of that number.

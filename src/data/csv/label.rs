@@ -4,9 +4,14 @@ use std::collections::{BTreeMap, HashMap};
 
 use crate::data::cell::{Cell, quoted};
 
-/// More distinct numbers than this, and more than a fifth of the rows, are no classes.
+/// More distinct numbers than this are classes if there are so many rows of each on average, or as many of each as of any other. A
+/// quantity has more values and rare ones among them.
 const FEW: usize = 10;
-const ROWS_PER_CLASS: usize = 5;
+const ROWS_PER_CLASS: usize = 20;
+/// Rows of a class that is not rare.
+const NOT_RARE: usize = 5;
+/// Classes that a column may have for it to be taken for the label although it is not the last.
+const MOST_CLASSES: usize = 100;
 /// What to do about a quantity.
 const REGRESSION: &str = "Quantities cannot be learned yet (regression): make a few ranges of them, or say with `target` which column is \
                           the label";
@@ -97,6 +102,26 @@ impl Labels {
         Ok(self.rows_of(classes))
     }
 
+    /// Whether all labels have the same number of rows, and none is rare.
+    fn is_even(&self) -> bool {
+        let rows = |label: &Label| label.rows;
+        let (least, most) = (self.distinct.iter().map(rows).min(), self.distinct.iter().map(rows).max());
+        least == most && least >= Some(NOT_RARE)
+    }
+
+    /// Whether there are more labels than classes that are worth a question.
+    pub fn are_many(&self) -> bool {
+        self.distinct.len() > MOST_CLASSES
+    }
+
+    /// How many classes these are, if that is what they look like: a few, none of them rare, none of them nearly all rows.
+    pub fn look_like_classes(&self) -> Option<usize> {
+        let rows = self.rows.len() as f64;
+        let usual = |label: &Label| label.rows >= NOT_RARE && (label.rows as f64) < MOST * rows;
+        let fit = !self.are_many() && self.distinct.iter().all(usual);
+        self.classes().ok().map(|classes| classes.names.len()).filter(|_| fit)
+    }
+
     /// Whether the first row alone has its label, while all others are shared.
     pub fn only_first(&self) -> bool {
         let mut rows = self.distinct.iter().map(|label| label.rows);
@@ -130,15 +155,19 @@ impl Labels {
                 "has the label {name} in all {rows} rows, so nothing is to be told apart: is it the label? {ways}"
             ));
         }
-        if integers && classes > FEW && classes * ROWS_PER_CLASS > rows {
+        if integers && classes > FEW && classes * ROWS_PER_CLASS > rows && !self.is_even() {
             let (these, what) = match classes {
                 _ if classes == rows => {
                     (format!("a different number in each of the {rows} rows"), "an identifier or a quantity")
                 }
                 _ => (format!("{classes} different numbers in {rows} rows"), "a quantity"),
             };
-            let bound = format!("more than {FEW} classes need at least {ROWS_PER_CLASS} rows each");
-            return wrong(format!("has {these}, which looks like {what}, not like classes: {bound}. {REGRESSION}"));
+            let bound = format!(
+                "more than {FEW} numbers are classes if each has {ROWS_PER_CLASS} rows on average, or all have the same number, \
+                 {NOT_RARE} or more"
+            );
+            let text = "Numbers that are names of classes all the same can be written as text, such as c1";
+            return wrong(format!("has {these}, which looks like {what}, not like classes: {bound}. {REGRESSION}. {text}"));
         }
         Ok(())
     }
@@ -151,6 +180,12 @@ impl Labels {
             if let Some(other) = spellings.insert(name.to_lowercase(), name) {
                 doubts.push(format!("the classes {} and {} differ only in case", quoted(other), quoted(name)));
             }
+        }
+        let rare = self.distinct.iter().filter(|label| label.rows < NOT_RARE).count();
+        let integers = self.distinct.iter().all(|label| matches!(Key::of(&label.text), Key::Integer(_)));
+        if integers && names.len() > FEW && rare > 0 {
+            let all = names.len();
+            doubts.push(format!("of {all} different numbers as classes {rare} are rare: a quantity would be learned badly so"));
         }
         let rows = self.rows.len();
         let most = self.distinct.iter().max_by_key(|label| label.rows);

@@ -6,10 +6,11 @@
 //!
 //! | what | how it is read |
 //! | --- | --- |
-//! | delimiter | a comma; semicolons or tabs where they separate the lines |
+//! | delimiter | a comma; semicolons, tabs, or one or more blanks where they separate the lines |
+//! | counts | a first line of the numbers of rows and features and the names of the classes, as scikit-learn's files have it, is no row |
 //! | header | the first line, where it does not fit what stands below it: text over numbers, or `0,1,2,…` with a label that no row has |
-//! | label | the last column, unless a header names another column `label`, `class`, `target` or `y`: then it must be said |
-//! | classes | the distinct labels, integers by value, before texts in their order |
+//! | label | the last column; it must be said if a header names another column `label`, `class`, `target` or `y`, or if the first column looks like classes (a few values, each in at least 5 rows and less than 95 % of them) and the last holds numbers that do not |
+//! | classes | the distinct labels, integers by value, before texts in their order; more than 10 integers need 20 rows each on average, or the same number of rows, 5 or more, else they are a quantity |
 //! | features | numbers as they are; a column of text has a feature per distinct text, 1 where the row has it and else 0 |
 //! | index | a first column of distinct integers without a name, as pandas writes it, is left out |
 //! | missing | an empty cell, `NA`, `N/A`, `NaN`, `null`, `?`; see [`Missing`]. A missing label is an error unless its row is dropped |
@@ -120,7 +121,7 @@ pub struct Options {
     pub target: Option<Target>,
     /// Whether the first line is a header. Default: decided by what stands below it.
     pub header: Header,
-    /// What separates cells, an ASCII character. Default: guessed.
+    /// What separates cells, an ASCII character; a blank stands for one or more blanks or tabs. Default: guessed.
     pub delimiter: Option<u8>,
     /// Columns that are no features, by name or number from 1.
     pub ignore: Vec<String>,

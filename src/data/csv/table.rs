@@ -1,6 +1,7 @@
 //! A table as features and classes.
 
 use csv::StringRecord;
+use std::io::Read;
 use std::path::Path;
 
 use super::columns::{Columns, Feature, Kind};
@@ -31,6 +32,8 @@ pub struct Table {
 pub struct Reading {
     /// Whether the first line was a header.
     pub header: bool,
+    /// Whether the line before it, or before the rows, counted rows and features and named the classes, as scikit-learn's files have it.
+    pub counts: bool,
     /// What separates cells.
     pub delimiter: char,
     /// The label's column: its number from 1, and its name if it has one.
@@ -63,10 +66,18 @@ impl Table {
         let cells = survey.rows.saturating_mul(columns.width());
         check_memory(text, cells, options.max_memory)?;
         let rows = Rows::read(text, &columns, options, cells)?;
+        if rows.dropped == survey.rows {
+            let reason = format!("all {} rows have a missing cell, so `missing` = drop leaves none", rows.dropped);
+            return Err(text.refused(reason));
+        }
         let classes = rows.labels.classes().map_err(|wrong| blame(text, &columns, wrong))?;
         let labels = rows.labels.rows_of(&classes);
         let mut data = Dataset::new(rows.features, columns.width(), labels).map_err(|error| text.refused(error))?;
-        data.class_names = classes.names.clone();
+        let counted = (0..).zip(&classes.names).all(|(number, name)| number.to_string() == *name);
+        data.class_names = match text.class_names() {
+            names if counted && names.len() == classes.names.len() => names.to_vec(),
+            _ => classes.names.clone(),
+        };
         let mut reading = reading(text, &columns);
         reading.warnings.extend(rows.labels.doubts(&classes.names));
         if !survey.header && rows.labels.only_first() {
@@ -116,9 +127,28 @@ impl Table {
     /// # Errors
     ///
     /// As [`Options::read`], and a column or a class that this table does not have.
-    pub fn with_test(mut self, path: impl AsRef<Path>, options: &Options) -> Result<(Dataset, Dataset, Reading)> {
+    pub fn with_test(self, path: impl AsRef<Path>, options: &Options) -> Result<(Dataset, Dataset, Reading)> {
         let path = path.as_ref();
-        let text = Text::read(path, Content::open(path)?, options.delimiter, options.max_memory)?;
+        self.with_test_of(path, Content::open(path)?, options)
+    }
+
+    /// [`Table::with_test`] of what a stream brings; `name` is for the messages.
+    ///
+    /// # Errors
+    ///
+    /// As [`Table::with_test`].
+    pub fn with_test_from(
+        self,
+        name: impl AsRef<Path>,
+        stream: impl Read,
+        options: &Options,
+    ) -> Result<(Dataset, Dataset, Reading)> {
+        let name = name.as_ref();
+        self.with_test_of(name, Content::new(name, stream)?, options)
+    }
+
+    fn with_test_of(mut self, path: &Path, content: Content, options: &Options) -> Result<(Dataset, Dataset, Reading)> {
+        let text = Text::read(path, content, options.delimiter, options.max_memory)?;
         let columns = self.columns.of_test(&text, &self.source)?;
         let rows = Rows::read(&text, &columns, options, 0)?;
         let labels = rows.labels.rows_among(&self.classes).map_err(|wrong| blame(&text, &columns, wrong))?;
@@ -127,7 +157,10 @@ impl Table {
         }
         let mut reading = Reading { dropped: rows.dropped, filled: rows.filled, ..reading(&text, &columns) };
         if rows.unknown > 0 {
-            let warning = format!("{} cells have a text that no training row has, and count for none", rows.unknown);
+            let warning = match rows.unknown {
+                1 => "1 cell has a text that no training row has, and counts for none".into(),
+                unknown => format!("{unknown} cells have a text that no training row has, and count for none"),
+            };
             reading.warnings.push(warning);
         }
         let means = self.means(&(0..self.data.rows()).collect::<Vec<_>>());
@@ -302,6 +335,7 @@ fn reading(text: &Text, columns: &Columns) -> Reading {
     };
     Reading {
         header: columns.names.is_some(),
+        counts: !text.class_names().is_empty(),
         delimiter: char::from(text.delimiter()),
         label: columns.name(columns.target),
         categories: columns.features.iter().filter_map(category).collect(),

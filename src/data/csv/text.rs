@@ -14,7 +14,11 @@ const SAMPLE: usize = 1 << 16;
 pub(super) struct Text<'a> {
     path: &'a Path,
     bytes: Vec<u8>,
+    /// Where the rows begin.
+    start: usize,
     delimiter: u8,
+    /// Names of the classes 0, 1, … from a line of counts.
+    class_names: Vec<String>,
 }
 
 impl<'a> Text<'a> {
@@ -25,8 +29,40 @@ impl<'a> Text<'a> {
             let what = foreign(block, std::mem::take(&mut first));
             what.map_or(Ok(()), |what| Err(refused(path, format!("{what}, where the text of a table is expected"))))
         })?;
+        let mut bytes = bytes;
         let delimiter = delimiter.unwrap_or_else(|| guess(&bytes[..bytes.len().min(SAMPLE)]));
-        Ok(Self { path, bytes, delimiter })
+        if delimiter == b' ' {
+            squeeze(&mut bytes);
+        }
+        Ok(Self { path, bytes, start: 0, delimiter, class_names: Vec::new() }.without_counts())
+    }
+
+    /// Leaves out a first line that counts rows and features and names the classes, as the files of scikit-learn have it.
+    fn without_counts(self) -> Self {
+        let len = self.bytes.iter().position(|&byte| byte == b'\n').map_or(self.bytes.len(), |end| end + 1);
+        let Ok(line) = std::str::from_utf8(&self.bytes[..len]) else { return self };
+        let cells: Vec<&str> = line.trim().split(char::from(self.delimiter)).map(str::trim).collect();
+        let [rows, features, names @ ..] = &cells[..] else { return self };
+        let (Ok(rows), Ok(features)) = (rows.parse::<usize>(), features.parse::<usize>()) else { return self };
+        if names.len() < 2 || names.iter().any(|name| Cell::of(name) != Cell::Text) {
+            return self;
+        }
+        let class_names = names.iter().map(|name| name.to_string()).collect();
+        let rest = Self { start: len, class_names, ..self };
+        let mut found = (0, 0);
+        let count = |record: &StringRecord| {
+            found = (found.0 + 1, record.len());
+            Ok(())
+        };
+        match rest.rows(count) {
+            Ok(()) if found == (rows, features.saturating_add(1)) => rest,
+            _ => Self { start: 0, class_names: Vec::new(), ..rest },
+        }
+    }
+
+    /// Names of the classes 0, 1, …, if the text has a line of counts.
+    pub fn class_names(&self) -> &[String] {
+        &self.class_names
     }
 
     pub fn path(&self) -> &'a Path {
@@ -46,7 +82,7 @@ impl<'a> Text<'a> {
     pub fn rows(&self, mut each: impl FnMut(&StringRecord) -> Result<()>) -> Result<()> {
         let mut builder = ReaderBuilder::new();
         builder.has_headers(false).flexible(true).trim(Trim::All).delimiter(self.delimiter);
-        let mut reader = builder.from_reader(&*self.bytes);
+        let mut reader = builder.from_reader(&self.bytes[self.start..]);
         let (mut record, mut width) = (StringRecord::new(), None);
         while reader.read_record(&mut record).map_err(|error| self.unreadable(error))? {
             if record.iter().all(str::is_empty) {
@@ -92,10 +128,11 @@ impl<'a> Text<'a> {
         }
     }
 
-    /// The line, from 1, of the row at `offset`.
+    /// The line, from 1, of the row at `offset` in the rows.
     ///
     /// Counted here, since the reader's own position stands before the blank lines (and the `\n` of a `\r\n`) that it will skip.
     pub fn line(&self, offset: usize) -> u64 {
+        let offset = self.start + offset;
         let blank = self.bytes.iter().skip(offset).take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
         let before = self.bytes.get(..offset + blank).unwrap_or(&self.bytes);
         let ends = before.iter().enumerate().filter(|&(i, &byte)| match byte {
@@ -134,24 +171,57 @@ pub(super) fn name(delimiter: u8) -> String {
     }
 }
 
-/// Semicolons or tabs where they separate every line alike, and the commas that there are look like decimal marks; else commas.
-fn guess(sample: &[u8]) -> u8 {
-    let lines = counts(sample);
-    let even = |which: usize| {
-        let first = lines.first().map_or(0, |line| line[which]);
-        first > 0 && 2 * lines.iter().filter(|line| line[which] == first).count() > lines.len()
-    };
-    let comma = even(0);
-    let other = [(1, b';'), (2, b'\t')].into_iter().find(|&(which, delimiter)| {
-        let apart = even(which);
-        apart && (!comma || commas_are_decimal(sample, delimiter))
-    });
-    other.map_or(b',', |(_, delimiter)| delimiter)
+/// Makes one blank of blanks and tabs outside quotes, and none at the ends of lines, so that blanks separate cells.
+fn squeeze(bytes: &mut Vec<u8>) {
+    let (mut kept, mut within, mut gap, mut begins) = (0, false, false, true);
+    for i in 0..bytes.len() {
+        let byte = bytes[i];
+        if matches!(byte, b' ' | b'\t') && !within {
+            gap = true;
+            continue;
+        }
+        let ends = matches!(byte, b'\n' | b'\r') && !within;
+        if gap && !begins && !ends {
+            bytes[kept] = b' ';
+            kept += 1;
+        }
+        within ^= byte == b'"';
+        bytes[kept] = byte;
+        kept += 1;
+        (gap, begins) = (false, ends);
+    }
+    bytes.truncate(kept);
 }
 
-/// Commas, semicolons and tabs outside quotes, in each line with content.
-fn counts(sample: &[u8]) -> Vec<[usize; 3]> {
-    let (mut lines, mut line, mut within, mut content) = (Vec::new(), [0; 3], false, false);
+/// Semicolons or tabs where they separate every line alike, and the commas that there are look like decimal marks; blanks where they
+/// do and there is nothing else; else commas.
+fn guess(sample: &[u8]) -> u8 {
+    let lines = counts(sample);
+    let comma = even(&lines, 0);
+    let other = [(1, b';'), (2, b'\t')].into_iter().find(|&(which, delimiter)| {
+        let apart = even(&lines, which);
+        apart && (!comma || commas_are_decimal(sample, delimiter))
+    });
+    match other {
+        Some((_, delimiter)) => delimiter,
+        None if lines.iter().all(|line| line[0] == 0 && line[1] == 0) => {
+            let mut squeezed = sample.to_vec();
+            squeeze(&mut squeezed);
+            if even(&counts(&squeezed), 3) { b' ' } else { b',' }
+        }
+        None => b',',
+    }
+}
+
+/// Whether most lines have as many of a delimiter as the first, which has some.
+fn even(lines: &[[usize; 4]], which: usize) -> bool {
+    let first = lines.first().map_or(0, |line| line[which]);
+    first > 0 && 2 * lines.iter().filter(|line| line[which] == first).count() > lines.len()
+}
+
+/// Commas, semicolons, tabs and blanks outside quotes, in each line with content.
+fn counts(sample: &[u8]) -> Vec<[usize; 4]> {
+    let (mut lines, mut line, mut within, mut content) = (Vec::new(), [0; 4], false, false);
     for &byte in sample.iter().chain(b"\n") {
         match byte {
             b'"' => within = !within,
@@ -159,12 +229,13 @@ fn counts(sample: &[u8]) -> Vec<[usize; 3]> {
                 if std::mem::take(&mut content) {
                     lines.push(line);
                 }
-                line = [0; 3];
+                line = [0; 4];
             }
             _ if within => {}
             b',' => line[0] += 1,
             b';' => line[1] += 1,
             b'\t' => line[2] += 1,
+            b' ' => line[3] += 1,
             _ => {}
         }
         content |= !byte.is_ascii_whitespace();

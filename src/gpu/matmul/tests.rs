@@ -361,7 +361,7 @@ fn too_many_lanes_are_a_limit() {
     assert_eq!(grid(&op, Variant::Lean, 65_535), Ok([1, 1, 65_535]));
     assert_eq!(
         grid(&op, Variant::Tile, 65_536),
-        Err(Error::limit("products in one dispatch, lanes times batch,", 65_536, 65_535))
+        Err(Error::limit("a product of 1 × 1 and 1 × 1 matrices", 65_536, 65_535, Unit::Products))
     );
     let batch = MatMul { batch: 16_384, ..op.clone() };
     assert_eq!(grid(&batch, Variant::Lean, 3), Ok([1, 1, 49_152]));

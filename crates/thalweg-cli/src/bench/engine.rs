@@ -1,7 +1,7 @@
 //! Timing a plan on an engine.
 
 use super::work::{Size, Work};
-use anyhow::Result;
+use anyhow::{Context, Result};
 use std::io::Write;
 use std::time::Instant;
 use thalweg::cpu::CpuProgram;
@@ -166,7 +166,7 @@ where
 {
     let mut program = begin(engine, &mut work)?;
     for line in std::io::stdin().lines() {
-        line?;
+        line.context("cannot read stdin")?;
         let ms = sample(&mut program)?.ms;
         let mut out = std::io::stdout().lock();
         writeln!(out, "{ms}")?;

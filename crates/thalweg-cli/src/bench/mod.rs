@@ -5,10 +5,12 @@ mod row;
 mod touch;
 mod work;
 
+use crate::engine::{no_adapter, no_engine};
+use crate::numbers::whole;
 use crate::report::{is_screen, note};
 use crate::{Usage, memory, names};
 use anyhow::Result;
-use clap::{Args, ValueEnum};
+use clap::Args;
 use engine::Timed;
 use indicatif::{ProgressBar, ProgressStyle};
 use row::{Row, Table};
@@ -31,22 +33,29 @@ Examples:
 #[command(after_help = EXAMPLES)]
 pub struct BenchArgs {
     /// What to time: rows whose name contains one of these (comma-separated), such as `adamw,norm,matmul`
-    #[arg(long, value_delimiter = ',')]
+    #[arg(long, value_delimiter = ',', value_name = "NAME,…")]
     what: Vec<String>,
     /// List the names of the rows instead
     #[arg(long, conflicts_with_all = ["json", "turns", "what"])]
     list: bool,
     /// Engines to time
-    #[arg(long, value_enum, default_value = "both")]
+    #[arg(long, value_parser = engines, default_value = "both", value_name = "both|gpu|cpu")]
     engine: Engines,
     /// Part of the adapter's name; the default is the best one, a software driver if there is nothing else
-    #[arg(long)]
+    #[arg(long, value_name = "TEXT")]
     adapter: Option<String>,
     /// Parameters (comma-separated), for everything but matrix products
-    #[arg(long, value_delimiter = ',', default_value = "1048576,4194304,16777216")]
+    #[arg(
+        long,
+        value_name = "N,N,…",
+        value_delimiter = ',',
+        default_value = "1048576,4194304,16777216",
+        value_parser = whole::<usize>(1..=u64::MAX),
+        allow_negative_numbers = true
+    )]
     n: Vec<usize>,
     /// Timed repetitions; the median counts
-    #[arg(long, default_value_t = 9, value_parser = clap::value_parser!(u32).range(1..=50))]
+    #[arg(long, value_name = "N", default_value_t = 9, value_parser = whole::<u32>(1..=50), allow_negative_numbers = true)]
     reps: u32,
     /// One JSON object per row on stdout
     #[arg(long)]
@@ -57,11 +66,21 @@ pub struct BenchArgs {
     turns: bool,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Engines {
     Both,
     Gpu,
     Cpu,
+}
+
+/// What `--engine` takes.
+fn engines(text: &str) -> Result<Engines, String> {
+    match text {
+        "both" => Ok(Engines::Both),
+        "gpu" => Ok(Engines::Gpu),
+        "cpu" => Ok(Engines::Cpu),
+        _ => Err(no_engine(text, "both, gpu, cpu")),
+    }
 }
 
 /// Runs the benchmark: row by row, the GPU before the CPU.
@@ -70,6 +89,9 @@ pub fn run(args: &BenchArgs) -> Result<()> {
         return list();
     }
     known(&args.what)?;
+    if args.engine == Engines::Cpu && args.adapter.is_some() {
+        return Err(no_adapter());
+    }
     for &n in &args.n {
         // The least that a row takes: a copy, and the copy beside it.
         memory::check(&format!("a row over {n} parameters (--n)"), 16 * n as u128, memory::available())?;

@@ -254,7 +254,10 @@ fn a_test_set_is_a_fraction_or_a_file() {
     let data = read(&text, &["--test-fraction", "0.5"]).data();
     assert_eq!((&data["train_rows"], &data["test_rows"]), (&75.into(), &75.into()));
     let nowhere = read(&text, &["--test", "nowhere.csv"]);
-    assert!(nowhere.err.contains("nowhere.csv: no such file or directory"), "{nowhere:?}");
+    let takes = "nowhere.csv: no such file or directory; --test takes a CSV file, or - for standard input\n";
+    assert!(nowhere.err.ends_with(takes), "{nowhere:?}");
+    let folder = read(&text, &["--test", temp.path().to_str().expect("UTF-8")]);
+    assert!(folder.err.contains(": is a directory; --test takes a CSV file"), "{folder:?}");
 }
 
 #[test]
@@ -269,6 +272,17 @@ fn a_table_may_come_on_standard_input() {
         command.stdin(file);
         assert_eq!(finish(command).data()["rows"], 150);
     }
+    let temp = TempDir::new().expect("a directory");
+    let train = temp.path().join("train.csv");
+    fs::write(&train, flowers("a,b,c,d,species\n", last(["iris", "lily", "rose"]))).expect("written");
+    let mut file = tempfile::tempfile().expect("a file");
+    file.write_all(b"species,a,b,c,d\nrose,4,4,0,0\n").and_then(|()| file.rewind()).expect("rows");
+    let path = train.to_str().expect("UTF-8");
+    let mut command =
+        command(&["train", "--engine", "cpu", "--json", "--quiet", "--epochs", "1", "--data", path, "--test", "-"]);
+    command.stdin(file);
+    let ran = finish(command);
+    assert_eq!((ran.err.as_str(), &ran.data()["test_rows"], &ran.data()["test"]), ("", &1.into(), &"standard input".into()));
     let empty = thalweg(&["train", "--data", "-"]);
     assert!(empty.code == Some(1) && empty.err.ends_with("error: standard input: the file is empty\n"), "{empty:?}");
 }
@@ -391,4 +405,45 @@ fn ctrl_c_ends_the_reading_of_data() {
     let mut rest = String::new();
     stderr.read_to_string(&mut rest).expect("UTF-8");
     assert_eq!(rest, "interrupted while reading the data\n");
+}
+
+/// Files as scikit-learn and others have them, without an option.
+#[test]
+fn counts_blanks_and_labels_in_front_are_seen() {
+    let counts = read(&flowers("150,4,iris,lily,rose\n", last(["0", "1", "2"])), &[]).data();
+    assert_eq!(names(&counts), [("iris", 50), ("lily", 50), ("rose", 50)]);
+    assert_eq!((&counts["csv"]["counts"], &counts["csv"]["header"]), (&true.into(), &false.into()));
+    let blanks = flowers("a,b,c,d,kind\n", last(["0", "1", "2"])).replace(',', "   ");
+    for args in [&[][..], &["--delimiter", "space"], &["--delimiter", " "]] {
+        let data = read(&blanks, args).data();
+        assert_eq!((names(&data).len(), &data["features"], &data["csv"]["delimiter"]), (3, &4.into(), &" ".into()));
+    }
+    let front = flowers("", |kind, [a, b, c, d]| format!("{kind},{a},{b},{c},{d}\n"));
+    let asked = read(&front, &[]);
+    let expected = "which is the label, column 1, which looks like 3 classes, or the last, column 5? Say it with --target\n";
+    assert!(asked.code == Some(1) && asked.err.ends_with(expected), "{asked:?}");
+    assert_eq!(names(&read(&front, &["--target", "first"]).data()).len(), 3);
+}
+
+/// What a row or a cell is called.
+#[test]
+fn one_is_not_many() {
+    let gaps = |cells: usize| {
+        let count = std::cell::Cell::new(0);
+        flowers("", move |kind, [a, b, c, d]| {
+            count.set(count.get() + 1);
+            let d = if count.get() <= cells { "NA".into() } else { d.to_string() };
+            format!("{a},{b},{c},{d},{kind}\n")
+        })
+    };
+    let temp = TempDir::new().expect("a directory");
+    let path = temp.path().join("rows.csv");
+    let said = |cells: usize, missing: &str| {
+        fs::write(&path, gaps(cells)).expect("written");
+        let args = ["train", "--engine", "cpu", "--epochs", "1", "--data", path.to_str().expect("UTF-8"), "--missing", missing];
+        thalweg(&args).err
+    };
+    assert!(said(1, "drop").contains("\n1 row with a missing cell is left out\n"));
+    assert!(said(2, "drop").contains("\n2 rows with missing cells are left out\n"));
+    assert!(said(1, "mean").contains("\n1 missing cell has the mean of its column, or none of its texts\n"));
 }

@@ -17,6 +17,11 @@ fn wrong_names_and_numbers_say_what_to_give() {
         (&["train", "--lr", "1e-46"], "lr = 1e-46 is out of range"),
         (&["train", "--set", "eps=1e-60"], "is out of range"),
         (&["train", "--threads", "0"], "not a whole number from 1 to 1024"),
+        (&["train", "--set", "beta1=0.9,beta9=0.99"], "unknown setting 'beta9'"),
+        (&["train", "--set", "lr=0.1,0.2"], "lr = 0.1,0.2 is out of range: a number"),
+        (&["bench", "--engine", "cuda"], "possible values: both, gpu, cpu; GPUs of every vendor are gpu; try"),
+        (&["bench", "--engine", "cpu", "--adapter", "x"], "--engine cpu uses none; leave one of them out"),
+        (&["train", "--data", "-", "--test", "-"], "--data and --test are both standard input, which can be read once"),
         (&["bench", "--what", "adamw,nosuch"], "--what nosuch names no row; known: copy, norm, sgd, "),
         (&["schedules", "cosine", "--plot", "x.png"], "--plot writes SVG"),
         (&["man", "nosuch"], "thalweg has no command 'nosuch'"),
@@ -26,6 +31,70 @@ fn wrong_names_and_numbers_say_what_to_give() {
         assert_eq!((ran.code, ran.out.as_str(), ran.err.lines().count()), (Some(2), "", 1), "{args:?}: {ran:?}");
         assert!(ran.err.contains(says), "{args:?}: {ran:?}");
     }
+}
+
+/// Every option that takes a number: what clap makes of it by itself is for programmers.
+#[test]
+fn a_number_that_is_none_is_refused_with_name_value_and_range() {
+    let mut options = 0;
+    for command in ["train", "bench", "schedules"] {
+        let help = thalweg(&[command, "--help"]).out;
+        let takes = |line: &str| {
+            let (name, value) = line.trim().strip_prefix("--")?.split_once(' ')?;
+            let value = value.split_once('>')?.0.trim_start_matches('<');
+            matches!(value, "N" | "N,N,…" | "X" | "BYTES").then(|| format!("--{name}"))
+        };
+        for option in help.lines().filter_map(takes) {
+            options += 1;
+            for value in ["x", "-x", "1e", "99999999999999999999999999x", ""] {
+                let given = format!("{option}={value}");
+                let mut args = vec![command];
+                args.extend((command == "schedules").then_some("cosine"));
+                args.push(&given);
+                let ran = thalweg(&args);
+                assert_eq!((ran.code, ran.out.as_str(), ran.err.lines().count()), (Some(2), "", 1), "{args:?}: {ran:?}");
+                let said = ["not a whole number from ", "not a number, such as ", "is not a number of bytes, such as "];
+                assert!(ran.err.contains(&format!("'{option} ")), "{args:?}: {ran:?}");
+                assert!(said.iter().any(|said| ran.err.contains(said)), "{args:?}: {ran:?}");
+            }
+        }
+    }
+    assert!(options >= 13, "{options}");
+}
+
+#[test]
+fn settings_may_be_given_in_one() {
+    let run = |args: &[&str]| last_test(&trained(&[&["--epochs", "1"], args].concat()));
+    let apart = run(&["--set", "beta1=0.5", "--set", "beta2=0.9"]);
+    assert_eq!(run(&["--set", "beta1=0.5,beta2=0.9"]), apart);
+    assert_ne!(run(&["--set", "beta1=0.5"]), apart);
+    let values = |args: &[&str]| thalweg(&[&["schedules", "polynomial"], args].concat()).out;
+    assert_eq!(values(&["power=2,end=0.5"]), values(&["power=2", "end=0.5"]));
+}
+
+/// Where there is no runtime folder, Mesa's device selection complains of it, two or three times.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_driver_does_not_complain_into_a_good_run() {
+    let mut command = command(&["info", "--json"]);
+    command.env_remove("XDG_RUNTIME_DIR").env_remove("NODEVICE_SELECT");
+    let ran = finish(command);
+    assert_eq!((ran.code, ran.err.as_str()), (Some(0), ""), "{ran:?}");
+    assert!(ran.json()[0]["adapters"][0]["name"].is_string(), "{ran:?}");
+}
+
+/// What ends silently on a software driver is refused before it starts, in words of the command line.
+#[test]
+fn a_layer_beyond_a_driver_is_named() {
+    let info = thalweg(&["info", "--json"]).json();
+    if info[0]["adapters"][0]["type"] != "Cpu" {
+        // A real GPU has no such limit.
+        return;
+    }
+    let ran = thalweg(&["train", "--engine", "gpu", "--hidden", "8,65536", "--epochs", "1", "--batch", "8", "--quiet"]);
+    let said = "error: layer 3 has 65536 inputs, and this software driver's loops end at 65535 turns; take --engine cpu, or another \
+                --hidden or --batch\n";
+    assert_eq!((ran.code, ran.out.as_str(), ran.err.as_str()), (Some(1), "", said));
 }
 
 #[test]
@@ -70,8 +139,12 @@ fn rules_stand_side_by_side() {
 #[cfg(target_os = "linux")]
 #[test]
 fn help_that_cannot_be_written_is_a_failure() {
-    let mut command = command(&["--help"]);
-    command.stdout(fs::OpenOptions::new().write(true).open("/dev/full").expect("a device"));
-    let ran = finish(command);
-    assert!(ran.code == Some(1) && ran.err.starts_with("error: cannot write to stdout"), "{ran:?}");
+    for args in
+        [&["--help"][..], &["rules"], &["schedules"], &["info"], &["completions", "bash"], &["man"], &["bench", "--list"]]
+    {
+        let mut command = command(args);
+        command.stdout(fs::OpenOptions::new().write(true).open("/dev/full").expect("a device"));
+        let ran = finish(command);
+        assert!(ran.code == Some(1) && ran.err.starts_with("error: cannot write to stdout: No space"), "{args:?}: {ran:?}");
+    }
 }
