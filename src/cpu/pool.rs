@@ -203,6 +203,17 @@ mod tests {
                 assert!((1..=helpers as u32 + 1).contains(&counted(helpers)));
             }
         }
+        // A caller that is slow leaves time for a helper to come twice.
+        for _ in 0..10 {
+            let (caller, calls) = (thread::current().id(), AtomicU32::new(0));
+            run(2, &|| {
+                calls.fetch_add(1, Ordering::Relaxed);
+                if thread::current().id() == caller {
+                    thread::sleep(std::time::Duration::from_millis(5));
+                }
+            });
+            assert!(calls.into_inner() <= 3);
+        }
     }
 
     /// All of them wait for each other: so many are at it at a time.
