@@ -181,7 +181,10 @@ impl Case {
         let parts = if grouped { rng.usize(2..4) } else { rng.choice([1, 1, 2, 3]).expect("a number") };
         let own = (0..parts).map(|part| if part == 0 { Vec::new() } else { own_numbers(rng, rule, &settings) }).collect();
         let groups = if grouped { parts } else { 1 };
-        let tensors = (0..rng.usize(1..5)).map(|_| Tensor { shape: shape(rng), group: rng.usize(..groups) }).collect();
+        let count = groups.max(rng.usize(1..5));
+        // Every group has a tensor.
+        let tensor = |index| Tensor { shape: shape(rng), group: if index < groups { index } else { rng.usize(..groups) } };
+        let tensors = (0..count).map(tensor).collect();
         let mut case = Self { rule, settings, own, grouped, tensors, modifiers: Vec::new(), ops: Vec::new() };
         for _ in 0..rng.choice([0, 1, 1, 2, 2, 3, 4]).expect("a number") {
             case.modifiers.push(modifier(rng, groups));

@@ -1,7 +1,6 @@
 //! All that the fuzz calls of the library: a case is built and run in one of several homes, which must not be told apart by its results.
 
 use super::case::{Case, Modifier, Op};
-use crate::common::groups::{GROUPS, grouped_by};
 use std::cell::RefCell;
 use thalweg::cpu::{Cpu, CpuProgram, Float};
 use thalweg::gpu::{Gpu, GpuProgram, Slice, SliceTensor};
@@ -289,6 +288,15 @@ fn name(tensor: usize) -> String {
     format!("tensor {tensor}")
 }
 
+/// The tensor of a name.
+fn number(name: &str) -> Option<usize> {
+    name.strip_prefix("tensor ").and_then(|number| number.parse().ok())
+}
+
+fn group(index: usize) -> String {
+    if index == 0 { "default".into() } else { format!("group {index}") }
+}
+
 impl Case {
     /// The rules by lane or by group.
     fn rules(&self) -> Vec<Box<dyn AnyRule>> {
@@ -307,16 +315,19 @@ impl Case {
         self.own.iter().map(rule).collect()
     }
 
+    /// The first group is that of all tensors which no other one takes.
+    fn grouped(&self) -> Recipe {
+        let mut rules = self.rules().into_iter();
+        let recipe = Recipe::new(rules.next().expect("a rule"));
+        rules.enumerate().fold(recipe, |recipe, (index, rule)| {
+            let of = self.tensors.clone();
+            let takes = move |tensor: &thalweg::plan::Tensor| number(&tensor.name).is_some_and(|at| of[at].group == index + 1);
+            recipe.group(&group(index + 1), takes, rule)
+        })
+    }
+
     fn recipe(&self) -> Recipe {
-        let recipe = if self.grouped {
-            // The predicates of groups are copied.
-            let groups: &[usize] = self.tensors.iter().map(|tensor| tensor.group).collect::<Vec<_>>().leak();
-            grouped_by(self.rules(), move |found| {
-                (0..groups.len()).find(|&index| name(index) == found).map_or(0, |index| groups[index])
-            })
-        } else {
-            Recipe::population(self.rules())
-        };
+        let recipe = if self.grouped { self.grouped() } else { Recipe::population(self.rules()) };
         self.modifiers.iter().fold(recipe, |recipe, modifier| match modifier.clone() {
             Modifier::Clip(clip) => recipe.clip(clip),
             Modifier::SkipBad => recipe.skip_bad(),
@@ -334,7 +345,7 @@ impl Case {
             Modifier::Centralise => recipe.centralise(),
             Modifier::Inspect => recipe.inspect(),
             Modifier::Schedule(None, setting, schedule) => recipe.schedule(&setting, schedule),
-            Modifier::Schedule(Some(group), setting, schedule) => recipe.schedule_group(GROUPS[group], &setting, schedule),
+            Modifier::Schedule(Some(at), setting, schedule) => recipe.schedule_group(&group(at), &setting, schedule),
         })
     }
 
@@ -404,8 +415,8 @@ impl<'a, H: Home> Subject<'a, H> {
             Op::Inspected => home.inspected(optimizer),
             Op::Accumulate => home.accumulate(optimizer),
             Op::Ascend => home.ascend(optimizer),
-            Op::Set(lane, group, setting, value) => optimizer.set(*lane, GROUPS[*group], setting, *value),
-            Op::Freeze(lane, group, frozen) => optimizer.freeze(*lane, GROUPS[*group], *frozen),
+            Op::Set(lane, at, setting, value) => optimizer.set(*lane, &group(*at), setting, *value),
+            Op::Freeze(lane, at, frozen) => optimizer.freeze(*lane, &group(*at), *frozen),
             Op::Rebuild => self.rebuild(),
             Op::Look => Ok(()),
         }
