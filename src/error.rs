@@ -67,6 +67,16 @@ pub enum Error {
         /// A value that is allowed, as it is given.
         example: String,
     },
+    /// Two things that are right by themselves and have no meaning together.
+    #[error("{what} cannot be combined with {with}: {reason}")]
+    Conflict {
+        /// The one.
+        what: String,
+        /// The other.
+        with: String,
+        /// Why not.
+        reason: String,
+    },
     /// A name that is given twice.
     #[error("{kind} '{name}' is given twice")]
     Duplicate {
@@ -202,6 +212,14 @@ impl Error {
         Self::Setting { field: field.into(), value: value.to_string(), allowed: allowed.into() }
     }
 
+    /// The error with whose setting it is, if it is one of a setting.
+    pub(crate) fn of(self, whole: &str) -> Self {
+        match self {
+            Self::Setting { field, value, allowed } => Self::Setting { field: format!("{field} of {whole}"), value, allowed },
+            other => other,
+        }
+    }
+
     /// A length or shape that does not fit.
     pub fn shape(what: impl Into<String>, expected: impl ToString, found: impl ToString) -> Self {
         Self::Shape { what: what.into(), expected: expected.to_string(), found: found.to_string() }
@@ -210,6 +228,11 @@ impl Error {
     /// A name that is not among the known ones.
     pub fn unknown(kind: &str, name: &str, known: &[&str]) -> Self {
         Self::Unknown { kind: kind.into(), name: name.into(), known: known.join(", ") }
+    }
+
+    /// Two things that have no meaning together.
+    pub fn conflict(what: impl Into<String>, with: impl Into<String>, reason: impl Into<String>) -> Self {
+        Self::Conflict { what: what.into(), with: with.into(), reason: reason.into() }
     }
 
     /// A request beyond a limit of the adapter or of the kernels.

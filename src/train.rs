@@ -356,13 +356,13 @@ impl<P: Program> Trainer<P> {
     /// let network = Network::perceptron(1, &[4], 2, Activation::Relu)?;
     /// let recipe = Recipe::new(AdamW { lr: 0.1, ..Default::default() });
     /// let mut trainer = Trainer::new(&Cpu::<f32>::default(), &network, recipe, &data, &data, 4, 1)?;
-    /// let mut plateau = ReduceLrOnPlateau { lr: 0.1, patience: 3, ..Default::default() }.start()?;
+    /// let mut plateau = ReduceLrOnPlateau { from: 0.1, patience: 3, ..Default::default() }.start()?;
     /// for _ in 0..100 {
     ///     trainer.epoch(|_| ControlFlow::Continue(()))?;
     ///     let lr = plateau.step(trainer.evaluate()?[0].loss);
     ///     trainer.set(0, "default", "lr", lr)?;
     /// }
-    /// assert!(plateau.lr() < 0.1);
+    /// assert!(plateau.value() < 0.1);
     /// # Ok::<(), thalweg::Error>(())
     /// ```
     pub fn set(&mut self, lane: usize, group: &str, setting: &str, value: f64) -> Result<()> {

@@ -114,11 +114,7 @@ fn recipe() -> Recipe {
     let cosine: Schedule = Cosine { steps: 100_000, ..Default::default() }.into();
     let [first, second] = [0.1, 0.01].map(|lr| Adam { lr, ..Default::default() });
     let recipe = Recipe::new(first).group("b", |tensor| tensor.name == "b", second).clip_norm(1.0);
-    recipe.schedule("lr", cosine.warmup(100, 0.0)).schedule_group(
-        "b",
-        "beta1",
-        Exponential { gamma: 0.999, ..Default::default() },
-    )
+    recipe.scale("lr", cosine.warmup(100, 0.0)).scale_group("b", "beta1", Exponential { gamma: 0.999, ..Default::default() })
 }
 
 fn optimizer<E: Engine>(engine: &E) -> Result<Optimizer<E::Program>> {
@@ -235,8 +231,8 @@ fn of_rule<E: Engine>(engine: &E, rule: &dyn thalweg::AnyRule) -> Result<Optimiz
     let cosine = Cosine { steps: 100_000, ..Default::default() };
     // Rprop's rate is only where its steps start.
     let recipe = match rule.name() {
-        "rprop" => Recipe::new(rule.boxed()).schedule("step_max", cosine),
-        _ => Recipe::new(rule.boxed()).schedule("lr", cosine),
+        "rprop" => Recipe::new(rule.boxed()).scale("step_max", cosine),
+        _ => Recipe::new(rule.boxed()).scale("lr", cosine),
     };
     Optimizer::new(engine, recipe, &[("matrix", &[6, 10]), ("vector", &[100])])
 }

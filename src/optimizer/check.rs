@@ -1,7 +1,7 @@
 //! Which recipes can be recorded.
 
 use super::modifier::{Average, Clip, Lookahead};
-use super::recipe::{Follower, Recipe};
+use super::recipe::{Effect, Follower, Recipe};
 use crate::error::{Error, Result, range};
 use crate::plan::{Arena, LossScale, NormKind};
 use crate::rule::{AnyRule, Decay, Layerwise, Row, Setting, set};
@@ -49,6 +49,10 @@ impl Recipe {
         let starts = rule.initial_settings().contains(&setting);
         let allowed = format!("as it was at the start of the run, which alone uses it in {}", rule.name());
         range::require(!starts, setting, value, &allowed)?;
+        let sets = |follower: &&Follower| follower.setting == setting && follower.effect == Effect::Set;
+        if let Some(follower) = self.schedules.iter().filter(|follower| follower.follows(&self.groups[group].name)).find(sets) {
+            return Err(Error::conflict(format!("{setting} = {value}"), follower.name(), "the schedule sets it in every step"));
+        }
         set(&mut *rule, setting, &value.to_string())?;
         rule.check()?;
         self.check_numbers(&*rule, group)?;
@@ -62,7 +66,28 @@ impl Recipe {
     /// That a rule's settings stay in their ranges all the way up to the bounds of their schedules.
     fn check_numbers(&self, rule: &dyn AnyRule, group: usize) -> Result<()> {
         let mut scheduled = self.scheduled(rule, group)?;
-        scheduled.at(&self.schedules, Schedule::bound).check()
+        let highest = scheduled.at(&self.schedules, Schedule::bound);
+        highest.check()?;
+        let follows = |follower: &&Follower| follower.follows(&self.groups[group].name) && follower.effect == Effect::Set;
+        for follower in self.schedules.iter().filter(follows).filter(|follower| follower.schedule.bound() != 0.0) {
+            let mut set = rule.boxed();
+            let sets = set.settings().into_iter().any(|(name, setting)| match setting {
+                Setting::Number(number) if name == follower.setting => {
+                    *number = follower.schedule.bound();
+                    true
+                }
+                _ => false,
+            });
+            if sets && kernel(&*set) != kernel(rule) {
+                let with = format!("a {} that starts with {} = 0", rule.name(), follower.setting);
+                return Err(Error::conflict(
+                    follower.name(),
+                    with,
+                    "it would need another kernel: give the rule a value above 0",
+                ));
+            }
+        }
+        Ok(())
     }
 
     /// That the numbers of a rule's first step fit a row. What a schedule makes of them is seen step by step.
@@ -72,21 +97,32 @@ impl Recipe {
     }
 
     fn check_schedules(&self) -> Result<()> {
-        for Follower { group, schedule, .. } in &self.schedules {
-            schedule.check()?;
-            group.as_ref().map_or(Ok(0), |group| self.group_named(group))?;
+        for (index, follower) in self.schedules.iter().enumerate() {
+            follower.schedule.check().map_err(|error| error.of(&follower.name()))?;
+            follower.group.as_ref().map_or(Ok(0), |group| self.group_named(group))?;
+            if let Some(earlier) = self.schedules[..index].iter().find(|earlier| earlier.meets(follower)) {
+                let reason = "a setting follows one schedule, which may be a product or a sequence of several";
+                return Err(Error::conflict(follower.name(), earlier.name(), reason));
+            }
+            if follower.bounds() {
+                self.check_bound(follower)?;
+            }
         }
-        let bounded = match self.clip {
-            // A bound of infinity only measures.
-            Some(Clip::Norm { max, .. }) => max.is_finite(),
-            Some(Clip::Tensor { .. } | Clip::Value(_)) => true,
-            Some(Clip::Normalise(_)) | None => false,
-        };
-        let mut bounds = self.schedules.iter().filter(|follower| follower.bounds()).peekable();
-        range::require(bounded || bounds.peek().is_none(), "schedule of clip", "given", "only with a clip that has a bound")?;
-        let of_all = matches!(self.clip, Some(Clip::Norm { .. }));
-        let of_one = bounds.any(|follower| follower.group.is_some());
-        range::require(!of_all || !of_one, "schedule of clip", "given for a group", "for all groups, which share a global norm")
+        Ok(())
+    }
+
+    /// That there is a bound for the schedule of one.
+    fn check_bound(&self, follower: &Follower) -> Result<()> {
+        let conflict = |with: &str, reason: &str| Err(Error::conflict(follower.name(), with, reason));
+        match self.clip {
+            None => conflict("a recipe without clip", "there is no bound"),
+            Some(Clip::Normalise(_)) => conflict("a clip that normalises", "it has no bound"),
+            Some(Clip::Norm { max, .. }) if follower.effect == Effect::Scale && max == f64::INFINITY => {
+                conflict("a bound of infinity", "it only measures the norm")
+            }
+            Some(Clip::Norm { .. }) if follower.group.is_some() => conflict("a clip of the global norm", "all groups share it"),
+            Some(_) => Ok(()),
+        }
     }
 
     /// The range of the recipe's weight decay, and that no rule has one besides.

@@ -274,26 +274,55 @@ impl Recipe {
         self
     }
 
-    /// Lets a setting (or `clip`, the bound of [`Recipe::clip`]) follow a schedule: at the `t`-th applied step it is the rule's own
-    /// value times the schedule's at step `t − 1`. Skipped steps do not advance it. Lanes and groups keep their own values and share the
-    /// schedule. Where a global norm is clipped, the step is that of the first group that is not frozen.
+    /// Lets a schedule set a setting of the rules, or `clip`, the bound of [`Recipe::clip`]: at the `t`-th applied step it *is* the
+    /// schedule's value at step `t − 1`, whatever the rule says. Skipped steps do not advance it. Lanes and groups share the schedule.
+    /// Where a global norm is clipped, the step is that of the first group that is not frozen.
+    ///
+    /// One setting follows one schedule: a second one, or a [`Recipe::scale`] beside it, is [`Error::Conflict`] when the recipe is
+    /// recorded. Several in a row are a [`Sequence`](crate::schedule::Sequence), several at once a [`Product`](crate::schedule::Product).
     ///
     /// # Examples
     ///
     /// ```
     /// use thalweg::{AdamW, Recipe, schedule::{Cosine, Schedule}};
     ///
-    /// let cosine: Schedule = Cosine { steps: 900, ..Default::default() }.into();
+    /// // Up to 3e-4 in 100 steps, down to 0 in 900.
+    /// let cosine: Schedule = Cosine { from: 3e-4, steps: 900, ..Default::default() }.into();
     /// let recipe = Recipe::new(AdamW::default()).schedule("lr", cosine.warmup(100, 0.0));
     /// ```
-    pub fn schedule(mut self, setting: &str, schedule: impl Into<Schedule>) -> Self {
-        self.schedules.push(Follower { group: None, setting: setting.into(), schedule: schedule.into() });
-        self
+    pub fn schedule(self, setting: &str, schedule: impl Into<Schedule>) -> Self {
+        self.follow(None, setting, schedule, Effect::Set)
     }
 
-    /// [`Recipe::schedule`] for one group alone; it multiplies what a schedule of all groups makes of the setting.
-    pub fn schedule_group(mut self, group: &str, setting: &str, schedule: impl Into<Schedule>) -> Self {
-        self.schedules.push(Follower { group: Some(group.into()), setting: setting.into(), schedule: schedule.into() });
+    /// [`Recipe::schedule`] for one group alone.
+    pub fn schedule_group(self, group: &str, setting: &str, schedule: impl Into<Schedule>) -> Self {
+        self.follow(Some(group), setting, schedule, Effect::Set)
+    }
+
+    /// Lets a schedule multiply a setting of the rules, or `clip`: at the `t`-th applied step it is the rule's own value times the
+    /// schedule's at step `t − 1`. Lanes and groups keep their own values and share the factor. Else as [`Recipe::schedule`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use thalweg::{AdamW, Recipe, schedule::Cosine};
+    ///
+    /// // Each lane goes from its own rate down to 0.
+    /// let rules = [1e-3, 3e-4].map(|lr| AdamW { lr, ..Default::default() });
+    /// let recipe = Recipe::population(rules).scale("lr", Cosine { steps: 900, ..Default::default() });
+    /// ```
+    pub fn scale(self, setting: &str, factor: impl Into<Schedule>) -> Self {
+        self.follow(None, setting, factor, Effect::Scale)
+    }
+
+    /// [`Recipe::scale`] for one group alone.
+    pub fn scale_group(self, group: &str, setting: &str, factor: impl Into<Schedule>) -> Self {
+        self.follow(Some(group), setting, factor, Effect::Scale)
+    }
+
+    fn follow(mut self, group: Option<&str>, setting: &str, schedule: impl Into<Schedule>, effect: Effect) -> Self {
+        let group = group.map(String::from);
+        self.schedules.push(Follower { group, setting: setting.into(), schedule: schedule.into(), effect });
         self
     }
 
@@ -348,12 +377,49 @@ pub(super) struct Follower {
     pub group: Option<String>,
     pub setting: String,
     pub schedule: Schedule,
+    pub effect: Effect,
+}
+
+/// What the value of a schedule does to a setting.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Effect {
+    /// It is the setting.
+    Set,
+    /// It multiplies the setting.
+    Scale,
+}
+
+impl Effect {
+    /// What a setting becomes where the schedule has a value.
+    pub(super) fn of(self, own: f64, value: f64) -> f64 {
+        match self {
+            Self::Set => value,
+            Self::Scale => own * value,
+        }
+    }
 }
 
 impl Follower {
     /// Whether it is a group's.
     pub(super) fn follows(&self, group: &str) -> bool {
         self.group.as_ref().is_none_or(|only| only == group)
+    }
+
+    /// Whether some group follows both.
+    pub(super) fn meets(&self, other: &Self) -> bool {
+        self.setting == other.setting && (self.group.is_none() || other.group.is_none() || self.group == other.group)
+    }
+
+    /// What it is called where it is given.
+    pub(super) fn name(&self) -> String {
+        let call = match self.effect {
+            Effect::Set => "schedule",
+            Effect::Scale => "scale",
+        };
+        match &self.group {
+            None => format!("a {call} of {}", self.setting),
+            Some(group) => format!("a {call} of {} in group '{group}'", self.setting),
+        }
     }
 
     /// Whether it is the bound of the gradient, which is the recipe's and no rule's.

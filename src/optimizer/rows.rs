@@ -1,7 +1,7 @@
 //! The numbers of a step: rules that follow their schedules, and the rows made of them.
 
 use super::modifier::Clip;
-use super::recipe::{Follower, Recipe};
+use super::recipe::{Effect, Follower, Recipe};
 use crate::error::{Error, Result, range};
 use crate::rule::{AnyRule, Decay, Row, Setting};
 use crate::schedule::Schedule;
@@ -22,6 +22,7 @@ struct Number {
     follower: usize,
     /// The rule's own value.
     own: f64,
+    effect: Effect,
 }
 
 impl Scheduled {
@@ -33,19 +34,19 @@ impl Scheduled {
         let mut settings = rule.settings();
         let known: Vec<&str> = settings.iter().map(|(name, _)| *name).collect();
         let mut numbers = Vec::new();
-        for (follower, Follower { setting: name, .. }) in
-            followers.iter().enumerate().filter(|(_, follower)| follower.follows(group) && !follower.bounds())
-        {
+        let follows = |(_, follower): &(usize, &Follower)| follower.follows(group) && !follower.bounds();
+        for (follower, given) in followers.iter().enumerate().filter(follows) {
+            let Follower { setting: name, effect, .. } = given;
             let setting =
                 known.iter().position(|known| known == name).ok_or_else(|| Error::unknown("setting", name, &known))?;
             let Setting::Number(own) = &mut settings[setting].1 else {
-                return Err(Error::setting(&format!("schedule of {name}"), "given", "only for numbers"));
+                return Err(Error::conflict(given.name(), name_of_rule, format!("{name} is no number")));
             };
             if initial.contains(&name.as_str()) {
-                let allowed = format!("not for {name_of_rule}, where only the start of a run uses it");
-                return Err(Error::setting(&format!("schedule of {name}"), "given", &allowed));
+                let reason = format!("only the start of a run uses {name}");
+                return Err(Error::conflict(given.name(), name_of_rule, reason));
             }
-            numbers.push(Number { setting, follower, own: **own });
+            numbers.push(Number { setting, follower, own: **own, effect: *effect });
         }
         drop(settings);
         Ok(Self { rule, numbers })
@@ -55,14 +56,11 @@ impl Scheduled {
     pub(super) fn at(&mut self, followers: &[Follower], value: impl Fn(&Schedule) -> f64) -> &dyn AnyRule {
         if !self.numbers.is_empty() {
             let mut settings = self.rule.settings();
-            let mut set = |number: &Number, make: &dyn Fn(f64) -> f64| {
-                if let Setting::Number(found) = &mut settings[number.setting].1 {
-                    **found = make(**found);
+            for &Number { setting, follower, own, effect } in &self.numbers {
+                if let Setting::Number(found) = &mut settings[setting].1 {
+                    **found = effect.of(own, value(&followers[follower].schedule));
                 }
-            };
-            // Several schedules of one setting multiply.
-            self.numbers.iter().for_each(|number| set(number, &|_| number.own));
-            self.numbers.iter().for_each(|number| set(number, &|found| found * value(&followers[number.follower].schedule)));
+            }
         }
         &*self.rule
     }
@@ -95,12 +93,15 @@ impl Recipe {
             Some(Decay::Independent(lambda)) => row.0[Row::DECAY] *= 1.0 - lambda,
             None => {}
         }
-        let follows = self.schedules.iter().filter(|follower| follower.follows(&self.groups[group].name) && follower.bounds());
-        let bound: f64 = follows.map(|follower| follower.schedule.value(t - 1)).product();
+        let bounds = |max| {
+            let name = &self.groups[group].name;
+            let follower = self.schedules.iter().find(|follower| follower.follows(name) && follower.bounds());
+            follower.map_or(max, |follower| follower.effect.of(max, follower.schedule.value(t - 1)))
+        };
         match self.clip {
-            Some(Clip::Norm { max, .. }) => row.0[Row::MAX_NORM] = max * bound,
-            Some(Clip::Tensor { max, .. }) => row.0[Row::MAX_TENSOR] = max * bound,
-            Some(Clip::Value(max)) => row.0[Row::MAX_VALUE] = max * bound,
+            Some(Clip::Norm { max, .. }) => row.0[Row::MAX_NORM] = bounds(max),
+            Some(Clip::Tensor { max, .. }) => row.0[Row::MAX_TENSOR] = bounds(max),
+            Some(Clip::Value(max)) => row.0[Row::MAX_VALUE] = bounds(max),
             Some(Clip::Normalise(_)) | None => {}
         }
         row.0[Row::AVERAGE] = self.average.map_or(0.0, |average| average.rate(t));

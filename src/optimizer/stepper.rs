@@ -550,7 +550,7 @@ impl Stepper {
     }
 
     /// Changes a number among a rule's settings, from the next step that is run on; what was run before keeps the old value, also where
-    /// the device is behind. The schedule of the setting, if it has one, multiplies the new value.
+    /// the device is behind. A schedule of [`Recipe::scale`](super::Recipe::scale) multiplies the new value; where one of [`Recipe::schedule`](super::Recipe::schedule) sets it, this is an error.
     ///
     /// # Errors
     /// [`Error::Unknown`], a value out of its range, one that makes another kernel (momentum where there was none), a setting that only

@@ -18,7 +18,7 @@ use crate::schedule::{Curve, Schedule, between, fraction, not_negative};
 /// ```
 /// use thalweg::schedule::{Exponential, Schedule, Sequence};
 ///
-/// let falling = Exponential { lr: 1.0, gamma: 0.5, ..Default::default() };
+/// let falling = Exponential { from: 1.0, gamma: 0.5, ..Default::default() };
 /// let schedule = Schedule::from(Sequence { parts: vec![0.1.into(), falling.into()], milestones: vec![20] });
 /// assert_eq!([schedule.value(19), schedule.value(20), schedule.value(21)], [0.1, 1.0, 0.5]);
 /// ```
@@ -59,7 +59,7 @@ impl Curve for Sequence {
 /// ```
 ///
 /// What `torch.optim.lr_scheduler.ChainedScheduler` does with schedulers that multiply: one part has the learning rate, the
-/// others are factors with an `lr` of 1.
+/// others are factors that begin or end at 1.
 ///
 /// # Examples
 ///
@@ -67,7 +67,7 @@ impl Curve for Sequence {
 /// use thalweg::schedule::{Linear, Schedule, Step};
 ///
 /// let warmup = Linear { start_factor: 0.0, steps: 4, ..Default::default() };
-/// let schedule = Schedule::from(Step { lr: 0.5, steps: 10, gamma: 0.5 }).times(warmup);
+/// let schedule = Schedule::from(Step { from: 0.5, steps: 10, gamma: 0.5 }).times(warmup);
 /// assert_eq!([schedule.value(2), schedule.value(4), schedule.value(10)], [0.25, 0.5, 0.25]);
 /// ```
 #[derive(Debug, Clone, PartialEq)]

@@ -5,13 +5,13 @@ use crate::schedule::stair::shrinking;
 use crate::schedule::twofold::Twofold;
 use crate::schedule::{Curve, Shape, between, fraction, not_negative, some_steps};
 
-/// Half a cosine from one rate to another.
+/// Half a cosine from one value to another.
 ///
 /// ```text
-/// value = end + (lr − end) · ((1 + cos(π · min(t, steps) / steps)) / 2)ᵖᵒʷᵉʳ
+/// value = to + (from − to) · ((1 + cos(π · min(t, steps) / steps)) / 2)ᵖᵒʷᵉʳ
 /// ```
 ///
-/// Stays at `end`, as optax's `cosine_decay_schedule` (whose `alpha` is `end / lr`) and Keras's `CosineDecay` do. With `rises`
+/// Stays at `to`, as optax's `cosine_decay_schedule` (whose `alpha` is `to / from`) and Keras's `CosineDecay` do. With `rises`
 /// the cosine goes on with period 2 · steps, as `torch.optim.lr_scheduler.CosineAnnealingLR` does past its `T_max`.
 /// The power is optax's `exponent`.
 ///
@@ -20,17 +20,17 @@ use crate::schedule::{Curve, Shape, between, fraction, not_negative, some_steps}
 /// ```
 /// use thalweg::schedule::{Cosine, Schedule};
 ///
-/// let cosine = Cosine { lr: 1.0, steps: 10, ..Default::default() };
+/// let cosine = Cosine { from: 1.0, steps: 10, ..Default::default() };
 /// assert_eq!(Schedule::from(cosine.clone()).value(20), 0.0);
 /// assert_eq!(Schedule::from(Cosine { rises: true, ..cosine }).value(20), 1.0);
 /// ```
 #[derive(Debug, Clone, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(default, deny_unknown_fields))]
 pub struct Cosine {
-    /// Rate at step 0, finite and at least 0. Default 1.
-    pub lr: f64,
-    /// Rate at the end, finite and at least 0 (torch: `eta_min`); it may be the larger one. Default 0.
-    pub end: f64,
+    /// Value at step 0, finite and at least 0. Default 1.
+    pub from: f64,
+    /// Value at the end, finite and at least 0 (torch: `eta_min`); it may be the larger one. Default 0.
+    pub to: f64,
     /// Steps from start to end, at least 1 (torch: `T_max`). No default.
     pub steps: u64,
     /// The power, finite and above 0. Default 1.
@@ -41,14 +41,14 @@ pub struct Cosine {
 
 impl Default for Cosine {
     fn default() -> Self {
-        Self { lr: 1.0, end: 0.0, steps: 0, power: 1.0, rises: false }
+        Self { from: 1.0, to: 0.0, steps: 0, power: 1.0, rises: false }
     }
 }
 
 impl Curve for Cosine {
     fn check(&self) -> Result<()> {
-        not_negative("lr", self.lr)?;
-        not_negative("end", self.end)?;
+        not_negative("from", self.from)?;
+        not_negative("to", self.to)?;
         some_steps("steps", self.steps)?;
         range::positive("power", self.power)
     }
@@ -57,24 +57,24 @@ impl Curve for Cosine {
         // The second half of the period mirrors the first; in whole numbers, so that late steps stay exact.
         let period = self.steps.saturating_mul(2).max(1);
         let t = if self.rises { (t % period).min(period - t % period) } else { t };
-        between(self.lr, self.end, Shape::Cosine.rest(fraction(t, self.steps)).powf(self.power))
+        between(self.from, self.to, Shape::Cosine.rest(fraction(t, self.steps)).powf(self.power))
     }
 
     fn bound(&self) -> f64 {
-        self.lr.max(self.end)
+        self.from.max(self.to)
     }
 }
 
 /// Half cosines one after the other, each `growth` times as long and `shrink` times as high as the one before.
 ///
 /// ```text
-/// value = end + (lr − end) · shrinkⁱ · (1 + cos(π · (t − sᵢ) / nᵢ)) / 2
+/// value = to + (from − to) · shrinkⁱ · (1 + cos(π · (t − sᵢ) / nᵢ)) / 2
 /// nᵢ = steps · growthⁱ      sᵢ = n₀ + … + nᵢ₋₁ ≤ t < sᵢ₊₁
 /// ```
 ///
 /// As `torch.optim.lr_scheduler.CosineAnnealingWarmRestarts` (`growth` is its `T_mult`, a whole number there) and Keras's
-/// `CosineDecayRestarts` (`t_mul` 2 and `m_mul` 1 by default; `alpha` is `end / lr`). At a restart the value is the new
-/// maximum; `end` itself is never returned. A growth counts as the simplest fraction that it may be the rounding of, so that 10 steps
+/// `CosineDecayRestarts` (`t_mul` 2 and `m_mul` 1 by default; `alpha` is `to / from`). At a restart the value is the new
+/// maximum; `to` itself is never returned. A growth counts as the simplest fraction that it may be the rounding of, so that 10 steps
 /// and a growth of 1.3 restart exactly at 10 + 13. Where a cosine ends between two steps, the next one begins there.
 ///
 /// # Examples
@@ -82,28 +82,28 @@ impl Curve for Cosine {
 /// ```
 /// use thalweg::schedule::{CosineRestarts, Schedule};
 ///
-/// let schedule = Schedule::from(CosineRestarts { lr: 1.0, steps: 10, growth: 2.0, ..Default::default() });
+/// let schedule = Schedule::from(CosineRestarts { from: 1.0, steps: 10, growth: 2.0, ..Default::default() });
 /// assert!(schedule.value(9) < 0.03);
 /// assert_eq!([schedule.value(10), schedule.value(20), schedule.value(30)], [1.0, 0.5, 1.0]);
 /// ```
 #[derive(Debug, Clone, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(default, deny_unknown_fields))]
 pub struct CosineRestarts {
-    /// Rate at step 0, finite and at least 0. Default 1.
-    pub lr: f64,
-    /// Rate that each cosine approaches, finite and at least 0 (torch: `eta_min`). Default 0.
-    pub end: f64,
+    /// Value at step 0, finite and at least 0. Default 1.
+    pub from: f64,
+    /// Value that each cosine approaches, finite and at least 0 (torch: `eta_min`). Default 0.
+    pub to: f64,
     /// Length of the first cosine, at least 1 (torch: `T_0`, Keras: `first_decay_steps`). No default.
     pub steps: u64,
     /// Factor of each length, finite and at least 1 (torch: `T_mult`, Keras: `t_mul`). Default 1.
     pub growth: f64,
-    /// Factor of each height above `end`, above 0 and at most 1 (Keras: `m_mul`). Default 1.
+    /// Factor of each height above `to`, above 0 and at most 1 (Keras: `m_mul`). Default 1.
     pub shrink: f64,
 }
 
 impl Default for CosineRestarts {
     fn default() -> Self {
-        Self { lr: 1.0, end: 0.0, steps: 0, growth: 1.0, shrink: 1.0 }
+        Self { from: 1.0, to: 0.0, steps: 0, growth: 1.0, shrink: 1.0 }
     }
 }
 
@@ -210,8 +210,8 @@ impl Rest {
 
 impl Curve for CosineRestarts {
     fn check(&self) -> Result<()> {
-        not_negative("lr", self.lr)?;
-        not_negative("end", self.end)?;
+        not_negative("from", self.from)?;
+        not_negative("to", self.to)?;
         some_steps("steps", self.steps)?;
         range::require(self.growth.is_finite() && self.growth >= 1.0, "growth", self.growth, "finite and at least 1")?;
         shrinking("shrink", self.shrink)
@@ -219,10 +219,10 @@ impl Curve for CosineRestarts {
 
     fn value(&self, t: u64) -> f64 {
         let (i, q) = self.locate(t);
-        between(self.lr, self.end, self.shrink.powf(i) * Shape::Cosine.rest(q))
+        between(self.from, self.to, self.shrink.powf(i) * Shape::Cosine.rest(q))
     }
 
     fn bound(&self) -> f64 {
-        self.lr.max(self.end)
+        self.from.max(self.to)
     }
 }

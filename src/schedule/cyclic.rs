@@ -23,10 +23,10 @@ words!(
     Triangular: "triangular", Triangular2: "triangular2", ExpRange: "exp_range"
 );
 
-/// Triangles between two rates.
+/// Triangles between two values.
 ///
 /// ```text
-/// value = lr + (peak − lr) · k · f      k rises 0 → 1 in `up` steps and falls 1 → 0 in `down` steps
+/// value = from + (peak − from) · k · f      k rises 0 → 1 in `up` steps and falls 1 → 0 in `down` steps
 /// ```
 ///
 /// As `torch.optim.lr_scheduler.CyclicLR`, without its custom scale function. Torch locates a step in its cycle in floating
@@ -37,15 +37,15 @@ words!(
 /// ```
 /// use thalweg::schedule::{Cyclic, Schedule};
 ///
-/// let cyclic = Cyclic { lr: 0.125, peak: 0.625, up: 4, ..Default::default() };
+/// let cyclic = Cyclic { from: 0.125, peak: 0.625, up: 4, ..Default::default() };
 /// assert_eq!(Schedule::from(cyclic).value(4), 0.625);
 /// ```
 #[derive(Debug, Clone, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(default, deny_unknown_fields))]
 pub struct Cyclic {
-    /// Rate at the feet, where it starts: finite and at least 0 (torch: `base_lr`). Default 0.
-    pub lr: f64,
-    /// Rate at the top, finite and at least 0 (torch: `max_lr`); it may be the smaller one. Default 1.
+    /// Value at the feet, where it starts: finite and at least 0 (torch: `base_lr`). Default 0.
+    pub from: f64,
+    /// Value at the top, finite and at least 0 (torch: `max_lr`); it may be the smaller one. Default 1.
     pub peak: f64,
     /// Steps from foot to top, at least 1 (torch: `step_size_up`). Default 2000.
     pub up: u64,
@@ -59,13 +59,13 @@ pub struct Cyclic {
 
 impl Default for Cyclic {
     fn default() -> Self {
-        Self { lr: 0.0, peak: 1.0, up: 2000, down: None, mode: Mode::Triangular, gamma: 1.0 }
+        Self { from: 0.0, peak: 1.0, up: 2000, down: None, mode: Mode::Triangular, gamma: 1.0 }
     }
 }
 
 impl Cyclic {
-    /// The momentum that goes with it: `high` at the feet, towards `low` at the tops. Torch: 0.8 and 0.9. A recipe multiplies a rule's
-    /// own momentum by it: with a rule at 0.9 these are `0.8 / 0.9` and 1.
+    /// The momentum that goes with it: `high` at the feet, towards `low` at the tops. Torch: 0.8 and 0.9. It is the momentum itself, for
+    /// [`Recipe::schedule`](crate::Recipe::schedule).
     ///
     /// # Examples
     ///
@@ -76,13 +76,13 @@ impl Cyclic {
     /// assert_eq!([momentum.value(0), momentum.value(2), momentum.value(4)], [1.0, 0.75, 0.5]);
     /// ```
     pub fn momentum(&self, low: f64, high: f64) -> Self {
-        Self { lr: high, peak: low, ..self.clone() }
+        Self { from: high, peak: low, ..self.clone() }
     }
 }
 
 impl Curve for Cyclic {
     fn check(&self) -> Result<()> {
-        not_negative("lr", self.lr)?;
+        not_negative("from", self.from)?;
         not_negative("peak", self.peak)?;
         some_steps("up", self.up)?;
         match self.mode {
@@ -105,23 +105,23 @@ impl Curve for Cyclic {
             Mode::Triangular2 => 0.5_f64.powf(cycle as f64),
             Mode::ExpRange => self.gamma.powf(t as f64),
         };
-        between(self.peak, self.lr, k * f)
+        between(self.peak, self.from, k * f)
     }
 
     fn bound(&self) -> f64 {
-        self.lr.max(self.peak)
+        self.from.max(self.peak)
     }
 }
 
-/// Up to a peak, down again, and on to a far lower rate.
+/// Up to a peak, down again, and on to a far lower value.
 ///
 /// ```text
-/// two phases:   lr/div → lr → lr/div/final_div               ends: pct_start·steps − 1, steps − 1
-/// three phases: lr/div → lr → lr/div → lr/div/final_div      ends: pct_start·steps − 1, 2·pct_start·steps − 2, steps − 1
+/// two phases:   peak/div → peak → peak/div/final_div                 ends: pct_start·steps − 1, steps − 1
+/// three phases: peak/div → peak → peak/div → peak/div/final_div      ends: pct_start·steps − 1, 2·pct_start·steps − 2, steps − 1
 /// ```
 ///
 /// As `torch.optim.lr_scheduler.OneCycleLR`. From step `steps` on torch raises an error (after one step of extrapolation); here
-/// the last rate is held. Torch accepts a `pct_start` of 0, which skips the start, and three phases with more than 0.5,
+/// the last value is held. Torch accepts a `pct_start` of 0, which skips the start, and three phases with more than 0.5,
 /// which never reach their end; here these are errors. Optax's `cosine_onecycle_schedule` puts the phases' ends elsewhere.
 ///
 /// # Examples
@@ -129,7 +129,7 @@ impl Curve for Cyclic {
 /// ```
 /// use thalweg::schedule::{OneCycle, Schedule, Shape};
 ///
-/// let cycle = OneCycle { lr: 1.0, steps: 11, pct_start: 0.5, shape: Shape::Linear, ..Default::default() };
+/// let cycle = OneCycle { peak: 1.0, steps: 11, pct_start: 0.5, shape: Shape::Linear, ..Default::default() };
 /// let cycle = Schedule::from(cycle);
 /// assert_eq!(cycle.value(0), 1.0 / 25.0);
 /// assert_eq!(cycle.value(10), 1.0 / 25.0 / 1e4);
@@ -137,31 +137,31 @@ impl Curve for Cyclic {
 #[derive(Debug, Clone, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(default, deny_unknown_fields))]
 pub struct OneCycle {
-    /// Rate at the peak, finite and at least 0 (torch: `max_lr`). Default 1.
-    pub lr: f64,
+    /// Value at the peak, finite and at least 0 (torch: `max_lr`). Default 1.
+    pub peak: f64,
     /// Steps altogether, at least 1 (torch: `total_steps`). No default.
     pub steps: u64,
     /// Part of the steps that lead to the peak: above 0 and at most 1, or 0.5 with three phases. Default 0.3.
     pub pct_start: f64,
-    /// Peak over first rate, finite and above 0 (torch: `div_factor`). Default 25.
+    /// Peak over first value, finite and above 0 (torch: `div_factor`). Default 25.
     pub div: f64,
-    /// First over last rate, finite and above 0 (torch: `final_div_factor`). Default 1e4.
+    /// First over last value, finite and above 0 (torch: `final_div_factor`). Default 1e4.
     pub final_div: f64,
     /// How each phase moves (torch: `anneal_strategy`). Default [`Shape::Cosine`].
     pub shape: Shape,
-    /// Return to the first rate before going lower. Default off.
+    /// Return to the first value before going lower. Default off.
     pub three_phase: bool,
 }
 
 impl Default for OneCycle {
     fn default() -> Self {
-        Self { lr: 1.0, steps: 0, pct_start: 0.3, div: 25.0, final_div: 1e4, shape: Shape::Cosine, three_phase: false }
+        Self { peak: 1.0, steps: 0, pct_start: 0.3, div: 25.0, final_div: 1e4, shape: Shape::Cosine, three_phase: false }
     }
 }
 
 impl OneCycle {
-    /// The momentum that goes with it: `high`, `low` at the peak (above 0), `high` again. Torch: 0.85 and 0.95. A recipe multiplies a
-    /// rule's own momentum by it: with a rule at 0.95 these are `0.85 / 0.95` and 1.
+    /// The momentum that goes with it: `high`, `low` at the peak (above 0), `high` again. Torch: 0.85 and 0.95. It is the momentum itself,
+    /// for [`Recipe::schedule`](crate::Recipe::schedule).
     ///
     /// # Examples
     ///
@@ -172,11 +172,11 @@ impl OneCycle {
     /// assert_eq!([momentum.value(0), momentum.value(2), momentum.value(9)], [1.0, 0.5, 1.0]);
     /// ```
     pub fn momentum(&self, low: f64, high: f64) -> Self {
-        Self { lr: low, div: low / high, final_div: 1.0, ..self.clone() }
+        Self { peak: low, div: low / high, final_div: 1.0, ..self.clone() }
     }
 
     fn first(&self) -> f64 {
-        self.lr / self.div
+        self.peak / self.div
     }
 
     fn last(&self) -> f64 {
@@ -186,7 +186,7 @@ impl OneCycle {
 
 impl Curve for OneCycle {
     fn check(&self) -> Result<()> {
-        not_negative("lr", self.lr)?;
+        not_negative("peak", self.peak)?;
         some_steps("steps", self.steps)?;
         let (most, allowed) = match self.three_phase {
             true => (0.5, "above 0 and at most 0.5, since there are three phases"),
@@ -203,11 +203,11 @@ impl Curve for OneCycle {
         // Phases end between whole steps, and before step 0 if pct_start · steps < 1.
         let peak = self.pct_start * self.steps as f64 - 1.0;
         let (from, to, start, end) = if t <= peak {
-            (self.first(), self.lr, 0.0, peak)
+            (self.first(), self.peak, 0.0, peak)
         } else if !self.three_phase {
-            (self.lr, self.last(), peak, last as f64)
+            (self.peak, self.last(), peak, last as f64)
         } else if t <= 2.0 * peak {
-            (self.lr, self.first(), peak, 2.0 * peak)
+            (self.peak, self.first(), peak, 2.0 * peak)
         } else {
             (self.first(), self.last(), 2.0 * peak, last as f64)
         };
@@ -216,6 +216,6 @@ impl Curve for OneCycle {
     }
 
     fn bound(&self) -> f64 {
-        self.lr.max(self.first()).max(self.last())
+        self.peak.max(self.first()).max(self.last())
     }
 }

@@ -1,4 +1,4 @@
-//! Schedules that go from one rate to another.
+//! Schedules that go from one value to another.
 
 use crate::error::{Error, Result, range};
 use crate::schedule::{Curve, between, fraction, not_negative, some_steps};
@@ -18,7 +18,7 @@ fn over(step: u64, steps: u64) -> f64 {
 /// Between two factors in a straight line.
 ///
 /// ```text
-/// value = lr · (start_factor + (end_factor − start_factor) · min(t, steps) / steps)
+/// value · (start_factor + (end_factor − start_factor) · min(t, steps) / steps)
 /// ```
 ///
 /// As `torch.optim.lr_scheduler.LinearLR`, but a start factor of 0 and factors above 1 are allowed, since nothing here is
@@ -29,14 +29,14 @@ fn over(step: u64, steps: u64) -> f64 {
 /// ```
 /// use thalweg::schedule::{Linear, Schedule};
 ///
-/// let schedule = Schedule::from(Linear { lr: 0.5, start_factor: 0.0, end_factor: 1.0, steps: 10 });
+/// let schedule = Schedule::from(Linear { value: 0.5, start_factor: 0.0, end_factor: 1.0, steps: 10 });
 /// assert_eq!([schedule.value(0), schedule.value(5), schedule.value(99)], [0.0, 0.25, 0.5]);
 /// ```
 #[derive(Debug, Clone, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(default, deny_unknown_fields))]
 pub struct Linear {
-    /// Rate that the factors apply to, finite and at least 0. Default 1.
-    pub lr: f64,
+    /// Value that the factors apply to, finite and at least 0. Default 1.
+    pub value: f64,
     /// Factor at step 0, finite and at least 0. Default 1/3.
     pub start_factor: f64,
     /// Factor from `steps` on, finite and at least 0. Default 1.
@@ -47,24 +47,24 @@ pub struct Linear {
 
 impl Default for Linear {
     fn default() -> Self {
-        Self { lr: 1.0, start_factor: 1.0 / 3.0, end_factor: 1.0, steps: NOT_GIVEN }
+        Self { value: 1.0, start_factor: 1.0 / 3.0, end_factor: 1.0, steps: NOT_GIVEN }
     }
 }
 
 impl Curve for Linear {
     fn check(&self) -> Result<()> {
-        not_negative("lr", self.lr)?;
+        not_negative("value", self.value)?;
         not_negative("start_factor", self.start_factor)?;
         not_negative("end_factor", self.end_factor)?;
         given("steps", self.steps)
     }
 
     fn value(&self, t: u64) -> f64 {
-        self.lr * between(self.start_factor, self.end_factor, 1.0 - over(t, self.steps))
+        self.value * between(self.start_factor, self.end_factor, 1.0 - over(t, self.steps))
     }
 
     fn bound(&self) -> f64 {
-        self.lr * self.start_factor.max(self.end_factor)
+        self.value * self.start_factor.max(self.end_factor)
     }
 }
 
@@ -72,7 +72,7 @@ impl Curve for Linear {
 ///
 /// ```text
 /// s     = max(t − begin, 0)
-/// value = (lr − end) · (1 − min(s, steps) / steps)ᵖᵒʷᵉʳ + end
+/// value = (from − to) · (1 − min(s, steps) / steps)ᵖᵒʷᵉʳ + to
 /// ```
 ///
 /// With `cycle`, the end is pushed out instead of reached: `steps` becomes the next multiple of itself from s up.
@@ -86,16 +86,16 @@ impl Curve for Linear {
 /// ```
 /// use thalweg::schedule::{Polynomial, Schedule};
 ///
-/// let schedule = Schedule::from(Polynomial { lr: 1.0, steps: 4, power: 2.0, ..Default::default() });
+/// let schedule = Schedule::from(Polynomial { from: 1.0, steps: 4, power: 2.0, ..Default::default() });
 /// assert_eq!([schedule.value(0), schedule.value(2), schedule.value(4)], [1.0, 0.25, 0.0]);
 /// ```
 #[derive(Debug, Clone, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(default, deny_unknown_fields))]
 pub struct Polynomial {
-    /// Rate at the start, finite and at least 0. Default 1.
-    pub lr: f64,
-    /// Rate at the end, finite and at least 0; it may be the larger one. Default 0.
-    pub end: f64,
+    /// Value at the start, finite and at least 0. Default 1.
+    pub from: f64,
+    /// Value at the end, finite and at least 0; it may be the larger one. Default 0.
+    pub to: f64,
     /// Steps from start to end, at least 1 with `cycle`. No default (torch: `total_iters`, 5).
     pub steps: u64,
     /// The power, finite and above 0. Default 1: a straight line.
@@ -108,28 +108,28 @@ pub struct Polynomial {
 
 impl Default for Polynomial {
     fn default() -> Self {
-        Self { lr: 1.0, end: 0.0, steps: NOT_GIVEN, power: 1.0, begin: 0, cycle: false }
+        Self { from: 1.0, to: 0.0, steps: NOT_GIVEN, power: 1.0, begin: 0, cycle: false }
     }
 }
 
 impl Curve for Polynomial {
     fn check(&self) -> Result<()> {
-        not_negative("lr", self.lr)?;
-        not_negative("end", self.end)?;
+        not_negative("from", self.from)?;
+        not_negative("to", self.to)?;
         given("steps", self.steps)?;
         range::require(self.steps >= 1 || !self.cycle, "steps", self.steps, "at least 1 with cycle")?;
         range::positive("power", self.power)
     }
 
     fn value(&self, t: u64) -> f64 {
-        let Some(s) = t.checked_sub(self.begin) else { return self.lr };
+        let Some(s) = t.checked_sub(self.begin) else { return self.from };
         let rounds = if self.cycle { s.div_ceil(self.steps.max(1)).max(1) } else { 1 };
         let left = 1.0 - over(s, self.steps.saturating_mul(rounds));
-        between(self.lr, self.end, left.powf(self.power))
+        between(self.from, self.to, left.powf(self.power))
     }
 
     fn bound(&self) -> f64 {
-        self.lr.max(self.end)
+        self.from.max(self.to)
     }
 }
 
@@ -137,26 +137,26 @@ impl Curve for Polynomial {
 ///
 /// ```text
 /// q     = max(t − begin, 0) / steps      ⌊q⌋ with staircase
-/// value = lr · gammaᑫ                    but not beyond end
+/// value = from · gammaᑫ                    but not beyond `to`
 /// ```
 ///
 /// As `torch.optim.lr_scheduler.ExponentialLR` (gamma per step), Keras's `ExponentialDecay` and optax's `exponential_decay`
-/// (gamma per `steps`; optax names `begin` `transition_begin` and `end` `end_value`). The others let a gamma above 1 grow
-/// without bound; here it needs an `end`, which makes it the sweep of a learning-rate range test.
+/// (gamma per `steps`; optax names `begin` `transition_begin` and `to` `end_value`). The others let a gamma above 1 grow
+/// without bound; here it needs a `to`, which makes it the sweep of a learning-rate range test.
 ///
 /// # Examples
 ///
 /// ```
 /// use thalweg::schedule::{Exponential, Schedule};
 ///
-/// let schedule = Schedule::from(Exponential { lr: 1.0, gamma: 0.25, steps: 100, end: 0.1, ..Default::default() });
+/// let schedule = Schedule::from(Exponential { from: 1.0, gamma: 0.25, steps: 100, to: 0.1, ..Default::default() });
 /// assert_eq!([schedule.value(50), schedule.value(100), schedule.value(1000)], [0.5, 0.25, 0.1]);
 /// ```
 #[derive(Debug, Clone, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(default, deny_unknown_fields))]
 pub struct Exponential {
-    /// Rate at the start, finite and at least 0. Default 1.
-    pub lr: f64,
+    /// Value at the start, finite and at least 0. Default 1.
+    pub from: f64,
     /// The factor, finite and above 0. No default.
     pub gamma: f64,
     /// How many steps make one factor, at least 1 (Keras: `decay_steps`, optax: `transition_steps`). Default 1.
@@ -165,46 +165,46 @@ pub struct Exponential {
     pub begin: u64,
     /// Jump every `steps` instead of sliding. Default off.
     pub staircase: bool,
-    /// Where it stops: at least 0 and at most `lr`, or for gamma above 1, finite and at least `lr`. Default 0.
-    pub end: f64,
+    /// Where it stops: at least 0 and at most `from`, or for gamma above 1, finite and at least `from`. Default 0.
+    pub to: f64,
 }
 
 impl Default for Exponential {
     fn default() -> Self {
-        Self { lr: 1.0, gamma: 0.0, steps: 1, begin: 0, staircase: false, end: 0.0 }
+        Self { from: 1.0, gamma: 0.0, steps: 1, begin: 0, staircase: false, to: 0.0 }
     }
 }
 
 impl Curve for Exponential {
     fn check(&self) -> Result<()> {
-        not_negative("lr", self.lr)?;
+        not_negative("from", self.from)?;
         range::positive("gamma", self.gamma)?;
         some_steps("steps", self.steps)?;
-        not_negative("end", self.end)?;
+        not_negative("to", self.to)?;
         let (fits, allowed) = match self.gamma > 1.0 {
-            true => (self.end >= self.lr, format!("finite and at least lr, {}, since gamma is above 1", self.lr)),
-            false => (self.end <= self.lr, format!("at least 0 and at most lr, {}, since gamma is at most 1", self.lr)),
+            true => (self.to >= self.from, format!("finite and at least from, {}, since gamma is above 1", self.from)),
+            false => (self.to <= self.from, format!("at least 0 and at most from, {}, since gamma is at most 1", self.from)),
         };
-        range::require(fits, "end", self.end, &allowed)
+        range::require(fits, "to", self.to, &allowed)
     }
 
     fn value(&self, t: u64) -> f64 {
         let (s, steps) = (t.saturating_sub(self.begin), self.steps.max(1));
         let q = if self.staircase { (s / steps) as f64 } else { s as f64 / steps as f64 };
-        // An infinite power of a gamma above 1 would make NaN of a rate of 0.
-        let value = self.lr * self.gamma.powf(q).min(f64::MAX);
-        if self.gamma > 1.0 { value.min(self.end) } else { value.max(self.end) }
+        // An infinite power of a gamma above 1 would make NaN of a value of 0.
+        let value = self.from * self.gamma.powf(q).min(f64::MAX);
+        if self.gamma > 1.0 { value.min(self.to) } else { value.max(self.to) }
     }
 
     fn bound(&self) -> f64 {
-        self.lr.max(self.end)
+        self.from.max(self.to)
     }
 }
 
 /// The inverse of the time.
 ///
 /// ```text
-/// value = lr / (1 + gamma · q)      q = t / steps, ⌊t / steps⌋ with staircase
+/// value = from / (1 + gamma · q)      q = t / steps, ⌊t / steps⌋ with staircase
 /// ```
 ///
 /// As Keras's `InverseTimeDecay`.
@@ -214,14 +214,14 @@ impl Curve for Exponential {
 /// ```
 /// use thalweg::schedule::{InverseTime, Schedule};
 ///
-/// let schedule = Schedule::from(InverseTime { lr: 1.0, gamma: 1.0, steps: 10, staircase: false });
+/// let schedule = Schedule::from(InverseTime { from: 1.0, gamma: 1.0, steps: 10, staircase: false });
 /// assert_eq!([schedule.value(0), schedule.value(10), schedule.value(30)], [1.0, 0.5, 0.25]);
 /// ```
 #[derive(Debug, Clone, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(default, deny_unknown_fields))]
 pub struct InverseTime {
-    /// Rate at step 0, finite and at least 0. Default 1.
-    pub lr: f64,
+    /// Value at step 0, finite and at least 0. Default 1.
+    pub from: f64,
     /// Speed of the decay, finite and above 0 (Keras: `decay_rate`). No default.
     pub gamma: f64,
     /// The unit of time, at least 1 (Keras: `decay_steps`). Default 1.
@@ -232,13 +232,13 @@ pub struct InverseTime {
 
 impl Default for InverseTime {
     fn default() -> Self {
-        Self { lr: 1.0, gamma: 0.0, steps: 1, staircase: false }
+        Self { from: 1.0, gamma: 0.0, steps: 1, staircase: false }
     }
 }
 
 impl Curve for InverseTime {
     fn check(&self) -> Result<()> {
-        not_negative("lr", self.lr)?;
+        not_negative("from", self.from)?;
         range::positive("gamma", self.gamma)?;
         some_steps("steps", self.steps)
     }
@@ -246,10 +246,10 @@ impl Curve for InverseTime {
     fn value(&self, t: u64) -> f64 {
         let steps = self.steps.max(1);
         let q = if self.staircase { (t / steps) as f64 } else { t as f64 / steps as f64 };
-        self.lr / (1.0 + self.gamma * q)
+        self.from / (1.0 + self.gamma * q)
     }
 
     fn bound(&self) -> f64 {
-        self.lr
+        self.from
     }
 }

@@ -1,8 +1,10 @@
-//! Learning-rate schedules: closed forms in f64, at any step in any order.
+//! Schedules of learning rates, or of other settings: closed forms in f64, at any step in any order.
 //!
-//! A schedule is plain data: comparable, cloneable, and with the feature `serde` serialisable. It knows no optimizer; its
-//! value *is* the learning rate (or the momentum, or any other setting); in a recipe it multiplies the rule's own. Step 0 is the
-//! first update. A schedule left at its default `lr` of 1 is a factor, for [`Product`].
+//! A schedule is plain data: comparable, cloneable, and with the feature `serde` serialisable. It knows no optimizer. Its value at a
+//! step is a number: [`Recipe::schedule`](crate::Recipe::schedule) takes it as the setting itself, so that `from: 3e-4` is a learning
+//! rate of 3e-4, and [`Recipe::scale`](crate::Recipe::scale) multiplies the rule's own setting by it. Step 0 is the first update. Fields
+//! that hold a value (`value`, `from`, `peak`) are 1 by default, which is what a factor starts from, in a recipe or in a [`Product`]; a
+//! learning rate has to be given.
 //!
 //! # Where the schedules of other libraries are
 //!
@@ -13,19 +15,19 @@
 //! | | `ExponentialLR` | [`Exponential`] |
 //! | | `PolynomialLR` | [`Polynomial`] |
 //! | | `CosineAnnealingLR` | [`Cosine`] with `rises` |
-//! | | `CosineAnnealingWarmRestarts` | [`CosineRestarts`] with `end` = `eta_min` |
+//! | | `CosineAnnealingWarmRestarts` | [`CosineRestarts`] with `to` = `eta_min` |
 //! | | `CyclicLR`, `OneCycleLR` | [`Cyclic`], [`OneCycle`]; [`Cyclic::momentum`], [`OneCycle::momentum`] |
 //! | | `SequentialLR`, `ChainedScheduler` | [`Sequence`], [`Product`] |
-//! | | `SWALR` | [`Cosine`] with `end` = `swa_lr`, or [`Polynomial`] with that `end` |
+//! | | `SWALR` | [`Cosine`] with `to` = `swa_lr`, or [`Polynomial`] with that `to` |
 //! | | `ReduceLROnPlateau` | [`ReduceLrOnPlateau`] |
 //! | Keras | `ExponentialDecay`, `InverseTimeDecay` | [`Exponential`], [`InverseTime`], both with `staircase` |
 //! | | `PiecewiseConstantDecay` | [`Piecewise`] |
-//! | | `PolynomialDecay` | [`Polynomial`] with `end` 1e-4, and `cycle` |
-//! | | `CosineDecay` | [`Cosine`] with `end` = `alpha` · `lr`, [`Schedule::warmup`] |
-//! | | `CosineDecayRestarts` | [`CosineRestarts`] with `end` = `alpha` · `lr`, `growth` 2 |
+//! | | `PolynomialDecay` | [`Polynomial`] with `to` 1e-4, and `cycle` |
+//! | | `CosineDecay` | [`Cosine`] with `to` = `alpha` · `lr`, [`Schedule::warmup`] |
+//! | | `CosineDecayRestarts` | [`CosineRestarts`] with `to` = `alpha` · `lr`, `growth` 2 |
 //! | optax | `polynomial_schedule`, `linear_schedule` | [`Polynomial`] |
 //! | | `exponential_decay` | [`Exponential`] |
-//! | | `cosine_decay_schedule` | [`Cosine`] with `end` = `alpha` · `lr` |
+//! | | `cosine_decay_schedule` | [`Cosine`] with `to` = `alpha` · `lr` |
 //! | | `warmup_constant_schedule` | [`Schedule::warmup`] of a constant |
 //! | | `warmup_cosine_decay_schedule` | [`Schedule::warmup`] of [`Cosine`] with `steps` = `decay_steps` − warm-up |
 //! | | `warmup_exponential_decay_schedule` | [`Schedule::warmup`] of [`Exponential`] |
@@ -37,7 +39,7 @@
 //! ```
 //! use thalweg::schedule::{Cosine, Schedule};
 //!
-//! let schedule = Schedule::from(Cosine { lr: 0.1, steps: 1000, ..Default::default() }).warmup(100, 0.0);
+//! let schedule = Schedule::from(Cosine { from: 0.1, steps: 1000, ..Default::default() }).warmup(100, 0.0);
 //! schedule.check()?;
 //! assert_eq!(schedule.value(50), 0.05);
 //! assert_eq!(schedule.value(100), 0.1);
@@ -113,10 +115,10 @@ schedule! {
     Noam, InverseSqrt, Wsd, Sequence, Product, Warmup, Scale, Clamp,
 }
 
-/// A rate that never changes.
+/// A value that never changes.
 impl From<f64> for Schedule {
-    fn from(lr: f64) -> Self {
-        Constant { lr, ..Default::default() }.into()
+    fn from(value: f64) -> Self {
+        Constant { value, ..Default::default() }.into()
     }
 }
 
@@ -132,7 +134,7 @@ impl Schedule {
     /// ```
     /// use thalweg::schedule::{Schedule, Step};
     ///
-    /// let error = Schedule::from(Step { lr: 0.1, ..Default::default() }).check().unwrap_err();
+    /// let error = Schedule::from(Step { from: 0.1, ..Default::default() }).check().unwrap_err();
     /// assert_eq!(error.to_string(), "steps = 0 is out of range: at least 1");
     /// ```
     pub fn check(&self) -> Result<()> {
@@ -147,7 +149,7 @@ impl Schedule {
     /// ```
     /// use thalweg::schedule::{Schedule, Step};
     ///
-    /// let schedule = Schedule::from(Step { lr: 0.1, steps: 10, gamma: 0.5 });
+    /// let schedule = Schedule::from(Step { from: 0.1, steps: 10, gamma: 0.5 });
     /// assert_eq!([schedule.value(9), schedule.value(10)], [0.1, 0.05]);
     /// ```
     pub fn value(&self, step: u64) -> f64 {

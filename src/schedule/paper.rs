@@ -23,7 +23,7 @@ use crate::schedule::{Curve, Shape, between, fraction, not_negative, some_steps}
 #[derive(Debug, Clone, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(default, deny_unknown_fields))]
 pub struct Noam {
-    /// Factor on everything, finite and at least 0. It is not the rate itself. Default 1.
+    /// Factor on everything, finite and at least 0. It is not the value itself. Default 1.
     pub factor: f64,
     /// Width of the model, at least 1. Default 512.
     pub model_size: u64,
@@ -57,60 +57,60 @@ impl Curve for Noam {
 /// The inverse root of the time.
 ///
 /// ```text
-/// value = lr / √(1 + t / timescale)
+/// value = from / √(1 + t / timescale)
 /// ```
 ///
 /// With [`crate::schedule::Schedule::warmup`] of w steps it is `get_inverse_sqrt_schedule` of Hugging Face Transformers (whose
-/// timescale is w by default), and with `timescale` = w fairseq's `inverse_sqrt`: `lr · √(w / t)` after the warm-up.
+/// timescale is w by default), and with `timescale` = w fairseq's `inverse_sqrt`: `from · √(w / t)` after the warm-up.
 ///
 /// # Examples
 ///
 /// ```
 /// use thalweg::schedule::{InverseSqrt, Schedule};
 ///
-/// let schedule = Schedule::from(InverseSqrt { lr: 1.0, timescale: 100 }).warmup(100, 0.0);
+/// let schedule = Schedule::from(InverseSqrt { from: 1.0, timescale: 100 }).warmup(100, 0.0);
 /// assert_eq!([schedule.value(50), schedule.value(100), schedule.value(400)], [0.5, 1.0, 0.5]);
 /// ```
 #[derive(Debug, Clone, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(default, deny_unknown_fields))]
 pub struct InverseSqrt {
-    /// Rate at step 0, finite and at least 0. Default 1.
-    pub lr: f64,
+    /// Value at step 0, finite and at least 0. Default 1.
+    pub from: f64,
     /// The unit of time, at least 1. Default 10 000.
     pub timescale: u64,
 }
 
 impl Default for InverseSqrt {
     fn default() -> Self {
-        Self { lr: 1.0, timescale: 10_000 }
+        Self { from: 1.0, timescale: 10_000 }
     }
 }
 
 impl Curve for InverseSqrt {
     fn check(&self) -> Result<()> {
-        not_negative("lr", self.lr)?;
+        not_negative("from", self.from)?;
         some_steps("timescale", self.timescale)
     }
 
     fn value(&self, t: u64) -> f64 {
-        self.lr / (1.0 + t as f64 / self.timescale as f64).sqrt()
+        self.from / (1.0 + t as f64 / self.timescale as f64).sqrt()
     }
 
     fn bound(&self) -> f64 {
-        self.lr
+        self.from
     }
 }
 
 /// Warm-up, stable, decay.
 ///
 /// ```text
-/// value = lr · t / warmup                      for t < warmup
-///         lr                                   for the next `stable` steps
-///         end + (lr − end) · rest(u / decay)   u steps later, then end
+/// value = peak · t / warmup                    for t < warmup
+///         peak                                 for the next `stable` steps
+///         to + (peak − to) · rest(u / decay)   u steps later, then to
 /// ```
 ///
-/// `rest` is the shape's, see [`Shape::rest`]. The warm-up starts at 0 and reaches `lr` at step `warmup`; some
-/// implementations start at `lr / warmup`, one step ahead.
+/// `rest` is the shape's, see [`Shape::rest`]. The warm-up starts at 0 and reaches `peak` at step `warmup`; some
+/// implementations start at `peak / warmup`, one step ahead.
 /// Source: Hu et al. 2024, arXiv:2404.06395; shapes of the decay: Hägele et al. 2024, arXiv:2405.18392.
 ///
 /// # Examples
@@ -118,48 +118,48 @@ impl Curve for InverseSqrt {
 /// ```
 /// use thalweg::schedule::{Schedule, Wsd};
 ///
-/// let schedule = Schedule::from(Wsd { lr: 1.0, warmup: 10, stable: 100, decay: 40, ..Default::default() });
+/// let schedule = Schedule::from(Wsd { peak: 1.0, warmup: 10, stable: 100, decay: 40, ..Default::default() });
 /// assert_eq!([schedule.value(5), schedule.value(109), schedule.value(120), schedule.value(150)], [0.5, 1.0, 0.5, 0.0]);
 /// ```
 #[derive(Debug, Clone, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(default, deny_unknown_fields))]
 pub struct Wsd {
-    /// Rate of the stable phase, finite and at least 0. Default 1.
-    pub lr: f64,
+    /// Value of the stable phase, finite and at least 0. Default 1.
+    pub peak: f64,
     /// Steps of the warm-up. Default 0.
     pub warmup: u64,
     /// Steps of the stable phase. Default 0.
     pub stable: u64,
     /// Steps of the decay, at least 1. No default.
     pub decay: u64,
-    /// Rate after the decay, finite and at least 0. Default 0.
-    pub end: f64,
+    /// Value after the decay, finite and at least 0. Default 0.
+    pub to: f64,
     /// Shape of the decay. Default [`Shape::OneMinusSqrt`].
     pub shape: Shape,
 }
 
 impl Default for Wsd {
     fn default() -> Self {
-        Self { lr: 1.0, warmup: 0, stable: 0, decay: 0, end: 0.0, shape: Shape::OneMinusSqrt }
+        Self { peak: 1.0, warmup: 0, stable: 0, decay: 0, to: 0.0, shape: Shape::OneMinusSqrt }
     }
 }
 
 impl Curve for Wsd {
     fn check(&self) -> Result<()> {
-        not_negative("lr", self.lr)?;
+        not_negative("peak", self.peak)?;
         some_steps("decay", self.decay)?;
-        not_negative("end", self.end)
+        not_negative("to", self.to)
     }
 
     fn value(&self, t: u64) -> f64 {
         if t < self.warmup {
-            return self.lr * fraction(t, self.warmup);
+            return self.peak * fraction(t, self.warmup);
         }
         let u = t.saturating_sub(self.warmup.saturating_add(self.stable));
-        between(self.lr, self.end, self.shape.rest(fraction(u, self.decay)))
+        between(self.peak, self.to, self.shape.rest(fraction(u, self.decay)))
     }
 
     fn bound(&self) -> f64 {
-        self.lr.max(self.end)
+        self.peak.max(self.to)
     }
 }

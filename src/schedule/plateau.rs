@@ -24,7 +24,7 @@ pub enum Threshold {
     /// An amount: `a < best − threshold`, or `a > best + threshold`.
     Absolute(f64),
     /// A fraction of the best itself, as torch has it: `a < best · (1 − threshold)`, or `a > best · (1 + threshold)`. For positive metrics
-    /// that is [`Threshold::Relative`]; with negative ones it asks for *less* than the best, so that a rate is hardly ever lowered.
+    /// that is [`Threshold::Relative`]; with negative ones it asks for *less* than the best, so that a value is hardly ever lowered.
     Factor(f64),
 }
 
@@ -59,12 +59,12 @@ impl Text for Threshold {
     }
 }
 
-/// Lowers the rate once a metric has stopped getting better: the settings.
+/// Lowers a learning rate once a metric has stopped getting better: the settings.
 ///
 /// ```text
 /// if metric is better than best: best = metric, bad = 0      else: bad += 1
 /// if cooling > 0:                cooling −= 1,  bad = 0
-/// if bad > patience:             cooling = cooldown, bad = 0, new = max(lr · factor, end), lr = new if lr − new > eps
+/// if bad > patience:             cooling = cooldown, bad = 0, new = max(value · factor, to), value = new if value − new > eps
 /// ```
 ///
 /// As `torch.optim.lr_scheduler.ReduceLROnPlateau` but for negative metrics, see [`ReduceLrOnPlateau::torch`]: a NaN metric is a bad
@@ -77,15 +77,15 @@ impl Text for Threshold {
 /// ```
 /// use thalweg::schedule::ReduceLrOnPlateau;
 ///
-/// let mut plateau = ReduceLrOnPlateau { lr: 1.0, factor: 0.5, patience: 1, ..Default::default() }.start()?;
+/// let mut plateau = ReduceLrOnPlateau { from: 1.0, factor: 0.5, patience: 1, ..Default::default() }.start()?;
 /// assert_eq!([0.3, 0.3, f64::NAN, 0.2].map(|metric| plateau.step(metric)), [1.0, 1.0, 0.5, 0.5]);
 /// # Ok::<(), thalweg::Error>(())
 /// ```
 #[derive(Debug, Clone, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(default, deny_unknown_fields))]
 pub struct ReduceLrOnPlateau {
-    /// Rate at the start, finite and at least 0. Default 1.
-    pub lr: f64,
+    /// Value at the start, finite and at least 0. Default 1.
+    pub from: f64,
     /// Which metrics are better. Default [`Goal::Min`].
     pub goal: Goal,
     /// Factor of a reduction, above 0 and below 1. Default 0.1.
@@ -96,8 +96,8 @@ pub struct ReduceLrOnPlateau {
     pub threshold: Threshold,
     /// Metrics after a reduction that are not counted as bad. Default 0.
     pub cooldown: u64,
-    /// Least rate, finite and at least 0 (torch: `min_lr`). Default 0.
-    pub end: f64,
+    /// Least value, finite and at least 0 (torch: `min_lr`). Default 0.
+    pub to: f64,
     /// Reductions of at most this much are not made, finite and at least 0. Default 1e-8.
     pub eps: f64,
 }
@@ -105,13 +105,13 @@ pub struct ReduceLrOnPlateau {
 impl Default for ReduceLrOnPlateau {
     fn default() -> Self {
         Self {
-            lr: 1.0,
+            from: 1.0,
             goal: Goal::Min,
             factor: 0.1,
             patience: 10,
             threshold: Threshold::default(),
             cooldown: 0,
-            end: 0.0,
+            to: 0.0,
             eps: 1e-8,
         }
     }
@@ -150,11 +150,11 @@ impl ReduceLrOnPlateau {
     /// assert_eq!(error.to_string(), "factor = 1 is out of range: above 0 and below 1");
     /// ```
     pub fn check(&self) -> Result<()> {
-        not_negative("lr", self.lr)?;
+        not_negative("from", self.from)?;
         range::require(self.factor > 0.0 && self.factor < 1.0, "factor", self.factor, "above 0 and below 1")?;
         let (Threshold::Relative(threshold) | Threshold::Absolute(threshold) | Threshold::Factor(threshold)) = self.threshold;
         not_negative("threshold", threshold)?;
-        not_negative("end", self.end)?;
+        not_negative("to", self.to)?;
         not_negative("eps", self.eps)
     }
 
@@ -164,7 +164,7 @@ impl ReduceLrOnPlateau {
     /// As [`ReduceLrOnPlateau::check`].
     pub fn start(self) -> Result<Plateau> {
         self.check()?;
-        Ok(Plateau { lr: self.lr, best: None, bad: 0, cooling: 0, settings: self })
+        Ok(Plateau { value: self.from, best: None, bad: 0, cooling: 0, settings: self })
     }
 }
 
@@ -173,7 +173,7 @@ impl ReduceLrOnPlateau {
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(deny_unknown_fields))]
 pub struct Plateau {
     settings: ReduceLrOnPlateau,
-    lr: f64,
+    value: f64,
     #[cfg_attr(feature = "serde", serde(with = "best"))]
     best: Option<f64>,
     bad: u64,
@@ -181,9 +181,9 @@ pub struct Plateau {
 }
 
 impl Plateau {
-    /// The current rate.
-    pub fn lr(&self) -> f64 {
-        self.lr
+    /// The current value.
+    pub fn value(&self) -> f64 {
+        self.value
     }
 
     /// The best metric so far.
@@ -191,7 +191,7 @@ impl Plateau {
         self.best
     }
 
-    /// Takes the next metric and returns the rate to go on with.
+    /// Takes the next metric and returns the value to go on with.
     pub fn step(&mut self, metric: f64) -> f64 {
         if self.better(metric) {
             self.best = Some(metric);
@@ -206,12 +206,12 @@ impl Plateau {
         if self.bad > self.settings.patience {
             self.cooling = self.settings.cooldown;
             self.bad = 0;
-            let lower = (self.lr * self.settings.factor).max(self.settings.end);
-            if self.lr - lower > self.settings.eps {
-                self.lr = lower;
+            let lower = (self.value * self.settings.factor).max(self.settings.to);
+            if self.value - lower > self.settings.eps {
+                self.value = lower;
             }
         }
-        self.lr
+        self.value
     }
 
     fn better(&self, metric: f64) -> bool {

@@ -94,15 +94,15 @@ fn read(settings: &mut Settings<'_>, given: &[(&str, &str)]) -> Result<()> {
 
 impl ReduceLrOnPlateau {
     fn settings(&mut self) -> Settings<'_> {
-        let Self { lr, goal, factor, patience, threshold, cooldown, end, eps } = self;
+        let Self { from, goal, factor, patience, threshold, cooldown, to, eps } = self;
         vec![
-            ("lr", lr),
+            ("from", from),
             ("goal", goal),
             ("factor", factor),
             ("patience", patience),
             ("threshold", threshold),
             ("cooldown", cooldown),
-            ("end", end),
+            ("to", to),
             ("eps", eps),
         ]
     }
@@ -111,7 +111,7 @@ impl ReduceLrOnPlateau {
     pub fn listing() -> Listing {
         let settings = Self::default().settings().into_iter().map(|(name, value)| (name, Some(value.write()))).collect();
         let formula =
-            "lr · factor^k, one more in k whenever more than `patience` metrics in a row are not better than the best";
+            "from · factor^k, one more in k whenever more than `patience` metrics in a row are not better than the best";
         Listing { name: "plateau", formula, settings }
     }
 
@@ -162,7 +162,7 @@ macro_rules! registry {
         /// ```
         /// let listings = thalweg::schedule::schedules();
         /// let step = listings.iter().find(|listing| listing.name == "step").unwrap();
-        /// assert_eq!(step.formula, "lr · gamma^⌊t / steps⌋");
+        /// assert_eq!(step.formula, "from · gamma^⌊t / steps⌋");
         /// assert_eq!(step.settings[0], ("steps", None));
         /// assert_eq!(step.settings[2], ("gamma", Some("0.1".into())));
         /// ```
@@ -182,10 +182,10 @@ macro_rules! registry {
         /// ```
         /// use thalweg::schedule::schedule_by_name;
         ///
-        /// let schedule = schedule_by_name("cosine", &[("lr", "0.1"), ("steps", "1000"), ("warmup", "100")])?;
+        /// let schedule = schedule_by_name("cosine", &[("from", "0.1"), ("steps", "1000"), ("warmup", "100")])?;
         /// assert_eq!([schedule.value(50), schedule.value(1100)], [0.05, 0.0]);
         /// let error = schedule_by_name("step", &[("step", "3")]).unwrap_err();
-        /// assert_eq!(error.to_string(), "unknown setting 'step'; known: steps, lr, gamma, warmup, warmup_start");
+        /// assert_eq!(error.to_string(), "unknown setting 'step'; known: steps, from, gamma, warmup, warmup_start");
         /// # Ok::<(), thalweg::Error>(())
         /// ```
         pub fn schedule_by_name(name: &str, settings: &[(&str, &str)]) -> Result<Schedule> {
@@ -198,23 +198,23 @@ macro_rules! registry {
 }
 
 registry! {
-    Constant "constant" "lr, times factor for t < steps" [] [lr, factor, steps]
-    Step "step" "lr · gamma^⌊t / steps⌋" [steps = "1000"] [lr, gamma]
-    MultiStep "multi_step" "lr · gamma^#{m in milestones: m ≤ t}" [milestones = "300,600"] [lr, gamma]
+    Constant "constant" "value, times factor for t < steps" [] [value, factor, steps]
+    Step "step" "from · gamma^⌊t / steps⌋" [steps = "1000"] [from, gamma]
+    MultiStep "multi_step" "from · gamma^#{m in milestones: m ≤ t}" [milestones = "300,600"] [from, gamma]
     Piecewise "piecewise" "values[#{b in boundaries: b < t}]" [boundaries = "500", values = "1,0.1"] []
-    Linear "linear" "lr · (start_factor + (end_factor − start_factor) · min(t, steps) / steps)" [steps = "1000"] [lr, start_factor, end_factor]
-    Polynomial "polynomial" "end + (lr − end) · (1 − min(s, steps) / steps)^power, s = max(t − begin, 0)"
-        [steps = "1000"] [lr, end, power, begin, cycle]
-    Exponential "exponential" "lr · gamma^(max(t − begin, 0) / steps), not beyond end" [gamma = "0.99"] [lr, steps, begin, staircase, end]
-    InverseTime "inverse_time" "lr / (1 + gamma · t / steps)" [gamma = "0.01"] [lr, steps, staircase]
-    Cosine "cosine" "end + (lr − end) · ((1 + cos(π · min(t, steps) / steps)) / 2)^power" [steps = "1000"] [lr, end, power, rises]
-    CosineRestarts "cosine_restarts" "end + (lr − end) · shrink^i · (1 + cos(π · (t − s_i) / (steps · growth^i))) / 2"
-        [steps = "1000"] [lr, end, growth, shrink]
-    Cyclic "cyclic" "lr + (peak − lr) · k · f, k up in `up` and down in `down` steps; f by mode: 1, 2^−cycle, gamma^t"
-        [] [lr, peak, up, down, mode, gamma]
-    OneCycle "one_cycle" "lr/div → lr → lr/div/final_div, the peak at pct_start · steps − 1, the end at steps − 1"
-        [steps = "1000"] [lr, pct_start, div, final_div, shape, three_phase]
+    Linear "linear" "value · (start_factor + (end_factor − start_factor) · min(t, steps) / steps)" [steps = "1000"] [value, start_factor, end_factor]
+    Polynomial "polynomial" "to + (from − to) · (1 − min(s, steps) / steps)^power, s = max(t − begin, 0)"
+        [steps = "1000"] [from, to, power, begin, cycle]
+    Exponential "exponential" "from · gamma^(max(t − begin, 0) / steps), not beyond `to`" [gamma = "0.99"] [from, steps, begin, staircase, to]
+    InverseTime "inverse_time" "from / (1 + gamma · t / steps)" [gamma = "0.01"] [from, steps, staircase]
+    Cosine "cosine" "to + (from − to) · ((1 + cos(π · min(t, steps) / steps)) / 2)^power" [steps = "1000"] [from, to, power, rises]
+    CosineRestarts "cosine_restarts" "to + (from − to) · shrink^i · (1 + cos(π · (t − s_i) / (steps · growth^i))) / 2"
+        [steps = "1000"] [from, to, growth, shrink]
+    Cyclic "cyclic" "from + (peak − from) · k · f, k up in `up` and down in `down` steps; f by mode: 1, 2^−cycle, gamma^t"
+        [] [from, peak, up, down, mode, gamma]
+    OneCycle "one_cycle" "peak/div → peak → peak/div/final_div, the peak at pct_start · steps − 1, the end at steps − 1"
+        [steps = "1000"] [peak, pct_start, div, final_div, shape, three_phase]
     Noam "noam" "factor · model_size^−½ · min((t + 1)^−½, (t + 1) · warmup^−3⁄2)" [] [factor, model_size, warmup]
-    InverseSqrt "inverse_sqrt" "lr / √(1 + t / timescale)" [] [lr, timescale]
-    Wsd "wsd" "lr · t / warmup, then lr for `stable` steps, then to end in `decay` steps" [decay = "200"] [lr, warmup, stable, end, shape]
+    InverseSqrt "inverse_sqrt" "from / √(1 + t / timescale)" [] [from, timescale]
+    Wsd "wsd" "peak · t / warmup, then peak for `stable` steps, then down to `to` in `decay` steps" [decay = "200"] [peak, warmup, stable, to, shape]
 }

@@ -6,8 +6,8 @@ use crate::schedule::{Curve, not_negative, some_steps};
 /// Constant, optionally reduced at first.
 ///
 /// ```text
-/// value = lr · factor   for t < steps
-///         lr            after
+/// value · factor   for t < steps
+/// value            after
 /// ```
 ///
 /// As `torch.optim.lr_scheduler.ConstantLR`, whose defaults are factor 1/3 and 5 steps.
@@ -17,14 +17,14 @@ use crate::schedule::{Curve, not_negative, some_steps};
 /// ```
 /// use thalweg::schedule::{Constant, Schedule};
 ///
-/// let schedule = Schedule::from(Constant { lr: 0.4, factor: 0.25, steps: 5 });
+/// let schedule = Schedule::from(Constant { value: 0.4, factor: 0.25, steps: 5 });
 /// assert_eq!([schedule.value(4), schedule.value(5)], [0.1, 0.4]);
 /// ```
 #[derive(Debug, Clone, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(default, deny_unknown_fields))]
 pub struct Constant {
-    /// Rate after the first steps, finite and at least 0. Default 1.
-    pub lr: f64,
+    /// Value after the first steps, finite and at least 0. Default 1.
+    pub value: f64,
     /// Factor during the first steps, finite and at least 0. Default 1.
     pub factor: f64,
     /// How many steps the factor lasts (torch: `total_iters`). Default 0.
@@ -33,29 +33,29 @@ pub struct Constant {
 
 impl Default for Constant {
     fn default() -> Self {
-        Self { lr: 1.0, factor: 1.0, steps: 0 }
+        Self { value: 1.0, factor: 1.0, steps: 0 }
     }
 }
 
 impl Curve for Constant {
     fn check(&self) -> Result<()> {
-        not_negative("lr", self.lr)?;
+        not_negative("value", self.value)?;
         not_negative("factor", self.factor)
     }
 
     fn value(&self, t: u64) -> f64 {
-        if t < self.steps { self.lr * self.factor } else { self.lr }
+        if t < self.steps { self.value * self.factor } else { self.value }
     }
 
     fn bound(&self) -> f64 {
-        self.lr * self.factor.max(1.0)
+        self.value * self.factor.max(1.0)
     }
 }
 
 /// A factor every so many steps.
 ///
 /// ```text
-/// value = lr · gammaᵏ      k = ⌊t / steps⌋
+/// value = from · gammaᵏ      k = ⌊t / steps⌋
 /// ```
 ///
 /// As `torch.optim.lr_scheduler.StepLR`; Keras calls it the staircase of `ExponentialDecay`. Torch allows gamma above 1, which
@@ -66,14 +66,14 @@ impl Curve for Constant {
 /// ```
 /// use thalweg::schedule::{Schedule, Step};
 ///
-/// let schedule = Schedule::from(Step { lr: 1.0, steps: 30, gamma: 0.5 });
+/// let schedule = Schedule::from(Step { from: 1.0, steps: 30, gamma: 0.5 });
 /// assert_eq!([schedule.value(29), schedule.value(30), schedule.value(60)], [1.0, 0.5, 0.25]);
 /// ```
 #[derive(Debug, Clone, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(default, deny_unknown_fields))]
 pub struct Step {
-    /// Rate at step 0, finite and at least 0. Default 1.
-    pub lr: f64,
+    /// Value at step 0, finite and at least 0. Default 1.
+    pub from: f64,
     /// Steps between two jumps, at least 1 (torch: `step_size`). No default.
     pub steps: u64,
     /// Factor of a jump, above 0 and at most 1. Default 0.1.
@@ -82,34 +82,34 @@ pub struct Step {
 
 impl Default for Step {
     fn default() -> Self {
-        Self { lr: 1.0, steps: 0, gamma: 0.1 }
+        Self { from: 1.0, steps: 0, gamma: 0.1 }
     }
 }
 
 impl Curve for Step {
     fn check(&self) -> Result<()> {
-        not_negative("lr", self.lr)?;
+        not_negative("from", self.from)?;
         some_steps("steps", self.steps)?;
         shrinking("gamma", self.gamma)
     }
 
     fn value(&self, t: u64) -> f64 {
-        self.lr * self.gamma.powf((t / self.steps.max(1)) as f64)
+        self.from * self.gamma.powf((t / self.steps.max(1)) as f64)
     }
 
     fn bound(&self) -> f64 {
-        self.lr
+        self.from
     }
 }
 
 /// A factor at each milestone.
 ///
 /// ```text
-/// value = lr · gammaᵏ      k = number of milestones m ≤ t
+/// value = from · gammaᵏ      k = number of milestones m ≤ t
 /// ```
 ///
 /// As `torch.optim.lr_scheduler.MultiStepLR`: the factor is in force *at* the milestone, and a repeated milestone counts
-/// repeatedly. Their order does not matter, and a gamma above 1 makes the rate grow. Optax's `piecewise_constant_schedule` has the same boundary; Keras's
+/// repeatedly. Their order does not matter, and a gamma above 1 makes the value grow. Optax's `piecewise_constant_schedule` has the same boundary; Keras's
 /// [`Piecewise`] jumps one step later.
 ///
 /// # Examples
@@ -117,15 +117,15 @@ impl Curve for Step {
 /// ```
 /// use thalweg::schedule::{MultiStep, Schedule};
 ///
-/// let schedule = Schedule::from(MultiStep { lr: 1.0, milestones: vec![30, 80, 80], gamma: 0.5 });
+/// let schedule = Schedule::from(MultiStep { from: 1.0, milestones: vec![30, 80, 80], gamma: 0.5 });
 /// assert_eq!([schedule.value(29), schedule.value(30), schedule.value(80)], [1.0, 0.5, 0.125]);
 /// ```
 #[derive(Debug, Clone, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(default, deny_unknown_fields))]
 pub struct MultiStep {
-    /// Rate before the first milestone, finite and at least 0. Default 1.
-    pub lr: f64,
-    /// Steps at which the rate jumps, at least one. No default.
+    /// Value before the first milestone, finite and at least 0. Default 1.
+    pub from: f64,
+    /// Steps at which the value jumps, at least one. No default.
     pub milestones: Vec<u64>,
     /// Factor of a jump, finite and above 0. Default 0.1.
     pub gamma: f64,
@@ -133,13 +133,13 @@ pub struct MultiStep {
 
 impl Default for MultiStep {
     fn default() -> Self {
-        Self { lr: 1.0, milestones: Vec::new(), gamma: 0.1 }
+        Self { from: 1.0, milestones: Vec::new(), gamma: 0.1 }
     }
 }
 
 impl Curve for MultiStep {
     fn check(&self) -> Result<()> {
-        not_negative("lr", self.lr)?;
+        not_negative("from", self.from)?;
         if self.milestones.is_empty() {
             return Err(Error::Empty { what: "milestones".into() });
         }
@@ -148,11 +148,11 @@ impl Curve for MultiStep {
 
     fn value(&self, t: u64) -> f64 {
         let jumps = self.milestones.iter().filter(|&&milestone| milestone <= t).count();
-        self.lr * self.gamma.powf(jumps as f64)
+        self.from * self.gamma.powf(jumps as f64)
     }
 
     fn bound(&self) -> f64 {
-        self.lr * self.gamma.powf(self.milestones.len() as f64).max(1.0)
+        self.from * self.gamma.powf(self.milestones.len() as f64).max(1.0)
     }
 }
 

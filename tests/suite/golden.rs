@@ -83,7 +83,7 @@ impl Golden {
         let mut recipe = Recipe::new(rule.clone());
         if let Some(rates) = case["lr"].as_array() {
             let rate = |t: u64| rates[t as usize].as_f64().expect("a rate") / rule.lr();
-            recipe = recipe.schedule("lr", Piecewise::sampled(rates.len() as u64, rate));
+            recipe = recipe.scale("lr", Piecewise::sampled(rates.len() as u64, rate));
         }
         let mut optimizer = self.optimizer(recipe);
         for (name, params) in self.names().zip(&self.params) {

@@ -243,7 +243,7 @@ fn changes_and_schedules_reach_both_parts_of_the_group_they_name() {
             changed.set(0, GROUPS[group], "lr", 0.01).expect("a rate");
             changed.set(0, GROUPS[group], "adamw_lr", 5e-4).expect("a rate");
             assert_same_bits(&format!("{}, group {group} changed", engine.name), &stepped(&mut changed), &expected);
-            let scheduled = both().schedule_group(GROUPS[group], "lr", 0.5).schedule_group(GROUPS[group], "adamw_lr", 0.5);
+            let scheduled = both().scale_group(GROUPS[group], "lr", 0.5).scale_group(GROUPS[group], "adamw_lr", 0.5);
             assert_same_bits(
                 &format!("{}, group {group} scheduled", engine.name),
                 &stepped(&mut optimizer(scheduled)),

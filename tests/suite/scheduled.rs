@@ -6,7 +6,7 @@ use crate::common::groups::{GROUPS, grouped};
 use crate::common::model::Model;
 use thalweg::cpu::Cpu;
 use thalweg::plan::NormKind;
-use thalweg::schedule::{Cosine, Exponential, MultiStep, Piecewise, Schedule};
+use thalweg::schedule::{Cosine, Cyclic, Exponential, MultiStep, OneCycle, Piecewise, Schedule};
 use thalweg::{Adagrad, Adam, AdamW, AnyRule, Clip, Error, Lars, Muon, Optimizer, Recipe, Rprop, Sgd};
 
 fn halving() -> Schedule {
@@ -19,7 +19,7 @@ fn sgd() -> Sgd {
 
 #[test]
 fn each_step_uses_the_schedules_value_times_the_settings() {
-    let recipe = Recipe::new(sgd()).schedule("lr", halving().warmup(2, 0.5));
+    let recipe = Recipe::new(sgd()).scale("lr", halving().warmup(2, 0.5));
     let mut model = Model::new(&Cpu::<f64>::default(), recipe, &sgd(), &[1]);
     model.set_grads(0, &[1.0]);
     let mut expected = 0.0;
@@ -34,7 +34,7 @@ fn each_step_uses_the_schedules_value_times_the_settings() {
 fn skipped_steps_do_not_advance_a_schedule() {
     let decay = || Exponential { gamma: 0.9, ..Default::default() };
     for engine in engines::all() {
-        let recipe = || Recipe::new(AdamW::default()).schedule("lr", decay()).schedule("weight_decay", halving()).skip_bad();
+        let recipe = || Recipe::new(AdamW::default()).scale("lr", decay()).scale("weight_decay", halving()).skip_bad();
         let rule = AdamW::default();
         let mut clean = Model::new(&engine, recipe(), &rule, &[3]);
         let mut skipping = Model::new(&engine, recipe(), &rule, &[3]);
@@ -59,7 +59,7 @@ fn skipped_steps_do_not_advance_a_schedule() {
 fn a_capped_trust_is_1_at_a_rate_of_0() {
     let rule = || Lars { momentum: 0.9, trust_coefficient: 0.5, trust_clip: true, always_adapt: true, ..Default::default() };
     for engine in engines::all() {
-        let recipe = Recipe::new(rule()).schedule("lr", Schedule::from(2.0).warmup(1, 0.0));
+        let recipe = Recipe::new(rule()).scale("lr", Schedule::from(2.0).warmup(1, 0.0));
         let mut optimizer = Optimizer::new(&engine, recipe, &[("x", &[2]), ("zeros", &[1])]).expect("an optimizer");
         optimizer.set_params(0, "x", &[3.0, 4.0]).expect("parameters");
         optimizer.set_grads(0, "x", &[0.0, 1.0]).expect("gradients");
@@ -74,9 +74,162 @@ fn a_capped_trust_is_1_at_a_rate_of_0() {
     }
 }
 
+/// What is set is the schedule's value, whatever the rule has; a factor of 1 is the rule's own.
+#[test]
+fn each_step_uses_the_value_that_a_schedule_sets() {
+    let cosine = || Schedule::from(Cosine { from: 3e-4, steps: 40, ..Default::default() }).warmup(5, 1e-5);
+    for engine in engines::all() {
+        for own in [0.0, 1e-3, 0.7] {
+            let rule = AdamW { lr: own, ..Default::default() };
+            let mut set = Model::new(&engine, Recipe::new(rule.clone()).schedule("lr", cosine()), &rule, &[3]);
+            let plain = AdamW { lr: 3e-4, ..Default::default() };
+            let by_hand = Model::new(&engine, Recipe::new(plain.clone()), &plain, &[3]);
+            let mut by_hand = by_hand;
+            for step in 0..50 {
+                by_hand.optimizer.set(0, "default", "lr", cosine().value(step)).expect("a rate");
+                for model in [&mut set, &mut by_hand] {
+                    model.set_grads(0, &[1.0, -2.0, 0.5]);
+                    model.step();
+                }
+                assert_same_bits(&format!("{}, lr {own}, step {step}", engine.name), &set.params(0), &by_hand.params(0));
+            }
+            assert!(set.params(0)[0] != 0.0);
+        }
+    }
+}
+
+/// Lanes and groups share what is set; what is not scheduled stays their own.
+#[test]
+fn lanes_and_groups_share_the_value_that_a_schedule_sets() {
+    for engine in engines::all() {
+        let rules = [0.1, 0.9].map(|lr| Sgd { lr, ..Default::default() });
+        let mut lanes = Model::new(&engine, Recipe::population(rules.clone()).schedule("lr", halving()), &rules[0], &[1]);
+        let recipe = grouped(rules.clone()).schedule_group(GROUPS[1], "lr", halving());
+        let mut groups = Model::grouped(&engine, recipe, &rules[0], &[(1, 0), (1, 1)]);
+        [0, 1].iter().for_each(|&lane| lanes.set_grads(lane, &[1.0]));
+        groups.set_grads(0, &[1.0, 1.0]);
+        let (mut expected, mut own) = (0.0, 0.0);
+        for t in 0..8 {
+            lanes.step();
+            groups.step();
+            (expected, own) = (expected - halving().value(t), own - 0.1);
+            for lane in 0..2 {
+                assert_close(&format!("{}, lane {lane}", engine.name), &lanes.params(lane), &[expected], |_| 1e-6);
+            }
+            assert_close(engine.name, &groups.params(0), &[own, expected], |_| 1e-5);
+        }
+    }
+}
+
+/// The bound of a clip is what a schedule sets, also where the recipe's bound is infinite and so only measures.
+#[test]
+fn a_schedule_sets_the_bound_of_a_clip() {
+    for engine in engines::all() {
+        for max in [1e-3, 7.0, f64::INFINITY] {
+            let rule = Sgd { lr: 1.0, ..Default::default() };
+            let recipe = Recipe::new(rule.clone()).clip_norm(max).schedule("clip", halving().scale(4.0));
+            let mut model = Model::new(&engine, recipe, &rule, &[1]);
+            model.set_grads(0, &[100.0]);
+            let mut expected = 0.0;
+            for t in 0..8 {
+                model.step();
+                expected -= 4.0 * halving().value(t);
+                assert_close(&format!("{}, {max}, step {t}", engine.name), &model.params(0), &[expected], |_| 1e-5);
+            }
+        }
+    }
+}
+
+/// Torch's one-cycle momentum, at 0.95 at first, whatever the rule's own is.
+#[test]
+fn the_momentum_of_a_cycle_is_the_momentum_itself() {
+    let one = OneCycle { steps: 20, ..Default::default() };
+    let cyclic = Cyclic { up: 4, ..Default::default() };
+    for (momentum, lowest) in [(one.momentum(0.85, 0.95).into(), 0.85), (cyclic.momentum(0.8, 0.9).into(), 0.8)] {
+        let momentum: Schedule = momentum;
+        for own in [0.5, 0.95] {
+            let rule = Sgd { lr: 0.1, momentum: own, ..Default::default() };
+            let recipe = Recipe::new(rule.clone()).schedule("momentum", momentum.clone());
+            let mut model = Model::new(&Cpu::<f64>::default(), recipe, &rule, &[1]);
+            model.set_grads(0, &[1.0]);
+            let (mut buffer, mut x, mut least) = (0.0, 0.0, 1.0_f64);
+            for t in 0..20 {
+                model.step();
+                let value = momentum.value(t);
+                least = least.min(value);
+                buffer = if t == 0 { 1.0 } else { value * buffer + 1.0 };
+                x -= 0.1 * buffer;
+                assert_close(&format!("step {t}"), &model.params(0), &[x], |_| 1e-12);
+            }
+            assert!((least - lowest).abs() < 0.02, "{least}");
+        }
+    }
+}
+
+/// Two schedules of one setting of one group have no meaning together, whatever they do.
+#[test]
+fn two_schedules_of_one_setting_are_a_conflict() {
+    let tensors: [(&str, &[usize]); 2] = [("x", &[1]), ("y of group 1", &[1])];
+    let with = |recipe: Recipe| Optimizer::new(&Cpu::<f32>::default(), recipe, &tensors).map(drop);
+    let two = || grouped([sgd(), sgd()]).clip(Clip::Value(1.0));
+    let conflicts = [
+        (two().schedule("lr", 0.5).schedule("lr", 0.25), "a schedule of lr", "a schedule of lr"),
+        (two().scale("lr", 0.5).scale("lr", 0.25), "a scale of lr", "a scale of lr"),
+        (two().schedule("lr", 0.5).scale("lr", 0.25), "a scale of lr", "a schedule of lr"),
+        (two().scale("lr", 0.5).schedule("lr", 0.25), "a schedule of lr", "a scale of lr"),
+        (two().schedule("lr", 0.5).scale_group(GROUPS[1], "lr", 0.25), "a scale of lr in group 'group 1'", "a schedule of lr"),
+        (two().scale_group(GROUPS[0], "lr", 0.25).schedule("lr", 0.5), "a schedule of lr", "a scale of lr in group 'default'"),
+        (
+            two().scale_group(GROUPS[1], "lr", 1.0).scale_group(GROUPS[1], "lr", 1.0),
+            "a scale of lr in group 'group 1'",
+            "a scale of lr in group 'group 1'",
+        ),
+        (two().schedule("clip", 0.5).scale("clip", 0.5), "a scale of clip", "a schedule of clip"),
+    ];
+    for (recipe, what, with_what) in conflicts {
+        match with(recipe) {
+            Err(Error::Conflict { what: found, with, reason }) => {
+                assert_eq!((found.as_str(), with.as_str()), (what, with_what));
+                assert_eq!(reason, "a setting follows one schedule, which may be a product or a sequence of several");
+            }
+            other => panic!("{what}: {other:?}"),
+        }
+    }
+    let fine = two()
+        .schedule_group(GROUPS[0], "lr", 0.5)
+        .scale_group(GROUPS[1], "lr", 0.25)
+        .scale("weight_decay", 0.5)
+        .schedule("clip", 0.5);
+    assert_eq!(with(fine), Ok(()));
+}
+
+/// A setting that a schedule sets cannot be set by hand; one that it scales can.
+#[test]
+fn a_setting_that_a_schedule_sets_is_not_set_by_hand() {
+    let new = |recipe| Optimizer::new(&Cpu::<f32>::default(), recipe, &[("x", &[1])]).expect("an optimizer");
+    let mut set = new(Recipe::new(sgd()).schedule("lr", halving()));
+    let error = set.set(0, "default", "lr", 0.5).expect_err("no effect");
+    assert!(matches!(error, Error::Conflict { .. }));
+    assert_eq!(error.to_string(), "lr = 0.5 cannot be combined with a schedule of lr: the schedule sets it in every step");
+    set.set(0, "default", "weight_decay", 0.5).expect("its own");
+    new(Recipe::new(sgd()).scale("lr", halving())).set(0, "default", "lr", 0.5).expect("its own");
+}
+
+/// A kernel without momentum cannot follow a schedule of it.
+#[test]
+fn a_schedule_that_would_need_another_kernel_is_a_conflict() {
+    let recipe = Recipe::new(sgd()).schedule("momentum", 0.5);
+    let error = Optimizer::new(&Cpu::<f32>::default(), recipe, &[("x", &[1])]).expect_err("another kernel");
+    assert_eq!(
+        error.to_string(),
+        "a schedule of momentum cannot be combined with a sgd that starts with momentum = 0: it would need another kernel: give the \
+         rule a value above 0"
+    );
+}
+
 /// What is said of a recipe with a schedule.
 fn refused(setting: &str, schedule: impl Into<Schedule>) -> String {
-    let recipe = Recipe::new(AdamW::default()).schedule(setting, schedule);
+    let recipe = Recipe::new(AdamW::default()).scale(setting, schedule);
     let optimizer = thalweg::Optimizer::new(&Cpu::<f32>::default(), recipe, &[("x", &[1])]);
     optimizer.err().map_or("no error".into(), |error| error.to_string())
 }
@@ -88,9 +241,9 @@ fn schedules_that_make_no_sense_are_refused() {
         "unknown setting 'momentum'; known: lr, beta1, beta2, eps, weight_decay, independent_weight_decay, eps_hat, amsgrad, \
          maximize"
     );
-    assert_eq!(refused("amsgrad", halving()), "schedule of amsgrad = given is out of range: only for numbers");
-    assert_eq!(refused("lr", -1.0), "lr = -1 is out of range: finite and at least 0");
-    assert_eq!(refused("lr", f64::NAN), "lr = NaN is out of range: finite and at least 0");
+    assert_eq!(refused("amsgrad", halving()), "a scale of amsgrad cannot be combined with adamw: amsgrad is no number");
+    assert_eq!(refused("lr", -1.0), "value of a scale of lr = -1 is out of range: finite and at least 0");
+    assert_eq!(refused("lr", f64::NAN), "value of a scale of lr = NaN is out of range: finite and at least 0");
     assert_eq!(refused("beta1", 2.0), "beta1 = 1.8 is out of range: at least 0 and below 1");
     assert_eq!(refused("lr", halving()), "no error");
 }
@@ -98,7 +251,8 @@ fn schedules_that_make_no_sense_are_refused() {
 #[test]
 fn a_group_follows_a_schedule_of_its_own() {
     for engine in engines::all() {
-        let recipe = grouped([sgd(), sgd()]).schedule("lr", 0.5).schedule_group(GROUPS[1], "lr", halving());
+        let recipe =
+            grouped([sgd(), sgd()]).scale_group(GROUPS[0], "lr", 0.5).scale_group(GROUPS[1], "lr", halving().scale(0.5));
         let mut model = Model::grouped(&engine, recipe, &sgd(), &[(1, 0), (1, 1)]);
         model.set_grads(0, &[1.0, 1.0]);
         let mut expected = [0.0, 0.0];
@@ -117,7 +271,7 @@ fn the_bound_of_a_clip_follows_a_schedule() {
     {
         for engine in engines::all() {
             let rule = Sgd { lr: 1.0, ..Default::default() };
-            let recipe = Recipe::new(rule.clone()).clip(clip).schedule("clip", halving());
+            let recipe = Recipe::new(rule.clone()).clip(clip).scale("clip", halving());
             let mut model = Model::new(&engine, recipe, &rule, &[1]);
             model.set_grads(0, &[100.0]);
             let mut expected = 0.0;
@@ -136,7 +290,7 @@ fn the_bound_of_a_clip_follows_a_schedule() {
 fn the_bound_of_a_global_norm_follows_its_schedule_past_a_frozen_group() {
     for (engine, frozen) in engines::all().iter().flat_map(|engine| [(engine, 0), (engine, 1)]) {
         let rule = || Sgd { lr: 1.0, ..Default::default() };
-        let recipe = grouped([rule(), rule()]).clip_norm(8.0).schedule("clip", halving());
+        let recipe = grouped([rule(), rule()]).clip_norm(8.0).scale("clip", halving());
         let mut model = Model::grouped(engine, recipe, &rule(), &[(1, 0), (1, 1)]);
         model.optimizer.freeze(0, GROUPS[frozen], true).expect("a group");
         model.set_grads(0, &[100.0, 100.0]);
@@ -153,7 +307,7 @@ fn the_bound_of_a_global_norm_follows_its_schedule_past_a_frozen_group() {
 /// The upper bound of a schedule is known beforehand, not where it falls to 0.
 #[test]
 fn a_setting_that_its_schedule_takes_out_of_its_range_is_an_error_of_the_step() {
-    let recipe = Recipe::new(AdamW::default()).schedule("eps", Cosine { steps: 100, ..Default::default() });
+    let recipe = Recipe::new(AdamW::default()).scale("eps", Cosine { steps: 100, ..Default::default() });
     let mut model = Model::new(&Cpu::<f32>::default(), recipe, &AdamW::default(), &[1]);
     // Rows are written ahead, which is no matter: a hundred steps are a whole run.
     (0..100).for_each(|_| model.step());
@@ -196,17 +350,17 @@ fn changes_that_make_no_sense_are_refused() {
     let mut muon = Optimizer::new(&Cpu::<f32>::default(), Recipe::new(Muon::default()), &[("x", &[2, 2])]).expect("one");
     let error = muon.set(0, "default", "eps", 1e-3).expect_err("a plan's own number");
     assert_eq!(error.to_string(), "eps = 0.001 is out of range: as it was recorded");
-    let recipe = Recipe::new(sgd()).schedule("clip", 0.5);
+    let recipe = Recipe::new(sgd()).scale("clip", 0.5);
     let error = thalweg::Optimizer::new(&Cpu::<f32>::default(), recipe, &[("x", &[1])]).expect_err("no clip");
-    assert_eq!(error.to_string(), "schedule of clip = given is out of range: only with a clip that has a bound");
-    let recipe = grouped([sgd(), sgd()]).clip_norm(1.0).schedule_group(GROUPS[1], "clip", 0.5);
+    assert_eq!(error.to_string(), "a scale of clip cannot be combined with a recipe without clip: there is no bound");
+    let recipe = grouped([sgd(), sgd()]).clip_norm(1.0).scale_group(GROUPS[1], "clip", 0.5);
     let tensors: [(&str, &[usize]); 2] = [("x", &[1]), ("y of group 1", &[1])];
     let error = thalweg::Optimizer::new(&Cpu::<f32>::default(), recipe, &tensors).expect_err("one norm");
     assert_eq!(
         error.to_string(),
-        "schedule of clip = given for a group is out of range: for all groups, which share a global norm"
+        "a scale of clip in group 'group 1' cannot be combined with a clip of the global norm: all groups share it"
     );
-    let recipe = Recipe::new(sgd()).schedule_group(GROUPS[1], "lr", 0.5);
+    let recipe = Recipe::new(sgd()).scale_group(GROUPS[1], "lr", 0.5);
     let error = thalweg::Optimizer::new(&Cpu::<f32>::default(), recipe, &[("x", &[1])]).expect_err("one group");
     assert_eq!(error.to_string(), "unknown group 'group 1'; known: default");
 }
@@ -217,7 +371,7 @@ fn changes_that_make_no_sense_are_refused() {
 fn rows_of_steps_that_are_past_do_not_refuse_a_changed_setting() {
     for engine in engines::all() {
         let rule = Rprop { step_max: 1.0, ..Default::default() };
-        let recipe = Recipe::new(rule.clone()).schedule("step_max", Schedule::from(1.0).warmup(30, 0.001));
+        let recipe = Recipe::new(rule.clone()).scale("step_max", Schedule::from(1.0).warmup(30, 0.001));
         let mut model = Model::new(&engine, recipe, &rule, &[1]);
         model.set_grads(0, &[1.0]);
         model.steps(30);
@@ -232,7 +386,7 @@ fn rows_of_steps_that_are_past_do_not_refuse_a_changed_setting() {
 
 fn out_of_range_after_20() -> Recipe {
     let eps = Piecewise { boundaries: vec![19], values: vec![1.0, 0.0] };
-    Recipe::new(Adam { lr: 0.5, ..Default::default() }).skip_bad().schedule("eps", eps)
+    Recipe::new(Adam { lr: 0.5, ..Default::default() }).skip_bad().scale("eps", eps)
 }
 
 /// Rows that only steps after 20 applied ones use do not stand in the way of steps that are skipped, one by one or many at once.
@@ -263,7 +417,7 @@ fn only_the_lanes_next_row_refuses_a_step() {
     for engine in engines::all() {
         let rules = [1.0, 2.0].map(|lr| Adam { lr, ..Default::default() });
         let eps = Piecewise { boundaries: vec![19], values: vec![1.0, 0.0] };
-        let recipe = Recipe::population(rules).skip_bad().schedule("eps", eps);
+        let recipe = Recipe::population(rules).skip_bad().scale("eps", eps);
         let mut model = Model::new(&engine, recipe, &Adam::default(), &[1]);
         model.set_grads(0, &[f32::INFINITY]);
         model.set_grads(1, &[1.0]);
@@ -283,7 +437,7 @@ fn only_the_lanes_next_row_refuses_a_step() {
 fn a_frozen_group_refuses_no_step() {
     for engine in engines::all() {
         let eps = Piecewise { boundaries: vec![3], values: vec![1.0, 0.0] };
-        let recipe = grouped([Adam::default(), Adam::default()]).schedule_group(GROUPS[1], "eps", eps);
+        let recipe = grouped([Adam::default(), Adam::default()]).scale_group(GROUPS[1], "eps", eps);
         let mut model = Model::grouped(&engine, recipe, &Adam::default(), &[(1, 0), (1, 1)]);
         model.set_grads(0, &[1.0, 1.0]);
         model.steps(4);
@@ -329,15 +483,15 @@ fn settings_that_only_the_start_uses_cannot_change() {
     ] {
         let name = rule.name();
         let recipes = [
-            Recipe::new(rule.clone()).schedule(setting, 0.5),
-            grouped([rule.clone(), rule.clone()]).schedule_group(GROUPS[1], setting, 0.5),
+            (Recipe::new(rule.clone()).scale(setting, 0.5), "a scale", "", 1),
+            (Recipe::new(rule.clone()).schedule(setting, 0.5), "a schedule", "", 1),
+            (grouped([rule.clone(), rule.clone()]).scale_group(GROUPS[1], setting, 0.5), "a scale", " in group 'group 1'", 2),
         ];
-        for (recipe, recipe_groups) in recipes.into_iter().zip(1..) {
+        for (recipe, what, of, groups) in recipes {
             let tensors: [(&str, &[usize]); 2] = [("x", &[1]), ("y of group 1", &[1])];
-            let tensors = &tensors[..recipe_groups];
-            let error = Optimizer::new(&Cpu::<f32>::default(), recipe, tensors).expect_err("no effect").to_string();
-            let allowed = format!("not for {name}, where only the start of a run uses it");
-            assert_eq!(error, format!("schedule of {setting} = given is out of range: {allowed}"));
+            let error = Optimizer::new(&Cpu::<f32>::default(), recipe, &tensors[..groups]).expect_err("no effect").to_string();
+            let reason = format!("only the start of a run uses {setting}");
+            assert_eq!(error, format!("{what} of {setting}{of} cannot be combined with {name}: {reason}"));
         }
         let mut optimizer = Optimizer::new(&Cpu::<f32>::default(), Recipe::new(rule), &[("x", &[1])]).expect("an optimizer");
         for _ in 0..2 {

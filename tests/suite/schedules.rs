@@ -101,28 +101,30 @@ mod torch {
     fn schedule(case: &Value) -> Result<(Schedule, Option<Schedule>)> {
         let (lr, args) = (Args(case).number("base_lr")?, Args(&case["kwargs"]));
         let schedule = match case["name"].as_str().context("name")? {
-            "StepLR" => Step { lr, steps: args.count("step_size")?, gamma: args.number("gamma")? }.into(),
-            "MultiStepLR" => MultiStep { lr, milestones: args.counts("milestones")?, gamma: args.number("gamma")? }.into(),
-            "ConstantLR" => Constant { lr, factor: args.number("factor")?, steps: args.count("total_iters")? }.into(),
+            "StepLR" => Step { from: lr, steps: args.count("step_size")?, gamma: args.number("gamma")? }.into(),
+            "MultiStepLR" => {
+                MultiStep { from: lr, milestones: args.counts("milestones")?, gamma: args.number("gamma")? }.into()
+            }
+            "ConstantLR" => Constant { value: lr, factor: args.number("factor")?, steps: args.count("total_iters")? }.into(),
             "LinearLR" => Linear {
-                lr,
+                value: lr,
                 start_factor: args.number("start_factor")?,
                 end_factor: args.number("end_factor")?,
                 steps: args.count("total_iters")?,
             }
             .into(),
-            "ExponentialLR" => Exponential { lr, gamma: args.number("gamma")?, ..Default::default() }.into(),
+            "ExponentialLR" => Exponential { from: lr, gamma: args.number("gamma")?, ..Default::default() }.into(),
             "PolynomialLR" => {
                 let (steps, power) = (args.count("total_iters")?, args.number("power")?);
-                Polynomial { lr, steps, power, ..Default::default() }.into()
+                Polynomial { from: lr, steps, power, ..Default::default() }.into()
             }
             "CosineAnnealingLR" => {
                 let (steps, end) = (args.count("T_max")?, args.number("eta_min")?);
-                Cosine { lr, steps, end, rises: true, ..Default::default() }.into()
+                Cosine { from: lr, steps, to: end, rises: true, ..Default::default() }.into()
             }
             "CosineAnnealingWarmRestarts" => {
                 let (steps, growth, end) = (args.count("T_0")?, args.number("T_mult")?, args.number("eta_min")?);
-                CosineRestarts { lr, steps, growth, end, ..Default::default() }.into()
+                CosineRestarts { from: lr, steps, growth, to: end, ..Default::default() }.into()
             }
             "CyclicLR" => {
                 let (mode, gamma) = match args.text("mode") {
@@ -131,7 +133,7 @@ mod torch {
                     _ => (Mode::Triangular, 1.0),
                 };
                 let cyclic = Cyclic {
-                    lr: args.number("base_lr")?,
+                    from: args.number("base_lr")?,
                     peak: args.number("max_lr")?,
                     up: args.count("step_size_up")?,
                     down: Some(args.count("step_size_down")?),
@@ -143,7 +145,7 @@ mod torch {
             "OneCycleLR" => {
                 let usual = OneCycle::default();
                 let cycle = OneCycle {
-                    lr: args.number("max_lr")?,
+                    peak: args.number("max_lr")?,
                     steps: args.count("total_steps")?,
                     pct_start: args.number_or("pct_start", usual.pct_start)?,
                     div: args.number_or("div_factor", usual.div)?,
@@ -161,13 +163,13 @@ mod torch {
     fn plateau(case: &Value) -> Result<Plateau> {
         let args = Args(&case["kwargs"]);
         let settings = ReduceLrOnPlateau {
-            lr: Args(case).number("base_lr")?,
+            from: Args(case).number("base_lr")?,
             goal: if args.text("mode") == "max" { Goal::Max } else { Goal::Min },
             factor: args.number("factor")?,
             patience: args.count("patience")?,
             threshold: Threshold::Factor(args.number("threshold")?),
             cooldown: args.count("cooldown")?,
-            end: args.number("min_lr")?,
+            to: args.number("min_lr")?,
             ..Default::default()
         };
         Ok(settings.start()?)
@@ -255,27 +257,27 @@ mod equations {
             "SWALR" => {
                 let (lr, end, steps) = (args.number("lr")?, args.number("swa_lr")?, args.count("anneal_epochs")?);
                 match args.text("anneal_strategy") {
-                    "cos" => Cosine { lr, end, steps, ..Default::default() }.into(),
-                    _ => Polynomial { lr, end, steps, ..Default::default() }.into(),
+                    "cos" => Cosine { from: lr, to: end, steps, ..Default::default() }.into(),
+                    _ => Polynomial { from: lr, to: end, steps, ..Default::default() }.into(),
                 }
             }
             "SequentialLR" => {
                 let (lr, gamma) = (args.number("lr")?, args.number("gamma")?);
                 let first = Schedule::from(lr * args.number("factor")?);
-                let parts = vec![first, Exponential { lr, gamma, ..Default::default() }.into()];
+                let parts = vec![first, Exponential { from: lr, gamma, ..Default::default() }.into()];
                 Sequence { parts, milestones: vec![args.count("milestone")?] }.into()
             }
             "ChainedScheduler" => {
-                let constant = Constant { lr: 1.0, factor: args.number("factor")?, steps: args.count("total_iters")? };
+                let constant = Constant { value: 1.0, factor: args.number("factor")?, steps: args.count("total_iters")? };
                 let (lr, gamma) = (args.number("lr")?, args.number("gamma")?);
-                Schedule::from(Exponential { lr, gamma, ..Default::default() }).times(constant)
+                Schedule::from(Exponential { from: lr, gamma, ..Default::default() }).times(constant)
             }
             "LambdaLR" => {
                 let lr = args.number("lr")?;
                 Piecewise::sampled(5001, |t| lr * (2.0 + (t as f64).cos())).into()
             }
             "ExponentialDecay" => Exponential {
-                lr: args.number("initial_learning_rate")?,
+                from: args.number("initial_learning_rate")?,
                 gamma: args.number("decay_rate")?,
                 steps: args.count("decay_steps")?,
                 staircase: args.flag("staircase"),
@@ -283,7 +285,7 @@ mod equations {
             }
             .into(),
             "InverseTimeDecay" => InverseTime {
-                lr: args.number("initial_learning_rate")?,
+                from: args.number("initial_learning_rate")?,
                 gamma: args.number("decay_rate")?,
                 steps: args.count("decay_steps")?,
                 staircase: args.flag("staircase"),
@@ -293,8 +295,8 @@ mod equations {
                 Piecewise { boundaries: args.counts("boundaries")?, values: args.numbers("values")? }.into()
             }
             "PolynomialDecay" => Polynomial {
-                lr: args.number("initial_learning_rate")?,
-                end: args.number("end_learning_rate")?,
+                from: args.number("initial_learning_rate")?,
+                to: args.number("end_learning_rate")?,
                 steps: args.count("decay_steps")?,
                 power: args.number("power")?,
                 cycle: args.flag("cycle"),
@@ -305,14 +307,14 @@ mod equations {
                 let start = args.number("initial_learning_rate")?;
                 let lr = args.number_or("warmup_target", start)?;
                 let (steps, end) = (args.count("decay_steps")?, lr * args.number("alpha")?);
-                let cosine = Cosine { lr, steps, end, ..Default::default() };
+                let cosine = Cosine { from: lr, steps, to: end, ..Default::default() };
                 Schedule::from(cosine).warmup(args.count_or("warmup_steps", 0)?, start)
             }
             "CosineDecayRestarts" => {
                 let lr = args.number("initial_learning_rate")?;
                 CosineRestarts {
-                    lr,
-                    end: lr * args.number("alpha")?,
+                    from: lr,
+                    to: lr * args.number("alpha")?,
                     steps: args.count("first_decay_steps")?,
                     growth: args.number("t_mul")?,
                     shrink: args.number("m_mul")?,
@@ -320,8 +322,8 @@ mod equations {
                 .into()
             }
             "linear_schedule" | "polynomial_schedule" => Polynomial {
-                lr: args.number("init_value")?,
-                end: args.number("end_value")?,
+                from: args.number("init_value")?,
+                to: args.number("end_value")?,
                 steps: args.count("transition_steps")?,
                 power: args.number_or("power", 1.0)?,
                 begin: args.count("transition_begin")?,
@@ -331,19 +333,19 @@ mod equations {
             name @ ("exponential_decay" | "warmup_exponential_decay_schedule") => {
                 let warm = name.starts_with("warmup");
                 let schedule = Schedule::from(Exponential {
-                    lr: args.number(if warm { "peak_value" } else { "init_value" })?,
+                    from: args.number(if warm { "peak_value" } else { "init_value" })?,
                     gamma: args.number("decay_rate")?,
                     steps: args.count("transition_steps")?,
                     begin: args.count_or("transition_begin", 0)?,
                     staircase: args.flag("staircase"),
-                    end: args.number_or("end_value", 0.0)?,
+                    to: args.number_or("end_value", 0.0)?,
                 });
                 if warm { schedule.warmup(args.count("warmup_steps")?, args.number("init_value")?) } else { schedule }
             }
             "cosine_decay_schedule" => {
                 let lr = args.number("init_value")?;
                 let (end, power) = (lr * args.number("alpha")?, args.number("exponent")?);
-                Cosine { lr, end, power, steps: args.count("decay_steps")?, rises: false }.into()
+                Cosine { from: lr, to: end, power, steps: args.count("decay_steps")?, rises: false }.into()
             }
             "warmup_constant_schedule" => {
                 let peak = Schedule::from(args.number("peak_value")?);
@@ -351,12 +353,12 @@ mod equations {
             }
             "warmup_cosine_decay_schedule" => {
                 let (lr, end, warmup) = (args.number("peak_value")?, args.number("end_value")?, args.count("warmup_steps")?);
-                let cosine = Cosine { lr, end, steps: args.count("decay_steps")? - warmup, ..Default::default() };
+                let cosine = Cosine { from: lr, to: end, steps: args.count("decay_steps")? - warmup, ..Default::default() };
                 Schedule::from(cosine).warmup(warmup, args.number("init_value")?)
             }
             "join_schedules" => {
-                let falling = Exponential { lr: 0.5, gamma: 0.5, steps: 10, ..Default::default() };
-                let line = Polynomial { lr: 0.4, steps: 20, ..Default::default() };
+                let falling = Exponential { from: 0.5, gamma: 0.5, steps: 10, ..Default::default() };
+                let line = Polynomial { from: 0.4, steps: 20, ..Default::default() };
                 let parts = vec![falling.into(), 0.25.into(), line.into()];
                 Sequence { parts, milestones: args.counts("boundaries")? }.into()
             }
@@ -368,19 +370,19 @@ mod equations {
             "noam" => Noam { factor: args.number("factor")?, model_size: args.count("d")?, warmup: args.count("w")? }.into(),
             "fairseq_inverse_sqrt" => {
                 let warmup = args.count("w")?;
-                let decay = InverseSqrt { lr: args.number("lr")?, timescale: warmup };
+                let decay = InverseSqrt { from: args.number("lr")?, timescale: warmup };
                 Schedule::from(decay).warmup(warmup, args.number("init")?)
             }
             "transformers_inverse_sqrt" => {
-                let decay = InverseSqrt { lr: args.number("lr")?, timescale: args.count("timescale")? };
+                let decay = InverseSqrt { from: args.number("lr")?, timescale: args.count("timescale")? };
                 Schedule::from(decay).warmup(args.count("w")?, 0.0)
             }
             "wsd" => Wsd {
-                lr: args.number("lr")?,
+                peak: args.number("lr")?,
                 warmup: args.count("w")?,
                 stable: args.count("s")?,
                 decay: args.count("d")?,
-                end: args.number("end")?,
+                to: args.number("end")?,
                 shape: match args.text("shape") {
                     "linear" => Shape::Linear,
                     "cosine" => Shape::Cosine,
@@ -453,33 +455,33 @@ mod comparison {
 /// One of each, with the first 200 steps as lively as its settings allow.
 fn all() -> Vec<Schedule> {
     let lr = 0.3;
-    let cyclic = Cyclic { lr: 0.1, peak: lr, up: 7, down: Some(5), ..Default::default() };
+    let cyclic = Cyclic { from: 0.1, peak: lr, up: 7, down: Some(5), ..Default::default() };
     let exp_range = Cyclic { mode: Mode::ExpRange, gamma: 0.97, ..cyclic.clone() };
-    let cycle = OneCycle { lr, steps: 90, ..Default::default() };
-    let cosine = Cosine { lr, steps: 40, end: 0.01, ..Default::default() };
-    let wsd = Wsd { lr, warmup: 10, stable: 20, decay: 60, ..Default::default() };
+    let cycle = OneCycle { peak: lr, steps: 90, ..Default::default() };
+    let cosine = Cosine { from: lr, steps: 40, to: 0.01, ..Default::default() };
+    let wsd = Wsd { peak: lr, warmup: 10, stable: 20, decay: 60, ..Default::default() };
     vec![
-        Constant { lr, factor: 0.3, steps: 9 }.into(),
-        Step { lr, steps: 8, gamma: 0.6 }.into(),
-        MultiStep { lr, milestones: vec![40, 9, 9, 77], gamma: 0.3 }.into(),
-        MultiStep { lr, milestones: vec![40, 9, 9, 77], gamma: 1.5 }.into(),
-        Linear { lr, steps: 0, ..Default::default() }.into(),
-        Polynomial { lr, steps: 0, end: 0.2, begin: 4, ..Default::default() }.into(),
+        Constant { value: lr, factor: 0.3, steps: 9 }.into(),
+        Step { from: lr, steps: 8, gamma: 0.6 }.into(),
+        MultiStep { from: lr, milestones: vec![40, 9, 9, 77], gamma: 0.3 }.into(),
+        MultiStep { from: lr, milestones: vec![40, 9, 9, 77], gamma: 1.5 }.into(),
+        Linear { value: lr, steps: 0, ..Default::default() }.into(),
+        Polynomial { from: lr, steps: 0, to: 0.2, begin: 4, ..Default::default() }.into(),
         Piecewise { boundaries: vec![3, 50], values: vec![0.1, 0.0, 0.2] }.into(),
-        Linear { lr, steps: 30, ..Default::default() }.into(),
-        Polynomial { lr, steps: 30, power: 0.7, begin: 4, ..Default::default() }.into(),
-        Polynomial { lr, steps: 30, end: 0.9, cycle: true, ..Default::default() }.into(),
-        Exponential { lr, gamma: 0.9, end: 0.01, ..Default::default() }.into(),
-        Exponential { lr, gamma: 1.5, end: 10.0, steps: 7, staircase: true, ..Default::default() }.into(),
-        Exponential { lr: 0.0, gamma: 1.5, end: 10.0, ..Default::default() }.into(),
-        InverseTime { lr, gamma: 0.2, steps: 3, staircase: true }.into(),
+        Linear { value: lr, steps: 30, ..Default::default() }.into(),
+        Polynomial { from: lr, steps: 30, power: 0.7, begin: 4, ..Default::default() }.into(),
+        Polynomial { from: lr, steps: 30, to: 0.9, cycle: true, ..Default::default() }.into(),
+        Exponential { from: lr, gamma: 0.9, to: 0.01, ..Default::default() }.into(),
+        Exponential { from: lr, gamma: 1.5, to: 10.0, steps: 7, staircase: true, ..Default::default() }.into(),
+        Exponential { from: 0.0, gamma: 1.5, to: 10.0, ..Default::default() }.into(),
+        InverseTime { from: lr, gamma: 0.2, steps: 3, staircase: true }.into(),
         cosine.clone().into(),
         Cosine { rises: true, power: 2.0, ..cosine.clone() }.into(),
-        Cosine { lr: 0.0, end: 0.7, ..cosine.clone() }.into(),
-        CosineRestarts { lr, steps: 13, ..Default::default() }.into(),
-        CosineRestarts { lr, steps: 6, growth: 1.3, shrink: 0.9, end: 0.02 }.into(),
-        CosineRestarts { lr, steps: 6, growth: f64::MAX, ..Default::default() }.into(),
-        CosineRestarts { lr, steps: 6, growth: 1.0 + f64::EPSILON, ..Default::default() }.into(),
+        Cosine { from: 0.0, to: 0.7, ..cosine.clone() }.into(),
+        CosineRestarts { from: lr, steps: 13, ..Default::default() }.into(),
+        CosineRestarts { from: lr, steps: 6, growth: 1.3, shrink: 0.9, to: 0.02 }.into(),
+        CosineRestarts { from: lr, steps: 6, growth: f64::MAX, ..Default::default() }.into(),
+        CosineRestarts { from: lr, steps: 6, growth: 1.0 + f64::EPSILON, ..Default::default() }.into(),
         cyclic.clone().into(),
         Cyclic { mode: Mode::Triangular2, down: None, ..cyclic.clone() }.into(),
         exp_range.momentum(0.8, 0.9).into(),
@@ -490,12 +492,12 @@ fn all() -> Vec<Schedule> {
         OneCycle { pct_start: 1.0, steps: 1, ..cycle.clone() }.into(),
         cycle.momentum(0.85, 0.95).into(),
         Noam { warmup: 30, ..Default::default() }.into(),
-        InverseSqrt { lr, timescale: 20 }.into(),
+        InverseSqrt { from: lr, timescale: 20 }.into(),
         wsd.clone().into(),
-        Wsd { shape: Shape::Linear, end: 0.5, ..wsd.clone() }.into(),
+        Wsd { shape: Shape::Linear, to: 0.5, ..wsd.clone() }.into(),
         Schedule::from(cosine.clone()).warmup(9, 0.02),
         Schedule::from(cosine.clone()).scale(0.3).clamp(0.02, 0.05),
-        Schedule::from(cosine.clone()).times(wsd.clone()).times(InverseSqrt { lr: 0.1, timescale: 3 }),
+        Schedule::from(cosine.clone()).times(wsd.clone()).times(InverseSqrt { from: 0.1, timescale: 3 }),
         Sequence { parts: vec![wsd.into(), 0.2.into(), cosine.into()], milestones: vec![12, 60] }.into(),
     ]
 }
@@ -646,15 +648,15 @@ mod nothing {
 
     #[test]
     fn a_line_or_a_decay_of_no_steps_is_over_at_once() -> Result<()> {
-        let line = Linear { lr: 0.5, start_factor: 0.1, end_factor: 0.8, steps: 0 };
+        let line = Linear { value: 0.5, start_factor: 0.1, end_factor: 0.8, steps: 0 };
         assert_eq!(values(&line.into(), [0, 1, 9, u64::MAX])?, [0.4; 4]);
-        let decay = Polynomial { lr: 0.5, end: 0.1, steps: 0, power: 2.0, ..Default::default() };
+        let decay = Polynomial { from: 0.5, to: 0.1, steps: 0, power: 2.0, ..Default::default() };
         assert_eq!(values(&decay.clone().into(), [0, 1, 9])?, [0.1; 3]);
         assert_eq!(values(&Polynomial { begin: 2, ..decay.clone() }.into(), [0, 1, 2, 3])?, [0.5, 0.5, 0.1, 0.1]);
         let error = Schedule::from(Polynomial { cycle: true, ..decay }).check().expect_err("no length to repeat");
         assert_eq!(error.to_string(), "steps = 0 is out of range: at least 1 with cycle");
         // A warm-up that a configuration switches off, as a factor.
-        let plain = Schedule::from(Cosine { lr: 0.3, steps: 9, ..Default::default() });
+        let plain = Schedule::from(Cosine { from: 0.3, steps: 9, ..Default::default() });
         let warmed = plain.clone().times(Linear { start_factor: 0.0, steps: 0, ..Default::default() });
         assert_eq!(values(&warmed, 0..20)?, values(&plain, 0..20)?);
         Ok(())
@@ -670,10 +672,10 @@ mod nothing {
 
     #[test]
     fn a_gamma_above_1_grows_at_each_milestone() -> Result<()> {
-        let growing = Schedule::from(MultiStep { lr: 0.25, milestones: vec![2, 5, 5], gamma: 2.0 });
+        let growing = Schedule::from(MultiStep { from: 0.25, milestones: vec![2, 5, 5], gamma: 2.0 });
         assert_eq!(values(&growing, [0, 1, 2, 4, 5, 99])?, [0.25, 0.25, 0.5, 0.5, 2.0, 2.0]);
         assert_eq!(growing.bound(), 2.0);
-        let error = Schedule::from(MultiStep { lr: 1.0, milestones: (0..2_000).collect(), gamma: 2.0 }).check();
+        let error = Schedule::from(MultiStep { from: 1.0, milestones: (0..2_000).collect(), gamma: 2.0 }).check();
         assert_eq!(error.expect_err("infinity").to_string(), "bound = inf is out of range: finite");
         Ok(())
     }
@@ -711,7 +713,7 @@ mod composition {
     #[test]
     fn a_warmup_is_a_line_and_then_the_rest_from_its_start() -> Result<()> {
         for schedule in all() {
-            let line = Polynomial { lr: 0.02, end: schedule.value(0), steps: 17, ..Default::default() };
+            let line = Polynomial { from: 0.02, to: schedule.value(0), steps: 17, ..Default::default() };
             let joined = Sequence { parts: vec![line.into(), schedule.clone()], milestones: vec![17] };
             same(&schedule.warmup(17, 0.02), &joined.into())?;
         }
@@ -720,7 +722,7 @@ mod composition {
 
     #[test]
     fn sequences_nest() -> Result<()> {
-        let [a, b, c] = [0.1, 0.2, 0.3].map(|lr| Schedule::from(Exponential { lr, gamma: 0.9, ..Default::default() }));
+        let [a, b, c] = [0.1, 0.2, 0.3].map(|lr| Schedule::from(Exponential { from: lr, gamma: 0.9, ..Default::default() }));
         let flat = Sequence { parts: vec![a.clone(), b.clone(), c.clone()], milestones: vec![10, 25] };
         let later = Sequence { parts: vec![b, c], milestones: vec![15] };
         same(&Sequence { parts: vec![a, later.into()], milestones: vec![10] }.into(), &flat.into())
@@ -749,11 +751,11 @@ mod boundaries {
 
     #[test]
     fn torchs_jumps_are_in_force_at_the_boundary() {
-        around(Step { lr: 1.0, steps: 10, gamma: 0.5 }, 10, [1.0, 0.5, 0.5]);
-        around(Step { lr: 1.0, steps: 10, gamma: 0.5 }, 20, [0.5, 0.25, 0.25]);
-        around(MultiStep { lr: 1.0, milestones: vec![10], gamma: 0.5 }, 10, [1.0, 0.5, 0.5]);
-        around(MultiStep { lr: 1.0, milestones: vec![20, 10, 20], gamma: 0.5 }, 20, [0.5, 0.125, 0.125]);
-        around(Constant { lr: 1.0, factor: 0.5, steps: 10 }, 10, [0.5, 1.0, 1.0]);
+        around(Step { from: 1.0, steps: 10, gamma: 0.5 }, 10, [1.0, 0.5, 0.5]);
+        around(Step { from: 1.0, steps: 10, gamma: 0.5 }, 20, [0.5, 0.25, 0.25]);
+        around(MultiStep { from: 1.0, milestones: vec![10], gamma: 0.5 }, 10, [1.0, 0.5, 0.5]);
+        around(MultiStep { from: 1.0, milestones: vec![20, 10, 20], gamma: 0.5 }, 20, [0.5, 0.125, 0.125]);
+        around(Constant { value: 1.0, factor: 0.5, steps: 10 }, 10, [0.5, 1.0, 1.0]);
         around(Sequence { parts: vec![0.1.into(), 0.2.into()], milestones: vec![10] }, 10, [0.1, 0.2, 0.2]);
     }
 
@@ -764,38 +766,38 @@ mod boundaries {
 
     #[test]
     fn a_staircase_jumps_at_the_boundary() {
-        let stairs = Exponential { lr: 1.0, gamma: 0.5, steps: 10, staircase: true, ..Default::default() };
+        let stairs = Exponential { from: 1.0, gamma: 0.5, steps: 10, staircase: true, ..Default::default() };
         around(stairs.clone(), 10, [1.0, 0.5, 0.5]);
         around(Exponential { begin: 5, ..stairs }, 15, [1.0, 0.5, 0.5]);
-        around(InverseTime { lr: 1.0, gamma: 1.0, steps: 10, staircase: true }, 10, [1.0, 0.5, 0.5]);
+        around(InverseTime { from: 1.0, gamma: 1.0, steps: 10, staircase: true }, 10, [1.0, 0.5, 0.5]);
     }
 
     #[test]
     fn ends_are_reached_and_held() {
-        around(Linear { lr: 1.0, start_factor: 0.0, end_factor: 1.0, steps: 10 }, 10, [0.9, 1.0, 1.0]);
-        around(Polynomial { lr: 1.0, end: 0.5, steps: 10, ..Default::default() }, 10, [0.55, 0.5, 0.5]);
-        around(Polynomial { lr: 1.0, steps: 10, cycle: true, ..Default::default() }, 10, [0.1, 0.0, 0.45]);
-        let cosine = Cosine { lr: 1.0, steps: 3, ..Default::default() };
+        around(Linear { value: 1.0, start_factor: 0.0, end_factor: 1.0, steps: 10 }, 10, [0.9, 1.0, 1.0]);
+        around(Polynomial { from: 1.0, to: 0.5, steps: 10, ..Default::default() }, 10, [0.55, 0.5, 0.5]);
+        around(Polynomial { from: 1.0, steps: 10, cycle: true, ..Default::default() }, 10, [0.1, 0.0, 0.45]);
+        let cosine = Cosine { from: 1.0, steps: 3, ..Default::default() };
         around(cosine.clone(), 3, [0.25, 0.0, 0.0]);
         around(Cosine { rises: true, ..cosine }, 3, [0.25, 0.0, 0.25]);
-        around(Wsd { lr: 1.0, decay: 4, shape: Shape::Linear, ..Default::default() }, 4, [0.25, 0.0, 0.0]);
+        around(Wsd { peak: 1.0, decay: 4, shape: Shape::Linear, ..Default::default() }, 4, [0.25, 0.0, 0.0]);
     }
 
     #[test]
     fn a_restart_has_the_full_rate() {
-        around(CosineRestarts { lr: 1.0, steps: 3, ..Default::default() }, 3, [0.25, 1.0, 0.75]);
+        around(CosineRestarts { from: 1.0, steps: 3, ..Default::default() }, 3, [0.25, 1.0, 0.75]);
         around(
-            CosineRestarts { lr: 1.0, steps: 3, growth: 2.0, ..Default::default() },
+            CosineRestarts { from: 1.0, steps: 3, growth: 2.0, ..Default::default() },
             9,
             [0.5 - 0.1875_f64.sqrt(), 1.0, { 0.5 + 0.5 * (std::f64::consts::PI / 12.0).cos() }],
         );
-        around(CosineRestarts { lr: 1.0, steps: 3, shrink: 0.5, ..Default::default() }, 3, [0.25, 0.5, 0.375]);
+        around(CosineRestarts { from: 1.0, steps: 3, shrink: 0.5, ..Default::default() }, 3, [0.25, 0.5, 0.375]);
     }
 
     #[test]
     fn the_first_restarts_are_found_for_any_growth() -> Result<()> {
         for growth in [1.0, 1.25, 1.5, 2.0, 3.0, 7.0, 10.0] {
-            let schedule = Schedule::from(CosineRestarts { lr: 1.0, steps: 64, growth, ..Default::default() });
+            let schedule = Schedule::from(CosineRestarts { from: 1.0, steps: 64, growth, ..Default::default() });
             let (mut start, mut length) = (0.0, 64.0);
             // Starts are whole numbers as long as the lengths are.
             while length % 1.0 == 0.0 && start < 1e12 {
@@ -813,7 +815,7 @@ mod boundaries {
     #[test]
     fn a_restart_is_found_where_its_logarithm_rounds_up() {
         let restart = (1 << 53) - 1;
-        let schedule = Schedule::from(CosineRestarts { lr: 1.0, steps: 1, growth: 2.0, ..Default::default() });
+        let schedule = Schedule::from(CosineRestarts { from: 1.0, steps: 1, growth: 2.0, ..Default::default() });
         assert!(schedule.value(restart - 1) < 1e-9);
         assert_eq!(schedule.value(restart), 1.0);
     }
@@ -821,9 +823,9 @@ mod boundaries {
     #[test]
     fn warmups_end_where_the_rest_begins() {
         around(Schedule::from(1.0).warmup(4, 0.0), 4, [0.75, 1.0, 1.0]);
-        around(Wsd { lr: 1.0, warmup: 4, stable: 9, decay: 1, ..Default::default() }, 4, [0.75, 1.0, 1.0]);
+        around(Wsd { peak: 1.0, warmup: 4, stable: 9, decay: 1, ..Default::default() }, 4, [0.75, 1.0, 1.0]);
         around(
-            Wsd { lr: 1.0, warmup: 4, stable: 9, decay: 2, shape: Shape::Linear, ..Default::default() },
+            Wsd { peak: 1.0, warmup: 4, stable: 9, decay: 2, shape: Shape::Linear, ..Default::default() },
             13,
             [1.0, 1.0, 0.5],
         );
@@ -831,7 +833,7 @@ mod boundaries {
 
     #[test]
     fn a_cycle_turns_at_its_top_and_at_its_foot() {
-        let cyclic = Cyclic { lr: 0.0, peak: 1.0, up: 4, down: Some(2), ..Default::default() };
+        let cyclic = Cyclic { from: 0.0, peak: 1.0, up: 4, down: Some(2), ..Default::default() };
         around(cyclic.clone(), 4, [0.75, 1.0, 0.5]);
         around(cyclic.clone(), 6, [0.5, 0.0, 0.25]);
         around(Cyclic { mode: Mode::Triangular2, ..cyclic.clone() }, 10, [0.375, 0.5, 0.25]);
@@ -840,7 +842,7 @@ mod boundaries {
 
     #[test]
     fn one_cycle_holds_its_last_rate_where_torch_raises() {
-        let cycle = OneCycle { lr: 1.0, steps: 10, div: 2.0, final_div: 5.0, shape: Shape::Linear, ..Default::default() };
+        let cycle = OneCycle { peak: 1.0, steps: 10, div: 2.0, final_div: 5.0, shape: Shape::Linear, ..Default::default() };
         around(cycle.clone(), 2, [0.75, 1.0, 1.0 - 0.9 / 7.0]);
         around(cycle.clone(), 9, [0.1 + 0.9 / 7.0, 0.1, 0.1]);
         around(OneCycle { three_phase: true, ..cycle }, 4, [0.75, 0.5, 0.42]);
@@ -877,13 +879,13 @@ mod errors {
     #[test]
     fn stairs() {
         refuse!(Constant::default() =>
-            lr: "finite and at least 0" [-0.1, NAN, INF], factor: "finite and at least 0" [-0.1, NAN, INF]);
+            value: "finite and at least 0" [-0.1, NAN, INF], factor: "finite and at least 0" [-0.1, NAN, INF]);
         refuse!(Step { steps: 1, ..Default::default() } =>
-            lr: "finite and at least 0" [-0.1, NAN, INF], steps: "at least 1" [0],
+            from: "finite and at least 0" [-0.1, NAN, INF], steps: "at least 1" [0],
             gamma: "above 0 and at most 1" [0.0, -0.5, 1.1, NAN, INF]);
         let multi = MultiStep { milestones: vec![3], ..Default::default() };
         refuse!(multi.clone() =>
-            lr: "finite and at least 0" [-0.1, NAN, INF], gamma: "finite and above 0" [0.0, -0.5, NAN, INF]);
+            from: "finite and at least 0" [-0.1, NAN, INF], gamma: "finite and above 0" [0.0, -0.5, NAN, INF]);
         says(MultiStep { milestones: Vec::new(), ..multi }, "milestones is empty");
         let piecewise = Piecewise { boundaries: vec![2, 5], values: vec![0.1, 0.2, 0.3] };
         says(
@@ -904,39 +906,39 @@ mod errors {
     #[test]
     fn decays() {
         refuse!(Linear { steps: 1, ..Default::default() } =>
-            lr: "finite and at least 0" [-0.1, NAN, INF], start_factor: "finite and at least 0" [-0.1, NAN, INF],
+            value: "finite and at least 0" [-0.1, NAN, INF], start_factor: "finite and at least 0" [-0.1, NAN, INF],
             end_factor: "finite and at least 0" [-0.1, NAN, INF]);
         refuse!(Polynomial { steps: 1, cycle: true, ..Default::default() } =>
-            lr: "finite and at least 0" [-0.1, NAN, INF], end: "finite and at least 0" [-0.1, NAN, INF],
+            from: "finite and at least 0" [-0.1, NAN, INF], to: "finite and at least 0" [-0.1, NAN, INF],
             steps: "at least 1 with cycle" [0], power: "finite and above 0" [0.0, -1.0, NAN, INF]);
         let exponential = Exponential { gamma: 0.5, ..Default::default() };
         refuse!(exponential.clone() =>
-            lr: "finite and at least 0" [-0.1, NAN, INF], gamma: "finite and above 0" [0.0, -0.5, NAN, INF],
-            steps: "at least 1" [0], end: "finite and at least 0" [-0.1, NAN, INF],
-            end: "at least 0 and at most lr, 1, since gamma is at most 1" [1.1]);
-        refuse!(Exponential { gamma: 1.5, end: 2.0, ..exponential } =>
-            end: "finite and at least lr, 1, since gamma is above 1" [0.0, 0.9]);
+            from: "finite and at least 0" [-0.1, NAN, INF], gamma: "finite and above 0" [0.0, -0.5, NAN, INF],
+            steps: "at least 1" [0], to: "finite and at least 0" [-0.1, NAN, INF],
+            to: "at least 0 and at most from, 1, since gamma is at most 1" [1.1]);
+        refuse!(Exponential { gamma: 1.5, to: 2.0, ..exponential } =>
+            to: "finite and at least from, 1, since gamma is above 1" [0.0, 0.9]);
         refuse!(InverseTime { gamma: 0.5, ..Default::default() } =>
-            lr: "finite and at least 0" [-0.1, NAN, INF], gamma: "finite and above 0" [0.0, -0.5, NAN, INF],
+            from: "finite and at least 0" [-0.1, NAN, INF], gamma: "finite and above 0" [0.0, -0.5, NAN, INF],
             steps: "at least 1" [0]);
     }
 
     #[test]
     fn cosines_and_cycles() {
         refuse!(Cosine { steps: 1, ..Default::default() } =>
-            lr: "finite and at least 0" [-0.1, NAN, INF], end: "finite and at least 0" [-0.1, NAN, INF],
+            from: "finite and at least 0" [-0.1, NAN, INF], to: "finite and at least 0" [-0.1, NAN, INF],
             steps: "at least 1" [0], power: "finite and above 0" [0.0, -1.0, NAN, INF]);
         refuse!(CosineRestarts { steps: 1, ..Default::default() } =>
-            lr: "finite and at least 0" [-0.1, NAN, INF], end: "finite and at least 0" [-0.1, NAN, INF],
+            from: "finite and at least 0" [-0.1, NAN, INF], to: "finite and at least 0" [-0.1, NAN, INF],
             steps: "at least 1" [0], growth: "finite and at least 1" [0.9, NAN, INF],
             shrink: "above 0 and at most 1" [0.0, -0.5, 1.1, NAN]);
         refuse!(Cyclic::default() =>
-            lr: "finite and at least 0" [-0.1, NAN, INF], peak: "finite and at least 0" [-0.1, NAN, INF],
+            from: "finite and at least 0" [-0.1, NAN, INF], peak: "finite and at least 0" [-0.1, NAN, INF],
             up: "at least 1" [0], gamma: "1 unless mode is exp_range" [0.9, NAN]);
         refuse!(Cyclic { mode: Mode::ExpRange, ..Default::default() } => gamma: "above 0 and at most 1" [0.0, 1.1, NAN]);
         let cycle = OneCycle { steps: 1, ..Default::default() };
         refuse!(cycle.clone() =>
-            lr: "finite and at least 0" [-0.1, NAN, INF], steps: "at least 1" [0],
+            peak: "finite and at least 0" [-0.1, NAN, INF], steps: "at least 1" [0],
             pct_start: "above 0 and at most 1" [0.0, -0.1, 1.1, NAN],
             div: "finite and above 0" [0.0, -1.0, NAN, INF], final_div: "finite and above 0" [0.0, -1.0, NAN, INF]);
         refuse!(OneCycle { three_phase: true, ..cycle } =>
@@ -947,10 +949,10 @@ mod errors {
     fn papers() {
         refuse!(Noam::default() =>
             factor: "finite and at least 0" [-0.1, NAN, INF], model_size: "at least 1" [0], warmup: "at least 1" [0]);
-        refuse!(InverseSqrt::default() => lr: "finite and at least 0" [-0.1, NAN, INF], timescale: "at least 1" [0]);
+        refuse!(InverseSqrt::default() => from: "finite and at least 0" [-0.1, NAN, INF], timescale: "at least 1" [0]);
         refuse!(Wsd { decay: 1, ..Default::default() } =>
-            lr: "finite and at least 0" [-0.1, NAN, INF], decay: "at least 1" [0],
-            end: "finite and at least 0" [-0.1, NAN, INF]);
+            peak: "finite and at least 0" [-0.1, NAN, INF], decay: "at least 1" [0],
+            to: "finite and at least 0" [-0.1, NAN, INF]);
     }
 
     #[test]
@@ -982,8 +984,11 @@ mod errors {
         says(Schedule::from(1e200).scale(1e200), "bound = inf is out of range: finite");
         says(Schedule::from(1e200).times(1e200), "bound = inf is out of range: finite");
         says(Schedule::from(1e200).times(1e200).scale(1.0), "of.bound = inf is out of range: finite");
-        says(Linear { lr: 1e200, start_factor: 1e200, steps: 1, ..Default::default() }, "bound = inf is out of range: finite");
-        says(OneCycle { lr: 1e300, steps: 1, div: 1e-30, ..Default::default() }, "bound = inf is out of range: finite");
+        says(
+            Linear { value: 1e200, start_factor: 1e200, steps: 1, ..Default::default() },
+            "bound = inf is out of range: finite",
+        );
+        says(OneCycle { peak: 1e300, steps: 1, div: 1e-30, ..Default::default() }, "bound = inf is out of range: finite");
     }
 
     #[test]
@@ -992,8 +997,8 @@ mod errors {
         let with = ReduceLrOnPlateau::default;
         for bad in [-0.1, NAN, INF] {
             let expected = |field: &str| format!("{field} = {bad} is out of range: finite and at least 0");
-            assert_eq!(text(ReduceLrOnPlateau { lr: bad, ..with() }), expected("lr"));
-            assert_eq!(text(ReduceLrOnPlateau { end: bad, ..with() }), expected("end"));
+            assert_eq!(text(ReduceLrOnPlateau { from: bad, ..with() }), expected("from"));
+            assert_eq!(text(ReduceLrOnPlateau { to: bad, ..with() }), expected("to"));
             assert_eq!(text(ReduceLrOnPlateau { eps: bad, ..with() }), expected("eps"));
             assert_eq!(text(ReduceLrOnPlateau { threshold: Threshold::Absolute(bad), ..with() }), expected("threshold"));
             assert_eq!(text(ReduceLrOnPlateau { threshold: Threshold::Relative(bad), ..with() }), expected("threshold"));
@@ -1050,11 +1055,11 @@ mod plateau {
 
     #[test]
     fn the_rate_stays_above_its_end_and_small_reductions_are_not_made() -> Result<()> {
-        let low = ReduceLrOnPlateau { patience: 0, end: 0.3, ..quick() };
+        let low = ReduceLrOnPlateau { patience: 0, to: 0.3, ..quick() };
         assert_eq!(rates(low, &[1.0; 4])?, [1.0, 0.5, 0.3, 0.3]);
         let coarse = ReduceLrOnPlateau { patience: 0, eps: 0.25, ..quick() };
         assert_eq!(rates(coarse, &[1.0; 4])?, [1.0, 0.5, 0.5, 0.5]);
-        let below = ReduceLrOnPlateau { lr: 0.1, patience: 0, end: 0.3, ..quick() };
+        let below = ReduceLrOnPlateau { from: 0.1, patience: 0, to: 0.3, ..quick() };
         assert_eq!(rates(below, &[1.0; 3])?, [0.1; 3]);
         Ok(())
     }
@@ -1067,7 +1072,7 @@ mod plateau {
         let mut copy = plateau.clone();
         assert_eq!(copy, plateau);
         assert_eq!(copy.step(1.0), plateau.step(1.0));
-        assert_eq!((copy.lr(), plateau.lr()), (0.5, 0.5));
+        assert_eq!((copy.value(), plateau.value()), (0.5, 0.5));
         Ok(())
     }
 
@@ -1179,18 +1184,20 @@ mod registry {
             ("piecewise", &[("values", "0.1,1e-2"), ("boundaries", "7")], {
                 Piecewise { boundaries: vec![7], values: vec![0.1, 0.01] }.into()
             }),
-            ("cyclic", &[("down", "5"), ("mode", "exp_range"), ("gamma", "0.9"), ("up", "4"), ("lr", "0.1"), ("peak", "2")], {
-                Cyclic { lr: 0.1, peak: 2.0, up: 4, down: Some(5), mode: Mode::ExpRange, gamma: 0.9 }.into()
-            }),
-            ("cosine", &[("steps", "9"), ("rises", "true"), ("lr", "0.5"), ("end", "0.1"), ("power", "2")], {
-                Cosine { steps: 9, rises: true, lr: 0.5, end: 0.1, power: 2.0 }.into()
+            (
+                "cyclic",
+                &[("down", "5"), ("mode", "exp_range"), ("gamma", "0.9"), ("up", "4"), ("from", "0.1"), ("peak", "2")],
+                { Cyclic { from: 0.1, peak: 2.0, up: 4, down: Some(5), mode: Mode::ExpRange, gamma: 0.9 }.into() },
+            ),
+            ("cosine", &[("steps", "9"), ("rises", "true"), ("from", "0.5"), ("to", "0.1"), ("power", "2")], {
+                Cosine { steps: 9, rises: true, from: 0.5, to: 0.1, power: 2.0 }.into()
             }),
             ("one_cycle", &[("steps", "9"), ("shape", "linear"), ("three_phase", "true"), ("div", "3"), ("final_div", "7")], {
                 let cycle = OneCycle { steps: 9, shape: Shape::Linear, three_phase: true, ..Default::default() };
                 OneCycle { div: 3.0, final_div: 7.0, ..cycle }.into()
             }),
-            ("wsd", &[("decay", "4"), ("warmup", "2"), ("stable", "3"), ("end", "0.1"), ("shape", "cosine")], {
-                Wsd { decay: 4, warmup: 2, stable: 3, end: 0.1, shape: Shape::Cosine, ..Default::default() }.into()
+            ("wsd", &[("decay", "4"), ("warmup", "2"), ("stable", "3"), ("to", "0.1"), ("shape", "cosine")], {
+                Wsd { decay: 4, warmup: 2, stable: 3, to: 0.1, shape: Shape::Cosine, ..Default::default() }.into()
             }),
             ("step", &[("steps", "4"), ("warmup", "2"), ("warmup_start", "0.1")], {
                 Schedule::from(Step { steps: 4, ..Default::default() }).warmup(2, 0.1)
@@ -1213,11 +1220,11 @@ mod registry {
             "unknown schedule 'cos'; known: constant, step, multi_step, piecewise, linear, polynomial, exponential, inverse_time, \
              cosine, cosine_restarts, cyclic, one_cycle, noam, inverse_sqrt, wsd",
         );
-        says("step", &[("T_max", "3")], "unknown setting 'T_max'; known: steps, lr, gamma, warmup, warmup_start");
+        says("step", &[("T_max", "3")], "unknown setting 'T_max'; known: steps, from, gamma, warmup, warmup_start");
         says("noam", &[("warmup_start", "3")], "unknown setting 'warmup_start'; known: factor, model_size, warmup");
         says("step", &[("steps", "3"), ("steps", "4")], "setting 'steps' is given twice");
         says("step", &[("steps", "3.5")], "steps = 3.5 is out of range: a whole number");
-        says("step", &[("lr", "fast")], "lr = fast is out of range: a number");
+        says("step", &[("from", "fast")], "from = fast is out of range: a number");
         says("cosine", &[("rises", "yes")], "rises = yes is out of range: true or false");
         says("cyclic", &[("down", "half")], "down = half is out of range: a whole number or none");
         says("cyclic", &[("mode", "round")], "mode = round is out of range: triangular, triangular2 or exp_range");
@@ -1227,7 +1234,7 @@ mod registry {
         says("step", &[("steps", "0")], "steps = 0 is out of range: at least 1");
         says("exponential", &[], "exponential needs gamma, for example gamma=0.99");
         says("piecewise", &[("values", "1,0.1")], "piecewise needs boundaries, for example boundaries=500");
-        says("step", &[("steps", "3"), ("lr", "NaN")], "lr = NaN is out of range: finite and at least 0");
+        says("step", &[("steps", "3"), ("from", "NaN")], "from = NaN is out of range: finite and at least 0");
         says(
             "step",
             &[("steps", "3"), ("warmup", "3"), ("warmup_start", "-1")],

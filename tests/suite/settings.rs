@@ -56,8 +56,8 @@ const RANGES: &[(&str, &[&str], &[&str])] = &[
     ("cosine, linear or one_minus_sqrt", &["round", ""], &["linear"]),
     ("1 unless mode is exp_range", &["0.9", "NaN"], &["1"]),
     ("above 0 and at most 0.5, since there are three phases", &["0", "0.6", "-0.1", "NaN", "inf"], &["0.000001", "0.5"]),
-    ("at least 0 and at most lr, 1, since gamma is at most 1", &["1.1"], &["0", "1"]),
-    ("finite and at least lr, 1, since gamma is above 1", &["0", "0.9"], &["1", "2"]),
+    ("at least 0 and at most from, 1, since gamma is at most 1", &["1.1"], &["0", "1"]),
+    ("finite and at least from, 1, since gamma is above 1", &["0", "0.9"], &["1", "2"]),
 ];
 
 /// A setting, and all that may be said of it.
@@ -94,7 +94,9 @@ const fn whole(name: &'static str) -> Setting {
 }
 
 const LR: Setting = number("lr");
-const SCHEDULED: Setting = not_negative("lr");
+const VALUE: Setting = not_negative("value");
+const FROM: Setting = not_negative("from");
+const PEAK: Setting = not_negative("peak");
 const BETA1: Setting = fraction("beta1");
 const BETA2: Setting = fraction("beta2");
 const EPS: Setting = positive("eps");
@@ -238,15 +240,15 @@ const RULES: &[(&str, &[Setting])] = &[
 
 /// Every schedule, what else has to be set, and its settings. One that means different things by another has several lines.
 const SCHEDULES: &[(&str, &str, &[Setting])] = &[
-    ("constant", "", &[SCHEDULED, not_negative("factor"), whole("steps"), WARMUP]),
-    ("step", "steps=5", &[some("steps"), SCHEDULED, ("gamma", &[NUMBER, AT_MOST_1]), WARMUP]),
-    ("multi_step", "milestones=3,7", &[("milestones", &[LIST]), SCHEDULED, positive("gamma"), WARMUP]),
+    ("constant", "", &[VALUE, not_negative("factor"), whole("steps"), WARMUP]),
+    ("step", "steps=5", &[some("steps"), FROM, ("gamma", &[NUMBER, AT_MOST_1]), WARMUP]),
+    ("multi_step", "milestones=3,7", &[("milestones", &[LIST]), FROM, positive("gamma"), WARMUP]),
     ("piecewise", "values=1,2 boundaries=3", &[("values", &[LIST]), ("boundaries", &[LIST]), WARMUP]),
-    ("linear", "steps=5", &[whole("steps"), SCHEDULED, not_negative("start_factor"), not_negative("end_factor"), WARMUP]),
+    ("linear", "steps=5", &[whole("steps"), VALUE, not_negative("start_factor"), not_negative("end_factor"), WARMUP]),
     (
         "polynomial",
         "steps=5",
-        &[whole("steps"), SCHEDULED, not_negative("end"), positive("power"), whole("begin"), flag("cycle"), WARMUP],
+        &[whole("steps"), FROM, not_negative("to"), positive("power"), whole("begin"), flag("cycle"), WARMUP],
     ),
     ("polynomial", "steps=5 cycle=true", &[("steps", &["at least 1 with cycle"])]),
     (
@@ -254,35 +256,28 @@ const SCHEDULES: &[(&str, &str, &[Setting])] = &[
         "gamma=0.5",
         &[
             positive("gamma"),
-            SCHEDULED,
+            FROM,
             some("steps"),
             whole("begin"),
             flag("staircase"),
-            not_negative("end"),
-            ("end", &["at least 0 and at most lr, 1, since gamma is at most 1"]),
+            not_negative("to"),
+            ("to", &["at least 0 and at most from, 1, since gamma is at most 1"]),
             WARMUP,
         ],
     ),
-    ("exponential", "gamma=1.5 end=2", &[("end", &["finite and at least lr, 1, since gamma is above 1"])]),
-    ("inverse_time", "gamma=0.5", &[positive("gamma"), SCHEDULED, some("steps"), flag("staircase"), WARMUP]),
-    ("cosine", "steps=5", &[some("steps"), SCHEDULED, not_negative("end"), positive("power"), flag("rises"), WARMUP]),
+    ("exponential", "gamma=1.5 to=2", &[("to", &["finite and at least from, 1, since gamma is above 1"])]),
+    ("inverse_time", "gamma=0.5", &[positive("gamma"), FROM, some("steps"), flag("staircase"), WARMUP]),
+    ("cosine", "steps=5", &[some("steps"), FROM, not_negative("to"), positive("power"), flag("rises"), WARMUP]),
     (
         "cosine_restarts",
         "steps=5",
-        &[
-            some("steps"),
-            SCHEDULED,
-            not_negative("end"),
-            ("growth", &[NUMBER, AT_LEAST_1]),
-            ("shrink", &[NUMBER, AT_MOST_1]),
-            WARMUP,
-        ],
+        &[some("steps"), FROM, not_negative("to"), ("growth", &[NUMBER, AT_LEAST_1]), ("shrink", &[NUMBER, AT_MOST_1]), WARMUP],
     ),
     (
         "cyclic",
         "",
         &[
-            SCHEDULED,
+            FROM,
             not_negative("peak"),
             some("up"),
             ("down", &["a whole number or none"]),
@@ -297,7 +292,7 @@ const SCHEDULES: &[(&str, &str, &[Setting])] = &[
         "steps=50",
         &[
             some("steps"),
-            SCHEDULED,
+            PEAK,
             ("pct_start", &[NUMBER, AT_MOST_1]),
             positive("div"),
             positive("final_div"),
@@ -308,18 +303,11 @@ const SCHEDULES: &[(&str, &str, &[Setting])] = &[
     ),
     ("one_cycle", "steps=50 three_phase=true", &[("pct_start", &["above 0 and at most 0.5, since there are three phases"])]),
     ("noam", "", &[not_negative("factor"), some("model_size"), some("warmup")]),
-    ("inverse_sqrt", "", &[SCHEDULED, some("timescale"), WARMUP]),
+    ("inverse_sqrt", "", &[FROM, some("timescale"), WARMUP]),
     (
         "wsd",
         "decay=5",
-        &[
-            some("decay"),
-            SCHEDULED,
-            WARMUP,
-            whole("stable"),
-            not_negative("end"),
-            ("shape", &["cosine, linear or one_minus_sqrt"]),
-        ],
+        &[some("decay"), PEAK, WARMUP, whole("stable"), not_negative("to"), ("shape", &["cosine, linear or one_minus_sqrt"])],
     ),
     // Only where there is a warm-up.
     ("constant", "warmup=3", &[not_negative("warmup_start")]),
@@ -441,10 +429,10 @@ fn settings_that_do_not_fit_each_other_are_refused() {
 #[test]
 fn what_is_recorded_into_a_plan_follows_no_schedule() {
     for name in ["ns_a", "eps", "ns_steps", "adjust_lr", "nesterov"] {
-        let recipe = Recipe::new(Muon::default()).schedule(name, 0.5);
-        assert_error(optimizer(recipe), &format!("schedule of {name} = given is out of range: only for numbers"));
+        let recipe = Recipe::new(Muon::default()).scale(name, 0.5);
+        assert_error(optimizer(recipe), &format!("a scale of {name} cannot be combined with muon: {name} is no number"));
     }
-    optimizer(Recipe::new(Muon::default()).schedule("lr", 0.5)).expect("an optimizer");
+    optimizer(Recipe::new(Muon::default()).scale("lr", 0.5)).expect("an optimizer");
 }
 
 #[test]
@@ -495,9 +483,9 @@ fn numbers_of_a_step_beyond_single_precision_are_refused() {
     let mut later = optimizer(Recipe::new(adam(1e30, 0.0))).expect("an optimizer");
     assert_error(later.set(0, "default", "lr", 1e39), &format!("lr = 1e39 is out of range: {UP_TO_SINGLE}"));
     // A schedule is looked at step by step.
-    let rising = schedule_by_name("constant", &[("lr", "1e10"), ("factor", "0"), ("steps", "1")]).expect("a schedule");
+    let rising = schedule_by_name("constant", &[("value", "1e10"), ("factor", "0"), ("steps", "1")]).expect("a schedule");
     let recipe = Recipe::new(Sgd { lr: 1e28, ..Default::default() }).weight_decay(Decay::Decoupled(1e8));
-    let mut rises = optimizer(recipe.schedule("lr", rising)).expect("an optimizer");
+    let mut rises = optimizer(recipe.scale("lr", rising)).expect("an optimizer");
     rises.step().expect("a rate of 0");
     let rows = rises.step().expect_err("a decay of 1e46").to_string();
     assert_eq!(rows, format!("decay of step 2 = -1e46 is out of range: {IN_SINGLE}"));
@@ -529,8 +517,11 @@ fn an_infinite_bound_of_the_norm_only_measures() {
             }
         }
     }
-    let scheduled = Recipe::new(Sgd::default()).clip_norm(f64::INFINITY).schedule("clip", 0.5);
-    assert_error(optimizer(scheduled), "schedule of clip = given is out of range: only with a clip that has a bound");
+    let scheduled = Recipe::new(Sgd::default()).clip_norm(f64::INFINITY).scale("clip", 0.5);
+    assert_error(
+        optimizer(scheduled),
+        "a scale of clip cannot be combined with a bound of infinity: it only measures the norm",
+    );
     for clip in [Clip::Value(f64::INFINITY), Clip::Tensor { max: f64::INFINITY, kind: NormKind::L2 }] {
         assert!(optimizer(Recipe::new(Sgd::default()).clip(clip)).is_err());
     }

@@ -221,7 +221,7 @@ impl Run {
         if self.schedule.is_empty() {
             return Ok(recipe);
         }
-        Ok(recipe.schedule("lr", schedule_by_name(self.schedule, &[("steps", &steps.to_string())])?))
+        Ok(recipe.scale("lr", schedule_by_name(self.schedule, &[("steps", &steps.to_string())])?))
     }
 }
 

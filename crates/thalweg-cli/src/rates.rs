@@ -22,13 +22,13 @@ pub struct Follower {
 impl Follower {
     /// Sets the rates of the next epoch.
     pub fn set<P: Program>(&self, trainer: &mut Trainer<P>) -> Result<()> {
-        let factor = self.plateau.lr();
+        let factor = self.plateau.value();
         Ok(self.rates.iter().try_for_each(|(name, rate)| trainer.set(0, "default", name, rate * factor))?)
     }
 
     /// Takes the loss of an epoch.
     pub fn epoch<P: Program>(&mut self, trainer: &mut Trainer<P>, loss: f64) -> Result<()> {
-        let before = self.plateau.lr();
+        let before = self.plateau.value();
         if self.plateau.step(loss) == before { Ok(()) } else { self.set(trainer) }
     }
 }
@@ -176,7 +176,7 @@ pub fn scheduled(
     let (resolved, schedule) = schedule.make(steps).map_err(wrong)?;
     over.schedule = Some((resolved, Some(schedule.clone())));
     over.check()?;
-    let recipe = rates.iter().fold(recipe, |recipe, (name, _)| recipe.schedule(name, schedule.clone()));
+    let recipe = rates.iter().fold(recipe, |recipe, (name, _)| recipe.scale(name, schedule.clone()));
     Ok((recipe, None, over))
 }
 

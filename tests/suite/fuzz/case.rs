@@ -276,11 +276,11 @@ fn modifier(rng: &mut Rng, groups: usize) -> Modifier {
 fn schedule(rng: &mut Rng) -> Schedule {
     let steps = rng.u64(1..12);
     let schedule: Schedule = match rng.u8(..5) {
-        0 => Cosine { steps, end: 0.1, ..Default::default() }.into(),
+        0 => Cosine { steps, to: 0.1, ..Default::default() }.into(),
         1 => Linear { steps, start_factor: 0.25, ..Default::default() }.into(),
         2 => Step { steps, gamma: 0.5, ..Default::default() }.into(),
         3 => Exponential { steps, gamma: 0.9, ..Default::default() }.into(),
-        _ => Polynomial { steps, power: 2.0, end: 0.0, ..Default::default() }.into(),
+        _ => Polynomial { steps, power: 2.0, to: 0.0, ..Default::default() }.into(),
     };
     if rng.u8(..3) == 0 { schedule.warmup(rng.u64(1..5), 0.0) } else { schedule }
 }

@@ -344,8 +344,8 @@ impl Case {
             Modifier::Cautious => recipe.cautious(),
             Modifier::Centralise => recipe.centralise(),
             Modifier::Inspect => recipe.inspect(),
-            Modifier::Schedule(None, setting, schedule) => recipe.schedule(&setting, schedule),
-            Modifier::Schedule(Some(at), setting, schedule) => recipe.schedule_group(&group(at), &setting, schedule),
+            Modifier::Schedule(None, setting, schedule) => recipe.scale(&setting, schedule),
+            Modifier::Schedule(Some(at), setting, schedule) => recipe.scale_group(&group(at), &setting, schedule),
         })
     }
 

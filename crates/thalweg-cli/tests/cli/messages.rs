@@ -9,6 +9,8 @@ fn wrong_names_and_numbers_say_what_to_give() {
         (&["train", "--rule", "lbfgs"], "it needs the whole data set in every step"),
         (&["train", "--set", "betas=0.9,0.99"], "they are two settings: beta1 and beta2"),
         (&["train", "--schedule", "cosin"], "did you mean cosine?"),
+        (&["train", "--schedule", "cosine,lr=0.1"], "the factor itself is `from`, `peak` or `value`"),
+        (&["train", "--schedule", "cosine,eta_min=0.1"], "it is `to` here, as a factor on --lr"),
         (&["train", "--engine", "cuda"], "GPUs of every vendor are gpu; try 'thalweg train --help'"),
         (&["train", "--schedule", "exponential"], "exponential needs gamma, for example gamma=0.99"),
         (&["train", "--schedule", "piecewise,values=1,0.1"], "piecewise needs boundaries, for example boundaries=500"),

@@ -15,18 +15,18 @@ fn schedules_are_listed_with_formula_and_settings() {
         assert_eq!(keys(&line["settings"]), listing.settings.iter().map(|(name, _)| *name).collect());
     }
     let step = "step
-  formula   lr · gamma^⌊t / steps⌋
-  settings  steps=… lr=1 gamma=0.1 warmup=0 warmup_start=0\n";
+  formula   from · gamma^⌊t / steps⌋
+  settings  steps=… from=1 gamma=0.1 warmup=0 warmup_start=0\n";
     assert!(text.out.contains(&format!("\n\n{step}\n")), "{}", text.out);
-    let plateau = "settings  lr=1 goal=min factor=0.1 patience=10 threshold=relative:1e-4 cooldown=0 end=0 eps=1e-8\n";
+    let plateau = "settings  from=1 goal=min factor=0.1 patience=10 threshold=relative:1e-4 cooldown=0 to=0 eps=1e-8\n";
     assert!(text.out.ends_with(plateau), "{}", text.out);
-    let step = serde_json::json!({ "steps": null, "lr": 1, "gamma": 0.1, "warmup": 0, "warmup_start": 0 });
+    let step = serde_json::json!({ "steps": null, "from": 1, "gamma": 0.1, "warmup": 0, "warmup_start": 0 });
     assert_eq!(lines[1]["settings"], step);
 }
 
 #[test]
 fn a_schedules_values_are_printed() {
-    let ran = thalweg(&["schedules", "step", "steps=2", "lr=8", "gamma=0.5", "--steps", "5"]);
+    let ran = thalweg(&["schedules", "step", "steps=2", "from=8", "gamma=0.5", "--steps", "5"]);
     assert_eq!((ran.code, ran.out.as_str(), ran.err.as_str()), (Some(0), "0 8\n1 8\n2 4\n3 4\n4 2\n", ""));
     let lines = thalweg(&["schedules", "multi_step", "milestones=1,2", "gamma=0.5", "--steps", "3", "--json"]).json();
     assert_eq!(lines, [(0, 1.0), (1, 0.5), (2, 0.25)].map(|(step, value)| serde_json::json!({ "step": step, "value": value })));

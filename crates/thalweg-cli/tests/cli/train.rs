@@ -80,10 +80,10 @@ fn a_schedule_is_a_factor_and_takes_the_runs_steps_where_it_needs_some() {
     assert_ne!(run(&["--schedule", "cosine"]), run(&["--schedule", "cosine,steps=45"]));
     // A warm-up comes first.
     assert_eq!(run(&["--schedule", "cosine,warmup=10"]), run(&["--schedule", "cosine,warmup=10,steps=36"]));
-    let half = run(&["--lr", "0.002", "--schedule", "constant,lr=0.5"]);
+    let half = run(&["--lr", "0.002", "--schedule", "constant,value=0.5"]);
     assert_eq!(half, run(&["--lr", "0.001"]));
     // A list has commas; after step 30, in the second epoch, the rate is as good as 0.
-    let stopped = trained(&["--epochs", "3", "--schedule", "multi_step,milestones=30,31,gamma=1e-30,lr=1"]);
+    let stopped = trained(&["--epochs", "3", "--schedule", "multi_step,milestones=30,31,gamma=1e-30,from=1"]);
     assert_ne!(stopped[0]["test_loss"], stopped[1]["test_loss"]);
     assert_eq!(stopped[1]["test_loss"], stopped[2]["test_loss"]);
 }
@@ -92,7 +92,7 @@ fn a_schedule_is_a_factor_and_takes_the_runs_steps_where_it_needs_some() {
 fn a_schedule_moves_every_learning_rate_of_muon() {
     let run = |args: &[&str]| last_test(&trained(&[&["--epochs", "2", "--rule", "muon"], args].concat()));
     let halves = run(&["--lr", "0.01", "--set", "adamw_lr=0.001"]);
-    assert_eq!(halves, run(&["--lr", "0.02", "--set", "adamw_lr=0.002", "--schedule", "constant,lr=0.5"]));
+    assert_eq!(halves, run(&["--lr", "0.02", "--set", "adamw_lr=0.002", "--schedule", "constant,value=0.5"]));
     assert_ne!(halves, run(&["--lr", "0.01", "--set", "adamw_lr=0.002"]));
 }
 
@@ -110,7 +110,7 @@ fn a_plateau_lowers_the_rate_once_the_loss_is_no_better() {
     // A loss that falls every time is no plateau, even for the least patient.
     assert!(steady.windows(2).all(|pair| pair[1].as_f64() < pair[0].as_f64()), "{steady:?}");
     assert_eq!(losses(&run(&["--schedule", "plateau,patience=0,factor=1e-30"])), steady);
-    let half = losses(&run(&["--schedule", "plateau,lr=0.5", "--lr", "0.002"]));
+    let half = losses(&run(&["--schedule", "plateau,from=0.5", "--lr", "0.002"]));
     assert_eq!(half, steady);
 }
 
