@@ -40,6 +40,7 @@
 //! | [`nn`] | layers, recorded into plans |
 //! | [`op`] | operations of layers and of training |
 //! | [`data`] | data sets, their split, folds and scaling, and readers |
+//! | [`sweep`] | hyper-parameter search: spaces, samplers, strategies and the table of results |
 //! | [`error`] | the error type, and checks of settings |
 //! | [`guide`] | chapters: for those who embed it, and which rule is for what |
 //!
@@ -90,6 +91,7 @@ pub mod plan;
 mod rule;
 mod rules;
 pub mod schedule;
+pub mod sweep;
 mod text;
 mod train;
 

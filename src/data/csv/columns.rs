@@ -8,6 +8,7 @@ use super::text::{Text, offset};
 use super::{Options, Target};
 use crate::data::cell::{Cell, quoted};
 use crate::error::{Error, Result};
+use crate::text::distance;
 
 /// Most texts that a column of categories may have; from a few on, no more than half as many as rows.
 const CATEGORIES: usize = 100;
@@ -310,20 +311,4 @@ impl Columns {
         });
         found.err().unwrap_or_else(|| text.refused(format!("{} changed while it was read", self.name(column))))
     }
-}
-
-/// Characters to insert, remove or replace to get from one text to the other.
-fn distance(from: &str, to: &str) -> usize {
-    let to: Vec<char> = to.chars().take(64).collect();
-    let mut row: Vec<usize> = (0..=to.len()).collect();
-    for (i, a) in from.chars().take(64).enumerate() {
-        let mut before = row[0];
-        row[0] = i + 1;
-        for (j, b) in to.iter().enumerate() {
-            let replaced = before + usize::from(a != *b);
-            before = row[j + 1];
-            row[j + 1] = replaced.min(row[j] + 1).min(before + 1);
-        }
-    }
-    row[to.len()]
 }

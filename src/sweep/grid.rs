@@ -1,0 +1,105 @@
+//! Every combination of values.
+
+use super::domain::Domain;
+use super::space::SearchSpace;
+use super::study::{History, Sampler};
+use super::value::{Point, Value};
+use crate::error::{Error, Result};
+
+/// Most points of a grid.
+const MOST: usize = 1 << 20;
+
+/// All combinations of values: each value of domains that can be counted, and of the others some that are spread evenly, both bounds among
+/// them. Logarithmic domains, also those of whole numbers, are spread evenly in their logarithm.
+///
+/// The first parameter varies slowest; one that a condition hangs on comes before those that have it. Combinations that differ only in
+/// parameters that do not exist are one point. Points that were tried before, such as those that were enqueued, are left out.
+///
+/// # Examples
+///
+/// ```
+/// use thalweg::sweep::{Goal, Grid, SearchSpace, Study};
+///
+/// let space: SearchSpace = "lr=log:1e-3:1e-1; rule=choice:adam,sgd; momentum=choice:0.0,0.9 if rule=sgd".parse()?;
+/// let grid = Grid::new(&space, 3)?;
+/// assert_eq!(grid.points().len(), 3 * (1 + 2));
+/// let mut study = Study::new(space, Goal::Minimize, grid);
+/// assert_eq!(study.ask(100)?.len(), 9);
+/// # Ok::<(), thalweg::Error>(())
+/// ```
+#[derive(Debug, Clone, PartialEq)]
+pub struct Grid {
+    points: Vec<Point>,
+}
+
+impl Grid {
+    /// The grid of a space, with `values` values of each domain that cannot be counted, or whose scale is logarithmic.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Setting`] if `values` is 0, or the grid has more than 2²⁰ points.
+    pub fn new(space: &SearchSpace, values: usize) -> Result<Self> {
+        crate::error::range::require(values > 0, "values of a grid", values, "at least 1")?;
+        let mut points = Vec::new();
+        extend(space, values, 0, Point::new(), &mut points)?;
+        Ok(Self { points })
+    }
+
+    /// The points, in order.
+    pub fn points(&self) -> &[Point] {
+        &self.points
+    }
+}
+
+/// Adds all points that begin with the values of `begun`, which has those of the first `depth` parameters in the space's order.
+fn extend(space: &SearchSpace, values: usize, depth: usize, begun: Point, points: &mut Vec<Point>) -> Result<()> {
+    let Some(&i) = space.order().get(depth) else {
+        if points.len() == MOST {
+            return Err(Error::setting("points of the grid", format!("more than {MOST}"), &format!("at most {MOST}")));
+        }
+        points.push(space.complete(&begun, |parameter| Ok(parameter.domain.at(0.0)))?);
+        return Ok(());
+    };
+    let parameter = &space.parameters()[i];
+    let exists =
+        parameter.when.as_ref().is_none_or(|when| begun.get(&when.parameter).is_some_and(|value| when.values.contains(value)));
+    if !exists {
+        return extend(space, values, depth + 1, begun, points);
+    }
+    for k in 0..count(&parameter.domain, values) {
+        let value = value(&parameter.domain, values, k);
+        // Neighbouring whole numbers of a logarithmic scale may be one.
+        let before = (k > 0).then(|| self::value(&parameter.domain, values, k - 1));
+        if before.as_ref() != Some(&value) {
+            extend(space, values, depth + 1, begun.clone().with(&parameter.name, value), points)?;
+        }
+    }
+    Ok(())
+}
+
+fn count(domain: &Domain, values: usize) -> u64 {
+    match domain {
+        Domain::LogInteger { .. } => values as u64,
+        domain => domain.count().unwrap_or(values as u64),
+    }
+}
+
+fn value(domain: &Domain, values: usize, k: u64) -> Value {
+    match domain {
+        Domain::Uniform { .. } | Domain::LogUniform { .. } if values == 1 => domain.at(0.5),
+        Domain::LogInteger { .. } if values == 1 => domain.at(0.5),
+        Domain::Uniform { .. } | Domain::LogUniform { .. } | Domain::LogInteger { .. } => {
+            domain.at(k as f64 / (values - 1) as f64)
+        }
+        domain => domain.nth(k),
+    }
+}
+
+impl Sampler for Grid {
+    fn suggest(&mut self, _: &SearchSpace, history: &History<'_>, number: u64) -> Result<Option<Point>> {
+        let tried = |point: &&Point| history.trials.iter().any(|trial| trial.point == **point);
+        // So many points were suggested; those before were, or were tried for another reason.
+        let next = self.points.iter().skip(usize::try_from(number).unwrap_or(usize::MAX)).find(|point| !tried(point));
+        Ok(next.cloned())
+    }
+}

@@ -1,0 +1,47 @@
+//! Hyper-parameter search: spaces, samplers, strategies and the table of results.
+//!
+//! All of it is host code over numbers and knows nothing of models or engines: whoever trains asks for points, trains them in any way, and
+//! tells what came out.
+//!
+//! | subject | what is in it |
+//! | --- | --- |
+//! | spaces | [`SearchSpace`] of [`Parameter`]s, each with a [`Domain`]; a [`Point`] has a [`Value`] for each |
+//! | samplers | [`Study`] asks one for points and is told metrics: [`Grid`], [`Random`], [`Latin`], [`Sobol`], [`Tpe`], or any [`Sampler`] |
+//! | strategies | which trials go on: [`Halving`], [`Hyperband`], [`MedianStopping`], [`FoldStopping`], [`Patience`], [`PopulationBased`]. They are pure: functions of settings, seed and metrics |
+
+mod domain;
+mod grid;
+mod halving;
+mod population;
+mod random;
+mod signed_rank;
+mod space;
+mod spread;
+mod stopping;
+mod study;
+pub mod tpe;
+mod value;
+
+pub use domain::Domain;
+pub use grid::Grid;
+pub use halving::{Bracket, Halving, Hyperband, Rung};
+pub use population::{Exploit, PopulationBased};
+pub use random::Random;
+pub use signed_rank::signed_rank;
+pub use space::{Parameter, SearchSpace, When};
+pub use spread::{Latin, Sobol};
+pub use stopping::{FoldStopping, MedianStopping, Patience, Score};
+pub use study::{Goal, History, Outcome, Sampler, Study, Trial};
+pub use tpe::Tpe;
+pub use value::{Point, Value};
+
+use crate::error::Error;
+use crate::text::distance;
+
+/// A name that is not known, with the nearest of those that are, if it is near.
+fn unknown(kind: &str, name: &str, known: &[&str]) -> Error {
+    let nearest = known.iter().map(|known| (distance(known, name), known)).min();
+    let nearest = nearest.filter(|&(distance, _)| 2 * distance <= name.chars().count());
+    let meant = nearest.map(|(_, known)| format!("; did you mean {known}?")).unwrap_or_default();
+    Error::Unknown { kind: kind.into(), name: name.into(), known: known.join(", ") + &meant }
+}
