@@ -8,10 +8,13 @@
 //! | spaces | [`SearchSpace`] of [`Parameter`]s, each with a [`Domain`]; a [`Point`] has a [`Value`] for each |
 //! | samplers | [`Study`] asks one for points and is told metrics: [`Grid`], [`Random`], [`Latin`], [`Sobol`], [`Tpe`], or any [`Sampler`] |
 //! | strategies | which trials go on: [`Halving`], [`Hyperband`], [`MedianStopping`], [`FoldStopping`], [`Patience`], [`PopulationBased`]. They are pure: functions of settings, seed and metrics |
+//! | results | [`Table`] of [`Record`]s, as CSV and lines of JSON, from which a search is resumed; [`importance`] of parameters |
 
 mod domain;
 mod grid;
 mod halving;
+mod importance;
+mod json;
 mod population;
 mod random;
 mod signed_rank;
@@ -19,12 +22,14 @@ mod space;
 mod spread;
 mod stopping;
 mod study;
+mod table;
 pub mod tpe;
 mod value;
 
 pub use domain::Domain;
 pub use grid::Grid;
 pub use halving::{Bracket, Halving, Hyperband, Rung};
+pub use importance::importance;
 pub use population::{Exploit, PopulationBased};
 pub use random::Random;
 pub use signed_rank::signed_rank;
@@ -32,6 +37,7 @@ pub use space::{Parameter, SearchSpace, When};
 pub use spread::{Latin, Sobol};
 pub use stopping::{FoldStopping, MedianStopping, Patience, Score};
 pub use study::{Goal, History, Outcome, Sampler, Study, Trial};
+pub use table::{Record, Status, Summary, Table};
 pub use tpe::Tpe;
 pub use value::{Point, Value};
 

@@ -7,6 +7,9 @@ use super::space::SearchSpace;
 use super::value::Point;
 use crate::error::{Error, Result};
 
+/// Trials that may be missing where a search is resumed, beside as many as there are.
+const MOST_MISSING: u64 = 1 << 10;
+
 /// Whether a metric should become small, as a loss, or large, as an accuracy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "snake_case"))]
@@ -178,30 +181,49 @@ impl Study {
     /// Goes on from the trials of a search that was interrupted: those that were running are asked for again first.
     ///
     /// With the same settings, and the same points enqueued before, all that follows is what would have followed without the interruption.
+    /// Trials may be missing, as where a line of a table was lost; they are made anew and asked for again.
     ///
     /// # Errors
     ///
-    /// [`Error::Setting`] if this search has trials already, if a trial is missing, and those of [`SearchSpace::check`] for a point of
-    /// another space.
+    /// [`Error::Setting`] if this search has trials already or numbers do not rise, those of [`SearchSpace::check`] for a point of another
+    /// space, and those of [`Study::ask`] where trials are missing.
     pub fn resume(&mut self, trials: Vec<Trial>) -> Result<()> {
         if !self.trials.is_empty() {
             return Err(Error::setting("trials", self.trials.len(), "none before a search is resumed"));
         }
         for (i, trial) in trials.iter().enumerate() {
-            if trial.id != i as u64 {
-                return Err(Error::setting("trial", trial.id, &format!("{i}, as trials are counted from 0")));
+            let before = i.checked_sub(1).map(|before| trials[before].id);
+            if before.is_some_and(|before| before >= trial.id) {
+                return Err(Error::setting("trial", trial.id, &format!("above {}, the trial before it", trials[i - 1].id)));
             }
             self.space.check(&trial.point)?;
         }
-        for trial in &trials {
-            let is_known = |known: &Point| known.iter().all(|(name, value)| self.same(trial, name, value));
-            match self.known.front().is_some_and(is_known) {
-                true => drop(self.known.pop_front()),
-                false => self.suggested += 1,
-            }
+        let most = trials.len().saturating_mul(2) as u64 + MOST_MISSING;
+        if let Some(last) = trials.last().filter(|last| last.id >= most) {
+            return Err(Error::setting("trial", last.id, &format!("below {most}: too many trials before it are missing")));
         }
-        self.again = (0..trials.len()).filter(|&i| trials[i].outcome == Outcome::Running).collect();
-        self.trials = trials;
+        trials.into_iter().try_for_each(|trial| self.take_over(trial))
+    }
+
+    /// A trial of an interrupted search, after those that are missing before it.
+    fn take_over(&mut self, trial: Trial) -> Result<()> {
+        while (self.trials.len() as u64) < trial.id {
+            let Some(point) = self.next()? else {
+                let allowed = format!("below {}, as the sampler has no more points", self.trials.len());
+                return Err(Error::setting("trial", trial.id, &allowed));
+            };
+            self.again.push_back(self.trials.len());
+            self.trials.push(Trial { id: self.trials.len() as u64, point, outcome: Outcome::Running });
+        }
+        let known = self.known.front();
+        match known.is_some_and(|known| known.iter().all(|(name, value)| self.same(&trial, name, value))) {
+            true => drop(self.known.pop_front()),
+            false => self.suggested += 1,
+        }
+        if trial.outcome == Outcome::Running {
+            self.again.push_back(self.trials.len());
+        }
+        self.trials.push(trial);
         Ok(())
     }
 

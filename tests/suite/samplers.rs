@@ -213,6 +213,23 @@ fn a_resumed_search_goes_on_as_if_it_had_not_stopped() {
 }
 
 #[test]
+fn a_missing_trial_is_made_anew() {
+    let mut whole = study(Sobol { seed: 4 });
+    let mut trials = whole.ask(6).expect("trials");
+    for trial in &mut trials {
+        trial.outcome = Outcome::Complete(1.0);
+    }
+    trials.remove(3);
+    trials.remove(0);
+    let mut again = study(Sobol { seed: 4 });
+    again.resume(trials).expect("trials of this space");
+    let asked: Vec<u64> = again.ask(4).expect("trials").iter().map(|trial| trial.id).collect();
+    assert_eq!(asked, [0, 3, 6, 7]);
+    whole.ask(2).expect("trials");
+    assert_eq!(points(again.trials().to_vec()), points(whole.trials().to_vec()));
+}
+
+#[test]
 fn trials_of_another_space_resume_nothing() {
     let mut other = Study::new("x=uniform:0:2".parse().expect("a space"), Goal::Minimize, Random { seed: 1 });
     other.ask(9).expect("trials");
@@ -220,6 +237,12 @@ fn trials_of_another_space_resume_nothing() {
     let mut same = study(Random { seed: 1 });
     let trials = same.ask(3).expect("trials");
     assert!(same.resume(trials.clone()).is_err());
-    let gap = study(Random::default()).resume(trials[1..].to_vec()).unwrap_err();
-    assert_eq!(gap.to_string(), "trial = 1 is out of range: 0, as trials are counted from 0");
+    let twice = study(Random::default()).resume(vec![trials[1].clone(), trials[1].clone()]).unwrap_err();
+    assert_eq!(twice.to_string(), "trial = 1 is out of range: above 1, the trial before it");
+    let far = Trial { id: u64::MAX, ..trials[0].clone() };
+    let far = study(Random::default()).resume(vec![far]).unwrap_err();
+    assert_eq!(
+        far.to_string(),
+        "trial = 18446744073709551615 is out of range: below 1026: too many trials before it are missing"
+    );
 }
