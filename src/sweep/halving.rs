@@ -156,12 +156,16 @@ impl Hyperband {
     }
 }
 
-/// `total` shared out in proportion to `wanted`: one for each, then whole parts of the rest, then the largest remainders.
+/// `total` shared out in proportion to `wanted`: whole parts, at least one for each, then the largest remainders.
 fn shares(wanted: &[usize], total: usize) -> Vec<usize> {
     let sum: u128 = wanted.iter().map(|&share| share as u128).sum();
-    let rest = (total - wanted.len()) as u128;
-    let part = |share: usize| share as u128 * rest;
-    let mut shares: Vec<usize> = wanted.iter().map(|&share| 1 + (part(share) / sum) as usize).collect();
+    let part = |share: usize| share as u128 * total as u128;
+    let mut shares: Vec<usize> = wanted.iter().map(|&share| ((part(share) / sum) as usize).max(1)).collect();
+    // Where many are lifted to one, the largest give way.
+    while shares.iter().sum::<usize>() > total {
+        let largest = (0..shares.len()).rev().max_by_key(|&i| shares[i]).unwrap_or(0);
+        shares[largest] -= 1;
+    }
     let mut order: Vec<usize> = (0..wanted.len()).collect();
     order.sort_by_key(|&i| std::cmp::Reverse(part(wanted[i]) % sum));
     let missing = total - shares.iter().sum::<usize>();

@@ -9,8 +9,10 @@
 //! | samplers | [`Study`] asks one for points and is told metrics: [`Grid`], [`Random`], [`Latin`], [`Sobol`], [`Tpe`], or any [`Sampler`] |
 //! | strategies | which trials go on: [`Halving`], [`Hyperband`], [`MedianStopping`], [`FoldStopping`], [`Patience`], [`PopulationBased`]. They are pure: functions of settings, seed and metrics |
 //! | results | [`Table`] of [`Record`]s, as CSV and lines of JSON, from which a search is resumed; [`importance`] of parameters |
+//! | all together | [`Sweep`] asks, has whatever can [`Train`] train, decides and writes the table |
 
 mod domain;
+mod driver;
 mod grid;
 mod halving;
 mod importance;
@@ -27,6 +29,7 @@ pub mod tpe;
 mod value;
 
 pub use domain::Domain;
+pub use driver::{Job, Stopping, Strategy, Sweep, Train};
 pub use grid::Grid;
 pub use halving::{Bracket, Halving, Hyperband, Rung};
 pub use importance::importance;

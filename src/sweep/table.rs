@@ -211,8 +211,16 @@ impl Table {
         Some(rivals[best].clone())
     }
 
-    /// The trials as a [`Study`](super::Study) takes them to go on: [`Study::resume`](super::Study::resume).
+    /// The trials as a [`Study`](super::Study) takes them to go on, [`Study::resume`](super::Study::resume): each with the point that it was
+    /// asked with, which is that of its lowest rung.
     pub fn trials(&self) -> Vec<Trial> {
+        let mut asked: BTreeMap<u64, &Record> = BTreeMap::new();
+        for record in &self.records {
+            let own = asked.entry(record.trial).or_insert(record);
+            if record.rung < own.rung {
+                *own = record;
+            }
+        }
         let trial = |summary: Summary| {
             let outcome = match summary.status {
                 Status::Running => Outcome::Running,
@@ -220,7 +228,7 @@ impl Table {
                 Status::Stopped => Outcome::Stopped { step: summary.steps, metric: summary.mean },
                 Status::Failed => Outcome::Failed,
             };
-            Trial { id: summary.trial, point: summary.point, outcome }
+            Trial { id: summary.trial, point: asked[&summary.trial].point.clone(), outcome }
         };
         self.summaries().into_iter().map(trial).collect()
     }

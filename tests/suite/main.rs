@@ -57,6 +57,7 @@ mod skips;
 mod slices;
 mod space;
 mod strategies;
+mod sweeps;
 mod switches;
 mod table;
 mod telemetry;

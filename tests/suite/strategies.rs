@@ -45,7 +45,8 @@ fn brackets_share_out_any_number_of_trials() {
         assert_eq!(shares(trials).iter().sum::<usize>(), trials);
         assert!(shares(trials).is_sorted_by(|a, b| a >= b), "{:?}", shares(trials));
     }
-    assert_eq!(shares(256), [143, 61, 27, 15, 10]);
+    assert_eq!(shares(143), [81, 34, 15, 8, 5]);
+    assert_eq!(shares(256), [145, 61, 27, 14, 9]);
     assert_eq!(
         hyperband.brackets_of(4).unwrap_err().to_string(),
         "trials = 4 is out of range: at least 5, one for each bracket"

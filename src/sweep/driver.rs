@@ -1,0 +1,473 @@
+//! A sweep: asks for trials, has them trained as its strategy says, and keeps the table.
+
+use super::halving::{Bracket, Halving, Hyperband};
+use super::population::PopulationBased;
+use super::stopping::{MedianStopping, Patience, Score};
+use super::study::{Outcome, Study, Trial};
+use super::table::{Record, Status, Table};
+use super::value::Point;
+use crate::error::{Error, Result, range};
+
+/// One training that a sweep wants: a trial on a fold, from a seed.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Job {
+    /// The trial.
+    pub trial: u64,
+    /// The fold to validate on, if the sweep has folds.
+    pub fold: Option<u64>,
+    /// The seed to start from, if the sweep has seeds.
+    pub seed: Option<u64>,
+    /// The values of its parameters. A population changes them between calls.
+    pub point: Point,
+}
+
+/// What trains the jobs of a sweep: one after the other, or as lanes of a population.
+///
+/// A closure over jobs and steps is one.
+pub trait Train {
+    /// Trains each job on until it has made `steps` steps in all, and returns the metric of each.
+    ///
+    /// A job of an earlier call, with the same trial, fold and seed, goes on where it was, which may have been at different steps for
+    /// different jobs. One that the trainer does not know starts from the beginning, also where a sweep is resumed. What becomes of a job
+    /// must not depend on the others of the call.
+    ///
+    /// # Errors
+    ///
+    /// What ends the sweep. A job that went wrong by itself has a metric that is not finite instead.
+    fn train(&mut self, jobs: &[Job], steps: u64) -> Result<Vec<f64>>;
+
+    /// Most jobs of a call, at least 1: as many as there is memory for. More are trained in waves, which change no result.
+    fn capacity(&self) -> usize {
+        usize::MAX
+    }
+
+    /// All jobs of trial `to` take over the parameters and the state of those of trial `from`, fold by fold and seed by seed.
+    ///
+    /// # Errors
+    ///
+    /// By default that this trainer cannot do it; only a population asks for it.
+    fn copy(&mut self, from: u64, to: u64) -> Result<()> {
+        Err(Error::setting(
+            "strategy",
+            "population",
+            &format!("one without copies of lanes ({from} → {to}): this trainer has none"),
+        ))
+    }
+
+    /// These trials are not trained on; what is kept for them may go.
+    fn forget(&mut self, trials: &[u64]) {
+        let _ = trials;
+    }
+}
+
+impl<F: FnMut(&[Job], u64) -> Result<Vec<f64>>> Train for F {
+    fn train(&mut self, jobs: &[Job], steps: u64) -> Result<Vec<f64>> {
+        self(jobs, steps)
+    }
+}
+
+/// Which trials are stopped early.
+#[derive(Debug, Clone, Copy, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "snake_case"))]
+pub enum Stopping {
+    /// Those that are worse than the median of others.
+    Median(MedianStopping),
+    /// Those that have not become better for some time.
+    Patience(Patience),
+}
+
+/// How a sweep spends its steps.
+#[derive(Debug, Clone, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "snake_case"))]
+pub enum Strategy {
+    /// Every trial is trained to the end.
+    Plain {
+        /// Steps of a trial.
+        steps: u64,
+    },
+    /// Trials are scored every so many steps, and some are stopped.
+    Stopping {
+        /// Steps of a trial that is not stopped.
+        steps: u64,
+        /// Steps between scores, at least 1.
+        every: u64,
+        /// Which are stopped.
+        rule: Stopping,
+    },
+    /// One bracket of successive halving.
+    Halving(Halving),
+    /// All brackets of Hyperband side by side.
+    Hyperband(Hyperband),
+    /// Population-based training: all trials are members.
+    Population {
+        /// Steps of each member.
+        steps: u64,
+        /// Steps between rounds, at least 1.
+        every: u64,
+        /// Who takes over whom.
+        rule: PopulationBased,
+    },
+}
+
+/// A sweep over the trials of a [`Study`].
+///
+/// # Examples
+///
+/// Successive halving over learning rates on the loss x², whose gradient is 2 x:
+///
+/// ```
+/// use std::collections::HashMap;
+/// use thalweg::sweep::{Goal, Halving, Job, Random, SearchSpace, Status, Strategy, Study, Sweep, Table};
+///
+/// let space: SearchSpace = "lr=log:1e-3:10".parse()?;
+/// let mut study = Study::new(space.clone(), Goal::Minimize, Random { seed: 1 });
+/// let mut table = Table::new(space, Goal::Minimize);
+/// let mut models: HashMap<u64, (f64, u64)> = HashMap::new();
+/// let mut train = |jobs: &[Job], steps: u64| {
+///     let loss = |job: &Job| {
+///         let lr = job.point.get("lr").and_then(|lr| lr.as_f64()).unwrap();
+///         let (x, made) = models.entry(job.trial).or_insert((1.0, 0));
+///         (*made..steps).for_each(|_| *x -= lr * 2.0 * *x);
+///         *made = steps;
+///         *x * *x
+///     };
+///     Ok(jobs.iter().map(loss).collect())
+/// };
+/// let sweep = Sweep { trials: 27, ..Sweep::new(Strategy::Halving(Halving { min_steps: 3, max_steps: 81, eta: 3 })) };
+/// sweep.run(&mut study, &mut table, &mut train, |_| Ok(()))?;
+/// let complete = table.summaries().iter().filter(|summary| summary.status == Status::Complete).count();
+/// assert_eq!((table.summaries().len(), complete), (27, 1));
+/// assert!(table.best().unwrap().mean < 1e-9);
+/// # Ok::<(), thalweg::Error>(())
+/// ```
+#[derive(Debug, Clone, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(deny_unknown_fields))]
+pub struct Sweep {
+    /// How steps are spent.
+    pub strategy: Strategy,
+    /// Trials in all, at least 1; 64 unless set.
+    pub trials: usize,
+    /// Trials that are asked for before their results are told, at least 1; 32 unless set. Halving, Hyperband and populations ask for all.
+    pub batch: usize,
+    /// Each trial is trained once for every fold; 0, for no folds, unless set.
+    pub folds: u64,
+    /// Each trial is trained once from every seed; without seeds, unless set, once.
+    pub seeds: Vec<u64>,
+}
+
+impl Sweep {
+    /// A sweep with 64 trials in batches of 32, without folds and seeds.
+    pub fn new(strategy: Strategy) -> Self {
+        Self { strategy, trials: 64, batch: 32, folds: 0, seeds: Vec::new() }
+    }
+
+    /// Whether the settings make sense with the space of the study.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Setting`] for settings out of their ranges, [`Error::Duplicate`] for a seed that is given twice, and those of the strategy.
+    pub fn check(&self, study: &Study) -> Result<()> {
+        range::require(self.trials > 0, "trials", self.trials, "at least 1")?;
+        range::require(self.batch > 0, "batch", self.batch, "at least 1")?;
+        for (i, seed) in self.seeds.iter().enumerate() {
+            if self.seeds[..i].contains(seed) {
+                return Err(Error::Duplicate { kind: "seed".into(), name: seed.to_string() });
+            }
+        }
+        let spaced = |steps: u64, every: u64| {
+            range::require(every > 0, "every", every, "at least 1")?;
+            range::require(steps > 0 && steps % every == 0, "steps", steps, &format!("a multiple of every = {every}, above 0"))
+        };
+        match &self.strategy {
+            Strategy::Plain { steps } => range::require(*steps > 0, "steps", steps, "at least 1"),
+            Strategy::Stopping { steps, every, rule } => {
+                spaced(*steps, *every)?;
+                if let Stopping::Patience(patience) = rule { patience.check() } else { Ok(()) }
+            }
+            Strategy::Halving(halving) => halving.bracket(self.trials).map(|_| ()),
+            Strategy::Hyperband(hyperband) => hyperband.brackets_of(self.trials).map(|_| ()),
+            Strategy::Population { steps, every, rule } => spaced(*steps, *every).and_then(|()| rule.check(study.space())),
+        }
+    }
+
+    /// Runs the sweep. `written` is called with every row of the table as it comes, to be appended to a file; later rows take the place of
+    /// earlier ones of the same trial, fold, seed and rung.
+    ///
+    /// A table with rows is one of an interrupted run of the same sweep: what it has results of is not trained again, and all that follows
+    /// is what would have followed. The study has to be new then, with the same points enqueued. A population needs a trainer that
+    /// has its lanes as they were when the round began that was interrupted.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Sweep::check`], of the sampler, the trainer and `written`; those of [`Study::resume`] for a table of another space; and
+    /// [`Error::Shape`] if the trainer returns another number of metrics. What is in the table stays.
+    pub fn run(
+        &self,
+        study: &mut Study,
+        table: &mut Table,
+        trainer: &mut impl Train,
+        written: impl FnMut(&Record) -> Result<()>,
+    ) -> Result<()> {
+        self.check(study)?;
+        if study.trials().is_empty() && !table.records().is_empty() {
+            study.resume(table.trials())?;
+        }
+        let mut run = Run { sweep: self, study, table, trainer, written };
+        match &self.strategy {
+            Strategy::Plain { steps } => run.batches(*steps, *steps, None),
+            Strategy::Stopping { steps, every, rule } => run.batches(*steps, *every, Some(*rule)),
+            Strategy::Halving(halving) => run.brackets(vec![halving.bracket(self.trials)?]),
+            Strategy::Hyperband(hyperband) => run.brackets(hyperband.brackets_of(self.trials)?),
+            Strategy::Population { steps, every, rule } => run.population(*steps, *every, rule),
+        }
+    }
+}
+
+/// What a run works with.
+struct Run<'a, T, W> {
+    sweep: &'a Sweep,
+    study: &'a mut Study,
+    table: &'a mut Table,
+    trainer: &'a mut T,
+    written: W,
+}
+
+impl<T: Train, W: FnMut(&Record) -> Result<()>> Run<'_, T, W> {
+    /// Trials in batches, scored every so many steps.
+    fn batches(&mut self, steps: u64, every: u64, rule: Option<Stopping>) -> Result<()> {
+        let mut start = 0;
+        while start < self.sweep.trials {
+            let end = self.asked((start + self.sweep.batch).min(self.sweep.trials))?;
+            let batch = self.study.trials()[start.min(end)..end].iter();
+            let mut live: Vec<Trial> = batch.filter(|trial| trial.outcome == Outcome::Running).cloned().collect();
+            for (rung, at) in (1..=steps / every).map(|i| i * every).enumerate() {
+                let metrics = self.train(&live, rung as u64, at, &[])?;
+                let scored: Vec<(Trial, f64)> = live.into_iter().zip(metrics).collect();
+                live = Vec::new();
+                for (trial, metric) in scored {
+                    if at == steps || !metric.is_finite() {
+                        self.finish(&trial, rung as u64, at, metric, Status::Complete)?;
+                    } else if rule.is_some_and(|rule| self.stops(rule, trial.id, at)) {
+                        self.finish(&trial, rung as u64, at, metric, Status::Stopped)?;
+                    } else {
+                        live.push(trial);
+                    }
+                }
+            }
+            if end < start + self.sweep.batch {
+                break;
+            }
+            start = end;
+        }
+        Ok(())
+    }
+
+    /// Whether a trial stops at this step, by the scores in the table.
+    fn stops(&self, rule: Stopping, trial: u64, step: u64) -> bool {
+        let goal = self.study.goal();
+        let scores = self.scores();
+        match rule {
+            Stopping::Median(rule) => rule.stops(goal, &scores, trial, step),
+            Stopping::Patience(rule) => {
+                let mut own: Vec<&Score> = scores.iter().filter(|score| score.trial == trial && score.step <= step).collect();
+                own.sort_by_key(|score| score.step);
+                rule.stops(goal, &own.iter().map(|score| score.metric).collect::<Vec<f64>>())
+            }
+        }
+    }
+
+    /// The mean of each trial at each step over its folds and seeds, of those that have all of them.
+    fn scores(&self) -> Vec<Score> {
+        let mut sums: std::collections::BTreeMap<(u64, u64), Vec<f64>> = std::collections::BTreeMap::new();
+        for record in self.table.records() {
+            let metric = if record.status == Status::Failed { Some(f64::NAN) } else { record.metric };
+            if let Some(metric) = metric {
+                sums.entry((record.trial, record.steps)).or_default().push(metric);
+            }
+        }
+        let runs = self.places().len();
+        let whole = sums.into_iter().filter(|(_, metrics)| metrics.len() == runs);
+        whole.map(|((trial, step), metrics)| Score { trial, step, metric: mean(&metrics) }).collect()
+    }
+
+    /// Brackets side by side: rungs that end at the same step are trained together.
+    fn brackets(&mut self, brackets: Vec<Bracket>) -> Result<()> {
+        let end = self.asked(self.sweep.trials)?;
+        let trials = self.study.trials()[..end].to_vec();
+        let mut rest = trials.as_slice();
+        let mut live: Vec<Vec<Trial>> = Vec::new();
+        for bracket in &brackets {
+            let (own, others) = rest.split_at(bracket.rungs[0].trials.min(rest.len()));
+            live.push(own.to_vec());
+            rest = others;
+        }
+        let mut ends: Vec<u64> = brackets.iter().flat_map(|bracket| bracket.rungs.iter().map(|rung| rung.steps)).collect();
+        ends.sort_unstable();
+        ends.dedup();
+        for steps in ends {
+            let rung_of = |bracket: &Bracket| bracket.rungs.iter().position(|rung| rung.steps == steps);
+            let here: Vec<(usize, usize)> =
+                brackets.iter().enumerate().filter_map(|(b, bracket)| rung_of(bracket).map(|rung| (b, rung))).collect();
+            // The rung is the number within the bracket, so that each is trained by itself where the numbers differ.
+            let mut metrics: Vec<Vec<f64>> = vec![Vec::new(); brackets.len()];
+            let jobs: Vec<(Trial, u64)> =
+                here.iter().flat_map(|&(b, rung)| live[b].iter().map(move |trial| (trial.clone(), rung as u64))).collect();
+            let mut found = self.train_at(&jobs, steps, &[])?.into_iter();
+            for &(b, _) in &here {
+                metrics[b] = found.by_ref().take(live[b].len()).collect();
+            }
+            for (b, rung) in here {
+                let results: Vec<(u64, f64)> =
+                    live[b].iter().zip(&metrics[b]).map(|(trial, &metric)| (trial.id, metric)).collect();
+                let promoted = brackets[b].promoted(rung, self.study.goal(), &results);
+                let status = if rung + 1 == brackets[b].rungs.len() { Status::Complete } else { Status::Stopped };
+                for (trial, metric) in std::mem::take(&mut live[b]).into_iter().zip(&metrics[b]) {
+                    match promoted.contains(&trial.id) {
+                        true => live[b].push(trial),
+                        false => self.finish(&trial, rung as u64, steps, *metric, status)?,
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Population-based training: a rung is a round.
+    fn population(&mut self, steps: u64, every: u64, rule: &PopulationBased) -> Result<()> {
+        let end = self.asked(self.sweep.trials)?;
+        let mut members = self.study.trials()[..end].to_vec();
+        let mut parents: Vec<Option<u64>> = vec![None; members.len()];
+        let rounds = steps / every;
+        for round in 0..rounds {
+            let at = (round + 1) * every;
+            let metrics = self.train(&members, round, at, &parents)?;
+            parents.fill(None);
+            if round + 1 == rounds {
+                for (trial, metric) in members.iter().zip(&metrics) {
+                    self.finish(trial, round, at, *metric, Status::Complete)?;
+                }
+                break;
+            }
+            let points: Vec<Point> = members.iter().map(|member| member.point.clone()).collect();
+            for exploit in rule.exploits(self.study.space(), self.study.goal(), round, &points, &metrics)? {
+                let from = members[exploit.from].id;
+                members[exploit.to].point = exploit.point;
+                parents[exploit.to] = Some(from);
+                // In a resumed sweep it may have been copied and trained on before.
+                let next = Record { rung: round + 1, ..Record::new(&members[exploit.to]) };
+                let rows = self.places().into_iter().map(|(fold, seed)| Record { fold, seed, ..next.clone() });
+                if !rows.into_iter().all(|row| self.known(&row)) {
+                    self.trainer.copy(from, next.trial)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Asks until there are `n` trials, or the sampler has no more; returns how many there are.
+    ///
+    /// Each has its rows at once: a resumed sweep must not ask again, when more is known.
+    fn asked(&mut self, n: usize) -> Result<usize> {
+        while self.study.trials().len() < n {
+            let asked = self.study.ask(1)?;
+            if asked.is_empty() {
+                break;
+            }
+            for trial in asked {
+                self.begin(&trial, 0, None)?;
+            }
+        }
+        Ok(self.study.trials().len().min(n))
+    }
+
+    /// The rows of a trial at a rung that have no result; those that are not in the table are written.
+    fn begin(&mut self, trial: &Trial, rung: u64, parent: Option<u64>) -> Result<Vec<Record>> {
+        let rows = self.places().into_iter().map(|(fold, seed)| Record { parent, fold, seed, rung, ..Record::new(trial) });
+        let missing: Vec<Record> = rows.filter(|row| !self.known(row)).collect();
+        for row in &missing {
+            if self.own(row).is_none() {
+                self.write(row.clone())?;
+            }
+        }
+        Ok(missing)
+    }
+
+    /// Folds and seeds of a trial.
+    fn places(&self) -> Vec<(Option<u64>, Option<u64>)> {
+        let all = |numbers: Vec<u64>| if numbers.is_empty() { vec![None] } else { numbers.into_iter().map(Some).collect() };
+        let (folds, seeds) = (all((0..self.sweep.folds).collect()), all(self.sweep.seeds.clone()));
+        folds.iter().flat_map(|&fold| seeds.iter().map(move |&seed| (fold, seed))).collect()
+    }
+
+    fn train(&mut self, trials: &[Trial], rung: u64, steps: u64, parents: &[Option<u64>]) -> Result<Vec<f64>> {
+        let trials: Vec<(Trial, u64)> = trials.iter().map(|trial| (trial.clone(), rung)).collect();
+        self.train_at(&trials, steps, parents)
+    }
+
+    /// Trains trials to these steps, each to its own rung, and returns the mean metric of each over folds and seeds: NaN if one has failed.
+    fn train_at(&mut self, trials: &[(Trial, u64)], steps: u64, parents: &[Option<u64>]) -> Result<Vec<f64>> {
+        let mut missing = Vec::new();
+        for (i, (trial, rung)) in trials.iter().enumerate() {
+            missing.extend(self.begin(trial, *rung, parents.get(i).copied().flatten())?);
+        }
+        let capacity = self.trainer.capacity().max(1);
+        for wave in missing.chunks(capacity) {
+            let job = |row: &Record| Job { trial: row.trial, fold: row.fold, seed: row.seed, point: row.point.clone() };
+            let metrics = self.trainer.train(&wave.iter().map(job).collect::<Vec<Job>>(), steps)?;
+            if metrics.len() != wave.len() {
+                return Err(Error::shape("metrics of the trainer", wave.len(), metrics.len()));
+            }
+            for (row, metric) in wave.iter().zip(metrics) {
+                self.write(row.clone().scored(steps, metric, Status::Running))?;
+            }
+        }
+        let metric = |(trial, rung): &(Trial, u64)| {
+            let of = |record: &&Record| record.trial == trial.id && record.rung == *rung;
+            let metrics = self.table.records().iter().filter(of).map(|record| record.metric.unwrap_or(f64::NAN));
+            mean(&metrics.collect::<Vec<f64>>())
+        };
+        Ok(trials.iter().map(metric).collect())
+    }
+
+    /// The row of the table with the same key.
+    fn own(&self, row: &Record) -> Option<&Record> {
+        let key = |row: &Record| (row.trial, row.fold, row.seed, row.rung);
+        self.table.records().iter().rev().find(|own| key(own) == key(row))
+    }
+
+    /// Whether the table has the result of this row.
+    fn known(&self, row: &Record) -> bool {
+        self.own(row).is_some_and(|own| own.metric.is_some() || own.status == Status::Failed)
+    }
+
+    /// Ends a trial: in the table, for the sampler and for the trainer.
+    fn finish(&mut self, trial: &Trial, rung: u64, steps: u64, metric: f64, status: Status) -> Result<()> {
+        let own: Vec<Record> = self
+            .table
+            .records()
+            .iter()
+            .filter(|own| own.trial == trial.id && own.rung == rung && own.metric.is_some())
+            .cloned()
+            .collect();
+        for row in own {
+            self.write(Record { status, ..row })?;
+        }
+        self.trainer.forget(&[trial.id]);
+        // A trial of a resumed sweep may have been told.
+        let running = self.study.trials().get(trial.id as usize).is_some_and(|trial| trial.outcome == Outcome::Running);
+        match status {
+            _ if !running => Ok(()),
+            Status::Stopped => self.study.tell_stopped(trial.id, steps, metric),
+            _ => self.study.tell(trial.id, metric),
+        }
+    }
+
+    fn write(&mut self, row: Record) -> Result<()> {
+        self.table.push(row.clone())?;
+        (self.written)(&row)
+    }
+}
+
+fn mean(metrics: &[f64]) -> f64 {
+    metrics.iter().sum::<f64>() / metrics.len() as f64
+}
