@@ -46,7 +46,7 @@ pub(super) struct Window {
 }
 
 impl Window {
-    fn of(slice: &Slice, range: &std::ops::Range<usize>) -> Self {
+    pub(super) fn of(slice: &Slice, range: &std::ops::Range<usize>) -> Self {
         let at = |element: usize| slice.offset + 4 * element as u64;
         Self { buffer: slice.buffer.clone(), start: at(range.start), end: at(range.end) }
     }

@@ -1,5 +1,6 @@
 //! Tensors in buffers that somebody else owns.
 
+use super::bucket::Window;
 use super::device::Gpu;
 use crate::error::{Error, Result};
 use crate::plan::{Arena, Tensor};
@@ -107,12 +108,21 @@ impl Foreign {
         })
     }
 
-    /// The slice at an element of a lane's arena, and the bytes of a binding that holds all of it.
-    pub(super) fn whole(&self, role: Role, lane: usize, element: usize, align: u64) -> Option<(Owner<'_>, u64)> {
+    /// What a binding has to hold at an element of a lane's arena, and its bytes: all of the slice there, together with the other slice of
+    /// its tensor where windows of both would overlap, so that they are bound once.
+    pub(super) fn whole(&self, role: Role, lane: usize, element: usize, align: u64, limit: u64) -> Option<(String, u64)> {
         // Tensors without elements start where the next one does.
         let own = |place: &Tensor| (place.offset..place.offset + place.len()).contains(&element);
         let (slice, _, owner) = self.slices(role, lane).find(|(_, place, _)| own(place))?;
-        Some((owner, slice.end() - slice.offset / align * align))
+        let other = self.slices(role.other(), lane).find(|(_, place, _)| own(place)).map(|(other, ..)| other)?;
+        let bytes = |start: u64, end: u64| end - start / align * align;
+        let alone = bytes(slice.offset, slice.end());
+        let touches = [slice, other].map(|slice| Window::of(slice, &(0..slice.len)));
+        if alone > limit || !touches[0].touches(&touches[1], align) {
+            return Some((owner.to_string(), alone));
+        }
+        let both = bytes(slice.offset.min(other.offset), slice.end().max(other.end()));
+        Some((format!("{owner} with the {} less than {align} bytes from them", role.other()), both))
     }
 }
 
@@ -146,6 +156,22 @@ impl Role {
             Self::Grads => &tensor.grads,
         }
     }
+
+    fn other(self) -> Self {
+        match self {
+            Self::Params => Self::Grads,
+            Self::Grads => Self::Params,
+        }
+    }
+}
+
+impl std::fmt::Display for Role {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Params => "parameters",
+            Self::Grads => "gradients",
+        })
+    }
 }
 
 /// Which slice something is about.
@@ -159,11 +185,7 @@ pub(super) struct Owner<'a> {
 
 impl std::fmt::Display for Owner<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let role = match self.role {
-            Role::Params => "parameters",
-            Role::Grads => "gradients",
-        };
-        write!(f, "{role} of tensor '{}'", self.tensor)?;
+        write!(f, "{} of tensor '{}'", self.role, self.tensor)?;
         self.lane.map_or(Ok(()), |lane| write!(f, " in lane {lane}"))
     }
 }

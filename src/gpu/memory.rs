@@ -157,10 +157,11 @@ impl Memory {
     /// Why what lies at an element of a lane cannot be in one binding: whose it is, as slices have names, and needs `bytes` or more.
     pub(super) fn beyond(&self, what: &str, id: BufferId, [lane, element]: [usize; 2], bytes: u64) -> Error {
         let own = || (buffer(&self.get(id).name), bytes);
-        let slice = self.foreign.as_ref().zip(self.role(id)).and_then(|(slices, role)| {
-            let (owner, bytes) = slices.foreign.whole(role, lane, element, slices.align)?;
-            Some((owner.to_string(), bytes))
-        });
+        let slice = self
+            .foreign
+            .as_ref()
+            .zip(self.role(id))
+            .and_then(|(slices, role)| slices.foreign.whole(role, lane, element, slices.align, self.get(id).binding));
         let (whose, needed) = slice.unwrap_or_else(own);
         Error::limit(format!("{what} of {whose}"), needed, self.get(id).binding, Unit::Binding)
     }

@@ -94,7 +94,7 @@ impl Network {
     /// names them.
     ///
     /// # Errors
-    /// None today; names are distinct by construction.
+    /// A layer of more than 2^38 weights.
     pub fn arena(&self) -> Result<Arena> {
         let mut arena = Arena::default();
         for (index, layer) in self.layers.iter().enumerate() {
@@ -109,11 +109,13 @@ impl Network {
     /// Start values for all parameters, laid out as the arena: uniform between ±1/√inputs, as PyTorch's `Linear`.
     ///
     /// # Errors
-    /// None today, as for [`Network::arena`].
+    /// [`Error::OutOfMemory`], or as for [`Network::arena`].
     pub fn initial(&self, seed: u64) -> Result<Vec<f64>> {
         let arena = self.arena()?;
         let mut random = fastrand::Rng::with_seed(seed);
-        let mut values = vec![0.0; arena.len()];
+        let (mut values, bytes) = (Vec::new(), 8 * arena.len() as u64);
+        values.try_reserve_exact(arena.len()).map_err(|_| Error::OutOfMemory { what: "start values".into(), bytes })?;
+        values.resize(arena.len(), 0.0);
         let mut tensors = arena.tensors().iter();
         for (inputs, _) in self.layers.iter().filter_map(Layer::widths) {
             let bound = (inputs as f64).sqrt().recip();
@@ -142,7 +144,7 @@ impl Network {
         rows: usize,
         place: &mut dyn FnMut(&str, usize) -> View,
     ) -> Result<Pass> {
-        if input.len != rows * self.inputs() {
+        if rows.checked_mul(self.inputs()) != Some(input.len) {
             let expected = format!("{rows} rows of {}", self.inputs());
             return Err(Error::shape("the network's input", expected, format!("{} elements", input.len)));
         }
@@ -150,7 +152,8 @@ impl Network {
         let mut values = vec![input];
         for (index, layer) in self.layers.iter().enumerate() {
             let input = values[index];
-            let len = layer.widths().map_or(input.len, |(_, outputs)| rows * outputs);
+            let len = layer.widths().map_or(Some(input.len), |(_, outputs)| rows.checked_mul(outputs));
+            let len = len.ok_or_else(|| Error::shape(format!("rows of layer {index}"), "fewer", rows))?;
             let output = place(&format!("output of layer {index}"), len);
             plan.push(match *layer {
                 Layer::Activation(f) => Op::Activate { f, input, output },

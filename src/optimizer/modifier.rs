@@ -58,6 +58,10 @@ fn check_kind(kind: NormKind) -> Result<()> {
 ///
 /// Until the first step that counts, the average is the parameters, as `AveragedModel` starts as a copy. It takes in applied steps: a
 /// skipped step, or any while the group is frozen, leaves it as it is.
+///
+/// `AveragedModel.update_parameters` knows of no frozen group: its average goes on towards the parameters. Here a frozen group has no steps,
+/// so that its average, like its moments, goes on where it was once the group thaws. A group that should stay while its average closes in
+/// on it has a learning rate of 0 instead ([`Optimizer::set`](super::Optimizer::set)), and no decay.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Average {
     /// Exponential moving average: rate = 1 − decay, 1 at the first step; as `torch.optim.swa_utils.get_ema_multi_avg_fn`.

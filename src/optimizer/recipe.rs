@@ -116,6 +116,10 @@ impl Recipe {
     /// `torch.nn.utils.clip_grad_norm_`, however large the gradient. A step with an element that is not finite does nothing but count
     /// as skipped. With infinity nothing is scaled down: the norm is only measured, for
     /// [`Optimizer::report`](super::Optimizer::report) and samples.
+    ///
+    /// A coefficient below the normal range of `f32` (the norm is more than 8e37 times the bound) has fewer digits, and is 0 on GPUs that
+    /// have no smaller numbers: the gradient is then 0 in that step, which is within the bound. A second factor for each element would be
+    /// the price of more.
     pub fn clip_norm(self, max_norm: f64) -> Self {
         self.clip(Clip::Norm { max: max_norm, kind: NormKind::L2 })
     }

@@ -13,6 +13,8 @@ use std::sync::Arc;
 const ASK_EVERY: u64 = 32;
 /// Rows that are written at a time.
 const BLOCK: u64 = 64;
+/// Start values of a plane that are written at a time, whole blocks.
+const PIECE: usize = 1024 * ALIGN;
 
 /// The host's side of a recorded recipe.
 ///
@@ -140,11 +142,16 @@ impl Stepper {
                 if initial.iter().all(|&initial| initial == P::Float::of(0.0)) {
                     continue;
                 }
-                let values: Vec<P::Float> = match groups {
-                    1 => vec![initial[0]; self.arena.len()],
-                    _ => blocks.iter().flat_map(|&group| [initial[group as usize]; ALIGN]).collect(),
-                };
-                program.write(id, lane, 0, &values)?;
+                // In pieces, since a list of all would take as much memory as the plane.
+                let mut piece = vec![initial[0]; PIECE];
+                for start in (0..self.arena.len()).step_by(PIECE) {
+                    let len = PIECE.min(self.arena.len() - start);
+                    let of = blocks.get(start / ALIGN..).unwrap_or_default();
+                    for (values, &group) in piece[..len].chunks_mut(ALIGN).zip(of) {
+                        values.fill(initial[group as usize]);
+                    }
+                    program.write(id, lane, start, &piece[..len])?;
+                }
             }
             let scale = self.recipe.loss_scale.map_or(1.0, |rule| rule.init);
             let mut scalars = [P::Float::of(0.0); Scalar::LEN];

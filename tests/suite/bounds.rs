@@ -3,6 +3,7 @@
 use crate::common::engines;
 use crate::common::refusal::assert_error;
 use thalweg::cpu::Cpu;
+use thalweg::nn::Network;
 use thalweg::plan::{
     Activation, Arena, Blueprint, Engine, Factored, Layout, MatMul, Moments, Op, Plan, PlanId, Program, Stack,
 };
@@ -68,6 +69,21 @@ fn sizes_of_operations_do_not_wrap_around() {
             assert!(matches!(engine.load(&Blueprint::of(&layout, &[plan.clone()])), Err(Error::Shape { .. })), "{m} {k} {n}");
         }
     }
+}
+
+/// Nor do those of a network's batch.
+#[test]
+fn rows_of_a_batch_do_not_wrap_around() {
+    let network = Network::perceptron(4, &[], 8, Activation::Tanh).expect("a network");
+    let mut layout = Layout::new(1);
+    let (params, input) = (layout.arena("params", &network.arena().expect("an arena")), layout.floats("input", 0));
+    let input = layout.whole(input);
+    for rows in [1 << 62, 1 << 63] {
+        let forward = network.forward(&mut layout, &mut Plan::default(), params, input, rows);
+        assert!(matches!(forward, Err(Error::Shape { .. })), "{rows} rows");
+    }
+    let huge = Network::perceptron(1 << 20, &[], 1 << 20, Activation::Tanh).expect("a network");
+    assert!(matches!(huge.initial(0), Err(Error::Shape { .. })));
 }
 
 /// Neither do those of tensors whose second moments are kept by rows and columns.

@@ -6,7 +6,7 @@ use crate::common::groups::grouped;
 use crate::common::model::Model;
 use crate::common::numbers::numbers;
 use crate::common::options::{options, siblings};
-use thalweg::{AnyRule, Recipe};
+use thalweg::{Adagrad, AnyRule, Recipe};
 
 const STEPS: u64 = 10;
 /// Tensors alternate between the groups; lengths are around the blocks in which groups are stored, and one is cut in small
@@ -87,5 +87,19 @@ fn groups_share_one_norm() {
         // lr · g / 2, less the 1e-6 beside the norm.
         let expected = [rules[0].lr() * -1.5, rules[1].lr() * -2.0];
         crate::common::compare::assert_close(engine.name, &model.params(0), &expected, |i| 1e-6 * expected[i].abs());
+    }
+}
+
+/// Planes that start at a number of their group are filled in pieces.
+#[test]
+fn long_planes_start_at_the_numbers_of_their_groups() {
+    let rules = [0.25, 0.5].map(|initial| Adagrad { initial_accumulator_value: initial, ..Default::default() });
+    let lengths = [(70_001, 0), (3, 1), (65_536, 1), (1, 0)];
+    for engine in [engines::cpu(), engines::gpu()] {
+        let mut model = Model::grouped(&engine, grouped(rules.clone()), &rules[0], &lengths);
+        let (_, plane) = model.planes(0).swap_remove(0);
+        let expected =
+            lengths.iter().flat_map(|&(len, group)| std::iter::repeat_n([0.25, 0.5][group], len)).collect::<Vec<f32>>();
+        assert_same_bits(engine.name, &plane, &expected);
     }
 }

@@ -227,6 +227,8 @@ fn nan_and_infinity_are_seen_by_every_function_on_every_engine() {
         x().less(1.0),
         x().less_equal(f64::NAN),
         x().relu().derivative(0),
+        // NaN as a condition is not 0.
+        x().select(2.0, 3.0),
     ];
     let points: Vec<[f64; INPUTS]> =
         [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 0.0, -1.5, 88.8, -200.0].into_iter().map(|x| [x, 0.0, 0.0]).collect();

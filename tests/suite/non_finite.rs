@@ -5,9 +5,9 @@ use crate::common::bench::Bench;
 use crate::common::engines::{self, AnyEngine};
 use crate::common::options::options;
 use thalweg::cpu::Cpu;
-use thalweg::plan::{Activation, Engine, Half, Loss, MatMul, Op, Program};
+use thalweg::plan::{Activation, Engine, Half, Loss, LossScale, MatMul, NormKind, Op, Program};
 use thalweg::{
-    Accumulation, Adafactor, Adam, AnyRule, Average, Lamb, Lookahead, Muon, Optimizer, Real, Recipe, Result, RmsProp, Sgd,
+    Accumulation, Adafactor, Adam, AnyRule, Average, Clip, Lamb, Lookahead, Muon, Optimizer, Real, Recipe, Result, RmsProp, Sgd,
 };
 
 /// What one element of the gradient is, a lane each.
@@ -57,6 +57,8 @@ fn run<E: Engine>(engine: &E, recipe: &Recipe) -> Result<Vec<(Vec<Vec<bool>>, bo
 fn step<P: Program>(optimizer: &mut Optimizer<P>) -> Result<()> {
     // A recipe that accumulates wants a micro-batch before each step; others refuse it.
     let _ = optimizer.accumulate();
+    // Nor does any other climb.
+    let _ = optimizer.ascend();
     optimizer.step()
 }
 
@@ -101,6 +103,13 @@ fn everything_that_goes_with_a_rule_keeps_nan_and_infinity() {
         ("centralised", adam().centralise()),
         ("zeroed", adam().zero_grads()),
         ("micro-batches", adam().accumulate(Accumulation::default())),
+        ("ascents", adam().sam(0.05)),
+        ("ascents of momentum", momentum().sam(0.05)),
+        ("ascents that may be bad", adam().sam(0.05).skip_bad()),
+        ("bounded elements", adam().clip(Clip::Value(0.5))),
+        ("bounded norms of tensors", momentum().clip(Clip::Tensor { max: 0.5, kind: NormKind::L2 })),
+        ("a loss scale", momentum().loss_scale(LossScale { init: 4.0, ..Default::default() })),
+        ("a loss scale and bounded elements", adam().clip(Clip::Value(0.5)).loss_scale(LossScale::default())),
     ] {
         check(what, &recipe, false);
     }

@@ -880,6 +880,87 @@ fn parameters_and_gradients_may_touch_at_every_distance() -> Result<()> {
     Ok(())
 }
 
+/// All orders of four things.
+fn orders() -> Vec<[usize; 4]> {
+    let all = (0..256).map(|code| [code % 4, code / 4 % 4, code / 16 % 4, code / 64]);
+    all.filter(|order| (0..4).all(|wanted| order.contains(&wanted))).collect()
+}
+
+/// Parameters and gradients of two tensors of two lanes in one buffer, in every order, at every kind of distance. No window that is
+/// written may overlap another: a program that has such is refused.
+#[test]
+fn slices_may_lie_in_any_order() -> Result<()> {
+    let lens = [3, 70];
+    let recipe = || Recipe::population([0.1, 0.02].map(|lr| Adam { lr, ..Default::default() })).clip_norm(1.0).zero_grads();
+    let run = |mut optimizer: Optimizer<GpuProgram>| -> Result<Vec<Vec<f32>>> {
+        let mut found = Vec::new();
+        for lane in 0..2 {
+            for (i, len) in lens.into_iter().enumerate() {
+                optimizer.set_params(lane, &name(i), &numbers((10 * lane + i) as u64, len))?;
+                optimizer.set_grads(lane, &name(i), &numbers((100 + 10 * lane + i) as u64, len))?;
+            }
+        }
+        optimizer.steps(2)?;
+        for lane in 0..2 {
+            for i in 0..2 {
+                found.push(optimizer.params(lane, &name(i))?);
+            }
+        }
+        Ok(found)
+    };
+    for gpu in [gpu(), gpu_with_bindings(64 << 10)] {
+        let expected = run(Optimizer::new(&gpu, recipe(), &[("tensor 0", &[lens[0]]), ("tensor 1", &[lens[1]])])?)?;
+        for (index, order) in orders().into_iter().enumerate() {
+            for gap in [0, 1, 61, 64, 128, 9_000] {
+                let shared = buffer(&gpu, 2 * (2 * 73 + 4 * gap) + 64, USAGE);
+                let mut at = index % 3 * 31;
+                let mut lanes = vec![vec![[0; 2]; 2]; 2];
+                for lane in &mut lanes {
+                    for which in order {
+                        lane[which / 2][which % 2] = at;
+                        at += lens[which / 2] + gap;
+                    }
+                }
+                let slice = |at: usize, len| Slice { buffer: shared.clone(), offset: 4 * at as u64, len };
+                let tensor = |i: usize, [params, grads]: [usize; 2]| SliceTensor {
+                    name: name(i),
+                    shape: vec![lens[i]],
+                    params: slice(params, lens[i]),
+                    grads: slice(grads, lens[i]),
+                };
+                let lanes: Vec<Vec<SliceTensor>> =
+                    lanes.into_iter().map(|lane| lane.into_iter().enumerate().map(|(i, at)| tensor(i, at)).collect()).collect();
+                let found = run(Optimizer::over_lanes(&gpu, recipe(), &lanes)?)?;
+                assert_same_arrays(&format!("{order:?}, {gap} between"), &found, &expected);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A matrix has to be in one piece, and together with the other slice that it touches.
+#[test]
+fn a_matrix_that_touches_its_gradients_says_what_both_take() {
+    let gpu = gpu_with_bindings(64 << 10);
+    let message = |recipe: Recipe, gap: usize| {
+        let shared = buffer(&gpu, 20_000 + gap, USAGE);
+        let slice = |at: usize| Slice { buffer: shared.clone(), offset: 4 * at as u64, len: 10_000 };
+        let tensor = SliceTensor { name: "w".into(), shape: vec![100, 100], params: slice(0), grads: slice(10_000 + gap) };
+        Optimizer::over_slices(&gpu, recipe, &[tensor]).err().map(|error| error.to_string()).unwrap_or_default()
+    };
+    for (recipe, what) in [
+        (Recipe::new(Adafactor::default()), "a matrix of 100 × 100 elements"),
+        (Recipe::new(Sgd::default()).centralise(), "lines of 100 elements"),
+    ] {
+        let expected = format!(
+            "{what} of gradients of tensor 'w' with the parameters less than 256 bytes from them needs 80000 bytes in one binding, at \
+             most 65536 are allowed here; "
+        );
+        assert!(message(recipe.clone(), 0).starts_with(&expected), "{}", message(recipe, 0));
+        assert_eq!(message(recipe, 64), "", "256 bytes from each other");
+    }
+}
+
 /// Where one binding cannot hold both, buckets are cut until windows do not touch.
 #[test]
 fn parameters_and_gradients_that_touch_are_cut_where_a_binding_holds_no_both() -> Result<()> {

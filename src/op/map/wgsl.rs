@@ -81,7 +81,10 @@ fn formula(program: &Program, code: Code) -> String {
             Some(symbol) => format!("{} {symbol} {}", value(a), value(b)),
             None => format!("f_{}({}, {})", op.name(), value(a), value(b)),
         },
-        Code::Select(condition, a, b) => format!("select({}, {}, {} != 0.0)", value(b), value(a), value(condition)),
+        // By bits, since drivers differ about whether NaN is 0.
+        Code::Select(condition, a, b) => {
+            format!("select({}, {}, (bitcast<u32>({}) & 0x7fffffffu) != 0u)", value(b), value(a), value(condition))
+        }
     }
 }
 

@@ -6,7 +6,10 @@ use fastrand::Rng;
 use std::fmt::{self, Display, Formatter};
 use thalweg::plan::{CHUNK, Half, LossScale, NormKind};
 use thalweg::schedule::{Cosine, Exponential, Linear, Polynomial, Schedule, Step};
-use thalweg::{Accumulation, Average, Clip, Decay, Lookahead, Setting, range, rule_by_name, set};
+use thalweg::{Accumulation, AnyRule, Average, Clip, Decay, Lookahead, Setting, range, rule_by_name, set};
+
+/// Elements that are shared out to threads.
+const SHARED_OUT: usize = 32_768;
 
 /// What an optimizer is made of and what happens to it.
 #[derive(Debug, Clone, PartialEq)]
@@ -14,10 +17,10 @@ pub struct Case {
     pub rule: &'static str,
     /// Settings that all lanes and groups share.
     pub settings: Vec<(String, String)>,
-    /// By lane, or by group of the only lane: numbers of its own.
+    pub lanes: usize,
+    pub groups: usize,
+    /// Lane after lane, by group: numbers of its own.
     pub own: Vec<Vec<(String, f64)>>,
-    /// Whether `own` is by group.
-    pub grouped: bool,
     pub tensors: Vec<Tensor>,
     pub modifiers: Vec<Modifier>,
     pub ops: Vec<Op>,
@@ -128,14 +131,6 @@ pub enum Op {
 }
 
 impl Case {
-    pub fn lanes(&self) -> usize {
-        if self.grouped { 1 } else { self.own.len() }
-    }
-
-    pub fn groups(&self) -> usize {
-        if self.grouped { self.own.len() } else { 1 }
-    }
-
     /// Whether values come near the ends of single precision, where double precision tells nothing about it.
     pub fn is_extreme(&self) -> bool {
         let values = self.ops.iter().filter_map(|op| match op {
@@ -154,7 +149,8 @@ impl Case {
             Op::Freeze(of, group, frozen) => (of == lane).then_some(Op::Freeze(0, group, frozen)),
             other => Some(other),
         });
-        Self { own: vec![self.own[lane].clone()], ops: ops.collect(), ..self.clone() }
+        let own = self.own[lane * self.groups..][..self.groups].to_vec();
+        Self { lanes: 1, own, ops: ops.collect(), ..self.clone() }
     }
 
     /// The same with single steps.
@@ -173,19 +169,22 @@ impl Case {
     /// A random case.
     pub fn random(rng: &mut Rng) -> Self {
         let (rule, options) = *rng.choice(OPTIONS).expect("options");
-        let settings: Vec<(String, String)> = options
+        let mut settings: Vec<(String, String)> = options
             .split_whitespace()
             .map(|setting| setting.split_once('=').map(|(name, value)| (name.into(), value.into())).expect("name=value"))
             .collect();
-        let grouped = rng.u8(..4) == 0;
-        let parts = if grouped { rng.usize(2..4) } else { rng.choice([1, 1, 2, 3]).expect("a number") };
-        let own = (0..parts).map(|part| if part == 0 { Vec::new() } else { own_numbers(rng, rule, &settings) }).collect();
-        let groups = if grouped { parts } else { 1 };
+        if rng.u8(..8) == 0 {
+            settings.extend(a_zero(rng, rule, &settings));
+        }
+        let lanes = rng.choice([1, 1, 1, 2, 2, 3]).expect("a number");
+        let groups = rng.choice([1, 1, 1, 2, 3]).expect("a number");
+        let own =
+            (0..lanes * groups).map(|part| if part == 0 { Vec::new() } else { own_numbers(rng, rule, &settings) }).collect();
         let count = groups.max(rng.usize(1..5));
         // Every group has a tensor.
         let tensor = |index| Tensor { shape: shape(rng), group: if index < groups { index } else { rng.usize(..groups) } };
         let tensors = (0..count).map(tensor).collect();
-        let mut case = Self { rule, settings, own, grouped, tensors, modifiers: Vec::new(), ops: Vec::new() };
+        let mut case = Self { rule, settings, lanes, groups, own, tensors, modifiers: Vec::new(), ops: Vec::new() };
         for _ in 0..rng.choice([0, 1, 1, 2, 2, 3, 4]).expect("a number") {
             case.modifiers.push(modifier(rng, groups));
         }
@@ -194,12 +193,26 @@ impl Case {
     }
 }
 
-/// Numbers that differ from those of the rule, as lanes and groups may have them.
-fn own_numbers(rng: &mut Rng, rule: &str, settings: &[(String, String)]) -> Vec<(String, f64)> {
+fn rule_with(rule: &str, settings: &[(String, String)]) -> Box<dyn AnyRule> {
     let mut rule = rule_by_name(rule).expect("a registered rule");
     for (name, value) in settings {
         set(&mut *rule, name, value).expect("a setting");
     }
+    rule
+}
+
+/// A number that is 0, where the rule allows it.
+fn a_zero(rng: &mut Rng, rule: &str, settings: &[(String, String)]) -> Option<(String, String)> {
+    let mut rule = rule_with(rule, settings);
+    let numbers = rule.settings().into_iter().filter(|(_, setting)| matches!(setting, Setting::Number(_)));
+    let name = rng.choice(numbers.map(|(name, _)| name).collect::<Vec<_>>())?;
+    set(&mut *rule, name, "0").ok()?;
+    rule.check().ok().map(|()| (name.into(), "0".into()))
+}
+
+/// Numbers that differ from those of the rule, as lanes and groups may have them.
+fn own_numbers(rng: &mut Rng, rule: &str, settings: &[(String, String)]) -> Vec<(String, f64)> {
+    let mut rule = rule_with(rule, settings);
     let mut own = Vec::new();
     for (name, setting) in rule.settings() {
         if let Setting::Number(number) = setting
@@ -226,7 +239,11 @@ fn shape(rng: &mut Rng) -> Vec<usize> {
         vec![rng.usize(1..20), rng.usize(1..20)],
         vec![5, 13],
         vec![2, 3, rng.usize(1..9)],
-        vec![if rng.u8(..4) == 0 { CHUNK + len } else { 2 * len }],
+        vec![match rng.u8(..40) {
+            0 => SHARED_OUT + len,
+            1..8 => CHUNK + len,
+            _ => 2 * len,
+        }],
     ];
     rng.choice(shapes).expect("a shape")
 }
@@ -299,7 +316,7 @@ fn values(rng: &mut Rng) -> Values {
 }
 
 fn ops(rng: &mut Rng, case: &Case) -> Vec<Op> {
-    let (lanes, groups) = (case.lanes(), case.groups());
+    let (lanes, groups) = (case.lanes, case.groups);
     let accumulates = case.has(|modifier| matches!(modifier, Modifier::Accumulate(_)));
     let ascends = case.has(|modifier| matches!(modifier, Modifier::Sam(_)));
     let inspects = case.has(|modifier| *modifier == Modifier::Inspect);
@@ -314,6 +331,7 @@ fn ops(rng: &mut Rng, case: &Case) -> Vec<Op> {
             _ => values,
         }
     };
+    let long = case.tensors.iter().any(|tensor| tensor.len() > CHUNK);
     let mut ops = Vec::new();
     for lane in 0..lanes {
         for tensor in 0..case.tensors.len() {
@@ -331,7 +349,8 @@ fn ops(rng: &mut Rng, case: &Case) -> Vec<Op> {
             }
             1 => ops.push(Op::Freeze(rng.usize(..lanes), rng.usize(..groups), rng.u8(..3) > 0)),
             2 => {
-                let kind = rng.choice([Kind::Ordinary, Kind::Zeros, Kind::Ones]).expect("a kind");
+                let lost = if bad { Kind::Nan } else { Kind::Ordinary };
+                let kind = rng.choice([Kind::Ordinary, Kind::Ordinary, Kind::Zeros, Kind::Ones, lost]).expect("a kind");
                 let values = Values { kind, seed: rng.u64(..1000) };
                 ops.push(Op::Params(rng.usize(..lanes), rng.usize(..case.tensors.len()), values));
             }
@@ -354,7 +373,11 @@ fn ops(rng: &mut Rng, case: &Case) -> Vec<Op> {
             ops.push(Op::Ascend);
             ops.push(Op::Grads(rng.usize(..lanes), fresh(rng)));
         }
-        let several = if accumulates || ascends { 1 } else { rng.choice([2, 3, 5, 35]).expect("a number") };
+        let several = match long {
+            _ if accumulates || ascends => 1,
+            true => 2,
+            false => rng.choice([2, 3, 5, 35]).expect("a number"),
+        };
         ops.push(match rng.u8(..4) {
             0 => Op::Steps(several),
             1 if inspects => Op::Inspected,
@@ -368,10 +391,9 @@ impl Display for Case {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let settings: Vec<String> = self.settings.iter().map(|(name, value)| format!("{name}={value}")).collect();
         writeln!(f, "rule {} {}", self.rule, settings.join(" "))?;
-        let of = if self.grouped { "group" } else { "lane" };
         for (part, own) in self.own.iter().enumerate() {
             let own: Vec<String> = own.iter().map(|(name, value)| format!("{name}={value}")).collect();
-            writeln!(f, "  {of} {part}: {}", own.join(" "))?;
+            writeln!(f, "  lane {}, group {}: {}", part / self.groups, part % self.groups, own.join(" "))?;
         }
         for (index, tensor) in self.tensors.iter().enumerate() {
             writeln!(f, "tensor {index} {:?} in group {}", tensor.shape, tensor.group)?;

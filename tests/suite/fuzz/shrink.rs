@@ -1,6 +1,6 @@
 //! Makes a failing case small: whatever can be left out or made simpler is, as long as the same relation fails.
 
-use super::case::{Case, Kind, Op, Values};
+use super::case::{Case, Kind, Modifier, Op, Values};
 
 /// The smallest case that was found, in at most `tries` tries.
 pub fn shrink(case: &Case, tries: usize, mut fails: impl FnMut(&Case) -> bool) -> Case {
@@ -40,7 +40,8 @@ fn smaller(case: &Case) -> Vec<Case> {
         Case { modifiers, ..case.clone() }
     }));
     all.extend((0..case.tensors.len()).filter(|_| case.tensors.len() > 1).map(|at| without_tensor(case, at)));
-    all.extend((0..case.own.len()).filter(|_| case.own.len() > 1).map(|at| without_part(case, at)));
+    all.extend((0..case.lanes).filter(|_| case.lanes > 1).map(|at| without_lane(case, at)));
+    all.extend((0..case.groups).filter(|_| case.groups > 1).map(|at| without_group(case, at)));
     all.extend((0..case.own.len()).filter(|&at| !case.own[at].is_empty()).map(|at| {
         let mut own = case.own.clone();
         own[at].pop();
@@ -91,23 +92,10 @@ fn without_tensor(case: &Case, gone: usize) -> Case {
     case
 }
 
-/// Without a lane or a group.
-fn without_part(case: &Case, gone: usize) -> Case {
+fn without_lane(case: &Case, gone: usize) -> Case {
     let mut case = case.clone();
-    case.own.remove(gone);
-    let lower = |index: &mut usize| *index -= usize::from(*index > gone);
-    if case.grouped {
-        case.ops.retain(|op| !matches!(op, Op::Set(_, group, ..) | Op::Freeze(_, group, _) if *group == gone));
-        for tensor in &mut case.tensors {
-            tensor.group = if tensor.group >= gone { tensor.group.saturating_sub(1) } else { tensor.group };
-        }
-        for op in &mut case.ops {
-            if let Op::Set(_, group, ..) | Op::Freeze(_, group, _) = op {
-                lower(group);
-            }
-        }
-        return case;
-    }
+    case.own.drain(gone * case.groups..(gone + 1) * case.groups);
+    case.lanes -= 1;
     let of = |op: &Op| match op {
         Op::Grads(lane, _) | Op::Params(lane, ..) | Op::Set(lane, ..) | Op::Freeze(lane, ..) => Some(*lane),
         _ => None,
@@ -115,7 +103,30 @@ fn without_part(case: &Case, gone: usize) -> Case {
     case.ops.retain(|op| of(op) != Some(gone));
     for op in &mut case.ops {
         if let Op::Grads(lane, _) | Op::Params(lane, ..) | Op::Set(lane, ..) | Op::Freeze(lane, ..) = op {
-            lower(lane);
+            *lane -= usize::from(*lane > gone);
+        }
+    }
+    case
+}
+
+/// Its tensors go to the group before it, or become those of the first one.
+fn without_group(case: &Case, gone: usize) -> Case {
+    let mut case = case.clone();
+    let groups = case.groups;
+    case.own = case.own.into_iter().enumerate().filter(|(part, _)| part % groups != gone).map(|(_, own)| own).collect();
+    case.groups -= 1;
+    case.ops.retain(|op| !matches!(op, Op::Set(_, group, ..) | Op::Freeze(_, group, _) if *group == gone));
+    case.modifiers.retain(|modifier| !matches!(modifier, Modifier::Schedule(Some(group), ..) if *group == gone));
+    let lower = |group: &mut usize| *group -= usize::from(*group > gone);
+    case.tensors.iter_mut().for_each(|tensor| tensor.group = tensor.group.saturating_sub(usize::from(tensor.group >= gone)));
+    for op in &mut case.ops {
+        if let Op::Set(_, group, ..) | Op::Freeze(_, group, _) = op {
+            lower(group);
+        }
+    }
+    for modifier in &mut case.modifiers {
+        if let Modifier::Schedule(Some(group), ..) = modifier {
+            lower(group);
         }
     }
     case

@@ -240,6 +240,19 @@ pub struct Slices<'a> {
     pub gpu: &'a Gpu,
     /// Whether parameters and gradients lie in one buffer.
     pub together: bool,
+    /// Whether steps are recorded into encoders of somebody else's.
+    pub encoded: bool,
+    /// Whether there are recorded steps that are dropped, before each step.
+    pub dropped: bool,
+}
+
+impl Slices<'_> {
+    fn submit(&self, record: impl FnOnce(&mut wgpu::CommandEncoder) -> Result<()>) -> Result<()> {
+        let mut encoder = self.gpu.device().create_command_encoder(&Default::default());
+        record(&mut encoder)?;
+        self.gpu.queue().submit([encoder.finish()]);
+        Ok(())
+    }
 }
 
 impl Home for Slices<'_> {
@@ -274,6 +287,27 @@ impl Home for Slices<'_> {
         let lanes: Vec<_> = (0..recipe.lanes()).map(|_| lane()).collect();
         Optimizer::over_lanes(self.gpu, recipe, &lanes)
     }
+
+    fn steps(&self, optimizer: &mut Optimizer<GpuProgram>, count: usize) -> Result<()> {
+        if self.dropped {
+            let mut encoder = self.gpu.device().create_command_encoder(&Default::default());
+            optimizer.encode_step(&mut encoder)?;
+            drop(encoder);
+            optimizer.forget_recorded()?;
+        }
+        match self.encoded {
+            true => self.submit(|encoder| (0..count).try_for_each(|_| optimizer.encode_step(encoder))),
+            false => optimizer.steps(count),
+        }
+    }
+
+    fn accumulate(&self, optimizer: &mut Optimizer<GpuProgram>) -> Result<()> {
+        if self.encoded { self.submit(|encoder| optimizer.encode_accumulate(encoder)) } else { optimizer.accumulate() }
+    }
+
+    fn ascend(&self, optimizer: &mut Optimizer<GpuProgram>) -> Result<()> {
+        if self.encoded { self.submit(|encoder| optimizer.encode_ascend(encoder)) } else { optimizer.ascend() }
+    }
 }
 
 fn floats<F: Real>(values: &[f32]) -> Vec<F> {
@@ -298,7 +332,7 @@ fn group(index: usize) -> String {
 }
 
 impl Case {
-    /// The rules by lane or by group.
+    /// The rules, lane after lane, by group.
     fn rules(&self) -> Vec<Box<dyn AnyRule>> {
         let rule = |own: &Vec<(String, f64)>| {
             let mut rule = rule_by_name(self.rule).expect("a registered rule");
@@ -315,19 +349,19 @@ impl Case {
         self.own.iter().map(rule).collect()
     }
 
-    /// The first group is that of all tensors which no other one takes.
+    /// A rule per lane and group. The first group is that of all tensors which no other one takes.
     fn grouped(&self) -> Recipe {
-        let mut rules = self.rules().into_iter();
-        let recipe = Recipe::new(rules.next().expect("a rule"));
-        rules.enumerate().fold(recipe, |recipe, (index, rule)| {
+        let rules = self.rules();
+        let of_group = |group: usize| (0..self.lanes).map(|lane| rules[lane * self.groups + group].clone()).collect::<Vec<_>>();
+        (1..self.groups).fold(Recipe::population(of_group(0)), |recipe, index| {
             let of = self.tensors.clone();
-            let takes = move |tensor: &thalweg::plan::Tensor| number(&tensor.name).is_some_and(|at| of[at].group == index + 1);
-            recipe.group(&group(index + 1), takes, rule)
+            let takes = move |tensor: &thalweg::plan::Tensor| number(&tensor.name).is_some_and(|at| of[at].group == index);
+            recipe.group(&group(index), takes, of_group(index))
         })
     }
 
     fn recipe(&self) -> Recipe {
-        let recipe = if self.grouped { self.grouped() } else { Recipe::population(self.rules()) };
+        let recipe = self.grouped();
         self.modifiers.iter().fold(recipe, |recipe, modifier| match modifier.clone() {
             Modifier::Clip(clip) => recipe.clip(clip),
             Modifier::SkipBad => recipe.skip_bad(),
@@ -425,7 +459,7 @@ impl<'a, H: Home> Subject<'a, H> {
     fn rebuild(&mut self) -> Result<()> {
         let Self { case, home, optimizer, .. } = self;
         let mut kept = Vec::new();
-        for lane in 0..case.lanes() {
+        for lane in 0..case.lanes {
             for tensor in 0..case.tensors.len() {
                 kept.push((lane, tensor, home.params(optimizer, lane, tensor)?));
             }
@@ -441,7 +475,7 @@ impl<'a, H: Home> Subject<'a, H> {
     /// Reads everything.
     pub fn look(&mut self) -> Look {
         let mut arrays = Vec::new();
-        for lane in 0..self.case.lanes() {
+        for lane in 0..self.case.lanes {
             for tensor in 0..self.case.tensors.len() {
                 self.look_at(lane, tensor, &mut arrays);
             }
