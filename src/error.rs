@@ -2,6 +2,9 @@
 //!
 //! Every message names the thing, the value that was found and the values that are allowed.
 
+mod nearest;
+
+pub use nearest::nearest;
 use std::fmt;
 use std::path::PathBuf;
 
@@ -48,14 +51,24 @@ pub enum Error {
         what: String,
     },
     /// A name that is not known.
-    #[error("unknown {kind} '{name}'; known: {known}")]
+    #[error("unknown {kind} '{name}'{}", list(known, hint.as_deref()))]
     Unknown {
         /// What the name should have named.
         kind: String,
         /// The name that was given.
         name: String,
-        /// The names that are known, separated by commas.
-        known: String,
+        /// All names that are known, where they are few, else none.
+        known: Vec<String>,
+        /// What may have been meant: the nearest names, as a question.
+        hint: Option<String>,
+    },
+    /// A call that is right by itself at the wrong moment.
+    #[error("{call} is out of order: {rule}")]
+    Order {
+        /// The call.
+        call: String,
+        /// What has to come before it, or after.
+        rule: String,
     },
     /// A setting without a default that is not given.
     #[error("{what} needs {setting}, for example {example}")]
@@ -206,6 +219,17 @@ pub enum Error {
     },
 }
 
+/// Names that are listed, at most: of more, only the nearest are named.
+const LISTED: usize = 40;
+/// Nearest names that are named, at most.
+const NEAR: usize = 3;
+
+/// What is known, and what may have been meant.
+fn list(known: &[String], hint: Option<&str>) -> String {
+    let known = if known.is_empty() { String::new() } else { format!("; known: {}", known.join(", ")) };
+    known + &hint.map(|hint| format!("; {hint}")).unwrap_or_default()
+}
+
 impl Error {
     /// A setting that is out of range.
     pub fn setting(field: &str, value: impl ToString, allowed: &str) -> Self {
@@ -227,7 +251,25 @@ impl Error {
 
     /// A name that is not among the known ones.
     pub fn unknown(kind: &str, name: &str, known: &[&str]) -> Self {
-        Self::Unknown { kind: kind.into(), name: name.into(), known: known.join(", ") }
+        let near = nearest(name, known.iter().copied());
+        let few = known.len() <= LISTED;
+        let hint = match near.len() {
+            0 if few => None,
+            0 => Some(format!("none of the {} names is near it", known.len())),
+            _ => Some(format!("did you mean {}?", near[..near.len().min(NEAR)].join(" or "))),
+        };
+        let known = if few { known.iter().map(ToString::to_string).collect() } else { Vec::new() };
+        Self::Unknown { kind: kind.into(), name: name.into(), known, hint }
+    }
+
+    /// A call at the wrong moment.
+    pub fn order(call: impl Into<String>, rule: impl Into<String>) -> Self {
+        Self::Order { call: call.into(), rule: rule.into() }
+    }
+
+    /// Something that is not given, with an example.
+    pub fn missing(what: impl Into<String>, setting: impl Into<String>, example: impl Into<String>) -> Self {
+        Self::Missing { what: what.into(), setting: setting.into(), example: example.into() }
     }
 
     /// Two things that have no meaning together.

@@ -243,7 +243,9 @@ impl<P: Program> Trainer<P> {
     ) -> Result<Self> {
         let batch = batch.into();
         check(network, train, test, batch.rows)?;
-        range::require(!recipe.scales_loss(), "loss_scale", "given", "not in a trainer, whose loss has no scale")?;
+        if recipe.scales_loss() {
+            return Err(Error::conflict("loss_scale", "a trainer", "its loss has no scale"));
+        }
         let batch = Batch { rows: batch.rows.min(train.rows()), ..batch };
         let (lanes, arena) = (recipe.lanes(), network.arena()?);
         let mut blueprint = Blueprint::new(lanes);

@@ -11,17 +11,22 @@ impl Recipe {
     pub(super) fn check(&self, arena: &Arena) -> Result<()> {
         let first = self.rule(0, 0);
         self.check_schedules()?;
-        for (group, rule) in self.rules() {
+        for (index, (group, rule)) in self.rules().enumerate() {
             rule.check()?;
             self.check_numbers(rule, group)?;
-            if kernel(rule) != kernel(first) {
-                return Err(Error::shape("a rule of the population", kernel(first), kernel(rule)));
+            let (name, first_name) = (&self.groups[group].name, &self.groups[0].name);
+            let of = self.rule(0, group);
+            if rule.orthogonal() != of.orthogonal() || kernel(rule) != kernel(of) {
+                let lane = format!("lane {}", index / self.groups.len());
+                return Err(two_kernels(rule, of, (&lane, "lane 0"), &format!("all lanes of group '{name}' share")));
             }
-        }
-        for (group, rule) in self.rules() {
-            let first = self.rule(0, group);
-            if rule.orthogonal() != first.orthogonal() {
-                return Err(Error::shape("a lane's rule", format!("{first:?}"), format!("{rule:?}")));
+            if kernel(rule) != kernel(first) {
+                return Err(two_kernels(
+                    rule,
+                    first,
+                    (&format!("group '{name}'"), &format!("group '{first_name}'")),
+                    "groups share",
+                ));
             }
         }
         self.clip.map_or(Ok(()), Clip::check)?;
@@ -35,7 +40,9 @@ impl Recipe {
         self.loss_scale.as_ref().map_or(Ok(()), check_loss_scale)?;
         if let Some(steps) = self.max_bad_steps {
             range::require(steps >= 1, "max_bad_steps", steps, "at least 1")?;
-            range::require(self.guards(), "max_bad_steps", "given", "only where bad steps are skipped")?;
+            if !self.guards() {
+                return Err(Error::missing("max_bad_steps", "skip_bad in the recipe", "Recipe::skip_bad()"));
+            }
         }
         self.rules().try_for_each(|(group, rule)| self.check_first_row(rule, group))
     }
@@ -45,20 +52,23 @@ impl Recipe {
         let old = self.rule(lane, group);
         let mut rule = old.boxed();
         let fixed = |(name, kind): &(&str, Setting)| *name == setting && matches!(kind, Setting::Fixed(_));
-        range::require(!rule.settings().iter().any(fixed), setting, value, "as it was recorded")?;
-        let starts = rule.initial_settings().contains(&setting);
-        let allowed = format!("as it was at the start of the run, which alone uses it in {}", rule.name());
-        range::require(!starts, setting, value, &allowed)?;
+        let given = || format!("{setting} = {value}");
+        if rule.settings().iter().any(fixed) {
+            return Err(Error::conflict(given(), "a recorded plan", format!("{setting} is part of it")));
+        }
+        if rule.initial_settings().contains(&setting) {
+            return Err(Error::conflict(given(), rule.name(), format!("only the start of a run uses {setting}")));
+        }
         let sets = |follower: &&Follower| follower.setting == setting && follower.effect == Effect::Set;
         if let Some(follower) = self.schedules.iter().filter(|follower| follower.follows(&self.groups[group].name)).find(sets) {
-            return Err(Error::conflict(format!("{setting} = {value}"), follower.name(), "the schedule sets it in every step"));
+            return Err(Error::conflict(given(), follower.name(), "the schedule sets it in every step"));
         }
         set(&mut *rule, setting, &value.to_string())?;
         rule.check()?;
         self.check_numbers(&*rule, group)?;
         self.check_first_row(&*rule, group)?;
         if kernel(&*rule) != kernel(old) {
-            return Err(Error::shape(format!("the kernel with {setting} = {value}"), kernel(old), kernel(&*rule)));
+            return Err(two_kernels(&*rule, old, ("a change between steps", "the recorded plan"), "both need"));
         }
         Ok(rule)
     }
@@ -135,17 +145,29 @@ impl Recipe {
         for (_, rule) in self.rules() {
             let name = rule.name();
             for (setting, value) in rule.boxed().settings() {
-                if let Setting::Number(own) = value {
-                    let free = !setting.ends_with("weight_decay") || *own == 0.0;
-                    range::require(free, setting, *own, &format!("0 in {name} beside a weight decay of the recipe"))?;
+                if let Setting::Number(own) = value
+                    && setting.ends_with("weight_decay")
+                    && *own != 0.0
+                {
+                    let reason = format!("the decay would count twice: set {setting} to 0");
+                    return Err(Error::conflict(
+                        "a weight decay of the recipe",
+                        format!("{setting} = {own} in {name}"),
+                        reason,
+                    ));
                 }
             }
-            let follows = !(rule.averages() && matches!(decay, Decay::Decoupled(_) | Decay::Independent(_)));
-            range::require(follows, "weight_decay", "given", &format!("only coupled with {name}, which averages by itself"))?;
+            if rule.averages() && matches!(decay, Decay::Decoupled(_) | Decay::Independent(_)) {
+                let reason = format!("{name} averages by itself, so that its decay has to be coupled");
+                return Err(Error::conflict("a decoupled weight decay of the recipe", name, reason));
+            }
         }
-        let means = self.factors(arena) && matches!(decay, Decay::Coupled(_));
-        let name = self.rule(0, 0).name();
-        range::require(!means, "weight_decay", "given", &format!("not coupled with matrices under {name}"))
+        if self.factors(arena) && matches!(decay, Decay::Coupled(_)) {
+            let reason = "the means of rows and columns are those of the gradient alone";
+            let with = format!("matrices under {}", self.rule(0, 0).name());
+            return Err(Error::conflict("a coupled weight decay of the recipe", with, reason));
+        }
+        Ok(())
     }
 
     /// Settings that have no meaning together.
@@ -162,31 +184,75 @@ impl Recipe {
         let averages = self.average.is_some() || self.lookahead.is_some();
         let maximizes = |rule: &dyn AnyRule| rule.full_row(1).0[Row::SCALE] < 0.0;
         let mixed = self.rules().any(|(_, other)| maximizes(other) != maximizes(rule));
-        for (meaningless, field, allowed) in [
-            (measures && clips_elements, "clip_value", format!("not with {name}, which takes norms before it")),
-            (measures && other_norm, "clip.kind", format!("only L2 with {name}")),
-            (layerwise && self.cautious, "cautious", format!("not with {name}, which has a direction of its own")),
-            (factored && clips_elements, "clip_value", format!("not with matrices under {name}, which takes means before it")),
-            (factored && by_tensor, "clip_tensor", format!("not with matrices under {name}, which bounds their step itself")),
-            (factored && self.l1 != 0.0, "l1", format!("not with matrices under {name}")),
-            (self.cautious && !rule.shifts(), "cautious", format!("not with {name}, whose step depends on the parameters")),
-            (self.rho.is_some() && self.accumulation.is_some(), "sam", "not with accumulate".into()),
-            (self.rho.is_some() && self.half.is_some(), "half_copy", "not with sam, whose ascents it would not follow".into()),
-            (self.rho.is_some() && mixed, "sam", "only where all rules maximize or none".into()),
-            (averages && rule.averages(), "average or lookahead", format!("not with {name}, which averages by itself")),
-            (drops && self.loss_scale.is_some(), "drop_bad", "not with loss_scale, which has to hear of bad gradients".into()),
-            (self.centralise && !matrices, "centralise", "only with a tensor of two dimensions or more".into()),
-            (self.inspect && self.norm() != Some(NormKind::L2), "inspect", "not with a clip by another norm than L2".into()),
+        let by_matrices = format!("matrices under {name}");
+        let own = || name.to_string();
+        for (meaningless, what, with, reason) in [
+            (measures && clips_elements, "clip_value", own(), "it takes norms before the bound"),
+            (measures && other_norm, "a clip by another norm than L2", own(), "it shares the norm"),
+            (layerwise && self.cautious, "cautious", own(), "it has a direction of its own"),
+            (factored && clips_elements, "clip_value", by_matrices.clone(), "their means are taken before the bound"),
+            (factored && by_tensor, "clip_tensor", by_matrices.clone(), "the rule bounds their step itself"),
+            (factored && self.l1 != 0.0, "l1", by_matrices, "their means are those of the gradient alone"),
+            (self.cautious && !rule.shifts(), "cautious", own(), "its step depends on where the parameters are"),
+            (
+                self.rho.is_some() && self.accumulation.is_some(),
+                "sam",
+                "accumulate".into(),
+                "each wants the gradients before a step",
+            ),
+            (self.rho.is_some() && self.half.is_some(), "half_copy", "sam".into(), "the copy would not follow the ascents"),
+            (self.rho.is_some() && mixed, "sam", "rules of which some maximize".into(), "the ascent has one direction"),
+            (averages && rule.averages(), "average or lookahead", own(), "it averages by itself"),
+            (drops && self.loss_scale.is_some(), "drop_bad", "loss_scale".into(), "the scale has to see bad gradients"),
+            (
+                self.centralise && !matrices,
+                "centralise",
+                "tensors of less than two dimensions".into(),
+                "there are no lines to take the mean of",
+            ),
+            (
+                self.inspect && self.norm() != Some(NormKind::L2),
+                "inspect",
+                "a clip by another norm than L2".into(),
+                "its reports are made of L2 norms",
+            ),
         ] {
-            range::require(!meaningless, field, "given", &allowed)?;
+            if meaningless {
+                return Err(Error::conflict(what, with, reason));
+            }
         }
         Ok(())
     }
 }
 
-/// What makes a rule's kernel.
-fn kernel(rule: &dyn AnyRule) -> String {
-    format!("{} with {:?} and planes {:?}", rule.name(), rule.overrides(), rule.planes())
+/// What makes a rule's kernel: two rules with the same share one.
+fn kernel(rule: &dyn AnyRule) -> (&'static str, Vec<(&'static str, bool)>, Vec<usize>) {
+    (rule.name(), rule.overrides(), rule.planes())
+}
+
+/// Which settings make two kernels of two rules where there has to be one; `of` and `than` say whose the rules are.
+fn two_kernels(rule: &dyn AnyRule, other: &dyn AnyRule, (of, than): (&str, &str), who: &str) -> Error {
+    let reason = format!("{who} one kernel");
+    if rule.name() != other.name() {
+        return Error::conflict(format!("{} in {of}", rule.name()), format!("{} in {than}", other.name()), reason);
+    }
+    let (mut left, mut right) = (rule.boxed(), other.boxed());
+    let names: Vec<&str> = left.settings().iter().map(|(name, _)| *name).collect();
+    let text = |rule: &mut Box<dyn AnyRule>, at: usize| rule.settings()[at].1.text().write();
+    // A setting makes a difference if the other's value alone changes the kernel.
+    let differs = |&at: &usize| {
+        let mut tried = other.boxed();
+        let value = rule.boxed().settings()[at].1.text().write();
+        let _ = tried.settings()[at].1.text().read(&value);
+        kernel(&*tried) != kernel(other) || tried.orthogonal() != other.orthogonal()
+    };
+    let makes: Vec<usize> = (0..names.len()).filter(differs).collect();
+    let said = |rule: &mut Box<dyn AnyRule>| {
+        let settings: Vec<String> = makes.iter().map(|&at| format!("{} = {}", names[at], text(rule, at))).collect();
+        settings.join(", ")
+    };
+    let (what, with) = (said(&mut left), said(&mut right));
+    Error::conflict(format!("{what} in {of}"), format!("{with} in {than}"), reason)
 }
 
 fn check_loss_scale(rule: &LossScale) -> Result<()> {

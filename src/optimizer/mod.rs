@@ -169,8 +169,9 @@ impl<P: Program> Optimizer<P> {
     /// A recipe that does not inspect, a lane that does not exist, or a lost device.
     pub fn inspection(&mut self, lane: usize) -> Result<Vec<TensorReport>> {
         let Buffers { grad_norms, change_norms, .. } = self.stepper.buffers;
-        let grads = grad_norms.filter(|_| self.stepper.plans.inspect.is_some()).ok_or_else(|| not_asked("inspect"))?;
-        let changes = change_norms.ok_or_else(|| not_asked("inspect"))?;
+        let grads =
+            grad_norms.filter(|_| self.stepper.plans.inspect.is_some()).ok_or_else(|| not_asked("inspection", "inspect"))?;
+        let changes = change_norms.ok_or_else(|| not_asked("inspection", "inspect"))?;
         let (grads, changes) = (self.program.read(grads, lane)?, self.program.read(changes, lane)?);
         Ok(TensorReport::all(&names(&self.stepper.arena), &grads, &changes))
     }
@@ -180,7 +181,7 @@ impl<P: Program> Optimizer<P> {
     /// # Errors
     /// A recipe without an average, [`Error::Unknown`], a lane that does not exist, or a lost device.
     pub fn averaged(&mut self, lane: usize, tensor: &str) -> Result<Vec<P::Float>> {
-        let average = self.stepper.buffers.average.ok_or_else(|| not_asked("average"))?;
+        let average = self.stepper.buffers.average.ok_or_else(|| not_asked("averaged", "average"))?;
         let buffer = if self.stepper.is_fresh() { self.stepper.buffers.params } else { average };
         self.read(buffer, lane, tensor)
     }
@@ -204,7 +205,7 @@ impl<P: Program> Optimizer<P> {
     /// # Errors
     /// A recipe without a copy.
     pub fn half_buffer(&self) -> Result<BufferId> {
-        self.stepper.buffers.half.ok_or_else(|| not_asked("half_copy"))
+        self.stepper.buffers.half.ok_or_else(|| not_asked("half", "half_copy"))
     }
 
     /// A lane's parameters.

@@ -255,30 +255,30 @@ impl Stepper {
     /// # Errors
     /// A recipe that does not inspect, or as for [`Stepper::run`].
     pub fn step_inspected<P: Program>(&mut self, program: &mut P) -> Result<()> {
-        let plan = self.plans.inspect.ok_or_else(|| not_asked("inspect"))?;
+        let plan = self.plans.inspect.ok_or_else(|| not_asked("step_inspected", "inspect"))?;
         self.run(program, &[plan], 1)
     }
 
     pub(super) fn accumulation(&self) -> Result<PlanId> {
-        self.plans.accumulate.ok_or_else(|| not_asked("accumulate"))
+        self.plans.accumulate.ok_or_else(|| not_asked("accumulate", "accumulate"))
     }
 
     pub(super) fn ascent(&self) -> Result<PlanId> {
-        let plan = self.plans.ascend.ok_or_else(|| not_asked("sam"))?;
-        range::require(self.ahead == 0, "ascents since the last step", self.ahead + 1, "1")?;
+        let plan = self.plans.ascend.ok_or_else(|| not_asked("ascend", "sam"))?;
+        if self.ahead > 0 {
+            return Err(Error::order("ascend", "a step has to come between two ascents"));
+        }
         Ok(plan)
     }
 
     /// Whether `count` runs of these plans can be made: each step uses up the micro-batches or the ascent before it.
     pub(super) fn check_ahead(&self, plans: &[PlanId], count: usize) -> Result<()> {
-        for (plan, what) in
-            [(self.plans.accumulate, "micro-batches since the last step"), (self.plans.ascend, "ascents since the last step")]
-        {
-            if plan.is_none_or(|plan| plans.contains(&plan)) {
+        for (plan, what) in [(self.plans.accumulate, "accumulate"), (self.plans.ascend, "ascend")] {
+            if plan.is_none_or(|plan| plans.contains(&plan)) || count == 0 || count == 1 && self.ahead > 0 {
                 continue;
             }
-            range::require(count == 0 || self.ahead > 0, what, 0, "at least 1")?;
-            range::require(count <= 1, "steps", count, "at most 1 where something comes before each step")?;
+            let call = if count == 1 { "step".into() } else { format!("steps({count})") };
+            return Err(Error::order(call, format!("{what} has to come before each step")));
         }
         Ok(())
     }
@@ -655,6 +655,6 @@ pub(super) fn names(arena: &Arena) -> Arc<[String]> {
 }
 
 /// A call for something that the recipe does not ask for.
-pub(super) fn not_asked(setting: &str) -> Error {
-    Error::setting(setting, "not given", "part of the recipe")
+pub(super) fn not_asked(call: &str, setting: &str) -> Error {
+    Error::missing(call, format!("{setting} in the recipe"), format!("Recipe::{setting}"))
 }

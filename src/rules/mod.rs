@@ -58,7 +58,7 @@ registry! {
 /// assert_eq!(
 ///     error.to_string(),
 ///     "unknown rule 'adamm'; known: sgd, rmsprop, adam, adamw, adagrad, radam, adamax, adadelta, nadam, asgd, rprop, lion, lars, \
-///      lamb, novograd, ademamix, adan, schedulefree, adafactor, muon"
+///      lamb, novograd, ademamix, adan, schedulefree, adafactor, muon; did you mean adam or adamw?"
 /// );
 /// # Ok::<(), thalweg::Error>(())
 /// ```

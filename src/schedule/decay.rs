@@ -7,7 +7,7 @@ use crate::schedule::{Curve, between, fraction, not_negative, some_steps};
 const NOT_GIVEN: u64 = u64::MAX;
 
 fn given(field: &str, steps: u64) -> Result<()> {
-    if steps == NOT_GIVEN { Err(Error::setting(field, "nothing", "a number of steps")) } else { Ok(()) }
+    if steps == NOT_GIVEN { Err(Error::missing("the schedule", field, format!("{field}: 1000"))) } else { Ok(()) }
 }
 
 /// The fraction of `steps` that is over; all of it where there are none.

@@ -185,7 +185,7 @@ macro_rules! registry {
         /// let schedule = schedule_by_name("cosine", &[("from", "0.1"), ("steps", "1000"), ("warmup", "100")])?;
         /// assert_eq!([schedule.value(50), schedule.value(1100)], [0.05, 0.0]);
         /// let error = schedule_by_name("step", &[("step", "3")]).unwrap_err();
-        /// assert_eq!(error.to_string(), "unknown setting 'step'; known: steps, from, gamma, warmup, warmup_start");
+        /// assert_eq!(error.to_string(), "unknown setting 'step'; known: steps, from, gamma, warmup, warmup_start; did you mean steps?");
         /// # Ok::<(), thalweg::Error>(())
         /// ```
         pub fn schedule_by_name(name: &str, settings: &[(&str, &str)]) -> Result<Schedule> {

@@ -295,7 +295,7 @@ impl FromStr for Domain {
         let (kind, rest) = text.split_once(':').unwrap_or((text, ""));
         let kind = kind.trim();
         let Some(&(_, example)) = KINDS.iter().find(|(name, _)| *name == kind) else {
-            return Err(super::unknown("domain", kind, &KINDS.map(|(name, _)| name)));
+            return Err(Error::unknown("domain", kind, &KINDS.map(|(name, _)| name)));
         };
         let wrong = || Error::setting("domain", format!("'{text}'"), &format!("of the form {example}"));
         let parts: Vec<&str> = rest.split(':').map(str::trim).collect();

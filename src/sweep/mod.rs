@@ -43,14 +43,3 @@ pub use study::{Goal, History, Outcome, Sampler, Study, Trial};
 pub use table::{Record, Status, Summary, Table};
 pub use tpe::Tpe;
 pub use value::{Point, Value};
-
-use crate::error::Error;
-use crate::text::distance;
-
-/// A name that is not known, with the nearest of those that are, if it is near.
-fn unknown(kind: &str, name: &str, known: &[&str]) -> Error {
-    let nearest = known.iter().map(|known| (distance(known, name), known)).min();
-    let nearest = nearest.filter(|&(distance, _)| 2 * distance <= name.chars().count());
-    let meant = nearest.map(|(_, known)| format!("; did you mean {known}?")).unwrap_or_default();
-    Error::Unknown { kind: kind.into(), name: name.into(), known: known.join(", ") + &meant }
-}

@@ -4,7 +4,6 @@ use std::fmt;
 use std::str::FromStr;
 
 use super::domain::Domain;
-use super::unknown;
 use super::value::{Point, Value};
 use crate::error::{Error, Result};
 
@@ -166,7 +165,7 @@ impl SearchSpace {
         let found = self.parameters.iter().find(|parameter| parameter.name == name);
         found.ok_or_else(|| {
             let names: Vec<&str> = self.parameters.iter().map(|parameter| parameter.name.as_str()).collect();
-            unknown("parameter", name, &names)
+            Error::unknown("parameter", name, &names)
         })
     }
 
@@ -246,7 +245,7 @@ fn check_condition(parameter: &Parameter, all: &[Parameter]) -> Result<()> {
     let Some(when) = &parameter.when else { return Ok(()) };
     let Some(other) = all.iter().find(|other| other.name == when.parameter) else {
         let names: Vec<&str> = all.iter().map(|other| other.name.as_str()).collect();
-        return Err(unknown("parameter", &when.parameter, &names));
+        return Err(Error::unknown("parameter", &when.parameter, &names));
     };
     let values = match &other.domain {
         Domain::Choice(values) => values.as_slice(),
@@ -264,7 +263,7 @@ fn check_condition(parameter: &Parameter, all: &[Parameter]) -> Result<()> {
             let known: Vec<String> = values.iter().map(Value::to_string).collect();
             let known: Vec<&str> = known.iter().map(String::as_str).collect();
             let kind = format!("value of {} in the condition of {}", other.name, parameter.name);
-            return Err(unknown(&kind, &value.to_string(), &known));
+            return Err(Error::unknown(&kind, &value.to_string(), &known));
         }
     }
     Ok(())

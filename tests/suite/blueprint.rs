@@ -49,7 +49,10 @@ fn plans_and_buffers_have_names_and_roles() -> Result<()> {
     assert_eq!(blueprint.plan("step")?, stepper.step_plan());
     assert_eq!(Some(blueprint.plan("inspected step")?), stepper.inspected_plan());
     assert_eq!((stepper.accumulate_plan(), stepper.ascend_plan()), (None, None));
-    assert_eq!(blueprint.plan("steps").unwrap_err().to_string(), "unknown plan 'steps'; known: step, inspected step, gradient");
+    assert_eq!(
+        blueprint.plan("steps").unwrap_err().to_string(),
+        "unknown plan 'steps'; known: step, inspected step, gradient; did you mean step?"
+    );
     assert_eq!(blueprint.buffer("params")?, params);
     let kept: Vec<&str> = blueprint.buffers().filter(|named| named.kept).map(|named| named.declared.name.as_str()).collect();
     for name in ["params", "plane m", "plane v", "average", "counts", "scalars", "frozen"] {
@@ -154,7 +157,7 @@ fn sequences_without_their_step_are_refused() -> Result<()> {
         assert_eq!(stepper.run(&mut program, plans, 1).unwrap_err().to_string(), refused(steps));
     }
     let missing = stepper.run(&mut program, &[gradient, step], 1).unwrap_err().to_string();
-    assert_eq!(missing, "micro-batches since the last step = 0 is out of range: at least 1");
+    assert_eq!(missing, "step is out of order: accumulate has to come before each step");
     stepper.run(&mut program, &[gradient, add, gradient, add, step], 3)?;
     stepper.accumulate(&mut program)?;
     stepper.run(&mut program, &[step], 1)?;

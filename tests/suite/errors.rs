@@ -6,17 +6,17 @@ use crate::common::refusal::{assert_error, optimizer};
 use thalweg::cpu::Cpu;
 use thalweg::gpu::{Gpu, GpuOptions};
 use thalweg::plan::{
-    Activation, Arena, Blueprint, BufferId, Chunk, Engine, Layout, Loss, MatMul, Norm, NormKind, Op, Plan, PlanId, Program,
-    View,
+    Activation, Arena, Blueprint, BufferId, Chunk, Engine, Half, Layout, Loss, MatMul, Norm, NormKind, Op, Plan, PlanId,
+    Program, View,
 };
-use thalweg::{Adam, AdamW, AnyRule, Error, Optimizer, Recipe, Select, Sgd, rule_by_name, set};
+use thalweg::{Adam, AdamW, AnyRule, Error, Muon, Optimizer, Recipe, RmsProp, Select, Sgd, rule_by_name, set};
 
 #[test]
 fn an_unknown_name_comes_with_the_known_ones() {
     assert_error(
         rule_by_name("adamm"),
         "unknown rule 'adamm'; known: sgd, rmsprop, adam, adamw, adagrad, radam, adamax, adadelta, nadam, asgd, rprop, lion, lars, lamb, novograd, ademamix, adan, \
-         schedulefree, adafactor, muon",
+         schedulefree, adafactor, muon; did you mean adam or adamw?",
     );
     assert_error(
         set(&mut Sgd::default(), "beta1", "0.9"),
@@ -24,10 +24,10 @@ fn an_unknown_name_comes_with_the_known_ones() {
     );
     let mut adam = optimizer(Recipe::new(Adam::default())).expect("an optimizer");
     assert_error(adam.params(0, "v"), "unknown tensor 'v'; known: w");
-    assert_error(adam.set_grads(0, "W", &[0.0; 6]), "unknown tensor 'W'; known: w");
+    assert_error(adam.set_grads(0, "W", &[0.0; 6]), "unknown tensor 'W'; known: w; did you mean w?");
     assert_error(adam.state("w", 0, "w"), "unknown plane 'w'; known: m, v");
     let mut sgd = optimizer(Recipe::new(Sgd::default())).expect("an optimizer");
-    assert_error(sgd.state("b", 0, "w"), "unknown plane 'b'; known: ");
+    assert_error(sgd.state("b", 0, "w"), "unknown plane 'b'");
 }
 
 #[test]
@@ -93,15 +93,70 @@ fn lanes_must_share_a_kernel() {
     let momentum = |momentum| Sgd { momentum, ..Default::default() };
     assert_error(
         optimizer(Recipe::population([momentum(0.0), momentum(0.9)])),
-        "a rule of the population: sgd with [(\"MOMENTUM\", true)] and planes [0] found, \
-         sgd with [(\"MOMENTUM\", false)] and planes [] expected",
+        "momentum = 0.9 in lane 1 cannot be combined with momentum = 0 in lane 0: all lanes of group 'default' share one kernel",
     );
     let boxed: [Box<dyn AnyRule>; 2] = [Box::new(Adam::default()), Box::new(AdamW::default())];
     assert_error(
         optimizer(Recipe::population(boxed)),
-        "a rule of the population: adamw with [(\"AMSGRAD\", false)] and planes [0, 1] found, \
-         adam with [(\"AMSGRAD\", false)] and planes [0, 1] expected",
+        "adamw in lane 1 cannot be combined with adam in lane 0: all lanes of group 'default' share one kernel",
     );
+}
+
+/// Every setting that makes a difference is named, in its lane and group, and no other.
+#[test]
+fn the_settings_that_make_two_kernels_are_named() {
+    let tensors: [(&str, &[usize]); 2] = [("0.weight", &[2, 2]), ("0.bias", &[2])];
+    let new = |recipe: Recipe| Optimizer::new(&Cpu::<f32>::default(), recipe, &tensors).map(drop);
+    let rule = |momentum, centered, lr| RmsProp { momentum, centered, lr, ..Default::default() };
+    let recipe = Recipe::population([rule(0.0, false, 0.1), rule(0.0, false, 0.2), rule(0.5, true, 0.3)]);
+    let error = new(recipe).unwrap_err();
+    assert!(matches!(error, Error::Conflict { .. }));
+    let what = "momentum = 0.5, centered = true in lane 2 cannot be combined with momentum = 0, centered = false in lane 0";
+    assert_eq!(error.to_string(), format!("{what}: all lanes of group 'default' share one kernel"));
+    let plain = [rule(0.0, false, 0.1), rule(0.0, false, 0.2)];
+    let biases = [rule(0.0, false, 0.1), rule(0.0, true, 0.1)];
+    let recipe = Recipe::population(plain).group("biases", |tensor| tensor.shape.len() < 2, biases);
+    let what = "centered = true in lane 1 cannot be combined with centered = false in lane 0";
+    assert_error(new(recipe), &format!("{what}: all lanes of group 'biases' share one kernel"));
+    let muon = |ns_steps| Muon { ns_steps, ..Default::default() };
+    let what = "ns_steps = 6 in lane 1 cannot be combined with ns_steps = 5 in lane 0";
+    assert_error(
+        new(Recipe::population([muon(5), muon(6)])),
+        &format!("{what}: all lanes of group 'default' share one kernel"),
+    );
+}
+
+/// Of many names only the nearest are told.
+#[test]
+fn among_many_names_the_nearest_is_told() {
+    let names: Vec<String> = (0..3_000).map(|i| format!("layers.{i}.weight")).collect();
+    let shape: &[usize] = &[1];
+    let tensors: Vec<(&str, &[usize])> = names.iter().map(|name| (name.as_str(), shape)).collect();
+    let mut sgd = Optimizer::new(&Cpu::<f32>::default(), Recipe::new(Sgd::default()), &tensors).expect("an optimizer");
+    assert_error(sgd.params(0, "layers.2718.wieght"), "unknown tensor 'layers.2718.wieght'; did you mean layers.2718.weight?");
+    assert_error(sgd.params(0, "embedding"), "unknown tensor 'embedding'; none of the 3000 names is near it");
+}
+
+/// A program can tell kinds of errors apart without reading their words.
+#[test]
+fn kinds_of_errors_are_told_apart() {
+    let of = |recipe: Recipe| optimizer(recipe).map(drop).unwrap_err();
+    let rule = || Recipe::new(Sgd::default());
+    assert!(matches!(of(rule().sam(-1.0)), Error::Setting { field, .. } if field == "sam.rho"));
+    assert!(
+        matches!(of(rule().sam(0.1).half_copy(Half::F16)), Error::Conflict { what, with, .. } if (what.as_str(), with.as_str()) == ("half_copy", "sam"))
+    );
+    assert!(
+        matches!(of(rule().schedule("rate", 0.1)), Error::Unknown { kind, name, .. } if (kind.as_str(), name.as_str()) == ("setting", "rate"))
+    );
+    assert!(matches!(of(rule().max_bad_steps(3)), Error::Missing { what, .. } if what == "max_bad_steps"));
+    let mut plain = optimizer(rule()).expect("an optimizer");
+    assert!(matches!(plain.ascend(), Err(Error::Missing { what, .. }) if what == "ascend"));
+    assert!(matches!(plain.set_params(0, "w", &[0.0]), Err(Error::Shape { .. })));
+    let mut sam = optimizer(rule().sam(0.1)).expect("an optimizer");
+    assert!(matches!(sam.step(), Err(Error::Order { call, .. }) if call == "step"));
+    sam.ascend().expect("an ascent");
+    assert!(matches!(sam.ascend(), Err(Error::Order { call, .. }) if call == "ascend"));
 }
 
 #[test]

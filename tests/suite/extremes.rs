@@ -233,7 +233,7 @@ fn too_many_bad_steps_in_a_row_are_an_error() {
         assert!(matches!(told, Error::BadSteps { lane: 1, allowed: 4, .. }), "{}: {told}", engine.name);
     }
     let refused = |recipe: Recipe| Optimizer::new(&Cpu::<f32>::default(), recipe, &[("x", &[1])]);
-    let message = "max_bad_steps = given is out of range: only where bad steps are skipped";
+    let message = "max_bad_steps needs skip_bad in the recipe, for example Recipe::skip_bad()";
     assert_error(refused(Recipe::new(RULE).max_bad_steps(1)), message);
     assert_error(refused(Recipe::new(RULE).skip_bad().max_bad_steps(0)), "max_bad_steps = 0 is out of range: at least 1");
 }

@@ -136,11 +136,17 @@ fn what_rows_and_columns_cannot_do_is_refused() {
         assert_error(Optimizer::new(&Cpu::<f32>::default(), recipe, &shapes), message);
     };
     let coupled = Recipe::new(Adafactor::default()).weight_decay(Decay::Coupled(0.1));
-    refused(coupled, "weight_decay = given is out of range: not coupled with matrices under adafactor");
-    let message = "clip_value = given is out of range: not with matrices under adafactor, which takes means before it";
+    refused(
+        coupled,
+        "a coupled weight decay of the recipe cannot be combined with matrices under adafactor: the means of rows and columns are those of the gradient alone",
+    );
+    let message = "clip_value cannot be combined with matrices under adafactor: their means are taken before the bound";
     refused(recipe(1).clip(Clip::Value(1.0)), message);
-    refused(recipe(1).l1(0.1), "l1 = given is out of range: not with matrices under adafactor");
-    let message = "clip_tensor = given is out of range: not with matrices under adafactor, which bounds their step itself";
+    refused(
+        recipe(1).l1(0.1),
+        "l1 cannot be combined with matrices under adafactor: their means are those of the gradient alone",
+    );
+    let message = "clip_tensor cannot be combined with matrices under adafactor: the rule bounds their step itself";
     refused(recipe(1).clip(Clip::Tensor { max: 1.0, kind: Default::default() }), message);
     let large: [(&str, &[usize]); 1] = [("w", &[400, 400])];
     let error = Optimizer::new(&engines::small_bindings(), recipe(1), &large).err().expect("a matrix in several segments");

@@ -614,51 +614,57 @@ fn what_has_no_meaning_is_refused() {
         (rule().lookahead(Lookahead { steps: 0, alpha: 0.5 }), "lookahead.steps = 0 is out of range: at least 1"),
         (rule().lookahead(Lookahead { steps: 5, alpha: 0.0 }), "lookahead.alpha = 0 is out of range: above 0 and at most 1"),
         (rule().sam(0.0), "sam.rho = 0 is out of range: finite and above 0"),
-        (rule().sam(0.1).accumulate(Accumulation::default()), "sam = given is out of range: not with accumulate"),
         (
-            rule().sam(0.1).half_copy(Half::F16),
-            "half_copy = given is out of range: not with sam, whose ascents it would not follow",
+            rule().sam(0.1).accumulate(Accumulation::default()),
+            "sam cannot be combined with accumulate: each wants the gradients before a step",
         ),
+        (rule().sam(0.1).half_copy(Half::F16), "half_copy cannot be combined with sam: the copy would not follow the ascents"),
         (
             Recipe::population([RULE, Sgd { maximize: true, ..RULE }]).sam(0.1),
-            "sam = given is out of range: only where all rules maximize or none",
+            "sam cannot be combined with rules of which some maximize: the ascent has one direction",
         ),
         (
             Recipe::new(ScheduleFree::default()).lookahead(Lookahead::default()),
-            "average or lookahead = given is out of range: not with schedulefree, which averages by itself",
+            "average or lookahead cannot be combined with schedulefree: it averages by itself",
         ),
         (
             rule().accumulate(Accumulation { drop_bad: true, mean: true }).loss_scale(LossScale::default()),
-            "drop_bad = given is out of range: not with loss_scale, which has to hear of bad gradients",
+            "drop_bad cannot be combined with loss_scale: the scale has to see bad gradients",
         ),
         (rule().weight_decay(Decay::Decoupled(-1.0)), "weight_decay = -1 is out of range: finite and at least 0"),
         (rule().weight_decay(Decay::Independent(1.0)), "weight_decay = 1 is out of range: at least 0 and below 1"),
         (
             Recipe::new(AdamW::default()).weight_decay(Decay::Coupled(0.1)),
-            "weight_decay = 0.01 is out of range: 0 in adamw beside a weight decay of the recipe",
+            "a weight decay of the recipe cannot be combined with weight_decay = 0.01 in adamw: the decay would count twice: set weight_decay to 0",
         ),
         (
             Recipe::new(ScheduleFree { weight_decay: 0.0, ..Default::default() }).weight_decay(Decay::Independent(0.1)),
-            "weight_decay = given is out of range: only coupled with schedulefree, which averages by itself",
+            "a decoupled weight decay of the recipe cannot be combined with schedulefree: schedulefree averages by itself, so that its decay has to be coupled",
         ),
-        (rule().centralise(), "centralise = given is out of range: only with a tensor of two dimensions or more"),
+        (
+            rule().centralise(),
+            "centralise cannot be combined with tensors of less than two dimensions: there are no lines to take the mean of",
+        ),
         (rule().clip(Clip::Tensor { max: 1.0, kind: NormKind::Count }), "clip.kind = Count is out of range: L2, L1 or Max"),
-        (rule().clip(Clip::Value(1.0)).inspect(), "inspect = given is out of range: not with a clip by another norm than L2"),
+        (
+            rule().clip(Clip::Value(1.0)).inspect(),
+            "inspect cannot be combined with a clip by another norm than L2: its reports are made of L2 norms",
+        ),
         (
             Recipe::new(thalweg::Asgd::default()).cautious(),
-            "cautious = given is out of range: not with asgd, whose step depends on the parameters",
+            "cautious cannot be combined with asgd: its step depends on where the parameters are",
         ),
         (
             Recipe::new(thalweg::Lars::default()).clip(Clip::Value(1.0)),
-            "clip_value = given is out of range: not with lars, which takes norms before it",
+            "clip_value cannot be combined with lars: it takes norms before the bound",
         ),
         (
             Recipe::new(thalweg::NovoGrad::default()).clip(Clip::Norm { max: 1.0, kind: NormKind::L1 }),
-            "clip.kind = given is out of range: only L2 with novograd",
+            "a clip by another norm than L2 cannot be combined with novograd: it shares the norm",
         ),
         (
             Recipe::new(thalweg::Lamb::default()).cautious(),
-            "cautious = given is out of range: not with lamb, which has a direction of its own",
+            "cautious cannot be combined with lamb: it has a direction of its own",
         ),
     ];
     for (recipe, expected) in cases {
@@ -666,19 +672,25 @@ fn what_has_no_meaning_is_refused() {
     }
     let mut optimizer = Optimizer::new(&Cpu::<f32>::default(), rule(), &[("x", &[4])]).expect("an optimizer");
     let message = |result: thalweg::Result<()>| result.expect_err("an error").to_string();
-    assert_eq!(message(optimizer.accumulate()), "accumulate = not given is out of range: part of the recipe");
-    assert_eq!(message(optimizer.ascend()), "sam = not given is out of range: part of the recipe");
-    assert_eq!(message(optimizer.step_inspected()), "inspect = not given is out of range: part of the recipe");
-    assert_eq!(message(optimizer.half(0, "x").map(|_| ())), "half_copy = not given is out of range: part of the recipe");
-    assert_eq!(message(optimizer.averaged(0, "x").map(|_| ())), "average = not given is out of range: part of the recipe");
+    assert_eq!(message(optimizer.accumulate()), "accumulate needs accumulate in the recipe, for example Recipe::accumulate");
+    assert_eq!(message(optimizer.ascend()), "ascend needs sam in the recipe, for example Recipe::sam");
+    assert_eq!(message(optimizer.step_inspected()), "step_inspected needs inspect in the recipe, for example Recipe::inspect");
+    assert_eq!(
+        message(optimizer.half(0, "x").map(|_| ())),
+        "half needs half_copy in the recipe, for example Recipe::half_copy"
+    );
+    assert_eq!(
+        message(optimizer.averaged(0, "x").map(|_| ())),
+        "averaged needs average in the recipe, for example Recipe::average"
+    );
     let recipe = rule().accumulate(Accumulation::default());
     let mut optimizer = Optimizer::new(&Cpu::<f32>::default(), recipe, &[("x", &[4])]).expect("an optimizer");
-    assert_eq!(message(optimizer.step()), "micro-batches since the last step = 0 is out of range: at least 1");
+    assert_eq!(message(optimizer.step()), "step is out of order: accumulate has to come before each step");
     let mut optimizer = Optimizer::new(&Cpu::<f32>::default(), rule().sam(0.1), &[("x", &[4])]).expect("an optimizer");
-    assert_eq!(message(optimizer.step()), "ascents since the last step = 0 is out of range: at least 1");
+    assert_eq!(message(optimizer.step()), "step is out of order: ascend has to come before each step");
     optimizer.ascend().expect("an ascent");
-    assert_eq!(message(optimizer.ascend()), "ascents since the last step = 2 is out of range: 1");
-    assert_eq!(message(optimizer.steps(2)), "steps = 2 is out of range: at most 1 where something comes before each step");
+    assert_eq!(message(optimizer.ascend()), "ascend is out of order: a step has to come between two ascents");
+    assert_eq!(message(optimizer.steps(2)), "steps(2) is out of order: ascend has to come before each step");
     // What was refused, or was no step, has not used up the ascent.
     optimizer.steps(0).expect("no step");
     optimizer.step().expect("a step");

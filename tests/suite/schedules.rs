@@ -666,7 +666,7 @@ mod nothing {
     fn a_number_of_steps_that_is_not_given_is_an_error() {
         for schedule in [Schedule::from(Linear::default()), Polynomial::default().into()] {
             let error = schedule.check().expect_err("no steps").to_string();
-            assert_eq!(error, "steps = nothing is out of range: a number of steps");
+            assert_eq!(error, "the schedule needs steps, for example steps: 1000");
         }
     }
 

@@ -636,12 +636,12 @@ fn steps_of_dropped_encoders_are_forgotten_on_request() -> Result<()> {
 fn a_forgotten_step_takes_its_micro_batches_and_its_ascent_along() -> Result<()> {
     let gpu = gpu();
     for (recipe, what) in [
-        (recipe().accumulate(Accumulation::default()), "micro-batches since the last step = 0"),
-        (Recipe::new(Adam::default()).sam(0.5), "ascents since the last step = 0"),
+        (recipe().accumulate(Accumulation::default()), "accumulate has to come before each step"),
+        (Recipe::new(Adam::default()).sam(0.5), "ascend has to come before each step"),
     ] {
         let mut optimizer = Optimizer::over_slices(&gpu, recipe, &in_one_buffer(&gpu))?;
         let mut encoder = gpu.device().create_command_encoder(&Default::default());
-        if what.starts_with("micro") {
+        if what.starts_with("accumulate") {
             optimizer.encode_accumulate(&mut encoder)?
         } else {
             optimizer.encode_ascend(&mut encoder)?
@@ -650,7 +650,7 @@ fn a_forgotten_step_takes_its_micro_batches_and_its_ascent_along() -> Result<()>
         optimizer.forget_recorded()?;
         let mut encoder = gpu.device().create_command_encoder(&Default::default());
         let error = optimizer.encode_step(&mut encoder).expect_err("nothing before it").to_string();
-        assert!(error.starts_with(what), "{error}");
+        assert!(error.ends_with(what), "{error}");
     }
     Ok(())
 }

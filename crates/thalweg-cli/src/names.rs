@@ -112,18 +112,11 @@ pub fn find<'a>(kind: &str, given: &str, known: &[&'a str], synonyms: Synonyms) 
     if let Some(name) = meant.and_then(same) {
         return Ok(name);
     }
-    let hint = meant.filter(|meant| meant.contains(' ')).map(String::from).or_else(|| nearest(&wanted, known));
-    let hint = hint.map(|hint| format!("; {hint}")).unwrap_or_default();
-    Err(Error::Unknown { kind: kind.into(), name: given.into(), known: known.join(", ") + &hint })
-}
-
-/// The known names within a few slips.
-pub fn nearest(wanted: &str, known: &[&str]) -> Option<String> {
-    let wanted = plain(wanted);
-    let distance = |name: &str| strsim::osa_distance(&wanted, &plain(name));
-    let least = known.iter().map(|name| distance(name)).min()?;
-    let names: Vec<&str> = known.iter().copied().filter(|name| distance(name) == least).collect();
-    (least <= (wanted.chars().count() / 3).max(1)).then(|| format!("did you mean {}?", names.join(" or ")))
+    let mut error = Error::unknown(kind, given, known);
+    if let (Error::Unknown { hint, .. }, Some(meant)) = (&mut error, meant.filter(|meant| meant.contains(' '))) {
+        *hint = Some(meant.into());
+    }
+    Err(error)
 }
 
 #[cfg(test)]

@@ -7,8 +7,7 @@ use super::survey::{Column, Survey, names_a_label};
 use super::text::{Text, offset};
 use super::{Options, Target};
 use crate::data::cell::{Cell, quoted};
-use crate::error::{Error, Result};
-use crate::text::distance;
+use crate::error::{Error, Result, nearest};
 
 /// Most texts that a column of categories may have; from a few on, no more than half as many as rows.
 const CATEGORIES: usize = 100;
@@ -217,9 +216,8 @@ impl Columns {
         };
         let listed: Vec<String> = names.iter().take(LISTED).map(|name| quoted(name)).collect();
         let more = if names.len() > LISTED { ", …" } else { "" };
-        let nearest = names.iter().map(|known| (distance(known, name), known)).min();
-        let nearest = nearest.filter(|&(distance, _)| 3 * distance <= name.chars().count());
-        let meant = nearest.map(|(_, known)| format!("; did you mean {}?", quoted(known))).unwrap_or_default();
+        let nearest = nearest(name, names.iter().map(String::as_str));
+        let meant = nearest.first().map(|known| format!("; did you mean {}?", quoted(known))).unwrap_or_default();
         format!("no column {}{meant} (the header has {}{more})", quoted(name), listed.join(", "))
     }
 

@@ -8,7 +8,7 @@ mod work;
 use crate::engine::{no_adapter, no_engine};
 use crate::numbers::whole;
 use crate::report::{is_screen, note};
-use crate::{Usage, memory, names};
+use crate::{Usage, memory};
 use anyhow::Result;
 use clap::Args;
 use engine::Timed;
@@ -151,7 +151,8 @@ fn known(what: &[String]) -> Result<()> {
         return Ok(());
     };
     let rows: Vec<&str> = rows.iter().map(String::as_str).collect();
-    let hint = names::nearest(unknown, &rows).map(|hint| format!("; {hint}")).unwrap_or_default();
+    let near = thalweg::error::nearest(unknown, rows.iter().copied());
+    let hint = if near.is_empty() { String::new() } else { format!("; did you mean {}?", near.join(" or ")) };
     Err(Usage(format!("--what {unknown} names no row; known: {}{hint}", rows.join(", "))).into())
 }
 
