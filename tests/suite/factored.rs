@@ -150,5 +150,5 @@ fn what_rows_and_columns_cannot_do_is_refused() {
     refused(recipe(1).clip(Clip::Tensor { max: 1.0, kind: Default::default() }), message);
     let large: [(&str, &[usize]); 1] = [("w", &[400, 400])];
     let error = Optimizer::new(&engines::small_bindings(), recipe(1), &large).err().expect("a matrix in several segments");
-    assert!(error.to_string().contains("a matrix of 400 × 400 elements of grads in one binding"), "{error}");
+    assert!(error.to_string().contains("a matrix of 400 × 400 elements of the buffer 'grads' needs"), "{error}");
 }
