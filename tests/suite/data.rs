@@ -587,7 +587,7 @@ mod csv_files {
             assert_eq!(refusal(labelled(&["7", "7.0", "7"]))?, expected);
             assert_eq!(
                 refusal(format!("a,b,kind\n{}", labelled(&["x"])))?,
-                expected.replace("'7' in all 3", "'x' in all 1").replace("column 3", "column 3 'kind'")
+                expected.replace("'7' in all 3 rows", "'x' in the only row").replace("column 3", "column 3 'kind'")
             );
             Ok(())
         }
@@ -785,7 +785,10 @@ mod csv_files {
             }
             assert_eq!(table(IRIS, &ignore(&["length"]))?.reading().left_out, ["column 2 'length'"]);
             assert_eq!(refusal_with(IRIS, &ignore(&["width", "length"])), ": no column is left for features");
-            assert_eq!(refusal_with(IRIS, &ignore(&["species"])), ": column 3 'species' is the label and cannot be left out");
+            assert_eq!(
+                refusal_with(IRIS, &ignore(&["species"])),
+                ": column 3 'species' is the label and cannot be left out: say with `target` which other column is"
+            );
             assert_eq!(
                 refusal_with(IRIS, &ignore(&["lenght"])).split(" (").next(),
                 Some(": no column 'lenght'; did you mean 'length'?")

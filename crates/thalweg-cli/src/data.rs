@@ -438,7 +438,7 @@ fn listed(texts: impl ExactSizeIterator<Item = String>) -> String {
 }
 
 /// A text from outside: as it is where it is plain, else in quotes.
-fn shown(text: &str) -> String {
+pub fn shown(text: &str) -> String {
     let plain = |c: char| c.is_alphanumeric() || " -_./".contains(c);
     if !text.is_empty() && text.chars().count() <= 40 && text.chars().all(plain) { text.into() } else { quoted(text) }
 }

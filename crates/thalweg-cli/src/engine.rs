@@ -57,9 +57,12 @@ impl Picked {
 
 impl EngineArgs {
     /// Whether the options fit each other.
-    pub fn check(&self) -> Result<()> {
+    pub fn check(&self, threads: Option<usize>) -> Result<()> {
         match (self.engine, &self.adapter) {
             (Choice::Cpu, Some(_)) => Err(no_adapter()),
+            (Choice::Gpu, _) | (_, Some(_)) if threads.is_some() => {
+                Err(Usage("--threads are those of the CPU engine, and a GPU is asked for; leave one of them out".into()).into())
+            }
             _ => Ok(()),
         }
     }

@@ -21,7 +21,7 @@ mod stop;
 mod train;
 mod version;
 
-use clap::error::ErrorKind;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory, Parser, Subcommand};
 use report::note;
 use std::io::{self, Write};
@@ -113,13 +113,29 @@ fn not_parsed(error: &clap::Error) -> ExitCode {
         _ => {}
     }
     // clap says what is wrong, then explains usage at length.
-    let text = error.render().to_string();
+    let text = error.render().to_string().replace("\n\n  tip:", "; tip:");
     let what = text.lines().take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more"));
     let known = Cli::command();
     let given = std::env::args().nth(1).filter(|name| known.find_subcommand(name).is_some());
+    let meant = given.as_deref().and_then(|command| meant(error, command)).map(|hint| format!("; {hint}")).unwrap_or_default();
     let help = given.map_or("thalweg --help".into(), |name| format!("thalweg {name} --help"));
-    note(&format!("{}; try '{help}'", one_line(what)));
+    note(&format!("{}{meant}; try '{help}'", one_line(what)));
     ExitCode::from(2)
+}
+
+/// What may have been meant by an argument that a command does not have.
+fn meant(error: &clap::Error, command: &str) -> Option<String> {
+    let Some(ContextValue::String(given)) = error.get(ContextKind::InvalidArg) else { return None };
+    if error.kind() != ErrorKind::UnknownArgument || command != "train" {
+        return None;
+    }
+    let Some(name) = given.strip_prefix("--") else {
+        return (!given.starts_with('-')).then(|| format!("a file is given as --data {given}"));
+    };
+    let mut rules = thalweg::rules();
+    let settings: Vec<&str> = rules.iter_mut().flat_map(|rule| rule.settings()).map(|(setting, _)| setting).collect();
+    let setting = names::find("setting", name, &settings, names::RULE_SETTINGS).ok()?;
+    Some(format!("settings of a rule are given as --set {setting}=VALUE"))
 }
 
 /// Prints a text. A reader that has left wants no more of it.

@@ -96,6 +96,6 @@ impl Record {
     /// The caption of the curves.
     pub fn title(&self, last: Option<&Epoch>) -> String {
         let result = last.map(|last| format!(": test accuracy {:.2} % after epoch {}", 100.0 * last.test.accuracy, last.epoch));
-        format!("{}, {}{}", self.data.read.source, self.rule(), result.unwrap_or_default())
+        format!("{}, {}{}", data::shown(&self.data.read.source), self.rule(), result.unwrap_or_default())
     }
 }

@@ -45,7 +45,7 @@ pub struct Args {
     #[command(flatten)]
     engine: EngineArgs,
 
-    #[arg(long, value_name = "NAME", default_value = "adamw", help = rules())]
+    #[arg(long, alias = "optimizer", value_name = "NAME", default_value = "adamw", help = rules())]
     rule: String,
 
     /// Settings of the rule, such as `beta1=0.8,eps=1e-7`, for which `thalweg rules NAME` has names and defaults; may be repeated
@@ -53,11 +53,11 @@ pub struct Args {
     settings: Vec<Pairs>,
 
     /// Learning rate, short for --set lr=X [default: the rule's own]
-    #[arg(long, value_name = "X", value_parser = real, allow_negative_numbers = true)]
+    #[arg(long, aliases = ["learning-rate", "learning_rate"], value_name = "X", value_parser = real, allow_negative_numbers = true)]
     lr: Option<f64>,
 
     /// Weight decay, short for --set weight_decay=X [default: the rule's own]
-    #[arg(long, value_name = "X", value_parser = real, allow_negative_numbers = true)]
+    #[arg(long, aliases = ["weight_decay", "wd"], value_name = "X", value_parser = real, allow_negative_numbers = true)]
     weight_decay: Option<f64>,
 
     /// A factor on the learning rate that changes with the step, such as `cosine` or `one_cycle,pct_start=0.2`. Lengths that are not
@@ -75,7 +75,7 @@ pub struct Args {
     epochs: usize,
 
     /// Rows per step
-    #[arg(long, value_name = "N", default_value_t = 64, value_parser = whole::<usize>(1..=u64::MAX), allow_negative_numbers = true)]
+    #[arg(long, aliases = ["batch-size", "batch_size"], value_name = "N", default_value_t = 64, value_parser = whole::<usize>(1..=u64::MAX), allow_negative_numbers = true)]
     batch: usize,
 
     /// Leave out the rows that fill no batch. Otherwise they are a last, smaller batch of each epoch
@@ -157,7 +157,7 @@ enum End {
 pub fn run(mut args: Args) -> Result<()> {
     let mut rule = rule(&args)?;
     let recipe = recipe(&*rule, &args)?;
-    args.engine.check()?;
+    args.engine.check(args.threads)?;
     let named = args.schedule.take().map(Scheduled::named).transpose();
     args.schedule = named.map_err(|error| Usage(error.to_string()))?;
     stop::listen()?;
@@ -197,9 +197,9 @@ fn finish(ended: Result<End>, record: &Record, report: &mut Report, last: Option
         _ => Ok(()),
     };
     let state = match &ended {
-        Ok(End::Done) => "finished",
         Ok(End::Stopped(_)) => "interrupted",
-        Ok(End::NotFinite) => "not finite",
+        Ok(_) if last.is_some_and(|last| !last.is_finite()) => "not finite",
+        Ok(_) => "finished",
         Err(_) => "failed",
     };
     let written = report.files(record, state, last.as_ref());

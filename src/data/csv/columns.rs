@@ -68,7 +68,10 @@ impl Columns {
             ignored.insert(columns.find(text, name)?);
         }
         if ignored.contains(&columns.target) {
-            return Err(text.refused(format!("{} is the label and cannot be left out", columns.name(columns.target))));
+            return Err(text.refused(format!(
+                "{} is the label and cannot be left out: say with `target` which other column is",
+                columns.name(columns.target)
+            )));
         }
         if !ignored.contains(&0) && columns.target != 0 && columns.is_index(text)? {
             columns.left_out.push(format!("{}, an index without a name, as pandas writes it,", columns.name(0)));

@@ -151,9 +151,8 @@ impl Labels {
         if let [name] = names {
             let name = quoted(name);
             let ways = "Say which with `target`: a name, a number from 1, first or last";
-            return wrong(format!(
-                "has the label {name} in all {rows} rows, so nothing is to be told apart: is it the label? {ways}"
-            ));
+            let all = if rows == 1 { "the only row".into() } else { format!("all {rows} rows") };
+            return wrong(format!("has the label {name} in {all}, so nothing is to be told apart: is it the label? {ways}"));
         }
         if integers && classes > FEW && classes * ROWS_PER_CLASS > rows && !self.is_even() {
             let (these, what) = match classes {

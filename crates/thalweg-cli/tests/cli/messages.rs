@@ -21,6 +21,11 @@ fn wrong_names_and_numbers_say_what_to_give() {
         (&["train", "--threads", "0"], "not a whole number from 1 to 1024"),
         (&["train", "--set", "beta1=0.9,beta9=0.99"], "unknown setting 'beta9'"),
         (&["train", "--set", "lr=0.1,0.2"], "lr = 0.1,0.2 is out of range: a number"),
+        (&["train", "iris.csv"], "'iris.csv' found; a file is given as --data iris.csv; try 'thalweg train --help'"),
+        (&["train", "--momentum", "0.9"], "'--momentum' found; settings of a rule are given as --set momentum=VALUE; try"),
+        (&["train", "--epsilon=1"], "settings of a rule are given as --set eps=VALUE; try"),
+        (&["train", "--epoch", "3"], "'--epoch' found; tip: a similar argument exists: '--epochs'; try"),
+        (&["train", "--engine", "gpu", "--threads", "2"], "--threads are those of the CPU engine, and a GPU is asked for"),
         (&["bench", "--engine", "cuda"], "possible values: both, gpu, cpu; GPUs of every vendor are gpu; try"),
         (&["bench", "--engine", "cpu", "--adapter", "x"], "--engine cpu uses none; leave one of them out"),
         (&["train", "--data", "-", "--test", "-"], "--data and --test are both standard input, which can be read once"),
@@ -103,6 +108,8 @@ fn a_layer_beyond_a_driver_is_named() {
 fn names_of_other_libraries_are_understood() {
     let run = |args: &[&str]| last_test(&trained(&[&["--epochs", "1"], args].concat()));
     assert_eq!(run(&["--rule", "AdamW", "--set", "epsilon=1e-3"]), run(&["--rule", "adamw", "--set", "eps=1e-3"]));
+    let others = ["--optimizer", "SGD", "--learning-rate", "0.05", "--batch-size", "32", "--weight_decay", "0.1"];
+    assert_eq!(run(&others), run(&["--rule", "sgd", "--lr", "0.05", "--batch", "32", "--weight-decay", "0.1"]));
     assert_eq!(run(&["--schedule", "CosineAnnealingLR,T_max=9"]), run(&["--schedule", "cosine,steps=9"]));
 }
 

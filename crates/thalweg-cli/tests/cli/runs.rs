@@ -106,7 +106,13 @@ fn a_loss_that_is_not_finite_ends_the_run_unless_it_is_to_go_on() {
     assert_eq!((ran.code, ran.out.as_str()), (Some(1), ""), "{ran:?}");
     assert!(ran.err.contains("the loss is not finite after epoch 1 at a rate of 1e30: try a smaller --lr"), "{ran:?}");
     assert_eq!(ran.err.lines().filter(|line| line.starts_with("epoch ")).count(), 1, "{ran:?}");
-    let ran = thalweg(&[&diverging[..], &["--keep-going"]].concat());
+    assert!(ran.err.ends_with("; --keep-going trains on all the same\n"), "{ran:?}");
+    let temp = TempDir::new().expect("a directory");
+    let out = temp.path().to_str().expect("UTF-8");
+    let ran = thalweg(&[&diverging[..], &["--keep-going", "--out", out]].concat());
+    let run: Value = serde_json::from_slice(&fs::read(temp.path().join("run.json")).expect("a file")).expect("JSON");
+    assert_eq!(run["state"], "not finite");
+    assert!(ran.err.ends_with(", or --clip-norm 1\n"), "{ran:?}");
     assert_eq!((ran.code, ran.err.lines().filter(|line| line.starts_with("epoch ")).count()), (Some(1), 3), "{ran:?}");
 }
 
