@@ -18,7 +18,7 @@ fn of(vendor: Option<u32>, software: bool) -> String {
         (Some(_), _) | (None, false) => {
             "install a Vulkan driver (Debian: apt-get install mesa-vulkan-drivers libvulkan1) or use the CPU engine"
         }
-        (None, true) => "use the CPU engine, which is faster than such a driver, or ask for the driver in so many words",
+        (None, true) => "use the CPU engine, which is faster than such a driver, or ask for it (GpuOptions::allow_cpu; on the command line --engine gpu)",
     }
     .into()
 }

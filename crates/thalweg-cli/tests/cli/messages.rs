@@ -76,7 +76,7 @@ fn settings_may_be_given_in_one() {
     assert_eq!(run(&["--set", "beta1=0.5,beta2=0.9"]), apart);
     assert_ne!(run(&["--set", "beta1=0.5"]), apart);
     let values = |args: &[&str]| thalweg(&[&["schedules", "polynomial"], args].concat()).out;
-    assert_eq!(values(&["power=2,end=0.5"]), values(&["power=2", "end=0.5"]));
+    assert_eq!(values(&["power=2,to=0.5"]), values(&["power=2", "to=0.5"]));
 }
 
 /// Where there is no runtime folder, Mesa's device selection complains of it, two or three times.
