@@ -71,7 +71,8 @@ fn the_listed_memory_holds_directions_and_numbers_of_tensors() {
     assert!(lamb.ends_with("  state     12 bytes per parameter (m, v, direction); per parameter at most 12\n"), "{lamb}");
 }
 
-/// The rates that are printed were found with 40 epochs and three seeds (`scripts/starting_rates`); a quarter of that tells slips.
+/// The rates that are printed were found with 40 epochs and three seeds (`scripts/starting_rates`); five epochs tell a slip, which
+/// learns nothing or a tenth.
 #[test]
 fn every_rule_learns_from_where_it_is_told_to_start() {
     let rules = thalweg(&["rules", "--json"]).json();
@@ -84,10 +85,10 @@ fn every_rule_learns_from_where_it_is_told_to_start() {
             assert!(start["digits_percent"].as_f64() >= Some(95.0), "{name}: {start}");
             let arguments: Vec<&str> = start["arguments"].as_str().expect("arguments").split(' ').collect();
             // Whole data sets per step are few steps.
-            let epochs = if name == "rprop" { "40" } else { "10" };
+            let epochs = if name == "rprop" { "40" } else { "5" };
             let lines = trained(&[&["--rule", name, "--epochs", epochs], &arguments[..]].concat());
             let accuracy = last_test(&lines).1;
-            assert!(accuracy > 0.85, "{name} {start}: {accuracy}");
+            assert!(accuracy > 0.7, "{name} {start}: {accuracy}");
         }
     }
 }
