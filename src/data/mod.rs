@@ -173,6 +173,39 @@ impl Dataset {
         share
     }
 
+    /// The rows of these numbers in this order, such as those of a [`Fold`]; numbers may come twice, as in a bootstrap.
+    ///
+    /// Number and names of the classes stay.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use thalweg::data::{Dataset, KFold};
+    ///
+    /// let data = Dataset::new((0..12).map(|i| i as f32).collect(), 2, vec![0, 1, 0, 1, 0, 1])?;
+    /// for fold in (KFold { folds: 3, ..Default::default() }).stratified(&data.labels)? {
+    ///     let (train, validation) = (data.rows_at(&fold.train)?, data.rows_at(&fold.validation)?);
+    ///     assert_eq!((train.rows(), validation.labels), (4, vec![0, 1]));
+    /// }
+    /// # Ok::<(), thalweg::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Setting`] for a number that is no row, [`Error::Empty`] for no numbers, and those of [`Dataset::check`].
+    pub fn rows_at(&self, rows: &[usize]) -> Result<Dataset> {
+        self.check()?;
+        if rows.is_empty() {
+            return Err(Error::Empty { what: "the list of rows".into() });
+        }
+        match rows.iter().position(|&row| row >= self.rows()) {
+            Some(i) => {
+                Err(Error::setting(&format!("rows[{i}]"), rows[i], &format!("below {}, the number of rows", self.rows())))
+            }
+            None => Ok(self.select(rows)),
+        }
+    }
+
     fn select(&self, rows: &[usize]) -> Dataset {
         let mut features = Vec::with_capacity(rows.len() * self.width);
         for &i in rows {

@@ -205,7 +205,11 @@ impl Domain {
             (Self::Fixed(own), value) => own == value,
             _ => false,
         };
-        if inside { Ok(taken) } else { Err(Error::setting(name, value, &format!("in {self}"))) }
+        if !inside {
+            return Err(Error::setting(name, value, &format!("in {self}")));
+        }
+        // Steps such as 0.1 are rounded: the value is the domain's, not the one written.
+        Ok(if let Self::Stepped { .. } = self { self.nth(self.index(&taken).unwrap_or(0)) } else { taken })
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::halving::{Bracket, Halving, Hyperband};
 use super::population::PopulationBased;
-use super::stopping::{MedianStopping, Patience, Score};
+use super::stopping::{FoldStopping, MedianStopping, Patience, Score};
 use super::study::{Outcome, Study, Trial};
 use super::table::{Record, Status, Table};
 use super::value::Point;
@@ -94,6 +94,15 @@ pub enum Strategy {
         /// Which are stopped.
         rule: Stopping,
     },
+    /// Folds are trained one after the other, and between them trials are stopped that are clearly worse than the best.
+    ///
+    /// The best is that of the trials with all their folds; before there is one, that with the best mean so far of the batch.
+    Folds {
+        /// Steps of a trial on each fold.
+        steps: u64,
+        /// Which are stopped.
+        rule: FoldStopping,
+    },
     /// One bracket of successive halving.
     Halving(Halving),
     /// All brackets of Hyperband side by side.
@@ -176,7 +185,12 @@ impl Sweep {
         }
         let spaced = |steps: u64, every: u64| {
             range::require(every > 0, "every", every, "at least 1")?;
-            range::require(steps > 0 && steps % every == 0, "steps", steps, &format!("a multiple of every = {every}, above 0"))
+            range::require(
+                steps > 0 && steps.is_multiple_of(every),
+                "steps",
+                steps,
+                &format!("a multiple of every = {every}, above 0"),
+            )
         };
         match &self.strategy {
             Strategy::Plain { steps } => range::require(*steps > 0, "steps", steps, "at least 1"),
@@ -184,10 +198,27 @@ impl Sweep {
                 spaced(*steps, *every)?;
                 if let Stopping::Patience(patience) = rule { patience.check() } else { Ok(()) }
             }
+            Strategy::Folds { steps, rule } => {
+                range::require(*steps > 0, "steps", steps, "at least 1")?;
+                range::require(self.folds >= 2, "folds", self.folds, "at least 2, as they are compared")?;
+                rule.check()
+            }
             Strategy::Halving(halving) => halving.bracket(self.trials).map(|_| ()),
             Strategy::Hyperband(hyperband) => hyperband.brackets_of(self.trials).map(|_| ()),
             Strategy::Population { steps, every, rule } => spaced(*steps, *every).and_then(|()| rule.check(study.space())),
         }
+    }
+
+    /// Folds and seeds of a trial.
+    fn places(&self) -> Vec<Place> {
+        let folds = if self.folds == 0 { vec![None] } else { (0..self.folds).map(Some).collect() };
+        folds.into_iter().flat_map(|fold| self.places_of(fold)).collect()
+    }
+
+    /// The seeds of a fold.
+    fn places_of(&self, fold: Option<u64>) -> Vec<Place> {
+        let seeds = self.seeds.iter().map(|&seed| (fold, Some(seed)));
+        if self.seeds.is_empty() { vec![(fold, None)] } else { seeds.collect() }
     }
 
     /// Runs the sweep. `written` is called with every row of the table as it comes, to be appended to a file; later rows take the place of
@@ -212,10 +243,11 @@ impl Sweep {
         if study.trials().is_empty() && !table.records().is_empty() {
             study.resume(table.trials())?;
         }
-        let mut run = Run { sweep: self, study, table, trainer, written };
+        let mut run = Run { sweep: self, places: self.places(), study, table, trainer, written };
         match &self.strategy {
             Strategy::Plain { steps } => run.batches(*steps, *steps, None),
             Strategy::Stopping { steps, every, rule } => run.batches(*steps, *every, Some(*rule)),
+            Strategy::Folds { steps, rule } => run.folds(*steps, rule),
             Strategy::Halving(halving) => run.brackets(vec![halving.bracket(self.trials)?]),
             Strategy::Hyperband(hyperband) => run.brackets(hyperband.brackets_of(self.trials)?),
             Strategy::Population { steps, every, rule } => run.population(*steps, *every, rule),
@@ -223,9 +255,14 @@ impl Sweep {
     }
 }
 
+/// A fold and a seed.
+type Place = (Option<u64>, Option<u64>);
+
 /// What a run works with.
 struct Run<'a, T, W> {
     sweep: &'a Sweep,
+    /// Folds and seeds that trials are trained on now.
+    places: Vec<Place>,
     study: &'a mut Study,
     table: &'a mut Table,
     trainer: &'a mut T,
@@ -285,9 +322,64 @@ impl<T: Train, W: FnMut(&Record) -> Result<()>> Run<'_, T, W> {
                 sums.entry((record.trial, record.steps)).or_default().push(metric);
             }
         }
-        let runs = self.places().len();
+        let runs = self.places.len();
         let whole = sums.into_iter().filter(|(_, metrics)| metrics.len() == runs);
         whole.map(|((trial, step), metrics)| Score { trial, step, metric: mean(&metrics) }).collect()
+    }
+
+    /// Trials in batches, fold after fold.
+    fn folds(&mut self, steps: u64, rule: &FoldStopping) -> Result<()> {
+        let mut start = 0;
+        while start < self.sweep.trials {
+            self.places = self.sweep.places_of(Some(0));
+            let end = self.asked((start + self.sweep.batch).min(self.sweep.trials))?;
+            let batch = self.study.trials()[start.min(end)..end].iter();
+            let mut live: Vec<Trial> = batch.filter(|trial| trial.outcome == Outcome::Running).cloned().collect();
+            for fold in 0..self.sweep.folds {
+                self.places = self.sweep.places_of(Some(fold));
+                let means = self.train(&live, 0, steps, &[])?;
+                let best = self.best_folds(fold, &live, &means);
+                let scored: Vec<(Trial, f64)> = live.into_iter().zip(means).collect();
+                live = Vec::new();
+                for (trial, mean) in scored {
+                    // In a resumed sweep it may have gone on before.
+                    let next = Record { fold: Some(fold + 1), seed: self.places[0].1, ..Record::new(&trial) };
+                    let goes_on = self.own(&next).is_some();
+                    if fold + 1 == self.sweep.folds || !mean.is_finite() {
+                        self.finish(&trial, 0, steps, mean, Status::Complete)?;
+                    } else if !goes_on && rule.stops(self.study.goal(), &self.fold_metrics(trial.id, fold + 1), &best) {
+                        self.finish(&trial, 0, steps, mean, Status::Stopped)?;
+                    } else {
+                        live.push(trial);
+                    }
+                }
+            }
+            if end < start + self.sweep.batch {
+                break;
+            }
+            start = end;
+        }
+        Ok(())
+    }
+
+    /// The folds of the best trial that has all of them, or else of the best of those that are live.
+    fn best_folds(&self, fold: u64, live: &[Trial], means: &[f64]) -> Vec<(usize, f64)> {
+        let best = self.study.best().map(|best| best.id);
+        let first = || self.study.goal().ranking(means.iter().copied()).first().map(|&i| live[i].id);
+        match best {
+            Some(best) => self.fold_metrics(best, self.sweep.folds),
+            None => first().map_or_else(Vec::new, |first| self.fold_metrics(first, fold + 1)),
+        }
+    }
+
+    /// The mean metric of a trial on each of the first folds over its seeds.
+    fn fold_metrics(&self, trial: u64, folds: u64) -> Vec<(usize, f64)> {
+        let metric = |fold: u64| {
+            let own = self.table.records().iter().filter(|record| record.trial == trial && record.fold == Some(fold));
+            let metrics: Vec<f64> = own.map(|record| record.metric.unwrap_or(f64::NAN)).collect();
+            (!metrics.is_empty()).then(|| (fold as usize, mean(&metrics)))
+        };
+        (0..folds).filter_map(metric).collect()
     }
 
     /// Brackets side by side: rungs that end at the same step are trained together.
@@ -355,8 +447,8 @@ impl<T: Train, W: FnMut(&Record) -> Result<()>> Run<'_, T, W> {
                 parents[exploit.to] = Some(from);
                 // In a resumed sweep it may have been copied and trained on before.
                 let next = Record { rung: round + 1, ..Record::new(&members[exploit.to]) };
-                let rows = self.places().into_iter().map(|(fold, seed)| Record { fold, seed, ..next.clone() });
-                if !rows.into_iter().all(|row| self.known(&row)) {
+                let mut rows = self.places.iter().map(|&(fold, seed)| Record { fold, seed, ..next.clone() });
+                if !rows.all(|row| self.known(&row)) {
                     self.trainer.copy(from, next.trial)?;
                 }
             }
@@ -382,7 +474,7 @@ impl<T: Train, W: FnMut(&Record) -> Result<()>> Run<'_, T, W> {
 
     /// The rows of a trial at a rung that have no result; those that are not in the table are written.
     fn begin(&mut self, trial: &Trial, rung: u64, parent: Option<u64>) -> Result<Vec<Record>> {
-        let rows = self.places().into_iter().map(|(fold, seed)| Record { parent, fold, seed, rung, ..Record::new(trial) });
+        let rows = self.places.iter().map(|&(fold, seed)| Record { parent, fold, seed, rung, ..Record::new(trial) });
         let missing: Vec<Record> = rows.filter(|row| !self.known(row)).collect();
         for row in &missing {
             if self.own(row).is_none() {
@@ -390,13 +482,6 @@ impl<T: Train, W: FnMut(&Record) -> Result<()>> Run<'_, T, W> {
             }
         }
         Ok(missing)
-    }
-
-    /// Folds and seeds of a trial.
-    fn places(&self) -> Vec<(Option<u64>, Option<u64>)> {
-        let all = |numbers: Vec<u64>| if numbers.is_empty() { vec![None] } else { numbers.into_iter().map(Some).collect() };
-        let (folds, seeds) = (all((0..self.sweep.folds).collect()), all(self.sweep.seeds.clone()));
-        folds.iter().flat_map(|&fold| seeds.iter().map(move |&seed| (fold, seed))).collect()
     }
 
     fn train(&mut self, trials: &[Trial], rung: u64, steps: u64, parents: &[Option<u64>]) -> Result<Vec<f64>> {
@@ -421,12 +506,17 @@ impl<T: Train, W: FnMut(&Record) -> Result<()>> Run<'_, T, W> {
                 self.write(row.clone().scored(steps, metric, Status::Running))?;
             }
         }
-        let metric = |(trial, rung): &(Trial, u64)| {
-            let of = |record: &&Record| record.trial == trial.id && record.rung == *rung;
-            let metrics = self.table.records().iter().filter(of).map(|record| record.metric.unwrap_or(f64::NAN));
-            mean(&metrics.collect::<Vec<f64>>())
-        };
-        Ok(trials.iter().map(metric).collect())
+        Ok(trials.iter().map(|(trial, rung)| self.mean(trial.id, *rung)).collect())
+    }
+
+    /// The mean metric of a trial at a rung over folds and seeds, up to the fold that is trained now; NaN if one has failed.
+    fn mean(&self, trial: u64, rung: u64) -> f64 {
+        let last = self.places.last().and_then(|(fold, _)| *fold);
+        let own = self.table.records().iter().filter(|own| own.trial == trial && own.rung == rung && own.fold <= last);
+        let mut own: Vec<&Record> = own.collect();
+        // In the order of the table's own summaries: the same bits.
+        own.sort_by_key(|record| (record.fold, record.seed));
+        mean(&own.iter().map(|record| record.metric.unwrap_or(f64::NAN)).collect::<Vec<f64>>())
     }
 
     /// The row of the table with the same key.

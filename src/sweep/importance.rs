@@ -1,7 +1,7 @@
 //! Which parameters matter: functional analysis of variance over a forest.
 
 use super::random::keyed;
-use super::space::SearchSpace;
+use super::space::{Parameter, SearchSpace};
 use super::study::{Goal, Outcome, Trial};
 use crate::error::{Result, range};
 
@@ -43,7 +43,7 @@ pub fn importance(space: &SearchSpace, goal: Goal, trials: &[Trial], seed: u64) 
     let (mut shares, mut costs) = (Vec::new(), Vec::new());
     for trial in trials {
         if let Outcome::Complete(metric) = trial.outcome {
-            let share = |(i, parameter): (usize, &super::Parameter)| match trial.point.get(&parameter.name) {
+            let share = |(i, parameter): (usize, &Parameter)| match trial.point.get(&parameter.name) {
                 Some(value) => parameter.domain.share(value),
                 None => keyed(seed, &[trial.id, i as u64, u64::MAX]).f64(),
             };

@@ -176,11 +176,15 @@ impl SearchSpace {
     /// [`Error::Missing`] for an active parameter without a value, [`Error::Setting`] for a value that is not of its domain or belongs to a
     /// parameter that does not exist at this point, [`Error::Unknown`] for other names.
     pub fn check(&self, point: &Point) -> Result<()> {
+        self.taken(point).map(|_| ())
+    }
+
+    /// The point in the space's order and kinds of values.
+    pub(crate) fn taken(&self, point: &Point) -> Result<Point> {
         self.complete(point, |parameter| {
             let example = parameter.domain.at(0.5).to_string();
             Err(Error::Missing { what: format!("the point {point}"), setting: parameter.name.clone(), example })
         })
-        .map(|_| ())
     }
 
     /// The point in the space's order and kinds of values; what is missing is filled in.

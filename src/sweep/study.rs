@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::fmt::Debug;
 
 use super::space::SearchSpace;
-use super::value::Point;
+use super::value::{Point, Value};
 use crate::error::{Error, Result};
 
 /// Trials that may be missing where a search is resumed, beside as many as there are.
@@ -187,7 +187,7 @@ impl Study {
     ///
     /// [`Error::Setting`] if this search has trials already or numbers do not rise, those of [`SearchSpace::check`] for a point of another
     /// space, and those of [`Study::ask`] where trials are missing.
-    pub fn resume(&mut self, trials: Vec<Trial>) -> Result<()> {
+    pub fn resume(&mut self, mut trials: Vec<Trial>) -> Result<()> {
         if !self.trials.is_empty() {
             return Err(Error::setting("trials", self.trials.len(), "none before a search is resumed"));
         }
@@ -196,7 +196,9 @@ impl Study {
             if before.is_some_and(|before| before >= trial.id) {
                 return Err(Error::setting("trial", trial.id, &format!("above {}, the trial before it", trials[i - 1].id)));
             }
-            self.space.check(&trial.point)?;
+        }
+        for trial in &mut trials {
+            trial.point = self.space.taken(&trial.point)?;
         }
         let most = trials.len().saturating_mul(2) as u64 + MOST_MISSING;
         if let Some(last) = trials.last().filter(|last| last.id >= most) {
@@ -227,7 +229,7 @@ impl Study {
         Ok(())
     }
 
-    fn same(&self, trial: &Trial, name: &str, value: &super::Value) -> bool {
+    fn same(&self, trial: &Trial, name: &str, value: &Value) -> bool {
         let taken = self.space.parameter(name).and_then(|parameter| parameter.domain.take(name, value));
         trial.point.get(name) == taken.ok().as_ref()
     }
@@ -257,11 +259,7 @@ impl Study {
         let suggested = self.sampler.suggest(&self.space, &history, self.suggested)?;
         let Some(known) = self.known.pop_front() else {
             self.suggested += u64::from(suggested.is_some());
-            let missing = |parameter: &super::Parameter| {
-                let example = parameter.domain.at(0.5).to_string();
-                Err(Error::Missing { what: "a suggested point".into(), setting: parameter.name.clone(), example })
-            };
-            return suggested.map(|point| self.space.complete(&point, missing)).transpose();
+            return suggested.map(|point| self.space.taken(&point)).transpose();
         };
         let point = self.space.complete(&known, |parameter| {
             let sampled = suggested.as_ref().and_then(|point| point.get(&parameter.name));

@@ -157,8 +157,8 @@ impl Table {
     ///
     /// Those of [`SearchSpace::check`], and [`Error::Setting`] for a metric that is not finite, of a failed row, or missing where a row is
     /// complete or stopped.
-    pub fn push(&mut self, record: Record) -> Result<()> {
-        self.space.check(&record.point)?;
+    pub fn push(&mut self, mut record: Record) -> Result<()> {
+        record.point = self.space.taken(&record.point)?;
         let allowed = match (record.status, record.metric) {
             (_, Some(metric)) if !metric.is_finite() => "finite",
             (Status::Failed, Some(_)) => "none, as it has failed",
@@ -342,6 +342,9 @@ fn cell(text: &str) -> String {
     if text.contains(['"', ',']) { format!("\"{}\"", text.replace('"', "\"\"")) } else { text.into() }
 }
 
+/// Reads a row; an error is a column and what is wrong there.
+type ReadLine = fn(&SearchSpace, &str) -> Result<Record, (u64, String)>;
+
 /// Reading.
 impl Table {
     /// The table from lines of JSON, and what is wrong with lines that are left out. `path` is for the errors.
@@ -387,12 +390,7 @@ impl Table {
     }
 
     /// Adds what the lines after the first say; those that say nothing are returned as errors.
-    fn take_lines(
-        &mut self,
-        text: &str,
-        path: &Path,
-        read: fn(&SearchSpace, &str) -> Result<Record, (u64, String)>,
-    ) -> Vec<Error> {
+    fn take_lines(&mut self, text: &str, path: &Path, read: ReadLine) -> Vec<Error> {
         let mut broken = Vec::new();
         for (i, line) in text.lines().enumerate().skip(1).filter(|(_, line)| !line.trim().is_empty()) {
             let record = read(&self.space, line);
@@ -480,11 +478,7 @@ fn record(
     };
     let status = Status::ALL.iter().find(|(_, name)| *name == cells[7]);
     let status = status.map(|(status, _)| *status).ok_or_else(|| wrong(7, "running, complete, stopped or failed"))?;
-    let missing = |parameter: &super::Parameter| {
-        let example = parameter.domain.at(0.5).to_string();
-        Err(Error::Missing { what: "the row".into(), setting: parameter.name.clone(), example })
-    };
-    let point = space.complete(point, missing).map_err(|error| (column(COLUMNS.len()), error.to_string()))?;
+    let point = space.taken(point).map_err(|error| (column(COLUMNS.len()), error.to_string()))?;
     let (trial, rung, steps) = (whole(0)?, whole(4)?, whole(5)?);
     Ok(Record { trial, parent: optional(1)?, fold: optional(2)?, seed: optional(3)?, rung, steps, metric, status, point })
 }

@@ -1,7 +1,7 @@
 //! Folds against scikit-learn's own (tests/golden/folds.jsonl, written by tests/golden/folds.py), and what cannot be cut.
 
 use serde_json::Value;
-use thalweg::data::{Fold, KFold};
+use thalweg::data::{Dataset, Fold, KFold};
 
 use crate::common::golden_lines;
 
@@ -75,4 +75,16 @@ fn what_cannot_be_cut_is_an_error() {
         "folds = 5 is out of range: at most 2, the rows of the most frequent class"
     );
     assert!(plain.stratified::<u32>(&[]).is_err() && plain.grouped::<u32>(&[]).is_err());
+}
+
+#[test]
+fn rows_of_a_fold_are_a_data_set() {
+    let names = vec!["a".to_string(), "b".to_string(), "c".to_string()];
+    let whole =
+        Dataset { classes: 3, class_names: names, ..Dataset::new(vec![0.0, 1.0, 2.0, 3.0], 1, vec![0, 1, 0, 1]).unwrap() };
+    let some = whole.rows_at(&[3, 0, 3]).unwrap();
+    assert_eq!((&some.features[..], &some.labels[..], some.classes), (&[3.0, 0.0, 3.0][..], &[1, 0, 1][..], 3));
+    assert_eq!(some.class_names, whole.class_names);
+    assert_eq!(whole.rows_at(&[0, 4]).unwrap_err().to_string(), "rows[1] = 4 is out of range: below 4, the number of rows");
+    assert_eq!(whole.rows_at(&[]).unwrap_err().to_string(), "the list of rows is empty");
 }

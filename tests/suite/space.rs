@@ -105,6 +105,12 @@ fn points_are_checked() {
         .with("scale", 1.0)
         .with("eps", 1e-8);
     assert_eq!(space().check(&whole), Ok(()));
+    // Values are taken as the domain has them: 0 as a float, 0.3 as three steps of 0.1.
+    let taken = space().complete(&whole.clone().with("dropout", 0.3), |_| panic!("a value is missing")).expect("a point");
+    assert_eq!(
+        (taken.get("momentum"), taken.get("dropout")),
+        (Some(&Value::Float(0.0)), Some(&Value::Float(0.30000000000000004)))
+    );
     let refused = |name: &str, value: Value| {
         let error = space().check(&whole.clone().with(name, value)).expect_err(name);
         error.to_string()

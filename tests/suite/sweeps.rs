@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use thalweg::sweep::{
-    Goal, Grid, Halving, Hyperband, Job, MedianStopping, Outcome, Patience, Point, PopulationBased, Random, SearchSpace,
-    Status, Stopping, Strategy, Study, Sweep, Table, Tpe, Train, Value,
+    FoldStopping, Goal, Grid, Halving, Hyperband, Job, MedianStopping, Outcome, Patience, Point, PopulationBased, Random,
+    SearchSpace, Status, Stopping, Strategy, Study, Sweep, Table, Tpe, Train, Value,
 };
 use thalweg::{Error, Result};
 
@@ -80,7 +80,11 @@ fn sweeps() -> Vec<Sweep> {
         Strategy::Halving(halving),
         Strategy::Hyperband(Hyperband(halving)),
     ];
-    strategies.map(|strategy| Sweep { trials: 12, batch: 5, folds: 2, seeds: vec![1, 4], ..Sweep::new(strategy) }).to_vec()
+    let mut sweeps =
+        strategies.map(|strategy| Sweep { trials: 12, batch: 5, folds: 2, seeds: vec![1, 4], ..Sweep::new(strategy) }).to_vec();
+    let folds = Strategy::Folds { steps: 10, rule: FoldStopping { p: 0.3, min_folds: 2 } };
+    sweeps.push(Sweep { trials: 12, batch: 5, folds: 4, seeds: vec![4, 9, 1], ..Sweep::new(folds) });
+    sweeps
 }
 
 #[test]
@@ -191,6 +195,43 @@ fn some_trials_are_stopped() {
 }
 
 #[test]
+fn trials_that_are_worse_on_each_fold_are_stopped() {
+    let sweep = sweeps().pop().expect("a sweep");
+    let (table, study) = run(&sweep, &mut Formula::new(100, usize::MAX));
+    let mut stopped = 0;
+    for summary in table.summaries() {
+        let rows = table.records().iter().filter(|record| record.trial == summary.trial).count();
+        match summary.status {
+            Status::Complete => assert_eq!(rows, 12),
+            // With 3 and 2 differences, all of one sign, chance is 1/8 and 1/4.
+            Status::Stopped => assert_eq!(rows, 6),
+            Status::Failed => assert_eq!(rows, 3),
+            Status::Running => panic!("{summary:?}"),
+        }
+        stopped += usize::from(summary.status == Status::Stopped);
+    }
+    assert!(stopped >= 5, "{stopped}");
+    let far = |trial: &thalweg::sweep::Trial| (number(&trial.point, "lr") / 0.1).ln().abs();
+    let nearest = study.trials().iter().min_by(|a, b| far(a).total_cmp(&far(b))).expect("a trial");
+    assert_eq!(study.best().map(|best| best.id), Some(nearest.id));
+}
+
+#[test]
+#[cfg(feature = "serde")]
+fn a_sweep_survives_json() {
+    let rule = PopulationBased::exploring(["lr"]);
+    let population = Sweep::new(Strategy::Population { steps: 10, every: 5, rule });
+    for sweep in sweeps().into_iter().chain([population]) {
+        let text = serde_json::to_string(&sweep).expect("json");
+        assert_eq!(serde_json::from_str::<Sweep>(&text).expect("a sweep"), sweep, "{text}");
+    }
+    let text = r#"{"strategy": {"hyperband": {"max_steps": 270}}, "trials": 100, "batch": 8, "folds": 5, "seeds": []}"#;
+    let sweep: Sweep = serde_json::from_str(text).expect("a sweep");
+    assert_eq!(sweep.strategy, Strategy::Hyperband(Hyperband(Halving { max_steps: 270, ..Default::default() })));
+    assert!(serde_json::from_str::<Sweep>(&text.replace("max_steps", "most_steps")).is_err());
+}
+
+#[test]
 fn a_grid_ends_a_sweep_early() {
     let sweep = Sweep { trials: 100, batch: 8, ..Sweep::new(Strategy::Plain { steps: 5 }) };
     let mut study = Study::new(space(), Goal::Minimize, Grid::new(&space(), 6).expect("a grid"));
@@ -273,6 +314,12 @@ fn settings_that_make_no_sense_are_refused_before_anything_is_trained() {
     };
     assert_eq!(refused(stopping(10, 0)), "every = 0 is out of range: at least 1");
     assert_eq!(refused(stopping(10, 3)), "steps = 10 is out of range: a multiple of every = 3, above 0");
+    let folds = |folds: u64, p: f64| Sweep {
+        folds,
+        ..Sweep::new(Strategy::Folds { steps: 5, rule: FoldStopping { p, min_folds: 2 } })
+    };
+    assert_eq!(refused(folds(0, 0.1)), "folds = 0 is out of range: at least 2, as they are compared");
+    assert_eq!(refused(folds(5, -0.1)), "p = -0.1 is out of range: from 0 to 1");
     let few = Sweep { trials: 3, ..Sweep::new(Strategy::Hyperband(Hyperband(Halving::default()))) };
     assert_eq!(refused(few), "trials = 3 is out of range: at least 5, one for each bracket");
     let rule = PopulationBased::exploring(["lrr"]);

@@ -77,7 +77,10 @@ fn broken_lines_are_named_and_cost_nothing_else() {
             &good[1].replace("\"lr\":0.0001", "\"lr\":5.0"),
             "t.jsonl, line 3, column 1: lr = 5.0 is out of range: in log:0.0001:0.1",
         ),
-        (&good[1].replace("\"n\":3,", ""), "t.jsonl, line 3, column 1: the row needs n, for example 5"),
+        (
+            &good[1].replace("\"n\":3,", ""),
+            "t.jsonl, line 3, column 1: the point lr=0.0001 rule=adam on=true momentum=0.0 needs n, for example 5",
+        ),
         (
             &good[1].replace("\"lr\"", "\"lrr\""),
             "t.jsonl, line 3, column 1: unknown parameter 'lrr'; known: lr, rule, n, on, momentum; did you mean lr?",
