@@ -273,10 +273,8 @@ impl<T: Train, W: FnMut(&Record) -> Result<()>> Run<'_, T, W> {
     /// Trials in batches, scored every so many steps.
     fn batches(&mut self, steps: u64, every: u64, rule: Option<Stopping>) -> Result<()> {
         let mut start = 0;
-        while start < self.sweep.trials {
-            let end = self.asked((start + self.sweep.batch).min(self.sweep.trials))?;
-            let batch = self.study.trials()[start.min(end)..end].iter();
-            let mut live: Vec<Trial> = batch.filter(|trial| trial.outcome == Outcome::Running).cloned().collect();
+        while let Some(mut live) = self.batch(start)? {
+            start = start.saturating_add(self.sweep.batch);
             for (rung, at) in (1..=steps / every).map(|i| i * every).enumerate() {
                 let metrics = self.train(&live, rung as u64, at, &[])?;
                 let scored: Vec<(Trial, f64)> = live.into_iter().zip(metrics).collect();
@@ -291,12 +289,15 @@ impl<T: Train, W: FnMut(&Record) -> Result<()>> Run<'_, T, W> {
                     }
                 }
             }
-            if end < start + self.sweep.batch {
-                break;
-            }
-            start = end;
         }
         Ok(())
+    }
+
+    /// The trials of the batch from that number on which have no outcome yet; none where no more are asked for.
+    fn batch(&mut self, start: usize) -> Result<Option<Vec<Trial>>> {
+        let end = self.asked(start.saturating_add(self.sweep.batch).min(self.sweep.trials))?;
+        let live = |batch: &[Trial]| batch.iter().filter(|trial| trial.outcome == Outcome::Running).cloned().collect();
+        Ok((start < end).then(|| live(&self.study.trials()[start..end])))
     }
 
     /// Whether a trial stops at this step, by the scores in the table.
@@ -330,11 +331,9 @@ impl<T: Train, W: FnMut(&Record) -> Result<()>> Run<'_, T, W> {
     /// Trials in batches, fold after fold.
     fn folds(&mut self, steps: u64, rule: &FoldStopping) -> Result<()> {
         let mut start = 0;
-        while start < self.sweep.trials {
-            self.places = self.sweep.places_of(Some(0));
-            let end = self.asked((start + self.sweep.batch).min(self.sweep.trials))?;
-            let batch = self.study.trials()[start.min(end)..end].iter();
-            let mut live: Vec<Trial> = batch.filter(|trial| trial.outcome == Outcome::Running).cloned().collect();
+        self.places = self.sweep.places_of(Some(0));
+        while let Some(mut live) = self.batch(start)? {
+            start = start.saturating_add(self.sweep.batch);
             for fold in 0..self.sweep.folds {
                 self.places = self.sweep.places_of(Some(fold));
                 let means = self.train(&live, 0, steps, &[])?;
@@ -354,10 +353,7 @@ impl<T: Train, W: FnMut(&Record) -> Result<()>> Run<'_, T, W> {
                     }
                 }
             }
-            if end < start + self.sweep.batch {
-                break;
-            }
-            start = end;
+            self.places = self.sweep.places_of(Some(0));
         }
         Ok(())
     }
