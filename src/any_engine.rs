@@ -4,7 +4,7 @@ use crate::cpu::{Cpu, CpuProgram};
 use crate::error::{Error, Result};
 #[cfg(feature = "gpu")]
 use crate::gpu::{Gpu, GpuOptions, GpuProgram};
-use crate::plan::{Answer, Blueprint, BufferId, Engine, Layout, PlanId, Program};
+use crate::plan::{Answer, Blueprint, BufferId, Engine, Layout, PlanId, Program, Tag, Values};
 use std::ops::Range;
 
 /// An engine in single precision: the GPU's or the CPU's.
@@ -162,8 +162,12 @@ impl Program for AnyProgram {
         either!(self, Self, program => program.write_halves(buffer, lane, offset, values))
     }
 
-    fn request(&mut self, buffers: &[BufferId]) -> Result<()> {
-        either!(self, Self, program => program.request(buffers))
+    fn read_all(&mut self, buffers: &[BufferId]) -> Result<Vec<Values<f32>>> {
+        either!(self, Self, program => program.read_all(buffers))
+    }
+
+    fn request(&mut self, tag: Tag, buffers: &[BufferId]) -> Result<()> {
+        either!(self, Self, program => program.request(tag, buffers))
     }
 
     fn arrived(&mut self) -> Result<Option<&Answer<f32>>> {

@@ -23,8 +23,8 @@ mod vectors;
 
 use crate::error::Result;
 use crate::plan::{
-    Answer, Arena, Blueprint, BufferId, Engine, Kind, Layout, Op, Operated, Plan, PlanId, Program, Scope, check_even,
-    check_plans, copied,
+    Answer, Arena, Blueprint, Buffer, BufferId, Engine, Kind, Layout, Op, Operated, Plan, PlanId, Program, Scope, Tag, Values,
+    check_even, check_plans, copied,
 };
 use lent::Lent;
 pub use matmul::Float;
@@ -331,9 +331,30 @@ impl<F: Float> Program for CpuProgram<F> {
         Ok(())
     }
 
-    fn request(&mut self, buffers: &[BufferId]) -> Result<()> {
+    fn read_all(&mut self, buffers: &[BufferId]) -> Result<Vec<Values<F>>> {
+        fn all<'a, F: Float, T: Copy + 'a>(
+            declared: &Buffer,
+            owners: &'a [Store<F>],
+            own: impl Fn(&'a Store<F>) -> &'a [T],
+        ) -> Result<Vec<Vec<T>>> {
+            owners.iter().map(|owner| copied(&declared.name, own(owner))).collect()
+        }
+        let values = |&id| {
+            let declared = self.layout.known(id)?;
+            let owners = if declared.scope == Scope::Lane { &self.lanes[..] } else { std::slice::from_ref(&self.shared) };
+            Ok(match declared.kind {
+                Kind::Float => Values::Floats(all(declared, owners, |owner| owner.floats(id))?),
+                Kind::Index => Values::Indices(all(declared, owners, |owner| owner.indices(id))?),
+                Kind::Half => Values::Halves(all(declared, owners, |owner| owner.halves(id))?),
+            })
+        };
+        buffers.iter().map(values).collect()
+    }
+
+    fn request(&mut self, tag: Tag, buffers: &[BufferId]) -> Result<()> {
         self.layout.check_request(buffers)?;
         self.answer.clear();
+        self.answer.tag = tag;
         for &id in buffers {
             let declared = self.layout.buffer(id);
             let owners = if declared.scope == Scope::Lane { &self.lanes[..] } else { std::slice::from_ref(&self.shared) };

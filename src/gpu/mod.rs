@@ -1,6 +1,7 @@
 //! The GPU engine: plans become pipelines, bind groups and dispatch sizes once; running one encodes them, and no more.
 
 mod bucket;
+mod bulk;
 mod device;
 mod doubt;
 mod factored;

@@ -6,10 +6,11 @@ use super::foreign::Foreign;
 use super::kernel::{Access, Bound, Launch};
 use super::memory::Memory;
 use super::readback::{Copy, Readback};
-use super::{factored, matmul, network, operation, orthogonal, step, update, vectors};
+use super::{bulk, factored, matmul, network, operation, orthogonal, step, update, vectors};
 use crate::error::{Error, Result, Unit};
 use crate::plan::{
-    Answer, Blueprint, Buffer, BufferId, Engine, Kind, Layout, Op, Plan, PlanId, Program, Role, check_even, check_plans,
+    Answer, Blueprint, Buffer, BufferId, Engine, Kind, Layout, Op, Plan, PlanId, Program, Role, Tag, Values, check_even,
+    check_plans,
 };
 use bytemuck::Pod;
 use std::ops::Range;
@@ -405,7 +406,7 @@ impl GpuProgram {
         })
     }
 
-    fn read_all<T: Pod>(&self, id: BufferId, lane: usize) -> Result<Vec<T>> {
+    fn read_whole<T: Pod>(&self, id: BufferId, lane: usize) -> Result<Vec<T>> {
         self.read_some(id, lane, 0..self.layout.buffer(id).len)
     }
 
@@ -498,7 +499,7 @@ impl Program for GpuProgram {
 
     fn read(&mut self, buffer: BufferId, lane: usize) -> Result<Vec<f32>> {
         self.check(buffer, Kind::Float, lane, 0, 0)?;
-        self.read_all(buffer, lane)
+        self.read_whole(buffer, lane)
     }
 
     fn read_range(&mut self, buffer: BufferId, lane: usize, range: Range<usize>) -> Result<Vec<f32>> {
@@ -508,12 +509,12 @@ impl Program for GpuProgram {
 
     fn read_indices(&mut self, buffer: BufferId, lane: usize) -> Result<Vec<u32>> {
         self.check(buffer, Kind::Index, lane, 0, 0)?;
-        self.read_all(buffer, lane)
+        self.read_whole(buffer, lane)
     }
 
     fn read_halves(&mut self, buffer: BufferId, lane: usize) -> Result<Vec<u16>> {
         self.check(buffer, Kind::Half, lane, 0, 0)?;
-        self.read_all(buffer, lane)
+        self.read_whole(buffer, lane)
     }
 
     fn write_halves(&mut self, buffer: BufferId, lane: usize, offset: usize, values: &[u16]) -> Result<()> {
@@ -522,15 +523,21 @@ impl Program for GpuProgram {
         self.write_all(buffer, lane, offset, values)
     }
 
-    fn request(&mut self, buffers: &[BufferId]) -> Result<()> {
+    fn read_all(&mut self, buffers: &[BufferId]) -> Result<Vec<Values<f32>>> {
+        self.gpu.alive()?;
+        bulk::read(&self.gpu, &self.layout, &self.memory, buffers)
+    }
+
+    fn request(&mut self, tag: Tag, buffers: &[BufferId]) -> Result<()> {
         self.layout.check_request(buffers)?;
-        self.readback.request(&self.gpu, &self.memory, buffers)
+        self.readback.request(&self.gpu, &self.memory, tag, buffers)
     }
 
     fn arrived(&mut self) -> Result<Option<&Answer<f32>>> {
         let (answer, layout, memory) = (&mut self.answer, &self.layout, &self.memory);
-        let found = self.readback.oldest(&self.gpu, |buffers, bytes| {
+        let found = self.readback.oldest(&self.gpu, |tag, buffers, bytes| {
             answer.clear();
+            answer.tag = tag;
             let mut rest = bytes;
             for &id in buffers {
                 let (own, after) = rest.split_at(memory.get(id).segments[0].buffer.size() as usize);

@@ -3,7 +3,7 @@
 use super::device::Gpu;
 use super::memory::Memory;
 use crate::error::{Error, Result};
-use crate::plan::BufferId;
+use crate::plan::{BufferId, Tag};
 use futures::task::AtomicWaker;
 use std::collections::VecDeque;
 use std::future::poll_fn;
@@ -36,6 +36,8 @@ pub(super) struct Copy {
     staging: wgpu::Buffer,
     progress: Arc<Progress>,
     buffers: Vec<BufferId>,
+    /// Of the request, if it is one.
+    tag: Option<Tag>,
 }
 
 impl Copy {
@@ -43,7 +45,7 @@ impl Copy {
         let usage = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST;
         let descriptor = wgpu::BufferDescriptor { label: Some("staging"), size, usage, mapped_at_creation: false };
         let staging = gpu.scoped("staging", size, || gpu.device.create_buffer(&descriptor))?;
-        Ok(Self { staging, progress: Arc::default(), buffers: Vec::new() })
+        Ok(Self { staging, progress: Arc::default(), buffers: Vec::new(), tag: None })
     }
 
     /// Submits the recorded copies; the staging buffer is mapped once they are done.
@@ -137,7 +139,7 @@ impl Readback {
     }
 
     /// Starts to copy whole buffers without waiting.
-    pub(super) fn request(&mut self, gpu: &Gpu, memory: &Memory, buffers: &[BufferId]) -> Result<()> {
+    pub(super) fn request(&mut self, gpu: &Gpu, memory: &Memory, tag: Tag, buffers: &[BufferId]) -> Result<()> {
         if self.pending.len() == RING {
             return gpu.alive();
         }
@@ -149,6 +151,7 @@ impl Readback {
             self.free.push(Copy::new(gpu, size)?);
         }
         let Some(mut copy) = self.free.pop() else { return Ok(()) };
+        copy.tag = Some(tag);
         copy.buffers.clear();
         copy.buffers.extend_from_slice(buffers);
         let mut encoder = gpu.device.create_command_encoder(&Default::default());
@@ -164,14 +167,16 @@ impl Readback {
     }
 
     /// Looks at the oldest copy, if it has arrived, and is done with it.
-    pub(super) fn oldest(&mut self, gpu: &Gpu, look: impl FnOnce(&[BufferId], &[u8])) -> Result<bool> {
+    pub(super) fn oldest(&mut self, gpu: &Gpu, look: impl FnOnce(Tag, &[BufferId], &[u8])) -> Result<bool> {
         // On a lost device nothing is mapped any more, whatever had arrived.
         gpu.poll()?;
         if self.pending.front().is_none_or(|copy| copy.state() == UNDER_WAY) {
             return Ok(false);
         }
         let Some(copy) = self.pending.pop_front() else { return Ok(false) };
-        copy.take(gpu, |bytes| look(&copy.buffers, bytes))?;
+        if let Some(tag) = copy.tag {
+            copy.take(gpu, |bytes| look(tag, &copy.buffers, bytes))?;
+        }
         self.free.push(copy);
         Ok(true)
     }

@@ -5,7 +5,7 @@ use super::report::Report;
 use super::rows::Scheduled;
 use super::telemetry::{Log, Telemetry};
 use crate::error::{Error, Result, range};
-use crate::plan::{ALIGN, Arena, BufferId, Counter, Moments, PlanId, Program, SLOTS, Scalar, Tensor};
+use crate::plan::{ALIGN, Arena, BufferId, Counter, Moments, PlanId, Program, SLOTS, Scalar, Tag, Tensor};
 use crate::rule::{Real, Row};
 use std::sync::Arc;
 
@@ -32,6 +32,8 @@ pub struct Stepper {
     scheduled: Vec<Scheduled>,
     /// What is asked for: counters, scalars, norms of tensors if the recipe inspects, and the buffer of losses if there is one.
     watched: Vec<BufferId>,
+    /// Of the requests, whose answers are known by it.
+    tag: Tag,
     log: Log,
     /// Steps run so far.
     run: u64,
@@ -115,6 +117,7 @@ impl Stepper {
             buffers,
             scheduled,
             watched,
+            tag: Tag::new(),
             log,
             run: 0,
             known_at: 0,
@@ -315,17 +318,17 @@ impl Stepper {
         if self.run.is_multiple_of(self.ask_every()) || self.log.due(self.run) {
             // Makes room for the answer.
             self.take_in(program)?;
-            program.request(&self.watched)?;
+            program.request(self.tag, &self.watched)?;
         }
         Ok(())
     }
 
     /// Takes over all answers that have arrived.
     fn take_in<P: Program>(&mut self, program: &mut P) -> Result<()> {
-        let (lanes, groups) = (self.recipe.lanes(), self.groups());
+        let lanes = self.recipe.lanes();
         while let Some(answer) = program.arrived()? {
-            // Somebody else may have asked for something else.
-            let ours = answer.indices.len() == lanes * (Counter::LEN + groups) && answer.floats.len() >= lanes * Scalar::LEN;
+            // Somebody else may have asked for something.
+            let ours = answer.tag == self.tag;
             if let Some(step) = ours.then(|| self.learn(&answer.indices)).flatten() {
                 self.log.record(step, lanes, answer);
             }
@@ -363,7 +366,7 @@ impl Stepper {
         // What is under way may be old, and leave no room for a new request.
         for _ in 0..2 {
             if !enough(self) {
-                program.request(&self.watched)?;
+                program.request(self.tag, &self.watched)?;
                 program.settle()?;
                 self.take_in(program)?;
             }

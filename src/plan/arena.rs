@@ -2,7 +2,7 @@
 
 use super::{ALIGN, BufferId, CHUNK, Part, Span, View};
 use crate::error::{Error, Result};
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::sync::Arc;
 
 /// A tensor's place in an arena.
@@ -78,7 +78,8 @@ pub struct Chunk {
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Arena {
     tensors: Vec<Tensor>,
-    names: HashSet<String>,
+    /// The tensors' indices, by name.
+    names: HashMap<String, usize>,
     len: usize,
 }
 
@@ -88,7 +89,7 @@ impl Arena {
     /// # Errors
     /// [`Error::Duplicate`] if the name is taken, [`Error::Shape`] if there would be more than 2^38 elements.
     pub fn add(&mut self, name: &str, shape: &[usize]) -> Result<usize> {
-        if self.names.contains(name) {
+        if self.names.contains_key(name) {
             return Err(Error::Duplicate { kind: "tensor".into(), name: name.into() });
         }
         let end = elements(shape).filter(|&len| len <= MOST - self.len).map(|len| self.len + len.next_multiple_of(ALIGN));
@@ -96,7 +97,7 @@ impl Arena {
             let expected = format!("at most {} elements beside the {} before it", MOST - self.len, self.len);
             return Err(Error::shape(format!("tensor '{name}'"), expected, format!("shape {shape:?}")));
         };
-        self.names.insert(name.into());
+        self.names.insert(name.into(), self.tensors.len());
         let rank = self.tensors.len();
         let tensor = Tensor { name: name.into(), shape: shape.to_vec(), offset: self.len, group: 0, rank };
         self.len = end;
@@ -114,7 +115,7 @@ impl Arena {
     /// # Errors
     /// [`Error::Unknown`], listing the names.
     pub fn tensor(&self, name: &str) -> Result<&Tensor> {
-        self.tensors.iter().find(|tensor| tensor.name == name).ok_or_else(|| {
+        self.names.get(name).map(|&index| &self.tensors[index]).ok_or_else(|| {
             let known: Vec<&str> = self.tensors.iter().map(|tensor| tensor.name.as_str()).collect();
             Error::unknown("tensor", name, &known)
         })

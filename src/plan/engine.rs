@@ -4,6 +4,7 @@ use super::{Blueprint, BufferId, Layout, PlanId};
 use crate::error::{Error, Result, range};
 use crate::rule::Real;
 use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Something that can run plans.
 pub trait Engine {
@@ -107,12 +108,18 @@ pub trait Program {
     /// As for floats.
     fn write_halves(&mut self, buffer: BufferId, lane: usize, offset: usize, values: &[u16]) -> Result<()>;
 
-    /// Asks for all lanes' values of these buffers as they are after the runs so far, without waiting. Of several requests under
-    /// way, an engine may drop the newest or the oldest.
+    /// Reads all lanes of several buffers, each of any kind; waits for the device once.
+    ///
+    /// # Errors
+    /// A buffer of another layout, memory that there is not, or a lost device.
+    fn read_all(&mut self, buffers: &[BufferId]) -> Result<Vec<Values<Self::Float>>>;
+
+    /// Asks for all lanes' values of these buffers as they are after the runs so far, without waiting. The answer carries the tag. Of
+    /// several requests under way, an engine may drop the newest or the oldest.
     ///
     /// # Errors
     /// A buffer in more than one piece, or a lost device.
-    fn request(&mut self, buffers: &[BufferId]) -> Result<()>;
+    fn request(&mut self, tag: Tag, buffers: &[BufferId]) -> Result<()>;
 
     /// The oldest answer to [`Program::request`] that has arrived and was not given out, without waiting. Answers that are not
     /// taken over before a loss are lost with the device.
@@ -128,9 +135,35 @@ pub trait Program {
     fn settle(&mut self) -> Result<()>;
 }
 
+/// Tells answers to requests apart: whoever asks knows its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Tag(u64);
+
+impl Tag {
+    /// Another tag than all before it in this process.
+    #[expect(clippy::new_without_default, reason = "a default would be the same every time")]
+    pub fn new() -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        Self(NEXT.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
+/// Values of a buffer, by lane; one that lanes share has a single one.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Values<F> {
+    /// Floats.
+    Floats(Vec<Vec<F>>),
+    /// Indices.
+    Indices(Vec<Vec<u32>>),
+    /// The bits of floats of 16 bits.
+    Halves(Vec<Vec<u16>>),
+}
+
 /// What came back for a request: the values of its buffers, one buffer after the other, each with one lane after the other.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Answer<F> {
+    /// That of the request.
+    pub tag: Tag,
     /// Of the buffers of floats.
     pub floats: Vec<F>,
     /// Of the buffers of indices.
@@ -139,7 +172,7 @@ pub struct Answer<F> {
 
 impl<F> Default for Answer<F> {
     fn default() -> Self {
-        Self { floats: Vec::new(), indices: Vec::new() }
+        Self { tag: Tag(0), floats: Vec::new(), indices: Vec::new() }
     }
 }
 

@@ -4,7 +4,7 @@ use std::ops::Range;
 use thalweg::Result;
 use thalweg::cpu::Cpu;
 use thalweg::gpu::{Gpu, GpuOptions, adapters};
-use thalweg::plan::{Answer, Blueprint, BufferId, CHUNK, Engine, PlanId, Program};
+use thalweg::plan::{Answer, Blueprint, BufferId, CHUNK, Engine, PlanId, Program, Tag, Values};
 use thalweg::wgpu::{DeviceDescriptor, Limits};
 
 /// An engine over `f32`.
@@ -114,8 +114,12 @@ impl Program for AnyProgram {
         self.0.write_halves(buffer, lane, offset, values)
     }
 
-    fn request(&mut self, buffers: &[BufferId]) -> Result<()> {
-        self.0.request(buffers)
+    fn read_all(&mut self, buffers: &[BufferId]) -> Result<Vec<Values<f32>>> {
+        self.0.read_all(buffers)
+    }
+
+    fn request(&mut self, tag: Tag, buffers: &[BufferId]) -> Result<()> {
+        self.0.request(tag, buffers)
     }
 
     fn arrived(&mut self) -> Result<Option<&Answer<f32>>> {

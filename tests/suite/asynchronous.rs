@@ -2,7 +2,7 @@
 
 use crate::common::numbers::numbers;
 use thalweg::gpu::{Gpu, GpuOptions, request_adapters};
-use thalweg::plan::{Arena, Blueprint, CHUNK, Engine, Half, Layout, Plan, Program};
+use thalweg::plan::{Arena, Blueprint, CHUNK, Engine, Half, Layout, Plan, Program, Tag};
 use thalweg::wgpu::{Adapter, DeviceDescriptor, DeviceType, Limits};
 use thalweg::{Error, Result};
 
@@ -40,7 +40,7 @@ fn reads_that_are_awaited_bring_what_others_bring() -> Result<()> {
             program.write_indices(indices, lane, 0, &words[lane..])?;
             program.write_halves(halves, lane, 0, &bits)?;
         }
-        program.request(&[floats])?;
+        program.request(Tag::new(), &[floats])?;
         program.settle_async().await?;
         let answer = program.arrived()?.expect("an answer that was waited for").clone();
         assert_eq!(answer.floats, [numbers(0, 100), numbers(1, 100)].concat());

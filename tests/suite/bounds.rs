@@ -5,7 +5,7 @@ use crate::common::refusal::assert_error;
 use thalweg::cpu::Cpu;
 use thalweg::nn::Network;
 use thalweg::plan::{
-    Activation, Arena, Blueprint, Engine, Factored, Layout, MatMul, Moments, Op, Plan, PlanId, Program, Stack,
+    Activation, Arena, Blueprint, Engine, Factored, Layout, MatMul, Moments, Op, Plan, PlanId, Program, Stack, Tag,
 };
 use thalweg::{Adam, Error, Optimizer, Recipe, Row};
 
@@ -175,7 +175,7 @@ fn plans_and_buffers_that_do_not_exist_are_errors() {
         assert_error(program.read_range(id, 0, 0..1), message);
         assert_error(program.read_indices(id, 0), message);
         assert_error(program.read_halves(id, 0), message);
-        assert_error(program.request(&[known, id]), message);
+        assert_error(program.request(Tag::new(), &[known, id]), message);
         let mut plan = Plan::default();
         plan.push(Op::Activate { f: Activation::Relu, input: layout.whole(known), output: other.whole(id) });
         assert_error(engine.load(&Blueprint::of(&layout, &[plan])), message);

@@ -6,8 +6,7 @@ use crate::common::refusal::{assert_error, optimizer};
 use thalweg::cpu::Cpu;
 use thalweg::gpu::{Gpu, GpuOptions};
 use thalweg::plan::{
-    Activation, Arena, Blueprint, BufferId, Chunk, Engine, Half, Layout, Loss, MatMul, Norm, NormKind, Op, Plan, PlanId,
-    Program, View,
+    Activation, Arena, Blueprint, BufferId, Chunk, Engine, Half, Layout, Loss, MatMul, Norm, NormKind, Op, Plan, PlanId, Program, Tag, View,
 };
 use thalweg::{Adam, AdamW, AnyRule, Error, Muon, Optimizer, Recipe, RmsProp, Select, Sgd, rule_by_name, set};
 
@@ -296,7 +295,7 @@ fn plans_that_kernels_cannot_trust_are_refused() {
     refused(Op::Loss(loss), "targets: 64 found, a multiple of 3 elements expected");
     for engine in [engines::cpu(), engines::gpu()] {
         let mut program = engine.load(&Blueprint::of(&layout, &[])).expect("a program");
-        assert_error(program.request(&[half]), "half: halves found, floats or indices expected");
+        assert_error(program.request(Tag::new(), &[half]), "half: halves found, floats or indices expected");
     }
 }
 

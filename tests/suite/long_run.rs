@@ -7,7 +7,7 @@ use crate::common::options::with;
 use std::ops::Range;
 use thalweg::cpu::Cpu;
 use thalweg::gpu::{Gpu, GpuOptions, Slice, SliceTensor};
-use thalweg::plan::{Answer, Blueprint, BufferId, Engine, PlanId, Program, SLOTS};
+use thalweg::plan::{Answer, Blueprint, BufferId, Engine, PlanId, Program, SLOTS, Tag, Values};
 use thalweg::{Adam, Optimizer, Recipe, Result, wgpu};
 
 const LEN: usize = 64;
@@ -194,9 +194,14 @@ impl<P: Program> Program for CountingProgram<P> {
         self.inner.write_halves(buffer, lane, offset, values)
     }
 
-    fn request(&mut self, buffers: &[BufferId]) -> Result<()> {
+    fn read_all(&mut self, buffers: &[BufferId]) -> Result<Vec<Values<P::Float>>> {
+        self.waits += 1;
+        self.inner.read_all(buffers)
+    }
+
+    fn request(&mut self, tag: Tag, buffers: &[BufferId]) -> Result<()> {
         self.requests += 1;
-        self.inner.request(buffers)
+        self.inner.request(tag, buffers)
     }
 
     fn arrived(&mut self) -> Result<Option<&Answer<P::Float>>> {

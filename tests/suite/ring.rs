@@ -9,7 +9,7 @@ use crate::common::oracle::EPSILON;
 use std::collections::VecDeque;
 use std::ops::Range;
 use thalweg::cpu::{Cpu, CpuProgram};
-use thalweg::plan::{Answer, Blueprint, BufferId, Engine, PlanId, Program, SLOTS};
+use thalweg::plan::{Answer, Blueprint, BufferId, Engine, PlanId, Program, SLOTS, Tag, Values};
 use thalweg::{Recipe, Result, Sgd};
 
 /// Adam's rows differ at every step.
@@ -108,8 +108,13 @@ impl Program for BehindProgram {
         self.inner.write_halves(buffer, lane, offset, values)
     }
 
-    fn request(&mut self, buffers: &[BufferId]) -> Result<()> {
-        self.inner.request(buffers)?;
+    fn read_all(&mut self, buffers: &[BufferId]) -> Result<Vec<Values<f32>>> {
+        self.settle()?;
+        self.inner.read_all(buffers)
+    }
+
+    fn request(&mut self, tag: Tag, buffers: &[BufferId]) -> Result<()> {
+        self.inner.request(tag, buffers)?;
         let answer = self.inner.arrived()?.cloned();
         if self.under_way.len() + self.arrived.len() < 4 {
             self.under_way.extend(answer);

@@ -7,7 +7,7 @@ use crate::common::numbers::numbers;
 use crate::common::options::with;
 use thalweg::cpu::Cpu;
 use thalweg::gpu::{Gpu, GpuOptions, GpuProgram, Slice, SliceTensor};
-use thalweg::plan::{Blueprint, Engine, Layout, LossScale, Program};
+use thalweg::plan::{Blueprint, Engine, Layout, LossScale, Program, Tag};
 use thalweg::{Adam, Error, Optimizer, Real, Recipe, Result, Sgd, Telemetry, wgpu};
 
 const LEN: usize = 100;
@@ -232,17 +232,21 @@ fn an_answer_holds_the_buffers_in_order() -> Result<()> {
         }
         program.write_indices(shared, 0, 0, &[99])?;
         assert_eq!(program.arrived()?, None);
-        program.request(&[b, indices, a, shared])?;
+        let (first, second) = (Tag::new(), Tag::new());
+        assert_ne!(first, second);
+        program.request(first, &[b, indices, a, shared])?;
         program.settle()?;
         let answer = program.arrived()?.expect("an answer").clone();
+        assert_eq!(answer.tag, first);
         let lanes = |first: f32, len| (0..3).flat_map(move |lane| vec![first + lane as f32; len]);
         assert_eq!(answer.floats, lanes(10.0, 65).chain(lanes(0.0, 3)).collect::<Vec<f32>>());
         assert_eq!(answer.indices, [20, 7, 21, 7, 22, 7, 99]);
         assert_eq!(program.arrived()?, None);
         // The next request may be about something else.
-        program.request(&[shared])?;
+        program.request(second, &[shared])?;
         program.settle()?;
         let answer = program.arrived()?.expect("an answer");
+        assert_eq!(answer.tag, second);
         assert_eq!((answer.floats.len(), &answer.indices[..]), (0, &[99][..]));
         Ok(())
     }
@@ -260,7 +264,7 @@ fn a_request_of_somebody_else_is_no_sample() -> Result<()> {
         model.optimizer.telemetry_every(2);
         let params = model.optimizer.params_buffer();
         model.step();
-        model.optimizer.program_mut().request(&[params])?;
+        model.optimizer.program_mut().request(Tag::new(), &[params])?;
         model.optimizer.program_mut().settle()?;
         model.step();
         assert_eq!(steps(&mut model)?, [(2, 0), (2, 1)], "{}", engine.name);
