@@ -100,7 +100,8 @@ pub use any_engine::{AnyEngine, AnyProgram};
 pub use error::{Error, Result, Unit, range};
 pub use lbfgs::{Evaluation, Lbfgs, LbfgsReport, LbfgsSettings, LbfgsStepper, LbfgsStop, LineSearch};
 pub use optimizer::{
-    Accumulation, Average, Clip, Lookahead, Optimizer, Recipe, Report, Rules, Select, Stepper, Telemetry, TensorReport,
+    Accumulation, Average, Clip, Lookahead, Optimizer, Recipe, Report, Rules, Select, State, StateArray, StateValues, Stepper,
+    Telemetry, TensorReport,
 };
 pub use rule::{
     AdjustLr, AnyRule, BoundsChecks, Configure, Decay, Fixed, Function, Layerwise, Memory, Orthogonal, Real, Row, Rule,

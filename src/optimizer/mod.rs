@@ -16,6 +16,7 @@ mod settle;
 mod side;
 #[cfg(feature = "gpu")]
 mod slices;
+mod state;
 mod stepper;
 mod telemetry;
 
@@ -23,12 +24,14 @@ pub use group::{Rules, Select};
 pub use modifier::{Accumulation, Average, Clip, Lookahead};
 pub use recipe::Recipe;
 pub use report::{Report, TensorReport};
+pub use state::{State, StateArray, StateValues};
 pub use stepper::Stepper;
 pub use telemetry::Telemetry;
 
 use crate::error::{Error, Result};
-use crate::plan::{Arena, Blueprint, BufferId, Engine, Half, Layout, PlanId, Program, Role};
+use crate::plan::{Arena, Blueprint, BufferId, Engine, Layout, PlanId, Program, Role, Values};
 use crate::rule::Real;
+use state::halves;
 use stepper::{Buffers, names, not_asked};
 
 /// An optimizer that owns an arena of parameters and gradients on an engine.
@@ -311,6 +314,146 @@ impl<P: Program> Optimizer<P> {
         self.read(self.stepper.plane(plane)?, lane, tensor)
     }
 
+    /// Sets a plane of a lane's state, by the name it has in the rule. Where a rule keeps matrices by rows and columns these are `row_var`
+    /// and `col_var`, or `v` for vectors.
+    ///
+    /// # Errors
+    /// As for [`Optimizer::set_params`]; an unknown plane.
+    pub fn set_state(&mut self, lane: usize, tensor: &str, plane: &str, values: &[P::Float]) -> Result<()> {
+        let Some(moments) = &self.stepper.buffers.moments else {
+            return self.write(self.stepper.plane(plane)?, lane, tensor, values);
+        };
+        let stack = moments.stacks[self.stepper.arena.tensor(tensor)?.rank];
+        let range = match plane {
+            "row_var" => stack.row_moments(),
+            "col_var" => stack.column_moments(),
+            "v" if stack.matrices == 0 => stack.first..stack.end(),
+            other if stack.matrices == 0 => return Err(Error::unknown("plane", other, &["v"])),
+            other => return Err(Error::unknown("plane", other, &["row_var", "col_var"])),
+        };
+        if values.len() != range.len() {
+            return Err(Error::shape(
+                format!("{plane} of tensor '{tensor}'"),
+                format!("{} elements", range.len()),
+                values.len(),
+            ));
+        }
+        self.program.write(moments.buffer, lane, range.start, values)
+    }
+
+    /// Slow weights of a lane: see [`Recipe::lookahead`].
+    ///
+    /// # Errors
+    /// A recipe without a lookahead, [`Error::Unknown`], a lane that does not exist, or a lost device.
+    pub fn slow(&mut self, lane: usize, tensor: &str) -> Result<Vec<P::Float>> {
+        let slow = self.stepper.buffers.slow.ok_or_else(|| not_asked("lookahead"))?;
+        let buffer = if self.stepper.is_fresh() { self.stepper.buffers.params } else { slow };
+        self.read(buffer, lane, tensor)
+    }
+
+    /// Sets the slow weights of a lane.
+    ///
+    /// # Errors
+    /// As for [`Optimizer::slow`] and [`Optimizer::set_params`].
+    pub fn set_slow(&mut self, lane: usize, tensor: &str, values: &[P::Float]) -> Result<()> {
+        let slow = self.stepper.buffers.slow.ok_or_else(|| not_asked("lookahead"))?;
+        self.write(slow, lane, tensor, values)
+    }
+
+    /// Sets the average of a lane's parameters. Before a step has counted, the next one makes the average anew from the parameters:
+    /// [`Optimizer::set_applied`] tells how far it is.
+    ///
+    /// # Errors
+    /// As for [`Optimizer::averaged`] and [`Optimizer::set_params`].
+    pub fn set_averaged(&mut self, lane: usize, tensor: &str, values: &[P::Float]) -> Result<()> {
+        let average = self.stepper.buffers.average.ok_or_else(|| not_asked("average"))?;
+        self.write(average, lane, tensor, values)
+    }
+
+    /// Goes on as if a lane's group had applied so many steps: [`Stepper::set_applied`].
+    ///
+    /// # Errors
+    /// As for [`Stepper::set_applied`].
+    ///
+    /// # Examples
+    ///
+    /// Adam's first step with state from elsewhere:
+    ///
+    /// ```
+    /// use thalweg::{Adam, Optimizer, Recipe, cpu::Cpu};
+    ///
+    /// let new = || Optimizer::new(&Cpu::<f64>::default(), Recipe::new(Adam::default()), &[("w", &[1])]);
+    /// let (mut old, mut new) = (new()?, new()?);
+    /// old.set_grads(0, "w", &[0.5])?;
+    /// old.steps(7)?;
+    /// new.set_params(0, "w", &old.params(0, "w")?)?;
+    /// let state = old.state_dict()?;
+    /// for plane in ["m", "v"] {
+    ///     let thalweg::StateValues::Floats(values) = &state.get(&format!("state.w.{plane}")).unwrap().values else { panic!() };
+    ///     new.set_state(0, "w", plane, &values[0])?;
+    /// }
+    /// new.set_applied(0, "default", 7)?;
+    /// new.set_grads(0, "w", &[0.5])?;
+    /// (old.step()?, new.step()?);
+    /// assert_eq!(old.params(0, "w")?, new.params(0, "w")?);
+    /// # Ok::<(), thalweg::Error>(())
+    /// ```
+    pub fn set_applied(&mut self, lane: usize, group: &str, steps: u64) -> Result<()> {
+        self.stepper.set_applied(&mut self.program, lane, group, steps)
+    }
+
+    /// Sets a lane's loss scale, finite and above 0.
+    ///
+    /// # Errors
+    /// A recipe without a loss scale, a value out of its range, a lane that does not exist, or a lost device.
+    pub fn set_loss_scale(&mut self, lane: usize, scale: f64) -> Result<()> {
+        self.stepper.set_loss_scale(&mut self.program, lane, scale)
+    }
+
+    /// All that the run has come to, of all lanes. Waits for the device, once.
+    ///
+    /// # Errors
+    /// As for [`Stepper::snapshot`].
+    pub fn state_dict(&mut self) -> Result<State<P::Float>> {
+        self.stepper.snapshot(&mut self.program)
+    }
+
+    /// Takes a run up where [`Optimizer::state_dict`] was taken, here or in another optimizer of the same recipe and tensors, on an engine
+    /// of the same float type: the steps that follow have the bits that they would have had there. Gradients are not set.
+    ///
+    /// # Errors
+    /// As for [`Stepper::restore`].
+    pub fn load_state_dict(&mut self, state: &State<P::Float>) -> Result<()> {
+        self.stepper.restore(&mut self.program, state)
+    }
+
+    /// The parameters of all lanes, each laid out as [`Optimizer::arena`]. Waits for the device, once.
+    ///
+    /// # Errors
+    /// A lost device, or memory that there is not.
+    pub fn all_params(&mut self) -> Result<Vec<Vec<P::Float>>> {
+        match self.program.read_all(&[self.stepper.buffers.params])?.pop() {
+            Some(Values::Floats(lanes)) => Ok(lanes),
+            _ => Ok(Vec::new()),
+        }
+    }
+
+    /// Sets the gradients of all lanes, each laid out as [`Optimizer::arena`]; what lies between tensors is 0. Does not wait.
+    ///
+    /// # Errors
+    /// Other lanes, arenas of another length, or a lost device.
+    pub fn set_all_grads(&mut self, lanes: &[Vec<P::Float>]) -> Result<()> {
+        let (expected, len) = (self.stepper.recipe.lanes(), self.stepper.arena.len());
+        if lanes.len() != expected {
+            return Err(Error::shape("lanes of gradients", expected, lanes.len()));
+        }
+        if let Some(found) = lanes.iter().find(|lane| lane.len() != len) {
+            return Err(Error::shape("a lane's gradients", format!("{len} elements"), found.len()));
+        }
+        let grads = self.stepper.buffers.grads;
+        lanes.iter().enumerate().try_for_each(|(lane, values)| self.program.write(grads, lane, 0, values))
+    }
+
     /// A lane's counters, norm and clip coefficient after the last step. Waits for the device.
     ///
     /// # Errors
@@ -457,9 +600,4 @@ impl<P: Program> Optimizer<P> {
         }
         self.program.write(buffer, lane, tensor.offset, values)
     }
-}
-
-/// The bits of values in 16 bits.
-fn halves<F: Real>(kind: Half, values: &[F]) -> Vec<u16> {
-    values.iter().map(|x| kind.bits(x.as_f64() as f32)).collect()
 }

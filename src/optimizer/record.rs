@@ -4,6 +4,7 @@ use super::group::Group;
 use super::modifier::{Accumulation, Clip};
 use super::recipe::Recipe;
 use super::side::{Ascend, Sum};
+use super::state::kept;
 use super::stepper::{Buffers, Plans, Stepper};
 use crate::error::{Error, Result};
 use crate::plan::{
@@ -83,6 +84,7 @@ impl Recipe {
         if blueprint.layout().lanes() != recipe.lanes() {
             return Err(Error::shape("lanes of a recipe", blueprint.layout().lanes(), recipe.lanes()));
         }
+        let first = blueprint.layout().buffers().len();
         let recorder = Recorder::new(&recipe, blueprint, &arena, params, grads);
         let plans = Plans {
             step: blueprint.add("step", recorder.step(None))?,
@@ -90,8 +92,8 @@ impl Recipe {
             ascend: recorder.ascend().map(|plan| blueprint.add("ascend", plan)).transpose()?,
             inspect: recipe.inspect.then(|| blueprint.add("inspected step", recorder.step(Some(Inspected)))).transpose()?,
         };
-        let buffers = recorder.buffers();
-        Stepper::new(recipe, arena, plans, buffers)
+        let (buffers, kept) = (recorder.buffers(), kept(blueprint, &arena, first, params));
+        Stepper::new(recipe, arena, plans, buffers, kept)
     }
 
     /// This recipe and its arena as they are recorded, if all is well. Where a rule has other numbers for tensors that are no matrices,

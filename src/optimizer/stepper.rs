@@ -5,7 +5,7 @@ use super::report::Report;
 use super::rows::Scheduled;
 use super::telemetry::{Log, Telemetry};
 use crate::error::{Error, Result, range};
-use crate::plan::{ALIGN, Arena, BufferId, Counter, Moments, PlanId, Program, SLOTS, Scalar, Tag, Tensor};
+use crate::plan::{ALIGN, Arena, BufferId, Counter, Kind, Moments, PlanId, Program, SLOTS, Scalar, Tag, Tensor};
 use crate::rule::{Real, Row};
 use std::sync::Arc;
 
@@ -28,27 +28,29 @@ pub struct Stepper {
     pub(super) arena: Arena,
     pub(super) plans: Plans,
     pub(super) buffers: Buffers,
+    /// What snapshots keep.
+    pub(super) kept: Vec<Kept>,
     /// By lane, then by group: the recipe's rules.
     scheduled: Vec<Scheduled>,
     /// What is asked for: counters, scalars, norms of tensors if the recipe inspects, and the buffer of losses if there is one.
     watched: Vec<BufferId>,
     /// Of the requests, whose answers are known by it.
-    tag: Tag,
-    log: Log,
+    pub(super) tag: Tag,
+    pub(super) log: Log,
     /// Steps run so far.
-    run: u64,
+    pub(super) run: u64,
     /// Steps run when the newest known counters were asked for.
-    known_at: u64,
+    pub(super) known_at: u64,
     /// By lane, then by group: the newest known count of applied steps.
-    applied: Vec<u64>,
+    pub(super) applied: Vec<u64>,
     /// By lane, then by group: rows are written up to this step.
-    written: Vec<u64>,
+    pub(super) written: Vec<u64>,
     /// By lane: the newest known number of bad steps in a row, and that of the last error about it.
-    bad: Vec<[u32; 2]>,
+    pub(super) bad: Vec<[u32; 2]>,
     /// By lane, then by group: whether it is frozen.
-    frozen: Vec<bool>,
+    pub(super) frozen: Vec<bool>,
     /// Recorded steps that are no longer counted, since they will not be submitted.
-    forgotten: u64,
+    pub(super) forgotten: u64,
     /// Micro-batches, or an ascent, since the last step.
     pub(super) ahead: usize,
 }
@@ -97,10 +99,22 @@ pub(super) struct Buffers {
     pub moments: Option<Moments>,
 }
 
+/// A buffer that snapshots keep.
+#[derive(Debug, Clone)]
+pub(super) struct Kept {
+    pub id: BufferId,
+    pub name: String,
+    /// Whether it is laid out as the arena.
+    pub arena: bool,
+    pub kind: Kind,
+    /// Elements of a lane.
+    pub len: usize,
+}
+
 impl Stepper {
     /// # Errors
     /// A schedule of what is no number among a rule's settings.
-    pub(super) fn new(recipe: Recipe, arena: Arena, plans: Plans, buffers: Buffers) -> Result<Self> {
+    pub(super) fn new(recipe: Recipe, arena: Arena, plans: Plans, buffers: Buffers, kept: Vec<Kept>) -> Result<Self> {
         let scheduled: Vec<Scheduled> =
             recipe.rules().map(|(group, rule)| recipe.scheduled(rule, group)).collect::<Result<_>>()?;
         let (mut watched, mut log) = (vec![buffers.counts, buffers.scalars], Log::default());
@@ -115,6 +129,7 @@ impl Stepper {
             arena,
             plans,
             buffers,
+            kept,
             scheduled,
             watched,
             tag: Tag::new(),
@@ -374,12 +389,17 @@ impl Stepper {
         Ok(())
     }
 
+    /// Waits for the device, and learns what it has done.
+    pub(super) fn know<P: Program>(&mut self, program: &mut P) -> Result<()> {
+        self.catch_up(program, |stepper| stepper.known_at == stepper.run)
+    }
+
     /// Forgets the steps that were recorded and that the device has not made: they will not be submitted. Waits for the device.
     ///
     /// # Errors
     /// A lost device, or [`Error::Timeout`].
     pub(super) fn forget<P: Program>(&mut self, program: &mut P) -> Result<()> {
-        self.catch_up(program, |stepper| stepper.known_at == stepper.run)?;
+        self.know(program)?;
         self.forgotten += self.run - self.known_at;
         self.run = self.known_at;
         Ok(())
@@ -390,7 +410,7 @@ impl Stepper {
         self.recipe.groups.len()
     }
 
-    fn check_lane(&self, lane: usize) -> Result<()> {
+    pub(super) fn check_lane(&self, lane: usize) -> Result<()> {
         let lanes = self.recipe.lanes();
         range::require(lane < lanes, "lane", lane, &format!("below {lanes}"))
     }
@@ -416,7 +436,7 @@ impl Stepper {
     }
 
     /// Takes over all lanes' counters, unless they are older than what is known. Returns the number of steps that they have seen.
-    fn learn(&mut self, counts: &[u32]) -> Option<u64> {
+    pub(super) fn learn(&mut self, counts: &[u32]) -> Option<u64> {
         let groups = self.groups();
         // Every step is applied, skipped or frozen, so the counters themselves tell how many steps they have seen. The device counts in
         // 32 bits; what is new is far less, and what is old looks like a huge step.

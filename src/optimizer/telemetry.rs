@@ -77,6 +77,11 @@ impl Log {
         }
     }
 
+    /// Goes on after step `run`, as if the samples before it had been taken.
+    pub fn restart(&mut self, run: u64) {
+        self.last = run;
+    }
+
     /// Gives out all samples, the oldest first.
     pub fn drain(&mut self) -> Vec<Telemetry> {
         self.samples.drain(..).collect()

@@ -190,6 +190,11 @@ impl Blueprint {
         format!("{}{name}", self.prefix)
     }
 
+    /// A name without the prefix that is set.
+    pub(crate) fn plain_name<'a>(&self, name: &'a str) -> &'a str {
+        name.strip_prefix(&self.prefix).unwrap_or(name)
+    }
+
     /// All buffers, in the order of their ids.
     pub fn buffers(&self) -> impl Iterator<Item = Named<'_>> {
         self.layout.buffers().iter().enumerate().map(|(index, declared)| {

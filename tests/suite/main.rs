@@ -58,6 +58,7 @@ mod slices;
 mod space;
 mod strategies;
 mod sweeps;
+mod state;
 mod switches;
 mod table;
 mod telemetry;

@@ -1,0 +1,413 @@
+//! Everything that a run has come to, as data: out of one optimizer and into another, which goes on with the same bits.
+
+use super::stepper::{Kept, Stepper, not_asked};
+use crate::error::{Error, Result, range};
+use crate::plan::{Arena, Blueprint, BufferId, Counter, Half, Kind, Named, Program, Scalar, Tag, Tensor, Values};
+use crate::rule::{Real, Setting};
+use std::collections::BTreeMap;
+
+/// A snapshot of an optimizer: parameters, planes, averages, counters, loss scale, settings.
+///
+/// Arrays have names. Those of a tensor `w` are `param.w`, and `state.w.m` for a plane `m`, also for `average`, `slow`, `sum` and
+/// `before`. `counts`, `scalars`, `frozen` and the like hold what the device counts; `host.applied` and the like what the host
+/// knows; `setting.default.lr` is a number of a group's rule. Gradients are no part of it, nor is a copy in 16 bits, which is made anew.
+///
+/// # Examples
+///
+/// A run that is interrupted goes on in another optimizer:
+///
+/// ```
+/// use thalweg::{Adam, Optimizer, Recipe, cpu::Cpu};
+///
+/// let new = || Optimizer::new(&Cpu::<f32>::default(), Recipe::new(Adam::default()), &[("w", &[2])]);
+/// let (mut first, mut second) = (new()?, new()?);
+/// first.set_grads(0, "w", &[1.0, -2.0])?;
+/// first.steps(3)?;
+/// second.load_state_dict(&first.state_dict()?)?;
+/// second.set_grads(0, "w", &[1.0, -2.0])?;
+/// (first.steps(2)?, second.steps(2)?);
+/// assert_eq!(first.params(0, "w")?, second.params(0, "w")?);
+/// # Ok::<(), thalweg::Error>(())
+/// ```
+#[derive(Debug, Clone, PartialEq)]
+pub struct State<F> {
+    arrays: BTreeMap<String, StateArray<F>>,
+}
+
+/// An array of a [`State`].
+#[derive(Debug, Clone, PartialEq)]
+pub struct StateArray<F> {
+    /// The shape of a lane's values.
+    pub shape: Vec<usize>,
+    /// The values.
+    pub values: StateValues<F>,
+}
+
+/// The values of a [`StateArray`], by lane.
+#[derive(Debug, Clone, PartialEq)]
+pub enum StateValues<F> {
+    /// Floats of the engine.
+    Floats(Vec<Vec<F>>),
+    /// What the device counts.
+    Indices(Vec<Vec<u32>>),
+    /// What the host counts.
+    Counts(Vec<Vec<u64>>),
+    /// Settings.
+    Numbers(Vec<Vec<f64>>),
+}
+
+impl<F> StateValues<F> {
+    /// Values of each lane.
+    fn lens(&self) -> Vec<usize> {
+        match self {
+            Self::Floats(lanes) => lanes.iter().map(Vec::len).collect(),
+            Self::Indices(lanes) => lanes.iter().map(Vec::len).collect(),
+            Self::Counts(lanes) => lanes.iter().map(Vec::len).collect(),
+            Self::Numbers(lanes) => lanes.iter().map(Vec::len).collect(),
+        }
+    }
+
+    fn kind(&self) -> &'static str {
+        match self {
+            Self::Floats(_) => "floats",
+            Self::Indices(_) => "indices",
+            Self::Counts(_) => "counts",
+            Self::Numbers(_) => "numbers",
+        }
+    }
+}
+
+impl<F> Default for State<F> {
+    fn default() -> Self {
+        Self { arrays: BTreeMap::new() }
+    }
+}
+
+impl<F> State<F> {
+    /// The arrays with their names, in the order of these.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &StateArray<F>)> {
+        self.arrays.iter().map(|(name, array)| (name.as_str(), array))
+    }
+
+    /// The array of that name.
+    pub fn get(&self, name: &str) -> Option<&StateArray<F>> {
+        self.arrays.get(name)
+    }
+
+    /// Puts an array in the place of one of that name, which comes back, or beside the others.
+    pub fn insert(&mut self, name: &str, array: StateArray<F>) -> Option<StateArray<F>> {
+        self.arrays.insert(name.into(), array)
+    }
+
+    /// Takes an array out.
+    pub fn remove(&mut self, name: &str) -> Option<StateArray<F>> {
+        self.arrays.remove(name)
+    }
+
+    fn put(&mut self, name: String, shape: &[usize], values: StateValues<F>) {
+        self.arrays.insert(name, StateArray { shape: shape.to_vec(), values });
+    }
+
+    /// The array of that name, if it is as it has to be: `like` has an empty list of values.
+    fn checked(&self, name: &str, shape: &[usize], like: &StateValues<F>, lanes: usize) -> Result<&StateValues<F>> {
+        let what = || format!("the state's {name}");
+        let array = self.arrays.get(name).ok_or_else(|| Error::shape(what(), "an array", "none"))?;
+        if array.values.kind() != like.kind() {
+            return Err(Error::shape(what(), like.kind(), array.values.kind()));
+        }
+        if array.shape != shape {
+            return Err(Error::shape(what(), format!("shape {shape:?}"), format!("shape {:?}", array.shape)));
+        }
+        let (len, lens) = (shape.iter().product::<usize>(), array.values.lens());
+        if lens.len() != lanes {
+            return Err(Error::shape(format!("lanes of the state's {name}"), lanes, lens.len()));
+        }
+        match lens.iter().find(|&&found| found != len) {
+            Some(found) => Err(Error::shape(what(), format!("{len} values"), found)),
+            None => Ok(&array.values),
+        }
+    }
+
+    fn floats(&self, name: &str, shape: &[usize], lanes: usize) -> Result<&[Vec<F>]> {
+        match self.checked(name, shape, &StateValues::Floats(Vec::new()), lanes)? {
+            StateValues::Floats(values) => Ok(values),
+            _ => Ok(&[]),
+        }
+    }
+
+    fn indices(&self, name: &str, shape: &[usize], lanes: usize) -> Result<&[Vec<u32>]> {
+        match self.checked(name, shape, &StateValues::Indices(Vec::new()), lanes)? {
+            StateValues::Indices(values) => Ok(values),
+            _ => Ok(&[]),
+        }
+    }
+
+    fn counts(&self, name: &str, shape: &[usize], lanes: usize) -> Result<&[Vec<u64>]> {
+        match self.checked(name, shape, &StateValues::Counts(Vec::new()), lanes)? {
+            StateValues::Counts(values) => Ok(values),
+            _ => Ok(&[]),
+        }
+    }
+
+    fn number(&self, name: &str, lanes: usize) -> Result<&[Vec<f64>]> {
+        match self.checked(name, &[], &StateValues::Numbers(Vec::new()), lanes)? {
+            StateValues::Numbers(values) => Ok(values),
+            _ => Ok(&[]),
+        }
+    }
+}
+
+/// What the host counts, by name: steps of each group, steps at all, what came before the next one, bad steps that were told.
+const APPLIED: &str = "host.applied";
+const STEPS: &str = "host.steps";
+const AHEAD: &str = "host.before_step";
+const TOLD: &str = "host.bad_told";
+
+/// The name of a tensor's part of a buffer that is laid out as the arena.
+fn part(kept: &Kept, tensor: &Tensor) -> String {
+    match &*kept.name {
+        "params" => format!("param.{}", tensor.name),
+        name => format!("state.{}.{}", tensor.name, name.strip_prefix("plane ").unwrap_or(name)),
+    }
+}
+
+impl Stepper {
+    /// All that the run has come to. Waits for the device, once.
+    ///
+    /// Steps that are recorded into encoders and not yet submitted are no part of it.
+    ///
+    /// # Errors
+    /// A lost device, or memory that there is not.
+    pub fn snapshot<P: Program>(&mut self, program: &mut P) -> Result<State<P::Float>> {
+        let ids: Vec<BufferId> = self.kept.iter().map(|kept| kept.id).collect();
+        let found = program.read_all(&ids)?;
+        let (mut state, mut counts) = (State::default(), Vec::new());
+        for (kept, values) in self.kept.iter().zip(found) {
+            match values {
+                Values::Floats(lanes) if kept.arena => {
+                    for tensor in self.arena.tensors() {
+                        let own = |lane: &Vec<P::Float>| lane[tensor.offset..][..tensor.len()].to_vec();
+                        state.put(part(kept, tensor), &tensor.shape, StateValues::Floats(lanes.iter().map(own).collect()));
+                    }
+                }
+                Values::Floats(lanes) => state.put(kept.name.clone(), &[kept.len], StateValues::Floats(lanes)),
+                Values::Indices(lanes) => {
+                    if kept.id == self.buffers.counts {
+                        counts = lanes.concat();
+                    }
+                    state.put(kept.name.clone(), &[kept.len], StateValues::Indices(lanes));
+                }
+                Values::Halves(_) => {}
+            }
+        }
+        self.learn(&counts);
+        let (lanes, groups) = (self.recipe.lanes(), self.recipe.groups.len());
+        let applied = self.applied.chunks_exact(groups).map(<[u64]>::to_vec).collect();
+        state.put(APPLIED.into(), &[groups], StateValues::Counts(applied));
+        let mut count = |name: &str, of: &dyn Fn(usize) -> u64| {
+            state.put(name.into(), &[], StateValues::Counts((0..lanes).map(|lane| vec![of(lane)]).collect()));
+        };
+        count(STEPS, &|_| self.known_at);
+        count(AHEAD, &|_| self.ahead as u64);
+        count(TOLD, &|lane| self.bad[lane][1].into());
+        self.settings().into_iter().for_each(|(name, values)| state.put(name, &[], StateValues::Numbers(values)));
+        Ok(state)
+    }
+
+    /// The numbers of every group's rule, by lane.
+    fn settings(&self) -> BTreeMap<String, Vec<Vec<f64>>> {
+        let mut all = BTreeMap::new();
+        for lane in 0..self.recipe.lanes() {
+            for group in (0..self.recipe.groups.len()).step_by(self.recipe.parts) {
+                let mut rule = self.recipe.rule(lane, group).boxed();
+                for (setting, value) in rule.settings() {
+                    if let Setting::Number(value) = value {
+                        let name = format!("setting.{}.{setting}", self.recipe.groups[group].name);
+                        all.entry(name).or_insert_with(Vec::new).push(vec![*value]);
+                    }
+                }
+            }
+        }
+        all
+    }
+
+    /// Takes a run up where a snapshot was taken: the steps that follow have the bits that they would have had there. The recipe, the
+    /// tensors and the lanes have to be those of the snapshot; numbers that [`Stepper::set`] had changed are changed again. Gradients
+    /// are not set. Nothing is changed where the snapshot does not fit.
+    ///
+    /// # Errors
+    /// Arrays that are missing, unknown, of another shape or for other lanes, each by its name; a setting that cannot be changed;
+    /// a lost device.
+    pub fn restore<P: Program>(&mut self, program: &mut P, state: &State<P::Float>) -> Result<()> {
+        self.check(state)?;
+        let lanes = self.recipe.lanes();
+        let mut restored = self.clone();
+        restored.restore_settings(state)?;
+        restored.restore_host(state)?;
+        for kept in &self.kept {
+            for lane in 0..lanes {
+                match kept.kind {
+                    Kind::Float if kept.arena => program.write(kept.id, lane, 0, &self.whole(state, kept, lane)?)?,
+                    Kind::Float => program.write(kept.id, lane, 0, &state.floats(&kept.name, &[kept.len], lanes)?[lane])?,
+                    Kind::Index => {
+                        program.write_indices(kept.id, lane, 0, &state.indices(&kept.name, &[kept.len], lanes)?[lane])?
+                    }
+                    Kind::Half => {}
+                }
+            }
+        }
+        if let Some((half, id)) = self.recipe.half.zip(self.buffers.half) {
+            let params = self.kept.iter().find(|kept| kept.id == self.buffers.params);
+            for lane in 0..params.map_or(0, |_| lanes) {
+                let params = params.map_or(Ok(Vec::new()), |params| self.whole(state, params, lane))?;
+                program.write_halves(id, lane, 0, &halves(half, &params))?;
+            }
+        }
+        *self = restored;
+        Ok(())
+    }
+
+    /// A lane's arena, put together of its tensors.
+    fn whole<F: Real>(&self, state: &State<F>, kept: &Kept, lane: usize) -> Result<Vec<F>> {
+        let mut values = vec![F::zero(); self.arena.len()];
+        for tensor in self.arena.tensors() {
+            let own = &state.floats(&part(kept, tensor), &tensor.shape, self.recipe.lanes())?[lane];
+            values[tensor.offset..][..tensor.len()].copy_from_slice(own);
+        }
+        Ok(values)
+    }
+
+    /// Whether a snapshot has all that there is, and nothing else.
+    fn check<F: Real>(&self, state: &State<F>) -> Result<()> {
+        let lanes = self.recipe.lanes();
+        let mut known = 0;
+        for kept in &self.kept {
+            match kept.kind {
+                Kind::Float if kept.arena => {
+                    known += self.arena.tensors().len();
+                    let tensors = &mut self.arena.tensors().iter();
+                    tensors.try_for_each(|tensor| state.floats(&part(kept, tensor), &tensor.shape, lanes).map(drop))?;
+                }
+                Kind::Float => state.floats(&kept.name, &[kept.len], lanes).map(drop)?,
+                Kind::Index => state.indices(&kept.name, &[kept.len], lanes).map(drop)?,
+                Kind::Half => {}
+            }
+            known += usize::from(!kept.arena);
+        }
+        let groups = self.recipe.groups.len();
+        state.counts(APPLIED, &[groups], lanes)?;
+        [STEPS, AHEAD, TOLD].iter().try_for_each(|name| state.counts(name, &[], lanes).map(drop))?;
+        let settings = self.settings();
+        settings.keys().try_for_each(|name| state.number(name, lanes).map(drop))?;
+        known += 4 + settings.len();
+        if known == state.arrays.len() {
+            return Ok(());
+        }
+        let names = self.names(&settings);
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        match state.arrays.keys().find(|name| !names.contains(&name.as_str())) {
+            Some(unknown) => Err(Error::unknown("array of the state", unknown, &names)),
+            None => Ok(()),
+        }
+    }
+
+    /// The names of all arrays.
+    fn names(&self, settings: &BTreeMap<String, Vec<Vec<f64>>>) -> Vec<String> {
+        let of = |kept: &Kept| match kept.arena {
+            true => self.arena.tensors().iter().map(|tensor| part(kept, tensor)).collect(),
+            false => vec![kept.name.clone()],
+        };
+        let host = [APPLIED, STEPS, AHEAD, TOLD].map(String::from);
+        self.kept.iter().flat_map(of).chain(host).chain(settings.keys().cloned()).collect()
+    }
+
+    fn restore_settings<F: Real>(&mut self, state: &State<F>) -> Result<()> {
+        let lanes = self.recipe.lanes();
+        for lane in 0..lanes {
+            for group in (0..self.recipe.groups.len()).step_by(self.recipe.parts) {
+                let (name, mut rule) = (self.recipe.groups[group].name.clone(), self.recipe.rule(lane, group).boxed());
+                let initial = rule.initial_settings();
+                for (setting, own) in rule.settings() {
+                    let Setting::Number(own) = own else { continue };
+                    let value = state.number(&format!("setting.{name}.{setting}"), lanes)?[lane][0];
+                    // What only the start of a run uses is past.
+                    if value.to_bits() != own.to_bits() && !initial.contains(&setting) {
+                        self.set(lane, &name, setting, value)?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// What the host knows of the device.
+    fn restore_host<F: Real>(&mut self, state: &State<F>) -> Result<()> {
+        let (lanes, groups) = (self.recipe.lanes(), self.recipe.groups.len());
+        let one = |name: &str, lane: usize| Ok::<u64, Error>(state.counts(name, &[], lanes)?[lane][0]);
+        self.applied = state.counts(APPLIED, &[groups], lanes)?.concat();
+        // No row of before is of use.
+        self.written = self.applied.clone();
+        (self.run, self.forgotten) = (one(STEPS, 0)?, 0);
+        self.known_at = self.run;
+        self.ahead = one(AHEAD, 0)? as usize;
+        self.frozen = state.indices("frozen", &[groups], lanes)?.concat().iter().map(|&frozen| frozen != 0).collect();
+        let counts = state.indices("counts", &[Counter::LEN + groups], lanes)?;
+        for (lane, bad) in self.bad.iter_mut().enumerate() {
+            *bad = [counts[lane][Counter::BadInARow as usize], one(TOLD, lane)? as u32];
+        }
+        self.log.restart(self.run);
+        // Answers that are under way are about what was before.
+        self.tag = Tag::new();
+        Ok(())
+    }
+
+    /// Goes on as if each of a lane's groups had applied so many steps: bias corrections, schedules and averages follow. The counters of
+    /// [`Stepper::report`] stay. Waits for the device.
+    ///
+    /// # Errors
+    /// A lane or a group that does not exist, or a lost device.
+    pub fn set_applied<P: Program>(&mut self, program: &mut P, lane: usize, group: &str, steps: u64) -> Result<()> {
+        self.check_lane(lane)?;
+        let group = self.recipe.group_named(group)?;
+        self.know(program)?;
+        self.tag = Tag::new();
+        for part in group..group + self.recipe.parts {
+            let index = lane * self.recipe.groups.len() + part;
+            (self.applied[index], self.written[index]) = (steps, steps);
+            // The device counts in 32 bits.
+            program.write_indices(self.buffers.counts, lane, Counter::LEN + part, &[steps as u32])?;
+        }
+        Ok(())
+    }
+
+    /// Sets a lane's loss scale, which is finite and above 0.
+    ///
+    /// # Errors
+    /// A recipe without a loss scale, a value out of its range, a lane that does not exist, or a lost device.
+    pub fn set_loss_scale<P: Program>(&self, program: &mut P, lane: usize, scale: f64) -> Result<()> {
+        if self.recipe.loss_scale.is_none() {
+            return Err(not_asked("loss_scale"));
+        }
+        range::positive("loss_scale", scale)?;
+        program.write(self.buffers.scalars, lane, Scalar::LossScale as usize, &[P::Float::of(scale)])
+    }
+}
+
+/// The bits of values in 16 bits.
+pub(super) fn halves<F: Real>(kind: Half, values: &[F]) -> Vec<u16> {
+    values.iter().map(|x| kind.bits(x.as_f64() as f32)).collect()
+}
+
+/// Buffers that snapshots keep, as far as a recording declared them.
+pub(super) fn kept(blueprint: &Blueprint, arena: &Arena, from: usize, params: BufferId) -> Vec<Kept> {
+    let own = |named: &Named| named.kept && (named.id.0 >= from || named.id == params);
+    let of = |named: Named| Kept {
+        id: named.id,
+        // Whatever its owner calls it.
+        name: if named.id == params { "params".into() } else { blueprint.plain_name(&named.declared.name).into() },
+        arena: blueprint.layout().check_arena(named.id, arena).is_ok(),
+        kind: named.declared.kind,
+        len: named.declared.len,
+    };
+    blueprint.buffers().filter(own).map(of).collect()
+}
