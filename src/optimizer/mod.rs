@@ -325,10 +325,10 @@ impl<P: Program> Optimizer<P> {
         };
         let stack = moments.stacks[self.stepper.arena.tensor(tensor)?.rank];
         let range = match plane {
-            "row_var" => stack.row_moments(),
-            "col_var" => stack.column_moments(),
             "v" if stack.matrices == 0 => stack.first..stack.end(),
             other if stack.matrices == 0 => return Err(Error::unknown("plane", other, &["v"])),
+            "row_var" => stack.row_moments(),
+            "col_var" => stack.column_moments(),
             other => return Err(Error::unknown("plane", other, &["row_var", "col_var"])),
         };
         if values.len() != range.len() {
@@ -351,7 +351,8 @@ impl<P: Program> Optimizer<P> {
         self.read(buffer, lane, tensor)
     }
 
-    /// Sets the slow weights of a lane.
+    /// Sets the slow weights of a lane. The first step starts from slow weights that are the parameters, whatever they are set to:
+    /// [`Optimizer::set_applied`] tells that there were others.
     ///
     /// # Errors
     /// As for [`Optimizer::slow`] and [`Optimizer::set_params`].

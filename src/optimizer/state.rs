@@ -8,9 +8,10 @@ use std::collections::BTreeMap;
 
 /// A snapshot of an optimizer: parameters, planes, averages, counters, loss scale, settings.
 ///
-/// Arrays have names. Those of a tensor `w` are `param.w`, and `state.w.m` for a plane `m`, also for `average`, `slow`, `sum` and
-/// `before`. `counts`, `scalars`, `frozen` and the like hold what the device counts; `host.applied` and the like what the host
-/// knows; `setting.default.lr` is a number of a group's rule. Gradients are no part of it, nor is a copy in 16 bits, which is made anew.
+/// Arrays have names. Those of a tensor `w` are `param.w`, `state.w.m` for a plane `m`, and where a recipe has them `average.w`,
+/// `slow.w`, `sum.w` and `before.w`. `counts`, `scalars`, `frozen` and the like hold what the device counts; `host.applied` and the
+/// like what the host knows; `setting.default.lr` is a number of a group's rule. Gradients are no part of it, nor is a copy in 16 bits,
+/// which is made anew.
 ///
 /// # Examples
 ///
@@ -165,9 +166,11 @@ const TOLD: &str = "host.bad_told";
 
 /// The name of a tensor's part of a buffer that is laid out as the arena.
 fn part(kept: &Kept, tensor: &Tensor) -> String {
-    match &*kept.name {
-        "params" => format!("param.{}", tensor.name),
-        name => format!("state.{}.{}", tensor.name, name.strip_prefix("plane ").unwrap_or(name)),
+    match (&*kept.name, kept.name.strip_prefix("plane ")) {
+        ("params", _) => format!("param.{}", tensor.name),
+        // A rule may call a plane as others call what goes with it.
+        (_, Some(plane)) => format!("state.{}.{plane}", tensor.name),
+        (name, None) => format!("{name}.{}", tensor.name),
     }
 }
 
