@@ -346,7 +346,7 @@ impl<P: Program> Optimizer<P> {
     /// # Errors
     /// A recipe without a lookahead, [`Error::Unknown`], a lane that does not exist, or a lost device.
     pub fn slow(&mut self, lane: usize, tensor: &str) -> Result<Vec<P::Float>> {
-        let slow = self.stepper.buffers.slow.ok_or_else(|| not_asked("lookahead"))?;
+        let slow = self.stepper.buffers.slow.ok_or_else(|| not_asked("slow", "lookahead"))?;
         let buffer = if self.stepper.is_fresh() { self.stepper.buffers.params } else { slow };
         self.read(buffer, lane, tensor)
     }
@@ -357,7 +357,7 @@ impl<P: Program> Optimizer<P> {
     /// # Errors
     /// As for [`Optimizer::slow`] and [`Optimizer::set_params`].
     pub fn set_slow(&mut self, lane: usize, tensor: &str, values: &[P::Float]) -> Result<()> {
-        let slow = self.stepper.buffers.slow.ok_or_else(|| not_asked("lookahead"))?;
+        let slow = self.stepper.buffers.slow.ok_or_else(|| not_asked("set_slow", "lookahead"))?;
         self.write(slow, lane, tensor, values)
     }
 
@@ -367,7 +367,7 @@ impl<P: Program> Optimizer<P> {
     /// # Errors
     /// As for [`Optimizer::averaged`] and [`Optimizer::set_params`].
     pub fn set_averaged(&mut self, lane: usize, tensor: &str, values: &[P::Float]) -> Result<()> {
-        let average = self.stepper.buffers.average.ok_or_else(|| not_asked("average"))?;
+        let average = self.stepper.buffers.average.ok_or_else(|| not_asked("set_averaged", "average"))?;
         self.write(average, lane, tensor, values)
     }
 

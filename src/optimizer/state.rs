@@ -389,7 +389,7 @@ impl Stepper {
     /// A recipe without a loss scale, a value out of its range, a lane that does not exist, or a lost device.
     pub fn set_loss_scale<P: Program>(&self, program: &mut P, lane: usize, scale: f64) -> Result<()> {
         if self.recipe.loss_scale.is_none() {
-            return Err(not_asked("loss_scale"));
+            return Err(not_asked("set_loss_scale", "loss_scale"));
         }
         range::positive("loss_scale", scale)?;
         program.write(self.buffers.scalars, lane, Scalar::LossScale as usize, &[P::Float::of(scale)])

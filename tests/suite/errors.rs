@@ -6,7 +6,8 @@ use crate::common::refusal::{assert_error, optimizer};
 use thalweg::cpu::Cpu;
 use thalweg::gpu::{Gpu, GpuOptions};
 use thalweg::plan::{
-    Activation, Arena, Blueprint, BufferId, Chunk, Engine, Half, Layout, Loss, MatMul, Norm, NormKind, Op, Plan, PlanId, Program, Tag, View,
+    Activation, Arena, Blueprint, BufferId, Chunk, Engine, Half, Layout, Loss, MatMul, Norm, NormKind, Op, Plan, PlanId,
+    Program, Tag, View,
 };
 use thalweg::{Adam, AdamW, AnyRule, Error, Muon, Optimizer, Recipe, RmsProp, Select, Sgd, rule_by_name, set};
 
