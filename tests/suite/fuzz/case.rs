@@ -5,7 +5,7 @@ use crate::common::options::OPTIONS;
 use fastrand::Rng;
 use std::fmt::{self, Display, Formatter};
 use thalweg::plan::{CHUNK, Half, LossScale, NormKind};
-use thalweg::schedule::{Cosine, Exponential, Linear, Polynomial, Schedule, Step};
+use thalweg::schedule::{Constant, Cosine, Exponential, Linear, Polynomial, Product, Schedule, Step};
 use thalweg::{Accumulation, AnyRule, Average, Clip, Decay, Lookahead, Setting, range, rule_by_name, set};
 
 /// Elements that are shared out to threads.
@@ -56,7 +56,9 @@ pub enum Modifier {
     Cautious,
     Centralise,
     Inspect,
+    /// A setting follows a schedule, or is multiplied by it.
     Schedule(Option<usize>, String, Schedule),
+    Scale(Option<usize>, String, Schedule),
 }
 
 /// What values are like.
@@ -166,9 +168,10 @@ impl Case {
         self.modifiers.iter().any(wanted)
     }
 
-    /// A random case.
-    pub fn random(rng: &mut Rng) -> Self {
-        let (rule, options) = *rng.choice(OPTIONS).expect("options");
+    /// A random case. Neighbouring seeds have different rules, and modifiers of different kinds, so that a short run has them all.
+    pub fn random(seed: u64) -> Self {
+        let rng = &mut Rng::with_seed(seed);
+        let (rule, options) = OPTIONS[seed as usize % OPTIONS.len()];
         let mut settings: Vec<(String, String)> = options
             .split_whitespace()
             .map(|setting| setting.split_once('=').map(|(name, value)| (name.into(), value.into())).expect("name=value"))
@@ -185,8 +188,10 @@ impl Case {
         let tensor = |index| Tensor { shape: shape(rng), group: if index < groups { index } else { rng.usize(..groups) } };
         let tensors = (0..count).map(tensor).collect();
         let mut case = Self { rule, settings, lanes, groups, own, tensors, modifiers: Vec::new(), ops: Vec::new() };
-        for _ in 0..rng.choice([0, 1, 1, 2, 2, 3, 4]).expect("a number") {
-            case.modifiers.push(modifier(rng, groups));
+        case.modifiers.push(modifier(rng, (seed / 2 % KINDS) as u8, groups));
+        for _ in 0..rng.choice([0, 0, 1, 1, 2, 3, 4]).expect("a number") {
+            let kind = rng.u8(..KINDS as u8);
+            case.modifiers.push(modifier(rng, kind, groups));
         }
         case.ops = ops(rng, &case);
         case
@@ -248,10 +253,13 @@ fn shape(rng: &mut Rng) -> Vec<usize> {
     rng.choice(shapes).expect("a shape")
 }
 
-fn modifier(rng: &mut Rng, groups: usize) -> Modifier {
+/// Kinds of modifiers.
+const KINDS: u64 = 21;
+
+fn modifier(rng: &mut Rng, which: u8, groups: usize) -> Modifier {
     let kind = rng.choice([NormKind::L2, NormKind::L2, NormKind::L1, NormKind::Max]).expect("a kind");
     let max = rng.choice([0.1, 1.0, 10.0, 1e3]).expect("a bound");
-    match rng.u8(..20) {
+    match which {
         0 => Modifier::Clip(Clip::Norm { max, kind }),
         1 => Modifier::Clip(Clip::Value(max)),
         2 => Modifier::Clip(Clip::Tensor { max, kind }),
@@ -282,12 +290,23 @@ fn modifier(rng: &mut Rng, groups: usize) -> Modifier {
         15 => Modifier::Cautious,
         16 => Modifier::Centralise,
         17 => Modifier::Inspect,
+        18 => {
+            let (setting, from) = rng
+                .choice([("lr", 0.05), ("lr", 0.05), ("weight_decay", 0.1), ("beta1", 0.5), ("clip", 1.0)])
+                .expect("a setting");
+            let product = Product(vec![Constant { value: from, ..Default::default() }.into(), schedule(rng)]);
+            Modifier::Schedule(part(rng, groups), setting.into(), product.into())
+        }
         _ => {
             let setting = rng.choice(["lr", "lr", "lr", "weight_decay", "beta1", "eps", "clip"]).expect("a setting");
-            let group = (groups > 1 && rng.bool()).then(|| rng.usize(..groups));
-            Modifier::Schedule(group, setting.into(), schedule(rng))
+            Modifier::Scale(part(rng, groups), setting.into(), schedule(rng))
         }
     }
+}
+
+/// A group, or all.
+fn part(rng: &mut Rng, groups: usize) -> Option<usize> {
+    (groups > 1 && rng.bool()).then(|| rng.usize(..groups))
 }
 
 fn schedule(rng: &mut Rng) -> Schedule {

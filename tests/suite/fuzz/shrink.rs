@@ -116,7 +116,11 @@ fn without_group(case: &Case, gone: usize) -> Case {
     case.own = case.own.into_iter().enumerate().filter(|(part, _)| part % groups != gone).map(|(_, own)| own).collect();
     case.groups -= 1;
     case.ops.retain(|op| !matches!(op, Op::Set(_, group, ..) | Op::Freeze(_, group, _) if *group == gone));
-    case.modifiers.retain(|modifier| !matches!(modifier, Modifier::Schedule(Some(group), ..) if *group == gone));
+    let of = |modifier: &Modifier| match modifier {
+        Modifier::Schedule(group, ..) | Modifier::Scale(group, ..) => *group,
+        _ => None,
+    };
+    case.modifiers.retain(|modifier| of(modifier) != Some(gone));
     let lower = |group: &mut usize| *group -= usize::from(*group > gone);
     case.tensors.iter_mut().for_each(|tensor| tensor.group = tensor.group.saturating_sub(usize::from(tensor.group >= gone)));
     for op in &mut case.ops {
@@ -125,7 +129,7 @@ fn without_group(case: &Case, gone: usize) -> Case {
         }
     }
     for modifier in &mut case.modifiers {
-        if let Modifier::Schedule(Some(group), ..) = modifier {
+        if let Modifier::Schedule(Some(group), ..) | Modifier::Scale(Some(group), ..) = modifier {
             lower(group);
         }
     }

@@ -378,8 +378,10 @@ impl Case {
             Modifier::Cautious => recipe.cautious(),
             Modifier::Centralise => recipe.centralise(),
             Modifier::Inspect => recipe.inspect(),
-            Modifier::Schedule(None, setting, schedule) => recipe.scale(&setting, schedule),
-            Modifier::Schedule(Some(at), setting, schedule) => recipe.scale_group(&group(at), &setting, schedule),
+            Modifier::Schedule(None, setting, schedule) => recipe.schedule(&setting, schedule),
+            Modifier::Schedule(Some(at), setting, schedule) => recipe.schedule_group(&group(at), &setting, schedule),
+            Modifier::Scale(None, setting, schedule) => recipe.scale(&setting, schedule),
+            Modifier::Scale(Some(at), setting, schedule) => recipe.scale_group(&group(at), &setting, schedule),
         })
     }
 
