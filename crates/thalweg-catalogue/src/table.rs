@@ -76,8 +76,9 @@ impl Row {
 
 /// Whether a cell is a number near the measured one, followed by this text.
 fn alike(column: usize, cell: &str, measured: f64, text: &str) -> bool {
-    let Some(number) = cell.strip_suffix(text) else { return false };
-    let Ok(number) = number.trim_end_matches([' ', '%']).parse::<f64>() else { return false };
+    let unit = if column == 3 { " % " } else { " " };
+    let number = cell.strip_suffix(text).and_then(|cell| cell.strip_suffix(unit));
+    let Some(Ok(number)) = number.map(str::parse::<f64>) else { return false };
     match column {
         3 => (number - measured).abs() <= ACCURACY,
         // Not by `max`, which takes no notice of NaN.
@@ -90,7 +91,8 @@ pub fn markdown(rows: &[Row]) -> String {
     HEADER.to_string() + &rows.iter().map(|row| format!("| {} |\n", row.cells().join(" | "))).collect::<String>()
 }
 
-/// What of a page's table is not what these rows say; a row without a line among them, and a line without a row.
+/// What of a page's table is not what these rows say; a header that is another one, a row without a line among them, and a line
+/// without a row.
 pub fn differences(page: &str, rows: &[Row]) -> Vec<String> {
     let lines: Vec<&str> = page.lines().filter(|line| line.starts_with("| `")).collect();
     let of = |row: &Row| lines.iter().find(|line| line.starts_with(&format!("| `{}` |", row.rule)));
@@ -98,6 +100,9 @@ pub fn differences(page: &str, rows: &[Row]) -> Vec<String> {
         .iter()
         .flat_map(|row| of(row).map_or_else(|| vec![format!("{}: no line", row.rule)], |line| row.differences(line)))
         .collect();
+    if !page.contains(HEADER) {
+        found.push(format!("the header is not\n{HEADER}"));
+    }
     if lines.len() != rows.len() {
         found.push(format!("{} lines, expected {}", lines.len(), rows.len()));
     }
@@ -122,13 +127,24 @@ mod tests {
     fn each_wrong_cell_a_missing_and_a_surplus_line_are_found() {
         let right = markdown(&[row()]);
         let wrong = [("a try", "a guess"), ("8 B", "4 B"), ("96.7", "94.7"), ("10 epochs", "11 epochs"), ("5e-3", "5e-2")];
-        for (from, to) in
-            wrong.into_iter().chain([("5e-3", "1e-3"), ("2e-5", "2e-4"), ("2e-5", "NaN"), ("200 steps", "300 steps")])
-        {
+        let far = [("5e-3", "1e-3"), ("2e-5", "2e-4"), ("2e-5", "NaN"), ("200 steps", "300 steps")];
+        let units = [("96.7 %", "96.7"), ("5e-3 ", "5e-3 % "), ("96.7 % ", "96.7 %"), ("2e-5 ", "2e-5")];
+        for (from, to) in wrong.into_iter().chain(far).chain(units) {
             let found = differences(&right.replace(from, to), &[row()]);
             assert_eq!(found.len(), 1, "{from} became {to}: {found:?}");
         }
-        assert_eq!(differences("", &[row()]), ["adam: no line", "0 lines, expected 1"]);
+        assert_eq!(differences(HEADER, &[row()]), ["adam: no line", "0 lines, expected 1"]);
         assert_eq!(differences(&(right.clone() + &right.replace("adam", "sgd")), &[row()]), ["2 lines, expected 1"]);
+    }
+
+    #[test]
+    fn another_header_and_one_that_is_missing_are_found() {
+        let right = markdown(&[row()]);
+        for wrong in
+            [right.replace("Rosenbrock: from", "quadratic: from"), right.replacen("---", "", 1), right.replace(HEADER, "")]
+        {
+            let found = differences(&wrong, &[row()]);
+            assert!(found.len() == 1 && found[0].starts_with("the header is not"), "{found:?}");
+        }
     }
 }
