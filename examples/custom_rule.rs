@@ -104,7 +104,7 @@ fn main() -> Result<()> {
         on_gpu.step()?;
     }
     for (what, found, expected) in
-        [("x", on_gpu.params(0, "x")?, &on_cpu), ("m", on_gpu.state("m", 0, "x")?, &cpu.state("m", 0, "x")?)]
+        [("x", on_gpu.params(0, "x")?, &on_cpu), ("m", on_gpu.state(0, "x", "m")?, &cpu.state(0, "x", "m")?)]
     {
         let apart = found.iter().zip(expected).map(|(found, expected)| (found - expected).abs()).fold(0.0, f32::max);
         println!("{}: {what} is within {apart:.1e} of the CPU's", gpu.describe());

@@ -1,7 +1,7 @@
 // The decision about a step, one workgroup per lane: norm, clip coefficient, the rows of this step, or that it is skipped.
 // Clipping as torch.nn.utils.clip_grad_norm_, loss scaling as torch.amp.GradScaler.
 struct Control {
-    groups: u32, slots: u32, chunks: u32,
+    groups: u32, slots: u32, domains: u32, chunks: u32,
     partials_lane: u32, rows_lane: u32, frozen_lane: u32, current_lane: u32, counts_lane: u32, scalars_lane: u32,
     interval: u32, growth: f32, backoff: f32, min: f32, micro_lane: u32,
 }
@@ -16,16 +16,17 @@ const SCALE = 1u;
 const MAX_NORM = 4u;
 // Counters: applied, skipped, clipped, good, bad in a row, frozen; then the applied steps of each group.
 const COUNTERS = 6u;
-// Scalars: norm, coefficient, loss scale.
+// Scalars: norm, coefficient, loss scale; then a norm and a coefficient for each domain but the first.
 @group(0) @binding(0) var<uniform> op: Control;
 @group(0) @binding(1) var<storage, read> partials: array<f32>; // one or two per chunk of a lane
 @group(0) @binding(2) var<storage, read> rows: array<f32>; // groups · slots · ROW per lane
 @group(0) @binding(3) var<storage, read> frozen: array<u32>; // groups per lane
-@group(0) @binding(4) var<storage, read_write> current: array<f32>; // groups · ROW per lane
-@group(0) @binding(5) var<storage, read_write> counts: array<u32>; // COUNTERS + groups per lane
-@group(0) @binding(6) var<storage, read_write> scalars: array<f32>; // 3 per lane
-@group(0) @binding(7) var<storage, read_write> micro: array<u32>; // accumulated micro-batches of each lane
-var<workgroup> factor: f32; // of the gradient
+@group(0) @binding(4) var<storage, read> domains: array<u32>; // first chunk and chunks of each domain, then the domain of each group
+@group(0) @binding(5) var<storage, read_write> current: array<f32>; // groups · ROW per lane
+@group(0) @binding(6) var<storage, read_write> counts: array<u32>; // COUNTERS + groups per lane
+@group(0) @binding(7) var<storage, read_write> scalars: array<f32>; // 1 + 2 · domains per lane
+@group(0) @binding(8) var<storage, read_write> micro: array<u32>; // accumulated micro-batches of each lane
+var<workgroup> unscale: f32; // the factor of the gradient beside the clip coefficient
 var<workgroup> clipped: bool;
 var<workgroup> live: bool;
 
@@ -35,24 +36,37 @@ fn row_at(lane: u32, group: u32) -> u32 {
     return lane * op.rows_lane + (group * op.slots + applied % op.slots) * ROW;
 }
 
-// The group whose row has the bound of the norm: the first that is not frozen, since a frozen one stays at its step.
-fn leader(lane: u32) -> u32 {
-    for (var group = 0u; group < op.groups; group++) {
-        if frozen[lane * op.frozen_lane + group] == 0u {
-            return group;
-        }
-    }
-    return 0u;
+fn domain_of(group: u32) -> u32 {
+    return domains[2u * op.domains + group];
 }
 
-fn decide(lane: u32, sum: Wide) {
-    factor = 1.0;
+// Where a domain's norm stands among the scalars of a lane; its coefficient is behind it.
+fn norm_of(domain: u32) -> u32 {
+    return select(1u + 2u * domain, 0u, domain == 0u);
+}
+
+// The group of a domain whose row has the bound of the norm: the first that is not frozen, since a frozen one stays at its step.
+fn leader(lane: u32, domain: u32) -> u32 {
+    var first = op.groups;
+    for (var group = 0u; group < op.groups; group++) {
+        if domain_of(group) == domain {
+            first = min(first, group);
+            if frozen[lane * op.frozen_lane + group] == 0u {
+                return group;
+            }
+        }
+    }
+    return min(first, op.groups - 1u);
+}
+
+// What comes before the norms.
+fn begin(lane: u32) {
     clipped = false;
     live = true;
     let s = lane * op.scalars_lane;
     scalars[s] = 0.0;
     scalars[s + 1u] = 1.0;
-    var unscale = 1.0;
+    unscale = 1.0;
     if MICRO {
         let count = micro[lane * op.micro_lane];
         // All of them were dropped.
@@ -62,29 +76,29 @@ fn decide(lane: u32, sum: Wide) {
         }
         micro[lane * op.micro_lane] = 0u;
     }
-    if NORM {
-        let row = row_at(lane, leader(lane));
-        if LOSS_SCALE {
-            unscale /= scalars[s + 2u];
-        }
-        let raw = length_of(sum, select(1, 2, KIND == 0u));
-        let gain = abs(rows[row + SCALE]) * unscale;
-        let norm = Wide(raw.m * gain, raw.k);
-        let value = shifted(norm.m, norm.k);
-        let max_norm = rows[row + MAX_NORM];
-        var coefficient = 1.0;
-        if value + 1e-6 > max_norm {
-            coefficient = divided(max_norm, norm, 1e-6);
-        }
-        // A gain above 1 may be what made the norm infinite, and elements with it; and a loss scale of 0 leaves no gradient.
-        let good = finite(raw.m) && (finite(value) || gain <= 1.0);
-        live = live && (good || !SKIP_BAD);
-        clipped = live && coefficient < 1.0;
-        factor = coefficient;
-        scalars[s] = bounded(norm);
-        scalars[s + 1u] = coefficient;
+    if NORM && LOSS_SCALE {
+        unscale /= scalars[s + 2u];
     }
-    factor *= unscale;
+}
+
+fn decide(lane: u32, domain: u32, sum: Wide) {
+    let row = row_at(lane, leader(lane, domain));
+    let raw = length_of(sum, select(1, 2, KIND == 0u));
+    let gain = abs(rows[row + SCALE]) * unscale;
+    let norm = Wide(raw.m * gain, raw.k);
+    let value = shifted(norm.m, norm.k);
+    let max_norm = rows[row + MAX_NORM];
+    var coefficient = 1.0;
+    if value + 1e-6 > max_norm {
+        coefficient = divided(max_norm, norm, 1e-6);
+    }
+    // A gain above 1 may be what made the norm infinite, and elements with it; and a loss scale of 0 leaves no gradient.
+    let good = finite(raw.m) && (finite(value) || gain <= 1.0);
+    live = live && (good || !SKIP_BAD);
+    clipped = clipped || coefficient < 1.0;
+    let s = lane * op.scalars_lane + norm_of(domain);
+    scalars[s] = bounded(norm);
+    scalars[s + 1u] = coefficient;
 }
 
 fn count(lane: u32) {
@@ -118,13 +132,23 @@ fn count(lane: u32) {
 @compute @workgroup_size(256)
 fn control(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) thread: u32) {
     let lane = group.z;
-    var sum = Wide(0.0, 0);
-    if NORM {
-        sum = joined(lane * op.partials_lane, op.chunks, thread);
-    }
     if thread == 0u {
-        decide(lane, sum);
+        begin(lane);
     }
+    if NORM {
+        for (var domain = 0u; domain < op.domains; domain++) {
+            if domain > 0u {
+                // The first thread may still read what the next sum overwrites.
+                workgroupBarrier();
+            }
+            let sum = joined(lane * op.partials_lane + domains[2u * domain], domains[2u * domain + 1u], op.chunks, thread);
+            if thread == 0u {
+                decide(lane, domain, sum);
+            }
+        }
+    }
+    // All threads read the coefficients.
+    storageBarrier();
     workgroupBarrier();
     for (var i = thread; i < op.groups * ROW; i += 256u) {
         var scalar = rows[row_at(lane, i / ROW) + i % ROW];
@@ -132,7 +156,7 @@ fn control(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index)
             scalar = select(0.0, 1.0, live && frozen[lane * op.frozen_lane + i / ROW] == 0u);
         }
         if i % ROW == SCALE {
-            scalar *= factor;
+            scalar *= scalars[lane * op.scalars_lane + norm_of(domain_of(i / ROW)) + 1u] * unscale;
         }
         current[lane * op.current_lane + i] = scalar;
     }

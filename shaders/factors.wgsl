@@ -14,7 +14,7 @@ override PASS: bool = false; // the first norm is of what a pass of this step le
 override BOUND: u32 = 0u; // 0 none, 1 clip, 2 normalise
 override MEMORY: bool = false; // tensors keep a number
 @group(0) @binding(0) var<uniform> op: Factors;
-@group(0) @binding(1) var<storage, read> tensors: array<vec4u>; // first chunk, chunks, elements, group
+@group(0) @binding(1) var<storage, read> tensors: array<vec4u>; // first chunk, chunks, elements, group and place; the place has the lower 20 bits
 @group(0) @binding(2) var<storage, read> partials: array<f32>;
 @group(0) @binding(3) var<storage, read> params: array<f32>;
 @group(0) @binding(4) var<storage, read> current: array<Row>;
@@ -123,7 +123,8 @@ fn bound(norm: Wide, row: Row) -> f32 {
 
 fn decide(lane: u32, index: u32, gradient: Wide, parameters: Wide) {
     let tensor = tensors[index];
-    let row = current[lane * op.current_lane + tensor.w];
+    let row = current[lane * op.current_lane + (tensor.w >> 20u)];
+    let place = tensor.w & 0xfffffu;
     var own = length_of(gradient, power());
     var known = 0.0;
     if PASS {
@@ -135,20 +136,20 @@ fn decide(lane: u32, index: u32, gradient: Wide, parameters: Wide) {
     }
     let other = length_of(parameters, 2);
     let b = shifted(other.m, other.k);
-    norms[lane * op.norms_lane + index] = vec2f(known, b);
+    norms[lane * op.norms_lane + place] = vec2f(known, b);
     if row.live == 0.0 {
         return;
     }
     let f = bound(own, row);
     var kept = 0.0;
     if MEMORY {
-        kept = memory[lane * op.memory_lane + index];
+        kept = memory[lane * op.memory_lane + place];
     }
     let r = trust(shifted(own.m * f, own.k), b, f32(tensor.z), &kept, row.hyper);
     if MEMORY {
-        memory[lane * op.memory_lane + index] = kept;
+        memory[lane * op.memory_lane + place] = kept;
     }
-    pairs[lane * op.factors_lane + index] = vec2f(f, r);
+    pairs[lane * op.factors_lane + place] = vec2f(f, r);
 }
 
 @compute @workgroup_size(64)

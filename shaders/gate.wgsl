@@ -40,7 +40,7 @@ fn gate(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) th
     let lane = group.z;
     var sum = Wide(0.0, 0);
     if NORM {
-        sum = joined(lane * op.partials_lane, op.chunks, thread);
+        sum = joined(lane * op.partials_lane, op.chunks, op.chunks, thread);
     }
     if thread == 0u {
         decide(lane, sum);

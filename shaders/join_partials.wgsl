@@ -32,11 +32,11 @@ fn misses(sum: f32) -> bool {
 }
 
 // The same sum in the same order, over values around 1 times an even power of two.
-fn joined_again(start: u32, count: u32, thread: u32) -> Wide {
+fn joined_again(start: u32, count: u32, behind: u32, thread: u32) -> Wide {
     let power = select(1, 2, KIND == 0u);
     var top = NOTHING;
     for (var i = thread; i < count; i += 256u) {
-        top = max(top, magnitude(part(partials[start + i], partials[start + count + i], power)));
+        top = max(top, magnitude(part(partials[start + i], partials[start + behind + i], power)));
     }
     values[thread] = top;
     for (var half = 128u; half > 0u; half /= 2u) {
@@ -48,22 +48,22 @@ fn joined_again(start: u32, count: u32, thread: u32) -> Wide {
     let exponent = even(workgroupUniformLoad(&values[0]));
     var value = 0.0;
     for (var i = thread; i < count; i += 256u) {
-        let own = part(partials[start + i], partials[start + count + i], power);
+        let own = part(partials[start + i], partials[start + behind + i], power);
         value = join(value, shifted(own.m, own.k - exponent));
     }
     values[thread] = value;
     return Wide(all_values(thread), exponent);
 }
 
-// For the first thread: the sum of all `count` partial norms of a lane, which begin at `start`.
-fn joined(start: u32, count: u32, thread: u32) -> Wide {
+// For the first thread: the sum of `count` partial norms, which begin at `start`; their second values are `behind` further on.
+fn joined(start: u32, count: u32, behind: u32, thread: u32) -> Wide {
     var value = 0.0;
     var more = 0u;
     for (var i = thread; i < count; i += 256u) {
         let sum = partials[start + i];
         value = join(value, sum);
         if leaves_range() && bitcast<u32>(sum) < TINY {
-            more |= bitcast<u32>(partials[start + count + i]);
+            more |= bitcast<u32>(partials[start + behind + i]);
         }
     }
     values[thread] = value;
@@ -74,7 +74,7 @@ fn joined(start: u32, count: u32, thread: u32) -> Wide {
             again = select(0u, 1u, misses(sum));
         }
         if workgroupUniformLoad(&again) != 0u {
-            return joined_again(start, count, thread);
+            return joined_again(start, count, behind, thread);
         }
     }
     return Wide(sum, 0);

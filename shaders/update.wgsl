@@ -6,7 +6,9 @@ struct Row {
     sync: f32, start: f32, max_tensor: f32, spare_b: f32,
     @size(80) hyper: Hyper,
 }
-struct Update { len: u32, lanes: u32, lane: u32, block: u32, current_lane: u32, plane: u32, factors_lane: u32, moments_lane: u32 }
+struct Update {
+    len: u32, lanes: u32, lane: u32, block: u32, current_lane: u32, plane: u32, stride: u32, factors_lane: u32, moments_lane: u32,
+}
 @group(0) @binding(0) var<uniform> op: Update;
 
 @compute @workgroup_size(256)
@@ -24,9 +26,9 @@ fn update(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) cou
     }
     let x = start_of(i);
     let d = gradient(i, x, row);
-    var state = load(op.plane + i);
+    var state = load(i);
     let y = rule(argument(x, row), d, &state, row.hyper);
-    store(op.plane + i, state);
+    store(i, state);
     finish(i, x, d, y, row);
     zero_grads(i);
 }

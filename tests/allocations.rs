@@ -234,7 +234,9 @@ fn of_rule<E: Engine>(engine: &E, rule: &dyn thalweg::AnyRule) -> Result<Optimiz
         "rprop" => Recipe::new(rule.boxed()).scale("step_max", cosine),
         _ => Recipe::new(rule.boxed()).scale("lr", cosine),
     };
-    Optimizer::new(engine, recipe, &[("matrix", &[6, 10]), ("vector", &[100])])
+    // Rules of matrices take no vector.
+    let other: &[usize] = if rule.orthogonal().is_some() { &[10, 10] } else { &[100] };
+    Optimizer::new(engine, recipe, &[("matrix", &[6, 10]), ("other", other)])
 }
 
 #[test]

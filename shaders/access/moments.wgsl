@@ -16,14 +16,13 @@ fn moment(lane: u32, tensor: u32, element: u32) -> f32 {
     return moments[first + row] * (moments[columns + matrix * shape.w + i % shape.w] / moments[divisors + matrix]);
 }
 
-fn load(at: u32) -> State {
-    let i = at - op.plane;
+fn load(i: u32) -> State {
     let lane = op.lane + i / op.len;
     let tensor = block_of(i) & 0xfffffu;
-    let e = 4u * (16u * op.block + i % op.len);
+    let e = element_of(i);
     return State(vec4f(
         moment(lane, tensor, e), moment(lane, tensor, e + 1u), moment(lane, tensor, e + 2u), moment(lane, tensor, e + 3u),
     ));
 }
 
-fn store(at: u32, s: State) {}
+fn store(i: u32, s: State) {}

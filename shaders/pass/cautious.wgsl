@@ -7,7 +7,7 @@ fn argument(x: T, row: Row) -> T {
 fn finish(i: u32, x: T, d: T, y: T, row: Row) {
     // What is not finite has to be seen, wherever it goes.
     let lost = (bitcast<U>(y) & U(0x7f800000u)) == U(0x7f800000u);
-    direction[op.plane + i] = select(T(), -y, (-y * d > T()) | lost);
+    direction[place_of(i)] = select(T(), -y, (-y * d > T()) | lost);
 }
 
 fn stay(i: u32, row: Row) {}

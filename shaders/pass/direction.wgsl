@@ -4,7 +4,7 @@ fn argument(x: T, row: Row) -> T {
 }
 
 fn finish(i: u32, x: T, d: T, y: T, row: Row) {
-    direction[op.plane + i] = y;
+    direction[place_of(i)] = y;
 }
 
 fn stay(i: u32, row: Row) {}

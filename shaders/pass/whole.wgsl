@@ -4,7 +4,7 @@ fn argument(x: T, row: Row) -> T {
 }
 
 fn finish(i: u32, x: T, d: T, y: T, row: Row) {
-    let at = op.plane + i;
+    let at = place_of(i);
     let z = sync(at, x, y, row);
     put_params(i, z);
     keep_average(at, z, row);
@@ -14,7 +14,7 @@ fn finish(i: u32, x: T, d: T, y: T, row: Row) {
 
 // Without a step: a copy follows the parameters all the same, and an average until it has a step to count.
 fn stay(i: u32, row: Row) {
-    let at = op.plane + i;
+    let at = place_of(i);
     let x = get_params(i);
     if row.average == 1.0 {
         keep_average(at, x, row);

@@ -8,7 +8,8 @@ use crate::plan::{Centralise, Factors, NormKind, NormOf, Part, TensorBound, Trus
 use crate::rule::{Real, Row};
 
 pub(super) fn factors<F: Real>(op: &Factors, lane: &mut Store<F>) {
-    for (index, part) in op.tensors.iter().enumerate() {
+    for part in &op.tensors {
+        let index = part.tensor;
         let rows = lane.floats(op.current);
         let mut row = [F::zero(); Row::LEN];
         row.copy_from_slice(&rows[part.group * Row::LEN..][..Row::LEN]);

@@ -2,41 +2,40 @@
 
 use super::norm::{Length, joined};
 use super::store::Store;
-use crate::plan::{BufferId, Control, Counter, Gate, GateKind, NormKind, SLOTS, Scalar};
+use crate::plan::{BufferId, Control, Counter, Gate, GateKind, NormKind, Scalar};
 use crate::rule::{Real, Row};
 
 /// Elements that one task looks at: long enough to pay for its start, short enough to share out evenly.
 pub(super) const GRAIN: usize = 32_768;
 
 pub(super) fn control<F: Real>(op: &Control, lane: &mut Store<F>) {
-    let row_of = |group: usize, lane: &Store<F>| {
-        let applied = lane.indices(op.counts)[Counter::LEN + group] as usize;
-        (group * SLOTS + applied % SLOTS) * Row::LEN
-    };
-    // The bound of the norm is that of the first group that is not frozen: a frozen one stays at its step.
-    let leader = lane.indices(op.frozen).iter().position(|&frozen| frozen == 0).unwrap_or(0);
-    let decision = decide(op, lane, row_of(leader, lane));
-
+    let decision = decide(op, lane);
     let mut current = lane.take(op.current);
     for (group, row) in current.as_mut_slice::<F>().chunks_exact_mut(Row::LEN).enumerate() {
-        row.copy_from_slice(&lane.floats(op.rows)[row_of(group, lane)..][..Row::LEN]);
+        row.copy_from_slice(&lane.floats(op.rows)[row_of(op, lane, group)..][..Row::LEN]);
         let live = decision.live && lane.indices(op.frozen)[group] == 0;
         row[Row::LIVE] = if live { F::one() } else { F::zero() };
-        row[Row::SCALE] *= decision.scale;
+        row[Row::SCALE] *= lane.floats(op.scalars)[Scalar::norm_of(op.domain_of[group]) + 1] * decision.unscale;
     }
     lane.put(op.current, current);
     count(op, lane, &decision);
+}
+
+/// Where the row of a group's next step stands.
+fn row_of<F: Real>(op: &Control, lane: &Store<F>, group: usize) -> usize {
+    let applied = lane.indices(op.counts)[Counter::LEN + group] as usize;
+    (group * op.slots + applied % op.slots) * Row::LEN
 }
 
 /// What happens to a step.
 struct Decision<F> {
     live: bool,
     clipped: bool,
-    /// The factor of the gradient.
-    scale: F,
+    /// The factor of the gradient beside the clip coefficient.
+    unscale: F,
 }
 
-fn decide<F: Real>(op: &Control, lane: &mut Store<F>, row: usize) -> Decision<F> {
+fn decide<F: Real>(op: &Control, lane: &mut Store<F>) -> Decision<F> {
     // Without a micro-batch (all were dropped) there is nothing to step with.
     let mut some = true;
     let mut unscale = F::one();
@@ -49,24 +48,32 @@ fn decide<F: Real>(op: &Control, lane: &mut Store<F>, row: usize) -> Decision<F>
     }
     let Some((partials, kind)) = op.norm else {
         lane.floats_mut(op.scalars)[..2].copy_from_slice(&[F::zero(), F::one()]);
-        return Decision { live: some, clipped: false, scale: unscale };
+        return Decision { live: some, clipped: false, unscale };
     };
-    let raw = of_lane(kind, partials, lane);
-    let rows = lane.floats(op.rows);
-    let (scale, max_norm) = (rows[row + Row::SCALE].abs(), rows[row + Row::MAX_NORM]);
     if op.loss_scale.is_some() {
         unscale /= lane.floats(op.scalars)[Scalar::LossScale as usize];
     }
-    let gain = scale * unscale;
-    let norm = raw.times(gain);
-    let coefficient = clip_coefficient(norm, max_norm);
-    let scalars = lane.floats_mut(op.scalars);
-    scalars[Scalar::Norm as usize] = norm.bounded();
-    scalars[Scalar::Coefficient as usize] = coefficient;
-    // A gain above 1 may be what made the norm infinite, and elements with it; and a loss scale of 0 leaves no gradient.
-    let good = raw.mantissa.is_finite() && (norm.value().is_finite() || gain <= F::one());
-    let live = some && (good || !op.skip_bad);
-    Decision { live, clipped: live && coefficient < F::one(), scale: coefficient * unscale }
+    let (mut live, mut clipped) = (some, false);
+    for (domain, chunks) in op.domains.iter().enumerate() {
+        let raw = joined(kind, lane.floats(partials), chunks.clone());
+        let row = &lane.floats(op.rows)[row_of(op, lane, leader(op, lane, domain))..][..Row::LEN];
+        let (gain, max_norm) = (row[Row::SCALE].abs() * unscale, row[Row::MAX_NORM]);
+        let norm = raw.times(gain);
+        let coefficient = clip_coefficient(norm, max_norm);
+        lane.floats_mut(op.scalars)[Scalar::norm_of(domain)..][..2].copy_from_slice(&[norm.bounded(), coefficient]);
+        // A gain above 1 may be what made the norm infinite, and elements with it; and a loss scale of 0 leaves no gradient.
+        let good = raw.mantissa.is_finite() && (norm.value().is_finite() || gain <= F::one());
+        live &= good || !op.skip_bad;
+        clipped |= coefficient < F::one();
+    }
+    Decision { live, clipped: live && clipped, unscale }
+}
+
+/// The group of a domain whose row has the bound of the norm: the first that is not frozen, since a frozen one stays at its step.
+fn leader<F: Real>(op: &Control, lane: &Store<F>, domain: usize) -> usize {
+    let own = || op.domain_of.iter().zip(lane.indices(op.frozen)).enumerate().filter(|(_, (of, _))| **of == domain);
+    let moving = own().find(|(_, (_, frozen))| **frozen == 0);
+    moving.or_else(|| own().next()).map_or(0, |(group, _)| group)
 }
 
 /// `min(1, max_norm / (norm + 1e-6))`, as `torch.nn.utils.clip_grad_norm_`.

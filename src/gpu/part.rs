@@ -54,6 +54,9 @@ impl Holder {
     }
 }
 
+/// Bits of a place's third word for the elements of a block, 64 at most; those above are for where it is.
+const PLACE_BITS: u32 = 7;
+
 /// A range of a lane's arena that one launch covers.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Part {
@@ -99,12 +102,15 @@ impl Part {
         }
     }
 
-    /// The places of this part's blocks in slices, with a tag for each block of the arena.
-    pub(super) fn places(self, memory: &Memory, tag: impl Fn(usize) -> u32) -> Bound<'static> {
+    /// The places in slices of those of this part's blocks that have a tag. Where some have none, with each block's place in the part.
+    pub(super) fn places(self, memory: &Memory, tags: &[Option<u32>], some: bool) -> Bound<'static> {
         let (first, blocks) = (self.start / ALIGN, self.len / ALIGN);
         let places = memory.buckets()[self.index].places.iter().enumerate();
-        let words = places.flat_map(|(index, &[params, grads, len])| [params, grads, len, tag(first + index % blocks)]);
-        Bound::Words(words.collect())
+        let words = places.filter_map(|(index, &[params, grads, len])| {
+            let at = if some { (index as u32) << PLACE_BITS } else { 0 };
+            tags[first + index % blocks].map(|tag| [params, grads, len | at, tag])
+        });
+        Bound::Words(words.flatten().collect())
     }
 
     /// The places of this part's blocks in the slices of one role, if a buffer stands for such: for kernels that know gradients alone

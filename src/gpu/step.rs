@@ -6,7 +6,7 @@ use super::part::{Holder, Part};
 use crate::error::{Error, Result, Unit};
 use crate::plan::{
     BufferId, CHUNK, Centralise, Chunk, Control, Factors, Gate, GateKind, Layout, Norm, NormKind, NormOf, Part as TensorPart,
-    SLOTS, TensorBound, Trust, View,
+    TensorBound, Trust, View,
 };
 use crate::rule::Row;
 use bytemuck::bytes_of;
@@ -16,6 +16,7 @@ params!(NormParams { len: u32, chunks: u32, lane: u32, partials_lane: u32, froze
 params!(ControlParams {
     groups: u32,
     slots: u32,
+    domains: u32,
     chunks: u32,
     partials_lane: u32,
     rows_lane: u32,
@@ -187,7 +188,7 @@ pub(super) fn control_kernel(op: &Control) -> Kernel {
         source: [JOINING, include_str!("../../shaders/control.wgsl")].concat(),
         constants: [("KIND", kind)].into_iter().chain(switches.map(|(name, on)| (name, f64::from(on)))).collect(),
         fields: ControlParams::FIELDS,
-        bindings: [vec![Access::Read; 3], vec![Access::Write; 4]].concat(),
+        bindings: [vec![Access::Read; 4], vec![Access::Write; 4]].concat(),
         authored: None,
     }
 }
@@ -202,7 +203,8 @@ pub(super) fn control<'a>(op: &Control, layout: &Layout, memory: &'a Memory) -> 
     let (chunks, trips) = chunks_of(op.norm, layout);
     let params = ControlParams {
         groups: op.groups as u32,
-        slots: SLOTS as u32,
+        slots: op.slots as u32,
+        domains: op.domains.len() as u32,
         chunks,
         partials_lane: partials.lane_stride as u32,
         rows_lane: rows.lane_stride as u32,
@@ -219,11 +221,16 @@ pub(super) fn control<'a>(op: &Control, layout: &Layout, memory: &'a Memory) -> 
     if rows.segments.len() > 1 {
         let (lanes, groups) = (layout.lanes(), op.groups);
         let what = format!("an optimizer of {lanes} lanes × {groups} groups");
-        let row = (SLOTS * Row::LEN * 4) as u64;
+        let row = (op.slots * Row::LEN * 4) as u64;
         return Err(Error::limit(what, (lanes * groups) as u64, rows.binding / row, Unit::Rows));
     }
     let mut buffers: Vec<Bound> = Vec::new();
-    for allocation in [partials, rows, frozen, current, counts, scalars] {
+    for allocation in [partials, rows, frozen] {
+        buffers.push(allocation.single()?.into());
+    }
+    let of_domains = op.domains.iter().flat_map(|chunks| [chunks.start, chunks.len()]);
+    buffers.push(Bound::Words(of_domains.chain(op.domain_of.iter().copied()).map(|word| word as u32).collect()));
+    for allocation in [current, counts, scalars] {
         buffers.push(allocation.single()?.into());
     }
     buffers.push(or_nothing(micro)?);
@@ -232,7 +239,7 @@ pub(super) fn control<'a>(op: &Control, layout: &Layout, memory: &'a Memory) -> 
         params: bytes_of(&params).into(),
         buffers,
         grid: [1, 1, layout.lanes() as u32],
-        trips: trips + (op.groups * Row::LEN / 256 + op.groups) as u64,
+        trips: trips * op.domains.len() as u64 + (op.groups * Row::LEN / 256 + (1 + op.domains.len()) * op.groups) as u64,
     })
 }
 
@@ -334,7 +341,9 @@ pub(super) fn factors<'a>(op: &Factors, layout: &Layout, memory: &'a Memory) -> 
         factors_lane: factors.lane_stride as u32 / 2,
         chunks: (layout.buffer(op.partials.0).len / op.partials.1.partials(1)) as u32,
     };
-    let words = |part: &TensorPart| [part.chunk, part.chunks, part.len, part.group].map(|word| word as u32);
+    let words = |part: &TensorPart| {
+        [part.chunk as u32, part.chunks as u32, part.len as u32, super::update::tag(part.group, part.tensor)]
+    };
     let (x, y) = grid(op.tensors.len(), 1);
     let longest = op.tensors.iter().map(|part| part.chunks).max().unwrap_or(0);
     Ok(vec![Launch {

@@ -110,7 +110,14 @@ fn update_kernels() -> Vec<(Box<dyn AnyRule>, Kernel)> {
             {
                 let extras = Extras { max_value: groups > 1, l1: lanes, ..Default::default() };
                 let op = update(&*variant, groups, Pass::Whole, extras);
-                kernels.push((variant.clone(), update_kernel(&Form { op: &op, lanes, params: holder, grads: of_grads })));
+                kernels.push((
+                    variant.clone(),
+                    update_kernel(&Form { op: &op, lanes, params: holder, grads: of_grads, some: false }),
+                ));
+                if groups > 1 {
+                    let form = Form { op: &op, lanes, params: holder, grads: of_grads, some: true };
+                    kernels.push((variant.clone(), update_kernel(&form)));
+                }
             }
         }
     }
@@ -150,11 +157,13 @@ fn pass_kernels() -> Vec<Kernel> {
             Extras { factors: extras.factors, before: extras.before, zero_grads: extras.zero_grads, ..Default::default() };
         let op = update(&rule, 1, pass, if moves { extras } else { kept });
         for (params, grads) in holders {
-            kernels.extend([false, true].map(|lanes| update_kernel(&Form { op: &op, lanes, params, grads })));
+            for (lanes, some) in [(false, false), (true, false), (false, true), (true, true)] {
+                kernels.push(update_kernel(&Form { op: &op, lanes, params, grads, some }));
+            }
         }
     }
     let sum = update(&rule, 2, Pass::Whole, Extras::default());
-    kernels.push(update_kernel(&Form { op: &sum, lanes: false, params: Holder::Own, grads: Holder::Foreign }));
+    kernels.push(update_kernel(&Form { op: &sum, lanes: false, params: Holder::Own, grads: Holder::Foreign, some: false }));
     kernels.retain(|kernel| storage_bindings(kernel) <= 8);
     kernels
 }
@@ -169,7 +178,9 @@ fn factored_updates() -> Vec<Kernel> {
             let plain = update(&*rule, groups, Pass::Direction(BufferId(30)), extras);
             let moments = Some(Moments { buffer: BufferId(31), stacks: Vec::new() });
             let op = Update { planes: Vec::new(), moments, ..plain };
-            kernels.push(update_kernel(&Form { op: &op, lanes, params: Holder::Own, grads: Holder::Own }));
+            for (holder, some) in [(Holder::Own, false), (Holder::Own, true), (Holder::Foreign, true)] {
+                kernels.push(update_kernel(&Form { op: &op, lanes, params: holder, grads: holder, some }));
+            }
         }
     }
     assert!(!kernels.is_empty());
@@ -186,11 +197,14 @@ fn controls() -> Vec<Control> {
         norm: None,
         skip_bad: true,
         rows: id,
+        slots: 256,
         current: id,
         counts: id,
         scalars: id,
         frozen: id,
         groups: 1,
+        domains: vec![0..1],
+        domain_of: vec![0],
         loss_scale: None,
         micro: None,
     };
@@ -509,7 +523,7 @@ fn constants_in_shaders_are_those_of_the_host() {
     }
     // The update's kernel finds a group by its block of vec4s.
     let op = update(&SignSgd { lr: 0.1 }, 2, Pass::Whole, Extras::default());
-    let form = Form { op: &op, lanes: false, params: Holder::Own, grads: Holder::Own };
+    let form = Form { op: &op, lanes: false, params: Holder::Own, grads: Holder::Own, some: false };
     assert!(update_kernel(&form).source.contains(&format!("% op.len / {}u", ALIGN / 4)));
     // Tags have the tensor in their lower bits.
     assert_eq!((tag(1, 0), tag(0, 0xfffff), tag(3, 5)), (1 << 20, 0xfffff, 3 << 20 | 5));

@@ -17,6 +17,7 @@ params!(UpdateParams {
     block: u32,
     current_lane: u32,
     plane: u32,
+    stride: u32,
     factors_lane: u32,
     moments_lane: u32
 });
@@ -33,6 +34,8 @@ pub(crate) struct Form<'a> {
     pub lanes: bool,
     pub params: Holder,
     pub grads: Holder,
+    /// Whether it is for some tensors, and leaves others alone.
+    pub some: bool,
 }
 
 impl Form<'_> {
@@ -45,9 +48,10 @@ impl Form<'_> {
         self.lanes || self.groups()
     }
 
-    /// Whether kernels look up group or tensor of a block in a table of its own.
+    /// Whether kernels look up blocks in a table of its own.
     fn blocks(&self) -> bool {
-        (self.groups() || self.op.extras.factors.is_some() || self.op.moments.is_some()) && !self.places()
+        let looks = self.some || self.groups() || self.op.extras.factors.is_some() || self.op.moments.is_some();
+        looks && !self.places()
     }
 
     /// Whether anything lies in somebody's buffers.
@@ -124,11 +128,19 @@ fn join_access(source: &mut Source, form: &Form) {
         source.bind(Access::Uniform, "current", "Row");
         source.join(include_str!("../../shaders/access/row_one.wgsl"));
     }
-    if form.blocks() {
+    if form.blocks() && form.some {
+        source.bind(Access::Read, "blocks", "array<vec2u>");
+        source.join(include_str!("../../shaders/access/some.wgsl"));
+    } else if form.blocks() {
         source.bind(Access::Read, "blocks", "array<u32>");
         source.join(include_str!("../../shaders/access/blocks.wgsl"));
     } else if !form.places() {
         source.join("fn block_of(i: u32) -> u32 { return 0u; }");
+    }
+    if !form.some {
+        source.join(include_str!("../../shaders/access/all.wgsl"));
+    } else if form.places() {
+        source.join(include_str!("../../shaders/access/some_slices.wgsl"));
     }
     let ty = if form.params == Holder::Own { "array<T>" } else { "array<f32>" };
     source.bind(Access::Write, "params", ty);
@@ -137,7 +149,7 @@ fn join_access(source: &mut Source, form: &Form) {
         Holder::Own => include_str!("../../shaders/access/params_own.wgsl"),
         Holder::Foreign | Holder::Joined => include_str!("../../shaders/access/params_foreign.wgsl"),
     });
-    form.grads.bind_grads(source, "op.plane + i");
+    form.grads.bind_grads(source, "place_of(i)");
     if form.places() && form.grads == Holder::Own {
         source.bind(Access::Read, "places", "array<vec4u>");
         source.join(include_str!("../../shaders/access/places.wgsl"));
@@ -160,11 +172,11 @@ fn join_state(source: &mut Source, op: &Update) {
         return;
     }
     let (names, used) = (op.rule.state_names(), op.rule.planes());
-    let loaded = |plane: usize| if used.contains(&plane) { format!("plane_{}[i]", names[plane]) } else { "T()".into() };
+    let loaded = |plane: usize| if used.contains(&plane) { format!("plane_{}[at]", names[plane]) } else { "T()".into() };
     let fields: Vec<String> = (0..names.len()).map(loaded).collect();
-    source.join(&format!("fn load(i: u32) -> State {{ return State({}); }}", fields.join(", ")));
-    let stored: Vec<String> = used.iter().map(|&plane| format!("plane_{0}[i] = s.{0};", names[plane])).collect();
-    source.join(&format!("fn store(i: u32, s: State) {{ {} }}", stored.join(" ")));
+    source.join(&format!("fn load(i: u32) -> State {{ let at = place_of(i); return State({}); }}", fields.join(", ")));
+    let stored: Vec<String> = used.iter().map(|&plane| format!("plane_{0}[at] = s.{0};", names[plane])).collect();
+    source.join(&format!("fn store(i: u32, s: State) {{ let at = place_of(i); {} }}", stored.join(" ")));
 }
 
 fn join_pass(source: &mut Source, op: &Update) {
@@ -223,16 +235,17 @@ fn join_extras(source: &mut Source, op: &Update) {
 /// One launch per part.
 pub(super) fn update<'a>(op: &Update, gpu: &Gpu, layout: &Layout, memory: &'a Memory) -> Result<Vec<Launch<'a>>> {
     check_tags(&op.spans)?;
-    let form = Form { op, lanes: layout.lanes() > 1, params: memory.holder(op.params), grads: memory.holder(op.grads) };
+    let (params, grads, blocks) = (memory.holder(op.params), memory.holder(op.grads), layout.buffer(op.params).len / ALIGN);
+    let tags = tags(&op.spans, blocks);
+    let form = Form { op, lanes: layout.lanes() > 1, params, grads, some: tags.iter().any(Option::is_none) };
     let kernel = update_kernel(&form);
     check_bindings(gpu, &kernel)?;
     let slices = form.params == Holder::Foreign && form.grads == Holder::Foreign;
     let joined = slices.then_some(Form { grads: Holder::Joined, ..form }).map(|form| (update_kernel(&form), form));
     // Slices of either role are reached through the same buckets.
     let guide = if form.params == Holder::Foreign { op.params } else { op.grads };
-    let parts = Part::all(guide, memory).into_iter();
-    let of_span = |span: &Span| std::iter::repeat_n(tag(span.group, span.tensor), span.len / ALIGN);
-    let tags: Vec<u32> = op.spans.iter().flat_map(of_span).collect();
+    let touches = |part: &Part| tags[part.start / ALIGN..][..part.len / ALIGN].iter().any(Option::is_some);
+    let parts = Part::all(guide, memory).into_iter().filter(touches);
     let launch = |part: Part| match &joined {
         Some((kernel, form)) if part.joined(memory) => launch(form, kernel.clone(), part, &tags, memory),
         _ => launch(&form, kernel.clone(), part, &tags, memory),
@@ -240,7 +253,7 @@ pub(super) fn update<'a>(op: &Update, gpu: &Gpu, layout: &Layout, memory: &'a Me
     parts.map(launch).collect()
 }
 
-fn launch<'a>(form: &Form, kernel: Kernel, part: Part, tags: &[u32], memory: &'a Memory) -> Result<Launch<'a>> {
+fn launch<'a>(form: &Form, kernel: Kernel, part: Part, tags: &[Option<u32>], memory: &'a Memory) -> Result<Launch<'a>> {
     let op = form.op;
     let (current, factors) = (memory.get(op.current), op.extras.factors.map(|id| memory.get(id)));
     let moments = op.moments.as_ref().map(|moments| memory.get(moments.buffer));
@@ -250,26 +263,28 @@ fn launch<'a>(form: &Form, kernel: Kernel, part: Part, tags: &[u32], memory: &'a
         Some(id) => part.segment(id, memory)?.index_of(part.lane, part.start) / 4,
         None => 0,
     };
+    let tagged = tags[part.start / ALIGN..][..part.len / ALIGN].iter().flatten().count() * ALIGN;
     let params = UpdateParams {
-        len: part.len as u32 / 4,
+        len: tagged as u32 / 4,
         lanes: part.lanes as u32,
         lane: part.lane as u32,
         block: (part.start / ALIGN) as u32,
         current_lane: (current.lane_stride / Row::LEN) as u32,
         plane: plane as u32,
+        stride: part.len as u32 / 4,
         factors_lane: factors.map_or(0, |factors| factors.lane_stride as u32 / 2),
         moments_lane: moments.map_or(0, |moments| moments.lane_stride as u32),
     };
     let mut buffers: Vec<Bound> = vec![current.single()?.into()];
     if form.blocks() {
-        buffers.push(Bound::Words(tags.to_vec()));
+        buffers.push(Bound::Words(if form.some { placed(tags, part) } else { tags.iter().copied().flatten().collect() }));
     }
     buffers.push(part.bound(op.params, memory)?);
     if form.grads != Holder::Joined {
         buffers.push(part.bound(op.grads, memory)?);
     }
     if form.places() {
-        buffers.push(part.places(memory, |block| tags[block]));
+        buffers.push(part.places(memory, tags, form.some));
     }
     for (_, _, id) in &planes {
         buffers.push((&part.segment(*id, memory)?.buffer).into());
@@ -281,8 +296,23 @@ fn launch<'a>(form: &Form, kernel: Kernel, part: Part, tags: &[u32], memory: &'a
     if let Some(factors) = factors {
         buffers.push(factors.single()?.into());
     }
-    let (x, y) = grid(part.len * part.lanes / 4, THREADS);
+    let (x, y) = grid(tagged * part.lanes / 4, THREADS);
     Ok(Launch { kernel, params: bytes_of(&params).into(), buffers, grid: [x, y, 1], trips: 0 })
+}
+
+/// Group and tensor of each block that a span covers.
+fn tags(spans: &[Span], blocks: usize) -> Vec<Option<u32>> {
+    let mut tags = vec![None; blocks];
+    for span in spans {
+        tags[span.start / ALIGN..][..span.len / ALIGN].fill(Some(tag(span.group, span.tensor)));
+    }
+    tags
+}
+
+/// The blocks of a part that have a tag: their places in it, and their tags.
+fn placed(tags: &[Option<u32>], part: Part) -> Vec<u32> {
+    let own = tags[part.start / ALIGN..][..part.len / ALIGN].iter().enumerate();
+    own.filter_map(|(place, tag)| tag.map(|tag| [place as u32, tag])).flatten().collect()
 }
 
 /// A rule with many planes and many extras may want more buffers than a stage may bind.

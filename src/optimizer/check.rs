@@ -1,5 +1,7 @@
 //! Which recipes can be recorded.
 
+use super::domain::Domain;
+use super::kernels::kernel;
 use super::modifier::{Average, Clip, Lookahead};
 use super::recipe::{Effect, Follower, Recipe};
 use crate::error::{Error, Result, range};
@@ -9,31 +11,23 @@ use crate::schedule::Schedule;
 
 impl Recipe {
     pub(super) fn check(&self, arena: &Arena) -> Result<()> {
-        let first = self.rule(0, 0);
         self.check_schedules()?;
-        for (index, (group, rule)) in self.rules().enumerate() {
+        for (group, rule) in self.rules() {
             rule.check()?;
             self.check_numbers(rule, group)?;
-            let (name, first_name) = (&self.groups[group].name, &self.groups[0].name);
-            let of = self.rule(0, group);
-            if rule.orthogonal() != of.orthogonal() || kernel(rule) != kernel(of) {
-                let lane = format!("lane {}", index / self.groups.len());
-                return Err(two_kernels(rule, of, (&lane, "lane 0"), &format!("all lanes of group '{name}' share")));
-            }
-            if kernel(rule) != kernel(first) {
-                return Err(two_kernels(
-                    rule,
-                    first,
-                    (&format!("group '{name}'"), &format!("group '{first_name}'")),
-                    "groups share",
-                ));
-            }
         }
+        self.check_kernels(arena)?;
         self.clip.map_or(Ok(()), Clip::check)?;
         self.average.map_or(Ok(()), Average::check)?;
         self.lookahead.map_or(Ok(()), Lookahead::check)?;
         self.rho.map_or(Ok(()), |rho| range::positive("sam.rho", rho))?;
-        self.check_together(first, arena)?;
+        for set in self.clip_sets.iter().filter(|set| set.max != f64::INFINITY) {
+            range::positive("clip_norm_of", set.max)?;
+        }
+        self.check_together(arena)?;
+        for groups in self.kernels() {
+            self.check_kernel(&groups, arena)?;
+        }
         range::positive("grad_scale", self.grad_scale)?;
         range::not_negative("l1", self.l1)?;
         self.check_decay(arena)?;
@@ -65,6 +59,7 @@ impl Recipe {
         }
         set(&mut *rule, setting, &value.to_string())?;
         rule.check()?;
+        self.check_own_decay(&*rule)?;
         self.check_numbers(&*rule, group)?;
         self.check_first_row(&*rule, group)?;
         if kernel(&*rule) != kernel(old) {
@@ -124,14 +119,24 @@ impl Recipe {
     /// That there is a bound for the schedule of one.
     fn check_bound(&self, follower: &Follower) -> Result<()> {
         let conflict = |with: &str, reason: &str| Err(Error::conflict(follower.name(), with, reason));
+        let infinite = self.clip_sets.iter().all(|set| set.max == f64::INFINITY);
         match self.clip {
-            None => conflict("a recipe without clip", "there is no bound"),
-            Some(Clip::Normalise(_)) => conflict("a clip that normalises", "it has no bound"),
-            Some(Clip::Norm { max, .. }) if follower.effect == Effect::Scale && max == f64::INFINITY => {
-                conflict("a bound of infinity", "it only measures the norm")
+            None if self.clip_sets.is_empty() => return conflict("a recipe without clip", "there is no bound"),
+            Some(Clip::Normalise(_)) => return conflict("a clip that normalises", "it has no bound"),
+            Some(Clip::Norm { max, .. }) if follower.effect == Effect::Scale && max == f64::INFINITY && infinite => {
+                return conflict("a bound of infinity", "it only measures the norm");
             }
-            Some(Clip::Norm { .. }) if follower.group.is_some() => conflict("a clip of the global norm", "all groups share it"),
-            Some(_) => Ok(()),
+            _ => {}
+        }
+        let own = self.groups.iter().find(|group| follower.group.as_ref() == Some(&group.name)).map(|group| group.domain);
+        let sharing = self.groups.iter().filter(|group| Some(group.domain) == own).count();
+        match own {
+            Some(Domain::Global) if self.clips_norm() && sharing > 1 => {
+                conflict("a clip of the global norm", "all groups share it")
+            }
+            Some(Domain::Set(_)) if sharing > 1 => conflict("a clip of a set of groups", "they share it"),
+            Some(Domain::Outside) => conflict("a group outside the global norm", "it has no bound"),
+            _ => Ok(()),
         }
     }
 
@@ -144,46 +149,107 @@ impl Recipe {
         }
         for (_, rule) in self.rules() {
             let name = rule.name();
-            for (setting, value) in rule.boxed().settings() {
-                if let Setting::Number(own) = value
-                    && setting.ends_with("weight_decay")
-                    && *own != 0.0
-                {
-                    let reason = format!("the decay would count twice: set {setting} to 0");
-                    return Err(Error::conflict(
-                        "a weight decay of the recipe",
-                        format!("{setting} = {own} in {name}"),
-                        reason,
-                    ));
-                }
-            }
+            self.check_own_decay(rule)?;
             if rule.averages() && matches!(decay, Decay::Decoupled(_) | Decay::Independent(_)) {
                 let reason = format!("{name} averages by itself, so that its decay has to be coupled");
                 return Err(Error::conflict("a decoupled weight decay of the recipe", name, reason));
             }
         }
-        if self.factors(arena) && matches!(decay, Decay::Coupled(_)) {
-            let reason = "the means of rows and columns are those of the gradient alone";
-            let with = format!("matrices under {}", self.rule(0, 0).name());
-            return Err(Error::conflict("a coupled weight decay of the recipe", with, reason));
+        for groups in self.kernels() {
+            if self.factors(&groups, arena) && matches!(decay, Decay::Coupled(_)) {
+                let reason = "the means of rows and columns are those of the gradient alone";
+                let with = format!("matrices under {}", self.rule(0, groups[0]).name());
+                return Err(Error::conflict("a coupled weight decay of the recipe", with, reason));
+            }
         }
         Ok(())
     }
 
-    /// Settings that have no meaning together.
-    fn check_together(&self, rule: &dyn AnyRule, arena: &Arena) -> Result<()> {
+    /// That a rule has no weight decay beside the recipe's: of all conditions that numbers of a rule and of the recipe have together, the
+    /// only one.
+    fn check_own_decay(&self, rule: &dyn AnyRule) -> Result<()> {
+        if self.decay.is_none() {
+            return Ok(());
+        }
+        let name = rule.name();
+        for (setting, value) in rule.boxed().settings() {
+            if let Setting::Number(own) = value
+                && setting.ends_with("weight_decay")
+                && *own != 0.0
+            {
+                let reason = format!("the decay would count twice: set {setting} to 0");
+                let with = format!("{setting} = {own} in {name}");
+                return Err(Error::conflict("a weight decay of the recipe", with, reason));
+            }
+        }
+        Ok(())
+    }
+
+    /// That lanes differ in numbers alone, and that tensors are such as their rules take.
+    fn check_kernels(&self, arena: &Arena) -> Result<()> {
+        for group in &self.groups {
+            let first = &group.rules[0];
+            for (lane, rule) in group.rules.iter().enumerate() {
+                if kernel(&**rule) != kernel(&**first) || rule.orthogonal() != first.orthogonal() {
+                    let share = format!("all lanes of group '{}' share", group.name);
+                    return Err(two_kernels(&**rule, &**first, (&format!("lane {lane}"), "lane 0"), &share));
+                }
+            }
+        }
+        for tensor in arena.tensors() {
+            let rule = self.rule(0, tensor.group);
+            if rule.orthogonal().is_some() && tensor.shape.len() != 2 {
+                let what = format!("tensor '{}' under {}", tensor.name, rule.name());
+                return Err(Error::shape(
+                    what,
+                    "a matrix (other tensors want a group with another rule)",
+                    format!("shape {:?}", tensor.shape),
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// Settings of the recipe that have no meaning together.
+    fn check_together(&self, arena: &Arena) -> Result<()> {
+        let matrices = arena.tensors().iter().any(|tensor| tensor.shape.len() >= 2);
+        let other_norm = self.clip.is_some_and(|clip| clip.kind() != NormKind::L2);
+        let drops = self.accumulation.is_some_and(|accumulation| accumulation.drop_bad);
+        let maximizes = |rule: &dyn AnyRule| rule.full_row(1).0[Row::SCALE] < 0.0;
+        let mixed = self.rules().any(|(_, other)| maximizes(other) != maximizes(self.rule(0, 0)));
+        let other = "a clip by another norm than L2";
+        for (meaningless, what, with, reason) in [
+            (self.rho.is_some() && self.accumulation.is_some(), "sam", "accumulate", "each wants the gradients before a step"),
+            (self.rho.is_some() && self.half.is_some(), "half_copy", "sam", "the copy would not follow the ascents"),
+            (self.rho.is_some() && mixed, "sam", "rules of which some maximize", "the ascent has one direction"),
+            (drops && self.loss_scale.is_some(), "drop_bad", "loss_scale", "the scale has to see bad gradients"),
+            (
+                self.centralise && !matrices,
+                "centralise",
+                "tensors of less than two dimensions",
+                "there are no lines to take the mean of",
+            ),
+            (self.inspect && self.norm() != Some(NormKind::L2), "inspect", other, "its reports are made of L2 norms"),
+            (!self.clip_sets.is_empty() && other_norm, "clip_norm_of", other, "all sets have the same kind of norm"),
+        ] {
+            if meaningless {
+                return Err(Error::conflict(what, with, reason));
+            }
+        }
+        Ok(())
+    }
+
+    /// Settings of the recipe that have no meaning with the rule of these groups.
+    fn check_kernel(&self, groups: &[usize], arena: &Arena) -> Result<()> {
+        let rule = self.rule(0, groups[0]);
         let name = rule.name();
         let layerwise = rule.layerwise() != Layerwise::No;
         let measures = rule.layerwise() == Layerwise::Before;
         let clips_elements = matches!(self.clip, Some(Clip::Value(_)));
         let other_norm = self.clip.is_some_and(|clip| clip.kind() != NormKind::L2);
-        let by_tensor = matches!(self.clip, Some(Clip::Tensor { .. } | Clip::Normalise(_)));
-        let factored = self.factors(arena);
-        let matrices = arena.tensors().iter().any(|tensor| tensor.shape.len() >= 2);
-        let drops = self.accumulation.is_some_and(|accumulation| accumulation.drop_bad);
+        let by_tensor = self.bounds_tensors();
+        let factored = self.factors(groups, arena);
         let averages = self.average.is_some() || self.lookahead.is_some();
-        let maximizes = |rule: &dyn AnyRule| rule.full_row(1).0[Row::SCALE] < 0.0;
-        let mixed = self.rules().any(|(_, other)| maximizes(other) != maximizes(rule));
         let by_matrices = format!("matrices under {name}");
         let own = || name.to_string();
         for (meaningless, what, with, reason) in [
@@ -194,28 +260,7 @@ impl Recipe {
             (factored && by_tensor, "clip_tensor", by_matrices.clone(), "the rule bounds their step itself"),
             (factored && self.l1 != 0.0, "l1", by_matrices, "their means are those of the gradient alone"),
             (self.cautious && !rule.shifts(), "cautious", own(), "its step depends on where the parameters are"),
-            (
-                self.rho.is_some() && self.accumulation.is_some(),
-                "sam",
-                "accumulate".into(),
-                "each wants the gradients before a step",
-            ),
-            (self.rho.is_some() && self.half.is_some(), "half_copy", "sam".into(), "the copy would not follow the ascents"),
-            (self.rho.is_some() && mixed, "sam", "rules of which some maximize".into(), "the ascent has one direction"),
             (averages && rule.averages(), "average or lookahead", own(), "it averages by itself"),
-            (drops && self.loss_scale.is_some(), "drop_bad", "loss_scale".into(), "the scale has to see bad gradients"),
-            (
-                self.centralise && !matrices,
-                "centralise",
-                "tensors of less than two dimensions".into(),
-                "there are no lines to take the mean of",
-            ),
-            (
-                self.inspect && self.norm() != Some(NormKind::L2),
-                "inspect",
-                "a clip by another norm than L2".into(),
-                "its reports are made of L2 norms",
-            ),
         ] {
             if meaningless {
                 return Err(Error::conflict(what, with, reason));
@@ -223,11 +268,6 @@ impl Recipe {
         }
         Ok(())
     }
-}
-
-/// What makes a rule's kernel: two rules with the same share one.
-fn kernel(rule: &dyn AnyRule) -> (&'static str, Vec<(&'static str, bool)>, Vec<usize>) {
-    (rule.name(), rule.overrides(), rule.planes())
 }
 
 /// Which settings make two kernels of two rules where there has to be one; `of` and `than` say whose the rules are.

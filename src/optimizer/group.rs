@@ -1,5 +1,6 @@
 //! Groups: which tensors go by which rule.
 
+use super::domain::Domain;
 use crate::plan::Tensor;
 use crate::rule::{AnyRule, Rule};
 use std::fmt;
@@ -44,6 +45,8 @@ pub enum Select {
     AtLeast(usize),
     /// Tensors of fewer dimensions than this: with 2, vectors and scalars.
     Below(usize),
+    /// Tensors of exactly so many dimensions: with 2, matrices.
+    Dimensions(usize),
     /// Tensors whose name fits a pattern, in which `*` stands for any characters: `*.bias`.
     Named(String),
     /// Tensors for which a function returns true.
@@ -54,6 +57,7 @@ impl fmt::Debug for Select {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::AtLeast(dimensions) => write!(f, "AtLeast({dimensions})"),
+            Self::Dimensions(dimensions) => write!(f, "Dimensions({dimensions})"),
             Self::Below(dimensions) => write!(f, "Below({dimensions})"),
             Self::Named(pattern) => write!(f, "Named({pattern:?})"),
             Self::By(_) => f.write_str("By(a function)"),
@@ -72,13 +76,14 @@ impl Select {
     /// let mut arena = Arena::default();
     /// arena.add("0.bias", &[4])?;
     /// let bias = arena.tensor("0.bias")?;
-    /// assert!(Select::Named("*.bias".into()).takes(bias) && Select::Below(2).takes(bias));
+    /// assert!(Select::Named("*.bias".into()).takes(bias) && Select::Below(2).takes(bias) && Select::Dimensions(1).takes(bias));
     /// assert!(!Select::Named("*.weight".into()).takes(bias) && !Select::AtLeast(2).takes(bias));
     /// # Ok::<(), thalweg::Error>(())
     /// ```
     pub fn takes(&self, tensor: &Tensor) -> bool {
         match self {
             Self::AtLeast(dimensions) => tensor.shape.len() >= *dimensions,
+            Self::Dimensions(dimensions) => tensor.shape.len() == *dimensions,
             Self::Below(dimensions) => tensor.shape.len() < *dimensions,
             Self::Named(pattern) => fits(pattern, &tensor.name),
             Self::By(takes) => takes(tensor),
@@ -107,6 +112,8 @@ pub(super) struct Group {
     pub takes: Select,
     /// One for all lanes, or one per lane.
     pub rules: Vec<Box<dyn AnyRule>>,
+    /// Whose norm its gradient is part of, once it is known which groups there are.
+    pub domain: Domain,
 }
 
 #[cfg(test)]

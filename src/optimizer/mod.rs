@@ -4,8 +4,10 @@
 //! device supplied with hyper rows. [`Optimizer`] is all three around parameters and gradients of its own.
 
 mod check;
+mod domain;
 #[cfg(feature = "cpu")]
 mod group;
+mod kernels;
 mod lent;
 mod modifier;
 mod recipe;
@@ -296,9 +298,11 @@ impl<P: Program> Optimizer<P> {
     ///
     /// # Errors
     /// As for [`Optimizer::params`].
-    pub fn state(&mut self, plane: &str, lane: usize, tensor: &str) -> Result<Vec<P::Float>> {
-        if let Some(moments) = &self.stepper.buffers.moments {
-            let stack = moments.stacks[self.stepper.arena.tensor(tensor)?.rank];
+    pub fn state(&mut self, lane: usize, tensor: &str, plane: &str) -> Result<Vec<P::Float>> {
+        let place = self.stepper.arena.tensor(tensor)?;
+        let factored = self.stepper.buffers.moments.iter().find(|(groups, _)| groups.contains(&place.group));
+        if let Some((_, moments)) = factored {
+            let stack = moments.stacks[place.rank];
             let all = self.program.read(moments.buffer, lane)?;
             return match plane {
                 "v" => {
@@ -311,7 +315,7 @@ impl<P: Program> Optimizer<P> {
                 other => Err(Error::unknown("plane", other, &["v", "row_var", "col_var"])),
             };
         }
-        self.read(self.stepper.plane(plane)?, lane, tensor)
+        self.read(self.stepper.plane(tensor, plane)?, lane, tensor)
     }
 
     /// Sets a plane of a lane's state, by the name it has in the rule. Where a rule keeps matrices by rows and columns these are `row_var`
@@ -320,10 +324,12 @@ impl<P: Program> Optimizer<P> {
     /// # Errors
     /// As for [`Optimizer::set_params`]; an unknown plane.
     pub fn set_state(&mut self, lane: usize, tensor: &str, plane: &str, values: &[P::Float]) -> Result<()> {
-        let Some(moments) = &self.stepper.buffers.moments else {
-            return self.write(self.stepper.plane(plane)?, lane, tensor, values);
+        let place = self.stepper.arena.tensor(tensor)?;
+        let factored = self.stepper.buffers.moments.iter().find(|(groups, _)| groups.contains(&place.group));
+        let Some((_, moments)) = factored else {
+            return self.write(self.stepper.plane(tensor, plane)?, lane, tensor, values);
         };
-        let stack = moments.stacks[self.stepper.arena.tensor(tensor)?.rank];
+        let stack = moments.stacks[place.rank];
         let range = match plane {
             "v" if stack.matrices == 0 => stack.first..stack.end(),
             other if stack.matrices == 0 => return Err(Error::unknown("plane", other, &["v"])),

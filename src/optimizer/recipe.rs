@@ -1,8 +1,9 @@
 //! What to do in a step, as settings.
 
+use super::domain::{ClipSet, Domain};
 use super::group::{DEFAULT, Group, Rules, Select};
 use super::modifier::{Accumulation, Average, Clip, Lookahead};
-use crate::plan::{Arena, Half, LossScale, NormKind, Tensor};
+use crate::plan::{Half, LossScale, NormKind, Tensor};
 use crate::rule::{AnyRule, Decay, Layerwise, Rule};
 use crate::schedule::Schedule;
 use std::sync::Arc;
@@ -41,8 +42,7 @@ pub struct Recipe {
     pub(super) cautious: bool,
     pub(super) centralise: bool,
     pub(super) inspect: bool,
-    /// Groups on the device for each group of the caller: 2 where matrices have rows of their own.
-    pub(super) parts: usize,
+    pub(super) clip_sets: Vec<ClipSet>,
     pub(super) schedules: Vec<Follower>,
 }
 
@@ -63,7 +63,7 @@ impl Recipe {
     pub fn population(rules: impl IntoIterator<Item = impl Into<Box<dyn AnyRule>>>) -> Self {
         let rules = rules.into_iter().map(Into::into).collect();
         Self {
-            groups: vec![Group { name: DEFAULT.into(), takes: Select::AtLeast(0), rules }],
+            groups: vec![Group { name: DEFAULT.into(), takes: Select::AtLeast(0), rules, domain: Domain::Global }],
             clip: None,
             skip_bad: false,
             max_bad_steps: None,
@@ -80,7 +80,7 @@ impl Recipe {
             cautious: false,
             centralise: false,
             inspect: false,
-            parts: 1,
+            clip_sets: Vec::new(),
             schedules: Vec::new(),
         }
     }
@@ -108,7 +108,7 @@ impl Recipe {
 
     /// [`Recipe::group`] of tensors that are described by data.
     pub fn group_of(mut self, name: &str, takes: Select, rules: impl Into<Rules>) -> Self {
-        self.groups.push(Group { name: name.into(), takes, rules: rules.into().0 });
+        self.groups.push(Group { name: name.into(), takes, rules: rules.into().0, domain: Domain::Global });
         self
     }
 
@@ -120,8 +120,29 @@ impl Recipe {
     /// A coefficient below the normal range of `f32` (the norm is more than 8e37 times the bound) has fewer digits, and is 0 on GPUs that
     /// have no smaller numbers: the gradient is then 0 in that step, which is within the bound. A second factor for each element would be
     /// the price of more.
+    ///
+    /// The norm is that of all groups but those of [`Recipe::clip_norm_of`], and those whose directions are made orthogonal, as
+    /// [`Muon`](crate::Muon)'s: their steps do not depend on the size of their gradients, and large ones among them would
+    /// stop all other groups. Where all groups are orthogonal, the norm is theirs.
     pub fn clip_norm(self, max_norm: f64) -> Self {
         self.clip(Clip::Norm { max: max_norm, kind: NormKind::L2 })
+    }
+
+    /// Clips some groups together, by an L2 norm of their own, apart from all others: as [`Recipe::clip_norm`] otherwise. A bound is above
+    /// 0. A norm that all groups share, orthogonal directions included, is that of a set that names them all.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use thalweg::{AdamW, Muon, Recipe};
+    ///
+    /// let recipe = Recipe::new(AdamW::default()).group("matrices", |t| t.shape.len() == 2, Muon::default());
+    /// let apart = recipe.clone().clip_norm(1.0).clip_norm_of(["matrices"], 10.0);
+    /// let together = recipe.clip_norm_of(["default", "matrices"], 1.0);
+    /// ```
+    pub fn clip_norm_of<'a>(mut self, groups: impl IntoIterator<Item = &'a str>, max_norm: f64) -> Self {
+        self.clip_sets.push(ClipSet { groups: groups.into_iter().map(String::from).collect(), max: max_norm });
+        self
     }
 
     /// Bounds the gradient, as `torch.nn.utils.clip_grad_norm_` or `clip_grad_value_`, after the scales are taken out of it.
@@ -336,20 +357,24 @@ impl Recipe {
         let trusts = self.rules().any(|(_, rule)| rule.layerwise() == Layerwise::Before);
         match self.clip {
             Some(clip) => Some(clip.kind()),
-            None if trusts || self.inspect => Some(NormKind::L2),
+            None if trusts || self.inspect || !self.clip_sets.is_empty() => Some(NormKind::L2),
             None => self.guards().then_some(NormKind::Max),
         }
     }
 
     /// Whether bad steps are skipped. Looking at a norm, or trusting it, is no reason.
     pub(super) fn guards(&self) -> bool {
-        self.skip_bad || self.loss_scale.is_some() || self.clip.is_some()
+        self.skip_bad || self.loss_scale.is_some() || self.clip.is_some() || !self.clip_sets.is_empty()
     }
 
-    /// Whether the rule keeps second moments by rows and columns: in an arena of vectors there is nothing to gain.
-    pub(super) fn factors(&self, arena: &Arena) -> bool {
-        let factored = self.rules().any(|(_, rule)| rule.factored());
-        factored && arena.tensors().iter().any(|tensor| tensor.shape.len() >= 2)
+    /// Whether a norm of several groups is clipped.
+    pub(super) fn clips_norm(&self) -> bool {
+        matches!(self.clip, Some(Clip::Norm { .. }))
+    }
+
+    /// Whether each tensor's gradient is bounded by its own norm.
+    pub(super) fn bounds_tensors(&self) -> bool {
+        matches!(self.clip, Some(Clip::Tensor { .. } | Clip::Normalise(_)))
     }
 
     /// Whether gradients are divided by a loss scale.

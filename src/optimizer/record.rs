@@ -1,6 +1,7 @@
 //! From a recipe to operations of plans.
 
-use super::group::Group;
+use super::domain::{Domain, ordered};
+use super::kernels::{Batch, Kernel, scratch};
 use super::modifier::{Accumulation, Clip};
 use super::recipe::Recipe;
 use super::side::{Ascend, Sum};
@@ -8,18 +9,14 @@ use super::state::kept;
 use super::stepper::{Buffers, Plans, Stepper};
 use crate::error::{Error, Result};
 use crate::plan::{
-    Arena, Blueprint, BufferId, Centralise, Control, Counter, Extras, Factored, Factors, Gate, GateKind, Micro, Moments, Norm,
-    NormKind, NormOf, Op, Orthogonalise, Pass, Plan, Role, SLOTS, Scalar, Span, TensorBound, Trust, Update,
+    Arena, Blueprint, BufferId, Centralise, Chunk, Control, Counter, Extras, Factored, Factors, Gate, GateKind, Micro, Norm,
+    NormKind, NormOf, Op, Orthogonalise, Part, Pass, Plan, Role, SLOTS, Scalar, TensorBound, Trust, Update,
 };
-use crate::rule::{AnyRule, Layerwise, Orthogonal, Row};
+use crate::rule::{AnyRule, Layerwise, Row};
+use std::ops::Range;
 
-/// Partial norms, per-tensor norms and factors of one array.
-#[derive(Debug, Clone, Copy)]
-struct Measured {
-    partials: BufferId,
-    norms: BufferId,
-    factors: BufferId,
-}
+/// An arena of directions, and the norms and factors of each tensor's.
+type Directions = (BufferId, [BufferId; 2]);
 
 /// What micro-batches, or an ascent, need beside a step.
 #[derive(Debug, Clone, Copy)]
@@ -41,26 +38,30 @@ struct Recorder<'a> {
     arena: &'a Arena,
     params: BufferId,
     grads: BufferId,
+    /// All chunks, domain after domain, and what each domain has of them.
+    chunks: Vec<Chunk>,
+    domains: Vec<Range<usize>>,
+    /// Of each group.
+    domain_of: Vec<usize>,
     partials: BufferId,
+    /// Of the same chunks, where norms of gradients are trusted or steps inspected.
     params_partials: Option<BufferId>,
     rows: BufferId,
+    /// Steps for which there are rows.
+    slots: usize,
     current: BufferId,
     counts: BufferId,
     scalars: BufferId,
     frozen: BufferId,
     loss: BufferId,
-    planes: Vec<(usize, BufferId)>,
-    /// In the place of planes, and partial sums.
-    moments: Option<(Moments, BufferId)>,
-    /// Of each tensor's gradient.
-    tensors: Option<Measured>,
-    /// Of each tensor's direction, in rules of two passes.
-    directions: Option<(BufferId, Measured)>,
-    /// Of each tensor's change, where steps are inspected.
-    changes: Option<(BufferId, Measured)>,
+    kernels: Vec<Kernel>,
+    /// Norms and factors of each tensor's gradient.
+    tensors: Option<[BufferId; 2]>,
+    /// Where a rule takes two passes.
+    directions: Option<Directions>,
+    /// Each tensor's change, its partial norms, and its norms and factors, where steps are inspected.
+    changes: Option<(BufferId, BufferId, [BufferId; 2])>,
     memory: Option<BufferId>,
-    /// Matrices to be made orthogonal: all of one shape, or as many as their scratch has room for.
-    batches: Vec<Batch>,
     scratch: Option<[BufferId; 4]>,
     side: Option<Side>,
     average: Option<BufferId>,
@@ -96,94 +97,62 @@ impl Recipe {
         Stepper::new(recipe, arena, plans, buffers, kept)
     }
 
-    /// This recipe and its arena as they are recorded, if all is well. Where a rule has other numbers for tensors that are no matrices,
-    /// each group becomes two.
-    pub(super) fn checked(&self, arena: &Arena) -> Result<(Self, Arena)> {
-        let (mut recipe, arena) = self.settled(arena)?;
+    /// This recipe and its arena as they are recorded, if all is well.
+    fn checked(&self, arena: &Arena) -> Result<(Self, Arena)> {
+        let (recipe, arena) = self.settled(arena)?;
         recipe.check(&arena)?;
-        let matrices = arena.tensors().iter().filter(|tensor| tensor.shape.len() == 2).count();
-        let others = arena.tensors().len() - matrices;
-        if recipe.rule(0, 0).others().is_none() || others == 0 {
-            return Ok((recipe, arena));
-        }
-        let others = |group: &Group| {
-            let rules = group.rules.iter().filter_map(|rule| rule.others()).collect();
-            Group { rules, ..group.clone() }
-        };
-        // Rows that no tensor would use are left out.
-        let parts = |group: Group| if matrices > 0 { vec![group.clone(), others(&group)] } else { vec![others(&group)] };
-        recipe.groups = recipe.groups.into_iter().flat_map(parts).collect();
-        if matrices == 0 {
-            return Ok((recipe, arena));
-        }
-        recipe.parts = 2;
-        Ok((recipe, arena.matrices_apart()))
+        Ok((recipe, arena))
     }
 }
 
 impl<'a> Recorder<'a> {
     /// Declares what a checked recipe needs.
     fn new(recipe: &'a Recipe, blueprint: &mut Blueprint, arena: &'a Arena, params: BufferId, grads: BufferId) -> Self {
-        let rule = recipe.rule(0, 0);
-        let groups = recipe.groups.len();
-        let (chunks, tensors) = (arena.chunks().len(), arena.tensors().len());
+        let (groups, tensors) = (recipe.groups.len(), arena.tensors().len());
+        let domains: Vec<Domain> = recipe.groups.iter().map(|group| group.domain).collect();
+        let (chunks, domains, domain_of) = ordered(&domains, arena);
+        let slots = slots(recipe.lanes(), groups);
         let partials = |blueprint: &mut Blueprint, name: &str, kind: NormKind| {
-            blueprint.floats(name, kind.partials(chunks), Role::Scratch)
+            blueprint.floats(name, kind.partials(chunks.len()), Role::Scratch)
         };
         let step_partials = partials(blueprint, "partials", recipe.norm().unwrap_or(NormKind::Max));
-        let measured = |blueprint: &mut Blueprint, what: &str, partials: BufferId| Measured {
-            partials,
-            // Reports are made of them.
-            norms: blueprint.floats(&format!("norms of {what}"), 2 * tensors, Role::Counter),
-            factors: blueprint.floats(&format!("factors of {what}"), 2 * tensors, Role::Scratch),
+        // Reports are made of norms.
+        let measured = |blueprint: &mut Blueprint, what: &str| {
+            let norms = blueprint.floats(&format!("norms of {what}"), 2 * tensors, Role::Counter);
+            [norms, blueprint.floats(&format!("factors of {what}"), 2 * tensors, Role::Scratch)]
         };
-        let by_tensor = matches!(recipe.clip, Some(Clip::Tensor { .. } | Clip::Normalise(_)));
-        let layerwise = rule.layerwise();
-        let measures_grads = by_tensor || recipe.inspect || layerwise == Layerwise::Before;
-        let two_passes = recipe.cautious || layerwise == Layerwise::After;
-        let measures_params = layerwise != Layerwise::No || recipe.inspect;
-        let batches = batches(recipe, arena);
-        let scratch = scratch(blueprint, &batches);
+        let kernels = Kernel::all(recipe, blueprint, arena);
+        let trusts = kernels.iter().any(Kernel::measures_gradients);
+        let measures = recipe.bounds_tensors() || recipe.inspect || trusts;
+        let two_passes = kernels.iter().any(|kernel| kernel.directions.is_some());
+        let remembers = recipe.rules().any(|(_, rule)| rule.layerwise() != Layerwise::No);
         let drops = recipe.accumulation.is_some_and(|accumulation| accumulation.drop_bad);
         let side = recipe.accumulation.map(|_| ("sum", drops.then_some(NormKind::Max)));
         let side = side.or(recipe.rho.map(|_| ("before", Some(NormKind::L2))));
-        let plane = |plane: usize, blueprint: &mut Blueprint| {
-            (plane, blueprint.arena(&format!("plane {}", rule.state_names()[plane]), arena, Role::State))
-        };
-        let factored = recipe.factors(arena);
-        let planes = if factored { Vec::new() } else { rule.planes() };
         Self {
             recipe,
             arena,
             params,
             grads,
             partials: step_partials,
-            params_partials: measures_params.then(|| partials(blueprint, "partials of parameters", NormKind::L2)),
-            rows: blueprint.floats("rows", SLOTS * groups * Row::LEN, Role::Hyper),
+            params_partials: (trusts || recipe.inspect).then(|| partials(blueprint, "partials of parameters", NormKind::L2)),
+            rows: blueprint.floats("rows", slots * groups * Row::LEN, Role::Hyper),
+            slots,
             current: blueprint.floats("current", groups * Row::LEN, Role::Scratch),
             counts: blueprint.indices("counts", Counter::LEN + groups, Role::Counter),
-            scalars: blueprint.floats("scalars", Scalar::LEN, Role::Counter),
+            scalars: blueprint.floats("scalars", Scalar::len(domains.len()), Role::Counter),
             frozen: blueprint.indices("frozen", groups, Role::Counter),
             loss: blueprint.floats("loss", 1, Role::Data),
-            planes: planes.into_iter().map(|index| plane(index, blueprint)).collect(),
-            moments: factored.then(|| {
-                let stacks = Moments::stacks(arena);
-                let partials = blueprint.floats("partials of second moments", Moments::partials(&stacks), Role::Scratch);
-                (Moments { buffer: blueprint.floats("second moments", Moments::len(&stacks), Role::State), stacks }, partials)
-            }),
-            tensors: measures_grads.then(|| measured(blueprint, "gradients", step_partials)),
-            directions: two_passes.then(|| {
-                let kind = if recipe.cautious { NormKind::Count } else { NormKind::L2 };
-                let partials = partials(blueprint, "partials of directions", kind);
-                (blueprint.arena("direction", arena, Role::Scratch), measured(blueprint, "directions", partials))
-            }),
+            tensors: measures.then(|| measured(blueprint, "gradients")),
+            directions: two_passes
+                .then(|| (blueprint.arena("direction", arena, Role::Scratch), measured(blueprint, "directions"))),
             changes: recipe.inspect.then(|| {
                 let partials = partials(blueprint, "partials of changes", NormKind::L2);
-                (blueprint.arena("change", arena, Role::Scratch), measured(blueprint, "changes", partials))
+                (blueprint.arena("change", arena, Role::Scratch), partials, measured(blueprint, "changes"))
             }),
-            memory: (layerwise != Layerwise::No).then(|| blueprint.floats("memory", tensors, Role::State)),
-            batches,
-            scratch,
+            memory: remembers.then(|| blueprint.floats("memory", tensors, Role::State)),
+            scratch: scratch(blueprint, &kernels),
+            kernels,
             side: side.map(|(name, kind)| Side {
                 current: blueprint.floats("row of a sum or an ascent", groups * Row::LEN, Role::Scratch),
                 array: blueprint.arena(name, arena, Role::State),
@@ -193,27 +162,35 @@ impl<'a> Recorder<'a> {
             average: recipe.average.map(|_| blueprint.arena("average", arena, Role::State)),
             slow: recipe.lookahead.map(|_| blueprint.arena("slow", arena, Role::State)),
             half: recipe.half.map(|_| blueprint.half_arena("half", arena, Role::Scratch)),
+            chunks,
+            domains,
+            domain_of,
         }
     }
 
     /// The buffers that the host writes and reads.
     fn buffers(&self) -> Buffers {
+        let of_group = |group: usize| self.kernels.iter().find(|kernel| kernel.groups.contains(&group));
+        let planes = (0..self.groups()).map(|group| of_group(group).map_or_else(Vec::new, |kernel| kernel.planes.clone()));
+        let moments = |kernel: &Kernel| Some((kernel.groups.clone(), kernel.moments.as_ref()?.0.clone()));
         Buffers {
             params: self.params,
             grads: self.grads,
             rows: self.rows,
+            slots: self.slots,
             counts: self.counts,
             scalars: self.scalars,
+            domains: self.domains.len(),
             frozen: self.frozen,
             loss: self.loss,
-            planes: self.planes.clone(),
+            planes: planes.collect(),
             average: self.average,
             slow: self.slow,
             half: self.half,
             before: self.recipe.rho.and(self.side).map(|side| side.array),
-            grad_norms: self.tensors.map(|tensors| tensors.norms),
-            change_norms: self.changes.map(|(_, measured)| measured.norms),
-            moments: self.moments.as_ref().map(|(moments, _)| moments.clone()),
+            grad_norms: self.tensors.map(|[norms, _]| norms),
+            change_norms: self.changes.map(|(_, _, [norms, _])| norms),
+            moments: self.kernels.iter().filter_map(moments).collect(),
         }
     }
 
@@ -221,21 +198,13 @@ impl<'a> Recorder<'a> {
         self.recipe.groups.len()
     }
 
-    fn rule(&self) -> &dyn AnyRule {
-        self.recipe.rule(0, 0)
-    }
-
     /// The gradients that a step uses: the caller's, or the sum of micro-batches.
     fn source(&self) -> BufferId {
         self.recipe.accumulation.and(self.side).map_or(self.grads, |side| side.array)
     }
 
-    fn spans(&self, by_tensor: bool) -> Vec<Span> {
-        if by_tensor { self.arena.spans() } else { self.arena.group_spans() }
-    }
-
-    fn norm(&self, kind: NormKind, of: BufferId, partials: BufferId) -> Op {
-        Op::Norm(Norm { kind, grads: of, chunks: self.arena.chunks(), partials, frozen: self.frozen })
+    fn norm(&self, kind: NormKind, of: BufferId, chunks: &[Chunk], partials: BufferId) -> Op {
+        Op::Norm(Norm { kind, grads: of, chunks: chunks.to_vec(), partials, frozen: self.frozen })
     }
 
     /// The plan of a whole step. An inspected one also finds how far each tensor moves.
@@ -247,57 +216,76 @@ impl<'a> Recorder<'a> {
         }
         let norm = self.recipe.norm().map(|kind| (self.partials, kind));
         if let Some((partials, kind)) = norm {
-            plan.push(self.norm(kind, self.source(), partials));
+            plan.push(self.norm(kind, self.source(), &self.chunks, partials));
         }
+        plan.push(self.control(norm));
+        if let Some((measured, kind)) = self.tensors.zip(self.recipe.norm()) {
+            self.measure_gradients(plan, measured, kind);
+        }
+        let change = inspected.and(self.changes);
+        for kernel in &self.kernels {
+            let change = change.map(|(id, ..)| id);
+            match kernel.directions.zip(self.directions) {
+                None => plan.push(Op::Update(self.update(kernel, Pass::Whole, change))),
+                Some(directions) => self.two_passes(plan, kernel, directions, change),
+            }
+        }
+        if let Some((change, partials, measured)) = change {
+            let params = self.params_partials.inspect(|&partials| {
+                plan.push(self.norm(NormKind::L2, self.params, &self.chunks, partials));
+            });
+            plan.push(self.norm(NormKind::L2, change, &self.chunks, partials));
+            plan.push(Op::Factors(Factors {
+                params,
+                ..self.factors(self.arena.parts(&self.chunks), (partials, NormKind::L2), NormOf::Pass, measured)
+            }));
+        }
+        recorded
+    }
+
+    fn control(&self, norm: Option<(BufferId, NormKind)>) -> Op {
         let &Recipe { loss_scale, accumulation, .. } = self.recipe;
         let micro = |Accumulation { mean, .. }| self.side.map(|side| Micro { count: side.count, mean });
-        plan.push(Op::Control(Control {
+        Op::Control(Control {
             norm,
             skip_bad: self.recipe.guards(),
             rows: self.rows,
+            slots: self.slots,
             current: self.current,
             counts: self.counts,
             scalars: self.scalars,
             frozen: self.frozen,
             groups: self.groups(),
+            domains: self.domains.clone(),
+            domain_of: self.domain_of.clone(),
             loss_scale,
             micro: accumulation.and_then(micro),
-        }));
-        if let Some((tensors, kind)) = self.tensors.zip(self.recipe.norm()) {
-            self.measure_gradients(plan, tensors, kind);
-        }
-        let change = inspected.and(self.changes);
-        match self.directions {
-            None => plan.push(Op::Update(self.update(Pass::Whole, change.map(|(id, _)| id)))),
-            Some((direction, measured)) => self.two_passes(plan, direction, measured, change.map(|(id, _)| id)),
-        }
-        if let Some((change, measured)) = change {
-            self.measure_params(plan, self.params);
-            plan.push(self.norm(NormKind::L2, change, measured.partials));
-            plan.push(self.factors(measured, NormKind::L2, NormOf::Pass, TensorBound::None, Trust::None));
-        }
-        recorded
+        })
     }
 
     /// Norms of each tensor's gradient, and the factors that a clip or a rule makes of them.
-    fn measure_gradients(&self, plan: &mut Plan, tensors: Measured, kind: NormKind) {
-        let trust = if self.rule().layerwise() == Layerwise::Before {
-            self.measure_params(plan, self.start());
-            Trust::Rule(self.rule().boxed())
-        } else {
-            Trust::None
-        };
+    fn measure_gradients(&self, plan: &mut Plan, measured: [BufferId; 2], kind: NormKind) {
         let bound = match self.recipe.clip {
             Some(Clip::Tensor { .. }) => TensorBound::Clip,
             Some(Clip::Normalise(_)) => TensorBound::Normalise,
             _ => TensorBound::None,
         };
-        plan.push(self.factors(tensors, kind, NormOf::Gradient, bound, trust));
-    }
-
-    fn measure_params(&self, plan: &mut Plan, params: BufferId) {
-        if let Some(partials) = self.params_partials {
-            plan.push(self.norm(NormKind::L2, params, partials));
+        let (trusting, others): (Vec<&Kernel>, Vec<&Kernel>) =
+            self.kernels.iter().partition(|kernel| kernel.measures_gradients());
+        let parts_of = |kernels: &[&Kernel]| {
+            let own = |part: &Part| kernels.iter().any(|kernel| kernel.groups.contains(&part.group));
+            self.arena.parts(&self.chunks).into_iter().filter(own).collect()
+        };
+        let factors = |parts| Factors { bound, ..self.factors(parts, (self.partials, kind), NormOf::Gradient, measured) };
+        if let Some(partials) = self.params_partials.filter(|_| !trusting.is_empty()) {
+            plan.push(self.norm(NormKind::L2, self.start(), &self.chunks, partials));
+        }
+        for kernel in trusting {
+            let (params, memory, trust) = (self.params_partials, self.memory, Trust::Rule(kernel.rule.clone()));
+            plan.push(Op::Factors(Factors { params, memory, trust, ..factors(parts_of(&[kernel])) }));
+        }
+        if !others.is_empty() && (self.recipe.bounds_tensors() || self.recipe.inspect) {
+            plan.push(Op::Factors(factors(parts_of(&others))));
         }
     }
 
@@ -306,60 +294,66 @@ impl<'a> Recorder<'a> {
         self.recipe.rho.and(self.side).map_or(self.params, |side| side.array)
     }
 
-    fn two_passes(&self, plan: &mut Plan, direction: BufferId, measured: Measured, change: Option<BufferId>) {
+    fn two_passes(&self, plan: &mut Plan, kernel: &Kernel, directions: (BufferId, Directions), change: Option<BufferId>) {
+        let (partials, (direction, measured)) = directions;
         let (pass, kind, trust) = if self.recipe.cautious {
             (Pass::Cautious(direction), NormKind::Count, Trust::Cautious)
         } else {
-            self.measure_params(plan, self.start());
-            if let Some((moments, partials)) = self.moments.clone() {
+            if let Some(partials) = kernel.params {
+                plan.push(self.norm(NormKind::L2, self.start(), &kernel.chunks, partials));
+            }
+            if let Some((moments, partials)) = kernel.moments.clone() {
                 plan.push(Op::Factored(Factored { grads: self.source(), current: self.current, moments, partials }));
             }
-            (Pass::Direction(direction), NormKind::L2, Trust::Rule(self.rule().boxed()))
+            (Pass::Direction(direction), NormKind::L2, Trust::Rule(kernel.rule.clone()))
         };
-        plan.push(Op::Update(self.update(pass, None)));
-        plan.push(self.norm(kind, direction, measured.partials));
-        plan.push(self.factors(measured, kind, NormOf::Pass, TensorBound::None, trust));
-        self.orthogonalise(plan, direction, measured);
-        let apply = self.update(Pass::Apply, change);
-        let extras = Extras { factors: Some(measured.factors), zero_grads: false, ..apply.extras };
-        plan.push(Op::Update(Update { grads: direction, planes: Vec::new(), spans: self.spans(true), extras, ..apply }));
+        plan.push(Op::Update(self.update(kernel, pass, None)));
+        plan.push(self.norm(kind, direction, &kernel.chunks, partials));
+        let (params, memory) = (kernel.params, self.memory.filter(|_| kernel.params.is_some()));
+        let factors = self.factors(kernel.tensors.clone(), (partials, kind), NormOf::Pass, measured);
+        plan.push(Op::Factors(Factors { params, memory, trust, ..factors }));
+        self.orthogonalise(plan, kernel, direction, measured[0]);
+        let apply = self.update(kernel, Pass::Apply, change);
+        let extras = Extras { factors: Some(measured[1]), zero_grads: false, ..apply.extras };
+        let spans = kernel.spans(self.arena, true);
+        plan.push(Op::Update(Update { grads: direction, planes: Vec::new(), spans, extras, ..apply }));
     }
 
-    fn orthogonalise(&self, plan: &mut Plan, directions: BufferId, measured: Measured) {
-        for &Batch { rows, columns, how, ref matrices } in &self.batches {
-            let (norms, matrices) = (measured.norms, matrices.clone());
+    fn orthogonalise(&self, plan: &mut Plan, kernel: &Kernel, directions: BufferId, norms: BufferId) {
+        for &Batch { rows, columns, how, ref matrices } in &kernel.batches {
+            let matrices = matrices.clone();
             if let Some(scratch) = self.scratch {
                 plan.push(Op::Orthogonalise(Orthogonalise { directions, norms, matrices, rows, columns, how, scratch }));
             }
         }
     }
 
-    fn factors(&self, measured: Measured, kind: NormKind, of: NormOf, bound: TensorBound, trust: Trust) -> Op {
-        let keeps = matches!(trust, Trust::Rule(_));
-        Op::Factors(Factors {
-            tensors: self.arena.parts(),
-            partials: (measured.partials, kind),
+    /// Norms of tensors, and factors of 1.
+    fn factors(&self, tensors: Vec<Part>, partials: (BufferId, NormKind), of: NormOf, measured: [BufferId; 2]) -> Factors {
+        let [norms, factors] = measured;
+        Factors {
+            tensors,
+            partials,
             of,
-            params: self.params_partials.filter(|_| keeps || self.recipe.inspect),
-            bound,
-            trust,
+            params: None,
+            bound: TensorBound::None,
+            trust: Trust::None,
             current: self.current,
-            memory: self.memory.filter(|_| keeps),
-            norms: measured.norms,
-            factors: measured.factors,
-        })
+            memory: None,
+            norms,
+            factors,
+        }
     }
 
     /// The update of a pass, with what goes with it there.
-    fn update(&self, pass: Pass, change: Option<BufferId>) -> Update {
+    fn update(&self, kernel: &Kernel, pass: Pass, change: Option<BufferId>) -> Update {
         let recipe = self.recipe;
         let moves = matches!(pass, Pass::Whole | Pass::Apply);
-        let bounds = matches!(recipe.clip, Some(Clip::Tensor { .. } | Clip::Normalise(_)));
-        let factors = self.tensors.filter(|_| bounds || self.rule().layerwise() == Layerwise::Before);
+        let factors = self.tensors.filter(|_| recipe.bounds_tensors() || kernel.measures_gradients());
         let extras = Extras {
             max_value: matches!(recipe.clip, Some(Clip::Value(_))),
             l1: recipe.l1 != 0.0,
-            factors: factors.map(|tensors| tensors.factors),
+            factors: factors.map(|[_, factors]| factors),
             // The next sum of micro-batches starts at 0, whatever became of this one.
             zero_grads: recipe.zero_grads || recipe.accumulation.is_some(),
             before: recipe.rho.and(self.side).map(|side| side.array),
@@ -368,16 +362,17 @@ impl<'a> Recorder<'a> {
             change,
             half: self.half.zip(recipe.half).filter(|_| moves),
         };
+        let moments = kernel.moments.as_ref().map(|(moments, _)| moments.clone());
         Update {
-            rule: self.rule().boxed(),
+            rule: kernel.rule.clone(),
             params: self.params,
             grads: self.source(),
-            planes: self.planes.iter().map(|(_, id)| *id).collect(),
+            planes: kernel.planes.iter().map(|(_, id)| *id).collect(),
             current: self.current,
-            spans: self.spans(extras.factors.is_some() || self.moments.is_some()),
+            spans: kernel.spans(self.arena, extras.factors.is_some() || moments.is_some()),
             pass,
             extras,
-            moments: self.moments.as_ref().map(|(moments, _)| moments.clone()).filter(|_| matches!(pass, Pass::Direction(_))),
+            moments: moments.filter(|_| matches!(pass, Pass::Direction(_))),
         }
     }
 
@@ -394,7 +389,7 @@ impl<'a> Recorder<'a> {
     fn ascend(&self) -> Option<Plan> {
         let (rho, side) = self.recipe.rho.zip(self.side)?;
         // Who maximises is wary of what lies below.
-        let sign = self.rule().full_row(1).0[Row::SCALE].signum();
+        let sign = self.recipe.rule(0, 0).full_row(1).0[Row::SCALE].signum();
         let mut plan = self.gate(GateKind::Ascend { rho: rho * sign }, side);
         let extras = Extras { zero_grads: self.recipe.zero_grads, ..Default::default() };
         plan.push(Op::Update(self.side_update(Ascend {}.into(), self.params, vec![side.array], side, extras)));
@@ -404,7 +399,7 @@ impl<'a> Recorder<'a> {
     fn gate(&self, kind: GateKind, side: Side) -> Plan {
         let mut plan = Plan::default();
         if let Some((partials, kind)) = side.norm {
-            plan.push(self.norm(kind, self.grads, partials));
+            plan.push(self.norm(kind, self.grads, &self.chunks, partials));
         }
         let (norm, frozen, current) = (side.norm, self.frozen, side.current);
         plan.push(Op::Gate(Gate { kind, norm, frozen, current, groups: self.groups() }));
@@ -419,52 +414,23 @@ impl<'a> Recorder<'a> {
         side: Side,
         extras: Extras,
     ) -> Update {
-        let (grads, current, spans) = (self.grads, side.current, self.spans(false));
+        let (grads, current, spans) = (self.grads, side.current, self.arena.group_spans());
         Update { rule, params, grads, planes, current, spans, pass: Pass::Whole, extras, moments: None }
     }
 }
 
-/// Matrices of one shape that are made orthogonal together.
-#[derive(Debug)]
-struct Batch {
-    rows: usize,
-    columns: usize,
-    how: Orthogonal,
-    /// First element in the arena, and place among the tensors' norms.
-    matrices: Vec<[usize; 2]>,
+/// Bytes of all rows, at most: WebGPU's default for a binding.
+const ROWS: usize = 128 << 20;
+
+/// Steps for which rows are kept ahead: fewer where lanes and groups are many, down to 16 for 65,536 pairs of them.
+fn slots(lanes: usize, groups: usize) -> usize {
+    let room = ROWS / (4 * Row::LEN) / (lanes * groups).max(1);
+    let largest = room.checked_ilog2().map_or(0, |power| 1 << power);
+    largest.clamp(FEWEST_SLOTS, SLOTS)
 }
 
-/// Elements of one buffer of scratch over all lanes: 128 MiB, WebGPU's default for a binding.
-const SCRATCH: usize = 1 << 25;
-
-fn batches(recipe: &Recipe, arena: &Arena) -> Vec<Batch> {
-    let mut batches: Vec<Batch> = Vec::new();
-    for tensor in arena.tensors().iter().filter(|tensor| !tensor.is_empty()) {
-        let (&[rows, columns], Some(how)) = (&tensor.shape[..], recipe.rule(0, tensor.group).orthogonal()) else { continue };
-        let most = (SCRATCH / (tensor.len() * recipe.lanes())).max(1);
-        let alike =
-            |batch: &&mut Batch| (batch.rows, batch.columns, batch.how) == (rows, columns, how) && batch.matrices.len() < most;
-        let matrix = [tensor.offset, tensor.rank];
-        match batches.iter_mut().find(alike) {
-            Some(batch) => batch.matrices.push(matrix),
-            None => batches.push(Batch { rows, columns, how, matrices: vec![matrix] }),
-        }
-    }
-    batches
-}
-
-/// Declares what the largest batch needs; all use it, one after the other.
-fn scratch(blueprint: &mut Blueprint, batches: &[Batch]) -> Option<[BufferId; 4]> {
-    let largest = |size: fn(&Batch) -> usize| batches.iter().map(|batch| batch.matrices.len() * size(batch)).max();
-    let (all, squares) = (largest(|batch| batch.rows * batch.columns)?, largest(|batch| batch.rows.min(batch.columns).pow(2))?);
-    let mut declare = |name: &str, len: usize| blueprint.floats(name, len, Role::Scratch);
-    Some([
-        declare("matrices", all),
-        declare("next matrices", all),
-        declare("squares", squares),
-        declare("polynomials", squares),
-    ])
-}
+/// Steps for which rows are kept ahead, at least.
+const FEWEST_SLOTS: usize = 16;
 
 /// That a step is inspected.
 #[derive(Debug, Clone, Copy)]

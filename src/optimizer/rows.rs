@@ -1,5 +1,6 @@
 //! The numbers of a step: rules that follow their schedules, and the rows made of them.
 
+use super::domain::Domain;
 use super::modifier::Clip;
 use super::recipe::{Effect, Follower, Recipe};
 use crate::error::{Error, Result, range};
@@ -98,11 +99,15 @@ impl Recipe {
             let follower = self.schedules.iter().find(|follower| follower.follows(name) && follower.bounds());
             follower.map_or(max, |follower| follower.effect.of(max, follower.schedule.value(t - 1)))
         };
+        match (self.groups[group].domain, self.clip) {
+            (Domain::Global, Some(Clip::Norm { max, .. })) => row.0[Row::MAX_NORM] = bounds(max),
+            (Domain::Set(set), _) => row.0[Row::MAX_NORM] = bounds(self.clip_sets[set].max),
+            _ => {}
+        }
         match self.clip {
-            Some(Clip::Norm { max, .. }) => row.0[Row::MAX_NORM] = bounds(max),
             Some(Clip::Tensor { max, .. }) => row.0[Row::MAX_TENSOR] = bounds(max),
             Some(Clip::Value(max)) => row.0[Row::MAX_VALUE] = bounds(max),
-            Some(Clip::Normalise(_)) | None => {}
+            Some(Clip::Norm { .. } | Clip::Normalise(_)) | None => {}
         }
         row.0[Row::AVERAGE] = self.average.map_or(0.0, |average| average.rate(t));
         row.0[Row::SYNC] = self.lookahead.map_or(0.0, |lookahead| lookahead.rate(t));

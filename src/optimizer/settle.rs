@@ -1,7 +1,8 @@
 //! Which tensors are in which group, once the tensors are known.
 
+use super::domain::Domain;
 use super::recipe::Recipe;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, range};
 use crate::plan::{Arena, Tensor};
 
 /// Tensors named in an error, at most.
@@ -42,6 +43,8 @@ impl Recipe {
             recipe.groups.remove(0);
             own.iter_mut().for_each(|group| *group -= 1);
         }
+        let domains = recipe.domains()?;
+        recipe.groups.iter_mut().zip(domains).for_each(|(group, domain)| group.domain = domain);
         let mut own = own.into_iter();
         arena.group_by(|_| own.next().unwrap_or(0));
         Ok((recipe, arena))
@@ -69,5 +72,35 @@ impl Recipe {
     pub(super) fn group_named(&self, name: &str) -> Result<usize> {
         let known: Vec<&str> = self.groups.iter().map(|group| group.name.as_str()).collect();
         known.iter().position(|known| *known == name).ok_or_else(|| Error::unknown("group", name, &known))
+    }
+
+    /// The domain of each group.
+    ///
+    /// # Errors
+    /// A set that names a group that does not exist or that is in another set, or a norm that no group is left for.
+    pub(super) fn domains(&self) -> Result<Vec<Domain>> {
+        let mut domains = vec![None; self.groups.len()];
+        for (index, set) in self.clip_sets.iter().enumerate() {
+            if set.groups.is_empty() {
+                return Err(Error::Empty { what: "a set of groups to clip".into() });
+            }
+            for name in &set.groups {
+                let group = self.group_named(name)?;
+                if domains[group].is_some() {
+                    return Err(Error::Duplicate { kind: "group to clip".into(), name: name.clone() });
+                }
+                domains[group] = Some(Domain::Set(index));
+            }
+        }
+        let left =
+            |domains: &[Option<Domain>]| (0..domains.len()).filter(|&group| domains[group].is_none()).collect::<Vec<_>>();
+        let rest = left(&domains);
+        range::require(!self.clips_norm() || !rest.is_empty(), "clip_norm", "given", "where sets of groups leave a group")?;
+        let orthogonal = |&group: &usize| self.rule(0, group).orthogonal().is_some();
+        // Where there is nothing else, orthogonal directions are what is meant.
+        let all = rest.iter().all(orthogonal);
+        let shares = |group| if self.clips_norm() { all || !orthogonal(group) } else { self.clip_sets.is_empty() };
+        rest.iter().for_each(|group| domains[*group] = Some(if shares(group) { Domain::Global } else { Domain::Outside }));
+        Ok(domains.into_iter().flatten().collect())
     }
 }

@@ -221,7 +221,7 @@ impl Stepper {
     fn settings(&self) -> BTreeMap<String, Vec<Vec<f64>>> {
         let mut all = BTreeMap::new();
         for lane in 0..self.recipe.lanes() {
-            for group in (0..self.recipe.groups.len()).step_by(self.recipe.parts) {
+            for group in 0..self.recipe.groups.len() {
                 let mut rule = self.recipe.rule(lane, group).boxed();
                 for (setting, value) in rule.settings() {
                     if let Setting::Number(value) = value {
@@ -327,7 +327,7 @@ impl Stepper {
     fn restore_settings<F: Real>(&mut self, state: &State<F>) -> Result<()> {
         let lanes = self.recipe.lanes();
         for lane in 0..lanes {
-            for group in (0..self.recipe.groups.len()).step_by(self.recipe.parts) {
+            for group in 0..self.recipe.groups.len() {
                 let (name, mut rule) = (self.recipe.groups[group].name.clone(), self.recipe.rule(lane, group).boxed());
                 let initial = rule.initial_settings();
                 for (setting, own) in rule.settings() {
@@ -374,13 +374,10 @@ impl Stepper {
         let group = self.recipe.group_named(group)?;
         self.know(program)?;
         self.tag = Tag::new();
-        for part in group..group + self.recipe.parts {
-            let index = lane * self.recipe.groups.len() + part;
-            (self.applied[index], self.written[index]) = (steps, steps);
-            // The device counts in 32 bits.
-            program.write_indices(self.buffers.counts, lane, Counter::LEN + part, &[steps as u32])?;
-        }
-        Ok(())
+        let index = lane * self.recipe.groups.len() + group;
+        (self.applied[index], self.written[index]) = (steps, steps);
+        // The device counts in 32 bits.
+        program.write_indices(self.buffers.counts, lane, Counter::LEN + group, &[steps as u32])
     }
 
     /// Sets a lane's loss scale, which is finite and above 0.

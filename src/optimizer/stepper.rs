@@ -5,7 +5,7 @@ use super::report::Report;
 use super::rows::Scheduled;
 use super::telemetry::{Log, Telemetry};
 use crate::error::{Error, Result, range};
-use crate::plan::{ALIGN, Arena, BufferId, Counter, Kind, Moments, PlanId, Program, SLOTS, Scalar, Tag, Tensor};
+use crate::plan::{ALIGN, Arena, BufferId, Counter, Kind, Moments, PlanId, Program, Scalar, Tag, Tensor};
 use crate::rule::{Real, Row};
 use std::sync::Arc;
 
@@ -24,7 +24,7 @@ const PIECE: usize = 1024 * ALIGN;
 #[derive(Debug, Clone)]
 pub struct Stepper {
     pub(super) recipe: Recipe,
-    /// The tensors, with the groups of the caller.
+    /// The tensors with their groups.
     pub(super) arena: Arena,
     pub(super) plans: Plans,
     pub(super) buffers: Buffers,
@@ -76,13 +76,17 @@ pub(super) struct Buffers {
     pub params: BufferId,
     pub grads: BufferId,
     pub rows: BufferId,
+    /// Steps for which there are rows.
+    pub slots: usize,
     pub counts: BufferId,
     pub scalars: BufferId,
+    /// Norms among the scalars.
+    pub domains: usize,
     pub frozen: BufferId,
     /// A loss that the host or the caller's plans may keep there.
     pub loss: BufferId,
-    /// With the planes' indices in the rule's list of names.
-    pub planes: Vec<(usize, BufferId)>,
+    /// Of each group, with the planes' indices in its rule's list of names.
+    pub planes: Vec<Vec<(usize, BufferId)>>,
     /// The average of the parameters.
     pub average: Option<BufferId>,
     /// Slow weights.
@@ -95,8 +99,8 @@ pub(super) struct Buffers {
     pub grad_norms: Option<BufferId>,
     /// Norms of each tensor's last inspected change, and of its parameters.
     pub change_norms: Option<BufferId>,
-    /// Second moments by rows and columns, in the place of a plane.
-    pub moments: Option<Moments>,
+    /// Second moments by rows and columns in the place of a plane, with the groups that have them.
+    pub moments: Vec<(Vec<usize>, Moments)>,
 }
 
 /// A buffer that snapshots keep.
@@ -152,11 +156,12 @@ impl Stepper {
         let groups = self.groups();
         let blocks = if groups > 1 { self.arena.groups() } else { Vec::new() };
         for lane in 0..self.recipe.lanes() {
-            for &(plane, id) in &self.buffers.planes {
-                let initial: Vec<P::Float> = {
-                    let initial = |group| self.recipe.rule(lane, group).initial(plane);
-                    (0..groups).map(|group| P::Float::of(initial(group))).collect()
+            for id in self.planes() {
+                let initial = |group: usize| {
+                    let plane = self.buffers.planes[group].iter().find(|(_, own)| *own == id);
+                    plane.map_or(0.0, |(plane, _)| self.recipe.rule(lane, group).initial(*plane))
                 };
+                let initial: Vec<P::Float> = (0..groups).map(|group| P::Float::of(initial(group))).collect();
                 if initial.iter().all(|&initial| initial == P::Float::of(0.0)) {
                     continue;
                 }
@@ -172,12 +177,20 @@ impl Stepper {
                 }
             }
             let scale = self.recipe.loss_scale.map_or(1.0, |rule| rule.init);
-            let mut scalars = [P::Float::of(0.0); Scalar::LEN];
-            scalars[Scalar::Coefficient as usize] = P::Float::of(1.0);
+            let mut scalars = vec![P::Float::of(0.0); Scalar::len(self.buffers.domains)];
+            (0..self.buffers.domains).for_each(|domain| scalars[Scalar::norm_of(domain) + 1] = P::Float::of(1.0));
             scalars[Scalar::LossScale as usize] = P::Float::of(scale);
             program.write(self.buffers.scalars, lane, 0, &scalars)?;
         }
         Ok(())
+    }
+
+    /// Each buffer of planes once.
+    fn planes(&self) -> Vec<BufferId> {
+        let mut ids: Vec<BufferId> = self.buffers.planes.iter().flatten().map(|(_, id)| *id).collect();
+        ids.sort_unstable();
+        ids.dedup();
+        ids
     }
 
     /// The plan of a step.
@@ -312,7 +325,9 @@ impl Stepper {
 
     /// Steps between two requests for the device's counters.
     fn ask_every(&self) -> u64 {
-        self.recipe.max_bad_steps.map_or(ASK_EVERY, |steps| ASK_EVERY.min(steps.into()))
+        // Half a ring, so that an answer comes before it is full.
+        let most = ASK_EVERY.min(self.buffers.slots as u64 / 2);
+        self.recipe.max_bad_steps.map_or(most, |steps| most.min(steps.into()))
     }
 
     /// An error if a lane has skipped too many steps in a row, as far as is known; once for each so many.
@@ -345,7 +360,7 @@ impl Stepper {
             // Somebody else may have asked for something.
             let ours = answer.tag == self.tag;
             if let Some(step) = ours.then(|| self.learn(&answer.indices)).flatten() {
-                self.log.record(step, lanes, answer);
+                self.log.record(step, lanes, self.buffers.domains, answer);
             }
         }
         Ok(())
@@ -364,7 +379,7 @@ impl Stepper {
         // The device is too far behind.
         self.catch_up(program, |stepper| stepper.fits(steps))?;
         if !self.fits(steps) {
-            return Err(Error::NotSubmitted { waiting: self.run - self.known_at, allowed: SLOTS as u64 });
+            return Err(Error::NotSubmitted { waiting: self.run - self.known_at, allowed: self.buffers.slots as u64 });
         }
         let mut refused = self.write_all(program, steps)?;
         if refused.is_some() && self.ready() < Some(steps.min(1)) && self.known_at < self.run {
@@ -432,7 +447,7 @@ impl Stepper {
 
     /// Whether all rows from the next step on fit into the ring.
     fn fits(&self, steps: u64) -> bool {
-        self.run - self.known_at + steps <= SLOTS as u64
+        self.run - self.known_at + steps <= self.buffers.slots as u64
     }
 
     /// Takes over all lanes' counters, unless they are older than what is known. Returns the number of steps that they have seen.
@@ -476,14 +491,14 @@ impl Stepper {
         let (lane, group) = (index / self.groups(), index % self.groups());
         let mut refused = None;
         let written = self.written[index].max(self.applied[index]);
-        let room = self.applied[index] + SLOTS as u64;
+        let room = self.applied[index] + self.buffers.slots as u64;
         let needed = self.last(index, steps);
         let mut last = needed.max(written + BLOCK).min(room);
         let mut first = written + 1;
         while first <= last {
-            // The ring ends after slot SLOTS − 1.
-            let slot = (first - 1) as usize % SLOTS;
-            let end = last.min(first + (SLOTS - 1 - slot) as u64).min(first + BLOCK - 1);
+            // The ring ends after its last slot.
+            let slot = (first - 1) as usize % self.buffers.slots;
+            let end = last.min(first + (self.buffers.slots - 1 - slot) as u64).min(first + BLOCK - 1);
             let mut rows = [P::Float::of(0.0); BLOCK as usize * Row::LEN];
             for (t, row) in (first..=end).zip(rows.chunks_exact_mut(Row::LEN)) {
                 let (found, fits) = self.recipe.row(&mut self.scheduled[index], group, t);
@@ -498,7 +513,7 @@ impl Stepper {
                 }
             }
             let rows = &rows[..(end.min(last) + 1 - first) as usize * Row::LEN];
-            program.write(self.buffers.rows, lane, (group * SLOTS + slot) * Row::LEN, rows)?;
+            program.write(self.buffers.rows, lane, (group * self.buffers.slots + slot) * Row::LEN, rows)?;
             first = end + 1;
         }
         self.written[index] = written.max(last);
@@ -512,21 +527,20 @@ impl Stepper {
     /// A lane or a group that does not exist; a lost device; a group to be thawed whose settings a schedule has taken out of their range
     /// in a step that is recorded and not yet submitted: it stays frozen.
     pub fn freeze<P: Program>(&mut self, program: &mut P, lane: usize, group: &str, frozen: bool) -> Result<()> {
-        let (group, parts) = (self.recipe.group_named(group)?, self.recipe.parts);
+        let group = self.recipe.group_named(group)?;
         self.check_lane(lane)?;
-        let first = lane * self.groups() + group;
-        let own = first..first + parts;
-        let thaws = self.frozen[first] && !frozen;
-        self.frozen[own.clone()].fill(frozen);
+        let index = lane * self.groups() + group;
+        let thaws = self.frozen[index] && !frozen;
+        self.frozen[index] = frozen;
         if thaws {
             // Rows that were written while it was frozen may be out of range, and recorded steps that wait for their submission use them.
-            self.written[own.clone()].copy_from_slice(&self.applied[own.clone()]);
+            self.written[index] = self.applied[index];
             if let Err(error) = self.supply(program, 0) {
-                self.frozen[own].fill(true);
+                self.frozen[index] = true;
                 return Err(error);
             }
         }
-        program.write_indices(self.buffers.frozen, lane, group, &vec![u32::from(frozen); parts])
+        program.write_indices(self.buffers.frozen, lane, group, &[u32::from(frozen)])
     }
 
     /// The parameters of some tensors, in a lane's whole arena, as they are to be evaluated with: [`Rule::eval`](crate::Rule::eval), with
@@ -535,8 +549,8 @@ impl Stepper {
     /// # Errors
     /// A lane that does not exist, or a lost device.
     pub fn eval<P: Program>(&self, program: &mut P, lane: usize, tensors: &[Tensor], params: &mut [P::Float]) -> Result<()> {
-        let planes: Vec<Vec<P::Float>> =
-            self.buffers.planes.iter().map(|(_, id)| program.read(*id, lane)).collect::<Result<_>>()?;
+        let read = |id| Ok((id, program.read(id, lane)?));
+        let planes: Vec<(BufferId, Vec<P::Float>)> = self.planes().into_iter().map(read).collect::<Result<_>>()?;
         let counts = program.read_indices(self.buffers.counts, lane)?;
         for tensor in tensors {
             // The caller's arena need not know of groups.
@@ -545,7 +559,8 @@ impl Stepper {
             let mut rule = self.scheduled[lane * self.groups() + group].clone();
             let rule = rule.at(&self.recipe.schedules, |schedule| schedule.value(last));
             let range = tensor.offset..tensor.offset + tensor.len();
-            let planes: Vec<&[P::Float]> = planes.iter().map(|plane| &plane[range.clone()]).collect();
+            let own = self.buffers.planes[group].iter().filter_map(|(_, id)| planes.iter().find(|(known, _)| known == id));
+            let planes: Vec<&[P::Float]> = own.map(|(_, plane)| &plane[range.clone()]).collect();
             P::Float::eval(rule, &mut params[range], &planes);
         }
         Ok(())
@@ -587,19 +602,12 @@ impl Stepper {
     /// the start of a run uses, or a lane or a group that does not exist.
     pub fn set(&mut self, lane: usize, group: &str, setting: &str, value: f64) -> Result<()> {
         self.check_lane(lane)?;
-        let (group, parts) = (self.recipe.group_named(group)?, self.recipe.parts);
-        let own = group..group + parts;
-        let change = |part| {
-            let rule = self.recipe.changed(lane, part, setting, value)?;
-            Ok((self.recipe.scheduled(&*rule, part)?, rule))
-        };
-        let changed = own.clone().map(change).collect::<Result<Vec<_>>>()?;
-        for (part, (scheduled, rule)) in own.zip(changed) {
-            let index = lane * self.groups() + part;
-            (self.scheduled[index], self.recipe.groups[part].rules[lane]) = (scheduled, rule);
-            // All rows that no step has used yet are written anew. Those that steps under way use are read before the writes arrive.
-            self.written[index] = self.applied[index];
-        }
+        let group = self.recipe.group_named(group)?;
+        let rule = self.recipe.changed(lane, group, setting, value)?;
+        let index = lane * self.groups() + group;
+        (self.scheduled[index], self.recipe.groups[group].rules[lane]) = (self.recipe.scheduled(&*rule, group)?, rule);
+        // All rows that no step has used yet are written anew. Those that steps under way use are read before the writes arrive.
+        self.written[index] = self.applied[index];
         Ok(())
     }
 
@@ -609,15 +617,16 @@ impl Stepper {
         self.buffers.scalars
     }
 
-    /// The buffer of a plane, by its name in the rule.
+    /// The buffer of a tensor's plane, by its name in the tensor's rule. Rules of different names share buffers.
     ///
     /// # Errors
-    /// [`Error::Unknown`], listing the planes in use.
-    pub fn plane(&self, name: &str) -> Result<BufferId> {
-        let names = self.recipe.rule(0, 0).state_names();
-        let found = self.buffers.planes.iter().find(|(plane, _)| names[*plane] == name);
+    /// [`Error::Unknown`], listing the tensors, or the planes in use.
+    pub fn plane(&self, tensor: &str, name: &str) -> Result<BufferId> {
+        let group = self.arena.tensor(tensor)?.group;
+        let (names, planes) = (self.recipe.rule(0, group).state_names(), &self.buffers.planes[group]);
+        let found = planes.iter().find(|(plane, _)| names[*plane] == name);
         found.map(|(_, id)| *id).ok_or_else(|| {
-            let known: Vec<&str> = self.buffers.planes.iter().map(|(plane, _)| names[*plane]).collect();
+            let known: Vec<&str> = planes.iter().map(|(plane, _)| names[*plane]).collect();
             Error::unknown("plane", name, &known)
         })
     }

@@ -57,18 +57,19 @@ impl Log {
 
     /// Keeps an answer about step `step`, the first in each span of `every` steps; it may be late by some, if somebody else
     /// submits the steps.
-    pub fn record<F: Real>(&mut self, step: u64, lanes: usize, answer: &Answer<F>) {
+    pub fn record<F: Real>(&mut self, step: u64, lanes: usize, domains: usize, answer: &Answer<F>) {
         if self.every == 0 || step / self.every <= self.last / self.every {
             return;
         }
         self.last = step;
         let excess = (self.samples.len() + lanes).saturating_sub(KEPT * lanes);
         self.samples.drain(..excess.min(self.samples.len()));
-        let (scalars, rest) = answer.floats.split_at(lanes * Scalar::LEN);
+        let (scalars, rest) = answer.floats.split_at(lanes * Scalar::len(domains));
         let norms = 2 * self.tensors.len();
         let (grads, rest) = rest.split_at(lanes * norms);
         let (changes, losses) = rest.split_at(lanes * norms);
-        let (scalars, counts) = (scalars.chunks_exact(Scalar::LEN), answer.indices.chunks_exact(answer.indices.len() / lanes));
+        let (scalars, counts) =
+            (scalars.chunks_exact(Scalar::len(domains)), answer.indices.chunks_exact(answer.indices.len() / lanes));
         let width = losses.len() / lanes;
         for (lane, (counts, scalars)) in counts.zip(scalars).enumerate() {
             let loss = losses.get(lane * width).map(|loss| loss.as_f64());

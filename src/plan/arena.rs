@@ -141,15 +141,6 @@ impl Arena {
         self.tensors.iter_mut().zip(ranks).for_each(|(tensor, &rank)| tensor.rank = rank);
     }
 
-    /// The same arena with each group in two: 2·group for tensors of two dimensions, 2·group + 1 for the others.
-    pub(crate) fn matrices_apart(&self) -> Self {
-        let mut arena = self.clone();
-        for tensor in &mut arena.tensors {
-            tensor.group = 2 * tensor.group + usize::from(tensor.shape.len() != 2);
-        }
-        arena
-    }
-
     /// The chunks of all tensors, in the order of sums.
     pub fn chunks(&self) -> Vec<Chunk> {
         let of = |(index, tensor): (usize, &Tensor)| {
@@ -185,25 +176,35 @@ impl Arena {
 
     /// One span per run of tensors of one group.
     pub fn group_spans(&self) -> Vec<Span> {
+        Self::joined(self.spans())
+    }
+
+    /// Spans in order, neighbours of one group as one.
+    pub(crate) fn joined(spans: impl IntoIterator<Item = Span>) -> Vec<Span> {
         let mut runs: Vec<Span> = Vec::new();
-        for span in self.spans() {
+        for span in spans {
             match runs.last_mut() {
-                Some(run) if run.group == span.group => run.len += span.len,
+                Some(run) if run.group == span.group && run.start + run.len == span.start => run.len += span.len,
                 _ => runs.push(Span { tensor: 0, ..span }),
             }
         }
         runs
     }
 
-    /// The tensors as sums over each of them see them, in the order of sums.
-    pub fn parts(&self) -> Vec<Part> {
-        let mut tensors: Vec<&Tensor> = self.tensors.iter().collect();
-        tensors.sort_by_key(|tensor| tensor.rank);
-        let mut chunk = 0;
-        let of = |tensor: &Tensor| {
-            let chunks = tensor.len().div_ceil(CHUNK);
-            chunk += chunks;
-            Part { chunk: chunk - chunks, chunks, len: tensor.len(), group: tensor.group }
+    /// The tensors as sums over each of them see them, in the order of sums: each has its chunks in one piece of this list.
+    pub fn parts(&self, chunks: &[Chunk]) -> Vec<Part> {
+        let mut firsts = vec![None; self.tensors.len()];
+        for (at, chunk) in chunks.iter().enumerate() {
+            firsts[chunk.tensor].get_or_insert(at);
+        }
+        let mut tensors: Vec<(&Tensor, Option<usize>)> = self.tensors.iter().zip(firsts).collect();
+        tensors.sort_by_key(|(tensor, _)| tensor.rank);
+        let of = |(tensor, first): (&Tensor, Option<usize>)| Part {
+            chunk: first.unwrap_or(0),
+            chunks: first.map_or(0, |_| tensor.len().div_ceil(CHUNK)),
+            len: tensor.len(),
+            group: tensor.group,
+            tensor: tensor.rank,
         };
         tensors.into_iter().map(of).collect()
     }

@@ -2,9 +2,9 @@
 
 use super::{
     ALIGN, BufferId, CHUNK, Centralise, Chunk, Combine, Control, Counter, Dots, Factored, Factors, Gate, GateKind, Kind,
-    Layout, Loss, MatMul, Moments, Norm, NormKind, Op, Orthogonalise, Pass, Plan, SLOTS, Scalar, Scope, Span, Update, View,
+    Layout, Loss, MatMul, Moments, Norm, NormKind, Op, Orthogonalise, Pass, Plan, Scalar, Scope, Span, Update, View,
 };
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, range};
 use crate::rule::Row;
 
 impl Plan {
@@ -83,10 +83,11 @@ impl Checker<'_> {
     }
 
     fn control(&self, control: &Control) -> Result<()> {
-        self.lane_floats(control.rows, (SLOTS * Row::LEN).saturating_mul(control.groups))?;
+        self.lane_floats(control.rows, product([control.slots, Row::LEN, control.groups]))?;
+        range::require(control.slots > 0, "slots", control.slots, "at least 1")?;
         self.lane_floats(control.current, control.groups.saturating_mul(Row::LEN))?;
-        self.lane_floats(control.scalars, Scalar::LEN)?;
-        control.norm.map_or(Ok(()), |norm| self.partials(norm))?;
+        self.lane_floats(control.scalars, Scalar::len(control.domains.len()))?;
+        self.domains(control)?;
         if let Some(micro) = control.micro {
             self.lane_indices(micro.count, 1)?;
         }
@@ -94,19 +95,46 @@ impl Checker<'_> {
         self.lane_indices(control.counts, control.groups.saturating_add(Counter::LEN))
     }
 
+    /// Domains are parts of the partial norms, and each group is in one.
+    fn domains(&self, control: &Control) -> Result<()> {
+        let Control { domains, domain_of, groups, .. } = control;
+        if domains.is_empty() {
+            return Err(Error::Empty { what: "the list of domains".into() });
+        }
+        if domain_of.len() != *groups {
+            return Err(Error::shape("the domains of groups", *groups, domain_of.len()));
+        }
+        if let Some(domain) = domain_of.iter().find(|&&domain| domain >= domains.len()) {
+            return Err(Error::shape("the domain of a group", format!("below {}", domains.len()), *domain));
+        }
+        let Some((partials, kind)) = control.norm else { return Ok(()) };
+        self.partials((partials, kind))?;
+        let chunks = self.layout.known(partials)?.len / kind.partials(1);
+        let inside = domains.iter().all(|domain| domain.start <= domain.end && domain.end <= chunks);
+        self.require(inside, partials, format!("domains of {chunks} chunks"), format!("{domains:?}"))
+    }
+
     fn factors(&self, op: &Factors) -> Result<()> {
         let chunks = op.tensors.iter().map(|part| part.chunk.saturating_add(part.chunks)).max().unwrap_or(0);
-        for (partials, kind) in [Some(op.partials), op.params.map(|params| (params, NormKind::L2))].into_iter().flatten() {
-            self.lane_floats(partials, kind.partials(chunks))?;
-        }
+        let (partials, kind) = op.partials;
+        self.partials(op.partials)?;
+        let found = self.layout.known(partials)?.len;
+        let all = found / kind.partials(1);
+        self.require(all >= chunks, partials, format!("at least {} elements", kind.partials(chunks)), found)?;
+        // Both have the same chunks.
+        op.params.map_or(Ok(()), |params| self.lane_floats(params, NormKind::L2.partials(all)))?;
         let rows = op.tensors.iter().map(|part| part.group.saturating_add(1)).max().unwrap_or(0).saturating_mul(Row::LEN);
         let current = self.layout.known(op.current)?.len;
         self.lane_floats(op.current, current.max(rows))?;
-        if let Some(memory) = op.memory {
-            self.lane_floats(memory, op.tensors.len())?;
+        let tensors = op.tensors.iter().map(|part| part.tensor.saturating_add(1)).max().unwrap_or(0);
+        for (id, width) in [(op.memory, 1), (Some(op.norms), 2), (Some(op.factors), 2)] {
+            let Some(id) = id else { continue };
+            let found = self.layout.known(id)?.len;
+            self.lane_floats(id, found)?;
+            let needed = tensors.saturating_mul(width);
+            self.require(found >= needed, id, format!("at least {needed} elements"), found)?;
         }
-        self.lane_floats(op.norms, 2 * op.tensors.len())?;
-        self.lane_floats(op.factors, 2 * op.tensors.len())
+        Ok(())
     }
 
     /// Partial norms of a whole lane.
@@ -223,16 +251,16 @@ impl Checker<'_> {
         Ok(())
     }
 
-    /// Spans cover the arena without gaps, in whole blocks, and point at rows and factors that exist.
+    /// Spans are whole blocks of the arena, one behind the other, and point at rows and factors that exist.
     fn spans(&self, update: &Update, len: usize) -> Result<()> {
         let mut end = 0;
         for span in &update.spans {
-            let whole = span.start == end && span.len.is_multiple_of(ALIGN);
+            let whole = span.start >= end && span.start.is_multiple_of(ALIGN) && span.len.is_multiple_of(ALIGN);
             let found = format!("{} from element {} on", span.len, span.start);
             self.require(whole, update.params, format!("a span of whole blocks from element {end} on"), found)?;
-            end = end.saturating_add(span.len);
+            end = span.start.saturating_add(span.len);
         }
-        self.require(end == len, update.params, format!("spans of {len} elements"), end)?;
+        self.require(end <= len, update.params, format!("spans of {len} elements"), end)?;
         let groups = update.spans.iter().map(|span| span.group.saturating_add(1)).max().unwrap_or(1);
         let rows = self.layout.known(update.current)?.len;
         self.lane_floats(update.current, rows)?;

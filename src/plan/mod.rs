@@ -58,7 +58,7 @@ pub const ALIGN: usize = 64;
 /// Elements that one partial sum of a norm covers, at most.
 pub const CHUNK: usize = 4_096;
 
-/// Steps for which hyper rows are kept ahead.
+/// Steps for which hyper rows are kept ahead, at most: fewer where lanes and groups are many.
 pub const SLOTS: usize = 256;
 
 /// In an index buffer: no element. A gathered row of it is empty, a label of it counts for nothing.

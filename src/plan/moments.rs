@@ -1,6 +1,6 @@
 //! Where the second moments of tensors lie that keep them by rows and columns.
 
-use super::{Arena, BufferId};
+use super::{Arena, BufferId, Tensor};
 use crate::rule::Real;
 use std::ops::Range;
 
@@ -97,14 +97,14 @@ pub struct Moments {
 }
 
 impl Moments {
-    /// The tensors of an arena, in the order of sums.
-    pub fn stacks(arena: &Arena) -> Vec<Stack> {
+    /// The tensors of an arena, in the order of sums; those that `keeps` refuses as without elements.
+    pub fn stacks(arena: &Arena, keeps: impl Fn(&Tensor) -> bool) -> Vec<Stack> {
         let mut tensors: Vec<_> = arena.tensors().iter().collect();
         tensors.sort_by_key(|tensor| tensor.rank);
         let mut first = 0;
         let mut stacks = Vec::new();
         for tensor in tensors {
-            let len = tensor.len();
+            let len = if keeps(tensor) { tensor.len() } else { 0 };
             let (matrices, rows, columns) = match tensor.shape[..] {
                 [.., rows, columns] if len > 0 => (len / (rows * columns), rows, columns),
                 _ => (0, len, 1),

@@ -2,6 +2,7 @@
 
 use super::{BufferId, Chunk, Moments, Operated, Operation, View};
 use crate::rule::{AnyRule, Orthogonal};
+use std::ops::Range;
 
 /// A list of operations, run in order.
 #[derive(Debug, Clone, Default)]
@@ -270,8 +271,19 @@ pub enum Scalar {
 }
 
 impl Scalar {
-    /// Number of scalars.
+    /// Number of scalars where all groups share a norm. Each further domain of a [`Control`] adds two behind them: a norm and a
+    /// coefficient.
     pub const LEN: usize = 3;
+
+    /// Number of scalars with so many domains, at least one.
+    pub fn len(domains: usize) -> usize {
+        Self::norm_of(domains)
+    }
+
+    /// The place of a domain's norm; its coefficient is behind it.
+    pub fn norm_of(domain: usize) -> usize {
+        if domain == 0 { Self::Norm as usize } else { Self::LEN + 2 * (domain - 1) }
+    }
 }
 
 /// Dynamic loss scaling: the scale grows after a number of good steps in a row, and shrinks with each bad one.
@@ -299,7 +311,7 @@ impl Default for LossScale {
     }
 }
 
-/// Per lane: the norm from the partial norms. The step counts as applied and the rows of each group become current, with `scale`
+/// Per lane and domain, a set of groups: the norm from the partial norms. The step counts as applied and the rows of each group become current, with `scale`
 /// times the clip coefficient `min(1, max_norm / (norm + 1e-6))` and divided by the loss scale. If `skip_bad` holds and an element of
 /// the gradient is not finite, or its scales may make one infinite, the step counts as skipped instead, and `live` is 0. A frozen
 /// group's `live` is 0 too, and its steps do not count.
@@ -309,18 +321,24 @@ pub struct Control {
     pub norm: Option<(BufferId, NormKind)>,
     /// Whether the norm decides if the step is skipped; else it is there to be looked at.
     pub skip_bad: bool,
-    /// Hyper rows of groups × [`SLOTS`](super::SLOTS) steps; a group's step after `n` applied ones uses its slot `n mod SLOTS`.
+    /// Hyper rows of groups × `slots` steps; a group's step after `n` applied ones uses its slot `n mod slots`.
     pub rows: BufferId,
+    /// Steps for which there are rows, at least 1.
+    pub slots: usize,
     /// The rows of this step, one per group.
     pub current: BufferId,
     /// Counters, in the order of [`Counter`], then one per group.
     pub counts: BufferId,
-    /// Scalars, in the order of [`Scalar`].
+    /// Scalars, in the order of [`Scalar`], then two for each domain but the first.
     pub scalars: BufferId,
     /// One index per group: not 0 where the group is frozen.
     pub frozen: BufferId,
     /// Groups of hyper-parameters.
     pub groups: usize,
+    /// Which of the partial norms belong to each domain: groups that share a norm. At least one.
+    pub domains: Vec<Range<usize>>,
+    /// The domain of each group.
+    pub domain_of: Vec<usize>,
     /// Dynamic loss scaling; it needs a norm.
     pub loss_scale: Option<LossScale>,
     /// Micro-batches that were accumulated; without any there is no step. Set to 0.
@@ -346,7 +364,7 @@ pub struct Micro {
 /// The first factor multiplies the gradient, the second what the rule is given. A tensor without chunks has norms of 0.
 #[derive(Debug, Clone)]
 pub struct Factors {
-    /// The tensors, in the order of sums.
+    /// Tensors, all or some.
     pub tensors: Vec<Part>,
     /// Partial norms, and their kind.
     pub partials: (BufferId, NormKind),
@@ -388,6 +406,8 @@ pub struct Part {
     pub len: usize,
     /// Its group.
     pub group: usize,
+    /// Its place among norms, factors and memory.
+    pub tensor: usize,
 }
 
 /// What a tensor's own norm does to its gradient.
@@ -473,7 +493,7 @@ pub struct Orthogonalise {
     pub scratch: [BufferId; 4],
 }
 
-/// One step of a rule on every parameter, in place.
+/// One step of a rule on the parameters of its spans, in place.
 ///
 /// ```text
 /// (f, r) = factors of the tensor      (1, 1) without factors
@@ -493,7 +513,7 @@ pub struct Update {
     pub planes: Vec<BufferId>,
     /// The rows of this step, one per group.
     pub current: BufferId,
-    /// Where groups, or tensors where factors differ, begin and end; from 0 to the arena's end, in order.
+    /// Where groups, or tensors where factors differ, begin and end, in order. What lies in none of them is left alone.
     pub spans: Vec<Span>,
     /// Which part of a step this is.
     pub pass: Pass,

@@ -66,8 +66,6 @@ pub trait AnyRule: Debug + Send + Sync + sealed::Sealed {
     fn layerwise(&self) -> Layerwise;
     /// [`Rule::orthogonal`].
     fn orthogonal(&self) -> Option<Orthogonal>;
-    /// [`Rule::others`].
-    fn others(&self) -> Option<Box<dyn AnyRule>>;
     /// [`Rule::FACTORED`].
     fn factored(&self) -> bool;
     /// [`Rule::SHIFTS`].
@@ -150,10 +148,6 @@ impl<R: Rule> AnyRule for R {
 
     fn orthogonal(&self) -> Option<Orthogonal> {
         Rule::orthogonal(self)
-    }
-
-    fn others(&self) -> Option<Box<dyn AnyRule>> {
-        Rule::others(self).map(|rule| Box::new(rule) as Box<dyn AnyRule>)
     }
 
     fn factored(&self) -> bool {

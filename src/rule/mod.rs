@@ -182,14 +182,9 @@ pub trait Rule: Configure + Debug + Clone + Send + Sync + 'static {
     /// Whether [`Rule::eval`] is another point than the parameters, which no other average may then disturb. Default: no.
     const AVERAGES: bool = false;
 
-    /// How the directions of matrices are made orthogonal between direction and step; for rules that are layerwise
-    /// [`After`](Layerwise::After). Default: not at all.
+    /// How directions are made orthogonal between direction and step; for rules that are layerwise [`After`](Layerwise::After), which then
+    /// take matrices alone. Default: not at all.
     fn orthogonal(&self) -> Option<Orthogonal> {
-        None
-    }
-
-    /// The same rule for tensors that are no matrices, where those need other numbers. Default: none.
-    fn others(&self) -> Option<Self> {
         None
     }
 

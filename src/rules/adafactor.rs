@@ -38,8 +38,8 @@ settings! {
     /// optimizer.set_grads(0, "w", &[3.0, -6.0, 1.0, 2.0])?;
     /// optimizer.step()?;
     /// // Squares are 9, 36 and 1, 4: the product of rows and columns, so U = ±1.
-    /// assert_eq!(optimizer.state("row_var", 0, "w")?, [22.5, 2.5]);
-    /// assert_eq!(optimizer.state("col_var", 0, "w")?, [5.0, 20.0]);
+    /// assert_eq!(optimizer.state(0, "w", "row_var")?, [22.5, 2.5]);
+    /// assert_eq!(optimizer.state(0, "w", "col_var")?, [5.0, 20.0]);
     /// assert!((optimizer.params(0, "w")?[1] - 1.1).abs() < 1e-6);
     /// # Ok::<(), thalweg::Error>(())
     /// ```

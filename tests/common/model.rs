@@ -59,7 +59,7 @@ impl<P: Program> Model<P> {
     /// The planes by name.
     pub fn planes(&mut self, lane: usize) -> Vec<(&'static str, Vec<P::Float>)> {
         let Self { optimizer, tensors, planes } = self;
-        let mut plane = |plane| joined(tensors.iter().map(|(name, _)| optimizer.state(plane, lane, name).expect("a plane")));
+        let mut plane = |plane| joined(tensors.iter().map(|(name, _)| optimizer.state(lane, name, plane).expect("a plane")));
         planes.iter().map(|&name| (name, plane(name))).collect()
     }
 

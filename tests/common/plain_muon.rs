@@ -1,6 +1,6 @@
-//! Muon in f32, as plainly as its equations are written: what its rounding is, an engine's may be a few times.
+//! Muon for matrices and AdamW for other tensors in f32, as plainly as its equations are written: what its rounding is, an engine's may be a few times.
 
-use thalweg::{AdjustLr, Muon};
+use thalweg::{AdamW, AdjustLr, Muon};
 
 /// A tensor with its state.
 pub struct Tensor {
@@ -17,12 +17,12 @@ impl Tensor {
     }
 
     /// The `t`-th step.
-    pub fn step(&mut self, rule: &Muon, t: i32, grads: &[f64]) {
+    pub fn step(&mut self, (rule, others): &(Muon, AdamW), t: i32, grads: &[f64]) {
         let sign = if rule.maximize { -1.0 } else { 1.0 };
         let g: Vec<f32> = singles(grads).into_iter().map(|g| sign * g).collect();
         match self.shape[..] {
             [rows, columns] => self.muon(rule, &g, rows, columns),
-            _ => self.adamw(rule, t, &g),
+            _ => self.adamw(others, t, &g),
         }
     }
 
@@ -46,9 +46,9 @@ impl Tensor {
         }
     }
 
-    fn adamw(&mut self, rule: &Muon, t: i32, g: &[f32]) {
-        let (b1, b2) = (rule.adamw_betas.0 as f32, rule.adamw_betas.1 as f32);
-        let (lr, eps, decay) = (rule.adamw_lr as f32, rule.adamw_eps as f32, rule.adamw_weight_decay as f32);
+    fn adamw(&mut self, rule: &AdamW, t: i32, g: &[f32]) {
+        let (b1, b2) = (rule.betas.0 as f32, rule.betas.1 as f32);
+        let (lr, eps, decay) = (rule.lr as f32, rule.eps as f32, rule.weight_decay as f32);
         for (((x, m), v), g) in self.x.iter_mut().zip(&mut self.m).zip(&mut self.v).zip(g) {
             *m = b1 * *m + (1.0 - b1) * g;
             *v = b2 * *v + (1.0 - b2) * g * g;

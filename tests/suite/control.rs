@@ -31,6 +31,7 @@ fn step(len: usize) -> Step {
     let (mut layout, mut arena) = (Layout::new(LANES), Arena::default());
     arena.add("all", &[len]).expect("the only tensor");
     let chunks = arena.chunks();
+    let of_chunks = chunks.len();
     let (grads, partials) = (layout.arena("grads", &arena), layout.floats("partials", NormKind::L2.partials(chunks.len())));
     let rows = layout.floats("rows", SLOTS * GROUPS * Row::LEN);
     let current = layout.floats("current", GROUPS * Row::LEN);
@@ -42,12 +43,15 @@ fn step(len: usize) -> Step {
     let control = Control {
         norm: None,
         rows,
+        slots: SLOTS,
         current,
         counts,
         scalars,
         frozen,
         skip_bad: true,
         groups: GROUPS,
+        domains: vec![0..of_chunks],
+        domain_of: vec![0; GROUPS],
         loss_scale: None,
         micro: None,
     };

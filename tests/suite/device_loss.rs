@@ -48,7 +48,7 @@ fn every_call_on_a_lost_device_says_so() -> Result<()> {
         ("set_params", |optimizer| optimizer.set_params(0, "w", &[1.0; 100])),
         ("set_grads", |optimizer| optimizer.set_grads(0, "w", &[1.0; 100])),
         ("params", |optimizer| optimizer.params(0, "w").map(drop)),
-        ("state", |optimizer| optimizer.state("m", 0, "w").map(drop)),
+        ("state", |optimizer| optimizer.state(0, "w", "m").map(drop)),
         ("report", |optimizer| optimizer.report(0).map(drop)),
         ("freeze", |optimizer| optimizer.freeze(0, "default", true)),
         ("run_timed", |optimizer| optimizer.program_mut().run_timed(PlanId::FIRST, 1).map(drop)),

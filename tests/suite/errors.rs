@@ -25,9 +25,9 @@ fn an_unknown_name_comes_with_the_known_ones() {
     let mut adam = optimizer(Recipe::new(Adam::default())).expect("an optimizer");
     assert_error(adam.params(0, "v"), "unknown tensor 'v'; known: w");
     assert_error(adam.set_grads(0, "W", &[0.0; 6]), "unknown tensor 'W'; known: w; did you mean w?");
-    assert_error(adam.state("w", 0, "w"), "unknown plane 'w'; known: m, v");
+    assert_error(adam.state(0, "w", "w"), "unknown plane 'w'; known: m, v");
     let mut sgd = optimizer(Recipe::new(Sgd::default())).expect("an optimizer");
-    assert_error(sgd.state("b", 0, "w"), "unknown plane 'b'");
+    assert_error(sgd.state(0, "w", "b"), "unknown plane 'b'");
 }
 
 #[test]
@@ -91,10 +91,15 @@ fn there_must_be_tensors_and_rules() {
 #[test]
 fn lanes_must_share_a_kernel() {
     let momentum = |momentum| Sgd { momentum, ..Default::default() };
-    assert_error(
-        optimizer(Recipe::population([momentum(0.0), momentum(0.9)])),
-        "momentum = 0.9 in lane 1 cannot be combined with momentum = 0 in lane 0: all lanes of group 'default' share one kernel",
-    );
+    let momentum_differs = |group: &str| {
+        format!(
+            "momentum = 0.9 in lane 1 cannot be combined with momentum = 0 in lane 0: all lanes of group '{group}' share one kernel"
+        )
+    };
+    assert_error(optimizer(Recipe::population([momentum(0.0), momentum(0.9)])), &momentum_differs("default"));
+    let lanes = Recipe::population([momentum(0.0), momentum(0.0)]);
+    let grouped = lanes.group("all", |_| true, [momentum(0.0), momentum(0.9)]);
+    assert_error(optimizer(grouped), &momentum_differs("all"));
     let boxed: [Box<dyn AnyRule>; 2] = [Box::new(Adam::default()), Box::new(AdamW::default())];
     assert_error(
         optimizer(Recipe::population(boxed)),
@@ -316,4 +321,35 @@ fn a_part_of_what_lies_in_several_segments_is_not_copied() {
     program.write(input, 2, 0, &[1.0; 20_032]).expect("numbers");
     program.run(PlanId::FIRST, 1).expect("a copy");
     assert_eq!(program.read(output, 2).expect("numbers"), [1.0; 20_032]);
+}
+
+#[test]
+fn a_set_of_groups_to_clip_is_checked() {
+    let recipe = || Recipe::new(Sgd::default());
+    assert_error(optimizer(recipe().clip_norm_of(["other"], 1.0)), "unknown group 'other'; known: default");
+    assert_error(optimizer(recipe().clip_norm_of([], 1.0)), "a set of groups to clip is empty");
+    assert_error(optimizer(recipe().clip_norm_of(["default"], 0.0)), "clip_norm_of = 0 is out of range: finite and above 0");
+    let twice = recipe().clip_norm_of(["default"], 1.0).clip_norm_of(["default"], 1.0);
+    assert_error(optimizer(twice), "group to clip 'default' is given twice");
+    assert_error(
+        optimizer(recipe().clip_norm(1.0).clip_norm_of(["default"], 1.0)),
+        "clip_norm = given is out of range: where sets of groups leave a group",
+    );
+    assert_error(
+        optimizer(recipe().clip(thalweg::Clip::Value(1.0)).clip_norm_of(["default"], 1.0)),
+        "clip_norm_of cannot be combined with a clip by another norm than L2: all sets have the same kind of norm",
+    );
+}
+
+/// What a recipe refuses at its start it refuses later on too.
+#[test]
+fn a_decay_of_the_rule_beside_the_recipes_is_refused_whenever_it_comes() {
+    let message = "a weight decay of the recipe cannot be combined with weight_decay = 0.1 in adamw: the decay would count twice: \
+                   set weight_decay to 0";
+    let recipe =
+        |weight_decay| Recipe::new(AdamW { weight_decay, ..Default::default() }).weight_decay(thalweg::Decay::Decoupled(0.1));
+    assert_error(optimizer(recipe(0.1)), message);
+    let mut plain = optimizer(recipe(0.0)).expect("an optimizer");
+    assert_error(plain.set(0, "default", "weight_decay", 0.1), message);
+    plain.set(0, "default", "lr", 0.1).expect("a rate");
 }

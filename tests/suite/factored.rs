@@ -56,7 +56,7 @@ fn arrays<P: Program>(optimizer: &mut Optimizer<P>, lanes: usize, shapes: &[(&st
     for (lane, (name, _)) in (0..lanes).flat_map(|lane| shapes.iter().map(move |shape| (lane, shape))) {
         arrays.push((format!("{name} of lane {lane}"), optimizer.params(lane, name).expect("parameters")));
         for plane in STATE {
-            arrays.push((format!("{plane} of {name} of lane {lane}"), optimizer.state(plane, lane, name).expect("state")));
+            arrays.push((format!("{plane} of {name} of lane {lane}"), optimizer.state(lane, name, plane).expect("state")));
         }
     }
     arrays

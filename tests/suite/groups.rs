@@ -2,11 +2,13 @@
 
 use crate::common::compare::assert_same_bits;
 use crate::common::engines::{self, AnyEngine, AnyProgram};
-use crate::common::groups::grouped;
+use crate::common::groups::{GROUPS, grouped, of_group};
 use crate::common::model::Model;
 use crate::common::numbers::numbers;
-use crate::common::options::{options, siblings};
-use thalweg::{Adagrad, AnyRule, Recipe};
+use crate::common::options::{options, siblings, with};
+use thalweg::cpu::Cpu;
+use thalweg::plan::{Engine, PlanId};
+use thalweg::{Adagrad, Adam, AnyRule, Optimizer, Recipe, Select};
 
 const STEPS: u64 = 10;
 /// Tensors alternate between the groups; lengths are around the blocks in which groups are stored, and one is cut in small
@@ -102,4 +104,159 @@ fn long_planes_start_at_the_numbers_of_their_groups() {
             lengths.iter().flat_map(|&(len, group)| std::iter::repeat_n([0.25, 0.5][group], len)).collect::<Vec<f32>>();
         assert_same_bits(engine.name, &plane, &expected);
     }
+}
+
+/// Tensors of both groups as one model has them, against a model of each group alone.
+fn are_apart<E: Engine>(
+    engine: &E,
+    what: &str,
+    recipe: Recipe,
+    alone: [Recipe; 2],
+    rules: &[Box<dyn AnyRule>; 2],
+    lane: usize,
+) {
+    let len = LENGTHS.iter().sum();
+    let tensors: Vec<(usize, usize)> = LENGTHS.into_iter().enumerate().map(|(tensor, len)| (len, group(tensor))).collect();
+    let lanes = recipe.lanes();
+    let mut both = Model::grouped(engine, recipe, &*rules[0], &tensors);
+    let mut alone = [0, 1].map(|wanted| {
+        let own: Vec<(usize, usize)> = tensors.iter().filter(|(_, group)| *group == wanted).map(|(len, _)| (*len, 0)).collect();
+        Model::grouped(engine, alone[wanted].clone(), &*rules[wanted], &own)
+    });
+    (0..lanes).for_each(|lane| both.set_params(lane, &numbers(lane as u64, len)));
+    alone.iter_mut().enumerate().for_each(|(group, model)| model.set_params(0, &pick(&numbers(lane as u64, len), group)));
+    for t in 1..=STEPS {
+        (0..lanes).for_each(|lane| both.set_grads(lane, &numbers(100 * t + lane as u64, len)));
+        both.step();
+        for (group, model) in alone.iter_mut().enumerate() {
+            model.set_grads(0, &pick(&numbers(100 * t + lane as u64, len), group));
+            model.step();
+        }
+    }
+    let params = both.params(lane);
+    for (wanted, model) in alone.iter_mut().enumerate() {
+        let what = format!("{}, {what}, group {wanted}", engine.describe());
+        assert_same_bits(&what, &pick(&params, wanted), &model.params(0));
+        let names = tensors.iter().enumerate().filter(|(_, (_, group))| *group == wanted);
+        for plane in rules[wanted].planes().into_iter().map(|plane| rules[wanted].state_names()[plane]) {
+            let of = |(tensor, (_, group)): (usize, &(usize, usize))| {
+                let name = of_group(&format!("tensor {tensor}"), *group);
+                both.optimizer.state(lane, &name, plane).expect("a plane")
+            };
+            let found: Vec<_> = names.clone().flat_map(of).collect();
+            let expected = model.planes(0).into_iter().find(|(name, _)| *name == plane).expect("a plane").1;
+            assert_same_bits(&format!("{what}, {plane}"), &found, &expected);
+        }
+    }
+}
+
+/// Rules of other kernels, with planes of other names, initial values and passes; one of them has no plane at all.
+#[test]
+fn groups_of_any_two_rules_are_two_optimizers() {
+    let pairs = [
+        ("sgd", "lr=0.05", "sgd", "lr=0.05 momentum=0.9"),
+        ("adam", "lr=0.02", "adagrad", "lr=0.05 initial_accumulator_value=0.5"),
+        ("lion", "lr=0.02", "adam", "lr=0.02 amsgrad=true"),
+        ("lamb", "lr=0.02", "rmsprop", "lr=0.02 alpha=0.9 momentum=0.9 centered=true"),
+        ("lars", "lr=0.05 momentum=0.9 weight_decay=0.1", "novograd", "lr=0.02"),
+        ("sgd", "lr=0.05 momentum=0.9", "lamb", "lr=0.02"),
+        ("adan", "lr=0.02", "sgd", "lr=0.05"),
+    ];
+    fn check<E: Engine>(engine: &E, (first, settings, second, others): (&str, &str, &str, &str)) {
+        let rules = [with(first, settings), with(second, others)];
+        let [a, b] = rules.clone();
+        let what = format!("{first} and {second}");
+        are_apart(engine, &what, grouped(rules.clone()), [Recipe::new(a), Recipe::new(b)], &rules, 0);
+    }
+    for pair in pairs {
+        check(&Cpu::<f64>::default(), pair);
+        engines::all_and_small().iter().for_each(|engine| check(engine, pair));
+    }
+}
+
+/// Lanes have numbers of their own in every group, whatever the groups' kernels.
+#[test]
+fn lanes_times_groups_are_as_many_optimizers() {
+    for engine in [engines::cpu(), engines::gpu()] {
+        for (first, second) in [("adam", "adam"), ("adam", "sgd"), ("lamb", "sgd")] {
+            let lanes = |name: &str| [1.0, 0.5, 2.0].map(|k| with(name, &format!("lr={}", 0.02 * k)));
+            let recipe =
+                Recipe::population(lanes(first)).group(GROUPS[1], |tensor| tensor.name.ends_with("group 1"), lanes(second));
+            for lane in 0..3 {
+                let rules = [lanes(first)[lane].clone(), lanes(second)[lane].clone()];
+                let alone = [Recipe::new(rules[0].clone()), Recipe::new(rules[1].clone())];
+                are_apart(&engine, &format!("{first} and {second}, lane {lane}"), recipe.clone(), alone, &rules, lane);
+            }
+        }
+    }
+}
+
+/// Each set has the norm, the bound and the bits of an optimizer that has no other tensors.
+#[test]
+fn sets_of_groups_are_clipped_apart() {
+    for second in ["adam", "lamb"] {
+        let rules = [with("adam", "lr=0.02 eps=0.1"), with(second, "lr=0.02 eps=0.1")];
+        let recipe = grouped(rules.clone()).clip_norm(5.0).clip_norm_of([GROUPS[1]], 7.0);
+        let alone = [Recipe::new(rules[0].clone()).clip_norm(5.0), Recipe::new(rules[1].clone()).clip_norm(7.0)];
+        are_apart(&Cpu::<f64>::default(), "sets", recipe.clone(), alone.clone(), &rules, 0);
+        for engine in engines::all_and_small() {
+            are_apart(&engine, "sets", recipe.clone(), alone.clone(), &rules, 0);
+        }
+    }
+}
+
+/// What is not finite in one set makes a bad step of all.
+#[test]
+fn a_bad_gradient_of_one_set_skips_the_step() {
+    for engine in engines::all() {
+        let rules = siblings(&*options()[0].1);
+        let recipe = grouped(rules[..2].iter().cloned()).clip_norm(1.0).clip_norm_of([GROUPS[1]], 1.0);
+        let mut model = Model::grouped(&engine, recipe, &*rules[0], &[(1, 0), (1, 1)]);
+        for grads in [[f32::NAN, 4.0], [3.0, f32::INFINITY], [3.0, 4.0]] {
+            model.set_grads(0, &grads);
+            model.step();
+        }
+        let report = model.report(0);
+        assert_eq!((report.applied, report.skipped, report.norm), (1, 2, 3.0), "{}", engine.name);
+    }
+}
+
+/// One update per kernel, however the tensors lie.
+#[test]
+fn more_tensors_take_no_more_dispatches() {
+    let gpu = engines::open(thalweg::gpu::GpuOptions::default());
+    let dispatches = |tensors: &[(usize, usize)]| {
+        let rules = [with("adam", "lr=0.02"), with("sgd", "lr=0.02")];
+        Model::grouped(&gpu, grouped(rules.clone()).clip_norm(1.0), &*rules[0], tensors)
+            .optimizer
+            .program()
+            .dispatches(PlanId::FIRST)
+    };
+    let few = dispatches(&[(10, 0), (10, 1)]);
+    assert_eq!(few, 4, "norm, control and two updates");
+    assert_eq!(dispatches(&[(10, 0), (10, 1), (100, 0), (1, 1), (70, 0), (9, 1)]), few);
+}
+
+/// 65,536 pairs of lanes and groups, whose rows fit into one binding of WebGPU's default size.
+#[test]
+fn many_lanes_and_groups_have_rows_for_fewer_steps() {
+    let gpu = engines::open(thalweg::gpu::GpuOptions { default_limits: true, ..Default::default() });
+    const MANY: usize = 256;
+    let rule = |lane: usize| Adam { lr: 0.1 / (1 + lane % 7) as f64, ..Default::default() };
+    let rules = || (0..MANY).map(rule).collect::<Vec<_>>();
+    let names: Vec<String> = (0..MANY).map(|index| index.to_string()).collect();
+    let recipe = names[1..]
+        .iter()
+        .fold(Recipe::population(rules()), |recipe, name| recipe.group_of(name, Select::Named(name.clone()), rules()));
+    let tensors: Vec<(&str, &[usize])> = names.iter().map(|name| (&name[..], &[1][..])).collect();
+    let mut optimizer = Optimizer::new(&gpu, recipe, &tensors).expect("an optimizer");
+    let mut alone = Model::new(&gpu, Recipe::new(rule(MANY - 1)), &rule(0), &[1]);
+    optimizer.set_grads(MANY - 1, "255", &[1.0]).expect("gradients");
+    alone.set_grads(0, &[1.0]);
+    // More than a ring has rows.
+    optimizer.steps(40).expect("steps");
+    alone.steps(40);
+    assert_eq!(optimizer.params(MANY - 1, "255").expect("parameters"), alone.params(0));
+    assert!(alone.params(0)[0] != 0.0);
+    assert_eq!(optimizer.report(MANY - 1).expect("a report").applied, 40);
 }

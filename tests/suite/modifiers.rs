@@ -89,7 +89,7 @@ fn outcome<P: Program>(optimizer: &mut Optimizer<P>) -> Outcome<P::Float> {
     Outcome {
         params: names.iter().flat_map(|name| optimizer.params(0, name).expect("parameters")).collect(),
         grads: places.iter().flat_map(|&(start, len)| all[start..][..len].to_vec()).collect(),
-        momentum: names.iter().flat_map(|name| optimizer.state("b", 0, name).expect("a plane")).collect(),
+        momentum: names.iter().flat_map(|name| optimizer.state(0, name, "b").expect("a plane")).collect(),
         average: names.iter().map(|name| optimizer.averaged(0, name).ok()).collect::<Option<Vec<_>>>().map(|a| a.concat()),
         half: names.iter().map(|name| optimizer.half(0, name).ok()).collect::<Option<Vec<_>>>().map(|a| a.concat()),
         inspection: optimizer.inspection(0).ok(),

@@ -2,13 +2,12 @@
 
 use crate::common::compare::{assert_close, assert_same_bits};
 use crate::common::engines;
-use crate::common::groups::{GROUPS, grouped_by};
 use crate::common::numbers::numbers;
 use crate::common::plain_muon;
 use serde_json::Value;
 use thalweg::cpu::Cpu;
-use thalweg::plan::{Arena, Engine, PlanId, Program};
-use thalweg::{AdjustLr, Muon, Optimizer, Real, Recipe, set};
+use thalweg::plan::{Engine, PlanId};
+use thalweg::{AdamW, AdjustLr, Muon, Optimizer, Real, Recipe, Rules, Select, Sgd, set};
 
 /// Of the largest movement in a tensor. An iteration lets the smallest singular values grow by up to 3.4445, so five of them by
 /// 500; the resolution of f64 is 2e-16, and a trajectory has 12 steps.
@@ -34,10 +33,15 @@ fn arrays(value: &Value) -> Vec<Vec<f64>> {
     serde_json::from_value(value.clone()).expect("arrays of numbers")
 }
 
-fn rule(case: &Value) -> Muon {
-    let mut rule = Muon::default();
+/// Muon for matrices, and AdamW for other tensors with the settings that begin with `adamw_`.
+fn rules(case: &Value) -> (Muon, AdamW) {
+    let (mut rule, mut others) = (Muon::default(), AdamW::default());
     for (name, value) in case["kwargs"].as_object().expect("settings") {
         match name.as_str() {
+            "maximize" => (rule.maximize, others.maximize) = (true, true),
+            name if name.starts_with("adamw_") => {
+                set(&mut others, name.trim_start_matches("adamw_"), &value.to_string()).expect("a setting");
+            }
             "ns_steps" => rule.ns_steps = value.as_u64().expect("a number") as usize,
             "adjust_lr" => {
                 rule.adjust_lr = match value.as_str().expect("a name") {
@@ -49,7 +53,16 @@ fn rule(case: &Value) -> Muon {
             name => set(&mut rule, name, &value.to_string()).expect("a setting"),
         }
     }
-    rule
+    (rule, others)
+}
+
+fn recipe((rule, others): (impl Into<Rules>, AdamW), lanes: usize) -> Recipe {
+    let rules = rule.into();
+    Recipe::population(vec![Sgd::default(); lanes]).group_of("matrices", Select::Dimensions(2), rules).group(
+        "others",
+        |_| true,
+        others,
+    )
 }
 
 fn tensors(golden: &Golden) -> Vec<(String, Vec<usize>)> {
@@ -64,8 +77,8 @@ fn tensors(golden: &Golden) -> Vec<(String, Vec<usize>)> {
 struct Run<F> {
     /// At the recorded steps, by tensor.
     params: Vec<Vec<Vec<F>>>,
-    /// In the end: m and v, by tensor.
-    state: [Vec<Vec<F>>; 2],
+    /// In the end: m and v, by tensor, where there are any.
+    state: [Vec<Option<Vec<F>>>; 2],
 }
 
 fn run<E: Engine>(engine: &E, recipe: Recipe, golden: &Golden, lane: usize) -> Run<E::Float> {
@@ -91,8 +104,7 @@ fn run<E: Engine>(engine: &E, recipe: Recipe, golden: &Golden, lane: usize) -> R
             params.push(named.iter().map(|(name, _)| optimizer.params(lane, name).expect("parameters")).collect());
         }
     }
-    let state =
-        ["m", "v"].map(|plane| named.iter().map(|(name, _)| optimizer.state(plane, lane, name).expect("a plane")).collect());
+    let state = ["m", "v"].map(|plane| named.iter().map(|(name, _)| optimizer.state(lane, name, plane).ok()).collect());
     Run { params, state }
 }
 
@@ -113,7 +125,7 @@ fn largest(a: &[f64], b: &[f64]) -> f64 {
 }
 
 /// The error of a plain evaluation in f32 in parts of the largest movement in a tensor, over all tensors and recorded steps.
-fn plain_error(golden: &Golden, rule: &Muon, expected: &[Vec<Vec<f64>>]) -> f64 {
+fn plain_error(golden: &Golden, rules: &(Muon, AdamW), expected: &[Vec<Vec<f64>>]) -> f64 {
     let start = arrays(&golden.header["params0"]);
     let mut plain: Vec<plain_muon::Tensor> =
         tensors(golden).iter().zip(&start).map(|((_, shape), x)| plain_muon::Tensor::new(shape, x)).collect();
@@ -121,7 +133,7 @@ fn plain_error(golden: &Golden, rule: &Muon, expected: &[Vec<Vec<f64>>]) -> f64 
     let mut recorded = expected.iter();
     for (t, grads) in (1..).zip(golden.header["grads"].as_array().expect("gradients")) {
         for (tensor, grads) in plain.iter_mut().zip(arrays(grads)) {
-            tensor.step(rule, t, &grads);
+            tensor.step(rules, t, &grads);
         }
         let Some(expected) = STEPS.contains(&t).then(|| recorded.next()).flatten() else { continue };
         for ((tensor, expected), start) in plain.iter().zip(expected).zip(&start) {
@@ -138,11 +150,17 @@ fn trajectories_are_those_of_the_equations() {
     assert_eq!(golden.cases.len(), 3);
     for case in &golden.cases {
         let expected: Vec<Vec<Vec<f64>>> = case["params"].as_array().expect("snapshots").iter().map(arrays).collect();
-        let Run { params, state } = run(&Cpu::<f64>::default(), Recipe::new(rule(case)), &golden, 0);
+        let Run { params, state } = run(&Cpu::<f64>::default(), recipe(rules(case), 1), &golden, 0);
         agrees(&format!("oracle, {}", case["kwargs"]), &golden, &params, &expected, TOLERANCE);
         for (name, found) in ["exp_avg", "exp_avg_sq"].iter().zip(&state) {
-            // What cancels is as exact as what it is made of.
-            let (found, expected) = (found.concat(), arrays(&case["state"][name]).concat());
+            // A matrix has no second moments, which are 0 in the file. What cancels is as exact as what it is made of.
+            let expected = arrays(&case["state"][name]);
+            let found: Vec<Vec<f64>> = found
+                .iter()
+                .zip(&expected)
+                .map(|(found, expected)| found.clone().unwrap_or_else(|| vec![0.0; expected.len()]))
+                .collect();
+            let (found, expected) = (found.concat(), expected.concat());
             let size = expected.iter().fold(0.0, |size: f64, x| size.max(x.abs()));
             assert_close(&format!("oracle, {name}, {}", case["kwargs"]), &found, &expected, |_| 1e-14 * size);
         }
@@ -154,19 +172,20 @@ fn engines_agree_and_a_lane_has_the_bits_of_a_model_alone() {
     let golden = golden();
     for case in &golden.cases {
         let expected: Vec<Vec<Vec<f64>>> = case["params"].as_array().expect("snapshots").iter().map(arrays).collect();
-        let plain = plain_error(&golden, &rule(case), &expected);
+        let plain = plain_error(&golden, &rules(case), &expected);
         assert!((1e-7..1e-3).contains(&plain), "an error like that of f32: {plain}");
         let tolerance = MARGIN * plain;
         for engine in engines::all_and_small() {
             let what = format!("{}, {}", engine.name, case["kwargs"]);
-            let alone = run(&engine, Recipe::new(rule(case)), &golden, 0).params;
+            let alone = run(&engine, recipe(rules(case), 1), &golden, 0).params;
             agrees(&what, &golden, &alone, &expected, tolerance);
             // Three lanes have more rows than the small bindings hold.
             if engine.name.contains("small") {
                 continue;
             }
-            let lanes = [0.5, 1.0, 2.0].map(|k| Muon { lr: k * rule(case).lr, ..rule(case) });
-            let lane = run(&engine, Recipe::population(lanes), &golden, 1).params;
+            let (rule, others) = rules(case);
+            let lanes = [0.5, 1.0, 2.0].map(|k| Muon { lr: k * rule.lr, ..rule.clone() });
+            let lane = run(&engine, recipe((lanes, others), 3), &golden, 1).params;
             assert_same_bits(&what, &lane.concat().concat(), &alone.concat().concat());
         }
     }
@@ -177,7 +196,10 @@ fn engines_agree_and_a_lane_has_the_bits_of_a_model_alone() {
 fn more_tensors_of_a_shape_take_no_more_dispatches() {
     let gpu = engines::open(thalweg::gpu::GpuOptions::default());
     let dispatches = |tensors: &[(&str, &[usize])]| {
-        Optimizer::new(&gpu, Recipe::new(Muon::default()), tensors).expect("an optimizer").program().dispatches(PlanId::FIRST)
+        Optimizer::new(&gpu, recipe((Muon::default(), AdamW::default()), 1), tensors)
+            .expect("an optimizer")
+            .program()
+            .dispatches(PlanId::FIRST)
     };
     let one = dispatches(&[("a", &[4, 6]), ("bias", &[4])]);
     assert_eq!(dispatches(&[("a", &[4, 6]), ("b", &[4, 6]), ("c", &[4, 6]), ("bias", &[4])]), one);
@@ -187,7 +209,7 @@ fn more_tensors_of_a_shape_take_no_more_dispatches() {
 #[test]
 fn a_bad_step_and_a_frozen_group_change_nothing() {
     for engine in engines::all() {
-        let recipe = Recipe::new(Muon::default()).skip_bad();
+        let recipe = recipe((Muon::default(), AdamW::default()), 1).skip_bad();
         let mut optimizer = Optimizer::new(&engine, recipe, &[("w", &[2, 3]), ("b", &[2])]).expect("an optimizer");
         optimizer.set_grads(0, "w", &[1.0, 2.0, -1.0, 0.5, 3.0, 1.0]).expect("gradients");
         optimizer.set_grads(0, "b", &[1.0, 2.0]).expect("gradients");
@@ -197,10 +219,10 @@ fn a_bad_step_and_a_frozen_group_change_nothing() {
         };
         let before = both(&mut optimizer);
         assert!(before.iter().all(|&x| x != 0.0), "{}", engine.name);
-        optimizer.freeze(0, "default", true).expect("a group");
+        ["matrices", "others"].iter().for_each(|group| optimizer.freeze(0, group, true).expect("a group"));
         optimizer.step().expect("a step");
         assert_same_bits(engine.name, &both(&mut optimizer), &before);
-        optimizer.freeze(0, "default", false).expect("a group");
+        ["matrices", "others"].iter().for_each(|group| optimizer.freeze(0, group, false).expect("a group"));
         optimizer.set_grads(0, "b", &[f32::NAN, 2.0]).expect("gradients");
         optimizer.step().expect("a step");
         assert_same_bits(engine.name, &both(&mut optimizer), &before);
@@ -211,44 +233,76 @@ fn a_bad_step_and_a_frozen_group_change_nothing() {
     }
 }
 
-/// A group of matrices and others is one group to the caller, whatever it has become inside.
-#[test]
-fn changes_and_schedules_reach_both_parts_of_the_group_they_name() {
-    let rule = |factor: f64| Muon { lr: 0.02 * factor, adamw_lr: 1e-3 * factor, ..Default::default() };
-    let tensors = || {
-        let mut arena = Arena::default();
-        for (name, shape) in [("w", &[2, 3][..]), ("b", &[2]), ("v", &[3, 2]), ("c", &[3])] {
-            arena.add(name, shape).expect("a new name");
-        }
-        arena
-    };
-    fn stepped(optimizer: &mut Optimizer<impl Program<Float = f32>>) -> Vec<f32> {
-        let names = ["w", "b", "v", "c"];
-        for name in names {
-            let grads = numbers(7, optimizer.arena().tensor(name).expect("a tensor").len());
-            optimizer.set_grads(0, name, &grads).expect("gradients");
-        }
-        (0..3).for_each(|_| optimizer.step().expect("a step"));
-        names.iter().flat_map(|name| optimizer.params(0, name).expect("parameters")).collect()
+/// Three steps of a matrix and a vector, whose gradients are so large, from 1 and 2 on.
+fn moved<E: Engine>(engine: &E, recipe: Recipe, sizes: [f64; 2]) -> ([Vec<f64>; 2], [f64; 2]) {
+    let tensors: [(&str, &[usize]); 2] = [("w", &[2, 3]), ("b", &[2])];
+    let mut optimizer = Optimizer::new(engine, recipe, &tensors).expect("an optimizer");
+    for ((name, shape), size) in tensors.into_iter().zip(sizes) {
+        let len = shape.iter().product();
+        let grads: Vec<E::Float> = numbers(7, len).into_iter().map(|g| E::Float::of(f64::from(g) * size)).collect();
+        optimizer.set_grads(0, name, &grads).expect("gradients");
     }
-    let of = |name: &str| usize::from(["v", "c"].contains(&name));
+    optimizer.steps(3).expect("steps");
+    let report = optimizer.report(0).expect("a report");
+    let params = ["w", "b"].map(|name| optimizer.params(0, name).expect("parameters").into_iter().map(Real::as_f64).collect());
+    (params, [report.norm, report.coefficient])
+}
+
+fn everywhere(check: impl Fn(&dyn Fn(Recipe, [f64; 2]) -> ([Vec<f64>; 2], [f64; 2]), &str)) {
+    check(&|recipe, sizes| moved(&Cpu::<f64>::default(), recipe, sizes), "oracle");
     for engine in engines::all() {
-        let optimizer = |recipe: Recipe| Optimizer::over(&engine, recipe, tensors()).expect("an optimizer");
-        for group in [0, 1] {
-            let mut factors = [1.0, 1.0];
-            factors[group] = 0.5;
-            let expected = stepped(&mut optimizer(grouped_by(factors.map(rule), of)));
-            let both = || grouped_by([1.0, 1.0].map(rule), of);
-            let mut changed = optimizer(both());
-            changed.set(0, GROUPS[group], "lr", 0.01).expect("a rate");
-            changed.set(0, GROUPS[group], "adamw_lr", 5e-4).expect("a rate");
-            assert_same_bits(&format!("{}, group {group} changed", engine.name), &stepped(&mut changed), &expected);
-            let scheduled = both().scale_group(GROUPS[group], "lr", 0.5).scale_group(GROUPS[group], "adamw_lr", 0.5);
-            assert_same_bits(
-                &format!("{}, group {group} scheduled", engine.name),
-                &stepped(&mut optimizer(scheduled)),
-                &expected,
-            );
-        }
+        check(&|recipe, sizes| moved(&engine, recipe, sizes), engine.name);
     }
+}
+
+/// Gradients of 1e9 at the matrix leave it the steps that it has without a clip, and the vector its own: neither hears of the other.
+#[test]
+fn a_global_norm_leaves_orthogonal_directions_out() {
+    everywhere(|moved, engine| {
+        let plain = || recipe((Muon { lr: 0.1, ..Default::default() }, AdamW { eps: 0.1, ..Default::default() }), 1);
+        let ([matrix, _], _) = moved(plain(), [1e9, 1.0]);
+        let ([_, vector], [norm, coefficient]) = moved(plain().clip_norm(0.5), [1.0, 1.0]);
+        let ([found, other], scalars) = moved(plain().clip_norm(0.5), [1e9, 1.0]);
+        assert_same_bits(engine, &found, &matrix);
+        assert_same_bits(engine, &other, &vector);
+        assert!(found.iter().all(|x| x.abs() > 0.01), "{engine}: {found:?}");
+        assert_eq!(scalars, [norm, coefficient], "{engine}: the norm of the vector");
+        assert!(norm < 10.0 && coefficient < 1.0, "{engine}: {norm}");
+    });
+}
+
+/// Asked in, the matrix is part of the norm, and its gradient leaves the vector next to nothing.
+#[test]
+fn a_set_of_groups_shares_a_norm() {
+    everywhere(|moved, engine| {
+        // Where the root is small beside eps, a step is as long as its gradient.
+        let plain =
+            || recipe((Muon { lr: 0.1, ..Default::default() }, AdamW { eps: 1.0, weight_decay: 0.0, ..Default::default() }), 1);
+        let ([_, vector], [norm, _]) = moved(plain().clip_norm_of(["matrices", "others"], 1.0), [1e9, 1.0]);
+        assert!(norm > 1e9, "{engine}: {norm}");
+        assert!(vector.iter().all(|x| x.abs() < 1e-10), "{engine}: {vector:?}");
+        let ([_, apart], [norm, _]) = moved(plain().clip_norm_of(["matrices"], 1.0).clip_norm_of(["others"], 1.0), [1e9, 1.0]);
+        assert!(norm > 1e9, "{engine}: the first set's norm is reported: {norm}");
+        let ([_, alone], _) = moved(plain().clip_norm(1.0), [1.0, 1.0]);
+        assert_same_bits(engine, &apart, &alone);
+        let all = Recipe::new(Muon::default()).group_of("b", Select::Below(2), AdamW::default());
+        let (_, [norm, _]) = moved(all.clone().clip_norm_of(["b"], 1.0), [1e9, 1.0]);
+        assert!(norm < 10.0, "{engine}: {norm}");
+    });
+    // Alone, matrices are what is meant.
+    let tensors: [(&str, &[usize]); 1] = [("w", &[2, 3])];
+    let recipe = Recipe::new(Muon::default()).clip_norm(1.0);
+    let mut alone = Optimizer::new(&Cpu::<f32>::default(), recipe, &tensors).expect("an optimizer");
+    alone.set_grads(0, "w", &[3.0, 4.0, 0.0, 0.0, 0.0, 0.0]).expect("gradients");
+    alone.step().expect("a step");
+    assert_eq!(alone.report(0).expect("a report").norm, 5.0);
+}
+
+#[test]
+fn tensors_that_are_no_matrices_are_refused() {
+    let error = Optimizer::new(&Cpu::<f32>::default(), Recipe::new(Muon::default()), &[("w", &[2, 2]), ("b", &[3])]);
+    assert_eq!(
+        error.map(drop).expect_err("a vector").to_string(),
+        "tensor 'b' under muon: shape [3] found, a matrix (other tensors want a group with another rule) expected"
+    );
 }

@@ -9,7 +9,7 @@ use std::thread;
 use std::time::Duration;
 use thalweg::cpu::{Cpu, CpuProgram};
 use thalweg::plan::Arena;
-use thalweg::{Adafactor, Adam, Average, Lamb, Lars, Muon, Optimizer, Recipe};
+use thalweg::{Adafactor, Adam, Average, Lamb, Lars, Muon, Optimizer, Recipe, Select};
 
 /// Shapes and groups. A part has 32,768 elements.
 const TENSORS: [(&[usize], usize); 7] =
@@ -47,7 +47,7 @@ fn any_number_of_threads_gives_the_same_bits() {
         ("LARS", grouped_by(lars, groups).clip_norm(1.0)),
         ("LAMB", Recipe::new(Lamb::default())),
         ("Adafactor", Recipe::new(Adafactor::default())),
-        ("Muon", Recipe::new(Muon::default())),
+        ("Muon", Recipe::new(Muon::default()).group_of("vectors", Select::Below(2), Adam::default())),
     ] {
         let alone = run(&recipe, 1);
         for threads in [2, 5] {

@@ -67,7 +67,7 @@ fn a_capped_trust_is_1_at_a_rate_of_0() {
         // ½·‖x‖/‖g‖ is 2.5, more than the rate; the trust of zeros is 1, half of it.
         for (b, x, zeros) in [(1.0, 4.0, 0.0), (1.9, 0.2, -2.0 * (0.9 * 2.0 + 0.5 * 2.0))] {
             optimizer.step().expect("a step");
-            assert_close(engine.name, &optimizer.state("b", 0, "x").expect("a plane"), &[0.0, b], |_| 1e-6);
+            assert_close(engine.name, &optimizer.state(0, "x", "b").expect("a plane"), &[0.0, b], |_| 1e-6);
             assert_close(engine.name, &optimizer.params(0, "x").expect("parameters"), &[3.0, x], |_| 1e-6);
             assert_close(engine.name, &optimizer.params(0, "zeros").expect("parameters"), &[zeros], |_| 1e-6);
         }

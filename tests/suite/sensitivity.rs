@@ -62,9 +62,7 @@ fn the_right_rule_is_inside() {
 fn half_the_learning_rate_is_far_outside() {
     for (name, rule) in options() {
         let mut wrong = rule.clone();
-        // Vectors go by another rate than Muon's matrices.
-        let rate = if rule.name() == "muon" { "adamw_lr" } else { "lr" };
-        match wrong.settings().into_iter().find(|(name, _)| *name == rate) {
+        match wrong.settings().into_iter().find(|(name, _)| *name == "lr") {
             Some((_, Setting::Number(lr))) => *lr /= 2.0,
             other => panic!("{name}: {other:?} is no learning rate"),
         }

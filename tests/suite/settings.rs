@@ -1,6 +1,7 @@
 //! Settings that are refused, those of every rule, every schedule and the recipe, and the exact words.
 
 use crate::common::refusal::{assert_error, optimizer};
+use thalweg::cpu::Cpu;
 use thalweg::plan::{LossScale, NormKind};
 use thalweg::schedule::{schedule_by_name, schedules};
 use thalweg::{Adam, AdjustLr, AnyRule, Clip, Decay, Muon, Optimizer, Recipe, Result, Sgd, rule_by_name, rules, set};
@@ -227,12 +228,6 @@ const RULES: &[(&str, &[Setting])] = &[
             EPS,
             ("ns_steps", &[WHOLE, "at most 100"]),
             ("adjust_lr", &[ADJUST_LR]),
-            number("adamw_lr"),
-            fraction("adamw_beta1"),
-            fraction("adamw_beta2"),
-            positive("adamw_eps"),
-            number("adamw_weight_decay"),
-            flag("adamw"),
             MAXIMIZE,
         ],
     ),
@@ -428,6 +423,7 @@ fn settings_that_do_not_fit_each_other_are_refused() {
 
 #[test]
 fn what_is_recorded_into_a_plan_follows_no_schedule() {
+    let optimizer = |recipe: Recipe| Optimizer::new(&Cpu::<f32>::default(), recipe, &[("w", &[2, 2])]);
     for name in ["ns_a", "eps", "ns_steps", "adjust_lr", "nesterov"] {
         let recipe = Recipe::new(Muon::default()).scale(name, 0.5);
         assert_error(optimizer(recipe), &format!("a scale of {name} cannot be combined with muon: {name} is no number"));

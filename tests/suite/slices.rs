@@ -6,8 +6,8 @@ use crate::common::numbers::numbers;
 use thalweg::gpu::{Foreign, Gpu, GpuOptions, GpuProgram, Slice, SliceTensor};
 use thalweg::plan::{Arena, Blueprint, Half, NormKind, PlanId, Program, Role};
 use thalweg::{
-    Accumulation, Adafactor, Adam, Adan, AnyRule, Average, Clip, Lamb, Lars, Lookahead, Muon, Optimizer, Recipe, Result, Sgd,
-    wgpu,
+    Accumulation, Adafactor, Adam, AdamW, Adan, AnyRule, Average, Clip, Lamb, Lars, Lookahead, Muon, Optimizer, Recipe, Result,
+    Sgd, wgpu,
 };
 
 /// Tensors around every limit of a block and a chunk, an empty one among them.
@@ -99,7 +99,7 @@ fn run(mut optimizer: Optimizer<GpuProgram>, lanes: usize) -> (Vec<Vec<f32>>, St
     let mut all = Vec::new();
     for &(lane, i, _) in &tensors {
         all.push(optimizer.params(lane, &name(i)).expect("parameters"));
-        all.extend(["m", "v", "b"].into_iter().filter_map(|plane| optimizer.state(plane, lane, &name(i)).ok()));
+        all.extend(["m", "v", "b"].into_iter().filter_map(|plane| optimizer.state(lane, &name(i), plane).ok()));
     }
     let reports: Vec<_> = (0..lanes).map(|lane| optimizer.report(lane).expect("a report")).collect();
     (all, format!("{reports:?}"))
@@ -124,11 +124,17 @@ fn groups_and_four_planes_are_those_of_an_arena() -> Result<()> {
     Ok(())
 }
 
+/// Matrices by Muon, everything else by AdamW: two kernels.
+fn muon() -> Recipe {
+    let others = AdamW { lr: 0.01, ..Default::default() };
+    Recipe::new(Muon { lr: 0.1, ..Default::default() }).group("others", |tensor| tensor.shape.len() != 2, others)
+}
+
 /// A program with plans of its own: the recipe is recorded for the arena of the slices.
 #[test]
 fn recorded_plans_have_the_rows_of_their_groups() -> Result<()> {
     let gpu = gpu();
-    let recipe = Recipe::new(Muon { lr: 0.1, adamw_lr: 0.01, ..Default::default() });
+    let recipe = muon().skip_bad();
     let foreign = Foreign::new(&[in_one_buffer(&gpu)])?;
     let (mut blueprint, arena) = (Blueprint::new(1), foreign.arena().clone());
     let roles = [("params", Role::Params), ("grads", Role::Grads)].map(|(name, role)| {
@@ -182,13 +188,12 @@ fn a_layout_of_other_tensors_is_refused() -> Result<()> {
 fn wherever_tensors_lie_the_bits_are_the_same() -> Result<()> {
     let lars = Lars { momentum: 0.9, weight_decay: 0.1, trust_coefficient: 0.1, ..Default::default() };
     let lamb = Lamb { lr: 0.1, ..Default::default() };
-    let muon = Muon { lr: 0.1, ..Default::default() };
     let adafactor = Adafactor { lr: 0.1, ..Default::default() };
     let recipes = [
         ("Adam", recipe()),
         ("LARS", Recipe::new(lars).skip_bad()),
         ("LAMB", Recipe::new(lamb).skip_bad()),
-        ("Muon", Recipe::new(muon).skip_bad()),
+        ("Muon", muon().skip_bad()),
         ("Adafactor", Recipe::new(adafactor).skip_bad()),
     ];
     for (limits, gpu) in [("all limits", gpu()), ("small bindings", small_gpu())] {
@@ -441,7 +446,7 @@ fn drive(
     let mut all = Vec::new();
     for &(lane, i, _) in &tensors {
         all.push(optimizer.params(lane, &name(i))?);
-        all.push(optimizer.state("b", lane, &name(i))?);
+        all.push(optimizer.state(lane, &name(i), "b")?);
         all.extend(optimizer.averaged(lane, &name(i)).ok());
         all.extend(optimizer.half(lane, &name(i)).ok().map(|bits| bits.into_iter().map(f32::from).collect()));
         let (grads, tensor) = (optimizer.grads_buffer(), optimizer.arena().tensor(&name(i))?);

@@ -336,7 +336,7 @@ fn planes_and_counts_can_be_set() -> Result<()> {
                     other.set_averaged(0, tensor, &old.averaged(0, tensor)?)?;
                 }
             } else {
-                let plane = |name: &str, old: &mut Optimizer<E::Program>, tensor: &str| old.state(name, 0, tensor);
+                let plane = |name: &str, old: &mut Optimizer<E::Program>, tensor: &str| old.state(0, tensor, name);
                 for name in ["row_var", "col_var"] {
                     let values = plane(name, &mut old, "matrix")?;
                     other.set_state(0, "matrix", name, &values)?;

@@ -2,7 +2,7 @@
 //! rules to them, and the program `thalweg-catalogue` draws them.
 
 use thalweg::schedule::schedule_by_name;
-use thalweg::{AnyRule, Recipe, Result, rule_by_name, rules, set};
+use thalweg::{AnyRule, Recipe, Result, Select, rule_by_name, rules, set};
 
 /// What is known of a rule.
 #[derive(Debug)]
@@ -21,6 +21,8 @@ pub struct Entry {
 #[derive(Debug)]
 pub struct Run {
     pub settings: &'static str,
+    /// Rule and settings of tensors that are no matrices, where they are not those of the rule.
+    pub others: &'static str,
     /// The name of a schedule of the learning rate over the whole run; empty: the rate stays.
     pub schedule: &'static str,
     /// In steps; on the digits, in epochs.
@@ -28,7 +30,7 @@ pub struct Run {
 }
 
 const fn run(settings: &'static str, schedule: &'static str, length: usize) -> Run {
-    Run { settings, schedule, length }
+    Run { settings, others: "", schedule, length }
 }
 
 /// The command line's default.
@@ -186,11 +188,11 @@ pub const CATALOGUE: &[Entry] = &[
     },
     Entry {
         rule: "muon",
-        when: "hidden matrices of networks; everything else goes by AdamW",
+        when: "hidden matrices of networks; everything else wants another rule, such as AdamW",
         // On one row or a square its steps are as long as the rate, so that it has to fall.
         rosenbrock: run("lr=0.03 momentum=0.9 weight_decay=0", "cosine", 2_000),
         quadratic: run("lr=0.03 momentum=0.9 weight_decay=0", "cosine", 3_000),
-        digits: run("lr=0.05 adamw_lr=0.01", "cosine", 10),
+        digits: Run { others: "adamw lr=0.01", ..run("lr=0.05", "cosine", 10) },
         batch: BATCH,
     },
     Entry {
@@ -217,7 +219,10 @@ pub fn entry(rule: &str) -> std::result::Result<&'static Entry, String> {
 impl Run {
     /// The recipe of a rule for a run of so many steps.
     pub fn recipe(&self, rule: &str, steps: usize) -> Result<Recipe> {
-        let recipe = Recipe::new(with(rule, self.settings));
+        let mut recipe = Recipe::new(with(rule, self.settings));
+        if let Some((rule, settings)) = self.others.split_once(' ') {
+            recipe = recipe.group_of("others", Select::Below(2), with(rule, settings));
+        }
         if self.schedule.is_empty() {
             return Ok(recipe);
         }

@@ -9,13 +9,10 @@ use thalweg::plan::Program;
 use thalweg::schedule::{Plateau, ReduceLrOnPlateau, Schedule};
 use thalweg::{AnyRule, Recipe, Setting, Trainer};
 
-/// Settings that are learning rates.
-const RATES: [&str; 2] = ["lr", "adamw_lr"];
-
 /// What changes the learning rates from epoch to epoch, by the loss on the test data.
 pub struct Follower {
     plateau: Plateau,
-    /// With their values at the start.
+    /// The groups' learning rates at the start.
     rates: Vec<(&'static str, f64)>,
 }
 
@@ -23,7 +20,7 @@ impl Follower {
     /// Sets the rates of the next epoch.
     pub fn set<P: Program>(&self, trainer: &mut Trainer<P>) -> Result<()> {
         let factor = self.plateau.value();
-        Ok(self.rates.iter().try_for_each(|(name, rate)| trainer.set(0, "default", name, rate * factor))?)
+        Ok(self.rates.iter().try_for_each(|(group, rate)| trainer.set(0, group, "lr", rate * factor))?)
     }
 
     /// Takes the loss of an epoch.
@@ -157,15 +154,15 @@ impl Rates {
 /// A recipe with its learning rates on a schedule over a run of so many steps and epochs, or with what makes them follow the loss.
 pub fn scheduled(
     recipe: Recipe,
-    rule: &dyn AnyRule,
+    groups: &[(&'static str, &dyn AnyRule)],
     schedule: Option<&Scheduled>,
     (steps, epochs): (u64, usize),
 ) -> Result<(Recipe, Option<Follower>, Rates)> {
-    let rates = rates(rule);
+    let rates: Vec<_> = groups.iter().filter_map(|(group, rule)| Some((*group, lr(*rule)?))).collect();
     let mut over = Rates { lr: rates.first().map(|&(_, lr)| lr), schedule: None, steps, epochs };
     let Some(schedule) = schedule else { return Ok((recipe, None, over)) };
     let wrong = |error: thalweg::Error| Usage(error.to_string());
-    if rule.name() == "rprop" {
+    if groups.iter().any(|(_, rule)| rule.name() == "rprop") {
         return Err(Usage("--schedule has no effect on rprop, whose lr is only the length of its first step".into()).into());
     }
     if schedule.is_plateau() {
@@ -176,16 +173,16 @@ pub fn scheduled(
     let (resolved, schedule) = schedule.make(steps).map_err(wrong)?;
     over.schedule = Some((resolved, Some(schedule.clone())));
     over.check()?;
-    let recipe = rates.iter().fold(recipe, |recipe, (name, _)| recipe.scale(name, schedule.clone()));
+    let recipe = if rates.is_empty() { recipe } else { recipe.scale("lr", schedule) };
     Ok((recipe, None, over))
 }
 
-/// A rule's learning rates.
-pub fn rates(rule: &dyn AnyRule) -> Vec<(&'static str, f64)> {
+/// A rule's learning rate, if it has one.
+pub fn lr(rule: &dyn AnyRule) -> Option<f64> {
     let mut rule = rule.boxed();
     let rate = |(name, setting)| match setting {
-        Setting::Number(rate) if RATES.contains(&name) => Some((name, *rate)),
+        Setting::Number(rate) if name == "lr" => Some(*rate),
         _ => None,
     };
-    rule.settings().into_iter().filter_map(rate).collect()
+    rule.settings().into_iter().find_map(rate)
 }

@@ -105,7 +105,7 @@ const STARTS: [(&str, &str, f64); 21] = [
     ("ademamix", "--lr 0.002", 96.4),
     ("adan", "--lr 0.005", 96.7),
     ("schedulefree", "--lr 0.005", 96.4),
-    ("muon", "--lr 0.02 --set adamw_lr=0.002", 97.2),
+    ("muon", "--lr 0.02 --others adamw,lr=0.002", 97.2),
     ("adafactor", "--lr 0.02", 97.2),
 ];
 

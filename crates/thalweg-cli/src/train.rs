@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use thalweg::data::Dataset;
 use thalweg::nn::Network;
 use thalweg::plan::{Activation, Engine};
-use thalweg::{AnyRule, Batch, Memory, Recipe, Trainer, range};
+use thalweg::{AdamW, AnyRule, Batch, Memory, Recipe, Select, Trainer, range};
 
 /// More is a slip of the finger: two such layers have four thousand million weights.
 const MAX_WIDTH: u64 = 1 << 16;
@@ -51,6 +51,11 @@ pub struct Args {
     /// Settings of the rule, such as `beta1=0.8,eps=1e-7`, for which `thalweg rules NAME` has names and defaults; may be repeated
     #[arg(long = "set", value_name = "KEY=VALUE,…")]
     settings: Vec<Pairs>,
+
+    /// The rule of vectors, which are biases here, and its settings, such as `adamw,weight_decay=0` [default: that of --rule, or AdamW
+    /// where that one takes matrices alone]
+    #[arg(long, value_name = "NAME[,KEY=VALUE…]")]
+    others: Option<Scheduled>,
 
     /// Learning rate, short for --set lr=X [default: the rule's own]
     #[arg(long, aliases = ["learning-rate", "learning_rate"], value_name = "X", value_parser = real, allow_negative_numbers = true)]
@@ -155,8 +160,9 @@ enum End {
 
 /// Runs the command.
 pub fn run(mut args: Args) -> Result<()> {
-    let mut rule = rule(&args)?;
-    let recipe = recipe(&*rule, &args)?;
+    let rule = rule(&args)?;
+    let others = others(&*rule, &args)?;
+    let recipe = recipe(&*rule, others.as_deref(), &args)?;
     args.engine.check(args.threads)?;
     let named = args.schedule.take().map(Scheduled::named).transpose();
     args.schedule = named.map_err(|error| Usage(error.to_string()))?;
@@ -169,14 +175,16 @@ pub fn run(mut args: Args) -> Result<()> {
     let steps_per_epoch = batch.steps(train.rows());
     // Less than 2⁶⁴: there are less than 2³² rows, and no more epochs.
     let steps = args.epochs as u64 * steps_per_epoch as u64;
-    let (recipe, mut follower, rates) = rates::scheduled(recipe, &*rule, args.schedule.as_ref(), (steps, args.epochs))?;
+    let groups: Vec<(&str, &dyn AnyRule)> =
+        std::iter::once((DEFAULT, &*rule)).chain(others.as_deref().map(|rule| (OTHERS, rule))).collect();
+    let (recipe, mut follower, rates) = rates::scheduled(recipe, &groups, args.schedule.as_ref(), (steps, args.epochs))?;
     let out = args.out()?;
     let engine = args.engine.pick(args.quiet, args.threads)?;
     let network = Network::perceptron(train.width, &args.hidden, train.classes, args.activation.activation())?;
     let parameters = network.arena()?.tensors().iter().map(|tensor| tensor.len()).sum();
-    let lr = rates::rates(&*rule).first().map(|&(_, lr)| lr);
+    let lr = rates::lr(&*rule);
     let run = data::Run { steps_per_epoch, batch: batch.rows, parameters, rule: rule.name(), lr, engine: engine.name() };
-    let settings = args.settings(&mut *rule, batch.rows);
+    let settings = args.settings(&*rule, others.as_deref(), batch.rows);
     let data = data::Summary { read, run };
     let mut record = Record { settings, data, rates, engine: engine.name(), adapter: engine.adapter(), best: None };
     let mut report = Report::new(Voice::new(args.json, args.quiet), args.epochs, out);
@@ -287,13 +295,17 @@ impl Args {
     }
 
     /// Everything that was asked for, with defaults.
-    fn settings(&self, rule: &mut dyn AnyRule, batch: usize) -> Map<String, Value> {
-        let name = rule.name();
-        let settings: Vec<_> = rule.settings().into_iter().map(|(key, mut value)| (key, Some(value.text().write()))).collect();
+    fn settings(&self, rule: &dyn AnyRule, others: Option<&dyn AnyRule>, batch: usize) -> Map<String, Value> {
+        let settings = |rule: &dyn AnyRule| {
+            let mut rule = rule.boxed();
+            let all: Vec<_> = rule.settings().into_iter().map(|(key, mut value)| (key, Some(value.text().write()))).collect();
+            settings::object(&all)
+        };
         let object = json!({
-            "rule": name,
-            "settings": settings::object(&settings),
-            "lr": rates::rates(rule).first().map(|&(_, lr)| lr),
+            "rule": rule.name(),
+            "settings": settings(rule),
+            "others": others.map(|rule| json!({ "rule": rule.name(), "settings": settings(rule) })),
+            "lr": rates::lr(rule),
             "clip_norm": self.clip_norm,
             "epochs": self.epochs,
             "batch": batch,
@@ -353,9 +365,26 @@ fn rule(args: &Args) -> Result<Box<dyn AnyRule>> {
     settings::rule(&args.rule, &pairs).map_err(|error| Usage(error.to_string()).into())
 }
 
-/// The rule with what goes with it.
-fn recipe(rule: &dyn AnyRule, args: &Args) -> Result<Recipe> {
-    let recipe = Recipe::new(rule.boxed());
+/// The groups of a recipe: what --rule is for, and vectors where they have a rule of their own.
+const DEFAULT: &str = "default";
+const OTHERS: &str = "others";
+
+/// The rule of vectors, where it is not that of matrices.
+fn others(rule: &dyn AnyRule, args: &Args) -> Result<Option<Box<dyn AnyRule>>> {
+    match &args.others {
+        Some(Scheduled { name, settings }) => {
+            Ok(Some(settings::rule(name, settings).map_err(|error| Usage(error.to_string()))?))
+        }
+        None => Ok(rule.orthogonal().map(|_| AdamW::default().into())),
+    }
+}
+
+/// The rules with what goes with them.
+fn recipe(rule: &dyn AnyRule, others: Option<&dyn AnyRule>, args: &Args) -> Result<Recipe> {
+    let mut recipe = Recipe::new(rule.boxed());
+    if let Some(others) = others {
+        recipe = recipe.group_of(OTHERS, Select::Below(2), others.boxed());
+    }
     let Some(norm) = args.clip_norm else { return Ok(recipe) };
     range::positive("clip_norm", norm).map_err(|error| Usage(error.to_string()))?;
     Ok(recipe.clip_norm(norm))

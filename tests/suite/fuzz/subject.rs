@@ -509,7 +509,7 @@ impl<'a, H: Home> Subject<'a, H> {
         let rule = &case.rules()[0];
         let names = rule.planes().into_iter().map(|plane| rule.state_names()[plane]).chain(["row_var", "col_var"]);
         for plane in names {
-            if let Ok(state) = optimizer.state(plane, lane, &label) {
+            if let Ok(state) = optimizer.state(lane, &label, plane) {
                 add(What::Plane, plane, doubles(state));
             }
         }

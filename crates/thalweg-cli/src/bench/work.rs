@@ -3,7 +3,7 @@
 use crate::memory;
 use anyhow::Result;
 use thalweg::plan::{Arena, Blueprint, Buffer, BufferId, Layout, MatMul, Norm, NormKind, Op, Plan, Role};
-use thalweg::{AdamW, AnyRule, Layerwise, Recipe, RmsProp, Sgd, Stepper, rules};
+use thalweg::{AdamW, AnyRule, Layerwise, Recipe, RmsProp, Select, Sgd, Stepper, rules};
 
 /// Columns of the matrix that a rule with moments of rows and columns works on.
 const MOST_COLUMNS: usize = 1024;
@@ -153,7 +153,11 @@ fn update(what: String, rule: Box<dyn AnyRule>, clip: Option<f64>, n: usize) -> 
     let params = blueprint.arena("params", &arena, Role::Params);
     let grads = blueprint.arena("grads", &arena, Role::Grads);
     let (reads, writes) = moved(&*rule);
+    let orthogonal = rule.orthogonal().is_some();
     let mut recipe = Recipe::new(rule);
+    if orthogonal && arena.tensors().iter().any(|tensor| tensor.shape.len() < 2) {
+        recipe = recipe.group_of("rest", Select::Below(2), AdamW::default());
+    }
     if let Some(max_norm) = clip {
         recipe = recipe.clip_norm(max_norm);
     }
@@ -217,7 +221,7 @@ mod tests {
             ("adamw", 4, 3),
             ("lars", 2 + 2, 1),
             ("lamb", 4 + 2, 3 + 1),
-            ("muon", 4 + 2, 3 + 1),
+            ("muon", 3 + 2, 2 + 1),
             ("adafactor", 2 + 1 + 2, 1 + 1),
         ] {
             assert_eq!(moved(&*rule_by_name(name).expect("a rule")), (reads, writes), "{name}");

@@ -60,7 +60,7 @@ fn the_listed_memory_holds_directions_and_numbers_of_tensors() {
         ("novograd", 4, 4, Some("4 per tensor")),
         ("lamb", 12, 12, None),
         ("adafactor", 4, 8, Some("4·(n + m + 1) per n × m matrix")),
-        ("muon", 12, 12, Some(scratch)),
+        ("muon", 8, 8, Some(scratch)),
     ];
     for (rule, bytes, most, other) in table {
         let line = &thalweg(&["rules", rule, "--json"]).json()[0];

@@ -89,11 +89,21 @@ fn a_schedule_is_a_factor_and_takes_the_runs_steps_where_it_needs_some() {
 }
 
 #[test]
-fn a_schedule_moves_every_learning_rate_of_muon() {
+fn a_schedule_moves_the_learning_rates_of_both_rules() {
     let run = |args: &[&str]| last_test(&trained(&[&["--epochs", "2", "--rule", "muon"], args].concat()));
-    let halves = run(&["--lr", "0.01", "--set", "adamw_lr=0.001"]);
-    assert_eq!(halves, run(&["--lr", "0.02", "--set", "adamw_lr=0.002", "--schedule", "constant,value=0.5"]));
-    assert_ne!(halves, run(&["--lr", "0.01", "--set", "adamw_lr=0.002"]));
+    let halves = run(&["--lr", "0.01", "--others", "adamw,lr=0.001"]);
+    assert_eq!(halves, run(&["--lr", "0.02", "--others", "adamw,lr=0.002", "--schedule", "constant,value=0.5"]));
+    assert_ne!(halves, run(&["--lr", "0.01", "--others", "adamw,lr=0.002"]));
+    assert_eq!(run(&["--lr", "0.01"]), run(&["--lr", "0.01", "--others", "adamw"]));
+}
+
+#[test]
+fn biases_have_a_rule_of_their_own() {
+    let run = |args: &[&str]| last_test(&trained(&[&["--epochs", "2"], args].concat()));
+    let plain = run(&["--weight-decay", "0.5"]);
+    assert_eq!(plain, run(&["--weight-decay", "0.5", "--others", "adamw,weight_decay=0.5"]));
+    assert_ne!(plain, run(&["--weight-decay", "0.5", "--others", "adamw,weight_decay=0"]));
+    assert_ne!(plain, run(&["--weight-decay", "0.5", "--others", "sgd,lr=0.1,momentum=0.9"]));
 }
 
 #[test]

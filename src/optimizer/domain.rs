@@ -1,0 +1,44 @@
+//! Which groups share a norm.
+
+use crate::plan::{Arena, Chunk};
+use std::ops::Range;
+
+/// Which bound a group's norm has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Domain {
+    /// That of [`Recipe::clip_norm`], or of no clip.
+    Global,
+    /// That of a named set.
+    Set(usize),
+    /// None: others are clipped, or its direction is made orthogonal, whatever its gradient's size.
+    Outside,
+}
+
+/// Groups whose gradients are clipped by a norm of their own.
+#[derive(Debug, Clone)]
+pub(super) struct ClipSet {
+    pub groups: Vec<String>,
+    pub max: f64,
+}
+
+/// All chunks of an arena, domain after domain, the order of sums within each; which of them each domain has; and the domain of each
+/// group. The first domain has the norm that is reported: the global one, or else that of the first set.
+pub(super) fn ordered(domains: &[Domain], arena: &Arena) -> (Vec<Chunk>, Vec<Range<usize>>, Vec<usize>) {
+    let place = |domain: &Domain| match domain {
+        Domain::Global => 0,
+        Domain::Set(index) => index + 1,
+        Domain::Outside => usize::MAX,
+    };
+    let mut known: Vec<usize> = domains.iter().map(place).collect();
+    known.sort_unstable();
+    known.dedup();
+    let of_group: Vec<usize> = domains.iter().map(|domain| known.partition_point(|known| *known < place(domain))).collect();
+    let mut chunks = arena.chunks();
+    chunks.sort_by_key(|chunk| of_group[chunk.group]);
+    let of_domain = |domain: usize| {
+        let before = |domain: usize| chunks.partition_point(|chunk| of_group[chunk.group] < domain);
+        before(domain)..before(domain + 1)
+    };
+    let ranges = (0..known.len()).map(of_domain).collect();
+    (chunks, ranges, of_group)
+}
