@@ -343,7 +343,7 @@ impl<T: Train, W: FnMut(&Record) -> Result<()>> Run<'_, T, W> {
                 for (trial, mean) in scored {
                     // In a resumed sweep it may have gone on before.
                     let next = Record { fold: Some(fold + 1), seed: self.places[0].1, ..Record::new(&trial) };
-                    let goes_on = self.own(&next).is_some();
+                    let goes_on = self.table.own(&next).is_some();
                     if fold + 1 == self.sweep.folds || !mean.is_finite() {
                         self.finish(&trial, 0, steps, mean, Status::Complete)?;
                     } else if !goes_on && rule.stops(self.study.goal(), &self.fold_metrics(trial.id, fold + 1), &best) {
@@ -371,7 +371,7 @@ impl<T: Train, W: FnMut(&Record) -> Result<()>> Run<'_, T, W> {
     /// The mean metric of a trial on each of the first folds over its seeds.
     fn fold_metrics(&self, trial: u64, folds: u64) -> Vec<(usize, f64)> {
         let metric = |fold: u64| {
-            let own = self.table.records().iter().filter(|record| record.trial == trial && record.fold == Some(fold));
+            let own = self.table.rows_of(trial).filter(|record| record.fold == Some(fold));
             let metrics: Vec<f64> = own.map(|record| record.metric.unwrap_or(f64::NAN)).collect();
             (!metrics.is_empty()).then(|| (fold as usize, mean(&metrics)))
         };
@@ -473,7 +473,7 @@ impl<T: Train, W: FnMut(&Record) -> Result<()>> Run<'_, T, W> {
         let rows = self.places.iter().map(|&(fold, seed)| Record { parent, fold, seed, rung, ..Record::new(trial) });
         let missing: Vec<Record> = rows.filter(|row| !self.known(row)).collect();
         for row in &missing {
-            if self.own(row).is_none() {
+            if self.table.own(row).is_none() {
                 self.write(row.clone())?;
             }
         }
@@ -508,33 +508,20 @@ impl<T: Train, W: FnMut(&Record) -> Result<()>> Run<'_, T, W> {
     /// The mean metric of a trial at a rung over folds and seeds, up to the fold that is trained now; NaN if one has failed.
     fn mean(&self, trial: u64, rung: u64) -> f64 {
         let last = self.places.last().and_then(|(fold, _)| *fold);
-        let own = self.table.records().iter().filter(|own| own.trial == trial && own.rung == rung && own.fold <= last);
-        let mut own: Vec<&Record> = own.collect();
         // In the order of the table's own summaries: the same bits.
-        own.sort_by_key(|record| (record.fold, record.seed));
-        mean(&own.iter().map(|record| record.metric.unwrap_or(f64::NAN)).collect::<Vec<f64>>())
-    }
-
-    /// The row of the table with the same key.
-    fn own(&self, row: &Record) -> Option<&Record> {
-        let key = |row: &Record| (row.trial, row.fold, row.seed, row.rung);
-        self.table.records().iter().rev().find(|own| key(own) == key(row))
+        let own = self.table.rows_of(trial).filter(|own| own.rung == rung && own.fold <= last);
+        mean(&own.map(|record| record.metric.unwrap_or(f64::NAN)).collect::<Vec<f64>>())
     }
 
     /// Whether the table has the result of this row.
     fn known(&self, row: &Record) -> bool {
-        self.own(row).is_some_and(|own| own.metric.is_some() || own.status == Status::Failed)
+        self.table.own(row).is_some_and(|own| own.metric.is_some() || own.status == Status::Failed)
     }
 
     /// Ends a trial: in the table, for the sampler and for the trainer.
     fn finish(&mut self, trial: &Trial, rung: u64, steps: u64, metric: f64, status: Status) -> Result<()> {
-        let own: Vec<Record> = self
-            .table
-            .records()
-            .iter()
-            .filter(|own| own.trial == trial.id && own.rung == rung && own.metric.is_some())
-            .cloned()
-            .collect();
+        let own = self.table.rows_of(trial.id).filter(|own| own.rung == rung && own.metric.is_some());
+        let own: Vec<Record> = own.cloned().collect();
         for row in own {
             self.write(Record { status, ..row })?;
         }

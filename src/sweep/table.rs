@@ -83,11 +83,13 @@ impl Record {
         }
     }
 
-    /// Of two rows with the same key the later holds.
-    fn key(&self) -> (u64, Option<u64>, Option<u64>, u64) {
+    fn key(&self) -> Key {
         (self.trial, self.fold, self.seed, self.rung)
     }
 }
+
+/// Trial, fold, seed and rung: of two rows with the same key the later holds.
+type Key = (u64, Option<u64>, Option<u64>, u64);
 
 /// What came out of a trial over its folds and seeds.
 #[derive(Debug, Clone, PartialEq)]
@@ -143,12 +145,14 @@ pub struct Table {
     space: SearchSpace,
     goal: Goal,
     records: Vec<Record>,
+    /// Where the row of each key is.
+    places: BTreeMap<Key, usize>,
 }
 
 impl Table {
     /// A table without rows.
     pub fn new(space: SearchSpace, goal: Goal) -> Self {
-        Self { space, goal, records: Vec::new() }
+        Self { space, goal, records: Vec::new(), places: BTreeMap::new() }
     }
 
     /// Adds a row, or replaces that of the same trial, fold, seed and rung.
@@ -164,7 +168,8 @@ impl Table {
             (Status::Failed, Some(_)) => "none, as it has failed",
             (Status::Complete | Status::Stopped, None) => "there, as it is complete or stopped",
             _ => {
-                match self.records.iter_mut().rev().find(|own| own.key() == record.key()) {
+                let place = *self.places.entry(record.key()).or_insert(self.records.len());
+                match self.records.get_mut(place) {
                     Some(own) => *own = record,
                     None => self.records.push(record),
                 }
@@ -178,6 +183,17 @@ impl Table {
     /// The rows, in the order in which their keys came first.
     pub fn records(&self) -> &[Record] {
         &self.records
+    }
+
+    /// The rows of a trial by fold, then by seed, then by rung.
+    pub fn rows_of(&self, trial: u64) -> impl Iterator<Item = &Record> {
+        let last = (trial, Some(u64::MAX), Some(u64::MAX), u64::MAX);
+        self.places.range((trial, None, None, 0)..=last).map(|(_, &place)| &self.records[place])
+    }
+
+    /// The row of the same trial, fold, seed and rung, if there is one.
+    pub(super) fn own(&self, row: &Record) -> Option<&Record> {
+        self.places.get(&row.key()).map(|&place| &self.records[place])
     }
 
     /// Whether metrics should be small or large.

@@ -17,7 +17,7 @@ fn point(lr: f64, rule: &str) -> Point {
 }
 
 fn record(trial: u64, metric: Option<f64>, status: Status) -> Record {
-    let point = point(1e-4 * (1.0 + trial as f64 / 3.0), if trial % 2 == 0 { "adam" } else { "a \"b\"" });
+    let point = point(1e-4 * (1.0 + trial as f64 / 3.0), if trial.is_multiple_of(2) { "adam" } else { "a \"b\"" });
     Record { trial, parent: None, fold: None, seed: None, rung: 0, steps: 10, metric, status, point }
 }
 
