@@ -381,43 +381,36 @@ impl<T: Train, W: FnMut(&Record) -> Result<()>> Run<'_, T, W> {
     /// Brackets side by side: rungs that end at the same step are trained together.
     fn brackets(&mut self, brackets: Vec<Bracket>) -> Result<()> {
         let end = self.asked(self.sweep.trials)?;
-        let trials = self.study.trials()[..end].to_vec();
-        let mut rest = trials.as_slice();
-        let mut live: Vec<Vec<Trial>> = Vec::new();
-        for bracket in &brackets {
-            let (own, others) = rest.split_at(bracket.rungs[0].trials.min(rest.len()));
-            live.push(own.to_vec());
-            rest = others;
-        }
-        let mut ends: Vec<u64> = brackets.iter().flat_map(|bracket| bracket.rungs.iter().map(|rung| rung.steps)).collect();
-        ends.sort_unstable();
-        ends.dedup();
-        for steps in ends {
+        let mut live = dealt(&self.study.trials()[..end], &brackets);
+        for steps in ends(&brackets) {
+            // The brackets that have a rung here, and its number in each.
             let rung_of = |bracket: &Bracket| bracket.rungs.iter().position(|rung| rung.steps == steps);
-            let here: Vec<(usize, usize)> =
-                brackets.iter().enumerate().filter_map(|(b, bracket)| rung_of(bracket).map(|rung| (b, rung))).collect();
-            // The rung is the number within the bracket, so that each is trained by itself where the numbers differ.
-            let mut metrics: Vec<Vec<f64>> = vec![Vec::new(); brackets.len()];
-            let jobs: Vec<(Trial, u64)> =
-                here.iter().flat_map(|&(b, rung)| live[b].iter().map(move |trial| (trial.clone(), rung as u64))).collect();
-            let mut found = self.train_at(&jobs, steps, &[])?.into_iter();
-            for &(b, _) in &here {
-                metrics[b] = found.by_ref().take(live[b].len()).collect();
-            }
+            let here = brackets.iter().enumerate().filter_map(|(b, bracket)| rung_of(bracket).map(|rung| (b, rung)));
+            let here: Vec<(usize, usize)> = here.collect();
+            let of = |&(b, rung): &(usize, usize)| live[b].iter().map(move |trial| (trial.clone(), rung as u64));
+            let jobs: Vec<(Trial, u64)> = here.iter().flat_map(of).collect();
+            let mut metrics = self.train_at(&jobs, steps, &[])?.into_iter();
             for (b, rung) in here {
-                let results: Vec<(u64, f64)> =
-                    live[b].iter().zip(&metrics[b]).map(|(trial, &metric)| (trial.id, metric)).collect();
-                let promoted = brackets[b].promoted(rung, self.study.goal(), &results);
-                let status = if rung + 1 == brackets[b].rungs.len() { Status::Complete } else { Status::Stopped };
-                for (trial, metric) in std::mem::take(&mut live[b]).into_iter().zip(&metrics[b]) {
-                    match promoted.contains(&trial.id) {
-                        true => live[b].push(trial),
-                        false => self.finish(&trial, rung as u64, steps, *metric, status)?,
-                    }
-                }
+                let scored = std::mem::take(&mut live[b]).into_iter().zip(metrics.by_ref()).collect();
+                live[b] = self.promoted(&brackets[b], rung, steps, scored)?;
             }
         }
         Ok(())
+    }
+
+    /// The trials of a bracket that go on from a rung; all others are finished.
+    fn promoted(&mut self, bracket: &Bracket, rung: usize, steps: u64, scored: Vec<(Trial, f64)>) -> Result<Vec<Trial>> {
+        let results: Vec<(u64, f64)> = scored.iter().map(|(trial, metric)| (trial.id, *metric)).collect();
+        let promoted = bracket.promoted(rung, self.study.goal(), &results);
+        let status = if rung + 1 == bracket.rungs.len() { Status::Complete } else { Status::Stopped };
+        let mut live = Vec::new();
+        for (trial, metric) in scored {
+            match promoted.contains(&trial.id) {
+                true => live.push(trial),
+                false => self.finish(&trial, rung as u64, steps, metric, status)?,
+            }
+        }
+        Ok(live)
     }
 
     /// Population-based training: a rung is a round.
@@ -539,6 +532,20 @@ impl<T: Train, W: FnMut(&Record) -> Result<()>> Run<'_, T, W> {
         self.table.push(row.clone())?;
         (self.written)(&row)
     }
+}
+
+/// Trials dealt to brackets in their order, as many to each as its first rung has.
+fn dealt(trials: &[Trial], brackets: &[Bracket]) -> Vec<Vec<Trial>> {
+    let mut rest = trials.iter().cloned();
+    brackets.iter().map(|bracket| rest.by_ref().take(bracket.rungs[0].trials).collect()).collect()
+}
+
+/// The steps at which rungs end, in rising order.
+fn ends(brackets: &[Bracket]) -> Vec<u64> {
+    let mut ends: Vec<u64> = brackets.iter().flat_map(|bracket| &bracket.rungs).map(|rung| rung.steps).collect();
+    ends.sort_unstable();
+    ends.dedup();
+    ends
 }
 
 fn mean(metrics: &[f64]) -> f64 {

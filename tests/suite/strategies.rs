@@ -104,9 +104,11 @@ fn the_median_of_running_means_stops() {
     assert!(rule.stops(Goal::Minimize, &scores(&five), 4, 1));
     let negative: Vec<Score> = scores(&curves).into_iter().map(|score| Score { metric: -score.metric, ..score }).collect();
     assert!(rule.stops(Goal::Maximize, &negative, 3, 3));
-    // Steps before the grace do not count: the means become 1.5, 4, 6, and the best is the best of all steps still.
+    // No trial is stopped before the grace, and scores before it are in no mean.
     let late = MedianStopping { grace: 2, ..rule };
     assert!(!late.stops(Goal::Minimize, &scores(&curves), 3, 1) && late.stops(Goal::Minimize, &scores(&curves), 3, 2));
+    let fast: [&[f64]; 4] = [&[100.0, 1.0], &[100.0, 1.0], &[100.0, 1.0], &[2.0, 2.0]];
+    assert!(late.stops(Goal::Minimize, &scores(&fast), 3, 2) && !rule.stops(Goal::Minimize, &scores(&fast), 3, 2));
     // Others that have not come so far do not count, and too few others stop nobody.
     let short: [&[f64]; 4] = [&[3.0, 2.0], &[4.0, 4.0, 4.0], &[6.0, 6.0, 6.0], &[9.0, 9.0, 9.0]];
     assert!(!rule.stops(Goal::Minimize, &scores(&short), 3, 3));
