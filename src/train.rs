@@ -1,5 +1,7 @@
 //! Training a network on a data set, in two plans: the gradient of a batch, and the step along it.
 
+mod model;
+
 use crate::data::Dataset;
 use crate::error::{Error, Result, range};
 use crate::nn::{Network, Pass};

@@ -6,12 +6,16 @@
 mod common;
 
 use common::engines;
-use common::numbers::numbers;
+use common::numbers::{doubles, numbers};
+use common::taped::{Input, record};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::RefCell;
 use thalweg::cpu::Cpu;
 use thalweg::gpu::{GpuOptions, Slice, SliceTensor};
-use thalweg::plan::{Arena, Engine, PlanId};
+use thalweg::nn::{
+    BatchNorm1d, Criterion, CrossEntropy, Dropout, Embedding, LayerNorm, Linear, Model, Nonlinearity, Sequential, Tape,
+};
+use thalweg::plan::{Arena, Engine, PlanId, Program};
 use thalweg::schedule::{Cosine, Exponential, Schedule};
 use thalweg::{Adam, Optimizer, Recipe, Result, wgpu};
 
@@ -270,6 +274,30 @@ fn a_step_of_any_rule_on_the_gpu_allocates_nothing_of_ours() -> Result<()> {
             })
         })?;
         assert_none(rule.name(), caught);
+    }
+    Ok(())
+}
+
+/// Forward and backward, with every kind of operation, on one thread and on several: nothing of ours.
+#[test]
+fn a_step_of_a_recorded_network_allocates_nothing() -> Result<()> {
+    let x = Input::Floats(vec![300, 40], doubles(1, 12_000));
+    let rows = Input::Indices(vec![300], (0..300).map(|i| i % 7).collect());
+    let taped = record(1, Tape::training(), &[x, rows], true, |tape, x| {
+        let model = Sequential::new().then(Linear::new(48, 64)).then(BatchNorm1d::new(64)).then(Dropout { p: 0.1 });
+        let model = model.then(Nonlinearity::Gelu).then(LayerNorm::new(&[64])).then(Linear::new(64, 5));
+        let table = Embedding::new(7, 8).forward(tape, &x[1]);
+        let both = tape.concatenate(&[&x[0], &table], 1);
+        let logits = model.forward(tape, &both);
+        let far = x[0].square().sum(&[]);
+        vec![&CrossEntropy::default().mean(tape, &logits, &x[1]) + &far]
+    })?;
+    for threads in [1, 4] {
+        let mut program = taped.load(&Cpu::<f32>::with_threads(threads), 0);
+        program.run(PlanId::FIRST, 20)?;
+        let caught = allocations(|| program.run(PlanId::FIRST, 3))?;
+        // The `gemm` crate makes room for packed factors, which is its own.
+        assert_none(&format!("a step on {threads} threads"), caught);
     }
     Ok(())
 }

@@ -87,7 +87,7 @@ fn join_moments(left: vec2f, right: vec2f, of_left: f32, of_right: f32) -> vec2f
 
 fn result_log_sum_exp(state: vec2f) -> f32 {
     if is_infinite(state.x) {
-        return state.x;
+        return 0.0;
     }
-    return state.x + f_ln(state.y);
+    return f_ln(state.y);
 }

@@ -208,7 +208,7 @@ impl<F: Float> CpuProgram<F> {
         while let Some(phase) = next {
             match phase {
                 Phase::Shared(op) => {
-                    operation::operate(op, shared, None);
+                    operation::operate(op, shared, None, self.threads);
                     next = phases.next();
                 }
                 Phase::Lanes(_) => {
@@ -257,7 +257,7 @@ impl<F: Float> CpuProgram<F> {
         check_plans(&[plan], self.phases.len())?;
         for phase in &self.phases[plan.0] {
             match phase {
-                Phase::Shared(op) => operation::operate(op, &mut self.shared, None),
+                Phase::Shared(op) => operation::operate(op, &mut self.shared, None, self.threads),
                 Phase::Lanes(ops) => {
                     let shared = &self.shared;
                     let lane = |store: &mut Store<F>, x: &mut [&'s mut [F]], g: &mut [&'s mut [F]]| {
@@ -382,7 +382,7 @@ impl<F: Float> Program for CpuProgram<F> {
 /// Runs one operation of one lane.
 fn run<F: Float>(op: &Op, lane: &mut Store<F>, shared: &Store<F>, lent: Option<&mut Lent<F>>, threads: Threads) {
     match op {
-        Op::Operation(op) => operation::operate(op, lane, Some(shared)),
+        Op::Operation(op) => operation::operate(op, lane, Some(shared), threads),
         Op::Copy { input, output } => network::copy(input, output, lane, shared, threads),
         Op::MatMul(op) => matmul::matmul(op, lane, shared, threads),
         Op::Activate { f, input, output } => network::activate(*f, input, output, lane, shared),

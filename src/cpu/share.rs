@@ -1,7 +1,7 @@
 //! Parts of one operation, shared out among threads.
 
 use super::pool;
-use std::sync::{Mutex, PoisonError};
+use crate::plan::Workers;
 
 /// How many threads may work at an operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,6 +20,11 @@ impl Threads {
         self.0
     }
 
+    /// For an operation by contract.
+    pub(super) fn workers(self) -> Workers {
+        Workers::new(self.0, pool::run)
+    }
+
     pub(super) fn several(self) -> bool {
         self.0 > 1
     }
@@ -27,16 +32,6 @@ impl Threads {
     /// Works on `count` parts in their order, each by whichever thread is free: threads are at neighbouring places in memory at any time,
     /// which it serves faster than places far apart.
     pub(super) fn in_order<T>(self, count: usize, parts: impl Iterator<Item = T> + Send, work: impl Fn(T) + Sync) {
-        let helpers = self.0.min(count).saturating_sub(1);
-        if helpers == 0 {
-            return parts.for_each(work);
-        }
-        let parts = Mutex::new(parts);
-        let next = || parts.lock().unwrap_or_else(PoisonError::into_inner).next();
-        pool::run(helpers, &|| {
-            while let Some(part) = next() {
-                work(part);
-            }
-        });
+        self.workers().in_order(count, parts, work);
     }
 }

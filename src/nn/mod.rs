@@ -3,9 +3,21 @@
 //! A [`Network`] is a list of layers. It declares its parameters in an arena, and records its forward and backward pass as
 //! operations on views. Samples are rows.
 
+mod init;
 mod layer;
+mod layers;
+mod losses;
+mod summary;
+mod tape;
 
+pub use init::Init;
 pub use layer::Layer;
+pub use layers::{
+    BatchNorm1d, Dropout, Embedding, Flatten, LayerNorm, Linear, Model, Nonlinearity, Reshape, Residual, RmsNorm, Sequential,
+};
+pub use losses::{AbsoluteError, BinaryCrossEntropy, Criterion, CrossEntropy, Huber, KlDivergence, SquaredError, Terms};
+pub use summary::{Line, Summary};
+pub use tape::{Declared, Places, Recorded, Slots, Tape, Value};
 
 use crate::error::{Error, Result};
 use crate::plan::{Activation, Arena, BufferId, Layout, MatMul, Op, Plan, View};

@@ -48,7 +48,7 @@ pub use op::{
 
 pub use crate::rule::BoundsChecks;
 pub use operation::{
-    AnyOperation, Dispatch, Elements, MAX_OPERANDS, Operable, Operand, Operands, Operated, Operation, Size, Use, Views,
+    AnyOperation, Dispatch, Elements, MAX_OPERANDS, Operable, Operand, Operands, Operated, Operation, Size, Use, Views, Workers,
 };
 pub use trial::Case;
 

@@ -6,6 +6,7 @@ use crate::error::{Error, Result, Unit};
 use crate::rule::{BoundsChecks, Real};
 use std::borrow::Cow;
 use std::fmt::Debug;
+use std::sync::{Mutex, PoisonError};
 
 /// An operation of a lane: it reads and writes views, and knows nothing of lanes, offsets or bindings.
 ///
@@ -303,15 +304,59 @@ impl<'a, F> Elements<'a, F> {
 /// Operands of an operation at most: the storage buffers that every device lets one kernel have.
 pub const MAX_OPERANDS: usize = 8;
 
+/// Threads that may work at one operation: the caller's, and those that an engine lends it.
+#[derive(Debug, Clone, Copy)]
+pub struct Workers {
+    count: usize,
+    /// Calls a function on this thread, and on up to so many others; returns when all have returned.
+    run: fn(usize, &(dyn Fn() + Sync)),
+}
+
+impl Workers {
+    /// The caller alone.
+    pub const ONE: Self = Self { count: 1, run: |_, work| work() };
+
+    pub(crate) fn new(count: usize, run: fn(usize, &(dyn Fn() + Sync))) -> Self {
+        Self { count, run }
+    }
+
+    /// How many they are.
+    pub fn count(&self) -> usize {
+        self.count
+    }
+
+    /// Works on `count` parts in their order, each by whichever thread is free: threads are at neighbouring places in memory at any time,
+    /// which it serves faster than places far apart.
+    pub fn in_order<T>(&self, count: usize, parts: impl Iterator<Item = T> + Send, work: impl Fn(T) + Sync) {
+        let helpers = self.count.min(count).saturating_sub(1);
+        if helpers == 0 {
+            return parts.for_each(work);
+        }
+        let parts = Mutex::new(parts);
+        let next = || parts.lock().unwrap_or_else(PoisonError::into_inner).next();
+        (self.run)(helpers, &|| {
+            while let Some(part) = next() {
+                work(part);
+            }
+        });
+    }
+}
+
 /// The views of an operation in one lane, in the order of its operands.
 #[derive(Debug)]
 pub struct Views<'a, F> {
     views: smallvec::SmallVec<[Elements<'a, F>; MAX_OPERANDS]>,
+    workers: Workers,
 }
 
 impl<'a, F> Views<'a, F> {
-    pub(crate) fn new(views: impl Iterator<Item = Elements<'a, F>>) -> Self {
-        Self { views: views.collect() }
+    pub(crate) fn new(views: impl Iterator<Item = Elements<'a, F>>, workers: Workers) -> Self {
+        Self { views: views.collect(), workers }
+    }
+
+    /// Threads that may share the work. The bits must not depend on how many they are.
+    pub fn workers(&self) -> Workers {
+        self.workers
     }
 
     /// All of them, one after the other.

@@ -37,6 +37,14 @@ pub enum Function {
 
 /// `y = f(x)`, element by element.
 pub(crate) fn single(f: Function, x: &[f32], y: &mut [f32]) {
+    pulp::Arch::new().dispatch(
+        #[inline(always)]
+        || plain(f, x, y),
+    );
+}
+
+#[inline(always)]
+fn plain(f: Function, x: &[f32], y: &mut [f32]) {
     match f {
         Function::Neg => map(x, y, |x| -x),
         Function::Abs => map(x, y, f32::abs),

@@ -12,6 +12,7 @@ pub mod options;
 pub mod oracle;
 pub mod plain_muon;
 pub mod refusal;
+pub mod taped;
 
 /// The lines of a file in tests/golden.
 pub fn golden_lines(name: &str) -> Vec<serde_json::Value> {

@@ -21,13 +21,13 @@ fn reduced<E: Engine>(engine: &E, lanes: &[Vec<f64>], rows: usize, folded: usize
     let strides = if columns { [1, rows] } else { [folded, 1] };
     let (mut plan, mut outputs) = (Plan::default(), Vec::new());
     for reduction in REDUCTIONS {
-        let count = if reduction == Reduction::Moments { 2 } else { 1 };
+        let count = reduction.results();
         let ids: Vec<_> = (0..count).map(|_| layout.floats("y", rows)).collect();
         let views: Vec<View> = ids.iter().map(|id| layout.whole(*id)).collect();
         let fold = Fold::new(&[rows], &[folded]).input(layout.whole(x), &strides).output(reduction, &views, Expr::input(0));
         let scratch = layout.floats("scratch", fold.scratch_len());
         plan.operate(if fold.scratch_len() > 0 { fold.scratch(layout.whole(scratch)) } else { fold });
-        outputs.extend(ids);
+        outputs.push(ids);
     }
     let mut program = engine.load(&Blueprint::of(&layout, &[plan])).expect("a program");
     for (lane, values) in lanes.iter().enumerate() {
@@ -38,8 +38,20 @@ fn reduced<E: Engine>(engine: &E, lanes: &[Vec<f64>], rows: usize, folded: usize
         program.write(x, lane, 0, &values).expect("inputs");
     }
     program.run(PlanId::FIRST, 1).expect("a run");
-    let mut read = |lane, id| program.read(id, lane).expect("values").into_iter().map(Real::as_f64).collect();
-    (0..lanes.len()).map(|lane| outputs.iter().map(|id| read(lane, *id)).collect()).collect()
+    let mut read = |lane, id| program.read(id, lane).expect("values").into_iter().map(Real::as_f64).collect::<Vec<f64>>();
+    let mut lane = |lane| {
+        let mut lists = Vec::new();
+        for (reduction, ids) in REDUCTIONS.iter().zip(&outputs) {
+            let mut found: Vec<Vec<f64>> = ids.iter().map(|id| read(lane, *id)).collect();
+            if *reduction == Reduction::LogSumExp {
+                let rest = found.swap_remove(1);
+                found[0].iter_mut().zip(rest).for_each(|(largest, rest)| *largest += rest);
+            }
+            lists.extend(found);
+        }
+        lists
+    };
+    (0..lanes.len()).map(&mut lane).collect()
 }
 
 fn numbers(rng: &mut Rng, count: usize) -> Vec<f64> {

@@ -5,11 +5,12 @@ mod wgsl;
 
 use super::map::program::{BLOCK, Program};
 use super::map::source::{Fetched, Inputs, padded};
-use super::map::{Expr, Source, declared};
+use super::map::{Expr, Rows, Source, declared, parts};
 use crate::plan::{BoundsChecks, Dispatch, Elements, Kind, Layout, Operands, Operation, Use, View, Views};
 use crate::rule::Real;
-use reduce::{Tree, of_row};
+use reduce::{Part, Tree, of_row, results};
 use smallvec::SmallVec;
+use std::ops::Range;
 
 /// Elements that are reduced one after the other before trees join them.
 const CHUNK: usize = BLOCK;
@@ -25,7 +26,8 @@ pub enum Reduction {
     Max,
     /// The place of the first largest value, or of the first NaN; NaN of nothing.
     FirstMax,
-    /// ln Σ eˣ, without overflow; −∞ of nothing.
+    /// The largest value m, and ln Σ e^(x − m): together ln Σ eˣ. Apart they keep the digits of differences x − m. Where m is infinite, the
+    /// second is 0. −∞ and 0 of nothing.
     LogSumExp,
     /// The mean, and the sum of squared deviations from it; NaN and 0 of nothing.
     Moments,
@@ -33,8 +35,8 @@ pub enum Reduction {
 
 impl Reduction {
     /// Numbers that it gives.
-    fn results(self) -> usize {
-        if self == Self::Moments { 2 } else { 1 }
+    pub fn results(self) -> usize {
+        if matches!(self, Self::Moments | Self::LogSumExp) { 2 } else { 1 }
     }
 }
 
@@ -203,19 +205,26 @@ impl Operation for Fold {
     }
 
     fn run<F: Real>(&self, views: Views<'_, F>) {
+        let (workers, rows, folded) = (views.workers(), self.rows(), self.folded());
         let mut views = views.list();
         let inputs = self.inputs.fetched(&mut views);
-        let mut outputs: SmallVec<[&mut [F]; 8]> = views.map(Elements::floats_mut).collect();
+        let mut outputs: Rows<F> = views.map(Elements::floats_mut).collect();
         if self.scratch.is_some() {
             outputs.pop();
         }
-        if self.by_columns() {
-            let order = self.columns_first();
-            let inputs: SmallVec<[_; 8]> = inputs.iter().map(|input| input.permuted(order)).collect();
-            self.sums_of_columns(&inputs, &mut outputs);
-        } else {
-            self.reduce_rows(&inputs, &mut outputs);
-        }
+        let (by_columns, order) = (self.by_columns(), self.columns_first());
+        let columns: SmallVec<[_; 8]> = inputs.iter().map(|input| input.permuted(order)).collect();
+        // Rows side by side are shared out in whole cache lines, others in whole blocks.
+        let unit = if by_columns { 64 } else { (BLOCK / folded.max(1)).max(1) };
+        let size = (self.program.part(rows * folded.max(1), unit * folded.max(1), workers.count()) / folded.max(1)).max(1);
+        workers.in_order(rows.div_ceil(size), parts(outputs, rows, size), |(first, mut outputs)| {
+            let rows = first..(first + size).min(rows);
+            if by_columns {
+                self.sums_of_columns(&columns, rows, &mut outputs);
+            } else {
+                self.reduce_rows(&inputs, rows, &mut outputs);
+            }
+        });
     }
 
     fn cases(layout: &mut Layout) -> Vec<Self> {
@@ -263,13 +272,15 @@ impl Fold {
         order
     }
 
-    /// Sums along columns: blocks of rows side by side, one element of each at a time; chunk after chunk.
-    fn sums_of_columns<F: Real>(&self, inputs: &[Fetched<'_, F>], outputs: &mut [&mut [F]]) {
+    /// Sums along columns: blocks of rows side by side, one element of each at a time; chunk after chunk. Outputs begin with the first of
+    /// the rows.
+    fn sums_of_columns<F: Real>(&self, inputs: &[Fetched<'_, F>], of: Range<usize>, outputs: &mut [&mut [F]]) {
         let (rows, folded) = (self.rows(), self.folded());
         let mut sums = [[F::zero(); BLOCK]; OUTPUTS.len()];
-        for first in (0..rows).step_by(BLOCK) {
-            let columns = first..(first + BLOCK).min(rows);
-            outputs.iter_mut().for_each(|output| output[columns.clone()].fill(F::zero()));
+        for first in of.clone().step_by(BLOCK) {
+            let columns = first..(first + BLOCK).min(of.end);
+            let part = columns.start - of.start..columns.end - of.start;
+            outputs.iter_mut().for_each(|output| output[part.clone()].fill(F::zero()));
             let places = (0..folded).map(|element| element * rows + columns.start..element * rows + columns.end);
             self.program.run(inputs, places, |range, values| {
                 let element = range.start / rows;
@@ -278,7 +289,7 @@ impl Fold {
                     let sums = &mut sums[..columns.len()];
                     sums.iter_mut().zip(values.block(index)).for_each(|(sum, &x)| *sum += x);
                     if last {
-                        output[columns.clone()].iter_mut().zip(&*sums).for_each(|(all, &sum)| *all += sum);
+                        output[part.clone()].iter_mut().zip(&*sums).for_each(|(all, &sum)| *all += sum);
                         sums.fill(F::zero());
                     }
                 }
@@ -286,29 +297,28 @@ impl Fold {
         }
     }
 
-    /// Row after row; short rows share a block.
-    fn reduce_rows<F: Real>(&self, inputs: &[Fetched<'_, F>], outputs: &mut [&mut [F]]) {
-        let (rows, folded) = (self.rows(), self.folded());
+    /// Row after row; short rows share a block. Outputs begin with the first of the rows.
+    fn reduce_rows<F: Real>(&self, inputs: &[Fetched<'_, F>], of: Range<usize>, outputs: &mut [&mut [F]]) {
+        let folded = self.folded();
         let many = (BLOCK / folded.max(1)).max(1);
         if folded == 0 {
-            for row in 0..rows {
-                self.write(row, &self.trees(), outputs);
+            for row in 0..of.len() {
+                self.write(row, |_| None, outputs);
             }
         } else if many > 1 {
-            let ranges = (0..rows).step_by(many).map(|row| row * folded..(row + many).min(rows) * folded);
+            let ranges = of.clone().step_by(many).map(|row| row * folded..(row + many).min(of.end) * folded);
             self.program.run(inputs, ranges, |range, values| {
                 for (index, start) in range.clone().step_by(folded).enumerate() {
-                    let mut trees: Trees<F> = self.trees();
-                    for (output, tree) in trees.iter_mut().enumerate() {
-                        tree.push(of_row(self.outputs[output].reduction, &values.block(output)[index * folded..][..folded], 0));
-                    }
-                    self.write(start / folded, &trees, outputs);
+                    let part = |output: usize| {
+                        Some(of_row(self.outputs[output].reduction, &values.block(output)[index * folded..][..folded], 0))
+                    };
+                    self.write(start / folded - of.start, part, outputs);
                 }
             });
         } else {
             let chunks = (0..folded).step_by(CHUNK).map(|start| (start, (start + CHUNK).min(folded)));
             let ranges =
-                (0..rows).flat_map(|row| chunks.clone().map(move |(start, end)| row * folded + start..row * folded + end));
+                of.clone().flat_map(|row| chunks.clone().map(move |(start, end)| row * folded + start..row * folded + end));
             let mut trees: Trees<F> = self.trees();
             self.program.run(inputs, ranges, |range, values| {
                 let (row, first) = (range.start / folded, range.start % folded);
@@ -316,8 +326,8 @@ impl Fold {
                     tree.push(of_row(self.outputs[output].reduction, values.block(output), first));
                 }
                 if range.end == (row + 1) * folded {
-                    self.write(row, &trees, outputs);
-                    trees = self.trees();
+                    self.write(row - of.start, |output| trees[output].all(), outputs);
+                    trees.iter_mut().for_each(Tree::clear);
                 }
             });
         }
@@ -327,9 +337,16 @@ impl Fold {
         self.outputs.iter().map(|output| Tree::new(output.reduction)).collect()
     }
 
-    fn write<F: Real>(&self, row: usize, trees: &Trees<F>, outputs: &mut [&mut [F]]) {
-        let results = trees.iter().flat_map(Tree::results);
-        outputs.iter_mut().zip(results).for_each(|(output, result)| output[row] = result);
+    /// Writes the results of a row, from the part that each output has of it.
+    fn write<F: Real>(&self, row: usize, part: impl Fn(usize) -> Option<Part<F>>, outputs: &mut [&mut [F]]) {
+        let mut at = 0;
+        for (index, output) in self.outputs.iter().enumerate() {
+            let numbers = results(output.reduction, part(index));
+            for number in &numbers[..output.reduction.results()] {
+                outputs[at][row] = *number;
+                at += 1;
+            }
+        }
     }
 }
 

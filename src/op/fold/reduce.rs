@@ -131,12 +131,16 @@ fn scaled_unless_low<F: Real>(part: Part<F>, scaled: impl Fn(Part<F>) -> F) -> F
 pub(super) struct Tree<F> {
     reduction: Reduction,
     /// Parts of more and more chunks, a power of two each, the largest first; with the power.
-    parts: SmallVec<[(u32, Part<F>); 8]>,
+    parts: SmallVec<[(u32, Part<F>); 16]>,
 }
 
 impl<F: Real> Tree<F> {
     pub(super) fn new(reduction: Reduction) -> Self {
         Self { reduction, parts: SmallVec::new() }
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.parts.clear();
     }
 
     pub(super) fn push(&mut self, part: Part<F>) {
@@ -148,23 +152,23 @@ impl<F: Real> Tree<F> {
         self.parts.push((power, part));
     }
 
-    /// The numbers that the reduction gives.
-    pub(super) fn results(&self) -> SmallVec<[F; 2]> {
+    /// All parts as one; nothing if there are none.
+    pub(super) fn all(&self) -> Option<Part<F>> {
         let parts = self.parts.iter().rev().map(|&(_, part)| part);
-        let all = parts.reduce(|right, left| joined(self.reduction, left, right));
-        let mut results = SmallVec::new();
-        match (all, self.reduction) {
-            (None, Reduction::Sum) => results.push(F::zero()),
-            (None, Reduction::Max | Reduction::LogSumExp) => results.push(F::neg_infinity()),
-            (None, Reduction::FirstMax) => results.push(F::nan()),
-            (None, Reduction::Moments) => results.extend([F::nan(), F::zero()]),
-            (Some(part), Reduction::Sum | Reduction::Max) => results.push(part.a),
-            (Some(part), Reduction::FirstMax) => results.push(part.b),
-            (Some(part), Reduction::LogSumExp) if part.a.is_infinite() => results.push(part.a),
-            (Some(part), Reduction::LogSumExp) => results.push(part.a + logarithm(part.b)),
-            (Some(part), Reduction::Moments) => results.extend([part.a, part.b]),
-        }
-        results
+        parts.reduce(|right, left| joined(self.reduction, left, right))
+    }
+}
+
+/// The numbers that a reduction gives; the second only where there are two.
+pub(super) fn results<F: Real>(reduction: Reduction, all: Option<Part<F>>) -> [F; 2] {
+    match (all, reduction) {
+        (None, Reduction::Sum) => [F::zero(); 2],
+        (None, Reduction::Max | Reduction::LogSumExp) => [F::neg_infinity(), F::zero()],
+        (None, Reduction::FirstMax | Reduction::Moments) => [F::nan(), F::zero()],
+        (Some(part), Reduction::FirstMax) => [part.b, F::zero()],
+        (Some(part), Reduction::LogSumExp) if part.a.is_infinite() => [part.a, F::zero()],
+        (Some(part), Reduction::LogSumExp) => [part.a, logarithm(part.b)],
+        (Some(part), Reduction::Sum | Reduction::Max | Reduction::Moments) => [part.a, part.b],
     }
 }
 

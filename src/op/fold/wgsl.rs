@@ -116,7 +116,7 @@ fn results(fold: &Fold) -> String {
         let values = match output.reduction {
             Reduction::Sum | Reduction::Max => vec![format!("s{index}.x")],
             Reduction::FirstMax => vec![format!("s{index}.y")],
-            Reduction::LogSumExp => vec![format!("result_log_sum_exp(s{index})")],
+            Reduction::LogSumExp => vec![format!("s{index}.x"), format!("result_log_sum_exp(s{index})")],
             Reduction::Moments => vec![format!("s{index}.x"), format!("s{index}.y")],
         };
         for value in values {

@@ -216,6 +216,64 @@ impl Expr {
         derivative
     }
 
+    /// With other expressions in the place of inputs. Shared parts stay shared.
+    pub(crate) fn substituted(&self, inputs: &[Self]) -> Self {
+        self.substituted_into(inputs, &mut HashMap::new())
+    }
+
+    fn substituted_into(&self, inputs: &[Self], known: &mut HashMap<*const Node, Self>) -> Self {
+        if let Some(made) = known.get(&Arc::as_ptr(&self.0)) {
+            return made.clone();
+        }
+        let mut part = |expr: &Self| expr.substituted_into(inputs, known);
+        let made = match &*self.0 {
+            Node::Input(index) => inputs[*index].clone(),
+            Node::Number(_) => self.clone(),
+            Node::Unary(f, x) => part(x).apply(*f),
+            Node::Binary(op, a, b) => Self::binary(*op, part(a), part(b)),
+            Node::Select(condition, a, b) => part(condition).select(part(a), part(b)),
+        };
+        known.insert(Arc::as_ptr(&self.0), made.clone());
+        made
+    }
+
+    /// Parts that are computed, each once, and how many of them are more than an addition, a product or a comparison.
+    pub(crate) fn cost(&self) -> [usize; 2] {
+        let mut seen = HashMap::new();
+        self.visit(&mut seen);
+        let dear = |dear: &&bool| **dear;
+        [seen.len(), seen.values().filter(dear).count()]
+    }
+
+    fn visit(&self, seen: &mut HashMap<*const Node, bool>) {
+        if seen.contains_key(&Arc::as_ptr(&self.0)) {
+            return;
+        }
+        let dear = match &*self.0 {
+            Node::Input(_) | Node::Number(_) => return,
+            Node::Unary(f, _) => !matches!(f, Function::Neg | Function::Abs | Function::Sign),
+            Node::Binary(op, ..) => *op == Binary::Div,
+            Node::Select(..) => false,
+        };
+        seen.insert(Arc::as_ptr(&self.0), dear);
+        match &*self.0 {
+            Node::Input(_) | Node::Number(_) => {}
+            Node::Unary(_, x) => x.visit(seen),
+            Node::Binary(_, a, b) => [a, b].into_iter().for_each(|part| part.visit(seen)),
+            Node::Select(a, b, c) => [a, b, c].into_iter().for_each(|part| part.visit(seen)),
+        }
+    }
+
+    /// Whether it is this number.
+    pub(crate) fn is_number(&self, number: f64) -> bool {
+        self.constant() == Some(number)
+    }
+
+    /// Whether two expressions compute the same in the same way.
+    pub(crate) fn same(&self, other: &Self) -> bool {
+        super::program::Program::new([self, other].into_iter()).gives_one_value()
+    }
+
     /// Its value in double precision.
     ///
     /// # Panics

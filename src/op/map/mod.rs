@@ -111,15 +111,21 @@ impl Operation for Map {
     }
 
     fn run<F: Real>(&self, views: Views<'_, F>) {
+        let (workers, len) = (views.workers(), self.inputs.len());
         let mut views = views.list();
         let inputs = self.inputs.fetched(&mut views);
-        let mut outputs: smallvec::SmallVec<[&mut [F]; 8]> = views.map(Elements::floats_mut).collect();
-        let len = self.inputs.len();
-        let blocks = (0..len).step_by(BLOCK).map(|start| start..(start + BLOCK).min(len));
-        self.program.run(&inputs, blocks, |range, values| {
-            for (index, output) in outputs.iter_mut().enumerate() {
-                output[range.clone()].copy_from_slice(values.block(index));
-            }
+        let outputs: Rows<F> = views.map(Elements::floats_mut).collect();
+        let size = self.program.part(len, BLOCK, workers.count());
+        workers.in_order(len.div_ceil(size), parts(outputs, len, size), |(first, mut outputs)| {
+            let end = (first + size).min(len);
+            let blocks = (first..end).step_by(BLOCK).map(|start| start..(start + BLOCK).min(end));
+            self.program.run(&inputs, blocks, |range, values| {
+                let part = range.start - first..range.end - first;
+                outputs
+                    .iter_mut()
+                    .enumerate()
+                    .for_each(|(index, output)| output[part.clone()].copy_from_slice(values.block(index)));
+            });
         });
     }
 
@@ -174,6 +180,24 @@ impl Operation for Map {
         }
         cases
     }
+}
+
+/// The outputs of a kernel.
+pub(super) type Rows<'a, F> = smallvec::SmallVec<[&'a mut [F]; 8]>;
+
+/// Parts of `size` elements of all outputs, each with its first element.
+pub(super) fn parts<F>(mut outputs: Rows<'_, F>, len: usize, size: usize) -> impl Iterator<Item = (usize, Rows<'_, F>)> {
+    (0..len).step_by(size).map(move |first| {
+        let part = outputs.iter_mut().map(|output| first_of(output, size.min(len - first)));
+        (first, part.collect())
+    })
+}
+
+/// Takes the first elements off a slice.
+fn first_of<'a, F>(output: &mut &'a mut [F], len: usize) -> &'a mut [F] {
+    let (part, rest) = std::mem::take(output).split_at_mut(len);
+    *output = rest;
+    part
 }
 
 /// A view of a new buffer, for a case.

@@ -90,6 +90,20 @@ impl Program {
         }))
     }
 
+    /// How many of `len` elements a thread takes at a time: a multiple of `unit`, all of them where the work is not worth more threads.
+    pub(in crate::op) fn part(&self, len: usize, unit: usize, threads: usize) -> usize {
+        /// Instructions over elements from which a part is worth a thread: some microseconds.
+        const WORTH: usize = 65_536;
+        let work = len.saturating_mul(self.code.len() + 1);
+        let parts = (work / WORTH).clamp(1, 4 * threads);
+        if threads == 1 { len.max(1) } else { len.div_ceil(parts).next_multiple_of(unit).max(unit) }
+    }
+
+    /// Whether all outputs are one value: equal parts are computed once.
+    pub(super) fn gives_one_value(&self) -> bool {
+        self.outputs.windows(2).all(|pair| pair[0] == pair[1])
+    }
+
     /// Inputs that it needs: one more than the largest index.
     pub(in crate::op) fn inputs(&self) -> usize {
         let values = self.code.iter().flat_map(|code| code.arguments()).chain(self.outputs.iter().copied());
@@ -173,7 +187,13 @@ impl Program {
         };
         match code {
             Code::Unary(f, x) => F::function(f, block(x), out),
-            Code::Binary(op, a, b) => binary(op, block(a), block(b), out),
+            Code::Binary(op, a, b) => {
+                let (a, b) = (block(a), block(b));
+                pulp::Arch::new().dispatch(
+                    #[inline(always)]
+                    || binary(op, a, b, out),
+                );
+            }
             Code::Select(condition, a, b) => {
                 let arms = block(a).iter().zip(block(b));
                 for ((out, &condition), (&a, &b)) in out.iter_mut().zip(block(condition)).zip(arms) {
@@ -185,6 +205,7 @@ impl Program {
 }
 
 /// One loop per function, so that none is chosen per element.
+#[inline(always)]
 fn binary<F: Real>(op: Binary, a: &[F], b: &[F], out: &mut [F]) {
     macro_rules! each {
         ($($op:ident),*) => {

@@ -1,0 +1,334 @@
+//! A tape of operations on values, each of which knows its gradient.
+
+mod backward;
+mod graph;
+mod ops;
+mod record;
+
+use crate::error::{Error, Result};
+use crate::nn::init::Init;
+use crate::nn::layers::Model;
+use crate::nn::summary::Line;
+use crate::op::Source;
+use crate::plan::{Arena, View};
+pub(crate) use graph::Look;
+use graph::{Graph, Maker, Node, Tensor};
+pub use record::{Places, Recorded, Slots};
+use std::cell::RefCell;
+use std::rc::Rc;
+
+/// Operations recorded on values. What is recorded becomes part of a plan by [`Tape::record`].
+///
+/// A mistake in shapes is kept, named after the layer in which it was made; [`Tape::check`] and [`Tape::record`] return the first one.
+/// Lanes are no dimension of a value: everything is computed for each of them.
+///
+/// # Examples
+///
+/// The gradient of Σ (x·w)² by w:
+///
+/// ```
+/// use thalweg::cpu::Cpu;
+/// use thalweg::nn::{Init, Places, Slots, Tape};
+/// use thalweg::plan::{Blueprint, Engine, Layout, Plan, PlanId, Program};
+///
+/// let mut tape = Tape::training();
+/// let x = tape.constant(&[1, 2], 3.0);
+/// let w = tape.parameter("w", &[2, 1], Init::Zeros);
+/// let loss = x.matmul(&w).square().sum(&[]);
+/// tape.backward(&loss);
+///
+/// let (mut layout, mut plan, arena) = (Layout::new(1), Plan::default(), tape.arena()?);
+/// let (params, grads) = (layout.arena("params", &arena), layout.arena("grads", &arena));
+/// let places = Places::new(&arena, params, Some(grads));
+/// tape.record(&mut layout, &mut plan, &places, &mut Slots::default(), &[])?;
+///
+/// let mut program = Cpu::<f64>::default().load(&Blueprint::of(&layout, &[plan]))?;
+/// program.write(params, 0, 0, &[1.0, 2.0])?;
+/// program.run(PlanId::FIRST, 1)?;
+/// assert_eq!(program.read(grads, 0)?[..2], [54.0, 54.0]);
+/// # Ok::<(), thalweg::Error>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct Tape {
+    graph: Rc<RefCell<Graph>>,
+    training: bool,
+}
+
+/// A value on a tape: an array of some shape, per lane. Its operations follow NumPy and PyTorch: shapes are broadcast from the last
+/// dimension on.
+#[derive(Debug, Clone)]
+pub struct Value {
+    pub(in crate::nn) graph: Rc<RefCell<Graph>>,
+    pub(in crate::nn) look: Look,
+}
+
+/// A parameter, or a buffer that is not trained.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Declared {
+    /// Its name: that of its layer, a dot, and its own.
+    pub name: String,
+    /// Its shape.
+    pub shape: Vec<usize>,
+    /// What it holds at the start.
+    pub init: Init,
+    tensor: usize,
+    /// A row that gets no gradient.
+    skip: Option<u32>,
+    frozen: bool,
+}
+
+impl Declared {
+    /// Elements.
+    pub fn len(&self) -> usize {
+        self.shape.iter().product()
+    }
+
+    /// Whether it has no elements.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Whether it gets no gradient.
+    pub fn is_frozen(&self) -> bool {
+        self.frozen
+    }
+}
+
+impl Tape {
+    /// A tape for a training step: dropout drops, batch normalisation goes by the batch and moves its running statistics.
+    pub fn training() -> Self {
+        Self { graph: Rc::default(), training: true }
+    }
+
+    /// A tape for evaluation.
+    pub fn evaluation() -> Self {
+        Self { graph: Rc::default(), training: false }
+    }
+
+    /// Whether a training step is recorded.
+    pub fn is_training(&self) -> bool {
+        self.training
+    }
+
+    /// Keeps parameters out of the gradient whose name the predicate picks. It holds for those that are declared afterwards.
+    pub fn freeze(&mut self, names: impl Fn(&str) -> bool + 'static) {
+        self.graph.borrow_mut().frozen = Some(Rc::new(names));
+    }
+
+    /// Records under a layer's name: it stands before the names of parameters, and in errors.
+    pub fn named<T>(&mut self, name: &str, record: impl FnOnce(&mut Self) -> T) -> T {
+        self.graph.borrow_mut().scope.push(name.into());
+        let result = record(self);
+        self.graph.borrow_mut().scope.pop();
+        result
+    }
+
+    /// Records a layer under a name.
+    pub fn layer(&mut self, name: &str, layer: &(impl Model + ?Sized), x: &Value) -> Value {
+        let count = |tape: &Self| tape.graph.borrow().params.iter().map(Declared::len).sum::<usize>();
+        let before = count(self);
+        let value = self.named(name, |tape| layer.forward(tape, x));
+        let parameters = count(self) - before;
+        let mut graph = self.graph.borrow_mut();
+        let name = graph.scope.iter().map(String::as_str).chain([name]).collect::<Vec<_>>().join(".");
+        graph.lines.push(Line { name, kind: layer.kind(), shape: value.shape().to_vec(), parameters });
+        drop(graph);
+        value
+    }
+
+    /// The layers that [`Tape::layer`] recorded.
+    pub fn lines(&self) -> Vec<Line> {
+        self.graph.borrow().lines.clone()
+    }
+
+    /// Floating-point operations of all that is recorded: two per multiplication and addition of a product, one per other function.
+    pub fn flops(&self) -> usize {
+        self.graph.borrow().nodes.iter().map(Node::flops).sum()
+    }
+
+    /// A row of a table that gets no gradient from [`Tape::lookup`].
+    pub fn skip_row(&mut self, table: &Value, row: Option<u32>) {
+        let mut graph = self.graph.borrow_mut();
+        if let Some(param) = graph.params.iter_mut().find(|param| param.tensor == table.look.tensor) {
+            param.skip = row;
+        }
+    }
+
+    /// A parameter of the layer at hand. Asking again for a name gives the same parameter: that is how weights are shared.
+    pub fn parameter(&mut self, name: &str, shape: &[usize], init: Init) -> Value {
+        self.declared(name, shape, init, true)
+    }
+
+    /// A parameter by its whole name, which an earlier layer declared: tied weights.
+    pub fn tied(&mut self, name: &str) -> Value {
+        let found =
+            self.graph.borrow().params.iter().find(|param| param.name == name).map(|param| (param.tensor, param.shape.clone()));
+        match found {
+            Some((tensor, shape)) => self.value(Look::whole(tensor, &shape)),
+            None => {
+                let known: Vec<String> = self.graph.borrow().params.iter().map(|param| param.name.clone()).collect();
+                let known: Vec<&str> = known.iter().map(String::as_str).collect();
+                self.fail(Error::unknown("parameter", name, &known))
+            }
+        }
+    }
+
+    /// Numbers of a layer that are not trained, such as running statistics.
+    pub fn buffer(&mut self, name: &str, shape: &[usize], init: Init) -> Value {
+        self.declared(name, shape, init, false)
+    }
+
+    fn declared(&mut self, name: &str, shape: &[usize], init: Init, trained: bool) -> Value {
+        let mut graph = self.graph.borrow_mut();
+        let name = graph.scope.iter().map(String::as_str).chain([name]).collect::<Vec<_>>().join(".");
+        let all = if trained { &graph.params } else { &graph.buffers };
+        if let Some(known) = all.iter().find(|known| known.name == name) {
+            let (tensor, found) = (known.tensor, known.shape.clone());
+            drop(graph);
+            return if found == shape {
+                self.value(Look::whole(tensor, shape))
+            } else {
+                self.fail(Error::shape(name, format!("{found:?}"), format!("{shape:?}")))
+            };
+        }
+        let frozen = !trained || graph.frozen.as_ref().is_some_and(|frozen| frozen(&name));
+        let all = if trained { &graph.params } else { &graph.buffers };
+        let maker = if trained { Maker::Param(all.len()) } else { Maker::Buffer(all.len()) };
+        let tensor = graph.tensor(Tensor::new(shape.iter().product(), maker, !frozen));
+        let declared = Declared { name, shape: shape.to_vec(), init, tensor, skip: None, frozen };
+        if trained {
+            graph.params.push(declared)
+        } else {
+            graph.buffers.push(declared)
+        }
+        drop(graph);
+        self.value(Look::whole(tensor, shape))
+    }
+
+    /// Sets a buffer to a value at the end of the plan, when everything else has read it.
+    pub fn assign(&mut self, buffer: &Value, value: &Value) {
+        let value = value.contiguous();
+        let mut graph = self.graph.borrow_mut();
+        graph.assigned.push((buffer.look.tensor, value.look));
+    }
+
+    /// Floats of a plan, of a lane or shared.
+    pub fn input(&mut self, view: View, shape: &[usize]) -> Value {
+        self.given(view, Source::Floats(view), shape)
+    }
+
+    /// Indices of a plan, which become numbers: exact up to 2²⁴ in single precision.
+    pub fn indices(&mut self, view: View, shape: &[usize]) -> Value {
+        self.given(view, Source::Indices(view), shape)
+    }
+
+    fn given(&mut self, view: View, source: Source, shape: &[usize]) -> Value {
+        let len = shape.iter().product();
+        if view.len != len {
+            return self.fail(Error::shape("an input of the tape", format!("{len} elements for shape {shape:?}"), view.len));
+        }
+        let tensor = self.graph.borrow_mut().tensor(Tensor::new(len, Maker::Given(source), false));
+        self.value(Look::whole(tensor, shape))
+    }
+
+    /// The same number everywhere.
+    pub fn constant(&mut self, shape: &[usize], number: f64) -> Value {
+        self.map_of(shape, &[], |_| number.into())
+    }
+
+    /// Each element's place along an axis: 0, 1, …
+    pub fn places(&mut self, shape: &[usize], axis: usize) -> Value {
+        let mut look = self.virtual_look(Maker::Place, shape);
+        look.strides = (0..shape.len()).map(|d| usize::from(d == axis)).collect();
+        self.value(look)
+    }
+
+    /// Random numbers from 0 to below 1, others in each step, and at each place of the model where this is called.
+    pub fn uniform(&mut self, shape: &[usize]) -> Value {
+        let site = self.graph.borrow().sites;
+        self.graph.borrow_mut().sites += 1;
+        let look = self.virtual_look(Maker::Uniform(site), shape);
+        self.value(look)
+    }
+
+    fn virtual_look(&mut self, maker: Maker, shape: &[usize]) -> Look {
+        let tensor = self.graph.borrow_mut().tensor(Tensor::new(shape.iter().product(), maker, false));
+        Look::whole(tensor, shape)
+    }
+
+    /// The first mistake that was made while recording.
+    ///
+    /// # Errors
+    /// That mistake.
+    pub fn check(&self) -> Result<()> {
+        self.graph.borrow().error.clone().map_or(Ok(()), Err)
+    }
+
+    /// The parameters in the order in which they were declared, for an optimizer.
+    ///
+    /// # Errors
+    /// The first mistake of the recording.
+    pub fn arena(&self) -> Result<Arena> {
+        self.check()?;
+        arena_of(&self.graph.borrow().params)
+    }
+
+    /// The untrained buffers, laid out as parameters are.
+    ///
+    /// # Errors
+    /// The first mistake of the recording.
+    pub fn buffers(&self) -> Result<Arena> {
+        self.check()?;
+        arena_of(&self.graph.borrow().buffers)
+    }
+
+    /// The parameters, with shapes and start values.
+    pub fn parameters(&self) -> Vec<Declared> {
+        self.graph.borrow().params.clone()
+    }
+
+    /// Start values of all parameters, laid out as [`Tape::arena`], by a lane's key.
+    ///
+    /// # Errors
+    /// The first mistake of the recording, or an initialisation that does not fit its parameter.
+    pub fn initial(&self, key: [u32; 2]) -> Result<Vec<f64>> {
+        initial_of(&self.arena()?, &self.graph.borrow().params, key)
+    }
+
+    /// Start values of all buffers, laid out as [`Tape::buffers`].
+    ///
+    /// # Errors
+    /// As for [`Tape::initial`].
+    pub fn initial_buffers(&self) -> Result<Vec<f64>> {
+        initial_of(&self.buffers()?, &self.graph.borrow().buffers, [0, 0])
+    }
+
+    /// Whether random numbers are drawn: then [`Places::key`] is needed.
+    pub fn is_random(&self) -> bool {
+        self.graph.borrow().sites > 0
+    }
+
+    pub(in crate::nn) fn value(&self, look: Look) -> Value {
+        Value { graph: Rc::clone(&self.graph), look }
+    }
+
+    /// Keeps a mistake, and gives a value to go on with.
+    pub fn fail(&mut self, error: Error) -> Value {
+        Value { graph: Rc::clone(&self.graph), look: graph::failed(&self.graph, error) }
+    }
+}
+
+fn arena_of(declared: &[Declared]) -> Result<Arena> {
+    let mut arena = Arena::default();
+    declared.iter().try_for_each(|tensor| arena.add(&tensor.name, &tensor.shape).map(drop))?;
+    Ok(arena)
+}
+
+fn initial_of(arena: &Arena, declared: &[Declared], key: [u32; 2]) -> Result<Vec<f64>> {
+    let mut values = vec![0.0; arena.len()];
+    for tensor in declared {
+        let place = arena.tensor(&tensor.name)?;
+        tensor.init.fill(&tensor.name, &tensor.shape, key, &mut values[place.offset..place.offset + place.len()])?;
+    }
+    Ok(values)
+}
