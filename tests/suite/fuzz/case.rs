@@ -128,6 +128,8 @@ pub enum Op {
     Freeze(usize, usize, bool),
     /// The optimizer is dropped; a new one starts at its parameters.
     Rebuild,
+    /// The optimizer is dropped; a new one takes the run up from a snapshot, as if nothing had happened.
+    Restore,
     /// Everything is read and compared.
     Look,
 }
@@ -162,6 +164,12 @@ impl Case {
             other => vec![other.clone()],
         });
         Self { ops: ops.collect(), ..self.clone() }
+    }
+
+    /// The same, interrupted after every third operation.
+    pub fn interrupted(&self) -> Self {
+        let restored = |(index, op): (usize, &Op)| [Some(op.clone()), (index % 3 == 2).then_some(Op::Restore)];
+        Self { ops: self.ops.iter().enumerate().flat_map(restored).flatten().collect(), ..self.clone() }
     }
 
     pub fn has(&self, wanted: impl Fn(&Modifier) -> bool) -> bool {

@@ -39,23 +39,30 @@ pub enum Relation {
     SlicesOnGpu,
     OneByOneOnCpu,
     OneByOneOnGpu,
+    RestoredOnCpu,
+    RestoredOnGpu,
 }
 
 impl Relation {
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 11] = [
         Self::CpuNearOracle,
         Self::LaneAloneOnCpu,
         Self::LentOnCpu,
         Self::ThreadsOnCpu,
         Self::OneByOneOnCpu,
+        Self::RestoredOnCpu,
         Self::GpuNearOracle,
         Self::LaneAloneOnGpu,
         Self::SlicesOnGpu,
         Self::OneByOneOnGpu,
+        Self::RestoredOnGpu,
     ];
 
     pub fn is_of_gpu(self) -> bool {
-        matches!(self, Self::GpuNearOracle | Self::LaneAloneOnGpu | Self::SlicesOnGpu | Self::OneByOneOnGpu)
+        matches!(
+            self,
+            Self::GpuNearOracle | Self::LaneAloneOnGpu | Self::SlicesOnGpu | Self::OneByOneOnGpu | Self::RestoredOnGpu
+        )
     }
 }
 
@@ -98,6 +105,8 @@ pub fn check(case: &Case, relation: Relation, engines: &Engines, tally: &mut Tal
         }
         Relation::OneByOneOnCpu => one_by_one(case, &cpu),
         Relation::OneByOneOnGpu => one_by_one(case, &gpu),
+        Relation::RestoredOnCpu => restored(case, &cpu),
+        Relation::RestoredOnGpu => restored(case, &gpu),
     }
     .map_err(failed)
 }
@@ -340,4 +349,16 @@ fn one_by_one<H: Home>(case: &Case, home: &H) -> Result<(), String> {
         return Ok(());
     }
     same_looks(&many, &single, |_| true)
+}
+
+/// A run that is taken up from snapshots has the bits of one that is not interrupted.
+fn restored<H: Home>(case: &Case, home: &H) -> Result<(), String> {
+    let (whole, interrupted) = (run(case, home)?, run(&case.interrupted(), home)?);
+    if refused(&whole) {
+        return Ok(());
+    }
+    if let Some((at, error)) = interrupted.iter().flat_map(|look| &look.errors).next() {
+        return Err(format!("operation {at} of the interrupted run: {error}"));
+    }
+    same_looks(&interrupted, &whole, |_| true)
 }

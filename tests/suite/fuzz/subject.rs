@@ -454,6 +454,7 @@ impl<'a, H: Home> Subject<'a, H> {
             Op::Set(lane, at, setting, value) => optimizer.set(*lane, &group(*at), setting, *value),
             Op::Freeze(lane, at, frozen) => optimizer.freeze(*lane, &group(*at), *frozen),
             Op::Rebuild => self.rebuild(),
+            Op::Restore => self.restore(),
             Op::Look => Ok(()),
         }
     }
@@ -472,6 +473,16 @@ impl<'a, H: Home> Subject<'a, H> {
             home.set_params(optimizer, lane, tensor, &values)?;
         }
         Ok(())
+    }
+
+    fn restore(&mut self) -> Result<()> {
+        let Self { case, home, optimizer, .. } = self;
+        let (state, grads) = (optimizer.state_dict()?, optimizer.grads_buffer());
+        let grads = (0..case.lanes).map(|lane| optimizer.program_mut().read(grads, lane)).collect::<Result<Vec<_>>>()?;
+        *optimizer = home.build(case.recipe(), case.arena())?;
+        optimizer.load_state_dict(&state)?;
+        let id = optimizer.grads_buffer();
+        (0..case.lanes).try_for_each(|lane| optimizer.program_mut().write(id, lane, 0, &grads[lane]))
     }
 
     /// Reads everything.
