@@ -155,19 +155,33 @@ pub struct Sweep {
     /// How steps are spent.
     pub strategy: Strategy,
     /// Trials in all, at least 1; 64 unless set.
+    #[cfg_attr(feature = "serde", serde(default = "trials"))]
     pub trials: usize,
     /// Trials that are asked for before their results are told, at least 1; 32 unless set. Halving, Hyperband and populations ask for all.
+    #[cfg_attr(feature = "serde", serde(default = "batch"))]
     pub batch: usize,
     /// Each trial is trained once for every fold; 0, for no folds, unless set.
+    #[cfg_attr(feature = "serde", serde(default))]
     pub folds: u64,
     /// Each trial is trained once from every seed; without seeds, unless set, once.
+    #[cfg_attr(feature = "serde", serde(default))]
     pub seeds: Vec<u64>,
+}
+
+/// Trials of a sweep unless set.
+fn trials() -> usize {
+    64
+}
+
+/// Trials that are asked for at a time unless set.
+fn batch() -> usize {
+    32
 }
 
 impl Sweep {
     /// A sweep with 64 trials in batches of 32, without folds and seeds.
     pub fn new(strategy: Strategy) -> Self {
-        Self { strategy, trials: 64, batch: 32, folds: 0, seeds: Vec::new() }
+        Self { strategy, trials: trials(), batch: batch(), folds: 0, seeds: Vec::new() }
     }
 
     /// Whether the settings make sense with the space of the study.
