@@ -56,7 +56,7 @@
 //! | `gpu` | the GPU engine, on wgpu | on |
 //! | `vulkan`, `metal`, `dx12`, `webgpu` | `gpu` with that backend of wgpu; without any backend there are no adapters | on |
 //! | `checkpoint` | files of tensors (safetensors) | off |
-//! | `serde` | schedules can be written and read by serde | off |
+//! | `serde` | rules, schedules and recipes can be written and read by serde | off |
 //! | `files` | readers for CSV and IDX files, plain or gzipped, and the digits | off |
 //!
 //! # The guide

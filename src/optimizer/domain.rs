@@ -15,7 +15,8 @@ pub(super) enum Domain {
 }
 
 /// Groups whose gradients are clipped by a norm of their own.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(deny_unknown_fields))]
 pub(super) struct ClipSet {
     pub groups: Vec<String>,
     pub max: f64,

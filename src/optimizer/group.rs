@@ -40,6 +40,11 @@ impl<R: Into<Box<dyn AnyRule>>, const N: usize> From<[R; N]> for Rules {
 /// Which tensors a group takes.
 #[derive(Clone)]
 #[non_exhaustive]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(rename_all = "snake_case", deny_unknown_fields)
+)]
 pub enum Select {
     /// Tensors of at least so many dimensions.
     AtLeast(usize),
@@ -50,6 +55,7 @@ pub enum Select {
     /// Tensors whose name fits a pattern, in which `*` stands for any characters: `*.bias`.
     Named(String),
     /// Tensors for which a function returns true.
+    #[cfg_attr(feature = "serde", serde(skip))]
     By(Arc<dyn Fn(&Tensor) -> bool + Send + Sync>),
 }
 

@@ -5,9 +5,11 @@
 
 mod check;
 mod domain;
-#[cfg(feature = "cpu")]
+#[cfg(feature = "serde")]
+mod file;
 mod group;
 mod kernels;
+#[cfg(feature = "cpu")]
 mod lent;
 mod modifier;
 mod recipe;

@@ -5,12 +5,19 @@ use crate::plan::NormKind;
 
 /// What bounds a gradient.
 #[derive(Debug, Clone, Copy, PartialEq)]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(rename_all = "snake_case", deny_unknown_fields)
+)]
 pub enum Clip {
     /// The whole gradient of a lane is scaled down to a global norm of at most `max`.
     Norm {
         /// The bound, above 0. Infinity bounds nothing: the norm is only measured.
+        #[cfg_attr(feature = "serde", serde(with = "crate::text::number"))]
         max: f64,
         /// Which norm.
+        #[cfg_attr(feature = "serde", serde(default))]
         kind: NormKind,
     },
     /// Each element is clamped to ± this bound, finite and above 0.
@@ -20,6 +27,7 @@ pub enum Clip {
         /// The bound, finite and above 0.
         max: f64,
         /// Which norm.
+        #[cfg_attr(feature = "serde", serde(default))]
         kind: NormKind,
     },
     /// The gradient of each tensor is scaled to a norm of 1, by `1 / (norm + 1e-6)`.
@@ -63,6 +71,11 @@ fn check_kind(kind: NormKind) -> Result<()> {
 /// so that its average, like its moments, goes on where it was once the group thaws. A group that should stay while its average closes in
 /// on it has a learning rate of 0 instead ([`Optimizer::set`](super::Optimizer::set)), and no decay.
 #[derive(Debug, Clone, Copy, PartialEq)]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(rename_all = "snake_case", deny_unknown_fields)
+)]
 pub enum Average {
     /// Exponential moving average: rate = 1 − decay, 1 at the first step; as `torch.optim.swa_utils.get_ema_multi_avg_fn`.
     Ema {
@@ -119,6 +132,7 @@ impl Average {
 /// Slow weights start where the parameters were before the first step, and where
 /// [`Optimizer::set_params`](super::Optimizer::set_params) puts them. Source: Zhang et al. 2019, arXiv:1907.08610.
 #[derive(Debug, Clone, Copy, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(default, deny_unknown_fields))]
 pub struct Lookahead {
     /// Steps in between, at least 1. Default 5.
     pub steps: u64,
@@ -147,6 +161,7 @@ impl Lookahead {
 
 /// Several micro-batches make one step: [`Optimizer::accumulate`](super::Optimizer::accumulate) adds the gradients of one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(default, deny_unknown_fields))]
 pub struct Accumulation {
     /// Step with the mean over the micro-batches, not with their sum. Default yes.
     pub mean: bool,

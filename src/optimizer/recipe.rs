@@ -21,6 +21,27 @@ use std::sync::Arc;
 /// let recipe = Recipe::population(rules).clip_norm(1.0);
 /// assert_eq!(recipe.lanes(), 3);
 /// ```
+///
+/// With the feature `serde` a recipe can be written to a file and read from one. Keys are the names of the functions below, and what is
+/// left out is as in [`Recipe::new`]. Groups are read if their tensors are described by data ([`Recipe::group_of`]), rules if they
+/// are those of this crate. An unknown key is an error with the nearest name:
+///
+/// ```toml
+/// clip = { norm = { max = 1.0 } }
+/// weight_decay = { decoupled = 0.1 }
+///
+/// [[groups]]
+/// rules = [{ rule = "adam", lr = 3e-4, beta2 = 0.95 }]
+///
+/// [[groups]]
+/// name = "biases"
+/// tensors = { named = "*.bias" }
+/// rules = [{ rule = "sgd", lr = 0.1 }]
+///
+/// [[schedules]]
+/// setting = "lr"
+/// scale.warmup = { start = 0, steps = 100, then.cosine = { steps = 900 } }
+/// ```
 #[derive(Debug, Clone)]
 pub struct Recipe {
     /// The first takes what no other takes.

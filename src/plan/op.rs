@@ -187,6 +187,11 @@ pub enum Loss {
 
 /// Which norm of a gradient.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(rename_all = "snake_case", deny_unknown_fields)
+)]
 pub enum NormKind {
     /// The root of the sum of squares.
     #[default]
@@ -291,6 +296,7 @@ impl Scalar {
 /// Rule and defaults of `torch.amp.GradScaler`, which has no smallest scale: there a scale falls to 0 in a long run of bad steps, and
 /// stays 0.
 #[derive(Debug, Clone, Copy, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(default, deny_unknown_fields))]
 pub struct LossScale {
     /// The scale of the first step, finite and above 0. Default 2¹⁶.
     pub init: f64,
@@ -575,6 +581,11 @@ pub struct Extras {
 
 /// A float type of 16 bits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(rename_all = "snake_case", deny_unknown_fields)
+)]
 pub enum Half {
     /// IEEE 754 binary16: 5 bits of exponent, 10 of fraction; infinite from 65,520 on.
     F16,

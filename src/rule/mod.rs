@@ -39,6 +39,11 @@ use std::fmt::Debug;
 
 /// Where a rule's weight decay λ enters.
 #[derive(Debug, Clone, Copy, PartialEq)]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(rename_all = "snake_case", deny_unknown_fields)
+)]
 pub enum Decay {
     /// `d = g + λ·x`: an L2 penalty that passes through the moments.
     Coupled(f64),

@@ -1,5 +1,8 @@
 //! The rules, one file each, beside its WGSL half in `shaders/rules/`.
 
+#[cfg(feature = "serde")]
+mod file;
+
 use crate::error::{Error, Result};
 use crate::rule::AnyRule;
 
@@ -19,6 +22,23 @@ macro_rules! registry {
         pub fn rules() -> Vec<Box<dyn AnyRule>> {
             vec![$(Box::new($rule::default())),*]
         }
+
+        $(
+            /// Settings under the names by which they are set; on reading, what is not given has its default.
+            #[cfg(feature = "serde")]
+            impl serde::Serialize for $rule {
+                fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                    file::write_rule(self, serializer)
+                }
+            }
+
+            #[cfg(feature = "serde")]
+            impl<'de> serde::Deserialize<'de> for $rule {
+                fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                    file::read_rule(deserializer)
+                }
+            }
+        )*
     };
 }
 

@@ -47,6 +47,7 @@ mod operations;
 mod parallel;
 mod parity;
 mod rates;
+mod recipe_files;
 mod ring;
 mod samplers;
 mod scheduled;

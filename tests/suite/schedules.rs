@@ -453,7 +453,7 @@ mod comparison {
 }
 
 /// One of each, with the first 200 steps as lively as its settings allow.
-fn all() -> Vec<Schedule> {
+pub fn all() -> Vec<Schedule> {
     let lr = 0.3;
     let cyclic = Cyclic { from: 0.1, peak: lr, up: 7, down: Some(5), ..Default::default() };
     let exp_range = Cyclic { mode: Mode::ExpRange, gamma: 0.97, ..cyclic.clone() };
