@@ -2,7 +2,7 @@
 
 use super::work::{Size, Work};
 use anyhow::{Context, Result};
-use std::io::Write;
+use std::io::{BufRead, Write};
 use std::time::Instant;
 use thalweg::cpu::CpuProgram;
 use thalweg::gpu::GpuProgram;
@@ -165,14 +165,32 @@ where
     E::Program: Timed,
 {
     let mut program = begin(engine, &mut work)?;
-    for line in std::io::stdin().lines() {
-        line.context("cannot read stdin")?;
+    let mut stdin = std::io::stdin().lock();
+    while skip_line(&mut stdin).context("cannot read stdin")? {
         let ms = sample(&mut program)?.ms;
         let mut out = std::io::stdout().lock();
         writeln!(out, "{ms}")?;
         out.flush()?;
     }
     Ok(())
+}
+
+/// Reads a line, of which nothing is kept, however long it is; false where there is none.
+fn skip_line(input: &mut impl BufRead) -> std::io::Result<bool> {
+    let mut any = false;
+    loop {
+        let block = input.fill_buf()?;
+        if block.is_empty() {
+            return Ok(any);
+        }
+        any = true;
+        let end = block.iter().position(|&byte| byte == b'\n');
+        let used = end.map_or(block.len(), |end| end + 1);
+        input.consume(used);
+        if end.is_some() {
+            return Ok(true);
+        }
+    }
 }
 
 /// Times a work alone.
@@ -183,4 +201,22 @@ where
     let mut program = load(engine, work)?;
     (0..WARM_UP).try_for_each(|_| sample(&mut program).map(|_| ()))?;
     (0..reps).map(|_| sample(&mut program)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::skip_line;
+    use std::io::{BufReader, Read, repeat};
+
+    #[test]
+    fn a_line_may_be_long_and_the_last_needs_no_end() {
+        let count = |text: &[u8]| {
+            let mut input = BufReader::with_capacity(3, text);
+            std::iter::from_fn(|| skip_line(&mut input).expect("bytes").then_some(())).count()
+        };
+        let texts = ["", "\n", "\n\n\n", "a", "a\n", "abcdefg\nhi", "abc\n\nabcdef\n"];
+        assert_eq!(texts.map(|text| count(text.as_bytes())), [0, 1, 3, 1, 1, 2, 3]);
+        let mut zeros = BufReader::new(repeat(0).take(1 << 24));
+        assert!(skip_line(&mut zeros).expect("bytes") && !skip_line(&mut zeros).expect("bytes"));
+    }
 }
