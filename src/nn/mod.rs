@@ -1,7 +1,10 @@
-//! Layers and losses, recorded into plans.
+//! Networks: values on a tape, layers, losses, start values.
 //!
-//! A [`Network`] is a list of layers. It declares its parameters in an arena, and records its forward and backward pass as
-//! operations on views. Samples are rows.
+//! A [`Model`] records itself on a [`Tape`]; [`Criterion`] makes a loss of its output, [`Tape::backward`] the gradient by all parameters, and
+//! [`Tape::record`] operations of a plan. [`Trainer::of`](crate::Trainer::of) does all of that for a classifier.
+//!
+//! A [`Network`] is an older way, a list of linear layers and activations without a tape. It declares its parameters in an arena, and
+//! records its forward and backward pass as operations on views. Samples are rows.
 
 mod init;
 mod layer;

@@ -7,6 +7,9 @@ use crate::op::{Expr, Reduction, Source};
 use std::cell::RefCell;
 use std::rc::Rc;
 
+/// Picks parameters by name.
+type Names = dyn Fn(&str) -> bool;
+
 /// Everything that was recorded.
 #[derive(Default)]
 pub(in crate::nn) struct Graph {
@@ -15,7 +18,7 @@ pub(in crate::nn) struct Graph {
     pub(super) params: Vec<Declared>,
     pub(super) buffers: Vec<Declared>,
     /// Which parameters get no gradient.
-    pub(super) frozen: Option<Rc<dyn Fn(&str) -> bool>>,
+    pub(super) frozen: Option<Rc<Names>>,
     /// Buffers' tensors and what they become.
     pub(super) assigned: Vec<(usize, Look)>,
     /// Gradients of tensors, once they are known.

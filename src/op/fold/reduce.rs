@@ -51,7 +51,7 @@ fn sum<F: Real>(x: &[F], f: impl Fn(F) -> F) -> F {
     let mut width = SIDE / 2;
     while width > 0 {
         for i in 0..width {
-            sums[i] = sums[i] + sums[i + width];
+            sums[i] += sums[i + width];
         }
         width /= 2;
     }
