@@ -217,6 +217,29 @@ fn trials_that_are_worse_on_each_fold_are_stopped() {
 }
 
 #[test]
+fn a_trial_that_went_on_is_not_stopped_when_resumed() {
+    // Trial 0 leads after two folds, and 1 goes on beside it; after four folds 0 is stopped. Beside 2 alone, 1 would not have gone on.
+    const METRICS: [[f64; 5]; 3] = [[1.2, 0.1, 50.0, 50.0, 9.0], [1.1, 2.1, 0.5, 0.5, 1.0], [1.0, 2.0, 1.0, 0.4, 1.0]];
+    let rule = FoldStopping { p: 0.3, min_folds: 2 };
+    let sweep = Sweep { trials: 3, folds: 5, ..Sweep::new(Strategy::Folds { steps: 10, rule }) };
+    let run = |table: &mut Table, calls: usize| {
+        let mut left = calls;
+        let mut trainer = |jobs: &[Job], _: u64| {
+            left = left.checked_sub(1).ok_or(Error::Empty { what: "the battery".into() })?;
+            Ok(jobs.iter().map(|job| METRICS[job.trial as usize][job.fold.expect("a fold") as usize]).collect())
+        };
+        sweep.run(&mut study(), table, &mut trainer, |_| Ok(()))
+    };
+    let (mut whole, mut parts) = (Table::new(space(), Goal::Minimize), Table::new(space(), Goal::Minimize));
+    run(&mut whole, 9).expect("a sweep");
+    let statuses: Vec<Status> = whole.summaries().iter().map(|summary| summary.status).collect();
+    assert_eq!(statuses, [Status::Stopped, Status::Complete, Status::Complete]);
+    assert!(run(&mut parts, 4).is_err());
+    run(&mut parts, 9).expect("the rest");
+    same(&parts, &whole, "resumed");
+}
+
+#[test]
 #[cfg(feature = "serde")]
 fn a_sweep_survives_json() {
     let rule = PopulationBased::exploring(["lr"]);
