@@ -185,7 +185,7 @@ fn what_is_wrong_in_a_file_is_told_with_the_nearest_name() {
         (with("clip = { norm = { mox = 1.0 } }"), "mox", "did you mean max?"),
         (with("lookahead = { step = 5 }"), "unknown field `step`", "did you mean steps?"),
         (with("half_copy = \"bf61\""), "unknown variant `bf61`", "did you mean bf16?"),
-        ("groups = [{ rules = [{ rule = \"admw\" }] }]".into(), "unknown rule 'admw'", "did you mean adam or adamw?"),
+        ("groups = [{ rules = [{ rule = \"admw\" }] }]".into(), "unknown rule 'admw'", "did you mean adamw?"),
         (
             "groups = [{ rules = [{ rule = \"sgd\", momentun = 0.9 }] }]".into(),
             "unknown setting 'momentun'",
