@@ -18,6 +18,8 @@ mod report;
 mod rows;
 mod settle;
 mod side;
+#[cfg(feature = "checkpoint")]
+mod saved;
 #[cfg(feature = "gpu")]
 mod slices;
 mod state;

@@ -159,7 +159,7 @@ impl<F> State<F> {
 }
 
 /// What the host counts, by name: steps of each group, steps at all, what came before the next one, bad steps that were told.
-const APPLIED: &str = "host.applied";
+pub(super) const APPLIED: &str = "host.applied";
 const STEPS: &str = "host.steps";
 const AHEAD: &str = "host.before_step";
 const TOLD: &str = "host.bad_told";

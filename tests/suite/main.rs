@@ -48,6 +48,7 @@ mod parallel;
 mod parity;
 mod rates;
 mod recipe_files;
+mod resume;
 mod ring;
 mod samplers;
 mod scheduled;

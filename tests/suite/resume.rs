@@ -1,0 +1,249 @@
+//! Runs that go on from a file: the same bits, whatever goes with the rule, on every engine; and PyTorch's runs.
+
+use crate::common::compare::assert_same_bits;
+use crate::common::engines::{self, AnyEngine};
+use crate::common::numbers::{gradient, numbers};
+use crate::common::options::options;
+use std::path::Path;
+use thalweg::checkpoint::{Tensors, read, read_foreign, write};
+use thalweg::cpu::Cpu;
+use thalweg::{
+    Accumulation, Adadelta, Adagrad, Adam, AdamW, Adamax, AnyRule, Average, Error, Lookahead, NAdam, Optimizer, RAdam, Recipe,
+    Result, RmsProp, Sgd,
+};
+
+const TENSORS: &[(&str, &[usize])] = &[("w", &[4, 3]), ("b", &[5])];
+
+/// PyTorch's settings in tests/golden/checkpoint/torch_state.py.
+fn of_torch() -> Vec<(&'static str, Box<dyn AnyRule>)> {
+    vec![
+        ("sgd", Sgd { lr: 0.05, momentum: 0.9, ..Default::default() }.into()),
+        ("adam", Adam { lr: 0.01, ..Default::default() }.into()),
+        ("adamw", AdamW { lr: 0.01, weight_decay: 0.1, amsgrad: true, ..Default::default() }.into()),
+        ("rmsprop", RmsProp { lr: 0.01, momentum: 0.5, centered: true, ..Default::default() }.into()),
+        ("adagrad", Adagrad { lr: 0.05, lr_decay: 0.01, ..Default::default() }.into()),
+        ("nadam", NAdam { lr: 0.01, ..Default::default() }.into()),
+        ("radam", RAdam { lr: 0.01, ..Default::default() }.into()),
+        ("adadelta", Adadelta { lr: 1.0, ..Default::default() }.into()),
+        ("adamax", Adamax { lr: 0.01, ..Default::default() }.into()),
+    ]
+}
+
+/// 10 steps by PyTorch and 10 more here end where 20 by PyTorch end.
+#[test]
+fn a_run_of_pytorch_goes_on_here() -> Result<()> {
+    for engine in engines::all() {
+        for (name, rule) in of_torch() {
+            let what = format!("{name}, {}", engine.name);
+            let file = read_foreign(Path::new(&format!("tests/golden/checkpoint/torch/{name}.safetensors")))?;
+            let mut optimizer = Optimizer::new(&engine, Recipe::new(rule), TENSORS)?;
+            optimizer.import(&file)?;
+            for step in 10..20 {
+                for (tensor, shape) in TENSORS {
+                    let len = shape.iter().product();
+                    let grads: Vec<f32> = file.get(&format!("grads.{tensor}"))?;
+                    optimizer.set_grads(0, tensor, &grads[step * len..][..len])?;
+                }
+                optimizer.step()?;
+            }
+            for (tensor, _) in TENSORS {
+                let [start, end]: [Vec<f32>; 2] = [file.get(&format!("start.{tensor}"))?, file.get(&format!("end.{tensor}"))?];
+                let largest = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+                let (off, moved) = (largest(&optimizer.params(0, tensor)?, &end), largest(&start, &end));
+                // Where little moves, parameters themselves are rounded by more than a millionth of it.
+                let rounding = 2.0 * f32::EPSILON * largest(&end, &[0.0; 12]);
+                assert!(off <= 1e-6 * moved + rounding, "{what}, {tensor}: off by {off}, of a movement of {moved}");
+                assert!(moved > 0.01, "{what}, {tensor}: moves by {moved}");
+            }
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn what_a_foreign_file_lacks_is_named() -> Result<()> {
+    let file = read_foreign(Path::new("tests/golden/checkpoint/torch/adam.safetensors"))?;
+    let fresh = || Optimizer::new(&Cpu::<f32>::default(), Recipe::new(Adam::default()), TENSORS);
+    let mut optimizer = fresh()?;
+    let without = |name: &str| {
+        let mut file = file.clone();
+        file.remove(name);
+        file
+    };
+    for name in ["state.w.exp_avg", "state.b.exp_avg_sq", "state.b.step"] {
+        let error = optimizer.import(&without(name)).expect_err(name);
+        assert!(matches!(&error, Error::Unknown { name: missing, .. } if missing == name), "{error}");
+    }
+    let mut other = file.clone();
+    other.put("state.b.step", &[], &[11i64])?;
+    let error = optimizer.import(&other).expect_err("other steps").to_string();
+    assert_eq!(error, "steps of 'b': 11 found, 10, as 'w' has expected");
+    other.put("state.b.step", &[], &[10i64])?;
+    other.put("state.b.exp_avg", &[4], &[0.0f32; 4])?;
+    assert!(matches!(optimizer.import(&other), Err(Error::Shape { .. })));
+    assert_eq!(optimizer.params(0, "w")?, [0.0; 12], "nothing was changed");
+    assert_eq!(optimizer.report(0)?, fresh()?.report(0)?);
+    // Parameters may be missing.
+    optimizer.import(&without("param.w"))?;
+    assert_eq!(optimizer.params(0, "w")?, [0.0; 12]);
+    assert_eq!(optimizer.params(0, "b")?, file.get::<f32>("param.b")?);
+    Ok(())
+}
+
+/// What may go with a rule.
+fn modifiers() -> Vec<(&'static str, fn(Recipe) -> Recipe)> {
+    vec![
+        ("nothing", |recipe| recipe),
+        ("clip and skip", |recipe| recipe.clip_norm(0.5)),
+        ("average", |recipe| recipe.average(Average::Ema { decay: 0.9 })),
+        ("lookahead", |recipe| recipe.lookahead(Lookahead { steps: 3, alpha: 0.5 })),
+        ("accumulation", |recipe| recipe.accumulate(Accumulation::default())),
+        ("loss scale", |recipe| recipe.loss_scale(thalweg::plan::LossScale { interval: 3, ..Default::default() })),
+    ]
+}
+
+fn feed(optimizer: &mut Optimizer<engines::AnyProgram>, lanes: usize, step: u64) -> Result<()> {
+    for lane in 0..lanes {
+        for (index, (tensor, shape)) in TENSORS.iter().enumerate() {
+            let len = shape.iter().product();
+            optimizer.set_grads(lane, tensor, &gradient(7 * lane as u64 + index as u64, step as usize, len))?;
+        }
+    }
+    Ok(())
+}
+
+fn advance(
+    optimizer: &mut Optimizer<engines::AnyProgram>,
+    lanes: usize,
+    accumulates: bool,
+    steps: std::ops::Range<u64>,
+) -> Result<()> {
+    for step in steps {
+        feed(optimizer, lanes, step)?;
+        if accumulates {
+            optimizer.accumulate()?;
+            if step % 2 == 0 {
+                continue;
+            }
+        }
+        optimizer.step()?;
+    }
+    Ok(())
+}
+
+/// Both engines, with every which rule is tried on them. That the state itself is whole on both is tested with every rule elsewhere.
+fn engine() -> [(AnyEngine, usize); 2] {
+    [(engines::cpu(), 1), (engines::gpu(), 7)]
+}
+
+/// Rules with every modifier: saved at step 5, in the midst of an accumulation, loaded by another optimizer, and 6 steps more.
+#[test]
+fn a_run_from_a_file_has_the_bits_of_one_that_was_not_interrupted() -> Result<()> {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("run.safetensors");
+    for (engine, every) in engine() {
+        for (name, rule) in options().into_iter().step_by(every) {
+            for (with, modify) in modifiers() {
+                let what = format!("{name} with {with}, {}", engine.name);
+                let (lanes, accumulates) = (2, with == "accumulation");
+                let new = || Optimizer::new(&engine, modify(Recipe::population([rule.clone(), rule.clone()])), TENSORS);
+                // Some rules do not go with all.
+                let Ok(mut whole) = new() else { continue };
+                let mut other = new()?;
+                for lane in 0..lanes {
+                    for (tensor, shape) in TENSORS {
+                        whole.set_params(lane, tensor, &numbers(lane as u64, shape.iter().product()))?;
+                    }
+                }
+                advance(&mut whole, lanes, accumulates, 0..5)?;
+                whole.save_file(&file)?;
+                other.load_file(&file)?;
+                for optimizer in [&mut whole, &mut other] {
+                    advance(optimizer, lanes, accumulates, 5..11)?;
+                }
+                for lane in 0..lanes {
+                    for (tensor, _) in TENSORS {
+                        assert_same_bits(&what, &other.params(lane, tensor)?, &whole.params(lane, tensor)?);
+                    }
+                    assert_eq!(other.report(lane)?, whole.report(lane)?, "{what}");
+                }
+                assert!(other.tensors()? == whole.tensors()?, "{what}: all that is kept");
+            }
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn a_file_of_one_engine_loads_on_the_other() -> Result<()> {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("run.safetensors");
+    let recipe = || Recipe::new(AdamW { amsgrad: true, ..Default::default() }).clip_norm(1.0);
+    let [cpu, gpu] = [engines::cpu(), engines::gpu()];
+    for (from, to) in [(&cpu, &gpu), (&gpu, &cpu)] {
+        let (mut first, mut second) = (Optimizer::new(from, recipe(), TENSORS)?, Optimizer::new(to, recipe(), TENSORS)?);
+        advance(&mut first, 1, false, 0..4)?;
+        first.save_file(&file)?;
+        second.load_file(&file)?;
+        assert!(second.tensors()? == first.tensors()?);
+    }
+    let mut oracle = Optimizer::new(&Cpu::<f64>::default(), recipe(), TENSORS)?;
+    let error = oracle.load_file(&file).expect_err("nothing is cast").to_string();
+    assert!(error.contains("F32 found, F64 expected"), "{error}");
+    Ok(())
+}
+
+#[test]
+fn a_file_that_does_not_fit_changes_nothing() -> Result<()> {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("run.safetensors");
+    let engine = Cpu::<f32>::default();
+    let new = |rule: Box<dyn AnyRule>, tensors: &[(&str, &[usize])]| Optimizer::new(&engine, Recipe::new(rule), tensors);
+    let mut saved = new(Adam::default().into(), TENSORS)?;
+    saved.set_params(0, "b", &[1.0; 5])?;
+    saved.save_file(&file)?;
+    let refused = |mut optimizer: Optimizer<_>, expected: &str| -> Result<()> {
+        let before = optimizer.tensors()?;
+        let error = optimizer.load_file(&file).expect_err(expected).to_string();
+        assert!(error.contains(expected), "{error}");
+        assert!(optimizer.tensors()? == before, "nothing is changed");
+        Ok(())
+    };
+    refused(new(Sgd::default().into(), TENSORS)?, "the rules of the file")?;
+    refused(new(Adam { amsgrad: true, ..Default::default() }.into(), TENSORS)?, "state.b.max_exp_avg_sq")?;
+    refused(new(Adam::default().into(), &[("w", &[4, 3])])?, "b")?;
+    refused(new(Adam::default().into(), &[("w", &[3, 4]), ("b", &[5])])?, "shape [3, 4]")?;
+    refused(new(Adam::default().into(), &[("w", &[4, 3]), ("b", &[5]), ("c", &[1])])?, "c")?;
+    let two = Recipe::population([Adam::default(), Adam::default()]);
+    refused(Optimizer::new(&engine, two, TENSORS)?, "lanes of the file")?;
+    // A surplus tensor.
+    let mut more: Tensors = read(&file)?;
+    more.put("state.w.extra", &[1], &[1.0f32])?;
+    write(&file, &more)?;
+    let mut same = new(Adam::default().into(), TENSORS)?;
+    assert!(matches!(same.load_file(&file), Err(Error::Unknown { .. })));
+    Ok(())
+}
+
+/// Written for `torch_state.py --back`, which goes on from there with PyTorch.
+#[test]
+#[ignore = "it writes files for another program"]
+fn files_for_pytorch() -> Result<()> {
+    let folder = std::env::var("FOLDER").expect("where to");
+    for (name, rule) in of_torch() {
+        let file = read_foreign(Path::new(&format!("tests/golden/checkpoint/torch/{name}.safetensors")))?;
+        let mut optimizer = Optimizer::new(&Cpu::<f32>::default(), Recipe::new(rule), TENSORS)?;
+        for (tensor, _) in TENSORS {
+            optimizer.set_params(0, tensor, &file.get::<f32>(&format!("start.{tensor}"))?)?;
+        }
+        for step in 0..10 {
+            for (tensor, shape) in TENSORS {
+                let len = shape.iter().product();
+                optimizer.set_grads(0, tensor, &file.get::<f32>(&format!("grads.{tensor}"))?[step * len..][..len])?;
+            }
+            optimizer.step()?;
+        }
+        optimizer.save_file(Path::new(&folder).join(format!("{name}.safetensors")))?;
+    }
+    Ok(())
+}
