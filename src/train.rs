@@ -5,11 +5,11 @@ mod model;
 use crate::data::Dataset;
 use crate::error::{Error, Result, range};
 use crate::nn::{Network, Pass};
-use crate::op::{Gather, Tally, Tick};
+use crate::op::{Expr, Gather, Map, Tally, Tick};
 use crate::optimizer::{Optimizer, Recipe, Report};
-use crate::plan::{Blueprint, BufferId, Engine, Kind, Layout, Loss, NONE, Op, Plan, PlanId, Program, Role, View};
+use crate::plan::{Blueprint, BufferId, Engine, Kind, Layout, Loss, NONE, Op, Plan, PlanId, Program, Role, Scalar, View};
 use crate::rule::Real;
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
 
 /// Rows that an evaluation looks at together.
 const EVALUATION_ROWS: usize = 256;
@@ -100,17 +100,27 @@ pub struct Trainer<P> {
     test: Feed,
     random: fastrand::Rng,
     steps: usize,
+    /// Batches that a step takes.
+    micro: usize,
 }
 
 /// Plans of a trainer beside those of its optimizer.
 #[derive(Debug, Clone, Copy)]
 struct Plans {
-    /// Picks a batch; its loss and gradient.
-    gradient: PlanId,
+    whole: Gradient,
     /// That of the last, smaller batch, where there is one.
-    last: Option<PlanId>,
+    last: Option<Gradient>,
     /// Picks a batch of the test data; its loss.
     evaluate: PlanId,
+}
+
+/// The plans of a batch's gradient.
+#[derive(Debug, Clone, Copy)]
+struct Gradient {
+    /// Picks a batch; its loss and gradient.
+    pick: PlanId,
+    /// Loss and gradient of the batch that was picked, once more, where the recipe ascends in between.
+    again: Option<PlanId>,
 }
 
 /// A data set on the device, the order in which its rows are taken, and the sums over what was taken.
@@ -121,6 +131,8 @@ struct Feed {
     order: BufferId,
     clock: BufferId,
     tally: BufferId,
+    /// Mean loss and accuracy of the batch.
+    means: [View; 2],
     rows: usize,
     batch: usize,
     batches: usize,
@@ -157,6 +169,10 @@ impl Feed {
             order: layout.shared_indices(&format!("{what} order"), batch * batches),
             clock: layout.shared_indices(&format!("{what} clock"), 1),
             tally: layout.floats(&format!("{what} tally"), 2),
+            means: [(); 2].map(|()| {
+                let id = layout.floats(&format!("{what} mean"), 1);
+                layout.whole(id)
+            }),
             rows: data.rows(),
             batch,
             batches,
@@ -187,14 +203,21 @@ impl Feed {
     }
 
     /// Records the loss of a batch and the sums over it; returns the gradient by the logits.
-    fn record_loss(&self, plan: &mut Plan, logits: View, labels: View, place: &mut dyn FnMut(&str, usize) -> View) -> View {
+    fn record_loss(
+        &self,
+        plan: &mut Plan,
+        logits: View,
+        labels: View,
+        counts: bool,
+        place: &mut dyn FnMut(&str, usize) -> View,
+    ) -> View {
         let rows = labels.len;
         let [losses, hits, grad] =
             [("losses", rows), ("hits", rows), ("gradient of logits", logits.len)].map(|(name, len)| place(name, len));
         let scale = 1.0 / rows as f64;
         plan.push(Op::Loss(Loss::CrossEntropy { logits, labels, losses, hits, grad, scale }));
-        for (offset, terms) in [losses, hits].into_iter().enumerate() {
-            plan.operate(Tally { terms, sum: View { buffer: self.tally, offset, len: 1 } });
+        for (offset, (terms, mean)) in [losses, hits].into_iter().zip(self.means).enumerate().filter(|_| counts) {
+            plan.operate(Tally { terms, sum: View { buffer: self.tally, offset, len: 1 }, mean });
         }
         grad
     }
@@ -245,9 +268,6 @@ impl<P: Program> Trainer<P> {
     ) -> Result<Self> {
         let batch = batch.into();
         check(network, train, test, batch.rows)?;
-        if recipe.scales_loss() {
-            return Err(Error::conflict("loss_scale", "a trainer", "its loss has no scale"));
-        }
         let batch = Batch { rows: batch.rows.min(train.rows()), ..batch };
         let (lanes, arena) = (recipe.lanes(), network.arena()?);
         let mut blueprint = Blueprint::new(lanes);
@@ -255,15 +275,24 @@ impl<P: Program> Trainer<P> {
         let grads = blueprint.arena("grads", &arena, Role::Grads);
         let stepper = recipe.record(&mut blueprint, &arena, params, grads)?;
 
-        let feed = Feed::declare(&mut blueprint, "training", train, batch.rows, batch.steps(train.rows()));
+        let mut feed = Feed::declare(&mut blueprint, "training", train, batch.rows, batch.steps(train.rows()));
+        // Where samples look for the loss.
+        feed.means[0].buffer = stepper.loss_buffer();
         let picked = feed.declare_batch(blueprint.layout_mut(), train.width);
-        let mut between = Between::default();
+        let scale =
+            recipe.scales_loss().then(|| View { buffer: stepper.scalars(), offset: Scalar::LossScale as usize, len: 1 });
+        let (step, mut between) = (Step { network, params, grads, feed: &feed, picked, scale }, Between::default());
         let mut gradients = |blueprint: &mut Blueprint, name: &str, rows| {
-            let (mut plan, layout) = (Plan::default(), blueprint.layout_mut());
-            record_gradients(&mut plan, network, (params, grads), &feed, picked, rows, &mut between.places(layout))?;
-            blueprint.add(name, plan)
+            let mut add = |name: &str, again| {
+                let (mut plan, layout) = (Plan::default(), blueprint.layout_mut());
+                step.record(&mut plan, rows, again, &mut between.places(layout))?;
+                blueprint.add(name, plan)
+            };
+            let pick = add(name, false)?;
+            let again = stepper.ascend_plan().map(|_| add(&format!("{name} again"), true)).transpose()?;
+            Ok::<Gradient, Error>(Gradient { pick, again })
         };
-        let gradient = gradients(&mut blueprint, "gradient", batch.rows)?;
+        let whole = gradients(&mut blueprint, "gradient", batch.rows)?;
         let last = batch.rest(train.rows()).map(|rows| gradients(&mut blueprint, "gradient of the last batch", rows));
         let last = last.transpose()?;
 
@@ -273,8 +302,9 @@ impl<P: Program> Trainer<P> {
         let test_feed = Feed::declare(&mut blueprint, "test", test, rows, test.rows().div_ceil(rows));
         let picked = test_feed.declare_batch(blueprint.layout_mut(), test.width);
         let (mut between, at) = (Between::default(), evaluated.unwrap_or(params));
-        record_loss(&mut look, network, at, &test_feed, picked, rows, &mut between.places(blueprint.layout_mut()))?;
-        let plans = Plans { gradient, last, evaluate: blueprint.add("evaluate", look)? };
+        let evaluation = Step { network, params: at, grads, feed: &test_feed, picked, scale: None };
+        evaluation.record_loss(&mut look, rows, false, &mut between.places(blueprint.layout_mut()))?;
+        let plans = Plans { whole, last, evaluate: blueprint.add("evaluate", look)? };
 
         let mut optimizer = Optimizer::load(engine, &blueprint, stepper)?;
         let program = optimizer.program_mut();
@@ -284,12 +314,54 @@ impl<P: Program> Trainer<P> {
         let initial: Vec<P::Float> = network.initial(seed)?.into_iter().map(P::Float::of).collect();
         (0..lanes).try_for_each(|lane| program.write(params, lane, 0, &initial))?;
         let random = fastrand::Rng::with_seed(seed);
-        Ok(Self { optimizer, plans, lanes, evaluated, train: feed, test: test_feed, random, steps: 0 })
+        Ok(Self { optimizer, plans, lanes, evaluated, train: feed, test: test_feed, random, steps: 0, micro: 1 })
+    }
+
+    /// Makes each step out of so many batches, whose gradients are accumulated; the last step of an epoch takes what is left. Where the
+    /// recipe takes the mean, it is over batches, a smaller last one among them. Default 1.
+    ///
+    /// # Errors
+    /// A recipe that does not accumulate (see [`Recipe::accumulate`]), or none.
+    pub fn micro_batches(&mut self, batches: usize) -> Result<()> {
+        range::require(batches >= 1, "micro_batches", batches, "at least 1")?;
+        let accumulates = self.optimizer.stepper().accumulate_plan().is_some();
+        range::require(accumulates || batches == 1, "micro_batches", batches, "1 where the recipe does not accumulate")?;
+        self.micro = batches;
+        Ok(())
+    }
+
+    /// The optimizer, with all that a recipe can do: samples, averages, freezing, state. Its program has the trainer's plans as well.
+    pub fn optimizer(&self) -> &Optimizer<P> {
+        &self.optimizer
+    }
+
+    /// The optimizer, to be changed. Steps belong to [`Trainer::epoch`].
+    ///
+    /// # Examples
+    ///
+    /// The loss of each step, from samples that nothing waits for:
+    ///
+    /// ```
+    /// use thalweg::{Recipe, Sgd, Trainer, cpu::Cpu, data::Dataset, nn::Network, plan::Activation};
+    ///
+    /// let data = Dataset::new(vec![0.0, 0.5, 1.0, 1.5], 1, vec![0, 0, 1, 1])?;
+    /// let network = Network::perceptron(1, &[4], 2, Activation::Relu)?;
+    /// let recipe = Recipe::new(Sgd { lr: 0.1, ..Default::default() });
+    /// let mut trainer = Trainer::new(&Cpu::<f32>::default(), &network, recipe, &data, &data, 2, 1)?;
+    /// trainer.optimizer_mut().watch_loss();
+    /// trainer.optimizer_mut().telemetry_every(1);
+    /// let mean = trainer.whole_epoch()?[0].loss;
+    /// let losses: Vec<f64> = trainer.optimizer_mut().poll()?.iter().filter_map(|sample| sample.loss).collect();
+    /// assert!((mean - (losses[0] + losses[1]) / 2.0).abs() < 1e-6);
+    /// # Ok::<(), thalweg::Error>(())
+    /// ```
+    pub fn optimizer_mut(&mut self) -> &mut Optimizer<P> {
+        &mut self.optimizer
     }
 
     /// Steps of one epoch.
     pub fn steps_per_epoch(&self) -> usize {
-        self.train.batches
+        self.train.batches.div_ceil(self.micro)
     }
 
     /// Steps run so far.
@@ -302,25 +374,63 @@ impl<P: Program> Trainer<P> {
     ///
     /// # Errors
     /// A lost device.
-    pub fn epoch(&mut self, mut progress: impl FnMut(usize) -> ControlFlow<()>) -> Result<Vec<Metrics>> {
+    pub fn epoch(&mut self, progress: impl FnMut(usize) -> ControlFlow<()>) -> Result<Vec<Metrics>> {
+        self.epoch_by(1, progress)
+    }
+
+    /// [`Trainer::epoch`] that nobody looks into: as many steps go into one submission as is good for the device.
+    ///
+    /// # Errors
+    /// As for [`Trainer::epoch`]; [`Error::Partly`] says how many steps were made before.
+    pub fn whole_epoch(&mut self) -> Result<Vec<Metrics>> {
+        self.epoch_by(usize::MAX, |_| ControlFlow::Continue(()))
+    }
+
+    /// [`Trainer::epoch`] where `progress` hears of every so many steps, and of the end; those in between go into one submission as far
+    /// as is good for the device. The bits are the same.
+    ///
+    /// # Errors
+    /// As for [`Trainer::whole_epoch`]; `every` of 0.
+    pub fn epoch_by(&mut self, every: usize, mut progress: impl FnMut(usize) -> ControlFlow<()>) -> Result<Vec<Metrics>> {
+        range::require(every >= 1, "steps between two looks", every, "at least 1")?;
         let mut order: Vec<u32> = (0..self.train.rows as u32).collect();
         self.random.shuffle(&mut order);
         self.train.write_order(self.optimizer.program_mut(), order)?;
         self.train.reset(self.optimizer.program_mut(), self.lanes)?;
-        let (mut done, step) = (0, self.optimizer.stepper().step_plan());
-        while done < self.train.batches {
-            // The rows of the batches up to this one.
-            let whole = (done + 1) * self.train.batch <= self.train.taken;
-            let gradient = self.plans.last.filter(|_| !whole).unwrap_or(self.plans.gradient);
-            self.optimizer.run(&[gradient, step], 1)?;
-            done += 1;
-            if progress(done).is_break() {
+        let (steps, batches) = (self.steps_per_epoch(), self.train.batches);
+        let common = self.sequence(0..self.micro.min(batches));
+        let end = self.sequence(steps.saturating_sub(1) * self.micro..batches);
+        let mut done = 0;
+        while done < steps {
+            let until = every - done % every;
+            // The last step may be another.
+            let alike = steps - done - usize::from(end != common);
+            let (plans, now) = if alike > 0 { (&common, until.min(alike)) } else { (&end, 1) };
+            self.optimizer.run(plans, now)?;
+            done += now;
+            self.steps += now;
+            let looks = done.is_multiple_of(every) || done == steps;
+            if looks && progress(done).is_break() {
                 break;
             }
         }
-        self.steps += done;
-        let rows = self.train.taken.min(done * self.train.batch);
+        let rows = self.train.taken.min(done * self.micro * self.train.batch);
         self.train.metrics(self.optimizer.program_mut(), self.lanes, rows)
+    }
+
+    /// The plans of a step over these batches of an epoch.
+    fn sequence(&self, batches: Range<usize>) -> Vec<PlanId> {
+        let (stepper, mut plans) = (self.optimizer.stepper(), Vec::new());
+        for batch in batches {
+            let whole = (batch + 1) * self.train.batch <= self.train.taken;
+            let gradient = self.plans.last.filter(|_| !whole).unwrap_or(self.plans.whole);
+            plans.push(gradient.pick);
+            plans.extend(stepper.accumulate_plan());
+            plans.extend(stepper.ascend_plan());
+            plans.extend(gradient.again);
+        }
+        plans.push(stepper.step_plan());
+        plans
     }
 
     /// Each lane's loss and accuracy on the test data, with the parameters that the rule is to be evaluated with:
@@ -399,37 +509,47 @@ impl<P: Program> Trainer<P> {
     }
 }
 
-/// Records the picking of a batch, of which the first `rows` rows go through the network, and their loss. Returns what the forward
-/// pass leaves and the gradient by the logits.
-fn record_loss(
-    plan: &mut Plan,
-    network: &Network,
+/// What a step over a batch is recorded of.
+struct Step<'a> {
+    network: &'a Network,
     params: BufferId,
-    feed: &Feed,
+    grads: BufferId,
+    feed: &'a Feed,
+    /// Where the batch's features and labels are.
     picked: (BufferId, BufferId),
-    rows: usize,
-    place: &mut dyn FnMut(&str, usize) -> View,
-) -> Result<(Pass, View)> {
-    let width = network.inputs();
-    feed.record(plan, picked, width);
-    let [features, labels] = [(picked.0, rows * width), (picked.1, rows)].map(|(buffer, len)| View { buffer, offset: 0, len });
-    let pass = network.forward_into(plan, params, features, rows, place)?;
-    let grad = feed.record_loss(plan, pass.output(), labels, place);
-    Ok((pass, grad))
+    /// The loss scale, where the recipe has one.
+    scale: Option<View>,
 }
 
-/// Records [`record_loss`] and the gradient by the parameters.
-fn record_gradients(
-    plan: &mut Plan,
-    network: &Network,
-    (params, grads): (BufferId, BufferId),
-    feed: &Feed,
-    picked: (BufferId, BufferId),
-    rows: usize,
-    place: &mut dyn FnMut(&str, usize) -> View,
-) -> Result<()> {
-    let (pass, grad) = record_loss(plan, network, params, feed, picked, rows, place)?;
-    network.backward_into(plan, params, grads, &pass, grad, place)
+/// Where a recording finds buffers between its operations, by name and length.
+type Place<'a> = dyn FnMut(&str, usize) -> View + 'a;
+
+impl Step<'_> {
+    /// Records the picking of a batch, of which the first `rows` rows go through the network, and their loss; or the loss of the batch
+    /// that was picked once more, which is not counted. Returns what the forward pass leaves and the gradient by the logits.
+    fn record_loss(&self, plan: &mut Plan, rows: usize, again: bool, place: &mut Place) -> Result<(Pass, View)> {
+        let (width, picked) = (self.network.inputs(), self.picked);
+        if !again {
+            self.feed.record(plan, picked, width);
+        }
+        let [features, labels] =
+            [(picked.0, rows * width), (picked.1, rows)].map(|(buffer, len)| View { buffer, offset: 0, len });
+        let pass = self.network.forward_into(plan, self.params, features, rows, place)?;
+        let grad = self.feed.record_loss(plan, pass.output(), labels, !again, place);
+        Ok((pass, grad))
+    }
+
+    /// Records [`Step::record_loss`] and the gradient by the parameters, of the loss times its scale.
+    fn record(&self, plan: &mut Plan, rows: usize, again: bool, place: &mut Place) -> Result<()> {
+        let (pass, mut grad) = self.record_loss(plan, rows, again, place)?;
+        if let Some(scale) = self.scale {
+            let scaled = place("scaled gradient of logits", grad.len);
+            let times = Map::new(&[grad.len]).input(grad, &[1]).input(scale, &[0]);
+            plan.operate(times.output(scaled, Expr::input(0) * Expr::input(1)));
+            grad = scaled;
+        }
+        self.network.backward_into(plan, self.params, self.grads, &pass, grad, place)
+    }
 }
 
 fn check(network: &Network, train: &Dataset, test: &Dataset, batch: usize) -> Result<()> {

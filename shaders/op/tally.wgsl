@@ -1,4 +1,4 @@
-// sum[0] += Σ terms: 64 running sums per lane, added in a fixed order.
+// sum[0] += Σ terms, and their mean: 64 running sums per lane, added in a fixed order.
 // One workgroup per lane.
 var<workgroup> sums: array<f32, 64>;
 
@@ -15,5 +15,6 @@ fn tally(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) t
             own += sums[i];
         }
         put_sum(group.z, 0u, sum(group.z, 0u) + own);
+        put_mean(group.z, 0u, own / f32(max(op.len, 1u)));
     }
 }

@@ -1,13 +1,15 @@
 use crate::plan::{BoundsChecks, Dispatch, Layout, Operands, Operation, View, Views};
 use crate::rule::Real;
 
-/// `sum[0] += Σ terms`, in a fixed order.
+/// `sum[0] += Σ terms`, in a fixed order, and the mean of the terms.
 #[derive(Debug, Clone)]
 pub struct Tally {
     /// The terms: floats, any number of them.
     pub terms: View,
     /// One float.
     pub sum: View,
+    /// One float: the mean of these terms alone, 0 of none.
+    pub mean: View,
 }
 
 impl Operation for Tally {
@@ -17,6 +19,7 @@ impl Operation for Tally {
     fn operands(&self, o: &mut Operands) {
         o.read("terms", self.terms, self.terms.len);
         o.change("sum", self.sum, 1);
+        o.write("mean", self.mean, 1);
     }
 
     fn dispatches(&self) -> Vec<Dispatch> {
@@ -25,14 +28,18 @@ impl Operation for Tally {
     }
 
     fn run<F: Real>(&self, views: Views<'_, F>) {
-        let [terms, sum] = views.all();
-        sum.floats_mut()[0] += terms.floats().iter().copied().sum::<F>();
+        let [terms, sum, mean] = views.all();
+        let terms = terms.floats();
+        let own = terms.iter().copied().sum::<F>();
+        sum.floats_mut()[0] += own;
+        mean.floats_mut()[0] = own / F::of(terms.len().max(1) as f64);
     }
 
     fn cases(layout: &mut Layout) -> Vec<Self> {
         let mut case = |len| {
-            let (terms, sums) = (layout.floats("terms", len), layout.floats("sums", 2));
-            Self { terms: layout.whole(terms), sum: View { buffer: sums, offset: 1, len: 1 } }
+            let (terms, sums, means) = (layout.floats("terms", len), layout.floats("sums", 2), layout.floats("means", 3));
+            let one = |buffer, offset| View { buffer, offset, len: 1 };
+            Self { terms: layout.whole(terms), sum: one(sums, 1), mean: one(means, 2) }
         };
         [0, 1, 63, 64, 65, 1_000].into_iter().map(&mut case).collect()
     }

@@ -611,6 +611,11 @@ impl Stepper {
         Ok(())
     }
 
+    /// The buffer of one float per lane in which samples look for the loss: see [`Stepper::watch_loss`].
+    pub fn loss_buffer(&self) -> BufferId {
+        self.buffers.loss
+    }
+
     /// The buffer of each lane's scalars, in the order of [`Scalar`]: among them the loss scale, by which the next loss has to be
     /// multiplied.
     pub fn scalars(&self) -> BufferId {

@@ -70,4 +70,5 @@ mod telemetry;
 mod terms;
 mod threads;
 mod tpe;
+mod trainer;
 mod vectors;

@@ -107,7 +107,8 @@ fn tallies_add_to_what_was_there() {
             let mut bench = Bench::new(lanes);
             let terms = bench.input("terms", x.clone());
             let sum = bench.read_and_written("sum", before.clone());
-            bench.operate(Tally { terms, sum });
+            let mean = bench.output("mean", 1);
+            bench.operate(Tally { terms, sum, mean });
             agree(&engines, &format!("tally of {len}"), &bench, |lane, _, _| sum_cost(x[lane].iter().chain(&before[lane])));
         }
     }
