@@ -1,6 +1,6 @@
 //! A trainer of any model on a tape.
 
-use super::{Batch, EVALUATION_ROWS, Feed, Plans, Trainer};
+use super::{Batch, EVALUATION_ROWS, Feed, Gradient, Plans, Trainer};
 use crate::data::Dataset;
 use crate::error::{Error, Result, range};
 use crate::nn::{Criterion, CrossEntropy, Model, Places, Slots, Tape, Value};
@@ -58,7 +58,7 @@ impl<P: Program> Trainer<P> {
         let batch = Batch { rows: batch.rows.min(train.rows()), ..batch };
         let lanes = recipe.lanes();
         let mut blueprint = Blueprint::new(lanes);
-        let feed = Feed::declare(&mut blueprint, "training", train, batch.rows, batch.steps(train.rows()));
+        let mut feed = Feed::declare(&mut blueprint, "training", train, batch.rows, batch.steps(train.rows()));
         let picked = feed.declare_batch(blueprint.layout_mut(), train.width);
 
         let whole = Recorded::of(Tape::training(), model, picked, batch.rows, train.width)?;
@@ -73,11 +73,16 @@ impl<P: Program> Trainer<P> {
         let key = blueprint.indices("keys", 2, Role::State);
         let words = blueprint.indices("key of the step", 2, Role::Scratch);
         let stepper = recipe.record(&mut blueprint, &arena, params, grads)?;
+        // Where samples look for the loss.
+        feed.means[0].buffer = stepper.loss_buffer();
         let counts = blueprint.buffer("counts")?;
         let evaluated = stepper.averages().then(|| blueprint.arena("evaluated params", &arena, Role::Scratch));
 
         let two = |buffer| View { buffer, offset: 0, len: 2 };
-        let applied = View { buffer: counts, offset: 0, len: 1 };
+        let one = |buffer| View { buffer, offset: 0, len: 1 };
+        let applied = one(counts);
+        // Each micro-batch of a step draws its own numbers.
+        let micro = stepper.accumulate_plan().map(|_| blueprint.buffer("micro-batches").map(one)).transpose()?;
         let places = Places {
             params: (&arena, params),
             grads: Some(grads),
@@ -85,9 +90,15 @@ impl<P: Program> Trainer<P> {
             key: Some(two(words)),
         };
         let mut shared = Shared { feed: &feed, picked, places, slots: Slots::default() };
-        let drawn = whole.tape.is_random().then(|| StepKey { key: two(key), step: applied, micro: None, out: two(words) });
-        let gradient = shared.plan(&mut blueprint, "gradient", &whole, drawn.clone())?;
-        let last = rest.map(|rest| shared.plan(&mut blueprint, "gradient of the last batch", &rest, drawn));
+        let drawn = whole.tape.is_random().then(|| StepKey { key: two(key), step: applied, micro, out: two(words) });
+        let mut gradients = |blueprint: &mut Blueprint, name: &str, recorded: &Recorded| {
+            let pick = shared.plan(blueprint, name, recorded, drawn.clone(), false)?;
+            let mut again = || shared.plan(blueprint, &format!("{name} again"), recorded, None, true);
+            let again = stepper.ascend_plan().map(|_| again()).transpose()?;
+            Ok::<Gradient, Error>(Gradient { pick, again })
+        };
+        let gradient = gradients(&mut blueprint, "gradient", &whole)?;
+        let last = rest.map(|rest| gradients(&mut blueprint, "gradient of the last batch", &rest));
         let last = last.transpose()?;
 
         let rows = EVALUATION_ROWS.min(test.rows());
@@ -96,7 +107,7 @@ impl<P: Program> Trainer<P> {
         let look = Recorded::of(Tape::evaluation(), model, picked, rows, test.width)?;
         let places = Places { params: (&arena, evaluated.unwrap_or(params)), grads: None, ..places };
         let mut shared = Shared { feed: &test_feed, picked, places, slots: shared.slots };
-        let evaluate = shared.plan(&mut blueprint, "evaluate", &look, None)?;
+        let evaluate = shared.plan(&mut blueprint, "evaluate", &look, None, false)?;
 
         let mut optimizer = Optimizer::load(engine, &blueprint, stepper)?;
         let program = optimizer.program_mut();
@@ -111,8 +122,8 @@ impl<P: Program> Trainer<P> {
             program.write(statistics, lane, 0, &start)?;
             program.write_indices(key, lane, 0, &crate::op::threefry(seeds, [lane as u32, 0]))?;
         }
-        let (plans, random) = (Plans { gradient, last, evaluate }, fastrand::Rng::with_seed(seed));
-        Ok(Self { optimizer, plans, lanes, evaluated, train: feed, test: test_feed, random, steps: 0 })
+        let (plans, random) = (Plans { whole: gradient, last, evaluate }, fastrand::Rng::with_seed(seed));
+        Ok(Self { optimizer, plans, lanes, evaluated, train: feed, test: test_feed, random, steps: 0, micro: 1 })
     }
 }
 
@@ -161,11 +172,21 @@ struct Shared<'a> {
 }
 
 impl Shared<'_> {
-    /// Picks a batch, runs what was recorded, and adds up losses and hits.
-    fn plan(&mut self, blueprint: &mut Blueprint, name: &str, recorded: &Recorded, drawn: Option<StepKey>) -> Result<PlanId> {
+    /// Picks a batch, runs what was recorded, and adds up losses and hits; or runs it once more on the batch that was picked, and counts
+    /// nothing.
+    fn plan(
+        &mut self,
+        blueprint: &mut Blueprint,
+        name: &str,
+        recorded: &Recorded,
+        drawn: Option<StepKey>,
+        again: bool,
+    ) -> Result<PlanId> {
         let mut plan = Plan::default();
         let width = blueprint.layout().buffer(self.picked.0).len / self.feed.batch.max(1);
-        self.feed.record(&mut plan, self.picked, width);
+        if !again {
+            self.feed.record(&mut plan, self.picked, width);
+        }
         if let Some(drawn) = drawn {
             plan.operate(drawn);
         }
@@ -174,8 +195,8 @@ impl Shared<'_> {
         let [losses, hits] = [losses, hits].map(|id| layout.whole(id));
         let outputs = [(&recorded.losses, losses), (&recorded.hits, hits)];
         recorded.tape.record(layout, &mut plan, &self.places, &mut self.slots, &outputs)?;
-        for (offset, terms) in [losses, hits].into_iter().enumerate() {
-            plan.operate(Tally { terms, sum: View { buffer: self.feed.tally, offset, len: 1 } });
+        for (offset, (terms, mean)) in [losses, hits].into_iter().zip(self.feed.means).enumerate().filter(|_| !again) {
+            plan.operate(Tally { terms, sum: View { buffer: self.feed.tally, offset, len: 1 }, mean });
         }
         blueprint.add(name, plan)
     }
