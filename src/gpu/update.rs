@@ -244,7 +244,8 @@ pub(super) fn update<'a>(op: &Update, gpu: &Gpu, layout: &Layout, memory: &'a Me
     let joined = slices.then_some(Form { grads: Holder::Joined, ..form }).map(|form| (update_kernel(&form), form));
     // Slices of either role are reached through the same buckets.
     let guide = if form.params == Holder::Foreign { op.params } else { op.grads };
-    let touches = |part: &Part| tags[part.start / ALIGN..][..part.len / ALIGN].iter().any(Option::is_some);
+    // An arena without elements has no blocks, though its buffers have some.
+    let touches = |part: &Part| tags.iter().skip(part.start / ALIGN).take(part.len / ALIGN).any(Option::is_some);
     let parts = Part::all(guide, memory).into_iter().filter(touches);
     let launch = |part: Part| match &joined {
         Some((kernel, form)) if part.joined(memory) => launch(form, kernel.clone(), part, &tags, memory),

@@ -14,9 +14,8 @@ const SHARED_OUT: usize = 32_768;
 /// What an optimizer is made of and what happens to it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Case {
-    pub rule: &'static str,
-    /// Settings that all lanes and groups share.
-    pub settings: Vec<(String, String)>,
+    /// By group.
+    pub rules: Vec<Chosen>,
     pub lanes: usize,
     pub groups: usize,
     /// Lane after lane, by group: numbers of its own.
@@ -24,6 +23,13 @@ pub struct Case {
     pub tensors: Vec<Tensor>,
     pub modifiers: Vec<Modifier>,
     pub ops: Vec<Op>,
+}
+
+/// A rule with settings that all lanes share.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Chosen {
+    pub rule: &'static str,
+    pub settings: Vec<(String, String)>,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -179,23 +185,31 @@ impl Case {
     /// A random case. Neighbouring seeds have different rules, and modifiers of different kinds, so that a short run has them all.
     pub fn random(seed: u64) -> Self {
         let rng = &mut Rng::with_seed(seed);
-        let (rule, options) = OPTIONS[seed as usize % OPTIONS.len()];
-        let mut settings: Vec<(String, String)> = options
-            .split_whitespace()
-            .map(|setting| setting.split_once('=').map(|(name, value)| (name.into(), value.into())).expect("name=value"))
-            .collect();
-        if rng.u8(..8) == 0 {
-            settings.extend(a_zero(rng, rule, &settings));
-        }
         let lanes = rng.choice([1, 1, 1, 2, 2, 3]).expect("a number");
         let groups = rng.choice([1, 1, 1, 2, 3]).expect("a number");
-        let own =
-            (0..lanes * groups).map(|part| if part == 0 { Vec::new() } else { own_numbers(rng, rule, &settings) }).collect();
+        let mut rules = vec![Chosen::of(rng, OPTIONS[seed as usize % OPTIONS.len()]); groups];
+        for other in &mut rules[1..] {
+            if rng.bool() {
+                let options = *rng.choice(OPTIONS).expect("options");
+                *other = Chosen::of(rng, options);
+            }
+        }
+        // It takes matrices alone.
+        let orthogonal = (rng.u8(..6) == 0).then(|| groups - 1);
+        if let Some(group) = orthogonal {
+            rules[group] = Chosen::of(rng, ("muon", "lr=0.02 weight_decay=0.1"));
+        }
+        let own = (0..lanes * groups).map(|part| if part == 0 { Vec::new() } else { rules[part % groups].own_numbers(rng) });
+        let own = own.collect();
         let count = groups.max(rng.usize(1..5));
         // Every group has a tensor.
-        let tensor = |index| Tensor { shape: shape(rng), group: if index < groups { index } else { rng.usize(..groups) } };
-        let tensors = (0..count).map(tensor).collect();
-        let mut case = Self { rule, settings, lanes, groups, own, tensors, modifiers: Vec::new(), ops: Vec::new() };
+        let tensors = (0..count).map(|index| {
+            let group = if index < groups { index } else { rng.usize(..groups) };
+            let matrix = vec![rng.usize(1..20), rng.usize(1..20)];
+            Tensor { shape: if orthogonal == Some(group) { matrix } else { shape(rng) }, group }
+        });
+        let tensors = tensors.collect();
+        let mut case = Self { rules, lanes, groups, own, tensors, modifiers: Vec::new(), ops: Vec::new() };
         case.modifiers.push(modifier(rng, (seed / 2 % KINDS) as u8, groups));
         for _ in 0..rng.choice([0, 0, 1, 1, 2, 3, 4]).expect("a number") {
             let kind = rng.u8(..KINDS as u8);
@@ -206,38 +220,55 @@ impl Case {
     }
 }
 
-fn rule_with(rule: &str, settings: &[(String, String)]) -> Box<dyn AnyRule> {
-    let mut rule = rule_by_name(rule).expect("a registered rule");
-    for (name, value) in settings {
-        set(&mut *rule, name, value).expect("a setting");
-    }
-    rule
-}
-
-/// A number that is 0, where the rule allows it.
-fn a_zero(rng: &mut Rng, rule: &str, settings: &[(String, String)]) -> Option<(String, String)> {
-    let mut rule = rule_with(rule, settings);
-    let numbers = rule.settings().into_iter().filter(|(_, setting)| matches!(setting, Setting::Number(_)));
-    let name = rng.choice(numbers.map(|(name, _)| name).collect::<Vec<_>>())?;
-    set(&mut *rule, name, "0").ok()?;
-    rule.check().ok().map(|()| (name.into(), "0".into()))
-}
-
-/// Numbers that differ from those of the rule, as lanes and groups may have them.
-fn own_numbers(rng: &mut Rng, rule: &str, settings: &[(String, String)]) -> Vec<(String, f64)> {
-    let mut rule = rule_with(rule, settings);
-    let mut own = Vec::new();
-    for (name, setting) in rule.settings() {
-        if let Setting::Number(number) = setting
-            && *number != 0.0
-            && rng.bool()
-        {
-            // A fraction stays below 1.
-            let factor = if range::fraction(name, *number).is_ok() { 0.5 + 0.5 * rng.f64() } else { 1.0 + rng.f64() };
-            own.push((name.to_string(), *number * factor));
+impl Chosen {
+    /// A set of options, at times with a number that is 0.
+    fn of(rng: &mut Rng, (rule, options): (&'static str, &str)) -> Self {
+        let settings = options.split_whitespace().map(|setting| setting.split_once('=').expect("name=value"));
+        let mut chosen = Self { rule, settings: settings.map(|(name, value)| (name.into(), value.into())).collect() };
+        if rng.u8(..8) == 0 {
+            let zero = chosen.a_zero(rng);
+            chosen.settings.extend(zero);
         }
+        chosen
     }
-    own
+
+    pub fn rule(&self) -> Box<dyn AnyRule> {
+        let mut rule = rule_by_name(self.rule).expect("a registered rule");
+        if self.rule == "adafactor" {
+            // Its default is the resolution of the engine's floats.
+            set(&mut *rule, "eps1", "1.2e-7").expect("a setting");
+        }
+        for (name, value) in &self.settings {
+            set(&mut *rule, name, value).expect("a setting");
+        }
+        rule
+    }
+
+    /// A number that is 0, where the rule allows it.
+    fn a_zero(&self, rng: &mut Rng) -> Option<(String, String)> {
+        let mut rule = self.rule();
+        let numbers = rule.settings().into_iter().filter(|(_, setting)| matches!(setting, Setting::Number(_)));
+        let name = rng.choice(numbers.map(|(name, _)| name).collect::<Vec<_>>())?;
+        set(&mut *rule, name, "0").ok()?;
+        rule.check().ok().map(|()| (name.into(), "0".into()))
+    }
+
+    /// Numbers that differ from those of the rule, as lanes and groups may have them.
+    fn own_numbers(&self, rng: &mut Rng) -> Vec<(String, f64)> {
+        let mut rule = self.rule();
+        let mut own = Vec::new();
+        for (name, setting) in rule.settings() {
+            if let Setting::Number(number) = setting
+                && *number != 0.0
+                && rng.bool()
+            {
+                // A fraction stays below 1.
+                let factor = if range::fraction(name, *number).is_ok() { 0.5 + 0.5 * rng.f64() } else { 1.0 + rng.f64() };
+                own.push((name.to_string(), *number * factor));
+            }
+        }
+        own
+    }
 }
 
 fn shape(rng: &mut Rng) -> Vec<usize> {
@@ -368,11 +399,12 @@ fn ops(rng: &mut Rng, case: &Case) -> Vec<Op> {
     for _ in 0..rng.usize(1..7) {
         match rng.u8(..8) {
             0 => {
-                let numbers: Vec<&str> =
-                    case.settings.iter().filter(|(_, v)| v.parse::<f64>().is_ok()).map(|(n, _)| &**n).collect();
+                let group = rng.usize(..groups);
+                let settings = case.rules[group].settings.iter();
+                let numbers: Vec<&str> = settings.filter(|(_, v)| v.parse::<f64>().is_ok()).map(|(n, _)| &**n).collect();
                 let setting = rng.choice(numbers).unwrap_or("lr");
                 let value = rng.choice([0.01, 0.5, 0.3]).expect("a value");
-                ops.push(Op::Set(rng.usize(..lanes), rng.usize(..groups), setting.into(), value));
+                ops.push(Op::Set(rng.usize(..lanes), group, setting.into(), value));
             }
             1 => ops.push(Op::Freeze(rng.usize(..lanes), rng.usize(..groups), rng.u8(..3) > 0)),
             2 => {
@@ -416,8 +448,10 @@ fn ops(rng: &mut Rng, case: &Case) -> Vec<Op> {
 
 impl Display for Case {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let settings: Vec<String> = self.settings.iter().map(|(name, value)| format!("{name}={value}")).collect();
-        writeln!(f, "rule {} {}", self.rule, settings.join(" "))?;
+        for (group, Chosen { rule, settings }) in self.rules.iter().enumerate() {
+            let settings: Vec<String> = settings.iter().map(|(name, value)| format!("{name}={value}")).collect();
+            writeln!(f, "group {group}: {rule} {}", settings.join(" "))?;
+        }
         for (part, own) in self.own.iter().enumerate() {
             let own: Vec<String> = own.iter().map(|(name, value)| format!("{name}={value}")).collect();
             writeln!(f, "  lane {}, group {}: {}", part / self.groups, part % self.groups, own.join(" "))?;

@@ -24,10 +24,14 @@ fn engines() -> Engines {
     Engines { oracle: Cpu::default(), cpu: Cpu::default(), gpu: open(GpuOptions::default()) }
 }
 
-/// The case of a seed. What is refused loses modifiers until it is not.
+/// The case of a seed. What is refused loses modifiers until it is not, or else its other rules.
 fn case_of(seed: u64) -> Case {
     let mut case = Case::random(seed);
     while case.refusal().is_some() && case.modifiers.pop().is_some() {}
+    if case.refusal().is_some() {
+        case.rules = vec![case.rules[0].clone(); case.groups];
+        case.own.iter_mut().for_each(Vec::clear);
+    }
     case
 }
 
@@ -68,7 +72,7 @@ fn fuzz(first: u64, mut more: impl FnMut(u64) -> bool, mut found: impl FnMut(Str
 
 #[test]
 fn a_short_run_finds_nothing() {
-    let (_, tally) = fuzz(0, |cases| cases < 84, |report| panic!("{report}"));
+    let (_, tally) = fuzz(0, |cases| cases < 80, |report| panic!("{report}"));
     assert!(tally.bounded > 10 * tally.unbounded.max(10_000), "too few values have a bound: {tally:?}");
 }
 

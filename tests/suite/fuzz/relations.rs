@@ -19,6 +19,8 @@ const EPSILON: f64 = f32::EPSILON as f64;
 const STEP_COST: f64 = 32.0;
 const PLANE_COST: f64 = 16.0;
 const SCALAR_COST: f64 = 8.0;
+/// What is smaller has fewer digits, and is 0 on some devices.
+const TINY: f64 = f32::MIN_POSITIVE as f64;
 /// The noise, in units of [`EPSILON`], and how often its effect is allowed.
 const NOISE: f64 = 4.0;
 const AMPLIFIED: f64 = 8.0;
@@ -200,8 +202,8 @@ fn grow(bounds: &mut [Vec<f64>], lost: &[Vec<f64>], before: &Look, after: &Look)
         for (((bound, lost), old), now) in bounds.iter_mut().zip(lost).zip(&old.values).zip(&new.values) {
             let (size, change) = (old.abs().max(now.abs()), (now - old).abs());
             match new.what {
-                What::Params => *bound += EPSILON * (2.0 * size + STEP_COST * worse(*lost, change)),
-                What::Plane => *bound += EPSILON * PLANE_COST * worse(*lost, size),
+                What::Params => *bound += TINY + EPSILON * (2.0 * size + STEP_COST * worse(*lost, change)),
+                What::Plane => *bound += TINY + EPSILON * PLANE_COST * worse(*lost, size),
                 // It is computed anew.
                 What::Scalar => *bound = EPSILON * SCALAR_COST * now.abs(),
                 What::Count | What::Half => {}

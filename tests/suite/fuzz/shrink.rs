@@ -47,10 +47,11 @@ fn smaller(case: &Case) -> Vec<Case> {
         own[at].pop();
         Case { own, ..case.clone() }
     }));
-    all.extend((0..case.settings.len()).map(|at| {
-        let mut settings = case.settings.clone();
-        settings.remove(at);
-        Case { settings, ..case.clone() }
+    let settings = case.rules.iter().enumerate().flat_map(|(group, of)| (0..of.settings.len()).map(move |at| (group, at)));
+    all.extend(settings.map(|(group, at)| {
+        let mut rules = case.rules.clone();
+        rules[group].settings.remove(at);
+        Case { rules, ..case.clone() }
     }));
     all.extend((0..case.tensors.len()).flat_map(|at| shorter(case, at)));
     all.extend((0..len).flat_map(|at| simpler(&case.ops[at]).into_iter().map(move |op| with_op(case, at, op))));
@@ -115,6 +116,7 @@ fn without_group(case: &Case, gone: usize) -> Case {
     let groups = case.groups;
     case.own = case.own.into_iter().enumerate().filter(|(part, _)| part % groups != gone).map(|(_, own)| own).collect();
     case.groups -= 1;
+    case.rules.remove(gone);
     case.ops.retain(|op| !matches!(op, Op::Set(_, group, ..) | Op::Freeze(_, group, _) if *group == gone));
     let of = |modifier: &Modifier| match modifier {
         Modifier::Schedule(group, ..) | Modifier::Scale(group, ..) => *group,

@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use thalweg::cpu::{Cpu, CpuProgram, Float};
 use thalweg::gpu::{Gpu, GpuProgram, Slice, SliceTensor};
 use thalweg::plan::{Arena, BufferId, Engine, Half, Program};
-use thalweg::{AnyRule, Optimizer, Real, Recipe, Result, rule_by_name, set, wgpu};
+use thalweg::{AnyRule, Optimizer, Real, Recipe, Result, set, wgpu};
 
 /// What an array holds, which says how exact it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -105,7 +105,8 @@ impl<E: Engine> Home for Own<'_, E> {
     }
 }
 
-/// The oracle with noise: gradients are off by a part of themselves before each step, and parameters after it.
+/// The oracle with noise: gradients and parameters are off by a part of themselves before each step, as if what goes with them had been
+/// rounded.
 pub struct Noisy {
     pub engine: Cpu<f64>,
     /// The relative size of the noise, of either sign.
@@ -131,7 +132,7 @@ impl Home for Noisy {
         Optimizer::over(&self.engine, recipe, arena)
     }
 
-    /// Parameters are disturbed after their copy is made.
+    /// Parameters are disturbed, and their copy is not.
     fn copies(&self) -> bool {
         false
     }
@@ -139,8 +140,8 @@ impl Home for Noisy {
     fn steps(&self, optimizer: &mut Optimizer<Self::Program>, count: usize) -> Result<()> {
         for _ in 0..count {
             self.disturb(optimizer, optimizer.grads_buffer());
-            optimizer.step()?;
             self.disturb(optimizer, optimizer.params_buffer());
+            optimizer.step()?;
         }
         Ok(())
     }
@@ -333,25 +334,20 @@ fn group(index: usize) -> String {
 
 impl Case {
     /// The rules, lane after lane, by group.
-    fn rules(&self) -> Vec<Box<dyn AnyRule>> {
-        let rule = |own: &Vec<(String, f64)>| {
-            let mut rule = rule_by_name(self.rule).expect("a registered rule");
-            if self.rule == "adafactor" {
-                // Its default is the resolution of the engine's floats.
-                set(&mut *rule, "eps1", "1.2e-7").expect("a setting");
-            }
-            let own = own.iter().map(|(name, value)| (name.clone(), value.to_string()));
-            for (name, value) in self.settings.iter().cloned().chain(own) {
-                set(&mut *rule, &name, &value).unwrap_or_else(|error| panic!("{self}: {error}"));
+    fn own_rules(&self) -> Vec<Box<dyn AnyRule>> {
+        let rule = |(part, own): (usize, &Vec<(String, f64)>)| {
+            let mut rule = self.rules[part % self.groups].rule();
+            for (name, value) in own {
+                set(&mut *rule, name, &value.to_string()).unwrap_or_else(|error| panic!("{self}: {error}"));
             }
             rule
         };
-        self.own.iter().map(rule).collect()
+        self.own.iter().enumerate().map(rule).collect()
     }
 
     /// A rule per lane and group. The first group is that of all tensors which no other one takes.
     fn grouped(&self) -> Recipe {
-        let rules = self.rules();
+        let rules = self.own_rules();
         let of_group = |group: usize| (0..self.lanes).map(|lane| rules[lane * self.groups + group].clone()).collect::<Vec<_>>();
         (1..self.groups).fold(Recipe::population(of_group(0)), |recipe, index| {
             let of = self.tensors.clone();
@@ -517,7 +513,7 @@ impl<'a, H: Home> Subject<'a, H> {
         if let Ok(average) = optimizer.averaged(lane, &label) {
             add(What::Params, "average", doubles(average));
         }
-        let rule = &case.rules()[0];
+        let rule = &case.own_rules()[case.tensors[tensor].group];
         let names = rule.planes().into_iter().map(|plane| rule.state_names()[plane]).chain(["row_var", "col_var"]);
         for plane in names {
             if let Ok(state) = optimizer.state(lane, &label, plane) {
