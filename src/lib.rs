@@ -31,7 +31,7 @@
 //!
 //! | module | what is in it |
 //! | --- | --- |
-//! | the root | [`Optimizer`], [`Recipe`] and [`Stepper`]; the rules ([`Sgd`], [`RmsProp`], [`Adam`], [`AdamW`], [`Adagrad`], [`RAdam`], [`Adamax`], [`Adadelta`], [`NAdam`], [`Asgd`], [`Rprop`], [`Lion`], [`Lars`], [`Lamb`], [`NovoGrad`], [`AdEMAMix`], [`Adan`], [`ScheduleFree`], [`Adafactor`], [`Muon`]) and their contract [`Rule`]; [`Lbfgs`] with its [`LbfgsSettings`] and [`LbfgsStepper`]; [`Trainer`] and its [`Batch`]; [`Error`] and the [`Unit`] of its limits |
+//! | the root | [`Optimizer`] with its [`Lane`]s, [`Recipe`] with its groups ([`Select`], [`Rules`]) and [`Stepper`]; the rules ([`Sgd`], [`RmsProp`], [`Adam`], [`AdamW`], [`Adagrad`], [`RAdam`], [`Adamax`], [`Adadelta`], [`NAdam`], [`Asgd`], [`Rprop`], [`Lion`], [`Lars`], [`Lamb`], [`NovoGrad`], [`AdEMAMix`], [`Adan`], [`ScheduleFree`], [`Adafactor`], [`Muon`]) and their contract [`Rule`]; [`Lbfgs`] with its [`LbfgsSettings`] and [`LbfgsStepper`]; [`Trainer`] and its [`Batch`]; [`Error`] and the [`Unit`] of its limits |
 //! | `checkpoint` | files of tensors that survive a crash, and that PyTorch reads; with the feature of that name |
 //! | [`schedule`] | learning rates, or other settings, as functions of the step |
 //! | [`plan`] | a step as plain data: [`Layout`](plan::Layout), [`Plan`](plan::Plan), [`Op`](plan::Op), and what an [`Engine`](plan::Engine) promises |
@@ -100,8 +100,8 @@ pub use any_engine::{AnyEngine, AnyProgram};
 pub use error::{Error, Result, Unit, range};
 pub use lbfgs::{Evaluation, Lbfgs, LbfgsReport, LbfgsSettings, LbfgsStepper, LbfgsStop, LineSearch};
 pub use optimizer::{
-    Accumulation, Average, Clip, Lookahead, Optimizer, Recipe, Report, Rules, Select, State, StateArray, StateValues, Stepper,
-    Telemetry, TensorReport,
+    Accumulation, Average, Clip, Lane, Lookahead, Optimizer, Recipe, Report, Rules, Select, State, StateArray, StateValues,
+    Stepper, Telemetry, TensorReport,
 };
 pub use rule::{
     AdjustLr, AnyRule, BoundsChecks, Configure, Decay, Fixed, Function, Layerwise, Memory, Orthogonal, Real, Row, Rule,

@@ -9,6 +9,7 @@ mod domain;
 mod file;
 mod group;
 mod kernels;
+mod lane;
 #[cfg(feature = "cpu")]
 mod lent;
 mod modifier;
@@ -16,10 +17,10 @@ mod recipe;
 mod record;
 mod report;
 mod rows;
-mod settle;
-mod side;
 #[cfg(feature = "checkpoint")]
 mod saved;
+mod settle;
+mod side;
 #[cfg(feature = "gpu")]
 mod slices;
 mod state;
@@ -27,6 +28,7 @@ mod stepper;
 mod telemetry;
 
 pub use group::{Rules, Select};
+pub use lane::Lane;
 pub use modifier::{Accumulation, Average, Clip, Lookahead};
 pub use recipe::Recipe;
 pub use report::{Report, TensorReport};

@@ -353,3 +353,21 @@ fn a_decay_of_the_rule_beside_the_recipes_is_refused_whenever_it_comes() {
     assert_error(plain.set(0, "default", "weight_decay", 0.1), message);
     plain.set(0, "default", "lr", 0.1).expect("a rate");
 }
+
+/// A handle of a lane has the calls of the optimizer without the lane.
+#[test]
+fn lanes_have_handles() {
+    let mut two = optimizer(Recipe::population([0.5, 0.25].map(|lr| Sgd { lr, ..Default::default() }))).expect("an optimizer");
+    assert_error(two.lane(2).map(drop), "lane = 2 is out of range: below 2");
+    assert_error(two.only().map(drop), "lanes = 2 is out of range: 1 where none is named: see Optimizer::lane");
+    let name = two.arena().tensors()[0].name.clone();
+    let len = two.arena().tensors()[0].len();
+    let mut second = two.lane(1).expect("a lane");
+    second.set_grads(&name, &vec![1.0; len]).expect("gradients");
+    second.set("default", "lr", 2.0).expect("a rate");
+    two.step().expect("a step");
+    assert_eq!(two.params(0, &name).expect("parameters"), vec![0.0; len]);
+    assert_eq!(two.lane(1).expect("a lane").params(&name).expect("parameters"), vec![-2.0; len]);
+    let mut one = optimizer(Recipe::new(Sgd::default())).expect("an optimizer");
+    assert_eq!(one.only().expect("the lane").report().expect("a report").applied, 0);
+}
