@@ -4,6 +4,7 @@
 
 pub mod bench;
 pub mod compare;
+pub mod counting;
 pub mod engines;
 pub mod groups;
 pub mod model;

@@ -1,7 +1,7 @@
 //! An optimizer over a flat list of parameters that is cut into tensors.
 
 use super::groups::of_group;
-use thalweg::plan::{Arena, Engine, Program};
+use thalweg::plan::{Arena, BufferId, Engine, Program, Tensor, Values};
 use thalweg::{AnyRule, Optimizer, Real, Recipe, Report};
 
 /// An optimizer whose parameters are given and taken as one list, tensor after tensor.
@@ -52,33 +52,44 @@ impl<P: Program> Model<P> {
     }
 
     pub fn params(&mut self, lane: usize) -> Vec<P::Float> {
-        let Self { optimizer, tensors, .. } = self;
-        joined(tensors.iter().map(|(name, _)| optimizer.params(lane, name).expect("parameters")))
+        let params = self.optimizer.params_buffer();
+        let all = self.optimizer.program_mut().read(params, lane).expect("parameters");
+        let tensors = self.optimizer.arena().tensors().iter();
+        tensors.flat_map(|tensor| &all[tensor.offset..][..tensor.len()]).copied().collect()
     }
 
     /// The planes by name.
     pub fn planes(&mut self, lane: usize) -> Vec<(&'static str, Vec<P::Float>)> {
-        let Self { optimizer, tensors, planes } = self;
-        let mut plane = |plane| joined(tensors.iter().map(|(name, _)| optimizer.state(lane, name, plane).expect("a plane")));
-        planes.iter().map(|&name| (name, plane(name))).collect()
+        self.arrays(lane).split_off(1)
     }
 
-    /// Parameters, then the planes.
+    /// Parameters, then the planes, tensor after tensor. All are read at once, since every read waits for the device.
     pub fn arrays(&mut self, lane: usize) -> Vec<(&'static str, Vec<P::Float>)> {
-        let params = self.params(lane);
-        std::iter::once(("params", params)).chain(self.planes(lane)).collect()
+        let tensors = self.optimizer.arena().tensors().to_vec();
+        let plane =
+            |name| tensors.iter().map(|tensor| self.optimizer.stepper().plane(&tensor.name, name).expect("a plane")).collect();
+        let planes = self.planes.iter().map(|&name| (name, plane(name)));
+        let params = ("params", vec![self.optimizer.params_buffer(); tensors.len()]);
+        let arrays: Vec<(_, Vec<BufferId>)> = std::iter::once(params).chain(planes).collect();
+
+        let mut buffers: Vec<BufferId> = Vec::new();
+        for &buffer in arrays.iter().flat_map(|(_, buffers)| buffers) {
+            if !buffers.contains(&buffer) {
+                buffers.push(buffer);
+            }
+        }
+        let read = self.optimizer.program_mut().read_all(&buffers).expect("parameters and planes");
+        let part = |(tensor, buffer): (&Tensor, &BufferId)| {
+            let place = buffers.iter().position(|other| other == buffer).expect("a buffer that was read");
+            let Values::Floats(lanes) = &read[place] else { panic!("{:?} are no floats", read[place]) };
+            lanes[lane][tensor.offset..][..tensor.len()].to_vec()
+        };
+        arrays.iter().map(|(name, buffers)| (*name, tensors.iter().zip(buffers).flat_map(part).collect())).collect()
     }
 
     pub fn report(&mut self, lane: usize) -> Report {
         self.optimizer.report(lane).expect("a report")
     }
-}
-
-/// The values of all tensors in one list. A single tensor's are not copied.
-fn joined<F: Real>(mut parts: impl Iterator<Item = Vec<F>>) -> Vec<F> {
-    let mut all = parts.next().unwrap_or_default();
-    parts.for_each(|part| all.extend_from_slice(&part));
-    all
 }
 
 /// The values of each tensor, as the engine's floats.

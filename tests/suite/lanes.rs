@@ -4,7 +4,7 @@ use crate::common::compare::assert_same_bits;
 use crate::common::engines::{self, AnyEngine};
 use crate::common::model::Model;
 use crate::common::numbers::numbers;
-use crate::common::options::{options, siblings};
+use crate::common::options::{options, siblings, with};
 use thalweg::plan::CHUNK;
 use thalweg::{AnyRule, Recipe};
 
@@ -82,15 +82,25 @@ fn a_lane_is_a_model_alone_in_small_bindings() {
     a_lane_is_a_model_alone(&engines::small_bindings());
 }
 
+/// Compares lanes in an arena that is cut with those in a whole one.
+fn a_cut_arena_is_a_whole_one(small: &AnyEngine, whole: &AnyEngine, name: &str, rule: &dyn AnyRule, steps: usize) {
+    let run = |engine: &AnyEngine| train(engine, &siblings(rule), &[0, 1, 2], (40_000, steps), true);
+    for (cut, whole) in run(small).iter().zip(run(whole)) {
+        assert_same(name, cut, &whole);
+    }
+}
+
+/// Over more steps than the host runs at a time.
 #[test]
 fn where_an_arena_is_cut_changes_no_bits() {
     let (small, gpu) = (engines::small_bindings(), engines::gpu());
-    for (name, rule) in options() {
-        let run = |engine: &AnyEngine| train(engine, &siblings(&*rule), &[0, 1, 2], (40_000, STEPS), true);
-        for (cut, whole) in run(&small).iter().zip(run(&gpu)) {
-            assert_same(&name, cut, &whole);
-        }
-    }
+    options().iter().for_each(|(name, rule)| a_cut_arena_is_a_whole_one(&small, &gpu, name, &**rule, MANY));
+}
+
+#[test]
+fn adam_takes_its_steps_in_a_cut_arena() {
+    let rule = with("adam", "lr=0.02");
+    a_cut_arena_is_a_whole_one(&engines::small_bindings(), &engines::gpu(), "adam", &*rule, STEPS);
 }
 
 #[test]

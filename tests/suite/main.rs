@@ -33,6 +33,7 @@ mod lanes;
 mod layers;
 mod lbfgs;
 mod lent;
+#[cfg(target_os = "linux")]
 mod long_run;
 mod loss_scaling;
 mod map;
@@ -72,3 +73,4 @@ mod threads;
 mod tpe;
 mod trainer;
 mod vectors;
+mod waits;

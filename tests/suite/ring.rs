@@ -143,10 +143,11 @@ fn answers_that_come_late_are_not_believed() {
     assert_same_bits("params", &behind.params(0), &expected.params(0));
 }
 
-/// The same on a GPU that has something to do.
+/// The same on a GPU that has something to do: a software driver takes ten times as long for a step as the host, and its queue is full
+/// all the while.
 #[test]
 fn a_device_that_is_far_behind_finds_its_rows() {
-    let (len, steps) = (300_000, 3 * SLOTS);
+    let (len, steps) = (100_000, 3 * SLOTS);
     let (mut fast, mut slow) = (adam(&engines::gpu(), len), adam(&engines::gpu(), len));
     fast.steps(steps);
     for _ in 0..steps / 16 {

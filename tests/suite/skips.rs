@@ -67,23 +67,23 @@ fn a_run_with_bad_steps_is_the_run_without_them() {
     }
 }
 
-/// How a recipe comes to look for bad steps. Scales are powers of two, which leave no trace in the bits. A rule that takes norms of the
-/// gradients allows no other norm and no bound on elements.
-fn guards(rules: &[Box<dyn AnyRule>]) -> Vec<(&'static str, Recipe)> {
+/// How a recipe comes to look for bad steps, and whether with a loss scale. Scales are powers of two, which leave no trace in the bits.
+/// A rule that takes norms of the gradients allows no other norm and no bound on elements.
+fn guards(rules: &[Box<dyn AnyRule>]) -> Vec<(&'static str, bool, Recipe)> {
     let plain = Recipe::population(rules.iter().cloned());
     let norm = |kind| Clip::Norm { max: 5.0, kind };
     let scaled = plain.clone().loss_scale(LossScale { interval: 3, ..Default::default() });
     let mut guards = vec![
-        ("skip_bad", plain.clone().skip_bad()),
-        ("loss scale", scaled.clone()),
-        ("loss scale and clip", scaled.clone().clip(norm(NormKind::L2))),
+        ("skip_bad", false, plain.clone().skip_bad()),
+        ("loss scale", true, scaled.clone()),
+        ("loss scale and clip", true, scaled.clone().clip(norm(NormKind::L2))),
     ];
     if rules[0].layerwise() != Layerwise::Before {
         guards.extend([
-            ("clip by L1", plain.clone().clip(norm(NormKind::L1))),
-            ("clip by the largest", plain.clone().clip(Clip::Norm { max: 1.0, kind: NormKind::Max })),
-            ("clip by value", plain.clip(Clip::Value(1.0))),
-            ("loss scale and clip by value", scaled.clip(Clip::Value(1.0))),
+            ("clip by L1", false, plain.clone().clip(norm(NormKind::L1))),
+            ("clip by the largest", false, plain.clone().clip(Clip::Norm { max: 1.0, kind: NormKind::Max })),
+            ("clip by value", false, plain.clip(Clip::Value(1.0))),
+            ("loss scale and clip by value", true, scaled.clip(Clip::Value(1.0))),
         ]);
     }
     guards
@@ -94,14 +94,15 @@ fn guards(rules: &[Box<dyn AnyRule>]) -> Vec<(&'static str, Recipe)> {
 #[test]
 fn a_run_with_bad_steps_is_the_run_without_them_under_every_guard() {
     const LAST: usize = 12;
-    fn set_scaled<E: Engine>(model: &mut Model<E::Program>, grads: &[f32]) {
+    fn set_scaled<E: Engine>(model: &mut Model<E::Program>, scaled: bool, grads: &[f32]) {
         for lane in 0..3 {
-            let scale = model.report(lane).loss_scale as f32;
+            // A report waits for the device.
+            let scale = if scaled { model.report(lane).loss_scale as f32 } else { 1.0 };
             model.set_grads(lane, &grads.iter().map(|g| g * scale).collect::<Vec<_>>());
         }
     }
     fn check<E: Engine>(engine: &E, name: &str, rules: &[Box<dyn AnyRule>]) {
-        for (guard, recipe) in guards(rules) {
+        for (guard, scaled, recipe) in guards(rules) {
             let [mut bad, mut without] = [(); 2].map(|()| Model::new(engine, recipe.clone(), &*rules[0], &[LEN]));
             for lane in 0..3 {
                 bad.set_params(lane, &numbers(lane as u64, LEN));
@@ -109,13 +110,13 @@ fn a_run_with_bad_steps_is_the_run_without_them_under_every_guard() {
             }
             for t in 1..=LAST {
                 let grads = &grads()[t % CYCLE];
-                set_scaled::<E>(&mut bad, grads);
+                set_scaled::<E>(&mut bad, scaled, grads);
                 if [1, 2, 5, LAST].contains(&t) {
                     let mut broken = grads.clone();
                     broken[t % LEN] = BAD[t % BAD.len()];
                     bad.set_grads(1, &broken);
                 } else {
-                    set_scaled::<E>(&mut without, grads);
+                    set_scaled::<E>(&mut without, scaled, grads);
                     without.step();
                 }
                 bad.step();

@@ -135,7 +135,7 @@ fn samples_that_nobody_polls_make_way_for_newer_ones() -> Result<()> {
 }
 
 /// More samples than the ring holds may be under way: some are dropped, and those that come are right. That none is waited for is
-/// counted in long_run.rs.
+/// counted in waits.rs.
 #[test]
 fn samples_of_a_busy_device_are_in_order() -> Result<()> {
     let mut optimizer = Optimizer::new(&gpu(), Recipe::new(Sgd::default()).skip_bad(), &[("w", &[1 << 20])])?;

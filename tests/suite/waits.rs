@@ -1,0 +1,53 @@
+//! Many steps wait for nothing but a device that is far behind.
+
+use crate::common::counting::Counting;
+use crate::common::engines;
+use crate::common::model::Model;
+use crate::common::numbers::numbers;
+use crate::common::options::with;
+use thalweg::cpu::Cpu;
+use thalweg::gpu::GpuOptions;
+use thalweg::plan::Engine;
+use thalweg::{Adam, Recipe, Result};
+
+const LEN: usize = 64;
+
+fn recipe() -> Recipe {
+    Recipe::new(Adam { lr: 1e-3, ..Default::default() }).clip_norm(1.0)
+}
+
+/// Waits and requests of 1,000 steps with telemetry every so many; `idle` lets the device catch up, as it does where steps take
+/// less time than what lies between them.
+fn count<E: Engine>(engine: E, every: u64, mut idle: impl FnMut(&E::Program) -> Result<()>) -> Result<(usize, usize)> {
+    let rule = with("adam", "lr=0.01");
+    let mut model = Model::new(&Counting(engine), recipe(), &*rule, &[LEN]);
+    model.optimizer.telemetry_every(every);
+    for step in 0..1_000 {
+        model.set_grads(0, &numbers(step, LEN));
+        model.step();
+        model.optimizer.poll()?;
+        if step % 32 == 31 {
+            idle(&model.optimizer.program().inner)?;
+        }
+    }
+    let program = model.optimizer.program();
+    Ok((program.waits, program.requests))
+}
+
+#[test]
+fn steps_wait_for_nothing() -> Result<()> {
+    for (every, requests) in [(0, 31), (1, 1_000), (10, 100 + 31 - 6)] {
+        assert_eq!(count(Cpu::<f32>::default(), every, |_| Ok(()))?, (0, requests));
+        assert_eq!(count(engines::open(GpuOptions::default()), every, |program| program.wait())?, (0, requests));
+    }
+    Ok(())
+}
+
+/// A device that is behind by a ring of rows has to be waited for; that happens once per ring at most, never per step.
+#[test]
+fn a_busy_device_is_waited_for_once_per_ring_at_most() -> Result<()> {
+    let (waits, requests) = count(engines::open(GpuOptions::default()), 0, |_| Ok(()))?;
+    assert!(waits <= 1_000 / 128, "{waits} waits");
+    assert_eq!(requests, 31 + waits);
+    Ok(())
+}
