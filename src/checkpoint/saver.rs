@@ -69,7 +69,9 @@ impl Saver {
     /// # Errors
     /// [`Error::File`].
     pub fn look(&mut self) -> Result<()> {
-        self.results.try_iter().fold(Ok(()), |first, result| first.and(result))
+        let mut first = Ok(());
+        self.results.try_iter().for_each(|result| first = std::mem::replace(&mut first, Ok(())).and(result));
+        first
     }
 
     /// Waits until all is written.

@@ -273,6 +273,9 @@ impl Budget {
     }
 }
 
+/// Room for what is read, and the copies that will fill it, each with its range there.
+type Started<T> = (Vec<T>, Vec<(Range<usize>, Copy)>);
+
 impl GpuProgram {
     /// The device buffers of a declared buffer, lane after lane; none of a buffer of another layout; several where one would exceed the limit of a binding. Element
     /// `i` of lane `k` of a buffer in one piece is at `k · stride + i`, with [`Buffer::stride`](crate::plan::Buffer::stride).
@@ -429,12 +432,7 @@ impl GpuProgram {
     }
 
     /// Room for a lane's elements, and the copies that will fill it, each with its range there.
-    fn start_read<T: Pod>(
-        &self,
-        id: BufferId,
-        lane: usize,
-        range: Range<usize>,
-    ) -> Result<(Vec<T>, Vec<(Range<usize>, Copy)>)> {
+    fn start_read<T: Pod>(&self, id: BufferId, lane: usize, range: Range<usize>) -> Result<Started<T>> {
         // What lies between slices reads as zero, like the padding of an arena.
         let (mut values, len) = (Vec::new(), range.len());
         let bytes = len.saturating_mul(size_of::<T>()) as u64;

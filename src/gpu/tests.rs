@@ -203,7 +203,7 @@ fn controls() -> Vec<Control> {
         scalars: id,
         frozen: id,
         groups: 1,
-        domains: vec![0..1],
+        domains: std::iter::once(0..1).collect(),
         domain_of: vec![0],
         loss_scale: None,
         micro: None,

@@ -219,6 +219,9 @@ where
     }
 }
 
+/// What the state of a tensor is called: its name, its shape, its group, and its planes with PyTorch's names.
+type StateOf = (String, Vec<usize>, String, Vec<(String, String)>);
+
 /// What a file of another program has for a tensor.
 struct Imported<F> {
     tensor: String,
@@ -271,7 +274,7 @@ impl<P: Program> Optimizer<P> {
     }
 
     /// Of each tensor its name, shape, group, and the planes that its rule uses, each with PyTorch's name.
-    fn states_of_tensors(&self) -> Vec<(String, Vec<usize>, String, Vec<(String, String)>)> {
+    fn states_of_tensors(&self) -> Vec<StateOf> {
         let of = |tensor: &Tensor| {
             let rule = self.rule_of(tensor);
             let plane = |plane: usize| {

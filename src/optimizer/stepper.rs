@@ -166,7 +166,8 @@ impl Stepper {
                     continue;
                 }
                 // In pieces, since a list of all would take as much memory as the plane.
-                let mut piece = vec![initial[0]; PIECE];
+                // Too large for the stack.
+                let mut piece: Vec<P::Float> = std::iter::repeat_n(initial[0], PIECE).collect();
                 for start in (0..self.arena.len()).step_by(PIECE) {
                     let len = PIECE.min(self.arena.len() - start);
                     let of = blocks.get(start / ALIGN..).unwrap_or_default();

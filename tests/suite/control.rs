@@ -50,7 +50,7 @@ fn step(len: usize) -> Step {
         frozen,
         skip_bad: true,
         groups: GROUPS,
-        domains: vec![0..of_chunks],
+        domains: std::iter::once(0..of_chunks).collect(),
         domain_of: vec![0; GROUPS],
         loss_scale: None,
         micro: None,

@@ -90,8 +90,10 @@ fn what_a_foreign_file_lacks_is_named() -> Result<()> {
     Ok(())
 }
 
+type Modifier = (&'static str, fn(Recipe) -> Recipe);
+
 /// What may go with a rule.
-fn modifiers() -> Vec<(&'static str, fn(Recipe) -> Recipe)> {
+fn modifiers() -> Vec<Modifier> {
     vec![
         ("nothing", |recipe| recipe),
         ("clip and skip", |recipe| recipe.clip_norm(0.5)),

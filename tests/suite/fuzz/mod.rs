@@ -88,7 +88,7 @@ fn a_long_run_finds_nothing() {
     let (most, first) = (number("THALWEG_FUZZ_CASES").unwrap_or(u64::MAX), number("THALWEG_FUZZ_SEED").unwrap_or(0));
     let (start, mut findings) = (Instant::now(), 0);
     let more = |cases: u64| {
-        if cases % 500 == 0 {
+        if cases.is_multiple_of(500) {
             eprintln!("{cases} cases after {} s", start.elapsed().as_secs());
         }
         cases < most && start.elapsed() < minutes

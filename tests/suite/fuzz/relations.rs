@@ -176,7 +176,7 @@ fn expected(case: &Case, engine: &Cpu<f64>) -> Result<Vec<Bounded>, String> {
     for seed in 0..2 * NOISY_PAIRS {
         let sign = if seed % 2 == 0 { 1.0 } else { -1.0 };
         let size = sign * EPSILON * NOISE;
-        let home = Noisy { engine: engine.clone(), size, rng: RefCell::new(Rng::with_seed(seed / 2)) };
+        let home = Noisy { engine: *engine, size, rng: RefCell::new(Rng::with_seed(seed / 2)) };
         for ((look, bounds), noisy) in looks.iter_mut().zip(run(case, &home)?) {
             for ((array, noisy), bounds) in look.arrays.iter().zip(&noisy.arrays).zip(bounds) {
                 for ((expected, noisy), bound) in array.values.iter().zip(&noisy.values).zip(bounds) {
