@@ -77,7 +77,7 @@ fn recipes() -> [(&'static str, Recipe); 3] {
     [
         ("Adam", Recipe::new(Adam::default()).clip_norm(1.0)),
         ("Adafactor", Recipe::new(Adafactor::default())),
-        ("Muon", Recipe::new(Muon::default())),
+        ("Muon", Recipe::new(Adam::default()).group("matrices", |tensor| tensor.shape.len() == 2, Muon::default())),
     ]
 }
 

@@ -334,11 +334,12 @@ fn populations(lanes: usize) -> [(&'static str, Recipe); 5] {
         Recipe::population((0..lanes).map(|lane| rule(0.1 / (1 + lane) as f64)))
     }
     let adam = || of(lanes, |lr| Adam { lr, ..Default::default() });
+    let muon: Vec<Muon> = (0..lanes).map(|lane| Muon { lr: 0.1 / (1 + lane) as f64, ..Default::default() }).collect();
     [
         ("Adam", adam().clip_norm(1.0)),
         ("centralised", adam().centralise().skip_bad()),
         ("LAMB", of(lanes, |lr| Lamb { lr, ..Default::default() }).skip_bad()),
-        ("Muon of matrices", of(lanes, |lr| Muon { lr, ..Default::default() }).skip_bad()),
+        ("Muon of matrices", adam().group("matrices", |tensor| tensor.shape.len() == 2, muon).skip_bad()),
         ("Adafactor of matrices", of(lanes, |lr| Adafactor { lr, ..Default::default() }).skip_bad()),
     ]
 }

@@ -20,10 +20,11 @@ use std::process::{Command, Stdio};
 use tempfile::TempDir;
 
 const EPOCH_KEYS: [&str; 7] = ["epoch", "train_loss", "train_accuracy", "test_loss", "test_accuracy", "steps", "seconds"];
-const LAST_KEYS: [&str; 27] = [
+const LAST_KEYS: [&str; 28] = [
     "rule",
     "settings",
     "lr",
+    "others",
     "clip_norm",
     "epochs",
     "batch",
