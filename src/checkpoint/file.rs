@@ -115,7 +115,7 @@ fn hash_place(header: &[u8]) -> Option<usize> {
     text.iter().all(|c| matches!(c, b'0'..=b'9' | b'a'..=b'f')).then_some(start)
 }
 
-/// Reads a file that [`write`] has written. No more memory is taken than the file has bytes.
+/// Reads a file that [`write()`] has written. No more memory is taken than the file has bytes.
 ///
 /// # Errors
 /// [`Error::File`] if it cannot be read; [`Error::Damaged`] if it is no such file, of a newer version, cut off, or changed.

@@ -7,7 +7,7 @@
 //! | item | what it is |
 //! | --- | --- |
 //! | [`Tensors`] | named tensors and texts in memory |
-//! | [`write`], [`read`] | one file |
+//! | [`write()`], [`read`] | one file |
 //! | [`read_foreign`] | a file of another program, which has no hash |
 //! | [`Folder`] | the last files of a run and its best one |
 //! | [`Saver`] | writes on a thread of its own |

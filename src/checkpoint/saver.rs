@@ -52,7 +52,7 @@ impl Saver {
         Ok(Self { jobs: Some(jobs), results, thread: Some(thread) })
     }
 
-    /// Has a file written as [`write`] does.
+    /// Has a file written as [`write()`] does.
     ///
     /// # Errors
     /// An error of an earlier file, which was not written; this one is written all the same.

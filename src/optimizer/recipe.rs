@@ -180,7 +180,7 @@ impl Recipe {
         self
     }
 
-    /// After `steps` bad steps in a row of any lane, at least 1, a step is [`Error::BadSteps`]: most likely none will be good again. Steps
+    /// After `steps` bad steps in a row of any lane, at least 1, a step is [`Error::BadSteps`](crate::Error::BadSteps): most likely none will be good again. Steps
     /// count as bad where the recipe skips them. Default: no bound.
     ///
     /// No step waits for it. The host asks for the device's counters every `steps` steps, or every 32 if that is less, so a few more bad
@@ -324,7 +324,7 @@ impl Recipe {
     /// schedule's value at step `t − 1`, whatever the rule says. Skipped steps do not advance it. Lanes and groups share the schedule.
     /// Where a global norm is clipped, the step is that of the first group that is not frozen.
     ///
-    /// One setting follows one schedule: a second one, or a [`Recipe::scale`] beside it, is [`Error::Conflict`] when the recipe is
+    /// One setting follows one schedule: a second one, or a [`Recipe::scale`] beside it, is [`Error::Conflict`](crate::Error::Conflict) when the recipe is
     /// recorded. Several in a row are a [`Sequence`](crate::schedule::Sequence), several at once a [`Product`](crate::schedule::Product).
     ///
     /// # Examples
