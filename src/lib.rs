@@ -37,7 +37,7 @@
 //! | [`plan`] | a step as plain data: [`Layout`](plan::Layout), [`Plan`](plan::Plan), [`Op`](plan::Op), and what an [`Engine`](plan::Engine) promises |
 //! | [`cpu`] | the engine over slices, in `f32`, and in `f64` as the oracle of all tests |
 //! | [`gpu`] | the engine on wgpu |
-//! | [`nn`] | layers, recorded into plans |
+//! | [`nn`] | a tape that differentiates, layers, losses, start values |
 //! | [`op`] | operations of layers and of training |
 //! | [`data`] | data sets, their split, folds and scaling, and readers |
 //! | [`sweep`] | hyper-parameter search: spaces, samplers, strategies and the table of results |

@@ -8,6 +8,7 @@ use crate::error::{Error, Result};
 use crate::plan::{Program, Tensor};
 use crate::rule::AnyRule;
 use serde_json::{Value, json};
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 /// The names that PyTorch gives to planes, by rule; those of the others stay as they are.
@@ -90,14 +91,14 @@ where
         }
         let own = self.state_dict()?;
         let mut state = State::default();
-        let mut known = Vec::new();
+        let mut known = BTreeSet::new();
         for (name, array) in own.iter() {
             let file_name = self.file_name(name);
             let values = self.values_like(array, tensors, &file_name)?;
             state.insert(name, StateArray { shape: array.shape.clone(), values });
-            known.push(file_name);
+            known.insert(file_name);
         }
-        if let Some((unknown, _)) = tensors.iter().find(|(name, _)| !known.iter().any(|known| known == name)) {
+        if let Some((unknown, _)) = tensors.iter().find(|(name, _)| !known.contains(*name)) {
             let known: Vec<&str> = known.iter().map(String::as_str).collect();
             return Err(Error::unknown("tensor of the file", unknown, &known));
         }
@@ -163,12 +164,13 @@ where
             }
             planes.iter().try_for_each(|(plane, values)| self.set_state(0, tensor, plane, values))?;
         }
-        found.iter().try_for_each(|Imported { group, step, .. }| self.set_applied(0, group, *step))
+        let steps: BTreeMap<&str, u64> = found.iter().map(|imported| (&*imported.group, imported.step)).collect();
+        steps.into_iter().try_for_each(|(group, steps)| self.set_applied(0, group, steps))
     }
 
     /// What a file of another program has for each tensor.
     fn imported(&mut self, tensors: &Tensors) -> Result<Vec<Imported<P::Float>>> {
-        let mut all: Vec<Imported<P::Float>> = Vec::new();
+        let (mut all, mut first) = (Vec::new(), BTreeMap::new());
         for (tensor, shape, group, planes) in self.states_of_tensors() {
             let of = |name: &str, shape: &[usize]| {
                 let found = tensors.tensor(name)?;
@@ -182,12 +184,9 @@ where
             let step = step(tensors, &format!("state.{tensor}.step"))?;
             let plane = |(own, torch): &(String, String)| Ok((own.clone(), of(&format!("state.{tensor}.{torch}"), &shape)?));
             let planes = planes.iter().map(plane).collect::<Result<_>>()?;
-            if let Some(other) = all.iter().find(|other| other.group == group && other.step != step) {
-                return Err(Error::shape(
-                    format!("steps of '{tensor}'"),
-                    format!("{}, as '{}' has", other.step, other.tensor),
-                    step,
-                ));
+            let (steps, other) = first.entry(group.clone()).or_insert_with(|| (step, tensor.clone()));
+            if *steps != step {
+                return Err(Error::shape(format!("steps of '{tensor}'"), format!("{steps}, as '{other}' has"), step));
             }
             all.push(Imported { tensor, group, params, planes, step });
         }

@@ -2,7 +2,7 @@
 
 use super::domain::Domain;
 use super::recipe::Recipe;
-use crate::error::{Error, Result, range};
+use crate::error::{Error, Result};
 use crate::plan::{Arena, Tensor};
 
 /// Tensors named in an error, at most.
@@ -95,7 +95,9 @@ impl Recipe {
         let left =
             |domains: &[Option<Domain>]| (0..domains.len()).filter(|&group| domains[group].is_none()).collect::<Vec<_>>();
         let rest = left(&domains);
-        range::require(!self.clips_norm() || !rest.is_empty(), "clip_norm", "given", "where sets of groups leave a group")?;
+        if self.clips_norm() && rest.is_empty() {
+            return Err(Error::conflict("clip_norm", "clip_norm_of", "its sets leave no group to it"));
+        }
         let orthogonal = |&group: &usize| self.rule(0, group).orthogonal().is_some();
         // Where there is nothing else, orthogonal directions are what is meant.
         let all = rest.iter().all(orthogonal);

@@ -208,7 +208,10 @@ fn check(recipe: &Recipe, train: &Dataset, test: &Dataset, batch: Batch) -> Resu
         return Err(Error::shape("features of the test data", train.width, test.width));
     }
     range::require(batch.rows > 0, "batch", batch.rows, "at least 1")?;
-    range::require(!recipe.scales_loss(), "loss_scale", "given", "not in a trainer, whose loss has no scale")
+    if recipe.scales_loss() {
+        return Err(Error::conflict("loss_scale", "a trainer of a model on a tape", "its loss has no scale"));
+    }
+    Ok(())
 }
 
 fn check_labels(what: &str, data: &Dataset, classes: usize) -> Result<()> {

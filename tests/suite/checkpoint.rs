@@ -1,6 +1,5 @@
 //! Files of tensors: what is written comes back, whatever is damaged is refused, and a crash leaves a whole file.
 
-use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -42,11 +41,7 @@ fn what_is_written_comes_back() -> Result<()> {
         write(&path, &tensors)?;
         assert!(same(&read(&path)?, &tensors));
         let foreign = read_foreign(&path)?;
-        assert_eq!(
-            foreign.texts.keys().cloned().collect::<BTreeSet<_>>().len(),
-            tensors.texts.len() + 2,
-            "version and hash besides"
-        );
+        assert_eq!(foreign.texts.len(), tensors.texts.len() + 2, "version and hash besides");
     }
     let bytes = fs::read(&path).expect("a file");
     write(&path, &Tensors::default())?;

@@ -333,7 +333,7 @@ fn a_set_of_groups_to_clip_is_checked() {
     assert_error(optimizer(twice), "group to clip 'default' is given twice");
     assert_error(
         optimizer(recipe().clip_norm(1.0).clip_norm_of(["default"], 1.0)),
-        "clip_norm = given is out of range: where sets of groups leave a group",
+        "clip_norm cannot be combined with clip_norm_of: its sets leave no group to it",
     );
     assert_error(
         optimizer(recipe().clip(thalweg::Clip::Value(1.0)).clip_norm_of(["default"], 1.0)),

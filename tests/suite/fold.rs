@@ -1,6 +1,7 @@
 //! Reductions: against plain sums within a running error bound, the same bits for a row alone and among others, NaN and infinity, sizes.
 
 use crate::common::engines;
+use crate::common::refusal::operation_is_refused;
 use fastrand::Rng;
 use thalweg::Real;
 use thalweg::cpu::Cpu;
@@ -177,18 +178,7 @@ fn nan_and_infinity_are_seen_by_every_reduction() {
 fn what_does_not_fit_is_refused() {
     let mut layout = Layout::new(1);
     let [x, y, long] = [6, 2, 5_000].map(|len| layout.floats("buffer", len)).map(|id| layout.whole(id));
-    let refused = |fold: Fold, message: &str| {
-        let mut plan = Plan::default();
-        plan.operate(fold);
-        for engine in [engines::cpu(), engines::gpu()] {
-            assert_eq!(
-                engine.load(&Blueprint::of(&layout, &[plan.clone()])).map(drop).unwrap_err().to_string(),
-                message,
-                "{}",
-                engine.name
-            );
-        }
-    };
+    let refused = |fold: Fold, message: &str| operation_is_refused(&layout, fold, message);
     let fold = || Fold::new(&[2], &[3]);
     refused(fold().input(x, &[4, 1]).sum(y, Expr::input(0)), "x0 of fold (buffer buffer): 6 found, 7 elements expected");
     refused(fold().input(x, &[3, 1]).sum(x, Expr::input(0)), "y0 of fold (buffer buffer): 6 found, 2 elements expected");

@@ -1,6 +1,7 @@
 //! Expressions: derivatives against differences, random ones on all engines against a running error bound, NaN and infinity, shapes.
 
 use crate::common::engines;
+use crate::common::refusal::operation_is_refused;
 use fastrand::Rng;
 use thalweg::Real;
 use thalweg::cpu::Cpu;
@@ -267,18 +268,7 @@ fn inputs_that_do_not_fit_are_refused() {
     let mut layout = Layout::new(1);
     let (x, y) = (layout.floats("x", 6), layout.floats("y", 6));
     let [x, y] = [x, y].map(|id| layout.whole(id));
-    let refused = |map: Map, message: &str| {
-        let mut plan = Plan::default();
-        plan.operate(map);
-        for engine in [engines::cpu(), engines::gpu()] {
-            assert_eq!(
-                engine.load(&Blueprint::of(&layout, &[plan.clone()])).map(drop).unwrap_err().to_string(),
-                message,
-                "{}",
-                engine.name
-            );
-        }
-    };
+    let refused = |map: Map, message: &str| operation_is_refused(&layout, map, message);
     let map = || Map::new(&[2, 3]);
     refused(map().input(x, &[4, 1]).output(y, Expr::input(0)), "x0 of map (buffer x): 6 found, 7 elements expected");
     refused(

@@ -1,6 +1,7 @@
 //! Operations by contract: both halves agree, a lane is the operation alone, and what does not fit is refused.
 
 use crate::common::engines;
+use crate::common::refusal::operation_is_refused;
 use thalweg::cpu::Cpu;
 use thalweg::gpu::GpuOptions;
 use thalweg::op::{self, Gather, Tally};
@@ -145,18 +146,7 @@ fn sizes_that_no_memory_holds_and_sizes_too_small_are_refused() {
     let (order, clock) = (layout.indices("order", 4), layout.indices("clock", 1));
     let [table, order, clock, out] = [table, order, clock, out].map(|id| layout.whole(id));
     let gather = Gather { table, order, clock, out, kind: Kind::Float, width: 1, rows: 2, batches: 2 };
-    let refused = |gather: Gather, message: &str| {
-        let mut plan = Plan::default();
-        plan.operate(gather);
-        for engine in [engines::cpu(), engines::gpu()] {
-            assert_eq!(
-                engine.load(&Blueprint::of(&layout, &[plan.clone()])).map(drop).unwrap_err().to_string(),
-                message,
-                "{}",
-                engine.name
-            );
-        }
-    };
+    let refused = |gather: Gather, message: &str| operation_is_refused(&layout, gather, message);
     refused(Gather { batches: 0, ..gather.clone() }, "gather.batches = 0 is out of range: at least 1");
     refused(Gather { width: 0, ..gather.clone() }, "gather.width = 0 is out of range: at least 1");
     let message = format!("order of gather (buffer order): 4 found, {} elements expected", usize::MAX);
