@@ -5,7 +5,7 @@ use super::share::Threads;
 use super::step::GRAIN;
 use super::store::Store;
 use crate::plan::{Factored, Stack, TILE};
-use crate::rule::{Real, Row, larger, toward};
+use crate::rule::{Real, Row, toward};
 
 pub(super) fn factored<F: Real>(op: &Factored, lane: &mut Store<F>, mut lent: Option<&mut Lent<F>>, threads: Threads) {
     let mut moments = lane.take(op.moments.buffer);
@@ -57,12 +57,7 @@ fn take_in<F: Real>(stack: &Stack, row: &[F], grads: &[F], moments: &mut [F], th
         });
     }
     let floor = if *floor == F::zero() { F::epsilon() } else { *floor };
-    for (matrix, divisor) in stack.divisors().enumerate() {
-        let of_rows = &moments[stack.row_moments()][matrix * rows..][..rows];
-        let sum: F = of_rows.chunks(TILE).map(|tile| tile.iter().copied().sum::<F>()).sum();
-        let mean = sum / count(rows);
-        moments[divisor] = larger(mean, floor);
-    }
+    stack.divide(moments, floor);
 }
 
 /// The sum of a line's squares: tile by tile, each in eight running sums.

@@ -309,9 +309,13 @@ impl<P: Program> Optimizer<P> {
         let factored = self.stepper.buffers.moments.iter().find(|(groups, _)| groups.contains(&place.group));
         if let Some((_, moments)) = factored {
             let stack = moments.stacks[place.rank];
-            let all = self.program.read(moments.buffer, lane)?;
+            let mut all = self.program.read(moments.buffer, lane)?;
             return match plane {
                 "v" => {
+                    // Before the first step nothing has been divided.
+                    if all[stack.divisors()].iter().any(|divisor| divisor.as_f64() == 0.0) {
+                        stack.divide(&mut all, num_traits::Float::epsilon());
+                    }
                     let mut moments = vec![P::Float::of(0.0); stack.len];
                     stack.fill(&all, 0, &mut moments);
                     Ok(moments)

@@ -1,7 +1,7 @@
 //! Where the second moments of tensors lie that keep them by rows and columns.
 
 use super::{Arena, BufferId, Tensor};
-use crate::rule::Real;
+use crate::rule::{Real, larger};
 use std::ops::Range;
 
 /// Sums over rows and columns are made of sums over tiles of so many rows and columns, in order.
@@ -72,6 +72,15 @@ impl Stack {
             line.iter_mut().zip(of_columns).for_each(|(out, &of_column)| *out = of_row * (of_column / divisor));
             at += line.len();
             rest = after;
+        }
+    }
+
+    /// Writes the divisors: the mean of each matrix's row moments, at least `floor`.
+    pub fn divide<F: Real>(&self, moments: &mut [F], floor: F) {
+        for (matrix, divisor) in self.divisors().enumerate() {
+            let of_rows = &moments[self.row_moments()][matrix * self.rows..][..self.rows];
+            let sum: F = of_rows.chunks(TILE).map(|tile| tile.iter().copied().sum::<F>()).sum();
+            moments[divisor] = larger(sum / F::of(self.rows as f64), floor);
         }
     }
 

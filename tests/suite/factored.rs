@@ -113,6 +113,19 @@ fn a_skipped_and_a_frozen_step_leave_everything_alone() {
     engines::all_and_small().iter().for_each(check);
 }
 
+#[test]
+fn the_moments_of_a_matrix_are_readable_before_the_first_step() {
+    for engine in engines::all() {
+        let shapes: [(&str, &[usize]); 1] = [("w", &[2, 2, 3])];
+        let mut optimizer: Optimizer<AnyProgram> = Optimizer::new(&engine, recipe(1), &shapes).expect("an optimizer");
+        assert_eq!(optimizer.state(0, "w", "v").expect("moments"), [0.0; 12], "{}", engine.name);
+        optimizer.set_state(0, "w", "row_var", &[1.0, 3.0, 0.0, 0.0]).expect("moments of rows");
+        optimizer.set_state(0, "w", "col_var", &[2.0, 4.0, 0.0, 1.0, 1.0, 1.0]).expect("moments of columns");
+        let expected = [1.0, 2.0, 0.0, 3.0, 6.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0];
+        assert_eq!(optimizer.state(0, "w", "v").expect("moments"), expected, "{}", engine.name);
+    }
+}
+
 /// Segments are cut between matrices where each of them fits into a binding.
 #[test]
 fn matrices_that_fit_into_a_binding_each_are_stepped_in_several_segments() {
