@@ -164,16 +164,6 @@ const STEPS: &str = "host.steps";
 const AHEAD: &str = "host.before_step";
 const TOLD: &str = "host.bad_told";
 
-/// The name of a tensor's part of a buffer that is laid out as the arena.
-fn part(kept: &Kept, tensor: &Tensor) -> String {
-    match (&*kept.name, kept.name.strip_prefix("plane ")) {
-        ("params", _) => format!("param.{}", tensor.name),
-        // A rule may call a plane as others call what goes with it.
-        (_, Some(plane)) => format!("state.{}.{plane}", tensor.name),
-        (name, None) => format!("{name}.{}", tensor.name),
-    }
-}
-
 impl Stepper {
     /// All that the run has come to. Waits for the device, once.
     ///
@@ -188,9 +178,9 @@ impl Stepper {
         for (kept, values) in self.kept.iter().zip(found) {
             match values {
                 Values::Floats(lanes) if kept.arena => {
-                    for tensor in self.arena.tensors() {
+                    for (name, tensor) in self.parts(kept) {
                         let own = |lane: &Vec<P::Float>| lane[tensor.offset..][..tensor.len()].to_vec();
-                        state.put(part(kept, tensor), &tensor.shape, StateValues::Floats(lanes.iter().map(own).collect()));
+                        state.put(name, &tensor.shape, StateValues::Floats(lanes.iter().map(own).collect()));
                     }
                 }
                 Values::Floats(lanes) => state.put(kept.name.clone(), &[kept.len], StateValues::Floats(lanes)),
@@ -215,6 +205,25 @@ impl Stepper {
         count(TOLD, &|lane| self.bad[lane][1].into());
         self.settings().into_iter().for_each(|(name, values)| state.put(name, &[], StateValues::Numbers(values)));
         Ok(state)
+    }
+
+    /// The tensors that a buffer laid out as the arena holds anything of, by the name of their part. A buffer of planes holds what the
+    /// rule of each tensor keeps there: it may be another plane for each rule, and nothing for some.
+    fn parts<'a>(&'a self, kept: &'a Kept) -> impl Iterator<Item = (String, &'a Tensor)> {
+        self.arena.tensors().iter().filter_map(move |tensor| Some((self.part(kept, tensor)?, tensor)))
+    }
+
+    fn part(&self, kept: &Kept, tensor: &Tensor) -> Option<String> {
+        let Tensor { name, group, .. } = tensor;
+        if kept.id == self.buffers.params {
+            return Some(format!("param.{name}"));
+        }
+        if !self.buffers.planes.iter().flatten().any(|(_, id)| *id == kept.id) {
+            return Some(format!("{}.{name}", kept.name));
+        }
+        let (plane, _) = self.buffers.planes[*group].iter().find(|(_, id)| *id == kept.id)?;
+        // A rule may call a plane as others call what goes with it.
+        Some(format!("state.{name}.{}", self.recipe.rule(0, *group).state_names()[*plane]))
     }
 
     /// The numbers of every group's rule, by lane.
@@ -273,8 +282,8 @@ impl Stepper {
     /// A lane's arena, put together of its tensors.
     fn whole<F: Real>(&self, state: &State<F>, kept: &Kept, lane: usize) -> Result<Vec<F>> {
         let mut values = vec![F::zero(); self.arena.len()];
-        for tensor in self.arena.tensors() {
-            let own = &state.floats(&part(kept, tensor), &tensor.shape, self.recipe.lanes())?[lane];
+        for (name, tensor) in self.parts(kept) {
+            let own = &state.floats(&name, &tensor.shape, self.recipe.lanes())?[lane];
             values[tensor.offset..][..tensor.len()].copy_from_slice(own);
         }
         Ok(values)
@@ -287,9 +296,10 @@ impl Stepper {
         for kept in &self.kept {
             match kept.kind {
                 Kind::Float if kept.arena => {
-                    known += self.arena.tensors().len();
-                    let tensors = &mut self.arena.tensors().iter();
-                    tensors.try_for_each(|tensor| state.floats(&part(kept, tensor), &tensor.shape, lanes).map(drop))?;
+                    for (name, tensor) in self.parts(kept) {
+                        state.floats(&name, &tensor.shape, lanes)?;
+                        known += 1;
+                    }
                 }
                 Kind::Float => state.floats(&kept.name, &[kept.len], lanes).map(drop)?,
                 Kind::Index => state.indices(&kept.name, &[kept.len], lanes).map(drop)?,
@@ -317,7 +327,7 @@ impl Stepper {
     /// The names of all arrays.
     fn names(&self, settings: &BTreeMap<String, Vec<Vec<f64>>>) -> Vec<String> {
         let of = |kept: &Kept| match kept.arena {
-            true => self.arena.tensors().iter().map(|tensor| part(kept, tensor)).collect(),
+            true => self.parts(kept).map(|(name, _)| name).collect(),
             false => vec![kept.name.clone()],
         };
         let host = [APPLIED, STEPS, AHEAD, TOLD].map(String::from);

@@ -8,8 +8,8 @@ use thalweg::cpu::Cpu;
 use thalweg::plan::{Engine, Half, LossScale, NormKind, Program};
 use thalweg::schedule::Cosine;
 use thalweg::{
-    Accumulation, Adafactor, Adam, AnyRule, Average, Clip, Decay, Lookahead, Optimizer, Real, Recipe, Result, Sgd, State,
-    StateArray, StateValues,
+    Accumulation, Adafactor, Adam, Adamax, Adan, AnyRule, Average, Clip, Decay, Lookahead, Optimizer, Real, Recipe, Result,
+    Sgd, State, StateArray, StateValues,
 };
 
 const TENSORS: [(&str, &[usize]); 3] = [("matrix", &[6, 11]), ("vector", &[70]), ("last", &[1])];
@@ -300,6 +300,36 @@ fn a_state_that_does_not_fit_changes_nothing() -> Result<()> {
     let mut kind = state;
     kind.insert("counts", StateArray { shape: vec![7], values: StateValues::Counts(vec![vec![0; 7]]) });
     assert_eq!(refused(&kind, &mut first)?, "the state's counts: counts found, indices expected");
+    Ok(())
+}
+
+/// Rules share buffers of planes, in which each keeps what it has.
+#[test]
+fn planes_are_named_by_the_rule_of_their_tensor() -> Result<()> {
+    let rules = || {
+        Recipe::new(Adafactor::default()).group("first", |tensor| tensor.name == "a", Adamax::default()).group(
+            "second",
+            |tensor| tensor.name == "b",
+            Adan::default(),
+        )
+    };
+    let new = || Optimizer::new(&Cpu::<f32>::default(), rules(), &[("a", &[1]), ("b", &[1, 1]), ("c", &[2])]);
+    let (mut old, mut other) = (new()?, new()?);
+    [("a", &[1.0][..]), ("b", &[2.0]), ("c", &[3.0, 4.0])]
+        .iter()
+        .try_for_each(|(name, grads)| old.set_grads(0, name, grads))?;
+    old.steps(2)?;
+    let state = old.state_dict()?;
+    let names: Vec<&str> = state.iter().map(|(name, _)| name).filter(|name| name.starts_with("state.")).collect();
+    let expected = ["state.a.m", "state.a.u", "state.b.e", "state.b.m", "state.b.prev", "state.b.v", "state.c.v"];
+    assert_eq!(names, expected);
+    other.load_state_dict(&state)?;
+    for (tensor, planes) in [("a", &["m", "u"][..]), ("b", &["m", "e", "v", "prev"]), ("c", &["v"])] {
+        for plane in planes {
+            let (found, expected) = (other.state(0, tensor, plane)?, old.state(0, tensor, plane)?);
+            assert!(found == expected && found[0] != 0.0 || *plane == "e", "{plane} of {tensor}: {found:?}, {expected:?}");
+        }
+    }
     Ok(())
 }
 

@@ -119,7 +119,9 @@ impl Noisy {
         let mut rng = self.rng.borrow_mut();
         let mut lane = 0;
         while let Ok(values) = optimizer.program_mut().floats_mut(buffer, lane) {
-            values.iter_mut().for_each(|x| *x *= 1.0 + if rng.bool() { self.size } else { -self.size });
+            // Of unequal sizes, since what is subtracted from each other would hide errors of one size.
+            let mut noise = || self.size * (0.5 + 0.5 * rng.f64()) * if rng.bool() { 1.0 } else { -1.0 };
+            values.iter_mut().for_each(|x| *x *= 1.0 + noise());
             lane += 1;
         }
     }
@@ -319,7 +321,7 @@ fn doubles<F: Real>(values: Vec<F>) -> Vec<f64> {
     values.into_iter().map(Real::as_f64).collect()
 }
 
-fn name(tensor: usize) -> String {
+pub fn name(tensor: usize) -> String {
     format!("tensor {tensor}")
 }
 
@@ -334,7 +336,7 @@ fn group(index: usize) -> String {
 
 impl Case {
     /// The rules, lane after lane, by group.
-    fn own_rules(&self) -> Vec<Box<dyn AnyRule>> {
+    pub fn own_rules(&self) -> Vec<Box<dyn AnyRule>> {
         let rule = |(part, own): (usize, &Vec<(String, f64)>)| {
             let mut rule = self.rules[part % self.groups].rule();
             for (name, value) in own {
