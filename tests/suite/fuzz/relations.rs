@@ -230,14 +230,12 @@ fn lose_digits(lost: &mut [Vec<f64>], look: &Look) {
     }
 }
 
-/// Squares of larger values are beyond single precision, where a run that went astray ends sooner than in the oracle: from there on
-/// nothing is known.
-const LARGE: f64 = 1e19;
-
+/// A value that is finite in the oracle is infinite in single precision, where a run that went astray ends sooner: from there on nothing
+/// is known.
 fn leave_range(lost: &mut [Vec<f64>], look: &Look) {
     let values =
         look.arrays.iter().filter(|array| matches!(array.what, What::Params | What::Plane)).flat_map(|array| &array.values);
-    if values.filter(|x| x.is_finite()).any(|x| x.abs() > LARGE) {
+    if values.filter(|x| x.is_finite()).any(|&x| (x as f32).is_infinite()) {
         lost.iter_mut().flatten().for_each(|lost| *lost = f64::INFINITY);
     }
 }
