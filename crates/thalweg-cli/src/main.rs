@@ -7,10 +7,12 @@ mod engine;
 mod info;
 mod limits;
 mod memory;
+mod model;
 mod names;
 mod numbers;
 mod out;
 mod rates;
+mod recipe;
 mod record;
 mod report;
 mod rules;
@@ -65,9 +67,9 @@ struct Usage(String);
 
 /// A signal that asked for an end.
 #[derive(Debug, thiserror::Error)]
-#[error("interrupted after {epochs} whole epochs")]
+#[error("interrupted after {done}")]
 struct Interrupted {
-    epochs: usize,
+    done: String,
     signal: i32,
 }
 

@@ -2,29 +2,27 @@
 
 use crate::data::{self, Data, DataArgs};
 use crate::engine::{EngineArgs, Picked};
-use crate::numbers::{real, whole};
+use crate::model::{ModelArgs, Shape};
+use crate::numbers::whole;
 use crate::out::Out;
 use crate::rates::{self, Follower};
+use crate::recipe::{DEFAULT, OTHERS, RecipeArgs, recipe};
 use crate::record::Record;
 use crate::report::{Epoch, Report, Voice, note};
-use crate::settings::{self, Pair, Pairs, Scheduled};
-use crate::{Interrupted, Usage, limits, memory, stop};
+use crate::settings::{self, Scheduled};
+use crate::{Interrupted, Usage, limits, stop};
 use anyhow::{Result, bail};
-use clap::ValueEnum;
 use serde_json::{Map, Value, json};
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 use thalweg::data::Dataset;
 use thalweg::nn::Network;
-use thalweg::plan::{Activation, Engine};
-use thalweg::{AdamW, AnyRule, Batch, Memory, Recipe, Select, Trainer, range};
-
-/// More is a slip of the finger: two such layers have four thousand million weights.
-const MAX_WIDTH: u64 = 1 << 16;
+use thalweg::plan::Engine;
+use thalweg::{AnyRule, Batch, Recipe, Trainer};
 
 /// More threads than any machine has cores.
-const MAX_THREADS: u64 = 1024;
+pub const MAX_THREADS: u64 = 1024;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -45,35 +43,8 @@ pub struct Args {
     #[command(flatten)]
     engine: EngineArgs,
 
-    #[arg(long, alias = "optimizer", value_name = "NAME", default_value = "adamw", help = rules())]
-    rule: String,
-
-    /// Settings of the rule, such as `beta1=0.8,eps=1e-7`, for which `thalweg rules NAME` has names and defaults; may be repeated
-    #[arg(long = "set", value_name = "KEY=VALUE,…")]
-    settings: Vec<Pairs>,
-
-    /// The rule of vectors, which are biases here, and its settings, such as `adamw,weight_decay=0` [default: that of --rule, or AdamW
-    /// where that one takes matrices alone]
-    #[arg(long, value_name = "NAME[,KEY=VALUE…]")]
-    others: Option<Scheduled>,
-
-    /// Learning rate, short for --set lr=X [default: the rule's own]
-    #[arg(long, aliases = ["learning-rate", "learning_rate"], value_name = "X", value_parser = real, allow_negative_numbers = true)]
-    lr: Option<f64>,
-
-    /// Weight decay, short for --set weight_decay=X [default: the rule's own]
-    #[arg(long, aliases = ["weight_decay", "wd"], value_name = "X", value_parser = real, allow_negative_numbers = true)]
-    weight_decay: Option<f64>,
-
-    /// A factor on the learning rate that changes with the step, such as `cosine` or `one_cycle,pct_start=0.2`. Lengths that are not
-    /// given follow from the run: `steps` is all of it after a warm-up, `decay` of wsd a fifth, `up` of cyclic a quarter. `plateau` goes by the loss on the test data instead.
-    /// `thalweg schedules` lists them [default: none]
-    #[arg(long, value_name = "NAME[,KEY=VALUE…]")]
-    schedule: Option<Scheduled>,
-
-    /// Scale gradients down to this global norm [default: no clipping]
-    #[arg(long, value_name = "X", value_parser = real, allow_negative_numbers = true)]
-    clip_norm: Option<f64>,
+    #[command(flatten)]
+    recipe: RecipeArgs,
 
     /// Passes over the training data
     #[arg(long, value_name = "N", default_value_t = 40, value_parser = whole::<usize>(1..=u32::MAX.into()), allow_negative_numbers = true)]
@@ -87,20 +58,8 @@ pub struct Args {
     #[arg(long)]
     drop_last: bool,
 
-    /// Widths of the hidden layers
-    #[arg(
-        long,
-        value_name = "N,N,…",
-        default_value = "128,64",
-        value_delimiter = ',',
-        value_parser = whole::<usize>(1..=MAX_WIDTH),
-        allow_negative_numbers = true
-    )]
-    hidden: Vec<usize>,
-
-    /// What follows each hidden layer
-    #[arg(long, value_enum, default_value_t, hide_possible_values = true, value_name = "relu|gelu|tanh")]
-    activation: Nonlinearity,
+    #[command(flatten)]
+    model: ModelArgs,
 
     /// Threads of the CPU engine [default: one per core]
     #[arg(long, value_name = "N", value_parser = whole::<usize>(1..=MAX_THREADS), allow_negative_numbers = true)]
@@ -132,25 +91,6 @@ pub struct Args {
     json: bool,
 }
 
-/// The choices of `--activation`.
-#[derive(Debug, Clone, Copy, Default, ValueEnum)]
-enum Nonlinearity {
-    #[default]
-    Relu,
-    Gelu,
-    Tanh,
-}
-
-impl Nonlinearity {
-    fn activation(self) -> Activation {
-        match self {
-            Self::Relu => Activation::Relu,
-            Self::Gelu => Activation::Gelu,
-            Self::Tanh => Activation::Tanh,
-        }
-    }
-}
-
 /// How training ended.
 enum End {
     Done,
@@ -160,16 +100,16 @@ enum End {
 
 /// Runs the command.
 pub fn run(mut args: Args) -> Result<()> {
-    let rule = rule(&args)?;
-    let others = others(&*rule, &args)?;
-    let recipe = recipe(&*rule, others.as_deref(), &args)?;
+    let rule = args.recipe.rule()?;
+    let others = args.recipe.others(&*rule)?;
+    let recipe = recipe(&*rule, others.as_deref(), args.recipe.clip_norm)?;
     args.engine.check(args.threads)?;
-    let named = args.schedule.take().map(Scheduled::named).transpose();
-    args.schedule = named.map_err(|error| Usage(error.to_string()))?;
+    let named = args.recipe.schedule.take().map(Scheduled::named).transpose();
+    args.recipe.schedule = named.map_err(|error| Usage(error.to_string()))?;
     stop::listen()?;
     let Data { train, test, read } = args.data.load(args.seed, args.quiet)?;
     let batch = Batch { rows: args.batch.min(train.rows()), drop_last: args.drop_last };
-    let shape = Shape { inputs: train.width, hidden: &args.hidden, outputs: train.classes };
+    let shape = Shape { inputs: train.width, hidden: &args.model.hidden, outputs: train.classes };
     let cells = train.features.len() + test.features.len();
     shape.check_memory(&*rule, batch.rows, cells, args.data.memory())?;
     let steps_per_epoch = batch.steps(train.rows());
@@ -177,10 +117,10 @@ pub fn run(mut args: Args) -> Result<()> {
     let steps = args.epochs as u64 * steps_per_epoch as u64;
     let groups: Vec<(&str, &dyn AnyRule)> =
         std::iter::once((DEFAULT, &*rule)).chain(others.as_deref().map(|rule| (OTHERS, rule))).collect();
-    let (recipe, mut follower, rates) = rates::scheduled(recipe, &groups, args.schedule.as_ref(), (steps, args.epochs))?;
+    let (recipe, mut follower, rates) = rates::scheduled(recipe, &groups, args.recipe.schedule.as_ref(), (steps, args.epochs))?;
     let out = args.out()?;
     let engine = args.engine.pick(args.quiet, args.threads)?;
-    let network = Network::perceptron(train.width, &args.hidden, train.classes, args.activation.activation())?;
+    let network = Network::perceptron(train.width, &args.model.hidden, train.classes, args.model.activation.activation())?;
     let parameters = network.arena()?.tensors().iter().map(|tensor| tensor.len()).sum();
     let lr = rates::lr(&*rule);
     let run = data::Run { steps_per_epoch, batch: batch.rows, parameters, rule: rule.name(), lr, engine: engine.name() };
@@ -212,7 +152,10 @@ fn finish(ended: Result<End>, record: &Record, report: &mut Report, last: Option
     };
     let written = report.files(record, state, last.as_ref());
     match ended? {
-        End::Stopped(signal) => bail!(Interrupted { epochs: last.map_or(0, |last| last.epoch), signal }),
+        End::Stopped(signal) => {
+            let done = format!("{} whole epochs", last.map_or(0, |last| last.epoch));
+            bail!(Interrupted { done, signal })
+        }
         End::NotFinite => bail!("{}; --keep-going trains on all the same", not_finite(record, last)),
         End::Done => {}
     }
@@ -306,86 +249,15 @@ impl Args {
             "settings": settings(rule),
             "others": others.map(|rule| json!({ "rule": rule.name(), "settings": settings(rule) })),
             "lr": rates::lr(rule),
-            "clip_norm": self.clip_norm,
+            "clip_norm": self.recipe.clip_norm,
             "epochs": self.epochs,
             "batch": batch,
             "drop_last": self.drop_last,
-            "hidden": self.hidden,
-            "activation": format!("{:?}", self.activation).to_lowercase(),
+            "hidden": self.model.hidden,
+            "activation": format!("{:?}", self.model.activation).to_lowercase(),
             "seed": self.seed,
             "threads": self.threads,
         });
         if let Value::Object(object) = object { object } else { Map::new() }
     }
-}
-
-/// The widths of a perceptron.
-struct Shape<'a> {
-    inputs: usize,
-    hidden: &'a [usize],
-    outputs: usize,
-}
-
-impl Shape<'_> {
-    fn widths(&self) -> Vec<usize> {
-        [self.inputs].iter().chain(self.hidden).chain([&self.outputs]).copied().collect()
-    }
-
-    /// Refuses a network that does not fit into memory with its data, before any of it is made.
-    fn check_memory(&self, rule: &dyn AnyRule, batch: usize, cells: usize, limit: Option<u64>) -> Result<()> {
-        let widths: Vec<u128> =
-            [self.inputs].iter().chain(self.hidden).chain([&self.outputs]).map(|&width| width as u128).collect();
-        let parameters: u128 = widths.windows(2).map(|pair| (pair[0] + 1) * pair[1]).sum();
-        // First weights in f64 and f32, then parameters, gradients and what the rule keeps.
-        let per_parameter = 8 + 4 + 4 + 4 + Memory::of(rule).bytes as u128;
-        // Outputs before and after each activation and their gradients, of a batch and of an evaluation.
-        let between = 4 * widths.iter().sum::<u128>() * 4 * (batch.max(256) as u128 + 256);
-        // As they were read, as they are uploaded, as they lie on the device.
-        let data = 3 * 4 * cells as u128;
-        let needed = parameters * per_parameter + between + data;
-        let hidden: Vec<String> = self.hidden.iter().map(usize::to_string).collect();
-        let what =
-            format!("a network of {parameters} parameters (--hidden {}) with {} and its data", hidden.join(","), rule.name());
-        memory::check(&what, needed, limit)
-    }
-}
-
-/// The help on `--rule`.
-fn rules() -> String {
-    let names: Vec<&str> = thalweg::rules().iter().map(|rule| rule.name()).collect();
-    format!("The update rule: {}", names.join(", "))
-}
-
-/// The rule with the given settings. All that can be wrong with them is wrong usage.
-fn rule(args: &Args) -> Result<Box<dyn AnyRule>> {
-    let short = [("lr", args.lr), ("weight_decay", args.weight_decay)];
-    let pair = |(key, value): (&str, Option<f64>)| value.map(|x| Pair { key: key.into(), value: x.to_string() });
-    let pairs: Vec<Pair> =
-        short.into_iter().filter_map(pair).chain(args.settings.iter().flat_map(|pairs| pairs.0.clone())).collect();
-    settings::rule(&args.rule, &pairs).map_err(|error| Usage(error.to_string()).into())
-}
-
-/// The groups of a recipe: what --rule is for, and vectors where they have a rule of their own.
-const DEFAULT: &str = "default";
-const OTHERS: &str = "others";
-
-/// The rule of vectors, where it is not that of matrices.
-fn others(rule: &dyn AnyRule, args: &Args) -> Result<Option<Box<dyn AnyRule>>> {
-    match &args.others {
-        Some(Scheduled { name, settings }) => {
-            Ok(Some(settings::rule(name, settings).map_err(|error| Usage(error.to_string()))?))
-        }
-        None => Ok(rule.orthogonal().map(|_| AdamW::default().into())),
-    }
-}
-
-/// The rules with what goes with them.
-fn recipe(rule: &dyn AnyRule, others: Option<&dyn AnyRule>, args: &Args) -> Result<Recipe> {
-    let mut recipe = Recipe::new(rule.boxed());
-    if let Some(others) = others {
-        recipe = recipe.group_of(OTHERS, Select::Below(2), others.boxed());
-    }
-    let Some(norm) = args.clip_norm else { return Ok(recipe) };
-    range::positive("clip_norm", norm).map_err(|error| Usage(error.to_string()))?;
-    Ok(recipe.clip_norm(norm))
 }

@@ -1,0 +1,79 @@
+//! What is trained: the options of a perceptron, and whether it fits into memory.
+
+use crate::memory;
+use crate::numbers::whole;
+use anyhow::Result;
+use clap::ValueEnum;
+use thalweg::plan::Activation;
+use thalweg::{AnyRule, Memory};
+
+/// More is a slip of the finger: two such layers have four thousand million weights.
+pub const MAX_WIDTH: u64 = 1 << 16;
+
+/// The options of a model.
+#[derive(Debug, Clone, clap::Args)]
+pub struct ModelArgs {
+    /// Widths of the hidden layers
+    #[arg(
+        long,
+        value_name = "N,N,…",
+        default_value = "128,64",
+        value_delimiter = ',',
+        value_parser = whole::<usize>(1..=MAX_WIDTH),
+        allow_negative_numbers = true
+    )]
+    pub hidden: Vec<usize>,
+
+    /// What follows each hidden layer
+    #[arg(long, value_enum, default_value_t, hide_possible_values = true, value_name = "relu|gelu|tanh")]
+    pub activation: Nonlinearity,
+}
+
+/// The choices of `--activation`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, ValueEnum)]
+pub enum Nonlinearity {
+    #[default]
+    Relu,
+    Gelu,
+    Tanh,
+}
+
+impl Nonlinearity {
+    pub fn activation(self) -> Activation {
+        match self {
+            Self::Relu => Activation::Relu,
+            Self::Gelu => Activation::Gelu,
+            Self::Tanh => Activation::Tanh,
+        }
+    }
+}
+
+/// The widths of a perceptron.
+pub struct Shape<'a> {
+    pub inputs: usize,
+    pub hidden: &'a [usize],
+    pub outputs: usize,
+}
+
+impl Shape<'_> {
+    pub fn widths(&self) -> Vec<usize> {
+        [self.inputs].iter().chain(self.hidden).chain([&self.outputs]).copied().collect()
+    }
+
+    /// Refuses a network that does not fit into memory with its data, before any of it is made.
+    pub fn check_memory(&self, rule: &dyn AnyRule, batch: usize, cells: usize, limit: Option<u64>) -> Result<()> {
+        let widths: Vec<u128> = self.widths().into_iter().map(|width| width as u128).collect();
+        let parameters: u128 = widths.windows(2).map(|pair| (pair[0] + 1) * pair[1]).sum();
+        // First weights in f64 and f32, then parameters, gradients and what the rule keeps.
+        let per_parameter = 8 + 4 + 4 + 4 + Memory::of(rule).bytes as u128;
+        // Outputs before and after each activation and their gradients, of a batch and of an evaluation.
+        let between = 4 * widths.iter().sum::<u128>() * 4 * (batch.max(256) as u128 + 256);
+        // As they were read, as they are uploaded, as they lie on the device.
+        let data = 3 * 4 * cells as u128;
+        let needed = parameters * per_parameter + between + data;
+        let hidden: Vec<String> = self.hidden.iter().map(usize::to_string).collect();
+        let what =
+            format!("a network of {parameters} parameters (--hidden {}) with {} and its data", hidden.join(","), rule.name());
+        memory::check(&what, needed, limit)
+    }
+}

@@ -1,0 +1,86 @@
+//! What a step does: the options that name a rule and what goes with it.
+
+use crate::Usage;
+use crate::numbers::real;
+use crate::settings::{self, Pair, Pairs, Scheduled};
+use anyhow::Result;
+use thalweg::{AdamW, AnyRule, Recipe, Select, range};
+
+/// The options of a recipe.
+#[derive(Debug, Clone, clap::Args)]
+pub struct RecipeArgs {
+    #[arg(long, alias = "optimizer", value_name = "NAME", default_value = "adamw", help = rules())]
+    pub rule: String,
+
+    /// Settings of the rule, such as `beta1=0.8,eps=1e-7`, for which `thalweg rules NAME` has names and defaults; may be repeated
+    #[arg(long = "set", value_name = "KEY=VALUE,…")]
+    pub settings: Vec<Pairs>,
+
+    /// The rule of vectors, which are biases here, and its settings, such as `adamw,weight_decay=0` [default: that of --rule, or AdamW
+    /// where that one takes matrices alone]
+    #[arg(long, value_name = "NAME[,KEY=VALUE…]")]
+    pub others: Option<Scheduled>,
+
+    /// Learning rate, short for --set lr=X [default: the rule's own]
+    #[arg(long, aliases = ["learning-rate", "learning_rate"], value_name = "X", value_parser = real, allow_negative_numbers = true)]
+    pub lr: Option<f64>,
+
+    /// Weight decay, short for --set weight_decay=X [default: the rule's own]
+    #[arg(long, aliases = ["weight_decay", "wd"], value_name = "X", value_parser = real, allow_negative_numbers = true)]
+    pub weight_decay: Option<f64>,
+
+    /// A factor on the learning rate that changes with the step, such as `cosine` or `one_cycle,pct_start=0.2`. Lengths that are not
+    /// given follow from the run: `steps` is all of it after a warm-up, `decay` of wsd a fifth, `up` of cyclic a quarter. `plateau` goes by the loss on the test data instead.
+    /// `thalweg schedules` lists them [default: none]
+    #[arg(long, value_name = "NAME[,KEY=VALUE…]")]
+    pub schedule: Option<Scheduled>,
+
+    /// Scale gradients down to this global norm [default: no clipping]
+    #[arg(long, value_name = "X", value_parser = real, allow_negative_numbers = true)]
+    pub clip_norm: Option<f64>,
+}
+
+/// The groups of a recipe: what --rule is for, and vectors where they have a rule of their own.
+pub const DEFAULT: &str = "default";
+pub const OTHERS: &str = "others";
+
+impl RecipeArgs {
+    /// The settings of the rule, those with options of their own first.
+    pub fn pairs(&self) -> Vec<Pair> {
+        let short = [("lr", self.lr), ("weight_decay", self.weight_decay)];
+        let pair = |(key, value): (&str, Option<f64>)| value.map(|x| Pair { key: key.into(), value: x.to_string() });
+        short.into_iter().filter_map(pair).chain(self.settings.iter().flat_map(|pairs| pairs.0.clone())).collect()
+    }
+
+    /// The rule with the given settings. All that can be wrong with them is wrong usage.
+    pub fn rule(&self) -> Result<Box<dyn AnyRule>> {
+        settings::rule(&self.rule, &self.pairs()).map_err(|error| Usage(error.to_string()).into())
+    }
+
+    /// The rule of vectors, where it is not that of matrices.
+    pub fn others(&self, rule: &dyn AnyRule) -> Result<Option<Box<dyn AnyRule>>> {
+        match &self.others {
+            Some(Scheduled { name, settings }) => {
+                Ok(Some(settings::rule(name, settings).map_err(|error| Usage(error.to_string()))?))
+            }
+            None => Ok(rule.orthogonal().map(|_| AdamW::default().into())),
+        }
+    }
+}
+
+/// The rules with what goes with them.
+pub fn recipe(rule: &dyn AnyRule, others: Option<&dyn AnyRule>, clip_norm: Option<f64>) -> Result<Recipe> {
+    let mut recipe = Recipe::new(rule.boxed());
+    if let Some(others) = others {
+        recipe = recipe.group_of(OTHERS, Select::Below(2), others.boxed());
+    }
+    let Some(norm) = clip_norm else { return Ok(recipe) };
+    range::positive("clip_norm", norm).map_err(|error| Usage(error.to_string()))?;
+    Ok(recipe.clip_norm(norm))
+}
+
+/// The help on `--rule`.
+fn rules() -> String {
+    let names: Vec<&str> = thalweg::rules().iter().map(|rule| rule.name()).collect();
+    format!("The update rule: {}", names.join(", "))
+}
