@@ -3,7 +3,7 @@
 struct Control {
     groups: u32, slots: u32, domains: u32, chunks: u32,
     partials_lane: u32, rows_lane: u32, frozen_lane: u32, current_lane: u32, counts_lane: u32, scalars_lane: u32,
-    interval: u32, growth: f32, backoff: f32, min: f32, micro_lane: u32,
+    scales: u32, micro_lane: u32,
 }
 override NORM: bool = false;
 override SKIP_BAD: bool = false; // what is not finite freezes the lane
@@ -21,7 +21,8 @@ const COUNTERS = 6u;
 @group(0) @binding(1) var<storage, read> partials: array<f32>; // one or two per chunk of a lane
 @group(0) @binding(2) var<storage, read> rows: array<f32>; // groups · slots · ROW per lane
 @group(0) @binding(3) var<storage, read> frozen: array<u32>; // groups per lane
-@group(0) @binding(4) var<storage, read> domains: array<u32>; // first chunk and chunks of each domain, then the domain of each group
+@group(0) @binding(4) var<storage, read> domains: array<u32>; // first chunk and chunks of each domain, then the domain of each group,
+// then interval, growth, backoff and min of the loss scales: once, or for each lane
 @group(0) @binding(5) var<storage, read_write> current: array<f32>; // groups · ROW per lane
 @group(0) @binding(6) var<storage, read_write> counts: array<u32>; // COUNTERS + groups per lane
 @group(0) @binding(7) var<storage, read_write> scalars: array<f32>; // 1 + 2 · domains per lane
@@ -117,14 +118,19 @@ fn count(lane: u32) {
     counts[c + 5u] += select(0u, 1u, live && !moves);
     if LOSS_SCALE {
         let s = lane * op.scalars_lane + 2u;
+        let rule = 2u * op.domains + op.groups + 4u * min(lane, op.scales - 1u);
+        let interval = domains[rule];
+        let growth = bitcast<f32>(domains[rule + 1u]);
+        let backoff = bitcast<f32>(domains[rule + 2u]);
+        let smallest = bitcast<f32>(domains[rule + 3u]);
         let good = counts[c + 3u] + 1u;
-        let grows = live && good == op.interval;
+        let grows = live && good == interval;
         counts[c + 3u] = select(good, 0u, grows || !live);
-        if grows && finite(scalars[s] * op.growth) {
-            scalars[s] *= op.growth;
+        if grows && finite(scalars[s] * growth) {
+            scalars[s] *= growth;
         }
-        if !live && scalars[s] > op.min {
-            scalars[s] = max(scalars[s] * op.backoff, op.min);
+        if !live && scalars[s] > smallest {
+            scalars[s] = max(scalars[s] * backoff, smallest);
         }
     }
 }

@@ -2,7 +2,7 @@
 // What joins partial norms is joined in before this file.
 struct Gate {
     groups: u32, chunks: u32, partials_lane: u32, frozen_lane: u32, current_lane: u32, count_lane: u32,
-    rho: f32,
+    rhos: u32,
 }
 override NORM: bool = false;
 override ASCEND: bool = false;
@@ -14,8 +14,9 @@ const STAYS = 12u; // the rule's own first scalar
 @group(0) @binding(0) var<uniform> op: Gate;
 @group(0) @binding(1) var<storage, read> partials: array<f32>; // one or two per chunk of a lane
 @group(0) @binding(2) var<storage, read> frozen: array<u32>; // groups per lane
-@group(0) @binding(3) var<storage, read_write> current: array<f32>; // groups · ROW per lane
-@group(0) @binding(4) var<storage, read_write> micro: array<u32>; // accumulated micro-batches of each lane
+@group(0) @binding(3) var<storage, read> rho: array<f32>; // one, or one per lane
+@group(0) @binding(4) var<storage, read_write> current: array<f32>; // groups · ROW per lane
+@group(0) @binding(5) var<storage, read_write> micro: array<u32>; // accumulated micro-batches of each lane
 var<workgroup> live: bool;
 var<workgroup> scale: f32;
 var<workgroup> stays: bool;
@@ -27,7 +28,7 @@ fn decide(lane: u32, sum: Wide) {
         live = true;
         stays = !good;
         if good {
-            scale = divided(op.rho, length_of(sum, 2), 1e-12);
+            scale = divided(rho[min(lane, op.rhos - 1u)], length_of(sum, 2), 1e-12);
         }
     } else {
         live = good;

@@ -100,9 +100,10 @@ pub use any_engine::{AnyEngine, AnyProgram};
 pub use error::{Error, Result, Unit, range};
 pub use lbfgs::{Evaluation, Lbfgs, LbfgsReport, LbfgsSettings, LbfgsStepper, LbfgsStop, LineSearch};
 pub use optimizer::{
-    Accumulation, Average, Clip, Lane, Lookahead, Optimizer, Recipe, Report, Rules, Select, State, StateArray, StateValues,
-    Stepper, Telemetry, TensorReport,
+    Accumulation, Average, Clip, Lane, Lookahead, Optimizer, Recipe, Report, Rules, Schedules, Select, State, StateArray,
+    StateValues, Stepper, Telemetry, TensorReport,
 };
+pub use plan::PerLane;
 pub use rule::{
     AdjustLr, AnyRule, BoundsChecks, Configure, Decay, Fixed, Function, Layerwise, Memory, Orthogonal, Real, Row, Rule,
     Setting, Settings, set,

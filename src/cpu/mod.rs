@@ -87,7 +87,7 @@ impl<F: Float> Engine for Cpu<F> {
         pool::start(threads.count() - 1);
         Ok(CpuProgram {
             threads,
-            shared: Store::new(layout, Scope::Shared)?,
+            shared: Store::new(layout, Scope::Shared, 0)?,
             lanes: Store::lanes(layout)?,
             phases: plans.iter().map(|plan| phases(plan, layout)).collect(),
             layout: layout.clone(),

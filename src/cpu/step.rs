@@ -95,6 +95,7 @@ fn count<F: Real>(op: &Control, lane: &mut Store<F>, decision: &Decision<F>) {
         lane.indices_mut(op.counts)[Counter::LEN + group] += u32::from(live);
         moves |= live;
     }
+    let index = lane.lane();
     let counts = lane.indices_mut(op.counts);
     let what = match decision.live {
         true if moves => Counter::Applied,
@@ -104,7 +105,8 @@ fn count<F: Real>(op: &Control, lane: &mut Store<F>, decision: &Decision<F>) {
     counts[what as usize] += 1;
     counts[Counter::Clipped as usize] += u32::from(decision.clipped && moves);
     counts[Counter::BadInARow as usize] = if decision.live { 0 } else { counts[Counter::BadInARow as usize].saturating_add(1) };
-    let Some(rule) = op.loss_scale else { return };
+    let Some(rules) = &op.loss_scale else { return };
+    let rule = rules.of(index);
     let good = counts[Counter::Good as usize] + 1;
     let grows = decision.live && good == rule.interval;
     counts[Counter::Good as usize] = if grows || !decision.live { 0 } else { good };
@@ -123,17 +125,18 @@ pub(super) fn gate<F: Real>(op: &Gate, lane: &mut Store<F>) {
     let nothing = Length { mantissa: F::zero(), exponent: 0 };
     let norm = op.norm.map_or(nothing, |(partials, kind)| of_lane(kind, partials, lane));
     let good = norm.mantissa.is_finite();
-    if let GateKind::Accumulate { count } = op.kind {
+    if let &GateKind::Accumulate { count } = &op.kind {
         lane.indices_mut(count)[0] += u32::from(good);
     }
     let flag = |holds: bool| if holds { F::one() } else { F::zero() };
+    let index = lane.lane();
     for group in 0..op.groups {
         let frozen = lane.indices(op.frozen)[group] != 0;
         let row = &mut lane.floats_mut(op.current)[group * Row::LEN..][..Row::LEN];
-        let (live, scale, stays) = match op.kind {
+        let (live, scale, stays) = match &op.kind {
             GateKind::Accumulate { .. } => (good && !frozen, F::one(), false),
             // Parameters that stay are live, since they have to be remembered.
-            GateKind::Ascend { rho } if good => (true, norm.divides(F::of(rho), F::of(1e-12)), frozen),
+            GateKind::Ascend { rho } if good => (true, norm.divides(F::of(*rho.of(index)), F::of(1e-12)), frozen),
             GateKind::Ascend { .. } => (true, F::one(), true),
         };
         row[Row::LIVE] = flag(live);

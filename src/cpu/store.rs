@@ -15,6 +15,8 @@ struct Line([u64; 8]);
 #[derive(Debug)]
 pub(super) struct Store<F> {
     buffers: Vec<Option<Elements>>,
+    /// The lane's place among the others; 0 for what they share.
+    lane: usize,
     float: std::marker::PhantomData<F>,
 }
 
@@ -91,7 +93,7 @@ impl Elements {
 impl<F: Real> Store<F> {
     /// # Errors
     /// [`Error::OutOfMemory`], naming the buffer.
-    pub(super) fn new(layout: &Layout, scope: Scope) -> Result<Self> {
+    pub(super) fn new(layout: &Layout, scope: Scope, lane: usize) -> Result<Self> {
         let zeros = |(index, declared): (usize, &Buffer)| match declared.kind {
             _ if declared.scope != scope => Ok(None),
             Kind::Float => Elements::zeros::<F>(index, declared).map(Some),
@@ -99,7 +101,7 @@ impl<F: Real> Store<F> {
             Kind::Half => Elements::zeros::<u16>(index, declared).map(Some),
         };
         let buffers = layout.buffers().iter().enumerate().map(zeros).collect::<Result<_>>()?;
-        Ok(Self { buffers, float: std::marker::PhantomData })
+        Ok(Self { buffers, lane, float: std::marker::PhantomData })
     }
 
     /// The stores of all lanes.
@@ -110,10 +112,14 @@ impl<F: Real> Store<F> {
         let (mut stores, lanes) = (Vec::new(), layout.lanes());
         let bytes = lanes.saturating_mul(size_of::<Self>()) as u64;
         stores.try_reserve_exact(lanes).map_err(|_| Error::OutOfMemory { what: format!("{lanes} lanes"), bytes })?;
-        for _ in 0..lanes {
-            stores.push(Self::new(layout, Scope::Lane)?);
+        for lane in 0..lanes {
+            stores.push(Self::new(layout, Scope::Lane, lane)?);
         }
         Ok(stores)
+    }
+
+    pub(super) fn lane(&self) -> usize {
+        self.lane
     }
 
     fn elements(&self, id: BufferId) -> &Elements {

@@ -5,8 +5,8 @@ use super::memory::{Allocation, Memory, Segment};
 use super::part::{Holder, Part};
 use crate::error::{Error, Result, Unit};
 use crate::plan::{
-    BufferId, CHUNK, Centralise, Chunk, Control, Factors, Gate, GateKind, Layout, Norm, NormKind, NormOf, Part as TensorPart,
-    TensorBound, Trust, View,
+    BufferId, CHUNK, Centralise, Chunk, Control, Factors, Gate, GateKind, Layout, LossScale, Norm, NormKind, NormOf,
+    Part as TensorPart, PerLane, TensorBound, Trust, View,
 };
 use crate::rule::Row;
 use bytemuck::bytes_of;
@@ -24,10 +24,7 @@ params!(ControlParams {
     current_lane: u32,
     counts_lane: u32,
     scalars_lane: u32,
-    interval: u32,
-    growth: f32,
-    backoff: f32,
-    min: f32,
+    scales: u32,
     micro_lane: u32,
 });
 params!(GateParams {
@@ -37,7 +34,7 @@ params!(GateParams {
     frozen_lane: u32,
     current_lane: u32,
     count_lane: u32,
-    rho: f32,
+    rhos: u32,
 });
 params!(FactorsParams {
     tensors: u32,
@@ -199,7 +196,7 @@ pub(super) fn control<'a>(op: &Control, layout: &Layout, memory: &'a Memory) -> 
     let micro = op.micro.map(|micro| memory.get(micro.count));
     let [rows, frozen, current, counts, scalars] =
         [op.rows, op.frozen, op.current, op.counts, op.scalars].map(|id| memory.get(id));
-    let rule = op.loss_scale.unwrap_or_default();
+    let rules = op.loss_scale.as_ref().map_or(&[][..], PerLane::values);
     let (chunks, trips) = chunks_of(op.norm, layout);
     let params = ControlParams {
         groups: op.groups as u32,
@@ -212,10 +209,7 @@ pub(super) fn control<'a>(op: &Control, layout: &Layout, memory: &'a Memory) -> 
         current_lane: current.lane_stride as u32,
         counts_lane: counts.lane_stride as u32,
         scalars_lane: scalars.lane_stride as u32,
-        interval: rule.interval,
-        growth: rule.growth as f32,
-        backoff: rule.backoff as f32,
-        min: rule.min as f32,
+        scales: rules.len() as u32,
         micro_lane: micro.map_or(0, |micro| micro.lane_stride as u32),
     };
     if rows.segments.len() > 1 {
@@ -229,7 +223,12 @@ pub(super) fn control<'a>(op: &Control, layout: &Layout, memory: &'a Memory) -> 
         buffers.push(allocation.single()?.into());
     }
     let of_domains = op.domains.iter().flat_map(|chunks| [chunks.start, chunks.len()]);
-    buffers.push(Bound::Words(of_domains.chain(op.domain_of.iter().copied()).map(|word| word as u32).collect()));
+    let of_rule = |rule: &LossScale| {
+        let [growth, backoff, min] = [rule.growth, rule.backoff, rule.min].map(|number| (number as f32).to_bits());
+        [rule.interval, growth, backoff, min]
+    };
+    let of_domains = of_domains.chain(op.domain_of.iter().copied()).map(|word| word as u32);
+    buffers.push(Bound::Words(of_domains.chain(rules.iter().flat_map(of_rule)).collect()));
     for allocation in [current, counts, scalars] {
         buffers.push(allocation.single()?.into());
     }
@@ -252,7 +251,7 @@ pub(super) fn gate_kernel(op: &Gate) -> Kernel {
         source: [JOINING, include_str!("../../shaders/gate.wgsl")].concat(),
         constants: [("KIND", kind)].into_iter().chain(switches).collect(),
         fields: GateParams::FIELDS,
-        bindings: [vec![Access::Read; 2], vec![Access::Write; 2]].concat(),
+        bindings: [vec![Access::Read; 3], vec![Access::Write; 2]].concat(),
         authored: None,
     }
 }
@@ -260,9 +259,9 @@ pub(super) fn gate_kernel(op: &Gate) -> Kernel {
 pub(super) fn gate<'a>(op: &Gate, layout: &Layout, memory: &'a Memory) -> Result<Launch<'a>> {
     let (frozen, current) = (memory.get(op.frozen), memory.get(op.current));
     let partials = op.norm.map(|(partials, _)| memory.get(partials));
-    let (count, rho) = match op.kind {
-        GateKind::Accumulate { count } => (Some(memory.get(count)), 0.0),
-        GateKind::Ascend { rho } => (None, rho),
+    let (count, rhos) = match &op.kind {
+        GateKind::Accumulate { count } => (Some(memory.get(*count)), &[0.0][..]),
+        GateKind::Ascend { rho } => (None, rho.values()),
     };
     let (chunks, trips) = chunks_of(op.norm, layout);
     let params = GateParams {
@@ -272,12 +271,18 @@ pub(super) fn gate<'a>(op: &Gate, layout: &Layout, memory: &'a Memory) -> Result
         frozen_lane: frozen.lane_stride as u32,
         current_lane: current.lane_stride as u32,
         count_lane: count.map_or(0, |count| count.lane_stride as u32),
-        rho: rho as f32,
+        rhos: rhos.len() as u32,
     };
     Ok(Launch {
         kernel: gate_kernel(op),
         params: bytes_of(&params).into(),
-        buffers: vec![or_nothing(partials)?, frozen.single()?.into(), current.single()?.into(), or_nothing(count)?],
+        buffers: vec![
+            or_nothing(partials)?,
+            frozen.single()?.into(),
+            Bound::Words(rhos.iter().map(|rho| (*rho as f32).to_bits()).collect()),
+            current.single()?.into(),
+            or_nothing(count)?,
+        ],
         grid: [1, 1, layout.lanes() as u32],
         trips: trips + (op.groups / 256) as u64,
     })

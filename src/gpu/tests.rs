@@ -221,8 +221,13 @@ fn controls() -> Vec<Control> {
 
 fn gates() -> Vec<Gate> {
     let id = BufferId(0);
-    let ascend =
-        Gate { kind: GateKind::Ascend { rho: 0.05 }, norm: Some((id, NormKind::L2)), frozen: id, current: id, groups: 2 };
+    let ascend = Gate {
+        kind: GateKind::Ascend { rho: 0.05.into() },
+        norm: Some((id, NormKind::L2)),
+        frozen: id,
+        current: id,
+        groups: 2,
+    };
     let accumulate = Gate { kind: GateKind::Accumulate { count: id }, norm: None, ..ascend.clone() };
     vec![Gate { norm: Some((id, NormKind::Max)), ..accumulate.clone() }, accumulate, ascend]
 }

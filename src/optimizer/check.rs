@@ -5,40 +5,31 @@ use super::kernels::kernel;
 use super::modifier::{Average, Clip, Lookahead};
 use super::recipe::{Effect, Follower, Recipe};
 use crate::error::{Error, Result, range};
-use crate::plan::{Arena, LossScale, NormKind};
+use crate::plan::{Arena, LossScale, NormKind, PerLane};
 use crate::rule::{AnyRule, Decay, Layerwise, Row, Setting, set};
 use crate::schedule::Schedule;
 
 impl Recipe {
     pub(super) fn check(&self, arena: &Arena) -> Result<()> {
+        self.check_lanes()?;
         self.check_schedules()?;
-        for (group, rule) in self.rules() {
+        for (lane, group, rule) in self.rules() {
             rule.check()?;
-            self.check_numbers(rule, group)?;
+            self.check_numbers(rule, lane, group)?;
         }
         self.check_kernels(arena)?;
-        self.clip.map_or(Ok(()), Clip::check)?;
-        self.average.map_or(Ok(()), Average::check)?;
-        self.lookahead.map_or(Ok(()), Lookahead::check)?;
-        self.rho.map_or(Ok(()), |rho| range::positive("sam.rho", rho))?;
-        for set in self.clip_sets.iter().filter(|set| set.max != f64::INFINITY) {
-            range::positive("clip_norm_of", set.max)?;
-        }
         self.check_together(arena)?;
         for groups in self.kernels() {
             self.check_kernel(&groups, arena)?;
         }
-        range::positive("grad_scale", self.grad_scale)?;
-        range::not_negative("l1", self.l1)?;
         self.check_decay(arena)?;
-        self.loss_scale.as_ref().map_or(Ok(()), check_loss_scale)?;
         if let Some(steps) = self.max_bad_steps {
             range::require(steps >= 1, "max_bad_steps", steps, "at least 1")?;
             if !self.guards() {
                 return Err(Error::missing("max_bad_steps", "skip_bad in the recipe", "Recipe::skip_bad()"));
             }
         }
-        self.rules().try_for_each(|(group, rule)| self.check_first_row(rule, group))
+        self.rules().try_for_each(|(lane, group, rule)| self.check_first_row(rule, lane, group))
     }
 
     /// A rule with one number changed, if it stays the same kernel.
@@ -60,8 +51,8 @@ impl Recipe {
         set(&mut *rule, setting, &value.to_string())?;
         rule.check()?;
         self.check_own_decay(&*rule)?;
-        self.check_numbers(&*rule, group)?;
-        self.check_first_row(&*rule, group)?;
+        self.check_numbers(&*rule, lane, group)?;
+        self.check_first_row(&*rule, lane, group)?;
         if kernel(&*rule) != kernel(old) {
             return Err(two_kernels(&*rule, old, ("a change between steps", "the recorded plan"), "both need"));
         }
@@ -69,16 +60,20 @@ impl Recipe {
     }
 
     /// That a rule's settings stay in their ranges all the way up to the bounds of their schedules.
-    fn check_numbers(&self, rule: &dyn AnyRule, group: usize) -> Result<()> {
-        let mut scheduled = self.scheduled(rule, group)?;
+    fn check_numbers(&self, rule: &dyn AnyRule, lane: usize, group: usize) -> Result<()> {
+        let mut scheduled = self.scheduled(rule, lane, group)?;
         let highest = scheduled.at(&self.schedules, Schedule::bound);
         highest.check()?;
         let follows = |follower: &&Follower| follower.follows(&self.groups[group].name) && follower.effect == Effect::Set;
-        for follower in self.schedules.iter().filter(follows).filter(|follower| follower.schedule.bound() != 0.0) {
+        for follower in self.schedules.iter().filter(follows) {
+            let bound = follower.schedules.of(lane).bound();
+            if bound == 0.0 {
+                continue;
+            }
             let mut set = rule.boxed();
             let sets = set.settings().into_iter().any(|(name, setting)| match setting {
                 Setting::Number(number) if name == follower.setting => {
-                    *number = follower.schedule.bound();
+                    *number = bound;
                     true
                 }
                 _ => false,
@@ -96,14 +91,16 @@ impl Recipe {
     }
 
     /// That the numbers of a rule's first step fit a row. What a schedule makes of them is seen step by step.
-    fn check_first_row(&self, rule: &dyn AnyRule, group: usize) -> Result<()> {
-        let mut scheduled = self.scheduled(rule, group)?;
-        if scheduled.changes() { Ok(()) } else { self.row(&mut scheduled, group, 1).1 }
+    fn check_first_row(&self, rule: &dyn AnyRule, lane: usize, group: usize) -> Result<()> {
+        let mut scheduled = self.scheduled(rule, lane, group)?;
+        if scheduled.changes() { Ok(()) } else { self.row(&mut scheduled, 1).1 }
     }
 
     fn check_schedules(&self) -> Result<()> {
         for (index, follower) in self.schedules.iter().enumerate() {
-            follower.schedule.check().map_err(|error| error.of(&follower.name()))?;
+            follower.schedules.check_lanes(&follower.name(), self.lanes())?;
+            let mut schedules = follower.schedules.values().iter();
+            schedules.try_for_each(Schedule::check).map_err(|error| error.of(&follower.name()))?;
             follower.group.as_ref().map_or(Ok(0), |group| self.group_named(group))?;
             if let Some(earlier) = self.schedules[..index].iter().find(|earlier| earlier.meets(follower)) {
                 let reason = "a setting follows one schedule, which may be a product or a sequence of several";
@@ -119,11 +116,13 @@ impl Recipe {
     /// That there is a bound for the schedule of one.
     fn check_bound(&self, follower: &Follower) -> Result<()> {
         let conflict = |with: &str, reason: &str| Err(Error::conflict(follower.name(), with, reason));
-        let infinite = self.clip_sets.iter().all(|set| set.max == f64::INFINITY);
-        match self.clip {
+        let infinite = self.clip_sets.iter().all(|set| set.max.each().all(|max| max == f64::INFINITY));
+        let only_measures = |clip| matches!(clip, Clip::Norm { max: f64::INFINITY, .. });
+        let measured = self.clips.iter().flat_map(PerLane::each).all(only_measures);
+        match self.clip_kind() {
             None if self.clip_sets.is_empty() => return conflict("a recipe without clip", "there is no bound"),
             Some(Clip::Normalise(_)) => return conflict("a clip that normalises", "it has no bound"),
-            Some(Clip::Norm { max, .. }) if follower.effect == Effect::Scale && max == f64::INFINITY && infinite => {
+            Some(Clip::Norm { .. }) if follower.effect == Effect::Scale && measured && infinite => {
                 return conflict("a bound of infinity", "it only measures the norm");
             }
             _ => {}
@@ -140,23 +139,21 @@ impl Recipe {
         }
     }
 
-    /// The range of the recipe's weight decay, and that no rule has one besides.
+    /// That no rule has a weight decay beside the recipe's.
     fn check_decay(&self, arena: &Arena) -> Result<()> {
-        let Some(decay) = self.decay else { return Ok(()) };
-        match decay {
-            Decay::Coupled(lambda) | Decay::Decoupled(lambda) => range::not_negative("weight_decay", lambda)?,
-            Decay::Independent(lambda) => range::fraction("weight_decay", lambda)?,
-        }
-        for (_, rule) in self.rules() {
+        let Some(decays) = &self.decay else { return Ok(()) };
+        let is_coupled = |decay| matches!(decay, Decay::Coupled(_));
+        let (coupled, decoupled) = (decays.each().any(is_coupled), !decays.each().all(is_coupled));
+        for (_, _, rule) in self.rules() {
             let name = rule.name();
             self.check_own_decay(rule)?;
-            if rule.averages() && matches!(decay, Decay::Decoupled(_) | Decay::Independent(_)) {
+            if rule.averages() && decoupled {
                 let reason = format!("{name} averages by itself, so that its decay has to be coupled");
                 return Err(Error::conflict("a decoupled weight decay of the recipe", name, reason));
             }
         }
         for groups in self.kernels() {
-            if self.factors(&groups, arena) && matches!(decay, Decay::Coupled(_)) {
+            if self.factors(&groups, arena) && coupled {
                 let reason = "the means of rows and columns are those of the gradient alone";
                 let with = format!("matrices under {}", self.rule(0, groups[0]).name());
                 return Err(Error::conflict("a coupled weight decay of the recipe", with, reason));
@@ -183,6 +180,25 @@ impl Recipe {
             }
         }
         Ok(())
+    }
+
+    /// That what goes with the rules is one for all lanes or one for each, in its range, and differs between lanes in numbers alone.
+    fn check_lanes(&self) -> Result<()> {
+        let lanes = self.lanes();
+        let wide = |max: f64| if max == f64::INFINITY { Ok(()) } else { range::positive("clip_norm_of", max) };
+        checked("clip", self.clips.as_ref(), lanes, Clip::check)?;
+        self.clip_sets.iter().try_for_each(|set| checked("clip_norm_of", Some(&set.max), lanes, wide))?;
+        checked("average", self.average.as_ref(), lanes, Average::check)?;
+        checked("lookahead", self.lookahead.as_ref(), lanes, Lookahead::check)?;
+        checked("weight_decay", self.decay.as_ref(), lanes, check_range)?;
+        checked("grad_scale", Some(&self.grad_scale), lanes, |scale| range::positive("grad_scale", scale))?;
+        checked("l1", Some(&self.l1), lanes, |l1| range::not_negative("l1", l1))?;
+        checked("loss_scale", self.loss_scale.as_ref(), lanes, |rule| check_loss_scale(&rule))?;
+        checked("sam", self.rho.as_ref(), lanes, |rho| range::positive("sam.rho", rho))?;
+        let Some(clips) = &self.clips else { return Ok(()) };
+        let Some(lane) = clips.each().position(|clip| !clip.is_like(*clips.of(0))) else { return Ok(()) };
+        let (what, with) = (format!("{:?} in lane {lane}", clips.of(lane)), format!("{:?} in lane 0", clips.of(0)));
+        Err(Error::conflict(what, with, "all lanes share one kernel"))
     }
 
     /// That lanes differ in numbers alone, and that tensors are such as their rules take.
@@ -213,10 +229,10 @@ impl Recipe {
     /// Settings of the recipe that have no meaning together.
     fn check_together(&self, arena: &Arena) -> Result<()> {
         let matrices = arena.tensors().iter().any(|tensor| tensor.shape.len() >= 2);
-        let other_norm = self.clip.is_some_and(|clip| clip.kind() != NormKind::L2);
+        let other_norm = self.clip_kind().is_some_and(|clip| clip.kind() != NormKind::L2);
         let drops = self.accumulation.is_some_and(|accumulation| accumulation.drop_bad);
         let maximizes = |rule: &dyn AnyRule| rule.full_row(1).0[Row::SCALE] < 0.0;
-        let mixed = self.rules().any(|(_, other)| maximizes(other) != maximizes(self.rule(0, 0)));
+        let mixed = self.rules().any(|(_, _, other)| maximizes(other) != maximizes(self.rule(0, 0)));
         let other = "a clip by another norm than L2";
         for (meaningless, what, with, reason) in [
             (self.rho.is_some() && self.accumulation.is_some(), "sam", "accumulate", "each wants the gradients before a step"),
@@ -245,8 +261,8 @@ impl Recipe {
         let name = rule.name();
         let layerwise = rule.layerwise() != Layerwise::No;
         let measures = rule.layerwise() == Layerwise::Before;
-        let clips_elements = matches!(self.clip, Some(Clip::Value(_)));
-        let other_norm = self.clip.is_some_and(|clip| clip.kind() != NormKind::L2);
+        let clips_elements = matches!(self.clip_kind(), Some(Clip::Value(_)));
+        let other_norm = self.clip_kind().is_some_and(|clip| clip.kind() != NormKind::L2);
         let by_tensor = self.bounds_tensors();
         let factored = self.factors(groups, arena);
         let averages = self.average.is_some() || self.lookahead.is_some();
@@ -258,7 +274,7 @@ impl Recipe {
             (layerwise && self.cautious, "cautious", own(), "it has a direction of its own"),
             (factored && clips_elements, "clip_value", by_matrices.clone(), "their means are taken before the bound"),
             (factored && by_tensor, "clip_tensor", by_matrices.clone(), "the rule bounds their step itself"),
-            (factored && self.l1 != 0.0, "l1", by_matrices, "their means are those of the gradient alone"),
+            (factored && self.l1.each().any(|l1| l1 != 0.0), "l1", by_matrices, "their means are those of the gradient alone"),
             (self.cautious && !rule.shifts(), "cautious", own(), "its step depends on where the parameters are"),
             (averages && rule.averages(), "average or lookahead", own(), "it averages by itself"),
         ] {
@@ -293,6 +309,20 @@ fn two_kernels(rule: &dyn AnyRule, other: &dyn AnyRule, (of, than): (&str, &str)
     };
     let (what, with) = (said(&mut left), said(&mut right));
     Error::conflict(format!("{what} in {of}"), format!("{with} in {than}"), reason)
+}
+
+/// That values are as many as they have to be, and each is in its range.
+fn checked<T: Copy>(what: &str, values: Option<&PerLane<T>>, lanes: usize, check: impl Fn(T) -> Result<()>) -> Result<()> {
+    let Some(values) = values else { return Ok(()) };
+    values.check_lanes(what, lanes)?;
+    values.each().try_for_each(check)
+}
+
+fn check_range(decay: Decay) -> Result<()> {
+    match decay {
+        Decay::Coupled(lambda) | Decay::Decoupled(lambda) => range::not_negative("weight_decay", lambda),
+        Decay::Independent(lambda) => range::fraction("weight_decay", lambda),
+    }
 }
 
 fn check_loss_scale(rule: &LossScale) -> Result<()> {

@@ -1,6 +1,6 @@
 //! Which groups share a norm.
 
-use crate::plan::{Arena, Chunk};
+use crate::plan::{Arena, Chunk, PerLane};
 use std::ops::Range;
 
 /// Which bound a group's norm has.
@@ -19,7 +19,8 @@ pub(super) enum Domain {
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(deny_unknown_fields))]
 pub(super) struct ClipSet {
     pub groups: Vec<String>,
-    pub max: f64,
+    #[cfg_attr(feature = "serde", serde(with = "crate::plan::numbers"))]
+    pub max: PerLane<f64>,
 }
 
 /// All chunks of an arena, domain after domain, the order of sums within each; which of them each domain has; and the domain of each

@@ -4,6 +4,7 @@ use super::domain::Domain;
 use super::group::{DEFAULT, Group, Select};
 use super::recipe::{Effect, Follower, Recipe};
 use crate::error::{Error, nearest};
+use crate::plan::PerLane;
 use crate::rule::AnyRule;
 use crate::schedule::Schedule;
 use serde::de::{DeserializeOwned, Error as _, MapAccess, Visitor};
@@ -56,7 +57,7 @@ const GROUPS: &str = "groups";
 const SCHEDULES: &str = "schedules";
 
 modifiers! {
-    clip "clip",
+    clips "clip",
     clip_sets "clip_norm_of",
     skip_bad "skip_bad",
     max_bad_steps "max_bad_steps",
@@ -182,17 +183,17 @@ struct FollowerFile {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     group: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    set: Option<Schedule>,
+    set: Option<PerLane<Schedule>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    scale: Option<Schedule>,
+    scale: Option<PerLane<Schedule>>,
 }
 
 impl FollowerFile {
     fn of(follower: &Follower) -> Self {
-        let Follower { group, setting, schedule, effect } = follower.clone();
+        let Follower { group, setting, schedules, effect } = follower.clone();
         let (set, scale) = match effect {
-            Effect::Set => (Some(schedule), None),
-            Effect::Scale => (None, Some(schedule)),
+            Effect::Set => (Some(schedules), None),
+            Effect::Scale => (None, Some(schedules)),
         };
         Self { setting, group, set, scale }
     }
@@ -203,9 +204,9 @@ impl TryFrom<FollowerFile> for Follower {
 
     fn try_from(file: FollowerFile) -> Result<Self, Error> {
         let FollowerFile { setting, group, set, scale } = file;
-        let (schedule, effect) = match (set, scale) {
-            (Some(schedule), None) => (schedule, Effect::Set),
-            (None, Some(schedule)) => (schedule, Effect::Scale),
+        let (schedules, effect) = match (set, scale) {
+            (Some(schedules), None) => (schedules, Effect::Set),
+            (None, Some(schedules)) => (schedules, Effect::Scale),
             (None, None) => {
                 return Err(Error::missing(format!("the schedule of {setting}"), "set or scale", "set = { constant = {} }"));
             }
@@ -214,6 +215,6 @@ impl TryFrom<FollowerFile> for Follower {
                 return Err(Error::conflict(format!("set of {setting}"), "scale", reason));
             }
         };
-        Ok(Self { group, setting, schedule, effect })
+        Ok(Self { group, setting, schedules, effect })
     }
 }

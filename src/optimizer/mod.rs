@@ -30,7 +30,7 @@ mod telemetry;
 pub use group::{Rules, Select};
 pub use lane::Lane;
 pub use modifier::{Accumulation, Average, Clip, Lookahead};
-pub use recipe::Recipe;
+pub use recipe::{Recipe, Schedules};
 pub use report::{Report, TensorReport};
 pub use state::{State, StateArray, StateValues};
 pub use stepper::Stepper;

@@ -45,6 +45,11 @@ impl Clip {
         }
     }
 
+    /// Whether another lane may have the other where one has this: they differ in the bound alone.
+    pub(super) fn is_like(self, other: Self) -> bool {
+        std::mem::discriminant(&self) == std::mem::discriminant(&other) && self.kind() == other.kind()
+    }
+
     /// The norm that it needs: a bound on elements would hide NaN, so that one looks for them.
     pub(super) fn kind(self) -> NormKind {
         match self {

@@ -3,7 +3,7 @@
 use super::domain::{ClipSet, Domain};
 use super::group::{DEFAULT, Group, Rules, Select};
 use super::modifier::{Accumulation, Average, Clip, Lookahead};
-use crate::plan::{Half, LossScale, NormKind, Tensor};
+use crate::plan::{Half, LossScale, NormKind, PerLane, Tensor};
 use crate::rule::{AnyRule, Decay, Layerwise, Rule};
 use crate::schedule::Schedule;
 use std::sync::Arc;
@@ -20,6 +20,15 @@ use std::sync::Arc;
 /// let rules = [0.1, 0.01, 0.001].map(|lr| Sgd { lr, ..Default::default() });
 /// let recipe = Recipe::population(rules).clip_norm(1.0);
 /// assert_eq!(recipe.lanes(), 3);
+/// ```
+///
+/// Numbers may differ by lane: those of the rules, and those of the functions below that take an `impl Into<PerLane<…>>`, as one for all
+/// lanes or as an array of one per lane.
+///
+/// ```
+/// use thalweg::{Decay, Recipe, Sgd};
+///
+/// let recipe = Recipe::population([Sgd::default(), Sgd::default()]).clip_norm([1.0, 10.0]).weight_decay([0.0, 0.1].map(Decay::Decoupled));
 /// ```
 ///
 /// With the feature `serde` a recipe can be written to a file and read from one. Keys are the names of the functions below, and what is
@@ -46,18 +55,18 @@ use std::sync::Arc;
 pub struct Recipe {
     /// The first takes what no other takes.
     pub(super) groups: Vec<Group>,
-    pub(super) clip: Option<Clip>,
+    pub(super) clips: Option<PerLane<Clip>>,
     pub(super) skip_bad: bool,
     /// Bad steps in a row after which steps are errors.
     pub(super) max_bad_steps: Option<u32>,
-    pub(super) grad_scale: f64,
-    pub(super) loss_scale: Option<LossScale>,
-    pub(super) l1: f64,
-    pub(super) decay: Option<Decay>,
-    pub(super) average: Option<Average>,
-    pub(super) lookahead: Option<Lookahead>,
+    pub(super) grad_scale: PerLane<f64>,
+    pub(super) loss_scale: Option<PerLane<LossScale>>,
+    pub(super) l1: PerLane<f64>,
+    pub(super) decay: Option<PerLane<Decay>>,
+    pub(super) average: Option<PerLane<Average>>,
+    pub(super) lookahead: Option<PerLane<Lookahead>>,
     pub(super) accumulation: Option<Accumulation>,
-    pub(super) rho: Option<f64>,
+    pub(super) rho: Option<PerLane<f64>>,
     pub(super) half: Option<Half>,
     pub(super) zero_grads: bool,
     pub(super) cautious: bool,
@@ -85,12 +94,12 @@ impl Recipe {
         let rules = rules.into_iter().map(Into::into).collect();
         Self {
             groups: vec![Group { name: DEFAULT.into(), takes: Select::AtLeast(0), rules, domain: Domain::Global }],
-            clip: None,
+            clips: None,
             skip_bad: false,
             max_bad_steps: None,
-            grad_scale: 1.0,
+            grad_scale: 1.0.into(),
             loss_scale: None,
-            l1: 0.0,
+            l1: 0.0.into(),
             decay: None,
             average: None,
             lookahead: None,
@@ -145,8 +154,9 @@ impl Recipe {
     /// The norm is that of all groups but those of [`Recipe::clip_norm_of`], and those whose directions are made orthogonal, as
     /// [`Muon`](crate::Muon)'s: their steps do not depend on the size of their gradients, and large ones among them would
     /// stop all other groups. Where all groups are orthogonal, the norm is theirs.
-    pub fn clip_norm(self, max_norm: f64) -> Self {
-        self.clip(Clip::Norm { max: max_norm, kind: NormKind::L2 })
+    pub fn clip_norm(self, max_norm: impl Into<PerLane<f64>>) -> Self {
+        let clip = |max| Clip::Norm { max, kind: NormKind::L2 };
+        self.clip(max_norm.into().each().map(clip).collect::<Vec<_>>())
     }
 
     /// Clips some groups together, by an L2 norm of their own, apart from all others: as [`Recipe::clip_norm`] otherwise. A bound is above
@@ -161,15 +171,15 @@ impl Recipe {
     /// let apart = recipe.clone().clip_norm(1.0).clip_norm_of(["matrices"], 10.0);
     /// let together = recipe.clip_norm_of(["default", "matrices"], 1.0);
     /// ```
-    pub fn clip_norm_of<'a>(mut self, groups: impl IntoIterator<Item = &'a str>, max_norm: f64) -> Self {
-        self.clip_sets.push(ClipSet { groups: groups.into_iter().map(String::from).collect(), max: max_norm });
+    pub fn clip_norm_of<'a>(mut self, groups: impl IntoIterator<Item = &'a str>, max_norm: impl Into<PerLane<f64>>) -> Self {
+        self.clip_sets.push(ClipSet { groups: groups.into_iter().map(String::from).collect(), max: max_norm.into() });
         self
     }
 
     /// Bounds the gradient, as `torch.nn.utils.clip_grad_norm_` or `clip_grad_value_`, after the scales are taken out of it.
     /// Bad steps are skipped from here on: a bound would hide NaN.
-    pub fn clip(mut self, clip: Clip) -> Self {
-        self.clip = Some(clip);
+    pub fn clip(mut self, clip: impl Into<PerLane<Clip>>) -> Self {
+        self.clips = Some(clip.into());
         self
     }
 
@@ -205,22 +215,22 @@ impl Recipe {
     }
 
     /// Multiplies every gradient by a constant, finite and above 0: `1/n` makes the mean of `n` micro-batches of their sum.
-    pub fn grad_scale(mut self, scale: f64) -> Self {
-        self.grad_scale = scale;
+    pub fn grad_scale(mut self, scale: impl Into<PerLane<f64>>) -> Self {
+        self.grad_scale = scale.into();
         self
     }
 
     /// Divides every gradient by a loss scale that the device keeps, as `torch.amp.GradScaler`. The loss has to be multiplied by
     /// it before the backward pass; [`Optimizer::scalars_buffer`](super::Optimizer::scalars_buffer) says where it stands. Bad steps
     /// are skipped.
-    pub fn loss_scale(mut self, rule: LossScale) -> Self {
-        self.loss_scale = Some(rule);
+    pub fn loss_scale(mut self, rule: impl Into<PerLane<LossScale>>) -> Self {
+        self.loss_scale = Some(rule.into());
         self
     }
 
     /// Adds an L1 penalty, finite and at least 0: `d = g + l1·sign(x)`. Default 0.
-    pub fn l1(mut self, l1: f64) -> Self {
-        self.l1 = l1;
+    pub fn l1(mut self, l1: impl Into<PerLane<f64>>) -> Self {
+        self.l1 = l1.into();
         self
     }
 
@@ -241,21 +251,21 @@ impl Recipe {
     /// assert_eq!(optimizer.params(0, "w")?, [8.0 * (1.0 - 0.125) - 1.0]);
     /// # Ok::<(), thalweg::Error>(())
     /// ```
-    pub fn weight_decay(mut self, decay: Decay) -> Self {
-        self.decay = Some(decay);
+    pub fn weight_decay(mut self, decay: impl Into<PerLane<Decay>>) -> Self {
+        self.decay = Some(decay.into());
         self
     }
 
     /// Keeps an average of the parameters beside them: [`Optimizer::averaged`](super::Optimizer::averaged). Costs 8 bytes of traffic
     /// and 4 of memory per parameter.
-    pub fn average(mut self, average: Average) -> Self {
-        self.average = Some(average);
+    pub fn average(mut self, average: impl Into<PerLane<Average>>) -> Self {
+        self.average = Some(average.into());
         self
     }
 
     /// Makes slow weights that the parameters return to now and then.
-    pub fn lookahead(mut self, lookahead: Lookahead) -> Self {
-        self.lookahead = Some(lookahead);
+    pub fn lookahead(mut self, lookahead: impl Into<PerLane<Lookahead>>) -> Self {
+        self.lookahead = Some(lookahead.into());
         self
     }
 
@@ -274,8 +284,8 @@ impl Recipe {
     /// ```
     ///
     /// Source: Foret et al. 2021, arXiv:2010.01412.
-    pub fn sam(mut self, rho: f64) -> Self {
-        self.rho = Some(rho);
+    pub fn sam(mut self, rho: impl Into<PerLane<f64>>) -> Self {
+        self.rho = Some(rho.into());
         self
     }
 
@@ -321,7 +331,8 @@ impl Recipe {
     }
 
     /// Lets a schedule set a setting of the rules, or `clip`, the bound of [`Recipe::clip`]: at the `t`-th applied step it *is* the
-    /// schedule's value at step `t − 1`, whatever the rule says. Skipped steps do not advance it. Lanes and groups share the schedule.
+    /// schedule's value at step `t − 1`, whatever the rule says. Skipped steps do not advance it. Groups share the schedule;
+    /// lanes share it too, or have one each, given as an array.
     /// Where a global norm is clipped, the step is that of the first group that is not frozen.
     ///
     /// One setting follows one schedule: a second one, or a [`Recipe::scale`] beside it, is [`Error::Conflict`](crate::Error::Conflict) when the recipe is
@@ -336,17 +347,18 @@ impl Recipe {
     /// let cosine: Schedule = Cosine { from: 3e-4, steps: 900, ..Default::default() }.into();
     /// let recipe = Recipe::new(AdamW::default()).schedule("lr", cosine.warmup(100, 0.0));
     /// ```
-    pub fn schedule(self, setting: &str, schedule: impl Into<Schedule>) -> Self {
-        self.follow(None, setting, schedule, Effect::Set)
+    pub fn schedule(self, setting: &str, schedules: impl Into<Schedules>) -> Self {
+        self.follow(None, setting, schedules, Effect::Set)
     }
 
     /// [`Recipe::schedule`] for one group alone.
-    pub fn schedule_group(self, group: &str, setting: &str, schedule: impl Into<Schedule>) -> Self {
-        self.follow(Some(group), setting, schedule, Effect::Set)
+    pub fn schedule_group(self, group: &str, setting: &str, schedules: impl Into<Schedules>) -> Self {
+        self.follow(Some(group), setting, schedules, Effect::Set)
     }
 
     /// Lets a schedule multiply a setting of the rules, or `clip`: at the `t`-th applied step it is the rule's own value times the
-    /// schedule's at step `t − 1`. Lanes and groups keep their own values and share the factor. Else as [`Recipe::schedule`].
+    /// schedule's at step `t − 1`. Lanes and groups keep their own values and share the factor; an array has a factor
+    /// for each lane. Else as [`Recipe::schedule`].
     ///
     /// # Examples
     ///
@@ -357,26 +369,26 @@ impl Recipe {
     /// let rules = [1e-3, 3e-4].map(|lr| AdamW { lr, ..Default::default() });
     /// let recipe = Recipe::population(rules).scale("lr", Cosine { steps: 900, ..Default::default() });
     /// ```
-    pub fn scale(self, setting: &str, factor: impl Into<Schedule>) -> Self {
-        self.follow(None, setting, factor, Effect::Scale)
+    pub fn scale(self, setting: &str, factors: impl Into<Schedules>) -> Self {
+        self.follow(None, setting, factors, Effect::Scale)
     }
 
     /// [`Recipe::scale`] for one group alone.
-    pub fn scale_group(self, group: &str, setting: &str, factor: impl Into<Schedule>) -> Self {
-        self.follow(Some(group), setting, factor, Effect::Scale)
+    pub fn scale_group(self, group: &str, setting: &str, factors: impl Into<Schedules>) -> Self {
+        self.follow(Some(group), setting, factors, Effect::Scale)
     }
 
-    fn follow(mut self, group: Option<&str>, setting: &str, schedule: impl Into<Schedule>, effect: Effect) -> Self {
+    fn follow(mut self, group: Option<&str>, setting: &str, schedules: impl Into<Schedules>, effect: Effect) -> Self {
         let group = group.map(String::from);
-        self.schedules.push(Follower { group, setting: setting.into(), schedule: schedule.into(), effect });
+        self.schedules.push(Follower { group, setting: setting.into(), schedules: schedules.into().0, effect });
         self
     }
 
     /// Which norm a step computes: the clip's; L2 for rules that trust it and where it is to be looked at; else the maximum, which
     /// is the cheapest way to find what is not finite; none if nothing needs one.
     pub(super) fn norm(&self) -> Option<NormKind> {
-        let trusts = self.rules().any(|(_, rule)| rule.layerwise() == Layerwise::Before);
-        match self.clip {
+        let trusts = self.rules().any(|(_, _, rule)| rule.layerwise() == Layerwise::Before);
+        match self.clip_kind() {
             Some(clip) => Some(clip.kind()),
             None if trusts || self.inspect || !self.clip_sets.is_empty() => Some(NormKind::L2),
             None => self.guards().then_some(NormKind::Max),
@@ -385,17 +397,22 @@ impl Recipe {
 
     /// Whether bad steps are skipped. Looking at a norm, or trusting it, is no reason.
     pub(super) fn guards(&self) -> bool {
-        self.skip_bad || self.loss_scale.is_some() || self.clip.is_some() || !self.clip_sets.is_empty()
+        self.skip_bad || self.loss_scale.is_some() || self.clips.is_some() || !self.clip_sets.is_empty()
+    }
+
+    /// What is clipped: lanes differ in the bound alone.
+    pub(super) fn clip_kind(&self) -> Option<Clip> {
+        self.clips.as_ref().and_then(|clips| clips.each().next())
     }
 
     /// Whether a norm of several groups is clipped.
     pub(super) fn clips_norm(&self) -> bool {
-        matches!(self.clip, Some(Clip::Norm { .. }))
+        matches!(self.clip_kind(), Some(Clip::Norm { .. }))
     }
 
     /// Whether each tensor's gradient is bounded by its own norm.
     pub(super) fn bounds_tensors(&self) -> bool {
-        matches!(self.clip, Some(Clip::Tensor { .. } | Clip::Normalise(_)))
+        matches!(self.clip_kind(), Some(Clip::Tensor { .. } | Clip::Normalise(_)))
     }
 
     /// Whether gradients are divided by a loss scale.
@@ -413,10 +430,32 @@ impl Recipe {
         &*self.groups[group].rules[lane]
     }
 
-    /// All rules with their groups, lane after lane, once each group has one per lane.
-    pub(super) fn rules(&self) -> impl Iterator<Item = (usize, &dyn AnyRule)> {
-        let of_lane = move |lane| (0..self.groups.len()).map(move |group| (group, self.rule(lane, group)));
+    /// All rules with their lanes and groups, lane after lane, once each group has one per lane.
+    pub(super) fn rules(&self) -> impl Iterator<Item = (usize, usize, &dyn AnyRule)> {
+        let of_lane = move |lane| (0..self.groups.len()).map(move |group| (lane, group, self.rule(lane, group)));
         (0..self.lanes()).flat_map(of_lane)
+    }
+}
+
+/// What a setting follows: one schedule for all lanes, or an array of one per lane.
+#[derive(Debug, Clone)]
+pub struct Schedules(pub(super) PerLane<Schedule>);
+
+impl<S: Into<Schedule>> From<S> for Schedules {
+    fn from(schedule: S) -> Self {
+        Self(schedule.into().into())
+    }
+}
+
+impl<S: Into<Schedule>> From<Vec<S>> for Schedules {
+    fn from(schedules: Vec<S>) -> Self {
+        Self(schedules.into_iter().map(Into::into).collect::<Vec<_>>().into())
+    }
+}
+
+impl<S: Into<Schedule>, const N: usize> From<[S; N]> for Schedules {
+    fn from(schedules: [S; N]) -> Self {
+        Self(schedules.map(Into::into).into())
     }
 }
 
@@ -426,7 +465,8 @@ pub(super) struct Follower {
     /// A group's name.
     pub group: Option<String>,
     pub setting: String,
-    pub schedule: Schedule,
+    /// For all lanes, or one per lane.
+    pub schedules: PerLane<Schedule>,
     pub effect: Effect,
 }
 

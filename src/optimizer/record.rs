@@ -125,10 +125,10 @@ impl<'a> Recorder<'a> {
         let trusts = kernels.iter().any(Kernel::measures_gradients);
         let measures = recipe.bounds_tensors() || recipe.inspect || trusts;
         let two_passes = kernels.iter().any(|kernel| kernel.directions.is_some());
-        let remembers = recipe.rules().any(|(_, rule)| rule.layerwise() != Layerwise::No);
+        let remembers = recipe.rules().any(|(_, _, rule)| rule.layerwise() != Layerwise::No);
         let drops = recipe.accumulation.is_some_and(|accumulation| accumulation.drop_bad);
         let side = recipe.accumulation.map(|_| ("sum", drops.then_some(NormKind::Max)));
-        let side = side.or(recipe.rho.map(|_| ("before", Some(NormKind::L2))));
+        let side = side.or(recipe.rho.as_ref().map(|_| ("before", Some(NormKind::L2))));
         Self {
             recipe,
             arena,
@@ -159,8 +159,8 @@ impl<'a> Recorder<'a> {
                 count: blueprint.indices("micro-batches", 1, Role::Counter),
                 norm: kind.map(|kind| (partials(blueprint, "partials of a micro-batch or an ascent", kind), kind)),
             }),
-            average: recipe.average.map(|_| blueprint.arena("average", arena, Role::State)),
-            slow: recipe.lookahead.map(|_| blueprint.arena("slow", arena, Role::State)),
+            average: recipe.average.as_ref().map(|_| blueprint.arena("average", arena, Role::State)),
+            slow: recipe.lookahead.as_ref().map(|_| blueprint.arena("slow", arena, Role::State)),
             half: recipe.half.map(|_| blueprint.half_arena("half", arena, Role::Scratch)),
             chunks,
             domains,
@@ -187,7 +187,7 @@ impl<'a> Recorder<'a> {
             average: self.average,
             slow: self.slow,
             half: self.half,
-            before: self.recipe.rho.and(self.side).map(|side| side.array),
+            before: self.recipe.rho.as_ref().and(self.side).map(|side| side.array),
             grad_norms: self.tensors.map(|[norms, _]| norms),
             change_norms: self.changes.map(|(_, _, [norms, _])| norms),
             moments: self.kernels.iter().filter_map(moments).collect(),
@@ -244,7 +244,7 @@ impl<'a> Recorder<'a> {
     }
 
     fn control(&self, norm: Option<(BufferId, NormKind)>) -> Op {
-        let &Recipe { loss_scale, accumulation, .. } = self.recipe;
+        let Recipe { loss_scale, accumulation, .. } = self.recipe;
         let micro = |Accumulation { mean, .. }| self.side.map(|side| Micro { count: side.count, mean });
         Op::Control(Control {
             norm,
@@ -258,14 +258,14 @@ impl<'a> Recorder<'a> {
             groups: self.groups(),
             domains: self.domains.clone(),
             domain_of: self.domain_of.clone(),
-            loss_scale,
+            loss_scale: loss_scale.clone(),
             micro: accumulation.and_then(micro),
         })
     }
 
     /// Norms of each tensor's gradient, and the factors that a clip or a rule makes of them.
     fn measure_gradients(&self, plan: &mut Plan, measured: [BufferId; 2], kind: NormKind) {
-        let bound = match self.recipe.clip {
+        let bound = match self.recipe.clip_kind() {
             Some(Clip::Tensor { .. }) => TensorBound::Clip,
             Some(Clip::Normalise(_)) => TensorBound::Normalise,
             _ => TensorBound::None,
@@ -291,7 +291,7 @@ impl<'a> Recorder<'a> {
 
     /// The parameters that a step starts from: as they are, or as they were before an ascent.
     fn start(&self) -> BufferId {
-        self.recipe.rho.and(self.side).map_or(self.params, |side| side.array)
+        self.recipe.rho.as_ref().and(self.side).map_or(self.params, |side| side.array)
     }
 
     fn two_passes(&self, plan: &mut Plan, kernel: &Kernel, directions: (BufferId, Directions), change: Option<BufferId>) {
@@ -351,12 +351,12 @@ impl<'a> Recorder<'a> {
         let moves = matches!(pass, Pass::Whole | Pass::Apply);
         let factors = self.tensors.filter(|_| recipe.bounds_tensors() || kernel.measures_gradients());
         let extras = Extras {
-            max_value: matches!(recipe.clip, Some(Clip::Value(_))),
-            l1: recipe.l1 != 0.0,
+            max_value: matches!(recipe.clip_kind(), Some(Clip::Value(_))),
+            l1: recipe.l1.each().any(|l1| l1 != 0.0),
             factors: factors.map(|[_, factors]| factors),
             // The next sum of micro-batches starts at 0, whatever became of this one.
             zero_grads: recipe.zero_grads || recipe.accumulation.is_some(),
-            before: recipe.rho.and(self.side).map(|side| side.array),
+            before: recipe.rho.as_ref().and(self.side).map(|side| side.array),
             slow: self.slow.filter(|_| moves),
             average: self.average.filter(|_| moves),
             change,
@@ -387,10 +387,11 @@ impl<'a> Recorder<'a> {
 
     /// The plan that goes up the gradient.
     fn ascend(&self) -> Option<Plan> {
-        let (rho, side) = self.recipe.rho.zip(self.side)?;
+        let (rho, side) = self.recipe.rho.as_ref().zip(self.side)?;
         // Who maximises is wary of what lies below.
         let sign = self.recipe.rule(0, 0).full_row(1).0[Row::SCALE].signum();
-        let mut plan = self.gate(GateKind::Ascend { rho: rho * sign }, side);
+        let signed: Vec<f64> = rho.each().map(|rho| rho * sign).collect();
+        let mut plan = self.gate(GateKind::Ascend { rho: signed.into() }, side);
         let extras = Extras { zero_grads: self.recipe.zero_grads, ..Default::default() };
         plan.push(Op::Update(self.side_update(Ascend {}.into(), self.params, vec![side.array], side, extras)));
         Some(plan)

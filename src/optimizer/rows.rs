@@ -7,9 +7,11 @@ use crate::error::{Error, Result, range};
 use crate::rule::{AnyRule, Decay, Row, Setting};
 use crate::schedule::Schedule;
 
-/// A rule whose numbers follow schedules: made once, and set anew for each step.
+/// The rule of a group of a lane, whose numbers follow schedules: made once, and set anew for each step.
 #[derive(Debug, Clone)]
 pub(super) struct Scheduled {
+    lane: usize,
+    group: usize,
     rule: Box<dyn AnyRule>,
     numbers: Vec<Number>,
 }
@@ -29,13 +31,13 @@ struct Number {
 impl Scheduled {
     /// # Errors
     /// A setting that the rule does not have, or that is no number.
-    pub(super) fn new(rule: &dyn AnyRule, followers: &[Follower], group: &str) -> Result<Self> {
+    fn new(rule: &dyn AnyRule, followers: &[Follower], lane: usize, (group, named): (usize, &str)) -> Result<Self> {
         let (name_of_rule, initial) = (rule.name(), rule.initial_settings());
         let mut rule = rule.boxed();
         let mut settings = rule.settings();
         let known: Vec<&str> = settings.iter().map(|(name, _)| *name).collect();
         let mut numbers = Vec::new();
-        let follows = |(_, follower): &(usize, &Follower)| follower.follows(group) && !follower.bounds();
+        let follows = |(_, follower): &(usize, &Follower)| follower.follows(named) && !follower.bounds();
         for (follower, given) in followers.iter().enumerate().filter(follows) {
             let Follower { setting: name, effect, .. } = given;
             let setting =
@@ -50,7 +52,7 @@ impl Scheduled {
             numbers.push(Number { setting, follower, own: **own, effect: *effect });
         }
         drop(settings);
-        Ok(Self { rule, numbers })
+        Ok(Self { lane, group, rule, numbers })
     }
 
     /// The rule with the numbers that `value` makes of their schedules.
@@ -59,7 +61,7 @@ impl Scheduled {
             let mut settings = self.rule.settings();
             for &Number { setting, follower, own, effect } in &self.numbers {
                 if let Setting::Number(found) = &mut settings[setting].1 {
-                    **found = effect.of(own, value(&followers[follower].schedule));
+                    **found = effect.of(own, value(followers[follower].schedules.of(self.lane)));
                 }
             }
         }
@@ -73,22 +75,22 @@ impl Scheduled {
 }
 
 impl Recipe {
-    /// A rule of a group, as it follows its schedules.
-    pub(super) fn scheduled(&self, rule: &dyn AnyRule, group: usize) -> Result<Scheduled> {
-        Scheduled::new(rule, &self.schedules, &self.groups[group].name)
+    /// A rule of a group of a lane, as it follows its schedules.
+    pub(super) fn scheduled(&self, rule: &dyn AnyRule, lane: usize, group: usize) -> Result<Scheduled> {
+        Scheduled::new(rule, &self.schedules, lane, (group, &self.groups[group].name))
     }
 
     /// The row of a rule's `t`-th step with everything that this recipe adds to it, and whether its settings are in their ranges: a
     /// schedule may take one out.
-    pub(super) fn row(&self, rule: &mut Scheduled, group: usize, t: u64) -> (Row, Result<()>) {
-        let changes = rule.changes();
-        let rule = rule.at(&self.schedules, |schedule| schedule.value(t - 1));
+    pub(super) fn row(&self, scheduled: &mut Scheduled, t: u64) -> (Row, Result<()>) {
+        let (lane, group, changes) = (scheduled.lane, scheduled.group, scheduled.changes());
+        let rule = scheduled.at(&self.schedules, |schedule| schedule.value(t - 1));
         // Only a schedule's upper bound is known beforehand: some settings must not fall to 0.
         let fits = if changes { rule.check() } else { Ok(()) };
         let (names, mut row) = (rule.row_names(), rule.full_row(t));
-        row.0[Row::SCALE] *= self.grad_scale;
-        row.0[Row::L1] = self.l1;
-        match self.decay {
+        row.0[Row::SCALE] *= *self.grad_scale.of(lane);
+        row.0[Row::L1] = *self.l1.of(lane);
+        match self.decay.as_ref().map(|decay| *decay.of(lane)) {
             Some(Decay::Coupled(lambda)) => row.0[Row::L2] += lambda,
             Some(Decay::Decoupled(lambda)) => row.0[Row::DECAY] *= 1.0 - rule.lr() * lambda,
             Some(Decay::Independent(lambda)) => row.0[Row::DECAY] *= 1.0 - lambda,
@@ -97,20 +99,21 @@ impl Recipe {
         let bounds = |max| {
             let name = &self.groups[group].name;
             let follower = self.schedules.iter().find(|follower| follower.follows(name) && follower.bounds());
-            follower.map_or(max, |follower| follower.effect.of(max, follower.schedule.value(t - 1)))
+            follower.map_or(max, |follower| follower.effect.of(max, follower.schedules.of(lane).value(t - 1)))
         };
-        match (self.groups[group].domain, self.clip) {
+        let clip = self.clips.as_ref().map(|clips| *clips.of(lane));
+        match (self.groups[group].domain, clip) {
             (Domain::Global, Some(Clip::Norm { max, .. })) => row.0[Row::MAX_NORM] = bounds(max),
-            (Domain::Set(set), _) => row.0[Row::MAX_NORM] = bounds(self.clip_sets[set].max),
+            (Domain::Set(set), _) => row.0[Row::MAX_NORM] = bounds(*self.clip_sets[set].max.of(lane)),
             _ => {}
         }
-        match self.clip {
+        match clip {
             Some(Clip::Tensor { max, .. }) => row.0[Row::MAX_TENSOR] = bounds(max),
             Some(Clip::Value(max)) => row.0[Row::MAX_VALUE] = bounds(max),
             Some(Clip::Norm { .. } | Clip::Normalise(_)) | None => {}
         }
-        row.0[Row::AVERAGE] = self.average.map_or(0.0, |average| average.rate(t));
-        row.0[Row::SYNC] = self.lookahead.map_or(0.0, |lookahead| lookahead.rate(t));
+        row.0[Row::AVERAGE] = self.average.as_ref().map_or(0.0, |average| average.of(lane).rate(t));
+        row.0[Row::SYNC] = self.lookahead.as_ref().map_or(0.0, |lookahead| lookahead.of(lane).rate(t));
         (row, fits.and_then(|()| check_row(&row, names, t)))
     }
 }

@@ -120,7 +120,7 @@ impl Stepper {
     /// A schedule of what is no number among a rule's settings.
     pub(super) fn new(recipe: Recipe, arena: Arena, plans: Plans, buffers: Buffers, kept: Vec<Kept>) -> Result<Self> {
         let scheduled: Vec<Scheduled> =
-            recipe.rules().map(|(group, rule)| recipe.scheduled(rule, group)).collect::<Result<_>>()?;
+            recipe.rules().map(|(lane, group, rule)| recipe.scheduled(rule, lane, group)).collect::<Result<_>>()?;
         let (mut watched, mut log) = (vec![buffers.counts, buffers.scalars], Log::default());
         if let (true, Some(grads), Some(changes)) = (recipe.inspect, buffers.grad_norms, buffers.change_norms) {
             watched.extend([grads, changes]);
@@ -177,7 +177,7 @@ impl Stepper {
                     program.write(id, lane, start, &piece[..len])?;
                 }
             }
-            let scale = self.recipe.loss_scale.map_or(1.0, |rule| rule.init);
+            let scale = self.recipe.loss_scale.as_ref().map_or(1.0, |rules| rules.of(lane).init);
             let mut scalars = vec![P::Float::of(0.0); Scalar::len(self.buffers.domains)];
             (0..self.buffers.domains).for_each(|domain| scalars[Scalar::norm_of(domain) + 1] = P::Float::of(1.0));
             scalars[Scalar::LossScale as usize] = P::Float::of(scale);
@@ -502,7 +502,7 @@ impl Stepper {
             let end = last.min(first + (self.buffers.slots - 1 - slot) as u64).min(first + BLOCK - 1);
             let mut rows = [P::Float::of(0.0); BLOCK as usize * Row::LEN];
             for (t, row) in (first..=end).zip(rows.chunks_exact_mut(Row::LEN)) {
-                let (found, fits) = self.recipe.row(&mut self.scheduled[index], group, t);
+                let (found, fits) = self.recipe.row(&mut self.scheduled[index], t);
                 match fits {
                     // No step uses the numbers of a frozen group.
                     Err(reason) if !self.frozen[index] => {
@@ -578,7 +578,7 @@ impl Stepper {
     /// # Errors
     /// A lost device.
     pub(super) fn average_is_copy<P: Program>(&self, program: &mut P, lane: usize, tensor: &Tensor) -> Result<bool> {
-        let Some(average) = self.recipe.average else { return Ok(false) };
+        let Some(average) = self.recipe.average.as_ref().map(|average| *average.of(lane)) else { return Ok(false) };
         let group = tensor.group;
         let index = lane * self.groups() + group;
         let known = self.applied.get(index).copied().unwrap_or(0);
@@ -592,7 +592,7 @@ impl Stepper {
 
     /// Whether [`Stepper::eval`] gives other parameters than those at which gradients are taken.
     pub fn averages(&self) -> bool {
-        self.recipe.rules().any(|(_, rule)| rule.averages())
+        self.recipe.rules().any(|(_, _, rule)| rule.averages())
     }
 
     /// Changes a number among a rule's settings, from the next step that is run on; what was run before keeps the old value, also where
@@ -606,7 +606,7 @@ impl Stepper {
         let group = self.recipe.group_named(group)?;
         let rule = self.recipe.changed(lane, group, setting, value)?;
         let index = lane * self.groups() + group;
-        (self.scheduled[index], self.recipe.groups[group].rules[lane]) = (self.recipe.scheduled(&*rule, group)?, rule);
+        (self.scheduled[index], self.recipe.groups[group].rules[lane]) = (self.recipe.scheduled(&*rule, lane, group)?, rule);
         // All rows that no step has used yet are written anew. Those that steps under way use are read before the writes arrive.
         self.written[index] = self.applied[index];
         Ok(())

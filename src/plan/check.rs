@@ -88,6 +88,7 @@ impl Checker<'_> {
         self.lane_floats(control.current, control.groups.saturating_mul(Row::LEN))?;
         self.lane_floats(control.scalars, Scalar::len(control.domains.len()))?;
         self.domains(control)?;
+        control.loss_scale.as_ref().map_or(Ok(()), |rules| rules.check_lanes("loss scales", self.layout.lanes()))?;
         if let Some(micro) = control.micro {
             self.lane_indices(micro.count, 1)?;
         }
@@ -145,8 +146,9 @@ impl Checker<'_> {
 
     fn gate(&self, gate: &Gate) -> Result<()> {
         gate.norm.map_or(Ok(()), |norm| self.partials(norm))?;
-        if let GateKind::Accumulate { count } = gate.kind {
-            self.lane_indices(count, 1)?;
+        match &gate.kind {
+            GateKind::Accumulate { count } => self.lane_indices(*count, 1)?,
+            GateKind::Ascend { rho } => rho.check_lanes("rho", self.layout.lanes())?,
         }
         self.lane_indices(gate.frozen, gate.groups)?;
         self.lane_floats(gate.current, gate.groups.saturating_mul(Row::LEN))

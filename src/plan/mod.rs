@@ -32,6 +32,7 @@ mod layout;
 mod moments;
 mod op;
 mod operation;
+mod per_lane;
 mod trial;
 
 pub use arena::{Arena, Chunk, Tensor};
@@ -50,6 +51,9 @@ pub use crate::rule::BoundsChecks;
 pub use operation::{
     AnyOperation, Dispatch, Elements, MAX_OPERANDS, Operable, Operand, Operands, Operated, Operation, Size, Use, Views, Workers,
 };
+pub use per_lane::PerLane;
+#[cfg(feature = "serde")]
+pub(crate) use per_lane::numbers;
 pub use trial::Case;
 
 /// Tensors start at multiples of this many elements: 256 bytes, the alignment of bindings.

@@ -1,6 +1,6 @@
 //! Operations as data. Matrices are row-major; sizes are per lane.
 
-use super::{BufferId, Chunk, Moments, Operated, Operation, View};
+use super::{BufferId, Chunk, Moments, Operated, Operation, PerLane, View};
 use crate::rule::{AnyRule, Orthogonal};
 use std::ops::Range;
 
@@ -345,8 +345,8 @@ pub struct Control {
     pub domains: Vec<Range<usize>>,
     /// The domain of each group.
     pub domain_of: Vec<usize>,
-    /// Dynamic loss scaling; it needs a norm.
-    pub loss_scale: Option<LossScale>,
+    /// Dynamic loss scaling, by lane; it needs a norm.
+    pub loss_scale: Option<PerLane<LossScale>>,
     /// Micro-batches that were accumulated; without any there is no step. Set to 0.
     pub micro: Option<Micro>,
 }
@@ -455,7 +455,7 @@ pub struct Gate {
 }
 
 /// What a [`Gate`] decides about.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum GateKind {
     /// Whether a micro-batch joins the sum: `live` is 0 if it is bad, else the index `count` grows by 1. `scale` is
     /// 1.
@@ -467,7 +467,7 @@ pub enum GateKind {
     /// if the gradient is bad.
     Ascend {
         /// The distance.
-        rho: f64,
+        rho: PerLane<f64>,
     },
 }
 

@@ -354,6 +354,40 @@ fn a_decay_of_the_rule_beside_the_recipes_is_refused_whenever_it_comes() {
     plain.set(0, "default", "lr", 0.1).expect("a rate");
 }
 
+#[test]
+fn modifiers_are_one_for_all_lanes_or_one_for_each() {
+    let lanes = || Recipe::population([Sgd::default(), Sgd::default()]);
+    assert_error(optimizer(lanes().clip_norm([1.0; 3])), "clip of lanes: 3 found, 1, or 2, one per lane, expected");
+    assert_error(optimizer(lanes().l1([0.0, -1.0])), "l1 = -1 is out of range: finite and at least 0");
+    let clips = [thalweg::Clip::Value(1.0), thalweg::Clip::Normalise(NormKind::L2)];
+    assert_error(
+        optimizer(lanes().clip(clips)),
+        "Normalise(L2) in lane 1 cannot be combined with Value(1.0) in lane 0: all lanes share one kernel",
+    );
+    let wrong = |what: &str| format!("{what} of lanes: 3 found, 1, or 2, one per lane, expected");
+    let decays = [0.1; 3].map(thalweg::Decay::Decoupled);
+    for (what, recipe) in [
+        ("clip_norm_of", lanes().clip_norm_of(["default"], [1.0; 3])),
+        ("grad_scale", lanes().grad_scale([1.0; 3])),
+        ("weight_decay", lanes().weight_decay(decays)),
+        ("average", lanes().average([thalweg::Average::Ema { decay: 0.9 }; 3])),
+        ("lookahead", lanes().lookahead([thalweg::Lookahead::default(); 3])),
+        ("loss_scale", lanes().loss_scale([thalweg::plan::LossScale::default(); 3])),
+        ("sam", lanes().sam([0.1; 3])),
+        ("a schedule of lr", lanes().schedule("lr", [0.1; 3])),
+        ("a scale of lr in group 'default'", lanes().scale_group("default", "lr", [0.1; 3])),
+    ] {
+        assert_error(optimizer(recipe), &wrong(what));
+    }
+    let none: Vec<f64> = Vec::new();
+    assert_error(optimizer(lanes().grad_scale(none.clone())), "grad_scale of lanes: 0 found, 1, or 2, one per lane, expected");
+    assert_error(optimizer(lanes().clip_norm(none)), "clip of lanes: 0 found, 1, or 2, one per lane, expected");
+    assert_error(optimizer(Recipe::new(Sgd::default()).l1([0.1; 2])), "l1 of lanes: 2 found, 1 expected");
+    assert_error(optimizer(lanes().sam([0.1, 0.0])), "sam.rho = 0 is out of range: finite and above 0");
+    let scales = [thalweg::plan::LossScale::default(), thalweg::plan::LossScale { growth: 1.0, ..Default::default() }];
+    assert_error(optimizer(lanes().loss_scale(scales)), "loss_scale.growth = 1 is out of range: finite and above 1");
+}
+
 /// A handle of a lane has the calls of the optimizer without the lane.
 #[test]
 fn lanes_have_handles() {

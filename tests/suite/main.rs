@@ -29,6 +29,7 @@ mod groups;
 mod guards;
 mod host;
 mod importance;
+mod lane_numbers;
 mod lanes;
 mod layers;
 mod lbfgs;

@@ -95,8 +95,14 @@ fn recipes(rng: &mut Rng) -> Vec<Recipe> {
         rule().centralise(),
         rule().inspect(),
         rule().schedule("lr", one.clone().warmup(3, number())),
-        rule().scale("lr", number()).scale_group("default", "weight_decay", one),
+        rule().scale("lr", number()).scale_group("default", "weight_decay", one.clone()),
         rule().clip_norm(2.0).clip_norm_of(["default", "biases"], number()).clip_norm_of(["vectors"], number()),
+        rule().clip_norm_of(["default"], f64::INFINITY),
+        rule().clip_norm([number(), f64::INFINITY]).clip_norm_of(["biases"], [number(), f64::INFINITY]),
+        rule().clip([Clip::Value(number()), Clip::Value(2.0)]).l1([number(), 0.0]).grad_scale([1.0, 2.0]),
+        rule().weight_decay([Decay::Coupled(number()), Decay::Decoupled(0.5)]).average([Average::Ema { decay: 0.5 }; 2]),
+        rule().loss_scale([LossScale::default(); 2]).lookahead([Lookahead::default(); 2]).sam([number(), 0.5]),
+        rule().schedule("lr", [number(), 0.1]).scale("momentum", [one, number().into()]),
         Recipe::population([0.1, 0.2, number()].map(|lr| AdamW { lr, ..Default::default() })),
         rule()
             .group_of("biases", Select::Named("*.bias".into()), Sgd { lr: number(), ..Default::default() })
@@ -184,6 +190,7 @@ fn what_is_wrong_in_a_file_is_told_with_the_nearest_name() {
         (with("clip = { norms = { max = 1.0 } }"), "unknown variant `norms`", "did you mean norm?"),
         (with("clip = { norm = { mox = 1.0 } }"), "mox", "did you mean max?"),
         (with("lookahead = { step = 5 }"), "unknown field `step`", "did you mean steps?"),
+        (with("lookahead = [{ step = 5 }, {}]"), "unknown field `step`", "did you mean steps?"),
         (with("half_copy = \"bf61\""), "unknown variant `bf61`", "did you mean bf16?"),
         ("groups = [{ rules = [{ rule = \"admw\" }] }]".into(), "unknown rule 'admw'", "did you mean adamw?"),
         (
