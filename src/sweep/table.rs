@@ -389,7 +389,8 @@ impl Table {
 
     /// The table from CSV, and what is wrong with lines that are left out. `path` is for the errors.
     ///
-    /// CSV does not say what the space was: names have to be the same, and values have to be of their domains.
+    /// CSV does not say what the space was: names have to be the same, and values have to be of their domains. A last line without its
+    /// end is broken, since its last number may be cut short.
     ///
     /// # Errors
     ///
@@ -401,7 +402,12 @@ impl Table {
             let reason = format!("a table of another space, with columns {header}; this one has {}", table.csv_header());
             return Err(parse_error(path, 1, 1, reason));
         }
-        let broken = table.take_lines(text, path, record_of_csv);
+        // A number that is cut short is a number still, so that a line without its end says nothing.
+        let whole = text.rfind('\n').map_or(0, |end| end + 1);
+        let mut broken = table.take_lines(&text[..whole], path, record_of_csv);
+        if whole > 0 && whole < text.len() {
+            broken.push(parse_error(path, text.lines().count() as u64, 1, "a line without its end".into()));
+        }
         Ok((table, broken))
     }
 

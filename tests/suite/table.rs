@@ -121,9 +121,16 @@ fn broken_lines_are_named_and_cost_nothing_else() {
     ] {
         let mut lines = rows.clone();
         lines.insert(2, broken.into());
-        let (read, errors) = csv(&lines.join("\n")).expect("a table");
+        let (read, errors) = csv(&(lines.join("\n") + "\n")).expect("a table");
         assert_eq!(read, table(), "{broken}");
         assert_eq!(errors.iter().map(Error::to_string).collect::<Vec<_>>(), [reason]);
+    }
+    // A number that is cut short is another number, so that a cut line says nothing, however much of it is there.
+    let text = table().csv();
+    let last = text.trim_end().rfind('\n').expect("lines") + 1;
+    for end in last..text.len() {
+        let (read, errors) = csv(&text[..end]).expect("a table");
+        assert_eq!((read.records(), errors.len()), (&table().records()[..5], usize::from(end > last)), "{}", &text[last..end]);
     }
 }
 

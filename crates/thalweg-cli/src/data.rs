@@ -134,18 +134,21 @@ impl DataArgs {
 
     /// Training and test part, scaled.
     pub fn load(&self, seed: u64, quiet: bool) -> Result<Data> {
+        let Data { mut train, mut test, read } = self.load_unscaled(seed, quiet)?;
+        read.scale(&mut train, &mut test)?;
+        Ok(Data { train, test, read })
+    }
+
+    /// Training and test part as they were read.
+    pub fn load_unscaled(&self, seed: u64, quiet: bool) -> Result<Data> {
         self.check()?;
         LOADING.store(true, Ordering::Relaxed);
         let loaded = self.read(seed, quiet);
         LOADING.store(false, Ordering::Relaxed);
-        let (mut train, mut test, read) = loaded.map_err(|error| match error.downcast::<thalweg::Error>() {
+        let (train, test, read) = loaded.map_err(|error| match error.downcast::<thalweg::Error>() {
             Ok(error) => anyhow!(with_flags(&error.to_string())),
             Err(error) => error,
         })?;
-        // Pixels share one unit.
-        let scaler = if read.csv.is_none() { Scaler::range(&train)? } else { Scaler::standard(&train)? };
-        scaler.apply(&mut train)?;
-        scaler.apply(&mut test)?;
         Ok(Data { train, test, read })
     }
 
@@ -304,6 +307,14 @@ fn delimiter(text: &str) -> Result<u8, String> {
 }
 
 impl Read {
+    /// Brings both parts to the scale of the first.
+    pub fn scale(&self, train: &mut Dataset, test: &mut Dataset) -> thalweg::Result<()> {
+        // Pixels share one unit.
+        let scaler = if self.csv.is_none() { Scaler::range(train)? } else { Scaler::standard(train)? };
+        scaler.apply(train)?;
+        scaler.apply(test)
+    }
+
     fn new(source: String, test: String, train: &Dataset, test_part: &Dataset) -> Self {
         Self {
             source,
@@ -318,7 +329,7 @@ impl Read {
     }
 
     /// What was taken for what, for people.
-    fn notes(&self) -> Vec<String> {
+    pub fn notes(&self) -> Vec<String> {
         let mut notes = Vec::new();
         for (reading, of) in [(&self.csv, ""), (&self.csv_test, " of the test file")] {
             let Some(reading) = reading else { continue };

@@ -20,6 +20,7 @@ mod schedules;
 mod settings;
 mod shell;
 mod stop;
+mod sweep;
 mod train;
 mod version;
 
@@ -32,11 +33,12 @@ use std::process::ExitCode;
 const AFTER_HELP: &str = "\
 Examples:
   thalweg train --rule adamw --schedule cosine
+  thalweg sweep --space lr=log:1e-4:1e-1 --strategy hyperband
   thalweg rules sgd adamw
   thalweg train --help
 
 Exit codes: 0 done; 1 failed, or the loss is not finite; 2 wrong usage; 130, 143, 129 ended by Ctrl-C, SIGTERM, SIGHUP; 141 nobody reads
-the output of train or bench any more.";
+the output of train, sweep or bench any more.";
 
 /// What a shell reports of a program that wrote to a pipe without a reader.
 const NO_READER: u8 = 141;
@@ -52,6 +54,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Train(Box<train::Args>),
+    Sweep(Box<sweep::Args>),
     Bench(bench::BenchArgs),
     Info(info::Args),
     Rules(rules::Args),
@@ -80,9 +83,10 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
     };
     // What such a command has left to do is lost if nobody reads it.
-    let lost = matches!(command, Command::Train(_) | Command::Bench(_));
+    let lost = matches!(command, Command::Train(_) | Command::Sweep(_) | Command::Bench(_));
     let outcome = match command {
         Command::Train(args) => train::run(*args),
+        Command::Sweep(args) => sweep::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Info(args) => info::run(args),
         Command::Rules(args) => rules::run(&args),
@@ -128,7 +132,7 @@ fn not_parsed(error: &clap::Error) -> ExitCode {
 /// What may have been meant by an argument that a command does not have.
 fn meant(error: &clap::Error, command: &str) -> Option<String> {
     let Some(ContextValue::String(given)) = error.get(ContextKind::InvalidArg) else { return None };
-    if error.kind() != ErrorKind::UnknownArgument || command != "train" {
+    if error.kind() != ErrorKind::UnknownArgument || !matches!(command, "train" | "sweep") {
         return None;
     }
     let Some(name) = given.strip_prefix("--") else {

@@ -144,7 +144,7 @@ impl Drop for Out {
 }
 
 /// Takes the folder for this run. A file system that knows no locks lets every run in.
-fn lock(directory: &Path) -> Result<Option<File>> {
+pub fn lock(directory: &Path) -> Result<Option<File>> {
     // On Unix a folder itself can be locked, which leaves no file behind.
     let opened = if cfg!(unix) { File::open(directory) } else { File::create(directory.join(".lock")) };
     let file = opened.map_err(|error| no_folder(directory, error))?;
@@ -189,11 +189,11 @@ pub fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
     write().map_err(|error| unwritten(path, &error))
 }
 
-fn unwritten(path: &Path, error: &io::Error) -> anyhow::Error {
+pub fn unwritten(path: &Path, error: &io::Error) -> anyhow::Error {
     anyhow!("{}: cannot be written: {error}", path.display())
 }
 
-fn no_folder(directory: &Path, error: io::Error) -> anyhow::Error {
+pub fn no_folder(directory: &Path, error: io::Error) -> anyhow::Error {
     let hint = match error.kind() {
         ErrorKind::StorageFull | ErrorKind::QuotaExceeded => "",
         _ => "; --out takes a directory that can be written",

@@ -77,7 +77,7 @@ impl Voice {
         }
     }
 
-    fn is_json(self) -> bool {
+    pub fn is_json(self) -> bool {
         matches!(self, Self::Json | Self::QuietJson)
     }
 

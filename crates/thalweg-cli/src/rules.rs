@@ -115,6 +115,14 @@ fn starts(rule: &dyn AnyRule) -> impl Iterator<Item = (&'static str, f64)> + use
     STARTS.into_iter().filter(move |(of, ..)| *of == name).map(|(_, start, reached)| (start, reached))
 }
 
+/// The rate to start from: that of the list, or else the rule's own.
+pub fn starting_rate(rule: &str) -> f64 {
+    let listed =
+        STARTS.iter().find(|(of, ..)| *of == rule).and_then(|(_, start, _)| start.split_whitespace().nth(1)?.parse().ok());
+    let own = || rule_by_name(rule).ok().and_then(|rule| crate::rates::lr(&*rule));
+    listed.filter(|rate: &f64| *rate < 100.0).or_else(own).unwrap_or(1e-3)
+}
+
 /// The starts of a rule, for people.
 fn start(rule: &dyn AnyRule) -> String {
     let starts: Vec<String> = starts(rule).map(|(start, reached)| format!("{start} ({reached} %)")).collect();

@@ -8,6 +8,7 @@ mod picture;
 mod rules;
 mod runs;
 mod schedules;
+mod sweep;
 mod train;
 mod usage;
 

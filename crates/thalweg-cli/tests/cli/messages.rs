@@ -44,7 +44,7 @@ fn wrong_names_and_numbers_say_what_to_give() {
 #[test]
 fn a_number_that_is_none_is_refused_with_name_value_and_range() {
     let mut options = 0;
-    for command in ["train", "bench", "schedules"] {
+    for command in ["train", "sweep", "bench", "schedules"] {
         let help = thalweg(&[command, "--help"]).out;
         let takes = |line: &str| {
             let (name, value) = line.trim().strip_prefix("--")?.split_once(' ')?;
@@ -115,7 +115,7 @@ fn names_of_other_libraries_are_understood() {
 
 #[test]
 fn every_command_has_examples_and_no_command_prints_help() {
-    for name in ["train", "bench", "info", "rules", "schedules", "completions", "man"] {
+    for name in ["train", "sweep", "bench", "info", "rules", "schedules", "completions", "man"] {
         let ran = thalweg(&[name, "--help"]);
         assert!(
             ran.code == Some(0) && ran.out.contains("Example") && ran.out.contains(&format!("  thalweg {name}")),

@@ -1,0 +1,299 @@
+//! The options of `thalweg sweep`.
+
+use crate::data::DataArgs;
+use crate::engine::EngineArgs;
+use crate::model::ModelArgs;
+use crate::numbers::{real, whole};
+use crate::recipe::RecipeArgs;
+use crate::train::MAX_THREADS;
+use clap::ValueEnum;
+use serde_json::{Value, json};
+use std::path::PathBuf;
+use thalweg::sweep::Goal;
+
+const EXAMPLES: &str = "\
+Examples:
+  thalweg sweep --space lr=log:1e-4:1e-1
+  thalweg sweep --space lr=log:1e-4:1e-1 --space rule=choice:adam,sgd --space 'momentum=uniform:0:0.95 if rule=sgd' --sampler tpe
+  thalweg sweep --space lr=log:1e-4:1e-1 --space hidden=choice:32,64,128 --strategy hyperband --trials 256 --folds 5 --out run
+  thalweg sweep --preset rules --out rules
+
+Domains: uniform:0:0.9, log:1e-4:1e-1, int:1:4, int:32:256:32, logint:8:512, step:0:0.5:0.1, choice:adam,sgd, fixed:0.9.
+Names: every setting of a rule (`thalweg rules`), rule, batch, hidden (the width of a layer), layers (how many hidden layers have it),
+activation, clip_norm, schedule (such as choice:none,cosine or fixed:cosine:warmup=50), dropout.
+
+A config file has the options by name, and a table of the space:
+  strategy = \"hyperband\"
+  trials = 256
+  [space]
+  lr = \"log:1e-4:1e-1\"
+  rule = \"choice:adam,rmsprop,sgd\"
+
+--out DIR holds trials.csv and trials.jsonl, a line for every step of every trial, of which the last of a trial holds; curves.csv, the
+training loss by epoch; run.json; and pictures. The column `steps` counts epochs. Lines are written as they come: Ctrl-C, SIGTERM,
+SIGHUP and a kill lose none of them, and --resume goes on.";
+
+/// Search for the settings of a training run: rule, rates, sizes; on the data and models of `train`
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Args {
+    /// A TOML file with these options; what the command line gives goes before it
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+
+    /// A parameter of the search and its values, such as `lr=log:1e-4:1e-1`, or `momentum=uniform:0:0.9 if rule=sgd`; one for each
+    #[arg(long = "space", value_name = "NAME=DOMAIN")]
+    pub space: Vec<String>,
+
+    /// A ready-made sweep: `lr-scan` trains each rate of a grid for a short time, `rules` all rules at several rates and from several
+    /// seeds for the same time, `seeds` the given settings from many seeds
+    #[arg(long, value_enum, value_name = "lr-scan|rules|seeds", hide_possible_values = true)]
+    pub preset: Option<Preset>,
+
+    /// How points are chosen
+    #[arg(long, value_enum, default_value_t, hide_possible_values = true, value_name = "random|grid|latin|sobol|tpe")]
+    pub sampler: Sampler,
+
+    /// Values of a parameter that the grid takes where they cannot be counted
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = whole::<usize>(1..=1 << 20), allow_negative_numbers = true)]
+    pub grid_values: usize,
+
+    /// Which trials go on: all (plain); the best of each rung (halving), of brackets side by side (hyperband); those that are not worse
+    /// than the median of others (median), that become better (patience), that are not clearly worse over folds (folds); or losers take
+    /// over winners and their settings, changed a little (population)
+    #[arg(
+        long,
+        value_enum,
+        default_value_t,
+        hide_possible_values = true,
+        value_name = "plain|halving|hyperband|median|patience|folds|population"
+    )]
+    pub strategy: Strategy,
+
+    /// Trials in all
+    #[arg(long, value_name = "N", default_value_t = 64, value_parser = whole::<usize>(1..=1 << 20), allow_negative_numbers = true)]
+    pub trials: usize,
+
+    /// Trials that are asked for before their results are told to the sampler; halving, hyperband and population ask for all
+    #[arg(long, value_name = "N", default_value_t = 32, value_parser = whole::<usize>(1..=1 << 20), allow_negative_numbers = true)]
+    pub ask: usize,
+
+    /// Settings to try first, such as `lr=0.01,rule=adam`; what they leave open is sampled; may be repeated
+    #[arg(long, value_name = "NAME=VALUE,…")]
+    pub first: Vec<String>,
+
+    /// Train each trial on so many parts of the training data and validate it on the rest, with the folds of scikit-learn's
+    /// StratifiedKFold; 0: train on all of them and validate on the test data
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = whole::<u64>(0..=1 << 20), allow_negative_numbers = true)]
+    pub folds: u64,
+
+    /// With folds: leave out the last run, which trains the best settings on all training data and tests them
+    #[arg(long)]
+    pub no_refit: bool,
+
+    /// Train each trial from so many seeds: --seed and those after it
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = whole::<u64>(1..=1 << 20), allow_negative_numbers = true)]
+    pub seeds: u64,
+
+    /// What is compared: the accuracy or the loss on the validation data
+    #[arg(long, value_enum, default_value_t, hide_possible_values = true, value_name = "accuracy|loss")]
+    pub metric: Metric,
+
+    /// Passes over the training data of a trial that is trained to the end; schedules are as long
+    #[arg(long, value_name = "N", default_value_t = 27, value_parser = whole::<u64>(1..=u32::MAX.into()), allow_negative_numbers = true)]
+    pub epochs: u64,
+
+    /// Halving, hyperband: epochs of the first rung, at least
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = whole::<u64>(1..=u32::MAX.into()), allow_negative_numbers = true)]
+    pub min_epochs: u64,
+
+    /// Halving, hyperband: one of so many trials goes on to the next rung, which has so many times the epochs
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = whole::<u64>(2..=1 << 20), allow_negative_numbers = true)]
+    pub eta: u64,
+
+    /// Median, patience, population: epochs between two looks, of which --epochs is a multiple
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = whole::<u64>(1..=u32::MAX.into()), allow_negative_numbers = true)]
+    pub every: u64,
+
+    /// Patience: looks in a row that may be no better than the best before
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = whole::<usize>(0..=u32::MAX.into()), allow_negative_numbers = true)]
+    pub patience: usize,
+
+    /// Median: no trial is stopped before so many epochs
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = whole::<u64>(0..=u32::MAX.into()), allow_negative_numbers = true)]
+    pub grace: u64,
+
+    /// Population: the share of members that lose, and of those that win
+    #[arg(long, value_name = "X", default_value_t = 0.25, value_parser = real, allow_negative_numbers = true)]
+    pub quantile: f64,
+
+    #[command(flatten)]
+    pub recipe: RecipeArgs,
+
+    #[command(flatten)]
+    pub model: ModelArgs,
+
+    /// Rows per step
+    #[arg(long, aliases = ["batch-size", "batch_size"], value_name = "N", default_value_t = 64, value_parser = whole::<usize>(1..=u64::MAX), allow_negative_numbers = true)]
+    pub batch: usize,
+
+    /// Leave out the rows that fill no batch. Otherwise they are a last, smaller batch of each epoch
+    #[arg(long)]
+    pub drop_last: bool,
+
+    #[command(flatten)]
+    pub data: DataArgs,
+
+    #[command(flatten)]
+    pub engine: EngineArgs,
+
+    /// Threads of the CPU engine [default: one per core]
+    #[arg(long, value_name = "N", value_parser = whole::<usize>(1..=MAX_THREADS), allow_negative_numbers = true)]
+    pub threads: Option<usize>,
+
+    /// Decides the points, the split and the folds, the first weights and the order of rows
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = whole::<u64>(0..=u32::MAX.into()), allow_negative_numbers = true)]
+    pub seed: u64,
+
+    /// Where to put the tables, run.json and the pictures; made if missing
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+
+    /// Where --out has files already, take DIR-2, DIR-3, … instead
+    #[arg(long, requires = "out", conflicts_with = "resume")]
+    pub new_dir: bool,
+
+    /// Go on with the sweep in --out, from its table
+    #[arg(long, requires = "out")]
+    pub resume: bool,
+
+    /// Say nothing on stderr but what is wrong
+    #[arg(short, long)]
+    pub quiet: bool,
+
+    /// Print nothing but JSON on stdout: an object with the settings and data, the lines of trials.jsonl as they come, and a last object
+    /// with the result
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// The choices of `--preset`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Preset {
+    LrScan,
+    Rules,
+    Seeds,
+}
+
+/// The choices of `--sampler`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum Sampler {
+    #[default]
+    Random,
+    Grid,
+    Latin,
+    Sobol,
+    Tpe,
+}
+
+/// The choices of `--strategy`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum Strategy {
+    #[default]
+    Plain,
+    Halving,
+    Hyperband,
+    Median,
+    Patience,
+    Folds,
+    Population,
+}
+
+/// The choices of `--metric`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum Metric {
+    #[default]
+    Accuracy,
+    Loss,
+}
+
+impl Metric {
+    pub fn goal(self) -> Goal {
+        match self {
+            Self::Accuracy => Goal::Maximize,
+            Self::Loss => Goal::Minimize,
+        }
+    }
+
+    /// The metric of a run; none that is finite if its loss is not.
+    pub fn of(self, metrics: thalweg::Metrics) -> f64 {
+        match self {
+            _ if !metrics.loss.is_finite() => f64::NAN,
+            Self::Accuracy => metrics.accuracy,
+            Self::Loss => metrics.loss,
+        }
+    }
+
+    pub fn goal_name(self) -> &'static str {
+        match self.goal() {
+            Goal::Minimize => "minimize",
+            Goal::Maximize => "maximize",
+        }
+    }
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Accuracy => "accuracy",
+            Self::Loss => "loss",
+        }
+    }
+
+    /// For people.
+    pub fn shown(self, metric: f64) -> String {
+        match self {
+            Self::Accuracy => format!("{:.2} %", 100.0 * metric),
+            Self::Loss => format!("{metric:.4}"),
+        }
+    }
+}
+
+/// The name of a choice as it is given.
+pub fn chosen(choice: &impl ValueEnum) -> String {
+    choice.to_possible_value().map_or(String::new(), |value| value.get_name().into())
+}
+
+impl Args {
+    /// All that decides about results, by name, for run.json; a sweep that is resumed must have the same.
+    pub fn settings(&self) -> Value {
+        let pairs: Vec<String> = self.recipe.pairs().iter().map(|pair| format!("{}={}", pair.key, pair.value)).collect();
+        json!({
+            "preset": self.preset.as_ref().map(chosen),
+            "sampler": chosen(&self.sampler),
+            "grid_values": self.grid_values,
+            "strategy": chosen(&self.strategy),
+            "trials": self.trials,
+            "ask": self.ask,
+            "first": self.first,
+            "folds": self.folds,
+            "seeds": self.seeds,
+            "metric": self.metric.name(),
+            "epochs": self.epochs,
+            "min_epochs": self.min_epochs,
+            "eta": self.eta,
+            "every": self.every,
+            "patience": self.patience,
+            "grace": self.grace,
+            "quantile": self.quantile,
+            "rule": self.recipe.rule,
+            "set": pairs,
+            "others": self.recipe.others.as_ref().map(ToString::to_string),
+            "schedule": self.recipe.schedule.as_ref().map(ToString::to_string),
+            "clip_norm": self.recipe.clip_norm,
+            "hidden": self.model.hidden,
+            "activation": chosen(&self.model.activation),
+            "batch": self.batch,
+            "drop_last": self.drop_last,
+            "seed": self.seed,
+        })
+    }
+}

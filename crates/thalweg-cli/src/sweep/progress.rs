@@ -1,0 +1,255 @@
+//! What a sweep tells while it runs, and the training curves that it keeps.
+
+use super::args::Metric;
+use super::folder::Folder;
+use super::result::Outcome;
+use crate::report::{Voice, note};
+use anyhow::{Context, Result};
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::io::{self, ErrorKind, Write};
+use std::time::{Duration, Instant};
+use thalweg::sweep::{Bracket, Record, Status, Strategy, Summary, Sweep, Table};
+
+/// How often a line says how far the sweep is.
+const TELL: Duration = Duration::from_secs(10);
+
+/// Trial, fold and seed.
+type Key = (u64, Option<u64>, Option<u64>);
+
+/// The training loss of each training by epoch.
+#[derive(Debug, Clone, Default)]
+pub struct Curves(pub BTreeMap<Key, BTreeMap<u64, f64>>);
+
+impl Curves {
+    /// The curves of a file, as far as its lines can be read.
+    pub fn read(text: &str) -> Self {
+        let mut curves = Self::default();
+        for line in text.lines().skip(1) {
+            let cells: Vec<&str> = line.split(',').collect();
+            let &[trial, fold, seed, epoch, loss] = &cells[..] else { continue };
+            let optional = |cell: &str| if cell.is_empty() { Some(None) } else { cell.parse().ok().map(Some) };
+            if let (Ok(trial), Some(fold), Some(seed), Ok(epoch), Ok(loss)) =
+                (trial.parse(), optional(fold), optional(seed), epoch.parse(), loss.parse())
+            {
+                curves.0.entry((trial, fold, seed)).or_default().insert(epoch, loss);
+            }
+        }
+        curves
+    }
+
+    /// The lines of a file.
+    pub fn csv(&self) -> String {
+        let of = |(key, curve): (&Key, &BTreeMap<u64, f64>)| {
+            curve.iter().map(|(epoch, loss)| line(*key, *epoch, *loss)).collect::<String>()
+        };
+        self.0.iter().map(of).collect()
+    }
+}
+
+fn line((trial, fold, seed): Key, epoch: u64, loss: f64) -> String {
+    let number = |number: Option<u64>| number.map_or(String::new(), |number| number.to_string());
+    format!("{trial},{},{},{epoch},{loss}\n", number(fold), number(seed))
+}
+
+/// Everything that a sweep writes while it runs.
+pub struct Progress {
+    voice: Voice,
+    metric: Metric,
+    folder: Option<Folder>,
+    table: Table,
+    curves: Curves,
+    about: Value,
+    trials: usize,
+    /// Epochs of all trainings together, as far as they are known.
+    planned: f64,
+    epochs: u64,
+    steps: u64,
+    best: Option<Summary>,
+    started: Instant,
+    told: Instant,
+    /// Whether anybody reads stdout.
+    heard: bool,
+}
+
+impl Progress {
+    pub fn new(voice: Voice, metric: Metric, sweep: &Sweep, mut folder: Option<Folder>, table: Table) -> Self {
+        let curves = folder.as_mut().map(|folder| std::mem::take(&mut folder.earlier)).unwrap_or_default();
+        let (now, best) = (Instant::now(), table.best());
+        let trials = sweep.trials;
+        let (about, planned) = (Value::Null, planned(sweep));
+        Self {
+            voice,
+            metric,
+            folder,
+            table,
+            curves,
+            about,
+            trials,
+            planned,
+            epochs: 0,
+            steps: 0,
+            best,
+            started: now,
+            told: now,
+            heard: true,
+        }
+    }
+
+    /// The sweep begins.
+    pub fn begin(&mut self, about: &Value, data: &[String]) -> Result<()> {
+        self.about = about.clone();
+        let loud = |line: &&String| self.voice == Voice::Plain || line.starts_with("warning: ");
+        data.iter().filter(loud).for_each(|line| note(line));
+        if self.voice == Voice::Plain {
+            let space = about["space"].as_str().unwrap_or("");
+            note(&format!("sweep: {} trials over {space}, {} engine", self.trials, about["engine"].as_str().unwrap_or("")));
+        }
+        if let Some(folder) = &mut self.folder {
+            folder.describe("running", about, None);
+        }
+        if self.voice.is_json() { self.print(&about.to_string()) } else { Ok(()) }
+    }
+
+    /// A row of the table has come.
+    pub fn row(&mut self, record: &Record) {
+        if let Some(folder) = &mut self.folder {
+            folder.row(record);
+        }
+        // A row that the table refuses is one that it wrote itself.
+        let _ = self.table.push(record.clone());
+        if self.voice.is_json() {
+            let _ = self.print(&Table::json_line(record));
+        }
+        if matches!(record.status, Status::Complete | Status::Stopped) {
+            self.look_for_best();
+        }
+    }
+
+    /// An epoch of a training is done; `key` is none for one that is no trial's.
+    pub fn epoch(&mut self, key: Option<Key>, epoch: u64, loss: f64, steps: u64) {
+        self.steps += steps;
+        if let Some(key) = key {
+            self.epochs += 1;
+            self.curves.0.entry(key).or_default().insert(epoch, loss);
+            if let Some(folder) = &mut self.folder {
+                folder.curve(&line(key, epoch, loss));
+            }
+        }
+        if self.voice == Voice::Plain && self.told.elapsed() >= TELL {
+            self.told = Instant::now();
+            note(&self.line());
+        }
+    }
+
+    fn look_for_best(&mut self) {
+        let best = self.table.best();
+        let is_new = best.as_ref().map(|best| best.trial) != self.best.as_ref().map(|best| best.trial);
+        self.best = best;
+        if let (true, Voice::Plain, Some(best)) = (is_new, self.voice, &self.best) {
+            self.told = Instant::now();
+            let done = self.counts().iter().sum::<usize>();
+            note(&format!(
+                "best so far: trial {}, {} {} after {} epochs: {} ({done} of {} trials done)",
+                best.trial,
+                self.metric.name(),
+                self.metric.shown(best.mean),
+                best.steps,
+                best.point,
+                self.trials,
+            ));
+        }
+    }
+
+    /// Trials that are complete, stopped, failed.
+    fn counts(&self) -> [usize; 3] {
+        let summaries = self.table.summaries();
+        [Status::Complete, Status::Stopped, Status::Failed]
+            .map(|status| summaries.iter().filter(|summary| summary.status == status).count())
+    }
+
+    /// How far the sweep is, in one line.
+    fn line(&self) -> String {
+        let [complete, stopped, failed] = self.counts();
+        let seconds = self.started.elapsed().as_secs_f64();
+        let best = self.best.as_ref().map(|best| format!("; best {}", self.metric.shown(best.mean))).unwrap_or_default();
+        let left = seconds * (self.planned / self.epochs.max(1) as f64 - 1.0);
+        let left = if left > 0.0 { format!(", {} left at most", duration(left)) } else { String::new() };
+        format!(
+            "{complete} trials complete, {stopped} stopped, {failed} failed, of {}{best}; {:.0} model-steps/s{left}",
+            self.trials,
+            self.steps as f64 / seconds,
+        )
+    }
+
+    /// The sweep has ended, well or not.
+    pub fn end(&mut self, state: &str, outcome: &Outcome) -> Result<()> {
+        let seconds = self.started.elapsed().as_secs_f64();
+        let result = outcome.json(self.steps, seconds);
+        let mut printed = Ok(());
+        if state == "finished" {
+            let text = outcome.text(self.steps, seconds);
+            printed = match self.voice.is_json() {
+                true => self.print(&result.to_string()),
+                false => text.iter().try_for_each(|line| self.print(line)),
+            };
+        }
+        let written = match &mut self.folder {
+            Some(folder) => {
+                folder.describe(state, &self.about, Some(&result));
+                folder.finish()
+            }
+            None => Ok(()),
+        };
+        printed.and(written)
+    }
+
+    /// A line on stdout. Where nobody reads it any more, a sweep with files goes on without.
+    fn print(&mut self, line: &str) -> Result<()> {
+        if !self.heard {
+            return Ok(());
+        }
+        match (writeln!(io::stdout(), "{line}"), &self.folder) {
+            (Err(error), Some(folder)) if error.kind() == ErrorKind::BrokenPipe => {
+                self.heard = false;
+                note(&format!("nobody reads stdout any more; the sweep goes on for {}", folder.directory().display()));
+                Ok(())
+            }
+            (printed, _) => printed.context("cannot write to stdout"),
+        }
+    }
+}
+
+/// Epochs of all trainings together, where none is stopped for its own sake.
+fn planned(sweep: &Sweep) -> f64 {
+    let runs = sweep.folds.max(1) as f64 * sweep.seeds.len().max(1) as f64;
+    let of_bracket = |bracket: Bracket| {
+        let mut before = 0;
+        let rung = |rung: &thalweg::sweep::Rung| {
+            let more = (rung.steps - before) as f64;
+            before = rung.steps;
+            rung.trials as f64 * more
+        };
+        bracket.rungs.iter().map(rung).sum::<f64>()
+    };
+    let epochs = match &sweep.strategy {
+        Strategy::Plain { steps }
+        | Strategy::Stopping { steps, .. }
+        | Strategy::Folds { steps, .. }
+        | Strategy::Population { steps, .. } => sweep.trials as f64 * *steps as f64,
+        Strategy::Halving(halving) => halving.bracket(sweep.trials).map_or(0.0, of_bracket),
+        Strategy::Hyperband(hyperband) => {
+            hyperband.brackets_of(sweep.trials).map_or(0.0, |brackets| brackets.into_iter().map(of_bracket).sum())
+        }
+    };
+    epochs * runs
+}
+
+/// Seconds as people say them.
+pub fn duration(seconds: f64) -> String {
+    match seconds as u64 {
+        seconds @ 0..60 => format!("{seconds} s"),
+        seconds @ 60..3600 => format!("{} min {} s", seconds / 60, seconds % 60),
+        seconds => format!("{} h {} min", seconds / 3600, seconds / 60 % 60),
+    }
+}

@@ -1,0 +1,155 @@
+//! What came out of a sweep, for people and for programs.
+
+use super::args::{Args, Metric, Preset};
+use super::progress::duration;
+use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
+use thalweg::Metrics;
+use thalweg::sweep::{self, Point, Status, Study, Summary, Table, importance};
+
+/// What came out of a sweep.
+pub struct Outcome {
+    metric: Metric,
+    preset: Option<Preset>,
+    pub best: Option<Summary>,
+    pub trials: usize,
+    /// Trials that have ended.
+    pub done: usize,
+    counts: [usize; 3],
+    /// By parameter; none where too few trials were trained to the end.
+    importance: Option<Vec<(String, f64)>>,
+    /// The best of each rule, where rules were compared.
+    rules: Vec<Summary>,
+    /// The best settings, trained on all training data, on the test data.
+    pub refit: Option<Metrics>,
+}
+
+impl Outcome {
+    pub fn new(args: &Args, study: &Study, table: &Table) -> Self {
+        let summaries = table.summaries();
+        let counts = [Status::Complete, Status::Stopped, Status::Failed]
+            .map(|status| summaries.iter().filter(|summary| summary.status == status).count());
+        let shares = importance(study.space(), study.goal(), study.trials(), args.seed).ok();
+        let names = study.space().parameters().iter().map(|parameter| parameter.name.clone());
+        Self {
+            metric: args.metric,
+            preset: args.preset,
+            best: table.best(),
+            trials: summaries.len(),
+            done: counts.iter().sum(),
+            counts,
+            importance: shares.map(|shares| names.zip(shares).collect()),
+            rules: if args.preset == Some(Preset::Rules) { best_of_rules(&summaries, table) } else { Vec::new() },
+            refit: None,
+        }
+    }
+
+    /// A metric with its deviation.
+    fn shown(&self, summary: &Summary) -> String {
+        let mean = self.metric.shown(summary.mean);
+        if summary.runs > 1 {
+            format!("{mean} ± {} over {} runs", self.metric.shown(summary.deviation), summary.runs)
+        } else {
+            mean
+        }
+    }
+
+    /// For people: the result, and what else there is to say.
+    pub fn text(&self, steps: u64, seconds: f64) -> Vec<String> {
+        let mut lines = Vec::new();
+        if let Some(best) = &self.best {
+            lines.push(format!(
+                "best of {} trials: trial {}, {} {} after {} epochs: {}",
+                self.trials,
+                best.trial,
+                self.metric.name(),
+                self.shown(best),
+                best.steps,
+                best.point
+            ));
+        }
+        for rule in &self.rules {
+            let lr = rule.point.get("lr").map_or(String::new(), |lr| format!(" at lr = {lr}"));
+            lines.push(format!("{}: {}{lr}", name_of_rule(&rule.point), self.shown(rule)));
+        }
+        if let Some(refit) = self.refit {
+            lines.push(format!(
+                "trained on all training data: test accuracy {:.2} %, loss {:.4}",
+                100.0 * refit.accuracy,
+                refit.loss
+            ));
+        }
+        if let Some(shares) = self.importance.as_ref().filter(|shares| shares.len() > 1) {
+            let shares: Vec<String> = shares.iter().map(|(name, share)| format!("{name} {:.0} %", 100.0 * share)).collect();
+            lines.push(format!("importance (fANOVA, of the variance among trials trained to the end): {}", shares.join(", ")));
+        }
+        let [complete, stopped, failed] = self.counts;
+        lines.push(format!(
+            "{complete} trials complete, {stopped} stopped, {failed} failed; {steps} model-steps in {}",
+            if seconds < 60.0 { format!("{seconds:.2} s") } else { duration(seconds) }
+        ));
+        lines
+    }
+
+    /// For programs.
+    pub fn json(&self, steps: u64, seconds: f64) -> Value {
+        let [complete, stopped, failed] = self.counts;
+        let shares = self.importance.as_ref().map(|shares| shares.iter().cloned().collect::<BTreeMap<_, _>>());
+        json!({
+            "best": self.best.as_ref().map(summary),
+            "rules": self.rules.iter().map(summary).collect::<Vec<_>>(),
+            "refit": self.refit.map(|refit| json!({ "test_loss": refit.loss, "test_accuracy": refit.accuracy })),
+            "trials": self.trials,
+            "complete": complete,
+            "stopped": stopped,
+            "failed": failed,
+            "importance": shares,
+            "importance_method": self.importance.as_ref().map(|_| "fanova"),
+            "model_steps": steps,
+            "seconds": seconds,
+            "preset": self.preset.as_ref().map(super::args::chosen),
+        })
+    }
+}
+
+fn summary(summary: &Summary) -> Value {
+    json!({
+        "trial": summary.trial,
+        "settings": settings(&summary.point),
+        "mean": summary.mean,
+        "deviation": summary.deviation,
+        "runs": summary.runs,
+        "epochs": summary.steps,
+        "status": summary.status.to_string(),
+    })
+}
+
+/// The values of a point as an object.
+pub fn settings(point: &Point) -> Map<String, Value> {
+    let value = |value: &sweep::Value| match value {
+        sweep::Value::Switch(switch) => json!(switch),
+        sweep::Value::Int(int) => json!(int),
+        sweep::Value::Float(float) => json!(float),
+        sweep::Value::Text(text) => json!(text),
+    };
+    point.iter().map(|(name, own)| (name.to_string(), value(own))).collect()
+}
+
+fn name_of_rule(point: &Point) -> String {
+    point.get("rule").map_or(String::new(), ToString::to_string)
+}
+
+/// The best trial of each rule that came to its end, the best rule first.
+fn best_of_rules(summaries: &[Summary], table: &Table) -> Vec<Summary> {
+    let goal = table.goal();
+    let mut best: BTreeMap<String, &Summary> = BTreeMap::new();
+    for summary in summaries.iter().filter(|summary| summary.status == Status::Complete) {
+        let own = best.entry(name_of_rule(&summary.point)).or_insert(summary);
+        if goal.cost(summary.mean) < goal.cost(own.mean) {
+            *own = summary;
+        }
+    }
+    let mut best: Vec<Summary> = best.into_values().cloned().collect();
+    best.sort_by(|a, b| goal.cost(a.mean).total_cmp(&goal.cost(b.mean)));
+    best
+}

@@ -1,0 +1,309 @@
+//! What a sweep may search: names of parameters, and a training's settings at a point.
+
+use crate::Usage;
+use crate::model::{MAX_WIDTH, ModelArgs, Nonlinearity, Shape};
+use crate::names;
+use crate::recipe::{DEFAULT, OTHERS, RecipeArgs, recipe};
+use crate::settings::{self, Pair, Scheduled};
+use anyhow::Result;
+use clap::ValueEnum;
+use thalweg::sweep::{Domain, Parameter, Point, SearchSpace, Value};
+use thalweg::{AdamW, AnyRule, Error, Recipe, range, rule_by_name};
+
+/// Names beside the settings of rules.
+const OWN: [&str; 8] = ["rule", "batch", "hidden", "layers", "activation", "clip_norm", "schedule", "dropout"];
+/// No schedule.
+const NONE: &str = "none";
+
+/// What is trained where the space says nothing.
+#[derive(Debug, Clone)]
+pub struct Base {
+    pub recipe: RecipeArgs,
+    pub model: ModelArgs,
+    pub batch: usize,
+    pub drop_last: bool,
+}
+
+/// Everything that a training is made of, data and seed apart.
+#[derive(Debug)]
+pub struct Settings {
+    pub rule: Box<dyn AnyRule>,
+    pub others: Option<Box<dyn AnyRule>>,
+    pub clip_norm: Option<f64>,
+    pub schedule: Option<Scheduled>,
+    pub batch: usize,
+    pub hidden: Vec<usize>,
+    pub activation: Nonlinearity,
+    pub dropout: f64,
+}
+
+impl Settings {
+    /// The recipe of a training of so many steps, on which its schedule goes.
+    pub fn recipe(&self, steps: u64) -> Result<Recipe> {
+        let made = recipe(&*self.rule, self.others.as_deref(), self.clip_norm)?;
+        let groups = std::iter::once((DEFAULT, &*self.rule)).chain(self.others.as_deref().map(|rule| (OTHERS, rule)));
+        let groups: Vec<(&str, &dyn AnyRule)> = groups.collect();
+        let epochs = usize::try_from(steps).unwrap_or(usize::MAX);
+        Ok(crate::rates::scheduled(made, &groups, self.schedule.as_ref(), (steps, epochs))?.0)
+    }
+}
+
+/// The space of these texts, with names and rules as Thalweg has them.
+pub fn read(texts: &[String], base: &Base) -> Result<SearchSpace> {
+    let wrong = |error: Error| Usage(format!("--space: {error}"));
+    let mut parameters: Vec<Parameter> = Vec::new();
+    for text in texts.iter().flat_map(|text| text.split(';')).filter(|text| !text.trim().is_empty()) {
+        parameters.push(text.trim().parse().map_err(wrong)?);
+    }
+    let rules = rules_of(&mut parameters, base).map_err(wrong)?;
+    let known = known(&rules);
+    for parameter in &mut parameters {
+        parameter.name = names::find("parameter", &parameter.name, &known, names::RULE_SETTINGS).map_err(wrong)?.into();
+        if let Some(when) = &mut parameter.when {
+            // A name that is not known is told with the space's own names.
+            if let Ok(name) = names::find("parameter", &when.parameter, &known, names::RULE_SETTINGS) {
+                when.parameter = name.into();
+            }
+        }
+    }
+    Ok(SearchSpace::new(parameters).map_err(wrong)?)
+}
+
+/// Brings the rules of the space to their own names; those that trials may have.
+fn rules_of(parameters: &mut [Parameter], base: &Base) -> thalweg::Result<Vec<String>> {
+    let known = thalweg::rules();
+    let known: Vec<&str> = known.iter().map(|rule| rule.name()).collect();
+    let find = |value: &Value| Ok(names::find("rule", &value.to_string(), &known, names::RULES)?.to_string());
+    let mut rules = None;
+    for parameter in parameters.iter_mut() {
+        if parameter.name == "rule" {
+            let values = match &mut parameter.domain {
+                Domain::Choice(values) => values.as_mut_slice(),
+                Domain::Fixed(value) => std::slice::from_mut(value),
+                other => return Err(Error::setting("rule", other.to_string(), "choice:adam,sgd or fixed:adam")),
+            };
+            values.iter_mut().try_for_each(|value| find(value).map(|name| *value = name.into()))?;
+            rules = Some(values.iter().map(Value::to_string).collect());
+        }
+        if let Some(when) = parameter.when.as_mut().filter(|when| when.parameter == "rule") {
+            when.values.iter_mut().try_for_each(|value| find(value).map(|name| *value = name.into()))?;
+        }
+    }
+    match rules {
+        Some(rules) => Ok(rules),
+        None => Ok(vec![find(&Value::Text(base.recipe.rule.clone()))?]),
+    }
+}
+
+/// Names that a space of these rules may have.
+fn known(rules: &[String]) -> Vec<&'static str> {
+    let mut known = OWN.to_vec();
+    for mut rule in rules.iter().filter_map(|name| rule_by_name(name).ok()) {
+        for (name, _) in rule.settings() {
+            if !known.contains(&name) {
+                known.push(name);
+            }
+        }
+    }
+    known
+}
+
+impl Base {
+    /// The settings of a training at a point.
+    ///
+    /// # Errors
+    /// What is wrong with a value, in the words of the library.
+    pub fn settings(&self, point: &Point) -> thalweg::Result<Settings> {
+        let text = |name: &str| point.get(name).map(Value::to_string);
+        let number = |name: &str| {
+            let number = |value: &Value| value.as_f64().ok_or_else(|| Error::setting(name, value, "a number"));
+            point.get(name).map(number).transpose()
+        };
+        let rule = text("rule").unwrap_or_else(|| self.recipe.rule.clone());
+        let mut pairs = self.recipe.pairs();
+        let searched = point.iter().filter(|(name, _)| !OWN.contains(name));
+        pairs.extend(searched.map(|(key, value)| Pair { key: key.into(), value: value.to_string() }));
+        let rule = settings::rule(&rule, &pairs)?;
+        let others = match &self.recipe.others {
+            Some(Scheduled { name, settings }) => Some(settings::rule(name, settings)?),
+            None => rule.orthogonal().map(|_| AdamW::default().into()),
+        };
+        let clip_norm = number("clip_norm")?.or(self.recipe.clip_norm);
+        clip_norm.map_or(Ok(()), |norm| range::positive("clip_norm", norm))?;
+        let dropout = number("dropout")?.unwrap_or(0.0);
+        range::require((0.0..1.0).contains(&dropout), "dropout", dropout, "at least 0 and below 1")?;
+        Ok(Settings {
+            rule,
+            others,
+            clip_norm,
+            schedule: self.schedule(text("schedule"))?,
+            batch: point.get("batch").map_or(Ok(self.batch), |value| whole("batch", value, u64::MAX))?,
+            hidden: self.hidden(point)?,
+            activation: text("activation").map_or(Ok(self.model.activation), |name| activation(&name))?,
+            dropout,
+        })
+    }
+
+    /// Widths of the hidden layers: as they were given, or a width that all layers have.
+    fn hidden(&self, point: &Point) -> thalweg::Result<Vec<usize>> {
+        let given = |name: &str| point.get(name).map(|value| whole(name, value, MAX_WIDTH)).transpose();
+        let (width, layers) = (given("hidden")?, given("layers")?);
+        match (width, layers) {
+            (None, None) => Ok(self.model.hidden.clone()),
+            (Some(width), layers) => Ok(vec![width; layers.unwrap_or(1)]),
+            (None, Some(layers)) => {
+                let first = self.model.hidden.first().copied().unwrap_or(1);
+                let allowed = "with --hidden N, the width of each of them, or with hidden in the space";
+                let same = self.model.hidden.iter().all(|&width| width == first);
+                range::require(same, "layers", layers, allowed)?;
+                Ok(vec![first; layers])
+            }
+        }
+    }
+
+    /// The schedule of a trial: that of the space, whose settings stand after colons, or that of the options.
+    fn schedule(&self, searched: Option<String>) -> thalweg::Result<Option<Scheduled>> {
+        let given = match searched {
+            Some(text) if text == NONE => None,
+            Some(text) => {
+                let wrong = |reason: String| Error::setting("schedule", &text, &reason);
+                Some(text.replace(':', ",").parse::<Scheduled>().map_err(wrong)?)
+            }
+            None => self.recipe.schedule.clone(),
+        };
+        let Some(named) = given.map(Scheduled::named).transpose()? else { return Ok(None) };
+        let allowed = "one that goes by steps: trials are compared, and a plateau would move each at another time";
+        range::require(!named.is_plateau(), "schedule", &named.name, allowed)?;
+        Ok(Some(named))
+    }
+
+    /// Whether every value of the space makes sense, alone and with every rule; `steps` are those of a whole training.
+    pub fn check(&self, space: &SearchSpace, steps: u64) -> Result<()> {
+        self.check_twice(space)?;
+        space.parameters().iter().try_for_each(|parameter| self.check_setting(space, parameter))?;
+        for parameter in space.parameters() {
+            for point in points(space, parameter) {
+                let wrong = |error: anyhow::Error| Usage(format!("at {point}: {error:#}"));
+                let settings = self.settings(&point).map_err(|error| wrong(error.into()))?;
+                settings.recipe(steps).map_err(wrong)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a setting is both given and searched.
+    fn check_twice(&self, space: &SearchSpace) -> Result<()> {
+        let given = self.recipe.pairs().into_iter().map(|pair| pair.key);
+        let given = given.chain(self.recipe.clip_norm.map(|_| "clip_norm".into()));
+        let given = given.chain(self.recipe.schedule.as_ref().map(|_| "schedule".into()));
+        for key in given {
+            let known: Vec<&str> = space.parameters().iter().map(|parameter| &*parameter.name).collect();
+            if let Ok(name) = names::find("setting", &key, &known, names::RULE_SETTINGS) {
+                return Err(
+                    Usage(format!("{name} is given as an option and searched by --space; leave one of them out")).into()
+                );
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a setting of rules exists only where the rule has it.
+    fn check_setting(&self, space: &SearchSpace, parameter: &Parameter) -> Result<()> {
+        let name = &*parameter.name;
+        if OWN.contains(&name) {
+            return Ok(());
+        }
+        let (mut with, mut without) = (Vec::new(), Vec::new());
+        for point in points(space, parameter) {
+            let rule = point.get("rule").map_or_else(|| self.recipe.rule.clone(), Value::to_string);
+            let known: Vec<&str> = thalweg::rules().iter().map(|rule| rule.name()).collect();
+            let mut made = rule_by_name(names::find("rule", &rule, &known, names::RULES)?)?;
+            let has = made.settings().into_iter().any(|(own, _)| own == name);
+            let list = if has { &mut with } else { &mut without };
+            if !list.contains(&rule) {
+                list.push(rule);
+            }
+        }
+        if without.is_empty() {
+            return Ok(());
+        }
+        let (without, with) = (without.join(", "), with.join(","));
+        let hint = format!("'{name}={} if rule={with}'", parameter.domain);
+        Err(Usage(format!("{name} is no setting of {without}; say where it exists: {hint}")).into())
+    }
+
+    /// Refuses the largest model of the space if it does not fit into memory with the data.
+    pub fn check_memory(
+        &self,
+        space: &SearchSpace,
+        (inputs, outputs): (usize, usize),
+        cells: usize,
+        limit: Option<u64>,
+    ) -> Result<()> {
+        for point in space.parameters().iter().flat_map(|parameter| points(space, parameter)) {
+            let Settings { rule, batch, hidden, .. } = self.settings(&point)?;
+            Shape { inputs, hidden: &hidden, outputs }.check_memory(&*rule, batch, cells, limit)?;
+        }
+        Ok(())
+    }
+}
+
+/// Points where the parameter has each of its values, or both ends of its range, with every rule under which it exists.
+fn points(space: &SearchSpace, parameter: &Parameter) -> Vec<Point> {
+    let values = match &parameter.domain {
+        Domain::Choice(values) => values.clone(),
+        Domain::Fixed(value) => vec![value.clone()],
+        domain => vec![domain.at(0.0), domain.at(1.0)],
+    };
+    let mut begun: Vec<Point> = values.into_iter().map(|value| Point::new().with(&parameter.name, value)).collect();
+    // Whatever it hangs on.
+    let mut inner = parameter;
+    while let Some(when) = &inner.when {
+        let with = |point: &Point| when.values.iter().map(|value| point.clone().with(&when.parameter, value.clone())).collect();
+        begun = begun.iter().flat_map(|point| -> Vec<Point> { with(point) }).collect();
+        match space.parameter(&when.parameter) {
+            Ok(outer) => inner = outer,
+            Err(_) => break,
+        }
+    }
+    if let (Ok(Domain::Choice(rules)), true) =
+        (space.parameter("rule").map(|rule| &rule.domain), begun.iter().all(|point| point.get("rule").is_none()))
+    {
+        let with = |point: &Point| rules.iter().map(|rule| point.clone().with("rule", rule.clone())).collect::<Vec<_>>();
+        begun = begun.iter().flat_map(with).collect();
+    }
+    let middle = |parameter: &Parameter| Ok(parameter.domain.at(0.5));
+    begun.iter().filter_map(|point| space.complete(point, middle).ok()).collect()
+}
+
+fn whole(name: &str, value: &Value, most: u64) -> thalweg::Result<usize> {
+    let number = value.as_i64().and_then(|number| usize::try_from(number).ok());
+    let fits = number.filter(|&number| number >= 1 && number as u64 <= most);
+    fits.ok_or_else(|| Error::setting(name, value, &format!("a whole number from 1 to {most}")))
+}
+
+fn activation(name: &str) -> thalweg::Result<Nonlinearity> {
+    Nonlinearity::from_str(name, true).map_err(|_| {
+        let known: Vec<String> = Nonlinearity::value_variants().iter().map(super::args::chosen).collect();
+        Error::unknown("activation", name, &known.iter().map(String::as_str).collect::<Vec<_>>())
+    })
+}
+
+/// Values that are tried before all others: `lr=0.01,rule=adam`.
+pub fn first(text: &str) -> Result<Point, String> {
+    let crate::settings::Pairs(pairs) = text.parse()?;
+    Ok(pairs.iter().fold(Point::new(), |point, pair| point.with(&pair.key, Value::read(&pair.value))))
+}
+
+/// The parameters that a copied lane may have another value of: numbers of the rule and the bound of its gradients.
+pub fn movable(space: &SearchSpace) -> Vec<String> {
+    let rules: Vec<Box<dyn AnyRule>> = thalweg::rules();
+    let moves = |name: &str| {
+        let is_number = |mut rule: Box<dyn AnyRule>| {
+            rule.settings().into_iter().any(|(own, setting)| own == name && matches!(setting, thalweg::Setting::Number(_)))
+        };
+        rules.iter().any(|rule| is_number(rule.boxed()))
+    };
+    let free = |parameter: &&Parameter| parameter.domain.count() != Some(1) && moves(&parameter.name);
+    space.parameters().iter().filter(free).map(|parameter| parameter.name.clone()).collect()
+}

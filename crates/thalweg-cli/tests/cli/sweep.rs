@@ -1,0 +1,256 @@
+//! Sweeps: small ones, whole, stopped, resumed and refused.
+
+use super::*;
+
+/// A sweep on the CPU engine with these arguments; it is small where they do not say otherwise.
+fn swept(args: &[&str]) -> Ran {
+    let mut all = vec!["sweep"];
+    for (option, value) in [("--engine", "cpu"), ("--hidden", "8"), ("--batch", "256"), ("--epochs", "3"), ("--trials", "6")] {
+        if !args.contains(&option) {
+            all.extend([option, value]);
+        }
+    }
+    all.extend(args);
+    thalweg(&all)
+}
+
+fn read(folder: &Path, name: &str) -> String {
+    fs::read_to_string(folder.join(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
+}
+
+fn out(temp: &TempDir) -> String {
+    temp.path().join("run").to_str().expect("UTF-8").into()
+}
+
+/// The last object that a sweep prints.
+fn result(ran: &Ran) -> Value {
+    ran.json().pop().expect("a line")
+}
+
+const LR: [&str; 2] = ["--space", "lr=log:1e-4:1"];
+
+#[test]
+fn a_sweep_finds_the_best_rate_and_says_so() {
+    let ran = swept(&LR);
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    assert!(ran.out.starts_with("best of 6 trials: trial ") && ran.out.contains("accuracy"), "{ran:?}");
+    assert!(ran.err.contains("data: digits") && ran.err.contains("best so far: trial 0, "), "{ran:?}");
+    let quiet = swept(&[&LR[..], &["--quiet"]].concat());
+    assert_eq!((quiet.code, quiet.err.as_str()), (Some(0), ""), "{quiet:?}");
+    let line = |ran: &Ran| ran.out.lines().next().unwrap_or_default().to_string();
+    assert_eq!(line(&quiet), line(&ran));
+}
+
+#[test]
+fn every_strategy_and_sampler_leaves_a_table_of_its_trials() {
+    let strategies = ["plain", "halving", "hyperband", "median", "patience", "population"];
+    for (strategy, sampler) in strategies.into_iter().zip(["tpe", "random", "sobol", "latin", "grid", "random"]) {
+        let ran = swept(&[&LR[..], &["--json", "--strategy", strategy, "--sampler", sampler, "--ask", "3"]].concat());
+        if strategy == "population" {
+            // Trainers that train one after the other have no lanes to copy.
+            assert_eq!(ran.code, Some(1), "{ran:?}");
+            continue;
+        }
+        let last = result(&ran);
+        let ended: u64 = ["complete", "stopped", "failed"].iter().map(|name| last[name].as_u64().expect("a number")).sum();
+        let trials = if sampler == "grid" { 5 } else { 6 };
+        assert_eq!((ended, &last["trials"]), (trials, &Value::from(trials)), "{strategy}: {last}");
+        assert!(last["best"]["mean"].as_f64().is_some_and(|mean| mean > 0.3), "{strategy}: {last}");
+    }
+}
+
+#[test]
+fn folds_and_seeds_are_counted_and_the_best_is_trained_on_all() {
+    let args = ["--json", "--trials", "2", "--folds", "3", "--seeds", "2", "--space", "lr=log:1e-2:3e-2"];
+    let last = result(&swept(&args));
+    assert_eq!((&last["best"]["runs"], &last["complete"]), (&6.into(), &2.into()), "{last}");
+    assert!(last["refit"]["test_accuracy"].as_f64().is_some_and(|accuracy| accuracy > 0.2), "{last}");
+    let ran = swept(&[&args[..], &["--strategy", "folds", "--no-refit"]].concat());
+    assert!(result(&ran)["refit"].is_null(), "{ran:?}");
+}
+
+/// Whatever a kill leaves: the table of a sweep that ran through is that of one that was broken off anywhere and resumed.
+#[test]
+fn a_resumed_sweep_has_the_table_of_one_that_was_not_stopped() {
+    for (strategy, sampler) in [("plain", "tpe"), ("hyperband", "random")] {
+        let temp = TempDir::new().expect("a directory");
+        let (folder, path) = (temp.path().join("run"), out(&temp));
+        let args = [&LR[..], &["--strategy", strategy, "--sampler", sampler, "--ask", "2", "--quiet", "--out", &path]].concat();
+        assert_eq!(swept(&args).code, Some(0));
+        let (lines, csv) = (read(&folder, "trials.jsonl"), read(&folder, "trials.csv"));
+        let again = swept(&args);
+        assert!(again.code == Some(2) && again.err.contains("--resume goes on with it"), "{again:?}");
+        // Killed in the middle of a line.
+        let cut = lines.len() * 2 / 3;
+        fs::write(folder.join("trials.jsonl"), &lines[..cut]).expect("written");
+        let resumed = swept(&[&args[..], &["--resume"]].concat());
+        assert_eq!(resumed.code, Some(0), "{resumed:?}");
+        assert!(resumed.err.contains("trials.jsonl, line ") && resumed.err.contains("the line is left out"), "{resumed:?}");
+        let table = |text: &str| {
+            // Of the lines of one key the last holds.
+            let mut rows = std::collections::BTreeMap::new();
+            for line in text.lines().skip(1) {
+                let row: Value = serde_json::from_str(line).expect("JSON");
+                rows.insert(format!("{} {}", row["trial"], row["rung"]), line.to_string());
+            }
+            rows
+        };
+        assert_eq!(table(&read(&folder, "trials.jsonl")), table(&lines), "{strategy}");
+        // From the other table alone.
+        fs::remove_file(folder.join("trials.jsonl")).expect("removed");
+        fs::write(folder.join("trials.csv"), &csv[..csv.len() / 2]).expect("written");
+        let resumed = swept(&[&args[..], &["--resume"]].concat());
+        assert_eq!(resumed.code, Some(0), "{resumed:?}");
+        assert_eq!(table(&read(&folder, "trials.jsonl")), table(&lines), "{strategy}");
+        let run: Value = serde_json::from_str(&read(&folder, "run.json")).expect("JSON");
+        assert_eq!((&run["state"], &run["settings"]["strategy"]), (&"finished".into(), &strategy.into()));
+    }
+}
+
+#[test]
+fn a_sweep_goes_on_only_with_its_own_table() {
+    let temp = TempDir::new().expect("a directory");
+    let path = out(&temp);
+    let none = swept(&[&LR[..], &["--resume", "--out", &path]].concat());
+    assert!(none.code == Some(1) && none.err.contains("there is no sweep to go on with"), "{none:?}");
+    assert_eq!(swept(&[&LR[..], &["--trials", "2", "--epochs", "1", "--quiet", "--out", &path]].concat()).code, Some(0));
+    let resumed = |args: &[&str]| {
+        let trials: &[&str] = if args.contains(&"--trials") { &[] } else { &["--trials", "2"] };
+        swept(&[trials, &["--epochs", "1", "--resume", "--out", &path], args].concat())
+    };
+    let other = resumed(&["--space", "lr=log:1e-4:2"]);
+    assert!(other.code == Some(2) && other.err.contains("a table of another space: lr=log:0.0001:1.0"), "{other:?}");
+    let other = resumed(&[&LR[..], &["--seed", "2"]].concat());
+    assert!(other.code == Some(2) && other.err.contains("--resume: seed was 1 and is 2 now"), "{other:?}");
+    // More trials are asked for after those that are there.
+    let more = resumed(&[&LR[..], &["--trials", "3", "--json"]].concat());
+    assert_eq!(result(&more)["trials"], 3, "{more:?}");
+}
+
+#[test]
+fn what_makes_no_sense_is_refused_before_anything_is_read() {
+    let table: &[(&[&str], &str)] = &[
+        (&[], "the search space is empty; give --space lr=log:1e-4:1e-1"),
+        (&["--space", "lr=log:1:0.1"], "low of lr = 1 is out of range: below high = 0.1"),
+        (&["--space", "lr=log:0:1"], "low of lr = 0 is out of range: finite and above 0"),
+        (&["--space", "lr=uniform:0:x"], "'uniform:0:x' is out of range: of the form uniform:0:0.9"),
+        (&["--space", "lr=lug:1e-4:1"], "did you mean log?"),
+        (&["--space", "lrr=log:1e-4:1"], "did you mean lr?"),
+        (&["--space", "momentum=uniform:0:0.9"], "unknown parameter 'momentum'"),
+        (&["--space", "lr=choice:"], "the choice of lr is empty"),
+        (&["--space", "lr=fixed:1", "--space", "lr=fixed:2"], "parameter 'lr' is given twice"),
+        (&["--space", "rule=choice:adam,sdg"], "did you mean sgd?"),
+        (
+            &["--space", "rule=choice:adam,sgd", "--space", "beta1=uniform:0:0.9"],
+            "beta1 is no setting of sgd; say where it exists",
+        ),
+        (&["--space", "beta1=uniform:0:1"], "at beta1=1.0: beta1 = 1 is out of range"),
+        (&["--space", "lr=log:1e-3:1", "--lr", "0.1"], "lr is given as an option and searched by --space"),
+        (&["--space", "clip_norm=uniform:0:1"], "clip_norm = 0 is out of range"),
+        (&["--space", "dropout=uniform:0:1"], "dropout = 1 is out of range: at least 0 and below 1"),
+        (&["--space", "hidden=choice:8,0"], "hidden = 0 is out of range: a whole number from 1 to 65536"),
+        (&["--space", "activation=choice:relu,gellu"], "did you mean gelu?"),
+        (&["--space", "schedule=choice:none,cosin"], "did you mean cosine?"),
+        (&["--space", "schedule=fixed:plateau"], "schedule = plateau is out of range"),
+        (&["--space", "lr=log:1e-3:1 if rule=adam"], "unknown parameter 'rule'"),
+        (&["--space", "lr=log:1e-3:1", "--strategy", "folds"], "folds = 0 is out of range: at least 2"),
+        (
+            &["--space", "lr=log:1e-3:1", "--strategy", "median", "--every", "2"],
+            "steps = 3 is out of range: a multiple of every = 2",
+        ),
+        (&["--space", "lr=log:1e-3:1", "--strategy", "hyperband", "--trials", "1"], "trials = 1 is out of range: at least 2"),
+        (&["--space", "lr=log:1e-3:1", "--first", "lr=3"], "lr = 3 is out of range: in log:0.001:1.0"),
+        (&["--space", "lr=log:1e-3:1", "--strategy", "hyprband"], "hyperband"),
+        (&["--space", "hidden=choice:8,16", "--strategy", "population"], "the list of parameters to explore is empty"),
+    ];
+    for (args, says) in table {
+        let ran = swept(args);
+        assert_eq!((ran.code, ran.out.as_str(), ran.err.lines().count()), (Some(2), "", 1), "{args:?}: {ran:?}");
+        assert!(ran.err.contains(says), "{args:?}: {ran:?}");
+    }
+    let ran = swept(&[&LR[..], &["--folds", "1000"]].concat());
+    assert!(ran.code == Some(1) && ran.err.contains("folds = 1000 is out of range") && ran.out.is_empty(), "{ran:?}");
+}
+
+#[test]
+fn a_file_says_what_the_line_would() {
+    let temp = TempDir::new().expect("a directory");
+    let file = temp.path().join("sweep.toml");
+    fs::write(
+        &file,
+        "trials = 2\nepochs = 1\nmetric = \"loss\"\n[space]\nrule = \"choice:AdamW,sgd\"\nlearning_rate = \"log:1e-3:1\"\n",
+    )
+    .expect("written");
+    let path = file.to_str().expect("UTF-8");
+    let common = ["sweep", "--engine", "cpu", "--hidden", "8", "--batch", "256", "--json"];
+    let by_file = thalweg(&[&common[..], &["--config", path]].concat());
+    let line =
+        ["--trials", "2", "--epochs", "1", "--metric", "loss", "--space", "rule=choice:adamw,sgd", "--space", "lr=log:1e-3:1"];
+    let by_line = thalweg(&[&common[..], &line].concat());
+    assert_eq!(result(&by_file)["best"], result(&by_line)["best"]);
+    let other = thalweg(&[&common[..], &["--config", path, "--trials", "3"]].concat());
+    assert_eq!(result(&other)["trials"], 3, "{other:?}");
+    fs::write(&file, "trials = 0").expect("written");
+    let wrong = thalweg(&["sweep", "--config", path]);
+    assert!(wrong.code == Some(2) && wrong.err.contains("sweep.toml: invalid value '0' for '--trials <N>'"), "{wrong:?}");
+}
+
+#[test]
+fn trials_whose_loss_is_not_finite_have_failed_and_end_nothing() {
+    let args = ["--space", "lr=choice:0.1,1e30", "--sampler", "grid", "--rule", "sgd", "--json"];
+    let last = result(&swept(&args));
+    assert_eq!(
+        (&last["failed"], &last["complete"], &last["best"]["settings"]["lr"]),
+        (&1.into(), &1.into(), &0.1.into()),
+        "{last}"
+    );
+    let ran = swept(&["--space", "lr=fixed:1e30", "--trials", "1", "--rule", "sgd"]);
+    assert!(ran.code == Some(1) && ran.err.contains("none of the 1 trials has a loss that is finite"), "{ran:?}");
+}
+
+#[test]
+fn presets_are_sweeps() {
+    let scan = swept(&["--preset", "lr-scan", "--grid-values", "4", "--epochs", "1", "--json"]);
+    assert_eq!(result(&scan)["trials"], 4, "{scan:?}");
+    let seeds = result(&swept(&["--preset", "seeds", "--seeds", "3", "--trials", "1", "--epochs", "1", "--json"]));
+    assert_eq!((&seeds["best"]["runs"], &seeds["trials"]), (&3.into(), &1.into()), "{seeds}");
+    let rules =
+        ["--preset", "rules", "--seeds", "2", "--epochs", "1", "--space", "rule=choice:adam,sgd", "--space", "lr=log:1e-6:10"];
+    let rules = result(&swept(&[&rules[..], &["--json"]].concat()));
+    assert_eq!((&rules["trials"], rules["rules"].as_array().map(Vec::len)), (&10.into(), Some(2)), "{rules}");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_signal_ends_a_sweep_and_keeps_its_rows() {
+    let temp = TempDir::new().expect("a directory");
+    let path = out(&temp);
+    let args = [
+        "sweep",
+        "--engine",
+        "cpu",
+        "--json",
+        "--trials",
+        "100000",
+        "--epochs",
+        "1",
+        "--out",
+        &path,
+        "--space",
+        "lr=log:1e-4:1",
+    ];
+    let mut child = command(&args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program starts");
+    let mut stdout = BufReader::new(child.stdout.take().expect("piped"));
+    let mut complete = 0;
+    while complete < 2 {
+        let mut line = String::new();
+        assert!(stdout.read_line(&mut line).expect("a line") > 0);
+        complete += usize::from(line.contains("\"complete\""));
+    }
+    assert!(Command::new("kill").args(["-TERM", &child.id().to_string()]).status().expect("kill starts").success());
+    stdout.read_to_string(&mut String::new()).expect("UTF-8");
+    assert_eq!(child.wait().expect("it ends").code(), Some(143));
+    let folder = temp.path().join("run");
+    assert!(read(&folder, "trials.jsonl").matches("\"complete\"").count() >= 2);
+    assert!(read(&folder, "run.json").contains("\"state\": \"interrupted\""));
+}
