@@ -26,7 +26,7 @@ fn gradient([slope, offset]: [f32; 2], random: &mut fastrand::Rng, broken: bool)
 
 fn run<E: Engine<Float = f32>>(engine: &E) -> anyhow::Result<()> {
     let recipe = Recipe::new(Adam { lr: 0.05, ..Default::default() })
-        .accumulate(Accumulation { mean: true, drop_bad: true })
+        .accumulate(Accumulation { mean: true, drop_bad: true, ..Default::default() })
         .average(Average::Ema { decay: 0.9 });
     let mut optimizer = Optimizer::new(engine, recipe, &[("line", &[2])])?;
     let mut random = fastrand::Rng::with_seed(1);

@@ -41,6 +41,7 @@
 //! | [`op`] | operations of layers and of training |
 //! | [`data`] | data sets, their split, folds and scaling, and readers |
 //! | [`sweep`] | hyper-parameter search: spaces, samplers, strategies and the table of results |
+//! | [`tree`] | sums of micro-batches that several machines share |
 //! | [`error`] | the error type, and checks of settings |
 //! | [`guide`] | chapters: for those who embed it, and which rule is for what |
 //!
@@ -94,6 +95,7 @@ pub mod schedule;
 pub mod sweep;
 mod text;
 mod train;
+pub mod tree;
 
 #[cfg(feature = "cpu")]
 pub use any_engine::{AnyEngine, AnyProgram};
@@ -101,7 +103,7 @@ pub use error::{Error, Result, Unit, range};
 pub use lbfgs::{Evaluation, Lbfgs, LbfgsReport, LbfgsSettings, LbfgsStepper, LbfgsStop, LineSearch};
 pub use optimizer::{
     Accumulation, Average, Clip, Lane, Lookahead, Optimizer, Recipe, Report, Rules, Schedules, Select, State, StateArray,
-    StateValues, Stepper, Telemetry, TensorReport,
+    StateValues, Stepper, SumOrder, Telemetry, TensorReport,
 };
 pub use plan::PerLane;
 pub use rule::{

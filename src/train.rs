@@ -326,6 +326,8 @@ impl<P: Program> Trainer<P> {
         range::require(batches >= 1, "micro_batches", batches, "at least 1")?;
         let accumulates = self.optimizer.stepper().accumulate_plan().is_some();
         range::require(accumulates || batches == 1, "micro_batches", batches, "1 where the recipe does not accumulate")?;
+        let fits = !accumulates || self.optimizer.stepper().accumulate_plan_of(batches - 1).is_some();
+        range::require(fits, "micro_batches", batches, "as many as the recipe's tree of sums has, or fewer")?;
         self.micro = batches;
         Ok(())
     }
@@ -421,11 +423,11 @@ impl<P: Program> Trainer<P> {
     /// The plans of a step over these batches of an epoch.
     fn sequence(&self, batches: Range<usize>) -> Vec<PlanId> {
         let (stepper, mut plans) = (self.optimizer.stepper(), Vec::new());
-        for batch in batches {
+        for (number, batch) in batches.enumerate() {
             let whole = (batch + 1) * self.train.batch <= self.train.taken;
             let gradient = self.plans.last.filter(|_| !whole).unwrap_or(self.plans.whole);
             plans.push(gradient.pick);
-            plans.extend(stepper.accumulate_plan());
+            plans.extend(stepper.accumulate_plan_of(number));
             plans.extend(stepper.ascend_plan());
             plans.extend(gradient.again);
         }

@@ -314,6 +314,12 @@ impl<F: Float> Program for CpuProgram<F> {
         copied(&self.layout.known(buffer)?.name, self.floats(buffer, lane)?.get(range).unwrap_or_default())
     }
 
+    fn read_to(&mut self, buffer: BufferId, lane: usize, offset: usize, values: &mut [F]) -> Result<()> {
+        self.layout.check_access(buffer, Kind::Float, lane, offset, values.len())?;
+        values.copy_from_slice(&self.floats(buffer, lane)?[offset..][..values.len()]);
+        Ok(())
+    }
+
     fn read_indices(&mut self, buffer: BufferId, lane: usize) -> Result<Vec<u32>> {
         self.layout.check_access(buffer, Kind::Index, lane, 0, 0)?;
         Ok(self.store_mut(buffer, lane).indices(buffer).to_vec())

@@ -18,6 +18,7 @@ impl Recipe {
             self.check_numbers(rule, lane, group)?;
         }
         self.check_kernels(arena)?;
+        self.accumulation.map_or(Ok(()), |accumulation| accumulation.order.check())?;
         self.check_together(arena)?;
         for groups in self.kernels() {
             self.check_kernel(&groups, arena)?;

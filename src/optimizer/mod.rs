@@ -25,11 +25,12 @@ mod side;
 mod slices;
 mod state;
 mod stepper;
+mod sums;
 mod telemetry;
 
 pub use group::{Rules, Select};
 pub use lane::Lane;
-pub use modifier::{Accumulation, Average, Clip, Lookahead};
+pub use modifier::{Accumulation, Average, Clip, Lookahead, SumOrder};
 pub use recipe::{Recipe, Schedules};
 pub use report::{Report, TensorReport};
 pub use state::{State, StateArray, StateValues};
@@ -150,9 +151,25 @@ impl<P: Program> Optimizer<P> {
     /// Adds the gradients as they are now to the sum that the next step uses; see [`Recipe::accumulate`].
     ///
     /// # Errors
-    /// A recipe that does not accumulate, or a lost device.
+    /// A recipe that does not accumulate, more micro-batches than the recipe's tree has, or a lost device.
     pub fn accumulate(&mut self) -> Result<()> {
         self.stepper.accumulate(&mut self.program)
+    }
+
+    /// Takes out the sum of the micro-batches since the last step, for a machine that joins it with others: [`Stepper::take_sum`].
+    ///
+    /// # Errors
+    /// As for [`Stepper::take_sum`].
+    pub fn take_sum(&mut self, sums: &mut [Vec<P::Float>]) -> Result<Vec<u32>> {
+        self.stepper.take_sum(&mut self.program, sums)
+    }
+
+    /// Puts in the sum of a step's micro-batches, made elsewhere: [`Stepper::put_sum`].
+    ///
+    /// # Errors
+    /// As for [`Stepper::put_sum`].
+    pub fn put_sum(&mut self, sums: &[Vec<P::Float>], counts: &[u32]) -> Result<()> {
+        self.stepper.put_sum(&mut self.program, sums, counts)
     }
 
     /// Moves the parameters up the gradient; the next step wants the gradient from there. See [`Recipe::sam`].

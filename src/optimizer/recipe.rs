@@ -269,7 +269,8 @@ impl Recipe {
         self
     }
 
-    /// Makes a step out of several micro-batches; their sum takes 4 bytes per parameter.
+    /// Makes a step out of several micro-batches; their sum takes 4 bytes per parameter, or more where it is a tree
+    /// ([`SumOrder`](crate::SumOrder)).
     pub fn accumulate(mut self, accumulation: Accumulation) -> Self {
         self.accumulation = Some(accumulation);
         self

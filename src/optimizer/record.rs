@@ -64,6 +64,10 @@ struct Recorder<'a> {
     memory: Option<BufferId>,
     scratch: Option<[BufferId; 4]>,
     side: Option<Side>,
+    /// Sums of micro-batches by their level in the tree, up to that of all; one where gradients are added up in turn.
+    levels: Vec<BufferId>,
+    /// The rows of an update that joins sums, where they are a tree.
+    joins: Option<BufferId>,
     average: Option<BufferId>,
     slow: Option<BufferId>,
     half: Option<BufferId>,
@@ -87,12 +91,16 @@ impl Recipe {
         }
         let first = blueprint.layout().buffers().len();
         let recorder = Recorder::new(&recipe, blueprint, &arena, params, grads);
-        let plans = Plans {
+        let mut plans = Plans {
             step: blueprint.add("step", recorder.step(None))?,
-            accumulate: recorder.accumulate().map(|plan| blueprint.add("accumulate", plan)).transpose()?,
+            accumulate: Vec::new(),
             ascend: recorder.ascend().map(|plan| blueprint.add("ascend", plan)).transpose()?,
             inspect: recipe.inspect.then(|| blueprint.add("inspected step", recorder.step(Some(Inspected)))).transpose()?,
         };
+        for (joins, plan) in recorder.accumulate().into_iter().enumerate() {
+            let name = if joins == 0 { "accumulate".into() } else { format!("accumulate and join {joins}") };
+            plans.accumulate.push(blueprint.add(&name, plan)?);
+        }
         let (buffers, kept) = (recorder.buffers(), kept(blueprint, &arena, first, params));
         Stepper::new(recipe, arena, plans, buffers, kept)
     }
@@ -129,6 +137,16 @@ impl<'a> Recorder<'a> {
         let drops = recipe.accumulation.is_some_and(|accumulation| accumulation.drop_bad);
         let side = recipe.accumulation.map(|_| ("sum", drops.then_some(NormKind::Max)));
         let side = side.or(recipe.rho.as_ref().map(|_| ("before", Some(NormKind::L2))));
+        let side = side.map(|(name, kind)| Side {
+            current: blueprint.floats("row of a sum or an ascent", groups * Row::LEN, Role::Scratch),
+            array: blueprint.arena(name, arena, Role::State),
+            count: blueprint.indices("micro-batches", 1, Role::Counter),
+            norm: kind.map(|kind| (partials(blueprint, "partials of a micro-batch or an ascent", kind), kind)),
+        });
+        let below = recipe.accumulation.map_or(0, |accumulation| accumulation.order.levels() - 1);
+        let sum = side.filter(|_| recipe.accumulation.is_some()).map(|side| side.array);
+        let waiting = (0..below).map(|level| blueprint.arena(&format!("sum of {}", 1 << level), arena, Role::State));
+        let levels: Vec<BufferId> = waiting.chain(sum).collect();
         Self {
             recipe,
             arena,
@@ -153,12 +171,9 @@ impl<'a> Recorder<'a> {
             memory: remembers.then(|| blueprint.floats("memory", tensors, Role::State)),
             scratch: scratch(blueprint, &kernels),
             kernels,
-            side: side.map(|(name, kind)| Side {
-                current: blueprint.floats("row of a sum or an ascent", groups * Row::LEN, Role::Scratch),
-                array: blueprint.arena(name, arena, Role::State),
-                count: blueprint.indices("micro-batches", 1, Role::Counter),
-                norm: kind.map(|kind| (partials(blueprint, "partials of a micro-batch or an ascent", kind), kind)),
-            }),
+            side,
+            joins: (levels.len() > 1).then(|| blueprint.floats("row of a join", groups * Row::LEN, Role::Hyper)),
+            levels,
             average: recipe.average.as_ref().map(|_| blueprint.arena("average", arena, Role::State)),
             slow: recipe.lookahead.as_ref().map(|_| blueprint.arena("slow", arena, Role::State)),
             half: recipe.half.map(|_| blueprint.half_arena("half", arena, Role::Scratch)),
@@ -188,6 +203,9 @@ impl<'a> Recorder<'a> {
             slow: self.slow,
             half: self.half,
             before: self.recipe.rho.as_ref().and(self.side).map(|side| side.array),
+            levels: self.levels.clone(),
+            joins: self.joins,
+            micro: self.recipe.accumulation.and(self.side).map(|side| side.count),
             grad_norms: self.tensors.map(|[norms, _]| norms),
             change_norms: self.changes.map(|(_, _, [norms, _])| norms),
             moments: self.kernels.iter().filter_map(moments).collect(),
@@ -211,6 +229,8 @@ impl<'a> Recorder<'a> {
     fn step(&self, inspected: Option<Inspected>) -> Plan {
         let mut recorded = Plan::default();
         let plan = &mut recorded;
+        // Of sums without a neighbour, which are those of a step with fewer micro-batches than the tree has.
+        self.join(plan, self.levels.len().saturating_sub(1));
         if self.recipe.centralise {
             plan.push(Op::Centralise(Centralise { grads: self.source(), lines: lines(self.arena) }));
         }
@@ -376,13 +396,28 @@ impl<'a> Recorder<'a> {
         }
     }
 
-    /// The plan that adds a micro-batch to the sum.
-    fn accumulate(&self) -> Option<Plan> {
-        let side = self.recipe.accumulation.and(self.side)?;
-        let mut plan = self.gate(GateKind::Accumulate { count: side.count }, side);
-        let extras = Extras { zero_grads: self.recipe.zero_grads, ..Default::default() };
-        plan.push(Op::Update(self.side_update(Sum {}.into(), side.array, Vec::new(), side, extras)));
-        Some(plan)
+    /// The plans that add a micro-batch, by how many joins follow: the sum, where there is no tree.
+    fn accumulate(&self) -> Vec<Plan> {
+        let (Some(side), Some(&first)) = (self.recipe.accumulation.and(self.side), self.levels.first()) else {
+            return Vec::new();
+        };
+        let with_joins = |joins| {
+            let mut plan = self.gate(GateKind::Accumulate { count: side.count }, side);
+            let extras = Extras { zero_grads: self.recipe.zero_grads, ..Default::default() };
+            plan.push(Op::Update(self.side_update(Sum {}.into(), [first, self.grads], Vec::new(), side.current, extras)));
+            self.join(&mut plan, joins);
+            plan
+        };
+        (0..self.levels.len()).map(with_joins).collect()
+    }
+
+    /// Adds the sums of the lowest levels to those above them, and leaves 0 behind. What is 0 above is only moved.
+    fn join(&self, plan: &mut Plan, joins: usize) {
+        let Some(row) = self.joins else { return };
+        for pair in self.levels.windows(2).take(joins) {
+            let extras = Extras { zero_grads: true, ..Default::default() };
+            plan.push(Op::Update(self.side_update(Sum {}.into(), [pair[1], pair[0]], Vec::new(), row, extras)));
+        }
     }
 
     /// The plan that goes up the gradient.
@@ -393,7 +428,13 @@ impl<'a> Recorder<'a> {
         let signed: Vec<f64> = rho.each().map(|rho| rho * sign).collect();
         let mut plan = self.gate(GateKind::Ascend { rho: signed.into() }, side);
         let extras = Extras { zero_grads: self.recipe.zero_grads, ..Default::default() };
-        plan.push(Op::Update(self.side_update(Ascend {}.into(), self.params, vec![side.array], side, extras)));
+        plan.push(Op::Update(self.side_update(
+            Ascend {}.into(),
+            [self.params, self.grads],
+            vec![side.array],
+            side.current,
+            extras,
+        )));
         Some(plan)
     }
 
@@ -410,12 +451,12 @@ impl<'a> Recorder<'a> {
     fn side_update(
         &self,
         rule: Box<dyn AnyRule>,
-        params: BufferId,
+        [params, grads]: [BufferId; 2],
         planes: Vec<BufferId>,
-        side: Side,
+        current: BufferId,
         extras: Extras,
     ) -> Update {
-        let (grads, current, spans) = (self.grads, side.current, self.arena.group_spans());
+        let spans = self.arena.group_spans();
         Update { rule, params, grads, planes, current, spans, pass: Pass::Whole, extras, moments: None }
     }
 }

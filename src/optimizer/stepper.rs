@@ -56,10 +56,11 @@ pub struct Stepper {
 }
 
 /// The plans of a recorded recipe.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct Plans {
     pub step: PlanId,
-    pub accumulate: Option<PlanId>,
+    /// By the number of joins that follow.
+    pub accumulate: Vec<PlanId>,
     pub ascend: Option<PlanId>,
     pub inspect: Option<PlanId>,
 }
@@ -95,6 +96,12 @@ pub(super) struct Buffers {
     pub half: Option<BufferId>,
     /// The parameters from before an ascent.
     pub before: Option<BufferId>,
+    /// Sums of micro-batches: by their level in the tree, or one. The last one is that of all.
+    pub levels: Vec<BufferId>,
+    /// The rows of an update that joins sums.
+    pub joins: Option<BufferId>,
+    /// The number of micro-batches in the sum.
+    pub micro: Option<BufferId>,
     /// Norms of each tensor's gradient, two floats per tensor.
     pub grad_norms: Option<BufferId>,
     /// Norms of each tensor's last inspected change, and of its parameters.
@@ -182,6 +189,7 @@ impl Stepper {
             (0..self.buffers.domains).for_each(|domain| scalars[Scalar::norm_of(domain) + 1] = P::Float::of(1.0));
             scalars[Scalar::LossScale as usize] = P::Float::of(scale);
             program.write(self.buffers.scalars, lane, 0, &scalars)?;
+            self.write_join_rows(program, lane)?;
         }
         Ok(())
     }
@@ -197,11 +205,6 @@ impl Stepper {
     /// The plan of a step.
     pub fn step_plan(&self) -> PlanId {
         self.plans.step
-    }
-
-    /// The plan that adds a micro-batch to the sum, where the recipe accumulates.
-    pub fn accumulate_plan(&self) -> Option<PlanId> {
-        self.plans.accumulate
     }
 
     /// The plan that goes up the gradient, where the recipe has [`Recipe::sam`].
@@ -227,9 +230,9 @@ impl Stepper {
     /// `count` is 1.
     ///
     /// # Errors
-    /// A lost device; plans that are not one step, at their end; no micro-batch or no ascent before a step that needs one; a setting that
-    /// its schedule takes out of its range in a step that may be the next. If some of the steps were made before, the error is
-    /// [`Error::Partly`], which says how many.
+    /// A lost device; plans that are not one step, at their end; no micro-batch or no ascent before a step that needs one; micro-batches of
+    /// a tree in another order than that of their numbers; a setting that its schedule takes out of its range in a step that may be the
+    /// next. If some of the steps were made before, the error is [`Error::Partly`], which says how many.
     pub fn run<P: Program>(&mut self, program: &mut P, plans: &[PlanId], count: usize) -> Result<()> {
         let steps = plans.iter().filter(|plan| self.plans.is_step(**plan)).count();
         let last = plans.last().is_some_and(|plan| self.plans.is_step(*plan));
@@ -262,16 +265,6 @@ impl Stepper {
         Ok(())
     }
 
-    /// Adds the gradients as they are to the sum that the next step uses; see [`Recipe::accumulate`].
-    ///
-    /// # Errors
-    /// A recipe that does not accumulate, or a lost device.
-    pub fn accumulate<P: Program>(&mut self, program: &mut P) -> Result<()> {
-        let plan = self.accumulation()?;
-        self.ahead += 1;
-        program.run(plan, 1)
-    }
-
     /// Moves the parameters up the gradient; the next step wants the gradient from there. See [`Recipe::sam`].
     ///
     /// # Errors
@@ -291,10 +284,6 @@ impl Stepper {
         self.run(program, &[plan], 1)
     }
 
-    pub(super) fn accumulation(&self) -> Result<PlanId> {
-        self.plans.accumulate.ok_or_else(|| not_asked("accumulate", "accumulate"))
-    }
-
     pub(super) fn ascent(&self) -> Result<PlanId> {
         let plan = self.plans.ascend.ok_or_else(|| not_asked("ascend", "sam"))?;
         if self.ahead > 0 {
@@ -305,8 +294,10 @@ impl Stepper {
 
     /// Whether `count` runs of these plans can be made: each step uses up the micro-batches or the ascent before it.
     pub(super) fn check_ahead(&self, plans: &[PlanId], count: usize) -> Result<()> {
-        for (plan, what) in [(self.plans.accumulate, "accumulate"), (self.plans.ascend, "ascend")] {
-            if plan.is_none_or(|plan| plans.contains(&plan)) || count == 0 || count == 1 && self.ahead > 0 {
+        self.check_numbers(plans, count)?;
+        for (own, what) in [(&*self.plans.accumulate, "accumulate"), (self.plans.ascend.as_slice(), "ascend")] {
+            let comes = own.is_empty() || plans.iter().any(|plan| own.contains(plan));
+            if comes || count == 0 || count == 1 && self.ahead > 0 {
                 continue;
             }
             let call = if count == 1 { "step".into() } else { format!("steps({count})") };
@@ -422,7 +413,7 @@ impl Stepper {
     }
 
     /// Groups of each lane.
-    fn groups(&self) -> usize {
+    pub(super) fn groups(&self) -> usize {
         self.recipe.groups.len()
     }
 

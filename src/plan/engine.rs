@@ -90,6 +90,15 @@ pub trait Program {
     /// As for [`Program::read`], and a range beyond the buffer.
     fn read_range(&mut self, buffer: BufferId, lane: usize, range: Range<usize>) -> Result<Vec<Self::Float>>;
 
+    /// [`Program::read_range`] into a slice, from element `offset` on.
+    ///
+    /// # Errors
+    /// As for [`Program::read_range`].
+    fn read_to(&mut self, buffer: BufferId, lane: usize, offset: usize, values: &mut [Self::Float]) -> Result<()> {
+        values.copy_from_slice(&self.read_range(buffer, lane, offset..offset + values.len())?);
+        Ok(())
+    }
+
     /// [`Program::read`] for a buffer of indices.
     ///
     /// # Errors

@@ -146,7 +146,7 @@ fn what_goes_with_a_rule_has_the_bits_of_an_arena() {
         ("half", plain().half_copy(Half::Bf16), ""),
         ("cautious", plain().cautious(), ""),
         ("centralise", plain().centralise(), ""),
-        ("accumulate", plain().accumulate(Accumulation { drop_bad: true, mean: false }), "accumulate"),
+        ("accumulate", plain().accumulate(Accumulation { drop_bad: true, mean: false, ..Default::default() }), "accumulate"),
         ("sam", plain().sam(0.5), "ascend"),
     ] {
         check_both(what, &recipe, before_step);

@@ -64,6 +64,7 @@ mod slices;
 mod space;
 mod state;
 mod strategies;
+mod sum_tree;
 mod sweeps;
 mod switches;
 mod table;

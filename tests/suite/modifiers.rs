@@ -628,7 +628,9 @@ fn what_has_no_meaning_is_refused() {
             "average or lookahead cannot be combined with schedulefree: it averages by itself",
         ),
         (
-            rule().accumulate(Accumulation { drop_bad: true, mean: true }).loss_scale(LossScale::default()),
+            rule()
+                .accumulate(Accumulation { drop_bad: true, mean: true, ..Default::default() })
+                .loss_scale(LossScale::default()),
             "drop_bad cannot be combined with loss_scale: the scale has to see bad gradients",
         ),
         (rule().weight_decay(Decay::Decoupled(-1.0)), "weight_decay = -1 is out of range: finite and at least 0"),

@@ -11,7 +11,7 @@ use thalweg::plan::{Half, LossScale, NormKind};
 use thalweg::schedule::{Cosine, OneCycle, Schedule};
 use thalweg::{
     Accumulation, Adam, AdamW, AnyRule, Average, Clip, Decay, Lookahead, Muon, Optimizer, Recipe, Result, Rprop, Select,
-    Setting, Sgd, rules,
+    Setting, Sgd, SumOrder, rules,
 };
 
 /// What JSON and TOML make of a value has to be the value, to the last bit of its numbers.
@@ -86,7 +86,8 @@ fn recipes(rng: &mut Rng) -> Vec<Recipe> {
         rule().average(Average::Ema { decay: number() / 2.0 }),
         rule().average(Average::Swa { start: 3, every: 2 }),
         rule().lookahead(Lookahead { steps: 3, alpha: number() / 2.0 }),
-        rule().accumulate(Accumulation { mean: false, drop_bad: true }),
+        rule().accumulate(Accumulation { mean: false, drop_bad: true, ..Default::default() }),
+        rule().accumulate(Accumulation { order: SumOrder::Tree { micro_batches: 8 }, ..Default::default() }),
         rule().sam(number()),
         rule().half_copy(Half::F16),
         rule().half_copy(Half::Bf16),

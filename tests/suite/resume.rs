@@ -9,7 +9,7 @@ use thalweg::checkpoint::{Tensors, read, read_foreign, write};
 use thalweg::cpu::Cpu;
 use thalweg::{
     Accumulation, Adadelta, Adagrad, Adam, AdamW, Adamax, AnyRule, Average, Error, Lookahead, NAdam, Optimizer, RAdam, Recipe,
-    Result, RmsProp, Sgd,
+    Result, RmsProp, Sgd, SumOrder,
 };
 
 const TENSORS: &[(&str, &[usize])] = &[("w", &[4, 3]), ("b", &[5])];
@@ -100,6 +100,9 @@ fn modifiers() -> Vec<Modifier> {
         ("average", |recipe| recipe.average(Average::Ema { decay: 0.9 })),
         ("lookahead", |recipe| recipe.lookahead(Lookahead { steps: 3, alpha: 0.5 })),
         ("accumulation", |recipe| recipe.accumulate(Accumulation::default())),
+        ("accumulation in a tree", |recipe| {
+            recipe.accumulate(Accumulation { order: SumOrder::Tree { micro_batches: 3 }, ..Default::default() })
+        }),
         ("loss scale", |recipe| recipe.loss_scale(thalweg::plan::LossScale { interval: 3, ..Default::default() })),
     ]
 }
@@ -148,7 +151,7 @@ fn a_run_from_a_file_has_the_bits_of_one_that_was_not_interrupted() -> Result<()
         for (name, rule) in options().into_iter().step_by(every) {
             for (with, modify) in modifiers() {
                 let what = format!("{name} with {with}, {}", engine.name);
-                let (lanes, accumulates) = (2, with == "accumulation");
+                let (lanes, accumulates) = (2, with.starts_with("accumulation"));
                 let new = || Optimizer::new(&engine, modify(Recipe::population([rule.clone(), rule.clone()])), TENSORS);
                 all += 1;
                 // A rule that has an average of its own does not go with another.

@@ -7,7 +7,7 @@ use thalweg::gpu::{Foreign, Gpu, GpuOptions, GpuProgram, Slice, SliceTensor};
 use thalweg::plan::{Arena, Blueprint, Half, NormKind, PlanId, Program, Role};
 use thalweg::{
     Accumulation, Adafactor, Adam, AdamW, Adan, AnyRule, Average, Clip, Lamb, Lars, Lookahead, Muon, Optimizer, Recipe, Result,
-    Sgd, wgpu,
+    Sgd, SumOrder, wgpu,
 };
 
 /// Tensors around every limit of a block and a chunk, an empty one among them.
@@ -497,13 +497,14 @@ fn what_goes_with_a_rule_is_that_of_an_arena() -> Result<()> {
 type Case = (&'static str, Recipe, &'static [Do]);
 
 /// A recipe, and with what may go with it, in so many lanes.
-fn modified(lanes: usize) -> (Recipe, [Case; 11]) {
+fn modified(lanes: usize) -> (Recipe, [Case; 12]) {
     use Do::{Accumulate, Ascend, Inspect, Step};
     let lane = |lane: usize| Sgd { lr: 0.1 * (1 + lane) as f64, momentum: 0.9, ..Default::default() };
     let sgd = || Recipe::population((0..lanes).map(lane));
     let lookahead = Lookahead { steps: 2, ..Default::default() };
     let tensor = Clip::Tensor { max: 10.0, kind: NormKind::L2 };
-    let cases: [Case; 11] = [
+    let in_a_tree = Accumulation { order: SumOrder::Tree { micro_batches: 3 }, ..Default::default() };
+    let cases: [Case; 12] = [
         ("centralised", sgd().centralise(), &[Step]),
         ("cautious", sgd().cautious(), &[Step]),
         ("lookahead", sgd().lookahead(lookahead), &[Step]),
@@ -513,6 +514,7 @@ fn modified(lanes: usize) -> (Recipe, [Case; 11]) {
         ("clip by value", sgd().clip(Clip::Value(0.7)), &[Step]),
         ("clip of each tensor", sgd().clip(tensor), &[Step]),
         ("micro-batches", sgd().skip_bad().accumulate(Accumulation::default()), &[Accumulate, Accumulate, Step]),
+        ("a tree of micro-batches", sgd().skip_bad().accumulate(in_a_tree), &[Accumulate, Accumulate, Accumulate, Step]),
         ("ascent", sgd().sam(0.5), &[Ascend, Step]),
         ("inspection", sgd().inspect(), &[Step, Inspect]),
     ];

@@ -32,7 +32,9 @@ fn modifiers() -> Vec<(&'static str, Modify)> {
         ("running average", |recipe| recipe.average(Average::Ema { decay: 0.9 })),
         ("average of some", |recipe| recipe.average(Average::Swa { start: 3, every: 4 })),
         ("lookahead", |recipe| recipe.lookahead(Lookahead { steps: 3, alpha: 0.5 })),
-        ("micro-batches", |recipe| recipe.accumulate(Accumulation { mean: true, drop_bad: true }).skip_bad()),
+        ("micro-batches", |recipe| {
+            recipe.accumulate(Accumulation { mean: true, drop_bad: true, ..Default::default() }).skip_bad()
+        }),
         ("ascents", |recipe| recipe.sam(0.05)),
         ("half copy", |recipe| recipe.half_copy(Half::Bf16)),
         ("cautious", |recipe| recipe.cautious().zero_grads()),

@@ -6,7 +6,7 @@ use fastrand::Rng;
 use std::fmt::{self, Display, Formatter};
 use thalweg::plan::{CHUNK, Half, LossScale, NormKind};
 use thalweg::schedule::{Constant, Cosine, Exponential, Linear, Polynomial, Product, Schedule, Step};
-use thalweg::{Accumulation, AnyRule, Average, Clip, Decay, Lookahead, Setting, range, rule_by_name, set};
+use thalweg::{Accumulation, AnyRule, Average, Clip, Decay, Lookahead, Setting, SumOrder, range, rule_by_name, set};
 
 /// Elements that are shared out to threads.
 const SHARED_OUT: usize = 32_768;
@@ -322,7 +322,11 @@ fn modifier(rng: &mut Rng, which: u8, groups: usize) -> Modifier {
             _ => Average::Swa { start: rng.u64(1..4), every: rng.u64(1..3) },
         }),
         10 => Modifier::Lookahead(Lookahead { steps: rng.u64(1..4), alpha: if rng.bool() { 0.5 } else { 1.0 } }),
-        11 => Modifier::Accumulate(Accumulation { mean: rng.bool(), drop_bad: rng.bool() }),
+        11 => {
+            let tree = SumOrder::Tree { micro_batches: rng.usize(12..18) };
+            let order = if rng.bool() { tree } else { SumOrder::InTurn };
+            Modifier::Accumulate(Accumulation { mean: rng.bool(), drop_bad: rng.bool(), order })
+        }
         12 => Modifier::Sam(0.05),
         13 => Modifier::HalfCopy(if rng.bool() { Half::F16 } else { Half::Bf16 }),
         14 => Modifier::ZeroGrads,

@@ -1,0 +1,153 @@
+//! Micro-batches and their sums: one by one, and as parts of a tree that several machines share.
+
+use super::modifier::SumOrder;
+use super::stepper::{Stepper, not_asked};
+use crate::error::{Error, Result, range};
+use crate::plan::{ALIGN, BufferId, PlanId, Program};
+use crate::rule::{Real, Row};
+
+/// Zeros that are written at a time, whole blocks.
+const PIECE: usize = 1024 * ALIGN;
+
+impl Stepper {
+    /// The plan that adds a micro-batch to the sum, where the recipe accumulates: the first of a step, where there is a tree of sums.
+    pub fn accumulate_plan(&self) -> Option<PlanId> {
+        self.accumulate_plan_of(0)
+    }
+
+    /// The plan that adds the `number`-th micro-batch of a step, from 0 on, where the recipe accumulates so many. Only a tree of sums
+    /// ([`SumOrder::Tree`]) has more than one.
+    pub fn accumulate_plan_of(&self, number: usize) -> Option<PlanId> {
+        let order = self.recipe.accumulation?.order;
+        (number < order.most()).then(|| self.plans.accumulate[order.joins(number)])
+    }
+
+    /// Adds the gradients as they are to the sum that the next step uses; see [`Recipe::accumulate`](super::Recipe::accumulate).
+    ///
+    /// # Errors
+    /// A recipe that does not accumulate, more micro-batches than the recipe's tree has, or a lost device.
+    pub fn accumulate<P: Program>(&mut self, program: &mut P) -> Result<()> {
+        let plan = self.accumulation()?;
+        self.ahead += 1;
+        program.run(plan, 1)
+    }
+
+    /// The plan of the next micro-batch.
+    pub(super) fn accumulation(&self) -> Result<PlanId> {
+        self.order()?;
+        self.accumulate_plan_of(self.ahead).ok_or_else(|| self.full())
+    }
+
+    fn order(&self) -> Result<SumOrder> {
+        Ok(self.recipe.accumulation.ok_or_else(|| not_asked("accumulate", "accumulate"))?.order)
+    }
+
+    fn full(&self) -> Error {
+        let most = self.recipe.accumulation.map_or(0, |accumulation| accumulation.order.most());
+        Error::order("accumulate", format!("a step has at most {most} micro-batches, as its tree of sums"))
+    }
+
+    /// That micro-batches come in the order of their numbers, where their sums are a tree.
+    pub(super) fn check_numbers(&self, plans: &[PlanId], count: usize) -> Result<()> {
+        if self.buffers.joins.is_none() || count == 0 {
+            return Ok(());
+        }
+        let own = plans.iter().filter(|plan| self.plans.accumulate.contains(plan));
+        for (number, plan) in (self.ahead..).zip(own) {
+            if count > 1 && self.ahead > 0 {
+                let rule = "micro-batches since the last step belong to one step, which is made alone";
+                return Err(Error::order(format!("run, {count} times"), rule));
+            }
+            let expected = self.accumulate_plan_of(number).ok_or_else(|| self.full())?;
+            if *plan != expected {
+                let rule = format!("micro-batch {number} of a step has the plan accumulate_plan_of({number})");
+                return Err(Error::order("accumulate", rule));
+            }
+        }
+        Ok(())
+    }
+
+    /// The rows of an update that joins two sums: live in all groups, since frozen ones have added nothing.
+    pub(super) fn write_join_rows<P: Program>(&self, program: &mut P, lane: usize) -> Result<()> {
+        let Some(joins) = self.buffers.joins else { return Ok(()) };
+        let mut rows = vec![P::Float::of(0.0); self.groups() * Row::LEN];
+        for row in rows.chunks_exact_mut(Row::LEN) {
+            [Row::LIVE, Row::SCALE, Row::DECAY].iter().for_each(|&at| row[at] = P::Float::of(1.0));
+            // No bound on what is added.
+            row[Row::MAX_VALUE] = P::Float::of(f64::INFINITY);
+        }
+        program.write(joins, lane, 0, &rows)
+    }
+
+    /// Takes out the sum of the micro-batches since the last step, as if there had been none, into a slice per lane, laid out as the arena.
+    /// Returns how many of them are in each lane's sum: those that were not dropped. Where sums are a tree, the micro-batches are as many
+    /// as a whole node of it has: a power of two. Waits for the device.
+    ///
+    /// It is what travels where several machines share the micro-batches of a step: [`Stepper::put_sum`] puts in the sum of all.
+    ///
+    /// # Errors
+    /// A recipe that does not accumulate, no micro-batches or no whole node of them, slices of other sizes, or a lost device.
+    pub fn take_sum<P: Program>(&mut self, program: &mut P, sums: &mut [Vec<P::Float>]) -> Result<Vec<u32>> {
+        let (level, count) = self.node()?;
+        self.check_sums(sums)?;
+        let zeros = vec![P::Float::of(0.0); PIECE.min(self.arena.len())];
+        let mut counts = Vec::with_capacity(sums.len());
+        for (lane, sum) in sums.iter_mut().enumerate() {
+            program.read_to(level, lane, 0, sum)?;
+            for start in (0..self.arena.len()).step_by(PIECE) {
+                program.write(level, lane, start, &zeros[..PIECE.min(self.arena.len() - start)])?;
+            }
+            counts.push(program.read_indices(count, lane)?[0]);
+            program.write_indices(count, lane, 0, &[0])?;
+        }
+        self.ahead = 0;
+        Ok(counts)
+    }
+
+    /// Puts in the sum of a step's micro-batches, made elsewhere, and of how many it is, by lane; the next step uses it as if they had been
+    /// accumulated here.
+    ///
+    /// # Errors
+    /// A recipe that does not accumulate, micro-batches since the last step, slices or counts of other sizes, or a lost device.
+    pub fn put_sum<P: Program>(&mut self, program: &mut P, sums: &[Vec<P::Float>], counts: &[u32]) -> Result<()> {
+        self.order()?;
+        if self.ahead > 0 {
+            return Err(Error::order("put_sum", "a step or take_sum has to come after micro-batches"));
+        }
+        self.check_sums(sums)?;
+        range::require(counts.len() == sums.len(), "counts of micro-batches", counts.len(), "one per lane")?;
+        let (Some(&sum), Some(micro)) = (self.buffers.levels.last(), self.buffers.micro) else { return Ok(()) };
+        for (lane, (values, count)) in sums.iter().zip(counts).enumerate() {
+            program.write(sum, lane, 0, values)?;
+            program.write_indices(micro, lane, 0, &[*count])?;
+        }
+        self.ahead = 1;
+        Ok(())
+    }
+
+    /// Where the sum of the micro-batches since the last step is, and their number.
+    fn node(&self) -> Result<(BufferId, BufferId)> {
+        let order = self.order()?;
+        let level = match order {
+            SumOrder::InTurn if self.ahead > 0 => Some(0),
+            SumOrder::Tree { .. } if self.ahead.is_power_of_two() => Some(self.ahead.ilog2() as usize),
+            _ => None,
+        };
+        let buffers = level.and_then(|level| self.buffers.levels.get(level).copied()).zip(self.buffers.micro);
+        buffers.ok_or_else(|| {
+            let rule = format!("it wants the micro-batches of a whole node: 1, 2, 4, …, and there are {}", self.ahead);
+            Error::order("take_sum", rule)
+        })
+    }
+
+    fn check_sums<F>(&self, sums: &[Vec<F>]) -> Result<()> {
+        let (lanes, len) = (self.recipe.lanes(), self.arena.len());
+        if sums.len() != lanes {
+            return Err(Error::shape("sums of micro-batches", format!("{lanes} lanes"), sums.len()));
+        }
+        match sums.iter().find(|sum| sum.len() != len) {
+            Some(sum) => Err(Error::shape("a sum of micro-batches", format!("{len} values"), sum.len())),
+            None => Ok(()),
+        }
+    }
+}
