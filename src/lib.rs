@@ -39,6 +39,7 @@
 //! | [`gpu`] | the engine on wgpu |
 //! | [`nn`] | a tape that differentiates, layers, losses, start values |
 //! | [`op`] | operations of layers and of training |
+//! | [`train`] | what goes with [`Trainer`]: tasks, metrics |
 //! | [`data`] | data sets, their split, folds and scaling, and readers |
 //! | [`sweep`] | hyper-parameter search: spaces, samplers, strategies and the table of results |
 //! | [`tree`] | sums of micro-batches that several machines share |
@@ -94,7 +95,7 @@ mod rules;
 pub mod schedule;
 pub mod sweep;
 mod text;
-mod train;
+pub mod train;
 pub mod tree;
 
 #[cfg(feature = "cpu")]

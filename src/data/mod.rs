@@ -1,4 +1,5 @@
-//! Labelled data for training: the data set, its split, folds and scaling, and readers for CSV and IDX files.
+//! Data for training, with classes or numbers as what is to be predicted: the data set, its split, folds and scaling, and readers for CSV
+//! and IDX files.
 
 #[cfg(feature = "files")]
 mod cell;
@@ -29,7 +30,7 @@ use crate::error::{Error, Result, range};
 /// A larger label is a number of a row or a measurement, and taken as a class it would ask for an output layer of gigabytes.
 pub const MAX_CLASSES: usize = 1 << 16;
 
-/// Rows of features, each with the number of its class.
+/// Rows of features, each with the number of its class, or with numbers that are to be predicted (regression).
 ///
 /// The fields are public and may be filled by hand; whatever takes a data set calls [`Dataset::check`] first.
 ///
@@ -41,20 +42,27 @@ pub const MAX_CLASSES: usize = 1 << 16;
 /// let data = Dataset::new(vec![0.0, 0.5, 1.0, 1.5], 2, vec![0, 1])?;
 /// assert_eq!((data.rows(), data.width, data.classes), (2, 2, 2));
 /// assert_eq!(data.row(1), Some(&[1.0, 1.5][..]));
+///
+/// let line = Dataset::regression(vec![0.0, 0.5, 1.0], 1, vec![1.0, 2.0, 3.0], 1)?;
+/// assert_eq!((line.rows(), line.target_width, line.classes), (3, 1, 0));
 /// # Ok::<(), thalweg::Error>(())
 /// ```
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Dataset {
     /// The features, row after row; all finite.
     pub features: Vec<f32>,
     /// Features per row, at least 1.
     pub width: usize,
-    /// The class of each row, below `classes`.
+    /// The class of each row, below `classes`; nothing for regression.
     pub labels: Vec<u32>,
-    /// Number of classes, 1 to [`MAX_CLASSES`]. Some may have no rows.
+    /// Number of classes, 1 to [`MAX_CLASSES`]. Some may have no rows. 0 for regression.
     pub classes: usize,
     /// The name of each class as a file has it, or nothing where the classes have no names.
     pub class_names: Vec<String>,
+    /// The numbers to be predicted, row after row; all finite. Nothing where rows have classes.
+    pub targets: Vec<f32>,
+    /// Numbers to be predicted per row; 0 where rows have classes.
+    pub target_width: usize,
 }
 
 impl Dataset {
@@ -65,43 +73,88 @@ impl Dataset {
     /// Those of [`Dataset::check`].
     pub fn new(features: Vec<f32>, width: usize, labels: Vec<u32>) -> Result<Self> {
         let classes = labels.iter().max().map_or(1, |&label| (label as usize).saturating_add(1));
-        let data = Self { features, width, labels, classes, class_names: Vec::new() };
+        let data = Self { features, width, labels, classes, ..Self::default() };
         data.check()?;
         Ok(data)
+    }
+
+    /// A data set whose rows have `target_width` numbers that are to be predicted.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Dataset::check`].
+    pub fn regression(features: Vec<f32>, width: usize, targets: Vec<f32>, target_width: usize) -> Result<Self> {
+        let data = Self { features, width, targets, target_width, ..Self::default() };
+        data.check()?;
+        Ok(data)
+    }
+
+    /// Whether rows have numbers to be predicted, and not classes.
+    pub fn is_regression(&self) -> bool {
+        self.target_width > 0
     }
 
     /// Whether the fields fit each other.
     ///
     /// # Errors
     ///
-    /// [`Error::Empty`] without rows, [`Error::Shape`] if the features do not fill the rows or the names are not one per class,
-    /// [`Error::Setting`] for a width of 0, too many classes, a label that is no class, and a feature that is not finite.
+    /// [`Error::Empty`] without rows, [`Error::Shape`] if features or targets do not fill the rows or the names are not one per class,
+    /// [`Error::Conflict`] if rows have classes and numbers to be predicted, [`Error::Setting`] for a width of 0, too many classes, a label
+    /// that is no class, and a feature or target that is not finite, with its row and column, counted from 0.
     pub fn check(&self) -> Result<()> {
         range::require(self.width > 0, "width", self.width, "at least 1")?;
-        if self.labels.is_empty() {
+        if self.labels.is_empty() && self.targets.is_empty() {
             return Err(Error::Empty { what: "the data set".into() });
+        }
+        if self.is_regression() {
+            self.check_targets()?;
+        } else {
+            self.check_labels()?;
         }
         if self.rows().checked_mul(self.width) != Some(self.features.len()) {
             let expected = format!("{} rows × {}", self.rows(), self.width);
             return Err(Error::shape("features", expected, self.features.len()));
+        }
+        check_finite("features", &self.features, self.width)
+    }
+
+    fn check_labels(&self) -> Result<()> {
+        if !self.targets.is_empty() {
+            return Err(Error::setting("target_width", 0, "at least 1 where there are targets"));
         }
         let classes = (1..=MAX_CLASSES).contains(&self.classes);
         range::require(classes, "classes", self.classes, &format!("1 to {MAX_CLASSES}"))?;
         if !self.class_names.is_empty() && self.class_names.len() != self.classes {
             return Err(Error::shape("class names", self.classes, self.class_names.len()));
         }
-        if let Some(i) = self.labels.iter().position(|&label| label as usize >= self.classes) {
-            return Err(Error::setting(&format!("labels[{i}]"), self.labels[i], &format!("below classes = {}", self.classes)));
-        }
-        match self.features.iter().position(|x| !x.is_finite()) {
-            Some(i) => Err(Error::setting(&format!("features[{i}]"), self.features[i], "finite")),
+        match self.labels.iter().position(|&label| label as usize >= self.classes) {
+            Some(i) => {
+                Err(Error::setting(&format!("labels[{i}]"), self.labels[i], &format!("below classes = {}", self.classes)))
+            }
             None => Ok(()),
         }
     }
 
+    fn check_targets(&self) -> Result<()> {
+        if !self.labels.is_empty() {
+            return Err(Error::conflict("labels", "targets", "a row has a class or numbers to be predicted"));
+        }
+        if !self.targets.len().is_multiple_of(self.target_width) {
+            let expected = format!("rows of {}", self.target_width);
+            return Err(Error::shape("targets", expected, self.targets.len()));
+        }
+        check_finite("targets", &self.targets, self.target_width)
+    }
+
     /// Number of rows.
     pub fn rows(&self) -> usize {
-        self.labels.len()
+        self.targets.len().checked_div(self.target_width).unwrap_or(self.labels.len())
+    }
+
+    /// The numbers to be predicted of row `i`, if there is such a row.
+    pub fn target(&self, i: usize) -> Option<&[f32]> {
+        let start = i.checked_mul(self.target_width)?;
+        self.targets.get(start..start.checked_add(self.target_width)?)
     }
 
     /// The features of row `i`, if there is such a row.
@@ -113,7 +166,7 @@ impl Dataset {
     /// Splits into a training and a test part, both shuffled by `seed`.
     ///
     /// Each class gives `test_fraction` of its rows to the test part, to the nearest row; a tie goes to the training part.
-    /// Both parts keep the number and names of the classes.
+    /// Both parts keep the number and names of the classes. Where rows have numbers to be predicted, all of them are as one class.
     ///
     /// # Examples
     ///
@@ -147,7 +200,7 @@ impl Dataset {
         // Taken in shuffled order until each class has given its share, so that neither part is sorted by class.
         let mut share = self.test_share(test_fraction);
         let (test, train): (Vec<usize>, Vec<usize>) = order.into_iter().partition(|&i| {
-            let left = &mut share[self.labels[i] as usize];
+            let left = &mut share[self.class_of(i)];
             let taken = *left > 0;
             *left -= usize::from(taken);
             taken
@@ -161,11 +214,16 @@ impl Dataset {
         Ok([train, test])
     }
 
+    /// The class of a row; 0 where rows have none.
+    fn class_of(&self, row: usize) -> usize {
+        self.labels.get(row).map_or(0, |&label| label as usize)
+    }
+
     /// Rows that each class gives to the test part.
     fn test_share(&self, test_fraction: f64) -> Vec<usize> {
-        let mut share = vec![0; self.classes];
-        for &label in &self.labels {
-            share[label as usize] += 1;
+        let mut share = vec![0; self.classes.max(1)];
+        for row in 0..self.rows() {
+            share[self.class_of(row)] += 1;
         }
         for rows in &mut share {
             *rows = (*rows as f64 * test_fraction - 0.5).ceil() as usize;
@@ -214,9 +272,19 @@ impl Dataset {
         Dataset {
             features,
             width: self.width,
-            labels: rows.iter().map(|&i| self.labels[i]).collect(),
+            labels: rows.iter().filter_map(|&i| self.labels.get(i).copied()).collect(),
             classes: self.classes,
             class_names: self.class_names.clone(),
+            targets: rows.iter().filter_map(|&i| self.target(i)).flatten().copied().collect(),
+            target_width: self.target_width,
         }
+    }
+}
+
+/// Whether all numbers of a table are finite.
+fn check_finite(what: &str, values: &[f32], width: usize) -> Result<()> {
+    match values.iter().position(|x| !x.is_finite()) {
+        Some(i) => Err(Error::setting(&format!("{what}[row {}, column {}]", i / width, i % width), values[i], "finite")),
+        None => Ok(()),
     }
 }

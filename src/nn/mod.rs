@@ -1,7 +1,7 @@
 //! Networks: values on a tape, layers, losses, start values.
 //!
 //! A [`Model`] records itself on a [`Tape`]; [`Criterion`] makes a loss of its output, [`Tape::backward`] the gradient by all parameters, and
-//! [`Tape::record`] operations of a plan. [`Trainer::of`](crate::Trainer::of) does all of that for a classifier.
+//! [`Tape::record`] operations of a plan. [`Trainer`](crate::Trainer) does all of that.
 //!
 //! A [`Network`] is an older way, a list of linear layers and activations without a tape. It declares its parameters in an arena, and
 //! records its forward and backward pass as operations on views. Samples are rows.

@@ -115,6 +115,22 @@ impl Recipe {
         }
     }
 
+    /// A recipe of one lane with the same settings in so many lanes; one of several lanes stays as it is.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use thalweg::{Recipe, Sgd};
+    ///
+    /// assert_eq!(Recipe::new(Sgd::default()).repeated(3).lanes(), 3);
+    /// ```
+    pub fn repeated(mut self, lanes: usize) -> Self {
+        if let [rule] = &self.groups[0].rules[..] {
+            self.groups[0].rules = vec![rule.clone(); lanes];
+        }
+        self
+    }
+
     /// Gives tensors a rule of their own: those for which `takes` returns true, and that no group named before takes. Everything else
     /// goes by the rule of [`Recipe::new`], as the group `default`. The rule is one for all lanes, or an array of one per lane.
     ///

@@ -68,7 +68,7 @@ mod dataset {
                 Dataset::new(vec![1.0; 5], usize::MAX, vec![0; 3]),
                 &format!("features: 5 found, 3 rows × {} expected", usize::MAX),
             ),
-            (Dataset::new(vec![1.0, f32::NAN], 1, vec![0; 2]), "features[1] = NaN is out of range: finite"),
+            (Dataset::new(vec![1.0, f32::NAN], 1, vec![0; 2]), "features[row 1, column 0] = NaN is out of range: finite"),
             (Dataset::new(vec![1.0], 1, vec![65_536]), "classes = 65537 is out of range: 1 to 65536"),
         ];
         for (result, expected) in texts {

@@ -86,7 +86,7 @@ fn the_digits_are_told_apart() -> Result<()> {
     let mut short = Vec::new();
     for entry in entries() {
         let epochs = thalweg_catalogue::digits::train(&Cpu::<f32>::default(), entry)?;
-        let accuracy = epochs[epochs.len() - 1].test.accuracy;
+        let accuracy = epochs[epochs.len() - 1].test.accuracy.expect("an accuracy");
         if !(accuracy >= 0.95) {
             short.push(format!("{}: {accuracy} after {} epochs", entry.rule, epochs.len()));
         }

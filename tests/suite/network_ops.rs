@@ -108,7 +108,7 @@ fn tallies_add_to_what_was_there() {
             let terms = bench.input("terms", x.clone());
             let sum = bench.read_and_written("sum", before.clone());
             let mean = bench.output("mean", 1);
-            bench.operate(Tally { terms, sum, mean });
+            bench.operate(Tally { terms, sums: sum, mean });
             agree(&engines, &format!("tally of {len}"), &bench, |lane, _, _| sum_cost(x[lane].iter().chain(&before[lane])));
         }
     }

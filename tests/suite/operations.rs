@@ -195,7 +195,7 @@ fn lanes_pick_batches_of_their_own() {
         let mut plan = Plan::default();
         let [t, o, c] = [table, order, clock].map(|id| layout.whole(id));
         plan.operate(Gather { table: t, order: o, clock: c, out: losses, kind: Kind::Float, width: 1, rows: 2, batches: 2 });
-        plan.operate(Tally { terms: losses, sum: layout.whole(total), mean: layout.whole(mean) });
+        plan.operate(Tally { terms: losses, sums: layout.whole(total), mean: layout.whole(mean) });
         let mut program = engine.load(&Blueprint::of(&layout, &[plan])).expect("a program");
         program.write(table, 0, 0, &[1.0, 2.0, 4.0, 8.0, 16.0, 32.0]).expect("a table");
         for (lane, order_of, at) in [(0, [0, 1, 2, 3], 0), (1, [5, 4, 3, 9], 1)] {

@@ -1,10 +1,9 @@
 //! The digits as the command line has them, for rules to be tried on.
 
 use crate::Entry;
-use std::ops::ControlFlow;
 use thalweg::data::{Scaler, digits};
-use thalweg::nn::Network;
-use thalweg::plan::{Activation, Engine};
+use thalweg::nn::{Nonlinearity, Sequential};
+use thalweg::plan::Engine;
 use thalweg::{Batch, Metrics, Result, Trainer};
 
 /// Decides the split, the first weights and the order of rows.
@@ -26,13 +25,14 @@ pub fn train<E: Engine>(engine: &E, entry: &Entry) -> Result<Vec<Epoch>> {
     let scaler = Scaler::range(&train)?;
     scaler.apply(&mut train)?;
     scaler.apply(&mut test)?;
-    let network = Network::perceptron(train.width, &[128, 64], train.classes, Activation::Relu)?;
+    let model = Sequential::perceptron(train.width, &[128, 64], train.classes, Nonlinearity::Relu);
     // All batches are of one size, so that steps cost the same.
     let (run, batch) = (&entry.digits, Batch { rows: entry.batch, drop_last: true });
     let recipe = run.recipe(entry.rule, run.length * batch.steps(train.rows()))?;
-    let mut trainer = Trainer::new(engine, &network, recipe, &train, &test, batch, SEED)?;
+    let trainer = Trainer::builder(&model, recipe).train(&train).validation(&test).batch(batch).seed(SEED);
+    let mut trainer = trainer.build(engine)?;
     let mut epoch = || {
-        let train = trainer.epoch(|_| ControlFlow::Continue(()))?[0];
+        let train = trainer.whole_epoch()?[0];
         Ok(Epoch { steps: trainer.steps(), train, test: trainer.evaluate()?[0] })
     };
     (0..run.length).map(|_| epoch()).collect()

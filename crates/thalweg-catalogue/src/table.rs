@@ -31,7 +31,7 @@ impl Row {
         let Memory { bytes, other, .. } = Memory::of(&*with(rule, entry.digits.settings));
         let other = other.map_or(String::new(), |other| format!(", {other}"));
         let steps = |path: &Path| format!("after {} steps", path[path.len() - 1].0);
-        let accuracy = 100.0 * digits[digits.len() - 1].test.accuracy;
+        let accuracy = 100.0 * digits[digits.len() - 1].test.accuracy.unwrap_or(f64::NAN);
         Self {
             rule,
             text: [

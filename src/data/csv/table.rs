@@ -166,7 +166,8 @@ impl Table {
         let means = self.means(&(0..self.data.rows()).collect::<Vec<_>>());
         self.fill(&means);
         let (classes, class_names) = (self.data.classes, self.data.class_names.clone());
-        let mut test = Dataset { features: rows.features, width: columns.width(), labels, classes, class_names };
+        let mut test =
+            Dataset { features: rows.features, width: columns.width(), labels, classes, class_names, ..Dataset::default() };
         rows.holes.iter().for_each(|&(row, feature)| test.features[row * test.width + feature] = means[feature]);
         test.check().map_err(|error| refused(path, error))?;
         self.data.check()?;

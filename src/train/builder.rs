@@ -1,0 +1,229 @@
+//! From a model, a recipe and data to a trainer: what can be set, and its checks.
+
+use super::Trainer;
+use super::batch::Batch;
+use super::lanes::{Lane, Rows};
+use super::record::record;
+use super::task::Task;
+use crate::data::{Dataset, Fold, Scaler};
+use crate::error::{Error, Result, range};
+use crate::nn::Model;
+use crate::optimizer::Recipe;
+use crate::plan::Engine;
+
+/// Rows of a step unless set, as in Keras.
+const BATCH: usize = 32;
+/// Rows that are evaluated together unless set.
+const BLOCK: usize = 256;
+
+/// Settings of a [`Trainer`]: [`Trainer::builder`] begins, [`TrainerBuilder::build`] ends. All but [`TrainerBuilder::train`] have defaults.
+#[derive(Debug, Clone)]
+pub struct TrainerBuilder<'a> {
+    pub(super) model: &'a dyn Model,
+    pub(super) recipe: Recipe,
+    train: Option<&'a Dataset>,
+    validation: Option<&'a Dataset>,
+    task: Option<Task>,
+    batch: Batch,
+    seeds: Vec<u64>,
+    /// Of lanes, rows to train on and to validate on.
+    train_rows: Vec<(usize, Vec<usize>)>,
+    validation_rows: Vec<(usize, Vec<usize>)>,
+    standardise: bool,
+    block: usize,
+}
+
+/// Settings that fit each other.
+pub(super) struct Settled<'a> {
+    pub model: &'a dyn Model,
+    pub recipe: Recipe,
+    pub train: &'a Dataset,
+    pub validation: Option<&'a Dataset>,
+    pub task: Task,
+    pub batch: Batch,
+    pub lanes: Vec<Lane>,
+    /// The scaling of each lane, or one for all.
+    pub scalers: Vec<Scaler>,
+    /// Rows that are evaluated together.
+    pub block: usize,
+}
+
+impl Settled<'_> {
+    /// Whether all lanes take the same training rows in the same order.
+    pub fn shares_training(&self) -> bool {
+        self.lanes.iter().all(|lane| lane.seed == self.lanes[0].seed && lane.train == self.lanes[0].train)
+    }
+
+    /// Whether all lanes are validated on the same rows.
+    pub fn shares_validation(&self) -> bool {
+        self.lanes.iter().all(|lane| lane.validation == self.lanes[0].validation)
+    }
+}
+
+impl Trainer<()> {
+    /// Begins to describe a trainer of a model by a recipe. The recipe says how many lanes there are, unless
+    /// [`TrainerBuilder::seeds`] does.
+    pub fn builder<'a>(model: &'a dyn Model, recipe: Recipe) -> TrainerBuilder<'a> {
+        TrainerBuilder {
+            model,
+            recipe,
+            train: None,
+            validation: None,
+            task: None,
+            batch: BATCH.into(),
+            seeds: vec![0],
+            train_rows: Vec::new(),
+            validation_rows: Vec::new(),
+            standardise: false,
+            block: BLOCK,
+        }
+    }
+}
+
+impl<'a> TrainerBuilder<'a> {
+    /// The data to train on. They have to be given.
+    pub fn train(mut self, data: &'a Dataset) -> Self {
+        self.train = Some(data);
+        self
+    }
+
+    /// The data that [`Trainer::evaluate`] looks at. If they are those to train on, the device has them once. Default: none.
+    pub fn validation(mut self, data: &'a Dataset) -> Self {
+        self.validation = Some(data);
+        self
+    }
+
+    /// What is learned. Default: [`Task::classification`] where the data have classes, [`Task::regression`] where they have numbers.
+    pub fn task(mut self, task: Task) -> Self {
+        self.task = Some(task);
+        self
+    }
+
+    /// Rows of a step; a batch larger than the data is all of them. Default 32, the last, smaller batch of an epoch among them.
+    pub fn batch(mut self, batch: impl Into<Batch>) -> Self {
+        self.batch = batch.into();
+        self
+    }
+
+    /// One seed for all lanes: it decides the first weights, the order of rows in each epoch, and what is drawn in steps. Default 0.
+    pub fn seed(self, seed: u64) -> Self {
+        self.seeds(&[seed])
+    }
+
+    /// A seed for each lane. A lane has the bits of a trainer of one lane with its seed. Where the recipe has one lane and there are several
+    /// seeds, each gets a lane with the recipe's settings.
+    ///
+    /// Lanes with one seed and the same rows share the picking of batches, which is faster.
+    pub fn seeds(mut self, seeds: &[u64]) -> Self {
+        self.seeds = seeds.to_vec();
+        self
+    }
+
+    /// The rows that a lane is trained on. Rows may come twice, as in a bootstrap. All lanes have as many. Default: all.
+    pub fn train_rows(mut self, lane: usize, rows: &[usize]) -> Self {
+        self.train_rows.push((lane, rows.to_vec()));
+        self
+    }
+
+    /// The rows of the validation data that a lane is evaluated on. Default: all.
+    pub fn validation_rows(mut self, lane: usize, rows: &[usize]) -> Self {
+        self.validation_rows.push((lane, rows.to_vec()));
+        self
+    }
+
+    /// The rows of a lane, both of [`TrainerBuilder::train`]'s data: those to train on and those to validate on. The data to validate on are
+    /// those to train on, unless others were set.
+    pub fn fold(self, lane: usize, fold: &Fold) -> Self {
+        self.train_rows(lane, &fold.train).validation_rows(lane, &fold.validation)
+    }
+
+    /// Brings each feature to a mean of 0 and a standard deviation of 1 on the lane's own training rows, on the device, before the model.
+    /// Features that are constant there are only centred. Validation rows and [`Trainer::predict`] use the same numbers.
+    pub fn standardise(mut self) -> Self {
+        self.standardise = true;
+        self
+    }
+
+    /// Rows that are evaluated together, at least 1: the bits of a row do not depend on the others. Default 256.
+    pub fn evaluation_rows(mut self, rows: usize) -> Self {
+        self.block = rows;
+        self
+    }
+
+    /// Records and loads everything: data, model, and the recipe's step, of which a last, smaller batch has a recording of its own over the
+    /// same buffers.
+    ///
+    /// # Errors
+    /// No data to train on; data that do not fit the model, the task or each other, or are not finite (with row and column); mistakes in
+    /// the model's shapes, after the layer's name; a batch of 0; seeds or rows for other lanes than there are; lanes with different
+    /// numbers of training rows; settings out of their range; or what the engine refuses.
+    pub fn build<E: Engine>(self, engine: &E) -> Result<Trainer<E::Program>> {
+        record(engine, &self.settled()?)
+    }
+
+    fn settled(self) -> Result<Settled<'a>> {
+        let missing = || Error::missing("a trainer", "data", ".train(&data)");
+        let train = self.train.ok_or_else(missing)?;
+        train.check()?;
+        let folds = !self.validation_rows.is_empty();
+        let validation = self.validation.or(folds.then_some(train));
+        validation.map_or(Ok(()), Dataset::check)?;
+        if let Some(validation) = validation.filter(|validation| validation.width != train.width) {
+            return Err(Error::shape("features of the validation data", train.width, validation.width));
+        }
+        range::require(self.batch.rows > 0, "batch", self.batch.rows, "at least 1")?;
+        range::require(self.block > 0, "evaluation_rows", self.block, "at least 1")?;
+        let recipe = self.recipe.clone();
+        let recipe = if recipe.lanes() == 1 { recipe.repeated(self.seeds.len()) } else { recipe };
+        let lanes = self.lanes(recipe.lanes(), train, validation)?;
+        let rows = lanes[0].train.len();
+        if let Some((lane, other)) = lanes.iter().enumerate().find(|(_, lane)| lane.train.len() != rows) {
+            return Err(Error::shape(
+                format!("training rows of lane {lane}"),
+                format!("{rows} as in lane 0 (a batch has rows of all lanes)"),
+                other.train.len(),
+            ));
+        }
+        let batch = Batch { rows: self.batch.rows.min(rows), ..self.batch };
+        let scalers = if self.standardise { scalers(train, &lanes)? } else { Vec::new() };
+        let task = self.task.clone().unwrap_or_else(|| Task::fitting(train));
+        Ok(Settled { model: self.model, recipe, train, validation, task, batch, lanes, scalers, block: self.block })
+    }
+
+    /// The lanes with their seeds and rows.
+    fn lanes(&self, lanes: usize, train: &Dataset, validation: Option<&Dataset>) -> Result<Vec<Lane>> {
+        if lanes == 0 {
+            return Err(Error::Empty { what: "the list of lanes".into() });
+        }
+        if self.seeds.len() != 1 && self.seeds.len() != lanes {
+            return Err(Error::shape("seeds", format!("1, or {lanes}, one per lane,"), self.seeds.len()));
+        }
+        let all = Rows::All(validation.map_or(0, Dataset::rows));
+        let seed = |lane: usize| self.seeds.get(lane).copied().unwrap_or(self.seeds[0]);
+        let mut made: Vec<Lane> =
+            (0..lanes).map(|lane| Lane { seed: seed(lane), train: Rows::All(train.rows()), validation: all.clone() }).collect();
+        let known = |lane: usize| range::require(lane < lanes, "lane of rows", lane, &format!("below {lanes}"));
+        for (lane, rows) in &self.train_rows {
+            known(*lane)?;
+            made[*lane].train = Rows::of("training", *lane, rows, train)?;
+        }
+        for (lane, rows) in &self.validation_rows {
+            known(*lane)?;
+            made[*lane].validation = Rows::of("validation", *lane, rows, validation.unwrap_or(train))?;
+        }
+        Ok(made)
+    }
+}
+
+/// The scaling of each lane, or one where all have the same rows.
+fn scalers(train: &Dataset, lanes: &[Lane]) -> Result<Vec<Scaler>> {
+    let of = |lane: &Lane| match &lane.train {
+        Rows::All(_) => Scaler::standard(train),
+        Rows::Some(rows) => {
+            let rows: Vec<usize> = rows.iter().map(|&row| row as usize).collect();
+            Scaler::standard(&train.rows_at(&rows)?)
+        }
+    };
+    let alike = lanes.iter().all(|lane| lane.train == lanes[0].train);
+    lanes[..if alike { 1 } else { lanes.len() }].iter().map(of).collect()
+}

@@ -1,0 +1,330 @@
+//! From settings to plans: the gradient of a batch, an evaluation, a prediction.
+
+use super::builder::Settled;
+use super::feed::{Feed, Feeding, Picked, Table};
+use super::lanes;
+use super::predict::Predictor;
+use super::task::{Columns, Measured, Task};
+use super::{Gradient, Plans, Statistics, Trainer};
+use crate::data::Scaler;
+use crate::error::{Error, Result};
+use crate::nn::{Model, Places, Slots, Tape, Value};
+use crate::op::StepKey;
+use crate::optimizer::Optimizer;
+use crate::plan::{Blueprint, BufferId, Engine, Kind, Layout, Plan, PlanId, Program, Role, Scalar, View};
+use crate::rule::Real;
+
+/// Records everything, loads it, and writes what it starts from.
+pub(super) fn record<E: Engine>(engine: &E, settled: &Settled) -> Result<Trainer<E::Program>> {
+    let Settled { recipe, train, validation, task, block, .. } = settled;
+    let (model, batch, own, rows) = (settled.model, settled.batch, &settled.lanes, settled.lanes[0].train.len());
+    let mut blueprint = Blueprint::new(own.len());
+    let scaling = Scaling::declare(blueprint.layout_mut(), &settled.scalers);
+
+    // The first recording tells parameters and outputs; then there is a loss scale to record with.
+    let table = Table::declare(&mut blueprint, "training", train);
+    let probe = Probe::of(model, &mut blueprint, task, &table, batch.rows, scaling)?;
+    let (arena, buffers) = (probe.tape.arena()?, probe.tape.buffers()?);
+    task.check("training", train, &probe.output)?;
+    let shared = settled.shares_training();
+    let steps = batch.steps(rows);
+    let feeding =
+        Feeding { what: "training", table, batch: batch.rows, batches: steps, shared, padded: false, columns: probe.columns };
+    let mut feed = Feed::declare(&mut blueprint, feeding);
+    let params = blueprint.arena("params", &arena, Role::Params);
+    let grads = blueprint.arena("grads", &arena, Role::Grads);
+    let statistics = blueprint.arena("statistics", &buffers, Role::State);
+    let keys = blueprint.indices("keys", 2, Role::State);
+    let words = blueprint.indices("key of the step", 2, Role::Scratch);
+    let stepper = recipe.record(&mut blueprint, &arena, params, grads)?;
+    let of = |buffer, len| View { buffer, offset: 0, len };
+    let places =
+        Places { params: (&arena, params), grads: Some(grads), buffers: Some((&buffers, statistics)), key: Some(of(words, 2)) };
+    let scale = View { buffer: stepper.scalars(), offset: Scalar::LossScale as usize, len: 1 };
+    let scale = recipe.scales_loss().then_some(scale);
+    // Where samples look for the loss. With weights the mean of its terms is another number.
+    let loss = of(stepper.loss_buffer(), 1);
+    let weighted_loss = probe.columns.weighted.then_some(loss);
+    if weighted_loss.is_none() {
+        feed.mean = loss;
+    }
+
+    let mut recorder = Recorder { model, task, columns: probe.columns, places, slots: Slots::default(), scaling };
+    // Each micro-batch of a step draws its own numbers.
+    let micro = stepper.accumulate_plan().map(|_| blueprint.buffer("micro-batches")).transpose()?;
+    let applied = of(blueprint.buffer("counts")?, 1);
+    let step_key = StepKey { key: of(keys, 2), step: applied, micro: micro.map(|id| of(id, 1)), out: of(words, 2) };
+    let drawn = probe.tape.is_random().then_some(&step_key);
+    let step = Step { scale, weighted_loss, drawn, ascends: stepper.ascend_plan().is_some() };
+    let mut gradient = |name: &str, rows| recorder.gradient(&mut blueprint, &feed, name, rows, step);
+    let whole = gradient("gradient", batch.rows)?;
+    let last = batch.rest(rows).map(|rows| gradient("gradient of the last batch", rows)).transpose()?;
+
+    let evaluated = stepper.averages().then(|| blueprint.arena("evaluated params", &arena, Role::Scratch));
+    recorder.places = Places { params: (&arena, evaluated.unwrap_or(params)), grads: None, ..places };
+    let held = validation.map(|data| {
+        let same = std::ptr::eq(data, *train);
+        let table = if same { table } else { Table::declare(&mut blueprint, "validation", data) };
+        task.check("validation", data, &probe.output)?;
+        recorder.held(&mut blueprint, table, settled)
+    });
+    let (held, evaluate) = held.transpose()?.unzip();
+    let predictor = recorder.predictor(&mut blueprint, train.width, *block)?;
+
+    let mut optimizer = Optimizer::load(engine, &blueprint, stepper)?;
+    let program = optimizer.program_mut();
+    table.upload(program, train)?;
+    feed.survey(train, own.iter().map(|lane| &lane.train));
+    let mut held: Option<Feed> = held;
+    if let (Some(held), Some(data)) = (&mut held, validation) {
+        if held.table.features != table.features {
+            held.table.upload(program, data)?;
+        }
+        held.survey(data, own.iter().map(|lane| &lane.validation));
+        held.write_order(program, |lane| own[lane].validation.numbers())?;
+    }
+    if let Some(scaling) = scaling {
+        scaling.upload(program, &settled.scalers)?;
+    }
+    let floats = |values: Vec<f64>| values.into_iter().map(<E::Float as Real>::of).collect::<Vec<_>>();
+    let start = floats(probe.tape.initial_buffers()?);
+    let mut known: Option<(u64, Vec<E::Float>)> = None;
+    for (lane, of) in own.iter().enumerate() {
+        if known.as_ref().is_none_or(|(seed, _)| *seed != of.seed) {
+            known = Some((of.seed, floats(probe.tape.initial(lanes::key(of.seed))?)));
+        }
+        if let Some((_, initial)) = &known {
+            program.write(params, lane, 0, initial)?;
+        }
+        program.write(statistics, lane, 0, &start)?;
+        program.write_indices(keys, lane, 0, &lanes::step_key(of.seed))?;
+    }
+    let mut trainer = Trainer {
+        optimizer,
+        plans: Plans { whole, last, evaluate },
+        lanes: own.clone(),
+        evaluated,
+        taken: rows.min(batch.rows * steps),
+        train: feed,
+        validation: held,
+        predictor,
+        statistics: Statistics { arena: buffers, id: statistics, keys },
+        epoch: 0,
+        step: 0,
+        steps: 0,
+        micro: 1,
+        sequences: [Vec::new(), Vec::new()],
+    };
+    trainer.sequence_all();
+    Ok(trainer)
+}
+
+/// Mean and divisor of each feature, in the place of which lanes may have their own.
+#[derive(Debug, Clone, Copy)]
+struct Scaling {
+    shift: View,
+    divisor: View,
+}
+
+impl Scaling {
+    fn declare(layout: &mut Layout, scalers: &[Scaler]) -> Option<Self> {
+        let width = scalers.first()?.shift.len();
+        let mut declare = |name: &str| {
+            let id = if scalers.len() == 1 { layout.shared_floats(name, width) } else { layout.floats(name, width) };
+            layout.whole(id)
+        };
+        Some(Self { shift: declare("means of features"), divisor: declare("deviations of features") })
+    }
+
+    fn upload<P: Program>(self, program: &mut P, scalers: &[Scaler]) -> Result<()> {
+        for (lane, scaler) in scalers.iter().enumerate() {
+            for (view, values) in [(self.shift, &scaler.shift), (self.divisor, &scaler.divisor)] {
+                let values: Vec<P::Float> = values.iter().map(|&x| P::Float::of(x)).collect();
+                program.write(view.buffer, lane, 0, &values)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The model's output for a batch.
+fn forward(
+    tape: &mut Tape,
+    model: &dyn Model,
+    features: BufferId,
+    [rows, width]: [usize; 2],
+    scaling: Option<Scaling>,
+) -> Value {
+    let mut x = tape.input(View { buffer: features, offset: 0, len: rows * width }, &[rows, width]);
+    if let Some(scaling) = scaling {
+        let [shift, divisor] = [scaling.shift, scaling.divisor].map(|view| tape.input(view, &[width]));
+        x = tape.map(&[&x, &shift, &divisor], |of| (of[0].clone() - of[1].clone()) / of[2].clone());
+    }
+    model.forward(tape, &x)
+}
+
+/// The targets of a batch.
+fn target(tape: &mut Tape, target: BufferId, table: &Table, rows: usize) -> Value {
+    let view = |len| View { buffer: target, offset: 0, len };
+    match table.kind {
+        Kind::Index => tape.indices(view(rows), &[rows]),
+        _ => tape.input(view(rows * table.target_width), &[rows, table.target_width]),
+    }
+}
+
+/// A recording that tells what the others will be like.
+struct Probe {
+    tape: Tape,
+    output: Vec<usize>,
+    columns: Columns,
+}
+
+impl Probe {
+    fn of(
+        model: &dyn Model,
+        blueprint: &mut Blueprint,
+        task: &Task,
+        table: &Table,
+        rows: usize,
+        scaling: Option<Scaling>,
+    ) -> Result<Self> {
+        // Where its batch would lie; nothing of it is loaded.
+        let mut apart = Layout::new(blueprint.layout().lanes());
+        let features = apart.shared_floats("features", rows * table.width);
+        let targets = match table.kind {
+            Kind::Index => apart.shared_indices("labels", rows),
+            _ => apart.shared_floats("targets", rows * table.target_width),
+        };
+        let mut tape = Tape::training();
+        let output = forward(&mut tape, model, features, [rows, table.width], scaling);
+        tape.check()?;
+        if output.shape().first() != Some(&rows) {
+            return Err(Error::shape("output of the model", format!("[{rows}, …]"), format!("{:?}", output.shape())));
+        }
+        let shape = output.shape().to_vec();
+        // The task's own words come before those of its loss.
+        let target = target(&mut tape, targets, table, rows);
+        let measured = task.measure(&mut tape, &output, &target, None);
+        Ok(Self { tape, output: shape, columns: measured.columns })
+    }
+}
+
+/// What a step over a batch has beside the model and its loss.
+#[derive(Debug, Clone, Copy)]
+struct Step<'a> {
+    /// The loss scale, where the recipe has one.
+    scale: Option<View>,
+    /// Where the loss goes, where it is not the mean of its terms.
+    weighted_loss: Option<View>,
+    /// The key of its random numbers, where any are drawn.
+    drawn: Option<&'a StepKey>,
+    ascends: bool,
+}
+
+/// Records plans that share memory for what comes between.
+struct Recorder<'a> {
+    model: &'a dyn Model,
+    task: &'a Task,
+    columns: Columns,
+    places: Places<'a>,
+    slots: Slots,
+    scaling: Option<Scaling>,
+}
+
+impl Recorder<'_> {
+    /// The plans of the gradient of a batch of so many rows: once with a new batch, and once more on the same one where the recipe ascends
+    /// in between.
+    fn gradient(&mut self, blueprint: &mut Blueprint, feed: &Feed, name: &str, rows: usize, step: Step) -> Result<Gradient> {
+        let mut tape = Tape::training();
+        let measured = self.measured(&mut tape, feed, rows)?;
+        let loss = match step.scale {
+            Some(scale) => &measured.loss * &tape.input(scale, &[]),
+            None => measured.loss.clone(),
+        };
+        tape.backward(&loss);
+        let mut plan = Plan::default();
+        feed.pick(&mut plan);
+        if let Some(drawn) = step.drawn {
+            plan.operate(drawn.clone());
+        }
+        let also = step.weighted_loss.map(|view| (&measured.loss, view));
+        let pick = self.counted(blueprint, feed, name, plan, (&tape, &measured, also))?;
+        let again = step.ascends.then(|| {
+            let mut plan = Plan::default();
+            tape.record(blueprint.layout_mut(), &mut plan, &self.places, &mut self.slots, &[])?;
+            blueprint.add(&format!("{name} again"), plan)
+        });
+        Ok(Gradient { pick, again: again.transpose()? })
+    }
+
+    /// The plan of an evaluation, block by block.
+    fn held(&mut self, blueprint: &mut Blueprint, table: Table, settled: &Settled) -> Result<(Feed, PlanId)> {
+        let block = settled.block;
+        let most = settled.lanes.iter().map(|lane| lane.validation.len()).max().unwrap_or(0);
+        let mut tape = Tape::evaluation();
+        let feeding = Feeding {
+            what: "validation",
+            table,
+            batch: block,
+            batches: most.div_ceil(block),
+            shared: settled.shares_validation(),
+            padded: true,
+            columns: self.columns,
+        };
+        let feed = Feed::declare(blueprint, feeding);
+        let measured = self.measured(&mut tape, &feed, block)?;
+        let mut plan = Plan::default();
+        feed.pick(&mut plan);
+        let plan = self.counted(blueprint, &feed, "evaluate", plan, (&tape, &measured, None))?;
+        Ok((feed, plan))
+    }
+
+    /// The plan of the outputs for a block of features that the host writes.
+    fn predictor(&mut self, blueprint: &mut Blueprint, width: usize, rows: usize) -> Result<Predictor> {
+        let features = blueprint.layout_mut().shared_floats("features to predict from", rows * width);
+        let mut tape = Tape::evaluation();
+        let output = forward(&mut tape, self.model, features, [rows, width], self.scaling);
+        tape.check()?;
+        let outputs = output.len() / rows;
+        let (mut plan, layout) = (Plan::default(), blueprint.layout_mut());
+        let out = layout.floats("predictions", rows * outputs);
+        tape.record(layout, &mut plan, &self.places, &mut self.slots, &[(&output, layout.whole(out))])?;
+        let plan = blueprint.add("predict", plan)?;
+        Ok(Predictor { features, out, plan, rows, width, outputs })
+    }
+
+    /// The model on a batch of a feed, with its loss and scores.
+    fn measured(&self, tape: &mut Tape, feed: &Feed, rows: usize) -> Result<Measured> {
+        let Picked { features, target: targets, present } = feed.picked;
+        let output = forward(tape, self.model, features, [rows, feed.table.width], self.scaling);
+        let target = target(tape, targets, &feed.table, rows);
+        let present = present.map(|buffer| tape.input(View { buffer, offset: 0, len: rows }, &[rows]));
+        let measured = self.task.measure(tape, &output, &target, present.as_ref());
+        tape.check()?;
+        measured.check()?;
+        Ok(measured)
+    }
+
+    /// Appends to a plan what was recorded, and the sums over its rows.
+    fn counted(
+        &mut self,
+        blueprint: &mut Blueprint,
+        feed: &Feed,
+        name: &str,
+        mut plan: Plan,
+        (tape, measured, also): (&Tape, &Measured, Option<(&Value, View)>),
+    ) -> Result<PlanId> {
+        let layout = blueprint.layout_mut();
+        let (terms, tally) = feed.counted(layout, name, measured.rows);
+        let mut offset = 0;
+        let column = |value| {
+            let view = View { buffer: terms.buffer, offset, len: Value::len(value) };
+            offset += view.len;
+            (value, view)
+        };
+        let outputs: Vec<(&Value, View)> = measured.values.iter().map(column).chain(also).collect();
+        tape.record(layout, &mut plan, &self.places, &mut self.slots, &outputs)?;
+        plan.operate(tally);
+        blueprint.add(name, plan)
+    }
+}
