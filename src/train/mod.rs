@@ -48,7 +48,7 @@ use std::ops::{ControlFlow, Range};
 ///     .then(Linear::new(16, 2));
 /// let recipe = Recipe::new(AdamW { lr: 0.01, ..Default::default() });
 /// let mut trainer = Trainer::builder(&model, recipe).train(&data).validation(&data).batch(20).build(&Cpu::<f32>::default())?;
-/// for _ in 0..30 {
+/// for _ in 0..60 {
 ///     trainer.whole_epoch()?;
 /// }
 /// assert!(trainer.evaluate()?[0].accuracy > Some(0.95));
@@ -84,6 +84,7 @@ pub struct Trainer<P> {
     train: Feed,
     validation: Option<Feed>,
     predictor: Predictor,
+    #[expect(dead_code, reason = "for states, which follow")]
     statistics: Statistics,
     /// Rows that all batches of an epoch together hold.
     taken: usize,
@@ -118,6 +119,7 @@ struct Gradient {
 
 /// What a lane keeps beside its optimizer's state.
 #[derive(Debug)]
+#[expect(dead_code, reason = "for states, which follow")]
 struct Statistics {
     /// Untrained buffers of the model.
     arena: Arena,

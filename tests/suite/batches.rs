@@ -6,9 +6,9 @@ use crate::common::numbers::numbers;
 use std::ops::ControlFlow;
 use thalweg::cpu::Cpu;
 use thalweg::data::Dataset;
-use thalweg::nn::{Layer, Network};
+use thalweg::nn::{Linear, Model, Nonlinearity, Sequential, Tape};
 use thalweg::op::{Gather, Tick};
-use thalweg::plan::{Activation, Blueprint, BufferId, Engine, Layout, NONE, Plan, PlanId, Program};
+use thalweg::plan::{Blueprint, BufferId, Engine, Layout, NONE, Plan, PlanId, Program};
 use thalweg::{Batch, Real, Recipe, ScheduleFree, Sgd, Trainer};
 
 const ROWS: usize = 5;
@@ -96,6 +96,27 @@ fn rows_of_indices_are_picked_in_turn() {
     }
 }
 
+fn trainer<E: Engine>(
+    engine: &E,
+    model: &dyn Model,
+    recipe: Recipe,
+    [train, validation]: [&Dataset; 2],
+    batch: impl Into<Batch>,
+    seed: u64,
+) -> Trainer<E::Program> {
+    let builder = Trainer::builder(model, recipe).train(train).validation(validation).batch(batch).seed(seed);
+    builder.build(engine).expect("a trainer")
+}
+
+/// Where weight and bias of a layer begin among its parameters.
+fn offsets(layer: &Linear, inputs: usize) -> [usize; 2] {
+    let mut tape = Tape::evaluation();
+    let x = tape.constant(&[1, inputs], 0.0);
+    layer.forward(&mut tape, &x);
+    let arena = tape.arena().expect("an arena");
+    [0, 1].map(|tensor| arena.tensors()[tensor].offset)
+}
+
 /// An evaluation takes more than one batch for the whole, and fills the last one up: every row counts once, and the same data
 /// measured again are the same.
 #[test]
@@ -107,14 +128,14 @@ fn an_evaluation_is_the_mean_over_every_row() {
         let labels = data.labels[range.clone()].to_vec();
         Dataset { features: data.features[range.start * 3..range.end * 3].to_vec(), labels, ..data.clone() }
     };
-    let network = Network::perceptron(3, &[8], classes, Activation::Tanh).expect("a network");
+    let model = Sequential::perceptron(3, &[8], classes, Nonlinearity::Tanh);
     for engine in [engines::cpu(), engines::gpu()] {
         let evaluate = |test: &Dataset| {
             let recipe = Recipe::new(Sgd::default());
-            let mut trainer = Trainer::new(&engine, &network, recipe, &data, test, 20, 1).expect("a trainer");
+            let mut trainer = trainer(&engine, &model, recipe, [&data, test], 20, 1);
             let [found, again] = [(); 2].map(|()| trainer.evaluate().expect("an evaluation")[0]);
             assert_eq!(found, again, "{}", engine.name);
-            [found.loss, found.accuracy]
+            [found.loss, found.accuracy.expect("an accuracy")]
         };
         let (whole, parts) = (evaluate(&data), [evaluate(&part(0..first)), evaluate(&part(first..rows))]);
         let expected = [0, 1].map(|i| (parts[0][i] * first as f64 + parts[1][i] * (rows - first) as f64) / rows as f64);
@@ -127,11 +148,11 @@ fn an_evaluation_is_the_mean_over_every_row() {
 #[test]
 fn an_evaluation_uses_the_parameters_to_evaluate_with() {
     let data = Dataset::new(vec![0.5, -1.0, 2.0, 0.25, -0.75, 1.5], 2, vec![0, 1, 1]).expect("data");
-    let network = Network::new([Layer::Linear { inputs: 2, outputs: 2 }]).expect("a network");
-    let arena = network.arena().expect("an arena");
+    let model = Linear::new(2, 2);
+    let offsets = offsets(&model, 2);
     // Cross-entropy of two classes by the difference of their logits.
     let loss = |params: &[f32]| {
-        let [w, b] = [0, 1].map(|tensor| &params[arena.tensors()[tensor].offset..]);
+        let [w, b] = offsets.map(|offset| &params[offset..]);
         let logit = |x: &[f32], class: usize| f64::from(w[2 * class] * x[0] + w[2 * class + 1] * x[1] + b[class]);
         let rows = data.features.chunks_exact(2).zip(&data.labels);
         let of_row = |(x, &label): (&[f32], &u32)| (logit(x, 1 - label as usize) - logit(x, label as usize)).exp().ln_1p();
@@ -139,7 +160,7 @@ fn an_evaluation_uses_the_parameters_to_evaluate_with() {
     };
     for engine in [engines::cpu(), engines::gpu()] {
         let rules = [0.5, 0.25].map(|lr| ScheduleFree { lr, ..Default::default() });
-        let mut trainer = Trainer::new(&engine, &network, Recipe::population(rules), &data, &data, 3, 1).expect("a trainer");
+        let mut trainer = trainer(&engine, &model, Recipe::population(rules), [&data, &data], 3, 1);
         (0..4).for_each(|_| drop(trainer.epoch(|_| ControlFlow::Continue(())).expect("an epoch")));
         let found = trainer.evaluate().expect("an evaluation");
         for (lane, found) in found.iter().enumerate() {
@@ -158,12 +179,12 @@ fn a_step_follows_the_mean_over_its_batch() {
         let features: Vec<f32> = [0.5, -1.0, 2.0, 0.25, -0.75, 1.5].repeat(times);
         Dataset::new(features, 2, [0, 1, 1].repeat(times)).expect("data")
     };
-    let network = Network::new([Layer::Linear { inputs: 2, outputs: 2 }]).expect("a network");
+    let model = Linear::new(2, 2);
     let after_a_step = |times: usize| {
         let (data, rule) = (rows(times), Sgd { lr: 0.5, ..Default::default() });
         let engine = Cpu::<f64>::default();
         let recipe = Recipe::new(rule);
-        let mut trainer = Trainer::new(&engine, &network, recipe, &data, &data, 3 * times, 1).expect("a trainer");
+        let mut trainer = trainer(&engine, &model, recipe, [&data, &data], 3 * times, 1);
         let before = trainer.params(0).expect("parameters");
         trainer.epoch(|_| ControlFlow::Continue(())).expect("an epoch");
         (before, trainer.params(0).expect("parameters"))
@@ -204,9 +225,8 @@ fn descend(data: &Dataset, batches: &[&[u32]], start: &[f64], lr: f64) -> (Vec<f
 #[test]
 fn the_last_smaller_batch_is_a_step_like_the_others() {
     let data = Dataset::new(numbers(5, 11 * 2), 2, vec![0, 1, 2, 0, 1, 2, 0, 1, 2, 2, 2]).expect("data");
-    let network = Network::new([Layer::Linear { inputs: 2, outputs: 3 }]).expect("a network");
-    let arena = network.arena().expect("an arena");
-    let [w, b] = [0, 1].map(|tensor| arena.tensors()[tensor].offset);
+    let model = Linear::new(2, 3);
+    let [w, b] = offsets(&model, 2);
     let flat =
         |params: &[f32]| -> Vec<f64> { [&params[w..][..6], &params[b..][..3]].concat().iter().map(|&x| x.into()).collect() };
     for engine in [engines::cpu(), engines::gpu()] {
@@ -214,10 +234,9 @@ fn the_last_smaller_batch_is_a_step_like_the_others() {
             let what = format!("{}, batch {batch}, drop_last {drop_last}", engine.name);
             let batch = Batch { rows: batch, drop_last };
             let recipe = Recipe::population([0.5, 0.25].map(|lr| Sgd { lr, ..Default::default() }));
-            let mut trainer = Trainer::new(&engine, &network, recipe, &data, &data, batch, 7).expect("a trainer");
+            let mut trainer = trainer(&engine, &model, recipe, [&data, &data], batch, 7);
             let start = flat(&trainer.params(0).expect("parameters"));
-            let mut order: Vec<u32> = (0..11).collect();
-            fastrand::Rng::with_seed(7).shuffle(&mut order);
+            let order = trainer.order(0, 0).expect("an order");
             let batches: Vec<&[u32]> =
                 order.chunks(batch.rows).filter(|rows| !drop_last || rows.len() == batch.rows.min(11)).collect();
             assert_eq!((trainer.steps_per_epoch(), batch.steps(11)), (batches.len(), batches.len()), "{what}");
@@ -235,7 +254,9 @@ fn the_last_smaller_batch_is_a_step_like_the_others() {
                 // Up to eleven steps, each with a few roundings of numbers of about 1.
                 let after = flat(&trainer.params(lane).expect("parameters"));
                 assert_close(&what, &after, &params, |_| 64.0 * f64::from(f32::EPSILON));
-                assert_close(&what, &[found.loss, found.accuracy], &[loss, accuracy], |_| 64.0 * f64::from(f32::EPSILON));
+                assert_close(&what, &[found.loss, found.accuracy.expect("an accuracy")], &[loss, accuracy], |_| {
+                    64.0 * f64::from(f32::EPSILON)
+                });
                 assert_eq!(trainer.report(lane).expect("a report").applied, batches.len() as u32, "{what}");
             }
         }
@@ -247,20 +268,20 @@ fn the_last_smaller_batch_is_a_step_like_the_others() {
 fn a_smaller_batch_does_not_see_what_a_whole_one_left() {
     let labels: Vec<u32> = (0..20).map(|i| i % 3).collect();
     let data = Dataset::new(numbers(8, 20 * 5), 5, labels).expect("data");
-    let network = Network::perceptron(5, &[17, 9], 3, Activation::Relu).expect("a network");
+    let model = Sequential::perceptron(5, &[17, 9], 3, Nonlinearity::Relu);
     for batch in [7, 12, 19] {
-        let oracle = after_epochs(&Cpu::<f64>::default(), &network, &data, batch);
+        let oracle = after_epochs(&Cpu::<f64>::default(), &model, &data, batch);
         for engine in [engines::cpu(), engines::gpu()] {
             // 6 to 9 steps of at most 0.05, each off by a few roundings.
-            assert_close(engine.name, &after_epochs(&engine, &network, &data, batch), &oracle, |_| 1e-5);
+            assert_close(engine.name, &after_epochs(&engine, &model, &data, batch), &oracle, |_| 1e-5);
         }
     }
 }
 
 /// The parameters after three epochs of clipped steps with momentum.
-fn after_epochs<E: Engine>(engine: &E, network: &Network, data: &Dataset, batch: usize) -> Vec<f64> {
+fn after_epochs<E: Engine>(engine: &E, model: &dyn Model, data: &Dataset, batch: usize) -> Vec<f64> {
     let recipe = Recipe::new(Sgd { lr: 0.1, momentum: 0.9, ..Default::default() }).clip_norm(0.5);
-    let mut trainer = Trainer::new(engine, network, recipe, data, data, batch, 3).expect("a trainer");
+    let mut trainer = trainer(engine, model, recipe, [data, data], batch, 3);
     (0..3).for_each(|_| drop(trainer.epoch(|_| ControlFlow::Continue(())).expect("an epoch")));
     trainer.params(0).expect("parameters").into_iter().map(Real::as_f64).collect()
 }

@@ -4,7 +4,7 @@ use crate::memory;
 use crate::numbers::whole;
 use anyhow::Result;
 use clap::ValueEnum;
-use thalweg::plan::Activation;
+use thalweg::nn::{self, Sequential};
 use thalweg::{AnyRule, Memory};
 
 /// More is a slip of the finger: two such layers have four thousand million weights.
@@ -39,12 +39,19 @@ pub enum Nonlinearity {
 }
 
 impl Nonlinearity {
-    pub fn activation(self) -> Activation {
+    fn function(self) -> nn::Nonlinearity {
         match self {
-            Self::Relu => Activation::Relu,
-            Self::Gelu => Activation::Gelu,
-            Self::Tanh => Activation::Tanh,
+            Self::Relu => nn::Nonlinearity::Relu,
+            Self::Gelu => nn::Nonlinearity::Gelu,
+            Self::Tanh => nn::Nonlinearity::Tanh,
         }
+    }
+}
+
+impl ModelArgs {
+    /// The perceptron for so many inputs and outputs.
+    pub fn perceptron(&self, inputs: usize, outputs: usize) -> Sequential {
+        Sequential::perceptron(inputs, &self.hidden, outputs, self.activation.function())
     }
 }
 
@@ -60,10 +67,16 @@ impl Shape<'_> {
         [self.inputs].iter().chain(self.hidden).chain([&self.outputs]).copied().collect()
     }
 
+    /// Weights and biases.
+    pub fn parameters(&self) -> u128 {
+        let widths: Vec<u128> = self.widths().into_iter().map(|width| width as u128).collect();
+        widths.windows(2).map(|pair| (pair[0] + 1) * pair[1]).sum()
+    }
+
     /// Refuses a network that does not fit into memory with its data, before any of it is made.
     pub fn check_memory(&self, rule: &dyn AnyRule, batch: usize, cells: usize, limit: Option<u64>) -> Result<()> {
         let widths: Vec<u128> = self.widths().into_iter().map(|width| width as u128).collect();
-        let parameters: u128 = widths.windows(2).map(|pair| (pair[0] + 1) * pair[1]).sum();
+        let parameters = self.parameters();
         // First weights in f64 and f32, then parameters, gradients and what the rule keeps.
         let per_parameter = 8 + 4 + 4 + 4 + Memory::of(rule).bytes as u128;
         // Outputs before and after each activation and their gradients, of a batch and of an evaluation.

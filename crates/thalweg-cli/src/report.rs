@@ -12,15 +12,28 @@ use thalweg::Metrics;
 
 const BAR: &str = "{msg} {wide_bar} {rate}, {eta} left";
 
+/// What was measured over rows.
+#[derive(Debug, Clone, Copy)]
+pub struct Score {
+    pub loss: f64,
+    pub accuracy: f64,
+}
+
+impl From<Metrics> for Score {
+    fn from(metrics: Metrics) -> Self {
+        Self { loss: metrics.loss, accuracy: metrics.accuracy.unwrap_or(f64::NAN) }
+    }
+}
+
 /// Where training stands after an epoch.
 #[derive(Debug, Clone, Copy)]
 pub struct Epoch {
     /// Counted from 1.
     pub epoch: usize,
     /// As met during the epoch.
-    pub train: Metrics,
+    pub train: Score,
     /// After the epoch.
-    pub test: Metrics,
+    pub test: Score,
     /// Steps so far.
     pub steps: usize,
     /// Seconds of training so far.

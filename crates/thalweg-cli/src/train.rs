@@ -8,7 +8,7 @@ use crate::out::Out;
 use crate::rates::{self, Follower};
 use crate::recipe::{DEFAULT, OTHERS, RecipeArgs, recipe};
 use crate::record::Record;
-use crate::report::{Epoch, Report, Voice, note};
+use crate::report::{Epoch, Report, Score, Voice, note};
 use crate::settings::{self, Scheduled};
 use crate::{Interrupted, Usage, limits, stop};
 use anyhow::{Result, bail};
@@ -17,7 +17,7 @@ use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 use thalweg::data::Dataset;
-use thalweg::nn::Network;
+use thalweg::nn::Sequential;
 use thalweg::plan::Engine;
 use thalweg::{AnyRule, Batch, Recipe, Trainer};
 
@@ -120,15 +120,16 @@ pub fn run(mut args: Args) -> Result<()> {
     let (recipe, mut follower, rates) = rates::scheduled(recipe, &groups, args.recipe.schedule.as_ref(), (steps, args.epochs))?;
     let out = args.out()?;
     let engine = args.engine.pick(args.quiet, args.threads)?;
-    let network = Network::perceptron(train.width, &args.model.hidden, train.classes, args.model.activation.activation())?;
-    let parameters = network.arena()?.tensors().iter().map(|tensor| tensor.len()).sum();
+    let model = args.model.perceptron(train.width, train.classes);
+    // It fits into memory.
+    let parameters = shape.parameters() as usize;
     let lr = rates::lr(&*rule);
     let run = data::Run { steps_per_epoch, batch: batch.rows, parameters, rule: rule.name(), lr, engine: engine.name() };
     let settings = args.settings(&*rule, others.as_deref(), batch.rows);
     let data = data::Summary { read, run };
     let mut record = Record { settings, data, rates, engine: engine.name(), adapter: engine.adapter(), best: None };
     let mut report = Report::new(Voice::new(args.json, args.quiet), args.epochs, out);
-    let work = Work { args: &args, network: &network, recipe, batch, train: &train, test: &test };
+    let work = Work { args: &args, model: &model, recipe, batch, train: &train, test: &test };
     let mut last = None;
     let ended = match &engine {
         Picked::Gpu(gpu) => work.fit(&**gpu, follower.as_mut(), &mut record, &mut report, &mut last),
@@ -175,7 +176,7 @@ fn not_finite(record: &Record, last: Option<Epoch>) -> String {
 /// What is trained on what.
 struct Work<'a> {
     args: &'a Args,
-    network: &'a Network,
+    model: &'a Sequential,
     recipe: Recipe,
     batch: Batch,
     train: &'a Dataset,
@@ -192,8 +193,9 @@ impl Work<'_> {
         report: &mut Report,
         last: &mut Option<Epoch>,
     ) -> Result<End> {
-        let Self { args, network, recipe, batch, train, test } = self;
-        let mut trainer = Trainer::new(engine, network, recipe, train, test, batch, args.seed)?;
+        let Self { args, model, recipe, batch, train, test } = self;
+        let trainer = Trainer::builder(model, recipe).train(train).validation(test).batch(batch).seed(args.seed);
+        let mut trainer = trainer.build(engine)?;
         if let Some(follower) = &follower {
             follower.set(&mut trainer)?;
         }
@@ -210,7 +212,7 @@ impl Work<'_> {
             if let Some(signal) = stop::asked() {
                 return Ok(End::Stopped(signal));
             }
-            let test = trainer.evaluate()?[0];
+            let [train, test] = [train, trainer.evaluate()?[0]].map(Score::from);
             let done = Epoch { epoch, train, test, steps: trainer.steps(), seconds: spent.as_secs_f64() };
             record.epoch(done);
             *last = Some(done);
