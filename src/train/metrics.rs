@@ -7,7 +7,6 @@ use crate::error::{Error, Result};
 ///
 /// What a task does not measure is `None`.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
-#[non_exhaustive]
 pub struct Metrics {
     /// The mean loss; with weights Σ w·l / Σ w.
     pub loss: f64,

@@ -229,7 +229,7 @@ impl Metric {
     pub fn of(self, metrics: thalweg::Metrics) -> f64 {
         match self {
             _ if !metrics.loss.is_finite() => f64::NAN,
-            Self::Accuracy => metrics.accuracy,
+            Self::Accuracy => metrics.accuracy.unwrap_or(f64::NAN),
             Self::Loss => metrics.loss,
         }
     }

@@ -75,7 +75,7 @@ impl Outcome {
         if let Some(refit) = self.refit {
             lines.push(format!(
                 "trained on all training data: test accuracy {:.2} %, loss {:.4}",
-                100.0 * refit.accuracy,
+                100.0 * refit.accuracy.unwrap_or(f64::NAN),
                 refit.loss
             ));
         }

@@ -55,8 +55,8 @@ impl<'a, E: Engine> OneByOne<'a, E> {
         let batch = Batch { rows: settings.batch.min(train.rows()), drop_last: self.base.drop_last };
         let recipe = settings.recipe(self.epochs.saturating_mul(batch.steps(train.rows()) as u64))?;
         let model = model(&settings, train.width, train.classes);
-        let trainer = Trainer::of(self.engine, &model, recipe, train, validation, batch, seed)?;
-        Ok(Running { trainer, epochs: 0 })
+        let trainer = Trainer::builder(&model, recipe).train(train).validation(validation).batch(batch).seed(seed);
+        Ok(Running { trainer: trainer.build(self.engine)?, epochs: 0 })
     }
 
     /// Trains on until so many epochs are made; the metrics on the validation rows.
@@ -73,7 +73,7 @@ impl<'a, E: Engine> OneByOne<'a, E> {
             let steps = (running.trainer.steps() - before) as u64;
             self.progress.borrow_mut().epoch(key, running.epochs, loss, steps);
             if !loss.is_finite() {
-                last = Some(Metrics { loss, accuracy: f64::NAN });
+                last = Some(Metrics { loss, ..Metrics::default() });
                 break;
             }
         }
