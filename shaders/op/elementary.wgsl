@@ -63,17 +63,22 @@ fn f_ln(x: f32) -> f32 {
     let e = (bits - 0x3f3504f3) >> 23u;
     let f = bitcast<f32>(bits - (e << 23u)) - 1.0;
     let ln_2s = f32(e) - select(0.0, 23.0, tiny);
-    let p = 0.33333313 + f * (-0.2500001 + f * (0.20002119 + f * (-0.16667986 + f * (0.1421952
-        + f * (-0.12405753 + f * (0.11888589 + f * (-0.11674819 + f * 0.067445874)))))));
-    return ln_2s * 0.6933594 + (f + (ln_2s * -2.1219444e-4 + f * f * (f * p - 0.5)));
+    return ln_2s * 0.6933594 + (f + (ln_2s * -2.1219444e-4 + log_rest(f)));
 }
 
+// ln(1 + f) − f between √½ − 1 and √2 − 1.
+fn log_rest(f: f32) -> f32 {
+    let p = 0.33333313 + f * (-0.2500001 + f * (0.20002119 + f * (-0.16667986 + f * (0.1421952
+        + f * (-0.12405753 + f * (0.11888589 + f * (-0.11674819 + f * 0.067445874)))))));
+    return f * f * (f * p - 0.5);
+}
+
+// Not by Kahan's quotient of x and (1 + x) − 1, which compilers take for 1.
 fn f_ln1p(x: f32) -> f32 {
-    let u = 1.0 + x;
-    if is_nan(x) || u == 1.0 || bitcast<u32>(x) == 0x7f800000u {
-        return x;
+    if x > -0.2928932 && x < 0.4142135 && !is_nan(x) {
+        return x + log_rest(x);
     }
-    return f_ln(u) * (x / (u - 1.0));
+    return f_ln(1.0 + x);
 }
 
 // With the sign of another number. WGSL has no such function.

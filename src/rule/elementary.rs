@@ -135,12 +135,34 @@ fn expm1(x: f32) -> f32 {
 /// e·ln 2 + ln(1 + f) with x = 2ᵉ·(1 + f), 1 + f between √½ and √2; 8e-10.
 #[inline(always)]
 fn ln(x: f32) -> f32 {
+    let (e, f) = parts(x);
+    ends(x, sum_of_logarithms(e, f))
+}
+
+/// ln(1 + x), where f is x itself as long as it may be, since 1 + x loses digits. Not Kahan's quotient of x and (1 + x) − 1, which
+/// shader compilers take for 1.
+#[inline(always)]
+fn ln1p(x: f32) -> f32 {
+    let (e, f) = parts(1.0 + x);
+    // √½ − 1 and √2 − 1.
+    let near = x > -0.292_893_2 && x < 0.414_213_5;
+    let (e, f) = if near { (0.0, x) } else { (e, f) };
+    ends(1.0 + x, sum_of_logarithms(e, f))
+}
+
+/// e and f of x = 2ᵉ·(1 + f).
+#[inline(always)]
+fn parts(x: f32) -> (f32, f32) {
     let tiny = x < f32::MIN_POSITIVE;
     let bits = (if tiny { x * 8_388_608.0 } else { x }).to_bits() as i32;
     // The bits of √½.
     let e = bits.wrapping_sub(0x3f35_04f3) >> 23;
     let f = f32::from_bits(bits.wrapping_sub(e << 23) as u32) - 1.0;
-    let e = e as f32 - if tiny { 23.0 } else { 0.0 };
+    (e as f32 - if tiny { 23.0 } else { 0.0 }, f)
+}
+
+#[inline(always)]
+fn sum_of_logarithms(e: f32, f: f32) -> f32 {
     let p = polynomial(
         f,
         [
@@ -155,7 +177,12 @@ fn ln(x: f32) -> f32 {
             0.067_445_874,
         ],
     );
-    let value = e * LN_2[0] + (f + (e * LN_2[1] + f * f * (f * p - 0.5)));
+    e * LN_2[0] + (f + (e * LN_2[1] + f * f * (f * p - 0.5)))
+}
+
+/// The logarithm of a number above 0 that is finite is `value`.
+#[inline(always)]
+fn ends(x: f32, value: f32) -> f32 {
     if x > 0.0 && x < f32::INFINITY {
         value
     } else if x == 0.0 {
@@ -165,14 +192,6 @@ fn ln(x: f32) -> f32 {
     } else {
         f32::NAN
     }
-}
-
-/// ln(1 + x), corrected for what 1 + x loses (Kahan).
-#[inline(always)]
-fn ln1p(x: f32) -> f32 {
-    let u = 1.0 + x;
-    let corrected = ln(u) * (x / (u - 1.0));
-    if u == 1.0 || x == f32::INFINITY { x } else { corrected }
 }
 
 /// Near 0 by a polynomial in x²; 5e-9.

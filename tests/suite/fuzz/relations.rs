@@ -161,7 +161,7 @@ fn expected(case: &Case, engine: &Cpu<f64>) -> Result<Vec<Bounded>, String> {
                 }
                 let after = subject.look();
                 if matches!(op, Op::Step | Op::Steps(_) | Op::Inspected | Op::Accumulate | Op::Ascend | Op::Rebuild) {
-                    lose_digits(&mut lost, &after);
+                    lose_digits(&mut lost, &after, case);
                     lose_directions(&mut lost, &after, case);
                     leave_range(&mut lost, &after);
                     grow(&mut bounds, &lost, &now, &after);
@@ -218,12 +218,15 @@ fn grow(bounds: &mut [Vec<f64>], lost: &[Vec<f64>], before: &Look, after: &Look)
 
 /// A centered rule divides by the root of q − a², whose rounding is one of q. By how much that is worse than one of the difference
 /// itself, for everything but q and a; without a bound where most digits are lost. Once lost, digits stay lost in a momentum.
-fn lose_digits(lost: &mut [Vec<f64>], look: &Look) {
+/// Where the parameters are part of the gradient, as in a coupled decay, q and a lose theirs with them.
+fn lose_digits(lost: &mut [Vec<f64>], look: &Look, case: &Case) {
+    let text = case.to_string();
+    let back = ["weight_decay", "WeightDecay", "L1"].iter().any(|name| text.contains(name));
     let of = |plane: &str, whose: &str| look.arrays.iter().find(|array| array.name == format!("{plane} of {whose}"));
     for (array, lost) in look.arrays.iter().zip(lost) {
         let Some((what, whose)) = array.name.split_once(" of ") else { continue };
         let Some((q, a)) = of("q", whose).zip(of("a", whose)) else { continue };
-        for ((q, a), lost) in q.values.iter().zip(&a.values).zip(lost).filter(|_| what != "q" && what != "a") {
+        for ((q, a), lost) in q.values.iter().zip(&a.values).zip(lost).filter(|_| back || what != "q" && what != "a") {
             let worse = q / (q - a * a);
             *lost = if *q == 0.0 || (0.0..MOST).contains(&worse) { lost.max(worse) } else { f64::INFINITY };
         }
