@@ -31,15 +31,15 @@ fn run<E: Engine<Float = f32>>(engine: &E) -> anyhow::Result<()> {
     let mut optimizer = Optimizer::new(engine, recipe, &[("line", &[2])])?;
     let mut random = fastrand::Rng::with_seed(1);
     for step in 0..400 {
-        let line = optimizer.params(0, "line")?;
+        let line = optimizer.params("line")?;
         for micro_batch in 0..MICRO_BATCHES {
             let broken = step % 10 == 0 && micro_batch == 5;
-            optimizer.set_grads(0, "line", &gradient([line[0], line[1]], &mut random, broken))?;
+            optimizer.set_grads("line", &gradient([line[0], line[1]], &mut random, broken))?;
             optimizer.accumulate()?;
         }
         optimizer.step()?;
     }
-    let (line, report) = (optimizer.averaged(0, "line")?, optimizer.report(0)?);
+    let (line, report) = (optimizer.averaged("line")?, optimizer.report()?);
     println!("{}: y = {:.3}·x + {:.3} after {} steps", engine.describe(), line[0], line[1], report.applied);
     assert!((line[0] - 2.0).abs() < 0.01 && (line[1] + 1.0).abs() < 0.01, "{line:?}");
     assert_eq!((report.applied, report.skipped), (400, 0));

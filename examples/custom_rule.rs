@@ -81,11 +81,11 @@ fn main() -> Result<()> {
     let mut cpu = optimizer(&Cpu::<f32>::default())?;
     let mut gradients = Vec::new();
     for _ in 0..STEPS {
-        gradients.push(gradient(&cpu.params(0, "x")?));
-        cpu.set_grads(0, "x", &gradients[gradients.len() - 1])?;
+        gradients.push(gradient(&cpu.params("x")?));
+        cpu.set_grads("x", &gradients[gradients.len() - 1])?;
         cpu.step()?;
     }
-    let on_cpu = cpu.params(0, "x")?;
+    let on_cpu = cpu.params("x")?;
     let off = on_cpu.iter().enumerate().map(|(i, x)| (x - target(i)).abs()).fold(0.0, f32::max);
     println!("CPU: {off:.1e} from the floor after {STEPS} steps");
     ensure!(off < 0.02, "still {off} from the floor");
@@ -100,11 +100,10 @@ fn main() -> Result<()> {
     // The same gradients, so that only the rule's two halves are compared.
     let mut on_gpu = optimizer(&gpu)?;
     for gradient in &gradients {
-        on_gpu.set_grads(0, "x", gradient)?;
+        on_gpu.set_grads("x", gradient)?;
         on_gpu.step()?;
     }
-    for (what, found, expected) in
-        [("x", on_gpu.params(0, "x")?, &on_cpu), ("m", on_gpu.state(0, "x", "m")?, &cpu.state(0, "x", "m")?)]
+    for (what, found, expected) in [("x", on_gpu.params("x")?, &on_cpu), ("m", on_gpu.state("x", "m")?, &cpu.state("x", "m")?)]
     {
         let apart = found.iter().zip(expected).map(|(found, expected)| (found - expected).abs()).fold(0.0, f32::max);
         println!("{}: {what} is within {apart:.1e} of the CPU's", gpu.describe());

@@ -30,16 +30,16 @@ fn fit<E: Engine<Float = f32>>(engine: &E) -> Result<f32> {
     let recipe = Recipe::new(Adam { lr: 0.02, ..Default::default() }).clip_norm(10.0);
     let mut optimizer = Optimizer::new(engine, recipe, &[("coefficients", &[4])])?;
     for step in 0..2000 {
-        let (loss, gradient) = loss_and_gradient(&optimizer.params(0, "coefficients")?);
-        optimizer.set_grads(0, "coefficients", &gradient)?;
+        let (loss, gradient) = loss_and_gradient(&optimizer.params("coefficients")?);
+        optimizer.set_grads("coefficients", &gradient)?;
         optimizer.step()?;
         if step % 500 == 0 {
             println!("step {step}: loss {loss:.5}");
         }
     }
-    let coefficients = optimizer.params(0, "coefficients")?;
+    let coefficients = optimizer.params("coefficients")?;
     let loss = loss_and_gradient(&coefficients).0;
-    let report = optimizer.report(0)?;
+    let report = optimizer.report()?;
     println!("{coefficients:.4?}: loss {loss:.5} after {} steps, {} of them clipped", report.applied, report.clipped);
     Ok(loss)
 }

@@ -107,8 +107,8 @@ fn main() -> Result<()> {
         queue.submit([encoder.finish()]);
     }
 
-    let found = optimizer.params(0, "coefficients")?;
-    println!("{found:.5?} found, {TRUTH:?} expected, after {} steps", optimizer.report(0)?.applied);
+    let found = optimizer.params("coefficients")?;
+    println!("{found:.5?} found, {TRUTH:?} expected, after {} steps", optimizer.report()?.applied);
     let error = found.iter().zip(TRUTH).map(|(found, truth)| (found - truth).abs()).fold(0.0, f32::max);
     ensure!(error < 1e-3, "the fit is off by {error}");
     Ok(())

@@ -47,14 +47,14 @@ fn train(engine: &AnyEngine, rows: &[Row], folds: &[Fold], jobs: &[Job], steps: 
     let fold = |job: &Job| &folds[job.fold.unwrap_or(0) as usize];
     for _ in 0..steps {
         for (lane, job) in jobs.iter().enumerate() {
-            let weights = optimizer.params(lane, "weights")?;
-            optimizer.set_grads(lane, "weights", &gradient(&weights, rows, &fold(job).train))?;
+            let weights = optimizer.lane(lane)?.params("weights")?;
+            optimizer.lane(lane)?.set_grads("weights", &gradient(&weights, rows, &fold(job).train))?;
         }
         optimizer.step()?;
     }
     let mut losses = Vec::new();
     for (lane, job) in jobs.iter().enumerate() {
-        let (weights, left_out) = (optimizer.params(lane, "weights")?, &fold(job).validation);
+        let (weights, left_out) = (optimizer.lane(lane)?.params("weights")?, &fold(job).validation);
         let loss = |&i: &usize| {
             let (x, class) = rows[i];
             f64::from((1.0 - class - probability(&weights, &x)).abs()).max(1e-12).ln()

@@ -17,9 +17,9 @@ use std::ops::Range;
 /// // A real GPU where there is one, else the CPU.
 /// let engine = AnyEngine::auto();
 /// let mut optimizer = Optimizer::new(&engine, Recipe::new(Sgd { lr: 0.5, ..Default::default() }), &[("x", &[2])])?;
-/// optimizer.set_grads(0, "x", &[1.0, -2.0])?;
+/// optimizer.set_grads("x", &[1.0, -2.0])?;
 /// optimizer.step()?;
-/// assert_eq!(optimizer.params(0, "x")?, [-0.5, 1.0]);
+/// assert_eq!(optimizer.params("x")?, [-0.5, 1.0]);
 /// # Ok::<(), thalweg::Error>(())
 /// ```
 #[derive(Debug, Clone)]

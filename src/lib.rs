@@ -14,13 +14,13 @@
 //! let rules = [0.1, 0.25, 0.5].map(|lr| Sgd { lr, ..Default::default() });
 //! let mut optimizer = Optimizer::new(&Cpu::<f32>::default(), Recipe::population(rules), &[("x", &[1])])?;
 //! for lane in 0..3 {
-//!     optimizer.set_params(lane, "x", &[1.0])?;
-//!     optimizer.set_grads(lane, "x", &[2.0])?;
+//!     optimizer.lane(lane)?.set_params("x", &[1.0])?;
+//!     optimizer.lane(lane)?.set_grads("x", &[2.0])?;
 //! }
 //! optimizer.step()?;
-//! assert_eq!(optimizer.params(0, "x")?, [0.8]);
-//! assert_eq!(optimizer.params(1, "x")?, [0.5]);
-//! assert_eq!(optimizer.params(2, "x")?, [0.0]);
+//! assert_eq!(optimizer.lane(0)?.params("x")?, [0.8]);
+//! assert_eq!(optimizer.lane(1)?.params("x")?, [0.5]);
+//! assert_eq!(optimizer.lane(2)?.params("x")?, [0.0]);
 //! # Ok::<(), thalweg::Error>(())
 //! ```
 //!

@@ -158,7 +158,7 @@ fn a_step_on_the_cpu_allocates_nothing() -> Result<()> {
     optimizer.steps(2_000)?;
     let caught = allocations(|| {
         (0..140).try_for_each(|_| {
-            optimizer.set_grads(0, "a", &grads)?;
+            optimizer.set_grads("a", &grads)?;
             optimizer.step()
         })
     })?;
@@ -172,7 +172,7 @@ fn a_step_on_several_threads_allocates_nothing() -> Result<()> {
     const LEN: usize = 150_000;
     let mut optimizer =
         Optimizer::new(&Cpu::<f32>::with_threads(4), Recipe::new(Adam::default()).clip_norm(1.0), &[("a", &[LEN])])?;
-    optimizer.set_grads(0, "a", &numbers(1, LEN))?;
+    optimizer.set_grads("a", &numbers(1, LEN))?;
     optimizer.steps(100)?;
     let caught = allocations(|| {
         (0..70).try_for_each(|step| {

@@ -1,11 +1,14 @@
-//! One lane of an optimizer, so that calls need not name it each time.
+//! One lane of an optimizer.
 
-use super::{Optimizer, Report, TensorReport};
-use crate::error::{Result, range};
-use crate::plan::Program;
+use super::state::halves;
+use super::stepper::{Buffers, names, not_asked};
+use super::{Optimizer, Report, Stepper, TensorReport};
+use crate::error::{Error, Result, range};
+use crate::plan::{BufferId, Program};
+use crate::rule::Real;
 
-/// A lane of an [`Optimizer`]: [`Optimizer::lane`], or [`Optimizer::only`] where there is one. Each call is that of the optimizer without
-/// its lane, with the errors that it has there.
+/// A lane of an [`Optimizer`], from [`Optimizer::lane`]. Its calls do for one lane of a population what those of the optimizer do for the
+/// only lane, with the same errors.
 ///
 /// # Examples
 ///
@@ -19,12 +22,13 @@ use crate::plan::Program;
 /// }
 /// optimizer.step()?;
 /// assert_eq!(optimizer.lane(1)?.params("w")?, [-0.5]);
-/// assert!(optimizer.only().is_err());
+/// assert!(optimizer.params("w").is_err());
 /// # Ok::<(), thalweg::Error>(())
 /// ```
 #[derive(Debug)]
 pub struct Lane<'a, P> {
-    optimizer: &'a mut Optimizer<P>,
+    stepper: &'a mut Stepper,
+    program: &'a mut P,
     lane: usize,
 }
 
@@ -36,16 +40,15 @@ impl<P: Program> Optimizer<P> {
     pub fn lane(&mut self, lane: usize) -> Result<Lane<'_, P>> {
         let lanes = self.stepper.recipe.lanes();
         range::require(lane < lanes, "lane", lane, &format!("below {lanes}"))?;
-        Ok(Lane { optimizer: self, lane })
+        Ok(Lane { stepper: &mut self.stepper, program: &mut self.program, lane })
     }
 
-    /// The only lane.
-    ///
-    /// # Errors
-    /// A population of several lanes.
-    pub fn only(&mut self) -> Result<Lane<'_, P>> {
+    /// The only lane, for a call that names none.
+    pub(super) fn only(&mut self, call: &str) -> Result<Lane<'_, P>> {
         let lanes = self.stepper.recipe.lanes();
-        range::require(lanes == 1, "lanes", lanes, "1 where none is named: see Optimizer::lane")?;
+        if lanes > 1 {
+            return Err(Error::missing(call, format!("a lane, since there are {lanes}"), format!("lane(0)?.{call}")));
+        }
         self.lane(0)
     }
 }
@@ -61,7 +64,7 @@ impl<P: Program> Lane<'_, P> {
     /// # Errors
     /// As there.
     pub fn params(&mut self, tensor: &str) -> Result<Vec<P::Float>> {
-        self.optimizer.params(self.lane, tensor)
+        self.read(self.stepper.buffers.params, tensor)
     }
 
     /// [`Optimizer::set_params`].
@@ -69,7 +72,23 @@ impl<P: Program> Lane<'_, P> {
     /// # Errors
     /// As there.
     pub fn set_params(&mut self, tensor: &str, values: &[P::Float]) -> Result<()> {
-        self.optimizer.set_params(self.lane, tensor, values)
+        self.write(self.stepper.buffers.params, tensor, values)?;
+        if let Some(before) = self.stepper.buffers.before {
+            self.write(before, tensor, values)?;
+        }
+        if let Some(slow) = self.stepper.buffers.slow {
+            self.write(slow, tensor, values)?;
+        }
+        if let Some(average) = self.stepper.buffers.average
+            && self.stepper.average_is_copy(self.program, self.lane, self.stepper.arena.tensor(tensor)?)?
+        {
+            self.write(average, tensor, values)?;
+        }
+        let Some((kind, id)) = self.stepper.recipe.half.zip(self.stepper.buffers.half) else { return Ok(()) };
+        let mut halves = halves(kind, values);
+        // What is padded is zero.
+        halves.resize(halves.len().next_multiple_of(2), 0);
+        self.program.write_halves(id, self.lane, self.stepper.arena.tensor(tensor)?.offset, &halves)
     }
 
     /// [`Optimizer::set_grads`].
@@ -77,7 +96,7 @@ impl<P: Program> Lane<'_, P> {
     /// # Errors
     /// As there.
     pub fn set_grads(&mut self, tensor: &str, values: &[P::Float]) -> Result<()> {
-        self.optimizer.set_grads(self.lane, tensor, values)
+        self.write(self.stepper.buffers.grads, tensor, values)
     }
 
     /// [`Optimizer::eval_params`].
@@ -85,7 +104,20 @@ impl<P: Program> Lane<'_, P> {
     /// # Errors
     /// As there.
     pub fn eval_params(&mut self, tensor: &str) -> Result<Vec<P::Float>> {
-        self.optimizer.eval_params(self.lane, tensor)
+        let tensor = self.stepper.arena.tensor(tensor)?;
+        let mut params = self.program.read(self.stepper.buffers.params, self.lane)?;
+        self.stepper.eval(self.program, self.lane, std::slice::from_ref(tensor), &mut params)?;
+        Ok(params[tensor.offset..][..tensor.len()].to_vec())
+    }
+
+    /// [`Optimizer::eval_arena`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn eval_arena(&mut self) -> Result<Vec<P::Float>> {
+        let mut params = self.program.read(self.stepper.buffers.params, self.lane)?;
+        self.stepper.eval(self.program, self.lane, self.stepper.arena.tensors(), &mut params)?;
+        Ok(params)
     }
 
     /// [`Optimizer::averaged`].
@@ -93,7 +125,18 @@ impl<P: Program> Lane<'_, P> {
     /// # Errors
     /// As there.
     pub fn averaged(&mut self, tensor: &str) -> Result<Vec<P::Float>> {
-        self.optimizer.averaged(self.lane, tensor)
+        let average = self.stepper.buffers.average.ok_or_else(|| not_asked("averaged", "average"))?;
+        let buffer = if self.stepper.is_fresh() { self.stepper.buffers.params } else { average };
+        self.read(buffer, tensor)
+    }
+
+    /// [`Optimizer::set_averaged`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn set_averaged(&mut self, tensor: &str, values: &[P::Float]) -> Result<()> {
+        let average = self.stepper.buffers.average.ok_or_else(|| not_asked("set_averaged", "average"))?;
+        self.write(average, tensor, values)
     }
 
     /// [`Optimizer::half`].
@@ -101,7 +144,31 @@ impl<P: Program> Lane<'_, P> {
     /// # Errors
     /// As there.
     pub fn half(&mut self, tensor: &str) -> Result<Vec<u16>> {
-        self.optimizer.half(self.lane, tensor)
+        let half = self.stepper.half_buffer()?;
+        if let Some(kind) = self.stepper.recipe.half.filter(|_| self.stepper.is_fresh()) {
+            return Ok(halves(kind, &self.params(tensor)?));
+        }
+        let tensor = self.stepper.arena.tensor(tensor)?;
+        Ok(self.program.read_halves(half, self.lane)?[tensor.offset..][..tensor.len()].to_vec())
+    }
+
+    /// [`Optimizer::slow`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn slow(&mut self, tensor: &str) -> Result<Vec<P::Float>> {
+        let slow = self.stepper.buffers.slow.ok_or_else(|| not_asked("slow", "lookahead"))?;
+        let buffer = if self.stepper.is_fresh() { self.stepper.buffers.params } else { slow };
+        self.read(buffer, tensor)
+    }
+
+    /// [`Optimizer::set_slow`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn set_slow(&mut self, tensor: &str, values: &[P::Float]) -> Result<()> {
+        let slow = self.stepper.buffers.slow.ok_or_else(|| not_asked("set_slow", "lookahead"))?;
+        self.write(slow, tensor, values)
     }
 
     /// [`Optimizer::state`].
@@ -109,7 +176,27 @@ impl<P: Program> Lane<'_, P> {
     /// # Errors
     /// As there.
     pub fn state(&mut self, tensor: &str, plane: &str) -> Result<Vec<P::Float>> {
-        self.optimizer.state(self.lane, tensor, plane)
+        let place = self.stepper.arena.tensor(tensor)?;
+        let factored = self.stepper.buffers.moments.iter().find(|(groups, _)| groups.contains(&place.group));
+        if let Some((_, moments)) = factored {
+            let stack = moments.stacks[place.rank];
+            let mut all = self.program.read(moments.buffer, self.lane)?;
+            return match plane {
+                "v" => {
+                    // Before the first step nothing has been divided.
+                    if all[stack.divisors()].iter().any(|divisor| divisor.as_f64() == 0.0) {
+                        stack.divide(&mut all, num_traits::Float::epsilon());
+                    }
+                    let mut moments = vec![P::Float::of(0.0); stack.len];
+                    stack.fill(&all, 0, &mut moments);
+                    Ok(moments)
+                }
+                "row_var" => Ok(all[stack.row_moments()].to_vec()),
+                "col_var" => Ok(all[stack.column_moments()].to_vec()),
+                other => Err(Error::unknown("plane", other, &["v", "row_var", "col_var"])),
+            };
+        }
+        self.read(self.stepper.plane(tensor, plane)?, tensor)
     }
 
     /// [`Optimizer::set_state`].
@@ -117,7 +204,27 @@ impl<P: Program> Lane<'_, P> {
     /// # Errors
     /// As there.
     pub fn set_state(&mut self, tensor: &str, plane: &str, values: &[P::Float]) -> Result<()> {
-        self.optimizer.set_state(self.lane, tensor, plane, values)
+        let place = self.stepper.arena.tensor(tensor)?;
+        let factored = self.stepper.buffers.moments.iter().find(|(groups, _)| groups.contains(&place.group));
+        let Some((_, moments)) = factored else {
+            return self.write(self.stepper.plane(tensor, plane)?, tensor, values);
+        };
+        let stack = moments.stacks[place.rank];
+        let range = match plane {
+            "v" if stack.matrices == 0 => stack.first..stack.end(),
+            other if stack.matrices == 0 => return Err(Error::unknown("plane", other, &["v"])),
+            "row_var" => stack.row_moments(),
+            "col_var" => stack.column_moments(),
+            other => return Err(Error::unknown("plane", other, &["row_var", "col_var"])),
+        };
+        if values.len() != range.len() {
+            return Err(Error::shape(
+                format!("{plane} of tensor '{tensor}'"),
+                format!("{} elements", range.len()),
+                values.len(),
+            ));
+        }
+        self.program.write(moments.buffer, self.lane, range.start, values)
     }
 
     /// [`Optimizer::inspection`].
@@ -125,7 +232,12 @@ impl<P: Program> Lane<'_, P> {
     /// # Errors
     /// As there.
     pub fn inspection(&mut self) -> Result<Vec<TensorReport>> {
-        self.optimizer.inspection(self.lane)
+        let Buffers { grad_norms, change_norms, .. } = self.stepper.buffers;
+        let grads =
+            grad_norms.filter(|_| self.stepper.plans.inspect.is_some()).ok_or_else(|| not_asked("inspection", "inspect"))?;
+        let changes = change_norms.ok_or_else(|| not_asked("inspection", "inspect"))?;
+        let (grads, changes) = (self.program.read(grads, self.lane)?, self.program.read(changes, self.lane)?);
+        Ok(TensorReport::all(&names(&self.stepper.arena), &grads, &changes))
     }
 
     /// [`Optimizer::report`].
@@ -133,7 +245,7 @@ impl<P: Program> Lane<'_, P> {
     /// # Errors
     /// As there.
     pub fn report(&mut self) -> Result<Report> {
-        self.optimizer.report(self.lane)
+        self.stepper.report(self.program, self.lane)
     }
 
     /// [`Optimizer::set`].
@@ -141,7 +253,7 @@ impl<P: Program> Lane<'_, P> {
     /// # Errors
     /// As there.
     pub fn set(&mut self, group: &str, setting: &str, value: f64) -> Result<()> {
-        self.optimizer.set(self.lane, group, setting, value)
+        self.stepper.set(self.lane, group, setting, value)
     }
 
     /// [`Optimizer::freeze`].
@@ -149,6 +261,36 @@ impl<P: Program> Lane<'_, P> {
     /// # Errors
     /// As there.
     pub fn freeze(&mut self, group: &str, frozen: bool) -> Result<()> {
-        self.optimizer.freeze(self.lane, group, frozen)
+        self.stepper.freeze(self.program, self.lane, group, frozen)
+    }
+
+    /// [`Optimizer::set_applied`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn set_applied(&mut self, group: &str, steps: u64) -> Result<()> {
+        self.stepper.set_applied(self.program, self.lane, group, steps)
+    }
+
+    /// [`Optimizer::set_loss_scale`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn set_loss_scale(&mut self, scale: f64) -> Result<()> {
+        self.stepper.set_loss_scale(self.program, self.lane, scale)
+    }
+
+    fn read(&mut self, buffer: BufferId, tensor: &str) -> Result<Vec<P::Float>> {
+        let tensor = self.stepper.arena.tensor(tensor)?;
+        self.program.read_range(buffer, self.lane, tensor.offset..tensor.offset + tensor.len())
+    }
+
+    fn write(&mut self, buffer: BufferId, tensor: &str, values: &[P::Float]) -> Result<()> {
+        let tensor = self.stepper.arena.tensor(tensor)?;
+        if values.len() != tensor.len() {
+            let expected = format!("{} elements", tensor.len());
+            return Err(Error::shape(format!("tensor '{}'", tensor.name), expected, values.len()));
+        }
+        self.program.write(buffer, self.lane, tensor.offset, values)
     }
 }

@@ -39,9 +39,6 @@ pub use telemetry::Telemetry;
 
 use crate::error::{Error, Result};
 use crate::plan::{Arena, Blueprint, BufferId, Engine, Layout, PlanId, Program, Role, Values};
-use crate::rule::Real;
-use state::halves;
-use stepper::{Buffers, names, not_asked};
 
 /// An optimizer that owns an arena of parameters and gradients on an engine.
 ///
@@ -55,11 +52,11 @@ use stepper::{Buffers, names, not_asked};
 /// let recipe = Recipe::new(Adam { lr: 0.1, ..Default::default() }).clip_norm(1.0);
 /// let mut optimizer = Optimizer::new(&Cpu::<f32>::default(), recipe, &[("w", &[1])])?;
 /// for _ in 0..300 {
-///     let w = optimizer.params(0, "w")?;
-///     optimizer.set_grads(0, "w", &[2.0 * (w[0] - 3.0)])?;
+///     let w = optimizer.params("w")?;
+///     optimizer.set_grads("w", &[2.0 * (w[0] - 3.0)])?;
 ///     optimizer.step()?;
 /// }
-/// assert!((optimizer.params(0, "w")?[0] - 3.0).abs() < 1e-2);
+/// assert!((optimizer.params("w")?[0] - 3.0).abs() < 1e-2);
 /// # Ok::<(), thalweg::Error>(())
 /// ```
 #[derive(Debug)]
@@ -191,40 +188,28 @@ impl<P: Program> Optimizer<P> {
         self.stepper.step_inspected(&mut self.program)
     }
 
-    /// What the last step found of each tensor of a lane, in the order in which they were given. Waits for the device.
+    /// What the last step found of each tensor, in the order in which they were given. Waits for the device.
     ///
     /// # Errors
-    /// A recipe that does not inspect, a lane that does not exist, or a lost device.
-    pub fn inspection(&mut self, lane: usize) -> Result<Vec<TensorReport>> {
-        let Buffers { grad_norms, change_norms, .. } = self.stepper.buffers;
-        let grads =
-            grad_norms.filter(|_| self.stepper.plans.inspect.is_some()).ok_or_else(|| not_asked("inspection", "inspect"))?;
-        let changes = change_norms.ok_or_else(|| not_asked("inspection", "inspect"))?;
-        let (grads, changes) = (self.program.read(grads, lane)?, self.program.read(changes, lane)?);
-        Ok(TensorReport::all(&names(&self.stepper.arena), &grads, &changes))
+    /// A recipe that does not inspect, a population ([`Optimizer::lane`]), or a lost device.
+    pub fn inspection(&mut self) -> Result<Vec<TensorReport>> {
+        self.only("inspection")?.inspection()
     }
 
-    /// The average of a lane's parameters; the parameters themselves before the first step that counts. See [`Recipe::average`].
+    /// The average of the parameters; the parameters themselves before the first step that counts. See [`Recipe::average`].
     ///
     /// # Errors
-    /// A recipe without an average, [`Error::Unknown`], a lane that does not exist, or a lost device.
-    pub fn averaged(&mut self, lane: usize, tensor: &str) -> Result<Vec<P::Float>> {
-        let average = self.stepper.buffers.average.ok_or_else(|| not_asked("averaged", "average"))?;
-        let buffer = if self.stepper.is_fresh() { self.stepper.buffers.params } else { average };
-        self.read(buffer, lane, tensor)
+    /// A recipe without an average, [`Error::Unknown`], a population ([`Optimizer::lane`]), or a lost device.
+    pub fn averaged(&mut self, tensor: &str) -> Result<Vec<P::Float>> {
+        self.only("averaged")?.averaged(tensor)
     }
 
-    /// The bits of the copy of a lane's parameters in 16 bits. See [`Recipe::half_copy`].
+    /// The bits of the copy of the parameters in 16 bits. See [`Recipe::half_copy`].
     ///
     /// # Errors
-    /// A recipe without a copy, [`Error::Unknown`], a lane that does not exist, or a lost device.
-    pub fn half(&mut self, lane: usize, tensor: &str) -> Result<Vec<u16>> {
-        let half = self.half_buffer()?;
-        if let Some(kind) = self.stepper.recipe.half.filter(|_| self.stepper.is_fresh()) {
-            return Ok(halves(kind, &self.params(lane, tensor)?));
-        }
-        let tensor = self.stepper.arena.tensor(tensor)?;
-        Ok(self.program.read_halves(half, lane)?[tensor.offset..][..tensor.len()].to_vec())
+    /// A recipe without a copy, [`Error::Unknown`], a population ([`Optimizer::lane`]), or a lost device.
+    pub fn half(&mut self, tensor: &str) -> Result<Vec<u16>> {
+        self.only("half")?.half(tensor)
     }
 
     /// The buffer of the copy in 16 bits, laid out as the arena, for access through [`Optimizer::program`]. Over slices of the caller
@@ -233,18 +218,18 @@ impl<P: Program> Optimizer<P> {
     /// # Errors
     /// A recipe without a copy.
     pub fn half_buffer(&self) -> Result<BufferId> {
-        self.stepper.buffers.half.ok_or_else(|| not_asked("half", "half_copy"))
+        self.stepper.half_buffer()
     }
 
-    /// A lane's parameters.
+    /// The parameters.
     ///
     /// # Errors
-    /// [`Error::Unknown`], a lane that does not exist, or a lost device.
-    pub fn params(&mut self, lane: usize, tensor: &str) -> Result<Vec<P::Float>> {
-        self.read(self.stepper.buffers.params, lane, tensor)
+    /// [`Error::Unknown`], a population ([`Optimizer::lane`]), or a lost device.
+    pub fn params(&mut self, tensor: &str) -> Result<Vec<P::Float>> {
+        self.only("params")?.params(tensor)
     }
 
-    /// A lane's parameters to evaluate with, by [`Rule::eval`](crate::Rule::eval): those of [`Optimizer::params`], unless the rule
+    /// The parameters to evaluate with, by [`Rule::eval`](crate::Rule::eval): those of [`Optimizer::params`], unless the rule
     /// keeps others beside them, as [`ScheduleFree`](crate::ScheduleFree) does.
     ///
     /// # Errors
@@ -257,154 +242,89 @@ impl<P: Program> Optimizer<P> {
     ///
     /// let recipe = Recipe::new(ScheduleFree { lr: 0.1, ..Default::default() });
     /// let mut optimizer = Optimizer::new(&Cpu::<f64>::default(), recipe, &[("w", &[1])])?;
-    /// optimizer.set_grads(0, "w", &[-1.0])?;
+    /// optimizer.set_grads("w", &[-1.0])?;
     /// optimizer.steps(2)?;
     /// // The average of 0.1 and 0.2; gradients are taken a little ahead of it.
-    /// assert!((optimizer.eval_params(0, "w")?[0] - 0.15).abs() < 1e-6);
-    /// assert!((optimizer.params(0, "w")?[0] - 0.155).abs() < 1e-6);
+    /// assert!((optimizer.eval_params("w")?[0] - 0.15).abs() < 1e-6);
+    /// assert!((optimizer.params("w")?[0] - 0.155).abs() < 1e-6);
     /// # Ok::<(), thalweg::Error>(())
     /// ```
-    pub fn eval_params(&mut self, lane: usize, tensor: &str) -> Result<Vec<P::Float>> {
-        let tensor = self.stepper.arena.tensor(tensor)?;
-        let mut params = self.program.read(self.stepper.buffers.params, lane)?;
-        self.stepper.eval(&mut self.program, lane, std::slice::from_ref(tensor), &mut params)?;
-        Ok(params[tensor.offset..][..tensor.len()].to_vec())
+    pub fn eval_params(&mut self, tensor: &str) -> Result<Vec<P::Float>> {
+        self.only("eval_params")?.eval_params(tensor)
     }
 
     /// [`Optimizer::eval_params`] of all tensors, laid out as the arena.
     ///
     /// # Errors
-    /// A lane that does not exist, or a lost device.
-    pub fn eval_arena(&mut self, lane: usize) -> Result<Vec<P::Float>> {
-        let mut params = self.program.read(self.stepper.buffers.params, lane)?;
-        self.stepper.eval(&mut self.program, lane, self.stepper.arena.tensors(), &mut params)?;
-        Ok(params)
+    /// A population ([`Optimizer::lane`]), or a lost device.
+    pub fn eval_arena(&mut self) -> Result<Vec<P::Float>> {
+        self.only("eval_arena")?.eval_arena()
     }
 
-    /// Sets a lane's parameters, and with them what is kept beside them: the copy in 16 bits, slow weights, and an average that no step
+    /// Sets the parameters, and with them what is kept beside them: the copy in 16 bits, slow weights, and an average that no step
     /// counts in yet, for which it may have to wait for the device. Between an ascent and its
     /// step (see [`Recipe::sam`]) the step starts from the new ones.
     ///
     /// # Errors
-    /// [`Error::Unknown`], [`Error::Shape`] if there are not as many values as the tensor has elements, a lane that does not
-    /// exist, or a lost device.
-    pub fn set_params(&mut self, lane: usize, tensor: &str, values: &[P::Float]) -> Result<()> {
-        self.write(self.stepper.buffers.params, lane, tensor, values)?;
-        if let Some(before) = self.stepper.buffers.before {
-            self.write(before, lane, tensor, values)?;
-        }
-        if let Some(slow) = self.stepper.buffers.slow {
-            self.write(slow, lane, tensor, values)?;
-        }
-        if let Some(average) = self.stepper.buffers.average
-            && self.stepper.average_is_copy(&mut self.program, lane, self.stepper.arena.tensor(tensor)?)?
-        {
-            self.write(average, lane, tensor, values)?;
-        }
-        let Some((kind, id)) = self.stepper.recipe.half.zip(self.stepper.buffers.half) else { return Ok(()) };
-        let mut halves = halves(kind, values);
-        // What is padded is zero.
-        halves.resize(halves.len().next_multiple_of(2), 0);
-        self.program.write_halves(id, lane, self.stepper.arena.tensor(tensor)?.offset, &halves)
+    /// [`Error::Unknown`], [`Error::Shape`] if there are not as many values as the tensor has elements, a population
+    /// ([`Optimizer::lane`]), or a lost device.
+    pub fn set_params(&mut self, tensor: &str, values: &[P::Float]) -> Result<()> {
+        self.only("set_params")?.set_params(tensor, values)
     }
 
-    /// Sets a lane's gradients.
+    /// Sets the gradients.
     ///
     /// # Errors
     /// As for [`Optimizer::set_params`].
-    pub fn set_grads(&mut self, lane: usize, tensor: &str, values: &[P::Float]) -> Result<()> {
-        self.write(self.stepper.buffers.grads, lane, tensor, values)
+    pub fn set_grads(&mut self, tensor: &str, values: &[P::Float]) -> Result<()> {
+        self.only("set_grads")?.set_grads(tensor, values)
     }
 
-    /// A plane of a lane's state, by the name it has in the rule. Where a rule keeps matrices by rows and columns, as
+    /// A plane of the state, by the name it has in the rule. Where a rule keeps matrices by rows and columns, as
     /// [`Adafactor`](crate::Adafactor) does, these are `row_var` and `col_var`, empty for vectors.
     ///
     /// # Errors
     /// As for [`Optimizer::params`].
-    pub fn state(&mut self, lane: usize, tensor: &str, plane: &str) -> Result<Vec<P::Float>> {
-        let place = self.stepper.arena.tensor(tensor)?;
-        let factored = self.stepper.buffers.moments.iter().find(|(groups, _)| groups.contains(&place.group));
-        if let Some((_, moments)) = factored {
-            let stack = moments.stacks[place.rank];
-            let mut all = self.program.read(moments.buffer, lane)?;
-            return match plane {
-                "v" => {
-                    // Before the first step nothing has been divided.
-                    if all[stack.divisors()].iter().any(|divisor| divisor.as_f64() == 0.0) {
-                        stack.divide(&mut all, num_traits::Float::epsilon());
-                    }
-                    let mut moments = vec![P::Float::of(0.0); stack.len];
-                    stack.fill(&all, 0, &mut moments);
-                    Ok(moments)
-                }
-                "row_var" => Ok(all[stack.row_moments()].to_vec()),
-                "col_var" => Ok(all[stack.column_moments()].to_vec()),
-                other => Err(Error::unknown("plane", other, &["v", "row_var", "col_var"])),
-            };
-        }
-        self.read(self.stepper.plane(tensor, plane)?, lane, tensor)
+    pub fn state(&mut self, tensor: &str, plane: &str) -> Result<Vec<P::Float>> {
+        self.only("state")?.state(tensor, plane)
     }
 
-    /// Sets a plane of a lane's state, by the name it has in the rule. Where a rule keeps matrices by rows and columns these are `row_var`
+    /// Sets a plane of the state, by the name it has in the rule. Where a rule keeps matrices by rows and columns these are `row_var`
     /// and `col_var`, or `v` for vectors.
     ///
     /// # Errors
     /// As for [`Optimizer::set_params`]; an unknown plane.
-    pub fn set_state(&mut self, lane: usize, tensor: &str, plane: &str, values: &[P::Float]) -> Result<()> {
-        let place = self.stepper.arena.tensor(tensor)?;
-        let factored = self.stepper.buffers.moments.iter().find(|(groups, _)| groups.contains(&place.group));
-        let Some((_, moments)) = factored else {
-            return self.write(self.stepper.plane(tensor, plane)?, lane, tensor, values);
-        };
-        let stack = moments.stacks[place.rank];
-        let range = match plane {
-            "v" if stack.matrices == 0 => stack.first..stack.end(),
-            other if stack.matrices == 0 => return Err(Error::unknown("plane", other, &["v"])),
-            "row_var" => stack.row_moments(),
-            "col_var" => stack.column_moments(),
-            other => return Err(Error::unknown("plane", other, &["row_var", "col_var"])),
-        };
-        if values.len() != range.len() {
-            return Err(Error::shape(
-                format!("{plane} of tensor '{tensor}'"),
-                format!("{} elements", range.len()),
-                values.len(),
-            ));
-        }
-        self.program.write(moments.buffer, lane, range.start, values)
+    pub fn set_state(&mut self, tensor: &str, plane: &str, values: &[P::Float]) -> Result<()> {
+        self.only("set_state")?.set_state(tensor, plane, values)
     }
 
-    /// Slow weights of a lane: see [`Recipe::lookahead`].
+    /// Slow weights: see [`Recipe::lookahead`].
     ///
     /// # Errors
-    /// A recipe without a lookahead, [`Error::Unknown`], a lane that does not exist, or a lost device.
-    pub fn slow(&mut self, lane: usize, tensor: &str) -> Result<Vec<P::Float>> {
-        let slow = self.stepper.buffers.slow.ok_or_else(|| not_asked("slow", "lookahead"))?;
-        let buffer = if self.stepper.is_fresh() { self.stepper.buffers.params } else { slow };
-        self.read(buffer, lane, tensor)
+    /// A recipe without a lookahead, [`Error::Unknown`], a population ([`Optimizer::lane`]), or a lost device.
+    pub fn slow(&mut self, tensor: &str) -> Result<Vec<P::Float>> {
+        self.only("slow")?.slow(tensor)
     }
 
-    /// Sets the slow weights of a lane. The first step starts from slow weights that are the parameters, whatever they are set to:
+    /// Sets the slow weights. The first step starts from slow weights that are the parameters, whatever they are set to:
     /// [`Optimizer::set_applied`] tells that there were others.
     ///
     /// # Errors
     /// As for [`Optimizer::slow`] and [`Optimizer::set_params`].
-    pub fn set_slow(&mut self, lane: usize, tensor: &str, values: &[P::Float]) -> Result<()> {
-        let slow = self.stepper.buffers.slow.ok_or_else(|| not_asked("set_slow", "lookahead"))?;
-        self.write(slow, lane, tensor, values)
+    pub fn set_slow(&mut self, tensor: &str, values: &[P::Float]) -> Result<()> {
+        self.only("set_slow")?.set_slow(tensor, values)
     }
 
-    /// Sets the average of a lane's parameters. Before a step has counted, the next one makes the average anew from the parameters:
+    /// Sets the average of the parameters. Before a step has counted, the next one makes the average anew from the parameters:
     /// [`Optimizer::set_applied`] tells how far it is.
     ///
     /// # Errors
     /// As for [`Optimizer::averaged`] and [`Optimizer::set_params`].
-    pub fn set_averaged(&mut self, lane: usize, tensor: &str, values: &[P::Float]) -> Result<()> {
-        let average = self.stepper.buffers.average.ok_or_else(|| not_asked("set_averaged", "average"))?;
-        self.write(average, lane, tensor, values)
+    pub fn set_averaged(&mut self, tensor: &str, values: &[P::Float]) -> Result<()> {
+        self.only("set_averaged")?.set_averaged(tensor, values)
     }
 
-    /// Goes on as if a lane's group had applied so many steps: [`Stepper::set_applied`].
+    /// Goes on as if a group had applied so many steps: [`Stepper::set_applied`].
     ///
     /// # Errors
     /// As for [`Stepper::set_applied`].
@@ -418,30 +338,30 @@ impl<P: Program> Optimizer<P> {
     ///
     /// let new = || Optimizer::new(&Cpu::<f64>::default(), Recipe::new(Adam::default()), &[("w", &[1])]);
     /// let (mut old, mut new) = (new()?, new()?);
-    /// old.set_grads(0, "w", &[0.5])?;
+    /// old.set_grads("w", &[0.5])?;
     /// old.steps(7)?;
-    /// new.set_params(0, "w", &old.params(0, "w")?)?;
+    /// new.set_params("w", &old.params("w")?)?;
     /// let state = old.state_dict()?;
     /// for plane in ["m", "v"] {
     ///     let thalweg::StateValues::Floats(values) = &state.get(&format!("state.w.{plane}")).unwrap().values else { panic!() };
-    ///     new.set_state(0, "w", plane, &values[0])?;
+    ///     new.set_state("w", plane, &values[0])?;
     /// }
-    /// new.set_applied(0, "default", 7)?;
-    /// new.set_grads(0, "w", &[0.5])?;
+    /// new.set_applied("default", 7)?;
+    /// new.set_grads("w", &[0.5])?;
     /// (old.step()?, new.step()?);
-    /// assert_eq!(old.params(0, "w")?, new.params(0, "w")?);
+    /// assert_eq!(old.params("w")?, new.params("w")?);
     /// # Ok::<(), thalweg::Error>(())
     /// ```
-    pub fn set_applied(&mut self, lane: usize, group: &str, steps: u64) -> Result<()> {
-        self.stepper.set_applied(&mut self.program, lane, group, steps)
+    pub fn set_applied(&mut self, group: &str, steps: u64) -> Result<()> {
+        self.only("set_applied")?.set_applied(group, steps)
     }
 
-    /// Sets a lane's loss scale, finite and above 0.
+    /// Sets the loss scale, finite and above 0.
     ///
     /// # Errors
-    /// A recipe without a loss scale, a value out of its range, a lane that does not exist, or a lost device.
-    pub fn set_loss_scale(&mut self, lane: usize, scale: f64) -> Result<()> {
-        self.stepper.set_loss_scale(&mut self.program, lane, scale)
+    /// A recipe without a loss scale, a value out of its range, a population ([`Optimizer::lane`]), or a lost device.
+    pub fn set_loss_scale(&mut self, scale: f64) -> Result<()> {
+        self.only("set_loss_scale")?.set_loss_scale(scale)
     }
 
     /// All that the run has come to, of all lanes. Waits for the device, once.
@@ -488,12 +408,12 @@ impl<P: Program> Optimizer<P> {
         lanes.iter().enumerate().try_for_each(|(lane, values)| self.program.write(grads, lane, 0, values))
     }
 
-    /// A lane's counters, norm and clip coefficient after the last step. Waits for the device.
+    /// The counters, norm and clip coefficient after the last step. Waits for the device.
     ///
     /// # Errors
-    /// A lane that does not exist, or a lost device.
-    pub fn report(&mut self, lane: usize) -> Result<Report> {
-        self.stepper.report(&mut self.program, lane)
+    /// A population ([`Optimizer::lane`]), or a lost device.
+    pub fn report(&mut self) -> Result<Report> {
+        self.only("report")?.report()
     }
 
     /// Takes a sample of every lane every `steps` steps, which [`Optimizer::poll`] gives out some steps later; 0 for none, the
@@ -511,7 +431,7 @@ impl<P: Program> Optimizer<P> {
     /// let recipe = Recipe::new(Sgd::default()).clip_norm(1.0);
     /// let mut optimizer = Optimizer::new(&Cpu::<f32>::default(), recipe, &[("w", &[2])])?;
     /// optimizer.telemetry_every(10);
-    /// optimizer.set_grads(0, "w", &[3.0, 4.0])?;
+    /// optimizer.set_grads("w", &[3.0, 4.0])?;
     /// optimizer.steps(20)?;
     /// optimizer.flush()?;
     /// let samples = optimizer.poll()?;
@@ -546,12 +466,12 @@ impl<P: Program> Optimizer<P> {
         self.stepper.flush(&mut self.program)
     }
 
-    /// Changes a number among the settings of a group of a lane, from the next step on, without a new pipeline. It may also reach every
+    /// Changes a number among the settings of a group, from the next step on, without a new pipeline. It may also reach every
     /// step that is recorded into an encoder and not yet submitted: call it when all of them are submitted.
     ///
     /// # Errors
     /// [`Error::Unknown`], a value out of its range, one that makes another kernel (momentum where there was none), a setting that only
-    /// the start of a run uses ([`Rule::INITIAL`](crate::Rule::INITIAL)), or a lane or a group that does not exist.
+    /// the start of a run uses ([`Rule::INITIAL`](crate::Rule::INITIAL)), a population ([`Optimizer::lane`]), or a group that does not exist.
     ///
     /// # Examples
     ///
@@ -560,29 +480,29 @@ impl<P: Program> Optimizer<P> {
     ///
     /// let recipe = Recipe::new(Sgd { lr: 1.0, ..Default::default() });
     /// let mut optimizer = Optimizer::new(&Cpu::<f32>::default(), recipe, &[("x", &[1])])?;
-    /// optimizer.set_grads(0, "x", &[1.0])?;
+    /// optimizer.set_grads("x", &[1.0])?;
     /// optimizer.steps(2)?;
-    /// optimizer.set(0, "default", "lr", 0.25)?;
+    /// optimizer.set("default", "lr", 0.25)?;
     /// optimizer.step()?;
-    /// assert_eq!(optimizer.params(0, "x")?, [-2.25]);
+    /// assert_eq!(optimizer.params("x")?, [-2.25]);
     /// # Ok::<(), thalweg::Error>(())
     /// ```
-    pub fn set(&mut self, lane: usize, group: &str, setting: &str, value: f64) -> Result<()> {
-        self.stepper.set(lane, group, setting, value)
+    pub fn set(&mut self, group: &str, setting: &str, value: f64) -> Result<()> {
+        self.only("set")?.set(group, setting, value)
     }
 
-    /// Freezes or thaws a group of a lane, from the next step on. A frozen group does not move: no decay, no moments, no count of
-    /// steps; its gradient is no part of the norm. While all groups of a lane are frozen, its steps count as frozen in
+    /// Freezes or thaws a group, from the next step on. A frozen group does not move: no decay, no moments, no count of
+    /// steps; its gradient is no part of the norm. While all groups are frozen, steps count as frozen in
     /// [`Optimizer::report`].
     ///
     /// As [`Optimizer::set`], it also reaches every step that is recorded into an encoder and not yet submitted: whether a group is
     /// frozen is looked up on the device when the step runs. Call it when all recorded steps are submitted.
     ///
     /// # Errors
-    /// A lane or a group that does not exist; a lost device; a group to be thawed whose settings a schedule has taken out of their range
+    /// A population ([`Optimizer::lane`]), or a group that does not exist; a lost device; a group to be thawed whose settings a schedule has taken out of their range
     /// in a step that is recorded and not yet submitted: it stays frozen.
-    pub fn freeze(&mut self, lane: usize, group: &str, frozen: bool) -> Result<()> {
-        self.stepper.freeze(&mut self.program, lane, group, frozen)
+    pub fn freeze(&mut self, group: &str, frozen: bool) -> Result<()> {
+        self.only("freeze")?.freeze(group, frozen)
     }
 
     /// What supplies the program with hyper rows; it names the plans.
@@ -619,19 +539,5 @@ impl<P: Program> Optimizer<P> {
     /// The program on the engine, to be changed.
     pub fn program_mut(&mut self) -> &mut P {
         &mut self.program
-    }
-
-    fn read(&mut self, buffer: BufferId, lane: usize, tensor: &str) -> Result<Vec<P::Float>> {
-        let tensor = self.stepper.arena.tensor(tensor)?;
-        self.program.read_range(buffer, lane, tensor.offset..tensor.offset + tensor.len())
-    }
-
-    fn write(&mut self, buffer: BufferId, lane: usize, tensor: &str, values: &[P::Float]) -> Result<()> {
-        let tensor = self.stepper.arena.tensor(tensor)?;
-        if values.len() != tensor.len() {
-            let expected = format!("{} elements", tensor.len());
-            return Err(Error::shape(format!("tensor '{}'", tensor.name), expected, values.len()));
-        }
-        self.program.write(buffer, lane, tensor.offset, values)
     }
 }

@@ -145,7 +145,7 @@ impl Recipe {
     /// let recipe = Recipe::new(AdamW::default()).group("no_decay", |t| t.shape.len() < 2, plain);
     /// let tensors: [(&str, &[usize]); 2] = [("weight", &[3, 4]), ("bias", &[3])];
     /// let mut optimizer = Optimizer::new(&Cpu::<f32>::default(), recipe, &tensors)?;
-    /// optimizer.set(0, "no_decay", "lr", 0.01)?;
+    /// optimizer.set("no_decay", "lr", 0.01)?;
     /// # Ok::<(), thalweg::Error>(())
     /// ```
     pub fn group(self, name: &str, takes: impl Fn(&Tensor) -> bool + Send + Sync + 'static, rules: impl Into<Rules>) -> Self {
@@ -220,7 +220,7 @@ impl Recipe {
     ///
     /// let recipe = Recipe::new(Sgd::default()).skip_bad().max_bad_steps(2);
     /// let mut optimizer = Optimizer::new(&Cpu::<f32>::default(), recipe, &[("w", &[1])])?;
-    /// optimizer.set_grads(0, "w", &[f32::NAN])?;
+    /// optimizer.set_grads("w", &[f32::NAN])?;
     /// optimizer.steps(2)?;
     /// assert_eq!(optimizer.step(), Err(Error::BadSteps { lane: 0, in_a_row: 2, allowed: 2 }));
     /// # Ok::<(), thalweg::Error>(())
@@ -261,10 +261,10 @@ impl Recipe {
     /// // Keras' SGD with weight_decay.
     /// let recipe = Recipe::new(Sgd { lr: 0.5, ..Default::default() }).weight_decay(Decay::Decoupled(0.25));
     /// let mut optimizer = Optimizer::new(&Cpu::<f32>::default(), recipe, &[("w", &[1])])?;
-    /// optimizer.set_params(0, "w", &[8.0])?;
-    /// optimizer.set_grads(0, "w", &[2.0])?;
+    /// optimizer.set_params("w", &[8.0])?;
+    /// optimizer.set_grads("w", &[2.0])?;
     /// optimizer.step()?;
-    /// assert_eq!(optimizer.params(0, "w")?, [8.0 * (1.0 - 0.125) - 1.0]);
+    /// assert_eq!(optimizer.params("w")?, [8.0 * (1.0 - 0.125) - 1.0]);
     /// # Ok::<(), thalweg::Error>(())
     /// ```
     pub fn weight_decay(mut self, decay: impl Into<PerLane<Decay>>) -> Self {

@@ -117,15 +117,15 @@ where
     ///
     /// let new = || Optimizer::new(&Cpu::<f32>::default(), Recipe::new(AdamW::default()), &[("w", &[2, 2])]);
     /// let mut first = new()?;
-    /// first.set_grads(0, "w", &[1.0, 2.0, 3.0, 4.0])?;
+    /// first.set_grads("w", &[1.0, 2.0, 3.0, 4.0])?;
     /// first.steps(10)?;
     /// let file = std::env::temp_dir().join(format!("adamw-{}.safetensors", std::process::id()));
     /// first.save_file(&file)?;
     ///
     /// let mut second = new()?;
     /// second.load_file(&file)?;
-    /// assert_eq!(second.params(0, "w")?, first.params(0, "w")?);
-    /// assert_eq!(second.report(0)?.applied, 10);
+    /// assert_eq!(second.params("w")?, first.params("w")?);
+    /// assert_eq!(second.report()?.applied, 10);
     /// # std::fs::remove_file(file).unwrap();
     /// # Ok::<(), thalweg::Error>(())
     /// ```
@@ -160,12 +160,12 @@ where
         let found = self.imported(tensors)?;
         for Imported { tensor, params, planes, .. } in &found {
             if let Some(params) = params {
-                self.set_params(0, tensor, params)?;
+                self.set_params(tensor, params)?;
             }
-            planes.iter().try_for_each(|(plane, values)| self.set_state(0, tensor, plane, values))?;
+            planes.iter().try_for_each(|(plane, values)| self.set_state(tensor, plane, values))?;
         }
         let steps: BTreeMap<&str, u64> = found.iter().map(|imported| (&*imported.group, imported.step)).collect();
-        steps.into_iter().try_for_each(|(group, steps)| self.set_applied(0, group, steps))
+        steps.into_iter().try_for_each(|(group, steps)| self.set_applied(group, steps))
     }
 
     /// What a file of another program has for each tensor.

@@ -22,12 +22,12 @@ use std::collections::BTreeMap;
 ///
 /// let new = || Optimizer::new(&Cpu::<f32>::default(), Recipe::new(Adam::default()), &[("w", &[2])]);
 /// let (mut first, mut second) = (new()?, new()?);
-/// first.set_grads(0, "w", &[1.0, -2.0])?;
+/// first.set_grads("w", &[1.0, -2.0])?;
 /// first.steps(3)?;
 /// second.load_state_dict(&first.state_dict()?)?;
-/// second.set_grads(0, "w", &[1.0, -2.0])?;
+/// second.set_grads("w", &[1.0, -2.0])?;
 /// (first.steps(2)?, second.steps(2)?);
-/// assert_eq!(first.params(0, "w")?, second.params(0, "w")?);
+/// assert_eq!(first.params("w")?, second.params("w")?);
 /// # Ok::<(), thalweg::Error>(())
 /// ```
 #[derive(Debug, Clone, PartialEq)]

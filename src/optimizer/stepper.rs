@@ -608,6 +608,11 @@ impl Stepper {
         self.buffers.loss
     }
 
+    /// The buffer of the copy in 16 bits.
+    pub(super) fn half_buffer(&self) -> Result<BufferId> {
+        self.buffers.half.ok_or_else(|| not_asked("half", "half_copy"))
+    }
+
     /// The buffer of each lane's scalars, in the order of [`Scalar`]: among them the loss scale, by which the next loss has to be
     /// multiplied.
     pub fn scalars(&self) -> BufferId {

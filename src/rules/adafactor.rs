@@ -34,13 +34,13 @@ settings! {
     ///
     /// let rule = Adafactor { lr: 0.1, ..Default::default() };
     /// let mut optimizer = Optimizer::new(&Cpu::<f32>::default(), Recipe::new(rule), &[("w", &[2, 2])])?;
-    /// optimizer.set_params(0, "w", &[1.0; 4])?;
-    /// optimizer.set_grads(0, "w", &[3.0, -6.0, 1.0, 2.0])?;
+    /// optimizer.set_params("w", &[1.0; 4])?;
+    /// optimizer.set_grads("w", &[3.0, -6.0, 1.0, 2.0])?;
     /// optimizer.step()?;
     /// // Squares are 9, 36 and 1, 4: the product of rows and columns, so U = ±1.
-    /// assert_eq!(optimizer.state(0, "w", "row_var")?, [22.5, 2.5]);
-    /// assert_eq!(optimizer.state(0, "w", "col_var")?, [5.0, 20.0]);
-    /// assert!((optimizer.params(0, "w")?[1] - 1.1).abs() < 1e-6);
+    /// assert_eq!(optimizer.state("w", "row_var")?, [22.5, 2.5]);
+    /// assert_eq!(optimizer.state("w", "col_var")?, [5.0, 20.0]);
+    /// assert!((optimizer.params("w")?[1] - 1.1).abs() < 1e-6);
     /// # Ok::<(), thalweg::Error>(())
     /// ```
     pub struct Adafactor {

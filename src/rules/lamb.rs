@@ -23,11 +23,11 @@ settings! {
     ///
     /// let rule = Lamb { lr: 0.1, always_adapt: true, weight_decay: 0.0, ..Default::default() };
     /// let mut optimizer = Optimizer::new(&Cpu::<f32>::default(), Recipe::new(rule), &[("x", &[2])])?;
-    /// optimizer.set_params(0, "x", &[3.0, 4.0])?;
-    /// optimizer.set_grads(0, "x", &[1e-3, 1e3])?;
+    /// optimizer.set_params("x", &[3.0, 4.0])?;
+    /// optimizer.set_grads("x", &[1e-3, 1e3])?;
     /// optimizer.step()?;
     /// // A tenth of the length of x, in Adam's direction (1, 1).
-    /// assert!((optimizer.params(0, "x")?[0] - (3.0 - 0.5 / 2f32.sqrt())).abs() < 1e-3);
+    /// assert!((optimizer.params("x")?[0] - (3.0 - 0.5 / 2f32.sqrt())).abs() < 1e-3);
     /// # Ok::<(), thalweg::Error>(())
     /// ```
     pub struct Lamb {

@@ -25,11 +25,11 @@ settings! {
     ///
     /// let rule = Lars { lr: 1.0, trust_coefficient: 0.5, always_adapt: true, ..Default::default() };
     /// let mut optimizer = Optimizer::new(&Cpu::<f32>::default(), Recipe::new(rule), &[("x", &[2])])?;
-    /// optimizer.set_params(0, "x", &[3.0, 4.0])?;
-    /// optimizer.set_grads(0, "x", &[0.0, 100.0])?;
+    /// optimizer.set_params("x", &[3.0, 4.0])?;
+    /// optimizer.set_grads("x", &[0.0, 100.0])?;
     /// optimizer.step()?;
     /// // Half the length of x, whatever the gradient's.
-    /// assert!((optimizer.params(0, "x")?[1] - 1.5).abs() < 1e-6);
+    /// assert!((optimizer.params("x")?[1] - 1.5).abs() < 1e-6);
     /// # Ok::<(), thalweg::Error>(())
     /// ```
     pub struct Lars {

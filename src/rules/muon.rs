@@ -33,13 +33,13 @@ settings! {
     /// let muon = Muon { lr: 0.1, weight_decay: 0.0, ..Default::default() };
     /// let recipe = Recipe::new(muon).group("others", |t| t.shape.len() != 2, AdamW::default());
     /// let mut optimizer = Optimizer::new(&Cpu::<f32>::default(), recipe, &[("weight", &[2, 2]), ("bias", &[1])])?;
-    /// optimizer.set_grads(0, "weight", &[1e-3, 0.0, 0.0, 1.0])?;
-    /// optimizer.set_grads(0, "bias", &[5.0])?;
+    /// optimizer.set_grads("weight", &[1e-3, 0.0, 0.0, 1.0])?;
+    /// optimizer.set_grads("bias", &[5.0])?;
     /// optimizer.step()?;
     /// // Small and large directions become about 1, and the bias moves by AdamW's rate.
-    /// let weight = optimizer.params(0, "weight")?;
+    /// let weight = optimizer.params("weight")?;
     /// assert!(weight[3] < -0.06 && weight[0] < -0.03);
-    /// assert!((optimizer.params(0, "bias")?[0] + 1e-3).abs() < 1e-6);
+    /// assert!((optimizer.params("bias")?[0] + 1e-3).abs() < 1e-6);
     /// # Ok::<(), thalweg::Error>(())
     /// ```
     pub struct Muon {

@@ -20,9 +20,9 @@ settings! {
     ///
     /// let rule = NovoGrad { lr: 0.1, ..Default::default() };
     /// let mut optimizer = Optimizer::new(&Cpu::<f32>::default(), Recipe::new(rule), &[("x", &[2])])?;
-    /// optimizer.set_grads(0, "x", &[30.0, -40.0])?;
+    /// optimizer.set_grads("x", &[30.0, -40.0])?;
     /// optimizer.step()?;
-    /// assert!((optimizer.params(0, "x")?[1] - 0.08).abs() < 1e-6);
+    /// assert!((optimizer.params("x")?[1] - 0.08).abs() < 1e-6);
     /// # Ok::<(), thalweg::Error>(())
     /// ```
     pub struct NovoGrad {

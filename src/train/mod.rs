@@ -423,7 +423,7 @@ impl<P: Program> Trainer<P> {
     /// # Ok::<(), thalweg::Error>(())
     /// ```
     pub fn set(&mut self, lane: usize, group: &str, setting: &str, value: f64) -> Result<()> {
-        self.optimizer.set(lane, group, setting, value)
+        self.optimizer.lane(lane)?.set(group, setting, value)
     }
 
     /// A lane's parameters, at which gradients are taken, laid out as the model's arena ([`Optimizer::arena`]).
@@ -440,7 +440,7 @@ impl<P: Program> Trainer<P> {
     /// # Errors
     /// A lane that does not exist, or a lost device.
     pub fn eval_params(&mut self, lane: usize) -> Result<Vec<P::Float>> {
-        self.optimizer.eval_arena(lane)
+        self.optimizer.lane(lane)?.eval_arena()
     }
 
     /// A lane's counters, norm and clip coefficient after the last step.
@@ -448,6 +448,6 @@ impl<P: Program> Trainer<P> {
     /// # Errors
     /// A lane that does not exist, or a lost device.
     pub fn report(&mut self, lane: usize) -> Result<Report> {
-        self.optimizer.report(lane)
+        self.optimizer.lane(lane)?.report()
     }
 }

@@ -33,13 +33,13 @@ impl<P: Program> Model<P> {
 
     pub fn set_params(&mut self, lane: usize, values: &[f32]) {
         for (name, part) in parts(&self.tensors, values) {
-            self.optimizer.set_params(lane, name, &part).expect("parameters that fit");
+            self.optimizer.lane(lane).expect("a lane").set_params(name, &part).expect("parameters that fit");
         }
     }
 
     pub fn set_grads(&mut self, lane: usize, values: &[f32]) {
         for (name, part) in parts(&self.tensors, values) {
-            self.optimizer.set_grads(lane, name, &part).expect("gradients that fit");
+            self.optimizer.lane(lane).expect("a lane").set_grads(name, &part).expect("gradients that fit");
         }
     }
 
@@ -88,7 +88,7 @@ impl<P: Program> Model<P> {
     }
 
     pub fn report(&mut self, lane: usize) -> Report {
-        self.optimizer.report(lane).expect("a report")
+        self.optimizer.lane(lane).expect("a lane").report().expect("a report")
     }
 }
 

@@ -24,8 +24,8 @@ fn singles<F: Real>(values: Vec<F>) -> Vec<f32> {
 
 fn write<P: Program>(optimizer: &mut Optimizer<P>, tensor: &str, params: &[f32], grads: &[f32]) {
     let of = |values: &[f32]| values.iter().map(|&x| P::Float::of(f64::from(x))).collect::<Vec<_>>();
-    optimizer.set_params(0, tensor, &of(params)).expect("parameters");
-    optimizer.set_grads(0, tensor, &of(grads)).expect("gradients");
+    optimizer.set_params(tensor, &of(params)).expect("parameters");
+    optimizer.set_grads(tensor, &of(grads)).expect("gradients");
 }
 
 fn frozen_groups<E: Engine>(engine: &E) {
@@ -37,18 +37,18 @@ fn frozen_groups<E: Engine>(engine: &E) {
         let mut optimizer = Optimizer::over(engine, recipe, arena).expect("an optimizer");
         write(&mut optimizer, "a", &[1.0, 2.0], &[0.5, 0.5]);
         write(&mut optimizer, "b", &[3.0, 4.0], &[0.5, 0.5]);
-        assert_eq!(singles(optimizer.averaged(0, "b").expect("an average")), [3.0, 4.0], "at the start");
-        optimizer.freeze(0, GROUPS[1], true).expect("a group");
+        assert_eq!(singles(optimizer.averaged("b").expect("an average")), [3.0, 4.0], "at the start");
+        optimizer.freeze(GROUPS[1], true).expect("a group");
         optimizer.steps(2).expect("steps");
-        assert_eq!(singles(optimizer.averaged(0, "b").expect("an average")), [3.0, 4.0], "{}, {average:?}", engine.describe());
+        assert_eq!(singles(optimizer.averaged("b").expect("an average")), [3.0, 4.0], "{}, {average:?}", engine.describe());
         // Before the first step that counts, whatever the parameters become.
         write(&mut optimizer, "b", &[5.0, 6.0], &[0.5, 0.5]);
-        assert_eq!(singles(optimizer.averaged(0, "b").expect("an average")), [5.0, 6.0], "{}, {average:?}", engine.describe());
+        assert_eq!(singles(optimizer.averaged("b").expect("an average")), [5.0, 6.0], "{}, {average:?}", engine.describe());
         optimizer.step().expect("a step");
-        assert_eq!(optimizer.half(0, "b").expect("a copy"), bits(&[5.0, 6.0]));
-        optimizer.freeze(0, GROUPS[1], false).expect("a group");
+        assert_eq!(optimizer.half("b").expect("a copy"), bits(&[5.0, 6.0]));
+        optimizer.freeze(GROUPS[1], false).expect("a group");
         optimizer.step().expect("a step");
-        assert_eq!(singles(optimizer.averaged(0, "b").expect("an average")), [4.5, 5.5], "{}, {average:?}", engine.describe());
+        assert_eq!(singles(optimizer.averaged("b").expect("an average")), [4.5, 5.5], "{}, {average:?}", engine.describe());
     }
 }
 
@@ -67,7 +67,7 @@ fn slow_weights<E: Engine>(engine: &E) {
     write(&mut optimizer, "x", &[8.0], &[1.0]);
     optimizer.step().expect("a step");
     // Half of the way from 8 to 7.
-    assert_eq!(singles(optimizer.params(0, "x").expect("parameters")), [7.5], "{}", engine.describe());
+    assert_eq!(singles(optimizer.params("x").expect("parameters")), [7.5], "{}", engine.describe());
 }
 
 #[test]
@@ -85,9 +85,9 @@ fn an_average_keeps_its_memory_when_parameters_are_set_in_mid_run() {
         write(&mut optimizer, "x", &[2.0], &[1.0]);
         optimizer.step().expect("a step");
         write(&mut optimizer, "x", &[8.0], &[1.0]);
-        assert_eq!(optimizer.averaged(0, "x").expect("an average"), [1.0], "{}", engine.name);
+        assert_eq!(optimizer.averaged("x").expect("an average"), [1.0], "{}", engine.name);
         optimizer.step().expect("a step");
-        assert_eq!(optimizer.averaged(0, "x").expect("an average"), [4.0], "{}", engine.name);
+        assert_eq!(optimizer.averaged("x").expect("an average"), [4.0], "{}", engine.name);
     }
 }
 
@@ -98,8 +98,8 @@ fn a_skipped_first_step_over_lent_slices_leaves_average_and_copy_as_the_paramete
         let mut optimizer = Optimizer::new(&Cpu::<f32>::default(), recipe, &[("x", &[2])]).expect("an optimizer");
         let (mut x, mut g) = (vec![3.0, 4.0], vec![f32::NAN, 1.0]);
         optimizer.step_over(&mut [&mut x], &mut [&mut g]).expect("a step");
-        assert_eq!(optimizer.averaged(0, "x").expect("an average"), [3.0, 4.0], "{average:?}");
-        assert_eq!(optimizer.half(0, "x").expect("a copy"), bits(&[3.0, 4.0]));
+        assert_eq!(optimizer.averaged("x").expect("an average"), [3.0, 4.0], "{average:?}");
+        assert_eq!(optimizer.half("x").expect("a copy"), bits(&[3.0, 4.0]));
     }
 }
 
@@ -119,10 +119,10 @@ fn a_skipped_first_step_over_slices_leaves_average_and_copy_as_the_parameters() 
         let recipe = Recipe::new(sgd()).skip_bad().average(average).half_copy(Half::F16);
         let mut optimizer = Optimizer::over_slices(&gpu, recipe, &[tensor]).expect("an optimizer");
         for when in ["before", "after"] {
-            assert_eq!(optimizer.averaged(0, "x").expect("an average"), [3.0, 4.0], "{when}, {average:?}");
-            assert_eq!(optimizer.half(0, "x").expect("a copy"), bits(&[3.0, 4.0]), "{when}");
+            assert_eq!(optimizer.averaged("x").expect("an average"), [3.0, 4.0], "{when}, {average:?}");
+            assert_eq!(optimizer.half("x").expect("a copy"), bits(&[3.0, 4.0]), "{when}");
             optimizer.step().expect("a step");
         }
-        assert_eq!(optimizer.averaged(0, "x").expect("an average"), [3.0, 4.0], "{average:?}");
+        assert_eq!(optimizer.averaged("x").expect("an average"), [3.0, 4.0], "{average:?}");
     }
 }

@@ -110,9 +110,9 @@ fn every_power_of_a_recipe_is_recorded() -> Result<()> {
             let mut program = engine.load(&blueprint)?;
             stepper.start(&mut program)?;
             for lane in 0..recipe.lanes() {
-                expected.set_params(lane, "w", &floats(1))?;
+                expected.lane(lane)?.set_params("w", &floats(1))?;
                 program.write(params, lane, 0, &floats(1))?;
-                expected.set_grads(lane, "w", &floats(2))?;
+                expected.lane(lane)?.set_grads("w", &floats(2))?;
                 program.write(source, lane, 0, &floats(2))?;
             }
             let (gradient, step) = (blueprint.plan("gradient")?, stepper.step_plan());
@@ -121,7 +121,7 @@ fn every_power_of_a_recipe_is_recorded() -> Result<()> {
             stepper.run(&mut program, &sequence, 40)?;
             for _ in 0..40 {
                 for lane in 0..recipe.lanes() {
-                    expected.set_grads(lane, "w", &floats(2))?;
+                    expected.lane(lane)?.set_grads("w", &floats(2))?;
                 }
                 if stepper.accumulate_plan().is_some() {
                     expected.accumulate()?;
@@ -132,7 +132,7 @@ fn every_power_of_a_recipe_is_recorded() -> Result<()> {
             }
             for lane in 0..recipe.lanes() {
                 let found = program.read(params, lane)?[..SIZE].to_vec();
-                assert_same_bits(&format!("{} {recipe:?}", engine.describe()), &found, &expected.params(lane, "w")?);
+                assert_same_bits(&format!("{} {recipe:?}", engine.describe()), &found, &expected.lane(lane)?.params("w")?);
             }
         }
         Ok(())

@@ -99,10 +99,10 @@ VOUCHED, Layerwise::No, |lr, x, d| x - lr * d }
 fn step(rule: impl Rule, grads: &[f32; 5]) -> Result<Vec<f32>> {
     let engine = engines::gpu();
     let mut optimizer = Optimizer::new(&engine, Recipe::new(rule), &[("w", &[5])])?;
-    optimizer.set_params(0, "w", &[8.0; 5])?;
-    optimizer.set_grads(0, "w", grads)?;
+    optimizer.set_params("w", &[8.0; 5])?;
+    optimizer.set_grads("w", grads)?;
     optimizer.step()?;
-    optimizer.params(0, "w")
+    optimizer.params("w")
 }
 
 #[test]

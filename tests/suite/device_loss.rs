@@ -45,12 +45,12 @@ fn every_call_on_a_lost_device_says_so() -> Result<()> {
     let calls: [(&str, Call); 9] = [
         ("step", |optimizer| optimizer.step()),
         ("steps", |optimizer| optimizer.steps(1000)),
-        ("set_params", |optimizer| optimizer.set_params(0, "w", &[1.0; 100])),
-        ("set_grads", |optimizer| optimizer.set_grads(0, "w", &[1.0; 100])),
-        ("params", |optimizer| optimizer.params(0, "w").map(drop)),
-        ("state", |optimizer| optimizer.state(0, "w", "m").map(drop)),
-        ("report", |optimizer| optimizer.report(0).map(drop)),
-        ("freeze", |optimizer| optimizer.freeze(0, "default", true)),
+        ("set_params", |optimizer| optimizer.set_params("w", &[1.0; 100])),
+        ("set_grads", |optimizer| optimizer.set_grads("w", &[1.0; 100])),
+        ("params", |optimizer| optimizer.params("w").map(drop)),
+        ("state", |optimizer| optimizer.state("w", "m").map(drop)),
+        ("report", |optimizer| optimizer.report().map(drop)),
+        ("freeze", |optimizer| optimizer.freeze("default", true)),
         ("run_timed", |optimizer| optimizer.program_mut().run_timed(PlanId::FIRST, 1).map(drop)),
     ];
     // Each call is the first one after the loss once.
@@ -94,7 +94,7 @@ fn nothing_is_recorded_for_a_lost_device() -> Result<()> {
         gpu.queue().submit([encoder.finish()]);
         let mut encoder = gpu.device().create_command_encoder(&Default::default());
         assert_lost(device, optimizer.encode_step(&mut encoder));
-        assert_lost(device, optimizer.report(0));
+        assert_lost(device, optimizer.report());
     }
     Ok(())
 }
@@ -158,8 +158,8 @@ fn what_cannot_fit_into_a_buffer_is_a_limit() {
     let gpu = Gpu::from_wgpu(device, queue);
     // Twenty chunks of 16 KiB are cut.
     let mut optimizer = Optimizer::new(&gpu, recipe(), &[("w", &[20 * 4096])]).expect("an arena that is cut");
-    optimizer.set_params(0, "w", &vec![1.0; 20 * 4096]).expect("parameters");
-    assert_eq!(optimizer.params(0, "w").expect("parameters"), vec![1.0; 20 * 4096]);
+    optimizer.set_params("w", &vec![1.0; 20 * 4096]).expect("parameters");
+    assert_eq!(optimizer.params("w").expect("parameters"), vec![1.0; 20 * 4096]);
     // The rows of two groups are not: 2 · 256 rows of 32 scalars.
     let groups = grouped([Adam::default(), Adam::default()]);
     let tensors: [(&str, &[usize]); 2] = [("w", &[4]), ("b of group 1", &[4])];

@@ -3,7 +3,7 @@
 use crate::common::engines;
 use crate::common::groups::{GROUPS, grouped};
 use crate::common::refusal::{assert_error, optimizer};
-use thalweg::cpu::Cpu;
+use thalweg::cpu::{Cpu, CpuProgram};
 use thalweg::gpu::{Gpu, GpuOptions};
 use thalweg::plan::{
     Activation, Arena, Blueprint, BufferId, Chunk, Engine, Half, Layout, Loss, MatMul, Norm, NormKind, Op, Plan, PlanId,
@@ -23,11 +23,11 @@ fn an_unknown_name_comes_with_the_known_ones() {
         "unknown setting 'beta1'; known: lr, momentum, dampening, weight_decay, nesterov, lr_inside, maximize",
     );
     let mut adam = optimizer(Recipe::new(Adam::default())).expect("an optimizer");
-    assert_error(adam.params(0, "v"), "unknown tensor 'v'; known: w");
-    assert_error(adam.set_grads(0, "W", &[0.0; 6]), "unknown tensor 'W'; known: w; did you mean w?");
-    assert_error(adam.state(0, "w", "w"), "unknown plane 'w'; known: m, v");
+    assert_error(adam.params("v"), "unknown tensor 'v'; known: w");
+    assert_error(adam.set_grads("W", &[0.0; 6]), "unknown tensor 'W'; known: w; did you mean w?");
+    assert_error(adam.state("w", "w"), "unknown plane 'w'; known: m, v");
     let mut sgd = optimizer(Recipe::new(Sgd::default())).expect("an optimizer");
-    assert_error(sgd.state(0, "w", "b"), "unknown plane 'b'");
+    assert_error(sgd.state("w", "b"), "unknown plane 'b'");
 }
 
 #[test]
@@ -46,12 +46,18 @@ fn what_is_frozen_must_exist() {
         let tensors: [(&str, &[usize]); 2] = [("w", &[1]), ("b of group 1", &[1])];
         let mut groups = Optimizer::new(&engine, grouped(rules()), &tensors).expect("an optimizer");
         for frozen in [true, false] {
-            assert_error(lanes.freeze(2, "default", frozen), "lane = 2 is out of range: below 2");
-            assert_error(lanes.freeze(0, GROUPS[1], frozen), "unknown group 'group 1'; known: default");
-            assert_error(groups.freeze(1, "default", frozen), "lane = 1 is out of range: below 1");
-            assert_error(groups.freeze(0, "", frozen), "unknown group ''; known: default, group 1");
-            lanes.freeze(1, "default", frozen).expect("the last lane");
-            groups.freeze(0, GROUPS[1], frozen).expect("the last group");
+            assert_error(
+                lanes.lane(2).and_then(|mut lane| lane.freeze("default", frozen)),
+                "lane = 2 is out of range: below 2",
+            );
+            assert_error(lanes.lane(0).expect("a lane").freeze(GROUPS[1], frozen), "unknown group 'group 1'; known: default");
+            assert_error(
+                groups.lane(1).and_then(|mut lane| lane.freeze("default", frozen)),
+                "lane = 1 is out of range: below 1",
+            );
+            assert_error(groups.freeze("", frozen), "unknown group ''; known: default, group 1");
+            lanes.lane(1).expect("a lane").freeze("default", frozen).expect("the last lane");
+            groups.freeze(GROUPS[1], frozen).expect("the last group");
         }
     }
 }
@@ -65,8 +71,8 @@ fn a_tensor_is_given_once() {
 #[test]
 fn lengths_must_fit() {
     let mut sgd = optimizer(Recipe::new(Sgd::default())).expect("an optimizer");
-    assert_error(sgd.set_params(0, "w", &[0.0; 5]), "tensor 'w': 5 found, 6 elements expected");
-    assert_error(sgd.set_grads(0, "w", &[0.0; 7]), "tensor 'w': 7 found, 6 elements expected");
+    assert_error(sgd.set_params("w", &[0.0; 5]), "tensor 'w': 5 found, 6 elements expected");
+    assert_error(sgd.set_grads("w", &[0.0; 7]), "tensor 'w': 7 found, 6 elements expected");
 }
 
 #[test]
@@ -74,9 +80,9 @@ fn a_lane_must_exist() {
     for engine in [engines::cpu(), engines::gpu()] {
         let rules = [0.1, 0.2].map(|lr| Sgd { lr, ..Default::default() });
         let mut sgd = Optimizer::new(&engine, Recipe::population(rules), &[("w", &[1])]).expect("an optimizer");
-        assert_error(sgd.params(2, "w"), "lane = 2 is out of range: below 2");
-        assert_error(sgd.set_params(2, "w", &[0.0]), "lane = 2 is out of range: below 2");
-        assert_error(sgd.report(2), "lane = 2 is out of range: below 2");
+        assert_error(sgd.lane(2).and_then(|mut lane| lane.params("w")), "lane = 2 is out of range: below 2");
+        assert_error(sgd.lane(2).and_then(|mut lane| lane.set_params("w", &[0.0])), "lane = 2 is out of range: below 2");
+        assert_error(sgd.lane(2).and_then(|mut lane| lane.report()), "lane = 2 is out of range: below 2");
     }
 }
 
@@ -138,8 +144,8 @@ fn among_many_names_the_nearest_is_told() {
     let shape: &[usize] = &[1];
     let tensors: Vec<(&str, &[usize])> = names.iter().map(|name| (name.as_str(), shape)).collect();
     let mut sgd = Optimizer::new(&Cpu::<f32>::default(), Recipe::new(Sgd::default()), &tensors).expect("an optimizer");
-    assert_error(sgd.params(0, "layers.2718.wieght"), "unknown tensor 'layers.2718.wieght'; did you mean layers.2718.weight?");
-    assert_error(sgd.params(0, "embedding"), "unknown tensor 'embedding'; none of the 3000 names is near it");
+    assert_error(sgd.params("layers.2718.wieght"), "unknown tensor 'layers.2718.wieght'; did you mean layers.2718.weight?");
+    assert_error(sgd.params("embedding"), "unknown tensor 'embedding'; none of the 3000 names is near it");
 }
 
 /// A program can tell kinds of errors apart without reading their words.
@@ -157,7 +163,7 @@ fn kinds_of_errors_are_told_apart() {
     assert!(matches!(of(rule().max_bad_steps(3)), Error::Missing { what, .. } if what == "max_bad_steps"));
     let mut plain = optimizer(rule()).expect("an optimizer");
     assert!(matches!(plain.ascend(), Err(Error::Missing { what, .. }) if what == "ascend"));
-    assert!(matches!(plain.set_params(0, "w", &[0.0]), Err(Error::Shape { .. })));
+    assert!(matches!(plain.set_params("w", &[0.0]), Err(Error::Shape { .. })));
     let mut sam = optimizer(rule().sam(0.1)).expect("an optimizer");
     assert!(matches!(sam.step(), Err(Error::Order { call, .. }) if call == "step"));
     sam.ascend().expect("an ascent");
@@ -197,10 +203,10 @@ fn a_group_needs_tensors_a_name_of_its_own_and_a_rule_per_lane() {
     );
     // Without a tensor of its own the default group is no group.
     let mut all = optimizer(plain().group("all", |_| true, Sgd::default())).expect("an optimizer");
-    assert_error(all.freeze(0, "default", true), "unknown group 'default'; known: all");
-    all.freeze(0, "all", true).expect("a group");
+    assert_error(all.freeze("default", true), "unknown group 'default'; known: all");
+    all.freeze("all", true).expect("a group");
     all.step().expect("a step");
-    assert_eq!(all.report(0).expect("a report").frozen, 1);
+    assert_eq!(all.report().expect("a report").frozen, 1);
 }
 
 /// What is wanted in one piece and cannot be.
@@ -350,8 +356,8 @@ fn a_decay_of_the_rule_beside_the_recipes_is_refused_whenever_it_comes() {
         |weight_decay| Recipe::new(AdamW { weight_decay, ..Default::default() }).weight_decay(thalweg::Decay::Decoupled(0.1));
     assert_error(optimizer(recipe(0.1)), message);
     let mut plain = optimizer(recipe(0.0)).expect("an optimizer");
-    assert_error(plain.set(0, "default", "weight_decay", 0.1), message);
-    plain.set(0, "default", "lr", 0.1).expect("a rate");
+    assert_error(plain.set("default", "weight_decay", 0.1), message);
+    plain.set("default", "lr", 0.1).expect("a rate");
 }
 
 #[test]
@@ -393,15 +399,37 @@ fn modifiers_are_one_for_all_lanes_or_one_for_each() {
 fn lanes_have_handles() {
     let mut two = optimizer(Recipe::population([0.5, 0.25].map(|lr| Sgd { lr, ..Default::default() }))).expect("an optimizer");
     assert_error(two.lane(2).map(drop), "lane = 2 is out of range: below 2");
-    assert_error(two.only().map(drop), "lanes = 2 is out of range: 1 where none is named: see Optimizer::lane");
     let name = two.arena().tensors()[0].name.clone();
     let len = two.arena().tensors()[0].len();
     let mut second = two.lane(1).expect("a lane");
     second.set_grads(&name, &vec![1.0; len]).expect("gradients");
     second.set("default", "lr", 2.0).expect("a rate");
     two.step().expect("a step");
-    assert_eq!(two.params(0, &name).expect("parameters"), vec![0.0; len]);
+    assert_eq!(two.lane(0).expect("a lane").params(&name).expect("parameters"), vec![0.0; len]);
     assert_eq!(two.lane(1).expect("a lane").params(&name).expect("parameters"), vec![-2.0; len]);
     let mut one = optimizer(Recipe::new(Sgd::default())).expect("an optimizer");
-    assert_eq!(one.only().expect("the lane").report().expect("a report").applied, 0);
+    assert_eq!((one.report().expect("a report").applied, one.lane(0).expect("a lane").index()), (0, 0));
+    // Where there are several, no call takes one for granted.
+    assert_error(two.params(&name), "params needs a lane, since there are 2, for example lane(0)?.params");
+    let calls: [fn(&mut Optimizer<CpuProgram<f32>>) -> bool; 18] = [
+        |two| two.params("w").is_err(),
+        |two| two.set_params("w", &[]).is_err(),
+        |two| two.set_grads("w", &[]).is_err(),
+        |two| two.eval_params("w").is_err(),
+        |two| two.eval_arena().is_err(),
+        |two| two.averaged("w").is_err(),
+        |two| two.set_averaged("w", &[]).is_err(),
+        |two| two.half("w").is_err(),
+        |two| two.slow("w").is_err(),
+        |two| two.set_slow("w", &[]).is_err(),
+        |two| two.state("w", "m").is_err(),
+        |two| two.set_state("w", "m", &[]).is_err(),
+        |two| two.inspection().is_err(),
+        |two| two.report().is_err(),
+        |two| two.set("default", "lr", 0.1).is_err(),
+        |two| two.freeze("default", true).is_err(),
+        |two| two.set_applied("default", 1).is_err(),
+        |two| two.set_loss_scale(1.0).is_err(),
+    ];
+    calls.iter().enumerate().for_each(|(index, fails)| assert!(fails(&mut two), "call {index}"));
 }

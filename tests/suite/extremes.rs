@@ -127,9 +127,9 @@ fn matrices_of_any_size_are_made_orthogonal() {
         let recipe = Recipe::new(with("muon", "lr=1 weight_decay=0 eps=1e-30"));
         let mut optimizer = Optimizer::new(engine, recipe, &[("w", &[3, 5])]).expect("an optimizer");
         let grads: Vec<E::Float> = numbers(5, 15).into_iter().map(|g| E::Float::of(f64::from(g * size))).collect();
-        optimizer.set_grads(0, "w", &grads).expect("gradients");
+        optimizer.set_grads("w", &grads).expect("gradients");
         optimizer.step().expect("a step");
-        optimizer.params(0, "w").expect("parameters").into_iter().map(Real::as_f64).collect()
+        optimizer.params("w").expect("parameters").into_iter().map(Real::as_f64).collect()
     }
     for size in [1e-22, 1.0, 1e22, 1e35] {
         let expected = params(&Cpu::<f64>::default(), size);
@@ -155,18 +155,18 @@ fn an_inspected_recipe_takes_the_same_steps() {
                     .map(|recipe| Optimizer::new(engine, recipe, &[("a", &[1]), ("b", &[2])]).expect("an optimizer"));
                 for optimizer in [&mut plain, &mut looked] {
                     let grads = grads.map(|g| E::Float::of(f64::from(g)));
-                    optimizer.set_grads(0, "a", &grads[..1]).expect("gradients");
-                    optimizer.set_grads(0, "b", &grads[1..]).expect("gradients");
+                    optimizer.set_grads("a", &grads[..1]).expect("gradients");
+                    optimizer.set_grads("b", &grads[1..]).expect("gradients");
                     optimizer.steps(2).expect("steps");
                 }
                 looked.step_inspected().expect("a step");
                 plain.step().expect("a step");
                 let what = format!("{}, recipe {index}, {grads:?}", engine.describe());
                 for tensor in ["a", "b"] {
-                    let [found, expected] = [&mut looked, &mut plain].map(|one| one.params(0, tensor).expect("parameters"));
+                    let [found, expected] = [&mut looked, &mut plain].map(|one| one.params(tensor).expect("parameters"));
                     assert_eq!(format!("{found:?}"), format!("{expected:?}"), "{what}");
                 }
-                let [found, expected] = [&mut looked, &mut plain].map(|one| one.report(0).expect("a report"));
+                let [found, expected] = [&mut looked, &mut plain].map(|one| one.report().expect("a report"));
                 assert_eq!((found.applied, found.skipped), (expected.applied, expected.skipped), "{what}");
             }
         }
@@ -291,11 +291,11 @@ fn the_mean_of_a_row_is_known_over_the_whole_range() {
     fn step<E: Engine>(engine: &E, recipe: &Recipe, grads: &[f32]) -> (Vec<f64>, Report) {
         let mut optimizer = Optimizer::new(engine, recipe.clone(), &[("w", &[3, 4])]).expect("an optimizer");
         let grads: Vec<E::Float> = grads.iter().map(|&g| Real::of(g.into())).collect();
-        optimizer.set_grads(0, "w", &grads).expect("gradients");
+        optimizer.set_grads("w", &grads).expect("gradients");
         optimizer.step().expect("a step");
         (
-            optimizer.params(0, "w").expect("parameters").into_iter().map(Real::as_f64).collect(),
-            optimizer.report(0).expect("a report"),
+            optimizer.params("w").expect("parameters").into_iter().map(Real::as_f64).collect(),
+            optimizer.report().expect("a report"),
         )
     }
     let (expected, _) = step(&Cpu::<f64>::default(), &recipe, &grads);

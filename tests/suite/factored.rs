@@ -35,8 +35,8 @@ fn train<E: Engine>(engine: &E, lanes: usize, shapes: &[(&str, &[usize])]) -> Ve
         for (seed, (lane, (name, shape))) in (0..lanes).flat_map(|lane| shapes.iter().map(move |s| (lane, s))).enumerate() {
             let values = |seed: u64| floats::<E>(&numbers(seed, shape.iter().product()));
             match t {
-                0 => optimizer.set_params(lane, name, &values(seed as u64)),
-                _ => optimizer.set_grads(lane, name, &values(100 * t + seed as u64)),
+                0 => optimizer.lane(lane).and_then(|mut lane| lane.set_params(name, &values(seed as u64))),
+                _ => optimizer.lane(lane).and_then(|mut lane| lane.set_grads(name, &values(100 * t + seed as u64))),
             }
             .expect("values that fit");
         }
@@ -54,9 +54,13 @@ fn floats<E: Engine>(values: &[f32]) -> Vec<E::Float> {
 fn arrays<P: Program>(optimizer: &mut Optimizer<P>, lanes: usize, shapes: &[(&str, &[usize])]) -> Vec<(String, Vec<P::Float>)> {
     let mut arrays = Vec::new();
     for (lane, (name, _)) in (0..lanes).flat_map(|lane| shapes.iter().map(move |shape| (lane, shape))) {
-        arrays.push((format!("{name} of lane {lane}"), optimizer.params(lane, name).expect("parameters")));
+        arrays
+            .push((format!("{name} of lane {lane}"), optimizer.lane(lane).expect("a lane").params(name).expect("parameters")));
         for plane in STATE {
-            arrays.push((format!("{plane} of {name} of lane {lane}"), optimizer.state(lane, name, plane).expect("state")));
+            arrays.push((
+                format!("{plane} of {name} of lane {lane}"),
+                optimizer.lane(lane).expect("a lane").state(name, plane).expect("state"),
+            ));
         }
     }
     arrays
@@ -97,7 +101,7 @@ fn a_skipped_and_a_frozen_step_leave_everything_alone() {
         let mut optimizer: Optimizer<AnyProgram> = Optimizer::new(engine, recipe(1), &shapes).expect("an optimizer");
         let mut grads = numbers(1, 350);
         let step = |optimizer: &mut Optimizer<AnyProgram>, grads: &[f32]| {
-            optimizer.set_grads(0, "w", grads).expect("gradients");
+            optimizer.set_grads("w", grads).expect("gradients");
             optimizer.step().expect("a step");
             arrays(optimizer, 1, &shapes)
         };
@@ -105,9 +109,9 @@ fn a_skipped_and_a_frozen_step_leave_everything_alone() {
         grads[17] = f32::NAN;
         assert_eq!(step(&mut optimizer, &grads), before, "{}: skipped", engine.name);
         grads[17] = 9.0;
-        optimizer.freeze(0, "default", true).expect("a group");
+        optimizer.freeze("default", true).expect("a group");
         assert_eq!(step(&mut optimizer, &grads), before, "{}: frozen", engine.name);
-        optimizer.freeze(0, "default", false).expect("a group");
+        optimizer.freeze("default", false).expect("a group");
         assert_ne!(step(&mut optimizer, &grads), before, "{}", engine.name);
     };
     engines::all_and_small().iter().for_each(check);
@@ -118,11 +122,11 @@ fn the_moments_of_a_matrix_are_readable_before_the_first_step() {
     for engine in engines::all() {
         let shapes: [(&str, &[usize]); 1] = [("w", &[2, 2, 3])];
         let mut optimizer: Optimizer<AnyProgram> = Optimizer::new(&engine, recipe(1), &shapes).expect("an optimizer");
-        assert_eq!(optimizer.state(0, "w", "v").expect("moments"), [0.0; 12], "{}", engine.name);
-        optimizer.set_state(0, "w", "row_var", &[1.0, 3.0, 0.0, 0.0]).expect("moments of rows");
-        optimizer.set_state(0, "w", "col_var", &[2.0, 4.0, 0.0, 1.0, 1.0, 1.0]).expect("moments of columns");
+        assert_eq!(optimizer.state("w", "v").expect("moments"), [0.0; 12], "{}", engine.name);
+        optimizer.set_state("w", "row_var", &[1.0, 3.0, 0.0, 0.0]).expect("moments of rows");
+        optimizer.set_state("w", "col_var", &[2.0, 4.0, 0.0, 1.0, 1.0, 1.0]).expect("moments of columns");
         let expected = [1.0, 2.0, 0.0, 3.0, 6.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0];
-        assert_eq!(optimizer.state(0, "w", "v").expect("moments"), expected, "{}", engine.name);
+        assert_eq!(optimizer.state("w", "v").expect("moments"), expected, "{}", engine.name);
     }
 }
 
@@ -134,7 +138,7 @@ fn matrices_that_fit_into_a_binding_each_are_stepped_in_several_segments() {
         let mut optimizer: Optimizer<AnyProgram> =
             Optimizer::new(engine, recipe(1).centralise(), &shapes).expect("an optimizer");
         for (seed, (name, shape)) in shapes.iter().enumerate() {
-            optimizer.set_grads(0, name, &numbers(seed as u64, shape.iter().product())).expect("gradients");
+            optimizer.set_grads(name, &numbers(seed as u64, shape.iter().product())).expect("gradients");
         }
         optimizer.step().expect("a step");
         arrays(&mut optimizer, 1, &shapes)

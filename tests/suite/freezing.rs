@@ -63,7 +63,7 @@ fn a_group_is_an_optimizer_that_sees_only_the_steps_in_which_it_is_not_frozen() 
         let mut groups = [alone(engine, &*slow, 0), alone(engine, &*fast, 1)];
         let mut run = |steps: u64, frozen: [bool; 2]| {
             for (group, &frozen) in frozen.iter().enumerate() {
-                model.optimizer.freeze(0, GROUPS[group], frozen).expect("a group");
+                model.optimizer.freeze(GROUPS[group], frozen).expect("a group");
             }
             for t in 0..steps {
                 let grads = numbers(1000 * steps + t, LEN);
@@ -104,7 +104,7 @@ fn a_group_is_frozen_for_longer_than_there_are_rows() {
         model.set_grads(0, &grads);
         groups.iter_mut().enumerate().for_each(|(group, alone)| alone.set_grads(0, &pick(&grads, group)));
         let mut run = |steps: usize, frozen: bool| {
-            model.optimizer.freeze(0, "default", frozen).expect("a group");
+            model.optimizer.freeze("default", frozen).expect("a group");
             model.steps(steps / 2);
             (0..steps - steps / 2).for_each(|_| model.step());
             groups[1].steps(steps);
@@ -134,7 +134,7 @@ fn a_frozen_gradient_is_no_part_of_the_norm_nor_of_the_decision() {
         let mut model = Model::grouped(engine, recipe, &*rule, &[(1, 0), (1, 1)]);
         let what = engine.describe();
         let mut step = |grads: [f32; 2], frozen: [bool; 2]| {
-            (0..2).for_each(|group| model.optimizer.freeze(0, GROUPS[group], frozen[group]).expect("a group"));
+            (0..2).for_each(|group| model.optimizer.freeze(GROUPS[group], frozen[group]).expect("a group"));
             let scale = model.report(0).loss_scale as f32;
             let before = model.arrays(0);
             step_with(&mut model, &grads.map(|g| g * scale));
@@ -172,8 +172,8 @@ fn a_skipped_step_counts_for_no_group() {
         let [mut bad, mut without] = [(); 2].map(|()| both(&engine, grouped([rule.clone(), rule.clone()]).skip_bad(), &*rule));
         for t in 0..20 {
             let frozen = t / 3 % 3 == 1;
-            bad.optimizer.freeze(0, "default", frozen).expect("a group");
-            without.optimizer.freeze(0, "default", frozen).expect("a group");
+            bad.optimizer.freeze("default", frozen).expect("a group");
+            without.optimizer.freeze("default", frozen).expect("a group");
             let mut grads = numbers(t, LEN);
             step_with(&mut bad, &grads);
             step_with(&mut without, &grads);
@@ -191,7 +191,7 @@ fn clipping_with_a_frozen_group_agrees_with_the_oracle() {
     for (name, rule) in options() {
         let recipe = || grouped([rule.clone(), rule.clone()]).clip_norm(20.0);
         let mut oracle = both(&Cpu::<f64>::default(), recipe(), &*rule);
-        oracle.optimizer.freeze(0, GROUPS[1], true).expect("a group");
+        oracle.optimizer.freeze(GROUPS[1], true).expect("a group");
         let start = oracle.params(0);
         let grads = gradient(2, 1, LEN);
         step_with(&mut oracle, &grads);
@@ -199,7 +199,7 @@ fn clipping_with_a_frozen_group_agrees_with_the_oracle() {
         assert!(report.norm < 30.0, "{name}: the norm {} is that of 265 elements", report.norm);
         for engine in engines::all_and_small() {
             let mut model = both(&engine, recipe(), &*rule);
-            model.optimizer.freeze(0, GROUPS[1], true).expect("a group");
+            model.optimizer.freeze(GROUPS[1], true).expect("a group");
             step_with(&mut model, &grads);
             let what = format!("{}, {name}", engine.name);
             // As in tests/suite/parity.rs: 8 units for a norm, 32 of the movement and 2 of the size for a parameter.
@@ -229,7 +229,7 @@ fn a_frozen_lane_leaves_the_others_alone() {
                 let grads = numbers(t as u64 % 7, 100);
                 (0..3).for_each(|lane| model.set_grads(lane, &grads));
                 (0..3).for_each(|lane| never.set_grads(lane, &grads));
-                model.optimizer.freeze(1, "default", frozen(t)).expect("a lane");
+                model.optimizer.lane(1).expect("a lane").freeze("default", frozen(t)).expect("a lane");
                 if frozen(t) {
                     model.set_grads(1, &[f32::NAN; 100]);
                 } else {
@@ -253,7 +253,7 @@ fn a_frozen_lane_leaves_the_others_alone() {
 #[test]
 fn a_group_that_thaws_between_micro_batches_starts_its_sum_there() {
     fn micro_batch<P: Program>(model: &mut Model<P>, frozen: bool, grads: &[f32]) {
-        model.optimizer.freeze(0, "default", frozen).expect("a group");
+        model.optimizer.freeze("default", frozen).expect("a group");
         model.set_grads(0, grads);
         model.optimizer.accumulate().expect("a micro-batch");
     }
@@ -296,7 +296,7 @@ fn a_step_with_all_groups_frozen_counts_as_frozen() {
         ] {
             let mut model = Model::new(&engine, recipe, &*rule, &[5]);
             (0..2).for_each(|lane| model.set_grads(lane, &[1.0; 5]));
-            model.optimizer.freeze(1, "default", true).expect("a lane");
+            model.optimizer.lane(1).expect("a lane").freeze("default", true).expect("a lane");
             model.optimizer.telemetry_every(1);
             model.steps(300);
             let counts = |model: &mut Model<_>, lane| {
@@ -305,7 +305,7 @@ fn a_step_with_all_groups_frozen_counts_as_frozen() {
             };
             assert_eq!([0, 1].map(|lane| counts(&mut model, lane)), [(300, 0, 0), (0, 0, 300)], "{}, {what}", engine.name);
             assert_eq!(model.report(1).clipped, 0, "{}, {what}", engine.name);
-            model.optimizer.freeze(1, "default", false).expect("a lane");
+            model.optimizer.lane(1).expect("a lane").freeze("default", false).expect("a lane");
             model.steps(300);
             assert_eq!([0, 1].map(|lane| counts(&mut model, lane)), [(600, 0, 0), (300, 0, 300)], "{}, {what}", engine.name);
             model.optimizer.flush().expect("samples");
@@ -322,7 +322,7 @@ fn a_step_with_one_group_frozen_counts_as_applied() {
         let rule = with("adam", "lr=0.02");
         let mut model = both(&engine, grouped([rule.clone(), rule.clone()]), &*rule);
         for (frozen, expected) in [([true, false], (3, 0)), ([true, true], (3, 3)), ([false, true], (6, 3))] {
-            (0..2).for_each(|group| model.optimizer.freeze(0, GROUPS[group], frozen[group]).expect("a group"));
+            (0..2).for_each(|group| model.optimizer.freeze(GROUPS[group], frozen[group]).expect("a group"));
             model.steps(3);
             let report = model.report(0);
             assert_eq!((report.applied, report.frozen, report.skipped), (expected.0, expected.1, 0), "{}", engine.name);

@@ -72,7 +72,7 @@ impl Golden {
 
     fn set_grads(&self, optimizer: &mut Optimizer<CpuProgram<f64>>, step: usize) {
         for (name, grads) in self.names().zip(&self.grads[step]) {
-            optimizer.set_grads(0, name, grads).expect("gradients that fit");
+            optimizer.set_grads(name, grads).expect("gradients that fit");
         }
     }
 
@@ -87,7 +87,7 @@ impl Golden {
         }
         let mut optimizer = self.optimizer(recipe);
         for (name, params) in self.names().zip(&self.params) {
-            optimizer.set_params(0, name, params).expect("parameters that fit");
+            optimizer.set_params(name, params).expect("parameters that fit");
         }
         let steps: Vec<u64> = case["steps"].as_array().expect("steps").iter().map(|t| t.as_u64().unwrap()).collect();
         let mut movements: Vec<Vec<f64>> = self.params.iter().map(|params| vec![0.0; params.len()]).collect();
@@ -105,11 +105,11 @@ impl Golden {
                 for ((movement, x), start) in movement.iter_mut().zip(expected).zip(start) {
                     *movement = movement.max((x - start).abs());
                 }
-                let found = optimizer.params(0, name).expect("parameters");
+                let found = optimizer.params(name).expect("parameters");
                 assert_close(&format!("{what}, {name} at step {t}"), &found, expected, |i| TOLERANCE * movement[i]);
             }
             for ((name, expected), movement) in self.names().zip(&to_evaluate).zip(&movements) {
-                let found = optimizer.eval_params(0, name).expect("parameters");
+                let found = optimizer.eval_params(name).expect("parameters");
                 let what = format!("{what}, {name} to evaluate at step {t}");
                 assert_close(&what, &found, expected, |i| TOLERANCE * movement[i]);
             }
@@ -137,7 +137,7 @@ impl Golden {
                     assert!(expected.is_empty(), "{what}, {key} of {name}");
                     continue;
                 }
-                let found = optimizer.state(0, name, plane(key)).expect("a plane");
+                let found = optimizer.state(name, plane(key)).expect("a plane");
                 assert_close(&format!("{what}, {key} of {name}"), &found, &expected, |i| TOLERANCE * expected[i].abs());
             }
         }
@@ -251,11 +251,11 @@ fn clipping_is_that_of_pytorch() {
         optimizer.step().expect("a step");
         for (name, clipped) in golden.names().zip(arrays(&case["grads"])) {
             let expected: Vec<f64> = clipped.iter().map(|g| -g).collect();
-            let found = optimizer.params(0, name).expect("parameters");
+            let found = optimizer.params(name).expect("parameters");
             assert_close(&format!("{clip:?}, {name}"), &found, &expected, |i| TOLERANCE * expected[i].abs());
         }
         if let Some(norm) = case["norm"].as_f64() {
-            let found = optimizer.report(0).expect("a report").norm;
+            let found = optimizer.report().expect("a report").norm;
             assert_close(&format!("{clip:?}, norm"), &[found], &[norm], |_| TOLERANCE * norm);
         }
         seen.push(match clip {

@@ -141,7 +141,7 @@ fn are_apart<E: Engine>(
         for plane in rules[wanted].planes().into_iter().map(|plane| rules[wanted].state_names()[plane]) {
             let of = |(tensor, (_, group)): (usize, &(usize, usize))| {
                 let name = of_group(&format!("tensor {tensor}"), *group);
-                both.optimizer.state(lane, &name, plane).expect("a plane")
+                both.optimizer.lane(lane).expect("a lane").state(&name, plane).expect("a plane")
             };
             let found: Vec<_> = names.clone().flat_map(of).collect();
             let expected = model.planes(0).into_iter().find(|(name, _)| *name == plane).expect("a plane").1;
@@ -251,12 +251,12 @@ fn many_lanes_and_groups_have_rows_for_fewer_steps() {
     let tensors: Vec<(&str, &[usize])> = names.iter().map(|name| (&name[..], &[1][..])).collect();
     let mut optimizer = Optimizer::new(&gpu, recipe, &tensors).expect("an optimizer");
     let mut alone = Model::new(&gpu, Recipe::new(rule(MANY - 1)), &rule(0), &[1]);
-    optimizer.set_grads(MANY - 1, "255", &[1.0]).expect("gradients");
+    optimizer.lane(MANY - 1).expect("a lane").set_grads("255", &[1.0]).expect("gradients");
     alone.set_grads(0, &[1.0]);
     // More than a ring has rows.
     optimizer.steps(40).expect("steps");
     alone.steps(40);
-    assert_eq!(optimizer.params(MANY - 1, "255").expect("parameters"), alone.params(0));
+    assert_eq!(optimizer.lane(MANY - 1).expect("a lane").params("255").expect("parameters"), alone.params(0));
     assert!(alone.params(0)[0] != 0.0);
-    assert_eq!(optimizer.report(MANY - 1).expect("a report").applied, 40);
+    assert_eq!(optimizer.lane(MANY - 1).expect("a lane").report().expect("a report").applied, 40);
 }

@@ -35,7 +35,7 @@ fn set_grad<P: Program>(model: &mut Model<P>, grads: &[f32], site: usize) {
     for (tensor, len) in TENSORS.into_iter().enumerate() {
         if (start..start + len).contains(&site) {
             let values: Vec<P::Float> = grads[start..start + len].iter().map(|&g| Real::of(f64::from(g))).collect();
-            model.optimizer.set_grads(0, &format!("tensor {tensor}"), &values).expect("gradients that fit");
+            model.optimizer.set_grads(&format!("tensor {tensor}"), &values).expect("gradients that fit");
         }
         start += len;
     }

@@ -105,7 +105,7 @@ fn run<E: Engine>(engine: &E, recipe: Recipe) -> Vec<(Vec<E::Float>, Report)> {
     };
     for lane in 0..lanes {
         for (name, shape) in TENSORS {
-            optimizer.set_params(lane, name, &floats(1, shape)).expect("parameters");
+            optimizer.lane(lane).expect("a lane").set_params(name, &floats(1, shape)).expect("parameters");
         }
     }
     for t in 0..7 {
@@ -115,7 +115,7 @@ fn run<E: Engine>(engine: &E, recipe: Recipe) -> Vec<(Vec<E::Float>, Report)> {
                 if scales && (t == 1 || t == 4) {
                     grads[3] = E::Float::of(f64::NAN);
                 }
-                optimizer.set_grads(lane, name, &grads).expect("gradients");
+                optimizer.lane(lane).expect("a lane").set_grads(name, &grads).expect("gradients");
             }
         }
         if ascends {
@@ -132,9 +132,9 @@ fn run<E: Engine>(engine: &E, recipe: Recipe) -> Vec<(Vec<E::Float>, Report)> {
         let params = optimizer.params_buffer();
         let mut values = optimizer.program_mut().read(params, lane).expect("parameters");
         if averages {
-            values.extend(optimizer.averaged(lane, "c").expect("an average"));
+            values.extend(optimizer.lane(lane).expect("a lane").averaged("c").expect("an average"));
         }
-        found.push((values, optimizer.report(lane).expect("a report")));
+        found.push((values, optimizer.lane(lane).expect("a lane").report().expect("a report")));
     }
     found
 }

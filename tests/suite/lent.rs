@@ -51,7 +51,7 @@ fn check<F: Float>(what: &str, recipe: &Recipe, lanes: usize, before_step: &str)
     let (mut own, mut lending) = (new(), new());
     let mut params = split::<F>(1, lanes);
     for ((lane, name), values) in owners(lanes).into_iter().zip(&params) {
-        own.set_params(lane, name, values).expect("parameters");
+        own.lane(lane).expect("a lane").set_params(name, values).expect("parameters");
     }
     for t in 0..4 {
         let mut grads = split::<F>(100 + t, lanes);
@@ -59,7 +59,7 @@ fn check<F: Float>(what: &str, recipe: &Recipe, lanes: usize, before_step: &str)
             grads[3][5] = F::nan();
         }
         for ((lane, name), values) in owners(lanes).into_iter().zip(&grads) {
-            own.set_grads(lane, name, values).expect("gradients");
+            own.lane(lane).expect("a lane").set_grads(name, values).expect("gradients");
         }
         match before_step {
             "accumulate" => {
@@ -75,17 +75,21 @@ fn check<F: Float>(what: &str, recipe: &Recipe, lanes: usize, before_step: &str)
         own.step().expect("a step");
         lending.step_over(&mut slices(&mut params), &mut slices(&mut grads)).expect("a step");
         for ((lane, name), found) in owners(lanes).into_iter().zip(&params).filter(|(_, values)| !values.is_empty()) {
-            let expected = own.params(lane, name).expect("parameters");
+            let expected = own.lane(lane).expect("a lane").params(name).expect("parameters");
             assert_same_bits(&format!("{what}, step {t}, lane {lane}, {name}"), found, &expected);
         }
     }
     for lane in 0..lanes {
-        assert_eq!(own.report(lane).expect("a report"), lending.report(lane).expect("a report"), "{what}");
+        assert_eq!(
+            own.lane(lane).expect("a lane").report().expect("a report"),
+            lending.lane(lane).expect("a lane").report().expect("a report"),
+            "{what}"
+        );
     }
-    if let Ok(average) = lending.averaged(0, "c") {
-        assert_same_bits(what, &average, &own.averaged(0, "c").expect("an average"));
+    if let Ok(average) = lending.averaged("c") {
+        assert_same_bits(what, &average, &own.averaged("c").expect("an average"));
     }
-    assert_eq!(lending.half(0, "c").ok(), own.half(0, "c").ok(), "{what}");
+    assert_eq!(lending.half("c").ok(), own.half("c").ok(), "{what}");
 }
 
 fn check_both(what: &str, recipe: &Recipe, before_step: &str) {
@@ -115,14 +119,14 @@ fn parallel_operations_have_the_bits_of_an_arena() {
     let mut params = [vec![0.0; len], vec![0.0; len]];
     for t in 0..3 {
         let mut grads = [numbers(2 * t, len), numbers(2 * t + 1, len)];
-        (0..2).for_each(|lane| own.set_grads(lane, "w", &grads[lane]).expect("gradients"));
+        (0..2).for_each(|lane| own.lane(lane).expect("a lane").set_grads("w", &grads[lane]).expect("gradients"));
         own.step().expect("a step");
         let [x, y] = &mut params;
         let [g, h] = &mut grads;
         lending.step_over(&mut [x, y], &mut [g, h]).expect("a step");
     }
     for (lane, params) in params.iter().enumerate() {
-        assert_same_bits(&format!("lane {lane}"), params, &own.params(lane, "w").expect("parameters"));
+        assert_same_bits(&format!("lane {lane}"), params, &own.lane(lane).expect("a lane").params("w").expect("parameters"));
     }
 }
 
@@ -170,9 +174,9 @@ fn slices_that_do_not_fit_are_refused_and_do_not_count() {
     assert_eq!(error.to_string(), "parameters of tensor 'b': 2 found, 3 elements expected");
     let error = optimizer.step_over(&mut [&mut w, &mut b], &mut [&mut gw]).expect_err("too few");
     assert_eq!(error, Error::shape("slices of gradients", 2, 1));
-    assert_eq!(optimizer.report(0).expect("a report").applied, 0);
+    assert_eq!(optimizer.report().expect("a report").applied, 0);
     optimizer.step_over(&mut [&mut w, &mut b], &mut [&mut gw, &mut gb]).expect("a step");
-    assert_eq!(optimizer.report(0).expect("a report").applied, 1);
+    assert_eq!(optimizer.report().expect("a report").applied, 1);
     assert_eq!((w, b), ([-1e-3; 4], [-1e-3; 3]));
 
     let two = Recipe::population([Sgd::default(), Sgd::default()]);

@@ -69,11 +69,11 @@ fn memory_stays_flat_on_the_cpu() -> Result<()> {
     optimizer.telemetry_every(100);
     let grads = numbers(1, LEN);
     run("CPU", |_| {
-        optimizer.set_grads(0, "w", &grads)?;
+        optimizer.set_grads("w", &grads)?;
         optimizer.step()
     })?;
-    assert_moved(&optimizer.params(0, "w")?);
-    assert_eq!(optimizer.report(0)?.applied as usize, STEPS);
+    assert_moved(&optimizer.params("w")?);
+    assert_eq!(optimizer.report()?.applied as usize, STEPS);
     Ok(())
 }
 
@@ -83,7 +83,7 @@ fn memory_stays_flat_on_the_gpu() -> Result<()> {
     let gpu = engines::open(GpuOptions::default());
     let mut optimizer = Optimizer::new(&gpu, recipe(), &[("w", &[LEN])])?;
     optimizer.telemetry_every(100);
-    optimizer.set_grads(0, "w", &numbers(1, LEN))?;
+    optimizer.set_grads("w", &numbers(1, LEN))?;
     make_encoders(&gpu);
     let mut before = String::new();
     run("GPU", |step| {
@@ -93,8 +93,8 @@ fn memory_stays_flat_on_the_gpu() -> Result<()> {
         if step % BLOCK == 0 { optimizer.steps(BLOCK) } else { Ok(()) }
     })?;
     assert_eq!(held(&gpu), before);
-    assert_moved(&optimizer.params(0, "w")?);
-    assert_eq!(optimizer.report(0)?.applied as usize, STEPS);
+    assert_moved(&optimizer.params("w")?);
+    assert_eq!(optimizer.report()?.applied as usize, STEPS);
     assert!(optimizer.poll()?.len() >= 200, "telemetry came all the while");
     Ok(())
 }
@@ -110,7 +110,7 @@ fn memory_stays_flat_with_steps_in_the_hosts_encoder() -> Result<()> {
     let tensor = SliceTensor { name: "w".into(), shape: vec![LEN], params: slice(0), grads: slice(4 * LEN as u64) };
     let mut optimizer = Optimizer::over_slices(&gpu, recipe(), &[tensor])?;
     optimizer.telemetry_every(100);
-    optimizer.set_grads(0, "w", &numbers(1, LEN))?;
+    optimizer.set_grads("w", &numbers(1, LEN))?;
     make_encoders(&gpu);
     let mut before = String::new();
     run("encoder", |step| {
@@ -125,7 +125,7 @@ fn memory_stays_flat_with_steps_in_the_hosts_encoder() -> Result<()> {
         Ok(())
     })?;
     assert_eq!(held(&gpu), before);
-    assert_moved(&optimizer.params(0, "w")?);
-    assert_eq!(optimizer.report(0)?.applied as usize, STEPS);
+    assert_moved(&optimizer.params("w")?);
+    assert_eq!(optimizer.report()?.applied as usize, STEPS);
     Ok(())
 }

@@ -59,14 +59,14 @@ fn run<E: Engine>(engine: &E, recipe: &Recipe, actions: &[Do]) -> Outcome<E::Flo
     let start = numbers(1, len());
     for ((name, _), (first, shape)) in SHAPES.iter().zip(tensors()) {
         let len = shape.iter().product::<usize>();
-        optimizer.set_params(0, name, &of(&start[first..][..len])).expect("parameters");
+        optimizer.set_params(name, &of(&start[first..][..len])).expect("parameters");
     }
     for action in actions {
         match action {
             Do::Grads(grads) => {
                 for ((name, _), (first, shape)) in SHAPES.iter().zip(tensors()) {
                     let len = shape.iter().product::<usize>();
-                    optimizer.set_grads(0, name, &of(&grads[first..][..len])).expect("gradients");
+                    optimizer.set_grads(name, &of(&grads[first..][..len])).expect("gradients");
                 }
                 Ok(())
             }
@@ -85,14 +85,14 @@ fn outcome<P: Program>(optimizer: &mut Optimizer<P>) -> Outcome<P::Float> {
     let grads = optimizer.grads_buffer();
     let all = optimizer.program_mut().read(grads, 0).expect("gradients");
     let places: Vec<(usize, usize)> = optimizer.arena().tensors().iter().map(|t| (t.offset, t.len())).collect();
-    let report = optimizer.report(0).expect("a report");
+    let report = optimizer.report().expect("a report");
     Outcome {
-        params: names.iter().flat_map(|name| optimizer.params(0, name).expect("parameters")).collect(),
+        params: names.iter().flat_map(|name| optimizer.params(name).expect("parameters")).collect(),
         grads: places.iter().flat_map(|&(start, len)| all[start..][..len].to_vec()).collect(),
-        momentum: names.iter().flat_map(|name| optimizer.state(0, name, "b").expect("a plane")).collect(),
-        average: names.iter().map(|name| optimizer.averaged(0, name).ok()).collect::<Option<Vec<_>>>().map(|a| a.concat()),
-        half: names.iter().map(|name| optimizer.half(0, name).ok()).collect::<Option<Vec<_>>>().map(|a| a.concat()),
-        inspection: optimizer.inspection(0).ok(),
+        momentum: names.iter().flat_map(|name| optimizer.state(name, "b").expect("a plane")).collect(),
+        average: names.iter().map(|name| optimizer.averaged(name).ok()).collect::<Option<Vec<_>>>().map(|a| a.concat()),
+        half: names.iter().map(|name| optimizer.half(name).ok()).collect::<Option<Vec<_>>>().map(|a| a.concat()),
+        inspection: optimizer.inspection().ok(),
         counts: (report.applied, report.skipped),
     }
 }
@@ -310,13 +310,13 @@ fn norms_of_parameters_are_those_before_an_ascent() {
         let recipe = |recipe: Recipe| Optimizer::new(engine, recipe, &[("w", &[2, 3])]).expect("an optimizer");
         let (mut ascending, mut plain) = (recipe(Recipe::new(rule.clone()).sam(9.0)), recipe(Recipe::new(rule.clone())));
         for optimizer in [&mut ascending, &mut plain] {
-            optimizer.set_params(0, "w", &[0.5, -0.25, 1.0, 0.125, -0.5, 0.75]).expect("parameters");
-            optimizer.set_grads(0, "w", &[1.0, 2.0, -1.0, 0.5, 3.0, 1.0]).expect("gradients");
+            optimizer.set_params("w", &[0.5, -0.25, 1.0, 0.125, -0.5, 0.75]).expect("parameters");
+            optimizer.set_grads("w", &[1.0, 2.0, -1.0, 0.5, 3.0, 1.0]).expect("gradients");
         }
         // The gradient is the same everywhere, so the ascent must not show.
         ascending.ascend().expect("an ascent");
         [ascending.step(), plain.step()].into_iter().for_each(|step| step.expect("a step"));
-        let (found, expected) = (ascending.params(0, "w").expect("parameters"), plain.params(0, "w").expect("parameters"));
+        let (found, expected) = (ascending.params("w").expect("parameters"), plain.params("w").expect("parameters"));
         assert_same_bits(&format!("{}, {}", engine.name, rule.name()), &found, &expected);
     }
 }
@@ -332,17 +332,20 @@ fn parameters_set_after_an_ascent_are_not_lost() {
         for round in 0..3 {
             for optimizer in [&mut ascending, &mut plain] {
                 for lane in 0..2 {
-                    optimizer.set_grads(lane, "a", &[float(1.0), float(2.0)]).expect("gradients");
-                    optimizer.set_grads(lane, "b", &[float(-2.0)]).expect("gradients");
+                    optimizer.lane(lane).expect("a lane").set_grads("a", &[float(1.0), float(2.0)]).expect("gradients");
+                    optimizer.lane(lane).expect("a lane").set_grads("b", &[float(-2.0)]).expect("gradients");
                 }
             }
             ascending.ascend().expect("an ascent");
             for optimizer in [&mut ascending, &mut plain] {
-                optimizer.set_params(1, "a", &[float(f64::from(round)), float(3.0)]).expect("parameters");
+                optimizer.lane(1).expect("a lane").set_params("a", &[float(f64::from(round)), float(3.0)]).expect("parameters");
                 optimizer.step().expect("a step");
             }
             for (lane, tensor) in [(0, "a"), (0, "b"), (1, "a"), (1, "b")] {
-                let (found, expected) = (ascending.params(lane, tensor), plain.params(lane, tensor));
+                let (found, expected) = (
+                    ascending.lane(lane).and_then(|mut lane| lane.params(tensor)),
+                    plain.lane(lane).and_then(|mut lane| lane.params(tensor)),
+                );
                 assert_eq!(found, expected, "{}, round {round}, lane {lane}, {tensor}", engine.describe());
             }
         }
@@ -475,9 +478,9 @@ fn the_copy_in_16_bits_rounds_like_the_standard() {
         for engine in engines::all() {
             let recipe = Recipe::new(zero.clone()).half_copy(half);
             let mut optimizer = Optimizer::new(&engine, recipe, &[("x", &[edges.len()])]).expect("an optimizer");
-            optimizer.set_params(0, "x", &edges).expect("parameters");
+            optimizer.set_params("x", &edges).expect("parameters");
             optimizer.step().expect("a step");
-            let found = optimizer.half(0, "x").expect("a copy");
+            let found = optimizer.half("x").expect("a copy");
             for (i, &x) in edges.iter().enumerate() {
                 assert_eq!(found[i], half.bits(x), "{}, {half:?} of {x:e}", engine.name);
             }
@@ -591,12 +594,12 @@ fn weight_decay_has_the_bits_of_rules_that_have_it() {
     {
         let params = |recipe: &Recipe| {
             let mut optimizer = Optimizer::new(engine, recipe.clone(), &[("x", &[70])]).expect("an optimizer");
-            optimizer.set_params(0, "x", &numbers(1, 70)).expect("parameters");
+            optimizer.set_params("x", &numbers(1, 70)).expect("parameters");
             for t in 0..5 {
-                optimizer.set_grads(0, "x", &numbers(2 + t, 70)).expect("gradients");
+                optimizer.set_grads("x", &numbers(2 + t, 70)).expect("gradients");
                 optimizer.step().expect("a step");
             }
-            optimizer.params(0, "x").expect("parameters")
+            optimizer.params("x").expect("parameters")
         };
         assert_same_bits(engine.name, &params(added), &params(own));
     }
@@ -677,12 +680,9 @@ fn what_has_no_meaning_is_refused() {
     assert_eq!(message(optimizer.accumulate()), "accumulate needs accumulate in the recipe, for example Recipe::accumulate");
     assert_eq!(message(optimizer.ascend()), "ascend needs sam in the recipe, for example Recipe::sam");
     assert_eq!(message(optimizer.step_inspected()), "step_inspected needs inspect in the recipe, for example Recipe::inspect");
+    assert_eq!(message(optimizer.half("x").map(|_| ())), "half needs half_copy in the recipe, for example Recipe::half_copy");
     assert_eq!(
-        message(optimizer.half(0, "x").map(|_| ())),
-        "half needs half_copy in the recipe, for example Recipe::half_copy"
-    );
-    assert_eq!(
-        message(optimizer.averaged(0, "x").map(|_| ())),
+        message(optimizer.averaged("x").map(|_| ())),
         "averaged needs average in the recipe, for example Recipe::average"
     );
     let recipe = rule().accumulate(Accumulation::default());

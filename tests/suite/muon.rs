@@ -90,21 +90,25 @@ fn run<E: Engine>(engine: &E, recipe: Recipe, golden: &Golden, lane: usize) -> R
     for (lane, ((name, _), values)) in
         (0..lanes).flat_map(|lane| named.iter().zip(arrays(&golden.header["params0"])).map(move |pair| (lane, pair)))
     {
-        optimizer.set_params(lane, name, &of(&values)).expect("parameters that fit");
+        optimizer.lane(lane).expect("a lane").set_params(name, &of(&values)).expect("parameters that fit");
     }
     let mut params = Vec::new();
     for (t, grads) in (1..).zip(golden.header["grads"].as_array().expect("gradients")) {
         for (lane, ((name, _), values)) in
             (0..lanes).flat_map(|lane| named.iter().zip(arrays(grads)).map(move |pair| (lane, pair)))
         {
-            optimizer.set_grads(lane, name, &of(&values)).expect("gradients that fit");
+            optimizer.lane(lane).expect("a lane").set_grads(name, &of(&values)).expect("gradients that fit");
         }
         optimizer.step().expect("a step");
         if STEPS.contains(&t) {
-            params.push(named.iter().map(|(name, _)| optimizer.params(lane, name).expect("parameters")).collect());
+            params.push(
+                named.iter().map(|(name, _)| optimizer.lane(lane).expect("a lane").params(name).expect("parameters")).collect(),
+            );
         }
     }
-    let state = ["m", "v"].map(|plane| named.iter().map(|(name, _)| optimizer.state(lane, name, plane).ok()).collect());
+    let state = ["m", "v"].map(|plane| {
+        named.iter().map(|(name, _)| optimizer.lane(lane).and_then(|mut lane| lane.state(name, plane)).ok()).collect()
+    });
     Run { params, state }
 }
 
@@ -211,22 +215,22 @@ fn a_bad_step_and_a_frozen_group_change_nothing() {
     for engine in engines::all() {
         let recipe = recipe((Muon::default(), AdamW::default()), 1).skip_bad();
         let mut optimizer = Optimizer::new(&engine, recipe, &[("w", &[2, 3]), ("b", &[2])]).expect("an optimizer");
-        optimizer.set_grads(0, "w", &[1.0, 2.0, -1.0, 0.5, 3.0, 1.0]).expect("gradients");
-        optimizer.set_grads(0, "b", &[1.0, 2.0]).expect("gradients");
+        optimizer.set_grads("w", &[1.0, 2.0, -1.0, 0.5, 3.0, 1.0]).expect("gradients");
+        optimizer.set_grads("b", &[1.0, 2.0]).expect("gradients");
         optimizer.step().expect("a step");
         let both = |optimizer: &mut Optimizer<_>| {
-            [optimizer.params(0, "w").expect("parameters"), optimizer.params(0, "b").expect("parameters")].concat()
+            [optimizer.params("w").expect("parameters"), optimizer.params("b").expect("parameters")].concat()
         };
         let before = both(&mut optimizer);
         assert!(before.iter().all(|&x| x != 0.0), "{}", engine.name);
-        ["matrices", "others"].iter().for_each(|group| optimizer.freeze(0, group, true).expect("a group"));
+        ["matrices", "others"].iter().for_each(|group| optimizer.freeze(group, true).expect("a group"));
         optimizer.step().expect("a step");
         assert_same_bits(engine.name, &both(&mut optimizer), &before);
-        ["matrices", "others"].iter().for_each(|group| optimizer.freeze(0, group, false).expect("a group"));
-        optimizer.set_grads(0, "b", &[f32::NAN, 2.0]).expect("gradients");
+        ["matrices", "others"].iter().for_each(|group| optimizer.freeze(group, false).expect("a group"));
+        optimizer.set_grads("b", &[f32::NAN, 2.0]).expect("gradients");
         optimizer.step().expect("a step");
         assert_same_bits(engine.name, &both(&mut optimizer), &before);
-        optimizer.set_grads(0, "b", &[1.0, 2.0]).expect("gradients");
+        optimizer.set_grads("b", &[1.0, 2.0]).expect("gradients");
         optimizer.step().expect("a step");
         let after = both(&mut optimizer);
         assert!(after.iter().zip(&before).all(|(a, b)| a.is_finite() && a != b), "{}", engine.name);
@@ -240,11 +244,11 @@ fn moved<E: Engine>(engine: &E, recipe: Recipe, sizes: [f64; 2]) -> ([Vec<f64>; 
     for ((name, shape), size) in tensors.into_iter().zip(sizes) {
         let len = shape.iter().product();
         let grads: Vec<E::Float> = numbers(7, len).into_iter().map(|g| E::Float::of(f64::from(g) * size)).collect();
-        optimizer.set_grads(0, name, &grads).expect("gradients");
+        optimizer.set_grads(name, &grads).expect("gradients");
     }
     optimizer.steps(3).expect("steps");
-    let report = optimizer.report(0).expect("a report");
-    let params = ["w", "b"].map(|name| optimizer.params(0, name).expect("parameters").into_iter().map(Real::as_f64).collect());
+    let report = optimizer.report().expect("a report");
+    let params = ["w", "b"].map(|name| optimizer.params(name).expect("parameters").into_iter().map(Real::as_f64).collect());
     (params, [report.norm, report.coefficient])
 }
 
@@ -293,9 +297,9 @@ fn a_set_of_groups_shares_a_norm() {
     let tensors: [(&str, &[usize]); 1] = [("w", &[2, 3])];
     let recipe = Recipe::new(Muon::default()).clip_norm(1.0);
     let mut alone = Optimizer::new(&Cpu::<f32>::default(), recipe, &tensors).expect("an optimizer");
-    alone.set_grads(0, "w", &[3.0, 4.0, 0.0, 0.0, 0.0, 0.0]).expect("gradients");
+    alone.set_grads("w", &[3.0, 4.0, 0.0, 0.0, 0.0, 0.0]).expect("gradients");
     alone.step().expect("a step");
-    assert_eq!(alone.report(0).expect("a report").norm, 5.0);
+    assert_eq!(alone.report().expect("a report").norm, 5.0);
 }
 
 #[test]

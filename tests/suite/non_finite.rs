@@ -35,21 +35,21 @@ fn run<E: Engine>(engine: &E, recipe: &Recipe) -> Result<Vec<(Vec<Vec<bool>>, bo
     for lane in 0..BAD.len() {
         for (name, shape) in TENSORS {
             let len = shape.iter().product();
-            optimizer.set_params(lane, name, &floats(&[0.5, 1.0, -0.5, 2.0][..len]))?;
+            optimizer.lane(lane)?.set_params(name, &floats(&[0.5, 1.0, -0.5, 2.0][..len]))?;
         }
     }
     for t in 0..3 {
         for (lane, bad) in BAD.into_iter().enumerate() {
             for (name, shape) in TENSORS {
                 let first = if t == 1 { bad } else { 0.75 };
-                optimizer.set_grads(lane, name, &floats(&[first, 1.0, -0.5, 0.25][..shape.iter().product()]))?;
+                optimizer.lane(lane)?.set_grads(name, &floats(&[first, 1.0, -0.5, 0.25][..shape.iter().product()]))?;
             }
         }
         step(&mut optimizer)?;
     }
     let mut of_lane = |lane| {
-        let found = TENSORS.map(|(name, _)| Ok(places(&optimizer.params(lane, name)?)));
-        Ok((found.into_iter().collect::<Result<_>>()?, optimizer.report(lane)?.skipped == 0))
+        let found = TENSORS.map(|(name, _)| Ok(places(&optimizer.lane(lane)?.params(name)?)));
+        Ok((found.into_iter().collect::<Result<_>>()?, optimizer.lane(lane)?.report()?.skipped == 0))
     };
     (0..BAD.len()).map(&mut of_lane).collect()
 }
@@ -118,10 +118,10 @@ fn everything_that_goes_with_a_rule_keeps_nan_and_infinity() {
 /// The parameters after one step with one gradient.
 fn after<E: Engine>(engine: &E, recipe: &Recipe, shape: &[usize], x: &[f64], g: &[f64]) -> Vec<f64> {
     let mut optimizer = Optimizer::new(engine, recipe.clone(), &[("x", shape)]).expect("an optimizer");
-    optimizer.set_params(0, "x", &floats(x)).expect("parameters");
-    optimizer.set_grads(0, "x", &floats(g)).expect("gradients");
+    optimizer.set_params("x", &floats(x)).expect("parameters");
+    optimizer.set_grads("x", &floats(g)).expect("gradients");
     optimizer.step().expect("a step");
-    optimizer.params(0, "x").expect("parameters").into_iter().map(Real::as_f64).collect()
+    optimizer.params("x").expect("parameters").into_iter().map(Real::as_f64).collect()
 }
 
 #[track_caller]

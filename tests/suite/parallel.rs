@@ -25,15 +25,15 @@ fn run(recipe: &Recipe, threads: usize) -> Vec<Vec<f32>> {
         Optimizer::over(&Cpu::with_threads(threads), recipe.clone(), arena).expect("an optimizer");
     let lens = TENSORS.iter().map(|(shape, _)| shape.iter().product::<usize>()).enumerate();
     for (i, len) in lens.clone() {
-        optimizer.set_params(0, &i.to_string(), &numbers(i as u64, len)).expect("parameters");
+        optimizer.set_params(&i.to_string(), &numbers(i as u64, len)).expect("parameters");
     }
     for t in 1..=3 {
         for (i, len) in lens.clone() {
-            optimizer.set_grads(0, &i.to_string(), &numbers(100 * t + i as u64, len)).expect("gradients");
+            optimizer.set_grads(&i.to_string(), &numbers(100 * t + i as u64, len)).expect("gradients");
         }
         optimizer.step().expect("a step");
     }
-    lens.map(|(i, _)| optimizer.params(0, &i.to_string()).expect("parameters")).collect()
+    lens.map(|(i, _)| optimizer.params(&i.to_string()).expect("parameters")).collect()
 }
 
 #[test]
@@ -67,7 +67,7 @@ fn long(recipe: Recipe, threads: usize) -> Optimizer<CpuProgram<f32>> {
     let tensors: [(&str, &[usize]); 2] = [("vector", &[LONG]), ("matrix", &[300, 200])];
     let mut optimizer = Optimizer::new(&Cpu::with_threads(threads), recipe, &tensors).expect("an optimizer");
     for (name, len) in [("vector", LONG), ("matrix", 300 * 200)] {
-        optimizer.set_grads(0, name, &numbers(1, len)).expect("gradients");
+        optimizer.set_grads(name, &numbers(1, len)).expect("gradients");
     }
     optimizer
 }
@@ -102,9 +102,9 @@ fn steps_behind_a_lock_in_a_parallel_iterator_end() {
             pool.install(|| {
                 (0..64).into_par_iter().for_each(|_| optimizer.lock().expect("a lock").step().expect("a step"));
             });
-            optimizer.into_inner().expect("a lock").params(0, "matrix").expect("parameters")
+            optimizer.into_inner().expect("a lock").params("matrix").expect("parameters")
         });
-        assert_same_bits(what, &found, &expected.params(0, "matrix").expect("parameters"));
+        assert_same_bits(what, &found, &expected.params("matrix").expect("parameters"));
     }
 }
 
@@ -118,7 +118,7 @@ fn a_step_needs_no_thread_of_the_callers_pool() {
         for _ in 0..20 {
             pool.install(|| rayon::join(|| rayon::join(step, step), || rayon::join(step, || pool.install(step))));
         }
-        assert_eq!(optimizer.into_inner().expect("a lock").report(0).expect("a report").applied, 80);
+        assert_eq!(optimizer.into_inner().expect("a lock").report().expect("a report").applied, 80);
     });
 }
 
@@ -131,10 +131,10 @@ fn many_optimizers_step_at_once() {
         let mut optimizer =
             Optimizer::new(&Cpu::<f32>::with_threads(threads), recipe.clip_norm(1.0), &[("x", &[70_000])]).expect("one");
         for lane in 0..lanes {
-            optimizer.set_grads(lane, "x", &numbers((seed + lane) as u64, 70_000)).expect("gradients");
+            optimizer.lane(lane).expect("a lane").set_grads("x", &numbers((seed + lane) as u64, 70_000)).expect("gradients");
         }
         optimizer.steps(5).expect("steps");
-        optimizer.params(lanes - 1, "x").expect("parameters")
+        optimizer.lane(lanes - 1).expect("a lane").params("x").expect("parameters")
     };
     let found = ends("64 optimizers", move || {
         let threads: Vec<_> = (0..64).map(|seed| thread::spawn(move || run(seed, 4))).collect();

@@ -9,11 +9,11 @@ use thalweg::{Adafactor, Adam, Adan, AnyRule, Average, Lookahead, Muon, NAdam, O
 fn run<E: Engine>(engine: &E, recipe: Recipe, shape: &[usize], x: f64, grads: &[f64]) -> Vec<f64> {
     let len = shape.iter().product::<usize>();
     let mut optimizer = Optimizer::new(engine, recipe, &[("x", shape)]).expect("an optimizer");
-    optimizer.set_params(0, "x", &vec![E::Float::of(x); len]).expect("parameters");
+    optimizer.set_params("x", &vec![E::Float::of(x); len]).expect("parameters");
     let step = |&g: &f64| {
-        optimizer.set_grads(0, "x", &vec![E::Float::of(g); len]).expect("gradients");
+        optimizer.set_grads("x", &vec![E::Float::of(g); len]).expect("gradients");
         optimizer.step().expect("a step");
-        optimizer.params(0, "x").expect("parameters")[0].as_f64()
+        optimizer.params("x").expect("parameters")[0].as_f64()
     };
     grads.iter().map(step).collect()
 }
@@ -47,13 +47,13 @@ fn averages_by_a_rate_of_1_are_the_parameters() {
         let recipe = Recipe::new(Sgd { lr: 1.0, ..Default::default() }).average(Average::Ema { decay: 0.0 });
         let recipe = recipe.lookahead(Lookahead { steps: 2, alpha: 1.0 });
         let mut optimizer = Optimizer::new(&engine, recipe, &[("x", &[1])]).expect("an optimizer");
-        optimizer.set_params(0, "x", &[1e8]).expect("parameters");
+        optimizer.set_params("x", &[1e8]).expect("parameters");
         for g in [0.0, 1e8 - 1.25] {
-            optimizer.set_grads(0, "x", &[g]).expect("gradients");
+            optimizer.set_grads("x", &[g]).expect("gradients");
             optimizer.step().expect("a step");
         }
-        let x = optimizer.params(0, "x").expect("parameters");
-        assert_eq!(x, optimizer.averaged(0, "x").expect("an average"), "{}", engine.name);
+        let x = optimizer.params("x").expect("parameters");
+        assert_eq!(x, optimizer.averaged("x").expect("an average"), "{}", engine.name);
     }
 }
 
@@ -74,12 +74,12 @@ fn a_vector_does_not_notice_that_another_tensor_is_a_matrix() {
         for sizes in [[1.0, 2.0], [1e22, 1e22], [1e-30, 1.0], [1e22, 1.0], [1.0, 1e22]] {
             let run = |tensors: &[(&str, &[usize])]| {
                 let mut optimizer = Optimizer::new(&engine, Recipe::new(Adafactor::default()), tensors).expect("an optimizer");
-                optimizer.set_params(0, "v", &[1.0, 1.0]).expect("parameters");
+                optimizer.set_params("v", &[1.0, 1.0]).expect("parameters");
                 for g in sizes {
-                    optimizer.set_grads(0, "v", &[g, 0.5 * g]).expect("gradients");
+                    optimizer.set_grads("v", &[g, 0.5 * g]).expect("gradients");
                     optimizer.step().expect("a step");
                 }
-                optimizer.params(0, "v").expect("parameters").map_bits()
+                optimizer.params("v").expect("parameters").map_bits()
             };
             let (alone, beside) = (run(&[("v", &[2])]), run(&[("v", &[2]), ("m", &[2, 2])]));
             assert_eq!(alone, beside, "{}, {sizes:?}", engine.name);

@@ -170,14 +170,14 @@ fn a_recipe_from_a_file_steps_with_the_same_bits() -> Result<()> {
     let run = |recipe: Recipe| {
         let mut optimizer = Optimizer::new(&Cpu::<f32>::default(), recipe, &[("weight", &[4, 5]), ("bias", &[4])])?;
         for (name, len) in [("weight", 20), ("bias", 4)] {
-            optimizer.set_params(0, name, &numbers(1, len))?;
+            optimizer.set_params(name, &numbers(1, len))?;
         }
         for t in 0..20 {
-            optimizer.set_grads(0, "weight", &numbers(2 + t, 20))?;
-            optimizer.set_grads(0, "bias", &numbers(90 + t, 4))?;
+            optimizer.set_grads("weight", &numbers(2 + t, 20))?;
+            optimizer.set_grads("bias", &numbers(90 + t, 4))?;
             optimizer.step()?;
         }
-        Ok([optimizer.params(0, "weight")?, optimizer.params(0, "bias")?])
+        Ok([optimizer.params("weight")?, optimizer.params("bias")?])
     };
     assert_eq!(run(read)?, run(recipe)?);
     Ok(())

@@ -42,14 +42,14 @@ fn a_run_of_pytorch_goes_on_here() -> Result<()> {
                 for (tensor, shape) in TENSORS {
                     let len = shape.iter().product();
                     let grads: Vec<f32> = file.get(&format!("grads.{tensor}"))?;
-                    optimizer.set_grads(0, tensor, &grads[step * len..][..len])?;
+                    optimizer.set_grads(tensor, &grads[step * len..][..len])?;
                 }
                 optimizer.step()?;
             }
             for (tensor, _) in TENSORS {
                 let [start, end]: [Vec<f32>; 2] = [file.get(&format!("start.{tensor}"))?, file.get(&format!("end.{tensor}"))?];
                 let largest = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
-                let (off, moved) = (largest(&optimizer.params(0, tensor)?, &end), largest(&start, &end));
+                let (off, moved) = (largest(&optimizer.params(tensor)?, &end), largest(&start, &end));
                 // Where little moves, parameters themselves are rounded by more than a millionth of it.
                 let rounding = 2.0 * f32::EPSILON * largest(&end, &[0.0; 12]);
                 assert!(off <= 1e-6 * moved + rounding, "{what}, {tensor}: off by {off}, of a movement of {moved}");
@@ -81,12 +81,12 @@ fn what_a_foreign_file_lacks_is_named() -> Result<()> {
     other.put("state.b.step", &[], &[10i64])?;
     other.put("state.b.exp_avg", &[4], &[0.0f32; 4])?;
     assert!(matches!(optimizer.import(&other), Err(Error::Shape { .. })));
-    assert_eq!(optimizer.params(0, "w")?, [0.0; 12], "nothing was changed");
-    assert_eq!(optimizer.report(0)?, fresh()?.report(0)?);
+    assert_eq!(optimizer.params("w")?, [0.0; 12], "nothing was changed");
+    assert_eq!(optimizer.report()?, fresh()?.report()?);
     // Parameters may be missing.
     optimizer.import(&without("param.w"))?;
-    assert_eq!(optimizer.params(0, "w")?, [0.0; 12]);
-    assert_eq!(optimizer.params(0, "b")?, file.get::<f32>("param.b")?);
+    assert_eq!(optimizer.params("w")?, [0.0; 12]);
+    assert_eq!(optimizer.params("b")?, file.get::<f32>("param.b")?);
     Ok(())
 }
 
@@ -111,7 +111,7 @@ fn feed(optimizer: &mut Optimizer<engines::AnyProgram>, lanes: usize, step: u64)
     for lane in 0..lanes {
         for (index, (tensor, shape)) in TENSORS.iter().enumerate() {
             let len = shape.iter().product();
-            optimizer.set_grads(lane, tensor, &gradient(7 * lane as u64 + index as u64, step as usize, len))?;
+            optimizer.lane(lane)?.set_grads(tensor, &gradient(7 * lane as u64 + index as u64, step as usize, len))?;
         }
     }
     Ok(())
@@ -163,7 +163,7 @@ fn a_run_from_a_file_has_the_bits_of_one_that_was_not_interrupted() -> Result<()
                 let mut other = new()?;
                 for lane in 0..lanes {
                     for (tensor, shape) in TENSORS {
-                        whole.set_params(lane, tensor, &numbers(lane as u64, shape.iter().product()))?;
+                        whole.lane(lane)?.set_params(tensor, &numbers(lane as u64, shape.iter().product()))?;
                     }
                 }
                 advance(&mut whole, lanes, accumulates, 0..5)?;
@@ -174,9 +174,9 @@ fn a_run_from_a_file_has_the_bits_of_one_that_was_not_interrupted() -> Result<()
                 }
                 for lane in 0..lanes {
                     for (tensor, _) in TENSORS {
-                        assert_same_bits(&what, &other.params(lane, tensor)?, &whole.params(lane, tensor)?);
+                        assert_same_bits(&what, &other.lane(lane)?.params(tensor)?, &whole.lane(lane)?.params(tensor)?);
                     }
-                    assert_eq!(other.report(lane)?, whole.report(lane)?, "{what}");
+                    assert_eq!(other.lane(lane)?.report()?, whole.lane(lane)?.report()?, "{what}");
                 }
                 assert!(other.tensors()? == whole.tensors()?, "{what}: all that is kept");
             }
@@ -212,7 +212,7 @@ fn a_file_that_does_not_fit_changes_nothing() -> Result<()> {
     let engine = Cpu::<f32>::default();
     let new = |rule: Box<dyn AnyRule>, tensors: &[(&str, &[usize])]| Optimizer::new(&engine, Recipe::new(rule), tensors);
     let mut saved = new(Adam::default().into(), TENSORS)?;
-    saved.set_params(0, "b", &[1.0; 5])?;
+    saved.set_params("b", &[1.0; 5])?;
     saved.save_file(&file)?;
     let refused = |mut optimizer: Optimizer<_>, expected: &str| -> Result<()> {
         let before = optimizer.tensors()?;
@@ -246,12 +246,12 @@ fn files_for_pytorch() -> Result<()> {
         let file = read_foreign(Path::new(&format!("tests/golden/checkpoint/torch/{name}.safetensors")))?;
         let mut optimizer = Optimizer::new(&Cpu::<f32>::default(), Recipe::new(rule), TENSORS)?;
         for (tensor, _) in TENSORS {
-            optimizer.set_params(0, tensor, &file.get::<f32>(&format!("start.{tensor}"))?)?;
+            optimizer.set_params(tensor, &file.get::<f32>(&format!("start.{tensor}"))?)?;
         }
         for step in 0..10 {
             for (tensor, shape) in TENSORS {
                 let len = shape.iter().product();
-                optimizer.set_grads(0, tensor, &file.get::<f32>(&format!("grads.{tensor}"))?[step * len..][..len])?;
+                optimizer.set_grads(tensor, &file.get::<f32>(&format!("grads.{tensor}"))?[step * len..][..len])?;
             }
             optimizer.step()?;
         }

@@ -61,15 +61,15 @@ fn a_capped_trust_is_1_at_a_rate_of_0() {
     for engine in engines::all() {
         let recipe = Recipe::new(rule()).scale("lr", Schedule::from(2.0).warmup(1, 0.0));
         let mut optimizer = Optimizer::new(&engine, recipe, &[("x", &[2]), ("zeros", &[1])]).expect("an optimizer");
-        optimizer.set_params(0, "x", &[3.0, 4.0]).expect("parameters");
-        optimizer.set_grads(0, "x", &[0.0, 1.0]).expect("gradients");
-        optimizer.set_grads(0, "zeros", &[2.0]).expect("gradients");
+        optimizer.set_params("x", &[3.0, 4.0]).expect("parameters");
+        optimizer.set_grads("x", &[0.0, 1.0]).expect("gradients");
+        optimizer.set_grads("zeros", &[2.0]).expect("gradients");
         // ½·‖x‖/‖g‖ is 2.5, more than the rate; the trust of zeros is 1, half of it.
         for (b, x, zeros) in [(1.0, 4.0, 0.0), (1.9, 0.2, -2.0 * (0.9 * 2.0 + 0.5 * 2.0))] {
             optimizer.step().expect("a step");
-            assert_close(engine.name, &optimizer.state(0, "x", "b").expect("a plane"), &[0.0, b], |_| 1e-6);
-            assert_close(engine.name, &optimizer.params(0, "x").expect("parameters"), &[3.0, x], |_| 1e-6);
-            assert_close(engine.name, &optimizer.params(0, "zeros").expect("parameters"), &[zeros], |_| 1e-6);
+            assert_close(engine.name, &optimizer.state("x", "b").expect("a plane"), &[0.0, b], |_| 1e-6);
+            assert_close(engine.name, &optimizer.params("x").expect("parameters"), &[3.0, x], |_| 1e-6);
+            assert_close(engine.name, &optimizer.params("zeros").expect("parameters"), &[zeros], |_| 1e-6);
         }
     }
 }
@@ -86,7 +86,7 @@ fn each_step_uses_the_value_that_a_schedule_sets() {
             let by_hand = Model::new(&engine, Recipe::new(plain.clone()), &plain, &[3]);
             let mut by_hand = by_hand;
             for step in 0..50 {
-                by_hand.optimizer.set(0, "default", "lr", cosine().value(step)).expect("a rate");
+                by_hand.optimizer.set("default", "lr", cosine().value(step)).expect("a rate");
                 for model in [&mut set, &mut by_hand] {
                     model.set_grads(0, &[1.0, -2.0, 0.5]);
                     model.step();
@@ -208,11 +208,11 @@ fn two_schedules_of_one_setting_are_a_conflict() {
 fn a_setting_that_a_schedule_sets_is_not_set_by_hand() {
     let new = |recipe| Optimizer::new(&Cpu::<f32>::default(), recipe, &[("x", &[1])]).expect("an optimizer");
     let mut set = new(Recipe::new(sgd()).schedule("lr", halving()));
-    let error = set.set(0, "default", "lr", 0.5).expect_err("no effect");
+    let error = set.set("default", "lr", 0.5).expect_err("no effect");
     assert!(matches!(error, Error::Conflict { .. }));
     assert_eq!(error.to_string(), "lr = 0.5 cannot be combined with a schedule of lr: the schedule sets it in every step");
-    set.set(0, "default", "weight_decay", 0.5).expect("its own");
-    new(Recipe::new(sgd()).scale("lr", halving())).set(0, "default", "lr", 0.5).expect("its own");
+    set.set("default", "weight_decay", 0.5).expect("its own");
+    new(Recipe::new(sgd()).scale("lr", halving())).set("default", "lr", 0.5).expect("its own");
 }
 
 /// A kernel without momentum cannot follow a schedule of it.
@@ -292,7 +292,7 @@ fn the_bound_of_a_global_norm_follows_its_schedule_past_a_frozen_group() {
         let rule = || Sgd { lr: 1.0, ..Default::default() };
         let recipe = grouped([rule(), rule()]).clip_norm(8.0).scale("clip", halving());
         let mut model = Model::grouped(engine, recipe, &rule(), &[(1, 0), (1, 1)]);
-        model.optimizer.freeze(0, GROUPS[frozen], true).expect("a group");
+        model.optimizer.freeze(GROUPS[frozen], true).expect("a group");
         model.set_grads(0, &[100.0, 100.0]);
         let mut expected = [0.0, 0.0];
         for t in 0..8 {
@@ -329,7 +329,7 @@ fn a_changed_setting_counts_from_the_next_step_on() {
             (0..2).for_each(|lane| expected[lane] -= lr[lane] * count as f64);
             let lane = round % 2;
             lr[lane] = 0.125 * (1 + round % 5) as f64;
-            model.optimizer.set(lane, "default", "lr", lr[lane]).expect("a rate");
+            model.optimizer.lane(lane).expect("a lane").set("default", "lr", lr[lane]).expect("a rate");
         }
         for (lane, expected) in expected.into_iter().enumerate() {
             assert_close(&format!("{}, lane {lane}", engine.name), &model.params(lane), &[expected], |_| 1e-3);
@@ -340,8 +340,9 @@ fn a_changed_setting_counts_from_the_next_step_on() {
 #[test]
 fn changes_that_make_no_sense_are_refused() {
     let mut model = Model::new(&Cpu::<f32>::default(), Recipe::new(sgd()), &sgd(), &[1]);
-    let mut refused =
-        |lane, group, setting: &str, value| model.optimizer.set(lane, group, setting, value).expect_err("an error").to_string();
+    let mut refused = |lane, group, setting: &str, value| {
+        model.optimizer.lane(lane).and_then(|mut lane| lane.set(group, setting, value)).expect_err("an error").to_string()
+    };
     assert_eq!(refused(0, "default", "lr", -1.0), "lr = -1 is out of range: finite and at least 0");
     assert_eq!(refused(1, "default", "lr", 1.0), "lane = 1 is out of range: below 1");
     assert_eq!(refused(0, GROUPS[1], "lr", 1.0), "unknown group 'group 1'; known: default");
@@ -351,7 +352,7 @@ fn changes_that_make_no_sense_are_refused() {
         "momentum = 0.5 in a change between steps cannot be combined with momentum = 0 in the recorded plan: both need one kernel"
     );
     let mut muon = Optimizer::new(&Cpu::<f32>::default(), Recipe::new(Muon::default()), &[("x", &[2, 2])]).expect("one");
-    let error = muon.set(0, "default", "eps", 1e-3).expect_err("a plan's own number");
+    let error = muon.set("default", "eps", 1e-3).expect_err("a plan's own number");
     assert_eq!(error.to_string(), "eps = 0.001 cannot be combined with a recorded plan: eps is part of it");
     let recipe = Recipe::new(sgd()).scale("clip", 0.5);
     let error = thalweg::Optimizer::new(&Cpu::<f32>::default(), recipe, &[("x", &[1])]).expect_err("no clip");
@@ -379,7 +380,7 @@ fn rows_of_steps_that_are_past_do_not_refuse_a_changed_setting() {
         model.set_grads(0, &[1.0]);
         model.steps(30);
         let before = model.params(0)[0];
-        model.optimizer.set(0, "default", "step_min", 0.01).expect("a shortest step");
+        model.optimizer.set("default", "step_min", 0.01).expect("a shortest step");
         model.steps(100);
         assert_eq!(model.report(0).applied, 130, "{}", engine.name);
         // Lengths grow by 1.2 until they reach the bound.
@@ -428,7 +429,7 @@ fn only_the_lanes_next_row_refuses_a_step() {
         assert!(model.optimizer.step().is_err(), "{}: lane 1 would need its 21st row", engine.name);
         model.set_grads(1, &[f32::NAN]);
         assert!(model.optimizer.step().is_err(), "{}: what the next gradient holds is not known beforehand", engine.name);
-        model.optimizer.freeze(1, "default", true).expect("a lane");
+        model.optimizer.lane(1).expect("a lane").freeze("default", true).expect("a lane");
         model.set_grads(0, &[1.0]);
         model.steps(15);
         assert_eq!([0, 1].map(|lane| model.report(lane).applied), [15, 20], "{}", engine.name);
@@ -446,11 +447,11 @@ fn a_frozen_group_refuses_no_step() {
         model.steps(4);
         let error = "eps = 0 is out of range: finite and above 0";
         assert_eq!(model.optimizer.step().expect_err("an eps of 0").to_string(), error);
-        model.optimizer.freeze(0, GROUPS[1], true).expect("a group");
+        model.optimizer.freeze(GROUPS[1], true).expect("a group");
         model.steps(600);
-        model.optimizer.freeze(0, GROUPS[1], false).expect("a group");
+        model.optimizer.freeze(GROUPS[1], false).expect("a group");
         assert_eq!(model.optimizer.step().expect_err("an eps of 0").to_string(), error);
-        model.optimizer.freeze(0, GROUPS[1], true).expect("a group");
+        model.optimizer.freeze(GROUPS[1], true).expect("a group");
         model.step();
         assert_eq!(model.report(0).applied, 605, "{}", engine.name);
     }
@@ -498,7 +499,7 @@ fn settings_that_only_the_start_uses_cannot_change() {
         }
         let mut optimizer = Optimizer::new(&Cpu::<f32>::default(), Recipe::new(rule), &[("x", &[1])]).expect("an optimizer");
         for _ in 0..2 {
-            let error = optimizer.set(0, "default", setting, 0.25).expect_err("no effect").to_string();
+            let error = optimizer.set("default", setting, 0.25).expect_err("no effect").to_string();
             assert_eq!(
                 error,
                 format!("{setting} = 0.25 cannot be combined with {name}: only the start of a run uses {setting}")
@@ -507,5 +508,5 @@ fn settings_that_only_the_start_uses_cannot_change() {
         }
     }
     let mut optimizer = Optimizer::new(&Cpu::<f32>::default(), Recipe::new(Adagrad::default()), &[("x", &[1])]).expect("one");
-    optimizer.set(0, "default", "lr", 0.25).expect("a rate");
+    optimizer.set("default", "lr", 0.25).expect("a rate");
 }

@@ -477,7 +477,7 @@ fn numbers_of_a_step_beyond_single_precision_are_refused() {
         &format!("weight_decay = 1e39 is out of range: {UP_TO_SINGLE}"),
     );
     let mut later = optimizer(Recipe::new(adam(1e30, 0.0))).expect("an optimizer");
-    assert_error(later.set(0, "default", "lr", 1e39), &format!("lr = 1e39 is out of range: {UP_TO_SINGLE}"));
+    assert_error(later.set("default", "lr", 1e39), &format!("lr = 1e39 is out of range: {UP_TO_SINGLE}"));
     // A schedule is looked at step by step.
     let rising = schedule_by_name("constant", &[("value", "1e10"), ("factor", "0"), ("steps", "1")]).expect("a schedule");
     let recipe = Recipe::new(Sgd { lr: 1e28, ..Default::default() }).weight_decay(Decay::Decoupled(1e8));
@@ -498,11 +498,11 @@ fn an_infinite_bound_of_the_norm_only_measures() {
             let mut plain = new(sgd());
             for (grads, norm) in [([2.0, -3.0, 6.0], [7.0, 11.0, 6.0]), ([0.0, 1e15, 0.0], [1e15; 3])] {
                 for optimizer in [&mut measuring, &mut plain] {
-                    optimizer.set_grads(0, "x", &grads).expect("gradients");
+                    optimizer.set_grads("x", &grads).expect("gradients");
                     optimizer.step().expect("a step");
                 }
-                assert_eq!(measuring.params(0, "x"), plain.params(0, "x"), "{}, {kind:?}", engine.name);
-                let report = measuring.report(0).expect("a report");
+                assert_eq!(measuring.params("x"), plain.params("x"), "{}, {kind:?}", engine.name);
+                let report = measuring.report().expect("a report");
                 assert_eq!((report.coefficient, report.clipped, report.skipped), (1.0, 0, 0), "{}, {kind:?}", engine.name);
                 let expected = norm[match kind {
                     NormKind::L2 => 0,

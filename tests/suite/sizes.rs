@@ -22,12 +22,12 @@ fn recipe() -> Recipe {
 /// One clipped step from these parameters.
 fn step<P: Program>(optimizer: &mut Optimizer<P>, params: &[f32], grads: &[f32]) -> Result<(Vec<P::Float>, f64)> {
     let floats = |values: &[f32]| values.iter().map(|&x| P::Float::of(f64::from(x))).collect::<Vec<_>>();
-    optimizer.set_params(0, "w", &floats(params))?;
-    optimizer.set_grads(0, "w", &floats(grads))?;
+    optimizer.set_params("w", &floats(params))?;
+    optimizer.set_grads("w", &floats(grads))?;
     optimizer.step()?;
-    let report = optimizer.report(0)?;
+    let report = optimizer.report()?;
     assert_eq!((report.applied, report.clipped), (1, 1));
-    Ok((optimizer.params(0, "w")?, report.norm))
+    Ok((optimizer.params("w")?, report.norm))
 }
 
 /// Compares with the oracle: the coefficient is off by what sums of so many squares are, the parameter is rounded twice.

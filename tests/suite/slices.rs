@@ -84,7 +84,11 @@ fn run(mut optimizer: Optimizer<GpuProgram>, lanes: usize) -> (Vec<Vec<f32>>, St
     let tensors: Vec<(usize, usize, usize)> =
         (0..lanes).flat_map(|lane| SIZES.into_iter().enumerate().map(move |(i, size)| (lane, i, size))).collect();
     for &(lane, i, size) in &tensors {
-        optimizer.set_params(lane, &name(i), &numbers((1000 * lane + i) as u64, size)).expect("parameters");
+        optimizer
+            .lane(lane)
+            .expect("a lane")
+            .set_params(&name(i), &numbers((1000 * lane + i) as u64, size))
+            .expect("parameters");
     }
     for step in 0..7 {
         for &(lane, i, size) in &tensors {
@@ -92,16 +96,20 @@ fn run(mut optimizer: Optimizer<GpuProgram>, lanes: usize) -> (Vec<Vec<f32>>, St
             if step == 3 + lane && i == 6 {
                 grads[4096] = f32::NAN;
             }
-            optimizer.set_grads(lane, &name(i), &grads).expect("gradients");
+            optimizer.lane(lane).expect("a lane").set_grads(&name(i), &grads).expect("gradients");
         }
         optimizer.step().expect("a step");
     }
     let mut all = Vec::new();
     for &(lane, i, _) in &tensors {
-        all.push(optimizer.params(lane, &name(i)).expect("parameters"));
-        all.extend(["m", "v", "b"].into_iter().filter_map(|plane| optimizer.state(lane, &name(i), plane).ok()));
+        all.push(optimizer.lane(lane).expect("a lane").params(&name(i)).expect("parameters"));
+        all.extend(
+            ["m", "v", "b"]
+                .into_iter()
+                .filter_map(|plane| optimizer.lane(lane).and_then(|mut lane| lane.state(&name(i), plane)).ok()),
+        );
     }
-    let reports: Vec<_> = (0..lanes).map(|lane| optimizer.report(lane).expect("a report")).collect();
+    let reports: Vec<_> = (0..lanes).map(|lane| optimizer.lane(lane).expect("a lane").report().expect("a report")).collect();
     (all, format!("{reports:?}"))
 }
 
@@ -147,7 +155,7 @@ fn recorded_plans_have_the_rows_of_their_groups() -> Result<()> {
     for (i, size) in SIZES.into_iter().enumerate() {
         let offset = arena.tensor(&name(i))?.offset;
         program.write(roles[1], 0, offset, &numbers(i as u64, size))?;
-        expected.set_grads(0, &name(i), &numbers(i as u64, size))?;
+        expected.set_grads(&name(i), &numbers(i as u64, size))?;
     }
     stepper.start(&mut program)?;
     stepper.steps(&mut program, 2)?;
@@ -155,7 +163,7 @@ fn recorded_plans_have_the_rows_of_their_groups() -> Result<()> {
     for (i, size) in SIZES.into_iter().enumerate() {
         let offset = arena.tensor(&name(i))?.offset;
         let found = program.read_range(roles[0], 0, offset..offset + size)?;
-        assert_eq!(found, expected.params(0, &name(i))?, "{}", name(i));
+        assert_eq!(found, expected.params(&name(i))?, "{}", name(i));
     }
     Ok(())
 }
@@ -231,10 +239,10 @@ fn a_matrix_that_fits_a_binding_is_reached_in_one_piece() -> Result<()> {
         .collect();
     let recipe = || Recipe::new(Adafactor { lr: 0.1, ..Default::default() });
     let step = |mut optimizer: Optimizer<GpuProgram>| {
-        optimizer.set_params(0, "m", &numbers(1, 65 * 65))?;
-        optimizer.set_grads(0, "m", &numbers(2, 65 * 65))?;
+        optimizer.set_params("m", &numbers(1, 65 * 65))?;
+        optimizer.set_grads("m", &numbers(2, 65 * 65))?;
         optimizer.step()?;
-        optimizer.params(0, "m")
+        optimizer.params("m")
     };
     let found = step(Optimizer::over_slices(&gpu, recipe(), &tensors)?)?;
     assert_same_bits("m", &found, &step(Optimizer::new(&gpu, recipe(), &shapes)?)?);
@@ -434,29 +442,39 @@ fn drive(
     let tensors: Vec<(usize, usize, usize)> =
         (0..lanes).flat_map(|lane| SIZES.into_iter().enumerate().map(move |(i, size)| (lane, i, size))).collect();
     for &(lane, i, size) in &tensors {
-        optimizer.set_params(lane, &name(i), &numbers((1000 * lane + i) as u64, size))?;
+        optimizer.lane(lane)?.set_params(&name(i), &numbers((1000 * lane + i) as u64, size))?;
     }
     for step in 0..5 {
         for (k, &action) in actions.iter().enumerate() {
             for &(lane, i, size) in &tensors {
-                optimizer.set_grads(lane, &name(i), &numbers((1000 * lane + 100 * step + 10 * k + i) as u64, size))?;
+                optimizer.lane(lane)?.set_grads(&name(i), &numbers((1000 * lane + 100 * step + 10 * k + i) as u64, size))?;
             }
             perform(gpu, &mut optimizer, action)?;
         }
     }
     let mut all = Vec::new();
     for &(lane, i, _) in &tensors {
-        all.push(optimizer.params(lane, &name(i))?);
-        all.push(optimizer.state(lane, &name(i), "b")?);
-        all.extend(optimizer.averaged(lane, &name(i)).ok());
-        all.extend(optimizer.half(lane, &name(i)).ok().map(|bits| bits.into_iter().map(f32::from).collect()));
+        all.push(optimizer.lane(lane)?.params(&name(i))?);
+        all.push(optimizer.lane(lane)?.state(&name(i), "b")?);
+        all.extend(optimizer.lane(lane).and_then(|mut lane| lane.averaged(&name(i))).ok());
+        all.extend(
+            optimizer
+                .lane(lane)
+                .and_then(|mut lane| lane.half(&name(i)))
+                .ok()
+                .map(|bits| bits.into_iter().map(f32::from).collect()),
+        );
         let (grads, tensor) = (optimizer.grads_buffer(), optimizer.arena().tensor(&name(i))?);
         let range = tensor.offset..tensor.offset + tensor.len();
         all.push(optimizer.program_mut().read_range(grads, lane, range)?);
     }
     let mut reports = String::new();
     for lane in 0..lanes {
-        reports += &format!("{:?} {:?}", optimizer.report(lane)?, optimizer.inspection(lane).ok());
+        reports += &format!(
+            "{:?} {:?}",
+            optimizer.lane(lane)?.report()?,
+            optimizer.lane(lane).and_then(|mut lane| lane.inspection()).ok()
+        );
     }
     Ok((all, reports))
 }
@@ -527,7 +545,7 @@ fn contents(gpu: &Gpu, all: &wgpu::Buffer) -> Result<Vec<f32>> {
     let params = Slice { buffer: all.clone(), offset: 0, len };
     let grads = Slice { buffer: buffer(gpu, len, USAGE), offset: 0, len };
     let look = SliceTensor { name: "all".into(), shape: vec![len], params, grads };
-    Optimizer::over_slices(gpu, Recipe::new(Sgd::default()), &[look])?.params(0, "all")
+    Optimizer::over_slices(gpu, Recipe::new(Sgd::default()), &[look])?.params("all")
 }
 
 /// Parameters and gradients, in one buffer or in two, of one lane or of several: all else keeps its 7.5.
@@ -545,7 +563,7 @@ fn nothing_beside_the_slices_is_written() -> Result<()> {
         for (lane, tensors) in lanes.iter().enumerate() {
             // Gradients that differ, or a matrix would stay where it is.
             for (i, tensor) in tensors.iter().enumerate() {
-                optimizer.set_grads(lane, &tensor.name, &numbers(i as u64, tensor.grads.len))?;
+                optimizer.lane(lane)?.set_grads(&tensor.name, &numbers(i as u64, tensor.grads.len))?;
             }
         }
         optimizer.step()?;
@@ -569,7 +587,7 @@ fn encoded_steps_are_submitted_by_the_host_and_wait_for_nothing() -> Result<()> 
     let mut encoded = Optimizer::over_slices(&gpu, recipe(), &in_one_buffer(&gpu))?;
     let mut stepped = owned(&gpu, recipe());
     for optimizer in [&mut encoded, &mut stepped] {
-        optimizer.set_grads(0, &name(8), &numbers(1, SIZES[8]))?;
+        optimizer.set_grads(&name(8), &numbers(1, SIZES[8]))?;
     }
     // More steps than the ring of rows is long, several to a submission.
     for _ in 0..100 {
@@ -578,8 +596,8 @@ fn encoded_steps_are_submitted_by_the_host_and_wait_for_nothing() -> Result<()> 
         gpu.queue().submit([encoder.finish()]);
     }
     stepped.steps(600)?;
-    assert_same_bits("parameters", &encoded.params(0, &name(8))?, &stepped.params(0, &name(8))?);
-    assert_eq!(encoded.report(0)?, stepped.report(0)?);
+    assert_same_bits("parameters", &encoded.params(&name(8))?, &stepped.params(&name(8))?);
+    assert_eq!(encoded.report()?, stepped.report()?);
     Ok(())
 }
 
@@ -609,7 +627,7 @@ fn steps_of_dropped_encoders_are_forgotten_on_request() -> Result<()> {
     let mut dropping = Optimizer::over_slices(&gpu, recipe(), &in_one_buffer(&gpu))?;
     let mut plain = owned(&gpu, recipe());
     for optimizer in [&mut dropping, &mut plain] {
-        optimizer.set_grads(0, &name(8), &numbers(1, SIZES[8]))?;
+        optimizer.set_grads(&name(8), &numbers(1, SIZES[8]))?;
     }
     let mut late = None;
     for round in 0..3 {
@@ -624,8 +642,8 @@ fn steps_of_dropped_encoders_are_forgotten_on_request() -> Result<()> {
         dropping.steps(300)?;
     }
     plain.steps(3 * 307)?;
-    assert_eq!(dropping.report(0)?, plain.report(0)?);
-    assert_same_bits("parameters", &dropping.params(0, &name(8))?, &plain.params(0, &name(8))?);
+    assert_eq!(dropping.report()?, plain.report()?);
+    assert_same_bits("parameters", &dropping.params(&name(8))?, &plain.params(&name(8))?);
     gpu.queue().submit(late.map(wgpu::CommandEncoder::finish));
     plain.step()?;
     for _ in 0..40 {
@@ -636,7 +654,7 @@ fn steps_of_dropped_encoders_are_forgotten_on_request() -> Result<()> {
     dropping.steps(300)?;
     plain.steps(1_100)?;
     // That step had no row of its own, but it is counted.
-    assert_eq!(dropping.report(0)?.applied, plain.report(0)?.applied);
+    assert_eq!(dropping.report()?.applied, plain.report()?.applied);
     Ok(())
 }
 
@@ -670,18 +688,18 @@ fn changes_reach_steps_that_are_recorded_and_not_submitted() -> Result<()> {
     let sgd = || Recipe::new(thalweg::Sgd { lr: 1.0, ..Default::default() });
     for (frozen, expected) in [(true, 0.0), (false, -0.25)] {
         let mut optimizer = Optimizer::over_slices(&gpu, sgd(), &in_one_buffer(&gpu))?;
-        optimizer.set_params(0, &name(8), &vec![0.0; SIZES[8]])?;
-        optimizer.set_grads(0, &name(8), &vec![1.0; SIZES[8]])?;
-        optimizer.freeze(0, "default", !frozen)?;
+        optimizer.set_params(&name(8), &vec![0.0; SIZES[8]])?;
+        optimizer.set_grads(&name(8), &vec![1.0; SIZES[8]])?;
+        optimizer.freeze("default", !frozen)?;
         let mut encoder = gpu.device().create_command_encoder(&Default::default());
         optimizer.encode_step(&mut encoder)?;
-        optimizer.freeze(0, "default", frozen)?;
-        optimizer.set(0, "default", "lr", 0.25)?;
+        optimizer.freeze("default", frozen)?;
+        optimizer.set("default", "lr", 0.25)?;
         // Rows that `set` changes are written with the next step.
         optimizer.encode_step(&mut encoder)?;
         gpu.queue().submit([encoder.finish()]);
-        assert_eq!(optimizer.params(0, &name(8))?[0], 2.0 * expected, "frozen: {frozen}");
-        let report = optimizer.report(0)?;
+        assert_eq!(optimizer.params(&name(8))?[0], 2.0 * expected, "frozen: {frozen}");
+        let report = optimizer.report()?;
         assert_eq!((report.applied, report.frozen), if frozen { (0, 2) } else { (2, 0) });
     }
     Ok(())
@@ -735,14 +753,14 @@ fn buffers_that_cannot_be_copied_are_stepped_and_not_read() -> Result<()> {
     let tensors = [tensor("w", wgpu::BufferUsages::STORAGE), tensor("other", USAGE)];
     let mut optimizer = Optimizer::over_slices(&gpu, recipe(), &tensors)?;
     optimizer.step()?;
-    assert_eq!(optimizer.params(0, "other")?, [0.0; 4], "it can be read, whatever its neighbour is");
+    assert_eq!(optimizer.params("other")?, [0.0; 4], "it can be read, whatever its neighbour is");
     let lacks =
         |role, usage| format!("{role} of tensor 'w': BufferUsages(STORAGE) found, usage BufferUsages({usage}) expected");
     let says = |result: Result<()>| result.expect_err("no usage").to_string();
-    assert_eq!(says(optimizer.set_params(0, "w", &[1.0; 4])), lacks("parameters", "COPY_DST"));
-    assert_eq!(says(optimizer.set_grads(0, "w", &[1.0; 4])), lacks("gradients", "COPY_DST"));
-    assert_eq!(says(optimizer.params(0, "w").map(drop)), lacks("parameters", "COPY_SRC"));
-    assert_eq!(optimizer.report(0)?.applied, 1);
+    assert_eq!(says(optimizer.set_params("w", &[1.0; 4])), lacks("parameters", "COPY_DST"));
+    assert_eq!(says(optimizer.set_grads("w", &[1.0; 4])), lacks("gradients", "COPY_DST"));
+    assert_eq!(says(optimizer.params("w").map(drop)), lacks("parameters", "COPY_SRC"));
+    assert_eq!(optimizer.report()?.applied, 1);
     Ok(())
 }
 
@@ -859,14 +877,14 @@ fn placed(gpu: &Gpu, len: usize, places: [usize; 2]) -> Result<(Vec<f32>, usize)
 }
 
 fn trained(mut optimizer: Optimizer<GpuProgram>, len: usize) -> Result<Vec<f32>> {
-    optimizer.set_params(0, "w", &numbers(1, len))?;
+    optimizer.set_params("w", &numbers(1, len))?;
     for step in 0..3 {
-        optimizer.set_grads(0, "w", &numbers(2 + step, len))?;
+        optimizer.set_grads("w", &numbers(2 + step, len))?;
         optimizer.step()?;
     }
     let grads = optimizer.grads_buffer();
     assert_eq!(optimizer.program_mut().read(grads, 0)?[..len], vec![0.0; len], "gradients are zeroed");
-    optimizer.params(0, "w")
+    optimizer.params("w")
 }
 
 /// WebGPU refuses a dispatch whose writable windows overlap once their starts are rounded down. Where they would, they are one.
@@ -904,14 +922,14 @@ fn slices_may_lie_in_any_order() -> Result<()> {
         let mut found = Vec::new();
         for lane in 0..2 {
             for (i, len) in lens.into_iter().enumerate() {
-                optimizer.set_params(lane, &name(i), &numbers((10 * lane + i) as u64, len))?;
-                optimizer.set_grads(lane, &name(i), &numbers((100 + 10 * lane + i) as u64, len))?;
+                optimizer.lane(lane)?.set_params(&name(i), &numbers((10 * lane + i) as u64, len))?;
+                optimizer.lane(lane)?.set_grads(&name(i), &numbers((100 + 10 * lane + i) as u64, len))?;
             }
         }
         optimizer.steps(2)?;
         for lane in 0..2 {
             for i in 0..2 {
-                found.push(optimizer.params(lane, &name(i))?);
+                found.push(optimizer.lane(lane)?.params(&name(i))?);
             }
         }
         Ok(found)

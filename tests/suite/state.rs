@@ -63,7 +63,7 @@ impl<P: Program> Run<'_, P> {
                 if skips && self.made % 7 == 3 + lane {
                     values[0] = P::Float::of(f64::NAN);
                 }
-                self.optimizer.set_grads(lane, name, &values)?;
+                self.optimizer.lane(lane)?.set_grads(name, &values)?;
             }
         }
         Ok(())
@@ -94,7 +94,7 @@ fn new<'a, E: Engine>(engine: &E, recipe: &Recipe, name: &'a str) -> Result<Run<
         for (name, shape) in TENSORS {
             let len = shape.iter().product();
             let values: Vec<_> = gradient(5, 0, len).into_iter().map(|x| E::Float::of(x.into())).collect();
-            optimizer.set_params(lane, name, &values)?;
+            optimizer.lane(lane)?.set_params(name, &values)?;
         }
     }
     Ok(Run { optimizer, recipe: name, made: 0 })
@@ -120,13 +120,13 @@ fn check<E: Engine>(engine: &E, name: &str, rule: &dyn AnyRule, (modifier, modif
     let Ok(mut whole) = new(engine, &recipe, modifier) else { return Ok(false) };
     let what = format!("{}: {name} with {modifier}", engine.describe());
     (0..BEFORE).try_for_each(|_| whole.step())?;
-    whole.optimizer.freeze(1, "default", true)?;
+    whole.optimizer.lane(1)?.freeze("default", true)?;
     whole.step()?;
     let has_lr = rule.boxed().settings().iter().any(|(setting, _)| *setting == "lr");
     let kept = has_lr && rule.boxed().initial_settings().contains(&"lr");
     if has_lr && !kept {
         let lr = rule.lr();
-        whole.optimizer.set(0, "default", "lr", 0.5 * lr)?;
+        whole.optimizer.lane(0)?.set("default", "lr", 0.5 * lr)?;
     }
     let state = whole.optimizer.state_dict()?;
     let mut resumed = new(engine, &recipe, modifier)?;
@@ -136,21 +136,25 @@ fn check<E: Engine>(engine: &E, name: &str, rule: &dyn AnyRule, (modifier, modif
     resumed.optimizer.load_state_dict(&state)?;
     assert_same(&what, &resumed.optimizer.state_dict()?, &state);
     if modifier == "half copy" {
-        assert_eq!(resumed.optimizer.half(1, "matrix")?, whole.optimizer.half(1, "matrix")?, "{what}");
+        assert_eq!(resumed.optimizer.lane(1)?.half("matrix")?, whole.optimizer.lane(1)?.half("matrix")?, "{what}");
     }
     for run in [&mut whole, &mut resumed] {
         run.step()?;
-        run.optimizer.freeze(1, "default", false)?;
+        run.optimizer.lane(1)?.freeze("default", false)?;
         (0..AFTER).try_for_each(|_| run.step())?;
     }
     assert_same(&what, &resumed.optimizer.state_dict()?, &whole.optimizer.state_dict()?);
     for lane in 0..2 {
-        assert_eq!(format!("{:?}", resumed.optimizer.report(lane)?), format!("{:?}", whole.optimizer.report(lane)?), "{what}");
+        assert_eq!(
+            format!("{:?}", resumed.optimizer.lane(lane)?.report()?),
+            format!("{:?}", whole.optimizer.lane(lane)?.report()?),
+            "{what}"
+        );
         if modifier == "half copy" {
-            assert_eq!(resumed.optimizer.half(lane, "matrix")?, whole.optimizer.half(lane, "matrix")?, "{what}");
+            assert_eq!(resumed.optimizer.lane(lane)?.half("matrix")?, whole.optimizer.lane(lane)?.half("matrix")?, "{what}");
         }
         if modifier == "centralised" {
-            let [a, b] = [&mut resumed, &mut whole].map(|run| run.optimizer.inspection(lane));
+            let [a, b] = [&mut resumed, &mut whole].map(|run| run.optimizer.lane(lane).and_then(|mut lane| lane.inspection()));
             assert_eq!(format!("{:?}", a?), format!("{:?}", b?), "{what}");
         }
     }
@@ -233,7 +237,7 @@ fn answers_under_way_are_forgotten() -> Result<()> {
         run.optimizer.steps(59)?;
         run.optimizer.load_state_dict(&state)?;
         run.optimizer.steps(300)?;
-        assert_eq!(run.optimizer.report(0)?.applied, 305, "{}", engine.name);
+        assert_eq!(run.optimizer.lane(0)?.report()?.applied, 305, "{}", engine.name);
         let mut other = new(&engine, &recipe, "nothing")?;
         (0..5).try_for_each(|_| other.step())?;
         other.optimizer.steps(300)?;
@@ -248,19 +252,19 @@ fn an_answer_of_as_many_steps_is_forgotten_too() -> Result<()> {
     for engine in [engines::cpu(), engines::gpu()] {
         let new = || Optimizer::new(&engine, Recipe::new(Sgd { lr: 0.5, ..Default::default() }).skip_bad(), &[("w", &[1])]);
         let (mut some_bad, mut all_good) = (new()?, new()?);
-        some_bad.set(0, "default", "lr", 0.25)?;
+        some_bad.set("default", "lr", 0.25)?;
         for gradient in [1.0, f32::NAN, f32::NAN, 1.0, f32::NAN] {
-            some_bad.set_grads(0, "w", &[gradient])?;
+            some_bad.set_grads("w", &[gradient])?;
             some_bad.step()?;
         }
         all_good.telemetry_every(5);
-        all_good.set_grads(0, "w", &[1.0])?;
+        all_good.set_grads("w", &[1.0])?;
         all_good.steps(5)?;
         all_good.load_state_dict(&some_bad.state_dict()?)?;
-        all_good.set_grads(0, "w", &[1.0])?;
+        all_good.set_grads("w", &[1.0])?;
         all_good.steps(10)?;
-        assert_eq!(all_good.params(0, "w")?, [-0.25 * 12.0], "{}", engine.name);
-        assert_eq!(all_good.report(0)?.applied, 12);
+        assert_eq!(all_good.params("w")?, [-0.25 * 12.0], "{}", engine.name);
+        assert_eq!(all_good.report()?.applied, 12);
     }
     Ok(())
 }
@@ -270,7 +274,7 @@ fn a_state_that_does_not_fit_changes_nothing() -> Result<()> {
     let recipe = || Recipe::new(Adam::default());
     let new = |tensors: &[(&str, &[usize])]| Optimizer::new(&Cpu::<f32>::default(), recipe(), tensors);
     let mut first = new(&[("w", &[2, 3])])?;
-    first.set_grads(0, "w", &[1.0; 6])?;
+    first.set_grads("w", &[1.0; 6])?;
     first.steps(3)?;
     let state = first.state_dict()?;
     let refused = |state: &State<f32>, optimizer: &mut Optimizer<thalweg::cpu::CpuProgram<f32>>| -> Result<String> {
@@ -317,9 +321,7 @@ fn planes_are_named_by_the_rule_of_their_tensor() -> Result<()> {
     };
     let new = || Optimizer::new(&Cpu::<f32>::default(), rules(), &[("a", &[1]), ("b", &[1, 1]), ("c", &[2])]);
     let (mut old, mut other) = (new()?, new()?);
-    [("a", &[1.0][..]), ("b", &[2.0]), ("c", &[3.0, 4.0])]
-        .iter()
-        .try_for_each(|(name, grads)| old.set_grads(0, name, grads))?;
+    [("a", &[1.0][..]), ("b", &[2.0]), ("c", &[3.0, 4.0])].iter().try_for_each(|(name, grads)| old.set_grads(name, grads))?;
     old.steps(2)?;
     let state = old.state_dict()?;
     let names: Vec<&str> = state.iter().map(|(name, _)| name).filter(|name| name.starts_with("state.")).collect();
@@ -328,7 +330,7 @@ fn planes_are_named_by_the_rule_of_their_tensor() -> Result<()> {
     other.load_state_dict(&state)?;
     for (tensor, planes) in [("a", &["m", "u"][..]), ("b", &["m", "e", "v", "prev"]), ("c", &["v"])] {
         for plane in planes {
-            let (found, expected) = (other.state(0, tensor, plane)?, old.state(0, tensor, plane)?);
+            let (found, expected) = (other.state(tensor, plane)?, old.state(tensor, plane)?);
             assert!(found == expected && found[0] != 0.0 || *plane == "e", "{plane} of {tensor}: {found:?}, {expected:?}");
         }
     }
@@ -346,14 +348,14 @@ fn planes_and_counts_can_be_set() -> Result<()> {
         for recipe in [adam(), factored()] {
             let (mut old, mut other) = (new(recipe.clone())?, new(recipe.clone())?);
             for (tensor, len) in [("matrix", 12), ("vector", 5)] {
-                old.set_params(0, tensor, &floats(1, len))?;
-                old.set_grads(0, tensor, &floats(2, len))?;
+                old.set_params(tensor, &floats(1, len))?;
+                old.set_grads(tensor, &floats(2, len))?;
             }
             old.steps(9)?;
             let state = old.state_dict()?;
             for (tensor, len) in [("matrix", 12), ("vector", 5)] {
-                other.set_params(0, tensor, &old.params(0, tensor)?)?;
-                other.set_grads(0, tensor, &floats(2, len))?;
+                other.set_params(tensor, &old.params(tensor)?)?;
+                other.set_grads(tensor, &floats(2, len))?;
             }
             if state.get("state.matrix.m").is_some() {
                 for tensor in ["matrix", "vector"] {
@@ -363,31 +365,27 @@ fn planes_and_counts_can_be_set() -> Result<()> {
                         else {
                             panic!("{plane}")
                         };
-                        other.set_state(0, tensor, plane, &values[0])?;
+                        other.set_state(tensor, plane, &values[0])?;
                     }
-                    other.set_averaged(0, tensor, &old.averaged(0, tensor)?)?;
+                    other.set_averaged(tensor, &old.averaged(tensor)?)?;
                 }
             } else {
-                let plane = |name: &str, old: &mut Optimizer<E::Program>, tensor: &str| old.state(0, tensor, name);
+                let plane = |name: &str, old: &mut Optimizer<E::Program>, tensor: &str| old.state(tensor, name);
                 for name in ["row_var", "col_var"] {
                     let values = plane(name, &mut old, "matrix")?;
-                    other.set_state(0, "matrix", name, &values)?;
-                    let wrong = other.set_state(0, "matrix", name, &values[1..]).unwrap_err().to_string();
+                    other.set_state("matrix", name, &values)?;
+                    let wrong = other.set_state("matrix", name, &values[1..]).unwrap_err().to_string();
                     assert!(wrong.starts_with(&format!("{name} of tensor 'matrix': ")), "{wrong}");
                 }
                 let values = plane("v", &mut old, "vector")?;
-                other.set_state(0, "vector", "v", &values)?;
-                assert!(other.set_state(0, "vector", "row_var", &[]).is_err());
+                other.set_state("vector", "v", &values)?;
+                assert!(other.set_state("vector", "row_var", &[]).is_err());
             }
-            other.set_applied(0, "default", 9)?;
+            other.set_applied("default", 9)?;
             old.steps(40)?;
             other.steps(40)?;
             for tensor in ["matrix", "vector"] {
-                assert_same_bits(
-                    &format!("{} {tensor}", engine.describe()),
-                    &other.params(0, tensor)?,
-                    &old.params(0, tensor)?,
-                );
+                assert_same_bits(&format!("{} {tensor}", engine.describe()), &other.params(tensor)?, &old.params(tensor)?);
             }
         }
         Ok(())
@@ -403,18 +401,18 @@ fn loss_scales_and_slow_weights_can_be_set() -> Result<()> {
             .loss_scale(LossScale::default())
             .lookahead(Lookahead { steps: 1, alpha: 0.5 });
         let mut optimizer = Optimizer::new(&engine, recipe, &[("w", &[1])])?;
-        optimizer.set_loss_scale(0, 4.0)?;
-        optimizer.set_params(0, "w", &[1.0])?;
-        optimizer.set_slow(0, "w", &[5.0])?;
-        optimizer.set_applied(0, "default", 1)?;
-        optimizer.set_grads(0, "w", &[8.0])?;
+        optimizer.set_loss_scale(4.0)?;
+        optimizer.set_params("w", &[1.0])?;
+        optimizer.set_slow("w", &[5.0])?;
+        optimizer.set_applied("default", 1)?;
+        optimizer.set_grads("w", &[8.0])?;
         optimizer.step()?;
         // x = 1 − 8/4 = −1; slow = 5 + (−1 − 5)/2.
-        assert_eq!((optimizer.params(0, "w")?, optimizer.slow(0, "w")?), (vec![2.0], vec![2.0]), "{}", engine.name);
-        assert_eq!(optimizer.report(0)?.loss_scale, 4.0);
-        assert!(optimizer.set_loss_scale(0, 0.0).is_err());
-        assert!(optimizer.set_loss_scale(1, 1.0).is_err());
-        assert!(optimizer.set_applied(0, "others", 1).is_err());
+        assert_eq!((optimizer.params("w")?, optimizer.slow("w")?), (vec![2.0], vec![2.0]), "{}", engine.name);
+        assert_eq!(optimizer.report()?.loss_scale, 4.0);
+        assert!(optimizer.set_loss_scale(0.0).is_err());
+        assert!(optimizer.lane(1).and_then(|mut lane| lane.set_loss_scale(1.0)).is_err());
+        assert!(optimizer.set_applied("others", 1).is_err());
     }
     Ok(())
 }
@@ -441,7 +439,7 @@ fn all_lanes_are_read_and_written_at_once() -> Result<()> {
         for (lane, lr) in [0.5, 0.25, 0.125].into_iter().enumerate() {
             let expected: Vec<f32> = grads[lane].iter().map(|g| 0.0 - lr * g).collect();
             assert_same_bits(engine.name, &all[lane], &expected);
-            assert_same_bits(engine.name, &optimizer.params(lane, "b")?, &all[lane][64..][..70_000]);
+            assert_same_bits(engine.name, &optimizer.lane(lane)?.params("b")?, &all[lane][64..][..70_000]);
         }
         let error = optimizer.set_all_grads(&grads[1..]).unwrap_err().to_string();
         assert_eq!(error, "lanes of gradients: 2 found, 3 expected");

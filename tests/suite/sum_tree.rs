@@ -162,7 +162,7 @@ fn feed<E: Engine>(optimizer: &mut Optimizer<E::Program>, step: usize, number: u
     for lane in 0..LANES {
         for (index, tensor) in TENSORS.iter().enumerate() {
             let grads: Vec<E::Float> = gradient(seed(step, number, lane, index), len(tensor));
-            optimizer.set_grads(lane, tensor.0, &grads).expect("gradients");
+            optimizer.lane(lane).expect("a lane").set_grads(tensor.0, &grads).expect("gradients");
         }
     }
 }
@@ -177,14 +177,16 @@ fn started<E: Engine>(engine: &E, recipe: Recipe) -> Optimizer<E::Program> {
         for (index, tensor) in TENSORS.iter().enumerate() {
             let params = numbers((lane * 10 + index) as u64, len(tensor));
             let params: Vec<E::Float> = params.into_iter().map(|x| E::Float::of(x.into())).collect();
-            optimizer.set_params(lane, tensor.0, &params).expect("parameters");
+            optimizer.lane(lane).expect("a lane").set_params(tensor.0, &params).expect("parameters");
         }
     }
     optimizer
 }
 
 fn params<E: Engine>(optimizer: &mut Optimizer<E::Program>) -> Vec<E::Float> {
-    let of = |(lane, tensor): (usize, &(&str, &[usize]))| optimizer.params(lane, tensor.0).expect("parameters");
+    let of = |(lane, tensor): (usize, &(&str, &[usize]))| {
+        optimizer.lane(lane).expect("a lane").params(tensor.0).expect("parameters")
+    };
     (0..LANES).flat_map(|lane| TENSORS.iter().map(move |tensor| (lane, tensor))).flat_map(of).collect()
 }
 
@@ -213,7 +215,7 @@ fn has_the_sum<E: Engine>(engine: &E) {
                     let leaves: Vec<Vec<E::Float>> =
                         (0..used).map(|number| gradient(seed(step, number, lane, index), len(tensor))).collect();
                     let sum = tree_of(&leaves, |a, b| a.into_iter().zip(b).map(|(a, b)| a + b).collect());
-                    expected.set_grads(lane, tensor.0, &sum).expect("gradients");
+                    expected.lane(lane).expect("a lane").set_grads(tensor.0, &sum).expect("gradients");
                 }
             }
             for optimizer in [&mut found, &mut expected, &mut in_turn] {
@@ -318,9 +320,9 @@ fn a_dropped_micro_batch_leaves_its_place() {
                     feed::<engines::AnyEngine>(optimizer, 0, number);
                 }
                 if number == 2 {
-                    found.set_grads(1, "b", &[f32::NAN; 70]).expect("gradients");
+                    found.lane(1).expect("a lane").set_grads("b", &[f32::NAN; 70]).expect("gradients");
                     TENSORS.iter().for_each(|tensor| {
-                        expected.set_grads(1, tensor.0, &vec![0.0; len(tensor)]).expect("gradients");
+                        expected.lane(1).expect("a lane").set_grads(tensor.0, &vec![0.0; len(tensor)]).expect("gradients");
                     });
                 }
                 found.accumulate().expect("a micro-batch");
@@ -351,22 +353,22 @@ fn a_frozen_group_adds_nothing_to_the_tree() {
         let (mut found, mut expected) = (new(), new());
         for number in 0..7 {
             let frozen = [1, 2, 4, 6].contains(&number);
-            found.freeze(0, "group 1", frozen).expect("a group");
+            found.freeze("group 1", frozen).expect("a group");
             for (index, tensor) in TENSORS.iter().enumerate() {
                 let grads = gradient(seed(0, number, 0, index), len(tensor));
-                found.set_grads(0, tensor.0, &grads).expect("gradients");
+                found.set_grads(tensor.0, &grads).expect("gradients");
                 let still = frozen && tensor.0 == "c";
                 let grads = if still { vec![0.0; len(tensor)] } else { grads };
-                expected.set_grads(0, tensor.0, &grads).expect("gradients");
+                expected.set_grads(tensor.0, &grads).expect("gradients");
             }
             found.accumulate().expect("a micro-batch");
             expected.accumulate().expect("a micro-batch");
         }
-        found.freeze(0, "group 1", false).expect("a group");
+        found.freeze("group 1", false).expect("a group");
         found.step().expect("a step");
         expected.step().expect("a step");
         for tensor in TENSORS.iter().filter(|tensor| len(tensor) > 0) {
-            let bits = |optimizer: &mut Optimizer<_>| optimizer.params(0, tensor.0).expect("parameters");
+            let bits = |optimizer: &mut Optimizer<_>| optimizer.params(tensor.0).expect("parameters");
             assert_same_bits(engine.name, &bits(&mut found), &bits(&mut expected));
         }
     }

@@ -176,7 +176,7 @@ fn samples_of_encoded_steps_are_of_those_submitted() -> Result<()> {
     // Steps per submission.
     for (submission, steps) in [1, 1, 1, 1, 3, 5, 1].into_iter().enumerate() {
         for optimizer in [&mut encoded, &mut stepped] {
-            optimizer.set_grads(0, "w", &numbers(submission as u64, LEN))?;
+            optimizer.set_grads("w", &numbers(submission as u64, LEN))?;
         }
         let mut encoder = gpu.device().create_command_encoder(&Default::default());
         // Somebody's loss, computed on the device.
@@ -184,7 +184,7 @@ fn samples_of_encoded_steps_are_of_those_submitted() -> Result<()> {
         (0..steps).try_for_each(|_| encoded.encode_step(&mut encoder))?;
         gpu.queue().submit([encoder.finish()]);
         stepped.steps(steps)?;
-        expected.push((stepped.report(0)?, submission as f64));
+        expected.push((stepped.report()?, submission as f64));
     }
     encoded.flush()?;
     let samples = encoded.poll()?;
@@ -281,11 +281,11 @@ fn samples_name_the_tensor_with_a_bad_gradient() -> Result<()> {
         let mut optimizer = Optimizer::new(engine, recipe, &[("first", &[3]), ("second", &[2])])?;
         optimizer.telemetry_every(1);
         optimizer.watch_loss();
-        optimizer.set_params(0, "second", &of(&[3.0, 4.0]))?;
-        optimizer.set_grads(0, "first", &of(&[2.0, 2.0, 1.0]))?;
-        optimizer.set_grads(0, "second", &of(&[0.0, 7.0]))?;
+        optimizer.set_params("second", &of(&[3.0, 4.0]))?;
+        optimizer.set_grads("first", &of(&[2.0, 2.0, 1.0]))?;
+        optimizer.set_grads("second", &of(&[0.0, 7.0]))?;
         optimizer.step_inspected()?;
-        optimizer.set_grads(0, "second", &of(&[0.0, f32::INFINITY]))?;
+        optimizer.set_grads("second", &of(&[0.0, f32::INFINITY]))?;
         optimizer.step()?;
         optimizer.flush()?;
         let samples = optimizer.poll()?;

@@ -179,17 +179,17 @@ fn samples_carry_the_loss_of_each_step() -> Result<()> {
 fn freezing_and_averages_reach_a_trainer() -> Result<()> {
     let recipe = Recipe::new(Sgd { lr: 0.5, ..Default::default() }).average(Average::Ema { decay: 0.5 });
     let mut trainer = trainer(&Cpu::<f64>::default(), recipe, 8, 8)?;
-    trainer.optimizer_mut().freeze(0, "default", true)?;
+    trainer.optimizer_mut().freeze("default", true)?;
     let start = trainer.params(0)?;
     trainer.whole_epoch()?;
     assert_eq!(trainer.params(0)?, start);
-    trainer.optimizer_mut().freeze(0, "default", false)?;
+    trainer.optimizer_mut().freeze("default", false)?;
     trainer.whole_epoch()?;
-    let first = trainer.optimizer_mut().params(0, "0.weight")?;
+    let first = trainer.optimizer_mut().params("0.weight")?;
     trainer.whole_epoch()?;
-    let second = trainer.optimizer_mut().params(0, "0.weight")?;
+    let second = trainer.optimizer_mut().params("0.weight")?;
     let expected: Vec<f64> = first.iter().zip(&second).map(|(a, b)| 0.5 * (a + b)).collect();
-    let found = trainer.optimizer_mut().averaged(0, "0.weight")?;
+    let found = trainer.optimizer_mut().averaged("0.weight")?;
     assert_close("average", &found, &expected, |_| 4.0 * f64::EPSILON);
     Ok(())
 }

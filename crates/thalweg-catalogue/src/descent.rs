@@ -27,16 +27,16 @@ pub fn rosenbrock<E: Engine>(engine: &E, entry: &Entry, looks: usize) -> Result<
     // A matrix of one row, for rules that want matrices.
     let mut optimizer = Optimizer::new(engine, run.recipe(entry.rule, run.length)?, &[("x", &[1, 2])])?;
     let mut at = vec![-1.2, 1.0];
-    optimizer.set_params(0, "x", &floats(&at))?;
+    optimizer.set_params("x", &floats(&at))?;
     let mut path = vec![(0, at.clone())];
     for look in 1..=looks {
         let (from, to) = (run.length * (look - 1) / looks, run.length * look / looks);
         for _ in from..to {
-            optimizer.set_grads(0, "x", &floats(&rosenbrock_gradient(&at)))?;
+            optimizer.set_grads("x", &floats(&rosenbrock_gradient(&at)))?;
             optimizer.step()?;
-            at = doubles(&optimizer.params(0, "x")?);
+            at = doubles(&optimizer.params("x")?);
         }
-        path.push((to, doubles(&optimizer.eval_params(0, "x")?)));
+        path.push((to, doubles(&optimizer.eval_params("x")?)));
     }
     Ok(path)
 }

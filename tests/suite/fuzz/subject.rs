@@ -46,11 +46,11 @@ pub trait Home {
     fn build(&self, recipe: Recipe, arena: Arena) -> Result<Optimizer<Self::Program>>;
 
     fn set_params(&self, optimizer: &mut Optimizer<Self::Program>, lane: usize, tensor: usize, values: &[f32]) -> Result<()> {
-        optimizer.set_params(lane, &name(tensor), &floats(values))
+        optimizer.lane(lane).and_then(|mut lane| lane.set_params(&name(tensor), &floats(values)))
     }
 
     fn set_grads(&self, optimizer: &mut Optimizer<Self::Program>, lane: usize, tensor: usize, values: &[f32]) -> Result<()> {
-        optimizer.set_grads(lane, &name(tensor), &floats(values))
+        optimizer.lane(lane).and_then(|mut lane| lane.set_grads(&name(tensor), &floats(values)))
     }
 
     fn params(
@@ -59,7 +59,7 @@ pub trait Home {
         lane: usize,
         tensor: usize,
     ) -> Result<Vec<<Self::Program as Program>::Float>> {
-        optimizer.params(lane, &name(tensor))
+        optimizer.lane(lane).and_then(|mut lane| lane.params(&name(tensor)))
     }
 
     /// The parameters to evaluate with, where a home has them.
@@ -69,7 +69,7 @@ pub trait Home {
         lane: usize,
         tensor: usize,
     ) -> Option<Result<Vec<<Self::Program as Program>::Float>>> {
-        Some(optimizer.eval_params(lane, &name(tensor)))
+        Some(optimizer.lane(lane).and_then(|mut lane| lane.eval_params(&name(tensor))))
     }
 
     /// Whether the copy in 16 bits has to be that of the parameters.
@@ -200,7 +200,7 @@ impl<F: Float> Home for Lent<'_, F> {
         let memory = &mut *self.memory.borrow_mut();
         memory.params[lane * memory.tensors + tensor] = floats(values);
         // And what is kept beside them.
-        optimizer.set_params(lane, &name(tensor), &floats(values))
+        optimizer.lane(lane).and_then(|mut lane| lane.set_params(&name(tensor), &floats(values)))
     }
 
     fn set_grads(&self, _: &mut Optimizer<Self::Program>, lane: usize, tensor: usize, values: &[f32]) -> Result<()> {
@@ -449,8 +449,10 @@ impl<'a, H: Home> Subject<'a, H> {
             Op::Inspected => home.inspected(optimizer),
             Op::Accumulate => home.accumulate(optimizer),
             Op::Ascend => home.ascend(optimizer),
-            Op::Set(lane, at, setting, value) => optimizer.set(*lane, &group(*at), setting, *value),
-            Op::Freeze(lane, at, frozen) => optimizer.freeze(*lane, &group(*at), *frozen),
+            Op::Set(lane, at, setting, value) => {
+                optimizer.lane(*lane).and_then(|mut lane| lane.set(&group(*at), setting, *value))
+            }
+            Op::Freeze(lane, at, frozen) => optimizer.lane(*lane).and_then(|mut lane| lane.freeze(&group(*at), *frozen)),
             Op::Rebuild => self.rebuild(),
             Op::Restore => self.restore(),
             Op::Look => Ok(()),
@@ -490,7 +492,7 @@ impl<'a, H: Home> Subject<'a, H> {
             for tensor in 0..self.case.tensors.len() {
                 self.look_at(lane, tensor, &mut arrays);
             }
-            let report = self.optimizer.report(lane).expect("a report");
+            let report = self.optimizer.lane(lane).expect("a lane").report().expect("a report");
             let mut add = |name: &str, what, values: &[f64]| {
                 arrays.push(Array { name: format!("{name} of lane {lane}"), what, values: values.to_vec() });
             };
@@ -512,18 +514,18 @@ impl<'a, H: Home> Subject<'a, H> {
         if let Some(eval) = home.eval(optimizer, lane, tensor) {
             add(What::Params, "eval", doubles(eval.expect("parameters to evaluate with")));
         }
-        if let Ok(average) = optimizer.averaged(lane, &label) {
+        if let Ok(average) = optimizer.lane(lane).and_then(|mut lane| lane.averaged(&label)) {
             add(What::Params, "average", doubles(average));
         }
         let rule = &case.own_rules()[case.tensors[tensor].group];
         let names = rule.planes().into_iter().map(|plane| rule.state_names()[plane]).chain(["row_var", "col_var"]);
         for plane in names {
-            if let Ok(state) = optimizer.state(lane, &label, plane) {
+            if let Ok(state) = optimizer.lane(lane).and_then(|mut lane| lane.state(&label, plane)) {
                 add(What::Plane, plane, doubles(state));
             }
         }
         let Some(half) = case.half() else { return };
-        let found = optimizer.half(lane, &label).expect("a copy");
+        let found = optimizer.lane(lane).expect("a lane").half(&label).expect("a copy");
         for (bits, x) in found.iter().zip(&params).filter(|(_, x)| home.copies() && !x.is_nan()) {
             let expected = half.bits(*x as f32);
             assert!(*bits == expected, "copy of {label}, lane {lane}: {bits:#x} beside {x}, whose bits are {expected:#x}");
