@@ -13,19 +13,19 @@ impl Float for f64 {}
 
 /// A float type with a product of matrices. It is in no public module, so that its views are nobody's business but ours.
 pub trait Product: Sized {
-    /// `c += a·b`, on one thread.
-    fn add_product(a: ArrayView2<Self>, b: ArrayView2<Self>, c: ArrayViewMut2<Self>);
+    /// `c = scale·c + a·b` on one thread, with a scale of 0 or 1. At 0 it does not read c.
+    fn add_product(a: ArrayView2<Self>, b: ArrayView2<Self>, c: ArrayViewMut2<Self>, scale: Self);
 }
 
 impl Product for f64 {
-    fn add_product(a: ArrayView2<f64>, b: ArrayView2<f64>, mut c: ArrayViewMut2<f64>) {
-        general_mat_mul(1.0, &a, &b, 1.0, &mut c);
+    fn add_product(a: ArrayView2<f64>, b: ArrayView2<f64>, mut c: ArrayViewMut2<f64>, scale: f64) {
+        general_mat_mul(1.0, &a, &b, scale, &mut c);
     }
 }
 
 impl Product for f32 {
     #[expect(unsafe_code, reason = "gemm takes pointers and strides")]
-    fn add_product(a: ArrayView2<f32>, b: ArrayView2<f32>, mut c: ArrayViewMut2<f32>) {
+    fn add_product(a: ArrayView2<f32>, b: ArrayView2<f32>, mut c: ArrayViewMut2<f32>, scale: f32) {
         let ((m, n), k) = (c.dim(), a.dim().1);
         assert!(a.dim() == (m, k) && b.dim() == (k, n), "factors that fit the product");
         let (a_strides, b_strides, c_strides) = (a.strides(), b.strides(), [c.strides()[0], c.strides()[1]]);
@@ -39,14 +39,14 @@ impl Product for f32 {
                 c.as_mut_ptr(),
                 c_strides[1],
                 c_strides[0],
-                true,
+                scale != 0.0,
                 a.as_ptr(),
                 a_strides[1],
                 a_strides[0],
                 b.as_ptr(),
                 b_strides[1],
                 b_strides[0],
-                1.0,
+                scale,
                 1.0,
                 false,
                 false,
@@ -59,6 +59,11 @@ impl Product for f32 {
 
 /// `c += a·b`, shared out among threads. The bits are those of one.
 pub(super) fn add_product<F: Float>(a: ArrayView2<F>, b: ArrayView2<F>, c: ArrayViewMut2<F>, threads: Threads) {
+    scaled_product(a, b, c, F::one(), threads);
+}
+
+/// `c = scale·c + a·b` with a scale of 0 or 1.
+fn scaled_product<F: Float>(a: ArrayView2<F>, b: ArrayView2<F>, c: ArrayViewMut2<F>, scale: F, threads: Threads) {
     let (m, n) = c.dim();
     let by_rows = m >= n;
     let (axis, len) = if by_rows { (Axis(0), m) } else { (Axis(1), n) };
@@ -81,7 +86,7 @@ pub(super) fn add_product<F: Float>(a: ArrayView2<F>, b: ArrayView2<F>, c: Array
         rest = Some((later_factors.0, later_factors.1, later));
         Some((a, b, now))
     });
-    threads.in_order(count, parts, |(a, b, c)| F::add_product(a, b, c));
+    threads.in_order(count, parts, |(a, b, c)| F::add_product(a, b, c, scale));
 }
 
 /// Rows or columns that parts begin at a multiple of.
@@ -108,9 +113,10 @@ pub(super) fn matmul<F: Float>(op: &MatMul, lane: &mut Store<F>, shared: &Store<
         return;
     }
     lane.write(&op.c, |c, lane| {
+        let scale = if op.accumulate || op.bias.is_some() { F::one() } else { F::zero() };
         match &op.bias {
-            _ if op.accumulate && op.bias.is_none() => {}
-            None => c.fill(F::zero()),
+            None if k == 0 && !op.accumulate => c.fill(F::zero()),
+            None => {}
             Some(bias) => {
                 let bias = lane.view(bias, shared);
                 for row in c.chunks_exact_mut(n) {
@@ -123,7 +129,7 @@ pub(super) fn matmul<F: Float>(op: &MatMul, lane: &mut Store<F>, shared: &Store<
             let (a, b) = (lane.view(&op.a, shared).chunks_exact(m * k), lane.view(&op.b, shared).chunks_exact(k * n));
             for ((a, b), c) in a.zip(b).zip(c.chunks_exact_mut(m * n)) {
                 let c = ArrayViewMut2::from_shape((m, n), c).expect("a checked plan");
-                add_product(matrix(a, m, k, op.trans_a), matrix(b, k, n, op.trans_b), c, threads);
+                scaled_product(matrix(a, m, k, op.trans_a), matrix(b, k, n, op.trans_b), c, scale, threads);
             }
         }
     });

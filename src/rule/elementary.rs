@@ -37,10 +37,23 @@ pub enum Function {
 
 /// `y = f(x)`, element by element.
 pub(crate) fn single(f: Function, x: &[f32], y: &mut [f32]) {
-    pulp::Arch::new().dispatch(
-        #[inline(always)]
-        || plain(f, x, y),
-    );
+    pulp::Arch::new().dispatch(Single { f, x, y });
+}
+
+/// As pulp takes it: of a closure the compiler may make a function of its own, which has no vector instructions.
+struct Single<'a> {
+    f: Function,
+    x: &'a [f32],
+    y: &'a mut [f32],
+}
+
+impl pulp::WithSimd for Single<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: pulp::Simd>(self, _simd: S) {
+        plain(self.f, self.x, self.y);
+    }
 }
 
 #[inline(always)]

@@ -1,6 +1,6 @@
 //! Gradients: nodes are gone through from the last to the first, and each passes on what it gets.
 
-use super::graph::{Graph, Look, Maker, Node, Product, READS, contiguous};
+use super::graph::{Graph, Look, Maker, Node, Product, READS, Said, contiguous};
 use super::{Tape, Value};
 use crate::error::Error;
 use crate::op::{Expr, Reduction};
@@ -93,14 +93,17 @@ impl Backward<'_> {
 
     fn pass_on(&mut self, node: Node, grads: &[Option<Look>]) {
         match node {
-            Node::Map { shape, inputs, expr, .. } => {
+            Node::Map { shape, said: Said { inputs, exprs }, .. } => {
                 let Some(grad) = &grads[0] else { return };
                 let of = Expr::input(inputs.len());
                 let looks = [&inputs[..], &[self.along(grad, &shape, shape.len())]].concat();
-                let slopes = self.slopes(&inputs, |input| of.clone() * expr.derivative(input));
+                let slopes = self.slopes(&inputs, |input| of.clone() * exprs[0].derivative(input));
                 self.give(&shape, &inputs, looks, slopes);
             }
-            Node::Fold { shape, kept, inputs, outputs } => self.fold(&shape, kept, &inputs, &outputs, grads),
+            Node::Fold { shape, kept, outputs, said: Said { inputs, exprs }, .. } => {
+                let said = outputs.into_iter().zip(exprs).map(|((reduction, _, tensors), expr)| (reduction, expr, tensors));
+                self.fold(&shape, kept, &inputs, &said.collect::<Vec<_>>(), grads);
+            }
             Node::Product { a, b, sizes, .. } => {
                 if let Some(grad) = &grads[0] {
                     self.product(a, b, sizes, grad.clone());
@@ -142,7 +145,8 @@ impl Backward<'_> {
 
     /// The slope by each input whose gradient is wanted.
     fn slopes(&self, inputs: &[Look], slope: impl Fn(usize) -> Expr) -> Vec<Option<Expr>> {
-        let wanted = |index: usize| self.wanted(&inputs[index]).then(|| slope(index)).filter(|slope| !slope.is_number(0.0));
+        let wanted =
+            |index: usize| self.wanted(&inputs[index]).then(|| slope(index)).filter(|slope| slope.as_number() != Some(0.0));
         (0..inputs.len()).map(wanted).collect()
     }
 
@@ -215,7 +219,9 @@ impl Backward<'_> {
             };
             let sizes: Vec<usize> = order.iter().map(|&d| shape[d]).collect();
             let part = if summed.is_empty() {
-                let part = self.graph.map(&sizes, looks.iter().map(turned).collect(), slope.clone());
+                // A gradient that is passed on as it is needs no operation.
+                let same = slope.as_input().map(|index| turned(&looks[index])).filter(Look::is_contiguous);
+                let part = same.unwrap_or_else(|| self.graph.map(&sizes, looks.iter().map(turned).collect(), slope.clone()));
                 if kept.iter().is_sorted() {
                     wide.push((slope.clone(), part.clone()));
                 }

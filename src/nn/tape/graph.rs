@@ -75,9 +75,9 @@ pub(super) enum Maker {
 #[derive(Debug, Clone)]
 pub(super) enum Node {
     /// An expression; strides of all inputs go along the shape.
-    Map { shape: Vec<usize>, inputs: Vec<Look>, expr: Expr, output: usize },
+    Map { shape: Vec<usize>, inputs: Vec<Look>, expr: Expr, said: Said, output: usize },
     /// Reductions over the dimensions from `kept` on.
-    Fold { shape: Vec<usize>, kept: usize, inputs: Vec<Look>, outputs: Vec<(Reduction, Expr, Vec<usize>)> },
+    Fold { shape: Vec<usize>, kept: usize, inputs: Vec<Look>, outputs: Vec<(Reduction, Expr, Vec<usize>)>, said: Said },
     /// A batch of products; looks are contiguous.
     Product { a: Look, b: Look, sizes: Product, output: usize },
     /// Rows of a table.
@@ -86,6 +86,15 @@ pub(super) enum Node {
     Scatter { x: Look, rows: Look, width: usize, skip: Option<u32>, output: usize },
     /// Matrices of so many rows, side by side: each with its first column and its columns. Other columns are 0.
     Beside { parts: Vec<(Look, usize, usize)>, rows: usize, columns: usize, output: usize },
+}
+
+/// What was recorded, before expressions in it were taken in. Gradients go back along it: so what reaches a value by several ways is added
+/// up once, where the value is.
+#[derive(Debug, Clone)]
+pub(super) struct Said {
+    pub(super) inputs: Vec<Look>,
+    /// Of each output.
+    pub(super) exprs: Vec<Expr>,
 }
 
 /// Sizes of a batch of products.
@@ -237,11 +246,12 @@ impl Graph {
 
     /// Records an expression over looks that go along the shape.
     pub(super) fn map(&mut self, shape: &[usize], inputs: Vec<Look>, expr: Expr) -> Look {
-        let (inputs, exprs) = self.taken_in(shape, inputs, vec![expr]);
-        let (trained, len) = (self.any_trained(inputs.iter()), shape.iter().product());
+        let said = Said { inputs, exprs: vec![expr] };
+        let (inputs, exprs) = self.taken_in(shape, &said);
+        let (trained, len) = (self.any_trained(said.inputs.iter()), shape.iter().product());
         let node = |outputs: &[usize]| {
             let expr = exprs.into_iter().next().unwrap_or_else(|| 0.0.into());
-            Node::Map { shape: shape.to_vec(), inputs, expr, output: outputs[0] }
+            Node::Map { shape: shape.to_vec(), inputs, expr, said, output: outputs[0] }
         };
         Look::whole(self.push(node, &[len], trained)[0], shape)
     }
@@ -255,8 +265,9 @@ impl Graph {
         outputs: Vec<(Reduction, Expr)>,
     ) -> Vec<Look> {
         let (reductions, exprs): (Vec<Reduction>, Vec<Expr>) = outputs.into_iter().unzip();
-        let (inputs, exprs) = self.taken_in(shape, inputs, exprs);
-        let trained = self.any_trained(inputs.iter());
+        let said = Said { inputs, exprs };
+        let (inputs, exprs) = self.taken_in(shape, &said);
+        let trained = self.any_trained(said.inputs.iter());
         let numbers = |reduction: &Reduction| reduction.results();
         let lens = vec![shape[..kept].iter().product(); reductions.iter().map(numbers).sum()];
         let node = |tensors: &[usize]| {
@@ -265,7 +276,7 @@ impl Graph {
             let outputs =
                 outputs.map(|(reduction, expr)| (*reduction, expr, tensors.by_ref().take(numbers(reduction)).collect()));
             let outputs = outputs.collect();
-            Node::Fold { shape: shape.to_vec(), kept, inputs, outputs }
+            Node::Fold { shape: shape.to_vec(), kept, inputs, outputs, said }
         };
         self.push(node, &lens, trained).into_iter().map(|tensor| Look::whole(tensor, &shape[..kept])).collect()
     }
@@ -291,9 +302,9 @@ impl Graph {
         Look::whole(self.push(node, &[rows * columns], trained)[0], shape)
     }
 
-    /// Expressions in the place of inputs that are expressions themselves, as far as that is cheaper than to write and to read them; and
-    /// each input once.
-    fn taken_in(&self, shape: &[usize], inputs: Vec<Look>, exprs: Vec<Expr>) -> (Vec<Look>, Vec<Expr>) {
+    /// Expressions in the place of inputs that are expressions themselves, as far as that is cheaper than to write and to read them; each
+    /// input once, and only those that are read.
+    fn taken_in(&self, shape: &[usize], Said { inputs, exprs }: &Said) -> (Vec<Look>, Vec<Expr>) {
         let mut looks: Vec<Look> = Vec::new();
         let mut parts: Vec<Expr> = Vec::new();
         let reads = |looks: &[Look]| {
@@ -328,8 +339,13 @@ impl Graph {
                 None => place(&mut looks, look.clone()),
             });
         }
-        let exprs = exprs.into_iter().map(|expr| expr.substituted(&parts)).collect();
-        (looks, exprs)
+        let exprs: Vec<Expr> = exprs.iter().map(|expr| expr.substituted(&parts)).collect();
+        let mut read = vec![false; looks.len()];
+        exprs.iter().for_each(|expr| expr.mark_inputs(&mut read));
+        let place = |index: usize| Expr::input(read[..index].iter().filter(|read| **read).count());
+        let inputs: Vec<Expr> = (0..looks.len()).map(place).collect();
+        looks = looks.into_iter().zip(&read).filter(|(_, read)| **read).map(|(look, _)| look).collect();
+        (looks, exprs.iter().map(|expr| expr.substituted(&inputs)).collect())
     }
 
     /// Whether a look takes a view of a kernel.
@@ -342,6 +358,9 @@ impl Graph {
         let tensor = &self.tensors[look.tensor];
         let Maker::Node(node, _) = tensor.maker else { return None };
         let Node::Map { shape: own, inputs, expr, .. } = &self.nodes[node] else { return None };
+        if expr.as_number().is_some() {
+            return Some((Vec::new(), expr.clone()));
+        }
         let [parts, dear] = expr.cost();
         let repeated = shape.iter().product::<usize>() > tensor.len;
         if look.offset != 0 || tensor.kept || (repeated && (dear > 0 || parts > 2)) {

@@ -248,7 +248,7 @@ impl Recorder<'_> {
 
     fn operate(&self, at: usize, node: &Node, plan: &mut Plan) -> Result<()> {
         match node {
-            Node::Map { shape, inputs, expr, output } => {
+            Node::Map { shape, inputs, expr, output, .. } => {
                 let looks: Vec<&[usize]> = inputs.iter().map(|look| &look.strides[..]).collect();
                 let (shape, strides) = merged(shape, &looks);
                 four(&shape)?;
@@ -299,7 +299,7 @@ impl Recorder<'_> {
     }
 
     fn fold(&self, node: &Node, unplaced: Fold) -> Result<Fold> {
-        let Node::Fold { shape, kept, inputs, outputs } = node else { return Ok(unplaced) };
+        let Node::Fold { shape, kept, inputs, outputs, .. } = node else { return Ok(unplaced) };
         let looks: Vec<&[usize]> = inputs.iter().map(|look| &look.strides[..]).collect();
         let [of_kept, of_folded] = [0..*kept, *kept..shape.len()].map(|range| {
             let looks: Vec<&[usize]> = looks.iter().map(|strides| &strides[range.clone()]).collect();

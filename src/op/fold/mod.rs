@@ -3,12 +3,12 @@
 mod reduce;
 mod wgsl;
 
-use super::map::program::{BLOCK, Program};
+use super::map::program::{BLOCK, INPUTS, Program};
 use super::map::source::{Fetched, Inputs, padded};
 use super::map::{Expr, Rows, Source, declared, parts};
 use crate::plan::{BoundsChecks, Dispatch, Elements, Kind, Layout, Operands, Operation, Use, View, Views};
 use crate::rule::Real;
-use reduce::{Part, Tree, of_row, results};
+use reduce::{Part, Tree, of_chunk, of_short_rows, results};
 use smallvec::SmallVec;
 use std::ops::Range;
 
@@ -213,7 +213,7 @@ impl Operation for Fold {
             outputs.pop();
         }
         let (by_columns, order) = (self.by_columns(), self.columns_first());
-        let columns: SmallVec<[_; 8]> = inputs.iter().map(|input| input.permuted(order)).collect();
+        let columns: SmallVec<[_; INPUTS]> = inputs.iter().map(|input| input.permuted(order)).collect();
         // Rows side by side are shared out in whole cache lines, others in whole blocks.
         let unit = if by_columns { 64 } else { (BLOCK / folded.max(1)).max(1) };
         let size = (self.program.part(rows * folded.max(1), unit * folded.max(1), workers.count()) / folded.max(1)).max(1);
@@ -279,20 +279,37 @@ impl Fold {
     /// the rows.
     fn sums_of_columns<F: Real>(&self, inputs: &[Fetched<'_, F>], of: Range<usize>, outputs: &mut [&mut [F]]) {
         let (rows, folded) = (self.rows(), self.folded());
-        let mut sums = [[F::zero(); BLOCK]; OUTPUTS.len()];
         for first in of.clone().step_by(BLOCK) {
             let columns = first..(first + BLOCK).min(of.end);
             let part = columns.start - of.start..columns.end - of.start;
             outputs.iter_mut().for_each(|output| output[part.clone()].fill(F::zero()));
-            let places = (0..folded).map(|element| element * rows + columns.start..element * rows + columns.end);
-            self.program.run(inputs, places, |range, values| {
-                let element = range.start / rows;
-                let last = element + 1 == folded || (element + 1).is_multiple_of(CHUNK);
+            // Elements of all rows lie one after the other.
+            let together = if columns.len() == rows { (BLOCK / rows).max(1) } else { 1 };
+            let places = |chunk: Range<usize>| {
+                let columns = columns.clone();
+                chunk.clone().step_by(together).map(move |element| {
+                    let last = (element + together).min(chunk.end) - 1;
+                    element * rows + columns.start..last * rows + columns.end
+                })
+            };
+            if folded <= CHUNK {
+                self.program.run(inputs, places(0..folded), |_, values| {
+                    for (index, output) in outputs.iter_mut().enumerate() {
+                        add_lines(&mut output[part.clone()], values.block(index));
+                    }
+                });
+                continue;
+            }
+            let mut sums = [[F::zero(); BLOCK]; OUTPUTS.len()];
+            let chunks = (0..folded).step_by(CHUNK).map(|start| start..(start + CHUNK).min(folded));
+            self.program.run(inputs, chunks.flat_map(places), |range, values| {
+                let end = range.end.div_ceil(rows);
+                let last = end == folded || end.is_multiple_of(CHUNK);
                 for ((index, output), sums) in outputs.iter_mut().enumerate().zip(&mut sums) {
                     let sums = &mut sums[..columns.len()];
-                    sums.iter_mut().zip(values.block(index)).for_each(|(sum, &x)| *sum += x);
+                    add_lines(sums, values.block(index));
                     if last {
-                        output[part.clone()].iter_mut().zip(&*sums).for_each(|(all, &sum)| *all += sum);
+                        add_lines(&mut output[part.clone()], sums);
                         sums.fill(F::zero());
                     }
                 }
@@ -311,11 +328,10 @@ impl Fold {
         } else if many > 1 {
             let ranges = of.clone().step_by(many).map(|row| row * folded..(row + many).min(of.end) * folded);
             self.program.run(inputs, ranges, |range, values| {
-                for (index, start) in range.clone().step_by(folded).enumerate() {
-                    let part = |output: usize| {
-                        Some(of_row(self.outputs[output].reduction, &values.block(output)[index * folded..][..folded], 0))
-                    };
-                    self.write(start / folded - of.start, part, outputs);
+                let (first, mut at) = (range.start / folded - of.start, 0);
+                for (index, Output { reduction, .. }) in self.outputs.iter().enumerate() {
+                    of_short_rows(*reduction, values.block(index), folded, &mut outputs[at..at + reduction.results()], first);
+                    at += reduction.results();
                 }
             });
         } else {
@@ -326,7 +342,7 @@ impl Fold {
             self.program.run(inputs, ranges, |range, values| {
                 let (row, first) = (range.start / folded, range.start % folded);
                 for (output, tree) in trees.iter_mut().enumerate() {
-                    tree.push(of_row(self.outputs[output].reduction, values.block(output), first));
+                    tree.push(of_chunk(self.outputs[output].reduction, values.block(output), first));
                 }
                 if range.end == (row + 1) * folded {
                     self.write(row - of.start, |output| trees[output].all(), outputs);
@@ -349,6 +365,28 @@ impl Fold {
                 outputs[at][row] = *number;
                 at += 1;
             }
+        }
+    }
+}
+
+/// Adds lines, one after the other.
+fn add_lines<F: Real>(sums: &mut [F], lines: &[F]) {
+    pulp::Arch::new().dispatch(AddLines { sums, lines });
+}
+
+/// As pulp takes it: of a closure the compiler may make a function of its own, which has no vector instructions.
+struct AddLines<'a, F> {
+    sums: &'a mut [F],
+    lines: &'a [F],
+}
+
+impl<F: Real> pulp::WithSimd for AddLines<'_, F> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: pulp::Simd>(self, _simd: S) {
+        for line in self.lines.chunks_exact(self.sums.len()) {
+            self.sums.iter_mut().zip(line).for_each(|(sum, &x)| *sum += x);
         }
     }
 }

@@ -14,59 +14,174 @@ pub(super) struct Part<F> {
     b: F,
 }
 
-/// A chunk of a row that begins at element `first`.
+/// Elements that are reduced side by side, which a processor does together.
+const SIDE: usize = 16;
+
 #[inline(always)]
-pub(super) fn of_row<F: Real>(reduction: Reduction, x: &[F], first: usize) -> Part<F> {
+fn of_row<F: Real>(reduction: Reduction, x: &[F], first: usize) -> Part<F> {
     let count = x.len();
     let (a, b) = match reduction {
-        Reduction::Sum => (sum(x, |x| x), F::zero()),
+        Reduction::Sum => (sum(x, F::zero(), |x| x), F::zero()),
         Reduction::Max => (largest(x), F::zero()),
         Reduction::FirstMax => {
             let largest = largest(x);
-            let place = x.iter().position(|&x| x == largest || x.is_nan()).unwrap_or(0);
-            (largest, F::of((first + place) as f64))
+            (largest, F::of((first + place(x, largest)) as f64))
         }
         Reduction::LogSumExp => {
             let largest = largest(x);
             (largest, exponentials(x, shift(largest)))
         }
         Reduction::Moments => {
-            let mean = sum(x, |x| x) / F::of(count.max(1) as f64);
-            (mean, sum(x, |x| (x - mean) * (x - mean)))
+            let mean = sum(x, F::zero(), |x| x) / F::of(count.max(1) as f64);
+            (mean, sum(x, mean, |x| (x - mean) * (x - mean)))
         }
     };
     Part { count, a, b }
 }
 
-/// Running sums side by side, which a processor adds up together; then those among each other.
+/// Rows of so many elements, at most a chunk together; their results from the row `first` on.
+pub(super) fn of_short_rows<F: Real>(reduction: Reduction, x: &[F], folded: usize, outputs: &mut [&mut [F]], first: usize) {
+    pulp::Arch::new().dispatch(ShortRows { reduction, x, folded, outputs, first });
+}
+
+/// As pulp takes it: of a closure the compiler may make a function of its own, which has no vector instructions.
+struct ShortRows<'a, 'o, F> {
+    reduction: Reduction,
+    x: &'a [F],
+    folded: usize,
+    outputs: &'a mut [&'o mut [F]],
+    first: usize,
+}
+
+impl<F: Real> pulp::WithSimd for ShortRows<'_, '_, F> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: pulp::Simd>(self, _simd: S) {
+        let Self { reduction, x, folded, outputs, first } = self;
+        if let (Reduction::LogSumExp, [of_largest, of_rest]) = (reduction, &mut *outputs) {
+            let rows = first..first + x.len() / folded;
+            return log_sum_exp_of_rows(x, folded, [&mut of_largest[rows.clone()], &mut of_rest[rows]]);
+        }
+        for (row, x) in x.chunks_exact(folded).enumerate() {
+            let numbers = results(reduction, Some(of_row(reduction, x, 0)));
+            outputs.iter_mut().zip(numbers).for_each(|(output, number)| output[first + row] = number);
+        }
+    }
+}
+
+/// A chunk of a row that begins at element `first`.
+pub(super) fn of_chunk<F: Real>(reduction: Reduction, x: &[F], first: usize) -> Part<F> {
+    pulp::Arch::new().dispatch(Chunk { reduction, x, first })
+}
+
+struct Chunk<'a, F> {
+    reduction: Reduction,
+    x: &'a [F],
+    first: usize,
+}
+
+impl<F: Real> pulp::WithSimd for Chunk<'_, F> {
+    type Output = Part<F>;
+
+    #[inline(always)]
+    fn with_simd<S: pulp::Simd>(self, _simd: S) -> Part<F> {
+        of_row(self.reduction, self.x, self.first)
+    }
+}
+
+/// As row by row, but all exponentials and all logarithms at once.
 #[inline(always)]
-fn sum<F: Real>(x: &[F], f: impl Fn(F) -> F) -> F {
-    const SIDE: usize = 16;
+fn log_sum_exp_of_rows<F: Real>(x: &[F], folded: usize, [of_largest, of_rest]: [&mut [F]; 2]) {
+    let (mut moved, mut powers) = ([F::zero(); CHUNK], [F::zero(); CHUNK]);
+    for ((x, moved), of_row) in x.chunks_exact(folded).zip(moved.chunks_exact_mut(folded)).zip(&mut *of_largest) {
+        *of_row = largest(x);
+        let shift = shift(*of_row);
+        moved.iter_mut().zip(x).for_each(|(moved, &x)| *moved = x - shift);
+    }
+    F::function(Function::Exp, &moved[..x.len()], &mut powers[..x.len()]);
+    let sums = &mut moved[..of_rest.len()];
+    sums.iter_mut().zip(powers.chunks_exact(folded)).for_each(|(of_row, powers)| *of_row = sum(powers, F::zero(), |x| x));
+    F::function(Function::Ln, sums, of_rest);
+    of_rest.iter_mut().zip(of_largest).filter(|(_, largest)| largest.is_infinite()).for_each(|(rest, _)| *rest = F::zero());
+}
+
+/// Up to [`SIDE`] elements, and `fill` in the place of those that are missing. Copies of fixed sizes, which may overlap, need no loop.
+#[inline(always)]
+fn padded<F: Real>(x: &[F], fill: F) -> [F; SIDE] {
+    let (mut padded, len) = ([fill; SIDE], x.len());
+    if len >= 8 {
+        padded[..8].copy_from_slice(&x[..8]);
+        padded[len - 8..][..8].copy_from_slice(&x[len - 8..][..8]);
+    } else if len >= 4 {
+        padded[..4].copy_from_slice(&x[..4]);
+        padded[len - 4..][..4].copy_from_slice(&x[len - 4..][..4]);
+    } else {
+        padded.iter_mut().zip(x).for_each(|(to, &x)| *to = x);
+    }
+    padded
+}
+
+/// Joins what was reduced side by side: the first half with the second, and so on.
+#[inline(always)]
+fn tree<F: Real>(mut side: [F; SIDE], join: impl Fn(F, F) -> F) -> F {
+    let mut width = SIDE / 2;
+    while width > 0 {
+        for i in 0..width {
+            side[i] = join(side[i], side[i + width]);
+        }
+        width /= 2;
+    }
+    side[0]
+}
+
+/// Running sums of `f(x)` side by side; then those among each other. `f(nothing)` is 0.
+#[inline(always)]
+fn sum<F: Real>(x: &[F], nothing: F, f: impl Fn(F) -> F) -> F {
     let mut sums = [F::zero(); SIDE];
     let (groups, rest) = x.as_chunks::<SIDE>();
     for group in groups {
         sums.iter_mut().zip(group).for_each(|(sum, &x)| *sum += f(x));
     }
-    sums.iter_mut().zip(rest).for_each(|(sum, &x)| *sum += f(x));
-    let mut width = SIDE / 2;
-    while width > 0 {
-        for i in 0..width {
-            sums[i] += sums[i + width];
-        }
-        width /= 2;
+    if !rest.is_empty() {
+        sums.iter_mut().zip(padded(rest, nothing)).for_each(|(sum, x)| *sum += f(x));
     }
-    sums[0]
+    tree(sums, |a, b| a + b)
 }
 
 /// NaN if there is one.
 #[inline(always)]
 fn largest<F: Real>(x: &[F]) -> F {
-    let (mut largest, mut nan) = (F::neg_infinity(), false);
-    for &x in x {
-        nan |= x.is_nan();
-        largest = if x > largest { x } else { largest };
+    let larger = |a: F, b: F| if b > a || b.is_nan() { b } else { a };
+    let keep = |a: F, b: F| if a.is_nan() { a } else { larger(a, b) };
+    let (groups, rest) = x.as_chunks::<SIDE>();
+    let mut side = padded(rest, F::neg_infinity());
+    for group in groups {
+        side.iter_mut().zip(group).for_each(|(side, &x)| *side = keep(*side, x));
     }
-    if nan { F::nan() } else { largest }
+    tree(side, keep)
+}
+
+/// The place of the first element that is the largest one, or NaN.
+#[inline(always)]
+fn place<F: Real>(x: &[F], largest: F) -> usize {
+    let (groups, rest) = x.as_chunks::<SIDE>();
+    let first = |group: &[F; SIDE]| {
+        let mut places: [u32; SIDE] = std::array::from_fn(|i| i as u32);
+        places
+            .iter_mut()
+            .zip(group)
+            .for_each(|(place, &x)| *place = if x == largest || x.is_nan() { *place } else { u32::MAX });
+        places.iter().fold(u32::MAX, |first, &place| first.min(place))
+    };
+    for (index, group) in groups.iter().enumerate() {
+        let first = first(group);
+        if first < u32::MAX {
+            return index * SIDE + first as usize;
+        }
+    }
+    let first = first(&padded(rest, F::neg_infinity()));
+    if first < u32::MAX { groups.len() * SIDE + first as usize } else { 0 }
 }
 
 /// What exponents are counted from: infinities have no distance to themselves.
@@ -82,7 +197,7 @@ fn exponentials<F: Real>(x: &[F], shift: F) -> F {
     let (moved, powers) = (&mut moved[..x.len()], &mut powers[..x.len()]);
     moved.iter_mut().zip(x).for_each(|(moved, &x)| *moved = x - shift);
     F::function(Function::Exp, moved, powers);
-    sum(powers, |x| x)
+    sum(powers, F::zero(), |x| x)
 }
 
 fn exp<F: Real>(x: F) -> F {

@@ -1,5 +1,6 @@
 //! Expressions over numbers, and their derivatives.
 
+use super::program::Program;
 use crate::rule::{Function, Real};
 use std::collections::HashMap;
 use std::ops::{Add, Div, Mul, Neg, Sub};
@@ -122,8 +123,23 @@ impl Expr {
             (Binary::Add | Binary::Sub, _, Some(0.0)) | (Binary::Mul | Binary::Div, _, Some(1.0)) => a,
             (Binary::Mul, Some(0.0), _) | (Binary::Mul, _, Some(0.0)) | (Binary::Div, Some(0.0), _) => Self::number(0.0),
             (Binary::Sub, Some(0.0), _) => b.apply(Function::Neg),
+            (Binary::Mul, ..) if a.is_mask() => a.masking(b),
+            (Binary::Mul, ..) if b.is_mask() => b.masking(a),
             _ => Self::new(Node::Binary(op, a, b)),
         }
+    }
+
+    /// Whether it chooses between 0 and 1, as the slope of a ReLU does.
+    fn is_mask(&self) -> bool {
+        let Node::Select(_, a, b) = &*self.0 else { return false };
+        matches!((a.constant(), b.constant()), (Some(0.0), Some(1.0)) | (Some(1.0), Some(0.0)))
+    }
+
+    /// A mask times another: 0 even where the other is infinite.
+    fn masking(&self, other: Self) -> Self {
+        let Node::Select(condition, a, _) = &*self.0 else { return other };
+        let (a, b) = if a.constant() == Some(0.0) { (0.0.into(), other) } else { (other, 0.0.into()) };
+        Self::new(Node::Select(condition.clone(), a, b))
     }
 
     /// The larger; NaN if either is NaN. Where both are equal, each has half of the gradient.
@@ -264,14 +280,24 @@ impl Expr {
         }
     }
 
-    /// Whether it is this number.
-    pub(crate) fn is_number(&self, number: f64) -> bool {
-        self.constant() == Some(number)
+    /// Marks the inputs that it reads.
+    pub(crate) fn mark_inputs(&self, read: &mut [bool]) {
+        Program::new(std::iter::once(self)).mark_inputs(read);
+    }
+
+    /// The number that it is, if it is one.
+    pub(crate) fn as_number(&self) -> Option<f64> {
+        self.constant()
+    }
+
+    /// The input that it is, if it is one.
+    pub(crate) fn as_input(&self) -> Option<usize> {
+        if let Node::Input(index) = *self.0 { Some(index) } else { None }
     }
 
     /// Whether two expressions compute the same in the same way.
     pub(crate) fn same(&self, other: &Self) -> bool {
-        super::program::Program::new([self, other].into_iter()).gives_one_value()
+        Program::new([self, other].into_iter()).gives_one_value()
     }
 
     /// Its value in double precision.

@@ -10,7 +10,7 @@ pub use source::Source;
 
 use crate::plan::{BoundsChecks, Dispatch, Elements, Layout, Operands, Operation, View, Views};
 use crate::rule::Real;
-use program::{BLOCK, Program};
+use program::Program;
 use source::{Inputs, padded};
 
 /// `y[i] = f(x₀[i], x₁[i], …)` for each element of a shape: outputs lie one after the other in row-major order, inputs may be broadcast
@@ -115,10 +115,14 @@ impl Operation for Map {
         let mut views = views.list();
         let inputs = self.inputs.fetched(&mut views);
         let outputs: Rows<F> = views.map(Elements::floats_mut).collect();
-        let size = self.program.part(len, BLOCK, workers.count());
+        let block = self.inputs.block();
+        let size = self.program.part(len, block, workers.count());
         workers.in_order(len.div_ceil(size), parts(outputs, len, size), |(first, mut outputs)| {
             let end = (first + size).min(len);
-            let blocks = (first..end).step_by(BLOCK).map(|start| start..(start + BLOCK).min(end));
+            let blocks = (first..end).step_by(block).map(|start| start..(start + block).min(end));
+            if let [output] = &mut outputs[..] {
+                return self.program.run_into(&inputs, blocks, first, output);
+            }
             self.program.run(&inputs, blocks, |range, values| {
                 let part = range.start - first..range.end - first;
                 outputs

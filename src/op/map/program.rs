@@ -3,6 +3,7 @@
 use super::expr::{Binary, Expr, Node};
 use super::source::Fetched;
 use crate::rule::{Function, Real};
+use smallvec::SmallVec;
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::ops::Range;
@@ -10,6 +11,9 @@ use std::sync::Arc;
 
 /// Elements that one instruction works on before the next one takes over: registers stay in the first cache.
 pub(in crate::op) const BLOCK: usize = 256;
+
+/// Inputs up to which nothing is allocated: views, places and random numbers.
+pub(in crate::op) const INPUTS: usize = 12;
 
 /// Where a value comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -27,14 +31,17 @@ pub(super) enum Code {
     Unary(Function, Value),
     Binary(Binary, Value, Value),
     Select(Value, Value, Value),
+    /// The third where the comparison of the first two holds, else the fourth.
+    Where(Binary, Value, Value, Value, Value),
 }
 
 impl Code {
     fn arguments(self) -> impl Iterator<Item = Value> {
         let arguments = match self {
-            Self::Unary(_, a) => [Some(a), None, None],
-            Self::Binary(_, a, b) => [Some(a), Some(b), None],
-            Self::Select(a, b, c) => [Some(a), Some(b), Some(c)],
+            Self::Unary(_, a) => [Some(a), None, None, None],
+            Self::Binary(_, a, b) => [Some(a), Some(b), None, None],
+            Self::Select(a, b, c) => [Some(a), Some(b), Some(c), None],
+            Self::Where(_, a, b, c, d) => [Some(a), Some(b), Some(c), Some(d)],
         };
         arguments.into_iter().flatten()
     }
@@ -72,7 +79,12 @@ impl Program {
             Node::Number(number) => return self.number(*number),
             Node::Unary(f, x) => Code::Unary(*f, part(x)),
             Node::Binary(op, a, b) => Code::Binary(*op, part(a), part(b)),
-            Node::Select(condition, a, b) => Code::Select(part(condition), part(a), part(b)),
+            Node::Select(condition, a, b) => match &*condition.0 {
+                Node::Binary(op @ (Binary::Less | Binary::LessEqual), x, y) => {
+                    Code::Where(*op, part(x), part(y), part(a), part(b))
+                }
+                _ => Code::Select(part(condition), part(a), part(b)),
+            },
         };
         let value = *made.entry(code).or_insert_with(|| {
             self.code.push(code);
@@ -102,6 +114,15 @@ impl Program {
     /// Whether all outputs are one value: equal parts are computed once.
     pub(super) fn gives_one_value(&self) -> bool {
         self.outputs.windows(2).all(|pair| pair[0] == pair[1])
+    }
+
+    /// Marks the inputs that it reads.
+    pub(super) fn mark_inputs(&self, read: &mut [bool]) {
+        for value in self.code.iter().flat_map(|code| code.arguments()).chain(self.outputs.iter().copied()) {
+            if let Value::Input(index) = value {
+                read[index] = true;
+            }
+        }
     }
 
     /// Inputs that it needs: one more than the largest index.
@@ -148,26 +169,16 @@ impl Program {
         if let Value::Result(result) = value { Some(self.registers[result]) } else { None }
     }
 
-    /// Computes the outputs over the places of `ranges`, each at most a block, and hands them to `visit` with the index of the range.
-    pub(in crate::op) fn run<F: Real>(
+    /// Computes the outputs over the places of `ranges`, each at most a block, and hands them to `visit` with the range.
+    pub(in crate::op) fn run<'d, F: Real>(
         &self,
-        inputs: &[Fetched<'_, F>],
+        inputs: &[Fetched<'d, F>],
         ranges: impl Iterator<Item = Range<usize>>,
-        mut visit: impl FnMut(Range<usize>, Outputs<'_, F>),
+        mut visit: impl FnMut(Range<usize>, Outputs<'_, 'd, F>),
     ) {
-        let registers = self.count + self.numbers.len() + inputs.len();
-        with_scratch(registers * BLOCK, |scratch: &mut [F]| {
-            let (results, constants) = scratch.split_at_mut(self.count * BLOCK);
-            let (constants, fetched) = constants.split_at_mut(self.numbers.len() * BLOCK);
-            constants.chunks_exact_mut(BLOCK).zip(&self.numbers).for_each(|(block, &number)| block.fill(F::of(number)));
+        self.with_registers(inputs, |results, read| {
             for range in ranges {
-                let (start, size) = (range.start, range.len());
-                for (input, block) in inputs.iter().zip(fetched.chunks_exact_mut(BLOCK)) {
-                    if input.direct(start, size).is_none() {
-                        input.fetch(start, &mut block[..size]);
-                    }
-                }
-                let known = Known { constants, fetched, inputs, start, size };
+                let known = read.block(range.clone());
                 for (code, &register) in self.code.iter().zip(&self.registers) {
                     self.step(*code, register, results, &known);
                 }
@@ -176,31 +187,115 @@ impl Program {
         });
     }
 
-    fn step<F: Real>(&self, code: Code, register: usize, results: &mut [F], known: &Known<'_, F>) {
+    /// The same for one output, whose places from `first` on are `output`.
+    pub(in crate::op) fn run_into<F: Real>(
+        &self,
+        inputs: &[Fetched<'_, F>],
+        ranges: impl Iterator<Item = Range<usize>>,
+        first: usize,
+        output: &mut [F],
+    ) {
+        // The last instruction writes it in place, if it computes it.
+        let (last, others) = match self.code.split_last() {
+            Some((last, others)) if self.outputs[0] == Value::Result(others.len()) => (Some(*last), others),
+            _ => (None, &self.code[..]),
+        };
+        self.with_registers(inputs, |results, read| {
+            for range in ranges {
+                let known = read.block(range.clone());
+                for (code, &register) in others.iter().zip(&self.registers) {
+                    self.step(*code, register, results, &known);
+                }
+                let to = &mut output[range.start - first..range.end - first];
+                match last {
+                    Some(code) => compute(code, |value| self.block(value, results, &known), to),
+                    None => to.copy_from_slice(self.block(self.outputs[0], results, &known)),
+                }
+            }
+        });
+    }
+
+    /// Calls `f` with registers for results and with what reads the inputs.
+    fn with_registers<'d, F: Real>(&self, inputs: &[Fetched<'d, F>], f: impl FnOnce(&mut [F], &mut Reader<'_, 'd, F>)) {
+        let registers = self.count + self.numbers.len() + inputs.len();
+        with_scratch(registers * BLOCK, |scratch: &mut [F]| {
+            let (results, constants) = scratch.split_at_mut(self.count * BLOCK);
+            let (constants, fetched) = constants.split_at_mut(self.numbers.len() * BLOCK);
+            constants.chunks_exact_mut(BLOCK).zip(&self.numbers).for_each(|(block, &number)| block.fill(F::of(number)));
+            let (direct, held) = (SmallVec::from_elem(None, inputs.len()), SmallVec::from_elem((0, 0), inputs.len()));
+            f(results, &mut Reader { constants, fetched, inputs, direct, held });
+        });
+    }
+
+    fn step<F: Real>(&self, code: Code, register: usize, results: &mut [F], known: &Known<'_, '_, F>) {
         let (before, rest) = results.split_at_mut(register * BLOCK);
         let (out, after) = rest.split_at_mut(BLOCK);
-        let out = &mut out[..known.size];
         let block = |value: Value| match self.result_register(value) {
             Some(other) if other < register => &before[other * BLOCK..][..known.size],
             Some(other) => &after[(other - register - 1) * BLOCK..][..known.size],
             None => known.block(value),
         };
-        match code {
-            Code::Unary(f, x) => F::function(f, block(x), out),
-            Code::Binary(op, a, b) => {
-                let (a, b) = (block(a), block(b));
-                pulp::Arch::new().dispatch(
-                    #[inline(always)]
-                    || binary(op, a, b, out),
-                );
-            }
-            Code::Select(condition, a, b) => {
-                let arms = block(a).iter().zip(block(b));
-                for ((out, &condition), (&a, &b)) in out.iter_mut().zip(block(condition)).zip(arms) {
-                    *out = if condition != F::zero() { a } else { b };
-                }
-            }
+        compute(code, block, &mut out[..known.size]);
+    }
+
+    fn block<'a, F: Real>(&self, value: Value, results: &'a [F], known: &'a Known<'_, '_, F>) -> &'a [F] {
+        match self.result_register(value) {
+            Some(register) => &results[register * BLOCK..][..known.size],
+            None => known.block(value),
         }
+    }
+}
+
+/// One instruction over a block.
+#[inline(always)]
+fn compute<'a, F: Real>(code: Code, block: impl Fn(Value) -> &'a [F], out: &mut [F]) {
+    let loops = match code {
+        Code::Unary(f, x) => return F::function(f, block(x), out),
+        Code::Binary(op, a, b) => Loop::Binary(op, block(a), block(b)),
+        Code::Select(condition, a, b) => Loop::Select(block(condition), block(a), block(b)),
+        Code::Where(op, x, y, a, b) => Loop::Where(op, [block(x), block(y)], [block(a), block(b)]),
+    };
+    pulp::Arch::new().dispatch(Vectors { loops, out });
+}
+
+/// An instruction with its blocks.
+enum Loop<'a, F> {
+    Binary(Binary, &'a [F], &'a [F]),
+    Select(&'a [F], &'a [F], &'a [F]),
+    Where(Binary, [&'a [F]; 2], [&'a [F]; 2]),
+}
+
+/// A loop as pulp takes it: of a closure the compiler may make a function of its own, which has no vector instructions.
+struct Vectors<'a, 'b, F> {
+    loops: Loop<'a, F>,
+    out: &'b mut [F],
+}
+
+impl<F: Real> pulp::WithSimd for Vectors<'_, '_, F> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: pulp::Simd>(self, _simd: S) {
+        match self.loops {
+            Loop::Binary(op, a, b) => binary(op, a, b, self.out),
+            Loop::Select(condition, a, b) => select(condition, a, b, self.out),
+            Loop::Where(Binary::Less, compared, arms) => choose(|x, y| x < y, compared, arms, self.out),
+            Loop::Where(_, compared, arms) => choose(|x, y| x <= y, compared, arms, self.out),
+        }
+    }
+}
+
+#[inline(always)]
+fn choose<F: Real>(holds: impl Fn(F, F) -> bool, [x, y]: [&[F]; 2], [a, b]: [&[F]; 2], out: &mut [F]) {
+    for ((out, (&x, &y)), (&a, &b)) in out.iter_mut().zip(x.iter().zip(y)).zip(a.iter().zip(b)) {
+        *out = if holds(x, y) { a } else { b };
+    }
+}
+
+#[inline(always)]
+fn select<F: Real>(condition: &[F], a: &[F], b: &[F], out: &mut [F]) {
+    for ((out, &condition), (&a, &b)) in out.iter_mut().zip(condition).zip(a.iter().zip(b)) {
+        *out = if condition != F::zero() { a } else { b };
     }
 }
 
@@ -219,22 +314,48 @@ fn binary<F: Real>(op: Binary, a: &[F], b: &[F], out: &mut [F]) {
     each!(Add, Sub, Mul, Div, Max, Min, Less, LessEqual);
 }
 
+/// Reads inputs block by block.
+struct Reader<'a, 'd, F> {
+    constants: &'a [F],
+    /// A block of each input that does not lie in order.
+    fetched: &'a mut [F],
+    inputs: &'a [Fetched<'d, F>],
+    /// What each input has in memory for the block, where it lies in order.
+    direct: SmallVec<[Option<&'d [F]>; INPUTS]>,
+    /// Where in its period each input was fetched last, and how many elements.
+    held: SmallVec<[(usize, usize); INPUTS]>,
+}
+
+impl<'d, F: Real> Reader<'_, 'd, F> {
+    fn block(&mut self, range: Range<usize>) -> Known<'_, 'd, F> {
+        let (start, size) = (range.start, range.len());
+        let places = self.direct.iter_mut().zip(&mut self.held).zip(self.fetched.chunks_exact_mut(BLOCK));
+        for (input, ((direct, held), block)) in self.inputs.iter().zip(places) {
+            *direct = input.direct(start, size);
+            if direct.is_none() {
+                let at = if start < input.period { start } else { start % input.period };
+                if held.0 != at || held.1 < size {
+                    input.fetch(start, &mut block[..size]);
+                    *held = (at, size);
+                }
+            }
+        }
+        Known { constants: self.constants, fetched: self.fetched, direct: &self.direct, size }
+    }
+}
+
 /// What instructions read that they have not computed.
-struct Known<'a, F> {
+struct Known<'a, 'd, F> {
     constants: &'a [F],
     fetched: &'a [F],
-    inputs: &'a [Fetched<'a, F>],
-    start: usize,
+    direct: &'a [Option<&'d [F]>],
     size: usize,
 }
 
-impl<F: Real> Known<'_, F> {
+impl<F: Real> Known<'_, '_, F> {
     fn block(&self, value: Value) -> &[F] {
         match value {
-            Value::Input(index) => match self.inputs[index].direct(self.start, self.size) {
-                Some(floats) => floats,
-                None => &self.fetched[index * BLOCK..][..self.size],
-            },
+            Value::Input(index) => self.direct[index].unwrap_or_else(|| &self.fetched[index * BLOCK..][..self.size]),
             Value::Number(index) => &self.constants[index * BLOCK..][..self.size],
             Value::Result(_) => &[],
         }
@@ -242,20 +363,16 @@ impl<F: Real> Known<'_, F> {
 }
 
 /// The outputs of one block.
-pub(in crate::op) struct Outputs<'a, F> {
+pub(in crate::op) struct Outputs<'a, 'd, F> {
     program: &'a Program,
     results: &'a [F],
-    known: &'a Known<'a, F>,
+    known: &'a Known<'a, 'd, F>,
 }
 
-impl<F: Real> Outputs<'_, F> {
+impl<F: Real> Outputs<'_, '_, F> {
     /// The values of an output, one after the other.
     pub(in crate::op) fn block(&self, output: usize) -> &[F] {
-        let value = self.program.outputs[output];
-        match self.program.result_register(value) {
-            Some(register) => &self.results[register * BLOCK..][..self.known.size],
-            None => self.known.block(value),
-        }
+        self.program.block(self.program.outputs[output], self.results, self.known)
     }
 }
 

@@ -1,6 +1,7 @@
 //! What the inputs of an expression are: views, places and random numbers, each with strides along a shape.
 
 use super::super::random::uniform;
+use super::program::{BLOCK, INPUTS};
 use crate::plan::{Dispatch, Elements, Kind, Operands, Use, View};
 use crate::rule::Real;
 use smallvec::SmallVec;
@@ -84,14 +85,12 @@ impl Inputs {
         views
     }
 
-    /// Whether an input lies as the shape does.
-    fn is_flat(&self, input: &Input) -> bool {
-        let mut stride = 1;
-        self.shape.iter().zip(input.strides).rev().all(|(&size, own)| {
-            let fits = size == 1 || own == stride;
-            stride = stride.saturating_mul(size);
-            fits
-        })
+    /// Elements that the CPU computes together: whole rows of the longest input that is repeated, if they are short. Then it is fetched once
+    /// for all blocks.
+    pub(in crate::op) fn block(&self) -> usize {
+        let periods = self.list.iter().map(|input| period(self.shape, input.strides));
+        let longest = periods.filter(|&period| period < BLOCK).max().unwrap_or(1);
+        BLOCK / longest * longest
     }
 
     /// Elements from an input's first to its last one.
@@ -163,7 +162,7 @@ impl Inputs {
     pub(in crate::op) fn fetched<'a, F: Real>(
         &self,
         elements: &mut impl Iterator<Item = Elements<'a, F>>,
-    ) -> SmallVec<[Fetched<'a, F>; 8]> {
+    ) -> SmallVec<[Fetched<'a, F>; INPUTS]> {
         let views: SmallVec<[_; 8]> = self.distinct().map(|view| (view, elements.next())).collect();
         let mut data: SmallVec<[(View, Data<'a, F>); 8]> = SmallVec::new();
         for (view, elements) in views {
@@ -186,7 +185,7 @@ impl Inputs {
                     _ => Data::Place,
                 },
             };
-            Fetched { data, shape: self.shape, strides: input.strides, flat: self.is_flat(input) }
+            Fetched::new(data, self.shape, input.strides)
         };
         self.list.iter().map(fetched).collect()
     }
@@ -211,6 +210,22 @@ enum Data<'a, F> {
     Uniform([u32; 2], u32),
 }
 
+/// Whether elements lie as the shape does.
+fn is_flat(shape: [usize; 4], strides: [usize; 4]) -> bool {
+    let mut stride = 1;
+    shape.iter().zip(strides).rev().all(|(&size, own)| {
+        let fits = size == 1 || own == stride;
+        stride = stride.saturating_mul(size);
+        fits
+    })
+}
+
+/// Elements of the shape after which an input is repeated.
+fn period(shape: [usize; 4], strides: [usize; 4]) -> usize {
+    let varies = (0..4).find(|&d| shape[d] > 1 && strides[d] > 0);
+    varies.map_or(1, |d| Operands::product(&shape[d..]))
+}
+
 /// An input's elements, and where the element of each place of the shape is among them.
 pub(in crate::op) struct Fetched<'a, F> {
     data: Data<'a, F>,
@@ -218,35 +233,56 @@ pub(in crate::op) struct Fetched<'a, F> {
     strides: [usize; 4],
     /// Whether it lies as the shape does.
     flat: bool,
+    /// Elements of the shape after which it is repeated, at least 1.
+    pub(super) period: usize,
 }
 
 impl<'a, F: Real> Fetched<'a, F> {
+    fn new(data: Data<'a, F>, shape: [usize; 4], strides: [usize; 4]) -> Self {
+        Self { data, shape, strides, flat: is_flat(shape, strides), period: period(shape, strides).max(1) }
+    }
+
     /// The floats from `start` on, if they lie one after the other.
+    #[inline(always)]
     pub(super) fn direct(&self, start: usize, size: usize) -> Option<&'a [F]> {
-        match self.data {
-            Data::Floats(floats) if self.flat => Some(&floats[start..start + size]),
-            _ => None,
+        let Data::Floats(floats) = self.data else { return None };
+        if self.flat {
+            return Some(&floats[start..start + size]);
         }
+        let in_a_row = self.strides[3] == 1 && size <= self.shape[3] && start % self.shape[3] + size <= self.shape[3];
+        in_a_row.then(|| &floats[self.place(self.coordinates(start))..][..size])
     }
 
     /// The same over a shape with these dimensions of the old one, in this order.
     pub(in crate::op) fn permuted(&self, order: [usize; 4]) -> Self {
         let [shape, strides] = [self.shape, self.strides].map(|of| order.map(|dimension| of[dimension]));
-        Self { data: self.data, shape, strides, flat: false }
+        Self::new(self.data, shape, strides)
+    }
+
+    fn coordinates(&self, element: usize) -> [usize; 4] {
+        let [_, b, c, d] = self.shape;
+        let rows = element / d;
+        [rows / c / b, rows / c % b, rows % c, element % d]
+    }
+
+    fn place(&self, coordinates: [usize; 4]) -> usize {
+        coordinates.iter().zip(self.strides).map(|(&at, stride)| at * stride).sum()
     }
 
     /// Copies the elements from `start` on, row by row of the last dimension.
-    #[inline(always)]
     pub(super) fn fetch(&self, start: usize, block: &mut [F]) {
-        let columns = self.shape[3];
-        let mut done = 0;
-        while done < block.len() {
-            let (row, column) = ((start + done) / columns, (start + done) % columns);
-            let count = (columns - column).min(block.len() - done);
-            let [a, b, c] = [row / (self.shape[2] * self.shape[1]), row / self.shape[2] % self.shape[1], row % self.shape[2]];
-            let first = a * self.strides[0] + b * self.strides[1] + c * self.strides[2] + column * self.strides[3];
-            self.line(first, self.strides[3], &mut block[done..done + count]);
-            done += count;
+        let (mut at, mut rest) = (self.coordinates(start), block);
+        while !rest.is_empty() {
+            let mut row = self.place([at[0], at[1], at[2], 0]);
+            for _ in at[2]..self.shape[2] {
+                if rest.is_empty() {
+                    return;
+                }
+                let (line, later) = rest.split_at_mut((self.shape[3] - at[3]).min(rest.len()));
+                self.line(row + at[3] * self.strides[3], self.strides[3], line);
+                (rest, at[3], row) = (later, 0, row + self.strides[2]);
+            }
+            at = if at[1] + 1 < self.shape[1] { [at[0], at[1] + 1, 0, 0] } else { [at[0] + 1, 0, 0, 0] };
         }
     }
 
@@ -254,19 +290,22 @@ impl<'a, F: Real> Fetched<'a, F> {
     fn line(&self, first: usize, stride: usize, line: &mut [F]) {
         let places = (0..line.len()).map(|i| first + i * stride);
         match self.data {
-            Data::Floats(floats) => match stride {
-                0 => line.fill(floats[first]),
-                1 => line.copy_from_slice(&floats[first..first + line.len()]),
-                _ => line.iter_mut().zip(floats[first..].iter().step_by(stride)).for_each(|(to, &from)| *to = from),
-            },
-            Data::Indices(indices) => {
-                line.iter_mut().zip(places).for_each(|(to, place)| *to = F::of(f64::from(indices[place])))
+            _ if stride == 0 => line.fill(self.at(first)),
+            Data::Floats(floats) if stride == 1 => line.copy_from_slice(&floats[first..first + line.len()]),
+            Data::Floats(floats) => {
+                line.iter_mut().zip(floats[first..].iter().step_by(stride)).for_each(|(to, &from)| *to = from)
             }
-            Data::Place => line.iter_mut().zip(places).for_each(|(to, place)| *to = F::of(place as f64)),
-            Data::Uniform(key, site) => {
-                let number = |place: usize| F::of(f64::from(uniform(key, site, place as u32)));
-                line.iter_mut().zip(places).for_each(|(to, place)| *to = number(place));
-            }
+            _ => line.iter_mut().zip(places).for_each(|(to, place)| *to = self.at(place)),
+        }
+    }
+
+    #[inline(always)]
+    fn at(&self, place: usize) -> F {
+        match self.data {
+            Data::Floats(floats) => floats[place],
+            Data::Indices(indices) => F::of(f64::from(indices[place])),
+            Data::Place => F::of(place as f64),
+            Data::Uniform(key, site) => F::of(f64::from(uniform(key, site, place as u32))),
         }
     }
 }

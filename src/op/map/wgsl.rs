@@ -85,6 +85,9 @@ fn formula(program: &Program, code: Code) -> String {
         Code::Select(condition, a, b) => {
             format!("select({}, {}, (bitcast<u32>({}) & 0x7fffffffu) != 0u)", value(b), value(a), value(condition))
         }
+        Code::Where(op, x, y, a, b) => {
+            format!("select({}, {}, f_{}({}, {}) != 0.0)", value(b), value(a), op.name(), value(x), value(y))
+        }
     }
 }
 
