@@ -17,7 +17,8 @@ pub struct Fold {
 
 /// K-fold cross-validation: the rows fall into `folds` parts, and each part validates what was trained on all others.
 ///
-/// The folds are those of scikit-learn 1.9 (`KFold`, `StratifiedKFold`, `GroupKFold`, `RepeatedKFold`, `RepeatedStratifiedKFold`), row
+/// The folds are those of scikit-learn 1.9 (`KFold`, `StratifiedKFold`, `GroupKFold`, `StratifiedGroupKFold`, `RepeatedKFold`,
+/// `RepeatedStratifiedKFold`), row
 /// for row, where `shuffle` is its `random_state`: numpy's legacy `RandomState`, which is the Mersenne twister with Fisher and Yates'
 /// shuffle. So results can be compared with those of Python programs fold by fold.
 ///
@@ -146,7 +147,7 @@ impl KFold {
         }))
     }
 
-    fn check(&self, most: usize, what: &str) -> Result<()> {
+    pub(super) fn check(&self, most: usize, what: &str) -> Result<()> {
         if !(2..=most).contains(&self.folds) {
             return Err(Error::setting("folds", self.folds, &format!("2 to {most}, {what}")));
         }
@@ -160,7 +161,7 @@ impl KFold {
     }
 
     /// The folds of all repeats; `parts` makes the fold of each row.
-    fn repeated(&self, rows: usize, parts: impl Fn(&mut Option<Mt>) -> Vec<usize>) -> Vec<Fold> {
+    pub(super) fn repeated(&self, rows: usize, parts: impl Fn(&mut Option<Mt>) -> Vec<usize>) -> Vec<Fold> {
         let mut random = self.shuffle.map(Mt::new);
         let mut folds = Vec::with_capacity(self.repeats * self.folds);
         for _ in 0..self.repeats {
@@ -192,7 +193,7 @@ impl KFold {
 }
 
 /// numpy's shuffle from the end. An index comes from the lowest bits of a random word that can hold it; words beyond it are dropped.
-fn shuffle<T>(random: &mut Option<Mt>, items: &mut [T]) {
+pub(super) fn shuffle<T>(random: &mut Option<Mt>, items: &mut [T]) {
     let Some(random) = random else { return };
     for last in (1..items.len()).rev() {
         let bound = last as u64;
@@ -214,7 +215,7 @@ fn word(random: &mut Mt, bound: u64) -> u64 {
 }
 
 /// Each value with its rows, in rising order.
-fn counts<T: Ord>(values: &[T]) -> Vec<(&T, usize)> {
+pub(super) fn counts<T: Ord>(values: &[T]) -> Vec<(&T, usize)> {
     let mut counts = BTreeMap::new();
     values.iter().for_each(|value| *counts.entry(value).or_insert(0) += 1);
     counts.into_iter().collect()

@@ -13,6 +13,7 @@ pub mod idx;
 mod scale;
 #[cfg(feature = "files")]
 mod source;
+mod stratified_groups;
 
 #[cfg(feature = "files")]
 pub use cell::quoted;

@@ -4,7 +4,7 @@ usage: python folds.py OUT.jsonl      (needs scikit-learn; written with 1.9.1)
 """
 import json, sys, warnings
 import numpy as np
-from sklearn.model_selection import GroupKFold, KFold, RepeatedKFold, RepeatedStratifiedKFold, StratifiedKFold
+from sklearn.model_selection import GroupKFold, KFold, RepeatedKFold, RepeatedStratifiedKFold, StratifiedGroupKFold, StratifiedKFold
 
 warnings.simplefilter("ignore")
 random = np.random.RandomState(17)
@@ -43,6 +43,18 @@ def cases():
         for k, seed in [(2, None), (3, None), (5, None), (2, 0), (3, 42), (5, 6)]:
             inputs = dict(kind="grouped", folds=k, seed=seed, repeats=1, groups=groups.tolist())
             yield inputs, folds(GroupKFold(k, **shuffled(seed)), len(groups), None, groups)
+    # Both: few classes and many, one class alone, a class that some groups have alone, groups that are alike, single rows.
+    def both(rows, classes, groups):
+        return random.randint(0, classes, rows), random.randint(0, groups, rows)
+    pairs = [
+        both(60, 2, 12), both(120, 3, 25), both(200, 12, 40), both(400, 9, 90), both(50, 1, 10),
+        (np.repeat([0, 1, 2], 20), np.repeat(range(12), 5)), (np.tile([0, 1, 2, 3], 15), np.repeat(range(15), 4)),
+        (random.choice(3, 90, p=[0.8, 0.15, 0.05]), random.choice(20, 90, p=np.arange(1, 21) / 210)), (random.randint(0, 2, 30), random.permutation(30)),
+    ]
+    for labels, groups in pairs:
+        for k, seed in [(2, None), (3, None), (5, None), (8, None), (2, 0), (3, 42), (5, 6), (8, 1)]:
+            inputs = dict(kind="both", folds=k, seed=seed, repeats=1, labels=labels.tolist(), groups=groups.tolist())
+            yield inputs, folds(StratifiedGroupKFold(k, **shuffled(seed)), len(groups), labels, groups)
 
 
 with open(sys.argv[1], "w") as file:

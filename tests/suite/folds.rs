@@ -17,6 +17,7 @@ fn split(case: &Value) -> Vec<Fold> {
         "plain" => folds.split(number("rows")),
         "stratified" => folds.stratified_loosely(&numbers(&case["labels"])),
         "grouped" => folds.grouped(&numbers(&case["groups"])),
+        "both" => folds.stratified_grouped_loosely(&numbers(&case["labels"]), &numbers(&case["groups"])),
         other => panic!("{other} is no kind"),
     };
     split.unwrap_or_else(|error| panic!("{error} in {case}"))
@@ -25,7 +26,7 @@ fn split(case: &Value) -> Vec<Fold> {
 #[test]
 fn folds_are_those_of_scikit_learn() {
     let cases = golden_lines("folds");
-    assert_eq!(cases.len(), 87);
+    assert_eq!(cases.len(), 159);
     for case in cases {
         let expected: Vec<Vec<usize>> = case["validation"].as_array().expect("folds").iter().map(numbers).collect();
         let found = split(&case);
@@ -73,6 +74,19 @@ fn what_cannot_be_cut_is_an_error() {
     assert_eq!(
         plain.stratified_loosely(&[0, 0, 1, 1, 2, 2]).unwrap_err().to_string(),
         "folds = 5 is out of range: at most 2, the rows of the most frequent class"
+    );
+    let both = KFold { folds: 2, ..Default::default() };
+    assert_eq!(
+        both.stratified_grouped(&[0, 0, 1, 1, 1], &["a", "b", "c", "c", "c"]).unwrap_err().to_string(),
+        "folds = 2 is out of range: fewer: class 1 is absent from fold 1"
+    );
+    assert_eq!(
+        both.stratified_grouped(&[0, 1], &[0]).unwrap_err().to_string(),
+        "groups: 1 found, 2, one for each label expected"
+    );
+    assert_eq!(
+        plain.stratified_grouped(&[0; 9], &[1, 1, 1, 2, 2, 2, 3, 3, 3]).unwrap_err().to_string(),
+        "folds = 5 is out of range: 2 to 3, the number of groups"
     );
     assert!(plain.stratified::<u32>(&[]).is_err() && plain.grouped::<u32>(&[]).is_err());
 }

@@ -215,3 +215,63 @@ fn conditional_parameters_are_searched_where_they_exist() {
     let best = study.best().expect("a best trial");
     assert!((best.point.get("momentum").and_then(Value::as_f64).expect("SGD") - 0.9).abs() < 0.03, "{best:?}");
 }
+
+/// Parts of random histories, written by tests/golden/tpe_groups.py.
+#[test]
+fn parts_of_a_space_are_those_of_optuna() {
+    let space: SearchSpace =
+        "a=uniform:0:1; b=uniform:0:1; c=uniform:0:1; d=uniform:0:1; e=uniform:0:1; f=uniform:0:1; g=uniform:0:1; one=fixed:1"
+            .parse()
+            .expect("a space");
+    let cases = golden_lines("tpe_groups");
+    assert_eq!(cases.len(), 20);
+    for case in cases {
+        let names = |json: &Json| -> Vec<String> {
+            json.as_array().expect("names").iter().map(|name| name.as_str().expect("a name").into()).collect()
+        };
+        let trials = case["trials"].as_array().expect("trials").iter().enumerate().map(|(id, own)| {
+            let point = names(own).iter().fold(Point::new(), |point, name| point.with(name, 0.5)).with("one", 1);
+            Trial { id: id as u64, point, outcome: Outcome::Complete(0.0) }
+        });
+        let mut trials: Vec<Trial> = trials.collect();
+        // One that runs says nothing.
+        trials.push(Trial { id: trials.len() as u64, point: Point::new().with("a", 0.5), outcome: Outcome::Running });
+        let history = History { goal: Goal::Minimize, trials: &trials };
+        let parts = Tpe { group: true, ..Default::default() }.parts(&space, &history);
+        let mut parts: Vec<Vec<String>> =
+            parts.iter().map(|part| part.iter().map(|parameter| parameter.name.clone()).collect()).collect();
+        parts.sort();
+        let expected: Vec<Vec<String>> = case["parts"].as_array().expect("parts").iter().map(names).collect();
+        assert_eq!(parts, expected, "{case}");
+    }
+}
+
+/// Both parameters of a branch are good only together: where they are searched jointly they stay together.
+#[test]
+fn a_branch_is_searched_jointly_with_groups() {
+    let space: SearchSpace = "kind=choice:x,y; a=uniform:0:1 if kind=x; b=uniform:0:1 if kind=x".parse().expect("a space");
+    let mut trials = Vec::new();
+    for id in 0..120 {
+        let end = if id % 2 == 0 { 0.05 } else { 0.95 };
+        let (kind, near) = (if id % 3 == 0 { "y" } else { "x" }, id % 5 == 0);
+        let mut point = Point::new().with("kind", kind);
+        if kind == "x" {
+            let other = if near { end } else { 1.0 - end };
+            point = point.with("a", end).with("b", other);
+        }
+        trials.push(Trial { id, point, outcome: Outcome::Complete(if near && kind == "x" { 0.0 } else { 1.0 }) });
+    }
+    let history = History { goal: Goal::Minimize, trials: &trials };
+    let apart = |group: bool| {
+        let mut tpe = Tpe { group, seed: 3, ..Default::default() };
+        let distances = (120..220).filter_map(|number| {
+            let point = tpe.suggest(&space, &history, number).expect("a point").expect("more");
+            let value = |name: &str| point.get(name).and_then(Value::as_f64);
+            Some((value("a")? - value("b")?).abs())
+        });
+        let distances: Vec<f64> = distances.collect();
+        assert!(distances.len() > 20);
+        distances.iter().filter(|&&distance| distance > 0.5).count() as f64 / distances.len() as f64
+    };
+    assert!(apart(true) < 0.1 && apart(false) > 0.25, "{} {}", apart(true), apart(false));
+}

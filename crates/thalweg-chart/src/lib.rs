@@ -1,8 +1,12 @@
-//! Lines in a frame, as SVG.
+//! Lines, points and bars in a frame, as SVG.
 
+mod frame;
+mod scatter;
 mod sheet;
 
+pub use frame::{QUIET, VERMILLION, shade};
 pub use plotters::style::RGBColor;
+pub use scatter::{Bars, Descent, Dot, Parallel, ParallelAxes, Scatter};
 pub use sheet::{Ground, Sheet};
 
 use anyhow::Result;

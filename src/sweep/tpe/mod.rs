@@ -32,7 +32,7 @@ pub enum Gamma {
 /// around the others g. Of [`candidates`](Self::candidates) points drawn from l, the one with the largest l / g is tried.
 ///
 /// All parameters that every finished trial had are searched jointly (`multivariate`); others, which hang on a condition, one by one, each
-/// from the trials that had it. Trials that run count among the bad ones (`constant_liar`), so that a batch that is asked at once spreads
+/// from the trials that had it, or with [`group`](Self::group) jointly with those that the same trials had. Trials that run count among the bad ones (`constant_liar`), so that a batch that is asked at once spreads
 /// out. Trials that were stopped early are good only where too few were trained to the end: those that went farthest first, then those
 /// with the better metric.
 ///
@@ -64,13 +64,16 @@ pub struct Tpe {
     pub gamma: Gamma,
     /// Whether running trials count as bad ones; true by default.
     pub constant_liar: bool,
+    /// Whether parameters that hang on a condition are searched jointly too, those together of which each trial had all or none; false by
+    /// default. See [`Tpe::parts`].
+    pub group: bool,
     /// The seed; 0 by default.
     pub seed: u64,
 }
 
 impl Default for Tpe {
     fn default() -> Self {
-        Self { startup: 10, candidates: 24, gamma: Gamma::Tenth, constant_liar: true, seed: 0 }
+        Self { startup: 10, candidates: 24, gamma: Gamma::Tenth, constant_liar: true, group: false, seed: 0 }
     }
 }
 
@@ -88,6 +91,28 @@ impl Tpe {
     pub fn mixtures(&self, space: &SearchSpace, history: &History<'_>, names: &[&str]) -> Result<[Mixture; 2]> {
         let parameters: Vec<&Parameter> = names.iter().map(|name| space.parameter(name)).collect::<Result<_>>()?;
         Ok(self.estimate(history, &parameters))
+    }
+
+    /// The parts of the space that are searched jointly: parameters with more than one value, of which each finished trial had all or none
+    /// where [`group`](Self::group) is set, or else those that every finished trial had. Others are searched one by one.
+    pub fn parts<'a>(&self, space: &'a SearchSpace, history: &History<'_>) -> Vec<Vec<&'a Parameter>> {
+        let finished: Vec<&Trial> = history.trials.iter().filter(|trial| trial.outcome != Outcome::Running).collect();
+        let had = |trial: &Trial, parameter: &Parameter| trial.point.get(&parameter.name).is_some();
+        let free: Vec<&Parameter> = space.parameters().iter().filter(|parameter| parameter.domain.count() != Some(1)).collect();
+        if !self.group {
+            let shared = free.into_iter().filter(|parameter| finished.iter().all(|trial| had(trial, parameter))).collect();
+            return vec![shared];
+        }
+        // Which trials had a parameter; those of the same trials are one part.
+        let mut parts: Vec<(Vec<bool>, Vec<&Parameter>)> = Vec::new();
+        for parameter in free {
+            let trials: Vec<bool> = finished.iter().map(|trial| had(trial, parameter)).collect();
+            match parts.iter_mut().find(|(own, _)| *own == trials) {
+                Some((_, part)) => part.push(parameter),
+                None => parts.push((trials, vec![parameter])),
+            }
+        }
+        parts.into_iter().filter(|(trials, _)| trials.contains(&true)).map(|(_, part)| part).collect()
     }
 
     fn estimate(&self, history: &History<'_>, parameters: &[&Parameter]) -> [Mixture; 2] {
@@ -140,16 +165,6 @@ impl Tpe {
     }
 }
 
-/// Parameters with more than one value that all finished trials had.
-fn shared<'a>(space: &'a SearchSpace, history: &History<'_>) -> Vec<&'a Parameter> {
-    let had = |parameter: &&Parameter| {
-        let finished = history.trials.iter().filter(|trial| trial.outcome != Outcome::Running);
-        parameter.domain.count() != Some(1)
-            && finished.map(|trial| trial.point.get(&parameter.name)).all(|value| value.is_some())
-    };
-    space.parameters().iter().filter(had).collect()
-}
-
 impl Sampler for Tpe {
     fn suggest(&mut self, space: &SearchSpace, history: &History<'_>, number: u64) -> Result<Option<Point>> {
         range::require(self.candidates > 0, "candidates", self.candidates, "at least 1")?;
@@ -157,15 +172,16 @@ impl Sampler for Tpe {
         if finished < self.startup {
             return Ok(Some(Random { seed: self.seed }.point(space, number)));
         }
-        let parameters = shared(space, history);
+        let parts = self.parts(space, history);
         // Apart from the numbers of Random.
         let mut random = keyed(self.seed, &[number, u64::MAX]);
-        let joint = match parameters.is_empty() {
-            true => Vec::new(),
-            false => self.best_candidate(history, &parameters, &mut random),
-        };
-        Ok(Some(space.point(|_, parameter| match parameters.iter().position(|own| own.name == parameter.name) {
-            Some(i) => joint[i].clone(),
+        let mut found: Vec<(&str, Value)> = Vec::new();
+        for part in parts.iter().filter(|part| !part.is_empty()) {
+            let values = self.best_candidate(history, part, &mut random);
+            found.extend(part.iter().map(|parameter| &*parameter.name).zip(values));
+        }
+        Ok(Some(space.point(|_, parameter| match found.iter().find(|(name, _)| *name == parameter.name) {
+            Some((_, value)) => value.clone(),
             None if parameter.domain.count() == Some(1) => parameter.domain.at(0.0),
             None => self.best_candidate(history, &[parameter], &mut random).remove(0),
         })))

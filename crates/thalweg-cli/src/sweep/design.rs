@@ -53,7 +53,7 @@ fn study(args: &Args, space: &SearchSpace) -> thalweg::Result<Study> {
         }
         args::Sampler::Latin => Study::new(space, goal, Latin { samples: args.trials, seed }),
         args::Sampler::Sobol => Study::new(space, goal, Sobol { seed }),
-        args::Sampler::Tpe => Study::new(space, goal, Tpe { seed, ..Default::default() }),
+        args::Sampler::Tpe => Study::new(space, goal, Tpe { group: true, seed, ..Default::default() }),
     })
 }
 

@@ -5,6 +5,7 @@ mod cut;
 mod design;
 mod file;
 mod folder;
+mod pictures;
 mod preset;
 mod progress;
 mod result;

@@ -2,6 +2,7 @@
 
 use super::args::Metric;
 use super::folder::Folder;
+use super::pictures::Pictures;
 use super::result::Outcome;
 use crate::report::{Voice, note};
 use anyhow::{Context, Result};
@@ -194,9 +195,15 @@ impl Progress {
                 false => text.iter().try_for_each(|line| self.print(line)),
             };
         }
+        let importance = outcome.importance.as_deref();
+        let pictures = Pictures { table: &self.table, curves: &self.curves, metric: self.metric, importance };
         let written = match &mut self.folder {
             Some(folder) => {
                 folder.describe(state, &self.about, Some(&result));
+                match pictures.all().context("cannot draw the sweep") {
+                    Ok(pictures) => pictures.iter().for_each(|(name, picture)| folder.file(name, picture)),
+                    Err(error) => folder.keep(Err(error)),
+                }
                 folder.finish()
             }
             None => Ok(()),

@@ -17,7 +17,7 @@ pub struct Outcome {
     pub done: usize,
     counts: [usize; 3],
     /// By parameter; none where too few trials were trained to the end.
-    importance: Option<Vec<(String, f64)>>,
+    pub importance: Option<Vec<(String, f64)>>,
     /// The best of each rule, where rules were compared.
     rules: Vec<Summary>,
     /// The best settings, trained on all training data, on the test data.

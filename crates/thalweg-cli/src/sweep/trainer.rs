@@ -4,6 +4,7 @@ use super::args::Metric;
 use super::cut::Cut;
 use super::progress::Progress;
 use super::space::{Base, Settings};
+use crate::recipe::DEFAULT;
 use crate::stop;
 use anyhow::Result;
 use std::cell::RefCell;
@@ -31,10 +32,24 @@ pub struct OneByOne<'a, E: Engine> {
     running: HashMap<Key, Running<E>>,
 }
 
-/// A trainer, and the epochs that it has made.
+/// A trainer, the point that it was set to, and the epochs that it has made.
 struct Running<E: Engine> {
     trainer: Trainer<E::Program>,
+    point: Point,
     epochs: u64,
+}
+
+impl<E: Engine> Running<E> {
+    /// Sets the numbers of the rule that a population has changed.
+    fn set(&mut self, point: &Point) -> thalweg::Result<()> {
+        for (name, value) in point.iter().filter(|(name, value)| self.point.get(name) != Some(*value)) {
+            let number =
+                value.as_f64().ok_or_else(|| Error::setting(name, value, "a number, as it is changed while training"))?;
+            self.trainer.set(0, DEFAULT, name, number)?;
+        }
+        self.point = point.clone();
+        Ok(())
+    }
 }
 
 impl<'a, E: Engine> OneByOne<'a, E> {
@@ -56,7 +71,7 @@ impl<'a, E: Engine> OneByOne<'a, E> {
         let recipe = settings.recipe(self.epochs.saturating_mul(batch.steps(train.rows()) as u64))?;
         let model = model(&settings, train.width, train.classes);
         let trainer = Trainer::builder(&model, recipe).train(train).validation(validation).batch(batch).seed(seed);
-        Ok(Running { trainer: trainer.build(self.engine)?, epochs: 0 })
+        Ok(Running { trainer: trainer.build(self.engine)?, point: point.clone(), epochs: 0 })
     }
 
     /// Trains on until so many epochs are made; the metrics on the validation rows.
@@ -89,6 +104,7 @@ impl<'a, E: Engine> OneByOne<'a, E> {
                 made.map_err(|error| of_library(error, &job.point))?
             }
         };
+        running.set(&job.point)?;
         let metrics = self.go(&mut running, Some(key), epochs)?;
         self.running.insert(key, running);
         Ok(self.metric.of(metrics))
@@ -112,6 +128,19 @@ impl<E: Engine> Train for OneByOne<'_, E> {
     /// One at a time, so that its row is written when it is done.
     fn capacity(&self) -> usize {
         1
+    }
+
+    fn copy(&mut self, from: u64, to: u64) -> thalweg::Result<()> {
+        let keys: Vec<Key> = self.running.keys().filter(|(trial, ..)| *trial == to).copied().collect();
+        for key in keys {
+            let Some(winner) = self.running.get_mut(&(from, key.1, key.2)) else { continue };
+            let (state, point) = (winner.trainer.optimizer_mut().state_dict()?, winner.point.clone());
+            if let Some(loser) = self.running.get_mut(&key) {
+                loser.trainer.optimizer_mut().load_state_dict(&state)?;
+                loser.point = point;
+            }
+        }
+        Ok(())
     }
 
     fn forget(&mut self, trials: &[u64]) {

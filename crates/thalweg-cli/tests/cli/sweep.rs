@@ -46,11 +46,6 @@ fn every_strategy_and_sampler_leaves_a_table_of_its_trials() {
     let strategies = ["plain", "halving", "hyperband", "median", "patience", "population"];
     for (strategy, sampler) in strategies.into_iter().zip(["tpe", "random", "sobol", "latin", "grid", "random"]) {
         let ran = swept(&[&LR[..], &["--json", "--strategy", strategy, "--sampler", sampler, "--ask", "3"]].concat());
-        if strategy == "population" {
-            // Trainers that train one after the other have no lanes to copy.
-            assert_eq!(ran.code, Some(1), "{ran:?}");
-            continue;
-        }
         let last = result(&ran);
         let ended: u64 = ["complete", "stopped", "failed"].iter().map(|name| last[name].as_u64().expect("a number")).sum();
         let trials = if sampler == "grid" { 5 } else { 6 };
@@ -218,6 +213,45 @@ fn presets_are_sweeps() {
         ["--preset", "rules", "--seeds", "2", "--epochs", "1", "--space", "rule=choice:adam,sgd", "--space", "lr=log:1e-6:10"];
     let rules = result(&swept(&[&rules[..], &["--json"]].concat()));
     assert_eq!((&rules["trials"], rules["rules"].as_array().map(Vec::len)), (&10.into(), Some(2)), "{rules}");
+}
+
+#[test]
+fn pictures_show_curves_parameters_importance_and_descent() {
+    let temp = TempDir::new().expect("a directory");
+    let args = [
+        "--strategy",
+        "population",
+        "--trials",
+        "5",
+        "--epochs",
+        "4",
+        "--space",
+        "rule=choice:adam,adamw",
+        "--quiet",
+        "--out",
+        &out(&temp),
+    ];
+    let ran = swept(&[&LR[..], &args].concat());
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    let folder = temp.path().join("run");
+    for (name, says) in [
+        ("curves.svg", "Training loss"),
+        ("parameters.svg", "adamw"),
+        ("parallel.svg", "rule"),
+        ("importance.svg", "Importance of parameters by fANOVA"),
+        ("population.svg", "its descent"),
+    ] {
+        let picture = read(&folder, name);
+        super::picture::well_formed(&picture).unwrap_or_else(|error| panic!("{name}: {error}"));
+        assert!(picture.contains(says), "{name}: {picture}");
+    }
+    let curves = read(&folder, "curves.csv");
+    assert_eq!(curves.lines().count(), 1 + 5 * 4, "{curves}");
+    assert!(
+        read(&folder, "trials.csv")
+            .lines()
+            .any(|line| line.split(',').nth(1).is_some_and(|parent| parent.parse::<u64>().is_ok()))
+    );
 }
 
 #[cfg(unix)]
