@@ -6,12 +6,14 @@ mod feed;
 mod lanes;
 mod metrics;
 mod predict;
+mod probabilities;
 mod record;
 mod task;
 
 pub use batch::Batch;
 pub use builder::TrainerBuilder;
 pub use metrics::{Confusion, Metric, Metrics};
+pub use probabilities::Probabilities;
 pub use task::Task;
 
 use crate::error::{Error, Result, range};

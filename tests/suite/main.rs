@@ -48,6 +48,7 @@ mod norms;
 mod operations;
 mod parallel;
 mod parity;
+mod probabilities;
 mod rates;
 mod recipe_files;
 mod resume;

@@ -16,6 +16,8 @@ pub enum Side<'a> {
 
 /// The room for names, in characters.
 const LONGEST: usize = 18;
+/// The room for a number along the bottom.
+const MARK: u32 = 46;
 
 /// A frame that is drawn; it knows the places of its points.
 pub(crate) struct Frame<'f, 'a> {
@@ -81,7 +83,10 @@ impl<'f, 'a> Frame<'f, 'a> {
 
     fn draw_x(&self, name: &str) -> Result<()> {
         let [left, top, right, bottom] = self.at;
-        for mark in self.x.1.key_points(crate::MAX_MARKS) {
+        let marks = self.x.1.key_points(crate::MAX_MARKS);
+        // As many as have room beside each other.
+        let stride = marks.len().div_ceil((((right - left) / px(MARK)) as usize).max(2));
+        for mark in marks.into_iter().step_by(stride) {
             let x = self.x.1.map(&mark, (left, right));
             self.area.draw(&PathElement::new([(x, top), (x, bottom)], GRID.stroke_width(crate::SCALE)))?;
             text(self.area, &self.x.0.label(mark), (x, bottom + px(6)), 12, HPos::Center, VPos::Top)?;

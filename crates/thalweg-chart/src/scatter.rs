@@ -120,7 +120,11 @@ impl ParallelAxes<'_> {
             for (share, name) in &axis.marks {
                 let y = along(*share);
                 area.draw(&PathElement::new([(x, y), (x + px(4), y)], BLACK.mix(0.6).stroke_width(SCALE)))?;
-                text(area, &short(name), (x + px(7), y), 11, HPos::Left, VPos::Center)?;
+                let (name, at) = (short(name), (x + px(7), y));
+                // Lines do not cross the text.
+                let end = (at.0 + px(6 * name.chars().count() as u32 + 4), y + px(8));
+                area.draw(&Rectangle::new([(at.0 - px(1), y - px(8)), end], WHITE.mix(0.8).filled()))?;
+                text(area, &name, at, 11, HPos::Left, VPos::Center)?;
             }
         }
         Ok(())

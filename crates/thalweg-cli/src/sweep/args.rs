@@ -30,7 +30,7 @@ A config file has the options by name, and a table of the space:
   rule = \"choice:adam,rmsprop,sgd\"
 
 --out DIR holds trials.csv and trials.jsonl, a line for every step of every trial, of which the last of a trial holds; curves.csv, the
-training loss by epoch; run.json; and pictures. The column `steps` counts epochs. Lines are written as they come: Ctrl-C, SIGTERM,
+training loss by epoch; run.json; and pictures. The column `steps` counts epochs, or steps with --steps. Lines are written as they come: Ctrl-C, SIGTERM,
 SIGHUP and a kill lose none of them, and --resume goes on.";
 
 /// Search for the settings of a training run: rule, rates, sizes; on the data and models of `train`
@@ -91,6 +91,15 @@ pub struct Args {
     #[arg(long)]
     pub no_refit: bool,
 
+    /// With folds: train the best settings on each fold once more, and write out_of_fold.csv: for each training row its label and the
+    /// probabilities by a model that has not seen it
+    #[arg(long, requires = "out")]
+    pub out_of_fold: bool,
+
+    /// Train so many of the best trials on all training data, and test the mean of their probabilities; 0: none
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = whole::<usize>(0..=1 << 20), allow_negative_numbers = true)]
+    pub ensemble: usize,
+
     /// Train each trial from so many seeds: --seed and those after it
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = whole::<u64>(1..=1 << 20), allow_negative_numbers = true)]
     pub seeds: u64,
@@ -102,6 +111,11 @@ pub struct Args {
     /// Passes over the training data of a trial that is trained to the end; schedules are as long
     #[arg(long, value_name = "N", default_value_t = 27, value_parser = whole::<u64>(1..=u32::MAX.into()), allow_negative_numbers = true)]
     pub epochs: u64,
+
+    /// Steps of a trial that is trained to the end, in place of --epochs; --min-epochs, --every and --grace are then steps too, and so is
+    /// the column `steps` of the tables
+    #[arg(long, value_name = "N", conflicts_with = "epochs", value_parser = whole::<u64>(1..=1 << 48), allow_negative_numbers = true)]
+    pub steps: Option<u64>,
 
     /// Halving, hyperband: epochs of the first rung, at least
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = whole::<u64>(1..=u32::MAX.into()), allow_negative_numbers = true)]
@@ -263,6 +277,16 @@ pub fn chosen(choice: &impl ValueEnum) -> String {
 }
 
 impl Args {
+    /// Epochs or steps of a trial that is trained to the end.
+    pub fn budget(&self) -> u64 {
+        self.steps.unwrap_or(self.epochs)
+    }
+
+    /// What a trial's length is counted in.
+    pub fn unit(&self) -> &'static str {
+        if self.steps.is_some() { "steps" } else { "epochs" }
+    }
+
     /// All that decides about results, by name, for run.json; a sweep that is resumed must have the same.
     pub fn settings(&self) -> Value {
         let pairs: Vec<String> = self.recipe.pairs().iter().map(|pair| format!("{}={}", pair.key, pair.value)).collect();
@@ -277,7 +301,8 @@ impl Args {
             "folds": self.folds,
             "seeds": self.seeds,
             "metric": self.metric.name(),
-            "epochs": self.epochs,
+            "epochs": if self.steps.is_some() { None } else { Some(self.epochs) },
+            "steps": self.steps,
             "min_epochs": self.min_epochs,
             "eta": self.eta,
             "every": self.every,

@@ -3,14 +3,14 @@
 use crate::data::{Read, shown};
 use anyhow::Result;
 use serde_json::{Value, json};
-use thalweg::data::{Dataset, KFold};
+use thalweg::data::{Dataset, Fold, KFold};
 
 /// What trials are trained and validated on.
 pub struct Cut {
     /// The training part and the test part.
     pub whole: (Dataset, Dataset),
     /// Training and validation rows of each fold.
-    folds: Vec<(Dataset, Dataset)>,
+    folds: Vec<(Fold, (Dataset, Dataset))>,
     read: Read,
 }
 
@@ -24,7 +24,7 @@ impl Cut {
                 let (mut own, mut left) = (train.rows_at(&fold.train)?, train.rows_at(&fold.validation)?);
                 // Learned on all training rows, the scale would have seen those that validate.
                 read.scale(&mut own, &mut left)?;
-                parts.push((own, left));
+                parts.push((fold, (own, left)));
             }
         }
         let mut whole = (train, test);
@@ -34,7 +34,13 @@ impl Cut {
 
     /// What a trial is trained and validated on.
     pub fn of(&self, fold: Option<u64>) -> &(Dataset, Dataset) {
-        fold.and_then(|fold| self.folds.get(usize::try_from(fold).ok()?)).unwrap_or(&self.whole)
+        let fold = fold.and_then(|fold| self.folds.get(usize::try_from(fold).ok()?));
+        fold.map_or(&self.whole, |(_, parts)| parts)
+    }
+
+    /// The rows of each fold, as numbers of training rows.
+    pub fn folds(&self) -> impl Iterator<Item = &Fold> {
+        self.folds.iter().map(|(fold, _)| fold)
     }
 
     /// For people.

@@ -28,7 +28,7 @@ impl Design {
             return Err(Usage(format!("the search space is empty; {hint}")).into());
         }
         let space = space::read(&args.space, &base)?;
-        base.check(&space, args.epochs)?;
+        base.check(&space, args.budget())?;
         let usage = |error: thalweg::Error| Usage(error.to_string());
         let mut sweep = sweep(args, &space);
         let mut study = study(args, &space).map_err(usage)?;
@@ -58,7 +58,7 @@ fn study(args: &Args, space: &SearchSpace) -> thalweg::Result<Study> {
 }
 
 fn sweep(args: &Args, space: &SearchSpace) -> Sweep {
-    let (steps, every) = (args.epochs, args.every);
+    let (steps, every) = (args.budget(), args.every);
     let halving = Halving { min_steps: args.min_epochs, max_steps: steps, eta: args.eta };
     let strategy = match args.strategy {
         args::Strategy::Plain => Strategy::Plain { steps },

@@ -5,6 +5,7 @@ mod cut;
 mod design;
 mod file;
 mod folder;
+mod live;
 mod pictures;
 mod preset;
 mod progress;
@@ -23,11 +24,12 @@ use cut::Cut;
 use design::Design;
 use folder::Folder;
 use progress::Progress;
-use result::Outcome;
+use result::{Outcome, Tested};
 use serde_json::json;
 use std::cell::RefCell;
 use thalweg::plan::Engine;
 use thalweg::sweep::Table;
+use thalweg::train::Probabilities;
 use trainer::OneByOne;
 
 /// Runs the command.
@@ -45,7 +47,8 @@ pub fn run(given: &Args) -> Result<()> {
         None => (None, Table::new(design.space.clone(), args.metric.goal())),
     };
     let engine = args.engine.pick(args.quiet, args.threads)?;
-    let progress = Progress::new(Voice::new(args.json, args.quiet), args.metric, &design.sweep, folder, table.clone());
+    let progress =
+        Progress::new(Voice::new(args.json, args.quiet), (args.metric, args.unit()), &design.sweep, folder, table.clone());
     let names = (engine.name(), engine.adapter());
     let work = Work { args: &args, design, cut: &cut, progress: RefCell::new(progress), table, names };
     match &engine {
@@ -77,17 +80,23 @@ impl Work<'_> {
             "data": cut.json(),
         });
         progress.borrow_mut().begin(&about, &cut.lines())?;
-        let mut trainer = OneByOne::new(engine, &base, cut, args.metric, args.seed, args.epochs, &progress);
+        let mut trainer = OneByOne::new(engine, &base, cut, args, &progress);
         let ran = sweep.run(&mut study, &mut table, &mut trainer, |record| {
             progress.borrow_mut().row(record);
             Ok(())
         });
         let signal = stop::asked();
         let mut outcome = Outcome::new(args, &study, &table);
-        if ran.is_ok() && signal.is_none() && args.folds > 0 && !args.no_refit {
-            outcome.refit = outcome.best.as_ref().map(|best| trainer.refit(&best.point, best.steps)).transpose()?.flatten();
-        }
+        let last =
+            if ran.is_ok() && signal.is_none() { last_runs(&trainer, args, cut, &table, &mut outcome) } else { Ok(None) };
+        drop(trainer);
+        // Another may have come meanwhile.
+        let signal = stop::asked();
         let mut progress = progress.into_inner();
+        if let Ok(Some(text)) = &last {
+            progress.file("out_of_fold.csv", text);
+        }
+        let ran = ran.map_err(anyhow::Error::from).and(last.map(|_| ()));
         let state = match (&ran, signal) {
             (_, Some(_)) => "interrupted",
             (Ok(()), None) => "finished",
@@ -98,11 +107,53 @@ impl Work<'_> {
             let done = format!("{} of {} trials; --resume goes on with --out", outcome.done, sweep.trials);
             bail!(Interrupted { done, signal });
         }
-        ran.map_err(|error| limits::explain(error.into(), &[], base.batch))?;
+        ran.map_err(|error| limits::explain(error, &[], base.batch))?;
         printed?;
         if outcome.best.is_none() {
             bail!("none of the {} trials has a loss that is finite: try smaller rates, or --clip-norm 1", outcome.trials);
         }
         Ok(())
     }
+}
+
+/// Trains the best settings once more, as far as that is asked for: on all training data, several for an ensemble, and on each fold, whose
+/// rows and probabilities are returned as CSV.
+fn last_runs<E: Engine>(
+    trainer: &OneByOne<E>,
+    args: &Args,
+    cut: &Cut,
+    table: &Table,
+    outcome: &mut Outcome,
+) -> Result<Option<String>> {
+    let labels = &cut.whole.1.labels;
+    let Some(best) = outcome.best.clone() else { return Ok(None) };
+    if args.folds > 0 && !args.no_refit {
+        let Some(refit) = trainer.refit(&best.point, best.steps)? else { return Ok(None) };
+        outcome.refit = Some(Tested::new(&refit, labels)?);
+    }
+    let (mut trials, mut said) = (Vec::new(), Vec::new());
+    for summary in result::best_of(table, args.ensemble) {
+        let Some(refit) = trainer.refit(&summary.point, summary.steps)? else { return Ok(None) };
+        trials.push(summary.trial);
+        said.push(refit);
+    }
+    if !said.is_empty() {
+        outcome.ensemble = Some((trials, Tested::new(&Probabilities::mean(&said)?, labels)?));
+    }
+    if !args.out_of_fold || args.folds == 0 {
+        return Ok(None);
+    }
+    let mut folds = Vec::new();
+    for (number, fold) in cut.folds().enumerate() {
+        let Some(said) = trainer.of_fold(&best.point, number as u64, best.steps)? else { return Ok(None) };
+        folds.push((fold, said));
+    }
+    let labels = &cut.whole.0.labels;
+    let all = Probabilities::out_of_fold(labels.len(), &folds)?;
+    let mut text = "row,label".to_string() + &(0..all.classes()).map(|class| format!(",p{class}")).collect::<String>() + "\n";
+    for (row, label) in labels.iter().enumerate() {
+        let shares: String = all.row(row).iter().map(|share| format!(",{share}")).collect();
+        text += &format!("{row},{label}{shares}\n");
+    }
+    Ok(Some(text))
 }

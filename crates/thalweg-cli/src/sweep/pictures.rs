@@ -23,6 +23,8 @@ pub struct Pictures<'a> {
     pub table: &'a Table,
     pub curves: &'a Curves,
     pub metric: Metric,
+    /// What trainings are counted in.
+    pub unit: &'static str,
     /// By parameter.
     pub importance: Option<&'a [(String, f64)]>,
 }
@@ -86,7 +88,8 @@ impl Pictures<'_> {
             }
         }
         let looks = lines(looks.into_iter().map(|((trial, ..), looks)| (trial, looks)).collect(), best.trial);
-        let chart = |title, values, y, lines| Chart { title, steps: "epoch", values, x: Axis::Count(1), y, key: false, lines };
+        let chart =
+            |title, values, y, lines| Chart { title, steps: self.unit, values, x: Axis::Count(1), y, key: false, lines };
         let loss = chart("Training loss", "loss", Axis::Log, losses);
         let metric = chart("Validation", self.metric_name(), self.metric_axis(), looks);
         let caption = format!("{} (in colour)", self.caption(best));
@@ -104,7 +107,7 @@ impl Pictures<'_> {
         let rows = (shown.len() as u32).div_ceil(COLUMNS).max(1);
         let columns = (shown.len() as u32).min(COLUMNS);
         let size = (columns * PANEL.0, rows * PANEL.1 + 30);
-        let caption = format!("{} (cross); dark points had more epochs", self.caption(best));
+        let caption = format!("{} (cross); dark points had more {}", self.caption(best), self.unit);
         let mut sheet = Sheet::new(size, PANEL, |area| captioned(area, &caption).map(|_| ()))?;
         let ground = sheet.ground(|_| Ok(()))?;
         for (i, parameter) in shown.into_iter().enumerate() {
@@ -209,7 +212,7 @@ impl Pictures<'_> {
         let title = format!("{}: its descent (thick); the darker the better", self.caption(best));
         let descent = Descent {
             title: &title,
-            steps: "epoch",
+            steps: self.unit,
             members: &names,
             rounds: ends.clone(),
             colors,
@@ -224,7 +227,7 @@ impl Pictures<'_> {
             let (above, below) = area.split_vertically((height * 10) as i32);
             descent.draw(&above)?;
             for (area, parameter) in below.split_evenly((rows.max(1) as usize, COLUMNS as usize)).iter().zip(moved) {
-                schedule(area, parameter, members, &ends, &path, at)?;
+                schedule(area, parameter, self.unit, members, &ends, &path, at)?;
             }
             Ok(())
         })
@@ -273,6 +276,7 @@ fn moved<'a>(space: &'a SearchSpace, records: &[&Record]) -> Vec<&'a Parameter> 
 fn schedule<'a>(
     area: &Area,
     parameter: &Parameter,
+    unit: &str,
     members: usize,
     ends: &[f64],
     path: &[usize],
@@ -286,7 +290,7 @@ fn schedule<'a>(
         (0..members).map(|member| Line { name: String::new(), color: GREY, points: of(&|_| member) }).collect();
     lines.push(Line { name: String::new(), color: VERMILLION, points: of(&|round| path[round]) });
     let (x, y) = (Axis::Linear(0.0, 0.0), axis_of(&parameter.domain));
-    Chart { title: &parameter.name, steps: "epoch", values: "", x, y, key: false, lines }.draw(area)
+    Chart { title: &parameter.name, steps: unit, values: "", x, y, key: false, lines }.draw(area)
 }
 
 /// Curves of trials, that of the best last and in colour.

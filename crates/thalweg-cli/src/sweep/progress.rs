@@ -2,9 +2,11 @@
 
 use super::args::Metric;
 use super::folder::Folder;
+use super::live::{Live, View};
 use super::pictures::Pictures;
-use super::result::Outcome;
-use crate::report::{Voice, note};
+use super::result::{Outcome, best_of};
+use crate::report::{Voice, is_screen, note};
+use crate::stop;
 use anyhow::{Context, Result};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -62,21 +64,35 @@ pub struct Progress {
     curves: Curves,
     about: Value,
     trials: usize,
-    /// Epochs of all trainings together, as far as they are known.
+    /// Epochs or steps, which is the unit, of all trainings together, as far as they are known.
     planned: f64,
-    epochs: u64,
+    made: u64,
+    unit: &'static str,
     steps: u64,
     best: Option<Summary>,
     started: Instant,
     told: Instant,
     /// Whether anybody reads stdout.
     heard: bool,
+    /// The view of a terminal, in the place of lines.
+    live: Option<Live>,
+    /// The best metric as it became better.
+    climb: Vec<f64>,
+    /// What was trained last.
+    newest: Option<Key>,
 }
 
 impl Progress {
-    pub fn new(voice: Voice, metric: Metric, sweep: &Sweep, mut folder: Option<Folder>, table: Table) -> Self {
+    pub fn new(
+        voice: Voice,
+        (metric, unit): (Metric, &'static str),
+        sweep: &Sweep,
+        mut folder: Option<Folder>,
+        table: Table,
+    ) -> Self {
         let curves = folder.as_mut().map(|folder| std::mem::take(&mut folder.earlier)).unwrap_or_default();
         let (now, best) = (Instant::now(), table.best());
+        let live = (voice == Voice::Plain && is_screen()).then(Live::new);
         let trials = sweep.trials;
         let (about, planned) = (Value::Null, planned(sweep));
         Self {
@@ -88,12 +104,16 @@ impl Progress {
             about,
             trials,
             planned,
-            epochs: 0,
+            made: 0,
+            unit,
             steps: 0,
             best,
             started: now,
             told: now,
             heard: true,
+            live,
+            climb: Vec::new(),
+            newest: None,
         }
     }
 
@@ -127,17 +147,23 @@ impl Progress {
         }
     }
 
-    /// An epoch of a training is done; `key` is none for one that is no trial's.
-    pub fn epoch(&mut self, key: Option<Key>, epoch: u64, loss: f64, steps: u64) {
+    /// A training has come so far, by so many steps more; `key` is none for one that is no trial's.
+    pub fn trained(&mut self, key: Option<Key>, made: u64, loss: f64, steps: u64) {
         self.steps += steps;
         if let Some(key) = key {
-            self.epochs += 1;
-            self.curves.0.entry(key).or_default().insert(epoch, loss);
+            let curve = self.curves.0.entry(key).or_default();
+            // What a resumed sweep makes again is not as far as it was.
+            let before = curve.range(..made).next_back().map_or(0, |(&before, _)| before);
+            curve.insert(made, loss);
+            self.made += made - before;
             if let Some(folder) = &mut self.folder {
-                folder.curve(&line(key, epoch, loss));
+                folder.curve(&line(key, made, loss));
             }
         }
-        if self.voice == Voice::Plain && self.told.elapsed() >= TELL {
+        self.newest = key.or(self.newest);
+        if self.live.is_some() {
+            self.draw();
+        } else if self.voice == Voice::Plain && self.told.elapsed() >= TELL {
             self.told = Instant::now();
             note(&self.line());
         }
@@ -147,15 +173,19 @@ impl Progress {
         let best = self.table.best();
         let is_new = best.as_ref().map(|best| best.trial) != self.best.as_ref().map(|best| best.trial);
         self.best = best;
-        if let (true, Voice::Plain, Some(best)) = (is_new, self.voice, &self.best) {
+        self.climb.extend(self.best.as_ref().filter(|_| is_new).map(|best| best.mean));
+        if self.live.is_some() {
+            self.draw();
+        } else if let (true, Voice::Plain, Some(best)) = (is_new, self.voice, &self.best) {
             self.told = Instant::now();
             let done = self.counts().iter().sum::<usize>();
             note(&format!(
-                "best so far: trial {}, {} {} after {} epochs: {} ({done} of {} trials done)",
+                "best so far: trial {}, {} {} after {} {}: {} ({done} of {} trials done)",
                 best.trial,
                 self.metric.name(),
                 self.metric.shown(best.mean),
                 best.steps,
+                self.unit,
                 best.point,
                 self.trials,
             ));
@@ -169,13 +199,52 @@ impl Progress {
             .map(|status| summaries.iter().filter(|summary| summary.status == status).count())
     }
 
+    /// Draws the view anew if it is time, and no signal has been answered below it.
+    fn draw(&mut self) {
+        if stop::asked().is_some() || !self.live.as_ref().is_some_and(Live::is_due) {
+            return;
+        }
+        let view = self.view();
+        if let Some(live) = &mut self.live {
+            live.draw(&view);
+        }
+    }
+
+    fn view(&self) -> View {
+        let [complete, stopped, failed] = self.counts();
+        let summaries = self.table.summaries();
+        let running = summaries.iter().filter(|summary| summary.status == Status::Running).count();
+        let shown =
+            |summary: &Summary| format!("{}  trial {}: {}", self.metric.shown(summary.mean), summary.trial, summary.point);
+        let cost = |metric: f64| -self.table.goal().cost(metric);
+        let curve = self.newest.and_then(|key| self.curves.0.get(&key));
+        View {
+            running,
+            complete,
+            stopped,
+            failed,
+            trials: self.trials,
+            share: self.made as f64 / self.planned,
+            steps_per_second: self.steps as f64 / self.started.elapsed().as_secs_f64(),
+            left: self.left(),
+            best: best_of(&self.table, 5).iter().map(shown).collect(),
+            climb: self.climb.iter().map(|&metric| cost(metric)).collect(),
+            loss: curve.map_or_else(Vec::new, |curve| curve.values().map(|loss| loss.ln()).collect()),
+        }
+    }
+
+    /// How long the sweep takes from here on, if nothing is stopped.
+    fn left(&self) -> Option<String> {
+        let seconds = self.started.elapsed().as_secs_f64() * (self.planned / self.made.max(1) as f64 - 1.0);
+        (seconds > 0.0).then(|| duration(seconds))
+    }
+
     /// How far the sweep is, in one line.
     fn line(&self) -> String {
         let [complete, stopped, failed] = self.counts();
         let seconds = self.started.elapsed().as_secs_f64();
         let best = self.best.as_ref().map(|best| format!("; best {}", self.metric.shown(best.mean))).unwrap_or_default();
-        let left = seconds * (self.planned / self.epochs.max(1) as f64 - 1.0);
-        let left = if left > 0.0 { format!(", {} left at most", duration(left)) } else { String::new() };
+        let left = self.left().map(|left| format!(", {left} left at most")).unwrap_or_default();
         format!(
             "{complete} trials complete, {stopped} stopped, {failed} failed, of {}{best}; {:.0} model-steps/s{left}",
             self.trials,
@@ -183,8 +252,18 @@ impl Progress {
         )
     }
 
+    /// A file beside the tables, where there is a folder.
+    pub fn file(&mut self, name: &str, text: &str) {
+        if let Some(folder) = &mut self.folder {
+            folder.file(name, text);
+        }
+    }
+
     /// The sweep has ended, well or not.
     pub fn end(&mut self, state: &str, outcome: &Outcome) -> Result<()> {
+        if let Some(live) = &mut self.live {
+            live.clear();
+        }
         let seconds = self.started.elapsed().as_secs_f64();
         let result = outcome.json(self.steps, seconds);
         let mut printed = Ok(());
@@ -196,7 +275,7 @@ impl Progress {
             };
         }
         let importance = outcome.importance.as_deref();
-        let pictures = Pictures { table: &self.table, curves: &self.curves, metric: self.metric, importance };
+        let pictures = Pictures { table: &self.table, curves: &self.curves, metric: self.metric, unit: self.unit, importance };
         let written = match &mut self.folder {
             Some(folder) => {
                 folder.describe(state, &self.about, Some(&result));
@@ -227,7 +306,7 @@ impl Progress {
     }
 }
 
-/// Epochs of all trainings together, where none is stopped for its own sake.
+/// Epochs or steps of all trainings together, where none is stopped for its own sake.
 fn planned(sweep: &Sweep) -> f64 {
     let runs = sweep.folds.max(1) as f64 * sweep.seeds.len().max(1) as f64;
     let of_bracket = |bracket: Bracket| {

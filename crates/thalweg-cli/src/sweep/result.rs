@@ -4,8 +4,37 @@ use super::args::{Args, Metric, Preset};
 use super::progress::duration;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
-use thalweg::Metrics;
 use thalweg::sweep::{self, Point, Status, Study, Summary, Table, importance};
+use thalweg::train::Probabilities;
+
+/// Bins of the calibration error.
+const BINS: usize = 15;
+
+/// What a model, or the mean of several, does on the test data.
+#[derive(Debug, Clone, Copy)]
+pub struct Tested {
+    accuracy: f64,
+    loss: f64,
+    /// The expected calibration error.
+    calibration: f64,
+}
+
+impl Tested {
+    pub fn new(probabilities: &Probabilities, labels: &[u32]) -> thalweg::Result<Self> {
+        let accuracy = probabilities.accuracy(labels)?;
+        let (loss, calibration) = (probabilities.log_loss(labels)?, probabilities.calibration_error(labels, BINS)?);
+        Ok(Self { accuracy, loss, calibration })
+    }
+
+    fn json(self) -> Value {
+        json!({ "test_accuracy": self.accuracy, "test_loss": self.loss, "test_calibration_error": self.calibration })
+    }
+
+    fn text(self) -> String {
+        let (accuracy, calibration) = (100.0 * self.accuracy, 100.0 * self.calibration);
+        format!("test accuracy {accuracy:.2} %, loss {:.4}, calibration error {calibration:.2} %", self.loss)
+    }
+}
 
 /// What came out of a sweep.
 pub struct Outcome {
@@ -20,8 +49,12 @@ pub struct Outcome {
     pub importance: Option<Vec<(String, f64)>>,
     /// The best of each rule, where rules were compared.
     rules: Vec<Summary>,
+    /// What trainings are counted in.
+    unit: &'static str,
     /// The best settings, trained on all training data, on the test data.
-    pub refit: Option<Metrics>,
+    pub refit: Option<Tested>,
+    /// The mean of the best, with their numbers.
+    pub ensemble: Option<(Vec<u64>, Tested)>,
 }
 
 impl Outcome {
@@ -40,7 +73,9 @@ impl Outcome {
             counts,
             importance: shares.map(|shares| names.zip(shares).collect()),
             rules: if args.preset == Some(Preset::Rules) { best_of_rules(&summaries, table) } else { Vec::new() },
+            unit: args.unit(),
             refit: None,
+            ensemble: None,
         }
     }
 
@@ -59,12 +94,13 @@ impl Outcome {
         let mut lines = Vec::new();
         if let Some(best) = &self.best {
             lines.push(format!(
-                "best of {} trials: trial {}, {} {} after {} epochs: {}",
+                "best of {} trials: trial {}, {} {} after {} {}: {}",
                 self.trials,
                 best.trial,
                 self.metric.name(),
                 self.shown(best),
                 best.steps,
+                self.unit,
                 best.point
             ));
         }
@@ -73,11 +109,10 @@ impl Outcome {
             lines.push(format!("{}: {}{lr}", name_of_rule(&rule.point), self.shown(rule)));
         }
         if let Some(refit) = self.refit {
-            lines.push(format!(
-                "trained on all training data: test accuracy {:.2} %, loss {:.4}",
-                100.0 * refit.accuracy.unwrap_or(f64::NAN),
-                refit.loss
-            ));
+            lines.push(format!("trained on all training data: {}", refit.text()));
+        }
+        if let Some((trials, tested)) = &self.ensemble {
+            lines.push(format!("mean of the best {} trials, trained on all training data: {}", trials.len(), tested.text()));
         }
         if let Some(shares) = self.importance.as_ref().filter(|shares| shares.len() > 1) {
             let shares: Vec<String> = shares.iter().map(|(name, share)| format!("{name} {:.0} %", 100.0 * share)).collect();
@@ -98,7 +133,8 @@ impl Outcome {
         json!({
             "best": self.best.as_ref().map(summary),
             "rules": self.rules.iter().map(summary).collect::<Vec<_>>(),
-            "refit": self.refit.map(|refit| json!({ "test_loss": refit.loss, "test_accuracy": refit.accuracy })),
+            "refit": self.refit.map(Tested::json),
+            "ensemble": self.ensemble.as_ref().map(|(trials, tested)| json!({ "trials": trials, "tested": tested.json() })),
             "trials": self.trials,
             "complete": complete,
             "stopped": stopped,
@@ -119,7 +155,7 @@ fn summary(summary: &Summary) -> Value {
         "mean": summary.mean,
         "deviation": summary.deviation,
         "runs": summary.runs,
-        "epochs": summary.steps,
+        "steps": summary.steps,
         "status": summary.status.to_string(),
     })
 }
@@ -137,6 +173,15 @@ pub fn settings(point: &Point) -> Map<String, Value> {
 
 fn name_of_rule(point: &Point) -> String {
     point.get("rule").map_or(String::new(), ToString::to_string)
+}
+
+/// The best trials that came to their end, the best first.
+pub fn best_of(table: &Table, count: usize) -> Vec<Summary> {
+    let goal = table.goal();
+    let mut best: Vec<Summary> = table.summaries().into_iter().filter(|summary| summary.status == Status::Complete).collect();
+    best.sort_by(|a, b| goal.cost(a.mean).total_cmp(&goal.cost(b.mean)));
+    best.truncate(count);
+    best
 }
 
 /// The best trial of each rule that came to its end, the best rule first.

@@ -1,10 +1,11 @@
 //! Trains the jobs of a sweep, one after the other.
 
-use super::args::Metric;
+use super::args::{Args, Metric};
 use super::cut::Cut;
 use super::progress::Progress;
 use super::space::{Base, Settings};
 use crate::recipe::DEFAULT;
+use crate::report::note;
 use crate::stop;
 use anyhow::Result;
 use std::cell::RefCell;
@@ -14,6 +15,7 @@ use thalweg::data::Dataset;
 use thalweg::nn::{Dropout, Linear, Nonlinearity, Sequential};
 use thalweg::plan::Engine;
 use thalweg::sweep::{Job, Point, Train};
+use thalweg::train::Probabilities;
 use thalweg::{Batch, Error, Metrics, Trainer};
 
 /// Trial, fold and seed.
@@ -26,17 +28,19 @@ pub struct OneByOne<'a, E: Engine> {
     cut: &'a Cut,
     metric: Metric,
     seed: u64,
-    /// Epochs of a whole training, on which schedules go.
-    epochs: u64,
+    /// The length of a whole training, on which schedules go.
+    budget: u64,
+    /// Whether lengths are steps; else epochs.
+    by_steps: bool,
     progress: &'a RefCell<Progress>,
     running: HashMap<Key, Running<E>>,
 }
 
-/// A trainer, the point that it was set to, and the epochs that it has made.
+/// A trainer, the point that it was set to, and the epochs or steps that it has made.
 struct Running<E: Engine> {
     trainer: Trainer<E::Program>,
     point: Point,
-    epochs: u64,
+    made: u64,
 }
 
 impl<E: Engine> Running<E> {
@@ -53,46 +57,36 @@ impl<E: Engine> Running<E> {
 }
 
 impl<'a, E: Engine> OneByOne<'a, E> {
-    pub fn new(
-        engine: &'a E,
-        base: &'a Base,
-        cut: &'a Cut,
-        metric: Metric,
-        seed: u64,
-        epochs: u64,
-        progress: &'a RefCell<Progress>,
-    ) -> Self {
-        Self { engine, base, cut, metric, seed, epochs, progress, running: HashMap::new() }
+    pub fn new(engine: &'a E, base: &'a Base, cut: &'a Cut, args: &Args, progress: &'a RefCell<Progress>) -> Self {
+        let (metric, seed, budget, by_steps) = (args.metric, args.seed, args.budget(), args.steps.is_some());
+        Self { engine, base, cut, metric, seed, budget, by_steps, progress, running: HashMap::new() }
     }
 
     fn start(&self, point: &Point, (train, validation): &(Dataset, Dataset), seed: u64) -> Result<Running<E>> {
         let settings = self.base.settings(point)?;
         let batch = Batch { rows: settings.batch.min(train.rows()), drop_last: self.base.drop_last };
-        let recipe = settings.recipe(self.epochs.saturating_mul(batch.steps(train.rows()) as u64))?;
+        let steps = if self.by_steps { 1 } else { batch.steps(train.rows()) as u64 };
+        let recipe = settings.recipe(self.budget.saturating_mul(steps))?;
         let model = model(&settings, train.width, train.classes);
         let trainer = Trainer::builder(&model, recipe).train(train).validation(validation).batch(batch).seed(seed);
-        Ok(Running { trainer: trainer.build(self.engine)?, point: point.clone(), epochs: 0 })
+        Ok(Running { trainer: trainer.build(self.engine)?, point: point.clone(), made: 0 })
     }
 
-    /// Trains on until so many epochs are made; the metrics on the validation rows.
-    fn go(&self, running: &mut Running<E>, key: Option<Key>, epochs: u64) -> thalweg::Result<Metrics> {
-        let mut last = None;
-        while running.epochs < epochs {
+    /// Trains on until so many epochs or steps are made; the metrics on the validation rows.
+    fn go(&self, running: &mut Running<E>, key: Option<Key>, until: u64) -> thalweg::Result<Metrics> {
+        while running.made < until {
             let before = running.trainer.steps();
-            let watch = |_| if stop::asked().is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) };
-            let loss = running.trainer.epoch_by(32, watch)?[0].loss;
+            let loss = if self.by_steps { stretch(running, until)? } else { epoch(running)? };
             if stop::asked().is_some() {
                 return Err(interrupted());
             }
-            running.epochs += 1;
             let steps = (running.trainer.steps() - before) as u64;
-            self.progress.borrow_mut().epoch(key, running.epochs, loss, steps);
+            self.progress.borrow_mut().trained(key, running.made, loss, steps);
             if !loss.is_finite() {
-                last = Some(Metrics { loss, ..Metrics::default() });
-                break;
+                return Ok(Metrics { loss, ..Metrics::default() });
             }
         }
-        last.map_or_else(|| running.trainer.evaluate().map(|metrics| metrics[0]), Ok)
+        Ok(running.trainer.evaluate()?[0])
     }
 
     fn job(&mut self, job: &Job, epochs: u64) -> thalweg::Result<f64> {
@@ -110,13 +104,29 @@ impl<'a, E: Engine> OneByOne<'a, E> {
         Ok(self.metric.of(metrics))
     }
 
-    /// Trains settings on all training rows for so many epochs; the metrics on the test rows. None if a signal ends it.
-    pub fn refit(&mut self, point: &Point, epochs: u64) -> Result<Option<Metrics>> {
-        let mut running = self.start(point, &self.cut.whole, self.seed)?;
-        match self.go(&mut running, None, epochs) {
-            Err(_) if stop::asked().is_some() => Ok(None),
-            metrics => Ok(Some(metrics?)),
+    /// Trains settings on all training rows for so long; what the model says about the test rows. None if a signal ends it, or the loss is
+    /// not finite.
+    pub fn refit(&self, point: &Point, until: u64) -> Result<Option<Probabilities>> {
+        self.fresh(point, &self.cut.whole, until)
+    }
+
+    /// Trains settings on the training rows of a fold; what the model says about the others. None as for [`Self::refit`].
+    pub fn of_fold(&self, point: &Point, fold: u64, until: u64) -> Result<Option<Probabilities>> {
+        self.fresh(point, self.cut.of(Some(fold)), until)
+    }
+
+    fn fresh(&self, point: &Point, data: &(Dataset, Dataset), until: u64) -> Result<Option<Probabilities>> {
+        let mut running = self.start(point, data, self.seed)?;
+        let metrics = match self.go(&mut running, None, until) {
+            Err(_) if stop::asked().is_some() => return Ok(None),
+            metrics => metrics?,
+        };
+        if !metrics.loss.is_finite() {
+            note(&format!("warning: trained once more, {point} has a loss that is not finite"));
+            return Ok(None);
         }
+        let logits = running.trainer.predict(0, &data.1.features)?;
+        Ok(Some(Probabilities::of_logits(&logits, data.0.classes)?))
     }
 }
 
@@ -146,6 +156,29 @@ impl<E: Engine> Train for OneByOne<'_, E> {
     fn forget(&mut self, trials: &[u64]) {
         self.running.retain(|(trial, ..), _| !trials.contains(trial));
     }
+}
+
+/// Steps between two looks for a signal.
+const LOOK: usize = 32;
+
+/// One epoch more, or a part of it where a signal ends it; its training loss.
+fn epoch<E: Engine>(running: &mut Running<E>) -> thalweg::Result<f64> {
+    let watch = |_| if stop::asked().is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) };
+    let loss = running.trainer.epoch_by(LOOK, watch)?[0].loss;
+    running.made += 1;
+    Ok(loss)
+}
+
+/// Steps up to the end of an epoch or to the wanted number, or fewer where a signal ends them; the training loss of the epoch so far.
+fn stretch<E: Engine>(running: &mut Running<E>, until: u64) -> thalweg::Result<f64> {
+    let epoch = running.trainer.steps_per_epoch() as u64;
+    let end = (running.made / epoch + 1).saturating_mul(epoch).min(until);
+    while running.made < end && stop::asked().is_none() {
+        let steps = (end - running.made).min(LOOK as u64);
+        running.trainer.advance(steps as usize)?;
+        running.made += steps;
+    }
+    Ok(running.trainer.metrics()?[0].loss)
 }
 
 /// Linear layers with an activation, and where asked dropout, between each two.

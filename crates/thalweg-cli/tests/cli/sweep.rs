@@ -6,7 +6,7 @@ use super::*;
 fn swept(args: &[&str]) -> Ran {
     let mut all = vec!["sweep"];
     for (option, value) in [("--engine", "cpu"), ("--hidden", "8"), ("--batch", "256"), ("--epochs", "3"), ("--trials", "6")] {
-        if !args.contains(&option) {
+        if !args.contains(&option) && !(option == "--epochs" && args.contains(&"--steps")) {
             all.extend([option, value]);
         }
     }
@@ -213,6 +213,45 @@ fn presets_are_sweeps() {
         ["--preset", "rules", "--seeds", "2", "--epochs", "1", "--space", "rule=choice:adam,sgd", "--space", "lr=log:1e-6:10"];
     let rules = result(&swept(&[&rules[..], &["--json"]].concat()));
     assert_eq!((&rules["trials"], rules["rules"].as_array().map(Vec::len)), (&10.into(), Some(2)), "{rules}");
+}
+
+#[test]
+fn the_best_are_tested_together_and_rows_are_judged_by_models_that_have_not_seen_them() {
+    let temp = TempDir::new().expect("a directory");
+    let args = ["--folds", "3", "--ensemble", "2", "--out-of-fold", "--json", "--trials", "3", "--space", "lr=log:1e-2:3e-2"];
+    let last = result(&swept(&[&args[..], &["--out", &out(&temp)]].concat()));
+    assert_eq!(last["ensemble"]["trials"].as_array().map(Vec::len), Some(2), "{last}");
+    let [best, both] =
+        [&last["refit"], &last["ensemble"]["tested"]].map(|tested| tested["test_accuracy"].as_f64().expect("a number"));
+    assert!(best > 0.2 && both > 0.2, "{last}");
+    assert!(last["refit"]["test_calibration_error"].as_f64().is_some_and(|error| (0.0..1.0).contains(&error)), "{last}");
+    let rows = read(&temp.path().join("run"), "out_of_fold.csv");
+    let mut lines = rows.lines();
+    assert_eq!(lines.next(), Some("row,label,p0,p1,p2,p3,p4,p5,p6,p7,p8,p9"));
+    let mut right = 0;
+    for (row, line) in lines.enumerate() {
+        let cells: Vec<f64> = line.split(',').map(|cell| cell.parse().expect("a number")).collect();
+        assert!(cells[0] == row as f64 && (cells[2..].iter().sum::<f64>() - 1.0).abs() < 1e-9, "{line}");
+        let best = (0..10).max_by(|&a, &b| cells[2 + a].total_cmp(&cells[2 + b])).expect("ten");
+        right += usize::from(best as f64 == cells[1]);
+    }
+    // The accuracy of a model on its own fold, over all folds, is that of the trial.
+    let accuracy = right as f64 / (rows.lines().count() - 1) as f64;
+    assert!((accuracy - last["best"]["mean"].as_f64().expect("a number")).abs() < 0.002, "{accuracy}: {last}");
+}
+
+#[test]
+fn trials_may_be_counted_in_steps() {
+    let by = |args: &[&str]| result(&swept(&[&LR[..], &["--json", "--trials", "2"], args].concat()))["best"].clone();
+    // Six batches of 256 fill an epoch.
+    let (steps, epochs) = (by(&["--steps", "12"]), by(&["--epochs", "2"]));
+    assert_eq!((&steps["mean"], &steps["steps"], &epochs["steps"]), (&epochs["mean"], &12.into(), &2.into()));
+    // Rungs in the middle of an epoch change nothing for those that go on.
+    let halved = by(&["--steps", "12", "--strategy", "halving", "--eta", "2", "--min-epochs", "6"]);
+    let trial = |best: &Value| (best["trial"].clone(), best["mean"].clone());
+    assert!(trial(&halved) == trial(&steps) || halved["trial"] != steps["trial"], "{halved} {steps}");
+    let both = swept(&[&LR[..], &["--steps", "2", "--epochs", "2"]].concat());
+    assert!(both.code == Some(2) && both.err.contains("cannot be used with"), "{both:?}");
 }
 
 #[test]
