@@ -5,3 +5,6 @@ pub mod embedding {}
 
 #[doc = include_str!("rules.md")]
 pub mod rules {}
+
+#[doc = include_str!("from.md")]
+pub mod from {}
