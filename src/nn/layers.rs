@@ -205,6 +205,30 @@ impl Model for Dropout {
     }
 }
 
+/// [`Dropout`] whose probability is a number of each lane: the untrained buffer `p`, which starts at [`LaneDropout::p`] and which
+/// [`TrainerBuilder::buffer`](crate::train::TrainerBuilder::buffer) sets for a lane. It has to be at least 0 and below 1 in every lane.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct LaneDropout {
+    /// At least 0 and below 1.
+    pub p: f64,
+}
+
+impl Model for LaneDropout {
+    fn forward(&self, tape: &mut Tape, x: &Value) -> Value {
+        if let Err(error) = range::fraction("dropout", self.p) {
+            return tape.fail(error);
+        }
+        if !tape.is_training() {
+            return x.clone();
+        }
+        let (random, p) = (tape.uniform(x.shape()), tape.buffer("p", &[1], Init::Constant(self.p)));
+        tape.map(&[x, &random, &p], |of| {
+            let kept = of[2].clone().less_equal(of[1].clone());
+            kept.select(of[0].clone() / (1.0 - of[2].clone()), 0.0)
+        })
+    }
+}
+
 /// Normalises features (the second dimension) by their mean and variance over all others: over the batch while training, by running
 /// statistics else. Parameters `weight` and `bias`, buffers `running_mean` and `running_var`, as PyTorch's `BatchNorm1d`.
 #[derive(Debug, Clone, PartialEq)]

@@ -8,6 +8,7 @@ mod domain;
 #[cfg(feature = "serde")]
 mod file;
 mod group;
+mod join;
 mod kernels;
 mod lane;
 #[cfg(feature = "cpu")]

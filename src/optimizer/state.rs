@@ -68,6 +68,30 @@ impl<F> StateValues<F> {
         }
     }
 
+    fn lane(&self, lane: usize) -> Self
+    where
+        F: Clone,
+    {
+        match self {
+            Self::Floats(lanes) => Self::Floats(vec![lanes[lane].clone()]),
+            Self::Indices(lanes) => Self::Indices(vec![lanes[lane].clone()]),
+            Self::Counts(lanes) => Self::Counts(vec![lanes[lane].clone()]),
+            Self::Numbers(lanes) => Self::Numbers(vec![lanes[lane].clone()]),
+        }
+    }
+
+    /// Adds lanes; whether they are of this kind.
+    fn append(&mut self, more: Self) -> bool {
+        match (self, more) {
+            (Self::Floats(lanes), Self::Floats(more)) => lanes.extend(more),
+            (Self::Indices(lanes), Self::Indices(more)) => lanes.extend(more),
+            (Self::Counts(lanes), Self::Counts(more)) => lanes.extend(more),
+            (Self::Numbers(lanes), Self::Numbers(more)) => lanes.extend(more),
+            _ => return false,
+        }
+        true
+    }
+
     fn kind(&self) -> &'static str {
         match self {
             Self::Floats(_) => "floats",
@@ -100,12 +124,52 @@ impl<F> State<F> {
         self.arrays.insert(name.into(), array)
     }
 
+    /// What a lane has of all arrays, as the state of one lane.
+    ///
+    /// # Errors
+    /// A lane that does not exist.
+    pub fn lane(&self, lane: usize) -> Result<Self>
+    where
+        F: Clone,
+    {
+        let mut one = Self::default();
+        for (name, array) in &self.arrays {
+            let lanes = array.values.lens().len();
+            range::require(lane < lanes, "lane", lane, &format!("below {lanes}"))?;
+            one.put(name.clone(), &array.shape, array.values.lane(lane));
+        }
+        Ok(one)
+    }
+
+    /// The state of several lanes, from states of the same arrays.
+    ///
+    /// # Errors
+    /// No states, or arrays that some of them lack or have of another kind or shape.
+    pub fn join(states: impl IntoIterator<Item = Self>) -> Result<Self> {
+        let mut states = states.into_iter();
+        let mut joined = states.next().ok_or_else(|| Error::Empty { what: "the list of states".into() })?;
+        for mut state in states {
+            for (name, array) in &mut joined.arrays {
+                let missing = || Error::shape(format!("the state's {name}"), "an array", "none");
+                let more = state.arrays.remove(name).ok_or_else(missing)?;
+                let fits = more.shape == array.shape && array.values.append(more.values);
+                if !fits {
+                    return Err(Error::shape(format!("the state's {name}"), "arrays alike", "others"));
+                }
+            }
+            if let Some((name, _)) = state.arrays.first_key_value() {
+                return Err(Error::shape(format!("the state's {name}"), "none", "an array"));
+            }
+        }
+        Ok(joined)
+    }
+
     /// Takes an array out.
     pub fn remove(&mut self, name: &str) -> Option<StateArray<F>> {
         self.arrays.remove(name)
     }
 
-    fn put(&mut self, name: String, shape: &[usize], values: StateValues<F>) {
+    pub(crate) fn put(&mut self, name: String, shape: &[usize], values: StateValues<F>) {
         self.arrays.insert(name, StateArray { shape: shape.to_vec(), values });
     }
 
@@ -129,7 +193,7 @@ impl<F> State<F> {
         }
     }
 
-    fn floats(&self, name: &str, shape: &[usize], lanes: usize) -> Result<&[Vec<F>]> {
+    pub(crate) fn floats(&self, name: &str, shape: &[usize], lanes: usize) -> Result<&[Vec<F>]> {
         match self.checked(name, shape, &StateValues::Floats(Vec::new()), lanes)? {
             StateValues::Floats(values) => Ok(values),
             _ => Ok(&[]),
@@ -143,14 +207,14 @@ impl<F> State<F> {
         }
     }
 
-    fn counts(&self, name: &str, shape: &[usize], lanes: usize) -> Result<&[Vec<u64>]> {
+    pub(crate) fn counts(&self, name: &str, shape: &[usize], lanes: usize) -> Result<&[Vec<u64>]> {
         match self.checked(name, shape, &StateValues::Counts(Vec::new()), lanes)? {
             StateValues::Counts(values) => Ok(values),
             _ => Ok(&[]),
         }
     }
 
-    fn number(&self, name: &str, lanes: usize) -> Result<&[Vec<f64>]> {
+    pub(crate) fn number(&self, name: &str, lanes: usize) -> Result<&[Vec<f64>]> {
         match self.checked(name, &[], &StateValues::Numbers(Vec::new()), lanes)? {
             StateValues::Numbers(values) => Ok(values),
             _ => Ok(&[]),

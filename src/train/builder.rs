@@ -4,6 +4,7 @@ use super::Trainer;
 use super::batch::Batch;
 use super::lanes::{Lane, Rows};
 use super::record::record;
+use super::stopping::EarlyStopping;
 use super::task::Task;
 use crate::data::{Dataset, Fold, Scaler};
 use crate::error::{Error, Result, range};
@@ -31,6 +32,9 @@ pub struct TrainerBuilder<'a> {
     validation_rows: Vec<(usize, Vec<usize>)>,
     standardise: bool,
     block: usize,
+    stopping: Option<EarlyStopping>,
+    /// Of lanes, buffers by name and what they start from.
+    buffers: Vec<(usize, String, Vec<f64>)>,
 }
 
 /// Settings that fit each other.
@@ -46,6 +50,9 @@ pub(super) struct Settled<'a> {
     pub scalers: Vec<Scaler>,
     /// Rows that are evaluated together.
     pub block: usize,
+    pub stopping: Option<EarlyStopping>,
+    /// Of lanes, buffers by name and what they start from.
+    pub buffers: Vec<(usize, String, Vec<f64>)>,
 }
 
 impl Settled<'_> {
@@ -76,6 +83,8 @@ impl Trainer<()> {
             validation_rows: Vec::new(),
             standardise: false,
             block: BLOCK,
+            stopping: None,
+            buffers: Vec::new(),
         }
     }
 }
@@ -150,6 +159,19 @@ impl<'a> TrainerBuilder<'a> {
         self
     }
 
+    /// Lets [`Trainer::fit`] stop early. Needs validation data. Default: it does not.
+    pub fn early_stopping(mut self, stopping: EarlyStopping) -> Self {
+        self.stopping = Some(stopping);
+        self
+    }
+
+    /// What an untrained buffer of the model starts from in a lane, such as `2.p` of a [`LaneDropout`](crate::nn::LaneDropout) that is the
+    /// third layer. Default: as the layer declares it.
+    pub fn buffer(mut self, lane: usize, name: &str, values: &[f64]) -> Self {
+        self.buffers.push((lane, name.into(), values.to_vec()));
+        self
+    }
+
     /// Records and loads everything: data, model, and the recipe's step, of which a last, smaller batch has a recording of its own over the
     /// same buffers.
     ///
@@ -173,6 +195,10 @@ impl<'a> TrainerBuilder<'a> {
         }
         range::require(self.batch.rows > 0, "batch", self.batch.rows, "at least 1")?;
         range::require(self.block > 0, "evaluation_rows", self.block, "at least 1")?;
+        if let Some(stopping) = &self.stopping {
+            stopping.check()?;
+            validation.ok_or_else(|| Error::missing("early stopping", "validation data", ".validation(&data)"))?;
+        }
         let recipe = self.recipe.clone();
         let recipe = if recipe.lanes() == 1 { recipe.repeated(self.seeds.len()) } else { recipe };
         let lanes = self.lanes(recipe.lanes(), train, validation)?;
@@ -187,7 +213,11 @@ impl<'a> TrainerBuilder<'a> {
         let batch = Batch { rows: self.batch.rows.min(rows), ..self.batch };
         let scalers = if self.standardise { scalers(train, &lanes)? } else { Vec::new() };
         let task = self.task.clone().unwrap_or_else(|| Task::fitting(train));
-        Ok(Settled { model: self.model, recipe, train, validation, task, batch, lanes, scalers, block: self.block })
+        let (model, block, stopping, buffers) = (self.model, self.block, self.stopping, self.buffers);
+        if let Some((lane, ..)) = buffers.iter().find(|(lane, ..)| *lane >= lanes.len()) {
+            return Err(Error::setting("lane of a buffer", lane, &format!("below {}", lanes.len())));
+        }
+        Ok(Settled { model, recipe, train, validation, task, batch, lanes, scalers, block, stopping, buffers })
     }
 
     /// The lanes with their seeds and rows.

@@ -156,6 +156,11 @@ impl Feed {
         })
     }
 
+    /// Whether all lanes take the same rows in the same order.
+    pub fn is_shared(&self) -> bool {
+        self.shared
+    }
+
     /// Orders that there are.
     fn copies(&self) -> usize {
         if self.shared { 1 } else { self.lanes }

@@ -3,17 +3,24 @@
 mod batch;
 mod builder;
 mod feed;
+mod fit;
 mod lanes;
 mod metrics;
+mod population;
 mod predict;
 mod probabilities;
 mod record;
+mod state;
+mod stopping;
 mod task;
 
 pub use batch::Batch;
 pub use builder::TrainerBuilder;
+pub use fit::Epoch;
 pub use metrics::{Confusion, Metric, Metrics};
+pub use population::{Population, Setup};
 pub use probabilities::Probabilities;
+pub use stopping::{Best, EarlyStopping};
 pub use task::Task;
 
 use crate::error::{Error, Result, range};
@@ -86,7 +93,6 @@ pub struct Trainer<P> {
     train: Feed,
     validation: Option<Feed>,
     predictor: Predictor,
-    #[expect(dead_code, reason = "for states, which follow")]
     statistics: Statistics,
     /// Rows that all batches of an epoch together hold.
     taken: usize,
@@ -98,6 +104,11 @@ pub struct Trainer<P> {
     micro: usize,
     /// The plans of a step, and of the last one of an epoch.
     sequences: [Vec<PlanId>; 2],
+    /// Early stopping, and the best of each lane.
+    stopping: Option<EarlyStopping>,
+    best: Vec<Best>,
+    /// Whether what is evaluated is the best that lanes have been.
+    restored: bool,
 }
 
 /// Plans of a trainer beside those of its optimizer.
@@ -121,7 +132,6 @@ struct Gradient {
 
 /// What a lane keeps beside its optimizer's state.
 #[derive(Debug)]
-#[expect(dead_code, reason = "for states, which follow")]
 struct Statistics {
     /// Untrained buffers of the model.
     arena: Arena,
@@ -283,6 +293,7 @@ impl<P: Program> Trainer<P> {
         // The last step may be another.
         let alike = if common == end { left } else { left - 1 };
         let (plans, count) = if alike > 0 { (common, count.min(alike)) } else { (end, count.min(1)) };
+        self.restored = false;
         let run = self.optimizer.run(plans, count);
         let made = match &run {
             Ok(()) => count,
@@ -386,7 +397,7 @@ impl<P: Program> Trainer<P> {
 
     /// Makes the parameters to evaluate with.
     fn refresh(&mut self) -> Result<()> {
-        let Some(evaluated) = self.evaluated else { return Ok(()) };
+        let Some(evaluated) = self.evaluated.filter(|_| !self.restored) else { return Ok(()) };
         for lane in 0..self.lanes.len() {
             let params = self.eval_params(lane)?;
             self.optimizer.program_mut().write(evaluated, lane, 0, &params)?;
@@ -442,6 +453,9 @@ impl<P: Program> Trainer<P> {
     /// # Errors
     /// A lane that does not exist, or a lost device.
     pub fn eval_params(&mut self, lane: usize) -> Result<Vec<P::Float>> {
+        if let Some(evaluated) = self.evaluated.filter(|_| self.restored) {
+            return self.optimizer.program_mut().read(evaluated, lane);
+        }
         self.optimizer.lane(lane)?.eval_arena()
     }
 

@@ -4,6 +4,7 @@ use super::builder::Settled;
 use super::feed::{Feed, Feeding, Picked, Table};
 use super::lanes;
 use super::predict::Predictor;
+use super::stopping::Best;
 use super::task::{Columns, Measured, Task};
 use super::{Gradient, Plans, Statistics, Trainer};
 use crate::data::Scaler;
@@ -11,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::nn::{Model, Places, Slots, Tape, Value};
 use crate::op::StepKey;
 use crate::optimizer::Optimizer;
-use crate::plan::{Blueprint, BufferId, Engine, Kind, Layout, Plan, PlanId, Program, Role, Scalar, View};
+use crate::plan::{Arena, Blueprint, BufferId, Engine, Kind, Layout, Plan, PlanId, Program, Role, Scalar, View};
 use crate::rule::Real;
 
 /// Records everything, loads it, and writes what it starts from.
@@ -87,7 +88,7 @@ pub(super) fn record<E: Engine>(engine: &E, settled: &Settled) -> Result<Trainer
         scaling.upload(program, &settled.scalers)?;
     }
     let floats = |values: Vec<f64>| values.into_iter().map(<E::Float as Real>::of).collect::<Vec<_>>();
-    let start = floats(probe.tape.initial_buffers()?);
+    let start = probe.tape.initial_buffers()?;
     let mut known: Option<(u64, Vec<E::Float>)> = None;
     for (lane, of) in own.iter().enumerate() {
         if known.as_ref().is_none_or(|(seed, _)| *seed != of.seed) {
@@ -96,7 +97,15 @@ pub(super) fn record<E: Engine>(engine: &E, settled: &Settled) -> Result<Trainer
         if let Some((_, initial)) = &known {
             program.write(params, lane, 0, initial)?;
         }
-        program.write(statistics, lane, 0, &start)?;
+        let mut start = start.clone();
+        for (_, name, values) in settled.buffers.iter().filter(|(of, ..)| *of == lane) {
+            let tensor = buffers.tensor(name).map_err(|_| unknown_buffer(name, &buffers))?;
+            if tensor.len() != values.len() {
+                return Err(Error::shape(format!("buffer '{name}'"), format!("{} elements", tensor.len()), values.len()));
+            }
+            start[tensor.offset..][..values.len()].copy_from_slice(values);
+        }
+        program.write(statistics, lane, 0, &floats(start))?;
         program.write_indices(keys, lane, 0, &lanes::step_key(of.seed))?;
     }
     let mut trainer = Trainer {
@@ -114,9 +123,17 @@ pub(super) fn record<E: Engine>(engine: &E, settled: &Settled) -> Result<Trainer
         steps: 0,
         micro: 1,
         sequences: [Vec::new(), Vec::new()],
+        best: settled.stopping.map_or_else(Vec::new, |_| vec![Best::new(arena.len(), start.len()); own.len()]),
+        stopping: settled.stopping,
+        restored: false,
     };
     trainer.sequence_all();
     Ok(trainer)
+}
+
+fn unknown_buffer(name: &str, buffers: &Arena) -> Error {
+    let known: Vec<&str> = buffers.tensors().iter().map(|tensor| tensor.name.as_str()).collect();
+    Error::unknown("buffer of the model", name, &known)
 }
 
 /// Mean and divisor of each feature, in the place of which lanes may have their own.

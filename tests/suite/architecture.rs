@@ -11,9 +11,8 @@ const FLOORS: &[&[&str]] = &[
     &["cpu", "gpu", "op"],
     &["optimizer", "any_engine"],
     &["lbfgs"],
-    &["nn"],
+    &["nn", "sweep"],
     &["train"],
-    &["sweep"],
     &["guide"],
 ];
 

@@ -1,0 +1,369 @@
+//! Populations: the jobs of a sweep as lanes.
+
+use super::batch::Batch;
+use super::metrics::{Metric, Metrics};
+use super::task::Task;
+use super::Trainer;
+use crate::data::{Dataset, Fold};
+use crate::error::{Error, Result, range};
+use crate::nn::{Model, Tape};
+use crate::optimizer::{Recipe, State};
+use crate::plan::{Arena, Engine};
+use crate::sweep::{Job, Train};
+use std::collections::HashMap;
+
+/// How a job of a sweep is trained.
+#[derive(Debug)]
+pub struct Setup {
+    /// The model. Models whose debug output is the same are taken for the same.
+    pub model: Box<dyn Model>,
+    /// Rule and modifiers, for one lane.
+    pub recipe: Recipe,
+    /// Rows of a step.
+    pub batch: Batch,
+    /// Decides start values, the order of rows, and what is drawn in steps.
+    pub seed: u64,
+    /// Untrained buffers of the model and what they start from, such as the `p` of a [`LaneDropout`](crate::nn::LaneDropout). A population
+    /// whose points change sets them anew.
+    pub buffers: Vec<(String, Vec<f64>)>,
+}
+
+impl Setup {
+    /// With batches of 32 rows and the seed 0.
+    pub fn new(model: impl Model + 'static, recipe: Recipe) -> Self {
+        Self { model: Box::new(model), recipe, batch: 32.into(), seed: 0, buffers: Vec::new() }
+    }
+}
+
+/// Trial, fold and seed.
+type Key = (u64, Option<u64>, Option<u64>);
+
+/// What a job has come to.
+#[derive(Debug, Clone)]
+struct Kept<F> {
+    /// Of one lane.
+    state: State<F>,
+    seed: u64,
+    steps: usize,
+    metrics: Metrics,
+}
+
+/// Trains the jobs of a [`Sweep`](crate::sweep::Sweep) as lanes: those with the same model, batch, number of training rows and steps made, whose
+/// recipes differ in numbers alone, are one program; others are one each. A job has the bits that it has in a trainer of its own.
+///
+/// Between two calls the host has the states of the jobs. So lanes that are stopped take no time, and one is copied over another without
+/// the device. A job whose loss is not finite has NaN as its metric, and so has one that goes wrong by itself
+/// ([`Recipe::max_bad_steps`]).
+///
+/// # Examples
+///
+/// ```
+/// use thalweg::data::{KFold, digits};
+/// use thalweg::nn::{Nonlinearity, Sequential};
+/// use thalweg::sweep::{Goal, Halving, Job, Random, SearchSpace, Strategy, Study, Sweep, Table};
+/// use thalweg::train::{Metric, Population, Setup};
+/// use thalweg::{Adam, Recipe, cpu::Cpu};
+///
+/// let data = digits().rows_at(&(0..300).collect::<Vec<_>>())?;
+/// let folds = KFold { folds: 3, ..Default::default() }.split(data.rows())?;
+/// let setup = |job: &Job| {
+///     let lr = job.point.get("lr").and_then(|lr| lr.as_f64()).unwrap_or(1e-3);
+///     let model = Sequential::perceptron(64, &[16], 10, Nonlinearity::Relu);
+///     Ok(Setup { seed: 1, ..Setup::new(model, Recipe::new(Adam { lr, ..Default::default() })) })
+/// };
+/// let engine = Cpu::<f32>::default();
+/// let mut population = Population::new(&engine, &data, setup).folds(folds).standardise().metric(Metric::Accuracy);
+///
+/// let space: SearchSpace = "lr=log:1e-4:1e-1".parse()?;
+/// let mut study = Study::new(space.clone(), Goal::Maximize, Random { seed: 1 });
+/// let mut table = Table::new(space, Goal::Maximize);
+/// let halving = Strategy::Halving(Halving { min_steps: 10, max_steps: 30, eta: 3 });
+/// Sweep { trials: 3, folds: 3, ..Sweep::new(halving) }.run(&mut study, &mut table, &mut population, |_| Ok(()))?;
+/// assert!(table.best().unwrap().mean > 0.5);
+/// # Ok::<(), thalweg::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct Population<'a, E: Engine, S> {
+    engine: &'a E,
+    train: &'a Dataset,
+    validation: Option<&'a Dataset>,
+    folds: Vec<Fold>,
+    task: Option<Task>,
+    metric: Metric,
+    standardise: bool,
+    epochs: bool,
+    most: usize,
+    setup: S,
+    kept: HashMap<Key, Kept<E::Float>>,
+    model_steps: u64,
+}
+
+impl<'a, E: Engine, S: FnMut(&Job) -> Result<Setup>> Population<'a, E, S> {
+    /// A population that is trained on these data; `setup` says how each job is.
+    pub fn new(engine: &'a E, train: &'a Dataset, setup: S) -> Self {
+        Self {
+            engine,
+            train,
+            validation: None,
+            folds: Vec::new(),
+            task: None,
+            metric: Metric::Loss,
+            standardise: false,
+            epochs: false,
+            most: usize::MAX,
+            setup,
+            kept: HashMap::new(),
+            model_steps: 0,
+        }
+    }
+
+    /// Data to validate on, for jobs without a fold.
+    pub fn validation(mut self, data: &'a Dataset) -> Self {
+        self.validation = Some(data);
+        self
+    }
+
+    /// Rows of the data that jobs of a fold are trained and validated on; the device has the data once.
+    pub fn folds(mut self, folds: Vec<Fold>) -> Self {
+        self.folds = folds;
+        self
+    }
+
+    /// What is learned. Default: as for [`TrainerBuilder::task`](super::TrainerBuilder::task).
+    pub fn task(mut self, task: Task) -> Self {
+        self.task = Some(task);
+        self
+    }
+
+    /// The metric on the validation rows that is told. Default: the loss.
+    pub fn metric(mut self, metric: Metric) -> Self {
+        self.metric = metric;
+        self
+    }
+
+    /// Standardises features on each job's own training rows: [`TrainerBuilder::standardise`](super::TrainerBuilder::standardise).
+    pub fn standardise(mut self) -> Self {
+        self.standardise = true;
+        self
+    }
+
+    /// Lets the steps of the sweep be epochs.
+    pub fn in_epochs(mut self) -> Self {
+        self.epochs = true;
+        self
+    }
+
+    /// Most jobs at a time, at least 1: the sweep trains more in waves. Default: no bound.
+    pub fn at_most(mut self, jobs: usize) -> Self {
+        self.most = jobs;
+        self
+    }
+
+    /// Steps of all lanes so far.
+    pub fn model_steps(&self) -> u64 {
+        self.model_steps
+    }
+
+    /// All metrics of a job after the last call that trained it.
+    pub fn metrics(&self, job: &Job) -> Option<Metrics> {
+        self.kept.get(&key(job)).map(|kept| kept.metrics)
+    }
+
+    /// The trainer's state of a job after the last call that trained it, of one lane: [`Trainer::state_dict`].
+    pub fn state(&self, job: &Job) -> Option<&State<E::Float>> {
+        self.kept.get(&key(job)).map(|kept| &kept.state)
+    }
+
+    /// The rows that a job is trained and validated on.
+    fn fold(&self, job: &Job) -> Result<Option<&Fold>> {
+        let Some(fold) = job.fold else { return Ok(None) };
+        let found = usize::try_from(fold).ok().and_then(|fold| self.folds.get(fold));
+        let unknown = || Error::setting("fold", fold, &format!("below {}, the folds of the population", self.folds.len()));
+        found.map(Some).ok_or_else(unknown)
+    }
+
+    /// Jobs that go on together.
+    fn groups(&mut self, jobs: &[Job]) -> Result<Vec<Group>> {
+        let mut groups: Vec<Group> = Vec::new();
+        for (index, job) in jobs.iter().enumerate() {
+            let setup = (self.setup)(job)?;
+            let rows = self.fold(job)?.map_or(self.train.rows(), |fold| fold.train.len());
+            let made = self.kept.get(&key(job)).map_or(0, |kept| kept.steps);
+            let model = format!("{:?}", setup.model);
+            let alike = |group: &&mut Group| {
+                let same = group.model == model && (group.rows, group.made) == (rows, made);
+                same && group.setups[0].batch == setup.batch && group.setups[0].recipe.goes_with(&setup.recipe, &group.arena)
+            };
+            match groups.iter_mut().find(alike) {
+                Some(group) => group.add(index, setup),
+                None => {
+                    let arena = arena(&*setup.model, self.train.width)?;
+                    groups.push(Group { model, arena, rows, made, jobs: vec![index], setups: vec![setup] });
+                }
+            }
+        }
+        Ok(groups)
+    }
+
+    /// Trains a group to its end; what each job has come to.
+    fn train_group(&mut self, jobs: &[&Job], group: &Group, steps: u64) -> Result<Vec<Kept<E::Float>>> {
+        let setup = |lane: usize| &group.setups[lane];
+        let seeds: Vec<u64> = jobs.iter().enumerate().map(|(lane, job)| self.seed(job, setup(lane))).collect();
+        let recipe = Recipe::join(group.setups.iter().map(|setup| setup.recipe.clone()))?;
+        let mut trainer = Trainer::builder(&*setup(0).model, recipe).train(self.train).batch(setup(0).batch).seeds(&seeds);
+        for (lane, job) in jobs.iter().enumerate() {
+            if let Some(fold) = self.fold(job)? {
+                trainer = trainer.fold(lane, fold);
+            }
+            for (name, values) in &setup(lane).buffers {
+                trainer = trainer.buffer(lane, name, values);
+            }
+        }
+        if let Some(validation) = self.validation.filter(|_| jobs.iter().all(|job| job.fold.is_none())) {
+            trainer = trainer.validation(validation);
+        }
+        if let Some(task) = &self.task {
+            trainer = trainer.task(task.clone());
+        }
+        if self.standardise {
+            trainer = trainer.standardise();
+        }
+        let mut trainer = trainer.build(self.engine)?;
+        if group.made > 0 {
+            let kept = jobs.iter().filter_map(|job| self.kept.get(&key(job))).map(|kept| kept.state.clone());
+            let names: Vec<&str> = setup(0).buffers.iter().map(|(name, _)| name.as_str()).collect();
+            let state = taken_over(State::join(kept)?, &trainer.state_dict()?, &names);
+            trainer.load_state_dict(&state)?;
+        }
+        let all = if self.epochs { steps.saturating_mul(trainer.steps_per_epoch() as u64) } else { steps };
+        let all = usize::try_from(all).map_err(|_| Error::setting("steps", all, "fewer"))?;
+        let more = all.saturating_sub(group.made);
+        trainer.advance(more)?;
+        self.model_steps += (more * jobs.len()) as u64;
+        let (metrics, state) = (trainer.evaluate()?, trainer.state_dict()?);
+        let kept = |lane: usize| {
+            Ok(Kept { state: state.lane(lane)?, seed: seeds[lane], steps: group.made + more, metrics: metrics[lane] })
+        };
+        (0..jobs.len()).map(kept).collect()
+    }
+
+    /// A job that goes on has the seed that came with its state.
+    fn seed(&self, job: &Job, setup: &Setup) -> u64 {
+        self.kept.get(&key(job)).map_or(setup.seed, |kept| kept.seed)
+    }
+
+    /// Trains the jobs of a group together, or one by one where one of them goes wrong by itself.
+    fn train_all(&mut self, all: &[Job], group: Group, steps: u64) -> Result<Vec<(usize, f64)>> {
+        let jobs: Vec<&Job> = group.jobs.iter().map(|&job| &all[job]).collect();
+        match self.train_group(&jobs, &group, steps) {
+            Ok(kept) => {
+                let told = kept.iter().map(|kept| self.told(&kept.metrics)).collect::<Result<Vec<f64>>>()?;
+                self.kept.extend(jobs.iter().map(|job| key(job)).zip(kept));
+                Ok(group.jobs.into_iter().zip(told).collect())
+            }
+            Err(error) if !goes_wrong(&error) => Err(error),
+            Err(_) if group.jobs.len() == 1 => Ok(vec![(group.jobs[0], f64::NAN)]),
+            Err(_) => {
+                let mut told = Vec::new();
+                for one in group.apart() {
+                    told.extend(self.train_all(all, one, steps)?);
+                }
+                Ok(told)
+            }
+        }
+    }
+
+    /// The metric of a job; NaN if its loss is not finite.
+    fn told(&self, metrics: &Metrics) -> Result<f64> {
+        let metric = self.metric.of(metrics)?;
+        Ok(if metrics.loss.is_finite() { metric } else { f64::NAN })
+    }
+}
+
+impl<E: Engine, S: FnMut(&Job) -> Result<Setup>> Train for Population<'_, E, S> {
+    fn train(&mut self, jobs: &[Job], steps: u64) -> Result<Vec<f64>> {
+        range::require(self.most >= 1, "at_most", self.most, "at least 1")?;
+        let mut metrics = vec![f64::NAN; jobs.len()];
+        for group in self.groups(jobs)? {
+            for (job, metric) in self.train_all(jobs, group, steps)? {
+                metrics[job] = metric;
+            }
+        }
+        Ok(metrics)
+    }
+
+    fn capacity(&self) -> usize {
+        self.most
+    }
+
+    fn copy(&mut self, from: u64, to: u64) -> Result<()> {
+        let copies: Vec<(Key, Kept<E::Float>)> = self.kept.iter().filter(|((trial, ..), _)| *trial == from).map(|(key, kept)| ((to, key.1, key.2), kept.clone())).collect();
+        if copies.is_empty() {
+            return Err(Error::setting("trial", from, "one that was trained"));
+        }
+        self.kept.extend(copies);
+        Ok(())
+    }
+
+    fn forget(&mut self, trials: &[u64]) {
+        self.kept.retain(|(trial, ..), _| !trials.contains(trial));
+    }
+}
+
+/// Jobs that are lanes of one program.
+struct Group {
+    model: String,
+    arena: Arena,
+    /// Rows that each is trained on.
+    rows: usize,
+    /// Steps that each has made.
+    made: usize,
+    jobs: Vec<usize>,
+    setups: Vec<Setup>,
+}
+
+impl Group {
+    fn add(&mut self, job: usize, setup: Setup) {
+        self.jobs.push(job);
+        self.setups.push(setup);
+    }
+
+    /// Its jobs, each alone.
+    fn apart(self) -> Vec<Self> {
+        let Self { model, arena, rows, made, jobs, setups } = self;
+        let alone = |(job, setup)| Self { model: model.clone(), arena: arena.clone(), rows, made, jobs: vec![job], setups: vec![setup] };
+        jobs.into_iter().zip(setups).map(alone).collect()
+    }
+}
+
+fn key(job: &Job) -> Key {
+    (job.trial, job.fold, job.seed)
+}
+
+/// Whether an error is that of a lane whose gradients are not finite.
+fn goes_wrong(error: &Error) -> bool {
+    match error {
+        Error::BadSteps { .. } => true,
+        Error::Partly { reason, .. } => goes_wrong(reason),
+        _ => false,
+    }
+}
+
+/// The parameters of a model for rows of so many features.
+fn arena(model: &dyn Model, width: usize) -> Result<Arena> {
+    let mut tape = Tape::evaluation();
+    let x = tape.constant(&[1, width], 0.0);
+    model.forward(&mut tape, &x);
+    tape.arena()
+}
+
+/// A state with the settings of another, and with its buffers of these names: a job's point may have changed since.
+fn taken_over<F: Clone>(mut state: State<F>, new: &State<F>, buffers: &[&str]) -> State<F> {
+    for (name, array) in new.iter() {
+        let set = name.starts_with("setting.") || name.strip_prefix("buffer.").is_some_and(|name| buffers.contains(&name));
+        if set {
+            state.insert(name, array.clone());
+        }
+    }
+    state
+}

@@ -1,0 +1,184 @@
+//! Everything that a training has come to, as data.
+
+use super::lanes::{order, step_key};
+use super::stopping::Best;
+use super::Trainer;
+use crate::error::{Error, Result};
+use crate::optimizer::{State, StateArray, StateValues};
+use crate::plan::{Arena, Program, Values};
+use crate::rule::Real;
+
+/// Counts of each lane: its seed, complete epochs, steps of the epoch at hand, steps at all.
+const SEED: &str = "trainer.seed";
+const EPOCH: &str = "trainer.epoch";
+const STEP: &str = "trainer.step";
+const STEPS: &str = "trainer.steps";
+/// Sums over the rows of the epoch at hand.
+const TALLY: &str = "trainer.tally";
+/// Counts of [`Best`], and its metric.
+const BEST: &str = "best.counts";
+const BEST_METRIC: &str = "best.metric";
+
+impl<P: Program> Trainer<P> {
+    /// Everything that the training has come to: [`Optimizer::state_dict`](crate::Optimizer::state_dict), and beside it
+    ///
+    /// | arrays | what they are |
+    /// | --- | --- |
+    /// | `buffer.NAME` | an untrained buffer of the model, such as `buffer.1.running_mean` |
+    /// | `trainer.seed`, `trainer.epoch`, `trainer.step`, `trainer.steps` | seeds, complete epochs, steps of the epoch at hand, steps at all |
+    /// | `trainer.tally` | sums over the rows of the epoch at hand |
+    /// | `best.counts`, `best.metric`, `best.param.NAME`, `best.buffer.NAME` | where there is early stopping: each lane's best |
+    ///
+    /// Orders of epochs and random numbers follow from seeds and counts. Data, rows of lanes and standardisation are not part of it: they
+    /// are those that the trainer was built with.
+    ///
+    /// # Errors
+    /// A lost device, or memory that there is not.
+    pub fn state_dict(&mut self) -> Result<State<P::Float>> {
+        let mut state = self.optimizer.state_dict()?;
+        let found = self.optimizer.program_mut().read_all(&[self.statistics.id, self.train.tally])?;
+        let [buffers, tally] = [0, 1].map(|index| match &found[index] {
+            Values::Floats(lanes) => lanes.clone(),
+            _ => Vec::new(),
+        });
+        put(&mut state, "buffer", &self.statistics.arena, &buffers);
+        state.put(TALLY.into(), &[self.train.columns.count()], StateValues::Floats(tally));
+        let lanes = self.lanes.len();
+        let mut count = |name: &str, of: &dyn Fn(usize) -> u64| {
+            state.put(name.into(), &[], StateValues::Counts((0..lanes).map(|lane| vec![of(lane)]).collect()));
+        };
+        count(SEED, &|lane| self.lanes[lane].seed);
+        count(EPOCH, &|_| self.epoch);
+        count(STEP, &|_| self.step as u64);
+        count(STEPS, &|_| self.steps as u64);
+        if self.stopping.is_some() {
+            let counts = |best: &Best| vec![best.epoch, best.waited, best.stopped.into()];
+            state.put(BEST.into(), &[3], StateValues::Counts(self.best.iter().map(counts).collect()));
+            let metric = self.best.iter().map(|best| vec![best.metric]).collect();
+            state.put(BEST_METRIC.into(), &[], StateValues::Numbers(metric));
+            let floats = |of: fn(&Best) -> &Vec<f64>| -> Vec<Vec<P::Float>> {
+                self.best.iter().map(|best| of(best).iter().map(|&x| P::Float::of(x)).collect()).collect()
+            };
+            put(&mut state, "best.param", self.optimizer.arena(), &floats(|best| &best.params));
+            put(&mut state, "best.buffer", &self.statistics.arena, &floats(|best| &best.buffers));
+        }
+        Ok(state)
+    }
+
+    /// Takes a training up where [`Trainer::state_dict`] was asked for, also in the middle of an epoch: what follows has the bits that it
+    /// would have had there. Model, recipe, data, rows and batches have to be those of that trainer; seeds are taken over. Nothing is
+    /// changed where the state does not fit.
+    ///
+    /// # Errors
+    /// As for [`Optimizer::load_state_dict`](crate::Optimizer::load_state_dict); arrays of the trainer that are missing or of another
+    /// shape, each by its name; seeds that differ where the trainer was built with one for all lanes.
+    pub fn load_state_dict(&mut self, state: &State<P::Float>) -> Result<()> {
+        let own = self.taken_up(state)?;
+        let mut rest = state.clone();
+        self.own_names().iter().for_each(|name| drop(rest.remove(name)));
+        self.optimizer.load_state_dict(&rest)?;
+        let Own { seeds, counts: [epoch, step, steps], tally, buffers, best } = own;
+        let program = self.optimizer.program_mut();
+        for (lane, &seed) in seeds.iter().enumerate() {
+            self.lanes[lane].seed = seed;
+            program.write(self.statistics.id, lane, 0, &buffers[lane])?;
+            program.write_indices(self.statistics.keys, lane, 0, &step_key(seed))?;
+        }
+        (self.epoch, self.step, self.steps, self.best) = (epoch, step as usize, steps as usize, best);
+        self.restored = false;
+        let (lanes, program) = (&self.lanes, self.optimizer.program_mut());
+        if self.step > 0 {
+            self.train.write_order(program, |lane| order(lanes[lane].seed, epoch, &lanes[lane].train))?;
+        }
+        self.train.seek(program, self.step * self.micro)?;
+        (0..lanes.len()).try_for_each(|lane| program.write(self.train.tally, lane, 0, &tally[lane]))
+    }
+
+    /// The names of the arrays that are not the optimizer's.
+    fn own_names(&self) -> Vec<String> {
+        let of = |prefix: &str, arena: &Arena| -> Vec<String> {
+            arena.tensors().iter().map(|tensor| format!("{prefix}.{}", tensor.name)).collect()
+        };
+        let mut names = of("buffer", &self.statistics.arena);
+        names.extend([SEED, EPOCH, STEP, STEPS, TALLY].map(String::from));
+        if self.stopping.is_some() {
+            names.extend([BEST, BEST_METRIC].map(String::from));
+            names.extend(of("best.param", self.optimizer.arena()));
+            names.extend(of("best.buffer", &self.statistics.arena));
+        }
+        names
+    }
+
+    /// What a state has for a trainer like this one.
+    fn taken_up(&self, state: &State<P::Float>) -> Result<Own<P::Float>> {
+        let lanes = self.lanes.len();
+        let count = |name: &str| state.counts(name, &[], lanes).map(|counts| counts.iter().map(|lane| lane[0]).collect::<Vec<_>>());
+        let seeds = count(SEED)?;
+        if self.train.is_shared() && seeds.iter().any(|seed| *seed != seeds[0]) {
+            return Err(Error::shape("seeds of the state", "one for all lanes, as the trainer was built", "several"));
+        }
+        let mut counts = [0; 3];
+        for (count_of, name) in counts.iter_mut().zip([EPOCH, STEP, STEPS]) {
+            let found = count(name)?;
+            if found.iter().any(|count| *count != found[0]) {
+                return Err(Error::shape(format!("the state's {name}"), "the same in all lanes", "another"));
+            }
+            *count_of = found[0];
+        }
+        if counts[1] >= self.steps_per_epoch() as u64 {
+            let allowed = format!("below {}, the steps of an epoch", self.steps_per_epoch());
+            return Err(Error::setting(&format!("the state's {STEP}"), counts[1], &allowed));
+        }
+        let tally = state.floats(TALLY, &[self.train.columns.count()], lanes)?.to_vec();
+        let buffers = whole(state, "buffer", &self.statistics.arena, lanes)?;
+        let best = if self.stopping.is_some() { self.best_of(state)? } else { Vec::new() };
+        Ok(Own { seeds, counts, tally, buffers, best })
+    }
+
+    fn best_of(&self, state: &State<P::Float>) -> Result<Vec<Best>> {
+        let lanes = self.lanes.len();
+        let (counts, metrics) = (state.counts(BEST, &[3], lanes)?, state.number(BEST_METRIC, lanes)?);
+        let params = whole(state, "best.param", self.optimizer.arena(), lanes)?;
+        let buffers = whole(state, "best.buffer", &self.statistics.arena, lanes)?;
+        let doubles = |values: &[P::Float]| values.iter().map(|x| x.as_f64()).collect();
+        let of = |lane: usize| Best {
+            epoch: counts[lane][0],
+            waited: counts[lane][1],
+            stopped: counts[lane][2] != 0,
+            metric: metrics[lane][0],
+            params: doubles(&params[lane]),
+            buffers: doubles(&buffers[lane]),
+        };
+        Ok((0..lanes).map(of).collect())
+    }
+}
+
+/// What a trainer takes from a state beside its optimizer's part.
+struct Own<F> {
+    seeds: Vec<u64>,
+    counts: [u64; 3],
+    tally: Vec<Vec<F>>,
+    buffers: Vec<Vec<F>>,
+    best: Vec<Best>,
+}
+
+/// Puts each tensor of an arena into a state.
+fn put<F: Real>(state: &mut State<F>, prefix: &str, arena: &Arena, lanes: &[Vec<F>]) {
+    for tensor in arena.tensors() {
+        let own = |lane: &Vec<F>| lane[tensor.offset..][..tensor.len()].to_vec();
+        let values = StateValues::Floats(lanes.iter().map(own).collect());
+        state.insert(&format!("{prefix}.{}", tensor.name), StateArray { shape: tensor.shape.clone(), values });
+    }
+}
+
+/// Each lane's arena, put together of its tensors.
+fn whole<F: Real>(state: &State<F>, prefix: &str, arena: &Arena, lanes: usize) -> Result<Vec<Vec<F>>> {
+    let mut all = vec![vec![F::zero(); arena.len()]; lanes];
+    for tensor in arena.tensors() {
+        let own = state.floats(&format!("{prefix}.{}", tensor.name), &tensor.shape, lanes)?;
+        for (whole, own) in all.iter_mut().zip(own) {
+            whole[tensor.offset..][..tensor.len()].copy_from_slice(own);
+        }
+    }
+    Ok(all)
+}
