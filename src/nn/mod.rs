@@ -16,7 +16,8 @@ mod tape;
 pub use init::Init;
 pub use layer::Layer;
 pub use layers::{
-    BatchNorm1d, Dropout, Embedding, Flatten, LaneDropout, LayerNorm, Linear, Model, Nonlinearity, Reshape, Residual, RmsNorm, Sequential,
+    BatchNorm1d, Dropout, Embedding, Flatten, LaneDropout, LayerNorm, Linear, Model, Nonlinearity, Reshape, Residual, RmsNorm,
+    Sequential,
 };
 pub use losses::{AbsoluteError, BinaryCrossEntropy, Criterion, CrossEntropy, Huber, KlDivergence, SquaredError, Terms};
 pub use summary::{Line, Summary};

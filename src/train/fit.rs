@@ -1,8 +1,8 @@
 //! Epochs until an end, with looks at the validation data in between.
 
+use super::Trainer;
 use super::metrics::Metrics;
 use super::stopping::Best;
-use super::Trainer;
 use crate::error::{Error, Result};
 use crate::plan::Program;
 use crate::rule::Real;
@@ -30,11 +30,7 @@ impl<P: Program> Trainer<P> {
     ///
     /// # Errors
     /// As for [`Trainer::whole_epoch`]; those of `each`; a metric to stop by that the task does not measure.
-    pub fn fit(
-        &mut self,
-        epochs: u64,
-        mut each: impl FnMut(&mut Self, &Epoch) -> Result<ControlFlow<()>>,
-    ) -> Result<()> {
+    pub fn fit(&mut self, epochs: u64, mut each: impl FnMut(&mut Self, &Epoch) -> Result<ControlFlow<()>>) -> Result<()> {
         let running = |trainer: &Self| trainer.best.is_empty() || trainer.best.iter().any(|best| !best.stopped);
         while self.epoch < epochs && running(self) {
             let train = self.whole_epoch()?;

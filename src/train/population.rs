@@ -1,9 +1,9 @@
 //! Populations: the jobs of a sweep as lanes.
 
+use super::Trainer;
 use super::batch::Batch;
 use super::metrics::{Metric, Metrics};
 use super::task::Task;
-use super::Trainer;
 use crate::data::{Dataset, Fold};
 use crate::error::{Error, Result, range};
 use crate::nn::{Model, Tape};
@@ -297,7 +297,12 @@ impl<E: Engine, S: FnMut(&Job) -> Result<Setup>> Train for Population<'_, E, S> 
     }
 
     fn copy(&mut self, from: u64, to: u64) -> Result<()> {
-        let copies: Vec<(Key, Kept<E::Float>)> = self.kept.iter().filter(|((trial, ..), _)| *trial == from).map(|(key, kept)| ((to, key.1, key.2), kept.clone())).collect();
+        let copies: Vec<(Key, Kept<E::Float>)> = self
+            .kept
+            .iter()
+            .filter(|((trial, ..), _)| *trial == from)
+            .map(|(key, kept)| ((to, key.1, key.2), kept.clone()))
+            .collect();
         if copies.is_empty() {
             return Err(Error::setting("trial", from, "one that was trained"));
         }
@@ -331,7 +336,14 @@ impl Group {
     /// Its jobs, each alone.
     fn apart(self) -> Vec<Self> {
         let Self { model, arena, rows, made, jobs, setups } = self;
-        let alone = |(job, setup)| Self { model: model.clone(), arena: arena.clone(), rows, made, jobs: vec![job], setups: vec![setup] };
+        let alone = |(job, setup)| Self {
+            model: model.clone(),
+            arena: arena.clone(),
+            rows,
+            made,
+            jobs: vec![job],
+            setups: vec![setup],
+        };
         jobs.into_iter().zip(setups).map(alone).collect()
     }
 }

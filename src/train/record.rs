@@ -25,8 +25,9 @@ pub(super) fn record<E: Engine>(engine: &E, settled: &Settled) -> Result<Trainer
     // The first recording tells parameters and outputs; then there is a loss scale to record with.
     let table = Table::declare(&mut blueprint, "training", train);
     let probe = Probe::of(model, &mut blueprint, task, &table, batch.rows, scaling)?;
-    let (arena, buffers) = (probe.tape.arena()?, probe.tape.buffers()?);
+    // What the task says of its targets comes before what its loss says of shapes.
     task.check("training", train, &probe.output)?;
+    let (arena, buffers) = (probe.tape.arena()?, probe.tape.buffers()?);
     let shared = settled.shares_training();
     let steps = batch.steps(rows);
     let feeding =
@@ -219,7 +220,6 @@ impl Probe {
             return Err(Error::shape("output of the model", format!("[{rows}, …]"), format!("{:?}", output.shape())));
         }
         let shape = output.shape().to_vec();
-        // The task's own words come before those of its loss.
         let target = target(&mut tape, targets, table, rows);
         let measured = task.measure(&mut tape, &output, &target, None);
         Ok(Self { tape, output: shape, columns: measured.columns })

@@ -1,8 +1,8 @@
 //! Everything that a training has come to, as data.
 
+use super::Trainer;
 use super::lanes::{order, step_key};
 use super::stopping::Best;
-use super::Trainer;
 use crate::error::{Error, Result};
 use crate::optimizer::{State, StateArray, StateValues};
 use crate::plan::{Arena, Program, Values};
@@ -112,7 +112,8 @@ impl<P: Program> Trainer<P> {
     /// What a state has for a trainer like this one.
     fn taken_up(&self, state: &State<P::Float>) -> Result<Own<P::Float>> {
         let lanes = self.lanes.len();
-        let count = |name: &str| state.counts(name, &[], lanes).map(|counts| counts.iter().map(|lane| lane[0]).collect::<Vec<_>>());
+        let count =
+            |name: &str| state.counts(name, &[], lanes).map(|counts| counts.iter().map(|lane| lane[0]).collect::<Vec<_>>());
         let seeds = count(SEED)?;
         if self.train.is_shared() && seeds.iter().any(|seed| *seed != seeds[0]) {
             return Err(Error::shape("seeds of the state", "one for all lanes, as the trainer was built", "several"));

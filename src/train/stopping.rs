@@ -59,7 +59,7 @@ impl EarlyStopping {
 pub struct Best {
     /// The epoch, counted from 1; 0 before there was a finite metric.
     pub epoch: u64,
-    /// The metric after it.
+    /// The metric after it; 0 before there was one.
     pub metric: f64,
     /// Epochs since then.
     pub waited: u64,
@@ -74,7 +74,7 @@ pub struct Best {
 impl Best {
     pub(super) fn new(params: usize, buffers: usize) -> Self {
         let (params, buffers) = (vec![0.0; params], vec![0.0; buffers]);
-        Self { epoch: 0, metric: f64::NAN, waited: 0, stopped: false, params, buffers }
+        Self { epoch: 0, metric: 0.0, waited: 0, stopped: false, params, buffers }
     }
 
     /// Takes the metrics after an epoch; whether they are the best so far. What is not finite is worse than all.

@@ -1,0 +1,589 @@
+//! Trainers of any model: lanes with seeds and rows of their own, tasks and their metrics, predictions, states, early stopping.
+
+use crate::common::compare::{assert_close, assert_same_bits};
+use crate::common::engines;
+use crate::common::numbers::numbers;
+use crate::common::refusal::assert_error;
+use std::ops::ControlFlow;
+use thalweg::cpu::Cpu;
+use thalweg::data::{Dataset, Fold, KFold, Scaler};
+use thalweg::nn::{
+    BatchNorm1d, Criterion, CrossEntropy, Dropout, Huber, LaneDropout, Linear, Model, Nonlinearity, Sequential, SquaredError,
+    Tape, Terms, Value,
+};
+use thalweg::plan::{Engine, LossScale, Program};
+use thalweg::train::{Confusion, EarlyStopping, Metric, Task, TrainerBuilder};
+use thalweg::{Adam, Real, Recipe, Result, ScheduleFree, Sgd, State, Trainer};
+
+fn classes(rows: usize) -> Dataset {
+    let labels = (0..rows as u32).map(|row| row * row % 3).collect();
+    Dataset::new(numbers(5, rows * 4), 4, labels).expect("data")
+}
+
+/// Two targets that follow from four features.
+fn line(rows: usize) -> Dataset {
+    let features = numbers(6, rows * 4);
+    let targets = features.chunks(4).flat_map(|x| [x[0] - 2.0 * x[1] + 0.5, x[2] * x[3]]).collect();
+    Dataset::regression(features, 4, targets, 2).expect("data")
+}
+
+/// With everything that a lane has a key or statistics for.
+fn busy(outputs: usize) -> Sequential {
+    Sequential::new()
+        .then(Linear::new(4, 9))
+        .then(BatchNorm1d::new(9))
+        .then(Nonlinearity::Silu)
+        .then(Dropout { p: 0.25 })
+        .then(Linear::new(9, outputs))
+}
+
+fn adam(lr: f64) -> Recipe {
+    Recipe::new(Adam { lr, ..Default::default() })
+}
+
+/// All arrays of a lane but for settings.
+fn assert_same_state<F: Real>(what: &str, found: &State<F>, lane: usize, expected: &State<F>) {
+    let (found, expected) = (found.lane(lane).expect("a lane"), expected.lane(0).expect("a lane"));
+    let names = |state: &State<F>| state.iter().map(|(name, _)| name.to_string()).collect::<Vec<_>>();
+    assert_eq!(names(&found), names(&expected), "{what}");
+    for (name, array) in expected.iter() {
+        assert_eq!(found.get(name), Some(array), "{what}: {name}");
+    }
+}
+
+#[test]
+fn a_lane_with_a_seed_is_a_trainer_with_it() -> Result<()> {
+    fn check<E: Engine>(engine: &E) -> Result<()> {
+        let (data, model) = (classes(24), busy(3));
+        let of = |lr: &[f64], seeds: &[u64]| {
+            let recipe = Recipe::population(lr.iter().map(|&lr| Adam { lr, ..Default::default() }));
+            Trainer::builder(&model, recipe).train(&data).validation(&data).batch(7).seeds(seeds).build(engine)
+        };
+        let (rates, seeds) = ([0.03, 0.01, 0.03], [3, 1 << 40, 3]);
+        let mut all = of(&rates, &seeds)?;
+        let mut met = Vec::new();
+        for _ in 0..2 {
+            met = all.whole_epoch()?;
+        }
+        let (seen, state) = (all.evaluate()?, all.state_dict()?);
+        for lane in 0..3 {
+            let mut alone = of(&rates[lane..][..1], &seeds[lane..][..1])?;
+            alone.whole_epoch()?;
+            assert_eq!(alone.whole_epoch()?[0], met[lane], "{}, lane {lane}", engine.describe());
+            assert_eq!(alone.evaluate()?[0], seen[lane], "{}, lane {lane}", engine.describe());
+            assert_same_state(&engine.describe(), &state, lane, &alone.state_dict()?);
+        }
+        assert_eq!((met[0], seen[0]), (met[2], seen[2]));
+        assert_ne!(met[0], met[1]);
+        Ok(())
+    }
+    check(&Cpu::<f64>::default())?;
+    [engines::cpu(), engines::gpu()].iter().try_for_each(check)
+}
+
+#[test]
+fn an_order_follows_from_seed_and_epoch() -> Result<()> {
+    let (data, model) = (classes(40), Linear::new(4, 3));
+    let builder = || Trainer::builder(&model, adam(0.1)).train(&data).seeds(&[1, 2, 1]);
+    let trainer = builder().build(&Cpu::<f32>::default())?;
+    let sorted = |mut rows: Vec<u32>| {
+        rows.sort_unstable();
+        rows
+    };
+    for epoch in 0..4 {
+        assert_eq!(sorted(trainer.order(0, epoch)?), (0..40).collect::<Vec<u32>>());
+        assert_eq!(trainer.order(0, epoch)?, trainer.order(2, epoch)?);
+        assert_ne!(trainer.order(0, epoch)?, trainer.order(1, epoch)?);
+        assert_ne!(trainer.order(0, epoch)?, trainer.order(0, epoch + 1)?);
+    }
+    let some = builder().train_rows(1, &(0..40).map(|i| i / 2).collect::<Vec<_>>()).build(&Cpu::<f32>::default())?;
+    assert_eq!(sorted(some.order(1, 0)?), (0..40).map(|i| i / 2).collect::<Vec<u32>>());
+    Ok(())
+}
+
+/// Folds share one data set on the device; each lane is what a trainer of its rows alone is, standardised by them.
+#[test]
+fn a_lane_with_rows_is_a_trainer_of_these_rows() -> Result<()> {
+    fn check<E: Engine>(engine: &E) -> Result<()> {
+        let mut folds = (KFold { folds: 3, ..Default::default() }).split(24)?;
+        folds[1].validation.truncate(5);
+        folds[2].train.rotate_left(7);
+        let data = [classes(24), line(24)];
+        for data in &data {
+            let model = busy(if data.is_regression() { 2 } else { 3 });
+            fn builder<'a>(model: &'a Sequential, data: &'a Dataset) -> TrainerBuilder<'a> {
+                Trainer::builder(model, adam(0.02)).train(data).batch(6).evaluation_rows(6).standardise()
+            }
+            let together =
+                folds.iter().enumerate().fold(builder(&model, data).seeds(&[4, 4, 5]), |b, (lane, fold)| b.fold(lane, fold));
+            let mut together = together.build(engine)?;
+            for _ in 0..2 {
+                together.whole_epoch()?;
+            }
+            let (met, seen, state) = (together.metrics()?, together.evaluate()?, together.state_dict()?);
+            for (lane, Fold { train, validation }) in folds.iter().enumerate() {
+                let (train, validation) = (data.rows_at(train)?, data.rows_at(validation)?);
+                let mut alone = builder(&model, &train).validation(&validation).seed([4, 4, 5][lane]).build(engine)?;
+                alone.whole_epoch()?;
+                alone.whole_epoch()?;
+                assert_eq!(alone.metrics()?[0], met[lane], "{}, lane {lane}", engine.describe());
+                assert_eq!(alone.evaluate()?[0], seen[lane], "{}, lane {lane}", engine.describe());
+                assert_same_state(&engine.describe(), &state, lane, &alone.state_dict()?);
+                let found = together.predict(lane, &data.features)?;
+                assert_same_bits(&engine.describe(), &found, &alone.predict(0, &data.features)?);
+            }
+        }
+        Ok(())
+    }
+    check(&Cpu::<f64>::default())?;
+    [engines::cpu(), engines::gpu()].iter().try_for_each(check)
+}
+
+#[test]
+fn standardised_features_are_those_of_a_scaler() -> Result<()> {
+    let mut data = line(30);
+    data.features.iter_mut().skip(1).step_by(4).for_each(|x| *x = 7.0);
+    data.features.iter_mut().skip(2).step_by(4).for_each(|x| *x = 100.0 + 3.0 * *x);
+    let mut scaled = data.clone();
+    Scaler::standard(&data)?.apply(&mut scaled)?;
+    let model = Sequential::perceptron(4, &[6], 2, Nonlinearity::Tanh);
+    let trained = |data: &Dataset, own: bool| {
+        let builder = Trainer::builder(&model, adam(0.05)).train(data).batch(8).seed(3);
+        let builder = if own { builder.standardise() } else { builder };
+        let mut trainer = builder.build(&Cpu::<f64>::default())?;
+        trainer.whole_epoch()?;
+        trainer.params(0)
+    };
+    let (found, expected, plain) = (trained(&data, true)?, trained(&scaled, false)?, trained(&data, false)?);
+    // The scaled features are rounded to f32.
+    assert_close("parameters", &found, &expected, |_| 1e-5);
+    assert!(found.iter().zip(&plain).any(|(a, b)| (a - b).abs() > 1e-2), "scaling matters");
+    Ok(())
+}
+
+/// R², absolute and squared errors of predictions, as the formulas have them.
+fn scores(data: &Dataset, predictions: &[f64]) -> [f64; 3] {
+    let (rows, width) = (data.rows(), data.target_width);
+    let target = |row: usize, output: usize| f64::from(data.targets[row * width + output]);
+    let mut sums = [0.0; 3];
+    for output in 0..width {
+        let mean = (0..rows).map(|row| target(row, output)).sum::<f64>() / rows as f64;
+        let around: f64 = (0..rows).map(|row| (target(row, output) - mean).powi(2)).sum();
+        let errors: Vec<f64> = (0..rows).map(|row| predictions[row * width + output] - target(row, output)).collect();
+        let squares: f64 = errors.iter().map(|error| error * error).sum();
+        sums[0] += 1.0 - squares / around;
+        sums[1] += errors.iter().map(|error| error.abs()).sum::<f64>() / rows as f64;
+        sums[2] += (squares / rows as f64).sqrt();
+    }
+    sums.map(|sum| sum / width as f64)
+}
+
+#[test]
+fn regression_measures_what_its_predictions_give() -> Result<()> {
+    fn check<E: Engine>(engine: &E) -> Result<()> {
+        let model = Sequential::perceptron(4, &[12], 2, Nonlinearity::Tanh);
+        let data = [line(40), line(301)];
+        let builder = Trainer::builder(&model, adam(0.03)).train(&data[0]).validation(&data[1]).batch(6).seeds(&[1, 2]);
+        let mut trainer = builder.task(Task::regression().criterion(Huber { delta: 0.7 })).build(engine)?;
+        for _ in 0..20 {
+            trainer.whole_epoch()?;
+        }
+        let found = trainer.evaluate()?;
+        for (lane, found) in found.iter().enumerate() {
+            let predictions: Vec<f64> = trainer.predict(lane, &data[1].features)?.iter().map(|x| x.as_f64()).collect();
+            let huber = |(x, &t): (&f64, &f32)| {
+                let distance = (x - f64::from(t)).abs();
+                if distance <= 0.7 { 0.5 * distance * distance } else { 0.7 * (distance - 0.35) }
+            };
+            let loss = predictions.iter().zip(&data[1].targets).map(huber).sum::<f64>() / predictions.len() as f64;
+            let [r2, mae, rmse] = scores(&data[1], &predictions);
+            let of = |metric: Metric| metric.of(found);
+            let all = [of(Metric::Loss)?, of(Metric::R2)?, of(Metric::Mae)?, of(Metric::Rmse)?];
+            // Sums of 301 numbers of about 1.
+            assert_close(&engine.describe(), &all, &[loss, r2, mae, rmse], |_| 2e-5);
+            assert!(r2 > 0.5, "{r2}");
+            assert!(Metric::Accuracy.of(found).is_err());
+        }
+        // In training, rows are met while parameters move; where they stay, all is as in an evaluation.
+        let mut still = Trainer::builder(&model, Recipe::new(Sgd { lr: 0.0, ..Default::default() })).train(&data[0]);
+        still = still.validation(&data[0]).batch(6);
+        let mut still = still.build(engine)?;
+        let (met, seen) = (still.whole_epoch()?[0], still.evaluate()?[0]);
+        let all = |m: &thalweg::Metrics| [m.loss, m.r2.unwrap_or(9.0), m.mae.unwrap_or(9.0), m.rmse.unwrap_or(9.0)];
+        assert_close(&engine.describe(), &all(&met), &all(&seen), |_| 1e-5);
+        Ok(())
+    }
+    check(&Cpu::<f64>::default())?;
+    [engines::cpu(), engines::gpu()].iter().try_for_each(check)
+}
+
+#[test]
+fn classification_measures_what_its_logits_give() -> Result<()> {
+    fn check<E: Engine>(engine: &E) -> Result<()> {
+        let (data, held) = (classes(40), classes(290));
+        let model = Sequential::perceptron(4, &[8], 3, Nonlinearity::Relu);
+        let weights = [1.0, 0.25, 3.0];
+        let criterion = CrossEntropy { class_weights: Some(weights.to_vec()), ..Default::default() };
+        let task = Task::classification().criterion(criterion).top(2);
+        let builder = Trainer::builder(&model, adam(0.02)).train(&data).validation(&held).batch(9).seeds(&[5, 6]);
+        let mut trainer = builder.task(task).build(engine)?;
+        trainer.optimizer_mut().watch_loss();
+        trainer.optimizer_mut().telemetry_every(1);
+        let met = trainer.whole_epoch()?;
+        let found = trainer.evaluate()?;
+        for (lane, found) in found.iter().enumerate() {
+            let logits: Vec<f64> = trainer.predict(lane, &held.features)?.iter().map(|x| x.as_f64()).collect();
+            let [mut loss, mut weight, mut hits, mut top] = [0.0; 4];
+            for (logits, &label) in logits.chunks(3).zip(&held.labels) {
+                let own = weights[label as usize];
+                let sum: f64 = logits.iter().map(|logit| logit.exp()).sum();
+                loss += own * (sum.ln() - logits[label as usize]);
+                weight += own;
+                let larger = logits.iter().filter(|logit| **logit > logits[label as usize]).count();
+                (hits, top) = (hits + f64::from(u8::from(larger == 0)), top + f64::from(u8::from(larger < 2)));
+            }
+            let rows = held.rows() as f64;
+            let all = [found.loss, found.accuracy.unwrap_or(9.0), found.top.unwrap_or(9.0)];
+            assert_close(&engine.describe(), &all, &[loss / weight, hits / rows, top / rows], |_| 2e-5);
+            assert!(top > hits);
+            let predicted = trainer.predict_classes(lane, &held.features)?;
+            let confusion = Confusion::of(&held.labels, &predicted, 3)?;
+            assert_eq!(Some(confusion.accuracy()), found.accuracy.map(|accuracy| (accuracy * rows).round() / rows));
+        }
+        // Samples carry the loss that a step follows: with weights Σ w·l / Σ w over its batch.
+        trainer.optimizer_mut().flush()?;
+        let samples = trainer.optimizer_mut().poll()?;
+        for (lane, met) in met.iter().enumerate() {
+            let order = trainer.order(lane, 0)?;
+            let of_batch = |rows: &[u32]| rows.iter().map(|&row| weights[data.labels[row as usize] as usize]).sum::<f64>();
+            let batches: Vec<f64> = order.chunks(9).map(of_batch).collect();
+            let losses: Vec<f64> = samples.iter().filter(|s| s.lane == lane).filter_map(|sample| sample.loss).collect();
+            let sum: f64 = batches.iter().zip(&losses).map(|(weight, loss)| weight * loss).sum();
+            assert_close(&engine.describe(), &[sum / batches.iter().sum::<f64>()], &[met.loss], |_| 1e-5);
+        }
+        Ok(())
+    }
+    check(&Cpu::<f64>::default())?;
+    [engines::cpu(), engines::gpu()].iter().try_for_each(check)
+}
+
+/// (x − t)⁴, a loss of a user's own.
+#[derive(Debug)]
+struct Fourth;
+
+impl Criterion for Fourth {
+    fn terms(&self, tape: &mut Tape, prediction: &Value, target: &Value) -> Terms {
+        let losses = tape.map(&[prediction, target], |of| (of[0].clone() - of[1].clone()).square().square());
+        Terms { losses, weights: None }
+    }
+}
+
+/// A loss of one number per batch, which no row has a part of.
+#[derive(Debug)]
+struct Scalar;
+
+impl Criterion for Scalar {
+    fn terms(&self, tape: &mut Tape, prediction: &Value, target: &Value) -> Terms {
+        Terms { losses: SquaredError.mean(tape, prediction, target), weights: None }
+    }
+}
+
+#[test]
+fn a_loss_of_ones_own_is_trained() -> Result<()> {
+    for engine in [engines::cpu(), engines::gpu()] {
+        let (data, model) = (line(30), Linear::new(4, 2));
+        let builder = || Trainer::builder(&model, adam(0.05)).train(&data).validation(&data).batch(10);
+        let mut trainer = builder().task(Task::of(Fourth)).build(&engine)?;
+        let first = trainer.whole_epoch()?[0];
+        for _ in 0..40 {
+            trainer.whole_epoch()?;
+        }
+        let end = trainer.evaluate()?[0];
+        let predictions = trainer.predict(0, &data.features)?;
+        let fourth = predictions.iter().zip(&data.targets).map(|(x, t)| f64::from(x - t).powi(4)).sum::<f64>() / 60.0;
+        assert_close(engine.name, &[end.loss], &[fourth], |_| 1e-5);
+        assert!(end.loss < 0.3 * first.loss && end.r2.is_none(), "{end:?} after {first:?}");
+        let refused = builder().task(Task::of(Scalar)).build(&engine).map(drop);
+        assert_error(refused, "terms of the loss: [] found, [10, …] expected");
+    }
+    Ok(())
+}
+
+/// Whatever stands beside a row, its outputs have the same bits.
+#[test]
+fn predictions_of_a_row_do_not_depend_on_its_neighbours() -> Result<()> {
+    for engine in [engines::cpu(), engines::gpu()] {
+        let (data, model) = (classes(20), busy(3));
+        let mut trainer = Trainer::builder(&model, adam(0.1)).train(&data).batch(10).seeds(&[1, 2]).build(&engine)?;
+        trainer.whole_epoch()?;
+        let features = numbers(9, 300 * 4);
+        let whole = trainer.predict(1, &features)?;
+        for rows in [1, 2, 3, 7, 8, 31, 64, 65, 127, 255, 256, 257, 299, 300] {
+            assert_same_bits(engine.name, &trainer.predict(1, &features[..rows * 4])?, &whole[..rows * 3]);
+            let last = trainer.predict(1, &features[(300 - rows) * 4..])?;
+            assert_same_bits(engine.name, &last, &whole[(300 - rows) * 3..]);
+        }
+        assert_same_bits(engine.name, &trainer.predict_all(&features)?[1], &whole);
+        assert!(trainer.predict(0, &[])?.is_empty());
+        assert_error(trainer.predict(0, &features[..3]), "features to predict from: 3 found, rows of 4 expected");
+        assert_error(trainer.predict(2, &features[..4]), "lane = 2 is out of range: below 2");
+    }
+    Ok(())
+}
+
+#[test]
+fn steps_across_epochs_are_those_of_epochs() -> Result<()> {
+    for engine in [engines::cpu(), engines::gpu()] {
+        let (data, model) = (classes(23), busy(3));
+        let new = || Trainer::builder(&model, adam(0.03)).train(&data).batch(5).seeds(&[8, 9]).build(&engine);
+        let (mut epochs, mut steps, mut broken) = (new()?, new()?, new()?);
+        for _ in 0..3 {
+            epochs.whole_epoch()?;
+        }
+        [1, 6, 4, 0, 4].into_iter().try_for_each(|count| steps.advance(count))?;
+        for stop in [2, 5, 3, 5, 5] {
+            broken.epoch(|step| if step == stop { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })?;
+        }
+        assert_eq!((steps.steps(), steps.epochs(), broken.steps()), (15, 3, 15));
+        assert_eq!(steps.metrics()?, epochs.metrics()?);
+        for lane in 0..2 {
+            let expected = epochs.state_dict()?.lane(lane)?;
+            assert_same_state(engine.name, &steps.state_dict()?, lane, &expected);
+            assert_same_state(engine.name, &broken.state_dict()?, lane, &expected);
+        }
+    }
+    Ok(())
+}
+
+/// A state that is taken over goes on with the same bits, in the middle of an epoch and after it.
+#[test]
+fn a_training_goes_on_where_its_state_was_taken() -> Result<()> {
+    fn check<E: Engine>(engine: &E) -> Result<()> {
+        let (data, model) = (classes(23), busy(3));
+        let new = |seeds: &[u64]| {
+            let recipe = adam(0.03).skip_bad();
+            let builder = Trainer::builder(&model, recipe).train(&data).validation(&data).batch(5).seeds(seeds);
+            builder.early_stopping(EarlyStopping { patience: 2, ..Default::default() }).build(engine)
+        };
+        for steps in [0, 2, 5, 8] {
+            let mut first = new(&[8, 9])?;
+            if steps >= 5 {
+                first.fit(1, |_, _| Ok(ControlFlow::Continue(())))?;
+            }
+            first.advance(steps % 5)?;
+            let (state, mut second) = (first.state_dict()?, new(&[1, 2])?);
+            second.load_state_dict(&state)?;
+            for lane in 0..2 {
+                assert_same_state(&engine.describe(), &second.state_dict()?, lane, &state.lane(lane)?);
+            }
+            for trainer in [&mut first, &mut second] {
+                trainer.fit(4, |_, _| Ok(ControlFlow::Continue(())))?;
+            }
+            assert_eq!(first.metrics()?, second.metrics()?, "{}, {steps} steps", engine.describe());
+            let expected = first.state_dict()?;
+            for lane in 0..2 {
+                assert_same_state(&engine.describe(), &second.state_dict()?, lane, &expected.lane(lane)?);
+            }
+        }
+        Ok(())
+    }
+    check(&Cpu::<f64>::default())?;
+    [engines::cpu(), engines::gpu()].iter().try_for_each(check)
+}
+
+#[test]
+fn a_state_that_does_not_fit_changes_nothing() -> Result<()> {
+    let (data, model) = (classes(23), busy(3));
+    let builder = || Trainer::builder(&model, adam(0.03)).train(&data).batch(5);
+    let (mut apart, mut shared) =
+        (builder().seeds(&[1, 2]).build(&Cpu::<f32>::default())?, builder().seeds(&[1, 1]).build(&Cpu::<f32>::default())?);
+    apart.advance(2)?;
+    let (state, before) = (apart.state_dict()?, shared.state_dict()?);
+    let expected = "seeds of the state: several found, one for all lanes, as the trainer was built expected";
+    assert_error(shared.load_state_dict(&state), expected);
+    let mut without = state.clone();
+    without.remove("buffer.1.running_mean");
+    assert_error(apart.load_state_dict(&without), "the state's buffer.1.running_mean: none found, an array expected");
+    let mut unknown = before.clone();
+    unknown.insert("buffer.2.p", before.get("buffer.1.running_mean").expect("an array").clone());
+    assert!(shared.load_state_dict(&unknown).unwrap_err().to_string().contains("buffer.2.p"));
+    assert_eq!(shared.state_dict()?, before);
+    assert!(before.get("buffer.1.running_var").is_some());
+    Ok(())
+}
+
+#[test]
+fn lanes_stop_early_and_keep_their_best() -> Result<()> {
+    fn check<E: Engine>(engine: &E, recipe: &dyn Fn(&[f64]) -> Recipe) -> Result<()> {
+        let (data, held, model) = (line(24), line(50), busy(2));
+        let stopping = EarlyStopping { metric: Metric::R2, patience: 3, ..Default::default() };
+        // The rates are too high to go on getting better.
+        let (rates, seeds) = ([0.3, 0.05, 0.6], [1, 2, 3]);
+        let run = |rates: &[f64], seeds: &[u64]| {
+            let builder = Trainer::builder(&model, recipe(rates)).train(&data).validation(&held).batch(6).seeds(seeds);
+            let mut trainer = builder.early_stopping(stopping).build(engine)?;
+            let mut curve: Vec<Vec<f64>> = vec![Vec::new(); seeds.len()];
+            trainer.fit(40, |_, epoch| {
+                curve.iter_mut().zip(&epoch.validation).for_each(|(c, m)| c.push(m.r2.unwrap_or(f64::NAN)));
+                Ok(ControlFlow::Continue(()))
+            })?;
+            Ok::<_, thalweg::Error>((trainer, curve))
+        };
+        let (mut all, curves) = run(&rates, &seeds)?;
+        let seen = all.evaluate()?;
+        for lane in 0..3 {
+            let best = all.best(lane)?.clone();
+            // Before the first epoch that ends a row of three that are no better.
+            let stop = (1..=curves[lane].len()).find(|&end| {
+                let at = (0..end).fold(0, |at, i| if curves[lane][i] > curves[lane][at] { i } else { at });
+                end - 1 - at >= 3
+            });
+            let until = &curves[lane][..stop.unwrap_or(curves[lane].len())];
+            let at = (0..until.len()).fold(0, |at, i| if until[i] > until[at] { i } else { at });
+            assert_eq!((best.epoch as usize, best.metric), (at + 1, until[at]), "{}, lane {lane}", engine.describe());
+            assert_eq!(best.stopped, stop.is_some());
+            assert_eq!(seen[lane].r2, Some(best.metric), "{}, lane {lane}", engine.describe());
+            let (mut alone, curve) = run(&rates[lane..][..1], &seeds[lane..][..1])?;
+            assert_eq!(curve[0], until, "{}, lane {lane}", engine.describe());
+            assert_eq!((alone.evaluate()?[0], alone.best(0)?), (seen[lane], &best));
+            assert_same_bits(&engine.describe(), &alone.eval_params(0)?, &all.eval_params(lane)?);
+        }
+        assert!((0..3).any(|lane| all.best(lane).is_ok_and(|best| best.stopped)));
+        Ok(())
+    }
+    let adam = |rates: &[f64]| Recipe::population(rates.iter().map(|&lr| Adam { lr, ..Default::default() }));
+    let free = |rates: &[f64]| Recipe::population(rates.iter().map(|&lr| ScheduleFree { lr, ..Default::default() }));
+    check(&Cpu::<f64>::default(), &adam)?;
+    [engines::cpu(), engines::gpu()].iter().try_for_each(|engine| check(engine, &adam).and_then(|()| check(engine, &free)))
+}
+
+#[test]
+fn a_lane_has_its_own_rate_of_dropout() -> Result<()> {
+    for engine in [engines::cpu(), engines::gpu()] {
+        let data = classes(24);
+        let model = |p| Sequential::new().then(Linear::new(4, 16)).then(LaneDropout { p }).then(Linear::new(16, 3));
+        let both = model(0.5);
+        let builder = Trainer::builder(&both, adam(0.05)).train(&data).batch(8).seeds(&[1, 1]);
+        let mut both = builder.buffer(1, "1.p", &[0.125]).build(&engine)?;
+        both.whole_epoch()?;
+        for (lane, p) in [0.5, 0.125].into_iter().enumerate() {
+            let model = model(p);
+            let mut alone = Trainer::builder(&model, adam(0.05)).train(&data).batch(8).seed(1).build(&engine)?;
+            alone.whole_epoch()?;
+            assert_same_bits(engine.name, &both.params(lane)?, &alone.params(0)?);
+        }
+        assert_ne!(both.params(0)?, both.params(1)?);
+    }
+    Ok(())
+}
+
+/// Powers of two change no bits.
+#[test]
+fn each_lane_has_its_own_loss_scale() -> Result<()> {
+    for engine in [engines::cpu(), engines::gpu()] {
+        let (data, model) = (line(20), Sequential::perceptron(4, &[6], 2, Nonlinearity::Tanh));
+        let new = |recipe: Recipe| Trainer::builder(&model, recipe.repeated(2)).train(&data).batch(7).build(&engine);
+        let scales = [1024.0, 4.0].map(|init| LossScale { init, interval: 1000, ..Default::default() });
+        let (mut plain, mut scaled) = (new(adam(0.1).skip_bad())?, new(adam(0.1).repeated(2).loss_scale(scales))?);
+        assert_eq!(scaled.whole_epoch()?, plain.whole_epoch()?);
+        for lane in 0..2 {
+            assert_same_bits(engine.name, &scaled.params(lane)?, &plain.params(lane)?);
+        }
+        let grads = scaled.optimizer().grads_buffer();
+        let [first, second] = [0, 1].map(|lane| scaled.optimizer_mut().program_mut().read(grads, lane));
+        let quarter: Vec<f32> = first?.iter().map(|x| x / 256.0).collect();
+        assert_same_bits(engine.name, &second?, &quarter);
+    }
+    Ok(())
+}
+
+#[test]
+fn what_does_not_fit_is_told() -> Result<()> {
+    let (data, numbers, model) = (classes(20), line(20), Linear::new(4, 3));
+    let engine = Cpu::<f32>::default();
+    let refused = |builder: TrainerBuilder, expected: &str| assert_error(builder.build(&engine).map(drop), expected);
+    let (mut broken, mut infinite) = (line(20), line(20));
+    broken.targets[7] = f32::NAN;
+    infinite.features[10] = f32::INFINITY;
+    let on = |data| Trainer::builder(&model, adam(0.1)).train(data);
+    let missing = Trainer::builder(&model, adam(0.1)).build(&engine).map(drop).unwrap_err().to_string();
+    assert!(missing.contains(".train(&data)"), "{missing}");
+    refused(on(&broken), "targets[row 3, column 1] = NaN is out of range: finite");
+    refused(on(&data).validation(&infinite), "features[row 2, column 2] = inf is out of range: finite");
+    refused(on(&numbers), "output of the model: [20, 3] found, [20, 2], as the training data have targets expected");
+    refused(on(&numbers).task(Task::classification()), "targets of the training data: numbers found, classes expected");
+    refused(on(&data).task(Task::regression()), "targets of the training data: classes found, numbers expected");
+    refused(on(&data).validation(&numbers), "targets of the validation data: numbers found, classes expected");
+    refused(on(&data).batch(0), "batch = 0 is out of range: at least 1");
+    refused(on(&data).evaluation_rows(0), "evaluation_rows = 0 is out of range: at least 1");
+    refused(on(&data).task(Task::classification().top(0)), "top = 0 is out of range: at least 1");
+    let two = || Trainer::builder(&model, adam(0.1).repeated(2)).train(&data);
+    refused(two().seeds(&[1, 2, 3]), "seeds: 3 found, 1, or 2, one per lane, expected");
+    refused(two().train_rows(2, &[1]), "lane of rows = 2 is out of range: below 2");
+    refused(two().train_rows(1, &[20]), "training row of lane 1 = 20 is out of range: below 20, the number of rows");
+    refused(two().validation_rows(0, &[]), "the list of validation rows of lane 0 is empty");
+    let rows = "training rows of lane 1: 2 found, 20 as in lane 0 (a batch has rows of all lanes) expected";
+    refused(two().train_rows(1, &[1, 2]), rows);
+    refused(two().buffer(2, "p", &[0.0]), "lane of a buffer = 2 is out of range: below 2");
+    let stopping = EarlyStopping { patience: 0, ..Default::default() };
+    refused(on(&data).validation(&data).early_stopping(stopping), "patience = 0 is out of range: at least 1");
+    let mut trainer = on(&data).build(&engine)?;
+    let unseen = trainer.evaluate().unwrap_err().to_string();
+    assert!(unseen.contains(".validation(&data)"), "{unseen}");
+    let normed = busy(3);
+    let builder = Trainer::builder(&normed, adam(0.1)).train(&data).buffer(0, "1.running_men", &[0.0]);
+    assert!(builder.build(&engine).map(drop).unwrap_err().to_string().contains("1.running_mean"));
+    Ok(())
+}
+
+#[test]
+fn a_confusion_counts_pairs() -> Result<()> {
+    let confusion = Confusion::of(&[0, 0, 0, 1, 1, 2], &[0, 0, 1, 1, 2, 0], 4)?;
+    assert_eq!(confusion.counts, [[2, 1, 0, 0], [0, 1, 1, 0], [1, 0, 0, 0], [0; 4]]);
+    let of = |f: fn(&Confusion, usize) -> f64| (0..4).map(|class| f(&confusion, class)).collect::<Vec<_>>();
+    assert_eq!(of(Confusion::precision), [2.0 / 3.0, 0.5, 0.0, 0.0]);
+    assert_eq!(of(Confusion::recall), [2.0 / 3.0, 0.5, 0.0, 0.0]);
+    assert_eq!(of(Confusion::f1), [2.0 / 3.0, 0.5, 0.0, 0.0]);
+    assert_eq!((confusion.accuracy(), confusion.macro_f1()), (0.5, (2.0 / 3.0 + 0.5) / 4.0));
+    assert_error(Confusion::of(&[0], &[], 1), "predictions: 0 found, 1 expected");
+    assert_error(Confusion::of(&[0], &[3], 3), "class = 3 is out of range: below 3");
+    Ok(())
+}
+
+/// Models record themselves; that a name is unknown shows before anything is trained.
+#[test]
+fn regression_data_are_split_and_selected() -> Result<()> {
+    let data = line(20);
+    let (train, test) = data.split(0.25, 3)?;
+    assert_eq!((train.rows(), test.rows(), train.target_width), (15, 5, 2));
+    let part = data.rows_at(&[3, 3, 1])?;
+    assert_eq!(part.targets, [&data.targets[6..8], &data.targets[6..8], &data.targets[2..4]].concat());
+    assert_eq!(part.target(2), data.target(1));
+    assert_error(Dataset::regression(vec![1.0; 4], 2, vec![0.0; 3], 2), "targets: 3 found, rows of 2 expected");
+    assert_error(Dataset::regression(vec![1.0; 4], 1, vec![0.0; 4], 2), "features: 4 found, 2 rows × 1 expected");
+    let both = Dataset { labels: vec![0; 20], ..line(20) };
+    assert!(both.check().unwrap_err().to_string().contains("labels"));
+    Ok(())
+}
+
+/// Whatever implements it is a model.
+#[test]
+fn a_model_is_any_that_records_itself() -> Result<()> {
+    #[derive(Debug)]
+    struct Wide;
+    impl Model for Wide {
+        fn forward(&self, tape: &mut Tape, x: &Value) -> Value {
+            let hidden = tape.layer("in", &Linear::new(4, 5), x).tanh();
+            tape.layer("out", &Linear::new(5, 3), &hidden)
+        }
+    }
+    let data = classes(30);
+    let mut trainer = Trainer::builder(&Wide, adam(0.05)).train(&data).validation(&data).build(&Cpu::<f32>::default())?;
+    let first = trainer.evaluate()?[0].loss;
+    for _ in 0..30 {
+        trainer.whole_epoch()?;
+    }
+    assert!(trainer.evaluate()?[0].loss < first);
+    assert_eq!(trainer.optimizer().arena().tensors()[0].name, "in.weight");
+    Ok(())
+}
