@@ -72,12 +72,13 @@ struct Kept<F> {
 ///     Ok(Setup { seed: 1, ..Setup::new(model, Recipe::new(Adam { lr, ..Default::default() })) })
 /// };
 /// let engine = Cpu::<f32>::default();
-/// let mut population = Population::new(&engine, &data, setup).folds(folds).standardise().metric(Metric::Accuracy);
+/// let mut population = Population::new(&engine, &data, setup).folds(folds).standardise();
+/// population = population.metric(Metric::Accuracy).in_epochs();
 ///
-/// let space: SearchSpace = "lr=log:1e-4:1e-1".parse()?;
+/// let space: SearchSpace = "lr=log:1e-3:1e-1".parse()?;
 /// let mut study = Study::new(space.clone(), Goal::Maximize, Random { seed: 1 });
 /// let mut table = Table::new(space, Goal::Maximize);
-/// let halving = Strategy::Halving(Halving { min_steps: 10, max_steps: 30, eta: 3 });
+/// let halving = Strategy::Halving(Halving { min_steps: 2, max_steps: 6, eta: 3 });
 /// Sweep { trials: 3, folds: 3, ..Sweep::new(halving) }.run(&mut study, &mut table, &mut population, |_| Ok(()))?;
 /// assert!(table.best().unwrap().mean > 0.5);
 /// # Ok::<(), thalweg::Error>(())
