@@ -170,8 +170,8 @@ impl Program for AnyProgram {
         either!(self, Self, program => program.request(tag, buffers))
     }
 
-    fn arrived(&mut self) -> Result<Option<&Answer<f32>>> {
-        either!(self, Self, program => program.arrived())
+    fn arrived(&mut self, tag: Tag) -> Result<Option<&Answer<f32>>> {
+        either!(self, Self, program => program.arrived(tag))
     }
 
     fn settle(&mut self) -> Result<()> {

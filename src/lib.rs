@@ -103,8 +103,8 @@ pub use any_engine::{AnyEngine, AnyProgram};
 pub use error::{Error, Result, Unit, range};
 pub use lbfgs::{Evaluation, Lbfgs, LbfgsReport, LbfgsSettings, LbfgsStepper, LbfgsStop, LineSearch};
 pub use optimizer::{
-    Accumulation, Average, Clip, Lane, Lookahead, Optimizer, Recipe, Report, Rules, Schedules, Select, State, StateArray,
-    StateValues, Stepper, SumOrder, Telemetry, TensorReport,
+    Accumulation, Average, Clip, Lane, Lookahead, Optimizer, Recipe, Report, Rules, Schedules, Select, SetNorm, State,
+    StateArray, StateValues, Stepper, SumOrder, Telemetry, TensorReport,
 };
 pub use plan::PerLane;
 pub use rule::{

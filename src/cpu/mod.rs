@@ -91,8 +91,7 @@ impl<F: Float> Engine for Cpu<F> {
             lanes: Store::lanes(layout)?,
             phases: plans.iter().map(|plan| phases(plan, layout)).collect(),
             layout: layout.clone(),
-            answer: Answer::default(),
-            answered: false,
+            answers: Vec::new(),
         })
     }
 
@@ -151,11 +150,12 @@ pub struct CpuProgram<F> {
     shared: Store<F>,
     lanes: Vec<Store<F>>,
     phases: Vec<Vec<Phase>>,
-    /// Of the newest request.
-    answer: Answer<F>,
-    /// Whether it was not given out yet.
-    answered: bool,
+    /// Of the newest request under each tag, and whether it was not given out yet.
+    answers: Vec<(Answer<F>, bool)>,
 }
+
+/// Tags whose newest answers are kept.
+const ASKERS: usize = 64;
 
 impl<F: Float> CpuProgram<F> {
     /// A lane's floats, in place.
@@ -359,25 +359,39 @@ impl<F: Float> Program for CpuProgram<F> {
 
     fn request(&mut self, tag: Tag, buffers: &[BufferId]) -> Result<()> {
         self.layout.check_request(buffers)?;
-        self.answer.clear();
-        self.answer.tag = tag;
+        let own = self.answers.iter().position(|(answer, _)| answer.tag == tag);
+        let own = own.unwrap_or_else(|| {
+            // Whoever has many steppers makes room by the oldest one.
+            if self.answers.len() == ASKERS {
+                self.answers.remove(0);
+            }
+            self.answers.push((Answer::default(), false));
+            self.answers.len() - 1
+        });
+        let (answer, answered) = &mut self.answers[own];
+        answer.clear();
+        answer.tag = tag;
         for &id in buffers {
             let declared = self.layout.buffer(id);
             let owners = if declared.scope == Scope::Lane { &self.lanes[..] } else { std::slice::from_ref(&self.shared) };
             for owner in owners {
                 match declared.kind {
-                    Kind::Float => self.answer.floats.extend_from_slice(owner.floats(id)),
-                    Kind::Index => self.answer.indices.extend_from_slice(owner.indices(id)),
+                    Kind::Float => answer.floats.extend_from_slice(owner.floats(id)),
+                    Kind::Index => answer.indices.extend_from_slice(owner.indices(id)),
                     Kind::Half => {}
                 }
             }
         }
-        self.answered = true;
+        *answered = true;
         Ok(())
     }
 
-    fn arrived(&mut self) -> Result<Option<&Answer<F>>> {
-        Ok(std::mem::take(&mut self.answered).then_some(&self.answer))
+    fn arrived(&mut self, tag: Tag) -> Result<Option<&Answer<F>>> {
+        let own = self.answers.iter_mut().find(|(answer, answered)| answer.tag == tag && *answered);
+        Ok(own.map(|(answer, answered)| {
+            *answered = false;
+            &*answer
+        }))
     }
 
     fn settle(&mut self) -> Result<()> {

@@ -531,9 +531,9 @@ impl Program for GpuProgram {
         self.readback.request(&self.gpu, &self.memory, tag, buffers)
     }
 
-    fn arrived(&mut self) -> Result<Option<&Answer<f32>>> {
+    fn arrived(&mut self, tag: Tag) -> Result<Option<&Answer<f32>>> {
         let (answer, layout, memory) = (&mut self.answer, &self.layout, &self.memory);
-        let found = self.readback.oldest(&self.gpu, |tag, buffers, bytes| {
+        let found = self.readback.oldest(&self.gpu, tag, |buffers, bytes| {
             answer.clear();
             answer.tag = tag;
             let mut rest = bytes;

@@ -12,7 +12,8 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-/// Requests that may be under way at a time; further ones are dropped, since a newer one will follow.
+/// Requests that may be under way at a time; further ones are dropped, since a newer one will follow. An answer that nobody fetches makes
+/// room for a request.
 const RING: usize = 8;
 
 /// How long a callback may take once its copy is done: it waits for nothing but a thread's turn.
@@ -141,16 +142,23 @@ impl Readback {
     /// Starts to copy whole buffers without waiting.
     pub(super) fn request(&mut self, gpu: &Gpu, memory: &Memory, tag: Tag, buffers: &[BufferId]) -> Result<()> {
         if self.pending.len() == RING {
-            return gpu.alive();
+            let Some(oldest) = self.pending.iter().position(|copy| copy.state() != UNDER_WAY) else { return gpu.alive() };
+            self.take_out(gpu, oldest, |_, _| ())?;
         }
         let sources = || buffers.iter().map(|&id| memory.get(id).single());
         let size = sources().map(|source| source.map(wgpu::Buffer::size)).sum::<Result<u64>>()?;
-        // Which buffers are asked for changes seldom. The whole ring is made at once, so that later steps make nothing.
-        self.free.retain(|copy| copy.staging.size() == size);
-        while self.free.len() + self.pending.len() < RING {
-            self.free.push(Copy::new(gpu, size)?);
+        let fits = |copy: &Copy| copy.staging.size() == size;
+        // Which buffers are asked for changes seldom. A whole ring is made at once, so that later steps make nothing; somebody else may have
+        // one of another size.
+        if !self.free.iter().any(fits) {
+            let others = self.free.len().saturating_sub(RING);
+            self.free.drain(..others);
+            for _ in self.pending.iter().filter(|copy| fits(copy)).count()..RING {
+                self.free.push(Copy::new(gpu, size)?);
+            }
         }
-        let Some(mut copy) = self.free.pop() else { return Ok(()) };
+        let Some(free) = self.free.iter().position(fits) else { return Ok(()) };
+        let mut copy = self.free.swap_remove(free);
         copy.tag = Some(tag);
         copy.buffers.clear();
         copy.buffers.extend_from_slice(buffers);
@@ -166,19 +174,22 @@ impl Readback {
         started
     }
 
-    /// Looks at the oldest copy, if it has arrived, and is done with it.
-    pub(super) fn oldest(&mut self, gpu: &Gpu, look: impl FnOnce(Tag, &[BufferId], &[u8])) -> Result<bool> {
+    /// Looks at the oldest copy under a tag, if it has arrived, and is done with it.
+    pub(super) fn oldest(&mut self, gpu: &Gpu, tag: Tag, look: impl FnOnce(&[BufferId], &[u8])) -> Result<bool> {
         // On a lost device nothing is mapped any more, whatever had arrived.
         gpu.poll()?;
-        if self.pending.front().is_none_or(|copy| copy.state() == UNDER_WAY) {
-            return Ok(false);
-        }
-        let Some(copy) = self.pending.pop_front() else { return Ok(false) };
-        if let Some(tag) = copy.tag {
-            copy.take(gpu, |bytes| look(tag, &copy.buffers, bytes))?;
-        }
-        self.free.push(copy);
+        let own = self.pending.iter().position(|copy| copy.tag == Some(tag));
+        let Some(own) = own.filter(|&own| self.pending[own].state() != UNDER_WAY) else { return Ok(false) };
+        self.take_out(gpu, own, look)?;
         Ok(true)
+    }
+
+    /// Looks at a copy that is no longer under way, whose staging buffer is then free.
+    fn take_out(&mut self, gpu: &Gpu, index: usize, look: impl FnOnce(&[BufferId], &[u8])) -> Result<()> {
+        let Some(copy) = self.pending.remove(index) else { return Ok(()) };
+        copy.take(gpu, |bytes| look(&copy.buffers, bytes))?;
+        self.free.push(copy);
+        Ok(())
     }
 
     /// Waits until all copies have arrived.

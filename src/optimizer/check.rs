@@ -35,8 +35,33 @@ impl Recipe {
 
     /// A rule with one number changed, if it stays the same kernel.
     pub(super) fn changed(&self, lane: usize, group: usize, setting: &str, value: f64) -> Result<Box<dyn AnyRule>> {
+        let mut rule = self.rule(lane, group).boxed();
+        self.check_setting(lane, group, setting, &value.to_string())?;
+        set(&mut *rule, setting, &value.to_string())?;
+        self.check_changed(lane, group, &*rule)?;
+        Ok(rule)
+    }
+
+    /// That a group of a lane may go on with the numbers of another rule.
+    pub(super) fn check_change(&self, lane: usize, group: usize, rule: &dyn AnyRule) -> Result<()> {
         let old = self.rule(lane, group);
-        let mut rule = old.boxed();
+        let of_run = ("a change between steps", "the recorded plan");
+        if rule.name() != old.name() {
+            return Err(two_kernels(rule, old, of_run, "both need"));
+        }
+        let (mut new, mut known) = (rule.boxed(), old.boxed());
+        for ((setting, mut value), (_, mut before)) in new.settings().into_iter().zip(known.settings()) {
+            let (value, before) = (value.text().write(), before.text().write());
+            if value != before {
+                self.check_setting(lane, group, setting, &value)?;
+            }
+        }
+        self.check_changed(lane, group, rule)
+    }
+
+    /// That a setting may change between steps.
+    fn check_setting(&self, lane: usize, group: usize, setting: &str, value: &str) -> Result<()> {
+        let mut rule = self.rule(lane, group).boxed();
         let fixed = |(name, kind): &(&str, Setting)| *name == setting && matches!(kind, Setting::Fixed(_));
         let given = || format!("{setting} = {value}");
         if rule.settings().iter().any(fixed) {
@@ -49,15 +74,20 @@ impl Recipe {
         if let Some(follower) = self.schedules.iter().filter(|follower| follower.follows(&self.groups[group].name)).find(sets) {
             return Err(Error::conflict(given(), follower.name(), "the schedule sets it in every step"));
         }
-        set(&mut *rule, setting, &value.to_string())?;
+        Ok(())
+    }
+
+    /// That a changed rule is in its ranges, and the same kernel.
+    fn check_changed(&self, lane: usize, group: usize, rule: &dyn AnyRule) -> Result<()> {
+        let old = self.rule(lane, group);
         rule.check()?;
-        self.check_own_decay(&*rule)?;
-        self.check_numbers(&*rule, lane, group)?;
-        self.check_first_row(&*rule, lane, group)?;
-        if kernel(&*rule) != kernel(old) {
-            return Err(two_kernels(&*rule, old, ("a change between steps", "the recorded plan"), "both need"));
+        self.check_own_decay(rule)?;
+        self.check_numbers(rule, lane, group)?;
+        self.check_first_row(rule, lane, group)?;
+        if kernel(rule) != kernel(old) {
+            return Err(two_kernels(rule, old, ("a change between steps", "the recorded plan"), "both need"));
         }
-        Ok(rule)
+        Ok(())
     }
 
     /// That a rule's settings stay in their ranges all the way up to the bounds of their schedules.

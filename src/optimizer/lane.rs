@@ -5,7 +5,7 @@ use super::stepper::{Buffers, names, not_asked};
 use super::{Optimizer, Report, Stepper, TensorReport};
 use crate::error::{Error, Result, range};
 use crate::plan::{BufferId, Program};
-use crate::rule::Real;
+use crate::rule::{AnyRule, Real};
 
 /// A lane of an [`Optimizer`], from [`Optimizer::lane`]. Its calls do for one lane of a population what those of the optimizer do for the
 /// only lane, with the same errors.
@@ -254,6 +254,14 @@ impl<P: Program> Lane<'_, P> {
     /// As there.
     pub fn set(&mut self, group: &str, setting: &str, value: f64) -> Result<()> {
         self.stepper.set(self.lane, group, setting, value)
+    }
+
+    /// [`Optimizer::set_rule`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn set_rule(&mut self, group: &str, rule: impl Into<Box<dyn AnyRule>>) -> Result<()> {
+        self.stepper.set_rule(self.lane, group, rule)
     }
 
     /// [`Optimizer::freeze`].

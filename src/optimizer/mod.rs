@@ -33,13 +33,15 @@ pub use group::{Rules, Select};
 pub use lane::Lane;
 pub use modifier::{Accumulation, Average, Clip, Lookahead, SumOrder};
 pub use recipe::{Recipe, Schedules};
-pub use report::{Report, TensorReport};
+pub use report::{Report, SetNorm, TensorReport};
 pub use state::{State, StateArray, StateValues};
 pub use stepper::Stepper;
 pub use telemetry::Telemetry;
 
 use crate::error::{Error, Result};
 use crate::plan::{Arena, Blueprint, BufferId, Engine, Layout, PlanId, Program, Role, Values};
+use crate::rule::{AnyRule, Real};
+use stepper::Buffers;
 
 /// An optimizer that owns an arena of parameters and gradients on an engine.
 ///
@@ -393,20 +395,79 @@ impl<P: Program> Optimizer<P> {
         }
     }
 
+    /// Sets the parameters of all lanes, each laid out as [`Optimizer::arena`], with what is kept beside them, as
+    /// [`Optimizer::set_params`] does; what lies between tensors is 0. Waits for the device at most once, and only where there is an average.
+    ///
+    /// # Errors
+    /// Other lanes, arenas of another length, something between tensors, or a lost device.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use thalweg::{Optimizer, Recipe, Sgd, cpu::Cpu};
+    ///
+    /// let tensors: [(&str, &[usize]); 2] = [("w", &[2]), ("b", &[1])];
+    /// let mut optimizer = Optimizer::new(&Cpu::<f32>::default(), Recipe::new(Sgd::default()), &tensors)?;
+    /// let mut all = optimizer.all_params()?;
+    /// let start = optimizer.arena().tensor("b")?.offset;
+    /// all[0][start] = 7.0;
+    /// optimizer.set_all_params(&all)?;
+    /// assert_eq!(optimizer.params("b")?, [7.0]);
+    /// # Ok::<(), thalweg::Error>(())
+    /// ```
+    pub fn set_all_params(&mut self, lanes: &[Vec<P::Float>]) -> Result<()> {
+        self.check_all("parameters", lanes)?;
+        let Buffers { params, before, slow, average, .. } = self.stepper.buffers;
+        if average.is_some() {
+            self.stepper.know(&mut self.program)?;
+        }
+        let half = self.stepper.recipe.half.zip(self.stepper.buffers.half);
+        for (lane, values) in lanes.iter().enumerate() {
+            for id in [Some(params), before, slow].into_iter().flatten() {
+                self.program.write(id, lane, 0, values)?;
+            }
+            for tensor in average.iter().flat_map(|_| self.stepper.arena.tensors()) {
+                // Nothing is under way, so this does not wait.
+                if let (Some(average), true) = (average, self.stepper.average_is_copy(&mut self.program, lane, tensor)?) {
+                    self.program.write(average, lane, tensor.offset, &values[tensor.offset..][..tensor.len()])?;
+                }
+            }
+            if let Some((kind, id)) = half {
+                self.program.write_halves(id, lane, 0, &state::halves(kind, values))?;
+            }
+        }
+        Ok(())
+    }
+
     /// Sets the gradients of all lanes, each laid out as [`Optimizer::arena`]; what lies between tensors is 0. Does not wait.
     ///
     /// # Errors
-    /// Other lanes, arenas of another length, or a lost device.
+    /// Other lanes, arenas of another length, something between tensors, or a lost device.
     pub fn set_all_grads(&mut self, lanes: &[Vec<P::Float>]) -> Result<()> {
-        let (expected, len) = (self.stepper.recipe.lanes(), self.stepper.arena.len());
-        if lanes.len() != expected {
-            return Err(Error::shape("lanes of gradients", expected, lanes.len()));
-        }
-        if let Some(found) = lanes.iter().find(|lane| lane.len() != len) {
-            return Err(Error::shape("a lane's gradients", format!("{len} elements"), found.len()));
-        }
+        self.check_all("gradients", lanes)?;
         let grads = self.stepper.buffers.grads;
         lanes.iter().enumerate().try_for_each(|(lane, values)| self.program.write(grads, lane, 0, values))
+    }
+
+    /// That there is an arena for each lane. What pads tensors has to stay 0, since updates run over it.
+    fn check_all(&self, what: &str, lanes: &[Vec<P::Float>]) -> Result<()> {
+        let (expected, len) = (self.stepper.recipe.lanes(), self.stepper.arena.len());
+        if lanes.len() != expected {
+            return Err(Error::shape(format!("lanes of {what}"), expected, lanes.len()));
+        }
+        let tensors = self.stepper.arena.tensors();
+        for values in lanes {
+            if values.len() != len {
+                return Err(Error::shape(format!("a lane's {what}"), format!("{len} elements"), values.len()));
+            }
+            let ends = tensors.iter().skip(1).map(|next| next.offset).chain([len]);
+            for (tensor, end) in tensors.iter().zip(ends) {
+                if let Some(found) = values[tensor.offset + tensor.len()..end].iter().find(|&&x| x != P::Float::of(0.0)) {
+                    return Err(Error::shape(format!("{what} behind tensor '{}'", tensor.name), "0", found));
+                }
+            }
+        }
+        Ok(())
     }
 
     /// The counters, norm and clip coefficient after the last step. Waits for the device.
@@ -490,6 +551,26 @@ impl<P: Program> Optimizer<P> {
     /// ```
     pub fn set(&mut self, group: &str, setting: &str, value: f64) -> Result<()> {
         self.only("set")?.set(group, setting, value)
+    }
+
+    /// Gives a group the numbers of a rule, from the next step on, as [`Optimizer::set`] does one by one: nothing is changed where one of
+    /// them is refused. What does not differ from before is not looked at, so a setting that a schedule sets may be there.
+    ///
+    /// # Errors
+    /// Another rule, or as for [`Optimizer::set`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use thalweg::{AdamW, Optimizer, Recipe, cpu::Cpu};
+    ///
+    /// let adamw = AdamW { lr: 1e-3, ..Default::default() };
+    /// let mut optimizer = Optimizer::new(&Cpu::<f32>::default(), Recipe::new(adamw.clone()), &[("w", &[2])])?;
+    /// optimizer.set_rule("default", AdamW { lr: 1e-4, weight_decay: 0.1, ..adamw })?;
+    /// # Ok::<(), thalweg::Error>(())
+    /// ```
+    pub fn set_rule(&mut self, group: &str, rule: impl Into<Box<dyn AnyRule>>) -> Result<()> {
+        self.only("set_rule")?.set_rule(group, rule)
     }
 
     /// Freezes or thaws a group, from the next step on. A frozen group does not move: no decay, no moments, no count of

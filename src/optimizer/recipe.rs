@@ -33,7 +33,7 @@ use std::sync::Arc;
 ///
 /// With the feature `serde` a recipe can be written to a file and read from one. Keys are the names of the functions below, and what is
 /// left out is as in [`Recipe::new`]. Groups are read if their tensors are described by data ([`Recipe::group_of`]), rules if they
-/// are those of this crate. An unknown key is an error with the nearest name:
+/// are those of this crate or known by [`register_rule`](crate::register_rule). An unknown key is an error with the nearest name:
 ///
 /// ```toml
 /// clip = { norm = { max = 1.0 } }

@@ -187,6 +187,10 @@ impl<'a> Recorder<'a> {
     fn buffers(&self) -> Buffers {
         let of_group = |group: usize| self.kernels.iter().find(|kernel| kernel.groups.contains(&group));
         let planes = (0..self.groups()).map(|group| of_group(group).map_or_else(Vec::new, |kernel| kernel.planes.clone()));
+        let groups_of = |domain: usize| {
+            let own = self.recipe.groups.iter().zip(&self.domain_of).filter(|(_, of)| **of == domain);
+            own.map(|(group, _)| group.name.clone()).collect()
+        };
         let moments = |kernel: &Kernel| Some((kernel.groups.clone(), kernel.moments.as_ref()?.0.clone()));
         Buffers {
             params: self.params,
@@ -195,7 +199,7 @@ impl<'a> Recorder<'a> {
             slots: self.slots,
             counts: self.counts,
             scalars: self.scalars,
-            domains: self.domains.len(),
+            domains: (0..self.domains.len()).map(groups_of).collect(),
             frozen: self.frozen,
             loss: self.loss,
             planes: planes.collect(),

@@ -2,9 +2,23 @@
 
 use crate::plan::{Counter, Scalar};
 use crate::rule::Real;
+use std::sync::Arc;
+
+/// The norm of groups that are clipped by themselves: see [`Recipe::clip_norm_of`](super::Recipe::clip_norm_of).
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct SetNorm {
+    /// The names of the groups.
+    pub groups: Arc<[String]>,
+    /// Their gradient's norm before clipping.
+    pub norm: f64,
+    /// The factor that clipping put on it; 1 without a bound.
+    pub coefficient: f64,
+}
 
 /// A lane's counters and the scalars of its last step.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub struct Report {
     /// Steps that changed the parameters.
     pub applied: u32,
@@ -16,18 +30,25 @@ pub struct Report {
     pub clipped: u32,
     /// Steps that did nothing since the last one that changed the parameters.
     pub bad_in_a_row: u32,
-    /// The last gradient's global norm before clipping; 0 where the recipe needs none. It is finite if all elements are: at most the
+    /// The last gradient's global norm before clipping; 0 where the recipe needs none. Where sets of groups leave nothing to a global norm, it
+    /// is that of the first set. It is finite if all elements are: at most the
     /// largest number of the engine's floats.
     pub norm: f64,
     /// The factor that clipping put on it; 1 without clipping.
     pub coefficient: f64,
+    /// The norms beside it: of the sets of groups that are clipped by themselves, and last of groups that share in no norm.
+    pub others: Vec<SetNorm>,
     /// The loss scale that the next gradients have to come with; 1 without loss scaling.
     pub loss_scale: f64,
 }
 
 impl Report {
-    /// From a lane's counters and scalars.
-    pub(super) fn of<F: Real>(counts: &[u32], scalars: &[F]) -> Self {
+    /// From a lane's counters and scalars, and the groups of each domain.
+    pub(super) fn of<F: Real>(counts: &[u32], scalars: &[F], domains: &[Arc<[String]>]) -> Self {
+        let set = |(domain, groups): (usize, &Arc<[String]>)| {
+            let at = Scalar::norm_of(domain);
+            SetNorm { groups: Arc::clone(groups), norm: scalars[at].as_f64(), coefficient: scalars[at + 1].as_f64() }
+        };
         Self {
             applied: counts[Counter::Applied as usize],
             skipped: counts[Counter::Skipped as usize],
@@ -36,6 +57,7 @@ impl Report {
             bad_in_a_row: counts[Counter::BadInARow as usize],
             norm: scalars[Scalar::Norm as usize].as_f64(),
             coefficient: scalars[Scalar::Coefficient as usize].as_f64(),
+            others: domains.iter().enumerate().skip(1).map(set).collect(),
             loss_scale: scalars[Scalar::LossScale as usize].as_f64(),
         }
     }
@@ -43,6 +65,7 @@ impl Report {
 
 /// How far a tensor moves; see [`Optimizer::inspection`](super::Optimizer::inspection).
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub struct TensorReport {
     /// The tensor's name.
     pub name: String,

@@ -6,7 +6,7 @@ use super::rows::Scheduled;
 use super::telemetry::{Log, Telemetry};
 use crate::error::{Error, Result, range};
 use crate::plan::{ALIGN, Arena, BufferId, Counter, Kind, Moments, PlanId, Program, Scalar, Tag, Tensor};
-use crate::rule::{Real, Row};
+use crate::rule::{AnyRule, Real, Row};
 use std::sync::Arc;
 
 /// Steps between two requests for the device's counters, at most.
@@ -81,8 +81,8 @@ pub(super) struct Buffers {
     pub slots: usize,
     pub counts: BufferId,
     pub scalars: BufferId,
-    /// Norms among the scalars.
-    pub domains: usize,
+    /// The groups of each norm among the scalars.
+    pub domains: Arc<[Arc<[String]>]>,
     pub frozen: BufferId,
     /// A loss that the host or the caller's plans may keep there.
     pub loss: BufferId,
@@ -185,8 +185,8 @@ impl Stepper {
                 }
             }
             let scale = self.recipe.loss_scale.as_ref().map_or(1.0, |rules| rules.of(lane).init);
-            let mut scalars = vec![P::Float::of(0.0); Scalar::len(self.buffers.domains)];
-            (0..self.buffers.domains).for_each(|domain| scalars[Scalar::norm_of(domain) + 1] = P::Float::of(1.0));
+            let mut scalars = vec![P::Float::of(0.0); Scalar::len(self.buffers.domains.len())];
+            (0..self.buffers.domains.len()).for_each(|domain| scalars[Scalar::norm_of(domain) + 1] = P::Float::of(1.0));
             scalars[Scalar::LossScale as usize] = P::Float::of(scale);
             program.write(self.buffers.scalars, lane, 0, &scalars)?;
             self.write_join_rows(program, lane)?;
@@ -348,11 +348,9 @@ impl Stepper {
     /// Takes over all answers that have arrived.
     fn take_in<P: Program>(&mut self, program: &mut P) -> Result<()> {
         let lanes = self.recipe.lanes();
-        while let Some(answer) = program.arrived()? {
-            // Somebody else may have asked for something.
-            let ours = answer.tag == self.tag;
-            if let Some(step) = ours.then(|| self.learn(&answer.indices)).flatten() {
-                self.log.record(step, lanes, self.buffers.domains, answer);
+        while let Some(answer) = program.arrived(self.tag)? {
+            if let Some(step) = self.learn(&answer.indices) {
+                self.log.record(step, lanes, &self.buffers.domains, answer);
             }
         }
         Ok(())
@@ -596,6 +594,22 @@ impl Stepper {
         self.check_lane(lane)?;
         let group = self.recipe.group_named(group)?;
         let rule = self.recipe.changed(lane, group, setting, value)?;
+        self.replace(lane, group, rule)
+    }
+
+    /// Gives a group of a lane the numbers of a rule, as [`Stepper::set`] does one by one: nothing is changed where one of them is refused.
+    ///
+    /// # Errors
+    /// Another rule, or as for [`Stepper::set`].
+    pub fn set_rule(&mut self, lane: usize, group: &str, rule: impl Into<Box<dyn AnyRule>>) -> Result<()> {
+        self.check_lane(lane)?;
+        let group = self.recipe.group_named(group)?;
+        let rule = rule.into();
+        self.recipe.check_change(lane, group, &*rule)?;
+        self.replace(lane, group, rule)
+    }
+
+    fn replace(&mut self, lane: usize, group: usize, rule: Box<dyn AnyRule>) -> Result<()> {
         let index = lane * self.groups() + group;
         (self.scheduled[index], self.recipe.groups[group].rules[lane]) = (self.recipe.scheduled(&*rule, lane, group)?, rule);
         // All rows that no step has used yet are written anew. Those that steps under way use are read before the writes arrive.
@@ -640,7 +654,7 @@ impl Stepper {
     pub fn report<P: Program>(&self, program: &mut P, lane: usize) -> Result<Report> {
         let counts = program.read_indices(self.buffers.counts, lane)?;
         let scalars = program.read(self.buffers.scalars, lane)?;
-        Ok(Report::of(&counts, &scalars))
+        Ok(Report::of(&counts, &scalars, &self.buffers.domains))
     }
 
     /// Takes a sample of every lane every `steps` steps, which [`Stepper::poll`] gives out some steps later; 0 for none, the

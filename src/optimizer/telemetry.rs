@@ -11,6 +11,7 @@ pub(super) const KEPT: usize = 256;
 
 /// A lane after a step, without the host having waited for it.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub struct Telemetry {
     /// Steps run by then, from 1: the applied ones and the skipped ones.
     pub step: u64,
@@ -57,24 +58,24 @@ impl Log {
 
     /// Keeps an answer about step `step`, the first in each span of `every` steps; it may be late by some, if somebody else
     /// submits the steps.
-    pub fn record<F: Real>(&mut self, step: u64, lanes: usize, domains: usize, answer: &Answer<F>) {
+    pub fn record<F: Real>(&mut self, step: u64, lanes: usize, domains: &[Arc<[String]>], answer: &Answer<F>) {
         if self.every == 0 || step / self.every <= self.last / self.every {
             return;
         }
         self.last = step;
         let excess = (self.samples.len() + lanes).saturating_sub(KEPT * lanes);
         self.samples.drain(..excess.min(self.samples.len()));
-        let (scalars, rest) = answer.floats.split_at(lanes * Scalar::len(domains));
+        let (scalars, rest) = answer.floats.split_at(lanes * Scalar::len(domains.len()));
         let norms = 2 * self.tensors.len();
         let (grads, rest) = rest.split_at(lanes * norms);
         let (changes, losses) = rest.split_at(lanes * norms);
         let (scalars, counts) =
-            (scalars.chunks_exact(Scalar::len(domains)), answer.indices.chunks_exact(answer.indices.len() / lanes));
+            (scalars.chunks_exact(Scalar::len(domains.len())), answer.indices.chunks_exact(answer.indices.len() / lanes));
         let width = losses.len() / lanes;
         for (lane, (counts, scalars)) in counts.zip(scalars).enumerate() {
             let loss = losses.get(lane * width).map(|loss| loss.as_f64());
             let tensors = TensorReport::all(&self.tensors, &grads[lane * norms..], &changes[lane * norms..]);
-            self.samples.push_back(Telemetry { step, lane, report: Report::of(counts, scalars), loss, tensors });
+            self.samples.push_back(Telemetry { step, lane, report: Report::of(counts, scalars, domains), loss, tensors });
         }
     }
 

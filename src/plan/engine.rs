@@ -123,19 +123,19 @@ pub trait Program {
     /// A buffer of another layout, memory that there is not, or a lost device.
     fn read_all(&mut self, buffers: &[BufferId]) -> Result<Vec<Values<Self::Float>>>;
 
-    /// Asks for all lanes' values of these buffers as they are after the runs so far, without waiting. The answer carries the tag. Of
+    /// Asks for all lanes' values of these buffers as they are after the runs so far, without waiting. The answer is that tag's. Of
     /// several requests under way, an engine may drop the newest or the oldest.
     ///
     /// # Errors
     /// A buffer in more than one piece, or a lost device.
     fn request(&mut self, tag: Tag, buffers: &[BufferId]) -> Result<()>;
 
-    /// The oldest answer to [`Program::request`] that has arrived and was not given out, without waiting. Answers that are not
-    /// taken over before a loss are lost with the device.
+    /// The oldest answer to [`Program::request`] under this tag that has arrived and was not given out, without waiting; answers to others
+    /// stay for them. Answers that are not taken over before a loss are lost with the device.
     ///
     /// # Errors
     /// A lost device.
-    fn arrived(&mut self) -> Result<Option<&Answer<Self::Float>>>;
+    fn arrived(&mut self, tag: Tag) -> Result<Option<&Answer<Self::Float>>>;
 
     /// Waits until every request is answered; [`Program::arrived`] takes the answers.
     ///

@@ -75,8 +75,8 @@ impl<P: Program> Program for CountingProgram<P> {
         self.inner.request(tag, buffers)
     }
 
-    fn arrived(&mut self) -> Result<Option<&Answer<P::Float>>> {
-        self.inner.arrived()
+    fn arrived(&mut self, tag: Tag) -> Result<Option<&Answer<P::Float>>> {
+        self.inner.arrived(tag)
     }
 
     fn settle(&mut self) -> Result<()> {

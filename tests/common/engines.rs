@@ -122,8 +122,8 @@ impl Program for AnyProgram {
         self.0.request(tag, buffers)
     }
 
-    fn arrived(&mut self) -> Result<Option<&Answer<f32>>> {
-        self.0.arrived()
+    fn arrived(&mut self, tag: Tag) -> Result<Option<&Answer<f32>>> {
+        self.0.arrived(tag)
     }
 
     fn settle(&mut self) -> Result<()> {

@@ -40,9 +40,10 @@ fn reads_that_are_awaited_bring_what_others_bring() -> Result<()> {
             program.write_indices(indices, lane, 0, &words[lane..])?;
             program.write_halves(halves, lane, 0, &bits)?;
         }
-        program.request(Tag::new(), &[floats])?;
+        let tag = Tag::new();
+        program.request(tag, &[floats])?;
         program.settle_async().await?;
-        let answer = program.arrived()?.expect("an answer that was waited for").clone();
+        let answer = program.arrived(tag)?.expect("an answer that was waited for").clone();
         assert_eq!(answer.floats, [numbers(0, 100), numbers(1, 100)].concat());
         for lane in 0..2 {
             assert_eq!(program.read_async(floats, lane).await?, program.read(floats, lane)?);

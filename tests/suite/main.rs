@@ -9,6 +9,7 @@ mod batches;
 mod beside;
 mod blueprint;
 mod bounds;
+mod bulk;
 mod checkpoint;
 mod compare;
 mod control;

@@ -115,15 +115,16 @@ impl Program for BehindProgram {
 
     fn request(&mut self, tag: Tag, buffers: &[BufferId]) -> Result<()> {
         self.inner.request(tag, buffers)?;
-        let answer = self.inner.arrived()?.cloned();
+        let answer = self.inner.arrived(tag)?.cloned();
         if self.under_way.len() + self.arrived.len() < 4 {
             self.under_way.extend(answer);
         }
         Ok(())
     }
 
-    fn arrived(&mut self) -> Result<Option<&Answer<f32>>> {
-        let Some(oldest) = self.arrived.pop_front() else { return Ok(None) };
+    fn arrived(&mut self, tag: Tag) -> Result<Option<&Answer<f32>>> {
+        let Some(own) = self.arrived.iter().position(|answer| answer.tag == tag) else { return Ok(None) };
+        let Some(oldest) = self.arrived.remove(own) else { return Ok(None) };
         self.given = oldest;
         Ok(Some(&self.given))
     }
