@@ -2,7 +2,7 @@
 
 use super::share::Threads;
 use super::store::Store;
-use crate::plan::{MatMul, Operable};
+use crate::plan::{self, MatMul, Operable};
 use ndarray::{ArrayView2, ArrayViewMut2, Axis, linalg::general_mat_mul};
 
 /// A float type that the CPU engine computes in: `f32` or `f64`.
@@ -13,17 +13,24 @@ impl Float for f64 {}
 
 /// A float type with a product of matrices. It is in no public module, so that its views are nobody's business but ours.
 pub trait Product: Sized {
+    /// The product that operations by contract take; none in the oracle, whose operations are plain loops.
+    const FAST: Option<plan::Product<Self>>;
+
     /// `c = scale·c + a·b` on one thread, with a scale of 0 or 1. At 0 it does not read c.
     fn add_product(a: ArrayView2<Self>, b: ArrayView2<Self>, c: ArrayViewMut2<Self>, scale: Self);
 }
 
 impl Product for f64 {
+    const FAST: Option<plan::Product<Self>> = None;
+
     fn add_product(a: ArrayView2<f64>, b: ArrayView2<f64>, mut c: ArrayViewMut2<f64>, scale: f64) {
         general_mat_mul(1.0, &a, &b, scale, &mut c);
     }
 }
 
 impl Product for f32 {
+    const FAST: Option<plan::Product<Self>> = Some(Self::add_product);
+
     #[expect(unsafe_code, reason = "gemm takes pointers and strides")]
     fn add_product(a: ArrayView2<f32>, b: ArrayView2<f32>, mut c: ArrayViewMut2<f32>, scale: f32) {
         let ((m, n), k) = (c.dim(), a.dim().1);

@@ -1,12 +1,13 @@
 //! Operations by contract: their views are taken out of the buffers of a lane.
 
+use super::matmul::Float;
 use super::share::Threads;
 use super::store::Store;
-use crate::plan::{Elements, Kind, MAX_OPERANDS, Operable, Operated, Views};
+use crate::plan::{Elements, Kind, MAX_OPERANDS, Operated, Views};
 use smallvec::SmallVec;
 
 /// Runs an operation on the buffers of a lane and on shared ones, or on shared ones alone.
-pub(super) fn operate<F: Operable>(op: &Operated, own: &mut Store<F>, shared: Option<&Store<F>>, threads: Threads) {
+pub(super) fn operate<F: Float>(op: &Operated, own: &mut Store<F>, shared: Option<&Store<F>>, threads: Threads) {
     let written = op.operands().iter().filter(|operand| operand.written());
     let mut outputs: SmallVec<[_; MAX_OPERANDS]> = written.map(|operand| own.take(operand.view.buffer)).collect();
     let mut next = outputs.iter_mut();
@@ -26,7 +27,7 @@ pub(super) fn operate<F: Operable>(op: &Operated, own: &mut Store<F>, shared: Op
             _ => Elements::Floats(&owner.floats(id)[range]),
         }
     });
-    F::operate(op.operation(), Views::new(views, threads.workers()));
+    F::operate(op.operation(), Views::new(views, threads.workers(), F::FAST));
     let written = op.operands().iter().filter(|operand| operand.written());
     written.zip(outputs).for_each(|(operand, output)| own.put(operand.view.buffer, output));
 }

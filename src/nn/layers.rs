@@ -308,7 +308,14 @@ impl Model for BatchNorm1d {
 }
 
 /// `(x − mean) / √(variance + eps)`, times a weight and plus a bias.
-fn normalised(tape: &mut Tape, x: &Value, mean: &Value, variance: &Value, eps: f64, own: Option<[Value; 2]>) -> Value {
+pub(super) fn normalised(
+    tape: &mut Tape,
+    x: &Value,
+    mean: &Value,
+    variance: &Value,
+    eps: f64,
+    own: Option<[Value; 2]>,
+) -> Value {
     let scale = variance.apply(|variance| 1.0 / (variance + eps).sqrt());
     match own {
         Some([weight, bias]) => tape.map(&[x, mean, &scale, &weight, &bias], |of| {

@@ -6,13 +6,18 @@
 //! A [`Network`] is an older way, a list of linear layers and activations without a tape. It declares its parameters in an arena, and
 //! records its forward and backward pass as operations on views. Samples are rows.
 
+mod channels;
+mod conv;
 mod init;
 mod layer;
 mod layers;
 mod losses;
+mod pool;
 mod summary;
 mod tape;
 
+pub use channels::{BatchNorm2d, ChannelDropout, GroupNorm, InstanceNorm};
+pub use conv::{Conv1d, Conv2d, ConvTranspose1d, ConvTranspose2d, Padding, Upsample};
 pub use init::Init;
 pub use layer::Layer;
 pub use layers::{
@@ -20,6 +25,9 @@ pub use layers::{
     Sequential,
 };
 pub use losses::{AbsoluteError, BinaryCrossEntropy, Criterion, CrossEntropy, Huber, KlDivergence, SquaredError, Terms};
+pub use pool::{
+    AdaptiveAvgPool1d, AdaptiveAvgPool2d, AdaptiveMaxPool1d, AdaptiveMaxPool2d, AvgPool1d, AvgPool2d, MaxPool1d, MaxPool2d,
+};
 pub use summary::{Line, Summary};
 pub use tape::{Declared, Places, Recorded, Slots, Tape, Value};
 

@@ -19,27 +19,35 @@ macro_rules! operations {
     };
 }
 
+mod conv;
 mod fold;
 mod gather;
 mod lookup;
 mod map;
 mod place;
+mod pool;
 mod random;
 mod step_key;
 mod tally;
 mod tick;
 
+pub use conv::{ConvPart, ConvSizes};
 pub use fold::Reduction;
 pub use map::{Expr, Source};
+pub(crate) use pool::LARGEST_PLANE;
+pub use pool::{PoolKind, PoolSizes, Window};
 pub use random::threefry;
 
 operations! {
+    conv::Conv,
     fold::Fold,
     gather::Gather,
     lookup::Lookup,
     lookup::ScatterAdd,
     map::Map,
     place::Place,
+    pool::Pool,
+    pool::PoolGrad,
     step_key::StepKey,
     tally::Tally,
     tick::Tick,

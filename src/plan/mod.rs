@@ -48,6 +48,7 @@ pub use op::{
 };
 
 pub use crate::rule::BoundsChecks;
+pub(crate) use operation::Product;
 pub use operation::{
     AnyOperation, Dispatch, Elements, MAX_OPERANDS, Operable, Operand, Operands, Operated, Operation, Size, Use, Views, Workers,
 };

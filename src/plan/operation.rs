@@ -4,6 +4,7 @@
 use super::{Kind, Layout, Scope, View};
 use crate::error::{Error, Result, Unit};
 use crate::rule::{BoundsChecks, Real};
+use ndarray::{ArrayView2, ArrayViewMut2};
 use std::borrow::Cow;
 use std::fmt::Debug;
 use std::sync::{Mutex, PoisonError};
@@ -119,8 +120,8 @@ pub struct Operand {
 #[derive(Debug, Clone, Default)]
 pub struct Operands {
     list: Vec<Operand>,
-    /// The first size that is too small: its name, the size, and the smallest one.
-    small: Option<(&'static str, usize, usize)>,
+    /// The first size that cannot be: its name, the size, and which ones can.
+    wrong: Option<(&'static str, usize, String)>,
 }
 
 impl Operands {
@@ -151,8 +152,15 @@ impl Operands {
 
     /// Requires that a size is not below the least that it may be.
     pub fn at_least(&mut self, name: &'static str, size: usize, least: usize) {
-        if size < least && self.small.is_none() {
-            self.small = Some((name, size, least));
+        if size < least && self.wrong.is_none() {
+            self.wrong = Some((name, size, format!("at least {least}")));
+        }
+    }
+
+    /// Requires that a size is a multiple of another one.
+    pub fn multiple_of(&mut self, name: &'static str, size: usize, unit: usize) {
+        if !size.is_multiple_of(unit) && self.wrong.is_none() {
+            self.wrong = Some((name, size, format!("a multiple of {unit}")));
         }
     }
 
@@ -342,21 +350,30 @@ impl Workers {
     }
 }
 
+/// `c = scale·c + a·b` on the thread that calls it, with a scale of 0 or 1. At 0 it does not read c.
+pub(crate) type Product<F> = fn(ArrayView2<'_, F>, ArrayView2<'_, F>, ArrayViewMut2<'_, F>, F);
+
 /// The views of an operation in one lane, in the order of its operands.
 #[derive(Debug)]
 pub struct Views<'a, F> {
     views: smallvec::SmallVec<[Elements<'a, F>; MAX_OPERANDS]>,
     workers: Workers,
+    product: Option<Product<F>>,
 }
 
 impl<'a, F> Views<'a, F> {
-    pub(crate) fn new(views: impl Iterator<Item = Elements<'a, F>>, workers: Workers) -> Self {
-        Self { views: views.collect(), workers }
+    pub(crate) fn new(views: impl Iterator<Item = Elements<'a, F>>, workers: Workers, product: Option<Product<F>>) -> Self {
+        Self { views: views.collect(), workers, product }
     }
 
     /// Threads that may share the work. The bits must not depend on how many they are.
     pub fn workers(&self) -> Workers {
         self.workers
+    }
+
+    /// A fast product of matrices. The oracle has none: there an operation takes plain loops, so that it is another implementation.
+    pub(crate) fn product(&self) -> Option<Product<F>> {
+        self.product
     }
 
     /// All of them, one after the other.
@@ -475,12 +492,12 @@ impl Operated {
     /// Checks that the operands fit the layout: kinds, lengths and scopes, and that nothing else lies in an output's buffer.
     ///
     /// # Errors
-    /// [`Error::Setting`] for a size below its least, [`Error::Limit`] for too many operands, [`Error::Shape`] naming operation and
+    /// [`Error::Setting`] for a size that cannot be, [`Error::Limit`] for too many operands, [`Error::Shape`] naming operation and
     /// operand for everything else.
     pub(crate) fn check(&self, layout: &Layout) -> Result<()> {
         let name = self.operation.name();
-        if let Some((size, found, least)) = self.operands.small {
-            return Err(Error::setting(&format!("{name}.{size}"), found, &format!("at least {least}")));
+        if let Some((size, found, allowed)) = &self.operands.wrong {
+            return Err(Error::setting(&format!("{name}.{size}"), *found, allowed));
         }
         let count = self.operands().len();
         if count > MAX_OPERANDS {

@@ -8,6 +8,7 @@ pub mod counting;
 pub mod engines;
 pub mod groups;
 pub mod model;
+pub mod modules;
 pub mod numbers;
 pub mod options;
 pub mod oracle;

@@ -2,13 +2,14 @@
 
 use crate::common::engines;
 use crate::common::golden_lines;
+use crate::common::modules::{self, are_as_near_as_pytorchs_own, are_those_of_pytorch, largest};
 use crate::common::numbers::doubles;
-use crate::common::taped::{Input, Results, Taped, check_gradients, record};
+use crate::common::taped::{Input, Taped, check_gradients, record};
 use serde_json::Value as Json;
 use thalweg::cpu::Cpu;
 use thalweg::nn::{
     AbsoluteError, BatchNorm1d, BinaryCrossEntropy, Criterion, CrossEntropy, Dropout, Embedding, Flatten, Huber, Init,
-    KlDivergence, LayerNorm, Linear, Model, Nonlinearity, Residual, RmsNorm, Sequential, SquaredError, Tape, Value,
+    KlDivergence, LayerNorm, Linear, Model, Nonlinearity, Residual, RmsNorm, Sequential, SquaredError, Tape,
 };
 
 /// A layer of the goldens by name; losses are another matter.
@@ -76,118 +77,30 @@ fn criterion(name: &str) -> Option<Box<dyn Criterion>> {
     })
 }
 
-/// The sum of all elements with weights, as in the script.
-fn weighted(value: &Value, tape: &mut Tape) -> Value {
-    let flat = value.reshape(&[value.len()]);
-    let weights = tape.places(&[value.len()], 0).apply(|place| (place * 0.7 + 0.3).tanh() + 0.5);
-    (&flat * &weights).sum(&[])
-}
-
-fn numbers(json: &Json) -> Vec<f64> {
-    json.as_array().expect("a list").iter().map(|x| x.as_f64().expect("a number")).collect()
-}
-
-fn inputs(case: &Json) -> Vec<Input> {
-    let shape = |json: &Json| numbers(&json["shape"]).into_iter().map(|size| size as usize).collect();
-    let input = |json: &Json| match json.get("floats") {
-        Some(values) => Input::Floats(shape(json), numbers(values)),
-        None => Input::Indices(shape(json), numbers(&json["indices"]).into_iter().map(|x| x as u32).collect()),
-    };
-    case["inputs"].as_array().expect("inputs").iter().map(input).collect()
-}
-
-/// Records a case: outputs are the loss and the layer's output.
+/// Records a case.
 fn recorded(case: &Json, lanes: usize) -> Taped {
     let name = case["name"].as_str().expect("a name");
-    let tape = if name.ends_with("_eval") { Tape::evaluation() } else { Tape::training() };
-    let taped = record(lanes, tape, &inputs(case), true, |tape, x| match layer(name) {
-        Some(layer) => {
-            let output = layer.forward(tape, &x[0]);
-            vec![weighted(&output, tape), output]
-        }
+    modules::recorded(case, lanes, |tape, x| match layer(name) {
+        Some(layer) => modules::outputs(&*layer, tape, x),
         None => {
             let (of, sum) = name.strip_suffix("_sum").map_or((name.trim_end_matches("_mean"), false), |of| (of, true));
             let criterion = criterion(of).unwrap_or_else(|| panic!("no layer or loss '{name}'"));
             let loss = if sum { criterion.sum(tape, &x[0], &x[1]) } else { criterion.mean(tape, &x[0], &x[1]) };
             vec![loss.clone(), loss.reshape(&[])]
         }
-    });
-    let mut taped = taped.unwrap_or_else(|error| panic!("{name}: {error}"));
-    for (parameter, values) in case["params"].as_object().expect("parameters") {
-        taped.set(parameter, &numbers(values));
-    }
-    taped
-}
-
-/// All lists of a case with their names: found, right, and PyTorch's own error in single precision.
-fn lists(case: &Json, found: &Results) -> Vec<(String, Vec<f64>, Vec<f64>, f64)> {
-    let single = &case["single"];
-    let error = |json: &Json| json.as_f64().unwrap_or(0.0);
-    let mut lists = vec![
-        ("loss".into(), found.outputs[0].clone(), vec![case["loss"].as_f64().expect("a loss")], error(&single["loss"])),
-        ("output".into(), found.outputs[1].clone(), numbers(&case["output"]["values"]), error(&single["output"])),
-    ];
-    for (name, grads) in &found.grads {
-        lists.push((
-            format!("gradient of {name}"),
-            grads.clone(),
-            numbers(&case["grads"][name]),
-            error(&single["grads"][name]),
-        ));
-    }
-    for (index, grads) in found.of_inputs.iter().enumerate() {
-        // PyTorch was not asked for what targets get.
-        if !grads.is_empty() && (index == 0 || !case["name"].as_str().is_some_and(|name| name.starts_with("kl"))) {
-            let right = numbers(&case["of_inputs"][index]);
-            lists.push((format!("gradient of input {index}"), grads.clone(), right, error(&single["of_inputs"][index])));
-        }
-    }
-    for (name, values) in found.buffers.iter().filter(|(name, _)| name.contains("running")) {
-        lists.push((name.clone(), values.clone(), numbers(&case["buffers"][name]), 0.0));
-    }
-    lists
-}
-
-fn largest(values: &[f64]) -> f64 {
-    values.iter().fold(0.0, |largest, x| largest.max(x.abs()))
+    })
 }
 
 #[test]
 fn layers_and_losses_are_those_of_pytorch_in_double_precision() {
     let cases = golden_lines("layers");
     assert!(cases.len() > 50);
-    for case in &cases {
-        let found = recorded(case, 1).run(&Cpu::<f64>::default(), 0, 1).swap_remove(0);
-        let parameters = case["params"].as_object().expect("parameters").len();
-        assert_eq!(found.grads.len(), parameters, "{}", case["name"]);
-        for (what, found, right, _) in lists(case, &found) {
-            assert_eq!(found.len(), right.len(), "{}: {what}", case["name"]);
-            let bound = 1e-10 * largest(&right).max(1e-3);
-            for (i, (found, right)) in found.iter().zip(&right).enumerate() {
-                assert!((found - right).abs() <= bound, "{}: {what}[{i}]: {found}, not {right}", case["name"]);
-            }
-        }
-    }
+    are_those_of_pytorch(&cases, recorded);
 }
 
 #[test]
 fn single_precision_is_as_near_as_pytorchs_own_and_lanes_have_the_same_bits() {
-    for engine in [engines::cpu(), engines::gpu()] {
-        for case in &golden_lines("layers") {
-            let alone = recorded(case, 1).run(&engine, 0, 1).swap_remove(0);
-            let lanes = recorded(case, 3).run(&engine, 0, 1);
-            assert!(lanes.iter().all(|lane| *lane == alone), "{}: {}: lanes", engine.name, case["name"]);
-            for (what, found, right, error) in lists(case, &alone) {
-                // Four times PyTorch's own error, or two units of the last place of the largest value; a statistic is one of some terms.
-                let bound =
-                    (4.0 * error).max((if error == 0.0 { 8.0 } else { 2.0 }) * f64::from(f32::EPSILON) * largest(&right));
-                for (i, (found, right)) in found.iter().zip(&right).enumerate() {
-                    let near = (found - right).abs() <= bound;
-                    assert!(near, "{}: {}: {what}[{i}]: {found}, not {right} ± {bound:e}", engine.name, case["name"]);
-                }
-            }
-        }
-    }
+    are_as_near_as_pytorchs_own(&golden_lines("layers"), recorded);
 }
 
 #[test]

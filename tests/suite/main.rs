@@ -29,6 +29,7 @@ mod gradients;
 mod groups;
 mod guards;
 mod host;
+mod images;
 mod importance;
 mod lane_numbers;
 mod lanes;

@@ -35,8 +35,8 @@ impl Tape {
     }
 }
 
-struct Backward<'a> {
-    graph: &'a mut Graph,
+pub(super) struct Backward<'a> {
+    pub(super) graph: &'a mut Graph,
     /// What each tensor got so far, each as many elements as it has.
     given: BTreeMap<usize, Vec<Look>>,
 }
@@ -87,7 +87,7 @@ impl Backward<'_> {
         given.pop()
     }
 
-    fn wanted(&self, look: &Look) -> bool {
+    pub(super) fn wanted(&self, look: &Look) -> bool {
         self.graph.tensors[look.tensor].trained
     }
 
@@ -118,6 +118,11 @@ impl Backward<'_> {
                 }
             }
             Node::Scatter { .. } => {}
+            Node::Image { op, inputs, outputs } => {
+                if let Some(grad) = &grads[0] {
+                    self.image(op, &inputs, &outputs, grad.clone());
+                }
+            }
             Node::Beside { parts, rows, columns, .. } => {
                 let Some(grad) = &grads[0] else { return };
                 let wanted: Vec<_> = parts.into_iter().filter(|(look, ..)| self.wanted(look)).collect();
@@ -275,7 +280,7 @@ impl Backward<'_> {
     }
 
     /// A gradient in memory, to be read by what reads views alone.
-    fn whole(&mut self, grad: Look) -> Look {
+    pub(super) fn whole(&mut self, grad: Look) -> Look {
         self.graph.tensors[grad.tensor].kept = true;
         grad
     }
@@ -301,11 +306,16 @@ impl Backward<'_> {
 
     /// The gradient of a factor, which lies one element after the other, but may be a part of its tensor.
     fn factor(&mut self, factor: &Look, left: Look, right: Look, sizes: Product) {
-        let len = factor.len();
-        let part = self.graph.product(left, right, sizes, &[len]);
-        let flat = Look { shape: vec![len], strides: vec![1], ..factor.clone() };
+        let part = self.graph.product(left, right, sizes, &[factor.len()]);
+        self.give_flat(factor, part);
+    }
+
+    /// Gives an input its gradient. The input lies one element after the other, but may be a part of its tensor.
+    pub(super) fn give_flat(&mut self, input: &Look, part: Look) {
+        let len = input.len();
+        let flat = Look { shape: vec![len], strides: vec![1], ..input.clone() };
         let part = self.spread(part, &flat, &[0], &[len]);
-        self.given.entry(factor.tensor).or_default().push(part);
+        self.given.entry(input.tensor).or_default().push(part);
     }
 }
 

@@ -1,6 +1,7 @@
 //! What a tape holds: tensors, how each is made, and looks at them.
 
 use super::Declared;
+use super::images::Image;
 use crate::error::Error;
 use crate::nn::summary::Line;
 use crate::op::{Expr, Reduction, Source};
@@ -86,6 +87,8 @@ pub(super) enum Node {
     Scatter { x: Look, rows: Look, width: usize, skip: Option<u32>, output: usize },
     /// Matrices of so many rows, side by side: each with its first column and its columns. Other columns are 0.
     Beside { parts: Vec<(Look, usize, usize)>, rows: usize, columns: usize, output: usize },
+    /// A convolution or a pool; looks are contiguous.
+    Image { op: Image, inputs: Vec<Look>, outputs: Vec<usize> },
 }
 
 /// What was recorded, before expressions in it were taken in. Gradients go back along it: so what reaches a value by several ways is added
@@ -111,7 +114,7 @@ pub(super) struct Product {
 impl Node {
     pub(super) fn inputs(&self) -> Vec<&Look> {
         match self {
-            Self::Map { inputs, .. } | Self::Fold { inputs, .. } => inputs.iter().collect(),
+            Self::Map { inputs, .. } | Self::Fold { inputs, .. } | Self::Image { inputs, .. } => inputs.iter().collect(),
             Self::Product { a, b, .. } => vec![a, b],
             Self::Lookup { table, rows, .. } => vec![table, rows],
             Self::Scatter { x, rows, .. } => vec![x, rows],
@@ -129,12 +132,14 @@ impl Node {
             Self::Product { sizes, .. } => 2 * sizes.batch * sizes.m * sizes.k * sizes.n,
             Self::Lookup { .. } | Self::Beside { .. } => 0,
             Self::Scatter { x, .. } => x.len(),
+            Self::Image { op, .. } => op.flops(),
         }
     }
 
     pub(super) fn outputs(&self) -> Vec<usize> {
         match self {
             Self::Fold { outputs, .. } => outputs.iter().flat_map(|(.., tensors)| tensors.iter().copied()).collect(),
+            Self::Image { outputs, .. } => outputs.clone(),
             Self::Map { output, .. }
             | Self::Product { output, .. }
             | Self::Lookup { output, .. }
@@ -228,11 +233,11 @@ impl Graph {
     }
 
     /// Whether a gradient is wanted by one of them.
-    fn any_trained<'a>(&self, mut looks: impl Iterator<Item = &'a Look>) -> bool {
+    pub(super) fn any_trained<'a>(&self, mut looks: impl Iterator<Item = &'a Look>) -> bool {
         looks.any(|look| self.tensors[look.tensor].trained)
     }
 
-    fn push(&mut self, node: impl FnOnce(&[usize]) -> Node, lens: &[usize], trained: bool) -> Vec<usize> {
+    pub(super) fn push(&mut self, node: impl FnOnce(&[usize]) -> Node, lens: &[usize], trained: bool) -> Vec<usize> {
         let at = self.nodes.len();
         let outputs: Vec<usize> =
             (0..lens.len()).map(|index| self.tensor(Tensor::new(lens[index], Maker::Node(at, index), trained))).collect();

@@ -2,6 +2,7 @@
 
 mod backward;
 mod graph;
+mod images;
 mod ops;
 mod record;
 

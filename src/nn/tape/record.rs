@@ -212,7 +212,10 @@ impl Recorder<'_> {
                 let last = if copied { end } else { last.unwrap_or(at) };
                 lives.push(Life { of: Of::Tensor(tensor), len: self.graph.tensors[tensor].len, through: at..last + 1 });
             }
-            let scratch = self.fold_of(node).map_or(0, |fold| fold.scratch_len());
+            let scratch = match node {
+                Node::Image { op, .. } => op.scratch_len(View { buffer: self.places.params.1, offset: 0, len: 0 }),
+                _ => self.fold_of(node).map_or(0, |fold| fold.scratch_len()),
+            };
             if scratch > 0 {
                 lives.push(Life { of: Of::Scratch(at), len: scratch, through: at..at + 1 });
             }
@@ -275,6 +278,11 @@ impl Recorder<'_> {
             Node::Scatter { x, rows, width, skip, output } => {
                 let (x, rows, table) = (self.view(x)?, self.view(rows)?, self.made(*output)?);
                 plan.operate(ScatterAdd { x, rows, table, width: *width, skip: *skip });
+            }
+            Node::Image { op, inputs, outputs } => {
+                let reads = inputs.iter().map(|look| self.view(look)).collect::<Result<Vec<View>>>()?;
+                let writes = outputs.iter().map(|tensor| self.made(*tensor)).collect::<Result<Vec<View>>>()?;
+                op.operate(&reads, &writes, self.scratch.get(&at).copied(), plan);
             }
             Node::Beside { parts, rows, columns, output } => {
                 let (rows, columns, out) = (*rows, *columns, self.made(*output)?);

@@ -377,7 +377,7 @@ impl<F: Real> Outputs<'_, '_, F> {
 }
 
 /// Calls `f` with scratch memory of this thread, which is made once.
-fn with_scratch<F: Real>(len: usize, f: impl FnOnce(&mut [F])) {
+pub(in crate::op) fn with_scratch<F: Real>(len: usize, f: impl FnOnce(&mut [F])) {
     thread_local! {
         static SCRATCH: RefCell<Vec<u64>> = const { RefCell::new(Vec::new()) };
     }

@@ -1,0 +1,13 @@
+// w[i] = Σ of what each slice left, in their order. One element per thread.
+@compute @workgroup_size(64)
+fn conv_join(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) count: vec3u) {
+    let i = id.x + id.y * count.x * 64u;
+    if i >= op.len {
+        return;
+    }
+    var sum = 0.0;
+    for (var slice = 0u; slice < op.slices; slice++) {
+        sum += scratch(id.z, slice * op.len + i);
+    }
+    put_w(id.z, i, sum);
+}

@@ -1,0 +1,121 @@
+//! Convolutions and pools on a tape.
+
+use super::backward::Backward;
+use super::graph::{Graph, Look, Node};
+use super::{Tape, Value};
+use crate::op::{Conv, ConvPart, ConvSizes, Pool, PoolGrad, PoolKind, PoolSizes};
+use crate::plan::{Plan, View};
+
+/// An operation on images, whose inputs and outputs lie one element after the other.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum Image {
+    Conv(ConvPart, ConvSizes),
+    /// Gives the places of largest elements as well.
+    Pool(PoolKind, PoolSizes),
+    /// Reads the gradient, and the places of largest elements.
+    PoolGrad(PoolKind, PoolSizes),
+}
+
+impl Image {
+    /// Elements of its outputs.
+    fn lens(&self) -> Vec<usize> {
+        match self {
+            Self::Conv(part, sizes) => {
+                let [x, w, y] = sizes.lens();
+                vec![match part {
+                    ConvPart::Output => y,
+                    ConvPart::Input => x,
+                    ConvPart::Weight => w,
+                }]
+            }
+            Self::Pool(PoolKind::Max, sizes) => vec![sizes.lens()[1]; 2],
+            Self::Pool(_, sizes) => vec![sizes.lens()[1]],
+            Self::PoolGrad(_, sizes) => vec![sizes.lens()[0]],
+        }
+    }
+
+    /// Floating-point operations: two per multiplication, one per element of a window.
+    pub(super) fn flops(&self) -> usize {
+        match self {
+            Self::Conv(_, sizes) => 2 * sizes.multiplications(),
+            Self::Pool(_, sizes) | Self::PoolGrad(_, sizes) => sizes.lens()[0],
+        }
+    }
+
+    /// Elements of scratch memory.
+    pub(super) fn scratch_len(&self, nowhere: View) -> usize {
+        match self {
+            Self::Conv(part, sizes) => Conv::new(*part, *sizes, [nowhere; 2], nowhere).scratch_len(),
+            _ => 0,
+        }
+    }
+
+    /// Appends it to a plan.
+    pub(super) fn operate(&self, reads: &[View], writes: &[View], scratch: Option<View>, plan: &mut Plan) {
+        match *self {
+            Self::Conv(part, sizes) => {
+                let conv = Conv::new(part, sizes, [reads[0], reads[1]], writes[0]);
+                plan.operate(scratch.map_or(conv.clone(), |view| conv.scratch(view)));
+            }
+            Self::Pool(kind, sizes) => {
+                plan.operate(Pool { kind, sizes, x: reads[0], y: writes[0], places: writes.get(1).copied() });
+            }
+            Self::PoolGrad(kind, sizes) => {
+                plan.operate(PoolGrad { kind, sizes, y: reads[0], places: reads.get(1).copied(), x: writes[0] });
+            }
+        }
+    }
+}
+
+impl Graph {
+    /// Records an operation on images; looks at all its outputs.
+    fn image(&mut self, op: Image, inputs: Vec<Look>) -> Vec<Look> {
+        let (lens, trained) = (op.lens(), self.any_trained(inputs.iter()));
+        let node = |outputs: &[usize]| Node::Image { op, inputs, outputs: outputs.to_vec() };
+        self.push(node, &lens, trained).into_iter().zip(lens).map(|(tensor, len)| Look::whole(tensor, &[len])).collect()
+    }
+}
+
+impl Backward<'_> {
+    /// Passes the gradient of an image's operation on to its inputs.
+    pub(super) fn image(&mut self, op: Image, inputs: &[Look], outputs: &[usize], grad: Look) {
+        let grad = self.whole(grad);
+        let of = |part, sizes| move |reads: [&Look; 2]| (Image::Conv(part, sizes), reads.map(Clone::clone).to_vec());
+        let slopes = match op {
+            Image::Conv(ConvPart::Output, sizes) => {
+                vec![of(ConvPart::Input, sizes)([&grad, &inputs[1]]), of(ConvPart::Weight, sizes)([&inputs[0], &grad])]
+            }
+            Image::Conv(ConvPart::Input, sizes) => {
+                vec![of(ConvPart::Output, sizes)([&grad, &inputs[1]]), of(ConvPart::Weight, sizes)([&grad, &inputs[0]])]
+            }
+            Image::Pool(kind, sizes) => {
+                let places = outputs.get(1).map(|&places| Look::whole(places, &[sizes.lens()[1]]));
+                vec![(Image::PoolGrad(kind, sizes), [grad].into_iter().chain(places).collect())]
+            }
+            // Gradients of gradients are not recorded.
+            Image::Conv(ConvPart::Weight, _) | Image::PoolGrad(..) => Vec::new(),
+        };
+        for (input, (op, reads)) in inputs.iter().zip(slopes) {
+            if self.wanted(input) {
+                let part = self.graph.image(op, reads).swap_remove(0);
+                self.give_flat(input, part);
+            }
+        }
+    }
+}
+
+impl Tape {
+    /// What a convolution computes of two values ([`ConvPart`]), in a shape.
+    pub(in crate::nn) fn convolved(&mut self, part: ConvPart, sizes: ConvSizes, of: [&Value; 2], shape: &[usize]) -> Value {
+        let inputs = of.map(|value| value.contiguous().look).to_vec();
+        let look = self.graph.borrow_mut().image(Image::Conv(part, sizes), inputs).swap_remove(0);
+        self.value(look).reshape(shape)
+    }
+
+    /// A pool of a value, in a shape.
+    pub(in crate::nn) fn pooled(&mut self, kind: PoolKind, sizes: PoolSizes, x: &Value, shape: &[usize]) -> Value {
+        let inputs = vec![x.contiguous().look];
+        let look = self.graph.borrow_mut().image(Image::Pool(kind, sizes), inputs).swap_remove(0);
+        self.value(look).reshape(shape)
+    }
+}

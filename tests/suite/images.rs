@@ -1,0 +1,280 @@
+//! Convolutions, pools and normalisations of images: values, gradients and running statistics are PyTorch's; mistakes are found while
+//! recording.
+
+use crate::common::engines;
+use crate::common::golden_lines;
+use crate::common::modules::{self, are_as_near_as_pytorchs_own, are_those_of_pytorch};
+use crate::common::numbers::doubles;
+use crate::common::taped::{Input, Taped, check_gradients, record};
+use serde_json::Value as Json;
+use thalweg::cpu::Cpu;
+use thalweg::nn::{
+    AdaptiveAvgPool2d, AdaptiveMaxPool2d, AvgPool1d, AvgPool2d, BatchNorm1d, BatchNorm2d, ChannelDropout, Conv1d, Conv2d,
+    ConvTranspose1d, ConvTranspose2d, Flatten, GroupNorm, InstanceNorm, Linear, MaxPool1d, MaxPool2d, Model, Nonlinearity,
+    Padding, Sequential, Tape, Upsample,
+};
+
+/// A layer of the goldens by name.
+fn layer(name: &str) -> Box<dyn Model> {
+    match name.trim_end_matches("_eval") {
+        "conv2d_plain" => Box::new(Conv2d::new(3, 5, [3, 2])),
+        "conv2d_strided" => Box::new(Conv2d { stride: [2, 3], ..Conv2d::new(2, 4, [3, 3]).padded([1, 2]) }),
+        "conv2d_dilated" => Box::new(Conv2d { dilation: [2, 3], bias: false, ..Conv2d::new(2, 3, [3, 2]).padded([2, 1]) }),
+        "conv2d_groups" => Box::new(Conv2d { groups: 2, ..Conv2d::new(4, 6, [3, 3]).padded([1, 1]) }),
+        "conv2d_depthwise" => Box::new(Conv2d { groups: 5, stride: [2, 2], ..Conv2d::new(5, 5, [3, 3]).padded([1, 1]) }),
+        "conv2d_same" => Box::new(Conv2d { padding: Padding::Same, ..Conv2d::new(2, 3, [4, 3]) }),
+        "conv2d_same_dilated" => Box::new(Conv2d { padding: Padding::Same, dilation: [3, 2], ..Conv2d::new(2, 3, [2, 3]) }),
+        "conv2d_point" => Box::new(Conv2d::new(65, 3, [1, 1])),
+        "conv2d_whole" => Box::new(Conv2d::new(2, 65, [5, 3])),
+        "conv2d_many" => Box::new(Conv2d::new(1, 2, [3, 3]).padded([1, 1])),
+        "conv2d_wide" => Box::new(Conv2d::new(33, 17, [3, 3]).padded([1, 1])),
+        "conv1d_plain" => Box::new(Conv1d::new(3, 4, [3])),
+        "conv1d_all" => Box::new(Conv1d { stride: [2], dilation: [2], groups: 2, ..Conv1d::new(4, 6, [3]).padded([3]) }),
+        "conv1d_same" => Box::new(Conv1d { padding: Padding::Same, ..Conv1d::new(2, 2, [4]) }),
+        "transposed2d_plain" => Box::new(ConvTranspose2d::new(3, 2, [3, 2])),
+        "transposed2d_all" => Box::new(ConvTranspose2d {
+            stride: [2, 3],
+            padding: [1, 2],
+            output_padding: [1, 2],
+            dilation: [2, 1],
+            groups: 2,
+            ..ConvTranspose2d::new(4, 6, [3, 4])
+        }),
+        "transposed2d_double" => {
+            Box::new(ConvTranspose2d { stride: [2, 2], bias: false, ..ConvTranspose2d::new(2, 3, [2, 2]) })
+        }
+        "transposed1d_all" => {
+            Box::new(ConvTranspose1d { stride: [2], padding: [1], output_padding: [1], ..ConvTranspose1d::new(3, 2, [3]) })
+        }
+        "upsample" => Box::new(Upsample { scale: [2, 3] }),
+        "max_plain" => Box::new(MaxPool2d::new([2, 2])),
+        "max_all" => Box::new(MaxPool2d { stride: [2, 1], padding: [1, 1], dilation: [2, 3], ..MaxPool2d::new([3, 2]) }),
+        "max_ceil" => Box::new(MaxPool2d { stride: [2, 2], padding: [1, 1], ceil_mode: true, ..MaxPool2d::new([3, 3]) }),
+        "max_ceil_outside" => {
+            Box::new(MaxPool2d { stride: [3, 3], padding: [1, 1], ceil_mode: true, ..MaxPool2d::new([2, 2]) })
+        }
+        "max_overlapping" => Box::new(MaxPool2d { stride: [1, 1], ..MaxPool2d::new([3, 3]) }),
+        "max1d_all" => Box::new(MaxPool1d { stride: [2], padding: [1], dilation: [2], ceil_mode: true, ..MaxPool1d::new([3]) }),
+        "average_plain" => Box::new(AvgPool2d::new([2, 2])),
+        "average_padded" => Box::new(AvgPool2d { stride: [2, 2], padding: [1, 1], ..AvgPool2d::new([3, 3]) }),
+        "average_inside" => {
+            Box::new(AvgPool2d { stride: [2, 2], padding: [1, 1], count_include_pad: false, ..AvgPool2d::new([3, 3]) })
+        }
+        "average_ceil" => Box::new(AvgPool2d { stride: [3, 2], padding: [1, 1], ceil_mode: true, ..AvgPool2d::new([2, 3]) }),
+        "average_ceil_inside" => Box::new(AvgPool2d {
+            stride: [2, 2],
+            padding: [1, 1],
+            ceil_mode: true,
+            count_include_pad: false,
+            ..AvgPool2d::new([3, 2])
+        }),
+        "average1d_all" => Box::new(AvgPool1d { stride: [2], padding: [1], ceil_mode: true, ..AvgPool1d::new([3]) }),
+        "adaptive_average" => Box::new(AdaptiveAvgPool2d { out: [3, 2] }),
+        "adaptive_average_more" => Box::new(AdaptiveAvgPool2d { out: [5, 4] }),
+        "adaptive_max" => Box::new(AdaptiveMaxPool2d { out: [3, 2] }),
+        "global_average" => Box::new(AdaptiveAvgPool2d { out: [1, 1] }),
+        "batch_norm2d" => Box::new(BatchNorm2d::new(3)),
+        "batch_norm2d_options" => {
+            Box::new(BatchNorm2d(BatchNorm1d { eps: 1e-2, momentum: 0.4, affine: false, ..BatchNorm1d::new(2) }))
+        }
+        "group_norm" => Box::new(GroupNorm::new(2, 6)),
+        "group_norm_of_all" => Box::new(GroupNorm { eps: 1e-2, affine: false, ..GroupNorm::new(1, 4) }),
+        "group_norm_of_rows" => Box::new(GroupNorm::new(1, 6)),
+        "instance_norm" => Box::new(InstanceNorm::new(3)),
+        "instance_norm_affine" => Box::new(InstanceNorm { affine: true, eps: 1e-3, ..InstanceNorm::new(3) }),
+        "instance_norm1d" => Box::new(InstanceNorm::new(4)),
+        "network" => Box::new(
+            Sequential::new()
+                .then(Conv2d::new(1, 4, [3, 3]).padded([1, 1]))
+                .then(Nonlinearity::Relu)
+                .then(MaxPool2d::new([2, 2]))
+                .then(Conv2d::new(4, 6, [3, 3]).padded([1, 1]))
+                .then(BatchNorm2d::new(6))
+                .then(Nonlinearity::Silu)
+                .then(AvgPool2d::new([2, 2]))
+                .then(Flatten)
+                .then(Linear::new(24, 3)),
+        ),
+        other => panic!("no layer '{other}'"),
+    }
+}
+
+fn recorded(case: &Json, lanes: usize) -> Taped {
+    let layer = layer(case["name"].as_str().expect("a name"));
+    modules::recorded(case, lanes, |tape, x| modules::outputs(&*layer, tape, x))
+}
+
+#[test]
+fn layers_of_images_are_those_of_pytorch_in_double_precision() {
+    let cases = golden_lines("images");
+    assert!(cases.len() > 40);
+    are_those_of_pytorch(&cases, recorded);
+}
+
+#[test]
+fn single_precision_is_as_near_as_pytorchs_own_and_lanes_have_the_same_bits() {
+    are_as_near_as_pytorchs_own(&golden_lines("images"), recorded);
+}
+
+#[test]
+fn gradients_are_those_of_differences() {
+    let mut checked = 0;
+    for case in &golden_lines("images") {
+        let name = case["name"].as_str().expect("a name");
+        let numbers =
+            |lists: &Json| lists.as_object().map_or(0, |lists| lists.values().map(|list| modules::numbers(list).len()).sum());
+        let count: usize = numbers(&case["params"]) + modules::numbers(&case["of_inputs"][0]).len();
+        // Large ones take long; largest elements have kinks.
+        if count <= 220 && !name.contains("max") {
+            check_gradients(name, &mut recorded(case, 1), 1e-6);
+            checked += 1;
+        }
+    }
+    assert!(checked > 15, "{checked} layers");
+}
+
+/// The first of several largest elements gets the gradient, and NaN wins.
+#[test]
+fn largest_elements_are_the_first_ones_and_nan_wins() {
+    let nan = f64::NAN;
+    let x = Input::Floats(vec![1, 1, 2, 6], vec![1.0, 3.0, nan, 0.0, -1.0, f64::NEG_INFINITY, 3.0, 3.0, 5.0, 1.0, -1.0, 0.0]);
+    let taped = record(1, Tape::training(), &[x], true, |tape, x| {
+        let y = MaxPool2d::new([2, 2]).forward(tape, &x[0]);
+        vec![y.sum(&[]), y]
+    })
+    .expect("a recording");
+    for engine in engines::all() {
+        let found = taped.run(&engine, 0, 1).swap_remove(0);
+        let [a, b, c] = found.outputs[1][..] else { panic!("three windows") };
+        assert!(a == 3.0 && b.is_nan() && c == 0.0, "{}: {:?}", engine.name, found.outputs[1]);
+        let right = [0.0, 1.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0];
+        assert_eq!(found.of_inputs[0], right, "{}", engine.name);
+    }
+}
+
+#[test]
+fn dropout_by_channel_drops_whole_channels() {
+    let (samples, channels, area) = (40, 25, 6);
+    let x = Input::Floats(vec![samples, channels, 2, 3], vec![1.0; samples * channels * area]);
+    let taped = record(1, Tape::training(), &[x], true, |tape, x| {
+        let y = ChannelDropout { p: 0.2 }.forward(tape, &x[0]);
+        vec![y.sum(&[]), y]
+    })
+    .expect("a recording");
+    let right = taped.run(&Cpu::<f64>::default(), 5, 1).swap_remove(0);
+    for engine in engines::all() {
+        let found = taped.run(&engine, 5, 1).swap_remove(0);
+        assert_eq!(found.outputs[1], right.outputs[1], "{}", engine.name);
+        assert_eq!(found.of_inputs[0], found.outputs[1], "{}", engine.name);
+    }
+    let planes = right.outputs[1].chunks(area);
+    assert!(planes.clone().all(|plane| plane.iter().all(|x| *x == plane[0] && (*x == 0.0 || *x == 1.25))));
+    let dropped = planes.filter(|plane| plane[0] == 0.0).count() as f64 / (samples * channels) as f64;
+    // Five standard deviations.
+    assert!((dropped - 0.2).abs() < 5.0 * (0.16 / (samples * channels) as f64).sqrt(), "{dropped}");
+}
+
+/// An image's output does not depend on its neighbours, nor on how many they are.
+#[test]
+fn an_image_has_the_same_bits_in_any_batch() {
+    let model = Sequential::new()
+        .then(Conv2d::new(2, 9, [3, 3]).padded([1, 1]))
+        .then(MaxPool2d::new([2, 2]))
+        .then(Conv2d { stride: [2, 1], ..Conv2d::new(9, 5, [2, 3]) });
+    let area = 2 * 9 * 7;
+    let pixels = doubles(3, 129 * area);
+    for engine in [engines::cpu(), engines::gpu()] {
+        let of = |batch: usize| {
+            let x = Input::Floats(vec![batch, 2, 9, 7], pixels[(129 - batch) * area..].to_vec());
+            let taped = record(1, Tape::evaluation(), &[x], false, |tape, x| vec![model.forward(tape, &x[0])]);
+            taped.expect("a recording").run(&engine, 0, 1).swap_remove(0).outputs.swap_remove(0)
+        };
+        let many = of(129);
+        for batch in [1, 2, 64] {
+            let few = of(batch);
+            assert_eq!(few, many[many.len() - few.len()..], "{}: {batch}", engine.name);
+        }
+    }
+}
+
+#[test]
+fn mistakes_name_layer_and_shapes() {
+    let refused = |shape: &[usize], model: &dyn Model, message: &str| {
+        let inputs = [Input::Floats(shape.to_vec(), vec![0.5; shape.iter().product()])];
+        let error = record(1, Tape::training(), &inputs, false, |tape, x| vec![tape.layer("conv1", model, &x[0])]);
+        assert_eq!(error.map(drop).unwrap_err().to_string(), message);
+    };
+    let image = &[2, 3, 4, 5];
+    refused(
+        image,
+        &Conv2d::new(3, 2, [5, 7]),
+        "conv1: kernel of a convolution: [5, 7] (kernel [5, 7], dilation [1, 1]) found, at most the padded image of [4, 5] (image [4, 5], \
+         padding [0, 0]) expected",
+    );
+    let holes = Conv2d { dilation: [3, 1], ..Conv2d::new(3, 2, [3, 3]).padded([1, 0]) };
+    refused(
+        image,
+        &holes,
+        "conv1: kernel of a convolution: [7, 3] (kernel [3, 3], dilation [3, 1]) found, at most the padded image of [6, 5] (image [4, 5], \
+         padding [1, 0]) expected",
+    );
+    refused(
+        image,
+        &Conv2d::new(4, 2, [3, 3]),
+        "conv1: input of a convolution: [2, 3, 4, 5] found, [samples, 4, lines, columns] expected",
+    );
+    refused(&[2, 3], &Conv1d::new(3, 2, [3]), "conv1: input of a convolution: [2, 3] found, [samples, 3, length] expected");
+    let message = "conv1: channels of a convolution: 3 inputs and 4 outputs found, multiples of 2 groups expected";
+    refused(image, &Conv2d { groups: 2, ..Conv2d::new(3, 4, [3, 3]) }, message);
+    let message = "conv1: channels of a convolution: 3 inputs and 4 outputs found, multiples of 0 groups expected";
+    refused(image, &Conv2d { groups: 0, ..Conv2d::new(3, 4, [3, 3]) }, message);
+    let axes = "at least 1 along each axis of an image of [4, 5] expected";
+    let message = format!("conv1: stride of a convolution: [0, 1] found, {axes}");
+    refused(image, &Conv2d { stride: [0, 1], ..Conv2d::new(3, 4, [3, 3]) }, &message);
+    refused(image, &Conv2d::new(3, 4, [0, 3]), &format!("conv1: kernel of a convolution: [0, 3] found, {axes}"));
+    let message = format!("conv1: stride of a pool: [1, 0] found, {axes}");
+    refused(image, &MaxPool2d { stride: [1, 0], ..MaxPool2d::new([2, 2]) }, &message);
+    refused(
+        image,
+        &Conv2d { padding: Padding::Same, stride: [2, 1], ..Conv2d::new(3, 4, [3, 3]) },
+        "conv1: stride of a convolution that keeps sizes: [2, 1] for an image of [4, 5] found, 1 expected",
+    );
+    refused(
+        image,
+        &ConvTranspose2d { padding: [3, 0], ..ConvTranspose2d::new(3, 2, [3, 3]) },
+        "conv1: output of a transposed convolution: padding [3, 0] for an image of [4, 5] and a kernel of [3, 3] found, at least one \
+         element along each axis expected",
+    );
+    refused(
+        image,
+        &ConvTranspose2d { output_padding: [1, 0], ..ConvTranspose2d::new(3, 2, [3, 3]) },
+        "conv1: output_padding of a transposed convolution: [1, 0] found, below the stride [1, 1] or the dilation [1, 1] expected",
+    );
+    refused(
+        image,
+        &MaxPool2d::new([5, 2]),
+        "conv1: kernel of a pool: [5, 2] (dilation [1, 1]) found, at most the padded image of [4, 5] (padding [0, 0]) expected",
+    );
+    refused(
+        image,
+        &AvgPool2d { padding: [2, 0], ..AvgPool2d::new([3, 3]) },
+        "conv1: padding of a pool: [2, 0] found, at most half of the kernel [3, 3] (dilation [1, 1]) expected",
+    );
+    let message = format!("conv1: output of an adaptive pool: [2, 0] found, {axes}");
+    refused(image, &AdaptiveAvgPool2d { out: [2, 0] }, &message);
+    refused(&[2, 3], &MaxPool2d::new([2, 2]), "conv1: input of a pool: [2, 3] found, [samples, 3, lines, columns] expected");
+    refused(
+        &[1, 3, 1, 1],
+        &BatchNorm2d::new(3),
+        "conv1: input of batch normalisation: [1, 3, 1, 1] found, more than one value per feature while training expected",
+    );
+    let message = "conv1: input of batch normalisation: [2, 3] found, [samples, 3, lines, columns] expected";
+    refused(&[2, 3], &BatchNorm2d::new(3), message);
+    let message = "conv1: input of instance normalisation: [2, 3, 1, 1] found, more than one value per channel expected";
+    refused(&[2, 3, 1, 1], &InstanceNorm::new(3), message);
+    let message =
+        "conv1: channels of group normalisation: 3 for an input of [2, 3, 4, 5] found, a multiple of 2 groups expected";
+    refused(image, &GroupNorm::new(2, 3), message);
+    let message = "conv1: input of group normalisation: [2, 3, 4, 5] found, 4 channels in the second dimension expected";
+    refused(image, &GroupNorm::new(2, 4), message);
+}
