@@ -346,7 +346,9 @@ impl Operation for PoolGrad {
             let places = (kind == PoolKind::Max).then(|| declared(layout, of_y));
             Self { kind, sizes, y, places, x }
         };
-        all_cases().into_iter().map(case).collect()
+        // Random places lie in a window only where that is the whole plane; those of the others are tried by the layers' tests.
+        let tried = |(kind, sizes): &(PoolKind, PoolSizes)| *kind != PoolKind::Max || sizes.out == [1, 1];
+        all_cases().into_iter().filter(tried).map(case).collect()
     }
 }
 
