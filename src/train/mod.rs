@@ -18,7 +18,7 @@ pub use batch::Batch;
 pub use builder::TrainerBuilder;
 pub use fit::Epoch;
 pub use metrics::{Confusion, Metric, Metrics};
-pub use population::{Population, Setup};
+pub use population::{Look, Population, Setup};
 pub use probabilities::Probabilities;
 pub use stopping::{Best, EarlyStopping};
 pub use task::Task;

@@ -11,6 +11,8 @@ use crate::optimizer::{Recipe, State};
 use crate::plan::{Arena, Engine};
 use crate::sweep::{Job, Train};
 use std::collections::HashMap;
+use std::fmt;
+use std::ops::ControlFlow;
 
 /// How a job of a sweep is trained.
 #[derive(Debug)]
@@ -37,6 +39,25 @@ impl Setup {
 
 /// Trial, fold and seed.
 type Key = (u64, Option<u64>, Option<u64>);
+
+/// How far the jobs of a program are, at the end of an epoch or of a call.
+#[derive(Debug, Clone, Copy)]
+pub struct Look<'a> {
+    /// The jobs, and the training loss and scores of each in the epoch so far. Empty where only a signal is asked for.
+    pub jobs: &'a [(&'a Job, Metrics)],
+    /// Steps that each has made.
+    pub made: usize,
+    /// Steps of an epoch.
+    pub steps_per_epoch: usize,
+    /// Steps of all jobs together since the look before.
+    pub model_steps: u64,
+}
+
+/// What looks at jobs while they are trained.
+type Watch<'a> = Box<dyn FnMut(&Look<'_>) -> ControlFlow<()> + 'a>;
+
+/// Steps between two looks within an epoch.
+const LOOK: usize = 32;
 
 /// What a job has come to.
 #[derive(Debug, Clone)]
@@ -97,6 +118,16 @@ pub struct Population<'a, E: Engine, S> {
     setup: S,
     kept: HashMap<Key, Kept<E::Float>>,
     model_steps: u64,
+    watch: Watched<'a>,
+}
+
+/// A watch that is nothing to print.
+struct Watched<'a>(Option<Watch<'a>>);
+
+impl fmt::Debug for Watched<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.0.is_some() { "a watch" } else { "none" })
+    }
 }
 
 impl<'a, E: Engine, S: FnMut(&Job) -> Result<Setup>> Population<'a, E, S> {
@@ -115,6 +146,7 @@ impl<'a, E: Engine, S: FnMut(&Job) -> Result<Setup>> Population<'a, E, S> {
             setup,
             kept: HashMap::new(),
             model_steps: 0,
+            watch: Watched(None),
         }
     }
 
@@ -157,6 +189,13 @@ impl<'a, E: Engine, S: FnMut(&Job) -> Result<Setup>> Population<'a, E, S> {
     /// Most jobs at a time, at least 1: the sweep trains more in waves. Default: no bound.
     pub fn at_most(mut self, jobs: usize) -> Self {
         self.most = jobs;
+        self
+    }
+
+    /// Has jobs looked at after every 32 steps, at the ends of epochs and at the end of a call. Where it breaks, the call ends with
+    /// [`Error::Order`], and its jobs are where they were before it. The bits are the same.
+    pub fn watch(mut self, watch: impl FnMut(&Look<'_>) -> ControlFlow<()> + 'a) -> Self {
+        self.watch = Watched(Some(Box::new(watch)));
         self
     }
 
@@ -239,13 +278,37 @@ impl<'a, E: Engine, S: FnMut(&Job) -> Result<Setup>> Population<'a, E, S> {
         let all = if self.epochs { steps.saturating_mul(trainer.steps_per_epoch() as u64) } else { steps };
         let all = usize::try_from(all).map_err(|_| Error::setting("steps", all, "fewer"))?;
         let more = all.saturating_sub(group.made);
-        trainer.advance(more)?;
-        self.model_steps += (more * jobs.len()) as u64;
+        self.advance(&mut trainer, jobs, more)?;
         let (metrics, state) = (trainer.evaluate()?, trainer.state_dict()?);
         let kept = |lane: usize| {
             Ok(Kept { state: state.lane(lane)?, seed: seeds[lane], steps: group.made + more, metrics: metrics[lane] })
         };
         (0..jobs.len()).map(kept).collect()
+    }
+
+    /// Makes so many steps, in stretches between which the watch looks.
+    fn advance(&mut self, trainer: &mut Trainer<E::Program>, jobs: &[&Job], more: usize) -> Result<()> {
+        let mut left = more;
+        while left > 0 {
+            let epoch = trainer.steps_per_epoch();
+            let stretch = match &self.watch.0 {
+                Some(_) => left.min(LOOK).min(epoch - trainer.steps() % epoch),
+                None => left,
+            };
+            trainer.advance(stretch)?;
+            left -= stretch;
+            let model_steps = (stretch * jobs.len()) as u64;
+            self.model_steps += model_steps;
+            let Some(watch) = &mut self.watch.0 else { continue };
+            let ends = left == 0 || trainer.steps().is_multiple_of(epoch);
+            let metrics = if ends { trainer.metrics()? } else { Vec::new() };
+            let jobs: Vec<(&Job, Metrics)> = jobs.iter().copied().zip(metrics).collect();
+            let look = Look { jobs: &jobs, made: trainer.steps(), steps_per_epoch: epoch, model_steps };
+            if watch(&look).is_break() {
+                return Err(Error::order("training", "its watch broke it off"));
+            }
+        }
+        Ok(())
     }
 
     /// A job that goes on has the seed that came with its state.

@@ -2,7 +2,9 @@
 
 use crate::common::engines;
 use crate::common::numbers::numbers;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 use thalweg::cpu::Cpu;
 use thalweg::data::{Dataset, Fold, KFold};
 use thalweg::nn::{BatchNorm1d, LaneDropout, Linear, Nonlinearity, Sequential};
@@ -11,7 +13,7 @@ use thalweg::schedule::Cosine;
 use thalweg::sweep::{
     Goal, Halving, Job, Point, PopulationBased, Random, SearchSpace, Strategy, Study, Sweep, Table, Train, Value,
 };
-use thalweg::train::{Metric, Population, Setup};
+use thalweg::train::{Look, Metric, Population, Setup};
 use thalweg::{Adam, Recipe, Result, Sgd, Trainer};
 
 fn data() -> Dataset {
@@ -188,5 +190,32 @@ fn a_sweep_over_a_population_is_one_over_single_trainers() -> Result<()> {
         assert_eq!(run(usize::MAX)?, expected);
         assert_eq!(run(3)?, expected);
     }
+    Ok(())
+}
+
+#[test]
+fn a_watch_hears_of_epochs_changes_no_bits_and_may_end_a_call() -> Result<()> {
+    let (engine, data, folds, jobs) = (engines::cpu(), data(), folds(), jobs());
+    let jobs = &jobs[..2];
+    let (looks, breaks) = (RefCell::new(Vec::new()), Cell::new(false));
+    let watch = |look: &Look| {
+        let losses: Vec<f64> = look.jobs.iter().map(|(_, metrics)| metrics.loss).collect();
+        looks.borrow_mut().push((look.made, look.steps_per_epoch, look.model_steps, losses));
+        if breaks.get() && look.made >= 14 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    };
+    let mut watched = Population::new(&engine, &data, setup).folds(folds.clone()).standardise().watch(watch);
+    let mut other = Population::new(&engine, &data, setup).folds(folds.clone()).standardise();
+    assert_eq!(watched.train(jobs, 11)?, other.train(jobs, 11)?);
+    // Three steps are an epoch of both jobs.
+    let made: Vec<(usize, usize, u64)> = looks.borrow().iter().map(|&(made, epoch, steps, _)| (made, epoch, steps)).collect();
+    assert_eq!(made, [(3, 3, 6), (6, 3, 6), (9, 3, 6), (11, 3, 4)]);
+    let (_, mut alone) = alone(&engine, &data, &folds, &jobs[1], 6)?;
+    assert_eq!(looks.borrow()[1].3[1], alone.metrics()?[0].loss);
+    breaks.set(true);
+    let ended = watched.train(jobs, 20).expect_err("broken off");
+    assert_eq!(ended.to_string(), "training is out of order: its watch broke it off");
+    assert_eq!(watched.metrics(&jobs[0]), other.metrics(&jobs[0]));
+    breaks.set(false);
+    assert_eq!(watched.train(jobs, 20)?, other.train(jobs, 20)?);
     Ok(())
 }

@@ -46,6 +46,14 @@ impl Picked {
         }
     }
 
+    /// The largest buffer that a kernel reaches, where there is a limit.
+    pub fn binding(&self) -> Option<u64> {
+        match self {
+            Self::Gpu(gpu) => Some(gpu.device().limits().max_storage_buffer_binding_size),
+            Self::Cpu(_) => None,
+        }
+    }
+
     /// The adapter's name; for the CPU engine its description.
     pub fn adapter(&self) -> String {
         match self {

@@ -73,17 +73,21 @@ impl Shape<'_> {
         widths.windows(2).map(|pair| (pair[0] + 1) * pair[1]).sum()
     }
 
-    /// Refuses a network that does not fit into memory with its data, before any of it is made.
-    pub fn check_memory(&self, rule: &dyn AnyRule, batch: usize, cells: usize, limit: Option<u64>) -> Result<()> {
-        let widths: Vec<u128> = self.widths().into_iter().map(|width| width as u128).collect();
-        let parameters = self.parameters();
+    /// Memory of a network with its rule and its batches, data apart.
+    pub fn bytes(&self, rule: &dyn AnyRule, batch: usize) -> u128 {
+        let widths: u128 = self.widths().into_iter().map(|width| width as u128).sum();
         // First weights in f64 and f32, then parameters, gradients and what the rule keeps.
         let per_parameter = 8 + 4 + 4 + 4 + Memory::of(rule).bytes as u128;
         // Outputs before and after each activation and their gradients, of a batch and of an evaluation.
-        let between = 4 * widths.iter().sum::<u128>() * 4 * (batch.max(256) as u128 + 256);
+        let between = 4 * widths * 4 * (batch.max(256) as u128 + 256);
+        self.parameters() * per_parameter + between
+    }
+
+    /// Refuses a network that does not fit into memory with its data, before any of it is made.
+    pub fn check_memory(&self, rule: &dyn AnyRule, batch: usize, cells: usize, limit: Option<u64>) -> Result<()> {
         // As they were read, as they are uploaded, as they lie on the device.
         let data = 3 * 4 * cells as u128;
-        let needed = parameters * per_parameter + between + data;
+        let (parameters, needed) = (self.parameters(), self.bytes(rule, batch) + data);
         let hidden: Vec<String> = self.hidden.iter().map(usize::to_string).collect();
         let what =
             format!("a network of {parameters} parameters (--hidden {}) with {} and its data", hidden.join(","), rule.name());

@@ -87,6 +87,11 @@ pub struct Args {
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = whole::<u64>(0..=1 << 20), allow_negative_numbers = true)]
     pub folds: u64,
 
+    /// Most trainings at a time, as lanes of one program; more go in waves, which change no result [default: 64, or fewer where memory is
+    /// short]
+    #[arg(long, value_name = "N", value_parser = whole::<usize>(1..=1 << 20), allow_negative_numbers = true)]
+    pub lanes: Option<usize>,
+
     /// With folds: leave out the last run, which trains the best settings on all training data and tests them
     #[arg(long)]
     pub no_refit: bool,
@@ -232,19 +237,18 @@ pub enum Metric {
 }
 
 impl Metric {
+    /// The metric of the library.
+    pub fn measured(self) -> thalweg::train::Metric {
+        match self {
+            Self::Accuracy => thalweg::train::Metric::Accuracy,
+            Self::Loss => thalweg::train::Metric::Loss,
+        }
+    }
+
     pub fn goal(self) -> Goal {
         match self {
             Self::Accuracy => Goal::Maximize,
             Self::Loss => Goal::Minimize,
-        }
-    }
-
-    /// The metric of a run; none that is finite if its loss is not.
-    pub fn of(self, metrics: thalweg::Metrics) -> f64 {
-        match self {
-            _ if !metrics.loss.is_finite() => f64::NAN,
-            Self::Accuracy => metrics.accuracy.unwrap_or(f64::NAN),
-            Self::Loss => metrics.loss,
         }
     }
 

@@ -1,46 +1,41 @@
-//! The data of a sweep: folds of the training part, or training and test part, each scaled by its own training rows.
+//! The data of a sweep: folds of the training part, or training and test part.
 
 use crate::data::{Read, shown};
 use anyhow::Result;
 use serde_json::{Value, json};
-use thalweg::data::{Dataset, Fold, KFold};
+use thalweg::data::{Dataset, Fold, KFold, Scaler};
 
 /// What trials are trained and validated on.
 pub struct Cut {
-    /// The training part and the test part.
-    pub whole: (Dataset, Dataset),
-    /// Training and validation rows of each fold.
-    folds: Vec<(Fold, (Dataset, Dataset))>,
+    /// The training part and the test part. Tables are as they were read: lanes standardise them by their own training rows.
+    pub lanes: (Dataset, Dataset),
+    folds: Vec<Fold>,
     read: Read,
 }
 
 impl Cut {
     /// Cuts the training part into so many folds; 0: none.
-    pub fn new(train: Dataset, test: Dataset, read: Read, folds: u64, seed: u64) -> Result<Self> {
-        let mut parts = Vec::new();
-        if folds > 0 {
-            let cut = KFold { folds: usize::try_from(folds)?, shuffle: Some(u32::try_from(seed)?), repeats: 1 };
-            for fold in cut.stratified(&train.labels)? {
-                let (mut own, mut left) = (train.rows_at(&fold.train)?, train.rows_at(&fold.validation)?);
-                // Learned on all training rows, the scale would have seen those that validate.
-                read.scale(&mut own, &mut left)?;
-                parts.push((fold, (own, left)));
-            }
+    pub fn new(mut train: Dataset, mut test: Dataset, read: Read, folds: u64, seed: u64) -> Result<Self> {
+        let cut = KFold { folds: usize::try_from(folds)?, shuffle: Some(u32::try_from(seed)?), repeats: 1 };
+        let folds = if folds > 0 { cut.stratified(&train.labels)? } else { Vec::new() };
+        if read.csv.is_none() {
+            // Pixels share one unit, whatever the fold.
+            let scaler = Scaler::range(&train)?;
+            scaler.apply(&mut train)?;
+            scaler.apply(&mut test)?;
         }
-        let mut whole = (train, test);
-        read.scale(&mut whole.0, &mut whole.1)?;
-        Ok(Self { whole, folds: parts, read })
+        Ok(Self { lanes: (train, test), folds, read })
     }
 
-    /// What a trial is trained and validated on.
-    pub fn of(&self, fold: Option<u64>) -> &(Dataset, Dataset) {
-        let fold = fold.and_then(|fold| self.folds.get(usize::try_from(fold).ok()?));
-        fold.map_or(&self.whole, |(_, parts)| parts)
+    /// Whether each job brings its features to one scale by its own training rows: learned on all of them, the scale would have seen those
+    /// that validate.
+    pub fn standardises(&self) -> bool {
+        self.read.csv.is_some()
     }
 
     /// The rows of each fold, as numbers of training rows.
     pub fn folds(&self) -> impl Iterator<Item = &Fold> {
-        self.folds.iter().map(|(fold, _)| fold)
+        self.folds.iter()
     }
 
     /// For people.

@@ -18,7 +18,7 @@ pub use args::Args;
 use crate::data::Data;
 use crate::engine::Picked;
 use crate::report::Voice;
-use crate::{Interrupted, limits, stop};
+use crate::{Interrupted, Usage, limits, stop};
 use anyhow::{Result, bail};
 use cut::Cut;
 use design::Design;
@@ -30,7 +30,7 @@ use std::cell::RefCell;
 use thalweg::plan::Engine;
 use thalweg::sweep::Table;
 use thalweg::train::Probabilities;
-use trainer::OneByOne;
+use trainer::Jobs;
 
 /// Runs the command.
 pub fn run(given: &Args) -> Result<()> {
@@ -47,10 +47,11 @@ pub fn run(given: &Args) -> Result<()> {
         None => (None, Table::new(design.space.clone(), args.metric.goal())),
     };
     let engine = args.engine.pick(args.quiet, args.threads)?;
-    let progress =
-        Progress::new(Voice::new(args.json, args.quiet), (args.metric, args.unit()), &design.sweep, folder, table.clone());
+    let lanes = lanes(&args, &design, &cut, &engine)?;
+    let voice = Voice::new(args.json, args.quiet);
+    let progress = Progress::new(voice, (args.metric, args.unit()), &design.sweep, folder, table.clone());
     let names = (engine.name(), engine.adapter());
-    let work = Work { args: &args, design, cut: &cut, progress: RefCell::new(progress), table, names };
+    let work = Work { args: &args, design, cut: &cut, lanes, progress: RefCell::new(progress), table, names };
     match &engine {
         Picked::Gpu(gpu) => work.sweep(&**gpu),
         Picked::Cpu(cpu) => work.sweep(cpu),
@@ -62,6 +63,8 @@ struct Work<'a> {
     args: &'a Args,
     design: Design,
     cut: &'a Cut,
+    /// Most lanes at a time.
+    lanes: usize,
     progress: RefCell<Progress>,
     table: Table,
     /// Engine and adapter.
@@ -70,25 +73,26 @@ struct Work<'a> {
 
 impl Work<'_> {
     fn sweep<E: Engine>(self, engine: &E) -> Result<()> {
-        let Self { args, design: Design { base, space, sweep, mut study }, cut, progress, mut table, names } = self;
+        let Self { args, design: Design { base, space, sweep, mut study }, cut, lanes, progress, mut table, names } = self;
         let about = json!({
             "settings": args.settings(),
             "space": space.to_string(),
             "goal": args.metric.goal_name(),
             "engine": names.0,
             "adapter": names.1,
+            "lanes": lanes,
             "data": cut.json(),
         });
         progress.borrow_mut().begin(&about, &cut.lines())?;
-        let mut trainer = OneByOne::new(engine, &base, cut, args, &progress);
+        let jobs = Jobs { args, base: &base, space: &space, cut, lanes };
+        let mut trainer = jobs.population(engine, &progress);
         let ran = sweep.run(&mut study, &mut table, &mut trainer, |record| {
             progress.borrow_mut().row(record);
             Ok(())
         });
         let signal = stop::asked();
         let mut outcome = Outcome::new(args, &study, &table);
-        let last =
-            if ran.is_ok() && signal.is_none() { last_runs(&trainer, args, cut, &table, &mut outcome) } else { Ok(None) };
+        let last = if ran.is_ok() && signal.is_none() { last_runs(engine, jobs, &table, &mut outcome) } else { Ok(None) };
         drop(trainer);
         // Another may have come meanwhile.
         let signal = stop::asked();
@@ -118,37 +122,31 @@ impl Work<'_> {
 
 /// Trains the best settings once more, as far as that is asked for: on all training data, several for an ensemble, and on each fold, whose
 /// rows and probabilities are returned as CSV.
-fn last_runs<E: Engine>(
-    trainer: &OneByOne<E>,
-    args: &Args,
-    cut: &Cut,
-    table: &Table,
-    outcome: &mut Outcome,
-) -> Result<Option<String>> {
-    let labels = &cut.whole.1.labels;
+fn last_runs<E: Engine>(engine: &E, jobs: Jobs, table: &Table, outcome: &mut Outcome) -> Result<Option<String>> {
+    let (args, (train, test)) = (jobs.args, &jobs.cut.lanes);
     let Some(best) = outcome.best.clone() else { return Ok(None) };
     if args.folds > 0 && !args.no_refit {
-        let Some(refit) = trainer.refit(&best.point, best.steps)? else { return Ok(None) };
-        outcome.refit = Some(Tested::new(&refit, labels)?);
+        let Some(refit) = jobs.refit(engine, &best.point, best.steps)? else { return Ok(None) };
+        outcome.refit = Some(Tested::new(&refit, &test.labels)?);
     }
     let (mut trials, mut said) = (Vec::new(), Vec::new());
     for summary in result::best_of(table, args.ensemble) {
-        let Some(refit) = trainer.refit(&summary.point, summary.steps)? else { return Ok(None) };
+        let Some(refit) = jobs.refit(engine, &summary.point, summary.steps)? else { return Ok(None) };
         trials.push(summary.trial);
         said.push(refit);
     }
     if !said.is_empty() {
-        outcome.ensemble = Some((trials, Tested::new(&Probabilities::mean(&said)?, labels)?));
+        outcome.ensemble = Some((trials, Tested::new(&Probabilities::mean(&said)?, &test.labels)?));
     }
     if !args.out_of_fold || args.folds == 0 {
         return Ok(None);
     }
     let mut folds = Vec::new();
-    for (number, fold) in cut.folds().enumerate() {
-        let Some(said) = trainer.of_fold(&best.point, number as u64, best.steps)? else { return Ok(None) };
+    for fold in jobs.cut.folds() {
+        let Some(said) = jobs.of_fold(engine, &best.point, fold, best.steps)? else { return Ok(None) };
         folds.push((fold, said));
     }
-    let labels = &cut.whole.0.labels;
+    let labels = &train.labels;
     let all = Probabilities::out_of_fold(labels.len(), &folds)?;
     let mut text = "row,label".to_string() + &(0..all.classes()).map(|class| format!(",p{class}")).collect::<String>() + "\n";
     for (row, label) in labels.iter().enumerate() {
@@ -156,4 +154,24 @@ fn last_runs<E: Engine>(
         text += &format!("{row},{label}{shares}\n");
     }
     Ok(Some(text))
+}
+
+/// Lanes unless there is memory for fewer: more hardly train faster, and rows are written when a wave is done.
+const LANES: usize = 64;
+
+/// Most lanes at a time.
+fn lanes(args: &Args, design: &Design, cut: &Cut, engine: &Picked) -> Result<usize> {
+    let (train, test) = &cut.lanes;
+    let largest = design.base.lane_bytes(&design.space, (train.width, train.classes))?;
+    let data = 3 * 4 * (train.features.len() + test.features.len()) as u128;
+    let memory = args.data.memory().map_or(u128::MAX, u128::from).saturating_sub(data);
+    let fit = (memory / largest.all.max(1)).min(engine.binding().map_or(u128::MAX, u128::from) / largest.buffer.max(1));
+    let fit = usize::try_from(fit).unwrap_or(usize::MAX).max(1);
+    match args.lanes {
+        Some(lanes) if lanes > fit => {
+            Err(Usage(format!("--lanes {lanes}: there is memory for {fit}; more go in waves")).into())
+        }
+        Some(lanes) => Ok(lanes),
+        None => Ok(fit.min(LANES)),
+    }
 }

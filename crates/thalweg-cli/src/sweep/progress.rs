@@ -4,7 +4,7 @@ use super::args::Metric;
 use super::folder::Folder;
 use super::live::{Live, View};
 use super::pictures::Pictures;
-use super::result::{Outcome, best_of};
+use super::result::Outcome;
 use crate::report::{Voice, is_screen, note};
 use crate::stop;
 use anyhow::{Context, Result};
@@ -142,25 +142,31 @@ impl Progress {
         if self.voice.is_json() {
             let _ = self.print(&Table::json_line(record));
         }
-        if matches!(record.status, Status::Complete | Status::Stopped) {
+        if record.metric.is_some() {
             self.look_for_best();
         }
     }
 
-    /// A training has come so far, by so many steps more; `key` is none for one that is no trial's.
-    pub fn trained(&mut self, key: Option<Key>, made: u64, loss: f64, steps: u64) {
+    /// So many steps more were made.
+    pub fn steps(&mut self, steps: u64) {
         self.steps += steps;
-        if let Some(key) = key {
-            let curve = self.curves.0.entry(key).or_default();
-            // What a resumed sweep makes again is not as far as it was.
-            let before = curve.range(..made).next_back().map_or(0, |(&before, _)| before);
-            curve.insert(made, loss);
-            self.made += made - before;
-            if let Some(folder) = &mut self.folder {
-                folder.curve(&line(key, made, loss));
-            }
+    }
+
+    /// A training has come so far.
+    pub fn trained(&mut self, key: Key, made: u64, loss: f64) {
+        let curve = self.curves.0.entry(key).or_default();
+        // What a resumed sweep makes again is not as far as it was.
+        let before = curve.range(..made).next_back().map_or(0, |(&before, _)| before);
+        curve.insert(made, loss);
+        self.made += made - before;
+        self.newest = Some(key);
+        if let Some(folder) = &mut self.folder {
+            folder.curve(&line(key, made, loss));
         }
-        self.newest = key.or(self.newest);
+    }
+
+    /// Says how far the sweep is, if it is time.
+    pub fn look(&mut self) {
         if self.live.is_some() {
             self.draw();
         } else if self.voice == Voice::Plain && self.told.elapsed() >= TELL {
@@ -170,7 +176,7 @@ impl Progress {
     }
 
     fn look_for_best(&mut self) {
-        let best = self.table.best();
+        let best = self.leaders(&self.table.summaries()).first().map(|&best| best.clone());
         let is_new = best.as_ref().map(|best| best.trial) != self.best.as_ref().map(|best| best.trial);
         self.best = best;
         self.climb.extend(self.best.as_ref().filter(|_| is_new).map(|best| best.mean));
@@ -190,6 +196,16 @@ impl Progress {
                 self.trials,
             ));
         }
+    }
+
+    /// Of the trials that have come farthest those with the best metric so far, the best first, also while they run.
+    fn leaders<'a>(&self, summaries: &'a [Summary]) -> Vec<&'a Summary> {
+        let goal = self.table.goal();
+        let finite = || summaries.iter().filter(|summary| summary.mean.is_finite() && summary.status != Status::Failed);
+        let farthest = finite().map(|summary| summary.steps).max();
+        let mut leaders: Vec<&Summary> = finite().filter(|summary| Some(summary.steps) == farthest).collect();
+        leaders.sort_by(|a, b| goal.cost(a.mean).total_cmp(&goal.cost(b.mean)));
+        leaders
     }
 
     /// Trials that are complete, stopped, failed.
@@ -227,7 +243,7 @@ impl Progress {
             share: self.made as f64 / self.planned,
             steps_per_second: self.steps as f64 / self.started.elapsed().as_secs_f64(),
             left: self.left(),
-            best: best_of(&self.table, 5).iter().map(shown).collect(),
+            best: self.leaders(&summaries).iter().take(5).map(|summary| shown(summary)).collect(),
             climb: self.climb.iter().map(|&metric| cost(metric)).collect(),
             loss: curve.map_or_else(Vec::new, |curve| curve.values().map(|loss| loss.ln()).collect()),
         }

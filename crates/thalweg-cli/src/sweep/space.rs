@@ -108,6 +108,13 @@ fn known(rules: &[String]) -> Vec<&'static str> {
     known
 }
 
+/// Memory of a lane.
+pub struct LaneBytes {
+    pub all: u128,
+    /// Its largest part in one piece.
+    pub buffer: u128,
+}
+
 impl Base {
     /// The settings of a training at a point.
     ///
@@ -230,6 +237,19 @@ impl Base {
         let (without, with) = (without.join(", "), with.join(","));
         let hint = format!("'{name}={} if rule={with}'", parameter.domain);
         Err(Usage(format!("{name} is no setting of {without}; say where it exists: {hint}")).into())
+    }
+
+    /// What a lane of the largest model takes.
+    pub fn lane_bytes(&self, space: &SearchSpace, (inputs, outputs): (usize, usize)) -> Result<LaneBytes> {
+        let mut most = LaneBytes { all: 0, buffer: 0 };
+        for point in space.parameters().iter().flat_map(|parameter| points(space, parameter)) {
+            let Settings { rule, batch, hidden, .. } = self.settings(&point)?;
+            let shape = Shape { inputs, hidden: &hidden, outputs };
+            let widest = shape.widths().into_iter().max().unwrap_or(1) as u128;
+            most.all = most.all.max(shape.bytes(&*rule, batch));
+            most.buffer = most.buffer.max(4 * shape.parameters().max(widest * batch.max(256) as u128));
+        }
+        Ok(most)
     }
 
     /// Refuses the largest model of the space if it does not fit into memory with the data.

@@ -1,196 +1,142 @@
-//! Trains the jobs of a sweep, one after the other.
+//! Trains the jobs of a sweep as lanes of a population.
 
-use super::args::{Args, Metric};
+use super::args::Args;
 use super::cut::Cut;
 use super::progress::Progress;
 use super::space::{Base, Settings};
-use crate::recipe::DEFAULT;
 use crate::report::note;
 use crate::stop;
 use anyhow::Result;
 use std::cell::RefCell;
-use std::collections::HashMap;
 use std::ops::ControlFlow;
-use thalweg::data::Dataset;
-use thalweg::nn::{Dropout, Linear, Nonlinearity, Sequential};
+use thalweg::data::Fold;
+use thalweg::nn::{Dropout, LaneDropout, Linear, Nonlinearity, Sequential};
 use thalweg::plan::Engine;
-use thalweg::sweep::{Job, Point, Train};
-use thalweg::train::Probabilities;
-use thalweg::{Batch, Error, Metrics, Trainer};
+use thalweg::sweep::{Job, Point, SearchSpace, Train};
+use thalweg::train::{Look, Population, Probabilities, Setup};
+use thalweg::{Batch, Error, Trainer};
 
-/// Trial, fold and seed.
-type Key = (u64, Option<u64>, Option<u64>);
-
-/// Trains one job after the other; a job that may go on keeps its trainer.
-pub struct OneByOne<'a, E: Engine> {
-    engine: &'a E,
-    base: &'a Base,
-    cut: &'a Cut,
-    metric: Metric,
-    seed: u64,
-    /// The length of a whole training, on which schedules go.
-    budget: u64,
-    /// Whether lengths are steps; else epochs.
-    by_steps: bool,
-    progress: &'a RefCell<Progress>,
-    running: HashMap<Key, Running<E>>,
+/// What trials are made of.
+#[derive(Clone, Copy)]
+pub struct Jobs<'a> {
+    pub args: &'a Args,
+    pub base: &'a Base,
+    pub space: &'a SearchSpace,
+    pub cut: &'a Cut,
+    /// Most lanes at a time.
+    pub lanes: usize,
 }
 
-/// A trainer, the point that it was set to, and the epochs or steps that it has made.
-struct Running<E: Engine> {
-    trainer: Trainer<E::Program>,
-    point: Point,
-    made: u64,
-}
-
-impl<E: Engine> Running<E> {
-    /// Sets the numbers of the rule that a population has changed.
-    fn set(&mut self, point: &Point) -> thalweg::Result<()> {
-        for (name, value) in point.iter().filter(|(name, value)| self.point.get(name) != Some(*value)) {
-            let number =
-                value.as_f64().ok_or_else(|| Error::setting(name, value, "a number, as it is changed while training"))?;
-            self.trainer.set(0, DEFAULT, name, number)?;
-        }
-        self.point = point.clone();
-        Ok(())
-    }
-}
-
-impl<'a, E: Engine> OneByOne<'a, E> {
-    pub fn new(engine: &'a E, base: &'a Base, cut: &'a Cut, args: &Args, progress: &'a RefCell<Progress>) -> Self {
-        let (metric, seed, budget, by_steps) = (args.metric, args.seed, args.budget(), args.steps.is_some());
-        Self { engine, base, cut, metric, seed, budget, by_steps, progress, running: HashMap::new() }
+impl<'a> Jobs<'a> {
+    /// What trains the jobs of the sweep, all that fit at a time, and tells how far they are.
+    pub fn population<E: Engine>(self, engine: &'a E, progress: &'a RefCell<Progress>) -> impl Train + 'a {
+        let (train, test) = &self.cut.lanes;
+        let folds: Vec<Fold> = self.cut.folds().cloned().collect();
+        let setup = move |job: &Job| self.setup(&job.point, self.rows(job), job.seed.unwrap_or(self.args.seed));
+        let mut population = Population::new(engine, train, setup).validation(test).folds(folds);
+        population = population.metric(self.args.metric.measured()).at_most(self.lanes);
+        population = if self.cut.standardises() { population.standardise() } else { population };
+        population = if self.args.steps.is_none() { population.in_epochs() } else { population };
+        let by_steps = self.args.steps.is_some();
+        population.watch(move |look| watch(look, by_steps, &mut progress.borrow_mut()))
     }
 
-    fn start(&self, point: &Point, (train, validation): &(Dataset, Dataset), seed: u64) -> Result<Running<E>> {
+    /// Rows that a job is trained on.
+    fn rows(&self, job: &Job) -> usize {
+        let fold = job.fold.and_then(|fold| self.cut.folds().nth(usize::try_from(fold).ok()?));
+        fold.map_or(self.cut.lanes.0.rows(), |fold| fold.train.len())
+    }
+
+    /// How a point is trained on so many rows.
+    fn setup(&self, point: &Point, rows: usize, seed: u64) -> thalweg::Result<Setup> {
         let settings = self.base.settings(point)?;
-        let batch = Batch { rows: settings.batch.min(train.rows()), drop_last: self.base.drop_last };
-        let steps = if self.by_steps { 1 } else { batch.steps(train.rows()) as u64 };
-        let recipe = settings.recipe(self.budget.saturating_mul(steps))?;
-        let model = model(&settings, train.width, train.classes);
-        let trainer = Trainer::builder(&model, recipe).train(train).validation(validation).batch(batch).seed(seed);
-        Ok(Running { trainer: trainer.build(self.engine)?, point: point.clone(), made: 0 })
-    }
-
-    /// Trains on until so many epochs or steps are made; the metrics on the validation rows.
-    fn go(&self, running: &mut Running<E>, key: Option<Key>, until: u64) -> thalweg::Result<Metrics> {
-        while running.made < until {
-            let before = running.trainer.steps();
-            let loss = if self.by_steps { stretch(running, until)? } else { epoch(running)? };
-            if stop::asked().is_some() {
-                return Err(interrupted());
-            }
-            let steps = (running.trainer.steps() - before) as u64;
-            self.progress.borrow_mut().trained(key, running.made, loss, steps);
-            if !loss.is_finite() {
-                return Ok(Metrics { loss, ..Metrics::default() });
-            }
-        }
-        Ok(running.trainer.evaluate()?[0])
-    }
-
-    fn job(&mut self, job: &Job, epochs: u64) -> thalweg::Result<f64> {
-        let key = (job.trial, job.fold, job.seed);
-        let mut running = match self.running.remove(&key) {
-            Some(running) => running,
-            None => {
-                let made = self.start(&job.point, self.cut.of(job.fold), job.seed.unwrap_or(self.seed));
-                made.map_err(|error| of_library(error, &job.point))?
-            }
+        let batch = Batch { rows: settings.batch.min(rows), drop_last: self.base.drop_last };
+        let steps = if self.args.steps.is_some() { 1 } else { batch.steps(rows) as u64 };
+        let recipe = settings.recipe(self.args.budget().saturating_mul(steps)).map_err(|error| of_library(error, point))?;
+        let (inputs, outputs) = (self.cut.lanes.0.width, self.cut.lanes.0.classes);
+        let (model, buffers) = match self.space.parameter("dropout") {
+            Ok(_) => lane_model(&settings, inputs, outputs),
+            Err(_) => (model(&settings, inputs, outputs), Vec::new()),
         };
-        running.set(&job.point)?;
-        let metrics = self.go(&mut running, Some(key), epochs)?;
-        self.running.insert(key, running);
-        Ok(self.metric.of(metrics))
+        Ok(Setup { batch, seed, buffers, ..Setup::new(model, recipe) })
     }
 
     /// Trains settings on all training rows for so long; what the model says about the test rows. None if a signal ends it, or the loss is
     /// not finite.
-    pub fn refit(&self, point: &Point, until: u64) -> Result<Option<Probabilities>> {
-        self.fresh(point, &self.cut.whole, until)
+    pub fn refit<E: Engine>(&self, engine: &E, point: &Point, until: u64) -> Result<Option<Probabilities>> {
+        self.once_more(engine, point, None, until)
     }
 
     /// Trains settings on the training rows of a fold; what the model says about the others. None as for [`Self::refit`].
-    pub fn of_fold(&self, point: &Point, fold: u64, until: u64) -> Result<Option<Probabilities>> {
-        self.fresh(point, self.cut.of(Some(fold)), until)
+    pub fn of_fold<E: Engine>(&self, engine: &E, point: &Point, fold: &Fold, until: u64) -> Result<Option<Probabilities>> {
+        self.once_more(engine, point, Some(fold), until)
     }
 
-    fn fresh(&self, point: &Point, data: &(Dataset, Dataset), until: u64) -> Result<Option<Probabilities>> {
-        let mut running = self.start(point, data, self.seed)?;
-        let metrics = match self.go(&mut running, None, until) {
-            Err(_) if stop::asked().is_some() => return Ok(None),
-            metrics => metrics?,
-        };
-        if !metrics.loss.is_finite() {
-            note(&format!("warning: trained once more, {point} has a loss that is not finite"));
-            return Ok(None);
+    fn once_more<E: Engine>(
+        &self,
+        engine: &E,
+        point: &Point,
+        fold: Option<&Fold>,
+        until: u64,
+    ) -> Result<Option<Probabilities>> {
+        let (train, test) = &self.cut.lanes;
+        let setup = self.setup(point, fold.map_or(train.rows(), |fold| fold.train.len()), self.args.seed)?;
+        let mut trainer = Trainer::builder(&*setup.model, setup.recipe).train(train).batch(setup.batch).seed(setup.seed);
+        for (name, values) in &setup.buffers {
+            trainer = trainer.buffer(0, name, values);
         }
-        let logits = running.trainer.predict(0, &data.1.features)?;
-        Ok(Some(Probabilities::of_logits(&logits, data.0.classes)?))
-    }
-}
-
-impl<E: Engine> Train for OneByOne<'_, E> {
-    fn train(&mut self, jobs: &[Job], epochs: u64) -> thalweg::Result<Vec<f64>> {
-        jobs.iter().map(|job| self.job(job, epochs)).collect()
-    }
-
-    /// One at a time, so that its row is written when it is done.
-    fn capacity(&self) -> usize {
-        1
-    }
-
-    fn copy(&mut self, from: u64, to: u64) -> thalweg::Result<()> {
-        let keys: Vec<Key> = self.running.keys().filter(|(trial, ..)| *trial == to).copied().collect();
-        for key in keys {
-            let Some(winner) = self.running.get_mut(&(from, key.1, key.2)) else { continue };
-            let (state, point) = (winner.trainer.optimizer_mut().state_dict()?, winner.point.clone());
-            if let Some(loser) = self.running.get_mut(&key) {
-                loser.trainer.optimizer_mut().load_state_dict(&state)?;
-                loser.point = point;
+        if let Some(fold) = fold {
+            trainer = trainer.train_rows(0, &fold.train);
+        }
+        let mut trainer = if self.cut.standardises() { trainer.standardise() } else { trainer }.build(engine)?;
+        let epochs = if self.args.steps.is_some() { 1 } else { trainer.steps_per_epoch() as u64 };
+        let steps = usize::try_from(until.saturating_mul(epochs)).unwrap_or(usize::MAX);
+        while trainer.steps() < steps {
+            trainer.advance((steps - trainer.steps()).min(LOOK))?;
+            if stop::asked().is_some() {
+                return Ok(None);
             }
         }
-        Ok(())
-    }
-
-    fn forget(&mut self, trials: &[u64]) {
-        self.running.retain(|(trial, ..), _| !trials.contains(trial));
+        let features = match fold {
+            Some(fold) => train.rows_at(&fold.validation)?.features,
+            None => test.features.clone(),
+        };
+        let logits = trainer.predict(0, &features)?;
+        if logits.iter().any(|logit| !thalweg::Real::as_f64(*logit).is_finite()) {
+            note(&format!("warning: trained once more, {point} does not stay finite"));
+            return Ok(None);
+        }
+        Ok(Some(Probabilities::of_logits(&logits, train.classes)?))
     }
 }
 
 /// Steps between two looks for a signal.
 const LOOK: usize = 32;
 
-/// One epoch more, or a part of it where a signal ends it; its training loss.
-fn epoch<E: Engine>(running: &mut Running<E>) -> thalweg::Result<f64> {
-    let watch = |_| if stop::asked().is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) };
-    let loss = running.trainer.epoch_by(LOOK, watch)?[0].loss;
-    running.made += 1;
-    Ok(loss)
-}
-
-/// Steps up to the end of an epoch or to the wanted number, or fewer where a signal ends them; the training loss of the epoch so far.
-fn stretch<E: Engine>(running: &mut Running<E>, until: u64) -> thalweg::Result<f64> {
-    let epoch = running.trainer.steps_per_epoch() as u64;
-    let end = (running.made / epoch + 1).saturating_mul(epoch).min(until);
-    while running.made < end && stop::asked().is_none() {
-        let steps = (end - running.made).min(LOOK as u64);
-        running.trainer.advance(steps as usize)?;
-        running.made += steps;
+/// Tells how far jobs are, and ends them where a signal asks for it.
+fn watch(look: &Look, by_steps: bool, progress: &mut Progress) -> ControlFlow<()> {
+    let made = if by_steps { look.made } else { look.made / look.steps_per_epoch } as u64;
+    progress.steps(look.model_steps);
+    for (job, metrics) in look.jobs {
+        progress.trained((job.trial, job.fold, job.seed), made, metrics.loss);
     }
-    Ok(running.trainer.metrics()?[0].loss)
+    progress.look();
+    if stop::asked().is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
 }
 
-/// Linear layers with an activation, and where asked dropout, between each two.
-fn model(settings: &Settings, inputs: usize, outputs: usize) -> Sequential {
-    let function = match settings.activation {
+fn function(settings: &Settings) -> Nonlinearity {
+    match settings.activation {
         crate::model::Nonlinearity::Relu => Nonlinearity::Relu,
         crate::model::Nonlinearity::Gelu => Nonlinearity::Gelu,
         crate::model::Nonlinearity::Tanh => Nonlinearity::Tanh,
-    };
+    }
+}
+
+/// Linear layers with an activation between each two.
+fn model(settings: &Settings, inputs: usize, outputs: usize) -> Sequential {
     let (mut model, mut width) = (Sequential::new(), inputs);
     for &next in &settings.hidden {
-        model = model.then(Linear::new(width, next)).then(function);
+        model = model.then(Linear::new(width, next)).then(function(settings));
         if settings.dropout > 0.0 {
             model = model.then(Dropout { p: settings.dropout });
         }
@@ -199,9 +145,15 @@ fn model(settings: &Settings, inputs: usize, outputs: usize) -> Sequential {
     model.then(Linear::new(width, outputs))
 }
 
-/// What ends a sweep after a signal; who asked for it is told elsewhere.
-fn interrupted() -> Error {
-    Error::Order { call: "training".into(), rule: "a signal asked for an end".into() }
+/// The same with dropout whose probability each lane has for itself, and the buffers that it is in.
+fn lane_model(settings: &Settings, inputs: usize, outputs: usize) -> (Sequential, Vec<(String, Vec<f64>)>) {
+    let (mut model, mut width, mut buffers) = (Sequential::new(), inputs, Vec::new());
+    for (layer, &next) in settings.hidden.iter().enumerate() {
+        model = model.then(Linear::new(width, next)).then(function(settings)).then(LaneDropout { p: 0.0 });
+        buffers.push((format!("{}.p", 3 * layer + 2), vec![settings.dropout]));
+        width = next;
+    }
+    (model.then(Linear::new(width, outputs)), buffers)
 }
 
 fn of_library(error: anyhow::Error, point: &Point) -> Error {
