@@ -8,3 +8,6 @@ pub mod rules {}
 
 #[doc = include_str!("from.md")]
 pub mod from {}
+
+#[doc = include_str!("machines.md")]
+pub mod machines {}

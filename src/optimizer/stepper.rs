@@ -202,6 +202,11 @@ impl Stepper {
         ids
     }
 
+    /// The recipe, as it was recorded: each group has a rule per lane.
+    pub fn recipe(&self) -> &Recipe {
+        &self.recipe
+    }
+
     /// The plan of a step.
     pub fn step_plan(&self) -> PlanId {
         self.plans.step

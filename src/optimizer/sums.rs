@@ -22,6 +22,11 @@ impl Stepper {
         (number < order.most()).then(|| self.plans.accumulate[order.joins(number)])
     }
 
+    /// The order in which gradients of micro-batches are added up, where the recipe accumulates.
+    pub fn sum_order(&self) -> Option<SumOrder> {
+        self.recipe.accumulation.map(|accumulation| accumulation.order)
+    }
+
     /// Adds the gradients as they are to the sum that the next step uses; see [`Recipe::accumulate`](super::Recipe::accumulate).
     ///
     /// # Errors

@@ -140,6 +140,25 @@ fn the_cost_of_an_exchange_is_that_of_its_messages() {
     }
 }
 
+/// The table of the chapter about many machines.
+#[test]
+fn the_chapter_has_the_costs_that_are_computed() {
+    let text = include_str!("../../src/guide/machines.md");
+    let rows: Vec<Vec<&str>> = text
+        .lines()
+        .filter(|line| line.starts_with("| ") && line.as_bytes()[2].is_ascii_digit())
+        .map(|line| line.trim_matches('|').split('|').map(str::trim).collect())
+        .collect();
+    assert_eq!(rows.len(), 10);
+    for row in rows {
+        let number = |at: usize| row[at].parse::<usize>().expect("a number");
+        let found = Exchange::new(number(1), number(0));
+        let (volume, ring) = (format!("{:.3}", found.volume), format!("{:.3}", found.ring));
+        let numbers = (found.most_nodes, found.messages, found.depth as usize);
+        assert_eq!((numbers, &*volume, &*ring), ((number(2), number(5), number(6)), row[3], row[4]), "{row:?}");
+    }
+}
+
 /// Rows that are no multiple of a vector, a vector, nothing, and rows beyond a chunk of a norm.
 const TENSORS: &[(&str, &[usize])] = &[("a", &[5, 13]), ("empty", &[0]), ("b", &[70]), ("c", &[3, 4_099])];
 const LANES: usize = 2;
@@ -261,7 +280,7 @@ fn shared_steps<E: Engine>(engine: &E, recipe: &Recipe, micro_batches: usize, ra
                 let own = optimizer.take_sum(&mut sums).expect("a node");
                 for (lane, sum) in sums.into_iter().enumerate() {
                     let add = |left: &mut Vec<E::Float>, right: Vec<E::Float>| {
-                        left.iter_mut().zip(right).for_each(|(left, right)| *left = *left + right);
+                        left.iter_mut().zip(right).for_each(|(left, right)| *left += right);
                     };
                     joiners[lane].put(node, sum, add);
                     counts[lane] += own[lane];

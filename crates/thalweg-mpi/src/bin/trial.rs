@@ -1,0 +1,148 @@
+//! Runs whose outcomes the tests compare: `trial SCENARIO [ARGUMENTS]`, under `mpirun` or alone. Each rank prints one line.
+
+use anyhow::{Context, Result, bail};
+use std::io::Write;
+use std::process::ExitCode;
+use std::time::Duration;
+use thalweg::cpu::Cpu;
+use thalweg::data::{Dataset, digits};
+use thalweg::plan::LossScale;
+use thalweg::{Accumulation, AdamW, Lamb, Optimizer, Recipe, Sgd, SumOrder};
+use thalweg_mpi::{DataParallel, Identity, Perceptron, Reduce, World, digest};
+
+type Program = thalweg::cpu::CpuProgram<f32>;
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    match run(&args) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            said(&error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// In one piece, since ranks write at the same time.
+fn said(error: &anyhow::Error) {
+    let _ = std::io::stderr().write_all(format!("error: {error}\n").as_bytes());
+}
+
+/// The rules of the comparison, each with the global norm clipped.
+fn recipe(rule: &str, lr: f64, micro_batches: usize) -> Result<Recipe> {
+    let recipe = match rule {
+        "sgd" => Recipe::new(Sgd { lr: 10.0 * lr, momentum: 0.9, ..Default::default() }),
+        "adamw" => Recipe::new(AdamW { lr, ..Default::default() }),
+        "lamb" => Recipe::new(Lamb { lr, ..Default::default() }),
+        "scaled" => Recipe::new(AdamW { lr, ..Default::default() }).loss_scale(LossScale {
+            init: 1.0,
+            interval: 3,
+            ..Default::default()
+        }),
+        other => bail!("no rule {other}"),
+    };
+    Ok(recipe.clip_norm(0.5).accumulate(Accumulation { order: SumOrder::Tree { micro_batches }, ..Default::default() }))
+}
+
+fn perceptron(data: &Dataset, recipe: &Recipe) -> thalweg::Result<(Perceptron, Optimizer<Program>)> {
+    Perceptron::new(&Cpu::<f32>::with_threads(1), recipe, (data.width, &[32], data.classes), 16, 1)
+}
+
+fn run(args: &[String]) -> Result<()> {
+    let texts: Vec<&str> = args.iter().map(String::as_str).collect();
+    match texts[..] {
+        ["alone", rule, micro_batches, steps] => alone(rule, micro_batches.parse()?, steps.parse()?),
+        ["twice"] => {
+            let _world = World::start()?;
+            World::start()?;
+            Ok(())
+        }
+        [scenario, rule, micro_batches, steps] => {
+            let world = World::start()?.with_patience(Duration::from_secs(4));
+            let ended = ranks(&world, scenario, rule, micro_batches.parse()?, steps.parse()?);
+            if let Err(error) = ended {
+                // All ranks say so before MPI ends, and `mpirun` with the first of them.
+                said(&error);
+                drop(world);
+                std::process::exit(1);
+            }
+            Ok(())
+        }
+        _ => bail!("a scenario, a rule, micro-batches and steps"),
+    }
+}
+
+/// One process that accumulates in a tree.
+fn alone(rule: &str, micro_batches: usize, steps: usize) -> Result<()> {
+    let data = digits();
+    let (model, mut optimizer) = perceptron(&data, &recipe(rule, 0.01, micro_batches)?)?;
+    for step in 0..steps {
+        for number in 0..micro_batches {
+            model.gradient(&mut optimizer, &data, step * micro_batches + number)?;
+            optimizer.accumulate()?;
+        }
+        optimizer.step()?;
+    }
+    println!("{}", outcome(&mut optimizer)?);
+    Ok(())
+}
+
+fn outcome(optimizer: &mut Optimizer<Program>) -> Result<String> {
+    let report = optimizer.report(0)?;
+    let digest: String = digest(optimizer)?.iter().map(|byte| format!("{byte:02x}")).collect();
+    Ok(format!("{} applied, {} skipped, {} clipped, {digest}", report.applied, report.skipped, report.clipped))
+}
+
+/// A job of ranks, where the scenario says what is amiss on the last of them, or `exact` and `fast` that nothing is.
+fn ranks(world: &World, scenario: &str, rule: &str, micro_batches: usize, steps: usize) -> Result<()> {
+    let amiss = world.rank() + 1 == world.ranks();
+    let mut data = digits();
+    if amiss && scenario == "other-data" {
+        data.features[0] += 1.0;
+    }
+    let lr = if amiss && scenario == "other-settings" { 0.02 } else { 0.01 };
+    let reduce = if scenario == "fast" { Reduce::Fast } else { Reduce::Exact };
+    let (model, optimizer) = if amiss && scenario == "no-engine" {
+        // As a rank without an adapter has no engine.
+        world.agree::<_, &str>("engines", Err("no adapter"))?
+    } else {
+        let made = recipe(rule, lr, micro_batches).and_then(|recipe| Ok(perceptron(&data, &recipe)?));
+        world.agree("engines", made)?
+    };
+    let mut identity = Identity::default().with_digest("data", bytemuck::cast_slice(&data.features));
+    if amiss && scenario == "one-more" {
+        identity = identity.with("batch", "17");
+    }
+    let mut ranks = DataParallel::new(world, optimizer, micro_batches, reduce, identity)?;
+    for step in 0..steps {
+        if amiss && step == 2 {
+            match scenario {
+                "killed" => kill()?,
+                "hangs" => std::thread::sleep(Duration::from_secs(600)),
+                "diverges" => ranks.optimizer_mut().set_params(0, "0.bias", &[1.0; 32])?,
+                _ => {}
+            }
+        }
+        ranks.step(|optimizer, number| {
+            if amiss && scenario == "fails" && step == 2 {
+                return Err(thalweg::Error::Empty { what: "the list of samples".into() });
+            }
+            model.gradient(optimizer, &data, step * micro_batches + number)?;
+            if scenario == "bad-gradient" && number + 1 == micro_batches && step == 2 {
+                optimizer.set_grads(0, "0.bias", &[f32::NAN; 32])?;
+            }
+            Ok(())
+        })?;
+        ranks.check()?;
+    }
+    println!("{}", outcome(ranks.optimizer_mut())?);
+    Ok(())
+}
+
+/// Ends this process as the kernel does when memory is short: nothing of it runs any more.
+fn kill() -> Result<()> {
+    let pid = std::process::id().to_string();
+    std::process::Command::new("kill").args(["-KILL", &pid]).status().context("kill")?;
+    std::thread::sleep(Duration::from_secs(600));
+    Ok(())
+}

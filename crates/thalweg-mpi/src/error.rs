@@ -1,0 +1,89 @@
+//! What may go wrong among ranks.
+
+use std::time::Duration;
+
+/// What may go wrong among ranks. Unless it says otherwise, an error comes back on all of them.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// MPI cannot be started: it was started before in this process, or the library refuses.
+    #[error("MPI cannot be started: {0}")]
+    NotStarted(String),
+    /// More ranks than micro-batches: some would have nothing to do.
+    #[error("{ranks} ranks cannot share {micro_batches} micro-batches: ask for at least as many, or for fewer ranks")]
+    TooManyRanks {
+        /// Ranks of the job.
+        ranks: usize,
+        /// Micro-batches of a step.
+        micro_batches: usize,
+    },
+    /// Ranks that differ in what has to be the same.
+    #[error("rank {rank} differs in its {what}: {found}; rank 0 has {expected}")]
+    Differs {
+        /// What: the version, the settings, the model, its start values, the data, or the engine.
+        what: String,
+        /// The first rank that differs.
+        rank: usize,
+        /// What it has.
+        found: String,
+        /// What rank 0 has.
+        expected: String,
+    },
+    /// Ranks whose parameters are no longer the same.
+    #[error("rank {rank} has other parameters than rank 0 after {steps} steps")]
+    Diverged {
+        /// The first rank that differs.
+        rank: usize,
+        /// Steps made.
+        steps: u64,
+    },
+    /// A rank that failed. The others cannot go on without it.
+    #[error("rank {rank} failed: {message}")]
+    Rank {
+        /// The first rank that failed.
+        rank: usize,
+        /// What it said.
+        message: String,
+    },
+    /// A rank did not answer in time: it is dead, or it hangs. Only the ranks that waited for it have this error; nothing more can be sent,
+    /// and the process has to end without waiting for the others.
+    #[error("{waiting} on rank {rank}: another rank did not answer in {} s; it is dead, or slower than the watchdog allows", patience.as_secs_f64())]
+    NoAnswer {
+        /// What was waited for.
+        waiting: &'static str,
+        /// The rank that waited.
+        rank: usize,
+        /// How long.
+        patience: Duration,
+    },
+    /// A call of MPI that failed, on this rank.
+    #[error("{call} failed: {message}")]
+    Mpi {
+        /// The call.
+        call: &'static str,
+        /// What MPI says.
+        message: String,
+    },
+    /// More elements than MPI counts in 32 bits.
+    #[error("{what} of {elements} elements: MPI counts up to 2147483647")]
+    TooLarge {
+        /// What is too large.
+        what: &'static str,
+        /// Its elements.
+        elements: usize,
+    },
+    /// Something that ranks cannot share, as the settings are.
+    #[error("{what} cannot be shared by ranks: {reason}")]
+    Unshared {
+        /// What.
+        what: String,
+        /// Why.
+        reason: String,
+    },
+    /// The library refuses something, on this rank.
+    #[error(transparent)]
+    Thalweg(#[from] thalweg::Error),
+}
+
+/// Results of this crate.
+pub type Result<T> = std::result::Result<T, Error>;

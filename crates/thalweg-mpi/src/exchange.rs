@@ -1,0 +1,119 @@
+//! From the sums of each rank to the sum of all, with the same bits on any number of ranks.
+
+use crate::error::Result;
+use crate::world::{Datum, World};
+use std::ops::Range;
+use thalweg::Real;
+use thalweg::plan::Arena;
+use thalweg::tree::{Joiner, Node, share};
+
+/// The elements of an arena that each rank owns: whole chunks, as evenly as these allow.
+pub fn ranges(arena: &Arena, ranks: usize) -> Vec<Range<usize>> {
+    let mut cuts: Vec<usize> = arena.chunks().iter().map(|chunk| chunk.start).collect();
+    cuts.sort_unstable();
+    let bound = |rank: usize| {
+        let even = share(arena.len(), ranks, rank).start;
+        let next = cuts.partition_point(|&cut| cut < even);
+        if rank == 0 { 0 } else { cuts.get(next).copied().unwrap_or(arena.len()) }
+    };
+    let mut bounds: Vec<usize> = (0..ranks).map(bound).collect();
+    bounds.push(arena.len());
+    bounds.windows(2).map(|pair| pair[0]..pair[1]).collect()
+}
+
+/// The sums of nodes of a tree over micro-batches, from the ranks that have them to the sum of all, which every rank gets.
+///
+/// Each rank sends of its nodes to every other rank the range that this one owns, joins what it gets in the order of the tree, and sends the
+/// sum to all. MPI only copies: no sum is made in an order of its choice.
+#[derive(Debug)]
+pub struct Exchange<F> {
+    micro_batches: usize,
+    /// By rank.
+    ranges: Vec<Range<usize>>,
+    nodes: Vec<Vec<Node>>,
+    send: Vec<F>,
+    taken: Vec<F>,
+    mine: Vec<F>,
+}
+
+impl<F: Datum + Real> Exchange<F> {
+    /// For parameters laid out as `arena`.
+    pub fn new(world: &World, arena: &Arena, micro_batches: usize) -> Self {
+        let ranks = world.ranks();
+        let nodes: Vec<Vec<Node>> = (0..ranks).map(|rank| Node::of(share(micro_batches, ranks, rank))).collect();
+        let ranges = ranges(arena, ranks);
+        let own = ranges[world.rank()].len();
+        let zeros = |len: usize| vec![F::of(0.0); len];
+        Self {
+            send: zeros(nodes[world.rank()].len() * arena.len()),
+            taken: zeros(nodes.iter().map(Vec::len).sum::<usize>() * own),
+            mine: zeros(own),
+            micro_batches,
+            ranges,
+            nodes,
+        }
+    }
+
+    /// The nodes of a rank.
+    pub fn nodes(&self, rank: usize) -> &[Node] {
+        &self.nodes[rank]
+    }
+
+    /// The elements that each rank owns.
+    pub fn ranges(&self) -> &[Range<usize>] {
+        &self.ranges
+    }
+
+    /// Bytes of buffers that this rank has for it.
+    pub fn bytes(&self) -> usize {
+        (self.send.len() + self.taken.len() + self.mine.len()) * size_of::<F>()
+    }
+
+    /// The sum of all ranks' nodes. `own` are this rank's, in the order of [`Exchange::nodes`].
+    ///
+    /// # Errors
+    /// [`Error::NoAnswer`](crate::Error::NoAnswer), or a call of MPI that failed.
+    pub fn sum<'a>(&mut self, world: &World, own: impl Iterator<Item = &'a [F]> + Clone, total: &mut Vec<F>) -> Result<()>
+    where
+        F: 'a,
+    {
+        self.scatter(world, own)?;
+        let counts: Vec<usize> = self.ranges.iter().map(Range::len).collect();
+        world.gather_all("the sum of gradients", &mut self.mine, total, &counts)
+    }
+
+    /// The sum of the range that this rank owns.
+    ///
+    /// # Errors
+    /// As for [`Exchange::sum`].
+    pub fn scatter<'a>(&mut self, world: &World, own: impl Iterator<Item = &'a [F]> + Clone) -> Result<&[F]>
+    where
+        F: 'a,
+    {
+        let nodes = self.nodes[world.rank()].len();
+        let mut at = 0;
+        for range in &self.ranges {
+            for node in own.clone() {
+                self.send[at..at + range.len()].copy_from_slice(&node[range.clone()]);
+                at += range.len();
+            }
+        }
+        let len = self.ranges[world.rank()].len();
+        let to: Vec<usize> = self.ranges.iter().map(|range| nodes * range.len()).collect();
+        let from: Vec<usize> = self.nodes.iter().map(|nodes| nodes.len() * len).collect();
+        world.send_to_all("gradients", (&mut self.send, &to), (&mut self.taken, &from))?;
+        let mut joiner = Joiner::new(self.micro_batches);
+        for (at, &node) in self.nodes.iter().flatten().enumerate() {
+            joiner.put(node, at * len, |left, right| add(&mut self.taken, *left, right, len));
+        }
+        let sum = joiner.sum().unwrap_or(0);
+        self.mine.copy_from_slice(&self.taken[sum..sum + len]);
+        Ok(&self.mine)
+    }
+}
+
+/// Adds the values from `right` on to those from `left` on, which come before them.
+fn add<F: Real>(values: &mut [F], left: usize, right: usize, len: usize) {
+    let (before, behind) = values.split_at_mut(right);
+    before[left..left + len].iter_mut().zip(&behind[..len]).for_each(|(left, &right)| *left += right);
+}

@@ -1,0 +1,246 @@
+//! Steps that all ranks make together.
+
+use crate::error::{Error, Result};
+use crate::exchange::Exchange;
+use crate::identity::{Identity, processor};
+use crate::world::{Datum, World};
+use std::ops::Range;
+use std::path::Path;
+use thalweg::checkpoint::Element;
+use thalweg::plan::{Arena, Program};
+use thalweg::tree::{Node, share};
+use thalweg::{Optimizer, Real, SumOrder};
+
+/// How the sums of ranks become one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Reduce {
+    /// In a tree over the numbers of micro-batches: any number of ranks has the same bits, and those of one program that accumulates with
+    /// [`SumOrder::Tree`].
+    #[default]
+    Exact,
+    /// By MPI's all-reduce, in the order that MPI chooses: other ranks have other bits. All ranks of a job still have the same ones, if MPI
+    /// gives them the same.
+    Fast,
+}
+
+impl std::str::FromStr for Reduce {
+    type Err = String;
+
+    fn from_str(text: &str) -> std::result::Result<Self, String> {
+        match text {
+            "exact" => Ok(Self::Exact),
+            "fast" => Ok(Self::Fast),
+            other => Err(format!("reduce is {other}, expected exact or fast")),
+        }
+    }
+}
+
+/// An optimizer whose steps are shared by the ranks of a job: each computes the gradients of some micro-batches, and all make the same step
+/// with the sum of all.
+///
+/// Every rank has all parameters and all state. Whatever decides about a step (norm, clip, loss scale, whether it is skipped) is computed on
+/// every rank from the same sum, with the same result: a gradient that is not finite on one rank skips the step on all.
+///
+/// # Examples
+///
+/// ```no_run
+/// use thalweg::{Accumulation, Optimizer, Recipe, Sgd, SumOrder, cpu::Cpu};
+/// use thalweg_mpi::{DataParallel, Identity, Reduce, World};
+///
+/// let world = World::start()?;
+/// let tree = Accumulation { order: SumOrder::Tree { micro_batches: 8 }, ..Default::default() };
+/// let recipe = Recipe::new(Sgd { lr: 0.1, ..Default::default() }).accumulate(tree);
+/// let optimizer = Optimizer::new(&Cpu::<f32>::default(), recipe, &[("w", &[1])])?;
+/// let mut ranks = DataParallel::new(&world, optimizer, 8, Reduce::Exact, Identity::default())?;
+/// // The gradient of micro-batch `number`: here (w − number)² / 2.
+/// ranks.step(|optimizer, number| {
+///     let w = optimizer.params(0, "w")?[0];
+///     optimizer.set_grads(0, "w", &[w - number as f32])
+/// })?;
+/// # Ok::<(), thalweg_mpi::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct DataParallel<'w, P: Program> {
+    world: &'w World,
+    optimizer: Optimizer<P>,
+    reduce: Reduce,
+    nodes: Vec<Node>,
+    exchange: Exchange<P::Float>,
+    /// Of each node, by lane.
+    own: Vec<Vec<Vec<P::Float>>>,
+    /// Of all, by lane.
+    total: Vec<Vec<P::Float>>,
+    steps: u64,
+}
+
+impl<'w, P: Program> DataParallel<'w, P>
+where
+    P::Float: Datum,
+{
+    /// Shares the steps of an optimizer, the same on all ranks, of `micro_batches` each. Its recipe accumulates with [`SumOrder::Tree`].
+    ///
+    /// Before anything else the ranks are compared: version, settings, model, start values, and what the caller adds (its data, above
+    /// all). With [`Reduce::Exact`] the engines are compared as well, since products are rounded by the processor's vector instructions
+    /// and caches, or by the adapter and its driver.
+    ///
+    /// # Errors
+    /// [`Error::TooManyRanks`], [`Error::Differs`], [`Error::Unshared`] for a recipe that does not accumulate in a tree of at least so many
+    /// micro-batches, or what the engine refuses; each on all ranks.
+    pub fn new(
+        world: &'w World,
+        mut optimizer: Optimizer<P>,
+        micro_batches: usize,
+        reduce: Reduce,
+        identity: Identity,
+    ) -> Result<Self> {
+        let (rank, ranks) = (world.rank(), world.ranks());
+        if ranks > micro_batches {
+            return Err(Error::TooManyRanks { ranks, micro_batches });
+        }
+        let fits =
+            matches!(optimizer.stepper().sum_order(), Some(SumOrder::Tree { micro_batches: most }) if most >= micro_batches);
+        if !fits {
+            let what = format!("a step of {micro_batches} micro-batches");
+            let reason = "the recipe wants accumulate, in a tree of so many or more (SumOrder::Tree)".into();
+            return Err(Error::Unshared { what, reason });
+        }
+        let digest = digest(&mut optimizer);
+        let digest = world.agree("start values", digest)?;
+        let mut identity = Identity::default()
+            .with("version", format!("thalweg-mpi {}", env!("CARGO_PKG_VERSION")))
+            .with("steps", format!("{micro_batches} micro-batches, {reduce:?}"))
+            .with_digest("settings", format!("{:?}", optimizer.stepper().recipe()).as_bytes())
+            .with("model", described(optimizer.arena()))
+            .with("start values", format!("digest {}", blake3::Hash::from(digest).to_hex()))
+            .and(identity);
+        if reduce == Reduce::Exact {
+            identity = identity.with("processor", processor());
+        }
+        identity.compare(world)?;
+        let exchange = Exchange::new(world, optimizer.arena(), micro_batches);
+        let nodes = Node::of(share(micro_batches, ranks, rank));
+        let lanes = optimizer.stepper().recipe().lanes();
+        let zeros = vec![vec![P::Float::of(0.0); optimizer.arena().len()]; lanes];
+        Ok(Self { world, reduce, own: vec![zeros.clone(); nodes.len()], nodes, exchange, total: zeros, optimizer, steps: 0 })
+    }
+
+    /// The micro-batches of this rank.
+    pub fn micro_batches(&self) -> Range<usize> {
+        let ends = |node: &Node| node.micro_batches();
+        self.nodes.first().map_or(0, |node| ends(node).start)..self.nodes.last().map_or(0, |node| ends(node).end)
+    }
+
+    /// The optimizer.
+    pub fn optimizer(&self) -> &Optimizer<P> {
+        &self.optimizer
+    }
+
+    /// The optimizer, for whatever all ranks do to it in the same way.
+    pub fn optimizer_mut(&mut self) -> &mut Optimizer<P> {
+        &mut self.optimizer
+    }
+
+    /// Bytes that this rank has for the exchange, beside the optimizer's own.
+    pub fn bytes(&self) -> usize {
+        let sums: usize = self.own.iter().flatten().chain(&self.total).map(Vec::len).sum();
+        self.exchange.bytes() + sums * size_of::<P::Float>()
+    }
+
+    /// One step. `gradient` puts the gradient of a micro-batch, by its number, into the optimizer's buffer of gradients; it is called for
+    /// this rank's micro-batches alone.
+    ///
+    /// # Errors
+    /// [`Error::Rank`] on all ranks if `gradient`, or the engine, fails on one; [`Error::NoAnswer`].
+    pub fn step(&mut self, gradient: impl FnMut(&mut Optimizer<P>, usize) -> thalweg::Result<()>) -> Result<()> {
+        let counts = self.sum_own(gradient);
+        let counts = self.world.agree("gradients of micro-batches", counts)?;
+        let counts = self.sum_all(&counts)?;
+        let step = self.optimizer.put_sum(&self.total, &counts).and_then(|()| self.optimizer.step());
+        self.steps += 1;
+        // All ranks have the same numbers, but an engine may fail on one of them: the next exchange tells.
+        step.map_err(Error::from)
+    }
+
+    /// The sums of this rank's nodes, and how many micro-batches are in all of them, by lane.
+    fn sum_own(
+        &mut self,
+        mut gradient: impl FnMut(&mut Optimizer<P>, usize) -> thalweg::Result<()>,
+    ) -> thalweg::Result<Vec<u32>> {
+        let mut counts = vec![0; self.total.len()];
+        for (node, sums) in self.nodes.iter().zip(&mut self.own) {
+            for number in node.micro_batches() {
+                gradient(&mut self.optimizer, number)?;
+                self.optimizer.accumulate()?;
+            }
+            let own = self.optimizer.take_sum(sums)?;
+            counts.iter_mut().zip(own).for_each(|(count, own)| *count += own);
+        }
+        Ok(counts)
+    }
+
+    /// The sums of all ranks, and how many micro-batches are in them.
+    fn sum_all(&mut self, counts: &[u32]) -> Result<Vec<u32>> {
+        let Self { world, exchange, own, total, reduce, .. } = self;
+        for (lane, total) in total.iter_mut().enumerate() {
+            match reduce {
+                Reduce::Exact => exchange.sum(world, own.iter().map(|lanes| &*lanes[lane]), total)?,
+                Reduce::Fast => {
+                    let (first, others) = own.split_at_mut(1);
+                    for other in others {
+                        first[0][lane].iter_mut().zip(&other[lane]).for_each(|(sum, &other)| *sum += other);
+                    }
+                    world.add("gradients", &mut first[0][lane], total)?;
+                }
+            }
+        }
+        let all = world.gather("numbers of micro-batches", counts)?;
+        Ok((0..counts.len()).map(|lane| all.iter().skip(lane).step_by(counts.len()).sum()).collect())
+    }
+
+    /// Writes a checkpoint ([`Optimizer::save_file`]) by rank 0, for all: state is the same on all ranks, so that any number of them goes on
+    /// from it with [`Optimizer::load_file`].
+    ///
+    /// # Errors
+    /// [`Error::Rank`] on all ranks if it cannot be written.
+    pub fn save(&mut self, file: impl AsRef<Path>) -> Result<()>
+    where
+        P::Float: Element,
+    {
+        let saved = if self.world.rank() == 0 { self.optimizer.save_file(file) } else { Ok(()) };
+        self.world.agree("the checkpoint", saved)
+    }
+
+    /// Compares the parameters of all ranks, and returns their digest.
+    ///
+    /// # Errors
+    /// [`Error::Diverged`] on all ranks, [`Error::Rank`] if the engine fails on one, or [`Error::NoAnswer`].
+    pub fn check(&mut self) -> Result<[u8; 32]> {
+        let own = digest(&mut self.optimizer);
+        let own = self.world.agree("digests", own)?;
+        let all = self.world.gather("digests", &own)?;
+        match all.chunks_exact(own.len()).position(|other| *other != all[..own.len()]) {
+            Some(rank) => Err(Error::Diverged { rank, steps: self.steps }),
+            None => Ok(own),
+        }
+    }
+}
+
+/// A digest of all lanes' parameters.
+pub fn digest<P: Program>(optimizer: &mut Optimizer<P>) -> thalweg::Result<[u8; 32]>
+where
+    P::Float: Datum,
+{
+    let (params, lanes) = (optimizer.params_buffer(), optimizer.stepper().recipe().lanes());
+    let mut hasher = blake3::Hasher::new();
+    for lane in 0..lanes {
+        hasher.update(bytemuck::cast_slice(&optimizer.program_mut().read(params, lane)?));
+    }
+    Ok(hasher.finalize().into())
+}
+
+/// Names and shapes, as far as they fit a line.
+fn described(arena: &Arena) -> String {
+    let tensors: Vec<String> = arena.tensors().iter().map(|tensor| format!("{} {:?}", tensor.name, tensor.shape)).collect();
+    let all = tensors.join(", ");
+    if all.len() <= 200 { all } else { format!("{} tensors, digest {}", tensors.len(), blake3::hash(all.as_bytes()).to_hex()) }
+}

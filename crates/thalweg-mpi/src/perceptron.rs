@@ -1,0 +1,110 @@
+//! A perceptron on the tape and its micro-batches of a data set: what the command line trains, and what tests and measurements share.
+
+use thalweg::data::Dataset;
+use thalweg::nn::{Criterion, CrossEntropy, Linear, Model, Nonlinearity, Places, Sequential, Slots, Tape};
+use thalweg::plan::{Blueprint, BufferId, Engine, Plan, PlanId, Program, Role};
+use thalweg::{Optimizer, Real, Recipe, Result};
+
+/// A perceptron with its optimizer on an engine, and the buffers that a micro-batch is written to.
+#[derive(Debug)]
+pub struct Perceptron {
+    /// Rows of a micro-batch.
+    pub rows: usize,
+    features: BufferId,
+    labels: BufferId,
+    losses: BufferId,
+    outputs: BufferId,
+    gradient: PlanId,
+}
+
+impl Perceptron {
+    /// A perceptron with `hidden` widths and ReLU, whose start values follow from the seed.
+    ///
+    /// # Errors
+    /// Sizes of 0, or what recipe or engine refuse.
+    pub fn new<E: Engine>(
+        engine: &E,
+        recipe: &Recipe,
+        (inputs, hidden, classes): (usize, &[usize], usize),
+        rows: usize,
+        seed: u32,
+    ) -> Result<(Self, Optimizer<E::Program>)> {
+        let mut blueprint = Blueprint::new(1);
+        let features = blueprint.floats("features", rows * inputs, Role::Data);
+        let labels = blueprint.indices("labels", rows, Role::Data);
+        let losses = blueprint.floats("mean loss", 1, Role::Data);
+        let outputs = blueprint.floats("outputs", rows * classes, Role::Data);
+        let [x, t, l, o] = [features, labels, losses, outputs].map(|id| blueprint.layout().whole(id));
+        let mut model = Sequential::new();
+        let widths: Vec<usize> = [inputs].into_iter().chain(hidden.iter().copied()).collect();
+        for pair in widths.windows(2) {
+            model = model.then(Linear::new(pair[0], pair[1])).then(Nonlinearity::Relu);
+        }
+        let model = model.then(Linear::new(widths[widths.len() - 1], classes));
+        let mut tape = Tape::training();
+        let (x, t) = (tape.input(x, &[rows, inputs]), tape.indices(t, &[rows]));
+        let prediction = model.forward(&mut tape, &x);
+        let loss = CrossEntropy::default().mean(&mut tape, &prediction, &t);
+        tape.backward(&loss);
+        let arena = tape.arena()?;
+        let params = blueprint.arena("params", &arena, Role::Params);
+        let grads = blueprint.arena("grads", &arena, Role::Grads);
+        let stepper = recipe.record(&mut blueprint, &arena, params, grads)?;
+        let mut plan = Plan::default();
+        let places = Places::new(&arena, params, Some(grads));
+        tape.record(blueprint.layout_mut(), &mut plan, &places, &mut Slots::default(), &[(&loss, l), (&prediction, o)])?;
+        let gradient = blueprint.add("gradient", plan)?;
+        let mut optimizer = Optimizer::load(engine, &blueprint, stepper)?;
+        for tensor in tape.arena()?.tensors() {
+            let initial = &tape.initial([seed, 0])?[tensor.offset..][..tensor.len()];
+            let initial: Vec<_> = initial.iter().map(|&x| Real::of(x)).collect();
+            optimizer.set_params(0, &tensor.name, &initial)?;
+        }
+        Ok((Self { rows, features, labels, losses, outputs, gradient }, optimizer))
+    }
+
+    /// Puts the gradient of a micro-batch into the optimizer: the rows from `number` times their count on, around the end of the data.
+    ///
+    /// # Errors
+    /// What the engine refuses.
+    pub fn gradient<P: Program>(&self, optimizer: &mut Optimizer<P>, data: &Dataset, number: usize) -> Result<()> {
+        let picked = (0..self.rows).map(|row| (number * self.rows + row) % data.rows());
+        let features: Vec<P::Float> = picked
+            .clone()
+            .flat_map(|row| &data.features[row * data.width..][..data.width])
+            .map(|&x| P::Float::of(x.into()))
+            .collect();
+        let labels: Vec<u32> = picked.map(|row| data.labels[row]).collect();
+        let program = optimizer.program_mut();
+        program.write(self.features, 0, 0, &features)?;
+        program.write_indices(self.labels, 0, 0, &labels)?;
+        program.run(self.gradient, 1)
+    }
+
+    /// How many rows of a data set have the largest output at their class.
+    ///
+    /// # Errors
+    /// What the engine refuses.
+    pub fn hits<P: Program>(&self, optimizer: &mut Optimizer<P>, data: &Dataset) -> Result<usize> {
+        let classes = data.classes;
+        let mut hits = 0;
+        for first in (0..data.rows()).step_by(self.rows) {
+            // The gradient of the last micro-batch is used up by now.
+            self.gradient(optimizer, data, first / self.rows)?;
+            let outputs = optimizer.program_mut().read(self.outputs, 0)?;
+            let rows = self.rows.min(data.rows() - first);
+            for (output, &label) in outputs.chunks_exact(classes).zip(&data.labels[first..first + rows]) {
+                hits += usize::from(output.iter().all(|&other| other <= output[label as usize]));
+            }
+        }
+        Ok(hits)
+    }
+
+    /// The mean loss of the last micro-batch.
+    ///
+    /// # Errors
+    /// A lost device.
+    pub fn loss<P: Program>(&self, optimizer: &mut Optimizer<P>) -> Result<f64> {
+        Ok(optimizer.program_mut().read(self.losses, 0)?[0].as_f64())
+    }
+}

@@ -1,0 +1,305 @@
+//! The ranks of a job, and the few calls of MPI that they need. All of them end: one that waits too long is an error.
+
+use crate::error::{Error, Result};
+use bytemuck::Pod;
+use mpi::environment::{Threading, Universe};
+use mpi::ffi;
+use std::cell::Cell;
+use std::ffi::{c_char, c_int};
+use std::time::{Duration, Instant};
+
+/// How long a rank waits for the others, unless [`World::with_patience`] says another time.
+pub const PATIENCE: Duration = Duration::from_secs(8);
+
+/// What MPI can send.
+pub trait Datum: Pod {
+    /// Its type in MPI.
+    #[doc(hidden)]
+    fn datatype() -> ffi::MPI_Datatype;
+}
+
+macro_rules! datum {
+    ($($rust:ty => $mpi:ident),* $(,)?) => {
+        $(impl Datum for $rust {
+            #[expect(unsafe_code, reason = "MPI's types are C statics")]
+            fn datatype() -> ffi::MPI_Datatype {
+                // SAFETY: a constant that MPI's library defines, and that nothing writes to.
+                unsafe { ffi::$mpi }
+            }
+        })*
+    };
+}
+
+datum! { u8 => RSMPI_UINT8_T, u32 => RSMPI_UINT32_T, f32 => RSMPI_FLOAT, f64 => RSMPI_DOUBLE }
+
+/// The ranks of a job.
+///
+/// Each waits for the others for a stated time. Once that was in vain nothing more is sent, and MPI is not ended when this is dropped, since
+/// that would wait for the dead: end the process with an exit code other than 0, and `mpirun` ends all others.
+pub struct World {
+    universe: Option<Universe>,
+    comm: ffi::MPI_Comm,
+    rank: usize,
+    ranks: usize,
+    patience: Duration,
+    lost: Cell<bool>,
+}
+
+impl std::fmt::Debug for World {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { rank, ranks, patience, lost, .. } = self;
+        f.debug_struct("World")
+            .field("rank", rank)
+            .field("ranks", ranks)
+            .field("patience", patience)
+            .field("lost", lost)
+            .finish()
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        if self.lost.get() {
+            std::mem::forget(self.universe.take());
+        }
+    }
+}
+
+/// Says what went wrong in a call of MPI.
+#[expect(unsafe_code, reason = "a call of C")]
+fn check(call: &'static str, code: c_int) -> Result<()> {
+    if code == 0 {
+        return Ok(());
+    }
+    let mut text = [0; ffi::MPI_MAX_ERROR_STRING as usize];
+    let mut len = 0;
+    // SAFETY: the buffer is as long as MPI's longest text.
+    unsafe { ffi::MPI_Error_string(code, text.as_mut_ptr().cast::<c_char>(), &mut len) };
+    let text: &[u8] = &text[..len.max(0) as usize];
+    Err(Error::Mpi { call, message: String::from_utf8_lossy(text).into_owned() })
+}
+
+/// Counts, and the places that follow from them, as MPI wants them.
+fn places(what: &'static str, counts: &[usize]) -> Result<[Vec<c_int>; 2]> {
+    let total: usize = counts.iter().sum();
+    let _: c_int = total.try_into().map_err(|_| Error::TooLarge { what, elements: total })?;
+    let counts: Vec<c_int> = counts.iter().map(|&count| count as c_int).collect();
+    let starts = counts.iter().scan(0, |start, count| Some(std::mem::replace(start, *start + count))).collect();
+    Ok([counts, starts])
+}
+
+impl World {
+    /// Starts MPI. Without `mpirun` there is one rank.
+    ///
+    /// # Errors
+    /// [`Error::NotStarted`] if MPI was started before in this process.
+    #[expect(unsafe_code, reason = "calls of C")]
+    pub fn start() -> Result<Self> {
+        let started = mpi::initialize_with_threading(Threading::Funneled);
+        let (universe, _) = started.ok_or_else(|| Error::NotStarted("it is running in this process already".into()))?;
+        // SAFETY: MPI runs; the communicator of all ranks is a constant of its library.
+        let comm = unsafe { ffi::RSMPI_COMM_WORLD };
+        let (mut rank, mut ranks) = (0, 0);
+        // SAFETY: MPI runs, the communicator is valid, and the integers outlive the calls.
+        let codes = unsafe {
+            [
+                ffi::MPI_Comm_set_errhandler(comm, ffi::RSMPI_ERRORS_RETURN),
+                ffi::MPI_Comm_rank(comm, &mut rank),
+                ffi::MPI_Comm_size(comm, &mut ranks),
+            ]
+        };
+        codes.into_iter().try_for_each(|code| check("MPI_Comm_rank", code))?;
+        let (rank, ranks) = (rank as usize, ranks as usize);
+        Ok(Self { universe: Some(universe), comm, rank, ranks, patience: PATIENCE, lost: Cell::new(false) })
+    }
+
+    /// Waits so long for other ranks, and not [`PATIENCE`]. It has to be longer than ranks may need more than others for their micro-batches.
+    pub fn with_patience(mut self, patience: Duration) -> Self {
+        self.patience = patience;
+        self
+    }
+
+    /// The number of this rank, from 0 on.
+    pub fn rank(&self) -> usize {
+        self.rank
+    }
+
+    /// How many ranks there are.
+    pub fn ranks(&self) -> usize {
+        self.ranks
+    }
+
+    /// Every rank's values, as many from each, rank after rank.
+    ///
+    /// # Errors
+    /// [`Error::NoAnswer`], or a call that failed.
+    #[expect(unsafe_code, reason = "a call of C")]
+    pub fn gather<T: Datum>(&self, waiting: &'static str, own: &[T]) -> Result<Vec<T>> {
+        let count: c_int = own.len().try_into().map_err(|_| Error::TooLarge { what: waiting, elements: own.len() })?;
+        let mut send = own.to_vec();
+        let mut all = vec![T::zeroed(); own.len() * self.ranks];
+        self.call("MPI_Iallgather", waiting, &mut send, &mut all, |send, all, request| {
+            // SAFETY: both buffers live until the request is done, or for ever (see `call`); all has room for every rank's values.
+            unsafe { ffi::MPI_Iallgather(send, count, T::datatype(), all, count, T::datatype(), self.comm, request) }
+        })?;
+        Ok(all)
+    }
+
+    /// Every rank's values, `counts[r]` from rank r, rank after rank. `send` has this rank's own.
+    ///
+    /// # Errors
+    /// As for [`World::gather`].
+    #[expect(unsafe_code, reason = "a call of C")]
+    pub fn gather_all<T: Datum>(
+        &self,
+        waiting: &'static str,
+        send: &mut Vec<T>,
+        all: &mut Vec<T>,
+        counts: &[usize],
+    ) -> Result<()> {
+        let own = counts[self.rank];
+        self.room(waiting, all.len(), counts)?;
+        self.room(waiting, send.len(), &[own])?;
+        let mut places = places(waiting, counts)?.concat();
+        let ranks = self.ranks;
+        let pointers = (places.as_ptr(), places[ranks..].as_ptr());
+        let called = self.call("MPI_Iallgatherv", waiting, send, all, |send, all, request| {
+            let (counts, starts) = pointers;
+            let (kind, own) = (T::datatype(), own as c_int);
+            // SAFETY: all buffers live until the request is done, or for ever (see `call` and below); their lengths were checked.
+            unsafe { ffi::MPI_Iallgatherv(send, own, kind, all, counts, starts, kind, self.comm, request) }
+        });
+        self.keep_if_lost(&mut places);
+        called
+    }
+
+    /// Sends `to[r]` values to each rank r and takes `from[r]` from it, all in the order of the ranks.
+    ///
+    /// # Errors
+    /// As for [`World::gather`].
+    #[expect(unsafe_code, reason = "a call of C")]
+    pub fn send_to_all<T: Datum>(
+        &self,
+        waiting: &'static str,
+        (send, to): (&mut Vec<T>, &[usize]),
+        (taken, from): (&mut Vec<T>, &[usize]),
+    ) -> Result<()> {
+        self.room(waiting, send.len(), to)?;
+        self.room(waiting, taken.len(), from)?;
+        let mut places = [places(waiting, to)?, places(waiting, from)?].concat().concat();
+        let pointers: Vec<*const c_int> = places.chunks(self.ranks).map(<[c_int]>::as_ptr).collect();
+        let called = self.call("MPI_Ialltoallv", waiting, send, taken, |send, taken, request| {
+            let (kind, p) = (T::datatype(), &pointers);
+            // SAFETY: all buffers live until the request is done, or for ever (see `call` and below); their lengths were checked.
+            unsafe { ffi::MPI_Ialltoallv(send, p[0], p[1], kind, taken, p[2], p[3], kind, self.comm, request) }
+        });
+        self.keep_if_lost(&mut places);
+        called
+    }
+
+    /// The sums of all ranks' values, in an order that MPI chooses: other ranks, other bits.
+    ///
+    /// # Errors
+    /// As for [`World::gather`].
+    #[expect(unsafe_code, reason = "a call of C")]
+    pub fn add<T: Datum>(&self, waiting: &'static str, own: &mut Vec<T>, sums: &mut Vec<T>) -> Result<()> {
+        self.room(waiting, sums.len(), &[own.len()])?;
+        let count: c_int = own.len().try_into().map_err(|_| Error::TooLarge { what: waiting, elements: own.len() })?;
+        self.call("MPI_Iallreduce", waiting, own, sums, |own, sums, request| {
+            // SAFETY: both buffers have `count` values, and live until the request is done, or for ever (see `call`).
+            unsafe { ffi::MPI_Iallreduce(own, sums, count, T::datatype(), ffi::RSMPI_SUM, self.comm, request) }
+        })
+    }
+
+    /// [`World::add`] by the call of MPI that waits, however long: what the others are measured with.
+    ///
+    /// # Errors
+    /// A call that failed.
+    #[expect(unsafe_code, reason = "a call of C")]
+    pub fn add_waiting<T: Datum>(&self, own: &[T], sums: &mut Vec<T>) -> Result<()> {
+        self.room("gradients", sums.len(), &[own.len()])?;
+        let count: c_int = own.len().try_into().map_err(|_| Error::TooLarge { what: "gradients", elements: own.len() })?;
+        let (own, sums) = (own.as_ptr().cast(), sums.as_mut_ptr().cast());
+        // SAFETY: both buffers have `count` values, and live until the call is done.
+        let code = unsafe { ffi::MPI_Allreduce(own, sums, count, T::datatype(), ffi::RSMPI_SUM, self.comm) };
+        check("MPI_Allreduce", code)
+    }
+
+    /// This rank's result, unless some rank has failed: then all have the error of the first one that did.
+    ///
+    /// # Errors
+    /// [`Error::Rank`] if any rank failed, or as for [`World::gather`].
+    pub fn agree<T, E: std::fmt::Display>(&self, waiting: &'static str, result: std::result::Result<T, E>) -> Result<T> {
+        let message = result.as_ref().err().map(ToString::to_string).unwrap_or_default();
+        let failed = self.gather(waiting, &[u32::from(result.is_err())])?;
+        let Some(rank) = failed.iter().position(|&failed| failed != 0) else {
+            return result.map_err(|error| Error::Rank { rank: self.rank, message: error.to_string() });
+        };
+        let texts = self.texts(waiting, &message)?;
+        Err(Error::Rank { rank, message: texts[rank].clone() })
+    }
+
+    /// Every rank's text.
+    ///
+    /// # Errors
+    /// As for [`World::gather`].
+    pub fn texts(&self, waiting: &'static str, own: &str) -> Result<Vec<String>> {
+        let lens: Vec<usize> = self.gather(waiting, &[own.len() as u32])?.into_iter().map(|len| len as usize).collect();
+        let (mut send, mut all) = (own.as_bytes().to_vec(), vec![0_u8; lens.iter().sum()]);
+        self.gather_all(waiting, &mut send, &mut all, &lens)?;
+        let starts = lens.iter().scan(0, |start, len| Some(std::mem::replace(start, *start + len)));
+        let text = |(start, len): (usize, &usize)| String::from_utf8_lossy(&all[start..start + len]).into_owned();
+        Ok(starts.zip(&lens).map(text).collect())
+    }
+
+    /// That a buffer has as many values as are sent or taken.
+    fn room(&self, waiting: &'static str, len: usize, counts: &[usize]) -> Result<()> {
+        let needed: usize = counts.iter().sum();
+        let holds = len == needed && (counts.len() == self.ranks || counts.len() == 1);
+        if holds { Ok(()) } else { Err(thalweg::Error::shape(waiting, format!("{needed} values"), len).into()) }
+    }
+
+    /// Starts a call that does not wait, and looks whether it is done until the time is over. MPI may write to the buffers until then, so
+    /// they are never freed if it is not.
+    #[expect(unsafe_code, reason = "calls of C")]
+    fn call<T: Datum>(
+        &self,
+        call: &'static str,
+        waiting: &'static str,
+        send: &mut Vec<T>,
+        taken: &mut Vec<T>,
+        start: impl FnOnce(*const std::ffi::c_void, *mut std::ffi::c_void, *mut ffi::MPI_Request) -> c_int,
+    ) -> Result<()> {
+        let no_answer = || Error::NoAnswer { waiting, rank: self.rank, patience: self.patience };
+        if self.lost.get() {
+            return Err(no_answer());
+        }
+        // SAFETY: a constant of MPI's library.
+        let mut request = unsafe { ffi::RSMPI_REQUEST_NULL };
+        check(call, start(send.as_ptr().cast(), taken.as_mut_ptr().cast(), &mut request))?;
+        let started = Instant::now();
+        loop {
+            let mut done = 0;
+            // SAFETY: the request is that of the call above; MPI sets it to none once it is done.
+            let code = unsafe { ffi::MPI_Test(&mut request, &mut done, ffi::RSMPI_STATUS_IGNORE) };
+            let failed = check(call, code);
+            if failed.is_err() || done == 0 && started.elapsed() > self.patience {
+                self.lost.set(true);
+                self.keep_if_lost(send);
+                self.keep_if_lost(taken);
+                return failed.and(Err(no_answer()));
+            }
+            if done != 0 {
+                return Ok(());
+            }
+            std::thread::yield_now();
+        }
+    }
+
+    /// Leaks a buffer that MPI may still use.
+    fn keep_if_lost<T>(&self, buffer: &mut Vec<T>) {
+        if self.lost.get() {
+            std::mem::forget(std::mem::take(buffer));
+        }
+    }
+}

@@ -1,0 +1,166 @@
+//! Jobs of 1 to 4 ranks on this machine: their bits, and how they end.
+
+use std::collections::BTreeSet;
+use std::process::{Command, Output};
+use std::time::{Duration, Instant};
+
+const TRIAL: &str = env!("CARGO_BIN_EXE_trial");
+
+fn mpirun(ranks: usize, args: &[&str]) -> (Output, Duration) {
+    let started = Instant::now();
+    let mut command = Command::new("mpirun");
+    command.args(["--allow-run-as-root", "--oversubscribe", "-n", &ranks.to_string(), TRIAL]).args(args);
+    let output = command.output().expect("mpirun, of the packages openmpi-bin and libopenmpi-dev");
+    (output, started.elapsed())
+}
+
+/// What the ranks of a job that ends well print: the same line on each.
+fn outcome(ranks: usize, args: &[&str]) -> String {
+    let (output, _) = mpirun(ranks, args);
+    let printed = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{ranks} ranks, {args:?}: {}", String::from_utf8_lossy(&output.stderr));
+    let lines: Vec<&str> = printed.lines().collect();
+    assert_eq!(lines.len(), ranks, "{printed}");
+    let different: BTreeSet<&str> = lines.iter().copied().collect();
+    assert_eq!(different.len(), 1, "{printed}");
+    lines[0].into()
+}
+
+fn alone(args: &[&str]) -> String {
+    let output = Command::new(TRIAL).arg("alone").args(args).output().expect("the trial");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).trim().into()
+}
+
+/// That a job fails soon, and that every rank says so in these words.
+fn fails(ranks: usize, args: &[&str], message: &str, on: usize) {
+    let (output, took) = mpirun(ranks, args);
+    let printed = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success(), "{args:?} ended well");
+    assert!(took < Duration::from_secs(10), "{args:?} took {took:?}");
+    assert_eq!(printed.matches(message).count(), on, "{args:?}: {printed}");
+}
+
+/// 50 steps of each rule, with clip, momentum and accumulation.
+#[test]
+fn any_number_of_ranks_has_the_bits_of_one_program() {
+    let mut all = BTreeSet::new();
+    for rule in ["sgd", "adamw", "lamb"] {
+        let expected = alone(&[rule, "8", "50"]);
+        assert!(expected.starts_with("50 applied, 0 skipped, "), "{expected}");
+        assert!(!expected.contains(", 0 clipped"), "nothing was clipped: {expected}");
+        for ranks in 1..=4 {
+            assert_eq!(outcome(ranks, &["exact", rule, "8", "50"]), expected, "{rule} on {ranks}");
+        }
+        all.insert(expected);
+    }
+    assert_eq!(all.len(), 3, "rules have different ends: {all:?}");
+}
+
+/// Micro-batches that are no power of two, and no multiple of the ranks.
+#[test]
+fn odd_shares_have_the_bits_of_one_program() {
+    let expected = alone(&["sgd", "7", "6"]);
+    for ranks in [2, 3, 4] {
+        assert_eq!(outcome(ranks, &["exact", "sgd", "7", "6"]), expected, "{ranks} ranks");
+    }
+}
+
+#[test]
+fn mpi_s_own_sum_keeps_ranks_together() {
+    for ranks in 1..=4 {
+        let found = outcome(ranks, &["fast", "adamw", "8", "10"]);
+        assert!(found.starts_with("10 applied, 0 skipped"), "{found}");
+    }
+}
+
+/// One micro-batch of the last rank is not finite in step 3: all ranks skip that step, as one program does.
+#[test]
+fn a_bad_gradient_on_one_rank_skips_the_step_on_all() {
+    for rule in ["sgd", "scaled"] {
+        let expected = outcome(1, &["bad-gradient", rule, "8", "5"]);
+        assert!(expected.starts_with("4 applied, 1 skipped, "), "{expected}");
+        for ranks in [2, 3] {
+            assert_eq!(outcome(ranks, &["bad-gradient", rule, "8", "5"]), expected, "{rule} on {ranks}");
+        }
+    }
+}
+
+#[test]
+fn ranks_that_differ_are_told_what_does() {
+    for (scenario, message) in [
+        ("other-data", "rank 2 differs in its data: digest "),
+        ("other-settings", "rank 2 differs in its settings: digest "),
+        ("one-more", "rank 2 differs in its batch: 17; rank 0 has nothing"),
+        ("no-engine", "rank 2 failed: no adapter"),
+        ("fails", "rank 2 failed: the list of samples"),
+        ("diverges", "rank 2 has other parameters than rank 0 after 3 steps"),
+    ] {
+        fails(3, &[scenario, "sgd", "8", "5"], message, 3);
+    }
+    fails(3, &["exact", "sgd", "2", "5"], "3 ranks cannot share 2 micro-batches", 3);
+    fails(1, &["twice"], "MPI cannot be started: it is running in this process already", 1);
+}
+
+/// A killed rank is found by `mpirun`, one that hangs by the watchdog of the others, of 4 s here.
+#[test]
+fn a_dead_rank_ends_the_job() {
+    fails(3, &["killed", "sgd", "8", "5"], "exited on signal 9", 1);
+    let (output, took) = mpirun(3, &["hangs", "sgd", "8", "5"]);
+    let printed = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && took < Duration::from_secs(10), "{took:?}: {printed}");
+    assert!(
+        printed.contains("another rank did not answer in 4 s; it is dead, or slower than the watchdog allows"),
+        "{printed}"
+    );
+}
+
+const COMMAND: &str = env!("CARGO_BIN_EXE_thalweg-mpi");
+
+fn train(ranks: usize, args: &[&str]) -> String {
+    let mut command = Command::new("mpirun");
+    command.args(["--allow-run-as-root", "--oversubscribe", "-n", &ranks.to_string(), COMMAND, "train", "--hidden", "16", "--set", "lr=0.01"]);
+    let output = command.args(args).output().expect("mpirun");
+    assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// Two epochs on 4 ranks, and a third on 1, 2 and 3: the parameters of three epochs on 2, and they have learnt.
+#[test]
+fn any_number_of_ranks_goes_on_from_a_checkpoint() {
+    let folder = std::env::temp_dir().join(format!("thalweg-mpi-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).expect("a folder");
+    let file = folder.join("run.safetensors");
+    let file = file.to_str().expect("a path in Unicode");
+    let last = |text: &str| {
+        text.lines().rfind(|line| line.starts_with("epoch")).and_then(|line| line.split(' ').next_back().map(String::from))
+    };
+    let whole = train(2, &["--epochs", "3"]);
+    train(4, &["--epochs", "2", "--save", file]);
+    for ranks in 1..=3 {
+        let found = train(ranks, &["--epochs", "3", "--resume", file]);
+        assert_eq!(last(&found), last(&whole), "{ranks} ranks: {found}{whole}");
+        assert_eq!(found.lines().filter(|line| line.starts_with("epoch")).count(), 1, "{found}");
+    }
+    let accuracy: f64 =
+        whole.lines().last().and_then(|line| line.strip_prefix("test accuracy ")?.parse().ok()).expect("an accuracy");
+    assert!(accuracy > 0.5, "{whole}");
+    std::fs::remove_dir_all(folder).expect("the folder");
+}
+
+#[test]
+fn wrong_usage_is_told() {
+    for (args, message) in [
+        (&["train", "--epoch", "3"][..], "unknown option --epoch; known: --rule"),
+        (&["train", "--epochs"], "--epochs wants a value"),
+        (&["train", "--epochs", "0"], "--epochs wants at least 1"),
+        (&["train", "--batch", "100"], "--batch 100 is no multiple of --micro-batches 8"),
+        (&["train", "--rule", "adamm"], "unknown rule 'adamm'"),
+        (&["train", "--resume", "/nowhere"], "/nowhere"),
+        (&["bench", "--what", "nothing"], "--what takes exchange and step, not nothing"),
+    ] {
+        let output = Command::new(COMMAND).args(args).output().expect("the command");
+        let printed = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success() && printed.contains(message), "{args:?}: {printed}");
+    }
+}
