@@ -1,4 +1,4 @@
-//! A step allocates nothing on the host.
+//! A step allocates nothing on the host, and a file of tensors no more than it has bytes.
 //!
 //! Every allocation of this thread is caught with its backtrace. It is ours if the innermost frame outside the standard library is
 //! this crate's; what wgpu allocates is wgpu's, whoever called it.
@@ -9,7 +9,9 @@ use common::engines;
 use common::numbers::{doubles, numbers};
 use common::taped::{Input, record};
 use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
+use std::fs;
+use thalweg::checkpoint::{Tensors, read, read_any, read_foreign, write};
 use thalweg::cpu::Cpu;
 use thalweg::gpu::{GpuOptions, Slice, SliceTensor};
 use thalweg::nn::{
@@ -24,6 +26,23 @@ struct Catching;
 thread_local! {
     /// The allocations that are caught; none while nobody looks.
     static CAUGHT: RefCell<Option<Vec<Vec<usize>>>> = const { RefCell::new(None) };
+    /// Bytes that this thread has now, and the most that it had.
+    static BYTES: Cell<[isize; 2]> = const { Cell::new([0; 2]) };
+}
+
+/// So many bytes more, or less.
+fn count(bytes: isize) {
+    let _ = BYTES.try_with(|count| {
+        let [now, most] = count.get();
+        count.set([now + bytes, most.max(now + bytes)]);
+    });
+}
+
+/// The most memory that a call had, in bytes.
+fn most_memory<T>(f: impl FnOnce() -> T) -> (T, usize) {
+    BYTES.set([0; 2]);
+    let result = f();
+    (result, BYTES.get()[1] as usize)
 }
 
 #[expect(unsafe_code, reason = "only an allocator sees every allocation")]
@@ -31,17 +50,20 @@ thread_local! {
 unsafe impl GlobalAlloc for Catching {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         catch();
+        count(layout.size() as isize);
         // SAFETY: the caller's promise is passed on.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         catch();
+        count(size as isize - layout.size() as isize);
         // SAFETY: the caller's promise is passed on.
         unsafe { System.realloc(pointer, layout, size) }
     }
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        count(-(layout.size() as isize));
         // SAFETY: the caller's promise is passed on.
         unsafe { System.dealloc(pointer, layout) }
     }
@@ -300,4 +322,48 @@ fn a_step_of_a_recorded_network_allocates_nothing() -> Result<()> {
         assert_none(&format!("a step on {threads} threads"), caught);
     }
     Ok(())
+}
+
+/// What a reader has beside the data of a file: buffers, messages, and a header as the parser keeps it.
+const BESIDE: usize = 64 << 10;
+
+#[test]
+fn reading_a_file_takes_no_more_memory_than_it_has_bytes() -> Result<()> {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("a.safetensors");
+    let mut tensors = Tensors::default();
+    for name in ["a", "b", "c"] {
+        tensors.put(name, &[1 << 20], &vec![1.0f32; 1 << 20])?;
+    }
+    write(&path, &tensors)?;
+    let len = fs::metadata(&path).expect("a file").len() as usize;
+    let (found, most) = most_memory(|| read(&path));
+    assert!(found? == tensors && most >= 12 << 20, "memory is counted: {most}");
+    assert!(most <= len + BESIDE, "{most} bytes for a file of {len}");
+    Ok(())
+}
+
+/// Headers that claim more than there is: no memory is taken for the claim.
+#[test]
+fn a_header_that_lies_takes_no_memory() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("lie.safetensors");
+    let of = |header: &str| [&(header.len() as u64).to_le_bytes(), header.as_bytes(), &[0; 64]].concat();
+    let tensor = |shape: &str, end: u64| of(&format!(r#"{{"x":{{"dtype":"F32","shape":{shape},"data_offsets":[0,{end}]}}}}"#));
+    let lies = [
+        tensor("[1152921504606846976]", 1 << 62),
+        tensor("[1152921504606846976]", 64),
+        tensor("[4294967296,4294967296,4294967296]", 64),
+        tensor("[0,1152921504606846976]", 0),
+        tensor("[16]", u64::MAX),
+        [&(1u64 << 60).to_le_bytes()[..], &[b' '; 100]].concat(),
+        [&u64::MAX.to_le_bytes()[..], &[b' '; 100]].concat(),
+        of(&"[".repeat(10_000)),
+    ];
+    for bytes in lies {
+        fs::write(&path, &bytes).expect("a file");
+        let (found, most) = most_memory(|| [read(&path), read_foreign(&path), read_any(&path).map(|(tensors, _)| tensors)]);
+        assert!(found[0].is_err(), "{:?}", String::from_utf8_lossy(&bytes));
+        assert!(most <= bytes.len() + BESIDE, "{most} bytes for {:?}", String::from_utf8_lossy(&bytes));
+    }
 }

@@ -115,12 +115,17 @@ fn hash_place(header: &[u8]) -> Option<usize> {
     text.iter().all(|c| matches!(c, b'0'..=b'9' | b'a'..=b'f')).then_some(start)
 }
 
-/// Reads a file that [`write()`] has written. No more memory is taken than the file has bytes.
+/// Reads a file that [`write()`] has written. The tensors take no more memory than the file has bytes, whatever its header says; the header
+/// takes a few times its own size while it is read.
 ///
 /// # Errors
 /// [`Error::File`] if it cannot be read; [`Error::Damaged`] if it is no such file, of a newer version, cut off, or changed.
 pub fn read(path: &Path) -> Result<Tensors> {
-    let Found { mut tensors, hash, expected } = open(path)?;
+    checked(path, open(path)?)
+}
+
+/// Whether a file is as it was written.
+fn checked(path: &Path, Found { mut tensors, hash, expected }: Found) -> Result<Tensors> {
     let damaged = |reason: &str| Error::Damaged { path: path.into(), reason: reason.into() };
     let hash = hash.ok_or_else(|| damaged("it has no hash: Thalweg did not write it, or it was changed"))?;
     if hash != expected {
@@ -134,6 +139,27 @@ pub fn read(path: &Path) -> Result<Tensors> {
             "it is of version {version}, and this program knows versions up to {VERSION}: use a newer one"
         ))),
     }
+}
+
+/// Who has written a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Writer {
+    /// Thalweg; its hash is right.
+    Thalweg,
+    /// Another program; there is no hash.
+    Other,
+}
+
+/// Reads a file of either kind: as [`read`] if it has a hash or says its version, else as [`read_foreign`].
+///
+/// # Errors
+/// As for these.
+pub fn read_any(path: &Path) -> Result<(Tensors, Writer)> {
+    let found = open(path)?;
+    if found.hash.is_none() && !found.tensors.texts.contains_key(VERSION_KEY) {
+        return Ok((found.tensors, Writer::Other));
+    }
+    checked(path, found).map(|tensors| (tensors, Writer::Thalweg))
 }
 
 /// Reads a safetensors file of another program, for example weights that PyTorch has saved: as [`read`], but without a hash.

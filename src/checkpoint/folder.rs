@@ -76,12 +76,12 @@ impl Folder {
     /// # Errors
     /// [`Error::File`]; all older files are still there.
     pub fn save(&mut self, step: u64, tensors: &Tensors) -> Result<PathBuf> {
-        let file = file_of(&self.path, step);
+        let file = Self::file(&self.path, step);
         write(&file, tensors)?;
         let steps = Self::steps(&self.path)?;
         // Steps beyond this one are of a run that was taken up again before them.
         for &old in steps.iter().filter(|&&old| old <= step).rev().skip(self.keep) {
-            let old = file_of(&self.path, old);
+            let old = Self::file(&self.path, old);
             fs::remove_file(&old).map_err(|error| failed(&old, error))?;
         }
         Ok(file)
@@ -108,6 +108,11 @@ impl Folder {
         Ok(steps)
     }
 
+    /// The file of a step's checkpoint, whether or not it is there.
+    pub fn file(path: &Path, step: u64) -> PathBuf {
+        path.join(format!("step-{step:012}.safetensors"))
+    }
+
     /// The newest checkpoint of a folder that is whole, with its step. One that is damaged is passed over, with a warning by the crate
     /// `log`.
     ///
@@ -116,7 +121,7 @@ impl Folder {
     pub fn newest(path: &Path) -> Result<(u64, Tensors)> {
         let mut first = None;
         for step in Self::steps(path)?.into_iter().rev() {
-            match read(&file_of(path, step)) {
+            match read(&Self::file(path, step)) {
                 Ok(tensors) => return Ok((step, tensors)),
                 Err(error) => {
                     log::warn!("{error}; an older checkpoint is looked for");
@@ -135,10 +140,6 @@ impl Folder {
     pub fn best(path: &Path) -> Result<Tensors> {
         read(&path.join(BEST))
     }
-}
-
-fn file_of(folder: &Path, step: u64) -> PathBuf {
-    folder.join(format!("step-{step:012}.safetensors"))
 }
 
 fn failed(path: &Path, error: std::io::Error) -> Error {

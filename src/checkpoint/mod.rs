@@ -8,9 +8,11 @@
 //! | --- | --- |
 //! | [`Tensors`] | named tensors and texts in memory |
 //! | [`write()`], [`read`] | one file |
-//! | [`read_foreign`] | a file of another program, which has no hash |
+//! | [`read_foreign`], [`read_any`] | a file of another program, which has no hash; a file of either kind |
 //! | [`Folder`] | the last files of a run and its best one |
 //! | [`Saver`] | writes on a thread of its own |
+//! | [`Renames`] | a table of names for weights of another program |
+//! | [`Loaded`] | what loading took from a file and what it left |
 //!
 //! # Examples
 //!
@@ -31,10 +33,16 @@
 
 mod file;
 mod folder;
+mod lanes;
+mod loaded;
+mod renames;
 mod saver;
 mod tensors;
 
-pub use file::{read, read_foreign, write};
+pub use file::{Writer, read, read_any, read_foreign, write};
 pub use folder::Folder;
+pub(crate) use lanes::{LANES, STEPS};
+pub use loaded::Loaded;
+pub use renames::Renames;
 pub use saver::Saver;
 pub use tensors::{Dtype, Element, Tensor, Tensors};

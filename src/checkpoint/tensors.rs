@@ -59,6 +59,11 @@ impl Dtype {
         NAMES.iter().find(|(dtype, _)| *dtype == self).map_or("", |(_, name)| name)
     }
 
+    /// Whether its elements are floats.
+    pub fn is_float(self) -> bool {
+        matches!(self, Self::F64 | Self::F32 | Self::F16 | Self::Bf16)
+    }
+
     /// The type of that name.
     pub(super) fn by_name(name: &str) -> Option<Self> {
         NAMES.iter().find(|(_, known)| *known == name).map(|(dtype, _)| *dtype)
@@ -115,6 +120,40 @@ impl Tensor {
     pub fn is_empty(&self) -> bool {
         self.bytes.is_empty()
     }
+
+    /// The elements as numbers, in their order; true is 1. Whole numbers of 64 bits beyond 2⁵³ are rounded.
+    pub fn numbers(&self) -> impl Iterator<Item = f64> + '_ {
+        let number = number_of(self.dtype);
+        self.bytes.chunks_exact(self.dtype.size()).map(number)
+    }
+
+    /// The place of the first element that is infinite or NaN.
+    pub fn first_not_finite(&self) -> Option<usize> {
+        if !self.dtype.is_float() {
+            return None;
+        }
+        self.numbers().position(|x| !x.is_finite())
+    }
+}
+
+/// How an element becomes a number.
+fn number_of(dtype: Dtype) -> fn(&[u8]) -> f64 {
+    fn array<const N: usize>(bytes: &[u8]) -> [u8; N] {
+        let mut array = [0; N];
+        array.copy_from_slice(bytes);
+        array
+    }
+    match dtype {
+        Dtype::F64 => |x| f64::from_le_bytes(array(x)),
+        Dtype::F32 => |x| f32::from_le_bytes(array(x)).into(),
+        Dtype::F16 => |x| half::f16::from_le_bytes(array(x)).into(),
+        Dtype::Bf16 => |x| half::bf16::from_le_bytes(array(x)).into(),
+        Dtype::I64 => |x| i64::from_le_bytes(array(x)) as f64,
+        Dtype::I32 => |x| i32::from_le_bytes(array(x)).into(),
+        Dtype::U64 => |x| u64::from_le_bytes(array(x)) as f64,
+        Dtype::U32 => |x| u32::from_le_bytes(array(x)).into(),
+        Dtype::U8 | Dtype::Bool => |x| x[0].into(),
+    }
 }
 
 /// Named tensors, and texts beside them. Names are in alphabetical order.
@@ -126,13 +165,68 @@ pub struct Tensors {
 }
 
 impl Tensors {
+    /// The texts without the tensors.
+    pub(super) fn texts_alone(&self) -> Self {
+        Self { texts: self.texts.clone(), tensors: BTreeMap::new() }
+    }
+
     /// Adds a tensor, or replaces the one of that name.
     ///
     /// # Errors
     /// [`Error::Shape`] if there are not as many values as the shape has elements; a name that files keep for texts.
     pub fn put<T: Element>(&mut self, name: &str, shape: &[usize], values: &[T]) -> Result<()> {
-        let bytes = if cfg!(target_endian = "little") { bytemuck::cast_slice(values).to_vec() } else { swapped(values) };
+        self.put_parts(name, shape, &[values])
+    }
+
+    /// [`Tensors::put`] for values that lie in several places, one after the other, such as those of lanes.
+    ///
+    /// # Errors
+    /// As for [`Tensors::put`].
+    pub fn put_parts<T: Element>(&mut self, name: &str, shape: &[usize], parts: &[impl AsRef<[T]>]) -> Result<()> {
+        let len: usize = parts.iter().map(|part| size_of_val(part.as_ref())).sum();
+        let (mut bytes, room) = (Vec::new(), len as u64);
+        bytes.try_reserve_exact(len).map_err(|_| Error::OutOfMemory { what: format!("tensor '{name}'"), bytes: room })?;
+        for part in parts {
+            match cfg!(target_endian = "little") {
+                true => bytes.extend_from_slice(bytemuck::cast_slice(part.as_ref())),
+                false => bytes.extend(swapped(part.as_ref())),
+            }
+        }
         self.insert(name, Tensor::new(name, T::DTYPE, shape, bytes)?)
+    }
+
+    /// All tensors of floats with elements of another type, each rounded to the nearest; a number beyond the range of the type becomes
+    /// infinite. Loading casts nothing, so weights in 16 bits have to go through here for an engine in 32.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] if `T` is no type of floats; memory that there is not.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use thalweg::checkpoint::Tensors;
+    ///
+    /// let mut weights = Tensors::default();
+    /// weights.put("w", &[2], &[1.0f64, 0.1])?;
+    /// weights.put("rows", &[1], &[7u64])?;
+    /// let cast = weights.cast::<f32>()?;
+    /// assert_eq!(cast.get::<f32>("w")?, [1.0, 0.1]);
+    /// assert_eq!(cast.get::<u64>("rows")?, [7]);
+    /// # Ok::<(), thalweg::Error>(())
+    /// ```
+    pub fn cast<T: Element>(&self) -> Result<Self> {
+        if !T::DTYPE.is_float() {
+            return Err(Error::shape("type to cast to", "F64 or F32", T::DTYPE.name()));
+        }
+        let mut cast = self.texts_alone();
+        for (name, tensor) in self.iter() {
+            match (tensor.dtype.is_float() && tensor.dtype != T::DTYPE, T::DTYPE) {
+                (false, _) => cast.insert(name, tensor.clone())?,
+                (true, Dtype::F64) => cast.put(name, &tensor.shape, &tensor.numbers().collect::<Vec<f64>>())?,
+                (true, _) => cast.put(name, &tensor.shape, &tensor.numbers().map(|x| x as f32).collect::<Vec<f32>>())?,
+            }
+        }
+        Ok(cast)
     }
 
     /// Adds a tensor of any type, or replaces the one of that name.
@@ -173,6 +267,11 @@ impl Tensors {
             let known: Vec<&str> = self.tensors.keys().map(String::as_str).collect();
             Error::unknown("tensor", name, &known)
         })
+    }
+
+    /// The tensor of that name, if there is one.
+    pub fn find(&self, name: &str) -> Option<&Tensor> {
+        self.tensors.get(name)
     }
 
     /// Takes a tensor out.

@@ -43,19 +43,19 @@ impl Products<'_> {
 /// Which slots hold which pairs, and the inner products that the next direction is made of.
 #[derive(Debug, Clone)]
 pub(super) struct History {
-    size: usize,
+    pub size: usize,
     /// From the oldest pair to the newest.
-    slots: VecDeque<usize>,
+    pub slots: VecDeque<usize>,
     /// `sy[i][j]` = s_i·y_j by slots, where j is not older than i.
-    sy: Vec<Vec<f64>>,
+    pub sy: Vec<Vec<f64>>,
     /// `yy[i][j]` = y_i·y_j by slots.
-    yy: Vec<Vec<f64>>,
+    pub yy: Vec<Vec<f64>>,
     /// s_i·g by slots.
-    sg: Vec<f64>,
+    pub sg: Vec<f64>,
     /// y_i·g by slots.
-    yg: Vec<f64>,
+    pub yg: Vec<f64>,
     /// The first guess of the inverse Hessian's diagonal.
-    gamma: f64,
+    pub gamma: f64,
 }
 
 impl History {

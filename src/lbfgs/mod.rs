@@ -2,6 +2,8 @@
 
 mod history;
 mod record;
+#[cfg(feature = "checkpoint")]
+mod saved;
 mod search;
 mod stepper;
 

@@ -12,16 +12,16 @@ use crate::rule::Real;
 #[derive(Debug, Clone)]
 pub struct LbfgsStepper {
     settings: LbfgsSettings,
-    buffers: Buffers,
+    pub(super) buffers: Buffers,
     plans: Plans,
-    history: History,
+    pub(super) history: History,
     /// The step length by which the parameters last moved along the direction.
-    t: f64,
+    pub(super) t: f64,
     /// Whether there was a direction since the history was empty.
-    moved: bool,
+    pub(super) moved: bool,
     /// max |g| where the line starts.
-    largest_at_start: f64,
-    units: Units,
+    pub(super) largest_at_start: f64,
+    pub(super) units: Units,
     /// Elements, padding included.
     len: usize,
 }
@@ -29,12 +29,12 @@ pub struct LbfgsStepper {
 /// Powers of two: d, y and the history's y as the device holds them are in these units. Where gradients are ordinary all are 1. Where
 /// products of gradients would leave single precision, the device's vectors are small: d and y by their exponents.
 #[derive(Debug, Clone)]
-struct Units {
-    d: f64,
+pub(super) struct Units {
+    pub d: f64,
     /// Of the new y.
-    y: f64,
+    pub y: f64,
     /// By slot.
-    pairs: Vec<f64>,
+    pub pairs: Vec<f64>,
 }
 
 impl Units {

@@ -33,6 +33,13 @@ impl Recipe {
         self.rules().try_for_each(|(lane, group, rule)| self.check_first_row(rule, lane, group))
     }
 
+    /// Whether a schedule decides about a setting of a group.
+    #[cfg(feature = "checkpoint")]
+    pub(super) fn is_set_by_schedule(&self, group: &str, setting: &str) -> bool {
+        let sets = |follower: &&Follower| follower.setting == setting && follower.effect == Effect::Set;
+        self.schedules.iter().filter(|follower| follower.follows(group)).any(|follower| sets(&follower))
+    }
+
     /// A rule with one number changed, if it stays the same kernel.
     pub(super) fn changed(&self, lane: usize, group: usize, setting: &str, value: f64) -> Result<Box<dyn AnyRule>> {
         let mut rule = self.rule(lane, group).boxed();

@@ -28,6 +28,10 @@ mod state;
 mod stepper;
 mod sums;
 mod telemetry;
+#[cfg(feature = "checkpoint")]
+mod torch;
+#[cfg(feature = "checkpoint")]
+mod weights;
 
 pub use group::{Rules, Select};
 pub use lane::Lane;

@@ -2,13 +2,13 @@
 
 use super::Optimizer;
 use super::group::Group;
-use super::state::{APPLIED, State, StateArray, StateValues};
-use crate::checkpoint::{Element, Tensors, read, write};
+use super::state::{APPLIED, Expected, State, StateArray, StateKind, StateValues};
+use crate::checkpoint::{Element, LANES, Loaded, STEPS, Tensors, read, write};
 use crate::error::{Error, Result};
 use crate::plan::{Program, Tensor};
 use crate::rule::AnyRule;
 use serde_json::{Value, json};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::Path;
 
 /// The names that PyTorch gives to planes, by rule; those of the others stay as they are.
@@ -33,15 +33,17 @@ const NAMES: &[(&str, &[(&str, &str)])] = &[
 const MOMENTS: &[(&str, &str)] = &[("m", "exp_avg"), ("v", "exp_avg_sq"), ("w", "max_exp_avg_sq")];
 
 /// What PyTorch calls a plane of a rule.
-fn torch_name<'a>(rule: &str, plane: &'a str) -> &'a str {
+pub(super) fn torch_name<'a>(rule: &str, plane: &'a str) -> &'a str {
     let names = NAMES.iter().find(|(name, _)| *name == rule).map_or(&[][..], |(_, names)| names);
     names.iter().find(|(own, _)| *own == plane).map_or(plane, |(_, torch)| torch)
 }
 
-/// The texts of a file that say what its tensors are of.
+/// The text of a file that says which rules its state is of.
 const RULES: &str = "rules";
-const LANES: &str = "lanes";
-const STEPS: &str = "steps";
+/// What begins the name of a tensor's parameters.
+const PARAM: &str = "param.";
+/// What the device has last measured: a norm of a bad step is not finite.
+const MEASURED: &str = "scalars";
 
 impl<P: Program> Optimizer<P>
 where
@@ -54,55 +56,135 @@ where
     /// A lost device, or memory that there is not.
     pub fn tensors(&mut self) -> Result<Tensors> {
         let state = self.state_dict()?;
-        let lanes = self.lanes();
         let mut tensors = Tensors::default();
-        for (name, array) in state.iter() {
-            let shape: Vec<usize> = (lanes > 1).then_some(lanes).into_iter().chain(array.shape.iter().copied()).collect();
-            let name = self.file_name(name);
+        let applied = match state.get(APPLIED).map(|array| &array.values) {
+            Some(StateValues::Counts(applied)) => applied.clone(),
+            _ => Vec::new(),
+        };
+        // Each array is given up as soon as its bytes are there.
+        for (name, array) in state.into_arrays() {
+            let (name, shape) = (self.file_name(&name), self.file_shape(&array.shape));
             match &array.values {
-                StateValues::Floats(values) => tensors.put(&name, &shape, &values.concat())?,
-                StateValues::Indices(values) => tensors.put(&name, &shape, &values.concat())?,
-                StateValues::Counts(values) => tensors.put(&name, &shape, &values.concat())?,
-                StateValues::Numbers(values) => tensors.put(&name, &shape, &values.concat())?,
+                StateValues::Floats(values) => tensors.put_parts(&name, &shape, values)?,
+                StateValues::Indices(values) => tensors.put_parts(&name, &shape, values)?,
+                StateValues::Counts(values) => tensors.put_parts(&name, &shape, values)?,
+                StateValues::Numbers(values) => tensors.put_parts(&name, &shape, values)?,
             }
         }
         tensors.texts.insert(RULES.into(), self.rules_text());
-        tensors.texts.insert(LANES.into(), lanes.to_string());
-        let applied = match state.get(APPLIED).map(|array| &array.values) {
-            Some(StateValues::Counts(applied)) => applied.first().cloned().unwrap_or_default(),
-            _ => Vec::new(),
-        };
+        tensors.texts.insert(LANES.into(), self.lanes().to_string());
         tensors.texts.insert(STEPS.into(), self.steps_text(&applied));
         Ok(tensors)
     }
 
     /// Takes a run up from what [`Optimizer::tensors`] gave, as [`Optimizer::load_state_dict`] does. All is checked before anything
-    /// changes.
+    /// changes. Values that are not finite are loaded; what comes back says where they are, and so does a warning by the crate `log`.
     ///
     /// # Errors
     /// Another rule, tensors that are missing, unknown, of another shape, type or number of lanes, each by its name; or as for
     /// [`Optimizer::load_state_dict`].
-    pub fn load_tensors(&mut self, tensors: &Tensors) -> Result<()> {
+    pub fn load_tensors(&mut self, tensors: &Tensors) -> Result<Loaded> {
+        self.check_texts(tensors)?;
+        let (mut state, mut loaded) = (State::default(), Loaded::default());
+        for expected in self.stepper.expected() {
+            state.insert(&expected.name, self.array(&expected, tensors)?);
+            self.note(&expected, tensors, &mut loaded);
+        }
+        let known: BTreeSet<&str> = loaded.loaded.iter().map(String::as_str).collect();
+        if let Some((unknown, _)) = tensors.iter().find(|(name, _)| !known.contains(name)) {
+            let known: Vec<&str> = known.into_iter().collect();
+            return Err(Error::unknown("tensor of the file", unknown, &known));
+        }
+        self.load_state_dict(&state)?;
+        loaded.warn();
+        Ok(loaded)
+    }
+
+    /// Takes what fits of [`Optimizer::tensors`], and says what was taken and what was not. Parameters are taken one by one. All else
+    /// (state of the rules, counters, settings, averages) is taken as a whole or not at all: counters without the state that they belong
+    /// to would make wrong steps.
+    ///
+    /// # Errors
+    /// A lost device, or memory that there is not.
+    ///
+    /// # Examples
+    ///
+    /// A model with another last layer:
+    ///
+    /// ```
+    /// use thalweg::{Adam, Optimizer, Recipe, cpu::Cpu};
+    ///
+    /// let new = |out: &[usize]| {
+    ///     Optimizer::new(&Cpu::<f32>::default(), Recipe::new(Adam::default()), &[("body", &[2, 2]), ("head", out)])
+    /// };
+    /// let (mut old, mut new) = (new(&[3])?, new(&[4])?);
+    /// old.set_params(0, "body", &[1.0, 2.0, 3.0, 4.0])?;
+    /// let loaded = new.load_tensors_lenient(&old.tensors()?)?;
+    /// assert_eq!(loaded.loaded, ["param.body"]);
+    /// assert_eq!(new.params(0, "body")?, [1.0, 2.0, 3.0, 4.0]);
+    /// let said = loaded.to_string();
+    /// assert!(said.contains("param.head stays as it was: tensor 'param.head' of the file: shape [3] found, shape [4] expected"));
+    /// # Ok::<(), thalweg::Error>(())
+    /// ```
+    pub fn load_tensors_lenient(&mut self, tensors: &Tensors) -> Result<Loaded> {
+        let (params, rest): (Vec<_>, Vec<_>) =
+            self.stepper.expected().into_iter().partition(|expected| expected.name.starts_with(PARAM));
+        let (mut found, mut loaded) = (Vec::new(), Loaded::default());
+        for expected in &params {
+            match self.array(expected, tensors) {
+                Ok(array) => found.push((expected, array)),
+                Err(reason) => loaded.kept.push((expected.name.clone(), reason)),
+            }
+        }
+        match self.rest(&rest, tensors) {
+            Ok(arrays) => {
+                let mut state = if found.len() == params.len() { State::default() } else { self.state_dict()? };
+                for (expected, array) in found.into_iter().chain(arrays) {
+                    state.insert(&expected.name, array);
+                    self.note(expected, tensors, &mut loaded);
+                }
+                self.load_state_dict(&state)?;
+            }
+            Err(reason) => {
+                for (expected, array) in &found {
+                    let StateValues::Floats(lanes) = &array.values else { continue };
+                    let mut lanes = lanes.iter().enumerate();
+                    lanes.try_for_each(|(lane, values)| self.set_params(lane, &expected.name[PARAM.len()..], values))?;
+                    self.note(expected, tensors, &mut loaded);
+                }
+                loaded.kept.push(("all but parameters".into(), reason));
+            }
+        }
+        let known: BTreeSet<String> = params.iter().chain(&rest).map(|expected| self.file_name(&expected.name)).collect();
+        loaded.unused = tensors.iter().map(|(name, _)| name.to_string()).filter(|name| !known.contains(name)).collect();
+        loaded.warn();
+        Ok(loaded)
+    }
+
+    /// All but parameters, if all of it fits.
+    fn rest<'a>(&self, rest: &'a [Expected], tensors: &Tensors) -> Result<Vec<(&'a Expected, StateArray<P::Float>)>> {
+        self.check_texts(tensors)?;
+        rest.iter().map(|expected| Ok((expected, self.array(expected, tensors)?))).collect()
+    }
+
+    /// Whether the file is of the same rules and as many lanes.
+    fn check_texts(&self, tensors: &Tensors) -> Result<()> {
         let (rules, lanes) = (self.rules_text(), self.lanes().to_string());
         for (key, what, expected) in [(RULES, "the rules of the file", rules), (LANES, "lanes of the file", lanes)] {
             if let Some(found) = tensors.texts.get(key).filter(|found| **found != expected) {
                 return Err(Error::shape(what, expected, found));
             }
         }
-        let own = self.state_dict()?;
-        let mut state = State::default();
-        let mut known = BTreeSet::new();
-        for (name, array) in own.iter() {
-            let file_name = self.file_name(name);
-            let values = self.values_like(array, tensors, &file_name)?;
-            state.insert(name, StateArray { shape: array.shape.clone(), values });
-            known.insert(file_name);
+        Ok(())
+    }
+
+    fn note(&self, expected: &Expected, tensors: &Tensors, loaded: &mut Loaded) {
+        let name = self.file_name(&expected.name);
+        let first = tensors.find(&name).and_then(|tensor| tensor.first_not_finite());
+        if expected.kind == StateKind::Floats && expected.name != MEASURED {
+            loaded.not_finite.extend(first.map(|place| (name.clone(), place)));
         }
-        if let Some((unknown, _)) = tensors.iter().find(|(name, _)| !known.contains(*name)) {
-            let known: Vec<&str> = known.iter().map(String::as_str).collect();
-            return Err(Error::unknown("tensor of the file", unknown, &known));
-        }
-        self.load_state_dict(&state)
+        loaded.loaded.push(name);
     }
 
     /// Writes the whole state into a file: see [`crate::checkpoint`]. A run that loads it goes on with the same bits.
@@ -139,114 +221,49 @@ where
     ///
     /// # Errors
     /// [`Error::File`] and [`Error::Damaged`] as for [`read`], or as for [`Optimizer::load_tensors`]. Nothing is changed then.
-    pub fn load_file(&mut self, path: impl AsRef<Path>) -> Result<()> {
+    pub fn load_file(&mut self, path: impl AsRef<Path>) -> Result<Loaded> {
         let tensors = read(path.as_ref())?;
         self.load_tensors(&tensors)
     }
 
-    /// Goes on where another program was: parameters and state of one lane, by PyTorch's names (`param.w`, `state.w.exp_avg`,
-    /// `state.w.step`). tests/golden/checkpoint/torch_state.py makes such a file of a `torch.optim` optimizer. Everything else stays as it
-    /// is: settings, averages, the loss scale.
-    ///
-    /// A parameter that is not there stays. Of the state of a tensor all planes have to be there, and `step` has to be the same for all
-    /// tensors of a group. All is checked before anything changes.
-    ///
-    /// # Errors
-    /// Tensors of the state that are missing or of another shape or type; steps that differ; several lanes; a lost device.
-    pub fn import(&mut self, tensors: &Tensors) -> Result<()> {
-        if self.lanes() != 1 {
-            return Err(Error::shape("lanes of an optimizer that imports", 1, self.lanes()));
-        }
-        let found = self.imported(tensors)?;
-        for Imported { tensor, params, planes, .. } in &found {
-            if let Some(params) = params {
-                self.set_params(tensor, params)?;
-            }
-            planes.iter().try_for_each(|(plane, values)| self.set_state(tensor, plane, values))?;
-        }
-        let steps: BTreeMap<&str, u64> = found.iter().map(|imported| (&*imported.group, imported.step)).collect();
-        steps.into_iter().try_for_each(|(group, steps)| self.set_applied(group, steps))
-    }
-
-    /// What a file of another program has for each tensor.
-    fn imported(&mut self, tensors: &Tensors) -> Result<Vec<Imported<P::Float>>> {
-        let (mut all, mut first) = (Vec::new(), BTreeMap::new());
-        for (tensor, shape, group, planes) in self.states_of_tensors() {
-            let of = |name: &str, shape: &[usize]| {
-                let found = tensors.tensor(name)?;
-                if found.shape != shape {
-                    return Err(Error::shape(format!("tensor '{name}'"), format!("{shape:?}"), format!("{:?}", found.shape)));
-                }
-                tensors.get::<P::Float>(name)
-            };
-            let params = format!("param.{tensor}");
-            let params = tensors.tensor(&params).is_ok().then(|| of(&params, &shape)).transpose()?;
-            let step = step(tensors, &format!("state.{tensor}.step"))?;
-            let plane = |(own, torch): &(String, String)| Ok((own.clone(), of(&format!("state.{tensor}.{torch}"), &shape)?));
-            let planes = planes.iter().map(plane).collect::<Result<_>>()?;
-            let (steps, other) = first.entry(group.clone()).or_insert_with(|| (step, tensor.clone()));
-            if *steps != step {
-                return Err(Error::shape(format!("steps of '{tensor}'"), format!("{steps}, as '{other}' has"), step));
-            }
-            all.push(Imported { tensor, group, params, planes, step });
-        }
-        Ok(all)
-    }
-
-    /// A tensor's values where they are laid out as those of an array of the state.
-    fn values_like(&self, like: &StateArray<P::Float>, tensors: &Tensors, name: &str) -> Result<StateValues<P::Float>> {
-        let lanes = self.lanes();
-        let shape: Vec<usize> = (lanes > 1).then_some(lanes).into_iter().chain(like.shape.iter().copied()).collect();
-        let found = tensors.tensor(name)?;
+    /// An array of the state out of a file.
+    fn array(&self, expected: &Expected, tensors: &Tensors) -> Result<StateArray<P::Float>> {
+        let (lanes, name) = (self.lanes(), self.file_name(&expected.name));
+        let (shape, found) = (self.file_shape(&expected.shape), tensors.tensor(&name)?);
         if found.shape != shape {
-            return Err(Error::shape(
-                format!("tensor '{name}' of the file"),
-                format!("shape {shape:?}"),
-                format!("shape {:?}", found.shape),
-            ));
+            let [expected, found] = [&shape, &found.shape].map(|shape| format!("shape {shape:?}"));
+            return Err(Error::shape(format!("tensor '{name}' of the file"), expected, found));
         }
         fn by_lane<T: Clone>(values: Vec<T>, lanes: usize) -> Vec<Vec<T>> {
-            let len = values.len() / lanes;
-            if len == 0 { vec![Vec::new(); lanes] } else { values.chunks(len).map(<[T]>::to_vec).collect() }
+            match (lanes, values.len() / lanes) {
+                (1, _) => vec![values],
+                (_, 0) => vec![Vec::new(); lanes],
+                (_, len) => values.chunks(len).map(<[T]>::to_vec).collect(),
+            }
         }
-        Ok(match like.values {
-            StateValues::Floats(_) => StateValues::Floats(by_lane(tensors.get(name)?, lanes)),
-            StateValues::Indices(_) => StateValues::Indices(by_lane(tensors.get(name)?, lanes)),
-            StateValues::Counts(_) => StateValues::Counts(by_lane(tensors.get(name)?, lanes)),
-            StateValues::Numbers(_) => StateValues::Numbers(by_lane(tensors.get(name)?, lanes)),
-        })
-    }
-}
-
-/// What the state of a tensor is called: its name, its shape, its group, and its planes with PyTorch's names.
-type StateOf = (String, Vec<usize>, String, Vec<(String, String)>);
-
-/// What a file of another program has for a tensor.
-struct Imported<F> {
-    tensor: String,
-    group: String,
-    params: Option<Vec<F>>,
-    planes: Vec<(String, Vec<F>)>,
-    step: u64,
-}
-
-/// PyTorch counts in floats, elsewhere whole numbers are usual.
-fn step(tensors: &Tensors, name: &str) -> Result<u64> {
-    let whole = tensors.get::<i64>(name).map(|step| step.first().map(|&step| step as f64));
-    let float = || tensors.get::<f32>(name).map(|step| step.first().map(|&step| f64::from(step)));
-    match whole.or_else(|_| float())? {
-        Some(step) if step >= 0.0 && step.fract() == 0.0 => Ok(step as u64),
-        found => Err(Error::setting(name, format!("{found:?}"), "a whole number of at least 0")),
+        let values = match expected.kind {
+            StateKind::Floats => StateValues::Floats(by_lane(tensors.get(&name)?, lanes)),
+            StateKind::Indices => StateValues::Indices(by_lane(tensors.get(&name)?, lanes)),
+            StateKind::Counts => StateValues::Counts(by_lane(tensors.get(&name)?, lanes)),
+            StateKind::Numbers => StateValues::Numbers(by_lane(tensors.get(&name)?, lanes)),
+        };
+        Ok(StateArray { shape: expected.shape.clone(), values })
     }
 }
 
 impl<P: Program> Optimizer<P> {
-    fn lanes(&self) -> usize {
+    pub(super) fn lanes(&self) -> usize {
         self.stepper.recipe.lanes()
     }
 
+    /// Several lanes are a dimension of their own, the outermost.
+    fn file_shape(&self, shape: &[usize]) -> Vec<usize> {
+        let lanes = self.lanes();
+        (lanes > 1).then_some(lanes).into_iter().chain(shape.iter().copied()).collect()
+    }
+
     /// The rule of a tensor, which is the same in all lanes but for its numbers.
-    fn rule_of(&self, tensor: &Tensor) -> &dyn AnyRule {
+    pub(super) fn rule_of(&self, tensor: &Tensor) -> &dyn AnyRule {
         self.stepper.recipe.rule(0, tensor.group)
     }
 
@@ -266,23 +283,13 @@ impl<P: Program> Optimizer<P> {
         self.stepper.recipe.groups.iter().enumerate().map(rule).collect::<Vec<_>>().join(", ")
     }
 
-    /// The applied steps of each tensor's group in the first lane, as JSON: PyTorch keeps them per tensor.
-    fn steps_text(&self, applied: &[u64]) -> String {
-        let steps = |tensor: &Tensor| (tensor.name.clone(), json!(applied.get(tensor.group).copied().unwrap_or(0)));
-        Value::Object(self.arena().tensors().iter().map(steps).collect()).to_string()
-    }
-
-    /// Of each tensor its name, shape, group, and the planes that its rule uses, each with PyTorch's name.
-    fn states_of_tensors(&self) -> Vec<StateOf> {
-        let of = |tensor: &Tensor| {
-            let rule = self.rule_of(tensor);
-            let plane = |plane: usize| {
-                let own = rule.state_names()[plane];
-                (own.to_string(), torch_name(rule.name(), own).to_string())
-            };
-            let planes = rule.planes().into_iter().map(plane).collect();
-            (tensor.name.clone(), tensor.shape.clone(), self.stepper.recipe.groups[tensor.group].name.clone(), planes)
+    /// The applied steps of each tensor's group, as JSON: PyTorch keeps them per tensor. Several lanes have a list.
+    fn steps_text(&self, applied: &[Vec<u64>]) -> String {
+        let of = |tensor: &Tensor| match applied {
+            [only] => json!(only[tensor.group]),
+            lanes => json!(lanes.iter().map(|lane| lane[tensor.group]).collect::<Vec<_>>()),
         };
-        self.arena().tensors().iter().map(of).collect()
+        let steps = |tensor: &Tensor| (tensor.name.clone(), of(tensor));
+        Value::Object(self.arena().tensors().iter().map(steps).collect()).to_string()
     }
 }

@@ -92,14 +92,42 @@ impl<F> StateValues<F> {
         true
     }
 
-    fn kind(&self) -> &'static str {
+    fn kind(&self) -> StateKind {
         match self {
-            Self::Floats(_) => "floats",
-            Self::Indices(_) => "indices",
-            Self::Counts(_) => "counts",
-            Self::Numbers(_) => "numbers",
+            Self::Floats(_) => StateKind::Floats,
+            Self::Indices(_) => StateKind::Indices,
+            Self::Counts(_) => StateKind::Counts,
+            Self::Numbers(_) => StateKind::Numbers,
         }
     }
+}
+
+/// The kind of a [`StateValues`], by its name in messages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum StateKind {
+    Floats,
+    Indices,
+    Counts,
+    Numbers,
+}
+
+impl StateKind {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Floats => "floats",
+            Self::Indices => "indices",
+            Self::Counts => "counts",
+            Self::Numbers => "numbers",
+        }
+    }
+}
+
+/// An array that a snapshot has to have.
+#[derive(Debug)]
+pub(super) struct Expected {
+    pub name: String,
+    pub shape: Vec<usize>,
+    pub kind: StateKind,
 }
 
 impl<F> Default for State<F> {
@@ -112,6 +140,12 @@ impl<F> State<F> {
     /// The arrays with their names, in the order of these.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &StateArray<F>)> {
         self.arrays.iter().map(|(name, array)| (name.as_str(), array))
+    }
+
+    /// The arrays with their names, one after the other, for whoever needs them no more.
+    #[cfg(feature = "checkpoint")]
+    pub(super) fn into_arrays(self) -> impl Iterator<Item = (String, StateArray<F>)> {
+        self.arrays.into_iter()
     }
 
     /// The array of that name.
@@ -173,12 +207,12 @@ impl<F> State<F> {
         self.arrays.insert(name, StateArray { shape: shape.to_vec(), values });
     }
 
-    /// The array of that name, if it is as it has to be: `like` has an empty list of values.
-    fn checked(&self, name: &str, shape: &[usize], like: &StateValues<F>, lanes: usize) -> Result<&StateValues<F>> {
+    /// The array of that name, if it is as it has to be.
+    fn checked(&self, name: &str, shape: &[usize], kind: StateKind, lanes: usize) -> Result<&StateValues<F>> {
         let what = || format!("the state's {name}");
         let array = self.arrays.get(name).ok_or_else(|| Error::shape(what(), "an array", "none"))?;
-        if array.values.kind() != like.kind() {
-            return Err(Error::shape(what(), like.kind(), array.values.kind()));
+        if array.values.kind() != kind {
+            return Err(Error::shape(what(), kind.name(), array.values.kind().name()));
         }
         if array.shape != shape {
             return Err(Error::shape(what(), format!("shape {shape:?}"), format!("shape {:?}", array.shape)));
@@ -194,28 +228,28 @@ impl<F> State<F> {
     }
 
     pub(crate) fn floats(&self, name: &str, shape: &[usize], lanes: usize) -> Result<&[Vec<F>]> {
-        match self.checked(name, shape, &StateValues::Floats(Vec::new()), lanes)? {
+        match self.checked(name, shape, StateKind::Floats, lanes)? {
             StateValues::Floats(values) => Ok(values),
             _ => Ok(&[]),
         }
     }
 
     fn indices(&self, name: &str, shape: &[usize], lanes: usize) -> Result<&[Vec<u32>]> {
-        match self.checked(name, shape, &StateValues::Indices(Vec::new()), lanes)? {
+        match self.checked(name, shape, StateKind::Indices, lanes)? {
             StateValues::Indices(values) => Ok(values),
             _ => Ok(&[]),
         }
     }
 
     pub(crate) fn counts(&self, name: &str, shape: &[usize], lanes: usize) -> Result<&[Vec<u64>]> {
-        match self.checked(name, shape, &StateValues::Counts(Vec::new()), lanes)? {
+        match self.checked(name, shape, StateKind::Counts, lanes)? {
             StateValues::Counts(values) => Ok(values),
             _ => Ok(&[]),
         }
     }
 
     pub(crate) fn number(&self, name: &str, lanes: usize) -> Result<&[Vec<f64>]> {
-        match self.checked(name, &[], &StateValues::Numbers(Vec::new()), lanes)? {
+        match self.checked(name, &[], StateKind::Numbers, lanes)? {
             StateValues::Numbers(values) => Ok(values),
             _ => Ok(&[]),
         }
@@ -353,49 +387,41 @@ impl Stepper {
         Ok(values)
     }
 
-    /// Whether a snapshot has all that there is, and nothing else.
-    fn check<F: Real>(&self, state: &State<F>) -> Result<()> {
-        let lanes = self.recipe.lanes();
-        let mut known = 0;
+    /// What a snapshot of this run has in it, by name, without a look at the device.
+    pub(super) fn expected(&self) -> Vec<Expected> {
+        let one = |name: &str, shape: &[usize], kind| Expected { name: name.into(), shape: shape.into(), kind };
+        let mut all = Vec::new();
         for kept in &self.kept {
             match kept.kind {
                 Kind::Float if kept.arena => {
-                    for (name, tensor) in self.parts(kept) {
-                        state.floats(&name, &tensor.shape, lanes)?;
-                        known += 1;
-                    }
+                    all.extend(self.parts(kept).map(|(name, tensor)| one(&name, &tensor.shape, StateKind::Floats)));
                 }
-                Kind::Float => state.floats(&kept.name, &[kept.len], lanes).map(drop)?,
-                Kind::Index => state.indices(&kept.name, &[kept.len], lanes).map(drop)?,
+                Kind::Float => all.push(one(&kept.name, &[kept.len], StateKind::Floats)),
+                Kind::Index => all.push(one(&kept.name, &[kept.len], StateKind::Indices)),
                 Kind::Half => {}
             }
-            known += usize::from(!kept.arena);
         }
-        let groups = self.recipe.groups.len();
-        state.counts(APPLIED, &[groups], lanes)?;
-        [STEPS, AHEAD, TOLD].iter().try_for_each(|name| state.counts(name, &[], lanes).map(drop))?;
-        let settings = self.settings();
-        settings.keys().try_for_each(|name| state.number(name, lanes).map(drop))?;
-        known += 4 + settings.len();
-        if known == state.arrays.len() {
+        all.push(one(APPLIED, &[self.recipe.groups.len()], StateKind::Counts));
+        all.extend([STEPS, AHEAD, TOLD].map(|name| one(name, &[], StateKind::Counts)));
+        all.extend(self.settings().keys().map(|name| one(name, &[], StateKind::Numbers)));
+        all.sort_by(|one, other| one.name.cmp(&other.name));
+        all
+    }
+
+    /// Whether a snapshot has all that there is, and nothing else.
+    fn check<F: Real>(&self, state: &State<F>) -> Result<()> {
+        let expected = self.expected();
+        for Expected { name, shape, kind } in &expected {
+            state.checked(name, shape, *kind, self.recipe.lanes())?;
+        }
+        if expected.len() == state.arrays.len() {
             return Ok(());
         }
-        let names = self.names(&settings);
-        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let names: Vec<&str> = expected.iter().map(|expected| &*expected.name).collect();
         match state.arrays.keys().find(|name| !names.contains(&name.as_str())) {
             Some(unknown) => Err(Error::unknown("array of the state", unknown, &names)),
             None => Ok(()),
         }
-    }
-
-    /// The names of all arrays.
-    fn names(&self, settings: &BTreeMap<String, Vec<Vec<f64>>>) -> Vec<String> {
-        let of = |kept: &Kept| match kept.arena {
-            true => self.parts(kept).map(|(name, _)| name).collect(),
-            false => vec![kept.name.clone()],
-        };
-        let host = [APPLIED, STEPS, AHEAD, TOLD].map(String::from);
-        self.kept.iter().flat_map(of).chain(host).chain(settings.keys().cloned()).collect()
     }
 
     fn restore_settings<F: Real>(&mut self, state: &State<F>) -> Result<()> {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
-use thalweg::checkpoint::{Dtype, Folder, Saver, Tensor, Tensors, read, read_foreign, write};
+use thalweg::checkpoint::{Dtype, Folder, Saver, Tensor, Tensors, Writer, read, read_any, read_foreign, write};
 use thalweg::{Error, Result};
 
 fn folder() -> TempDir {
@@ -127,6 +127,171 @@ fn headers_that_lie_are_refused() {
     for path in [folder.path(), Path::new("/dev/zero"), &folder.path().join("nothing")] {
         assert!(matches!(read(path), Err(Error::File { .. })), "{}", path.display());
     }
+}
+
+/// Numbers that a header may claim.
+const CLAIMS: [&str; 12] = [
+    "0",
+    "1",
+    "2",
+    "7",
+    "4294967296",
+    "1152921504606846976",
+    "9223372036854775808",
+    "18446744073709551615",
+    "-1",
+    "1e3",
+    "0.5",
+    "null",
+];
+/// Parts of a header that may stand elsewhere.
+const PARTS: [&str; 12] = [
+    "{",
+    "}",
+    "[",
+    "]",
+    ",",
+    ":",
+    "\"",
+    "\"dtype\":\"F32\"",
+    "\"shape\":[1]",
+    "\"data_offsets\":[0,4]",
+    "\\u0000",
+    "\"__metadata__\":{}",
+];
+
+/// A file with some changes in its header, whose length is mostly right.
+fn mutated(random: &mut fastrand::Rng, file: &[u8]) -> Vec<u8> {
+    let len = u64::from_le_bytes(*file.first_chunk().expect("a length")) as usize;
+    let (mut header, data) = (file[8..8 + len].to_vec(), &file[8 + len..]);
+    for _ in 0..random.usize(1..4) {
+        let at = random.usize(0..header.len().max(1));
+        match random.u8(0..6) {
+            0 => {
+                // A number, wherever one stands.
+                let digits: Vec<usize> = (0..header.len()).filter(|&i| header[i].is_ascii_digit()).collect();
+                let Some(&start) = random.choice(&digits) else { continue };
+                let end = start + header[start..].iter().take_while(|c| c.is_ascii_digit()).count();
+                header.splice(start..end, random.choice(CLAIMS).expect("one").bytes());
+            }
+            1 => drop(header.splice(at..at, random.choice(PARTS).expect("one").bytes())),
+            2 => drop(header.drain(at..(at + random.usize(0..9)).min(header.len()))),
+            3 => {
+                let part = header[at..(at + random.usize(0..60)).min(header.len())].to_vec();
+                let to = random.usize(0..=header.len());
+                header.splice(to..to, part);
+            }
+            4 if !header.is_empty() => header[at] = random.u8(..),
+            _ => header.truncate(at),
+        }
+    }
+    let len = if random.u8(0..8) == 0 { random.u64(0..2 * file.len() as u64) } else { header.len() as u64 };
+    let data = &data[..if random.bool() { data.len() } else { random.usize(0..=data.len()) }];
+    [&len.to_le_bytes(), &header[..], data].concat()
+}
+
+/// Random changes of a header are refused with an error of the file, or read as what then stands there: never more than the file has.
+/// `THALWEG_READER_SECONDS` makes it longer.
+#[test]
+fn random_headers_are_refused_or_read() {
+    let seconds = std::env::var("THALWEG_READER_SECONDS").ok().map(|text| text.parse().expect("a number of seconds"));
+    let (start, folder) = (Instant::now(), folder());
+    let (path, changed) = (folder.path().join("a.safetensors"), folder.path().join("changed.safetensors"));
+    write(&path, &mixed()).expect("a file");
+    let file = fs::read(&path).expect("a file");
+    let (mut read_anyway, mut refused) = (0, 0);
+    for seed in 0.. {
+        let go_on = seconds.map_or(seed < 3_000, |seconds| start.elapsed() < Duration::from_secs(seconds));
+        if !go_on {
+            break;
+        }
+        let bytes = mutated(&mut fastrand::Rng::with_seed(seed), &file);
+        fs::write(&changed, &bytes).expect("a file");
+        for found in [read(&changed), read_foreign(&changed), read_any(&changed).map(|(tensors, _)| tensors)] {
+            match found {
+                Ok(tensors) => {
+                    let held: usize = tensors.iter().map(|(_, tensor)| tensor.bytes.len()).sum();
+                    assert!(held <= bytes.len(), "seed {seed}");
+                    read_anyway += 1;
+                }
+                Err(Error::Damaged { path, .. }) if path == changed => refused += 1,
+                Err(other) => panic!("seed {seed}: {other}"),
+            }
+        }
+    }
+    assert!(read_anyway > 0 && refused > read_anyway, "{read_anyway} are read, {refused} refused");
+}
+
+#[test]
+fn a_file_says_who_has_written_it() {
+    let folder = folder();
+    let path = folder.path().join("a.safetensors");
+    write(&path, &mixed()).expect("a file");
+    let (found, writer) = read_any(&path).expect("a file");
+    assert!(same(&found, &mixed()) && writer == Writer::Thalweg);
+    // One of ours that was changed is not taken for one of another program.
+    let mut bytes = fs::read(&path).expect("a file");
+    *bytes.last_mut().expect("a byte") ^= 1;
+    fs::write(&path, &bytes).expect("a file");
+    assert!(matches!(read_any(&path), Err(Error::Damaged { .. })));
+    let text = String::from_utf8_lossy(&bytes).into_owned();
+    let key = text.find("blake3\":\"").into_iter().chain(text.find("thalweg\":\"1\"")).collect::<Vec<_>>();
+    for at in key {
+        let mut bytes = bytes.clone();
+        bytes[at] ^= 1;
+        fs::write(&path, &bytes).expect("a file");
+        assert!(matches!(read_any(&path), Err(Error::Damaged { .. })), "a key at {at} has another name");
+    }
+    let (found, writer) = read_any(Path::new("tests/golden/checkpoint/torch/adam.safetensors")).expect("a file of PyTorch");
+    assert!(writer == Writer::Other && found.find("param.w").is_some());
+}
+
+/// Where one may not write, that is said, and nothing is left there.
+#[test]
+#[cfg(unix)]
+fn a_folder_that_cannot_be_written_is_an_error() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = folder();
+    let at = folder.path().join("run");
+    let mut run = Folder::open(&at).expect("a folder");
+    run.save(1, &mixed()).expect("a file");
+    fs::set_permissions(&at, fs::Permissions::from_mode(0o555)).expect("its rights");
+    // Root may write all the same, but nobody may write there.
+    let rights_count = fs::write(at.join("probe"), []).is_err();
+    if rights_count {
+        assert!(matches!(run.save(2, &mixed()), Err(Error::File { .. })));
+        assert_eq!(Folder::steps(&at), Ok(vec![1]));
+    }
+    fs::set_permissions(&at, fs::Permissions::from_mode(0o755)).expect("its rights");
+    for nowhere in ["/proc/run", "/dev/null/run"] {
+        assert!(matches!(Folder::open(nowhere), Err(Error::File { .. })), "{nowhere}");
+        assert!(matches!(write(&Path::new(nowhere).join("a.safetensors"), &mixed()), Err(Error::File { .. })), "{nowhere}");
+    }
+    // A file in the place of the folder, and a folder in the place of the file.
+    fs::write(folder.path().join("file"), []).expect("a file");
+    assert!(matches!(Folder::open(folder.path().join("file")), Err(Error::File { .. })));
+    fs::create_dir(at.join("step-000000000003.safetensors")).expect("a folder");
+    assert!(matches!(run.save(3, &mixed()), Err(Error::File { .. })));
+    assert!(
+        fs::read_dir(&at).expect("a folder").all(|entry| !entry
+            .expect("an entry")
+            .file_name()
+            .to_string_lossy()
+            .starts_with(".incomplete"))
+    );
+}
+
+/// Two processes with one folder: the second one is told.
+#[test]
+fn another_process_with_the_same_folder_is_told() {
+    let folder = folder();
+    let at = folder.path().join("run");
+    let run = Folder::open(&at).expect("a folder");
+    let output = child(&at).stdout(Stdio::piped()).stderr(Stdio::piped()).output().expect("an end");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned() + &String::from_utf8_lossy(&output.stdout);
+    assert!(!output.status.success() && said.contains("another run keeps its checkpoints here"), "{said}");
+    drop(run);
+    Folder::open(&at).expect("it is free");
 }
 
 #[test]
@@ -297,4 +462,43 @@ fn a_full_disk_leaves_the_older_file() {
         .map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned())
         .collect();
     assert!(left.iter().all(|name| !name.starts_with(".incomplete")), "{left:?}");
+}
+
+/// A disk that is full: a small one in memory, where this user may mount one; it is a limit on the size of files elsewhere.
+#[test]
+#[cfg(target_os = "linux")]
+fn a_small_disk_that_is_full_leaves_the_older_file() {
+    let folder = folder();
+    let at = folder.path().join("disk");
+    fs::create_dir(&at).expect("a folder");
+    let inner = child(&at.join("run"));
+    let mut mounted = Command::new("unshare");
+    // In a name space of its own, so that the mount ends with the process. The newest file is copied out before.
+    let script = "mount -t tmpfs -o size=1m none \"$DISK\" || exit 77; \"$0\" \"$@\"; code=$?; cp -r \"$CHECKPOINTS\" \"$KEPT\"; exit $code";
+    mounted.args(["--mount", "sh", "-c", script]).arg(inner.get_program()).args(inner.get_args());
+    let kept = folder.path().join("kept");
+    // 400 kB each: two have room, a third has not.
+    let output = mounted.env("CHECKPOINTS", at.join("run")).env("KEPT", &kept).env("DISK", &at).output();
+    let output = match output {
+        Ok(output)
+            if output.status.code() != Some(77) && !String::from_utf8_lossy(&output.stderr).contains("unshare failed") =>
+        {
+            output
+        }
+        // Without the right to mount, the limit on files has to do: a_full_disk_leaves_the_older_file.
+        _ => return,
+    };
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(said.contains("saved 2") && said.contains("failed") && said.contains("No space left on device"), "{said}");
+    assert_eq!(output.status.code(), Some(3));
+    let (step, tensors) = Folder::newest(&kept).expect("the older one");
+    assert_eq!((step, tensors.get::<f32>("w").expect("its tensor")), (2, vec![2.0; 100_000]));
+    assert_eq!(Folder::steps(&kept).expect("a folder"), [1, 2]);
+    assert!(
+        fs::read_dir(&kept).expect("a folder").all(|entry| !entry
+            .expect("an entry")
+            .file_name()
+            .to_string_lossy()
+            .starts_with(".incomplete"))
+    );
 }

@@ -81,3 +81,4 @@ mod trainer;
 mod training;
 mod vectors;
 mod waits;
+mod weights;

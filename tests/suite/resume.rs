@@ -9,7 +9,7 @@ use thalweg::checkpoint::{Tensors, read, read_foreign, write};
 use thalweg::cpu::Cpu;
 use thalweg::{
     Accumulation, Adadelta, Adagrad, Adam, AdamW, Adamax, AnyRule, Average, Error, Lookahead, NAdam, Optimizer, RAdam, Recipe,
-    Result, RmsProp, Sgd, SumOrder,
+    Result, RmsProp, Setting, Sgd, SumOrder,
 };
 
 const TENSORS: &[(&str, &[usize])] = &[("w", &[4, 3]), ("b", &[5])];
@@ -29,14 +29,21 @@ fn of_torch() -> Vec<(&'static str, Box<dyn AnyRule>)> {
     ]
 }
 
-/// 10 steps by PyTorch and 10 more here end where 20 by PyTorch end.
+/// 10 steps by PyTorch and 10 more here end where 20 by PyTorch end, also with the names of torch's distributed checkpoints, where the
+/// settings are in the file.
 #[test]
 fn a_run_of_pytorch_goes_on_here() -> Result<()> {
-    for engine in engines::all() {
-        for (name, rule) in of_torch() {
-            let what = format!("{name}, {}", engine.name);
-            let file = read_foreign(Path::new(&format!("tests/golden/checkpoint/torch/{name}.safetensors")))?;
-            let mut optimizer = Optimizer::new(&engine, Recipe::new(rule), TENSORS)?;
+    let engines = engines::all();
+    for (engine, layout) in engines.iter().flat_map(|engine| [(engine, ""), (engine, "flat/")]) {
+        for (name, mut rule) in of_torch() {
+            let what = format!("{layout}{name}, {}", engine.name);
+            let file = read_foreign(Path::new(&format!("tests/golden/checkpoint/torch/{layout}{name}.safetensors")))?;
+            if !layout.is_empty() {
+                let lr = rule.settings().into_iter().find(|(name, _)| *name == "lr");
+                let Some((_, Setting::Number(lr))) = lr else { panic!("{name} has a rate") };
+                *lr = 0.3;
+            }
+            let mut optimizer = Optimizer::new(engine, Recipe::new(rule), TENSORS)?;
             optimizer.import(&file)?;
             for step in 10..20 {
                 for (tensor, shape) in TENSORS {
@@ -256,6 +263,7 @@ fn files_for_pytorch() -> Result<()> {
             optimizer.step()?;
         }
         optimizer.save_file(Path::new(&folder).join(format!("{name}.safetensors")))?;
+        write(&Path::new(&folder).join(format!("flat-{name}.safetensors")), &optimizer.export(0)?)?;
     }
     Ok(())
 }

@@ -3,8 +3,10 @@
 mod bench;
 mod curve;
 mod data;
+mod diff;
 mod engine;
 mod info;
+mod inspect;
 mod limits;
 mod memory;
 mod model;
@@ -57,6 +59,8 @@ enum Command {
     Sweep(Box<sweep::Args>),
     Bench(bench::BenchArgs),
     Info(info::Args),
+    Inspect(inspect::Args),
+    Diff(diff::Args),
     Rules(rules::Args),
     Schedules(schedules::Args),
     Completions(shell::CompletionArgs),
@@ -76,6 +80,11 @@ struct Interrupted {
     signal: i32,
 }
 
+/// Two files that are not the same. It is said where they differ.
+#[derive(Debug, thiserror::Error)]
+#[error("the files differ")]
+struct Differ;
+
 fn main() -> ExitCode {
     quiet_drivers();
     let Cli { command } = match Cli::try_parse() {
@@ -89,6 +98,8 @@ fn main() -> ExitCode {
         Command::Sweep(args) => sweep::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Info(args) => info::run(args),
+        Command::Inspect(args) => inspect::run(&args),
+        Command::Diff(args) => diff::run(&args),
         Command::Rules(args) => rules::run(&args),
         Command::Schedules(args) => schedules::run(args),
         Command::Completions(args) => shell::completions(args),
@@ -162,6 +173,9 @@ fn failed(error: &anyhow::Error) -> ExitCode {
     if let Some(Interrupted { signal, .. }) = error.downcast_ref() {
         note(&error.to_string());
         return ExitCode::from(stop::code(*signal));
+    }
+    if error.is::<Differ>() {
+        return ExitCode::from(1);
     }
     // Whatever else is read or written is named where it happens.
     let stdout = if error.is::<io::Error>() && error.chain().count() == 1 { "cannot write to stdout: " } else { "" };

@@ -1,9 +1,11 @@
 """Optimizers of PyTorch in files that Thalweg reads, and back.
 
-    python torch_state.py            writes torch/RULE.safetensors beside this script: 10 steps of each rule, and where 20 end
-    python torch_state.py --back DIR continues from DIR/RULE.safetensors, which Thalweg has written after 10 steps, and says how far off it is
+    python torch_state.py            writes torch/RULE.safetensors beside this script: 10 steps of each rule, and where 20 end; and
+                                     torch/flat/RULE.safetensors, the same as torch's distributed checkpoints name it
+    python torch_state.py --back DIR continues from DIR/RULE.safetensors and DIR/flat-RULE.safetensors, which Thalweg has written after
+                                     10 steps, and says how far off it is
 
-`to_file` and `from_file` are all that a program of one's own needs. Needs torch and safetensors.
+`to_file` and `from_file`, or `to_flat` and `from_flat`, are all that a program of one's own needs. Needs torch and safetensors.
 """
 
 import json
@@ -12,7 +14,8 @@ from pathlib import Path
 
 import torch
 from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
+from torch.distributed.checkpoint.state_dict import StateDictOptions, get_optimizer_state_dict, set_optimizer_state_dict
 
 SHAPES = {"w": (4, 3), "b": (5,)}
 RULES = {
@@ -63,6 +66,49 @@ def from_file(optimizer, names, path):
             optimizer.state[p] = state
 
 
+def flat_state(model, optimizer):
+    return get_optimizer_state_dict(model, optimizer, options=StateDictOptions(flatten_optimizer_state_dict=True))
+
+
+def to_flat(model, optimizer, path, more=None):
+    """Writes parameters, state and settings under the names of distributed checkpoints: state.w.exp_avg, param_groups.w.lr."""
+    tensors = {f"param.{name}": value.clone() for name, value in model.state_dict().items()} | (more or {})
+    for name, value in flat_state(model, optimizer).items():
+        if torch.is_tensor(value):
+            tensors[name] = value.clone()
+        elif isinstance(value, bool):
+            tensors[name] = torch.tensor(value)
+        elif value is not None:
+            tensors[name] = torch.tensor(value, dtype=torch.float64)
+    save_file(tensors, path)
+
+
+def from_flat(model, optimizer, path):
+    """Reads what Optimizer::export of Thalweg has written."""
+    file = load_file(path)
+    model.load_state_dict({name.removeprefix("param."): value for name, value in file.items() if name.startswith("param.")})
+    state = flat_state(model, optimizer)
+    for name, old in state.items():
+        if name.endswith(".mu_product"):
+            tensor = name.removeprefix("state.").removesuffix(".mu_product")
+            steps = int(file[f"state.{tensor}.step"])
+            state[name] = torch.tensor(mu_product(optimizer.param_groups[0], steps))
+        elif name in file:
+            new = file[name]
+            state[name] = new if torch.is_tensor(old) else type(old)(new.tolist())
+    options = StateDictOptions(flatten_optimizer_state_dict=True)
+    set_optimizer_state_dict(model, optimizer, state, options=options)
+
+
+class Model(torch.nn.Module):
+    """Parameters by their names."""
+
+    def __init__(self, params):
+        super().__init__()
+        for name, p in zip(SHAPES, params, strict=True):
+            self.register_parameter(name, p)
+
+
 def mu_product(group, steps):
     """NAdam's product of momenta so far."""
     product = 1.0
@@ -94,7 +140,7 @@ def run(params, optimizer, grads, steps):
 
 
 def forth(folder):
-    folder.mkdir(exist_ok=True)
+    (folder / "flat").mkdir(parents=True, exist_ok=True)
     grads = gradients()
     for rule in RULES:
         params, optimizer = fresh(rule)
@@ -105,6 +151,7 @@ def forth(folder):
         more |= {f"grads.{name}": g for name, g in grads.items()}
         run(params, optimizer, grads, range(10))
         to_file(optimizer, SHAPES, folder / f"{rule}.safetensors", more)
+        to_flat(Model(params), optimizer, folder / "flat" / f"{rule}.safetensors", more)
 
 
 def back(folder):
@@ -113,15 +160,20 @@ def back(folder):
         expected, twin = fresh(rule)
         start = [p.detach().clone() for p in expected]
         run(expected, twin, grads, range(20))
-        params, optimizer = fresh(rule)
-        from_file(optimizer, SHAPES, folder / f"{rule}.safetensors")
-        run(params, optimizer, grads, range(10, 20))
-        off = max((a - b).abs().max() for a, b in zip(params, expected, strict=True))
-        moved = max((a - b).abs().max() for a, b in zip(expected, start, strict=True))
-        print(f"{rule}: off by {off / moved:.1e} of the movement")
-        # Where little moves, parameters themselves are rounded by more than a millionth of it.
-        rounding = 2 * torch.finfo(torch.float32).eps * max(p.abs().max() for p in expected)
-        assert off <= 1e-6 * moved + rounding, rule
+        for layout in ("", "flat-"):
+            params, optimizer = fresh(rule)
+            path = folder / f"{layout}{rule}.safetensors"
+            if layout:
+                from_flat(Model(params), optimizer, path)
+            else:
+                from_file(optimizer, SHAPES, path)
+            run(params, optimizer, grads, range(10, 20))
+            off = max((a - b).abs().max() for a, b in zip(params, expected, strict=True))
+            moved = max((a - b).abs().max() for a, b in zip(expected, start, strict=True))
+            print(f"{layout}{rule}: off by {off / moved:.1e} of the movement")
+            # Where little moves, parameters themselves are rounded by more than a millionth of it.
+            rounding = 2 * torch.finfo(torch.float32).eps * max(p.abs().max() for p in expected)
+            assert off <= 1e-6 * moved + rounding, rule
 
 
 if __name__ == "__main__":

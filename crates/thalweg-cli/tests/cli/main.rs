@@ -3,6 +3,7 @@
 mod bench;
 mod data;
 mod engine;
+mod files;
 mod messages;
 mod picture;
 mod rules;

@@ -115,7 +115,7 @@ fn names_of_other_libraries_are_understood() {
 
 #[test]
 fn every_command_has_examples_and_no_command_prints_help() {
-    for name in ["train", "sweep", "bench", "info", "rules", "schedules", "completions", "man"] {
+    for name in ["train", "sweep", "bench", "info", "inspect", "diff", "rules", "schedules", "completions", "man"] {
         let ran = thalweg(&[name, "--help"]);
         assert!(
             ran.code == Some(0) && ran.out.contains("Example") && ran.out.contains(&format!("  thalweg {name}")),

@@ -1,0 +1,50 @@
+//! What became of a file's tensors.
+
+use crate::error::Error;
+use std::fmt;
+
+/// What loading took from a file and what it left.
+#[derive(Debug, Clone, Default, PartialEq)]
+#[non_exhaustive]
+pub struct Loaded {
+    /// Tensors that were loaded.
+    pub loaded: Vec<String>,
+    /// What stays as it was, each with the reason: the file lacks it, or has it in another shape or type.
+    pub kept: Vec<(String, Error)>,
+    /// Tensors of the file that were not used: nothing here has their names.
+    pub unused: Vec<String>,
+    /// Tensors that were loaded with an infinite value or NaN in them, each with the place of the first one.
+    pub not_finite: Vec<(String, usize)>,
+}
+
+impl Loaded {
+    /// Whether all that is here was loaded, and all of the file was used.
+    pub fn is_complete(&self) -> bool {
+        self.kept.is_empty() && self.unused.is_empty()
+    }
+
+    /// Values that are not finite are loaded as they are, but not in silence.
+    pub(crate) fn warn(&self) {
+        for (name, place) in &self.not_finite {
+            log::warn!("tensor '{name}' is loaded with a value that is not finite, the first one at element {place}");
+        }
+    }
+}
+
+impl fmt::Display for Loaded {
+    /// A line for what was loaded, and one for each tensor about which there is something to say.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let number = self.loaded.len();
+        write!(f, "{number} {} loaded", if number == 1 { "tensor is" } else { "tensors are" })?;
+        for (name, reason) in &self.kept {
+            write!(f, "\n{name} stays as it was: {reason}")?;
+        }
+        for name in &self.unused {
+            write!(f, "\n{name} of the file is not used")?;
+        }
+        for (name, place) in &self.not_finite {
+            write!(f, "\n{name} has a value that is not finite, the first one at element {place}")?;
+        }
+        Ok(())
+    }
+}
