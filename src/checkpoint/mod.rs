@@ -11,6 +11,7 @@
 //! | [`read_foreign`], [`read_any`] | a file of another program, which has no hash; a file of either kind |
 //! | [`Folder`] | the last files of a run and its best one |
 //! | [`Saver`] | writes on a thread of its own |
+//! | [`Every`], [`Due`] | how often a run is saved |
 //! | [`Renames`] | a table of names for weights of another program |
 //! | [`Loaded`] | what loading took from a file and what it left |
 //!
@@ -31,6 +32,7 @@
 //! # Ok::<(), thalweg::Error>(())
 //! ```
 
+mod every;
 mod file;
 mod folder;
 mod lanes;
@@ -39,6 +41,7 @@ mod renames;
 mod saver;
 mod tensors;
 
+pub use every::{Due, Every};
 pub use file::{Writer, read, read_any, read_foreign, write};
 pub use folder::Folder;
 pub(crate) use lanes::{LANES, STEPS};

@@ -1,6 +1,7 @@
 //! Writing while training goes on.
 
 use super::file::write;
+use super::folder::Folder;
 use super::tensors::Tensors;
 use crate::error::{Error, Result};
 use std::path::PathBuf;
@@ -27,22 +28,71 @@ use std::thread::JoinHandle;
 /// ```
 #[derive(Debug)]
 pub struct Saver {
-    jobs: Option<SyncSender<(PathBuf, Tensors)>>,
+    jobs: Option<SyncSender<Job>>,
     results: Receiver<Result<()>>,
     thread: Option<JoinHandle<()>>,
 }
 
+/// What is to be written, and where.
+#[derive(Debug)]
+enum Job {
+    File(PathBuf, Tensors),
+    /// The checkpoint of a step in the folder.
+    Step(u64, Tensors),
+    /// The best checkpoint of the folder.
+    Best(Tensors),
+}
+
+impl Job {
+    fn run(&self, folder: Option<&mut Folder>) -> Result<()> {
+        let none = || Error::order("a checkpoint in a folder", "the thread has to be started with one: Saver::over");
+        match self {
+            Self::File(path, tensors) => write(path, tensors),
+            Self::Step(step, tensors) => folder.ok_or_else(none)?.save(*step, tensors).map(drop),
+            Self::Best(tensors) => folder.ok_or_else(none)?.save_best(tensors).map(drop),
+        }
+    }
+}
+
 impl Saver {
-    /// Starts the thread.
+    /// Starts the thread, for files of any name.
     ///
     /// # Errors
     /// [`Error::Device`] if the system has no thread left.
     pub fn start() -> Result<Self> {
-        let (jobs, queue) = sync_channel::<(PathBuf, Tensors)>(1);
+        Self::with(None)
+    }
+
+    /// Starts the thread, for the checkpoints of a folder as well. The folder stays locked until the saver ends.
+    ///
+    /// # Errors
+    /// As for [`Saver::start`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use thalweg::checkpoint::{Folder, Saver, Tensors};
+    ///
+    /// let path = std::env::temp_dir().join(format!("kept-{}", std::process::id()));
+    /// let mut saver = Saver::over(Folder::open(&path)?.keep(2))?;
+    /// for step in [500, 1000, 1500] {
+    ///     saver.save_step(step, Tensors::default())?; // of a trainer: `trainer.tensors()?`
+    /// }
+    /// saver.finish()?;
+    /// assert_eq!(Folder::steps(&path)?, [1000, 1500]);
+    /// # std::fs::remove_dir_all(path).unwrap();
+    /// # Ok::<(), thalweg::Error>(())
+    /// ```
+    pub fn over(folder: Folder) -> Result<Self> {
+        Self::with(Some(folder))
+    }
+
+    fn with(mut folder: Option<Folder>) -> Result<Self> {
+        let (jobs, queue) = sync_channel::<Job>(1);
         let (tell, results) = std::sync::mpsc::channel();
         let work = move || {
-            for (path, tensors) in queue {
-                if tell.send(write(&path, &tensors)).is_err() {
+            for job in queue {
+                if tell.send(job.run(folder.as_mut())).is_err() {
                     break;
                 }
             }
@@ -57,10 +107,30 @@ impl Saver {
     /// # Errors
     /// An error of an earlier file, which was not written; this one is written all the same.
     pub fn save(&mut self, path: PathBuf, tensors: Tensors) -> Result<()> {
+        self.send(Job::File(path, tensors))
+    }
+
+    /// Has the checkpoint of a step written as [`Folder::save`] does.
+    ///
+    /// # Errors
+    /// As for [`Saver::save`].
+    pub fn save_step(&mut self, step: u64, tensors: Tensors) -> Result<()> {
+        self.send(Job::Step(step, tensors))
+    }
+
+    /// Has the best checkpoint written as [`Folder::save_best`] does.
+    ///
+    /// # Errors
+    /// As for [`Saver::save`].
+    pub fn save_best(&mut self, tensors: Tensors) -> Result<()> {
+        self.send(Job::Best(tensors))
+    }
+
+    fn send(&mut self, job: Job) -> Result<()> {
         let earlier = self.look();
         let gone = || Error::Device { what: "writing a checkpoint".into(), reason: "its thread has ended".into() };
         let jobs = self.jobs.as_ref().ok_or_else(gone)?;
-        jobs.send((path, tensors)).map_err(|_| gone())?;
+        jobs.send(job).map_err(|_| gone())?;
         earlier
     }
 

@@ -84,13 +84,18 @@ where
     /// Another rule, tensors that are missing, unknown, of another shape, type or number of lanes, each by its name; or as for
     /// [`Optimizer::load_state_dict`].
     pub fn load_tensors(&mut self, tensors: &Tensors) -> Result<Loaded> {
+        self.load_beside(tensors, &[])
+    }
+
+    /// [`Optimizer::load_tensors`] where further tensors of these names are somebody else's.
+    pub(crate) fn load_beside(&mut self, tensors: &Tensors, others: &[String]) -> Result<Loaded> {
         self.check_texts(tensors)?;
         let (mut state, mut loaded) = (State::default(), Loaded::default());
-        for expected in self.stepper.expected() {
+        for expected in self.expected() {
             state.insert(&expected.name, self.array(&expected, tensors)?);
             self.note(&expected, tensors, &mut loaded);
         }
-        let known: BTreeSet<&str> = loaded.loaded.iter().map(String::as_str).collect();
+        let known: BTreeSet<&str> = loaded.loaded.iter().chain(others).map(String::as_str).collect();
         if let Some((unknown, _)) = tensors.iter().find(|(name, _)| !known.contains(name)) {
             let known: Vec<&str> = known.into_iter().collect();
             return Err(Error::unknown("tensor of the file", unknown, &known));
@@ -128,7 +133,7 @@ where
     /// ```
     pub fn load_tensors_lenient(&mut self, tensors: &Tensors) -> Result<Loaded> {
         let (params, rest): (Vec<_>, Vec<_>) =
-            self.stepper.expected().into_iter().partition(|expected| expected.name.starts_with(PARAM));
+            self.expected().into_iter().partition(|expected| expected.name.starts_with(PARAM));
         let (mut found, mut loaded) = (Vec::new(), Loaded::default());
         for expected in &params {
             match self.array(expected, tensors) {
@@ -159,6 +164,13 @@ where
         loaded.unused = tensors.iter().map(|(name, _)| name.to_string()).filter(|name| !known.contains(name)).collect();
         loaded.warn();
         Ok(loaded)
+    }
+
+    /// What a file has to have, by name.
+    fn expected(&self) -> Vec<Expected> {
+        let mut all = self.stepper.expected();
+        all.sort_by(|one, other| one.name.cmp(&other.name));
+        all
     }
 
     /// All but parameters, if all of it fits.

@@ -387,7 +387,7 @@ impl Stepper {
         Ok(values)
     }
 
-    /// What a snapshot of this run has in it, by name, without a look at the device.
+    /// What a snapshot of this run has in it, without a look at the device.
     pub(super) fn expected(&self) -> Vec<Expected> {
         let one = |name: &str, shape: &[usize], kind| Expected { name: name.into(), shape: shape.into(), kind };
         let mut all = Vec::new();
@@ -404,7 +404,6 @@ impl Stepper {
         all.push(one(APPLIED, &[self.recipe.groups.len()], StateKind::Counts));
         all.extend([STEPS, AHEAD, TOLD].map(|name| one(name, &[], StateKind::Counts)));
         all.extend(self.settings().keys().map(|name| one(name, &[], StateKind::Numbers)));
-        all.sort_by(|one, other| one.name.cmp(&other.name));
         all
     }
 

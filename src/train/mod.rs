@@ -10,6 +10,8 @@ mod population;
 mod predict;
 mod probabilities;
 mod record;
+#[cfg(feature = "checkpoint")]
+mod saved;
 mod state;
 mod stopping;
 mod task;

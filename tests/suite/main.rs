@@ -78,6 +78,7 @@ mod terms;
 mod threads;
 mod tpe;
 mod trainer;
+mod trainer_files;
 mod training;
 mod vectors;
 mod waits;

@@ -1,0 +1,254 @@
+//! Trainers that go on from a file: the same bits from any step on, whatever the model and the recipe; weights of PyTorch in a model.
+
+use crate::common::compare::{assert_close, assert_same_bits};
+use crate::common::engines::{self, AnyEngine, AnyProgram};
+use std::path::Path;
+use thalweg::checkpoint::{Folder, Renames, Saver, Tensors, read_foreign};
+use thalweg::cpu::Cpu;
+use thalweg::data::Dataset;
+use thalweg::nn::{BatchNorm1d, Dropout, Linear, Nonlinearity, Sequential};
+use thalweg::schedule::{Cosine, ReduceLrOnPlateau};
+use thalweg::train::TrainerBuilder;
+use thalweg::{Accumulation, Adam, AdamW, Average, Error, Recipe, Result, ScheduleFree, Select, Sgd, Trainer};
+
+/// 23 rows of three classes: with batches of 5 the last one is smaller.
+fn data() -> Dataset {
+    let features = (0..23 * 3).map(|i| (i * 37 % 23) as f32 / 11.0 - 1.0).collect();
+    Dataset::new(features, 3, (0..23).map(|i| i * 5 % 3).collect()).expect("data")
+}
+
+fn model() -> Sequential {
+    let hidden = Sequential::new().then(Linear::new(3, 8)).then(BatchNorm1d::new(8)).then(Nonlinearity::Tanh);
+    hidden.then(Dropout { p: 0.3 }).then(Linear::new(8, 3))
+}
+
+fn recipes() -> Vec<(&'static str, Recipe, usize)> {
+    let adam = || Adam { lr: 0.02, ..Default::default() };
+    let frozen = Recipe::new(adam()).group_of("biases", Select::Below(2), Sgd { lr: 0.1, momentum: 0.9, ..Default::default() });
+    vec![
+        (
+            "clipped, on a schedule",
+            Recipe::new(adam()).clip_norm(0.5).scale("lr", Cosine { steps: 40, ..Default::default() }),
+            1,
+        ),
+        ("averaged", Recipe::new(adam()).average(Average::Ema { decay: 0.9 }), 1),
+        ("schedule-free", Recipe::new(ScheduleFree { lr: 0.02, ..Default::default() }), 1),
+        ("in micro-batches", Recipe::new(adam()).accumulate(Accumulation::default()), 2),
+        ("with a frozen group", frozen, 1),
+    ]
+}
+
+type Checked = Trainer<AnyProgram>;
+
+fn builder<'a>(model: &'a Sequential, recipe: &Recipe, data: &'a Dataset, seeds: &[u64]) -> TrainerBuilder<'a> {
+    Trainer::builder(model, recipe.clone()).train(data).validation(data).batch(5).seeds(seeds)
+}
+
+fn new(engine: &AnyEngine, recipe: &Recipe, data: &Dataset, micro: usize) -> Result<Checked> {
+    let model = model();
+    let mut trainer = builder(&model, recipe, data, &[3, 4]).build(engine)?;
+    trainer.micro_batches(micro)?;
+    Ok(trainer)
+}
+
+fn same(what: &str, one: &mut Checked, other: &mut Checked) -> Result<()> {
+    for lane in 0..one.lanes() {
+        assert_same_bits(what, &one.params(lane)?, &other.params(lane)?);
+    }
+    assert_eq!(one.metrics()?, other.metrics()?, "{what}: what was met in the epoch");
+    assert_eq!(one.evaluate()?, other.evaluate()?, "{what}");
+    let (one, other) = (one.tensors()?, other.tensors()?);
+    assert!(one == other, "{what}: all that is kept");
+    Ok(())
+}
+
+/// Saved at the start, in the middle of an epoch, before its last and smaller batch, at its end; then 7 steps more.
+#[test]
+fn a_trainer_goes_on_with_the_same_bits_from_any_step() -> Result<()> {
+    let data = data();
+    for engine in [engines::cpu(), engines::gpu()] {
+        for (with, recipe, micro) in recipes() {
+            for at in [0, 2, 4, 5, 8] {
+                let what = format!("{with}, at step {at}, {}", engine.name);
+                let (mut whole, mut other) = (new(&engine, &recipe, &data, micro)?, new(&engine, &recipe, &data, micro)?);
+                if with == "with a frozen group" {
+                    whole.optimizer_mut().freeze(0, "biases", true)?;
+                }
+                whole.advance(at)?;
+                // The other one has been elsewhere.
+                other.advance(3)?;
+                assert!(other.load_tensors(&whole.tensors()?)?.is_complete(), "{what}");
+                same(&what, &mut whole, &mut other)?;
+                for trainer in [&mut whole, &mut other] {
+                    trainer.advance(7)?;
+                }
+                same(&what, &mut whole, &mut other)?;
+                let epochs = [whole.whole_epoch()?, other.whole_epoch()?];
+                assert_eq!(epochs[0], epochs[1], "{what}: the rest of the epoch");
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A rate that follows the loss is a setting like others.
+#[test]
+fn a_rate_that_fell_on_a_plateau_is_kept() -> Result<()> {
+    let (data, recipe) = (data(), Recipe::new(Adam { lr: 0.02, ..Default::default() }));
+    let engine = engines::cpu();
+    let run = |trainer: &mut Checked, plateau: &mut thalweg::schedule::Plateau, epochs: usize| -> Result<()> {
+        for _ in 0..epochs {
+            trainer.whole_epoch()?;
+            let factor = plateau.step(trainer.evaluate()?[0].loss);
+            (0..2).try_for_each(|lane| trainer.set(lane, "default", "lr", 0.02 * factor))?;
+        }
+        Ok(())
+    };
+    let start = || {
+        ReduceLrOnPlateau {
+            from: 1.0,
+            patience: 0,
+            threshold: thalweg::schedule::Threshold::Relative(0.2),
+            ..Default::default()
+        }
+        .start()
+    };
+    let (mut whole, mut other) = (new(&engine, &recipe, &data, 1)?, new(&engine, &recipe, &data, 1)?);
+    let mut plateau = start()?;
+    run(&mut whole, &mut plateau, 6)?;
+    assert!(plateau.value() < 1.0, "it fell");
+    other.load_tensors(&whole.tensors()?)?;
+    let mut twin = plateau.clone();
+    run(&mut whole, &mut plateau, 3)?;
+    run(&mut other, &mut twin, 3)?;
+    same("plateau", &mut whole, &mut other)
+}
+
+#[test]
+fn a_trainer_of_another_run_is_refused() -> Result<()> {
+    let (data, recipe, engine) = (data(), Recipe::new(AdamW::default()), engines::cpu());
+    let mut saved = new(&engine, &recipe, &data, 1)?;
+    saved.advance(7)?;
+    let file = saved.tensors()?;
+    let model = model();
+    let refused = |trainer: &mut Checked, file: &Tensors, expected: &str| -> Result<()> {
+        let before = trainer.tensors()?;
+        let error = trainer.load_tensors(file).expect_err(expected).to_string();
+        assert!(error.contains(expected), "{error}");
+        assert!(trainer.tensors()? == before, "{expected}: nothing is changed");
+        Ok(())
+    };
+    let mut other = builder(&model, &recipe, &data, &[3, 5]).build(&engine)?;
+    refused(&mut other, &file, "seeds of the file: [3, 4] found, [3, 5] expected")?;
+    let mut other = builder(&model, &recipe, &data, &[3, 4]).batch(6).build(&engine)?;
+    refused(&mut other, &file, "\"batch\":5")?;
+    let less = data.rows_at(&(0..20).collect::<Vec<_>>())?;
+    let mut other = builder(&model, &recipe, &less, &[3, 4]).build(&engine)?;
+    refused(&mut other, &file, "\"rows\":23")?;
+    let mut other = builder(&model, &recipe, &data, &[3]).build(&engine)?;
+    refused(&mut other, &file, "lanes of the file: 2 found, 1 expected")?;
+    let mut other = builder(&model, &Recipe::new(Sgd::default()), &data, &[3, 4]).build(&engine)?;
+    refused(&mut other, &file, "the rules of the file")?;
+    let wider = Sequential::new().then(Linear::new(3, 9)).then(BatchNorm1d::new(9)).then(Linear::new(9, 3));
+    let mut other = builder(&wider, &recipe, &data, &[3, 4]).build(&engine)?;
+    refused(&mut other, &file, "shape [2, 8] found, shape [2, 9] expected")?;
+    let mut same = new(&engine, &recipe, &data, 1)?;
+    for name in ["buffer.1.running_mean", "trainer.keys", "trainer.step", "trainer.tally", "param.0.weight"] {
+        let mut less = file.clone();
+        less.remove(name);
+        refused(&mut same, &less, name)?;
+    }
+    let mut more = file.clone();
+    more.put("buffer.9.running_mean", &[2, 8], &[0.0f32; 16])?;
+    refused(&mut same, &more, "buffer.9.running_mean")?;
+    let mut beyond = file.clone();
+    beyond.put("trainer.step", &[2], &[5u64, 5])?;
+    refused(&mut same, &beyond, "below 5, the steps of an epoch")?;
+    beyond.put("trainer.step", &[2], &[1u64, 2])?;
+    refused(&mut same, &beyond, "one number for 2 lanes")?;
+    // One lane of the file, by a trainer of its seed.
+    let mut one = builder(&model, &recipe, &data, &[4]).build(&engine)?;
+    one.load_tensors(&file.lane(1)?)?;
+    saved.advance(4)?;
+    one.advance(4)?;
+    assert_same_bits("lane 1", &one.params(0)?, &saved.params(1)?);
+    Ok(())
+}
+
+#[test]
+fn a_folder_is_filled_while_training_goes_on() -> Result<()> {
+    let (data, recipe, engine) = (data(), Recipe::new(AdamW::default()), engines::cpu());
+    let folder = tempfile::tempdir().expect("a folder");
+    let at = folder.path().join("run");
+    let mut trainer = new(&engine, &recipe, &data, 1)?;
+    let mut saver = Saver::over(Folder::open(&at)?.keep(2))?;
+    for _ in 0..4 {
+        trainer.advance(3)?;
+        saver.save_step(trainer.steps() as u64, trainer.tensors()?)?;
+    }
+    saver.save_best(trainer.tensors()?)?;
+    assert!(Folder::open(&at).is_err(), "it is locked until the saver ends");
+    saver.finish()?;
+    assert_eq!(Folder::steps(&at)?, [9, 12]);
+    let mut other = new(&engine, &recipe, &data, 1)?;
+    other.load_tensors(&Folder::newest(&at)?.1)?;
+    assert_eq!(other.steps(), 12);
+    same("from the folder", &mut other, &mut trainer)?;
+    assert!(Folder::best(&at)? == trainer.tensors()?);
+    // Without a folder there is no place for a step.
+    let mut saver = Saver::start()?;
+    saver.save_step(1, Tensors::default())?;
+    assert!(matches!(saver.finish(), Err(Error::Order { .. })));
+    Ok(())
+}
+
+/// What a perceptron of PyTorch with batch normalisation predicts, by tests/golden/checkpoint/perceptron.py.
+#[test]
+fn a_perceptron_of_pytorch_predicts_the_same_here() -> Result<()> {
+    let file = read_foreign(Path::new("tests/golden/checkpoint/perceptron.safetensors"))?;
+    let (x, expected): (Vec<f32>, Vec<f64>) = (file.get("x")?, file.get("y")?);
+    let hidden = Sequential::new().then(Linear::new(5, 16)).then(BatchNorm1d::new(16)).then(Nonlinearity::Gelu);
+    let model = hidden.then(Linear::new(16, 8)).then(BatchNorm1d::new(8)).then(Nonlinearity::Relu).then(Linear::new(8, 3));
+    let mut weights = file.clone();
+    for name in ["x", "y"] {
+        weights.remove(name);
+    }
+    let weights = Renames::default().prefix("net.", "").apply(&weights)?;
+    let data = Dataset::new(vec![0.0; 10], 5, vec![0, 2])?;
+    for engine in engines::all() {
+        let mut trainer = Trainer::builder(&model, Recipe::new(AdamW::default())).train(&data).build(&engine)?;
+        let loaded = trainer.load_weights(&weights)?;
+        assert_eq!(loaded.unused, ["1.num_batches_tracked", "4.num_batches_tracked"]);
+        let found = trainer.predict(0, &x)?;
+        let largest = expected.iter().fold(0.0, |largest: f64, y| largest.max(y.abs()));
+        assert!(largest > 0.5, "there is something to compare: {largest}");
+        // The bound that is promised: a hundred thousandth.
+        assert_close(&engine.name, &found, &expected, |_| 1e-5);
+        // And back: the same tensors, but for what PyTorch counts.
+        let back = trainer.weights(0)?;
+        assert!(back.iter().all(|(name, tensor)| weights.find(name) == Some(tensor)) && back.len() + 2 == weights.len());
+        let mut less = weights.clone();
+        less.remove("1.running_var");
+        assert!(matches!(trainer.load_weights(&less), Err(Error::Unknown { .. })));
+    }
+    Ok(())
+}
+
+/// A model is loaded for predictions without the data that it was trained on.
+#[test]
+fn a_model_predicts_without_its_data() -> Result<()> {
+    let (data, model) = (data(), model());
+    let engine = Cpu::<f32>::default();
+    for (with, recipe, micro) in recipes() {
+        let mut trained = Trainer::builder(&model, recipe.clone()).train(&data).batch(5).build(&engine)?;
+        trained.micro_batches(micro)?;
+        trained.advance(12)?;
+        let file = trained.tensors()?;
+        let few = data.rows_at(&[0, 1, 2])?;
+        let mut other = Trainer::builder(&model, recipe).train(&few).seed(9).build(&engine)?;
+        assert!(other.load_tensors(&file).is_err(), "it is no run of this trainer");
+        other.load_model(&file)?;
+        assert_same_bits(with, &other.predict(0, &data.features)?, &trained.predict(0, &data.features)?);
+    }
+    Ok(())
+}
