@@ -44,7 +44,7 @@ impl Tensors {
     ///
     /// let mut alone = Optimizer::new(&Cpu::<f32>::default(), Recipe::new(rules[1].clone()), &[("w", &[2])])?;
     /// alone.load_tensors(&one)?;
-    /// assert_eq!(alone.params(0, "w")?, both.params(1, "w")?);
+    /// assert_eq!(alone.lane(0)?.params("w")?, both.lane(1)?.params("w")?);
     /// # Ok::<(), thalweg::Error>(())
     /// ```
     pub fn lane(&self, lane: usize) -> Result<Self> {

@@ -123,10 +123,10 @@ where
     ///     Optimizer::new(&Cpu::<f32>::default(), Recipe::new(Adam::default()), &[("body", &[2, 2]), ("head", out)])
     /// };
     /// let (mut old, mut new) = (new(&[3])?, new(&[4])?);
-    /// old.set_params(0, "body", &[1.0, 2.0, 3.0, 4.0])?;
+    /// old.lane(0)?.set_params("body", &[1.0, 2.0, 3.0, 4.0])?;
     /// let loaded = new.load_tensors_lenient(&old.tensors()?)?;
     /// assert_eq!(loaded.loaded, ["param.body"]);
-    /// assert_eq!(new.params(0, "body")?, [1.0, 2.0, 3.0, 4.0]);
+    /// assert_eq!(new.lane(0)?.params("body")?, [1.0, 2.0, 3.0, 4.0]);
     /// let said = loaded.to_string();
     /// assert!(said.contains("param.head stays as it was: tensor 'param.head' of the file: shape [3] found, shape [4] expected"));
     /// # Ok::<(), thalweg::Error>(())
@@ -154,7 +154,7 @@ where
                 for (expected, array) in &found {
                     let StateValues::Floats(lanes) = &array.values else { continue };
                     let mut lanes = lanes.iter().enumerate();
-                    lanes.try_for_each(|(lane, values)| self.set_params(lane, &expected.name[PARAM.len()..], values))?;
+                    lanes.try_for_each(|(lane, values)| self.lane(lane)?.set_params(&expected.name[PARAM.len()..], values))?;
                     self.note(expected, tensors, &mut loaded);
                 }
                 loaded.kept.push(("all but parameters".into(), reason));

@@ -43,13 +43,13 @@ where
         self.stepper = self.with_settings(&all, tensors)?;
         for (tensor, Imported { params, planes, .. }) in all.iter().zip(&found) {
             if let Some(params) = params {
-                self.set_params(0, &tensor.name, params)?;
+                self.lane(0)?.set_params(&tensor.name, params)?;
             }
-            planes.iter().try_for_each(|(plane, values)| self.set_state(0, &tensor.name, plane, values))?;
+            planes.iter().try_for_each(|(plane, values)| self.lane(0)?.set_state(&tensor.name, plane, values))?;
         }
         let steps: Vec<(String, u64)> =
             first.iter().map(|(&group, &(steps, _))| (self.stepper.recipe.groups[group].name.clone(), steps)).collect();
-        steps.into_iter().try_for_each(|(group, steps)| self.set_applied(0, &group, steps))
+        steps.into_iter().try_for_each(|(group, steps)| self.lane(0)?.set_applied(&group, steps))
     }
 
     /// Parameters, state and settings of a lane as [`Optimizer::import`] takes them, for
@@ -64,9 +64,9 @@ where
         let groups = self.stepper.recipe.groups.len();
         for tensor in self.arena().tensors().to_vec() {
             let name = &tensor.name;
-            file.put(&format!("param.{name}"), &tensor.shape, &self.params(lane, name)?)?;
+            file.put(&format!("param.{name}"), &tensor.shape, &self.lane(lane)?.params(name)?)?;
             for (own, torch) in self.planes_of(&tensor) {
-                file.put(&format!("state.{name}.{torch}"), &tensor.shape, &self.state(lane, name, &own)?)?;
+                file.put(&format!("state.{name}.{torch}"), &tensor.shape, &self.lane(lane)?.state(name, &own)?)?;
             }
             let steps = self.stepper.applied[lane * groups + tensor.group];
             file.put(&format!("state.{name}.step"), &[], &[steps as f32])?;

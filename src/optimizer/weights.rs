@@ -43,7 +43,7 @@ where
     ///
     /// let mut optimizer = Optimizer::new(&Cpu::<f32>::default(), Recipe::new(AdamW::default()), &[("0.weight", &[1, 2])])?;
     /// optimizer.load_weights(&Renames::default().prefix("linear.", "0.").apply(&file)?)?;
-    /// assert_eq!(optimizer.params(0, "0.weight")?, [1.0, 2.0]);
+    /// assert_eq!(optimizer.lane(0)?.params("0.weight")?, [1.0, 2.0]);
     /// # Ok::<(), thalweg::Error>(())
     /// ```
     pub fn load_weights(&mut self, weights: &Tensors) -> Result<Loaded> {
@@ -101,7 +101,7 @@ where
     fn set_weights(&mut self, found: &Found<P::Float>) -> Result<()> {
         for (name, values) in found {
             for lane in 0..self.lanes() {
-                self.set_params(lane, name, &values[lane % values.len()])?;
+                self.lane(lane)?.set_params(name, &values[lane % values.len()])?;
             }
         }
         Ok(())

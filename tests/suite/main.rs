@@ -22,6 +22,7 @@ mod extremes;
 mod factored;
 mod fold;
 mod folds;
+mod forms;
 mod freezing;
 mod fuzz;
 mod golden;

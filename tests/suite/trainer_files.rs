@@ -72,7 +72,7 @@ fn a_trainer_goes_on_with_the_same_bits_from_any_step() -> Result<()> {
                 let what = format!("{with}, at step {at}, {}", engine.name);
                 let (mut whole, mut other) = (new(&engine, &recipe, &data, micro)?, new(&engine, &recipe, &data, micro)?);
                 if with == "with a frozen group" {
-                    whole.optimizer_mut().freeze(0, "biases", true)?;
+                    whole.optimizer_mut().lane(0)?.freeze("biases", true)?;
                 }
                 whole.advance(at)?;
                 // The other one has been elsewhere.

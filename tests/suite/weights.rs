@@ -11,7 +11,7 @@ const TENSORS: &[(&str, &[usize])] = &[("a.weight", &[4, 3]), ("a.bias", &[5])];
 fn feed<P: thalweg::plan::Program<Float = f32>>(optimizer: &mut Optimizer<P>, lane: usize, step: u64) -> Result<()> {
     for (index, (tensor, shape)) in TENSORS.iter().enumerate() {
         let grads = gradient(7 * lane as u64 + index as u64, step as usize, shape.iter().product());
-        optimizer.set_grads(lane, tensor, &grads)?;
+        optimizer.lane(lane)?.set_grads(tensor, &grads)?;
     }
     Ok(())
 }
@@ -23,7 +23,7 @@ fn population(engine: &engines::AnyEngine, lanes: usize) -> Result<Optimizer<Any
     let mut optimizer = Optimizer::new(engine, recipe, TENSORS)?;
     for lane in 0..lanes {
         for (tensor, shape) in TENSORS {
-            optimizer.set_params(lane, tensor, &numbers(lane as u64, shape.iter().product()))?;
+            optimizer.lane(lane)?.set_params(tensor, &numbers(lane as u64, shape.iter().product()))?;
         }
     }
     Ok(optimizer)
@@ -34,7 +34,7 @@ fn advance(optimizer: &mut Optimizer<AnyProgram>, lanes: &[usize], steps: std::o
         for (lane, &of) in lanes.iter().enumerate() {
             for (index, (tensor, shape)) in TENSORS.iter().enumerate() {
                 let grads = gradient(7 * of as u64 + index as u64, step as usize, shape.iter().product());
-                optimizer.set_grads(lane, tensor, &grads)?;
+                optimizer.lane(lane)?.set_grads(tensor, &grads)?;
             }
         }
         optimizer.step()?;
@@ -75,7 +75,7 @@ fn a_lane_is_taken_out_and_put_in() -> Result<()> {
         assert!(!same(&after.lane(1)?, &one), "{}: the other lane stays", engine.name);
         advance(&mut three, &[0, 1, 2], 7..9)?;
         advance(&mut two, &[1, 0], 7..9)?;
-        assert_eq!(two.params(0, "a.weight")?, three.params(1, "a.weight")?, "{}", engine.name);
+        assert_eq!(two.lane(0)?.params("a.weight")?, three.lane(1)?.params("a.weight")?, "{}", engine.name);
     }
     Ok(())
 }
@@ -153,10 +153,10 @@ fn weights_are_loaded_by_plain_names() -> Result<()> {
         file.put("a.bias", &[2, 5], &numbers(2, 10))?;
         assert!(optimizer.load_weights(&file)?.is_complete());
         for lane in 0..2 {
-            assert_eq!(optimizer.params(lane, "a.weight")?, numbers(1, 12));
-            assert_eq!(optimizer.params(lane, "a.bias")?, numbers(2, 10)[5 * lane..][..5]);
+            assert_eq!(optimizer.lane(lane)?.params("a.weight")?, numbers(1, 12));
+            assert_eq!(optimizer.lane(lane)?.params("a.bias")?, numbers(2, 10)[5 * lane..][..5]);
             // What is kept beside the parameters follows.
-            assert_eq!(optimizer.averaged(lane, "a.weight")?, numbers(1, 12));
+            assert_eq!(optimizer.lane(lane)?.averaged("a.weight")?, numbers(1, 12));
         }
         let weights = optimizer.weights(1)?;
         assert_eq!(
@@ -233,12 +233,12 @@ fn what_fits_of_a_file_is_loaded_and_the_rest_is_named() -> Result<()> {
     let mut less = file.clone();
     less.remove("param.a.bias");
     let mut same = new(Adam::default(), TENSORS)?;
-    same.set_params(0, "a.bias", &[9.0; 5])?;
+    same.lane(0)?.set_params("a.bias", &[9.0; 5])?;
     let loaded = same.load_tensors_lenient(&less)?;
     assert_eq!(loaded.kept.iter().map(|(name, _)| &**name).collect::<Vec<_>>(), ["param.a.bias"]);
-    assert_eq!(same.params(0, "a.bias")?, [9.0; 5]);
-    assert_eq!(same.state(0, "a.bias", "m")?, old.state(0, "a.bias", "m")?);
-    assert_eq!(same.report(0)?.applied, 3);
+    assert_eq!(same.lane(0)?.params("a.bias")?, [9.0; 5]);
+    assert_eq!(same.lane(0)?.state("a.bias", "m")?, old.lane(0)?.state("a.bias", "m")?);
+    assert_eq!(same.lane(0)?.report()?.applied, 3);
 
     // Without all of the state none of it is taken, the counters neither.
     let mut less = file.clone();
@@ -251,15 +251,15 @@ fn what_fits_of_a_file_is_loaded_and_the_rest_is_named() -> Result<()> {
         what == "all but parameters" && matches!(reason, Error::Unknown { name, .. } if name == "state.a.bias.exp_avg"),
         "{loaded}"
     );
-    assert_eq!(same.params(0, "a.bias")?, old.params(0, "a.bias")?);
-    assert_eq!((same.report(0)?.applied, same.state(0, "a.weight", "m")?), (0, vec![0.0; 12]));
+    assert_eq!(same.lane(0)?.params("a.bias")?, old.lane(0)?.params("a.bias")?);
+    assert_eq!((same.lane(0)?.report()?.applied, same.lane(0)?.state("a.weight", "m")?), (0, vec![0.0; 12]));
 
     // Another rule.
     let mut other = Optimizer::new(&engine, Recipe::new(Sgd::default()), TENSORS)?;
     let loaded = other.load_tensors_lenient(&file)?;
     assert!(matches!(&loaded.kept[0].1, Error::Shape { what, .. } if what == "the rules of the file"));
     assert!(loaded.unused.contains(&"state.a.bias.exp_avg".to_string()));
-    assert_eq!(other.params(0, "a.weight")?, old.params(0, "a.weight")?);
+    assert_eq!(other.lane(0)?.params("a.weight")?, old.lane(0)?.params("a.weight")?);
 
     // Nothing fits.
     let loaded = new(Adam::default(), &[("z", &[2])])?.load_tensors_lenient(&file)?;
@@ -281,14 +281,14 @@ fn values_that_are_not_finite_are_loaded_and_said() -> Result<()> {
         assert!(loaded.is_complete());
         assert!(expected.iter().all(|found| loaded.not_finite.contains(found)) && loaded.not_finite.len() == 2, "{loaded}");
         assert!(loaded.to_string().contains("param.a.bias has a value that is not finite, the first one at element 2"));
-        assert!(optimizer.params(0, "a.bias")?[2].is_nan());
+        assert!(optimizer.lane(0)?.params("a.bias")?[2].is_nan());
     }
     let mut weights = new()?.weights(0)?;
     weights.put("a.bias", &[5], &[f32::NEG_INFINITY; 5])?;
     assert_eq!(new()?.load_weights(&weights)?.not_finite, [("a.bias".to_string(), 0)]);
     // The norm of a bad step is none of a model's values.
     let mut skipped = Optimizer::new(&engine, Recipe::new(Adam::default()).clip_norm(1.0), TENSORS)?;
-    skipped.set_grads(0, "a.bias", &[f32::NAN; 5])?;
+    skipped.lane(0)?.set_grads("a.bias", &[f32::NAN; 5])?;
     skipped.step()?;
     let file = skipped.tensors()?;
     assert_eq!(skipped.load_tensors(&file)?.not_finite, []);
@@ -321,7 +321,7 @@ fn settings_of_pytorch_are_taken_or_refused() -> Result<()> {
         feed(optimizer, 0, 1)?;
         optimizer.steps(2)?;
     }
-    assert_eq!(other.params(0, "a.weight")?, old.params(0, "a.weight")?);
+    assert_eq!(other.lane(0)?.params("a.weight")?, old.lane(0)?.params("a.weight")?);
 
     let refused = |change: &dyn Fn(&mut Tensors) -> Result<()>, expected: &str| -> Result<()> {
         let (mut file, mut fresh) = (file.clone(), new(AdamW::default())?);

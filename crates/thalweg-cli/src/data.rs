@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use thalweg::data::csv::{Header, Missing, Options, Reading, Target};
+use thalweg::data::csv::{Form, Header, Missing, Options, Reading, Target};
 use thalweg::data::{self, Dataset, Scaler, idx, quoted};
 
 /// The part of each class that is kept for testing where nothing else is said.
@@ -76,6 +76,110 @@ enum MissingChoice {
     Mean,
 }
 
+impl MissingChoice {
+    fn library(self) -> Missing {
+        match self {
+            Self::Error => Missing::Error,
+            Self::Drop => Missing::Drop,
+            Self::Mean => Missing::Mean,
+        }
+    }
+}
+
+/// The options that say which rows a trained model is to look at.
+#[derive(Debug, clap::Args)]
+pub struct RowArgs {
+    /// `digits`; a directory with the four IDX files of MNIST, of which the test files are taken; a CSV file; or `-`, such a file on
+    /// standard input. All may be gzipped
+    #[arg(long, value_name = "digits|DIR|FILE|-")]
+    data: Option<PathBuf>,
+
+    /// CSV: what separates cells: one character, `tab`, or `space` for one or more blanks [default: whichever separates the lines]
+    #[arg(long, value_name = "CHAR", value_parser = delimiter)]
+    delimiter: Option<u8>,
+
+    /// CSV: what becomes of a row with a missing cell (empty, NA, NaN, null, ?): an error, left out, or filled with the mean of the
+    /// column over the rows that the model was trained on
+    #[arg(long, value_enum, value_name = "error|drop|mean", default_value_t, hide_possible_values = true)]
+    missing: MissingChoice,
+
+    /// Most memory that the data may take, such as 500M or 2G [default: what the machine has left]
+    #[arg(long, value_name = "BYTES", value_parser = memory::bytes, allow_negative_numbers = true)]
+    max_memory: Option<u64>,
+}
+
+impl RowArgs {
+    pub fn is_given(&self) -> bool {
+        self.data.is_some()
+    }
+
+    /// Rows with their labels, not scaled. `form` is that of the model's table, `means` what stands for missing cells.
+    pub fn labelled(&self, form: Option<&Form>, means: &[f64], quiet: bool) -> Result<Dataset> {
+        match self.source(form)? {
+            Source::Whole(data) => Ok(*data),
+            Source::Table(path, form) => {
+                let means: Vec<f32> = means.iter().map(|&mean| mean as f32).collect();
+                let (data, _) = match is_stdin(path) {
+                    true => form.rows_from(STDIN, stdin(quiet), &means, &self.options()),
+                    false => form.rows_from(path, file(path)?, &means, &self.options()),
+                }
+                .map_err(|error| anyhow!(with_flags(&error.to_string())))?;
+                Ok(data)
+            }
+        }
+    }
+
+    /// Rows without a look at their labels, which are all 0.
+    pub fn features(&self, form: Option<&Form>, means: &[f64], quiet: bool) -> Result<Dataset> {
+        match self.source(form)? {
+            Source::Whole(data) => Ok(*data),
+            Source::Table(path, form) => {
+                let means: Vec<f32> = means.iter().map(|&mean| mean as f32).collect();
+                let (features, rows) = match is_stdin(path) {
+                    true => form.features_from(STDIN, stdin(quiet), &means, &self.options()),
+                    false => form.features_from(path, file(path)?, &means, &self.options()),
+                }
+                .map_err(|error| anyhow!(with_flags(&error.to_string())))?;
+                Ok(Dataset::new(features, form.width(), vec![0; rows])?)
+            }
+        }
+    }
+
+    fn source<'a>(&'a self, form: Option<&'a Form>) -> Result<Source<'a>> {
+        let path = self.data.as_deref().ok_or_else(|| Usage("--data says which rows to look at".into()))?;
+        if path.as_os_str() == "digits" {
+            return Ok(Source::Whole(data::digits().into()));
+        }
+        if path.is_dir() {
+            let limit = self.max_memory.or_else(memory::available).unwrap_or(u64::MAX);
+            let (_, test) = idx::read_directory_within(path, limit)?;
+            return Ok(Source::Whole(test.into()));
+        }
+        if !is_stdin(path) {
+            reachable(path, "--data takes digits, a directory with the four IDX files of MNIST, a CSV file")?;
+        }
+        let form = form.ok_or_else(|| {
+            anyhow!("the model was not trained on a CSV file, so the columns of {} mean nothing to it", path.display())
+        })?;
+        Ok(Source::Table(path, form))
+    }
+
+    fn options(&self) -> Options {
+        let max_memory = self.max_memory.or_else(memory::available).unwrap_or(Options::default().max_memory);
+        Options { delimiter: self.delimiter, missing: self.missing.library(), max_memory, ..Options::default() }
+    }
+}
+
+/// Where rows come from: all of a data set, or a table like that of a form.
+enum Source<'a> {
+    Whole(Box<Dataset>),
+    Table(&'a Path, &'a Form),
+}
+
+fn file(path: &Path) -> Result<std::fs::File> {
+    std::fs::File::open(path).map_err(|error| anyhow!("{}: {error}", path.display()))
+}
+
 /// Data that are ready to train on.
 pub struct Data {
     pub train: Dataset,
@@ -98,6 +202,8 @@ pub struct Read {
     /// What a CSV file's lines and columns were taken for, and its test file's.
     pub csv: Option<Reading>,
     pub csv_test: Option<Reading>,
+    /// The columns of a CSV file, for other files like it.
+    pub form: Option<Form>,
 }
 
 /// What is trained on the data.
@@ -132,11 +238,11 @@ impl DataArgs {
         self.max_memory.or_else(memory::available)
     }
 
-    /// Training and test part, scaled.
-    pub fn load(&self, seed: u64, quiet: bool) -> Result<Data> {
+    /// Training and test part, scaled, and how.
+    pub fn load(&self, seed: u64, quiet: bool) -> Result<(Data, Scaler)> {
         let Data { mut train, mut test, read } = self.load_unscaled(seed, quiet)?;
-        read.scale(&mut train, &mut test)?;
-        Ok(Data { train, test, read })
+        let scaler = read.scale(&mut train, &mut test)?;
+        Ok((Data { train, test, read }, scaler))
     }
 
     /// Training and test part as they were read.
@@ -195,11 +301,7 @@ impl DataArgs {
             HeaderChoice::Yes => Header::Yes,
             HeaderChoice::No => Header::No,
         };
-        let missing = match self.missing {
-            MissingChoice::Error => Missing::Error,
-            MissingChoice::Drop => Missing::Drop,
-            MissingChoice::Mean => Missing::Mean,
-        };
+        let missing = self.missing.library();
         let max_memory = self.memory().unwrap_or(Options::default().max_memory);
         let (target, ignore) = (self.target.clone(), self.ignore.clone());
         Options { target, header, delimiter: self.delimiter, ignore, missing, max_memory }
@@ -226,7 +328,7 @@ impl DataArgs {
             reachable(&self.data, "--data takes digits, a directory with the four IDX files of MNIST, a CSV file")?;
             options.read(&self.data)?
         };
-        let csv = table.reading().clone();
+        let (csv, form) = (table.reading().clone(), table.form());
         let (train, test, from, csv_test) = match &self.test {
             None => {
                 let (train, test) = table.split(fraction, seed)?;
@@ -242,13 +344,13 @@ impl DataArgs {
                 (train, test, path.display().to_string(), Some(reading))
             }
         };
-        let read = Read { csv: Some(csv), csv_test, ..Read::new(source, from, &train, &test) };
+        let read = Read { csv: Some(csv), csv_test, form: Some(form), ..Read::new(source, from, &train, &test) };
         Ok((train, test, read))
     }
 }
 
 /// How messages call what is piped in.
-const STDIN: &str = "standard input";
+pub const STDIN: &str = "standard input";
 
 fn is_stdin(path: &Path) -> bool {
     path.as_os_str() == "-"
@@ -308,11 +410,12 @@ fn delimiter(text: &str) -> Result<u8, String> {
 
 impl Read {
     /// Brings both parts to the scale of the first.
-    pub fn scale(&self, train: &mut Dataset, test: &mut Dataset) -> thalweg::Result<()> {
+    pub fn scale(&self, train: &mut Dataset, test: &mut Dataset) -> thalweg::Result<Scaler> {
         // Pixels share one unit.
         let scaler = if self.csv.is_none() { Scaler::range(train)? } else { Scaler::standard(train)? };
         scaler.apply(train)?;
-        scaler.apply(test)
+        scaler.apply(test)?;
+        Ok(scaler)
     }
 
     fn new(source: String, test: String, train: &Dataset, test_part: &Dataset) -> Self {
@@ -325,6 +428,7 @@ impl Read {
             test_rows: test_part.rows(),
             csv: None,
             csv_test: None,
+            form: None,
         }
     }
 

@@ -176,6 +176,11 @@ impl Look {
     }
 }
 
+/// The root of the sum of squares.
+pub fn norm(tensor: &Tensor) -> f64 {
+    Look::at(tensor).norm
+}
+
 /// The place of an element, by dimension.
 pub fn index(place: usize, shape: &[usize]) -> Vec<usize> {
     let mut rest = place;

@@ -7,27 +7,32 @@ mod diff;
 mod engine;
 mod info;
 mod inspect;
+mod keep;
 mod limits;
 mod memory;
 mod model;
 mod names;
 mod numbers;
 mod out;
+mod past;
+mod predict;
 mod rates;
 mod recipe;
 mod record;
 mod report;
+mod resume;
 mod rules;
 mod schedules;
 mod settings;
 mod shell;
 mod stop;
 mod sweep;
+mod tensorboard;
 mod train;
 mod version;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use report::note;
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -56,6 +61,8 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Train(Box<train::Args>),
+    Predict(Box<predict::Args>),
+    Evaluate(Box<predict::EvaluateArgs>),
     Sweep(Box<sweep::Args>),
     Bench(bench::BenchArgs),
     Info(info::Args),
@@ -87,14 +94,20 @@ struct Differ;
 
 fn main() -> ExitCode {
     quiet_drivers();
-    let Cli { command } = match Cli::try_parse() {
+    let matches = match Cli::command().try_get_matches() {
+        Err(error) => return not_parsed(&error),
+        Ok(matches) => matches,
+    };
+    let Cli { command } = match Cli::from_arg_matches(&matches) {
         Err(error) => return not_parsed(&error),
         Ok(cli) => cli,
     };
     // What such a command has left to do is lost if nobody reads it.
     let lost = matches!(command, Command::Train(_) | Command::Sweep(_) | Command::Bench(_));
     let outcome = match command {
-        Command::Train(args) => train::run(*args),
+        Command::Train(args) => train::run(*args, resume::Given::of_command(&matches)),
+        Command::Predict(args) => predict::run(&args),
+        Command::Evaluate(args) => predict::evaluate(&args),
         Command::Sweep(args) => sweep::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Info(args) => info::run(args),

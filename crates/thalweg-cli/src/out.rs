@@ -29,6 +29,8 @@ pub struct Out {
     /// Where the table lies until it replaces an earlier one.
     beside: Option<PathBuf>,
     epochs: Vec<Epoch>,
+    /// Whether this run has added an epoch.
+    begun: bool,
     drawn: Instant,
     /// What could not be written first.
     failure: Option<anyhow::Error>,
@@ -54,6 +56,7 @@ impl Out {
             table,
             beside,
             epochs: Vec::new(),
+            begun: false,
             drawn: Instant::now(),
             failure: None,
         };
@@ -76,8 +79,13 @@ impl Out {
         &self.directory
     }
 
+    /// Adds the epochs of a run that goes on: the table has a line for each, whatever an interrupted run has left there.
+    pub fn before(&mut self, epochs: &[Epoch]) {
+        epochs.iter().for_each(|done| self.add(*done));
+    }
+
     /// Adds a line to the table, in one write. What cannot be written does not end the run: its result is worth more.
-    pub fn epoch(&mut self, done: Epoch, title: &str, run: impl FnOnce() -> Value) {
+    fn add(&mut self, done: Epoch) {
         let Epoch { epoch, train, test, steps, seconds } = done;
         let [train_loss, test_loss] = [train.loss, test.loss];
         let [train_accuracy, test_accuracy] = [train.accuracy, test.accuracy];
@@ -86,7 +94,13 @@ impl Out {
         let written = self.table.write_all(line.as_bytes()).map_err(|error| unwritten(&place, &error));
         self.epochs.push(done);
         self.keep(written);
-        let first = self.epochs.len() == 1;
+    }
+
+    /// Adds an epoch to the files.
+    pub fn epoch(&mut self, done: Epoch, title: &str, run: impl FnOnce() -> Value) {
+        self.add(done);
+        let place = self.directory.join("metrics.csv");
+        let first = !std::mem::replace(&mut self.begun, true);
         if let Some(beside) = self.beside.take_if(|_| first) {
             let renamed = fs::rename(beside, &place).map_err(|error| unwritten(&place, &error));
             self.keep(renamed);

@@ -23,6 +23,13 @@ impl Follower {
         Ok(self.rates.iter().try_for_each(|(group, rate)| trainer.set(0, group, "lr", rate * factor))?)
     }
 
+    /// Takes the losses of epochs that are past; the rates that came of them are set already.
+    pub fn replay(&mut self, losses: impl Iterator<Item = f64>) {
+        losses.for_each(|loss| {
+            self.plateau.step(loss);
+        });
+    }
+
     /// Takes the loss of an epoch.
     pub fn epoch<P: Program>(&mut self, trainer: &mut Trainer<P>, loss: f64) -> Result<()> {
         let before = self.plateau.value();

@@ -19,12 +19,13 @@ pub struct Record {
 }
 
 impl Record {
-    /// An epoch is done.
-    pub fn epoch(&mut self, done: Epoch) {
-        let better = |best: &Epoch| done.test.accuracy > best.test.accuracy;
-        if self.best.as_ref().is_none_or(better) {
+    /// An epoch is done. Whether it is the best so far.
+    pub fn epoch(&mut self, done: Epoch) -> bool {
+        let better = self.best.as_ref().is_none_or(|best| done.test.accuracy > best.test.accuracy);
+        if better {
             self.best = Some(done);
         }
+        better
     }
 
     /// The result as one object.

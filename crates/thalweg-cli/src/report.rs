@@ -120,6 +120,28 @@ impl Report {
         self.print(&object)
     }
 
+    /// Epochs and steps of a run that goes on.
+    pub fn before(&mut self, epochs: &[Epoch], steps: usize) {
+        if let Some(bar) = &self.bar {
+            bar.set_position(steps as u64);
+        }
+        if let Some(out) = &mut self.out {
+            out.before(epochs);
+        }
+    }
+
+    /// What is looked at after a step.
+    pub fn watched(&mut self, step: u64, loss: Option<f64>, norms: &[(String, f64)]) -> Result<()> {
+        let number = |x: f64| if x.is_finite() { json!(x) } else { json!(x.to_string()) };
+        if self.voice.is_json() {
+            let norms: serde_json::Map<_, _> = norms.iter().map(|(name, norm)| (name.clone(), number(*norm))).collect();
+            return self.print(&json!({ "step": step, "loss": loss.map(number), "norms": norms }));
+        }
+        let norms: Vec<String> = norms.iter().map(|(name, norm)| format!("{name} {norm:.6e}")).collect();
+        let loss = loss.map_or(String::new(), |loss| format!("loss {loss:.6e}, "));
+        self.print(&format!("step {step}: {loss}norms: {}", norms.join(", ")))
+    }
+
     /// Training begins.
     pub fn start(&mut self, steps_per_epoch: usize) {
         if is_screen() && !self.voice.is_quiet() {

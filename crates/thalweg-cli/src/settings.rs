@@ -94,6 +94,11 @@ impl Scheduled {
         self.name == ReduceLrOnPlateau::listing().name
     }
 
+    /// Whether a length that it is not given follows from that of the run.
+    pub fn follows_run(&self, run: u64) -> bool {
+        self.make(run).is_ok_and(|(resolved, _)| resolved.settings.len() > self.settings.len())
+    }
+
     /// What goes by a metric.
     pub fn make_plateau(&self) -> thalweg::Result<ReduceLrOnPlateau> {
         let plateau = ReduceLrOnPlateau::from_settings(&self.pairs())?;

@@ -2,14 +2,18 @@
 
 use crate::data::{self, Data, DataArgs};
 use crate::engine::{EngineArgs, Picked};
+use crate::keep::{About, KeepArgs, Keeper, columns_json};
 use crate::model::{ModelArgs, Shape};
 use crate::numbers::whole;
 use crate::out::Out;
+use crate::past::{Past, Watch};
 use crate::rates::{self, Follower};
 use crate::recipe::{DEFAULT, OTHERS, RecipeArgs, recipe};
 use crate::record::Record;
 use crate::report::{Epoch, Report, Score, Voice, note};
+use crate::resume::{Given, Resumed};
 use crate::settings::{self, Scheduled};
+use crate::tensorboard::EventFile;
 use crate::{Interrupted, Usage, limits, stop};
 use anyhow::{Result, bail};
 use serde_json::{Map, Value, json};
@@ -21,6 +25,9 @@ use thalweg::nn::Sequential;
 use thalweg::plan::Engine;
 use thalweg::{AnyRule, Batch, Recipe, Trainer};
 
+/// Passes over the data unless said otherwise.
+pub const EPOCHS: usize = 40;
+
 /// More threads than any machine has cores.
 pub const MAX_THREADS: u64 = 1024;
 
@@ -29,6 +36,10 @@ Examples:
   thalweg train
   thalweg train --data iris.csv --target species --rule sgd --lr 0.1 --set momentum=0.9
   thalweg train --data mnist/ --schedule cosine,warmup=100 --epochs 10 --out run --json
+
+  thalweg train --checkpoint run --every 500 --save model.safetensors
+  thalweg train --resume run --epochs 80
+  thalweg train --resume run --until 730 --watch 0.weight
 
 --out DIR holds metrics.csv, a line per epoch; curve.svg; and run.json with command, settings and result. Earlier files there are replaced
 once the first epoch is done. Ctrl-C, SIGTERM and SIGHUP end the run after a step, with its files written.";
@@ -44,11 +55,11 @@ pub struct Args {
     engine: EngineArgs,
 
     #[command(flatten)]
-    recipe: RecipeArgs,
+    pub recipe: RecipeArgs,
 
     /// Passes over the training data
-    #[arg(long, value_name = "N", default_value_t = 40, value_parser = whole::<usize>(1..=u32::MAX.into()), allow_negative_numbers = true)]
-    epochs: usize,
+    #[arg(long, value_name = "N", default_value_t = EPOCHS, value_parser = whole::<usize>(1..=u32::MAX.into()), allow_negative_numbers = true)]
+    pub epochs: usize,
 
     /// Rows per step
     #[arg(long, aliases = ["batch-size", "batch_size"], value_name = "N", default_value_t = 64, value_parser = whole::<usize>(1..=u64::MAX), allow_negative_numbers = true)]
@@ -59,7 +70,7 @@ pub struct Args {
     drop_last: bool,
 
     #[command(flatten)]
-    model: ModelArgs,
+    pub model: ModelArgs,
 
     /// Threads of the CPU engine [default: one per core]
     #[arg(long, value_name = "N", value_parser = whole::<usize>(1..=MAX_THREADS), allow_negative_numbers = true)]
@@ -81,6 +92,9 @@ pub struct Args {
     #[arg(long, requires = "out")]
     new_dir: bool,
 
+    #[command(flatten)]
+    keep: KeepArgs,
+
     /// Say nothing on stderr but what is wrong
     #[arg(short, long)]
     quiet: bool,
@@ -99,7 +113,15 @@ enum End {
 }
 
 /// Runs the command.
-pub fn run(mut args: Args) -> Result<()> {
+pub fn run(args: Args, given: Given) -> Result<()> {
+    let Some(path) = args.keep.resume.clone() else { return train(args, &given, None) };
+    // There has to be a step to look at.
+    let latest = args.keep.until.map(|until| until - u64::from(!args.keep.watch.is_empty()));
+    let (resumed, args, given) = Resumed::open(&path, latest, &given)?;
+    train(args, &given, Some(resumed))
+}
+
+fn train(mut args: Args, given: &Given, resumed: Option<Resumed>) -> Result<()> {
     let rule = args.recipe.rule()?;
     let others = args.recipe.others(&*rule)?;
     let recipe = recipe(&*rule, others.as_deref(), args.recipe.clip_norm)?;
@@ -107,7 +129,7 @@ pub fn run(mut args: Args) -> Result<()> {
     let named = args.recipe.schedule.take().map(Scheduled::named).transpose();
     args.recipe.schedule = named.map_err(|error| Usage(error.to_string()))?;
     stop::listen()?;
-    let Data { train, test, read } = args.data.load(args.seed, args.quiet)?;
+    let (Data { train, test, read }, scaler) = args.data.load(args.seed, args.quiet)?;
     let batch = Batch { rows: args.batch.min(train.rows()), drop_last: args.drop_last };
     let shape = Shape { inputs: train.width, hidden: &args.model.hidden, outputs: train.classes };
     let cells = train.features.len() + test.features.len();
@@ -115,6 +137,8 @@ pub fn run(mut args: Args) -> Result<()> {
     let steps_per_epoch = batch.steps(train.rows());
     // Less than 2⁶⁴: there are less than 2³² rows, and no more epochs.
     let steps = args.epochs as u64 * steps_per_epoch as u64;
+    let goal = args.keep.until.unwrap_or(steps);
+    let past = resumed.as_ref().map(|resumed| Past::of(resumed, given, &args, (&train, &test), (goal, steps))).transpose()?;
     let groups: Vec<(&str, &dyn AnyRule)> =
         std::iter::once((DEFAULT, &*rule)).chain(others.as_deref().map(|rule| (OTHERS, rule))).collect();
     let (recipe, mut follower, rates) = rates::scheduled(recipe, &groups, args.recipe.schedule.as_ref(), (steps, args.epochs))?;
@@ -126,17 +150,32 @@ pub fn run(mut args: Args) -> Result<()> {
     let lr = rates::lr(&*rule);
     let run = data::Run { steps_per_epoch, batch: batch.rows, parameters, rule: rule.name(), lr, engine: engine.name() };
     let settings = args.settings(&*rule, others.as_deref(), batch.rows);
+    let form = read.form.clone();
     let data = data::Summary { read, run };
     let mut record = Record { settings, data, rates, engine: engine.name(), adapter: engine.adapter(), best: None };
-    let mut report = Report::new(Voice::new(args.json, args.quiet), args.epochs, out);
-    let work = Work { args: &args, model: &model, recipe, batch, train: &train, test: &test };
+    let epochs = args.keep.until.map_or(args.epochs, |until| until.div_ceil(steps_per_epoch.max(1) as u64) as usize);
+    let mut report = Report::new(Voice::new(args.json, args.quiet), epochs, out);
+    let about =
+        About::new(given, &train, &test, scaler, form.as_ref().map(columns_json), [engine.name().into(), engine.adapter()]);
+    if let Some(past) = &past {
+        past.check_engine(engine.name(), args.quiet);
+    }
+    let start = past.as_ref().map_or(0, Past::steps);
+    let mut keeper = Keeper::new(&args.keep, about, start)?;
+    let events = args.keep.tensorboard.as_ref().map(|folder| EventFile::create(folder, start)).transpose()?;
+    let outputs = Outputs { report: &mut report, keeper: &mut keeper, events };
+    let work = Work { args: &args, model: &model, recipe, batch, train: &train, test: &test, past, goal };
     let mut last = None;
     let ended = match &engine {
-        Picked::Gpu(gpu) => work.fit(&**gpu, follower.as_mut(), &mut record, &mut report, &mut last),
-        Picked::Cpu(cpu) => work.fit(cpu, follower.as_mut(), &mut record, &mut report, &mut last),
+        Picked::Gpu(gpu) => work.fit(&**gpu, follower.as_mut(), &mut record, outputs, &mut last),
+        Picked::Cpu(cpu) => work.fit(cpu, follower.as_mut(), &mut record, outputs, &mut last),
     };
     report.close();
-    finish(ended.map_err(|error| limits::explain(error, &shape.widths(), batch.rows)), &record, &mut report, last)
+    let ended = ended.map_err(|error| limits::explain(error, &shape.widths(), batch.rows));
+    let finished = finish(ended, &record, &mut report, last);
+    // What could not be kept is the last to be told, and not where the run itself failed.
+    let kept = keeper.finish();
+    finished.and(kept)
 }
 
 /// Says and writes how a run ended. The result comes before the files.
@@ -173,7 +212,7 @@ fn not_finite(record: &Record, last: Option<Epoch>) -> String {
     format!("the loss is not finite after epoch {epoch}{rate}: try a smaller --lr, or --clip-norm 1")
 }
 
-/// What is trained on what.
+/// What is trained on what, up to which step.
 struct Work<'a> {
     args: &'a Args,
     model: &'a Sequential,
@@ -181,54 +220,121 @@ struct Work<'a> {
     batch: Batch,
     train: &'a Dataset,
     test: &'a Dataset,
+    past: Option<Past>,
+    goal: u64,
+}
+
+/// Where a run tells how it goes.
+struct Outputs<'a> {
+    report: &'a mut Report,
+    keeper: &'a mut Keeper,
+    events: Option<EventFile>,
 }
 
 impl Work<'_> {
     /// Trains to the end. `last` is the last whole epoch.
-    fn fit<E: Engine>(
+    fn fit<E: Engine<Float = f32>>(
         self,
         engine: &E,
         mut follower: Option<&mut Follower>,
         record: &mut Record,
-        report: &mut Report,
+        mut outputs: Outputs,
         last: &mut Option<Epoch>,
     ) -> Result<End> {
-        let Self { args, model, recipe, batch, train, test } = self;
+        let Self { args, model, recipe, batch, train, test, past, goal } = self;
         let trainer = Trainer::builder(model, recipe).train(train).validation(test).batch(batch).seed(args.seed);
         let mut trainer = trainer.build(engine)?;
         if let Some(follower) = &follower {
             follower.set(&mut trainer)?;
         }
-        report.data(&record.data.clone(), record)?;
-        report.start(trainer.steps_per_epoch());
-        let mut spent = Duration::ZERO;
-        for epoch in 1..=args.epochs {
-            let start = Instant::now();
-            let train = trainer.epoch(|_| {
-                report.step();
-                if stop::asked().is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-            })?[0];
-            spent += start.elapsed();
-            if let Some(signal) = stop::asked() {
-                return Ok(End::Stopped(signal));
-            }
-            let [train, test] = [train, trainer.evaluate()?[0]].map(Score::from);
-            let done = Epoch { epoch, train, test, steps: trainer.steps(), seconds: spent.as_secs_f64() };
-            record.epoch(done);
-            *last = Some(done);
-            report.epoch(done, record)?;
-            if !done.is_finite() && !args.keep_going {
-                return Ok(End::NotFinite);
-            }
+        outputs.report.data(&record.data.clone(), record)?;
+        outputs.report.start(trainer.steps_per_epoch());
+        let (mut history, mut spent) = (Vec::new(), Duration::ZERO);
+        if let Some(past) = past {
+            past.load(&mut trainer)?;
+            (history, spent) = (past.history, past.spent);
+            history.iter().for_each(|done| {
+                record.epoch(*done);
+            });
+            *last = history.last().copied();
+            outputs.report.before(&history, trainer.steps());
             if let Some(follower) = &mut follower {
-                follower.epoch(&mut trainer, test.loss)?;
+                follower.replay(history.iter().map(|epoch| epoch.test.loss));
             }
         }
-        Ok(End::Done)
+        let mut watch = Watch::new(&args.keep.watch, &mut trainer)?;
+        let ended = loop {
+            if trainer.steps() as u64 >= goal {
+                break End::Done;
+            }
+            let (epochs, start) = (trainer.epochs(), Instant::now());
+            let (before, mut due) = (epochs * trainer.steps_per_epoch() as u64, false);
+            let met = trainer.epoch(|done| {
+                outputs.report.step();
+                let step = before + done as u64;
+                due = outputs.keeper.is_due(step);
+                let pause = due || watch.is_some() || step >= goal || stop::asked().is_some();
+                if pause { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            })?;
+            spent += start.elapsed();
+            if let Some(watch) = &mut watch {
+                watch.look(&mut trainer, outputs.report)?;
+            }
+            if trainer.epochs() > epochs {
+                let [train, test] = [met[0], trainer.evaluate()?[0]].map(Score::from);
+                let (epoch, seconds) = (trainer.epochs() as usize, spent.as_secs_f64());
+                let done = Epoch { epoch, train, test, steps: trainer.steps(), seconds };
+                let is_best = record.epoch(done);
+                *last = Some(done);
+                history.push(done);
+                outputs.epoch(done, record)?;
+                if let Some(follower) = &mut follower {
+                    follower.epoch(&mut trainer, test.loss)?;
+                }
+                if !done.is_finite() && !args.keep_going {
+                    return Ok(End::NotFinite);
+                }
+                if is_best {
+                    outputs.keeper.best(&mut trainer, &history, seconds)?;
+                }
+            }
+            if let Some(signal) = stop::asked() {
+                break End::Stopped(signal);
+            }
+            if due {
+                outputs.keeper.checkpoint(&mut trainer, &history, spent.as_secs_f64())?;
+            }
+        };
+        outputs.keeper.end(&mut trainer, &history, spent.as_secs_f64())?;
+        Ok(ended)
+    }
+}
+
+impl Outputs<'_> {
+    fn epoch(&mut self, done: Epoch, record: &Record) -> Result<()> {
+        if let Some(events) = &mut self.events {
+            let Epoch { train, test, steps, .. } = done;
+            let rate = record.rates.at(steps.saturating_sub(1) as u64);
+            let values = [
+                ("train/loss", Some(train.loss)),
+                ("train/accuracy", Some(train.accuracy)),
+                ("test/loss", Some(test.loss)),
+                ("test/accuracy", Some(test.accuracy)),
+                ("rate", rate),
+            ];
+            let values: Vec<(&str, f64)> = values.into_iter().filter_map(|(name, value)| Some((name, value?))).collect();
+            events.scalars(steps as u64, &values)?;
+        }
+        self.report.epoch(done, record)
     }
 }
 
 impl Args {
+    /// The data of the run, not scaled.
+    pub fn own_data(&self, quiet: bool) -> Result<Data> {
+        self.data.load_unscaled(self.seed, quiet)
+    }
+
     /// The folder of the run, if it has one.
     fn out(&self) -> Result<Option<Out>> {
         let Some(out) = &self.out else { return Ok(None) };

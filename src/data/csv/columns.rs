@@ -97,12 +97,7 @@ impl Columns {
 
     /// The columns of another text, which has the same ones, in another order if both have headers.
     pub fn of_test(&self, text: &Text, from: &str) -> Result<Self> {
-        let mut first = None;
-        text.rows(|record| {
-            first.get_or_insert_with(|| (record.iter().map(String::from).collect::<Vec<_>>(), offset(record)));
-            Ok(())
-        })?;
-        let Some((first, offset)) = first else { return Err(text.refused("the file is empty")) };
+        let (first, offset) = first_record(text)?;
         let Some(names) = &self.names else {
             if first.len() != self.number {
                 let reason = format!("{} fields found, {} expected as in {from}", first.len(), self.number);
@@ -110,17 +105,55 @@ impl Columns {
             }
             return Ok(self.clone());
         };
-        let place = |column: usize| {
-            let same = first.get(column) == Some(&names[column]);
-            let found = if same { Some(column) } else { first.iter().position(|name| *name == names[column]) };
-            let missing =
-                || text.error(offset, 0, format!("no column {} in this line, the header as in {from}", quoted(&names[column])));
-            found.ok_or_else(missing)
+        let target = self.place(text, from, names, (&first, offset), self.target)?;
+        let features = self.places(text, from, names, (&first, offset))?;
+        Ok(Self { number: first.len(), names: Some(first), target, features, ..self.clone() })
+    }
+
+    /// The columns of another text as for [`Columns::of_test`], where that of the label may be missing.
+    pub fn of_unlabelled(&self, text: &Text, from: &str) -> Result<Self> {
+        let (first, offset) = first_record(text)?;
+        let Some(names) = &self.names else {
+            let mut same = self.clone();
+            if first.len() + 1 == self.number {
+                let after = same.features.iter_mut().filter(|feature| feature.column > self.target);
+                after.for_each(|feature| feature.column -= 1);
+            } else if first.len() != self.number {
+                let reason = format!(
+                    "{} fields found, {} expected as in {from}, or one fewer without the label",
+                    first.len(),
+                    self.number
+                );
+                return Err(text.error(offset, first.len().min(self.number), reason));
+            }
+            return Ok(Self { number: first.len(), ..same });
         };
-        let feature = |feature: &Feature| Ok(Feature { column: place(feature.column)?, kind: feature.kind.clone() });
-        let target = place(self.target)?;
-        let features = self.features.iter().map(feature).collect::<Result<_>>()?;
-        Ok(Self { number: first.len(), names: Some(first.clone()), target, features, ..self.clone() })
+        let features = self.places(text, from, names, (&first, offset))?;
+        Ok(Self { number: first.len(), names: Some(first), features, ..self.clone() })
+    }
+
+    /// Where the columns of features are in another header.
+    fn places(&self, text: &Text, from: &str, names: &[String], header: (&[String], usize)) -> Result<Vec<Feature>> {
+        let feature = |feature: &Feature| {
+            Ok(Feature { column: self.place(text, from, names, header, feature.column)?, kind: feature.kind.clone() })
+        };
+        self.features.iter().map(feature).collect()
+    }
+
+    /// Where a column is in another header.
+    fn place(
+        &self,
+        text: &Text,
+        from: &str,
+        names: &[String],
+        (first, offset): (&[String], usize),
+        column: usize,
+    ) -> Result<usize> {
+        let same = first.get(column) == Some(&names[column]);
+        let found = if same { Some(column) } else { first.iter().position(|name| *name == names[column]) };
+        let missing =
+            || text.error(offset, 0, format!("no column {} in this line, the header as in {from}", quoted(&names[column])));
+        found.ok_or_else(missing)
     }
 
     /// Features per row.
@@ -312,4 +345,14 @@ impl Columns {
         });
         found.err().unwrap_or_else(|| text.refused(format!("{} changed while it was read", self.name(column))))
     }
+}
+
+/// The first line, and where it starts.
+fn first_record(text: &Text) -> Result<(Vec<String>, usize)> {
+    let mut first = None;
+    text.rows(|record| {
+        first.get_or_insert_with(|| (record.iter().map(String::from).collect::<Vec<_>>(), offset(record)));
+        Ok(())
+    })?;
+    first.ok_or_else(|| text.refused("the file is empty"))
 }

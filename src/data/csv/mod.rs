@@ -18,6 +18,7 @@
 //! Blanks around a cell do not count, lines without any content neither.
 
 mod columns;
+mod form;
 mod label;
 mod survey;
 mod table;
@@ -30,6 +31,7 @@ use std::str::FromStr;
 use super::Dataset;
 use super::source::Content;
 use crate::error::{Error, Result};
+pub use form::Form;
 pub use table::{Reading, Table};
 use text::Text;
 

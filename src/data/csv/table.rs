@@ -91,6 +91,11 @@ impl Table {
         Ok(Self { data, holes: rows.holes, columns, classes, reading, source })
     }
 
+    /// Columns and classes.
+    pub(super) fn parts(&self) -> (&Columns, &Classes) {
+        (&self.columns, &self.classes)
+    }
+
     /// What was taken for what.
     pub fn reading(&self) -> &Reading {
         &self.reading
@@ -213,18 +218,18 @@ impl Table {
 
 /// Features and labels of all rows.
 #[derive(Default)]
-struct Rows {
-    features: Vec<f32>,
-    labels: Labels,
-    holes: Vec<(usize, usize)>,
-    dropped: usize,
-    filled: usize,
+pub(super) struct Rows {
+    pub features: Vec<f32>,
+    pub labels: Labels,
+    pub holes: Vec<(usize, usize)>,
+    pub dropped: usize,
+    pub filled: usize,
     /// Cells with a text that is no category.
     unknown: usize,
 }
 
 impl Rows {
-    fn read(text: &Text, columns: &Columns, options: &Options, cells: usize) -> Result<Self> {
+    pub fn read(text: &Text, columns: &Columns, options: &Options, cells: usize) -> Result<Self> {
         let mut rows = Self { features: Vec::with_capacity(cells), ..Self::default() };
         let mut header = columns.names.is_some();
         text.rows(|record| {
@@ -248,13 +253,24 @@ impl Rows {
             let reason = format!("the label {}; `missing` = drop leaves such rows out", absence(label));
             return Err(text.error(offset(record), columns.target, reason));
         }
+        self.add_features(text, columns, missing, record)?;
+        self.labels.push(label, offset(record));
+        Ok(())
+    }
+
+    /// Appends the features of a row.
+    pub fn add_features(&mut self, text: &Text, columns: &Columns, missing: Missing, record: &StringRecord) -> Result<()> {
         let start = self.features.len();
         for feature in &columns.features {
             let added = self.feature(&record[feature.column], feature, missing, start);
             added.map_err(|reason| text.error(offset(record), feature.column, reason))?;
         }
-        self.labels.push(label, offset(record));
         Ok(())
+    }
+
+    /// Whether a cell stands for a missing value.
+    pub fn is_missing(cell: &str) -> bool {
+        is_missing(cell)
     }
 
     /// Appends the features of a cell in the row whose features begin at `start`.
@@ -322,14 +338,14 @@ fn check_memory(text: &Text, cells: usize, max: u64) -> Result<()> {
 }
 
 /// The error of a label.
-fn blame(text: &Text, columns: &Columns, wrong: Wrong) -> Error {
+pub(super) fn blame(text: &Text, columns: &Columns, wrong: Wrong) -> Error {
     match wrong.offset {
         Some(offset) => text.error(offset, columns.target, wrong.reason),
         None => text.refused(format!("{} {}", columns.name(columns.target), wrong.reason)),
     }
 }
 
-fn reading(text: &Text, columns: &Columns) -> Reading {
+pub(super) fn reading(text: &Text, columns: &Columns) -> Reading {
     let category = |feature: &Feature| match &feature.kind {
         Kind::Number => None,
         Kind::Category(texts) => Some((columns.name(feature.column), texts.clone())),

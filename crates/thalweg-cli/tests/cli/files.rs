@@ -10,8 +10,8 @@ fn saved(steps: usize) -> Tensors {
     let recipe = Recipe::new(AdamW { lr: 0.25, ..Default::default() });
     let tensors: [(&str, &[usize]); 2] = [("w", &[2, 3]), ("b", &[2])];
     let mut optimizer = Optimizer::new(&Cpu::<f32>::default(), recipe, &tensors).expect("an optimizer");
-    optimizer.set_params(0, "w", &[3.0, 0.0, 0.0, 0.0, -4.0, 0.0]).expect("fits");
-    optimizer.set_grads(0, "b", &[1.0, -1.0]).expect("fits");
+    optimizer.set_params("w", &[3.0, 0.0, 0.0, 0.0, -4.0, 0.0]).expect("fits");
+    optimizer.set_grads("b", &[1.0, -1.0]).expect("fits");
     optimizer.steps(steps).expect("steps");
     optimizer.tensors().expect("tensors")
 }

@@ -6,6 +6,8 @@ mod engine;
 mod files;
 mod messages;
 mod picture;
+mod predict;
+mod resume;
 mod rules;
 mod runs;
 mod schedules;

@@ -1,0 +1,274 @@
+//! Files of a run that outlive it: the model at its end, checkpoints on the way.
+
+use crate::Usage;
+use crate::report::{Epoch, Score, note};
+use crate::resume::{ARGUMENTS, Given, RUN, SCALER};
+use anyhow::{Result, anyhow};
+use serde_json::{Value, json};
+use std::path::{Path, PathBuf};
+use thalweg::checkpoint::{Due, Every, Folder, Saver, Tensors, write};
+use thalweg::data::csv::Form;
+use thalweg::data::{Dataset, Scaler};
+use thalweg::plan::Program;
+use thalweg::{Error, Trainer};
+
+/// The options of files that outlive a run.
+#[derive(Debug, Clone, clap::Args)]
+pub struct KeepArgs {
+    /// Where to put the trained model, for `predict`, `evaluate` and --resume: at the end, also where a signal ends the run
+    #[arg(long, value_name = "FILE")]
+    pub save: Option<PathBuf>,
+
+    /// Where to keep checkpoints on the way, written in the background: the last ones and the one with the best test accuracy
+    #[arg(long, value_name = "DIR")]
+    pub checkpoint: Option<PathBuf>,
+
+    /// How often: every so many steps, or seconds
+    #[arg(long, value_name = "N|Ns", default_value = "60s", value_parser = every)]
+    pub every: Every,
+
+    /// How many of the last checkpoints are kept
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = crate::numbers::whole::<usize>(1..=1 << 20))]
+    pub keep: usize,
+
+    /// Go on with a run: a file of --save or --checkpoint, or a folder of checkpoints, which further ones go into as well. Settings come
+    /// from the file; --epochs or --until may extend the run, and where and how it is made is said anew (--engine, --out, --save …)
+    #[arg(long, value_name = "DIR|FILE")]
+    pub resume: Option<PathBuf>,
+
+    /// End at this step, counted from the start of the run; with --resume from the last checkpoint before it
+    #[arg(long, value_name = "STEP", value_parser = crate::numbers::whole::<u64>(1..=1 << 48))]
+    pub until: Option<u64>,
+
+    /// Print the loss and the norm of this tensor after every step, such as `0.weight` or `state.0.weight.exp_avg`, to look at a run
+    /// again; no checkpoints are written meanwhile. May be repeated
+    #[arg(long, value_name = "NAME")]
+    pub watch: Vec<String>,
+
+    /// Where to put event files for TensorBoard
+    #[arg(long, value_name = "DIR")]
+    pub tensorboard: Option<PathBuf>,
+}
+
+fn every(text: &str) -> Result<Every, String> {
+    text.parse().map_err(|error: Error| error.to_string())
+}
+
+/// What a file says about its run, the same in all of its files.
+pub struct About {
+    texts: Vec<(&'static str, String)>,
+    scaler: Scaler,
+}
+
+impl About {
+    pub fn new(
+        given: &Given,
+        train: &Dataset,
+        test: &Dataset,
+        scaler: Scaler,
+        columns: Option<Value>,
+        engine: [String; 2],
+    ) -> Self {
+        let [engine, adapter] = engine;
+        let model = json!({ "inputs": train.width, "outputs": train.classes });
+        let mut texts = vec![
+            (ARGUMENTS, given.text()),
+            ("model", model.to_string()),
+            ("classes", json!(train.class_names).to_string()),
+            (DATA, fingerprint(train, test)),
+            ("engine", engine),
+            ("adapter", adapter),
+        ];
+        texts.extend(columns.map(|columns| ("columns", columns.to_string())));
+        Self { texts, scaler }
+    }
+
+    /// Adds it to what a trainer has come to.
+    fn tensors(&self, mut tensors: Tensors, history: &[Epoch], seconds: f64) -> Result<Tensors> {
+        tensors.texts.extend(self.texts.iter().map(|(name, text)| (name.to_string(), text.clone())));
+        let rows: Vec<f64> = history.iter().flat_map(row).collect();
+        tensors.put(&format!("{RUN}epochs"), &[history.len(), COLUMNS], &rows)?;
+        tensors.put(&format!("{RUN}seconds"), &[], &[seconds])?;
+        let Scaler { shift, divisor } = &self.scaler;
+        tensors.put(&format!("{SCALER}shift"), &[shift.len()], shift)?;
+        tensors.put(&format!("{SCALER}divisor"), &[divisor.len()], divisor)?;
+        Ok(tensors)
+    }
+}
+
+/// The text that says which data a run is of.
+pub const DATA: &str = "data";
+
+/// Numbers of rows and a hash of all cells and labels.
+pub fn fingerprint(train: &Dataset, test: &Dataset) -> String {
+    let mut hash = 0xcbf2_9ce4_8422_2325u64;
+    let mut add = |bits: u32| hash = (hash ^ u64::from(bits)).wrapping_mul(0x0100_0000_01b3);
+    for data in [train, test] {
+        data.features.iter().for_each(|x| add(x.to_bits()));
+        data.labels.iter().for_each(|&label| add(label));
+    }
+    format!("{} training rows, {} test rows, {} features, hash {hash:016x}", train.rows(), test.rows(), train.width)
+}
+
+/// Numbers of an epoch in a file.
+const COLUMNS: usize = 7;
+
+fn row(epoch: &Epoch) -> [f64; COLUMNS] {
+    let Epoch { epoch, train, test, steps, seconds } = epoch;
+    [*epoch as f64, train.loss, train.accuracy, test.loss, test.accuracy, *steps as f64, *seconds]
+}
+
+/// The epochs of a file, and the seconds that training took.
+pub fn history(own: &Tensors) -> Result<(Vec<Epoch>, f64)> {
+    let rows: Vec<f64> = own.get(&format!("{RUN}epochs"))?;
+    let seconds = own.get::<f64>(&format!("{RUN}seconds"))?.first().copied().unwrap_or(0.0);
+    let score = |loss: f64, accuracy: f64| Score { loss, accuracy };
+    let epoch = |row: &[f64; COLUMNS]| {
+        let &[epoch, train_loss, train_accuracy, test_loss, test_accuracy, steps, seconds] = row;
+        let (train, test) = (score(train_loss, train_accuracy), score(test_loss, test_accuracy));
+        Epoch { epoch: epoch as usize, train, test, steps: steps as usize, seconds }
+    };
+    Ok((rows.as_chunks().0.iter().map(epoch).collect(), seconds))
+}
+
+/// The scaling of a file.
+pub fn scaler(own: &Tensors) -> Result<Scaler> {
+    let of = |name: &str| own.get::<f64>(&format!("{SCALER}{name}"));
+    Ok(Scaler { shift: of("shift")?, divisor: of("divisor")? })
+}
+
+/// The columns of a CSV file as JSON.
+pub fn columns_json(form: &Form) -> Value {
+    let Form { header, columns, label, features, classes, .. } = form;
+    json!({ "header": header, "columns": columns, "label": label, "features": features, "classes": classes })
+}
+
+/// The columns of a file, if its run learned from a CSV file.
+pub fn columns(own: &Tensors) -> Result<Option<Form>> {
+    let Some(text) = own.texts.get("columns") else { return Ok(None) };
+    let value: Value = serde_json::from_str(text)?;
+    let texts = |value: &Value| -> Option<Vec<String>> {
+        value.as_array()?.iter().map(|text| text.as_str().map(String::from)).collect()
+    };
+    let number = |value: &Value| value.as_u64().map(|number| number as usize);
+    let feature = |value: &Value| Some((number(&value[0])?, texts(&value[1])?));
+    let form = || {
+        let mut form = Form::default();
+        form.header = if value["header"].is_null() { None } else { Some(texts(&value["header"])?) };
+        (form.columns, form.label) = (number(&value["columns"])?, number(&value["label"])?);
+        form.features = value["features"].as_array()?.iter().map(feature).collect::<Option<_>>()?;
+        form.classes = texts(&value["classes"])?;
+        let inside = form.features.iter().all(|(column, _)| *column < form.columns) && form.label < form.columns;
+        let named = form.header.as_ref().is_none_or(|names| names.len() == form.columns);
+        (inside && named).then_some(form)
+    };
+    form().map(Some).ok_or_else(|| anyhow!("its columns cannot be read"))
+}
+
+/// Writes the files of a run.
+pub struct Keeper {
+    about: About,
+    save: Option<PathBuf>,
+    saver: Option<Saver>,
+    due: Due,
+    /// The step of the newest checkpoint.
+    newest: Option<u64>,
+    /// What could not be written first.
+    failure: Option<anyhow::Error>,
+}
+
+impl Keeper {
+    /// Takes the folder, so that one that cannot be written stops the run before it starts. `start` is the step from which a run goes on.
+    pub fn new(args: &KeepArgs, about: About, start: u64) -> Result<Self> {
+        let folder = match (&args.checkpoint, &args.resume) {
+            _ if !args.watch.is_empty() => None,
+            (Some(folder), _) => Some(folder),
+            (None, Some(resumed)) if resumed.is_dir() => Some(resumed),
+            _ => None,
+        };
+        let same =
+            |folder: &Path| args.resume.as_deref().is_some_and(|resumed| resumed == folder || resumed.parent() == Some(folder));
+        let saver = folder.map(|folder| open(folder, args.keep, same(folder))).transpose()?;
+        if let Some(folder) = args.save.as_ref().and_then(|save| save.parent()).filter(|folder| !folder.as_os_str().is_empty())
+            && !folder.is_dir()
+        {
+            return Err(Usage(format!("--save: {} is no folder", folder.display())).into());
+        }
+        Ok(Self { about, save: args.save.clone(), saver, due: Due::new(args.every, start), newest: None, failure: None })
+    }
+
+    /// Whether a checkpoint is due at a step; if so, it counts as written.
+    pub fn is_due(&mut self, step: u64) -> bool {
+        self.saver.is_some() && self.due.at(step)
+    }
+
+    /// Writes a checkpoint in the background. What cannot be written does not end the run.
+    pub fn checkpoint<P: Program<Float = f32>>(
+        &mut self,
+        trainer: &mut Trainer<P>,
+        history: &[Epoch],
+        seconds: f64,
+    ) -> Result<()> {
+        let step = trainer.steps() as u64;
+        if self.saver.is_none() || self.newest == Some(step) {
+            return Ok(());
+        }
+        let tensors = self.about.tensors(trainer.tensors()?, history, seconds)?;
+        self.newest = Some(step);
+        let sent = self.saver.as_mut().map_or(Ok(()), |saver| saver.save_step(step, tensors));
+        self.hear(sent);
+        Ok(())
+    }
+
+    /// Writes the best model so far in the background.
+    pub fn best<P: Program<Float = f32>>(&mut self, trainer: &mut Trainer<P>, history: &[Epoch], seconds: f64) -> Result<()> {
+        if self.saver.is_none() {
+            return Ok(());
+        }
+        let tensors = self.about.tensors(trainer.tensors()?, history, seconds)?;
+        let sent = self.saver.as_mut().map_or(Ok(()), |saver| saver.save_best(tensors));
+        self.hear(sent);
+        Ok(())
+    }
+
+    /// The last checkpoint, and the file of the model.
+    pub fn end<P: Program<Float = f32>>(&mut self, trainer: &mut Trainer<P>, history: &[Epoch], seconds: f64) -> Result<()> {
+        self.checkpoint(trainer, history, seconds)?;
+        let ended = self.saver.take().map_or(Ok(()), Saver::finish);
+        self.hear(ended);
+        if let Some(file) = &self.save {
+            let tensors = self.about.tensors(trainer.tensors()?, history, seconds)?;
+            let written = write(file, &tensors);
+            self.hear(written);
+        }
+        Ok(())
+    }
+
+    /// Whether everything could be written.
+    pub fn finish(&mut self) -> Result<()> {
+        let ended = self.saver.take().map_or(Ok(()), Saver::finish);
+        self.hear(ended);
+        self.failure.take().map_or(Ok(()), Err)
+    }
+
+    /// Remembers and tells the first failure.
+    fn hear(&mut self, written: thalweg::Result<()>) {
+        if let (Err(error), None) = (written, &self.failure) {
+            note(&format!("warning: {error}; the run goes on"));
+            self.failure = Some(error.into());
+        }
+    }
+}
+
+/// Opens a folder of checkpoints. One that has some is only for the run that they are of.
+fn open(folder: &Path, keep: usize, same: bool) -> Result<Saver> {
+    let opened = Folder::open(folder)?.keep(keep);
+    if !same && !Folder::steps(folder)?.is_empty() {
+        let folder = folder.display();
+        return Err(Usage(format!(
+            "{folder} has checkpoints of another run: --resume {folder} goes on with it; else give another folder"
+        ))
+        .into());
+    }
+    Ok(Saver::over(opened)?)
+}

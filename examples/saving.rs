@@ -1,0 +1,72 @@
+//! What saving costs training: steps per second of AdamW without checkpoints and with one every so many seconds, written in the background.
+//!
+//! ```sh
+//! cargo run --release --features checkpoint --example saving -- FOLDER [MEBI_PARAMETERS] [EVERY_SECONDS] [SECONDS]
+//! ```
+//!
+//! The defaults are 64 Mi parameters, every 30 s, 120 s with and 120 s without. FOLDER is on the disk to be measured; what is written there
+//! is removed. It also tells how fast the file is loaded.
+
+use anyhow::{Context, Result};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+use thalweg::checkpoint::{Due, Every, Folder, Saver};
+use thalweg::cpu::Cpu;
+use thalweg::{AdamW, Optimizer, Recipe};
+
+fn main() -> Result<()> {
+    let mut args = std::env::args().skip(1);
+    let folder = PathBuf::from(args.next().context("a folder to write into is missing")?).join("saving");
+    let mut number = |default: u64| args.next().map_or(Ok(default), |text| text.parse());
+    let (mebi, every, seconds) = (number(64)?, number(30)?, number(120)?);
+    let len = (mebi << 20) as usize;
+    let new = || Optimizer::new(&Cpu::<f32>::default(), Recipe::new(AdamW::default()), &[("w", &[len])]);
+    let mut optimizer = new()?;
+    optimizer.set_grads("w", &vec![1e-3; len])?;
+    optimizer.step()?;
+
+    // Half of the time without, before and after, so that a machine that grows warm harms both.
+    let time = Duration::from_secs(seconds);
+    let before = run(&mut optimizer, time / 2, |_, _| Ok(()))?;
+    let mut saver = Saver::over(Folder::open(&folder)?.keep(1))?;
+    let (mut due, mut saved, mut held) = (Due::new(Every::Time(Duration::from_secs(every)), 0), 0, Duration::ZERO);
+    let with = run(&mut optimizer, time, |optimizer, step| {
+        if due.at(step) {
+            let start = Instant::now();
+            saver.save_step(step, optimizer.tensors()?)?;
+            (saved, held) = (saved + 1, held + start.elapsed());
+        }
+        Ok(())
+    })?;
+    // What is still being written.
+    saver.finish()?;
+    let after = run(&mut optimizer, time / 2, |_, _| Ok(()))?;
+    let without = (before + after) / 2.0;
+    let cost = 100.0 * (1.0 - with / without);
+    println!(
+        "{mebi} Mi parameters, AdamW: {without:.3} steps/s without, {with:.3} with {saved} checkpoints, one per {every} s: {cost:.1} %"
+    );
+    println!("training stood still for {:.2} s per checkpoint", held.as_secs_f64() / f64::from(saved.max(1)));
+
+    let (step, _) = Folder::newest(&folder)?;
+    let file = Folder::file(&folder, step);
+    let bytes = std::fs::metadata(&file)?.len() as f64;
+    let start = Instant::now();
+    new()?.load_file(&file)?;
+    println!("loaded with {:.2} GB/s", bytes / 1e9 / start.elapsed().as_secs_f64());
+    std::fs::remove_dir_all(folder)?;
+    Ok(())
+}
+
+type Cpu32 = Optimizer<thalweg::cpu::CpuProgram<f32>>;
+
+/// Steps per second over a time.
+fn run(optimizer: &mut Cpu32, time: Duration, mut each: impl FnMut(&mut Cpu32, u64) -> thalweg::Result<()>) -> Result<f64> {
+    let (start, mut steps) = (Instant::now(), 0);
+    while start.elapsed() < time {
+        optimizer.step()?;
+        steps += 1;
+        each(optimizer, steps)?;
+    }
+    Ok(steps as f64 / start.elapsed().as_secs_f64())
+}
