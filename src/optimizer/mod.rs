@@ -38,6 +38,8 @@ pub use lane::Lane;
 pub use modifier::{Accumulation, Average, Clip, Lookahead, SumOrder};
 pub use recipe::{Recipe, Schedules};
 pub use report::{Report, SetNorm, TensorReport};
+#[cfg(feature = "checkpoint")]
+pub(crate) use state::{Expected, StateKind};
 pub use state::{State, StateArray, StateValues};
 pub use stepper::Stepper;
 pub use telemetry::Telemetry;

@@ -42,8 +42,8 @@ pub(super) fn torch_name<'a>(rule: &str, plane: &'a str) -> &'a str {
 const RULES: &str = "rules";
 /// What begins the name of a tensor's parameters.
 const PARAM: &str = "param.";
-/// What the device has last measured: a norm of a bad step is not finite.
-const MEASURED: &str = "scalars";
+/// What is measured on the way: the norm of a bad step is not finite, nor is its loss.
+const MEASURED: [&str; 2] = ["scalars", "trainer.tally"];
 
 impl<P: Program> Optimizer<P>
 where
@@ -56,6 +56,11 @@ where
     /// A lost device, or memory that there is not.
     pub fn tensors(&mut self) -> Result<Tensors> {
         let state = self.state_dict()?;
+        self.tensors_of(state)
+    }
+
+    /// A state as tensors for a file. It may have arrays of others beside those of the optimizer.
+    pub(crate) fn tensors_of(&self, state: State<P::Float>) -> Result<Tensors> {
         let mut tensors = Tensors::default();
         let applied = match state.get(APPLIED).map(|array| &array.values) {
             Some(StateValues::Counts(applied)) => applied.clone(),
@@ -84,25 +89,32 @@ where
     /// Another rule, tensors that are missing, unknown, of another shape, type or number of lanes, each by its name; or as for
     /// [`Optimizer::load_state_dict`].
     pub fn load_tensors(&mut self, tensors: &Tensors) -> Result<Loaded> {
-        self.load_beside(tensors, &[])
-    }
-
-    /// [`Optimizer::load_tensors`] where further tensors of these names are somebody else's.
-    pub(crate) fn load_beside(&mut self, tensors: &Tensors, others: &[String]) -> Result<Loaded> {
-        self.check_texts(tensors)?;
-        let (mut state, mut loaded) = (State::default(), Loaded::default());
-        for expected in self.expected() {
-            state.insert(&expected.name, self.array(&expected, tensors)?);
-            self.note(&expected, tensors, &mut loaded);
-        }
-        let known: BTreeSet<&str> = loaded.loaded.iter().chain(others).map(String::as_str).collect();
-        if let Some((unknown, _)) = tensors.iter().find(|(name, _)| !known.contains(name)) {
-            let known: Vec<&str> = known.into_iter().collect();
-            return Err(Error::unknown("tensor of the file", unknown, &known));
-        }
+        let (state, loaded) = self.state_of(self.expected(), tensors, |_| false)?;
         self.load_state_dict(&state)?;
         loaded.warn();
         Ok(loaded)
+    }
+
+    /// What is expected, out of a file that has nothing else but what may be passed over.
+    pub(crate) fn state_of(
+        &self,
+        mut expected: Vec<Expected>,
+        tensors: &Tensors,
+        passed_over: impl Fn(&str) -> bool,
+    ) -> Result<(State<P::Float>, Loaded)> {
+        self.check_texts(tensors)?;
+        expected.sort_by(|one, other| one.name.cmp(&other.name));
+        let (mut state, mut loaded) = (State::default(), Loaded::default());
+        for expected in expected {
+            state.insert(&expected.name, self.array(&expected, tensors)?);
+            self.note(&expected, tensors, &mut loaded);
+        }
+        let known: BTreeSet<&str> = loaded.loaded.iter().map(String::as_str).collect();
+        if let Some((unknown, _)) = tensors.iter().find(|(name, _)| !known.contains(name) && !passed_over(name)) {
+            let known: Vec<&str> = known.into_iter().collect();
+            return Err(Error::unknown("tensor of the file", unknown, &known));
+        }
+        Ok((state, loaded))
     }
 
     /// Takes what fits of [`Optimizer::tensors`], and says what was taken and what was not. Parameters are taken one by one. All else
@@ -132,8 +144,9 @@ where
     /// # Ok::<(), thalweg::Error>(())
     /// ```
     pub fn load_tensors_lenient(&mut self, tensors: &Tensors) -> Result<Loaded> {
-        let (params, rest): (Vec<_>, Vec<_>) =
-            self.expected().into_iter().partition(|expected| expected.name.starts_with(PARAM));
+        let mut all = self.expected();
+        all.sort_by(|one, other| one.name.cmp(&other.name));
+        let (params, rest): (Vec<_>, Vec<_>) = all.into_iter().partition(|expected| expected.name.starts_with(PARAM));
         let (mut found, mut loaded) = (Vec::new(), Loaded::default());
         for expected in &params {
             match self.array(expected, tensors) {
@@ -166,11 +179,9 @@ where
         Ok(loaded)
     }
 
-    /// What a file has to have, by name.
-    fn expected(&self) -> Vec<Expected> {
-        let mut all = self.stepper.expected();
-        all.sort_by(|one, other| one.name.cmp(&other.name));
-        all
+    /// What a file has to have.
+    pub(crate) fn expected(&self) -> Vec<Expected> {
+        self.stepper.expected()
     }
 
     /// All but parameters, if all of it fits.
@@ -193,7 +204,7 @@ where
     fn note(&self, expected: &Expected, tensors: &Tensors, loaded: &mut Loaded) {
         let name = self.file_name(&expected.name);
         let first = tensors.find(&name).and_then(|tensor| tensor.first_not_finite());
-        if expected.kind == StateKind::Floats && expected.name != MEASURED {
+        if expected.kind == StateKind::Floats && !MEASURED.contains(&&*expected.name) {
             loaded.not_finite.extend(first.map(|place| (name.clone(), place)));
         }
         loaded.loaded.push(name);

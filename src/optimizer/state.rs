@@ -104,7 +104,7 @@ impl<F> StateValues<F> {
 
 /// The kind of a [`StateValues`], by its name in messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum StateKind {
+pub(crate) enum StateKind {
     Floats,
     Indices,
     Counts,
@@ -123,8 +123,8 @@ impl StateKind {
 }
 
 /// An array that a snapshot has to have.
-#[derive(Debug)]
-pub(super) struct Expected {
+#[derive(Debug, Clone)]
+pub(crate) struct Expected {
     pub name: String,
     pub shape: Vec<usize>,
     pub kind: StateKind,

@@ -1,23 +1,16 @@
-//! Trainers in files: the optimizer's state, the model's untrained buffers, and where in which epoch the run is.
+//! Trainers in files: their states, and weights alone.
 
 use super::Trainer;
-use crate::checkpoint::{Element, LANES, Loaded, Tensors, read, write};
+use crate::checkpoint::{Element, Loaded, Tensors, read, write};
 use crate::error::{Error, Result};
-use crate::plan::Program;
+use crate::optimizer::{Expected, StateKind, StateValues};
+use crate::plan::{Arena, Program};
 use crate::rule::Real;
 use serde_json::json;
 use std::path::Path;
 
 /// What the names of a model's untrained buffers begin with.
-const BUFFER: &str = "buffer.";
-/// By lane: the seed; the keys of random numbers; the sums over the rows that were met in the epoch.
-const SEED: &str = "trainer.seed";
-const KEYS: &str = "trainer.keys";
-const TALLY: &str = "trainer.tally";
-/// Epochs that are complete, steps of the one after them, and steps in all: the same in all lanes.
-const EPOCH: &str = "trainer.epoch";
-const STEP: &str = "trainer.step";
-const STEPS: &str = "trainer.steps";
+const BUFFER: &str = "buffer";
 /// The text that says how an epoch is cut into steps.
 const CUT: &str = "trainer";
 /// PyTorch counts the batches that its running statistics saw; nothing here needs it.
@@ -27,71 +20,34 @@ impl<P: Program> Trainer<P>
 where
     P::Float: Element,
 {
-    /// All that the run has come to, between any two steps: [`Optimizer::tensors`](crate::Optimizer::tensors), untrained buffers
-    /// (`buffer.1.running_mean`), seeds and keys of the lanes, and the place in the epoch. The order of an epoch's rows follows from
-    /// seed and epoch.
+    /// [`Trainer::state_dict`] as tensors for a file, with the names of [`Optimizer::tensors`](crate::Optimizer::tensors) and, for
+    /// untrained buffers, `buffer.1.running_mean`. Several lanes are the outermost dimension.
     ///
     /// # Errors
     /// A lost device, or memory that there is not.
     pub fn tensors(&mut self) -> Result<Tensors> {
-        let mut tensors = self.optimizer.tensors()?;
-        let lanes = self.lanes.len();
-        let shape = |own: &[usize]| (lanes > 1).then_some(lanes).into_iter().chain(own.iter().copied()).collect::<Vec<_>>();
-        let program = self.optimizer.program_mut();
-        let buffers = (0..lanes).map(|lane| program.read(self.statistics.id, lane)).collect::<Result<Vec<_>>>()?;
-        for tensor in self.statistics.arena.tensors() {
-            let parts: Vec<_> = buffers.iter().map(|lane| &lane[tensor.offset..][..tensor.len()]).collect();
-            tensors.put_parts(&format!("{BUFFER}{}", tensor.name), &shape(&tensor.shape), &parts)?;
-        }
-        let keys = (0..lanes).map(|lane| program.read_indices(self.statistics.keys, lane)).collect::<Result<Vec<_>>>()?;
-        tensors.put_parts(KEYS, &shape(&[2]), &keys)?;
-        let tally = (0..lanes).map(|lane| program.read(self.train.tally, lane)).collect::<Result<Vec<_>>>()?;
-        tensors.put_parts(TALLY, &shape(&[tally[0].len()]), &tally)?;
-        let seeds: Vec<u64> = self.lanes.iter().map(|lane| lane.seed).collect();
-        tensors.put(SEED, &shape(&[]), &seeds)?;
-        for (name, count) in [(EPOCH, self.epoch), (STEP, self.step as u64), (STEPS, self.steps as u64)] {
-            tensors.put(name, &shape(&[]), &vec![count; lanes])?;
-        }
+        let state = self.state_dict()?;
+        let mut tensors = self.optimizer.tensors_of(state)?;
         tensors.texts.insert(CUT.into(), self.cut());
         Ok(tensors)
     }
 
-    /// Takes a run up from what [`Trainer::tensors`] gave: the steps that follow have the bits that they would have had there, also in the
-    /// middle of an epoch. Model, recipe, seeds, data and batches have to be those of the run. Texts of the caller's own may be in it.
-    /// All is checked before anything changes. Values that are not finite are loaded, and said.
+    /// Takes a run up from what [`Trainer::tensors`] gave, as [`Trainer::load_state_dict`] does, also in the middle of an epoch: the steps
+    /// that follow have the bits that they would have had there. Model, recipe, data and batches have to be those of the run. Texts of the
+    /// caller's own may be in it. All is checked before anything changes. Values that are not finite are loaded, and said.
     ///
     /// # Errors
-    /// Another rule, other seeds, rows, batches or micro-batches, with both values; tensors that are missing, unknown, of another shape,
-    /// type or number of lanes, each by its name; a lost device.
+    /// Another rule, other rows, batches or micro-batches, with both values; tensors that are missing, unknown, of another shape, type or
+    /// number of lanes, each by its name; or as for [`Trainer::load_state_dict`].
     pub fn load_tensors(&mut self, tensors: &Tensors) -> Result<Loaded> {
         let expected = self.cut();
         if let Some(found) = tensors.texts.get(CUT).filter(|found| **found != expected) {
             return Err(Error::shape("how the run of the file takes its rows", expected, found));
         }
-        if tensors.lanes()? != self.lanes.len() {
-            return Err(Error::shape(format!("{LANES} of the file"), self.lanes.len(), tensors.lanes()?));
-        }
-        let place = self.place(tensors)?;
-        let buffers = self.buffers_of(tensors)?;
-        let own: Vec<String> = place.known.into_iter().chain(buffers.known).collect();
-        // This is the last thing that can be refused.
-        let mut loaded = self.optimizer.load_beside(tensors, &own)?;
-        for name in own {
-            let first = tensors.find(&name).and_then(|tensor| tensor.first_not_finite());
-            loaded.not_finite.extend(first.filter(|_| name != TALLY).map(|place| (name.clone(), place)));
-            loaded.loaded.push(name);
-        }
-        (self.epoch, self.step, self.steps) = (place.epoch, place.step, place.steps);
-        if self.step > 0 {
-            self.begin()?;
-        }
-        self.train.seek(self.optimizer.program_mut(), self.step * self.micro)?;
-        let program = self.optimizer.program_mut();
-        for lane in 0..self.lanes.len() {
-            program.write(self.statistics.id, lane, 0, &buffers.lanes[lane])?;
-            program.write_indices(self.statistics.keys, lane, 0, &place.keys[lane])?;
-            program.write(self.train.tally, lane, 0, &place.tally[lane])?;
-        }
+        let all = self.optimizer.expected().into_iter().chain(self.own_arrays()).collect();
+        let (state, loaded) = self.optimizer.state_of(all, tensors, |_| false)?;
+        self.load_state_dict(&state)?;
+        loaded.warn();
         Ok(loaded)
     }
 
@@ -101,14 +57,22 @@ where
     /// # Errors
     /// Another rule; tensors that are missing, unknown, of another shape, type or number of lanes, each by its name; a lost device.
     pub fn load_model(&mut self, tensors: &Tensors) -> Result<Loaded> {
-        let buffers = self.buffers_of(tensors)?;
-        let place = [SEED, EPOCH, STEP, STEPS, KEYS, TALLY].map(String::from);
-        let own: Vec<String> = place.into_iter().chain(buffers.known.iter().cloned()).collect();
-        let mut loaded = self.optimizer.load_beside(tensors, &own)?;
-        for (lane, values) in buffers.lanes.iter().enumerate() {
+        let buffers = arrays(BUFFER, &self.statistics.arena);
+        let all = self.optimizer.expected().into_iter().chain(buffers.iter().cloned()).collect();
+        let of_the_run = |name: &str| name.starts_with("trainer.") || name.starts_with("best.");
+        let (mut state, loaded) = self.optimizer.state_of(all, tensors, of_the_run)?;
+        let mut lanes = vec![vec![P::Float::of(0.0); self.statistics.arena.len()]; self.lanes.len()];
+        for (tensor, Expected { name, .. }) in self.statistics.arena.tensors().iter().zip(&buffers) {
+            let Some(StateValues::Floats(values)) = state.remove(name).map(|array| array.values) else { continue };
+            for (lane, values) in lanes.iter_mut().zip(values) {
+                lane[tensor.offset..][..tensor.len()].copy_from_slice(&values);
+            }
+        }
+        self.optimizer.load_state_dict(&state)?;
+        for (lane, values) in lanes.iter().enumerate() {
             self.optimizer.program_mut().write(self.statistics.id, lane, 0, values)?;
         }
-        loaded.loaded.extend(buffers.known);
+        loaded.warn();
         Ok(loaded)
     }
 
@@ -199,83 +163,19 @@ where
 
     /// How the rows of an epoch become steps.
     fn cut(&self) -> String {
-        json!({ "rows": self.lanes[0].train.len(), "batch": self.train.batch, "batches": self.train.batches, "micro": self.micro }).to_string()
-    }
-
-    /// Where a file's run is.
-    fn place(&self, tensors: &Tensors) -> Result<Place<P::Float>> {
-        let lanes = self.lanes.len();
-        let seeds: Vec<u64> = self.lanes.iter().map(|lane| lane.seed).collect();
-        let found: Vec<u64> = tensors.get(SEED)?;
-        if found != seeds {
-            return Err(Error::shape("seeds of the file", format!("{seeds:?}"), format!("{found:?}")));
-        }
-        let count = |name: &str| {
-            let counts: Vec<u64> = tensors.get(name)?;
-            match counts.first() {
-                Some(&count) if counts.len() == lanes && counts.iter().all(|other| *other == count) => Ok(count),
-                _ => Err(Error::shape(
-                    format!("tensor '{name}' of the file"),
-                    format!("one number for {lanes} lanes"),
-                    format!("{counts:?}"),
-                )),
-            }
-        };
-        let (epoch, step, steps) = (count(EPOCH)?, count(STEP)?, count(STEPS)?);
-        if step >= self.steps_per_epoch() as u64 {
-            return Err(Error::setting(STEP, step, &format!("below {}, the steps of an epoch", self.steps_per_epoch())));
-        }
-        let (keys, tally): (Vec<u32>, Vec<P::Float>) = (tensors.get(KEYS)?, tensors.get(TALLY)?);
-        let columns = self.train.columns.count();
-        for (name, len, found) in [(KEYS, 2, keys.len()), (TALLY, columns, tally.len())] {
-            if found != len * lanes {
-                return Err(Error::shape(format!("tensor '{name}' of the file"), format!("{} elements", len * lanes), found));
-            }
-        }
-        Ok(Place {
-            epoch,
-            step: step as usize,
-            steps: steps as usize,
-            keys: keys.chunks_exact(2).map(<[u32]>::to_vec).collect(),
-            tally: tally.chunks_exact(columns).map(<[P::Float]>::to_vec).collect(),
-            known: [SEED, EPOCH, STEP, STEPS, KEYS, TALLY].map(String::from),
-        })
-    }
-
-    /// The untrained buffers of a file.
-    fn buffers_of(&self, tensors: &Tensors) -> Result<Buffers<P::Float>> {
-        let (arena, count) = (&self.statistics.arena, self.lanes.len());
-        let mut lanes = vec![vec![P::Float::of(0.0); arena.len()]; count];
-        let mut known = Vec::new();
-        for tensor in arena.tensors() {
-            let name = format!("{BUFFER}{}", tensor.name);
-            let shape: Vec<usize> = (count > 1).then_some(count).into_iter().chain(tensor.shape.iter().copied()).collect();
-            check_shape(&name, &shape, &tensors.tensor(&name)?.shape)?;
-            let values = tensors.get::<P::Float>(&name)?;
-            for (lane, to) in lanes.iter_mut().enumerate() {
-                to[tensor.offset..][..tensor.len()].copy_from_slice(&values[lane * tensor.len()..][..tensor.len()]);
-            }
-            known.push(name);
-        }
-        Ok(Buffers { lanes, known })
+        let rows = self.lanes[0].train.len();
+        json!({ "rows": rows, "batch": self.train.batch, "batches": self.train.batches, "micro": self.micro }).to_string()
     }
 }
 
-/// Where a run is.
-struct Place<F> {
-    epoch: u64,
-    step: usize,
-    steps: usize,
-    keys: Vec<Vec<u32>>,
-    tally: Vec<Vec<F>>,
-    /// The tensors that say so.
-    known: [String; 6],
-}
-
-/// Untrained buffers by lane, laid out as their arena.
-struct Buffers<F> {
-    lanes: Vec<Vec<F>>,
-    known: Vec<String>,
+/// The parts of an arena in a file.
+pub(super) fn arrays(prefix: &str, arena: &Arena) -> Vec<Expected> {
+    let of = |tensor: &crate::plan::Tensor| Expected {
+        name: format!("{prefix}.{}", tensor.name),
+        shape: tensor.shape.clone(),
+        kind: StateKind::Floats,
+    };
+    arena.tensors().iter().map(of).collect()
 }
 
 fn check_shape(name: &str, expected: &[usize], found: &[usize]) -> Result<()> {

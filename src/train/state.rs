@@ -2,8 +2,12 @@
 
 use super::Trainer;
 use super::lanes::{order, step_key};
+#[cfg(feature = "checkpoint")]
+use super::saved::arrays;
 use super::stopping::Best;
 use crate::error::{Error, Result};
+#[cfg(feature = "checkpoint")]
+use crate::optimizer::{Expected, StateKind};
 use crate::optimizer::{State, StateArray, StateValues};
 use crate::plan::{Arena, Program, Values};
 use crate::rule::Real;
@@ -107,6 +111,21 @@ impl<P: Program> Trainer<P> {
             names.extend(of("best.buffer", &self.statistics.arena));
         }
         names
+    }
+
+    /// Names, shapes and kinds of the arrays that are not the optimizer's.
+    #[cfg(feature = "checkpoint")]
+    pub(super) fn own_arrays(&self) -> Vec<Expected> {
+        let one = |name: &str, shape: &[usize], kind| Expected { name: name.into(), shape: shape.into(), kind };
+        let mut all = arrays("buffer", &self.statistics.arena);
+        all.push(one(TALLY, &[self.train.columns.count()], StateKind::Floats));
+        all.extend([SEED, EPOCH, STEP, STEPS].map(|name| one(name, &[], StateKind::Counts)));
+        if self.stopping.is_some() {
+            all.extend([one(BEST, &[3], StateKind::Counts), one(BEST_METRIC, &[], StateKind::Numbers)]);
+            all.extend(arrays("best.param", self.optimizer.arena()));
+            all.extend(arrays("best.buffer", &self.statistics.arena));
+        }
+        all
     }
 
     /// What a state has for a trainer like this one.
