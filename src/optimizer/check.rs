@@ -33,11 +33,10 @@ impl Recipe {
         self.rules().try_for_each(|(lane, group, rule)| self.check_first_row(rule, lane, group))
     }
 
-    /// Whether a schedule decides about a setting of a group.
-    #[cfg(feature = "checkpoint")]
-    pub(super) fn is_set_by_schedule(&self, group: &str, setting: &str) -> bool {
+    /// The schedule that sets a setting of a group, if one does.
+    pub(super) fn setter(&self, group: &str, setting: &str) -> Option<&Follower> {
         let sets = |follower: &&Follower| follower.setting == setting && follower.effect == Effect::Set;
-        self.schedules.iter().filter(|follower| follower.follows(group)).any(|follower| sets(&follower))
+        self.schedules.iter().filter(|follower| follower.follows(group)).find(sets)
     }
 
     /// A rule with one number changed, if it stays the same kernel.
@@ -77,8 +76,7 @@ impl Recipe {
         if rule.initial_settings().contains(&setting) {
             return Err(Error::conflict(given(), rule.name(), format!("only the start of a run uses {setting}")));
         }
-        let sets = |follower: &&Follower| follower.setting == setting && follower.effect == Effect::Set;
-        if let Some(follower) = self.schedules.iter().filter(|follower| follower.follows(&self.groups[group].name)).find(sets) {
+        if let Some(follower) = self.setter(&self.groups[group].name, setting) {
             return Err(Error::conflict(given(), follower.name(), "the schedule sets it in every step"));
         }
         Ok(())

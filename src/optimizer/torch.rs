@@ -216,7 +216,7 @@ fn take(stepper: &mut Stepper, group: usize, setting: &str, value: f64) -> Resul
         Some(Setting::Number(_)) if initial => Ok(()),
         Some(Setting::Number(_)) => {
             let group = stepper.recipe.groups[group].name.clone();
-            if stepper.recipe.is_set_by_schedule(&group, setting) { Ok(()) } else { stepper.set(0, &group, setting, value) }
+            if stepper.recipe.setter(&group, setting).is_some() { Ok(()) } else { stepper.set(0, &group, setting, value) }
         }
         Some(Setting::Flag(own)) => flag(*own),
         Some(Setting::Fixed(_)) => {

@@ -1,6 +1,6 @@
 //! What a table's columns were taken for, for the rows of other files.
 
-use thalweg::data::csv::{Form, Missing, Options};
+use thalweg::data::csv::{Form, Header, Missing, Options, Target};
 use thalweg::{Error, Result};
 
 const TABLE: &str = "colour,size,class,left\nred,1,b,x\nblue,2,a,y\nred,,b,x\ngreen,4,a,y\n";
@@ -48,9 +48,8 @@ fn rows_of_another_file_become_features_as_the_first_did() -> Result<()> {
 
 #[test]
 fn a_table_without_a_header_may_lack_its_label() -> Result<()> {
-    let form = Options { target: Some(thalweg::data::csv::Target::First), ..Options::default() }
-        .read_from("a.csv", "0,1,2\n1,3,4\n".as_bytes())?
-        .form();
+    let options = Options { target: Some(Target::First), header: Header::No, ..Options::default() };
+    let form = options.read_from("a.csv", "0,1,2\n1,3,4\n".as_bytes())?.form();
     assert_eq!(form.header, None);
     let of = |text: &str| form.features_from("b.csv", text.as_bytes(), &[0.0; 2], &Options::default());
     assert_eq!(of("0,5,6\n")?, (vec![5.0, 6.0], 1));

@@ -31,7 +31,7 @@ fn a_saved_model_predicts_rows_of_other_files() {
     let folder = tempfile::tempdir().expect("a folder");
     let [data, model, run, other, out] = ["data.csv", "model", "run", "other.csv", "out.csv"].map(|name| path(&folder, name));
     fs::write(&data, table(&[0, 1, 2, 3])).expect("a file");
-    let args = ["--engine", "cpu", "--data", &data, "--epochs", "60", "--lr", "0.02", "--batch", "16", "--hidden", "16"];
+    let args = ["--data", &data, "--epochs", "60", "--lr", "0.02", "--batch", "16", "--hidden", "16"];
     let lines = trained(&[&args[..], &["--save", &model, "--checkpoint", &run]].concat());
     let last = lines.last().expect("a result").clone();
 
@@ -85,8 +85,8 @@ fn what_does_not_fit_the_model_is_said() {
     let folder = tempfile::tempdir().expect("a folder");
     let [data, model, digits, wrong] = ["data.csv", "model", "digits", "wrong.csv"].map(|name| path(&folder, name));
     fs::write(&data, table(&[0, 1, 2, 3])).expect("a file");
-    trained(&["--engine", "cpu", "--data", &data, "--epochs", "1", "--hidden", "4", "--save", &model]);
-    trained(&["--engine", "cpu", "--epochs", "1", "--hidden", "4", "--save", &digits]);
+    trained(&["--data", &data, "--epochs", "1", "--hidden", "4", "--save", &model]);
+    trained(&["--epochs", "1", "--hidden", "4", "--save", &digits]);
     // Digits are predicted from digits.
     let ran = thalweg(&["predict", "--engine", "cpu", "--model", &digits, "--data", "digits", "--quiet"]);
     assert_eq!((ran.code, ran.out.lines().count()), (Some(0), 1798), "{}", ran.err);
