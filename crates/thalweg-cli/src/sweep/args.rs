@@ -194,6 +194,10 @@ pub struct Args {
     /// with the result
     #[arg(long)]
     pub json: bool,
+
+    /// The options of the data that were given, as they were given.
+    #[arg(skip)]
+    pub of_data: Vec<String>,
 }
 
 /// The choices of `--preset`.

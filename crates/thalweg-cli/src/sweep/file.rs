@@ -7,7 +7,7 @@ use super::preset;
 use crate::Usage;
 use anyhow::{Result, anyhow};
 use clap::parser::ValueSource;
-use clap::{CommandFactory, FromArgMatches, Parser};
+use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser};
 use std::ffi::OsString;
 use std::fs;
 use thalweg::Error;
@@ -25,6 +25,8 @@ struct Alone {
 const OF_THE_LINE: [&str; 3] = ["config", "help", "resume"];
 /// Options whose values have names, which may be given in both places.
 const NAMED: [&str; 2] = ["space", "set"];
+/// Options of the data.
+const DATA: [&str; 8] = ["data", "target", "header", "delimiter", "ignore", "missing", "test", "test_fraction"];
 
 /// The options with those of the config file, where the command line does not say otherwise, and what a preset fills in.
 pub fn complete(args: &Args) -> Result<Args> {
@@ -43,8 +45,20 @@ pub fn complete(args: &Args) -> Result<Args> {
         Usage(format!("{place}{}", crate::one_line(what).trim_start_matches("error: ")))
     })?;
     let mut args = Args::from_arg_matches(&matches)?;
+    args.of_data = given_data(&matches);
     preset::fill(&mut args, |id| matches.value_source(id) == Some(ValueSource::CommandLine));
     Ok(args)
+}
+
+/// The options of the data that were given.
+fn given_data(matches: &ArgMatches) -> Vec<String> {
+    let given = DATA.iter().filter(|id| matches.value_source(id) == Some(ValueSource::CommandLine));
+    let values = |id: &&str| {
+        let option = id.replace('_', "-");
+        let raw = matches.get_raw(id).into_iter().flatten();
+        raw.map(|value| format!("--{option}={}", value.to_string_lossy())).collect::<Vec<_>>()
+    };
+    given.flat_map(values).collect()
 }
 
 /// The options of a file as arguments.

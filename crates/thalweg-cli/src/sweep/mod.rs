@@ -92,6 +92,7 @@ impl Work<'_> {
         });
         let signal = stop::asked();
         let mut outcome = Outcome::new(args, &study, &table);
+        outcome.train = outcome.best.as_ref().and_then(|best| jobs.arguments(&best.point, best.steps));
         let last = if ran.is_ok() && signal.is_none() { last_runs(engine, jobs, &table, &mut outcome) } else { Ok(None) };
         drop(trainer);
         // Another may have come meanwhile.

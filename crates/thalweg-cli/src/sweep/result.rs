@@ -51,6 +51,8 @@ pub struct Outcome {
     rules: Vec<Summary>,
     /// What trainings are counted in.
     unit: &'static str,
+    /// The options with which `train` trains the best settings.
+    pub train: Option<Vec<String>>,
     /// The best settings, trained on all training data, on the test data.
     pub refit: Option<Tested>,
     /// The mean of the best, with their numbers.
@@ -74,6 +76,7 @@ impl Outcome {
             importance: shares.map(|shares| names.zip(shares).collect()),
             rules: if args.preset == Some(Preset::Rules) { best_of_rules(&summaries, table) } else { Vec::new() },
             unit: args.unit(),
+            train: None,
             refit: None,
             ensemble: None,
         }
@@ -114,6 +117,10 @@ impl Outcome {
         if let Some((trials, tested)) = &self.ensemble {
             lines.push(format!("mean of the best {} trials, trained on all training data: {}", trials.len(), tested.text()));
         }
+        if let Some(train) = &self.train {
+            let words: Vec<String> = train.iter().map(|word| quoted(word)).collect();
+            lines.push(format!("to train it alone: thalweg train {}", words.join(" ")));
+        }
         if let Some(shares) = self.importance.as_ref().filter(|shares| shares.len() > 1) {
             let shares: Vec<String> = shares.iter().map(|(name, share)| format!("{name} {:.0} %", 100.0 * share)).collect();
             lines.push(format!("importance (fANOVA, of the variance among trials trained to the end): {}", shares.join(", ")));
@@ -133,6 +140,7 @@ impl Outcome {
         json!({
             "best": self.best.as_ref().map(summary),
             "rules": self.rules.iter().map(summary).collect::<Vec<_>>(),
+            "train": self.train,
             "refit": self.refit.map(Tested::json),
             "ensemble": self.ensemble.as_ref().map(|(trials, tested)| json!({ "trials": trials, "tested": tested.json() })),
             "trials": self.trials,
@@ -173,6 +181,12 @@ pub fn settings(point: &Point) -> Map<String, Value> {
 
 fn name_of_rule(point: &Point) -> String {
     point.get("rule").map_or(String::new(), ToString::to_string)
+}
+
+/// A word as shells take it.
+fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_alphanumeric() || "-_=.,:/+".contains(c);
+    if word.chars().all(plain) { word.into() } else { format!("'{}'", word.replace('\'', "'\\''")) }
 }
 
 /// The best trials that came to their end, the best first.

@@ -127,10 +127,7 @@ impl Base {
             point.get(name).map(number).transpose()
         };
         let rule = text("rule").unwrap_or_else(|| self.recipe.rule.clone());
-        let mut pairs = self.recipe.pairs();
-        let searched = point.iter().filter(|(name, _)| !OWN.contains(name));
-        pairs.extend(searched.map(|(key, value)| Pair { key: key.into(), value: value.to_string() }));
-        let rule = settings::rule(&rule, &pairs)?;
+        let rule = settings::rule(&rule, &self.pairs(point))?;
         let others = match &self.recipe.others {
             Some(Scheduled { name, settings }) => Some(settings::rule(name, settings)?),
             None => rule.orthogonal().map(|_| AdamW::default().into()),
@@ -149,6 +146,29 @@ impl Base {
             activation: text("activation").map_or(Ok(self.model.activation), |name| activation(&name))?,
             dropout,
         })
+    }
+
+    /// The options of `train` for the settings of a point; none where `train` has no such settings.
+    pub fn arguments(&self, point: &Point) -> Option<Vec<String>> {
+        let settings = self.settings(point).ok().filter(|settings| settings.dropout == 0.0)?;
+        let hidden: Vec<String> = settings.hidden.iter().map(usize::to_string).collect();
+        let mut arguments = vec![format!("--rule={}", settings.rule.name())];
+        arguments.extend(self.pairs(point).iter().map(|Pair { key, value }| format!("--set={key}={value}")));
+        arguments.extend(self.recipe.others.as_ref().map(|others| format!("--others={others}")));
+        arguments.extend(settings.schedule.map(|schedule| format!("--schedule={schedule}")));
+        arguments.extend(settings.clip_norm.map(|norm| format!("--clip-norm={norm}")));
+        arguments.push(format!("--hidden={}", hidden.join(",")));
+        arguments.push(format!("--activation={}", super::args::chosen(&settings.activation)));
+        arguments.push(format!("--batch={}", settings.batch));
+        arguments.extend(self.drop_last.then(|| "--drop-last".into()));
+        Some(arguments)
+    }
+
+    /// Settings of the rule that were given, and those of the point.
+    fn pairs(&self, point: &Point) -> Vec<Pair> {
+        let searched = point.iter().filter(|(name, _)| !OWN.contains(name));
+        let searched = searched.map(|(key, value)| Pair { key: key.into(), value: value.to_string() });
+        self.recipe.pairs().into_iter().chain(searched).collect()
     }
 
     /// Widths of the hidden layers: as they were given, or a width that all layers have.

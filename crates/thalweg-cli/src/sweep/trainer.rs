@@ -61,6 +61,13 @@ impl<'a> Jobs<'a> {
         Ok(Setup { batch, seed, buffers, ..Setup::new(model, recipe) })
     }
 
+    /// The options with which `train` trains a point for so long. It counts in epochs, and has no dropout.
+    pub fn arguments(&self, point: &Point, epochs: u64) -> Option<Vec<String>> {
+        let settings = self.base.arguments(point).filter(|_| self.args.steps.is_none() && epochs == self.args.budget())?;
+        let run = [format!("--epochs={epochs}"), format!("--seed={}", self.args.seed)];
+        Some(self.args.of_data.iter().cloned().chain(settings).chain(run).collect())
+    }
+
     /// Trains settings on all training rows for so long; what the model says about the test rows. None if a signal ends it, or the loss is
     /// not finite.
     pub fn refit<E: Engine>(&self, engine: &E, point: &Point, until: u64) -> Result<Option<Probabilities>> {

@@ -240,6 +240,45 @@ fn the_best_are_tested_together_and_rows_are_judged_by_models_that_have_not_seen
     assert!((accuracy - last["best"]["mean"].as_f64().expect("a number")).abs() < 0.002, "{accuracy}: {last}");
 }
 
+/// A lane of a population is the model alone, also through rungs, waves and other programs.
+#[test]
+fn train_does_what_the_best_trial_did() {
+    let temp = TempDir::new().expect("a directory");
+    let table = temp.path().join("points.csv");
+    let line = |i: usize| format!("{},{},{}\n", i % 7, i * i % 11, if i % 7 > 3 { "a" } else { "b" });
+    fs::write(&table, "x,y,kind\n".to_string() + &(0..80).map(line).collect::<String>()).expect("written");
+    let table = table.to_str().expect("UTF-8");
+    let spaces: [&[&str]; 3] = [
+        &["--space", "lr=log:1e-2:1e-1", "--strategy", "halving", "--trials", "9", "--epochs", "9", "--lanes", "4"],
+        &["--space", "rule=choice:adam,sgd", "--space", "lr=fixed:0.05", "--space", "schedule=fixed:cosine", "--seeds", "1"],
+        &[
+            "--space",
+            "hidden=choice:8,16",
+            "--space",
+            "batch=choice:128,200",
+            "--space",
+            "clip_norm=uniform:0.5:2",
+            "--lr",
+            "0.03",
+        ],
+    ];
+    for space in spaces {
+        let last = result(&swept(&[space, &["--json"]].concat()));
+        let train: Vec<&str> =
+            last["train"].as_array().expect("options").iter().map(|option| option.as_str().expect("text")).collect();
+        let lines = trained(&train);
+        assert_eq!(lines[lines.len() - 2]["test_accuracy"], last["best"]["mean"], "{last}");
+    }
+    // Features of a table are scaled on the device, by the rows of each fold; here by all rows.
+    let csv = ["--data", table, "--target", "kind", "--space", "lr=log:1e-2:1e-1", "--json", "--batch", "16"];
+    let last = result(&swept(&csv));
+    let train: Vec<&str> =
+        last["train"].as_array().expect("options").iter().map(|option| option.as_str().expect("text")).collect();
+    assert!(train[0] == format!("--data={table}") && train[1] == "--target=kind", "{last}");
+    let lines = trained(&train);
+    assert_eq!(lines[lines.len() - 2]["test_accuracy"], last["best"]["mean"], "{last}");
+}
+
 #[test]
 fn trials_may_be_counted_in_steps() {
     let by = |args: &[&str]| result(&swept(&[&LR[..], &["--json", "--trials", "2"], args].concat()))["best"].clone();
