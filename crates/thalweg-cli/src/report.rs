@@ -58,6 +58,8 @@ pub enum Voice {
     Json,
     /// JSON on stdout, and on stderr only what is wrong.
     QuietJson,
+    /// On stderr what is wrong.
+    Silent,
 }
 
 /// Everything a run writes.
@@ -95,7 +97,7 @@ impl Voice {
     }
 
     pub fn is_quiet(self) -> bool {
-        matches!(self, Self::Quiet | Self::QuietJson)
+        matches!(self, Self::Quiet | Self::QuietJson | Self::Silent)
     }
 }
 
@@ -229,7 +231,7 @@ impl Report {
 
     /// A line on stdout. Where nobody reads it any more, a run with files goes on without.
     fn print(&mut self, line: &impl fmt::Display) -> Result<()> {
-        if !self.heard {
+        if !self.heard || self.voice == Voice::Silent {
             return Ok(());
         }
         let print = || writeln!(io::stdout(), "{line}");

@@ -128,7 +128,8 @@ impl Given {
     }
 }
 
-fn command() -> clap::Command {
+/// The command `train`.
+pub fn command() -> clap::Command {
     let cli = Cli::command();
     cli.find_subcommand("train").cloned().unwrap_or_default()
 }

@@ -3,13 +3,16 @@
 use crate::data;
 use crate::report::note;
 use anyhow::{Context, Result};
-use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 
 /// Ctrl-C.
 const INTERRUPT: i32 = 2;
 
 /// The signal that came first; 0: none.
 static SIGNAL: AtomicI32 = AtomicI32::new(0);
+
+/// Whether somebody listens: a command may train by another one.
+static LISTENING: AtomicBool = AtomicBool::new(false);
 
 /// The signal that asked for an end, if one did.
 pub fn asked() -> Option<i32> {
@@ -34,8 +37,12 @@ fn received(signal: i32) {
 }
 
 /// Listens for Ctrl-C, for SIGTERM (docker stop, Slurm) and for SIGHUP (a closed terminal), unless that one is ignored, as `nohup` has it.
-#[cfg(unix)]
 pub fn listen() -> Result<()> {
+    if LISTENING.swap(true, Ordering::Relaxed) { Ok(()) } else { start() }
+}
+
+#[cfg(unix)]
+fn start() -> Result<()> {
     use signal_hook::consts::{SIGHUP, SIGTERM};
     let wanted = [INTERRUPT, SIGTERM, SIGHUP].into_iter().filter(|&signal| signal != SIGHUP || !is_ignored(signal));
     let mut signals = signal_hook::iterator::Signals::new(wanted).context("cannot listen for signals")?;
@@ -54,6 +61,6 @@ fn is_ignored(signal: i32) -> bool {
 }
 
 #[cfg(not(unix))]
-pub fn listen() -> Result<()> {
+fn start() -> Result<()> {
     ctrlc::set_handler(|| received(INTERRUPT)).context("cannot listen for Ctrl-C")
 }

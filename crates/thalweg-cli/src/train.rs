@@ -11,11 +11,12 @@ use crate::rates::{self, Follower};
 use crate::recipe::{DEFAULT, OTHERS, RecipeArgs, recipe};
 use crate::record::Record;
 use crate::report::{Epoch, Report, Score, Voice, note};
-use crate::resume::{Given, Resumed};
+use crate::resume::{Given, Resumed, command};
 use crate::settings::{self, Scheduled};
 use crate::tensorboard::EventFile;
 use crate::{Interrupted, Usage, limits, stop};
 use anyhow::{Result, bail};
+use clap::FromArgMatches;
 use serde_json::{Map, Value, json};
 use std::ops::ControlFlow;
 use std::path::PathBuf;
@@ -103,6 +104,10 @@ pub struct Args {
     /// Seconds are those spent in training, without loading and testing
     #[arg(long)]
     json: bool,
+
+    /// Nothing is said at all, as where another command trains a model of its own.
+    #[arg(skip)]
+    silent: bool,
 }
 
 /// How training ended.
@@ -119,6 +124,13 @@ pub fn run(args: Args, given: Given) -> Result<()> {
     let latest = args.keep.until.map(|until| until - u64::from(!args.keep.watch.is_empty()));
     let (resumed, args, given) = Resumed::open(&path, latest, &given)?;
     train(args, &given, Some(resumed))
+}
+
+/// Trains by these options, which are those of the command, and says nothing but what is wrong.
+pub fn silently(arguments: &[String]) -> Result<()> {
+    let matches = command().no_binary_name(true).try_get_matches_from(arguments)?;
+    let args = Args { silent: true, quiet: true, ..Args::from_arg_matches(&matches)? };
+    train(args, &Given::of(&matches), None)
 }
 
 fn train(mut args: Args, given: &Given, resumed: Option<Resumed>) -> Result<()> {
@@ -154,7 +166,7 @@ fn train(mut args: Args, given: &Given, resumed: Option<Resumed>) -> Result<()> 
     let data = data::Summary { read, run };
     let mut record = Record { settings, data, rates, engine: engine.name(), adapter: engine.adapter(), best: None };
     let epochs = args.keep.until.map_or(args.epochs, |until| until.div_ceil(steps_per_epoch.max(1) as u64) as usize);
-    let mut report = Report::new(Voice::new(args.json, args.quiet), epochs, out);
+    let mut report = Report::new(if args.silent { Voice::Silent } else { Voice::new(args.json, args.quiet) }, epochs, out);
     let about =
         About::new(given, &train, &test, scaler, form.as_ref().map(columns_json), [engine.name().into(), engine.adapter()]);
     if let Some(past) = &past {

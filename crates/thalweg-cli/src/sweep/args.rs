@@ -1,5 +1,6 @@
 //! The options of `thalweg sweep`.
 
+use super::result::{NEAR_ACCURACY, NEAR_LOSS};
 use crate::data::DataArgs;
 use crate::engine::EngineArgs;
 use crate::model::ModelArgs;
@@ -101,6 +102,10 @@ pub struct Args {
     #[arg(long, requires = "out")]
     pub out_of_fold: bool,
 
+    /// Train the best settings once more as `train` does, on all training data, and put the model where `predict` and `evaluate` find it
+    #[arg(long, value_name = "FILE", conflicts_with = "steps")]
+    pub save_best: Option<PathBuf>,
+
     /// Train so many of the best trials on all training data, and test the mean of their probabilities; 0: none
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = whole::<usize>(0..=1 << 20), allow_negative_numbers = true)]
     pub ensemble: usize,
@@ -198,6 +203,10 @@ pub struct Args {
     /// The options of the data that were given, as they were given.
     #[arg(skip)]
     pub of_data: Vec<String>,
+
+    /// Those of the engine.
+    #[arg(skip)]
+    pub of_engine: Vec<String>,
 }
 
 /// The choices of `--preset`.
@@ -267,6 +276,14 @@ impl Metric {
         match self {
             Self::Accuracy => "accuracy",
             Self::Loss => "loss",
+        }
+    }
+
+    /// What is nearly the best.
+    pub fn near(self) -> String {
+        match self {
+            Self::Accuracy => format!("an accuracy at most {} points lower", 100.0 * NEAR_ACCURACY),
+            Self::Loss => format!("a loss at most {:.0} % higher", 100.0 * (NEAR_LOSS - 1.0)),
         }
     }
 

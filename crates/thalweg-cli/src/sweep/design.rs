@@ -28,6 +28,7 @@ impl Design {
             return Err(Usage(format!("the search space is empty; {hint}")).into());
         }
         let space = space::read(&args.space, &base)?;
+        check_save(args, &space)?;
         base.check(&space, args.budget())?;
         let usage = |error: thalweg::Error| Usage(error.to_string());
         let mut sweep = sweep(args, &space);
@@ -41,6 +42,24 @@ impl Design {
         sweep.check(&study).map_err(usage)?;
         Ok(Self { base, space, sweep, study })
     }
+}
+
+/// Whether `train` could make what is to be saved.
+fn check_save(args: &Args, space: &SearchSpace) -> Result<()> {
+    let Some(file) = &args.save_best else { return Ok(()) };
+    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let reason = if let Some(folder) = folder.filter(|folder| !folder.is_dir()) {
+        format!("{} is no folder", folder.display())
+    } else if space.parameter("dropout").is_ok() {
+        "train has no dropout".into()
+    } else if args.strategy == args::Strategy::Population {
+        "the settings of a population change on the way".into()
+    } else if args.of_data.iter().any(|option| option == "--data=-" || option == "--test=-") {
+        "data on standard input can be read once".into()
+    } else {
+        return Ok(());
+    };
+    Err(Usage(format!("--save-best: {reason}")).into())
 }
 
 fn study(args: &Args, space: &SearchSpace) -> thalweg::Result<Study> {

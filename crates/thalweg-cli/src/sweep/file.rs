@@ -25,6 +25,8 @@ struct Alone {
 const OF_THE_LINE: [&str; 3] = ["config", "help", "resume"];
 /// Options whose values have names, which may be given in both places.
 const NAMED: [&str; 2] = ["space", "set"];
+/// Options of the engine.
+const ENGINE: [&str; 4] = ["engine", "adapter", "threads", "max_memory"];
 /// Options of the data.
 const DATA: [&str; 8] = ["data", "target", "header", "delimiter", "ignore", "missing", "test", "test_fraction"];
 
@@ -45,14 +47,15 @@ pub fn complete(args: &Args) -> Result<Args> {
         Usage(format!("{place}{}", crate::one_line(what).trim_start_matches("error: ")))
     })?;
     let mut args = Args::from_arg_matches(&matches)?;
-    args.of_data = given_data(&matches);
+    args.of_data = options_given(&matches, &DATA);
+    args.of_engine = options_given(&matches, &ENGINE);
     preset::fill(&mut args, |id| matches.value_source(id) == Some(ValueSource::CommandLine));
     Ok(args)
 }
 
-/// The options of the data that were given.
-fn given_data(matches: &ArgMatches) -> Vec<String> {
-    let given = DATA.iter().filter(|id| matches.value_source(id) == Some(ValueSource::CommandLine));
+/// Those of some options that were given.
+fn options_given(matches: &ArgMatches, options: &[&str]) -> Vec<String> {
+    let given = options.iter().filter(|id| matches.value_source(id) == Some(ValueSource::CommandLine));
     let values = |id: &&str| {
         let option = id.replace('_', "-");
         let raw = matches.get_raw(id).into_iter().flatten();

@@ -17,7 +17,7 @@ pub use args::Args;
 
 use crate::data::Data;
 use crate::engine::Picked;
-use crate::report::Voice;
+use crate::report::{Voice, note};
 use crate::{Interrupted, Usage, limits, stop};
 use anyhow::{Result, bail};
 use cut::Cut;
@@ -27,6 +27,7 @@ use progress::Progress;
 use result::{Outcome, Tested};
 use serde_json::json;
 use std::cell::RefCell;
+use std::path::Path;
 use thalweg::plan::Engine;
 use thalweg::sweep::Table;
 use thalweg::train::Probabilities;
@@ -98,6 +99,9 @@ impl Work<'_> {
         // Another may have come meanwhile.
         let signal = stop::asked();
         let mut progress = progress.into_inner();
+        if let (Ok(_), None, Some(file)) = (&last, signal, &args.save_best) {
+            save(args, file, outcome.train.as_deref())?;
+        }
         if let Ok(Some(text)) = &last {
             progress.file("out_of_fold.csv", text);
         }
@@ -119,6 +123,17 @@ impl Work<'_> {
         }
         Ok(())
     }
+}
+
+/// Has `train` train the best settings and save the model.
+fn save(args: &Args, file: &Path, train: Option<&[String]>) -> Result<()> {
+    let Some(train) = train else {
+        note("warning: no trial was trained to the end, so that no model is saved");
+        return Ok(());
+    };
+    let save = format!("--save={}", file.display());
+    let all: Vec<String> = train.iter().chain(&args.of_engine).cloned().chain([save]).collect();
+    crate::train::silently(&all)
 }
 
 /// Trains the best settings once more, as far as that is asked for: on all training data, several for an ensemble, and on each fold, whose

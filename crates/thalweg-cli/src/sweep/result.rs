@@ -2,10 +2,15 @@
 
 use super::args::{Args, Metric, Preset};
 use super::progress::duration;
+use crate::data::short;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
-use thalweg::sweep::{self, Point, Status, Study, Summary, Table, importance};
+use thalweg::sweep::{self, Goal, Point, Status, Study, Summary, Table, importance};
 use thalweg::train::Probabilities;
+
+/// What is nearly the best: times its loss, and below its accuracy.
+pub const NEAR_LOSS: f64 = 1.1;
+pub const NEAR_ACCURACY: f64 = 0.02;
 
 /// Bins of the calibration error.
 const BINS: usize = 15;
@@ -51,6 +56,8 @@ pub struct Outcome {
     rules: Vec<Summary>,
     /// What trainings are counted in.
     unit: &'static str,
+    /// The rates around the best that do nearly as well, where rates were scanned.
+    rates: Option<(f64, f64)>,
     /// The options with which `train` trains the best settings.
     pub train: Option<Vec<String>>,
     /// The best settings, trained on all training data, on the test data.
@@ -76,6 +83,7 @@ impl Outcome {
             importance: shares.map(|shares| names.zip(shares).collect()),
             rules: if args.preset == Some(Preset::Rules) { best_of_rules(&summaries, table) } else { Vec::new() },
             unit: args.unit(),
+            rates: if args.preset == Some(Preset::LrScan) { nearly_best(&summaries, table) } else { None },
             train: None,
             refit: None,
             ensemble: None,
@@ -106,6 +114,10 @@ impl Outcome {
                 self.unit,
                 best.point
             ));
+        }
+        if let Some((from, to)) = self.rates {
+            let (from, to) = (short(from), short(to));
+            lines.push(format!("rates from {from} to {to} do nearly as well: {}", self.metric.near()));
         }
         for rule in &self.rules {
             let lr = rule.point.get("lr").map_or(String::new(), |lr| format!(" at lr = {lr}"));
@@ -140,6 +152,7 @@ impl Outcome {
         json!({
             "best": self.best.as_ref().map(summary),
             "rules": self.rules.iter().map(summary).collect::<Vec<_>>(),
+            "rates": self.rates.map(|(from, to)| [from, to]),
             "train": self.train,
             "refit": self.refit.map(Tested::json),
             "ensemble": self.ensemble.as_ref().map(|(trials, tested)| json!({ "trials": trials, "tested": tested.json() })),
@@ -183,6 +196,22 @@ fn name_of_rule(point: &Point) -> String {
     point.get("rule").map_or(String::new(), ToString::to_string)
 }
 
+/// The rates around the best one, without a gap, whose metric is nearly that of the best.
+fn nearly_best(summaries: &[Summary], table: &Table) -> Option<(f64, f64)> {
+    let best = table.best()?;
+    let rate = |summary: &Summary| summary.point.get("lr").and_then(sweep::Value::as_f64);
+    let near = |summary: &Summary| match table.goal() {
+        Goal::Minimize => summary.mean <= NEAR_LOSS * best.mean,
+        Goal::Maximize => summary.mean >= best.mean - NEAR_ACCURACY,
+    };
+    let mut scanned: Vec<(f64, bool)> = summaries.iter().filter_map(|summary| Some((rate(summary)?, near(summary)))).collect();
+    scanned.sort_by(|a, b| a.0.total_cmp(&b.0));
+    let at = scanned.iter().position(|(lr, _)| Some(*lr) == rate(&best))?;
+    let from = scanned[..at].iter().rposition(|(_, near)| !near).map_or(0, |last| last + 1);
+    let to = scanned[at..].iter().position(|(_, near)| !near).map_or(scanned.len(), |first| at + first) - 1;
+    Some((scanned[from].0, scanned[to].0))
+}
+
 /// A word as shells take it.
 fn quoted(word: &str) -> String {
     let plain = |c: char| c.is_alphanumeric() || "-_=.,:/+".contains(c);
@@ -211,4 +240,33 @@ fn best_of_rules(summaries: &[Summary], table: &Table) -> Vec<Summary> {
     let mut best: Vec<Summary> = best.into_values().cloned().collect();
     best.sort_by(|a, b| goal.cost(a.mean).total_cmp(&goal.cost(b.mean)));
     best
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use thalweg::sweep::{Grid, Record, SearchSpace};
+
+    #[test]
+    fn rates_that_do_nearly_as_well_have_no_gap() {
+        let space: SearchSpace = "lr=choice:0.001,0.01,0.1,1.0,10.0,100.0".parse().expect("a space");
+        let grid = Grid::new(&space, 1).expect("a grid");
+        let mut study = Study::new(space.clone(), Goal::Minimize, grid);
+        let mut table = Table::new(space, Goal::Minimize);
+        // The first is as good by chance, and the last is not finite.
+        for (trial, loss) in study.ask(6).expect("trials").iter().zip([0.5, 0.9, 0.52, 0.5, 0.54, f64::NAN]) {
+            table.push(Record::new(trial).scored(1, loss, Status::Complete)).expect("a row");
+        }
+        assert_eq!(table.best().map(|best| best.trial), Some(0));
+        assert_eq!(nearly_best(&table.summaries(), &table), Some((0.001, 0.001)));
+        let trial = study.trials()[0].clone();
+        table.push(Record::new(&trial).scored(1, 0.8, Status::Complete)).expect("a row");
+        assert_eq!(nearly_best(&table.summaries(), &table), Some((0.1, 10.0)));
+    }
+
+    #[test]
+    fn words_are_quoted_where_shells_ask_for_it() {
+        assert_eq!(quoted("--set=lr=1e-3"), "--set=lr=1e-3");
+        assert_eq!(quoted("--data=my file's.csv"), "'--data=my file'\\''s.csv'");
+    }
 }

@@ -1,6 +1,6 @@
 //! Trains the jobs of a sweep as lanes of a population.
 
-use super::args::Args;
+use super::args::{Args, Strategy};
 use super::cut::Cut;
 use super::progress::Progress;
 use super::space::{Base, Settings};
@@ -63,7 +63,10 @@ impl<'a> Jobs<'a> {
 
     /// The options with which `train` trains a point for so long. It counts in epochs, and has no dropout.
     pub fn arguments(&self, point: &Point, epochs: u64) -> Option<Vec<String>> {
-        let settings = self.base.arguments(point).filter(|_| self.args.steps.is_none() && epochs == self.args.budget())?;
+        // The settings of a member were others before.
+        let alone = self.args.strategy != Strategy::Population;
+        let settings =
+            self.base.arguments(point).filter(|_| self.args.steps.is_none() && epochs == self.args.budget() && alone)?;
         let run = [format!("--epochs={epochs}"), format!("--seed={}", self.args.seed)];
         Some(self.args.of_data.iter().cloned().chain(settings).chain(run).collect())
     }

@@ -156,6 +156,8 @@ fn what_makes_no_sense_is_refused_before_anything_is_read() {
         (&["--space", "lr=log:1e-3:1", "--strategy", "hyperband", "--trials", "1"], "trials = 1 is out of range: at least 2"),
         (&["--space", "lr=log:1e-3:1", "--first", "lr=3"], "lr = 3 is out of range: in log:0.001:1.0"),
         (&["--space", "lr=log:1e-3:1", "--strategy", "hyprband"], "hyperband"),
+        (&["--space", "dropout=uniform:0:0.5", "--save-best", "x"], "--save-best: train has no dropout"),
+        (&["--space", "lr=fixed:1", "--save-best", "/no/such/x"], "--save-best: /no/such is no folder"),
         (&["--space", "hidden=choice:8,16", "--strategy", "population"], "the list of parameters to explore is empty"),
     ];
     for (args, says) in table {
@@ -207,6 +209,9 @@ fn trials_whose_loss_is_not_finite_have_failed_and_end_nothing() {
 fn presets_are_sweeps() {
     let scan = swept(&["--preset", "lr-scan", "--grid-values", "4", "--epochs", "1", "--json"]);
     assert_eq!(result(&scan)["trials"], 4, "{scan:?}");
+    let best = result(&scan)["best"]["settings"]["lr"].as_f64().expect("a rate");
+    let rates: Vec<f64> = result(&scan)["rates"].as_array().expect("two").iter().filter_map(Value::as_f64).collect();
+    assert!(rates.len() == 2 && (rates[0]..=rates[1]).contains(&best), "{scan:?}");
     let seeds = result(&swept(&["--preset", "seeds", "--seeds", "3", "--trials", "1", "--epochs", "1", "--json"]));
     assert_eq!((&seeds["best"]["runs"], &seeds["trials"]), (&3.into(), &1.into()), "{seeds}");
     let rules =
@@ -269,6 +274,12 @@ fn train_does_what_the_best_trial_did() {
         let lines = trained(&train);
         assert_eq!(lines[lines.len() - 2]["test_accuracy"], last["best"]["mean"], "{last}");
     }
+    // So the model can be kept.
+    let model = temp.path().join("best.safetensors");
+    let model = model.to_str().expect("UTF-8");
+    let last = result(&swept(&["--space", "lr=log:1e-2:1e-1", "--trials", "2", "--save-best", model, "--json"]));
+    let evaluated = thalweg(&["evaluate", "--model", model, "--engine", "cpu", "--json"]).json();
+    assert_eq!(evaluated[0]["accuracy"], last["best"]["mean"], "{evaluated:?} {last}");
     // Features of a table are scaled on the device, by the rows of each fold; here by all rows.
     let csv = ["--data", table, "--target", "kind", "--space", "lr=log:1e-2:1e-1", "--json", "--batch", "16"];
     let last = result(&swept(&csv));
