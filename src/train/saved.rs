@@ -137,28 +137,82 @@ where
     /// # Errors
     /// As for [`Optimizer::load_weights`](crate::Optimizer::load_weights).
     pub fn load_weights(&mut self, weights: &Tensors) -> Result<Loaded> {
-        let mut rest = weights.clone();
-        let mut arena = vec![P::Float::of(0.0); self.statistics.arena.len()];
-        let (mut names, mut not_finite) = (Vec::new(), Vec::new());
+        let Buffers { values, rest, unused, loaded } = self.buffers_of(weights)?;
+        if let Some((_, reason)) = loaded.kept.into_iter().next() {
+            return Err(reason);
+        }
+        let mut all = self.optimizer.load_weights(&rest)?;
+        self.write_buffers(&values)?;
+        all.loaded.extend(loaded.loaded);
+        all.not_finite.extend(loaded.not_finite);
+        all.unused = unused;
+        Ok(all)
+    }
+
+    /// [`Trainer::load_weights`] of those tensors that fit; it says which these were, and why others stay as they are.
+    ///
+    /// # Errors
+    /// A lost device.
+    ///
+    /// # Examples
+    ///
+    /// A model with more classes than the one whose weights there are:
+    ///
+    /// ```
+    /// use thalweg::nn::{Nonlinearity, Sequential};
+    /// use thalweg::{Adam, Recipe, Trainer, cpu::Cpu, data::Dataset};
+    ///
+    /// let data = Dataset::new(vec![0.0, 0.5, 1.0, 1.5], 1, vec![0, 0, 1, 2])?;
+    /// let model = Sequential::perceptron(1, &[4], 3, Nonlinearity::Relu);
+    /// let mut trainer = Trainer::builder(&model, Recipe::new(Adam::default())).train(&data).build(&Cpu::<f32>::default())?;
+    /// let mut weights = trainer.weights(0)?;
+    /// weights.put("2.bias", &[2], &[0.0f32; 2])?;
+    /// weights.put("2.weight", &[2, 4], &[0.0f32; 8])?;
+    /// let loaded = trainer.load_weights_lenient(&weights)?;
+    /// assert_eq!(loaded.loaded, ["0.bias", "0.weight"]);
+    /// assert_eq!(loaded.kept.len(), 2);
+    /// # Ok::<(), thalweg::Error>(())
+    /// ```
+    pub fn load_weights_lenient(&mut self, weights: &Tensors) -> Result<Loaded> {
+        let Buffers { values, rest, unused, loaded } = self.buffers_of(weights)?;
+        let mut all = self.optimizer.load_weights_lenient(&rest)?;
+        self.write_buffers(&values)?;
+        all.loaded.extend(loaded.loaded);
+        all.kept.extend(loaded.kept);
+        all.not_finite.extend(loaded.not_finite);
+        all.unused.extend(unused);
+        Ok(all)
+    }
+
+    /// The untrained buffers among weights, and what is left of these.
+    fn buffers_of(&mut self, weights: &Tensors) -> Result<Buffers<P::Float>> {
+        let mut values = self.optimizer.program_mut().read(self.statistics.id, 0)?;
+        let (mut rest, mut loaded) = (weights.clone(), Loaded::default());
         for tensor in self.statistics.arena.tensors() {
-            let found = weights.tensor(&tensor.name)?;
-            check_shape(&tensor.name, &tensor.shape, &found.shape)?;
-            arena[tensor.offset..][..tensor.len()].copy_from_slice(&weights.get::<P::Float>(&tensor.name)?);
-            not_finite.extend(found.first_not_finite().map(|place| (tensor.name.clone(), place)));
-            rest.remove(&tensor.name);
-            names.push(tensor.name.clone());
+            let name = &tensor.name;
+            let found = weights.tensor(name).and_then(|found| {
+                check_shape(name, &tensor.shape, &found.shape)?;
+                Ok((found, weights.get::<P::Float>(name)?))
+            });
+            match found {
+                Ok((found, own)) => {
+                    values[tensor.offset..][..tensor.len()].copy_from_slice(&own);
+                    loaded.not_finite.extend(found.first_not_finite().map(|place| (name.clone(), place)));
+                    loaded.loaded.push(name.clone());
+                }
+                Err(reason) => loaded.kept.push((name.clone(), reason)),
+            }
+            rest.remove(name);
         }
         let unused: Vec<String> =
-            weights.iter().map(|(name, _)| name.into()).filter(|name: &String| name.ends_with(UNUSED)).collect();
+            weights.iter().map(|(name, _)| name).filter(|name| name.ends_with(UNUSED)).map(String::from).collect();
         unused.iter().for_each(|name| drop(rest.remove(name)));
-        let mut loaded = self.optimizer.load_weights(&rest)?;
-        for lane in 0..self.lanes.len() {
-            self.optimizer.program_mut().write(self.statistics.id, lane, 0, &arena)?;
-        }
-        loaded.loaded.extend(names);
-        loaded.not_finite.extend(not_finite);
-        loaded.unused = unused;
-        Ok(loaded)
+        Ok(Buffers { values, rest, unused, loaded })
+    }
+
+    fn write_buffers(&mut self, values: &[P::Float]) -> Result<()> {
+        let (id, program) = (self.statistics.id, self.optimizer.program_mut());
+        (0..self.lanes.len()).try_for_each(|lane| program.write(id, lane, 0, values))
     }
 
     /// How the rows of an epoch become steps.
@@ -166,6 +220,16 @@ where
         let rows = self.lanes[0].train.len();
         json!({ "rows": rows, "batch": self.train.batch, "batches": self.train.batches, "micro": self.micro }).to_string()
     }
+}
+
+/// The untrained buffers among weights.
+struct Buffers<F> {
+    /// Laid out as their arena.
+    values: Vec<F>,
+    /// Weights without them and without what is not used.
+    rest: Tensors,
+    unused: Vec<String>,
+    loaded: Loaded,
 }
 
 /// The parts of an arena in a file.

@@ -59,6 +59,8 @@ fn a_table_without_a_header_may_lack_its_label() -> Result<()> {
         error.contains("1 fields found, 3 expected as in the table of the model, or one fewer without the label"),
         "{error}"
     );
+    let one = options.read_from("a.csv", "0,1\n1,3\n".as_bytes())?.form();
+    assert_eq!(one.features_from("b.csv", "5\n6\n".as_bytes(), &[0.0], &options)?, (vec![5.0, 6.0], 2));
     assert!(form.rows_from("b.csv", "5,6\n".as_bytes(), &[0.0; 2], &Options::default()).is_err(), "labels are wanted");
     Ok(())
 }

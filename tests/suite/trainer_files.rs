@@ -229,7 +229,18 @@ fn a_perceptron_of_pytorch_predicts_the_same_here() -> Result<()> {
         assert!(back.iter().all(|(name, tensor)| weights.find(name) == Some(tensor)) && back.len() + 2 == weights.len());
         let mut less = weights.clone();
         less.remove("1.running_var");
+        let before = trainer.weights(0)?;
         assert!(matches!(trainer.load_weights(&less), Err(Error::Unknown { .. })));
+        less.put("6.bias", &[2], &[9.0f32; 2])?;
+        less.put("0.bias", &[16], &[9.0f32; 16])?;
+        assert!(matches!(trainer.load_weights(&less), Err(Error::Unknown { .. } | Error::Shape { .. })));
+        assert!(trainer.weights(0)? == before, "nothing is changed");
+        let loaded = trainer.load_weights_lenient(&less)?;
+        let kept: Vec<&str> = loaded.kept.iter().map(|(name, _)| &**name).collect();
+        assert_eq!(kept, ["6.bias", "1.running_var"]);
+        let after = trainer.weights(0)?;
+        assert_eq!(after.get::<f32>("0.bias")?, [9.0; 16]);
+        assert!(after.find("1.running_var") == before.find("1.running_var") && after.find("6.bias") == before.find("6.bias"));
     }
     Ok(())
 }

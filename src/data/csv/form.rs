@@ -110,7 +110,7 @@ impl Form {
         options: &Options,
     ) -> Result<(Vec<f32>, usize)> {
         let path = name.as_ref();
-        let text = Text::read(path, Content::new(path, stream)?, options.delimiter, options.max_memory)?;
+        let text = Text::read(path, Content::new(path, stream)?, options.delimiter, options.max_memory)?.unlabelled();
         let columns = self.as_columns().of_unlabelled(&text, "the table of the model")?;
         let rows = Rows::read_features(&text, &columns, options)?;
         let number = rows.labels.rows.len();

@@ -19,6 +19,8 @@ pub(super) struct Text<'a> {
     delimiter: u8,
     /// Names of the classes 0, 1, … from a line of counts.
     class_names: Vec<String>,
+    /// Columns that there have to be: features and a label.
+    least: usize,
 }
 
 impl<'a> Text<'a> {
@@ -34,7 +36,12 @@ impl<'a> Text<'a> {
         if delimiter == b' ' {
             squeeze(&mut bytes);
         }
-        Ok(Self { path, bytes, start: 0, delimiter, class_names: Vec::new() }.without_counts())
+        Ok(Self { path, bytes, start: 0, delimiter, class_names: Vec::new(), least: 2 }.without_counts())
+    }
+
+    /// A column of features may be alone.
+    pub fn unlabelled(self) -> Self {
+        Self { least: 1, ..self }
     }
 
     /// Leaves out a first line that counts rows and features and names the classes, as the files of scikit-learn have it.
@@ -101,7 +108,7 @@ impl<'a> Text<'a> {
             let reason = format!("{found} fields found, {expected} expected as in the first line");
             return Err(self.error(offset(record), found.min(expected), reason));
         }
-        if found < 2 {
+        if found < self.least {
             let by = name(self.delimiter);
             let reason =
                 format!("1 column found, at least 2 expected: features and the label, separated by {by} (`delimiter`)");
