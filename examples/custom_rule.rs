@@ -73,7 +73,7 @@ fn gradient(params: &[f32]) -> Vec<f32> {
 
 fn optimizer<E: Engine<Float = f32>>(engine: &E) -> thalweg::Result<Optimizer<E::Program>> {
     let rule = Signum { lr: 0.02, beta: 0.9, weight_decay: 1e-4 };
-    let recipe = Recipe::new(rule).scale("lr", Cosine { steps: STEPS as u64, ..Default::default() });
+    let recipe = Recipe::new(rule).scale("lr", Cosine::new(1.0, STEPS as u64));
     Optimizer::new(engine, recipe, &[("x", &[LEN])])
 }
 

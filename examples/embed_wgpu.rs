@@ -90,8 +90,7 @@ fn main() -> Result<()> {
     let gpu = Gpu::from_wgpu(device.clone(), queue.clone());
     let slice = |offset| Slice { buffer: model.clone(), offset, len: 4 };
     let tensor = SliceTensor { name: "coefficients".into(), shape: vec![4], params: slice(0), grads: slice(16) };
-    let recipe =
-        Recipe::new(Adam { lr: 0.05, ..Default::default() }).scale("lr", Cosine { steps: STEPS as u64, ..Default::default() });
+    let recipe = Recipe::new(Adam { lr: 0.05, ..Default::default() }).scale("lr", Cosine::new(1.0, STEPS as u64));
     let mut optimizer = Optimizer::over_slices(&gpu, recipe, &[tensor])?;
 
     for _ in 0..STEPS / BATCH {

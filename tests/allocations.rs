@@ -137,10 +137,10 @@ fn assert_none(what: &str, mut caught: Vec<Vec<usize>>) {
 
 /// Two groups with rows of their own, and schedules of every step.
 fn recipe() -> Recipe {
-    let cosine: Schedule = Cosine { steps: 100_000, ..Default::default() }.into();
+    let cosine: Schedule = Cosine::new(1.0, 100_000).into();
     let [first, second] = [0.1, 0.01].map(|lr| Adam { lr, ..Default::default() });
     let recipe = Recipe::new(first).group("b", |tensor| tensor.name == "b", second).clip_norm(1.0);
-    recipe.scale("lr", cosine.warmup(100, 0.0)).scale_group("b", "beta1", Exponential { gamma: 0.999, ..Default::default() })
+    recipe.scale("lr", cosine.warmup(100, 0.0)).scale_group("b", "beta1", Exponential::new(1.0, 0.999))
 }
 
 fn optimizer<E: Engine>(engine: &E) -> Result<Optimizer<E::Program>> {
@@ -254,7 +254,7 @@ fn a_recorded_step_allocates_nothing_of_ours() -> Result<()> {
 
 /// A matrix and a vector under a rule, whose numbers a schedule checks at every row.
 fn of_rule<E: Engine>(engine: &E, rule: &dyn thalweg::AnyRule) -> Result<Optimizer<E::Program>> {
-    let cosine = Cosine { steps: 100_000, ..Default::default() };
+    let cosine = Cosine::new(1.0, 100_000);
     // Rprop's rate is only where its steps start.
     let recipe = match rule.name() {
         "rprop" => Recipe::new(rule.boxed()).scale("step_max", cosine),

@@ -49,7 +49,7 @@ use std::sync::Arc;
 ///
 /// [[schedules]]
 /// setting = "lr"
-/// scale.warmup = { start = 0, steps = 100, then.cosine = { steps = 900 } }
+/// scale.warmup = { start = 0, steps = 100, then.cosine = { from = 1, steps = 900 } }
 /// ```
 #[derive(Debug, Clone)]
 pub struct Recipe {
@@ -361,7 +361,7 @@ impl Recipe {
     /// use thalweg::{AdamW, Recipe, schedule::{Cosine, Schedule}};
     ///
     /// // Up to 3e-4 in 100 steps, down to 0 in 900.
-    /// let cosine: Schedule = Cosine { from: 3e-4, steps: 900, ..Default::default() }.into();
+    /// let cosine: Schedule = Cosine::new(3e-4, 900).into();
     /// let recipe = Recipe::new(AdamW::default()).schedule("lr", cosine.warmup(100, 0.0));
     /// ```
     pub fn schedule(self, setting: &str, schedules: impl Into<Schedules>) -> Self {
@@ -384,7 +384,7 @@ impl Recipe {
     ///
     /// // Each lane goes from its own rate down to 0.
     /// let rules = [1e-3, 3e-4].map(|lr| AdamW { lr, ..Default::default() });
-    /// let recipe = Recipe::population(rules).scale("lr", Cosine { steps: 900, ..Default::default() });
+    /// let recipe = Recipe::population(rules).scale("lr", Cosine::new(1.0, 900));
     /// ```
     pub fn scale(self, setting: &str, factors: impl Into<Schedules>) -> Self {
         self.follow(None, setting, factors, Effect::Scale)

@@ -18,7 +18,7 @@ use crate::schedule::{Curve, Schedule, between, fraction, not_negative};
 /// ```
 /// use thalweg::schedule::{Exponential, Schedule, Sequence};
 ///
-/// let falling = Exponential { from: 1.0, gamma: 0.5, ..Default::default() };
+/// let falling = Exponential::new(1.0, 0.5);
 /// let schedule = Schedule::from(Sequence { parts: vec![0.1.into(), falling.into()], milestones: vec![20] });
 /// assert_eq!([schedule.value(19), schedule.value(20), schedule.value(21)], [0.1, 1.0, 0.5]);
 /// ```
@@ -66,7 +66,7 @@ impl Curve for Sequence {
 /// ```
 /// use thalweg::schedule::{Linear, Schedule, Step};
 ///
-/// let warmup = Linear { start_factor: 0.0, steps: 4, ..Default::default() };
+/// let warmup = Linear { start_factor: 0.0, ..Linear::new(1.0, 4) };
 /// let schedule = Schedule::from(Step { from: 0.5, steps: 10, gamma: 0.5 }).times(warmup);
 /// assert_eq!([schedule.value(2), schedule.value(4), schedule.value(10)], [0.25, 0.5, 0.25]);
 /// ```

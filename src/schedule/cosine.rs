@@ -1,6 +1,8 @@
 //! Cosine annealing. Source: Loshchilov & Hutter 2017, arXiv:1608.03983.
 
 use crate::error::{Result, range};
+#[cfg(feature = "serde")]
+use crate::schedule::UNSET;
 use crate::schedule::stair::shrinking;
 use crate::schedule::twofold::Twofold;
 use crate::schedule::{Curve, Shape, between, fraction, not_negative, some_steps};
@@ -20,14 +22,18 @@ use crate::schedule::{Curve, Shape, between, fraction, not_negative, some_steps}
 /// ```
 /// use thalweg::schedule::{Cosine, Schedule};
 ///
-/// let cosine = Cosine { from: 1.0, steps: 10, ..Default::default() };
+/// let cosine = Cosine::new(1.0, 10);
 /// assert_eq!(Schedule::from(cosine.clone()).value(20), 0.0);
 /// assert_eq!(Schedule::from(Cosine { rises: true, ..cosine }).value(20), 1.0);
 /// ```
 #[derive(Debug, Clone, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(default, deny_unknown_fields))]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(default = "Cosine::unset", deny_unknown_fields)
+)]
 pub struct Cosine {
-    /// Value at step 0, finite and at least 0. Default 1.
+    /// Value at step 0, finite and at least 0. No default.
     pub from: f64,
     /// Value at the end, finite and at least 0 (torch: `eta_min`); it may be the larger one. Default 0.
     pub to: f64,
@@ -39,9 +45,16 @@ pub struct Cosine {
     pub rises: bool,
 }
 
-impl Default for Cosine {
-    fn default() -> Self {
-        Self { from: 1.0, to: 0.0, steps: 0, power: 1.0, rises: false }
+impl Cosine {
+    /// From one value to 0 in so many steps; all else as it is by default.
+    pub fn new(from: f64, steps: u64) -> Self {
+        Self { from, to: 0.0, steps, power: 1.0, rises: false }
+    }
+
+    /// What a file leaves out that has no default is an error when it is checked.
+    #[cfg(feature = "serde")]
+    fn unset() -> Self {
+        Self::new(UNSET, 0)
     }
 }
 
@@ -82,14 +95,18 @@ impl Curve for Cosine {
 /// ```
 /// use thalweg::schedule::{CosineRestarts, Schedule};
 ///
-/// let schedule = Schedule::from(CosineRestarts { from: 1.0, steps: 10, growth: 2.0, ..Default::default() });
+/// let schedule = Schedule::from(CosineRestarts { growth: 2.0, ..CosineRestarts::new(1.0, 10) });
 /// assert!(schedule.value(9) < 0.03);
 /// assert_eq!([schedule.value(10), schedule.value(20), schedule.value(30)], [1.0, 0.5, 1.0]);
 /// ```
 #[derive(Debug, Clone, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(default, deny_unknown_fields))]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(default = "CosineRestarts::unset", deny_unknown_fields)
+)]
 pub struct CosineRestarts {
-    /// Value at step 0, finite and at least 0. Default 1.
+    /// Value at step 0, finite and at least 0. No default.
     pub from: f64,
     /// Value that each cosine approaches, finite and at least 0 (torch: `eta_min`). Default 0.
     pub to: f64,
@@ -101,9 +118,16 @@ pub struct CosineRestarts {
     pub shrink: f64,
 }
 
-impl Default for CosineRestarts {
-    fn default() -> Self {
-        Self { from: 1.0, to: 0.0, steps: 0, growth: 1.0, shrink: 1.0 }
+impl CosineRestarts {
+    /// From one value to 0 in so many steps, again and again; all else as it is by default.
+    pub fn new(from: f64, steps: u64) -> Self {
+        Self { from, to: 0.0, steps, growth: 1.0, shrink: 1.0 }
+    }
+
+    /// What a file leaves out that has no default is an error when it is checked.
+    #[cfg(feature = "serde")]
+    fn unset() -> Self {
+        Self::new(UNSET, 0)
     }
 }
 

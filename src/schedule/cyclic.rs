@@ -1,6 +1,8 @@
 //! Up and down again: triangles and one cycle. Source: Smith 2017, arXiv:1506.01186; Smith & Topin 2018, arXiv:1708.07120.
 
 use crate::error::{Result, range};
+#[cfg(feature = "serde")]
+use crate::schedule::UNSET;
 use crate::schedule::stair::shrinking;
 use crate::schedule::{Curve, Shape, between, not_negative, some_steps};
 use crate::text::words;
@@ -37,15 +39,19 @@ words!(
 /// ```
 /// use thalweg::schedule::{Cyclic, Schedule};
 ///
-/// let cyclic = Cyclic { from: 0.125, peak: 0.625, up: 4, ..Default::default() };
+/// let cyclic = Cyclic { up: 4, ..Cyclic::new(0.125, 0.625) };
 /// assert_eq!(Schedule::from(cyclic).value(4), 0.625);
 /// ```
 #[derive(Debug, Clone, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(default, deny_unknown_fields))]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(default = "Cyclic::unset", deny_unknown_fields)
+)]
 pub struct Cyclic {
-    /// Value at the feet, where it starts: finite and at least 0 (torch: `base_lr`). Default 0.
+    /// Value at the feet, where it starts: finite and at least 0 (torch: `base_lr`). No default.
     pub from: f64,
-    /// Value at the top, finite and at least 0 (torch: `max_lr`); it may be the smaller one. Default 1.
+    /// Value at the top, finite and at least 0 (torch: `max_lr`); it may be the smaller one. No default.
     pub peak: f64,
     /// Steps from foot to top, at least 1 (torch: `step_size_up`). Default 2000.
     pub up: u64,
@@ -57,9 +63,16 @@ pub struct Cyclic {
     pub gamma: f64,
 }
 
-impl Default for Cyclic {
-    fn default() -> Self {
-        Self { from: 0.0, peak: 1.0, up: 2000, down: None, mode: Mode::Triangular, gamma: 1.0 }
+impl Cyclic {
+    /// Between two values, up and down in 2,000 steps each; all else as it is by default.
+    pub fn new(from: f64, peak: f64) -> Self {
+        Self { from, peak, up: 2000, down: None, mode: Mode::Triangular, gamma: 1.0 }
+    }
+
+    /// What a file leaves out that has no default is an error when it is checked.
+    #[cfg(feature = "serde")]
+    fn unset() -> Self {
+        Self::new(UNSET, UNSET)
     }
 }
 
@@ -72,7 +85,7 @@ impl Cyclic {
     /// ```
     /// use thalweg::schedule::{Cyclic, Schedule};
     ///
-    /// let momentum = Schedule::from(Cyclic { up: 4, ..Default::default() }.momentum(0.5, 1.0));
+    /// let momentum = Schedule::from(Cyclic { up: 4, ..Cyclic::new(0.0, 1.0) }.momentum(0.5, 1.0));
     /// assert_eq!([momentum.value(0), momentum.value(2), momentum.value(4)], [1.0, 0.75, 0.5]);
     /// ```
     pub fn momentum(&self, low: f64, high: f64) -> Self {
@@ -129,15 +142,19 @@ impl Curve for Cyclic {
 /// ```
 /// use thalweg::schedule::{OneCycle, Schedule, Shape};
 ///
-/// let cycle = OneCycle { peak: 1.0, steps: 11, pct_start: 0.5, shape: Shape::Linear, ..Default::default() };
+/// let cycle = OneCycle { pct_start: 0.5, shape: Shape::Linear, ..OneCycle::new(1.0, 11) };
 /// let cycle = Schedule::from(cycle);
 /// assert_eq!(cycle.value(0), 1.0 / 25.0);
 /// assert_eq!(cycle.value(10), 1.0 / 25.0 / 1e4);
 /// ```
 #[derive(Debug, Clone, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(default, deny_unknown_fields))]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(default = "OneCycle::unset", deny_unknown_fields)
+)]
 pub struct OneCycle {
-    /// Value at the peak, finite and at least 0 (torch: `max_lr`). Default 1.
+    /// Value at the peak, finite and at least 0 (torch: `max_lr`). No default.
     pub peak: f64,
     /// Steps altogether, at least 1 (torch: `total_steps`). No default.
     pub steps: u64,
@@ -153,9 +170,16 @@ pub struct OneCycle {
     pub three_phase: bool,
 }
 
-impl Default for OneCycle {
-    fn default() -> Self {
-        Self { peak: 1.0, steps: 0, pct_start: 0.3, div: 25.0, final_div: 1e4, shape: Shape::Cosine, three_phase: false }
+impl OneCycle {
+    /// Up to a peak and down again in so many steps; all else as it is by default.
+    pub fn new(peak: f64, steps: u64) -> Self {
+        Self { peak, steps, pct_start: 0.3, div: 25.0, final_div: 1e4, shape: Shape::Cosine, three_phase: false }
+    }
+
+    /// What a file leaves out that has no default is an error when it is checked.
+    #[cfg(feature = "serde")]
+    fn unset() -> Self {
+        Self::new(UNSET, 0)
     }
 }
 
@@ -168,7 +192,7 @@ impl OneCycle {
     /// ```
     /// use thalweg::schedule::{OneCycle, Schedule};
     ///
-    /// let momentum = Schedule::from(OneCycle { steps: 10, ..Default::default() }.momentum(0.5, 1.0));
+    /// let momentum = Schedule::from(OneCycle::new(1.0, 10).momentum(0.5, 1.0));
     /// assert_eq!([momentum.value(0), momentum.value(2), momentum.value(9)], [1.0, 0.5, 1.0]);
     /// ```
     pub fn momentum(&self, low: f64, high: f64) -> Self {

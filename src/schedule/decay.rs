@@ -1,6 +1,8 @@
 //! Schedules that go from one value to another.
 
 use crate::error::{Error, Result, range};
+#[cfg(feature = "serde")]
+use crate::schedule::UNSET;
 use crate::schedule::{Curve, between, fraction, not_negative, some_steps};
 
 /// Stands for a number of steps that has to be given, where 0 means something.
@@ -33,9 +35,13 @@ fn over(step: u64, steps: u64) -> f64 {
 /// assert_eq!([schedule.value(0), schedule.value(5), schedule.value(99)], [0.0, 0.25, 0.5]);
 /// ```
 #[derive(Debug, Clone, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(default, deny_unknown_fields))]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(default = "Linear::unset", deny_unknown_fields)
+)]
 pub struct Linear {
-    /// Value that the factors apply to, finite and at least 0. Default 1.
+    /// Value that the factors apply to, finite and at least 0. No default.
     pub value: f64,
     /// Factor at step 0, finite and at least 0. Default 1/3.
     pub start_factor: f64,
@@ -45,9 +51,16 @@ pub struct Linear {
     pub steps: u64,
 }
 
-impl Default for Linear {
-    fn default() -> Self {
-        Self { value: 1.0, start_factor: 1.0 / 3.0, end_factor: 1.0, steps: NOT_GIVEN }
+impl Linear {
+    /// From a third of a value to the value in so many steps; all else as it is by default.
+    pub fn new(value: f64, steps: u64) -> Self {
+        Self { value, start_factor: 1.0 / 3.0, end_factor: 1.0, steps }
+    }
+
+    /// What a file leaves out that has no default is an error when it is checked.
+    #[cfg(feature = "serde")]
+    fn unset() -> Self {
+        Self::new(UNSET, NOT_GIVEN)
     }
 }
 
@@ -86,13 +99,17 @@ impl Curve for Linear {
 /// ```
 /// use thalweg::schedule::{Polynomial, Schedule};
 ///
-/// let schedule = Schedule::from(Polynomial { from: 1.0, steps: 4, power: 2.0, ..Default::default() });
+/// let schedule = Schedule::from(Polynomial { power: 2.0, ..Polynomial::new(1.0, 4) });
 /// assert_eq!([schedule.value(0), schedule.value(2), schedule.value(4)], [1.0, 0.25, 0.0]);
 /// ```
 #[derive(Debug, Clone, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(default, deny_unknown_fields))]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(default = "Polynomial::unset", deny_unknown_fields)
+)]
 pub struct Polynomial {
-    /// Value at the start, finite and at least 0. Default 1.
+    /// Value at the start, finite and at least 0. No default.
     pub from: f64,
     /// Value at the end, finite and at least 0; it may be the larger one. Default 0.
     pub to: f64,
@@ -106,9 +123,16 @@ pub struct Polynomial {
     pub cycle: bool,
 }
 
-impl Default for Polynomial {
-    fn default() -> Self {
-        Self { from: 1.0, to: 0.0, steps: NOT_GIVEN, power: 1.0, begin: 0, cycle: false }
+impl Polynomial {
+    /// From a value to 0 in so many steps, in a straight line; all else as it is by default.
+    pub fn new(from: f64, steps: u64) -> Self {
+        Self { from, to: 0.0, steps, power: 1.0, begin: 0, cycle: false }
+    }
+
+    /// What a file leaves out that has no default is an error when it is checked.
+    #[cfg(feature = "serde")]
+    fn unset() -> Self {
+        Self::new(UNSET, NOT_GIVEN)
     }
 }
 
@@ -149,13 +173,17 @@ impl Curve for Polynomial {
 /// ```
 /// use thalweg::schedule::{Exponential, Schedule};
 ///
-/// let schedule = Schedule::from(Exponential { from: 1.0, gamma: 0.25, steps: 100, to: 0.1, ..Default::default() });
+/// let schedule = Schedule::from(Exponential { steps: 100, to: 0.1, ..Exponential::new(1.0, 0.25) });
 /// assert_eq!([schedule.value(50), schedule.value(100), schedule.value(1000)], [0.5, 0.25, 0.1]);
 /// ```
 #[derive(Debug, Clone, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(default, deny_unknown_fields))]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(default = "Exponential::unset", deny_unknown_fields)
+)]
 pub struct Exponential {
-    /// Value at the start, finite and at least 0. Default 1.
+    /// Value at the start, finite and at least 0. No default.
     pub from: f64,
     /// The factor, finite and above 0. No default.
     pub gamma: f64,
@@ -169,9 +197,16 @@ pub struct Exponential {
     pub to: f64,
 }
 
-impl Default for Exponential {
-    fn default() -> Self {
-        Self { from: 1.0, gamma: 0.0, steps: 1, begin: 0, staircase: false, to: 0.0 }
+impl Exponential {
+    /// From a value on, times a factor in each step; all else as it is by default.
+    pub fn new(from: f64, gamma: f64) -> Self {
+        Self { from, gamma, steps: 1, begin: 0, staircase: false, to: 0.0 }
+    }
+
+    /// What a file leaves out that has no default is an error when it is checked.
+    #[cfg(feature = "serde")]
+    fn unset() -> Self {
+        Self::new(UNSET, 0.0)
     }
 }
 
@@ -218,9 +253,13 @@ impl Curve for Exponential {
 /// assert_eq!([schedule.value(0), schedule.value(10), schedule.value(30)], [1.0, 0.5, 0.25]);
 /// ```
 #[derive(Debug, Clone, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(default, deny_unknown_fields))]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(default = "InverseTime::unset", deny_unknown_fields)
+)]
 pub struct InverseTime {
-    /// Value at step 0, finite and at least 0. Default 1.
+    /// Value at step 0, finite and at least 0. No default.
     pub from: f64,
     /// Speed of the decay, finite and above 0 (Keras: `decay_rate`). No default.
     pub gamma: f64,
@@ -230,9 +269,16 @@ pub struct InverseTime {
     pub staircase: bool,
 }
 
-impl Default for InverseTime {
-    fn default() -> Self {
-        Self { from: 1.0, gamma: 0.0, steps: 1, staircase: false }
+impl InverseTime {
+    /// From a value on, at a rate per step; all else as it is by default.
+    pub fn new(from: f64, gamma: f64) -> Self {
+        Self { from, gamma, steps: 1, staircase: false }
+    }
+
+    /// What a file leaves out that has no default is an error when it is checked.
+    #[cfg(feature = "serde")]
+    fn unset() -> Self {
+        Self::new(UNSET, 0.0)
     }
 }
 

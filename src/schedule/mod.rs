@@ -3,8 +3,8 @@
 //! A schedule is plain data: comparable, cloneable, and with the feature `serde` serialisable. It knows no optimizer. Its value at a
 //! step is a number: [`Recipe::schedule`](crate::Recipe::schedule) takes it as the setting itself, so that `from: 3e-4` is a learning
 //! rate of 3e-4, and [`Recipe::scale`](crate::Recipe::scale) multiplies the rule's own setting by it. Step 0 is the first update. Fields
-//! that hold a value (`value`, `from`, `peak`) are 1 by default, which is what a factor starts from, in a recipe or in a [`Product`]; a
-//! learning rate has to be given.
+//! that hold a value (`value`, `from`, `peak`) have no default: constructors ask for them, such as [`Cosine::new`], and files have to give
+//! them. A factor mostly starts from 1.
 //!
 //! # Where the schedules of other libraries are
 //!
@@ -39,7 +39,7 @@
 //! ```
 //! use thalweg::schedule::{Cosine, Schedule};
 //!
-//! let schedule = Schedule::from(Cosine { from: 0.1, steps: 1000, ..Default::default() }).warmup(100, 0.0);
+//! let schedule = Schedule::from(Cosine::new(0.1, 1000)).warmup(100, 0.0);
 //! schedule.check()?;
 //! assert_eq!(schedule.value(50), 0.05);
 //! assert_eq!(schedule.value(100), 0.1);
@@ -68,7 +68,7 @@ pub use registry::{Listing, schedule_by_name, schedules};
 pub use shape::Shape;
 pub use stair::{Constant, MultiStep, Piecewise, Step};
 
-use crate::error::{Result, range};
+use crate::error::{Error, Result, range};
 
 /// What every variant of [`Schedule`] can do.
 trait Curve {
@@ -118,7 +118,7 @@ schedule! {
 /// A value that never changes.
 impl From<f64> for Schedule {
     fn from(value: f64) -> Self {
-        Constant { value, ..Default::default() }.into()
+        Constant::new(value).into()
     }
 }
 
@@ -134,7 +134,7 @@ impl Schedule {
     /// ```
     /// use thalweg::schedule::{Schedule, Step};
     ///
-    /// let error = Schedule::from(Step { from: 0.1, ..Default::default() }).check().unwrap_err();
+    /// let error = Schedule::from(Step::new(0.1, 0)).check().unwrap_err();
     /// assert_eq!(error.to_string(), "steps = 0 is out of range: at least 1");
     /// ```
     pub fn check(&self) -> Result<()> {
@@ -215,8 +215,14 @@ impl Schedule {
     }
 }
 
+/// In the place of a value that has no default and that a file leaves out: a NaN that nobody else makes.
+const UNSET: f64 = f64::from_bits(0x7ff8_0000_7468_616c);
+
 /// A value of a schedule: it is multiplied in double precision, so only the product has to fit single precision.
 fn not_negative(field: &str, value: f64) -> Result<()> {
+    if value.to_bits() == UNSET.to_bits() {
+        return Err(Error::missing("a schedule", field, format!("{field} = 0.001")));
+    }
     range::require(value.is_finite() && value >= 0.0, field, value, "finite and at least 0")
 }
 

@@ -1,6 +1,8 @@
 //! Schedules that are known by their papers.
 
 use crate::error::Result;
+#[cfg(feature = "serde")]
+use crate::schedule::UNSET;
 use crate::schedule::{Curve, Shape, between, fraction, not_negative, some_steps};
 
 /// The Transformer's: up in a straight line, then down with the inverse root of the time.
@@ -72,17 +74,28 @@ impl Curve for Noam {
 /// assert_eq!([schedule.value(50), schedule.value(100), schedule.value(400)], [0.5, 1.0, 0.5]);
 /// ```
 #[derive(Debug, Clone, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(default, deny_unknown_fields))]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(default = "InverseSqrt::unset", deny_unknown_fields)
+)]
 pub struct InverseSqrt {
-    /// Value at step 0, finite and at least 0. Default 1.
+    /// Value at step 0, finite and at least 0. No default.
     pub from: f64,
     /// The unit of time, at least 1. Default 10 000.
     pub timescale: u64,
 }
 
-impl Default for InverseSqrt {
-    fn default() -> Self {
-        Self { from: 1.0, timescale: 10_000 }
+impl InverseSqrt {
+    /// From a value on, with a time scale of 10,000 steps; all else as it is by default.
+    pub fn new(from: f64) -> Self {
+        Self { from, timescale: 10_000 }
+    }
+
+    /// What a file leaves out that has no default is an error when it is checked.
+    #[cfg(feature = "serde")]
+    fn unset() -> Self {
+        Self::new(UNSET)
     }
 }
 
@@ -118,13 +131,13 @@ impl Curve for InverseSqrt {
 /// ```
 /// use thalweg::schedule::{Schedule, Wsd};
 ///
-/// let schedule = Schedule::from(Wsd { peak: 1.0, warmup: 10, stable: 100, decay: 40, ..Default::default() });
+/// let schedule = Schedule::from(Wsd { warmup: 10, stable: 100, ..Wsd::new(1.0, 40) });
 /// assert_eq!([schedule.value(5), schedule.value(109), schedule.value(120), schedule.value(150)], [0.5, 1.0, 0.5, 0.0]);
 /// ```
 #[derive(Debug, Clone, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(default, deny_unknown_fields))]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(default = "Wsd::unset", deny_unknown_fields))]
 pub struct Wsd {
-    /// Value of the stable phase, finite and at least 0. Default 1.
+    /// Value of the stable phase, finite and at least 0. No default.
     pub peak: f64,
     /// Steps of the warm-up. Default 0.
     pub warmup: u64,
@@ -138,9 +151,16 @@ pub struct Wsd {
     pub shape: Shape,
 }
 
-impl Default for Wsd {
-    fn default() -> Self {
-        Self { peak: 1.0, warmup: 0, stable: 0, decay: 0, to: 0.0, shape: Shape::OneMinusSqrt }
+impl Wsd {
+    /// From a peak to 0 in so many steps, without a warm-up; all else as it is by default.
+    pub fn new(peak: f64, decay: u64) -> Self {
+        Self { peak, warmup: 0, stable: 0, decay, to: 0.0, shape: Shape::OneMinusSqrt }
+    }
+
+    /// What a file leaves out that has no default is an error when it is checked.
+    #[cfg(feature = "serde")]
+    fn unset() -> Self {
+        Self::new(UNSET, 0)
     }
 }
 

@@ -1,4 +1,6 @@
 use crate::error::{Result, range};
+#[cfg(feature = "serde")]
+use crate::schedule::UNSET;
 use crate::schedule::not_negative;
 use crate::text::{Text, words};
 
@@ -77,14 +79,18 @@ impl Text for Threshold {
 /// ```
 /// use thalweg::schedule::ReduceLrOnPlateau;
 ///
-/// let mut plateau = ReduceLrOnPlateau { from: 1.0, factor: 0.5, patience: 1, ..Default::default() }.start()?;
+/// let mut plateau = ReduceLrOnPlateau { factor: 0.5, patience: 1, ..ReduceLrOnPlateau::new(1.0) }.start()?;
 /// assert_eq!([0.3, 0.3, f64::NAN, 0.2].map(|metric| plateau.step(metric)), [1.0, 1.0, 0.5, 0.5]);
 /// # Ok::<(), thalweg::Error>(())
 /// ```
 #[derive(Debug, Clone, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(default, deny_unknown_fields))]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(default = "ReduceLrOnPlateau::unset", deny_unknown_fields)
+)]
 pub struct ReduceLrOnPlateau {
-    /// Value at the start, finite and at least 0. Default 1.
+    /// Value at the start, finite and at least 0. No default.
     pub from: f64,
     /// Which metrics are better. Default [`Goal::Min`].
     pub goal: Goal,
@@ -102,10 +108,11 @@ pub struct ReduceLrOnPlateau {
     pub eps: f64,
 }
 
-impl Default for ReduceLrOnPlateau {
-    fn default() -> Self {
+impl ReduceLrOnPlateau {
+    /// From a value on; all else as it is by default.
+    pub fn new(from: f64) -> Self {
         Self {
-            from: 1.0,
+            from,
             goal: Goal::Min,
             factor: 0.1,
             patience: 10,
@@ -114,6 +121,12 @@ impl Default for ReduceLrOnPlateau {
             to: 0.0,
             eps: 1e-8,
         }
+    }
+
+    /// What a file leaves out that has no default is an error when it is checked.
+    #[cfg(feature = "serde")]
+    fn unset() -> Self {
+        Self::new(UNSET)
     }
 }
 
@@ -126,14 +139,14 @@ impl ReduceLrOnPlateau {
     /// use thalweg::schedule::ReduceLrOnPlateau;
     ///
     /// // A loss that stays at −1: every metric is below −1 + 1e-4, so none counts as bad.
-    /// let mut torch = ReduceLrOnPlateau { patience: 0, ..ReduceLrOnPlateau::torch() }.start()?;
-    /// let mut usual = ReduceLrOnPlateau { patience: 0, ..Default::default() }.start()?;
+    /// let mut torch = ReduceLrOnPlateau { patience: 0, ..ReduceLrOnPlateau::torch(1.0) }.start()?;
+    /// let mut usual = ReduceLrOnPlateau { patience: 0, ..ReduceLrOnPlateau::new(1.0) }.start()?;
     /// assert_eq!([-1.0, -1.0].map(|metric| torch.step(metric)), [1.0, 1.0]);
     /// assert_eq!([-1.0, -1.0].map(|metric| usual.step(metric)), [1.0, 0.1]);
     /// # Ok::<(), thalweg::Error>(())
     /// ```
-    pub fn torch() -> Self {
-        Self { threshold: Threshold::Factor(1e-4), ..Self::default() }
+    pub fn torch(from: f64) -> Self {
+        Self { threshold: Threshold::Factor(1e-4), ..Self::new(from) }
     }
 
     /// Checks every setting.
@@ -146,7 +159,7 @@ impl ReduceLrOnPlateau {
     /// ```
     /// use thalweg::schedule::ReduceLrOnPlateau;
     ///
-    /// let error = ReduceLrOnPlateau { factor: 1.0, ..Default::default() }.check().unwrap_err();
+    /// let error = ReduceLrOnPlateau { factor: 1.0, ..ReduceLrOnPlateau::new(1.0) }.check().unwrap_err();
     /// assert_eq!(error.to_string(), "factor = 1 is out of range: above 0 and below 1");
     /// ```
     pub fn check(&self) -> Result<()> {

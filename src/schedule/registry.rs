@@ -8,11 +8,14 @@ use crate::text::Text;
 type Settings<'a> = Vec<(&'static str, &'a mut dyn Text)>;
 
 /// A schedule that has a name and settings; those made of other schedules have neither.
-trait Named: Default + Into<Schedule> {
+trait Named: Into<Schedule> {
     const NAME: &'static str;
     const FORMULA: &'static str;
     /// Settings whose default fails the check, with an example of each.
     const REQUIRED: &'static [(&'static str, &'static str)];
+
+    /// What is not given: values are 1, as for a factor.
+    fn plain() -> Self;
 
     fn settings(&mut self) -> Settings<'_>;
 }
@@ -50,7 +53,7 @@ fn with_settings<T: Named, R>(curve: &mut T, lead: &mut Lead, body: impl FnOnce(
 }
 
 fn listing<T: Named>() -> Listing {
-    let settings = with_settings(&mut T::default(), &mut Lead { warmup: 0, warmup_start: 0.0 }, |settings| {
+    let settings = with_settings(&mut T::plain(), &mut Lead { warmup: 0, warmup_start: 0.0 }, |settings| {
         settings
             .iter()
             .map(|(name, value)| (*name, T::REQUIRED.iter().all(|(required, _)| required != name).then(|| value.write())))
@@ -60,7 +63,7 @@ fn listing<T: Named>() -> Listing {
 }
 
 fn make<T: Named>(given: &[(&str, &str)]) -> Result<Schedule> {
-    let (mut curve, mut lead) = (T::default(), Lead { warmup: 0, warmup_start: 0.0 });
+    let (mut curve, mut lead) = (T::plain(), Lead { warmup: 0, warmup_start: 0.0 });
     with_settings(&mut curve, &mut lead, |settings| read(settings, given))?;
     for (name, example) in T::REQUIRED {
         if given.iter().all(|(given, _)| given != name) {
@@ -109,7 +112,7 @@ impl ReduceLrOnPlateau {
 
     /// What there is to know of it, as [`schedules`] knows it of schedules. Its name is `plateau`.
     pub fn listing() -> Listing {
-        let settings = Self::default().settings().into_iter().map(|(name, value)| (name, Some(value.write()))).collect();
+        let settings = Self::new(1.0).settings().into_iter().map(|(name, value)| (name, Some(value.write()))).collect();
         let formula =
             "from · factor^k, one more in k whenever more than `patience` metrics in a row are not better than the best";
         Listing { name: "plateau", formula, settings }
@@ -127,12 +130,12 @@ impl ReduceLrOnPlateau {
     ///
     /// let settings = [("factor", "0.5"), ("goal", "max"), ("threshold", "absolute:0.01")];
     /// let (factor, goal, threshold) = (0.5, Goal::Max, Threshold::Absolute(0.01));
-    /// let expected = ReduceLrOnPlateau { factor, goal, threshold, ..Default::default() };
+    /// let expected = ReduceLrOnPlateau { factor, goal, threshold, ..ReduceLrOnPlateau::new(1.0) };
     /// assert_eq!(ReduceLrOnPlateau::from_settings(&settings)?, expected);
     /// # Ok::<(), thalweg::Error>(())
     /// ```
     pub fn from_settings(given: &[(&str, &str)]) -> Result<Self> {
-        let mut plateau = Self::default();
+        let mut plateau = Self::new(1.0);
         read(&mut plateau.settings(), given)?;
         plateau.check()?;
         Ok(plateau)
@@ -141,11 +144,15 @@ impl ReduceLrOnPlateau {
 
 /// One entry per schedule: type, name, formula, settings that must be given, all other settings.
 macro_rules! registry {
-    ($($kind:ident $name:literal $formula:literal [$($required:ident = $example:literal),*] [$($setting:ident),*])*) => {
+    ($($kind:ident = $plain:expr, $name:literal $formula:literal [$($required:ident = $example:literal),*] [$($setting:ident),*])*) => {
         $(impl Named for $kind {
             const NAME: &'static str = $name;
             const FORMULA: &'static str = $formula;
             const REQUIRED: &'static [(&'static str, &'static str)] = &[$((stringify!($required), $example)),*];
+
+            fn plain() -> Self {
+                $plain
+            }
 
             fn settings(&mut self) -> Settings<'_> {
                 vec![
@@ -198,23 +205,23 @@ macro_rules! registry {
 }
 
 registry! {
-    Constant "constant" "value, times factor for t < steps" [] [value, factor, steps]
-    Step "step" "from · gamma^⌊t / steps⌋" [steps = "1000"] [from, gamma]
-    MultiStep "multi_step" "from · gamma^#{m in milestones: m ≤ t}" [milestones = "300,600"] [from, gamma]
-    Piecewise "piecewise" "values[#{b in boundaries: b < t}]" [boundaries = "500", values = "1,0.1"] []
-    Linear "linear" "value · (start_factor + (end_factor − start_factor) · min(t, steps) / steps)" [steps = "1000"] [value, start_factor, end_factor]
-    Polynomial "polynomial" "to + (from − to) · (1 − min(s, steps) / steps)^power, s = max(t − begin, 0)"
+    Constant = Constant::new(1.0), "constant" "value, times factor for t < steps" [] [value, factor, steps]
+    Step = Step::new(1.0, 0), "step" "from · gamma^⌊t / steps⌋" [steps = "1000"] [from, gamma]
+    MultiStep = MultiStep::new(1.0, []), "multi_step" "from · gamma^#{m in milestones: m ≤ t}" [milestones = "300,600"] [from, gamma]
+    Piecewise = Piecewise::default(), "piecewise" "values[#{b in boundaries: b < t}]" [boundaries = "500", values = "1,0.1"] []
+    Linear = Linear::new(1.0, 0), "linear" "value · (start_factor + (end_factor − start_factor) · min(t, steps) / steps)" [steps = "1000"] [value, start_factor, end_factor]
+    Polynomial = Polynomial::new(1.0, 0), "polynomial" "to + (from − to) · (1 − min(s, steps) / steps)^power, s = max(t − begin, 0)"
         [steps = "1000"] [from, to, power, begin, cycle]
-    Exponential "exponential" "from · gamma^(max(t − begin, 0) / steps), not beyond `to`" [gamma = "0.99"] [from, steps, begin, staircase, to]
-    InverseTime "inverse_time" "from / (1 + gamma · t / steps)" [gamma = "0.01"] [from, steps, staircase]
-    Cosine "cosine" "to + (from − to) · ((1 + cos(π · min(t, steps) / steps)) / 2)^power" [steps = "1000"] [from, to, power, rises]
-    CosineRestarts "cosine_restarts" "to + (from − to) · shrink^i · (1 + cos(π · (t − s_i) / (steps · growth^i))) / 2"
+    Exponential = Exponential::new(1.0, 0.0), "exponential" "from · gamma^(max(t − begin, 0) / steps), not beyond `to`" [gamma = "0.99"] [from, steps, begin, staircase, to]
+    InverseTime = InverseTime::new(1.0, 0.0), "inverse_time" "from / (1 + gamma · t / steps)" [gamma = "0.01"] [from, steps, staircase]
+    Cosine = Cosine::new(1.0, 0), "cosine" "to + (from − to) · ((1 + cos(π · min(t, steps) / steps)) / 2)^power" [steps = "1000"] [from, to, power, rises]
+    CosineRestarts = CosineRestarts::new(1.0, 0), "cosine_restarts" "to + (from − to) · shrink^i · (1 + cos(π · (t − s_i) / (steps · growth^i))) / 2"
         [steps = "1000"] [from, to, growth, shrink]
-    Cyclic "cyclic" "from + (peak − from) · k · f, k up in `up` and down in `down` steps; f by mode: 1, 2^−cycle, gamma^t"
+    Cyclic = Cyclic::new(0.0, 1.0), "cyclic" "from + (peak − from) · k · f, k up in `up` and down in `down` steps; f by mode: 1, 2^−cycle, gamma^t"
         [] [from, peak, up, down, mode, gamma]
-    OneCycle "one_cycle" "peak/div → peak → peak/div/final_div, the peak at pct_start · steps − 1, the end at steps − 1"
+    OneCycle = OneCycle::new(1.0, 0), "one_cycle" "peak/div → peak → peak/div/final_div, the peak at pct_start · steps − 1, the end at steps − 1"
         [steps = "1000"] [peak, pct_start, div, final_div, shape, three_phase]
-    Noam "noam" "factor · model_size^−½ · min((t + 1)^−½, (t + 1) · warmup^−3⁄2)" [] [factor, model_size, warmup]
-    InverseSqrt "inverse_sqrt" "from / √(1 + t / timescale)" [] [from, timescale]
-    Wsd "wsd" "peak · t / warmup, then peak for `stable` steps, then down to `to` in `decay` steps" [decay = "200"] [peak, warmup, stable, to, shape]
+    Noam = Noam::default(), "noam" "factor · model_size^−½ · min((t + 1)^−½, (t + 1) · warmup^−3⁄2)" [] [factor, model_size, warmup]
+    InverseSqrt = InverseSqrt::new(1.0), "inverse_sqrt" "from / √(1 + t / timescale)" [] [from, timescale]
+    Wsd = Wsd::new(1.0, 0), "wsd" "peak · t / warmup, then peak for `stable` steps, then down to `to` in `decay` steps" [decay = "200"] [peak, warmup, stable, to, shape]
 }

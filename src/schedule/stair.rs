@@ -1,6 +1,8 @@
 //! Schedules that stand still and jump.
 
 use crate::error::{Error, Result, range};
+#[cfg(feature = "serde")]
+use crate::schedule::UNSET;
 use crate::schedule::{Curve, not_negative, some_steps};
 
 /// Constant, optionally reduced at first.
@@ -21,9 +23,13 @@ use crate::schedule::{Curve, not_negative, some_steps};
 /// assert_eq!([schedule.value(4), schedule.value(5)], [0.1, 0.4]);
 /// ```
 #[derive(Debug, Clone, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(default, deny_unknown_fields))]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(default = "Constant::unset", deny_unknown_fields)
+)]
 pub struct Constant {
-    /// Value after the first steps, finite and at least 0. Default 1.
+    /// Value after the first steps, finite and at least 0. No default.
     pub value: f64,
     /// Factor during the first steps, finite and at least 0. Default 1.
     pub factor: f64,
@@ -31,9 +37,16 @@ pub struct Constant {
     pub steps: u64,
 }
 
-impl Default for Constant {
-    fn default() -> Self {
-        Self { value: 1.0, factor: 1.0, steps: 0 }
+impl Constant {
+    /// One value; all else as it is by default.
+    pub fn new(value: f64) -> Self {
+        Self { value, factor: 1.0, steps: 0 }
+    }
+
+    /// What a file leaves out that has no default is an error when it is checked.
+    #[cfg(feature = "serde")]
+    fn unset() -> Self {
+        Self::new(UNSET)
     }
 }
 
@@ -70,9 +83,13 @@ impl Curve for Constant {
 /// assert_eq!([schedule.value(29), schedule.value(30), schedule.value(60)], [1.0, 0.5, 0.25]);
 /// ```
 #[derive(Debug, Clone, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(default, deny_unknown_fields))]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(default = "Step::unset", deny_unknown_fields)
+)]
 pub struct Step {
-    /// Value at step 0, finite and at least 0. Default 1.
+    /// Value at step 0, finite and at least 0. No default.
     pub from: f64,
     /// Steps between two jumps, at least 1 (torch: `step_size`). No default.
     pub steps: u64,
@@ -80,9 +97,16 @@ pub struct Step {
     pub gamma: f64,
 }
 
-impl Default for Step {
-    fn default() -> Self {
-        Self { from: 1.0, steps: 0, gamma: 0.1 }
+impl Step {
+    /// A tenth every so many steps; all else as it is by default.
+    pub fn new(from: f64, steps: u64) -> Self {
+        Self { from, steps, gamma: 0.1 }
+    }
+
+    /// What a file leaves out that has no default is an error when it is checked.
+    #[cfg(feature = "serde")]
+    fn unset() -> Self {
+        Self::new(UNSET, 0)
     }
 }
 
@@ -121,9 +145,13 @@ impl Curve for Step {
 /// assert_eq!([schedule.value(29), schedule.value(30), schedule.value(80)], [1.0, 0.5, 0.125]);
 /// ```
 #[derive(Debug, Clone, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(default, deny_unknown_fields))]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(default = "MultiStep::unset", deny_unknown_fields)
+)]
 pub struct MultiStep {
-    /// Value before the first milestone, finite and at least 0. Default 1.
+    /// Value before the first milestone, finite and at least 0. No default.
     pub from: f64,
     /// Steps at which the value jumps, at least one. No default.
     pub milestones: Vec<u64>,
@@ -131,9 +159,16 @@ pub struct MultiStep {
     pub gamma: f64,
 }
 
-impl Default for MultiStep {
-    fn default() -> Self {
-        Self { from: 1.0, milestones: Vec::new(), gamma: 0.1 }
+impl MultiStep {
+    /// A tenth at each milestone; all else as it is by default.
+    pub fn new(from: f64, milestones: impl Into<Vec<u64>>) -> Self {
+        Self { from, milestones: milestones.into(), gamma: 0.1 }
+    }
+
+    /// What a file leaves out that has no default is an error when it is checked.
+    #[cfg(feature = "serde")]
+    fn unset() -> Self {
+        Self::new(UNSET, [])
     }
 }
 

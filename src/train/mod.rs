@@ -428,7 +428,7 @@ impl<P: Program> Trainer<P> {
     /// let recipe = Recipe::new(AdamW { lr: 0.1, ..Default::default() });
     /// let trainer = Trainer::builder(&model, recipe).train(&data).validation(&data).batch(4);
     /// let mut trainer = trainer.build(&Cpu::<f32>::default())?;
-    /// let mut plateau = ReduceLrOnPlateau { from: 0.1, patience: 3, ..Default::default() }.start()?;
+    /// let mut plateau = ReduceLrOnPlateau { patience: 3, ..ReduceLrOnPlateau::new(0.1) }.start()?;
     /// for _ in 0..100 {
     ///     trainer.whole_epoch()?;
     ///     let lr = plateau.step(trainer.evaluate()?[0].loss);

@@ -215,7 +215,7 @@ fn a_rule_as_a_whole_is_its_numbers_one_by_one() -> Result<()> {
 #[test]
 fn a_rule_is_set_as_a_whole_or_not_at_all() -> Result<()> {
     let sgd = || Sgd { lr: 0.1, momentum: 0.9, ..Default::default() };
-    let mut one = optimizer(Recipe::new(sgd()).schedule("lr", Cosine { from: 0.3, steps: 9, ..Default::default() }))?;
+    let mut one = optimizer(Recipe::new(sgd()).schedule("lr", Cosine::new(0.3, 9)))?;
     one.set_rule("default", Sgd { weight_decay: 0.5, ..sgd() })?;
     let error = one.set_rule("default", Sgd { lr: 0.2, ..sgd() });
     assert_error(error, "lr = 0.2 cannot be combined with a schedule of lr: the schedule sets it in every step");

@@ -46,7 +46,7 @@ impl Pick {
 }
 
 fn cosines(rates: [f64; LANES]) -> [Schedule; LANES] {
-    rates.map(|from| Cosine { from, steps: 9, ..Default::default() }.into())
+    rates.map(|from| Cosine::new(from, 9).into())
 }
 
 /// Everything that has numbers: a recipe in which it alone differs between lanes.
@@ -81,7 +81,7 @@ fn cases() -> Vec<(&'static str, fn(Pick) -> Recipe)> {
         ("schedule", |pick| pick.same().schedule("lr", pick.list(cosines([0.1, 0.05, 0.01])))),
         ("schedule of a group", |pick| pick.same().schedule_group("vectors", "lr", pick.list(cosines([0.1, 0.05, 0.01])))),
         ("scale", |pick| {
-            let cycles = [5, 6, 7].map(|steps| OneCycle { steps, ..Default::default() });
+            let cycles = [5, 6, 7].map(|steps| OneCycle::new(1.0, steps));
             pick.same().scale("lr", pick.list(cycles))
         }),
         ("schedule of a bound", |pick| pick.same().clip_norm(1.0).schedule("clip", pick.list(cosines([3.0, 1.0, 0.5])))),

@@ -576,7 +576,7 @@ fn bad_steps_leave_whatever_goes_with_a_rule_alone() {
 #[test]
 fn weight_decay_has_the_bits_of_rules_that_have_it() {
     let of = |rule: Box<dyn AnyRule>, decay: Option<Decay>| {
-        let recipe = Recipe::new(rule).scale("lr", Exponential { gamma: 0.5, ..Default::default() });
+        let recipe = Recipe::new(rule).scale("lr", Exponential::new(1.0, 0.5));
         decay.map_or(recipe.clone(), |decay| recipe.weight_decay(decay))
     };
     let adamw = |weight_decay, independent_weight_decay| {

@@ -39,7 +39,7 @@ fn setup(job: &Job) -> Result<Setup> {
         .then(Linear::new(number(job, "hidden").map_or(8, |hidden| hidden as usize), 3));
     let recipe = match number(job, "momentum") {
         Some(momentum) => Recipe::new(Sgd { lr, momentum, ..Default::default() }).clip_norm(10.0 * lr),
-        None => Recipe::new(Adam { lr, ..Default::default() }).scale("lr", Cosine { steps: 40, ..Default::default() }),
+        None => Recipe::new(Adam { lr, ..Default::default() }).scale("lr", Cosine::new(1.0, 40)),
     };
     let p = number(job, "p").unwrap_or(0.25);
     let batch = number(job, "batch").map_or(6, |batch| batch as usize).into();

@@ -66,7 +66,7 @@ fn every_rule_survives_with_any_settings() {
 fn recipes(rng: &mut Rng) -> Vec<Recipe> {
     let mut number = || rng.f64() + 1e-3;
     let rule = || Recipe::new(Sgd { lr: 0.1, ..Default::default() });
-    let one = Schedule::from(OneCycle { steps: 9, ..Default::default() });
+    let one = Schedule::from(OneCycle::new(1.0, 9));
     let mut recipes = vec![
         rule(),
         rule().clip_norm(number()),
@@ -109,7 +109,7 @@ fn recipes(rng: &mut Rng) -> Vec<Recipe> {
             .group_of("biases", Select::Named("*.bias".into()), Sgd { lr: number(), ..Default::default() })
             .group_of("vectors", Select::Below(2), Sgd::default())
             .group_of("matrices", Select::AtLeast(2), Sgd::default())
-            .schedule_group("biases", "lr", Cosine { from: number(), steps: 9, ..Default::default() })
+            .schedule_group("biases", "lr", Cosine::new(number(), 9))
             .clip_norm(number())
             .average(Average::Ema { decay: 0.5 })
             .lookahead(Lookahead::default())
@@ -147,7 +147,7 @@ fn a_recipe_is_read_as_people_write_it() {
 
         [[schedules]]
         setting = "lr"
-        scale.warmup = { start = 0, steps = 10, then.cosine = { steps = 90 } }
+        scale.warmup = { start = 0, steps = 10, then.cosine = { from = 1, steps = 90 } }
     "#;
     let found: Recipe = toml::from_str(text).expect("a recipe");
     let adam = |lr, beta2| Adam { lr, betas: (0.9, beta2), ..Default::default() };
@@ -156,7 +156,7 @@ fn a_recipe_is_read_as_people_write_it() {
         .clip_norm(1.0)
         .skip_bad()
         .weight_decay(Decay::Decoupled(0.1))
-        .scale("lr", Schedule::from(Cosine { steps: 90, ..Default::default() }).warmup(10, 0.0));
+        .scale("lr", Schedule::from(Cosine::new(1.0, 90)).warmup(10, 0.0));
     assert_eq!(format!("{found:?}"), format!("{expected:?}"));
 }
 
@@ -165,7 +165,7 @@ fn a_recipe_from_a_file_steps_with_the_same_bits() -> Result<()> {
     let recipe = Recipe::new(AdamW { lr: 0.1 / 3.0, ..Default::default() })
         .group_of("biases", Select::Below(2), AdamW { weight_decay: 0.0, ..Default::default() })
         .clip_norm(0.7)
-        .scale("lr", Cosine { steps: 30, ..Default::default() });
+        .scale("lr", Cosine::new(1.0, 30));
     let read: Recipe = toml::from_str(&toml::to_string(&recipe).expect("TOML")).expect("a recipe");
     let run = |recipe: Recipe| {
         let mut optimizer = Optimizer::new(&Cpu::<f32>::default(), recipe, &[("weight", &[4, 5]), ("bias", &[4])])?;

@@ -10,7 +10,7 @@ use thalweg::schedule::{Cosine, Cyclic, Exponential, MultiStep, OneCycle, Piecew
 use thalweg::{Adagrad, Adam, AdamW, AnyRule, Clip, Error, Lars, Muon, Optimizer, Recipe, Rprop, Sgd};
 
 fn halving() -> Schedule {
-    MultiStep { milestones: vec![3, 5], gamma: 0.5, ..Default::default() }.into()
+    MultiStep { gamma: 0.5, ..MultiStep::new(1.0, vec![3, 5]) }.into()
 }
 
 fn sgd() -> Sgd {
@@ -32,7 +32,7 @@ fn each_step_uses_the_schedules_value_times_the_settings() {
 
 #[test]
 fn skipped_steps_do_not_advance_a_schedule() {
-    let decay = || Exponential { gamma: 0.9, ..Default::default() };
+    let decay = || Exponential::new(1.0, 0.9);
     for engine in engines::all() {
         let recipe = || Recipe::new(AdamW::default()).scale("lr", decay()).scale("weight_decay", halving()).skip_bad();
         let rule = AdamW::default();
@@ -77,7 +77,7 @@ fn a_capped_trust_is_1_at_a_rate_of_0() {
 /// What is set is the schedule's value, whatever the rule has; a factor of 1 is the rule's own.
 #[test]
 fn each_step_uses_the_value_that_a_schedule_sets() {
-    let cosine = || Schedule::from(Cosine { from: 3e-4, steps: 40, ..Default::default() }).warmup(5, 1e-5);
+    let cosine = || Schedule::from(Cosine::new(3e-4, 40)).warmup(5, 1e-5);
     for engine in engines::all() {
         for own in [0.0, 1e-3, 0.7] {
             let rule = AdamW { lr: own, ..Default::default() };
@@ -143,8 +143,8 @@ fn a_schedule_sets_the_bound_of_a_clip() {
 /// Torch's one-cycle momentum, at 0.95 at first, whatever the rule's own is.
 #[test]
 fn the_momentum_of_a_cycle_is_the_momentum_itself() {
-    let one = OneCycle { steps: 20, ..Default::default() };
-    let cyclic = Cyclic { up: 4, ..Default::default() };
+    let one = OneCycle::new(1.0, 20);
+    let cyclic = Cyclic { up: 4, ..Cyclic::new(0.0, 1.0) };
     for (momentum, lowest) in [(one.momentum(0.85, 0.95).into(), 0.85), (cyclic.momentum(0.8, 0.9).into(), 0.8)] {
         let momentum: Schedule = momentum;
         for own in [0.5, 0.95] {
@@ -307,7 +307,7 @@ fn the_bound_of_a_global_norm_follows_its_schedule_past_a_frozen_group() {
 /// The upper bound of a schedule is known beforehand, not where it falls to 0.
 #[test]
 fn a_setting_that_its_schedule_takes_out_of_its_range_is_an_error_of_the_step() {
-    let recipe = Recipe::new(AdamW::default()).scale("eps", Cosine { steps: 100, ..Default::default() });
+    let recipe = Recipe::new(AdamW::default()).scale("eps", Cosine::new(1.0, 100));
     let mut model = Model::new(&Cpu::<f32>::default(), recipe, &AdamW::default(), &[1]);
     // Rows are written ahead, which is no matter: a hundred steps are a whole run.
     (0..100).for_each(|_| model.step());

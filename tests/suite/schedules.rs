@@ -113,18 +113,18 @@ mod torch {
                 steps: args.count("total_iters")?,
             }
             .into(),
-            "ExponentialLR" => Exponential { from: lr, gamma: args.number("gamma")?, ..Default::default() }.into(),
+            "ExponentialLR" => Exponential::new(lr, args.number("gamma")?).into(),
             "PolynomialLR" => {
                 let (steps, power) = (args.count("total_iters")?, args.number("power")?);
-                Polynomial { from: lr, steps, power, ..Default::default() }.into()
+                Polynomial { power, ..Polynomial::new(lr, steps) }.into()
             }
             "CosineAnnealingLR" => {
                 let (steps, end) = (args.count("T_max")?, args.number("eta_min")?);
-                Cosine { from: lr, steps, to: end, rises: true, ..Default::default() }.into()
+                Cosine { to: end, rises: true, ..Cosine::new(lr, steps) }.into()
             }
             "CosineAnnealingWarmRestarts" => {
                 let (steps, growth, end) = (args.count("T_0")?, args.number("T_mult")?, args.number("eta_min")?);
-                CosineRestarts { from: lr, steps, growth, to: end, ..Default::default() }.into()
+                CosineRestarts { growth, to: end, ..CosineRestarts::new(lr, steps) }.into()
             }
             "CyclicLR" => {
                 let (mode, gamma) = match args.text("mode") {
@@ -143,7 +143,7 @@ mod torch {
                 return Ok((cyclic.clone().into(), Some(cyclic.momentum(0.8, 0.9).into())));
             }
             "OneCycleLR" => {
-                let usual = OneCycle::default();
+                let usual = OneCycle::new(1.0, 0);
                 let cycle = OneCycle {
                     peak: args.number("max_lr")?,
                     steps: args.count("total_steps")?,
@@ -163,14 +163,13 @@ mod torch {
     fn plateau(case: &Value) -> Result<Plateau> {
         let args = Args(&case["kwargs"]);
         let settings = ReduceLrOnPlateau {
-            from: Args(case).number("base_lr")?,
             goal: if args.text("mode") == "max" { Goal::Max } else { Goal::Min },
             factor: args.number("factor")?,
             patience: args.count("patience")?,
             threshold: Threshold::Factor(args.number("threshold")?),
             cooldown: args.count("cooldown")?,
             to: args.number("min_lr")?,
-            ..Default::default()
+            ..ReduceLrOnPlateau::new(Args(case).number("base_lr")?)
         };
         Ok(settings.start()?)
     }
@@ -257,31 +256,29 @@ mod equations {
             "SWALR" => {
                 let (lr, end, steps) = (args.number("lr")?, args.number("swa_lr")?, args.count("anneal_epochs")?);
                 match args.text("anneal_strategy") {
-                    "cos" => Cosine { from: lr, to: end, steps, ..Default::default() }.into(),
-                    _ => Polynomial { from: lr, to: end, steps, ..Default::default() }.into(),
+                    "cos" => Cosine { to: end, ..Cosine::new(lr, steps) }.into(),
+                    _ => Polynomial { to: end, ..Polynomial::new(lr, steps) }.into(),
                 }
             }
             "SequentialLR" => {
                 let (lr, gamma) = (args.number("lr")?, args.number("gamma")?);
                 let first = Schedule::from(lr * args.number("factor")?);
-                let parts = vec![first, Exponential { from: lr, gamma, ..Default::default() }.into()];
+                let parts = vec![first, Exponential::new(lr, gamma).into()];
                 Sequence { parts, milestones: vec![args.count("milestone")?] }.into()
             }
             "ChainedScheduler" => {
                 let constant = Constant { value: 1.0, factor: args.number("factor")?, steps: args.count("total_iters")? };
                 let (lr, gamma) = (args.number("lr")?, args.number("gamma")?);
-                Schedule::from(Exponential { from: lr, gamma, ..Default::default() }).times(constant)
+                Schedule::from(Exponential::new(lr, gamma)).times(constant)
             }
             "LambdaLR" => {
                 let lr = args.number("lr")?;
                 Piecewise::sampled(5001, |t| lr * (2.0 + (t as f64).cos())).into()
             }
             "ExponentialDecay" => Exponential {
-                from: args.number("initial_learning_rate")?,
-                gamma: args.number("decay_rate")?,
                 steps: args.count("decay_steps")?,
                 staircase: args.flag("staircase"),
-                ..Default::default()
+                ..Exponential::new(args.number("initial_learning_rate")?, args.number("decay_rate")?)
             }
             .into(),
             "InverseTimeDecay" => InverseTime {
@@ -295,19 +292,17 @@ mod equations {
                 Piecewise { boundaries: args.counts("boundaries")?, values: args.numbers("values")? }.into()
             }
             "PolynomialDecay" => Polynomial {
-                from: args.number("initial_learning_rate")?,
                 to: args.number("end_learning_rate")?,
-                steps: args.count("decay_steps")?,
                 power: args.number("power")?,
                 cycle: args.flag("cycle"),
-                ..Default::default()
+                ..Polynomial::new(args.number("initial_learning_rate")?, args.count("decay_steps")?)
             }
             .into(),
             "CosineDecay" => {
                 let start = args.number("initial_learning_rate")?;
                 let lr = args.number_or("warmup_target", start)?;
                 let (steps, end) = (args.count("decay_steps")?, lr * args.number("alpha")?);
-                let cosine = Cosine { from: lr, steps, to: end, ..Default::default() };
+                let cosine = Cosine { to: end, ..Cosine::new(lr, steps) };
                 Schedule::from(cosine).warmup(args.count_or("warmup_steps", 0)?, start)
             }
             "CosineDecayRestarts" => {
@@ -322,12 +317,10 @@ mod equations {
                 .into()
             }
             "linear_schedule" | "polynomial_schedule" => Polynomial {
-                from: args.number("init_value")?,
                 to: args.number("end_value")?,
-                steps: args.count("transition_steps")?,
                 power: args.number_or("power", 1.0)?,
                 begin: args.count("transition_begin")?,
-                ..Default::default()
+                ..Polynomial::new(args.number("init_value")?, args.count("transition_steps")?)
             }
             .into(),
             name @ ("exponential_decay" | "warmup_exponential_decay_schedule") => {
@@ -353,12 +346,12 @@ mod equations {
             }
             "warmup_cosine_decay_schedule" => {
                 let (lr, end, warmup) = (args.number("peak_value")?, args.number("end_value")?, args.count("warmup_steps")?);
-                let cosine = Cosine { from: lr, to: end, steps: args.count("decay_steps")? - warmup, ..Default::default() };
+                let cosine = Cosine { to: end, ..Cosine::new(lr, args.count("decay_steps")? - warmup) };
                 Schedule::from(cosine).warmup(warmup, args.number("init_value")?)
             }
             "join_schedules" => {
-                let falling = Exponential { from: 0.5, gamma: 0.5, steps: 10, ..Default::default() };
-                let line = Polynomial { from: 0.4, steps: 20, ..Default::default() };
+                let falling = Exponential { steps: 10, ..Exponential::new(0.5, 0.5) };
+                let line = Polynomial::new(0.4, 20);
                 let parts = vec![falling.into(), 0.25.into(), line.into()];
                 Sequence { parts, milestones: args.counts("boundaries")? }.into()
             }
@@ -455,33 +448,33 @@ mod comparison {
 /// One of each, with the first 200 steps as lively as its settings allow.
 pub fn all() -> Vec<Schedule> {
     let lr = 0.3;
-    let cyclic = Cyclic { from: 0.1, peak: lr, up: 7, down: Some(5), ..Default::default() };
+    let cyclic = Cyclic { up: 7, down: Some(5), ..Cyclic::new(0.1, lr) };
     let exp_range = Cyclic { mode: Mode::ExpRange, gamma: 0.97, ..cyclic.clone() };
-    let cycle = OneCycle { peak: lr, steps: 90, ..Default::default() };
-    let cosine = Cosine { from: lr, steps: 40, to: 0.01, ..Default::default() };
-    let wsd = Wsd { peak: lr, warmup: 10, stable: 20, decay: 60, ..Default::default() };
+    let cycle = OneCycle::new(lr, 90);
+    let cosine = Cosine { to: 0.01, ..Cosine::new(lr, 40) };
+    let wsd = Wsd { warmup: 10, stable: 20, ..Wsd::new(lr, 60) };
     vec![
         Constant { value: lr, factor: 0.3, steps: 9 }.into(),
         Step { from: lr, steps: 8, gamma: 0.6 }.into(),
         MultiStep { from: lr, milestones: vec![40, 9, 9, 77], gamma: 0.3 }.into(),
         MultiStep { from: lr, milestones: vec![40, 9, 9, 77], gamma: 1.5 }.into(),
-        Linear { value: lr, steps: 0, ..Default::default() }.into(),
-        Polynomial { from: lr, steps: 0, to: 0.2, begin: 4, ..Default::default() }.into(),
+        Linear::new(lr, 0).into(),
+        Polynomial { to: 0.2, begin: 4, ..Polynomial::new(lr, 0) }.into(),
         Piecewise { boundaries: vec![3, 50], values: vec![0.1, 0.0, 0.2] }.into(),
-        Linear { value: lr, steps: 30, ..Default::default() }.into(),
-        Polynomial { from: lr, steps: 30, power: 0.7, begin: 4, ..Default::default() }.into(),
-        Polynomial { from: lr, steps: 30, to: 0.9, cycle: true, ..Default::default() }.into(),
-        Exponential { from: lr, gamma: 0.9, to: 0.01, ..Default::default() }.into(),
-        Exponential { from: lr, gamma: 1.5, to: 10.0, steps: 7, staircase: true, ..Default::default() }.into(),
-        Exponential { from: 0.0, gamma: 1.5, to: 10.0, ..Default::default() }.into(),
+        Linear::new(lr, 30).into(),
+        Polynomial { power: 0.7, begin: 4, ..Polynomial::new(lr, 30) }.into(),
+        Polynomial { to: 0.9, cycle: true, ..Polynomial::new(lr, 30) }.into(),
+        Exponential { to: 0.01, ..Exponential::new(lr, 0.9) }.into(),
+        Exponential { to: 10.0, steps: 7, staircase: true, ..Exponential::new(lr, 1.5) }.into(),
+        Exponential { to: 10.0, ..Exponential::new(0.0, 1.5) }.into(),
         InverseTime { from: lr, gamma: 0.2, steps: 3, staircase: true }.into(),
         cosine.clone().into(),
         Cosine { rises: true, power: 2.0, ..cosine.clone() }.into(),
         Cosine { from: 0.0, to: 0.7, ..cosine.clone() }.into(),
-        CosineRestarts { from: lr, steps: 13, ..Default::default() }.into(),
+        CosineRestarts::new(lr, 13).into(),
         CosineRestarts { from: lr, steps: 6, growth: 1.3, shrink: 0.9, to: 0.02 }.into(),
-        CosineRestarts { from: lr, steps: 6, growth: f64::MAX, ..Default::default() }.into(),
-        CosineRestarts { from: lr, steps: 6, growth: 1.0 + f64::EPSILON, ..Default::default() }.into(),
+        CosineRestarts { growth: f64::MAX, ..CosineRestarts::new(lr, 6) }.into(),
+        CosineRestarts { growth: 1.0 + f64::EPSILON, ..CosineRestarts::new(lr, 6) }.into(),
         cyclic.clone().into(),
         Cyclic { mode: Mode::Triangular2, down: None, ..cyclic.clone() }.into(),
         exp_range.momentum(0.8, 0.9).into(),
@@ -524,7 +517,7 @@ mod restarts {
     /// Every period starts at the first step that is not before its start, and there with the whole height if it is exact.
     fn check(steps: u64, p: u64, q: u64) -> Result<usize> {
         let growth = p as f64 / q as f64;
-        let schedule = Schedule::from(CosineRestarts { steps, growth, shrink: 0.5, ..Default::default() });
+        let schedule = Schedule::from(CosineRestarts { growth, shrink: 0.5, ..CosineRestarts::new(1.0, steps) });
         schedule.check()?;
         let mut exact_ones = 0;
         for (i, (start, exact)) in
@@ -548,7 +541,7 @@ mod restarts {
     #[test]
     fn begin_where_the_sum_of_lengths_says() -> Result<()> {
         // 10 + 13, which the binary 1.3 exceeds.
-        let schedule = Schedule::from(CosineRestarts { steps: 10, growth: 1.3, ..Default::default() });
+        let schedule = Schedule::from(CosineRestarts { growth: 1.3, ..CosineRestarts::new(1.0, 10) });
         assert_eq!([10, 23].map(|t| schedule.value(t)), [1.0; 2]);
         assert!(schedule.value(22) < 0.02 && schedule.value(39) < 0.02 && schedule.value(40) > 0.99);
         let mut random = fastrand::Rng::with_seed(7);
@@ -619,18 +612,18 @@ mod every_schedule {
     #[test]
     fn with_settings_that_fail_the_check_does_not_panic() {
         let broken: [Schedule; 14] = [
-            Step::default().into(),
+            Step::new(1.0, 0).into(),
             Piecewise::default().into(),
-            Linear::default().into(),
-            Polynomial { cycle: true, ..Default::default() }.into(),
-            Exponential { steps: 0, staircase: true, ..Default::default() }.into(),
-            InverseTime { steps: 0, staircase: true, ..Default::default() }.into(),
-            Cosine { rises: true, ..Default::default() }.into(),
-            CosineRestarts { growth: 0.5, ..Default::default() }.into(),
-            Cyclic { up: 0, down: Some(0), ..Default::default() }.into(),
-            OneCycle { pct_start: f64::NAN, div: 0.0, ..Default::default() }.into(),
+            Linear { start_factor: f64::NAN, ..Linear::new(1.0, 0) }.into(),
+            Polynomial { cycle: true, ..Polynomial::new(1.0, 0) }.into(),
+            Exponential { steps: 0, staircase: true, ..Exponential::new(1.0, 0.0) }.into(),
+            InverseTime { steps: 0, staircase: true, ..InverseTime::new(1.0, 0.0) }.into(),
+            Cosine { rises: true, ..Cosine::new(1.0, 0) }.into(),
+            CosineRestarts { growth: 0.5, ..CosineRestarts::new(1.0, 0) }.into(),
+            Cyclic { up: 0, down: Some(0), ..Cyclic::new(0.0, 1.0) }.into(),
+            OneCycle { pct_start: f64::NAN, div: 0.0, ..OneCycle::new(1.0, 0) }.into(),
             Noam { warmup: 0, model_size: 0, ..Default::default() }.into(),
-            Wsd::default().into(),
+            Wsd::new(1.0, 0).into(),
             Sequence { parts: Vec::new(), milestones: vec![4] }.into(),
             Schedule::from(1.0).clamp(2.0, f64::NAN),
         ];
@@ -650,24 +643,44 @@ mod nothing {
     fn a_line_or_a_decay_of_no_steps_is_over_at_once() -> Result<()> {
         let line = Linear { value: 0.5, start_factor: 0.1, end_factor: 0.8, steps: 0 };
         assert_eq!(values(&line.into(), [0, 1, 9, u64::MAX])?, [0.4; 4]);
-        let decay = Polynomial { from: 0.5, to: 0.1, steps: 0, power: 2.0, ..Default::default() };
+        let decay = Polynomial { to: 0.1, power: 2.0, ..Polynomial::new(0.5, 0) };
         assert_eq!(values(&decay.clone().into(), [0, 1, 9])?, [0.1; 3]);
         assert_eq!(values(&Polynomial { begin: 2, ..decay.clone() }.into(), [0, 1, 2, 3])?, [0.5, 0.5, 0.1, 0.1]);
         let error = Schedule::from(Polynomial { cycle: true, ..decay }).check().expect_err("no length to repeat");
         assert_eq!(error.to_string(), "steps = 0 is out of range: at least 1 with cycle");
         // A warm-up that a configuration switches off, as a factor.
-        let plain = Schedule::from(Cosine { from: 0.3, steps: 9, ..Default::default() });
-        let warmed = plain.clone().times(Linear { start_factor: 0.0, steps: 0, ..Default::default() });
+        let plain = Schedule::from(Cosine::new(0.3, 9));
+        let warmed = plain.clone().times(Linear { start_factor: 0.0, ..Linear::new(1.0, 0) });
         assert_eq!(values(&warmed, 0..20)?, values(&plain, 0..20)?);
         Ok(())
     }
 
+    #[cfg(feature = "serde")]
     #[test]
-    fn a_number_of_steps_that_is_not_given_is_an_error() {
-        for schedule in [Schedule::from(Linear::default()), Polynomial::default().into()] {
-            let error = schedule.check().expect_err("no steps").to_string();
-            assert_eq!(error, "the schedule needs steps, for example steps: 1000");
+    fn what_a_file_leaves_out_and_has_no_default_is_an_error() -> Result<()> {
+        for (text, field, example) in [
+            (r#"{"linear": {"value": 1}}"#, "the schedule needs steps", "steps: 1000"),
+            (r#"{"polynomial": {"from": 1}}"#, "the schedule needs steps", "steps: 1000"),
+            (r#"{"constant": {}}"#, "a schedule needs value", "value = 0.001"),
+            (r#"{"linear": {"steps": 3}}"#, "a schedule needs value", "value = 0.001"),
+            (r#"{"step": {"steps": 3}}"#, "a schedule needs from", "from = 0.001"),
+            (r#"{"multi_step": {"milestones": [3]}}"#, "a schedule needs from", "from = 0.001"),
+            (r#"{"polynomial": {"steps": 3}}"#, "a schedule needs from", "from = 0.001"),
+            (r#"{"exponential": {"gamma": 0.5}}"#, "a schedule needs from", "from = 0.001"),
+            (r#"{"inverse_time": {"gamma": 0.5}}"#, "a schedule needs from", "from = 0.001"),
+            (r#"{"inverse_sqrt": {}}"#, "a schedule needs from", "from = 0.001"),
+            (r#"{"cosine": {"steps": 3}}"#, "a schedule needs from", "from = 0.001"),
+            (r#"{"cosine_restarts": {"steps": 3}}"#, "a schedule needs from", "from = 0.001"),
+            (r#"{"cyclic": {"peak": 1}}"#, "a schedule needs from", "from = 0.001"),
+            (r#"{"cyclic": {"from": 0}}"#, "a schedule needs peak", "peak = 0.001"),
+            (r#"{"one_cycle": {"steps": 3}}"#, "a schedule needs peak", "peak = 0.001"),
+            (r#"{"wsd": {"decay": 3}}"#, "a schedule needs peak", "peak = 0.001"),
+            (r#"{"warmup": {"start": 0, "steps": 1, "then": {"cosine": {"steps": 3}}}}"#, "needs from", "from = 0.001"),
+        ] {
+            let error = serde_json::from_str::<Schedule>(text)?.check().expect_err(text).to_string();
+            assert!(error.contains(field) && error.ends_with(example), "{text}: {error}");
         }
+        Ok(())
     }
 
     #[test]
@@ -713,7 +726,7 @@ mod composition {
     #[test]
     fn a_warmup_is_a_line_and_then_the_rest_from_its_start() -> Result<()> {
         for schedule in all() {
-            let line = Polynomial { from: 0.02, to: schedule.value(0), steps: 17, ..Default::default() };
+            let line = Polynomial { to: schedule.value(0), ..Polynomial::new(0.02, 17) };
             let joined = Sequence { parts: vec![line.into(), schedule.clone()], milestones: vec![17] };
             same(&schedule.warmup(17, 0.02), &joined.into())?;
         }
@@ -722,7 +735,7 @@ mod composition {
 
     #[test]
     fn sequences_nest() -> Result<()> {
-        let [a, b, c] = [0.1, 0.2, 0.3].map(|lr| Schedule::from(Exponential { from: lr, gamma: 0.9, ..Default::default() }));
+        let [a, b, c] = [0.1, 0.2, 0.3].map(|lr| Schedule::from(Exponential::new(lr, 0.9)));
         let flat = Sequence { parts: vec![a.clone(), b.clone(), c.clone()], milestones: vec![10, 25] };
         let later = Sequence { parts: vec![b, c], milestones: vec![15] };
         same(&Sequence { parts: vec![a, later.into()], milestones: vec![10] }.into(), &flat.into())
@@ -766,7 +779,7 @@ mod boundaries {
 
     #[test]
     fn a_staircase_jumps_at_the_boundary() {
-        let stairs = Exponential { from: 1.0, gamma: 0.5, steps: 10, staircase: true, ..Default::default() };
+        let stairs = Exponential { steps: 10, staircase: true, ..Exponential::new(1.0, 0.5) };
         around(stairs.clone(), 10, [1.0, 0.5, 0.5]);
         around(Exponential { begin: 5, ..stairs }, 15, [1.0, 0.5, 0.5]);
         around(InverseTime { from: 1.0, gamma: 1.0, steps: 10, staircase: true }, 10, [1.0, 0.5, 0.5]);
@@ -775,29 +788,29 @@ mod boundaries {
     #[test]
     fn ends_are_reached_and_held() {
         around(Linear { value: 1.0, start_factor: 0.0, end_factor: 1.0, steps: 10 }, 10, [0.9, 1.0, 1.0]);
-        around(Polynomial { from: 1.0, to: 0.5, steps: 10, ..Default::default() }, 10, [0.55, 0.5, 0.5]);
-        around(Polynomial { from: 1.0, steps: 10, cycle: true, ..Default::default() }, 10, [0.1, 0.0, 0.45]);
-        let cosine = Cosine { from: 1.0, steps: 3, ..Default::default() };
+        around(Polynomial { to: 0.5, ..Polynomial::new(1.0, 10) }, 10, [0.55, 0.5, 0.5]);
+        around(Polynomial { cycle: true, ..Polynomial::new(1.0, 10) }, 10, [0.1, 0.0, 0.45]);
+        let cosine = Cosine::new(1.0, 3);
         around(cosine.clone(), 3, [0.25, 0.0, 0.0]);
         around(Cosine { rises: true, ..cosine }, 3, [0.25, 0.0, 0.25]);
-        around(Wsd { peak: 1.0, decay: 4, shape: Shape::Linear, ..Default::default() }, 4, [0.25, 0.0, 0.0]);
+        around(Wsd { shape: Shape::Linear, ..Wsd::new(1.0, 4) }, 4, [0.25, 0.0, 0.0]);
     }
 
     #[test]
     fn a_restart_has_the_full_rate() {
-        around(CosineRestarts { from: 1.0, steps: 3, ..Default::default() }, 3, [0.25, 1.0, 0.75]);
+        around(CosineRestarts::new(1.0, 3), 3, [0.25, 1.0, 0.75]);
         around(
-            CosineRestarts { from: 1.0, steps: 3, growth: 2.0, ..Default::default() },
+            CosineRestarts { growth: 2.0, ..CosineRestarts::new(1.0, 3) },
             9,
             [0.5 - 0.1875_f64.sqrt(), 1.0, { 0.5 + 0.5 * (std::f64::consts::PI / 12.0).cos() }],
         );
-        around(CosineRestarts { from: 1.0, steps: 3, shrink: 0.5, ..Default::default() }, 3, [0.25, 0.5, 0.375]);
+        around(CosineRestarts { shrink: 0.5, ..CosineRestarts::new(1.0, 3) }, 3, [0.25, 0.5, 0.375]);
     }
 
     #[test]
     fn the_first_restarts_are_found_for_any_growth() -> Result<()> {
         for growth in [1.0, 1.25, 1.5, 2.0, 3.0, 7.0, 10.0] {
-            let schedule = Schedule::from(CosineRestarts { from: 1.0, steps: 64, growth, ..Default::default() });
+            let schedule = Schedule::from(CosineRestarts { growth, ..CosineRestarts::new(1.0, 64) });
             let (mut start, mut length) = (0.0, 64.0);
             // Starts are whole numbers as long as the lengths are.
             while length % 1.0 == 0.0 && start < 1e12 {
@@ -815,7 +828,7 @@ mod boundaries {
     #[test]
     fn a_restart_is_found_where_its_logarithm_rounds_up() {
         let restart = (1 << 53) - 1;
-        let schedule = Schedule::from(CosineRestarts { from: 1.0, steps: 1, growth: 2.0, ..Default::default() });
+        let schedule = Schedule::from(CosineRestarts { growth: 2.0, ..CosineRestarts::new(1.0, 1) });
         assert!(schedule.value(restart - 1) < 1e-9);
         assert_eq!(schedule.value(restart), 1.0);
     }
@@ -823,17 +836,13 @@ mod boundaries {
     #[test]
     fn warmups_end_where_the_rest_begins() {
         around(Schedule::from(1.0).warmup(4, 0.0), 4, [0.75, 1.0, 1.0]);
-        around(Wsd { peak: 1.0, warmup: 4, stable: 9, decay: 1, ..Default::default() }, 4, [0.75, 1.0, 1.0]);
-        around(
-            Wsd { peak: 1.0, warmup: 4, stable: 9, decay: 2, shape: Shape::Linear, ..Default::default() },
-            13,
-            [1.0, 1.0, 0.5],
-        );
+        around(Wsd { warmup: 4, stable: 9, ..Wsd::new(1.0, 1) }, 4, [0.75, 1.0, 1.0]);
+        around(Wsd { warmup: 4, stable: 9, shape: Shape::Linear, ..Wsd::new(1.0, 2) }, 13, [1.0, 1.0, 0.5]);
     }
 
     #[test]
     fn a_cycle_turns_at_its_top_and_at_its_foot() {
-        let cyclic = Cyclic { from: 0.0, peak: 1.0, up: 4, down: Some(2), ..Default::default() };
+        let cyclic = Cyclic { up: 4, down: Some(2), ..Cyclic::new(0.0, 1.0) };
         around(cyclic.clone(), 4, [0.75, 1.0, 0.5]);
         around(cyclic.clone(), 6, [0.5, 0.0, 0.25]);
         around(Cyclic { mode: Mode::Triangular2, ..cyclic.clone() }, 10, [0.375, 0.5, 0.25]);
@@ -842,7 +851,7 @@ mod boundaries {
 
     #[test]
     fn one_cycle_holds_its_last_rate_where_torch_raises() {
-        let cycle = OneCycle { peak: 1.0, steps: 10, div: 2.0, final_div: 5.0, shape: Shape::Linear, ..Default::default() };
+        let cycle = OneCycle { div: 2.0, final_div: 5.0, shape: Shape::Linear, ..OneCycle::new(1.0, 10) };
         around(cycle.clone(), 2, [0.75, 1.0, 1.0 - 0.9 / 7.0]);
         around(cycle.clone(), 9, [0.1 + 0.9 / 7.0, 0.1, 0.1]);
         around(OneCycle { three_phase: true, ..cycle }, 4, [0.75, 0.5, 0.42]);
@@ -878,12 +887,12 @@ mod errors {
 
     #[test]
     fn stairs() {
-        refuse!(Constant::default() =>
+        refuse!(Constant::new(1.0) =>
             value: "finite and at least 0" [-0.1, NAN, INF], factor: "finite and at least 0" [-0.1, NAN, INF]);
-        refuse!(Step { steps: 1, ..Default::default() } =>
+        refuse!(Step::new(1.0, 1) =>
             from: "finite and at least 0" [-0.1, NAN, INF], steps: "at least 1" [0],
             gamma: "above 0 and at most 1" [0.0, -0.5, 1.1, NAN, INF]);
-        let multi = MultiStep { milestones: vec![3], ..Default::default() };
+        let multi = MultiStep::new(1.0, vec![3]);
         refuse!(multi.clone() =>
             from: "finite and at least 0" [-0.1, NAN, INF], gamma: "finite and above 0" [0.0, -0.5, NAN, INF]);
         says(MultiStep { milestones: Vec::new(), ..multi }, "milestones is empty");
@@ -905,38 +914,38 @@ mod errors {
 
     #[test]
     fn decays() {
-        refuse!(Linear { steps: 1, ..Default::default() } =>
+        refuse!(Linear::new(1.0, 1) =>
             value: "finite and at least 0" [-0.1, NAN, INF], start_factor: "finite and at least 0" [-0.1, NAN, INF],
             end_factor: "finite and at least 0" [-0.1, NAN, INF]);
-        refuse!(Polynomial { steps: 1, cycle: true, ..Default::default() } =>
+        refuse!(Polynomial { cycle: true, ..Polynomial::new(1.0, 1) } =>
             from: "finite and at least 0" [-0.1, NAN, INF], to: "finite and at least 0" [-0.1, NAN, INF],
             steps: "at least 1 with cycle" [0], power: "finite and above 0" [0.0, -1.0, NAN, INF]);
-        let exponential = Exponential { gamma: 0.5, ..Default::default() };
+        let exponential = Exponential::new(1.0, 0.5);
         refuse!(exponential.clone() =>
             from: "finite and at least 0" [-0.1, NAN, INF], gamma: "finite and above 0" [0.0, -0.5, NAN, INF],
             steps: "at least 1" [0], to: "finite and at least 0" [-0.1, NAN, INF],
             to: "at least 0 and at most from, 1, since gamma is at most 1" [1.1]);
         refuse!(Exponential { gamma: 1.5, to: 2.0, ..exponential } =>
             to: "finite and at least from, 1, since gamma is above 1" [0.0, 0.9]);
-        refuse!(InverseTime { gamma: 0.5, ..Default::default() } =>
+        refuse!(InverseTime::new(1.0, 0.5) =>
             from: "finite and at least 0" [-0.1, NAN, INF], gamma: "finite and above 0" [0.0, -0.5, NAN, INF],
             steps: "at least 1" [0]);
     }
 
     #[test]
     fn cosines_and_cycles() {
-        refuse!(Cosine { steps: 1, ..Default::default() } =>
+        refuse!(Cosine::new(1.0, 1) =>
             from: "finite and at least 0" [-0.1, NAN, INF], to: "finite and at least 0" [-0.1, NAN, INF],
             steps: "at least 1" [0], power: "finite and above 0" [0.0, -1.0, NAN, INF]);
-        refuse!(CosineRestarts { steps: 1, ..Default::default() } =>
+        refuse!(CosineRestarts::new(1.0, 1) =>
             from: "finite and at least 0" [-0.1, NAN, INF], to: "finite and at least 0" [-0.1, NAN, INF],
             steps: "at least 1" [0], growth: "finite and at least 1" [0.9, NAN, INF],
             shrink: "above 0 and at most 1" [0.0, -0.5, 1.1, NAN]);
-        refuse!(Cyclic::default() =>
+        refuse!(Cyclic::new(0.0, 1.0) =>
             from: "finite and at least 0" [-0.1, NAN, INF], peak: "finite and at least 0" [-0.1, NAN, INF],
             up: "at least 1" [0], gamma: "1 unless mode is exp_range" [0.9, NAN]);
-        refuse!(Cyclic { mode: Mode::ExpRange, ..Default::default() } => gamma: "above 0 and at most 1" [0.0, 1.1, NAN]);
-        let cycle = OneCycle { steps: 1, ..Default::default() };
+        refuse!(Cyclic { mode: Mode::ExpRange, ..Cyclic::new(0.0, 1.0) } => gamma: "above 0 and at most 1" [0.0, 1.1, NAN]);
+        let cycle = OneCycle::new(1.0, 1);
         refuse!(cycle.clone() =>
             peak: "finite and at least 0" [-0.1, NAN, INF], steps: "at least 1" [0],
             pct_start: "above 0 and at most 1" [0.0, -0.1, 1.1, NAN],
@@ -949,8 +958,8 @@ mod errors {
     fn papers() {
         refuse!(Noam::default() =>
             factor: "finite and at least 0" [-0.1, NAN, INF], model_size: "at least 1" [0], warmup: "at least 1" [0]);
-        refuse!(InverseSqrt::default() => from: "finite and at least 0" [-0.1, NAN, INF], timescale: "at least 1" [0]);
-        refuse!(Wsd { decay: 1, ..Default::default() } =>
+        refuse!(InverseSqrt::new(1.0) => from: "finite and at least 0" [-0.1, NAN, INF], timescale: "at least 1" [0]);
+        refuse!(Wsd::new(1.0, 1) =>
             peak: "finite and at least 0" [-0.1, NAN, INF], decay: "at least 1" [0],
             to: "finite and at least 0" [-0.1, NAN, INF]);
     }
@@ -958,7 +967,7 @@ mod errors {
     #[test]
     fn compositions_name_the_path() {
         let one = || Schedule::from(1.0);
-        let bad = || Schedule::from(Step::default());
+        let bad = || Schedule::from(Step::new(1.0, 0));
         says(one().warmup(3, -1.0), "start = -1 is out of range: finite and at least 0");
         says(one().scale(NAN), "factor = NaN is out of range: finite and at least 0");
         says(one().clamp(-1.0, 1.0), "min = -1 is out of range: finite and at least 0");
@@ -976,7 +985,7 @@ mod errors {
         says(bad().clamp(0.0, 1.0), "of.steps = 0 is out of range: at least 1");
         let parts = vec![one(), Piecewise::default().into()];
         says(Sequence { parts: parts.clone(), milestones: vec![9] }, "parts[1].values: 0 found, 1 expected");
-        says(one().times(MultiStep::default()), "parts[1].milestones is empty");
+        says(one().times(MultiStep::new(1.0, [])), "parts[1].milestones is empty");
     }
 
     #[test]
@@ -984,17 +993,14 @@ mod errors {
         says(Schedule::from(1e200).scale(1e200), "bound = inf is out of range: finite");
         says(Schedule::from(1e200).times(1e200), "bound = inf is out of range: finite");
         says(Schedule::from(1e200).times(1e200).scale(1.0), "of.bound = inf is out of range: finite");
-        says(
-            Linear { value: 1e200, start_factor: 1e200, steps: 1, ..Default::default() },
-            "bound = inf is out of range: finite",
-        );
-        says(OneCycle { peak: 1e300, steps: 1, div: 1e-30, ..Default::default() }, "bound = inf is out of range: finite");
+        says(Linear { start_factor: 1e200, ..Linear::new(1e200, 1) }, "bound = inf is out of range: finite");
+        says(OneCycle { div: 1e-30, ..OneCycle::new(1e300, 1) }, "bound = inf is out of range: finite");
     }
 
     #[test]
     fn plateaus() {
         let text = |settings: ReduceLrOnPlateau| settings.start().err().map_or("no error".into(), |error| error.to_string());
-        let with = ReduceLrOnPlateau::default;
+        let with = || ReduceLrOnPlateau::new(1.0);
         for bad in [-0.1, NAN, INF] {
             let expected = |field: &str| format!("{field} = {bad} is out of range: finite and at least 0");
             assert_eq!(text(ReduceLrOnPlateau { from: bad, ..with() }), expected("from"));
@@ -1019,7 +1025,7 @@ mod plateau {
     }
 
     fn quick() -> ReduceLrOnPlateau {
-        ReduceLrOnPlateau { factor: 0.5, patience: 1, ..Default::default() }
+        ReduceLrOnPlateau { factor: 0.5, patience: 1, ..ReduceLrOnPlateau::new(1.0) }
     }
 
     #[test]
@@ -1078,7 +1084,8 @@ mod plateau {
 
     #[test]
     fn negative_metrics_get_better_downwards_but_for_torch() -> Result<()> {
-        let patient = |threshold, goal| ReduceLrOnPlateau { factor: 0.5, patience: 0, threshold, goal, ..Default::default() };
+        let patient =
+            |threshold, goal| ReduceLrOnPlateau { factor: 0.5, patience: 0, threshold, goal, ..ReduceLrOnPlateau::new(1.0) };
         let (same, falling) = ([-8.0; 4], [-8.0, -9.0, -10.0, -11.0]);
         let relative = Threshold::Relative(0.05);
         assert_eq!(rates(patient(relative, Goal::Min), &same)?, [1.0, 0.5, 0.25, 0.125]);
@@ -1115,7 +1122,7 @@ mod plateau {
                 [Threshold::Relative(0.1), Threshold::Relative(0.0), Threshold::Absolute(0.1), Threshold::Factor(1.0)]
             {
                 let mut plateau =
-                    ReduceLrOnPlateau { goal, threshold, patience: 0, factor: 0.5, ..Default::default() }.start()?;
+                    ReduceLrOnPlateau { goal, threshold, patience: 0, factor: 0.5, ..ReduceLrOnPlateau::new(1.0) }.start()?;
                 assert_eq!([-best, best, best, 0.0, best].map(|metric| plateau.step(metric)), [0.5, 0.5, 0.25, 0.125, 0.0625]);
                 assert_eq!(plateau.best(), Some(best));
             }
@@ -1179,7 +1186,7 @@ mod registry {
     fn every_setting_arrives() -> Result<()> {
         let cases: [Case; 8] = [
             ("multi_step", &[("milestones", "3, 9"), ("gamma", "0.2")], {
-                MultiStep { milestones: vec![3, 9], gamma: 0.2, ..Default::default() }.into()
+                MultiStep { gamma: 0.2, ..MultiStep::new(1.0, vec![3, 9]) }.into()
             }),
             ("piecewise", &[("values", "0.1,1e-2"), ("boundaries", "7")], {
                 Piecewise { boundaries: vec![7], values: vec![0.1, 0.01] }.into()
@@ -1193,14 +1200,14 @@ mod registry {
                 Cosine { steps: 9, rises: true, from: 0.5, to: 0.1, power: 2.0 }.into()
             }),
             ("one_cycle", &[("steps", "9"), ("shape", "linear"), ("three_phase", "true"), ("div", "3"), ("final_div", "7")], {
-                let cycle = OneCycle { steps: 9, shape: Shape::Linear, three_phase: true, ..Default::default() };
+                let cycle = OneCycle { shape: Shape::Linear, three_phase: true, ..OneCycle::new(1.0, 9) };
                 OneCycle { div: 3.0, final_div: 7.0, ..cycle }.into()
             }),
             ("wsd", &[("decay", "4"), ("warmup", "2"), ("stable", "3"), ("to", "0.1"), ("shape", "cosine")], {
-                Wsd { decay: 4, warmup: 2, stable: 3, to: 0.1, shape: Shape::Cosine, ..Default::default() }.into()
+                Wsd { warmup: 2, stable: 3, to: 0.1, shape: Shape::Cosine, ..Wsd::new(1.0, 4) }.into()
             }),
             ("step", &[("steps", "4"), ("warmup", "2"), ("warmup_start", "0.1")], {
-                Schedule::from(Step { steps: 4, ..Default::default() }).warmup(2, 0.1)
+                Schedule::from(Step::new(1.0, 4)).warmup(2, 0.1)
             }),
             ("noam", &[("warmup", "2"), ("model_size", "3"), ("factor", "4")], {
                 Noam { warmup: 2, model_size: 3, factor: 4.0 }.into()
@@ -1253,7 +1260,7 @@ mod serde {
             let text = serde_json::to_string(&schedule)?;
             assert_eq!(serde_json::from_str::<Schedule>(&text)?, schedule, "{text}");
         }
-        let mut plateau = ReduceLrOnPlateau::default().start()?;
+        let mut plateau = ReduceLrOnPlateau::new(1.0).start()?;
         assert_eq!(serde_json::from_str::<Plateau>(&serde_json::to_string(&plateau)?)?, plateau);
         plateau.step(0.5);
         assert_eq!(serde_json::from_str::<Plateau>(&serde_json::to_string(&plateau)?)?, plateau);
@@ -1262,8 +1269,8 @@ mod serde {
 
     #[test]
     fn settings_left_out_have_their_defaults_and_unknown_ones_are_refused() -> Result<()> {
-        let schedule: Schedule = serde_json::from_str(r#"{"cosine": {"steps": 9}}"#)?;
-        assert_eq!(schedule, Cosine { steps: 9, ..Default::default() }.into());
+        let schedule: Schedule = serde_json::from_str(r#"{"cosine": {"from": 1, "steps": 9}}"#)?;
+        assert_eq!(schedule, Cosine::new(1.0, 9).into());
         assert!(serde_json::from_str::<Schedule>(r#"{"cosine": {"step": 9}}"#).is_err());
         Ok(())
     }
@@ -1271,7 +1278,7 @@ mod serde {
     #[test]
     fn an_infinite_best_metric_survives() -> Result<()> {
         for (goal, best) in [(Goal::Min, f64::NEG_INFINITY), (Goal::Max, f64::INFINITY)] {
-            let mut plateau = ReduceLrOnPlateau { goal, patience: 1, factor: 0.5, ..Default::default() }.start()?;
+            let mut plateau = ReduceLrOnPlateau { goal, patience: 1, factor: 0.5, ..ReduceLrOnPlateau::new(1.0) }.start()?;
             for metric in [1.0, best, 0.0, best, -best, f64::NAN] {
                 let text = serde_json::to_string(&plateau)?;
                 let mut copy: Plateau = serde_json::from_str(&text)?;
@@ -1282,7 +1289,7 @@ mod serde {
                 assert_eq!(value, plateau);
             }
         }
-        let plateau = serde_json::to_string(&ReduceLrOnPlateau::default().start()?)?;
+        let plateau = serde_json::to_string(&ReduceLrOnPlateau::new(1.0).start()?)?;
         assert!(plateau.contains(r#""best":null"#), "{plateau}");
         assert!(serde_json::from_str::<Plateau>(&plateau.replace(r#""best":null"#, r#""best":3"#))?.best() == Some(3.0));
         let error =

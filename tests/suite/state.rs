@@ -39,7 +39,7 @@ fn modifiers() -> Vec<(&'static str, Modify)> {
         ("half copy", |recipe| recipe.half_copy(Half::Bf16)),
         ("cautious", |recipe| recipe.cautious().zero_grads()),
         ("centralised", |recipe| recipe.centralise().inspect()),
-        ("schedule", |recipe| recipe.scale("lr", Cosine { steps: 90, ..Default::default() })),
+        ("schedule", |recipe| recipe.scale("lr", Cosine::new(1.0, 90))),
     ]
 }
 

@@ -26,11 +26,7 @@ fn recipes() -> Vec<(&'static str, Recipe, usize)> {
     let adam = || Adam { lr: 0.02, ..Default::default() };
     let frozen = Recipe::new(adam()).group_of("biases", Select::Below(2), Sgd { lr: 0.1, momentum: 0.9, ..Default::default() });
     vec![
-        (
-            "clipped, on a schedule",
-            Recipe::new(adam()).clip_norm(0.5).scale("lr", Cosine { steps: 40, ..Default::default() }),
-            1,
-        ),
+        ("clipped, on a schedule", Recipe::new(adam()).clip_norm(0.5).scale("lr", Cosine::new(1.0, 40)), 1),
         ("averaged", Recipe::new(adam()).average(Average::Ema { decay: 0.9 }), 1),
         ("schedule-free", Recipe::new(ScheduleFree { lr: 0.02, ..Default::default() }), 1),
         ("in micro-batches", Recipe::new(adam()).accumulate(Accumulation::default()), 2),
@@ -105,13 +101,8 @@ fn a_rate_that_fell_on_a_plateau_is_kept() -> Result<()> {
         Ok(())
     };
     let start = || {
-        ReduceLrOnPlateau {
-            from: 1.0,
-            patience: 0,
-            threshold: thalweg::schedule::Threshold::Relative(0.2),
-            ..Default::default()
-        }
-        .start()
+        ReduceLrOnPlateau { patience: 0, threshold: thalweg::schedule::Threshold::Relative(0.2), ..ReduceLrOnPlateau::new(1.0) }
+            .start()
     };
     let (mut whole, mut other) = (new(&engine, &recipe, &data, 1)?, new(&engine, &recipe, &data, 1)?);
     let mut plateau = start()?;

@@ -337,7 +337,7 @@ fn modifier(rng: &mut Rng, which: u8, groups: usize) -> Modifier {
             let (setting, from) = rng
                 .choice([("lr", 0.05), ("lr", 0.05), ("weight_decay", 0.1), ("beta1", 0.5), ("clip", 1.0)])
                 .expect("a setting");
-            let product = Product(vec![Constant { value: from, ..Default::default() }.into(), schedule(rng)]);
+            let product = Product(vec![Constant::new(from).into(), schedule(rng)]);
             Modifier::Schedule(part(rng, groups), setting.into(), product.into())
         }
         _ => {
@@ -355,11 +355,11 @@ fn part(rng: &mut Rng, groups: usize) -> Option<usize> {
 fn schedule(rng: &mut Rng) -> Schedule {
     let steps = rng.u64(1..12);
     let schedule: Schedule = match rng.u8(..5) {
-        0 => Cosine { steps, to: 0.1, ..Default::default() }.into(),
-        1 => Linear { steps, start_factor: 0.25, ..Default::default() }.into(),
-        2 => Step { steps, gamma: 0.5, ..Default::default() }.into(),
-        3 => Exponential { steps, gamma: 0.9, ..Default::default() }.into(),
-        _ => Polynomial { steps, power: 2.0, to: 0.0, ..Default::default() }.into(),
+        0 => Cosine { to: 0.1, ..Cosine::new(1.0, steps) }.into(),
+        1 => Linear { start_factor: 0.25, ..Linear::new(1.0, steps) }.into(),
+        2 => Step { gamma: 0.5, ..Step::new(1.0, steps) }.into(),
+        3 => Exponential { steps, ..Exponential::new(1.0, 0.9) }.into(),
+        _ => Polynomial { power: 2.0, to: 0.0, ..Polynomial::new(1.0, steps) }.into(),
     };
     if rng.u8(..3) == 0 { schedule.warmup(rng.u64(1..5), 0.0) } else { schedule }
 }
