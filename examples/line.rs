@@ -4,35 +4,31 @@
 
 use anyhow::Result;
 use thalweg::cpu::Cpu;
-use thalweg::nn::{Layer, Network};
-use thalweg::plan::{Blueprint, Engine, Loss, Op, Plan, Program, Role};
+use thalweg::nn::{Criterion, Linear, Model, Places, Slots, SquaredError, Tape};
+use thalweg::plan::{Blueprint, Engine, Plan, Program, Role};
 use thalweg::{AnyEngine, Real, Recipe, Sgd};
 
 const XS: [f64; 5] = [1.0, 2.0, 3.0, 4.0, 5.0];
 
 /// Records the gradient on all points and a step along it, runs both 1,000 times, and returns slope and intercept.
 fn descend<E: Engine>(engine: &E) -> thalweg::Result<(E::Float, E::Float)> {
-    let network = Network::new([Layer::Linear { inputs: 1, outputs: 1 }])?;
-    let arena = network.arena()?;
     let mut blueprint = Blueprint::new(1);
-    let params = blueprint.arena("params", &arena, Role::Params);
-    let grads = blueprint.arena("grads", &arena, Role::Grads);
     let layout = blueprint.layout_mut();
     let (x, y) = (layout.shared_floats("x", XS.len()), layout.shared_floats("y", XS.len()));
-    let (losses, grad) = (layout.floats("losses", XS.len()), layout.floats("gradient", XS.len()));
-    let [x_view, y_view, losses, grad] = [x, y, losses, grad].map(|id| layout.whole(id));
+    let [x_view, y_view] = [x, y].map(|id| layout.whole(id));
 
-    let mut plan = Plan::default();
-    let pass = network.forward(layout, &mut plan, params, x_view, XS.len())?;
-    plan.push(Op::Loss(Loss::SquaredError {
-        predictions: pass.output(),
-        targets: y_view,
-        losses,
-        grad,
-        // Half the mean, so that the gradient is Σ (prediction − target)·x / n.
-        scale: 0.5 / XS.len() as f64,
-    }));
-    network.backward(layout, &mut plan, params, grads, &pass, grad)?;
+    let mut tape = Tape::training();
+    let (inputs, targets) = (tape.input(x_view, &[XS.len(), 1]), tape.input(y_view, &[XS.len(), 1]));
+    let predictions = Linear::new(1, 1).forward(&mut tape, &inputs);
+    // Half the mean, so that the gradient is Σ (prediction − target)·x / n.
+    let loss = &SquaredError.mean(&mut tape, &predictions, &targets) * 0.5;
+    tape.backward(&loss);
+
+    let arena = tape.arena()?;
+    let params = blueprint.arena("params", &arena, Role::Params);
+    let grads = blueprint.arena("grads", &arena, Role::Grads);
+    let (mut plan, places) = (Plan::default(), Places::new(&arena, params, Some(grads)));
+    tape.record(blueprint.layout_mut(), &mut plan, &places, &mut Slots::default(), &[])?;
     let gradient = blueprint.add("gradient", plan)?;
     let recipe = Recipe::new(Sgd { lr: 0.01, ..Default::default() });
     let mut stepper = recipe.record(&mut blueprint, &arena, params, grads)?;
@@ -43,7 +39,7 @@ fn descend<E: Engine>(engine: &E) -> thalweg::Result<(E::Float, E::Float)> {
     program.write(y, 0, 0, &XS.map(|x| E::Float::of(2.0 * x)))?;
     stepper.run(&mut program, &[gradient, stepper.step_plan()], 1000)?;
     let params = program.read(params, 0)?;
-    Ok((params[arena.tensor("0.weight")?.offset], params[arena.tensor("0.bias")?.offset]))
+    Ok((params[arena.tensor("weight")?.offset], params[arena.tensor("bias")?.offset]))
 }
 
 fn main() -> Result<()> {

@@ -6,11 +6,11 @@
 //! Threads are the crate's own (`pool.rs`). They are as many as the processor runs at a time; the environment variable
 //! `THALWEG_THREADS` names another number for the process, [`Cpu::with_threads`] one for an engine.
 
+mod copy;
 mod factored;
 mod layer;
 mod lent;
 mod matmul;
-mod network;
 mod norm;
 mod operation;
 mod orthogonal;
@@ -403,12 +403,8 @@ impl<F: Float> Program for CpuProgram<F> {
 fn run<F: Float>(op: &Op, lane: &mut Store<F>, shared: &Store<F>, lent: Option<&mut Lent<F>>, threads: Threads) {
     match op {
         Op::Operation(op) => operation::operate(op, lane, Some(shared), threads),
-        Op::Copy { input, output } => network::copy(input, output, lane, shared, threads),
+        Op::Copy { input, output } => copy::copy(input, output, lane, shared, threads),
         Op::MatMul(op) => matmul::matmul(op, lane, shared, threads),
-        Op::Activate { f, input, output } => network::activate(*f, input, output, lane, shared),
-        Op::ActivateGrad { f, input, grad, output } => network::activate_grad(*f, input, grad, output, lane, shared),
-        Op::SumRows { input, output, .. } => network::sum_rows(input, output, lane, shared),
-        Op::Loss(loss) => network::loss(loss, lane, shared),
         Op::Norm(op) => norm::norm(op, lane, lent.as_deref(), threads),
         Op::Control(op) => step::control(op, lane),
         Op::Factors(op) => layer::factors(op, lane),

@@ -9,7 +9,6 @@ mod foreign;
 mod kernel;
 mod matmul;
 mod memory;
-mod network;
 mod operation;
 mod orthogonal;
 mod part;

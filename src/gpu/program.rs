@@ -6,7 +6,7 @@ use super::foreign::Foreign;
 use super::kernel::{Access, Bound, Launch};
 use super::memory::Memory;
 use super::readback::{Copy, Readback};
-use super::{bulk, factored, matmul, network, operation, orthogonal, step, update, vectors};
+use super::{bulk, factored, matmul, operation, orthogonal, step, update, vectors};
 use crate::error::{Error, Result, Unit};
 use crate::plan::{
     Answer, Blueprint, Buffer, BufferId, Engine, Kind, Layout, Op, Plan, PlanId, Program, Role, Tag, Values, check_even,
@@ -127,10 +127,6 @@ fn launches_of<'a>(gpu: &Gpu, op: &Op, layout: &Layout, memory: &'a Memory) -> R
         Op::Operation(op) => operation::launches(op, layout, memory),
         Op::Copy { input, output } => step::copy(input, output, layout, memory),
         Op::MatMul(op) => one(matmul::matmul(op, gpu, layout, memory)),
-        Op::Activate { f, input, output } => one(network::activate(*f, [input, output], lanes, memory)),
-        Op::ActivateGrad { f, input, grad, output } => one(network::activate_grad(*f, [input, grad, output], lanes, memory)),
-        Op::SumRows { input, output, rows } => one(network::sum_rows([input, output], *rows, lanes, memory)),
-        Op::Loss(loss) => one(network::loss(loss, lanes, memory)),
         Op::Norm(op) => step::norm(op, memory),
         Op::Control(op) => one(step::control(op, layout, memory)),
         Op::Factors(op) => step::factors(op, layout, memory),

@@ -4,10 +4,10 @@
 use super::kernel::{Access, Kernel, Pipelines};
 use super::part::Holder;
 use super::update::{Form, tag, update_kernel};
-use super::{factored, network, operation, orthogonal, step, vectors};
+use super::{factored, operation, orthogonal, step, vectors};
 use crate::plan::{
-    ALIGN, Activation, BufferId, Case, Control, Counter, Dispatch, Extras, Factors, Gate, GateKind, Half, Layout, Micro,
-    Moments, NormKind, NormOf, Operands, Operation, Pass, Span, TensorBound, Trust, Update, Views,
+    ALIGN, BufferId, Case, Control, Counter, Dispatch, Extras, Factors, Gate, GateKind, Half, Layout, Micro, Moments, NormKind,
+    NormOf, Operands, Operation, Pass, Span, TensorBound, Trust, Update, Views,
 };
 use crate::rule::{AnyRule, Layerwise, Real, Row, Rule, Setting};
 use crate::rules::{Sgd, rules};
@@ -260,7 +260,6 @@ fn factors() -> Vec<Factors> {
 }
 
 fn kernels() -> Vec<Kernel> {
-    let functions = [Activation::Relu, Activation::Gelu, Activation::Tanh];
     let holders = [Holder::Own, Holder::Foreign];
     let mut kernels: Vec<Kernel> = update_kernels().into_iter().map(|(_, kernel)| kernel).collect();
     kernels.extend(pass_kernels());
@@ -277,12 +276,8 @@ fn kernels() -> Vec<Kernel> {
     kernels.extend(gates().iter().map(step::gate_kernel));
     kernels.extend(factors().iter().map(step::factors_kernel));
     kernels.extend(holders.map(step::centralise_kernel));
-    kernels.extend(functions.map(network::activate_kernel));
-    kernels.extend(functions.map(network::activate_grad_kernel));
-    kernels.push(network::sum_rows_kernel());
     kernels.extend(operation_kernels());
     kernels.extend([false, true].map(step::copy_kernel));
-    kernels.extend([network::cross_entropy_kernel(), network::squared_error_kernel()]);
     kernels.extend((1..=2).flat_map(|left| (1..=4).map(move |right| vectors::dots_kernel(left, right))));
     kernels.extend(kinds.map(vectors::join_kernel));
     kernels.extend((1..=6).flat_map(|terms| [false, true].map(|add| vectors::combine_kernel(terms, add))));

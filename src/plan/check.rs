@@ -2,7 +2,7 @@
 
 use super::{
     ALIGN, BufferId, CHUNK, Centralise, Chunk, Combine, Control, Counter, Dots, Factored, Factors, Gate, GateKind, Kind,
-    Layout, Loss, MatMul, Moments, Norm, NormKind, Op, Orthogonalise, Pass, Plan, Scalar, Scope, Span, Update, View,
+    Layout, MatMul, Moments, Norm, NormKind, Op, Orthogonalise, Pass, Plan, Scalar, Scope, Span, Update, View,
 };
 use crate::error::{Error, Result, range};
 use crate::rule::Row;
@@ -32,20 +32,10 @@ impl Checker<'_> {
         match op {
             Op::Operation(op) => op.check(self.layout),
             Op::MatMul(matmul) => self.matmul(matmul),
-            Op::Copy { input, output } | Op::Activate { input, output, .. } => {
+            Op::Copy { input, output } => {
                 self.floats(input, output.len)?;
                 self.writes(output, &[*input])
             }
-            Op::ActivateGrad { input, grad, output, .. } => {
-                self.floats(input, output.len)?;
-                self.floats(grad, output.len)?;
-                self.writes(output, &[*input, *grad])
-            }
-            Op::SumRows { input, output, rows } => {
-                self.floats(input, rows.saturating_mul(output.len))?;
-                self.writes(output, &[*input])
-            }
-            Op::Loss(loss) => self.loss(loss),
             Op::Norm(norm) => self.norm(norm),
             Op::Control(control) => self.control(control),
             Op::Factors(factors) => self.factors(factors),
@@ -322,37 +312,6 @@ impl Checker<'_> {
         }
         let inputs: Vec<View> = [op.a, op.b].into_iter().chain(op.bias).collect();
         self.writes(&op.c, &inputs)
-    }
-
-    fn loss(&self, loss: &Loss) -> Result<()> {
-        match loss {
-            Loss::CrossEntropy { logits, labels, losses, hits, grad, .. } => {
-                self.kind(labels.buffer, Kind::Index)?;
-                self.scope(labels.buffer, Scope::Shared)?;
-                self.inside(labels)?;
-                let rows = labels.len;
-                if rows > 0 && logits.len % rows != 0 {
-                    let name = &self.layout.known(logits.buffer)?.name;
-                    return Err(Error::shape(name, format!("a multiple of {rows} elements"), logits.len));
-                }
-                self.floats(logits, logits.len)?;
-                self.floats(losses, rows)?;
-                self.floats(hits, rows)?;
-                self.floats(grad, logits.len)?;
-                [losses, hits, grad].into_iter().try_for_each(|output| self.writes(output, &[*logits]))
-            }
-            Loss::SquaredError { predictions, targets, losses, grad, .. } => {
-                self.floats(predictions, targets.len)?;
-                self.floats(targets, targets.len)?;
-                self.floats(losses, losses.len)?;
-                if losses.len > 0 && !targets.len.is_multiple_of(losses.len) {
-                    let name = &self.layout.known(targets.buffer)?.name;
-                    return Err(Error::shape(name, format!("a multiple of {} elements", losses.len), targets.len));
-                }
-                self.floats(grad, targets.len)?;
-                [losses, grad].into_iter().try_for_each(|output| self.writes(output, &[*predictions, *targets]))
-            }
-        }
     }
 
     fn lane_floats(&self, id: BufferId, len: usize) -> Result<()> {

@@ -43,8 +43,8 @@ pub(crate) use layout::copied;
 pub use layout::{Buffer, BufferId, Kind, Layout, Scope, View};
 pub use moments::{Moments, Stack, TILE};
 pub use op::{
-    Activation, Centralise, Combine, Control, Counter, Dots, Extras, Factored, Factors, Gate, GateKind, Half, Loss, LossScale,
-    MatMul, Micro, Norm, NormKind, NormOf, Op, Orthogonalise, Part, Pass, Plan, Scalar, Span, TensorBound, Trust, Update,
+    Centralise, Combine, Control, Counter, Dots, Extras, Factored, Factors, Gate, GateKind, Half, LossScale, MatMul, Micro,
+    Norm, NormKind, NormOf, Op, Orthogonalise, Part, Pass, Plan, Scalar, Span, TensorBound, Trust, Update,
 };
 
 pub use crate::rule::BoundsChecks;

@@ -41,37 +41,6 @@ pub enum Op {
     },
     /// A product of matrices.
     MatMul(MatMul),
-    /// `output = f(input)`, element-wise.
-    Activate {
-        /// The function.
-        f: Activation,
-        /// Its argument.
-        input: View,
-        /// Its value.
-        output: View,
-    },
-    /// `output = f'(input) · grad`, element-wise.
-    ActivateGrad {
-        /// The function.
-        f: Activation,
-        /// Its argument.
-        input: View,
-        /// The loss's gradient by the function's value.
-        grad: View,
-        /// The loss's gradient by the function's argument.
-        output: View,
-    },
-    /// `output[c] = Σ_r input[r, c]`.
-    SumRows {
-        /// The matrix, `rows` × `output.len`.
-        input: View,
-        /// The sums.
-        output: View,
-        /// Rows of the matrix.
-        rows: usize,
-    },
-    /// A loss and its gradient.
-    Loss(Loss),
     /// Partial sums of squares.
     Norm(Norm),
     /// The decision about a step: its norm, clip coefficient and row, or that it is skipped.
@@ -139,50 +108,6 @@ impl MatMul {
     pub fn new(a: View, b: View, c: View, m: usize, k: usize, n: usize) -> Self {
         Self { a, b, bias: None, c, m, k, n, trans_a: false, trans_b: false, accumulate: false, batch: 1 }
     }
-}
-
-/// An element-wise function.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Activation {
-    /// max(x, 0); its derivative at 0 is 0.
-    Relu,
-    /// x·Φ(x) with the normal distribution Φ, by the error function.
-    Gelu,
-    /// The hyperbolic tangent.
-    Tanh,
-}
-
-/// A loss over rows: each row's loss, and the gradient of `scale` times their sum.
-#[derive(Debug, Clone)]
-pub enum Loss {
-    /// −ln softmax(logits)\[label\] per row. A label of [`NONE`](super::NONE) counts for nothing.
-    CrossEntropy {
-        /// rows × classes.
-        logits: View,
-        /// One label per row, shared indices.
-        labels: View,
-        /// One loss per row.
-        losses: View,
-        /// 1 for each row whose largest logit (the first of equals) is its label's, else 0.
-        hits: View,
-        /// rows × classes.
-        grad: View,
-        /// Factor of the gradient.
-        scale: f64,
-    },
-    /// Σ_c (prediction − target)² per row.
-    SquaredError {
-        /// rows × columns.
-        predictions: View,
-        /// rows × columns, shared.
-        targets: View,
-        /// One loss per row.
-        losses: View,
-        /// rows × columns.
-        grad: View,
-        /// Factor of the gradient.
-        scale: f64,
-    },
 }
 
 /// Which norm of a gradient.

@@ -3,10 +3,7 @@
 use crate::common::engines;
 use crate::common::refusal::assert_error;
 use thalweg::cpu::Cpu;
-use thalweg::nn::Network;
-use thalweg::plan::{
-    Activation, Arena, Blueprint, Engine, Factored, Layout, MatMul, Moments, Op, Plan, PlanId, Program, Stack, Tag,
-};
+use thalweg::plan::{Arena, Blueprint, Engine, Factored, Layout, MatMul, Moments, Op, Plan, PlanId, Program, Stack, Tag};
 use thalweg::{Adam, Error, Optimizer, Recipe, Row};
 
 const HUGE: [&[usize]; 8] = [
@@ -71,22 +68,7 @@ fn sizes_of_operations_do_not_wrap_around() {
     }
 }
 
-/// Nor do those of a network's batch.
-#[test]
-fn rows_of_a_batch_do_not_wrap_around() {
-    let network = Network::perceptron(4, &[], 8, Activation::Tanh).expect("a network");
-    let mut layout = Layout::new(1);
-    let (params, input) = (layout.arena("params", &network.arena().expect("an arena")), layout.floats("input", 0));
-    let input = layout.whole(input);
-    for rows in [1 << 62, 1 << 63] {
-        let forward = network.forward(&mut layout, &mut Plan::default(), params, input, rows);
-        assert!(matches!(forward, Err(Error::Shape { .. })), "{rows} rows");
-    }
-    let huge = Network::perceptron(1 << 20, &[], 1 << 20, Activation::Tanh).expect("a network");
-    assert!(matches!(huge.initial(0), Err(Error::Shape { .. })));
-}
-
-/// Neither do those of tensors whose second moments are kept by rows and columns.
+/// Nor do those of tensors whose second moments are kept by rows and columns.
 #[test]
 fn sizes_of_moments_do_not_wrap_around() {
     let mut layout = Layout::new(1);
@@ -177,7 +159,7 @@ fn plans_and_buffers_that_do_not_exist_are_errors() {
         assert_error(program.read_halves(id, 0), message);
         assert_error(program.request(Tag::new(), &[known, id]), message);
         let mut plan = Plan::default();
-        plan.push(Op::Activate { f: Activation::Relu, input: layout.whole(known), output: other.whole(id) });
+        plan.push(Op::Copy { input: layout.whole(known), output: other.whole(id) });
         assert_error(engine.load(&Blueprint::of(&layout, &[plan])), message);
     }
 }

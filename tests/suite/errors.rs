@@ -5,9 +5,9 @@ use crate::common::groups::{GROUPS, grouped};
 use crate::common::refusal::{assert_error, optimizer};
 use thalweg::cpu::{Cpu, CpuProgram};
 use thalweg::gpu::{Gpu, GpuOptions};
+use thalweg::op::{Expr, Map};
 use thalweg::plan::{
-    Activation, Arena, Blueprint, BufferId, Chunk, Engine, Half, Layout, Loss, MatMul, Norm, NormKind, Op, Plan, PlanId,
-    Program, Tag, View,
+    Arena, Blueprint, BufferId, Chunk, Engine, Half, Layout, MatMul, Norm, NormKind, Op, Plan, PlanId, Program, Tag, View,
 };
 use thalweg::{Adam, AdamW, AnyRule, Error, Muon, Optimizer, Recipe, RmsProp, Select, Sgd, rule_by_name, set};
 
@@ -236,7 +236,7 @@ fn a_buffer_beyond_a_binding_is_refused() {
     let [input, output] = ["input", "output"].map(|name| layout.floats(name, elements));
     let mut plan = Plan::default();
     let (input, output) = (layout.whole(input), layout.whole(output));
-    plan.push(Op::Activate { f: Activation::Relu, input, output });
+    plan.operate(Map::new(&[input.len]).input(input, &[1]).output(output, Expr::input(0).relu()));
     let bytes = (elements.next_multiple_of(64)) * 4;
     let message = beyond_a_binding("the buffer 'input'", bytes, 128 << 20);
     assert_error(limited().load(&Blueprint::of(&layout, &[plan])), &message);
@@ -264,7 +264,7 @@ fn lanes_beyond_a_binding_are_refused_with_its_limit() {
     let [input, output] = ["input", "output"].map(|name| layout.floats(name, 20_032));
     let mut plan = Plan::default();
     let (input, output) = (layout.whole(input), layout.whole(output));
-    plan.push(Op::Activate { f: Activation::Relu, input, output });
+    plan.operate(Map::new(&[input.len]).input(input, &[1]).output(output, Expr::input(0).relu()));
     let message = beyond_a_binding("the buffer 'input'", 240_384, 131_072);
     assert_error(engines::small_bindings().load(&Blueprint::of(&layout, &[plan])), &message);
 }
@@ -289,9 +289,7 @@ fn floats_and_indices_are_told_apart() {
 fn plans_that_kernels_cannot_trust_are_refused() {
     let mut layout = Layout::new(1);
     let (grads, partials, frozen) = (layout.floats("grads", 64), layout.floats("partials", 2), layout.indices("frozen", 1));
-    let (losses, all, half) =
-        (layout.floats("losses", 3), layout.floats("all", 64), layout.half_arena("half", &Arena::default()));
-    let targets = layout.shared_floats("targets", 64);
+    let half = layout.half_arena("half", &Arena::default());
     let chunks = vec![Chunk { start: 2, len: 8, tensor: 0, group: 0 }];
     let refused = |op: Op, message: &str| {
         let mut plan = Plan::default();
@@ -302,9 +300,6 @@ fn plans_that_kernels_cannot_trust_are_refused() {
     };
     let norm = Norm { kind: NormKind::L2, grads, chunks, partials, frozen };
     refused(Op::Norm(norm), "grads: others found, chunks that start at multiples of 64 expected");
-    let [predictions, targets, losses, grad] = [grads, targets, losses, all].map(|id| layout.whole(id));
-    let loss = Loss::SquaredError { predictions, targets, losses, grad, scale: 1.0 };
-    refused(Op::Loss(loss), "targets: 64 found, a multiple of 3 elements expected");
     for engine in [engines::cpu(), engines::gpu()] {
         let mut program = engine.load(&Blueprint::of(&layout, &[])).expect("a program");
         assert_error(program.request(Tag::new(), &[half]), "half: halves found, floats or indices expected");

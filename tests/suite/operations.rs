@@ -1,6 +1,10 @@
 //! Operations by contract: both halves agree, a lane is the operation alone, and what does not fit is refused.
 
+use crate::common::bench::Bench;
+use crate::common::compare::assert_close;
 use crate::common::engines;
+use crate::common::numbers::doubles;
+use crate::common::oracle::EPSILON;
 use crate::common::refusal::operation_is_refused;
 use thalweg::cpu::Cpu;
 use thalweg::gpu::GpuOptions;
@@ -206,5 +210,38 @@ fn lanes_pick_batches_of_their_own() {
         assert_eq!(program.read(out, 0).expect("rows"), [1.0, 2.0], "{}", engine.name);
         assert_eq!(program.read(out, 1).expect("rows"), [8.0, 0.0], "{}", engine.name);
         assert_eq!(program.read(total, 1).expect("a sum"), [8.0], "{}", engine.name);
+    }
+}
+
+/// Runs on the engines and compares each output with the oracle's, within `bound` of its lane.
+fn agree(what: &str, bench: &Bench, bound: impl Fn(usize) -> f64) {
+    let expected = bench.run(&Cpu::<f64>::default());
+    for engine in engines::all() {
+        for (lane, (found, expected)) in bench.run(&engine).iter().zip(&expected).enumerate() {
+            for (found, expected) in found.iter().zip(expected) {
+                assert_close(&format!("{}, {what}, lane {lane}", engine.name), found, expected, |_| bound(lane));
+            }
+        }
+    }
+}
+
+/// A sum of n terms in any order loses about √n units of the sum of their sizes.
+fn sum_cost<'a>(terms: impl Iterator<Item = &'a f64>) -> f64 {
+    let (count, sizes) = terms.fold((0.0, 0.0), |(count, sum), x| (count + 1.0, sum + x.abs()));
+    EPSILON * (f64::sqrt(count) + 2.0) * sizes
+}
+
+#[test]
+fn tallies_add_to_what_was_there() {
+    for lanes in [1, 3] {
+        for (columns, rows) in [(1, 0), (1, 1), (2, 63), (3, 64), (1, 65), (2, 5000)] {
+            let x: Vec<Vec<f64>> = (0..lanes as u64).map(|lane| doubles(lane, columns * rows)).collect();
+            let before: Vec<Vec<f64>> = (0..lanes).map(|lane| vec![100.0 * (lane as f64 + 1.0); columns]).collect();
+            let mut bench = Bench::new(lanes);
+            let terms = bench.input("terms", x.clone());
+            let (sums, mean) = (bench.read_and_written("sums", before.clone()), bench.output("mean", 1));
+            bench.operate(Tally { terms, sums, mean });
+            agree(&format!("tally of {columns} × {rows}"), &bench, |lane| sum_cost(x[lane].iter().chain(&before[lane])));
+        }
     }
 }
