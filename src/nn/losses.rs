@@ -171,8 +171,8 @@ impl Criterion for CrossEntropy {
             losses = tape.map(&[&losses, &all], |of| of[0].clone() + of[1].clone() * (smoothing / classes as f64));
         }
         let Some(ignored) = self.ignored else { return Terms { losses, weights: of_weight } };
-        // The number as an engine in single precision sees it.
-        let ignored = f64::from(ignored as f32);
+        // Each engine rounds it as it rounds labels.
+        let ignored = f64::from(ignored);
         let counts = labels.apply(|label| (label - ignored).abs().less(0.5).select(0.0, 1.0));
         let losses = tape.map(&[&counts, &losses], |of| of[0].clone().select(of[1].clone(), 0.0));
         let weights = of_weight.map_or_else(|| counts.clone(), |weight| &weight * &counts);
