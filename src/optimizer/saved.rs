@@ -45,6 +45,9 @@ const PARAM: &str = "param.";
 /// What is measured on the way: the norm of a bad step is not finite, nor is its loss.
 const MEASURED: [&str; 2] = ["scalars", "trainer.tally"];
 
+/// An array out of a file, with what it had to be.
+type Found<'a, F> = (&'a Expected, StateArray<F>);
+
 impl<P: Program> Optimizer<P>
 where
     P::Float: Element,
@@ -185,7 +188,7 @@ where
     }
 
     /// All but parameters, if all of it fits.
-    fn rest<'a>(&self, rest: &'a [Expected], tensors: &Tensors) -> Result<Vec<(&'a Expected, StateArray<P::Float>)>> {
+    fn rest<'a>(&self, rest: &'a [Expected], tensors: &Tensors) -> Result<Vec<Found<'a, P::Float>>> {
         self.check_texts(tensors)?;
         rest.iter().map(|expected| Ok((expected, self.array(expected, tensors)?))).collect()
     }

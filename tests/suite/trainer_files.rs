@@ -214,7 +214,7 @@ fn a_perceptron_of_pytorch_predicts_the_same_here() -> Result<()> {
         let largest = expected.iter().fold(0.0, |largest: f64, y| largest.max(y.abs()));
         assert!(largest > 0.5, "there is something to compare: {largest}");
         // The bound that is promised: a hundred thousandth.
-        assert_close(&engine.name, &found, &expected, |_| 1e-5);
+        assert_close(engine.name, &found, &expected, |_| 1e-5);
         // And back: the same tensors, but for what PyTorch counts.
         let back = trainer.weights(0)?;
         assert!(back.iter().all(|(name, tensor)| weights.find(name) == Some(tensor)) && back.len() + 2 == weights.len());
