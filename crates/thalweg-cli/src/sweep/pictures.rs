@@ -1,7 +1,7 @@
 //! The pictures of a sweep: curves, the metric over each parameter, parallel axes, importance, descent.
 
 use super::args::Metric;
-use super::progress::Curves;
+use super::progress::{Curves, Key};
 use anyhow::Result;
 use std::collections::BTreeMap;
 use thalweg::sweep::{Domain, Parameter, Record, SearchSpace, Summary, Table, Value};
@@ -80,7 +80,7 @@ impl Pictures<'_> {
                 (*trial, curve.iter().map(|(&epoch, &loss)| (epoch as f64, loss)).collect::<Vec<_>>())
             });
         let losses = lines(losses.collect(), best.trial);
-        let mut looks: BTreeMap<(u64, Option<u64>, Option<u64>), Vec<(f64, f64)>> = BTreeMap::new();
+        let mut looks: BTreeMap<Key, Vec<(f64, f64)>> = BTreeMap::new();
         for record in self.table.records() {
             if let Some(metric) = record.metric {
                 let look = (record.steps as f64, self.drawn(metric));

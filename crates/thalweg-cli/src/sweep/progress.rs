@@ -16,9 +16,11 @@ use thalweg::sweep::{Bracket, Record, Status, Strategy, Summary, Sweep, Table};
 
 /// How often a line says how far the sweep is.
 const TELL: Duration = Duration::from_secs(10);
+/// How often the table is looked through for the best trial, at most.
+const LOOK: Duration = Duration::from_millis(100);
 
 /// Trial, fold and seed.
-type Key = (u64, Option<u64>, Option<u64>);
+pub type Key = (u64, Option<u64>, Option<u64>);
 
 /// The training loss of each training by epoch.
 #[derive(Debug, Clone, Default)]
@@ -76,6 +78,8 @@ pub struct Progress {
     heard: bool,
     /// The view of a terminal, in the place of lines.
     live: Option<Live>,
+    /// When the table was looked through last.
+    looked: Option<Instant>,
     /// The best metric as it became better.
     climb: Vec<f64>,
     /// What was trained last.
@@ -112,6 +116,7 @@ impl Progress {
             told: now,
             heard: true,
             live,
+            looked: None,
             climb: Vec::new(),
             newest: None,
         }
@@ -142,8 +147,11 @@ impl Progress {
         if self.voice.is_json() {
             let _ = self.print(&Table::json_line(record));
         }
-        if record.metric.is_some() {
+        // Looking through the table after every row would cost more than small trainings.
+        let is_due = self.looked.is_none_or(|looked| looked.elapsed() >= LOOK);
+        if self.voice == Voice::Plain && record.metric.is_some() && is_due {
             self.look_for_best();
+            self.looked = Some(Instant::now());
         }
     }
 

@@ -6,7 +6,8 @@ use super::*;
 fn swept(args: &[&str]) -> Ran {
     let mut all = vec!["sweep"];
     for (option, value) in [("--engine", "cpu"), ("--hidden", "8"), ("--batch", "256"), ("--epochs", "3"), ("--trials", "6")] {
-        if !args.contains(&option) && !(option == "--epochs" && args.contains(&"--steps")) {
+        let other = option == "--epochs" && args.contains(&"--steps");
+        if !other && !args.contains(&option) {
             all.extend([option, value]);
         }
     }
@@ -67,7 +68,7 @@ fn folds_and_seeds_are_counted_and_the_best_is_trained_on_all() {
 /// Whatever a kill leaves: the table of a sweep that ran through is that of one that was broken off anywhere and resumed.
 #[test]
 fn a_resumed_sweep_has_the_table_of_one_that_was_not_stopped() {
-    for (strategy, sampler) in [("plain", "tpe"), ("hyperband", "random")] {
+    for (strategy, sampler) in [("plain", "tpe"), ("hyperband", "random"), ("population", "random")] {
         let temp = TempDir::new().expect("a directory");
         let (folder, path) = (temp.path().join("run"), out(&temp));
         let args = [&LR[..], &["--strategy", strategy, "--sampler", sampler, "--ask", "2", "--quiet", "--out", &path]].concat();
