@@ -3,15 +3,19 @@
 //! A [`Model`] records itself on a [`Tape`]; [`Criterion`] makes a loss of its output, [`Tape::backward`] the gradient by all parameters, and
 //! [`Tape::record`] operations of a plan. [`Trainer`](crate::Trainer) does all of that.
 
+mod attention;
 mod channels;
 mod conv;
 mod init;
 mod layers;
 mod losses;
+mod low_rank;
 mod pool;
+mod rnn;
 mod summary;
 mod tape;
 
+pub use attention::{Attention, Positions, TransformerBlock};
 pub use channels::{BatchNorm2d, ChannelDropout, GroupNorm, InstanceNorm};
 pub use conv::{Conv1d, Conv2d, ConvTranspose1d, ConvTranspose2d, Padding, Upsample};
 pub use init::Init;
@@ -20,8 +24,10 @@ pub use layers::{
     Sequential,
 };
 pub use losses::{AbsoluteError, BinaryCrossEntropy, Criterion, CrossEntropy, Huber, KlDivergence, SquaredError, Terms};
+pub use low_rank::LowRank;
 pub use pool::{
     AdaptiveAvgPool1d, AdaptiveAvgPool2d, AdaptiveMaxPool1d, AdaptiveMaxPool2d, AvgPool1d, AvgPool2d, MaxPool1d, MaxPool2d,
 };
+pub use rnn::{Cell, Recurrent, RecurrentRun, RecurrentState};
 pub use summary::{Line, Summary};
 pub use tape::{Declared, Places, Recorded, Slots, Tape, Value};

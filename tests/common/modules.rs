@@ -7,7 +7,7 @@ use thalweg::cpu::Cpu;
 use thalweg::nn::{Model, Tape, Value};
 
 /// The sum of all elements with weights, as in the script.
-fn weighted(value: &Value, tape: &mut Tape) -> Value {
+pub fn weighted(value: &Value, tape: &mut Tape) -> Value {
     let flat = value.reshape(&[value.len()]);
     let weights = tape.places(&[value.len()], 0).apply(|place| (place * 0.7 + 0.3).tanh() + 0.5);
     (&flat * &weights).sum(&[])

@@ -3,7 +3,7 @@
 use thalweg::Real;
 use thalweg::nn::{Places, Recorded, Slots, Tape, Value};
 use thalweg::op::StepKey;
-use thalweg::plan::{Arena, Blueprint, BufferId, Engine, Layout, Plan, PlanId, Program, View};
+use thalweg::plan::{Arena, Blueprint, BufferId, Engine, Layout, Op, Plan, PlanId, Program, View};
 
 /// Inputs of a model: shape and numbers, or whole numbers.
 #[derive(Clone)]
@@ -109,6 +109,11 @@ pub fn record(
 }
 
 impl Taped {
+    /// Products of matrices in the plan.
+    pub fn products(&self) -> usize {
+        self.plan.ops().iter().filter(|op| matches!(op, Op::MatMul(_))).count()
+    }
+
     /// Other start values of a parameter.
     pub fn set(&mut self, name: &str, values: &[f64]) {
         let tensor = self.arena.tensor(name).unwrap_or_else(|error| panic!("{error}"));

@@ -60,6 +60,7 @@ mod samplers;
 mod scheduled;
 mod schedules;
 mod sensitivity;
+mod sequences;
 mod settings;
 mod signed_rank;
 mod sizes;

@@ -37,8 +37,34 @@ impl Tape {
 
 pub(super) struct Backward<'a> {
     pub(super) graph: &'a mut Graph,
-    /// What each tensor got so far, each as many elements as it has.
-    given: BTreeMap<usize, Vec<Look>>,
+    /// What each tensor got so far.
+    given: BTreeMap<usize, Vec<Given>>,
+}
+
+/// A part of what a tensor gets.
+#[derive(Debug, Clone)]
+enum Given {
+    /// As many elements as it has.
+    Whole(Look),
+    /// For a part of it.
+    Part(Look, Region),
+    /// From a product of which all of it is the right factor: the left one, and what the product got.
+    Factor(Look, Look, Product),
+}
+
+/// A part of a tensor: in each of so many rows of so many columns, some columns.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Region {
+    rows: usize,
+    columns: usize,
+    first: usize,
+    width: usize,
+}
+
+impl Region {
+    fn is_apart(&self, other: &Self) -> bool {
+        self.first + self.width <= other.first || other.first + other.width <= self.first
+    }
 }
 
 impl Backward<'_> {
@@ -47,7 +73,7 @@ impl Backward<'_> {
             return;
         }
         let one = self.graph.map(&[1], Vec::new(), 1.0.into());
-        self.given.insert(loss, vec![one]);
+        self.given.insert(loss, vec![Given::Whole(one)]);
         // What is given to a tensor is complete when its own node is reached: those that read it come later.
         for node in (0..self.graph.nodes.len()).rev() {
             let outputs = self.graph.nodes[node].outputs();
@@ -71,7 +97,21 @@ impl Backward<'_> {
 
     /// The sum of what a tensor got.
     fn total(&mut self, tensor: usize) -> Option<Look> {
-        let mut given = self.given.remove(&tensor)?;
+        let (mut whole, mut parts, mut factors) = (Vec::new(), Vec::new(), Vec::new());
+        for given in self.given.remove(&tensor)? {
+            match given {
+                Given::Whole(look) => whole.push(look),
+                Given::Part(look, region) => parts.push((look, region)),
+                Given::Factor(left, grad, sizes) => factors.push((left, grad, sizes)),
+            }
+        }
+        let len = self.graph.tensors[tensor].len;
+        whole.extend(self.side_by_side(parts, len));
+        whole.extend(self.products(factors, len));
+        self.sum(whole)
+    }
+
+    fn sum(&mut self, mut given: Vec<Look>) -> Option<Look> {
         while given.len() > 1 {
             let some: Vec<Look> = given.drain(..given.len().min(READS - 1)).collect();
             // In the shape of the first, if all have it: so they can be computed together.
@@ -85,6 +125,61 @@ impl Backward<'_> {
             given.insert(0, sum);
         }
         given.pop()
+    }
+
+    /// What parts got as that of all: parts that do not overlap lie side by side in one matrix, with 0 in between.
+    fn side_by_side(&mut self, parts: Vec<(Look, Region)>, len: usize) -> Vec<Look> {
+        let mut matrices: Vec<Vec<(Look, Region)>> = Vec::new();
+        for (look, region) in parts {
+            let takes = |others: &Vec<(Look, Region)>| {
+                let alike = |other: &Region| (other.rows, other.columns) == (region.rows, region.columns);
+                others.iter().all(|(_, other)| alike(other) && region.is_apart(other))
+            };
+            match matrices.iter_mut().find(|others| takes(others)) {
+                Some(others) => others.push((look, region)),
+                None => matrices.push(vec![(look, region)]),
+            }
+        }
+        let matrix = |parts: Vec<(Look, Region)>| {
+            let Region { rows, columns, .. } = parts[0].1;
+            let parts = parts.into_iter().map(|(look, Region { first, width, .. })| (look, first, width)).collect();
+            self.graph.beside(parts, rows, columns, &[len])
+        };
+        matrices.into_iter().map(matrix).collect()
+    }
+
+    /// The gradient of a matrix by which others were multiplied: one product, in which these lie one below the other.
+    fn products(&mut self, factors: Vec<(Look, Look, Product)>, len: usize) -> Vec<Look> {
+        let mut alike: Vec<Vec<(Look, Look, Product)>> = Vec::new();
+        for factor in factors {
+            let turned = |sizes: &Product| (sizes.k, sizes.n, sizes.trans_b);
+            match alike.iter_mut().find(|others| turned(&others[0].2) == turned(&factor.2)) {
+                Some(others) => others.push(factor),
+                None => alike.push(vec![factor]),
+            }
+        }
+        alike.into_iter().map(|factors| self.product_of_all(factors, len)).collect()
+    }
+
+    fn product_of_all(&mut self, mut factors: Vec<(Look, Look, Product)>, len: usize) -> Look {
+        if factors.len() == 1 {
+            let (left, grad, sizes) = factors.swap_remove(0);
+            return self.graph.right_factor(left, grad, sizes, len);
+        }
+        let (sizes, rows) = (factors[0].2, factors.iter().map(|(.., sizes)| sizes.m).sum::<usize>());
+        let (lefts, grads): (Vec<Look>, Vec<Look>) = factors.into_iter().map(|(left, grad, _)| (left, grad)).unzip();
+        let mut below = |looks: Vec<Look>, columns: usize| {
+            let mut first = 0;
+            let parts = looks.into_iter().map(|look| {
+                let width = look.len();
+                first += width;
+                (Look { shape: vec![1, width], strides: vec![width, 1], ..look }, first - width, width)
+            });
+            let parts = parts.collect();
+            self.graph.beside(parts, 1, rows * columns, &[rows, columns])
+        };
+        let (left, grad) = (below(lefts, sizes.k), below(grads, sizes.n));
+        self.graph.right_factor(left, grad, Product { m: rows, ..sizes }, len)
     }
 
     pub(super) fn wanted(&self, look: &Look) -> bool {
@@ -114,7 +209,7 @@ impl Backward<'_> {
                     let skip = self.graph.skips(table.tensor);
                     let grad = self.whole(grad);
                     let given = self.graph.scatter(grad, rows, width, skip, table.len());
-                    self.given.entry(table.tensor).or_default().push(given);
+                    self.given.entry(table.tensor).or_default().push(Given::Whole(given));
                 }
             }
             Node::Scatter { .. } => {}
@@ -245,16 +340,16 @@ impl Backward<'_> {
                 let looks = looks.iter().map(turned).collect();
                 self.graph.fold(&sizes, kept.len(), looks, vec![(Reduction::Sum, slope)]).swap_remove(0)
             };
-            let part = self.spread(part, input, &kept, shape);
-            self.given.entry(input.tensor).or_default().push(part);
+            let given = self.spread(part, input, &kept, shape);
+            self.given.entry(input.tensor).or_default().push(given);
         }
     }
 
-    /// The gradient of a part of a tensor as that of all of it: 0 elsewhere. A part has one gap at most.
-    fn spread(&mut self, part: Look, input: &Look, kept: &[usize], shape: &[usize]) -> Look {
+    /// The gradient of a tensor, or of a part of it. A part has one gap at most.
+    fn spread(&mut self, part: Look, input: &Look, kept: &[usize], shape: &[usize]) -> Given {
         let len = self.graph.tensors[input.tensor].len;
         if part.len() == len {
-            return part;
+            return Given::Whole(part);
         }
         // Dimensions that lie one after the other are one.
         let mut runs: Vec<[usize; 2]> = Vec::new();
@@ -272,11 +367,11 @@ impl Backward<'_> {
             [[rows, columns], [width, 1]] => (rows, width, columns),
             _ => {
                 self.graph.note(Error::shape("a part of a value", "one gap between its rows", format!("{runs:?}")));
-                return part;
+                return Given::Whole(part);
             }
         };
         let flat = Look { shape: vec![rows, width], strides: vec![width, 1], ..part };
-        self.graph.beside(vec![(flat, input.offset, width)], rows, columns, &[len])
+        Given::Part(flat, Region { rows, columns, first: input.offset, width })
     }
 
     /// A gradient in memory, to be read by what reads views alone.
@@ -293,33 +388,40 @@ impl Backward<'_> {
                 false => (grad.clone(), b.clone(), Product { batch, m, k: n, n: k, trans_a: false, trans_b: !trans_b }),
                 true => (b.clone(), grad.clone(), Product { batch, m: k, k: n, n: m, trans_a: trans_b, trans_b: true }),
             };
-            self.factor(&a, left, right, sizes);
+            let part = self.graph.product(left, right, sizes, &[a.len()]);
+            self.give_flat(&a, part);
         }
         if self.wanted(&b) {
-            let (left, right, sizes) = match trans_b {
-                false => (a, grad, Product { batch, m: k, k: m, n, trans_a: !trans_a, trans_b: false }),
-                true => (grad, a, Product { batch, m: n, k: m, n: k, trans_a: true, trans_b: trans_a }),
-            };
-            self.factor(&b, left, right, sizes);
+            // A matrix by which rows are multiplied may meet more of them.
+            if batch == 1 && !trans_a && b.len() == self.graph.tensors[b.tensor].len {
+                let given = Given::Factor(a, grad, sizes);
+                return self.given.entry(b.tensor).or_default().push(given);
+            }
+            let part = self.graph.right_factor(a, grad, sizes, b.len());
+            self.give_flat(&b, part);
         }
-    }
-
-    /// The gradient of a factor, which lies one element after the other, but may be a part of its tensor.
-    fn factor(&mut self, factor: &Look, left: Look, right: Look, sizes: Product) {
-        let part = self.graph.product(left, right, sizes, &[factor.len()]);
-        self.give_flat(factor, part);
     }
 
     /// Gives an input its gradient. The input lies one element after the other, but may be a part of its tensor.
     pub(super) fn give_flat(&mut self, input: &Look, part: Look) {
         let len = input.len();
         let flat = Look { shape: vec![len], strides: vec![1], ..input.clone() };
-        let part = self.spread(part, &flat, &[0], &[len]);
-        self.given.entry(input.tensor).or_default().push(part);
+        let given = self.spread(part, &flat, &[0], &[len]);
+        self.given.entry(input.tensor).or_default().push(given);
     }
 }
 
 impl Graph {
+    /// The gradient of the right factor of a product, from the left one and what the product got.
+    fn right_factor(&mut self, a: Look, grad: Look, sizes: Product, len: usize) -> Look {
+        let Product { batch, m, k, n, trans_a, trans_b } = sizes;
+        let (left, right, sizes) = match trans_b {
+            false => (a, grad, Product { batch, m: k, k: m, n, trans_a: !trans_a, trans_b: false }),
+            true => (grad, a, Product { batch, m: n, k: m, n: k, trans_a: true, trans_b: trans_a }),
+        };
+        self.product(left, right, sizes, &[len])
+    }
+
     /// The row of a table that gets no gradient.
     fn skips(&self, tensor: usize) -> Option<u32> {
         let Maker::Param(index) = self.tensors[tensor].maker else { return None };

@@ -213,6 +213,8 @@ pub(super) fn common(a: &[usize], b: &[usize]) -> Option<Vec<usize>> {
 const PARTS: usize = 160;
 /// Tensors that an expression reads at most: a kernel has eight views, and outputs and scratch take some.
 pub(super) const READS: usize = 5;
+/// Inputs of an expression at most: a kernel's uniform has 256 bytes, of which each takes 20.
+pub(super) const LOOKS: usize = 9;
 
 impl Graph {
     pub(super) fn tensor(&mut self, tensor: Tensor) -> usize {
@@ -334,7 +336,7 @@ impl Graph {
                     }
                 });
                 let total: usize = parts.iter().chain([expr]).map(|expr| expr.cost()[0]).sum();
-                reads(&with) <= READS && total <= PARTS && with.len() <= 12
+                reads(&with) <= READS && total <= PARTS && with.len() <= LOOKS
             });
             parts.push(match made {
                 Some((of, expr)) => {
@@ -368,24 +370,25 @@ impl Graph {
         }
         let [parts, dear] = expr.cost();
         let repeated = shape.iter().product::<usize>() > tensor.len;
-        if look.offset != 0 || tensor.kept || (repeated && (dear > 0 || parts > 2)) {
+        if tensor.len == 0 || tensor.kept || (repeated && (dear > 0 || parts > 2)) {
             return None;
         }
-        // The dimension of its own shape that each dimension of the look goes along.
+        // Where the look begins in the tensor's own shape, and the dimension of it that each dimension of the look goes along.
         let of_own = contiguous(own);
+        let begin: Vec<usize> = (0..own.len()).map(|o| look.offset / of_own[o] % own[o]).collect();
         let along: Vec<Option<usize>> = (0..shape.len())
             .map(|d| match look.strides[d] {
                 stride if stride == 0 || shape[d] == 1 => Some(None),
-                stride => (0..own.len()).find(|&o| own[o] == shape[d] && own[o] > 1 && of_own[o] == stride).map(Some),
+                stride => {
+                    let goes = |&o: &usize| own[o] > 1 && of_own[o] == stride && begin[o] + shape[d] <= own[o];
+                    (0..own.len()).find(goes).map(Some)
+                }
             })
             .collect::<Option<_>>()?;
-        let covered = (0..own.len()).all(|o| own[o] == 1 || along.contains(&Some(o)));
-        if !covered && look.len() > 0 {
-            return None;
-        }
         let moved = |input: &Look| {
             let strides = along.iter().map(|along| along.map_or(0, |o| input.strides[o])).collect();
-            Look { tensor: input.tensor, shape: shape.to_vec(), strides, offset: input.offset }
+            let offset = begin.iter().zip(&input.strides).map(|(&at, stride)| at * stride).sum::<usize>();
+            Look { tensor: input.tensor, shape: shape.to_vec(), strides, offset: input.offset + offset }
         };
         Some((inputs.iter().map(moved).collect(), expr.clone()))
     }

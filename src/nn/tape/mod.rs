@@ -160,6 +160,18 @@ impl Tape {
         self.declared(name, shape, init, true)
     }
 
+    /// A parameter that gets no gradient, whatever is frozen: the base of an adapter.
+    pub fn constant_parameter(&mut self, name: &str, shape: &[usize], init: Init) -> Value {
+        let value = self.declared(name, shape, init, true);
+        let mut graph = self.graph.borrow_mut();
+        graph.tensors[value.look.tensor].trained = false;
+        if let Some(param) = graph.params.iter_mut().find(|param| param.tensor == value.look.tensor) {
+            param.frozen = true;
+        }
+        drop(graph);
+        value
+    }
+
     /// A parameter by its whole name, which an earlier layer declared: tied weights.
     pub fn tied(&mut self, name: &str) -> Value {
         let found =

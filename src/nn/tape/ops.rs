@@ -7,8 +7,8 @@ use crate::op::{Expr, Reduction};
 use std::ops::{Add, Div, Mul, Neg, Range, Sub};
 use std::rc::Rc;
 
-/// Values that one expression reads at most.
-const INPUTS: usize = 7;
+/// Values of one expression at most, and how many of them may be others in memory: a kernel has eight views.
+const INPUTS: [usize; 2] = [graph::LOOKS, 7];
 
 impl Tape {
     /// An expression of values, which are broadcast to one shape: any element-wise function, with its gradient.
@@ -38,8 +38,13 @@ impl Tape {
     }
 
     pub(in crate::nn) fn map_of(&mut self, shape: &[usize], values: &[&Value], f: impl FnOnce(&[Expr]) -> Expr) -> Value {
-        if values.len() > INPUTS {
-            return self.fail(Error::shape("values of one expression", format!("at most {INPUTS}"), values.len()));
+        let mut tensors: Vec<usize> = values.iter().map(|value| value.look.tensor).collect();
+        tensors.sort_unstable();
+        tensors.dedup();
+        let [most, of_memory] = INPUTS;
+        if values.len() > most || tensors.len() > of_memory {
+            let expected = format!("at most {most}, parts of at most {of_memory}");
+            return self.fail(Error::shape("values of one expression", expected, values.len()));
         }
         let looks: Option<Vec<Look>> = values.iter().map(|value| value.look.broadcast(shape)).collect();
         let Some(looks) = looks else {
@@ -138,6 +143,12 @@ impl Value {
         if self.look.is_contiguous() && real { self.clone() } else { self.copied() }
     }
 
+    /// The same value, in memory: nobody computes it anew.
+    pub(in crate::nn) fn stored(self) -> Self {
+        self.graph.borrow_mut().tensors[self.look.tensor].kept = true;
+        self
+    }
+
     pub(super) fn copied(&self) -> Self {
         let look = self.graph.borrow_mut().map(&self.look.shape, vec![self.look.clone()], Expr::input(0));
         // A copy is there to be read: it is not to be computed anew from what it copies.
@@ -195,7 +206,6 @@ impl Value {
         let offset = look.offset + range.start * look.strides[axis];
         let mut shape = look.shape.clone();
         shape[axis] = range.len();
-        self.graph.borrow_mut().tensors[look.tensor].kept = true;
         self.with(Look { shape, offset, ..look })
     }
 

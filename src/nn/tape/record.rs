@@ -202,14 +202,14 @@ impl Recorder<'_> {
     /// The nodes through which each tensor without a place lives, and its length; scratch memory lives through one.
     fn lives(&self, needed: &[bool], targets: &[(Look, View)], copies: &[usize]) -> Vec<Life> {
         let end = self.graph.nodes.len();
+        let nodes = || self.graph.nodes.iter().enumerate().filter(|(at, _)| needed[*at]);
+        let mut last_read = vec![None; self.graph.tensors.len()];
+        nodes().for_each(|(at, node)| node.inputs().iter().for_each(|look| last_read[look.tensor] = Some(at)));
+        copies.iter().for_each(|&copy| last_read[targets[copy].0.tensor] = Some(end));
         let mut lives = Vec::new();
-        for (at, node) in self.graph.nodes.iter().enumerate().filter(|(at, _)| needed[*at]) {
+        for (at, node) in nodes() {
             for tensor in node.outputs().into_iter().filter(|tensor| self.views[*tensor].is_none()) {
-                let readers = self.graph.nodes.iter().enumerate().filter(|(reader, _)| needed[*reader]);
-                let last =
-                    readers.filter(|(_, node)| node.inputs().iter().any(|look| look.tensor == tensor)).map(|(at, _)| at).max();
-                let copied = copies.iter().any(|&copy| targets[copy].0.tensor == tensor);
-                let last = if copied { end } else { last.unwrap_or(at) };
+                let last = last_read[tensor].unwrap_or(at);
                 lives.push(Life { of: Of::Tensor(tensor), len: self.graph.tensors[tensor].len, through: at..last + 1 });
             }
             let scratch = match node {
@@ -256,7 +256,7 @@ impl Recorder<'_> {
                 let (shape, strides) = merged(shape, &looks);
                 four(&shape)?;
                 let map = inputs.iter().zip(&strides).try_fold(Map::new(&shape), |map, (look, strides)| {
-                    Ok::<Map, Error>(map.source(self.source(look)?, strides))
+                    Ok::<Map, Error>(map.part(self.source(look)?, look.offset, strides))
                 })?;
                 plan.operate(map.output(self.made(*output)?, expr.clone()));
             }
@@ -316,7 +316,7 @@ impl Recorder<'_> {
         four(&[&of_kept.0[..], &of_folded.0].concat())?;
         let mut fold = Fold::new(&of_kept.0, &of_folded.0);
         for (index, look) in inputs.iter().enumerate() {
-            fold = fold.source(self.source(look)?, &[&of_kept.1[index][..], &of_folded.1[index]].concat());
+            fold = fold.part(self.source(look)?, look.offset, &[&of_kept.1[index][..], &of_folded.1[index]].concat());
         }
         for (reduction, expr, tensors) in outputs {
             let views = tensors.iter().map(|tensor| self.made(*tensor)).collect::<Result<Vec<View>>>()?;
@@ -360,7 +360,6 @@ impl Recorder<'_> {
     }
 
     fn source(&self, look: &Look) -> Result<Source> {
-        let from = |view: View| View { buffer: view.buffer, offset: view.offset + look.offset, len: view.len - look.offset };
         Ok(match self.graph.tensors[look.tensor].maker {
             Maker::Place => Source::Place,
             Maker::Uniform(site) => {
@@ -368,8 +367,8 @@ impl Recorder<'_> {
                     || Error::Missing { what: "the tape".into(), setting: "a key".into(), example: "Places::key".into() };
                 Source::Uniform { key: self.places.key.ok_or_else(missing)?, site }
             }
-            Maker::Given(Source::Indices(view)) => Source::Indices(from(view)),
-            _ => Source::Floats(from(self.tensor(look.tensor)?)),
+            Maker::Given(Source::Indices(view)) => Source::Indices(view),
+            _ => Source::Floats(self.tensor(look.tensor)?),
         })
     }
 }

@@ -111,8 +111,17 @@ impl Fold {
     ///
     /// # Panics
     /// For more than four strides.
-    pub fn source(mut self, source: Source, strides: &[usize]) -> Self {
-        self.inputs.push(source, strides);
+    pub fn source(self, source: Source, strides: &[usize]) -> Self {
+        self.part(source, 0, strides)
+    }
+
+    /// With another input of any source, of which the first place is that many elements from its beginning. Several parts of one view count
+    /// as one view.
+    ///
+    /// # Panics
+    /// For more than four strides.
+    pub fn part(mut self, source: Source, offset: usize, strides: &[usize]) -> Self {
+        self.inputs.push(source, offset, strides);
         self
     }
 
@@ -261,6 +270,10 @@ impl Operation for Fold {
         cases.push(Self::new(&[9], &[5, 3, 7]).input(image, &[21, 189, 7, 1]).sum(sums, x.clone()));
         let [image, sums] = [5 * 3 * 7 * 9, 9].map(|len| declared(layout, len));
         cases.push(Self::new(&[9], &[5, 3, 7]).input(image, &[1, 189, 63, 9]).sum(sums, x.clone()));
+        // A part of a matrix, whose rows and whose columns are summed.
+        let [matrix, sums, others] = [40 * 30, 40, 20].map(|len| declared(layout, len));
+        cases.push(Self::new(&[40], &[20]).part(Source::Floats(matrix), 10, &[30, 1]).sum(sums, x.clone()));
+        cases.push(Self::new(&[20], &[40]).part(Source::Floats(matrix), 7, &[1, 30]).sum(others, x.clone()));
         let [matrix, sums] = [300 * 70, 300].map(|len| declared(layout, len));
         cases.push(Self::new(&[300], &[70]).input(matrix, &[1, 300]).sum(sums, x));
         cases

@@ -75,8 +75,17 @@ impl Map {
     ///
     /// # Panics
     /// For more than four strides.
-    pub fn source(mut self, source: Source, strides: &[usize]) -> Self {
-        self.inputs.push(source, strides);
+    pub fn source(self, source: Source, strides: &[usize]) -> Self {
+        self.part(source, 0, strides)
+    }
+
+    /// With another input of any source, of which the first place is that many elements from its beginning. Several parts of one view count
+    /// as one view.
+    ///
+    /// # Panics
+    /// For more than four strides.
+    pub fn part(mut self, source: Source, offset: usize, strides: &[usize]) -> Self {
+        self.inputs.push(source, offset, strides);
         self
     }
 
@@ -152,6 +161,13 @@ impl Operation for Map {
         cases.push(permuted.output(output, x.clone() - bias.clone()));
         let permuted = Self::new(&[4, 3, 2, 5]).input(input, &[0, 2, 1, 6]);
         cases.push(permuted.output(output, x.clone()));
+        // Parts of one view side by side, and of places.
+        let [matrix, output] = [7 * 12, 7 * 4].map(|len| declared(layout, len));
+        let [first, last] = [0, 8].map(|offset| (Source::Floats(matrix), offset));
+        let parts = Self::new(&[7, 4]).part(first.0, first.1, &[12, 1]).part(last.0, last.1, &[12, 1]);
+        let parts = parts.part(Source::Floats(matrix), 5, &[0, 1]).part(Source::Place, 3, &[4, 1]);
+        let [a, b, c, d] = [0, 1, 2, 3].map(Expr::input);
+        cases.push(parts.output(output, a * b - c * d));
         // Indices, places, and random numbers at two sites.
         let [labels, key] = [layout.indices("labels", 40), layout.indices("key", 2)].map(|id| layout.whole(id));
         let output = declared(layout, 40 * 7);

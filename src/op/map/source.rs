@@ -40,6 +40,8 @@ impl Source {
 pub(in crate::op) struct Input {
     pub source: Source,
     pub strides: [usize; 4],
+    /// The element of the first place.
+    pub offset: usize,
 }
 
 /// The inputs of an expression over a shape of four dimensions, of which the last varies fastest.
@@ -65,8 +67,8 @@ impl Inputs {
         Self { shape, list: Vec::new() }
     }
 
-    pub(in crate::op) fn push(&mut self, source: Source, strides: &[usize]) {
-        self.list.push(Input { source, strides: padded(strides, 0) });
+    pub(in crate::op) fn push(&mut self, source: Source, offset: usize, strides: &[usize]) {
+        self.list.push(Input { source, strides: padded(strides, 0), offset });
     }
 
     /// Elements of the shape.
@@ -102,7 +104,7 @@ impl Inputs {
             return 0;
         }
         let last = self.shape.iter().zip(input.strides).map(|(&size, stride)| (size - 1).saturating_mul(stride));
-        last.fold(1, usize::saturating_add)
+        last.fold(input.offset.saturating_add(1), usize::saturating_add)
     }
 
     /// Declares the views, as long as the farthest element that is read of them.
@@ -124,6 +126,7 @@ impl Inputs {
             for (dimension, stride) in input.strides.into_iter().enumerate() {
                 dispatch = dispatch.size(format!("a{index}_s{dimension}"), stride);
             }
+            dispatch = dispatch.size(format!("a{index}_first"), input.offset);
             if let Source::Uniform { site, .. } = input.source {
                 dispatch = dispatch.size(format!("a{index}_site"), site as usize);
             }
@@ -138,7 +141,8 @@ impl Inputs {
         let mut text = String::new();
         for (index, input) in self.list.iter().enumerate() {
             let view = name(input.source);
-            let place = [0, 1, 2, 3].map(|d| format!("c{d} * op.a{index}_s{d}")).join(" + ");
+            let place = [0, 1, 2, 3].map(|d| format!(" + c{d} * op.a{index}_s{d}")).concat();
+            let place = format!("op.a{index}_first{place}");
             let value = match input.source {
                 Source::Floats(_) => format!("{view}(lane, {place})"),
                 Source::Indices(_) => format!("f32({view}(lane, {place}))"),
@@ -185,7 +189,7 @@ impl Inputs {
                     _ => Data::Place,
                 },
             };
-            Fetched::new(data, self.shape, input.strides)
+            Fetched::new(data, self.shape, input.strides, input.offset)
         };
         self.list.iter().map(fetched).collect()
     }
@@ -231,6 +235,7 @@ pub(in crate::op) struct Fetched<'a, F> {
     data: Data<'a, F>,
     shape: [usize; 4],
     strides: [usize; 4],
+    offset: usize,
     /// Whether it lies as the shape does.
     flat: bool,
     /// Elements of the shape after which it is repeated, at least 1.
@@ -238,8 +243,8 @@ pub(in crate::op) struct Fetched<'a, F> {
 }
 
 impl<'a, F: Real> Fetched<'a, F> {
-    fn new(data: Data<'a, F>, shape: [usize; 4], strides: [usize; 4]) -> Self {
-        Self { data, shape, strides, flat: is_flat(shape, strides), period: period(shape, strides).max(1) }
+    fn new(data: Data<'a, F>, shape: [usize; 4], strides: [usize; 4], offset: usize) -> Self {
+        Self { data, shape, strides, offset, flat: is_flat(shape, strides), period: period(shape, strides).max(1) }
     }
 
     /// The floats from `start` on, if they lie one after the other.
@@ -247,7 +252,7 @@ impl<'a, F: Real> Fetched<'a, F> {
     pub(super) fn direct(&self, start: usize, size: usize) -> Option<&'a [F]> {
         let Data::Floats(floats) = self.data else { return None };
         if self.flat {
-            return Some(&floats[start..start + size]);
+            return Some(&floats[self.offset + start..][..size]);
         }
         let in_a_row = self.strides[3] == 1 && size <= self.shape[3] && start % self.shape[3] + size <= self.shape[3];
         in_a_row.then(|| &floats[self.place(self.coordinates(start))..][..size])
@@ -256,7 +261,7 @@ impl<'a, F: Real> Fetched<'a, F> {
     /// The same over a shape with these dimensions of the old one, in this order.
     pub(in crate::op) fn permuted(&self, order: [usize; 4]) -> Self {
         let [shape, strides] = [self.shape, self.strides].map(|of| order.map(|dimension| of[dimension]));
-        Self::new(self.data, shape, strides)
+        Self::new(self.data, shape, strides, self.offset)
     }
 
     fn coordinates(&self, element: usize) -> [usize; 4] {
@@ -266,7 +271,7 @@ impl<'a, F: Real> Fetched<'a, F> {
     }
 
     fn place(&self, coordinates: [usize; 4]) -> usize {
-        coordinates.iter().zip(self.strides).map(|(&at, stride)| at * stride).sum()
+        coordinates.iter().zip(self.strides).fold(self.offset, |place, (&at, stride)| place + at * stride)
     }
 
     /// Copies the elements from `start` on, row by row of the last dimension.

@@ -1,0 +1,55 @@
+//! Adapters of low rank.
+
+use super::layers::{Linear, Model};
+use super::{Init, Tape, Value};
+use crate::error::{Error, range};
+
+/// A linear layer that stays as it is, and a trained product of two narrow matrices beside it (Hu et al. 2021):
+/// `y = x·Wᵀ + b + (α/r)·(x·Aᵀ)·Bᵀ`. Parameters `weight` and `bias`, which get no gradient, and `lora_A.weight` (rank × inputs) and
+/// `lora_B.weight` (outputs × rank, 0 at the start), named as PEFT names them.
+///
+/// # Examples
+///
+/// ```
+/// use thalweg::nn::{Linear, LowRank, Model, Tape};
+///
+/// let adapter = LowRank { base: Linear::new(64, 32), rank: 4, alpha: 8.0 };
+/// let mut tape = Tape::training();
+/// let x = tape.constant(&[5, 64], 1.0);
+/// assert_eq!(adapter.forward(&mut tape, &x).shape(), [5, 32]);
+/// let trained: Vec<String> = tape.parameters().into_iter().filter(|p| !p.is_frozen()).map(|p| p.name).collect();
+/// assert_eq!(trained, ["lora_A.weight", "lora_B.weight"]);
+/// ```
+#[derive(Debug, Clone, PartialEq)]
+pub struct LowRank {
+    /// The layer that stays.
+    pub base: Linear,
+    /// Rows of A, at least 1.
+    pub rank: usize,
+    /// α: the product counts α/rank times.
+    pub alpha: f64,
+}
+
+impl Model for LowRank {
+    fn forward(&self, tape: &mut Tape, x: &Value) -> Value {
+        let Self { base, rank, alpha } = self;
+        if let Err(error) = range::require(*rank >= 1, "rank", rank, "at least 1") {
+            return tape.fail(error);
+        }
+        if x.shape().len() < 2 || x.shape().last() != Some(&base.inputs) {
+            let expected = format!("rows of {}", base.inputs);
+            return tape.fail(Error::shape("input of an adapter of low rank", expected, format!("{:?}", x.shape())));
+        }
+        let weight = tape.constant_parameter("weight", &[base.outputs, base.inputs], base.weight_init.clone());
+        let down = Init::Uniform((base.inputs as f64).sqrt().recip());
+        let a = tape.named("lora_A", |tape| tape.parameter("weight", &[*rank, base.inputs], down));
+        let b = tape.named("lora_B", |tape| tape.parameter("weight", &[base.outputs, *rank], Init::Zeros));
+        let scale = alpha / *rank as f64;
+        let (whole, narrow) = (x.matmul(&weight.transpose()), x.matmul(&a.transpose()).matmul(&b.transpose()));
+        if !base.bias {
+            return tape.map(&[&whole, &narrow], |of| of[0].clone() + of[1].clone() * scale);
+        }
+        let bias = tape.constant_parameter("bias", &[base.outputs], base.bias_init.clone());
+        tape.map(&[&whole, &narrow, &bias], |of| of[0].clone() + of[1].clone() * scale + of[2].clone())
+    }
+}
