@@ -84,9 +84,16 @@ pub(crate) const LARGEST_PLANE: usize = 1 << 24;
 
 impl Window {
     /// The elements of an axis from the first of window `o` to behind the last, and from one to the next. May reach beyond the axis' end.
+    #[inline(always)]
     fn range(self, o: usize, len: usize, out: usize) -> (Range<usize>, usize) {
         match self {
             Self::Adaptive => (o * len / out..((o + 1) * len).div_ceil(out), 1),
+            // The usual ones, without a division.
+            Self::Sliding { size, stride, padding, dilation: 1 } => {
+                let start = (o * stride).saturating_sub(padding);
+                let end = (o * stride + size).saturating_sub(padding).min(len);
+                (start..end.max(start), 1)
+            }
             Self::Sliding { size, stride, padding, dilation } => {
                 // Elements before the axis are left out.
                 let skipped = padding.saturating_sub(o * stride).div_ceil(dilation).min(size);
@@ -229,8 +236,13 @@ impl Operation for Pool {
                 workers.in_order(count, parts, |((x, y), places)| {
                     let of_planes = y.chunks_exact_mut(of_y).zip(places.chunks_exact_mut(of_y));
                     for (x, (y, places)) in x.chunks_exact(of_x).zip(of_planes) {
-                        for (index, (y, place)) in y.iter_mut().zip(places).enumerate() {
-                            (*y, *place) = largest(x, &sizes, at(index));
+                        let lines = y.chunks_exact_mut(sizes.out[1]).zip(places.chunks_exact_mut(sizes.out[1]));
+                        for (line, (y, places)) in lines.enumerate() {
+                            let lines = sizes.windows[0].range(line, sizes.image[0], sizes.out[0]);
+                            for (column, (y, place)) in y.iter_mut().zip(places).enumerate() {
+                                let columns = sizes.windows[1].range(column, sizes.image[1], sizes.out[1]);
+                                (*y, *place) = largest(x, sizes.image[1], &lines, &columns);
+                            }
                         }
                     }
                 });
@@ -261,15 +273,24 @@ impl Operation for Pool {
     }
 }
 
-/// The largest element of a window and its place.
+/// The largest element of a window and its place, from lines and columns with their steps.
 #[inline(always)]
-fn largest<F: Real>(x: &[F], sizes: &PoolSizes, at: [usize; 2]) -> (F, F) {
-    let mut found: Option<(F, usize)> = None;
-    sizes.each(at, |i| match found {
-        Some((largest, _)) if largest.is_nan() || !(x[i] > largest || x[i].is_nan()) => {}
-        _ => found = Some((x[i], i)),
-    });
-    found.map_or((F::neg_infinity(), F::of(-1.0)), |(largest, place)| (largest, F::of(place as f64)))
+fn largest<F: Real>(x: &[F], width: usize, lines: &(Range<usize>, usize), columns: &(Range<usize>, usize)) -> (F, F) {
+    let first = lines.0.start * width + columns.0.start;
+    let (mut value, mut place) = (x.get(first).copied().unwrap_or(F::neg_infinity()), first);
+    let mut line = lines.0.start;
+    while line < lines.0.end {
+        let mut column = columns.0.start;
+        while column < columns.0.end {
+            let i = line * width + column;
+            // NaN is larger than everything, but not than NaN.
+            let larger = x[i] > value || (x[i].is_nan() && !value.is_nan());
+            (value, place) = if larger { (x[i], i) } else { (value, place) };
+            column += columns.1;
+        }
+        line += lines.1;
+    }
+    (value, F::of(place as f64))
 }
 
 impl Operation for PoolGrad {
