@@ -4,7 +4,7 @@ use super::state::halves;
 use super::stepper::{Buffers, names, not_asked};
 use super::{Optimizer, Report, Stepper, TensorReport};
 use crate::error::{Error, Result, range};
-use crate::plan::{BufferId, Program};
+use crate::plan::{BufferId, Program, Stack};
 use crate::rule::{AnyRule, Real};
 
 /// A lane of an [`Optimizer`], from [`Optimizer::lane`]. Its calls do for one lane of a population what those of the optimizer do for the
@@ -27,9 +27,9 @@ use crate::rule::{AnyRule, Real};
 /// ```
 #[derive(Debug)]
 pub struct Lane<'a, P> {
-    stepper: &'a mut Stepper,
-    program: &'a mut P,
-    lane: usize,
+    pub(super) stepper: &'a mut Stepper,
+    pub(super) program: &'a mut P,
+    pub(super) lane: usize,
 }
 
 impl<P: Program> Optimizer<P> {
@@ -125,9 +125,7 @@ impl<P: Program> Lane<'_, P> {
     /// # Errors
     /// As there.
     pub fn averaged(&mut self, tensor: &str) -> Result<Vec<P::Float>> {
-        let average = self.stepper.buffers.average.ok_or_else(|| not_asked("averaged", "average"))?;
-        let buffer = if self.stepper.is_fresh() { self.stepper.buffers.params } else { average };
-        self.read(buffer, tensor)
+        self.read(self.average_buffer()?, tensor)
     }
 
     /// [`Optimizer::set_averaged`].
@@ -157,9 +155,7 @@ impl<P: Program> Lane<'_, P> {
     /// # Errors
     /// As there.
     pub fn slow(&mut self, tensor: &str) -> Result<Vec<P::Float>> {
-        let slow = self.stepper.buffers.slow.ok_or_else(|| not_asked("slow", "lookahead"))?;
-        let buffer = if self.stepper.is_fresh() { self.stepper.buffers.params } else { slow };
-        self.read(buffer, tensor)
+        self.read(self.slow_buffer()?, tensor)
     }
 
     /// [`Optimizer::set_slow`].
@@ -176,27 +172,10 @@ impl<P: Program> Lane<'_, P> {
     /// # Errors
     /// As there.
     pub fn state(&mut self, tensor: &str, plane: &str) -> Result<Vec<P::Float>> {
-        let place = self.stepper.arena.tensor(tensor)?;
-        let factored = self.stepper.buffers.moments.iter().find(|(groups, _)| groups.contains(&place.group));
-        if let Some((_, moments)) = factored {
-            let stack = moments.stacks[place.rank];
-            let mut all = self.program.read(moments.buffer, self.lane)?;
-            return match plane {
-                "v" => {
-                    // Before the first step nothing has been divided.
-                    if all[stack.divisors()].iter().any(|divisor| divisor.as_f64() == 0.0) {
-                        stack.divide(&mut all, num_traits::Float::epsilon());
-                    }
-                    let mut moments = vec![P::Float::of(0.0); stack.len];
-                    stack.fill(&all, 0, &mut moments);
-                    Ok(moments)
-                }
-                "row_var" => Ok(all[stack.row_moments()].to_vec()),
-                "col_var" => Ok(all[stack.column_moments()].to_vec()),
-                other => Err(Error::unknown("plane", other, &["v", "row_var", "col_var"])),
-            };
+        match self.stack(tensor)? {
+            Some((buffer, stack)) => of_stack(&stack, self.program.read(buffer, self.lane)?, plane),
+            None => self.read(self.stepper.plane(tensor, plane)?, tensor),
         }
-        self.read(self.stepper.plane(tensor, plane)?, tensor)
     }
 
     /// [`Optimizer::set_state`].
@@ -288,6 +267,25 @@ impl<P: Program> Lane<'_, P> {
         self.stepper.set_loss_scale(self.program, self.lane, scale)
     }
 
+    /// Where the average is.
+    pub(super) fn average_buffer(&self) -> Result<BufferId> {
+        let average = self.stepper.buffers.average.ok_or_else(|| not_asked("averaged", "average"))?;
+        Ok(if self.stepper.is_fresh() { self.stepper.buffers.params } else { average })
+    }
+
+    /// Where slow weights are.
+    pub(super) fn slow_buffer(&self) -> Result<BufferId> {
+        let slow = self.stepper.buffers.slow.ok_or_else(|| not_asked("slow", "lookahead"))?;
+        Ok(if self.stepper.is_fresh() { self.stepper.buffers.params } else { slow })
+    }
+
+    /// Where a tensor has its second moments by rows and columns, if it has them so.
+    pub(super) fn stack(&self, tensor: &str) -> Result<Option<(BufferId, Stack)>> {
+        let place = self.stepper.arena.tensor(tensor)?;
+        let factored = self.stepper.buffers.moments.iter().find(|(groups, _)| groups.contains(&place.group));
+        Ok(factored.map(|(_, moments)| (moments.buffer, moments.stacks[place.rank])))
+    }
+
     fn read(&mut self, buffer: BufferId, tensor: &str) -> Result<Vec<P::Float>> {
         let tensor = self.stepper.arena.tensor(tensor)?;
         self.program.read_range(buffer, self.lane, tensor.offset..tensor.offset + tensor.len())
@@ -300,5 +298,23 @@ impl<P: Program> Lane<'_, P> {
             return Err(Error::shape(format!("tensor '{}'", tensor.name), expected, values.len()));
         }
         self.program.write(buffer, self.lane, tensor.offset, values)
+    }
+}
+
+/// A plane of second moments that are kept by rows and columns.
+pub(super) fn of_stack<F: Real>(stack: &Stack, mut all: Vec<F>, plane: &str) -> Result<Vec<F>> {
+    match plane {
+        "v" => {
+            // Before the first step nothing has been divided.
+            if all[stack.divisors()].iter().any(|divisor| divisor.as_f64() == 0.0) {
+                stack.divide(&mut all, num_traits::Float::epsilon());
+            }
+            let mut moments = vec![F::of(0.0); stack.len];
+            stack.fill(&all, 0, &mut moments);
+            Ok(moments)
+        }
+        "row_var" => Ok(all[stack.row_moments()].to_vec()),
+        "col_var" => Ok(all[stack.column_moments()].to_vec()),
+        other => Err(Error::unknown("plane", other, &["v", "row_var", "col_var"])),
     }
 }

@@ -3,6 +3,8 @@
 //! [`Recipe`] says what to do; [`Recipe::record`] turns it into operations of a plan; the [`Stepper`] that comes back keeps the
 //! device supplied with hyper rows. [`Optimizer`] is all three around parameters and gradients of its own.
 
+#[cfg(feature = "gpu")]
+mod asynchronous;
 mod check;
 mod domain;
 #[cfg(feature = "serde")]

@@ -351,7 +351,7 @@ impl Stepper {
     }
 
     /// Takes over all answers that have arrived.
-    fn take_in<P: Program>(&mut self, program: &mut P) -> Result<()> {
+    pub(super) fn take_in<P: Program>(&mut self, program: &mut P) -> Result<()> {
         let lanes = self.recipe.lanes();
         while let Some(answer) = program.arrived(self.tag)? {
             if let Some(step) = self.learn(&answer.indices) {
@@ -397,6 +397,18 @@ impl Stepper {
             }
         }
         Ok(())
+    }
+
+    /// Asks for the device's counters.
+    #[cfg(feature = "gpu")]
+    pub(super) fn request<P: Program>(&self, program: &mut P) -> Result<()> {
+        program.request(self.tag, &self.watched)
+    }
+
+    /// Whether the host knows of all steps that were run.
+    #[cfg(feature = "gpu")]
+    pub(super) fn is_caught_up(&self) -> bool {
+        self.known_at == self.run
     }
 
     /// Waits for the device, and learns what it has done.

@@ -1,10 +1,11 @@
 //! What waits has a twin that is awaited; both bring the same.
 
+use crate::common::engines;
 use crate::common::numbers::numbers;
 use thalweg::gpu::{Gpu, GpuOptions, request_adapters};
 use thalweg::plan::{Arena, Blueprint, CHUNK, Engine, Half, Layout, Plan, Program, Tag};
 use thalweg::wgpu::{Adapter, DeviceDescriptor, DeviceType, Limits};
-use thalweg::{Error, Result};
+use thalweg::{Adafactor, Adam, Average, Error, Lookahead, Optimizer, Recipe, Result};
 
 async fn request() -> Result<Gpu> {
     Gpu::request(&GpuOptions { allow_cpu: true, ..Default::default() }).await
@@ -78,6 +79,54 @@ fn a_read_in_pieces_is_whole() -> Result<()> {
         let part = CHUNK - 3..5 * CHUNK + 1;
         assert_eq!(program.read_range_async(params, 0, part.clone()).await?, values[part.clone()]);
         assert_eq!(program.read_range(params, 0, part.clone())?, values[part]);
+        Ok(())
+    })
+}
+
+/// What an optimizer tells without a wait is what it tells with one.
+#[test]
+fn an_optimizer_has_twins_of_what_waits() -> Result<()> {
+    let gpu = engines::open(GpuOptions::default());
+    let recipe = Recipe::new(Adam::default()).group("factored", |t| t.shape.len() == 2, Adafactor::default());
+    let recipe = recipe.average(Average::Ema { decay: 0.5 }).lookahead(Lookahead::default()).half_copy(Half::Bf16).inspect();
+    let mut optimizer = Optimizer::new(&gpu, recipe, &[("v", &[70]), ("m", &[9, 11])])?;
+    pollster::block_on(async {
+        for steps in [0, 3] {
+            optimizer.set_params("v", &numbers(1, 70))?;
+            optimizer.set_grads("v", &numbers(2, 70))?;
+            optimizer.set_grads("m", &numbers(3, 99))?;
+            if steps > 0 {
+                optimizer.steps(steps)?;
+                optimizer.step_inspected()?;
+            }
+            for tensor in ["v", "m"] {
+                assert_eq!(optimizer.params_async(tensor).await?, optimizer.params(tensor)?);
+                assert_eq!(optimizer.averaged_async(tensor).await?, optimizer.averaged(tensor)?);
+                assert_eq!(optimizer.slow_async(tensor).await?, optimizer.slow(tensor)?);
+                assert_eq!(optimizer.half_async(tensor).await?, optimizer.half(tensor)?);
+                assert_eq!(optimizer.state_async(tensor, "v").await?, optimizer.state(tensor, "v")?);
+            }
+            assert_eq!(optimizer.state_async("m", "row_var").await?, optimizer.state("m", "row_var")?);
+            assert_eq!(optimizer.report_async().await?, optimizer.report()?);
+            assert_eq!(optimizer.inspection_async().await?, optimizer.inspection()?);
+            assert_eq!(optimizer.all_params_async().await?, optimizer.all_params()?);
+        }
+        assert_eq!(optimizer.report_async().await?.applied, 4);
+        assert!(optimizer.params_async("w").await.is_err());
+        optimizer.telemetry_every(1);
+        optimizer.steps(2)?;
+        optimizer.flush_async().await?;
+        assert_eq!(optimizer.poll()?.len(), 2);
+        // Further than rows reach ahead, without a wait in a step.
+        for _ in 0..10 {
+            optimizer.steps(100)?;
+            optimizer.catch_up_async().await?;
+        }
+        optimizer.set_applied("default", 7)?;
+        assert_eq!(optimizer.report_async().await?.applied, 1006);
+        let mut two = Optimizer::new(&gpu, Recipe::population([Adam::default(), Adam::default()]), &[("v", &[3])])?;
+        assert!(two.params_async("v").await.is_err());
+        assert_eq!(two.lane(1)?.params_async("v").await?, [0.0; 3]);
         Ok(())
     })
 }
