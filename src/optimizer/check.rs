@@ -20,6 +20,7 @@ impl Recipe {
         self.check_kernels(arena)?;
         self.accumulation.map_or(Ok(()), |accumulation| accumulation.order.check())?;
         self.check_together(arena)?;
+        self.check_part(arena)?;
         for groups in self.kernels() {
             self.check_kernel(&groups, arena)?;
         }

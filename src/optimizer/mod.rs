@@ -16,6 +16,7 @@ mod lane;
 #[cfg(feature = "cpu")]
 mod lent;
 mod modifier;
+mod part;
 mod recipe;
 mod record;
 mod report;
@@ -170,6 +171,11 @@ impl<P: Program> Optimizer<P> {
     /// As for [`Stepper::take_sum`].
     pub fn take_sum(&mut self, sums: &mut [Vec<P::Float>]) -> Result<Vec<u32>> {
         self.stepper.take_sum(&mut self.program, sums)
+    }
+
+    /// The stepper and its program, for calls of [`Stepper`] that want both.
+    pub fn stepper_and_program(&mut self) -> (&mut Stepper, &mut P) {
+        (&mut self.stepper, &mut self.program)
     }
 
     /// Puts in the sum of a step's micro-batches, made elsewhere: [`Stepper::put_sum`].

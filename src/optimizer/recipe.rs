@@ -6,6 +6,7 @@ use super::modifier::{Accumulation, Average, Clip, Lookahead};
 use crate::plan::{Half, LossScale, NormKind, PerLane, Tensor};
 use crate::rule::{AnyRule, Decay, Layerwise, Rule};
 use crate::schedule::Schedule;
+use std::ops::Range;
 use std::sync::Arc;
 
 /// A rule with its settings, per lane and group, and what happens to the gradient before it.
@@ -72,6 +73,8 @@ pub struct Recipe {
     pub(super) cautious: bool,
     pub(super) centralise: bool,
     pub(super) inspect: bool,
+    /// The elements that steps move, where they are not all.
+    pub(super) part: Option<Range<usize>>,
     pub(super) clip_sets: Vec<ClipSet>,
     pub(super) schedules: Vec<Follower>,
 }
@@ -110,6 +113,7 @@ impl Recipe {
             cautious: false,
             centralise: false,
             inspect: false,
+            part: None,
             clip_sets: Vec::new(),
             schedules: Vec::new(),
         }
@@ -344,6 +348,19 @@ impl Recipe {
     /// step, and 4 bytes of memory per parameter.
     pub fn inspect(mut self) -> Self {
         self.inspect = true;
+        self
+    }
+
+    /// Moves only the elements of a range of the arena, whole chunks of it, where several machines share the state of an optimizer; all of
+    /// them again with `None`. Planes of other elements are never touched: on the CPU engine they take no memory.
+    ///
+    /// A step then wants the norms of the others before it: [`Stepper::measure_part`](super::Stepper::measure_part) and
+    /// [`Stepper::put_norms`](super::Stepper::put_norms), and gradients come as micro-batches or by
+    /// [`Stepper::put_part`](super::Stepper::put_part). What has numbers of whole tensors cannot be parted: rules that trust norms (LARS,
+    /// LAMB, NovoGrad) or look at matrices (Adafactor, Muon), cautious steps, bounds of each tensor, centralised gradients, inspection,
+    /// nor can ascents and copies in 16 bits.
+    pub fn part(mut self, own: impl Into<Option<Range<usize>>>) -> Self {
+        self.part = own.into();
         self
     }
 

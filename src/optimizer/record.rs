@@ -10,7 +10,7 @@ use super::stepper::{Buffers, Plans, Stepper};
 use crate::error::{Error, Result};
 use crate::plan::{
     Arena, Blueprint, BufferId, Centralise, Chunk, Control, Counter, Extras, Factored, Factors, Gate, GateKind, Micro, Norm,
-    NormKind, NormOf, Op, Orthogonalise, Part, Pass, Plan, Role, SLOTS, Scalar, TensorBound, Trust, Update,
+    NormKind, NormOf, Op, Orthogonalise, Part, Pass, Plan, Role, SLOTS, Scalar, Span, TensorBound, Trust, Update,
 };
 use crate::rule::{AnyRule, Layerwise, Row};
 use std::ops::Range;
@@ -68,6 +68,8 @@ struct Recorder<'a> {
     levels: Vec<BufferId>,
     /// The rows of an update that joins sums, where they are a tree.
     joins: Option<BufferId>,
+    /// Partial norms of the elements that a parted recipe moves, and their chunks.
+    part: Option<(BufferId, Vec<Chunk>)>,
     average: Option<BufferId>,
     slow: Option<BufferId>,
     half: Option<BufferId>,
@@ -94,6 +96,7 @@ impl Recipe {
         let mut plans = Plans {
             step: blueprint.add("step", recorder.step(None))?,
             accumulate: Vec::new(),
+            part: None,
             ascend: recorder.ascend().map(|plan| blueprint.add("ascend", plan)).transpose()?,
             inspect: recipe.inspect.then(|| blueprint.add("inspected step", recorder.step(Some(Inspected)))).transpose()?,
         };
@@ -101,6 +104,7 @@ impl Recipe {
             let name = if joins == 0 { "accumulate".into() } else { format!("accumulate and join {joins}") };
             plans.accumulate.push(blueprint.add(&name, plan)?);
         }
+        plans.part = recorder.norm_of_part().map(|plan| blueprint.add("norm of a part", plan)).transpose()?;
         let (buffers, kept) = (recorder.buffers(), kept(blueprint, &arena, first, params));
         Stepper::new(recipe, arena, plans, buffers, kept)
     }
@@ -174,6 +178,11 @@ impl<'a> Recorder<'a> {
             side,
             joins: (levels.len() > 1).then(|| blueprint.floats("row of a join", groups * Row::LEN, Role::Hyper)),
             levels,
+            part: recipe.part.as_ref().map(|own| {
+                let chunks: Vec<Chunk> = chunks.iter().filter(|chunk| own.contains(&chunk.start)).copied().collect();
+                let kind = recipe.norm().unwrap_or(NormKind::Max);
+                (blueprint.floats("partials of a part", kind.partials(chunks.len()), Role::Scratch), chunks)
+            }),
             average: recipe.average.as_ref().map(|_| blueprint.arena("average", arena, Role::State)),
             slow: recipe.lookahead.as_ref().map(|_| blueprint.arena("slow", arena, Role::State)),
             half: recipe.half.map(|_| blueprint.half_arena("half", arena, Role::Scratch)),
@@ -207,6 +216,8 @@ impl<'a> Recorder<'a> {
             slow: self.slow,
             half: self.half,
             before: self.recipe.rho.as_ref().and(self.side).map(|side| side.array),
+            part: self.part.as_ref().map(|(partials, _)| [*partials, self.partials]),
+            chunks: self.part.iter().flat_map(|_| self.chunks.iter().map(|chunk| chunk.start)).collect(),
             levels: self.levels.clone(),
             joins: self.joins,
             micro: self.recipe.accumulation.and(self.side).map(|side| side.count),
@@ -234,12 +245,13 @@ impl<'a> Recorder<'a> {
         let mut recorded = Plan::default();
         let plan = &mut recorded;
         // Of sums without a neighbour, which are those of a step with fewer micro-batches than the tree has.
-        self.join(plan, self.levels.len().saturating_sub(1));
+        // A part of them comes from elsewhere, and is whole.
+        self.join(plan, if self.part.is_some() { 0 } else { self.levels.len().saturating_sub(1) });
         if self.recipe.centralise {
             plan.push(Op::Centralise(Centralise { grads: self.source(), lines: lines(self.arena) }));
         }
         let norm = self.recipe.norm().map(|kind| (self.partials, kind));
-        if let Some((partials, kind)) = norm {
+        if let Some((partials, kind)) = norm.filter(|_| self.part.is_none()) {
             plan.push(self.norm(kind, self.source(), &self.chunks, partials));
         }
         plan.push(self.control(norm));
@@ -393,11 +405,29 @@ impl<'a> Recorder<'a> {
             grads: self.source(),
             planes: kernel.planes.iter().map(|(_, id)| *id).collect(),
             current: self.current,
-            spans: kernel.spans(self.arena, extras.factors.is_some() || moments.is_some()),
+            spans: self.own(kernel.spans(self.arena, extras.factors.is_some() || moments.is_some())),
             pass,
             extras,
             moments: moments.filter(|_| matches!(pass, Pass::Direction(_))),
         }
+    }
+
+    /// What a recipe moves of these spans.
+    fn own(&self, spans: Vec<Span>) -> Vec<Span> {
+        let Some(own) = &self.recipe.part else { return spans };
+        let cut = |span: Span| {
+            let (start, end) = (span.start.max(own.start), (span.start + span.len).min(own.end));
+            (start < end).then(|| Span { start, len: end - start, ..span })
+        };
+        spans.into_iter().filter_map(cut).collect()
+    }
+
+    /// The plan that measures the part of the gradient that a parted recipe moves.
+    fn norm_of_part(&self) -> Option<Plan> {
+        let ((partials, chunks), kind) = self.part.as_ref().zip(self.recipe.norm())?;
+        let mut plan = Plan::default();
+        plan.push(self.norm(kind, self.source(), chunks, *partials));
+        Some(plan)
     }
 
     /// The plans that add a micro-batch, by how many joins follow: the sum, where there is no tree.

@@ -61,6 +61,8 @@ pub(super) struct Plans {
     pub step: PlanId,
     /// By the number of joins that follow.
     pub accumulate: Vec<PlanId>,
+    /// The norm of the part that a parted recipe moves.
+    pub part: Option<PlanId>,
     pub ascend: Option<PlanId>,
     pub inspect: Option<PlanId>,
 }
@@ -96,6 +98,9 @@ pub(super) struct Buffers {
     pub half: Option<BufferId>,
     /// The parameters from before an ascent.
     pub before: Option<BufferId>,
+    /// Partial norms of the part that a parted recipe moves, and those of all; the first elements of the chunks of all.
+    pub part: Option<[BufferId; 2]>,
+    pub chunks: Vec<usize>,
     /// Sums of micro-batches: by their level in the tree, or one. The last one is that of all.
     pub levels: Vec<BufferId>,
     /// The rows of an update that joins sums.

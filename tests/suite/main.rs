@@ -50,6 +50,7 @@ mod norms;
 mod operations;
 mod parallel;
 mod parity;
+mod parts;
 mod populations;
 mod probabilities;
 mod rates;

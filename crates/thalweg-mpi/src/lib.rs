@@ -7,6 +7,7 @@ mod exchange;
 mod identity;
 mod parallel;
 mod perceptron;
+mod sharded;
 mod world;
 
 pub use error::{Error, Result};
@@ -14,4 +15,5 @@ pub use exchange::{Exchange, ranges};
 pub use identity::{Identity, processor};
 pub use parallel::{DataParallel, Reduce, digest};
 pub use perceptron::Perceptron;
+pub use sharded::Sharded;
 pub use world::{Datum, PATIENCE, World};

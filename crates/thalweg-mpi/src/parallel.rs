@@ -54,8 +54,8 @@ impl std::str::FromStr for Reduce {
 /// let mut ranks = DataParallel::new(&world, optimizer, 8, Reduce::Exact, Identity::default())?;
 /// // The gradient of micro-batch `number`: here (w − number)² / 2.
 /// ranks.step(|optimizer, number| {
-///     let w = optimizer.params(0, "w")?[0];
-///     optimizer.set_grads(0, "w", &[w - number as f32])
+///     let w = optimizer.params("w")?[0];
+///     optimizer.set_grads("w", &[w - number as f32])
 /// })?;
 /// # Ok::<(), thalweg_mpi::Error>(())
 /// ```
@@ -109,7 +109,8 @@ where
         let mut identity = Identity::default()
             .with("version", format!("thalweg-mpi {}", env!("CARGO_PKG_VERSION")))
             .with("steps", format!("{micro_batches} micro-batches, {reduce:?}"))
-            .with_digest("settings", format!("{:?}", optimizer.stepper().recipe()).as_bytes())
+            // Ranks move different parts.
+            .with_digest("settings", format!("{:?}", optimizer.stepper().recipe().clone().part(None)).as_bytes())
             .with("model", described(optimizer.arena()))
             .with("start values", format!("digest {}", blake3::Hash::from(digest).to_hex()))
             .and(identity);
@@ -162,7 +163,7 @@ where
     }
 
     /// The sums of this rank's nodes, and how many micro-batches are in all of them, by lane.
-    fn sum_own(
+    pub(crate) fn sum_own(
         &mut self,
         mut gradient: impl FnMut(&mut Optimizer<P>, usize) -> thalweg::Result<()>,
     ) -> thalweg::Result<Vec<u32>> {
@@ -193,8 +194,19 @@ where
                 }
             }
         }
-        let all = world.gather("numbers of micro-batches", counts)?;
+        self.count_all(counts)
+    }
+
+    /// How many micro-batches are in the sums of all ranks.
+    pub(crate) fn count_all(&self, counts: &[u32]) -> Result<Vec<u32>> {
+        let all = self.world.gather("numbers of micro-batches", counts)?;
         Ok((0..counts.len()).map(|lane| all.iter().skip(lane).step_by(counts.len()).sum()).collect())
+    }
+
+    /// The sum of a lane's gradients in the range that this rank owns, beside the optimizer.
+    pub(crate) fn scatter(&mut self, lane: usize) -> Result<(&mut Optimizer<P>, &[P::Float])> {
+        let sum = self.exchange.scatter(self.world, self.own.iter().map(|lanes| &*lanes[lane]))?;
+        Ok((&mut self.optimizer, sum))
     }
 
     /// Writes a checkpoint ([`Optimizer::save_file`]) by rank 0, for all: state is the same on all ranks, so that any number of them goes on

@@ -58,7 +58,7 @@ impl Perceptron {
         for tensor in tape.arena()?.tensors() {
             let initial = &tape.initial([seed, 0])?[tensor.offset..][..tensor.len()];
             let initial: Vec<_> = initial.iter().map(|&x| Real::of(x)).collect();
-            optimizer.set_params(0, &tensor.name, &initial)?;
+            optimizer.set_params(&tensor.name, &initial)?;
         }
         Ok((Self { rows, features, labels, losses, outputs, gradient }, optimizer))
     }

@@ -57,6 +57,18 @@ fn any_number_of_ranks_has_the_bits_of_one_program() {
     assert_eq!(all.len(), 3, "rules have different ends: {all:?}");
 }
 
+/// Each rank has the state of its part alone: the bits of one that has all of it. LAMB has norms of whole tensors.
+#[test]
+fn sharded_state_has_the_bits_of_one_program() {
+    for rule in ["sgd", "adamw", "scaled"] {
+        let expected = alone(&[rule, "8", "20"]);
+        for ranks in 1..=4 {
+            assert_eq!(outcome(ranks, &["sharded", rule, "8", "20"]), expected, "{rule} on {ranks}");
+        }
+    }
+    fails(2, &["sharded", "lamb", "8", "1"], "lamb cannot be combined with a part of the arena", 2);
+}
+
 /// Micro-batches that are no power of two, and no multiple of the ranks.
 #[test]
 fn odd_shares_have_the_bits_of_one_program() {
@@ -119,7 +131,18 @@ const COMMAND: &str = env!("CARGO_BIN_EXE_thalweg-mpi");
 
 fn train(ranks: usize, args: &[&str]) -> String {
     let mut command = Command::new("mpirun");
-    command.args(["--allow-run-as-root", "--oversubscribe", "-n", &ranks.to_string(), COMMAND, "train", "--hidden", "16", "--set", "lr=0.01"]);
+    command.args([
+        "--allow-run-as-root",
+        "--oversubscribe",
+        "-n",
+        &ranks.to_string(),
+        COMMAND,
+        "train",
+        "--hidden",
+        "16",
+        "--set",
+        "lr=0.01",
+    ]);
     let output = command.args(args).output().expect("mpirun");
     assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8_lossy(&output.stdout).into_owned()

@@ -8,7 +8,7 @@ use thalweg::cpu::Cpu;
 use thalweg::data::{Dataset, digits};
 use thalweg::plan::LossScale;
 use thalweg::{Accumulation, AdamW, Lamb, Optimizer, Recipe, Sgd, SumOrder};
-use thalweg_mpi::{DataParallel, Identity, Perceptron, Reduce, World, digest};
+use thalweg_mpi::{DataParallel, Identity, Perceptron, Reduce, Sharded, World, digest};
 
 type Program = thalweg::cpu::CpuProgram<f32>;
 
@@ -88,7 +88,7 @@ fn alone(rule: &str, micro_batches: usize, steps: usize) -> Result<()> {
 }
 
 fn outcome(optimizer: &mut Optimizer<Program>) -> Result<String> {
-    let report = optimizer.report(0)?;
+    let report = optimizer.report()?;
     let digest: String = digest(optimizer)?.iter().map(|byte| format!("{byte:02x}")).collect();
     Ok(format!("{} applied, {} skipped, {} clipped, {digest}", report.applied, report.skipped, report.clipped))
 }
@@ -109,6 +109,9 @@ fn ranks(world: &World, scenario: &str, rule: &str, micro_batches: usize, steps:
         let made = recipe(rule, lr, micro_batches).and_then(|recipe| Ok(perceptron(&data, &recipe)?));
         world.agree("engines", made)?
     };
+    if scenario == "sharded" {
+        return sharded(world, &data, rule, micro_batches, steps);
+    }
     let mut identity = Identity::default().with_digest("data", bytemuck::cast_slice(&data.features));
     if amiss && scenario == "one-more" {
         identity = identity.with("batch", "17");
@@ -119,7 +122,7 @@ fn ranks(world: &World, scenario: &str, rule: &str, micro_batches: usize, steps:
             match scenario {
                 "killed" => kill()?,
                 "hangs" => std::thread::sleep(Duration::from_secs(600)),
-                "diverges" => ranks.optimizer_mut().set_params(0, "0.bias", &[1.0; 32])?,
+                "diverges" => ranks.optimizer_mut().set_params("0.bias", &[1.0; 32])?,
                 _ => {}
             }
         }
@@ -129,10 +132,25 @@ fn ranks(world: &World, scenario: &str, rule: &str, micro_batches: usize, steps:
             }
             model.gradient(optimizer, &data, step * micro_batches + number)?;
             if scenario == "bad-gradient" && number + 1 == micro_batches && step == 2 {
-                optimizer.set_grads(0, "0.bias", &[f32::NAN; 32])?;
+                optimizer.set_grads("0.bias", &[f32::NAN; 32])?;
             }
             Ok(())
         })?;
+        ranks.check()?;
+    }
+    println!("{}", outcome(ranks.optimizer_mut())?);
+    Ok(())
+}
+
+/// A job of ranks with a part of the state each.
+fn sharded(world: &World, data: &Dataset, rule: &str, micro_batches: usize, steps: usize) -> Result<()> {
+    let whole = recipe(rule, 0.01, micro_batches)?;
+    let part = Sharded::<Program>::part(world, perceptron(data, &whole)?.1.arena());
+    let made = perceptron(data, &whole.part(part));
+    let (model, optimizer) = world.agree("engines", made)?;
+    let mut ranks = Sharded::new(world, optimizer, micro_batches, Identity::default())?;
+    for step in 0..steps {
+        ranks.step(|optimizer, number| model.gradient(optimizer, data, step * micro_batches + number))?;
         ranks.check()?;
     }
     println!("{}", outcome(ranks.optimizer_mut())?);

@@ -33,7 +33,7 @@ pub fn run(world: &World, options: &Options) -> Result<()> {
         let loaded = optimizer.load_file(file);
         world.agree("the checkpoint", loaded)?;
     }
-    let report = optimizer.report(0)?;
+    let report = optimizer.report()?;
     let mut step = (report.applied + report.skipped) as usize;
     let identity = Identity::default()
         .with("options", options.common())
