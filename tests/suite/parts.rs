@@ -16,8 +16,8 @@ const TENSORS: &[(&str, &[usize])] = &[("a", &[3 * CHUNK + 5]), ("b", &[70]), ("
 const LANES: usize = 2;
 const STEPS: usize = 5;
 
-/// Each lane's gradient of a step, laid out as the arena; that of the second lane is not finite in step 3.
-fn sums<E: Engine>(optimizer: &Optimizer<E::Program>, step: usize) -> Vec<Vec<E::Float>> {
+/// Each lane's gradient of a step, laid out as the arena; where bad ones are skipped, that of the second lane is not finite in step 3.
+fn sums<E: Engine>(optimizer: &Optimizer<E::Program>, step: usize, skips: bool) -> Vec<Vec<E::Float>> {
     let of_lane = |lane: usize| {
         let mut sum = vec![E::Float::of(0.0); optimizer.arena().len()];
         for tensor in optimizer.arena().tensors() {
@@ -25,7 +25,7 @@ fn sums<E: Engine>(optimizer: &Optimizer<E::Program>, step: usize) -> Vec<Vec<E:
             let own = &mut sum[tensor.offset..][..tensor.len()];
             own.iter_mut().zip(grads).for_each(|(sum, g)| *sum = E::Float::of(g.into()));
         }
-        if step == 2 && lane == 1 {
+        if skips && step == 2 && lane == 1 {
             sum[optimizer.arena().len() - 200] = E::Float::of(f64::NAN);
         }
         sum
@@ -119,7 +119,7 @@ fn agree<E: Engine>(engine: &E) {
             let mut found: Vec<_> = parts.iter().map(|part| started(engine, recipe.clone().part(part.clone()))).collect();
             let mut whole = [started(engine, recipe.clone())];
             for t in 0..STEPS {
-                let sums = sums::<E>(&whole[0], t);
+                let sums = sums::<E>(&whole[0], t, name != "plain");
                 step::<E>(&mut found, &parts, &sums);
                 whole[0].put_sum(&sums, &[1; LANES]).expect("a sum");
                 whole[0].step().expect("a step");
@@ -154,10 +154,10 @@ fn nothing_beside_a_part_moves() {
     for engine in engines::all() {
         let recipe = Recipe::population([RmsProp::default(), RmsProp::default()]).accumulate(Accumulation::default());
         let mut optimizer = started(&engine, recipe.part(CHUNK..2 * CHUNK));
-        let before = optimizer.params("a").expect("parameters");
-        let sums = sums::<engines::AnyEngine>(&optimizer, 0);
+        let before = optimizer.lane(0).expect("a lane").params("a").expect("parameters");
+        let sums = sums::<engines::AnyEngine>(&optimizer, 0, false);
         step::<engines::AnyEngine>(std::slice::from_mut(&mut optimizer), &[CHUNK..2 * CHUNK], &sums);
-        let after = optimizer.params("a").expect("parameters");
+        let after = optimizer.lane(0).expect("a lane").params("a").expect("parameters");
         for (i, (before, after)) in before.iter().zip(&after).enumerate() {
             assert_eq!(before != after, (CHUNK..2 * CHUNK).contains(&i), "{}: element {i}", engine.name);
         }

@@ -2,11 +2,16 @@
 
 use std::collections::BTreeSet;
 use std::process::{Command, Output};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 const TRIAL: &str = env!("CARGO_BIN_EXE_trial");
 
+/// One job at a time: they would stand in each other's way on few cores, and `mpirun` makes a folder that another may be making.
+static JOB: Mutex<()> = Mutex::new(());
+
 fn mpirun(ranks: usize, args: &[&str]) -> (Output, Duration) {
+    let _job = JOB.lock().unwrap_or_else(PoisonError::into_inner);
     let started = Instant::now();
     let mut command = Command::new("mpirun");
     command.args(["--allow-run-as-root", "--oversubscribe", "-n", &ranks.to_string(), TRIAL]).args(args);
@@ -130,6 +135,7 @@ fn a_dead_rank_ends_the_job() {
 const COMMAND: &str = env!("CARGO_BIN_EXE_thalweg-mpi");
 
 fn train(ranks: usize, args: &[&str]) -> String {
+    let _job = JOB.lock().unwrap_or_else(PoisonError::into_inner);
     let mut command = Command::new("mpirun");
     command.args([
         "--allow-run-as-root",
@@ -182,6 +188,7 @@ fn wrong_usage_is_told() {
         (&["train", "--resume", "/nowhere"], "/nowhere"),
         (&["bench", "--what", "nothing"], "--what takes exchange and step, not nothing"),
     ] {
+        let _job = JOB.lock().unwrap_or_else(PoisonError::into_inner);
         let output = Command::new(COMMAND).args(args).output().expect("the command");
         let printed = String::from_utf8_lossy(&output.stderr);
         assert!(!output.status.success() && printed.contains(message), "{args:?}: {printed}");
