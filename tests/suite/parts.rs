@@ -162,7 +162,7 @@ fn nothing_beside_a_part_moves() {
             assert_eq!(before != after, (CHUNK..2 * CHUNK).contains(&i), "{}: element {i}", engine.name);
         }
         let state = optimizer.state_dict().expect("a state");
-        let StateValues::Floats(planes) = &state.get("state.a.square_avg").expect("a plane").values else { panic!("floats") };
+        let StateValues::Floats(planes) = &state.get("state.a.q").expect("a plane").values else { panic!("floats") };
         assert!(planes[0].iter().enumerate().all(|(i, &v)| (v != 0.0) == (CHUNK..2 * CHUNK).contains(&i)), "{}", engine.name);
     }
 }
