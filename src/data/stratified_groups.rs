@@ -29,8 +29,9 @@ impl KFold {
     ///
     /// let (labels, patients) = ([0, 0, 1, 1, 0, 1, 0, 1], ["a", "a", "a", "b", "b", "c", "c", "c"]);
     /// let folds = KFold { folds: 2, ..Default::default() }.stratified_grouped(&labels, &patients)?;
-    /// // Patient c is in a fold of its own, as its rows are as many as those of a.
-    /// assert_eq!(folds[0].validation.len() + folds[1].validation.len(), 8);
+    /// // The rows of a patient are in one fold, and each fold has as many rows of either class as that allows.
+    /// assert_eq!(folds[0].validation, [0, 1, 2, 3, 4]);
+    /// assert_eq!(folds[1].validation, [5, 6, 7]);
     /// # Ok::<(), thalweg::Error>(())
     /// ```
     pub fn stratified_grouped<L: Ord + Debug, G: Ord>(&self, labels: &[L], groups: &[G]) -> Result<Vec<Fold>> {

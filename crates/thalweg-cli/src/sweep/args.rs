@@ -84,7 +84,8 @@ pub struct Args {
     pub first: Vec<String>,
 
     /// Train each trial on so many parts of the training data and validate it on the rest, with the folds of scikit-learn's
-    /// StratifiedKFold; 0: train on all of them and validate on the test data
+    /// StratifiedKFold; 0: train on all of them and validate on the test data. Tables are standardised by the training rows of each fold,
+    /// while cells that --missing mean fills have the mean of all training rows
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = whole::<u64>(0..=1 << 20), allow_negative_numbers = true)]
     pub folds: u64,
 
