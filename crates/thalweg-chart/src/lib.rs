@@ -30,12 +30,33 @@ const GRID: RGBColor = RGBColor(0xe4, 0xe4, 0xe4);
 
 pub type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 
+/// Colours that colour-blind readers tell apart. Source: Okabe & Ito 2008.
+pub const PALETTE: [RGBColor; 7] = [
+    RGBColor(0, 114, 178),
+    RGBColor(230, 159, 0),
+    RGBColor(0, 158, 115),
+    RGBColor(204, 121, 167),
+    VERMILLION,
+    RGBColor(86, 180, 233),
+    RGBColor(0, 0, 0),
+];
+
 /// A line and its name.
 #[derive(Clone)]
 pub struct Line {
     pub name: String,
     pub color: RGBColor,
     pub points: Vec<(f64, f64)>,
+}
+
+impl Line {
+    /// A line of values, counted from 1, in a colour of the palette. Of many values those are left out that would lie between others on
+    /// a logarithmic axis too.
+    pub fn counted(name: &str, color: usize, values: impl IntoIterator<Item = f64>) -> Self {
+        let shown = |(i, _): &(u32, f64)| *i <= 500 || i.is_multiple_of(10);
+        let points = (1..).zip(values).filter(shown).map(|(i, value)| (f64::from(i), value)).collect();
+        Self { name: name.into(), color: PALETTE[color % PALETTE.len()], points }
+    }
 }
 
 /// Lines over axes that are as long as the lines need.

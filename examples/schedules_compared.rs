@@ -1,0 +1,102 @@
+//! Six schedules of the learning rate for linear regression on the diabetes data, as one population: lanes are schedules times seeds, each
+//! lane with its own weights and its own order of rows. Steps follow 16 rows, whose gradient is not that of all: a rate that stays keeps
+//! the weights moving around the minimum, and a rate that falls lets them come to rest.
+//!
+//! `cargo run --release --example schedules_compared -- [PICTURE.svg]`. Expected: the rate that stays ends more than 0.3 % above the error of
+//! least squares, and each rate that falls at less than a third of that.
+
+use anyhow::{Result, ensure};
+use std::io::Read;
+use thalweg::cpu::Cpu;
+use thalweg::data::Dataset;
+use thalweg::nn;
+use thalweg::schedule::{Constant, Cosine, Exponential, Linear, MultiStep, OneCycle, Schedule};
+use thalweg::{Recipe, Sgd, Trainer};
+use thalweg_chart::{Axis, Chart, Line, beside, picture};
+
+const RATE: f64 = 0.05;
+const EPOCHS: usize = 200;
+const BATCH: usize = 16;
+/// The mean squared error of least squares.
+const LEAST: f64 = 2859.6963475867506;
+const SEEDS: [u64; 5] = [1, 2, 3, 4, 5];
+
+fn data() -> Result<Dataset> {
+    let mut text = String::new();
+    flate2::read::GzDecoder::new(&include_bytes!("data/diabetes.csv.gz")[..]).read_to_string(&mut text)?;
+    let (mut features, mut targets) = (Vec::new(), Vec::new());
+    for line in text.lines().skip(1) {
+        let row: Vec<f32> = line.split(',').map(str::parse).collect::<Result<_, _>>()?;
+        features.extend(&row[..10]);
+        targets.push(row[10]);
+    }
+    Ok(Dataset::regression(features, 10, targets, 1)?)
+}
+
+/// Factors on the rate over so many steps.
+fn schedules(steps: u64) -> Vec<(&'static str, Schedule)> {
+    let gamma = 0.01f64.powf(1.0 / steps as f64);
+    vec![
+        ("constant", Constant::default().into()),
+        ("linear", Linear { start_factor: 1.0, end_factor: 0.0, steps, ..Default::default() }.into()),
+        ("exponential", Exponential { gamma, ..Default::default() }.into()),
+        ("steps", MultiStep { milestones: vec![steps / 2, 3 * steps / 4], ..Default::default() }.into()),
+        ("cosine", Cosine { steps, ..Default::default() }.into()),
+        ("one cycle", OneCycle { steps, ..Default::default() }.into()),
+    ]
+}
+
+fn main() -> Result<()> {
+    let data = data()?;
+    let steps = (EPOCHS * data.rows().div_ceil(BATCH)) as u64;
+    let named = schedules(steps);
+    let lanes = named.iter().flat_map(|(_, schedule)| SEEDS.map(|_| schedule.clone())).collect::<Vec<_>>();
+    let seeds = named.iter().flat_map(|_| SEEDS).collect::<Vec<_>>();
+    let rule = Sgd { lr: RATE, ..Default::default() };
+    let recipe = Recipe::population(lanes.iter().map(|_| rule.clone())).scale("lr", lanes);
+
+    let model = nn::Linear::new(data.width, 1);
+    let trainer = Trainer::builder(&model, recipe).train(&data).validation(&data).standardise().batch(BATCH).seeds(&seeds);
+    let mut trainer = trainer.build(&Cpu::<f32>::default())?;
+    // By schedule, the mean over the seeds after each epoch.
+    let mut above = vec![Vec::new(); named.len()];
+    for _ in 0..EPOCHS {
+        trainer.whole_epoch()?;
+        for (above, met) in above.iter_mut().zip(trainer.evaluate()?.chunks_exact(SEEDS.len())) {
+            let mean = met.iter().map(|lane| lane.loss).sum::<f64>() / SEEDS.len() as f64;
+            above.push(100.0 * (mean / LEAST - 1.0));
+        }
+    }
+    let ends: Vec<f64> = above.iter().map(|above| above[EPOCHS - 1]).collect();
+    named.iter().zip(&ends).for_each(|((name, _), end)| println!("{name:>11}: {end:.3} % above least squares"));
+    ensure!(ends[0] > 0.3 && ends[1..].iter().all(|end| *end < ends[0] / 3.0), "a rate that falls ends lower");
+    if let Some(path) = std::env::args().nth(1) {
+        std::fs::write(path, draw(&named, &above)?)?;
+    }
+    Ok(())
+}
+
+fn draw(named: &[(&str, Schedule)], above: &[Vec<f64>]) -> Result<String> {
+    let steps = 1_000;
+    let factor = |(i, (name, schedule)): (usize, &(&str, Schedule))| {
+        let points =
+            (0..steps).step_by(5).map(|t| (t as f64 / steps as f64 * EPOCHS as f64, RATE * schedule.value(t))).collect();
+        Line { points, ..Line::counted(name, i, []) }
+    };
+    let factors = schedules(steps);
+    let chart = |values, x, y, lines| Chart { title: "", steps: "epoch", values, x, y, key: true, lines };
+    let rates = chart(
+        "learning rate",
+        Axis::Linear(0.0, EPOCHS as f64),
+        Axis::Linear(0.0, RATE),
+        factors.iter().enumerate().map(factor).collect(),
+    );
+    let curves =
+        above.iter().zip(named).enumerate().map(|(i, (above, (name, _)))| Line::counted(name, i, above.iter().copied()));
+    let curves = chart("% above least squares", Axis::Count(1), Axis::Log, curves.collect());
+    picture((1300, 440), |area| {
+        let [left, right] = beside(area);
+        rates.draw(&left)?;
+        curves.draw(&right)
+    })
+}
