@@ -137,7 +137,7 @@ fn main() -> Result<()> {
     // Down to 0 by half a cosine over the run, and a running mean of the weights.
     let falling = |recipe: Recipe, epochs: usize, batch: usize, decay| {
         let steps = (epochs * data.rows().div_ceil(batch)) as u64;
-        recipe.scale("lr", Cosine { steps, ..Default::default() }).average(Average::Ema { decay })
+        recipe.scale("lr", Cosine::new(1.0, steps)).average(Average::Ema { decay })
     };
     let methods = [
         ("all rows", descend(&data, data.rows(), 3_000, sgd(0.1, 0.9), false)?, 1e-4),

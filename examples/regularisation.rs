@@ -35,7 +35,7 @@ fn cancer() -> Result<Dataset> {
 /// How many weights are not 0, and their length, by penalty.
 fn weights(data: &Dataset, recipe: Recipe) -> Result<Vec<(usize, f64)>> {
     let model = Linear::new(data.width, data.classes);
-    let recipe = recipe.scale("lr", Cosine { steps: EPOCHS as u64, ..Default::default() });
+    let recipe = recipe.scale("lr", Cosine::new(1.0, EPOCHS as u64));
     let trainer = Trainer::builder(&model, recipe).train(data).standardise().batch(data.rows());
     let mut trainer = trainer.build(&Cpu::<f32>::default())?;
     (0..EPOCHS).try_for_each(|_| trainer.whole_epoch().map(drop))?;

@@ -37,12 +37,12 @@ fn data() -> Result<Dataset> {
 fn schedules(steps: u64) -> Vec<(&'static str, Schedule)> {
     let gamma = 0.01f64.powf(1.0 / steps as f64);
     vec![
-        ("constant", Constant::default().into()),
-        ("linear", Linear { start_factor: 1.0, end_factor: 0.0, steps, ..Default::default() }.into()),
-        ("exponential", Exponential { gamma, ..Default::default() }.into()),
-        ("steps", MultiStep { milestones: vec![steps / 2, 3 * steps / 4], ..Default::default() }.into()),
-        ("cosine", Cosine { steps, ..Default::default() }.into()),
-        ("one cycle", OneCycle { steps, ..Default::default() }.into()),
+        ("constant", Constant::new(1.0).into()),
+        ("linear", Linear { start_factor: 1.0, end_factor: 0.0, ..Linear::new(1.0, steps) }.into()),
+        ("exponential", Exponential::new(1.0, gamma).into()),
+        ("steps", MultiStep::new(1.0, vec![steps / 2, 3 * steps / 4]).into()),
+        ("cosine", Cosine::new(1.0, steps).into()),
+        ("one cycle", OneCycle::new(1.0, steps).into()),
     ]
 }
 
