@@ -3,7 +3,7 @@
 //! whose mean of squares forgets.
 //!
 //! `cargo run --release --example adaptive_rates -- [PICTURE.svg]`. Expected: every rule beats guessing on every data set; AdaGrad's mean
-//! effective rate ends below half of what it was after ten steps, and RMSprop's above what it was.
+//! effective rate ends below six tenths of what it was after ten steps, and RMSprop's above what it was.
 
 use anyhow::{Result, ensure};
 use std::io::Read;
@@ -110,7 +110,7 @@ fn main() -> Result<()> {
     for (name, rates) in [("adagrad", &adagrad), ("rmsprop", &rmsprop)] {
         println!("{name}: mean effective rate {:.3} after 10 steps, {:.3} after {}", rates[9], rates[999], rates.len());
     }
-    ensure!(adagrad[999] < 0.5 * adagrad[9] && rmsprop[999] > rmsprop[9], "one falls, the other follows the gradients");
+    ensure!(adagrad[999] < 0.6 * adagrad[9] && rmsprop[999] > rmsprop[9], "one falls, the other follows the gradients");
     if let Some(path) = std::env::args().nth(1) {
         let lines = vec![Line::counted("AdaGrad", 0, adagrad), Line::counted("RMSprop", 4, rmsprop)];
         let values = "mean effective rate";
