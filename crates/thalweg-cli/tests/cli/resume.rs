@@ -7,7 +7,7 @@ fn path(folder: &TempDir, name: &str) -> String {
     folder.path().join(name).display().to_string()
 }
 
-/// A small run: 23 steps an epoch of the digits.
+/// A small run: 23 steps an epoch of the digits. From the second epoch on the rate falls each time, as no epoch halves the loss.
 const RUN: [&str; 12] = [
     "train",
     "--engine",
@@ -19,7 +19,7 @@ const RUN: [&str; 12] = [
     "--seed",
     "3",
     "--schedule",
-    "plateau,patience=0,factor=0.5",
+    "plateau,patience=0,factor=0.5,threshold=relative:0.5",
     "--json",
 ];
 
@@ -63,6 +63,7 @@ fn a_run_that_goes_on_ends_where_one_in_one_go_does() {
     assert_eq!(made, [3, 4]);
     assert_eq!(table(&out), table(&out_whole), "no row is missing, none is there twice");
     let [mut one, mut other] = [&whole, &end].map(|file| read(Path::new(file)).expect("a file"));
+    assert_eq!(one.get::<f64>("setting.default.lr"), Ok(vec![1e-3 / 8.0]), "the rate has fallen after three of four epochs");
     for file in [&mut one, &mut other] {
         for name in ["run.seconds", "run.epochs"] {
             file.remove(name).expect("its tensor");
