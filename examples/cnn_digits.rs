@@ -1,31 +1,27 @@
-//! A convolutional network learns to read digits: two convolutions of 3 × 3, each with a ReLU and a pool of 2 × 2, then a linear layer. Five
-//! models train side by side, from seeds of their own.
+//! A convolutional network learns to read digits: two convolutions of 3 × 3, each normalised and with a ReLU, then a pool of 2 × 2, dropout
+//! and a linear layer. Five models train side by side, from seeds of their own.
 //!
 //! `cargo run --release --example cnn_digits`: the 1,797 digits of 8 × 8 pixels that the crate carries, a fifth of them for the test. The mean
-//! of the five test accuracies is at least 0.98 (about 0.99).
+//! of the five test accuracies is at least 0.98.
 //!
-//! `cargo run --release --example cnn_digits -- FOLDER`: the four files of MNIST in a folder. One model; after 5 epochs of all 60,000 images its
-//! test accuracy is about 0.99.
+//! `cargo run --release --example cnn_digits -- FOLDER`: the four files of MNIST in a folder, one model, 5 epochs. Its images have a pool after
+//! the first convolution, too. The test accuracy is at least 0.98.
 
 use anyhow::{Result, ensure};
 use thalweg::cpu::Cpu;
 use thalweg::data::{self, Dataset, Scaler};
-use thalweg::nn::{Conv2d, Flatten, Linear, MaxPool2d, Nonlinearity, Reshape, Sequential};
+use thalweg::nn::{BatchNorm2d, Conv2d, Dropout, Flatten, Linear, MaxPool2d, Nonlinearity, Reshape, Sequential};
 use thalweg::{AdamW, Recipe, Trainer};
 
-/// Images of `side` × `side` pixels in one channel, each pool halves.
-fn model(side: usize, channels: [usize; 2]) -> Sequential {
-    let [first, second] = channels;
-    Sequential::new()
-        .then(Reshape(vec![1, side, side]))
-        .then(Conv2d::new(1, first, [3, 3]).padded([1, 1]))
-        .then(Nonlinearity::Relu)
-        .then(MaxPool2d::new([2, 2]))
-        .then(Conv2d::new(first, second, [3, 3]).padded([1, 1]))
-        .then(Nonlinearity::Relu)
-        .then(MaxPool2d::new([2, 2]))
-        .then(Flatten)
-        .then(Linear::new(second * (side / 4) * (side / 4), 10))
+/// For images of `side` × `side` pixels; large ones are halved after the first convolution, all after the second.
+fn model(side: usize) -> Sequential {
+    let model = Sequential::new().then(Reshape(vec![1, side, side]));
+    let model = model.then(Conv2d::new(1, 16, [3, 3]).padded([1, 1])).then(BatchNorm2d::new(16)).then(Nonlinearity::Relu);
+    let large = side > 16;
+    let (model, side) = if large { (model.then(MaxPool2d::new([2, 2])), side / 2) } else { (model, side) };
+    let model = model.then(Conv2d::new(16, 32, [3, 3]).padded([1, 1])).then(BatchNorm2d::new(32)).then(Nonlinearity::Relu);
+    let model = model.then(MaxPool2d::new([2, 2])).then(Flatten).then(Dropout { p: 0.5 });
+    model.then(Linear::new(32 * (side / 2) * (side / 2), 10))
 }
 
 /// Mean test accuracy of a model per seed.
@@ -44,17 +40,18 @@ fn accuracy(train: &Dataset, test: &Dataset, model: &Sequential, seeds: &[u64], 
 }
 
 fn main() -> Result<()> {
-    let (mean, least) = match std::env::args().nth(1) {
+    let least = 0.98;
+    let mean = match std::env::args().nth(1) {
         Some(folder) => {
             let (train, test) = data::idx::read_directory(folder)?;
-            (accuracy(&train, &test, &model(28, [16, 32]), &[1], 5, 1e-3)?, 0.98)
+            accuracy(&train, &test, &model(28), &[1], 5, 1e-3)?
         }
         None => {
             let (mut train, mut test) = data::digits().split(0.2, 1)?;
             let scale = Scaler::range(&train)?;
             scale.apply(&mut train)?;
             scale.apply(&mut test)?;
-            (accuracy(&train, &test, &model(8, [16, 32]), &[1, 2, 3, 4, 5], 30, 3e-3)?, 0.98)
+            accuracy(&train, &test, &model(8), &[1, 2, 3, 4, 5], 20, 2e-3)?
         }
     };
     println!("mean of the test accuracies: {mean:.4}");

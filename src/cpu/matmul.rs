@@ -2,8 +2,8 @@
 
 use super::share::Threads;
 use super::store::Store;
-use crate::plan::{self, MatMul, Operable};
-use ndarray::{ArrayView2, ArrayViewMut2, Axis, linalg::general_mat_mul};
+use crate::plan::{self, MatMul, Matrix, MatrixMut, Operable};
+use ndarray::{ArrayView2, ArrayViewMut2, Axis, ShapeBuilder, linalg::general_mat_mul};
 
 /// A float type that the CPU engine computes in: `f32` or `f64`.
 pub trait Float: Operable + Product {}
@@ -29,7 +29,7 @@ impl Product for f64 {
 }
 
 impl Product for f32 {
-    const FAST: Option<plan::Product<Self>> = Some(Self::add_product);
+    const FAST: Option<plan::Product<Self>> = Some(product);
 
     #[expect(unsafe_code, reason = "gemm takes pointers and strides")]
     fn add_product(a: ArrayView2<f32>, b: ArrayView2<f32>, mut c: ArrayViewMut2<f32>, scale: f32) {
@@ -62,6 +62,16 @@ impl Product for f32 {
             );
         }
     }
+}
+
+/// [`Product::add_product`] of the plan's matrices.
+fn product(a: Matrix<'_, f32>, b: Matrix<'_, f32>, c: MatrixMut<'_, f32>, scale: f32) {
+    fn view<'a>(Matrix { data, sizes: [rows, columns], strides: [down, right] }: Matrix<'a, f32>) -> ArrayView2<'a, f32> {
+        ArrayView2::from_shape((rows, columns).strides((down, right)), data).expect("a matrix inside its data")
+    }
+    let MatrixMut { data, sizes: [rows, columns], stride } = c;
+    let c = ArrayViewMut2::from_shape((rows, columns).strides((stride, 1)), data).expect("a matrix inside its data");
+    f32::add_product(view(a), view(b), c, scale);
 }
 
 /// `c += a·b`, shared out among threads. The bits are those of one.

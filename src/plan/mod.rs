@@ -29,6 +29,7 @@ mod blueprint;
 mod check;
 mod engine;
 mod layout;
+mod matrix;
 mod moments;
 mod op;
 mod operation;
@@ -41,6 +42,7 @@ pub use engine::{Answer, Engine, Program, Tag, Values};
 pub(crate) use engine::{check_even, check_plans};
 pub(crate) use layout::copied;
 pub use layout::{Buffer, BufferId, Kind, Layout, Scope, View};
+pub(crate) use matrix::{Matrix, MatrixMut, Product};
 pub use moments::{Moments, Stack, TILE};
 pub use op::{
     Centralise, Combine, Control, Counter, Dots, Extras, Factored, Factors, Gate, GateKind, Half, LossScale, MatMul, Micro,
@@ -48,7 +50,6 @@ pub use op::{
 };
 
 pub use crate::rule::BoundsChecks;
-pub(crate) use operation::Product;
 pub use operation::{
     AnyOperation, Dispatch, Elements, MAX_OPERANDS, Operable, Operand, Operands, Operated, Operation, Size, Use, Views, Workers,
 };

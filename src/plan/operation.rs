@@ -1,10 +1,10 @@
 //! The contract of operations: one kernel with its CPU twin, declared once. What a plan checks, what an engine borrows and binds, and
 //! the accessors of the WGSL follow from the operands.
 
+use super::matrix::Product;
 use super::{Kind, Layout, Scope, View};
 use crate::error::{Error, Result, Unit};
 use crate::rule::{BoundsChecks, Real};
-use ndarray::{ArrayView2, ArrayViewMut2};
 use std::borrow::Cow;
 use std::fmt::Debug;
 use std::sync::{Mutex, PoisonError};
@@ -349,9 +349,6 @@ impl Workers {
         });
     }
 }
-
-/// `c = scale·c + a·b` on the thread that calls it, with a scale of 0 or 1. At 0 it does not read c.
-pub(crate) type Product<F> = fn(ArrayView2<'_, F>, ArrayView2<'_, F>, ArrayViewMut2<'_, F>, F);
 
 /// The views of an operation in one lane, in the order of its operands.
 #[derive(Debug)]

@@ -2,9 +2,8 @@
 
 use super::{ConvSizes, Places, Slices};
 use crate::op::map::program::with_scratch;
-use crate::plan::{Product, Workers};
+use crate::plan::{Matrix, MatrixMut, Product, Workers};
 use crate::rule::Real;
-use ndarray::{ArrayView2, ArrayViewMut2, ShapeBuilder, s};
 use std::ops::Range;
 
 /// Elements of a panel: half of a second cache of 256 KiB.
@@ -12,23 +11,17 @@ const PANEL: usize = 1 << 15;
 /// Places of a panel, however many weights each is summed over.
 const LEAST: usize = 16;
 
-/// A rows × columns matrix whose rows lie `stride` apart.
-fn matrix<F>(data: &[F], rows: usize, columns: usize, stride: usize) -> ArrayView2<'_, F> {
-    ArrayView2::from_shape((rows, columns).strides((stride, 1)), data).expect("a checked plan")
-}
-
 /// y, image after image: each panel times the weight.
 pub(super) fn output<F: Real>(sizes: &ConvSizes, x: &[F], w: &[F], y: &mut [F], workers: Workers, product: Product<F>) {
     let ([of_x, of_y], [_, outputs], depth) = (sizes.areas(), sizes.channels(), sizes.depth());
     let images = x.chunks_exact(sizes.inputs * of_x).zip(y.chunks_exact_mut(sizes.outputs * of_y));
     workers.in_order(sizes.batch, images, |(x, y)| {
         for (group, y) in y.chunks_exact_mut(outputs * of_y).enumerate() {
-            let w = matrix(&w[group * outputs * depth..], outputs, depth, depth);
-            let mut y = ArrayViewMut2::from_shape((outputs, of_y), y).expect("a checked plan");
+            let w = Matrix::new(&w[group * outputs * depth..], outputs, depth);
             sizes.panels(&sizes.all(), |places, panel| {
                 sizes.gather(sizes.group_of(x, group), places, panel);
-                let y = y.slice_mut(s![.., sizes.range(places)]);
-                product(w, matrix(panel, depth, places.len(), places.len()), y, F::zero());
+                let y = MatrixMut::new(&mut *y, outputs, of_y).columns(sizes.range(places));
+                product(w, Matrix::new(panel, depth, places.len()), y, F::zero());
             });
         }
     });
@@ -41,11 +34,11 @@ pub(super) fn input<F: Real>(sizes: &ConvSizes, y: &[F], w: &[F], x: &mut [F], w
     workers.in_order(sizes.batch, images, |(y, x)| {
         x.fill(F::zero());
         for (group, x) in x.chunks_exact_mut(inputs * of_x).enumerate() {
-            let w = matrix(&w[group * outputs * depth..], outputs, depth, depth);
-            let y = matrix(&y[group * outputs * of_y..], outputs, of_y, of_y);
+            let w = Matrix::new(&w[group * outputs * depth..], outputs, depth);
+            let y = Matrix::new(&y[group * outputs * of_y..], outputs, of_y);
             sizes.panels(&sizes.all(), |places, panel| {
-                let sums = ArrayViewMut2::from_shape((depth, places.len()), &mut *panel).expect("a checked plan");
-                product(w.t(), y.slice(s![.., sizes.range(places)]), sums, F::zero());
+                let sums = MatrixMut::new(&mut *panel, depth, places.len());
+                product(w.transposed(), y.columns(sizes.range(places)), sums, F::zero());
                 sizes.scatter(panel, places, x);
             });
         }
@@ -89,12 +82,11 @@ fn slice<F: Real>(sizes: &ConvSizes, index: usize, x: &[F], y: &[F], w: &mut [F]
     for image in images {
         let (x, y) = (&x[image * sizes.inputs * of_x..], &y[image * sizes.outputs * of_y..]);
         for (group, w) in w.chunks_exact_mut(outputs * depth).enumerate() {
-            let y = matrix(&y[group * outputs * of_y..], outputs, of_y, of_y);
+            let y = Matrix::new(&y[group * outputs * of_y..], outputs, of_y);
             sizes.panels(&places, |places, panel| {
                 sizes.gather(sizes.group_of(x, group), places, panel);
-                let w = ArrayViewMut2::from_shape((outputs, depth), &mut *w).expect("a checked plan");
-                let patches = matrix(panel, depth, places.len(), places.len());
-                product(y.slice(s![.., sizes.range(places)]), patches.t(), w, F::one());
+                let patches = Matrix::new(panel, depth, places.len()).transposed();
+                product(y.columns(sizes.range(places)), patches, MatrixMut::new(&mut *w, outputs, depth), F::one());
             });
         }
     }
