@@ -406,7 +406,8 @@ fn lanes_have_handles() {
     assert_eq!((one.report().expect("a report").applied, one.lane(0).expect("a lane").index()), (0, 0));
     // Where there are several, no call takes one for granted.
     assert_error(two.params(&name), "params needs a lane, since there are 2, for example lane(0)?.params");
-    let calls: [fn(&mut Optimizer<CpuProgram<f32>>) -> bool; 18] = [
+    type Fails = fn(&mut Optimizer<CpuProgram<f32>>) -> bool;
+    let calls: [Fails; 18] = [
         |two| two.params("w").is_err(),
         |two| two.set_params("w", &[]).is_err(),
         |two| two.set_grads("w", &[]).is_err(),

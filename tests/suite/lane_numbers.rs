@@ -49,8 +49,10 @@ fn cosines(rates: [f64; LANES]) -> [Schedule; LANES] {
     rates.map(|from| Cosine::new(from, 9).into())
 }
 
+type Case = fn(Pick) -> Recipe;
+
 /// Everything that has numbers: a recipe in which it alone differs between lanes.
-fn cases() -> Vec<(&'static str, fn(Pick) -> Recipe)> {
+fn cases() -> Vec<(&'static str, Case)> {
     vec![
         ("rules", |pick| pick.recipe([0.05, 0.02, 0.1])),
         ("clip_norm", |pick| pick.same().clip_norm(pick.of([2.0, 0.5, f64::INFINITY]))),

@@ -47,7 +47,7 @@ fn nodes_are_the_largest_that_a_range_fills() {
             let nodes = Node::of(start..end);
             let covered: Vec<usize> = nodes.iter().flat_map(|node| node.micro_batches()).collect();
             assert_eq!(covered, (start..end).collect::<Vec<_>>());
-            let halves = |pair: &[Node]| pair[0].level == pair[1].level && pair[0].index % 2 == 0;
+            let halves = |pair: &[Node]| pair[0].level == pair[1].level && pair[0].index.is_multiple_of(2);
             assert!(!nodes.windows(2).any(halves), "{start}..{end}: {nodes:?}");
             let of_level = |level| nodes.iter().filter(|node| node.level == level).count();
             assert!((0..7).all(|level| of_level(level) <= 2), "{start}..{end}: {nodes:?}");
