@@ -2,6 +2,7 @@
 
 use crate::plan::{Counter, Scalar};
 use crate::rule::Real;
+use smallvec::SmallVec;
 use std::sync::Arc;
 
 /// The norm of groups that are clipped by themselves: see [`Recipe::clip_norm_of`](super::Recipe::clip_norm_of).
@@ -37,7 +38,7 @@ pub struct Report {
     /// The factor that clipping put on it; 1 without clipping.
     pub coefficient: f64,
     /// The norms beside it: of the sets of groups that are clipped by themselves, and last of groups that share in no norm.
-    pub others: Vec<SetNorm>,
+    pub others: SmallVec<[SetNorm; 4]>,
     /// The loss scale that the next gradients have to come with; 1 without loss scaling.
     pub loss_scale: f64,
 }
