@@ -86,14 +86,14 @@ fn recipes() -> Vec<(&'static str, Recipe)> {
     let group = |name: &str| usize::from(name == "b");
     let [sgd, adam]: [Box<dyn AnyRule>; 2] =
         [Sgd { lr: 0.1, momentum: 0.9, ..Default::default() }.into(), Adam { lr: 0.01, ..Default::default() }.into()];
-    let population = |rule: &Box<dyn AnyRule>| Recipe::population(vec![rule.clone(); LANES]);
+    let population = |rule: &dyn AnyRule| Recipe::population((0..LANES).map(|_| rule.boxed()));
     vec![
-        ("plain", population(&adam)),
-        ("clipped", population(&sgd).clip_norm(0.5)),
-        ("skipped", population(&adam).skip_bad().average(Average::Ema { decay: 0.9 })),
-        ("by another norm", population(&sgd).clip(Clip::Norm { max: 2.0, kind: NormKind::L1 })),
-        ("by value", population(&sgd).clip(Clip::Value(0.3)).lookahead(Lookahead { steps: 2, alpha: 0.5 })),
-        ("scaled", population(&adam).loss_scale(LossScale { init: 4.0, interval: 2, ..Default::default() })),
+        ("plain", population(&*adam)),
+        ("clipped", population(&*sgd).clip_norm(0.5)),
+        ("skipped", population(&*adam).skip_bad().average(Average::Ema { decay: 0.9 })),
+        ("by another norm", population(&*sgd).clip(Clip::Norm { max: 2.0, kind: NormKind::L1 })),
+        ("by value", population(&*sgd).clip(Clip::Value(0.3)).lookahead(Lookahead { steps: 2, alpha: 0.5 })),
+        ("scaled", population(&*adam).loss_scale(LossScale { init: 4.0, interval: 2, ..Default::default() })),
         ("groups", {
             let rules = [vec![sgd.clone(); LANES], vec![adam.clone(); LANES]];
             let [all, other] = rules;
@@ -153,10 +153,11 @@ fn parts_have_the_bits_of_a_whole() {
 fn nothing_beside_a_part_moves() {
     for engine in engines::all() {
         let recipe = Recipe::population([RmsProp::default(), RmsProp::default()]).accumulate(Accumulation::default());
-        let mut optimizer = started(&engine, recipe.part(CHUNK..2 * CHUNK));
+        let own = CHUNK..2 * CHUNK;
+        let mut optimizer = started(&engine, recipe.part(own.clone()));
         let before = optimizer.lane(0).expect("a lane").params("a").expect("parameters");
         let sums = sums::<engines::AnyEngine>(&optimizer, 0, false);
-        step::<engines::AnyEngine>(std::slice::from_mut(&mut optimizer), &[CHUNK..2 * CHUNK], &sums);
+        step::<engines::AnyEngine>(std::slice::from_mut(&mut optimizer), std::slice::from_ref(&own), &sums);
         let after = optimizer.lane(0).expect("a lane").params("a").expect("parameters");
         for (i, (before, after)) in before.iter().zip(&after).enumerate() {
             assert_eq!(before != after, (CHUNK..2 * CHUNK).contains(&i), "{}: element {i}", engine.name);
