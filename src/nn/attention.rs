@@ -47,7 +47,7 @@ impl Attention {
             return tape.fail(error);
         }
         let (weight, bias) = self.projection(tape);
-        let all = self.heads_of(x, &weight, bias.as_ref());
+        let all = self.heads_of(x, &weight, bias.as_ref(), 3);
         self.attend(tape, &all, padding)
     }
 
@@ -60,7 +60,7 @@ impl Attention {
         let part = |of: &Value, first: usize, end: usize| of.slice(0, first * width..end * width);
         let of = |x: &Value, first: usize, end: usize| {
             let bias = bias.as_ref().map(|bias| part(bias, first, end));
-            self.heads_of(x, &part(&weight, first, end), bias.as_ref())
+            self.heads_of(x, &part(&weight, first, end), bias.as_ref(), end - first)
         };
         let all = [of(x, 0, 1), of(memory, 1, 3)].concat();
         self.attend(tape, &all, padding)
@@ -68,7 +68,7 @@ impl Attention {
 
     fn check(&self, x: &Value, memory: &Value, padding: Option<&Value>) -> Result<(), Error> {
         range::fraction("dropout", self.dropout)?;
-        if self.heads == 0 || !self.width.is_multiple_of(self.heads) {
+        if self.heads == 0 || self.width == 0 || !self.width.is_multiple_of(self.heads) {
             return Err(Error::shape("width of attention", format!("a multiple of {} heads", self.heads), self.width));
         }
         for (what, value) in [("input of attention", x), ("keys of attention", memory)] {
@@ -94,9 +94,8 @@ impl Attention {
     }
 
     /// Projections of x, each samples × heads × places × elements of a head. The bias is added while they are put in this order.
-    fn heads_of(&self, x: &Value, weight: &Value, bias: Option<&Value>) -> Vec<Value> {
+    fn heads_of(&self, x: &Value, weight: &Value, bias: Option<&Value>, count: usize) -> Vec<Value> {
         let (samples, places, head) = (x.shape()[0], x.shape()[1], self.width / self.heads);
-        let count = weight.shape()[0] / self.width;
         let product = x.matmul(&weight.transpose()).reshape(&[samples, places, count, self.heads, head]);
         let sums = match bias {
             Some(bias) => &product + &bias.reshape(&[count, self.heads, head]),

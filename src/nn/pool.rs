@@ -33,6 +33,14 @@ impl Sliding {
         Some(if begins { places } else { places - 1 })
     }
 
+    /// Whether any of so many windows lies with all its elements beside the image, as dilated ones may.
+    fn misses(&self, axis: usize, image: usize, windows: usize) -> bool {
+        let beyond = self.padding[axis]..self.padding[axis] + image;
+        let meets =
+            |o: usize| (0..self.size[axis]).any(|k| beyond.contains(&(o * self.stride[axis] + k * self.dilation[axis])));
+        self.dilation[axis] > 1 && !(0..windows).all(meets)
+    }
+
     /// The sizes of a pool of planes.
     fn sizes(&self, planes: usize, image: [usize; 2]) -> Result<PoolSizes, Error> {
         for (name, sizes) in [("kernel", self.size), ("stride", self.stride), ("dilation", self.dilation)] {
@@ -50,6 +58,11 @@ impl Sliding {
             let found = format!("{:?} (dilation {:?})", self.size, self.dilation);
             return Err(Error::shape("kernel of a pool", expected, found));
         };
+        if let Some(axis) = (0..2).find(|&axis| self.misses(axis, image[axis], [lines, columns][axis])) {
+            let expected = format!("such that each window meets the image of {image:?}");
+            let found = format!("{} (kernel {}, padding {})", self.dilation[axis], self.size[axis], self.padding[axis]);
+            return Err(Error::shape("dilation of a pool", expected, found));
+        }
         let window = |axis: usize| Window::Sliding {
             size: self.size[axis],
             stride: self.stride[axis],

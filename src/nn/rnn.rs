@@ -117,6 +117,7 @@ impl Recurrent {
         }
         let lengths = lengths.map(|lengths| lengths.reshape(&[x.shape()[0], 1]));
         let (mut x, mut last_h, mut last_c) = (x.clone(), Vec::new(), Vec::new());
+        let (samples, steps) = (x.shape()[0], x.shape()[1]);
         for layer in 0..self.layers {
             let mut outputs = Vec::new();
             for direction in 0..self.directions() {
@@ -125,12 +126,12 @@ impl Recurrent {
                 let before = |of: Option<&Value>| of.map(|of| of.slice(0, place..place + 1).reshape(&of.shape()[1..]));
                 let h = before(state.map(|state| &state.h));
                 let c = before(state.and_then(|state| state.c.as_ref()));
-                let (of_steps, h, c) = line.run(tape, x.shape()[1], direction == 1, [h, c]);
+                let (of_steps, h, c) = line.run(tape, steps, direction == 1, [h, c]);
                 outputs.push(of_steps);
                 last_h.push(h);
                 last_c.extend(c);
             }
-            x = self.joined(tape, &x, outputs);
+            x = self.joined(tape, [samples, steps], outputs);
             if layer + 1 < self.layers {
                 x = Dropout { p: self.dropout }.forward(tape, &x);
             }
@@ -196,7 +197,8 @@ impl Recurrent {
 
     /// Parameters of a layer in one direction, and the products of its inputs.
     fn line<'a>(&self, tape: &mut Tape, x: &Value, (layer, backward): (usize, bool), lengths: Option<&'a Value>) -> Line<'a> {
-        let (width, hidden) = (x.shape()[2], self.hidden);
+        // A layer before that has failed has no shape.
+        let (width, hidden) = (if layer == 0 { self.inputs } else { self.directions() * self.hidden }, self.hidden);
         let rows = self.cell.gates() * hidden;
         let suffix = format!("l{layer}{}", if backward { "_reverse" } else { "" });
         let init = Init::Uniform((hidden as f64).sqrt().recip());
@@ -221,8 +223,7 @@ impl Recurrent {
     }
 
     /// The outputs of all steps and directions as samples × steps × features.
-    fn joined(&self, tape: &mut Tape, x: &Value, outputs: Vec<Vec<Value>>) -> Value {
-        let (samples, steps) = (x.shape()[0], x.shape()[1]);
+    fn joined(&self, tape: &mut Tape, [samples, steps]: [usize; 2], outputs: Vec<Vec<Value>>) -> Value {
         let all: Vec<&Value> = (0..steps).flat_map(|step| outputs.iter().map(move |direction| &direction[step])).collect();
         tape.concatenate(&all, 1).reshape(&[samples, steps, self.directions() * self.hidden])
     }

@@ -176,6 +176,9 @@ impl PoolSizes {
                 Window::Sliding { size, stride, padding, dilation } => (size, stride, padding, dilation),
                 Window::Adaptive => (0, 1, 0, 1),
             };
+            let (image, out) = (self.image[axis], self.out[axis]);
+            let adaptive = self.windows[axis] == Window::Adaptive;
+            let reach = if adaptive { out.saturating_mul(image).saturating_add(out.max(image)) } else { 0 };
             let sizes = [
                 ("image", self.image[axis]),
                 ("out", self.out[axis]),
@@ -183,6 +186,8 @@ impl PoolSizes {
                 ("stride", stride),
                 ("padding", padding),
                 ("dilation", dilation),
+                // Adaptive windows are found by products that must be numbers of 32 bits.
+                ("reach", reach),
             ];
             dispatch = sizes.into_iter().fold(dispatch, |dispatch, (of, size)| dispatch.size(format!("{of}_{name}"), size));
         }

@@ -68,6 +68,15 @@ impl<F> StateValues<F> {
         }
     }
 
+    fn lanes(&self) -> usize {
+        match self {
+            Self::Floats(lanes) => lanes.len(),
+            Self::Indices(lanes) => lanes.len(),
+            Self::Counts(lanes) => lanes.len(),
+            Self::Numbers(lanes) => lanes.len(),
+        }
+    }
+
     fn lane(&self, lane: usize) -> Self
     where
         F: Clone,
@@ -168,7 +177,7 @@ impl<F> State<F> {
     {
         let mut one = Self::default();
         for (name, array) in &self.arrays {
-            let lanes = array.values.lens().len();
+            let lanes = array.values.lanes();
             range::require(lane < lanes, "lane", lane, &format!("below {lanes}"))?;
             one.put(name.clone(), &array.shape, array.values.lane(lane));
         }

@@ -6,7 +6,7 @@ use super::task::Columns;
 use crate::data::Dataset;
 use crate::error::Result;
 use crate::op::{Gather, Tally, Tick};
-use crate::plan::{Blueprint, BufferId, Kind, Layout, NONE, Plan, Program, Role, View};
+use crate::plan::{Blueprint, BufferId, Kind, Layout, NONE, Plan, Program, Role, Values, View};
 use crate::rule::Real;
 
 /// A data set on the device, which lanes share.
@@ -185,11 +185,14 @@ impl Feed {
 
     /// What was measured over each lane's `rows` rows since the last reset.
     pub fn metrics<P: Program>(&self, program: &mut P, rows: impl Fn(usize) -> usize) -> Result<Vec<Metrics>> {
-        let lane = |lane: usize| {
-            let sums: Vec<f64> = program.read(self.tally, lane)?.into_iter().map(Real::as_f64).collect();
-            Ok(Metrics::of(self.columns, &sums, rows(lane), &self.variances[lane]))
+        // All lanes in one wait.
+        let found = program.read_all(&[self.tally])?;
+        let lanes = found.into_iter().flat_map(|values| if let Values::Floats(lanes) = values { lanes } else { Vec::new() });
+        let lane = |(lane, sums): (usize, Vec<P::Float>)| {
+            let sums: Vec<f64> = sums.into_iter().map(Real::as_f64).collect();
+            Metrics::of(self.columns, &sums, rows(lane), &self.variances[lane])
         };
-        (0..self.lanes).map(lane).collect()
+        Ok(lanes.enumerate().map(lane).collect())
     }
 }
 

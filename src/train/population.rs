@@ -226,6 +226,9 @@ impl<'a, E: Engine, S: FnMut(&Job) -> Result<Setup>> Population<'a, E, S> {
     fn groups(&mut self, jobs: &[Job]) -> Result<Vec<Group>> {
         let mut groups: Vec<Group> = Vec::new();
         for (index, job) in jobs.iter().enumerate() {
+            if self.fold(job)?.is_none() && self.validation.is_none() {
+                return Err(Error::missing("a population", "data to validate on", ".validation(&data) or .folds(..)"));
+            }
             let setup = (self.setup)(job)?;
             let rows = self.fold(job)?.map_or(self.train.rows(), |fold| fold.train.len());
             let made = self.kept.get(&key(job)).map_or(0, |kept| kept.steps);
@@ -270,10 +273,14 @@ impl<'a, E: Engine, S: FnMut(&Job) -> Result<Setup>> Population<'a, E, S> {
         }
         let mut trainer = trainer.build(self.engine)?;
         if group.made > 0 {
-            let kept = jobs.iter().filter_map(|job| self.kept.get(&key(job))).map(|kept| kept.state.clone());
-            let names: Vec<&str> = setup(0).buffers.iter().map(|(name, _)| name.as_str()).collect();
-            let state = taken_over(State::join(kept)?, &trainer.state_dict()?, &names);
-            trainer.load_state_dict(&state)?;
+            let new = trainer.state_dict()?;
+            let kept = jobs.iter().enumerate().filter_map(|(lane, job)| Some((lane, self.kept.get(&key(job))?)));
+            let lane = |(lane, kept): (usize, &Kept<E::Float>)| {
+                let names: Vec<&str> = setup(lane).buffers.iter().map(|(name, _)| name.as_str()).collect();
+                Ok(taken_over(kept.state.clone(), &new.lane(lane)?, &names))
+            };
+            let lanes = kept.map(lane).collect::<Result<Vec<_>>>()?;
+            trainer.load_state_dict(&State::join(lanes)?)?;
         }
         let all = if self.epochs { steps.saturating_mul(trainer.steps_per_epoch() as u64) } else { steps };
         let all = usize::try_from(all).map_err(|_| Error::setting("steps", all, "fewer"))?;

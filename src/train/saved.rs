@@ -69,6 +69,7 @@ where
             }
         }
         self.optimizer.load_state_dict(&state)?;
+        self.restored = false;
         for (lane, values) in lanes.iter().enumerate() {
             self.optimizer.program_mut().write(self.statistics.id, lane, 0, values)?;
         }
@@ -186,7 +187,7 @@ where
 
     /// The untrained buffers among weights, and what is left of these.
     fn buffers_of(&mut self, weights: &Tensors) -> Result<Buffers<P::Float>> {
-        let mut values = self.optimizer.program_mut().read(self.statistics.id, 0)?;
+        let mut values = Vec::new();
         let (mut rest, mut loaded) = (weights.clone(), Loaded::default());
         for tensor in self.statistics.arena.tensors() {
             let name = &tensor.name;
@@ -196,7 +197,7 @@ where
             });
             match found {
                 Ok((found, own)) => {
-                    values[tensor.offset..][..tensor.len()].copy_from_slice(&own);
+                    values.push((tensor.offset, own));
                     loaded.not_finite.extend(found.first_not_finite().map(|place| (name.clone(), place)));
                     loaded.loaded.push(name.clone());
                 }
@@ -210,9 +211,15 @@ where
         Ok(Buffers { values, rest, unused, loaded })
     }
 
-    fn write_buffers(&mut self, values: &[P::Float]) -> Result<()> {
+    /// Writes what was found of the untrained buffers into all lanes, and leaves the others as they are. What is evaluated from here on is
+    /// what was loaded.
+    fn write_buffers(&mut self, values: &[(usize, Vec<P::Float>)]) -> Result<()> {
+        self.restored = false;
         let (id, program) = (self.statistics.id, self.optimizer.program_mut());
-        (0..self.lanes.len()).try_for_each(|lane| program.write(id, lane, 0, values))
+        for lane in 0..self.lanes.len() {
+            values.iter().try_for_each(|(offset, values)| program.write(id, lane, *offset, values))?;
+        }
+        Ok(())
     }
 
     /// How the rows of an epoch become steps.
@@ -224,8 +231,8 @@ where
 
 /// The untrained buffers among weights.
 struct Buffers<F> {
-    /// Laid out as their arena.
-    values: Vec<F>,
+    /// By place in their arena.
+    values: Vec<(usize, Vec<F>)>,
     /// Weights without them and without what is not used.
     rest: Tensors,
     unused: Vec<String>,

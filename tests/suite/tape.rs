@@ -4,7 +4,7 @@ use crate::common::engines;
 use crate::common::numbers::doubles;
 use crate::common::taped::{Input, Results, check_gradients, record};
 use thalweg::cpu::Cpu;
-use thalweg::nn::{Init, Places, Slots, Tape, Value};
+use thalweg::nn::{Init, Linear, Model, Places, Slots, Tape, Value};
 use thalweg::op::Expr;
 use thalweg::plan::{Blueprint, Engine, Layout, Plan, Program, View};
 
@@ -271,4 +271,25 @@ fn recordings_share_their_slots() {
         let found = program.read(output, 0).expect("a sum")[0];
         assert!((found - right).abs() < 1e-10 * right, "{found}, not {right}");
     }
+}
+
+/// What follows a mistake has no shape, and is not looked into.
+#[test]
+fn layers_after_a_mistake_do_not_panic() {
+    let first = |record: &dyn Fn(&mut Tape, &Value)| {
+        let mut tape = Tape::training();
+        let x = tape.parameter("x", &[2, 3], Init::Zeros);
+        record(&mut tape, &x);
+        tape.check().unwrap_err().to_string()
+    };
+    let twice = |tape: &mut Tape, x: &Value| {
+        Linear::new(3, 4).forward(tape, x);
+        Linear::new(3, 5).forward(tape, x);
+    };
+    assert!(first(&twice).contains("weight"), "{}", first(&twice));
+    let by_a_vector = |tape: &mut Tape, x: &Value| {
+        let v = tape.parameter("v", &[3], Init::Zeros);
+        x.matmul(&v);
+    };
+    assert!(first(&by_a_vector).contains("matmul"), "{}", first(&by_a_vector));
 }

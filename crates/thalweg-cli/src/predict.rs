@@ -160,6 +160,13 @@ impl Model {
         terms.into_iter().map(|term| term / sum).collect()
     }
 
+    /// The cross-entropy, also where the label's probability is too small for a number.
+    fn loss(logits: &[f32], label: usize) -> f64 {
+        let largest = logits.iter().fold(f64::NEG_INFINITY, |largest, &x| largest.max(x.into()));
+        let sum: f64 = logits.iter().map(|&x| (f64::from(x) - largest).exp()).sum();
+        largest + sum.ln() - f64::from(logits[label])
+    }
+
     /// The place of the first largest logit; NaN is larger than all numbers.
     fn class(logits: &[f32]) -> usize {
         let larger = |best: usize, at: usize| logits[at] > logits[best] || logits[at].is_nan() && !logits[best].is_nan();
@@ -236,7 +243,7 @@ pub fn evaluate(args: &EvaluateArgs) -> Result<()> {
     }
     let (labels, logits) = (data.labels.clone(), model.logits(file, data)?);
     let rows: Vec<&[f32]> = logits.chunks_exact(model.outputs).collect();
-    let loss = |(logits, label): (&&[f32], &u32)| -Model::probabilities(logits)[*label as usize].ln();
+    let loss = |(logits, label): (&&[f32], &u32)| Model::loss(logits, *label as usize);
     let loss = rows.iter().zip(&labels).map(loss).sum::<f64>() / labels.len().max(1) as f64;
     let predicted: Vec<u32> = rows.iter().map(|logits| Model::class(logits) as u32).collect();
     let confusion = Confusion::of(&labels, &predicted, model.outputs)?;

@@ -23,7 +23,7 @@ impl Follower {
         Ok(self.rates.iter().try_for_each(|(group, rate)| trainer.set(0, group, "lr", rate * factor))?)
     }
 
-    /// Takes the losses of epochs that are past; the rates that came of them are set already.
+    /// Takes the losses of epochs that are past. The rates that come of them are not set yet.
     pub fn replay(&mut self, losses: impl Iterator<Item = f64>) {
         losses.for_each(|loss| {
             self.plateau.step(loss);

@@ -272,6 +272,7 @@ impl Work<'_> {
             outputs.report.before(&history, trainer.steps());
             if let Some(follower) = &mut follower {
                 follower.replay(history.iter().map(|epoch| epoch.test.loss));
+                follower.set(&mut trainer)?;
             }
         }
         let mut watch = Watch::new(&args.keep.watch, &mut trainer)?;

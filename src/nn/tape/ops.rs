@@ -214,8 +214,8 @@ impl Value {
     pub fn matmul(&self, right: &Self) -> Self {
         let (a, b) = (self.shape(), right.shape());
         let fits = a.len() >= 2 && b.len() >= 2 && a[a.len() - 1] == b[b.len() - 2];
-        let alike = b.len() == 2 || a[..a.len().saturating_sub(2)] == b[..b.len() - 2];
-        if !fits || !alike {
+        let alike = fits && (b.len() == 2 || a[..a.len() - 2] == b[..b.len() - 2]);
+        if !alike {
             return self.fail("matmul", format!("a right factor that fits {a:?}"), format!("{b:?}"));
         }
         let (k, n) = (a[a.len() - 1], b[b.len() - 1]);
