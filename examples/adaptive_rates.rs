@@ -5,8 +5,9 @@
 //! `cargo run --release --example adaptive_rates -- [PICTURE.svg]`. Expected: every rule beats guessing on every data set; AdaGrad's mean
 //! effective rate ends below six tenths of what it was after ten steps, and RMSprop's above what it was.
 
+mod data;
+
 use anyhow::{Result, ensure};
-use std::io::Read;
 use thalweg::cpu::Cpu;
 use thalweg::data::{Dataset, digits};
 use thalweg::nn::{Nonlinearity, Sequential};
@@ -26,19 +27,6 @@ fn rules() -> Vec<(&'static str, Box<dyn AnyRule>)> {
     ]
 }
 
-/// Rows of numbers, the last of which is what is to be learnt.
-fn table(bytes: &[u8]) -> Result<(Vec<f32>, Vec<f32>)> {
-    let mut text = String::new();
-    flate2::read::GzDecoder::new(bytes).read_to_string(&mut text)?;
-    let (mut features, mut last) = (Vec::new(), Vec::new());
-    for line in text.lines().skip(1) {
-        let row: Vec<f32> = line.split(',').map(str::parse).collect::<Result<_, _>>()?;
-        features.extend(&row[..row.len() - 1]);
-        last.push(row[row.len() - 1]);
-    }
-    Ok((features, last))
-}
-
 /// Two spirals that wind around each other.
 fn spirals() -> Result<Dataset> {
     let mut random = fastrand::Rng::with_seed(1);
@@ -53,10 +41,10 @@ fn spirals() -> Result<Dataset> {
 }
 
 /// The data sets, and the loss of guessing: the entropy of the classes, or the variance of the numbers.
-fn data() -> Result<Vec<(&'static str, Dataset, f64)>> {
-    let (features, labels) = table(include_bytes!("data/breast_cancer.csv.gz"))?;
+fn data_sets() -> Result<Vec<(&'static str, Dataset, f64)>> {
+    let (features, labels) = data::table(include_bytes!("data/breast_cancer.csv.gz"))?;
     let cancer = Dataset::new(features, 30, labels.iter().map(|&label| label as u32).collect())?;
-    let (features, targets) = table(include_bytes!("data/diabetes.csv.gz"))?;
+    let (features, targets) = data::table(include_bytes!("data/diabetes.csv.gz"))?;
     // In units of a deviation, so that the same rates serve.
     let mean = targets.iter().sum::<f32>() / targets.len() as f32;
     let variance = targets.iter().map(|t| (t - mean).powi(2)).sum::<f32>() / targets.len() as f32;
@@ -93,7 +81,7 @@ fn effective_rates(rule: &dyn AnyRule, lr: f64, plane: &str) -> Result<Vec<f64>>
 
 fn main() -> Result<()> {
     println!("{:>15} {:>18} {:>18} {:>18} {:>18}", "loss", "digits", "cancer", "diabetes", "spirals");
-    let data = data()?;
+    let data = data_sets()?;
     for (name, rule) in rules() {
         let mut line = format!("{name:>15}");
         for (set, data, guess) in &data {

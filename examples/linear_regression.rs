@@ -5,8 +5,9 @@
 //! `cargo run --release --example linear_regression -- [PICTURE.svg]`. Expected: distances ‖w − w*‖/‖w*‖ of at most 1e-4 for all rows and for
 //! L-BFGS, of at most 2e-2 for samples with a falling rate and averaging; mean squared errors within 0.1 % of 2859.70, that of least squares.
 
+mod data;
+
 use anyhow::{Context, Result, ensure};
-use std::io::Read;
 use thalweg::cpu::Cpu;
 use thalweg::data::{Dataset, Scaler};
 use thalweg::nn::Linear;
@@ -32,15 +33,8 @@ const ERROR: f64 = 2859.6963475867506;
 const FEATURES: usize = 10;
 const RATES: [f64; 5] = [0.003, 0.01, 0.1, 0.24, 0.26];
 
-fn data() -> Result<Dataset> {
-    let mut text = String::new();
-    flate2::read::GzDecoder::new(&include_bytes!("data/diabetes.csv.gz")[..]).read_to_string(&mut text)?;
-    let (mut features, mut targets) = (Vec::new(), Vec::new());
-    for line in text.lines().skip(1) {
-        let row: Vec<f32> = line.split(',').map(str::parse).collect::<Result<_, _>>()?;
-        features.extend(&row[..FEATURES]);
-        targets.push(row[FEATURES]);
-    }
+fn diabetes() -> Result<Dataset> {
+    let (features, targets) = data::table(include_bytes!("data/diabetes.csv.gz"))?;
     let mut data = Dataset::regression(features, FEATURES, targets, 1)?;
     Scaler::standard(&data)?.apply(&mut data)?;
     Ok(data)
@@ -132,7 +126,7 @@ fn rates(data: &Dataset) -> Result<Vec<Vec<f64>>> {
 }
 
 fn main() -> Result<()> {
-    let data = data()?;
+    let data = diabetes()?;
     let sgd = |lr, momentum| Recipe::new(Sgd { lr, momentum, ..Default::default() });
     // Down to 0 by half a cosine over the run, and a running mean of the weights.
     let falling = |recipe: Recipe, epochs: usize, batch: usize, decay| {

@@ -5,8 +5,9 @@
 //! `cargo run --release --example schedules_compared -- [PICTURE.svg]`. Expected: the rate that stays ends more than 0.3 % above the error of
 //! least squares, and each rate that falls at less than a third of that.
 
+mod data;
+
 use anyhow::{Result, ensure};
-use std::io::Read;
 use thalweg::cpu::Cpu;
 use thalweg::data::Dataset;
 use thalweg::nn;
@@ -20,18 +21,6 @@ const BATCH: usize = 16;
 /// The mean squared error of least squares.
 const LEAST: f64 = 2859.6963475867506;
 const SEEDS: [u64; 5] = [1, 2, 3, 4, 5];
-
-fn data() -> Result<Dataset> {
-    let mut text = String::new();
-    flate2::read::GzDecoder::new(&include_bytes!("data/diabetes.csv.gz")[..]).read_to_string(&mut text)?;
-    let (mut features, mut targets) = (Vec::new(), Vec::new());
-    for line in text.lines().skip(1) {
-        let row: Vec<f32> = line.split(',').map(str::parse).collect::<Result<_, _>>()?;
-        features.extend(&row[..10]);
-        targets.push(row[10]);
-    }
-    Ok(Dataset::regression(features, 10, targets, 1)?)
-}
 
 /// Factors on the rate over so many steps.
 fn schedules(steps: u64) -> Vec<(&'static str, Schedule)> {
@@ -47,7 +36,8 @@ fn schedules(steps: u64) -> Vec<(&'static str, Schedule)> {
 }
 
 fn main() -> Result<()> {
-    let data = data()?;
+    let (features, targets) = data::table(include_bytes!("data/diabetes.csv.gz"))?;
+    let data = Dataset::regression(features, 10, targets, 1)?;
     let steps = (EPOCHS * data.rows().div_ceil(BATCH)) as u64;
     let named = schedules(steps);
     let lanes = named.iter().flat_map(|(_, schedule)| SEEDS.map(|_| schedule.clone())).collect::<Vec<_>>();

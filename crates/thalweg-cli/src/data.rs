@@ -76,12 +76,12 @@ enum MissingChoice {
     Mean,
 }
 
-impl MissingChoice {
-    fn library(self) -> Missing {
-        match self {
-            Self::Error => Missing::Error,
-            Self::Drop => Missing::Drop,
-            Self::Mean => Missing::Mean,
+impl From<MissingChoice> for Missing {
+    fn from(choice: MissingChoice) -> Self {
+        match choice {
+            MissingChoice::Error => Self::Error,
+            MissingChoice::Drop => Self::Drop,
+            MissingChoice::Mean => Self::Mean,
         }
     }
 }
@@ -166,7 +166,7 @@ impl RowArgs {
 
     fn options(&self) -> Options {
         let max_memory = self.max_memory.or_else(memory::available).unwrap_or(Options::default().max_memory);
-        Options { delimiter: self.delimiter, missing: self.missing.library(), max_memory, ..Options::default() }
+        Options { delimiter: self.delimiter, missing: self.missing.into(), max_memory, ..Options::default() }
     }
 }
 
@@ -301,7 +301,7 @@ impl DataArgs {
             HeaderChoice::Yes => Header::Yes,
             HeaderChoice::No => Header::No,
         };
-        let missing = self.missing.library();
+        let missing: Missing = self.missing.into();
         let max_memory = self.memory().unwrap_or(Options::default().max_memory);
         let (target, ignore) = (self.target.clone(), self.ignore.clone());
         Options { target, header, delimiter: self.delimiter, ignore, missing, max_memory }
