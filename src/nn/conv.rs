@@ -67,13 +67,13 @@ macro_rules! convolution {
 
         impl Model for $name {
             fn forward(&self, tape: &mut Tape, x: &Value) -> Value {
-                let Some([batch, image]) = spatial::<$axes>(tape, x, self.inputs, "a convolution") else { return x.clone() };
+                let Some((batch, image)) = spatial::<$axes>(tape, x, self.inputs, "a convolution") else { return x.clone() };
                 let kernel = Kernel::of(self.kernel, self.stride, self.dilation, self.groups);
                 let zeros = match self.padding {
                     Padding::Zeros(zeros) => Some(wide(zeros, 0)),
                     Padding::Same => None,
                 };
-                let sizes = kernel.sizes(batch[0], [self.inputs, self.outputs], image, zeros);
+                let sizes = kernel.sizes(batch, [self.inputs, self.outputs], image, zeros);
                 let sizes = match sizes {
                     Ok(sizes) => sizes,
                     Err(error) => return tape.fail(error),
@@ -81,7 +81,7 @@ macro_rules! convolution {
                 let init = even(self.inputs / self.groups, self.kernel);
                 let shape = [&[self.outputs, self.inputs / self.groups][..], &self.kernel].concat();
                 let weight = tape.parameter("weight", &shape, self.weight_init.clone().unwrap_or(init.clone()));
-                let shape = [&[batch[0], self.outputs], &sizes.out[2 - $axes..]].concat();
+                let shape = [&[batch, self.outputs], &sizes.out[2 - $axes..]].concat();
                 let y = tape.convolved(ConvPart::Output, sizes, [x, &weight], &shape);
                 let bias = self.bias.then(|| self.bias_init.clone().unwrap_or(init));
                 biased(tape, y, self.outputs, bias)
@@ -160,17 +160,17 @@ macro_rules! transposed {
         impl Model for $name {
             fn forward(&self, tape: &mut Tape, x: &Value) -> Value {
                 let name = "a transposed convolution";
-                let Some([batch, image]) = spatial::<$axes>(tape, x, self.inputs, name) else { return x.clone() };
+                let Some((batch, image)) = spatial::<$axes>(tape, x, self.inputs, name) else { return x.clone() };
                 let kernel = Kernel::of(self.kernel, self.stride, self.dilation, self.groups);
                 let paddings = [wide(self.padding, 0), wide(self.output_padding, 0)];
-                let sizes = match kernel.transposed(batch[0], [self.inputs, self.outputs], image, paddings) {
+                let sizes = match kernel.transposed(batch, [self.inputs, self.outputs], image, paddings) {
                     Ok(sizes) => sizes,
                     Err(error) => return tape.fail(error),
                 };
                 let init = even(self.outputs / self.groups, self.kernel);
                 let shape = [&[self.inputs, self.outputs / self.groups][..], &self.kernel].concat();
                 let weight = tape.parameter("weight", &shape, self.weight_init.clone().unwrap_or(init.clone()));
-                let shape = [&[batch[0], self.outputs], &sizes.image[2 - $axes..]].concat();
+                let shape = [&[batch, self.outputs], &sizes.image[2 - $axes..]].concat();
                 let y = tape.convolved(ConvPart::Input, sizes, [x, &weight], &shape);
                 let bias = self.bias.then(|| self.bias_init.clone().unwrap_or(init));
                 biased(tape, y, self.outputs, bias)
@@ -195,8 +195,8 @@ pub(super) fn wide<const N: usize>(sizes: [usize; N], line: usize) -> [usize; 2]
     wide
 }
 
-/// Samples (and a 0) and the sizes of a value that has samples, so many channels, and so many axes of at least one element.
-pub(super) fn spatial<const N: usize>(tape: &mut Tape, x: &Value, channels: usize, of: &str) -> Option<[[usize; 2]; 2]> {
+/// Samples, and the sizes of a value that has samples, so many channels, and so many axes of at least one element.
+pub(super) fn spatial<const N: usize>(tape: &mut Tape, x: &Value, channels: usize, of: &str) -> Option<(usize, [usize; 2])> {
     let shape = x.shape();
     if shape.len() != 2 + N || shape[1] != channels || shape[2..].contains(&0) {
         let axes = if N == 1 { "length" } else { "lines, columns" };
@@ -206,7 +206,7 @@ pub(super) fn spatial<const N: usize>(tape: &mut Tape, x: &Value, channels: usiz
     }
     let mut image = [1; 2];
     image[2 - N..].copy_from_slice(&shape[2..]);
-    Some([[shape[0], 0], image])
+    Some((shape[0], image))
 }
 
 /// With a bias per channel, which starts as it says.

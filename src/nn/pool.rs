@@ -81,7 +81,7 @@ fn pool<const N: usize>(
     sizes: impl FnOnce(usize, [usize; 2]) -> Result<PoolSizes, Error>,
 ) -> Value {
     let channels = x.shape().get(1).copied().unwrap_or(1);
-    let Some([[samples, _], image]) = spatial::<N>(tape, x, channels, "a pool") else { return x.clone() };
+    let Some((samples, image)) = spatial::<N>(tape, x, channels, "a pool") else { return x.clone() };
     let sizes = match sizes(samples * channels, image) {
         Ok(sizes) => sizes,
         Err(error) => return tape.fail(error),

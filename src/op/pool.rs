@@ -83,7 +83,8 @@ pub struct PoolGrad {
 pub(crate) const LARGEST_PLANE: usize = 1 << 24;
 
 impl Window {
-    /// The elements of an axis from the first of window `o` to behind the last, and from one to the next. May reach beyond the axis' end.
+    /// The elements of an axis from the first of window `o` to behind the last, and from one to the next. Empty where a window
+    /// has none; then it may begin beyond the axis' end.
     #[inline(always)]
     fn range(self, o: usize, len: usize, out: usize) -> (Range<usize>, usize) {
         match self {
@@ -180,8 +181,8 @@ impl PoolSizes {
             let adaptive = self.windows[axis] == Window::Adaptive;
             let reach = if adaptive { out.saturating_mul(image).saturating_add(out.max(image)) } else { 0 };
             let sizes = [
-                ("image", self.image[axis]),
-                ("out", self.out[axis]),
+                ("image", image),
+                ("out", out),
                 ("size", size),
                 ("stride", stride),
                 ("padding", padding),

@@ -82,8 +82,15 @@ pub fn are_those_of_pytorch(cases: &[Json], recorded: impl Fn(&Json, usize) -> T
         let found = recorded(case, 1).run(&Cpu::<f64>::default(), 0, 1).swap_remove(0);
         let parameters = case["params"].as_object().expect("parameters").len();
         assert_eq!(found.grads.len(), parameters, "{}", case["name"]);
+        for (index, right) in case["of_inputs"].as_array().expect("gradients").iter().enumerate() {
+            assert_eq!(found.of_inputs[index].len(), numbers(right).len(), "{}: gradient of input {index}", case["name"]);
+        }
+        let running = |name: &&String| name.contains("running");
+        let expected = case["buffers"].as_object().map_or(0, |buffers| buffers.keys().filter(running).count());
+        assert_eq!(found.buffers.iter().filter(|(name, _)| running(&name)).count(), expected, "{}: buffers", case["name"]);
         for (what, found, right, _) in lists(case, &found) {
             assert_eq!(found.len(), right.len(), "{}: {what}", case["name"]);
+            // Both in double precision: what is left are orders of sums.
             let bound = 1e-10 * largest(&right).max(1e-3);
             for (i, (found, right)) in found.iter().zip(&right).enumerate() {
                 assert!((found - right).abs() <= bound, "{}: {what}[{i}]: {found}, not {right}", case["name"]);

@@ -127,13 +127,6 @@ impl Taped {
         self.initial[tensor.offset..tensor.offset + tensor.len()].to_vec()
     }
 
-    /// Another input, by its place.
-    pub fn set_input(&mut self, index: usize, values: &[f64]) {
-        if let Input::Floats(_, numbers) = &mut self.inputs[index].1 {
-            numbers.copy_from_slice(values);
-        }
-    }
-
     /// Runs it `times` on an engine, each lane with the same numbers, in the given step.
     pub fn run<E: Engine>(&self, engine: &E, step: u32, times: usize) -> Vec<Results> {
         let mut program = self.load(engine, step);

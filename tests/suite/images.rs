@@ -9,9 +9,9 @@ use crate::common::taped::{Input, Taped, check_gradients, record};
 use serde_json::Value as Json;
 use thalweg::cpu::Cpu;
 use thalweg::nn::{
-    AdaptiveAvgPool2d, AdaptiveMaxPool2d, AvgPool1d, AvgPool2d, BatchNorm1d, BatchNorm2d, ChannelDropout, Conv1d, Conv2d,
-    ConvTranspose1d, ConvTranspose2d, Flatten, GroupNorm, InstanceNorm, Linear, MaxPool1d, MaxPool2d, Model, Nonlinearity,
-    Padding, Sequential, Tape, Upsample,
+    AdaptiveAvgPool1d, AdaptiveAvgPool2d, AdaptiveMaxPool1d, AdaptiveMaxPool2d, AvgPool1d, AvgPool2d, BatchNorm1d, BatchNorm2d,
+    ChannelDropout, Conv1d, Conv2d, ConvTranspose1d, ConvTranspose2d, Flatten, GroupNorm, InstanceNorm, Linear, MaxPool1d,
+    MaxPool2d, Model, Nonlinearity, Padding, Sequential, Tape, Upsample,
 };
 
 /// A layer of the goldens by name.
@@ -172,6 +172,26 @@ fn dropout_by_channel_drops_whole_channels() {
     let dropped = planes.filter(|plane| plane[0] == 0.0).count() as f64 / (samples * channels) as f64;
     // Five standard deviations.
     assert!((dropped - 0.2).abs() < 5.0 * (0.16 / (samples * channels) as f64).sqrt(), "{dropped}");
+}
+
+/// An adaptive pool along one axis is one of images with a single line.
+#[test]
+fn adaptive_pools_of_one_axis_are_those_of_two() {
+    let run = |shape: &[usize], model: &dyn Model| {
+        let x = Input::Floats(shape.to_vec(), doubles(1, 14));
+        let taped = record(1, Tape::training(), &[x], true, |tape, x| {
+            let y = model.forward(tape, &x[0]);
+            vec![y.sum(&[]), y]
+        });
+        let found = taped.expect("a recording").run(&Cpu::<f64>::default(), 0, 1).swap_remove(0);
+        (found.outputs[1].clone(), found.of_inputs[0].clone())
+    };
+    let (line, image) = ([1, 2, 7], [1, 2, 1, 7]);
+    let average = run(&line, &AdaptiveAvgPool1d { out: [3] });
+    assert_eq!(average, run(&image, &AdaptiveAvgPool2d { out: [1, 3] }));
+    let largest = run(&line, &AdaptiveMaxPool1d { out: [3] });
+    assert_eq!(largest, run(&image, &AdaptiveMaxPool2d { out: [1, 3] }));
+    assert!(average.0.len() == 6 && average.0 != largest.0 && average.1.iter().all(|slope| *slope > 0.0));
 }
 
 /// PyTorch's start values: even between ±1/√(weights that an output is summed over); of a transposed convolution by its outputs.

@@ -1,7 +1,6 @@
 //! Jobs of a sweep as lanes: each is what a trainer of its own makes of it.
 
 use crate::common::engines;
-use crate::common::numbers::numbers;
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -17,8 +16,7 @@ use thalweg::train::{Look, Metric, Population, Setup};
 use thalweg::{Adam, Recipe, Result, Sgd, Trainer};
 
 fn data() -> Dataset {
-    let labels = (0..26_u32).map(|row| row * row % 3).collect();
-    Dataset::new(numbers(5, 26 * 4), 4, labels).expect("data")
+    crate::training::classes(26)
 }
 
 fn folds() -> Vec<Fold> {

@@ -91,13 +91,16 @@ fn single_precision_is_as_near_as_pytorchs_own_and_lanes_have_the_same_bits() {
 
 #[test]
 fn gradients_are_those_of_differences() {
+    let mut checked = 0;
     for case in &golden_lines("sequences") {
         let name = case["name"].as_str().expect("a name");
         // Others take long, and the goldens have their gradients.
         if ["lstm_one_step", "rnn_ragged", "attention_causal", "block"].contains(&name) {
             check_gradients(name, &mut recorded(case, 1), 1e-6);
+            checked += 1;
         }
     }
+    assert_eq!(checked, 4, "cases with these names");
 }
 
 /// A sequence that goes on from the state of its first half is the whole one.

@@ -15,7 +15,7 @@ use thalweg::plan::{Engine, LossScale, Program};
 use thalweg::train::{Confusion, EarlyStopping, Metric, Task, TrainerBuilder};
 use thalweg::{Adam, Real, Recipe, Result, ScheduleFree, Sgd, State, Trainer};
 
-fn classes(rows: usize) -> Dataset {
+pub fn classes(rows: usize) -> Dataset {
     let labels = (0..rows as u32).map(|row| row * row % 3).collect();
     Dataset::new(numbers(5, rows * 4), 4, labels).expect("data")
 }
@@ -550,7 +550,7 @@ fn a_confusion_counts_pairs() -> Result<()> {
     Ok(())
 }
 
-/// Models record themselves; that a name is unknown shows before anything is trained.
+/// Rows keep their targets, whatever selects them.
 #[test]
 fn regression_data_are_split_and_selected() -> Result<()> {
     let data = line(20);

@@ -8,9 +8,9 @@ use thalweg::{Adam, AdamW, Average, Error, Lbfgs, LbfgsSettings, LineSearch, Opt
 
 const TENSORS: &[(&str, &[usize])] = &[("a.weight", &[4, 3]), ("a.bias", &[5])];
 
-fn feed<P: thalweg::plan::Program<Float = f32>>(optimizer: &mut Optimizer<P>, lane: usize, step: u64) -> Result<()> {
+fn feed<P: thalweg::plan::Program<Float = f32>>(optimizer: &mut Optimizer<P>, lane: usize, of: usize, step: u64) -> Result<()> {
     for (index, (tensor, shape)) in TENSORS.iter().enumerate() {
-        let grads = gradient(7 * lane as u64 + index as u64, step as usize, shape.iter().product());
+        let grads = gradient(7 * of as u64 + index as u64, step as usize, shape.iter().product());
         optimizer.lane(lane)?.set_grads(tensor, &grads)?;
     }
     Ok(())
@@ -32,10 +32,7 @@ fn population(engine: &engines::AnyEngine, lanes: usize) -> Result<Optimizer<Any
 fn advance(optimizer: &mut Optimizer<AnyProgram>, lanes: &[usize], steps: std::ops::Range<u64>) -> Result<()> {
     for step in steps {
         for (lane, &of) in lanes.iter().enumerate() {
-            for (index, (tensor, shape)) in TENSORS.iter().enumerate() {
-                let grads = gradient(7 * of as u64 + index as u64, step as usize, shape.iter().product());
-                optimizer.lane(lane)?.set_grads(tensor, &grads)?;
-            }
+            feed(optimizer, lane, of, step)?;
         }
         optimizer.step()?;
     }
@@ -210,7 +207,7 @@ fn what_fits_of_a_file_is_loaded_and_the_rest_is_named() -> Result<()> {
     let new = |rule: Adam, tensors: &[(&str, &[usize])]| Optimizer::new(&engine, Recipe::new(rule), tensors);
     let mut old = new(Adam::default(), TENSORS)?;
     for step in 0..3 {
-        feed(&mut old, 0, step)?;
+        feed(&mut old, 0, 0, step)?;
         old.step()?;
     }
     let file = old.tensors()?;
@@ -301,7 +298,7 @@ fn settings_of_pytorch_are_taken_or_refused() -> Result<()> {
     let engine = Cpu::<f32>::default();
     let new = |rule: AdamW| Optimizer::new(&engine, Recipe::new(rule), TENSORS);
     let mut old = new(AdamW { lr: 0.25, betas: (0.8, 0.99), weight_decay: 0.125, ..Default::default() })?;
-    feed(&mut old, 0, 0)?;
+    feed(&mut old, 0, 0, 0)?;
     old.steps(3)?;
     let file = old.export(0)?;
     assert_eq!(file.get::<f64>("param_groups.a.weight.betas")?, [0.8, 0.99]);
@@ -318,7 +315,7 @@ fn settings_of_pytorch_are_taken_or_refused() -> Result<()> {
         assert_eq!(numbers(&mut other, name)?, numbers(&mut old, name)?, "{name}");
     }
     for optimizer in [&mut old, &mut other] {
-        feed(optimizer, 0, 1)?;
+        feed(optimizer, 0, 0, 1)?;
         optimizer.steps(2)?;
     }
     assert_eq!(other.lane(0)?.params("a.weight")?, old.lane(0)?.params("a.weight")?);

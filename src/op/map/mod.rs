@@ -155,6 +155,9 @@ impl Operation for Map {
             let transposed = Self::new(&[columns, 1, rows]).input(input, &[1, 0, columns]).input(per_row, &[0, 0, 1]);
             cases.push(transposed.output(output, (x.clone() * bias.clone()).sigmoid() - bias.clone().max(0.25)));
         }
+        // No elements, along the last dimension.
+        let [input, output] = [0, 0].map(|len| declared(layout, len));
+        cases.push(Self::new(&[3, 0]).input(input, &[1, 1]).output(output, x.clone()));
         // Four dimensions in another order, one of them repeated.
         let [input, output] = [2 * 3 * 5, 2 * 3 * 4 * 5].map(|len| declared(layout, len));
         let permuted = Self::new(&[2, 3, 4, 5]).input(input, &[1, 10, 0, 2]).input(input, &[15, 5, 0, 1]);

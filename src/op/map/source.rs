@@ -91,7 +91,7 @@ impl Inputs {
     /// for all blocks.
     pub(in crate::op) fn block(&self) -> usize {
         let periods = self.list.iter().map(|input| period(self.shape, input.strides));
-        let longest = periods.filter(|&period| period < BLOCK).max().unwrap_or(1);
+        let longest = periods.filter(|period| (1..BLOCK).contains(period)).max().unwrap_or(1);
         BLOCK / longest * longest
     }
 
