@@ -4,7 +4,7 @@ use crate::cpu::{Cpu, CpuProgram};
 use crate::error::{Error, Result};
 #[cfg(feature = "gpu")]
 use crate::gpu::{Gpu, GpuOptions, GpuProgram};
-use crate::plan::{Answer, Blueprint, BufferId, Engine, Layout, PlanId, Program, Tag, Values};
+use crate::plan::{Answer, Blueprint, BufferId, Engine, Layout, Machine, PlanId, Program, Tag, Values};
 use std::ops::Range;
 
 /// An engine in single precision: the GPU's or the CPU's.
@@ -129,6 +129,10 @@ impl Engine for AnyEngine {
 
 impl Program for AnyProgram {
     type Float = f32;
+
+    fn machine(&self) -> Machine {
+        either!(self, Self, program => program.machine())
+    }
 
     fn repeat(&mut self, plans: &[PlanId], times: usize) -> Result<()> {
         either!(self, Self, program => program.repeat(plans, times))

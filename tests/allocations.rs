@@ -28,6 +28,8 @@ thread_local! {
     static CAUGHT: RefCell<Option<Vec<Vec<usize>>>> = const { RefCell::new(None) };
     /// Bytes that this thread has now, and the most that it had.
     static BYTES: Cell<[isize; 2]> = const { Cell::new([0; 2]) };
+    /// Bytes that this thread has asked for, given back or not.
+    static ASKED: Cell<usize> = const { Cell::new(0) };
 }
 
 /// So many bytes more, or less.
@@ -36,6 +38,14 @@ fn count(bytes: isize) {
         let [now, most] = count.get();
         count.set([now + bytes, most.max(now + bytes)]);
     });
+    let _ = ASKED.try_with(|asked| asked.set(asked.get() + bytes.max(0) as usize));
+}
+
+/// The memory that a call asked for, in bytes, whether or not it was given back meanwhile.
+fn asked<T>(f: impl FnOnce() -> T) -> (T, usize) {
+    let before = ASKED.get();
+    let result = f();
+    (result, ASKED.get() - before)
 }
 
 /// The most memory that a call had, in bytes.
@@ -366,4 +376,20 @@ fn a_header_that_lies_takes_no_memory() {
         assert!(found[0].is_err(), "{:?}", String::from_utf8_lossy(&bytes));
         assert!(most <= bytes.len() + BESIDE, "{most} bytes for {:?}", String::from_utf8_lossy(&bytes));
     }
+}
+
+/// What a population's state takes to be loaded follows the number of lanes, not its square.
+#[test]
+fn loading_lanes_takes_as_much_for_each() -> Result<()> {
+    let of = |lanes: usize| {
+        let rules = (0..lanes).map(|lane| Adam { lr: 0.1 / (1 + lane) as f64, ..Default::default() });
+        let recipe = Recipe::population(rules).clip_norm(1.0);
+        let mut optimizer = Optimizer::new(&Cpu::<f32>::with_threads(1), recipe, &[("a", &[3, 5]), ("b", &[5]), ("c", &[1])])?;
+        let state = optimizer.state_dict()?;
+        let (loaded, bytes) = asked(|| optimizer.load_state_dict(&state));
+        loaded.map(|()| bytes)
+    };
+    let [few, many] = [of(300)?, of(1200)?];
+    assert!(few > 0 && many < 5 * few, "{few} bytes of 300 lanes, {many} of 1,200");
+    Ok(())
 }

@@ -2,6 +2,7 @@
 
 use super::tensors::{Tensor, Tensors};
 use crate::error::{Error, Result, range};
+use crate::plan::Machine;
 use serde_json::Value;
 
 /// The text that says how many lanes tensors have. One lane has no dimension of its own; of several it is the outermost.
@@ -14,6 +15,12 @@ pub(crate) const STEPS_RUN: &str = "host.steps";
 pub(crate) const BEFORE_STEP: &str = "host.before_step";
 
 impl Tensors {
+    /// Says what they were computed on.
+    pub(crate) fn put_machine(&mut self, machine: Machine) {
+        let Machine { engine, adapter, .. } = machine;
+        self.texts.extend([("engine".to_string(), engine.to_string()), ("adapter".to_string(), adapter)]);
+    }
+
     /// Lanes of an optimizer's tensors: 1 where nothing is said.
     ///
     /// # Errors

@@ -5,20 +5,16 @@ use crate::plan::{Arena, BufferId, Tensor};
 use std::ops::Range;
 
 /// Whether slices are as many and as long as the arena's tensors, in each lane; the error names the tensor.
-pub(super) fn check<F>(arena: &Arena, lanes: usize, params: &[&mut [F]], grads: &[&mut [F]]) -> Result<()> {
+pub(super) fn check(arena: &Arena, lanes: usize, what: &str, lens: impl ExactSizeIterator<Item = usize>) -> Result<()> {
     let tensors = arena.tensors();
-    for (what, slices) in [("parameters", params), ("gradients", grads)] {
-        if slices.len() != lanes * tensors.len() {
-            return Err(Error::shape(format!("slices of {what}"), lanes * tensors.len(), slices.len()));
-        }
-        let differs = |(slice, tensor): &(&&mut [F], &Tensor)| slice.len() != tensor.len();
-        if let Some((at, (slice, tensor))) =
-            slices.iter().zip(tensors.iter().cycle()).enumerate().find(|(_, pair)| differs(pair))
-        {
-            let lane = if lanes > 1 { format!(" in lane {}", at / tensors.len()) } else { String::new() };
-            let expected = format!("{} elements", tensor.len());
-            return Err(Error::shape(format!("{what} of tensor '{}'{lane}", tensor.name), expected, slice.len()));
-        }
+    if lens.len() != lanes * tensors.len() {
+        return Err(Error::shape(format!("slices of {what}"), lanes * tensors.len(), lens.len()));
+    }
+    let differs = |(_, (len, tensor)): &(usize, (usize, &Tensor))| *len != tensor.len();
+    if let Some((at, (len, tensor))) = lens.zip(tensors.iter().cycle()).enumerate().find(differs) {
+        let lane = if lanes > 1 { format!(" in lane {}", at / tensors.len()) } else { String::new() };
+        let expected = format!("{} elements", tensor.len());
+        return Err(Error::shape(format!("{what} of tensor '{}'{lane}", tensor.name), expected, len));
     }
     Ok(())
 }

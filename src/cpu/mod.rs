@@ -23,8 +23,8 @@ mod vectors;
 
 use crate::error::Result;
 use crate::plan::{
-    Answer, Arena, Blueprint, Buffer, BufferId, Engine, Kind, Layout, Op, Operated, Plan, PlanId, Program, Scope, Tag, Values,
-    check_even, check_plans, copied,
+    Answer, Arena, Blueprint, Buffer, BufferId, Engine, Kind, Layout, Machine, Op, Operated, Plan, PlanId, Program, Scope, Tag,
+    Values, check_even, check_plans, copied,
 };
 use lent::Lent;
 pub use matmul::Float;
@@ -101,16 +101,19 @@ impl<F: Float> Engine for Cpu<F> {
     }
 
     fn describe(&self) -> String {
-        let threads = self.threads().count();
-        // pulp lists every feature; its variant says enough.
-        let arch = format!("{:?}", pulp::Arch::new());
-        let instructions = match arch.split(['(', ' ']).next().unwrap_or_default() {
-            "V3" => "AVX2",
-            "V4" => "AVX-512",
-            other => other,
-        };
-        format!("CPU, {}, {threads} threads, {instructions}", std::any::type_name::<F>())
+        describe::<F>(self.threads())
     }
+}
+
+fn describe<F>(threads: Threads) -> String {
+    // pulp lists every feature; its variant says enough.
+    let arch = format!("{:?}", pulp::Arch::new());
+    let instructions = match arch.split(['(', ' ']).next().unwrap_or_default() {
+        "V3" => "AVX2",
+        "V4" => "AVX-512",
+        other => other,
+    };
+    format!("CPU, {}, {} threads, {instructions}", std::any::type_name::<F>(), threads.count())
 }
 
 /// Operations that either belong to no lane, or run for each lane on its own.
@@ -237,7 +240,16 @@ impl<F: Float> CpuProgram<F> {
     /// # Errors
     /// As for [`CpuProgram::run_over`].
     pub(crate) fn check_over(&self, arena: &Arena, params: &[&mut [F]], grads: &[&mut [F]]) -> Result<()> {
-        lent::check(arena, self.lanes.len(), params, grads)
+        self.check_slices(arena, params.iter().map(|slice| slice.len()))?;
+        lent::check(arena, self.lanes.len(), "gradients", grads.iter().map(|slice| slice.len()))
+    }
+
+    /// Checks slices of parameters by their lengths.
+    ///
+    /// # Errors
+    /// As for [`CpuProgram::run_over`].
+    pub(crate) fn check_slices(&self, arena: &Arena, lens: impl ExactSizeIterator<Item = usize>) -> Result<()> {
+        lent::check(arena, self.lanes.len(), "parameters", lens)
     }
 
     /// Runs a plan once, with the caller's slices in the place of two buffers: lane by lane, tensor by tensor in the arena's order.
@@ -286,6 +298,10 @@ impl<F: Float> CpuProgram<F> {
 
 impl<F: Float> Program for CpuProgram<F> {
     type Float = F;
+
+    fn machine(&self) -> Machine {
+        Machine::new("cpu", describe::<F>(self.threads))
+    }
 
     fn repeat(&mut self, plans: &[PlanId], times: usize) -> Result<()> {
         check_plans(plans, self.phases.len())?;

@@ -9,8 +9,8 @@ use super::readback::{Copy, Readback};
 use super::{bulk, factored, matmul, operation, orthogonal, step, update, vectors};
 use crate::error::{Error, Result, Unit};
 use crate::plan::{
-    Answer, Blueprint, Buffer, BufferId, Engine, Kind, Layout, Op, Plan, PlanId, Program, Role, Tag, Values, check_even,
-    check_plans,
+    Answer, Blueprint, Buffer, BufferId, Engine, Kind, Layout, Machine, Op, Plan, PlanId, Program, Role, Tag, Values,
+    check_even, check_plans,
 };
 use bytemuck::Pod;
 use std::ops::Range;
@@ -457,6 +457,10 @@ impl GpuProgram {
 
 impl Program for GpuProgram {
     type Float = f32;
+
+    fn machine(&self) -> Machine {
+        Machine::new("gpu", &self.gpu.info().name)
+    }
 
     fn repeat(&mut self, plans: &[PlanId], times: usize) -> Result<()> {
         check_plans(plans, self.plans.len())?;

@@ -51,6 +51,7 @@ where
         tensors.put(YG, &[pairs], &history.yg)?;
         tensors.put_parts(SY, &[pairs, pairs], &history.sy)?;
         tensors.put_parts(YY, &[pairs, pairs], &history.yy)?;
+        tensors.put_machine(self.program.machine());
         Ok(tensors)
     }
 

@@ -40,7 +40,7 @@ impl Lane<'_, GpuProgram> {
     /// As there.
     pub async fn state_async(&self, tensor: &str, plane: &str) -> Result<Vec<f32>> {
         match self.stack(tensor)? {
-            Some((buffer, stack)) => super::lane::of_stack(&stack, self.program.read_async(buffer, self.lane).await?, plane),
+            Some((buffer, stack)) => stack.plane(self.program.read_async(buffer, self.lane).await?, plane),
             None => self.read_async(self.stepper.plane(tensor, plane)?, tensor).await,
         }
     }

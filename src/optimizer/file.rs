@@ -208,7 +208,11 @@ impl TryFrom<FollowerFile> for Follower {
             (Some(schedules), None) => (schedules, Effect::Set),
             (None, Some(schedules)) => (schedules, Effect::Scale),
             (None, None) => {
-                return Err(Error::missing(format!("the schedule of {setting}"), "set or scale", "set = { constant = {} }"));
+                return Err(Error::missing(
+                    format!("the schedule of {setting}"),
+                    "set or scale",
+                    "set = { constant = { value = 0.001 } }",
+                ));
             }
             (Some(_), Some(_)) => {
                 let reason = "a setting follows one schedule, which may be a product or a sequence of several";

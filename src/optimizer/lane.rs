@@ -5,7 +5,7 @@ use super::stepper::{Buffers, names, not_asked};
 use super::{Optimizer, Report, Stepper, TensorReport};
 use crate::error::{Error, Result};
 use crate::plan::{BufferId, Program, Stack};
-use crate::rule::{AnyRule, Real};
+use crate::rule::{AnyRule, Real, Row};
 
 /// A lane of an [`Optimizer`], from [`Optimizer::lane`]. Its calls do for one lane of a population what those of the optimizer do for the
 /// only lane, with the same errors.
@@ -176,7 +176,7 @@ impl<P: Program> Lane<'_, P> {
     /// As there.
     pub fn state(&mut self, tensor: &str, plane: &str) -> Result<Vec<P::Float>> {
         match self.stack(tensor)? {
-            Some((buffer, stack)) => of_stack(&stack, self.program.read(buffer, self.lane)?, plane),
+            Some((buffer, stack)) => stack.plane(self.program.read(buffer, self.lane)?, plane),
             None => self.read(self.stepper.plane(tensor, plane)?, tensor),
         }
     }
@@ -283,10 +283,14 @@ impl<P: Program> Lane<'_, P> {
     }
 
     /// Where a tensor has its second moments by rows and columns, if it has them so.
-    pub(super) fn stack(&self, tensor: &str) -> Result<Option<(BufferId, Stack)>> {
+    pub(super) fn stack(&self, tensor: &str) -> Result<Option<(BufferId, Lines)>> {
         let place = self.stepper.arena.tensor(tensor)?;
         let factored = self.stepper.buffers.moments.iter().find(|(groups, _)| groups.contains(&place.group));
-        Ok(factored.map(|(_, moments)| (moments.buffer, moments.stacks[place.rank])))
+        Ok(factored.map(|(_, moments)| {
+            // The row of such a rule starts with the rate and the floor.
+            let floor = self.stepper.recipe.rule(self.lane, place.group).full_row(1).0[Row::SHARED.len() + 1];
+            (moments.buffer, Lines { stack: moments.stacks[place.rank], floor })
+        }))
     }
 
     fn read(&mut self, buffer: BufferId, tensor: &str) -> Result<Vec<P::Float>> {
@@ -304,20 +308,28 @@ impl<P: Program> Lane<'_, P> {
     }
 }
 
-/// A plane of second moments that are kept by rows and columns.
-pub(super) fn of_stack<F: Real>(stack: &Stack, mut all: Vec<F>, plane: &str) -> Result<Vec<F>> {
-    match plane {
-        "v" => {
-            // Before the first step nothing has been divided.
-            if all[stack.divisors()].iter().any(|divisor| divisor.as_f64() == 0.0) {
-                stack.divide(&mut all, num_traits::Float::epsilon());
+/// Second moments of a tensor that are kept by rows and columns.
+pub(super) struct Lines {
+    stack: Stack,
+    /// What rows are divided by is at least this; 0 is the resolution of the float type.
+    floor: f64,
+}
+
+impl Lines {
+    /// A plane, out of what is kept of all tensors.
+    pub(super) fn plane<F: Real>(&self, mut all: Vec<F>, plane: &str) -> Result<Vec<F>> {
+        let stack = &self.stack;
+        match plane {
+            "v" => {
+                // What a step has divided by is no state: a run that was taken up has made no step yet.
+                stack.divide(&mut all, if self.floor == 0.0 { F::epsilon() } else { F::of(self.floor) });
+                let mut moments = vec![F::of(0.0); stack.len];
+                stack.fill(&all, 0, &mut moments);
+                Ok(moments)
             }
-            let mut moments = vec![F::of(0.0); stack.len];
-            stack.fill(&all, 0, &mut moments);
-            Ok(moments)
+            "row_var" => Ok(all[stack.row_moments()].to_vec()),
+            "col_var" => Ok(all[stack.column_moments()].to_vec()),
+            other => Err(Error::unknown("plane", other, &["v", "row_var", "col_var"])),
         }
-        "row_var" => Ok(all[stack.row_moments()].to_vec()),
-        "col_var" => Ok(all[stack.column_moments()].to_vec()),
-        other => Err(Error::unknown("plane", other, &["v", "row_var", "col_var"])),
     }
 }

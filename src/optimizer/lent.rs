@@ -1,6 +1,9 @@
 //! Steps of the CPU engine on slices that the caller lends.
 
 use super::Optimizer;
+use super::state::{State, StateValues};
+#[cfg(feature = "checkpoint")]
+use crate::checkpoint::{Element, Loaded, Tensors};
 use crate::cpu::{CpuProgram, Float};
 use crate::error::Result;
 use crate::plan::PlanId;
@@ -59,6 +62,87 @@ impl<F: Float> Optimizer<CpuProgram<F>> {
         self.run_over(plan, params, grads)?;
         self.stepper.ahead += 1;
         Ok(())
+    }
+
+    /// [`Optimizer::state_dict`] of a run on the caller's slices, whose parameters are what the slices hold.
+    ///
+    /// # Errors
+    /// Slices as for [`Optimizer::step_over`]; or as for [`Optimizer::state_dict`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use thalweg::{Adam, Optimizer, Recipe, cpu::Cpu};
+    ///
+    /// let new = || Optimizer::new(&Cpu::<f32>::default(), Recipe::new(Adam::default()), &[("w", &[2])]);
+    /// let (mut first, mut second) = (new()?, new()?);
+    /// let (mut w, mut by_w) = ([1.0, 2.0], [0.5, -0.5]);
+    /// first.step_over(&mut [&mut w], &mut [&mut by_w])?;
+    /// let state = first.state_dict_over(&[&w])?;
+    ///
+    /// let mut taken_up = [0.0; 2];
+    /// second.load_state_dict_over(&state, &mut [&mut taken_up])?;
+    /// assert_eq!(taken_up, w);
+    /// first.step_over(&mut [&mut w], &mut [&mut by_w])?;
+    /// second.step_over(&mut [&mut taken_up], &mut [&mut by_w])?;
+    /// assert_eq!(taken_up, w);
+    /// # Ok::<(), thalweg::Error>(())
+    /// ```
+    pub fn state_dict_over(&mut self, params: &[&[F]]) -> Result<State<F>> {
+        self.program.check_slices(&self.stepper.arena, params.iter().map(|slice| slice.len()))?;
+        let mut state = self.stepper.snapshot_but(&mut self.program, Some(self.stepper.buffers.params))?;
+        let tensors = self.stepper.arena.tensors();
+        for (at, tensor) in tensors.iter().enumerate() {
+            let lanes = params.iter().skip(at).step_by(tensors.len()).map(|slice| slice.to_vec()).collect();
+            state.put(format!("param.{}", tensor.name), &tensor.shape, StateValues::Floats(lanes));
+        }
+        Ok(state)
+    }
+
+    /// [`Optimizer::load_state_dict`] of a run on the caller's slices, which get the parameters. Nothing is changed where the state or the
+    /// slices do not fit.
+    ///
+    /// # Errors
+    /// Slices as for [`Optimizer::step_over`]; or as for [`Optimizer::load_state_dict`].
+    pub fn load_state_dict_over(&mut self, state: &State<F>, params: &mut [&mut [F]]) -> Result<()> {
+        self.program.check_slices(&self.stepper.arena, params.iter().map(|slice| slice.len()))?;
+        self.stepper.restore_but(&mut self.program, state, Some(self.stepper.buffers.params))?;
+        let (tensors, lanes) = (self.stepper.arena.tensors(), self.stepper.recipe.lanes());
+        for (at, tensor) in tensors.iter().enumerate() {
+            let found = state.floats(&format!("param.{}", tensor.name), &tensor.shape, lanes)?;
+            let slices = params.iter_mut().skip(at).step_by(tensors.len());
+            slices.zip(found).for_each(|(slice, own)| slice.copy_from_slice(own));
+        }
+        Ok(())
+    }
+
+    /// [`Optimizer::state_dict_over`] as tensors for a file: see [`Optimizer::tensors`].
+    ///
+    /// # Errors
+    /// As for [`Optimizer::state_dict_over`].
+    #[cfg(feature = "checkpoint")]
+    pub fn tensors_over(&mut self, params: &[&[F]]) -> Result<Tensors>
+    where
+        F: Element,
+    {
+        let state = self.state_dict_over(params)?;
+        self.tensors_of(state)
+    }
+
+    /// Takes a run on the caller's slices up from what [`Optimizer::tensors_over`] or [`Optimizer::tensors`] gave. All is checked before
+    /// anything changes.
+    ///
+    /// # Errors
+    /// As for [`Optimizer::load_tensors`] and [`Optimizer::load_state_dict_over`].
+    #[cfg(feature = "checkpoint")]
+    pub fn load_tensors_over(&mut self, tensors: &Tensors, params: &mut [&mut [F]]) -> Result<Loaded>
+    where
+        F: Element,
+    {
+        let (state, loaded) = self.state_of(self.expected(), tensors, |_| false)?;
+        self.load_state_dict_over(&state, params)?;
+        loaded.warn();
+        Ok(loaded)
     }
 
     fn run_over<'s>(&mut self, plan: PlanId, params: &mut [&'s mut [F]], grads: &mut [&'s mut [F]]) -> Result<()> {

@@ -42,6 +42,8 @@ pub use modifier::{Accumulation, Average, Clip, Lookahead, SumOrder};
 pub use recipe::{Recipe, Schedules};
 pub use report::{Report, SetNorm, TensorReport};
 #[cfg(feature = "checkpoint")]
+pub(crate) use saved::{Fitting, parts_of};
+#[cfg(feature = "checkpoint")]
 pub(crate) use state::{Expected, StateKind};
 pub use state::{State, StateArray, StateValues};
 pub use stepper::Stepper;
@@ -407,6 +409,14 @@ impl<P: Program> Optimizer<P> {
             Some(Values::Floats(lanes)) => Ok(lanes),
             _ => Ok(Vec::new()),
         }
+    }
+
+    /// [`Optimizer::eval_arena`] of all lanes. Waits for the device, once.
+    ///
+    /// # Errors
+    /// A lost device, or memory that there is not.
+    pub fn all_eval_params(&mut self) -> Result<Vec<Vec<P::Float>>> {
+        self.stepper.eval_all(&mut self.program)
     }
 
     /// Sets the parameters of all lanes, each laid out as [`Optimizer::arena`], with what is kept beside them, as

@@ -6,6 +6,7 @@ use super::modifier::{Accumulation, Average, Clip, Lookahead};
 use crate::plan::{Half, LossScale, NormKind, PerLane, Tensor};
 use crate::rule::{AnyRule, Decay, Layerwise, Rule};
 use crate::schedule::Schedule;
+use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -520,6 +521,15 @@ impl Effect {
             Self::Set => value,
             Self::Scale => own * value,
         }
+    }
+}
+
+impl fmt::Display for Follower {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: ", self.name())?;
+        let mut values = self.schedules.values().iter();
+        values.next().map_or(Ok(()), |first| write!(f, "{first:?}"))?;
+        values.try_for_each(|next| write!(f, "; {next:?}"))
     }
 }
 

@@ -40,20 +40,44 @@ pub(super) fn torch_name<'a>(rule: &str, plane: &'a str) -> &'a str {
 
 /// The text of a file that says which rules its state is of.
 const RULES: &str = "rules";
+/// What its settings follow, a line each, for people.
+const SCHEDULES: &str = "schedules";
 /// What begins the name of a tensor's parameters.
 const PARAM: &str = "param.";
 /// What is measured on the way: the norm of a bad step is not finite, nor is its loss.
 const MEASURED: [&str; 2] = ["scalars", "trainer.tally"];
 
 /// An array out of a file, with what it had to be.
-type Found<'a, F> = (&'a Expected, StateArray<F>);
+pub(crate) type Found<F> = (Expected, StateArray<F>);
+
+/// What fits of a file.
+pub(crate) struct Fitting<F> {
+    /// What is taken one by one.
+    pub alone: Vec<Found<F>>,
+    /// Whether that is all of its kind.
+    pub complete: bool,
+    /// All else, or why it does not fit.
+    pub rest: Result<Vec<Found<F>>>,
+    /// About what is taken one by one, and what the file has beside.
+    pub loaded: Loaded,
+}
+
+/// The floats of arrays whose names begin with `prefix`: the rest of the name, the lane, its values.
+pub(crate) fn parts_of<'a, F>(found: &'a [Found<F>], prefix: &'a str) -> impl Iterator<Item = (&'a str, usize, &'a [F])> {
+    let named = move |(expected, array): &'a Found<F>| Some((expected.name.strip_prefix(prefix)?, array));
+    found.iter().filter_map(named).flat_map(|(tensor, array)| {
+        let lanes = if let StateValues::Floats(lanes) = &array.values { &lanes[..] } else { &[] };
+        lanes.iter().enumerate().map(move |(lane, values)| (tensor, lane, &values[..]))
+    })
+}
 
 impl<P: Program> Optimizer<P>
 where
     P::Float: Element,
 {
     /// [`Optimizer::state_dict`] as tensors for a file. Names are PyTorch's: `param.w`, `state.w.exp_avg`. With several lanes these are
-    /// the outermost dimension of every tensor; with one lane there is no such dimension.
+    /// the outermost dimension of every tensor; with one lane there is no such dimension. Texts say the rules, the schedules, the applied
+    /// steps of each tensor, the lanes, and the engine and adapter that it was on.
     ///
     /// # Errors
     /// A lost device, or memory that there is not.
@@ -82,6 +106,11 @@ where
         tensors.texts.insert(RULES.into(), self.rules_text());
         tensors.texts.insert(LANES.into(), self.lanes().to_string());
         tensors.texts.insert(STEPS.into(), self.steps_text(&applied));
+        let followers: Vec<String> = self.stepper.recipe.schedules.iter().map(ToString::to_string).collect();
+        if !followers.is_empty() {
+            tensors.texts.insert(SCHEDULES.into(), followers.join("\n"));
+        }
+        tensors.put_machine(self.program.machine());
         Ok(tensors)
     }
 
@@ -147,50 +176,63 @@ where
     /// # Ok::<(), thalweg::Error>(())
     /// ```
     pub fn load_tensors_lenient(&mut self, tensors: &Tensors) -> Result<Loaded> {
-        let mut all = self.expected();
-        all.sort_by(|one, other| one.name.cmp(&other.name));
-        let (params, rest): (Vec<_>, Vec<_>) = all.into_iter().partition(|expected| expected.name.starts_with(PARAM));
-        let (mut found, mut loaded) = (Vec::new(), Loaded::default());
-        for expected in &params {
-            match self.array(expected, tensors) {
-                Ok(array) => found.push((expected, array)),
-                Err(reason) => loaded.kept.push((expected.name.clone(), reason)),
-            }
-        }
-        match self.rest(&rest, tensors) {
-            Ok(arrays) => {
-                let mut state = if found.len() == params.len() { State::default() } else { self.state_dict()? };
-                for (expected, array) in found.into_iter().chain(arrays) {
-                    state.insert(&expected.name, array);
-                    self.note(expected, tensors, &mut loaded);
-                }
-                self.load_state_dict(&state)?;
-            }
+        let fitting = self.fitting(self.expected(), tensors, |name| name.starts_with(PARAM), Ok(()));
+        let Fitting { alone, complete, rest, mut loaded } = fitting;
+        let whole = rest.and_then(|rest| {
+            let mut state = if complete { State::default() } else { self.state_dict()? };
+            alone.iter().chain(&rest).for_each(|(expected, array)| drop(state.insert(&expected.name, array.clone())));
+            self.load_state_dict(&state)?;
+            Ok(rest)
+        });
+        match whole {
+            Ok(rest) => rest.iter().for_each(|(expected, _)| self.note(expected, tensors, &mut loaded)),
             Err(reason) => {
-                for (expected, array) in &found {
-                    let StateValues::Floats(lanes) = &array.values else { continue };
-                    let mut lanes = lanes.iter().enumerate();
-                    lanes.try_for_each(|(lane, values)| self.lane(lane)?.set_params(&expected.name[PARAM.len()..], values))?;
-                    self.note(expected, tensors, &mut loaded);
-                }
+                self.set_params_of(&alone)?;
                 loaded.kept.push(("all but parameters".into(), reason));
             }
         }
-        let known: BTreeSet<String> = params.iter().chain(&rest).map(|expected| self.file_name(&expected.name)).collect();
-        loaded.unused = tensors.iter().map(|(name, _)| name.to_string()).filter(|name| !known.contains(name)).collect();
         loaded.warn();
         Ok(loaded)
+    }
+
+    /// What fits of a file: arrays that are taken one by one, and all others if all of them fit and `check` says nothing against them.
+    pub(crate) fn fitting(
+        &self,
+        mut all: Vec<Expected>,
+        tensors: &Tensors,
+        alone: impl Fn(&str) -> bool,
+        check: Result<()>,
+    ) -> Fitting<P::Float> {
+        all.sort_by(|one, other| one.name.cmp(&other.name));
+        let known: BTreeSet<String> = all.iter().map(|expected| self.file_name(&expected.name)).collect();
+        let (single, rest): (Vec<_>, Vec<_>) = all.into_iter().partition(|expected| alone(&expected.name));
+        let (mut found, mut loaded, count) = (Vec::new(), Loaded::default(), single.len());
+        for expected in single {
+            match self.array(&expected, tensors) {
+                Ok(array) => {
+                    self.note(&expected, tensors, &mut loaded);
+                    found.push((expected, array));
+                }
+                Err(reason) => loaded.kept.push((expected.name, reason)),
+            }
+        }
+        let array = |expected: Expected| {
+            let array = self.array(&expected, tensors)?;
+            Ok((expected, array))
+        };
+        let rest = check.and_then(|()| self.check_texts(tensors)).and_then(|()| rest.into_iter().map(array).collect());
+        loaded.unused = tensors.iter().map(|(name, _)| name.to_string()).filter(|name| !known.contains(name)).collect();
+        Fitting { complete: found.len() == count, alone: found, rest, loaded }
+    }
+
+    /// Sets the parameters among arrays.
+    pub(crate) fn set_params_of(&mut self, found: &[Found<P::Float>]) -> Result<()> {
+        parts_of(found, PARAM).try_for_each(|(tensor, lane, values)| self.lane(lane)?.set_params(tensor, values))
     }
 
     /// What a file has to have.
     pub(crate) fn expected(&self) -> Vec<Expected> {
         self.stepper.expected()
-    }
-
-    /// All but parameters, if all of it fits.
-    fn rest<'a>(&self, rest: &'a [Expected], tensors: &Tensors) -> Result<Vec<Found<'a, P::Float>>> {
-        self.check_texts(tensors)?;
-        rest.iter().map(|expected| Ok((expected, self.array(expected, tensors)?))).collect()
     }
 
     /// Whether the file is of the same rules and as many lanes.
@@ -204,7 +246,7 @@ where
         Ok(())
     }
 
-    fn note(&self, expected: &Expected, tensors: &Tensors, loaded: &mut Loaded) {
+    pub(crate) fn note(&self, expected: &Expected, tensors: &Tensors, loaded: &mut Loaded) {
         let name = self.file_name(&expected.name);
         let first = tensors.find(&name).and_then(|tensor| tensor.first_not_finite());
         if expected.kind == StateKind::Floats && !MEASURED.contains(&&*expected.name) {

@@ -2,14 +2,16 @@
 
 use super::stepper::{Kept, Stepper, not_asked};
 use crate::error::{Error, Result, range};
-use crate::plan::{Arena, Blueprint, BufferId, Counter, Half, Kind, Named, Program, Scalar, Tag, Tensor, Values};
+use crate::plan::{Arena, Blueprint, BufferId, Counter, Half, Kind, Named, Program, Scalar, Stack, Tag, Tensor, Values};
 use crate::rule::{Real, Setting};
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 /// A snapshot of an optimizer: parameters, planes, averages, counters, loss scale, settings.
 ///
 /// Arrays have names. Those of a tensor `w` are `param.w`, `state.w.m` for a plane `m`, and where a recipe has them `average.w`,
-/// `slow.w`, `sum.w` and `before.w`. `counts`, `scalars`, `frozen` and the like hold what the device counts; `host.applied` and the
+/// `slow.w`, `sum.w` and `before.w`. A matrix whose second moments are kept by rows and columns ([`Adafactor`](crate::Adafactor)) has
+/// `state.w.row_var` and `state.w.col_var`, of one column and of one row. `counts`, `scalars`, `frozen` and the like hold what the device counts; `host.applied` and the
 /// like what the host knows; `setting.default.lr` is a number of a group's rule. Gradients are no part of it, nor is a copy in 16 bits,
 /// which is made anew.
 ///
@@ -58,13 +60,16 @@ pub enum StateValues<F> {
 }
 
 impl<F> StateValues<F> {
-    /// Values of each lane.
-    fn lens(&self) -> Vec<usize> {
+    /// The first number of values of a lane that is another.
+    fn len_that_is_not(&self, len: usize) -> Option<usize> {
+        fn first<T>(lanes: &[Vec<T>], len: usize) -> Option<usize> {
+            lanes.iter().map(Vec::len).find(|&found| found != len)
+        }
         match self {
-            Self::Floats(lanes) => lanes.iter().map(Vec::len).collect(),
-            Self::Indices(lanes) => lanes.iter().map(Vec::len).collect(),
-            Self::Counts(lanes) => lanes.iter().map(Vec::len).collect(),
-            Self::Numbers(lanes) => lanes.iter().map(Vec::len).collect(),
+            Self::Floats(lanes) => first(lanes, len),
+            Self::Indices(lanes) => first(lanes, len),
+            Self::Counts(lanes) => first(lanes, len),
+            Self::Numbers(lanes) => first(lanes, len),
         }
     }
 
@@ -226,11 +231,11 @@ impl<F> State<F> {
         if array.shape != shape {
             return Err(Error::shape(what(), format!("shape {shape:?}"), format!("shape {:?}", array.shape)));
         }
-        let (len, lens) = (shape.iter().product::<usize>(), array.values.lens());
-        if lens.len() != lanes {
-            return Err(Error::shape(format!("lanes of the state's {name}"), lanes, lens.len()));
+        if array.values.lanes() != lanes {
+            return Err(Error::shape(format!("lanes of the state's {name}"), lanes, array.values.lanes()));
         }
-        match lens.iter().find(|&&found| found != len) {
+        let len = shape.iter().product();
+        match array.values.len_that_is_not(len) {
             Some(found) => Err(Error::shape(what(), format!("{len} values"), found)),
             None => Ok(&array.values),
         }
@@ -279,18 +284,30 @@ impl Stepper {
     /// # Errors
     /// A lost device, or memory that there is not.
     pub fn snapshot<P: Program>(&mut self, program: &mut P) -> Result<State<P::Float>> {
-        let ids: Vec<BufferId> = self.kept.iter().map(|kept| kept.id).collect();
-        let found = program.read_all(&ids)?;
+        self.snapshot_but(program, None)
+    }
+
+    /// [`Stepper::snapshot`] without what a buffer holds.
+    pub(super) fn snapshot_but<P: Program>(&mut self, program: &mut P, left: Option<BufferId>) -> Result<State<P::Float>> {
+        let kept: Vec<&Kept> = self.kept.iter().filter(|kept| Some(kept.id) != left).collect();
+        let found = program.read_all(&kept.iter().map(|kept| kept.id).collect::<Vec<_>>())?;
         let (mut state, mut counts) = (State::default(), Vec::new());
-        for (kept, values) in self.kept.iter().zip(found) {
+        for (kept, values) in kept.into_iter().zip(found) {
             match values {
-                Values::Floats(lanes) if kept.arena => {
-                    for (name, tensor) in self.parts(kept) {
-                        let own = |lane: &Vec<P::Float>| lane[tensor.offset..][..tensor.len()].to_vec();
-                        state.put(name, &tensor.shape, StateValues::Floats(lanes.iter().map(own).collect()));
+                Values::Floats(lanes) => {
+                    let mut pieces = self.pieces(kept);
+                    match &mut pieces[..] {
+                        // As it is, without a copy.
+                        [only] if only.range.len() == kept.len => {
+                            state.put(std::mem::take(&mut only.name), &only.shape, StateValues::Floats(lanes));
+                        }
+                        pieces => pieces.iter_mut().for_each(|Piece { name, shape, range }| {
+                            let own = |lane: &Vec<P::Float>| lane[range.clone()].to_vec();
+                            let values = StateValues::Floats(lanes.iter().map(own).collect());
+                            state.put(std::mem::take(name), shape, values);
+                        }),
                     }
                 }
-                Values::Floats(lanes) => state.put(kept.name.clone(), &[kept.len], StateValues::Floats(lanes)),
                 Values::Indices(lanes) => {
                     if kept.id == self.buffers.counts {
                         counts = lanes.concat();
@@ -314,10 +331,42 @@ impl Stepper {
         Ok(state)
     }
 
-    /// The tensors that a buffer laid out as the arena holds anything of, by the name of their part. A buffer of planes holds what the
+    /// What a buffer of floats holds, by name. One that is laid out as the arena has a piece of each tensor; one of planes holds what the
     /// rule of each tensor keeps there: it may be another plane for each rule, and nothing for some.
-    fn parts<'a>(&'a self, kept: &'a Kept) -> impl Iterator<Item = (String, &'a Tensor)> {
-        self.arena.tensors().iter().filter_map(move |tensor| Some((self.part(kept, tensor)?, tensor)))
+    fn pieces(&self, kept: &Kept) -> Vec<Piece> {
+        let tensors = self.arena.tensors().iter();
+        if let Some((groups, moments)) = self.buffers.moments.iter().find(|(_, moments)| moments.buffer == kept.id) {
+            let own = tensors.filter(|tensor| groups.contains(&tensor.group));
+            let named = |tensor: &Tensor| {
+                let mut pieces = moments_of(tensor, &moments.stacks[tensor.rank]);
+                pieces.iter_mut().for_each(|piece| piece.name = format!("state.{}.{}", tensor.name, piece.name));
+                pieces
+            };
+            return own.flat_map(named).collect();
+        }
+        if !kept.arena {
+            return vec![Piece { name: kept.name.clone(), shape: vec![kept.len], range: 0..kept.len }];
+        }
+        let piece = |tensor: &Tensor| {
+            let range = tensor.offset..tensor.offset + tensor.len();
+            Some(Piece { name: self.part(kept, tensor)?, shape: tensor.shape.clone(), range })
+        };
+        tensors.filter_map(piece).collect()
+    }
+
+    /// What a rule keeps of a tensor, by the names that [`Optimizer::state`](super::Optimizer::state) knows, with the shape of each.
+    #[cfg(feature = "checkpoint")]
+    pub(super) fn states_of(&self, tensor: &Tensor) -> Vec<(String, Vec<usize>)> {
+        let factored = self.buffers.moments.iter().find(|(groups, _)| groups.contains(&tensor.group));
+        if let Some((_, moments)) = factored {
+            return moments_of(tensor, &moments.stacks[tensor.rank])
+                .into_iter()
+                .map(|piece| (piece.name, piece.shape))
+                .collect();
+        }
+        let rule = self.recipe.rule(0, tensor.group);
+        let names = rule.planes().into_iter().map(|plane| rule.state_names()[plane]);
+        names.map(|name| (name.to_string(), tensor.shape.clone())).collect()
     }
 
     fn part(&self, kept: &Kept, tensor: &Tensor) -> Option<String> {
@@ -358,42 +407,50 @@ impl Stepper {
     /// Arrays that are missing, unknown, of another shape or for other lanes, each by its name; a setting that cannot be changed;
     /// a lost device.
     pub fn restore<P: Program>(&mut self, program: &mut P, state: &State<P::Float>) -> Result<()> {
+        self.restore_but(program, state, None)
+    }
+
+    /// [`Stepper::restore`] that leaves a buffer as it is.
+    pub(super) fn restore_but<P: Program>(
+        &mut self,
+        program: &mut P,
+        state: &State<P::Float>,
+        left: Option<BufferId>,
+    ) -> Result<()> {
         self.check(state)?;
         let lanes = self.recipe.lanes();
         let mut restored = self.clone();
         restored.restore_settings(state)?;
         restored.restore_host(state)?;
-        for kept in &self.kept {
-            for lane in 0..lanes {
-                match kept.kind {
-                    Kind::Float if kept.arena => program.write(kept.id, lane, 0, &self.whole(state, kept, lane)?)?,
-                    Kind::Float => program.write(kept.id, lane, 0, &state.floats(&kept.name, &[kept.len], lanes)?[lane])?,
-                    Kind::Index => {
-                        program.write_indices(kept.id, lane, 0, &state.indices(&kept.name, &[kept.len], lanes)?[lane])?
-                    }
-                    Kind::Half => {}
+        for kept in self.kept.iter().filter(|kept| Some(kept.id) != left) {
+            match kept.kind {
+                Kind::Float => self.each_lane(state, kept, |lane, values| program.write(kept.id, lane, 0, values))?,
+                Kind::Index => {
+                    let all = state.indices(&kept.name, &[kept.len], lanes)?;
+                    all.iter().enumerate().try_for_each(|(lane, own)| program.write_indices(kept.id, lane, 0, own))?;
                 }
+                Kind::Half => {}
             }
         }
-        if let Some((half, id)) = self.recipe.half.zip(self.buffers.half) {
-            let params = self.kept.iter().find(|kept| kept.id == self.buffers.params);
-            for lane in 0..params.map_or(0, |_| lanes) {
-                let params = params.map_or(Ok(Vec::new()), |params| self.whole(state, params, lane))?;
-                program.write_halves(id, lane, 0, &halves(half, &params))?;
-            }
+        let params = self.kept.iter().find(|kept| kept.id == self.buffers.params);
+        if let (Some((half, id)), Some(params)) = (self.recipe.half.zip(self.buffers.half), params) {
+            self.each_lane(state, params, |lane, values| program.write_halves(id, lane, 0, &halves(half, values)))?;
         }
         *self = restored;
         Ok(())
     }
 
-    /// A lane's arena, put together of its tensors.
-    fn whole<F: Real>(&self, state: &State<F>, kept: &Kept, lane: usize) -> Result<Vec<F>> {
-        let mut values = vec![F::zero(); self.arena.len()];
-        for (name, tensor) in self.parts(kept) {
-            let own = &state.floats(&name, &tensor.shape, self.recipe.lanes())?[lane];
-            values[tensor.offset..][..tensor.len()].copy_from_slice(own);
+    /// Puts a buffer together of its pieces, lane after lane.
+    fn each_lane<F: Real>(&self, state: &State<F>, kept: &Kept, mut each: impl FnMut(usize, &[F]) -> Result<()>) -> Result<()> {
+        let lanes = self.recipe.lanes();
+        let found = |Piece { name, shape, range }: Piece| Ok((range, state.floats(&name, &shape, lanes)?));
+        let pieces = self.pieces(kept).into_iter().map(found).collect::<Result<Vec<_>>>()?;
+        let mut values = vec![F::zero(); kept.len];
+        for lane in 0..lanes {
+            pieces.iter().for_each(|(range, own)| values[range.clone()].copy_from_slice(&own[lane]));
+            each(lane, &values)?;
         }
-        Ok(values)
+        Ok(())
     }
 
     /// What a snapshot of this run has in it, without a look at the device.
@@ -402,10 +459,9 @@ impl Stepper {
         let mut all = Vec::new();
         for kept in &self.kept {
             match kept.kind {
-                Kind::Float if kept.arena => {
-                    all.extend(self.parts(kept).map(|(name, tensor)| one(&name, &tensor.shape, StateKind::Floats)));
+                Kind::Float => {
+                    all.extend(self.pieces(kept).iter().map(|piece| one(&piece.name, &piece.shape, StateKind::Floats)));
                 }
-                Kind::Float => all.push(one(&kept.name, &[kept.len], StateKind::Floats)),
                 Kind::Index => all.push(one(&kept.name, &[kept.len], StateKind::Indices)),
                 Kind::Half => {}
             }
@@ -432,19 +488,32 @@ impl Stepper {
         }
     }
 
+    /// Settings of a rule are taken as a whole: each may be out of the range that the others have now.
     fn restore_settings<F: Real>(&mut self, state: &State<F>) -> Result<()> {
         let lanes = self.recipe.lanes();
-        for lane in 0..lanes {
-            for group in 0..self.recipe.groups.len() {
-                let (name, mut rule) = (self.recipe.groups[group].name.clone(), self.recipe.rule(lane, group).boxed());
-                let initial = rule.initial_settings();
+        for group in 0..self.recipe.groups.len() {
+            let name = self.recipe.groups[group].name.clone();
+            let mut first = self.recipe.rule(0, group).boxed();
+            let initial = first.initial_settings();
+            let number = |(setting, own): (&'static str, Setting)| match own {
+                // What only the start of a run uses is past.
+                Setting::Number(_) if !initial.contains(&setting) => Some(setting),
+                _ => None,
+            };
+            let numbers = first.settings().into_iter().filter_map(number).map(|setting| {
+                let values = state.number(&format!("setting.{name}.{setting}"), lanes)?;
+                Ok::<_, Error>((setting, values))
+            });
+            let numbers = numbers.collect::<Result<BTreeMap<&str, &[Vec<f64>]>>>()?;
+            for lane in 0..lanes {
+                let (mut rule, mut differs) = (self.recipe.rule(lane, group).boxed(), false);
                 for (setting, own) in rule.settings() {
-                    let Setting::Number(own) = own else { continue };
-                    let value = state.number(&format!("setting.{name}.{setting}"), lanes)?[lane][0];
-                    // What only the start of a run uses is past.
-                    if value.to_bits() != own.to_bits() && !initial.contains(&setting) {
-                        self.set(lane, &name, setting, value)?;
-                    }
+                    let (Setting::Number(own), Some(values)) = (own, numbers.get(setting)) else { continue };
+                    differs |= own.to_bits() != values[lane][0].to_bits();
+                    *own = values[lane][0];
+                }
+                if differs {
+                    self.set_rule(lane, &name, rule)?;
                 }
             }
         }
@@ -454,17 +523,17 @@ impl Stepper {
     /// What the host knows of the device.
     fn restore_host<F: Real>(&mut self, state: &State<F>) -> Result<()> {
         let (lanes, groups) = (self.recipe.lanes(), self.recipe.groups.len());
-        let one = |name: &str, lane: usize| Ok::<u64, Error>(state.counts(name, &[], lanes)?[lane][0]);
+        let one = |name: &str| Ok::<u64, Error>(state.counts(name, &[], lanes)?[0][0]);
         self.applied = state.counts(APPLIED, &[groups], lanes)?.concat();
         // No row of before is of use.
         self.written = self.applied.clone();
-        (self.run, self.forgotten) = (one(STEPS, 0)?, 0);
+        (self.run, self.forgotten) = (one(STEPS)?, 0);
         self.known_at = self.run;
-        self.ahead = one(AHEAD, 0)? as usize;
+        self.ahead = one(AHEAD)? as usize;
         self.frozen = state.indices("frozen", &[groups], lanes)?.concat().iter().map(|&frozen| frozen != 0).collect();
-        let counts = state.indices("counts", &[Counter::LEN + groups], lanes)?;
-        for (lane, bad) in self.bad.iter_mut().enumerate() {
-            *bad = [counts[lane][Counter::BadInARow as usize], one(TOLD, lane)? as u32];
+        let (counts, told) = (state.indices("counts", &[Counter::LEN + groups], lanes)?, state.counts(TOLD, &[], lanes)?);
+        for (bad, (counts, told)) in self.bad.iter_mut().zip(counts.iter().zip(told)) {
+            *bad = [counts[Counter::BadInARow as usize], told[0] as u32];
         }
         self.log.restart(self.run);
         // Answers that are under way are about what was before.
@@ -499,6 +568,31 @@ impl Stepper {
         range::positive("loss_scale", scale)?;
         program.write(self.buffers.scalars, lane, Scalar::LossScale as usize, &[P::Float::of(scale)])
     }
+}
+
+/// A part of a buffer under a name of its own.
+#[derive(Debug)]
+struct Piece {
+    name: String,
+    shape: Vec<usize>,
+    /// Where it lies.
+    range: Range<usize>,
+}
+
+/// What is kept of a tensor by rows and columns, with PyTorch's names and shapes; a vector keeps `v`. What rows are divided by follows
+/// from them.
+fn moments_of(tensor: &Tensor, stack: &Stack) -> Vec<Piece> {
+    let piece = |name: &str, shape: Vec<usize>, range| Piece { name: name.into(), shape, range };
+    let line = |axis: usize| {
+        let mut shape = tensor.shape.clone();
+        let at = shape.len() - axis;
+        shape[at] = 1;
+        shape
+    };
+    if stack.matrices == 0 {
+        return vec![piece("v", tensor.shape.clone(), stack.first..stack.end())];
+    }
+    vec![piece("row_var", line(1), stack.row_moments()), piece("col_var", line(2), stack.column_moments())]
 }
 
 /// The bits of values in 16 bits.

@@ -5,7 +5,7 @@ use super::report::Report;
 use super::rows::Scheduled;
 use super::telemetry::{Log, Telemetry};
 use crate::error::{Error, Result, range};
-use crate::plan::{ALIGN, Arena, BufferId, Counter, Kind, Moments, PlanId, Program, Scalar, Tag, Tensor};
+use crate::plan::{ALIGN, Arena, BufferId, Counter, Kind, Moments, PlanId, Program, Scalar, Tag, Tensor, Values};
 use crate::rule::{AnyRule, Real, Row};
 use std::sync::Arc;
 
@@ -564,6 +564,34 @@ impl Stepper {
         let read = |id| Ok((id, program.read(id, lane)?));
         let planes: Vec<(BufferId, Vec<P::Float>)> = self.planes().into_iter().map(read).collect::<Result<_>>()?;
         let counts = program.read_indices(self.buffers.counts, lane)?;
+        self.eval_lane(lane, tensors, params, &planes, &counts)
+    }
+
+    /// The parameters of all lanes as they are to be evaluated with, each laid out as the arena. Waits for the device, once.
+    pub(super) fn eval_all<P: Program>(&self, program: &mut P) -> Result<Vec<Vec<P::Float>>> {
+        let planes = self.planes();
+        let mut found = program.read_all(&[&[self.buffers.params, self.buffers.counts], &planes[..]].concat())?.into_iter();
+        let (Some(Values::Floats(mut params)), Some(Values::Indices(counts))) = (found.next(), found.next()) else {
+            return Ok(Vec::new());
+        };
+        let floats = |values| if let Values::Floats(lanes) = values { lanes } else { Vec::new() };
+        let mut all: Vec<_> = planes.into_iter().zip(found.map(floats).map(Vec::into_iter)).collect();
+        for (lane, params) in params.iter_mut().enumerate() {
+            let own = all.iter_mut().map(|(id, lanes)| (*id, lanes.next().unwrap_or_default())).collect::<Vec<_>>();
+            self.eval_lane(lane, self.arena.tensors(), params, &own, &counts[lane])?;
+        }
+        Ok(params)
+    }
+
+    /// Makes a lane's parameters those to evaluate with, by its planes and counters.
+    fn eval_lane<F: Real>(
+        &self,
+        lane: usize,
+        tensors: &[Tensor],
+        params: &mut [F],
+        planes: &[(BufferId, Vec<F>)],
+        counts: &[u32],
+    ) -> Result<()> {
         for tensor in tensors {
             // The caller's arena need not know of groups.
             let group = self.arena.tensor(&tensor.name)?.group;
@@ -572,8 +600,8 @@ impl Stepper {
             let rule = rule.at(&self.recipe.schedules, |schedule| schedule.value(last));
             let range = tensor.offset..tensor.offset + tensor.len();
             let own = self.buffers.planes[group].iter().filter_map(|(_, id)| planes.iter().find(|(known, _)| known == id));
-            let planes: Vec<&[P::Float]> = own.map(|(_, plane)| &plane[range.clone()]).collect();
-            P::Float::eval(rule, &mut params[range], &planes);
+            let planes: Vec<&[F]> = own.map(|(_, plane)| &plane[range.clone()]).collect();
+            F::eval(rule, &mut params[range], &planes);
         }
         Ok(())
     }

@@ -65,8 +65,8 @@ where
         for tensor in self.arena().tensors().to_vec() {
             let name = &tensor.name;
             file.put(&format!("param.{name}"), &tensor.shape, &self.lane(lane)?.params(name)?)?;
-            for (own, torch) in self.planes_of(&tensor) {
-                file.put(&format!("state.{name}.{torch}"), &tensor.shape, &self.lane(lane)?.state(name, &own)?)?;
+            for Plane { own, torch, shape } in self.planes_of(&tensor) {
+                file.put(&format!("state.{name}.{torch}"), &shape, &self.lane(lane)?.state(name, &own)?)?;
             }
             let steps = self.stepper.applied[lane * groups + tensor.group];
             file.put(&format!("state.{name}.step"), &[], &[steps as f32])?;
@@ -78,8 +78,7 @@ where
     fn export_settings(&self, lane: usize, tensor: &Tensor, file: &mut Tensors) -> Result<()> {
         let mut rule = self.stepper.recipe.rule(lane, tensor.group).boxed();
         let known = rule.settings();
-        let pairs = PAIRS.iter().filter(|(_, parts)| parts.iter().all(|part| known.iter().any(|(name, _)| name == part)));
-        let pairs: Vec<_> = pairs.collect();
+        let names: Vec<&str> = known.iter().map(|(name, _)| *name).collect();
         let mut numbers: BTreeMap<&str, f64> = BTreeMap::new();
         for (setting, value) in known {
             let name = format!("param_groups.{}.{setting}", tensor.name);
@@ -89,7 +88,7 @@ where
                 Setting::Fixed(_) => {}
             }
         }
-        for (pair, parts) in pairs {
+        for (pair, parts) in pairs(&names) {
             let both: Vec<f64> = parts.iter().filter_map(|part| numbers.remove(part)).collect();
             file.put(&format!("param_groups.{}.{pair}", tensor.name), &[both.len()], &both)?;
         }
@@ -102,19 +101,19 @@ where
     /// What a file of another program has for a tensor.
     fn imported(&self, tensor: &Tensor, file: &Tensors) -> Result<Imported<P::Float>> {
         let name = &tensor.name;
-        let of = |name: &str| {
+        let of = |name: &str, shape: &[usize]| {
             let found = file.tensor(name)?;
-            if found.shape != tensor.shape {
-                let [expected, found] = [&tensor.shape, &found.shape].map(|shape| format!("{shape:?}"));
+            if found.shape != shape {
+                let [expected, found] = [shape, &found.shape].map(|shape| format!("{shape:?}"));
                 return Err(Error::shape(format!("tensor '{name}'"), expected, found));
             }
             file.get::<P::Float>(name)
         };
         let params = format!("param.{name}");
-        let params = file.find(&params).map(|_| of(&params)).transpose()?;
+        let params = file.find(&params).map(|_| of(&params, &tensor.shape)).transpose()?;
         let step = self.step_of(tensor, file)?;
-        let plane = |(own, torch): (String, String)| {
-            let values = of(&format!("state.{name}.{torch}"))?;
+        let plane = |Plane { own, torch, shape }: Plane| {
+            let values = of(&format!("state.{name}.{torch}"), &shape)?;
             Ok((own, values))
         };
         let planes = self.planes_of(tensor).into_iter().map(plane).collect::<Result<_>>()?;
@@ -123,8 +122,25 @@ where
 }
 
 /// Settings that PyTorch has as one of several numbers.
-const PAIRS: &[(&str, &[&str])] =
-    &[("betas", &["beta1", "beta2"]), ("etas", &["eta_minus", "eta_plus"]), ("step_sizes", &["step_min", "step_max"])];
+const PAIRS: &[(&str, &[&str])] = &[
+    ("betas", &["beta1", "beta2"]),
+    ("etas", &["eta_minus", "eta_plus"]),
+    ("step_sizes", &["step_min", "step_max"]),
+    ("eps", &["eps1", "eps2"]),
+];
+
+/// The pairs of a rule with these settings.
+fn pairs<'a>(known: &'a [&str]) -> impl Iterator<Item = &'static (&'static str, &'static [&'static str])> + 'a {
+    PAIRS.iter().filter(|(_, parts)| parts.iter().all(|part| known.contains(part)))
+}
+
+/// What is kept of a tensor: our name, PyTorch's, and the shape.
+struct Plane {
+    own: String,
+    torch: String,
+    shape: Vec<usize>,
+}
+
 /// How PyTorch computes, not what.
 const HOW: [&str; 6] = ["foreach", "fused", "capturable", "differentiable", "initial_lr", "params"];
 
@@ -137,10 +153,10 @@ struct Imported<F> {
 
 impl<P: Program> Optimizer<P> {
     /// The planes that a tensor's rule uses, each with PyTorch's name.
-    fn planes_of(&self, tensor: &Tensor) -> Vec<(String, String)> {
-        let rule = self.rule_of(tensor);
-        let names = rule.planes().into_iter().map(|plane| rule.state_names()[plane]);
-        names.map(|own| (own.to_string(), torch_name(rule.name(), own).to_string())).collect()
+    fn planes_of(&self, tensor: &Tensor) -> Vec<Plane> {
+        let rule = self.rule_of(tensor).name();
+        let plane = |(own, shape): (String, _)| Plane { torch: torch_name(rule, &own).into(), own, shape };
+        self.stepper.states_of(tensor).into_iter().map(plane).collect()
     }
 
     /// Steps of a tensor: `state.w.step`, or of a file of our own its text; none for SGD of PyTorch.
@@ -166,7 +182,9 @@ impl<P: Program> Optimizer<P> {
         let mut stepper = self.stepper.clone();
         let mut taken: BTreeMap<(usize, String), (f64, &str)> = BTreeMap::new();
         for tensor in all {
-            for (setting, value) in settings(&tensor.name, file)? {
+            let mut rule = self.rule_of(tensor).boxed();
+            let known: Vec<&str> = rule.settings().into_iter().map(|(name, _)| name).collect();
+            for (setting, value) in settings(&tensor.name, &known, file)? {
                 let &mut (first, other) = taken.entry((tensor.group, setting.clone())).or_insert((value, &tensor.name));
                 if first.to_bits() != value.to_bits() {
                     let expected = format!("{first}, as '{other}' of the same group has");
@@ -181,13 +199,13 @@ impl<P: Program> Optimizer<P> {
     }
 }
 
-/// The settings of a tensor in a file, pairs as two.
-fn settings(tensor: &str, file: &Tensors) -> Result<Vec<(String, f64)>> {
+/// The settings of a tensor in a file, pairs as two; `known` are those of its rule.
+fn settings(tensor: &str, known: &[&str], file: &Tensors) -> Result<Vec<(String, f64)>> {
     let prefix = format!("param_groups.{tensor}.");
     let mut all = Vec::new();
     for (name, values) in file.iter() {
         let Some(setting) = name.strip_prefix(&prefix).filter(|setting| !HOW.contains(setting)) else { continue };
-        let pair = PAIRS.iter().find(|(pair, _)| *pair == setting).map(|(_, parts)| *parts);
+        let pair = pairs(known).find(|(pair, _)| *pair == setting).map(|(_, parts)| *parts);
         let alone = [setting];
         let parts = pair.unwrap_or(&alone);
         if values.len() != parts.len() {

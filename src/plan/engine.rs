@@ -44,12 +44,32 @@ pub(crate) fn check_even(offset: usize, len: usize) -> Result<()> {
     range::require(offset.is_multiple_of(2) && len.is_multiple_of(2), "floats of 16 bits to write", found, "two at a time")
 }
 
+/// What a program runs on, as files of it say.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Machine {
+    /// The engine: `gpu` or `cpu`, or that of another crate.
+    pub engine: &'static str,
+    /// The adapter's name; of the CPU engine its description.
+    pub adapter: String,
+}
+
+impl Machine {
+    /// An engine on an adapter.
+    pub fn new(engine: &'static str, adapter: impl Into<String>) -> Self {
+        Self { engine, adapter: adapter.into() }
+    }
+}
+
 /// Buffers with plans prepared on them.
 ///
 /// Writes and runs take effect in the order of their calls; only reads and [`Program::settle`] wait for the device.
 pub trait Program {
     /// The engine's float type.
     type Float: Real;
+
+    /// What it runs on.
+    fn machine(&self) -> Machine;
 
     /// Runs plans one after the other, all of that `times` times. An engine puts as much of it into one submission as is good for the
     /// device.

@@ -29,6 +29,7 @@ impl Plan {
 
 /// One operation. Each writes buffers that it does not read, unless it says so.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub enum Op {
     /// An operation by contract.
     Operation(Operated),
@@ -78,6 +79,7 @@ pub enum Op {
 /// op(A) is m × k, op(B) is k × n, C is m × n. A and B may be shared by all lanes. A batch is so many products of one size: their
 /// matrices lie one after the other in A, B and C, and share the bias.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct MatMul {
     /// Left factor: m × k, or k × m if transposed.
     pub a: View,
@@ -107,6 +109,26 @@ impl MatMul {
     /// The plain product C = A·B, with m, k, n in this order; a batch of one.
     pub fn new(a: View, b: View, c: View, m: usize, k: usize, n: usize) -> Self {
         Self { a, b, bias: None, c, m, k, n, trans_a: false, trans_b: false, accumulate: false, batch: 1 }
+    }
+
+    /// Of factors that are stored transposed, the left one, the right one, or both.
+    pub fn transposed(self, trans_a: bool, trans_b: bool) -> Self {
+        Self { trans_a, trans_b, ..self }
+    }
+
+    /// With a bias, or without.
+    pub fn bias(self, bias: impl Into<Option<View>>) -> Self {
+        Self { bias: bias.into(), ..self }
+    }
+
+    /// Whether it is added to what C holds, in the place of overwriting it.
+    pub fn accumulate(self, accumulate: bool) -> Self {
+        Self { accumulate, ..self }
+    }
+
+    /// So many products of one size.
+    pub fn batch(self, batch: usize) -> Self {
+        Self { batch, ..self }
     }
 }
 
@@ -154,6 +176,7 @@ impl NormKind {
 /// the second is the same sum over elements times a power of two that the engine fixes. Then the norm of every finite gradient is known
 /// to full precision.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct Norm {
     /// Which norm.
     pub kind: NormKind,
@@ -165,6 +188,13 @@ pub struct Norm {
     pub partials: BufferId,
     /// One index per group: not 0 where the group is frozen.
     pub frozen: BufferId,
+}
+
+impl Norm {
+    /// The norms of these chunks of gradients.
+    pub fn new(kind: NormKind, grads: BufferId, chunks: Vec<Chunk>, partials: BufferId, frozen: BufferId) -> Self {
+        Self { kind, grads, chunks, partials, frozen }
+    }
 }
 
 /// What the counters of a lane count; their places in the index buffer `counts`.
@@ -247,6 +277,7 @@ impl Default for LossScale {
 /// the gradient is not finite, or its scales may make one infinite, the step counts as skipped instead, and `live` is 0. A frozen
 /// group's `live` is 0 too, and its steps do not count.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct Control {
     /// Partial norms and their kind; without them every step is applied, unclipped.
     pub norm: Option<(BufferId, NormKind)>,
@@ -276,13 +307,42 @@ pub struct Control {
     pub micro: Option<Micro>,
 }
 
+impl Control {
+    /// Of one group, whose every step is applied. What else it decides are its fields.
+    pub fn new(rows: BufferId, slots: usize, current: BufferId, [counts, scalars, frozen]: [BufferId; 3]) -> Self {
+        Self {
+            norm: None,
+            skip_bad: false,
+            rows,
+            slots,
+            current,
+            counts,
+            scalars,
+            frozen,
+            groups: 1,
+            domains: vec![Range::default()],
+            domain_of: vec![0],
+            loss_scale: None,
+            micro: None,
+        }
+    }
+}
+
 /// The number of accumulated micro-batches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Micro {
     /// One index.
     pub count: BufferId,
     /// Divide the gradient by it.
     pub mean: bool,
+}
+
+impl Micro {
+    /// Micro-batches counted by the index `count`, of whose gradients a step takes the mean or the sum.
+    pub fn new(count: BufferId, mean: bool) -> Self {
+        Self { count, mean }
+    }
 }
 
 /// Per tensor: its norms, and what they make of its gradient. With a = ‖g‖ from `partials` and b = ‖x‖ from `params`:
@@ -294,6 +354,7 @@ pub struct Micro {
 ///
 /// The first factor multiplies the gradient, the second what the rule is given. A tensor without chunks has norms of 0.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct Factors {
     /// Tensors, all or some.
     pub tensors: Vec<Part>,
@@ -317,8 +378,27 @@ pub struct Factors {
     pub factors: BufferId,
 }
 
+impl Factors {
+    /// Norms of tensors from partial norms of gradients, and factors of 1. What else follows from them are its fields.
+    pub fn new(tensors: Vec<Part>, partials: (BufferId, NormKind), current: BufferId, [norms, factors]: [BufferId; 2]) -> Self {
+        Self {
+            tensors,
+            partials,
+            of: NormOf::Gradient,
+            params: None,
+            bound: TensorBound::None,
+            trust: Trust::None,
+            current,
+            memory: None,
+            norms,
+            factors,
+        }
+    }
+}
+
 /// What partial norms are of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum NormOf {
     /// Gradients, which `scale` of the current row brings into the scale of the step.
     Gradient,
@@ -343,6 +423,7 @@ pub struct Part {
 
 /// What a tensor's own norm does to its gradient.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
 pub enum TensorBound {
     /// Nothing: 1.
     #[default]
@@ -355,6 +436,7 @@ pub enum TensorBound {
 
 /// What gives the second factor of a tensor.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub enum Trust {
     /// Nothing: 1.
     None,
@@ -366,6 +448,7 @@ pub enum Trust {
 
 /// A row for an update that is not a step. `live` is 1 and `scale` what the kind says; the rule's own first scalar is `stays`.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct Gate {
     /// What the row is for.
     pub kind: GateKind,
@@ -379,8 +462,16 @@ pub struct Gate {
     pub groups: usize,
 }
 
+impl Gate {
+    /// For which nothing is bad.
+    pub fn new(kind: GateKind, frozen: BufferId, current: BufferId, groups: usize) -> Self {
+        Self { kind, norm: None, frozen, current, groups }
+    }
+}
+
 /// What a [`Gate`] decides about.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub enum GateKind {
     /// Whether a micro-batch joins the sum: `live` is 0 if it is bad, else the index `count` grows by 1. `scale` is
     /// 1.
@@ -398,6 +489,7 @@ pub enum GateKind {
 
 /// `grads[e] −= mean of its line`, for lines of equal length in each tensor.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct Centralise {
     /// Gradients, read and written.
     pub grads: BufferId,
@@ -405,8 +497,16 @@ pub struct Centralise {
     pub lines: Vec<[usize; 2]>,
 }
 
+impl Centralise {
+    /// Of these lines.
+    pub fn new(grads: BufferId, lines: Vec<[usize; 2]>) -> Self {
+        Self { grads, lines }
+    }
+}
+
 /// Makes the directions of matrices of one shape orthogonal, in place, as [`Orthogonal`] says. A matrix whose norm is 0 becomes 0.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct Orthogonalise {
     /// An arena, read and written.
     pub directions: BufferId,
@@ -422,6 +522,20 @@ pub struct Orthogonalise {
     pub how: Orthogonal,
     /// For intermediate results: two buffers that hold the matrices, two that hold as many squares of their shorter side.
     pub scratch: [BufferId; 4],
+}
+
+impl Orthogonalise {
+    /// Of matrices of so many rows and columns.
+    pub fn new(
+        directions: BufferId,
+        norms: BufferId,
+        matrices: Vec<[usize; 2]>,
+        [rows, columns]: [usize; 2],
+        how: Orthogonal,
+        scratch: [BufferId; 4],
+    ) -> Self {
+        Self { directions, norms, matrices, rows, columns, how, scratch }
+    }
 }
 
 /// One step of a rule on the parameters of its spans, in place.
@@ -539,6 +653,7 @@ impl Half {
 /// `partials[l·R + r, c] = Σ left_l[i] · right_r[i]` over the elements `i` of the c-th chunk; R is the number of vectors on the
 /// right. Vectors are buffers of one arena, and may be the same ones on both sides.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct Dots {
     /// Left factors.
     pub left: Vec<BufferId>,
@@ -550,8 +665,16 @@ pub struct Dots {
     pub partials: View,
 }
 
+impl Dots {
+    /// The products of each vector on the left with each on the right.
+    pub fn new(left: Vec<BufferId>, right: Vec<BufferId>, chunks: Vec<Chunk>, partials: View) -> Self {
+        Self { left, right, chunks, partials }
+    }
+}
+
 /// `output = Σ_k coefficients[k] · term_k`, element-wise; the coefficients are a lane's own floats. Vectors are buffers of one arena.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct Combine {
     /// What is added up, at least one.
     pub terms: Vec<BufferId>,
@@ -559,6 +682,13 @@ pub struct Combine {
     pub coefficients: View,
     /// What is written; no term.
     pub output: BufferId,
+}
+
+impl Combine {
+    /// The sum of terms, each times its coefficient.
+    pub fn new(terms: Vec<BufferId>, coefficients: View, output: BufferId) -> Self {
+        Self { terms, coefficients, output }
+    }
 }
 
 /// Second moments of gradients g, in the scale of the step, with the rate w and the floor that a factored rule's row starts with:
@@ -572,6 +702,7 @@ pub struct Combine {
 ///
 /// Where `live` of the current row is 0, all of them stay.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct Factored {
     /// The gradients.
     pub grads: BufferId,
@@ -581,4 +712,11 @@ pub struct Factored {
     pub moments: Moments,
     /// Sums over tiles, as many as [`Moments::partials`] says.
     pub partials: BufferId,
+}
+
+impl Factored {
+    /// Of these gradients.
+    pub fn new(grads: BufferId, current: BufferId, moments: Moments, partials: BufferId) -> Self {
+        Self { grads, current, moments, partials }
+    }
 }

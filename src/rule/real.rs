@@ -22,9 +22,6 @@ pub trait Real:
     /// The same value in double precision.
     fn as_f64(self) -> f64;
 
-    /// The error function.
-    fn erf(self) -> Self;
-
     /// `y = f(x)`, element by element.
     #[doc(hidden)]
     fn function(f: Function, x: &[Self], y: &mut [Self]);
@@ -43,7 +40,7 @@ pub trait Real:
 }
 
 macro_rules! real {
-    ($float:ty, $tiny:expr, $rescale:expr, $erf:path, $function:path, $sweep:ident, $trust:ident, $eval:ident) => {
+    ($float:ty, $tiny:expr, $rescale:expr, $function:path, $sweep:ident, $trust:ident, $eval:ident) => {
         impl Real for $float {
             const TINY: i32 = $tiny;
             const RESCALE: [i32; 2] = $rescale;
@@ -56,10 +53,6 @@ macro_rules! real {
             #[inline(always)]
             fn as_f64(self) -> f64 {
                 f64::from(self)
-            }
-
-            fn erf(self) -> Self {
-                $erf(self)
             }
 
             fn function(f: Function, x: &[Self], y: &mut [Self]) {
@@ -81,8 +74,8 @@ macro_rules! real {
     };
 }
 
-real!(f32, -91, [-80, 100], libm::erff, elementary::single, sweep_f32, trust_f32, eval_f32);
-real!(f64, -958, [-640, 700], libm::erf, elementary::double, sweep_f64, trust_f64, eval_f64);
+real!(f32, -91, [-80, 100], elementary::single, sweep_f32, trust_f32, eval_f32);
+real!(f64, -958, [-640, 700], elementary::double, sweep_f64, trust_f64, eval_f64);
 
 /// An array whose length is known to the compiler: a row of scalars, or the state of one element.
 pub trait Fixed<F>: Copy + Send + Sync + AsRef<[F]> {

@@ -3,8 +3,8 @@
 //! A schedule is plain data: comparable, cloneable, and with the feature `serde` serialisable. It knows no optimizer. Its value at a
 //! step is a number: [`Recipe::schedule`](crate::Recipe::schedule) takes it as the setting itself, so that `from: 3e-4` is a learning
 //! rate of 3e-4, and [`Recipe::scale`](crate::Recipe::scale) multiplies the rule's own setting by it. Step 0 is the first update. Fields
-//! that hold a value (`value`, `from`, `peak`) have no default: constructors ask for them, such as [`Cosine::new`], and files have to give
-//! them. A factor mostly starts from 1.
+//! that hold a value (`value`, `from`, `peak`) have no default: constructors ask for them, such as [`Cosine::new`], and files and
+//! [`schedule_by_name`] want them given. A factor starts from 1, unless it is said otherwise: [`factor_by_name`].
 //!
 //! # Where the schedules of other libraries are
 //!
@@ -64,7 +64,7 @@ pub use cyclic::{Cyclic, Mode, OneCycle};
 pub use decay::{Exponential, InverseTime, Linear, Polynomial};
 pub use paper::{InverseSqrt, Noam, Wsd};
 pub use plateau::{Goal, Plateau, ReduceLrOnPlateau, Threshold};
-pub use registry::{Listing, schedule_by_name, schedules};
+pub use registry::{Listing, factor_by_name, factors, schedule_by_name, schedules};
 pub use shape::Shape;
 pub use stair::{Constant, MultiStep, Piecewise, Step};
 

@@ -13,17 +13,20 @@ trait Named: Into<Schedule> {
     const FORMULA: &'static str;
     /// Settings whose default fails the check, with an example of each.
     const REQUIRED: &'static [(&'static str, &'static str)];
+    /// The value itself, which has to be given too, unless it is a factor.
+    const VALUE: &'static [&'static str];
 
-    /// What is not given: values are 1, as for a factor.
-    fn plain() -> Self;
+    /// What is not given: values are 1, as those of a factor.
+    fn factor() -> Self;
 
     fn settings(&mut self) -> Settings<'_>;
 }
 
 /// What the registry knows of a schedule.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub struct Listing {
-    /// The name that [`schedule_by_name`] takes.
+    /// The name that [`schedule_by_name`] and [`factor_by_name`] take.
     pub name: &'static str,
     /// The value at step t.
     pub formula: &'static str,
@@ -52,25 +55,21 @@ fn with_settings<T: Named, R>(curve: &mut T, lead: &mut Lead, body: impl FnOnce(
     body(&mut settings)
 }
 
-fn listing<T: Named>() -> Listing {
-    let settings = with_settings(&mut T::plain(), &mut Lead { warmup: 0, warmup_start: 0.0 }, |settings| {
-        settings
-            .iter()
-            .map(|(name, value)| (*name, T::REQUIRED.iter().all(|(required, _)| required != name).then(|| value.write())))
-            .collect()
+/// A schedule with the names of the settings that have a default.
+fn listing<T: Named>(value: &[&str]) -> Listing {
+    let settings = with_settings(&mut T::factor(), &mut Lead { warmup: 0, warmup_start: 0.0 }, |settings| {
+        let given = |name: &str| value.contains(&name) || T::REQUIRED.iter().any(|(required, _)| *required == name);
+        settings.iter().map(|(name, value)| (*name, (!given(name)).then(|| value.write()))).collect()
     });
     Listing { name: T::NAME, formula: T::FORMULA, settings }
 }
 
-fn make<T: Named>(given: &[(&str, &str)]) -> Result<Schedule> {
-    let (mut curve, mut lead) = (T::plain(), Lead { warmup: 0, warmup_start: 0.0 });
+/// A schedule of these settings, among which has to be `value`.
+fn make<T: Named>(given: &[(&str, &str)], value: &[&str]) -> Result<Schedule> {
+    let (mut curve, mut lead) = (T::factor(), Lead { warmup: 0, warmup_start: 0.0 });
     with_settings(&mut curve, &mut lead, |settings| read(settings, given))?;
-    for (name, example) in T::REQUIRED {
-        if given.iter().all(|(given, _)| given != name) {
-            let example = format!("{name}={example}");
-            return Err(Error::Missing { what: T::NAME.into(), setting: (*name).into(), example });
-        }
-    }
+    let value = value.iter().map(|name| (*name, VALUE));
+    check_given(T::NAME, T::REQUIRED.iter().copied().chain(value), given)?;
     let schedule: Schedule = curve.into();
     schedule.check()?;
     not_negative("warmup_start", lead.warmup_start)?;
@@ -81,7 +80,16 @@ fn make<T: Named>(given: &[(&str, &str)]) -> Result<Schedule> {
     Ok(schedule.warmup(lead.warmup, lead.warmup_start))
 }
 
-/// Takes the values that are given.
+/// An example of a value: a learning rate.
+const VALUE: &str = "0.001";
+
+/// That settings without a default are given; each comes with an example.
+fn check_given<'a>(of: &str, mut required: impl Iterator<Item = (&'a str, &'a str)>, given: &[(&str, &str)]) -> Result<()> {
+    let missing = required.find(|(name, _)| given.iter().all(|(given, _)| given != name));
+    missing.map_or(Ok(()), |(name, example)| Err(Error::missing(of, name, format!("{name}={example}"))))
+}
+
+/// Takes the settings that are given.
 fn read(settings: &mut Settings<'_>, given: &[(&str, &str)]) -> Result<()> {
     let known: Vec<&str> = settings.iter().map(|(name, _)| *name).collect();
     for (i, &(name, text)) in given.iter().enumerate() {
@@ -112,13 +120,20 @@ impl ReduceLrOnPlateau {
 
     /// What there is to know of it, as [`schedules`] knows it of schedules. Its name is `plateau`.
     pub fn listing() -> Listing {
+        let mut listing = Self::factor_listing();
+        listing.settings.iter_mut().filter(|(name, _)| *name == "from").for_each(|(_, default)| *default = None);
+        listing
+    }
+
+    /// [`ReduceLrOnPlateau::listing`] of a factor, which starts from 1 unless said otherwise: as [`factors`].
+    pub fn factor_listing() -> Listing {
         let settings = Self::new(1.0).settings().into_iter().map(|(name, value)| (name, Some(value.write()))).collect();
         let formula =
             "from · factor^k, one more in k whenever more than `patience` metrics in a row are not better than the best";
         Listing { name: "plateau", formula, settings }
     }
 
-    /// The given settings, checked.
+    /// The given settings, checked; `from`, the value at the start, has to be among them.
     ///
     /// # Errors
     /// As [`schedule_by_name`].
@@ -128,13 +143,24 @@ impl ReduceLrOnPlateau {
     /// ```
     /// use thalweg::schedule::{Goal, ReduceLrOnPlateau, Threshold};
     ///
-    /// let settings = [("factor", "0.5"), ("goal", "max"), ("threshold", "absolute:0.01")];
+    /// let settings = [("from", "0.1"), ("factor", "0.5"), ("goal", "max"), ("threshold", "absolute:0.01")];
     /// let (factor, goal, threshold) = (0.5, Goal::Max, Threshold::Absolute(0.01));
-    /// let expected = ReduceLrOnPlateau { factor, goal, threshold, ..ReduceLrOnPlateau::new(1.0) };
+    /// let expected = ReduceLrOnPlateau { factor, goal, threshold, ..ReduceLrOnPlateau::new(0.1) };
     /// assert_eq!(ReduceLrOnPlateau::from_settings(&settings)?, expected);
+    /// assert!(ReduceLrOnPlateau::from_settings(&settings[1..]).is_err());
     /// # Ok::<(), thalweg::Error>(())
     /// ```
     pub fn from_settings(given: &[(&str, &str)]) -> Result<Self> {
+        let plateau = Self::factor_from_settings(given)?;
+        check_given("plateau", std::iter::once(("from", VALUE)), given)?;
+        Ok(plateau)
+    }
+
+    /// The given settings, checked, of a factor, which starts from 1 unless `from` says otherwise.
+    ///
+    /// # Errors
+    /// As [`factor_by_name`].
+    pub fn factor_from_settings(given: &[(&str, &str)]) -> Result<Self> {
         let mut plateau = Self::new(1.0);
         read(&mut plateau.settings(), given)?;
         plateau.check()?;
@@ -142,27 +168,31 @@ impl ReduceLrOnPlateau {
     }
 }
 
-/// One entry per schedule: type, name, formula, settings that must be given, all other settings.
+/// One entry per schedule: type, what a factor is unless said otherwise, name, formula, settings that must be given, those that must be
+/// given unless it is a factor, all other settings.
 macro_rules! registry {
-    ($($kind:ident = $plain:expr, $name:literal $formula:literal [$($required:ident = $example:literal),*] [$($setting:ident),*])*) => {
+    ($($kind:ident = $factor:expr, $name:literal $formula:literal
+        [$($required:ident = $example:literal),*] [$($value:ident),*] [$($setting:ident),*])*) => {
         $(impl Named for $kind {
             const NAME: &'static str = $name;
             const FORMULA: &'static str = $formula;
             const REQUIRED: &'static [(&'static str, &'static str)] = &[$((stringify!($required), $example)),*];
+            const VALUE: &'static [&'static str] = &[$(stringify!($value)),*];
 
-            fn plain() -> Self {
-                $plain
+            fn factor() -> Self {
+                $factor
             }
 
             fn settings(&mut self) -> Settings<'_> {
                 vec![
                     $((stringify!($required), &mut self.$required),)*
+                    $((stringify!($value), &mut self.$value),)*
                     $((stringify!($setting), &mut self.$setting),)*
                 ]
             }
         })*
 
-        /// Every schedule that has a name.
+        /// Every schedule that has a name, with the settings that [`schedule_by_name`] takes.
         ///
         /// # Examples
         ///
@@ -170,14 +200,20 @@ macro_rules! registry {
         /// let listings = thalweg::schedule::schedules();
         /// let step = listings.iter().find(|listing| listing.name == "step").unwrap();
         /// assert_eq!(step.formula, "from · gamma^⌊t / steps⌋");
-        /// assert_eq!(step.settings[0], ("steps", None));
+        /// assert_eq!(step.settings[..2], [("steps", None), ("from", None)]);
         /// assert_eq!(step.settings[2], ("gamma", Some("0.1".into())));
         /// ```
         pub fn schedules() -> Vec<Listing> {
-            vec![$(listing::<$kind>()),*]
+            vec![$(listing::<$kind>($kind::VALUE)),*]
         }
 
-        /// The schedule of that name with the given settings, checked. Every schedule takes `warmup` (steps) too, and all
+        /// [`schedules`] as factors, with the settings that [`factor_by_name`] takes: values have a default.
+        pub fn factors() -> Vec<Listing> {
+            vec![$(listing::<$kind>(&[])),*]
+        }
+
+        /// The schedule of that name with the given settings, checked, for [`Recipe::schedule`](crate::Recipe::schedule). The value
+        /// itself (`from`, `peak` or `value`) has to be given. Every schedule takes `warmup` (steps) too, and all
         /// but those with a warm-up of their own `warmup_start` (the value at step 0); see [`Warmup`].
         ///
         /// # Errors
@@ -191,13 +227,37 @@ macro_rules! registry {
         ///
         /// let schedule = schedule_by_name("cosine", &[("from", "0.1"), ("steps", "1000"), ("warmup", "100")])?;
         /// assert_eq!([schedule.value(50), schedule.value(1100)], [0.05, 0.0]);
+        /// let error = schedule_by_name("cosine", &[("steps", "1000")]).unwrap_err();
+        /// assert_eq!(error.to_string(), "cosine needs from, for example from=0.001");
         /// let error = schedule_by_name("step", &[("step", "3")]).unwrap_err();
         /// assert_eq!(error.to_string(), "unknown setting 'step'; known: steps, from, gamma, warmup, warmup_start; did you mean steps?");
         /// # Ok::<(), thalweg::Error>(())
         /// ```
         pub fn schedule_by_name(name: &str, settings: &[(&str, &str)]) -> Result<Schedule> {
             match name {
-                $($name => make::<$kind>(settings),)*
+                $($name => make::<$kind>(settings, $kind::VALUE),)*
+                _ => Err(Error::unknown("schedule", name, &[$($name),*])),
+            }
+        }
+
+        /// [`schedule_by_name`] of a factor, for [`Recipe::scale`](crate::Recipe::scale): it starts from 1, or has its peak there, unless
+        /// said otherwise.
+        ///
+        /// # Errors
+        /// As for [`schedule_by_name`].
+        ///
+        /// # Examples
+        ///
+        /// ```
+        /// use thalweg::schedule::factor_by_name;
+        ///
+        /// let factor = factor_by_name("cosine", &[("steps", "1000")])?;
+        /// assert_eq!([factor.value(0), factor.value(500), factor.value(1000)], [1.0, 0.5, 0.0]);
+        /// # Ok::<(), thalweg::Error>(())
+        /// ```
+        pub fn factor_by_name(name: &str, settings: &[(&str, &str)]) -> Result<Schedule> {
+            match name {
+                $($name => make::<$kind>(settings, &[]),)*
                 _ => Err(Error::unknown("schedule", name, &[$($name),*])),
             }
         }
@@ -205,23 +265,23 @@ macro_rules! registry {
 }
 
 registry! {
-    Constant = Constant::new(1.0), "constant" "value, times factor for t < steps" [] [value, factor, steps]
-    Step = Step::new(1.0, 0), "step" "from · gamma^⌊t / steps⌋" [steps = "1000"] [from, gamma]
-    MultiStep = MultiStep::new(1.0, []), "multi_step" "from · gamma^#{m in milestones: m ≤ t}" [milestones = "300,600"] [from, gamma]
-    Piecewise = Piecewise::default(), "piecewise" "values[#{b in boundaries: b < t}]" [boundaries = "500", values = "1,0.1"] []
-    Linear = Linear::new(1.0, 0), "linear" "value · (start_factor + (end_factor − start_factor) · min(t, steps) / steps)" [steps = "1000"] [value, start_factor, end_factor]
+    Constant = Constant::new(1.0), "constant" "value, times factor for t < steps" [] [value] [factor, steps]
+    Step = Step::new(1.0, 0), "step" "from · gamma^⌊t / steps⌋" [steps = "1000"] [from] [gamma]
+    MultiStep = MultiStep::new(1.0, []), "multi_step" "from · gamma^#{m in milestones: m ≤ t}" [milestones = "300,600"] [from] [gamma]
+    Piecewise = Piecewise::default(), "piecewise" "values[#{b in boundaries: b < t}]" [boundaries = "500", values = "1,0.1"] [] []
+    Linear = Linear::new(1.0, 0), "linear" "value · (start_factor + (end_factor − start_factor) · min(t, steps) / steps)" [steps = "1000"] [value] [start_factor, end_factor]
     Polynomial = Polynomial::new(1.0, 0), "polynomial" "to + (from − to) · (1 − min(s, steps) / steps)^power, s = max(t − begin, 0)"
-        [steps = "1000"] [from, to, power, begin, cycle]
-    Exponential = Exponential::new(1.0, 0.0), "exponential" "from · gamma^(max(t − begin, 0) / steps), not beyond `to`" [gamma = "0.99"] [from, steps, begin, staircase, to]
-    InverseTime = InverseTime::new(1.0, 0.0), "inverse_time" "from / (1 + gamma · t / steps)" [gamma = "0.01"] [from, steps, staircase]
-    Cosine = Cosine::new(1.0, 0), "cosine" "to + (from − to) · ((1 + cos(π · min(t, steps) / steps)) / 2)^power" [steps = "1000"] [from, to, power, rises]
+        [steps = "1000"] [from] [to, power, begin, cycle]
+    Exponential = Exponential::new(1.0, 0.0), "exponential" "from · gamma^(max(t − begin, 0) / steps), not beyond `to`" [gamma = "0.99"] [from] [steps, begin, staircase, to]
+    InverseTime = InverseTime::new(1.0, 0.0), "inverse_time" "from / (1 + gamma · t / steps)" [gamma = "0.01"] [from] [steps, staircase]
+    Cosine = Cosine::new(1.0, 0), "cosine" "to + (from − to) · ((1 + cos(π · min(t, steps) / steps)) / 2)^power" [steps = "1000"] [from] [to, power, rises]
     CosineRestarts = CosineRestarts::new(1.0, 0), "cosine_restarts" "to + (from − to) · shrink^i · (1 + cos(π · (t − s_i) / (steps · growth^i))) / 2"
-        [steps = "1000"] [from, to, growth, shrink]
+        [steps = "1000"] [from] [to, growth, shrink]
     Cyclic = Cyclic::new(0.0, 1.0), "cyclic" "from + (peak − from) · k · f, k up in `up` and down in `down` steps; f by mode: 1, 2^−cycle, gamma^t"
-        [] [from, peak, up, down, mode, gamma]
+        [] [from, peak] [up, down, mode, gamma]
     OneCycle = OneCycle::new(1.0, 0), "one_cycle" "peak/div → peak → peak/div/final_div, the peak at pct_start · steps − 1, the end at steps − 1"
-        [steps = "1000"] [peak, pct_start, div, final_div, shape, three_phase]
-    Noam = Noam::default(), "noam" "factor · model_size^−½ · min((t + 1)^−½, (t + 1) · warmup^−3⁄2)" [] [factor, model_size, warmup]
-    InverseSqrt = InverseSqrt::new(1.0), "inverse_sqrt" "from / √(1 + t / timescale)" [] [from, timescale]
-    Wsd = Wsd::new(1.0, 0), "wsd" "peak · t / warmup, then peak for `stable` steps, then down to `to` in `decay` steps" [decay = "200"] [peak, warmup, stable, to, shape]
+        [steps = "1000"] [peak] [pct_start, div, final_div, shape, three_phase]
+    Noam = Noam::default(), "noam" "factor · model_size^−½ · min((t + 1)^−½, (t + 1) · warmup^−3⁄2)" [] [] [factor, model_size, warmup]
+    InverseSqrt = InverseSqrt::new(1.0), "inverse_sqrt" "from / √(1 + t / timescale)" [] [from] [timescale]
+    Wsd = Wsd::new(1.0, 0), "wsd" "peak · t / warmup, then peak for `stable` steps, then down to `to` in `decay` steps" [decay = "200"] [peak] [warmup, stable, to, shape]
 }

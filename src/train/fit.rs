@@ -2,10 +2,9 @@
 
 use super::Trainer;
 use super::metrics::Metrics;
-use super::stopping::Best;
+use super::stopping::{Best, doubles, floats};
 use crate::error::{Error, Result};
-use crate::plan::Program;
-use crate::rule::Real;
+use crate::plan::{Program, Values};
 use std::ops::ControlFlow;
 
 /// Where a training stands after an epoch.
@@ -42,7 +41,12 @@ impl<P: Program> Trainer<P> {
             }
         }
         match self.stopping {
-            Some(stopping) if stopping.keep_best => self.restore_best(),
+            Some(stopping) if stopping.keep_best => {
+                let best = std::mem::take(&mut self.best);
+                let restored = self.restore(&best);
+                self.best = best;
+                restored
+            }
             _ => Ok(()),
         }
     }
@@ -59,44 +63,50 @@ impl<P: Program> Trainer<P> {
     /// Keeps what is the best of its lane so far.
     fn observe(&mut self, validation: &[Metrics]) -> Result<()> {
         let Some(stopping) = self.stopping else { return Ok(()) };
+        let mut better = Vec::new();
         for (lane, metrics) in validation.iter().enumerate() {
             if self.best[lane].observe(&stopping, self.epoch, metrics)? && stopping.keep_best {
-                let params = self.eval_params(lane)?;
-                let buffers = self.optimizer.program_mut().read(self.statistics.id, lane)?;
-                let [params, buffers] =
-                    [params, buffers].map(|values| values.into_iter().map(Real::as_f64).collect::<Vec<f64>>());
-                (self.best[lane].params, self.best[lane].buffers) = (params, buffers);
+                better.push(lane);
             }
+        }
+        if better.is_empty() {
+            return Ok(());
+        }
+        let (params, buffers) = (self.optimizer.all_eval_params()?, self.all_statistics()?);
+        for lane in better {
+            (self.best[lane].params, self.best[lane].buffers) = (doubles(&params[lane]), doubles(&buffers[lane]));
         }
         Ok(())
     }
 
-    /// Gives lanes their best parameters and running statistics back.
+    /// The untrained buffers of all lanes, as they are.
+    pub(super) fn all_statistics(&mut self) -> Result<Vec<Vec<P::Float>>> {
+        match self.optimizer.program_mut().read_all(&[self.statistics.id])?.pop() {
+            Some(Values::Floats(lanes)) => Ok(lanes),
+            _ => Ok(Vec::new()),
+        }
+    }
+
+    /// Gives lanes their best parameters and running statistics back. Where steps go on from other parameters than those that are
+    /// evaluated, the best is only evaluated, and steps go on from where they are.
     ///
     /// # Errors
     /// A lost device.
-    fn restore_best(&mut self) -> Result<()> {
+    pub(super) fn restore(&mut self, best: &[Best]) -> Result<()> {
         self.refresh()?;
-        for lane in 0..self.lanes.len() {
-            if self.best[lane].epoch == 0 {
-                continue;
-            }
-            let floats = |values: &[f64]| values.iter().map(|&x| P::Float::of(x)).collect::<Vec<_>>();
-            let (params, buffers) = (floats(&self.best[lane].params), floats(&self.best[lane].buffers));
-            self.optimizer.program_mut().write(self.statistics.id, lane, 0, &buffers)?;
-            match self.evaluated {
-                // What steps go on from is not what is evaluated.
-                Some(evaluated) => self.optimizer.program_mut().write(evaluated, lane, 0, &params)?,
-                None => {
-                    let tensors = self.optimizer.arena().tensors().to_vec();
-                    for tensor in tensors {
-                        let values = &params[tensor.offset..][..tensor.len()];
-                        self.optimizer.lane(lane)?.set_params(&tensor.name, values)?;
-                    }
-                }
-            }
+        let known = || best.iter().enumerate().filter(|(_, best)| best.epoch > 0);
+        if self.evaluated.is_some() && self.aside.is_none() {
+            self.aside = Some(self.all_statistics()?.iter().map(|values| doubles(values)).collect());
         }
-        self.restored = self.evaluated.is_some();
-        Ok(())
+        for (lane, best) in known() {
+            self.optimizer.program_mut().write(self.statistics.id, lane, 0, &floats(&best.buffers))?;
+        }
+        let Some(evaluated) = self.evaluated else {
+            let mut all = self.optimizer.all_params()?;
+            known().for_each(|(lane, best)| all[lane] = floats(&best.params));
+            return self.optimizer.set_all_params(&all);
+        };
+        let program = self.optimizer.program_mut();
+        known().try_for_each(|(lane, best)| program.write(evaluated, lane, 0, &floats(&best.params)))
     }
 }

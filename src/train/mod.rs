@@ -109,8 +109,9 @@ pub struct Trainer<P> {
     /// Early stopping, and the best of each lane.
     stopping: Option<EarlyStopping>,
     best: Vec<Best>,
-    /// Whether what is evaluated is the best that lanes have been.
-    restored: bool,
+    /// The running statistics of each lane that steps go on with, while the best that lanes have been is evaluated in their place; any
+    /// float is exact in `f64`.
+    aside: Option<Vec<Vec<f64>>>,
 }
 
 /// Plans of a trainer beside those of its optimizer.
@@ -287,6 +288,7 @@ impl<P: Program> Trainer<P> {
 
     /// Makes up to `count` steps of the epoch at hand that are alike; returns how many.
     fn stretch(&mut self, count: usize) -> Result<usize> {
+        self.take_back()?;
         if self.step == 0 {
             self.begin()?;
         }
@@ -295,7 +297,6 @@ impl<P: Program> Trainer<P> {
         // The last step may be another.
         let alike = if common == end { left } else { left - 1 };
         let (plans, count) = if alike > 0 { (common, count.min(alike)) } else { (end, count.min(1)) };
-        self.restored = false;
         let run = self.optimizer.run(plans, count);
         let made = match &run {
             Ok(()) => count,
@@ -399,12 +400,17 @@ impl<P: Program> Trainer<P> {
 
     /// Makes the parameters to evaluate with.
     fn refresh(&mut self) -> Result<()> {
-        let Some(evaluated) = self.evaluated.filter(|_| !self.restored) else { return Ok(()) };
-        for lane in 0..self.lanes.len() {
-            let params = self.eval_params(lane)?;
-            self.optimizer.program_mut().write(evaluated, lane, 0, &params)?;
-        }
-        Ok(())
+        let Some(evaluated) = self.evaluated.filter(|_| self.aside.is_none()) else { return Ok(()) };
+        let all = self.optimizer.all_eval_params()?;
+        let program = self.optimizer.program_mut();
+        all.iter().enumerate().try_for_each(|(lane, params)| program.write(evaluated, lane, 0, params))
+    }
+
+    /// Gives lanes the running statistics back that steps go on with, where those of their best are in the place.
+    fn take_back(&mut self) -> Result<()> {
+        let (id, program) = (self.statistics.id, self.optimizer.program_mut());
+        let mut aside = self.aside.take().into_iter().flatten().enumerate();
+        aside.try_for_each(|(lane, values)| program.write(id, lane, 0, &stopping::floats(&values)))
     }
 
     /// Changes a number among the settings of a lane's rule, from the next step on, as
@@ -455,7 +461,7 @@ impl<P: Program> Trainer<P> {
     /// # Errors
     /// A lane that does not exist, or a lost device.
     pub fn eval_params(&mut self, lane: usize) -> Result<Vec<P::Float>> {
-        if let Some(evaluated) = self.evaluated.filter(|_| self.restored) {
+        if let Some(evaluated) = self.evaluated.filter(|_| self.aside.is_some()) {
             return self.optimizer.program_mut().read(evaluated, lane);
         }
         self.optimizer.lane(lane)?.eval_arena()

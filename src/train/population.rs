@@ -323,23 +323,20 @@ impl<'a, E: Engine, S: FnMut(&Job) -> Result<Setup>> Population<'a, E, S> {
         self.kept.get(&key(job)).map_or(setup.seed, |kept| kept.seed)
     }
 
-    /// Trains the jobs of a group together, or one by one where one of them goes wrong by itself.
-    fn train_all(&mut self, all: &[Job], group: Group, steps: u64) -> Result<Vec<(usize, f64)>> {
+    /// Trains the jobs of a group together, or one by one where one of them goes wrong by itself: what each has come to, or nothing where
+    /// it went wrong.
+    fn train_all(&mut self, all: &[Job], group: Group, steps: u64) -> Result<Vec<(usize, Option<Kept<E::Float>>)>> {
         let jobs: Vec<&Job> = group.jobs.iter().map(|&job| &all[job]).collect();
         match self.train_group(&jobs, &group, steps) {
-            Ok(kept) => {
-                let told = kept.iter().map(|kept| self.told(&kept.metrics)).collect::<Result<Vec<f64>>>()?;
-                self.kept.extend(jobs.iter().map(|job| key(job)).zip(kept));
-                Ok(group.jobs.into_iter().zip(told).collect())
-            }
+            Ok(kept) => Ok(group.jobs.into_iter().zip(kept.into_iter().map(Some)).collect()),
             Err(error) if !goes_wrong(&error) => Err(error),
-            Err(_) if group.jobs.len() == 1 => Ok(vec![(group.jobs[0], f64::NAN)]),
+            Err(_) if group.jobs.len() == 1 => Ok(vec![(group.jobs[0], None)]),
             Err(_) => {
-                let mut told = Vec::new();
+                let mut trained = Vec::new();
                 for one in group.apart() {
-                    told.extend(self.train_all(all, one, steps)?);
+                    trained.extend(self.train_all(all, one, steps)?);
                 }
-                Ok(told)
+                Ok(trained)
             }
         }
     }
@@ -354,12 +351,16 @@ impl<'a, E: Engine, S: FnMut(&Job) -> Result<Setup>> Population<'a, E, S> {
 impl<E: Engine, S: FnMut(&Job) -> Result<Setup>> Train for Population<'_, E, S> {
     fn train(&mut self, jobs: &[Job], steps: u64) -> Result<Vec<f64>> {
         range::require(self.most >= 1, "at_most", self.most, "at least 1")?;
-        let mut metrics = vec![f64::NAN; jobs.len()];
+        let (mut metrics, mut trained) = (vec![f64::NAN; jobs.len()], Vec::new());
         for group in self.groups(jobs)? {
-            for (job, metric) in self.train_all(jobs, group, steps)? {
-                metrics[job] = metric;
+            for (job, kept) in self.train_all(jobs, group, steps)? {
+                let Some(kept) = kept else { continue };
+                metrics[job] = self.told(&kept.metrics)?;
+                trained.push((key(&jobs[job]), kept));
             }
         }
+        // All of it, or nothing: a call that was broken off leaves every job where it was.
+        self.kept.extend(trained);
         Ok(metrics)
     }
 

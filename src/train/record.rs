@@ -126,7 +126,7 @@ pub(super) fn record<E: Engine>(engine: &E, settled: &Settled) -> Result<Trainer
         sequences: [Vec::new(), Vec::new()],
         best: settled.stopping.map_or_else(Vec::new, |_| vec![Best::new(arena.len(), start.len()); own.len()]),
         stopping: settled.stopping,
-        restored: false,
+        aside: None,
     };
     trainer.sequence_all();
     Ok(trainer)

@@ -1,9 +1,10 @@
 //! Trainers in files: their states, and weights alone.
 
 use super::Trainer;
+use super::state::RESTORED;
 use crate::checkpoint::{Element, Loaded, Tensors, read, write};
 use crate::error::{Error, Result};
-use crate::optimizer::{Expected, StateKind, StateValues};
+use crate::optimizer::{Expected, Fitting, State, StateKind, StateValues, parts_of};
 use crate::plan::{Arena, Program};
 use crate::rule::Real;
 use serde_json::json;
@@ -40,27 +41,106 @@ where
     /// Another rule, other rows, batches or micro-batches, with both values; tensors that are missing, unknown, of another shape, type or
     /// number of lanes, each by its name; or as for [`Trainer::load_state_dict`].
     pub fn load_tensors(&mut self, tensors: &Tensors) -> Result<Loaded> {
-        let expected = self.cut();
-        if let Some(found) = tensors.texts.get(CUT).filter(|found| **found != expected) {
-            return Err(Error::shape("how the run of the file takes its rows", expected, found));
-        }
-        let all = self.optimizer.expected().into_iter().chain(self.own_arrays()).collect();
-        let (state, loaded) = self.optimizer.state_of(all, tensors, |_| false)?;
+        self.check_cut(tensors)?;
+        let (mut state, loaded) = self.optimizer.state_of(self.arrays_for(tensors), tensors, |_| false)?;
+        self.complete(&mut state);
         self.load_state_dict(&state)?;
         loaded.warn();
         Ok(loaded)
     }
 
+    /// Takes what fits of [`Trainer::tensors`], and says what was taken and what was not. Parameters and untrained buffers are taken one by
+    /// one. All else (state of the rules, counters, settings, where the run was) is taken as a whole or not at all, also where the file is of
+    /// a run of other rows or batches.
+    ///
+    /// # Errors
+    /// A lost device, or memory that there is not.
+    ///
+    /// # Examples
+    ///
+    /// More classes than the model of the file had:
+    ///
+    /// ```
+    /// use thalweg::nn::{Nonlinearity, Sequential};
+    /// use thalweg::{Adam, Recipe, Trainer, cpu::Cpu, data::Dataset};
+    ///
+    /// let new = |classes: u32| {
+    ///     let data = Dataset::new((0..20).map(|i| i as f32).collect(), 2, (0..10).map(|i| i % classes).collect())?;
+    ///     let model = Sequential::perceptron(2, &[4], classes as usize, Nonlinearity::Relu);
+    ///     Trainer::builder(&model, Recipe::new(Adam::default())).train(&data).build(&Cpu::<f32>::default())
+    /// };
+    /// let (mut old, mut new) = (new(2)?, new(3)?);
+    /// let loaded = new.load_tensors_lenient(&old.tensors()?)?;
+    /// assert_eq!(loaded.loaded, ["param.0.bias", "param.0.weight"]);
+    /// assert_eq!(loaded.kept.len(), 3);
+    /// # Ok::<(), thalweg::Error>(())
+    /// ```
+    pub fn load_tensors_lenient(&mut self, tensors: &Tensors) -> Result<Loaded> {
+        let buffer = format!("{BUFFER}.");
+        let alone = |name: &str| name.starts_with("param.") || name.starts_with(&buffer);
+        let fitting = self.optimizer.fitting(self.arrays_for(tensors), tensors, alone, self.check_cut(tensors));
+        let Fitting { alone, complete, rest, mut loaded } = fitting;
+        let whole = rest.and_then(|rest| {
+            let mut state = if complete { State::default() } else { self.state_dict()? };
+            alone.iter().chain(&rest).for_each(|(expected, array)| drop(state.insert(&expected.name, array.clone())));
+            self.complete(&mut state);
+            self.load_state_dict(&state)?;
+            Ok(rest)
+        });
+        match whole {
+            Ok(rest) => rest.iter().for_each(|(expected, _)| self.optimizer.note(expected, tensors, &mut loaded)),
+            Err(reason) => {
+                self.take_back()?;
+                for (tensor, lane, values) in parts_of(&alone, &buffer) {
+                    let offset = self.statistics.arena.tensor(tensor)?.offset;
+                    self.optimizer.program_mut().write(self.statistics.id, lane, offset, values)?;
+                }
+                self.optimizer.set_params_of(&alone)?;
+                loaded.kept.push(("all but parameters and buffers".into(), reason));
+            }
+        }
+        loaded.warn();
+        Ok(loaded)
+    }
+
+    /// What a file of this run has to have. One from before this was told does not say whether the best is evaluated.
+    fn arrays_for(&self, tensors: &Tensors) -> Vec<Expected> {
+        let mut all: Vec<Expected> = self.optimizer.expected().into_iter().chain(self.own_arrays()).collect();
+        all.retain(|expected| expected.name != RESTORED || tensors.find(RESTORED).is_some());
+        all
+    }
+
+    /// Adds what [`Trainer::arrays_for`] left out.
+    fn complete(&self, state: &mut State<P::Float>) {
+        if state.get(RESTORED).is_none() && self.own_arrays().iter().any(|expected| expected.name == RESTORED) {
+            state.put(RESTORED.into(), &[], StateValues::Counts(vec![vec![0]; self.lanes.len()]));
+        }
+    }
+
+    /// Whether the run of a file takes its rows as this one does.
+    fn check_cut(&self, tensors: &Tensors) -> Result<()> {
+        let expected = self.cut();
+        match tensors.texts.get(CUT).filter(|found| **found != expected) {
+            Some(found) => Err(Error::shape("how the run of the file takes its rows", expected, found)),
+            None => Ok(()),
+        }
+    }
+
     /// Takes the model out of a file of any run of this model and recipe, to predict with it: parameters, what the recipe keeps beside
-    /// them, and untrained buffers. Seeds, data and batches may be others; where the run was is left aside.
+    /// them, and untrained buffers; where early stopping had given the best back, that. Seeds, data and batches may be others; where the run
+    /// was is left aside.
     ///
     /// # Errors
     /// Another rule; tensors that are missing, unknown, of another shape, type or number of lanes, each by its name; a lost device.
     pub fn load_model(&mut self, tensors: &Tensors) -> Result<Loaded> {
         let buffers = arrays(BUFFER, &self.statistics.arena);
-        let all = self.optimizer.expected().into_iter().chain(buffers.iter().cloned()).collect();
+        let restored = tensors.find(RESTORED).is_some_and(|flags| flags.numbers().any(|flag| flag != 0.0));
+        let best = if restored && self.evaluated.is_some() { self.best_arrays() } else { Vec::new() };
+        let all = self.optimizer.expected().into_iter().chain(buffers.iter().chain(&best).cloned()).collect();
         let of_the_run = |name: &str| name.starts_with("trainer.") || name.starts_with("best.");
         let (mut state, loaded) = self.optimizer.state_of(all, tensors, of_the_run)?;
+        let best_of_lanes = if best.is_empty() { Vec::new() } else { self.best_of(&state)? };
+        best.iter().for_each(|expected| drop(state.remove(&expected.name)));
         let mut lanes = vec![vec![P::Float::of(0.0); self.statistics.arena.len()]; self.lanes.len()];
         for (tensor, Expected { name, .. }) in self.statistics.arena.tensors().iter().zip(&buffers) {
             let Some(StateValues::Floats(values)) = state.remove(name).map(|array| array.values) else { continue };
@@ -69,9 +149,12 @@ where
             }
         }
         self.optimizer.load_state_dict(&state)?;
-        self.restored = false;
+        self.aside = None;
         for (lane, values) in lanes.iter().enumerate() {
             self.optimizer.program_mut().write(self.statistics.id, lane, 0, values)?;
+        }
+        if !best_of_lanes.is_empty() {
+            self.restore(&best_of_lanes)?;
         }
         loaded.warn();
         Ok(loaded)
@@ -214,7 +297,7 @@ where
     /// Writes what was found of the untrained buffers into all lanes, and leaves the others as they are. What is evaluated from here on is
     /// what was loaded.
     fn write_buffers(&mut self, values: &[(usize, Vec<P::Float>)]) -> Result<()> {
-        self.restored = false;
+        self.take_back()?;
         let (id, program) = (self.statistics.id, self.optimizer.program_mut());
         for lane in 0..self.lanes.len() {
             values.iter().try_for_each(|(offset, values)| program.write(id, lane, *offset, values))?;

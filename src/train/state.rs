@@ -4,7 +4,7 @@ use super::Trainer;
 use super::lanes::{order, step_key};
 #[cfg(feature = "checkpoint")]
 use super::saved::arrays;
-use super::stopping::Best;
+use super::stopping::{Best, doubles, floats};
 use crate::error::{Error, Result};
 #[cfg(feature = "checkpoint")]
 use crate::optimizer::{Expected, StateKind};
@@ -22,6 +22,8 @@ const TALLY: &str = "trainer.tally";
 /// Counts of [`Best`], and its metric.
 const BEST: &str = "best.counts";
 const BEST_METRIC: &str = "best.metric";
+/// Whether the best is what is evaluated, in the place of where steps go on from.
+pub(super) const RESTORED: &str = "best.restored";
 
 impl<P: Program> Trainer<P> {
     /// Everything that the training has come to: [`Optimizer::state_dict`](crate::Optimizer::state_dict), and beside it
@@ -32,6 +34,7 @@ impl<P: Program> Trainer<P> {
     /// | `trainer.seed`, `trainer.epoch`, `trainer.step`, `trainer.steps` | seeds, complete epochs, steps of the epoch at hand, steps at all |
     /// | `trainer.tally` | sums over the rows of the epoch at hand |
     /// | `best.counts`, `best.metric`, `best.param.NAME`, `best.buffer.NAME` | where there is early stopping: each lane's best |
+    /// | `best.restored` | beside them, for rules that evaluate with other parameters than they train: whether the best is what is evaluated |
     ///
     /// Orders of epochs and random numbers follow from seeds and counts. Data, rows of lanes and standardisation are not part of it: they
     /// are those that the trainer was built with.
@@ -45,6 +48,9 @@ impl<P: Program> Trainer<P> {
             Values::Floats(lanes) => lanes.clone(),
             _ => Vec::new(),
         });
+        // What the run goes on with.
+        let aside = self.aside.as_ref().map(|lanes| lanes.iter().map(|values| floats(values)).collect());
+        let buffers = aside.unwrap_or(buffers);
         put(&mut state, "buffer", &self.statistics.arena, &buffers);
         state.put(TALLY.into(), &[self.train.columns.count()], StateValues::Floats(tally));
         let lanes = self.lanes.len();
@@ -55,16 +61,18 @@ impl<P: Program> Trainer<P> {
         count(EPOCH, &|_| self.epoch);
         count(STEP, &|_| self.step as u64);
         count(STEPS, &|_| self.steps as u64);
+        if self.tells_restored() {
+            count(RESTORED, &|_| self.aside.is_some().into());
+        }
         if self.stopping.is_some() {
             let counts = |best: &Best| vec![best.epoch, best.waited, best.stopped.into()];
             state.put(BEST.into(), &[3], StateValues::Counts(self.best.iter().map(counts).collect()));
             let metric = self.best.iter().map(|best| vec![best.metric]).collect();
             state.put(BEST_METRIC.into(), &[], StateValues::Numbers(metric));
-            let floats = |of: fn(&Best) -> &Vec<f64>| -> Vec<Vec<P::Float>> {
-                self.best.iter().map(|best| of(best).iter().map(|&x| P::Float::of(x)).collect()).collect()
-            };
-            put(&mut state, "best.param", self.optimizer.arena(), &floats(|best| &best.params));
-            put(&mut state, "best.buffer", &self.statistics.arena, &floats(|best| &best.buffers));
+            let lanes =
+                |of: fn(&Best) -> &Vec<f64>| -> Vec<Vec<P::Float>> { self.best.iter().map(|best| floats(of(best))).collect() };
+            put(&mut state, "best.param", self.optimizer.arena(), &lanes(|best| &best.params));
+            put(&mut state, "best.buffer", &self.statistics.arena, &lanes(|best| &best.buffers));
         }
         Ok(state)
     }
@@ -81,15 +89,19 @@ impl<P: Program> Trainer<P> {
         let mut rest = state.clone();
         self.own_names().iter().for_each(|name| drop(rest.remove(name)));
         self.optimizer.load_state_dict(&rest)?;
-        let Own { seeds, counts: [epoch, step, steps], tally, buffers, best } = own;
+        let Own { seeds, counts: [epoch, step, steps], tally, buffers, best, restored } = own;
+        self.aside = None;
         let program = self.optimizer.program_mut();
         for (lane, &seed) in seeds.iter().enumerate() {
             self.lanes[lane].seed = seed;
             program.write(self.statistics.id, lane, 0, &buffers[lane])?;
             program.write_indices(self.statistics.keys, lane, 0, &step_key(seed))?;
         }
-        (self.epoch, self.step, self.steps, self.best) = (epoch, step as usize, steps as usize, best);
-        self.restored = false;
+        (self.epoch, self.step, self.steps) = (epoch, step as usize, steps as usize);
+        if restored {
+            self.restore(&best)?;
+        }
+        self.best = best;
         let (lanes, program) = (&self.lanes, self.optimizer.program_mut());
         if self.step > 0 {
             self.train.write_order(program, |lane| order(lanes[lane].seed, epoch, &lanes[lane].train))?;
@@ -105,6 +117,7 @@ impl<P: Program> Trainer<P> {
         };
         let mut names = of("buffer", &self.statistics.arena);
         names.extend([SEED, EPOCH, STEP, STEPS, TALLY].map(String::from));
+        names.extend(self.tells_restored().then(|| RESTORED.into()));
         if self.stopping.is_some() {
             names.extend([BEST, BEST_METRIC].map(String::from));
             names.extend(of("best.param", self.optimizer.arena()));
@@ -113,18 +126,30 @@ impl<P: Program> Trainer<P> {
         names
     }
 
+    /// Whether the best may be evaluated beside what steps go on from.
+    fn tells_restored(&self) -> bool {
+        self.stopping.is_some() && self.evaluated.is_some()
+    }
+
     /// Names, shapes and kinds of the arrays that are not the optimizer's.
     #[cfg(feature = "checkpoint")]
     pub(super) fn own_arrays(&self) -> Vec<Expected> {
-        let one = |name: &str, shape: &[usize], kind| Expected { name: name.into(), shape: shape.into(), kind };
         let mut all = arrays("buffer", &self.statistics.arena);
         all.push(one(TALLY, &[self.train.columns.count()], StateKind::Floats));
         all.extend([SEED, EPOCH, STEP, STEPS].map(|name| one(name, &[], StateKind::Counts)));
+        all.extend(self.tells_restored().then(|| one(RESTORED, &[], StateKind::Counts)));
         if self.stopping.is_some() {
-            all.extend([one(BEST, &[3], StateKind::Counts), one(BEST_METRIC, &[], StateKind::Numbers)]);
-            all.extend(arrays("best.param", self.optimizer.arena()));
-            all.extend(arrays("best.buffer", &self.statistics.arena));
+            all.extend(self.best_arrays());
         }
+        all
+    }
+
+    /// Those of the best of each lane.
+    #[cfg(feature = "checkpoint")]
+    pub(super) fn best_arrays(&self) -> Vec<Expected> {
+        let mut all = vec![one(BEST, &[3], StateKind::Counts), one(BEST_METRIC, &[], StateKind::Numbers)];
+        all.extend(arrays("best.param", self.optimizer.arena()));
+        all.extend(arrays("best.buffer", &self.statistics.arena));
         all
     }
 
@@ -152,15 +177,15 @@ impl<P: Program> Trainer<P> {
         let tally = state.floats(TALLY, &[self.train.columns.count()], lanes)?.to_vec();
         let buffers = whole(state, "buffer", &self.statistics.arena, lanes)?;
         let best = if self.stopping.is_some() { self.best_of(state)? } else { Vec::new() };
-        Ok(Own { seeds, counts, tally, buffers, best })
+        let restored = self.tells_restored() && count(RESTORED)?.iter().any(|&restored| restored != 0);
+        Ok(Own { seeds, counts, tally, buffers, best, restored })
     }
 
-    fn best_of(&self, state: &State<P::Float>) -> Result<Vec<Best>> {
+    pub(super) fn best_of(&self, state: &State<P::Float>) -> Result<Vec<Best>> {
         let lanes = self.lanes.len();
         let (counts, metrics) = (state.counts(BEST, &[3], lanes)?, state.number(BEST_METRIC, lanes)?);
         let params = whole(state, "best.param", self.optimizer.arena(), lanes)?;
         let buffers = whole(state, "best.buffer", &self.statistics.arena, lanes)?;
-        let doubles = |values: &[P::Float]| values.iter().map(|x| x.as_f64()).collect();
         let of = |lane: usize| Best {
             epoch: counts[lane][0],
             waited: counts[lane][1],
@@ -180,6 +205,13 @@ struct Own<F> {
     tally: Vec<Vec<F>>,
     buffers: Vec<Vec<F>>,
     best: Vec<Best>,
+    restored: bool,
+}
+
+/// An array of a file.
+#[cfg(feature = "checkpoint")]
+fn one(name: &str, shape: &[usize], kind: StateKind) -> Expected {
+    Expected { name: name.into(), shape: shape.into(), kind }
 }
 
 /// Puts each tensor of an arena into a state.

@@ -2,6 +2,7 @@
 
 use super::metrics::{Metric, Metrics};
 use crate::error::{Result, range};
+use crate::rule::Real;
 
 /// Ends [`Trainer::fit`](super::Trainer::fit) when a metric on the validation data no longer becomes better, lane by lane: what a lane is
 /// after its own stop does not count, and training ends when all lanes have stopped.
@@ -37,7 +38,9 @@ pub struct EarlyStopping {
     pub patience: u64,
     /// How much better than the best is better, finite and at least 0. Default 0.
     pub min_delta: f64,
-    /// Whether the lanes get their best parameters and running statistics back in the end. Default: yes.
+    /// Whether the lanes get their best parameters and running statistics back in the end. Default: yes. A rule whose parameters to evaluate
+    /// with are others than those it trains ([`ScheduleFree`](crate::ScheduleFree)) evaluates with the best, and further steps go on from
+    /// where they ended.
     pub keep_best: bool,
 }
 
@@ -52,6 +55,16 @@ impl EarlyStopping {
         range::require(self.patience >= 1, "patience", self.patience, "at least 1")?;
         range::not_negative("min_delta", self.min_delta)
     }
+}
+
+/// Floats of an engine in double precision, where each is exact.
+pub(super) fn doubles<F: Real>(values: &[F]) -> Vec<f64> {
+    values.iter().map(|x| x.as_f64()).collect()
+}
+
+/// And back.
+pub(super) fn floats<F: Real>(values: &[f64]) -> Vec<F> {
+    values.iter().map(|&x| F::of(x)).collect()
 }
 
 /// The best that a lane has been on the validation data.

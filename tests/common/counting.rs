@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 use thalweg::Result;
-use thalweg::plan::{Answer, Blueprint, BufferId, Engine, PlanId, Program, Tag, Values};
+use thalweg::plan::{Answer, Blueprint, BufferId, Engine, Machine, PlanId, Program, Tag, Values};
 
 /// An engine whose programs count what waits for the device.
 pub struct Counting<E>(pub E);
@@ -29,6 +29,10 @@ impl<E: Engine> Engine for Counting<E> {
 
 impl<P: Program> Program for CountingProgram<P> {
     type Float = P::Float;
+
+    fn machine(&self) -> Machine {
+        self.inner.machine()
+    }
 
     fn repeat(&mut self, plans: &[PlanId], times: usize) -> Result<()> {
         self.inner.repeat(plans, times)

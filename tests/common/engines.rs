@@ -4,7 +4,7 @@ use std::ops::Range;
 use thalweg::Result;
 use thalweg::cpu::Cpu;
 use thalweg::gpu::{Gpu, GpuOptions, adapters};
-use thalweg::plan::{Answer, Blueprint, BufferId, CHUNK, Engine, PlanId, Program, Tag, Values};
+use thalweg::plan::{Answer, Blueprint, BufferId, CHUNK, Engine, Machine, PlanId, Program, Tag, Values};
 use thalweg::wgpu::{DeviceDescriptor, Limits};
 
 /// An engine over `f32`.
@@ -81,6 +81,10 @@ impl Engine for AnyEngine {
 
 impl Program for AnyProgram {
     type Float = f32;
+
+    fn machine(&self) -> Machine {
+        self.0.machine()
+    }
 
     fn repeat(&mut self, plans: &[PlanId], times: usize) -> Result<()> {
         self.0.repeat(plans, times)

@@ -14,6 +14,7 @@ pub mod options;
 pub mod oracle;
 pub mod plain_muon;
 pub mod refusal;
+pub mod started;
 pub mod taped;
 
 /// The lines of a file in tests/golden.

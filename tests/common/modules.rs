@@ -13,15 +13,16 @@ pub fn weighted(value: &Value, tape: &mut Tape) -> Value {
     (&flat * &weights).sum(&[])
 }
 
-pub fn numbers(json: &Json) -> Vec<f64> {
+/// The numbers of a list.
+pub fn listed(json: &Json) -> Vec<f64> {
     json.as_array().expect("a list").iter().map(|x| x.as_f64().expect("a number")).collect()
 }
 
 fn inputs(case: &Json) -> Vec<Input> {
-    let shape = |json: &Json| numbers(&json["shape"]).into_iter().map(|size| size as usize).collect();
+    let shape = |json: &Json| listed(&json["shape"]).into_iter().map(|size| size as usize).collect();
     let input = |json: &Json| match json.get("floats") {
-        Some(values) => Input::Floats(shape(json), numbers(values)),
-        None => Input::Indices(shape(json), numbers(&json["indices"]).into_iter().map(|x| x as u32).collect()),
+        Some(values) => Input::Floats(shape(json), listed(values)),
+        None => Input::Indices(shape(json), listed(&json["indices"]).into_iter().map(|x| x as u32).collect()),
     };
     case["inputs"].as_array().expect("inputs").iter().map(input).collect()
 }
@@ -32,7 +33,7 @@ pub fn recorded(case: &Json, lanes: usize, model: impl FnOnce(&mut Tape, &[Value
     let tape = if name.ends_with("_eval") { Tape::evaluation() } else { Tape::training() };
     let mut taped = record(lanes, tape, &inputs(case), true, model).unwrap_or_else(|error| panic!("{name}: {error}"));
     for (parameter, values) in case["params"].as_object().expect("parameters") {
-        taped.set(parameter, &numbers(values));
+        taped.set(parameter, &listed(values));
     }
     taped
 }
@@ -49,25 +50,20 @@ fn lists(case: &Json, found: &Results) -> Vec<(String, Vec<f64>, Vec<f64>, f64)>
     let error = |json: &Json| json.as_f64().unwrap_or(0.0);
     let mut lists = vec![
         ("loss".into(), found.outputs[0].clone(), vec![case["loss"].as_f64().expect("a loss")], error(&single["loss"])),
-        ("output".into(), found.outputs[1].clone(), numbers(&case["output"]["values"]), error(&single["output"])),
+        ("output".into(), found.outputs[1].clone(), listed(&case["output"]["values"]), error(&single["output"])),
     ];
     for (name, grads) in &found.grads {
-        lists.push((
-            format!("gradient of {name}"),
-            grads.clone(),
-            numbers(&case["grads"][name]),
-            error(&single["grads"][name]),
-        ));
+        lists.push((format!("gradient of {name}"), grads.clone(), listed(&case["grads"][name]), error(&single["grads"][name])));
     }
     for (index, grads) in found.of_inputs.iter().enumerate() {
         // PyTorch was not asked for what targets get.
         if !grads.is_empty() && (index == 0 || !case["name"].as_str().is_some_and(|name| name.starts_with("kl"))) {
-            let right = numbers(&case["of_inputs"][index]);
+            let right = listed(&case["of_inputs"][index]);
             lists.push((format!("gradient of input {index}"), grads.clone(), right, error(&single["of_inputs"][index])));
         }
     }
     for (name, values) in found.buffers.iter().filter(|(name, _)| name.contains("running")) {
-        lists.push((name.clone(), values.clone(), numbers(&case["buffers"][name]), 0.0));
+        lists.push((name.clone(), values.clone(), listed(&case["buffers"][name]), 0.0));
     }
     lists
 }
@@ -83,7 +79,7 @@ pub fn are_those_of_pytorch(cases: &[Json], recorded: impl Fn(&Json, usize) -> T
         let parameters = case["params"].as_object().expect("parameters").len();
         assert_eq!(found.grads.len(), parameters, "{}", case["name"]);
         for (index, right) in case["of_inputs"].as_array().expect("gradients").iter().enumerate() {
-            assert_eq!(found.of_inputs[index].len(), numbers(right).len(), "{}: gradient of input {index}", case["name"]);
+            assert_eq!(found.of_inputs[index].len(), listed(right).len(), "{}: gradient of input {index}", case["name"]);
         }
         let running = |name: &&String| name.contains("running");
         let expected = case["buffers"].as_object().map_or(0, |buffers| buffers.keys().filter(running).count());

@@ -134,10 +134,14 @@ impl Taped {
         (0..self.lanes).map(|lane| self.results(&mut program, lane)).collect()
     }
 
+    /// The recording as the only plan.
+    pub fn blueprint(&self) -> Blueprint {
+        Blueprint::of(&self.layout, std::slice::from_ref(&self.plan))
+    }
+
     /// A program with its start values, whose only plan is the recording.
     pub fn load<E: Engine>(&self, engine: &E, step: u32) -> E::Program {
-        let blueprint = Blueprint::of(&self.layout, std::slice::from_ref(&self.plan));
-        let mut program = engine.load(&blueprint).unwrap_or_else(|error| panic!("{}: {error}", engine.describe()));
+        let mut program = engine.load(&self.blueprint()).unwrap_or_else(|error| panic!("{}: {error}", engine.describe()));
         let floats = |values: &[f64]| values.iter().map(|&x| E::Float::of(x)).collect::<Vec<_>>();
         for lane in 0..self.lanes {
             program.write(self.ids[0], lane, 0, &floats(&self.initial)).expect("parameters");
@@ -171,6 +175,10 @@ impl Taped {
         }
     }
 }
+
+/// How far gradients may be from differences: what Richardson's rule leaves of steps of 2e-3, whose fourth power is 1.6e-11, times
+/// derivatives of up to some 10⁴; and the rounding of losses over such a step, which is far less.
+pub const BY_DIFFERENCES: f64 = 1e-6;
 
 /// Compares all gradients with differences, on the oracle: relative to the largest gradient of each tensor.
 pub fn check_gradients(what: &str, taped: &mut Taped, tolerance: f64) {

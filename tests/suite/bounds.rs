@@ -81,7 +81,7 @@ fn sizes_of_moments_do_not_wrap_around() {
         let partials = if partials_of == 64 { partials } else { layout.floats("partials", partials_of) };
         let mut plan = Plan::default();
         let moments = Moments { buffer: moments, stacks: vec![stack] };
-        plan.push(Op::Factored(Factored { moments, grads, partials, current }));
+        plan.push(Op::Factored(Factored::new(grads, current, moments, partials)));
         plan.check(&layout)
     };
     assert_eq!(check(plain), Ok(()));

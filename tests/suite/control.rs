@@ -39,24 +39,14 @@ fn step(len: usize) -> Step {
     let frozen = layout.indices("frozen", GROUPS);
     let mut plan = Plan::default();
     let kind = NormKind::L2;
-    plan.push(Op::Norm(Norm { kind, grads, chunks, partials, frozen }));
-    let control = Control {
-        norm: None,
-        rows,
-        slots: SLOTS,
-        current,
-        counts,
-        scalars,
-        frozen,
-        skip_bad: true,
-        groups: GROUPS,
-        domains: std::iter::once(0..of_chunks).collect(),
-        domain_of: vec![0; GROUPS],
-        loss_scale: None,
-        micro: None,
-    };
-    plan.push(Op::Control(Control { norm: Some((partials, kind)), ..control.clone() }));
-    Step { layout, plan, grads, partials, rows, current, counts, scalars, without_norm: control }
+    plan.push(Op::Norm(Norm::new(kind, grads, chunks, partials, frozen)));
+    let mut control = Control::new(rows, SLOTS, current, [counts, scalars, frozen]);
+    (control.skip_bad, control.groups, control.domain_of) = (true, GROUPS, vec![0; GROUPS]);
+    control.domains = std::iter::once(0..of_chunks).collect();
+    let without_norm = control.clone();
+    control.norm = Some((partials, kind));
+    plan.push(Op::Control(control));
+    Step { layout, plan, grads, partials, rows, current, counts, scalars, without_norm }
 }
 
 /// The rows of the first step, one per group.

@@ -298,7 +298,7 @@ fn plans_that_kernels_cannot_trust_are_refused() {
             assert_error(engine.load(&Blueprint::of(&layout, &[plan.clone()])), message);
         }
     };
-    let norm = Norm { kind: NormKind::L2, grads, chunks, partials, frozen };
+    let norm = Norm::new(NormKind::L2, grads, chunks, partials, frozen);
     refused(Op::Norm(norm), "grads: others found, chunks that start at multiples of 64 expected");
     for engine in [engines::cpu(), engines::gpu()] {
         let mut program = engine.load(&Blueprint::of(&layout, &[])).expect("a program");

@@ -5,7 +5,7 @@ use crate::common::engines;
 use crate::common::golden_lines;
 use crate::common::modules::{self, are_as_near_as_pytorchs_own, are_those_of_pytorch};
 use crate::common::numbers::doubles;
-use crate::common::taped::{Input, Taped, check_gradients, record};
+use crate::common::taped::{BY_DIFFERENCES, Input, Results, Taped, check_gradients, record};
 use serde_json::Value as Json;
 use thalweg::cpu::Cpu;
 use thalweg::nn::{
@@ -13,6 +13,7 @@ use thalweg::nn::{
     ChannelDropout, Conv1d, Conv2d, ConvTranspose1d, ConvTranspose2d, Flatten, GroupNorm, InstanceNorm, Linear, MaxPool1d,
     MaxPool2d, Model, Nonlinearity, Padding, Sequential, Tape, Upsample,
 };
+use thalweg::plan::Engine;
 
 /// A layer of the goldens by name.
 fn layer(name: &str) -> Box<dyn Model> {
@@ -122,11 +123,11 @@ fn gradients_are_those_of_differences() {
     for case in &golden_lines("images") {
         let name = case["name"].as_str().expect("a name");
         let numbers =
-            |lists: &Json| lists.as_object().map_or(0, |lists| lists.values().map(|list| modules::numbers(list).len()).sum());
-        let count: usize = numbers(&case["params"]) + modules::numbers(&case["of_inputs"][0]).len();
+            |lists: &Json| lists.as_object().map_or(0, |lists| lists.values().map(|list| modules::listed(list).len()).sum());
+        let count: usize = numbers(&case["params"]) + modules::listed(&case["of_inputs"][0]).len();
         // Large ones take long; largest elements have kinks.
         if count <= 150 && !name.contains("max") {
-            check_gradients(name, &mut recorded(case, 1), 1e-6);
+            check_gradients(name, &mut recorded(case, 1), BY_DIFFERENCES);
             checked += 1;
         }
     }
@@ -305,6 +306,20 @@ fn mistakes_name_layer_and_shapes() {
         &AvgPool2d { padding: [2, 0], ..AvgPool2d::new([3, 3]) },
         "conv1: padding of a pool: [2, 0] found, at most half of the kernel [3, 3] (dilation [1, 1]) expected",
     );
+    // Both elements of the only window lie beside the image.
+    let beside = |dilation: usize, padding: usize| MaxPool2d {
+        stride: [1, 1],
+        padding: [padding, 0],
+        dilation: [dilation, 1],
+        ..MaxPool2d::new([2, 1])
+    };
+    let expected = "such that each window meets the image of [4, 5] expected";
+    refused(image, &beside(9, 3), &format!("conv1: dilation of a pool: 9 (kernel 2, padding 3) found, {expected}"));
+    refused(image, &beside(5, 1), &format!("conv1: dilation of a pool: 5 (kernel 2, padding 1) found, {expected}"));
+    let inputs = [Input::Floats(image.to_vec(), vec![0.5; 120])];
+    let met = record(1, Tape::training(), &inputs, false, |tape, x| vec![beside(4, 1).forward(tape, &x[0])]);
+    let met = met.expect("each window meets the image").run(&Cpu::<f64>::default(), 0, 1).swap_remove(0);
+    assert_eq!(met.outputs[0], [0.5; 60]);
     let message = format!("conv1: output of an adaptive pool: [2, 0] found, {axes}");
     refused(image, &AdaptiveAvgPool2d { out: [2, 0] }, &message);
     refused(&[2, 3], &MaxPool2d::new([2, 2]), "conv1: input of a pool: [2, 3] found, [samples, 3, lines, columns] expected");
@@ -322,4 +337,22 @@ fn mistakes_name_layer_and_shapes() {
     refused(image, &GroupNorm::new(2, 3), message);
     let message = "conv1: input of group normalisation: [2, 3, 4, 5] found, 4 channels in the second dimension expected";
     refused(image, &GroupNorm::new(2, 4), message);
+}
+
+/// Adaptive windows are found by products, which a GPU has in 32 bits; the CPU engine has more.
+#[test]
+fn adaptive_windows_beyond_32_bits_are_refused_by_a_gpu() {
+    let load = |len: usize| {
+        let inputs = [Input::Floats(vec![1, 1, len], vec![0.5; len])];
+        let pool = AdaptiveAvgPool1d { out: [len] };
+        record(1, Tape::evaluation(), &inputs, false, |tape, x| vec![pool.forward(tape, &x[0])]).expect("a recording")
+    };
+    // 65,535² + 65,535 is the largest number of 32 bits that is one of these.
+    let (fits, beyond) = (load(65_535), load(65_536));
+    let same = |results: Vec<Results>| results[0].outputs[0].iter().all(|x| *x == 0.5);
+    assert!(same(beyond.run(&Cpu::<f32>::default(), 0, 1)));
+    let gpu = engines::gpu();
+    assert!(same(fits.run(&gpu, 0, 1)));
+    let refused = gpu.load(&beyond.blueprint()).map(drop).expect_err("too large");
+    assert!(matches!(refused, thalweg::Error::Limit { .. }), "{refused}");
 }

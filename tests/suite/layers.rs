@@ -4,7 +4,7 @@ use crate::common::engines;
 use crate::common::golden_lines;
 use crate::common::modules::{self, are_as_near_as_pytorchs_own, are_those_of_pytorch, largest};
 use crate::common::numbers::doubles;
-use crate::common::taped::{Input, Taped, check_gradients, record};
+use crate::common::taped::{BY_DIFFERENCES, Input, Taped, check_gradients, record};
 use serde_json::Value as Json;
 use thalweg::cpu::Cpu;
 use thalweg::nn::{
@@ -114,7 +114,7 @@ fn gradients_are_those_of_differences() {
         {
             continue;
         }
-        check_gradients(name, &mut recorded(case, 1), 1e-6);
+        check_gradients(name, &mut recorded(case, 1), BY_DIFFERENCES);
     }
 }
 

@@ -264,7 +264,7 @@ fn a_plan_on_the_device_can_be_the_closure() {
             pass.operate(map.output(whole(out), expr));
         }
         let backward = MatMul::new(whole(table), whole(errors), weights(grads), COLUMNS, ROWS, 1);
-        pass.push(Op::MatMul(MatMul { trans_a: true, ..backward }));
+        pass.push(Op::MatMul(backward.transposed(true, false)));
         let mut blueprint = Blueprint::from(layout);
         let pass = blueprint.add("gradient", pass).expect("a name");
         let settings = LbfgsSettings { line_search: WOLFE, history_size: 4, ..Default::default() };

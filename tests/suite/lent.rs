@@ -187,3 +187,103 @@ fn slices_that_do_not_fit_are_refused_and_do_not_count() {
     assert_eq!(error.to_string(), "parameters of tensor 'b' in lane 1: 2 found, 3 elements expected");
     assert!(Cpu::<f32>::default().describe().starts_with("CPU"));
 }
+
+/// A run on slices goes on elsewhere: its state is that of a run in an arena, and what is loaded goes into the slices.
+#[test]
+fn a_run_on_slices_is_saved_and_goes_on() {
+    fn grads<F: Float>(step: u64, lanes: usize) -> Vec<Vec<F>> {
+        split(100 + step, lanes)
+    }
+    fn check<F: Float>(what: &str, recipe: &Recipe, lanes: usize) {
+        let new = || -> Cpus<F> { Optimizer::over(&Cpu::<F>::default(), recipe.clone(), arena()).expect("an optimizer") };
+        let (mut own, mut lending, mut resumed) = (new(), new(), new());
+        let mut params = split::<F>(1, lanes);
+        for ((lane, name), values) in owners(lanes).into_iter().zip(&params) {
+            own.lane(lane).expect("a lane").set_params(name, values).expect("parameters");
+        }
+        for step in 0..5 {
+            let mut grads = grads::<F>(step, lanes);
+            for ((lane, name), values) in owners(lanes).into_iter().zip(&grads) {
+                own.lane(lane).expect("a lane").set_grads(name, values).expect("gradients");
+            }
+            own.step().expect("a step");
+            lending.step_over(&mut slices(&mut params), &mut slices(&mut grads)).expect("a step");
+        }
+        let held: Vec<&[F]> = params.iter().map(Vec::as_slice).collect();
+        let state = lending.state_dict_over(&held).expect("a state");
+        assert!(state == own.state_dict().expect("a state"), "{what}: the state of an arena");
+        // Another past, which must not show.
+        let mut taken_up = split::<F>(7, lanes);
+        resumed.step_over(&mut slices(&mut taken_up), &mut slices(&mut grads::<F>(50, lanes))).expect("a step");
+        resumed.load_state_dict_over(&state, &mut slices(&mut taken_up)).expect("it fits");
+        assert!(taken_up == params, "{what}: the slices get the parameters");
+        for step in 5..9 {
+            lending.step_over(&mut slices(&mut params), &mut slices(&mut grads::<F>(step, lanes))).expect("a step");
+            resumed.step_over(&mut slices(&mut taken_up), &mut slices(&mut grads::<F>(step, lanes))).expect("a step");
+        }
+        for ((lane, name), (found, expected)) in owners(lanes).into_iter().zip(taken_up.iter().zip(&params)) {
+            if !found.is_empty() {
+                assert_same_bits(&format!("{what}, lane {lane}, {name}"), found, expected);
+            }
+        }
+        let [one, other] = [(&mut lending, &params), (&mut resumed, &taken_up)].map(|(optimizer, params)| {
+            optimizer.state_dict_over(&params.iter().map(Vec::as_slice).collect::<Vec<_>>()).expect("a state")
+        });
+        assert!(one == other, "{what}: all that is kept");
+    }
+    for (name, rule) in options() {
+        check::<f64>(&name, &Recipe::new(rule), 1);
+    }
+    let adam = |lr: f64| Adam { lr, ..Default::default() };
+    let plain = || Recipe::population([adam(0.01), adam(0.02), adam(0.03)]).skip_bad();
+    for (what, recipe) in [
+        ("average", plain().average(Average::Ema { decay: 0.9 })),
+        ("lookahead", plain().lookahead(Lookahead { steps: 2, alpha: 0.5 })),
+        ("half", plain().half_copy(Half::Bf16)),
+        ("clip", plain().clip_norm(1.0)),
+        ("loss scale", plain().loss_scale(LossScale { init: 4.0, interval: 2, ..Default::default() })),
+    ] {
+        check::<f32>(what, &recipe, 3);
+    }
+}
+
+#[test]
+fn slices_that_do_not_fit_a_state_are_refused_and_stay() {
+    let new = || -> Cpus<f32> {
+        Optimizer::new(&Cpu::default(), Recipe::new(Adam::default()), &[("w", &[2, 2]), ("b", &[3])]).expect("an optimizer")
+    };
+    let (mut optimizer, mut other) = (new(), new());
+    let (mut w, mut b, mut short) = ([1.0; 4], [2.0; 3], [0.0; 2]);
+    optimizer.step_over(&mut [&mut w, &mut b], &mut [&mut [1.0; 4], &mut [1.0; 3]]).expect("a step");
+    let error = optimizer.state_dict_over(&[&w, &short]).expect_err("too short").to_string();
+    assert_eq!(error, "parameters of tensor 'b': 2 found, 3 elements expected");
+    assert_eq!(optimizer.state_dict_over(&[&w]), Err(Error::shape("slices of parameters", 2, 1)));
+    let mut state = optimizer.state_dict_over(&[&w, &b]).expect("a state");
+    let mut into = [9.0; 4];
+    assert!(other.load_state_dict_over(&state, &mut [&mut into, &mut short]).is_err());
+    state.remove("state.b.m");
+    assert!(other.load_state_dict_over(&state, &mut [&mut into, &mut [0.0; 3]]).is_err());
+    assert_eq!((into, other.report().expect("a report").applied), ([9.0; 4], 0), "nothing is changed");
+}
+
+#[test]
+#[cfg(feature = "checkpoint")]
+fn a_run_on_slices_goes_through_a_file() {
+    let new = || -> Cpus<f32> {
+        Optimizer::new(&Cpu::default(), Recipe::new(Adam { lr: 0.1, ..Default::default() }), &[("w", &[3])])
+            .expect("an optimizer")
+    };
+    let (mut first, mut second, mut in_an_arena) = (new(), new(), new());
+    let (mut w, mut other) = ([1.0, 2.0, 3.0], [0.0; 3]);
+    first.step_over(&mut [&mut w], &mut [&mut [1.0, -2.0, 0.5]]).expect("a step");
+    let file = first.tensors_over(&[&w]).expect("tensors");
+    assert_eq!(file.get::<f32>("param.w").expect("parameters"), w);
+    assert!(second.load_tensors_over(&file, &mut [&mut other]).expect("it fits").is_complete());
+    assert_eq!(other, w);
+    // The file is that of any optimizer.
+    in_an_arena.load_tensors(&file).expect("it fits");
+    assert_eq!(in_an_arena.params("w").expect("parameters"), w);
+    first.step_over(&mut [&mut w], &mut [&mut [0.25; 3]]).expect("a step");
+    second.step_over(&mut [&mut other], &mut [&mut [0.25; 3]]).expect("a step");
+    assert_same_bits("after the file", &other, &w);
+}

@@ -85,7 +85,7 @@ fn random(rng: &mut Rng, depth: usize) -> Random {
         0 => unary(a, Expr::tanh, f64::tanh, |x| 1.0 - x.tanh().powi(2)),
         1 => unary(a, Expr::sigmoid, sigmoid, |x| sigmoid(x) * sigmoid(-x)),
         2 => unary(a, Expr::softplus, |x| x.max(0.0) + (-x.abs()).exp().ln_1p(), sigmoid),
-        3 => unary(a, Expr::erf, erf, |x| 2.0 / std::f64::consts::PI.sqrt() * (-x * x).exp()),
+        3 => unary(a, Expr::erf, libm::erf, |x| 2.0 / std::f64::consts::PI.sqrt() * (-x * x).exp()),
         4 => unary(a, |x| x.abs().ln1p(), |x| x.abs().ln_1p(), |x| 1.0 / (1.0 + x.abs())),
         5 => unary(unary(a, Expr::tanh, f64::tanh, |_| 1.0), Expr::exp, f64::exp, f64::exp),
         6 => unary(unary(a, Expr::tanh, f64::tanh, |_| 1.0), Expr::expm1, f64::exp_m1, f64::exp),
@@ -101,10 +101,6 @@ fn random(rng: &mut Rng, depth: usize) -> Random {
         12 => binary(a, random(rng, depth - 1), |a, b| a * b, |[a, b]| a * b, |[a, b]| [b, a]),
         _ => binary(a, random(rng, depth - 1), |a, b| a + b, |[a, b]| a + b, |_| [1.0, 1.0]),
     }
-}
-
-fn erf(x: f64) -> f64 {
-    Real::erf(x)
 }
 
 /// Points that f32 holds exactly.

@@ -43,7 +43,8 @@ fn batch_bench(lanes: usize, batch: usize, (m, k, n): (usize, usize, usize), var
     let bias_view: Option<View> = biased.then(|| bench.input("bias", bias.clone()));
     let c = if accumulate { bench.read_and_written("c", before.clone()) } else { bench.output("c", batch * m * n) };
     let product = MatMul::new(left, right, c, m, k, n);
-    bench.push(Op::MatMul(MatMul { bias: bias_view, trans_a, trans_b, accumulate, batch, ..product }));
+    let product = product.bias(bias_view).transposed(trans_a, trans_b).accumulate(accumulate).batch(batch);
+    bench.push(Op::MatMul(product));
     bench
 }
 
@@ -91,7 +92,8 @@ where
         let mut bench = Bench::new(1);
         let (a, b) = (bench.input("a", vec![all(1, m * k)]), bench.input("b", vec![all(2, k * n)]));
         let c = bench.read_and_written("c", vec![all(4, m * n)]);
-        bench.push(Op::MatMul(MatMul { trans_a, trans_b, accumulate, batch: 3, ..MatMul::new(a, b, c, m, k, n) }));
+        let product = MatMul::new(a, b, c, m, k, n).transposed(trans_a, trans_b).accumulate(accumulate);
+        bench.push(Op::MatMul(product.batch(3)));
         let exact = |values: &[E::Float]| values.iter().map(|&x| x.into()).collect::<Vec<f64>>();
         let (found, expected) = (exact(&bench.run(engine)[0][0]), exact(&lanes.concat().concat()));
         assert_eq!(found.len(), 3 * m * n);

@@ -2,8 +2,9 @@
 
 use crate::common::compare::assert_same_bits;
 use crate::common::engines;
-use crate::common::numbers::{gradient, numbers};
+use crate::common::numbers::gradient;
 use crate::common::refusal::assert_error;
+use crate::common::started::started;
 use std::ops::Range;
 use thalweg::cpu::Cpu;
 use thalweg::plan::{CHUNK, Engine, LossScale, NormKind, Program};
@@ -31,18 +32,6 @@ fn sums<E: Engine>(optimizer: &Optimizer<E::Program>, step: usize, skips: bool) 
         sum
     };
     (0..LANES).map(of_lane).collect()
-}
-
-fn started<E: Engine>(engine: &E, recipe: Recipe) -> Optimizer<E::Program> {
-    let mut optimizer = Optimizer::new(engine, recipe, TENSORS).unwrap_or_else(|error| panic!("{error}"));
-    for lane in 0..LANES {
-        for (index, (name, shape)) in TENSORS.iter().enumerate() {
-            let params = numbers((lane * 10 + index) as u64, shape.iter().product());
-            let params: Vec<E::Float> = params.into_iter().map(|x| E::Float::of(x.into())).collect();
-            optimizer.lane(lane).expect("a lane").set_params(name, &params).expect("parameters");
-        }
-    }
-    optimizer
 }
 
 /// A step of several optimizers with a part each.
@@ -108,7 +97,7 @@ fn recipes() -> Vec<(&'static str, Recipe)> {
 fn agree<E: Engine>(engine: &E) {
     for (name, recipe) in recipes() {
         let recipe = recipe.accumulate(Accumulation::default());
-        let mut whole = [started(engine, recipe.clone())];
+        let mut whole = [started(engine, recipe.clone(), TENSORS)];
         let all = 0..whole[0].arena().len();
         let cuts = |inner: &[usize]| {
             let bounds: Vec<usize> = [0].iter().chain(inner).copied().chain([all.end]).collect();
@@ -116,8 +105,9 @@ fn agree<E: Engine>(engine: &E) {
         };
         let b = whole[0].arena().tensors()[1].offset;
         for parts in [cuts(&[]), cuts(&[2 * CHUNK]), cuts(&[CHUNK, CHUNK, b, b + 128 + CHUNK])] {
-            let mut found: Vec<_> = parts.iter().map(|part| started(engine, recipe.clone().part(part.clone()))).collect();
-            let mut whole = [started(engine, recipe.clone())];
+            let mut found: Vec<_> =
+                parts.iter().map(|part| started(engine, recipe.clone().part(part.clone()), TENSORS)).collect();
+            let mut whole = [started(engine, recipe.clone(), TENSORS)];
             for t in 0..STEPS {
                 let sums = sums::<E>(&whole[0], t, name != "plain");
                 step::<E>(&mut found, &parts, &sums);
@@ -154,7 +144,7 @@ fn nothing_beside_a_part_moves() {
     for engine in engines::all() {
         let recipe = Recipe::population([RmsProp::default(), RmsProp::default()]).accumulate(Accumulation::default());
         let own = CHUNK..2 * CHUNK;
-        let mut optimizer = started(&engine, recipe.part(own.clone()));
+        let mut optimizer = started(&engine, recipe.part(own.clone()), TENSORS);
         let before = optimizer.lane(0).expect("a lane").params("a").expect("parameters");
         let sums = sums::<engines::AnyEngine>(&optimizer, 0, false);
         step::<engines::AnyEngine>(std::slice::from_mut(&mut optimizer), std::slice::from_ref(&own), &sums);

@@ -217,3 +217,40 @@ fn a_watch_hears_of_epochs_changes_no_bits_and_may_end_a_call() -> Result<()> {
     assert_eq!(watched.train(jobs, 20)?, other.train(jobs, 20)?);
     Ok(())
 }
+
+/// Jobs that need programs of their own: where the watch breaks one off, those that had ended before stay where they were as well.
+#[test]
+fn a_call_that_is_broken_off_leaves_all_jobs_where_they_were() -> Result<()> {
+    let (engine, data, folds, jobs) = (engines::cpu(), data(), folds(), jobs());
+    // Adam, and momentum of another kernel.
+    let jobs = [jobs[0].clone(), jobs[3].clone()];
+    let (breaks, seen) = (Cell::new(false), Cell::new(0));
+    let watch = |look: &Look| {
+        let second = look.jobs.iter().any(|(job, _)| job.trial == 1);
+        seen.set(seen.get() + usize::from(!second && !look.jobs.is_empty()));
+        if breaks.get() && second { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    };
+    let mut watched = Population::new(&engine, &data, setup).folds(folds.clone()).standardise().watch(watch);
+    let mut other = Population::new(&engine, &data, setup).folds(folds.clone()).standardise();
+    assert_eq!(watched.train(&jobs, 6)?, other.train(&jobs, 6)?);
+    let before = jobs.each_ref().map(|job| watched.state(job).cloned());
+    breaks.set(true);
+    seen.set(0);
+    watched.train(&jobs, 12).expect_err("broken off");
+    assert!(seen.get() > 0, "the first job was trained");
+    assert!(jobs.each_ref().map(|job| watched.state(job).cloned()) == before, "and is where it was");
+    breaks.set(false);
+    assert_eq!(watched.train(&jobs, 12)?, other.train(&jobs, 12)?);
+    Ok(())
+}
+
+#[test]
+fn a_job_without_rows_to_validate_on_is_refused() {
+    let (engine, data) = (engines::cpu(), data());
+    let mut population = Population::new(&engine, &data, setup).folds(folds());
+    let jobs = [job(0, Some(1), None, &[]), job(1, None, None, &[])];
+    let error = population.train(&jobs, 3).expect_err("no rows to validate on").to_string();
+    assert_eq!(error, "a population needs data to validate on, for example .validation(&data) or .folds(..)");
+    assert!(population.metrics(&jobs[0]).is_none(), "nothing was trained");
+    population.train(&jobs[..1], 3).expect("a fold has rows");
+}

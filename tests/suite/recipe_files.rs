@@ -225,6 +225,15 @@ fn what_is_wrong_in_a_file_is_told_with_the_nearest_name() {
         let error = serde_json::from_str::<Recipe>(&value.to_string()).expect_err(&text).to_string();
         assert!(error.contains(wrong) && error.contains(hint), "{value}\n{error}");
     }
+    // What an error names as an example is right.
+    let example = with("schedules = [{ setting = \"lr\", set = { constant = { value = 0.001 } } }]");
+    assert!(
+        toml::from_str::<Recipe>(&with("schedules = [{ setting = \"lr\" }]"))
+            .expect_err("neither")
+            .to_string()
+            .contains("set = { constant = { value = 0.001 } }")
+    );
+    toml::from_str::<Recipe>(&example).expect("the example");
     let twice = r#"{"skip_bad": true, "skip_bad": false, "groups": [{"rules": [{"rule": "sgd"}]}]}"#;
     let error = serde_json::from_str::<Recipe>(twice).expect_err("twice").to_string();
     assert!(error.contains("setting of a recipe 'skip_bad' is given twice"), "{error}");

@@ -9,7 +9,7 @@ use crate::common::oracle::EPSILON;
 use std::collections::VecDeque;
 use std::ops::Range;
 use thalweg::cpu::{Cpu, CpuProgram};
-use thalweg::plan::{Answer, Blueprint, BufferId, Engine, PlanId, Program, SLOTS, Tag, Values};
+use thalweg::plan::{Answer, Blueprint, BufferId, Engine, Machine, PlanId, Program, SLOTS, Tag, Values};
 use thalweg::{Recipe, Result, Sgd};
 
 /// Adam's rows differ at every step.
@@ -72,6 +72,10 @@ impl Engine for Behind {
 
 impl Program for BehindProgram {
     type Float = f32;
+
+    fn machine(&self) -> Machine {
+        self.inner.machine()
+    }
 
     fn repeat(&mut self, plans: &[PlanId], times: usize) -> Result<()> {
         self.inner.repeat(plans, times)

@@ -3,6 +3,7 @@
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
+use thalweg::Error;
 use thalweg::schedule::*;
 
 /// Largest relative error against another implementation in f64.
@@ -1136,7 +1137,7 @@ mod registry {
 
     #[track_caller]
     fn says(name: &str, settings: &[(&str, &str)], expected: &str) {
-        let text = schedule_by_name(name, settings).err().map_or("no error".into(), |error| error.to_string());
+        let text = factor_by_name(name, settings).err().map_or("no error".into(), |error| error.to_string());
         assert_eq!(text, expected);
     }
 
@@ -1152,17 +1153,27 @@ mod registry {
         missing.map(|&(name, _)| (name, value(name))).collect()
     }
 
+    /// What makes a schedule of a name and settings.
+    type Make = fn(&str, &[(&str, &str)]) -> thalweg::Result<Schedule>;
+
+    /// Schedules and factors, each with what makes them.
+    fn made() -> impl Iterator<Item = (Listing, Make)> {
+        let schedules = schedules().into_iter().map(|listing| (listing, schedule_by_name as Make));
+        schedules.chain(factors().into_iter().map(|listing| (listing, factor_by_name as Make)))
+    }
+
     #[test]
     fn every_name_makes_a_schedule_from_its_required_settings() -> Result<()> {
-        let listings = schedules();
-        assert_eq!(listings.len(), 15);
-        for listing in listings {
+        assert_eq!(made().count(), 30);
+        for (listing, make) in made() {
             let given = required(&listing);
-            assert_eq!(schedule_by_name(listing.name, &given).map(|_| ()), Ok(()), "{}", listing.name);
+            assert_eq!(make(listing.name, &given).map(|_| ()), Ok(()), "{}", listing.name);
             assert!(!listing.formula.is_empty());
             for missing in &given {
                 let others: Vec<_> = given.iter().filter(|other| other != &missing).copied().collect();
-                assert!(schedule_by_name(listing.name, &others).is_err(), "{} without {missing:?}", listing.name);
+                let error = make(listing.name, &others).expect_err(missing.0);
+                let names = matches!(&error, Error::Missing { setting, .. } if setting == missing.0);
+                assert!(names, "{} without {missing:?}: {error}", listing.name);
             }
         }
         Ok(())
@@ -1170,12 +1181,34 @@ mod registry {
 
     #[test]
     fn listed_defaults_are_the_defaults() -> Result<()> {
-        for listing in schedules() {
+        for (listing, make) in made() {
             let mut given = required(&listing);
-            let short = schedule_by_name(listing.name, &given)?;
+            let short = make(listing.name, &given)?;
             given.extend(listing.settings.iter().filter_map(|(name, default)| Some((*name, default.as_deref()?))));
-            assert_eq!(schedule_by_name(listing.name, &given)?, short, "{}", listing.name);
+            assert_eq!(make(listing.name, &given)?, short, "{}", listing.name);
         }
+        Ok(())
+    }
+
+    /// Nobody trains at a rate of 1 for having said nothing: what a schedule starts from, or its peak, has to be said in every form. Noam's
+    /// factor is none: its rates are those of its paper.
+    #[test]
+    fn a_value_is_given_and_a_factor_is_at_most_one() -> Result<()> {
+        for (schedule, factor) in schedules().into_iter().zip(factors()) {
+            let given = required(&schedule);
+            let values: Vec<&str> =
+                ["value", "from", "peak"].into_iter().filter(|name| given.iter().any(|(own, _)| own == name)).collect();
+            assert_eq!(values.is_empty(), ["noam", "piecewise"].contains(&schedule.name), "{}: {values:?}", schedule.name);
+            let of_factor = required(&factor);
+            assert!(of_factor.iter().all(|given| !values.contains(&given.0)), "{}", factor.name);
+            let made = factor_by_name(factor.name, &of_factor)?;
+            let highest = (0..100_000).step_by(7).map(|step| made.value(step)).fold(0.0, f64::max);
+            assert!(highest > 0.0 && highest <= 1.0, "{}: {highest}", factor.name);
+        }
+        let plateau = ReduceLrOnPlateau::from_settings(&[("factor", "0.5")]).expect_err("no value").to_string();
+        assert_eq!(plateau, "plateau needs from, for example from=0.001");
+        assert_eq!(ReduceLrOnPlateau::factor_from_settings(&[])?, ReduceLrOnPlateau::new(1.0));
+        assert_eq!(ReduceLrOnPlateau::listing().settings[0], ("from", None));
         Ok(())
     }
 
@@ -1214,7 +1247,7 @@ mod registry {
             }),
         ];
         for (name, settings, expected) in cases {
-            assert_eq!(schedule_by_name(name, settings)?, expected);
+            assert_eq!(factor_by_name(name, settings)?, expected);
         }
         Ok(())
     }

@@ -4,7 +4,7 @@ use crate::common::engines;
 use crate::common::golden_lines;
 use crate::common::modules::{self, weighted};
 use crate::common::numbers::doubles;
-use crate::common::taped::{Input, Taped, check_gradients, record};
+use crate::common::taped::{BY_DIFFERENCES, Input, Taped, check_gradients, record};
 use serde_json::Value as Json;
 use thalweg::cpu::Cpu;
 use thalweg::nn::{
@@ -96,7 +96,7 @@ fn gradients_are_those_of_differences() {
         let name = case["name"].as_str().expect("a name");
         // Others take long, and the goldens have their gradients.
         if ["lstm_one_step", "rnn_ragged", "attention_causal", "block"].contains(&name) {
-            check_gradients(name, &mut recorded(case, 1), 1e-6);
+            check_gradients(name, &mut recorded(case, 1), BY_DIFFERENCES);
             checked += 1;
         }
     }
@@ -116,6 +116,7 @@ fn a_carried_state_goes_on() {
             vec![whole.outputs.slice(1, 2..6).contiguous(), second.outputs, whole.state.h, second.state.h]
         });
         let found = found.expect("a recording").run(&Cpu::<f64>::default(), 0, 1).swap_remove(0).outputs;
+        // Products over two steps and over six add up in another order: some ulps of sums of terms below 1, through six steps.
         assert!(
             found[0].iter().zip(&found[1]).chain(found[2].iter().zip(&found[3])).all(|(a, b)| (a - b).abs() < 1e-14),
             "{cell:?}"
@@ -162,6 +163,8 @@ fn dropout_lies_between_layers_alone_and_is_the_same_on_all_engines() {
     let right = outputs(&two, 1);
     for engine in engines::all() {
         let found = two.run(&engine, 1, 1).swap_remove(0).outputs.swap_remove(1);
+        // Outputs are below 1; each is through two layers of sums of 16 terms in single precision, 6e-8 of them each. A mask that differed
+        // would change whole outputs.
         assert!(found.iter().zip(&right).all(|(a, b)| (a - b).abs() < 1e-5), "{}", engine.name);
     }
 }
@@ -193,6 +196,7 @@ fn positions_are_added() {
         let (place, i) = ((at / 4) as f64, at % 4);
         let angle = place / 10_000f64.powf((i / 2 * 2) as f64 / 4.0);
         let right = 1.0 + if i % 2 == 0 { angle.sin() } else { angle.cos() };
+        // An ulp of numbers below 2, twice: the angle and the sum are rounded.
         assert!((found - right).abs() < 1e-15, "{at}: {found}, not {right}");
     }
     assert!(of(Positions::Learned { places: 5 }).is_ok_and(|found| found.iter().all(|x| *x != 1.0)));

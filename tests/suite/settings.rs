@@ -3,7 +3,7 @@
 use crate::common::refusal::{assert_error, optimizer};
 use thalweg::cpu::Cpu;
 use thalweg::plan::{LossScale, NormKind};
-use thalweg::schedule::{schedule_by_name, schedules};
+use thalweg::schedule::{factor_by_name, factors};
 use thalweg::{Adam, AdjustLr, AnyRule, Clip, Decay, Muon, Optimizer, Recipe, Result, Sgd, rule_by_name, rules, set};
 
 // What may be given, as messages say it.
@@ -356,7 +356,7 @@ fn settings_of_schedules_are_refused_outside_their_range_and_taken_at_its_ends()
             try_all(setting, schedule, |value| {
                 let mut given: Vec<(&str, &str)> = pairs(base).filter(|(name, _)| *name != setting.0).collect();
                 given.push((setting.0, value));
-                schedule_by_name(schedule, &given).map(|_| ())
+                factor_by_name(schedule, &given).map(|_| ())
             });
         }
     }
@@ -375,7 +375,7 @@ fn every_setting_of_every_rule_is_tried() {
 
 #[test]
 fn every_setting_of_every_schedule_is_tried() {
-    for listing in schedules() {
+    for listing in factors() {
         for (setting, _) in &listing.settings {
             let tries = |(name, _, settings): &&(&str, &str, &[Setting])| {
                 // The warm-up before a schedule is the same for all.
@@ -417,7 +417,7 @@ fn settings_that_do_not_fit_each_other_are_refused() {
         ("cosine", "steps=5 warmup_start=0.5", "warmup_start = 0.5 is out of range: 0 without a warmup"),
         ("cosine", "steps=5 warmup=0 warmup_start=1", "warmup_start = 1 is out of range: 0 without a warmup"),
     ] {
-        assert_error(schedule_by_name(schedule, &pairs(settings).collect::<Vec<_>>()), message);
+        assert_error(factor_by_name(schedule, &pairs(settings).collect::<Vec<_>>()), message);
     }
 }
 
@@ -479,7 +479,7 @@ fn numbers_of_a_step_beyond_single_precision_are_refused() {
     let mut later = optimizer(Recipe::new(adam(1e30, 0.0))).expect("an optimizer");
     assert_error(later.set("default", "lr", 1e39), &format!("lr = 1e39 is out of range: {UP_TO_SINGLE}"));
     // A schedule is looked at step by step.
-    let rising = schedule_by_name("constant", &[("value", "1e10"), ("factor", "0"), ("steps", "1")]).expect("a schedule");
+    let rising = factor_by_name("constant", &[("value", "1e10"), ("factor", "0"), ("steps", "1")]).expect("a schedule");
     let recipe = Recipe::new(Sgd { lr: 1e28, ..Default::default() }).weight_decay(Decay::Decoupled(1e8));
     let mut rises = optimizer(recipe.scale("lr", rising)).expect("an optimizer");
     rises.step().expect("a rate of 0");

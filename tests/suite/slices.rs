@@ -1002,3 +1002,55 @@ fn parameters_and_gradients_that_touch_are_cut_where_a_binding_holds_no_both() -
     }
     Ok(())
 }
+
+/// A run over slices goes on over others: its state is that of an arena.
+#[test]
+fn the_state_of_slices_is_that_of_an_arena() -> Result<()> {
+    let adam = || Recipe::new(Adam { lr: 0.1, ..Default::default() });
+    let beside =
+        adam().lookahead(Lookahead { steps: 2, alpha: 0.5 }).average(Average::Ema { decay: 0.9 }).half_copy(Half::Bf16);
+    let factored = Recipe::new(Adafactor { lr: 0.1, ..Default::default() });
+    for (what, gpu, recipe) in [
+        ("clipped", small_gpu(), recipe()),
+        ("what lies beside", gpu(), beside),
+        ("by rows and columns", gpu(), factored),
+        ("two kernels", gpu(), muon()),
+        ("micro-batches", gpu(), adam().accumulate(Accumulation::default())),
+    ] {
+        let advance = |optimizer: &mut Optimizer<GpuProgram>, steps: std::ops::Range<u64>| -> Result<()> {
+            for step in steps {
+                for (i, size) in SIZES.into_iter().enumerate() {
+                    optimizer.set_grads(&name(i), &numbers(100 * step + i as u64, size))?;
+                }
+                if what == "micro-batches" {
+                    optimizer.accumulate()?;
+                }
+                optimizer.step()?;
+            }
+            Ok(())
+        };
+        let mut own = owned(&gpu, recipe.clone());
+        let mut over = Optimizer::over_slices(&gpu, recipe.clone(), &in_one_buffer(&gpu))?;
+        for optimizer in [&mut own, &mut over] {
+            for (i, size) in SIZES.into_iter().enumerate() {
+                optimizer.set_params(&name(i), &numbers(i as u64, size))?;
+            }
+            advance(optimizer, 0..3)?;
+        }
+        let state = over.state_dict()?;
+        assert!(state == own.state_dict()?, "{what}: the state of an arena");
+        let mut other = Optimizer::over_slices(&gpu, recipe, &in_many_buffers(&gpu))?;
+        // Another past, which must not show.
+        advance(&mut other, 7..8)?;
+        other.load_state_dict(&state)?;
+        for optimizer in [&mut own, &mut over, &mut other] {
+            advance(optimizer, 3..6)?;
+        }
+        let expected = own.state_dict()?;
+        assert!(over.state_dict()? == expected && other.state_dict()? == expected, "{what}: after more steps");
+        if let Ok(half) = own.half(&name(3)) {
+            assert_eq!(other.half(&name(3))?, half, "{what}");
+        }
+    }
+    Ok(())
+}

@@ -9,7 +9,7 @@ use thalweg::plan::{Engine, Half, LossScale, NormKind, Program};
 use thalweg::schedule::Cosine;
 use thalweg::{
     Accumulation, Adafactor, Adam, Adamax, Adan, AnyRule, Average, Clip, Decay, Lookahead, Optimizer, Real, Recipe, Result,
-    Sgd, State, StateArray, StateValues,
+    Rprop, Sgd, State, StateArray, StateValues,
 };
 
 const TENSORS: [(&str, &[usize]); 3] = [("matrix", &[6, 11]), ("vector", &[70]), ("last", &[1])];
@@ -265,6 +265,29 @@ fn an_answer_of_as_many_steps_is_forgotten_too() -> Result<()> {
         all_good.steps(10)?;
         assert_eq!(all_good.params("w")?, [-0.25 * 12.0], "{}", engine.name);
         assert_eq!(all_good.report()?.applied, 12);
+    }
+    Ok(())
+}
+
+/// Settings that were changed as a whole, of which each is out of the range that the others have in the recipe.
+#[test]
+fn settings_beyond_those_of_the_recipe_are_taken_up() -> Result<()> {
+    for engine in [engines::cpu(), engines::gpu()] {
+        let wide = |low: f64| Rprop { step_min: low, step_max: 2.0 * low, ..Default::default() };
+        let new = || Optimizer::new(&engine, Recipe::population([wide(1e-3), wide(1e-3)]), &[("w", &[3])]);
+        let (mut whole, mut resumed) = (new()?, new()?);
+        // In one lane both bounds are above those of the recipe, in the other one below.
+        whole.lane(0)?.set_rule("default", wide(0.5))?;
+        whole.lane(1)?.set_rule("default", wide(1e-5))?;
+        resumed.load_state_dict(&whole.state_dict()?)?;
+        for optimizer in [&mut whole, &mut resumed] {
+            for lane in 0..2 {
+                optimizer.lane(lane)?.set_grads("w", &[1.0, -2.0, 0.5])?;
+            }
+            optimizer.steps(4)?;
+        }
+        assert_same(engine.name, &resumed.state_dict()?, &whole.state_dict()?);
+        assert!(resumed.lane(0)?.params("w")?[0] < -1.0 && resumed.lane(1)?.params("w")?[0] > -1e-3, "{}", engine.name);
     }
     Ok(())
 }

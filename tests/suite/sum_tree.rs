@@ -5,6 +5,7 @@ use crate::common::engines;
 use crate::common::groups::grouped_by;
 use crate::common::numbers::numbers;
 use crate::common::refusal::assert_error;
+use crate::common::started::started;
 use fastrand::Rng;
 use std::ops::Range;
 use thalweg::cpu::Cpu;
@@ -190,18 +191,6 @@ fn tree(micro_batches: usize) -> Accumulation {
     Accumulation { order: SumOrder::Tree { micro_batches }, ..Default::default() }
 }
 
-fn started<E: Engine>(engine: &E, recipe: Recipe) -> Optimizer<E::Program> {
-    let mut optimizer = Optimizer::new(engine, recipe, TENSORS).unwrap_or_else(|error| panic!("{error}"));
-    for lane in 0..LANES {
-        for (index, tensor) in TENSORS.iter().enumerate() {
-            let params = numbers((lane * 10 + index) as u64, len(tensor));
-            let params: Vec<E::Float> = params.into_iter().map(|x| E::Float::of(x.into())).collect();
-            optimizer.lane(lane).expect("a lane").set_params(tensor.0, &params).expect("parameters");
-        }
-    }
-    optimizer
-}
-
 fn params<E: Engine>(optimizer: &mut Optimizer<E::Program>) -> Vec<E::Float> {
     let of = |(lane, tensor): (usize, &(&str, &[usize]))| {
         optimizer.lane(lane).expect("a lane").params(tensor.0).expect("parameters")
@@ -219,9 +208,9 @@ fn has_the_sum<E: Engine>(engine: &E) {
     let sgd = || population(Sgd { lr: 0.1, momentum: 0.9, ..Default::default() }).clip_norm(1.0);
     for (most, used) in [(1, 1), (2, 2), (5, 5), (8, 8), (8, 5), (8, 1), (7, 6)] {
         let what = format!("{used} of {most} on {}", engine.describe());
-        let mut found = started(engine, sgd().accumulate(Accumulation { mean: false, ..tree(most) }));
-        let mut expected = started(engine, sgd());
-        let mut in_turn = started(engine, sgd().accumulate(Accumulation { mean: false, ..Default::default() }));
+        let mut found = started(engine, sgd().accumulate(Accumulation { mean: false, ..tree(most) }), TENSORS);
+        let mut expected = started(engine, sgd(), TENSORS);
+        let mut in_turn = started(engine, sgd().accumulate(Accumulation { mean: false, ..Default::default() }), TENSORS);
         for step in 0..3 {
             for number in 0..used {
                 for optimizer in [&mut found, &mut in_turn] {
@@ -265,7 +254,7 @@ fn rules() -> Vec<(&'static str, Recipe)> {
 
 /// Ranks as programs of one process: each sums its own nodes, the nodes are joined, and all make the same step.
 fn shared_steps<E: Engine>(engine: &E, recipe: &Recipe, micro_batches: usize, ranks: usize) -> Vec<Vec<E::Float>> {
-    let mut all: Vec<_> = (0..ranks).map(|_| started(engine, recipe.clone())).collect();
+    let mut all: Vec<_> = (0..ranks).map(|_| started(engine, recipe.clone(), TENSORS)).collect();
     let size = all[0].arena().len();
     for step in 0..3 {
         let mut joiners: Vec<Joiner<Vec<E::Float>>> = (0..LANES).map(|_| Joiner::new(micro_batches)).collect();
@@ -300,7 +289,7 @@ fn ranks_agree<E: Engine>(engine: &E, ranks: &[usize]) {
     for (name, recipe) in rules() {
         for micro_batches in [8, 5] {
             let recipe = recipe.clone().accumulate(Accumulation { drop_bad: name == "adam", ..tree(micro_batches) });
-            let mut alone = started(engine, recipe.clone());
+            let mut alone = started(engine, recipe.clone(), TENSORS);
             for step in 0..3 {
                 for number in 0..micro_batches {
                     feed::<E>(&mut alone, step, number);
@@ -331,9 +320,9 @@ fn a_dropped_micro_batch_leaves_its_place() {
     for engine in engines::all() {
         for drop_bad in [true, false] {
             let recipe = || population(Sgd { lr: 0.1, ..Default::default() }).skip_bad();
-            let mut found = started(&engine, recipe().accumulate(Accumulation { drop_bad, ..tree(4) }));
+            let mut found = started(&engine, recipe().accumulate(Accumulation { drop_bad, ..tree(4) }), TENSORS);
             // The mean is over those that count.
-            let mut expected = started(&engine, recipe().accumulate(Accumulation { mean: true, ..tree(4) }));
+            let mut expected = started(&engine, recipe().accumulate(Accumulation { mean: true, ..tree(4) }), TENSORS);
             for number in 0..4 {
                 for optimizer in [&mut found, &mut expected] {
                     feed::<engines::AnyEngine>(optimizer, 0, number);

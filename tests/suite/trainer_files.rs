@@ -2,13 +2,15 @@
 
 use crate::common::compare::{assert_close, assert_same_bits};
 use crate::common::engines::{self, AnyEngine, AnyProgram};
+use crate::common::modules::largest;
+use std::ops::ControlFlow;
 use std::path::Path;
-use thalweg::checkpoint::{Folder, Renames, Saver, Tensors, read_foreign};
+use thalweg::checkpoint::{Folder, Loaded, Renames, Saver, Tensors, read_foreign};
 use thalweg::cpu::Cpu;
 use thalweg::data::Dataset;
 use thalweg::nn::{BatchNorm1d, Dropout, Linear, Nonlinearity, Sequential};
 use thalweg::schedule::{Cosine, ReduceLrOnPlateau};
-use thalweg::train::TrainerBuilder;
+use thalweg::train::{EarlyStopping, TrainerBuilder};
 use thalweg::{Accumulation, Adam, AdamW, Average, Error, Recipe, Result, ScheduleFree, Select, Sgd, Trainer};
 
 /// 23 rows of three classes: with batches of 5 the last one is smaller.
@@ -211,7 +213,7 @@ fn a_perceptron_of_pytorch_predicts_the_same_here() -> Result<()> {
         let loaded = trainer.load_weights(&weights)?;
         assert_eq!(loaded.unused, ["1.num_batches_tracked", "4.num_batches_tracked"]);
         let found = trainer.predict(0, &x)?;
-        let largest = expected.iter().fold(0.0, |largest: f64, y| largest.max(y.abs()));
+        let largest = largest(&expected);
         assert!(largest > 0.5, "there is something to compare: {largest}");
         // The bound that is promised: a hundred thousandth.
         assert_close(engine.name, &found, &expected, |_| 1e-5);
@@ -252,5 +254,140 @@ fn a_model_predicts_without_its_data() -> Result<()> {
         other.load_model(&file)?;
         assert_same_bits(with, &other.predict(0, &data.features)?, &trained.predict(0, &data.features)?);
     }
+    Ok(())
+}
+
+/// The best that early stopping gave back is what a file predicts, and training goes on from its own end.
+#[test]
+fn a_file_knows_that_the_best_is_evaluated() -> Result<()> {
+    let (data, model, engine) = (data(), model(), engines::cpu());
+    let recipe = Recipe::new(ScheduleFree { lr: 0.3, ..Default::default() });
+    let new = |stops: bool| {
+        let builder = Trainer::builder(&model, recipe.clone()).train(&data).validation(&data).batch(5).seeds(&[3]);
+        let stopping = EarlyStopping { patience: 2, ..Default::default() };
+        if stops { builder.early_stopping(stopping).build(&engine) } else { builder.build(&engine) }
+    };
+    let mut trained = new(true)?;
+    trained.fit(60, |_, _| Ok(ControlFlow::Continue(())))?;
+    assert!(trained.best(0)?.epoch < trained.epochs(), "there is another end than the best");
+    let (file, expected) = (trained.tensors()?, trained.predict(0, &data.features)?);
+    let mut resumed = new(true)?;
+    resumed.load_tensors(&file)?;
+    assert_same_bits("a run that goes on", &resumed.predict(0, &data.features)?, &expected);
+    for stops in [false, true] {
+        let mut other = new(stops)?;
+        other.advance(3)?;
+        other.load_model(&file)?;
+        assert_same_bits("a model", &other.predict(0, &data.features)?, &expected);
+        assert!(other.weights(0)? == trained.weights(0)?, "weights are those that predict");
+    }
+    // A file that says nothing of it is one of where training ended.
+    let mut older = file.clone();
+    older.remove("best.restored");
+    let mut other = new(true)?;
+    other.load_tensors(&older)?;
+    assert_ne!(other.predict(0, &data.features)?, expected);
+    for trainer in [&mut trained, &mut resumed, &mut other] {
+        trainer.advance(3)?;
+    }
+    same("after the file", &mut resumed, &mut trained)?;
+    same("after the older file", &mut other, &mut trained)?;
+    // Weights that are loaded are what is evaluated from then on, with the running statistics of before where there are none.
+    let mut again = new(true)?;
+    again.load_tensors(&file)?;
+    let mut weights = again.weights(0)?;
+    let live = file.get::<f32>("buffer.1.running_var")?;
+    assert_ne!(weights.get::<f32>("1.running_var")?, live);
+    weights.remove("1.running_var");
+    again.load_weights_lenient(&weights)?;
+    assert_eq!(again.weights(0)?.get::<f32>("1.running_var")?, live);
+    assert_ne!(again.predict(0, &data.features)?, expected);
+    Ok(())
+}
+
+/// Lanes keep their own running statistics where weights have none.
+#[test]
+fn weights_that_lack_statistics_leave_those_of_each_lane() -> Result<()> {
+    let (data, recipe, engine) = (data(), Recipe::new(AdamW::default()), engines::cpu());
+    let mut trainer = new(&engine, &recipe, &data, 1)?;
+    trainer.advance(6)?;
+    let before = [trainer.weights(0)?, trainer.weights(1)?].map(|weights| weights.get::<f32>("1.running_var"));
+    assert_ne!(before[0], before[1], "lanes differ");
+    let mut weights = trainer.weights(0)?;
+    weights.remove("1.running_var");
+    let loaded = trainer.load_weights_lenient(&weights)?;
+    assert_eq!(loaded.kept.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), ["1.running_var"]);
+    for (lane, before) in before.into_iter().enumerate() {
+        let after = trainer.weights(lane)?;
+        assert_eq!(after.get::<f32>("1.running_var"), before, "lane {lane}");
+        assert_eq!(after.find("1.running_mean"), weights.find("1.running_mean"), "lane {lane}");
+    }
+    Ok(())
+}
+
+#[test]
+fn what_fits_of_a_trainer_is_loaded_and_the_rest_is_named() -> Result<()> {
+    let (data, recipe, engine, model) = (data(), Recipe::new(AdamW::default()), engines::cpu(), model());
+    let mut old = new(&engine, &recipe, &data, 1)?;
+    old.advance(7)?;
+    let file = old.tensors()?;
+    let kept = |loaded: &Loaded| loaded.kept.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>();
+
+    // All of it: as strict loading, in the middle of an epoch.
+    let mut whole = new(&engine, &recipe, &data, 1)?;
+    let loaded = whole.load_tensors_lenient(&file)?;
+    assert!(loaded.is_complete() && loaded.loaded.len() == file.len(), "{loaded}");
+    same("all of it", &mut whole, &mut old)?;
+
+    // A parameter and a buffer may be missing, and something else be there, where all other state is.
+    let mut less = file.clone();
+    less.remove("param.0.bias");
+    less.remove("buffer.1.running_var");
+    less.put("extra", &[1], &[1.0f32])?;
+    let mut other = new(&engine, &recipe, &data, 1)?;
+    let before = other.tensors()?;
+    let loaded = other.load_tensors_lenient(&less)?;
+    assert_eq!(
+        (kept(&loaded), &loaded.unused[..]),
+        (vec!["buffer.1.running_var".into(), "param.0.bias".into()], &["extra".to_string()][..])
+    );
+    let after = other.tensors()?;
+    for (name, tensor) in file.iter() {
+        let from = if less.find(name).is_some() { Some(tensor) } else { before.find(name) };
+        assert!(after.find(name) == from, "{name}");
+    }
+    assert_eq!(other.steps(), 7);
+
+    // Other batches, another rule, more classes: parameters and buffers that fit, and nothing of the run.
+    let wider = Sequential::new().then(Linear::new(3, 8)).then(BatchNorm1d::new(8)).then(Nonlinearity::Tanh);
+    let wider = wider.then(Dropout { p: 0.3 }).then(Linear::new(8, 4));
+    let sgd = Recipe::new(Sgd::default());
+    for (what, built, first) in [
+        ("batches", builder(&model, &recipe, &data, &[3, 4]).batch(6), None),
+        ("rule", builder(&model, &sgd, &data, &[3, 4]), None),
+        ("classes", builder(&wider, &recipe, &data, &[3, 4]), Some("param.4.bias")),
+    ] {
+        let mut other = built.build(&engine)?;
+        other.advance(2)?;
+        let loaded = other.load_tensors_lenient(&file)?;
+        let (names, after) = (kept(&loaded), other.tensors()?);
+        assert_eq!(names.last().map(String::as_str), Some("all but parameters and buffers"), "{what}: {loaded}");
+        assert_eq!(names.first().map(String::as_str), first.or(Some("all but parameters and buffers")), "{what}: {loaded}");
+        for name in ["param.0.weight", "buffer.1.running_mean", "buffer.1.running_var"] {
+            assert!(after.find(name) == file.find(name), "{what}: {name}");
+        }
+        assert_eq!(other.steps(), 2, "{what}");
+    }
+
+    // Counts that cannot be are no reason to load nothing.
+    let mut beyond = file.clone();
+    beyond.put("trainer.step", &[2], &[9u64, 9])?;
+    let mut other = new(&engine, &recipe, &data, 1)?;
+    let loaded = other.load_tensors_lenient(&beyond)?;
+    assert!(
+        kept(&loaded) == ["all but parameters and buffers"] && loaded.kept[0].1.to_string().contains("below 5"),
+        "{loaded}"
+    );
+    assert!(other.params(1)? == old.params(1)? && other.steps() == 0);
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! Trainers of any model: lanes with seeds and rows of their own, tasks and their metrics, predictions, states, early stopping.
 
 use crate::common::compare::{assert_close, assert_same_bits};
+use crate::common::counting::Counting;
 use crate::common::engines;
 use crate::common::numbers::numbers;
 use crate::common::refusal::assert_error;
@@ -155,7 +156,8 @@ fn standardised_features_are_those_of_a_scaler() -> Result<()> {
         trainer.params(0)
     };
     let (found, expected, plain) = (trained(&data, true)?, trained(&scaled, false)?, trained(&data, false)?);
-    // The scaled features are rounded to f32.
+    // The scaled features are rounded to f32, by 6e-8 of numbers of about 1, which four steps of Adam at 0.05 make more of. It is a
+    // thousandth of what scaling changes below.
     assert_close("parameters", &found, &expected, |_| 1e-5);
     assert!(found.iter().zip(&plain).any(|(a, b)| (a - b).abs() > 1e-2), "scaling matters");
     Ok(())
@@ -199,7 +201,7 @@ fn regression_measures_what_its_predictions_give() -> Result<()> {
             let [r2, mae, rmse] = scores(&data[1], &predictions);
             let of = |metric: Metric| metric.of(found);
             let all = [of(Metric::Loss)?, of(Metric::R2)?, of(Metric::Mae)?, of(Metric::Rmse)?];
-            // Sums of 301 numbers of about 1.
+            // Sums of 301 numbers of about 1 in single precision, one after the other: up to 301 · 6e-8 of the sum.
             assert_close(&engine.describe(), &all, &[loss, r2, mae, rmse], |_| 2e-5);
             assert!(r2 > 0.5, "{r2}");
             assert!(Metric::Accuracy.of(found).is_err());
@@ -210,6 +212,7 @@ fn regression_measures_what_its_predictions_give() -> Result<()> {
         let mut still = still.build(engine)?;
         let (met, seen) = (still.whole_epoch()?[0], still.evaluate()?[0]);
         let all = |m: &thalweg::Metrics| [m.loss, m.r2.unwrap_or(9.0), m.mae.unwrap_or(9.0), m.rmse.unwrap_or(9.0)];
+        // Sums of 40 numbers of about 1 in another order: up to 40 · 6e-8 of the sum, twice.
         assert_close(&engine.describe(), &all(&met), &all(&seen), |_| 1e-5);
         Ok(())
     }
@@ -244,6 +247,7 @@ fn classification_measures_what_its_logits_give() -> Result<()> {
             }
             let rows = held.rows() as f64;
             let all = [found.loss, found.accuracy.unwrap_or(9.0), found.top.unwrap_or(9.0)];
+            // Sums of some hundred numbers of about 1 in single precision.
             assert_close(&engine.describe(), &all, &[loss / weight, hits / rows, top / rows], |_| 2e-5);
             assert!(top > hits);
             let predicted = trainer.predict_classes(lane, &held.features)?;
@@ -259,6 +263,7 @@ fn classification_measures_what_its_logits_give() -> Result<()> {
             let batches: Vec<f64> = order.chunks(9).map(of_batch).collect();
             let losses: Vec<f64> = samples.iter().filter(|s| s.lane == lane).filter_map(|sample| sample.loss).collect();
             let sum: f64 = batches.iter().zip(&losses).map(|(weight, loss)| weight * loss).sum();
+            // Sums of some dozen numbers of about 1 in single precision, twice: by batch, and over all rows.
             assert_close(&engine.describe(), &[sum / batches.iter().sum::<f64>()], &[met.loss], |_| 1e-5);
         }
         Ok(())
@@ -301,6 +306,7 @@ fn a_loss_of_ones_own_is_trained() -> Result<()> {
         let end = trainer.evaluate()?[0];
         let predictions = trainer.predict(0, &data.features)?;
         let fourth = predictions.iter().zip(&data.targets).map(|(x, t)| f64::from(x - t).powi(4)).sum::<f64>() / 60.0;
+        // A sum of 60 numbers below 1 in single precision, each the fourth power of what is rounded by 1e-7.
         assert_close(engine.name, &[end.loss], &[fourth], |_| 1e-5);
         assert!(end.loss < 0.3 * first.loss && end.r2.is_none(), "{end:?} after {first:?}");
         let refused = builder().task(Task::of(Scalar)).build(&engine).map(drop);
@@ -455,6 +461,71 @@ fn lanes_stop_early_and_keep_their_best() -> Result<()> {
     let free = |rates: &[f64]| Recipe::population(rates.iter().map(|&lr| ScheduleFree { lr, ..Default::default() }));
     check(&Cpu::<f64>::default(), &adam)?;
     [engines::cpu(), engines::gpu()].iter().try_for_each(|engine| check(engine, &adam).and_then(|()| check(engine, &free)))
+}
+
+/// Parameters to evaluate with are made of all lanes at once.
+#[test]
+fn an_evaluation_of_many_lanes_waits_as_often_as_one_of_one() -> Result<()> {
+    let (data, model) = (classes(24), busy(3));
+    let waits = |lanes: usize| {
+        let recipe = Recipe::new(ScheduleFree { lr: 0.1, ..Default::default() }).repeated(lanes);
+        let builder = Trainer::builder(&model, recipe).train(&data).validation(&data).batch(8);
+        let mut trainer = builder.build(&Counting(Cpu::<f32>::default()))?;
+        trainer.advance(2)?;
+        let before = trainer.optimizer().program().waits;
+        trainer.evaluate()?;
+        Ok::<usize, thalweg::Error>(trainer.optimizer().program().waits - before)
+    };
+    let one = waits(1)?;
+    assert!(one > 0);
+    assert_eq!(waits(9)?, one);
+    Ok(())
+}
+
+/// Training that goes on after early stopping, where a rule trains other parameters than it evaluates: parameters and running statistics are
+/// those where training ended, also from a state, which knows that the best is evaluated.
+#[test]
+fn steps_after_early_stopping_go_on_from_where_they_ended() -> Result<()> {
+    fn check<E: Engine>(engine: &E) -> Result<()> {
+        let (data, held, model) = (line(24), line(50), busy(2));
+        let new = |keep_best: bool| {
+            let rules = [0.3, 0.6].map(|lr| ScheduleFree { lr, ..Default::default() });
+            let builder =
+                Trainer::builder(&model, Recipe::population(rules)).train(&data).validation(&held).batch(6).seeds(&[1, 3]);
+            builder.early_stopping(EarlyStopping { patience: 3, keep_best, ..Default::default() }).build(engine)
+        };
+        let (mut kept, mut left, mut resumed) = (new(true)?, new(false)?, new(true)?);
+        for trainer in [&mut kept, &mut left] {
+            trainer.fit(40, |_, _| Ok(ControlFlow::Continue(())))?;
+        }
+        let best = kept.evaluate()?;
+        for lane in 0..2 {
+            assert!(kept.best(lane)?.stopped && kept.best(lane)?.epoch < kept.epochs(), "there is another end than the best");
+            assert_eq!(best[lane].loss, kept.best(lane)?.metric);
+        }
+        let live = |state: &State<E::Float>| {
+            let arrays = state.iter().filter(|(name, _)| !name.starts_with("best."));
+            arrays.map(|(name, array)| (name.to_string(), array.clone())).collect::<Vec<_>>()
+        };
+        let (state, end) = (kept.state_dict()?, left.state_dict()?);
+        assert!(live(&state).iter().any(|(name, _)| name == "buffer.1.running_var"));
+        assert!(live(&state) == live(&end), "{}: the end of training", engine.describe());
+        resumed.advance(1)?;
+        resumed.load_state_dict(&state)?;
+        assert_eq!(resumed.evaluate()?, best, "{}: the best is evaluated", engine.describe());
+        assert_same_bits("parameters to evaluate with", &resumed.eval_params(1)?, &kept.eval_params(1)?);
+        assert!(resumed.state_dict()? == state);
+        for trainer in [&mut kept, &mut left, &mut resumed] {
+            trainer.advance(5)?;
+        }
+        let expected = live(&left.state_dict()?);
+        assert!(live(&kept.state_dict()?) == expected, "{}: goes on from the end", engine.describe());
+        assert!(live(&resumed.state_dict()?) == expected, "{}: goes on from a state", engine.describe());
+        assert_eq!(kept.evaluate()?, left.evaluate()?, "{}: the best is evaluated no more", engine.describe());
+        Ok(())
+    }
+    check(&Cpu::<f64>::default())?;
+    [engines::cpu(), engines::gpu()].iter().try_for_each(check)
 }
 
 #[test]

@@ -51,9 +51,9 @@ fn run<E: Engine>(engine: &E, tensors: &[usize], counts: Counts, lanes: &[usize]
     let inside = |buffer, offset, len| View { buffer, offset, len };
     let (sums, joined) = (inside(partials, 1, left * right * chunks.len()), inside(products, 1, left * right));
     let mut plan = Plan::default();
-    plan.push(Op::Dots(Dots { left: vectors[..left].into(), right: vectors[1..1 + right].into(), chunks, partials: sums }));
+    plan.push(Op::Dots(Dots::new(vectors[..left].into(), vectors[1..1 + right].into(), chunks, sums)));
     plan.push(Op::Join { kind: NormKind::L2, input: sums, output: joined });
-    plan.push(Op::Combine(Combine { terms: vectors[..terms].into(), coefficients: inside(weights, 3, terms), output }));
+    plan.push(Op::Combine(Combine::new(vectors[..terms].into(), inside(weights, 3, terms), output)));
     let mut program = engine.load(&Blueprint::of(&layout, &[plan])).unwrap_or_else(|e| panic!("{}: {e}", engine.describe()));
 
     let len = tensors.iter().sum();
@@ -156,7 +156,7 @@ fn every_element_counts_once() {
         let product = layout.floats("product", 1);
         let mut plan = Plan::default();
         let sums = layout.whole(partials);
-        plan.push(Op::Dots(Dots { left: vec![a], right: vec![b], chunks: arena.chunks(), partials: sums }));
+        plan.push(Op::Dots(Dots::new(vec![a], vec![b], arena.chunks(), sums)));
         plan.push(Op::Join { kind: NormKind::L2, input: sums, output: layout.whole(product) });
         let mut program = engine.load(&Blueprint::of(&layout, &[plan])).expect("a program");
         let edges = [0, 1, 63, 64, CHUNK - 2, CHUNK - 1, CHUNK];
@@ -225,33 +225,33 @@ fn vectors_that_do_not_fit_are_refused() {
         plan.push(op);
         plan.check(&layout)
     };
-    let dots = Dots { left: vec![a], right: vec![b], chunks: arena.chunks(), partials: whole(one) };
-    let combine = Combine { terms: vec![a], coefficients: whole(one), output: b };
+    let dots = |left: &[BufferId], right: &[BufferId], chunks: Vec<Chunk>, partials: View| {
+        Op::Dots(Dots::new(left.to_vec(), right.to_vec(), chunks, partials))
+    };
+    let all = || arena.chunks();
+    let combine = |terms: &[BufferId], coefficients: View| Op::Combine(Combine::new(terms.to_vec(), coefficients, b));
     let chunk = |start, len| vec![Chunk { start, len, ..arena.chunks()[0] }];
-    assert_eq!(check(Op::Dots(dots.clone())), Ok(()));
-    assert_eq!(check(Op::Combine(combine.clone())), Ok(()));
+    assert_eq!(check(dots(&[a], &[b], all(), whole(one))), Ok(()));
+    assert_eq!(check(combine(&[a], whole(one))), Ok(()));
     assert_eq!(check(Op::Join { kind: NormKind::Max, input: whole(two), output: whole(one) }), Ok(()));
     let chunks = "chunks of at most 4096 elements that start at multiples of 64 expected";
     let cases = [
-        (Op::Dots(Dots { left: vec![], right: vec![], ..dots.clone() }), "the vectors of inner products is empty".to_string()),
-        (Op::Dots(Dots { right: vec![short], ..dots.clone() }), "short: 64 found, 128 elements expected".into()),
-        (Op::Dots(Dots { right: vec![cut], ..dots.clone() }), "cut: another found, the arena of a expected".into()),
-        (Op::Dots(Dots { partials: whole(two), ..dots.clone() }), "two: 2 found, 1 elements expected".into()),
+        (dots(&[], &[], all(), whole(one)), "the vectors of inner products is empty".to_string()),
+        (dots(&[a], &[short], all(), whole(one)), "short: 64 found, 128 elements expected".into()),
+        (dots(&[a], &[cut], all(), whole(one)), "cut: another found, the arena of a expected".into()),
+        (dots(&[a], &[b], all(), whole(two)), "two: 2 found, 1 elements expected".into()),
         (
-            Op::Dots(Dots { partials: View { buffer: b, offset: 0, len: 1 }, ..dots.clone() }),
+            dots(&[a], &[b], all(), View { buffer: b, offset: 0, len: 1 }),
             "b: one buffer for both found, an output apart from its inputs expected".into(),
         ),
-        (Op::Dots(Dots { chunks: chunk(64, 65), ..dots.clone() }), format!("a: 65 from element 64 on found, {chunks}")),
-        (Op::Dots(Dots { chunks: chunk(32, 8), ..dots.clone() }), format!("a: 8 from element 32 on found, {chunks}")),
-        (Op::Dots(Dots { chunks: chunk(0, 4097), ..dots }), format!("a: 4097 from element 0 on found, {chunks}")),
-        (Op::Combine(Combine { terms: vec![], ..combine.clone() }), "the terms of a linear combination is empty".into()),
-        (Op::Combine(Combine { terms: vec![short], ..combine.clone() }), "b: 128 found, 64 elements expected".into()),
-        (
-            Op::Combine(Combine { terms: vec![b], ..combine.clone() }),
-            "b: one buffer for both found, an output apart from its inputs expected".into(),
-        ),
-        (Op::Combine(Combine { coefficients: whole(two), ..combine.clone() }), "two: 2 found, 1 elements expected".into()),
-        (Op::Combine(Combine { coefficients: whole(shared), ..combine }), "shared: Shared found, Lane expected".into()),
+        (dots(&[a], &[b], chunk(64, 65), whole(one)), format!("a: 65 from element 64 on found, {chunks}")),
+        (dots(&[a], &[b], chunk(32, 8), whole(one)), format!("a: 8 from element 32 on found, {chunks}")),
+        (dots(&[a], &[b], chunk(0, 4097), whole(one)), format!("a: 4097 from element 0 on found, {chunks}")),
+        (combine(&[], whole(one)), "the terms of a linear combination is empty".into()),
+        (combine(&[short], whole(one)), "b: 128 found, 64 elements expected".into()),
+        (combine(&[b], whole(one)), "b: one buffer for both found, an output apart from its inputs expected".into()),
+        (combine(&[a], whole(two)), "two: 2 found, 1 elements expected".into()),
+        (combine(&[a], whole(shared)), "shared: Shared found, Lane expected".into()),
         (
             Op::Join { kind: NormKind::L2, input: whole(one), output: whole(two) },
             "one: 1 found, a multiple of 2 elements expected".into(),

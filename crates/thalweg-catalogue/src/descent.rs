@@ -88,7 +88,7 @@ pub fn quadratic<E: Engine>(engine: &E, entry: &Entry, looks: usize) -> Result<P
     let [x, gradient] = [params, grads].map(|buffer| View { buffer, offset: 0, len: SIZE });
     // A is symmetric, so a row times A will do.
     let multiply = MatMul::new(x, layout.whole(a), gradient, 1, SIZE, SIZE);
-    plan.push(Op::MatMul(MatMul { bias: Some(layout.whole(shift)), ..multiply }));
+    plan.push(Op::MatMul(multiply.bias(layout.whole(shift))));
     let gradient = blueprint.add("gradient", plan)?;
     let mut stepper = run.recipe(entry.rule, run.length)?.record(&mut blueprint, &arena, params, grads)?;
 

@@ -1,7 +1,7 @@
 //! Settings with which each rule gets to where it should, found by a coarse search. One entry per rule; the descent tests hold the
 //! rules to them, and the program `thalweg-catalogue` draws them.
 
-use thalweg::schedule::schedule_by_name;
+use thalweg::schedule::factor_by_name;
 use thalweg::{AnyRule, Recipe, Result, Select, rule_by_name, rules, set};
 
 /// What is known of a rule.
@@ -226,7 +226,7 @@ impl Run {
         if self.schedule.is_empty() {
             return Ok(recipe);
         }
-        Ok(recipe.scale("lr", schedule_by_name(self.schedule, &[("steps", &steps.to_string())])?))
+        Ok(recipe.scale("lr", factor_by_name(self.schedule, &[("steps", &steps.to_string())])?))
     }
 }
 

@@ -61,23 +61,13 @@ pub struct About {
 }
 
 impl About {
-    pub fn new(
-        given: &Given,
-        train: &Dataset,
-        test: &Dataset,
-        scaler: Scaler,
-        columns: Option<Value>,
-        engine: [String; 2],
-    ) -> Self {
-        let [engine, adapter] = engine;
+    pub fn new(given: &Given, train: &Dataset, test: &Dataset, scaler: Scaler, columns: Option<Value>) -> Self {
         let model = json!({ "inputs": train.width, "outputs": train.classes });
         let mut texts = vec![
             (ARGUMENTS, given.text()),
             ("model", model.to_string()),
             ("classes", json!(train.class_names).to_string()),
             (DATA, fingerprint(train, test)),
-            ("engine", engine),
-            ("adapter", adapter),
         ];
         texts.extend(columns.map(|columns| ("columns", columns.to_string())));
         Self { texts, scaler }

@@ -144,7 +144,7 @@ mod tests {
         for (name, meant) in RULES {
             assert!(*name == plain(name) && (meant.contains(' ') || rules.contains(meant)), "{name}");
         }
-        let listings = thalweg::schedule::schedules();
+        let listings = thalweg::schedule::factors();
         let schedules: Vec<&str> = listings.iter().map(|listing| listing.name).chain(["plateau"]).collect();
         for (name, meant) in SCHEDULES {
             assert!(*name == plain(name) && (meant.contains(' ') || schedules.contains(meant)), "{name}");

@@ -4,6 +4,7 @@ use crate::Usage;
 use crate::keep::{DATA, fingerprint, history};
 use crate::report::{Epoch, Report, note};
 use crate::resume::{Given, Resumed};
+use crate::settings::Scheduled;
 use crate::train::{Args, EPOCHS};
 use anyhow::{Result, anyhow};
 use std::path::PathBuf;
@@ -19,6 +20,8 @@ pub struct Past {
     /// None if it starts anew.
     tensors: Option<Tensors>,
     engine: String,
+    /// Whether its learning rates followed the loss.
+    pub had_plateau: bool,
     pub history: Vec<Epoch>,
     pub spent: Duration,
 }
@@ -68,7 +71,9 @@ impl Past {
             None => (Vec::new(), 0.0),
         };
         let spent = Duration::try_from_secs_f64(spent).unwrap_or_default();
-        Ok(Self { path: path.clone(), tensors: tensors.clone(), engine, history, spent })
+        let schedule = arguments.text_of("schedule").and_then(|text| text.parse::<Scheduled>().ok()?.named().ok());
+        let had_plateau = schedule.is_some_and(|schedule| schedule.is_plateau());
+        Ok(Self { path: path.clone(), tensors: tensors.clone(), engine, had_plateau, history, spent })
     }
 
     /// Steps that are made.

@@ -12,15 +12,26 @@ use thalweg::{AnyRule, Recipe, Setting, Trainer};
 /// What changes the learning rates from epoch to epoch, by the loss on the test data.
 pub struct Follower {
     plateau: Plateau,
-    /// The groups' learning rates at the start.
-    rates: Vec<(&'static str, f64)>,
+    rates: Starts,
+}
+
+/// The learning rates of groups at the start.
+pub type Starts = Vec<(&'static str, f64)>;
+
+/// Sets the learning rates of groups to a part of what they were at the start.
+pub fn set<P: Program>(trainer: &mut Trainer<P>, rates: &Starts, factor: f64) -> Result<()> {
+    Ok(rates.iter().try_for_each(|(group, rate)| trainer.set(0, group, "lr", rate * factor))?)
+}
+
+/// The learning rates of groups that have any.
+pub fn starts(groups: &[(&'static str, &dyn AnyRule)]) -> Starts {
+    groups.iter().filter_map(|(group, rule)| Some((*group, lr(*rule)?))).collect()
 }
 
 impl Follower {
     /// Sets the rates of the next epoch.
     pub fn set<P: Program>(&self, trainer: &mut Trainer<P>) -> Result<()> {
-        let factor = self.plateau.value();
-        Ok(self.rates.iter().try_for_each(|(group, rate)| trainer.set(0, group, "lr", rate * factor))?)
+        set(trainer, &self.rates, self.plateau.value())
     }
 
     /// Takes the losses of epochs that are past. The rates that come of them are not set yet.
@@ -165,7 +176,7 @@ pub fn scheduled(
     schedule: Option<&Scheduled>,
     (steps, epochs): (u64, usize),
 ) -> Result<(Recipe, Option<Follower>, Rates)> {
-    let rates: Vec<_> = groups.iter().filter_map(|(group, rule)| Some((*group, lr(*rule)?))).collect();
+    let rates = starts(groups);
     let mut over = Rates { lr: rates.first().map(|&(_, lr)| lr), schedule: None, steps, epochs };
     let Some(schedule) = schedule else { return Ok((recipe, None, over)) };
     let wrong = |error: thalweg::Error| Usage(error.to_string());

@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use serde_json::json;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use thalweg::schedule::{Listing, ReduceLrOnPlateau, Schedule, schedules};
+use thalweg::schedule::{Listing, ReduceLrOnPlateau, Schedule, factors};
 use thalweg_chart::{Axis, Chart, Line, MAX_POINTS, RGBColor, picture};
 
 const EXAMPLES: &str = "\
@@ -75,8 +75,8 @@ fn is_svg(file: &Path) -> bool {
 
 fn list(json: bool) -> Result<()> {
     let mut out = io::stdout().lock();
-    let listings = schedules().into_iter().chain([ReduceLrOnPlateau::listing()]);
-    for (index, Listing { name, formula, settings }) in listings.enumerate() {
+    let listings = factors().into_iter().chain([ReduceLrOnPlateau::factor_listing()]);
+    for (index, Listing { name, formula, settings, .. }) in listings.enumerate() {
         if json {
             let settings = settings::object(&settings);
             writeln!(out, "{}", json!({ "name": name, "formula": formula, "settings": settings }))?;

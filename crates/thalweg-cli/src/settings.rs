@@ -4,7 +4,7 @@ use crate::names;
 use serde_json::{Map, Value};
 use std::fmt;
 use std::str::FromStr;
-use thalweg::schedule::{Goal, Listing, ReduceLrOnPlateau, Schedule, schedule_by_name, schedules};
+use thalweg::schedule::{Goal, Listing, ReduceLrOnPlateau, Schedule, factor_by_name, factors};
 use thalweg::{AnyRule, Error, Setting, Text, range, rule_by_name};
 
 /// One setting as it is given.
@@ -76,8 +76,8 @@ impl Scheduled {
 
     /// The schedule as Thalweg names it and its settings.
     pub fn named(self) -> thalweg::Result<Self> {
-        let plateau = ReduceLrOnPlateau::listing();
-        let listings: Vec<Listing> = schedules().into_iter().chain([plateau]).collect();
+        let plateau = ReduceLrOnPlateau::factor_listing();
+        let listings: Vec<Listing> = factors().into_iter().chain([plateau]).collect();
         let known: Vec<&str> = listings.iter().map(|listing| listing.name).collect();
         let name = names::find("schedule", &self.name, &known, names::SCHEDULES)?;
         let keys = listings.iter().find(|listing| listing.name == name).map(|listing| &listing.settings);
@@ -91,7 +91,7 @@ impl Scheduled {
 
     /// Whether it goes by a metric and not by steps.
     pub fn is_plateau(&self) -> bool {
-        self.name == ReduceLrOnPlateau::listing().name
+        self.name == ReduceLrOnPlateau::factor_listing().name
     }
 
     /// Whether a length that it is not given follows from that of the run.
@@ -101,7 +101,7 @@ impl Scheduled {
 
     /// What goes by a metric.
     pub fn make_plateau(&self) -> thalweg::Result<ReduceLrOnPlateau> {
-        let plateau = ReduceLrOnPlateau::from_settings(&self.pairs())?;
+        let plateau = ReduceLrOnPlateau::factor_from_settings(&self.pairs())?;
         range::require(plateau.goal == Goal::Min, "goal", plateau.goal.write(), "min, since it goes by a loss")?;
         Ok(plateau)
     }
@@ -123,7 +123,7 @@ impl Scheduled {
 
     /// Gives the lengths that are not given those of a run of so many steps.
     fn fill_lengths(&mut self, run: u64) -> thalweg::Result<()> {
-        let needs_steps = schedules().iter().any(|known| known.name == self.name && known.settings.contains(&("steps", None)));
+        let needs_steps = factors().iter().any(|known| known.name == self.name && known.settings.contains(&("steps", None)));
         let warmup = self.count("warmup");
         let rest = run.saturating_sub(warmup);
         match &*self.name {
@@ -155,7 +155,7 @@ impl Scheduled {
     pub fn make(&self, run: u64) -> thalweg::Result<(Self, Schedule)> {
         let mut resolved = self.clone();
         resolved.fill_lengths(run)?;
-        let schedule = schedule_by_name(&resolved.name, &resolved.pairs())?;
+        let schedule = factor_by_name(&resolved.name, &resolved.pairs())?;
         Ok((resolved, schedule))
     }
 }

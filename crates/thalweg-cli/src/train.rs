@@ -167,8 +167,7 @@ fn train(mut args: Args, given: &Given, resumed: Option<Resumed>) -> Result<()> 
     let mut record = Record { settings, data, rates, engine: engine.name(), adapter: engine.adapter(), best: None };
     let epochs = args.keep.until.map_or(args.epochs, |until| until.div_ceil(steps_per_epoch.max(1) as u64) as usize);
     let mut report = Report::new(if args.silent { Voice::Silent } else { Voice::new(args.json, args.quiet) }, epochs, out);
-    let about =
-        About::new(given, &train, &test, scaler, form.as_ref().map(columns_json), [engine.name().into(), engine.adapter()]);
+    let about = About::new(given, &train, &test, scaler, form.as_ref().map(columns_json));
     if let Some(past) = &past {
         past.check_engine(engine.name(), args.quiet);
     }
@@ -176,7 +175,8 @@ fn train(mut args: Args, given: &Given, resumed: Option<Resumed>) -> Result<()> 
     let mut keeper = Keeper::new(&args.keep, about, start)?;
     let events = args.keep.tensorboard.as_ref().map(|folder| EventFile::create(folder, start)).transpose()?;
     let outputs = Outputs { report: &mut report, keeper: &mut keeper, events };
-    let work = Work { args: &args, model: &model, recipe, batch, train: &train, test: &test, past, goal };
+    let starts = rates::starts(&groups);
+    let work = Work { args: &args, model: &model, recipe, starts, batch, train: &train, test: &test, past, goal };
     let mut last = None;
     let ended = match &engine {
         Picked::Gpu(gpu) => work.fit(&**gpu, follower.as_mut(), &mut record, outputs, &mut last),
@@ -229,6 +229,7 @@ struct Work<'a> {
     args: &'a Args,
     model: &'a Sequential,
     recipe: Recipe,
+    starts: rates::Starts,
     batch: Batch,
     train: &'a Dataset,
     test: &'a Dataset,
@@ -253,7 +254,7 @@ impl Work<'_> {
         mut outputs: Outputs,
         last: &mut Option<Epoch>,
     ) -> Result<End> {
-        let Self { args, model, recipe, batch, train, test, past, goal } = self;
+        let Self { args, model, recipe, starts, batch, train, test, past, goal } = self;
         let trainer = Trainer::builder(model, recipe).train(train).validation(test).batch(batch).seed(args.seed);
         let mut trainer = trainer.build(engine)?;
         if let Some(follower) = &follower {
@@ -264,6 +265,10 @@ impl Work<'_> {
         let (mut history, mut spent) = (Vec::new(), Duration::ZERO);
         if let Some(past) = past {
             past.load(&mut trainer)?;
+            if past.had_plateau {
+                // Another schedule starts from the rates that were given, not from those that had fallen.
+                rates::set(&mut trainer, &starts, 1.0)?;
+            }
             (history, spent) = (past.history, past.spent);
             history.iter().for_each(|done| {
                 record.epoch(*done);

@@ -94,7 +94,7 @@ fn norm(n: usize) -> Work {
     let (grads, partials) = (layout.arena("grads", &arena), layout.floats("partials", NormKind::L2.partials(chunks.len())));
     let frozen = layout.indices("frozen", 1);
     let mut plan = Plan::default();
-    plan.push(Op::Norm(Norm { kind: NormKind::L2, grads, chunks, partials, frozen }));
+    plan.push(Op::Norm(Norm::new(NormKind::L2, grads, chunks, partials, frozen)));
     Work {
         what: "norm".into(),
         size: Size::Elements(n),
@@ -183,7 +183,7 @@ fn product(what: &str, m: usize, k: usize, n: usize, batch: usize, (trans_a, tra
     let (a, b, c) = (layout.floats("a", m * k), layout.floats("b", k * n), layout.floats("c", m * n));
     let views = (layout.whole(a), layout.whole(b), layout.whole(c));
     let mut plan = Plan::default();
-    plan.push(Op::MatMul(MatMul { trans_a, trans_b, ..MatMul::new(views.0, views.1, views.2, m, k, n) }));
+    plan.push(Op::MatMul(MatMul::new(views.0, views.1, views.2, m, k, n).transposed(trans_a, trans_b)));
     let size = Size::Product { m, k, n, batch };
     Work {
         what: what.into(),

@@ -124,3 +124,33 @@ fn what_does_not_fit_the_model_is_said() {
     let ran = thalweg(&["evaluate", "--engine", "cpu", "--model", foreign]);
     assert!(ran.code == Some(1) && ran.err.contains("no run of the command line"), "{}", ran.err);
 }
+
+/// A row whose label is so improbable that no number holds its probability has a loss all the same.
+#[test]
+fn a_loss_is_a_number_where_a_probability_underflows() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let [data, far, model] = ["data.csv", "far.csv", "model"].map(|name| path(&folder, name));
+    let rows = (-30..30).map(|i| format!("{},{}\n", i as f64 / 10.0, if i < 0 { "low" } else { "high" }));
+    fs::write(&data, format!("x,side\n{}", rows.collect::<String>())).expect("a file");
+    trained(&[
+        "--data",
+        &data,
+        "--epochs",
+        "30",
+        "--lr",
+        "0.05",
+        "--batch",
+        "8",
+        "--hidden",
+        "8",
+        "--activation",
+        "relu",
+        "--save",
+        &model,
+    ]);
+    fs::write(&far, "x,side\n1e6,low\n").expect("a file");
+    let measured = thalweg(&["evaluate", "--engine", "cpu", "--model", &model, "--data", &far, "--json"]);
+    let loss = measured.json()[0]["loss"].as_f64();
+    // e^−745 is the smallest number of double precision.
+    assert!(loss.is_some_and(|loss| loss > 745.0 && loss.is_finite()), "{measured:?}");
+}

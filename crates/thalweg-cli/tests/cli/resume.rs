@@ -303,3 +303,26 @@ for event in events.Scalars('test/loss'):
     let expected: Vec<(u64, f32)> = (1..).map(|epoch| 23 * epoch).zip(losses.iter().map(|&loss| loss as f32)).collect();
     assert_eq!(found, expected, "{}", String::from_utf8_lossy(&output.stderr));
 }
+
+/// A schedule that is given anew starts from the rate that was given, wherever a plateau had brought it; a plateau that is given anew takes
+/// in the epochs that are past, and its rate holds from the next one on.
+#[test]
+fn a_schedule_that_is_given_anew_starts_from_its_own_rate() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let [fallen, plain, end] = ["fallen", "plain", "end"].map(|name| path(&folder, name));
+    let rate = |file: &str| read(Path::new(file)).expect("a file").get::<f64>("setting.default.lr").expect("a rate")[0];
+    let ran = train(&["--epochs", "3", "--save", &fallen]);
+    assert_eq!((ran.code, rate(&fallen)), (Some(0), 1e-3 / 4.0), "it fell after two of three epochs: {ran:?}");
+    for schedule in ["constant", "cosine,steps=92"] {
+        let ran = resume(&["--resume", &fallen, "--epochs", "4", "--schedule", schedule, "--save", &end]);
+        assert_eq!((ran.code, rate(&end)), (Some(0), 1e-3), "{schedule}: {ran:?}");
+    }
+    let constant =
+        ["train", "--engine", "cpu", "--threads", "1", "--hidden", "8", "--seed", "3", "--schedule", "constant", "--json"];
+    let ran = thalweg(&[&constant[..], &["--epochs", "3", "--save", &plain]].concat());
+    assert_eq!((ran.code, rate(&plain)), (Some(0), 1e-3), "{ran:?}");
+    // It falls after the second epoch, and the two after that do not count.
+    let plateau = "plateau,patience=0,factor=0.5,threshold=relative:0.5,cooldown=2";
+    let ran = resume(&["--resume", &plain, "--epochs", "4", "--schedule", plateau, "--save", &end]);
+    assert_eq!((ran.code, rate(&end)), (Some(0), 1e-3 / 2.0), "{ran:?}");
+}

@@ -7,8 +7,8 @@ use super::*;
 fn schedules_are_listed_with_formula_and_settings() {
     let lines = thalweg(&["schedules", "--json"]).json();
     let text = thalweg(&["schedules"]);
-    let mut listings = thalweg::schedule::schedules();
-    listings.push(thalweg::schedule::ReduceLrOnPlateau::listing());
+    let mut listings = thalweg::schedule::factors();
+    listings.push(thalweg::schedule::ReduceLrOnPlateau::factor_listing());
     assert_eq!((text.code, text.err.as_str(), lines.len()), (Some(0), "", listings.len()));
     for (listing, line) in listings.iter().zip(&lines) {
         assert_eq!((&line["name"], &line["formula"]), (&listing.name.into(), &listing.formula.into()));
