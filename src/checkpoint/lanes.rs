@@ -2,7 +2,6 @@
 
 use super::tensors::{Tensor, Tensors};
 use crate::error::{Error, Result, range};
-use crate::plan::Machine;
 use serde_json::Value;
 
 /// The text that says how many lanes tensors have. One lane has no dimension of its own; of several it is the outermost.
@@ -16,9 +15,8 @@ pub(crate) const BEFORE_STEP: &str = "host.before_step";
 
 impl Tensors {
     /// Says what they were computed on.
-    pub(crate) fn put_machine(&mut self, machine: Machine) {
-        let Machine { engine, adapter, .. } = machine;
-        self.texts.extend([("engine".to_string(), engine.to_string()), ("adapter".to_string(), adapter)]);
+    pub(crate) fn put_machine(&mut self, engine: &str, adapter: &str) {
+        self.texts.extend([("engine", engine), ("adapter", adapter)].map(|(key, text)| (key.to_string(), text.to_string())));
     }
 
     /// Lanes of an optimizer's tensors: 1 where nothing is said.

@@ -111,6 +111,7 @@ pub enum LbfgsStop {
 
 /// What a step of L-BFGS did.
 #[derive(Debug, Clone, Copy, PartialEq)]
+#[non_exhaustive]
 pub struct LbfgsReport {
     /// The loss before the step, which is what PyTorch's `step` returns.
     pub first_loss: f64,

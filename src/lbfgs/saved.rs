@@ -51,7 +51,8 @@ where
         tensors.put(YG, &[pairs], &history.yg)?;
         tensors.put_parts(SY, &[pairs, pairs], &history.sy)?;
         tensors.put_parts(YY, &[pairs, pairs], &history.yy)?;
-        tensors.put_machine(self.program.machine());
+        let machine = self.program.machine();
+        tensors.put_machine(machine.engine, &machine.adapter);
         Ok(tensors)
     }
 

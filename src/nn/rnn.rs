@@ -77,6 +77,7 @@ pub struct RecurrentState {
 
 /// What a recurrent network makes of a sequence.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct RecurrentRun {
     /// The outputs of the last layer: samples × steps × hidden, or twice hidden with both directions. 0 beyond the end of a sample.
     pub outputs: Value,

@@ -7,6 +7,7 @@ use std::fmt;
 
 /// A layer as it was recorded.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Line {
     /// Its name, after those of the layers around it.
     pub name: String,
@@ -33,6 +34,7 @@ pub struct Line {
 /// # Ok::<(), thalweg::Error>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Summary {
     /// The layers in the order in which they were recorded; one around others comes after them.
     pub layers: Vec<Line>,

@@ -110,7 +110,8 @@ where
         if !followers.is_empty() {
             tensors.texts.insert(SCHEDULES.into(), followers.join("\n"));
         }
-        tensors.put_machine(self.program.machine());
+        let machine = self.program.machine();
+        tensors.put_machine(machine.engine, &machine.adapter);
         Ok(tensors)
     }
 

@@ -5,6 +5,7 @@ use crate::error::{Error, Result, range};
 
 /// A rung of a bracket: so many trials are trained until each has made so many steps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Rung {
     /// Trials that are trained to this rung.
     pub trials: usize,
@@ -14,6 +15,7 @@ pub struct Rung {
 
 /// A run of successive halving: all trials are trained to the first rung, the best of them to the next, and so on.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Bracket {
     /// The rungs, from the most trials to the most steps.
     pub rungs: Vec<Rung>,

@@ -9,6 +9,7 @@ use std::ops::ControlFlow;
 
 /// Where a training stands after an epoch.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub struct Epoch {
     /// Its number, counted from 1.
     pub number: u64,

@@ -7,6 +7,7 @@ use crate::error::{Error, Result};
 ///
 /// What a task does not measure is `None`.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
+#[non_exhaustive]
 pub struct Metrics {
     /// The mean loss; with weights Σ w·l / Σ w.
     pub loss: f64,
@@ -142,6 +143,7 @@ fn r2(error: f64, variance: f64) -> f64 {
 /// # Ok::<(), thalweg::Error>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Confusion {
     /// By class of the row, then by predicted class.
     pub counts: Vec<Vec<u64>>,

@@ -42,6 +42,7 @@ type Key = (u64, Option<u64>, Option<u64>);
 
 /// How far the jobs of a program are, at the end of an epoch or of a call.
 #[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
 pub struct Look<'a> {
     /// The jobs, and the training loss and scores of each in the epoch so far. Empty where only a signal is asked for.
     pub jobs: &'a [(&'a Job, Metrics)],

@@ -1,11 +1,11 @@
 //! Trainers in files: their states, and weights alone.
 
 use super::Trainer;
-use super::state::RESTORED;
+use super::state::{RESTORED, arrays};
 use crate::checkpoint::{Element, Loaded, Tensors, read, write};
 use crate::error::{Error, Result};
-use crate::optimizer::{Expected, Fitting, State, StateKind, StateValues, parts_of};
-use crate::plan::{Arena, Program};
+use crate::optimizer::{Expected, Fitting, State, StateValues, parts_of};
+use crate::plan::Program;
 use crate::rule::Real;
 use serde_json::json;
 use std::path::Path;
@@ -320,16 +320,6 @@ struct Buffers<F> {
     rest: Tensors,
     unused: Vec<String>,
     loaded: Loaded,
-}
-
-/// The parts of an arena in a file.
-pub(super) fn arrays(prefix: &str, arena: &Arena) -> Vec<Expected> {
-    let of = |tensor: &crate::plan::Tensor| Expected {
-        name: format!("{prefix}.{}", tensor.name),
-        shape: tensor.shape.clone(),
-        kind: StateKind::Floats,
-    };
-    arena.tensors().iter().map(of).collect()
 }
 
 fn check_shape(name: &str, expected: &[usize], found: &[usize]) -> Result<()> {

@@ -2,8 +2,6 @@
 
 use super::Trainer;
 use super::lanes::{order, step_key};
-#[cfg(feature = "checkpoint")]
-use super::saved::arrays;
 use super::stopping::{Best, doubles, floats};
 use crate::error::{Error, Result};
 #[cfg(feature = "checkpoint")]
@@ -206,6 +204,17 @@ struct Own<F> {
     buffers: Vec<Vec<F>>,
     best: Vec<Best>,
     restored: bool,
+}
+
+/// The parts of an arena in a file.
+#[cfg(feature = "checkpoint")]
+pub(super) fn arrays(prefix: &str, arena: &Arena) -> Vec<Expected> {
+    let of = |tensor: &crate::plan::Tensor| Expected {
+        name: format!("{prefix}.{}", tensor.name),
+        shape: tensor.shape.clone(),
+        kind: StateKind::Floats,
+    };
+    arena.tensors().iter().map(of).collect()
 }
 
 /// An array of a file.

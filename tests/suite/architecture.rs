@@ -233,3 +233,18 @@ fn a_circle_of_files_is_found() {
     assert_eq!(circle(siblings(&sources)), ["a", "b", "c", "d"]);
     assert_eq!(circle(siblings(&sources[..2])), Vec::<&str>::new());
 }
+
+/// Operations of a step get fields as their kernels do: nobody outside builds or takes them apart field by field.
+#[test]
+fn operations_of_a_step_may_get_fields() {
+    let source = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/src/plan/op.rs")).expect("the operations");
+    let named = source.split("pub enum Op {").nth(1).and_then(|rest| rest.split("\n}\n").next()).expect("their enum");
+    // Variants that hold a struct of this file.
+    let structs: Vec<&str> =
+        named.lines().filter_map(|line| line.trim().strip_suffix("),")?.split_once('(')).map(|(_, of)| of).collect();
+    assert!(structs.len() > 9, "{structs:?}");
+    for of in structs.iter().filter(|of| !["Operated", "Update"].contains(of)).chain(&["Micro"]) {
+        assert!(source.contains(&format!("#[non_exhaustive]\npub struct {of} {{")), "{of} is not #[non_exhaustive]");
+    }
+    assert!(source.contains("#[non_exhaustive]\npub enum Op {"));
+}

@@ -65,6 +65,7 @@ pub struct Value {
 
 /// A parameter, or a buffer that is not trained.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub struct Declared {
     /// Its name: that of its layer, a dot, and its own.
     pub name: String,
