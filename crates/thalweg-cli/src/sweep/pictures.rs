@@ -105,9 +105,12 @@ impl Pictures<'_> {
     fn parameters(&self, summaries: &[Summary], best: &Summary) -> Result<String> {
         let shown: Vec<&Parameter> = self.table.space().parameters().iter().collect();
         let rows = (shown.len() as u32).div_ceil(COLUMNS).max(1);
-        let columns = (shown.len() as u32).min(COLUMNS);
+        let caption = format!("{} (cross)", self.caption(best));
+        let alike = summaries.iter().all(|summary| summary.steps == best.steps);
+        let caption = if alike { caption } else { format!("{caption}; dark points had more {}", self.unit) };
+        // The caption is wider than one panel.
+        let columns = (shown.len() as u32).clamp(2 - u32::from(alike), COLUMNS);
         let size = (columns * PANEL.0, rows * PANEL.1 + 30);
-        let caption = format!("{} (cross); dark points had more {}", self.caption(best), self.unit);
         let mut sheet = Sheet::new(size, PANEL, |area| captioned(area, &caption).map(|_| ()))?;
         let ground = sheet.ground(|_| Ok(()))?;
         for (i, parameter) in shown.into_iter().enumerate() {
