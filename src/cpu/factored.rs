@@ -40,7 +40,7 @@ fn take_in<F: Real>(stack: &Stack, row: &[F], grads: &[F], moments: &mut [F], th
     let tasks = of_rows.chunks_mut(lines).zip(grads.chunks(lines * columns));
     threads.in_order(tasks.len(), tasks, |(moments, lines)| {
         for (moment, line) in moments.iter_mut().zip(lines.chunks_exact(columns)) {
-            let sum = pulp::Arch::new().dispatch(|| line_sum(line, square));
+            let sum = pulp::Arch::new().dispatch(Line { line, scale });
             follow(moment, sum / count(columns));
         }
     });
@@ -51,7 +51,7 @@ fn take_in<F: Real>(stack: &Stack, row: &[F], grads: &[F], moments: &mut [F], th
         threads.in_order(tasks.len(), tasks, |(task, moments)| {
             for (tile, moments) in moments.chunks_mut(TILE).enumerate() {
                 let first = (task * tiles + tile) * TILE;
-                let sums = pulp::Arch::new().dispatch(|| column_sums(matrix, columns, first, moments.len(), square));
+                let sums = pulp::Arch::new().dispatch(Columns { matrix, columns, first, width: moments.len(), scale });
                 moments.iter_mut().zip(sums).for_each(|(moment, sum)| follow(moment, sum / count(rows)));
             }
         });
@@ -60,33 +60,64 @@ fn take_in<F: Real>(stack: &Stack, row: &[F], grads: &[F], moments: &mut [F], th
     stack.divide(moments, floor);
 }
 
-/// The sum of a line's squares: tile by tile, each in eight running sums.
-#[inline(always)]
-fn line_sum<F: Real>(line: &[F], square: impl Fn(F) -> F) -> F {
-    let tile_sum = |tile: &[F]| {
-        let mut values = [F::zero(); 8];
-        let (blocks, rest) = tile.as_chunks::<8>();
-        for block in blocks {
-            for i in 0..8 {
-                values[i] += square(block[i]);
+/// The sum of a line's squares: tile by tile, each in eight running sums. A struct, as in `rule/sweep.rs`: a closure around the loops may
+/// be left a function of its own, without vector instructions.
+struct Line<'a, F> {
+    line: &'a [F],
+    scale: F,
+}
+
+impl<F: Real> pulp::WithSimd for Line<'_, F> {
+    type Output = F;
+
+    #[inline(always)]
+    fn with_simd<S: pulp::Simd>(self, _simd: S) -> F {
+        let Self { line, scale } = self;
+        let mut sum = F::zero();
+        for tile in line.chunks(TILE) {
+            let mut values = [F::zero(); 8];
+            let (blocks, rest) = tile.as_chunks::<8>();
+            for block in blocks {
+                for i in 0..8 {
+                    values[i] += (scale * block[i]) * (scale * block[i]);
+                }
             }
+            for (value, &g) in values.iter_mut().zip(rest) {
+                *value += (scale * g) * (scale * g);
+            }
+            sum += values.into_iter().sum::<F>();
         }
-        values.iter_mut().zip(rest).for_each(|(value, &g)| *value += square(g));
-        values.into_iter().sum::<F>()
-    };
-    line.chunks(TILE).map(tile_sum).sum()
+        sum
+    }
 }
 
 /// The sums of `width` columns' squares from column `first` on: tile by tile of rows.
-#[inline(always)]
-fn column_sums<F: Real>(matrix: &[F], columns: usize, first: usize, width: usize, square: impl Fn(F) -> F) -> [F; TILE] {
-    let mut sums = [F::zero(); TILE];
-    for tile in matrix.chunks(TILE * columns) {
-        let mut part = [F::zero(); TILE];
-        for line in tile.chunks_exact(columns) {
-            part.iter_mut().zip(&line[first..][..width]).for_each(|(sum, &g)| *sum += square(g));
+struct Columns<'a, F> {
+    matrix: &'a [F],
+    columns: usize,
+    first: usize,
+    width: usize,
+    scale: F,
+}
+
+impl<F: Real> pulp::WithSimd for Columns<'_, F> {
+    type Output = [F; TILE];
+
+    #[inline(always)]
+    fn with_simd<S: pulp::Simd>(self, _simd: S) -> [F; TILE] {
+        let Self { matrix, columns, first, width, scale } = self;
+        let mut sums = [F::zero(); TILE];
+        for tile in matrix.chunks(TILE * columns) {
+            let mut part = [F::zero(); TILE];
+            for line in tile.chunks_exact(columns) {
+                for (sum, &g) in part.iter_mut().zip(&line[first..][..width]) {
+                    *sum += (scale * g) * (scale * g);
+                }
+            }
+            for (sum, part) in sums.iter_mut().zip(part) {
+                *sum += part;
+            }
         }
-        sums.iter_mut().zip(part).for_each(|(sum, part)| *sum += part);
+        sums
     }
-    sums
 }

@@ -58,11 +58,12 @@ const VALUES: usize = 16;
 /// not.
 fn partial_norms<F: Real>(kind: NormKind, chunks: [&[F]; STREAMS]) -> [F; STREAMS] {
     let counts = |x: F| if x == F::zero() { F::zero() } else { F::one() };
+    let arch = pulp::Arch::new();
     match kind {
-        NormKind::L2 => pulp::Arch::new().dispatch(|| fold(chunks, |x| x * x, |a, b| a + b)),
-        NormKind::L1 => pulp::Arch::new().dispatch(|| fold(chunks, F::abs, |a, b| a + b)),
-        NormKind::Max => pulp::Arch::new().dispatch(|| fold(chunks, F::abs, larger)),
-        NormKind::Count => pulp::Arch::new().dispatch(|| fold(chunks, counts, |a, b| a + b)),
+        NormKind::L2 => arch.dispatch(Fold { chunks, term: |x| x * x, join: |a, b| a + b }),
+        NormKind::L1 => arch.dispatch(Fold { chunks, term: F::abs, join: |a, b| a + b }),
+        NormKind::Max => arch.dispatch(Fold { chunks, term: F::abs, join: larger }),
+        NormKind::Count => arch.dispatch(Fold { chunks, term: counts, join: |a, b| a + b }),
     }
 }
 
@@ -72,8 +73,8 @@ fn summed_again<F: Real>(kind: NormKind, chunk: &[F], sum: F) -> F {
     let factor = power_of_two::<F>(rescale);
     let chunks = [chunk, &[], &[], &[]];
     let [sum, ..] = match kind {
-        NormKind::L2 => fold(chunks, |x| (x * factor) * (x * factor), |a, b| a + b),
-        _ => fold(chunks, |x| (x * factor).abs(), |a, b| a + b),
+        NormKind::L2 => Fold { chunks, term: |x: F| (x * factor) * (x * factor), join: |a, b| a + b }.run(),
+        _ => Fold { chunks, term: |x: F| (x * factor).abs(), join: |a, b| a + b }.run(),
     };
     sum
 }
@@ -87,24 +88,54 @@ fn rescaled<F: Real>(sum: F) -> Option<i32> {
     (sum < power_of_two(F::TINY)).then_some(up)
 }
 
-#[inline(always)]
-fn fold<F: Real>(chunks: [&[F]; STREAMS], term: impl Fn(F) -> F, join: impl Fn(F, F) -> F) -> [F; STREAMS] {
-    let mut values = [[F::zero(); VALUES]; STREAMS];
-    let add = |values: &mut [F; VALUES], block: &[F]| {
-        values.iter_mut().zip(block).for_each(|(value, &x)| *value = join(*value, term(x)));
-    };
-    let [a, b, c, d] = chunks.map(|chunk| chunk.as_chunks::<VALUES>().0);
-    let together = a.iter().zip(b).zip(c).zip(d);
-    let side_by_side = together.len() * VALUES;
-    for (((a, b), c), d) in together {
-        values.iter_mut().zip([a, b, c, d]).for_each(|(values, block)| add(values, block));
+/// Chunks with what becomes of an element, and how values are joined. A struct, as in `rule/sweep.rs`: a closure around the loops may be
+/// left a function of its own, without vector instructions.
+struct Fold<'a, F, T, J> {
+    chunks: [&'a [F]; STREAMS],
+    term: T,
+    join: J,
+}
+
+impl<F: Real, T: Fn(F) -> F, J: Fn(F, F) -> F> pulp::WithSimd for Fold<'_, F, T, J> {
+    type Output = [F; STREAMS];
+
+    #[inline(always)]
+    fn with_simd<S: pulp::Simd>(self, _simd: S) -> [F; STREAMS] {
+        self.run()
     }
-    for (values, chunk) in values.iter_mut().zip(chunks) {
-        let (blocks, rest) = chunk[side_by_side..].as_chunks::<VALUES>();
-        blocks.iter().for_each(|block| add(values, block));
-        add(values, rest);
+}
+
+impl<F: Real, T: Fn(F) -> F, J: Fn(F, F) -> F> Fold<'_, F, T, J> {
+    #[inline(always)]
+    fn run(self) -> [F; STREAMS] {
+        let [a, b, c, d] = self.chunks.map(|chunk| chunk.as_chunks::<VALUES>().0);
+        let blocks = a.len().min(b.len()).min(c.len()).min(d.len());
+        let (a, b, c, d) = (&a[..blocks], &b[..blocks], &c[..blocks], &d[..blocks]);
+        let mut values = [[F::zero(); VALUES]; STREAMS];
+        for i in 0..blocks {
+            self.add(&mut values[0], &a[i]);
+            self.add(&mut values[1], &b[i]);
+            self.add(&mut values[2], &c[i]);
+            self.add(&mut values[3], &d[i]);
+        }
+        for (values, chunk) in values.iter_mut().zip(self.chunks) {
+            let (blocks, rest) = chunk[blocks * VALUES..].as_chunks::<VALUES>();
+            for block in blocks {
+                self.add(values, block);
+            }
+            for (value, &x) in values.iter_mut().zip(rest) {
+                *value = (self.join)(*value, (self.term)(x));
+            }
+        }
+        values.map(|values| values.into_iter().fold(F::zero(), &self.join))
     }
-    values.map(|values| values.into_iter().fold(F::zero(), &join))
+
+    #[inline(always)]
+    fn add(&self, values: &mut [F; VALUES], block: &[F; VALUES]) {
+        for i in 0..VALUES {
+            values[i] = (self.join)(values[i], (self.term)(block[i]));
+        }
+    }
 }
 
 /// The larger of two values that are not negative; NaN is larger than all, unlike in `max`.
