@@ -25,6 +25,8 @@ def rows(n, device):
         yield what, lambda: [peer.step() for peer in peers]
     adamw = optimizer(torch.optim.AdamW, p)
     yield "clip + adamw", lambda: clipped(p, adamw)
+    # PyTorch's state has the parameters' type, so that its step is the one in single precision.
+    yield "adamw_bf16", adamw.step
 
 
 def timed(device, step):

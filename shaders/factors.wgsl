@@ -2,7 +2,7 @@
 // The rule and its trust, norm_kind.wgsl and range.wgsl are joined in before this file.
 struct Row {
     live: f32, scale: f32, l2: f32, decay: f32, max_norm: f32, max_value: f32, l1: f32, average: f32,
-    sync: f32, start: f32, max_tensor: f32, spare_b: f32,
+    sync: f32, start: f32, max_tensor: f32, noise: f32,
     @size(80) hyper: Hyper,
 }
 struct Factors {

@@ -3,7 +3,7 @@
 // One vec4 per thread. Arenas are padded with zeros, a fixed point of every rule, so there is no tail to treat.
 struct Row {
     live: f32, scale: f32, l2: f32, decay: f32, max_norm: f32, max_value: f32, l1: f32, average: f32,
-    sync: f32, start: f32, max_tensor: f32, spare_b: f32,
+    sync: f32, start: f32, max_tensor: f32, noise: f32,
     @size(80) hyper: Hyper,
 }
 struct Update {
@@ -28,7 +28,7 @@ fn update(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) cou
     let d = gradient(i, x, row);
     var state = load(i);
     let y = rule(argument(x, row), d, &state, row.hyper);
-    store(i, state);
+    store(i, state, row);
     finish(i, x, d, y, row);
     zero_grads(i);
 }

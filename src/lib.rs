@@ -90,6 +90,7 @@ pub mod nn;
 pub mod op;
 mod optimizer;
 pub mod plan;
+mod random;
 mod rule;
 mod rules;
 pub mod schedule;
@@ -108,8 +109,8 @@ pub use optimizer::{
 };
 pub use plan::PerLane;
 pub use rule::{
-    AdjustLr, AnyRule, BoundsChecks, Configure, Decay, Fixed, Function, Layerwise, Memory, Orthogonal, Real, Row, Rule,
-    Setting, Settings, set,
+    AdjustLr, AnyRule, BoundsChecks, Configure, Decay, Fixed, Function, Layerwise, Memory, Orthogonal, Real, Rounding, Row,
+    Rule, Setting, Settings, set,
 };
 pub use rules::*;
 /// Makes the list of a rule's [`Settings`].

@@ -1,4 +1,4 @@
-// Threefry-2x32 with 20 rounds, as in src/op/random.rs.
+// Threefry-2x32 with 20 rounds, as in src/random.rs.
 fn threefry(key: vec2u, counter: vec2u) -> vec2u {
     let keys = array<u32, 3>(key.x, key.y, key.x ^ key.y ^ 0x1bd11bdau);
     var x = vec2u(counter.x + keys[0], counter.y + keys[1]);

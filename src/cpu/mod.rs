@@ -6,6 +6,7 @@
 //! Threads are the crate's own (`pool.rs`). They are as many as the processor runs at a time; the environment variable
 //! `THALWEG_THREADS` names another number for the process, [`Cpu::with_threads`] one for an engine.
 
+mod bf16;
 mod copy;
 mod factored;
 mod layer;
@@ -82,7 +83,7 @@ impl<F: Float> Engine for Cpu<F> {
 
     fn load(&self, blueprint: &Blueprint) -> Result<CpuProgram<F>> {
         let (layout, plans) = (blueprint.layout(), blueprint.plans());
-        plans.iter().try_for_each(|plan| plan.check(layout))?;
+        blueprint.check()?;
         let threads = self.threads();
         pool::start(threads.count() - 1);
         Ok(CpuProgram {
@@ -167,7 +168,7 @@ impl<F: Float> CpuProgram<F> {
     /// A lane that does not exist, or a buffer of indices.
     pub fn floats(&self, buffer: BufferId, lane: usize) -> Result<&[F]> {
         self.layout.check_access(buffer, Kind::Float, lane, 0, 0)?;
-        Ok(match self.layout.buffer(buffer).scope {
+        Ok(match self.layout.declared(buffer).scope {
             Scope::Lane => self.lanes[lane].floats(buffer),
             Scope::Shared => self.shared.floats(buffer),
         })
@@ -183,7 +184,7 @@ impl<F: Float> CpuProgram<F> {
     }
 
     fn store_mut(&mut self, buffer: BufferId, lane: usize) -> &mut Store<F> {
-        match self.layout.buffer(buffer).scope {
+        match self.layout.declared(buffer).scope {
             Scope::Lane => &mut self.lanes[lane],
             Scope::Shared => &mut self.shared,
         }
@@ -388,7 +389,7 @@ impl<F: Float> Program for CpuProgram<F> {
         answer.clear();
         answer.tag = tag;
         for &id in buffers {
-            let declared = self.layout.buffer(id);
+            let declared = self.layout.declared(id);
             let owners = if declared.scope == Scope::Lane { &self.lanes[..] } else { std::slice::from_ref(&self.shared) };
             for owner in owners {
                 match declared.kind {

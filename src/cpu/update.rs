@@ -1,21 +1,21 @@
 //! The update: streams cut into blocks, and what happens to a block.
 
+use super::bf16::{self, Noise, PART};
 use super::lent::Lent;
 use super::share::Threads;
 use super::step::GRAIN;
 use super::store::{Elements, Store};
-use crate::plan::{BufferId, Extras, Pass, Stack, Update};
-use crate::rule::{Real, Row, sign, toward};
+use crate::plan::{BufferId, Pass, Stack, Storage, StreamOf, Update};
+use crate::rule::{Real, Rounding, Row, sign, toward};
+use StreamOf::{Average, Before, Change, Grads, HalfCopy, Params, Plane, Slow};
 use std::ops::Range;
 
 /// Elements of a block that more than one loop goes over: all its streams stay in the second cache.
 const BLOCK: usize = 8_192;
 
 pub(super) fn update<F: Real>(op: &Update, lane: &mut Store<F>, mut lent: Option<&mut Lent<F>>, threads: Threads) {
-    let mut ids = buffers(op);
-    if let Some(lent) = &lent {
-        ids = ids.map(|id| id.filter(|&id| !lent.holds(id)));
-    }
+    let (params, grads) = (op.buffer(Params), op.buffer(Grads));
+    let ids = buffers(op).map(|id| id.filter(|&id| lent.as_ref().is_none_or(|lent| !lent.holds(id))));
     let current = lane.take(op.current);
     let mut taken = ids.map(|id| id.map(|id| lane.take(id)));
     for span in &op.spans {
@@ -23,16 +23,17 @@ pub(super) fn update<F: Real>(op: &Update, lane: &mut Store<F>, mut lent: Option
         let factors = op.extras.factors.map(|id| &lane.floats(id)[2 * span.tensor..][..2]);
         let moments = op.moments.as_ref().map(|of| (&of.stacks[span.tensor], lane.floats(of.buffer)));
         let work = Work::new(op, row, factors.unwrap_or(&[F::one(), F::one()]), moments);
-        match &mut lent {
-            None => work.run(Streams::new(&mut taken, span.start..span.start + span.len), threads),
-            Some(lent) => {
+        match (&mut lent, params.zip(grads)) {
+            (Some(lent), Some((params, grads))) => {
                 for tensor in lent.tensors(span.start, span.len) {
-                    let mut streams = Streams::new(&mut taken, lent.range(tensor));
-                    let (params, grads) = lent.pair_mut(tensor, op.params, op.grads);
+                    let range = lent.range(tensor);
+                    let mut streams = Streams::new(op, &mut taken, range.clone(), span.place + range.start - span.start);
+                    let (params, grads) = lent.pair_mut(tensor, params, grads);
                     streams.lend(params, grads);
                     work.run(streams, threads);
                 }
             }
+            _ => work.run(Streams::new(op, &mut taken, span.start..span.start + span.len, span.place), threads),
         }
     }
     ids.into_iter().zip(taken).for_each(|(id, elements)| {
@@ -43,66 +44,94 @@ pub(super) fn update<F: Real>(op: &Update, lane: &mut Store<F>, mut lent: Option
     lane.put(op.current, current);
 }
 
-/// Buffers of an update that are laid out as its arena.
-const BUFFERS: usize = 12;
-
-fn buffers(op: &Update) -> [Option<BufferId>; BUFFERS] {
-    let direction = match op.pass {
-        Pass::Whole | Pass::Apply => None,
-        Pass::Direction(id) | Pass::Cautious(id) => Some(id),
-    };
-    let plane = |index: usize| op.planes.get(index).copied();
-    let extras = &op.extras;
-    let half = extras.half.map(|(id, _)| id);
-    let (before, slow, average, change) = (extras.before, extras.slow, extras.average, extras.change);
-    let planes = std::array::from_fn::<_, 4, _>(plane);
-    let [a, b, c, d] = planes;
-    [Some(op.params), Some(op.grads), a, b, c, d, direction, before, slow, average, change, half]
+/// The streams' buffers, each at its index.
+fn buffers(op: &Update) -> [Option<BufferId>; StreamOf::COUNT] {
+    let mut buffers = [None; StreamOf::COUNT];
+    op.streams.iter().for_each(|stream| buffers[stream.of.index()] = Some(stream.buffer));
+    buffers
 }
 
-/// The same range of every buffer; what is absent is empty.
+/// A part of a stream.
+#[derive(Debug, Default)]
+enum Slice<'a, F> {
+    #[default]
+    Absent,
+    Floats(&'a mut [F]),
+    /// Floats of 16 bits.
+    Bits(&'a mut [u16]),
+}
+
+impl<'a, F> Slice<'a, F> {
+    /// The floats; none where there are none.
+    fn floats(&mut self) -> &mut [F] {
+        match self {
+            Self::Floats(floats) => floats,
+            _ => &mut [],
+        }
+    }
+
+    fn bits(&mut self) -> &mut [u16] {
+        match self {
+            Self::Bits(bits) => bits,
+            _ => &mut [],
+        }
+    }
+
+    fn lent(&mut self) -> Slice<'_, F> {
+        match self {
+            Self::Absent => Slice::Absent,
+            Self::Floats(floats) => Slice::Floats(floats),
+            Self::Bits(bits) => Slice::Bits(bits),
+        }
+    }
+
+    fn split_at(self, middle: usize) -> (Self, Self) {
+        fn cut<T>(slice: &mut [T], middle: usize) -> (&mut [T], &mut [T]) {
+            slice.split_at_mut(middle.min(slice.len()))
+        }
+        match self {
+            Self::Absent => (Self::Absent, Self::Absent),
+            Self::Floats(floats) => {
+                let (first, second) = cut(floats, middle);
+                (Self::Floats(first), Self::Floats(second))
+            }
+            Self::Bits(bits) => {
+                let (first, second) = cut(bits, middle);
+                (Self::Bits(first), Self::Bits(second))
+            }
+        }
+    }
+}
+
+/// The same range of every stream.
+#[derive(Debug)]
 struct Streams<'a, F> {
-    /// First element in the arena.
+    /// First element in the arena, and its place in the order of sums.
     start: usize,
-    x: &'a mut [F],
-    g: &'a mut [F],
-    planes: [&'a mut [F]; 4],
-    direction: &'a mut [F],
-    before: &'a mut [F],
-    slow: &'a mut [F],
-    average: &'a mut [F],
-    change: &'a mut [F],
-    half: &'a mut [u16],
+    place: usize,
+    len: usize,
+    list: [Slice<'a, F>; StreamOf::COUNT],
 }
 
 impl<'a, F: Real> Streams<'a, F> {
-    fn new(taken: &'a mut [Option<Elements>; BUFFERS], range: Range<usize>) -> Self {
-        fn part<T: bytemuck::Pod>(elements: &mut Option<Elements>, range: Range<usize>) -> &mut [T] {
-            elements.as_mut().map(|elements| &mut elements.as_mut_slice()[range]).unwrap_or_default()
+    fn new(op: &Update, taken: &'a mut [Option<Elements>; StreamOf::COUNT], range: Range<usize>, place: usize) -> Self {
+        let mut list: [Slice<F>; StreamOf::COUNT] = Default::default();
+        for ((slice, elements), stored) in list.iter_mut().zip(taken).zip(stored(op)) {
+            let Some(elements) = elements else { continue };
+            *slice = match stored {
+                Storage::F32 => Slice::Floats(&mut elements.as_mut_slice()[range.clone()]),
+                Storage::F16 | Storage::Bf16 => Slice::Bits(&mut elements.as_mut_slice()[range.clone()]),
+            };
         }
-        let [x, g, a, b, c, d, direction, before, slow, average, change, half] = taken;
-        let part_of = |elements: &'a mut Option<Elements>| part(elements, range.clone());
-        Self {
-            start: range.start,
-            x: part_of(x),
-            g: part_of(g),
-            planes: [a, b, c, d].map(part_of),
-            direction: part_of(direction),
-            before: part_of(before),
-            slow: part_of(slow),
-            average: part_of(average),
-            change: part_of(change),
-            half: part(half, range.clone()),
-        }
+        Self { start: range.start, place, len: range.len(), list }
     }
 
     /// Puts the caller's slices in place.
     fn lend(&mut self, params: Option<&'a mut [F]>, grads: Option<&'a mut [F]>) {
-        if let Some(params) = params {
-            self.x = params;
-        }
-        if let Some(grads) = grads {
-            self.g = grads;
+        for (of, lent) in [(Params, params), (Grads, grads)] {
+            if let Some(lent) = lent {
+                self.list[of.index()] = Slice::Floats(lent);
+            }
         }
     }
 
@@ -110,42 +139,42 @@ impl<'a, F: Real> Streams<'a, F> {
     fn cut(self, len: usize) -> impl Iterator<Item = Self> {
         let mut rest = Some(self);
         std::iter::from_fn(move || {
-            let (part, after) = rest.take().filter(|streams| !streams.x.is_empty())?.split_at(len);
+            let (part, after) = rest.take().filter(|streams| streams.len > 0)?.split_at(len);
             rest = Some(after);
             Some(part)
         })
     }
 
     fn split_at(self, middle: usize) -> (Self, Self) {
-        fn cut<T>(slice: &mut [T], middle: usize) -> (&mut [T], &mut [T]) {
-            slice.split_at_mut(middle.min(slice.len()))
+        let Self { start, place, len, list } = self;
+        let middle = middle.min(len);
+        let [mut first, mut second] = std::array::from_fn(|_| <[Slice<F>; StreamOf::COUNT]>::default());
+        for (slice, parts) in list.into_iter().zip(first.iter_mut().zip(&mut second)) {
+            (*parts.0, *parts.1) = slice.split_at(middle);
         }
-        let cut_f = |slice: &'a mut [F]| cut(slice, middle);
-        let (x, x2) = cut_f(self.x);
-        let (g, g2) = cut_f(self.g);
-        let [(a, a2), (b, b2), (c, c2), (d, d2)] = self.planes.map(cut_f);
-        let (direction, direction2) = cut_f(self.direction);
-        let (before, before2) = cut_f(self.before);
-        let (slow, slow2) = cut_f(self.slow);
-        let (average, average2) = cut_f(self.average);
-        let (change, change2) = cut_f(self.change);
-        let (half, half2) = cut(self.half, middle);
-        let start = self.start;
-        let first = Self { start, x, g, planes: [a, b, c, d], direction, before, slow, average, change, half };
-        let second = Self {
-            start: start + middle,
-            x: x2,
-            g: g2,
-            planes: [a2, b2, c2, d2],
-            direction: direction2,
-            before: before2,
-            slow: slow2,
-            average: average2,
-            change: change2,
-            half: half2,
-        };
-        (first, second)
+        let second = Self { start: start + middle, place: place + middle, len: len - middle, list: second };
+        (Self { start, place, len: middle, list: first }, second)
     }
+
+    /// The same streams, for a while.
+    fn lent(&mut self) -> Streams<'_, F> {
+        Streams { list: self.list.each_mut().map(Slice::lent), ..*self }
+    }
+
+    /// The floats of some streams, each of which is asked for once; what is absent is empty.
+    fn floats<const N: usize>(&mut self, of: [StreamOf; N]) -> [&mut [F]; N] {
+        match self.list.get_disjoint_mut(of.map(StreamOf::index)) {
+            Ok(slices) => slices.map(Slice::floats),
+            Err(_) => std::array::from_fn(|_| &mut [][..]),
+        }
+    }
+}
+
+/// How each stream is stored.
+fn stored(op: &Update) -> [Storage; StreamOf::COUNT] {
+    let mut stored = [Storage::F32; StreamOf::COUNT];
+    op.streams.iter().for_each(|stream| stored[stream.of.index()] = stream.storage);
+    stored
 }
 
 /// What an update does to one span.
@@ -157,6 +186,17 @@ struct Work<'a, F> {
     trust: F,
     /// What a factored rule has in the place of its plane.
     moments: Option<(&'a Stack, &'a [F])>,
+    /// How each plane is rounded where it has 16 bits.
+    roundings: [Rounding; StreamOf::PLANES],
+}
+
+/// What a rule is given of a block: parameters or what takes their place, gradients, planes.
+struct Given<'a, 'b, F> {
+    x: &'a mut [F],
+    g: &'a [F],
+    planes: [&'a mut Slice<'b, F>; StreamOf::PLANES],
+    /// The first element's place in the order of sums.
+    place: usize,
 }
 
 impl<'a, F: Real> Work<'a, F> {
@@ -170,19 +210,25 @@ impl<'a, F: Real> Work<'a, F> {
         if op.extras.max_value {
             own[Row::MAX_VALUE] *= trust;
         }
-        Self { op, row: own, trust, moments }
+        let mut roundings = [Rounding::Nearest; StreamOf::PLANES];
+        for stream in &op.streams {
+            if let (Plane(plane), Storage::Bf16) = (stream.of, stream.storage) {
+                roundings[plane] = op.rule.rounding(plane).unwrap_or(Rounding::Nearest);
+            }
+        }
+        Self { op, row: own, trust, moments, roundings }
     }
 
     /// Whether one loop is all that there is.
     fn plain(&self) -> bool {
-        let &Extras { max_value, l1, factors, .. } = &self.op.extras;
-        self.op.pass == Pass::Whole && self.op.extras == Extras { max_value, l1, factors, ..Default::default() }
+        let beside = |of| !matches!(of, Params | Grads | Plane(_));
+        self.op.pass == Pass::Whole && !self.op.extras.zero_grads && !self.op.streams.iter().any(|stream| beside(stream.of))
     }
 
     fn run(&self, streams: Streams<F>, threads: Threads) {
         let block = if self.plain() { GRAIN } else { BLOCK };
         let part = |part: Streams<F>| part.cut(block).for_each(|block| self.block(block));
-        let len = streams.x.len();
+        let len = streams.len;
         if threads.several() && len > GRAIN {
             threads.in_order(len.div_ceil(GRAIN), streams.cut(GRAIN), part);
         } else {
@@ -192,38 +238,91 @@ impl<'a, F: Real> Work<'a, F> {
 
     fn block(&self, mut streams: Streams<F>) {
         if self.row[Row::LIVE] == F::zero() {
-            if self.op.extras.before.is_some() {
-                streams.x.copy_from_slice(streams.before);
+            let [x, before] = streams.floats([Params, Before]);
+            if !before.is_empty() {
+                x.copy_from_slice(before);
             }
             self.stay(&mut streams);
         } else {
             match self.op.pass {
                 Pass::Whole => self.whole(&mut streams),
-                Pass::Direction(_) => self.direction(&mut streams),
-                Pass::Cautious(_) => self.cautious(&mut streams),
+                Pass::Direction => self.direction(&mut streams),
+                Pass::Cautious => self.cautious(&mut streams),
                 Pass::Apply => self.apply(&mut streams),
             }
         }
         if self.op.extras.zero_grads {
-            streams.g.fill(F::zero());
+            let [g] = streams.floats([Grads]);
+            g.fill(F::zero());
+        }
+    }
+
+    /// The rule's loop. Planes of 16 bits are floats for a part at a time, which stays in the first cache.
+    fn sweep(&self, row: &[F], Given { x, g, planes, place }: Given<F>) {
+        if planes.iter().any(|plane| matches!(plane, Slice::Bits(_))) {
+            let whole = planes.map(|plane| plane.lent());
+            return self.sweep_parts(row, x, g, whole, place);
+        }
+        let (mut floats, mut count) = (<[&mut [F]; StreamOf::PLANES]>::default(), 0);
+        for plane in planes {
+            if let Slice::Floats(plane) = plane {
+                floats[count] = plane;
+                count += 1;
+            }
+        }
+        F::sweep(&*self.op.rule, row, x, g, &mut floats[..count]);
+    }
+
+    fn sweep_parts(&self, row: &[F], x: &mut [F], g: &[F], mut planes: [Slice<F>; StreamOf::PLANES], mut place: usize) {
+        let mut scratch = [[F::zero(); PART]; StreamOf::PLANES];
+        for (x, g) in x.chunks_mut(PART).zip(g.chunks(PART)) {
+            let len = x.len();
+            let mut part = planes.each_mut().map(|plane| {
+                let (part, rest) = std::mem::take(plane).split_at(len);
+                *plane = rest;
+                part
+            });
+            let (mut floats, mut count) = (<[&mut [F]; StreamOf::PLANES]>::default(), 0);
+            for (plane, scratch) in part.iter_mut().zip(&mut scratch) {
+                floats[count] = match plane {
+                    Slice::Absent => continue,
+                    Slice::Floats(floats) => floats,
+                    Slice::Bits(bits) => {
+                        bf16::load(bits, &mut scratch[..len]);
+                        &mut scratch[..len]
+                    }
+                };
+                count += 1;
+            }
+            F::sweep(&*self.op.rule, row, x, g, &mut floats[..count]);
+            for (index, (plane, scratch)) in part.iter_mut().zip(&scratch).enumerate() {
+                if let Slice::Bits(bits) = plane {
+                    let key = [row[Row::NOISE].as_f64() as u32, index as u32];
+                    bf16::store(&scratch[..len], bits, self.roundings[index], Noise { key, place });
+                }
+            }
+            place += len;
         }
     }
 
     fn whole(&self, streams: &mut Streams<F>) {
         self.begin(streams);
-        let Streams { x, g, planes, .. } = streams;
-        F::sweep(&*self.op.rule, &self.row, x, g, &mut planes[..self.op.planes.len()]);
+        let place = streams.place;
+        let [x, g, a, b, c, d, ..] = &mut streams.list;
+        self.sweep(&self.row, Given { x: x.floats(), g: g.floats(), planes: [a, b, c, d], place });
         self.finish(streams);
     }
 
     fn direction(&self, streams: &mut Streams<F>) {
-        let Streams { start, x, g, planes, direction, before, .. } = streams;
-        direction.copy_from_slice(if before.is_empty() { x } else { before });
+        let (first, place) = (streams.start, streams.place);
+        let [x, g, a, b, c, d, direction, before, ..] = &mut streams.list;
+        let (y, g) = (direction.floats(), g.floats());
+        y.copy_from_slice(if before.floats().is_empty() { x.floats() } else { before.floats() });
         let mut row = self.row;
         row[Row::DECAY] = F::one();
         match self.moments {
-            None => F::sweep(&*self.op.rule, &row, direction, g, &mut planes[..self.op.planes.len()]),
-            Some((stack, moments)) => self.factored(row, stack, moments, *start - stack.start, direction, g),
+            None => self.sweep(&row, Given { x: y, g, planes: [a, b, c, d], place }),
+            Some((stack, moments)) => self.factored(row, stack, moments, first - stack.start, y, g),
         }
     }
 
@@ -242,24 +341,22 @@ impl<'a, F: Real> Work<'a, F> {
 
     /// The rule is given the whole gradient d, and 0 for x.
     fn cautious(&self, streams: &mut Streams<F>) {
-        const PART: usize = 1_024;
-        let Streams { x, g, planes, direction, before, .. } = streams;
-        let x: &[F] = if before.is_empty() { x } else { before };
         let mut row = self.row;
         row[Row::SCALE] = F::one();
         row[Row::MAX_VALUE] = F::infinity();
         (row[Row::L2], row[Row::L1], row[Row::DECAY]) = (F::zero(), F::zero(), F::one());
         let mut d = [F::zero(); PART];
-        for start in (0..x.len()).step_by(PART) {
-            let range = start..(start + PART).min(x.len());
-            let d = &mut d[..range.len()];
-            for ((d, &x), &g) in d.iter_mut().zip(&x[range.clone()]).zip(&g[range.clone()]) {
+        for mut part in streams.lent().cut(PART) {
+            let d = &mut d[..part.len];
+            let [x, g, before] = part.floats([Params, Grads, Before]);
+            for ((d, &x), &g) in d.iter_mut().zip(if before.is_empty() { &*x } else { &*before }).zip(&*g) {
                 *d = self.gradient(x, g);
             }
-            let y = &mut direction[range.clone()];
+            let place = part.place;
+            let [_, _, a, b, c, e, direction, ..] = &mut part.list;
+            let y = direction.floats();
             y.fill(F::zero());
-            let mut planes = planes.each_mut().map(|plane| if plane.is_empty() { &mut [] } else { &mut plane[range.clone()] });
-            F::sweep(&*self.op.rule, &row, y, d, &mut planes[..self.op.planes.len()]);
+            self.sweep(&row, Given { x: y, g: d, planes: [a, b, c, e], place });
             // What is not finite has to be seen, wherever it goes.
             y.iter_mut().zip(d).for_each(|(y, d)| *y = if -*y * *d > F::zero() || !y.is_finite() { -*y } else { F::zero() });
         }
@@ -277,14 +374,14 @@ impl<'a, F: Real> Work<'a, F> {
     fn apply(&self, streams: &mut Streams<F>) {
         self.begin(streams);
         let (decay, trust) = (self.row[Row::DECAY], self.trust);
-        let Streams { x, g, .. } = streams;
-        pulp::Arch::new().dispatch(|| x.iter_mut().zip(&**g).for_each(|(x, &u)| *x = decay * *x - trust * u));
+        let [x, g] = streams.floats([Params, Grads]);
+        pulp::Arch::new().dispatch(|| x.iter_mut().zip(&*g).for_each(|(x, &u)| *x = decay * *x - trust * u));
         self.finish(streams);
     }
 
     /// Where a step starts, remembered by those who want to know.
     fn begin(&self, streams: &mut Streams<F>) {
-        let Streams { x, before, slow, change, .. } = streams;
+        let [x, before, slow, change] = streams.floats([Params, Before, Slow, Change]);
         if !before.is_empty() {
             x.copy_from_slice(before);
         }
@@ -298,15 +395,15 @@ impl<'a, F: Real> Work<'a, F> {
 
     /// What follows from the new parameters.
     fn finish(&self, streams: &mut Streams<F>) {
-        let Streams { x, slow, change, .. } = streams;
+        let [x, slow, change] = streams.floats([Params, Slow, Change]);
         let sync = self.row[Row::SYNC];
         if sync != F::zero() {
-            for (slow, x) in slow.iter_mut().zip(&mut **x) {
+            for (slow, x) in slow.iter_mut().zip(&mut *x) {
                 *slow = toward(*slow, *x, sync);
                 *x = *slow;
             }
         }
-        change.iter_mut().zip(&**x).for_each(|(change, &x)| *change = x - *change);
+        change.iter_mut().zip(&*x).for_each(|(change, &x)| *change = x - *change);
         self.keep_average(streams);
         self.keep_half(streams);
     }
@@ -321,7 +418,7 @@ impl<'a, F: Real> Work<'a, F> {
 
     /// By a rate of 1 nothing is left of what the average held.
     fn keep_average(&self, streams: &mut Streams<F>) {
-        let Streams { x, average, .. } = streams;
+        let [x, average] = streams.floats([Params, Average]);
         let rate = self.row[Row::AVERAGE];
         if average.is_empty() || rate == F::zero() {
             return;
@@ -329,14 +426,14 @@ impl<'a, F: Real> Work<'a, F> {
         if rate == F::one() {
             average.copy_from_slice(x);
         } else {
-            pulp::Arch::new().dispatch(|| average.iter_mut().zip(&**x).for_each(|(a, &x)| *a = toward(*a, x, rate)));
+            pulp::Arch::new().dispatch(|| average.iter_mut().zip(&*x).for_each(|(a, &x)| *a = toward(*a, x, rate)));
         }
     }
 
     fn keep_half(&self, streams: &mut Streams<F>) {
-        let Streams { x, half, .. } = streams;
-        if let Some((_, kind)) = self.op.extras.half {
-            half.iter_mut().zip(&**x).for_each(|(half, &x)| *half = kind.bits(x.as_f64() as f32));
+        let [x, .., copy] = &mut streams.list;
+        if let Some(kind) = self.op.stream(HalfCopy).and_then(|stream| stream.storage.half()) {
+            copy.bits().iter_mut().zip(x.floats()).for_each(|(half, &mut x)| *half = kind.bits(x.as_f64() as f32));
         }
     }
 }

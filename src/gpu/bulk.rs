@@ -41,7 +41,7 @@ pub(super) fn read(gpu: &Gpu, layout: &Layout, memory: &Memory, ids: &[BufferId]
 type Start<'a> = dyn FnMut(Vec<(usize, Range<usize>, usize)>, &wgpu::Buffer, u64, u64) -> Result<()> + 'a;
 
 fn start(gpu: &Gpu, layout: &Layout, memory: &Memory, id: BufferId, start: &mut Start) -> Result<()> {
-    let (declared, allocation) = (layout.buffer(id), memory.get(id));
+    let (declared, allocation) = (layout.declared(id), memory.get(id));
     let bytes = declared.kind.bytes();
     // Slices of somebody else lie where they lie.
     if memory.role(id).is_some() {

@@ -55,7 +55,7 @@ impl Params {
             u32::try_from(value).map_err(beyond)
         };
         let place = |view: &View| {
-            let buffer = layout.buffer(view.buffer);
+            let buffer = layout.declared(view.buffer);
             let stride = if buffer.scope == Scope::Shared { 0 } else { buffer.stride() };
             word(&buffer.name, buffer.stride() + stride * layout.lanes().saturating_sub(1))?;
             Ok((word(&buffer.name, view.offset)?, word(&buffer.name, stride)?))

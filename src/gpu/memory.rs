@@ -126,7 +126,7 @@ impl Memory {
             allocate(gpu, buffer, layout.lanes())
         });
         let allocations = allocations.collect::<Result<_>>()?;
-        let (declared, binding) = (layout.buffer(params), limit as usize / 4);
+        let (declared, binding) = (layout.declared(params), limit as usize / 4);
         let room = Room {
             align: u64::from(limits.min_storage_buffer_offset_alignment),
             limit,

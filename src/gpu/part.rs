@@ -102,15 +102,19 @@ impl Part {
         }
     }
 
-    /// The places in slices of those of this part's blocks that have a tag. Where some have none, with each block's place in the part.
-    pub(super) fn places(self, memory: &Memory, tags: &[Option<u32>], some: bool) -> Bound<'static> {
+    /// The places in slices of those of this part's blocks that have a tag. Where some have none, with each block's place in the part. Behind
+    /// them, each block's place in the order of sums, if there is a list of these.
+    pub(super) fn places(self, memory: &Memory, tags: &[Option<u32>], some: bool, order: Option<&[u32]>) -> Bound<'static> {
         let (first, blocks) = (self.start / ALIGN, self.len / ALIGN);
         let places = memory.buckets()[self.index].places.iter().enumerate();
         let words = places.filter_map(|(index, &[params, grads, len])| {
             let at = if some { (index as u32) << PLACE_BITS } else { 0 };
             tags[first + index % blocks].map(|tag| [params, grads, len | at, tag])
         });
-        Bound::Words(words.flatten().collect())
+        let tagged = (0..memory.buckets()[self.index].places.len()).map(|index| first + index % blocks);
+        let tagged = tagged.filter(|&block| tags[block].is_some());
+        let order = order.into_iter().flat_map(|order| tagged.clone().map(|block| [order[block], 0, 0, 0]));
+        Bound::Words(words.chain(order).flatten().collect())
     }
 
     /// The places of this part's blocks in the slices of one role, if a buffer stands for such: for kernels that know gradients alone

@@ -50,7 +50,7 @@ impl Gpu {
     fn load_into(&self, blueprint: &Blueprint, memory: Memory) -> Result<GpuProgram> {
         let (layout, plans) = (blueprint.layout(), blueprint.plans());
         self.alive()?;
-        plans.iter().try_for_each(|plan| plan.check(layout))?;
+        blueprint.check()?;
         step::check_lanes(layout.lanes(), self.device.limits().max_compute_workgroups_per_dimension)?;
         let plans = plans.iter().map(|plan| Prepared::new(self, layout, plan, &memory)).collect::<Result<_>>()?;
         let (readback, answer) = (Readback::default(), Answer::default());
@@ -348,7 +348,7 @@ impl GpuProgram {
     /// As for [`Program::read`].
     pub async fn read_async(&self, buffer: BufferId, lane: usize) -> Result<Vec<f32>> {
         self.check(buffer, Kind::Float, lane, 0, 0)?;
-        self.read_some_async(buffer, lane, 0..self.layout.buffer(buffer).len).await
+        self.read_some_async(buffer, lane, 0..self.layout.declared(buffer).len).await
     }
 
     /// [`Program::read_range`] for programs that must not wait.
@@ -366,7 +366,7 @@ impl GpuProgram {
     /// As for [`Program::read_indices`].
     pub async fn read_indices_async(&self, buffer: BufferId, lane: usize) -> Result<Vec<u32>> {
         self.check(buffer, Kind::Index, lane, 0, 0)?;
-        self.read_some_async(buffer, lane, 0..self.layout.buffer(buffer).len).await
+        self.read_some_async(buffer, lane, 0..self.layout.declared(buffer).len).await
     }
 
     /// [`Program::read_halves`] for programs that must not wait.
@@ -375,7 +375,7 @@ impl GpuProgram {
     /// As for [`Program::read_halves`].
     pub async fn read_halves_async(&self, buffer: BufferId, lane: usize) -> Result<Vec<u16>> {
         self.check(buffer, Kind::Half, lane, 0, 0)?;
-        self.read_some_async(buffer, lane, 0..self.layout.buffer(buffer).len).await
+        self.read_some_async(buffer, lane, 0..self.layout.declared(buffer).len).await
     }
 
     /// [`Program::settle`] for programs that must not wait.
@@ -406,7 +406,7 @@ impl GpuProgram {
     }
 
     fn read_whole<T: Pod>(&self, id: BufferId, lane: usize) -> Result<Vec<T>> {
-        self.read_some(id, lane, 0..self.layout.buffer(id).len)
+        self.read_some(id, lane, 0..self.layout.declared(id).len)
     }
 
     fn read_some<T: Pod>(&self, id: BufferId, lane: usize, range: Range<usize>) -> Result<Vec<T>> {
@@ -432,7 +432,7 @@ impl GpuProgram {
         // What lies between slices reads as zero, like the padding of an arena.
         let (mut values, len) = (Vec::new(), range.len());
         let bytes = len.saturating_mul(size_of::<T>()) as u64;
-        let full = |_| Error::OutOfMemory { what: self.layout.buffer(id).name.clone(), bytes };
+        let full = |_| Error::OutOfMemory { what: self.layout.declared(id).name.clone(), bytes };
         values.try_reserve_exact(len).map_err(full)?;
         values.resize(len, T::zeroed());
         let mut copies = Vec::new();
@@ -539,7 +539,7 @@ impl Program for GpuProgram {
             let mut rest = bytes;
             for &id in buffers {
                 let (own, after) = rest.split_at(memory.get(id).segments[0].buffer.size() as usize);
-                append(answer, layout.buffer(id), own);
+                append(answer, layout.declared(id), own);
                 rest = after;
             }
         })?;

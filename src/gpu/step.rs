@@ -162,7 +162,7 @@ const JOINING: &str = concat!(
 
 /// The chunks of a lane's partial norms, and trips of the loops that join them: once, or three times.
 fn chunks_of(norm: Option<(BufferId, NormKind)>, layout: &Layout) -> (u32, u64) {
-    let chunks = norm.map_or(0, |(id, kind)| layout.buffer(id).len / kind.partials(1));
+    let chunks = norm.map_or(0, |(id, kind)| layout.declared(id).len / kind.partials(1));
     (chunks as u32, 3 * (chunks as u64 / 256) + 256 + 32)
 }
 
@@ -344,7 +344,7 @@ pub(super) fn factors<'a>(op: &Factors, layout: &Layout, memory: &'a Memory) -> 
         memory_lane: kept.map_or(0, |kept| kept.lane_stride as u32),
         norms_lane: norms.lane_stride as u32 / 2,
         factors_lane: factors.lane_stride as u32 / 2,
-        chunks: (layout.buffer(op.partials.0).len / op.partials.1.partials(1)) as u32,
+        chunks: (layout.declared(op.partials.0).len / op.partials.1.partials(1)) as u32,
     };
     let words = |part: &TensorPart| {
         [part.chunk as u32, part.chunks as u32, part.len as u32, super::update::tag(part.group, part.tensor)]

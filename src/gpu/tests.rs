@@ -7,7 +7,7 @@ use super::update::{Form, tag, update_kernel};
 use super::{factored, operation, orthogonal, step, vectors};
 use crate::plan::{
     ALIGN, BufferId, Case, Control, Counter, Dispatch, Extras, Factors, Gate, GateKind, Half, Layout, Micro, Moments, NormKind,
-    NormOf, Operands, Operation, Pass, Span, TensorBound, Trust, Update, Views,
+    NormOf, Operands, Operation, Pass, Span, Storage, Stream, StreamOf, TensorBound, Trust, Update, Views,
 };
 use crate::rule::{AnyRule, Layerwise, Real, Row, Rule, Setting};
 use crate::rules::{Sgd, rules};
@@ -84,20 +84,35 @@ fn variants(rule: &dyn AnyRule) -> Vec<Box<dyn AnyRule>> {
 }
 
 /// A whole update of a rule, with one group or two, and with what goes with it.
-fn update(rule: &dyn AnyRule, groups: usize, pass: Pass, extras: Extras) -> Update {
-    let span = |group: usize| Span { start: group * ALIGN, len: ALIGN, group, tensor: group };
+fn update(rule: &dyn AnyRule, groups: usize, pass: Pass, extras: Extras, beside: &[Stream]) -> Update {
+    let span = |group: usize| Span { start: group * ALIGN, place: group * ALIGN, len: ALIGN, group, tensor: group };
     let planes = if pass == Pass::Apply { Vec::new() } else { rule.planes() };
+    let mut streams =
+        vec![Stream::new(StreamOf::Params, BufferId::of_none(0)), Stream::new(StreamOf::Grads, BufferId::of_none(1))];
+    streams.extend(planes.into_iter().map(|plane| Stream::new(StreamOf::Plane(plane), BufferId::of_none(10 + plane))));
+    if matches!(pass, Pass::Direction | Pass::Cautious) {
+        streams.push(Stream::new(StreamOf::Direction, BufferId::of_none(30)));
+    }
+    streams.extend(beside);
     Update {
         rule: rule.boxed(),
-        params: BufferId(0),
-        grads: BufferId(1),
-        planes: planes.into_iter().map(|plane| BufferId(10 + plane)).collect(),
-        current: BufferId(2),
+        streams,
+        current: BufferId::of_none(2),
         spans: (0..groups).map(span).collect(),
         pass,
         extras,
         moments: None,
     }
+}
+
+/// Planes in bfloat16, and tensors in the order of sums or in another.
+fn in_bf16(op: &Update, reordered: bool) -> Update {
+    let mut op = op.clone();
+    for stream in op.streams.iter_mut().filter(|stream| matches!(stream.of, StreamOf::Plane(_))) {
+        stream.storage = Storage::Bf16;
+    }
+    op.spans.iter_mut().for_each(|span| span.place += if reordered { ALIGN } else { 0 });
+    op
 }
 
 /// Whole steps of every variant of every rule, in lanes and groups, over arenas and slices.
@@ -109,14 +124,15 @@ fn update_kernels() -> Vec<(Box<dyn AnyRule>, Kernel)> {
                 [(Holder::Own, Holder::Own), (Holder::Foreign, Holder::Foreign), (Holder::Foreign, Holder::Joined)]
             {
                 let extras = Extras { max_value: groups > 1, l1: lanes, ..Default::default() };
-                let op = update(&*variant, groups, Pass::Whole, extras);
-                kernels.push((
-                    variant.clone(),
-                    update_kernel(&Form { op: &op, lanes, params: holder, grads: of_grads, some: false }),
-                ));
-                if groups > 1 {
-                    let form = Form { op: &op, lanes, params: holder, grads: of_grads, some: true };
-                    kernels.push((variant.clone(), update_kernel(&form)));
+                let plain = update(&*variant, groups, Pass::Whole, extras, &[]);
+                let narrow = variant.planes().iter().all(|&plane| variant.rounding(plane).is_some());
+                let orders = if holder == Holder::Own { &[false][..] } else { &[false, true] };
+                let narrow = orders.iter().filter(|_| narrow).map(|&reordered| in_bf16(&plain, reordered)).collect::<Vec<_>>();
+                for op in std::iter::once(plain).chain(narrow) {
+                    for some in [false, groups > 1] {
+                        let form = Form { op: &op, lanes, params: holder, grads: of_grads, some };
+                        kernels.push((variant.clone(), update_kernel(&form)));
+                    }
                 }
             }
         }
@@ -125,44 +141,50 @@ fn update_kernels() -> Vec<(Box<dyn AnyRule>, Kernel)> {
 }
 
 /// What may go with an update, one at a time and some together.
-fn extras() -> Vec<Extras> {
-    let none = Extras::default();
-    let [a, b, c, d] = [20, 21, 22, 23].map(|id| Some(BufferId(id)));
-    let half = |half| Some((BufferId(24), half));
+fn extras() -> Vec<(Extras, Vec<Stream>)> {
+    let (none, a) = (Extras::default(), Some(BufferId::of_none(20)));
+    let of = |streams: &[StreamOf]| {
+        streams.iter().enumerate().map(|(i, &of)| Stream::new(of, BufferId::of_none(21 + i))).collect::<Vec<_>>()
+    };
+    let half = |half: Half| vec![Stream::new(StreamOf::HalfCopy, BufferId::of_none(24)).stored(half.into())];
     vec![
-        Extras { factors: a, ..none },
-        Extras { zero_grads: true, ..none },
-        Extras { before: a, ..none },
-        Extras { slow: a, ..none },
-        Extras { average: a, ..none },
-        Extras { change: a, ..none },
-        Extras { half: half(Half::F16), ..none },
-        Extras { half: half(Half::Bf16), ..none },
-        Extras { slow: a, average: b, ..none },
-        Extras { before: a, change: b, zero_grads: true, max_value: true, l1: true, ..none },
-        Extras { factors: a, before: b, slow: c, average: d, ..none },
+        (Extras { factors: a, ..none }, Vec::new()),
+        (Extras { zero_grads: true, ..none }, Vec::new()),
+        (none, of(&[StreamOf::Before])),
+        (none, of(&[StreamOf::Slow])),
+        (none, of(&[StreamOf::Average])),
+        (none, of(&[StreamOf::Change])),
+        (none, half(Half::F16)),
+        (none, half(Half::Bf16)),
+        (none, of(&[StreamOf::Slow, StreamOf::Average])),
+        (Extras { zero_grads: true, max_value: true, l1: true, ..none }, of(&[StreamOf::Before, StreamOf::Change])),
+        (Extras { factors: a, ..none }, of(&[StreamOf::Before, StreamOf::Slow, StreamOf::Average])),
     ]
 }
 
 /// Passes and extras, with a rule of one plane.
 fn pass_kernels() -> Vec<Kernel> {
     let rule = Sgd { momentum: 0.5, ..Default::default() };
-    let passes = [Pass::Whole, Pass::Direction(BufferId(30)), Pass::Cautious(BufferId(30)), Pass::Apply];
+    let passes = [Pass::Whole, Pass::Direction, Pass::Cautious, Pass::Apply];
     let holders = [(Holder::Own, Holder::Own), (Holder::Foreign, Holder::Foreign), (Holder::Foreign, Holder::Own)];
     let mut kernels = Vec::new();
-    for (pass, extras) in passes.into_iter().flat_map(|pass| extras().into_iter().map(move |extras| (pass, extras))) {
+    for (pass, (extras, mut beside)) in
+        passes.into_iter().flat_map(|pass| extras().into_iter().map(move |extras| (pass, extras)))
+    {
         let moves = matches!(pass, Pass::Whole | Pass::Apply);
         // Other passes keep nothing.
-        let kept =
-            Extras { factors: extras.factors, before: extras.before, zero_grads: extras.zero_grads, ..Default::default() };
-        let op = update(&rule, 1, pass, if moves { extras } else { kept });
-        for (params, grads) in holders {
-            for (lanes, some) in [(false, false), (true, false), (false, true), (true, true)] {
-                kernels.push(update_kernel(&Form { op: &op, lanes, params, grads, some }));
+        beside.retain(|stream| moves || stream.of == StreamOf::Before);
+        let kept = Extras { factors: extras.factors, zero_grads: extras.zero_grads, ..Default::default() };
+        let plain = update(&rule, 1, pass, if moves { extras } else { kept }, &beside);
+        for op in [in_bf16(&plain, false), plain] {
+            for (params, grads) in holders {
+                for (lanes, some) in [(false, false), (true, false), (false, true), (true, true)] {
+                    kernels.push(update_kernel(&Form { op: &op, lanes, params, grads, some }));
+                }
             }
         }
     }
-    let sum = update(&rule, 2, Pass::Whole, Extras::default());
+    let sum = update(&rule, 2, Pass::Whole, Extras::default(), &[]);
     kernels.push(update_kernel(&Form { op: &sum, lanes: false, params: Holder::Own, grads: Holder::Foreign, some: false }));
     kernels.retain(|kernel| storage_bindings(kernel) <= 8);
     kernels
@@ -171,13 +193,14 @@ fn pass_kernels() -> Vec<Kernel> {
 /// Directions of factored rules whose arena has matrices, with what may go with them.
 fn factored_updates() -> Vec<Kernel> {
     let rules = rules().into_iter().filter(|rule| rule.factored());
-    let before = Extras { before: Some(BufferId(20)), zero_grads: true, ..Default::default() };
+    let zero_grads = Extras { zero_grads: true, ..Default::default() };
+    let before = [Stream::new(StreamOf::Before, BufferId::of_none(20))];
     let mut kernels = Vec::new();
     for rule in rules {
-        for (groups, lanes, extras) in [(1, false, Extras::default()), (2, true, before)] {
-            let plain = update(&*rule, groups, Pass::Direction(BufferId(30)), extras);
-            let moments = Some(Moments { buffer: BufferId(31), stacks: Vec::new() });
-            let op = Update { planes: Vec::new(), moments, ..plain };
+        for (groups, lanes, extras, beside) in [(1, false, Extras::default(), &[][..]), (2, true, zero_grads, &before)] {
+            let mut op = update(&*rule, groups, Pass::Direction, extras, beside);
+            op.moments = Some(Moments { buffer: BufferId::of_none(31), stacks: Vec::new() });
+            op.streams.retain(|stream| !matches!(stream.of, StreamOf::Plane(_)));
             for (holder, some) in [(Holder::Own, false), (Holder::Own, true), (Holder::Foreign, true)] {
                 kernels.push(update_kernel(&Form { op: &op, lanes, params: holder, grads: holder, some }));
             }
@@ -192,7 +215,7 @@ fn storage_bindings(kernel: &Kernel) -> usize {
 }
 
 fn controls() -> Vec<Control> {
-    let id = BufferId(0);
+    let id = BufferId::of_none(0);
     let plain = Control {
         norm: None,
         skip_bad: true,
@@ -220,7 +243,7 @@ fn controls() -> Vec<Control> {
 }
 
 fn gates() -> Vec<Gate> {
-    let id = BufferId(0);
+    let id = BufferId::of_none(0);
     let ascend = Gate {
         kind: GateKind::Ascend { rho: 0.05.into() },
         norm: Some((id, NormKind::L2)),
@@ -233,7 +256,7 @@ fn gates() -> Vec<Gate> {
 }
 
 fn factors() -> Vec<Factors> {
-    let id = BufferId(0);
+    let id = BufferId::of_none(0);
     let plain = Factors {
         tensors: Vec::new(),
         partials: (id, NormKind::L2),
@@ -523,7 +546,7 @@ fn constants_in_shaders_are_those_of_the_host() {
         }
     }
     // The update's kernel finds a group by its block of vec4s.
-    let op = update(&SignSgd { lr: 0.1 }, 2, Pass::Whole, Extras::default());
+    let op = update(&SignSgd { lr: 0.1 }, 2, Pass::Whole, Extras::default(), &[]);
     let form = Form { op: &op, lanes: false, params: Holder::Own, grads: Holder::Own, some: false };
     assert!(update_kernel(&form).source.contains(&format!("% op.len / {}u", ALIGN / 4)));
     // Tags have the tensor in their lower bits.

@@ -6,8 +6,8 @@ use super::kernel::{Access, Bound, Kernel, Launch, Source, grid, params};
 use super::memory::Memory;
 use super::part::{Holder, Part};
 use crate::error::{Error, Result, Unit};
-use crate::plan::{ALIGN, BufferId, Half, Layout, Pass, Span, Update};
-use crate::rule::{AnyRule, Row};
+use crate::plan::{ALIGN, BufferId, Layout, Pass, Span, Storage, Stream, StreamOf, Update};
+use crate::rule::{AnyRule, Rounding, Row};
 use bytemuck::bytes_of;
 
 params!(UpdateParams {
@@ -58,28 +58,45 @@ impl Form<'_> {
     fn places(&self) -> bool {
         self.params != Holder::Own || self.grads != Holder::Own
     }
+
+    /// The planes that are rounded at random.
+    fn rounds_at_random(&self) -> bool {
+        self.op.streams.iter().any(|stream| rounding(self.op, stream) == Some(Rounding::Stochastic))
+    }
+
+    /// Whether tensors lie in another order than that of sums, by which random numbers are drawn: slices may.
+    fn reordered(&self) -> bool {
+        self.places() && self.rounds_at_random() && self.op.spans.iter().any(|span| span.place != span.start)
+    }
 }
 
-/// Buffers laid out as the arena that a kernel reads or writes besides parameters and gradients: their names in WGSL.
-fn planes(op: &Update) -> Vec<(String, &'static str, BufferId)> {
-    let extras = &op.extras;
-    let names = op.rule.state_names();
-    let rule = op.rule.planes().into_iter().zip(&op.planes);
-    let mut planes: Vec<_> = rule.map(|(plane, &id)| (format!("plane_{}", names[plane]), "array<T>", id)).collect();
-    let direction = match op.pass {
-        Pass::Whole | Pass::Apply => None,
-        Pass::Direction(id) | Pass::Cautious(id) => Some(id),
-    };
-    let others = [
-        ("direction", direction),
-        ("before", extras.before),
-        ("slow", extras.slow),
-        ("average", extras.average),
-        ("change", extras.change),
-    ];
-    planes.extend(others.into_iter().filter_map(|(name, id)| Some((name.to_string(), "array<T>", id?))));
-    planes.extend(extras.half.map(|(id, _)| ("halves".to_string(), "array<vec2u>", id)));
-    planes
+/// How a stream's elements are rounded to bfloat16, where they are stored so: planes as their rule says.
+fn rounding(op: &Update, stream: &Stream) -> Option<Rounding> {
+    match (stream.storage, stream.of) {
+        (Storage::Bf16, StreamOf::Plane(plane)) => op.rule.rounding(plane),
+        (Storage::Bf16, _) => Some(Rounding::Nearest),
+        _ => None,
+    }
+}
+
+/// The streams beside parameters and gradients.
+fn beside(op: &Update) -> impl Iterator<Item = &Stream> {
+    op.streams.iter().filter(|stream| !matches!(stream.of, StreamOf::Params | StreamOf::Grads))
+}
+
+/// What a stream is called in WGSL.
+fn name(op: &Update, of: StreamOf) -> String {
+    match of {
+        StreamOf::Params => "params".into(),
+        StreamOf::Grads => "grads".into(),
+        StreamOf::Plane(plane) => format!("plane_{}", op.rule.state_names()[plane]),
+        StreamOf::Direction => "direction".into(),
+        StreamOf::Before => "before".into(),
+        StreamOf::Slow => "slow".into(),
+        StreamOf::Average => "average".into(),
+        StreamOf::Change => "change".into(),
+        StreamOf::HalfCopy => "halves".into(),
+    }
 }
 
 /// A kernel's text that begins with that of a rule.
@@ -103,6 +120,7 @@ pub(crate) fn update_kernel(form: &Form) -> Kernel {
     join_state(&mut source, op);
     join_pass(&mut source, op);
     join_extras(&mut source, op);
+    join_storage(&mut source, form);
     source.join(include_str!("../../shaders/update.wgsl"));
     source.kernel("update", constants(form), UpdateParams::FIELDS)
 }
@@ -158,11 +176,12 @@ fn join_access(source: &mut Source, form: &Form) {
 
 /// Loading and storing of the rule's planes.
 fn join_state(source: &mut Source, op: &Update) {
-    for (name, ty, _) in planes(op) {
-        source.bind(Access::Write, &name, ty);
+    for stream in beside(op) {
+        let ty = if stream.storage.half().is_some() { "array<vec2u>" } else { "array<T>" };
+        source.bind(Access::Write, &name(op, stream.of), ty);
     }
     if op.pass == Pass::Apply {
-        source.join("fn load(i: u32) -> State { return State(); }\nfn store(i: u32, s: State) {}");
+        source.join("fn load(i: u32) -> State { return State(); }\nfn store(i: u32, s: State, row: Row) {}");
         return;
     }
     if op.moments.is_some() {
@@ -171,12 +190,42 @@ fn join_state(source: &mut Source, op: &Update) {
         source.join(include_str!("../../shaders/access/moments.wgsl"));
         return;
     }
-    let (names, used) = (op.rule.state_names(), op.rule.planes());
-    let loaded = |plane: usize| if used.contains(&plane) { format!("plane_{}[at]", names[plane]) } else { "T()".into() };
+    let names = op.rule.state_names();
+    let loaded = |plane: usize| match op.stream(StreamOf::Plane(plane)) {
+        None => "T()".into(),
+        Some(Stream { storage: Storage::F32, of, .. }) => format!("{}[at]", name(op, of)),
+        Some(Stream { of, .. }) => format!("from_bf16({}[at])", name(op, of)),
+    };
     let fields: Vec<String> = (0..names.len()).map(loaded).collect();
     source.join(&format!("fn load(i: u32) -> State {{ let at = place_of(i); return State({}); }}", fields.join(", ")));
-    let stored: Vec<String> = used.iter().map(|&plane| format!("plane_{0}[at] = s.{0};", names[plane])).collect();
-    source.join(&format!("fn store(i: u32, s: State) {{ let at = place_of(i); {} }}", stored.join(" ")));
+    let stored = |stream: &Stream| {
+        let StreamOf::Plane(plane) = stream.of else { return None };
+        let value = format!("s.{}", names[plane]);
+        let value = match rounding(op, stream) {
+            None => value,
+            Some(Rounding::Nearest) => format!("to_bf16({value})"),
+            Some(Rounding::Stochastic) => format!("to_bf16_by({value}, noise(i, {plane}u, row))"),
+        };
+        Some(format!("{}[at] = {value};", name(op, stream.of)))
+    };
+    let stored: Vec<String> = op.streams.iter().filter_map(stored).collect();
+    source.join(&format!("fn store(i: u32, s: State, row: Row) {{ let at = place_of(i); {} }}", stored.join(" ")));
+}
+
+/// Access to elements that are no floats, as far as there are such.
+fn join_storage(source: &mut Source, form: &Form) {
+    if form.op.streams.iter().any(|stream| stream.storage == Storage::Bf16) {
+        source.join(include_str!("../../shaders/access/bf16.wgsl"));
+    }
+    if form.rounds_at_random() {
+        source.join(include_str!("../../shaders/op/random.wgsl"));
+        source.join(include_str!("../../shaders/access/noise.wgsl"));
+        if form.reordered() {
+            source.join(include_str!("../../shaders/access/reordered.wgsl"));
+        } else {
+            source.join("fn vec4_in_order(i: u32) -> u32 { return element_of(i) / 4u; }");
+        }
+    }
 }
 
 fn join_pass(source: &mut Source, op: &Update) {
@@ -185,14 +234,14 @@ fn join_pass(source: &mut Source, op: &Update) {
     }
     source.join(match op.pass {
         Pass::Whole | Pass::Apply => include_str!("../../shaders/pass/whole.wgsl"),
-        Pass::Direction(_) => include_str!("../../shaders/pass/direction.wgsl"),
-        Pass::Cautious(_) => include_str!("../../shaders/pass/cautious.wgsl"),
+        Pass::Direction => include_str!("../../shaders/pass/direction.wgsl"),
+        Pass::Cautious => include_str!("../../shaders/pass/cautious.wgsl"),
     });
 }
 
 /// Each extra is a function: of its file where it is on, else one that does nothing.
 fn join_extras(source: &mut Source, op: &Update) {
-    let extras = &op.extras;
+    let (extras, has) = (&op.extras, |of| op.stream(of).is_some());
     match extras.factors {
         Some(_) => {
             source.bind(Access::Read, "factors", "array<vec2f>");
@@ -200,9 +249,10 @@ fn join_extras(source: &mut Source, op: &Update) {
         }
         None => source.join("fn factors_of(i: u32) -> vec2f { return vec2f(1.0); }"),
     }
-    source.join(match extras.before {
-        Some(_) => include_str!("../../shaders/extras/before.wgsl"),
-        None => "fn start_of(i: u32) -> T { return get_params(i); }\nfn restore(i: u32) {}",
+    source.join(if has(StreamOf::Before) {
+        include_str!("../../shaders/extras/before.wgsl")
+    } else {
+        "fn start_of(i: u32) -> T { return get_params(i); }\nfn restore(i: u32) {}"
     });
     source.join(if extras.zero_grads {
         include_str!("../../shaders/extras/zero_grads.wgsl")
@@ -210,24 +260,27 @@ fn join_extras(source: &mut Source, op: &Update) {
         "fn zero_grads(i: u32) {}"
     });
     // What follows belongs to the pass that moves parameters.
-    if matches!(op.pass, Pass::Direction(_) | Pass::Cautious(_)) {
+    if matches!(op.pass, Pass::Direction | Pass::Cautious) {
         return;
     }
-    source.join(match extras.slow {
-        Some(_) => include_str!("../../shaders/extras/slow.wgsl"),
-        None => "fn sync(i: u32, x: T, y: T, row: Row) -> T { return y; }",
+    source.join(if has(StreamOf::Slow) {
+        include_str!("../../shaders/extras/slow.wgsl")
+    } else {
+        "fn sync(i: u32, x: T, y: T, row: Row) -> T { return y; }"
     });
-    source.join(match extras.average {
-        Some(_) => include_str!("../../shaders/extras/average.wgsl"),
-        None => "fn keep_average(i: u32, x: T, row: Row) {}",
+    source.join(if has(StreamOf::Average) {
+        include_str!("../../shaders/extras/average.wgsl")
+    } else {
+        "fn keep_average(i: u32, x: T, row: Row) {}"
     });
-    source.join(match extras.change {
-        Some(_) => include_str!("../../shaders/extras/change.wgsl"),
-        None => "fn keep_change(i: u32, dx: T) {}",
+    source.join(if has(StreamOf::Change) {
+        include_str!("../../shaders/extras/change.wgsl")
+    } else {
+        "fn keep_change(i: u32, dx: T) {}"
     });
-    source.join(match extras.half {
-        Some((_, Half::F16)) => include_str!("../../shaders/extras/half_f16.wgsl"),
-        Some((_, Half::Bf16)) => include_str!("../../shaders/extras/half_bf16.wgsl"),
+    source.join(match op.stream(StreamOf::HalfCopy).map(|stream| stream.storage) {
+        Some(Storage::F16) => include_str!("../../shaders/extras/half_f16.wgsl"),
+        Some(_) => include_str!("../../shaders/extras/half_bf16.wgsl"),
         None => "fn keep_half(i: u32, x: T) {}",
     });
 }
@@ -235,7 +288,8 @@ fn join_extras(source: &mut Source, op: &Update) {
 /// One launch per part.
 pub(super) fn update<'a>(op: &Update, gpu: &Gpu, layout: &Layout, memory: &'a Memory) -> Result<Vec<Launch<'a>>> {
     check_tags(&op.spans)?;
-    let (params, grads, blocks) = (memory.holder(op.params), memory.holder(op.grads), layout.buffer(op.params).len / ALIGN);
+    let ids = arrays(op)?;
+    let ([params, grads], blocks) = (ids.map(|id| memory.holder(id)), layout.declared(ids[0]).len / ALIGN);
     let tags = tags(&op.spans, blocks);
     let form = Form { op, lanes: layout.lanes() > 1, params, grads, some: tags.iter().any(Option::is_none) };
     let kernel = update_kernel(&form);
@@ -243,7 +297,7 @@ pub(super) fn update<'a>(op: &Update, gpu: &Gpu, layout: &Layout, memory: &'a Me
     let slices = form.params == Holder::Foreign && form.grads == Holder::Foreign;
     let joined = slices.then_some(Form { grads: Holder::Joined, ..form }).map(|form| (update_kernel(&form), form));
     // Slices of either role are reached through the same buckets.
-    let guide = if form.params == Holder::Foreign { op.params } else { op.grads };
+    let guide = if form.params == Holder::Foreign { ids[0] } else { ids[1] };
     // An arena without elements has no blocks, though its buffers have some.
     let touches = |part: &Part| tags.iter().skip(part.start / ALIGN).take(part.len / ALIGN).any(Option::is_some);
     let parts = Part::all(guide, memory).into_iter().filter(touches);
@@ -258,9 +312,10 @@ fn launch<'a>(form: &Form, kernel: Kernel, part: Part, tags: &[Option<u32>], mem
     let op = form.op;
     let (current, factors) = (memory.get(op.current), op.extras.factors.map(|id| memory.get(id)));
     let moments = op.moments.as_ref().map(|moments| memory.get(moments.buffer));
-    let planes = planes(op);
+    let [own_params, own_grads] = arrays(op)?;
+    let planes = || beside(op).map(|stream| stream.buffer);
     // Planes start where the part does, except under a bucket, which may begin within their segment, or with a later lane.
-    let plane = match planes.iter().map(|(_, _, id)| *id).chain([op.grads, op.params]).find(|&id| memory.role(id).is_none()) {
+    let plane = match planes().chain([own_grads, own_params]).find(|&id| memory.role(id).is_none()) {
         Some(id) => part.segment(id, memory)?.index_of(part.lane, part.start) / 4,
         None => 0,
     };
@@ -280,15 +335,16 @@ fn launch<'a>(form: &Form, kernel: Kernel, part: Part, tags: &[Option<u32>], mem
     if form.blocks() {
         buffers.push(Bound::Words(if form.some { placed(tags, part) } else { tags.iter().copied().flatten().collect() }));
     }
-    buffers.push(part.bound(op.params, memory)?);
+    buffers.push(part.bound(own_params, memory)?);
     if form.grads != Holder::Joined {
-        buffers.push(part.bound(op.grads, memory)?);
+        buffers.push(part.bound(own_grads, memory)?);
     }
     if form.places() {
-        buffers.push(part.places(memory, tags, form.some));
+        let order = form.reordered().then(|| order(&op.spans));
+        buffers.push(part.places(memory, tags, form.some, order.as_deref()));
     }
-    for (_, _, id) in &planes {
-        buffers.push((&part.segment(*id, memory)?.buffer).into());
+    for id in planes() {
+        buffers.push((&part.segment(id, memory)?.buffer).into());
     }
     if let Some((of, moments)) = op.moments.as_ref().zip(moments) {
         buffers.push(stacks_table(&of.stacks));
@@ -299,6 +355,23 @@ fn launch<'a>(form: &Form, kernel: Kernel, part: Part, tags: &[Option<u32>], mem
     }
     let (x, y) = grid(tagged * part.lanes / 4, THREADS);
     Ok(Launch { kernel, params: bytes_of(&params).into(), buffers, grid: [x, y, 1], trips: 0 })
+}
+
+/// The buffers of parameters and gradients, or of what takes their place.
+fn arrays(op: &Update) -> Result<[BufferId; 2]> {
+    let lacks = || Error::missing(format!("an update of {}", op.rule.name()), "parameters and gradients", "streams");
+    op.buffer(StreamOf::Params).zip(op.buffer(StreamOf::Grads)).map(<[BufferId; 2]>::from).ok_or_else(lacks)
+}
+
+/// The place of each block in the order of sums.
+fn order(spans: &[Span]) -> Vec<u32> {
+    let blocks = spans.iter().map(|span| (span.start + span.len) / ALIGN).max().unwrap_or(0);
+    let mut order = vec![0; blocks.max(1)];
+    for span in spans {
+        let own = order[span.start / ALIGN..][..span.len / ALIGN].iter_mut();
+        own.zip(span.place / ALIGN..).for_each(|(place, block)| *place = block as u32);
+    }
+    order
 }
 
 /// Group and tensor of each block that a span covers.

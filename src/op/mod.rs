@@ -26,17 +26,16 @@ mod lookup;
 mod map;
 mod place;
 mod pool;
-mod random;
 mod step_key;
 mod tally;
 mod tick;
 
+pub use crate::random::threefry;
 pub use conv::{ConvPart, ConvSizes};
 pub use fold::Reduction;
 pub use map::{Expr, Source};
 pub(crate) use pool::LARGEST_PLANE;
 pub use pool::{PoolKind, PoolSizes, Window};
-pub use random::threefry;
 
 operations! {
     conv::Conv,

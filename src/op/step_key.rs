@@ -1,5 +1,5 @@
-use super::random::threefry;
 use crate::plan::{BoundsChecks, Dispatch, Kind, Layout, Operands, Operation, Use, View, Views};
+use crate::random::threefry;
 use crate::rule::Real;
 
 /// The key of a step's random numbers: `out = threefry(key, (step, micro))`, two words from a lane's own key, the number of applied

@@ -41,7 +41,13 @@ impl Lane<'_, GpuProgram> {
     pub async fn state_async(&self, tensor: &str, plane: &str) -> Result<Vec<f32>> {
         match self.stack(tensor)? {
             Some((buffer, stack)) => stack.plane(self.program.read_async(buffer, self.lane).await?, plane),
-            None => self.read_async(self.stepper.plane(tensor, plane)?, tensor).await,
+            None => {
+                let id = self.stepper.plane(tensor, plane)?;
+                let Some(half) = self.stepper.recipe.state.half() else { return self.read_async(id, tensor).await };
+                let tensor = self.stepper.arena.tensor(tensor)?;
+                let bits = self.program.read_halves_async(id, self.lane).await?;
+                Ok(super::planes::floats(half, &bits[tensor.offset..][..tensor.len()]))
+            }
         }
     }
 
@@ -52,7 +58,7 @@ impl Lane<'_, GpuProgram> {
     pub async fn half_async(&self, tensor: &str) -> Result<Vec<u16>> {
         let half = self.stepper.half_buffer()?;
         if let Some(kind) = self.stepper.recipe.half.filter(|_| self.stepper.is_fresh()) {
-            return Ok(super::state::halves(kind, &self.params_async(tensor).await?));
+            return Ok(super::planes::halves(kind, &self.params_async(tensor).await?));
         }
         let tensor = self.stepper.arena.tensor(tensor)?;
         Ok(self.program.read_halves_async(half, self.lane).await?[tensor.offset..][..tensor.len()].to_vec())

@@ -5,7 +5,7 @@ use super::kernels::kernel;
 use super::modifier::{Average, Clip, Lookahead};
 use super::recipe::{Effect, Follower, Recipe};
 use crate::error::{Error, Result, range};
-use crate::plan::{Arena, LossScale, NormKind, PerLane};
+use crate::plan::{Arena, LossScale, NormKind, PerLane, check_storage};
 use crate::rule::{AnyRule, Decay, Layerwise, Row, Setting, set};
 use crate::schedule::Schedule;
 
@@ -319,7 +319,8 @@ impl Recipe {
                 return Err(Error::conflict(what, with, reason));
             }
         }
-        Ok(())
+        let planes = if factored { Vec::new() } else { rule.planes() };
+        planes.into_iter().try_for_each(|plane| check_storage(rule, plane, self.state))
     }
 }
 

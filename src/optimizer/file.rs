@@ -70,6 +70,7 @@ modifiers! {
     accumulation "accumulate",
     rho "sam",
     half "half_copy",
+    state "state",
     zero_grads "zero_grads",
     cautious "cautious",
     centralise "centralise",

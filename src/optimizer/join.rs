@@ -63,7 +63,7 @@ impl Recipe {
     /// their names.
     fn frame(&self) -> String {
         let groups: Vec<_> = self.groups.iter().map(|group| (&group.name, &group.takes, group.rules[0].name())).collect();
-        let options = (self.skip_bad, self.max_bad_steps, self.accumulation, self.half, self.zero_grads);
+        let options = (self.skip_bad, self.max_bad_steps, self.accumulation, self.half, self.state, self.zero_grads);
         let more = (self.cautious, self.centralise, self.inspect);
         let sets: Vec<_> = self.clip_sets.iter().map(|set| &set.groups).collect();
         let of = |follower: &Follower| (follower.group.clone(), follower.setting.clone(), follower.effect);

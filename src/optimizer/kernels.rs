@@ -67,7 +67,7 @@ impl Kernel {
             let mut tensors = arena.parts(&chunks);
             tensors.retain(|part| own(part.group));
             let factored = recipe.factors(&groups, arena);
-            let planes = if factored { Vec::new() } else { planes.of(&*rule, blueprint, arena) };
+            let planes = if factored { Vec::new() } else { planes.of(recipe, &*rule, blueprint, arena) };
             let moments = factored.then(|| {
                 let stacks = Moments::stacks(arena, |tensor| own(tensor.group));
                 let partials =
@@ -106,7 +106,7 @@ struct Planes(Vec<(BufferId, Vec<&'static str>)>);
 
 impl Planes {
     /// The planes of a rule: where another rule keeps a plane of that name, else in any buffer that is left, else in a new one.
-    fn of(&mut self, rule: &dyn AnyRule, blueprint: &mut Blueprint, arena: &Arena) -> Vec<(usize, BufferId)> {
+    fn of(&mut self, recipe: &Recipe, rule: &dyn AnyRule, blueprint: &mut Blueprint, arena: &Arena) -> Vec<(usize, BufferId)> {
         let (names, planes) = (rule.state_names(), rule.planes());
         let mut own: Vec<(usize, Option<usize>)> = planes.into_iter().map(|plane| (plane, None)).collect();
         for alike in [true, false] {
@@ -123,7 +123,12 @@ impl Planes {
         }
         let declared = own.into_iter().map(|(plane, slot)| {
             let slot = slot.unwrap_or_else(|| {
-                self.0.push((blueprint.arena(&format!("plane {}", names[plane]), arena, Role::State), Vec::new()));
+                let name = format!("plane {}", names[plane]);
+                let declared = match recipe.state.half() {
+                    None => blueprint.arena(&name, arena, Role::State),
+                    Some(_) => blueprint.half_arena(&name, arena, Role::State),
+                };
+                self.0.push((declared, Vec::new()));
                 self.0.len() - 1
             });
             let (id, held) = &mut self.0[slot];

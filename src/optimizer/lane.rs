@@ -1,10 +1,10 @@
 //! One lane of an optimizer.
 
-use super::state::halves;
+use super::planes::{halves, padded_halves};
 use super::stepper::{Buffers, names, not_asked};
 use super::{Optimizer, Report, Stepper, TensorReport};
 use crate::error::{Error, Result};
-use crate::plan::{BufferId, Program, Stack};
+use crate::plan::{BufferId, Program, Stack, Tensor};
 use crate::rule::{AnyRule, Real, Row};
 
 /// A lane of an [`Optimizer`], from [`Optimizer::lane`]. Its calls do for one lane of a population what those of the optimizer do for the
@@ -88,10 +88,7 @@ impl<P: Program> Lane<'_, P> {
             self.write(average, tensor, values)?;
         }
         let Some((kind, id)) = self.stepper.recipe.half.zip(self.stepper.buffers.half) else { return Ok(()) };
-        let mut halves = halves(kind, values);
-        // What is padded is zero.
-        halves.resize(halves.len().next_multiple_of(2), 0);
-        self.program.write_halves(id, self.lane, self.stepper.arena.tensor(tensor)?.offset, &halves)
+        self.program.write_halves(id, self.lane, self.stepper.arena.tensor(tensor)?.offset, &padded_halves(kind, values))
     }
 
     /// [`Optimizer::set_grads`].
@@ -177,7 +174,10 @@ impl<P: Program> Lane<'_, P> {
     pub fn state(&mut self, tensor: &str, plane: &str) -> Result<Vec<P::Float>> {
         match self.stack(tensor)? {
             Some((buffer, stack)) => stack.plane(self.program.read(buffer, self.lane)?, plane),
-            None => self.read(self.stepper.plane(tensor, plane)?, tensor),
+            None => {
+                let (id, tensor) = (self.stepper.plane(tensor, plane)?, self.stepper.arena.tensor(tensor)?);
+                self.stepper.read_plane(self.program, id, self.lane, tensor.offset..tensor.offset + tensor.len())
+            }
         }
     }
 
@@ -189,7 +189,9 @@ impl<P: Program> Lane<'_, P> {
         let place = self.stepper.arena.tensor(tensor)?;
         let factored = self.stepper.buffers.moments.iter().find(|(groups, _)| groups.contains(&place.group));
         let Some((_, moments)) = factored else {
-            return self.write(self.stepper.plane(tensor, plane)?, tensor, values);
+            let id = self.stepper.plane(tensor, plane)?;
+            check_len(place, values.len())?;
+            return self.stepper.write_plane(self.program, id, self.lane, place.offset, values);
         };
         let stack = moments.stacks[place.rank];
         let range = match plane {
@@ -300,12 +302,18 @@ impl<P: Program> Lane<'_, P> {
 
     fn write(&mut self, buffer: BufferId, tensor: &str, values: &[P::Float]) -> Result<()> {
         let tensor = self.stepper.arena.tensor(tensor)?;
-        if values.len() != tensor.len() {
-            let expected = format!("{} elements", tensor.len());
-            return Err(Error::shape(format!("tensor '{}'", tensor.name), expected, values.len()));
-        }
+        check_len(tensor, values.len())?;
         self.program.write(buffer, self.lane, tensor.offset, values)
     }
+}
+
+/// That there is a value for each element.
+fn check_len(tensor: &Tensor, found: usize) -> Result<()> {
+    if found == tensor.len() {
+        return Ok(());
+    }
+    let expected = format!("{} elements", tensor.len());
+    Err(Error::shape(format!("tensor '{}'", tensor.name), expected, found))
 }
 
 /// Second moments of a tensor that are kept by rows and columns.

@@ -17,6 +17,7 @@ mod lane;
 mod lent;
 mod modifier;
 mod part;
+mod planes;
 mod recipe;
 mod record;
 mod report;
@@ -457,7 +458,7 @@ impl<P: Program> Optimizer<P> {
                 }
             }
             if let Some((kind, id)) = half {
-                self.program.write_halves(id, lane, 0, &state::halves(kind, values))?;
+                self.program.write_halves(id, lane, 0, &planes::halves(kind, values))?;
             }
         }
         Ok(())

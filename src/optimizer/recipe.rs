@@ -3,7 +3,7 @@
 use super::domain::{ClipSet, Domain};
 use super::group::{DEFAULT, Group, Rules, Select};
 use super::modifier::{Accumulation, Average, Clip, Lookahead};
-use crate::plan::{Half, LossScale, NormKind, PerLane, Tensor};
+use crate::plan::{Half, LossScale, NormKind, PerLane, Storage, Tensor};
 use crate::rule::{AnyRule, Decay, Layerwise, Rule};
 use crate::schedule::Schedule;
 use std::fmt;
@@ -70,6 +70,7 @@ pub struct Recipe {
     pub(super) accumulation: Option<Accumulation>,
     pub(super) rho: Option<PerLane<f64>>,
     pub(super) half: Option<Half>,
+    pub(super) state: Storage,
     pub(super) zero_grads: bool,
     pub(super) cautious: bool,
     pub(super) centralise: bool,
@@ -110,6 +111,7 @@ impl Recipe {
             accumulation: None,
             rho: None,
             half: None,
+            state: Storage::F32,
             zero_grads: false,
             cautious: false,
             centralise: false,
@@ -315,6 +317,33 @@ impl Recipe {
     /// [`Optimizer::set_params`](super::Optimizer::set_params).
     pub fn half_copy(mut self, half: Half) -> Self {
         self.half = Some(half);
+        self
+    }
+
+    /// How the planes of the rules are kept. [`Storage::Bf16`] halves their memory and its traffic: AdamW then moves 20 bytes per parameter
+    /// and step, not 28. Steps compute in single precision all the same; what they leave is rounded as [`Rule::rounding`] says, first
+    /// moments to the nearest, running means of squares at random, since their small changes would be lost otherwise. The random numbers
+    /// follow from step, plane and place: a run that is resumed, a lane, or memory of the caller has the same bits. Second moments by
+    /// rows and columns stay floats. Default: [`Storage::F32`].
+    ///
+    /// Recording is [`Error::Conflict`](crate::Error::Conflict) where a rule in use has a plane that needs all its bits (ASGD and
+    /// schedule-free rules, centered RMSprop), and for [`Storage::F16`], whose range squares leave.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use thalweg::{AdamW, Optimizer, Recipe, cpu::Cpu, plan::Storage};
+    ///
+    /// let recipe = Recipe::new(AdamW::default()).state(Storage::Bf16);
+    /// let mut optimizer = Optimizer::new(&Cpu::<f32>::default(), recipe, &[("w", &[1])])?;
+    /// optimizer.set_grads("w", &[1.0])?;
+    /// optimizer.step()?;
+    /// // 0.1 has no nearer neighbour in bfloat16.
+    /// assert_eq!(optimizer.state("w", "m")?, [0.10009765625]);
+    /// # Ok::<(), thalweg::Error>(())
+    /// ```
+    pub fn state(mut self, storage: Storage) -> Self {
+        self.state = storage;
         self
     }
 

@@ -10,7 +10,8 @@ use super::stepper::{Buffers, Plans, Stepper};
 use crate::error::{Error, Result};
 use crate::plan::{
     Arena, Blueprint, BufferId, Centralise, Chunk, Control, Counter, Extras, Factored, Factors, Gate, GateKind, Micro, Norm,
-    NormKind, NormOf, Op, Orthogonalise, Part, Pass, Plan, Role, SLOTS, Scalar, Span, TensorBound, Trust, Update,
+    NormKind, NormOf, Op, Orthogonalise, Part, Pass, Plan, Role, SLOTS, Scalar, Span, Stream, StreamOf, TensorBound, Trust,
+    Update,
 };
 use crate::rule::{AnyRule, Layerwise, Row};
 use std::ops::Range;
@@ -333,7 +334,7 @@ impl<'a> Recorder<'a> {
     fn two_passes(&self, plan: &mut Plan, kernel: &Kernel, directions: (BufferId, Directions), change: Option<BufferId>) {
         let (partials, (direction, measured)) = directions;
         let (pass, kind, trust) = if self.recipe.cautious {
-            (Pass::Cautious(direction), NormKind::Count, Trust::Cautious)
+            (Pass::Cautious, NormKind::Count, Trust::Cautious)
         } else {
             if let Some(partials) = kernel.params {
                 plan.push(self.norm(NormKind::L2, self.start(), &kernel.chunks, partials));
@@ -341,18 +342,22 @@ impl<'a> Recorder<'a> {
             if let Some((moments, partials)) = kernel.moments.clone() {
                 plan.push(Op::Factored(Factored { grads: self.source(), current: self.current, moments, partials }));
             }
-            (Pass::Direction(direction), NormKind::L2, Trust::Rule(kernel.rule.clone()))
+            (Pass::Direction, NormKind::L2, Trust::Rule(kernel.rule.clone()))
         };
-        plan.push(Op::Update(self.update(kernel, pass, None)));
+        let mut to_direction = self.update(kernel, pass, None);
+        to_direction.streams.push(Stream::new(StreamOf::Direction, direction));
+        plan.push(Op::Update(to_direction));
         plan.push(self.norm(kind, direction, &kernel.chunks, partials));
         let (params, memory) = (kernel.params, self.memory.filter(|_| kernel.params.is_some()));
         let factors = self.factors(kernel.tensors.clone(), (partials, kind), NormOf::Pass, measured);
         plan.push(Op::Factors(Factors { params, memory, trust, ..factors }));
         self.orthogonalise(plan, kernel, direction, measured[0]);
-        let apply = self.update(kernel, Pass::Apply, change);
-        let extras = Extras { factors: Some(measured[1]), zero_grads: false, ..apply.extras };
-        let spans = kernel.spans(self.arena, true);
-        plan.push(Op::Update(Update { grads: direction, planes: Vec::new(), spans, extras, ..apply }));
+        let mut apply = self.update(kernel, Pass::Apply, change);
+        apply.extras = Extras { factors: Some(measured[1]), zero_grads: false, ..apply.extras };
+        apply.spans = kernel.spans(self.arena, true);
+        apply.streams.retain(|stream| !matches!(stream.of, StreamOf::Grads | StreamOf::Plane(_)));
+        apply.streams.push(Stream::new(StreamOf::Grads, direction));
+        plan.push(Op::Update(apply));
     }
 
     fn orthogonalise(&self, plan: &mut Plan, kernel: &Kernel, directions: BufferId, norms: BufferId) {
@@ -384,7 +389,6 @@ impl<'a> Recorder<'a> {
     /// The update of a pass, with what goes with it there.
     fn update(&self, kernel: &Kernel, pass: Pass, change: Option<BufferId>) -> Update {
         let recipe = self.recipe;
-        let moves = matches!(pass, Pass::Whole | Pass::Apply);
         let factors = self.tensors.filter(|_| recipe.bounds_tensors() || kernel.measures_gradients());
         let extras = Extras {
             max_value: matches!(recipe.clip_kind(), Some(Clip::Value(_))),
@@ -392,24 +396,34 @@ impl<'a> Recorder<'a> {
             factors: factors.map(|[_, factors]| factors),
             // The next sum of micro-batches starts at 0, whatever became of this one.
             zero_grads: recipe.zero_grads || recipe.accumulation.is_some(),
-            before: recipe.rho.as_ref().and(self.side).map(|side| side.array),
-            slow: self.slow.filter(|_| moves),
-            average: self.average.filter(|_| moves),
-            change,
-            half: self.half.zip(recipe.half).filter(|_| moves),
         };
         let moments = kernel.moments.as_ref().map(|(moments, _)| moments.clone());
         Update {
             rule: kernel.rule.clone(),
-            params: self.params,
-            grads: self.source(),
-            planes: kernel.planes.iter().map(|(_, id)| *id).collect(),
+            streams: self.streams(kernel, pass, change),
             current: self.current,
             spans: self.own(kernel.spans(self.arena, extras.factors.is_some() || moments.is_some())),
             pass,
             extras,
-            moments: moments.filter(|_| matches!(pass, Pass::Direction(_))),
+            moments: moments.filter(|_| pass == Pass::Direction),
         }
+    }
+
+    /// What the update of a pass touches.
+    fn streams(&self, kernel: &Kernel, pass: Pass, change: Option<BufferId>) -> Vec<Stream> {
+        let recipe = self.recipe;
+        let mut streams = vec![Stream::new(StreamOf::Params, self.params), Stream::new(StreamOf::Grads, self.source())];
+        let plane = |&(plane, id): &(usize, BufferId)| Stream::new(StreamOf::Plane(plane), id).stored(recipe.state);
+        streams.extend(kernel.planes.iter().map(plane));
+        let before = recipe.rho.as_ref().and(self.side).map(|side| side.array);
+        streams.extend(before.map(|id| Stream::new(StreamOf::Before, id)));
+        if matches!(pass, Pass::Whole | Pass::Apply) {
+            let beside = [(StreamOf::Slow, self.slow), (StreamOf::Average, self.average), (StreamOf::Change, change)];
+            streams.extend(beside.into_iter().filter_map(|(of, id)| Some(Stream::new(of, id?))));
+            let copy = self.half.zip(recipe.half);
+            streams.extend(copy.map(|(id, half)| Stream::new(StreamOf::HalfCopy, id).stored(half.into())));
+        }
+        streams
     }
 
     /// What a recipe moves of these spans.
@@ -417,7 +431,7 @@ impl<'a> Recorder<'a> {
         let Some(own) = &self.recipe.part else { return spans };
         let cut = |span: Span| {
             let (start, end) = (span.start.max(own.start), (span.start + span.len).min(own.end));
-            (start < end).then(|| Span { start, len: end - start, ..span })
+            (start < end).then(|| Span { start, place: span.place + start - span.start, len: end - start, ..span })
         };
         spans.into_iter().filter_map(cut).collect()
     }
@@ -490,8 +504,9 @@ impl<'a> Recorder<'a> {
         current: BufferId,
         extras: Extras,
     ) -> Update {
-        let spans = self.arena.group_spans();
-        Update { rule, params, grads, planes, current, spans, pass: Pass::Whole, extras, moments: None }
+        let mut streams = vec![Stream::new(StreamOf::Params, params), Stream::new(StreamOf::Grads, grads)];
+        streams.extend(planes.into_iter().enumerate().map(|(plane, id)| Stream::new(StreamOf::Plane(plane), id)));
+        Update { rule, streams, current, spans: self.arena.group_spans(), pass: Pass::Whole, extras, moments: None }
     }
 }
 

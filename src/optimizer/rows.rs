@@ -4,6 +4,8 @@ use super::domain::Domain;
 use super::modifier::Clip;
 use super::recipe::{Effect, Follower, Recipe};
 use crate::error::{Error, Result, range};
+use crate::plan::Storage;
+use crate::random::threefry;
 use crate::rule::{AnyRule, Decay, Row, Setting};
 use crate::schedule::Schedule;
 
@@ -114,8 +116,15 @@ impl Recipe {
         }
         row.0[Row::AVERAGE] = self.average.as_ref().map_or(0.0, |average| average.of(lane).rate(t));
         row.0[Row::SYNC] = self.lookahead.as_ref().map_or(0.0, |lookahead| lookahead.of(lane).rate(t));
+        row.0[Row::NOISE] = if self.state == Storage::F32 { 0.0 } else { noise(t) };
         (row, fits.and_then(|()| check_row(&row, names, t)))
     }
+}
+
+/// The key of a step's random numbers: 24 bits, which single precision holds. Lanes share it, so that one has the bits of a model alone.
+fn noise(t: u64) -> f64 {
+    let [word, _] = threefry([0x6e6f_6973, 0x6500_0000], [t as u32, (t >> 32) as u32]);
+    (word >> 8).into()
 }
 
 /// That no finite number of a row is infinite in single precision: times 0 that would be NaN.

@@ -1,8 +1,9 @@
 //! Everything that a run has come to, as data: out of one optimizer and into another, which goes on with the same bits.
 
+use super::planes::{floats, halves};
 use super::stepper::{Kept, Stepper, not_asked};
 use crate::error::{Error, Result, range};
-use crate::plan::{Arena, Blueprint, BufferId, Counter, Half, Kind, Named, Program, Scalar, Stack, Tag, Tensor, Values};
+use crate::plan::{Arena, Blueprint, BufferId, Counter, Kind, Named, Program, Scalar, Stack, Tag, Tensor, Values};
 use crate::rule::{Real, Setting};
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -13,7 +14,8 @@ use std::ops::Range;
 /// `slow.w`, `sum.w` and `before.w`. A matrix whose second moments are kept by rows and columns ([`Adafactor`](crate::Adafactor)) has
 /// `state.w.row_var` and `state.w.col_var`, of one column and of one row. `counts`, `scalars`, `frozen` and the like hold what the device counts; `host.applied` and the
 /// like what the host knows; `setting.default.lr` is a number of a group's rule. Gradients are no part of it, nor is a copy in 16 bits,
-/// which is made anew.
+/// which is made anew. Planes of 16 bits ([`Recipe::state`](crate::Recipe::state)) are floats here, and in files, of the same value: they
+/// come back with the same bits. So a run may go on with planes of another storage; those of 16 bits are then rounded to the nearest.
 ///
 /// # Examples
 ///
@@ -308,13 +310,19 @@ impl Stepper {
                         }),
                     }
                 }
+                Values::Halves(lanes) => {
+                    let Some(half) = self.recipe.state.half() else { continue };
+                    for Piece { name, shape, range } in self.pieces(kept) {
+                        let own = |lane: &Vec<u16>| floats(half, &lane[range.clone()]);
+                        state.put(name, &shape, StateValues::Floats(lanes.iter().map(own).collect()));
+                    }
+                }
                 Values::Indices(lanes) => {
                     if kept.id == self.buffers.counts {
                         counts = lanes.concat();
                     }
                     state.put(kept.name.clone(), &[kept.len], StateValues::Indices(lanes));
                 }
-                Values::Halves(_) => {}
             }
         }
         self.learn(&counts);
@@ -425,11 +433,13 @@ impl Stepper {
         for kept in self.kept.iter().filter(|kept| Some(kept.id) != left) {
             match kept.kind {
                 Kind::Float => self.each_lane(state, kept, |lane, values| program.write(kept.id, lane, 0, values))?,
+                Kind::Half => {
+                    self.each_lane(state, kept, |lane, values| self.write_plane(program, kept.id, lane, 0, values))?;
+                }
                 Kind::Index => {
                     let all = state.indices(&kept.name, &[kept.len], lanes)?;
                     all.iter().enumerate().try_for_each(|(lane, own)| program.write_indices(kept.id, lane, 0, own))?;
                 }
-                Kind::Half => {}
             }
         }
         let params = self.kept.iter().find(|kept| kept.id == self.buffers.params);
@@ -465,11 +475,10 @@ impl Stepper {
         let mut all = Vec::new();
         for kept in &self.kept {
             match kept.kind {
-                Kind::Float => {
+                Kind::Float | Kind::Half => {
                     all.extend(self.pieces(kept).iter().map(|piece| one(&piece.name, &piece.shape, StateKind::Floats)));
                 }
                 Kind::Index => all.push(one(&kept.name, &[kept.len], StateKind::Indices)),
-                Kind::Half => {}
             }
         }
         all.push(one(APPLIED, &[self.recipe.groups.len()], StateKind::Counts));
@@ -599,11 +608,6 @@ fn moments_of(tensor: &Tensor, stack: &Stack) -> Vec<Piece> {
         return vec![piece("v", tensor.shape.clone(), stack.first..stack.end())];
     }
     vec![piece("row_var", line(1), stack.row_moments()), piece("col_var", line(2), stack.column_moments())]
-}
-
-/// The bits of values in 16 bits.
-pub(super) fn halves<F: Real>(kind: Half, values: &[F]) -> Vec<u16> {
-    values.iter().map(|x| kind.bits(x.as_f64() as f32)).collect()
 }
 
 /// Buffers that snapshots keep, as far as a recording declared them.

@@ -186,7 +186,7 @@ impl Stepper {
                     for (values, &group) in piece[..len].chunks_mut(ALIGN).zip(of) {
                         values.fill(initial[group as usize]);
                     }
-                    program.write(id, lane, start, &piece[..len])?;
+                    self.write_plane(program, id, lane, start, &piece[..len])?;
                 }
             }
             let scale = self.recipe.loss_scale.as_ref().map_or(1.0, |rules| rules.of(lane).init);
@@ -561,7 +561,7 @@ impl Stepper {
     /// # Errors
     /// A lane that does not exist, or a lost device.
     pub fn eval<P: Program>(&self, program: &mut P, lane: usize, tensors: &[Tensor], params: &mut [P::Float]) -> Result<()> {
-        let read = |id| Ok((id, program.read(id, lane)?));
+        let read = |id| Ok((id, self.read_plane(program, id, lane, 0..self.arena.len())?));
         let planes: Vec<(BufferId, Vec<P::Float>)> = self.planes().into_iter().map(read).collect::<Result<_>>()?;
         let counts = program.read_indices(self.buffers.counts, lane)?;
         self.eval_lane(lane, tensors, params, &planes, &counts)

@@ -167,11 +167,18 @@ impl Arena {
 
     /// One span per tensor.
     pub fn spans(&self) -> Vec<Span> {
-        let of = |tensor: &Tensor| {
+        let (mut places, mut end) = (vec![0; self.tensors.len()], 0);
+        let mut by_rank: Vec<(usize, &Tensor)> = self.tensors.iter().enumerate().collect();
+        by_rank.sort_by_key(|(_, tensor)| tensor.rank);
+        for (index, tensor) in by_rank {
+            places[index] = end;
+            end += tensor.len().next_multiple_of(ALIGN);
+        }
+        let of = |(tensor, place): (&Tensor, usize)| {
             let &Tensor { offset: start, group, rank, .. } = tensor;
-            Span { start, len: tensor.len().next_multiple_of(ALIGN), group, tensor: rank }
+            Span { start, place, len: tensor.len().next_multiple_of(ALIGN), group, tensor: rank }
         };
-        self.tensors.iter().map(of).filter(|span| span.len > 0).collect()
+        self.tensors.iter().zip(places).map(of).filter(|span| span.len > 0).collect()
     }
 
     /// One span per run of tensors of one group.
@@ -184,7 +191,7 @@ impl Arena {
         let mut runs: Vec<Span> = Vec::new();
         for span in spans {
             match runs.last_mut() {
-                Some(run) if run.group == span.group && run.start + run.len == span.start => run.len += span.len,
+                Some(run) if run.group == span.group && run.ends_before(&span) => run.len += span.len,
                 _ => runs.push(Span { tensor: 0, ..span }),
             }
         }

@@ -103,11 +103,13 @@ pub struct Blueprint {
     plans: Vec<Plan>,
     names: Vec<String>,
     prefix: String,
+    /// A buffer that was marked and is another layout's.
+    wrong: Option<BufferId>,
 }
 
 impl From<Layout> for Blueprint {
     fn from(layout: Layout) -> Self {
-        Self { layout, marks: Vec::new(), plans: Vec::new(), names: Vec::new(), prefix: String::new() }
+        Self { layout, marks: Vec::new(), plans: Vec::new(), names: Vec::new(), prefix: String::new(), wrong: None }
     }
 }
 
@@ -164,19 +166,34 @@ impl Blueprint {
 
     /// Says what a buffer of the layout is for, and returns it.
     pub fn mark(&mut self, id: BufferId, role: Role) -> BufferId {
-        *self.marked(id) = Mark::of(role);
-        id
+        self.remark(id, |mark| *mark = Mark::of(role))
     }
 
     /// Makes a buffer a part of snapshots, or not, whatever its role, and returns it.
     pub fn keep(&mut self, id: BufferId, kept: bool) -> BufferId {
-        self.marked(id).kept = kept;
-        id
+        self.remark(id, |mark| mark.kept = kept)
     }
 
     /// Says that the caller's memory will stand for a buffer, and returns it.
     pub fn borrow(&mut self, id: BufferId) -> BufferId {
-        self.marked(id).borrowed = true;
+        self.remark(id, |mark| mark.borrowed = true)
+    }
+
+    /// Checks all plans, and what was said of buffers.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] for a buffer of another layout that was marked, or as for [`Plan::check`].
+    pub fn check(&self) -> Result<()> {
+        self.wrong.map_or(Ok(()), |id| self.layout.known(id).map(drop))?;
+        self.plans.iter().try_for_each(|plan| plan.check(&self.layout))
+    }
+
+    /// Changes what is said of a buffer; of another layout's it is kept for [`Blueprint::check`].
+    fn remark(&mut self, id: BufferId, change: impl FnOnce(&mut Mark)) -> BufferId {
+        match self.layout.known(id) {
+            Ok(_) => change(self.marked(id)),
+            Err(_) => self.wrong = self.wrong.or(Some(id)),
+        }
         id
     }
 
@@ -199,7 +216,7 @@ impl Blueprint {
     pub fn buffers(&self) -> impl Iterator<Item = Named<'_>> {
         self.layout.buffers().iter().enumerate().map(|(index, declared)| {
             let Mark { role, kept, borrowed } = self.marks.get(index).copied().unwrap_or(Mark::of(Role::Scratch));
-            Named { id: BufferId(index), declared, role, kept, borrowed }
+            Named { id: self.layout.id(index), declared, role, kept, borrowed }
         })
     }
 

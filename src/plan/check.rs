@@ -2,7 +2,8 @@
 
 use super::{
     ALIGN, BufferId, CHUNK, Centralise, Chunk, Combine, Control, Counter, Dots, Factored, Factors, Gate, GateKind, Kind,
-    Layout, MatMul, Moments, Norm, NormKind, Op, Orthogonalise, Pass, Plan, Scalar, Scope, Span, Update, View,
+    Layout, MatMul, Moments, Norm, NormKind, Op, Orthogonalise, Pass, Plan, Scalar, Scope, Span, Stream, StreamOf, Update,
+    View, check_storage,
 };
 use crate::error::{Error, Result, range};
 use crate::rule::Row;
@@ -206,53 +207,75 @@ impl Checker<'_> {
     }
 
     fn update(&self, update: &Update) -> Result<()> {
-        let len = self.layout.known(update.params)?.len;
-        let extras = &update.extras;
-        let direction = match update.pass {
-            Pass::Whole | Pass::Apply => None,
-            Pass::Direction(id) | Pass::Cautious(id) => Some(id),
-        };
-        let more = [extras.before, extras.slow, extras.average, extras.change, direction].into_iter().flatten();
-        let ids: Vec<BufferId> =
-            [update.params, update.grads].into_iter().chain(update.planes.iter().copied()).chain(more).collect();
-        for (i, &id) in ids.iter().enumerate() {
-            self.lane_floats(id, len)?;
-            // Each is a buffer of its own.
-            self.require(!ids[..i].contains(&id), id, "a buffer for one role", "one buffer for two roles")?;
-        }
-        if let Some((half, _)) = extras.half {
-            self.kind(half, Kind::Half)?;
-            self.scope(half, Scope::Lane)?;
-            self.len(half, self.layout.known(half)?.len, len)?;
-        }
-        self.spans(update, len)?;
+        let name = update.rule.name();
+        let lacks = |what: &str| Error::missing(format!("an update of {name}"), what, "a stream");
+        let params = update.buffer(StreamOf::Params).ok_or_else(|| lacks("parameters"))?;
+        update.buffer(StreamOf::Grads).ok_or_else(|| lacks("gradients"))?;
+        let len = self.layout.known(params)?.len;
+        self.streams(update, len)?;
+        self.spans(update, params, len)?;
         if let Some(moments) = &update.moments {
-            self.moments(moments, update.params)?;
+            self.moments(moments, params)?;
             let known = |span: &Span| moments.stacks.get(span.tensor).is_some_and(|stack| stack.start == span.start);
-            let fits = matches!(update.pass, Pass::Direction(_)) && update.spans.iter().all(known);
+            let fits = update.pass == Pass::Direction && update.spans.iter().all(known);
             self.require(fits, moments.buffer, "a direction, tensor by tensor", "another update")?;
         }
+        let wanted = matches!(update.pass, Pass::Direction | Pass::Cautious);
+        if wanted != update.buffer(StreamOf::Direction).is_some() {
+            let [expected, found] = [wanted, !wanted].map(|has| if has { "a direction" } else { "no direction" });
+            return Err(Error::shape(format!("an update of {name}"), expected, found));
+        }
         let planes = match update.pass {
-            Pass::Apply => 0,
-            Pass::Direction(_) if update.moments.is_some() => 0,
-            _ => update.rule.planes().len(),
+            Pass::Apply => Vec::new(),
+            Pass::Direction if update.moments.is_some() => Vec::new(),
+            _ => update.rule.planes(),
         };
-        if update.planes.len() != planes {
-            return Err(Error::shape(format!("planes of {}", update.rule.name()), planes, update.planes.len()));
+        let plane = |stream: &Stream| if let StreamOf::Plane(plane) = stream.of { Some(plane) } else { None };
+        let found: Vec<usize> = update.streams.iter().filter_map(plane).collect();
+        if found != planes {
+            return Err(Error::shape(format!("planes of {name}"), format!("{planes:?}"), format!("{found:?}")));
+        }
+        Ok(())
+    }
+
+    /// Each stream has a buffer of its own, as long as the parameters, of elements that may be stored so.
+    fn streams(&self, update: &Update, len: usize) -> Result<()> {
+        for (i, &Stream { of, buffer, storage }) in update.streams.iter().enumerate() {
+            self.kind(buffer, if storage.half().is_some() { Kind::Half } else { Kind::Float })?;
+            self.scope(buffer, Scope::Lane)?;
+            self.len(buffer, self.layout.known(buffer)?.len, len)?;
+            let apart = |other: &Stream| other.buffer != buffer && other.of != of;
+            self.require(
+                update.streams[..i].iter().all(apart),
+                buffer,
+                "a buffer for one role",
+                "one buffer for two roles, or a role twice",
+            )?;
+            match of {
+                StreamOf::Plane(plane) => check_storage(&*update.rule, plane, storage)?,
+                of => {
+                    let found = format!("{} for {of:?}", storage.name());
+                    let expected = if of == StreamOf::HalfCopy { "16 bits" } else { "f32" };
+                    self.require((of == StreamOf::HalfCopy) == storage.half().is_some(), buffer, expected, found)?;
+                }
+            }
         }
         Ok(())
     }
 
     /// Spans are whole blocks of the arena, one behind the other, and point at rows and factors that exist.
-    fn spans(&self, update: &Update, len: usize) -> Result<()> {
+    fn spans(&self, update: &Update, params: BufferId, len: usize) -> Result<()> {
         let mut end = 0;
         for span in &update.spans {
             let whole = span.start >= end && span.start.is_multiple_of(ALIGN) && span.len.is_multiple_of(ALIGN);
             let found = format!("{} from element {} on", span.len, span.start);
-            self.require(whole, update.params, format!("a span of whole blocks from element {end} on"), found)?;
+            self.require(whole, params, format!("a span of whole blocks from element {end} on"), found)?;
             end = span.start.saturating_add(span.len);
+            let placed = span.place.is_multiple_of(ALIGN) && span.place.checked_add(span.len).is_some_and(|end| end <= len);
+            let found = format!("{} from place {} on", span.len, span.place);
+            self.require(placed, params, format!("places of whole blocks below {len}"), found)?;
         }
-        self.require(end <= len, update.params, format!("spans of {len} elements"), end)?;
+        self.require(end <= len, params, format!("spans of {len} elements"), end)?;
         let groups = update.spans.iter().map(|span| span.group.saturating_add(1)).max().unwrap_or(1);
         let rows = self.layout.known(update.current)?.len;
         self.lane_floats(update.current, rows)?;

@@ -3,6 +3,7 @@
 use super::{ALIGN, Arena};
 use crate::error::{Error, Result};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 /// Which numbers a buffer holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,9 +59,29 @@ impl Buffer {
     }
 }
 
-/// A buffer of a [`Layout`].
+/// A buffer of a [`Layout`], which it knows: with another layout it is an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct BufferId(pub(crate) usize);
+pub struct BufferId(pub(crate) usize, pub(crate) LayoutKey);
+
+/// Tells layouts apart. A copy of a layout has the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct LayoutKey(u32);
+
+impl LayoutKey {
+    /// Another key than all before it in this process, as far as 32 bits go.
+    fn new() -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(1);
+        Self(NEXT.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
+impl BufferId {
+    /// A buffer of no layout, for texts of kernels that nobody runs.
+    #[cfg(test)]
+    pub(crate) fn of_none(index: usize) -> Self {
+        Self(index, LayoutKey(0))
+    }
+}
 
 /// A part of a buffer, the same in each lane.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,6 +97,7 @@ pub struct View {
 /// The buffers of a program, for a number of lanes.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Layout {
+    key: LayoutKey,
     lanes: usize,
     buffers: Vec<Buffer>,
 }
@@ -92,7 +114,7 @@ pub(crate) fn copied<T: Copy>(name: &str, values: &[T]) -> Result<Vec<T>> {
 impl Layout {
     /// No buffers yet, for `lanes` lanes.
     pub fn new(lanes: usize) -> Self {
-        Self { lanes, buffers: Vec::new() }
+        Self { key: LayoutKey::new(), lanes, buffers: Vec::new() }
     }
 
     /// Members of the population.
@@ -143,23 +165,39 @@ impl Layout {
 
     fn declare(&mut self, name: &str, len: usize, kind: Kind, scope: Scope) -> BufferId {
         self.buffers.push(Buffer { name: name.into(), len, kind, scope, cuts: Arc::default(), starts: Arc::default() });
-        BufferId(self.buffers.len() - 1)
+        BufferId(self.buffers.len() - 1, self.key)
     }
 
     /// A buffer's declaration.
-    pub fn buffer(&self, id: BufferId) -> &Buffer {
+    ///
+    /// # Errors
+    /// [`Error::Setting`] for a buffer of another layout, or of a copy of this one that has more.
+    pub fn buffer(&self, id: BufferId) -> Result<&Buffer> {
+        self.known(id)
+    }
+
+    /// The declaration of a buffer that was checked.
+    pub(crate) fn declared(&self, id: BufferId) -> &Buffer {
         &self.buffers[id.0]
     }
 
     /// A buffer's declaration, where the id may be another layout's.
     pub(crate) fn known(&self, id: BufferId) -> Result<&Buffer> {
-        let allowed = || format!("below {}, the buffers of this layout", self.buffers.len());
-        self.buffers.get(id.0).ok_or_else(|| Error::setting("buffer", id.0, &allowed()))
+        let found = self.buffers.get(id.0).filter(|_| id.1 == self.key);
+        found.ok_or_else(|| {
+            let found = if id.1 == self.key { id.0.to_string() } else { format!("{} of another layout", id.0) };
+            Error::setting("buffer", found, &format!("below {}, the buffers of this layout", self.buffers.len()))
+        })
     }
 
-    /// A view of all of a buffer.
+    /// The id of a buffer by its place.
+    pub(super) fn id(&self, index: usize) -> BufferId {
+        BufferId(index, self.key)
+    }
+
+    /// A view of all of a buffer. One of another layout's buffer has no elements, and is an error in every plan.
     pub fn whole(&self, id: BufferId) -> View {
-        View { buffer: id, offset: 0, len: self.buffer(id).len }
+        View { buffer: id, offset: 0, len: self.known(id).map_or(0, |declared| declared.len) }
     }
 
     /// Checks that the buffers can be asked for: an answer has no place for halves.

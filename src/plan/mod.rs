@@ -34,6 +34,7 @@ mod moments;
 mod op;
 mod operation;
 mod per_lane;
+mod stream;
 mod trial;
 
 pub use arena::{Arena, Chunk, Tensor};
@@ -56,6 +57,8 @@ pub use operation::{
 pub use per_lane::PerLane;
 #[cfg(feature = "serde")]
 pub(crate) use per_lane::numbers;
+pub(crate) use stream::check_storage;
+pub use stream::{Storage, Stream, StreamOf};
 pub use trial::Case;
 
 /// Tensors start at multiples of this many elements: 256 bytes, the alignment of bindings.

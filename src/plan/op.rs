@@ -1,6 +1,6 @@
 //! Operations as data. Matrices are row-major; sizes are per lane.
 
-use super::{BufferId, Chunk, Moments, Operated, Operation, PerLane, View};
+use super::{BufferId, Chunk, Moments, Operated, Operation, PerLane, Stream, StreamOf, View};
 use crate::rule::{AnyRule, Orthogonal};
 use std::ops::Range;
 
@@ -550,12 +550,9 @@ impl Orthogonalise {
 pub struct Update {
     /// The rule; its numbers come from the rows, its switches from here.
     pub rule: Box<dyn AnyRule>,
-    /// Parameters, read and written.
-    pub params: BufferId,
-    /// Gradients.
-    pub grads: BufferId,
-    /// The planes that the rule uses, read and written.
-    pub planes: Vec<BufferId>,
+    /// What it reads and writes, each once: parameters, gradients, the planes that the rule uses in their order, and what the pass and the
+    /// recipe want beside them.
+    pub streams: Vec<Stream>,
     /// The rows of this step, one per group.
     pub current: BufferId,
     /// Where groups, or tensors where factors differ, begin and end, in order. What lies in none of them is left alone.
@@ -568,17 +565,39 @@ pub struct Update {
     pub moments: Option<Moments>,
 }
 
+impl Update {
+    /// The buffer of a stream, where it has it.
+    pub fn buffer(&self, of: StreamOf) -> Option<BufferId> {
+        self.stream(of).map(|stream| stream.buffer)
+    }
+
+    /// A stream, where it has it.
+    pub fn stream(&self, of: StreamOf) -> Option<Stream> {
+        self.streams.iter().find(|stream| stream.of == of).copied()
+    }
+}
+
 /// Neighbouring elements of one group, and of one tensor where factors differ by tensor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Span {
     /// First element in the arena.
     pub start: usize,
+    /// The place of that element where tensors lie in the order of sums over them; it is another one only where slices of the caller
+    /// stand for the parameters. Random numbers are drawn by it, so that they do not depend on where a tensor lies.
+    pub place: usize,
     /// Elements, padding included.
     pub len: usize,
     /// The group.
     pub group: usize,
     /// The place of the tensor's factors.
     pub tensor: usize,
+}
+
+impl Span {
+    /// Whether another begins where it ends, in the arena and in the order of sums.
+    pub(super) fn ends_before(&self, next: &Self) -> bool {
+        (self.start + self.len, self.place + self.len) == (next.start, next.place)
+    }
 }
 
 /// Which part of a step an update is.
@@ -588,14 +607,14 @@ pub enum Pass {
     #[default]
     Whole,
     /// State, and `direction = rule(x, d)`; parameters stay. For rules whose step depends on their direction's norm.
-    Direction(BufferId),
+    Direction,
     /// State, and `direction = −rule(0, d)` where it has the sign of d, else 0; parameters stay.
-    Cautious(BufferId),
+    Cautious,
     /// `x = decay · x − r · direction`, with the second factor r; the direction takes the place of the gradient.
     Apply,
 }
 
-/// Parts of an update that are compiled in where they are wanted.
+/// Parts of an update that are compiled in where they are wanted; what comes with a stream of its own is told by that.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Extras {
     /// Bound each element of the gradient by the row's `max_value`.
@@ -606,16 +625,6 @@ pub struct Extras {
     pub factors: Option<BufferId>,
     /// Whether the gradient is set to 0, also where the step does nothing.
     pub zero_grads: bool,
-    /// Parameters from before an ascent: the step starts there, and a bad step ends there.
-    pub before: Option<BufferId>,
-    /// Slow weights: `slow += sync · (x − slow); x = slow` where the row's `sync` is not 0; x from before the first step.
-    pub slow: Option<BufferId>,
-    /// An average of the parameters: `average += rate · (x − average)` with the row's `average`.
-    pub average: Option<BufferId>,
-    /// What the step added to each parameter.
-    pub change: Option<BufferId>,
-    /// A copy of the parameters in 16 bits.
-    pub half: Option<(BufferId, Half)>,
 }
 
 /// A float type of 16 bits.

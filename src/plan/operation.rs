@@ -482,7 +482,7 @@ impl Operated {
 
     /// Whether it runs once for all lanes: its outputs are shared.
     pub(crate) fn is_shared(&self, layout: &Layout) -> bool {
-        let scope = |operand: &Operand| layout.buffer(operand.view.buffer).scope;
+        let scope = |operand: &Operand| layout.declared(operand.view.buffer).scope;
         self.operands().iter().filter(|operand| operand.written()).all(|operand| scope(operand) == Scope::Shared)
     }
 
@@ -506,7 +506,7 @@ impl Operated {
             let apart = |other: &Operand| other.view.buffer != operand.view.buffer;
             let others = self.operands().iter().enumerate().filter(|(other, _)| *other != index);
             operand.check(name, layout)?;
-            let buffer = layout.buffer(operand.view.buffer);
+            let buffer = layout.declared(operand.view.buffer);
             let fits = match (shared, operand.written(), buffer.scope) {
                 (true, _, scope) => scope == Scope::Shared,
                 (false, written, scope) => scope == Scope::Lane || !written,
@@ -536,7 +536,7 @@ impl Operand {
     /// Checks kind, length and place.
     fn check(&self, operation: &str, layout: &Layout) -> Result<()> {
         let Self { view, kind, len, .. } = self;
-        let buffer = layout.buffer(view.buffer);
+        let buffer = layout.declared(view.buffer);
         let require = |holds, expected: String, found: String| self.require(holds, operation, &buffer.name, expected, found);
         require(*kind != Kind::Half && buffer.kind == *kind, format!("{kind:?}"), format!("{:?}", buffer.kind))?;
         require(view.len == *len, format!("{len} elements"), view.len.to_string())?;

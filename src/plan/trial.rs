@@ -90,13 +90,13 @@ impl Case {
     }
 
     fn copies(&self, id: BufferId) -> usize {
-        if self.layout.buffer(id).scope == super::Scope::Shared { 1 } else { self.layout.lanes() }
+        if self.layout.declared(id).scope == super::Scope::Shared { 1 } else { self.layout.lanes() }
     }
 
     /// Writes random values into an operand's buffer. What is to be written by the operation is NaN before, so that an element that is
     /// left out is seen.
     fn fill<P: Program>(&self, program: &mut P, operand: &Operand, lane: usize) -> Result<()> {
-        let (id, len) = (operand.view.buffer, self.layout.buffer(operand.view.buffer).len);
+        let (id, len) = (operand.view.buffer, self.layout.declared(operand.view.buffer).len);
         let mut rng = Rng::with_seed(SEED + 1_000 * id.0 as u64 + lane as u64);
         let view = operand.view.offset..operand.view.offset + operand.view.len;
         if operand.kind == Kind::Index {

@@ -1,7 +1,7 @@
 //! Rules behind one object-safe face, for engines and for choosing a rule by name.
 
 use super::sweep::{eval, sweep};
-use super::{BoundsChecks, Decay, Fixed, Layerwise, Orthogonal, Real, Rule, Settings};
+use super::{BoundsChecks, Decay, Fixed, Layerwise, Orthogonal, Real, Rounding, Rule, Settings};
 use crate::error::Result;
 use std::fmt::Debug;
 
@@ -15,7 +15,7 @@ impl Row {
     /// Names of the scalars that all rules share; they come first. `live` is 0 where a step is skipped, `max_norm` bounds the
     /// gradient's global norm, `max_value` each element of it; both are infinite where there is no bound.
     pub const SHARED: [&str; 12] =
-        ["live", "scale", "l2", "decay", "max_norm", "max_value", "l1", "average", "sync", "start", "max_tensor", "spare_b"];
+        ["live", "scale", "l2", "decay", "max_norm", "max_value", "l1", "average", "sync", "start", "max_tensor", "noise"];
     /// Position of `live`.
     pub const LIVE: usize = 0;
     /// Position of `scale`.
@@ -38,6 +38,8 @@ impl Row {
     pub const START: usize = 9;
     /// Position of `max_tensor`: bounds the norm of each tensor's gradient.
     pub const MAX_TENSOR: usize = 10;
+    /// Position of `noise`: a whole number below 2²⁴, the step's key of the random numbers by which planes are rounded.
+    pub const NOISE: usize = 11;
 }
 
 /// Any [`Rule`]; implemented for all of them, and for nothing else.
@@ -60,6 +62,8 @@ pub trait AnyRule: Debug + Send + Sync + sealed::Sealed {
     fn overrides(&self) -> Vec<(&'static str, bool)>;
     /// [`Rule::initial`] of the plane at this index into the state names.
     fn initial(&self, plane: usize) -> f64;
+    /// [`Rule::rounding`] of the plane at this index into the state names.
+    fn rounding(&self, plane: usize) -> Option<Rounding>;
     /// [`Rule::INITIAL`].
     fn initial_settings(&self) -> &'static [&'static str];
     /// [`Rule::LAYERWISE`].
@@ -136,6 +140,10 @@ impl<R: Rule> AnyRule for R {
 
     fn initial(&self, plane: usize) -> f64 {
         Rule::initial(self, plane)
+    }
+
+    fn rounding(&self, plane: usize) -> Option<Rounding> {
+        Rule::rounding(self, plane)
     }
 
     fn initial_settings(&self) -> &'static [&'static str] {

@@ -103,6 +103,16 @@ pub enum Layerwise {
     After,
 }
 
+/// How a number is rounded to fewer bits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rounding {
+    /// To the nearest, ties to even.
+    Nearest,
+    /// Up or down at random, so that the mean over many roundings is the number itself: up with the probability that is the part of the
+    /// way from the lower neighbour to the upper one. The random numbers follow from step, plane and place, so that every run has the same.
+    Stochastic,
+}
+
 /// An element-wise update rule: plain settings plus the function they parametrise.
 ///
 /// The WGSL half declares `struct Hyper` with the fields [`Rule::ROW`], `struct State` with the fields [`Rule::STATE`], and
@@ -222,6 +232,13 @@ pub trait Rule: Configure + Debug + Clone + Send + Sync + 'static {
     /// What a plane holds before the first step. Default: 0.
     fn initial(&self, _plane: usize) -> f64 {
         0.0
+    }
+
+    /// How a plane of [`Rule::STATE`] is rounded where it is kept in 16 bits ([`Recipe::state`](crate::Recipe::state)); `None` where it needs
+    /// all its bits. A running mean whose rate is below 0.004, half a unit in the last place of bfloat16, has to be rounded at random:
+    /// rounded to the nearest it would stand still. Default: it needs all its bits.
+    fn rounding(&self, _plane: usize) -> Option<Rounding> {
+        None
     }
 
     /// Values of the WGSL half's `override` switches, fixed when the pipeline is made.

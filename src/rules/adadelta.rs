@@ -1,4 +1,4 @@
-use crate::rule::{BoundsChecks, Decay, Real, Rule};
+use crate::rule::{BoundsChecks, Decay, Real, Rounding, Rule};
 use crate::settings;
 
 settings! {
@@ -62,6 +62,10 @@ impl Rule for Adadelta {
 
     fn maximize(&self) -> bool {
         self.maximize
+    }
+
+    fn rounding(&self, _plane: usize) -> Option<Rounding> {
+        Some(Rounding::Stochastic)
     }
 
     fn row(&self, _t: u64) -> [f64; 4] {

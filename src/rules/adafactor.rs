@@ -1,4 +1,4 @@
-use crate::rule::{BoundsChecks, Decay, Layerwise, Real, Rule, larger, toward};
+use crate::rule::{BoundsChecks, Decay, Layerwise, Real, Rounding, Rule, larger, toward};
 use crate::settings;
 
 settings! {
@@ -84,6 +84,10 @@ impl Rule for Adafactor {
 
     fn maximize(&self) -> bool {
         self.maximize
+    }
+
+    fn rounding(&self, _plane: usize) -> Option<Rounding> {
+        Some(Rounding::Stochastic)
     }
 
     fn row(&self, t: u64) -> [f64; 5] {

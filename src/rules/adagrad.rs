@@ -1,4 +1,4 @@
-use crate::rule::{BoundsChecks, Decay, Real, Rule};
+use crate::rule::{BoundsChecks, Decay, Real, Rounding, Rule};
 use crate::settings;
 
 settings! {
@@ -86,6 +86,10 @@ impl Rule for Adagrad {
 
     fn initial(&self, _plane: usize) -> f64 {
         self.initial_accumulator_value
+    }
+
+    fn rounding(&self, _plane: usize) -> Option<Rounding> {
+        Some(Rounding::Stochastic)
     }
 
     fn row(&self, t: u64) -> [f64; 3] {

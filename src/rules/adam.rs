@@ -1,4 +1,4 @@
-use crate::rule::{BoundsChecks, Decay, Real, Rule, larger, toward};
+use crate::rule::{BoundsChecks, Decay, Real, Rounding, Rule, larger, toward};
 use crate::settings;
 
 settings! {
@@ -92,6 +92,10 @@ impl Rule for Adam {
 
     fn overrides(&self) -> Vec<(&'static str, bool)> {
         vec![("AMSGRAD", self.amsgrad)]
+    }
+
+    fn rounding(&self, plane: usize) -> Option<Rounding> {
+        Some([Rounding::Nearest, Rounding::Stochastic, Rounding::Nearest][plane])
     }
 
     fn row(&self, t: u64) -> [f64; 6] {

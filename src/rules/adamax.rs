@@ -1,4 +1,4 @@
-use crate::rule::{BoundsChecks, Decay, Real, Rule, larger, toward};
+use crate::rule::{BoundsChecks, Decay, Real, Rounding, Rule, larger, toward};
 use crate::settings;
 
 settings! {
@@ -61,6 +61,10 @@ impl Rule for Adamax {
 
     fn maximize(&self) -> bool {
         self.maximize
+    }
+
+    fn rounding(&self, plane: usize) -> Option<Rounding> {
+        Some([Rounding::Nearest, Rounding::Stochastic][plane])
     }
 
     fn row(&self, t: u64) -> [f64; 4] {

@@ -1,5 +1,5 @@
 use super::Adam;
-use crate::rule::{BoundsChecks, Decay, Real, Rule};
+use crate::rule::{BoundsChecks, Decay, Real, Rounding, Rule};
 use crate::settings;
 
 settings! {
@@ -101,6 +101,10 @@ impl Rule for AdamW {
 
     fn overrides(&self) -> Vec<(&'static str, bool)> {
         Rule::overrides(&self.adam())
+    }
+
+    fn rounding(&self, plane: usize) -> Option<Rounding> {
+        Rule::rounding(&self.adam(), plane)
     }
 
     fn row(&self, t: u64) -> [f64; 6] {

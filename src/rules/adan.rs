@@ -1,4 +1,4 @@
-use crate::rule::{BoundsChecks, Decay, Real, Rule, toward};
+use crate::rule::{BoundsChecks, Decay, Real, Rounding, Rule, toward};
 use crate::settings;
 
 settings! {
@@ -78,6 +78,10 @@ impl Rule for Adan {
 
     fn maximize(&self) -> bool {
         self.maximize
+    }
+
+    fn rounding(&self, plane: usize) -> Option<Rounding> {
+        Some([Rounding::Nearest, Rounding::Nearest, Rounding::Stochastic, Rounding::Nearest][plane])
     }
 
     fn row(&self, t: u64) -> [f64; 10] {

@@ -1,4 +1,4 @@
-use crate::rule::{BoundsChecks, Decay, Real, Rule, toward};
+use crate::rule::{BoundsChecks, Decay, Real, Rounding, Rule, toward};
 use crate::settings;
 
 settings! {
@@ -96,6 +96,10 @@ impl Rule for AdEMAMix {
 
     fn maximize(&self) -> bool {
         self.maximize
+    }
+
+    fn rounding(&self, plane: usize) -> Option<Rounding> {
+        Some([Rounding::Nearest, Rounding::Stochastic, Rounding::Stochastic][plane])
     }
 
     fn row(&self, t: u64) -> [f64; 8] {

@@ -1,4 +1,4 @@
-use crate::rule::{BoundsChecks, Decay, Layerwise, Real, Rule};
+use crate::rule::{BoundsChecks, Decay, Layerwise, Real, Rounding, Rule};
 use crate::settings;
 
 settings! {
@@ -76,6 +76,10 @@ impl Rule for Lamb {
 
     fn maximize(&self) -> bool {
         self.maximize
+    }
+
+    fn rounding(&self, plane: usize) -> Option<Rounding> {
+        Some([Rounding::Nearest, Rounding::Stochastic][plane])
     }
 
     fn row(&self, t: u64) -> [f64; 11] {

@@ -1,5 +1,5 @@
 use crate::error::{Result, range};
-use crate::rule::{BoundsChecks, Configure, Decay, Layerwise, Real, Rule, smaller};
+use crate::rule::{BoundsChecks, Configure, Decay, Layerwise, Real, Rounding, Rule, smaller};
 use crate::settings;
 
 settings! {
@@ -93,6 +93,10 @@ impl Rule for Lars {
 
     fn overrides(&self) -> Vec<(&'static str, bool)> {
         vec![("MOMENTUM", self.momentum > 0.0)]
+    }
+
+    fn rounding(&self, _plane: usize) -> Option<Rounding> {
+        Some(Rounding::Nearest)
     }
 
     fn row(&self, t: u64) -> [f64; 9] {

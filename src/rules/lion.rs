@@ -1,4 +1,4 @@
-use crate::rule::{BoundsChecks, Decay, Real, Rule, sign};
+use crate::rule::{BoundsChecks, Decay, Real, Rounding, Rule, sign};
 use crate::settings;
 
 settings! {
@@ -63,6 +63,10 @@ impl Rule for Lion {
 
     fn maximize(&self) -> bool {
         self.maximize
+    }
+
+    fn rounding(&self, _plane: usize) -> Option<Rounding> {
+        Some(Rounding::Nearest)
     }
 
     fn row(&self, _t: u64) -> [f64; 5] {

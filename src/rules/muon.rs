@@ -1,5 +1,5 @@
 use crate::error::{Result, range};
-use crate::rule::{AdjustLr, BoundsChecks, Configure, Decay, Layerwise, Orthogonal, Real, Rule, toward};
+use crate::rule::{AdjustLr, BoundsChecks, Configure, Decay, Layerwise, Orthogonal, Real, Rounding, Rule, toward};
 use crate::settings;
 
 settings! {
@@ -96,6 +96,10 @@ impl Rule for Muon {
     fn orthogonal(&self) -> Option<Orthogonal> {
         let &Self { ns_coefficients: coefficients, ns_steps: steps, eps, adjust_lr, .. } = self;
         Some(Orthogonal { coefficients, steps, eps, adjust_lr })
+    }
+
+    fn rounding(&self, _plane: usize) -> Option<Rounding> {
+        Some(Rounding::Nearest)
     }
 
     fn row(&self, _t: u64) -> [f64; 3] {

@@ -1,4 +1,4 @@
-use crate::rule::{BoundsChecks, Decay, Real, Rule, toward};
+use crate::rule::{BoundsChecks, Decay, Real, Rounding, Rule, toward};
 use crate::settings;
 
 settings! {
@@ -112,6 +112,10 @@ impl Rule for NAdam {
 
     fn maximize(&self) -> bool {
         self.maximize
+    }
+
+    fn rounding(&self, plane: usize) -> Option<Rounding> {
+        Some([Rounding::Nearest, Rounding::Stochastic][plane])
     }
 
     fn row(&self, t: u64) -> [f64; 7] {

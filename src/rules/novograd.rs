@@ -1,4 +1,4 @@
-use crate::rule::{BoundsChecks, Decay, Layerwise, Real, Rule};
+use crate::rule::{BoundsChecks, Decay, Layerwise, Real, Rounding, Rule};
 use crate::settings;
 
 settings! {
@@ -63,6 +63,10 @@ impl Rule for NovoGrad {
 
     fn maximize(&self) -> bool {
         self.maximize
+    }
+
+    fn rounding(&self, _plane: usize) -> Option<Rounding> {
+        Some(Rounding::Nearest)
     }
 
     fn row(&self, t: u64) -> [f64; 7] {

@@ -1,4 +1,4 @@
-use crate::rule::{BoundsChecks, Decay, Real, Rule, toward};
+use crate::rule::{BoundsChecks, Decay, Real, Rounding, Rule, toward};
 use crate::settings;
 
 settings! {
@@ -96,6 +96,15 @@ impl Rule for RmsProp {
 
     fn overrides(&self) -> Vec<(&'static str, bool)> {
         vec![("CENTERED", self.centered), ("MOMENTUM", self.momentum > 0.0)]
+    }
+
+    /// The variance is the small difference of a mean of squares and the square of a mean: what rounding does to them would be more.
+    fn rounding(&self, plane: usize) -> Option<Rounding> {
+        match plane {
+            0 if !self.centered => Some(Rounding::Stochastic),
+            2 => Some(Rounding::Nearest),
+            _ => None,
+        }
     }
 
     fn row(&self, _t: u64) -> [f64; 7] {

@@ -1,5 +1,5 @@
 use crate::error::{Error, Result, range};
-use crate::rule::{BoundsChecks, Configure, Real, Rule, sign};
+use crate::rule::{BoundsChecks, Configure, Real, Rounding, Rule, sign};
 use crate::settings;
 
 settings! {
@@ -85,6 +85,10 @@ impl Rule for Rprop {
 
     fn initial(&self, plane: usize) -> f64 {
         if plane == 1 { self.lr } else { 0.0 }
+    }
+
+    fn rounding(&self, _plane: usize) -> Option<Rounding> {
+        Some(Rounding::Nearest)
     }
 
     fn row(&self, _t: u64) -> [f64; 4] {

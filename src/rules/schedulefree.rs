@@ -1,5 +1,5 @@
 use crate::error::{Result, range};
-use crate::rule::{BoundsChecks, Configure, Real, Rule};
+use crate::rule::{BoundsChecks, Configure, Real, Rounding, Rule};
 use crate::settings;
 
 settings! {
@@ -117,6 +117,11 @@ impl Rule for ScheduleFree {
 
     fn maximize(&self) -> bool {
         self.maximize
+    }
+
+    /// The offset is where the next gradient is taken: it moves by as little as the parameters do.
+    fn rounding(&self, plane: usize) -> Option<Rounding> {
+        (plane == 1).then_some(Rounding::Stochastic)
     }
 
     fn row(&self, t: u64) -> [f64; 9] {

@@ -1,5 +1,5 @@
 use crate::error::{Result, range};
-use crate::rule::{BoundsChecks, Configure, Decay, Real, Rule};
+use crate::rule::{BoundsChecks, Configure, Decay, Real, Rounding, Rule};
 use crate::settings;
 
 settings! {
@@ -97,6 +97,10 @@ impl Rule for Sgd {
 
     fn overrides(&self) -> Vec<(&'static str, bool)> {
         vec![("MOMENTUM", self.momentum > 0.0)]
+    }
+
+    fn rounding(&self, _plane: usize) -> Option<Rounding> {
+        Some(Rounding::Nearest)
     }
 
     fn row(&self, t: u64) -> [f64; 5] {

@@ -1,7 +1,7 @@
 //! An optimizer over a flat list of parameters that is cut into tensors.
 
 use super::groups::of_group;
-use thalweg::plan::{Arena, BufferId, Engine, Program, Tensor, Values};
+use thalweg::plan::{Arena, BufferId, Engine, Half, Program, Tensor, Values};
 use thalweg::{AnyRule, Optimizer, Real, Recipe, Report};
 
 /// An optimizer whose parameters are given and taken as one list, tensor after tensor.
@@ -81,8 +81,15 @@ impl<P: Program> Model<P> {
         let read = self.optimizer.program_mut().read_all(&buffers).expect("parameters and planes");
         let part = |(tensor, buffer): (&Tensor, &BufferId)| {
             let place = buffers.iter().position(|other| other == buffer).expect("a buffer that was read");
-            let Values::Floats(lanes) = &read[place] else { panic!("{:?} are no floats", read[place]) };
-            lanes[lane][tensor.offset..][..tensor.len()].to_vec()
+            let range = tensor.offset..tensor.offset + tensor.len();
+            match &read[place] {
+                Values::Floats(lanes) => lanes[lane][range].to_vec(),
+                // Planes of 16 bits.
+                Values::Halves(lanes) => {
+                    lanes[lane][range].iter().map(|&bits| P::Float::of(Half::Bf16.value(bits).into())).collect()
+                }
+                Values::Indices(_) => panic!("a buffer of indices"),
+            }
         };
         arrays.iter().map(|(name, buffers)| (*name, tensors.iter().zip(buffers).flat_map(part).collect())).collect()
     }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 /// The modules of the crate root, from the ground up. Modules of one floor do not use each other.
 const FLOORS: &[&[&str]] = &[
-    &["error", "text", "tree"],
+    &["error", "text", "tree", "random"],
     &["rule", "schedule"],
     &["rules", "plan", "data", "checkpoint"],
     &["cpu", "gpu", "op"],

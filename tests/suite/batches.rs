@@ -45,7 +45,7 @@ fn plan(gather: Gather) -> Plan {
 fn declare(layout: &mut Layout, table: BufferId, out: BufferId, width: usize) -> Gather {
     let order = layout.shared_indices("order", ROWS * BATCHES);
     let clock = layout.shared_indices("clock", 1);
-    let kind = layout.buffer(table).kind;
+    let kind = layout.buffer(table).expect("a table").kind;
     let [table, order, clock, out] = [table, order, clock, out].map(|id| layout.whole(id));
     Gather { table, order, clock, out, kind, width, rows: ROWS, batches: BATCHES }
 }

@@ -133,7 +133,6 @@ fn places_beyond_a_buffer_are_errors() {
 fn plans_and_buffers_that_do_not_exist_are_errors() {
     let mut other = Layout::new(1);
     let ids: Vec<_> = (0..9).map(|i| other.floats(&format!("buffer {i}"), 4)).collect();
-    let id = ids[8];
     for engine in [engines::cpu(), engines::gpu()] {
         let mut layout = Layout::new(1);
         let known = layout.floats("x", 4);
@@ -149,17 +148,28 @@ fn plans_and_buffers_that_do_not_exist_are_errors() {
                 assert_error(program.run(plan, times), &format!("plan = {index} is out of range: below 1"));
             }
         }
-        let message = "buffer = 8 is out of range: below 1, the buffers of this layout";
-        assert_error(program.write(id, 0, 0, &[]), message);
-        assert_error(program.write_indices(id, 0, 0, &[]), message);
-        assert_error(program.write_halves(id, 0, 0, &[]), message);
-        assert_error(program.read(id, 0), message);
-        assert_error(program.read_range(id, 0, 0..1), message);
-        assert_error(program.read_indices(id, 0), message);
-        assert_error(program.read_halves(id, 0), message);
-        assert_error(program.request(Tag::new(), &[known, id]), message);
-        let mut plan = Plan::default();
-        plan.push(Op::Copy { input: layout.whole(known), output: other.whole(id) });
-        assert_error(engine.load(&Blueprint::of(&layout, &[plan])), message);
+        // One at the place of a buffer of this layout, and one beyond all of them.
+        for (index, id) in [(0, ids[0]), (8, ids[8])] {
+            let message = &format!("buffer = {index} of another layout is out of range: below 1, the buffers of this layout");
+            assert_error(program.write(id, 0, 0, &[]), message);
+            assert_error(program.write_indices(id, 0, 0, &[]), message);
+            assert_error(program.write_halves(id, 0, 0, &[]), message);
+            assert_error(program.read(id, 0), message);
+            assert_error(program.read_range(id, 0, 0..1), message);
+            assert_error(program.read_indices(id, 0), message);
+            assert_error(program.read_halves(id, 0), message);
+            assert_error(program.request(Tag::new(), &[known, id]), message);
+            let mut plan = Plan::default();
+            plan.push(Op::Copy { input: layout.whole(known), output: other.whole(id) });
+            assert_error(engine.load(&Blueprint::of(&layout, &[plan])), message);
+            let mut marked = Blueprint::from(layout.clone());
+            marked.keep(id, true);
+            assert_error(engine.load(&marked), message);
+            assert_error(layout.buffer(id), message);
+            assert_eq!(layout.whole(id).len, 0);
+        }
     }
+    // A copy of a layout has the same buffers.
+    let copy = other.clone();
+    assert_eq!(copy.buffer(ids[3]).expect("a buffer").name, "buffer 3");
 }

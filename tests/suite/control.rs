@@ -75,7 +75,7 @@ fn run<E: Engine>(engine: &E, len: usize) -> Vec<[Vec<f64>; 3]> {
         }
         program.write(step.scalars, lane, 0, &of(&[f64::NAN, f64::NAN, 1.0])).expect("scalars");
         for id in [step.partials, step.current] {
-            let nan = vec![f64::NAN; step.layout.buffer(id).len];
+            let nan = vec![f64::NAN; step.layout.buffer(id).expect("a buffer").len];
             program.write(id, lane, 0, &of(&nan)).expect("NaN");
         }
     }

@@ -69,6 +69,7 @@ mod skips;
 mod slices;
 mod space;
 mod state;
+mod storage;
 mod strategies;
 mod sum_tree;
 mod sweeps;

@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::fmt::Debug;
 use thalweg::cpu::Cpu;
-use thalweg::plan::{Half, LossScale, NormKind};
+use thalweg::plan::{Half, LossScale, NormKind, Storage};
 use thalweg::schedule::{Cosine, OneCycle, Schedule};
 use thalweg::{
     Accumulation, Adam, AdamW, AnyRule, Average, Clip, Decay, Lookahead, Muon, Optimizer, Recipe, Result, Rprop, Select,
@@ -91,6 +91,7 @@ fn recipes(rng: &mut Rng) -> Vec<Recipe> {
         rule().sam(number()),
         rule().half_copy(Half::F16),
         rule().half_copy(Half::Bf16),
+        rule().state(Storage::Bf16),
         rule().zero_grads(),
         rule().cautious(),
         rule().centralise(),

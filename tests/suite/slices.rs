@@ -4,7 +4,7 @@ use crate::common::compare::assert_same_bits;
 use crate::common::groups::grouped_by;
 use crate::common::numbers::numbers;
 use thalweg::gpu::{Foreign, Gpu, GpuOptions, GpuProgram, Slice, SliceTensor};
-use thalweg::plan::{Arena, Blueprint, Half, NormKind, PlanId, Program, Role};
+use thalweg::plan::{Arena, Blueprint, Half, NormKind, PlanId, Program, Role, Storage};
 use thalweg::{
     Accumulation, Adafactor, Adam, AdamW, Adan, AnyRule, Average, Clip, Lamb, Lars, Lookahead, Muon, Optimizer, Recipe, Result,
     Sgd, SumOrder, wgpu,
@@ -124,10 +124,13 @@ fn groups_and_four_planes_are_those_of_an_arena() -> Result<()> {
     for (i, shape) in SHAPES.into_iter().enumerate() {
         arena.add(&name(i), shape)?;
     }
-    let (expected, _) = run(Optimizer::over(&gpu, recipe(), arena)?, 1);
-    for tensors in [in_one_buffer(&gpu), in_many_buffers(&gpu)] {
-        let (found, _) = run(Optimizer::over_slices(&gpu, recipe(), &tensors)?, 1);
-        assert_same_arrays("groups", &found, &expected);
+    for storage in [Storage::F32, Storage::Bf16] {
+        let recipe = || recipe().state(storage);
+        let (expected, _) = run(Optimizer::over(&gpu, recipe(), arena.clone())?, 1);
+        for tensors in [in_one_buffer(&gpu), in_many_buffers(&gpu)] {
+            let (found, _) = run(Optimizer::over_slices(&gpu, recipe(), &tensors)?, 1);
+            assert_same_arrays(&format!("groups, {storage:?}"), &found, &expected);
+        }
     }
     Ok(())
 }
@@ -199,6 +202,7 @@ fn wherever_tensors_lie_the_bits_are_the_same() -> Result<()> {
     let adafactor = Adafactor { lr: 0.1, ..Default::default() };
     let recipes = [
         ("Adam", recipe()),
+        ("Adam in bf16", recipe().state(Storage::Bf16)),
         ("LARS", Recipe::new(lars).skip_bad()),
         ("LAMB", Recipe::new(lamb).skip_bad()),
         ("Muon", muon().skip_bad()),
@@ -515,14 +519,14 @@ fn what_goes_with_a_rule_is_that_of_an_arena() -> Result<()> {
 type Case = (&'static str, Recipe, &'static [Do]);
 
 /// A recipe, and with what may go with it, in so many lanes.
-fn modified(lanes: usize) -> (Recipe, [Case; 12]) {
+fn modified(lanes: usize) -> (Recipe, [Case; 13]) {
     use Do::{Accumulate, Ascend, Inspect, Step};
     let lane = |lane: usize| Sgd { lr: 0.1 * (1 + lane) as f64, momentum: 0.9, ..Default::default() };
     let sgd = || Recipe::population((0..lanes).map(lane));
     let lookahead = Lookahead { steps: 2, ..Default::default() };
     let tensor = Clip::Tensor { max: 10.0, kind: NormKind::L2 };
     let in_a_tree = Accumulation { order: SumOrder::Tree { micro_batches: 3 }, ..Default::default() };
-    let cases: [Case; 12] = [
+    let cases: [Case; 13] = [
         ("centralised", sgd().centralise(), &[Step]),
         ("cautious", sgd().cautious(), &[Step]),
         ("lookahead", sgd().lookahead(lookahead), &[Step]),
@@ -535,6 +539,7 @@ fn modified(lanes: usize) -> (Recipe, [Case; 12]) {
         ("a tree of micro-batches", sgd().skip_bad().accumulate(in_a_tree), &[Accumulate, Accumulate, Accumulate, Step]),
         ("ascent", sgd().sam(0.5), &[Ascend, Step]),
         ("inspection", sgd().inspect(), &[Step, Inspect]),
+        ("planes in bf16", sgd().state(Storage::Bf16), &[Step]),
     ];
     (sgd(), cases)
 }

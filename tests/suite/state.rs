@@ -5,7 +5,7 @@ use crate::common::engines;
 use crate::common::numbers::gradient;
 use crate::common::options::options;
 use thalweg::cpu::Cpu;
-use thalweg::plan::{Engine, Half, LossScale, NormKind, Program};
+use thalweg::plan::{Engine, Half, LossScale, NormKind, Program, Storage};
 use thalweg::schedule::Cosine;
 use thalweg::{
     Accumulation, Adafactor, Adam, Adamax, Adan, AnyRule, Average, Clip, Decay, Lookahead, Optimizer, Real, Recipe, Result,
@@ -37,6 +37,7 @@ fn modifiers() -> Vec<(&'static str, Modify)> {
         }),
         ("ascents", |recipe| recipe.sam(0.05)),
         ("half copy", |recipe| recipe.half_copy(Half::Bf16)),
+        ("planes in bf16", |recipe| recipe.state(Storage::Bf16)),
         ("cautious", |recipe| recipe.cautious().zero_grads()),
         ("centralised", |recipe| recipe.centralise().inspect()),
         ("schedule", |recipe| recipe.scale("lr", Cosine::new(1.0, 90))),

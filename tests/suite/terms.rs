@@ -8,7 +8,8 @@ use crate::common::options::options;
 use crate::common::oracle::{EPSILON, Oracle};
 use thalweg::cpu::Cpu;
 use thalweg::plan::{
-    Blueprint, CHUNK, Engine, Extras, Layout, LossScale, NormKind, Op, Pass, Plan, PlanId, Program, Span, Update,
+    Blueprint, CHUNK, Engine, Extras, Layout, LossScale, NormKind, Op, Pass, Plan, PlanId, Program, Span, Stream, StreamOf,
+    Update,
 };
 use thalweg::{AnyRule, Clip, Layerwise, Real, Recipe, Row, Sgd};
 
@@ -126,11 +127,9 @@ fn a_bound_on_elements_comes_before_a_tensors_trust() {
     let mut plan = Plan::default();
     plan.push(Op::Update(Update {
         rule: sgd.clone().into(),
-        params,
-        grads,
-        planes: Vec::new(),
+        streams: vec![Stream::new(StreamOf::Params, params), Stream::new(StreamOf::Grads, grads)],
         current,
-        spans: vec![Span { start: 0, len: 64, group: 0, tensor: 0 }],
+        spans: vec![Span { start: 0, place: 0, len: 64, group: 0, tensor: 0 }],
         pass: Pass::Whole,
         extras: Extras { max_value: true, factors: Some(factors), ..Default::default() },
         moments: None,

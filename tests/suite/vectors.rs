@@ -70,7 +70,7 @@ fn run<E: Engine>(engine: &E, tensors: &[usize], counts: Counts, lanes: &[usize]
         }
         program.write(weights, place, 3, &float(coefficients(lane, terms))).expect("coefficients");
         for id in [output, partials, products] {
-            program.write(id, place, 0, &nan(layout.buffer(id).len)).expect("what is to be overwritten");
+            program.write(id, place, 0, &nan(layout.buffer(id).expect("a buffer").len)).expect("what is to be overwritten");
         }
     }
     program.run(PlanId::FIRST, 1).expect("a run");

@@ -143,7 +143,7 @@ impl Model {
     fn run<E: Engine<Float = f32>>(&self, engine: &E, features: &[f32]) -> Result<Vec<f32>> {
         let rule = self.args.recipe.rule()?;
         let others = self.args.recipe.others(&*rule)?;
-        let recipe = recipe(&*rule, others.as_deref(), self.args.recipe.clip_norm)?;
+        let recipe = recipe(&*rule, others.as_deref(), self.args.recipe.clip_norm, self.args.recipe.state)?;
         let model = self.args.model.perceptron(self.inputs, self.outputs);
         // A trainer has data; this one does not train.
         let none = Dataset::new(vec![0.0; self.inputs], self.inputs, vec![self.outputs.saturating_sub(1) as u32])?;

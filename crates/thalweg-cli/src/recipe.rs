@@ -4,6 +4,7 @@ use crate::Usage;
 use crate::numbers::real;
 use crate::settings::{self, Pair, Pairs, Scheduled};
 use anyhow::Result;
+use thalweg::plan::Storage;
 use thalweg::{AdamW, AnyRule, Recipe, Select, range};
 
 /// The options of a recipe.
@@ -38,6 +39,18 @@ pub struct RecipeArgs {
     /// Scale gradients down to this global norm [default: no clipping]
     #[arg(long, value_name = "X", value_parser = real, allow_negative_numbers = true)]
     pub clip_norm: Option<f64>,
+
+    /// How the state of the rule is kept: f32, or bf16 in half of the memory
+    #[arg(long, value_name = "f32|bf16", value_parser = storage, default_value = "f32")]
+    pub state: Storage,
+}
+
+/// What --state takes.
+fn storage(text: &str) -> Result<Storage, String> {
+    match text.parse() {
+        Ok(storage @ (Storage::F32 | Storage::Bf16)) => Ok(storage),
+        _ => Err("f32 or bf16 expected".into()),
+    }
 }
 
 /// The groups of a recipe: what --rule is for, and vectors where they have a rule of their own.
@@ -69,8 +82,8 @@ impl RecipeArgs {
 }
 
 /// The rules with what goes with them.
-pub fn recipe(rule: &dyn AnyRule, others: Option<&dyn AnyRule>, clip_norm: Option<f64>) -> Result<Recipe> {
-    let mut recipe = Recipe::new(rule.boxed());
+pub fn recipe(rule: &dyn AnyRule, others: Option<&dyn AnyRule>, clip_norm: Option<f64>, state: Storage) -> Result<Recipe> {
+    let mut recipe = Recipe::new(rule.boxed()).state(state);
     if let Some(others) = others {
         recipe = recipe.group_of(OTHERS, Select::Below(2), others.boxed());
     }

@@ -136,7 +136,7 @@ pub fn silently(arguments: &[String]) -> Result<()> {
 fn train(mut args: Args, given: &Given, resumed: Option<Resumed>) -> Result<()> {
     let rule = args.recipe.rule()?;
     let others = args.recipe.others(&*rule)?;
-    let recipe = recipe(&*rule, others.as_deref(), args.recipe.clip_norm)?;
+    let recipe = recipe(&*rule, others.as_deref(), args.recipe.clip_norm, args.recipe.state)?;
     args.engine.check(args.threads)?;
     let named = args.recipe.schedule.take().map(Scheduled::named).transpose();
     args.recipe.schedule = named.map_err(|error| Usage(error.to_string()))?;
@@ -376,6 +376,7 @@ impl Args {
             "others": others.map(|rule| json!({ "rule": rule.name(), "settings": settings(rule) })),
             "lr": rates::lr(rule),
             "clip_norm": self.recipe.clip_norm,
+            "state": self.recipe.state.name(),
             "epochs": self.epochs,
             "batch": batch,
             "drop_last": self.drop_last,

@@ -53,7 +53,7 @@ impl Shape {
         plan.check(&layout).unwrap();
 
         let mut fill = |view: View, known: bool| {
-            let buffer = layout.buffer(view.buffer);
+            let buffer = layout.declared(view.buffer);
             let copies = if buffer.scope == Scope::Shared { 1 } else { lanes };
             let mut data = vec![f32::NAN; buffer.stride() * copies];
             for lane in 0..copies {
@@ -72,7 +72,7 @@ impl Shape {
 impl Case {
     /// First element of a view in a lane.
     fn start(&self, view: View, lane: usize) -> usize {
-        let buffer = self.layout.buffer(view.buffer);
+        let buffer = self.layout.declared(view.buffer);
         view.offset + if buffer.scope == Scope::Shared { 0 } else { lane * buffer.stride() }
     }
 

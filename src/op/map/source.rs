@@ -1,8 +1,8 @@
 //! What the inputs of an expression are: views, places and random numbers, each with strides along a shape.
 
-use super::super::random::uniform;
 use super::program::{BLOCK, INPUTS};
 use crate::plan::{Dispatch, Elements, Kind, Operands, Use, View};
+use crate::random::uniform;
 use crate::rule::Real;
 use smallvec::SmallVec;
 

@@ -112,7 +112,7 @@ fn load<E: Engine<Float = f32>>(engine: &E, work: &Work) -> Result<E::Program> {
     let mut program = engine.load(&work.blueprint)?;
     let mut random = fastrand::Rng::with_seed(1);
     for &id in &work.inputs {
-        let values: Vec<f32> = (0..work.blueprint.layout().buffer(id).len).map(|_| random.f32() - 0.5).collect();
+        let values: Vec<f32> = (0..work.blueprint.layout().buffer(id)?.len).map(|_| random.f32() - 0.5).collect();
         (0..work.blueprint.layout().lanes()).try_for_each(|lane| program.write(id, lane, 0, &values))?;
     }
     Ok(program)

@@ -2,7 +2,7 @@
 
 use crate::memory;
 use anyhow::Result;
-use thalweg::plan::{Arena, Blueprint, Buffer, BufferId, Layout, MatMul, Norm, NormKind, Op, Plan, Role};
+use thalweg::plan::{Arena, Blueprint, Buffer, BufferId, Layout, MatMul, Norm, NormKind, Op, Plan, Role, Storage};
 use thalweg::{AdamW, AnyRule, Layerwise, Recipe, RmsProp, Select, Sgd, Stepper, rules};
 
 /// Columns of the matrix that a rule with moments of rows and columns works on.
@@ -20,7 +20,7 @@ pub struct Work {
     pub stepper: Option<Stepper>,
     /// Buffers to fill with numbers.
     pub inputs: Vec<BufferId>,
-    /// Streams read and written, for the copy beside it.
+    /// Streams of floats read and written, for the copy beside it; one of 16 bits is half of one.
     pub streams: (usize, usize),
 }
 
@@ -69,7 +69,8 @@ pub fn streams(n: usize) -> Vec<Work> {
         ("clip + adamw", AdamW::default().into(), Some(1.0)),
     ];
     let more = more.into_iter().map(|(what, rule, clip)| (what.to_string(), rule, clip));
-    works.extend(plain.chain(more).map(|(what, rule, clip)| update(what, rule, clip, n)));
+    works.extend(plain.chain(more).map(|(what, rule, clip)| update(what, rule, clip, Storage::F32, n)));
+    works.push(update("adamw_bf16".into(), AdamW::default().into(), None, Storage::Bf16, n));
     works
 }
 
@@ -135,9 +136,10 @@ fn fitting(rule: &dyn AnyRule, n: usize) -> Arena {
 
 /// Arrays that a rule has to read and to write, as long as the parameters. A norm has to be known before it is of use, so what it
 /// is taken of is read once more.
-fn moved(rule: &dyn AnyRule) -> (usize, usize) {
+fn moved(rule: &dyn AnyRule, state: Storage) -> (usize, usize) {
     // Moments of rows and columns are next to nothing.
     let planes = if rule.factored() { 0 } else { rule.planes().len() };
+    let planes = if state == Storage::F32 { planes } else { planes.div_ceil(2) };
     let (reads, writes) = (2 + planes, 1 + planes);
     match rule.layerwise() {
         Layerwise::No => (reads, writes),
@@ -148,13 +150,13 @@ fn moved(rule: &dyn AnyRule) -> (usize, usize) {
     }
 }
 
-fn update(what: String, rule: Box<dyn AnyRule>, clip: Option<f64>, n: usize) -> Work {
+fn update(what: String, rule: Box<dyn AnyRule>, clip: Option<f64>, state: Storage, n: usize) -> Work {
     let (mut blueprint, arena) = (Blueprint::new(1), fitting(&*rule, n));
     let params = blueprint.arena("params", &arena, Role::Params);
     let grads = blueprint.arena("grads", &arena, Role::Grads);
-    let (reads, writes) = moved(&*rule);
+    let (reads, writes) = moved(&*rule, state);
     let orthogonal = rule.orthogonal().is_some();
-    let mut recipe = Recipe::new(rule);
+    let mut recipe = Recipe::new(rule).state(state);
     if orthogonal && arena.tensors().iter().any(|tensor| tensor.shape.len() < 2) {
         recipe = recipe.group_of("rest", Select::Below(2), AdamW::default());
     }
@@ -224,7 +226,9 @@ mod tests {
             ("muon", 3 + 2, 2 + 1),
             ("adafactor", 2 + 1 + 2, 1 + 1),
         ] {
-            assert_eq!(moved(&*rule_by_name(name).expect("a rule")), (reads, writes), "{name}");
+            assert_eq!(moved(&*rule_by_name(name).expect("a rule"), Storage::F32), (reads, writes), "{name}");
         }
+        // 12 bytes of 16, and 8 of 12.
+        assert_eq!(moved(&AdamW::default(), Storage::Bf16), (3, 2));
     }
 }

@@ -340,6 +340,7 @@ impl Args {
             "others": self.recipe.others.as_ref().map(ToString::to_string),
             "schedule": self.recipe.schedule.as_ref().map(ToString::to_string),
             "clip_norm": self.recipe.clip_norm,
+            "state": self.recipe.state.name(),
             "hidden": self.model.hidden,
             "activation": chosen(&self.model.activation),
             "batch": self.batch,

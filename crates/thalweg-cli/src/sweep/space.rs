@@ -7,6 +7,7 @@ use crate::recipe::{DEFAULT, OTHERS, RecipeArgs, recipe};
 use crate::settings::{self, Pair, Scheduled};
 use anyhow::Result;
 use clap::ValueEnum;
+use thalweg::plan::Storage;
 use thalweg::sweep::{Domain, Parameter, Point, SearchSpace, Value};
 use thalweg::{AdamW, AnyRule, Error, Recipe, range, rule_by_name};
 
@@ -30,6 +31,7 @@ pub struct Settings {
     pub rule: Box<dyn AnyRule>,
     pub others: Option<Box<dyn AnyRule>>,
     pub clip_norm: Option<f64>,
+    pub state: Storage,
     pub schedule: Option<Scheduled>,
     pub batch: usize,
     pub hidden: Vec<usize>,
@@ -40,7 +42,7 @@ pub struct Settings {
 impl Settings {
     /// The recipe of a training of so many steps, on which its schedule goes.
     pub fn recipe(&self, steps: u64) -> Result<Recipe> {
-        let made = recipe(&*self.rule, self.others.as_deref(), self.clip_norm)?;
+        let made = recipe(&*self.rule, self.others.as_deref(), self.clip_norm, self.state)?;
         let groups = std::iter::once((DEFAULT, &*self.rule)).chain(self.others.as_deref().map(|rule| (OTHERS, rule)));
         let groups: Vec<(&str, &dyn AnyRule)> = groups.collect();
         let epochs = usize::try_from(steps).unwrap_or(usize::MAX);
@@ -140,6 +142,7 @@ impl Base {
             rule,
             others,
             clip_norm,
+            state: self.recipe.state,
             schedule: self.schedule(text("schedule"))?,
             batch: point.get("batch").map_or(Ok(self.batch), |value| whole("batch", value, u64::MAX))?,
             hidden: self.hidden(point)?,
@@ -157,6 +160,7 @@ impl Base {
         arguments.extend(self.recipe.others.as_ref().map(|others| format!("--others={others}")));
         arguments.extend(settings.schedule.map(|schedule| format!("--schedule={schedule}")));
         arguments.extend(settings.clip_norm.map(|norm| format!("--clip-norm={norm}")));
+        arguments.extend((settings.state != Storage::F32).then(|| format!("--state={}", settings.state.name())));
         arguments.push(format!("--hidden={}", hidden.join(",")));
         arguments.push(format!("--activation={}", super::args::chosen(&settings.activation)));
         arguments.push(format!("--batch={}", settings.batch));

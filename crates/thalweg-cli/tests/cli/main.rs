@@ -24,12 +24,13 @@ use std::process::{Command, Stdio};
 use tempfile::TempDir;
 
 const EPOCH_KEYS: [&str; 7] = ["epoch", "train_loss", "train_accuracy", "test_loss", "test_accuracy", "steps", "seconds"];
-const LAST_KEYS: [&str; 28] = [
+const LAST_KEYS: [&str; 29] = [
     "rule",
     "settings",
     "lr",
     "others",
     "clip_norm",
+    "state",
     "epochs",
     "batch",
     "drop_last",

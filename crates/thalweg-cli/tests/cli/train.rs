@@ -32,13 +32,14 @@ fn without_json_there_is_a_line_per_epoch_on_stderr_and_a_summary_on_stdout() {
 fn every_option_of_training_changes_it() {
     let base = ["--epochs", "2"];
     let default = last_test(&trained(&base));
-    let others: [&[&str]; 11] = [
+    let others: [&[&str]; 12] = [
         &["--rule", "sgd"],
         &["--set", "beta2=0.9"],
         &["--schedule", "linear,end_factor=0.5"],
         &["--lr", "0.01"],
         &["--weight-decay", "0.5"],
         &["--clip-norm", "0.01"],
+        &["--state", "bf16"],
         &["--batch", "32"],
         &["--hidden", "32"],
         &["--hidden", "64,64,64"],
@@ -62,6 +63,22 @@ fn every_rule_trains() {
         let [first, second] = [0, 1].map(|epoch| lines[epoch]["train_loss"].as_f64().expect("a finite loss"));
         assert!(second < first, "{}: {first} to {second}", rule.name());
     }
+}
+
+/// In 16 bits AdamW learns the digits as well as in 32.
+#[test]
+fn state_in_16_bits_trains_as_well() {
+    let accuracy = |state: &str| {
+        let lines = trained(&["--epochs", "10", "--state", state]);
+        lines[9]["test_accuracy"].as_f64().expect("an accuracy")
+    };
+    let [wide, narrow] = ["f32", "bf16"].map(accuracy);
+    assert!((wide - narrow).abs() < 0.02 && narrow > 0.9, "{wide} and {narrow}");
+    let refused = thalweg(&["train", "--engine", "cpu", "--state", "f64"]);
+    assert!(refused.err.contains("f32 or bf16 expected"), "{refused:?}");
+    let refused = thalweg(&["train", "--engine", "cpu", "--rule", "asgd", "--state", "bf16"]);
+    let reason = "a state in bf16 cannot be combined with plane 'ax' of asgd: it needs all the bits of f32";
+    assert!(refused.err.contains(reason), "{refused:?}");
 }
 
 #[test]

@@ -1,0 +1,175 @@
+//! Access to planes in bfloat16: the upper halves of `f32`. Its twin is `shaders/access/bf16.wgsl`.
+//!
+//! Loops are structs, as in `rule/sweep.rs`: a closure around them may be left a function of its own, without vector instructions.
+
+use crate::random::threefry;
+use crate::rule::{Real, Rounding};
+
+/// Elements that are converted at a time, at most.
+pub(super) const PART: usize = 1_024;
+
+/// Where elements are in a plane, and the key of a step's random numbers.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Noise {
+    /// The step's key, and the plane.
+    pub key: [u32; 2],
+    /// The first element's place in the order of sums, a multiple of 4.
+    pub place: usize,
+}
+
+/// The values of bits.
+pub(super) fn load<F: Real>(bits: &[u16], values: &mut [F]) {
+    pulp::Arch::new().dispatch(Load { bits, values });
+}
+
+/// The bits of at most [`PART`] values.
+pub(super) fn store<F: Real>(values: &[F], bits: &mut [u16], rounding: Rounding, noise: Noise) {
+    match rounding {
+        Rounding::Nearest => pulp::Arch::new().dispatch(Nearest { values, bits }),
+        Rounding::Stochastic => pulp::Arch::new().dispatch(Stochastic { values, bits, noise }),
+    }
+}
+
+struct Load<'a, F> {
+    bits: &'a [u16],
+    values: &'a mut [F],
+}
+
+impl<F: Real> pulp::WithSimd for Load<'_, F> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: pulp::Simd>(self, _simd: S) {
+        for (value, &bits) in self.values.iter_mut().zip(self.bits) {
+            *value = F::of(f64::from(f32::from_bits(u32::from(bits) << 16)));
+        }
+    }
+}
+
+struct Nearest<'a, F> {
+    values: &'a [F],
+    bits: &'a mut [u16],
+}
+
+impl<F: Real> pulp::WithSimd for Nearest<'_, F> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: pulp::Simd>(self, _simd: S) {
+        for (bits, &value) in self.bits.iter_mut().zip(self.values) {
+            let value = (value.as_f64() as f32).to_bits();
+            *bits = upper_half(value, 0x7fff + (value >> 16 & 1));
+        }
+    }
+}
+
+struct Stochastic<'a, F> {
+    values: &'a [F],
+    bits: &'a mut [u16],
+    noise: Noise,
+}
+
+impl<F: Real> pulp::WithSimd for Stochastic<'_, F> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: pulp::Simd>(self, _simd: S) {
+        let Self { values, bits, noise: Noise { key, place } } = self;
+        // Each pair of words has the bits of four elements.
+        let mut words = [[0u32; 2]; PART / 4];
+        let (words, first) = (&mut words[..bits.len().div_ceil(4)], (place / 4) as u32);
+        for (i, words) in words.iter_mut().enumerate() {
+            *words = threefry(key, [first.wrapping_add(i as u32) & PLACES, 0]).map(u32::to_le);
+        }
+        let random: &[u16] = bytemuck::cast_slice(words);
+        for ((bits, &value), &random) in bits.iter_mut().zip(values).zip(random) {
+            *bits = upper_half((value.as_f64() as f32).to_bits(), u32::from(u16::from_le(random)));
+        }
+    }
+}
+
+/// Kernels count elements in 32 bits, and so fours of them in 30.
+const PLACES: u32 = u32::MAX >> 2;
+
+/// The upper half of a float's bits once something is added to the lower one; NaN stays NaN.
+#[inline(always)]
+fn upper_half(bits: u32, by: u32) -> u16 {
+    let nan = bits & 0x7fff_ffff > 0x7f80_0000;
+    (if nan { bits >> 16 | 0x40 } else { bits.wrapping_add(by) >> 16 }) as u16
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::Half;
+
+    fn stored(values: &[f32], rounding: Rounding, noise: Noise) -> Vec<u16> {
+        let mut bits = vec![0; values.len()];
+        for (part, (bits, values)) in bits.chunks_mut(PART).zip(values.chunks(PART)).enumerate() {
+            store(values, bits, rounding, Noise { place: noise.place + part * PART, ..noise });
+        }
+        bits
+    }
+
+    const NOISE: Noise = Noise { key: [7, 1], place: 0 };
+
+    /// Numbers of every size and sign, what lies between two neighbours, and what is not finite.
+    fn values() -> Vec<f32> {
+        let mut values: Vec<f32> = (0..20_000u32).map(|i| f32::from_bits(threefry([1, 2], [i, 0])[0])).collect();
+        values.extend([0.0, -0.0, 1.0, 1.00390625, 1.01171875, f32::INFINITY, -f32::INFINITY, f32::NAN, -f32::NAN, f32::MAX]);
+        values.extend([0xffff_ffff, 0x7f80_0001].map(f32::from_bits));
+        values
+    }
+
+    #[test]
+    fn the_nearest_is_that_of_the_crate_half() {
+        let values = values();
+        for (found, value) in stored(&values, Rounding::Nearest, NOISE).into_iter().zip(values) {
+            assert_eq!(found, Half::Bf16.bits(value), "{value:e}");
+        }
+    }
+
+    #[test]
+    fn what_is_stored_comes_back() {
+        let bits: Vec<u16> = (0..=u16::MAX).collect();
+        let mut values = vec![0.0f32; bits.len()];
+        load(&bits, &mut values);
+        for rounding in [Rounding::Nearest, Rounding::Stochastic] {
+            for ((found, &bits), value) in stored(&values, rounding, NOISE).into_iter().zip(&bits).zip(&values) {
+                assert!(found == bits || value.is_nan() && f32::from_bits(u32::from(found) << 16).is_nan(), "{bits:x}");
+            }
+        }
+    }
+
+    #[test]
+    fn random_rounding_gives_a_neighbour_and_in_the_mean_the_number() {
+        for value in values() {
+            let [found] = stored(&[value], Rounding::Stochastic, NOISE)[..] else { panic!("one value") };
+            let lower = (value.to_bits() >> 16) as u16;
+            assert!(
+                value.is_nan() && f32::from_bits(u32::from(found) << 16).is_nan() || found.wrapping_sub(lower) <= 1,
+                "{value:e}"
+            );
+        }
+        // A third of the way from 1 to its neighbour.
+        let value = 1.0 + 0.0078125 / 3.0;
+        let bits = stored(&vec![value; 1 << 16], Rounding::Stochastic, NOISE);
+        let up = bits.iter().filter(|bits| **bits == 0x3f81).count() as f64 / bits.len() as f64;
+        // Five standard deviations.
+        assert!((up - 1.0 / 3.0).abs() < 5.0 * (2.0f64 / 9.0 / 65_536.0).sqrt(), "{up}");
+        assert!(bits.iter().all(|bits| [0x3f80, 0x3f81].contains(bits)));
+    }
+
+    #[test]
+    fn random_rounding_depends_on_step_plane_and_place_alone() {
+        let values = vec![1.003; 4_096];
+        let whole = stored(&values, Rounding::Stochastic, NOISE);
+        for start in [4, 64, 1_000, 1_028] {
+            let rest = stored(&values[start..], Rounding::Stochastic, Noise { place: start, ..NOISE });
+            assert_eq!(rest, whole[start..], "from {start} on");
+        }
+        for other in [Noise { key: [8, 1], ..NOISE }, Noise { key: [7, 2], ..NOISE }, Noise { place: 4, ..NOISE }] {
+            assert_ne!(stored(&values, Rounding::Stochastic, other), whole, "{other:?}");
+        }
+    }
+}
