@@ -62,7 +62,7 @@ pub enum Error {
         /// What may have been meant: the nearest names, as a question.
         hint: Option<String>,
     },
-    /// A call that is right by itself at the wrong moment.
+    /// A call at the wrong moment.
     #[error("{call} is out of order: {rule}")]
     Order {
         /// The call.
@@ -80,10 +80,10 @@ pub enum Error {
         /// A value that is allowed, as it is given.
         example: String,
     },
-    /// Two things that are right by themselves and have no meaning together.
+    /// Two things that are allowed, but not together.
     #[error("{what} cannot be combined with {with}: {reason}")]
     Conflict {
-        /// The one.
+        /// One of the two.
         what: String,
         /// The other.
         with: String,
@@ -120,7 +120,7 @@ pub enum Error {
         /// What is counted.
         unit: Unit,
     },
-    /// Of several steps that were asked for, only the first could be made; what stands in the way of the next is `reason`.
+    /// Only the first of several steps could be made; `reason` says why the next one could not.
     #[error("{made} of {asked} steps are made, the next is refused: {reason}")]
     Partly {
         /// Steps that are made.
@@ -219,9 +219,9 @@ pub enum Error {
     },
 }
 
-/// Names that are listed, at most: of more, only the nearest are named.
+/// An error lists all known names if they are at most so many; else only the nearest ones.
 const LISTED: usize = 40;
-/// Nearest names that are named, at most.
+/// At most so many of the nearest names are named.
 const NEAR: usize = 3;
 
 /// What is known, and what may have been meant.
@@ -236,7 +236,7 @@ impl Error {
         Self::Setting { field: field.into(), value: value.to_string(), allowed: allowed.into() }
     }
 
-    /// The error with whose setting it is, if it is one of a setting.
+    /// Says in an error about a setting whose setting it is. Other errors stay as they are.
     pub(crate) fn of(self, whole: &str) -> Self {
         match self {
             Self::Setting { field, value, allowed } => Self::Setting { field: format!("{field} of {whole}"), value, allowed },
@@ -380,7 +380,7 @@ pub mod range {
         if in_single(value) { Ok(()) } else { Err(Error::setting(field, format!("{value:e}"), allowed)) }
     }
 
-    /// Whether single precision does not make an infinity of a finite number.
+    /// Whether a finite number stays finite in single precision.
     pub(crate) fn in_single(value: f64) -> bool {
         !value.is_finite() || (value as f32).is_finite()
     }
@@ -413,7 +413,7 @@ pub mod range {
         single(field, value)
     }
 
-    /// `value` is a power that sums over many steps bear: from 0 to 100.
+    /// `value` must be from 0 to 100: a power whose sums over many steps stay finite.
     pub fn power(field: &str, value: f64) -> Result<()> {
         require((0.0..=100.0).contains(&value), field, value, "from 0 to 100")
     }

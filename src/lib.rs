@@ -39,12 +39,12 @@
 //! | [`gpu`] | the engine on wgpu |
 //! | [`nn`] | a tape that differentiates, layers, losses, start values |
 //! | [`op`] | operations of layers and of training |
-//! | [`train`] | what goes with [`Trainer`]: tasks, metrics |
+//! | [`train`] | what goes with [`Trainer`]: tasks, metrics, early stopping, populations, ensembles |
 //! | [`data`] | data sets, their split, folds and scaling, and readers |
 //! | [`sweep`] | hyper-parameter search: spaces, samplers, strategies and the table of results |
 //! | [`tree`] | sums of micro-batches that several machines share |
 //! | [`error`] | the error type, and checks of settings |
-//! | [`guide`] | chapters: for those who embed it, and which rule is for what |
+//! | [`guide`] | chapters: embedding, which rule is for what, coming from other libraries, many machines |
 //!
 //! There are three ways in, from the outside inwards. [`Trainer`] has everything and wants a data set. [`Optimizer`] wants gradients.
 //! [`Recipe::record`] appends an optimizer's operations to a plan that somebody else records, and leaves the [`Stepper`] that
@@ -63,7 +63,9 @@
 //!
 //! # The guide
 //!
-//! [`guide::embedding`] tells how a training program with a device of its own takes steps; [`guide::rules`] which rule is for what.
+//! [`guide::embedding`] tells how a training program with a device of its own takes steps, [`guide::rules`] which rule is for
+//! what. [`guide::from`] has ten tasks beside the same in PyTorch, optax, Keras and Burn; [`guide::machines`] is about several
+//! machines.
 //!
 //! ARCHITECTURE.md, at the root of the repository, follows a step from call to kernel, says how to add a rule or an operation, and
 //! gives the reasons for the choices made. README.md, beside it, has the command line and what is not there yet.

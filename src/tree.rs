@@ -34,7 +34,7 @@
 
 use std::ops::Range;
 
-/// A node of the tree all of whose leaves are there: the sum of 2^`level` neighbouring micro-batches.
+/// A node of the tree that has all its leaves: the sum of 2^`level` neighbouring micro-batches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Node {
     /// Joins between it and its micro-batches.
@@ -44,8 +44,8 @@ pub struct Node {
 }
 
 impl Node {
-    /// The nodes that neighbouring micro-batches make without any others, as large and as few as may be, in their order: at most two of
-    /// each level.
+    /// The nodes that consist of these micro-batches alone, in their order: the largest possible ones, so that they are as few
+    /// as possible. At most two are of the same level.
     pub fn of(micro_batches: Range<usize>) -> Vec<Self> {
         let Range { mut start, end } = micro_batches;
         let mut nodes = Vec::new();
@@ -64,8 +64,8 @@ impl Node {
     }
 }
 
-/// The micro-batches of a rank: neighbours, as evenly as may be, the first of all at rank 0. With more ranks than micro-batches some have
-/// none.
+/// The micro-batches of a rank: neighbours, shared out as evenly as possible, beginning with rank 0. If there are more ranks
+/// than micro-batches, some ranks have none.
 pub fn share(micro_batches: usize, ranks: usize, rank: usize) -> Range<usize> {
     let bound = |rank: usize| (micro_batches as u128 * rank as u128 / ranks.max(1) as u128) as usize;
     bound(rank)..bound(rank + 1)
@@ -109,7 +109,7 @@ impl<V> Joiner<V> {
         }
     }
 
-    /// Lets the last node of all rise as long as its right neighbour would have no micro-batches.
+    /// Raises the last node of all to higher levels while its right neighbour would have no micro-batches.
     fn grown(&mut self, at: usize) -> usize {
         let node = &mut self.waiting[at].0;
         while node.index > 0 && node.index.is_multiple_of(2) && node.micro_batches().end >= self.micro_batches {
@@ -128,10 +128,12 @@ impl<V> Joiner<V> {
     }
 }
 
-/// What the exchange of a step's gradients costs where bits do not depend on the number of ranks, and what a ring of all-reduces costs.
+/// What it costs to exchange a step's gradients so that bits do not depend on the number of ranks, and what an all-reduce in a
+/// ring costs.
 ///
-/// Each rank owns a part of the arena, one in so many as there are ranks. It sends of its nodes to every other rank that one's part,
-/// joins what it gets for its own part, and sends the sum of that to all. Only copies travel, so that MPI has no order to choose.
+/// The arena has as many parts as there are ranks, and each rank owns one. A rank sends to every other rank that rank's part of
+/// its own nodes, joins what it gets for its own part, and sends the sum to all. MPI only copies, so it never chooses an order
+/// of addition.
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[non_exhaustive]
 pub struct Exchange {
