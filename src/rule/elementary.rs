@@ -2,8 +2,8 @@
 //! its own (of `log` and `tanh` an absolute error only), and two engines should agree. In double precision they are the standard
 //! library's, so that the oracle is another implementation.
 //!
-//! The polynomials are weighted least-squares fits to the functions, iterated towards the least largest relative error, which stands
-//! beside each.
+//! The polynomials are weighted least-squares fits to the functions. The weights were iterated to make the largest relative
+//! error small; that error stands beside each polynomial.
 
 /// A function of one number. NaN gives NaN.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -40,7 +40,7 @@ pub(crate) fn single(f: Function, x: &[f32], y: &mut [f32]) {
     pulp::Arch::new().dispatch(Single { f, x, y });
 }
 
-/// As pulp takes it: of a closure the compiler may make a function of its own, which has no vector instructions.
+/// A struct for pulp: the compiler may turn a closure into a separate function, which would have no vector instructions.
 struct Single<'a> {
     f: Function,
     x: &'a [f32],
@@ -125,7 +125,7 @@ fn sign(x: f32) -> f32 {
 /// 2ⁿ·(1 + r + r²·q(r)) with x = n·ln 2 + r; 4e-9 without rounding.
 #[inline(always)]
 fn exp(x: f32) -> f32 {
-    // Beyond these it is infinite, or 0. NaN is neither.
+    // Beyond these bounds the result is infinite or 0. NaN fails both comparisons, and stays.
     let x = if x > 89.0 { 89.0 } else { x };
     let x = if x < -104.0 { -104.0 } else { x };
     let n = (x * std::f32::consts::LOG2_E + WHOLE) - WHOLE;
@@ -152,8 +152,8 @@ fn ln(x: f32) -> f32 {
     ends(x, sum_of_logarithms(e, f))
 }
 
-/// ln(1 + x), where f is x itself as long as it may be, since 1 + x loses digits. Not Kahan's quotient of x and (1 + x) − 1, which
-/// shader compilers take for 1.
+/// ln(1 + x). Near 0 f is x itself, since 1 + x loses digits. Kahan's quotient of x and (1 + x) − 1 would not do: shader
+/// compilers take it for 1.
 #[inline(always)]
 fn ln1p(x: f32) -> f32 {
     let (e, f) = parts(1.0 + x);
@@ -193,7 +193,7 @@ fn sum_of_logarithms(e: f32, f: f32) -> f32 {
     e * LN_2[0] + (f + (e * LN_2[1] + f * f * (f * p - 0.5)))
 }
 
-/// The logarithm of a number above 0 that is finite is `value`.
+/// The logarithm of any x: `value` if x is finite and above 0, −∞ of 0, ∞ of ∞, else NaN.
 #[inline(always)]
 fn ends(x: f32, value: f32) -> f32 {
     if x > 0.0 && x < f32::INFINITY {

@@ -12,7 +12,7 @@ pub struct Memory {
     pub arrays: Vec<&'static str>,
     /// Bytes per parameter in these arrays.
     pub bytes: usize,
-    /// With every switch on, in tensors of any shape.
+    /// The same with every switch on, in tensors of any shape.
     pub most: usize,
     /// What is counted in another way, in bytes.
     pub other: Option<&'static str>,
@@ -38,7 +38,7 @@ fn other(rule: &dyn AnyRule) -> Option<&'static str> {
     if rule.orthogonal().is_some() {
         return Some("at most 16 per element of the largest set of matrices of one shape");
     }
-    // Who changes the number that each tensor has keeps it.
+    // A rule that changes the number of a tensor needs memory for it.
     let (row, mut number) = (rule.full_row(1).0, 0.0);
     rule.trust_f64(&row, [1.0, 1.0], 1.0, &mut number);
     (number != 0.0).then_some("4 per tensor")

@@ -75,7 +75,8 @@ impl Setting<'_> {
     }
 }
 
-/// A rule's settings by name. As many as rules have lie on the stack: following a schedule allocates nothing.
+/// A rule's settings by name. The list has room for those of every rule on the stack, so following a schedule allocates
+/// nothing.
 pub type Settings<'a> = SmallVec<[(&'static str, Setting<'a>); 24]>;
 
 /// The settings of a rule under their names. [`settings!`](crate::settings) makes it from a table.
@@ -96,7 +97,7 @@ pub enum Layerwise {
     /// It does not.
     #[default]
     No,
-    /// Before its update: `d` comes times [`Rule::trust`] of the norms of gradient and parameters.
+    /// Before its update: `d` is multiplied by [`Rule::trust`] of the norms of gradient and parameters.
     Before,
     /// Between direction and step: [`Rule::update`] returns a direction u and leaves x alone, and the step is
     /// `x = decay·x − trust·u`, with [`Rule::trust`] of the norms of u and x.

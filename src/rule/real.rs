@@ -7,12 +7,12 @@ use std::fmt::{Debug, Display};
 pub trait Real:
     num_traits::Float + num_traits::NumAssign + bytemuck::Pod + std::iter::Sum + Debug + Display + Default + Send + Sync
 {
-    /// A sum of as many squares as a chunk has elements is exact to the last bit from 2 to this power on: what squares below the normal
-    /// range lose, or a device takes for 0, is less than half a bit of it.
+    /// 2 to this power is the smallest sum of a chunk's squares that is exact to the last bit. Squares below the normal range
+    /// lose digits, or a device takes them for 0; from this sum on, that is less than half of its last bit.
     #[doc(hidden)]
     const TINY: i32;
 
-    /// Powers of two for the elements of sums of squares that are infinite, and of tiny ones.
+    /// Powers of two that multiply the elements: the first where the sum of squares is infinite, the second where it is tiny.
     #[doc(hidden)]
     const RESCALE: [i32; 2];
 

@@ -35,8 +35,8 @@ pub(super) fn eval<R: Rule, F: Real>(rule: &R, x: &mut [F], planes: &[&[F]]) {
     }
 }
 
-/// A sweep as pulp takes it. A closure would do if the compiler were certain to inline it into the function that has the vector
-/// instructions; it is not, and scalar code is five times slower.
+/// A sweep as pulp takes it. A closure would do only if the compiler always inlined it into the function with the vector
+/// instructions. It does not, and scalar code is five times slower.
 struct Sweep<'a, 'b, R: Rule, F: Real, const TERMS: bool> {
     step: Step<'a, R, F>,
     x: &'a mut [F],

@@ -1,4 +1,4 @@
-//! The table of a rule's settings, from which all that repeats itself is made.
+//! The table of a rule's settings: struct, defaults, checks and documentation are made from it.
 
 /// Declares the settings of a [`Rule`](crate::Rule), one line each: documentation, kind, name, default, range.
 ///

@@ -19,11 +19,11 @@ settings! {
     /// element. The direction U takes 4 bytes per parameter, which hold nothing from step to step. In the state, `row_var` and `col_var`
     /// are R and C, and `v` is V.
     ///
-    /// Differences: the paper, optax, Hugging Face and Keras add 1e-30 to g² in the place of eps₁. The paper and Hugging Face bound
-    /// the relative step by 1e-2 and not by lr; Keras by its lr of 1e-3, as here; optax takes lr as a plain factor, without 1/√t.
-    /// All but Keras can have a momentum. optax factors only from 128 rows and columns on, and its decay is not times lr. Bounds
-    /// and penalties that this rule's matrices would have to see first, of single tensors or L1, are refused. Source: Shazeer &
-    /// Stern 2018, arXiv:1804.04235.
+    /// Differences: the paper, optax, Hugging Face and Keras add 1e-30 to g² in the place of eps₁. The paper and Hugging Face
+    /// bound the relative step by 1e-2 and not by lr; Keras by its lr of 1e-3, as here; optax takes lr as a plain factor,
+    /// without 1/√t. All but Keras can have a momentum. optax factors only from 128 rows and columns on, and its decay is not
+    /// times lr. With matrices, clips by value or per tensor and L1 penalties are errors: the means are taken of the gradient
+    /// before them. Source: Shazeer & Stern 2018, arXiv:1804.04235.
     ///
     /// A NaN makes its whole tensor NaN, since RMS(U) is NaN; PyTorch's `max` in Python passes over it.
     ///
@@ -104,7 +104,7 @@ impl Rule for Adafactor {
     #[inline(always)]
     fn update<F: Real>(&self, row: &[F; 5], _x: F, d: F, [v]: &mut [F; 1]) -> F {
         let &[rate, floor, ..] = row;
-        // Beside matrices v has followed already and the rate is 0, by which an infinite square must not get in.
+        // Of matrices v has followed already, and the rate is 0. Then v stays: 0 times an infinite square would be NaN.
         let followed = toward(*v, d * d, rate);
         *v = if rate == F::zero() { *v } else { followed };
         let floor = if floor == F::zero() { F::epsilon() } else { floor };

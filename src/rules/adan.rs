@@ -12,8 +12,8 @@ settings! {
     /// x = (x − lr · (m/c₁ + β₂·n/c₂) / (√v/√c₃ + eps)) / (1 + lr·λ)
     /// ```
     ///
-    /// Instead of n, whose terms nearly cancel, it keeps the mean `e` that starts at the first gradient, and whose change from step to
-    /// step n is:
+    /// Instead of n, whose terms nearly cancel, the rule keeps a mean `e` that starts at the first gradient. n is what a step
+    /// adds to e:
     ///
     /// ```text
     /// e = g at the first step, later e + n        n = (1 − β₂)·(g − e), 0 at the first step

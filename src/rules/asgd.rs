@@ -11,10 +11,10 @@ settings! {
     /// ax = ax + μ·(x − ax)
     /// ```
     ///
-    /// State: `ax`, 4 bytes per parameter. While μ is 1, `ax` is a copy of x; the average starts with step t0 + 3. It is the state
-    /// that is of use in the end, read it with [`Optimizer::state`](crate::Optimizer::state). As `torch.optim.ASGD`, whose η and μ
-    /// are states in the default float type; there a change of the learning rate takes effect one step late, here at once.
-    /// Source: Polyak & Juditsky 1992, *Acceleration of stochastic approximation by averaging*; the rates from Bottou 2010,
+    /// State: `ax`, 4 bytes per parameter. While μ is 1, `ax` is a copy of x; the average starts with step t0 + 3. `ax` is the
+    /// result of a run: read it with [`Optimizer::state`](crate::Optimizer::state). As `torch.optim.ASGD`, whose η and μ are
+    /// states in the default float type; there a change of the learning rate takes effect one step late, here at once. Source:
+    /// Polyak & Juditsky 1992, *Acceleration of stochastic approximation by averaging*; the rates from Bottou 2010,
     /// *Large-scale machine learning with stochastic gradient descent*.
     ///
     /// # Examples

@@ -87,7 +87,7 @@ impl Rule for Lamb {
         let correction = |beta: f64| if self.bias_correction { -f64::exp_m1(t as f64 * beta.ln()) } else { 1.0 };
         let take = if self.grad_averaging { 1.0 - beta1 } else { 1.0 };
         let adapt = f64::from(u8::from(self.weight_decay > 0.0 || self.always_adapt));
-        // The largest number of single precision bounds nothing.
+        // Without `trust_clip` the bound is the largest float, which bounds nothing.
         let max_trust = if self.trust_clip { 1.0 } else { f64::from(f32::MAX) };
         let (unbias1, unbias2) = (correction(beta1).recip(), correction(beta2).sqrt().recip());
         [self.lr, beta1, take, beta2, 1.0 - beta2, unbias1, unbias2, self.eps, self.weight_decay, adapt, max_trust]
@@ -98,7 +98,7 @@ impl Rule for Lamb {
         if adapt == F::zero() || a == F::zero() || b == F::zero() {
             return lr;
         }
-        // A norm that is not finite has to be seen.
+        // `min` would hide a norm that is not finite.
         if a.is_finite() && b.is_finite() { lr * (b / a).min(max_trust) } else { lr * (b / a) }
     }
 

@@ -47,7 +47,7 @@ settings! {
         number trust_coefficient = 1e-3, positive;
         /// Added to the divisor.
         number eps = 1e-8, positive;
-        /// Trust at most as much as makes the step that of SGD.
+        /// Bound the trust, so that no step is longer than SGD's (LARC).
         flag trust_clip = false;
         /// Adapt also without weight decay.
         flag always_adapt = false;
@@ -104,7 +104,7 @@ impl Rule for Lars {
         let (direct, through) = if self.nesterov { (1.0, self.momentum) } else { (0.0, 1.0) };
         let adapts = self.weight_decay > 0.0 || self.always_adapt;
         let coefficient = if adapts { self.trust_coefficient } else { 0.0 };
-        // 0 is no cap. Where the rate is 0, a finite number still makes 1 of any trust.
+        // A cap of 0 stands for none. At a rate of 0 it is the largest float, which makes any trust 1.
         let cap = if self.trust_clip { self.lr.recip().min(f32::MAX.into()) } else { 0.0 };
         [self.lr, self.momentum, take, direct, through, coefficient, self.weight_decay, self.eps, cap]
     }

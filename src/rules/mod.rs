@@ -69,8 +69,9 @@ registry! {
 /// Rules from outside the crate that are known by name.
 static OTHERS: RwLock<Vec<Box<dyn AnyRule>>> = RwLock::new(Vec::new());
 
-/// Makes a rule from outside the crate known by its name in this process, to [`rule_by_name`] and to whatever reads rules from files, with
-/// these settings as its defaults. Recipes with such a rule are written without it, but a program that reads one calls this first.
+/// Makes a rule from outside the crate known by its name in this process, to [`rule_by_name`] and to whatever reads rules from
+/// files, with these settings as its defaults. Writing a recipe with such a rule does not need this call; a program that reads
+/// one calls it first.
 ///
 /// # Errors
 /// [`Error::Duplicate`] if a rule of that name is known.

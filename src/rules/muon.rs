@@ -13,9 +13,9 @@ settings! {
     /// x = (1 − lr·λ)·x − lr · k · X            k by `adjust_lr`, of the tensor's rows and columns
     /// ```
     ///
-    /// It takes tensors of two dimensions alone. Give all others, and what is better left to it, such as embeddings and the last layer, a group with
-    /// another rule: see [`Recipe::group`](crate::Recipe::group). Norms of several groups that are clipped leave its gradients out:
-    /// see [`Recipe::clip_norm`](crate::Recipe::clip_norm).
+    /// It takes only tensors of two dimensions. Put all others into a group with another rule, and matrices that Muon does not
+    /// suit as well, such as embeddings and the last layer: see [`Recipe::group`](crate::Recipe::group). A clip by the global
+    /// norm leaves its gradients out: see [`Recipe::clip_norm`](crate::Recipe::clip_norm).
     ///
     /// State: `m` and the direction, 8 bytes per parameter, and about four times the largest set of matrices of one shape. The
     /// number of dispatches follows from the number of different shapes.
@@ -47,7 +47,7 @@ settings! {
         number lr = 1e-3, not_negative;
         /// Decoupled weight decay λ.
         number weight_decay = 0.1, not_negative;
-        /// μ (PyTorch allows more, where it is no mean).
+        /// μ, below 1, as m is a mean (PyTorch allows larger values).
         number momentum = 0.95, fraction;
         /// Look ahead by the momentum.
         flag nesterov = true;
@@ -57,8 +57,8 @@ settings! {
         fixed eps: f64 = 1e-7, positive;
         /// Iterations. Lanes share it.
         fixed ns_steps: usize = 5;
-        /// What a shape makes of the learning rate.; by name `original`, `match_rms_adamw` or `spectral_unclamped`. Lanes share
-        /// it.
+        /// How a matrix's shape changes the learning rate; by name `original`, `match_rms_adamw` or `spectral_unclamped`. Lanes
+        /// share it.
         fixed adjust_lr: AdjustLr = AdjustLr::Original;
         /// Climb instead of descend.
         flag maximize = false;

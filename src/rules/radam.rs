@@ -2,7 +2,7 @@ use crate::rule::{BoundsChecks, Decay, Real, Rounding, Rule, toward};
 use crate::settings;
 
 settings! {
-    /// RAdam: Adam with a step that is rectified for how little is known of its root in the first steps.
+    /// RAdam: Adam whose first steps are shortened, as its root is still uncertain there.
     ///
     /// ```text
     /// d = g + λ·x, or x = (1 − lr·λ)·x with decoupled decay

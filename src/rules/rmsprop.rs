@@ -31,7 +31,7 @@ settings! {
     pub struct RmsProp {
         /// Learning rate.
         number lr = 1e-2, not_negative;
-        /// Smoothing α of the mean square (PyTorch allows more, where it is no mean).
+        /// Smoothing α of the mean square, below 1, as q is a mean (PyTorch allows larger values).
         number alpha = 0.99, fraction;
         /// Added to the root (PyTorch allows 0; padding would become 0/0).
         number eps = 1e-8, positive;

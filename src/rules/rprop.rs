@@ -13,12 +13,12 @@ settings! {
     /// prev = d
     /// ```
     ///
-    /// State: `prev` and `step`, 4 bytes per parameter each; `step` starts at the learning rate, which has no other effect, so no
-    /// schedule may change it. As `torch.optim.Rprop`, with its pairs `etas` and `step_sizes` as four numbers. After a change
-    /// of sign there is a step of length 0 and none back. optax's `rprop` is the same, but for a first length outside the bounds,
-    /// which it leaves alone. The sign of d·prev is the product of the signs, so tiny gradients do not underflow. Source:
-    /// Riedmiller & Braun 1993, *A direct adaptive method for faster backpropagation learning: the RPROP algorithm*; the variant is
-    /// iRprop− of Igel & Hüsken 2000.
+    /// State: `prev` and `step`, 4 bytes per parameter each; `step` starts at the learning rate, which has no other effect, so
+    /// no schedule may change it. As `torch.optim.Rprop`, with its pairs `etas` and `step_sizes` as four numbers. After a
+    /// change of sign the parameter stays for one step, and the step before is not undone. optax's `rprop` is the same, but
+    /// does not bring a first length into the bounds. The sign of d·prev is the product of the signs, so tiny gradients do not
+    /// underflow. Source: Riedmiller & Braun 1993, *A direct adaptive method for faster backpropagation learning: the RPROP
+    /// algorithm*; the variant is iRprop− of Igel & Hüsken 2000.
     ///
     /// NaN has no sign: an element whose gradient is NaN stays where it is in that step, as in `torch.optim.Rprop`.
     ///

@@ -51,7 +51,7 @@ impl Cosine {
         Self { from, to: 0.0, steps, power: 1.0, rises: false }
     }
 
-    /// What a file leaves out that has no default is an error when it is checked.
+    /// The start for a file: fields without a default that it leaves out stay unset, and the check finds them.
     #[cfg(feature = "serde")]
     fn unset() -> Self {
         Self::new(UNSET, 0)
@@ -87,8 +87,8 @@ impl Curve for Cosine {
 ///
 /// As `torch.optim.lr_scheduler.CosineAnnealingWarmRestarts` (`growth` is its `T_mult`, a whole number there) and Keras's
 /// `CosineDecayRestarts` (`t_mul` 2 and `m_mul` 1 by default; `alpha` is `to / from`). At a restart the value is the new
-/// maximum; `to` itself is never returned. A growth counts as the simplest fraction that it may be the rounding of, so that 10 steps
-/// and a growth of 1.3 restart exactly at 10 + 13. Where a cosine ends between two steps, the next one begins there.
+/// maximum; `to` itself is never returned. A growth counts as the simplest fraction that rounds to it, so that 10 steps and a
+/// growth of 1.3 restart exactly at 10 + 13. Where a cosine ends between two steps, the next one begins there.
 ///
 /// # Examples
 ///
@@ -124,7 +124,7 @@ impl CosineRestarts {
         Self { from, to: 0.0, steps, growth: 1.0, shrink: 1.0 }
     }
 
-    /// What a file leaves out that has no default is an error when it is checked.
+    /// The start for a file: fields without a default that it leaves out stay unset, and the check finds them.
     #[cfg(feature = "serde")]
     fn unset() -> Self {
         Self::new(UNSET, 0)

@@ -69,7 +69,7 @@ impl Cyclic {
         Self { from, peak, up: 2000, down: None, mode: Mode::Triangular, gamma: 1.0 }
     }
 
-    /// What a file leaves out that has no default is an error when it is checked.
+    /// The start for a file: fields without a default that it leaves out stay unset, and the check finds them.
     #[cfg(feature = "serde")]
     fn unset() -> Self {
         Self::new(UNSET, UNSET)
@@ -176,7 +176,7 @@ impl OneCycle {
         Self { peak, steps, pct_start: 0.3, div: 25.0, final_div: 1e4, shape: Shape::Cosine, three_phase: false }
     }
 
-    /// What a file leaves out that has no default is an error when it is checked.
+    /// The start for a file: fields without a default that it leaves out stay unset, and the check finds them.
     #[cfg(feature = "serde")]
     fn unset() -> Self {
         Self::new(UNSET, 0)

@@ -5,7 +5,7 @@ use crate::error::{Error, Result, range};
 use crate::schedule::UNSET;
 use crate::schedule::{Curve, between, fraction, not_negative, some_steps};
 
-/// Stands for a number of steps that has to be given, where 0 means something.
+/// Stands for a number of steps that was not given, where 0 is a valid number.
 const NOT_GIVEN: u64 = u64::MAX;
 
 fn given(field: &str, steps: u64) -> Result<()> {
@@ -57,7 +57,7 @@ impl Linear {
         Self { value, start_factor: 1.0 / 3.0, end_factor: 1.0, steps }
     }
 
-    /// What a file leaves out that has no default is an error when it is checked.
+    /// The start for a file: fields without a default that it leaves out stay unset, and the check finds them.
     #[cfg(feature = "serde")]
     fn unset() -> Self {
         Self::new(UNSET, NOT_GIVEN)
@@ -88,7 +88,7 @@ impl Curve for Linear {
 /// value = (from − to) · (1 − min(s, steps) / steps)ᵖᵒʷᵉʳ + to
 /// ```
 ///
-/// With `cycle`, the end is pushed out instead of reached: `steps` becomes the next multiple of itself from s up.
+/// With `cycle` the end moves on before it is passed: `steps` becomes its smallest multiple that is not below s.
 ///
 /// As `torch.optim.lr_scheduler.PolynomialLR` (end 0), optax's `polynomial_schedule` (`begin` is its `transition_begin`) and
 /// Keras's `PolynomialDecay` (end 1e-4; `cycle`). If `steps` is 0, optax silently stays at its start; here the end holds from `begin`
@@ -129,7 +129,7 @@ impl Polynomial {
         Self { from, to: 0.0, steps, power: 1.0, begin: 0, cycle: false }
     }
 
-    /// What a file leaves out that has no default is an error when it is checked.
+    /// The start for a file: fields without a default that it leaves out stay unset, and the check finds them.
     #[cfg(feature = "serde")]
     fn unset() -> Self {
         Self::new(UNSET, NOT_GIVEN)
@@ -203,7 +203,7 @@ impl Exponential {
         Self { from, gamma, steps: 1, begin: 0, staircase: false, to: 0.0 }
     }
 
-    /// What a file leaves out that has no default is an error when it is checked.
+    /// The start for a file: fields without a default that it leaves out stay unset, and the check finds them.
     #[cfg(feature = "serde")]
     fn unset() -> Self {
         Self::new(UNSET, 0.0)
@@ -275,7 +275,7 @@ impl InverseTime {
         Self { from, gamma, steps: 1, staircase: false }
     }
 
-    /// What a file leaves out that has no default is an error when it is checked.
+    /// The start for a file: fields without a default that it leaves out stay unset, and the check finds them.
     #[cfg(feature = "serde")]
     fn unset() -> Self {
         Self::new(UNSET, 0.0)

@@ -215,7 +215,7 @@ impl Schedule {
     }
 }
 
-/// In the place of a value that has no default and that a file leaves out: a NaN that nobody else makes.
+/// Stands for a value without a default that a file leaves out: a NaN that no computation gives.
 const UNSET: f64 = f64::from_bits(0x7ff8_0000_7468_616c);
 
 /// A value of a schedule: it is multiplied in double precision, so only the product has to fit single precision.

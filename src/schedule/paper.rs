@@ -92,7 +92,7 @@ impl InverseSqrt {
         Self { from, timescale: 10_000 }
     }
 
-    /// What a file leaves out that has no default is an error when it is checked.
+    /// The start for a file: fields without a default that it leaves out stay unset, and the check finds them.
     #[cfg(feature = "serde")]
     fn unset() -> Self {
         Self::new(UNSET)
@@ -157,7 +157,7 @@ impl Wsd {
         Self { peak, warmup: 0, stable: 0, decay, to: 0.0, shape: Shape::OneMinusSqrt }
     }
 
-    /// What a file leaves out that has no default is an error when it is checked.
+    /// The start for a file: fields without a default that it leaves out stay unset, and the check finds them.
     #[cfg(feature = "serde")]
     fn unset() -> Self {
         Self::new(UNSET, 0)

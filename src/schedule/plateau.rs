@@ -69,10 +69,10 @@ impl Text for Threshold {
 /// if bad > patience:             cooling = cooldown, bad = 0, new = max(value · factor, to), value = new if value − new > eps
 /// ```
 ///
-/// As `torch.optim.lr_scheduler.ReduceLROnPlateau` but for negative metrics, see [`ReduceLrOnPlateau::torch`]: a NaN metric is a bad
-/// one. Keras's callback of the same name counts
-/// one epoch less of patience and takes an absolute threshold. It depends on what it has seen, so it is not a
-/// [`crate::schedule::Schedule`]: [`ReduceLrOnPlateau::start`] makes the running one.
+/// As `torch.optim.lr_scheduler.ReduceLROnPlateau`, except for negative metrics, see [`ReduceLrOnPlateau::torch`]. A NaN metric
+/// is a bad one. Keras's callback of the same name counts one epoch less of patience and takes an absolute threshold. The value
+/// depends on the metrics so far, so this is not a [`crate::schedule::Schedule`]: [`ReduceLrOnPlateau::start`] makes the
+/// running one.
 ///
 /// # Examples
 ///
@@ -96,7 +96,7 @@ pub struct ReduceLrOnPlateau {
     pub goal: Goal,
     /// Factor of a reduction, above 0 and below 1. Default 0.1.
     pub factor: f64,
-    /// Bad metrics in a row that are borne; the next one reduces. Default 10.
+    /// Bad metrics in a row that change nothing; the next one reduces the value. Default 10.
     pub patience: u64,
     /// How much better counts, finite and at least 0. Default [`Threshold::Relative`] of 1e-4.
     pub threshold: Threshold,
@@ -123,7 +123,7 @@ impl ReduceLrOnPlateau {
         }
     }
 
-    /// What a file leaves out that has no default is an error when it is checked.
+    /// The start for a file: fields without a default that it leaves out stay unset, and the check finds them.
     #[cfg(feature = "serde")]
     fn unset() -> Self {
         Self::new(UNSET)

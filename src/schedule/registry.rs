@@ -16,7 +16,7 @@ trait Named: Into<Schedule> {
     /// The value itself, which has to be given too, unless it is a factor.
     const VALUE: &'static [&'static str];
 
-    /// What is not given: values are 1, as those of a factor.
+    /// The schedule before anything is given: values are 1, as those of a factor.
     fn factor() -> Self;
 
     fn settings(&mut self) -> Settings<'_>;
@@ -168,8 +168,8 @@ impl ReduceLrOnPlateau {
     }
 }
 
-/// One entry per schedule: type, what a factor is unless said otherwise, name, formula, settings that must be given, those that must be
-/// given unless it is a factor, all other settings.
+/// One entry per schedule: its type; the factor that it is by default; name; formula; settings that must be given; those that
+/// must be given unless it is a factor; all other settings.
 macro_rules! registry {
     ($($kind:ident = $factor:expr, $name:literal $formula:literal
         [$($required:ident = $example:literal),*] [$($value:ident),*] [$($setting:ident),*])*) => {
@@ -218,7 +218,8 @@ macro_rules! registry {
         ///
         /// # Errors
         /// [`Error::Unknown`] listing all schedules or all settings, [`Error::Duplicate`] if a setting is given twice,
-        /// [`Error::Missing`] with an example where one without a default is not given, and [`Error::Setting`] if a value is no value of its kind; else as [`Schedule::check`].
+        /// [`Error::Missing`] with an example where one without a default is not given, and [`Error::Setting`] if a text cannot
+        /// be read; else as [`Schedule::check`].
         ///
         /// # Examples
         ///

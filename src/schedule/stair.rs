@@ -43,7 +43,7 @@ impl Constant {
         Self { value, factor: 1.0, steps: 0 }
     }
 
-    /// What a file leaves out that has no default is an error when it is checked.
+    /// The start for a file: fields without a default that it leaves out stay unset, and the check finds them.
     #[cfg(feature = "serde")]
     fn unset() -> Self {
         Self::new(UNSET)
@@ -103,7 +103,7 @@ impl Step {
         Self { from, steps, gamma: 0.1 }
     }
 
-    /// What a file leaves out that has no default is an error when it is checked.
+    /// The start for a file: fields without a default that it leaves out stay unset, and the check finds them.
     #[cfg(feature = "serde")]
     fn unset() -> Self {
         Self::new(UNSET, 0)
@@ -133,8 +133,8 @@ impl Curve for Step {
 /// ```
 ///
 /// As `torch.optim.lr_scheduler.MultiStepLR`: the factor is in force *at* the milestone, and a repeated milestone counts
-/// repeatedly. Their order does not matter, and a gamma above 1 makes the value grow. Optax's `piecewise_constant_schedule` has the same boundary; Keras's
-/// [`Piecewise`] jumps one step later.
+/// repeatedly. Their order does not matter, and a gamma above 1 makes the value grow. Optax's `piecewise_constant_schedule` has
+/// the same boundary; Keras's [`Piecewise`] jumps one step later.
 ///
 /// # Examples
 ///
@@ -165,7 +165,7 @@ impl MultiStep {
         Self { from, milestones: milestones.into(), gamma: 0.1 }
     }
 
-    /// What a file leaves out that has no default is an error when it is checked.
+    /// The start for a file: fields without a default that it leaves out stay unset, and the check finds them.
     #[cfg(feature = "serde")]
     fn unset() -> Self {
         Self::new(UNSET, [])
