@@ -26,7 +26,7 @@ pub struct Attention {
     pub width: usize,
     /// Heads.
     pub heads: usize,
-    /// Whether a place sees only itself and those before it. Default false.
+    /// Whether a place attends only to itself and to the places before it. Default false.
     pub causal: bool,
     /// The share of weights that is dropped while training. Default 0.
     pub dropout: f64,
@@ -35,13 +35,13 @@ pub struct Attention {
 }
 
 impl Attention {
-    /// All places see all, with biases.
+    /// Every place attends to every place; there are biases, and nothing is dropped.
     pub fn new(width: usize, heads: usize) -> Self {
         Self { width, heads, causal: false, dropout: 0.0, bias: true }
     }
 
-    /// Records attention of a value to itself. Keys whose `padding` (samples × places) is not 0 are not seen; a place that sees none gives
-    /// NaN, as in PyTorch.
+    /// Records self-attention. Keys whose `padding` (samples × places) is not 0 are masked out; where all keys are masked out,
+    /// the output is NaN, as in PyTorch.
     pub fn run(&self, tape: &mut Tape, x: &Value, padding: Option<&Value>) -> Value {
         if let Err(error) = self.check(x, x, padding) {
             return tape.fail(error);
@@ -51,7 +51,8 @@ impl Attention {
         self.attend(tape, &all, padding)
     }
 
-    /// Records attention of a value to another, of samples × its own places × width.
+    /// Records cross-attention: queries come from `x`, keys and values from `memory`, which is samples × its own places ×
+    /// width.
     pub fn across(&self, tape: &mut Tape, x: &Value, memory: &Value, padding: Option<&Value>) -> Value {
         if let Err(error) = self.check(x, memory, padding) {
             return tape.fail(error);
@@ -93,7 +94,7 @@ impl Attention {
         (weight, bias)
     }
 
-    /// Projections of x, each samples × heads × places × elements of a head. The bias is added while they are put in this order.
+    /// `count` projections of x, each samples × heads × places × elements of a head. The copy into this order adds the bias.
     fn heads_of(&self, x: &Value, weight: &Value, bias: Option<&Value>, count: usize) -> Vec<Value> {
         let (samples, places, head) = (x.shape()[0], x.shape()[1], self.width / self.heads);
         let product = x.matmul(&weight.transpose()).reshape(&[samples, places, count, self.heads, head]);
@@ -119,7 +120,7 @@ impl Attention {
         tape.named("out_proj", |tape| out.forward(tape, &joined))
     }
 
-    /// Scores over √d; −∞ where a place does not see another.
+    /// Scores divided by √d; −∞ where a place must not attend to another.
     fn masked(&self, tape: &mut Tape, scores: &Value, padding: Option<&Value>) -> Value {
         let scale = ((self.width / self.heads) as f64).sqrt().recip();
         let mut scores = scores * scale;
@@ -150,12 +151,12 @@ pub struct TransformerBlock {
     pub attention: Attention,
     /// Elements between the two linear layers.
     pub feed_forward: usize,
-    /// What is between them. Default GELU; PyTorch's is ReLU.
+    /// The activation between the two linear layers. Default GELU; PyTorch's is ReLU.
     pub activation: Nonlinearity,
-    /// Whether the normalisation comes before attention and linear layers, and not after the residual connection. Default true; PyTorch's is
-    /// false.
+    /// Whether to normalise before the attention and before the linear layers, rather than after each residual connection.
+    /// Default true; PyTorch's is false.
     pub norm_first: bool,
-    /// The share that is dropped behind the attention, the activation and the second linear layer. Default 0.
+    /// The share that is dropped after the attention, the activation and the second linear layer. Default 0.
     pub dropout: f64,
 }
 
@@ -208,12 +209,13 @@ impl Model for TransformerBlock {
     }
 }
 
-/// Adds to each place of samples × places × width what says where it is.
+/// Positional encoding: adds to each place of samples × places × width a vector that depends on the number of the place alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Positions {
-    /// A row of the parameter `weight` for each of so many places, normal with deviation 0.02 at the start.
+    /// A trained vector for each place: a row of the parameter `weight`, which starts from a normal distribution with standard
+    /// deviation 0.02.
     Learned {
-        /// Places at most.
+        /// The largest number of places.
         places: usize,
     },
     /// sin(p/10000^(2i/width)) at the even elements 2i, and the cosine at the odd ones (Vaswani et al. 2017).

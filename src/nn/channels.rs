@@ -5,8 +5,8 @@ use super::{BatchNorm1d, Init, Model, Tape, Value};
 use crate::error::{Error, range};
 use crate::op::Expr;
 
-/// Normalises channels of images, as PyTorch's `BatchNorm2d`: a [`BatchNorm1d`], whose settings it has, over samples × channels × lines ×
-/// columns.
+/// Normalises the channels of images (samples × channels × lines × columns), as PyTorch's `BatchNorm2d`. Its settings are those
+/// of the [`BatchNorm1d`] in it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct BatchNorm2d(pub BatchNorm1d);
 
@@ -37,7 +37,7 @@ pub struct GroupNorm {
     pub channels: usize,
     /// Added to the variance. Default 1e-5.
     pub eps: f64,
-    /// Whether there are weight and bias.
+    /// Whether there are weight and bias. Default true.
     pub affine: bool,
 }
 
@@ -95,7 +95,8 @@ impl Model for InstanceNorm {
     }
 }
 
-/// Samples, and elements of a channel, of a value that has so many channels.
+/// The number of samples, and the elements of a channel, of a value with `channels` channels; any other value is a mistake that
+/// the tape keeps.
 fn samples_and_area(tape: &mut Tape, x: &Value, channels: usize, of: &str) -> Option<(usize, usize)> {
     match x.shape() {
         [samples, found, rest @ ..] if *found == channels => Some((*samples, rest.iter().product())),
@@ -107,7 +108,8 @@ fn samples_and_area(tape: &mut Tape, x: &Value, channels: usize, of: &str) -> Op
     }
 }
 
-/// Normalises a value in the shape samples × groups × channels of each × area over the last two of them.
+/// Normalises x, seen as `shape` (samples × groups × channels of a group × elements of a channel), over the last two
+/// dimensions.
 fn by_group(tape: &mut Tape, x: &Value, shape: [usize; 4], eps: f64, affine: bool) -> Value {
     let [_, groups, each, _] = shape;
     let wide = x.reshape(&shape);
@@ -119,8 +121,8 @@ fn by_group(tape: &mut Tape, x: &Value, shape: [usize; 4], eps: f64, affine: boo
     normalised(tape, &wide, &mean, &variance, eps, own).reshape(x.shape())
 }
 
-/// Sets whole channels of a sample to 0 with probability p while training, and divides the others by 1 − p, as PyTorch's `Dropout1d` and
-/// `Dropout2d`. What is drawn follows from the lane's key alone.
+/// Sets whole channels of a sample to 0 with probability p while training, and divides the others by 1 − p, as PyTorch's
+/// `Dropout1d` and `Dropout2d`. What is dropped is a function of the lane's key, the step and the layer alone.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct ChannelDropout {
     /// At least 0 and below 1.

@@ -4,12 +4,13 @@ use super::{Init, Model, Tape, Value};
 use crate::error::Error;
 use crate::op::{ConvPart, ConvSizes};
 
-/// What lies around an image.
+/// What surrounds an image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Padding<const N: usize> {
-    /// So many zeros on either side, along each axis.
+    /// This number of zeros on either side, for each axis.
     Zeros([usize; N]),
-    /// As many zeros as it takes for an output as large as the input, half of them on either side and an odd one at the end. Strides are 1.
+    /// As many zeros as make the output as large as the input: half of them on either side, and an odd one at the end. Strides
+    /// have to be 1.
     Same,
 }
 
@@ -26,19 +27,20 @@ macro_rules! convolution {
             pub outputs: usize,
             /// Sizes of the kernel.
             pub kernel: [usize; $axes],
-            /// From one place of the kernel to the next one. Default 1.
+            /// Elements from one position of the kernel to the next. Default 1.
             pub stride: [usize; $axes],
             /// Zeros around x. Default none.
             pub padding: Padding<$axes>,
-            /// From one element under the kernel to the next one. Default 1.
+            /// Elements from one element under the kernel to the next. Default 1.
             pub dilation: [usize; $axes],
-            /// Groups of channels that know nothing of each other. Default 1.
+            /// Groups of channels: outputs depend only on the inputs of their own group. Default 1.
             pub groups: usize,
             /// Whether there is a bias per channel of y. Default true.
             pub bias: bool,
-            /// How the weight starts; nothing is PyTorch's: even between ±1/√(inputs/groups · elements of the kernel).
+            /// How the weight starts. The default, `None`, is PyTorch's: uniform between ±1/√(inputs/groups · elements of the
+            /// kernel).
             pub weight_init: Option<Init>,
-            /// How the bias starts; nothing is the same.
+            /// How the bias starts. The default, `None`, is uniform between the same bounds.
             pub bias_init: Option<Init>,
         }
 
@@ -59,7 +61,7 @@ macro_rules! convolution {
                 }
             }
 
-            /// With so many zeros on either side of each axis.
+            /// With `padding` zeros on either side of each axis.
             pub fn padded(self, padding: [usize; $axes]) -> Self {
                 Self { padding: Padding::Zeros(padding), ..self }
             }
@@ -107,7 +109,7 @@ convolution!(
 
 macro_rules! transposed {
     ($name:ident, $axes:literal, $torch:literal) => {
-        #[doc = concat!("The gradient of a [`Conv", $axes, "d`] by its input as a layer: each element of x spreads a kernel over y.")]
+        #[doc = concat!("The gradient of a [`Conv", $axes, "d`] by its input as a layer: each element of x adds a kernel to y.")]
         ///
         /// y has `(size − 1)·stride + dilation·(kernel − 1) + output_padding + 1 − 2·padding` elements along an axis. Parameters `weight`
         /// (inputs × (outputs/groups) × kernel) and `bias`, as PyTorch's
@@ -120,21 +122,22 @@ macro_rules! transposed {
             pub outputs: usize,
             /// Sizes of the kernel.
             pub kernel: [usize; $axes],
-            /// From one place of the kernel to the next one. Default 1.
+            /// Elements from one position of the kernel to the next. Default 1.
             pub stride: [usize; $axes],
             /// Elements that are left out on either side of y. Default none.
             pub padding: [usize; $axes],
             /// Further elements at the end of y, fewer than the stride or the dilation. Default none.
             pub output_padding: [usize; $axes],
-            /// From one element under the kernel to the next one. Default 1.
+            /// Elements from one element under the kernel to the next. Default 1.
             pub dilation: [usize; $axes],
-            /// Groups of channels that know nothing of each other. Default 1.
+            /// Groups of channels: outputs depend only on the inputs of their own group. Default 1.
             pub groups: usize,
             /// Whether there is a bias per channel of y. Default true.
             pub bias: bool,
-            /// How the weight starts; nothing is PyTorch's: even between ±1/√(outputs/groups · elements of the kernel).
+            /// How the weight starts. The default, `None`, is PyTorch's: uniform between ±1/√(outputs/groups · elements of the
+            /// kernel).
             pub weight_init: Option<Init>,
-            /// How the bias starts; nothing is the same.
+            /// How the bias starts. The default, `None`, is uniform between the same bounds.
             pub bias_init: Option<Init>,
         }
 
@@ -182,7 +185,7 @@ macro_rules! transposed {
 transposed!(ConvTranspose1d, 1, "ConvTranspose1d");
 transposed!(ConvTranspose2d, 2, "ConvTranspose2d");
 
-/// PyTorch's start values: even between ±1/√fan_in.
+/// PyTorch's start values: uniform between ±1/√fan_in.
 fn even<const N: usize>(channels: usize, kernel: [usize; N]) -> Init {
     let fan = kernel.iter().fold(channels, |fan, &size| fan.saturating_mul(size));
     Init::Uniform((fan.max(1) as f64).sqrt().recip())
@@ -195,7 +198,8 @@ pub(super) fn wide<const N: usize>(sizes: [usize; N], line: usize) -> [usize; 2]
     wide
 }
 
-/// Samples, and the sizes of a value that has samples, so many channels, and so many axes of at least one element.
+/// The number of samples, and the sizes along the image's axes, of a value of samples × `channels` × `N` axes of at least one
+/// element; any other value is a mistake that the tape keeps.
 pub(super) fn spatial<const N: usize>(tape: &mut Tape, x: &Value, channels: usize, of: &str) -> Option<(usize, [usize; 2])> {
     let shape = x.shape();
     if shape.len() != 2 + N || shape[1] != channels || shape[2..].contains(&0) {
@@ -209,7 +213,7 @@ pub(super) fn spatial<const N: usize>(tape: &mut Tape, x: &Value, channels: usiz
     Some((shape[0], image))
 }
 
-/// With a bias per channel, which starts as it says.
+/// Adds a bias per channel, if `init` says how it starts.
 fn biased(tape: &mut Tape, y: Value, channels: usize, init: Option<Init>) -> Value {
     let Some(init) = init else { return y };
     let bias = tape.parameter("bias", &[channels], init);
@@ -217,7 +221,7 @@ fn biased(tape: &mut Tape, y: Value, channels: usize, init: Option<Init>) -> Val
     &y + &bias.reshape(&shape)
 }
 
-/// A kernel and how it goes over an image.
+/// A kernel and how it moves over an image.
 struct Kernel {
     size: [usize; 2],
     stride: [usize; 2],
@@ -235,7 +239,7 @@ impl Kernel {
         (self.size[axis].saturating_sub(1)).saturating_mul(self.dilation[axis]).saturating_add(1)
     }
 
-    /// What cannot be, whatever the image.
+    /// Checks channels, kernel, stride and dilation, which have to be right for any image.
     fn check(&self, [inputs, outputs]: [usize; 2], image: [usize; 2]) -> Result<(), Error> {
         let groups = self.groups;
         if groups == 0 || inputs == 0 || outputs == 0 || inputs % groups > 0 || outputs % groups > 0 {
@@ -251,7 +255,7 @@ impl Kernel {
         Ok(())
     }
 
-    /// Sizes of a convolution with so many zeros around the image; without a number, as many as keep its size.
+    /// Sizes of a convolution with `zeros` around the image; `None` is as many as keep its size.
     fn sizes(
         &self,
         batch: usize,
@@ -282,7 +286,8 @@ impl Kernel {
         Ok(self.with(batch, channels, [image, [lines, columns]], padding))
     }
 
-    /// Sizes of the convolution whose gradient by its input a transposed one is: so what is given is its y.
+    /// Sizes for a transposed convolution: those of the convolution whose gradient by its input it is. So `given` is the size
+    /// of that convolution's y.
     fn transposed(
         &self,
         batch: usize,
@@ -321,7 +326,7 @@ impl Kernel {
 /// Repeats each element `scale` times along lines and columns, as PyTorch's `Upsample` with the mode `nearest`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Upsample {
-    /// How often along either axis, at least 1.
+    /// How often an element is repeated along lines and along columns, each at least 1.
     pub scale: [usize; 2],
 }
 

@@ -1,11 +1,11 @@
-//! Start values of parameters, by key.
+//! Start values of parameters, from a key.
 
 use crate::error::{Error, Result};
 use crate::op::threefry;
 use std::sync::Arc;
 
-/// How a parameter starts. `fan_in` and `fan_out` are those of PyTorch: the elements of a row, and those of a column, both times what
-/// lies behind the first two dimensions.
+/// How a parameter starts. `fan_in` and `fan_out` are those of PyTorch: the sizes of the second and of the first dimension,
+/// both times the sizes of all further dimensions.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum Init {
@@ -15,35 +15,35 @@ pub enum Init {
     Ones,
     /// All the same.
     Constant(f64),
-    /// Even between ± this bound. PyTorch's linear layers take 1/√inputs, for weight and bias.
+    /// Uniform between ± this bound. PyTorch's linear layers take 1/√inputs, for weight and bias.
     Uniform(f64),
     /// Normal with mean 0 and this standard deviation.
     Normal(f64),
     /// Normal, drawn again beyond two standard deviations.
     TruncatedNormal(f64),
-    /// Even between ±√(6/(fan_in + fan_out)) (Glorot and Bengio 2010).
+    /// Uniform between ±√(6/(fan_in + fan_out)) (Glorot and Bengio 2010).
     XavierUniform,
     /// Normal with the variance 2/(fan_in + fan_out).
     XavierNormal,
-    /// Even between ±√(6/fan_in), for layers before a ReLU (He et al. 2015).
+    /// Uniform between ±√(6/fan_in), for layers before a ReLU (He et al. 2015).
     HeUniform,
     /// Normal with the variance 2/fan_in.
     HeNormal,
-    /// A matrix whose rows, or columns if there are fewer, are orthogonal and of this length (Saxe et al. 2014). Dimensions behind the
-    /// first are one.
+    /// A matrix whose rows, or columns if there are fewer, are orthogonal and of this length (Saxe et al. 2014). Dimensions
+    /// after the first count as one.
     Orthogonal(f64),
     /// These numbers, in row-major order.
     Given(Arc<[f64]>),
 }
 
-/// Random words, one after the other.
+/// A sequence of random words.
 struct Words {
     key: [u32; 2],
     count: u32,
 }
 
 impl Words {
-    /// For a parameter of a lane: names have sequences of their own.
+    /// For a parameter of a lane: each name has its own sequence.
     fn new(key: [u32; 2], name: &str) -> Self {
         let mixed = name.bytes().fold(key, |key, byte| threefry(key, [byte.into(), 0x1417]));
         Self { key: mixed, count: 0 }
@@ -65,7 +65,7 @@ impl Words {
 }
 
 impl Init {
-    /// Fills a parameter's values by a lane's key: other keys and names give other values, the same ones the same.
+    /// Fills in a parameter's start values, a function of the lane's key and the parameter's name.
     ///
     /// # Errors
     /// [`Error::Shape`] for a parameter with fewer than two dimensions where fans are needed.

@@ -5,7 +5,7 @@ use crate::error::{Error, range};
 use crate::op::Expr;
 use std::fmt::Debug;
 
-/// What makes a value of a value: a layer, or a whole model.
+/// A function from one value to another: a layer, or a whole model.
 ///
 /// # Examples
 ///
@@ -35,7 +35,7 @@ pub trait Model: Debug {
     /// Records the layer on a value, whose first dimension is that of the samples.
     fn forward(&self, tape: &mut Tape, x: &Value) -> Value;
 
-    /// What it is, for people: the first word of its debug output, unless it says otherwise.
+    /// Its kind, as summaries show it. Default: the first word of its debug output.
     fn kind(&self) -> String {
         format!("{self:?}").split(|c: char| !c.is_alphanumeric()).next().unwrap_or_default().into()
     }
@@ -56,14 +56,14 @@ pub struct Linear {
     pub outputs: usize,
     /// Whether there is a bias.
     pub bias: bool,
-    /// How the weight starts. The default is PyTorch's: even between ±1/√inputs.
+    /// How the weight starts. The default is PyTorch's: uniform between ±1/√inputs.
     pub weight_init: Init,
     /// How the bias starts. The default is the same.
     pub bias_init: Init,
 }
 
 impl Linear {
-    /// With a bias, started as PyTorch's.
+    /// With a bias, and with PyTorch's start values.
     pub fn new(inputs: usize, outputs: usize) -> Self {
         let init = Init::Uniform((inputs.max(1) as f64).sqrt().recip());
         Self { inputs, outputs, bias: true, weight_init: init.clone(), bias_init: init }
@@ -93,7 +93,7 @@ impl Model for Linear {
     }
 }
 
-/// A function of each element, or along the last dimension.
+/// An activation: a function of each element, or along the last dimension.
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[non_exhaustive]
 pub enum Nonlinearity {
@@ -122,7 +122,7 @@ pub enum Nonlinearity {
 }
 
 impl Nonlinearity {
-    /// The function of one element; nothing for those along a dimension.
+    /// The function of one element; `None` for those along a dimension.
     pub fn expr(self, x: Expr) -> Option<Expr> {
         Some(match self {
             Self::Relu => x.relu(),
@@ -155,21 +155,22 @@ impl Model for Nonlinearity {
     }
 }
 
-/// Rows of a table by number: `weight` of rows × width, normal with deviation 1. The input is one of indices.
+/// Rows of a table by number. The table is the parameter `weight` of rows × width, which starts normal with deviation 1; the
+/// numbers are an input of indices ([`Tape::indices`]).
 #[derive(Debug, Clone, PartialEq)]
 pub struct Embedding {
     /// Rows of the table.
     pub rows: usize,
     /// Elements of each.
     pub width: usize,
-    /// A number whose row gets no gradient.
+    /// The number of a row that gets no gradient. Default: none.
     pub padding: Option<u32>,
     /// How the table starts.
     pub init: Init,
 }
 
 impl Embedding {
-    /// Without padding, started as PyTorch's.
+    /// Without padding, and with PyTorch's start values.
     pub fn new(rows: usize, width: usize) -> Self {
         Self { rows, width, padding: None, init: Init::Normal(1.0) }
     }
@@ -183,8 +184,8 @@ impl Model for Embedding {
     }
 }
 
-/// Sets elements to 0 with probability p while training, and divides the others by 1 − p. Each step and each layer has a mask of its own;
-/// what is drawn follows from the lane's key alone.
+/// Sets elements to 0 with probability p while training, and divides the others by 1 − p. Each step and each layer has its own
+/// mask: a function of the lane's key, the step and the layer alone.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Dropout {
     /// At least 0 and below 1.
@@ -205,8 +206,9 @@ impl Model for Dropout {
     }
 }
 
-/// [`Dropout`] whose probability is a number of each lane: the untrained buffer `p`, which starts at [`LaneDropout::p`] and which
-/// [`TrainerBuilder::buffer`](crate::train::TrainerBuilder::buffer) sets for a lane. It has to be at least 0 and below 1 in every lane.
+/// [`Dropout`] with a probability per lane: the untrained buffer `p`, which starts at [`LaneDropout::p`] and which
+/// [`TrainerBuilder::buffer`](crate::train::TrainerBuilder::buffer) sets for a lane. It has to be at least 0 and below 1 in
+/// every lane.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct LaneDropout {
     /// At least 0 and below 1.
@@ -229,8 +231,9 @@ impl Model for LaneDropout {
     }
 }
 
-/// Normalises features (the second dimension) by their mean and variance over all others: over the batch while training, by running
-/// statistics else. Parameters `weight` and `bias`, buffers `running_mean` and `running_var`, as PyTorch's `BatchNorm1d`.
+/// Normalises features (the second dimension) by their mean and variance over all other dimensions: those of the batch while
+/// training, running ones in evaluation. Parameters `weight` and `bias`, buffers `running_mean` and `running_var`, as PyTorch's
+/// `BatchNorm1d`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct BatchNorm1d {
     /// Elements of the second dimension.
@@ -239,9 +242,9 @@ pub struct BatchNorm1d {
     pub eps: f64,
     /// The weight of the batch in the running statistics. Default 0.1. (Keras' momentum is 1 minus this.)
     pub momentum: f64,
-    /// Whether the running variance takes the batch's with n/(n − 1), as PyTorch does.
+    /// Whether the running variance takes the batch's variance times n/(n − 1), as in PyTorch. Default true.
     pub unbiased: bool,
-    /// Whether there are weight and bias.
+    /// Whether there are weight and bias. Default true.
     pub affine: bool,
 }
 
@@ -251,12 +254,12 @@ impl BatchNorm1d {
         Self { features, eps: 1e-5, momentum: 0.1, unbiased: true, affine: true }
     }
 
-    /// Keras' defaults: ε = 1e-3, momentum 0.99 in its sense, the variance as it is.
+    /// Keras' defaults: ε = 1e-3, momentum 0.99 in its sense, and a running variance without the factor n/(n − 1).
     pub fn keras(features: usize) -> Self {
         Self { eps: 1e-3, momentum: 0.01, unbiased: false, ..Self::new(features) }
     }
 
-    /// Burn's: PyTorch's, but the running variance takes the batch's as it is.
+    /// Burn's defaults: PyTorch's, but a running variance without the factor n/(n − 1).
     pub fn burn(features: usize) -> Self {
         Self { unbiased: false, ..Self::new(features) }
     }
@@ -328,11 +331,11 @@ pub(super) fn normalised(
 /// Normalises each sample over its last dimensions, with `weight` and `bias` of their shape, as PyTorch's `LayerNorm`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LayerNorm {
-    /// The last dimensions.
+    /// The sizes of the last dimensions.
     pub shape: Vec<usize>,
     /// Added to the variance. Default 1e-5.
     pub eps: f64,
-    /// Whether there are weight and bias.
+    /// Whether there are weight and bias. Default true.
     pub affine: bool,
 }
 
@@ -343,7 +346,7 @@ impl LayerNorm {
     }
 }
 
-/// The axes of the last dimensions, if they are these.
+/// The last axes of x, if their sizes are `shape`; otherwise it is a mistake that the tape keeps.
 fn last_axes(tape: &mut Tape, x: &Value, shape: &[usize]) -> Option<Vec<usize>> {
     if !x.shape().ends_with(shape) || shape.is_empty() {
         let expected = format!("last dimensions of {shape:?}");
@@ -368,11 +371,11 @@ impl Model for LayerNorm {
 /// `x / √(mean of x² + eps) · weight` over the last dimensions, as PyTorch's `RMSNorm`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RmsNorm {
-    /// The last dimensions.
+    /// The sizes of the last dimensions.
     pub shape: Vec<usize>,
     /// Added to the mean of squares. Default 2⁻²³, the resolution of single precision, as in PyTorch.
     pub eps: f64,
-    /// Whether there is a weight.
+    /// Whether there is a weight. Default true.
     pub affine: bool,
 }
 
@@ -407,7 +410,7 @@ impl<M: Model> Model for Residual<M> {
     }
 }
 
-/// All dimensions but the first as one.
+/// Joins all dimensions but the first into one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Flatten;
 
@@ -417,7 +420,7 @@ impl Model for Flatten {
     }
 }
 
-/// Other dimensions behind the first.
+/// Gives the dimensions after the first these sizes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reshape(pub Vec<usize>);
 
@@ -450,24 +453,24 @@ pub struct Sequential {
 }
 
 impl Sequential {
-    /// No layers: the input.
+    /// Without layers; it returns its input.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// With another layer, named by its place.
+    /// Appends a layer, named by its place.
     pub fn then(self, layer: impl Model + 'static) -> Self {
         let name = self.layers.len().to_string();
         self.named(&name, layer)
     }
 
-    /// With another layer under a name.
+    /// Appends a layer under a name.
     pub fn named(mut self, name: &str, layer: impl Model + 'static) -> Self {
         self.layers.push((name.into(), Box::new(layer)));
         self
     }
 
-    /// Linear layers with a function between each two: a perceptron with `hidden` widths.
+    /// A perceptron: linear layers whose outputs have the widths `hidden` and then `outputs`, with a function between each two.
     pub fn perceptron(inputs: usize, hidden: &[usize], outputs: usize, function: Nonlinearity) -> Self {
         let mut model = Self::new();
         let mut width = inputs;

@@ -119,15 +119,15 @@ impl Criterion for Huber {
     }
 }
 
-/// Cross-entropy of whole-numbered labels: −ln softmax(x)\[label\] along the last dimension. The target is an input of indices with the shape of
-/// the others.
+/// Cross-entropy of whole-numbered labels: −ln softmax(x)\[label\] along the last dimension. The target is an input of indices
+/// whose shape is that of the logits without the last dimension.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct CrossEntropy {
-    /// The share ε of all classes: (1 − ε)·own term + ε·mean of the terms of all classes. Default 0.
+    /// Label smoothing ε: the loss is (1 − ε)·term of the label + ε·mean of the terms of all classes. Default 0.
     pub smoothing: f64,
     /// A weight per class; the mean divides by the sum of the labels' weights.
     pub class_weights: Option<Vec<f64>>,
-    /// Samples with this label count for nothing.
+    /// Samples with this label are ignored. Default: none.
     pub ignored: Option<u32>,
 }
 
@@ -171,7 +171,7 @@ impl Criterion for CrossEntropy {
             losses = tape.map(&[&losses, &all], |of| of[0].clone() + of[1].clone() * (smoothing / classes as f64));
         }
         let Some(ignored) = self.ignored else { return Terms { losses, weights: of_weight } };
-        // Each engine rounds it as it rounds labels.
+        // As a number on the tape, it is rounded by each engine as the labels are.
         let ignored = f64::from(ignored);
         let counts = labels.apply(|label| (label - ignored).abs().less(0.5).select(0.0, 1.0));
         let losses = tape.map(&[&counts, &losses], |of| of[0].clone().select(of[1].clone(), 0.0));
@@ -180,10 +180,11 @@ impl Criterion for CrossEntropy {
     }
 }
 
-/// Cross-entropy of probabilities t given by logits: (1 − t)·x + (1 + (p − 1)·t)·ln(1 + e⁻ˣ).
+/// Binary cross-entropy of logits x and probabilities t: (1 − t)·x + (1 + (p − 1)·t)·ln(1 + e⁻ˣ). As PyTorch's
+/// `BCEWithLogitsLoss`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct BinaryCrossEntropy {
-    /// The weight p of what is to be 1. Default 1.
+    /// The weight p of the targets that are 1, PyTorch's `pos_weight`. Default 1.
     pub positive_weight: f64,
 }
 
@@ -200,7 +201,7 @@ impl Criterion for BinaryCrossEntropy {
     }
 }
 
-/// t·(ln t − x) for logarithms of probabilities x and probabilities t; 0 where t is 0. PyTorch's `KLDivLoss`.
+/// t·(ln t − x), where x are logarithms of probabilities and t probabilities; 0 where t is 0. As PyTorch's `KLDivLoss`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct KlDivergence;
 

@@ -1,11 +1,11 @@
-//! Adapters of low rank.
+//! Low-rank adapters (LoRA).
 
 use super::layers::{Linear, Model};
 use super::{Init, Tape, Value};
 use crate::error::{Error, range};
 
-/// A linear layer that stays as it is, and a trained product of two narrow matrices beside it (Hu et al. 2021):
-/// `y = x·Wᵀ + b + (α/r)·(x·Aᵀ)·Bᵀ`. Parameters `weight` and `bias`, which get no gradient, and `lora_A.weight` (rank × inputs) and
+/// LoRA: a linear layer that is not trained, plus a trained product of two narrow matrices (Hu et al. 2021): `y = x·Wᵀ + b +
+/// (α/r)·(x·Aᵀ)·Bᵀ`. Parameters `weight` and `bias`, which get no gradient, and `lora_A.weight` (rank × inputs) and
 /// `lora_B.weight` (outputs × rank, 0 at the start), named as PEFT names them.
 ///
 /// # Examples
@@ -22,11 +22,11 @@ use crate::error::{Error, range};
 /// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct LowRank {
-    /// The layer that stays.
+    /// The layer that is not trained.
     pub base: Linear,
     /// Rows of A, at least 1.
     pub rank: usize,
-    /// α: the product counts α/rank times.
+    /// α: the product is multiplied by α/rank.
     pub alpha: f64,
 }
 

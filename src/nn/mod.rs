@@ -1,7 +1,8 @@
 //! Networks: values on a tape, layers, losses, start values.
 //!
-//! A [`Model`] records itself on a [`Tape`]; [`Criterion`] makes a loss of its output, [`Tape::backward`] the gradient by all parameters, and
-//! [`Tape::record`] operations of a plan. [`Trainer`](crate::Trainer) does all of that.
+//! A [`Model`] records itself on a [`Tape`], a [`Criterion`] turns its output into a loss, [`Tape::backward`] adds the
+//! gradients by all parameters, and [`Tape::record`] writes the operations into a plan. [`Trainer`](crate::Trainer) does all of
+//! that.
 
 mod attention;
 mod channels;

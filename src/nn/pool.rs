@@ -20,8 +20,8 @@ impl Sliding {
         (self.size[axis] - 1).saturating_mul(self.dilation[axis]).saturating_add(1)
     }
 
-    /// Windows along an axis of so many elements; nothing if there is none. With `ceil` a last one may reach beyond the end, if it begins
-    /// before it.
+    /// The number of windows along an axis of `len` elements; `None` if not even one fits. With `ceil` the last window may
+    /// reach beyond the end, if it begins before it.
     fn places(&self, axis: usize, len: usize) -> Option<usize> {
         let rest = len.saturating_add(2 * self.padding[axis]).checked_sub(self.extent(axis))?;
         let stride = self.stride[axis];
@@ -33,7 +33,7 @@ impl Sliding {
         Some(if begins { places } else { places - 1 })
     }
 
-    /// Whether any of so many windows lies with all its elements beside the image, as dilated ones may.
+    /// Whether any window has all its elements outside the image, which a dilation makes possible.
     fn misses(&self, axis: usize, image: usize, windows: usize) -> bool {
         let beyond = self.padding[axis]..self.padding[axis] + image;
         let meets =
@@ -41,7 +41,7 @@ impl Sliding {
         self.dilation[axis] > 1 && !(0..windows).all(meets)
     }
 
-    /// The sizes of a pool of planes.
+    /// The sizes of a pool over `planes` images.
     fn sizes(&self, planes: usize, image: [usize; 2]) -> Result<PoolSizes, Error> {
         for (name, sizes) in [("kernel", self.size), ("stride", self.stride), ("dilation", self.dilation)] {
             if sizes.contains(&0) {
@@ -100,11 +100,11 @@ macro_rules! pools {
         pub struct $max {
             /// Sizes of a window.
             pub kernel: [usize; $axes],
-            /// From one window to the next one. Default: the kernel.
+            /// Elements from one window to the next. Default: the kernel.
             pub stride: [usize; $axes],
-            /// Places before the first and behind the last element, at most half of a window. Default 0.
+            /// Places before the first and after the last element, at most half of a window. Default 0.
             pub padding: [usize; $axes],
-            /// From one element of a window to the next one. Default 1.
+            /// Elements from one element of a window to the next. Default 1.
             pub dilation: [usize; $axes],
             /// Whether a last window may reach beyond the end. Default false.
             pub ceil_mode: bool,
@@ -131,9 +131,9 @@ macro_rules! pools {
         pub struct $average {
             /// Sizes of a window.
             pub kernel: [usize; $axes],
-            /// From one window to the next one. Default: the kernel.
+            /// Elements from one window to the next. Default: the kernel.
             pub stride: [usize; $axes],
-            /// Places before the first and behind the last element, at most half of a window. Default 0.
+            /// Places before the first and after the last element, at most half of a window. Default 0.
             pub padding: [usize; $axes],
             /// Whether a last window may reach beyond the end. Default false.
             pub ceil_mode: bool,
@@ -161,8 +161,8 @@ macro_rules! pools {
         pools!(adaptive $adaptive_average, $axes, PoolKind::Average { padded: false }, "The mean");
     )*};
     (adaptive $name:ident, $axes:literal, $kind:expr, $what:literal) => {
-        #[doc = concat!($what, " of each of so many windows, which cover the image: window o of O has the elements from ⌊o·L/O⌋ to below")]
-        #[doc = concat!("⌈(o + 1)·L/O⌉. One window is the whole image. As PyTorch's `", stringify!($name), "`.")]
+        #[doc = concat!($what, " of each of O windows, which cover an axis of L elements: window o has those from ⌊o·L/O⌋")]
+        #[doc = concat!("to below ⌈(o + 1)·L/O⌉. One window is the whole image. As PyTorch's `", stringify!($name), "`.")]
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
         pub struct $name {
             /// Windows along each axis, at least 1.

@@ -20,7 +20,7 @@ pub enum Cell {
 }
 
 impl Cell {
-    /// Matrices of hidden × inputs that lie one below the other in a weight.
+    /// The number of gates, whose matrices are stacked in one weight.
     fn gates(self) -> usize {
         match self {
             Self::Tanh | Self::Relu => 1,
@@ -33,7 +33,8 @@ impl Cell {
 /// A recurrent network over samples × steps × inputs: PyTorch's `RNN`, `LSTM` and `GRU` with `batch_first`, with their parameters
 /// (`weight_ih_l0`, `weight_hh_l0`, `bias_ih_l0`, `bias_hh_l0`, `…_l1`, `…_reverse`), order of gates and start values.
 ///
-/// The products of all inputs are one product per layer and direction, and so are the gradients of each weight.
+/// For each layer and direction, the inputs of all steps are multiplied in one product, and the gradient of each weight is one
+/// product too.
 ///
 /// # Examples
 ///
@@ -71,7 +72,7 @@ pub struct Recurrent {
 pub struct RecurrentState {
     /// The outputs.
     pub h: Value,
-    /// The cells of an LSTM; of other cells nothing.
+    /// The cell state of an LSTM; `None` for other cells.
     pub c: Option<Value>,
 }
 
@@ -81,7 +82,7 @@ pub struct RecurrentState {
 pub struct RecurrentRun {
     /// The outputs of the last layer: samples × steps × hidden, or twice hidden with both directions. 0 beyond the end of a sample.
     pub outputs: Value,
-    /// After the last step of each sample; backward, after its first.
+    /// The state after the last step of each sample; of the backward direction, after its first step.
     pub state: RecurrentState,
 }
 
@@ -93,7 +94,7 @@ struct Line<'a> {
     from_inputs: Value,
     /// Gates × hidden by hidden, transposed.
     weight: Value,
-    /// A bias that a gate multiplies.
+    /// The bias that the reset gate of a GRU multiplies.
     bias: Option<Value>,
     lengths: Option<&'a Value>,
 }
@@ -108,8 +109,8 @@ impl Recurrent {
     /// the number of steps of each (an input of indices, from 1 to the number of steps: see [`Recurrent::check_lengths`]); the backward
     /// direction begins at a sample's own end.
     ///
-    /// The gradient flows into the state; a state that was read from an earlier run and is given as an input cuts it off, as truncated
-    /// back-propagation wants it.
+    /// The gradient flows into the state. For truncated back-propagation, read the state of an earlier run and give it as an
+    /// input: the gradient stops there.
     pub fn run(&self, tape: &mut Tape, x: &Value, lengths: Option<&Value>, state: Option<&RecurrentState>) -> RecurrentRun {
         if let Err(error) = self.check(x, lengths, state) {
             let failed = tape.fail(error);
@@ -198,7 +199,7 @@ impl Recurrent {
 
     /// Parameters of a layer in one direction, and the products of its inputs.
     fn line<'a>(&self, tape: &mut Tape, x: &Value, (layer, backward): (usize, bool), lengths: Option<&'a Value>) -> Line<'a> {
-        // A layer before that has failed has no shape.
+        // Not from the shape of x: if the layer below failed, x has none.
         let (width, hidden) = (if layer == 0 { self.inputs } else { self.directions() * self.hidden }, self.hidden);
         let rows = self.cell.gates() * hidden;
         let suffix = format!("l{layer}{}", if backward { "_reverse" } else { "" });
@@ -207,7 +208,7 @@ impl Recurrent {
         let [of_x, of_h] = [("weight_ih", width), ("weight_hh", hidden)].map(|(name, width)| parameter(name, &[rows, width]));
         let biases = self.bias.then(|| ["bias_ih", "bias_hh"].map(|name| parameter(name, &[rows])));
         let mut from_inputs = x.matmul(&of_x.transpose());
-        // Both biases at once for all steps, but for that which a GRU's gate multiplies.
+        // Both biases are added at once for all steps; only the one that a GRU's gate multiplies stays apart.
         let bias = match biases {
             Some([of_x, of_h]) if self.cell == Cell::Gru => {
                 from_inputs = &from_inputs + &of_x;
@@ -231,7 +232,7 @@ impl Recurrent {
 }
 
 impl Model for Recurrent {
-    /// The outputs of all steps, from a state of zeros, all samples being as long as there are steps.
+    /// The outputs of all steps, from a state of zeros, for samples that all have every step.
     fn forward(&self, tape: &mut Tape, x: &Value) -> Value {
         self.run(tape, x, None, None).outputs
     }
@@ -286,7 +287,7 @@ impl Line<'_> {
         parts(&(&all + &from_h), 0)
     }
 
-    /// A new value where a sample still goes on at this step, the old one where it is over; without an old one, 0.
+    /// The new value where a sample has this step, else the old value, or 0 where there is no old one.
     fn kept(&self, tape: &mut Tape, step: usize, of: &[Value], old: Option<&Value>, f: impl FnOnce(&[Expr]) -> Expr) -> Value {
         let count = of.len();
         let rest = self.lengths.into_iter().chain(self.lengths.and(old));

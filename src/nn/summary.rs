@@ -9,17 +9,18 @@ use std::fmt;
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Line {
-    /// Its name, after those of the layers around it.
+    /// Its name, preceded by those of the layers around it.
     pub name: String,
-    /// What it is.
+    /// Its kind: [`Model::kind`].
     pub kind: String,
-    /// The shape of what it returns.
+    /// The shape of its output.
     pub shape: Vec<usize>,
-    /// Elements of its parameters, those of layers inside it among them.
+    /// Elements of its parameters, including those of layers inside it.
     pub parameters: usize,
 }
 
-/// Layers of a model with their shapes, elements of parameters, and what a training step takes. [`fmt::Display`] makes a table of it.
+/// Layers of a model with their shapes and numbers of parameters, the memory of a training step, and the operations of a
+/// forward pass. [`fmt::Display`] makes a table of it.
 ///
 /// # Examples
 ///
@@ -36,7 +37,7 @@ pub struct Line {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Summary {
-    /// The layers in the order in which they were recorded; one around others comes after them.
+    /// The layers in the order in which they were recorded; a layer that contains others comes after them.
     pub layers: Vec<Line>,
     /// Elements of all parameters that are trained.
     pub parameters: usize,
@@ -68,7 +69,7 @@ impl Summary {
     }
 }
 
-/// A recording of its own: the model on an input, and if asked for the gradient of the sum of its output.
+/// Records the model alone on an input, and, if asked for, the gradient of the sum of its output.
 fn recorded(
     mut tape: Tape,
     model: &(impl Model + ?Sized),

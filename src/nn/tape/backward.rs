@@ -1,4 +1,4 @@
-//! Gradients: nodes are gone through from the last to the first, and each passes on what it gets.
+//! Gradients: the nodes are visited from the last to the first, and each passes its gradient on to its inputs.
 
 use super::graph::{Graph, Look, Maker, Node, Product, READS, Said, contiguous};
 use super::{Tape, Value};
@@ -37,22 +37,22 @@ impl Tape {
 
 pub(super) struct Backward<'a> {
     pub(super) graph: &'a mut Graph,
-    /// What each tensor got so far.
+    /// The contributions to each tensor's gradient so far.
     given: BTreeMap<usize, Vec<Given>>,
 }
 
-/// A part of what a tensor gets.
+/// A contribution to a tensor's gradient.
 #[derive(Debug, Clone)]
 enum Given {
-    /// As many elements as it has.
+    /// For all of the tensor.
     Whole(Look),
-    /// For a part of it.
+    /// For a part of the tensor.
     Part(Look, Region),
-    /// From a product of which all of it is the right factor: the left one, and what the product got.
+    /// From a product whose right factor is all of the tensor: the left factor, and the gradient of the product.
     Factor(Look, Look, Product),
 }
 
-/// A part of a tensor: in each of so many rows of so many columns, some columns.
+/// A part of a tensor, which is seen as a matrix of `rows` × `columns`: `width` columns, beginning with column `first`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct Region {
     rows: usize,
@@ -74,7 +74,7 @@ impl Backward<'_> {
         }
         let one = self.graph.map(&[1], Vec::new(), 1.0.into());
         self.given.insert(loss, vec![Given::Whole(one)]);
-        // What is given to a tensor is complete when its own node is reached: those that read it come later.
+        // When a node is reached, the gradients of its outputs are complete: all nodes that read them come later on the tape.
         for node in (0..self.graph.nodes.len()).rev() {
             let outputs = self.graph.nodes[node].outputs();
             let grads: Vec<Option<Look>> = outputs.iter().map(|output| self.total(*output)).collect();
@@ -95,7 +95,7 @@ impl Backward<'_> {
         }
     }
 
-    /// The sum of what a tensor got.
+    /// The gradient of a tensor: the sum of the contributions to it.
     fn total(&mut self, tensor: usize) -> Option<Look> {
         let (mut whole, mut parts, mut factors) = (Vec::new(), Vec::new(), Vec::new());
         for given in self.given.remove(&tensor)? {
@@ -114,7 +114,7 @@ impl Backward<'_> {
     fn sum(&mut self, mut given: Vec<Look>) -> Option<Look> {
         while given.len() > 1 {
             let some: Vec<Look> = given.drain(..given.len().min(READS - 1)).collect();
-            // In the shape of the first, if all have it: so they can be computed together.
+            // If all have one shape, it is kept, so that the sum can take in their expressions.
             let shape = some[0].shape.clone();
             let alike = some.iter().all(|look| look.shape == shape);
             let shape = if alike { shape } else { vec![some[0].len()] };
@@ -127,7 +127,8 @@ impl Backward<'_> {
         given.pop()
     }
 
-    /// What parts got as that of all: parts that do not overlap lie side by side in one matrix, with 0 in between.
+    /// Gradients of the whole tensor, made from those of its parts: parts that do not overlap lie side by side in one matrix,
+    /// with 0 in between.
     fn side_by_side(&mut self, parts: Vec<(Look, Region)>, len: usize) -> Vec<Look> {
         let mut matrices: Vec<Vec<(Look, Region)>> = Vec::new();
         for (look, region) in parts {
@@ -148,7 +149,8 @@ impl Backward<'_> {
         matrices.into_iter().map(matrix).collect()
     }
 
-    /// The gradient of a matrix by which others were multiplied: one product, in which these lie one below the other.
+    /// The gradient of a matrix that was the right factor of several products: one product, in which the left factors lie one
+    /// below the other.
     fn products(&mut self, factors: Vec<(Look, Look, Product)>, len: usize) -> Vec<Look> {
         let mut alike: Vec<Vec<(Look, Look, Product)>> = Vec::new();
         for factor in factors {
@@ -236,7 +238,7 @@ impl Backward<'_> {
         }
     }
 
-    /// A gradient that lies as the first dimensions of a shape do, broadcast along the others.
+    /// A gradient along the first `kept` dimensions of a shape, broadcast along the others.
     fn along(&self, grad: &Look, shape: &[usize], kept: usize) -> Look {
         let mut strides = contiguous(&shape[..kept]);
         strides.resize(shape.len(), 0);
@@ -261,7 +263,7 @@ impl Backward<'_> {
         let count: f64 = shape[kept..].iter().product::<usize>() as f64;
         let mut looks = inputs.to_vec();
         let mut grads = grads.iter();
-        // The factor of each output's own slope.
+        // Pairs of a factor and the expression whose slope it multiplies.
         let mut factors: Vec<(Expr, Expr)> = Vec::new();
         for (reduction, expr, tensors) in outputs {
             let mut read = |look: Look| {
@@ -279,14 +281,14 @@ impl Backward<'_> {
                         let [largest, rest] = [0, 1].map(|index| read(self.along(&own(index), shape, kept)));
                         (given * (expr.clone() - largest - rest).exp(), expr.clone())
                     }
-                    // The largest is a number like any other, as what it takes from one part it gives to the other.
+                    // The largest element counts as a constant: what it takes from one part, it adds to the other.
                     (Reduction::LogSumExp, _) => continue,
                     (Reduction::Moments, 0) => (given / count, expr.clone()),
                     (Reduction::Moments, _) => {
                         let mean = read(self.along(&own(0), shape, kept));
                         (2.0 * given * (expr.clone() - mean), expr.clone())
                     }
-                    // Places have no slope; that of a largest value is not asked for.
+                    // Places have no slope, and no value on a tape is a plain maximum.
                     (Reduction::Max | Reduction::FirstMax, _) => continue,
                 });
             }
@@ -319,7 +321,7 @@ impl Backward<'_> {
             };
             let sizes: Vec<usize> = order.iter().map(|&d| shape[d]).collect();
             let part = if summed.is_empty() {
-                // A gradient that is passed on as it is needs no operation.
+                // A gradient that is passed on unchanged needs no operation.
                 let same = slope.as_input().map(|index| turned(&looks[index])).filter(Look::is_contiguous);
                 let part = same.unwrap_or_else(|| self.graph.map(&sizes, looks.iter().map(turned).collect(), slope.clone()));
                 if kept.iter().is_sorted() {
@@ -327,7 +329,8 @@ impl Backward<'_> {
                 }
                 part
             } else {
-                // The same slope as that of an input that was not summed is there already.
+                // If an input that is not broadcast has the same slope, its gradient is summed instead of computing the slope
+                // again.
                 let known =
                     wide.iter().find(|(known, part)| known.same(slope) && part.len() == shape.iter().product::<usize>());
                 let (looks, slope) = match known.cloned() {
@@ -345,13 +348,13 @@ impl Backward<'_> {
         }
     }
 
-    /// The gradient of a tensor, or of a part of it. A part has one gap at most.
+    /// The gradient of a tensor, or of a part of it. Between the rows of a part there is at most one kind of gap.
     fn spread(&mut self, part: Look, input: &Look, kept: &[usize], shape: &[usize]) -> Given {
         let len = self.graph.tensors[input.tensor].len;
         if part.len() == len {
             return Given::Whole(part);
         }
-        // Dimensions that lie one after the other are one.
+        // Dimensions that lie one after the other in memory are merged.
         let mut runs: Vec<[usize; 2]> = Vec::new();
         for &d in kept {
             let (size, stride) = (shape[d], input.strides[d]);
@@ -374,7 +377,7 @@ impl Backward<'_> {
         Given::Part(flat, Region { rows, columns, first: input.offset, width })
     }
 
-    /// A gradient in memory, to be read by what reads views alone.
+    /// Keeps a gradient in memory, for operations that can only read views.
     pub(super) fn whole(&mut self, grad: Look) -> Look {
         self.graph.tensors[grad.tensor].kept = true;
         grad
@@ -392,7 +395,7 @@ impl Backward<'_> {
             self.give_flat(&a, part);
         }
         if self.wanted(&b) {
-            // A matrix by which rows are multiplied may meet more of them.
+            // If the same matrix multiplies other rows too, one product makes the gradient of all.
             if batch == 1 && !trans_a && b.len() == self.graph.tensors[b.tensor].len {
                 let given = Given::Factor(a, grad, sizes);
                 return self.given.entry(b.tensor).or_default().push(given);
@@ -412,7 +415,7 @@ impl Backward<'_> {
 }
 
 impl Graph {
-    /// The gradient of the right factor of a product, from the left one and what the product got.
+    /// The gradient of the right factor of a product, from the left factor and the gradient of the product.
     fn right_factor(&mut self, a: Look, grad: Look, sizes: Product, len: usize) -> Look {
         let Product { batch, m, k, n, trans_a, trans_b } = sizes;
         let (left, right, sizes) = match trans_b {

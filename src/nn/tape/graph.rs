@@ -1,4 +1,4 @@
-//! What a tape holds: tensors, how each is made, and looks at them.
+//! What a tape holds: tensors, how each is made, and looks, which are views of tensors.
 
 use super::Declared;
 use super::images::Image;
@@ -46,7 +46,7 @@ pub(super) struct Tensor {
     pub(super) maker: Maker,
     /// Whether a gradient by it is wanted.
     pub(super) trained: bool,
-    /// Whether an operation reads it that cannot compute it anew: then it is in memory anyway.
+    /// Whether it has to be in memory, since an operation reads it that cannot take in its expression.
     pub(super) kept: bool,
 }
 
@@ -68,7 +68,7 @@ pub(super) enum Maker {
     Place,
     /// Random numbers of a site.
     Uniform(u32),
-    /// What a mistake left.
+    /// Stands for a value that a mistake prevented.
     Nothing,
 }
 
@@ -83,20 +83,20 @@ pub(super) enum Node {
     Product { a: Look, b: Look, sizes: Product, output: usize },
     /// Rows of a table.
     Lookup { table: Look, rows: Look, width: usize, output: usize },
-    /// Its gradient.
+    /// The gradient of a lookup by its table.
     Scatter { x: Look, rows: Look, width: usize, skip: Option<u32>, output: usize },
-    /// Matrices of so many rows, side by side: each with its first column and its columns. Other columns are 0.
+    /// Matrices of `rows` rows, side by side: each with its first column and its number of columns. Other columns are 0.
     Beside { parts: Vec<(Look, usize, usize)>, rows: usize, columns: usize, output: usize },
     /// A convolution or a pool; looks are contiguous.
     Image { op: Image, inputs: Vec<Look>, outputs: Vec<usize> },
 }
 
-/// What was recorded, before expressions in it were taken in. Gradients go back along it: so what reaches a value by several ways is added
-/// up once, where the value is.
+/// What was recorded, before it took in the expressions of its inputs. Gradients follow it: so the contributions that reach a
+/// value on several ways are added up once, at that value.
 #[derive(Debug, Clone)]
 pub(super) struct Said {
     pub(super) inputs: Vec<Look>,
-    /// Of each output.
+    /// One for each output.
     pub(super) exprs: Vec<Expr>,
 }
 
@@ -209,7 +209,7 @@ pub(super) fn common(a: &[usize], b: &[usize]) -> Option<Vec<usize>> {
         .collect()
 }
 
-/// Parts of an expression up to which it takes in others.
+/// The most parts of an expression that took in those of its inputs.
 const PARTS: usize = 160;
 /// Tensors that an expression reads at most: a kernel has eight views, and outputs and scratch take some.
 pub(super) const READS: usize = 5;
@@ -222,7 +222,7 @@ impl Graph {
         self.tensors.len() - 1
     }
 
-    /// Notes the first mistake, after the layer's name.
+    /// Keeps the first mistake, with the layer's name before it.
     pub(super) fn note(&mut self, error: Error) {
         if self.error.is_none() {
             let layer = self.scope.join(".");
@@ -309,8 +309,8 @@ impl Graph {
         Look::whole(self.push(node, &[rows * columns], trained)[0], shape)
     }
 
-    /// Expressions in the place of inputs that are expressions themselves, as far as that is cheaper than to write and to read them; each
-    /// input once, and only those that are read.
+    /// Takes in the expressions of inputs that are expressions themselves, where that is cheaper than to write their values and
+    /// read them. Of the inputs that are left, each appears once, and only if it is read.
     fn taken_in(&self, shape: &[usize], Said { inputs, exprs }: &Said) -> (Vec<Look>, Vec<Expr>) {
         let mut looks: Vec<Look> = Vec::new();
         let mut parts: Vec<Expr> = Vec::new();
@@ -355,12 +355,12 @@ impl Graph {
         (looks, exprs.iter().map(|expr| expr.substituted(&inputs)).collect())
     }
 
-    /// Whether a look takes a view of a kernel.
+    /// Whether a look needs one of a kernel's views.
     pub(super) fn is_read(&self, look: &Look) -> bool {
         self.tensors[look.tensor].maker != Maker::Place
     }
 
-    /// The expression that an input is, with its own inputs along the shape, if it may be computed anew.
+    /// The expression that makes an input, with its own inputs along the shape, if it may be taken in.
     fn maker_of(&self, shape: &[usize], look: &Look) -> Option<(Vec<Look>, Expr)> {
         let tensor = &self.tensors[look.tensor];
         let Maker::Node(node, _) = tensor.maker else { return None };
@@ -394,7 +394,7 @@ impl Graph {
     }
 }
 
-/// Notes a mistake; a look at nothing, of one element, stands for what it spoiled.
+/// Keeps a mistake; a look at a tensor of one element stands for the value that it prevented.
 pub(super) fn failed(graph: &Rc<RefCell<Graph>>, error: Error) -> Look {
     let mut graph = graph.borrow_mut();
     graph.note(error);

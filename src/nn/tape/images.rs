@@ -34,7 +34,7 @@ impl Image {
         }
     }
 
-    /// Floating-point operations: two per multiplication, one per element of a window.
+    /// Floating-point operations: two per multiplication of a convolution, one per input element of a pool.
     pub(super) fn flops(&self) -> usize {
         match self {
             Self::Conv(_, sizes) => 2 * sizes.multiplications(),
@@ -68,7 +68,7 @@ impl Image {
 }
 
 impl Graph {
-    /// Records an operation on images; looks at all its outputs.
+    /// Records an operation on images; returns looks at all its outputs.
     fn image(&mut self, op: Image, inputs: Vec<Look>) -> Vec<Look> {
         let (lens, trained) = (op.lens(), self.any_trained(inputs.iter()));
         let node = |outputs: &[usize]| Node::Image { op, inputs, outputs: outputs.to_vec() };
@@ -105,14 +105,14 @@ impl Backward<'_> {
 }
 
 impl Tape {
-    /// What a convolution computes of two values ([`ConvPart`]), in a shape.
+    /// Records one part of a convolution ([`ConvPart`]) of two values; the result gets the given shape.
     pub(in crate::nn) fn convolved(&mut self, part: ConvPart, sizes: ConvSizes, of: [&Value; 2], shape: &[usize]) -> Value {
         let inputs = of.map(|value| value.contiguous().look).to_vec();
         let look = self.graph.borrow_mut().image(Image::Conv(part, sizes), inputs).swap_remove(0);
         self.value(look).reshape(shape)
     }
 
-    /// A pool of a value, in a shape.
+    /// Records a pool of a value; the result gets the given shape.
     pub(in crate::nn) fn pooled(&mut self, kind: PoolKind, sizes: PoolSizes, x: &Value, shape: &[usize]) -> Value {
         let inputs = vec![x.contiguous().look];
         let look = self.graph.borrow_mut().image(Image::Pool(kind, sizes), inputs).swap_remove(0);

@@ -112,7 +112,7 @@ impl Tape {
         self.training
     }
 
-    /// Keeps parameters out of the gradient whose name the predicate picks. It holds for those that are declared afterwards.
+    /// Parameters whose names the predicate picks get no gradient. This holds for those that are declared afterwards.
     pub fn freeze(&mut self, names: impl Fn(&str) -> bool + 'static) {
         self.graph.borrow_mut().frozen = Some(Rc::new(names));
     }
@@ -148,7 +148,7 @@ impl Tape {
         self.graph.borrow().nodes.iter().map(Node::flops).sum()
     }
 
-    /// A row of a table that gets no gradient from [`Tape::lookup`].
+    /// Says which row of a table gets no gradient from [`Tape::lookup`].
     pub fn skip_row(&mut self, table: &Value, row: Option<u32>) {
         let mut graph = self.graph.borrow_mut();
         if let Some(param) = graph.params.iter_mut().find(|param| param.tensor == table.look.tensor) {
@@ -161,7 +161,7 @@ impl Tape {
         self.declared(name, shape, init, true)
     }
 
-    /// A parameter that gets no gradient, whatever is frozen: the base of an adapter.
+    /// A parameter that gets no gradient, whatever [`Tape::freeze`] picks, such as the base of an adapter.
     pub fn constant_parameter(&mut self, name: &str, shape: &[usize], init: Init) -> Value {
         let value = self.declared(name, shape, init, true);
         let mut graph = self.graph.borrow_mut();
@@ -226,12 +226,12 @@ impl Tape {
         graph.assigned.push((buffer.look.tensor, value.look));
     }
 
-    /// Floats of a plan, of a lane or shared.
+    /// A value from floats in a buffer of the layout, of each lane or shared.
     pub fn input(&mut self, view: View, shape: &[usize]) -> Value {
         self.given(view, Source::Floats(view), shape)
     }
 
-    /// Indices of a plan, which become numbers: exact up to 2²⁴ in single precision.
+    /// A value from indices in a buffer of the layout, which become floats: exact up to 2²⁴ in single precision.
     pub fn indices(&mut self, view: View, shape: &[usize]) -> Value {
         self.given(view, Source::Indices(view), shape)
     }
@@ -257,7 +257,7 @@ impl Tape {
         self.value(look)
     }
 
-    /// Random numbers from 0 to below 1, others in each step, and at each place of the model where this is called.
+    /// Random numbers from 0 to below 1. They are others in each step, and others for each call while a model is recorded.
     pub fn uniform(&mut self, shape: &[usize]) -> Value {
         let site = self.graph.borrow().sites;
         self.graph.borrow_mut().sites += 1;
@@ -326,7 +326,7 @@ impl Tape {
         Value { graph: Rc::clone(&self.graph), look }
     }
 
-    /// Keeps a mistake, and gives a value to go on with.
+    /// Keeps a mistake, and returns a value to go on with.
     pub fn fail(&mut self, error: Error) -> Value {
         Value { graph: Rc::clone(&self.graph), look: graph::failed(&self.graph, error) }
     }

@@ -7,7 +7,7 @@ use crate::op::{Expr, Reduction};
 use std::ops::{Add, Div, Mul, Neg, Range, Sub};
 use std::rc::Rc;
 
-/// Values of one expression at most, and how many of them may be others in memory: a kernel has eight views.
+/// The most values of one expression, and the most tensors that they may lie in: a kernel has eight views.
 const INPUTS: [usize; 2] = [graph::LOOKS, 7];
 
 impl Tape {
@@ -55,7 +55,7 @@ impl Tape {
         self.value(look)
     }
 
-    /// Values one after the other along an axis; other sizes agree.
+    /// Joins values along an axis. Their other sizes have to agree.
     pub fn concatenate(&mut self, values: &[&Value], axis: usize) -> Value {
         let Some(first) = values.first().filter(|first| axis < first.shape().len()) else {
             return self.fail(Error::shape("values to concatenate", format!("at least one, with an axis {axis}"), "none"));
@@ -136,14 +136,14 @@ impl Value {
         self.tape().map(&[self], |of| f(of[0].clone()))
     }
 
-    /// A value in memory of its own, in the order of its shape.
+    /// The value with its elements in the order of its shape in memory: itself, or a copy.
     pub fn contiguous(&self) -> Self {
         let maker = self.graph.borrow().tensors[self.look.tensor].maker;
         let real = !matches!(maker, graph::Maker::Place | graph::Maker::Uniform(_));
         if self.look.is_contiguous() && real { self.clone() } else { self.copied() }
     }
 
-    /// The same value, in memory: nobody computes it anew.
+    /// The same value, kept in memory: no expression takes in its expression.
     pub(in crate::nn) fn stored(self) -> Self {
         self.graph.borrow_mut().tensors[self.look.tensor].kept = true;
         self
@@ -151,7 +151,7 @@ impl Value {
 
     pub(super) fn copied(&self) -> Self {
         let look = self.graph.borrow_mut().map(&self.look.shape, vec![self.look.clone()], Expr::input(0));
-        // A copy is there to be read: it is not to be computed anew from what it copies.
+        // A copy is made to be read from memory: no expression takes in what it copies.
         self.graph.borrow_mut().tensors[look.tensor].kept = true;
         self.with(look)
     }
@@ -165,7 +165,7 @@ impl Value {
         self.with(Look { shape: shape.to_vec(), strides: contiguous(shape), ..look })
     }
 
-    /// All dimensions but the first as one.
+    /// Joins all dimensions but the first into one.
     pub fn flatten(&self) -> Self {
         match self.shape() {
             [rows, rest @ ..] => self.reshape(&[*rows, rest.iter().product()]),
@@ -229,7 +229,7 @@ impl Value {
         self.with(look)
     }
 
-    /// As a factor of a product: its matrices lie one after the other, transposed or not.
+    /// The value as a factor of a product, with its matrices one after the other in memory, and whether these are transposed.
     fn factor(&self) -> (Self, bool) {
         let turned = self.transpose();
         if !self.look.is_contiguous() && turned.look.is_contiguous() {
@@ -239,7 +239,7 @@ impl Value {
         }
     }
 
-    /// Reduces over axes, which stay as dimensions of one element; no axes are all of them.
+    /// Reduces over axes, which stay as dimensions of one element; no axes means all of them.
     fn folded(&self, axes: &[usize], reduction: Reduction) -> Vec<Self> {
         let count = self.shape().len();
         let all: Vec<usize> = if axes.is_empty() { (0..count).collect() } else { axes.to_vec() };
@@ -255,7 +255,7 @@ impl Value {
         looks.into_iter().map(|look| self.with(look).reshape(&with_ones)).collect()
     }
 
-    /// Without the dimensions of these axes, which have one element; no axes are all of them.
+    /// Without the dimensions of these axes, which have one element; no axes means all of them.
     fn squeezed(self, axes: &[usize]) -> Self {
         let kept = |d: &usize| !axes.is_empty() && !axes.contains(d);
         let shape: Vec<usize> = (0..self.shape().len()).filter(kept).map(|d| self.shape()[d]).collect();
@@ -266,12 +266,12 @@ impl Value {
         self.folded(axes, reduction).swap_remove(0)
     }
 
-    /// The sum over axes; no axes are all of them.
+    /// The sum over axes; no axes means all of them.
     pub fn sum(&self, axes: &[usize]) -> Self {
         self.number_folded(axes, Reduction::Sum).squeezed(axes)
     }
 
-    /// The mean over axes; no axes are all of them.
+    /// The mean over axes; no axes means all of them.
     pub fn mean(&self, axes: &[usize]) -> Self {
         let sum = self.sum(axes);
         let count = self.len() as f64 / sum.len().max(1) as f64;
@@ -316,12 +316,12 @@ impl Value {
         self.tape().map(&[self, &largest, &rest], |of| of[0].clone() - of[1].clone() - of[2].clone())
     }
 
-    /// Whether `self` and the other are not further apart than a half: 1 or 0. For whole numbers.
+    /// 1 where |self − other| is below a half, else 0: whether two whole numbers are equal.
     pub fn is_whole(&self, other: &Self) -> Self {
         self.tape().map(&[self, other], |of| (of[0].clone() - of[1].clone()).abs().less(0.5))
     }
 
-    /// A value that gradients stop at.
+    /// A copy at which gradients stop.
     pub fn detached(&self) -> Self {
         let copy = self.copied();
         self.graph.borrow_mut().tensors[copy.look.tensor].trained = false;

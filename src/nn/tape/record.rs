@@ -8,7 +8,7 @@ use crate::plan::{Arena, BufferId, Layout, MatMul, Op, Plan, View};
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-/// Where a tape finds what it does not make itself.
+/// The buffers that a recorded tape reads from and writes to.
 #[derive(Debug, Clone, Copy)]
 pub struct Places<'a> {
     /// [`Tape::arena`], and the buffer of parameters laid out by it.
@@ -28,28 +28,28 @@ impl<'a> Places<'a> {
     }
 }
 
-/// Buffers for values in between. Recordings of one program share them, since they run one after the other.
+/// Buffers for intermediate values. Recordings of one program share them, since they run one after the other.
 #[derive(Debug, Default)]
 pub struct Slots {
     buffers: Vec<View>,
 }
 
-/// What became of a recording.
+/// What a recording consists of.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Recorded {
     /// Operations that were appended to the plan.
     pub operations: usize,
     /// Elements of all slots together, per lane.
     pub slots: usize,
-    /// The largest number of elements that are alive at one operation, per lane.
+    /// The largest number of elements of intermediate values that are needed at one operation, per lane.
     pub alive: usize,
     /// Elements that values would take if each had memory of its own.
     pub unshared: usize,
 }
 
 impl Tape {
-    /// Appends to a plan what computes the outputs, the gradients and the buffers that change. Each output is written to the view beside
-    /// it; a value that nothing needs is not computed.
+    /// Appends to a plan the operations that compute the outputs, the gradients and the buffers that change. Each output is
+    /// written to the view beside it; a value that nothing needs is not computed.
     ///
     /// # Errors
     /// The first mistake of the recording; [`Error::Missing`] for a place that is needed; [`Error::Shape`] for an output's view that does
@@ -95,7 +95,7 @@ impl Tape {
 }
 
 impl Graph {
-    /// A copy to which operations can be added that belong to one recording.
+    /// A copy of the graph, to which one recording can add operations.
     fn clone_nodes(&self) -> Self {
         Self {
             tensors: self.tensors.clone(),
@@ -122,7 +122,7 @@ impl Graph {
 struct Recorder<'a> {
     graph: &'a Graph,
     places: &'a Places<'a>,
-    /// Where tensors lie that nodes make.
+    /// Where the outputs of nodes lie.
     views: Vec<Option<View>>,
     /// Scratch memory of nodes.
     scratch: BTreeMap<usize, View>,
@@ -163,13 +163,13 @@ impl Recorder<'_> {
         needed
     }
 
-    /// Puts targets where they belong from the start, if nothing else reads them; the others are to be copied.
+    /// Lets nodes write targets to their final places, if nothing else reads them; returns those that have to be copied there.
     fn pin(&mut self, needed: &[bool], targets: &[(Look, View)]) -> Vec<usize> {
         let nodes = || self.graph.nodes.iter().enumerate().filter(|(at, _)| needed[*at]).map(|(_, node)| node);
         let mut read = vec![0; self.graph.tensors.len()];
         nodes().flat_map(Node::inputs).for_each(|look| read[look.tensor] += 1);
         targets.iter().for_each(|(look, _)| read[look.tensor] += 1);
-        // A buffer's new value is written when its old one is no longer read.
+        // The new value of an untrained buffer is copied at the end, when its old one is no longer read.
         let buffers = self.places.buffers.map(|(_, buffer)| buffer);
         let mut copies = Vec::new();
         for (index, (look, view)) in targets.iter().enumerate() {
@@ -188,7 +188,7 @@ impl Recorder<'_> {
         copies
     }
 
-    /// Whether the node of a tensor reads a buffer of the host.
+    /// Whether the node that makes a tensor reads a buffer that the host has declared.
     fn reads(&self, tensor: usize, buffer: BufferId) -> bool {
         let Maker::Node(node, _) = self.graph.tensors[tensor].maker else { return false };
         self.graph.nodes[node].inputs().iter().any(|look| match self.graph.tensors[look.tensor].maker {
@@ -199,7 +199,8 @@ impl Recorder<'_> {
         })
     }
 
-    /// The nodes through which each tensor without a place lives, and its length; scratch memory lives through one.
+    /// For each tensor without a place, its length and the nodes from its own to the last that reads it. Scratch memory lives
+    /// through one node.
     fn lives(&self, needed: &[bool], targets: &[(Look, View)], copies: &[usize]) -> Vec<Life> {
         let end = self.graph.nodes.len();
         let nodes = || self.graph.nodes.iter().enumerate().filter(|(at, _)| needed[*at]);
@@ -223,7 +224,8 @@ impl Recorder<'_> {
         lives
     }
 
-    /// A slot for each tensor, the longest first: the first slot that is free as long as it lives.
+    /// Gives a slot to each tensor, the longest first: the first slot that is free as long as the tensor lives. Returns the
+    /// elements of all slots.
     fn assign(&mut self, layout: &mut Layout, slots: &mut Slots, lives: &[Life]) -> usize {
         let mut order: Vec<&Life> = lives.iter().collect();
         order.sort_by_key(|life| std::cmp::Reverse(life.len));
@@ -295,7 +297,7 @@ impl Recorder<'_> {
         Ok(())
     }
 
-    /// A fold without its views, to know what it needs.
+    /// A fold without its views, to know how much scratch memory it needs.
     fn fold_of(&self, node: &Node) -> Option<Fold> {
         let Node::Fold { shape, kept, outputs, .. } = node else { return None };
         let nowhere = View { buffer: self.places.params.1, offset: 0, len: 0 };
@@ -325,7 +327,7 @@ impl Recorder<'_> {
         Ok(fold)
     }
 
-    /// Where a tensor lies that a node makes.
+    /// The view of a node's output.
     fn made(&self, tensor: usize) -> Result<View> {
         self.views[tensor].ok_or_else(|| Error::Missing {
             what: "the tape".into(),
@@ -334,7 +336,7 @@ impl Recorder<'_> {
         })
     }
 
-    /// All of a tensor.
+    /// The view of a whole tensor.
     fn tensor(&self, tensor: usize) -> Result<View> {
         let missing =
             |setting: &str| Error::Missing { what: "the tape".into(), setting: setting.into(), example: "Places".into() };
@@ -353,7 +355,7 @@ impl Recorder<'_> {
         }
     }
 
-    /// Elements of a look that lies one after the other.
+    /// The view of a look whose elements lie one after the other.
     fn view(&self, look: &Look) -> Result<View> {
         let view = self.tensor(look.tensor)?;
         Ok(View { buffer: view.buffer, offset: view.offset + look.offset, len: look.len() })
@@ -373,7 +375,7 @@ impl Recorder<'_> {
     }
 }
 
-/// How long something lies in a slot.
+/// What lies in a slot, and how long.
 #[derive(Debug)]
 struct Life {
     of: Of,
@@ -396,7 +398,7 @@ fn alive(lives: &[Life]) -> (usize, usize) {
     (most, lives.iter().map(|life| life.len).sum())
 }
 
-/// A kernel knows four dimensions.
+/// Refuses more dimensions than a kernel has.
 fn four(shape: &[usize]) -> Result<()> {
     let fits = shape.len() <= 4;
     if fits {
@@ -406,7 +408,8 @@ fn four(shape: &[usize]) -> Result<()> {
     }
 }
 
-/// A shape with its strides, without dimensions of one element, and with neighbours as one where all inputs go on from one to the other.
+/// A shape with its strides, without dimensions of one element. Neighbouring dimensions become one if they lie one after the
+/// other in all inputs.
 fn merged(shape: &[usize], strides: &[&[usize]]) -> (Vec<usize>, Vec<Vec<usize>>) {
     let (mut sizes, mut merged): (Vec<usize>, Vec<Vec<usize>>) = (Vec::new(), vec![Vec::new(); strides.len()]);
     for d in (0..shape.len()).filter(|&d| shape[d] != 1) {
