@@ -1,8 +1,8 @@
 //! Rows of a step.
 
-/// How many rows a step takes, and what becomes of the rows that fill no batch.
+/// How many rows a step takes, and whether an epoch has a last, smaller batch.
 ///
-/// A number is a batch of so many rows, and keeps the last, smaller batch.
+/// A number becomes a batch of that many rows, and the last, smaller batch is kept.
 ///
 /// # Examples
 ///
@@ -14,10 +14,10 @@
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Batch {
-    /// Rows per step, at least 1. More than there are is all of them.
+    /// Rows per step, at least 1. More rows than the data have means all of them.
     pub rows: usize,
-    /// Whether an epoch leaves out the rows that fill no batch. Else they are a last batch, smaller than the others, whose step
-    /// follows the mean over its own rows.
+    /// Whether an epoch leaves out the rows that do not fill a batch. If not, they are a last, smaller batch, whose loss is the
+    /// mean over its own rows.
     pub drop_last: bool,
 }
 
@@ -28,7 +28,7 @@ impl From<usize> for Batch {
 }
 
 impl Batch {
-    /// Steps of an epoch over so many rows of data.
+    /// Steps of an epoch over `rows` rows of data.
     pub fn steps(self, rows: usize) -> usize {
         let batch = self.rows.clamp(1, rows.max(1));
         if self.drop_last { rows / batch } else { rows.div_ceil(batch) }

@@ -17,7 +17,8 @@ const BATCH: usize = 32;
 /// Rows that are evaluated together unless set.
 const BLOCK: usize = 256;
 
-/// Settings of a [`Trainer`]: [`Trainer::builder`] begins, [`TrainerBuilder::build`] ends. All but [`TrainerBuilder::train`] have defaults.
+/// Settings of a [`Trainer`]: begin with [`Trainer::builder`] and end with [`TrainerBuilder::build`]. All but
+/// [`TrainerBuilder::train`] have defaults.
 #[derive(Debug, Clone)]
 pub struct TrainerBuilder<'a> {
     pub(super) model: &'a dyn Model,
@@ -27,17 +28,17 @@ pub struct TrainerBuilder<'a> {
     task: Option<Task>,
     batch: Batch,
     seeds: Vec<u64>,
-    /// Of lanes, rows to train on and to validate on.
+    /// Lanes, with the rows to train on and to validate on.
     train_rows: Vec<(usize, Vec<usize>)>,
     validation_rows: Vec<(usize, Vec<usize>)>,
     standardise: bool,
     block: usize,
     stopping: Option<EarlyStopping>,
-    /// Of lanes, buffers by name and what they start from.
+    /// Start values of untrained buffers: lane, name, values.
     buffers: Vec<(usize, String, Vec<f64>)>,
 }
 
-/// Settings that fit each other.
+/// Settings that have been checked.
 pub(super) struct Settled<'a> {
     pub model: &'a dyn Model,
     pub recipe: Recipe,
@@ -51,7 +52,7 @@ pub(super) struct Settled<'a> {
     /// Rows that are evaluated together.
     pub block: usize,
     pub stopping: Option<EarlyStopping>,
-    /// Of lanes, buffers by name and what they start from.
+    /// Start values of untrained buffers: lane, name, values.
     pub buffers: Vec<(usize, String, Vec<f64>)>,
 }
 
@@ -90,13 +91,14 @@ impl Trainer<()> {
 }
 
 impl<'a> TrainerBuilder<'a> {
-    /// The data to train on. They have to be given.
+    /// The data to train on. Required.
     pub fn train(mut self, data: &'a Dataset) -> Self {
         self.train = Some(data);
         self
     }
 
-    /// The data that [`Trainer::evaluate`] looks at. If they are those to train on, the device has them once. Default: none.
+    /// The data that [`Trainer::evaluate`] looks at. If they are the data to train on, the device holds them once. Default:
+    /// none.
     pub fn validation(mut self, data: &'a Dataset) -> Self {
         self.validation = Some(data);
         self
@@ -114,7 +116,8 @@ impl<'a> TrainerBuilder<'a> {
         self
     }
 
-    /// One seed for all lanes: it decides the first weights, the order of rows in each epoch, and what is drawn in steps. Default 0.
+    /// One seed for all lanes: it decides the start values of weights, the order of rows in each epoch, and the random numbers
+    /// of steps. Default 0.
     pub fn seed(self, seed: u64) -> Self {
         self.seeds(&[seed])
     }
@@ -128,7 +131,8 @@ impl<'a> TrainerBuilder<'a> {
         self
     }
 
-    /// The rows that a lane is trained on. Rows may come twice, as in a bootstrap. All lanes have as many. Default: all.
+    /// The rows that a lane is trained on. A row may appear more than once, as in a bootstrap. All lanes need the same number
+    /// of rows. Default: all rows.
     pub fn train_rows(mut self, lane: usize, rows: &[usize]) -> Self {
         self.train_rows.push((lane, rows.to_vec()));
         self
@@ -140,8 +144,8 @@ impl<'a> TrainerBuilder<'a> {
         self
     }
 
-    /// The rows of a lane, both of [`TrainerBuilder::train`]'s data: those to train on and those to validate on. The data to validate on are
-    /// those to train on, unless others were set.
+    /// The training rows and the validation rows of a lane. Both are rows of [`TrainerBuilder::train`]'s data, unless other
+    /// validation data are set.
     pub fn fold(self, lane: usize, fold: &Fold) -> Self {
         self.train_rows(lane, &fold.train).validation_rows(lane, &fold.validation)
     }
@@ -165,20 +169,20 @@ impl<'a> TrainerBuilder<'a> {
         self
     }
 
-    /// What an untrained buffer of the model starts from in a lane, such as `2.p` of a [`LaneDropout`](crate::nn::LaneDropout) that is the
-    /// third layer. Default: as the layer declares it.
+    /// The start values of an untrained buffer of the model in a lane, such as `2.p` of a
+    /// [`LaneDropout`](crate::nn::LaneDropout) that is the third layer. Default: as the layer declares it.
     pub fn buffer(mut self, lane: usize, name: &str, values: &[f64]) -> Self {
         self.buffers.push((lane, name.into(), values.to_vec()));
         self
     }
 
-    /// Records and loads everything: data, model, and the recipe's step, of which a last, smaller batch has a recording of its own over the
-    /// same buffers.
+    /// Records and loads everything: data, model, and the recipe's step. A last, smaller batch has a recording of its own over
+    /// the same buffers.
     ///
     /// # Errors
-    /// No data to train on; data that do not fit the model, the task or each other, or are not finite (with row and column); mistakes in
-    /// the model's shapes, after the layer's name; a batch of 0; seeds or rows for other lanes than there are; lanes with different
-    /// numbers of training rows; settings out of their range; or what the engine refuses.
+    /// No data to train on; data that do not fit the model, the task or each other, or are not finite (with row and column);
+    /// mistakes in the model's shapes, after the layer's name; a batch of 0; seeds or rows for lanes that do not exist; lanes
+    /// with different numbers of training rows; settings out of their range; or what the engine refuses.
     pub fn build<E: Engine>(self, engine: &E) -> Result<Trainer<E::Program>> {
         record(engine, &self.settled()?)
     }

@@ -14,7 +14,7 @@ use crate::rule::Real;
 pub(super) struct Table {
     pub features: View,
     pub target: View,
-    /// 1 for each row: a row that is picked without being there gets 0.
+    /// 1 for each row of the data. A place of a batch that holds no row reads 0.
     present: View,
     pub rows: usize,
     pub width: usize,
@@ -77,7 +77,7 @@ pub(super) struct Feed {
     pub batches: usize,
     /// Whether all lanes take the same rows in the same order.
     shared: bool,
-    /// Of each lane's targets, by output.
+    /// The variance of each lane's targets, by output.
     variances: Vec<Vec<f64>>,
     lanes: usize,
 }
@@ -122,7 +122,7 @@ impl Feed {
         Self { table, picked, order, clock, tally, mean, columns, batch, batches, shared, variances: Vec::new(), lanes }
     }
 
-    /// Records the picking of a batch; the next one will be the batch after it.
+    /// Records the picking of a batch, and the move to the next one.
     pub fn pick(&self, plan: &mut Plan) {
         let &Self { table, picked, batch: rows, batches, .. } = self;
         let whole = |buffer, len| View { buffer, offset: 0, len };
@@ -146,7 +146,7 @@ impl Feed {
         (terms, Tally { terms, sums: View { buffer: self.tally, offset: 0, len: columns }, mean: self.mean })
     }
 
-    /// Writes which rows each batch takes, given for each lane; what is left of the last batch holds no rows.
+    /// Writes which rows each batch takes, in each lane. Places that are left in the last batch hold no rows.
     pub fn write_order<P: Program>(&self, program: &mut P, order: impl Fn(usize) -> Vec<u32>) -> Result<()> {
         let slots = self.batch * self.batches;
         (0..self.copies()).try_for_each(|lane| {
@@ -161,31 +161,31 @@ impl Feed {
         self.shared
     }
 
-    /// Orders that there are.
+    /// How many orders there are.
     fn copies(&self) -> usize {
         if self.shared { 1 } else { self.lanes }
     }
 
-    /// The next batch is the one of that number.
+    /// Makes the batch of that number the next one.
     pub fn seek<P: Program>(&self, program: &mut P, batch: usize) -> Result<()> {
         (0..self.copies()).try_for_each(|lane| program.write_indices(self.clock, lane, 0, &[batch as u32]))
     }
 
-    /// Nothing was taken yet.
+    /// Goes back to the first batch, and sets all sums to 0.
     pub fn reset<P: Program>(&self, program: &mut P) -> Result<()> {
         self.seek(program, 0)?;
         let zeros = vec![P::Float::of(0.0); self.columns.count()];
         (0..self.lanes).try_for_each(|lane| program.write(self.tally, lane, 0, &zeros))
     }
 
-    /// Learns how far the targets of each lane's rows lie apart.
+    /// Computes the variances of each lane's targets.
     pub fn survey<'a>(&mut self, data: &Dataset, rows: impl Iterator<Item = &'a Rows>) {
         self.variances = rows.map(|rows| variances(data, rows)).collect();
     }
 
     /// What was measured over each lane's `rows` rows since the last reset.
     pub fn metrics<P: Program>(&self, program: &mut P, rows: impl Fn(usize) -> usize) -> Result<Vec<Metrics>> {
-        // All lanes in one wait.
+        // Reads all lanes with one wait.
         let found = program.read_all(&[self.tally])?;
         let lanes = found.into_iter().flat_map(|values| if let Values::Floats(lanes) = values { lanes } else { Vec::new() });
         let lane = |(lane, sums): (usize, Vec<P::Float>)| {

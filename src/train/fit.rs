@@ -1,4 +1,4 @@
-//! Epochs until an end, with looks at the validation data in between.
+//! Epochs up to a number of them or to an early stop, each followed by an evaluation.
 
 use super::Trainer;
 use super::metrics::Metrics;
@@ -15,18 +15,19 @@ pub struct Epoch {
     pub number: u64,
     /// Steps so far.
     pub steps: usize,
-    /// Of each lane, as met during the epoch.
+    /// Each lane's loss and scores on its training rows, measured in the steps of the epoch.
     pub train: Vec<Metrics>,
-    /// Of each lane, after the epoch; empty without validation data.
+    /// Each lane's loss and scores on its validation rows, after the epoch; empty without validation data.
     pub validation: Vec<Metrics>,
 }
 
 impl<P: Program> Trainer<P> {
-    /// Trains until so many epochs are complete in all, or `each` breaks it off, or all lanes have stopped early
-    /// ([`TrainerBuilder::early_stopping`](super::TrainerBuilder::early_stopping)). After each epoch the lanes are evaluated on their
-    /// validation rows, if there are any, and `each` is told; it may change the trainer, such as a learning rate.
+    /// Trains until `epochs` epochs are complete, those of earlier calls included, or `each` breaks it off, or all lanes have
+    /// stopped early ([`TrainerBuilder::early_stopping`](super::TrainerBuilder::early_stopping)). After each epoch the lanes
+    /// are evaluated on their validation rows, if there are any, and `each` is called; it may change the trainer, for example a
+    /// learning rate.
     ///
-    /// Schedules go by steps; one by epochs takes [`Trainer::steps_per_epoch`] steps for each.
+    /// Schedules count steps. For one that counts epochs, multiply by [`Trainer::steps_per_epoch`].
     ///
     /// # Errors
     /// As for [`Trainer::whole_epoch`]; those of `each`; a metric to stop by that the task does not measure.
@@ -52,7 +53,7 @@ impl<P: Program> Trainer<P> {
         }
     }
 
-    /// The best that a lane has been, where there is early stopping.
+    /// The best epoch of a lane so far, with early stopping.
     ///
     /// # Errors
     /// No early stopping, or a lane that does not exist.
@@ -61,7 +62,7 @@ impl<P: Program> Trainer<P> {
         self.best.get(lane).ok_or_else(|| Error::missing("the best of a lane", "early stopping", ".early_stopping(…)"))
     }
 
-    /// Keeps what is the best of its lane so far.
+    /// Keeps the parameters of those lanes whose epoch is their best so far.
     fn observe(&mut self, validation: &[Metrics]) -> Result<()> {
         let Some(stopping) = self.stopping else { return Ok(()) };
         let mut better = Vec::new();
@@ -88,8 +89,8 @@ impl<P: Program> Trainer<P> {
         }
     }
 
-    /// Gives lanes their best parameters and running statistics back. Where steps go on from other parameters than those that are
-    /// evaluated, the best is only evaluated, and steps go on from where they are.
+    /// Gives lanes their best parameters and running statistics back. Where a rule evaluates other parameters than it trains,
+    /// only those to evaluate become the best, and steps go on from where they are.
     ///
     /// # Errors
     /// A lost device.

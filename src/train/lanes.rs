@@ -1,10 +1,10 @@
-//! What lanes of a trainer may differ in beside the numbers of the recipe: seed and rows.
+//! In what lanes of a trainer may differ besides the numbers of the recipe: seed and rows.
 
 use crate::data::Dataset;
 use crate::error::{Error, Result};
 use crate::op::threefry;
 
-/// Counters under a seed's key that are not used by start values.
+/// Counters that give steps and orders keys other than that of start values.
 const STEPS: u32 = 0;
 const ORDER: u32 = 0x006f_7264;
 
@@ -21,7 +21,7 @@ pub(super) struct Lane {
 /// Rows of a data set.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Rows {
-    /// All of so many.
+    /// All rows of data that have so many.
     All(usize),
     Some(Vec<u32>),
 }
@@ -66,7 +66,7 @@ pub(super) fn key(seed: u64) -> [u32; 2] {
     [seed as u32, (seed >> 32) as u32]
 }
 
-/// The key of what is drawn in steps.
+/// The key of the random numbers of steps.
 pub(super) fn step_key(seed: u64) -> [u32; 2] {
     threefry(key(seed), [STEPS, 0])
 }

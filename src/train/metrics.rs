@@ -3,9 +3,9 @@
 use super::task::{Columns, Scores};
 use crate::error::{Error, Result};
 
-/// What is measured over the rows of an epoch or a data set, of one lane.
+/// Loss and scores of one lane over the rows of an epoch or of a data set.
 ///
-/// What a task does not measure is `None`.
+/// A score that the task does not measure is `None`.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 #[non_exhaustive]
 pub struct Metrics {
@@ -15,8 +15,8 @@ pub struct Metrics {
     pub accuracy: Option<f64>,
     /// Classification, where [`Task::top`](super::Task::top) asks for it: the fraction of rows whose label's logit is among the largest.
     pub top: Option<f64>,
-    /// Regression: 1 − Σ (prediction − target)² / Σ (target − mean)², the mean over outputs. Of constant targets 1 if all predictions are
-    /// right, else 0. As scikit-learn's `r2_score`.
+    /// Regression: 1 − Σ (prediction − target)² / Σ (target − mean)², the mean over outputs. For constant targets it is 1 if
+    /// all predictions are right, else 0. As scikit-learn's `r2_score`.
     pub r2: Option<f64>,
     /// Regression: the mean absolute error.
     pub mae: Option<f64>,
@@ -100,7 +100,7 @@ impl Metric {
 }
 
 impl Metrics {
-    /// From the sums over `rows` rows, whose targets have such variances.
+    /// From the sums over `rows` rows, whose targets have these variances.
     pub(super) fn of(columns: Columns, sums: &[f64], rows: usize, variances: &[f64]) -> Self {
         let rows = rows.max(1) as f64;
         let (loss, rest) = (sums[0], &sums[1..]);
@@ -174,25 +174,25 @@ impl Confusion {
         [hits, predicted, self.counts[class].iter().sum()]
     }
 
-    /// The fraction of rows that are right; 0 of no rows.
+    /// The fraction of rows that are right; 0 without rows.
     pub fn accuracy(&self) -> f64 {
         let hits = (0..self.counts.len()).map(|class| self.counts[class][class]).sum();
         fraction(hits, self.counts.iter().flatten().sum())
     }
 
-    /// The fraction of the rows for which a class was predicted that have it; 0 if it was never predicted.
+    /// Of the rows for which the class was predicted, the fraction that have it; 0 if it was never predicted.
     pub fn precision(&self, class: usize) -> f64 {
         let [hits, predicted, _] = self.of_class(class);
         fraction(hits, predicted)
     }
 
-    /// The fraction of the rows of a class for which it was predicted; 0 if it has no rows.
+    /// Of the rows that have the class, the fraction for which it was predicted; 0 if no row has it.
     pub fn recall(&self, class: usize) -> f64 {
         let [hits, _, rows] = self.of_class(class);
         fraction(hits, rows)
     }
 
-    /// The harmonic mean of precision and recall; 0 if the class neither came up nor was predicted.
+    /// The harmonic mean of precision and recall; 0 if no row has the class and it was never predicted.
     pub fn f1(&self, class: usize) -> f64 {
         let [hits, predicted, rows] = self.of_class(class);
         fraction(2 * hits, predicted + rows)

@@ -36,9 +36,10 @@ use std::ops::{ControlFlow, Range};
 
 /// Trains any [`Model`](crate::nn::Model), in one lane or many: [`Trainer::builder`] makes one.
 ///
-/// Every epoch shuffles a lane's training rows and takes them batch by batch, the last batch being smaller where the rows do not fill it,
-/// as in PyTorch and Keras; see [`Batch`]. Start values, the order of an epoch and what is drawn in a step are functions of the lane's
-/// seed and the number of the epoch or step, so a lane has the bits of a trainer of one lane with that seed.
+/// Every epoch shuffles a lane's training rows and takes them batch by batch, the last batch being smaller where the rows do
+/// not fill it, as in PyTorch and Keras; see [`Batch`]. Start values, the order of an epoch and the random numbers of a step
+/// are functions of the lane's seed and the number of the epoch or step, so a lane has the bits of a trainer of one lane with
+/// that seed.
 ///
 /// # Examples
 ///
@@ -90,15 +91,15 @@ pub struct Trainer<P> {
     optimizer: Optimizer<P>,
     plans: Plans,
     lanes: Vec<Lane>,
-    /// Parameters to evaluate with, where they are others than those at which gradients are taken.
+    /// Parameters to evaluate with, where they are not those at which gradients are taken.
     evaluated: Option<BufferId>,
     train: Feed,
     validation: Option<Feed>,
     predictor: Predictor,
     statistics: Statistics,
-    /// Rows that all batches of an epoch together hold.
+    /// Rows in all batches of an epoch together.
     taken: usize,
-    /// Epochs that are complete, and steps of the one after them.
+    /// Complete epochs, and steps made in the one after them.
     epoch: u64,
     step: usize,
     steps: usize,
@@ -109,8 +110,8 @@ pub struct Trainer<P> {
     /// Early stopping, and the best of each lane.
     stopping: Option<EarlyStopping>,
     best: Vec<Best>,
-    /// The running statistics of each lane that steps go on with, while the best that lanes have been is evaluated in their place; any
-    /// float is exact in `f64`.
+    /// The running statistics with which steps go on, for each lane, while those of its best epoch are evaluated in their
+    /// place. Any float is exact in `f64`.
     aside: Option<Vec<Vec<f64>>>,
 }
 
@@ -129,11 +130,11 @@ struct Plans {
 struct Gradient {
     /// Picks a batch; its loss and gradient.
     pick: PlanId,
-    /// Loss and gradient of the batch that was picked, once more, where the recipe ascends in between.
+    /// Loss and gradient of the same batch once more, if the recipe ascends in between.
     again: Option<PlanId>,
 }
 
-/// What a lane keeps beside its optimizer's state.
+/// What a lane has besides its optimizer's state.
 #[derive(Debug)]
 struct Statistics {
     /// Untrained buffers of the model.
@@ -144,11 +145,13 @@ struct Statistics {
 }
 
 impl<P: Program> Trainer<P> {
-    /// Makes each step out of so many batches, whose gradients are accumulated; the last step of an epoch takes what is left. Where the
-    /// recipe takes the mean, it is over batches, a smaller last one among them. Default 1.
+    /// Accumulates the gradients of `batches` batches for each step. The last step of an epoch takes the batches that are left.
+    /// If the recipe takes the mean, it is the mean over batches, in which a smaller last batch counts like the others. Default
+    /// 1.
     ///
     /// # Errors
-    /// A recipe that does not accumulate (see [`Recipe::accumulate`](crate::Recipe::accumulate)), or none; in the middle of an epoch.
+    /// `batches` is 0, or above 1 with a recipe that does not accumulate so many (see
+    /// [`Recipe::accumulate`](crate::Recipe::accumulate)); or an epoch has begun.
     pub fn micro_batches(&mut self, batches: usize) -> Result<()> {
         range::require(batches >= 1, "micro_batches", batches, "at least 1")?;
         let accumulates = self.optimizer.stepper().accumulate_plan().is_some();
@@ -163,12 +166,12 @@ impl<P: Program> Trainer<P> {
         Ok(())
     }
 
-    /// The optimizer, with all that a recipe can do: samples, averages, freezing, state. Its program has the trainer's plans as well.
+    /// The optimizer: samples, averages, freezing, state. Its program has the trainer's plans as well.
     pub fn optimizer(&self) -> &Optimizer<P> {
         &self.optimizer
     }
 
-    /// The optimizer, to be changed. Steps belong to [`Trainer::epoch`].
+    /// The optimizer, to change it. Steps are made by [`Trainer::epoch`] and the like.
     ///
     /// # Examples
     ///
@@ -228,8 +231,9 @@ impl<P: Program> Trainer<P> {
         self.lanes.get(lane).ok_or_else(|| Error::setting("lane", lane, &format!("below {lanes}")))
     }
 
-    /// Runs an epoch, or what is left of one that was broken off, and returns each lane's training loss and scores, as met on the way.
-    /// `progress` hears of the number of steps done in the epoch, and may break it off after any of them; the next call goes on there.
+    /// Runs an epoch, or what is left of one that was broken off, and returns each lane's training loss and scores, measured in
+    /// its steps. `progress` is called after each step with the number of steps made in the epoch, and may break it off; the
+    /// next call goes on there.
     ///
     /// # Errors
     /// A lost device.
@@ -237,7 +241,7 @@ impl<P: Program> Trainer<P> {
         self.epoch_by(1, progress)
     }
 
-    /// [`Trainer::epoch`] that nobody looks into: as many steps go into one submission as is good for the device.
+    /// [`Trainer::epoch`] without `progress`: a submission takes as many steps as suit the device.
     ///
     /// # Errors
     /// As for [`Trainer::epoch`]; [`Error::Partly`] says how many steps were made before.
@@ -245,8 +249,8 @@ impl<P: Program> Trainer<P> {
         self.epoch_by(usize::MAX, |_| ControlFlow::Continue(()))
     }
 
-    /// [`Trainer::epoch`] where `progress` hears of every so many steps, and of the end; those in between go into one submission as far
-    /// as is good for the device. The bits are the same.
+    /// [`Trainer::epoch`] where `progress` is called after every `every` steps and at the end. A submission takes as many steps
+    /// in between as suit the device. The bits are the same.
     ///
     /// # Errors
     /// As for [`Trainer::whole_epoch`]; `every` of 0.
@@ -264,7 +268,7 @@ impl<P: Program> Trainer<P> {
         self.metrics()
     }
 
-    /// Makes so many steps, from one epoch into the next. The bits are those of whole epochs.
+    /// Makes `steps` steps, if need be over the ends of epochs. The bits are those of whole epochs.
     ///
     /// # Errors
     /// As for [`Trainer::whole_epoch`].
@@ -276,7 +280,8 @@ impl<P: Program> Trainer<P> {
         Ok(())
     }
 
-    /// Each lane's training loss and scores, as met so far in the epoch at hand, or in the whole last one where none has begun.
+    /// Each lane's training loss and scores, measured so far in the current epoch, or in the last complete one if no other has
+    /// begun.
     ///
     /// # Errors
     /// A lost device.
@@ -286,7 +291,7 @@ impl<P: Program> Trainer<P> {
         self.train.metrics(self.optimizer.program_mut(), |_| rows)
     }
 
-    /// Makes up to `count` steps of the epoch at hand that are alike; returns how many.
+    /// Makes up to `count` steps of the current epoch that run the same plans; returns how many.
     fn stretch(&mut self, count: usize) -> Result<usize> {
         self.take_back()?;
         if self.step == 0 {
@@ -294,7 +299,7 @@ impl<P: Program> Trainer<P> {
         }
         let [common, end] = &self.sequences;
         let left = self.steps_per_epoch() - self.step;
-        // The last step may be another.
+        // The last step of an epoch may run other plans.
         let alike = if common == end { left } else { left - 1 };
         let (plans, count) = if alike > 0 { (common, count.min(alike)) } else { (end, count.min(1)) };
         let run = self.optimizer.run(plans, count);
@@ -311,7 +316,7 @@ impl<P: Program> Trainer<P> {
         run.map(|()| made)
     }
 
-    /// Shuffles the rows for the epoch at hand.
+    /// Shuffles the rows for the current epoch.
     fn begin(&mut self) -> Result<()> {
         let (lanes, epoch) = (&self.lanes, self.epoch);
         let program = self.optimizer.program_mut();
@@ -319,7 +324,7 @@ impl<P: Program> Trainer<P> {
         self.train.reset(program)
     }
 
-    /// Settles which plans a step runs.
+    /// Decides which plans a step runs.
     fn sequence_all(&mut self) {
         let (steps, batches) = (self.steps_per_epoch(), self.train.batches);
         let common = self.sequence(0..self.micro.min(batches));
@@ -343,8 +348,8 @@ impl<P: Program> Trainer<P> {
     }
 
     /// Each lane's loss and scores on its validation rows, with the parameters that the rule is to be evaluated with:
-    /// [`Rule::eval`](crate::Rule::eval). Rows are looked at in blocks of a fixed number of them, so that what a row gives does not depend
-    /// on the others.
+    /// [`Rule::eval`](crate::Rule::eval). Rows are evaluated in blocks of a fixed size, so that the outputs for a row do not
+    /// depend on other rows.
     ///
     /// # Errors
     /// No validation data ([`TrainerBuilder::validation`]), or a lost device.
@@ -359,7 +364,7 @@ impl<P: Program> Trainer<P> {
         feed.metrics(program, |lane| self.lanes[lane].validation.len())
     }
 
-    /// What the model makes of rows of features in a lane, row after row: logits where it classifies.
+    /// The outputs of a lane's model for rows of features, row after row: logits if it classifies.
     ///
     /// # Errors
     /// Features that do not fill rows, a lane that does not exist, or a lost device.
@@ -369,7 +374,7 @@ impl<P: Program> Trainer<P> {
         Ok(self.predictor.predict(&mut self.optimizer, &[lane], features)?.swap_remove(0))
     }
 
-    /// [`Trainer::predict`] of all lanes.
+    /// [`Trainer::predict`] for all lanes.
     ///
     /// # Errors
     /// As for [`Trainer::predict`].
@@ -398,7 +403,7 @@ impl<P: Program> Trainer<P> {
         Ok(logits.chunks_exact(self.predictor.outputs.max(1)).map(largest).collect())
     }
 
-    /// Makes the parameters to evaluate with.
+    /// Computes the parameters to evaluate with, where they are not those at which gradients are taken.
     fn refresh(&mut self) -> Result<()> {
         let Some(evaluated) = self.evaluated.filter(|_| self.aside.is_none()) else { return Ok(()) };
         let all = self.optimizer.all_eval_params()?;
@@ -406,7 +411,7 @@ impl<P: Program> Trainer<P> {
         all.iter().enumerate().try_for_each(|(lane, params)| program.write(evaluated, lane, 0, params))
     }
 
-    /// Gives lanes the running statistics back that steps go on with, where those of their best are in the place.
+    /// Gives lanes back the running statistics with which steps go on, where those of their best epoch are in the place.
     fn take_back(&mut self) -> Result<()> {
         let (id, program) = (self.statistics.id, self.optimizer.program_mut());
         let mut aside = self.aside.take().into_iter().flatten().enumerate();

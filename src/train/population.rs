@@ -17,16 +17,16 @@ use std::ops::ControlFlow;
 /// How a job of a sweep is trained.
 #[derive(Debug)]
 pub struct Setup {
-    /// The model. Models whose debug output is the same are taken for the same.
+    /// The model. Models with the same debug output count as the same model.
     pub model: Box<dyn Model>,
     /// Rule and modifiers, for one lane.
     pub recipe: Recipe,
     /// Rows of a step.
     pub batch: Batch,
-    /// Decides start values, the order of rows, and what is drawn in steps.
+    /// Decides start values, the order of rows, and the random numbers of steps.
     pub seed: u64,
-    /// Untrained buffers of the model and what they start from, such as the `p` of a [`LaneDropout`](crate::nn::LaneDropout). A population
-    /// whose points change sets them anew.
+    /// Untrained buffers of the model by name, and their start values, such as the `p` of a
+    /// [`LaneDropout`](crate::nn::LaneDropout). They are set anew if the job's point changes.
     pub buffers: Vec<(String, Vec<f64>)>,
 }
 
@@ -40,13 +40,14 @@ impl Setup {
 /// Trial, fold and seed.
 type Key = (u64, Option<u64>, Option<u64>);
 
-/// How far the jobs of a program are, at the end of an epoch or of a call.
+/// How far the jobs of a program are.
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub struct Look<'a> {
-    /// The jobs, and the training loss and scores of each in the epoch so far. Empty where only a signal is asked for.
+    /// The jobs, and the training loss and scores of each in the epoch so far. Empty within an epoch, where nothing is read
+    /// from the device.
     pub jobs: &'a [(&'a Job, Metrics)],
-    /// Steps that each has made.
+    /// Steps that each job has made.
     pub made: usize,
     /// Steps of an epoch.
     pub steps_per_epoch: usize,
@@ -54,13 +55,13 @@ pub struct Look<'a> {
     pub model_steps: u64,
 }
 
-/// What looks at jobs while they are trained.
+/// What is called while jobs are trained.
 type Watch<'a> = Box<dyn FnMut(&Look<'_>) -> ControlFlow<()> + 'a>;
 
 /// Steps between two looks within an epoch.
 const LOOK: usize = 32;
 
-/// What a job has come to.
+/// The results of a job.
 #[derive(Debug, Clone)]
 struct Kept<F> {
     /// Of one lane.
@@ -70,11 +71,12 @@ struct Kept<F> {
     metrics: Metrics,
 }
 
-/// Trains the jobs of a [`Sweep`](crate::sweep::Sweep) as lanes: those with the same model, batch, number of training rows and steps made, whose
-/// recipes differ in numbers alone, are one program; others are one each. A job has the bits that it has in a trainer of its own.
+/// Trains the jobs of a [`Sweep`](crate::sweep::Sweep) as lanes: jobs with the same model, batch, number of training rows and
+/// number of steps made, whose recipes differ in numbers alone, share one program. A job has the bits that it has in a trainer
+/// of its own.
 ///
-/// Between two calls the host has the states of the jobs. So lanes that are stopped take no time, and one is copied over another without
-/// the device. A job whose loss is not finite has NaN as its metric, and so has one that goes wrong by itself
+/// Between two calls the host keeps the states of the jobs. So lanes that are stopped take no time, and a lane is copied over
+/// another without the device. A job whose loss is not finite has NaN as its metric, and so has one that goes wrong by itself
 /// ([`Recipe::max_bad_steps`]).
 ///
 /// # Examples
@@ -122,7 +124,7 @@ pub struct Population<'a, E: Engine, S> {
     watch: Watched<'a>,
 }
 
-/// A watch that is nothing to print.
+/// A watch; closures have no debug output, so it has its own.
 struct Watched<'a>(Option<Watch<'a>>);
 
 impl fmt::Debug for Watched<'_> {
@@ -132,7 +134,7 @@ impl fmt::Debug for Watched<'_> {
 }
 
 impl<'a, E: Engine, S: FnMut(&Job) -> Result<Setup>> Population<'a, E, S> {
-    /// A population that is trained on these data; `setup` says how each job is.
+    /// A population that is trained on these data; `setup` gives model, recipe, batch and seed of each job.
     pub fn new(engine: &'a E, train: &'a Dataset, setup: S) -> Self {
         Self {
             engine,
@@ -157,7 +159,7 @@ impl<'a, E: Engine, S: FnMut(&Job) -> Result<Setup>> Population<'a, E, S> {
         self
     }
 
-    /// Rows of the data that jobs of a fold are trained and validated on; the device has the data once.
+    /// The rows of the data on which jobs of a fold are trained and validated; the device holds the data once.
     pub fn folds(mut self, folds: Vec<Fold>) -> Self {
         self.folds = folds;
         self
@@ -169,7 +171,7 @@ impl<'a, E: Engine, S: FnMut(&Job) -> Result<Setup>> Population<'a, E, S> {
         self
     }
 
-    /// The metric on the validation rows that is told. Default: the loss.
+    /// The metric on the validation rows by which the sweep compares trials. Default: the loss.
     pub fn metric(mut self, metric: Metric) -> Self {
         self.metric = metric;
         self
@@ -181,26 +183,27 @@ impl<'a, E: Engine, S: FnMut(&Job) -> Result<Setup>> Population<'a, E, S> {
         self
     }
 
-    /// Lets the steps of the sweep be epochs.
+    /// Counts the steps of the sweep in epochs.
     pub fn in_epochs(mut self) -> Self {
         self.epochs = true;
         self
     }
 
-    /// Most jobs at a time, at least 1: the sweep trains more in waves. Default: no bound.
+    /// The most jobs that are trained at a time, at least 1; if there are more, the sweep trains them in waves. Default: no
+    /// bound.
     pub fn at_most(mut self, jobs: usize) -> Self {
         self.most = jobs;
         self
     }
 
-    /// Has jobs looked at after every 32 steps, at the ends of epochs and at the end of a call. Where it breaks, the call ends with
-    /// [`Error::Order`], and its jobs are where they were before it. The bits are the same.
+    /// Calls `watch` after every 32 steps, at the ends of epochs and at the end of a call. If it breaks, the call ends with
+    /// [`Error::Order`], and its jobs are as they were before the call. A watch does not change bits.
     pub fn watch(mut self, watch: impl FnMut(&Look<'_>) -> ControlFlow<()> + 'a) -> Self {
         self.watch = Watched(Some(Box::new(watch)));
         self
     }
 
-    /// Steps of all lanes so far.
+    /// Steps made so far, summed over all lanes.
     pub fn model_steps(&self) -> u64 {
         self.model_steps
     }
@@ -215,7 +218,7 @@ impl<'a, E: Engine, S: FnMut(&Job) -> Result<Setup>> Population<'a, E, S> {
         self.kept.get(&key(job)).map(|kept| &kept.state)
     }
 
-    /// The rows that a job is trained and validated on.
+    /// The rows on which a job is trained and validated.
     fn fold(&self, job: &Job) -> Result<Option<&Fold>> {
         let Some(fold) = job.fold else { return Ok(None) };
         let found = usize::try_from(fold).ok().and_then(|fold| self.folds.get(fold));
@@ -223,7 +226,7 @@ impl<'a, E: Engine, S: FnMut(&Job) -> Result<Setup>> Population<'a, E, S> {
         found.map(Some).ok_or_else(unknown)
     }
 
-    /// Jobs that go on together.
+    /// Groups of jobs that share a program.
     fn groups(&mut self, jobs: &[Job]) -> Result<Vec<Group>> {
         let mut groups: Vec<Group> = Vec::new();
         for (index, job) in jobs.iter().enumerate() {
@@ -249,7 +252,7 @@ impl<'a, E: Engine, S: FnMut(&Job) -> Result<Setup>> Population<'a, E, S> {
         Ok(groups)
     }
 
-    /// Trains a group to its end; what each job has come to.
+    /// Trains a group up to a number of steps; returns the results of each job.
     fn train_group(&mut self, jobs: &[&Job], group: &Group, steps: u64) -> Result<Vec<Kept<E::Float>>> {
         let setup = |lane: usize| &group.setups[lane];
         let seeds: Vec<u64> = jobs.iter().enumerate().map(|(lane, job)| self.seed(job, setup(lane))).collect();
@@ -294,7 +297,7 @@ impl<'a, E: Engine, S: FnMut(&Job) -> Result<Setup>> Population<'a, E, S> {
         (0..jobs.len()).map(kept).collect()
     }
 
-    /// Makes so many steps, in stretches between which the watch looks.
+    /// Makes `more` steps, in stretches between which the watch is called.
     fn advance(&mut self, trainer: &mut Trainer<E::Program>, jobs: &[&Job], more: usize) -> Result<()> {
         let mut left = more;
         while left > 0 {
@@ -319,13 +322,13 @@ impl<'a, E: Engine, S: FnMut(&Job) -> Result<Setup>> Population<'a, E, S> {
         Ok(())
     }
 
-    /// A job that goes on has the seed that came with its state.
+    /// A job that was trained before keeps the seed of its state.
     fn seed(&self, job: &Job, setup: &Setup) -> u64 {
         self.kept.get(&key(job)).map_or(setup.seed, |kept| kept.seed)
     }
 
-    /// Trains the jobs of a group together, or one by one where one of them goes wrong by itself: what each has come to, or nothing where
-    /// it went wrong.
+    /// Trains the jobs of a group together, or one by one where one of them goes wrong by itself: the results of each, or
+    /// `None` for one that went wrong.
     fn train_all(&mut self, all: &[Job], group: Group, steps: u64) -> Result<Vec<(usize, Option<Kept<E::Float>>)>> {
         let jobs: Vec<&Job> = group.jobs.iter().map(|&job| &all[job]).collect();
         match self.train_group(&jobs, &group, steps) {
@@ -342,7 +345,7 @@ impl<'a, E: Engine, S: FnMut(&Job) -> Result<Setup>> Population<'a, E, S> {
         }
     }
 
-    /// The metric of a job; NaN if its loss is not finite.
+    /// The metric of a job for the sweep; NaN if its loss is not finite.
     fn told(&self, metrics: &Metrics) -> Result<f64> {
         let metric = self.metric.of(metrics)?;
         Ok(if metrics.loss.is_finite() { metric } else { f64::NAN })
@@ -392,9 +395,9 @@ impl<E: Engine, S: FnMut(&Job) -> Result<Setup>> Train for Population<'_, E, S> 
 struct Group {
     model: String,
     arena: Arena,
-    /// Rows that each is trained on.
+    /// The number of rows on which each is trained.
     rows: usize,
-    /// Steps that each has made.
+    /// Steps that each job has made.
     made: usize,
     jobs: Vec<usize>,
     setups: Vec<Setup>,

@@ -66,13 +66,12 @@ impl Probabilities {
         Ok(Self { values, classes: first.classes })
     }
 
-    /// What each fold's model says about the rows that it was not trained on, put together: a probability for each of `rows` rows from a
-    /// model that has not seen it.
+    /// Joins the folds: each of `rows` rows gets the probabilities of the model that was not trained on it.
     ///
     /// # Errors
     ///
-    /// [`Error::Empty`] without folds, [`Error::Shape`] if a fold's probabilities are not those of its validation rows or have other classes,
-    /// and [`Error::Setting`] for a row beyond the others, in no fold or in two.
+    /// [`Error::Empty`] without folds, [`Error::Shape`] if a fold's probabilities are not those of its validation rows or have
+    /// other classes, and [`Error::Setting`] for a row that is not below `rows`, that is in no fold, or that is in two.
     pub fn out_of_fold(rows: usize, folds: &[(&Fold, Self)]) -> Result<Self> {
         let Some((_, first)) = folds.first() else { return Err(Error::Empty { what: "the list of folds".into() }) };
         let classes = first.classes;
@@ -107,7 +106,7 @@ impl Probabilities {
         self.classes
     }
 
-    /// The probabilities of a row; none for a row that is not there.
+    /// The probabilities of a row; empty for a row that does not exist.
     pub fn row(&self, row: usize) -> &[f64] {
         self.values.get(row * self.classes..(row + 1) * self.classes).unwrap_or_default()
     }
@@ -137,7 +136,7 @@ impl Probabilities {
         Ok(hits as f64 / labels.len() as f64)
     }
 
-    /// The mean of −ln of the label's probability: the cross-entropy. Probabilities below 1e-15 count as that.
+    /// The mean of −ln of the label's probability: the cross-entropy. Probabilities below 1e-15 count as 1e-15.
     ///
     /// # Errors
     ///
@@ -162,9 +161,9 @@ impl Probabilities {
         Ok(self.values.chunks_exact(self.classes).zip(labels).map(score).sum::<f64>() / labels.len() as f64)
     }
 
-    /// The expected calibration error (Guo et al. 2017): rows are put into bins of equal width by the probability of their most probable
-    /// class, p ∈ (k/n, (k + 1)/n] into bin k; the error is the mean over rows of |accuracy of the bin − mean probability of the bin|. 0 is
-    /// a model that is right as often as it says. 15 bins are usual.
+    /// The expected calibration error (Guo et al. 2017): rows are put into bins of equal width by the probability of their most
+    /// probable class, p ∈ (k/n, (k + 1)/n] into bin k; the error is the mean over rows of |accuracy of the bin − mean
+    /// probability of the bin|. It is 0 for a model that is right as often as it says. 15 bins are usual.
     ///
     /// # Errors
     ///

@@ -15,17 +15,18 @@ use crate::optimizer::Optimizer;
 use crate::plan::{Arena, Blueprint, BufferId, Engine, Kind, Layout, Plan, PlanId, Program, Role, Scalar, View};
 use crate::rule::Real;
 
-/// Records everything, loads it, and writes what it starts from.
+/// Records everything, loads it, and writes the start values.
 pub(super) fn record<E: Engine>(engine: &E, settled: &Settled) -> Result<Trainer<E::Program>> {
     let Settled { recipe, train, validation, task, block, .. } = settled;
     let (model, batch, own, rows) = (settled.model, settled.batch, &settled.lanes, settled.lanes[0].train.len());
     let mut blueprint = Blueprint::new(own.len());
     let scaling = Scaling::declare(blueprint.layout_mut(), &settled.scalers);
 
-    // The first recording tells parameters and outputs; then there is a loss scale to record with.
+    // The first recording finds parameters and outputs. The recipe needs them, and only the recipe has the loss scale for the
+    // next recordings.
     let table = Table::declare(&mut blueprint, "training", train);
     let probe = Probe::of(model, &mut blueprint, task, &table, batch.rows, scaling)?;
-    // What the task says of its targets comes before what its loss says of shapes.
+    // Errors of the targets are reported before errors of the loss's shapes, which they cause.
     task.check("training", train, &probe.output)?;
     let (arena, buffers) = (probe.tape.arena()?, probe.tape.buffers()?);
     let shared = settled.shares_training();
@@ -44,7 +45,7 @@ pub(super) fn record<E: Engine>(engine: &E, settled: &Settled) -> Result<Trainer
         Places { params: (&arena, params), grads: Some(grads), buffers: Some((&buffers, statistics)), key: Some(of(words, 2)) };
     let scale = View { buffer: stepper.scalars(), offset: Scalar::LossScale as usize, len: 1 };
     let scale = recipe.scales_loss().then_some(scale);
-    // Where samples look for the loss. With weights the mean of its terms is another number.
+    // Samples read the loss here. With weights it is not the mean of its terms.
     let loss = of(stepper.loss_buffer(), 1);
     let weighted_loss = probe.columns.weighted.then_some(loss);
     if weighted_loss.is_none() {
@@ -137,7 +138,7 @@ fn unknown_buffer(name: &str, buffers: &Arena) -> Error {
     Error::unknown("buffer of the model", name, &known)
 }
 
-/// Mean and divisor of each feature, in the place of which lanes may have their own.
+/// Mean and divisor of each feature, shared or for each lane.
 #[derive(Debug, Clone, Copy)]
 struct Scaling {
     shift: View,
@@ -190,7 +191,7 @@ fn target(tape: &mut Tape, target: BufferId, table: &Table, rows: usize) -> Valu
     }
 }
 
-/// A recording that tells what the others will be like.
+/// The first recording, which finds the parameters, the output's shape and the columns for the others.
 struct Probe {
     tape: Tape,
     output: Vec<usize>,
@@ -206,7 +207,7 @@ impl Probe {
         rows: usize,
         scaling: Option<Scaling>,
     ) -> Result<Self> {
-        // Where its batch would lie; nothing of it is loaded.
+        // A layout for its batch, which is never loaded.
         let mut apart = Layout::new(blueprint.layout().lanes());
         let features = apart.shared_floats("features", rows * table.width);
         let targets = match table.kind {
@@ -226,7 +227,7 @@ impl Probe {
     }
 }
 
-/// What a step over a batch has beside the model and its loss.
+/// What a step over a batch needs besides the model and its loss.
 #[derive(Debug, Clone, Copy)]
 struct Step<'a> {
     /// The loss scale, where the recipe has one.
@@ -238,7 +239,7 @@ struct Step<'a> {
     ascends: bool,
 }
 
-/// Records plans that share memory for what comes between.
+/// Records plans that share the memory of intermediate values.
 struct Recorder<'a> {
     model: &'a dyn Model,
     task: &'a Task,

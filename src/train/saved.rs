@@ -33,9 +33,10 @@ where
         Ok(tensors)
     }
 
-    /// Takes a run up from what [`Trainer::tensors`] gave, as [`Trainer::load_state_dict`] does, also in the middle of an epoch: the steps
-    /// that follow have the bits that they would have had there. Model, recipe, data and batches have to be those of the run. Texts of the
-    /// caller's own may be in it. All is checked before anything changes. Values that are not finite are loaded, and said.
+    /// Resumes a run from what [`Trainer::tensors`] gave, as [`Trainer::load_state_dict`] does, also in the middle of an epoch:
+    /// the steps that follow have the bits of a run that was not interrupted. Model, recipe, data and batches have to be those
+    /// of the run. The tensors may have further texts of the caller. Everything is checked before anything changes. Values that
+    /// are not finite are loaded and reported.
     ///
     /// # Errors
     /// Another rule, other rows, batches or micro-batches, with both values; tensors that are missing, unknown, of another shape, type or
@@ -49,9 +50,9 @@ where
         Ok(loaded)
     }
 
-    /// Takes what fits of [`Trainer::tensors`], and says what was taken and what was not. Parameters and untrained buffers are taken one by
-    /// one. All else (state of the rules, counters, settings, where the run was) is taken as a whole or not at all, also where the file is of
-    /// a run of other rows or batches.
+    /// Takes from [`Trainer::tensors`] what fits, and reports what was taken and what was not. Parameters and untrained buffers
+    /// are taken one by one. All else (state of the rules, counters, settings, where the run was) is taken as a whole or not at
+    /// all, also where the file is of a run of other rows or batches.
     ///
     /// # Errors
     /// A lost device, or memory that there is not.
@@ -103,7 +104,7 @@ where
         Ok(loaded)
     }
 
-    /// What a file of this run has to have. One from before this was told does not say whether the best is evaluated.
+    /// What a file of this run has to have. Older files do not say whether the best is evaluated, so that array may be missing.
     fn arrays_for(&self, tensors: &Tensors) -> Vec<Expected> {
         let mut all: Vec<Expected> = self.optimizer.expected().into_iter().chain(self.own_arrays()).collect();
         all.retain(|expected| expected.name != RESTORED || tensors.find(RESTORED).is_some());
@@ -126,9 +127,9 @@ where
         }
     }
 
-    /// Takes the model out of a file of any run of this model and recipe, to predict with it: parameters, what the recipe keeps beside
-    /// them, and untrained buffers; where early stopping had given the best back, that. Seeds, data and batches may be others; where the run
-    /// was is left aside.
+    /// Takes the model out of a file of any run of this model and recipe, to predict with it: parameters, what the recipe keeps
+    /// beside them, and untrained buffers. If early stopping had restored the best epoch, that is taken. Seeds, data and
+    /// batches may be others, and how far the run was is ignored.
     ///
     /// # Errors
     /// Another rule; tensors that are missing, unknown, of another shape, type or number of lanes, each by its name; a lost device.
@@ -191,7 +192,7 @@ where
         write(path.as_ref(), &self.tensors()?)
     }
 
-    /// Takes a run up from a file of [`Trainer::save_file`].
+    /// Resumes a run from a file of [`Trainer::save_file`].
     ///
     /// # Errors
     /// [`Error::File`] and [`Error::Damaged`] as for [`read`], or as for [`Trainer::load_tensors`].
@@ -233,7 +234,7 @@ where
         Ok(all)
     }
 
-    /// [`Trainer::load_weights`] of those tensors that fit; it says which these were, and why others stay as they are.
+    /// [`Trainer::load_weights`] for those tensors that fit. It reports which these are, and why others stay as they were.
     ///
     /// # Errors
     /// A lost device.
@@ -294,8 +295,8 @@ where
         Ok(Buffers { values, rest, unused, loaded })
     }
 
-    /// Writes what was found of the untrained buffers into all lanes, and leaves the others as they are. What is evaluated from here on is
-    /// what was loaded.
+    /// Writes the untrained buffers that were found into all lanes, and leaves the others as they are. From here on, these are
+    /// evaluated, not those of the best epoch.
     fn write_buffers(&mut self, values: &[(usize, Vec<P::Float>)]) -> Result<()> {
         self.take_back()?;
         let (id, program) = (self.statistics.id, self.optimizer.program_mut());

@@ -1,4 +1,4 @@
-//! Everything that a training has come to, as data.
+//! The whole state of a training, as data.
 
 use super::Trainer;
 use super::lanes::{order, step_key};
@@ -10,21 +10,21 @@ use crate::optimizer::{State, StateArray, StateValues};
 use crate::plan::{Arena, Program, Values};
 use crate::rule::Real;
 
-/// Counts of each lane: its seed, complete epochs, steps of the epoch at hand, steps at all.
+/// Counts of each lane: its seed, complete epochs, steps of the current epoch, all steps.
 const SEED: &str = "trainer.seed";
 const EPOCH: &str = "trainer.epoch";
 const STEP: &str = "trainer.step";
 const STEPS: &str = "trainer.steps";
-/// Sums over the rows of the epoch at hand.
+/// Sums over the rows of the current epoch.
 const TALLY: &str = "trainer.tally";
 /// Counts of [`Best`], and its metric.
 const BEST: &str = "best.counts";
 const BEST_METRIC: &str = "best.metric";
-/// Whether the best is what is evaluated, in the place of where steps go on from.
+/// Whether the best is evaluated, rather than the point from which steps go on.
 pub(super) const RESTORED: &str = "best.restored";
 
 impl<P: Program> Trainer<P> {
-    /// Everything that the training has come to: [`Optimizer::state_dict`](crate::Optimizer::state_dict), and beside it
+    /// The whole state of the training: that of [`Optimizer::state_dict`](crate::Optimizer::state_dict), and
     ///
     /// | arrays | what they are |
     /// | --- | --- |
@@ -46,7 +46,7 @@ impl<P: Program> Trainer<P> {
             Values::Floats(lanes) => lanes.clone(),
             _ => Vec::new(),
         });
-        // What the run goes on with.
+        // The state has the statistics with which the run goes on.
         let aside = self.aside.as_ref().map(|lanes| lanes.iter().map(|values| floats(values)).collect());
         let buffers = aside.unwrap_or(buffers);
         put(&mut state, "buffer", &self.statistics.arena, &buffers);
@@ -75,9 +75,9 @@ impl<P: Program> Trainer<P> {
         Ok(state)
     }
 
-    /// Takes a training up where [`Trainer::state_dict`] was asked for, also in the middle of an epoch: what follows has the bits that it
-    /// would have had there. Model, recipe, data, rows and batches have to be those of that trainer; seeds are taken over. Nothing is
-    /// changed where the state does not fit.
+    /// Resumes a training where [`Trainer::state_dict`] was called, also in the middle of an epoch: the steps that follow have
+    /// the bits of a training that was not interrupted. Model, recipe, data, rows and batches have to be those of that trainer;
+    /// seeds are taken from the state. Nothing changes if the state does not fit.
     ///
     /// # Errors
     /// As for [`Optimizer::load_state_dict`](crate::Optimizer::load_state_dict); arrays of the trainer that are missing or of another
@@ -124,7 +124,7 @@ impl<P: Program> Trainer<P> {
         names
     }
 
-    /// Whether the best may be evaluated beside what steps go on from.
+    /// Whether there may be a best to evaluate that is not the point from which steps go on.
     fn tells_restored(&self) -> bool {
         self.stopping.is_some() && self.evaluated.is_some()
     }
@@ -151,7 +151,7 @@ impl<P: Program> Trainer<P> {
         all
     }
 
-    /// What a state has for a trainer like this one.
+    /// Reads and checks the trainer's part of a state.
     fn taken_up(&self, state: &State<P::Float>) -> Result<Own<P::Float>> {
         let lanes = self.lanes.len();
         let count =
@@ -232,7 +232,7 @@ fn put<F: Real>(state: &mut State<F>, prefix: &str, arena: &Arena, lanes: &[Vec<
     }
 }
 
-/// Each lane's arena, put together of its tensors.
+/// Each lane's arena, joined from its tensors.
 fn whole<F: Real>(state: &State<F>, prefix: &str, arena: &Arena, lanes: usize) -> Result<Vec<Vec<F>>> {
     let mut all = vec![vec![F::zero(); arena.len()]; lanes];
     for tensor in arena.tensors() {

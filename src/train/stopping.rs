@@ -1,11 +1,11 @@
-//! Early stopping, and the best that a lane has been.
+//! Early stopping, and the best epoch of a lane.
 
 use super::metrics::{Metric, Metrics};
 use crate::error::{Result, range};
 use crate::rule::Real;
 
-/// Ends [`Trainer::fit`](super::Trainer::fit) when a metric on the validation data no longer becomes better, lane by lane: what a lane is
-/// after its own stop does not count, and training ends when all lanes have stopped.
+/// Ends [`Trainer::fit`](super::Trainer::fit) when a metric on the validation data no longer becomes better, lane by lane: what
+/// happens to a lane after its own stop does not count, and training ends when all lanes have stopped.
 ///
 /// # Examples
 ///
@@ -32,15 +32,15 @@ use crate::rule::Real;
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct EarlyStopping {
-    /// What is to become better. Default: the loss.
+    /// The metric that has to become better. Default: the loss.
     pub metric: Metric,
     /// A lane stops after so many epochs in a row that were no better than its best, at least 1. Default 10.
     pub patience: u64,
-    /// How much better than the best is better, finite and at least 0. Default 0.
+    /// A metric is better if it beats the best by more than this, which is finite and at least 0. Default 0.
     pub min_delta: f64,
-    /// Whether the lanes get their best parameters and running statistics back in the end. Default: yes. A rule whose parameters to evaluate
-    /// with are others than those it trains ([`ScheduleFree`](crate::ScheduleFree)) evaluates with the best, and further steps go on from
-    /// where they ended.
+    /// Whether the lanes get back their best parameters and running statistics in the end. Default: yes. With a rule that
+    /// evaluates other parameters than it trains ([`ScheduleFree`](crate::ScheduleFree)), the best is evaluated, and further
+    /// steps go on from where they ended.
     pub keep_best: bool,
 }
 
@@ -62,12 +62,12 @@ pub(super) fn doubles<F: Real>(values: &[F]) -> Vec<f64> {
     values.iter().map(|x| x.as_f64()).collect()
 }
 
-/// And back.
+/// The reverse of [`doubles`].
 pub(super) fn floats<F: Real>(values: &[f64]) -> Vec<F> {
     values.iter().map(|&x| F::of(x)).collect()
 }
 
-/// The best that a lane has been on the validation data.
+/// The best epoch of a lane on the validation data.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Best {
     /// The epoch, counted from 1; 0 before there was a finite metric.
@@ -90,7 +90,8 @@ impl Best {
         Self { epoch: 0, metric: 0.0, waited: 0, stopped: false, params, buffers }
     }
 
-    /// Takes the metrics after an epoch; whether they are the best so far. What is not finite is worse than all.
+    /// Takes the metrics after an epoch, and says whether they are the best so far. A metric that is not finite is worse than
+    /// all others.
     pub(super) fn observe(&mut self, settings: &EarlyStopping, epoch: u64, metrics: &Metrics) -> Result<bool> {
         if self.stopped {
             return Ok(false);

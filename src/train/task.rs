@@ -1,11 +1,11 @@
-//! What is learned: a loss for each row, and what is measured beside it.
+//! What is learned: a loss for each row, and the scores that are measured with it.
 
 use crate::data::Dataset;
 use crate::error::{Error, Result, range};
 use crate::nn::{Criterion, CrossEntropy, SquaredError, Tape, Value};
 use std::rc::Rc;
 
-/// What a model is trained for: its loss, and what is measured beside it.
+/// What a model is trained for: its loss, and the scores that are measured with it.
 ///
 /// | task | target of a row | output of the model | loss | measured |
 /// | --- | --- | --- | --- | --- |
@@ -61,8 +61,8 @@ impl Task {
         Self { criterion: Rc::new(criterion), ..self }
     }
 
-    /// Measures also in how many rows the class is among the `k` largest logits: fewer than `k` others are larger. For classification; `k`
-    /// is at least 1.
+    /// Also measures the fraction of rows whose class is among the `k` largest logits: fewer than `k` others are larger. For
+    /// classification; `k` is at least 1.
     pub fn top(self, k: usize) -> Self {
         let scores = if let Kind::Classes { .. } = self.scores { Kind::Classes { top: Some(k) } } else { self.scores };
         Self { scores, ..self }
@@ -102,7 +102,8 @@ impl Task {
         }
     }
 
-    /// Records loss and scores of a batch. Where `present` is given, it is 1 for rows that hold data, and others count for nothing.
+    /// Records loss and scores of a batch. Where `present` is given, it is 1 for rows that hold data, and other rows do not
+    /// count.
     pub(super) fn measure(&self, tape: &mut Tape, output: &Value, target: &Value, present: Option<&Value>) -> Measured {
         let terms = self.criterion.terms(tape, output, target);
         let loss = terms.mean();
@@ -133,7 +134,7 @@ impl Task {
 pub(super) struct Measured {
     /// The loss that a step follows.
     pub loss: Value,
-    /// The columns, of one or several of which each value is.
+    /// The columns; a value holds one of them or several.
     pub values: Vec<Value>,
     pub columns: Columns,
     pub rows: usize,
@@ -200,7 +201,7 @@ fn only_present(tape: &mut Tape, x: &Value, present: Option<&Value>) -> Value {
     tape.map(&[&present, x], |of| of[0].clone().select(of[1].clone(), 0.0))
 }
 
-/// 1 where fewer than `k` logits are not at most that of the label: what is NaN is larger than all.
+/// 1 where fewer than `k` logits are above that of the label, else 0. NaN counts as above all others.
 fn among_largest(tape: &mut Tape, logits: &Value, labels: &Value, k: usize) -> Value {
     let &[rows, classes] = logits.shape() else { return logits.clone() };
     let (own, label) = (tape.places(logits.shape(), 1), labels.reshape(&[rows, 1]));
