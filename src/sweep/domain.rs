@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 
 /// Whole numbers up to here are exact in `f64`.
 const EXACT: i64 = 1 << 53;
-/// How far from a whole number of steps a range may end, as a part of a step: bounds such as 0.3 are rounded.
+/// How far from a whole number of steps a range may end, as a part of a step, since bounds such as 0.3 are rounded.
 const ROUNDING: f64 = 1e-9;
 
 /// The values that a parameter may take, and how they are spread.
@@ -45,9 +45,9 @@ pub enum Domain {
     Integer {
         /// The least value.
         low: i64,
-        /// The largest value, whole steps from `low`.
+        /// The largest value, a whole number of steps above `low`.
         high: i64,
-        /// What neighbours differ by, at least 1.
+        /// The difference between neighbours, at least 1.
         step: i64,
     },
     /// Whole numbers from `low`, at least 1, to `high`, whose logarithms are spread evenly.
@@ -61,9 +61,9 @@ pub enum Domain {
     Stepped {
         /// The least value.
         low: f64,
-        /// The largest value, whole steps from `low`.
+        /// The largest value, a whole number of steps above `low`.
         high: f64,
-        /// What neighbours differ by, above 0.
+        /// The difference between neighbours, above 0.
         step: f64,
     },
     /// One of a list. The values are of one kind and differ.
@@ -124,7 +124,7 @@ impl Domain {
         }
     }
 
-    /// The value at a share `u`, from 0 to 1, of the domain: equal shares of `u` are equally likely values.
+    /// The value at a share `u`, from 0 to 1, of the domain. For uniform `u` the value has the domain's spread.
     pub fn at(&self, u: f64) -> Value {
         let cell = |count: u64| ((u * count as f64) as u64).min(count - 1);
         match self {
@@ -144,13 +144,13 @@ impl Domain {
         }
     }
 
-    /// The value number `i` of a domain that can be counted; the last one where there are fewer.
+    /// Value number `i` of a domain that can be counted; the last one if there are fewer.
     pub(crate) fn nth(&self, i: u64) -> Value {
         let i = i.min(self.count().unwrap_or(1) - 1);
         match self {
             Self::Integer { low, step, .. } => Value::Int(low + i as i64 * step),
             Self::LogInteger { low, .. } => Value::Int(low + i as i64),
-            // The last one is the bound as it was given.
+            // The last value is exactly the bound that was given.
             Self::Stepped { high, .. } if Some(i + 1) == self.count() => Value::Float(*high),
             Self::Stepped { low, step, .. } => Value::Float(low + i as f64 * step),
             Self::Choice(values) => values[i as usize].clone(),
@@ -159,7 +159,7 @@ impl Domain {
         }
     }
 
-    /// The number of a value among those of a domain that can be counted.
+    /// The number of a value in a domain that can be counted.
     pub(crate) fn index(&self, value: &Value) -> Option<u64> {
         match (self, value) {
             (Self::Integer { low, step, .. }, Value::Int(int)) => Some(((int - low) / step) as u64),
@@ -171,7 +171,8 @@ impl Domain {
         }
     }
 
-    /// The share at which a value of the domain is: for values that can be counted, the middle of its share.
+    /// The share of the domain at which a value lies. A value that can be counted has a part of the shares: it is the middle of
+    /// that part.
     pub fn share(&self, value: &Value) -> f64 {
         let between = |x: f64, low: f64, high: f64| (x - low) / (high - low);
         match (self, value.as_f64()) {
@@ -185,7 +186,7 @@ impl Domain {
         }
     }
 
-    /// The value as the domain has it: a whole number may stand for a float, and a text for what it reads as.
+    /// The value in the domain's kind: a whole number may stand for a float, and a text for the value that it shows.
     pub(crate) fn take(&self, name: &str, value: &Value) -> Result<Value> {
         let taken = match (self, value) {
             (Self::Uniform { .. } | Self::LogUniform { .. } | Self::Stepped { .. }, Value::Int(int)) => {
@@ -208,7 +209,7 @@ impl Domain {
         if !inside {
             return Err(Error::setting(name, value, &format!("in {self}")));
         }
-        // Steps such as 0.1 are rounded: the value is the domain's, not the one written.
+        // Steps such as 0.1 are rounded, so this is the domain's value, not the one that was written.
         Ok(if let Self::Stepped { .. } = self { self.nth(self.index(&taken).unwrap_or(0)) } else { taken })
     }
 }
@@ -294,7 +295,7 @@ const KINDS: [(&str, &str); 7] = [
 impl FromStr for Domain {
     type Err = Error;
 
-    /// Reads the text form; whether its bounds make sense is checked by the space.
+    /// Reads the text form; the space checks the bounds.
     fn from_str(text: &str) -> Result<Self> {
         let (kind, rest) = text.split_once(':').unwrap_or((text, ""));
         let kind = kind.trim();
@@ -326,7 +327,8 @@ fn read<T: FromStr>(text: &str, wrong: impl Fn() -> Error) -> Result<T> {
     text.parse().map_err(|_| wrong())
 }
 
-/// Where some numbers have a point, all are floats; where texts are among other kinds, all are texts would be a guess, so they stay.
+/// If some of the numbers have a point, all become floats. Texts among other kinds stay as they are: to make all of them texts
+/// would be a guess.
 fn one_kind(values: Vec<Value>) -> Vec<Value> {
     let numbers = values.iter().all(|value| value.as_f64().is_some());
     let floats = values.iter().any(|value| matches!(value, Value::Float(_)));

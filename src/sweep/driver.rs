@@ -23,20 +23,21 @@ pub struct Job {
 
 /// What trains the jobs of a sweep: one after the other, or as lanes of a population.
 ///
-/// A closure over jobs and steps is one.
+/// A closure that takes jobs and steps implements it.
 pub trait Train {
     /// Trains each job on until it has made `steps` steps in all, and returns the metric of each.
     ///
-    /// A job of an earlier call, with the same trial, fold and seed, goes on where it was, which may have been at different steps for
-    /// different jobs. One that the trainer does not know starts from the beginning, also where a sweep is resumed. What becomes of a job
-    /// must not depend on the others of the call.
+    /// A job of an earlier call, with the same trial, fold and seed, goes on where it was, which may have been at different
+    /// steps for different jobs. One that the trainer does not know starts from the beginning, also where a sweep is resumed.
+    /// The result of a job must not depend on the other jobs of the call.
     ///
     /// # Errors
     ///
-    /// What ends the sweep. A job that went wrong by itself has a metric that is not finite instead.
+    /// An error ends the sweep. For a job that went wrong by itself, return a metric that is not finite instead.
     fn train(&mut self, jobs: &[Job], steps: u64) -> Result<Vec<f64>>;
 
-    /// Most jobs of a call, at least 1: as many as there is memory for. More are trained in waves, which change no result.
+    /// The most jobs of a call, at least 1: as many as there is memory for. If there are more, they are trained in waves, which
+    /// changes no result.
     fn capacity(&self) -> usize {
         usize::MAX
     }
@@ -45,7 +46,7 @@ pub trait Train {
     ///
     /// # Errors
     ///
-    /// By default that this trainer cannot do it; only a population asks for it.
+    /// By default, that this trainer cannot copy. Only population-based training copies.
     fn copy(&mut self, from: u64, to: u64) -> Result<()> {
         Err(Error::setting(
             "strategy",
@@ -54,7 +55,7 @@ pub trait Train {
         ))
     }
 
-    /// These trials are not trained on; what is kept for them may go.
+    /// These trials are not trained any further, so what is kept for them may be dropped.
     fn forget(&mut self, trials: &[u64]) {
         let _ = trials;
     }
@@ -72,7 +73,7 @@ impl<F: FnMut(&[Job], u64) -> Result<Vec<f64>>> Train for F {
 pub enum Stopping {
     /// Those that are worse than the median of others.
     Median(MedianStopping),
-    /// Those that have not become better for some time.
+    /// Those that have not improved for some time.
     Patience(Patience),
 }
 
@@ -85,7 +86,7 @@ pub enum Strategy {
         /// Steps of a trial.
         steps: u64,
     },
-    /// Trials are scored every so many steps, and some are stopped.
+    /// Trials are scored at regular steps, and some are stopped.
     Stopping {
         /// Steps of a trial that is not stopped.
         steps: u64,
@@ -94,9 +95,11 @@ pub enum Strategy {
         /// Which are stopped.
         rule: Stopping,
     },
-    /// Folds are trained one after the other, and between them trials are stopped that are clearly worse than the best.
+    /// Folds are trained one after the other, and after each fold those trials are stopped that are clearly worse than the
+    /// best.
     ///
-    /// The best is that of the trials with all their folds; before there is one, that with the best mean so far of the batch.
+    /// The best is the best of the trials that have all their folds. Before there is one, it is the trial of the batch with the
+    /// best mean so far.
     Folds {
         /// Steps of a trial on each fold.
         steps: u64,
@@ -113,7 +116,7 @@ pub enum Strategy {
         steps: u64,
         /// Steps between rounds, at least 1.
         every: u64,
-        /// Who takes over whom.
+        /// Which members take over which.
         rule: PopulationBased,
     },
 }
@@ -163,7 +166,7 @@ pub struct Sweep {
     /// Each trial is trained once for every fold; 0, for no folds, unless set.
     #[cfg_attr(feature = "serde", serde(default))]
     pub folds: u64,
-    /// Each trial is trained once from every seed; without seeds, unless set, once.
+    /// Each trial is trained once from every seed; once, if there are no seeds, which is the default.
     #[cfg_attr(feature = "serde", serde(default))]
     pub seeds: Vec<u64>,
 }
@@ -184,7 +187,7 @@ impl Sweep {
         Self { strategy, trials: trials(), batch: batch(), folds: 0, seeds: Vec::new() }
     }
 
-    /// Whether the settings make sense with the space of the study.
+    /// Checks the settings against each other and against the space of the study.
     ///
     /// # Errors
     ///
@@ -238,14 +241,15 @@ impl Sweep {
     /// Runs the sweep. `written` is called with every row of the table as it comes, to be appended to a file; later rows take the place of
     /// earlier ones of the same trial, fold, seed and rung.
     ///
-    /// A table with rows is one of an interrupted run of the same sweep: what it has results of is not trained again, and all that follows
-    /// is what would have followed. The study has to be new then, with the same points enqueued. A population needs a trainer that
-    /// has its lanes as they were when the round began that was interrupted.
+    /// A table with rows continues an interrupted run of the same sweep: trainings whose results it has are not repeated, and
+    /// everything goes on as it would have without the interruption. The study has to be new then, with the same points
+    /// enqueued. Population-based training needs a trainer whose lanes are as they were at the beginning of the interrupted
+    /// round.
     ///
     /// # Errors
     ///
-    /// Those of [`Sweep::check`], of the sampler, the trainer and `written`; those of [`Study::resume`] for a table of another space; and
-    /// [`Error::Shape`] if the trainer returns another number of metrics. What is in the table stays.
+    /// Those of [`Sweep::check`], of the sampler, the trainer and `written`; those of [`Study::resume`] for a table of another
+    /// space; and [`Error::Shape`] if the trainer returns another number of metrics. The table keeps the rows that it has.
     pub fn run(
         &self,
         study: &mut Study,
@@ -275,7 +279,7 @@ type Place = (Option<u64>, Option<u64>);
 /// What a run works with.
 struct Run<'a, T, W> {
     sweep: &'a Sweep,
-    /// Folds and seeds that trials are trained on now.
+    /// The folds and seeds on which trials are trained now.
     places: Vec<Place>,
     study: &'a mut Study,
     table: &'a mut Table,
@@ -307,7 +311,8 @@ impl<T: Train, W: FnMut(&Record) -> Result<()>> Run<'_, T, W> {
         Ok(())
     }
 
-    /// The trials of the batch from that number on which have no outcome yet; none where no more are asked for.
+    /// The trials of the batch that begins with number `start` which have no outcome yet; `None` if the sweep is to have no
+    /// more trials.
     fn batch(&mut self, start: usize) -> Result<Option<Vec<Trial>>> {
         let end = self.asked(start.saturating_add(self.sweep.batch).min(self.sweep.trials))?;
         let live = |batch: &[Trial]| batch.iter().filter(|trial| trial.outcome == Outcome::Running).cloned().collect();
@@ -328,7 +333,7 @@ impl<T: Train, W: FnMut(&Record) -> Result<()>> Run<'_, T, W> {
         }
     }
 
-    /// The mean of each trial at each step over its folds and seeds, of those that have all of them.
+    /// The mean of each trial at each step over its folds and seeds, where it has all of them.
     fn scores(&self) -> Vec<Score> {
         let mut sums: std::collections::BTreeMap<(u64, u64), Vec<f64>> = std::collections::BTreeMap::new();
         for record in self.table.records() {
@@ -355,7 +360,7 @@ impl<T: Train, W: FnMut(&Record) -> Result<()>> Run<'_, T, W> {
                 let scored: Vec<(Trial, f64)> = live.into_iter().zip(means).collect();
                 live = Vec::new();
                 for (trial, mean) in scored {
-                    // In a resumed sweep it may have gone on before.
+                    // In a resumed sweep the trial may have gone on already.
                     let next = Record { fold: Some(fold + 1), seed: self.places[0].1, ..Record::new(&trial) };
                     let goes_on = self.table.own(&next).is_some();
                     if fold + 1 == self.sweep.folds || !mean.is_finite() {
@@ -372,7 +377,7 @@ impl<T: Train, W: FnMut(&Record) -> Result<()>> Run<'_, T, W> {
         Ok(())
     }
 
-    /// The folds of the best trial that has all of them, or else of the best of those that are live.
+    /// The metrics on each fold of the best trial that has all folds, or else of the best live trial.
     fn best_folds(&self, fold: u64, live: &[Trial], means: &[f64]) -> Vec<(usize, f64)> {
         let best = self.study.best().map(|best| best.id);
         let first = || self.study.goal().ranking(means.iter().copied()).first().map(|&i| live[i].id);
@@ -448,7 +453,7 @@ impl<T: Train, W: FnMut(&Record) -> Result<()>> Run<'_, T, W> {
                 let from = members[exploit.from].id;
                 members[exploit.to].point = exploit.point;
                 parents[exploit.to] = Some(from);
-                // In a resumed sweep it may have been copied and trained on before.
+                // In a resumed sweep it may have been copied and trained already.
                 let next = Record { rung: round + 1, ..Record::new(&members[exploit.to]) };
                 let mut rows = self.places.iter().map(|&(fold, seed)| Record { fold, seed, ..next.clone() });
                 if !rows.all(|row| self.known(&row)) {
@@ -461,7 +466,7 @@ impl<T: Train, W: FnMut(&Record) -> Result<()>> Run<'_, T, W> {
 
     /// Asks until there are `n` trials, or the sampler has no more; returns how many there are.
     ///
-    /// Each has its rows at once: a resumed sweep must not ask again, when more is known.
+    /// The rows of each are written at once: a resumed sweep must not ask for it again, when the sampler would know more.
     fn asked(&mut self, n: usize) -> Result<usize> {
         while self.study.trials().len() < n {
             let asked = self.study.ask(1)?;
@@ -475,7 +480,7 @@ impl<T: Train, W: FnMut(&Record) -> Result<()>> Run<'_, T, W> {
         Ok(self.study.trials().len().min(n))
     }
 
-    /// The rows of a trial at a rung that have no result; those that are not in the table are written.
+    /// The rows of a trial at a rung that have no result yet. Those that are not in the table are written.
     fn begin(&mut self, trial: &Trial, rung: u64, parent: Option<u64>) -> Result<Vec<Record>> {
         let rows = self.places.iter().map(|&(fold, seed)| Record { parent, fold, seed, rung, ..Record::new(trial) });
         let missing: Vec<Record> = rows.filter(|row| !self.known(row)).collect();
@@ -515,7 +520,7 @@ impl<T: Train, W: FnMut(&Record) -> Result<()>> Run<'_, T, W> {
     /// The mean metric of a trial at a rung over folds and seeds, up to the fold that is trained now; NaN if one has failed.
     fn mean(&self, trial: u64, rung: u64) -> f64 {
         let last = self.places.last().and_then(|(fold, _)| *fold);
-        // In the order of the table's own summaries: the same bits.
+        // In the order of the table's own summaries, so that the bits are the same.
         let own = self.table.rows_of(trial).filter(|own| own.rung == rung && own.fold <= last);
         mean(&own.map(|record| record.metric.unwrap_or(f64::NAN)).collect::<Vec<f64>>())
     }
@@ -525,7 +530,7 @@ impl<T: Train, W: FnMut(&Record) -> Result<()>> Run<'_, T, W> {
         self.table.own(row).is_some_and(|own| own.metric.is_some() || own.status == Status::Failed)
     }
 
-    /// Ends a trial: in the table, for the sampler and for the trainer.
+    /// Ends a trial in the table, for the sampler and for the trainer.
     fn finish(&mut self, trial: &Trial, rung: u64, steps: u64, metric: f64, status: Status) -> Result<()> {
         let own = self.table.rows_of(trial.id).filter(|own| own.rung == rung && own.metric.is_some());
         let own: Vec<Record> = own.cloned().collect();
@@ -533,7 +538,7 @@ impl<T: Train, W: FnMut(&Record) -> Result<()>> Run<'_, T, W> {
             self.write(Record { status, ..row })?;
         }
         self.trainer.forget(&[trial.id]);
-        // A trial of a resumed sweep may have been told.
+        // In a resumed sweep the study may know the outcome already.
         let running = self.study.trials().get(trial.id as usize).is_some_and(|trial| trial.outcome == Outcome::Running);
         match status {
             _ if !running => Ok(()),
@@ -548,7 +553,7 @@ impl<T: Train, W: FnMut(&Record) -> Result<()>> Run<'_, T, W> {
     }
 }
 
-/// Trials dealt to brackets in their order, as many to each as its first rung has.
+/// The trials of each bracket, in order, as many as its first rung has.
 fn dealt(trials: &[Trial], brackets: &[Bracket]) -> Vec<Vec<Trial>> {
     let mut rest = trials.iter().cloned();
     brackets.iter().map(|bracket| rest.by_ref().take(bracket.rungs[0].trials).collect()).collect()

@@ -6,14 +6,14 @@ use super::study::{History, Sampler};
 use super::value::{Point, Value};
 use crate::error::{Error, Result};
 
-/// Most points of a grid.
+/// The most points of a grid.
 const MOST: usize = 1 << 20;
 
-/// All combinations of values: each value of domains that can be counted, and of the others some that are spread evenly, both bounds among
-/// them. Logarithmic domains, also those of whole numbers, are spread evenly in their logarithm.
+/// All combinations of values: every value of a domain that can be counted, and evenly spread values of any other, with both
+/// bounds. For a logarithmic domain, also of whole numbers, they are spread evenly in the logarithm.
 ///
-/// The first parameter varies slowest; one that a condition hangs on comes before those that have it. Combinations that differ only in
-/// parameters that do not exist are one point. Points that were tried before, such as those that were enqueued, are left out.
+/// The first parameter varies slowest; a parameter comes after the one of its condition. Combinations that differ only in
+/// parameters that do not exist are one point. Points that were tried before, such as enqueued ones, are left out.
 ///
 /// # Examples
 ///
@@ -68,7 +68,7 @@ fn extend(space: &SearchSpace, values: usize, depth: usize, begun: Point, points
     }
     for k in 0..count(&parameter.domain, values) {
         let value = value(&parameter.domain, values, k);
-        // Neighbouring whole numbers of a logarithmic scale may be one.
+        // On a logarithmic scale, neighbouring values may round to one whole number.
         let before = (k > 0).then(|| self::value(&parameter.domain, values, k - 1));
         if before.as_ref() != Some(&value) {
             extend(space, values, depth + 1, begun.clone().with(&parameter.name, value), points)?;
@@ -98,7 +98,7 @@ fn value(domain: &Domain, values: usize, k: u64) -> Value {
 impl Sampler for Grid {
     fn suggest(&mut self, _: &SearchSpace, history: &History<'_>, number: u64) -> Result<Option<Point>> {
         let tried = |point: &&Point| history.trials.iter().any(|trial| trial.point == **point);
-        // So many points were suggested; those before were, or were tried for another reason.
+        // Points before this place were suggested, or were tried for another reason.
         let next = self.points.iter().skip(usize::try_from(number).unwrap_or(usize::MAX)).find(|point| !tried(point));
         Ok(next.cloned())
     }

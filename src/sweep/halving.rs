@@ -3,7 +3,7 @@
 use super::study::Goal;
 use crate::error::{Error, Result, range};
 
-/// A rung of a bracket: so many trials are trained until each has made so many steps.
+/// A rung of a bracket: `trials` trials are trained until each has made `steps` steps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Rung {
@@ -54,11 +54,11 @@ impl Bracket {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(default, deny_unknown_fields))]
 pub struct Halving {
-    /// The first rung has at least so many steps; at least 1, which is the default.
+    /// The fewest steps of the first rung, at least 1; 1 by default.
     pub min_steps: u64,
     /// Steps of a trial that is trained to the end; 81 by default.
     pub max_steps: u64,
-    /// One of so many trials goes on, at least 2; 3 by default.
+    /// One of `eta` trials goes on to the next rung; at least 2, 3 by default.
     pub eta: u64,
 }
 
@@ -69,7 +69,7 @@ impl Default for Halving {
 }
 
 impl Halving {
-    /// The bracket of so many trials.
+    /// The bracket that begins with `trials` trials.
     ///
     /// # Errors
     ///
@@ -101,8 +101,8 @@ impl Halving {
     }
 }
 
-/// Hyperband (Li et al. 2018): brackets of successive halving that start with more trials and fewer steps, or with fewer and more, side by
-/// side.
+/// Hyperband (Li et al. 2018): brackets of successive halving side by side, from one that starts with many trials and few steps
+/// to one that starts with few trials and many steps.
 ///
 /// With s_max = ⌊log_η(max_steps / min_steps)⌋, the bracket s = s_max, …, 0 starts with n = ⌈(s_max + 1) / (s + 1) · η^s⌉ trials of
 /// max_steps · η^−s steps. Of 1 to 81 steps with η = 3 that is 81 + 34 + 15 + 8 + 5 = 143 trials.
@@ -135,7 +135,8 @@ impl Hyperband {
         Ok((0..=last).rev().map(|s| self.0.part(self.trials(s, last), s)).collect())
     }
 
-    /// The brackets of so many trials in all, shared out in the paper's proportions by largest remainders; each has at least one.
+    /// The brackets for `trials` trials in all, which are divided in the paper's proportions by largest remainders; each
+    /// bracket has at least one.
     ///
     /// # Errors
     ///
@@ -158,12 +159,12 @@ impl Hyperband {
     }
 }
 
-/// `total` shared out in proportion to `wanted`: whole parts, at least one for each, then the largest remainders.
+/// Divides `total` in proportion to `wanted`: whole parts, at least one for each, then the largest remainders.
 fn shares(wanted: &[usize], total: usize) -> Vec<usize> {
     let sum: u128 = wanted.iter().map(|&share| share as u128).sum();
     let part = |share: usize| share as u128 * total as u128;
     let mut shares: Vec<usize> = wanted.iter().map(|&share| ((part(share) / sum) as usize).max(1)).collect();
-    // Where many are lifted to one, the largest give way.
+    // If many were raised to one, the largest parts become smaller.
     while shares.iter().sum::<usize>() > total {
         let largest = (0..shares.len()).rev().max_by_key(|&i| shares[i]).unwrap_or(0);
         shares[largest] -= 1;

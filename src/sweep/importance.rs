@@ -7,20 +7,20 @@ use crate::error::{Result, range};
 
 /// Trees of the forest.
 const TREES: u64 = 64;
-/// Fewest trials of a leaf.
+/// The fewest trials of a leaf.
 const LEAF: usize = 2;
 
 /// How much of the variance of the metric each parameter explains by itself: functional analysis of variance (fANOVA; Hutter, Hoos &
 /// Leyton-Brown 2014).
 ///
-/// A forest of 64 regression trees is grown on the trials that were trained to the end, each on a sample with replacement and with leaves of
-/// at least 2 trials. A tree is constant in boxes of the space, so its variance over the whole space, and that of its mean over all other
-/// parameters, are sums. The importance of a parameter is its share of the variance, averaged over the trees: 0 for one that changes
-/// nothing, and what is missing to a sum of 1 is due to parameters acting together.
+/// A forest of 64 regression trees is grown on the trials that were trained to the end, each on a sample with replacement and
+/// with leaves of at least 2 trials. A tree is constant in boxes of the space, so its variance over the whole space, and that
+/// of its mean over all other parameters, are sums. The importance of a parameter is its share of the variance, averaged over
+/// the trees: it is 0 for one that changes nothing. What the sum of all lacks to 1 is due to parameters that act together.
 ///
-/// Values count by their share of their domain, so that logarithmic parameters are compared in their logarithm. A parameter that does not
-/// exist in a trial counts as drawn at random there, which explains nothing. Importances are in the order of the space's parameters; all are 0 where the
-/// metrics of all trials are the same.
+/// Values enter as their shares of the domain, so that logarithmic parameters are compared in their logarithm. A parameter that
+/// does not exist in a trial gets a random value there, which explains nothing. Importances are in the order of the space's
+/// parameters; all are 0 where the metrics of all trials are the same.
 ///
 /// # Errors
 ///

@@ -34,7 +34,7 @@ impl Json {
     }
 }
 
-/// Objects within objects that a line may have.
+/// How deep objects may lie within objects.
 const DEEPEST: usize = 8;
 
 struct Reader {
@@ -43,7 +43,7 @@ struct Reader {
 }
 
 impl Reader {
-    /// The next character that is no blank.
+    /// The next character that is not a blank.
     fn peek(&mut self) -> Option<char> {
         while self.text.get(self.at).is_some_and(|c| c.is_ascii_whitespace()) {
             self.at += 1;
@@ -120,7 +120,7 @@ impl Reader {
                 if !(0xd800..0xdc00).contains(&high) {
                     return char::from_u32(high).ok_or("a character");
                 }
-                // A character beyond the first plane is two units.
+                // A character beyond the first plane is written as two units.
                 let next: String = self.text.iter().skip(self.at).take(2).collect();
                 self.at += 2;
                 let low = if next == "\\u" { self.unit()? } else { 0 };

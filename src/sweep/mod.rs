@@ -1,7 +1,7 @@
 //! Hyper-parameter search: spaces, samplers, strategies and the table of results.
 //!
-//! All of it is host code over numbers and knows nothing of models or engines: whoever trains asks for points, trains them in any way, and
-//! tells what came out.
+//! All of it is host code over numbers and knows nothing of models or engines: a program asks for points, trains them in any
+//! way, and tells the metrics.
 //!
 //! | subject | what is in it |
 //! | --- | --- |

@@ -18,17 +18,17 @@ pub struct Exploit {
     pub point: Point,
 }
 
-/// Population-based training (Jaderberg et al. 2017): every so many steps the worst lanes are copies of good ones, with settings that are
-/// explored from there.
+/// Population-based training (Jaderberg et al. 2017): at regular steps the worst lanes become copies of good ones, whose
+/// settings are then changed a little.
 ///
-/// Of n lanes the worst ⌈quantile · n⌉, at most half of them, and all whose metric is not finite, take over one of as many best lanes,
-/// drawn evenly. A lane whose metric is not finite is never copied; where all are, nothing happens. Of equal lanes the lower number is the
-/// better one.
+/// Of n lanes the losers are the worst ⌈quantile · n⌉, at most half of them, and all whose metric is not finite. Each takes
+/// over one of the ⌈quantile · n⌉ best, drawn with equal odds. A lane whose metric is not finite is never copied; if there is
+/// no other, nothing happens. Of equal lanes the one with the lower number is better.
 ///
-/// Then each of the parameters in `explore` is drawn anew with the probability `resample`, or else moved up or down with equal odds, in its
-/// own scale, and never beyond its domain: logarithmic ones by the factor 1 + `step` or 1 − `step` (Ray's 1.2 and 0.8), others by `step` / 2 of
-/// their range, whole numbers and steps by at least one, choices to a neighbour in their list. All other parameters are the winner's, such as
-/// sizes that a copy cannot change.
+/// Then each parameter in `explore` is drawn anew with the probability `resample`, or else moves up or down with equal odds, in
+/// its own scale and within its domain: logarithmic ones by the factor 1 + `step` or 1 − `step` (Ray's 1.2 and 0.8), others by
+/// `step` / 2 of their range, whole numbers and steps by at least one, choices to a neighbour in their list. All other
+/// parameters are the winner's, such as sizes that a copy cannot change.
 ///
 /// # Examples
 ///
@@ -120,7 +120,7 @@ impl PopulationBased {
         Ok(losers.into_iter().map(exploit).collect())
     }
 
-    /// The point with its explored parameters changed. Parameters that begin to exist are drawn.
+    /// The point with its explored parameters changed. Parameters that did not exist before are drawn.
     fn explored(&self, space: &SearchSpace, point: &Point, random: &mut fastrand::Rng) -> Point {
         space.point(|_, parameter| {
             let explored = self.explore.contains(&parameter.name);
@@ -138,7 +138,7 @@ fn moved(domain: &Domain, value: &Value, up: bool, step: f64) -> Value {
     let sign = if up { 1.0 } else { -1.0 };
     let toward = |i: u64, distance: u64| if up { i.saturating_add(distance) } else { i.saturating_sub(distance) };
     let (x, count) = (value.as_f64().unwrap_or(0.0), domain.count().unwrap_or(0));
-    // The part of the range that linear scales move by.
+    // The part of the range by which values of linear scales move.
     let part = step / 2.0;
     match (domain, domain.index(value)) {
         (Domain::Uniform { low, high }, _) => Value::Float((x + sign * part * (high - low)).clamp(*low, *high)),

@@ -1,4 +1,4 @@
-//! Random numbers by key, and the sampler that draws each point alone.
+//! Random numbers by key, and the sampler that draws each point by itself.
 
 use super::space::SearchSpace;
 use super::study::{History, Sampler};
@@ -11,7 +11,7 @@ pub(super) fn keyed(seed: u64, key: &[u64]) -> fastrand::Rng {
     fastrand::Rng::with_seed(mixed)
 }
 
-/// SplitMix64's step (Steele, Lea & Flood 2014): neighbours become unlike.
+/// SplitMix64's step (Steele, Lea & Flood 2014), which makes neighbouring numbers unlike.
 fn mix(x: u64) -> u64 {
     let x = x.wrapping_add(0x9e37_79b9_7f4a_7c15);
     let x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -30,7 +30,7 @@ pub struct Random {
 impl Random {
     /// The point number `number`.
     pub(super) fn point(self, space: &SearchSpace, number: u64) -> Point {
-        // A stream for each parameter: whether another one exists changes nothing.
+        // Each parameter has its own stream, so that it does not matter which others exist.
         space.point(|i, parameter| parameter.domain.at(keyed(self.seed, &[number, i as u64]).f64()))
     }
 }

@@ -2,18 +2,19 @@
 
 use libm::erfc;
 
-/// Most differences whose probability is counted rather than approximated, with ties or zeros and without.
+/// The most differences for which the distribution is exact, without ties and zeros and with them.
 const COUNTED: usize = 50;
 const COUNTED_WITH_TIES: usize = 13;
 
-/// The probability of differences at least as large as these, were they as often below 0 as above it: Wilcoxon's one-sided signed-rank
-/// test (Wilcoxon 1945).
+/// Wilcoxon's one-sided signed-rank test (Wilcoxon 1945): how probable differences as large as these or larger are, if
+/// differences are as often below 0 as above it.
 ///
-/// Differences are ranked by size, equal ones by their mean rank, and the ranks of positive ones are summed; those of zeros count half
-/// (`zsplit`). The sum's distribution is counted out for up to 50 differences, or 13 where there are ties or zeros, else it is taken as
-/// normal. These are the choices of SciPy 1.17's `wilcoxon(d, alternative="greater", zero_method="zsplit")`, and the results agree.
+/// Differences are ranked by size, equal ones by their mean rank, and the ranks of positive ones are summed, and half the ranks
+/// of zeros (`zsplit`). The distribution of the sum is exact for up to 50 differences, or 13 if there are ties or zeros; beyond
+/// that it is the normal approximation. These are the choices of SciPy 1.17's `wilcoxon(d, alternative="greater",
+/// zero_method="zsplit")`, and the results agree.
 ///
-/// 1 if there are no differences, or one is not a number.
+/// It is 1 if there are no differences, or if one is NaN.
 ///
 /// # Examples
 ///
@@ -60,7 +61,7 @@ fn doubled_ranks(differences: &[f64]) -> (Vec<u64>, Vec<u64>) {
     (ranks, ties)
 }
 
-/// The share of the ways to choose some of these numbers whose sum is at least `sum`.
+/// Of all ways to choose some of these numbers, the share whose sum is at least `sum`.
 fn at_least(numbers: &[u64], sum: u64) -> f64 {
     let total: u64 = numbers.iter().sum();
     let mut ways = vec![0.0; total as usize + 1];
@@ -77,7 +78,7 @@ fn at_least(numbers: &[u64], sum: u64) -> f64 {
     found / 2.0_f64.powi(numbers.len() as i32)
 }
 
-/// The normal approximation, with the variance made smaller for ties.
+/// The normal approximation; ties make the variance smaller.
 fn normal_tail(positive: f64, n: f64, ties: &[u64]) -> f64 {
     let mean = n * (n + 1.0) / 4.0;
     let ties: f64 = ties.iter().map(|&tie| (tie as f64).powi(3) - tie as f64).sum();

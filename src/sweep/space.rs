@@ -88,7 +88,7 @@ impl FromStr for Parameter {
     }
 }
 
-/// The columns of a table of results, which parameters cannot be called like.
+/// The columns of a table of results: no parameter can have such a name.
 pub(crate) const COLUMNS: [&str; 8] = ["trial", "parent", "fold", "seed", "rung", "steps", "metric", "status"];
 
 /// The parameters that a sweep searches.
@@ -118,7 +118,7 @@ pub(crate) const COLUMNS: [&str; 8] = ["trial", "parent", "fold", "seed", "rung"
 )]
 pub struct SearchSpace {
     parameters: Vec<Parameter>,
-    /// Parameters in an order in which each comes after the one of its condition.
+    /// The numbers of the parameters, in an order in which each comes after the one of its condition.
     order: Vec<usize>,
 }
 
@@ -127,11 +127,11 @@ impl SearchSpace {
     ///
     /// # Errors
     ///
-    /// [`Error::Empty`] without parameters or for an empty choice; [`Error::Duplicate`] for a name or a choice that is given twice;
-    /// [`Error::Setting`] for reversed or infinite bounds, a logarithm of a bound at or below 0, a range that is no whole number of steps,
-    /// names and texts that cannot be written, names of columns of the table of results, conditions in a circle, and a condition on what
-    /// is no choice; [`Error::Unknown`] for a condition on a parameter or value that is not there, which names the nearest; the last is
-    /// also the error for a parameter that could never exist.
+    /// [`Error::Empty`] without parameters or for an empty choice; [`Error::Duplicate`] for a name or a choice that is given
+    /// twice; [`Error::Setting`] for reversed or infinite bounds, a logarithm of a bound at or below 0, a range that is no
+    /// whole number of steps, names and texts that cannot be written, names of columns of the table of results, conditions in a
+    /// circle, and a condition on a parameter that is neither a choice nor fixed; [`Error::Unknown`] for a condition on a
+    /// parameter or value that is not there, with the nearest name, and so for a parameter that could never exist.
     pub fn new(parameters: impl IntoIterator<Item = Parameter>) -> Result<Self> {
         let parameters: Vec<Parameter> = parameters.into_iter().collect();
         if parameters.is_empty() {
@@ -169,7 +169,7 @@ impl SearchSpace {
         })
     }
 
-    /// Whether the point has a value of its domain for each active parameter, and no others.
+    /// Checks that the point has a value of its domain for each active parameter, and no other values.
     ///
     /// # Errors
     ///
@@ -273,7 +273,7 @@ fn check_condition(parameter: &Parameter, all: &[Parameter]) -> Result<()> {
     Ok(())
 }
 
-/// Parameters in an order in which each comes after the one of its condition.
+/// The numbers of the parameters, in an order in which each comes after the one of its condition.
 fn in_order(parameters: &[Parameter]) -> Result<Vec<usize>> {
     let mut order: Vec<usize> = Vec::with_capacity(parameters.len());
     while order.len() < parameters.len() {

@@ -6,7 +6,8 @@ use super::study::{History, Sampler};
 use super::value::Point;
 use crate::error::{Result, range};
 
-/// Latin hypercubes (McKay, Beckman & Conover 1979): of `samples` points, each lies in another of `samples` equal parts of every domain.
+/// Latin hypercubes (McKay, Beckman & Conover 1979): every domain is cut into `samples` equal parts, and of `samples` points
+/// one lies in each part.
 ///
 /// Point i has the share `(πᵢ + u) / samples` of a domain, with a random order π for each parameter and u uniform in [0, 1). After `samples`
 /// points the next hypercube begins.
@@ -39,14 +40,15 @@ impl Sampler for Latin {
     }
 }
 
-/// Points of a sequence, and dimensions, that the tables of `sobol_burley` reach.
+/// The points and the dimensions of a sequence that the tables of `sobol_burley` have.
 const POINTS: u64 = 1 << 16;
 const DIMENSIONS: u32 = 256;
 
-/// Sobol's sequence with Owen's scrambling, by Burley's hashes (2020, from the crate `sobol_burley`): any 2ᵏ points in a row from a multiple
-/// of 2ᵏ on are spread evenly over every domain.
+/// Sobol's sequence with Owen's scrambling, by Burley's hashes (2020, from the crate `sobol_burley`): 2ᵏ points in a row, if
+/// the number of the first is a multiple of 2ᵏ, are spread evenly over every domain.
 ///
-/// A sequence has 65,536 points of 256 parameters; beyond them others with seeds of their own follow. Shares have 24 bits.
+/// A sequence has 65,536 points of 256 parameters; further points and parameters come from sequences with other seeds. Shares
+/// have 24 bits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(default, deny_unknown_fields))]
 pub struct Sobol {

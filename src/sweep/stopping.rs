@@ -1,10 +1,10 @@
-//! When to stop a trial: by the median of others, by its folds, by its own curve.
+//! When to stop a trial: by the median of other trials, by its folds, or by its own curve.
 
 use super::signed_rank::signed_rank;
 use super::study::Goal;
 use crate::error::{Result, range};
 
-/// The metric of a trial after so many steps.
+/// The metric of a trial at a step.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Score {
     /// The trial.
@@ -18,9 +18,9 @@ pub struct Score {
 /// Stops a trial whose best metric is worse than the median of the running means of others (Vizier's rule, Golovin et al. 2017, as Ray
 /// Tune has it).
 ///
-/// At step t, other trials count if they have been scored at t or later. The running mean of each is over its scores from `grace` to t. The
-/// trial stops if its best score so far is worse than their median. Trials that run count like finished ones, so that it works for trials
-/// that are trained in lock-step.
+/// At step t, other trials count if they have been scored at t or later. The running mean of each is over its scores from
+/// `grace` to t. The trial stops if its best score so far is worse than their median. Running trials count like finished ones,
+/// so that the rule works for trials that are trained in lock-step.
 ///
 /// # Examples
 ///
@@ -48,7 +48,7 @@ impl Default for MedianStopping {
 }
 
 impl MedianStopping {
-    /// Whether the trial stops at this step; always if its newest metric is not finite.
+    /// Whether the trial stops at this step. It always stops if its newest metric is not finite.
     pub fn stops(&self, goal: Goal, scores: &[Score], trial: u64, step: u64) -> bool {
         let own = || scores.iter().filter(|score| score.trial == trial && score.step <= step);
         if own().max_by_key(|score| score.step).is_some_and(|score| !score.metric.is_finite()) {
@@ -82,11 +82,11 @@ fn median(mut values: Vec<f64>) -> f64 {
     0.5 * (values[(n - 1) / 2] + values[n / 2])
 }
 
-/// Stops a trial in the middle of its folds where the best trial is better by Wilcoxon's signed-rank test, as Optuna 5's `WilcoxonPruner`
-/// does.
+/// Stops a trial between two of its folds if the best trial is better by Wilcoxon's signed-rank test, as Optuna 5's
+/// `WilcoxonPruner` does.
 ///
-/// The differences to the best trial's metrics on the same folds are tested, [`signed_rank`]. A trial whose mean is not worse than the best
-/// trial's goes on whatever the test says.
+/// [`signed_rank`] tests the differences to the best trial's metrics on the same folds. A trial whose mean is not worse than
+/// the best trial's goes on whatever the test says.
 ///
 /// # Examples
 ///
@@ -101,9 +101,9 @@ fn median(mut values: Vec<f64>) -> f64 {
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(default, deny_unknown_fields))]
 pub struct FoldStopping {
-    /// Stops where chance would make such differences with less than this probability, from 0 to 1; 0.1 by default.
+    /// Stops a trial if the test gives less than this probability, from 0 to 1; 0.1 by default.
     pub p: f64,
-    /// No trial is stopped before it has so many folds in common with the best one; 2 by default, and fewer mean 2.
+    /// No trial is stopped before it has this many folds in common with the best one; 2 by default, and fewer mean 2.
     pub min_folds: usize,
 }
 
@@ -123,7 +123,8 @@ impl FoldStopping {
         range::require((0.0..=1.0).contains(&self.p), "p", self.p, "from 0 to 1")
     }
 
-    /// Whether a trial with these metrics, each with its fold, stops; `best` has those of the best trial. Always if a metric is not finite.
+    /// Whether a trial with these pairs of fold and metric stops; `best` has those of the best trial. It always stops if a
+    /// metric is not finite.
     pub fn stops(&self, goal: Goal, own: &[(usize, f64)], best: &[(usize, f64)]) -> bool {
         if own.iter().any(|(_, metric)| !metric.is_finite()) {
             return true;
@@ -141,7 +142,7 @@ impl FoldStopping {
     }
 }
 
-/// Stops a trial whose metric has not become better for some time.
+/// Stops a trial whose metric has not improved for some time.
 ///
 /// # Examples
 ///
@@ -155,9 +156,10 @@ impl FoldStopping {
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(default, deny_unknown_fields))]
 pub struct Patience {
-    /// Scores in a row that may be no better than the best before; 0 stops at the first. 10 by default.
+    /// How many scores in a row may be no better than the best before them; 10 by default. With 0 the first such score stops
+    /// the trial.
     pub patience: usize,
-    /// How much better than the best before is better, finite and at least 0; 0 by default.
+    /// A score is better if it beats the best before it by more than this, which is finite and at least 0; 0 by default.
     pub min_delta: f64,
 }
 
@@ -178,9 +180,9 @@ impl Patience {
         range::require(holds, "min_delta", self.min_delta, "finite and at least 0")
     }
 
-    /// Whether a trial with this curve of metrics stops; always if the newest is not finite.
+    /// Whether a trial with this curve of metrics stops. It always stops if the newest metric is not finite.
     ///
-    /// A score is better if it is by more than `min_delta` better than the best that was.
+    /// A score is better if it beats the best before it by more than `min_delta`.
     pub fn stops(&self, goal: Goal, curve: &[f64]) -> bool {
         let (mut best, mut since) = (f64::INFINITY, 0);
         for &metric in curve {

@@ -1,4 +1,4 @@
-//! Ask and tell: trials, what came out of them, and the samplers' contract.
+//! Ask and tell: trials, their outcomes, and the contract of samplers.
 
 use std::collections::VecDeque;
 use std::fmt::Debug;
@@ -7,10 +7,10 @@ use super::space::SearchSpace;
 use super::value::{Point, Value};
 use crate::error::{Error, Result};
 
-/// Trials that may be missing where a search is resumed, beside as many as there are.
+/// How many trials may be missing when a search is resumed, in addition to as many as there are.
 const MOST_MISSING: u64 = 1 << 10;
 
-/// Whether a metric should become small, as a loss, or large, as an accuracy.
+/// Whether the metric should become small, such as a loss, or large, such as an accuracy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "snake_case"))]
 pub enum Goal {
@@ -22,7 +22,7 @@ pub enum Goal {
 }
 
 impl Goal {
-    /// What should become small: the metric or its negative. What is not finite is the worst of all: infinity.
+    /// The number that should become small: the metric or its negative; infinity, the worst, for a metric that is not finite.
     ///
     /// # Examples
     ///
@@ -50,7 +50,7 @@ impl Goal {
     }
 }
 
-/// What came out of a trial.
+/// The outcome of a trial.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Outcome {
     /// Nothing yet.
@@ -75,11 +75,11 @@ pub struct Trial {
     pub id: u64,
     /// Its values.
     pub point: Point,
-    /// What came out of it.
+    /// Its outcome.
     pub outcome: Outcome,
 }
 
-/// All that is known when a sampler is asked.
+/// What a sampler may look at.
 #[derive(Debug, Clone, Copy)]
 pub struct History<'a> {
     /// Whether metrics should be small or large.
@@ -90,9 +90,9 @@ pub struct History<'a> {
 
 /// Says which point to try next.
 ///
-/// Those of this crate are [`Grid`](super::Grid), [`Random`](super::Random), [`Latin`](super::Latin), [`Sobol`](super::Sobol) and
-/// [`Tpe`](super::Tpe). They remember nothing: what they suggest depends on their settings, the number and the history alone, so that a
-/// search which is resumed from its table goes on as if it had never stopped.
+/// Those of this crate are [`Grid`](super::Grid), [`Random`](super::Random), [`Latin`](super::Latin), [`Sobol`](super::Sobol)
+/// and [`Tpe`](super::Tpe). They remember nothing: a suggestion depends on the settings, its number and the history alone, so
+/// that a search which is resumed from its table goes on as if it had never stopped.
 ///
 /// # Examples
 ///
@@ -119,13 +119,13 @@ pub trait Sampler: Debug + Send {
     ///
     /// # Errors
     ///
-    /// Settings that make no sense with the space.
+    /// Settings that do not fit the space.
     fn suggest(&mut self, space: &SearchSpace, history: &History<'_>, number: u64) -> Result<Option<Point>>;
 }
 
-/// A search: asks a sampler for points and is told what came out of them.
+/// A search: asks a sampler for points, and is told their metrics.
 ///
-/// Asking and telling are open: any number of trials may run at a time, and may be told in any order.
+/// Any number of trials may run at a time, and they may be told in any order.
 ///
 /// # Examples
 ///
@@ -180,8 +180,8 @@ impl Study {
 
     /// Goes on from the trials of a search that was interrupted: those that were running are asked for again first.
     ///
-    /// With the same settings, and the same points enqueued before, all that follows is what would have followed without the interruption.
-    /// Trials may be missing, as where a line of a table was lost; they are made anew and asked for again.
+    /// With the same settings, and the same points enqueued before, the search goes on as it would have without the
+    /// interruption. Trials may be missing, for example if a line of a table was lost; they are made anew and asked for again.
     ///
     /// # Errors
     ///
@@ -238,7 +238,7 @@ impl Study {
     ///
     /// # Errors
     ///
-    /// Those of the sampler, and of [`SearchSpace::check`] for a point that it makes.
+    /// Those of the sampler, and those of [`SearchSpace::check`] for a point that it suggests.
     pub fn ask(&mut self, n: usize) -> Result<Vec<Trial>> {
         let mut asked = Vec::new();
         while asked.len() < n {
@@ -268,7 +268,7 @@ impl Study {
         point.map(Some)
     }
 
-    /// The metric of a trial that was trained to the end. A metric that is not finite means that it has failed.
+    /// Tells the metric of a trial that was trained to the end. A metric that is not finite means that it has failed.
     ///
     /// # Errors
     ///
@@ -277,7 +277,7 @@ impl Study {
         self.finish(id, metric, Outcome::Complete(metric))
     }
 
-    /// The metric of a trial that was stopped after so many steps. A metric that is not finite means that it has failed.
+    /// Tells the metric of a trial that was stopped after `step` steps. A metric that is not finite means that it has failed.
     ///
     /// # Errors
     ///

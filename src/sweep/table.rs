@@ -10,7 +10,7 @@ use super::study::{Goal, Outcome, Trial};
 use super::value::{Point, Value};
 use crate::error::{Error, Result};
 
-/// Where a row of the table stands.
+/// The status of a row of the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "snake_case"))]
 pub enum Status {
@@ -53,7 +53,7 @@ pub struct Record {
     pub steps: u64,
     /// Its metric, finite; `None` if it has none yet, or has failed.
     pub metric: Option<f64>,
-    /// Where it stands.
+    /// Its status.
     pub status: Status,
     /// The values of its parameters.
     pub point: Point,
@@ -88,17 +88,17 @@ impl Record {
     }
 }
 
-/// Trial, fold, seed and rung: of two rows with the same key the later holds.
+/// Trial, fold, seed and rung: of two rows with the same key, the later one counts.
 type Key = (u64, Option<u64>, Option<u64>, u64);
 
-/// What came out of a trial over its folds and seeds.
+/// The results of a trial over its folds and seeds.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Summary {
     /// The trial.
     pub trial: u64,
     /// The values of its parameters.
     pub point: Point,
-    /// The highest rung that it has reached; what follows is of this rung.
+    /// The highest rung that it has reached. The other fields are those of this rung.
     pub rung: u64,
     /// Steps that were made, the fewest of all folds and seeds.
     pub steps: u64,
@@ -106,7 +106,7 @@ pub struct Summary {
     pub runs: usize,
     /// Their mean metric; NaN without any.
     pub mean: f64,
-    /// Their standard deviation, divided by n − 1; 0 for one.
+    /// Their standard deviation, with the divisor n − 1; 0 for a single one.
     pub deviation: f64,
     /// `Failed` if one has failed, else `Running` if one runs, else `Stopped` if one was stopped, else `Complete`.
     pub status: Status,
@@ -114,9 +114,9 @@ pub struct Summary {
 
 /// The results of a sweep: every trial with its values, fold, rung, metric, steps, status and parent.
 ///
-/// It is written as CSV, or as lines of JSON of which the first has the space and the goal; both are read again. A line that is broken is
-/// told and left out. Lines may be appended as they come: a later row of the same trial, fold, seed and rung takes the place of the
-/// earlier.
+/// It can be written as CSV, or as lines of JSON of which the first has the space and the goal, and read again from both. A
+/// broken line is reported and left out. Lines may be appended as they come: a later row of the same trial, fold, seed and rung
+/// replaces the earlier one.
 ///
 /// # Examples
 ///
@@ -159,8 +159,8 @@ impl Table {
     ///
     /// # Errors
     ///
-    /// Those of [`SearchSpace::check`], and [`Error::Setting`] for a metric that is not finite, of a failed row, or missing where a row is
-    /// complete or stopped.
+    /// Those of [`SearchSpace::check`], and [`Error::Setting`] for a metric that is not finite, for one of a failed row, and
+    /// for a missing one of a row that is complete or stopped.
     pub fn push(&mut self, mut record: Record) -> Result<()> {
         record.point = self.space.taken(&record.point)?;
         let allowed = match (record.status, record.metric) {
@@ -213,8 +213,9 @@ impl Table {
         trials.into_values().map(|records| summary(&records)).collect()
     }
 
-    /// The best of the trials that were trained to the end by the mean over folds and seeds; where there is none, of those that were stopped
-    /// after the most steps. Of equal ones it is the one with the lower number; one that has failed is never the best.
+    /// The trial with the best mean over folds and seeds of those that were trained to the end; if there are none, of those
+    /// that were stopped after the most steps. Of equal ones the one with the lower number is better. A failed trial is never
+    /// the best.
     pub fn best(&self) -> Option<Summary> {
         let summaries = self.summaries();
         let of = |status: Status| summaries.iter().filter(move |summary| summary.status == status);
@@ -227,8 +228,8 @@ impl Table {
         Some(rivals[best].clone())
     }
 
-    /// The trials as a [`Study`](super::Study) takes them to go on, [`Study::resume`](super::Study::resume): each with the point that it was
-    /// asked with, which is that of its lowest rung.
+    /// The trials for [`Study::resume`](super::Study::resume), each with the point with which it began, which is that of its
+    /// lowest rung.
     pub fn trials(&self) -> Vec<Trial> {
         let mut asked: BTreeMap<u64, &Record> = BTreeMap::new();
         for record in &self.records {
@@ -321,7 +322,7 @@ impl Table {
         COLUMNS.into_iter().chain(names).collect::<Vec<_>>().join(",")
     }
 
-    /// A row as a line of CSV. What is not there is an empty cell.
+    /// A row as a line of CSV. A missing value is an empty cell.
     pub fn csv_line(&self, record: &Record) -> String {
         let number = |number: Option<u64>| number.map_or(String::new(), |number| number.to_string());
         let mut cells = vec![
@@ -363,7 +364,7 @@ type ReadLine = fn(&SearchSpace, &str) -> Result<Record, (u64, String)>;
 
 /// Reading.
 impl Table {
-    /// The table from lines of JSON, and what is wrong with lines that are left out. `path` is for the errors.
+    /// The table from lines of JSON, and an error for each line that is left out. `path` is for the errors.
     ///
     /// # Errors
     ///
@@ -387,10 +388,10 @@ impl Table {
         Ok((table, broken))
     }
 
-    /// The table from CSV, and what is wrong with lines that are left out. `path` is for the errors.
+    /// The table from CSV, and an error for each line that is left out. `path` is for the errors.
     ///
-    /// CSV does not say what the space was: names have to be the same, and values have to be of their domains. A last line without its
-    /// end is broken, since its last number may be cut short.
+    /// CSV does not have the space: the names have to be those of `space`, and the values have to lie in their domains. A last
+    /// line without its end is broken, since its last number may be cut short.
     ///
     /// # Errors
     ///
@@ -402,7 +403,7 @@ impl Table {
             let reason = format!("a table of another space, with columns {header}; this one has {}", table.csv_header());
             return Err(parse_error(path, 1, 1, reason));
         }
-        // A number that is cut short is a number still, so that a line without its end says nothing.
+        // A number that was cut short still looks like a number, so a line without its end is not used.
         let whole = text.rfind('\n').map_or(0, |end| end + 1);
         let mut broken = table.take_lines(&text[..whole], path, record_of_csv);
         if whole > 0 && whole < text.len() {
@@ -411,7 +412,7 @@ impl Table {
         Ok((table, broken))
     }
 
-    /// Adds what the lines after the first say; those that say nothing are returned as errors.
+    /// Adds the rows in the lines after the first. Broken lines are returned as errors.
     fn take_lines(&mut self, text: &str, path: &Path, read: ReadLine) -> Vec<Error> {
         let mut broken = Vec::new();
         for (i, line) in text.lines().enumerate().skip(1).filter(|(_, line)| !line.trim().is_empty()) {
@@ -481,7 +482,7 @@ fn cells(line: &str) -> Option<Vec<String>> {
     (!inside).then_some(cells)
 }
 
-/// The row that has these cells in its own columns; `column` says which column to name in an error.
+/// The row that has these cells in the fixed columns; `column` says which column to name in an error.
 fn record(
     space: &SearchSpace,
     cells: &[String],

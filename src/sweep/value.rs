@@ -83,7 +83,7 @@ impl fmt::Display for Value {
         match self {
             Self::Switch(switch) => write!(f, "{switch}"),
             Self::Int(int) => write!(f, "{int}"),
-            // With a point or a power of ten, and with all the digits that it needs.
+            // With a point or an exponent, and with all the digits that it needs.
             Self::Float(float) => write!(f, "{float:?}"),
             Self::Text(text) => f.write_str(text),
         }
@@ -162,7 +162,7 @@ impl Point {
         self
     }
 
-    /// The value of a parameter, if it is active.
+    /// The value of a parameter, if the point has it.
     pub fn get(&self, name: &str) -> Option<&Value> {
         self.values.iter().find(|(own, _)| own == name).map(|(_, value)| value)
     }

@@ -4,14 +4,15 @@ use super::normal::{LN_ROOT_TAU, ln_mass, quantile};
 use crate::sweep::domain::Domain;
 use crate::sweep::value::Value;
 
-/// Newest observations that have the full weight.
+/// How many of the newest observations have the full weight.
 const FULL: usize = 25;
 
 /// The kernels of one parameter: one for each observation, then the prior's.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum Kernels {
-    /// Normal distributions, cut to the domain; those of domains with steps give each value the mass of half a step around it.
+    /// Normal distributions, cut to the domain. In a domain with steps, a value has the mass from half a step below it to half
+    /// a step above it.
     Normal {
         /// Centres; in logarithms where the scale is logarithmic.
         mu: Vec<f64>,
@@ -32,12 +33,13 @@ struct Dimension {
     inside: Vec<f64>,
 }
 
-/// Where normal kernels live: the domain, half a step wider where it has steps, and in logarithms where its scale is logarithmic.
+/// The range of normal kernels: the domain, half a step wider at either end if it has steps, and in logarithms if its scale is
+/// logarithmic.
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct Range {
     from: f64,
     to: f64,
-    /// Between neighbours; 0 where there are none.
+    /// The difference between neighbouring values; 0 if there are no steps.
     step: f64,
     log: bool,
 }
@@ -64,8 +66,8 @@ impl Range {
 
 /// A mixture of products of kernels, as Optuna 5's Parzen estimator has it: one component for each observation, and one for the prior.
 ///
-/// With n observations the weights are 1 for n < 25, else they rise evenly from 1/n to 1 for all but the newest 25, which have 1; the
-/// prior's is 1; then all are divided by their sum. Without observations the prior is alone.
+/// With n observations the weights are 1 for n < 25, else they rise evenly from 1/n to 1 for all but the newest 25, which have
+/// 1; the prior's is 1; then all are divided by their sum. Without observations there is the prior alone.
 #[derive(Debug, Clone)]
 pub struct Mixture {
     weights: Vec<f64>,
@@ -198,8 +200,8 @@ fn nearest(domain: &Domain, x: f64) -> Value {
     }
 }
 
-/// Kernels over choices: the prior's share 1/(n + 1) for each choice, and 1 for the one observed, divided by their sum; the prior itself
-/// is uniform.
+/// Kernels over choices: 1/(n + 1) from the prior for each choice, plus 1 for the observed one, divided by their sum. The prior
+/// itself is uniform.
 fn choices(domain: &Domain, count: usize, observed: &[&Value]) -> Vec<Vec<f64>> {
     let uniform = vec![1.0 / count as f64; count];
     if observed.is_empty() {
@@ -215,8 +217,9 @@ fn choices(domain: &Domain, count: usize, observed: &[&Value]) -> Vec<Vec<f64>> 
     observed.iter().map(around).chain([uniform]).collect()
 }
 
-/// Normal kernels: each as wide as the farther of its two neighbours is away, of which the bounds are two; but of several observations the
-/// outermost look inwards alone. Widths are at least the domain's over min(100, n + 2), and at most the domain's.
+/// Normal kernels: the width of each is the distance to the farther of its two neighbours, where the bounds count as neighbours
+/// too. If there are several observations, the outermost ones use only the neighbour on the inner side. A width is at least
+/// that of the domain over min(100, n + 2), and at most that of the domain.
 fn normals(range: &Range, observed: &[&Value]) -> Kernels {
     let width = range.to - range.from;
     let mut mu: Vec<f64> = observed.iter().map(|value| range.scale(value.as_f64().unwrap_or(f64::NAN))).collect();

@@ -12,7 +12,7 @@ use super::study::{History, Outcome, Sampler, Trial};
 use super::value::{Point, Value};
 use crate::error::{Result, range};
 
-/// Most trials that count as good.
+/// The most trials that count as good.
 const MOST_GOOD: usize = 25;
 
 /// How many of n finished trials count as good.
@@ -28,12 +28,13 @@ pub enum Gamma {
 
 /// The tree-structured Parzen estimator (Bergstra, Bardenet, Bengio & Kégl 2011) as Optuna 5.0 has it.
 ///
-/// Finished trials are cut into good ones, γ(n) of them, and the rest. A [`Mixture`] of kernels around the good ones has the density l, one
-/// around the others g. Of [`candidates`](Self::candidates) points drawn from l, the one with the largest l / g is tried.
+/// Of n finished trials γ(n) count as good. A [`Mixture`] of kernels around the good ones has the density l, one around the
+/// others g. Of [`candidates`](Self::candidates) points drawn from l, the one with the largest l / g is tried.
 ///
-/// All parameters that every finished trial had are searched jointly (`multivariate`); others, which hang on a condition, one by one, each
-/// from the trials that had it, or with [`group`](Self::group) jointly with those that the same trials had. Trials that run count among the bad ones (`constant_liar`), so that a batch that is asked at once spreads
-/// out. Trials that were stopped early are good only where too few were trained to the end: those that went farthest first, then those
+/// All parameters that every finished trial had are searched jointly (`multivariate`). The others, which have a condition, are
+/// searched one by one, each from the trials that had it, or, with [`group`](Self::group), jointly with those that the same
+/// trials had. Trials that run count among the bad ones (`constant_liar`), so that a batch that is asked at once spreads out.
+/// Trials that were stopped early are good only if too few were trained to the end: first those with the most steps, then those
 /// with the better metric.
 ///
 /// Kernels, weights and densities are Optuna's. Two things differ. The random numbers are our own, keyed by seed and suggestion. And failed
@@ -56,7 +57,7 @@ pub enum Gamma {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(default, deny_unknown_fields))]
 pub struct Tpe {
-    /// Finished trials before which points are drawn at random; 10 by default.
+    /// Points are drawn at random until this many trials have finished; 10 by default.
     pub startup: usize,
     /// Points that are drawn from the good mixture, at least 1; 24 by default.
     pub candidates: usize,
@@ -64,8 +65,8 @@ pub struct Tpe {
     pub gamma: Gamma,
     /// Whether running trials count as bad ones; true by default.
     pub constant_liar: bool,
-    /// Whether parameters that hang on a condition are searched jointly too, those together of which each trial had all or none; false by
-    /// default. See [`Tpe::parts`].
+    /// Whether parameters with a condition are searched jointly too: those together of which each trial had all or none. False
+    /// by default. See [`Tpe::parts`].
     pub group: bool,
     /// The seed; 0 by default.
     pub seed: u64,
@@ -150,7 +151,7 @@ impl Tpe {
             .map(|wanted| trials.iter().zip(&is_good).filter(|(_, good)| **good == wanted).map(|(trial, _)| *trial).collect())
     }
 
-    /// Values of these parameters: of the candidates from the good mixture, the one that the other finds least likely.
+    /// Values of these parameters: the candidate from the good mixture with the largest ratio of the two densities.
     fn best_candidate(&self, history: &History<'_>, parameters: &[&Parameter], random: &mut fastrand::Rng) -> Vec<Value> {
         let [good, other] = self.estimate(history, parameters);
         let mut best: Option<(f64, Vec<Value>)> = None;
@@ -173,7 +174,7 @@ impl Sampler for Tpe {
             return Ok(Some(Random { seed: self.seed }.point(space, number)));
         }
         let parts = self.parts(space, history);
-        // Apart from the numbers of Random.
+        // A key of its own, since `Random` uses the same seed.
         let mut random = keyed(self.seed, &[number, u64::MAX]);
         let mut found: Vec<(&str, Value)> = Vec::new();
         for part in parts.iter().filter(|part| !part.is_empty()) {
