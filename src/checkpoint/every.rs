@@ -4,7 +4,7 @@ use crate::error::{Error, Result};
 use std::str::FromStr;
 use std::time::{Duration, Instant};
 
-/// Every so many steps, or every so many seconds: `500` or `60s`.
+/// After every number of steps, or of seconds: `500` or `60s`.
 ///
 /// # Examples
 ///
@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 pub enum Every {
     /// At steps that are multiples of this number.
     Steps(u64),
-    /// As soon as so much time has passed since the last time.
+    /// As soon as this much time has passed since the last save.
     Time(Duration),
 }
 
@@ -50,7 +50,7 @@ pub struct Due {
 }
 
 impl Due {
-    /// From a step on, which is saved already, or is the start of the run.
+    /// Begins at a step that is saved already, or at the start of the run.
     pub fn new(every: Every, step: u64) -> Self {
         Self { every, step, time: Instant::now() }
     }

@@ -1,4 +1,4 @@
-//! One file: its bytes, its hash, and how it takes the place of the one before it.
+//! One file: its bytes, its hash, and how it replaces an older one.
 
 use super::tensors::{Dtype, Tensor, Tensors};
 use crate::error::{Error, Result};
@@ -9,7 +9,7 @@ use std::io::{BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// The newest version of what Thalweg writes, and the key under which a file says its own.
+/// The version of the files that Thalweg writes, and the key under which a file has its version.
 const VERSION: u64 = 1;
 const VERSION_KEY: &str = "thalweg";
 /// The key of the hash among a file's texts.
@@ -19,10 +19,10 @@ const HASH_LEN: usize = 2 * blake3::OUT_LEN;
 /// Bytes that say how long the header is.
 const PREFIX: usize = 8;
 
-/// Writes tensors into a file, which is complete or not there at all.
+/// Writes tensors into a file, which is complete or does not exist.
 ///
-/// The bytes go to another file in the same folder, which is brought to the disk and takes the name at the end. So whatever happens
-/// meanwhile, a crash or a full disk, the file of that name is whole: the new one, or the one before.
+/// The bytes go to another file in the same folder, which is synced to the disk and then renamed. So whatever happens
+/// meanwhile, a crash or a full disk, the file of that name is whole: it is the new one, or still the old one.
 ///
 /// # Errors
 /// [`Error::File`] with the reason of the system.
@@ -35,13 +35,13 @@ pub fn write(path: &Path, tensors: &Tensors) -> Result<()> {
         .and_then(|()| fs::rename(&beside, path))
         .and_then(|()| sync_folder(folder));
     if written.is_err() {
-        // What is left of a failure is swept by the next one who opens the folder, if not now.
+        // If this fails too, the next one who opens the folder removes the file.
         let _ = fs::remove_file(&beside);
     }
     written.map_err(failed)
 }
 
-/// How names of files begin that are not complete.
+/// How the names of incomplete files begin.
 pub(super) const INCOMPLETE: &str = ".incomplete-";
 
 /// A name in the same folder that nobody else uses.
@@ -67,7 +67,8 @@ fn sync_folder(folder: &Path) -> std::io::Result<()> {
     if cfg!(unix) { File::open(folder)?.sync_all() } else { Ok(()) }
 }
 
-/// Everything before the data, and the tensors in the order of their data: the largest elements first, so that all are aligned.
+/// Everything before the data, and the tensors in the order of their data. Those with the largest elements come first, so that
+/// all are aligned.
 fn header(tensors: &Tensors) -> (Vec<u8>, Vec<&Tensor>) {
     let mut order: Vec<(&str, &Tensor)> = tensors.iter().collect();
     order.sort_by_key(|(_, tensor)| std::cmp::Reverse(tensor.dtype.size()));
@@ -89,14 +90,14 @@ fn header(tensors: &Tensors) -> (Vec<u8>, Vec<&Tensor>) {
     bytes.extend(text);
     let order: Vec<&Tensor> = order.into_iter().map(|(_, tensor)| tensor).collect();
     let hash = hash(&bytes, order.iter().map(|tensor| &tensor.bytes[..]));
-    // The texts of a caller stand before it or after it, but none has its key.
+    // Texts of the caller may come before or after it, but none of them has its key.
     if let Some(at) = hash_place(&bytes) {
         bytes[at..at + HASH_LEN].copy_from_slice(hash.as_bytes());
     }
     (bytes, order)
 }
 
-/// The hash of a file whose own hash is zeros.
+/// The hash of a file in which the place of the hash holds zeros.
 fn hash<'a>(header: &[u8], data: impl Iterator<Item = &'a [u8]>) -> String {
     let mut hasher = blake3::Hasher::new();
     hasher.update(header);
@@ -106,8 +107,8 @@ fn hash<'a>(header: &[u8], data: impl Iterator<Item = &'a [u8]>) -> String {
     hasher.finalize().to_hex().to_string()
 }
 
-/// Where the hash stands in a header. Its key is looked for as the writer puts it; quotes within names and texts are escaped, so the key
-/// stands nowhere else but where it is a key.
+/// Where the hash is in a header. The search is for the key in quotes, as the writer writes it. Quotes within names and texts
+/// are escaped, so this text occurs only where it is a key.
 fn hash_place(header: &[u8]) -> Option<usize> {
     let key = format!("\"{HASH_KEY}\":\"");
     let start = header.windows(key.len()).position(|window| window == key.as_bytes())? + key.len();
@@ -115,16 +116,17 @@ fn hash_place(header: &[u8]) -> Option<usize> {
     text.iter().all(|c| matches!(c, b'0'..=b'9' | b'a'..=b'f')).then_some(start)
 }
 
-/// Reads a file that [`write()`] has written. The tensors take no more memory than the file has bytes, whatever its header says; the header
-/// takes a few times its own size while it is read.
+/// Reads a file that [`write()`] has written. The tensors take no more memory than the file has bytes, whatever its header
+/// says; the header needs a few times its own size while it is read.
 ///
 /// # Errors
-/// [`Error::File`] if it cannot be read; [`Error::Damaged`] if it is no such file, of a newer version, cut off, or changed.
+/// [`Error::File`] if it cannot be read; [`Error::Damaged`] if it is not such a file, is of a newer version, was cut off, or
+/// was changed.
 pub fn read(path: &Path) -> Result<Tensors> {
     checked(path, open(path)?)
 }
 
-/// Whether a file is as it was written.
+/// Checks that a file is as it was written.
 fn checked(path: &Path, Found { mut tensors, hash, expected }: Found) -> Result<Tensors> {
     let damaged = |reason: &str| Error::Damaged { path: path.into(), reason: reason.into() };
     let hash = hash.ok_or_else(|| damaged("it has no hash: Thalweg did not write it, or it was changed"))?;
@@ -141,7 +143,7 @@ fn checked(path: &Path, Found { mut tensors, hash, expected }: Found) -> Result<
     }
 }
 
-/// Who has written a file.
+/// Which program has written a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Writer {
     /// Thalweg; its hash is right.
@@ -150,7 +152,7 @@ pub enum Writer {
     Other,
 }
 
-/// Reads a file of either kind: as [`read`] if it has a hash or says its version, else as [`read_foreign`].
+/// Reads a file of either kind: as [`read`] if it has a hash or a version, else as [`read_foreign`].
 ///
 /// # Errors
 /// As for these.
@@ -170,7 +172,7 @@ pub fn read_foreign(path: &Path) -> Result<Tensors> {
     open(path).map(|found| found.tensors)
 }
 
-/// What a file holds, the hash that it bears, and the one that it should bear.
+/// What a file holds, the hash that it has, and the one that it should have.
 struct Found {
     tensors: Tensors,
     hash: Option<String>,
@@ -191,7 +193,7 @@ fn open(path: &Path) -> Result<Found> {
     })
 }
 
-/// Why a file is not understood.
+/// Why a file cannot be used.
 #[derive(Debug)]
 enum Problem {
     Read(std::io::Error),
@@ -205,7 +207,7 @@ impl From<String> for Problem {
     }
 }
 
-/// So many bytes of a source, which has at least as many.
+/// The next `len` bytes of a source, which has at least as many.
 fn bytes(source: &mut impl Read, len: u64) -> Result<Vec<u8>, Problem> {
     let mut bytes = Vec::new();
     bytes.try_reserve_exact(usize::try_from(len).unwrap_or(usize::MAX)).map_err(|_| Problem::Memory(len))?;

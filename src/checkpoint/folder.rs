@@ -38,7 +38,8 @@ const LOCK: &str = ".lock";
 const BEST: &str = "best.safetensors";
 
 impl Folder {
-    /// Opens a folder for writing, and makes it if it is not there. What a crash left incomplete is removed.
+    /// Opens a folder for writing, and makes it if it does not exist. Incomplete files, which a crash may have left, are
+    /// removed.
     ///
     /// # Errors
     /// [`Error::File`]: another run writes there, or what the system says.
@@ -79,7 +80,7 @@ impl Folder {
         let file = Self::file(&self.path, step);
         write(&file, tensors)?;
         let steps = Self::steps(&self.path)?;
-        // Steps beyond this one are of a run that was taken up again before them.
+        // Files of later steps are from a run that was resumed before those steps; they stay.
         for &old in steps.iter().filter(|&&old| old <= step).rev().skip(self.keep) {
             let old = Self::file(&self.path, old);
             fs::remove_file(&old).map_err(|error| failed(&old, error))?;
@@ -97,7 +98,7 @@ impl Folder {
         Ok(file)
     }
 
-    /// The steps of which a folder has checkpoints, in their order.
+    /// The steps whose checkpoints a folder has, in rising order.
     ///
     /// # Errors
     /// [`Error::File`] if it cannot be read.
@@ -113,11 +114,11 @@ impl Folder {
         path.join(format!("step-{step:012}.safetensors"))
     }
 
-    /// The newest checkpoint of a folder that is whole, with its step. One that is damaged is passed over, with a warning by the crate
-    /// `log`.
+    /// The newest checkpoint of a folder that is whole, with its step. A damaged one is passed over, with a warning by the
+    /// crate `log`.
     ///
     /// # Errors
-    /// [`Error::File`] if there is none or the folder cannot be read; [`Error::Damaged`] for the newest if all are.
+    /// [`Error::File`] if there is none or the folder cannot be read; [`Error::Damaged`] for the newest if all are damaged.
     pub fn newest(path: &Path) -> Result<(u64, Tensors)> {
         let mut first = None;
         for step in Self::steps(path)?.into_iter().rev() {

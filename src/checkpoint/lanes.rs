@@ -4,7 +4,8 @@ use super::tensors::{Tensor, Tensors};
 use crate::error::{Error, Result, range};
 use serde_json::Value;
 
-/// The text that says how many lanes tensors have. One lane has no dimension of its own; of several it is the outermost.
+/// The text that says how many lanes tensors have. A single lane has no dimension of its own; several lanes are the outermost
+/// dimension.
 pub(crate) const LANES: &str = "lanes";
 /// Applied steps of each tensor, as JSON: a number, or with several lanes a list.
 pub(crate) const STEPS: &str = "steps";
@@ -14,12 +15,12 @@ pub(crate) const STEPS_RUN: &str = "host.steps";
 pub(crate) const BEFORE_STEP: &str = "host.before_step";
 
 impl Tensors {
-    /// Says what they were computed on.
+    /// Notes the machine on which they were computed.
     pub(crate) fn put_machine(&mut self, engine: &str, adapter: &str) {
         self.texts.extend([("engine", engine), ("adapter", adapter)].map(|(key, text)| (key.to_string(), text.to_string())));
     }
 
-    /// Lanes of an optimizer's tensors: 1 where nothing is said.
+    /// The number of lanes of an optimizer's tensors: 1 if they do not say.
     ///
     /// # Errors
     /// [`Error::Setting`] if the text `lanes` is no number of at least 1.
@@ -29,7 +30,7 @@ impl Tensors {
         lanes.ok_or_else(|| Error::setting("lanes of the tensors", text, "a whole number of at least 1"))
     }
 
-    /// One lane, as an optimizer of that lane alone would have given it ([`crate::Optimizer::tensors`]).
+    /// One lane, as an optimizer with that lane alone would give it ([`crate::Optimizer::tensors`]).
     ///
     /// # Errors
     /// A lane that does not exist; tensors without the dimension of lanes.
@@ -72,11 +73,12 @@ impl Tensors {
         Ok(one)
     }
 
-    /// Puts the tensors of one lane ([`Tensors::lane`]) into the place of one of several. How many steps the population has run stays.
+    /// Replaces one of several lanes by the tensors of one lane ([`Tensors::lane`]). The number of steps that the population
+    /// has run stays.
     ///
     /// # Errors
-    /// A lane that does not exist; tensors that are missing on one side, of another shape or type, or of other rules; a lane between
-    /// micro-batches or an ascent and its step, where the others are not. Nothing is changed then.
+    /// A lane that does not exist; tensors that are missing on one side, of another shape or type, or of other rules; a lane
+    /// that has micro-batches or an ascent before its step, when the others have none. Nothing is changed then.
     pub fn set_lane(&mut self, lane: usize, one: &Self) -> Result<()> {
         let lanes = self.lanes()?;
         range::require(lane < lanes, "lane", lane, &format!("below {lanes}"))?;

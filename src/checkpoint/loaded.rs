@@ -1,4 +1,4 @@
-//! What became of a file's tensors.
+//! Which tensors of a file were loaded.
 
 use crate::error::Error;
 use std::fmt;
@@ -9,7 +9,7 @@ use std::fmt;
 pub struct Loaded {
     /// Tensors that were loaded.
     pub loaded: Vec<String>,
-    /// What stays as it was, each with the reason: the file lacks it, or has it in another shape or type.
+    /// Tensors that stay as they were, each with the reason: the file lacks it, or has it in another shape or type.
     pub kept: Vec<(String, Error)>,
     /// Tensors of the file that were not used: nothing here has their names.
     pub unused: Vec<String>,
@@ -18,12 +18,12 @@ pub struct Loaded {
 }
 
 impl Loaded {
-    /// Whether all that is here was loaded, and all of the file was used.
+    /// Whether every tensor of the optimizer was loaded, and every tensor of the file was used.
     pub fn is_complete(&self) -> bool {
         self.kept.is_empty() && self.unused.is_empty()
     }
 
-    /// Values that are not finite are loaded as they are, but not in silence.
+    /// Values that are not finite are loaded as they are, but with a warning.
     pub(crate) fn warn(&self) {
         for (name, place) in &self.not_finite {
             log::warn!("tensor '{name}' is loaded with a value that is not finite, the first one at element {place}");
@@ -32,7 +32,7 @@ impl Loaded {
 }
 
 impl fmt::Display for Loaded {
-    /// A line for what was loaded, and one for each tensor about which there is something to say.
+    /// A line for the tensors that were loaded, and one for each that was kept, not used or not finite.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let number = self.loaded.len();
         write!(f, "{number} {} loaded", if number == 1 { "tensor is" } else { "tensors are" })?;

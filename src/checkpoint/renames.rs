@@ -4,10 +4,9 @@ use super::tensors::Tensors;
 use crate::error::{Error, Result};
 use std::collections::BTreeMap;
 
-/// A table of names: what a tensor of another program is called here.
+/// A table that gives the tensors of another program the names that they have here.
 ///
-/// A name of the table, if it is the whole name of a tensor; else the longest prefix of the table. Tensors that neither fits keep their
-/// names.
+/// A whole name in the table comes first, then the longest prefix in it. Tensors that neither fits keep their names.
 ///
 /// # Examples
 ///
@@ -30,7 +29,7 @@ pub struct Renames {
 }
 
 impl Renames {
-    /// A tensor is called `to` in the place of `from`.
+    /// The tensor `from` gets the name `to`.
     pub fn exact(mut self, from: &str, to: &str) -> Self {
         self.exact.insert(from.into(), to.into());
         self
@@ -45,8 +44,8 @@ impl Renames {
     /// The tensors by their new names, with the texts as they are.
     ///
     /// # Errors
-    /// [`Error::Unknown`] with the nearest names for a whole name that no tensor has; [`Error::Empty`] for a prefix that is that of no
-    /// name; [`Error::Duplicate`] where two tensors get one name; a name that files keep for texts.
+    /// [`Error::Unknown`] with the nearest names for a whole name that no tensor has; [`Error::Empty`] for a prefix with which
+    /// no name begins; [`Error::Duplicate`] where two tensors get one name; a name that files keep for texts.
     pub fn apply(&self, tensors: &Tensors) -> Result<Tensors> {
         for from in self.exact.keys() {
             tensors.tensor(from)?;

@@ -10,8 +10,8 @@ use std::thread::JoinHandle;
 
 /// Writes checkpoints on a thread of its own, one after the other. Training pays for the copy in memory, not for the disk.
 ///
-/// Two can be under way: one that is written and one that waits. [`Saver::save`] waits only where a third comes, so memory holds at most
-/// three copies.
+/// Two can be under way: one that is written and one that waits. [`Saver::save`] waits only for a third one, so memory holds at
+/// most three copies.
 ///
 /// # Examples
 ///
@@ -33,7 +33,7 @@ pub struct Saver {
     thread: Option<JoinHandle<()>>,
 }
 
-/// What is to be written, and where.
+/// What to write, and where.
 #[derive(Debug)]
 enum Job {
     File(PathBuf, Tensors),
@@ -102,15 +102,15 @@ impl Saver {
         Ok(Self { jobs: Some(jobs), results, thread: Some(thread) })
     }
 
-    /// Has a file written as [`write()`] does.
+    /// Lets the thread write a file, as [`write()`] does.
     ///
     /// # Errors
-    /// An error of an earlier file, which was not written; this one is written all the same.
+    /// The error of an earlier file that could not be written; this one is written all the same.
     pub fn save(&mut self, path: PathBuf, tensors: Tensors) -> Result<()> {
         self.send(Job::File(path, tensors))
     }
 
-    /// Has the checkpoint of a step written as [`Folder::save`] does.
+    /// Lets the thread write the checkpoint of a step, as [`Folder::save`] does.
     ///
     /// # Errors
     /// As for [`Saver::save`].
@@ -118,7 +118,7 @@ impl Saver {
         self.send(Job::Step(step, tensors))
     }
 
-    /// Has the best checkpoint written as [`Folder::save_best`] does.
+    /// Lets the thread write the best checkpoint, as [`Folder::save_best`] does.
     ///
     /// # Errors
     /// As for [`Saver::save`].
@@ -134,7 +134,7 @@ impl Saver {
         earlier
     }
 
-    /// An error among the files that were written meanwhile; the first one.
+    /// Returns the first error among the files that were written meanwhile.
     ///
     /// # Errors
     /// [`Error::File`].
@@ -144,10 +144,10 @@ impl Saver {
         first
     }
 
-    /// Waits until all is written.
+    /// Waits until everything is written.
     ///
     /// # Errors
-    /// The first error that nobody has looked at yet.
+    /// The first error that was not returned before.
     pub fn finish(mut self) -> Result<()> {
         self.end();
         self.look()
@@ -162,7 +162,7 @@ impl Saver {
 }
 
 impl Drop for Saver {
-    /// What was asked for is written, also where nobody waits for it.
+    /// Everything that was asked for is written, even without [`Saver::finish`].
     fn drop(&mut self) {
         self.end();
     }

@@ -136,7 +136,7 @@ impl Tensor {
     }
 }
 
-/// How an element becomes a number.
+/// How the bytes of an element become a number.
 fn number_of(dtype: Dtype) -> fn(&[u8]) -> f64 {
     fn array<const N: usize>(bytes: &[u8]) -> [u8; N] {
         let mut array = [0; N];
@@ -165,7 +165,7 @@ pub struct Tensors {
 }
 
 impl Tensors {
-    /// The texts without the tensors.
+    /// A copy with the texts alone.
     pub(super) fn texts_alone(&self) -> Self {
         Self { texts: self.texts.clone(), tensors: BTreeMap::new() }
     }
