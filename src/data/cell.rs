@@ -1,19 +1,20 @@
-//! Cells of a table: what they stand for, and how messages show them.
+//! Cells of a table: what they mean, and how messages show them.
 
-/// What a cell stands for.
+/// What a cell means.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Cell {
     /// Empty, or a word for a value that is not known.
     Missing,
     /// A number, perhaps an infinite one.
     Number(f64),
-    /// What would be a number if a comma were its decimal mark.
+    /// It would be a number if a comma were the decimal mark.
     Comma,
     /// Anything else.
     Text,
 }
 
-/// Words for a value that is not known, beside `nan` in any case: those that pandas and R write, and `?`. `Na` is sodium.
+/// Words for a value that is not known: those that pandas and R write, and `?`; `nan` also counts, in upper or lower case. `Na`
+/// does not, as it is sodium.
 const MISSING: [&str; 12] = ["", "?", "NA", "na", "N/A", "n/a", "#N/A", "#NA", "<NA>", "NULL", "Null", "null"];
 
 impl Cell {
@@ -39,8 +40,7 @@ fn with_comma(text: &str) -> bool {
 /// Characters that a message shows of a cell.
 const SHOWN: usize = 40;
 
-/// A text from a file as messages show it: in quotes, without characters that would change what a terminal shows, and cut after 40
-/// characters.
+/// A text from a file for a message: in quotes, without characters that control a terminal, and cut after 40 characters.
 ///
 /// # Examples
 ///

@@ -1,4 +1,4 @@
-//! Folds for cross-validation: the very ones of scikit-learn for a given seed.
+//! Folds for cross-validation: for a seed, exactly those of scikit-learn.
 
 use std::collections::BTreeMap;
 
@@ -15,12 +15,11 @@ pub struct Fold {
     pub validation: Vec<usize>,
 }
 
-/// K-fold cross-validation: the rows fall into `folds` parts, and each part validates what was trained on all others.
+/// K-fold cross-validation: the rows are cut into `folds` parts, and each part validates a model that is trained on all others.
 ///
 /// The folds are those of scikit-learn 1.9 (`KFold`, `StratifiedKFold`, `GroupKFold`, `StratifiedGroupKFold`, `RepeatedKFold`,
-/// `RepeatedStratifiedKFold`), row
-/// for row, where `shuffle` is its `random_state`: numpy's legacy `RandomState`, which is the Mersenne twister with Fisher and Yates'
-/// shuffle. So results can be compared with those of Python programs fold by fold.
+/// `RepeatedStratifiedKFold`), row for row, if `shuffle` is its `random_state`: numpy's legacy `RandomState`, the Mersenne
+/// twister with Fisher and Yates' shuffle. So results can be compared with those of Python programs fold by fold.
 ///
 /// # Examples
 ///
@@ -41,7 +40,7 @@ pub struct Fold {
 pub struct KFold {
     /// Parts of the rows, at least 2 and at most as many as there are rows. 5 by default.
     pub folds: usize,
-    /// The seed that rows are shuffled by before they are cut, or `None` to cut them in their order, which is the default.
+    /// The seed by which rows are shuffled before they are cut. Default: `None`, which cuts them in their order.
     pub shuffle: Option<u32>,
     /// How many times the rows are shuffled and cut anew, at least 1, which is the default. More than 1 needs `shuffle`. The random numbers
     /// go on from one repeat to the next, and the folds of all repeats are returned one after the other.
@@ -73,7 +72,7 @@ impl KFold {
         }))
     }
 
-    /// Folds in which each class has nearly the share of rows that it has in the whole. `labels` has the class of each row.
+    /// Folds in which each class has nearly the same share of rows as in all rows. `labels` has the class of each row.
     ///
     /// # Errors
     ///
@@ -91,7 +90,7 @@ impl KFold {
         }
     }
 
-    /// As [`KFold::stratified`], but classes may be absent from folds. scikit-learn warns of it.
+    /// As [`KFold::stratified`], but classes may be absent from folds. scikit-learn warns in this case.
     ///
     /// # Errors
     ///
@@ -121,8 +120,8 @@ impl KFold {
 
     /// Folds that do not cut groups: rows of one group, such as one patient, are all in the same part.
     ///
-    /// Without `shuffle` the largest group that is left goes to the fold with the fewest rows, so that sizes are alike. With it, groups
-    /// are shuffled, and folds get the same number of groups, give or take 1.
+    /// Without `shuffle`, the largest group that is left goes to the fold with the fewest rows, so that folds have nearly the
+    /// same size. With it, groups are shuffled, and the numbers of groups in folds differ by at most 1.
     ///
     /// # Errors
     ///
@@ -160,7 +159,7 @@ impl KFold {
         Ok(())
     }
 
-    /// The folds of all repeats; `parts` makes the fold of each row.
+    /// The folds of all repeats; `parts` returns the fold of each row.
     pub(super) fn repeated(&self, rows: usize, parts: impl Fn(&mut Option<Mt>) -> Vec<usize>) -> Vec<Fold> {
         let mut random = self.shuffle.map(Mt::new);
         let mut folds = Vec::with_capacity(self.repeats * self.folds);
@@ -174,7 +173,7 @@ impl KFold {
         folds
     }
 
-    /// Blocks of neighbours, whose sizes differ by at most 1, the larger ones first.
+    /// Cuts the order into blocks whose sizes differ by at most 1, the larger ones first.
     fn blocks<'a>(&self, order: &'a [usize]) -> impl Iterator<Item = &'a [usize]> {
         let (size, larger) = (order.len() / self.folds, order.len() % self.folds);
         (0..self.folds).map(move |fold| {
@@ -192,7 +191,8 @@ impl KFold {
     }
 }
 
-/// numpy's shuffle from the end. An index comes from the lowest bits of a random word that can hold it; words beyond it are dropped.
+/// numpy's shuffle from the end. An index is as many low bits of a random word as are needed; if they are beyond the bound,
+/// another word is drawn.
 pub(super) fn shuffle<T>(random: &mut Option<Mt>, items: &mut [T]) {
     let Some(random) = random else { return };
     for last in (1..items.len()).rev() {

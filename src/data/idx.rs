@@ -30,8 +30,8 @@ use crate::error::Result;
 ///
 /// # Errors
 ///
-/// [`Error::File`](crate::Error::File) for a file that cannot be read, another magic number, no images or images without pixels, sizes whose product
-/// overflows, and a content that is shorter or longer than they say.
+/// [`Error::File`](crate::Error::File) for a file that cannot be read, another magic number, no images or images without
+/// pixels, sizes whose product overflows, and content that is shorter or longer than the sizes say.
 pub fn read_images(path: impl AsRef<Path>) -> Result<(Vec<f32>, usize)> {
     images(path.as_ref(), u64::MAX)
 }
@@ -98,11 +98,11 @@ pub fn read_directory(directory: impl AsRef<Path>) -> Result<(Dataset, Dataset)>
     read_directory_within(directory, u64::MAX)
 }
 
-/// [`read_directory`], as long as no file takes more than so many bytes of memory.
+/// [`read_directory`] that refuses a file which needs more than `max_memory` bytes of memory.
 ///
 /// # Errors
 ///
-/// As [`read_directory`], and [`Error::File`](crate::Error::File) for a file that takes more.
+/// As [`read_directory`], and [`Error::File`](crate::Error::File) for a file that needs more.
 pub fn read_directory_within(directory: impl AsRef<Path>, max_memory: u64) -> Result<(Dataset, Dataset)> {
     let directory = directory.as_ref();
     if !directory.is_dir() {
@@ -129,7 +129,7 @@ pub fn read_directory_within(directory: impl AsRef<Path>, max_memory: u64) -> Re
     Ok((train, test))
 }
 
-/// Labels in order, as a message has them.
+/// The labels in order, for a message.
 fn list(labels: &[u32]) -> String {
     let all: Vec<String> = labels.iter().take(10).map(u32::to_string).collect();
     all.join(", ") + if labels.len() > 10 { ", …" } else { "" }
@@ -162,7 +162,7 @@ const BYTES: u32 = 0x0800;
 const IMAGES: u32 = BYTES + 3;
 const LABELS: u32 = BYTES + 1;
 
-/// Bytes after the end that are counted for a message.
+/// The most bytes after the end that are counted for a message.
 const COUNTED: u64 = 1 << 20;
 
 /// A file whose length is what its header says.
@@ -172,7 +172,8 @@ struct Idx {
 }
 
 impl Idx {
-    /// Reads the header, then as much as it says; a value takes five bytes of memory, one as it is read and four as a float.
+    /// Reads the header, then as many values as it says. A value takes five bytes of memory: one as it is read, and four as a
+    /// float.
     fn read(path: &Path, expected: u32, max_memory: u64) -> Result<Self> {
         let mut content = Content::open(path)?;
         let wrong_length = |found: String, expected: u64| refused(path, format!("{found} bytes found, {expected} expected"));

@@ -1,5 +1,5 @@
-//! Data for training, with classes or numbers as what is to be predicted: the data set, its split, folds and scaling, and readers for CSV
-//! and IDX files.
+//! Data to train on, for classification or regression: the data set, its split, folds and scaling, and readers for CSV and IDX
+//! files.
 
 #[cfg(feature = "files")]
 mod cell;
@@ -26,12 +26,12 @@ pub use source::read;
 
 use crate::error::{Error, Result, range};
 
-/// Most classes that a data set may have.
+/// The most classes of a data set.
 ///
-/// A larger label is a number of a row or a measurement, and taken as a class it would ask for an output layer of gigabytes.
+/// A larger label is probably the number of a row, or a measurement. As a class it would need an output layer of gigabytes.
 pub const MAX_CLASSES: usize = 1 << 16;
 
-/// Rows of features, each with the number of its class, or with numbers that are to be predicted (regression).
+/// Rows of features, each with the number of its class (classification), or with numbers to predict (regression).
 ///
 /// The fields are public and may be filled by hand; whatever takes a data set calls [`Dataset::check`] first.
 ///
@@ -54,20 +54,20 @@ pub struct Dataset {
     pub features: Vec<f32>,
     /// Features per row, at least 1.
     pub width: usize,
-    /// The class of each row, below `classes`; nothing for regression.
+    /// The class of each row, below `classes`; empty for regression.
     pub labels: Vec<u32>,
     /// Number of classes, 1 to [`MAX_CLASSES`]. Some may have no rows. 0 for regression.
     pub classes: usize,
-    /// The name of each class as a file has it, or nothing where the classes have no names.
+    /// The name of each class, as a file has it; empty if the classes have no names.
     pub class_names: Vec<String>,
-    /// The numbers to be predicted, row after row; all finite. Nothing where rows have classes.
+    /// The numbers to predict, row after row; all finite. Empty for classification.
     pub targets: Vec<f32>,
-    /// Numbers to be predicted per row; 0 where rows have classes.
+    /// How many numbers to predict per row; 0 for classification.
     pub target_width: usize,
 }
 
 impl Dataset {
-    /// A data set with as many classes as the largest label asks for.
+    /// A data set for classification. The number of classes is the largest label plus 1.
     ///
     /// # Errors
     ///
@@ -79,7 +79,7 @@ impl Dataset {
         Ok(data)
     }
 
-    /// A data set whose rows have `target_width` numbers that are to be predicted.
+    /// A data set for regression: each row has `target_width` numbers to predict.
     ///
     /// # Errors
     ///
@@ -90,18 +90,19 @@ impl Dataset {
         Ok(data)
     }
 
-    /// Whether rows have numbers to be predicted, and not classes.
+    /// Whether rows have numbers to predict rather than classes.
     pub fn is_regression(&self) -> bool {
         self.target_width > 0
     }
 
-    /// Whether the fields fit each other.
+    /// Checks that the fields fit each other.
     ///
     /// # Errors
     ///
-    /// [`Error::Empty`] without rows, [`Error::Shape`] if features or targets do not fill the rows or the names are not one per class,
-    /// [`Error::Conflict`] if rows have classes and numbers to be predicted, [`Error::Setting`] for a width of 0, too many classes, a label
-    /// that is no class, and a feature or target that is not finite, with its row and column, counted from 0.
+    /// [`Error::Empty`] without rows, [`Error::Shape`] if features or targets do not fill the rows or the names are not one per
+    /// class, [`Error::Conflict`] if rows have both classes and numbers to predict, [`Error::Setting`] for a width of 0, too
+    /// many classes, a label that is no class, and a feature or target that is not finite, with its row and column, counted
+    /// from 0.
     pub fn check(&self) -> Result<()> {
         range::require(self.width > 0, "width", self.width, "at least 1")?;
         if self.labels.is_empty() && self.targets.is_empty() {
@@ -152,7 +153,7 @@ impl Dataset {
         self.targets.len().checked_div(self.target_width).unwrap_or(self.labels.len())
     }
 
-    /// The numbers to be predicted of row `i`, if there is such a row.
+    /// The numbers to predict in row `i`, if there is such a row.
     pub fn target(&self, i: usize) -> Option<&[f32]> {
         let start = i.checked_mul(self.target_width)?;
         self.targets.get(start..start.checked_add(self.target_width)?)
@@ -166,8 +167,8 @@ impl Dataset {
 
     /// Splits into a training and a test part, both shuffled by `seed`.
     ///
-    /// Each class gives `test_fraction` of its rows to the test part, to the nearest row; a tie goes to the training part.
-    /// Both parts keep the number and names of the classes. Where rows have numbers to be predicted, all of them are as one class.
+    /// Each class gives `test_fraction` of its rows to the test part, to the nearest row; a tie goes to the training part. Both
+    /// parts keep the number and names of the classes. For regression, all rows count as one class.
     ///
     /// # Examples
     ///
@@ -198,7 +199,7 @@ impl Dataset {
 
         let mut order: Vec<usize> = (0..self.rows()).collect();
         fastrand::Rng::with_seed(seed).shuffle(&mut order);
-        // Taken in shuffled order until each class has given its share, so that neither part is sorted by class.
+        // Rows are taken in shuffled order until each class has given its share, so that neither part is sorted by class.
         let mut share = self.test_share(test_fraction);
         let (test, train): (Vec<usize>, Vec<usize>) = order.into_iter().partition(|&i| {
             let left = &mut share[self.class_of(i)];
@@ -232,7 +233,8 @@ impl Dataset {
         share
     }
 
-    /// The rows of these numbers in this order, such as those of a [`Fold`]; numbers may come twice, as in a bootstrap.
+    /// The rows of these numbers in this order, such as those of a [`Fold`]; a number may appear more than once, as in a
+    /// bootstrap.
     ///
     /// Number and names of the classes stay.
     ///

@@ -3,7 +3,8 @@ use crate::error::{Error, Result};
 
 /// Brings features to a common scale: `x ← (x − shift) / divisor`, per column.
 ///
-/// Learned on the training part and applied to both, so that the test part stays unseen. Arithmetic is in f64.
+/// It is computed from the training part and applied to both parts, so that nothing of the test part is used. Arithmetic is in
+/// f64.
 ///
 /// # Examples
 ///
@@ -19,12 +20,13 @@ use crate::error::{Error, Result};
 pub struct Scaler {
     /// Subtracted from each column.
     pub shift: Vec<f64>,
-    /// What each column is divided by afterwards.
+    /// The divisor of each column, after the subtraction.
     pub divisor: Vec<f64>,
 }
 
 impl Scaler {
-    /// Divides everything by the largest absolute value of all training features; for images, whose pixels share one unit.
+    /// Divides everything by the largest absolute value of all training features. Meant for images, whose pixels have the same
+    /// unit.
     ///
     /// Features that are all 0 stay as they are.
     ///
@@ -56,8 +58,8 @@ impl Scaler {
     ///
     /// # Errors
     ///
-    /// [`Error::Shape`] if the rows are not as wide as those that the scaler was learned on, [`Error::Setting`] if a scaled
-    /// feature is beyond f32, and those of [`Dataset::check`].
+    /// [`Error::Shape`] if the rows do not have as many features as those from which the scaler was computed,
+    /// [`Error::Setting`] if a scaled feature is beyond f32, and those of [`Dataset::check`].
     pub fn apply(&self, data: &mut Dataset) -> Result<()> {
         data.check()?;
         let columns = self.shift.len();
@@ -86,7 +88,7 @@ impl Scaler {
     }
 }
 
-/// The mean of each column, as the first row and the mean distance from it: that is exact for a column that is constant.
+/// The mean of each column, computed as the first row plus the mean distance from it, which is exact for a constant column.
 fn mean(train: &Dataset) -> Vec<f64> {
     let first: Vec<f64> = train.features.iter().take(train.width).map(|&x| f64::from(x)).collect();
     let mut distance = vec![0.0; train.width];

@@ -1,4 +1,4 @@
-//! Where content comes from: files and streams, plain or gzipped, never more of them than may be held.
+//! Where content comes from: files and streams, plain or gzipped, with a bound on the memory that they may take.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Cursor, Read};
@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 
 /// Reads what `path` names: a directory as the four files of [`idx::read_directory`], a file as [`csv::read`] does.
 ///
-/// A directory brings its own test part, a CSV file none.
+/// A directory has its own test part, a CSV file has none.
 ///
 /// # Examples
 ///
@@ -36,14 +36,14 @@ pub fn read(path: impl AsRef<Path>) -> Result<(Dataset, Option<Dataset>)> {
     }
 }
 
-/// Bytes that are asked for at a time.
+/// How many bytes are read at a time.
 const BLOCK: usize = 1 << 16;
 
 /// The content of a file or stream, unpacked on the way if it is gzipped.
 pub(super) struct Content<'a> {
     path: &'a Path,
     reader: Box<dyn Read + 'a>,
-    /// What a reading error means.
+    /// What precedes a reading error in a message.
     damage: &'static str,
 }
 
@@ -53,7 +53,7 @@ impl<'a> Content<'a> {
         Self::new(path, file)
     }
 
-    /// What `raw` brings; `path` is for the messages.
+    /// The content that `raw` gives; `path` is for the messages.
     pub fn new(path: &'a Path, raw: impl Read + 'a) -> Result<Self> {
         let mut raw = raw;
         let mut magic = Vec::new();
@@ -65,13 +65,13 @@ impl<'a> Content<'a> {
         Ok(Self { path, reader, damage })
     }
 
-    /// Appends the next bytes, at most `len` of them, and returns how many there were; fewer than `len` are the last.
+    /// Appends the next bytes, at most `len` of them, and returns their number. If it is below `len`, the content has ended.
     pub fn take(&mut self, len: u64, into: &mut Vec<u8>) -> Result<usize> {
         let read = self.reader.by_ref().take(len).read_to_end(into);
         read.map_err(|error| refused(self.path, format!("{}{error}", self.damage)))
     }
 
-    /// All that is left, if it is at most `max` bytes; each block is shown to `check`, which may refuse it.
+    /// The rest of the content, if it is at most `max` bytes. `check` sees each block and may refuse it.
     pub fn all(mut self, max: u64, mut check: impl FnMut(&[u8]) -> Result<()>) -> Result<Vec<u8>> {
         let mut content = Vec::new();
         loop {
@@ -88,8 +88,8 @@ impl<'a> Content<'a> {
     }
 }
 
-/// The members of a gzipped stream, one after the other, and what programs that write blocks put after them: zeros, as Python's
-/// `gzip` has it too.
+/// The members of a gzipped stream, one after the other. Zeros after the last one are ignored, as in Python's `gzip`: programs
+/// that write whole blocks add them.
 struct Members<R>(Option<GzDecoder<R>>);
 
 impl<R: BufRead> Read for Members<R> {
@@ -106,7 +106,7 @@ impl<R: BufRead> Read for Members<R> {
     }
 }
 
-/// Another member, if it begins like one.
+/// The next member, if the bytes begin like one.
 fn another<R: BufRead>(mut rest: R) -> io::Result<GzDecoder<R>> {
     if rest.fill_buf()?.first() != Some(&0x1f) {
         return Err(io::Error::new(io::ErrorKind::InvalidData, "bytes after its end that are neither gzip nor zeros"));
@@ -114,7 +114,7 @@ fn another<R: BufRead>(mut rest: R) -> io::Result<GzDecoder<R>> {
     Ok(GzDecoder::new(rest))
 }
 
-/// What follows after zeros, if anything does.
+/// What follows after zeros, if anything.
 fn after_zeros<R: BufRead>(mut rest: R) -> io::Result<Option<R>> {
     loop {
         let block = rest.fill_buf()?;

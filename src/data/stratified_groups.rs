@@ -6,16 +6,16 @@ use std::fmt::Debug;
 use super::folds::{Fold, KFold, counts, shuffle};
 use crate::error::{Error, Result};
 
-/// How near two balances are to be equal: numpy's `isclose`.
+/// How near two balances have to be to count as equal: numpy's `isclose`.
 const NEAR: (f64, f64) = (1e-5, 1e-8);
 
 impl KFold {
-    /// Folds that do not cut groups, as [`KFold::grouped`], and in which classes have as nearly their share of rows as the groups let them:
-    /// those of scikit-learn's `StratifiedGroupKFold`. `labels` has the class of each row, `groups` its group.
+    /// Folds that do not cut groups, as [`KFold::grouped`], and in which classes have their share of rows as nearly as the
+    /// groups allow: those of scikit-learn's `StratifiedGroupKFold`. `labels` has the class of each row, `groups` its group.
     ///
-    /// Groups are dealt one by one, first those whose rows of the classes differ most in number. Each goes to the fold that leaves the least
-    /// deviation of the classes' shares over the folds, and of equal ones to that with the fewest rows. With `shuffle`, groups that are alike
-    /// are dealt in a shuffled order.
+    /// Groups are assigned one by one, first those whose numbers of rows per class differ most. Each goes to the fold with
+    /// which the classes' shares differ least over the folds; of equal folds, to the one with the fewest rows. With `shuffle`,
+    /// groups that are alike are assigned in a shuffled order.
     ///
     /// # Errors
     ///
@@ -47,8 +47,8 @@ impl KFold {
         Ok(folds)
     }
 
-    /// As [`KFold::stratified_grouped`], but classes may be absent from folds. scikit-learn warns of it where a class has fewer rows than
-    /// there are folds.
+    /// As [`KFold::stratified_grouped`], but classes may be absent from folds. scikit-learn warns if a class has fewer rows
+    /// than there are folds.
     ///
     /// # Errors
     ///
@@ -86,7 +86,7 @@ fn numbers<'a, T: Ord>(counted: &[(&'a T, usize)]) -> BTreeMap<&'a T, usize> {
     counted.iter().enumerate().map(|(number, &(value, _))| (value, number)).collect()
 }
 
-/// Rows of each class that are in each fold already.
+/// How many rows of each class are in each fold so far.
 struct Dealt<'a> {
     folds: Vec<Vec<f64>>,
     /// Rows of each class in all.
@@ -94,7 +94,7 @@ struct Dealt<'a> {
 }
 
 impl Dealt<'_> {
-    /// Puts a group into the fold where it does best.
+    /// Puts a group into the fold that it suits best.
     fn deal(&mut self, group: &[f64]) -> usize {
         let (mut best, mut least, mut fewest) = (0, f64::INFINITY, f64::INFINITY);
         for fold in 0..self.folds.len() {
@@ -115,11 +115,11 @@ impl Dealt<'_> {
         self.folds[fold].iter_mut().zip(group).for_each(|(sum, rows)| *sum += sign * rows);
     }
 
-    /// The deviation of a class's shares over the folds, in the mean over the classes.
+    /// The deviation of a class's shares over the folds; the mean over the classes.
     fn balance(&self) -> f64 {
         let of_class = |class: usize| {
             let shares: Vec<f64> = self.folds.iter().map(|fold| fold[class] / self.rows_of_class[class]).collect();
-            // numpy adds whole rows where there are several columns, and a single column in pairs.
+            // numpy adds whole rows if there are several columns, and adds a single column in pairs.
             let add: fn(&[f64]) -> f64 = if self.rows_of_class.len() > 1 { |values| values.iter().sum() } else { sum };
             deviation_by(&shares, add)
         };
@@ -132,7 +132,7 @@ fn deviation(values: &[f64]) -> f64 {
     deviation_by(values, sum)
 }
 
-/// The standard deviation, divided by n. Which groups are alike hangs on its last bit, so that sums are those of numpy.
+/// The standard deviation, divided by n. Which groups are alike depends on its last bit, so sums are computed as in numpy.
 fn deviation_by(values: &[f64], add: fn(&[f64]) -> f64) -> f64 {
     let n = values.len() as f64;
     let mean = add(values) / n;

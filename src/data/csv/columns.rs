@@ -1,4 +1,4 @@
-//! Which column is what: the label, a feature, or left out.
+//! What each column is: the label, a feature, or left out.
 
 use std::collections::BTreeSet;
 
@@ -9,7 +9,7 @@ use super::{Options, Target};
 use crate::data::cell::{Cell, quoted};
 use crate::error::{Error, Result, nearest};
 
-/// Most texts that a column of categories may have; from a few on, no more than half as many as rows.
+/// The most texts of a column of categories. Beyond a few, they may also be no more than half the number of rows.
 const CATEGORIES: usize = 100;
 const FEW: usize = 10;
 /// Names that an error lists.
@@ -23,7 +23,7 @@ pub(super) enum Kind {
     Category(Vec<String>),
 }
 
-/// A column with features in it.
+/// A column that holds features.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Feature {
     pub column: usize,
@@ -40,12 +40,12 @@ pub(super) struct Columns {
     pub features: Vec<Feature>,
     /// Columns that are left out, with the reason.
     pub left_out: Vec<String>,
-    /// What may not be as it was meant.
+    /// Warnings about what may not be meant.
     pub doubts: Vec<String>,
 }
 
 impl Feature {
-    /// Features that it gives a row.
+    /// The number of features that the column gives a row.
     pub fn width(&self) -> usize {
         match &self.kind {
             Kind::Number => 1,
@@ -55,7 +55,7 @@ impl Feature {
 }
 
 impl Columns {
-    /// Decides by options, header and content.
+    /// Decides about all columns, by options, header and content.
     pub fn new(text: &Text, survey: &Survey, options: &Options) -> Result<Self> {
         let names = survey.header.then(|| survey.first.clone());
         let number = survey.columns.len();
@@ -95,7 +95,7 @@ impl Columns {
         Ok(columns)
     }
 
-    /// The columns of another text, which has the same ones, in another order if both have headers.
+    /// The columns of another text that has the same columns. If both texts have headers, the order may differ.
     pub fn of_test(&self, text: &Text, from: &str) -> Result<Self> {
         let (first, offset) = first_record(text)?;
         let Some(names) = &self.names else {
@@ -110,7 +110,7 @@ impl Columns {
         Ok(Self { number: first.len(), names: Some(first), target, features, ..self.clone() })
     }
 
-    /// The columns of another text as for [`Columns::of_test`], where that of the label may be missing.
+    /// As [`Columns::of_test`], but the column of the label may be missing.
     pub fn of_unlabelled(&self, text: &Text, from: &str) -> Result<Self> {
         let (first, offset) = first_record(text)?;
         let Some(names) = &self.names else {
@@ -132,7 +132,7 @@ impl Columns {
         Ok(Self { number: first.len(), names: Some(first), features, ..self.clone() })
     }
 
-    /// Where the columns of features are in another header.
+    /// Finds the columns of features in another header.
     fn places(&self, text: &Text, from: &str, names: &[String], header: (&[String], usize)) -> Result<Vec<Feature>> {
         let feature = |feature: &Feature| {
             Ok(Feature { column: self.place(text, from, names, header, feature.column)?, kind: feature.kind.clone() })
@@ -140,7 +140,7 @@ impl Columns {
         self.features.iter().map(feature).collect()
     }
 
-    /// Where a column is in another header.
+    /// Finds a column in another header.
     fn place(
         &self,
         text: &Text,
@@ -188,7 +188,7 @@ impl Columns {
         }
     }
 
-    /// The last column, unless the first looks like classes and the last, of numbers, does not.
+    /// The last column; an error if the first looks like classes and the last holds numbers that do not.
     fn last_unless_first(&self, text: &Text, survey: &Survey) -> Result<usize> {
         let last = self.number - 1;
         if last < 2 || !survey.columns[last].is_numeric() {
@@ -201,7 +201,7 @@ impl Columns {
         }
     }
 
-    /// The cells of a column as labels, or more of them than are of use.
+    /// The cells of a column as labels. Reading stops when there are too many different ones to be classes.
     fn labels(&self, text: &Text, column: usize) -> Result<Labels> {
         let (mut labels, mut header) = (Labels::default(), self.names.is_some());
         text.rows(|record| {
@@ -219,7 +219,7 @@ impl Columns {
         text.refused(format!("which is the label, {other} or the last, {last}? Say it with `target`"))
     }
 
-    /// Refuses a label that no row has.
+    /// Refuses a label column without any value.
     fn check_target(&self, text: &Text, cells: &Column, rows: usize) -> Result<()> {
         if cells.missing < rows {
             return Ok(());
@@ -230,7 +230,7 @@ impl Columns {
         Err(text.refused(format!("{name}, the label, has no value in any row.{ends} {say}")))
     }
 
-    /// The column of that name, or else of that number.
+    /// The column of that name, or else the one of that number.
     fn find(&self, text: &Text, name: &str) -> Result<usize> {
         let names = self.names.as_deref().unwrap_or_default();
         let plain = |name: &str| name.to_lowercase().replace(['-', '_', ' '], "");
@@ -320,7 +320,7 @@ impl Columns {
         Ok(Kind::Category(texts.into_iter().collect()))
     }
 
-    /// The distinct texts of a column, up to more than a column of categories may have.
+    /// The distinct texts of a column. Reading stops at one more than a column of categories may have.
     fn texts(&self, text: &Text, column: usize) -> Result<BTreeSet<String>> {
         let (mut texts, mut header) = (BTreeSet::new(), self.names.is_some());
         text.rows(|record| {
@@ -333,7 +333,7 @@ impl Columns {
         Ok(texts)
     }
 
-    /// The error at the first cell of a column that is such a one.
+    /// An error at the first cell of a column for which `is` holds.
     fn first_where(&self, text: &Text, column: usize, is: impl Fn(Cell) -> bool, reason: impl Fn(&str) -> String) -> Error {
         let mut header = self.names.is_some();
         let found = text.rows(|record| {

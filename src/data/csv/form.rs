@@ -1,4 +1,4 @@
-//! What the columns of a table were taken for, for the rows of other files.
+//! What the columns of a table are, so that the rows of other files can be read alike.
 
 use super::columns::{Columns, Feature, Kind};
 use super::label::{Classes, Key};
@@ -11,7 +11,7 @@ use crate::error::Result;
 use std::io::Read;
 use std::path::Path;
 
-/// What the columns of a table were taken for: with it the rows of other files become features as those of the table did. A model's file
+/// What the columns of a table are. With it, the rows of other files become features as those of the table did. A model's file
 /// can hold it.
 ///
 /// # Examples
@@ -32,18 +32,19 @@ use std::path::Path;
 pub struct Form {
     /// The header, if there is one.
     pub header: Option<Vec<String>>,
-    /// Columns, that of the label among them.
+    /// The number of columns, including that of the label.
     pub columns: usize,
-    /// The label's column, from 0 on.
+    /// The label's column, counted from 0.
     pub label: usize,
-    /// The columns of features, from 0 on. Those of text have their texts, each of which is a feature; those of numbers have none.
+    /// The columns of features, counted from 0. A column of text has its texts, each of which is a feature; a column of numbers
+    /// has none.
     pub features: Vec<(usize, Vec<String>)>,
-    /// The classes as they stand in the label's column.
+    /// The classes, as they are written in the label's column.
     pub classes: Vec<String>,
 }
 
 impl Table {
-    /// What its columns were taken for.
+    /// What its columns are.
     pub fn form(&self) -> Form {
         let (columns, classes) = self.parts();
         let feature = |feature: &Feature| match &feature.kind {
@@ -97,7 +98,7 @@ impl Form {
         Ok((data, reading))
     }
 
-    /// Features and the number of rows of a text in which the label's column may be missing, and is not looked at. Otherwise as
+    /// The features and the number of rows of a text. The label's column may be missing, and is not read. Otherwise as
     /// [`Form::rows_from`].
     ///
     /// # Errors
@@ -145,7 +146,7 @@ impl Form {
 }
 
 impl Rows {
-    /// The features of all rows, whatever stands in the label's column.
+    /// The features of all rows, whatever is in the label's column.
     fn read_features(text: &Text, columns: &Columns, options: &Options) -> Result<Self> {
         let mut rows = Self::default();
         let mut header = columns.names.is_some();

@@ -1,28 +1,28 @@
-//! Labels as they stand in a file, and the classes that they make.
+//! Labels as they are written in a file, and the classes that they make.
 
 use std::collections::{BTreeMap, HashMap};
 
 use crate::data::cell::{Cell, quoted};
 
-/// More distinct numbers than this are classes if there are so many rows of each on average, or as many of each as of any other. A
-/// quantity has more values and rare ones among them.
+/// More distinct numbers than this are classes only if each has many rows on average, or if all have the same number of rows. A
+/// quantity has more values, and some of them are rare.
 const FEW: usize = 10;
 const ROWS_PER_CLASS: usize = 20;
 /// Rows of a class that is not rare.
 const NOT_RARE: usize = 5;
-/// Classes that a column may have for it to be taken for the label although it is not the last.
+/// The most classes of a column that is asked about as the label although it is not the last.
 const MOST_CLASSES: usize = 100;
-/// What to do about a quantity.
+/// The advice if the label is a quantity.
 const REGRESSION: &str = "Quantities cannot be learned yet (regression): make a few ranges of them, or say with `target` which column is \
                           the label";
-/// From this part of the rows on, one class is all there is to learn.
+/// If one class has this part of the rows, there is almost nothing to learn.
 const MOST: f64 = 0.95;
 
 /// The labels of all rows.
 #[derive(Debug, Default)]
 pub(super) struct Labels {
     known: HashMap<String, usize>,
-    /// The distinct labels, as they were met.
+    /// The distinct labels, in the order of their first rows.
     distinct: Vec<Label>,
     /// Which of them each row has.
     pub rows: Vec<usize>,
@@ -37,7 +37,7 @@ pub(super) struct Label {
     pub rows: usize,
 }
 
-/// What a label stands for: integers by value, then texts.
+/// What a label means: integers, ordered by value, then texts.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Key {
     Integer(i64),
@@ -89,7 +89,7 @@ impl Labels {
         self.rows.iter().map(|&label| of[label]).collect()
     }
 
-    /// The class of each row, if all of them are among these.
+    /// The class of each row; an error if a label is not among the classes.
     pub fn rows_among(&self, classes: &Classes) -> Result<Vec<u32>, Wrong> {
         let unknown = self.distinct.iter().find(|label| !classes.numbers.contains_key(&Key::of(&label.text)));
         if let Some(label) = unknown {
@@ -109,12 +109,12 @@ impl Labels {
         least == most && least >= Some(NOT_RARE)
     }
 
-    /// Whether there are more labels than classes that are worth a question.
+    /// Whether there are too many labels to ask whether the column is the label.
     pub fn are_many(&self) -> bool {
         self.distinct.len() > MOST_CLASSES
     }
 
-    /// How many classes these are, if that is what they look like: a few, none of them rare, none of them nearly all rows.
+    /// The number of classes, if the labels look like classes: a few, none of them rare, and none of them in nearly all rows.
     pub fn look_like_classes(&self) -> Option<usize> {
         let rows = self.rows.len() as f64;
         let usual = |label: &Label| label.rows >= NOT_RARE && (label.rows as f64) < MOST * rows;
@@ -128,7 +128,7 @@ impl Labels {
         rows.next() == Some(1) && self.rows.len() > 2 * FEW && rows.all(|rows| rows > 1)
     }
 
-    /// What each distinct label stands for.
+    /// What each distinct label means.
     fn keys(&self) -> Result<Vec<Key>, Wrong> {
         let is_number = |label: &&Label| matches!(Cell::of(&label.text), Cell::Number(_));
         let (numbers, texts): (Vec<&Label>, Vec<&Label>) = self.distinct.iter().partition(is_number);
@@ -171,7 +171,7 @@ impl Labels {
         Ok(())
     }
 
-    /// What is odd with labels that can be learned.
+    /// Warnings about labels that can be learned but look odd.
     pub fn doubts(&self, names: &[String]) -> Vec<String> {
         let mut doubts = Vec::new();
         let mut spellings: BTreeMap<String, &str> = BTreeMap::new();
@@ -199,7 +199,7 @@ impl Labels {
 }
 
 impl Key {
-    /// Of a label among others that may be text.
+    /// The meaning of a label, if other labels may be text.
     pub fn of(text: &str) -> Self {
         match Cell::of(text) {
             Cell::Number(x) if is_exact(x) => Self::Integer(x as i64),

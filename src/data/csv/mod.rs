@@ -1,8 +1,8 @@
 //! Tables as text: comma-separated values and their kin.
 //!
-//! [`read`] takes a file as it is. [`Options`] says more: which column is the label, what is no feature, what becomes of missing cells.
-//! The [`Table`] that comes back can be split, or joined with a test file of the same columns, and says in its [`Reading`] what was
-//! taken for what.
+//! [`read`] reads a file with the defaults. [`Options`] say which column is the label, which are no features, and what to do
+//! with missing cells. They return a [`Table`], which can be split, or joined with a test file of the same columns; its
+//! [`Reading`] says how the file was understood.
 //!
 //! | what | how it is read |
 //! | --- | --- |
@@ -15,7 +15,7 @@
 //! | index | a first column of distinct integers without a name, as pandas writes it, is left out |
 //! | missing | an empty cell, `NA`, `N/A`, `NaN`, `null`, `?`; see [`Missing`]. A missing label is an error unless its row is dropped |
 //!
-//! Blanks around a cell do not count, lines without any content neither.
+//! Blanks around a cell and lines without content are ignored.
 
 mod columns;
 mod form;
@@ -83,16 +83,16 @@ impl FromStr for Target {
 /// Whether the first line is a header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Header {
-    /// It is one if it does not fit what stands below it.
+    /// It is a header if it does not fit the lines below it.
     #[default]
     Auto,
-    /// It is one.
+    /// It is a header.
     Yes,
     /// It is a row.
     No,
 }
 
-/// What becomes of a row with a cell whose value is missing.
+/// What to do with a row in which a value is missing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Missing {
     /// It is an error.
@@ -121,15 +121,15 @@ pub enum Missing {
 pub struct Options {
     /// Which column is the label. Default: the last, unless the header names another.
     pub target: Option<Target>,
-    /// Whether the first line is a header. Default: decided by what stands below it.
+    /// Whether the first line is a header. Default: decided by the lines below it.
     pub header: Header,
     /// What separates cells, an ASCII character; a blank stands for one or more blanks or tabs. Default: guessed.
     pub delimiter: Option<u8>,
     /// Columns that are no features, by name or number from 1.
     pub ignore: Vec<String>,
-    /// What becomes of missing cells. Default: an error.
+    /// What to do with missing cells. Default: an error.
     pub missing: Missing,
-    /// Most bytes that text and features may take in memory. Default: 8 GiB.
+    /// The most bytes of memory for text and features. Default: 8 GiB.
     pub max_memory: u64,
 }
 
@@ -145,17 +145,17 @@ impl Options {
     ///
     /// # Errors
     ///
-    /// [`Error::Parse`] with line and column for a row of another length, fewer than two columns, text that is not UTF-8, a first line
-    /// that may or may not be a header, a cell that is no number in a column of numbers, has a decimal comma, is not finite or beyond
-    /// f32, a missing cell, and a label that is missing or a fraction. [`Error::File`] for a file that cannot be read, is no text, takes
-    /// more memory than allowed, or holds no rows; for a column that is not there, a label column that is in doubt, that has one label
-    /// only or looks like a quantity, and a column of text with too many texts for categories.
+    /// [`Error::Parse`] with line and column for a row of another length, fewer than two columns, text that is not UTF-8, a
+    /// first line that may or may not be a header, a cell that is no number in a column of numbers, has a decimal comma, is not
+    /// finite or beyond f32, a missing cell, and a label that is missing or a fraction. [`Error::File`] for a file that cannot
+    /// be read, is no text, needs more memory than allowed, or has no rows; also for a column that does not exist, a label
+    /// column that is in doubt, has a single label or looks like a quantity, and a column with too many texts for categories.
     pub fn read(&self, path: impl AsRef<Path>) -> Result<Table> {
         let path = path.as_ref();
         self.table(path, Content::open(path)?)
     }
 
-    /// Reads what a stream brings; `name` is for the messages.
+    /// Reads a stream; `name` is for the messages.
     ///
     /// # Errors
     ///

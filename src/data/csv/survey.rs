@@ -1,4 +1,4 @@
-//! What stands in the columns of a table as a whole, and whether its first line is a header.
+//! What each column of a table holds as a whole, and whether the first line is a header.
 
 use csv::StringRecord;
 
@@ -7,7 +7,7 @@ use super::text::{Text, offset};
 use crate::data::cell::{Cell, quoted};
 use crate::error::{Error, Result};
 
-/// Names of columns that say that they hold the label.
+/// Names of columns that hold the label.
 const LABELS: [&str; 6] = ["label", "labels", "class", "classes", "target", "y"];
 
 pub(super) fn names_a_label(name: &str) -> bool {
@@ -21,9 +21,9 @@ pub(super) struct Column {
     pub texts: usize,
     pub commas: usize,
     pub missing: usize,
-    /// The first and the last number of a column in which each cell is one more than the cell before.
+    /// The first and the last number, if each cell is one more than the cell before.
     counting: Option<(f64, f64)>,
-    /// Whether the first line's cell stands in another line too.
+    /// Whether the first line's cell is in another line too.
     first_again: bool,
 }
 
@@ -67,20 +67,20 @@ impl Column {
         self.counting.is_some_and(|(start, last)| (start == 0.0 || start == 1.0) && last > start)
     }
 
-    /// Whether it holds numbers, perhaps with slips among them.
+    /// Whether it holds numbers, perhaps with some mistakes.
     pub fn is_numeric(&self) -> bool {
         self.numbers > 0 && self.numbers >= self.texts
     }
 }
 
-/// A table at a first look.
+/// What a first pass over a table finds.
 pub(super) struct Survey {
     /// The cells of the first line, header or not.
     pub first: Vec<String>,
     first_offset: usize,
     /// Rows, without a header.
     pub rows: usize,
-    /// What stands in the rows.
+    /// The contents of the columns, without a header.
     pub columns: Vec<Column>,
     pub header: bool,
 }
@@ -126,7 +126,7 @@ impl Survey {
         }
     }
 
-    /// Whether the first line is a header: whether it does not fit what stands below it.
+    /// Whether the first line is a header, because it does not fit the lines below it.
     fn has_header(&self, text: &Text, label: usize) -> Result<bool> {
         let cells: Vec<Cell> = self.first.iter().map(|cell| Cell::of(cell)).collect();
         if self.rows == 0 {
@@ -158,7 +158,7 @@ impl Survey {
         Ok(false)
     }
 
-    /// The refusal to guess whether the first line is a header.
+    /// The error that asks whether the first line is a header.
     fn doubtful(&self, text: &Text, column: usize, why: &str) -> Error {
         let cell = quoted(&self.first[column]);
         text.error(self.first_offset, column, format!("{cell} {why}: is this line a header? Say it with `header`, yes or no"))

@@ -17,9 +17,9 @@ use crate::error::{Error, Result};
 /// A table that was read, not yet split.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Table {
-    /// With 0 in place of missing cells.
+    /// Missing cells hold 0.
     data: Dataset,
-    /// Row and feature of missing cells.
+    /// The row and the feature of each missing cell.
     holes: Vec<(usize, usize)>,
     columns: Columns,
     classes: Classes,
@@ -27,7 +27,7 @@ pub struct Table {
     source: String,
 }
 
-/// What was taken for what.
+/// How the file was understood.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Reading {
     /// Whether the first line was a header.
@@ -44,9 +44,9 @@ pub struct Reading {
     pub left_out: Vec<String>,
     /// Rows that were left out for a missing cell.
     pub dropped: usize,
-    /// Missing cells that are filled in.
+    /// Missing cells that were filled in.
     pub filled: usize,
-    /// What can be learned but may not be meant.
+    /// Warnings about what can be learned but may not be meant.
     pub warnings: Vec<String>,
 }
 
@@ -96,7 +96,7 @@ impl Table {
         (&self.columns, &self.classes)
     }
 
-    /// What was taken for what.
+    /// How the file was understood.
     pub fn reading(&self) -> &Reading {
         &self.reading
     }
@@ -117,7 +117,7 @@ impl Table {
     ///
     /// # Errors
     ///
-    /// [`Error::File`] if no class has rows enough to give one to the test part, and those of [`Dataset::split`].
+    /// [`Error::File`] if no class has enough rows for one in the test part, and those of [`Dataset::split`].
     pub fn split(mut self, test_fraction: f64, seed: u64) -> Result<(Dataset, Dataset)> {
         let [train, test] = self.data.parts(test_fraction, seed).map_err(|error| self.too_few(error, test_fraction))?;
         let means = self.means(&train);
@@ -126,8 +126,8 @@ impl Table {
     }
 
     /// All rows as the training part, and the rows of a second file with the same columns as the test part. If this table has a
-    /// header, the second has one too, and its columns may come in another order. A text that no training row has is none of the
-    /// column's texts. Missing cells get the mean over the training part. Returns what was taken for what in the second file too.
+    /// header, the second has one too, and its columns may come in another order. A text that no training row has is none of
+    /// the column's texts. Missing cells get the mean over the training part. Also returns how the second file was understood.
     ///
     /// # Errors
     ///
@@ -137,7 +137,7 @@ impl Table {
         self.with_test_of(path, Content::open(path)?, options)
     }
 
-    /// [`Table::with_test`] of what a stream brings; `name` is for the messages.
+    /// [`Table::with_test`] with a stream; `name` is for the messages.
     ///
     /// # Errors
     ///
@@ -185,7 +185,7 @@ impl Table {
         self.holes.iter().for_each(|&(row, feature)| self.data.features[row * width + feature] = means[feature]);
     }
 
-    /// The mean of each feature over those of these rows that have it; 0 where none has.
+    /// The mean of each feature over those of the rows that have a value; 0 if none has.
     fn means(&self, rows: &[usize]) -> Vec<f32> {
         let width = self.data.width;
         let (mut sums, mut known) = (vec![0.0; width], vec![rows.len(); width]);
@@ -224,7 +224,7 @@ pub(super) struct Rows {
     pub holes: Vec<(usize, usize)>,
     pub dropped: usize,
     pub filled: usize,
-    /// Cells with a text that is no category.
+    /// Cells with a text that is not a category.
     unknown: usize,
 }
 
@@ -304,12 +304,12 @@ fn is_missing(cell: &str) -> bool {
     Cell::of(cell) == Cell::Missing
 }
 
-/// What a missing cell is.
+/// A missing cell in words.
 fn absence(cell: &str) -> String {
     if cell.is_empty() { "is empty".into() } else { format!("{} stands for a missing value", quoted(cell)) }
 }
 
-/// What is wrong with a cell that is no finite number, unless it is missing and may be.
+/// What is wrong with a cell that is not a finite number, unless it is missing and may be.
 fn expect_missing(cell: &str, missing: Missing) -> Result<(), String> {
     match Cell::of(cell) {
         Cell::Missing if missing == Missing::Mean => Ok(()),
@@ -326,7 +326,7 @@ fn expect_missing(cell: &str, missing: Missing) -> Result<(), String> {
     }
 }
 
-/// Whether text and features fit, and features a second time while they are split.
+/// Checks that the text and twice the features fit into memory: there are two copies of them while they are split.
 fn check_memory(text: &Text, cells: usize, max: u64) -> Result<()> {
     let features = 4 * cells as u128;
     let needed = features + features.max(text.size() as u128);
@@ -337,7 +337,7 @@ fn check_memory(text: &Text, cells: usize, max: u64) -> Result<()> {
     Ok(())
 }
 
-/// The error of a label.
+/// The error for a wrong label.
 pub(super) fn blame(text: &Text, columns: &Columns, wrong: Wrong) -> Error {
     match wrong.offset {
         Some(offset) => text.error(offset, columns.target, wrong.reason),

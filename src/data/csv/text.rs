@@ -1,4 +1,4 @@
-//! The text of a table: its rows, and where in it they stand.
+//! The text of a table: its rows and their places in it.
 
 use csv::{ErrorKind, ReaderBuilder, StringRecord, Trim};
 use std::path::Path;
@@ -7,7 +7,7 @@ use crate::data::cell::{Cell, quoted};
 use crate::data::source::{Content, refused};
 use crate::error::{Error, Result};
 
-/// Bytes at the beginning by which the delimiter is guessed.
+/// The delimiter is guessed by this many bytes at the beginning.
 const SAMPLE: usize = 1 << 16;
 
 /// A text of cells.
@@ -19,12 +19,12 @@ pub(super) struct Text<'a> {
     delimiter: u8,
     /// Names of the classes 0, 1, … from a line of counts.
     class_names: Vec<String>,
-    /// Columns that there have to be: features and a label.
+    /// The fewest columns: features and a label.
     least: usize,
 }
 
 impl<'a> Text<'a> {
-    /// Takes a whole content. The delimiter is guessed where none is given.
+    /// Reads all of the content. The delimiter is guessed if none is given.
     pub fn read(path: &'a Path, content: Content, delimiter: Option<u8>, max: u64) -> Result<Self> {
         let mut first = true;
         let bytes = content.all(max, |block| {
@@ -39,7 +39,7 @@ impl<'a> Text<'a> {
         Ok(Self { path, bytes, start: 0, delimiter, class_names: Vec::new(), least: 2 }.without_counts())
     }
 
-    /// A column of features may be alone.
+    /// The same text, in which a single column is enough.
     pub fn unlabelled(self) -> Self {
         Self { least: 1, ..self }
     }
@@ -137,7 +137,8 @@ impl<'a> Text<'a> {
 
     /// The line, from 1, of the row at `offset` in the rows.
     ///
-    /// Counted here, since the reader's own position stands before the blank lines (and the `\n` of a `\r\n`) that it will skip.
+    /// Lines are counted here, since the reader's own position is before the blank lines (and the `\n` of a `\r\n`) that it
+    /// will skip.
     pub fn line(&self, offset: usize) -> u64 {
         let offset = self.start + offset;
         let blank = self.bytes.iter().skip(offset).take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
@@ -156,7 +157,7 @@ pub(super) fn offset(record: &StringRecord) -> usize {
     record.position().map_or(0, |position| position.byte() as usize)
 }
 
-/// What a block of bytes is, if it is no text.
+/// What a block of bytes is, if it is not text.
 fn foreign(block: &[u8], first: bool) -> Option<&'static str> {
     match block {
         [0xff, 0xfe, ..] | [0xfe, 0xff, ..] if first => Some("UTF-16, which can be saved as UTF-8"),
@@ -178,7 +179,8 @@ pub(super) fn name(delimiter: u8) -> String {
     }
 }
 
-/// Makes one blank of blanks and tabs outside quotes, and none at the ends of lines, so that blanks separate cells.
+/// Replaces blanks and tabs in a row by one blank, and removes them at the ends of lines, so that blanks separate cells. Quoted
+/// text stays.
 fn squeeze(bytes: &mut Vec<u8>) {
     let (mut kept, mut within, mut gap, mut begins) = (0, false, false, true);
     for i in 0..bytes.len() {
@@ -200,8 +202,8 @@ fn squeeze(bytes: &mut Vec<u8>) {
     bytes.truncate(kept);
 }
 
-/// Semicolons or tabs where they separate every line alike, and the commas that there are look like decimal marks; blanks where they
-/// do and there is nothing else; else commas.
+/// Guesses the delimiter: semicolons or tabs, if they separate every line alike and any commas look like decimal marks; blanks,
+/// if they separate every line alike and there is nothing else; otherwise commas.
 fn guess(sample: &[u8]) -> u8 {
     let lines = counts(sample);
     let comma = even(&lines, 0);
@@ -220,7 +222,7 @@ fn guess(sample: &[u8]) -> u8 {
     }
 }
 
-/// Whether most lines have as many of a delimiter as the first, which has some.
+/// Whether the first line has this delimiter, and most lines have as many of it.
 fn even(lines: &[[usize; 4]], which: usize) -> bool {
     let first = lines.first().map_or(0, |line| line[which]);
     first > 0 && 2 * lines.iter().filter(|line| line[which] == first).count() > lines.len()
@@ -250,7 +252,7 @@ fn counts(sample: &[u8]) -> Vec<[usize; 4]> {
     lines
 }
 
-/// Whether at least half of the cells with a comma in them would be numbers with a point.
+/// Whether at least half of the cells with a comma would be numbers with a point in its place.
 fn commas_are_decimal(sample: &[u8], delimiter: u8) -> bool {
     let mut builder = ReaderBuilder::new();
     let mut reader = builder.has_headers(false).flexible(true).trim(Trim::All).delimiter(delimiter).from_reader(sample);
