@@ -22,7 +22,7 @@ override MEMORY: bool = false; // tensors keep a number
 @group(0) @binding(6) var<storage, read_write> norms: array<vec2f>;
 @group(0) @binding(7) var<storage, read_write> pairs: array<vec2f>; // a bound and a trust per tensor
 var<workgroup> values: array<vec2f, 64>;
-var<workgroup> lost: array<vec2u, 64>; // not 0 where a thread has chunks that are more than their sums say
+var<workgroup> lost: array<vec2u, 64>; // not 0 where a thread has chunks whose tiny sums lost something
 var<workgroup> again: u32;
 
 // The i-th partial sums of a lane, of the gradient and of the parameters.
@@ -50,7 +50,7 @@ fn all_values(thread: u32) -> vec2f {
     return both(even, both(both(values[1], values[5]), both(values[3], values[7])));
 }
 
-// For the first thread: whether one of two sums is not what its chunks are.
+// For the first thread: whether one of two sums left the range, or is so small that what its chunks lost counts.
 fn misses(sums: vec2f) -> bool {
     let bits = bitcast<vec2u>(sums);
     var any = vec2u();

@@ -1,6 +1,6 @@
 // Partial norms of a lane, joined by a workgroup of 256 threads in a fixed order. norm_kind.wgsl and range.wgsl are joined in before.
 var<workgroup> values: array<f32, 256>;
-var<workgroup> lost: array<u32, 256>; // not 0 where a thread has chunks that are more than their sums say
+var<workgroup> lost: array<u32, 256>; // not 0 where a thread has chunks whose tiny sums lost something
 var<workgroup> again: u32;
 
 // For the first thread: all values, joined. It takes the last eight alone, since it would wait for the others otherwise.
@@ -19,7 +19,7 @@ fn all_values(thread: u32) -> f32 {
     return join(even, join(join(values[1], values[5]), join(values[3], values[7])));
 }
 
-// For the first thread: whether a sum is not what its chunks are.
+// For the first thread: whether a sum left the range, or is so small that what its chunks lost counts.
 fn misses(sum: f32) -> bool {
     let bits = bitcast<u32>(sum);
     var any = 0u;

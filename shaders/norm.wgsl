@@ -1,5 +1,6 @@
-// Partial norms, with the access to gradients joined in before this file: one workgroup of 64 threads per chunk of a lane's gradients, joined in a fixed order.
-// Eight neighbouring threads read neighbouring vec4s: whole cache lines on GPUs, and vector loads on software drivers.
+// Partial norms: one workgroup of 64 threads per chunk of a lane's gradients, joined in a fixed order. Access to gradients is
+// joined in before this file. Eight neighbouring threads read neighbouring vec4s: whole cache lines on GPUs, and vector loads
+// on software drivers.
 struct Norm { len: u32, chunks: u32, lane: u32, partials_lane: u32, frozen_lane: u32, again: u32 }
 override TRIPS: u32 = 16u; // vec4s per thread
 @group(0) @binding(0) var<uniform> op: Norm;

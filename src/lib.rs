@@ -46,9 +46,9 @@
 //! | [`error`] | the error type, and checks of settings |
 //! | [`guide`] | chapters: embedding, which rule is for what, coming from other libraries, many machines |
 //!
-//! There are three ways in, from the outside inwards. [`Trainer`] has everything and wants a data set. [`Optimizer`] wants gradients.
-//! [`Recipe::record`] appends an optimizer's operations to a plan that somebody else records, and leaves the [`Stepper`] that
-//! runs it.
+//! There are three ways in, from the outside inwards. [`Trainer`] has everything and wants a data set. [`Optimizer`] wants
+//! gradients. [`Recipe::record`] appends an optimizer's operations to the caller's plan, and returns the [`Stepper`] that runs
+//! it.
 //!
 //! # Features
 //!

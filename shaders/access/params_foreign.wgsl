@@ -1,5 +1,5 @@
-// Parameters in somebody's buffers, at any element: `places` says where each block of 64 elements lies, and how many there are.
-// What a block lacks reads as zero and is not written.
+// Parameters in the caller's buffers, at any element: `places` says where each block of 64 elements lies, and how many there
+// are. What a block lacks reads as zero and is not written.
 fn get_params(i: u32) -> T {
     let at = places[i / 16u].x + i % 16u * 4u;
     let left = left_of(i);

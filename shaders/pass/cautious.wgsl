@@ -5,7 +5,7 @@ fn argument(x: T, row: Row) -> T {
 }
 
 fn finish(i: u32, x: T, d: T, y: T, row: Row) {
-    // What is not finite has to be seen, wherever it goes.
+    // An element that is not finite stays, whatever its sign, so that it is seen.
     let lost = (bitcast<U>(y) & U(0x7f800000u)) == U(0x7f800000u);
     direction[place_of(i)] = select(T(), -y, (-y * d > T()) | lost);
 }

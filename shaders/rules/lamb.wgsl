@@ -10,7 +10,7 @@ fn trust(a: f32, b: f32, len: f32, memory: ptr<function, f32>, h: Hyper) -> f32 
     if h.adapt == 0.0 || a == 0.0 || b == 0.0 {
         return h.lr;
     }
-    // A norm that is not finite has to be seen.
+    // `min` may hide a norm that is not finite.
     return h.lr * select(b / a, min(b / a, h.max_trust), is_finite(a) && is_finite(b));
 }
 

@@ -1,4 +1,4 @@
-//! What tensors are to a step: factors from their norms, and lines without their mean.
+//! Work per tensor or per line: factors from a tensor's norms, and the mean taken out of a line.
 
 use super::lent::Lent;
 use super::norm::{Length, joined};

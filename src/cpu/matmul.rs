@@ -11,7 +11,7 @@ pub trait Float: Operable + Product {}
 impl Float for f32 {}
 impl Float for f64 {}
 
-/// A float type with a product of matrices. It is in no public module, so that its views are nobody's business but ours.
+/// A float type with a product of matrices. It is in no public module, so that ndarray is in no public interface.
 pub trait Product: Sized {
     /// The product that operations by contract take; none in the oracle, whose operations are plain loops.
     const FAST: Option<plan::Product<Self>>;
@@ -112,8 +112,8 @@ const VECTOR: usize = 8;
 /// Multiplications from which a product is worth several threads; as the `gemm` crate has it.
 const WORTH: usize = 48 * 48 * 256;
 
-/// Into how many parts a product is cut along its longer side. The `gemm` crate adds in another order where a product is at most 64 × 64 than
-/// where it is larger, and in a third one where it is tiny: parts are never of another kind than the whole.
+/// Into how many parts a product is cut along its longer side. The `gemm` crate adds products of at most 64 × 64 in another
+/// order than larger ones, and tiny ones in a third order. So the parts are always of the same kind as the whole.
 fn parts([long, short, depth]: [usize; 3], threads: Threads) -> usize {
     let least = match (long > 64, short > 64) {
         (_, true) => 48,

@@ -96,7 +96,7 @@ impl<F: Float> Engine for Cpu<F> {
         })
     }
 
-    /// Memory that nobody writes costs nothing.
+    /// Allocates it all and gives it back: memory that nobody writes costs nothing.
     fn check_room(&self, layout: &Layout) -> Result<()> {
         Store::<F>::lanes(layout).map(drop)
     }
@@ -154,7 +154,7 @@ pub struct CpuProgram<F> {
     shared: Store<F>,
     lanes: Vec<Store<F>>,
     phases: Vec<Vec<Phase>>,
-    /// Of the newest request under each tag, and whether it was not given out yet.
+    /// The newest answer under each tag, and whether it has still to be given out.
     answers: Vec<(Answer<F>, bool)>,
 }
 
@@ -378,7 +378,7 @@ impl<F: Float> Program for CpuProgram<F> {
         self.layout.check_request(buffers)?;
         let own = self.answers.iter().position(|(answer, _)| answer.tag == tag);
         let own = own.unwrap_or_else(|| {
-            // Whoever has many steppers makes room by the oldest one.
+            // With more askers than that, the oldest answer makes room.
             if self.answers.len() == ASKERS {
                 self.answers.remove(0);
             }

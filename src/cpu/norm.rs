@@ -48,14 +48,14 @@ fn in_parts<'a, F: Send>(
     first.chunks_mut(part).zip(second.chunks_mut(part).chain(std::iter::repeat_with(Default::default)))
 }
 
-/// Chunks that are read side by side: a core has more reads of memory under way than it makes along a single one.
+/// Chunks that are read side by side: a core reads memory faster along several streams than along one.
 const STREAMS: usize = 4;
 
 /// Running values of a chunk: those of all streams fit a core's registers.
 const VALUES: usize = 16;
 
-/// Of each chunk Σ x², Σ |x|, max |x| or how many are not 0, in a fixed order: running values, then one of them. Not finite if any x is
-/// not.
+/// For each chunk Σ x², Σ |x|, max |x| or the number of elements that are not 0. The order is fixed: first into running values,
+/// then these into one. Not finite if any x is not.
 fn partial_norms<F: Real>(kind: NormKind, chunks: [&[F]; STREAMS]) -> [F; STREAMS] {
     let counts = |x: F| if x == F::zero() { F::zero() } else { F::one() };
     let arch = pulp::Arch::new();
@@ -187,7 +187,7 @@ pub(super) fn joined<F: Real>(kind: NormKind, partials: &[F], chunks: Range<usiz
     let (sums, again) = partials.split_at(partials.len() / 2);
     let (sums, again) = (&sums[chunks.clone()], &again[chunks]);
     let plain = sums.iter().copied().sum::<F>();
-    // What chunks of tiny sums lost is less than half a bit of the sum over a million of them.
+    // From here on, what a million chunks with tiny sums have lost is less than half a bit of the whole sum.
     let small = plain < power_of_two(F::TINY + 27);
     let lost = || sums.iter().zip(again).any(|(&sum, &again)| rescaled(sum).is_some() && again != F::zero());
     let (sum, exponent) = if !plain.is_finite() || (small && lost()) { joined_again(kind, sums, again) } else { (plain, 0) };

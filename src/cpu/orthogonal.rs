@@ -54,7 +54,7 @@ fn iterate<F: Float>(op: &Orthogonalise, direction: ArrayView2<F>, norm: F, plac
     let shaped = |data, columns| ArrayViewMut2::from_shape((side, columns), data).expect("a checked plan");
     let (mut x, mut y) = (shaped(places.x, long), shaped(places.y, long));
     let (mut squares, mut q) = (shaped(places.squares, side), shaped(places.q, side));
-    // A matrix that did not move has a norm of 0, and what is left of an earlier direction is nothing.
+    // A matrix that did not move has a norm of 0. Its direction may still hold that of an earlier step, which must not count.
     let scaled = |u: F| if norm == F::zero() { F::zero() } else { u / larger(norm, F::of(how.eps)) };
     x.zip_mut_with(&direction, |x, &u| *x = scaled(u));
     for _ in 0..how.steps {

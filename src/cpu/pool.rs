@@ -1,8 +1,8 @@
 //! Threads of the crate's own, which help the caller of a job.
 //!
-//! Rayon is no help here: who waits inside it takes other tasks of its pool meanwhile. A host that steps optimizers in tasks of a parallel
-//! iterator, each behind a lock, would wait for the end of such a task while holding the lock that the task waits for. So a caller here
-//! works at nothing but its own job, and then sleeps until those who help it are done.
+//! Rayon would not do: a thread that waits inside it takes other tasks of its pool meanwhile. Suppose a host steps optimizers
+//! in tasks of a parallel iterator, each behind a lock. A thread could then hold a lock and wait for a task that needs the same
+//! lock. So a caller here works only at its own job, and then sleeps until its helpers are done.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -39,12 +39,12 @@ const ROOM: usize = 256;
 /// operation of a step to the next.
 const ROUNDS: usize = 64;
 
-/// Something to do, on the stack of who wants it done.
+/// Something to do. It lies on the caller's stack.
 struct Job<'a> {
     work: &'a (dyn Fn() + Sync),
     /// How many helpers may still begin.
     places: AtomicUsize,
-    /// How many are at it. It changes under the pool's lock.
+    /// How many helpers work at it. It changes under the pool's lock.
     inside: AtomicUsize,
     /// What the first helper panicked with.
     panic: Mutex<Option<Box<dyn Any + Send>>>,
@@ -116,7 +116,8 @@ impl Drop for Posted<'_> {
         state.jobs.retain(|other| !std::ptr::addr_eq(*other, job));
         drop(state);
         for_a_while(|| job.inside.load(Ordering::Acquire) == 0);
-        // A helper that is about to leave has the lock: what it leaves is not touched before.
+        // The last helper may still hold the lock after it has counted itself out, and use the job. Taking the lock waits for
+        // it.
         let mut state = POOL.lock();
         while job.inside.load(Ordering::Acquire) > 0 {
             state = job.done.wait(state).unwrap_or_else(PoisonError::into_inner);
@@ -150,7 +151,7 @@ fn help() {
                 job.panic.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(panic);
             }
             state = POOL.lock();
-            // This was the last look at the job once the lock is free.
+            // Once the lock is free the caller may return, so this is the last use of the job.
             if job.inside.fetch_sub(1, Ordering::Release) == 1 {
                 job.done.notify_one();
             }

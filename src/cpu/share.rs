@@ -29,8 +29,7 @@ impl Threads {
         self.0 > 1
     }
 
-    /// Works on `count` parts in their order, each by whichever thread is free: threads are at neighbouring places in memory at any time,
-    /// which it serves faster than places far apart.
+    /// [`Workers::in_order`] with these threads.
     pub(super) fn in_order<T>(self, count: usize, parts: impl Iterator<Item = T> + Send, work: impl Fn(T) + Sync) {
         self.workers().in_order(count, parts, work);
     }

@@ -38,9 +38,10 @@ enum Memory {
 /// Bytes from which a buffer is worth large pages of its own (2 MiB on x86-64).
 const LARGE: usize = 16 << 20;
 
-/// A page and a cache line: by how much more than the one before a large buffer is moved within its pages. Arrays of a power of two of
-/// elements would else lie so that one element of each has the same place in the first cache, and AMD's tells lines of one place apart
-/// by bits of the address below 2^28 (Lipp et al. 2020, "Take A Way"): five arrays of 64 MiB drive each other out.
+/// A page and a cache line: each large buffer is moved by this much more within its pages than the one before. Without it, in
+/// arrays whose lengths are a power of two, elements with the same index would have the same place in the first cache. AMD's
+/// cache tells lines of one place apart by bits of the address below 2^28 (Lipp et al. 2020, "Take A Way"), so five arrays of
+/// 64 MiB would evict each other.
 const SHIFT: usize = 4096 + size_of::<Line>();
 
 /// Shifts that differ.
@@ -69,7 +70,7 @@ impl Elements {
     fn zeros<T: Pod>(index: usize, declared: &Buffer) -> Result<Self> {
         let &Buffer { kind, len, .. } = declared;
         let bytes = len.saturating_mul(size_of::<T>());
-        // No slice is longer.
+        // No slice may be longer.
         let memory = isize::try_from(bytes).ok().and_then(|_| Memory::zeros(index, bytes));
         let memory = memory.ok_or_else(|| Error::OutOfMemory { what: declared.name.clone(), bytes: bytes as u64 })?;
         Ok(Self { kind, memory, len })

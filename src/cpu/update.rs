@@ -357,7 +357,7 @@ impl<'a, F: Real> Work<'a, F> {
             let y = direction.floats();
             y.fill(F::zero());
             self.sweep(&row, Given { x: y, g: d, planes: [a, b, c, e], place });
-            // What is not finite has to be seen, wherever it goes.
+            // An element that is not finite stays, whatever its sign, so that it is seen.
             y.iter_mut().zip(d).for_each(|(y, d)| *y = if -*y * *d > F::zero() || !y.is_finite() { -*y } else { F::zero() });
         }
     }
@@ -379,7 +379,7 @@ impl<'a, F: Real> Work<'a, F> {
         self.finish(streams);
     }
 
-    /// Where a step starts, remembered by those who want to know.
+    /// Remembers where the step starts, for the extras that need it.
     fn begin(&self, streams: &mut Streams<F>) {
         let [x, before, slow, change] = streams.floats([Params, Before, Slow, Change]);
         if !before.is_empty() {
@@ -416,7 +416,7 @@ impl<'a, F: Real> Work<'a, F> {
         self.keep_half(streams);
     }
 
-    /// By a rate of 1 nothing is left of what the average held.
+    /// At a rate of 1 the average becomes a copy: nothing of its old value is left, not even NaN.
     fn keep_average(&self, streams: &mut Streams<F>) {
         let [x, average] = streams.floats([Params, Average]);
         let rate = self.row[Row::AVERAGE];

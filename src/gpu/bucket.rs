@@ -1,10 +1,10 @@
-//! How dispatches reach tensors in somebody else's buffers: buckets of what bindings hold at once.
+//! How dispatches reach tensors in the caller's buffers: buckets of what bindings hold at once.
 
 use super::foreign::{Foreign, Role, Slice};
 use crate::plan::{ALIGN, CHUNK, Chunk};
 
-/// The smallest binding that is sure to hold two windows of a chunk, with what their starts are rounded down by. Devices of WebGPU
-/// bind 128 MiB; a device with less than this is a native one, where windows may overlap.
+/// A binding of this size always holds two windows of a chunk, including what their starts are rounded down by. Devices of
+/// WebGPU bind 128 MiB; a device with less than this is a native one, where windows may overlap.
 pub(super) const TWO_CHUNKS: u64 = 2 * 4 * CHUNK as u64 + 512;
 
 /// What one dispatch can reach: a run of chunks whose parameters lie within one binding, their gradients within another, and their

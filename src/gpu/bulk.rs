@@ -43,7 +43,7 @@ type Start<'a> = dyn FnMut(Vec<(usize, Range<usize>, usize)>, &wgpu::Buffer, u64
 fn start(gpu: &Gpu, layout: &Layout, memory: &Memory, id: BufferId, start: &mut Start) -> Result<()> {
     let (declared, allocation) = (layout.declared(id), memory.get(id));
     let bytes = declared.kind.bytes();
-    // Slices of somebody else lie where they lie.
+    // The caller's slices may lie anywhere.
     if memory.role(id).is_some() {
         return (0..layout.lanes()).try_for_each(|lane| {
             memory.each_piece(id, lane, 0, declared.len, |piece| {

@@ -45,7 +45,7 @@ pub struct Gpu {
     /// Why the device was lost, once it is known to be.
     lost: Arc<OnceLock<String>>,
     pub(super) pipelines: Arc<Pipelines>,
-    /// What was made without an answer yet.
+    /// What was made, and is not yet confirmed by wgpu.
     doubts: Arc<Doubts>,
 }
 
@@ -102,7 +102,7 @@ impl Gpu {
         Ok(Self::wrap(device, queue, lost, options.checked))
     }
 
-    /// Wraps a device and a queue that somebody else made, with [`Gpu::required_features`] and [`Gpu::required_limits`] or more.
+    /// Wraps a device and a queue that the caller made, with [`Gpu::required_features`] and [`Gpu::required_limits`] or more.
     /// The device's lost-callback and its handler of uncaptured errors stay the host's; a loss is found without them.
     ///
     /// Buffers that are given to this GPU later, as [`Slice`](super::Slice)s, have to be of this device. One of another device of the same

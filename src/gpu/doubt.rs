@@ -11,7 +11,7 @@ type Answer = Pin<Box<dyn Future<Output = Option<wgpu::Error>> + Send>>;
 #[cfg(target_family = "wasm")]
 type Answer = Pin<Box<dyn Future<Output = Option<wgpu::Error>>>>;
 
-/// Something that was made, and may turn out not to have been.
+/// Something that was made, but whose error scope has not answered yet.
 struct Doubt {
     what: String,
     bytes: u64,

@@ -1,11 +1,11 @@
-//! Tensors in buffers that somebody else owns.
+//! Tensors in buffers that the caller owns.
 
 use super::bucket::Window;
 use super::device::Gpu;
 use crate::error::{Error, Result};
 use crate::plan::{Arena, Tensor};
 
-/// Elements of `f32` in a buffer that somebody else owns.
+/// Elements of `f32` in a buffer that the caller owns.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Slice {
     /// The buffer; it needs the usage `STORAGE`, and `COPY_SRC` and `COPY_DST` to be read and written by the optimizer. It has to be of
@@ -134,7 +134,8 @@ fn try_binding(device: &wgpu::Device, buffer: &wgpu::Buffer) {
     };
     let entry = wgpu::BindGroupLayoutEntry { binding: 0, visibility: wgpu::ShaderStages::COMPUTE, ty, count: None };
     let layout = device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label: None, entries: &[entry] });
-    // To its end, or as far as a binding goes: a buffer of another instance of which this one knows a smaller one is found.
+    // Bound to its end, or as far as a binding reaches. If it is of another instance, this instance may have a smaller buffer
+    // of the same number, and then wgpu refuses the binding.
     let limit = device.limits().max_storage_buffer_binding_size;
     let size = std::num::NonZeroU64::new((buffer.size() / 4 * 4).min(limit / 4 * 4).max(4));
     let resource = wgpu::BindingResource::Buffer(wgpu::BufferBinding { buffer, offset: 0, size });

@@ -140,7 +140,7 @@ impl Launch<'_> {
 pub(crate) enum Bound<'a> {
     /// All of a buffer.
     Whole(&'a wgpu::Buffer),
-    /// A part of a buffer that somebody else owns.
+    /// A part of a buffer that the caller owns.
     Part(&'a Window),
     /// Words that never change; a buffer is made of them.
     Words(Vec<u32>),
@@ -173,8 +173,8 @@ pub(crate) fn grid(threads: usize, size: usize) -> (u32, u32) {
     (groups.div_ceil(rows) as u32, rows as u32)
 }
 
-/// Pipelines that a device keeps for programs to come. Beyond that only those stay that a program uses; a pipeline may take a third of
-/// a mebibyte of the driver's.
+/// A device keeps so many pipelines for later programs, and beyond that only those that a program uses. A pipeline may take a
+/// third of a mebibyte of the driver's memory.
 pub(crate) const KEPT: usize = 128;
 
 /// The pipelines of a device by source, entry point and constants.

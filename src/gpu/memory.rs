@@ -79,12 +79,12 @@ pub(super) struct Piece<'a> {
     pub at: u64,
     /// Which of the elements asked for.
     pub range: std::ops::Range<usize>,
-    /// Of whom the buffer is, if somebody else's.
+    /// Which slice it is part of, if the buffer is the caller's.
     owner: Option<Owner<'a>>,
 }
 
 impl Piece<'_> {
-    /// Somebody else's buffer may lack what a copy needs.
+    /// The caller's buffer may lack a usage that a copy needs.
     pub(super) fn check_usage(&self, usage: wgpu::BufferUsages) -> Result<()> {
         let Some(owner) = self.owner.filter(|_| !self.buffer.usage().contains(usage)) else { return Ok(()) };
         Err(Error::shape(owner.to_string(), format!("usage {usage:?}"), format!("{:?}", self.buffer.usage())))

@@ -12,7 +12,7 @@ use crate::plan::{ALIGN, BufferId};
 pub(crate) enum Holder {
     /// An arena of this crate.
     Own,
-    /// Slices of somebody else's buffers.
+    /// Slices of the caller's buffers.
     Foreign,
     /// Gradients in the binding of the parameters: slices so close to each other in one buffer that two bindings would overlap.
     Joined,

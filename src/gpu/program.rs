@@ -31,12 +31,12 @@ impl Engine for Gpu {
 }
 
 impl Gpu {
-    /// [`Engine::load`] where the buffers of parameters and gradients that the blueprint borrows ([`Blueprint::borrow`]) stand for slices
-    /// of somebody else's.
+    /// [`Engine::load`] over the caller's slices: they take the place of the buffers of parameters and gradients that the
+    /// blueprint borrows ([`Blueprint::borrow`]).
     ///
     /// # Errors
-    /// As for [`Engine::load`]; other buffers than one of parameters and one of gradients that are borrowed; buffers or lanes that are not
-    /// those of the slices; a buffer that this device does not know.
+    /// As for [`Engine::load`]; a blueprint that borrows anything but one buffer of parameters and one of gradients; other
+    /// lengths or lanes than those of the slices; a buffer that this device does not know.
     pub fn load_over(&self, blueprint: &Blueprint, foreign: Foreign) -> Result<GpuProgram> {
         let (layout, [params, grads]) = (blueprint.layout(), borrowed(blueprint)?);
         if layout.lanes() != foreign.lanes() {
@@ -273,13 +273,14 @@ impl Budget {
 type Started<T> = (Vec<T>, Vec<(Range<usize>, Copy)>);
 
 impl GpuProgram {
-    /// The device buffers of a declared buffer, lane after lane; none of a buffer of another layout; several where one would exceed the limit of a binding. Element
-    /// `i` of lane `k` of a buffer in one piece is at `k · stride + i`, with [`Buffer::stride`](crate::plan::Buffer::stride).
+    /// The device buffers of a declared buffer, lane after lane: several where one would exceed the limit of a binding, none of
+    /// a buffer of another layout. In a buffer of one piece, element `i` of lane `k` is at `k · stride + i`, with
+    /// [`Buffer::stride`](crate::plan::Buffer::stride).
     pub fn buffers(&self, id: BufferId) -> impl Iterator<Item = &wgpu::Buffer> {
         self.memory.find(id).into_iter().flat_map(|found| &found.segments).map(|segment| &segment.buffer)
     }
 
-    /// Records one run of a plan into somebody's encoder; submits nothing and waits for nothing.
+    /// Records one run of a plan into the caller's encoder; submits nothing and waits for nothing.
     ///
     /// # Errors
     /// A plan that does not exist; then nothing is recorded.

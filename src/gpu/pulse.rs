@@ -8,7 +8,7 @@ use futures::FutureExt;
 /// poll; everything else on a lost device fails in silence. That is the sign: a mistake is an error on a device that lives, and
 /// nothing on one that is lost. The mistake here is a set of more queries than any device allows; nothing is made of it.
 ///
-/// A browser answers later, and then no news is good news: there the lost-callback always runs.
+/// A browser answers later. A device without an answer counts as alive, since there the lost-callback always runs.
 pub(super) fn beats(device: &wgpu::Device) -> bool {
     let scope = device.push_error_scope(wgpu::ErrorFilter::Validation);
     let count = wgpu::QUERY_SET_MAX_QUERIES + 1;

@@ -148,8 +148,8 @@ impl Readback {
         let sources = || buffers.iter().map(|&id| memory.get(id).single());
         let size = sources().map(|source| source.map(wgpu::Buffer::size)).sum::<Result<u64>>()?;
         let fits = |copy: &Copy| copy.staging.size() == size;
-        // Which buffers are asked for changes seldom. A whole ring is made at once, so that later steps make nothing; somebody else may have
-        // one of another size.
+        // The buffers that are asked for change seldom. A whole ring is made at once, so that later steps make nothing. Other
+        // steppers may have rings of other sizes.
         if !self.free.iter().any(fits) {
             let others = self.free.len().saturating_sub(RING);
             self.free.drain(..others);

@@ -48,13 +48,13 @@ impl Form<'_> {
         self.lanes || self.groups()
     }
 
-    /// Whether kernels look up blocks in a table of its own.
+    /// Whether the kernel has a table of blocks.
     fn blocks(&self) -> bool {
         let looks = self.some || self.groups() || self.op.extras.factors.is_some() || self.op.moments.is_some();
         looks && !self.places()
     }
 
-    /// Whether anything lies in somebody's buffers.
+    /// Whether parameters or gradients lie in the caller's buffers.
     fn places(&self) -> bool {
         self.params != Holder::Own || self.grads != Holder::Own
     }

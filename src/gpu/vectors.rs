@@ -99,7 +99,7 @@ pub(super) fn dots<'a>(op: &Dots, memory: &'a Memory) -> Result<Vec<Launch<'a>>>
 /// The segments of vectors that are laid out alike: each segment's place, and its buffers.
 fn segments<'a>(vectors: &[BufferId], memory: &'a Memory) -> Result<Vec<(&'a Segment, Vec<Bound<'a>>)>> {
     for &id in vectors {
-        // Slices of somebody else's buffers have no segments.
+        // The caller's buffers have no segments.
         if memory.get(id).segments.is_empty() {
             return Err(Error::Empty { what: memory.get(id).name.clone() });
         }

@@ -115,8 +115,8 @@ pub enum LbfgsStop {
 pub struct LbfgsReport {
     /// The loss before the step, which is what PyTorch's `step` returns.
     pub first_loss: f64,
-    /// The last loss that is known of the parameters' way: that of the parameters as they are now, except after the last of
-    /// `max_iter` iterations without a line search, whose end is not looked at.
+    /// The last known loss. It is that of the current parameters, except after the last of `max_iter` iterations without a line
+    /// search: the loss there is not evaluated.
     pub loss: f64,
     /// Evaluations of the loss and its gradient.
     pub evaluations: usize,
@@ -152,16 +152,16 @@ pub struct LbfgsReport {
 ///
 /// # What it is for
 ///
-/// Losses that are computed over all of the data: a line search and differences of gradients mean nothing between two samples.
-/// (The textbooks' full-batch, mini-batch and stochastic gradient descent, in contrast, are not three methods here but
-/// [`Sgd`](crate::Sgd) with gradients over all rows, some, or one.)
+/// Losses that are computed over all of the data. Between two samples of it, line searches and differences of gradients mean
+/// nothing. (For full-batch, mini-batch and stochastic gradient descent take [`Sgd`](crate::Sgd) with gradients over all rows,
+/// some, or one.)
 ///
 /// # Differences to PyTorch
 ///
 /// Results are those of `torch.optim.LBFGS` 2.15, whose line search may use what is left of `max_eval` (earlier versions: 25
-/// evaluations). What is not finite is told apart: in a line search it counts as a loss that is too high; elsewhere the parameters go
-/// back, and the step ends. A step that ended with [`LbfgsStop::Slope`] leaves no pair behind. There is no `maximize`: negate loss
-/// and gradient. Setting parameters forgets the history. There is one lane.
+/// evaluations). In a line search a point that is not finite counts as a loss that is too high; elsewhere the parameters go
+/// back, and the step ends. A step that ended with [`LbfgsStop::Slope`] leaves no pair behind. There is no `maximize`: negate
+/// loss and gradient. Setting parameters forgets the history. There is one lane.
 ///
 /// Sources: Nocedal & Wright 2006, "Numerical Optimization", algorithms 7.4 and 3.5; Liu & Nocedal 1989, "On the limited memory
 /// BFGS method for large scale optimization", Mathematical Programming 45; the recursion on inner products: Chen, Wang & Zhou 2014,

@@ -34,8 +34,8 @@ pub(super) enum Gradient {
     Last,
 }
 
-/// The best point that was found, after the first and at most `trials` more evaluations. `at(t, keep)` evaluates a point, and before
-/// that puts the last gradient aside if told so: only the best point's gradient can be wanted later.
+/// The best point that was found, after the first evaluation and at most `trials` more. `at(t, keep)` evaluates a point. With
+/// `keep` it first puts the last gradient aside: later only the gradient of the best point can be needed.
 pub(super) fn strong_wolfe(
     start: Point,
     t: f64,

@@ -8,7 +8,7 @@ use crate::error::Result;
 use crate::plan::{Arena, Blueprint, BufferId, PlanId, Program};
 use crate::rule::Real;
 
-/// The host's side of L-BFGS over the parameters and gradients of somebody's program; see [`LbfgsSettings::record`].
+/// The host's side of L-BFGS over the parameters and gradients of the caller's program; see [`LbfgsSettings::record`].
 #[derive(Debug, Clone)]
 pub struct LbfgsStepper {
     settings: LbfgsSettings,
@@ -164,7 +164,7 @@ impl<P: Program, C: FnMut(&mut P) -> Result<f64>> Step<'_, P, C> {
             LineSearch::StrongWolfe => self.search(t, &line),
         };
         if !matches!(moved, Ok(Some(_))) {
-            // The point that was to be left is the last good one.
+            // The start of the line is the last good point.
             self.program.run(self.stepper.plans.go_back, 1)?;
         }
         let Some(t) = moved? else { return Ok(Some(LbfgsStop::NotFinite)) };
@@ -200,7 +200,7 @@ impl<P: Program, C: FnMut(&mut P) -> Result<f64>> Step<'_, P, C> {
                 units.pairs[slot] = units.y;
             }
         }
-        // Whatever comes, this movement is known.
+        // The history has this movement now, and must not take it in again.
         (*t, *largest_at_start) = (0.0, self.largest_g);
         let mut direction = history.direction();
         direction.resize(1 + 2 * plans.looked_at(history.len()), 0.0);

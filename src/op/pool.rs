@@ -187,7 +187,7 @@ impl PoolSizes {
                 ("stride", stride),
                 ("padding", padding),
                 ("dilation", dilation),
-                // Adaptive windows are found by products that must be numbers of 32 bits.
+                // Adaptive windows are found by products, which must fit 32 bits.
                 ("reach", reach),
             ];
             dispatch = sizes.into_iter().fold(dispatch, |dispatch, (of, size)| dispatch.size(format!("{of}_{name}"), size));

@@ -23,8 +23,8 @@ pub(super) struct ClipSet {
     pub max: PerLane<f64>,
 }
 
-/// All chunks of an arena, domain after domain, the order of sums within each; which of them each domain has; and the domain of each
-/// group. The first domain has the norm that is reported: the global one, or else that of the first set.
+/// All chunks of an arena, domain after domain, and in the order of sums within each; the range of chunks of each domain; and
+/// the domain of each group. The first domain has the norm that is reported: the global one, or else that of the first set.
 pub(super) fn ordered(domains: &[Domain], arena: &Arena) -> (Vec<Chunk>, Vec<Range<usize>>, Vec<usize>) {
     let place = |domain: &Domain| match domain {
         Domain::Global => 0,

@@ -1,4 +1,5 @@
-//! Recipes in files, behind the feature `serde`: what is not given is as in a new recipe, and what is as in a new recipe is not written.
+//! Recipes in files, behind the feature `serde`. What a file leaves out is as in a new recipe, and only what differs from that
+//! is written.
 
 use super::domain::Domain;
 use super::group::{DEFAULT, Group, Select};
@@ -89,7 +90,7 @@ fn value<'de, T: DeserializeOwned, M: MapAccess<'de>>(map: &mut M) -> Result<T, 
     })
 }
 
-/// What is said of an unknown key or word, with the nearest of those that the message lists.
+/// The error for an unknown key or word, with the nearest of those that serde's message lists.
 fn meant(message: &str) -> Option<String> {
     let by_serde = || {
         let (_, rest) = ["unknown field `", "unknown variant `"].iter().find_map(|words| message.split_once(words))?;

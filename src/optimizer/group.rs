@@ -103,7 +103,7 @@ fn fits(pattern: &str, name: &str) -> bool {
     let Some(mut name) = name.strip_prefix(start) else { return false };
     let mut parts: Vec<&str> = rest.split('*').collect();
     let end = parts.pop().unwrap_or_default();
-    // The first place of each part leaves the most for those behind it.
+    // Taking each part at its first place leaves the most text for the parts behind it.
     for part in parts {
         let Some(at) = name.find(part) else { return false };
         name = &name[at + part.len()..];
@@ -118,7 +118,7 @@ pub(super) struct Group {
     pub takes: Select,
     /// One for all lanes, or one per lane.
     pub rules: Vec<Box<dyn AnyRule>>,
-    /// Whose norm its gradient is part of, once it is known which groups there are.
+    /// Which norm its gradient is part of; known once all groups are.
     pub domain: Domain,
 }
 

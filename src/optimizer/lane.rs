@@ -39,7 +39,7 @@ impl<P: Program> Optimizer<P> {
     /// A lane that does not exist.
     pub fn lane(&mut self, lane: usize) -> Result<Lane<'_, P>> {
         let lanes = self.stepper.recipe.lanes();
-        // The text of an error is not made where there is none: gradients come in with every step.
+        // The text is made only for an error: this runs in every step, when gradients come in.
         if lane >= lanes {
             return Err(Error::setting("lane", lane, &format!("below {lanes}")));
         }
@@ -329,7 +329,7 @@ impl Lines {
         let stack = &self.stack;
         match plane {
             "v" => {
-                // What a step has divided by is no state: a run that was taken up has made no step yet.
+                // The divisors are no state, and a run that was just restored has not computed them yet.
                 stack.divide(&mut all, if self.floor == 0.0 { F::epsilon() } else { F::of(self.floor) });
                 let mut moments = vec![F::of(0.0); stack.len];
                 stack.fill(&all, 0, &mut moments);

@@ -8,9 +8,9 @@ use crate::cpu::{CpuProgram, Float};
 use crate::error::Result;
 use crate::plan::PlanId;
 
-/// Steps on the caller's memory instead of the optimizer's arenas: one slice per tensor, in the order in which the tensors were given;
-/// for a population those of its first lane, then those of the next, and so on.
-/// Only state is kept here; the arenas of parameters and gradients stay untouched. The bits are those of the arenas.
+/// Steps on the caller's memory instead of the optimizer's arenas: one slice per tensor, in the order in which the tensors were
+/// given; for a population first those of lane 0, then those of lane 1, and so on. The optimizer keeps only the state; its
+/// arenas of parameters and gradients stay untouched. The bits are those of steps on the arenas.
 ///
 /// # Examples
 ///
@@ -32,7 +32,7 @@ impl<F: Float> Optimizer<CpuProgram<F>> {
     /// # Errors
     /// Slices that are not as many or not as long as the tensors of all lanes, naming the tensor; or as for [`Optimizer::steps`].
     pub fn step_over<'s>(&mut self, params: &mut [&'s mut [F]], grads: &mut [&'s mut [F]]) -> Result<()> {
-        // What is refused does not count as a step.
+        // A step that is refused must not count, so everything is checked first.
         let plan = self.stepper.plans.step;
         self.program.check_over(&self.stepper.arena, params, grads)?;
         self.stepper.check_ahead(&[plan], 1)?;

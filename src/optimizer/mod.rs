@@ -146,13 +146,15 @@ impl<P: Program> Optimizer<P> {
     /// `count` steps with the same gradients.
     ///
     /// # Errors
-    /// A lost device; a setting that its schedule takes out of its range in a step that may be the next; no micro-batch or no ascent before
-    /// a step that needs one, where one step is all that can be made at a time. [`Error::Partly`] says how many steps are made, if some are.
+    /// A lost device; a setting that its schedule takes out of its range in a step that may be the next; no micro-batch or no
+    /// ascent before a step that needs one, so that `count` cannot be more than 1. [`Error::Partly`] says how many steps are
+    /// made, if some are.
     pub fn steps(&mut self, count: usize) -> Result<()> {
         self.stepper.steps(&mut self.program, count)
     }
 
-    /// Runs plans of the blueprint one after the other, of which the last is a step, all of that `count` times: [`Stepper::run`].
+    /// Runs plans of the blueprint one after the other, the last of which is a step, and repeats the sequence `count` times:
+    /// [`Stepper::run`].
     ///
     /// # Errors
     /// As for [`Stepper::run`].
@@ -281,9 +283,9 @@ impl<P: Program> Optimizer<P> {
         self.only("eval_arena")?.eval_arena()
     }
 
-    /// Sets the parameters, and with them what is kept beside them: the copy in 16 bits, slow weights, and an average that no step
-    /// counts in yet, for which it may have to wait for the device. Between an ascent and its
-    /// step (see [`Recipe::sam`]) the step starts from the new ones.
+    /// Sets the parameters, and what is kept beside them: the copy in 16 bits, slow weights, and an average into which no step
+    /// has counted yet. Only with an average it may wait for the device. Between an ascent and its step (see [`Recipe::sam`]),
+    /// the step starts from the new parameters.
     ///
     /// # Errors
     /// [`Error::Unknown`], [`Error::Shape`] if there are not as many values as the tensor has elements, a population
@@ -474,7 +476,7 @@ impl<P: Program> Optimizer<P> {
         lanes.iter().enumerate().try_for_each(|(lane, values)| self.program.write(grads, lane, 0, values))
     }
 
-    /// That there is an arena for each lane. What pads tensors has to stay 0, since updates run over it.
+    /// Checks that there is an arena for each lane. What pads tensors has to stay 0, since updates run over it.
     fn check_all(&self, what: &str, lanes: &[Vec<P::Float>]) -> Result<()> {
         let (expected, len) = (self.stepper.recipe.lanes(), self.stepper.arena.len());
         if lanes.len() != expected {
@@ -578,8 +580,9 @@ impl<P: Program> Optimizer<P> {
         self.only("set")?.set(group, setting, value)
     }
 
-    /// Gives a group the numbers of a rule, from the next step on, as [`Optimizer::set`] does one by one: nothing is changed where one of
-    /// them is refused. What does not differ from before is not looked at, so a setting that a schedule sets may be there.
+    /// Gives a group all numbers of a rule, from the next step on, as [`Optimizer::set`] does for one. If one of them is
+    /// refused, none is changed. Numbers that stay as they were are not checked, so a setting that a schedule sets may be among
+    /// them.
     ///
     /// # Errors
     /// Another rule, or as for [`Optimizer::set`].
@@ -606,8 +609,8 @@ impl<P: Program> Optimizer<P> {
     /// frozen is looked up on the device when the step runs. Call it when all recorded steps are submitted.
     ///
     /// # Errors
-    /// A population ([`Optimizer::lane`]), or a group that does not exist; a lost device; a group to be thawed whose settings a schedule has taken out of their range
-    /// in a step that is recorded and not yet submitted: it stays frozen.
+    /// A population ([`Optimizer::lane`]), or a group that does not exist; a lost device. Also a group to be thawed whose
+    /// settings a schedule has taken out of their range in a step that is recorded and not yet submitted: it stays frozen.
     pub fn freeze(&mut self, group: &str, frozen: bool) -> Result<()> {
         self.only("freeze")?.freeze(group, frozen)
     }

@@ -45,12 +45,12 @@ impl Clip {
         }
     }
 
-    /// Whether another lane may have the other where one has this: they differ in the bound alone.
+    /// Whether two lanes may have these two: they differ only in the bound.
     pub(super) fn is_like(self, other: Self) -> bool {
         std::mem::discriminant(&self) == std::mem::discriminant(&other) && self.kind() == other.kind()
     }
 
-    /// The norm that it needs: a bound on elements would hide NaN, so that one looks for them.
+    /// The norm that it needs. A bound on elements needs one to find NaN, which it would hide.
     pub(super) fn kind(self) -> NormKind {
         match self {
             Self::Norm { kind, .. } | Self::Tensor { kind, .. } | Self::Normalise(kind) => kind,
@@ -72,9 +72,9 @@ fn check_kind(kind: NormKind) -> Result<()> {
 /// Until the first step that counts, the average is the parameters, as `AveragedModel` starts as a copy. It takes in applied steps: a
 /// skipped step, or any while the group is frozen, leaves it as it is.
 ///
-/// `AveragedModel.update_parameters` knows of no frozen group: its average goes on towards the parameters. Here a frozen group has no steps,
-/// so that its average, like its moments, goes on where it was once the group thaws. A group that should stay while its average closes in
-/// on it has a learning rate of 0 instead ([`Optimizer::set`](super::Optimizer::set)), and no decay.
+/// PyTorch's `AveragedModel` knows no frozen groups: its average goes on towards the parameters. Here a frozen group makes no
+/// steps, so its average waits, as its moments do, until the group thaws. If parameters should stay while their average
+/// approaches them, give the group a learning rate of 0 ([`Optimizer::set`](super::Optimizer::set)) and no decay instead.
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[cfg_attr(
     feature = "serde",

@@ -170,9 +170,9 @@ impl Recipe {
     /// as skipped. With infinity nothing is scaled down: the norm is only measured, for
     /// [`Optimizer::report`](super::Optimizer::report) and samples.
     ///
-    /// A coefficient below the normal range of `f32` (the norm is more than 8e37 times the bound) has fewer digits, and is 0 on GPUs that
-    /// have no smaller numbers: the gradient is then 0 in that step, which is within the bound. A second factor for each element would be
-    /// the price of more.
+    /// If the norm is more than 8e37 times the bound, the coefficient is below the normal range of `f32`. It then has fewer
+    /// digits, and is 0 on GPUs that have no such numbers: the gradient is 0 in that step, which is within the bound. More
+    /// precision would cost a second factor for each element.
     ///
     /// The norm is that of all groups but those of [`Recipe::clip_norm_of`], and those whose directions are made orthogonal, as
     /// [`Muon`](crate::Muon)'s: their steps do not depend on the size of their gradients, and large ones among them would
@@ -182,8 +182,8 @@ impl Recipe {
         self.clip(max_norm.into().each().map(clip).collect::<Vec<_>>())
     }
 
-    /// Clips some groups together, by an L2 norm of their own, apart from all others: as [`Recipe::clip_norm`] otherwise. A bound is above
-    /// 0. A norm that all groups share, orthogonal directions included, is that of a set that names them all.
+    /// Clips some groups together by an L2 norm of their own, apart from all others; else as [`Recipe::clip_norm`]. A bound is
+    /// above 0. For a norm of all groups, those with orthogonal directions included, name them all.
     ///
     /// # Examples
     ///
@@ -213,8 +213,8 @@ impl Recipe {
         self
     }
 
-    /// After `steps` bad steps in a row of any lane, at least 1, a step is [`Error::BadSteps`](crate::Error::BadSteps): most likely none will be good again. Steps
-    /// count as bad where the recipe skips them. Default: no bound.
+    /// After `steps` bad steps in a row of any lane, at least 1, a step is [`Error::BadSteps`](crate::Error::BadSteps): most
+    /// likely no step will be good again. Steps count as bad where the recipe skips them. Default: no bound.
     ///
     /// No step waits for it. The host asks for the device's counters every `steps` steps, or every 32 if that is less, so a few more bad
     /// steps may be skipped before the error comes. Such a step is not made; the one after it is, and after as many more bad steps in
@@ -394,13 +394,14 @@ impl Recipe {
         self
     }
 
-    /// Lets a schedule set a setting of the rules, or `clip`, the bound of [`Recipe::clip`]: at the `t`-th applied step it *is* the
-    /// schedule's value at step `t − 1`, whatever the rule says. Skipped steps do not advance it. Groups share the schedule;
-    /// lanes share it too, or have one each, given as an array.
-    /// Where a global norm is clipped, the step is that of the first group that is not frozen.
+    /// Lets a schedule set a setting of the rules, or `clip`, the bound of [`Recipe::clip`]: at the `t`-th applied step it *is*
+    /// the schedule's value at step `t − 1`, whatever the rule says. Skipped steps do not advance it. Groups share the
+    /// schedule; lanes share it too, or have one each, given as an array. The bound of a global norm follows the steps of the
+    /// first group that is not frozen.
     ///
-    /// One setting follows one schedule: a second one, or a [`Recipe::scale`] beside it, is [`Error::Conflict`](crate::Error::Conflict) when the recipe is
-    /// recorded. Several in a row are a [`Sequence`](crate::schedule::Sequence), several at once a [`Product`](crate::schedule::Product).
+    /// One setting follows one schedule: a second one, or a [`Recipe::scale`] beside it, is
+    /// [`Error::Conflict`](crate::Error::Conflict) when the recipe is recorded. Several in a row are a
+    /// [`Sequence`](crate::schedule::Sequence), several at once a [`Product`](crate::schedule::Product).
     ///
     /// # Examples
     ///

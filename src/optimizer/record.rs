@@ -245,8 +245,8 @@ impl<'a> Recorder<'a> {
     fn step(&self, inspected: Option<Inspected>) -> Plan {
         let mut recorded = Plan::default();
         let plan = &mut recorded;
-        // Of sums without a neighbour, which are those of a step with fewer micro-batches than the tree has.
-        // A part of them comes from elsewhere, and is whole.
+        // A step may have fewer micro-batches than the tree has room for: then some sums have no neighbour, and are joined
+        // here. The sum of a parted recipe comes from elsewhere, and is whole.
         self.join(plan, if self.part.is_some() { 0 } else { self.levels.len().saturating_sub(1) });
         if self.recipe.centralise {
             plan.push(Op::Centralise(Centralise { grads: self.source(), lines: lines(self.arena) }));
@@ -394,7 +394,7 @@ impl<'a> Recorder<'a> {
             max_value: matches!(recipe.clip_kind(), Some(Clip::Value(_))),
             l1: recipe.l1.each().any(|l1| l1 != 0.0),
             factors: factors.map(|[_, factors]| factors),
-            // The next sum of micro-batches starts at 0, whatever became of this one.
+            // The next sum of micro-batches starts at 0, also after a skipped step.
             zero_grads: recipe.zero_grads || recipe.accumulation.is_some(),
         };
         let moments = kernel.moments.as_ref().map(|(moments, _)| moments.clone());
@@ -471,7 +471,7 @@ impl<'a> Recorder<'a> {
     /// The plan that goes up the gradient.
     fn ascend(&self) -> Option<Plan> {
         let (rho, side) = self.recipe.rho.as_ref().zip(self.side)?;
-        // Who maximises is wary of what lies below.
+        // When maximising, SAM's worst case is downhill, so the ascent has the opposite sign.
         let sign = self.recipe.rule(0, 0).full_row(1).0[Row::SCALE].signum();
         let signed: Vec<f64> = rho.each().map(|rho| rho * sign).collect();
         let mut plan = self.gate(GateKind::Ascend { rho: signed.into() }, side);
@@ -523,7 +523,7 @@ fn slots(lanes: usize, groups: usize) -> usize {
 /// Steps for which rows are kept ahead, at least.
 const FEWEST_SLOTS: usize = 16;
 
-/// That a step is inspected.
+/// Says that a step is inspected.
 #[derive(Debug, Clone, Copy)]
 struct Inspected;
 

@@ -31,13 +31,14 @@ pub struct Report {
     pub clipped: u32,
     /// Steps that did nothing since the last one that changed the parameters.
     pub bad_in_a_row: u32,
-    /// The last gradient's global norm before clipping; 0 where the recipe needs none. Where sets of groups leave nothing to a global norm, it
-    /// is that of the first set. It is finite if all elements are: at most the
-    /// largest number of the engine's floats.
+    /// The last gradient's global norm before clipping; 0 where the recipe needs none. If every group is in a set that is
+    /// clipped by itself, it is the norm of the first set. It is finite if all elements are: a norm beyond the engine's floats
+    /// is reported as the largest one.
     pub norm: f64,
     /// The factor that clipping put on it; 1 without clipping.
     pub coefficient: f64,
-    /// The norms beside it: of the sets of groups that are clipped by themselves, and last of groups that share in no norm.
+    /// The other norms: first those of the sets of groups that are clipped by themselves, then that of the groups outside all
+    /// clips.
     pub others: SmallVec<[SetNorm; 4]>,
     /// The loss scale that the next gradients have to come with; 1 without loss scaling.
     pub loss_scale: f64,

@@ -127,7 +127,7 @@ fn noise(t: u64) -> f64 {
     (word >> 8).into()
 }
 
-/// That no finite number of a row is infinite in single precision: times 0 that would be NaN.
+/// Checks that finite numbers of a row stay finite in single precision: infinity times 0 would be NaN.
 fn check_row(row: &Row, names: &[&str], t: u64) -> Result<()> {
     let Some((at, value)) = row.0.iter().enumerate().find(|(_, value)| !range::in_single(**value)) else { return Ok(()) };
     let name = Row::SHARED.iter().chain(names).nth(at).unwrap_or(&"a scalar");

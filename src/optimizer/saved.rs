@@ -196,7 +196,7 @@ where
         Ok(loaded)
     }
 
-    /// What fits of a file: arrays that are taken one by one, and all others if all of them fit and `check` says nothing against them.
+    /// What fits of a file: arrays that are taken one by one, and all others if each of them fits and `check` is no error.
     pub(crate) fn fitting(
         &self,
         mut all: Vec<Expected>,

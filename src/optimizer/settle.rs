@@ -50,7 +50,7 @@ impl Recipe {
         Ok((recipe, arena))
     }
 
-    /// That a group takes none of the tensors that groups before it leave.
+    /// The error of a group that takes none of the tensors that the groups before it leave.
     fn nothing_for(&self, group: usize, own: &[usize], arena: &Arena) -> Error {
         let left = arena.tensors().iter().zip(own).filter(|(_, own)| **own == 0 || **own > group);
         let mut names: Vec<String> = left.map(|(tensor, _)| format!("'{}'", tensor.name)).collect();

@@ -38,9 +38,9 @@ impl Optimizer<GpuProgram> {
         Gpu::required_features()
     }
 
-    /// Records one step into the caller's encoder and submits nothing. Encoders have to be submitted in the order in which steps were
-    /// recorded. It waits for the device only if that is some [`SLOTS`](crate::plan::SLOTS) steps behind, or before it returns an error
-    /// about a setting.
+    /// Records one step into the caller's encoder and submits nothing. Encoders have to be submitted in the order in which
+    /// steps were recorded. It waits for the device only if the device is about [`SLOTS`](crate::plan::SLOTS) steps behind, or
+    /// before it returns an error about a setting.
     ///
     /// The step's numbers, and whether a group is frozen, are looked up on the device when the step runs. So [`Optimizer::set`] and
     /// [`Optimizer::freeze`] reach recorded steps that are not yet submitted: submit first, then change.
@@ -62,9 +62,9 @@ impl Optimizer<GpuProgram> {
     /// Forgets every recorded step that was not submitted, and the micro-batches or the ascent recorded since the last step. Waits for the
     /// device, whose counters tell which steps were submitted.
     ///
-    /// The optimizer cannot know that an encoder was dropped: the step in it counts as one that may still be submitted, and
-    /// [`SLOTS`](crate::plan::SLOTS) of them are as many as may be. Call this after encoders were dropped, and do not submit later what was
-    /// recorded before.
+    /// The optimizer cannot see that an encoder was dropped: its step counts as one that may still be submitted, and at most
+    /// [`SLOTS`](crate::plan::SLOTS) such steps are allowed. Call this after encoders were dropped, and do not submit later
+    /// what was recorded before.
     ///
     /// # Errors
     /// A lost device, or [`Error::Timeout`](crate::Error::Timeout).

@@ -10,12 +10,14 @@ use std::ops::Range;
 
 /// A snapshot of an optimizer: parameters, planes, averages, counters, loss scale, settings.
 ///
-/// Arrays have names. Those of a tensor `w` are `param.w`, `state.w.m` for a plane `m`, and where a recipe has them `average.w`,
-/// `slow.w`, `sum.w` and `before.w`. A matrix whose second moments are kept by rows and columns ([`Adafactor`](crate::Adafactor)) has
-/// `state.w.row_var` and `state.w.col_var`, of one column and of one row. `counts`, `scalars`, `frozen` and the like hold what the device counts; `host.applied` and the
-/// like what the host knows; `setting.default.lr` is a number of a group's rule. Gradients are no part of it, nor is a copy in 16 bits,
-/// which is made anew. Planes of 16 bits ([`Recipe::state`](crate::Recipe::state)) are floats here, and in files, of the same value: they
-/// come back with the same bits. So a run may go on with planes of another storage; those of 16 bits are then rounded to the nearest.
+/// Arrays have names. Those of a tensor `w` are `param.w`, `state.w.m` for a plane `m`, and where a recipe has them
+/// `average.w`, `slow.w`, `sum.w` and `before.w`. A matrix whose second moments are kept by rows and columns
+/// ([`Adafactor`](crate::Adafactor)) has `state.w.row_var` and `state.w.col_var`, of one column and of one row. `counts`,
+/// `scalars`, `frozen` and the like hold what the device counts, `host.applied` and the like what the host knows.
+/// `setting.default.lr` is a number of a group's rule. Gradients are no part of it, nor is a copy in 16 bits, which is made
+/// anew. Planes of 16 bits ([`Recipe::state`](crate::Recipe::state)) are floats here, and in files, of the same value: they
+/// come back with the same bits. So a run may go on with planes of another storage; those of 16 bits are then rounded to the
+/// nearest.
 ///
 /// # Examples
 ///
@@ -62,7 +64,7 @@ pub enum StateValues<F> {
 }
 
 impl<F> StateValues<F> {
-    /// The first number of values of a lane that is another.
+    /// The number of values of the first lane that has another number than `len`.
     fn len_that_is_not(&self, len: usize) -> Option<usize> {
         fn first<T>(lanes: &[Vec<T>], len: usize) -> Option<usize> {
             lanes.iter().map(Vec::len).find(|&found| found != len)
@@ -158,7 +160,7 @@ impl<F> State<F> {
         self.arrays.iter().map(|(name, array)| (name.as_str(), array))
     }
 
-    /// The arrays with their names, one after the other, for whoever needs them no more.
+    /// The arrays with their names, one after the other: each can be given up once it is used.
     #[cfg(feature = "checkpoint")]
     pub(super) fn into_arrays(self) -> impl Iterator<Item = (String, StateArray<F>)> {
         self.arrays.into_iter()
@@ -299,7 +301,7 @@ impl Stepper {
                 Values::Floats(lanes) => {
                     let mut pieces = self.pieces(kept);
                     match &mut pieces[..] {
-                        // As it is, without a copy.
+                        // The buffer is one piece: it is taken as it is, without a copy.
                         [only] if only.range.len() == kept.len => {
                             state.put(std::mem::take(&mut only.name), &only.shape, StateValues::Floats(lanes));
                         }
@@ -339,8 +341,8 @@ impl Stepper {
         Ok(state)
     }
 
-    /// What a buffer of floats holds, by name. One that is laid out as the arena has a piece of each tensor; one of planes holds what the
-    /// rule of each tensor keeps there: it may be another plane for each rule, and nothing for some.
+    /// What a buffer of floats holds, by name. A buffer laid out as the arena has a piece of each tensor. In a buffer of planes
+    /// a piece is what the tensor's rule keeps there: another plane for each rule, or nothing.
     fn pieces(&self, kept: &Kept) -> Vec<Piece> {
         let tensors = self.arena.tensors().iter();
         if let Some((groups, moments)) = self.buffers.moments.iter().find(|(_, moments)| moments.buffer == kept.id) {
@@ -386,7 +388,7 @@ impl Stepper {
             return Some(format!("{}.{name}", kept.name));
         }
         let (plane, _) = self.buffers.planes[*group].iter().find(|(_, id)| *id == kept.id)?;
-        // A rule may call a plane as others call what goes with it.
+        // `state.` keeps planes apart from the rest: a rule may have a plane named `average`.
         Some(format!("state.{name}.{}", self.recipe.rule(0, *group).state_names()[*plane]))
     }
 
@@ -458,7 +460,7 @@ impl Stepper {
         if let [(range, own)] = &pieces[..]
             && range.len() == kept.len
         {
-            // As it is, without a copy.
+            // The buffer is one piece: it is written as it is, without a copy.
             return own.iter().enumerate().try_for_each(|(lane, values)| each(lane, values));
         }
         let mut values = vec![F::zero(); kept.len];
@@ -511,7 +513,7 @@ impl Stepper {
             let mut first = self.recipe.rule(0, group).boxed();
             let initial = first.initial_settings();
             let number = |(setting, own): (&'static str, Setting)| match own {
-                // What only the start of a run uses is past.
+                // Settings that only the start of a run uses have had their effect.
                 Setting::Number(_) if !initial.contains(&setting) => Some(setting),
                 _ => None,
             };
@@ -540,7 +542,7 @@ impl Stepper {
         let (lanes, groups) = (self.recipe.lanes(), self.recipe.groups.len());
         let one = |name: &str| Ok::<u64, Error>(state.counts(name, &[], lanes)?[0][0]);
         self.applied = state.counts(APPLIED, &[groups], lanes)?.concat();
-        // No row of before is of use.
+        // All rows are written anew.
         self.written = self.applied.clone();
         (self.run, self.forgotten) = (one(STEPS)?, 0);
         self.known_at = self.run;

@@ -34,7 +34,7 @@ pub struct Stepper {
     scheduled: Vec<Scheduled>,
     /// What is asked for: counters, scalars, norms of tensors if the recipe inspects, and the buffer of losses if there is one.
     watched: Vec<BufferId>,
-    /// Of the requests, whose answers are known by it.
+    /// The tag of its requests, by which it finds the answers.
     pub(super) tag: Tag,
     pub(super) log: Log,
     /// Steps run so far.
@@ -235,9 +235,9 @@ impl Stepper {
         self.run(program, &[self.plans.step], count)
     }
 
-    /// Runs plans one after the other, of which the last is a step, all of that `count` times: such as a gradient and the step along it.
-    /// Where the recipe wants something before each step (micro-batches, an ascent), its plan is among them, or has run before if
-    /// `count` is 1.
+    /// Runs plans one after the other, the last of which is a step, and repeats the sequence `count` times: a gradient and the
+    /// step along it. Where the recipe wants something before each step (micro-batches, an ascent), its plan is among them, or
+    /// has run before if `count` is 1.
     ///
     /// # Errors
     /// A lost device; plans that are not one step, at their end; no micro-batch or no ascent before a step that needs one; micro-batches of
@@ -253,7 +253,7 @@ impl Stepper {
         // `steps(0)` must not consume pending micro-batches.
         self.ahead = if made == 0 { self.ahead } else { 0 };
         run.map_err(|reason| match reason {
-            // What a lost device has made is lost with it.
+            // The steps that a lost device has made are lost with it.
             Error::DeviceLost { .. } => reason,
             _ if made == 0 => reason,
             _ => Error::Partly { made, asked, reason: Box::new(reason) },
@@ -262,7 +262,7 @@ impl Stepper {
 
     fn run_all<P: Program>(&mut self, program: &mut P, plans: &[PlanId], asked: u64, made: &mut u64) -> Result<()> {
         while *made < asked {
-            // A request every so often keeps what is known close enough to what is run.
+            // Regular requests keep what is known close to what is run.
             let ahead = self.ask_every() - self.run % self.ask_every();
             let now = (asked - *made).min(ahead).min(self.log.ahead(self.run).unwrap_or(ahead));
             self.check_bad_steps(program)?;
@@ -316,7 +316,7 @@ impl Stepper {
         Ok(())
     }
 
-    /// What has to happen before a step is recorded that somebody else will submit.
+    /// What has to happen before a step is recorded into the caller's encoder.
     pub(super) fn before_encoding<P: Program>(&mut self, program: &mut P) -> Result<()> {
         self.request_if_due(program)?;
         self.check_bad_steps(program)?;
@@ -348,7 +348,7 @@ impl Stepper {
 
     fn request_if_due<P: Program>(&mut self, program: &mut P) -> Result<()> {
         if self.run.is_multiple_of(self.ask_every()) || self.log.due(self.run) {
-            // Makes room for the answer.
+            // Fetching what has arrived makes room for the answer.
             self.take_in(program)?;
             program.request(self.tag, &self.watched)?;
         }
@@ -545,7 +545,8 @@ impl Stepper {
         let thaws = self.frozen[index] && !frozen;
         self.frozen[index] = frozen;
         if thaws {
-            // Rows that were written while it was frozen may be out of range, and recorded steps that wait for their submission use them.
+            // Rows that were written while it was frozen may be out of range, and recorded steps that are not yet submitted use
+            // them.
             self.written[index] = self.applied[index];
             if let Err(error) = self.supply(program, 0) {
                 self.frozen[index] = true;
@@ -634,8 +635,9 @@ impl Stepper {
         self.recipe.rules().any(|(_, _, rule)| rule.averages())
     }
 
-    /// Changes a number among a rule's settings, from the next step that is run on; what was run before keeps the old value, also where
-    /// the device is behind. A schedule of [`Recipe::scale`](super::Recipe::scale) multiplies the new value; where one of [`Recipe::schedule`](super::Recipe::schedule) sets it, this is an error.
+    /// Changes a number among a rule's settings, from the next step that is run on; what was run before keeps the old value,
+    /// also where the device is behind. A schedule of [`Recipe::scale`](super::Recipe::scale) multiplies the new value. If one
+    /// of [`Recipe::schedule`](super::Recipe::schedule) sets it, this is an error.
     ///
     /// # Errors
     /// [`Error::Unknown`], a value out of its range, one that makes another kernel (momentum where there was none), a setting that only
@@ -647,7 +649,8 @@ impl Stepper {
         self.replace(lane, group, rule)
     }
 
-    /// Gives a group of a lane the numbers of a rule, as [`Stepper::set`] does one by one: nothing is changed where one of them is refused.
+    /// Gives a group of a lane all numbers of a rule, as [`Stepper::set`] does for one. If one of them is refused, none is
+    /// changed.
     ///
     /// # Errors
     /// Another rule, or as for [`Stepper::set`].

@@ -84,9 +84,9 @@ impl Stepper {
         program.write(joins, lane, 0, &rows)
     }
 
-    /// Takes out the sum of the micro-batches since the last step, as if there had been none, into a slice per lane, laid out as the arena.
-    /// Returns how many of them are in each lane's sum: those that were not dropped. Where sums are a tree, the micro-batches are as many
-    /// as a whole node of it has: a power of two. Waits for the device.
+    /// Takes out the sum of the micro-batches since the last step, into a slice per lane, laid out as the arena; afterwards it
+    /// is as if there had been no micro-batch. Returns how many are in each lane's sum: those that were not dropped. Where sums
+    /// are a tree, their number has to be that of a whole node: a power of two. Waits for the device.
     ///
     /// It is what travels where several machines share the micro-batches of a step: [`Stepper::put_sum`] puts in the sum of all.
     ///

@@ -56,8 +56,8 @@ impl Log {
         (self.every > 0).then(|| self.every - run % self.every)
     }
 
-    /// Keeps an answer about step `step`, the first in each span of `every` steps; it may be late by some, if somebody else
-    /// submits the steps.
+    /// Keeps an answer about step `step`, the first in each span of `every` steps; it may be late by some steps if the caller
+    /// submits them.
     pub fn record<F: Real>(&mut self, step: u64, lanes: usize, domains: &[Arc<[String]>], answer: &Answer<F>) {
         if self.every == 0 || step / self.every <= self.last / self.every {
             return;

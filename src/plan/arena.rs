@@ -38,7 +38,7 @@ impl Tensor {
     }
 }
 
-/// The elements of a shape; none where no number holds their product, or that of the sizes other than 0.
+/// The elements of a shape; none if their product, or the product of the sizes other than 0, overflows.
 fn elements(shape: &[usize]) -> Option<usize> {
     let filled = shape.iter().try_fold(1_usize, |product, &size| product.checked_mul(size.max(1)))?;
     Some(if shape.contains(&0) { 0 } else { filled })
@@ -198,7 +198,7 @@ impl Arena {
         runs
     }
 
-    /// The tensors as sums over each of them see them, in the order of sums: each has its chunks in one piece of this list.
+    /// The tensors with their places among these chunks, in the order of sums: the chunks of a tensor lie side by side.
     pub fn parts(&self, chunks: &[Chunk]) -> Vec<Part> {
         let mut firsts = vec![None; self.tensors.len()];
         for (at, chunk) in chunks.iter().enumerate() {

@@ -75,7 +75,7 @@ pub struct Named<'a> {
 ///
 /// # Examples
 ///
-/// A step of somebody else's gradient:
+/// A step along the caller's gradient:
 ///
 /// ```
 /// use thalweg::plan::{Arena, Blueprint, Engine, Program, Role};
@@ -135,7 +135,7 @@ impl Blueprint {
         &self.layout
     }
 
-    /// The buffers' declarations, for whoever declares intermediate values.
+    /// The buffers' declarations, to add intermediate values.
     pub fn layout_mut(&mut self) -> &mut Layout {
         &mut self.layout
     }

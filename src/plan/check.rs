@@ -19,7 +19,7 @@ impl Plan {
     }
 }
 
-/// A product of sizes; one that no number holds is larger than every buffer.
+/// A product of sizes; one that overflows becomes the largest number, which is beyond every buffer.
 fn product(sizes: [usize; 3]) -> usize {
     sizes.into_iter().fold(1, usize::saturating_mul)
 }

@@ -19,8 +19,8 @@ pub trait Engine {
     /// A plan that does not fit the layout, or a request beyond the device's limits or memory.
     fn load(&self, blueprint: &Blueprint) -> Result<Self::Program>;
 
-    /// Whether there is memory for buffers as large as those of the layout, before lists of their parts are made; what is found to be
-    /// missing here need not be found later. Default: it is not known.
+    /// Whether there is memory for the buffers of the layout. It is asked before long lists of their parts are made, so that a
+    /// request that is far too large fails early. Default: it is not known.
     ///
     /// # Errors
     /// [`Error::OutOfMemory`](crate::Error::OutOfMemory), naming a buffer.
@@ -71,8 +71,8 @@ pub trait Program {
     /// What it runs on.
     fn machine(&self) -> Machine;
 
-    /// Runs plans one after the other, all of that `times` times. An engine puts as much of it into one submission as is good for the
-    /// device.
+    /// Runs plans one after the other, and repeats the whole sequence `times` times. The engine decides how much goes into one
+    /// submission.
     ///
     /// # Errors
     /// A plan that does not exist, or a lost device.
@@ -150,8 +150,8 @@ pub trait Program {
     /// A buffer in more than one piece, or a lost device.
     fn request(&mut self, tag: Tag, buffers: &[BufferId]) -> Result<()>;
 
-    /// The oldest answer to [`Program::request`] under this tag that has arrived and was not given out, without waiting; answers to others
-    /// stay for them. Answers that are not taken over before a loss are lost with the device.
+    /// The oldest answer to [`Program::request`] under this tag that has arrived and was not given out, without waiting.
+    /// Answers under other tags stay. Answers that were not fetched before the device is lost are lost too.
     ///
     /// # Errors
     /// A lost device.
@@ -164,7 +164,7 @@ pub trait Program {
     fn settle(&mut self) -> Result<()>;
 }
 
-/// Tells answers to requests apart: whoever asks knows its own.
+/// Tells answers to requests apart: each asker has its own tag.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Tag(u64);
 

@@ -227,7 +227,7 @@ impl Layout {
         if lane >= self.lanes {
             return Err(Error::setting("lane", lane, &format!("below {}", self.lanes)));
         }
-        // One that no number holds is beyond every buffer.
+        // A sum that overflows is beyond every buffer.
         let end = offset.saturating_add(len);
         if end > declared.len {
             return Err(Error::shape(&declared.name, format!("at most {} elements", declared.len), end));

@@ -1,8 +1,8 @@
-//! Matrices in memory, for operations that multiply on the CPU. The types are in no public module: they are the business of the crate.
+//! Matrices in memory, for operations that multiply on the CPU. The types are in no public module, so they may change.
 
 use std::ops::Range;
 
-/// A matrix to read. Neighbours in a column and in a row lie so far apart.
+/// A matrix to read. The strides say how far apart neighbours in a column, and neighbours in a row, lie.
 #[derive(Debug, Clone, Copy)]
 pub struct Matrix<'a, F> {
     pub(crate) data: &'a [F],

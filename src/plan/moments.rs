@@ -1,4 +1,4 @@
-//! Where the second moments of tensors lie that keep them by rows and columns.
+//! Second moments by rows and columns: where those of each tensor lie.
 
 use super::{Arena, BufferId, Tensor};
 use crate::rule::{Real, larger};
@@ -91,7 +91,7 @@ impl Stack {
     }
 }
 
-/// So many places from one on; sums that no number holds are beyond every buffer.
+/// So many places from one on; a sum that overflows is beyond every buffer.
 fn after(start: usize, len: usize) -> Range<usize> {
     start..start.saturating_add(len)
 }
@@ -106,7 +106,7 @@ pub struct Moments {
 }
 
 impl Moments {
-    /// The tensors of an arena, in the order of sums; those that `keeps` refuses as without elements.
+    /// The tensors of an arena, in the order of sums; those for which `keeps` is false count as empty.
     pub fn stacks(arena: &Arena, keeps: impl Fn(&Tensor) -> bool) -> Vec<Stack> {
         let mut tensors: Vec<_> = arena.tensors().iter().collect();
         tensors.sort_by_key(|tensor| tensor.rank);

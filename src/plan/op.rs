@@ -272,10 +272,11 @@ impl Default for LossScale {
     }
 }
 
-/// Per lane and domain, a set of groups: the norm from the partial norms. The step counts as applied and the rows of each group become current, with `scale`
-/// times the clip coefficient `min(1, max_norm / (norm + 1e-6))` and divided by the loss scale. If `skip_bad` holds and an element of
-/// the gradient is not finite, or its scales may make one infinite, the step counts as skipped instead, and `live` is 0. A frozen
-/// group's `live` is 0 too, and its steps do not count.
+/// The decision about a step, for each lane. The partial norms of each domain, a set of groups, are joined into its norm. Then
+/// the step counts as applied, and the rows of each group become current, with `scale` multiplied by the clip coefficient
+/// `min(1, max_norm / (norm + 1e-6))` and divided by the loss scale. If `skip_bad` holds, and an element of the gradient is not
+/// finite or may become infinite by its scales, the step counts as skipped instead, and `live` is 0. A frozen group's `live` is
+/// 0 too, and its steps do not count.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Control {
@@ -308,7 +309,7 @@ pub struct Control {
 }
 
 impl Control {
-    /// Of one group, whose every step is applied. What else it decides are its fields.
+    /// Of one group, with every step applied. For anything else set the other fields.
     pub fn new(rows: BufferId, slots: usize, current: BufferId, [counts, scalars, frozen]: [BufferId; 3]) -> Self {
         Self {
             norm: None,
@@ -379,7 +380,7 @@ pub struct Factors {
 }
 
 impl Factors {
-    /// Norms of tensors from partial norms of gradients, and factors of 1. What else follows from them are its fields.
+    /// Norms of tensors from partial norms of gradients, and factors of 1. For anything else set the other fields.
     pub fn new(tensors: Vec<Part>, partials: (BufferId, NormKind), current: BufferId, [norms, factors]: [BufferId; 2]) -> Self {
         Self {
             tensors,
@@ -463,7 +464,7 @@ pub struct Gate {
 }
 
 impl Gate {
-    /// For which nothing is bad.
+    /// A gate without a norm, so that no gradient counts as bad.
     pub fn new(kind: GateKind, frozen: BufferId, current: BufferId, groups: usize) -> Self {
         Self { kind, norm: None, frozen, current, groups }
     }

@@ -164,7 +164,8 @@ impl Operands {
         }
     }
 
-    /// A product of sizes. One that no memory holds is larger than every view, and so becomes an error when the plan is checked.
+    /// A product of sizes. One that overflows becomes the largest number, which is beyond every view: an error when the plan is
+    /// checked.
     pub fn product(sizes: &[usize]) -> usize {
         sizes.iter().fold(1, |product, &size| product.saturating_mul(size))
     }
@@ -236,7 +237,7 @@ impl Dispatch {
         self
     }
 
-    /// With loops of so many iterations. A software driver that ends long loops silently is told apart by it.
+    /// With loops of so many iterations. Some software drivers end long loops silently; there too many iterations are an error.
     pub fn trips(mut self, trips: usize) -> Self {
         self.trips = trips as u64;
         self
@@ -333,8 +334,8 @@ impl Workers {
         self.count
     }
 
-    /// Works on `count` parts in their order, each by whichever thread is free: threads are at neighbouring places in memory at any time,
-    /// which it serves faster than places far apart.
+    /// Works on `count` parts in their order, each on whichever thread is free. So at any time all threads are at neighbouring
+    /// places in memory, which is faster than at places far apart.
     pub fn in_order<T>(&self, count: usize, parts: impl Iterator<Item = T> + Send, work: impl Fn(T) + Sync) {
         let helpers = self.count.min(count).saturating_sub(1);
         if helpers == 0 {

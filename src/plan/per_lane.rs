@@ -87,7 +87,7 @@ mod file {
         }
     }
 
-    /// Not by trial and error, which would lose what is wrong with the value.
+    /// Not serde's `untagged`, which tries one form after the other and so loses the reason of an error.
     struct OneOrMany<T>(PhantomData<T>);
 
     impl<'de, T: Deserialize<'de>> Visitor<'de> for OneOrMany<T> {

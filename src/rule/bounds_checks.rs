@@ -1,4 +1,4 @@
-//! Whether somebody's WGSL is compiled with bounds checks: one answer for rules and for operations.
+//! Whether WGSL from outside the crate is compiled with bounds checks: one answer for rules and for operations.
 
 /// Whether kernels are compiled with the bounds checks of WGSL.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -387,7 +387,7 @@ fn add_lines<F: Real>(sums: &mut [F], lines: &[F]) {
     pulp::Arch::new().dispatch(AddLines { sums, lines });
 }
 
-/// As pulp takes it: of a closure the compiler may make a function of its own, which has no vector instructions.
+/// A struct for pulp: the compiler may turn a closure into a separate function, which would have no vector instructions.
 struct AddLines<'a, F> {
     sums: &'a mut [F],
     lines: &'a [F],

@@ -4,7 +4,8 @@ use super::{CHUNK, Reduction};
 use crate::rule::{Function, Real};
 use smallvec::SmallVec;
 
-/// What is known of some elements: how many they are, and two numbers that the reduction says.
+/// What is known of some elements: how many they are, and two numbers. What these are depends on the [`Reduction`]; they are
+/// listed in the order of its variants.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Part<F> {
     count: usize,
@@ -44,7 +45,7 @@ pub(super) fn of_short_rows<F: Real>(reduction: Reduction, x: &[F], folded: usiz
     pulp::Arch::new().dispatch(ShortRows { reduction, x, folded, outputs, first });
 }
 
-/// As pulp takes it: of a closure the compiler may make a function of its own, which has no vector instructions.
+/// A struct for pulp: the compiler may turn a closure into a separate function, which would have no vector instructions.
 struct ShortRows<'a, 'o, F> {
     reduction: Reduction,
     x: &'a [F],
@@ -184,7 +185,7 @@ fn place<F: Real>(x: &[F], largest: F) -> usize {
     if first < u32::MAX { groups.len() * SIDE + first as usize } else { 0 }
 }
 
-/// What exponents are counted from: infinities have no distance to themselves.
+/// What is subtracted from exponents: the largest; 0 if it is infinite, since ∞ − ∞ is NaN.
 #[inline(always)]
 fn shift<F: Real>(largest: F) -> F {
     if largest.is_infinite() { F::zero() } else { largest }

@@ -115,7 +115,7 @@ impl Expr {
         if let Node::Number(value) = *self.0 { Some(value) } else { None }
     }
 
-    /// What follows from a 0 or a 1 is not computed: derivatives are full of them.
+    /// Simplifies sums and products with 0 and 1, of which derivatives are full.
     fn binary(op: Binary, a: Self, b: Self) -> Self {
         match (op, a.constant(), b.constant()) {
             (_, Some(x), Some(y)) => Self::number(op.of(x, y)),

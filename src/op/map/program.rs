@@ -265,7 +265,8 @@ enum Loop<'a, F> {
     Where(Binary, [&'a [F]; 2], [&'a [F]; 2]),
 }
 
-/// A loop as pulp takes it: of a closure the compiler may make a function of its own, which has no vector instructions.
+/// A loop as a struct for pulp: the compiler may turn a closure into a separate function, which would have no vector
+/// instructions.
 struct Vectors<'a, 'b, F> {
     loops: Loop<'a, F>,
     out: &'b mut [F],

@@ -109,7 +109,7 @@ impl Inputs {
 
     /// Declares the views, as long as the farthest element that is read of them.
     pub(in crate::op) fn operands(&self, o: &mut Operands) {
-        // Names beyond the eighth are never used: so many views are refused.
+        // Names beyond the eighth never get into a kernel: more than eight views are an error.
         for (name, (view, kind)) in NAMES.into_iter().chain(std::iter::repeat("x")).zip(self.views()) {
             let reads = self.list.iter().filter(|input| input.source.view() == Some((view, kind)));
             let extent = reads.map(|input| self.extent(input)).max().unwrap_or(0);
