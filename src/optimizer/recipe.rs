@@ -216,7 +216,7 @@ impl Recipe {
     /// After `steps` bad steps in a row of any lane, at least 1, a step is [`Error::BadSteps`](crate::Error::BadSteps): most
     /// likely no step will be good again. Steps count as bad where the recipe skips them. Default: no bound.
     ///
-    /// No step waits for it. The host asks for the device's counters every `steps` steps, or every 32 if that is less, so a few more bad
+    /// No step waits for it. The host asks for the device's counters every `steps` steps, or every 128 if that is less, so a few more bad
     /// steps may be skipped before the error comes. Such a step is not made; the one after it is, and after as many more bad steps in
     /// that row the error comes again.
     ///

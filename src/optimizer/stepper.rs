@@ -9,8 +9,9 @@ use crate::plan::{ALIGN, Arena, BufferId, Counter, Kind, Moments, PlanId, Progra
 use crate::rule::{AnyRule, Real, Row};
 use std::sync::Arc;
 
-/// Steps between two requests for the device's counters, at most.
-const ASK_EVERY: u64 = 32;
+/// Steps between two requests for the device's counters, at most. Steps in between are handed over at once, and the engine cuts them by
+/// what is good for the device.
+const ASK_EVERY: u64 = 128;
 /// Rows that are written at a time.
 const BLOCK: u64 = 64;
 /// Start values of a plane that are written at a time, whole blocks.

@@ -12,6 +12,8 @@ pub struct CountingProgram<P> {
     /// Reads, and waits for answers.
     pub waits: usize,
     pub requests: usize,
+    /// Calls that run plans.
+    pub runs: usize,
 }
 
 impl<E: Engine> Engine for Counting<E> {
@@ -19,7 +21,7 @@ impl<E: Engine> Engine for Counting<E> {
     type Program = CountingProgram<E::Program>;
 
     fn load(&self, blueprint: &Blueprint) -> Result<Self::Program> {
-        Ok(CountingProgram { inner: self.0.load(blueprint)?, waits: 0, requests: 0 })
+        Ok(CountingProgram { inner: self.0.load(blueprint)?, waits: 0, requests: 0, runs: 0 })
     }
 
     fn describe(&self) -> String {
@@ -35,6 +37,7 @@ impl<P: Program> Program for CountingProgram<P> {
     }
 
     fn repeat(&mut self, plans: &[PlanId], times: usize) -> Result<()> {
+        self.runs += 1;
         self.inner.repeat(plans, times)
     }
 
