@@ -403,6 +403,11 @@ impl<P: Program> Optimizer<P> {
         self.stepper.restore(&mut self.program, state)
     }
 
+    /// [`Optimizer::load_state_dict`] of a state that has others' arrays of these names beside the optimizer's.
+    pub(crate) fn load_state_dict_beside(&mut self, state: &State<P::Float>, others: &[String]) -> Result<()> {
+        self.stepper.restore_but(&mut self.program, state, None, others)
+    }
+
     /// The parameters of all lanes, each laid out as [`Optimizer::arena`]. Waits for the device, once.
     ///
     /// # Errors

@@ -417,17 +417,18 @@ impl Stepper {
     /// Arrays that are missing, unknown, of another shape or for other lanes, each by its name; a setting that cannot be changed;
     /// a lost device.
     pub fn restore<P: Program>(&mut self, program: &mut P, state: &State<P::Float>) -> Result<()> {
-        self.restore_but(program, state, None)
+        self.restore_but(program, state, None, &[])
     }
 
-    /// [`Stepper::restore`] that leaves a buffer as it is.
+    /// [`Stepper::restore`] that leaves a buffer as it is, of a state that has others' arrays of these names beside its own.
     pub(super) fn restore_but<P: Program>(
         &mut self,
         program: &mut P,
         state: &State<P::Float>,
         left: Option<BufferId>,
+        others: &[String],
     ) -> Result<()> {
-        self.check(state)?;
+        self.check(state, others)?;
         let lanes = self.recipe.lanes();
         let mut restored = self.clone();
         restored.restore_settings(state)?;
@@ -489,17 +490,18 @@ impl Stepper {
         all
     }
 
-    /// Whether a snapshot has all that there is, and nothing else.
-    fn check<F: Real>(&self, state: &State<F>) -> Result<()> {
+    /// Whether a snapshot has all that there is, and nothing else but what others have in it.
+    fn check<F: Real>(&self, state: &State<F>, others: &[String]) -> Result<()> {
         let expected = self.expected();
         for Expected { name, shape, kind } in &expected {
             state.checked(name, shape, *kind, self.recipe.lanes())?;
         }
-        if expected.len() == state.arrays.len() {
+        let beside = others.iter().filter(|name| state.arrays.contains_key(*name)).count();
+        if expected.len() + beside == state.arrays.len() {
             return Ok(());
         }
         let names: Vec<&str> = expected.iter().map(|expected| &*expected.name).collect();
-        match state.arrays.keys().find(|name| !names.contains(&name.as_str())) {
+        match state.arrays.keys().find(|name| !names.contains(&name.as_str()) && !others.contains(name)) {
             Some(unknown) => Err(Error::unknown("array of the state", unknown, &names)),
             None => Ok(()),
         }

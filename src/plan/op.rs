@@ -548,6 +548,7 @@ impl Orthogonalise {
 /// x = rule(decay · x, d, state, row)
 /// ```
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct Update {
     /// The rule; its numbers come from the rows, its switches from here.
     pub rule: Box<dyn AnyRule>,
@@ -567,6 +568,12 @@ pub struct Update {
 }
 
 impl Update {
+    /// A whole step over these spans. What else it does are its fields.
+    pub fn new(rule: impl Into<Box<dyn AnyRule>>, streams: Vec<Stream>, current: BufferId, spans: Vec<Span>) -> Self {
+        let (pass, extras) = (Pass::Whole, Extras::default());
+        Self { rule: rule.into(), streams, current, spans, pass, extras, moments: None }
+    }
+
     /// The buffer of a stream, where it has it.
     pub fn buffer(&self, of: StreamOf) -> Option<BufferId> {
         self.stream(of).map(|stream| stream.buffer)
@@ -603,6 +610,7 @@ impl Span {
 
 /// Which part of a step an update is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub enum Pass {
     /// All of it.
     #[default]
@@ -617,6 +625,7 @@ pub enum Pass {
 
 /// Parts of an update that are compiled in where they are wanted; what comes with a stream of its own is told by that.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub struct Extras {
     /// Bound each element of the gradient by the row's `max_value`.
     pub max_value: bool,

@@ -84,9 +84,7 @@ impl<P: Program> Trainer<P> {
     /// shape, each by its name; seeds that differ where the trainer was built with one for all lanes.
     pub fn load_state_dict(&mut self, state: &State<P::Float>) -> Result<()> {
         let own = self.taken_up(state)?;
-        let mut rest = state.clone();
-        self.own_names().iter().for_each(|name| drop(rest.remove(name)));
-        self.optimizer.load_state_dict(&rest)?;
+        self.optimizer.load_state_dict_beside(state, &self.own_names())?;
         let Own { seeds, counts: [epoch, step, steps], tally, buffers, best, restored } = own;
         self.aside = None;
         let program = self.optimizer.program_mut();

@@ -8,8 +8,7 @@ use crate::common::options::options;
 use crate::common::oracle::{EPSILON, Oracle};
 use thalweg::cpu::Cpu;
 use thalweg::plan::{
-    Blueprint, CHUNK, Engine, Extras, Layout, LossScale, NormKind, Op, Pass, Plan, PlanId, Program, Span, Stream, StreamOf,
-    Update,
+    Blueprint, CHUNK, Engine, Layout, LossScale, NormKind, Op, Plan, PlanId, Program, Span, Stream, StreamOf, Update,
 };
 use thalweg::{AnyRule, Clip, Layerwise, Real, Recipe, Row, Sgd};
 
@@ -125,15 +124,11 @@ fn a_bound_on_elements_comes_before_a_tensors_trust() {
     let [params, grads] = ["params", "grads"].map(|name| layout.floats(name, 64));
     let (current, factors) = (layout.floats("current", Row::LEN), layout.floats("factors", 2));
     let mut plan = Plan::default();
-    plan.push(Op::Update(Update {
-        rule: sgd.clone().into(),
-        streams: vec![Stream::new(StreamOf::Params, params), Stream::new(StreamOf::Grads, grads)],
-        current,
-        spans: vec![Span { start: 0, place: 0, len: 64, group: 0, tensor: 0 }],
-        pass: Pass::Whole,
-        extras: Extras { max_value: true, factors: Some(factors), ..Default::default() },
-        moments: None,
-    }));
+    let streams = vec![Stream::new(StreamOf::Params, params), Stream::new(StreamOf::Grads, grads)];
+    let spans = vec![Span { start: 0, place: 0, len: 64, group: 0, tensor: 0 }];
+    let mut update = Update::new(sgd.clone(), streams, current, spans);
+    (update.extras.max_value, update.extras.factors) = (true, Some(factors));
+    plan.push(Op::Update(update));
     let mut row = AnyRule::full_row(&sgd, 1).0;
     row[Row::MAX_VALUE] = bound;
     let (x, g) = (numbers(1, 64), numbers(2, 64));
