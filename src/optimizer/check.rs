@@ -49,7 +49,7 @@ impl Recipe {
         Ok(rule)
     }
 
-    /// That a group of a lane may go on with the numbers of another rule.
+    /// Checks that a group of a lane may go on with the numbers of another rule.
     pub(super) fn check_change(&self, lane: usize, group: usize, rule: &dyn AnyRule) -> Result<()> {
         let old = self.rule(lane, group);
         let of_run = ("a change between steps", "the recorded plan");
@@ -66,7 +66,7 @@ impl Recipe {
         self.check_changed(lane, group, rule)
     }
 
-    /// That a setting may change between steps.
+    /// Checks that a setting may change between steps.
     fn check_setting(&self, lane: usize, group: usize, setting: &str, value: &str) -> Result<()> {
         let mut rule = self.rule(lane, group).boxed();
         let fixed = |(name, kind): &(&str, Setting)| *name == setting && matches!(kind, Setting::Fixed(_));
@@ -83,7 +83,7 @@ impl Recipe {
         Ok(())
     }
 
-    /// That a changed rule is in its ranges, and the same kernel.
+    /// Checks that the settings of a changed rule are in their ranges, and that its kernel is the same.
     fn check_changed(&self, lane: usize, group: usize, rule: &dyn AnyRule) -> Result<()> {
         let old = self.rule(lane, group);
         rule.check()?;
@@ -96,7 +96,7 @@ impl Recipe {
         Ok(())
     }
 
-    /// That a rule's settings stay in their ranges all the way up to the bounds of their schedules.
+    /// Checks that a rule's settings stay in their ranges all the way up to the bounds of their schedules.
     fn check_numbers(&self, rule: &dyn AnyRule, lane: usize, group: usize) -> Result<()> {
         let mut scheduled = self.scheduled(rule, lane, group)?;
         let highest = scheduled.at(&self.schedules, Schedule::bound);
@@ -127,7 +127,7 @@ impl Recipe {
         Ok(())
     }
 
-    /// That the numbers of a rule's first step fit a row. What a schedule makes of them is seen step by step.
+    /// Checks that the numbers of a rule's first step fit a row. Numbers that follow a schedule are checked step by step.
     fn check_first_row(&self, rule: &dyn AnyRule, lane: usize, group: usize) -> Result<()> {
         let mut scheduled = self.scheduled(rule, lane, group)?;
         if scheduled.changes() { Ok(()) } else { self.row(&mut scheduled, 1).1 }
@@ -150,7 +150,7 @@ impl Recipe {
         Ok(())
     }
 
-    /// That there is a bound for the schedule of one.
+    /// Checks that a schedule of a bound (`clip`) has a bound to set.
     fn check_bound(&self, follower: &Follower) -> Result<()> {
         let conflict = |with: &str, reason: &str| Err(Error::conflict(follower.name(), with, reason));
         let infinite = self.clip_sets.iter().all(|set| set.max.each().all(|max| max == f64::INFINITY));
@@ -176,7 +176,7 @@ impl Recipe {
         }
     }
 
-    /// That no rule has a weight decay beside the recipe's.
+    /// Checks that no rule has a weight decay beside the recipe's.
     fn check_decay(&self, arena: &Arena) -> Result<()> {
         let Some(decays) = &self.decay else { return Ok(()) };
         let is_coupled = |decay| matches!(decay, Decay::Coupled(_));
@@ -199,8 +199,8 @@ impl Recipe {
         Ok(())
     }
 
-    /// That a rule has no weight decay beside the recipe's: of all conditions that numbers of a rule and of the recipe have together, the
-    /// only one.
+    /// Checks that a rule has no weight decay beside the recipe's. It is the only condition that concerns numbers of a rule and
+    /// of the recipe together.
     fn check_own_decay(&self, rule: &dyn AnyRule) -> Result<()> {
         if self.decay.is_none() {
             return Ok(());
@@ -219,7 +219,7 @@ impl Recipe {
         Ok(())
     }
 
-    /// That what goes with the rules is one for all lanes or one for each, in its range, and differs between lanes in numbers alone.
+    /// Checks the modifiers: one for all lanes or one for each, in its range, and the same in all lanes but for numbers.
     fn check_lanes(&self) -> Result<()> {
         let lanes = self.lanes();
         let wide = |max: f64| if max == f64::INFINITY { Ok(()) } else { range::positive("clip_norm_of", max) };
@@ -238,7 +238,7 @@ impl Recipe {
         Err(Error::conflict(what, with, "all lanes share one kernel"))
     }
 
-    /// That lanes differ in numbers alone, and that tensors are such as their rules take.
+    /// Checks that lanes differ only in numbers, and that rules can take their tensors.
     fn check_kernels(&self, arena: &Arena) -> Result<()> {
         for group in &self.groups {
             let first = &group.rules[0];
@@ -349,7 +349,7 @@ fn two_kernels(rule: &dyn AnyRule, other: &dyn AnyRule, (of, than): (&str, &str)
     Error::conflict(format!("{what} in {of}"), format!("{with} in {than}"), reason)
 }
 
-/// That values are as many as they have to be, and each is in its range.
+/// Checks that values are as many as they have to be, and each is in its range.
 fn checked<T: Copy>(what: &str, values: Option<&PerLane<T>>, lanes: usize, check: impl Fn(T) -> Result<()>) -> Result<()> {
     let Some(values) = values else { return Ok(()) };
     values.check_lanes(what, lanes)?;

@@ -307,7 +307,7 @@ impl<P: Program> Lane<'_, P> {
     }
 }
 
-/// That there is a value for each element.
+/// Checks that there is a value for each element.
 fn check_len(tensor: &Tensor, found: usize) -> Result<()> {
     if found == tensor.len() {
         return Ok(());

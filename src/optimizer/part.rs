@@ -8,7 +8,7 @@ use crate::rule::Layerwise;
 use std::ops::Range;
 
 impl Recipe {
-    /// That a recipe of a part has only numbers of elements, and that the part is made of chunks.
+    /// Checks that a recipe of a part needs no numbers of whole tensors, and that the part consists of whole chunks.
     pub(super) fn check_part(&self, arena: &Arena) -> Result<()> {
         let Some(own) = &self.part else { return Ok(()) };
         let starts = |at: usize| at == arena.len() || arena.chunks().iter().any(|chunk| chunk.start == at);

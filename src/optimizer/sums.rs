@@ -52,7 +52,7 @@ impl Stepper {
         Error::order("accumulate", format!("a step has at most {most} micro-batches, as its tree of sums"))
     }
 
-    /// That micro-batches come in the order of their numbers, where their sums are a tree.
+    /// Checks that micro-batches come in the order of their numbers, where their sums are a tree.
     pub(super) fn check_numbers(&self, plans: &[PlanId], count: usize) -> Result<()> {
         if self.buffers.joins.is_none() || count == 0 {
             return Ok(());

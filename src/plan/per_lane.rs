@@ -31,7 +31,7 @@ impl<T: Default> Default for PerLane<T> {
 }
 
 impl<T> PerLane<T> {
-    /// That there is one for all lanes, or one for each.
+    /// Checks that there is one for all lanes, or one for each.
     ///
     /// # Errors
     /// [`Error::Shape`], naming `what`.

@@ -83,7 +83,7 @@ fn make<T: Named>(given: &[(&str, &str)], value: &[&str]) -> Result<Schedule> {
 /// An example of a value: a learning rate.
 const VALUE: &str = "0.001";
 
-/// That settings without a default are given; each comes with an example.
+/// Checks that settings without a default are given; each comes with an example for the error.
 fn check_given<'a>(of: &str, mut required: impl Iterator<Item = (&'a str, &'a str)>, given: &[(&str, &str)]) -> Result<()> {
     let missing = required.find(|(name, _)| given.iter().all(|(given, _)| given != name));
     missing.map_or(Ok(()), |(name, example)| Err(Error::missing(of, name, format!("{name}={example}"))))
