@@ -1,4 +1,4 @@
-//! Tells the program which commit it is built from; without git, or outside a clone, it does not know.
+//! Tells the program from which commit it is built. Without git, or outside a clone, the commit is unknown.
 
 use std::path::Path;
 use std::process::Command;
@@ -13,7 +13,7 @@ fn main() {
     }
 }
 
-/// What git prints, if it is there and has something to say.
+/// The output of git, if it runs and prints anything.
 fn git(args: &[&str]) -> Option<String> {
     let output = Command::new("git").args(args).output().ok().filter(|output| output.status.success())?;
     Some(String::from_utf8(output.stdout).ok()?.trim().to_owned()).filter(|text| !text.is_empty())

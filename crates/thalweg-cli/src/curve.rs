@@ -8,7 +8,7 @@ const SIZE: (u32, u32) = (900, 370);
 const TRAIN: RGBColor = RGBColor(0x1f, 0x77, 0xb4);
 const TEST: RGBColor = RGBColor(0xe0, 0x6c, 0x1a);
 
-/// Draws the loss, on a logarithmic axis, beside the accuracy, below a title; SVG text.
+/// Draws the loss, on a logarithmic axis, beside the accuracy, below a title. Returns the text of the SVG.
 pub fn draw(epochs: &[Epoch], title: &str) -> Result<String> {
     let chart =
         |title, y_label, y, lines| Chart { title, steps: "epoch", values: y_label, x: Axis::Count(1), y, key: true, lines };

@@ -11,16 +11,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use thalweg::data::csv::{Form, Header, Missing, Options, Reading, Target};
 use thalweg::data::{self, Dataset, Scaler, idx, quoted};
 
-/// The part of each class that is kept for testing where nothing else is said.
+/// The part of each class that is kept for testing by default.
 const TEST_FRACTION: f64 = 0.2;
-/// Classes and texts that are listed by name.
+/// The most classes and texts that are listed by name.
 const LISTED: usize = 12;
 
 /// The options that say what to read.
 #[derive(Debug, clap::Args)]
 pub struct DataArgs {
-    /// `digits` (part of the program); a directory with the four IDX files of MNIST; a CSV file, of which a fifth becomes the test
-    /// set; or `-`, such a file on standard input. All may be gzipped
+    /// `digits` (part of the program); a directory with the four IDX files of MNIST; a CSV file, of which a fifth becomes the
+    /// test set; or `-` for a CSV file on standard input. All may be gzipped
     #[arg(long, value_name = "digits|DIR|FILE|-", default_value = "digits")]
     data: PathBuf,
 
@@ -38,12 +38,12 @@ pub struct DataArgs {
     #[arg(long, value_name = "CHAR", value_parser = delimiter)]
     delimiter: Option<u8>,
 
-    /// CSV: columns that are no features, by name or number from 1; may be repeated
+    /// CSV: columns that are not features, by name or number from 1; may be repeated
     #[arg(long, value_name = "COLUMN,…", value_delimiter = ',')]
     ignore: Vec<String>,
 
-    /// CSV: what becomes of a row with a missing cell (empty, NA, NaN, null, ?): an error, left out, or filled with the mean of the
-    /// column over the training rows
+    /// CSV: what to do with a row that has a missing cell (empty, NA, NaN, null, ?): report an error, drop the row, or fill the
+    /// cell with the mean of its column over the training rows
     #[arg(long, value_enum, value_name = "error|drop|mean", default_value_t, hide_possible_values = true)]
     missing: MissingChoice,
 
@@ -55,7 +55,7 @@ pub struct DataArgs {
     #[arg(long, value_name = "X", value_parser = real, allow_negative_numbers = true)]
     test_fraction: Option<f64>,
 
-    /// Most memory that data, network and rule may take, such as 500M or 2G [default: what the machine has left]
+    /// The most memory for data, network and rule, such as 500M or 2G [default: what the machine has free]
     #[arg(long, value_name = "BYTES", value_parser = memory::bytes, allow_negative_numbers = true)]
     max_memory: Option<u64>,
 }
@@ -86,11 +86,11 @@ impl From<MissingChoice> for Missing {
     }
 }
 
-/// The options that say which rows a trained model is to look at.
+/// The options of the rows for a trained model.
 #[derive(Debug, clap::Args)]
 pub struct RowArgs {
-    /// `digits`; a directory with the four IDX files of MNIST, of which the test files are taken; a CSV file; or `-`, such a file on
-    /// standard input. All may be gzipped
+    /// `digits`; a directory with the four IDX files of MNIST, of which the test files are used; a CSV file; or `-` for a CSV
+    /// file on standard input. All may be gzipped
     #[arg(long, value_name = "digits|DIR|FILE|-")]
     data: Option<PathBuf>,
 
@@ -98,12 +98,12 @@ pub struct RowArgs {
     #[arg(long, value_name = "CHAR", value_parser = delimiter)]
     delimiter: Option<u8>,
 
-    /// CSV: what becomes of a row with a missing cell (empty, NA, NaN, null, ?): an error, left out, or filled with the mean of the
-    /// column over the rows that the model was trained on
+    /// CSV: what to do with a row that has a missing cell (empty, NA, NaN, null, ?): report an error, drop the row, or fill the
+    /// cell with the mean of its column over the rows on which the model was trained
     #[arg(long, value_enum, value_name = "error|drop|mean", default_value_t, hide_possible_values = true)]
     missing: MissingChoice,
 
-    /// Most memory that the data may take, such as 500M or 2G [default: what the machine has left]
+    /// The most memory for the data, such as 500M or 2G [default: what the machine has free]
     #[arg(long, value_name = "BYTES", value_parser = memory::bytes, allow_negative_numbers = true)]
     max_memory: Option<u64>,
 }
@@ -113,7 +113,7 @@ impl RowArgs {
         self.data.is_some()
     }
 
-    /// Rows with their labels, not scaled. `form` is that of the model's table, `means` what stands for missing cells.
+    /// Rows with their labels, not scaled. `form` is that of the model's table, `means` has the values for missing cells.
     pub fn labelled(&self, form: Option<&Form>, means: &[f64], quiet: bool) -> Result<Dataset> {
         match self.source(form)? {
             Source::Whole(data) => Ok(*data),
@@ -129,7 +129,7 @@ impl RowArgs {
         }
     }
 
-    /// Rows without a look at their labels, which are all 0.
+    /// Rows whose labels are not read but set to 0.
     pub fn features(&self, form: Option<&Form>, means: &[f64], quiet: bool) -> Result<Dataset> {
         match self.source(form)? {
             Source::Whole(data) => Ok(*data),
@@ -190,7 +190,7 @@ pub struct Data {
 /// What was read.
 #[derive(Debug, Clone)]
 pub struct Read {
-    /// As it was given.
+    /// The source, as it was given.
     pub source: String,
     /// Where the test rows come from.
     pub test: String,
@@ -199,7 +199,7 @@ pub struct Read {
     pub features: usize,
     pub train_rows: usize,
     pub test_rows: usize,
-    /// What a CSV file's lines and columns were taken for, and its test file's.
+    /// How a CSV file and its test file were understood.
     pub csv: Option<Reading>,
     pub csv_test: Option<Reading>,
     /// The columns of a CSV file, for other files like it.
@@ -218,7 +218,7 @@ pub struct Run {
     pub engine: &'static str,
 }
 
-/// What a run starts from: the first line that it prints.
+/// What a run starts with, for the first line that it prints.
 #[derive(Debug, Clone)]
 pub struct Summary {
     pub read: Read,
@@ -227,25 +227,25 @@ pub struct Summary {
 
 static LOADING: AtomicBool = AtomicBool::new(false);
 
-/// Whether data are being read. Nothing is lost then if the program ends at once.
+/// Whether data are being read. Meanwhile the program may end at once without losing anything.
 pub fn is_loading() -> bool {
     LOADING.load(Ordering::Relaxed)
 }
 
 impl DataArgs {
-    /// Bytes that data, network and rule may take.
+    /// The most bytes of data, network and rule.
     pub fn memory(&self) -> Option<u64> {
         self.max_memory.or_else(memory::available)
     }
 
-    /// Training and test part, scaled, and how.
+    /// Training and test part, scaled, and the scaler.
     pub fn load(&self, seed: u64, quiet: bool) -> Result<(Data, Scaler)> {
         let Data { mut train, mut test, read } = self.load_unscaled(seed, quiet)?;
         let scaler = read.scale(&mut train, &mut test)?;
         Ok((Data { train, test, read }, scaler))
     }
 
-    /// Training and test part as they were read.
+    /// Training and test part, not scaled.
     pub fn load_unscaled(&self, seed: u64, quiet: bool) -> Result<Data> {
         self.check()?;
         LOADING.store(true, Ordering::Relaxed);
@@ -258,7 +258,7 @@ impl DataArgs {
         Ok(Data { train, test, read })
     }
 
-    /// Whether the options fit each other and what is read.
+    /// Checks that the options fit each other and the data.
     fn check(&self) -> Result<()> {
         if let Some(fraction) = self.test_fraction {
             let fits = fraction > 0.0 && fraction < 1.0;
@@ -349,14 +349,14 @@ impl DataArgs {
     }
 }
 
-/// How messages call what is piped in.
+/// The name of standard input in messages.
 pub const STDIN: &str = "standard input";
 
 fn is_stdin(path: &Path) -> bool {
     path.as_os_str() == "-"
 }
 
-/// Standard input, which may come late: what is waited for is said.
+/// Standard input. The data may come late, so a note says what the program waits for.
 fn stdin(quiet: bool) -> io::StdinLock<'static> {
     if !quiet {
         crate::report::note("reading a table from standard input");
@@ -364,7 +364,7 @@ fn stdin(quiet: bool) -> io::StdinLock<'static> {
     io::stdin().lock()
 }
 
-/// Whether there is such a file and one may look at it.
+/// Checks that a file exists and may be opened.
 fn reachable(path: &Path, takes: &str) -> Result<()> {
     let takes = format!("{takes}, or - for standard input");
     match path.metadata() {
@@ -409,9 +409,9 @@ fn delimiter(text: &str) -> Result<u8, String> {
 }
 
 impl Read {
-    /// Brings both parts to the scale of the first.
+    /// Scales both parts by the first one.
     pub fn scale(&self, train: &mut Dataset, test: &mut Dataset) -> thalweg::Result<Scaler> {
-        // Pixels share one unit.
+        // Pixels have one unit.
         let scaler = if self.csv.is_none() { Scaler::range(train)? } else { Scaler::standard(train)? };
         scaler.apply(train)?;
         scaler.apply(test)?;
@@ -432,7 +432,7 @@ impl Read {
         }
     }
 
-    /// What was taken for what, for people.
+    /// How the file was understood, as text.
     pub fn notes(&self) -> Vec<String> {
         let mut notes = Vec::new();
         for (reading, of) in [(&self.csv, ""), (&self.csv_test, " of the test file")] {
@@ -475,7 +475,7 @@ fn classes(train: &Dataset, test: &Dataset) -> Vec<(String, usize)> {
 }
 
 impl Summary {
-    /// For people: a line for the data, one for the run, and what else there is to say about the data.
+    /// As text: a line for the data, one for the run, and further notes about the data.
     pub fn lines(&self) -> Vec<String> {
         let Self { read, run } = self;
         let classes = listed(read.classes.iter().map(|(name, rows)| format!("{} ({rows})", shown(name))));
@@ -528,7 +528,7 @@ impl Summary {
     }
 }
 
-/// What a table's lines and columns were taken for.
+/// How a table was understood.
 fn reading(reading: &Reading) -> Value {
     let categories: Vec<Value> =
         reading.categories.iter().map(|(name, texts)| json!({ "column": name, "texts": texts })).collect();
@@ -552,7 +552,7 @@ fn listed(texts: impl ExactSizeIterator<Item = String>) -> String {
     texts.take(LISTED).collect::<Vec<_>>().join(", ") + more
 }
 
-/// A text from outside: as it is where it is plain, else in quotes.
+/// A text from outside: as it is if it is plain, else in quotes.
 pub fn shown(text: &str) -> String {
     let plain = |c: char| c.is_alphanumeric() || " -_./".contains(c);
     if !text.is_empty() && text.chars().count() <= 40 && text.chars().all(plain) { text.into() } else { quoted(text) }

@@ -24,7 +24,7 @@ pub struct Args {
     #[arg(value_name = "FILE|DIR")]
     first: PathBuf,
 
-    /// What it is compared with
+    /// The file or folder to compare it with
     #[arg(value_name = "FILE|DIR")]
     second: PathBuf,
 
@@ -130,7 +130,7 @@ impl Differences {
             object
         };
         let differ = |difference: &Difference| if let Difference::Values { largest, .. } = difference { *largest } else { 0.0 };
-        // NaN is larger than any number here: it must not get lost.
+        // NaN counts as larger than any number, so that it is not lost.
         let largest = self.tensors.iter().map(|(_, d)| differ(d)).fold(0.0, |a: f64, b| if !(b <= a) { b } else { a });
         json!({
             "same": self.is_empty(),

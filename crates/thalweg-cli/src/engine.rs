@@ -11,8 +11,8 @@ use thalweg::plan::Engine;
 /// The options that choose an engine.
 #[derive(Debug, clap::Args)]
 pub struct EngineArgs {
-    /// Which engine does the work: `auto` is a real GPU if there is one, else the CPU engine; `gpu` the best GPU, a software driver only
-    /// where there is nothing else
+    /// The engine: `auto` is a real GPU if there is one, else the CPU engine; `gpu` is the best GPU, or a software driver if
+    /// there is no other; `cpu` is the CPU engine
     #[arg(long, value_parser = choice, default_value = "auto", value_name = "auto|gpu|cpu")]
     engine: Choice,
 
@@ -25,7 +25,7 @@ pub struct EngineArgs {
 enum Choice {
     /// A real GPU if there is one, else the CPU engine
     Auto,
-    /// The best GPU; a software driver only where there is nothing else
+    /// The best GPU, or a software driver if there is no other
     Gpu,
     /// The CPU engine
     Cpu,
@@ -46,7 +46,7 @@ impl Picked {
         }
     }
 
-    /// The largest buffer that a kernel reaches, where there is a limit.
+    /// The largest buffer that a kernel can bind, if there is a limit.
     pub fn binding(&self) -> Option<u64> {
         match self {
             Self::Gpu(gpu) => Some(gpu.device().limits().max_storage_buffer_binding_size),
@@ -64,7 +64,7 @@ impl Picked {
 }
 
 impl EngineArgs {
-    /// Whether the options fit each other.
+    /// Checks that the options fit each other.
     pub fn check(&self, threads: Option<usize>) -> Result<()> {
         match (self.engine, &self.adapter) {
             (Choice::Cpu, Some(_)) => Err(no_adapter()),
@@ -75,7 +75,7 @@ impl EngineArgs {
         }
     }
 
-    /// Makes the engine, and says on stderr if it is not what one would expect.
+    /// Makes the engine, and says on stderr if it may not be the expected one.
     pub fn pick(&self, quiet: bool, threads: Option<usize>) -> Result<Picked> {
         match (self.engine, &self.adapter) {
             (Choice::Cpu, _) => Ok(Picked::Cpu(cpu(threads))),
@@ -96,18 +96,18 @@ fn choice(text: &str) -> Result<Choice, String> {
     }
 }
 
-/// Why a text names no engine.
+/// The error for a text that names no engine.
 pub fn no_engine(text: &str, engines: &str) -> String {
     let hint = if GPUS.contains(&&*text.to_lowercase()) { "; GPUs of every vendor are gpu" } else { "" };
     format!("possible values: {engines}{hint}")
 }
 
-/// The CPU engine needs no adapter.
+/// The error for an adapter with the CPU engine.
 pub fn no_adapter() -> anyhow::Error {
     Usage("--adapter names a GPU adapter, and --engine cpu uses none; leave one of them out".into()).into()
 }
 
-/// What people call a GPU.
+/// Names that people use for a GPU.
 const GPUS: [&str; 11] = ["cuda", "rocm", "hip", "metal", "mps", "vulkan", "dx12", "nvidia", "amd", "webgpu", "wgpu"];
 
 fn named(name: &str) -> Result<Picked> {
@@ -118,7 +118,7 @@ fn named(name: &str) -> Result<Picked> {
     }
 }
 
-/// Asking for a GPU in so many words allows a software driver where there is nothing else.
+/// The GPU for `--engine gpu`: since it was asked for, a software driver is allowed if there is no other.
 fn any_gpu(quiet: bool) -> Result<Picked> {
     let gpu = Gpu::with(&GpuOptions { allow_cpu: true, ..Default::default() })?;
     if gpu.is_cpu() && !quiet {
@@ -141,7 +141,7 @@ fn auto(quiet: bool, threads: Option<usize>) -> Picked {
     Picked::Cpu(cpu)
 }
 
-/// Why there is no GPU, without what to do about it.
+/// Why there is no GPU, without the advice.
 fn reason(error: &Error) -> String {
     match error {
         Error::NoAdapter { reason, .. } => reason.clone(),

@@ -1,4 +1,4 @@
-//! `thalweg info`: what there is to run on, and what Thalweg would do with it.
+//! `thalweg info`: the adapters and the CPU, and what Thalweg would run on them.
 
 use serde_json::{Value, json};
 use std::io::{self, Write};
@@ -7,7 +7,7 @@ use thalweg::gpu::{Gpu, adapters, product_variant};
 use thalweg::plan::Engine;
 use thalweg::wgpu::{Adapter, Features};
 
-/// What the engine may use where it is there.
+/// Features that the engine uses if the adapter has them.
 const FEATURES: [(&str, Features); 6] = [
     ("timestamps", Features::TIMESTAMP_QUERY),
     ("subgroups", Features::SUBGROUP),
@@ -26,10 +26,10 @@ pub struct Args {
     json: bool,
 }
 
-/// What `--engine auto` picks: the GPU of that name, or the CPU engine for that reason.
+/// What `--engine auto` picks: the name of a GPU, or the reason for the CPU engine.
 type Auto = Result<String, String>;
 
-/// Runs the command. Having no adapter is an answer, not a failure.
+/// Runs the command. It also succeeds without an adapter.
 pub fn run(args: Args) -> anyhow::Result<()> {
     let adapters = adapters();
     let auto = Gpu::new().map(|gpu| gpu.info().name.clone()).map_err(|error| error.to_string());
@@ -55,7 +55,7 @@ fn limits(adapter: &Adapter) -> [(&'static str, u64); 5] {
     ]
 }
 
-/// The update's kernel, on every adapter.
+/// The update's kernel, which is the same on every adapter.
 const UPDATE: &str = "vec4 × 256 threads";
 
 fn text(adapters: &[Adapter], auto: &Auto, cpu: &str) -> String {

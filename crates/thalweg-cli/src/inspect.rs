@@ -120,13 +120,13 @@ fn is_number(name: &str, tensor: &Tensor) -> bool {
     tensor.len() <= 64 && (known || !tensor.dtype.is_float() || ["scalars", "counts", "frozen"].contains(&name))
 }
 
-/// A text of a file: JSON where it is an object or a list.
+/// A text of a file: parsed as JSON if it is an object or a list.
 fn parsed(text: &str) -> Value {
     let value = serde_json::from_str(text).ok().filter(|value: &Value| value.is_object() || value.is_array());
     value.unwrap_or_else(|| text.into())
 }
 
-/// JSON has no infinite numbers and no NaN: they are texts.
+/// A number for JSON. JSON has no infinity and no NaN, so they become texts.
 pub fn number(x: f64) -> Value {
     if x.is_finite() { json!(x) } else { json!(x.to_string()) }
 }
@@ -144,7 +144,7 @@ fn shown(tensor: &Tensor) -> String {
     if tensor.shape.is_empty() { all.concat() } else { format!("[{}]", all.join(", ")) }
 }
 
-/// What the elements of a tensor are like.
+/// Figures about the elements of a tensor.
 struct Look {
     /// The root of the sum of squares.
     norm: f64,
@@ -164,7 +164,7 @@ impl Look {
                 bad = Some((place, x));
             }
         }
-        // Squares of large and of small numbers leave the range of floats.
+        // Squares of very large and very small numbers are out of the range of floats, so elements are divided by the largest.
         let unit = least.abs().max(largest.abs());
         let norm = match (tensor.is_empty(), bad) {
             (true, _) => 0.0,
@@ -181,7 +181,7 @@ pub fn norm(tensor: &Tensor) -> f64 {
     Look::at(tensor).norm
 }
 
-/// The place of an element, by dimension.
+/// The index of an element along each dimension.
 pub fn index(place: usize, shape: &[usize]) -> Vec<usize> {
     let mut rest = place;
     let mut index: Vec<usize> = shape

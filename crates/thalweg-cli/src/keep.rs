@@ -1,4 +1,4 @@
-//! Files of a run that outlive it: the model at its end, checkpoints on the way.
+//! The files that a run leaves: the model at its end, and checkpoints during it.
 
 use crate::Usage;
 use crate::report::{Epoch, Score, note};
@@ -12,18 +12,20 @@ use thalweg::data::{Dataset, Scaler};
 use thalweg::plan::Program;
 use thalweg::{Error, Trainer};
 
-/// The options of files that outlive a run.
+/// The options of the files that a run leaves.
 #[derive(Debug, Clone, clap::Args)]
 pub struct KeepArgs {
-    /// Where to put the trained model, for `predict`, `evaluate` and --resume: at the end, also where a signal ends the run
+    /// Where to write the trained model, for `predict`, `evaluate` and --resume: at the end of the run, even if a signal ends
+    /// it
     #[arg(long, value_name = "FILE")]
     pub save: Option<PathBuf>,
 
-    /// Where to keep checkpoints on the way, written in the background: the last ones and the one with the best test accuracy
+    /// A folder for checkpoints during the run, written in the background: the last ones and the one with the best test
+    /// accuracy
     #[arg(long, value_name = "DIR")]
     pub checkpoint: Option<PathBuf>,
 
-    /// How often: every so many steps, or seconds
+    /// How often to write a checkpoint: a number of steps, or of seconds such as 60s
     #[arg(long, value_name = "N|Ns", default_value = "60s", value_parser = every)]
     pub every: Every,
 
@@ -31,21 +33,22 @@ pub struct KeepArgs {
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = crate::numbers::whole::<usize>(1..=1 << 20))]
     pub keep: usize,
 
-    /// Go on with a run: a file of --save or --checkpoint, or a folder of checkpoints, which further ones go into as well. Settings come
-    /// from the file; --epochs or --until may extend the run, and where and how it is made is said anew (--engine, --out, --save …)
+    /// Resume a run from a file of --save or --checkpoint, or from a folder of checkpoints, which also gets the new ones.
+    /// Settings come from the file. --epochs or --until may extend the run; options about where it runs and writes (--engine,
+    /// --out, --save …) have to be given again
     #[arg(long, value_name = "DIR|FILE")]
     pub resume: Option<PathBuf>,
 
-    /// End at this step, counted from the start of the run; with --resume from the last checkpoint before it
+    /// End at this step, counted from the start of the run. With --resume, start from the last checkpoint before it
     #[arg(long, value_name = "STEP", value_parser = crate::numbers::whole::<u64>(1..=1 << 48))]
     pub until: Option<u64>,
 
-    /// Print the loss and the norm of this tensor after every step, such as `0.weight` or `state.0.weight.exp_avg`, to look at a run
-    /// again; no checkpoints are written meanwhile. May be repeated
+    /// Print the loss and the norm of this tensor, such as `0.weight` or `state.0.weight.exp_avg`, after every step, to look
+    /// into a run again. No checkpoints are written. May be repeated
     #[arg(long, value_name = "NAME")]
     pub watch: Vec<String>,
 
-    /// Where to put event files for TensorBoard
+    /// A folder for TensorBoard's event files
     #[arg(long, value_name = "DIR")]
     pub tensorboard: Option<PathBuf>,
 }
@@ -54,7 +57,7 @@ fn every(text: &str) -> Result<Every, String> {
     text.parse().map_err(|error: Error| error.to_string())
 }
 
-/// What a file says about its run, the same in all of its files.
+/// What each file of a run says about the run.
 pub struct About {
     texts: Vec<(&'static str, String)>,
     scaler: Scaler,
@@ -73,7 +76,7 @@ impl About {
         Self { texts, scaler }
     }
 
-    /// Adds it to what a trainer has come to.
+    /// Adds it to a trainer's tensors.
     fn tensors(&self, mut tensors: Tensors, history: &[Epoch], seconds: f64) -> Result<Tensors> {
         tensors.texts.extend(self.texts.iter().map(|(name, text)| (name.to_string(), text.clone())));
         let rows: Vec<f64> = history.iter().flat_map(row).collect();
@@ -86,7 +89,7 @@ impl About {
     }
 }
 
-/// The text that says which data a run is of.
+/// The text that identifies the data of a run.
 pub const DATA: &str = "data";
 
 /// Numbers of rows and a hash of all cells and labels.
@@ -100,7 +103,7 @@ pub fn fingerprint(train: &Dataset, test: &Dataset) -> String {
     format!("{} training rows, {} test rows, {} features, hash {hash:016x}", train.rows(), test.rows(), train.width)
 }
 
-/// Numbers of an epoch in a file.
+/// How many numbers of an epoch a file has.
 const COLUMNS: usize = 7;
 
 fn row(epoch: &Epoch) -> [f64; COLUMNS] {
@@ -133,7 +136,7 @@ pub fn columns_json(form: &Form) -> Value {
     json!({ "header": header, "columns": columns, "label": label, "features": features, "classes": classes })
 }
 
-/// The columns of a file, if its run learned from a CSV file.
+/// The columns that a file has, if its run was trained on a CSV file.
 pub fn columns(own: &Tensors) -> Result<Option<Form>> {
     let Some(text) = own.texts.get("columns") else { return Ok(None) };
     let value: Value = serde_json::from_str(text)?;
@@ -163,12 +166,13 @@ pub struct Keeper {
     due: Due,
     /// The step of the newest checkpoint.
     newest: Option<u64>,
-    /// What could not be written first.
+    /// The first failure to write.
     failure: Option<anyhow::Error>,
 }
 
 impl Keeper {
-    /// Takes the folder, so that one that cannot be written stops the run before it starts. `start` is the step from which a run goes on.
+    /// Opens the folder, so that a folder that cannot be written stops the run before it starts. `start` is the step from which
+    /// a run goes on.
     pub fn new(args: &KeepArgs, about: About, start: u64) -> Result<Self> {
         let folder = match (&args.checkpoint, &args.resume) {
             _ if !args.watch.is_empty() => None,
@@ -192,7 +196,7 @@ impl Keeper {
         self.saver.is_some() && self.due.at(step)
     }
 
-    /// Writes a checkpoint in the background. What cannot be written does not end the run.
+    /// Writes a checkpoint in the background. A failure to write does not end the run.
     pub fn checkpoint<P: Program<Float = f32>>(
         &mut self,
         trainer: &mut Trainer<P>,
@@ -221,7 +225,7 @@ impl Keeper {
         Ok(())
     }
 
-    /// The last checkpoint, and the file of the model.
+    /// Writes the last checkpoint, and the file of the model.
     pub fn end<P: Program<Float = f32>>(&mut self, trainer: &mut Trainer<P>, history: &[Epoch], seconds: f64) -> Result<()> {
         self.checkpoint(trainer, history, seconds)?;
         let ended = self.saver.take().map_or(Ok(()), Saver::finish);
@@ -234,14 +238,14 @@ impl Keeper {
         Ok(())
     }
 
-    /// Whether everything could be written.
+    /// Returns the first failure to write, if there was one.
     pub fn finish(&mut self) -> Result<()> {
         let ended = self.saver.take().map_or(Ok(()), Saver::finish);
         self.hear(ended);
         self.failure.take().map_or(Ok(()), Err)
     }
 
-    /// Remembers and tells the first failure.
+    /// Keeps the first failure, and notes it on stderr.
     fn hear(&mut self, written: thalweg::Result<()>) {
         if let (Err(error), None) = (written, &self.failure) {
             note(&format!("warning: {error}; the run goes on"));
@@ -250,7 +254,7 @@ impl Keeper {
     }
 }
 
-/// Opens a folder of checkpoints. One that has some is only for the run that they are of.
+/// Opens a folder of checkpoints. If it has some already, only the run that wrote them may use it.
 fn open(folder: &Path, keep: usize, same: bool) -> Result<Saver> {
     let opened = Folder::open(folder)?.keep(keep);
     if !same && !Folder::steps(folder)?.is_empty() {

@@ -1,10 +1,10 @@
-//! Limits of an adapter, in the words of who trains a network.
+//! Limits of an adapter, explained to somebody who trains a network.
 
 use crate::memory::human;
 use anyhow::{Error, anyhow};
 use thalweg::Unit;
 
-/// An error of the library as it is, unless an adapter's limit is in the way of a layer: then with the layer, and what to do.
+/// An error of the library as it is. If an adapter's limit stops a layer, the error names the layer and says what to do.
 pub fn explain(error: Error, widths: &[usize], batch: usize) -> Error {
     let Some(thalweg::Error::Limit { what, needed, allowed, unit }) = error.downcast_ref() else { return error };
     let todo = "take --engine cpu, or another --hidden or --batch";

@@ -47,7 +47,7 @@ Examples:
 Exit codes: 0 done; 1 failed, or the loss is not finite; 2 wrong usage; 130, 143, 129 ended by Ctrl-C, SIGTERM, SIGHUP; 141 nobody reads
 the output of train, sweep or bench any more.";
 
-/// What a shell reports of a program that wrote to a pipe without a reader.
+/// The exit code that shells report for a program that wrote to a pipe without a reader.
 const NO_READER: u8 = 141;
 
 /// An optimizer engine for any GPU, with a CPU twin.
@@ -74,12 +74,12 @@ enum Command {
     Man(shell::ManArgs),
 }
 
-/// Arguments that parse but make no sense.
+/// Arguments that can be parsed but are wrong.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 struct Usage(String);
 
-/// A signal that asked for an end.
+/// A signal that ended the run.
 #[derive(Debug, thiserror::Error)]
 #[error("interrupted after {done}")]
 struct Interrupted {
@@ -87,7 +87,7 @@ struct Interrupted {
     signal: i32,
 }
 
-/// Two files that are not the same. It is said where they differ.
+/// Two files differ. Where they differ was printed before.
 #[derive(Debug, thiserror::Error)]
 #[error("the files differ")]
 struct Differ;
@@ -102,7 +102,7 @@ fn main() -> ExitCode {
         Err(error) => return not_parsed(&error),
         Ok(cli) => cli,
     };
-    // What such a command has left to do is lost if nobody reads it.
+    // The rest of such a command's work is lost if nobody reads its output.
     let lost = matches!(command, Command::Train(_) | Command::Sweep(_) | Command::Bench(_));
     let outcome = match command {
         Command::Train(args) => train::run(*args, resume::Given::of_command(&matches)),
@@ -125,7 +125,8 @@ fn main() -> ExitCode {
     }
 }
 
-/// Mesa's device selection complains on stderr where a session has no runtime folder. Nothing is drawn here, so it is not needed.
+/// Mesa's device selection prints a complaint on stderr if a session has no runtime folder. It is for drawing, so it is
+/// switched off.
 #[cfg_attr(unix, expect(unsafe_code, reason = "the environment is changed before any thread could read it"))]
 fn quiet_drivers() {
     #[cfg(unix)]
@@ -135,7 +136,7 @@ fn quiet_drivers() {
     }
 }
 
-/// Help and version are asked for and go to stdout; anything else is wrong usage.
+/// Help and version were asked for, so they go to stdout; anything else is wrong usage.
 fn not_parsed(error: &clap::Error) -> ExitCode {
     match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => return printed(&error.render().to_string()),
@@ -153,7 +154,7 @@ fn not_parsed(error: &clap::Error) -> ExitCode {
     ExitCode::from(2)
 }
 
-/// What may have been meant by an argument that a command does not have.
+/// A hint for an argument that a command does not have.
 fn meant(error: &clap::Error, command: &str) -> Option<String> {
     let Some(ContextValue::String(given)) = error.get(ContextKind::InvalidArg) else { return None };
     if error.kind() != ErrorKind::UnknownArgument || !matches!(command, "train" | "sweep") {
@@ -168,7 +169,7 @@ fn meant(error: &clap::Error, command: &str) -> Option<String> {
     Some(format!("settings of a rule are given as --set {setting}=VALUE"))
 }
 
-/// Prints a text. A reader that has left wants no more of it.
+/// Prints a text. If the reader has gone, that is no failure.
 fn printed(text: &str) -> ExitCode {
     let mut out = io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
@@ -177,7 +178,7 @@ fn printed(text: &str) -> ExitCode {
     }
 }
 
-/// Whether whoever read our output has left.
+/// Whether the error means that the reader of our output has gone.
 fn is_unread(error: &anyhow::Error) -> bool {
     error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
 }
@@ -190,7 +191,7 @@ fn failed(error: &anyhow::Error) -> ExitCode {
     if error.is::<Differ>() {
         return ExitCode::from(1);
     }
-    // Whatever else is read or written is named where it happens.
+    // All other errors of input and output name their file.
     let stdout = if error.is::<io::Error>() && error.chain().count() == 1 { "cannot write to stdout: " } else { "" };
     note(&format!("error: {stdout}{}", one_line(format!("{error:#}").lines())));
     ExitCode::from(if error.is::<Usage>() { 2 } else { 1 })
@@ -198,7 +199,7 @@ fn failed(error: &anyhow::Error) -> ExitCode {
 
 fn one_line<'a>(lines: impl Iterator<Item = &'a str>) -> String {
     let lines: Vec<&str> = lines.map(str::trim).filter(|line| !line.is_empty()).collect();
-    // Names of files and what stands in them must not steer the terminal.
+    // Names and contents of files must not control the terminal.
     let shown = |c: char| if c.is_control() { c.escape_debug().to_string() } else { c.to_string() };
     lines.join(" ").chars().map(shown).collect()
 }

@@ -1,11 +1,11 @@
-//! How much memory there is, and what does not fit into it.
+//! How much memory there is, and errors for what does not fit into it.
 
 use anyhow::{Result, bail};
 use std::fs;
 use std::path::Path;
 
-/// Bytes that this process may still take, as far as the system says: memory that is free or can be freed, within the limits of its
-/// control groups and of its address space. Only Linux is asked.
+/// The bytes that this process may still take, if the system tells: memory that is free or can be freed, within the limits of
+/// its control groups and of its address space. Known on Linux only.
 pub fn available() -> Option<u64> {
     let machine = fs::read_to_string("/proc/meminfo").ok().and_then(|text| kibibytes(&text, "MemAvailable:"));
     let groups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
@@ -23,7 +23,7 @@ pub fn check(what: &str, needed: u128, limit: Option<u64>) -> Result<()> {
     Ok(())
 }
 
-/// Bytes in units that people read.
+/// Bytes in a readable unit.
 pub fn human(bytes: u128) -> String {
     let units = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
     let (mut x, mut unit) = (bytes as f64, "bytes");
@@ -36,7 +36,7 @@ pub fn human(bytes: u128) -> String {
     if unit == "bytes" { format!("{bytes} bytes") } else { format!("{x:.1} {unit}") }
 }
 
-/// A number of bytes as it is given: `500M`, `2G`.
+/// Reads a number of bytes such as `500M` or `2G`.
 pub fn bytes(text: &str) -> Result<u64, String> {
     let wrong = || format!("'{text}' is not a number of bytes, such as 500M or 2G");
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
@@ -64,8 +64,9 @@ fn address_space(limits: &str) -> Option<u64> {
     line.split_whitespace().next()?.parse().ok()
 }
 
-/// What a line of `/proc/self/cgroup` leaves: `0::/path` in version 2, `4:memory:/path` in version 1. Limits hold for all that is
-/// below, so the smallest on the way to the root counts. In a container the path may be one of the host's, and the root its own.
+/// The bytes that the control group of a line of `/proc/self/cgroup` leaves: `0::/path` in version 2, `4:memory:/path` in
+/// version 1. A limit holds for all groups below, so the smallest on the way to the root counts. In a container the path may be
+/// that of the host, while the root is the container's.
 fn group(line: &str, root: &Path) -> Option<u64> {
     let mut parts = line.splitn(3, ':');
     let (_, controllers, path) = (parts.next()?, parts.next()?, parts.next()?);
@@ -80,7 +81,7 @@ fn group(line: &str, root: &Path) -> Option<u64> {
     path.ancestors().take_while(|folder| folder.starts_with(&root)).filter_map(|folder| left(folder, names)).min()
 }
 
-/// What the limit of one control group leaves; cached files can be let go.
+/// The bytes that the limit of one control group leaves. Cached files can be freed, so they do not count as used.
 fn left(folder: &Path, [limit, used, cached]: [&str; 3]) -> Option<u64> {
     let number = |name: &str| fs::read_to_string(folder.join(name)).ok()?.trim().parse::<u64>().ok();
     let stat = fs::read_to_string(folder.join("memory.stat")).unwrap_or_default();

@@ -1,4 +1,4 @@
-//! What is trained: the options of a perceptron, and whether it fits into memory.
+//! The model: the options of a perceptron, and whether it fits into memory.
 
 use crate::memory;
 use crate::numbers::whole;
@@ -7,7 +7,7 @@ use clap::ValueEnum;
 use thalweg::nn::{self, Sequential};
 use thalweg::{AnyRule, Memory};
 
-/// More is a slip of the finger: two such layers have four thousand million weights.
+/// A larger width is a typing mistake: two such layers have four thousand million weights.
 pub const MAX_WIDTH: u64 = 1 << 16;
 
 /// The options of a model.
@@ -24,7 +24,7 @@ pub struct ModelArgs {
     )]
     pub hidden: Vec<usize>,
 
-    /// What follows each hidden layer
+    /// The activation after each hidden layer
     #[arg(long, value_enum, default_value_t, hide_possible_values = true, value_name = "relu|gelu|tanh")]
     pub activation: Nonlinearity,
 }
@@ -49,7 +49,7 @@ impl Nonlinearity {
 }
 
 impl ModelArgs {
-    /// The perceptron for so many inputs and outputs.
+    /// The perceptron with this number of inputs and outputs.
     pub fn perceptron(&self, inputs: usize, outputs: usize) -> Sequential {
         Sequential::perceptron(inputs, &self.hidden, outputs, self.activation.function())
     }
@@ -73,19 +73,19 @@ impl Shape<'_> {
         widths.windows(2).map(|pair| (pair[0] + 1) * pair[1]).sum()
     }
 
-    /// Memory of a network with its rule and its batches, data apart.
+    /// Memory of a network with its rule and its batches, without the data.
     pub fn bytes(&self, rule: &dyn AnyRule, batch: usize) -> u128 {
         let widths: u128 = self.widths().into_iter().map(|width| width as u128).sum();
-        // First weights in f64 and f32, then parameters, gradients and what the rule keeps.
+        // Start values in f64 and f32, then parameters, gradients and the state of the rule.
         let per_parameter = 8 + 4 + 4 + 4 + Memory::of(rule).bytes as u128;
-        // Outputs before and after each activation and their gradients, of a batch and of an evaluation.
+        // Outputs before and after each activation and their gradients, for a batch and for an evaluation.
         let between = 4 * widths * 4 * (batch.max(256) as u128 + 256);
         self.parameters() * per_parameter + between
     }
 
     /// Refuses a network that does not fit into memory with its data, before any of it is made.
     pub fn check_memory(&self, rule: &dyn AnyRule, batch: usize, cells: usize, limit: Option<u64>) -> Result<()> {
-        // As they were read, as they are uploaded, as they lie on the device.
+        // The data three times: as they were read, as they are uploaded, and on the device.
         let data = 3 * 4 * cells as u128;
         let (parameters, needed) = (self.parameters(), self.bytes(rule, batch) + data);
         let hidden: Vec<String> = self.hidden.iter().map(usize::to_string).collect();

@@ -1,8 +1,8 @@
-//! Names as people write them: in any case, with other dashes, as PyTorch, Keras and optax have them, or with a slip.
+//! Names as people write them: in any case, with other dashes, as in PyTorch, Keras and optax, or with a typing mistake.
 
 use thalweg::{Error, Result};
 
-/// What others call it, without case and dashes, and what it is called here; a text with a space is a hint.
+/// Names of other libraries, in small letters without dashes, and the names here. A text with a space is a hint instead.
 type Synonyms = &'static [(&'static str, &'static str)];
 
 pub const RULES: Synonyms = &[

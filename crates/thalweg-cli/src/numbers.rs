@@ -1,4 +1,4 @@
-//! Numbers as they are given on the command line, for all options alike: clap puts the option and the value before these messages.
+//! Reads the numbers of all options. clap puts the option and the value before these messages.
 
 use std::ops::RangeInclusive;
 
@@ -11,7 +11,7 @@ pub fn whole<T: TryFrom<u64>>(range: RangeInclusive<u64>) -> impl Fn(&str) -> Re
     }
 }
 
-/// Reads numbers. What they may be is said where the setting is checked.
+/// Reads numbers. Their ranges are checked with the settings.
 pub fn real(text: &str) -> Result<f64, String> {
     let point = || text.replace(',', ".");
     text.parse().map_err(|_| match point().parse::<f64>() {

@@ -1,7 +1,7 @@
 //! The folder of a run: metrics.csv, curve.svg and run.json.
 //!
-//! What an earlier run left there stays until this one has trained an epoch. A file is written beside its place and renamed, so that it is
-//! whole whenever the program ends. One run at a time has the folder.
+//! The files of an earlier run stay until this one has trained an epoch. A file is written under another name and then renamed,
+//! so that it is whole whenever the program ends. Only one run at a time may use the folder.
 
 use crate::curve;
 use crate::report::{Epoch, note};
@@ -13,9 +13,9 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 const COLUMNS: &str = "epoch,train_loss,train_accuracy,test_loss,test_accuracy,steps,seconds\n";
-/// How often the curves of a long run are drawn again.
+/// The least time between two drawings of the curves in a long run.
 const REDRAW: Duration = Duration::from_secs(10);
-/// Folders that `--new-dir` tries.
+/// The most folders that `--new-dir` tries.
 const MOST_FOLDERS: usize = 10_000;
 
 /// The folder of a run, and the epochs that its files show.
@@ -26,18 +26,18 @@ pub struct Out {
     /// Whether this run made the folder.
     made: bool,
     table: File,
-    /// Where the table lies until it replaces an earlier one.
+    /// The table's temporary file, until it replaces an earlier table.
     beside: Option<PathBuf>,
     epochs: Vec<Epoch>,
     /// Whether this run has added an epoch.
     begun: bool,
     drawn: Instant,
-    /// What could not be written first.
+    /// The first failure to write.
     failure: Option<anyhow::Error>,
 }
 
 impl Out {
-    /// Takes the folder, so that one that cannot be written stops the run before it starts.
+    /// Opens the folder, so that a folder that cannot be written stops the run before it starts.
     pub fn new(directory: &Path) -> Result<Self> {
         let made = !directory.exists();
         fs::create_dir_all(directory).map_err(|error| no_folder(directory, error))?;
@@ -79,12 +79,12 @@ impl Out {
         &self.directory
     }
 
-    /// Adds the epochs of a run that goes on: the table has a line for each, whatever an interrupted run has left there.
+    /// Adds the earlier epochs of a resumed run: the table gets a line for each, whatever an interrupted run has left there.
     pub fn before(&mut self, epochs: &[Epoch]) {
         epochs.iter().for_each(|done| self.add(*done));
     }
 
-    /// Adds a line to the table, in one write. What cannot be written does not end the run: its result is worth more.
+    /// Adds a line to the table, in one write. A failure to write does not end the run: its result is worth more.
     fn add(&mut self, done: Epoch) {
         let Epoch { epoch, train, test, steps, seconds } = done;
         let [train_loss, test_loss] = [train.loss, test.loss];
@@ -131,12 +131,12 @@ impl Out {
         self.keep(written);
     }
 
-    /// Whether everything could be written.
+    /// Returns the first failure to write, if there was one.
     pub fn finish(&mut self) -> Result<()> {
         self.failure.take().map_or(Ok(()), Err)
     }
 
-    /// Remembers and tells the first failure.
+    /// Keeps the first failure, and notes it on stderr.
     fn keep(&mut self, written: Result<()>) {
         if let (Err(error), None) = (written, &self.failure) {
             note(&format!("warning: {error:#}; the run goes on"));
@@ -145,7 +145,7 @@ impl Out {
     }
 }
 
-/// A run that ended before its first epoch leaves nothing.
+/// A run that ended before its first epoch removes its files.
 impl Drop for Out {
     fn drop(&mut self) {
         if let Some(beside) = &self.beside {
@@ -157,7 +157,7 @@ impl Drop for Out {
     }
 }
 
-/// Takes the folder for this run. A file system that knows no locks lets every run in.
+/// Locks the folder for this run. On a file system without locks, nothing is locked.
 pub fn lock(directory: &Path) -> Result<Option<File>> {
     // On Unix a folder itself can be locked, which leaves no file behind.
     let opened = if cfg!(unix) { File::open(directory) } else { File::create(directory.join(".lock")) };
@@ -175,12 +175,12 @@ pub fn lock(directory: &Path) -> Result<Option<File>> {
     }
 }
 
-/// Whether something is there that is neither a file nor nothing, such as a device: it is written to, not replaced.
+/// Whether the path is something other than a file, such as a device: then it is written to, not replaced.
 fn is_special(path: &Path) -> bool {
     path.metadata().is_ok_and(|metadata| !metadata.is_file())
 }
 
-/// A file's place while it is written.
+/// The temporary name of a file while it is written.
 fn beside(path: &Path) -> PathBuf {
     let mut name = std::ffi::OsString::from(".");
     name.push(path.file_name().unwrap_or_default());
@@ -188,7 +188,7 @@ fn beside(path: &Path) -> PathBuf {
     path.with_file_name(name)
 }
 
-/// Writes a file beside its place and renames it. Where a link stands there, what it names is replaced.
+/// Writes a file under a temporary name and renames it. If the path is a link, the file that it points to is replaced.
 pub fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
     let write = || {
         if is_special(path) {

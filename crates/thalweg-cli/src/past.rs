@@ -1,4 +1,4 @@
-//! What a run that goes on has behind it, and how a run is looked at again.
+//! The past of a resumed run, and `--watch`, which looks into a run again.
 
 use crate::Usage;
 use crate::keep::{DATA, fingerprint, history};
@@ -14,10 +14,10 @@ use thalweg::data::Dataset;
 use thalweg::plan::Program;
 use thalweg::{Error, Trainer};
 
-/// What a run that goes on has behind it.
+/// The past of a resumed run.
 pub struct Past {
     path: PathBuf,
-    /// None if it starts anew.
+    /// The trainer's state; none if the run starts from its beginning.
     tensors: Option<Tensors>,
     engine: String,
     /// Whether its learning rates followed the loss.
@@ -27,7 +27,7 @@ pub struct Past {
 }
 
 impl Past {
-    /// Whether the run in a file can go on to step `goal` on these data. `steps` are those of --epochs.
+    /// Checks that the run in a file can go on to step `goal` with these data. `steps` are those of --epochs.
     pub fn of(
         resumed: &Resumed,
         given: &Given,
@@ -51,7 +51,7 @@ impl Past {
             );
             return Err(Usage(text).into());
         }
-        // The length that the schedule knows is that of --epochs.
+        // The schedule's length follows from --epochs.
         let epochs = arguments.text_of("epochs").map_or(Ok(EPOCHS), |text| text.parse())?;
         let extended = goal > steps || args.epochs != epochs;
         let anew = given.text_of("schedule") != arguments.text_of("schedule");
@@ -76,12 +76,12 @@ impl Past {
         Ok(Self { path: path.clone(), tensors: tensors.clone(), engine, had_plateau, history, spent })
     }
 
-    /// Steps that are made.
+    /// The steps that were made.
     pub fn steps(&self) -> u64 {
         self.tensors.as_ref().and_then(|tensors| steps_of(tensors).ok()).unwrap_or(0)
     }
 
-    /// Says that bits may differ on another engine.
+    /// Notes that bits may differ on another engine.
     pub fn check_engine(&self, engine: &str, quiet: bool) {
         if self.tensors.is_some() && self.engine != engine && !quiet {
             note(&format!(
@@ -91,7 +91,7 @@ impl Past {
         }
     }
 
-    /// Brings a trainer to where the run is.
+    /// Brings a trainer to the state of the run.
     pub fn load<P: Program<Float = f32>>(&self, trainer: &mut Trainer<P>) -> Result<()> {
         let Some(tensors) = &self.tensors else {
             note(&format!("no checkpoint is old enough: the run of {} is made again from its start", self.path.display()));
@@ -110,9 +110,9 @@ fn steps_of(tensors: &Tensors) -> Result<u64, Error> {
     Ok(tensors.get::<u64>("trainer.steps")?.first().copied().unwrap_or(0))
 }
 
-/// Tensors that are looked at after every step.
+/// The tensors of `--watch`.
 pub struct Watch {
-    /// As they were asked for, and as files call them.
+    /// Each name as it was given, and as it is in files.
     names: Vec<(String, String)>,
 }
 
@@ -140,7 +140,7 @@ impl Watch {
         Ok(Some(Self { names }))
     }
 
-    /// Tells the last step's loss and the norms after it.
+    /// Prints the last step's loss and the norms after it.
     pub fn look<P: Program>(&mut self, trainer: &mut Trainer<P>, report: &mut Report) -> Result<()>
     where
         P::Float: Element,

@@ -23,7 +23,7 @@ use thalweg::train::Confusion;
 /// The options of a model and where it runs.
 #[derive(Debug, clap::Args)]
 pub struct ModelFile {
-    /// A file of `train --save` or of a checkpoint, or a folder of checkpoints, of which the best one is taken
+    /// A file of `train --save`, a checkpoint, or a folder of checkpoints, of which the best one is used
     #[arg(long, value_name = "FILE|DIR")]
     model: PathBuf,
 
@@ -34,7 +34,7 @@ pub struct ModelFile {
     #[arg(long, value_name = "N", value_parser = whole::<usize>(1..=MAX_THREADS), allow_negative_numbers = true)]
     threads: Option<usize>,
 
-    /// Say nothing on stderr but what is wrong
+    /// Print only warnings and errors on stderr
     #[arg(short, long)]
     quiet: bool,
 }
@@ -55,11 +55,11 @@ pub struct Args {
     #[command(flatten)]
     rows: RowArgs,
 
-    /// Where to put the predictions as CSV [default: standard output]
+    /// Write the predictions as CSV into this file [default: standard output]
     #[arg(long, value_name = "FILE", conflicts_with = "json")]
     out: Option<PathBuf>,
 
-    /// Give the probability of each class as well
+    /// Also give the probability of each class
     #[arg(long)]
     proba: bool,
 
@@ -145,7 +145,7 @@ impl Model {
         let others = self.args.recipe.others(&*rule)?;
         let recipe = recipe(&*rule, others.as_deref(), self.args.recipe.clip_norm, self.args.recipe.state)?;
         let model = self.args.model.perceptron(self.inputs, self.outputs);
-        // A trainer has data; this one does not train.
+        // A trainer needs data, although this one does not train.
         let none = Dataset::new(vec![0.0; self.inputs], self.inputs, vec![self.outputs.saturating_sub(1) as u32])?;
         let mut trainer = Trainer::builder(&model, recipe).train(&none).build(engine)?;
         trainer.load_model(&self.tensors).map_err(|error| anyhow!("{}: {error}", self.path.display()))?;

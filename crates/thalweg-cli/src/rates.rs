@@ -1,4 +1,4 @@
-//! The learning rates of a run, and what changes them.
+//! The learning rates of a run, and how they change.
 
 use crate::Usage;
 use crate::data::short;
@@ -9,7 +9,7 @@ use thalweg::plan::Program;
 use thalweg::schedule::{Plateau, ReduceLrOnPlateau, Schedule};
 use thalweg::{AnyRule, Recipe, Setting, Trainer};
 
-/// What changes the learning rates from epoch to epoch, by the loss on the test data.
+/// Changes the learning rates from epoch to epoch, by the loss on the test data.
 pub struct Follower {
     plateau: Plateau,
     rates: Starts,
@@ -34,14 +34,14 @@ impl Follower {
         set(trainer, &self.rates, self.plateau.value())
     }
 
-    /// Takes the losses of epochs that are past. The rates that come of them are not set yet.
+    /// Takes the losses of earlier epochs. The rates that follow from them are not set yet.
     pub fn replay(&mut self, losses: impl Iterator<Item = f64>) {
         losses.for_each(|loss| {
             self.plateau.step(loss);
         });
     }
 
-    /// Takes the loss of an epoch.
+    /// Takes the loss of an epoch, and sets the rates that follow from it.
     pub fn epoch<P: Program>(&mut self, trainer: &mut Trainer<P>, loss: f64) -> Result<()> {
         let before = self.plateau.value();
         if self.plateau.step(loss) == before { Ok(()) } else { self.set(trainer) }
@@ -53,21 +53,21 @@ impl Follower {
 pub struct Rates {
     /// The rule's own rate, if it has one.
     lr: Option<f64>,
-    /// The schedule as it is with all lengths filled in, and its values.
+    /// The schedule with all lengths filled in, and its values.
     schedule: Option<(Scheduled, Option<Schedule>)>,
     steps: u64,
     epochs: usize,
 }
 
-/// Values at so many steps say enough about a longer run.
+/// The most steps at which a schedule is looked at; enough for a longer run too.
 const LOOKS: u64 = 100_000;
-/// A schedule whose highest value is below this hardly trains at all.
+/// With a highest value below this, a run hardly trains at all.
 const TINY: f64 = 1e-3;
-/// Schedules that are meant to stay for a while, at their end too.
+/// Schedules that are meant to stay at a value for a while, also at their end.
 const STAIRS: [&str; 4] = ["constant", "step", "multi_step", "piecewise"];
 
 impl Rates {
-    /// The schedule with everything that it was not given.
+    /// The schedule, with the settings that were not given filled in.
     pub fn schedule(&self) -> Option<String> {
         self.schedule.as_ref().map(|(scheduled, _)| scheduled.to_string())
     }
@@ -78,7 +78,7 @@ impl Rates {
         self.lr.map(|lr| lr * factor.unwrap_or(1.0))
     }
 
-    /// Steps at which the schedule is looked at, the last one among them, with its values there.
+    /// The steps at which the schedule is looked at, including the last one, with its values there.
     fn values(&self) -> Vec<(u64, f64)> {
         let Some((_, Some(schedule))) = &self.schedule else { return Vec::new() };
         let stride = self.steps.div_ceil(LOOKS).max(1);
@@ -86,7 +86,7 @@ impl Rates {
         (0..last).step_by(stride as usize).chain([last]).map(|step| (step, schedule.value(step))).collect()
     }
 
-    /// First, highest and last factor, with the steps.
+    /// The first, the highest and the last factor, with their steps.
     fn marks(&self) -> Option<[(u64, f64); 3]> {
         let values = self.values();
         let highest = values.iter().fold(*values.first()?, |best, &value| if value.1 > best.1 { value } else { best });
@@ -103,7 +103,7 @@ impl Rates {
         Ok(())
     }
 
-    /// For people: the rates of a schedule, and what is odd about them. Steps are counted from 1.
+    /// As text: the rates of a schedule, and warnings about them. Steps are counted from 1.
     pub fn lines(&self) -> Vec<String> {
         let Some((scheduled, _)) = &self.schedule else { return Vec::new() };
         let mut lines = Vec::new();
@@ -121,7 +121,7 @@ impl Rates {
         lines
     }
 
-    /// What a schedule does that nobody can want.
+    /// Warnings about a schedule that is probably a mistake.
     fn warnings(&self) -> Vec<String> {
         let Some((scheduled, schedule)) = &self.schedule else { return Vec::new() };
         let (name, steps) = (&scheduled.name, self.steps);
@@ -169,7 +169,7 @@ impl Rates {
     }
 }
 
-/// A recipe with its learning rates on a schedule over a run of so many steps and epochs, or with what makes them follow the loss.
+/// A recipe whose learning rates follow a schedule over `steps` steps, or a follower that changes them by the loss.
 pub fn scheduled(
     recipe: Recipe,
     groups: &[(&'static str, &dyn AnyRule)],

@@ -1,4 +1,4 @@
-//! What a step does: the options that name a rule and what goes with it.
+//! The recipe of a step: the options for the rule and its modifiers.
 
 use crate::Usage;
 use crate::numbers::real;
@@ -13,12 +13,12 @@ pub struct RecipeArgs {
     #[arg(long, alias = "optimizer", value_name = "NAME", default_value = "adamw", help = rules())]
     pub rule: String,
 
-    /// Settings of the rule, such as `beta1=0.8,eps=1e-7`, for which `thalweg rules NAME` has names and defaults; may be repeated
+    /// Settings of the rule, such as `beta1=0.8,eps=1e-7`; `thalweg rules NAME` lists names and defaults; may be repeated
     #[arg(long = "set", value_name = "KEY=VALUE,…")]
     pub settings: Vec<Pairs>,
 
-    /// The rule of vectors, which are biases here, and its settings, such as `adamw,weight_decay=0` [default: that of --rule, or AdamW
-    /// where that one takes matrices alone]
+    /// Another rule for vectors (the biases) and its settings, such as `adamw,weight_decay=0` [default: the rule of --rule, or
+    /// AdamW if that one is for matrices only]
     #[arg(long, value_name = "NAME[,KEY=VALUE…]")]
     pub others: Option<Scheduled>,
 
@@ -30,9 +30,9 @@ pub struct RecipeArgs {
     #[arg(long, aliases = ["weight_decay", "wd"], value_name = "X", value_parser = real, allow_negative_numbers = true)]
     pub weight_decay: Option<f64>,
 
-    /// A factor on the learning rate that changes with the step, such as `cosine` or `one_cycle,pct_start=0.2`. Lengths that are not
-    /// given follow from the run: `steps` is all of it after a warm-up, `decay` of wsd a fifth, `up` of cyclic a quarter. `plateau` goes by the loss on the test data instead.
-    /// `thalweg schedules` lists them [default: none]
+    /// A factor on the learning rate that changes with the step, such as `cosine` or `one_cycle,pct_start=0.2`. Lengths that
+    /// are not given follow from the run: `steps` is all of it after a warm-up, `decay` of wsd a fifth, `up` of cyclic a
+    /// quarter. `plateau` follows the loss on the test data instead. `thalweg schedules` lists them [default: none]
     #[arg(long, value_name = "NAME[,KEY=VALUE…]")]
     pub schedule: Option<Scheduled>,
 
@@ -40,7 +40,7 @@ pub struct RecipeArgs {
     #[arg(long, value_name = "X", value_parser = real, allow_negative_numbers = true)]
     pub clip_norm: Option<f64>,
 
-    /// How the state of the rule is kept: f32, or bf16 in half of the memory
+    /// The type of the rule's state: f32, or bf16, which takes half of the memory
     #[arg(long, value_name = "f32|bf16", value_parser = storage, default_value = "f32")]
     pub state: Storage,
 }
@@ -53,24 +53,24 @@ fn storage(text: &str) -> Result<Storage, String> {
     }
 }
 
-/// The groups of a recipe: what --rule is for, and vectors where they have a rule of their own.
+/// The groups of a recipe: that of --rule, and that of vectors if they have a rule of their own.
 pub const DEFAULT: &str = "default";
 pub const OTHERS: &str = "others";
 
 impl RecipeArgs {
-    /// The settings of the rule, those with options of their own first.
+    /// The settings of the rule, first those with an option of their own.
     pub fn pairs(&self) -> Vec<Pair> {
         let short = [("lr", self.lr), ("weight_decay", self.weight_decay)];
         let pair = |(key, value): (&str, Option<f64>)| value.map(|x| Pair { key: key.into(), value: x.to_string() });
         short.into_iter().filter_map(pair).chain(self.settings.iter().flat_map(|pairs| pairs.0.clone())).collect()
     }
 
-    /// The rule with the given settings. All that can be wrong with them is wrong usage.
+    /// The rule with the given settings. Any mistake in them is wrong usage.
     pub fn rule(&self) -> Result<Box<dyn AnyRule>> {
         settings::rule(&self.rule, &self.pairs()).map_err(|error| Usage(error.to_string()).into())
     }
 
-    /// The rule of vectors, where it is not that of matrices.
+    /// The rule of vectors, if it is not that of matrices.
     pub fn others(&self, rule: &dyn AnyRule) -> Result<Option<Box<dyn AnyRule>>> {
         match &self.others {
             Some(Scheduled { name, settings }) => {
@@ -81,7 +81,7 @@ impl RecipeArgs {
     }
 }
 
-/// The rules with what goes with them.
+/// The recipe of these rules and modifiers.
 pub fn recipe(rule: &dyn AnyRule, others: Option<&dyn AnyRule>, clip_norm: Option<f64>, state: Storage) -> Result<Recipe> {
     let mut recipe = Recipe::new(rule.boxed()).state(state);
     if let Some(others) = others {

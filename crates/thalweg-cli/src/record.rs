@@ -1,4 +1,4 @@
-//! What a run was: its settings, its data, and its result, for people and for programs.
+//! The record of a run: its settings, its data and its result, as text and as JSON.
 
 use crate::data;
 use crate::rates::Rates;
@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 /// The settings of a run, and the best of its epochs.
 pub struct Record {
-    /// Everything that was asked for, by name, with defaults filled in.
+    /// All options by name, with defaults filled in.
     pub settings: Map<String, Value>,
     pub data: data::Summary,
     pub rates: Rates,
@@ -19,7 +19,7 @@ pub struct Record {
 }
 
 impl Record {
-    /// An epoch is done. Whether it is the best so far.
+    /// Takes an epoch that is done; returns whether it is the best so far.
     pub fn epoch(&mut self, done: Epoch) -> bool {
         let better = self.best.as_ref().is_none_or(|best| done.test.accuracy > best.test.accuracy);
         if better {
@@ -56,7 +56,7 @@ impl Record {
         object.into()
     }
 
-    /// run.json: the command, and where the run stands.
+    /// run.json: the command, and the state of the run.
     pub fn json(&self, state: &str, last: Option<&Epoch>) -> Value {
         let command: Vec<String> = std::env::args_os().map(|arg| arg.to_string_lossy().into_owned()).collect();
         let mut object = json!({

@@ -1,4 +1,4 @@
-//! What a training run tells: progress on stderr, JSON or a summary on stdout, files in a folder.
+//! The output of a training run: progress on stderr, JSON or a summary on stdout, files in a folder.
 
 use crate::data;
 use crate::out::Out;
@@ -25,14 +25,14 @@ impl From<Metrics> for Score {
     }
 }
 
-/// Where training stands after an epoch.
+/// The state of training after an epoch.
 #[derive(Debug, Clone, Copy)]
 pub struct Epoch {
     /// Counted from 1.
     pub epoch: usize,
-    /// As met during the epoch.
+    /// Measured during the epoch.
     pub train: Score,
-    /// After the epoch.
+    /// Measured after the epoch.
     pub test: Score,
     /// Steps so far.
     pub steps: usize,
@@ -41,24 +41,24 @@ pub struct Epoch {
 }
 
 impl Epoch {
-    /// Whether both losses are numbers that training can go on from.
+    /// Whether both losses are finite, so that training can go on.
     pub fn is_finite(&self) -> bool {
         self.train.loss.is_finite() && self.test.loss.is_finite()
     }
 }
 
-/// What of all that is said is wanted on the terminal.
+/// Which of the messages go to the terminal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Voice {
     /// Lines on stderr, the result on stdout.
     Plain,
-    /// The result on stdout, and on stderr only what is wrong.
+    /// The result on stdout, and only warnings and errors on stderr.
     Quiet,
     /// JSON on stdout.
     Json,
-    /// JSON on stdout, and on stderr only what is wrong.
+    /// JSON on stdout, and only warnings and errors on stderr.
     QuietJson,
-    /// On stderr what is wrong.
+    /// Only warnings and errors, on stderr.
     Silent,
 }
 
@@ -68,16 +68,16 @@ pub struct Report {
     epochs: usize,
     bar: Option<ProgressBar>,
     out: Option<Out>,
-    /// Whether anybody reads stdout.
+    /// Whether stdout still has a reader.
     heard: bool,
 }
 
-/// A line on stderr, whether or not anybody reads it.
+/// Prints a line on stderr. It is no failure if nobody reads it.
 pub fn note(text: &str) {
     let _ = writeln!(io::stderr(), "{text}");
 }
 
-/// Whether stderr is a terminal on which lines can be written over.
+/// Whether stderr is a terminal on which lines can be overwritten.
 pub fn is_screen() -> bool {
     io::stderr().is_terminal() && std::env::var_os("TERM").is_none_or(|term| term != "dumb" && !term.is_empty())
 }
@@ -106,7 +106,7 @@ impl Report {
         Self { voice, epochs, bar: None, out, heard: true }
     }
 
-    /// What is trained on what, before anything else.
+    /// Prints the data and the model, before anything else.
     pub fn data(&mut self, summary: &data::Summary, record: &Record) -> Result<()> {
         let mut lines = summary.lines();
         lines.extend(record.rates.lines());
@@ -122,7 +122,7 @@ impl Report {
         self.print(&object)
     }
 
-    /// Epochs and steps of a run that goes on.
+    /// Takes the earlier epochs and steps of a resumed run.
     pub fn before(&mut self, epochs: &[Epoch], steps: usize) {
         if let Some(bar) = &self.bar {
             bar.set_position(steps as u64);
@@ -132,7 +132,7 @@ impl Report {
         }
     }
 
-    /// What is looked at after a step.
+    /// Prints what `--watch` asks for after a step.
     pub fn watched(&mut self, step: u64, loss: Option<f64>, norms: &[(String, f64)]) -> Result<()> {
         let number = |x: f64| if x.is_finite() { json!(x) } else { json!(x.to_string()) };
         if self.voice.is_json() {
@@ -204,14 +204,14 @@ impl Report {
         }))
     }
 
-    /// Training ended, well or not: takes the bar away.
+    /// Training has ended, well or not: removes the bar.
     pub fn close(&mut self) {
         if let Some(bar) = self.bar.take() {
             bar.finish_and_clear();
         }
     }
 
-    /// The result, on stdout. It comes before the files, whose disk may be full.
+    /// Prints the result on stdout. It comes before the files, since the disk may be full.
     pub fn result(&mut self, record: &Record, last: &Epoch) -> Result<()> {
         if self.voice.is_json() {
             return self.print(&record.result(last));
@@ -219,7 +219,7 @@ impl Report {
         self.print(&record.line(last))
     }
 
-    /// The files of the run, last of all.
+    /// Writes the files of the run, last of all.
     pub fn files(&mut self, record: &Record, state: &str, last: Option<&Epoch>) -> Result<()> {
         let Some(out) = &mut self.out else { return Ok(()) };
         if last.is_some() {
@@ -229,7 +229,7 @@ impl Report {
         out.finish()
     }
 
-    /// A line on stdout. Where nobody reads it any more, a run with files goes on without.
+    /// Prints a line on stdout. If nobody reads it any more, a run with files goes on without stdout.
     fn print(&mut self, line: &impl fmt::Display) -> Result<()> {
         if !self.heard || self.voice == Voice::Silent {
             return Ok(());

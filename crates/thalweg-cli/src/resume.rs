@@ -1,4 +1,4 @@
-//! Runs that go on: the arguments of the run in a file, and those of now that may differ from them.
+//! Resumed runs: the arguments of the run in a file, and those of the command line, some of which may differ.
 
 use crate::train::Args;
 use crate::{Cli, Usage};
@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use thalweg::checkpoint::{Folder, Tensors, read};
 
-/// Options that say where and how a run is made, not what it is: each command has its own.
+/// Options about where and how a run is made, which do not change what it is: each command has its own.
 const OWN: [&str; 15] = [
     "engine",
     "adapter",
@@ -28,7 +28,7 @@ const OWN: [&str; 15] = [
     "watch",
     "tensorboard",
 ];
-/// Options that a run that goes on may have anew. Whether the data are the same is seen when they are read.
+/// Options that may differ in a resumed run. Whether the data are the same is checked when they are read.
 const ANEW: [&str; 6] = ["data", "test", "epochs", "schedule", "every", "keep"];
 
 /// The text of a file that holds the options of its run.
@@ -39,7 +39,7 @@ pub const ARGUMENTS: &str = "arguments";
 pub struct Given(BTreeMap<String, Vec<String>>);
 
 impl Given {
-    /// What stands on the command line.
+    /// The options on the command line.
     pub fn of(matches: &ArgMatches) -> Self {
         let command = command();
         let given = |arg: &&Arg| matches.value_source(arg.get_id().as_str()) == Some(ValueSource::CommandLine);
@@ -51,12 +51,12 @@ impl Given {
         Self(command.get_arguments().filter(given).map(values).collect())
     }
 
-    /// [`Given::of`] the command that was given.
+    /// [`Given::of`] for the command that was given.
     pub fn of_command(matches: &ArgMatches) -> Self {
         matches.subcommand().map_or_else(Self::default, |(_, matches)| Self::of(matches))
     }
 
-    /// What says which run it is, as JSON for a file.
+    /// The options that make the run what it is, as JSON for a file.
     pub fn text(&self) -> String {
         let run: BTreeMap<_, _> = self.0.iter().filter(|(name, _)| !OWN.contains(&name.as_str())).collect();
         json!(run).to_string()
@@ -78,7 +78,8 @@ impl Given {
         self.0.get(name).map(|values| values.join(","))
     }
 
-    /// These options of a run with those of now, which may name others only where a run that goes on may differ.
+    /// These options of a run, with those of the command line. The latter are errors if they differ where a resumed run must
+    /// not.
     fn with(&self, now: &Self) -> Result<Self> {
         let command = command();
         let mut all = self.clone();
@@ -93,7 +94,7 @@ impl Given {
         Ok(all)
     }
 
-    /// Whether an option has the value that it has in this run.
+    /// Checks that an option has the value that it has in this run.
     fn check(&self, arg: &Arg, values: &[String]) -> Result<()> {
         let default = || arg.get_default_values().iter().map(|value| value.to_string_lossy().into_owned()).collect();
         let own: Vec<String> = self.0.get(arg.get_id().as_str()).cloned().unwrap_or_else(default);
@@ -111,7 +112,7 @@ impl Given {
         Err(Usage(text).into())
     }
 
-    /// The arguments that clap makes of them.
+    /// Parses them with clap.
     pub fn parse(&self) -> Result<Args> {
         let command = command();
         let mut line = vec!["thalweg".to_string(), "train".into()];
@@ -134,13 +135,13 @@ pub fn command() -> clap::Command {
     cli.find_subcommand("train").cloned().unwrap_or_default()
 }
 
-/// A run that is to go on.
+/// A run to resume.
 pub struct Resumed {
     /// Where it was read.
     pub path: PathBuf,
-    /// What was read, without what the trainer does not know; none if the run starts anew.
+    /// The trainer's part of the file; none if the run starts from its beginning.
     pub tensors: Option<Tensors>,
-    /// Texts and tensors of the command line.
+    /// The command line's part of the file: texts and tensors.
     pub own: Tensors,
     /// The options of the run as they are in the file.
     pub arguments: Given,
@@ -159,7 +160,7 @@ impl Resumed {
     }
 }
 
-/// What begins the names of tensors that are the command line's own.
+/// The beginning of the names of the command line's own tensors.
 pub const RUN: &str = "run.";
 pub const SCALER: &str = "scaler.";
 
@@ -176,7 +177,8 @@ pub fn split(mut tensors: Tensors) -> (Tensors, Tensors) {
     (own, tensors)
 }
 
-/// The newest whole checkpoint at or before a step; the newest of all, and that the run starts anew, if there is none.
+/// The newest whole checkpoint at or before a step. If there is none, the newest of all, and `true`: the run starts from its
+/// beginning.
 fn of_folder(path: &Path, latest: Option<u64>) -> Result<(PathBuf, Tensors, bool)> {
     let Some(latest) = latest else {
         let (step, tensors) = Folder::newest(path)?;

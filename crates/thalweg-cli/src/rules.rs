@@ -1,4 +1,4 @@
-//! `thalweg rules`: what there is to choose from for `--rule` and `--set`.
+//! `thalweg rules`: the choices for `--rule` and `--set`.
 
 use crate::{Usage, names, settings};
 use serde_json::{Value, json};
@@ -10,7 +10,7 @@ Examples:
   thalweg rules
   thalweg rules sgd adamw";
 
-/// List the update rules with formula, settings and their defaults, a rate to start from, and state
+/// List the update rules with formulas, settings, defaults, a rate to start from, and the memory of their state
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
@@ -48,7 +48,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Letters of the formulas and the settings that they are.
+/// Letters in formulas, and the settings that they stand for.
 const LETTERS: [(&str, &str); 14] = [
     ("β₁", "beta1"),
     ("β₂", "beta2"),
@@ -66,14 +66,14 @@ const LETTERS: [(&str, &str); 14] = [
     ("η", "lr"),
 ];
 
-/// The letters of a rule's formula that are settings of it.
+/// The letters of a rule's formula that stand for its settings.
 fn letters(rule: &mut dyn AnyRule) -> Vec<String> {
     let formula = rule.formula();
     let settings: Vec<&str> = rule.settings().into_iter().map(|(name, _)| name).collect();
     let mut found: Vec<(&str, &str)> = Vec::new();
     for (letter, setting) in LETTERS {
         let taken = found.iter().any(|(earlier, _)| earlier.contains(letter.trim_matches(['/', ')'])));
-        // Where `lr` stands in the formula, no other letter means it.
+        // If `lr` itself is in the formula, no letter stands for it.
         let plain = setting == "lr" && formula.contains("lr");
         if formula.contains(letter) && settings.contains(&setting) && !taken && !plain {
             found.push((letter.trim_matches(['/', ')']), setting));
@@ -82,9 +82,9 @@ fn letters(rule: &mut dyn AnyRule) -> Vec<String> {
     found.into_iter().map(|(letter, setting)| format!("{letter} = {setting}")).collect()
 }
 
-/// Rates to start from, and the least test accuracy in percent that each reached on the digits over the seeds 1, 2 and 3, after 40
-/// epochs with everything else as `train` has it. Rates were tried in steps of two to three; at two to three times these rates each rule
-/// still reached 92 %, so there is room above them. `scripts/starting_rates` measures them again.
+/// Rates to start from, and the least test accuracy in percent that each reached on the digits over the seeds 1, 2 and 3, after
+/// 40 epochs with the defaults of `train`. Rates were tried in steps by a factor of two to three. At two to three times these
+/// rates each rule still reached 92 %, so a rate may also be a little larger. `scripts/starting_rates` measures them again.
 const STARTS: [(&str, &str, f64); 21] = [
     ("sgd", "--lr 0.1", 95.3),
     ("sgd", "--lr 0.05 --set momentum=0.9", 96.1),
@@ -109,13 +109,13 @@ const STARTS: [(&str, &str, f64); 21] = [
     ("adafactor", "--lr 0.02", 97.2),
 ];
 
-/// The starts of a rule, with what they reach.
+/// The options to start from for a rule, with the accuracies that they reach.
 fn starts(rule: &dyn AnyRule) -> impl Iterator<Item = (&'static str, f64)> + use<> {
     let name = rule.name();
     STARTS.into_iter().filter(move |(of, ..)| *of == name).map(|(_, start, reached)| (start, reached))
 }
 
-/// The rate to start from: that of the list, or else the rule's own.
+/// The rate to start from: that of the list, or else the rule's default.
 pub fn starting_rate(rule: &str) -> f64 {
     let listed =
         STARTS.iter().find(|(of, ..)| *of == rule).and_then(|(_, start, _)| start.split_whitespace().nth(1)?.parse().ok());
@@ -123,13 +123,13 @@ pub fn starting_rate(rule: &str) -> f64 {
     listed.filter(|rate: &f64| *rate < 100.0).or_else(own).unwrap_or(1e-3)
 }
 
-/// The starts of a rule, for people.
+/// The options to start from for a rule, as text.
 fn start(rule: &dyn AnyRule) -> String {
     let starts: Vec<String> = starts(rule).map(|(start, reached)| format!("{start} ({reached} %)")).collect();
     starts.join(", or ")
 }
 
-/// Rules as columns, a setting per line; formulas above them, since they are long.
+/// Rules as columns with a line for each setting. Formulas are above the columns, since they are long.
 fn side_by_side(rules: &mut [Box<dyn AnyRule>]) -> String {
     let mut text = String::new();
     for rule in rules.iter_mut() {

@@ -1,4 +1,4 @@
-//! `thalweg schedules`: what there is to choose from for `--schedule`, and what it looks like.
+//! `thalweg schedules`: the choices for `--schedule`, and their values.
 
 use crate::Usage;
 use crate::numbers::whole;
@@ -18,11 +18,11 @@ Examples:
 const SIZE: (u32, u32) = (500, 340);
 const COLOR: RGBColor = RGBColor(0x1f, 0x77, 0xb4);
 
-/// List the schedules with formula, settings and their defaults; or print or draw the values of one
+/// List the schedules with formulas, settings and defaults; or print or draw the values of one
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
-    /// A schedule whose values are wanted [default: a list of all]
+    /// The schedule whose values to print [default: list all schedules]
     #[arg(value_name = "NAME")]
     name: Option<String>,
 
@@ -30,7 +30,7 @@ pub struct Args {
     #[arg(value_name = "KEY=VALUE,…")]
     settings: Vec<Pairs>,
 
-    /// How many values; also the schedule's own number of steps, with its warm-up, where it needs one and has none
+    /// How many values to print. Also the length of a schedule, including its warm-up, if it needs a length and none is given
     #[arg(
         long,
         value_name = "N",

@@ -1,4 +1,4 @@
-//! Settings as `key=value`: read from arguments, and written for lists.
+//! Settings as `key=value`: reads them from arguments, and writes them for lists.
 
 use crate::names;
 use serde_json::{Map, Value};
@@ -7,7 +7,7 @@ use std::str::FromStr;
 use thalweg::schedule::{Goal, Listing, ReduceLrOnPlateau, Schedule, factor_by_name, factors};
 use thalweg::{AnyRule, Error, Setting, Text, range, rule_by_name};
 
-/// One setting as it is given.
+/// One setting, as it was given.
 #[derive(Debug, Clone)]
 pub struct Pair {
     pub key: String,
@@ -36,7 +36,7 @@ impl FromStr for Pairs {
         let mut pairs: Vec<Pair> = Vec::new();
         for part in text.split(',') {
             match pairs.last_mut() {
-                // Lists have commas too: `milestones=10,20,gamma=0.5`.
+                // A part without `=` belongs to the list before it: `milestones=10,20,gamma=0.5`.
                 Some(Pair { value, .. }) if !part.contains('=') => *value += &format!(",{part}"),
                 _ => pairs.push(part.parse()?),
             }
@@ -45,7 +45,7 @@ impl FromStr for Pairs {
     }
 }
 
-/// A schedule as it is given: `cosine,steps=100`.
+/// A schedule, as it was given: `cosine,steps=100`.
 #[derive(Debug, Clone)]
 pub struct Scheduled {
     pub name: String,
@@ -74,7 +74,7 @@ impl Scheduled {
         self.settings.iter().map(|pair| (&*pair.key, &*pair.value)).collect()
     }
 
-    /// The schedule as Thalweg names it and its settings.
+    /// The schedule, with Thalweg's names for it and its settings.
     pub fn named(self) -> thalweg::Result<Self> {
         let plateau = ReduceLrOnPlateau::factor_listing();
         let listings: Vec<Listing> = factors().into_iter().chain([plateau]).collect();
@@ -89,17 +89,17 @@ impl Scheduled {
         Ok(Self { settings: self.settings.into_iter().map(pair).collect::<thalweg::Result<_>>()?, name: name.into() })
     }
 
-    /// Whether it goes by a metric and not by steps.
+    /// Whether it follows a metric rather than steps.
     pub fn is_plateau(&self) -> bool {
         self.name == ReduceLrOnPlateau::factor_listing().name
     }
 
-    /// Whether a length that it is not given follows from that of the run.
+    /// Whether a length that was not given follows from that of the run.
     pub fn follows_run(&self, run: u64) -> bool {
         self.make(run).is_ok_and(|(resolved, _)| resolved.settings.len() > self.settings.len())
     }
 
-    /// What goes by a metric.
+    /// The schedule that follows a metric.
     pub fn make_plateau(&self) -> thalweg::Result<ReduceLrOnPlateau> {
         let plateau = ReduceLrOnPlateau::factor_from_settings(&self.pairs())?;
         range::require(plateau.goal == Goal::Min, "goal", plateau.goal.write(), "min, since it goes by a loss")?;
@@ -110,7 +110,8 @@ impl Scheduled {
         self.settings.iter().find(|pair| pair.key == name)
     }
 
-    /// A number of steps among the settings, 0 where there is none. What is no number is refused with the other settings.
+    /// A number of steps among the settings, or 0 without that setting. A text that is not a number is refused later, with the
+    /// other settings.
     fn count(&self, name: &str) -> u64 {
         self.given(name).and_then(|pair| pair.value.trim().parse().ok()).unwrap_or(0)
     }
@@ -121,7 +122,7 @@ impl Scheduled {
         }
     }
 
-    /// Gives the lengths that are not given those of a run of so many steps.
+    /// Fills in the lengths that were not given, for a run of `run` steps.
     fn fill_lengths(&mut self, run: u64) -> thalweg::Result<()> {
         let needs_steps = factors().iter().any(|known| known.name == self.name && known.settings.contains(&("steps", None)));
         let warmup = self.count("warmup");
@@ -132,14 +133,14 @@ impl Scheduled {
                 range::require(warmup < run, "warmup", warmup, &allowed)?;
                 self.fill("steps", rest);
             }
-            // A fifth of the run falls, and what comes before it is stable.
+            // The rate falls in the last fifth of the run, and is stable before that.
             "wsd" => {
                 self.fill("decay", (rest.saturating_sub(self.count("stable")) / 5).max(1));
                 self.fill("stable", rest.saturating_sub(self.count("decay")));
             }
-            // Two triangles.
+            // So that the run has two triangles.
             "cyclic" => self.fill("up", (rest / 4).max(1)),
-            // The rate that is given is the highest one, after a tenth of the run.
+            // The given rate is the highest one, which is reached after a tenth of the run.
             "noam" => {
                 self.fill("warmup", (run / 10).max(1));
                 self.fill("model_size", 512);
@@ -151,7 +152,7 @@ impl Scheduled {
         Ok(())
     }
 
-    /// The schedule over a run of so many steps, and its settings with the lengths that were not given.
+    /// The schedule over a run of `run` steps, and its settings with the missing lengths filled in.
     pub fn make(&self, run: u64) -> thalweg::Result<(Self, Schedule)> {
         let mut resolved = self.clone();
         resolved.fill_lengths(run)?;
@@ -160,7 +161,7 @@ impl Scheduled {
     }
 }
 
-/// The rule of that name with the given settings, checked, also as numbers of single precision.
+/// The rule of that name with the given settings, which are checked, also in single precision.
 pub fn rule(name: &str, settings: &[Pair]) -> thalweg::Result<Box<dyn AnyRule>> {
     let known: Vec<&str> = thalweg::rules().iter().map(|rule| rule.name()).collect();
     let mut rule = rule_by_name(names::find("rule", name, &known, names::RULES)?)?;
@@ -183,7 +184,7 @@ pub fn rule(name: &str, settings: &[Pair]) -> thalweg::Result<Box<dyn AnyRule>> 
     Ok(rule)
 }
 
-/// A number must be one in single precision too, where it is rounded to.
+/// Checks that a number is still one after rounding to single precision.
 pub fn single(name: &str, number: f64) -> thalweg::Result<()> {
     let range = f64::from(f32::MIN_POSITIVE)..=f64::from(f32::MAX);
     let fits = number == 0.0 || range.contains(&number.abs());
@@ -191,13 +192,14 @@ pub fn single(name: &str, number: f64) -> thalweg::Result<()> {
     range::require(fits, name, format!("{number:e}"), allowed)
 }
 
-/// Names and defaults in one line; what has no default is followed by an ellipsis.
+/// Names and defaults in one line; a setting without a default has an ellipsis.
 pub fn line(settings: &[(&str, Option<String>)]) -> String {
     let pair = |(key, value): &(&str, Option<String>)| format!("{key}={}", value.as_deref().unwrap_or("…"));
     settings.iter().map(pair).collect::<Vec<_>>().join(" ")
 }
 
-/// Names and defaults as an object: numbers and switches as such, lists and words as text, what has no default as null.
+/// Names and defaults as an object: numbers and switches as such, lists and words as texts, and null for a setting without a
+/// default.
 pub fn object(settings: &[(&str, Option<String>)]) -> Map<String, Value> {
     let value = |text: &String| serde_json::from_str(text).unwrap_or_else(|_| text.clone().into());
     settings.iter().map(|(key, text)| (key.to_string(), text.as_ref().map_or(Value::Null, value))).collect()

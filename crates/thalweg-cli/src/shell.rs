@@ -1,4 +1,4 @@
-//! `thalweg completions` and `thalweg man`: what a shell and `man` want to know of the command line.
+//! `thalweg completions` and `thalweg man`: descriptions of the command line for a shell and for `man`.
 
 use crate::{Cli, Usage};
 use anyhow::Result;

@@ -1,4 +1,4 @@
-//! Signals that end a run: after the first one training stops at the next step, the second one ends the program.
+//! Signals that end a run: after the first, training stops at the next step; the second ends the program at once.
 
 use crate::data;
 use crate::report::note;
@@ -8,10 +8,10 @@ use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 /// Ctrl-C.
 const INTERRUPT: i32 = 2;
 
-/// The signal that came first; 0: none.
+/// The first signal that came; 0 if none came.
 static SIGNAL: AtomicI32 = AtomicI32::new(0);
 
-/// Whether somebody listens: a command may train by another one.
+/// Whether a listener runs already: one command may call another one that trains.
 static LISTENING: AtomicBool = AtomicBool::new(false);
 
 /// The signal that asked for an end, if one did.
@@ -24,7 +24,7 @@ pub fn code(signal: i32) -> u8 {
     128 + signal as u8
 }
 
-/// A signal has come. It is answered at once, by a thread of its own, however long a step takes.
+/// Answers a signal. This runs on a thread of its own, so that the answer comes at once, however long a step takes.
 fn received(signal: i32) {
     if data::is_loading() {
         note("interrupted while reading the data");
@@ -36,7 +36,8 @@ fn received(signal: i32) {
     note("stopping after this step (again to end at once)");
 }
 
-/// Listens for Ctrl-C, for SIGTERM (docker stop, Slurm) and for SIGHUP (a closed terminal), unless that one is ignored, as `nohup` has it.
+/// Listens for Ctrl-C, for SIGTERM (docker stop, Slurm) and for SIGHUP (a closed terminal), unless SIGHUP is ignored, as under
+/// `nohup`.
 pub fn listen() -> Result<()> {
     if LISTENING.swap(true, Ordering::Relaxed) { Ok(()) } else { start() }
 }
@@ -51,7 +52,7 @@ fn start() -> Result<()> {
     Ok(())
 }
 
-/// Whether this process was started with a signal ignored. Only Linux is asked.
+/// Whether this process was started with a signal ignored. Known on Linux only.
 #[cfg(unix)]
 fn is_ignored(signal: i32) -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();

@@ -1,7 +1,7 @@
 //! Event files for TensorBoard: curves of a run as records with checksums.
 //!
-//! A file is a list of records: the length in 8 bytes, its checksum, an event, its checksum. Events are protocol buffers, of which four
-//! kinds of fields are all that is needed here. Sources: tensorflow/core/lib/io/record_writer.h, core/util/event.proto and
+//! A file is a list of records: the length in 8 bytes, its checksum, an event, its checksum. Events are protocol buffers; only
+//! four kinds of fields are needed here. Sources: tensorflow/core/lib/io/record_writer.h, core/util/event.proto and
 //! core/framework/summary.proto of TensorFlow.
 
 use anyhow::{Context, Result};
@@ -17,8 +17,8 @@ pub struct EventFile {
 }
 
 impl EventFile {
-    /// Starts a file of its own in a folder, which is made if it is missing. Files of earlier runs stay. A run that goes on after `steps`
-    /// steps tells it, so that TensorBoard drops what an interrupted run had written beyond.
+    /// Starts a new file in a folder, which is made if it is missing. Files of earlier runs stay. A resumed run gives its
+    /// number of steps, so that TensorBoard drops what the interrupted run had written for later steps.
     pub fn create(directory: &Path, steps: u64) -> Result<Self> {
         fs::create_dir_all(directory).with_context(|| format!("{}: cannot be made", directory.display()))?;
         let now = now();
@@ -29,7 +29,7 @@ impl EventFile {
         let mut events = Self { path, file };
         events.write(&[double(1, now), text(3, b"brain.Event:2")].concat())?;
         if steps > 0 {
-            // SessionLog with the status START: what has this step or a later one, and was written before, is void.
+            // SessionLog with the status START: earlier records with this step or a later one are dropped.
             events.write(&[double(1, now), whole(2, steps + 1), text(7, &whole(1, 1))].concat())?;
         }
         Ok(events)
@@ -57,7 +57,7 @@ fn record(data: &[u8]) -> Vec<u8> {
     [&len[..], &masked(crc32c(&len)).to_le_bytes(), data, &masked(crc32c(data)).to_le_bytes()].concat()
 }
 
-/// Checksums of data that hold checksums would be weak, so they are changed.
+/// The format masks checksums, since a checksum of data that contain checksums would be weak.
 fn masked(crc: u32) -> u32 {
     crc.rotate_right(15).wrapping_add(0xa282_ead8)
 }
@@ -81,7 +81,7 @@ fn varint(mut x: u64) -> Vec<u8> {
     bytes
 }
 
-/// What begins a field: its number and how it is written.
+/// The beginning of a field: its number and its encoding.
 fn key(field: u64, kind: u64) -> Vec<u8> {
     varint(field << 3 | kind)
 }

@@ -26,7 +26,7 @@ use thalweg::nn::Sequential;
 use thalweg::plan::Engine;
 use thalweg::{AnyRule, Batch, Recipe, Trainer};
 
-/// Passes over the data unless said otherwise.
+/// Passes over the data by default.
 pub const EPOCHS: usize = 40;
 
 /// More threads than any machine has cores.
@@ -66,7 +66,7 @@ pub struct Args {
     #[arg(long, aliases = ["batch-size", "batch_size"], value_name = "N", default_value_t = 64, value_parser = whole::<usize>(1..=u64::MAX), allow_negative_numbers = true)]
     batch: usize,
 
-    /// Leave out the rows that fill no batch. Otherwise they are a last, smaller batch of each epoch
+    /// Leave out the rows that do not fill a batch. Otherwise each epoch ends with a smaller batch of them
     #[arg(long)]
     drop_last: bool,
 
@@ -77,35 +77,35 @@ pub struct Args {
     #[arg(long, value_name = "N", value_parser = whole::<usize>(1..=MAX_THREADS), allow_negative_numbers = true)]
     threads: Option<usize>,
 
-    /// Train on when the loss is no longer finite; the exit code is 1 all the same
+    /// Go on when the loss is no longer finite; the exit code is 1 nevertheless
     #[arg(long)]
     keep_going: bool,
 
-    /// Decides the split, the first weights and the order of rows
+    /// Seed of the split, the start values of weights and the order of rows
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = whole::<u64>(0..=u64::MAX), allow_negative_numbers = true)]
     seed: u64,
 
-    /// Where to put metrics.csv, curve.svg and run.json; made if missing
+    /// A folder for metrics.csv, curve.svg and run.json; made if missing
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
 
-    /// Where --out has files already, take DIR-2, DIR-3, … instead
+    /// If --out has files already, use DIR-2, DIR-3, … instead
     #[arg(long, requires = "out")]
     new_dir: bool,
 
     #[command(flatten)]
     keep: KeepArgs,
 
-    /// Say nothing on stderr but what is wrong
+    /// Print only warnings and errors on stderr
     #[arg(short, long)]
     quiet: bool,
 
-    /// Print nothing but JSON on stdout: an object that says what is trained on what, one per epoch, and a last one with the result.
-    /// Seconds are those spent in training, without loading and testing
+    /// Print only JSON on stdout: an object for data and run, one for each epoch, and a last one with the result. Seconds are
+    /// those of training, without loading and testing
     #[arg(long)]
     json: bool,
 
-    /// Nothing is said at all, as where another command trains a model of its own.
+    /// Prints nothing, for another command that trains a model.
     #[arg(skip)]
     silent: bool,
 }
@@ -120,13 +120,13 @@ enum End {
 /// Runs the command.
 pub fn run(args: Args, given: Given) -> Result<()> {
     let Some(path) = args.keep.resume.clone() else { return train(args, &given, None) };
-    // There has to be a step to look at.
+    // With --watch there has to be at least one step after the checkpoint.
     let latest = args.keep.until.map(|until| until - u64::from(!args.keep.watch.is_empty()));
     let (resumed, args, given) = Resumed::open(&path, latest, &given)?;
     train(args, &given, Some(resumed))
 }
 
-/// Trains by these options, which are those of the command, and says nothing but what is wrong.
+/// Trains with these options of the command, and prints only warnings and errors.
 pub fn silently(arguments: &[String]) -> Result<()> {
     let matches = command().no_binary_name(true).try_get_matches_from(arguments)?;
     let args = Args { silent: true, quiet: true, ..Args::from_arg_matches(&matches)? };
@@ -185,12 +185,12 @@ fn train(mut args: Args, given: &Given, resumed: Option<Resumed>) -> Result<()> 
     report.close();
     let ended = ended.map_err(|error| limits::explain(error, &shape.widths(), batch.rows));
     let finished = finish(ended, &record, &mut report, last);
-    // What could not be kept is the last to be told, and not where the run itself failed.
+    // A failure to write checkpoints is reported last, and only if the run itself succeeded.
     let kept = keeper.finish();
     finished.and(kept)
 }
 
-/// Says and writes how a run ended. The result comes before the files.
+/// Prints and writes how a run ended. The result comes before the files.
 fn finish(ended: Result<End>, record: &Record, report: &mut Report, last: Option<Epoch>) -> Result<()> {
     let printed = match (&ended, &last) {
         (Ok(End::Done), Some(last)) => report.result(record, last),
@@ -216,7 +216,7 @@ fn finish(ended: Result<End>, record: &Record, report: &mut Report, last: Option
     if last.is_some_and(|last| !last.is_finite()) { bail!("{}", not_finite(record, last)) } else { Ok(()) }
 }
 
-/// At which epoch and rate a run went astray, and what to try.
+/// The error for a loss that is not finite: after which epoch, at which rate, and what to try.
 fn not_finite(record: &Record, last: Option<Epoch>) -> String {
     let (epoch, steps) = last.map_or((0, 1), |last| (last.epoch, last.steps));
     let rate = record.rates.at(steps.saturating_sub(1) as u64).map(|rate| format!(" at a rate of {}", data::short(rate)));
@@ -224,7 +224,7 @@ fn not_finite(record: &Record, last: Option<Epoch>) -> String {
     format!("the loss is not finite after epoch {epoch}{rate}: try a smaller --lr, or --clip-norm 1")
 }
 
-/// What is trained on what, up to which step.
+/// The data, the model and the last step of a run.
 struct Work<'a> {
     args: &'a Args,
     model: &'a Sequential,
@@ -237,7 +237,7 @@ struct Work<'a> {
     goal: u64,
 }
 
-/// Where a run tells how it goes.
+/// The outputs of a run.
 struct Outputs<'a> {
     report: &'a mut Report,
     keeper: &'a mut Keeper,
@@ -266,7 +266,7 @@ impl Work<'_> {
         if let Some(past) = past {
             past.load(&mut trainer)?;
             if past.had_plateau {
-                // Another schedule starts from the rates that were given, not from those that had fallen.
+                // A new schedule starts from the given rates, not from those that an earlier one had lowered.
                 rates::set(&mut trainer, &starts, 1.0)?;
             }
             (history, spent) = (past.history, past.spent);
@@ -363,7 +363,7 @@ impl Args {
         Out::new(&directory).map(Some)
     }
 
-    /// Everything that was asked for, with defaults.
+    /// All options, with defaults filled in.
     fn settings(&self, rule: &dyn AnyRule, others: Option<&dyn AnyRule>, batch: usize) -> Map<String, Value> {
         let settings = |rule: &dyn AnyRule| {
             let mut rule = rule.boxed();

@@ -2,10 +2,10 @@
 
 use serde_json::{Value, json};
 
-/// The commit that it was built from, where git was there to say.
+/// The commit from which it was built, if git was available.
 const COMMIT: Option<&str> = option_env!("THALWEG_COMMIT");
 
-/// Backends and the rest, as they were chosen when it was built.
+/// The backends and other features with which it was built.
 const FEATURES: [(&str, bool); 4] = [
     ("vulkan", cfg!(feature = "vulkan")),
     ("metal", cfg!(feature = "metal")),
@@ -17,7 +17,7 @@ fn features() -> Vec<&'static str> {
     FEATURES.into_iter().filter(|(_, on)| *on).map(|(name, _)| name).collect()
 }
 
-/// As `thalweg --version` says it.
+/// The version, as `thalweg --version` prints it.
 pub fn text() -> String {
     format!("{} (commit {}; features {})", env!("CARGO_PKG_VERSION"), COMMIT.unwrap_or("unknown"), features().join(", "))
 }

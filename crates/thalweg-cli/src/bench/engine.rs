@@ -11,9 +11,9 @@ use thalweg::plan::{Blueprint, Engine, Layout, Op, Plan, PlanId, Program};
 /// One repetition, in milliseconds.
 #[derive(Clone, Copy)]
 pub struct Sample {
-    /// By the device's clock where it has one, else by the host's.
+    /// By the device's clock if it has one, else by the host's.
     pub ms: f64,
-    /// By the host's clock, submission and waiting included.
+    /// By the host's clock, including submission and waiting.
     pub wall_ms: f64,
 }
 
@@ -39,7 +39,7 @@ pub trait Timed: Program<Float = f32> {
 pub enum Yardstick<P> {
     /// A plan of one copy operation.
     Plan { program: P, bytes: f64 },
-    /// A loop over as many streams as the work has, in place where the work is in place.
+    /// A loop over as many streams as the work has, in place if the work is in place.
     Loop { arrays: Vec<Vec<f32>>, writes: usize, bytes: f64 },
 }
 
@@ -76,7 +76,7 @@ impl Timed for CpuProgram<f32> {
         n: usize,
         (reads, writes): (usize, usize),
     ) -> Result<Yardstick<Self>> {
-        // A copy from one array to another is the one work whose output is not an input.
+        // Only a copy from one array to another has an output that is not an input.
         let arrays = if (reads, writes) == (1, 1) { 2 } else { reads };
         Ok(Yardstick::Loop { arrays: vec![vec![1.0; n]; arrays], writes, bytes: ((reads + writes) * n * 4) as f64 })
     }
@@ -132,7 +132,7 @@ fn begin<E: Engine<Float = f32>>(engine: &E, work: &mut Work) -> Result<E::Progr
 /// Repetitions that are not counted.
 const WARM_UP: u32 = 2;
 
-/// A work's samples, and those of the copy beside it.
+/// The samples of a work, and those of the copy that was timed in turns with it.
 pub struct Pair {
     pub own: Vec<Sample>,
     pub copy: Vec<Sample>,
@@ -140,7 +140,7 @@ pub struct Pair {
     pub copy_bytes: f64,
 }
 
-/// Times a work and a copy in turn, so that both meet the same state of the machine.
+/// Times a work and a copy in turns, so that both run on the machine in the same state.
 pub fn pair<E: Engine<Float = f32>>(engine: &E, work: &mut Work, reps: u32) -> Result<Pair>
 where
     E::Program: Timed,
@@ -175,7 +175,7 @@ where
     Ok(())
 }
 
-/// Reads a line, of which nothing is kept, however long it is; false where there is none.
+/// Reads a line without keeping it, however long it is; false at the end of the input.
 fn skip_line(input: &mut impl BufRead) -> std::io::Result<bool> {
     let mut any = false;
     loop {

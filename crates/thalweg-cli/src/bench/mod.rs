@@ -41,10 +41,10 @@ pub struct BenchArgs {
     /// Engines to time
     #[arg(long, value_parser = engines, default_value = "both", value_name = "both|gpu|cpu")]
     engine: Engines,
-    /// Part of the adapter's name; the default is the best one, a software driver if there is nothing else
+    /// Part of the adapter's name [default: the best adapter, or a software driver if there is no other]
     #[arg(long, value_name = "TEXT")]
     adapter: Option<String>,
-    /// Parameters (comma-separated), for everything but matrix products
+    /// Numbers of parameters (comma-separated), for all rows but matrix products
     #[arg(
         long,
         value_name = "N,N,…",
@@ -54,14 +54,14 @@ pub struct BenchArgs {
         allow_negative_numbers = true
     )]
     n: Vec<usize>,
-    /// Timed repetitions; the median counts
+    /// Timed repetitions, of which the median is reported
     #[arg(long, value_name = "N", default_value_t = 9, value_parser = whole::<u32>(1..=50), allow_negative_numbers = true)]
     reps: u32,
     /// One JSON object per row on stdout
     #[arg(long)]
     json: bool,
-    /// Time the row whose whole name is `--what`: one repetition per line on stdin, its milliseconds on stdout. So another program
-    /// measures in turns with this one (see benches/torch_turns.py)
+    /// Time the row whose whole name is `--what`: one repetition for each line on stdin, its milliseconds on stdout. So another
+    /// program can measure in turns with this one (see benches/torch_turns.py)
     #[arg(long, conflicts_with_all = ["json", "reps"])]
     turns: bool,
 }
@@ -93,7 +93,7 @@ pub fn run(args: &BenchArgs) -> Result<()> {
         return Err(no_adapter());
     }
     for &n in &args.n {
-        // The least that a row takes: a copy, and the copy beside it.
+        // The least memory that a row takes: that of a copy, and of the copy that it is compared with.
         memory::check(&format!("a row over {n} parameters (--n)"), 16 * n as u128, memory::available())?;
     }
     if args.turns {
@@ -136,7 +136,7 @@ fn rows() -> Vec<String> {
     names
 }
 
-/// Rows have the same names at every size.
+/// The size at which the rows are listed; their names are the same at every size.
 const LISTED_AT: usize = 1024;
 
 fn list() -> Result<()> {
@@ -144,7 +144,7 @@ fn list() -> Result<()> {
     Ok(rows().iter().try_for_each(|name| writeln!(out, "{name}"))?)
 }
 
-/// Refuses what is part of no row's name.
+/// Refuses a text that is not part of any row's name.
 fn known(what: &[String]) -> Result<()> {
     let rows = rows();
     let Some(unknown) = what.iter().find(|part| part.is_empty() || !rows.iter().any(|row| row.contains(part.as_str()))) else {
@@ -156,7 +156,7 @@ fn known(what: &[String]) -> Result<()> {
     Err(Usage(format!("--what {unknown} names no row; known: {}{hint}", rows.join(", "))).into())
 }
 
-/// How many rows of all are done, on a terminal.
+/// Shows on a terminal how many of all rows are done.
 fn progress(rows: u64) -> ProgressBar {
     if !is_screen() {
         return ProgressBar::hidden();
@@ -168,7 +168,7 @@ fn progress(rows: u64) -> ProgressBar {
     bar
 }
 
-/// One row on one engine, whenever somebody asks for it.
+/// Times one row on one engine, once for each line on stdin.
 fn turns(args: &BenchArgs) -> Result<()> {
     let ([what], [n]) = (&args.what[..], &args.n[..]) else {
         return Err(Usage("--turns takes one --what and one --n".into()).into());
@@ -183,7 +183,7 @@ fn turns(args: &BenchArgs) -> Result<()> {
     }
 }
 
-/// The GPU to time. Side by side means what there is: without an adapter only the CPU is timed, unless a GPU was asked for.
+/// The GPU to time. With `both` and without an adapter, only the CPU is timed; an error if a GPU was asked for.
 fn gpu(args: &BenchArgs) -> Result<Option<Gpu>> {
     if args.engine == Engines::Cpu {
         return Ok(None);

@@ -30,7 +30,7 @@ impl Row {
         }))
     }
 
-    /// A row of something that moves bytes, beside the fastest copy so far.
+    /// A row of a work that moves bytes, with the fastest copy so far.
     pub fn stream<E: Engine<Float = f32>>(engine: &E, work: &Work, pair: &Pair, table: &mut Table) -> Self
     where
         E::Program: Timed,
@@ -42,7 +42,8 @@ impl Row {
         let times = |samples: &[Sample]| spread(samples.iter().map(|sample| sample.ms).collect());
         let (own, own_fastest, _) = times(&pair.own);
         let own = work.amount() / own * 1e-6;
-        // Copies of one engine, size and number of arrays are one thing; the row that is a copy itself is one of them.
+        // Copies with the same engine, size and number of arrays are compared with each other; the row that is a copy itself is
+        // one of them.
         let mut copy = pair.copy_bytes / times(&pair.copy).1 * 1e-6;
         if work.what == "copy" {
             copy = copy.max(work.amount() / own_fastest * 1e-6);

@@ -1,4 +1,4 @@
-//! The CPU's copy loop: as many streams as the work beside it, and as good as nothing to compute.
+//! The CPU's copy loop: as many streams as the work that it is compared with, and almost nothing to compute.
 
 use rayon::prelude::*;
 

@@ -5,9 +5,9 @@ use anyhow::Result;
 use thalweg::plan::{Arena, Blueprint, Buffer, BufferId, Layout, MatMul, Norm, NormKind, Op, Plan, Role, Storage};
 use thalweg::{AdamW, AnyRule, Layerwise, Recipe, RmsProp, Select, Sgd, Stepper, rules};
 
-/// Columns of the matrix that a rule with moments of rows and columns works on.
+/// The most columns of the matrix for a rule with moments of rows and columns.
 const MOST_COLUMNS: usize = 1024;
-/// Rows and columns of the matrices that a rule makes orthogonal.
+/// Rows and columns of the matrices for a rule with orthogonal directions.
 const SIDE: usize = 128;
 
 /// Something to time: a plan, and what it moves or computes.
@@ -20,7 +20,7 @@ pub struct Work {
     pub stepper: Option<Stepper>,
     /// Buffers to fill with numbers.
     pub inputs: Vec<BufferId>,
-    /// Streams of floats read and written, for the copy beside it; one of 16 bits is half of one.
+    /// Streams of floats that are read and written, for the copy to compare with; a stream of 16 bits counts half.
     pub streams: (usize, usize),
 }
 
@@ -42,7 +42,7 @@ impl Work {
 }
 
 impl Work {
-    /// Refuses what does not fit into memory: buffers, the numbers that one is filled with, and the streams of the copy beside it.
+    /// Refuses what does not fit into memory: buffers, the numbers that fill one of them, and the streams of the copy.
     pub fn check_memory(&self) -> Result<()> {
         let bytes = |buffer: &Buffer| (buffer.stride() * buffer.kind.bytes()) as u128;
         let buffers =
@@ -55,7 +55,8 @@ impl Work {
     }
 }
 
-/// The copy, every rule, the norm, and clipping with AdamW, over `n` parameters. Orthogonal directions are not counted as moved.
+/// The copy, every rule, the norm, and clipping with AdamW, over `n` parameters. The bytes of orthogonal directions are not
+/// counted.
 pub fn streams(n: usize) -> Vec<Work> {
     let mut works = vec![copy(n), norm(n)];
     let momentum = Sgd { momentum: 0.9, ..Default::default() };
@@ -119,10 +120,10 @@ fn of_shapes(shapes: Vec<Vec<usize>>) -> Arena {
     arena
 }
 
-/// Tensors on which a rule does what it is for: matrices for those that treat them in their own way, else a vector.
+/// Tensors that suit a rule: matrices for rules that treat matrices in a special way, else a vector.
 fn fitting(rule: &dyn AnyRule, n: usize) -> Arena {
     if rule.factored() {
-        // As many columns as a power of two can have, up to this.
+        // The largest power of two that divides n, up to the bound.
         let columns = 1 << n.trailing_zeros().min(MOST_COLUMNS.trailing_zeros());
         return of_shapes(vec![vec![n / columns, columns]]);
     }
@@ -134,10 +135,10 @@ fn fitting(rule: &dyn AnyRule, n: usize) -> Arena {
     arena(n)
 }
 
-/// Arrays that a rule has to read and to write, as long as the parameters. A norm has to be known before it is of use, so what it
-/// is taken of is read once more.
+/// How many arrays, each as long as the parameters, a rule has to read and to write. A norm has to be known before it is used,
+/// so the array of a norm is read once more.
 fn moved(rule: &dyn AnyRule, state: Storage) -> (usize, usize) {
-    // Moments of rows and columns are next to nothing.
+    // Moments of rows and columns are too small to count.
     let planes = if rule.factored() { 0 } else { rule.planes().len() };
     let planes = if state == Storage::F32 { planes } else { planes.div_ceil(2) };
     let (reads, writes) = (2 + planes, 1 + planes);
@@ -145,7 +146,8 @@ fn moved(rule: &dyn AnyRule, state: Storage) -> (usize, usize) {
         Layerwise::No => (reads, writes),
         // Parameters and gradients.
         Layerwise::Before => (reads + 2, writes),
-        // The direction is written, then read with the parameters. Means over rows and columns come before it.
+        // The direction is written, then read with the parameters. A factored rule first reads the gradients for means over
+        // rows and columns.
         Layerwise::After => (reads + 2 + usize::from(rule.factored()), writes + 1),
     }
 }
@@ -168,7 +170,7 @@ fn update(what: String, rule: Box<dyn AnyRule>, clip: Option<f64>, state: Storag
     Work { what, size: Size::Elements(n), blueprint, stepper: Some(stepper), inputs: vec![params, grads], streams }
 }
 
-/// Square products, and those of a training step: forward, gradient of weights, gradient of inputs, populations.
+/// Square products, and those of a training step: forward, gradient of weights, gradient of inputs, and a population.
 pub fn products() -> Vec<Work> {
     let square = [128, 512, 1024].map(|n| product("matmul", n, n, n, 1, (false, false)));
     let step = [
