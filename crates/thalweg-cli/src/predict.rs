@@ -47,7 +47,7 @@ Examples:
   thalweg predict --model run/ --data new.csv --proba --out predictions.csv
 
 A CSV file has the columns of the training data, by name where these had a header; the label's may be missing. Scaling and the names of the
-classes are part of the model's file. A line of the answer is a row of the data.")]
+classes are part of the model's file. The output has a line for each row of the data.")]
 pub struct Args {
     #[command(flatten)]
     file: ModelFile,
@@ -75,7 +75,7 @@ Examples:
   thalweg evaluate --model model.safetensors
   thalweg evaluate --model model.safetensors --data test.csv --json
 
-Without --data it is the test part of the run's own data, which are read again.")]
+Without --data the model is measured on the test part of the run's own data, which are read again.")]
 pub struct EvaluateArgs {
     #[command(flatten)]
     file: ModelFile,

@@ -30,24 +30,25 @@ A config file has the options by name, and a table of the space:
   lr = \"log:1e-4:1e-1\"
   rule = \"choice:adam,rmsprop,sgd\"
 
---out DIR holds trials.csv and trials.jsonl, a line for every step of every trial, of which the last of a trial holds; curves.csv, the
-training loss by epoch; run.json; and pictures. The column `steps` counts epochs, or steps with --steps. Lines are written as they come: Ctrl-C, SIGTERM,
-SIGHUP and a kill lose none of them, and --resume goes on.";
+--out DIR holds trials.csv and trials.jsonl, with lines for each trial, fold, seed and rung, of which the last one counts; curves.csv, the
+training loss by epoch; run.json; and pictures. The column `steps` counts epochs, or steps with --steps. Lines are written as they come:
+Ctrl-C, SIGTERM, SIGHUP and a kill lose none of them, and --resume goes on.";
 
 /// Search for the settings of a training run: rule, rates, sizes; on the data and models of `train`
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
-    /// A TOML file with these options; what the command line gives goes before it
+    /// A TOML file with these options; options on the command line override it
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
 
-    /// A parameter of the search and its values, such as `lr=log:1e-4:1e-1`, or `momentum=uniform:0:0.9 if rule=sgd`; one for each
+    /// A parameter to search and its values, such as `lr=log:1e-4:1e-1`, or `momentum=uniform:0:0.9 if rule=sgd`; may be
+    /// repeated
     #[arg(long = "space", value_name = "NAME=DOMAIN")]
     pub space: Vec<String>,
 
-    /// A ready-made sweep: `lr-scan` trains each rate of a grid for a short time, `rules` all rules at several rates and from several
-    /// seeds for the same time, `seeds` the given settings from many seeds
+    /// A ready-made sweep: `lr-scan` trains with each rate of a grid for a short time; `rules` compares all rules, each at
+    /// several rates and from several seeds; `seeds` trains the given settings from many seeds
     #[arg(long, value_enum, value_name = "lr-scan|rules|seeds", hide_possible_values = true)]
     pub preset: Option<Preset>,
 
@@ -55,13 +56,13 @@ pub struct Args {
     #[arg(long, value_enum, default_value_t, hide_possible_values = true, value_name = "random|grid|latin|sobol|tpe")]
     pub sampler: Sampler,
 
-    /// Values of a parameter that the grid takes where they cannot be counted
+    /// How many values the grid takes of a parameter whose values cannot be counted
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = whole::<usize>(1..=1 << 20), allow_negative_numbers = true)]
     pub grid_values: usize,
 
-    /// Which trials go on: all (plain); the best of each rung (halving), of brackets side by side (hyperband); those that are not worse
-    /// than the median of others (median), that become better (patience), that are not clearly worse over folds (folds); or losers take
-    /// over winners and their settings, changed a little (population)
+    /// Which trials go on: all (plain); the best of each rung (halving), or of the rungs of several brackets (hyperband); those
+    /// that are not worse than the median of others (median), that still improve (patience), or that are not clearly worse over
+    /// the folds (folds). With population, losers copy winners and change their settings a little
     #[arg(
         long,
         value_enum,
@@ -71,30 +72,31 @@ pub struct Args {
     )]
     pub strategy: Strategy,
 
-    /// Trials in all
+    /// The number of trials
     #[arg(long, value_name = "N", default_value_t = 64, value_parser = whole::<usize>(1..=1 << 20), allow_negative_numbers = true)]
     pub trials: usize,
 
-    /// Trials that are asked for before their results are told to the sampler; halving, hyperband and population ask for all
+    /// How many trials are drawn at a time, before the sampler knows their results; halving, hyperband and population draw all
+    /// at once
     #[arg(long, value_name = "N", default_value_t = 32, value_parser = whole::<usize>(1..=1 << 20), allow_negative_numbers = true)]
     pub ask: usize,
 
-    /// Settings to try first, such as `lr=0.01,rule=adam`; what they leave open is sampled; may be repeated
+    /// Settings to try first, such as `lr=0.01,rule=adam`; missing ones are sampled; may be repeated
     #[arg(long, value_name = "NAME=VALUE,…")]
     pub first: Vec<String>,
 
-    /// Train each trial on so many parts of the training data and validate it on the rest, with the folds of scikit-learn's
-    /// StratifiedKFold; 0: train on all of them and validate on the test data. Tables are standardised by the training rows of each fold,
-    /// while cells that --missing mean fills have the mean of all training rows
+    /// Cross-validate each trial with N folds of the training data, those of scikit-learn's StratifiedKFold; 0: train on all of
+    /// the training data and validate on the test data. Tables are standardised by the training rows of each fold, but
+    /// --missing mean fills cells with the mean of all training rows
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = whole::<u64>(0..=1 << 20), allow_negative_numbers = true)]
     pub folds: u64,
 
-    /// Most trainings at a time, as lanes of one program; more go in waves, which change no result [default: 64, or fewer where memory is
-    /// short]
+    /// The most trainings at a time, as lanes of one program; further ones wait, which changes no result [default: 64, or fewer
+    /// if memory is short]
     #[arg(long, value_name = "N", value_parser = whole::<usize>(1..=1 << 20), allow_negative_numbers = true)]
     pub lanes: Option<usize>,
 
-    /// With folds: leave out the last run, which trains the best settings on all training data and tests them
+    /// With folds: leave out the last run, which trains the best settings on all training data and tests the model
     #[arg(long)]
     pub no_refit: bool,
 
@@ -103,48 +105,49 @@ pub struct Args {
     #[arg(long, requires = "out")]
     pub out_of_fold: bool,
 
-    /// Train the best settings once more as `train` does, on all training data, and put the model where `predict` and `evaluate` find it
+    /// Train the best settings once more as `train` does, on all training data, and write the model into this file, for
+    /// `predict` and `evaluate`
     #[arg(long, value_name = "FILE", conflicts_with = "steps")]
     pub save_best: Option<PathBuf>,
 
-    /// Train so many of the best trials on all training data, and test the mean of their probabilities; 0: none
+    /// Train the settings of the N best trials on all training data, and test the mean of the models' probabilities; 0: none
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = whole::<usize>(0..=1 << 20), allow_negative_numbers = true)]
     pub ensemble: usize,
 
-    /// Train each trial from so many seeds: --seed and those after it
+    /// Train each trial from N seeds: --seed and the numbers after it
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = whole::<u64>(1..=1 << 20), allow_negative_numbers = true)]
     pub seeds: u64,
 
-    /// What is compared: the accuracy or the loss on the validation data
+    /// What to compare: the accuracy or the loss on the validation data
     #[arg(long, value_enum, default_value_t, hide_possible_values = true, value_name = "accuracy|loss")]
     pub metric: Metric,
 
-    /// Passes over the training data of a trial that is trained to the end; schedules are as long
+    /// Passes over the training data for a trial that is trained to the end; schedules have this length
     #[arg(long, value_name = "N", default_value_t = 27, value_parser = whole::<u64>(1..=u32::MAX.into()), allow_negative_numbers = true)]
     pub epochs: u64,
 
-    /// Steps of a trial that is trained to the end, in place of --epochs; --min-epochs, --every and --grace are then steps too, and so is
-    /// the column `steps` of the tables
+    /// Steps of a trial that is trained to the end, instead of --epochs; --min-epochs, --every, --grace and the column `steps`
+    /// of the tables then count steps too
     #[arg(long, value_name = "N", conflicts_with = "epochs", value_parser = whole::<u64>(1..=1 << 48), allow_negative_numbers = true)]
     pub steps: Option<u64>,
 
-    /// Halving, hyperband: epochs of the first rung, at least
+    /// Halving, hyperband: the fewest epochs of a first rung
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = whole::<u64>(1..=u32::MAX.into()), allow_negative_numbers = true)]
     pub min_epochs: u64,
 
-    /// Halving, hyperband: one of so many trials goes on to the next rung, which has so many times the epochs
+    /// Halving, hyperband: one of N trials goes on to the next rung, which has N times the epochs
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = whole::<u64>(2..=1 << 20), allow_negative_numbers = true)]
     pub eta: u64,
 
-    /// Median, patience, population: epochs between two looks, of which --epochs is a multiple
+    /// Median, patience, population: epochs between two looks; --epochs has to be a multiple
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = whole::<u64>(1..=u32::MAX.into()), allow_negative_numbers = true)]
     pub every: u64,
 
-    /// Patience: looks in a row that may be no better than the best before
+    /// Patience: how many looks in a row may be no better than the best before them
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = whole::<usize>(0..=u32::MAX.into()), allow_negative_numbers = true)]
     pub patience: usize,
 
-    /// Median: no trial is stopped before so many epochs
+    /// Median: no trial is stopped before this many epochs
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = whole::<u64>(0..=u32::MAX.into()), allow_negative_numbers = true)]
     pub grace: u64,
 
@@ -162,7 +165,7 @@ pub struct Args {
     #[arg(long, aliases = ["batch-size", "batch_size"], value_name = "N", default_value_t = 64, value_parser = whole::<usize>(1..=u64::MAX), allow_negative_numbers = true)]
     pub batch: usize,
 
-    /// Leave out the rows that fill no batch. Otherwise they are a last, smaller batch of each epoch
+    /// Leave out the rows that do not fill a batch. Otherwise each epoch ends with a smaller batch of them
     #[arg(long)]
     pub drop_last: bool,
 
@@ -176,36 +179,36 @@ pub struct Args {
     #[arg(long, value_name = "N", value_parser = whole::<usize>(1..=MAX_THREADS), allow_negative_numbers = true)]
     pub threads: Option<usize>,
 
-    /// Decides the points, the split and the folds, the first weights and the order of rows
+    /// Seed of the points, the split, the folds, the start values of weights and the order of rows
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = whole::<u64>(0..=u32::MAX.into()), allow_negative_numbers = true)]
     pub seed: u64,
 
-    /// Where to put the tables, run.json and the pictures; made if missing
+    /// A folder for the tables, run.json and the pictures; made if missing
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
 
-    /// Where --out has files already, take DIR-2, DIR-3, … instead
+    /// If --out has files already, use DIR-2, DIR-3, … instead
     #[arg(long, requires = "out", conflicts_with = "resume")]
     pub new_dir: bool,
 
-    /// Go on with the sweep in --out, from its table
+    /// Resume the sweep in --out from its table
     #[arg(long, requires = "out")]
     pub resume: bool,
 
-    /// Say nothing on stderr but what is wrong
+    /// Print only warnings and errors on stderr
     #[arg(short, long)]
     pub quiet: bool,
 
-    /// Print nothing but JSON on stdout: an object with the settings and data, the lines of trials.jsonl as they come, and a last object
-    /// with the result
+    /// Print only JSON on stdout: an object with the settings and data, the lines of trials.jsonl as they come, and a last
+    /// object with the result
     #[arg(long)]
     pub json: bool,
 
-    /// The options of the data that were given, as they were given.
+    /// The options of the data, as they were given.
     #[arg(skip)]
     pub of_data: Vec<String>,
 
-    /// Those of the engine.
+    /// The options of the engine, as they were given.
     #[arg(skip)]
     pub of_engine: Vec<String>,
 }
@@ -280,7 +283,7 @@ impl Metric {
         }
     }
 
-    /// What is nearly the best.
+    /// Describes a metric that is nearly the best.
     pub fn near(self) -> String {
         match self {
             Self::Accuracy => format!("an accuracy at most {} points lower", 100.0 * NEAR_ACCURACY),
@@ -288,7 +291,7 @@ impl Metric {
         }
     }
 
-    /// For people.
+    /// A metric as text.
     pub fn shown(self, metric: f64) -> String {
         match self {
             Self::Accuracy => format!("{:.2} %", 100.0 * metric),
@@ -297,7 +300,7 @@ impl Metric {
     }
 }
 
-/// The name of a choice as it is given.
+/// The name of a choice on the command line.
 pub fn chosen(choice: &impl ValueEnum) -> String {
     choice.to_possible_value().map_or(String::new(), |value| value.get_name().into())
 }
@@ -308,12 +311,12 @@ impl Args {
         self.steps.unwrap_or(self.epochs)
     }
 
-    /// What a trial's length is counted in.
+    /// The unit of a trial's length.
     pub fn unit(&self) -> &'static str {
         if self.steps.is_some() { "steps" } else { "epochs" }
     }
 
-    /// All that decides about results, by name, for run.json; a sweep that is resumed must have the same.
+    /// Everything that the results depend on, by name, for run.json. A resumed sweep must have the same.
     pub fn settings(&self) -> Value {
         let pairs: Vec<String> = self.recipe.pairs().iter().map(|pair| format!("{}={}", pair.key, pair.value)).collect();
         json!({

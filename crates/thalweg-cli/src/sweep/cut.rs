@@ -5,21 +5,21 @@ use anyhow::Result;
 use serde_json::{Value, json};
 use thalweg::data::{Dataset, Fold, KFold, Scaler};
 
-/// What trials are trained and validated on.
+/// The data on which trials are trained and validated.
 pub struct Cut {
-    /// The training part and the test part. Tables are as they were read: lanes standardise them by their own training rows.
+    /// The training part and the test part. Tables are not scaled: lanes standardise them by their own training rows.
     pub lanes: (Dataset, Dataset),
     folds: Vec<Fold>,
     read: Read,
 }
 
 impl Cut {
-    /// Cuts the training part into so many folds; 0: none.
+    /// Cuts the training part into `folds` folds; 0: none.
     pub fn new(mut train: Dataset, mut test: Dataset, read: Read, folds: u64, seed: u64) -> Result<Self> {
         let cut = KFold { folds: usize::try_from(folds)?, shuffle: Some(u32::try_from(seed)?), repeats: 1 };
         let folds = if folds > 0 { cut.stratified(&train.labels)? } else { Vec::new() };
         if read.csv.is_none() {
-            // Pixels share one unit, whatever the fold.
+            // Pixels have one unit, whatever the fold.
             let scaler = Scaler::range(&train)?;
             scaler.apply(&mut train)?;
             scaler.apply(&mut test)?;
@@ -27,8 +27,8 @@ impl Cut {
         Ok(Self { lanes: (train, test), folds, read })
     }
 
-    /// Whether each job brings its features to one scale by its own training rows: learned on all of them, the scale would have seen those
-    /// that validate.
+    /// Whether each job standardises features by its own training rows. A scale computed from all rows would have seen the rows
+    /// to validate on.
     pub fn standardises(&self) -> bool {
         self.read.csv.is_some()
     }
@@ -38,7 +38,7 @@ impl Cut {
         self.folds.iter()
     }
 
-    /// For people.
+    /// As text.
     pub fn lines(&self) -> Vec<String> {
         let Read { source, test, features, train_rows, test_rows, .. } = &self.read;
         let validation = match self.folds.len() {

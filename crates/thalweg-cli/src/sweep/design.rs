@@ -1,4 +1,4 @@
-//! From options to a sweep: its space, its sampler and its strategy.
+//! From the options to the sweep: its space, its sampler and its strategy.
 
 use super::args::{self, Args};
 use super::preset;
@@ -19,7 +19,7 @@ pub struct Design {
 }
 
 impl Design {
-    /// The design that the options ask for. All that is wrong with it is wrong usage.
+    /// The design that the options ask for. Any mistake in it is wrong usage.
     pub fn new(args: &Args) -> Result<Self> {
         let base =
             Base { recipe: args.recipe.clone(), model: args.model.clone(), batch: args.batch, drop_last: args.drop_last };
@@ -44,7 +44,7 @@ impl Design {
     }
 }
 
-/// Whether `train` could make what is to be saved.
+/// Checks that `train` can make the model of --save-best.
 fn check_save(args: &Args, space: &SearchSpace) -> Result<()> {
     let Some(file) = &args.save_best else { return Ok(()) };
     let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());

@@ -1,6 +1,6 @@
 //! A config file: the options of `thalweg sweep` in TOML.
 //!
-//! What it says becomes arguments ahead of those of the command line, so that there is one reader and one set of messages.
+//! Its options become arguments before those of the command line, so that there is one parser and one set of messages.
 
 use super::args::Args;
 use super::preset;
@@ -13,7 +13,7 @@ use std::fs;
 use thalweg::Error;
 use toml::de::{DeTable, DeValue};
 
-/// The command by itself.
+/// The command alone, for parsing.
 #[derive(Debug, Parser)]
 #[command(name = "thalweg sweep", no_binary_name = true)]
 struct Alone {
@@ -21,16 +21,16 @@ struct Alone {
     args: Args,
 }
 
-/// Options that a file has no use for.
+/// Options that a file must not have.
 const OF_THE_LINE: [&str; 3] = ["config", "help", "resume"];
-/// Options whose values have names, which may be given in both places.
+/// Options whose values have names: they may be given in both places.
 const NAMED: [&str; 2] = ["space", "set"];
 /// Options of the engine.
 const ENGINE: [&str; 4] = ["engine", "adapter", "threads", "max_memory"];
 /// Options of the data.
 const DATA: [&str; 8] = ["data", "target", "header", "delimiter", "ignore", "missing", "test", "test_fraction"];
 
-/// The options with those of the config file, where the command line does not say otherwise, and what a preset fills in.
+/// The options of the command line, with those of the config file and of a preset where it has none.
 pub fn complete(args: &Args) -> Result<Args> {
     let given: Vec<OsString> = std::env::args_os().skip(2).collect();
     let (mut arguments, mut place) = (Vec::new(), String::new());
@@ -53,7 +53,7 @@ pub fn complete(args: &Args) -> Result<Args> {
     Ok(args)
 }
 
-/// Those of some options that were given.
+/// Which of these options were given, as arguments.
 fn options_given(matches: &ArgMatches, options: &[&str]) -> Vec<String> {
     let given = options.iter().filter(|id| matches.value_source(id) == Some(ValueSource::CommandLine));
     let values = |id: &&str| {
@@ -70,7 +70,7 @@ fn from_toml(text: &str, given: &[OsString]) -> Result<Vec<String>, String> {
     let command = Alone::command();
     let known: Vec<&str> = command.get_arguments().filter_map(|argument| argument.get_long()).collect();
     let known: Vec<&str> = known.into_iter().filter(|name| !OF_THE_LINE.contains(name)).collect();
-    // The line alone was read before and is in order.
+    // The command line was parsed alone before, so this cannot fail.
     let line = command.clone().try_get_matches_from(given).map_err(|error| error.to_string())?;
     let mut arguments = Vec::new();
     for (key, value) in in_order(table.get_ref()) {
@@ -108,7 +108,7 @@ fn of_value(name: &str, value: &DeValue) -> Result<Vec<String>, String> {
             let pair = |(key, value): (String, &DeValue)| Ok(format!("--{name}={key}={}", scalar(name, value)?));
             in_order(table).into_iter().map(pair).collect::<Result<_, String>>()?
         }
-        // Several of the one, or a list.
+        // An option that may be repeated, or a list.
         DeValue::Array(values) if matches!(name, "space" | "set" | "first") => values
             .iter()
             .map(|value| Ok(format!("--{name}={}", scalar(name, value.get_ref())?)))
@@ -134,7 +134,7 @@ fn scalar(name: &str, value: &DeValue) -> Result<String, String> {
     }
 }
 
-/// Keys and values as the file has them one after the other.
+/// Keys and values in the order of the file.
 fn in_order<'a>(table: &'a DeTable<'_>) -> Vec<(String, &'a DeValue<'a>)> {
     let mut entries: Vec<_> = table.iter().collect();
     entries.sort_by_key(|(key, _)| key.span().start);

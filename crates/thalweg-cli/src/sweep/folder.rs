@@ -14,7 +14,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use thalweg::sweep::{Record, Table};
 
-/// The tables by name.
+/// The names of the tables.
 const LINES: &str = "trials.jsonl";
 const CSV: &str = "trials.csv";
 const CURVES: &str = "curves.csv";
@@ -29,16 +29,16 @@ pub struct Folder {
     lines: File,
     csv: File,
     curves: File,
-    /// What the curves of an interrupted sweep were.
+    /// The curves of the interrupted sweep.
     pub earlier: Curves,
-    /// For the cells of a line.
+    /// An empty table, which formats lines.
     table: Table,
-    /// What could not be written first.
+    /// The first failure to write.
     failure: Option<anyhow::Error>,
 }
 
 impl Folder {
-    /// Takes the folder; with `--resume` its table is read, else it must have none.
+    /// Opens the folder. With `--resume` its table is read; otherwise it must not have one.
     pub fn new(given: &Path, args: &Args, design: &Design, cut: &Cut) -> Result<(Option<Self>, Table)> {
         let directory = if args.new_dir { Out::free(given)? } else { given.to_path_buf() };
         if directory != given {
@@ -50,7 +50,7 @@ impl Folder {
         if args.resume {
             same_sweep(&path(RUN), args, cut)?;
             table = read(&directory, table)?;
-            // Lanes of a population are not on the disk, so that its rounds are made again; they have the same results.
+            // Lanes of a population are not on the disk, so its rounds are made again, with the same results.
             if args.strategy == Strategy::Population && !table.records().is_empty() {
                 note("a population is trained again from its beginning; its rows will be the same");
                 table = Table::new(design.space.clone(), args.metric.goal());
@@ -66,7 +66,7 @@ impl Folder {
         let lock = out::lock(&directory)?;
         let earlier =
             if args.resume { Curves::read(&fs::read_to_string(path(CURVES)).unwrap_or_default()) } else { Curves::default() };
-        // Whole lines from here on: the last one of a killed sweep may be broken off.
+        // The tables are written anew, as the last line of a killed sweep may be incomplete.
         let open = |name: &str, text: String| {
             replace(&path(name), text.as_bytes())?;
             OpenOptions::new().append(true).open(path(name)).map_err(|error| unwritten(&path(name), &error))
@@ -83,7 +83,7 @@ impl Folder {
         &self.directory
     }
 
-    /// Appends a row to both tables, each in one write. What cannot be written does not end the sweep.
+    /// Appends a row to both tables, each in one write. A failure to write does not end the sweep.
     pub fn row(&mut self, record: &Record) {
         let line = Table::json_line(record) + "\n";
         let written = self.lines.write_all(line.as_bytes()).map_err(|error| unwritten(&self.directory.join(LINES), &error));
@@ -109,18 +109,18 @@ impl Folder {
         self.file(RUN, &format!("{object:#}\n"));
     }
 
-    /// Writes a file of the folder as a whole.
+    /// Writes a whole file into the folder.
     pub fn file(&mut self, name: &str, text: &str) {
         let written = replace(&self.directory.join(name), text.as_bytes());
         self.keep(written);
     }
 
-    /// Whether everything could be written.
+    /// Returns the first failure to write, if there was one.
     pub fn finish(&mut self) -> Result<()> {
         self.failure.take().map_or(Ok(()), Err)
     }
 
-    /// Remembers and tells the first failure.
+    /// Keeps the first failure, and notes it on stderr.
     pub fn keep(&mut self, written: Result<()>) {
         if let (Err(error), None) = (written, &self.failure) {
             note(&format!("warning: {error:#}; the sweep goes on"));
@@ -129,7 +129,7 @@ impl Folder {
     }
 }
 
-/// The table of an interrupted sweep. Lines that are broken are told and left out.
+/// The table of an interrupted sweep. Broken lines are noted and left out.
 fn read(directory: &Path, empty: Table) -> Result<Table> {
     let (lines, csv) = (directory.join(LINES), directory.join(CSV));
     let text = |path: &Path| fs::read(path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
@@ -144,11 +144,11 @@ fn read(directory: &Path, empty: Table) -> Result<Table> {
     Ok(table)
 }
 
-/// Whether an interrupted sweep had the same settings and data. A file that is not there says nothing.
+/// Checks that the interrupted sweep had the same settings and data. Without its run.json nothing is checked.
 fn same_sweep(path: &Path, args: &Args, cut: &Cut) -> Result<()> {
     let Ok(text) = fs::read_to_string(path) else { return Ok(()) };
     let before: Value = serde_json::from_str(&text).map_err(|error| anyhow!("{}: {error}", path.display()))?;
-    // Trials that are asked for one after the other may become more.
+    // If trials are drawn in batches, the number of trials may be raised.
     let free = !matches!(args.strategy, Strategy::Halving | Strategy::Hyperband | Strategy::Population);
     let (settings, data) = (args.settings(), cut.json());
     for (kind, now) in [("settings", &settings), ("data", &data)] {

@@ -1,20 +1,20 @@
-//! A view of a sweep that is drawn over itself on a terminal.
+//! A view of a sweep on a terminal, which is drawn again in the same place.
 //!
-//! It is a few lines of text; a library for whole screens would be forty crates more.
+//! It is a few lines of text: a library for whole screens would add forty crates.
 
 use std::io::{self, Write};
 use std::time::{Duration, Instant};
 
-/// How often it is drawn, at most.
+/// The least time between two drawings.
 const REDRAW: Duration = Duration::from_millis(250);
-/// Widths where a terminal does not tell its own.
+/// Columns of a terminal that does not report its width.
 const WIDTH: usize = 80;
 const BAR: usize = 30;
-/// Trials that are shown.
+/// How many trials are shown.
 const BEST: usize = 5;
 const BLOCKS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
 
-/// What a sweep is at.
+/// The state of a sweep.
 #[derive(Debug, Default)]
 pub struct View {
     pub running: usize,
@@ -25,18 +25,18 @@ pub struct View {
     /// How much of all is done, from 0 to 1.
     pub share: f64,
     pub steps_per_second: f64,
-    /// As people say it; none where nothing can be said.
+    /// The time that is left, as text; none if it is not known.
     pub left: Option<String>,
     /// The best trials, the best first.
     pub best: Vec<String>,
-    /// The best metric as it became better, as shares of the way from the first to the best so far.
+    /// The best metric over time, as shares of the way from the first to the best so far.
     pub climb: Vec<f64>,
     /// The training loss of the trial that was trained last.
     pub loss: Vec<f64>,
 }
 
 impl View {
-    /// The lines, none longer than so many characters.
+    /// The lines, each at most `width` characters long.
     pub fn lines(&self, width: usize) -> Vec<String> {
         let Self { running, complete, stopped, failed, trials, .. } = self;
         let share = if self.share.is_finite() { self.share.clamp(0.0, 1.0) } else { 0.0 };
@@ -65,7 +65,7 @@ impl View {
     }
 }
 
-/// The newest values as blocks of their heights.
+/// The newest values as a line of blocks, whose heights show the values.
 fn spark(values: &[f64], most: usize) -> String {
     let values = &values[values.len().saturating_sub(most)..];
     let finite = || values.iter().copied().filter(|value| value.is_finite());
@@ -80,7 +80,7 @@ fn spark(values: &[f64], most: usize) -> String {
 
 /// The view on a terminal.
 pub struct Live {
-    /// Lines that stand there.
+    /// How many lines were drawn last.
     drawn: usize,
     last: Option<Instant>,
 }
@@ -102,19 +102,19 @@ impl Live {
         self.last = Some(Instant::now());
     }
 
-    /// Takes the view away.
+    /// Removes the view.
     pub fn clear(&mut self) {
         self.write(&[]);
     }
 
-    /// A terminal that cannot be written to is no reason to stop.
+    /// A terminal that cannot be written to does not stop the sweep.
     fn write(&mut self, lines: &[String]) {
         let _ = io::stderr().write_all(over(self.drawn, lines).as_bytes());
         self.drawn = lines.len();
     }
 }
 
-/// Lines in the place of as many lines that were drawn before, the cursor below them.
+/// Text that replaces `before` lines on the terminal by these lines and leaves the cursor below them.
 fn over(before: usize, lines: &[String]) -> String {
     // Up, and clear to the end of the screen.
     let mut text = if before > 0 { format!("\x1b[{before}A\r\x1b[J") } else { String::new() };

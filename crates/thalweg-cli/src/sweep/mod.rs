@@ -64,7 +64,7 @@ struct Work<'a> {
     args: &'a Args,
     design: Design,
     cut: &'a Cut,
-    /// Most lanes at a time.
+    /// The most lanes at a time.
     lanes: usize,
     progress: RefCell<Progress>,
     table: Table,
@@ -96,7 +96,7 @@ impl Work<'_> {
         outcome.train = outcome.best.as_ref().and_then(|best| jobs.arguments(&best.point, best.steps));
         let last = if ran.is_ok() && signal.is_none() { last_runs(engine, jobs, &table, &mut outcome) } else { Ok(None) };
         drop(trainer);
-        // Another may have come meanwhile.
+        // Another signal may have come meanwhile.
         let signal = stop::asked();
         let mut progress = progress.into_inner();
         if let (Ok(_), None, Some(file)) = (&last, signal, &args.save_best) {
@@ -125,7 +125,7 @@ impl Work<'_> {
     }
 }
 
-/// Has `train` train the best settings and save the model.
+/// Lets `train` train the best settings and save the model.
 fn save(args: &Args, file: &Path, train: Option<&[String]>) -> Result<()> {
     let Some(train) = train else {
         note("warning: no trial was trained to the end, so that no model is saved");
@@ -136,8 +136,8 @@ fn save(args: &Args, file: &Path, train: Option<&[String]>) -> Result<()> {
     crate::train::silently(&all)
 }
 
-/// Trains the best settings once more, as far as that is asked for: on all training data, several for an ensemble, and on each fold, whose
-/// rows and probabilities are returned as CSV.
+/// Trains the best settings once more, where the options ask for it: on all training data, the best several for an ensemble,
+/// and on each fold; the probabilities of the folds' rows are returned as CSV.
 fn last_runs<E: Engine>(engine: &E, jobs: Jobs, table: &Table, outcome: &mut Outcome) -> Result<Option<String>> {
     let (args, (train, test)) = (jobs.args, &jobs.cut.lanes);
     let Some(best) = outcome.best.clone() else { return Ok(None) };
@@ -172,10 +172,11 @@ fn last_runs<E: Engine>(engine: &E, jobs: Jobs, table: &Table, outcome: &mut Out
     Ok(Some(text))
 }
 
-/// Lanes unless there is memory for fewer: more hardly train faster, and rows are written when a wave is done.
+/// The default number of lanes, if memory allows. More lanes hardly train faster, and rows are written only when a wave is
+/// done.
 const LANES: usize = 64;
 
-/// Most lanes at a time.
+/// The most lanes at a time.
 fn lanes(args: &Args, design: &Design, cut: &Cut, engine: &Picked) -> Result<usize> {
     let (train, test) = &cut.lanes;
     let largest = design.base.lane_bytes(&design.space, (train.width, train.classes))?;

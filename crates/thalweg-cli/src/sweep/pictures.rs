@@ -10,10 +10,10 @@ use thalweg_chart::{
     picture, shade,
 };
 
-/// More lines hide each other.
+/// With more lines, they hide each other.
 const MOST_LINES: usize = 300;
 const PANEL: (u32, u32) = (320, 270);
-/// Panels beside each other.
+/// The most panels in a row.
 const COLUMNS: u32 = 3;
 const BLUE: RGBColor = RGBColor(0, 90, 160);
 const GREY: RGBColor = RGBColor(0xc4, 0xca, 0xd4);
@@ -23,9 +23,9 @@ pub struct Pictures<'a> {
     pub table: &'a Table,
     pub curves: &'a Curves,
     pub metric: Metric,
-    /// What trainings are counted in.
+    /// The unit of a training's length.
     pub unit: &'static str,
-    /// By parameter.
+    /// The importance of each parameter.
     pub importance: Option<&'a [(String, f64)]>,
 }
 
@@ -48,7 +48,7 @@ impl Pictures<'_> {
         Ok(all)
     }
 
-    /// A metric as it is drawn: percent of an accuracy.
+    /// A metric as it is drawn: an accuracy in percent.
     fn drawn(&self, metric: f64) -> f64 {
         if self.metric == Metric::Accuracy { 100.0 * metric } else { metric }
     }
@@ -73,7 +73,7 @@ impl Pictures<'_> {
         format!("{trials} trials; {best}")
     }
 
-    /// The training loss of all trials by epoch, and their metric where they were looked at.
+    /// The training loss of all trials by epoch, and their metric at each evaluation.
     fn curves(&self, best: &Summary) -> Result<String> {
         let losses =
             self.curves.0.iter().map(|((trial, ..), curve)| {
@@ -108,7 +108,7 @@ impl Pictures<'_> {
         let caption = format!("{} (cross)", self.caption(best));
         let alike = summaries.iter().all(|summary| summary.steps == best.steps);
         let caption = if alike { caption } else { format!("{caption}; dark points had more {}", self.unit) };
-        // The caption is wider than one panel.
+        // The caption needs more width than one panel.
         let columns = (shown.len() as u32).clamp(2 - u32::from(alike), COLUMNS);
         let size = (columns * PANEL.0, rows * PANEL.1 + 30);
         let mut sheet = Sheet::new(size, PANEL, |area| captioned(area, &caption).map(|_| ()))?;
@@ -154,7 +154,7 @@ impl Pictures<'_> {
     fn parallel(&self, summaries: &[Summary], best: &Summary) -> Result<String> {
         let goal = self.table.goal();
         let mut ranked: Vec<&Summary> = summaries.iter().collect();
-        // The best last, so that it lies over the others.
+        // The best is the last, so that it is drawn over the others.
         ranked.sort_by(|a, b| goal.cost(b.mean).total_cmp(&goal.cost(a.mean)));
         ranked.retain(|summary| summary.trial != best.trial);
         let start = ranked.len().saturating_sub(MOST_LINES);
@@ -183,7 +183,7 @@ impl Pictures<'_> {
         picture((width.max(480), 420), |area| ParallelAxes { title: &title, axes, lines }.draw(area))
     }
 
-    /// Who was copied over whom, and how parameters moved.
+    /// Which members were copied over which, and how parameters changed.
     fn population(&self, best: &Summary) -> Result<String> {
         let place =
             |record: &&Record| record.fold == best_place(self.table, best).0 && record.seed == best_place(self.table, best).1;
@@ -237,12 +237,12 @@ impl Pictures<'_> {
     }
 }
 
-/// The fold and seed of the best trial that pictures show: the first.
+/// The fold and seed of the best trial that pictures show: its first.
 fn best_place(table: &Table, best: &Summary) -> (Option<u64>, Option<u64>) {
     table.rows_of(best.trial).next().map_or((None, None), |record| (record.fold, record.seed))
 }
 
-/// The member in each round that the last one descends from.
+/// For each round, the member from which the last one descends.
 fn path<'a>(last: usize, rounds: usize, at: impl Fn(usize, usize) -> Option<&'a Record>) -> Vec<usize> {
     let mut path = vec![last; rounds];
     for round in (0..rounds.saturating_sub(1)).rev() {
@@ -252,7 +252,7 @@ fn path<'a>(last: usize, rounds: usize, at: impl Fn(usize, usize) -> Option<&'a 
     path
 }
 
-/// Parameters that some member changed.
+/// The parameters that changed in some member.
 fn moved<'a>(space: &'a SearchSpace, records: &[&Record]) -> Vec<&'a Parameter> {
     let values = |name: &str, trial: u64| {
         records
@@ -275,7 +275,7 @@ fn moved<'a>(space: &'a SearchSpace, records: &[&Record]) -> Vec<&'a Parameter> 
         .collect()
 }
 
-/// A parameter of all members over the rounds; the descent of the best in colour.
+/// A parameter of all members over the rounds, with the descent of the best in colour.
 fn schedule<'a>(
     area: &Area,
     parameter: &Parameter,
@@ -296,7 +296,7 @@ fn schedule<'a>(
     Chart { title: &parameter.name, steps: unit, values: "", x, y, key: false, lines }.draw(area)
 }
 
-/// Curves of trials, that of the best last and in colour.
+/// The curves of trials; that of the best comes last and in colour.
 fn lines(mut curves: Vec<(u64, Vec<(f64, f64)>)>, best: u64) -> Vec<Line> {
     curves.sort_by_key(|(trial, _)| *trial == best);
     let stride = curves.len().div_ceil(MOST_LINES).max(1);
@@ -305,7 +305,7 @@ fn lines(mut curves: Vec<(u64, Vec<(f64, f64)>)>, best: u64) -> Vec<Line> {
         color: if trial == best { VERMILLION } else { GREY },
         points,
     };
-    // From the end, where the best is.
+    // Counted from the end, so that the best is kept.
     let mut shown: Vec<Line> = curves.into_iter().rev().step_by(stride).map(line).collect();
     shown.reverse();
     shown
@@ -327,7 +327,7 @@ fn importance(shares: &[(String, f64)]) -> Result<String> {
     picture(size, |area| bars.draw(area))
 }
 
-/// The names of a domain that has no numbers, or few.
+/// The values of a domain as names, if they are not numbers or are few.
 fn names_of(domain: &Domain) -> Option<Vec<String>> {
     match domain {
         Domain::Choice(values) => Some(values.iter().map(Value::to_string).collect()),

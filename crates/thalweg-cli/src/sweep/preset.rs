@@ -8,7 +8,7 @@ use thalweg::sweep::{Domain, Point, SearchSpace};
 /// Rates of each rule, as factors on the rate to start from.
 const FACTORS: [f64; 5] = [0.1, 0.3, 1.0, 3.0, 10.0];
 
-/// Fills in what a preset says and the options do not; `is_given` says which options are given.
+/// Fills in the options of a preset that were not given; `is_given` says which were.
 pub fn fill(args: &mut Args, is_given: impl Fn(&str) -> bool) {
     let free = |name: &str| !is_given(name);
     match args.preset {
@@ -53,7 +53,8 @@ pub fn fill(args: &mut Args, is_given: impl Fn(&str) -> bool) {
     }
 }
 
-/// The points that a preset tries: each rule at as many rates around the one to start from, so that all have the same budget.
+/// The points that a preset tries: each rule at the same number of rates around the rate to start from, so that all have the
+/// same budget.
 pub fn first(args: &Args, space: &SearchSpace) -> Result<Vec<Point>> {
     if args.preset != Some(Preset::Rules) {
         return Ok(Vec::new());

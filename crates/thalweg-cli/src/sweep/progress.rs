@@ -1,4 +1,4 @@
-//! What a sweep tells while it runs, and the training curves that it keeps.
+//! The output of a sweep while it runs, and the training curves that it keeps.
 
 use super::args::Metric;
 use super::folder::Folder;
@@ -14,9 +14,9 @@ use std::io::{self, ErrorKind, Write};
 use std::time::{Duration, Instant};
 use thalweg::sweep::{Bracket, Record, Status, Strategy, Summary, Sweep, Table};
 
-/// How often a line says how far the sweep is.
+/// The time between two lines that say how far the sweep is.
 const TELL: Duration = Duration::from_secs(10);
-/// How often the table is looked through for the best trial, at most.
+/// The least time between two searches of the table for the best trial.
 const LOOK: Duration = Duration::from_millis(100);
 
 /// Trial, fold and seed.
@@ -27,7 +27,7 @@ pub type Key = (u64, Option<u64>, Option<u64>);
 pub struct Curves(pub BTreeMap<Key, BTreeMap<u64, f64>>);
 
 impl Curves {
-    /// The curves of a file, as far as its lines can be read.
+    /// The curves of a file; lines that cannot be read are left out.
     pub fn read(text: &str) -> Self {
         let mut curves = Self::default();
         for line in text.lines().skip(1) {
@@ -66,7 +66,7 @@ pub struct Progress {
     curves: Curves,
     about: Value,
     trials: usize,
-    /// Epochs or steps, which is the unit, of all trainings together, as far as they are known.
+    /// The length of all trainings together, in the sweep's unit, as far as it is known.
     planned: f64,
     made: u64,
     unit: &'static str,
@@ -74,15 +74,15 @@ pub struct Progress {
     best: Option<Summary>,
     started: Instant,
     told: Instant,
-    /// Whether anybody reads stdout.
+    /// Whether stdout still has a reader.
     heard: bool,
-    /// The view of a terminal, in the place of lines.
+    /// The view on a terminal, instead of lines.
     live: Option<Live>,
-    /// When the table was looked through last.
+    /// When the table was searched last.
     looked: Option<Instant>,
-    /// The best metric as it became better.
+    /// The best metric over time.
     climb: Vec<f64>,
-    /// What was trained last.
+    /// The training that made steps last.
     newest: Option<Key>,
 }
 
@@ -122,7 +122,7 @@ impl Progress {
         }
     }
 
-    /// The sweep begins.
+    /// Prints and writes the beginning of the sweep.
     pub fn begin(&mut self, about: &Value, data: &[String]) -> Result<()> {
         self.about = about.clone();
         let loud = |line: &&String| self.voice == Voice::Plain || line.starts_with("warning: ");
@@ -137,17 +137,17 @@ impl Progress {
         if self.voice.is_json() { self.print(&about.to_string()) } else { Ok(()) }
     }
 
-    /// A row of the table has come.
+    /// Takes a new row of the table.
     pub fn row(&mut self, record: &Record) {
         if let Some(folder) = &mut self.folder {
             folder.row(record);
         }
-        // A row that the table refuses is one that it wrote itself.
+        // This cannot fail: the sweep's own table took the row before.
         let _ = self.table.push(record.clone());
         if self.voice.is_json() {
             let _ = self.print(&Table::json_line(record));
         }
-        // Looking through the table after every row would cost more than small trainings.
+        // To search the table after every row would take longer than small trainings.
         let is_due = self.looked.is_none_or(|looked| looked.elapsed() >= LOOK);
         if self.voice == Voice::Plain && record.metric.is_some() && is_due {
             self.look_for_best();
@@ -155,15 +155,15 @@ impl Progress {
         }
     }
 
-    /// So many steps more were made.
+    /// Takes the number of steps that were made.
     pub fn steps(&mut self, steps: u64) {
         self.steps += steps;
     }
 
-    /// A training has come so far.
+    /// Takes the state of a training.
     pub fn trained(&mut self, key: Key, made: u64, loss: f64) {
         let curve = self.curves.0.entry(key).or_default();
-        // What a resumed sweep makes again is not as far as it was.
+        // A resumed sweep repeats steps, so a training may be behind its own curve.
         let before = curve.range(..made).next_back().map_or(0, |(&before, _)| before);
         curve.insert(made, loss);
         self.made += made - before;
@@ -173,7 +173,7 @@ impl Progress {
         }
     }
 
-    /// Says how far the sweep is, if it is time.
+    /// Reports how far the sweep is, if it is time.
     pub fn look(&mut self) {
         if self.live.is_some() {
             self.draw();
@@ -206,7 +206,7 @@ impl Progress {
         }
     }
 
-    /// Of the trials that have come farthest those with the best metric so far, the best first, also while they run.
+    /// Of the trials with the most steps, also running ones, those with the best metric so far, the best first.
     fn leaders<'a>(&self, summaries: &'a [Summary]) -> Vec<&'a Summary> {
         let goal = self.table.goal();
         let finite = || summaries.iter().filter(|summary| summary.mean.is_finite() && summary.status != Status::Failed);
@@ -216,14 +216,14 @@ impl Progress {
         leaders
     }
 
-    /// Trials that are complete, stopped, failed.
+    /// The numbers of complete, stopped and failed trials.
     fn counts(&self) -> [usize; 3] {
         let summaries = self.table.summaries();
         [Status::Complete, Status::Stopped, Status::Failed]
             .map(|status| summaries.iter().filter(|summary| summary.status == status).count())
     }
 
-    /// Draws the view anew if it is time, and no signal has been answered below it.
+    /// Draws the view again if it is time, and if no answer to a signal was printed below it.
     fn draw(&mut self) {
         if stop::asked().is_some() || !self.live.as_ref().is_some_and(Live::is_due) {
             return;
@@ -257,7 +257,7 @@ impl Progress {
         }
     }
 
-    /// How long the sweep takes from here on, if nothing is stopped.
+    /// How long the rest of the sweep takes, if no trial is stopped.
     fn left(&self) -> Option<String> {
         let seconds = self.started.elapsed().as_secs_f64() * (self.planned / self.made.max(1) as f64 - 1.0);
         (seconds > 0.0).then(|| duration(seconds))
@@ -276,14 +276,14 @@ impl Progress {
         )
     }
 
-    /// A file beside the tables, where there is a folder.
+    /// Writes a file beside the tables, if there is a folder.
     pub fn file(&mut self, name: &str, text: &str) {
         if let Some(folder) = &mut self.folder {
             folder.file(name, text);
         }
     }
 
-    /// The sweep has ended, well or not.
+    /// Prints and writes the end of the sweep, well or not.
     pub fn end(&mut self, state: &str, outcome: &Outcome) -> Result<()> {
         if let Some(live) = &mut self.live {
             live.clear();
@@ -314,7 +314,7 @@ impl Progress {
         printed.and(written)
     }
 
-    /// A line on stdout. Where nobody reads it any more, a sweep with files goes on without.
+    /// Prints a line on stdout. If nobody reads it any more, a sweep with files goes on without stdout.
     fn print(&mut self, line: &str) -> Result<()> {
         if !self.heard {
             return Ok(());
@@ -330,7 +330,7 @@ impl Progress {
     }
 }
 
-/// Epochs or steps of all trainings together, where none is stopped for its own sake.
+/// The length of all trainings together, if no trial is stopped early.
 fn planned(sweep: &Sweep) -> f64 {
     let runs = sweep.folds.max(1) as f64 * sweep.seeds.len().max(1) as f64;
     let of_bracket = |bracket: Bracket| {
@@ -355,7 +355,7 @@ fn planned(sweep: &Sweep) -> f64 {
     epochs * runs
 }
 
-/// Seconds as people say them.
+/// Seconds as text.
 pub fn duration(seconds: f64) -> String {
     match seconds as u64 {
         seconds @ 0..60 => format!("{seconds} s"),

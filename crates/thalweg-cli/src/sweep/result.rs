@@ -1,4 +1,4 @@
-//! What came out of a sweep, for people and for programs.
+//! The result of a sweep, as text and as JSON.
 
 use super::args::{Args, Metric, Preset};
 use super::progress::duration;
@@ -8,14 +8,14 @@ use std::collections::BTreeMap;
 use thalweg::sweep::{self, Goal, Point, Status, Study, Summary, Table, importance};
 use thalweg::train::Probabilities;
 
-/// What is nearly the best: times its loss, and below its accuracy.
+/// A metric is nearly the best up to this factor on its loss, or down to this much below its accuracy.
 pub const NEAR_LOSS: f64 = 1.1;
 pub const NEAR_ACCURACY: f64 = 0.02;
 
 /// Bins of the calibration error.
 const BINS: usize = 15;
 
-/// What a model, or the mean of several, does on the test data.
+/// The scores of a model, or of the mean of several, on the test data.
 #[derive(Debug, Clone, Copy)]
 pub struct Tested {
     accuracy: f64,
@@ -41,7 +41,7 @@ impl Tested {
     }
 }
 
-/// What came out of a sweep.
+/// The result of a sweep.
 pub struct Outcome {
     metric: Metric,
     preset: Option<Preset>,
@@ -50,19 +50,19 @@ pub struct Outcome {
     /// Trials that have ended.
     pub done: usize,
     counts: [usize; 3],
-    /// By parameter; none where too few trials were trained to the end.
+    /// The importance of each parameter; none if too few trials were trained to the end.
     pub importance: Option<Vec<(String, f64)>>,
-    /// The best of each rule, where rules were compared.
+    /// The best trial of each rule, if rules were compared.
     rules: Vec<Summary>,
-    /// What trainings are counted in.
+    /// The unit of a training's length.
     unit: &'static str,
-    /// The rates around the best that do nearly as well, where rates were scanned.
+    /// The smallest and the largest rate that do nearly as well as the best, if rates were scanned.
     rates: Option<(f64, f64)>,
     /// The options with which `train` trains the best settings.
     pub train: Option<Vec<String>>,
-    /// The best settings, trained on all training data, on the test data.
+    /// The scores of the best settings on the test data, after training on all training data.
     pub refit: Option<Tested>,
-    /// The mean of the best, with their numbers.
+    /// The numbers of the best trials, and the scores of the mean of their models.
     pub ensemble: Option<(Vec<u64>, Tested)>,
 }
 
@@ -100,7 +100,7 @@ impl Outcome {
         }
     }
 
-    /// For people: the result, and what else there is to say.
+    /// As text: the result and further notes.
     pub fn text(&self, steps: u64, seconds: f64) -> Vec<String> {
         let mut lines = Vec::new();
         if let Some(best) = &self.best {
@@ -145,7 +145,7 @@ impl Outcome {
         lines
     }
 
-    /// For programs.
+    /// As JSON.
     pub fn json(&self, steps: u64, seconds: f64) -> Value {
         let [complete, stopped, failed] = self.counts;
         let shares = self.importance.as_ref().map(|shares| shares.iter().cloned().collect::<BTreeMap<_, _>>());
@@ -196,7 +196,7 @@ fn name_of_rule(point: &Point) -> String {
     point.get("rule").map_or(String::new(), ToString::to_string)
 }
 
-/// The rates around the best one, without a gap, whose metric is nearly that of the best.
+/// The range of rates around the best one, without a gap, whose metric is nearly that of the best.
 fn nearly_best(summaries: &[Summary], table: &Table) -> Option<(f64, f64)> {
     let best = table.best()?;
     let rate = |summary: &Summary| summary.point.get("lr").and_then(sweep::Value::as_f64);
@@ -212,13 +212,13 @@ fn nearly_best(summaries: &[Summary], table: &Table) -> Option<(f64, f64)> {
     Some((scanned[from].0, scanned[to].0))
 }
 
-/// A word as shells take it.
+/// A word, quoted for a shell if necessary.
 fn quoted(word: &str) -> String {
     let plain = |c: char| c.is_alphanumeric() || "-_=.,:/+".contains(c);
     if word.chars().all(plain) { word.into() } else { format!("'{}'", word.replace('\'', "'\\''")) }
 }
 
-/// The best trials that came to their end, the best first.
+/// The best trials that were trained to the end, the best first.
 pub fn best_of(table: &Table, count: usize) -> Vec<Summary> {
     let goal = table.goal();
     let mut best: Vec<Summary> = table.summaries().into_iter().filter(|summary| summary.status == Status::Complete).collect();
@@ -227,7 +227,7 @@ pub fn best_of(table: &Table, count: usize) -> Vec<Summary> {
     best
 }
 
-/// The best trial of each rule that came to its end, the best rule first.
+/// The best trial of each rule that was trained to the end, the best rule first.
 fn best_of_rules(summaries: &[Summary], table: &Table) -> Vec<Summary> {
     let goal = table.goal();
     let mut best: BTreeMap<String, &Summary> = BTreeMap::new();

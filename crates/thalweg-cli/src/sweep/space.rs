@@ -11,12 +11,12 @@ use thalweg::plan::Storage;
 use thalweg::sweep::{Domain, Parameter, Point, SearchSpace, Value};
 use thalweg::{AdamW, AnyRule, Error, Recipe, range, rule_by_name};
 
-/// Names beside the settings of rules.
+/// The names besides the settings of rules.
 const OWN: [&str; 8] = ["rule", "batch", "hidden", "layers", "activation", "clip_norm", "schedule", "dropout"];
-/// No schedule.
+/// The name for no schedule.
 const NONE: &str = "none";
 
-/// What is trained where the space says nothing.
+/// The settings of a training where the space has none.
 #[derive(Debug, Clone)]
 pub struct Base {
     pub recipe: RecipeArgs,
@@ -25,7 +25,7 @@ pub struct Base {
     pub drop_last: bool,
 }
 
-/// Everything that a training is made of, data and seed apart.
+/// All settings of a training but its data and seed.
 #[derive(Debug)]
 pub struct Settings {
     pub rule: Box<dyn AnyRule>,
@@ -40,7 +40,7 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// The recipe of a training of so many steps, on which its schedule goes.
+    /// The recipe of a training of `steps` steps, which is the length of its schedule.
     pub fn recipe(&self, steps: u64) -> Result<Recipe> {
         let made = recipe(&*self.rule, self.others.as_deref(), self.clip_norm, self.state)?;
         let groups = std::iter::once((DEFAULT, &*self.rule)).chain(self.others.as_deref().map(|rule| (OTHERS, rule)));
@@ -62,7 +62,7 @@ pub fn read(texts: &[String], base: &Base) -> Result<SearchSpace> {
     for parameter in &mut parameters {
         parameter.name = names::find("parameter", &parameter.name, &known, names::RULE_SETTINGS).map_err(wrong)?.into();
         if let Some(when) = &mut parameter.when {
-            // A name that is not known is told with the space's own names.
+            // An unknown name is kept: the space's own error lists its names.
             if let Ok(name) = names::find("parameter", &when.parameter, &known, names::RULE_SETTINGS) {
                 when.parameter = name.into();
             }
@@ -71,7 +71,7 @@ pub fn read(texts: &[String], base: &Base) -> Result<SearchSpace> {
     Ok(SearchSpace::new(parameters).map_err(wrong)?)
 }
 
-/// Brings the rules of the space to their own names; those that trials may have.
+/// Replaces the names of rules in the space by Thalweg's names; returns the rules that trials may have.
 fn rules_of(parameters: &mut [Parameter], base: &Base) -> thalweg::Result<Vec<String>> {
     let known = thalweg::rules();
     let known: Vec<&str> = known.iter().map(|rule| rule.name()).collect();
@@ -97,7 +97,7 @@ fn rules_of(parameters: &mut [Parameter], base: &Base) -> thalweg::Result<Vec<St
     }
 }
 
-/// Names that a space of these rules may have.
+/// The names that a space with these rules may have.
 fn known(rules: &[String]) -> Vec<&'static str> {
     let mut known = OWN.to_vec();
     for mut rule in rules.iter().filter_map(|name| rule_by_name(name).ok()) {
@@ -113,7 +113,7 @@ fn known(rules: &[String]) -> Vec<&'static str> {
 /// Memory of a lane.
 pub struct LaneBytes {
     pub all: u128,
-    /// Its largest part in one piece.
+    /// Its largest single buffer.
     pub buffer: u128,
 }
 
@@ -121,7 +121,7 @@ impl Base {
     /// The settings of a training at a point.
     ///
     /// # Errors
-    /// What is wrong with a value, in the words of the library.
+    /// The library's error for a wrong value.
     pub fn settings(&self, point: &Point) -> thalweg::Result<Settings> {
         let text = |name: &str| point.get(name).map(Value::to_string);
         let number = |name: &str| {
@@ -151,7 +151,7 @@ impl Base {
         })
     }
 
-    /// The options of `train` for the settings of a point; none where `train` has no such settings.
+    /// The options of `train` for the settings of a point; none if `train` lacks a setting.
     pub fn arguments(&self, point: &Point) -> Option<Vec<String>> {
         let settings = self.settings(point).ok().filter(|settings| settings.dropout == 0.0)?;
         let hidden: Vec<String> = settings.hidden.iter().map(usize::to_string).collect();
@@ -168,14 +168,14 @@ impl Base {
         Some(arguments)
     }
 
-    /// Settings of the rule that were given, and those of the point.
+    /// The settings of the rule: those that were given, and those of the point.
     fn pairs(&self, point: &Point) -> Vec<Pair> {
         let searched = point.iter().filter(|(name, _)| !OWN.contains(name));
         let searched = searched.map(|(key, value)| Pair { key: key.into(), value: value.to_string() });
         self.recipe.pairs().into_iter().chain(searched).collect()
     }
 
-    /// Widths of the hidden layers: as they were given, or a width that all layers have.
+    /// The widths of the hidden layers: those that were given, or one width for all layers.
     fn hidden(&self, point: &Point) -> thalweg::Result<Vec<usize>> {
         let given = |name: &str| point.get(name).map(|value| whole(name, value, MAX_WIDTH)).transpose();
         let (width, layers) = (given("hidden")?, given("layers")?);
@@ -192,7 +192,7 @@ impl Base {
         }
     }
 
-    /// The schedule of a trial: that of the space, whose settings stand after colons, or that of the options.
+    /// The schedule of a trial: that of the space, with settings after colons, or that of the options.
     fn schedule(&self, searched: Option<String>) -> thalweg::Result<Option<Scheduled>> {
         let given = match searched {
             Some(text) if text == NONE => None,
@@ -208,7 +208,7 @@ impl Base {
         Ok(Some(named))
     }
 
-    /// Whether every value of the space makes sense, alone and with every rule; `steps` are those of a whole training.
+    /// Checks every value of the space, alone and with every rule. `steps` are those of a whole training.
     pub fn check(&self, space: &SearchSpace, steps: u64) -> Result<()> {
         self.check_twice(space)?;
         space.parameters().iter().try_for_each(|parameter| self.check_setting(space, parameter))?;
@@ -222,7 +222,7 @@ impl Base {
         Ok(())
     }
 
-    /// Whether a setting is both given and searched.
+    /// Refuses a setting that is both given and searched.
     fn check_twice(&self, space: &SearchSpace) -> Result<()> {
         let given = self.recipe.pairs().into_iter().map(|pair| pair.key);
         let given = given.chain(self.recipe.clip_norm.map(|_| "clip_norm".into()));
@@ -238,7 +238,7 @@ impl Base {
         Ok(())
     }
 
-    /// Whether a setting of rules exists only where the rule has it.
+    /// Refuses a setting that may exist without a rule that has it.
     fn check_setting(&self, space: &SearchSpace, parameter: &Parameter) -> Result<()> {
         let name = &*parameter.name;
         if OWN.contains(&name) {
@@ -263,7 +263,7 @@ impl Base {
         Err(Usage(format!("{name} is no setting of {without}; say where it exists: {hint}")).into())
     }
 
-    /// What a lane of the largest model takes.
+    /// The memory of a lane of the largest model.
     pub fn lane_bytes(&self, space: &SearchSpace, (inputs, outputs): (usize, usize)) -> Result<LaneBytes> {
         let mut most = LaneBytes { all: 0, buffer: 0 };
         for point in space.parameters().iter().flat_map(|parameter| points(space, parameter)) {
@@ -292,7 +292,7 @@ impl Base {
     }
 }
 
-/// Points where the parameter has each of its values, or both ends of its range, with every rule under which it exists.
+/// Points in which the parameter has each of its values, or both ends of its range, with every rule under which it exists.
 fn points(space: &SearchSpace, parameter: &Parameter) -> Vec<Point> {
     let values = match &parameter.domain {
         Domain::Choice(values) => values.clone(),
@@ -300,7 +300,7 @@ fn points(space: &SearchSpace, parameter: &Parameter) -> Vec<Point> {
         domain => vec![domain.at(0.0), domain.at(1.0)],
     };
     let mut begun: Vec<Point> = values.into_iter().map(|value| Point::new().with(&parameter.name, value)).collect();
-    // Whatever it hangs on.
+    // Follows the chain of conditions.
     let mut inner = parameter;
     while let Some(when) = &inner.when {
         let with = |point: &Point| when.values.iter().map(|value| point.clone().with(&when.parameter, value.clone())).collect();
@@ -333,13 +333,13 @@ fn activation(name: &str) -> thalweg::Result<Nonlinearity> {
     })
 }
 
-/// Values that are tried before all others: `lr=0.01,rule=adam`.
+/// Values to try first: `lr=0.01,rule=adam`.
 pub fn first(text: &str) -> Result<Point, String> {
     let crate::settings::Pairs(pairs) = text.parse()?;
     Ok(pairs.iter().fold(Point::new(), |point, pair| point.with(&pair.key, Value::read(&pair.value))))
 }
 
-/// The parameters that a copied lane may have another value of: numbers of the rule and the bound of its gradients.
+/// The parameters whose values may change in a copied lane: numbers of the rule, and the bound of its gradients.
 pub fn movable(space: &SearchSpace) -> Vec<String> {
     let rules: Vec<Box<dyn AnyRule>> = thalweg::rules();
     let moves = |name: &str| {

@@ -16,19 +16,19 @@ use thalweg::sweep::{Job, Point, SearchSpace, Train};
 use thalweg::train::{Look, Population, Probabilities, Setup};
 use thalweg::{Batch, Error, Trainer};
 
-/// What trials are made of.
+/// What all jobs of a sweep share.
 #[derive(Clone, Copy)]
 pub struct Jobs<'a> {
     pub args: &'a Args,
     pub base: &'a Base,
     pub space: &'a SearchSpace,
     pub cut: &'a Cut,
-    /// Most lanes at a time.
+    /// The most lanes at a time.
     pub lanes: usize,
 }
 
 impl<'a> Jobs<'a> {
-    /// What trains the jobs of the sweep, all that fit at a time, and tells how far they are.
+    /// The population that trains the jobs of the sweep, as many at a time as fit, and reports how far they are.
     pub fn population<E: Engine>(self, engine: &'a E, progress: &'a RefCell<Progress>) -> impl Train + 'a {
         let (train, test) = &self.cut.lanes;
         let folds: Vec<Fold> = self.cut.folds().cloned().collect();
@@ -41,13 +41,13 @@ impl<'a> Jobs<'a> {
         population.watch(move |look| watch(look, by_steps, &mut progress.borrow_mut()))
     }
 
-    /// Rows that a job is trained on.
+    /// The number of rows on which a job is trained.
     fn rows(&self, job: &Job) -> usize {
         let fold = job.fold.and_then(|fold| self.cut.folds().nth(usize::try_from(fold).ok()?));
         fold.map_or(self.cut.lanes.0.rows(), |fold| fold.train.len())
     }
 
-    /// How a point is trained on so many rows.
+    /// The setup of a point that is trained on `rows` rows.
     fn setup(&self, point: &Point, rows: usize, seed: u64) -> thalweg::Result<Setup> {
         let settings = self.base.settings(point)?;
         let batch = Batch { rows: settings.batch.min(rows), drop_last: self.base.drop_last };
@@ -61,9 +61,10 @@ impl<'a> Jobs<'a> {
         Ok(Setup { batch, seed, buffers, ..Setup::new(model, recipe) })
     }
 
-    /// The options with which `train` trains a point for so long. It counts in epochs, and has no dropout.
+    /// The options with which `train` trains a point for `epochs` epochs; none if it cannot, as it has no dropout and no count
+    /// of steps.
     pub fn arguments(&self, point: &Point, epochs: u64) -> Option<Vec<String>> {
-        // The settings of a member were others before.
+        // The settings of a member have changed on the way.
         let alone = self.args.strategy != Strategy::Population;
         let settings =
             self.base.arguments(point).filter(|_| self.args.steps.is_none() && epochs == self.args.budget() && alone)?;
@@ -71,13 +72,14 @@ impl<'a> Jobs<'a> {
         Some(self.args.of_data.iter().cloned().chain(settings).chain(run).collect())
     }
 
-    /// Trains settings on all training rows for so long; what the model says about the test rows. None if a signal ends it, or the loss is
-    /// not finite.
+    /// Trains settings on all training rows; returns the probabilities of the test rows, or none if a signal ends it or the
+    /// loss is not finite.
     pub fn refit<E: Engine>(&self, engine: &E, point: &Point, until: u64) -> Result<Option<Probabilities>> {
         self.once_more(engine, point, None, until)
     }
 
-    /// Trains settings on the training rows of a fold; what the model says about the others. None as for [`Self::refit`].
+    /// Trains settings on the training rows of a fold; returns the probabilities of the fold's other rows, or none as for
+    /// [`Self::refit`].
     pub fn of_fold<E: Engine>(&self, engine: &E, point: &Point, fold: &Fold, until: u64) -> Result<Option<Probabilities>> {
         self.once_more(engine, point, Some(fold), until)
     }
@@ -120,10 +122,10 @@ impl<'a> Jobs<'a> {
     }
 }
 
-/// Steps between two looks for a signal.
+/// Steps between two checks for a signal.
 const LOOK: usize = 32;
 
-/// Tells how far jobs are, and ends them where a signal asks for it.
+/// Reports how far jobs are, and breaks off if a signal has come.
 fn watch(look: &Look, by_steps: bool, progress: &mut Progress) -> ControlFlow<()> {
     let made = if by_steps { look.made } else { look.made / look.steps_per_epoch } as u64;
     progress.steps(look.model_steps);
@@ -142,7 +144,7 @@ fn function(settings: &Settings) -> Nonlinearity {
     }
 }
 
-/// Linear layers with an activation between each two.
+/// The model: linear layers with an activation between each two.
 fn model(settings: &Settings, inputs: usize, outputs: usize) -> Sequential {
     let (mut model, mut width) = (Sequential::new(), inputs);
     for &next in &settings.hidden {
@@ -155,7 +157,7 @@ fn model(settings: &Settings, inputs: usize, outputs: usize) -> Sequential {
     model.then(Linear::new(width, outputs))
 }
 
-/// The same with dropout whose probability each lane has for itself, and the buffers that it is in.
+/// The same with a dropout probability per lane, and the buffers that hold it.
 fn lane_model(settings: &Settings, inputs: usize, outputs: usize) -> (Sequential, Vec<(String, Vec<f64>)>) {
     let (mut model, mut width, mut buffers) = (Sequential::new(), inputs, Vec::new());
     for (layer, &next) in settings.hidden.iter().enumerate() {
