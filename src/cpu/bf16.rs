@@ -1,6 +1,7 @@
 //! Access to planes in bfloat16: the upper halves of `f32`. Its twin is `shaders/access/bf16.wgsl`.
 //!
-//! Loops are structs, as in `rule/sweep.rs`: a closure around them may be left a function of its own, without vector instructions.
+//! Loops are structs, as in `rule/sweep.rs`: the compiler may turn a closure into a separate function, without vector
+//! instructions.
 
 use crate::random::threefry;
 use crate::rule::{Real, Rounding};

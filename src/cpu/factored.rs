@@ -60,8 +60,8 @@ fn take_in<F: Real>(stack: &Stack, row: &[F], grads: &[F], moments: &mut [F], th
     stack.divide(moments, floor);
 }
 
-/// The sum of a line's squares: tile by tile, each in eight running sums. A struct, as in `rule/sweep.rs`: a closure around the loops may
-/// be left a function of its own, without vector instructions.
+/// The sum of a line's squares: tile by tile, each in eight running sums. A struct, as in `rule/sweep.rs`: the compiler may
+/// turn a closure around the loops into a separate function, without vector instructions.
 struct Line<'a, F> {
     line: &'a [F],
     scale: F,

@@ -88,8 +88,8 @@ fn rescaled<F: Real>(sum: F) -> Option<i32> {
     (sum < power_of_two(F::TINY)).then_some(up)
 }
 
-/// Chunks with what becomes of an element, and how values are joined. A struct, as in `rule/sweep.rs`: a closure around the loops may be
-/// left a function of its own, without vector instructions.
+/// Chunks with what becomes of an element, and how values are joined. A struct, as in `rule/sweep.rs`: the compiler may turn a
+/// closure around the loops into a separate function, without vector instructions.
 struct Fold<'a, F, T, J> {
     chunks: [&'a [F]; STREAMS],
     term: T,

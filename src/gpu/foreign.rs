@@ -108,8 +108,8 @@ impl Foreign {
         })
     }
 
-    /// What a binding has to hold at an element of a lane's arena, and its bytes: all of the slice there, together with the other slice of
-    /// its tensor where windows of both would overlap, so that they are bound once.
+    /// The slice at an element of a lane's arena, in words, and the bytes that a binding of it needs. If the windows of both
+    /// slices of the tensor would overlap, they are bound as one, and it is both slices.
     pub(super) fn whole(&self, role: Role, lane: usize, element: usize, align: u64, limit: u64) -> Option<(String, u64)> {
         // Tensors without elements start where the next one does.
         let own = |place: &Tensor| (place.offset..place.offset + place.len()).contains(&element);

@@ -154,7 +154,8 @@ impl Memory {
         self.foreign.as_ref().map_or(&[], |slices| &slices.buckets)
     }
 
-    /// Why what lies at an element of a lane cannot be in one binding: whose it is, as slices have names, and needs `bytes` or more.
+    /// The error of something at an element of a lane that does not fit one binding, as it needs `bytes` or more. It names the
+    /// slice, if it is the caller's.
     pub(super) fn beyond(&self, what: &str, id: BufferId, [lane, element]: [usize; 2], bytes: u64) -> Error {
         let own = || (buffer(&self.get(id).name), bytes);
         let slice = self

@@ -117,8 +117,8 @@ impl Part {
         Bound::Words(words.chain(order).flatten().collect())
     }
 
-    /// The places of this part's blocks in the slices of one role, if a buffer stands for such: for kernels that know gradients alone
-    /// and have no use for tags.
+    /// The places of this part's blocks in the slices of one role, without tags, if the buffer stands for slices: for kernels
+    /// that read only gradients.
     pub(super) fn places_of(self, id: BufferId, memory: &Memory) -> Option<Bound<'static>> {
         let role = memory.role(id)?;
         let place = |&[params, grads, len]: &[u32; 3]| [0, if role == Role::Params { params } else { grads }, len, 0];

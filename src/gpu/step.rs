@@ -166,7 +166,7 @@ fn chunks_of(norm: Option<(BufferId, NormKind)>, layout: &Layout) -> (u32, u64) 
     (chunks as u32, 3 * (chunks as u64 / 256) + 256 + 32)
 }
 
-/// A buffer where there is one; a kernel that does not look at it wants something bound all the same.
+/// The buffer if there is one, else any: something has to be bound, though the kernel does not read it.
 fn or_nothing(allocation: Option<&Allocation>) -> Result<Bound<'_>> {
     allocation.map_or(Ok(Bound::Words(vec![0; 4])), |allocation| allocation.single().map(Bound::from))
 }

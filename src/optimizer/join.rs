@@ -59,8 +59,8 @@ impl Recipe {
         checked.is_ok()
     }
 
-    /// What lanes of one recipe have in common, as far as it shows without tensors. Groups that are told by a function are told apart by
-    /// their names.
+    /// What lanes of one recipe have in common, as far as it shows without tensors. Functions that choose tensors cannot be
+    /// compared: such groups count as equal if their names are.
     fn frame(&self) -> String {
         let groups: Vec<_> = self.groups.iter().map(|group| (&group.name, &group.takes, group.rules[0].name())).collect();
         let options = (self.skip_bad, self.max_bad_steps, self.accumulation, self.half, self.state, self.zero_grads);

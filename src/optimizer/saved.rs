@@ -44,7 +44,7 @@ const RULES: &str = "rules";
 const SCHEDULES: &str = "schedules";
 /// What begins the name of a tensor's parameters.
 const PARAM: &str = "param.";
-/// What is measured on the way: the norm of a bad step is not finite, nor is its loss.
+/// Arrays of measured values. Norm and loss of a bad step are not finite, so that is not told of these arrays.
 const MEASURED: [&str; 2] = ["scalars", "trainer.tally"];
 
 /// An array out of a file, with what it had to be.

@@ -141,7 +141,7 @@ struct Plane {
     shape: Vec<usize>,
 }
 
-/// How PyTorch computes, not what.
+/// Settings that are about how PyTorch computes; there is nothing here that they would set.
 const HOW: [&str; 6] = ["foreach", "fused", "capturable", "differentiable", "initial_lr", "params"];
 
 /// What a file of another program has for a tensor.
@@ -240,7 +240,7 @@ fn take(stepper: &mut Stepper, group: usize, setting: &str, value: f64) -> Resul
         Some(Setting::Fixed(_)) => {
             Err(Error::conflict(format!("{setting} = {value}"), "a recorded plan", format!("{setting} is part of it")))
         }
-        // AdamW of PyTorch says of itself that it decays so.
+        // PyTorch's AdamW has this setting too: its decay is always decoupled.
         None if setting == "decoupled_weight_decay" => flag(rule_name == "adamw"),
         None if value == 0.0 => Ok(()),
         None => {

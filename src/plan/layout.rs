@@ -59,7 +59,7 @@ impl Buffer {
     }
 }
 
-/// A buffer of a [`Layout`], which it knows: with another layout it is an error.
+/// A buffer of a [`Layout`]. It knows its layout: its use with another one is an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct BufferId(pub(crate) usize, pub(crate) LayoutKey);
 

@@ -574,12 +574,12 @@ impl Update {
         Self { rule: rule.into(), streams, current, spans, pass, extras, moments: None }
     }
 
-    /// The buffer of a stream, where it has it.
+    /// The buffer of a stream, if the update has that stream.
     pub fn buffer(&self, of: StreamOf) -> Option<BufferId> {
         self.stream(of).map(|stream| stream.buffer)
     }
 
-    /// A stream, where it has it.
+    /// A stream, if the update has it.
     pub fn stream(&self, of: StreamOf) -> Option<Stream> {
         self.streams.iter().find(|stream| stream.of == of).copied()
     }
@@ -590,8 +590,8 @@ impl Update {
 pub struct Span {
     /// First element in the arena.
     pub start: usize,
-    /// The place of that element where tensors lie in the order of sums over them; it is another one only where slices of the caller
-    /// stand for the parameters. Random numbers are drawn by it, so that they do not depend on where a tensor lies.
+    /// The place that its first element would have if tensors lay in the order of sums over them. It differs from `start` only
+    /// over slices of the caller. Random numbers are drawn by it, so that they do not depend on where a tensor lies.
     pub place: usize,
     /// Elements, padding included.
     pub len: usize,

@@ -109,8 +109,8 @@ pub enum Layerwise {
 pub enum Rounding {
     /// To the nearest, ties to even.
     Nearest,
-    /// Up or down at random, so that the mean over many roundings is the number itself: up with the probability that is the part of the
-    /// way from the lower neighbour to the upper one. The random numbers follow from step, plane and place, so that every run has the same.
+    /// Up or down at random: the nearer a neighbour is, the more likely it is taken, so that the mean over many roundings is
+    /// the number itself. The random numbers follow from step, plane and place, so every run has the same ones.
     Stochastic,
 }
 
