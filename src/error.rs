@@ -219,9 +219,9 @@ pub enum Error {
     },
 }
 
-/// An error lists all known names if they are at most so many; else only the nearest ones.
+/// An error lists all known names if they are at most this many; else only the nearest ones.
 const LISTED: usize = 40;
-/// At most so many of the nearest names are named.
+/// At most this many of the nearest names are named.
 const NEAR: usize = 3;
 
 /// What is known, and what may have been meant.

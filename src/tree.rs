@@ -80,7 +80,7 @@ pub struct Joiner<V> {
 }
 
 impl<V> Joiner<V> {
-    /// For a tree of so many micro-batches.
+    /// For a tree of this many micro-batches.
     pub fn new(micro_batches: usize) -> Self {
         Self { micro_batches, waiting: Vec::new() }
     }
@@ -152,7 +152,7 @@ pub struct Exchange {
 }
 
 impl Exchange {
-    /// Of so many micro-batches on so many ranks.
+    /// The costs for this many micro-batches on this many ranks.
     pub fn new(micro_batches: usize, ranks: usize) -> Self {
         let ranks = ranks.max(1);
         let nodes: Vec<usize> = (0..ranks).map(|rank| Node::of(share(micro_batches, ranks, rank)).len()).collect();
@@ -168,8 +168,8 @@ impl Exchange {
         }
     }
 
-    /// Seconds that it takes, at least: `latency` for each message, and `volume` through a link of so many bytes per second, for
-    /// `parameters` of `bytes` each. Joins are not counted: they add `nodes / ranks` passes over the parameters' own part.
+    /// Seconds that it takes, at least: `latency` for each message, and `volume` through a link of this many bytes per second,
+    /// for `parameters` of `bytes` each. Joins are not counted: they add `nodes / ranks` passes over the parameters' own part.
     pub fn seconds(&self, parameters: usize, bytes: usize, latency: f64, bandwidth: f64) -> f64 {
         self.messages as f64 * latency + self.volume * (parameters * bytes) as f64 / bandwidth
     }

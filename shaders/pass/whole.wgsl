@@ -12,7 +12,7 @@ fn finish(i: u32, x: T, d: T, y: T, row: Row) {
     keep_half(at, z);
 }
 
-// Without a step: a copy follows the parameters all the same, and an average until it has a step to count.
+// Without a step: the copy still follows the parameters, and so does an average into which no step has counted.
 fn stay(i: u32, row: Row) {
     let at = place_of(i);
     let x = get_params(i);

@@ -52,7 +52,8 @@ pub struct Cpu<F = f32> {
 }
 
 impl<F> Cpu<F> {
-    /// An engine whose programs run on so many threads at most, the caller's among them. 1: on the caller's alone. 0: the default.
+    /// An engine whose programs run on this many threads at most, the caller's among them. 1: on the caller's alone. 0: the
+    /// default.
     ///
     /// # Examples
     ///

@@ -39,7 +39,7 @@ pub(super) fn norm<F: Real>(op: &Norm, lane: &mut Store<F>, lent: Option<&Lent<F
     lane.put(op.partials, partials);
 }
 
-/// Two arrays in parts of so many elements. The second may be empty, and so are its parts then.
+/// Two arrays in parts of this many elements. The second may be empty, and so are its parts then.
 fn in_parts<'a, F: Send>(
     first: &'a mut [F],
     second: &'a mut [F],
@@ -144,8 +144,8 @@ pub(super) fn larger<F: Real>(a: F, b: F) -> F {
     if b > a || b.is_nan() { b } else { a }
 }
 
-/// A norm, `mantissa · 2^exponent`. The exponent is 0 wherever sums are in the range of the float; the norm of a finite gradient can be
-/// out of it all the same, and its mantissa is not.
+/// A norm, `mantissa · 2^exponent`. The exponent is 0 wherever sums are in the range of the float. Even the norm of a finite
+/// gradient can be out of that range; its mantissa never is.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Length<F> {
     pub mantissa: F,

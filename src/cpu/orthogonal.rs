@@ -45,7 +45,7 @@ struct Places<'a, F> {
     q: &'a mut [F],
 }
 
-/// X = direction / norm, then a·X + (b·A + c·A²)·X with A = X·Xᵀ, so many times.
+/// X = direction / norm, then a·X + (b·A + c·A²)·X with A = X·Xᵀ, that many times.
 fn iterate<F: Float>(op: &Orthogonalise, direction: ArrayView2<F>, norm: F, places: Places<F>, threads: Threads) {
     let how = &op.how;
     let (a, b, c) = how.coefficients;

@@ -57,7 +57,7 @@ thread_local! {
     static DONE: Condvar = const { Condvar::new() };
 }
 
-/// Makes sure that there are so many helpers, or as many as the system lets start.
+/// Makes sure that there are this many helpers, or as many as the system can start.
 pub(super) fn start(helpers: usize) {
     let mut state = POOL.lock();
     state.jobs.reserve(ROOM);
@@ -70,8 +70,8 @@ pub(super) fn start(helpers: usize) {
     }
 }
 
-/// Calls `work` on this thread, and on up to so many helpers that are free. Returns when all calls have returned; a panic in one of them goes
-/// on here. Nothing is allocated.
+/// Calls `work` on this thread, and on up to this many helpers that are free. Returns when all calls have returned; a panic in
+/// one of them goes on here. Nothing is allocated.
 pub(super) fn run(helpers: usize, work: &(dyn Fn() + Sync)) {
     if helpers == 0 {
         return work();
@@ -217,7 +217,7 @@ mod tests {
         }
     }
 
-    /// All of them wait for each other: so many are at it at a time.
+    /// All of them wait for each other, so they all run at the same time.
     #[test]
     fn helpers_work_beside_the_caller() {
         start(3);

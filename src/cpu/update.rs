@@ -135,7 +135,7 @@ impl<'a, F: Real> Streams<'a, F> {
         }
     }
 
-    /// Parts of so many elements; the last may have fewer.
+    /// Parts of this many elements; the last may have fewer.
     fn cut(self, len: usize) -> impl Iterator<Item = Self> {
         let mut rest = Some(self);
         std::iter::from_fn(move || {
@@ -408,7 +408,7 @@ impl<'a, F: Real> Work<'a, F> {
         self.keep_half(streams);
     }
 
-    /// Without a step: a copy follows the parameters all the same, and an average until it has a step to count.
+    /// Without a step: the copy still follows the parameters, and so does an average into which no step has counted.
     fn stay(&self, streams: &mut Streams<F>) {
         if self.row[Row::AVERAGE] == F::one() {
             self.keep_average(streams);

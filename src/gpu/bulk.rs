@@ -10,7 +10,7 @@ use std::ops::Range;
 /// Bytes that may be under way at a time: staging buffers are memory too.
 const UNDER_WAY: u64 = 1 << 28;
 
-/// A copy with what it holds: lanes, their elements, and the first byte of these.
+/// A copy, and what it holds: each lane's elements, and their first byte in the copy.
 struct Started {
     /// The place among the buffers that were asked for.
     place: usize,

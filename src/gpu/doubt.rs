@@ -30,7 +30,7 @@ impl std::fmt::Debug for Doubts {
 }
 
 impl Doubts {
-    /// The answer about `what`, of so many bytes, if it is there; else it is looked for later.
+    /// The answer about `what`, of this many bytes, if it is there; else it is looked for later.
     pub(super) fn ask<A>(&self, what: &str, bytes: u64, answer: A) -> Result<()>
     where
         A: Future<Output = Option<wgpu::Error>> + wgpu::WasmNotSend + 'static,

@@ -173,7 +173,7 @@ pub(crate) fn grid(threads: usize, size: usize) -> (u32, u32) {
     (groups.div_ceil(rows) as u32, rows as u32)
 }
 
-/// A device keeps so many pipelines for later programs, and beyond that only those that a program uses. A pipeline may take a
+/// A device keeps this many pipelines for later programs, and beyond that only those that a program uses. A pipeline may take a
 /// third of a mebibyte of the driver's memory.
 pub(crate) const KEPT: usize = 128;
 

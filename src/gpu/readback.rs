@@ -184,7 +184,7 @@ impl Readback {
         Ok(true)
     }
 
-    /// Looks at a copy that is no longer under way, whose staging buffer is then free.
+    /// Looks at a copy that has arrived, and frees its staging buffer.
     fn take_out(&mut self, gpu: &Gpu, index: usize, look: impl FnOnce(&[BufferId], &[u8])) -> Result<()> {
         let Some(copy) = self.pending.remove(index) else { return Ok(()) };
         copy.take(gpu, |bytes| look(&copy.buffers, bytes))?;

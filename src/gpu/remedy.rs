@@ -1,4 +1,4 @@
-//! What to do where there is no GPU, by the card that is there.
+//! What to do where no adapter is found; it depends on the card in the machine.
 
 const NVIDIA: u32 = 0x10de;
 const AMD: u32 = 0x1002;

@@ -212,7 +212,7 @@ fn join_state(source: &mut Source, op: &Update) {
     source.join(&format!("fn store(i: u32, s: State, row: Row) {{ let at = place_of(i); {} }}", stored.join(" ")));
 }
 
-/// Access to elements that are no floats, as far as there are such.
+/// Access to streams of 16 bits and their rounding, if there are any.
 fn join_storage(source: &mut Source, form: &Form) {
     if form.op.streams.iter().any(|stream| stream.storage == Storage::Bf16) {
         source.join(include_str!("../../shaders/access/bf16.wgsl"));

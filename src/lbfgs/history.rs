@@ -14,7 +14,7 @@ impl Products<'_> {
     const Y: usize = 0;
     const G: usize = 1;
 
-    /// How many there are where so many slots are looked at: each of the two with d, the new y, and a pair per slot.
+    /// How many there are if this many slots are looked at: y and g, each with d, the new y, and a pair per slot.
     pub(super) fn len(slots: usize) -> usize {
         2 * (2 + 2 * slots)
     }

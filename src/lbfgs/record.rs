@@ -123,7 +123,7 @@ impl Plans {
         self.direct[self.look(slots)]
     }
 
-    /// How many slots the plans for so many filled ones look at.
+    /// How many slots the plans look at if this many are filled.
     pub(super) fn looked_at(&self, slots: usize) -> usize {
         self.looks[self.look(slots)]
     }

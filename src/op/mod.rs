@@ -10,7 +10,7 @@ macro_rules! operations {
     ($($module:ident :: $operation:ident),* $(,)?) => {
         $(pub use $module::$operation;)*
 
-        /// The cases that every operation is tried on, for so many lanes.
+        /// The cases that every operation is tried on, for this many lanes.
         pub fn cases(lanes: usize) -> Vec<Case> {
             let mut cases = Vec::new();
             $(cases.extend(Case::of::<$operation>(lanes));)*

@@ -46,11 +46,11 @@ impl<R: Into<Box<dyn AnyRule>>, const N: usize> From<[R; N]> for Rules {
     serde(rename_all = "snake_case", deny_unknown_fields)
 )]
 pub enum Select {
-    /// Tensors of at least so many dimensions.
+    /// Tensors of at least this many dimensions.
     AtLeast(usize),
     /// Tensors of fewer dimensions than this: with 2, vectors and scalars.
     Below(usize),
-    /// Tensors of exactly so many dimensions: with 2, matrices.
+    /// Tensors of exactly this many dimensions: with 2, matrices.
     Dimensions(usize),
     /// Tensors whose name fits a pattern, in which `*` stands for any characters: `*.bias`.
     Named(String),

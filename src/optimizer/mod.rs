@@ -234,8 +234,8 @@ impl<P: Program> Optimizer<P> {
         self.only("half")?.half(tensor)
     }
 
-    /// The buffer of the copy in 16 bits, laid out as the arena, for access through [`Optimizer::program`]. Over slices of the caller
-    /// it is filled by the first step, whatever becomes of it.
+    /// The buffer of the copy in 16 bits, laid out as the arena, for access through [`Optimizer::program`]. Over slices of the
+    /// caller it is filled by the first step, even if that is skipped.
     ///
     /// # Errors
     /// A recipe without a copy.
@@ -346,7 +346,7 @@ impl<P: Program> Optimizer<P> {
         self.only("set_averaged")?.set_averaged(tensor, values)
     }
 
-    /// Goes on as if a group had applied so many steps: [`Stepper::set_applied`].
+    /// Goes on as if a group had applied this many steps: [`Stepper::set_applied`].
     ///
     /// # Errors
     /// As for [`Stepper::set_applied`].

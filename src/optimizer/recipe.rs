@@ -122,7 +122,7 @@ impl Recipe {
         }
     }
 
-    /// A recipe of one lane with the same settings in so many lanes; one of several lanes stays as it is.
+    /// A recipe of one lane with the same settings in this many lanes; one of several lanes stays as it is.
     ///
     /// # Examples
     ///
@@ -460,7 +460,7 @@ impl Recipe {
         }
     }
 
-    /// Whether bad steps are skipped. Looking at a norm, or trusting it, is no reason.
+    /// Whether bad steps are skipped. A recipe that only looks at a norm, or trusts it, does not skip them.
     pub(super) fn guards(&self) -> bool {
         self.skip_bad || self.loss_scale.is_some() || self.clips.is_some() || !self.clip_sets.is_empty()
     }
@@ -574,7 +574,7 @@ impl Follower {
         self.setting == other.setting && (self.group.is_none() || other.group.is_none() || self.group == other.group)
     }
 
-    /// What it is called where it is given.
+    /// How the user wrote it, for errors.
     pub(super) fn name(&self) -> String {
         let call = match self.effect {
             Effect::Set => "schedule",

@@ -23,7 +23,7 @@ pub(super) struct Scheduled {
 struct Number {
     /// Its place among the rule's settings.
     setting: usize,
-    /// The place of what it follows in the recipe.
+    /// Its place in the recipe's list of schedules.
     follower: usize,
     /// The rule's own value.
     own: f64,

@@ -13,7 +13,8 @@ impl Recipe {
     /// without tensors.
     ///
     /// # Errors
-    /// No rules, a name given twice, as many rules as there are no lanes, or a group that no tensor is left for.
+    /// No rules, a name given twice, a number of rules other than 1 or that of the lanes, or a group that no tensor is left
+    /// for.
     pub(super) fn settled(&self, arena: &Arena) -> Result<(Self, Arena)> {
         let (mut recipe, mut arena) = (self.clone(), arena.clone());
         let lanes = self.lanes();

@@ -560,8 +560,8 @@ impl Stepper {
         Ok(())
     }
 
-    /// Goes on as if each of a lane's groups had applied so many steps: bias corrections, schedules and averages follow. The counters of
-    /// [`Stepper::report`] stay. Waits for the device.
+    /// Goes on as if each of a lane's groups had applied this many steps: bias corrections, schedules and averages follow. The
+    /// counters of [`Stepper::report`] stay. Waits for the device.
     ///
     /// # Errors
     /// A lane or a group that does not exist, or a lost device.

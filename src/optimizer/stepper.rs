@@ -130,7 +130,7 @@ pub(super) struct Kept {
 
 impl Stepper {
     /// # Errors
-    /// A schedule of what is no number among a rule's settings.
+    /// A schedule of a setting that is no number.
     pub(super) fn new(recipe: Recipe, arena: Arena, plans: Plans, buffers: Buffers, kept: Vec<Kept>) -> Result<Self> {
         let scheduled: Vec<Scheduled> =
             recipe.rules().map(|(lane, group, rule)| recipe.scheduled(rule, lane, group)).collect::<Result<_>>()?;
@@ -333,7 +333,7 @@ impl Stepper {
         self.recipe.max_bad_steps.map_or(most, |steps| most.min(steps.into()))
     }
 
-    /// An error if a lane has skipped too many steps in a row, as far as is known; once for each so many.
+    /// An error if a lane has skipped too many steps in a row, as far as is known. It comes once, and again after as many more.
     fn check_bad_steps<P: Program>(&mut self, program: &mut P) -> Result<()> {
         let Some(allowed) = self.recipe.max_bad_steps else { return Ok(()) };
         self.take_in(program)?;

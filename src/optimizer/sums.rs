@@ -15,8 +15,8 @@ impl Stepper {
         self.accumulate_plan_of(0)
     }
 
-    /// The plan that adds the `number`-th micro-batch of a step, from 0 on, where the recipe accumulates so many. Only a tree of sums
-    /// ([`SumOrder::Tree`]) has more than one.
+    /// The plan that adds the `number`-th micro-batch of a step, from 0 on, where the recipe accumulates this many. Only a tree
+    /// of sums ([`SumOrder::Tree`]) has more than one.
     pub fn accumulate_plan_of(&self, number: usize) -> Option<PlanId> {
         let order = self.recipe.accumulation?.order;
         (number < order.most()).then(|| self.plans.accumulate[order.joins(number)])

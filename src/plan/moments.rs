@@ -4,7 +4,7 @@ use super::{Arena, BufferId, Tensor};
 use crate::rule::{Real, larger};
 use std::ops::Range;
 
-/// Sums over rows and columns are made of sums over tiles of so many rows and columns, in order.
+/// Rows and columns of a tile. Sums over rows and columns of a matrix are joined from sums over its tiles, in order.
 pub const TILE: usize = 64;
 
 /// A tensor as a stack of matrices, over its last two dimensions; a tensor of less than two is a vector, a stack of none.

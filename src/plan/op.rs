@@ -76,8 +76,8 @@ pub enum Op {
 
 /// `C = op(A)·op(B)`, plus a bias per column, plus what C held before; op transposes or not.
 ///
-/// op(A) is m × k, op(B) is k × n, C is m × n. A and B may be shared by all lanes. A batch is so many products of one size: their
-/// matrices lie one after the other in A, B and C, and share the bias.
+/// op(A) is m × k, op(B) is k × n, C is m × n. A and B may be shared by all lanes. A batch is several products of one size:
+/// their matrices lie one after the other in A, B and C, and share the bias.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct MatMul {
@@ -121,7 +121,7 @@ impl MatMul {
         Self { bias: bias.into(), ..self }
     }
 
-    /// Whether it is added to what C holds, in the place of overwriting it.
+    /// Whether the product is added to what C holds instead of overwriting it.
     pub fn accumulate(self, accumulate: bool) -> Self {
         Self { accumulate, ..self }
     }
@@ -162,7 +162,7 @@ impl NormKind {
         if self == Self::L2 { 2 } else { 1 }
     }
 
-    /// Elements of [`Norm::partials`] for so many chunks.
+    /// Elements of [`Norm::partials`] for this many chunks.
     pub fn partials(self, chunks: usize) -> usize {
         if self.leaves_range() { chunks.saturating_mul(2) } else { chunks }
     }
@@ -235,7 +235,7 @@ impl Scalar {
     /// coefficient.
     pub const LEN: usize = 3;
 
-    /// Number of scalars with so many domains, at least one.
+    /// Number of scalars with this many domains, at least one.
     pub fn len(domains: usize) -> usize {
         Self::norm_of(domains)
     }
@@ -526,7 +526,7 @@ pub struct Orthogonalise {
 }
 
 impl Orthogonalise {
-    /// Of matrices of so many rows and columns.
+    /// Of matrices of this many rows and columns.
     pub fn new(
         directions: BufferId,
         norms: BufferId,

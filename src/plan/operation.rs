@@ -237,7 +237,8 @@ impl Dispatch {
         self
     }
 
-    /// With loops of so many iterations. Some software drivers end long loops silently; there too many iterations are an error.
+    /// With loops of this many iterations. Some software drivers end long loops silently; there too many iterations are an
+    /// error.
     pub fn trips(mut self, trips: usize) -> Self {
         self.trips = trips as u64;
         self
@@ -317,7 +318,7 @@ pub const MAX_OPERANDS: usize = 8;
 #[derive(Debug, Clone, Copy)]
 pub struct Workers {
     count: usize,
-    /// Calls a function on this thread, and on up to so many others; returns when all have returned.
+    /// Calls a function on this thread, and on up to this many others; returns when all have returned.
     run: fn(usize, &(dyn Fn() + Sync)),
 }
 

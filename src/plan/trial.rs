@@ -35,7 +35,7 @@ const TIMES: f64 = 4.0;
 const LEAST: f64 = 2.0;
 
 impl Case {
-    /// The cases of an operation ([`Operation::cases`]), each for so many lanes.
+    /// The cases of an operation ([`Operation::cases`]), each for this many lanes.
     pub fn of<O: Operation>(lanes: usize) -> Vec<Self> {
         let mut layout = Layout::new(lanes);
         let operations = O::cases(&mut layout);

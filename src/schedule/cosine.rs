@@ -46,7 +46,7 @@ pub struct Cosine {
 }
 
 impl Cosine {
-    /// From one value to 0 in so many steps; all else as it is by default.
+    /// From one value to 0 in this many steps; all else as it is by default.
     pub fn new(from: f64, steps: u64) -> Self {
         Self { from, to: 0.0, steps, power: 1.0, rises: false }
     }
@@ -119,7 +119,7 @@ pub struct CosineRestarts {
 }
 
 impl CosineRestarts {
-    /// From one value to 0 in so many steps, again and again; all else as it is by default.
+    /// From one value to 0 in this many steps, again and again; all else as it is by default.
     pub fn new(from: f64, steps: u64) -> Self {
         Self { from, to: 0.0, steps, growth: 1.0, shrink: 1.0 }
     }

@@ -171,7 +171,7 @@ pub struct OneCycle {
 }
 
 impl OneCycle {
-    /// Up to a peak and down again in so many steps; all else as it is by default.
+    /// Up to a peak and down again in this many steps; all else as it is by default.
     pub fn new(peak: f64, steps: u64) -> Self {
         Self { peak, steps, pct_start: 0.3, div: 25.0, final_div: 1e4, shape: Shape::Cosine, three_phase: false }
     }

@@ -52,7 +52,7 @@ pub struct Linear {
 }
 
 impl Linear {
-    /// From a third of a value to the value in so many steps; all else as it is by default.
+    /// From a third of a value to the value in this many steps; all else as it is by default.
     pub fn new(value: f64, steps: u64) -> Self {
         Self { value, start_factor: 1.0 / 3.0, end_factor: 1.0, steps }
     }
@@ -124,7 +124,7 @@ pub struct Polynomial {
 }
 
 impl Polynomial {
-    /// From a value to 0 in so many steps, in a straight line; all else as it is by default.
+    /// From a value to 0 in this many steps, in a straight line; all else as it is by default.
     pub fn new(from: f64, steps: u64) -> Self {
         Self { from, to: 0.0, steps, power: 1.0, begin: 0, cycle: false }
     }

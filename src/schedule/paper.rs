@@ -152,7 +152,7 @@ pub struct Wsd {
 }
 
 impl Wsd {
-    /// From a peak to 0 in so many steps, without a warm-up; all else as it is by default.
+    /// From a peak to 0 in this many steps, without a warm-up; all else as it is by default.
     pub fn new(peak: f64, decay: u64) -> Self {
         Self { peak, warmup: 0, stable: 0, decay, to: 0.0, shape: Shape::OneMinusSqrt }
     }

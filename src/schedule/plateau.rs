@@ -181,7 +181,7 @@ impl ReduceLrOnPlateau {
     }
 }
 
-/// A running [`ReduceLrOnPlateau`]: its settings and what it has seen, for checkpoints comparable and serialisable.
+/// A running [`ReduceLrOnPlateau`]: its settings and what it has seen. Checkpoints can compare and serialise it.
 #[derive(Debug, Clone, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(deny_unknown_fields))]
 pub struct Plateau {
@@ -228,7 +228,7 @@ impl Plateau {
     }
 
     fn better(&self, metric: f64) -> bool {
-        // What is better is smaller.
+        // With the sign a better metric is always a smaller one.
         let sign = match self.settings.goal {
             Goal::Min => 1.0,
             Goal::Max => -1.0,

@@ -177,7 +177,7 @@ impl ConvSizes {
         Slices { images, part, parts, count: self.batch.div_ceil(images).max(1) * parts[0] * parts[1] }
     }
 
-    /// The lines and columns of y that are at most so many places.
+    /// The lines and columns of y that are at most this many places.
     fn part(&self, longest: usize) -> [usize; 2] {
         let [lines, columns] = self.out;
         [(longest / columns).clamp(1, lines), longest.clamp(1, columns)]

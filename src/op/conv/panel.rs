@@ -119,7 +119,7 @@ impl ConvSizes {
         (first..(first + images).min(self.batch), places)
     }
 
-    /// Calls `work` for so many places at a time that their panel, which it gets, stays in the second cache.
+    /// Calls `work` for some places at a time, with a panel for them. They are so few that the panel stays in the second cache.
     fn panels<F: Real>(&self, all: &Places, mut work: impl FnMut(&Places, &mut [F])) {
         let depth = self.depth();
         let [lines, columns] = self.part((PANEL / depth).max(LEAST));

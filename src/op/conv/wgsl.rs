@@ -25,7 +25,7 @@ fn geometry(dispatch: Dispatch, sizes: &ConvSizes) -> Dispatch {
     pair(pair(dispatch, "padding", sizes.padding), "dilation", sizes.dilation)
 }
 
-/// Channels that a thread sums, out of so many of a group.
+/// Channels that a thread sums, out of this many of a group.
 fn rows(channels: usize) -> usize {
     if channels == 1 { 1 } else { ROWS }
 }

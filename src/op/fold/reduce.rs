@@ -40,7 +40,7 @@ fn of_row<F: Real>(reduction: Reduction, x: &[F], first: usize) -> Part<F> {
     Part { count, a, b }
 }
 
-/// Rows of so many elements, at most a chunk together; their results from the row `first` on.
+/// Short rows of `folded` elements, together at most a chunk; the results are written from the row `first` on.
 pub(super) fn of_short_rows<F: Real>(reduction: Reduction, x: &[F], folded: usize, outputs: &mut [&mut [F]], first: usize) {
     pulp::Arch::new().dispatch(ShortRows { reduction, x, folded, outputs, first });
 }
