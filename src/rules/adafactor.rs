@@ -22,8 +22,8 @@ settings! {
     /// Differences: the paper, optax, Hugging Face and Keras add 1e-30 to g² in the place of eps₁. The paper and Hugging Face
     /// bound the relative step by 1e-2 and not by lr; Keras by its lr of 1e-3, as here; optax takes lr as a plain factor,
     /// without 1/√t. All but Keras can have a momentum. optax factors only from 128 rows and columns on, and its decay is not
-    /// times lr. With matrices, clips by value or per tensor and L1 penalties are errors: the means are taken of the gradient
-    /// before them. Source: Shazeer & Stern 2018, arXiv:1804.04235.
+    /// times lr. With matrices, clips by value or per tensor and L1 penalties are errors. Source: Shazeer & Stern 2018,
+    /// arXiv:1804.04235.
     ///
     /// A NaN makes its whole tensor NaN, since RMS(U) is NaN; PyTorch's `max` in Python passes over it.
     ///
