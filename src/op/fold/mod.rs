@@ -115,8 +115,8 @@ impl Fold {
         self.part(source, 0, strides)
     }
 
-    /// With another input of any source, of which the first place is that many elements from its beginning. Several parts of one view count
-    /// as one view.
+    /// With another input of any source, whose first place is `offset` elements from its beginning. Several parts of one view
+    /// count as one view.
     ///
     /// # Panics
     /// For more than four strides.
