@@ -1,10 +1,10 @@
-//! Functions with a known minimum, and the digits, for rules to be tried on.
+//! Functions with a known minimum, on which rules are tried.
 
 use crate::Entry;
 use thalweg::plan::{Arena, Blueprint, Engine, MatMul, Op, Plan, Program, Role, View};
 use thalweg::{Optimizer, Real, Result};
 
-/// Parameters by step, the first and the last ones among them.
+/// Steps with the parameters after them, including the first and the last step.
 pub type Path = Vec<(usize, Vec<f64>)>;
 
 /// Where Rosenbrock's function has its minimum.
@@ -20,11 +20,11 @@ pub fn rosenbrock_gradient(at: &[f64]) -> [f64; 2] {
     [-2.0 * (1.0 - at[0]) - 400.0 * at[0] * above, 200.0 * above]
 }
 
-/// Runs a rule on Rosenbrock's function from (−1.2, 1), and looks `looks` times on the way at what the rule evaluates with. The host
-/// computes the gradient of each step.
+/// Runs a rule on Rosenbrock's function from (−1.2, 1), and records `looks` times the parameters that the rule evaluates with.
+/// The host computes the gradient of each step.
 pub fn rosenbrock<E: Engine>(engine: &E, entry: &Entry, looks: usize) -> Result<Path> {
     let run = &entry.rosenbrock;
-    // A matrix of one row, for rules that want matrices.
+    // A matrix of one row, for rules that take only matrices.
     let mut optimizer = Optimizer::new(engine, run.recipe(entry.rule, run.length)?, &[("x", &[1, 2])])?;
     let mut at = vec![-1.2, 1.0];
     optimizer.set_params("x", &floats(&at))?;
@@ -41,10 +41,11 @@ pub fn rosenbrock<E: Engine>(engine: &E, entry: &Entry, looks: usize) -> Result<
     Ok(path)
 }
 
-/// Parameters of the quadratic: two eigenvalues per decade with both ends, and no multiple of a vec4.
+/// The number of parameters of the quadratic: two eigenvalues per decade, both ends included. It is not a multiple of 4, the
+/// width of a vector on the GPU.
 pub const SIZE: usize = 9;
 
-/// Where the quadratic has its minimum. Every eigenvector has a part in it, none less than 0.7 or more than 1.3.
+/// Where the quadratic has its minimum. Its component along every eigenvector is between 0.7 and 1.3.
 pub const QUADRATIC: [f64; SIZE] = [1.0, -1.0, 1.0, -1.0, 1.0, -1.0, 1.0, -1.0, 1.0];
 
 /// ½·(x − x*)ᵀ·A·(x − x*), x* being [`QUADRATIC`].
@@ -53,8 +54,8 @@ pub fn quadratic_value(x: &[f64]) -> f64 {
     0.5 * dot(&product(&error), &error)
 }
 
-/// A·x, where A = H·Λ·H: Λ has the eigenvalues, from 0.01 to 100, and H = 1 − 2/n reflects. A diagonal A would be no task: a rule that
-/// scales each parameter by itself does not notice its condition.
+/// A·x, where A = H·Λ·H: Λ has the eigenvalues, from 0.01 to 100, and H = 1 − 2/n reflects. A diagonal A would be too easy: its
+/// condition does not matter to a rule that scales each parameter by itself.
 pub fn product(x: &[f64]) -> Vec<f64> {
     let reflected = |x: &[f64]| -> Vec<f64> {
         let shift = 2.0 / SIZE as f64 * x.iter().sum::<f64>();
@@ -74,8 +75,8 @@ fn dot(a: &[f64], b: &[f64]) -> f64 {
     a.iter().zip(b).map(|(a, b)| a * b).sum()
 }
 
-/// Runs a rule on the quadratic from −x*, with the gradient A·x − A·x* computed on the device, and looks at the parameters `looks`
-/// times on the way. These are what gradients are taken at; where a rule evaluates elsewhere, that comes to the same minimum.
+/// Runs a rule on the quadratic from −x*, with the gradient A·x − A·x* computed on the device, and records the parameters
+/// `looks` times. Gradients are taken at these; a rule that evaluates elsewhere comes to the same minimum.
 pub fn quadratic<E: Engine>(engine: &E, entry: &Entry, looks: usize) -> Result<Path> {
     let run = &entry.quadratic;
     let mut arena = Arena::default();
@@ -86,7 +87,7 @@ pub fn quadratic<E: Engine>(engine: &E, entry: &Entry, looks: usize) -> Result<P
     let layout = blueprint.layout_mut();
     let (a, shift) = (layout.shared_floats("A", SIZE * SIZE), layout.shared_floats("−A·x*", SIZE));
     let [x, gradient] = [params, grads].map(|buffer| View { buffer, offset: 0, len: SIZE });
-    // A is symmetric, so a row times A will do.
+    // A is symmetric, so a row times A is the same.
     let multiply = MatMul::new(x, layout.whole(a), gradient, 1, SIZE, SIZE);
     plan.push(Op::MatMul(multiply.bias(layout.whole(shift))));
     let gradient = blueprint.add("gradient", plan)?;
@@ -114,7 +115,7 @@ fn doubles<F: Real>(values: &[F]) -> Vec<f64> {
     values.iter().map(|x| x.as_f64()).collect()
 }
 
-/// The Euclidean distance of a path's end from a point; NaN if the path went astray.
+/// The Euclidean distance of a path's end from a point; NaN if the path diverged.
 pub fn distance(path: &Path, to: &[f64]) -> f64 {
     path[path.len() - 1].1.iter().zip(to).map(|(x, to)| (x - to).powi(2)).sum::<f64>().sqrt()
 }

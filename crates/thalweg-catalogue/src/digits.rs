@@ -1,4 +1,4 @@
-//! The digits as the command line has them, for rules to be tried on.
+//! The digits as the command line uses them, on which rules are tried.
 
 use crate::Entry;
 use thalweg::data::{Scaler, digits};
@@ -6,16 +6,16 @@ use thalweg::nn::{Nonlinearity, Sequential};
 use thalweg::plan::Engine;
 use thalweg::{Batch, Metrics, Result, Trainer};
 
-/// Decides the split, the first weights and the order of rows.
+/// The seed of the split, the start values of weights and the order of rows.
 const SEED: u64 = 1;
 
 /// An epoch.
 pub struct Epoch {
     /// Steps so far.
     pub steps: usize,
-    /// As met during the epoch.
+    /// Measured during the epoch.
     pub train: Metrics,
-    /// After the epoch.
+    /// Measured after the epoch.
     pub test: Metrics,
 }
 
@@ -26,7 +26,7 @@ pub fn train<E: Engine>(engine: &E, entry: &Entry) -> Result<Vec<Epoch>> {
     scaler.apply(&mut train)?;
     scaler.apply(&mut test)?;
     let model = Sequential::perceptron(train.width, &[128, 64], train.classes, Nonlinearity::Relu);
-    // All batches are of one size, so that steps cost the same.
+    // All batches have one size, so that all steps cost the same.
     let (run, batch) = (&entry.digits, Batch { rows: entry.batch, drop_last: true });
     let recipe = run.recipe(entry.rule, run.length * batch.steps(train.rows()))?;
     let trainer = Trainer::builder(&model, recipe).train(&train).validation(&test).batch(batch).seed(SEED);

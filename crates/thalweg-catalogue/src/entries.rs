@@ -1,14 +1,14 @@
-//! Settings with which each rule gets to where it should, found by a coarse search. One entry per rule; the descent tests hold the
-//! rules to them, and the program `thalweg-catalogue` draws them.
+//! Settings with which each rule reaches the minimum, found by a coarse search. There is one entry per rule. The descent tests
+//! check the rules with them, and the program `thalweg-catalogue` draws them.
 
 use thalweg::schedule::factor_by_name;
 use thalweg::{AnyRule, Recipe, Result, Select, rule_by_name, rules, set};
 
-/// What is known of a rule.
+/// A rule, when to use it, and its settings for each task.
 #[derive(Debug)]
 pub struct Entry {
     pub rule: &'static str,
-    /// When to take it.
+    /// When to use it.
     pub when: &'static str,
     pub rosenbrock: Run,
     pub quadratic: Run,
@@ -21,7 +21,7 @@ pub struct Entry {
 #[derive(Debug)]
 pub struct Run {
     pub settings: &'static str,
-    /// Rule and settings of tensors that are no matrices, where they are not those of the rule.
+    /// Rule and settings of tensors that are not matrices, if they differ from the others.
     pub others: &'static str,
     /// The name of a schedule of the learning rate over the whole run; empty: the rate stays.
     pub schedule: &'static str,
@@ -35,7 +35,7 @@ const fn run(settings: &'static str, schedule: &'static str, length: usize) -> R
 
 /// The command line's default.
 const BATCH: usize = 64;
-/// More rows than there are: all of them.
+/// More rows than the data have, which means all of them.
 const ALL: usize = 10_000;
 
 pub const CATALOGUE: &[Entry] = &[
@@ -66,7 +66,7 @@ pub const CATALOGUE: &[Entry] = &[
     Entry {
         rule: "adamw",
         when: "the default: a first try, and most networks after it",
-        // Decay would move the minimum; without it, this is Adam.
+        // Weight decay would move the minimum; without it, the rule is Adam.
         rosenbrock: run("lr=0.1 beta2=0.95 weight_decay=0", "cosine", 1_000),
         quadratic: run("lr=0.5 beta2=0.95 weight_decay=0", "cosine", 2_000),
         digits: run("lr=0.01", "cosine", 10),
@@ -116,7 +116,7 @@ pub const CATALOGUE: &[Entry] = &[
         rule: "asgd",
         when: "convex problems with noise, where the average of the path is the answer",
         rosenbrock: run("lr=0.002 lambd=0", "", 8_000),
-        // Plain descent takes steps in proportion to the condition; from lr = 0.02 on it diverges.
+        // Plain descent needs a number of steps in proportion to the condition; from lr = 0.02 on it diverges.
         quadratic: run("lr=0.018 lambd=0", "", 30_000),
         digits: run("lr=0.5 lambd=0", "cosine", 20),
         batch: BATCH,
@@ -189,7 +189,7 @@ pub const CATALOGUE: &[Entry] = &[
     Entry {
         rule: "muon",
         when: "hidden matrices of networks; everything else wants another rule, such as AdamW",
-        // On one row or a square its steps are as long as the rate, so that it has to fall.
+        // On one row or on a square its steps are as long as the rate, so the rate has to fall.
         rosenbrock: run("lr=0.03 momentum=0.9 weight_decay=0", "cosine", 2_000),
         quadratic: run("lr=0.03 momentum=0.9 weight_decay=0", "cosine", 3_000),
         digits: Run { others: "adamw lr=0.01", ..run("lr=0.05", "cosine", 10) },
@@ -217,7 +217,7 @@ pub fn entry(rule: &str) -> std::result::Result<&'static Entry, String> {
 }
 
 impl Run {
-    /// The recipe of a rule for a run of so many steps.
+    /// The recipe of a rule for a run of `steps` steps.
     pub fn recipe(&self, rule: &str, steps: usize) -> Result<Recipe> {
         let mut recipe = Recipe::new(with(rule, self.settings));
         if let Some((rule, settings)) = self.others.split_once(' ') {

@@ -1,4 +1,5 @@
-//! Runs every rule on the three tasks, on the CPU engine. Prints a table of when to take which rule, and draws the ways down.
+//! Runs every rule on the three tasks, on the CPU engine. Prints a table that says when to use which rule, and draws the
+//! descents.
 //!
 //! `cargo run --release -p thalweg-catalogue -- [FILE.svg]`, by default `examples/catalogue.svg`; `-- --check` draws nothing and
 //! compares the table with that of `src/guide/rules.md` instead.
@@ -19,12 +20,12 @@ const CAPTION: &str =
     "Loss against step, both logarithmic: each rule in colour over all others, with the settings of the catalogue";
 const COLOR: RGBColor = RGBColor(0x1f, 0x77, 0xb4);
 const GREY: RGBColor = RGBColor(0xcf, 0xcf, 0xcf);
-/// A point has at least this times the step of the one before.
+/// The step of a point is at least this many times that of the point before it.
 const STRIDE: f64 = 1.06;
-/// Losses below this are drawn as this: single precision has arrived.
+/// Smaller losses are drawn as this one, since single precision reaches no further.
 const FLOOR: f64 = 1e-9;
 
-/// What a rule did.
+/// The results of a rule.
 struct Outcome {
     entry: &'static Entry,
     digits: Vec<Epoch>,
@@ -96,12 +97,12 @@ fn chart(title: &str, lines: Vec<Line>) -> Chart<'_> {
 
 /// The function's values at a path's points.
 fn losses(path: &Path, value: fn(&[f64]) -> f64) -> Vec<(f64, f64)> {
-    // Not by `max`, which would make NaN the best of all losses.
+    // Not with `max`, which would turn NaN into the best of all losses.
     let floored = |loss: f64| if loss < FLOOR { FLOOR } else { loss };
     path.iter().map(|(step, at)| (*step as f64, floored(value(at)))).collect()
 }
 
-/// As many points as a logarithmic axis can show, the last one among them.
+/// As many points as a logarithmic axis can show, including the last one.
 fn thinned(points: Vec<(f64, f64)>) -> Vec<(f64, f64)> {
     let mut kept: Vec<(f64, f64)> = Vec::new();
     for (index, &point) in points.iter().enumerate() {

@@ -1,4 +1,4 @@
-//! The table of which rule is for what, and how far another table of the kind is from it.
+//! The table that says when to use which rule, and its comparison with the table of a page.
 
 use crate::Outcome;
 use thalweg::Memory;
@@ -10,14 +10,15 @@ const HEADER: &str = "\
 | rule | when | state | digits: test accuracy | Rosenbrock: from the minimum | quadratic: from the minimum |
 | --- | --- | --- | --- | --- | --- |
 ";
-/// How far an accuracy may be off, in percent: a processor with other vector instructions rounds in another order, and one of the
-/// 360 test images is 0.28 %.
+/// How far an accuracy may be off, in percentage points: a processor with other vector instructions rounds in another order,
+/// and one of the 360 test images is 0.28 %.
 const ACCURACY: f64 = 1.0;
-/// How many times larger or smaller a distance may be, for the same reason, and below which none matters.
+/// How many times larger or smaller a distance may be, for the same reason, and the distance below which differences do not
+/// matter.
 const TIMES: f64 = 4.0;
 const ARRIVED: f64 = 1e-4;
 
-/// A rule's line: what is the same on every machine, and what was measured.
+/// A rule's line: texts that are the same on every machine, and measured values.
 pub struct Row {
     rule: &'static str,
     text: [String; 5],
@@ -58,7 +59,7 @@ impl Row {
         ]
     }
 
-    /// What of a line is not this row.
+    /// The differences of a line from this row.
     fn differences(&self, line: &str) -> Vec<String> {
         let cells: Vec<&str> = line.trim_matches('|').split(" | ").map(str::trim).collect();
         let expected = self.cells();
@@ -81,7 +82,7 @@ fn alike(column: usize, cell: &str, measured: f64, text: &str) -> bool {
     let Some(Ok(number)) = number.map(str::parse::<f64>) else { return false };
     match column {
         3 => (number - measured).abs() <= ACCURACY,
-        // Not by `max`, which takes no notice of NaN.
+        // Not with `max`, which ignores NaN.
         _ => (number <= ARRIVED && measured <= ARRIVED) || (number <= TIMES * measured && measured <= TIMES * number),
     }
 }
@@ -91,8 +92,7 @@ pub fn markdown(rows: &[Row]) -> String {
     HEADER.to_string() + &rows.iter().map(|row| format!("| {} |\n", row.cells().join(" | "))).collect::<String>()
 }
 
-/// What of a page's table is not what these rows say; a header that is another one, a row without a line among them, and a line
-/// without a row.
+/// The differences of a page's table from these rows, including another header, a row without a line, and a line without a row.
 pub fn differences(page: &str, rows: &[Row]) -> Vec<String> {
     let lines: Vec<&str> = page.lines().filter(|line| line.starts_with("| `")).collect();
     let of = |row: &Row| lines.iter().find(|line| line.starts_with(&format!("| `{}` |", row.rule)));

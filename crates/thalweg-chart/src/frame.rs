@@ -6,17 +6,17 @@ use plotters::coord::ranged1d::Ranged;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
-/// What stands along a side of a frame.
+/// What is written along a side of a frame.
 pub enum Side<'a> {
-    /// Numbers; those that must have a place.
+    /// Numbers along an axis, which includes these numbers.
     Numbers(Axis, Vec<f64>),
     /// Names, the first at the top; they count from 0.
     Names(&'a [String]),
 }
 
-/// The room for names, in characters.
+/// The longest name, in characters.
 const LONGEST: usize = 18;
-/// The room for a number along the bottom.
+/// The width of a number along the bottom.
 const MARK: u32 = 46;
 
 /// A frame that is drawn; it knows the places of its points.
@@ -33,13 +33,13 @@ enum Along {
     Names(usize),
 }
 
-/// A text whose anchor is somewhere else than at its upper left.
+/// A text whose anchor need not be its upper left corner.
 pub(crate) fn text(area: &Area, words: &str, at: (i32, i32), size: u32, horizontal: HPos, vertical: VPos) -> Result<()> {
     let style = font(size).pos(Pos::new(horizontal, vertical));
     Ok(area.draw(&Text::new(words.to_string(), at, style))?)
 }
 
-/// The beginning of a long name.
+/// A name, cut if it is long.
 pub(crate) fn short(name: &str) -> String {
     if name.chars().count() <= LONGEST { name.into() } else { name.chars().take(LONGEST - 1).chain(['…']).collect() }
 }
@@ -59,7 +59,7 @@ impl<'f, 'a> Frame<'f, 'a> {
         };
         let marks = |axis: Axis, values: &[f64]| {
             let places: Vec<f64> = places(axis, values);
-            // Nothing to show has an axis all the same.
+            // A frame without points has an axis too.
             let axis = if places.is_empty() { Axis::Linear(0.0, 1.0) } else { axis };
             axis.marks(places.iter().copied())
         };
@@ -84,7 +84,7 @@ impl<'f, 'a> Frame<'f, 'a> {
     fn draw_x(&self, name: &str) -> Result<()> {
         let [left, top, right, bottom] = self.at;
         let marks = self.x.1.key_points(crate::MAX_MARKS);
-        // As many as have room beside each other.
+        // As many marks as have room.
         let stride = marks.len().div_ceil((((right - left) / px(MARK)) as usize).max(2));
         for mark in marks.into_iter().step_by(stride) {
             let x = self.x.1.map(&mark, (left, right));
@@ -102,7 +102,7 @@ impl<'f, 'a> Frame<'f, 'a> {
             self.area.draw(&PathElement::new([(left, y), (right, y)], GRID.stroke_width(crate::SCALE)))?;
             text(self.area, &axis.label(mark), (left - px(6), y), 12, HPos::Right, VPos::Center)?;
         }
-        // Above the axis, where it needs no turned letters.
+        // Above the axis, so that the letters need not be turned.
         text(self.area, name, (left, top - px(4)), 12, HPos::Left, VPos::Bottom)
     }
 
@@ -128,7 +128,7 @@ impl<'f, 'a> Frame<'f, 'a> {
         (self.row(1.0) - self.row(0.0)) / 2
     }
 
-    /// The place of a point; none where it has none.
+    /// The place of a point; none if it is not on the axes.
     pub(crate) fn place(&self, (x, y): (f64, f64)) -> Option<(i32, i32)> {
         let [left, top, right, bottom] = self.at;
         let x = self.x.0.place(x);
@@ -155,7 +155,7 @@ pub fn shade(share: f64) -> RGBColor {
     RGBColor(mix(from.0, to.0), mix(from.1, to.1), mix(from.2, to.2))
 }
 
-/// What stands out of all others.
+/// The colour that stands out.
 pub const VERMILLION: RGBColor = RGBColor(213, 94, 0);
-/// Everything else where nothing is said by colour.
+/// The colour of everything else, where colour has no meaning.
 pub const QUIET: RGBColor = RGBColor(150, 160, 175);

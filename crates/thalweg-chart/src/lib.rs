@@ -15,16 +15,16 @@ use plotters::coord::ranged1d::{DefaultFormatting, KeyPointHint};
 use plotters::prelude::*;
 use std::ops::Range;
 
-/// More points than pixels say nothing.
+/// The most points of a line: more than there are pixels cannot be seen.
 pub const MAX_POINTS: usize = 500;
 
 const FONT: &str = "sans-serif";
-/// Places are whole numbers of the library that draws. So pictures are painted this many times larger, and shown smaller by whoever shows
-/// them: lines are smooth.
+/// The drawing library places points at whole numbers. So pictures are drawn this many times larger and scaled down where they
+/// are shown, which makes lines smooth.
 const SCALE: u32 = 10;
-/// Marks on an axis.
+/// The most marks on an axis.
 const MAX_MARKS: usize = 9;
-/// A logarithmic axis over more powers of ten than this has no marks between them.
+/// A logarithmic axis over more powers of ten than this has marks at powers of ten alone.
 const FEW_DECADES: i32 = 3;
 const GRID: RGBColor = RGBColor(0xe4, 0xe4, 0xe4);
 
@@ -50,8 +50,8 @@ pub struct Line {
 }
 
 impl Line {
-    /// A line of values, counted from 1, in a colour of the palette. Of many values those are left out that would lie between others on
-    /// a logarithmic axis too.
+    /// A line of values, counted from 1, in a colour of the palette. Of many values, those are left out that would be too close
+    /// to others even on a logarithmic axis.
     pub fn counted(name: &str, color: usize, values: impl IntoIterator<Item = f64>) -> Self {
         let shown = |(i, _): &(u32, f64)| *i <= 500 || i.is_multiple_of(10);
         let points = (1..).zip(values).filter(shown).map(|(i, value)| (f64::from(i), value)).collect();
@@ -64,11 +64,11 @@ pub struct Chart<'a> {
     pub title: &'a str,
     /// What x counts.
     pub steps: &'a str,
-    /// What y is; empty: nothing is written beside the axis.
+    /// What y is; if empty, nothing is written beside the axis.
     pub values: &'a str,
     pub x: Axis,
     pub y: Axis,
-    /// Whether the lines' names stand above the chart, where they cover no line.
+    /// Whether the names of the lines are written above the chart, where they cover no line.
     pub key: bool,
     pub lines: Vec<Line>,
 }
@@ -76,18 +76,18 @@ pub struct Chart<'a> {
 /// How an axis is divided.
 #[derive(Clone, Copy)]
 pub enum Axis {
-    /// Evenly, with this range in it.
+    /// Evenly, including this range.
     Linear(f64, f64),
-    /// Evenly from this number or before, in whole numbers.
+    /// Evenly, in whole numbers, from at most this number.
     Count(u32),
-    /// By powers of ten. What is not above 0 is not shown.
+    /// By powers of ten. Values that are not above 0 are not shown.
     Log,
 }
 
-/// The places of an axis's marks, ends included; logarithms where it is logarithmic.
+/// The places of an axis's marks, including its ends; logarithms if the axis is logarithmic.
 struct Marks(Vec<f64>);
 
-/// SVG text of what `paint` paints.
+/// What `paint` paints, as the text of an SVG.
 pub fn picture((width, height): (u32, u32), paint: impl FnOnce(&Area) -> Result<()>) -> Result<String> {
     let mut text = String::new();
     let large = (width * SCALE, height * SCALE);
@@ -101,7 +101,7 @@ pub fn picture((width, height): (u32, u32), paint: impl FnOnce(&Area) -> Result<
     Ok(text.replacen(&size(large), &size((width, height)), 1))
 }
 
-/// So many pixels of the picture as it is shown.
+/// A length in pixels of the picture as it is shown.
 fn px(length: u32) -> i32 {
     (length * SCALE) as i32
 }
@@ -113,7 +113,7 @@ fn font(size: u32) -> TextStyle<'static> {
 /// The height of a caption.
 pub const CAPTION: u32 = 28;
 
-/// Writes a caption over an area; returns what is below it.
+/// Writes a caption at the top of an area; returns the area below it.
 pub fn captioned<'a>(area: &Area<'a>, caption: &str) -> Result<Area<'a>> {
     let (above, below) = area.split_vertically(px(CAPTION));
     above.draw(&Text::new(caption, (px(14), px(10)), font(15)))?;
@@ -135,7 +135,7 @@ impl Axis {
     }
 
     fn label(self, place: f64) -> String {
-        // An axis keeps its labels short, and the power of a mark's logarithm is not quite the mark.
+        // Keeps labels short, and removes the rounding error of a power of a mark's logarithm.
         let rounded = |value: f64| format!("{value:.6e}").parse().unwrap_or(value);
         let value: f64 = match self {
             Self::Linear(..) | Self::Count(_) => rounded(place),
@@ -152,11 +152,11 @@ impl Axis {
             Self::Count(from) => {
                 let from = f64::from(from);
                 let Marks(mut marks) = Marks::even(from.min(low), high.max(from + 1.0), 1.0);
-                // An axis from 1 has no room before it, and its first mark says so.
+                // An axis that counts from 1 begins there.
                 marks[0] = marks[0].max(from.min(low));
                 Marks(marks)
             }
-            // A run that went astray at once has nothing to show.
+            // A run that diverged at once has no points.
             Self::Log if low > high => Marks::powers(-1.0, 0.0),
             Self::Log => Marks::powers(low, high),
         }
@@ -200,7 +200,7 @@ impl Ranged for Marks {
         low + ((place - start) / (end - start) * f64::from(high - low)).round() as i32
     }
 
-    /// At most as many marks as fit beside a chart.
+    /// The marks, which are few enough to fit beside a chart.
     fn key_points<Hint: KeyPointHint>(&self, _: Hint) -> Vec<f64> {
         let stride = self.0.len().div_ceil(MAX_MARKS);
         self.0.iter().copied().step_by(stride).collect()
@@ -208,7 +208,7 @@ impl Ranged for Marks {
 }
 
 impl Chart<'_> {
-    /// The places of a line's points, as far as they have any.
+    /// The places of those points of a line that lie on the axes.
     fn places<'a>(&self, line: &'a Line) -> impl Iterator<Item = (f64, f64)> + Clone + use<'a> {
         let (x_axis, y_axis) = (self.x, self.y);
         let places = line.points.iter().map(move |&(x, y)| (x_axis.place(x), y_axis.place(y)));
@@ -263,7 +263,7 @@ impl Chart<'_> {
         Ok(())
     }
 
-    /// The lines' names, from the right end on.
+    /// Draws the names of the lines, from the right end on.
     fn draw_key(&self, above: &Area) -> Result<()> {
         let mut x = above.dim_in_pixel().0 as i32 - px(24);
         for line in self.lines.iter().rev() {
@@ -279,7 +279,7 @@ impl Chart<'_> {
 mod tests {
     use super::*;
 
-    /// The marks that have labels, by what they stand for.
+    /// The values of the marks that have labels.
     fn labels(axis: Axis, values: &[f64]) -> Vec<String> {
         let marks = axis.marks(values.iter().map(|&value| axis.place(value)));
         let Range { start, end } = marks.range();

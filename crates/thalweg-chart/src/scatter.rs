@@ -22,7 +22,7 @@ pub struct Scatter<'a> {
     /// What x and y are.
     pub names: (&'a str, &'a str),
     pub x: Axis,
-    /// None: y are numbers of these names.
+    /// The axis of y, or the names whose numbers y are.
     pub y: Result<Axis, &'a [String]>,
     pub dots: Vec<Dot>,
 }
@@ -52,7 +52,7 @@ impl Scatter<'_> {
 /// Bars from 0 to the right, one for each name.
 pub struct Bars<'a> {
     pub title: &'a str,
-    /// What is measured.
+    /// What the bars measure.
     pub measure: &'a str,
     pub names: &'a [String],
     pub lengths: Vec<f64>,
@@ -78,11 +78,11 @@ impl Bars<'_> {
 /// An axis among parallel ones.
 pub struct Parallel {
     pub name: String,
-    /// Places from 0, at the bottom, to 1 that have a text.
+    /// Places, from 0 at the bottom to 1 at the top, with their texts.
     pub marks: Vec<(f64, String)>,
 }
 
-/// Lines across parallel axes, each with its places on them and its colour; the last one stands out.
+/// Lines across parallel axes, each with its colour and its place on every axis; the last one stands out.
 pub struct ParallelAxes<'a> {
     pub title: &'a str,
     pub axes: Vec<Parallel>,
@@ -90,7 +90,7 @@ pub struct ParallelAxes<'a> {
 }
 
 impl ParallelAxes<'_> {
-    /// Draws all on all of an area.
+    /// Draws the picture on all of an area.
     pub fn draw(&self, area: &Area) -> Result<()> {
         let (width, height) = area.dim_in_pixel();
         let (top, bottom) = (px(58), height as i32 - px(20));
@@ -102,7 +102,7 @@ impl ParallelAxes<'_> {
         for (n, (shares, color)) in self.lines.iter().enumerate() {
             let last = n + 1 == self.lines.len();
             let style = if last { VERMILLION.stroke_width(3 * SCALE) } else { color.stroke_width(SCALE) };
-            // A line has a gap where it has no value.
+            // Where a line has no value, it has a gap.
             let places: Vec<Option<(i32, i32)>> =
                 shares.iter().enumerate().map(|(i, share)| share.map(|share| (across(i), along(share)))).collect();
             for run in places.split(Option::is_none).filter(|run| !run.is_empty()) {
@@ -121,7 +121,7 @@ impl ParallelAxes<'_> {
                 let y = along(*share);
                 area.draw(&PathElement::new([(x, y), (x + px(4), y)], BLACK.mix(0.6).stroke_width(SCALE)))?;
                 let (name, at) = (short(name), (x + px(7), y));
-                // Lines do not cross the text.
+                // A background, so that lines do not cross the text.
                 let end = (at.0 + px(6 * name.chars().count() as u32 + 4), y + px(8));
                 area.draw(&Rectangle::new([(at.0 - px(1), y - px(8)), end], WHITE.mix(0.8).filled()))?;
                 text(area, &name, at, 11, HPos::Left, VPos::Center)?;
@@ -141,14 +141,14 @@ pub struct Descent<'a> {
     pub rounds: Vec<f64>,
     /// The colour of a member in a round.
     pub colors: Vec<Vec<RGBColor>>,
-    /// After which round which member was copied over which.
+    /// Copies: the round, the member that was copied, and the member that it replaced.
     pub copies: Vec<(usize, usize, usize)>,
-    /// The member, in each round, that the best descends from.
+    /// For each round, the member from which the best descends.
     pub path: Vec<usize>,
 }
 
 impl Descent<'_> {
-    /// Draws all on all of an area.
+    /// Draws the picture on all of an area.
     pub fn draw(&self, area: &Area) -> Result<()> {
         let xs = self.rounds.iter().copied().chain([0.0]).collect();
         let axis = (Axis::Linear(0.0, 0.0), xs);
@@ -164,7 +164,7 @@ impl Descent<'_> {
             }
         }
         for &(round, from, to) in &self.copies {
-            // From the end of the winner's round to the beginning of the loser's next one.
+            // From the end of the winner's round to the beginning of the loser's next round.
             let x = self.rounds[round];
             let (Some(from_place), Some(to_place)) = (frame.place((x, from as f64)), frame.place((x, to as f64))) else {
                 continue;
@@ -193,7 +193,7 @@ mod tests {
             picture((300, 200), |area| scatter.draw(area)).expect("SVG")
         };
         let text = draw(Axis::Log, Err(&names));
-        // What is not above 0 has no place on a logarithmic axis.
+        // A value that is not above 0 has no place on a logarithmic axis.
         assert_eq!(text.matches("<circle").count(), 1, "{text}");
         assert!(text.contains("#D55E00") && text.contains("adam") && text.contains("sgd"), "{text}");
         assert_eq!(draw(Axis::Linear(0.0, 0.0), Ok(Axis::Linear(0.0, 0.0))).matches("<circle").count(), 2);

@@ -1,4 +1,4 @@
-//! Many panels in one picture, where those that show the same ground have it written once.
+//! Many panels in one picture. What several panels have in common, their ground, is stored once.
 
 use crate::{Area, picture, px};
 use anyhow::Result;
@@ -13,14 +13,14 @@ pub struct Sheet {
     grounds: usize,
 }
 
-/// What panels have in common.
+/// What several panels have in common.
 pub struct Ground {
     name: String,
     elements: HashSet<String>,
 }
 
 impl Sheet {
-    /// An empty sheet; `paint` paints what is behind and between the panels.
+    /// A sheet without panels; `paint` paints what is behind and between them.
     pub fn new(size: (u32, u32), panel: (u32, u32), paint: impl FnOnce(&Area) -> Result<()>) -> Result<Self> {
         Ok(Self { size, panel, text: elements(&picture(size, paint)?).concat(), grounds: 0 })
     }
@@ -34,7 +34,7 @@ impl Sheet {
         Ok(Ground { name, elements: elements.into_iter().collect() })
     }
 
-    /// A panel with its upper left corner at `at`. What it has beyond its ground lies over that.
+    /// A panel with its upper left corner at `at`. What `paint` adds to the ground is drawn over it.
     pub fn panel(&mut self, at: (u32, u32), ground: &Ground, paint: impl FnOnce(&Area) -> Result<()>) -> Result<()> {
         let own = elements(&picture(self.panel, paint)?).into_iter().filter(|element| !ground.elements.contains(element));
         let own: String = own.collect();
@@ -53,12 +53,12 @@ impl Sheet {
     }
 }
 
-/// The elements of a picture, without the one around them.
+/// The elements inside a picture.
 fn elements(picture: &str) -> Vec<String> {
     let mut elements: Vec<String> = Vec::new();
     for line in picture.lines().skip(1).filter(|line| *line != "</svg>") {
         match elements.last_mut() {
-            // The text of an element, and its end.
+            // The text of an element, or its end.
             Some(element) if !line.starts_with('<') || line.starts_with("</") => *element += line,
             _ => elements.push(line.into()),
         }

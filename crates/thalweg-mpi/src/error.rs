@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-/// What may go wrong among ranks. Unless it says otherwise, an error comes back on all of them.
+/// What may go wrong among ranks. All ranks get the same error, unless its description says otherwise.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// MPI cannot be started: it was started before in this process, or the library refuses.
+    /// MPI cannot be started: it was started before in this process, or MPI itself failed.
     #[error("MPI cannot be started: {0}")]
     NotStarted(String),
     /// More ranks than micro-batches: some would have nothing to do.
@@ -17,10 +17,10 @@ pub enum Error {
         /// Micro-batches of a step.
         micro_batches: usize,
     },
-    /// Ranks that differ in what has to be the same.
+    /// Ranks differ in something that has to be the same.
     #[error("rank {rank} differs in its {what}: {found}; rank 0 has {expected}")]
     Differs {
-        /// What: the version, the settings, the model, its start values, the data, or the engine.
+        /// In what they differ: the version, the settings, the model, its start values, the data, or the engine.
         what: String,
         /// The first rank that differs.
         rank: usize,
@@ -29,7 +29,7 @@ pub enum Error {
         /// What rank 0 has.
         expected: String,
     },
-    /// Ranks whose parameters are no longer the same.
+    /// The parameters of ranks are no longer the same.
     #[error("rank {rank} has other parameters than rank 0 after {steps} steps")]
     Diverged {
         /// The first rank that differs.
@@ -37,26 +37,26 @@ pub enum Error {
         /// Steps made.
         steps: u64,
     },
-    /// A rank that failed. The others cannot go on without it.
+    /// A rank failed, and the others cannot go on without it.
     #[error("rank {rank} failed: {message}")]
     Rank {
         /// The first rank that failed.
         rank: usize,
-        /// What it said.
+        /// Its error.
         message: String,
     },
     /// A rank did not answer in time: it is dead, or it hangs. Only the ranks that waited for it have this error; nothing more can be sent,
     /// and the process has to end without waiting for the others.
     #[error("{waiting} on rank {rank}: another rank did not answer in {} s; it is dead, or slower than the watchdog allows", patience.as_secs_f64())]
     NoAnswer {
-        /// What was waited for.
+        /// What the rank waited for.
         waiting: &'static str,
         /// The rank that waited.
         rank: usize,
-        /// How long.
+        /// How long it waited.
         patience: Duration,
     },
-    /// A call of MPI that failed, on this rank.
+    /// A call of MPI failed on this rank.
     #[error("{call} failed: {message}")]
     Mpi {
         /// The call.
@@ -72,7 +72,7 @@ pub enum Error {
         /// Its elements.
         elements: usize,
     },
-    /// Something that ranks cannot share, as the settings are.
+    /// Something that ranks cannot share with these settings.
     #[error("{what} cannot be shared by ranks: {reason}")]
     Unshared {
         /// What.
@@ -80,7 +80,7 @@ pub enum Error {
         /// Why.
         reason: String,
     },
-    /// The library refuses something, on this rank.
+    /// An error of the library on this rank.
     #[error(transparent)]
     Thalweg(#[from] thalweg::Error),
 }

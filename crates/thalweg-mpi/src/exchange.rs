@@ -7,7 +7,7 @@ use thalweg::Real;
 use thalweg::plan::Arena;
 use thalweg::tree::{Joiner, Node, share};
 
-/// The elements of an arena that each rank owns: whole chunks, as evenly as these allow.
+/// The elements of an arena that each rank owns: whole chunks, divided as evenly as possible.
 pub fn ranges(arena: &Arena, ranks: usize) -> Vec<Range<usize>> {
     let mut cuts: Vec<usize> = arena.chunks().iter().map(|chunk| chunk.start).collect();
     cuts.sort_unstable();
@@ -21,10 +21,10 @@ pub fn ranges(arena: &Arena, ranks: usize) -> Vec<Range<usize>> {
     bounds.windows(2).map(|pair| pair[0]..pair[1]).collect()
 }
 
-/// The sums of nodes of a tree over micro-batches, from the ranks that have them to the sum of all, which every rank gets.
+/// Adds up the sums of all ranks, which are nodes of a tree over micro-batches; every rank gets the total.
 ///
-/// Each rank sends of its nodes to every other rank the range that this one owns, joins what it gets in the order of the tree, and sends the
-/// sum to all. MPI only copies: no sum is made in an order of its choice.
+/// Each rank owns a range of the elements. It gets this range of all nodes from the other ranks, adds them in the order of the
+/// tree, and sends the sum to all ranks. MPI only copies, so it cannot choose the order of a sum.
 #[derive(Debug)]
 pub struct Exchange<F> {
     micro_batches: usize,
@@ -64,12 +64,12 @@ impl<F: Datum + Real> Exchange<F> {
         &self.ranges
     }
 
-    /// Bytes of buffers that this rank has for it.
+    /// Bytes of this rank's buffers for the exchange.
     pub fn bytes(&self) -> usize {
         (self.send.len() + self.taken.len() + self.mine.len()) * size_of::<F>()
     }
 
-    /// The sum of all ranks' nodes. `own` are this rank's, in the order of [`Exchange::nodes`].
+    /// The sum of all ranks' nodes. `own` are the nodes of this rank, in the order of [`Exchange::nodes`].
     ///
     /// # Errors
     /// [`Error::NoAnswer`](crate::Error::NoAnswer), or a call of MPI that failed.
@@ -112,7 +112,7 @@ impl<F: Datum + Real> Exchange<F> {
     }
 }
 
-/// Adds the values from `right` on to those from `left` on, which come before them.
+/// Adds the values from place `right` on to those from place `left` on; `left` is before `right`.
 fn add<F: Real>(values: &mut [F], left: usize, right: usize, len: usize) {
     let (before, behind) = values.split_at_mut(right);
     before[left..left + len].iter_mut().zip(&behind[..len]).for_each(|(left, &right)| *left += right);

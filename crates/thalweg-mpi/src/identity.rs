@@ -5,21 +5,21 @@ use crate::world::World;
 use std::fs;
 use std::path::Path;
 
-/// What a rank is, works on and starts from: names, with texts or digests of what they name.
+/// What all ranks must have in common: names, each with a text or with a digest.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Identity {
     parts: Vec<(String, String)>,
 }
 
 impl Identity {
-    /// One more thing that has to be the same, in words.
+    /// Adds something that has to be the same, as text.
     pub fn with(mut self, what: &str, text: impl Into<String>) -> Self {
         let plain = |text: String| text.replace(['\n', '\t'], " ");
         self.parts.push((plain(what.into()), plain(text.into())));
         self
     }
 
-    /// One more thing that has to be the same, by its digest.
+    /// Adds something that has to be the same, by its digest.
     pub fn with_digest(self, what: &str, bytes: &[u8]) -> Self {
         self.with(what, format!("digest {}", blake3::hash(bytes).to_hex()))
     }
@@ -48,8 +48,8 @@ fn parts(text: &str) -> Vec<(&str, &str)> {
     text.lines().map(|line| line.split_once('\t').unwrap_or((line, ""))).collect()
 }
 
-/// This machine's processor, as far as it decides how products are rounded: its vector instructions and the sizes of its caches, by which
-/// products are cut.
+/// What of this machine's processor decides how products are rounded: its vector instructions, and the sizes of its caches, by
+/// which products are cut into blocks.
 pub fn processor() -> String {
     let read = |path: &Path| fs::read_to_string(path).unwrap_or_default().trim().to_string();
     let info = read(Path::new("/proc/cpuinfo"));
@@ -65,7 +65,7 @@ pub fn processor() -> String {
 }
 
 impl Identity {
-    /// This and another's things.
+    /// Joins two of them.
     pub(crate) fn and(mut self, other: Self) -> Self {
         self.parts.extend(other.parts);
         self

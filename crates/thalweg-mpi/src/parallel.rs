@@ -11,15 +11,15 @@ use thalweg::plan::{Arena, Program};
 use thalweg::tree::{Node, share};
 use thalweg::{Optimizer, Real, SumOrder};
 
-/// How the sums of ranks become one.
+/// How the sums of ranks are added up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Reduce {
-    /// In a tree over the numbers of micro-batches: any number of ranks has the same bits, and those of one program that accumulates with
-    /// [`SumOrder::Tree`].
+    /// In a tree over the numbers of micro-batches. The bits are the same for any number of ranks, and for one program that
+    /// accumulates with [`SumOrder::Tree`].
     #[default]
     Exact,
-    /// By MPI's all-reduce, in the order that MPI chooses: other ranks have other bits. All ranks of a job still have the same ones, if MPI
-    /// gives them the same.
+    /// By MPI's all-reduce, in an order that MPI chooses: another number of ranks gives other bits. All ranks of a job still
+    /// have the same bits, if MPI gives them the same result.
     Fast,
 }
 
@@ -35,11 +35,11 @@ impl std::str::FromStr for Reduce {
     }
 }
 
-/// An optimizer whose steps are shared by the ranks of a job: each computes the gradients of some micro-batches, and all make the same step
-/// with the sum of all.
+/// An optimizer whose steps are shared by the ranks of a job: each rank computes the gradients of some micro-batches, and all
+/// ranks make the same step with the sum.
 ///
-/// Every rank has all parameters and all state. Whatever decides about a step (norm, clip, loss scale, whether it is skipped) is computed on
-/// every rank from the same sum, with the same result: a gradient that is not finite on one rank skips the step on all.
+/// Every rank has all parameters and all state. Every rank decides about a step (norm, clip, loss scale, skip) from the same
+/// sum, so the decisions are the same: a gradient that is not finite on one rank skips the step on all.
 ///
 /// # Examples
 ///
@@ -66,9 +66,9 @@ pub struct DataParallel<'w, P: Program> {
     reduce: Reduce,
     nodes: Vec<Node>,
     exchange: Exchange<P::Float>,
-    /// Of each node, by lane.
+    /// The sum of each node, by lane.
     own: Vec<Vec<Vec<P::Float>>>,
-    /// Of all, by lane.
+    /// The total, by lane.
     total: Vec<Vec<P::Float>>,
     steps: u64,
 }
@@ -77,15 +77,16 @@ impl<'w, P: Program> DataParallel<'w, P>
 where
     P::Float: Datum,
 {
-    /// Shares the steps of an optimizer, the same on all ranks, of `micro_batches` each. Its recipe accumulates with [`SumOrder::Tree`].
+    /// Shares the steps of an optimizer, which has to be the same on all ranks. A step has `micro_batches` micro-batches, and
+    /// the recipe has to accumulate with [`SumOrder::Tree`].
     ///
-    /// Before anything else the ranks are compared: version, settings, model, start values, and what the caller adds (its data, above
-    /// all). With [`Reduce::Exact`] the engines are compared as well, since products are rounded by the processor's vector instructions
-    /// and caches, or by the adapter and its driver.
+    /// First the ranks are compared: version, settings, model, start values, and what the caller adds, such as the data. With
+    /// [`Reduce::Exact`] the engines are compared too, since the rounding of products depends on the processor's vector
+    /// instructions and caches, or on the adapter and its driver.
     ///
     /// # Errors
-    /// [`Error::TooManyRanks`], [`Error::Differs`], [`Error::Unshared`] for a recipe that does not accumulate in a tree of at least so many
-    /// micro-batches, or what the engine refuses; each on all ranks.
+    /// [`Error::TooManyRanks`], [`Error::Differs`], [`Error::Unshared`] for a recipe that does not accumulate in a tree of at
+    /// least `micro_batches` micro-batches, or an error of the engine; each on all ranks.
     pub fn new(
         world: &'w World,
         mut optimizer: Optimizer<P>,
@@ -109,7 +110,7 @@ where
         let mut identity = Identity::default()
             .with("version", format!("thalweg-mpi {}", env!("CARGO_PKG_VERSION")))
             .with("steps", format!("{micro_batches} micro-batches, {reduce:?}"))
-            // Ranks move different parts.
+            // The part differs from rank to rank.
             .with_digest("settings", format!("{:?}", optimizer.stepper().recipe().clone().part(None)).as_bytes())
             .with("model", described(optimizer.arena()))
             .with("start values", format!("digest {}", blake3::Hash::from(digest).to_hex()))
@@ -136,19 +137,19 @@ where
         &self.optimizer
     }
 
-    /// The optimizer, for whatever all ranks do to it in the same way.
+    /// The optimizer, for changes that all ranks make alike.
     pub fn optimizer_mut(&mut self) -> &mut Optimizer<P> {
         &mut self.optimizer
     }
 
-    /// Bytes that this rank has for the exchange, beside the optimizer's own.
+    /// Bytes of this rank's buffers for the exchange, besides those of the optimizer.
     pub fn bytes(&self) -> usize {
         let sums: usize = self.own.iter().flatten().chain(&self.total).map(Vec::len).sum();
         self.exchange.bytes() + sums * size_of::<P::Float>()
     }
 
-    /// One step. `gradient` puts the gradient of a micro-batch, by its number, into the optimizer's buffer of gradients; it is called for
-    /// this rank's micro-batches alone.
+    /// Makes a step. `gradient` writes the gradient of the micro-batch with the given number into the optimizer's buffer of
+    /// gradients; it is called only for this rank's micro-batches.
     ///
     /// # Errors
     /// [`Error::Rank`] on all ranks if `gradient`, or the engine, fails on one; [`Error::NoAnswer`].
@@ -158,11 +159,11 @@ where
         let counts = self.sum_all(&counts)?;
         let step = self.optimizer.put_sum(&self.total, &counts).and_then(|()| self.optimizer.step());
         self.steps += 1;
-        // All ranks have the same numbers, but an engine may fail on one of them: the next exchange tells.
+        // All ranks have the same numbers, but an engine may fail on one of them: the others find out in the next exchange.
         step.map_err(Error::from)
     }
 
-    /// The sums of this rank's nodes, and how many micro-batches are in all of them, by lane.
+    /// Computes the sums of this rank's nodes; returns how many micro-batches are in them, by lane.
     pub(crate) fn sum_own(
         &mut self,
         mut gradient: impl FnMut(&mut Optimizer<P>, usize) -> thalweg::Result<()>,
@@ -179,7 +180,7 @@ where
         Ok(counts)
     }
 
-    /// The sums of all ranks, and how many micro-batches are in them.
+    /// Computes the total of all ranks; returns how many micro-batches are in it.
     fn sum_all(&mut self, counts: &[u32]) -> Result<Vec<u32>> {
         let Self { world, exchange, own, total, reduce, .. } = self;
         for (lane, total) in total.iter_mut().enumerate() {
@@ -203,14 +204,14 @@ where
         Ok((0..counts.len()).map(|lane| all.iter().skip(lane).step_by(counts.len()).sum()).collect())
     }
 
-    /// The sum of a lane's gradients in the range that this rank owns, beside the optimizer.
+    /// The total of a lane's gradients in the range that this rank owns, together with the optimizer.
     pub(crate) fn scatter(&mut self, lane: usize) -> Result<(&mut Optimizer<P>, &[P::Float])> {
         let sum = self.exchange.scatter(self.world, self.own.iter().map(|lanes| &*lanes[lane]))?;
         Ok((&mut self.optimizer, sum))
     }
 
-    /// Writes a checkpoint ([`Optimizer::save_file`]) by rank 0, for all: state is the same on all ranks, so that any number of them goes on
-    /// from it with [`Optimizer::load_file`].
+    /// Rank 0 writes a checkpoint for all ranks ([`Optimizer::save_file`]). State is the same on all ranks, so any number of
+    /// ranks can go on from it with [`Optimizer::load_file`].
     ///
     /// # Errors
     /// [`Error::Rank`] on all ranks if it cannot be written.
@@ -250,7 +251,7 @@ where
     Ok(hasher.finalize().into())
 }
 
-/// Names and shapes, as far as they fit a line.
+/// Names and shapes, or a digest if they do not fit into a line.
 fn described(arena: &Arena) -> String {
     let tensors: Vec<String> = arena.tensors().iter().map(|tensor| format!("{} {:?}", tensor.name, tensor.shape)).collect();
     let all = tensors.join(", ");

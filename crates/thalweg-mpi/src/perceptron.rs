@@ -1,11 +1,12 @@
-//! A perceptron on the tape and its micro-batches of a data set: what the command line trains, and what tests and measurements share.
+//! A perceptron on the tape and its micro-batches of a data set. The command line trains it, and tests and measurements share
+//! it.
 
 use thalweg::data::Dataset;
 use thalweg::nn::{Criterion, CrossEntropy, Linear, Model, Nonlinearity, Places, Sequential, Slots, Tape};
 use thalweg::plan::{Blueprint, BufferId, Engine, Plan, PlanId, Program, Role};
 use thalweg::{Optimizer, Real, Recipe, Result};
 
-/// A perceptron with its optimizer on an engine, and the buffers that a micro-batch is written to.
+/// A perceptron on an engine, with the buffers for a micro-batch.
 #[derive(Debug)]
 pub struct Perceptron {
     /// Rows of a micro-batch.
@@ -18,7 +19,7 @@ pub struct Perceptron {
 }
 
 impl Perceptron {
-    /// A perceptron with `hidden` widths and ReLU, whose start values follow from the seed.
+    /// A perceptron whose hidden layers have the widths `hidden`, with ReLU. Its start values follow from the seed.
     ///
     /// # Errors
     /// Sizes of 0, or what recipe or engine refuse.
@@ -63,7 +64,8 @@ impl Perceptron {
         Ok((Self { rows, features, labels, losses, outputs, gradient }, optimizer))
     }
 
-    /// Puts the gradient of a micro-batch into the optimizer: the rows from `number` times their count on, around the end of the data.
+    /// Computes the gradient of micro-batch `number` in the optimizer's buffer. Its rows begin at `number` times the rows of a
+    /// micro-batch, and continue at the start of the data after their end.
     ///
     /// # Errors
     /// What the engine refuses.
@@ -81,7 +83,7 @@ impl Perceptron {
         program.run(self.gradient, 1)
     }
 
-    /// How many rows of a data set have the largest output at their class.
+    /// How many rows of a data set the perceptron classifies correctly.
     ///
     /// # Errors
     /// What the engine refuses.
@@ -89,7 +91,7 @@ impl Perceptron {
         let classes = data.classes;
         let mut hits = 0;
         for first in (0..data.rows()).step_by(self.rows) {
-            // The gradient of the last micro-batch is used up by now.
+            // The gradient of the last micro-batch is no longer needed.
             self.gradient(optimizer, data, first / self.rows)?;
             let outputs = optimizer.program_mut().read(self.outputs, 0)?;
             let rows = self.rows.min(data.rows() - first);

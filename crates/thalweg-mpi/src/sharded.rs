@@ -1,4 +1,4 @@
-//! Steps that all ranks make together, each with the state of a part of the parameters.
+//! Steps that all ranks make together, while each rank has the state of a part of the parameters.
 
 use crate::error::Result;
 use crate::exchange::ranges;
@@ -11,16 +11,16 @@ use thalweg::checkpoint::Element;
 use thalweg::plan::{Arena, BufferId, Program};
 use thalweg::{Optimizer, Real};
 
-/// [`DataParallel`] with the optimizer's state in parts (ZeRO-1): each rank has all parameters and gradients, and the planes, averages and slow
-/// weights of its own range of the arena alone.
+/// [`DataParallel`] with the optimizer's state in parts (ZeRO-1): each rank has all parameters and gradients, but the planes,
+/// averages and slow weights of only its own range of the arena.
 ///
-/// A step sums each range on the rank that owns it, which moves it, and then all parameters go to all ranks. Norms are joined from those of
-/// chunks, so that clipping and skipping have the same bits, and with them parameters and state: those of [`DataParallel`] with
-/// [`Reduce::Exact`]. The optimizer's recipe has the rank's part, [`Recipe::part`](thalweg::Recipe::part) of [`Sharded::part`]; rules and
-/// modifiers that need numbers of whole tensors are refused there.
+/// In a step, the rank that owns a range sums its gradients and moves its parameters; then all parameters go to all ranks.
+/// Norms are joined from those of chunks, so clipping, skipping, parameters and state have the bits of [`DataParallel`] with
+/// [`Reduce::Exact`]. The optimizer's recipe must have the rank's part ([`Recipe::part`](thalweg::Recipe::part) with
+/// [`Sharded::part`]), which refuses rules and modifiers that need numbers of whole tensors.
 ///
-/// Planes are declared in full, and memory is taken by what is touched: on the CPU engine a rank's state takes its part of the memory, from
-/// the first step on. On a GPU it takes all of it.
+/// Planes are declared in full. On the CPU engine only the part that a rank touches takes memory, so its state takes a part of
+/// the memory, also from the first step on. On a GPU it takes all of the memory.
 #[derive(Debug)]
 pub struct Sharded<'w, P: Program> {
     ranks: DataParallel<'w, P>,
@@ -42,7 +42,8 @@ where
     /// As [`DataParallel::new`].
     ///
     /// # Errors
-    /// As for [`DataParallel::new`]; [`Error::Rank`](crate::Error::Rank) if the recipe of any rank has not the rank's part.
+    /// As for [`DataParallel::new`]; [`Error::Rank`](crate::Error::Rank) if the recipe of any rank does not have the rank's
+    /// part.
     pub fn new(world: &'w World, optimizer: Optimizer<P>, micro_batches: usize, identity: Identity) -> Result<Self> {
         let ranges = ranges(optimizer.arena(), world.ranks());
         let own = ranges[world.rank()].clone();
@@ -83,7 +84,7 @@ where
         self.whole_of(params)
     }
 
-    /// The partial norms of all ranks, to all ranks.
+    /// Sends the partial norms of all ranks to all ranks.
     fn join_norms(&mut self, lane: usize) -> Result<()> {
         let (stepper, program) = self.ranks.optimizer_mut().stepper_and_program();
         let counts: Vec<usize> = self.ranges.iter().map(|range| stepper.norms_of(range)).collect();
@@ -103,7 +104,7 @@ where
         Ok(())
     }
 
-    /// Brings a buffer that is laid out as the arena to all ranks, from those that move its parts.
+    /// Sends all of a buffer that is laid out as the arena to all ranks, each part from the rank that moves it.
     fn whole_of(&mut self, buffer: BufferId) -> Result<()> {
         let counts: Vec<usize> = self.ranges.iter().map(Range::len).collect();
         let start = self.ranges[self.world.rank()].start;
@@ -125,8 +126,8 @@ where
         self.ranks.check()
     }
 
-    /// Writes a checkpoint by rank 0, as [`DataParallel::save`]: that of one program, which any number of ranks reads, sharded or not. All
-    /// state goes to all ranks first.
+    /// Rank 0 writes a checkpoint, as [`DataParallel::save`]. It is the same as that of one program, so any number of ranks can
+    /// read it, sharded or not. All state is sent to all ranks first.
     ///
     /// # Errors
     /// As for [`DataParallel::save`].

@@ -1,4 +1,4 @@
-//! The ranks of a job, and the few calls of MPI that they need. All of them end: one that waits too long is an error.
+//! The ranks of a job, and the few calls of MPI that they need. Every call ends: waiting too long is an error.
 
 use crate::error::{Error, Result};
 use bytemuck::Pod;
@@ -8,10 +8,10 @@ use std::cell::Cell;
 use std::ffi::{c_char, c_int};
 use std::time::{Duration, Instant};
 
-/// How long a rank waits for the others, unless [`World::with_patience`] says another time.
+/// How long a rank waits for the others, unless [`World::with_patience`] sets another time.
 pub const PATIENCE: Duration = Duration::from_secs(8);
 
-/// What MPI can send.
+/// A type that MPI can send.
 pub trait Datum: Pod {
     /// Its type in MPI.
     #[doc(hidden)]
@@ -34,8 +34,9 @@ datum! { u8 => RSMPI_UINT8_T, u32 => RSMPI_UINT32_T, f32 => RSMPI_FLOAT, f64 => 
 
 /// The ranks of a job.
 ///
-/// Each waits for the others for a stated time. Once that was in vain nothing more is sent, and MPI is not ended when this is dropped, since
-/// that would wait for the dead: end the process with an exit code other than 0, and `mpirun` ends all others.
+/// Each rank waits for the others for a limited time. After it has waited in vain, nothing more is sent. MPI is then not ended
+/// when this is dropped, since that would wait for dead ranks: end the process with an exit code other than 0, and `mpirun`
+/// ends all others.
 pub struct World {
     universe: Option<Universe>,
     comm: ffi::MPI_Comm,
@@ -65,7 +66,7 @@ impl Drop for World {
     }
 }
 
-/// Says what went wrong in a call of MPI.
+/// The error of a call of MPI, if it failed.
 #[expect(unsafe_code, reason = "a call of C")]
 fn check(call: &'static str, code: c_int) -> Result<()> {
     if code == 0 {
@@ -79,7 +80,7 @@ fn check(call: &'static str, code: c_int) -> Result<()> {
     Err(Error::Mpi { call, message: String::from_utf8_lossy(text).into_owned() })
 }
 
-/// Counts, and the places that follow from them, as MPI wants them.
+/// Counts, and the offsets that follow from them, as MPI takes them.
 fn places(what: &'static str, counts: &[usize]) -> Result<[Vec<c_int>; 2]> {
     let total: usize = counts.iter().sum();
     let _: c_int = total.try_into().map_err(|_| Error::TooLarge { what, elements: total })?;
@@ -113,13 +114,14 @@ impl World {
         Ok(Self { universe: Some(universe), comm, rank, ranks, patience: PATIENCE, lost: Cell::new(false) })
     }
 
-    /// Waits so long for other ranks, and not [`PATIENCE`]. It has to be longer than ranks may need more than others for their micro-batches.
+    /// Waits this long for other ranks, instead of [`PATIENCE`]. It has to be longer than the slowest rank may be behind the
+    /// fastest with its micro-batches.
     pub fn with_patience(mut self, patience: Duration) -> Self {
         self.patience = patience;
         self
     }
 
-    /// The number of this rank, from 0 on.
+    /// The number of this rank, counted from 0.
     pub fn rank(&self) -> usize {
         self.rank
     }
@@ -197,7 +199,7 @@ impl World {
         called
     }
 
-    /// The sums of all ranks' values, in an order that MPI chooses: other ranks, other bits.
+    /// The sums of all ranks' values, in an order that MPI chooses: another number of ranks gives other bits.
     ///
     /// # Errors
     /// As for [`World::gather`].
@@ -211,7 +213,7 @@ impl World {
         })
     }
 
-    /// [`World::add`] by the call of MPI that waits, however long: what the others are measured with.
+    /// [`World::add`] by the call of MPI that waits without a limit, as the reference in measurements.
     ///
     /// # Errors
     /// A call that failed.
@@ -225,7 +227,7 @@ impl World {
         check("MPI_Allreduce", code)
     }
 
-    /// This rank's result, unless some rank has failed: then all have the error of the first one that did.
+    /// This rank's result, unless some rank has failed: then all ranks get the error of the first one that failed.
     ///
     /// # Errors
     /// [`Error::Rank`] if any rank failed, or as for [`World::gather`].
@@ -252,15 +254,15 @@ impl World {
         Ok(starts.zip(&lens).map(text).collect())
     }
 
-    /// That a buffer has as many values as are sent or taken.
+    /// Checks that a buffer has as many values as are sent or received.
     fn room(&self, waiting: &'static str, len: usize, counts: &[usize]) -> Result<()> {
         let needed: usize = counts.iter().sum();
         let holds = len == needed && (counts.len() == self.ranks || counts.len() == 1);
         if holds { Ok(()) } else { Err(thalweg::Error::shape(waiting, format!("{needed} values"), len).into()) }
     }
 
-    /// Starts a call that does not wait, and looks whether it is done until the time is over. MPI may write to the buffers until then, so
-    /// they are never freed if it is not.
+    /// Starts a call that does not wait, and tests whether it is done until the time is over. If it is not done by then, the
+    /// buffers are never freed, since MPI may still write to them.
     #[expect(unsafe_code, reason = "calls of C")]
     fn call<T: Datum>(
         &self,

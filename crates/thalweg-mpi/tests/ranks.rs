@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 const TRIAL: &str = env!("CARGO_BIN_EXE_trial");
 
-/// One job at a time: they would stand in each other's way on few cores, and `mpirun` makes a folder that another may be making.
+/// One job at a time: jobs would slow each other down on few cores, and two `mpirun` may try to make the same folder.
 static JOB: Mutex<()> = Mutex::new(());
 
 fn mpirun(ranks: usize, args: &[&str]) -> (Output, Duration) {
@@ -37,7 +37,7 @@ fn alone(args: &[&str]) -> String {
     String::from_utf8_lossy(&output.stdout).trim().into()
 }
 
-/// That a job fails soon, and that every rank says so in these words.
+/// Checks that a job fails soon, and that this many ranks print the message.
 fn fails(ranks: usize, args: &[&str], message: &str, on: usize) {
     let (output, took) = mpirun(ranks, args);
     let printed = String::from_utf8_lossy(&output.stderr);
@@ -62,7 +62,8 @@ fn any_number_of_ranks_has_the_bits_of_one_program() {
     assert_eq!(all.len(), 3, "rules have different ends: {all:?}");
 }
 
-/// Each rank has the state of its part alone: the bits of one that has all of it. LAMB has norms of whole tensors.
+/// Each rank has only the state of its part, and the bits of a program with all of it. LAMB is refused, as it needs norms of
+/// whole tensors.
 #[test]
 fn sharded_state_has_the_bits_of_one_program() {
     for rule in ["sgd", "adamw", "scaled"] {
@@ -74,7 +75,7 @@ fn sharded_state_has_the_bits_of_one_program() {
     fails(2, &["sharded", "lamb", "8", "1"], "lamb cannot be combined with a part of the arena", 2);
 }
 
-/// Micro-batches that are no power of two, and no multiple of the ranks.
+/// Numbers of micro-batches that are neither a power of two nor a multiple of the ranks.
 #[test]
 fn odd_shares_have_the_bits_of_one_program() {
     let expected = alone(&["sgd", "7", "6"]);
@@ -119,7 +120,7 @@ fn ranks_that_differ_are_told_what_does() {
     fails(1, &["twice"], "MPI cannot be started: it is running in this process already", 1);
 }
 
-/// A killed rank is found by `mpirun`, one that hangs by the watchdog of the others, of 4 s here.
+/// `mpirun` finds a killed rank; the watchdog of the others, 4 s here, finds one that hangs.
 #[test]
 fn a_dead_rank_ends_the_job() {
     fails(3, &["killed", "sgd", "8", "5"], "exited on signal 9", 1);
@@ -154,7 +155,8 @@ fn train(ranks: usize, args: &[&str]) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
-/// Two epochs on 4 ranks, and a third on 1, 2 and 3: the parameters of three epochs on 2, and they have learnt.
+/// Two epochs on 4 ranks, then a third on 1, 2 and 3 ranks: the parameters are those of three epochs on 2 ranks, and the model
+/// has learnt.
 #[test]
 fn any_number_of_ranks_goes_on_from_a_checkpoint() {
     let folder = std::env::temp_dir().join(format!("thalweg-mpi-{}", std::process::id()));

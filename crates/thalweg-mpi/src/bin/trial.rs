@@ -1,4 +1,5 @@
-//! Runs whose outcomes the tests compare: `trial SCENARIO [ARGUMENTS]`, under `mpirun` or alone. Each rank prints one line.
+//! Runs for the tests, which compare what they print: `trial SCENARIO [ARGUMENTS]`, under `mpirun` or alone. Each rank prints
+//! one line.
 
 use anyhow::{Context, Result, bail};
 use std::io::Write;
@@ -23,7 +24,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// In one piece, since ranks write at the same time.
+/// Prints the error in one write, since ranks print at the same time.
 fn said(error: &anyhow::Error) {
     let _ = std::io::stderr().write_all(format!("error: {error}\n").as_bytes());
 }
@@ -61,7 +62,7 @@ fn run(args: &[String]) -> Result<()> {
             let world = World::start()?.with_patience(Duration::from_secs(4));
             let ended = ranks(&world, scenario, rule, micro_batches.parse()?, steps.parse()?);
             if let Err(error) = ended {
-                // All ranks say so before MPI ends, and `mpirun` with the first of them.
+                // All ranks print their errors before MPI ends: `mpirun` ends all of them with the first.
                 said(&error);
                 drop(world);
                 std::process::exit(1);
@@ -72,7 +73,7 @@ fn run(args: &[String]) -> Result<()> {
     }
 }
 
-/// One process that accumulates in a tree.
+/// A single process that accumulates in a tree.
 fn alone(rule: &str, micro_batches: usize, steps: usize) -> Result<()> {
     let data = digits();
     let (model, mut optimizer) = perceptron(&data, &recipe(rule, 0.01, micro_batches)?)?;
@@ -93,7 +94,7 @@ fn outcome(optimizer: &mut Optimizer<Program>) -> Result<String> {
     Ok(format!("{} applied, {} skipped, {} clipped, {digest}", report.applied, report.skipped, report.clipped))
 }
 
-/// A job of ranks, where the scenario says what is amiss on the last of them, or `exact` and `fast` that nothing is.
+/// A job of ranks. The scenario says what goes wrong on the last rank; with `exact` and `fast` nothing does.
 fn ranks(world: &World, scenario: &str, rule: &str, micro_batches: usize, steps: usize) -> Result<()> {
     let amiss = world.rank() + 1 == world.ranks();
     let mut data = digits();
@@ -103,7 +104,7 @@ fn ranks(world: &World, scenario: &str, rule: &str, micro_batches: usize, steps:
     let lr = if amiss && scenario == "other-settings" { 0.02 } else { 0.01 };
     let reduce = if scenario == "fast" { Reduce::Fast } else { Reduce::Exact };
     let (model, optimizer) = if amiss && scenario == "no-engine" {
-        // As a rank without an adapter has no engine.
+        // As on a rank without an adapter.
         world.agree::<_, &str>("engines", Err("no adapter"))?
     } else {
         let made = recipe(rule, lr, micro_batches).and_then(|recipe| Ok(perceptron(&data, &recipe)?));
@@ -142,7 +143,7 @@ fn ranks(world: &World, scenario: &str, rule: &str, micro_batches: usize, steps:
     Ok(())
 }
 
-/// A job of ranks with a part of the state each.
+/// A job of ranks, each with a part of the state.
 fn sharded(world: &World, data: &Dataset, rule: &str, micro_batches: usize, steps: usize) -> Result<()> {
     let whole = recipe(rule, 0.01, micro_batches)?;
     let part = Sharded::<Program>::part(world, perceptron(data, &whole)?.1.arena());
@@ -157,7 +158,7 @@ fn sharded(world: &World, data: &Dataset, rule: &str, micro_batches: usize, step
     Ok(())
 }
 
-/// Ends this process as the kernel does when memory is short: nothing of it runs any more.
+/// Kills this process, as the kernel does when memory is short: no more of its code runs.
 fn kill() -> Result<()> {
     let pid = std::process::id().to_string();
     std::process::Command::new("kill").args(["-KILL", &pid]).status().context("kill")?;

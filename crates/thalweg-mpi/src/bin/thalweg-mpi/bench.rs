@@ -1,4 +1,4 @@
-//! `thalweg-mpi bench`: what an exchange takes beside MPI's own all-reduce, and how many rows a step takes.
+//! `thalweg-mpi bench`: the time of an exchange compared with MPI's own all-reduce, and the rows per second of training steps.
 
 use crate::options::Options;
 use anyhow::{Result, bail};
@@ -23,7 +23,7 @@ pub fn run(world: &World, options: &Options) -> Result<()> {
     Ok(())
 }
 
-/// Seconds of the slowest rank in the middle one of several repeats.
+/// The seconds of the slowest rank: the median over several repeats.
 fn median(world: &World, repeats: usize, mut work: impl FnMut() -> Result<()>) -> Result<f64> {
     let mut seconds = Vec::new();
     for _ in 0..=repeats {
@@ -32,7 +32,7 @@ fn median(world: &World, repeats: usize, mut work: impl FnMut() -> Result<()>) -
         work()?;
         seconds.push(world.gather("times", &[started.elapsed().as_secs_f64()])?.into_iter().fold(0.0, f64::max));
     }
-    // The first one warms up.
+    // The first repeat is a warm-up.
     seconds.remove(0);
     seconds.sort_by(f64::total_cmp);
     Ok(seconds[seconds.len() / 2])

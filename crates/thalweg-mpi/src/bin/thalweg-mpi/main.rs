@@ -50,7 +50,7 @@ fn main() -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            // Before MPI ends, and `mpirun` ends this rank with the first that is gone.
+            // Print the error before MPI ends: then `mpirun` ends this rank as soon as any other has ended.
             let code = said(&format!("error: {error:#}"), 1);
             drop(world);
             code
@@ -58,7 +58,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// In one piece, since ranks write at the same time.
+/// Prints the text in one write, since ranks print at the same time.
 fn said(text: &str, code: u8) -> ExitCode {
     let _ = std::io::stderr().write_all(format!("{text}\n").as_bytes());
     ExitCode::from(code)

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::str::FromStr;
 
-/// What was given, by name.
+/// The given values, by name.
 #[derive(Debug)]
 pub struct Options(BTreeMap<String, String>);
 
@@ -34,7 +34,7 @@ impl Options {
         parsed.unwrap_or(Ok(default))
     }
 
-    /// A number from 1 on.
+    /// A number of at least 1.
     pub fn count(&self, name: &str, default: usize) -> Result<usize> {
         match self.get(name, default)? {
             0 => bail!("--{name} wants at least 1"),
@@ -42,7 +42,7 @@ impl Options {
         }
     }
 
-    /// Everything but what may differ from job to job.
+    /// All given options as text, to compare the ranks by.
     pub fn common(&self) -> String {
         let same = |(name, value): (&String, &String)| format!("--{name} {value}");
         self.0.iter().map(same).collect::<Vec<_>>().join(" ")
