@@ -1,9 +1,10 @@
-//! Gradient accumulation: a batch too large for memory comes as micro-batches, one of them bad, and makes one step.
+//! Gradient accumulation: a batch that is too large for memory comes as micro-batches, one of them bad, and makes one step.
 //!
 //! `cargo run --example accumulate -- [auto|cpu|gpu]`; by default a real GPU if there is one, else the CPU engine.
 //!
 //! A line is fitted to points. The gradient of each micro-batch is the mean over its points; the step takes the mean over the
-//! micro-batches. A micro-batch with a broken point is left out by itself.
+//! micro-batches. A micro-batch with a broken point is left out, and the others of the step count. Expected: 400 steps, and a
+//! line within 0.01 of y = 2·x − 1.
 
 use thalweg::plan::Engine;
 use thalweg::{Accumulation, Adam, AnyEngine, Average, Optimizer, Recipe};

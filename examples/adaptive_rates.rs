@@ -1,9 +1,9 @@
-//! SGD with momentum, AdaGrad, RMSprop and Adam on four data sets, ten seeds each as lanes of one population: the loss on rows that were not
-//! trained on, as mean and deviation over the seeds. Then AdaGrad's effective rate lr/√Σg², which can only fall, beside that of RMSprop,
-//! whose mean of squares forgets.
+//! SGD with momentum, AdaGrad, RMSprop and Adam on four data sets, ten seeds each as lanes of one population: the loss on
+//! held-out rows, as mean and deviation over the seeds. Then the effective rate of AdaGrad, lr/√Σg², which can only fall,
+//! beside that of RMSprop, whose mean of squares forgets old gradients.
 //!
-//! `cargo run --release --example adaptive_rates -- [PICTURE.svg]`. Expected: every rule beats guessing on every data set; AdaGrad's mean
-//! effective rate ends below six tenths of what it was after ten steps, and RMSprop's above what it was.
+//! `cargo run --release --example adaptive_rates -- [PICTURE.svg]`. Expected: every rule beats guessing on every data set;
+//! AdaGrad's mean effective rate ends below 60 % of its value after ten steps, and RMSprop's ends above it.
 
 mod data;
 
@@ -45,7 +45,7 @@ fn data_sets() -> Result<Vec<(&'static str, Dataset, f64)>> {
     let (features, labels) = data::table(include_bytes!("data/breast_cancer.csv.gz"))?;
     let cancer = Dataset::new(features, 30, labels.iter().map(|&label| label as u32).collect())?;
     let (features, targets) = data::table(include_bytes!("data/diabetes.csv.gz"))?;
-    // In units of a deviation, so that the same rates serve.
+    // Targets are standardised, so that the same rates suit all data sets.
     let mean = targets.iter().sum::<f32>() / targets.len() as f32;
     let variance = targets.iter().map(|t| (t - mean).powi(2)).sum::<f32>() / targets.len() as f32;
     let targets = targets.iter().map(|t| (t - mean) / variance.sqrt()).collect();
@@ -64,7 +64,7 @@ fn losses(data: &Dataset, rule: &dyn AnyRule) -> Result<Vec<f64>> {
     Ok(trainer.evaluate()?.iter().map(|lane| lane.loss).collect())
 }
 
-/// The mean of lr/√(what a rule keeps of squares) over all weights of the first layer, by step.
+/// The mean of lr/√(the rule's state of squares) over all weights of the first layer, by step.
 fn effective_rates(rule: &dyn AnyRule, lr: f64, plane: &str) -> Result<Vec<f64>> {
     let digits = digits();
     let model = Sequential::perceptron(digits.width, &[32], digits.classes, Nonlinearity::Tanh);

@@ -1,11 +1,11 @@
-//! A convolutional network learns to read digits: two convolutions of 3 × 3, each normalised and with a ReLU, then a pool of 2 × 2, dropout
-//! and a linear layer. Five models train side by side, from seeds of their own.
+//! A convolutional network learns to read digits: two convolutions of 3 × 3, each normalised and with a ReLU, then a pool of 2
+//! × 2, dropout and a linear layer. Five models train side by side, each from its own seed.
 //!
-//! `cargo run --release --example cnn_digits`: the 1,797 digits of 8 × 8 pixels that the crate carries, a fifth of them for the test. The mean
-//! of the five test accuracies is at least 0.98.
+//! `cargo run --release --example cnn_digits`: the 1,797 digits of 8 × 8 pixels that are part of the crate, a fifth of them for
+//! the test. Expected: a mean of the five test accuracies of at least 0.98.
 //!
-//! `cargo run --release --example cnn_digits -- FOLDER`: the four files of MNIST in a folder, one model, 5 epochs. Its images have a pool after
-//! the first convolution, too. The test accuracy is at least 0.98.
+//! `cargo run --release --example cnn_digits -- FOLDER`: the four files of MNIST in a folder, one model, 5 epochs. For these
+//! larger images there is also a pool after the first convolution. Expected: a test accuracy of at least 0.98.
 
 use anyhow::{Result, ensure};
 use thalweg::cpu::Cpu;

@@ -1,7 +1,7 @@
-//! A layer and a loss of one's own, in plain Rust and without any WGSL: a perceptron whose activation has a learnt parameter, x·sigmoid(β·x),
-//! fits the curve below which nine of ten points lie (quantile regression, Koenker and Bassett 1978).
+//! A layer and a loss of your own, in plain Rust without any WGSL: a perceptron whose activation x·sigmoid(β·x) has a learnt
+//! parameter fits the curve below which nine of ten points lie (quantile regression, Koenker and Bassett 1978).
 //!
-//! `cargo run --example custom_layer`: prints the share of points below the curve; it is 0.90 ± 0.02.
+//! `cargo run --example custom_layer`: prints the share of points below the curve. Expected: 0.90 ± 0.02.
 
 use anyhow::{Result, ensure};
 use thalweg::cpu::Cpu;
@@ -18,12 +18,12 @@ struct Swish {
 impl Model for Swish {
     fn forward(&self, tape: &mut Tape, x: &Value) -> Value {
         let beta = tape.parameter("beta", &[self.features], Init::Ones);
-        // Any expression: its gradients by x and by β follow from it.
+        // This may be any expression: its gradients by x and by β are derived from it.
         tape.map(&[x, &beta], |of| of[0].clone() * (of[1].clone() * of[0].clone()).sigmoid())
     }
 }
 
-/// `q · d` where the target is d above the prediction, `(1 − q) · d` where it is d below: least at the q-quantile.
+/// `q · d` where the target is d above the prediction, `(1 − q) · d` where it is d below. It is smallest at the q-quantile.
 #[derive(Debug)]
 struct Pinball {
     q: f64,

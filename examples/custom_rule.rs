@@ -1,6 +1,7 @@
 //! A rule from outside the crate: Signum, which moves against the sign of the gradient's running mean (Bernstein et al. 2018).
 //!
-//! `cargo run --example custom_rule`, on the CPU engine, and on the GPU engine too if there is an adapter; both have to agree.
+//! `cargo run --example custom_rule`, on the CPU engine, and on the GPU engine too if there is an adapter. Expected: at most
+//! 0.02 from the minimum, and both engines within 1e-5.
 
 use anyhow::{Result, ensure};
 use thalweg::cpu::Cpu;
@@ -28,7 +29,7 @@ impl Rule for Signum {
     const FORMULA: &'static str = "m = β·m + (1 − β)·d;  x −= lr·sign(m)";
     const ROW: &'static [&'static str] = &["lr", "beta", "take"];
     const STATE: &'static [&'static str] = &["m"];
-    // `T` is a float or a vector of floats, as the engine likes.
+    // `T` is a float or a vector of floats; the engine chooses.
     const WGSL: &'static str = "
         struct Hyper { lr: f32, beta: f32, take: f32 }
         struct State { m: T }
@@ -61,7 +62,7 @@ impl Rule for Signum {
 const LEN: usize = 100;
 const STEPS: usize = 300;
 
-/// Where the valley's floor is.
+/// The minimum.
 fn target(i: usize) -> f32 {
     (i as f32).sin()
 }
@@ -97,7 +98,7 @@ fn main() -> Result<()> {
         }
         gpu => gpu?,
     };
-    // The same gradients, so that only the rule's two halves are compared.
+    // Both get the same gradients, so that only the two halves of the rule are compared.
     let mut on_gpu = optimizer(&gpu)?;
     for gradient in &gradients {
         on_gpu.set_grads("x", gradient)?;

@@ -1,6 +1,7 @@
-//! An optimizer inside a program that makes its own gradients: a cubic polynomial is fitted to sin(x) on [−π, π].
+//! An optimizer inside a program that computes its own gradients: it fits a cubic polynomial to sin(x) on [−π, π].
 //!
-//! `cargo run --example embed -- [auto|cpu|gpu]`; by default a real GPU if there is one, else the CPU engine.
+//! `cargo run --example embed -- [auto|cpu|gpu]`; by default a real GPU if there is one, else the CPU engine. Expected: a mean
+//! squared error below 0.005; the best cubic has 0.0044.
 
 use anyhow::{Result, ensure};
 use std::f32::consts::PI;
@@ -9,7 +10,7 @@ use thalweg::{Adam, AnyEngine, Optimizer, Recipe};
 
 const POINTS: usize = 200;
 
-/// The mean squared error of a polynomial, and its gradient by the coefficients: what a program of your own would bring.
+/// The mean squared error of a polynomial, and its gradient by the coefficients. Your own program has its own function here.
 fn loss_and_gradient(coefficients: &[f32]) -> (f32, Vec<f32>) {
     let (mut loss, mut gradient) = (0.0, vec![0.0; coefficients.len()]);
     for i in 0..POINTS {

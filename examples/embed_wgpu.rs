@@ -1,9 +1,10 @@
-//! An optimizer inside a program that has a device, a shader and an encoder of its own: a cubic polynomial is fitted to points.
+//! An optimizer inside a program that has its own device, shader and encoder: it fits a cubic polynomial to points.
 //!
-//! Parameters and gradients are parts of one buffer of the program. Its shader writes the gradients, Thalweg's kernels take the
-//! step, both recorded into one encoder; nothing comes back to the host before the end.
+//! Parameters and gradients are parts of one buffer of the program. Its shader writes the gradients and Thalweg's kernels make
+//! the step, both recorded into one encoder. Nothing comes back to the host before the end.
 //!
-//! `cargo run --example embed_wgpu`, on the best adapter that there is; a software driver will do.
+//! `cargo run --example embed_wgpu`, on the best adapter there is, which may be a software driver. Expected: coefficients
+//! within 1e-3 of the true ones.
 
 use anyhow::{Context, Result, ensure};
 use thalweg::gpu::{Gpu, Slice, SliceTensor};
@@ -11,7 +12,7 @@ use thalweg::schedule::Cosine;
 use thalweg::wgpu::{self, util::DeviceExt};
 use thalweg::{Adam, Optimizer, Recipe};
 
-/// The polynomial that the points lie on, and so the optimum.
+/// The polynomial on which the points lie, which is the optimum.
 const TRUTH: [f32; 4] = [0.5, -1.0, 0.25, 2.0];
 const POINTS: usize = 64;
 const STEPS: usize = 2_000;
@@ -58,7 +59,7 @@ fn open() -> Result<(wgpu::Device, wgpu::Queue)> {
 fn main() -> Result<()> {
     let (device, queue) = open()?;
 
-    // What the program has without Thalweg.
+    // What the program has anyway.
     let x = |i: usize| 2.0 * i as f32 / (POINTS - 1) as f32 - 1.0;
     let y = |x: f32| TRUTH.iter().rev().fold(0.0, |sum, c| sum * x + c);
     let points: Vec<[f32; 2]> = (0..POINTS).map(|i| [x(i), y(x(i))]).collect();
@@ -86,7 +87,7 @@ fn main() -> Result<()> {
         ],
     });
 
-    // What it adds: where parameters and gradients lie, and what to do with them.
+    // What it adds for Thalweg: where parameters and gradients lie, and the recipe.
     let gpu = Gpu::from_wgpu(device.clone(), queue.clone());
     let slice = |offset| Slice { buffer: model.clone(), offset, len: 4 };
     let tensor = SliceTensor { name: "coefficients".into(), shape: vec![4], params: slice(0), grads: slice(16) };

@@ -1,6 +1,7 @@
 //! The textbook line: y = 2x at x = 1…5, full-batch gradient descent on slope and intercept from zero.
 //!
-//! The same plan on either engine: `cargo run --example line -- [oracle|auto|cpu|gpu]`, the oracle by default.
+//! The same plan on either engine: `cargo run --example line -- [oracle|auto|cpu|gpu]`, by default on the oracle. Expected: the
+//! slope 1.97375 and the intercept 0.09475 of 1,000 steps.
 
 use anyhow::Result;
 use thalweg::cpu::Cpu;
@@ -20,7 +21,7 @@ fn descend<E: Engine>(engine: &E) -> thalweg::Result<(E::Float, E::Float)> {
     let mut tape = Tape::training();
     let (inputs, targets) = (tape.input(x_view, &[XS.len(), 1]), tape.input(y_view, &[XS.len(), 1]));
     let predictions = Linear::new(1, 1).forward(&mut tape, &inputs);
-    // Half the mean, so that the gradient is Σ (prediction − target)·x / n.
+    // Half of the mean, so that the gradient is Σ (prediction − target)·x / n.
     let loss = &SquaredError.mean(&mut tape, &predictions, &targets) * 0.5;
     tape.backward(&loss);
 

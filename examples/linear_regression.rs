@@ -1,9 +1,10 @@
-//! Linear regression on the diabetes data, by four methods that end at the same weights: gradient descent over all rows, over 32 rows, over
-//! one row, and L-BFGS. Then one population of five learning rates, of which the largest diverges, as it has to: above 2/λ, the largest
-//! curvature being λ = 8.05.
+//! Linear regression on the diabetes data, by four methods that end at the same weights: gradient descent over all rows, over
+//! 32 rows, over one row, and L-BFGS. Then one population of five learning rates. The largest one has to diverge, as it is
+//! above 2/λ, where λ = 8.05 is the largest curvature.
 //!
-//! `cargo run --release --example linear_regression -- [PICTURE.svg]`. Expected: distances ‖w − w*‖/‖w*‖ of at most 1e-4 for all rows and for
-//! L-BFGS, of at most 2e-2 for samples with a falling rate and averaging; mean squared errors within 0.1 % of 2859.70, that of least squares.
+//! `cargo run --release --example linear_regression -- [PICTURE.svg]`. Expected: distances ‖w − w*‖/‖w*‖ of at most 1e-4 for
+//! all rows and for L-BFGS, of at most 2e-2 for 32 rows and for one row, with a falling rate and averaging; mean squared errors
+//! within 0.1 % of that of least squares, 2859.70.
 
 mod data;
 
@@ -40,7 +41,7 @@ fn diabetes() -> Result<Dataset> {
     Ok(data)
 }
 
-/// Where a method is.
+/// The weights of a method after an epoch.
 #[derive(Debug, Clone)]
 struct Point {
     weights: Vec<f64>,
@@ -59,7 +60,7 @@ impl Point {
         (all.map(off).sum::<f64>() / length).sqrt()
     }
 
-    /// Of each row, what is predicted less what is right.
+    /// The prediction minus the target, for each row.
     fn residuals(&self, data: &Dataset) -> Vec<f64> {
         let product = |row: &[f32]| row.iter().zip(&self.weights).map(|(&x, w)| f64::from(x) * w).sum::<f64>();
         let rows = data.features.chunks_exact(FEATURES).zip(&data.targets);
@@ -71,7 +72,7 @@ impl Point {
     }
 }
 
-/// A method's way: where it was after each epoch.
+/// The path of a method: its point after each epoch.
 type Way = Vec<Point>;
 
 fn descend(data: &Dataset, batch: usize, epochs: usize, recipe: Recipe, averages: bool) -> Result<Way> {
@@ -128,7 +129,7 @@ fn rates(data: &Dataset) -> Result<Vec<Vec<f64>>> {
 fn main() -> Result<()> {
     let data = diabetes()?;
     let sgd = |lr, momentum| Recipe::new(Sgd { lr, momentum, ..Default::default() });
-    // Down to 0 by half a cosine over the run, and a running mean of the weights.
+    // The rate falls to 0 by half a cosine over the run, and the weights are averaged.
     let falling = |recipe: Recipe, epochs: usize, batch: usize, decay| {
         let steps = (epochs * data.rows().div_ceil(batch)) as u64;
         recipe.scale("lr", Cosine::new(1.0, steps)).average(Average::Ema { decay })

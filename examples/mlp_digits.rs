@@ -1,5 +1,5 @@
-//! A perceptron on the handwritten digits, as one would write it in PyTorch or Keras: training rows, validation rows, an end when these get
-//! no better, and test rows at the end, with what is taken for what.
+//! A perceptron on the handwritten digits, as you would write it in PyTorch or Keras: training rows, validation rows, an early
+//! stop when the loss on these no longer improves, then test rows, with the most frequent confusion of classes.
 //!
 //! `cargo run --release --example mlp_digits -- [PICTURE.svg]`. Expected: at least 96 % on the test rows.
 
@@ -10,7 +10,7 @@ use thalweg::train::Confusion;
 use thalweg::{AdamW, AnyEngine, Recipe, Trainer};
 use thalweg_chart::{Axis, Chart, Line, picture};
 
-/// Epochs without a better loss on the validation rows after which training ends.
+/// Training ends after this many epochs without a better loss on the validation rows.
 const PATIENCE: usize = 10;
 
 fn main() -> Result<()> {

@@ -1,6 +1,7 @@
-//! What penalties do. First a logistic regression on the breast-cancer data, as one population: lanes with an L1 penalty, whose weights
-//! become zeros, and lanes with a weight decay (L2), whose weights shrink and stay. Then a perceptron that learns 300 digits by heart, a
-//! quarter of them with wrong labels, with and without dropout: what it knows of other digits.
+//! The effect of penalties. First a logistic regression on the breast-cancer data, as one population: lanes with an L1 penalty,
+//! many of whose weights become 0, and lanes with a weight decay (L2), whose weights shrink but do not become 0. Then a
+//! perceptron that learns 300 digits by heart, a quarter of them with wrong labels, with and without dropout, and its accuracy
+//! on other digits.
 //!
 //! `cargo run --release --example regularisation -- [PICTURE.svg]`. Expected: the strongest L1 leaves at most 20 of 60 weights, the
 //! strongest L2 all 60 at less than half of their length; the accuracy on other digits is higher with dropout, and the loss there lower.
@@ -16,7 +17,7 @@ use thalweg::{Adam, Recipe, Sgd, Trainer};
 use thalweg_chart::{Axis, Chart, Line, beside, picture};
 
 const PENALTIES: [f64; 6] = [0.0, 0.001, 0.003, 0.01, 0.03, 0.1];
-/// Weights that are nearer to 0 than this count as 0: a step of the falling rate is smaller at the end.
+/// Weights that are nearer to 0 than this count as 0. At the end the steps are smaller than this, since the rate falls.
 const ZERO: f64 = 1e-3;
 const EPOCHS: usize = 400;
 
@@ -25,7 +26,7 @@ fn cancer() -> Result<Dataset> {
     Ok(Dataset::new(features, 30, labels.into_iter().map(|label| label as u32).collect())?)
 }
 
-/// How many weights are not 0, and their length, by penalty.
+/// The number of weights that are not 0, and the norm of all weights, by penalty.
 fn weights(data: &Dataset, recipe: Recipe) -> Result<Vec<(usize, f64)>> {
     let model = Linear::new(data.width, data.classes);
     let recipe = recipe.scale("lr", Cosine::new(1.0, EPOCHS as u64));
@@ -41,7 +42,7 @@ fn weights(data: &Dataset, recipe: Recipe) -> Result<Vec<(usize, f64)>> {
     (0..PENALTIES.len()).map(of_lane).collect()
 }
 
-/// Loss on the rows that are learnt and on others, by epoch; the accuracy on others at the end.
+/// The loss on the training rows and on other rows, by epoch; and the accuracy on the other rows at the end.
 fn by_heart(dropout: Option<f64>) -> Result<([Vec<f64>; 2], f64)> {
     let digits = digits();
     let (others, mut learnt) = digits.split(300.0 / digits.rows() as f64, 2)?;

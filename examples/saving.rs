@@ -1,11 +1,12 @@
-//! What saving costs training: steps per second of AdamW without checkpoints and with one every so many seconds, written in the background.
+//! The cost of checkpoints: steps per second of AdamW without checkpoints, and with checkpoints that are written in the
+//! background.
 //!
 //! ```sh
 //! cargo run --release --features checkpoint --example saving -- FOLDER [MEBI_PARAMETERS] [EVERY_SECONDS] [SECONDS]
 //! ```
 //!
-//! The defaults are 64 Mi parameters, every 30 s, 120 s with and 120 s without. FOLDER is on the disk to be measured; what is written there
-//! is removed. It also tells how fast the file is loaded.
+//! The defaults are 64 Mi parameters, a checkpoint every 30 s, and 120 s each with and without checkpoints. FOLDER is on the
+//! disk to measure; the files there are removed at the end. The program also prints how fast a file is loaded.
 
 use anyhow::{Context, Result};
 use std::path::PathBuf;
@@ -25,7 +26,8 @@ fn main() -> Result<()> {
     optimizer.set_grads("w", &vec![1e-3; len])?;
     optimizer.step()?;
 
-    // Half of the time without, before and after, so that a machine that grows warm harms both.
+    // Half of the time without checkpoints is before and half is after, so that a machine that becomes slower as it grows warm
+    // harms both alike.
     let time = Duration::from_secs(seconds);
     let before = run(&mut optimizer, time / 2, |_, _| Ok(()))?;
     let mut saver = Saver::over(Folder::open(&folder)?.keep(1))?;
@@ -38,7 +40,7 @@ fn main() -> Result<()> {
         }
         Ok(())
     })?;
-    // What is still being written.
+    // Waits for the file that is still being written.
     saver.finish()?;
     let after = run(&mut optimizer, time / 2, |_, _| Ok(()))?;
     let without = (before + after) / 2.0;
@@ -60,7 +62,7 @@ fn main() -> Result<()> {
 
 type Cpu32 = Optimizer<thalweg::cpu::CpuProgram<f32>>;
 
-/// Steps per second over a time.
+/// Steps per second, measured over a time.
 fn run(optimizer: &mut Cpu32, time: Duration, mut each: impl FnMut(&mut Cpu32, u64) -> thalweg::Result<()>) -> Result<f64> {
     let (start, mut steps) = (Instant::now(), 0);
     while start.elapsed() < time {

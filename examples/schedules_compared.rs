@@ -1,9 +1,9 @@
-//! Six schedules of the learning rate for linear regression on the diabetes data, as one population: lanes are schedules times seeds, each
-//! lane with its own weights and its own order of rows. Steps follow 16 rows, whose gradient is not that of all: a rate that stays keeps
-//! the weights moving around the minimum, and a rate that falls lets them come to rest.
+//! Six schedules of the learning rate for linear regression on the diabetes data, as one population: lanes are schedules times
+//! seeds, each lane with its own weights and its own order of rows. A step takes 16 rows, whose gradient is not exactly that of
+//! all rows: with a constant rate the weights keep moving around the minimum, with a falling rate they come to rest.
 //!
-//! `cargo run --release --example schedules_compared -- [PICTURE.svg]`. Expected: the rate that stays ends more than 0.3 % above the error of
-//! least squares, and each rate that falls at less than a third of that.
+//! `cargo run --release --example schedules_compared -- [PICTURE.svg]`. Expected: the constant rate ends more than 0.3 % above
+//! the error of least squares, and each falling rate less than a third as far above it.
 
 mod data;
 
@@ -22,7 +22,7 @@ const BATCH: usize = 16;
 const LEAST: f64 = 2859.6963475867506;
 const SEEDS: [u64; 5] = [1, 2, 3, 4, 5];
 
-/// Factors on the rate over so many steps.
+/// The schedules, as factors on the rate over `steps` steps.
 fn schedules(steps: u64) -> Vec<(&'static str, Schedule)> {
     let gamma = 0.01f64.powf(1.0 / steps as f64);
     vec![
@@ -48,7 +48,7 @@ fn main() -> Result<()> {
     let model = nn::Linear::new(data.width, 1);
     let trainer = Trainer::builder(&model, recipe).train(&data).validation(&data).standardise().batch(BATCH).seeds(&seeds);
     let mut trainer = trainer.build(&Cpu::<f32>::default())?;
-    // By schedule, the mean over the seeds after each epoch.
+    // For each schedule, the mean over the seeds after each epoch.
     let mut above = vec![Vec::new(); named.len()];
     for _ in 0..EPOCHS {
         trainer.whole_epoch()?;

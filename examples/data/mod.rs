@@ -3,7 +3,7 @@
 use anyhow::Result;
 use std::io::Read;
 
-/// The features of all rows, and the last column, which is what is to be learnt. The first line is left out.
+/// The features of all rows, and the last column, which is the target. The first line is skipped.
 pub fn table(gzipped: &[u8]) -> Result<(Vec<f32>, Vec<f32>)> {
     let mut text = String::new();
     flate2::read::GzDecoder::new(gzipped).read_to_string(&mut text)?;
