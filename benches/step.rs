@@ -1,5 +1,5 @@
-//! What a step costs the host and the CPU engine: `cargo bench`; the host's part alone is `cargo bench -- encode`. What it allocates
-//! is in tests/allocations.rs, GPU against CPU is `thalweg bench`.
+//! The time of a step on the host and on the CPU engine: `cargo bench`; the host's part alone: `cargo bench -- encode`.
+//! Allocations are measured by tests/allocations.rs, and GPU against CPU by `thalweg bench`.
 
 use criterion::{BenchmarkId, Criterion, SamplingMode, Throughput, criterion_group, criterion_main};
 use std::time::Instant;
@@ -38,8 +38,8 @@ fn cpu_step(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// The host's time to record a GPU step, everything included that [`Optimizer::step`] does before its submission but the rows, which
-/// are written every 64 steps; it must not grow with the number of tensors. 25 µs are the goal.
+/// The host's time to record a GPU step: all that [`Optimizer::step`] does before its submission, except the rows, which are
+/// written every 64 steps. It must not grow with the number of tensors. The goal is 25 µs.
 fn gpu_encode(criterion: &mut Criterion) {
     let Ok(gpu) = Gpu::with(&GpuOptions { allow_cpu: true, ..Default::default() }) else {
         return eprintln!("no adapter: the encoding of GPU steps is not timed");
@@ -58,22 +58,23 @@ fn gpu_encode(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// Steps that are recorded in a row: the host runs ahead of the device, as in training. A software driver leaves the processor's
-/// caches cold behind every submission, which no device does.
+/// How many steps are recorded in a row: the host runs ahead of the device, as in training. After every submission, a software
+/// driver leaves the processor's caches cold, which a real device does not.
 const AHEAD: usize = 16;
 
-/// [`Optimizer::encode_step`] over slices of one buffer with its sign of life, its requests and its rows, then `finish`; what is
-/// recorded is submitted between the timings. A mean, so that what one step of many does counts too.
+/// [`Optimizer::encode_step`] over slices of one buffer, with its check of the device, its requests and its rows, then
+/// `finish`. What was recorded is submitted between the timings. A mean is taken, so that work which only one step of many does
+/// counts too.
 fn gpu_encode_step(criterion: &mut Criterion) {
     let Ok(gpu) = Gpu::with(&GpuOptions { allow_cpu: true, ..Default::default() }) else { return };
     let mut group = criterion.benchmark_group("encode_step clip + adamw, GPU");
-    // The device's work between the timings is long on a software driver.
+    // On a software driver, the device's work between the timings takes long.
     group.sample_size(20).sampling_mode(SamplingMode::Flat);
     for count in [1, 1_000, 20_000] {
         let mut optimizer = over_slices(&gpu, count);
         let mut commands = Vec::with_capacity(AHEAD);
         let mut steps = || {
-            // What the device does meanwhile would be timed too where it shares the processor.
+            // Wait for the device: if it shares the processor, its work would be timed too.
             optimizer.program().wait().expect("a device");
             let start = Instant::now();
             for _ in 0..AHEAD {

@@ -1,4 +1,4 @@
-"""What PyTorch takes for the same steps: one JSON object per row, as `thalweg bench --json` prints them.
+"""The times of PyTorch for the same steps: one JSON object per row, as `thalweg bench --json` prints them.
 
 usage: python benches/torch_peer.py [N ...]       (needs torch; runs on CUDA if there is a card, and always on the CPU)
 """
@@ -42,7 +42,7 @@ def optimizer(kind, *ps, **settings):
             optimizer.step()
             return optimizer
         except (TypeError, RuntimeError):
-            # No such argument, or not on this device.
+            # The optimizer has no such argument, or not on this device.
             if not way:
                 raise
 
@@ -79,7 +79,7 @@ def of_matrices(n, device):
     yield "muon", peers + ([optimizer(torch.optim.AdamW, parameter(device, rest))] if rest else [])
 
 
-# Arrays that these have to read and write, as `thalweg bench` counts them.
+# How many arrays these have to read and to write, as `thalweg bench` counts them.
 MATRIX_STREAMS = {"adafactor": 7, "muon": 10}
 
 
