@@ -55,7 +55,7 @@ impl<P: Program> Model<P> {
         let params = self.optimizer.params_buffer();
         let all = self.optimizer.program_mut().read(params, lane).expect("parameters");
         let tensors = self.optimizer.arena().tensors().iter();
-        tensors.flat_map(|tensor| &all[tensor.offset..][..tensor.len()]).copied().collect()
+        tensors.map(|tensor| &all[tensor.offset..][..tensor.len()]).collect::<Vec<_>>().concat()
     }
 
     /// The planes by name.
@@ -91,7 +91,8 @@ impl<P: Program> Model<P> {
                 Values::Indices(_) => panic!("a buffer of indices"),
             }
         };
-        arrays.iter().map(|(name, buffers)| (*name, tensors.iter().zip(buffers).flat_map(part).collect())).collect()
+        let whole = |buffers: &Vec<_>| tensors.iter().zip(buffers).map(part).collect::<Vec<_>>().concat();
+        arrays.iter().map(|(name, buffers)| (*name, whole(buffers))).collect()
     }
 
     pub fn report(&mut self, lane: usize) -> Report {

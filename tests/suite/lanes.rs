@@ -15,8 +15,10 @@ const STEPS: usize = 12;
 const MANY: usize = 40;
 /// Gradients that are taken in turn.
 const CYCLE: usize = 5;
-/// Lengths and steps.
-const SIZES: [(usize, usize); 4] = [(CHUNK - 1, MANY), (CHUNK, STEPS), (CHUNK + 1, STEPS), (40_000, STEPS)];
+/// More than a small binding holds.
+const LONG: usize = 8 * CHUNK + 1;
+/// More than the CPU engine gives to one thread.
+const SHARED: usize = 40_000;
 
 /// Parameters and planes of each lane after all steps. Lane `k` has the parameters and gradients of seed `seeds[k]`.
 fn train(
@@ -51,10 +53,10 @@ fn assert_same(what: &str, found: &[(&'static str, Vec<f32>)], expected: &[(&'st
     }
 }
 
-fn a_lane_is_a_model_alone(engine: &AnyEngine) {
+fn a_lane_is_a_model_alone(engine: &AnyEngine, long: usize) {
     for (name, rule) in options() {
         let rules = siblings(&*rule);
-        for (len, steps) in SIZES {
+        for (len, steps) in [(CHUNK - 1, MANY), (CHUNK, STEPS), (CHUNK + 1, STEPS), (long, STEPS)] {
             for clip in [false, true] {
                 let lanes = train(engine, &rules, &[0, 1, 2], (len, steps), clip);
                 assert_ne!(lanes[0], lanes[1], "lanes with settings and gradients of their own");
@@ -69,22 +71,22 @@ fn a_lane_is_a_model_alone(engine: &AnyEngine) {
 
 #[test]
 fn a_lane_is_a_model_alone_on_the_cpu() {
-    a_lane_is_a_model_alone(&engines::cpu());
+    a_lane_is_a_model_alone(&engines::cpu(), SHARED);
 }
 
 #[test]
 fn a_lane_is_a_model_alone_on_the_gpu() {
-    a_lane_is_a_model_alone(&engines::gpu());
+    a_lane_is_a_model_alone(&engines::gpu(), LONG);
 }
 
 #[test]
 fn a_lane_is_a_model_alone_in_small_bindings() {
-    a_lane_is_a_model_alone(&engines::small_bindings());
+    a_lane_is_a_model_alone(&engines::small_bindings(), LONG);
 }
 
 /// Compares lanes in an arena that is cut with those in a whole one.
 fn a_cut_arena_is_a_whole_one(small: &AnyEngine, whole: &AnyEngine, name: &str, rule: &dyn AnyRule, steps: usize) {
-    let run = |engine: &AnyEngine| train(engine, &siblings(rule), &[0, 1, 2], (40_000, steps), true);
+    let run = |engine: &AnyEngine| train(engine, &siblings(rule), &[0, 1, 2], (LONG, steps), true);
     for (cut, whole) in run(small).iter().zip(run(whole)) {
         assert_same(name, cut, &whole);
     }
@@ -105,9 +107,9 @@ fn adam_takes_its_steps_in_a_cut_arena() {
 
 #[test]
 fn the_same_run_twice_gives_the_same_bits() {
-    for engine in [engines::cpu(), engines::gpu()] {
+    for (engine, len) in [(engines::cpu(), SHARED), (engines::gpu(), LONG)] {
         for (name, rule) in options() {
-            let run = || train(&engine, &siblings(&*rule), &[0, 1, 2], (40_000, STEPS), true);
+            let run = || train(&engine, &siblings(&*rule), &[0, 1, 2], (len, STEPS), true);
             for (first, second) in run().iter().zip(run()) {
                 assert_same(&format!("{}, {name}", engine.name), first, &second);
             }

@@ -6,6 +6,7 @@ use crate::common::model::Model;
 use crate::common::numbers::{STEPS, gradient, numbers};
 use crate::common::options::options;
 use crate::common::oracle::{EPSILON, Oracle};
+use thalweg::plan::CHUNK;
 use thalweg::{AnyRule, Recipe, Report};
 
 /// One tensor, and several with one among them that is empty; with clipping and without.
@@ -79,9 +80,15 @@ fn engines_agree_below_a_chunk() {
 
 #[test]
 fn engines_agree_above_a_chunk() {
-    let mut engines = engines::all();
-    engines.push(engines::small_bindings());
-    engines_agree_with_the_oracle(&engines, &[70_001]);
+    engines_agree_with_the_oracle(&engines::all(), &[3 * CHUNK + 1]);
+    // More than such a binding holds.
+    engines_agree_with_the_oracle(&[engines::small_bindings()], &[8 * CHUNK + 1]);
+}
+
+/// The CPU engine shares the work from 32,768 elements on.
+#[test]
+fn shared_work_agrees() {
+    engines_agree_with_the_oracle(&[engines::cpu()], &[70_001]);
 }
 
 /// Two tests, since these are the longest of all and run side by side; each has both engines beside one oracle.

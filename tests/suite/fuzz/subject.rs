@@ -111,10 +111,26 @@ pub struct Noisy {
     pub engine: Cpu<f64>,
     /// The relative size of the noise, of either sign.
     pub size: f64,
+    /// Whether gradients have noise.
+    pub grads: bool,
+    /// Whether parameters have noise.
+    pub params: bool,
     pub rng: RefCell<fastrand::Rng>,
 }
 
 impl Noisy {
+    fn disturb_grads(&self, optimizer: &mut Optimizer<CpuProgram<f64>>) {
+        if self.grads {
+            self.disturb(optimizer, optimizer.grads_buffer());
+        }
+    }
+
+    fn disturb_params(&self, optimizer: &mut Optimizer<CpuProgram<f64>>) {
+        if self.params {
+            self.disturb(optimizer, optimizer.params_buffer());
+        }
+    }
+
     fn disturb(&self, optimizer: &mut Optimizer<CpuProgram<f64>>, buffer: BufferId) {
         let mut rng = self.rng.borrow_mut();
         let mut lane = 0;
@@ -141,8 +157,8 @@ impl Home for Noisy {
 
     fn steps(&self, optimizer: &mut Optimizer<Self::Program>, count: usize) -> Result<()> {
         for _ in 0..count {
-            self.disturb(optimizer, optimizer.grads_buffer());
-            self.disturb(optimizer, optimizer.params_buffer());
+            self.disturb_grads(optimizer);
+            self.disturb_params(optimizer);
             optimizer.step()?;
         }
         Ok(())
@@ -153,12 +169,14 @@ impl Home for Noisy {
     }
 
     fn accumulate(&self, optimizer: &mut Optimizer<Self::Program>) -> Result<()> {
-        self.disturb(optimizer, optimizer.grads_buffer());
+        self.disturb_grads(optimizer);
         optimizer.accumulate()
     }
 
+    /// The step that follows goes from the parameters as they are here.
     fn ascend(&self, optimizer: &mut Optimizer<Self::Program>) -> Result<()> {
-        self.disturb(optimizer, optimizer.grads_buffer());
+        self.disturb_params(optimizer);
+        self.disturb_grads(optimizer);
         optimizer.ascend()
     }
 }
