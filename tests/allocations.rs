@@ -1,7 +1,7 @@
-//! A step allocates nothing on the host, and a file of tensors no more than it has bytes.
+//! A step allocates nothing on the host, and reading a file of tensors takes no more memory than the file has bytes.
 //!
-//! Every allocation of this thread is caught with its backtrace. It is ours if the innermost frame outside the standard library is
-//! this crate's; what wgpu allocates is wgpu's, whoever called it.
+//! Every allocation of this thread is caught with its backtrace. It belongs to the crate of the innermost frame outside the
+//! standard library: an allocation inside wgpu is wgpu's, whoever called it.
 
 mod common;
 
@@ -24,15 +24,15 @@ use thalweg::{Adam, Optimizer, Recipe, Result, wgpu};
 struct Catching;
 
 thread_local! {
-    /// The allocations that are caught; none while nobody looks.
+    /// The allocations that were caught; `None` while none are to be caught.
     static CAUGHT: RefCell<Option<Vec<Vec<usize>>>> = const { RefCell::new(None) };
-    /// Bytes that this thread has now, and the most that it had.
+    /// The bytes that this thread holds now, and the most that it has held.
     static BYTES: Cell<[isize; 2]> = const { Cell::new([0; 2]) };
-    /// Bytes that this thread has asked for, given back or not.
+    /// All bytes that this thread has allocated, freed or not.
     static ASKED: Cell<usize> = const { Cell::new(0) };
 }
 
-/// So many bytes more, or less.
+/// Counts bytes that were allocated, or freed if negative.
 fn count(bytes: isize) {
     let _ = BYTES.try_with(|count| {
         let [now, most] = count.get();
@@ -41,14 +41,14 @@ fn count(bytes: isize) {
     let _ = ASKED.try_with(|asked| asked.set(asked.get() + bytes.max(0) as usize));
 }
 
-/// The memory that a call asked for, in bytes, whether or not it was given back meanwhile.
+/// The bytes that a call allocated, freed meanwhile or not.
 fn asked<T>(f: impl FnOnce() -> T) -> (T, usize) {
     let before = ASKED.get();
     let result = f();
     (result, ASKED.get() - before)
 }
 
-/// The most memory that a call had, in bytes.
+/// The most memory that a call held at a time, in bytes.
 fn most_memory<T>(f: impl FnOnce() -> T) -> (T, usize) {
     BYTES.set([0; 2]);
     let result = f();
@@ -56,25 +56,25 @@ fn most_memory<T>(f: impl FnOnce() -> T) -> (T, usize) {
 }
 
 #[expect(unsafe_code, reason = "only an allocator sees every allocation")]
-// SAFETY: everything is the system allocator's; what is caught is caught outside of it.
+// SAFETY: every call goes to the system allocator; catching happens outside of it.
 unsafe impl GlobalAlloc for Catching {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         catch();
         count(layout.size() as isize);
-        // SAFETY: the caller's promise is passed on.
+        // SAFETY: the caller's promise is passed on to the system allocator.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         catch();
         count(size as isize - layout.size() as isize);
-        // SAFETY: the caller's promise is passed on.
+        // SAFETY: the caller's promise is passed on to the system allocator.
         unsafe { System.realloc(pointer, layout, size) }
     }
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
         count(-(layout.size() as isize));
-        // SAFETY: the caller's promise is passed on.
+        // SAFETY: the caller's promise is passed on to the system allocator.
         unsafe { System.dealloc(pointer, layout) }
     }
 }
@@ -82,8 +82,8 @@ unsafe impl GlobalAlloc for Catching {
 #[global_allocator]
 static ALLOCATOR: Catching = Catching;
 
-/// Notes where an allocation comes from, by the addresses on the stack. What this allocates itself is not caught, since the list is
-/// taken away meanwhile.
+/// Notes where an allocation comes from, by the addresses on the stack. Its own allocations are not caught, since the list is
+/// taken out meanwhile.
 fn catch() {
     let caught = CAUGHT.try_with(|caught| caught.try_borrow_mut().ok().and_then(|mut caught| caught.take()));
     if let Ok(Some(mut caught)) = caught {
@@ -105,8 +105,8 @@ fn allocations(f: impl FnOnce() -> Result<()>) -> Result<Vec<Vec<usize>>> {
     result.map(|()| caught)
 }
 
-/// The functions at an address, the innermost first, each with its file where that is known: it is for this crate, not for those
-/// that it uses.
+/// The functions at an address, the innermost first, each with its file if that is known. It is known for this crate, but not
+/// for its dependencies.
 fn functions(address: usize) -> Vec<(String, Option<String>)> {
     let mut functions = Vec::new();
     backtrace::resolve(address as *mut _, |symbol| {
@@ -116,9 +116,10 @@ fn functions(address: usize) -> Vec<(String, Option<String>)> {
     functions
 }
 
-/// Whether an allocation is this crate's own: the innermost function that is neither the standard library's nor this file's is.
+/// Whether an allocation is this crate's own: whether the innermost function outside the standard library and this file belongs
+/// to it.
 fn ours(stack: &[usize]) -> bool {
-    // A return address is behind its call.
+    // A return address is one instruction after its call.
     let functions = stack.iter().flat_map(|&address| functions(address - 1));
     let mut outside = functions.filter(|(name, path)| match path {
         Some(path) => !path.starts_with("/rustc/") && !path.contains("/backtrace-") && !path.ends_with("tests/allocations.rs"),
@@ -145,7 +146,7 @@ fn assert_none(what: &str, mut caught: Vec<Vec<usize>>) {
     panic!("{what}: {} places of {count} allocations, the first at\n{}", caught.len(), describe(first));
 }
 
-/// Two groups with rows of their own, and schedules of every step.
+/// Two groups with rows of their own, and schedules that change at every step.
 fn recipe() -> Recipe {
     let cosine: Schedule = Cosine::new(1.0, 100_000).into();
     let [first, second] = [0.1, 0.01].map(|lr| Adam { lr, ..Default::default() });
@@ -198,7 +199,7 @@ fn a_step_on_the_cpu_allocates_nothing() -> Result<()> {
     Ok(())
 }
 
-/// Also not by the caller of threads that share a step, whether they sleep or not.
+/// The caller of threads that share a step allocates nothing either, whether these sleep or not.
 #[test]
 fn a_step_on_several_threads_allocates_nothing() -> Result<()> {
     const LEN: usize = 150_000;
@@ -265,7 +266,7 @@ fn a_recorded_step_allocates_nothing_of_ours() -> Result<()> {
 /// A matrix and a vector under a rule, whose numbers a schedule checks at every row.
 fn of_rule<E: Engine>(engine: &E, rule: &dyn thalweg::AnyRule) -> Result<Optimizer<E::Program>> {
     let cosine = Cosine::new(1.0, 100_000);
-    // Rprop's rate is only where its steps start.
+    // Rprop uses its rate only at the start.
     let recipe = match rule.name() {
         "rprop" => Recipe::new(rule.boxed()).scale("step_max", cosine),
         _ => Recipe::new(rule.boxed()).scale("lr", cosine),
@@ -281,7 +282,7 @@ fn a_step_of_any_rule_on_the_cpu_allocates_nothing() -> Result<()> {
         let mut optimizer = of_rule(&Cpu::<f32>::default(), &*rule)?;
         optimizer.steps(600)?;
         let caught = allocations(|| optimizer.steps(140))?;
-        // Products of matrices take a workspace of the `gemm` crate's.
+        // The `gemm` crate allocates a workspace for products of matrices.
         match rule.name() {
             "muon" => assert_none("muon", caught),
             name => assert!(caught.is_empty(), "{name}: {} allocations, the first at\n{}", caught.len(), describe(&caught[0])),
@@ -328,13 +329,13 @@ fn a_step_of_a_recorded_network_allocates_nothing() -> Result<()> {
         let mut program = taped.load(&Cpu::<f32>::with_threads(threads), 0);
         program.run(PlanId::FIRST, 20)?;
         let caught = allocations(|| program.run(PlanId::FIRST, 3))?;
-        // The `gemm` crate makes room for packed factors, which is its own.
+        // The room for packed factors is allocated by the `gemm` crate.
         assert_none(&format!("a step on {threads} threads"), caught);
     }
     Ok(())
 }
 
-/// What a reader has beside the data of a file: buffers, messages, and a header as the parser keeps it.
+/// The memory of a reader besides the data of a file: buffers, messages, and the parsed header.
 const BESIDE: usize = 64 << 10;
 
 #[test]
@@ -353,7 +354,7 @@ fn reading_a_file_takes_no_more_memory_than_it_has_bytes() -> Result<()> {
     Ok(())
 }
 
-/// Headers that claim more than there is: no memory is taken for the claim.
+/// Headers that claim more data than the file has: no memory is allocated for the claim.
 #[test]
 fn a_header_that_lies_takes_no_memory() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -378,7 +379,7 @@ fn a_header_that_lies_takes_no_memory() {
     }
 }
 
-/// What a population's state takes to be loaded follows the number of lanes, not its square.
+/// The memory to load a population's state grows with the number of lanes, not with its square.
 #[test]
 fn loading_lanes_takes_as_much_for_each() -> Result<()> {
     let of = |lanes: usize| {

@@ -6,7 +6,7 @@ use thalweg::plan::{Blueprint, BufferId, Engine, Layout, Op, Operation, Plan, Pl
 /// Unused elements around every view.
 const MARGIN: usize = 3;
 
-/// Buffers and what they hold at first, then one plan.
+/// Buffers with their first contents, and one plan.
 pub struct Bench {
     layout: Layout,
     plan: Plan,
@@ -42,7 +42,7 @@ impl Bench {
         View { buffer, offset: MARGIN, len: values.len() }
     }
 
-    /// An output that must be written wholly, and nothing around it: NaN at first.
+    /// An output, filled with NaN at first. All of it has to be written, and nothing around it.
     pub fn output(&mut self, name: &str, len: usize) -> View {
         let lanes = vec![vec![f64::NAN; len]; self.layout.lanes()];
         self.read_and_written(name, lanes)
@@ -63,7 +63,7 @@ impl Bench {
         self.plan.operate(operation);
     }
 
-    /// Runs the plan once; by lane, then by output.
+    /// Runs the plan once; returns the values by lane, then by output.
     pub fn run<E: Engine>(&self, engine: &E) -> Vec<Vec<Vec<E::Float>>> {
         let mut program = engine
             .load(&Blueprint::of(&self.layout, std::slice::from_ref(&self.plan)))

@@ -1,11 +1,12 @@
-//! The comparators of the suite. One for tolerances, one for equal bits; both fail on anything that is not plainly right.
+//! The two comparators of the suite: one with tolerances, one for equal bits. Both fail on NaN, infinity, empty input and
+//! unequal lengths.
 
 use thalweg::Real;
 
-/// Compares a result with what is expected, element by element: an error must be at most its `bound`, which a caller derives from
-/// the movement or from what the arithmetic costs.
+/// Compares a result with the expected values, element by element: an error must be at most its `bound`, which the caller
+/// derives from the movement or from the cost of the arithmetic.
 ///
-/// NaN and infinity are errors on either side and in the bound, as are no elements at all and lengths that differ.
+/// NaN and infinity are errors on either side and in the bound, and so are empty input and unequal lengths.
 pub fn close<F: Real>(found: &[F], expected: &[f64], bound: impl Fn(usize) -> f64) -> Result<(), String> {
     if found.len() != expected.len() {
         return Err(format!("{} elements found, {} expected", found.len(), expected.len()));
@@ -19,7 +20,7 @@ pub fn close<F: Real>(found: &[F], expected: &[f64], bound: impl Fn(usize) -> f6
         let (err, bound) = ((found - expected).abs(), bound(i));
         if !(err <= bound) || !bound.is_finite() {
             bad += 1;
-            // A NaN ratio is as bad as can be.
+            // A ratio of NaN counts as the worst.
             let ratio = if err / bound >= 0.0 { err / bound } else { f64::INFINITY };
             if !(ratio <= worst.0) {
                 worst = (ratio, format!("element {i}: found {found}, expected {expected}, bound {bound}"));

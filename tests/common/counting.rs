@@ -1,10 +1,10 @@
-//! An engine that counts what waits for its device.
+//! An engine that counts the calls that wait for its device.
 
 use std::ops::Range;
 use thalweg::Result;
 use thalweg::plan::{Answer, Blueprint, BufferId, Engine, Machine, PlanId, Program, Tag, Values};
 
-/// An engine whose programs count what waits for the device.
+/// An engine whose programs count the calls that wait for the device.
 pub struct Counting<E>(pub E);
 
 pub struct CountingProgram<P> {

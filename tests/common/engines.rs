@@ -1,4 +1,4 @@
-//! The engines that compute in f32, each under a name, behind one type.
+//! The engines that compute in f32, each with a name, behind one type.
 
 use std::ops::Range;
 use thalweg::Result;
@@ -23,7 +23,7 @@ pub fn cpu() -> AnyEngine {
     erased("CPU f32", Cpu::<f32>::default())
 }
 
-/// The GPU engine as a program meets it. Software drivers will do; no driver at all is a failure.
+/// The GPU engine with its defaults. A software driver is enough; no driver at all is a failure.
 pub fn gpu() -> AnyEngine {
     erased("GPU", open(GpuOptions::default()))
 }
@@ -50,14 +50,15 @@ fn checked() -> AnyEngine {
     erased("GPU, checked", open(GpuOptions { checked: true, ..Default::default() }))
 }
 
-/// The CPU engine, and the GPU engine as it is, with bounds checks, and in [`small_bindings`], which only an optimizer's own operations
-/// can cope with. Their device has WebGPU's default limits but for the size of bindings, so another one with these limits would add
-/// nothing: no kernel's text depends on limits, and what is not cut is launched as on a device that has more.
+/// The CPU engine, and the GPU engine as it is, with bounds checks, and in [`small_bindings`], which works only for an
+/// optimizer's own operations. That device has WebGPU's default limits except for the size of bindings, so a further one with
+/// these limits would test nothing new: no kernel's text depends on limits, and a buffer that is not cut is launched as on a
+/// device with higher limits.
 pub fn all_and_small() -> Vec<AnyEngine> {
     vec![cpu(), gpu(), checked(), small_bindings()]
 }
 
-/// A device. Without an adapter this panics with what to install: a test that is skipped in silence proves nothing.
+/// A device. Without an adapter this panics and says what to install: a test that is skipped silently proves nothing.
 pub fn open(options: GpuOptions) -> Gpu {
     Gpu::with(&GpuOptions { allow_cpu: true, ..options }).unwrap_or_else(|error| panic!("{error}"))
 }

@@ -1,11 +1,11 @@
-//! Groups by number, for tests that have several: tensors tell theirs by name.
+//! Groups by number, for tests with several: the name of a tensor says its group.
 
 use thalweg::{AnyRule, Recipe};
 
 /// The names of the first groups.
 pub const GROUPS: [&str; 3] = ["default", "group 1", "group 2"];
 
-/// One rule per group. A tensor is of the first one, unless its name says another: see [`of_group`].
+/// One rule per group. A tensor belongs to the first one, unless its name says another: see [`of_group`].
 pub fn grouped(rules: impl IntoIterator<Item = impl Into<Box<dyn AnyRule>>>) -> Recipe {
     grouped_by(rules, |name| name.rsplit_once(" of group ").map_or(0, |(_, group)| group.parse().expect("a number")))
 }

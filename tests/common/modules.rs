@@ -27,7 +27,7 @@ fn inputs(case: &Json) -> Vec<Input> {
     case["inputs"].as_array().expect("inputs").iter().map(input).collect()
 }
 
-/// Records a case by what makes outputs of its inputs: the loss, and the value that PyTorch's output is to be compared with.
+/// Records a case with `model`, which makes outputs of inputs: the loss, and the value to compare with PyTorch's output.
 pub fn recorded(case: &Json, lanes: usize, model: impl FnOnce(&mut Tape, &[Value]) -> Vec<Value>) -> Taped {
     let name = case["name"].as_str().expect("a name");
     let tape = if name.ends_with("_eval") { Tape::evaluation() } else { Tape::training() };
@@ -44,7 +44,7 @@ pub fn outputs(layer: &dyn Model, tape: &mut Tape, x: &[Value]) -> Vec<Value> {
     vec![weighted(&output, tape), output]
 }
 
-/// All lists of a case with their names: found, right, and PyTorch's own error in single precision.
+/// All lists of a case: name, found values, right values, and PyTorch's own error in single precision.
 fn lists(case: &Json, found: &Results) -> Vec<(String, Vec<f64>, Vec<f64>, f64)> {
     let single = &case["single"];
     let error = |json: &Json| json.as_f64().unwrap_or(0.0);
@@ -56,7 +56,7 @@ fn lists(case: &Json, found: &Results) -> Vec<(String, Vec<f64>, Vec<f64>, f64)>
         lists.push((format!("gradient of {name}"), grads.clone(), listed(&case["grads"][name]), error(&single["grads"][name])));
     }
     for (index, grads) in found.of_inputs.iter().enumerate() {
-        // PyTorch was not asked for what targets get.
+        // The goldens have no gradients by targets.
         if !grads.is_empty() && (index == 0 || !case["name"].as_str().is_some_and(|name| name.starts_with("kl"))) {
             let right = listed(&case["of_inputs"][index]);
             lists.push((format!("gradient of input {index}"), grads.clone(), right, error(&single["of_inputs"][index])));
@@ -86,7 +86,7 @@ pub fn are_those_of_pytorch(cases: &[Json], recorded: impl Fn(&Json, usize) -> T
         assert_eq!(found.buffers.iter().filter(|(name, _)| running(&name)).count(), expected, "{}: buffers", case["name"]);
         for (what, found, right, _) in lists(case, &found) {
             assert_eq!(found.len(), right.len(), "{}: {what}", case["name"]);
-            // Both in double precision: what is left are orders of sums.
+            // Both are in double precision, so only the orders of sums differ.
             let bound = 1e-10 * largest(&right).max(1e-3);
             for (i, (found, right)) in found.iter().zip(&right).enumerate() {
                 assert!((found - right).abs() <= bound, "{}: {what}[{i}]: {found}, not {right}", case["name"]);
@@ -103,8 +103,8 @@ pub fn are_as_near_as_pytorchs_own(cases: &[Json], recorded: impl Fn(&Json, usiz
             let lanes = recorded(case, 3).run(&engine, 0, 1);
             assert!(lanes.iter().all(|lane| *lane == alone), "{}: {}: lanes", engine.name, case["name"]);
             for (what, found, right, error) in lists(case, &alone) {
-                // Four times PyTorch's own error, or two units of the last place of the largest value; a statistic is one of some terms.
-                // A loss is a sum, whose terms may cancel each other: what counts is how large they are.
+                // Four times PyTorch's own error, or two units in the last place of the largest value, which for a loss is the
+                // sum of the sizes of its terms: they may cancel each other.
                 let all = if what == "loss" { alone.outputs[1].iter().map(|x| x.abs()).sum() } else { largest(&right) };
                 let bound = (4.0 * error).max((if error == 0.0 { 8.0 } else { 2.0 }) * f64::from(f32::EPSILON) * all);
                 for (i, (found, right)) in found.iter().zip(&right).enumerate() {

@@ -2,8 +2,8 @@
 
 use fastrand::Rng;
 
-/// Of either sign and of a size between 0.5 and 2. Away from zero, so that `g + λ·x` cannot cancel and a relative bound means
-/// something.
+/// Numbers of either sign and of a size between 0.5 and 2. They are away from zero, so that `g + λ·x` cannot cancel and
+/// relative bounds are meaningful.
 pub fn numbers(seed: u64, len: usize) -> Vec<f32> {
     let mut rng = Rng::with_seed(seed);
     (0..len).map(|_| (0.5 + 1.5 * rng.f32()) * if rng.bool() { 1.0 } else { -1.0 }).collect()
@@ -17,8 +17,8 @@ pub fn doubles(seed: u64, len: usize) -> Vec<f64> {
 /// Steps of [`gradient`].
 pub const STEPS: usize = 7;
 
-/// The gradient of step `t` = 1 to [`STEPS`]: different every time, zero at step 3, huge in every fifth element at step 5, and a
-/// millionth in every seventh element throughout. The huge ones' squares, and the sum of them, fit into f32.
+/// The gradient of step `t` = 1 to [`STEPS`]: different every time, zero at step 3, huge in every fifth element at step 5, and
+/// a millionth in every seventh element throughout. The squares of the huge elements, and their sum, fit into f32.
 pub fn gradient(seed: u64, t: usize, len: usize) -> Vec<f32> {
     let mut g = numbers(seed ^ (0x9e37 + t as u64) << 20, len);
     match t {

@@ -38,10 +38,10 @@ pub const OPTIONS: &[(&str, &str)] = &[
     ("nadam", "lr=0.02 momentum_decay=0 weight_decay=0.1 decoupled_weight_decay=true"),
     ("asgd", "lr=0.05"),
     ("asgd", "lr=0.05 lambd=0.1 alpha=0.6 t0=2 weight_decay=0.1 maximize=true"),
-    // The gradients' signs are those of the numbers, which no arithmetic precedes.
+    // The signs of the gradients are those of the given numbers: there is no arithmetic before them.
     ("rprop", "lr=0.02"),
     ("rprop", "lr=0.05 eta_minus=0.3 eta_plus=1.5 step_min=0.02 step_max=0.06 maximize=true"),
-    // Lion steps by the sign of a sum, which an engine may take the other way where it nearly cancels. Here one part always
+    // Lion steps by the sign of a sum. Where the sum nearly cancels, an engine may get the other sign. Here one part always
     // outweighs the other: gradients of a size between 0.5 and 2, or 0, weigh more than their mean, or much less.
     ("lion", "lr=0.02 beta1=0.1 beta2=0.5 weight_decay=0.1"),
     ("lion", "lr=0.02 beta1=0.9 beta2=0.999 maximize=true"),
@@ -70,8 +70,8 @@ pub const OPTIONS: &[(&str, &str)] = &[
     ),
 ];
 
-/// The rules of [`OPTIONS`] with a name for messages. Panics if a registered rule has fewer than two sets of options; one that takes matrices
-/// alone has tests of its own.
+/// The rules of [`OPTIONS`] with a name for messages. Panics if a registered rule has fewer than two sets of options; a rule
+/// for matrices only has tests of its own.
 pub fn options() -> Vec<(String, Box<dyn AnyRule>)> {
     for rule in rules().into_iter().filter(|rule| rule.orthogonal().is_none()) {
         let sets = OPTIONS.iter().filter(|(name, _)| *name == rule.name()).count();
@@ -80,8 +80,8 @@ pub fn options() -> Vec<(String, Box<dyn AnyRule>)> {
     OPTIONS.iter().map(|(name, settings)| (format!("{name} {settings}"), with(name, settings))).collect()
 }
 
-/// Three rules for three lanes or groups: this one, and two that differ from it in every number that is not 0. They share its
-/// kernel.
+/// Three rules for three lanes or groups: this one, and two that differ from it in every number that is not 0. All three share
+/// one kernel.
 pub fn siblings(rule: &dyn AnyRule) -> [Box<dyn AnyRule>; 3] {
     [0.0, 1.0, 2.0].map(|k| {
         let mut sibling = rule.boxed();

@@ -6,16 +6,17 @@ use thalweg::cpu::{Cpu, CpuProgram};
 use thalweg::plan::Program;
 use thalweg::{AnyRule, Real, Recipe};
 
-/// What one step may cost in f32, in units of its resolution, relative to the change of a parameter. A rule computes its step in
-/// about ten operations from scalars that were rounded once; WGSL allows a division 2.5 ULP and a root about as much; clipping
-/// adds what the norm is off by. The worst that was seen is a third of this.
+/// The error that one step may have in f32, in units of its resolution, relative to the change of a parameter. A rule computes
+/// its step in about ten operations from scalars that were rounded once; WGSL allows a division 2.5 ULP and a root about as
+/// much; clipping adds the error of the norm. The worst error that was seen is a third of this.
 const STEP_COST: f64 = 32.0;
-/// The same for a plane, relative to its size. The worst that was seen is a third of this, where a clipped gradient is squared.
+/// The same for a plane, relative to its size. The worst error that was seen, with a squared clipped gradient, is a third of
+/// this.
 const PLANE_COST: f64 = 16.0;
 /// The resolution of f32.
 pub const EPSILON: f64 = f32::EPSILON as f64;
 
-/// The oracle beside what an f32 engine may be off by, which grows with every step.
+/// The oracle, with the bounds for the error of an f32 engine, which grow with every step.
 pub struct Oracle {
     pub model: Model<CpuProgram<f64>>,
     /// Parameters, then planes.
@@ -33,9 +34,9 @@ impl Oracle {
         Self { model, arrays, bounds }
     }
 
-    /// A step, and its cost: a parameter is rounded when it is decayed, as is the factor, and when it is moved, 1.25 units
-    /// together, of which 2 are allowed; its movement is off by [`STEP_COST`]; a plane is off by [`PLANE_COST`] of what it holds
-    /// before or after.
+    /// Makes a step, and adds its error to the bounds. A parameter is rounded when it is decayed, as is the factor, and when it
+    /// is moved: 1.25 units together, of which 2 are allowed. Its movement is off by [`STEP_COST`], and a plane by
+    /// [`PLANE_COST`] of its values before or after.
     pub fn step(&mut self, grads: &[f32]) {
         self.model.set_grads(0, grads);
         self.model.step();

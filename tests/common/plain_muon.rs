@@ -1,4 +1,5 @@
-//! Muon for matrices and AdamW for other tensors in f32, as plainly as its equations are written: what its rounding is, an engine's may be a few times.
+//! Muon for matrices and AdamW for other tensors in f32, written as plainly as the equations. The error of an engine may be a
+//! few times the rounding error of this.
 
 use thalweg::{AdamW, AdjustLr, Muon};
 

@@ -1,11 +1,11 @@
-//! What a message has to say.
+//! Checks of error messages.
 
 use super::engines;
 use thalweg::cpu::{Cpu, CpuProgram};
 use thalweg::plan::{Blueprint, Engine, Layout, Operation, Plan};
 use thalweg::{Optimizer, Recipe, Result};
 
-/// An optimizer of one small tensor, if the recipe is taken.
+/// An optimizer of one small tensor, if the recipe is accepted.
 pub fn optimizer(recipe: Recipe) -> Result<Optimizer<CpuProgram<f32>>> {
     Optimizer::new(&Cpu::default(), recipe, &[("w", &[2, 3])])
 }

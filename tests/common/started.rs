@@ -1,10 +1,10 @@
-//! Optimizers with parameters to start from.
+//! Optimizers with start values.
 
 use super::numbers::numbers;
 use thalweg::plan::Engine;
 use thalweg::{Optimizer, Real, Recipe};
 
-/// An optimizer whose parameters are others in each lane and tensor, the same in every run.
+/// An optimizer whose parameters differ from lane to lane and from tensor to tensor, and are the same in every run.
 pub fn started<E: Engine>(engine: &E, recipe: Recipe, tensors: &[(&str, &[usize])]) -> Optimizer<E::Program> {
     let lanes = recipe.lanes();
     let mut optimizer = Optimizer::new(engine, recipe, tensors).unwrap_or_else(|error| panic!("{error}"));

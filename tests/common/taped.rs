@@ -12,14 +12,14 @@ pub enum Input {
     Indices(Vec<usize>, Vec<u32>),
 }
 
-/// What came out of a run, per lane.
+/// The results of a run, per lane.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Results {
     /// The outputs in order.
     pub outputs: Vec<Vec<f64>>,
     /// By name.
     pub grads: Vec<(String, Vec<f64>)>,
-    /// Gradients by the float inputs, in order; empty where there is none.
+    /// Gradients by the float inputs, in order; empty if an input has none.
     pub of_inputs: Vec<Vec<f64>>,
     /// By name, after the run.
     pub buffers: Vec<(String, Vec<f64>)>,
@@ -114,7 +114,7 @@ impl Taped {
         self.plan.ops().iter().filter(|op| matches!(op, Op::MatMul(_))).count()
     }
 
-    /// Other start values of a parameter.
+    /// Sets the start values of a parameter.
     pub fn set(&mut self, name: &str, values: &[f64]) {
         let tensor = self.arena.tensor(name).unwrap_or_else(|error| panic!("{error}"));
         assert_eq!(tensor.len(), values.len(), "{name}");
@@ -176,8 +176,8 @@ impl Taped {
     }
 }
 
-/// How far gradients may be from differences: what Richardson's rule leaves of steps of 2e-3, whose fourth power is 1.6e-11, times
-/// derivatives of up to some 10⁴; and the rounding of losses over such a step, which is far less.
+/// How far gradients may be from differences. Richardson's rule with steps of 2e-3 leaves an error of their fourth power,
+/// 1.6e-11, times derivatives of up to some 10⁴. The rounding of losses adds far less.
 pub const BY_DIFFERENCES: f64 = 1e-6;
 
 /// Compares all gradients with differences, on the oracle: relative to the largest gradient of each tensor.
@@ -192,7 +192,7 @@ pub fn check_gradients(what: &str, taped: &mut Taped, tolerance: f64) {
             loss
         };
         let mut slope = |h: f64| (at(h) - at(-h)) / (2.0 * h);
-        // Richardson: what is left is of fourth order.
+        // Richardson's rule leaves an error of fourth order.
         let (coarse, fine) = (slope(2e-3), slope(1e-3));
         (4.0 * fine - coarse) / 3.0
     };

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// The modules of the crate root, from the ground up. Modules of one floor do not use each other.
+/// The modules of the crate root, from the lowest floor up. Modules of one floor do not use each other.
 const FLOORS: &[&[&str]] = &[
     &["error", "text", "tree", "random"],
     &["rule", "schedule"],
@@ -16,7 +16,7 @@ const FLOORS: &[&[&str]] = &[
     &["guide"],
 ];
 
-/// Macros that the crate exports are found at its root; each belongs to the module that declares it.
+/// Exported macros are at the crate's root; each belongs to the module that declares it.
 const MACROS: &[(&str, &str)] = &[("settings", "rule")];
 
 fn floor(name: &str) -> Option<usize> {
@@ -39,7 +39,7 @@ fn wrong_imports(path: &str, source: &str) -> Vec<String> {
         return vec![format!("{path}: module {own} has no floor in tests/suite/architecture.rs")];
     };
     let code = without_comments_and_tests(source);
-    // As many `super` as the file is deep lead to the crate's root.
+    // As many `super` as the depth of the file lead to the crate's root.
     let from_root = format!("{}::", vec!["super"; modules.len()].join("::"));
     let mut wrong = Vec::new();
     for root in ["crate::", &from_root] {
@@ -57,7 +57,7 @@ fn wrong_imports(path: &str, source: &str) -> Vec<String> {
     wrong
 }
 
-/// The source without line comments (those of documentation among them) and items for tests only.
+/// The source without line comments, doc comments included, and without items for tests only.
 fn without_comments_and_tests(source: &str) -> String {
     let mut code: String = source.lines().map(|line| line.split("//").next().unwrap_or("").to_string() + "\n").collect();
     while let Some(start) = code.find("#[cfg(test)]") {
@@ -121,7 +121,7 @@ fn imports_point_one_way() {
     let (mut wrong, mut seen) = (Vec::new(), 0);
     for file in sources(&src) {
         let path = file.strip_prefix(&src).expect("below src").to_string_lossy().replace('\\', "/");
-        // The root re-exports everything; a file that is named tests is for tests only.
+        // The root re-exports everything, and files named tests are for tests only.
         if path != "lib.rs" && !path.ends_with("tests.rs") {
             wrong.extend(wrong_imports(&path, &fs::read_to_string(&file).expect("a text")));
             seen += 1;
@@ -156,7 +156,7 @@ fn the_engines_naming_each_other_is_found() {
 fn a_module_without_a_floor_is_found() {
     assert_eq!(wrong_imports("extra.rs", "").len(), 1);
     assert_eq!(wrong_imports("gpu/mod.rs", "use crate::extra::Thing;").len(), 1);
-    // Names that the root re-exports hide where they come from.
+    // A name that the root re-exports does not show its module.
     assert_eq!(wrong_imports("gpu/mod.rs", "use crate::Optimizer;").len(), 1);
 }
 
@@ -177,7 +177,7 @@ fn what_is_below_and_what_is_not_code_is_allowed() {
     assert_eq!(wrong_imports("gpu/device.rs", &format!("{source} use crate::nn::Mlp;")).len(), 1);
 }
 
-/// The files of a folder that each file of it uses, from sources given with their names.
+/// For each file of a folder, the files of the folder that it uses; from the sources and their names.
 fn siblings<'a>(sources: &'a [(String, String)]) -> Vec<(&'a str, Vec<&'a str>)> {
     let own = |(name, source): &'a (String, String)| {
         let code = without_comments_and_tests(source);
@@ -188,7 +188,7 @@ fn siblings<'a>(sources: &'a [(String, String)]) -> Vec<(&'a str, Vec<&'a str>)>
     sources.iter().map(own).collect()
 }
 
-/// The files that are left when those that use nothing of the rest are taken away, again and again: none if there is no circle.
+/// Removes files that use none of the others, again and again, and returns the files that are left: none if there is no circle.
 fn circle<'a>(mut uses: Vec<(&'a str, Vec<&'a str>)>) -> Vec<&'a str> {
     loop {
         let left: Vec<&str> = uses.iter().map(|(name, _)| *name).collect();
@@ -212,7 +212,7 @@ fn files_of_a_folder_read_one_way() {
         let sources: Vec<(String, String)> = sources(&path).into_iter().map(text).filter(|(name, _)| name != "mod").collect();
         assert!(sources.len() >= least, "only {} files in {folder}", sources.len());
         assert_eq!(circle(siblings(&sources)), Vec::<&str>::new());
-        // What mod.rs hands on hides where it comes from; only what stands above mod.rs may take it from there.
+        // A name that mod.rs re-exports does not show its file, so only files above mod.rs may take it from there.
         for (name, source) in sources.iter().filter(|(name, _)| !above.contains(&name.as_str())) {
             let used = heads(&without_comments_and_tests(source), "super::");
             let hidden: Vec<&String> = used.iter().filter(|used| used.starts_with(char::is_uppercase)).collect();
@@ -234,7 +234,8 @@ fn a_circle_of_files_is_found() {
     assert_eq!(circle(siblings(&sources[..2])), Vec::<&str>::new());
 }
 
-/// Operations of a step get fields as their kernels do: nobody outside builds or takes them apart field by field.
+/// Operations of a step may get new fields when their kernels do. So code outside the crate must not build or destructure them
+/// field by field.
 #[test]
 fn operations_of_a_step_may_get_fields() {
     let source = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/src/plan/op.rs")).expect("the operations");

@@ -1,4 +1,4 @@
-//! What waits has a twin that is awaited; both bring the same.
+//! Every call that waits has an asynchronous twin with the same results.
 
 use crate::common::engines;
 use crate::common::numbers::numbers;
@@ -83,7 +83,7 @@ fn a_read_in_pieces_is_whole() -> Result<()> {
     })
 }
 
-/// What an optimizer tells without a wait is what it tells with one.
+/// The asynchronous calls of an optimizer return the same as those that wait.
 #[test]
 fn an_optimizer_has_twins_of_what_waits() -> Result<()> {
     let gpu = engines::open(GpuOptions::default());
@@ -117,7 +117,7 @@ fn an_optimizer_has_twins_of_what_waits() -> Result<()> {
         optimizer.steps(2)?;
         optimizer.flush_async().await?;
         assert_eq!(optimizer.poll()?.len(), 2);
-        // Further than rows reach ahead, without a wait in a step.
+        // More steps than rows reach ahead, without a wait in a step.
         for _ in 0..10 {
             optimizer.steps(100)?;
             optimizer.catch_up_async().await?;

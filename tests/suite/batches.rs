@@ -1,4 +1,4 @@
-//! Batches are picked exactly, on every engine, and what is measured on them is the mean over the rows.
+//! Batches are picked exactly, on every engine, and metrics are means over the rows.
 
 use crate::common::compare::assert_close;
 use crate::common::engines;
@@ -23,7 +23,7 @@ fn order(table_rows: usize) -> Vec<u32> {
     order
 }
 
-/// What the batch holds, row by row.
+/// The contents of the batch, row by row.
 fn expected<T: Copy>(table: &[T], width: usize, batch: usize, fill: T) -> Vec<T> {
     let order = order(table.len() / width);
     let row = |&index: &u32| match table.chunks_exact(width).nth(index as usize) {
@@ -117,8 +117,8 @@ fn offsets(layer: &Linear, inputs: usize) -> [usize; 2] {
     [0, 1].map(|tensor| arena.tensors()[tensor].offset)
 }
 
-/// An evaluation takes more than one batch for the whole, and fills the last one up: every row counts once, and the same data
-/// measured again are the same.
+/// An evaluation takes several batches, of which the last one is filled up. Every row counts once, and a second evaluation
+/// gives the same numbers.
 #[test]
 fn an_evaluation_is_the_mean_over_every_row() {
     let (rows, first, classes) = (300, 256, 4);
@@ -150,7 +150,7 @@ fn an_evaluation_uses_the_parameters_to_evaluate_with() {
     let data = Dataset::new(vec![0.5, -1.0, 2.0, 0.25, -0.75, 1.5], 2, vec![0, 1, 1]).expect("data");
     let model = Linear::new(2, 2);
     let offsets = offsets(&model, 2);
-    // Cross-entropy of two classes by the difference of their logits.
+    // The cross-entropy of two classes, from the difference of their logits.
     let loss = |params: &[f32]| {
         let [w, b] = offsets.map(|offset| &params[offset..]);
         let logit = |x: &[f32], class: usize| f64::from(w[2 * class] * x[0] + w[2 * class + 1] * x[1] + b[class]);
@@ -195,8 +195,8 @@ fn a_step_follows_the_mean_over_its_batch() {
     assert_close("parameters", &twice, &once, |_| 16.0 * f64::EPSILON);
 }
 
-/// Softmax regression of two features in three classes by gradient descent, written down once more: parameters (weights, then
-/// biases) and mean loss and accuracy over an epoch.
+/// An independent softmax regression of two features in three classes by gradient descent. Returns parameters (weights, then
+/// biases), and mean loss and accuracy over an epoch.
 fn descend(data: &Dataset, batches: &[&[u32]], start: &[f64], lr: f64) -> (Vec<f64>, f64, f64) {
     let (mut params, mut loss, mut hits, mut rows) = (start.to_vec(), 0.0, 0.0, 0.0);
     for batch in batches {
@@ -220,8 +220,8 @@ fn descend(data: &Dataset, batches: &[&[u32]], start: &[f64], lr: f64) -> (Vec<f
     (params, loss / rows, hits / rows)
 }
 
-/// The last batch of an epoch holds what is left: its step follows the mean over its own rows, and the epoch's metrics are means
-/// over all rows. Without it, its rows count for nothing.
+/// The last batch of an epoch holds the rows that are left. Its loss is the mean over its own rows, and the epoch's metrics are
+/// means over all rows. With `drop_last`, these rows do not count.
 #[test]
 fn the_last_smaller_batch_is_a_step_like_the_others() {
     let data = Dataset::new(numbers(5, 11 * 2), 2, vec![0, 1, 2, 0, 1, 2, 0, 1, 2, 2, 2]).expect("data");
@@ -263,7 +263,8 @@ fn the_last_smaller_batch_is_a_step_like_the_others() {
     }
 }
 
-/// Layers in between read and write the beginnings of buffers that a whole batch fills: what a whole batch left there does not matter.
+/// A smaller batch uses the beginnings of buffers that a whole batch fills. The values that the whole batch left there must not
+/// matter.
 #[test]
 fn a_smaller_batch_does_not_see_what_a_whole_one_left() {
     let labels: Vec<u32> = (0..20).map(|i| i % 3).collect();

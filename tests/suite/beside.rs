@@ -1,4 +1,4 @@
-//! What is kept beside the parameters starts as they are, and follows them whatever becomes of a step.
+//! Averages, slow weights and 16-bit copies start as the parameters, and follow them even if a step is skipped.
 
 use crate::common::engines;
 use crate::common::groups::{GROUPS, grouped_by};
@@ -41,7 +41,7 @@ fn frozen_groups<E: Engine>(engine: &E) {
         optimizer.freeze(GROUPS[1], true).expect("a group");
         optimizer.steps(2).expect("steps");
         assert_eq!(singles(optimizer.averaged("b").expect("an average")), [3.0, 4.0], "{}, {average:?}", engine.describe());
-        // Before the first step that counts, whatever the parameters become.
+        // Parameters are set before the first step that counts.
         write(&mut optimizer, "b", &[5.0, 6.0], &[0.5, 0.5]);
         assert_eq!(singles(optimizer.averaged("b").expect("an average")), [5.0, 6.0], "{}, {average:?}", engine.describe());
         optimizer.step().expect("a step");

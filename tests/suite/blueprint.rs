@@ -1,4 +1,4 @@
-//! One recording for everybody: plans and buffers by name, and every power of a recipe for who records it.
+//! Blueprints: plans and buffers by name, and every ability of a recipe for a program that records it itself.
 
 use crate::common::compare::assert_same_bits;
 use crate::common::engines;
@@ -92,7 +92,7 @@ fn two_recipes_in_one_blueprint_have_prefixes() -> Result<()> {
     Ok(())
 }
 
-/// What somebody records who has a gradient of his own has the bits of an optimizer, whatever the recipe asks for.
+/// A program that records a recipe after its own gradient gets the bits of an optimizer, whatever the recipe asks for.
 #[test]
 fn every_power_of_a_recipe_is_recorded() -> Result<()> {
     fn check<E: Engine>(engine: &E) -> Result<()> {

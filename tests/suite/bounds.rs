@@ -24,7 +24,7 @@ fn shapes_that_no_memory_holds_are_refused_at_once() {
         arena.add("small", &[100]).expect("a small tensor");
         let error = arena.add("w", shape).expect_err("too large").to_string();
         assert!(error.starts_with(&format!("tensor 'w': shape {shape:?} found, at most ")), "{error}");
-        // What is refused leaves nothing behind.
+        // A refused tensor leaves the arena as it was.
         assert_eq!((arena.len(), arena.tensors().len()), (128, 1));
         arena.add("w", &[1]).expect("the name is free");
         let new = Optimizer::new(&Cpu::<f32>::default(), Recipe::new(Adam::default()), &[("w", shape)]);
@@ -54,7 +54,7 @@ fn buffers_that_no_memory_holds_are_errors_by_name() {
     assert!(matches!(Cpu::<f32>::default().load(&Blueprint::of(&layout, &[])), Err(Error::OutOfMemory { .. })));
 }
 
-/// Products of sizes that wrap around must not fit.
+/// A product of sizes that would wrap around is refused.
 #[test]
 fn sizes_of_operations_do_not_wrap_around() {
     let mut layout = Layout::new(1);
@@ -68,7 +68,7 @@ fn sizes_of_operations_do_not_wrap_around() {
     }
 }
 
-/// Nor do those of tensors whose second moments are kept by rows and columns.
+/// The same for tensors whose second moments are kept by rows and columns.
 #[test]
 fn sizes_of_moments_do_not_wrap_around() {
     let mut layout = Layout::new(1);
@@ -122,7 +122,7 @@ fn places_beyond_a_buffer_are_errors() {
             assert_error(program.read(floats, lane), &format!("lane = {lane} is out of range: below 2"));
         }
         assert_eq!(program.read(floats, 0).expect("zeros"), [0.0; 4]);
-        // An empty range is nothing, wherever it lies within.
+        // An empty range is allowed anywhere inside the buffer.
         assert!(program.read_range(floats, 0, 4..4).expect("nothing").is_empty());
         let backwards = std::ops::Range { start: 3, end: 1 };
         assert!(program.read_range(floats, 0, backwards).expect("nothing").is_empty());

@@ -13,7 +13,7 @@ use thalweg::{Adam, Average, Error, Lookahead, Optimizer, Real, Recipe, Result, 
 
 const TENSORS: [(&str, &[usize]); 3] = [("a", &[13, 5]), ("b", &[7]), ("c", &[64])];
 
-/// What a step later depends on, of all lanes.
+/// Everything of all lanes on which a later step depends.
 fn state<P: Program>(optimizer: &mut Optimizer<P>) -> Vec<Vec<P::Float>> {
     let state = optimizer.state_dict().expect("a state");
     let floats = |name: String| match &state.get(&name).expect("an array").values {
@@ -27,7 +27,8 @@ fn state<P: Program>(optimizer: &mut Optimizer<P>) -> Vec<Vec<P::Float>> {
         .collect()
 }
 
-/// At once is as tensor by tensor, with all that is kept beside the parameters, before the first step and later.
+/// Setting all tensors at once equals setting them one by one, also for averages, slow weights and copies, before the first
+/// step and later.
 #[test]
 fn all_parameters_at_once_are_those_of_each_tensor() -> Result<()> {
     fn check<E: Engine>(engine: &E) -> Result<()> {
@@ -67,7 +68,7 @@ fn all_parameters_at_once_are_those_of_each_tensor() -> Result<()> {
     check(&engines::gpu())
 }
 
-/// Between an ascent and its step the step starts from what is set.
+/// If parameters are set between an ascent and its step, the step starts from them.
 #[test]
 fn all_parameters_set_after_an_ascent_count() -> Result<()> {
     for engine in [engines::cpu(), engines::gpu()] {
@@ -100,7 +101,7 @@ fn what_pads_tensors_stays_zero() -> Result<()> {
     Ok(())
 }
 
-/// A name is found without a look at all others. How long it takes is printed, and judged by people.
+/// A name is found without a search through all others. The time is printed, but not checked.
 #[test]
 fn twenty_thousand_tensors_have_names() -> Result<()> {
     const MANY: usize = 20_000;
@@ -123,7 +124,8 @@ fn twenty_thousand_tensors_have_names() -> Result<()> {
     Ok(())
 }
 
-/// Two networks in one program, as a generator and its critic: neither takes the other's samples, and neither stays without rows.
+/// Two networks in one program, such as a generator and its critic: neither gets the other's samples, and neither runs out of
+/// rows.
 #[test]
 fn two_steppers_on_one_program_have_their_own_answers() -> Result<()> {
     for engine in [engines::cpu(), engines::gpu()] {
@@ -156,7 +158,8 @@ fn two_steppers_on_one_program_have_their_own_answers() -> Result<()> {
             for ((stepper, _, len), seen) in parts.iter_mut().zip(&mut seen) {
                 for sample in stepper.poll(&mut program)? {
                     let norm = f64::from(sample.step as f32) * (*len as f64).sqrt();
-                    // The sum of 130 alike squares in single precision is off by less than 130 · 6e-8, its root by half of that.
+                    // The sum of 130 equal squares in single precision is off by less than 130 · 6e-8, and its root by half of
+                    // that.
                     assert!((sample.report.norm - norm).abs() < 1e-5 * norm, "{}, step {}", engine.name, sample.step);
                     seen.push(sample.step);
                 }
@@ -169,7 +172,7 @@ fn two_steppers_on_one_program_have_their_own_answers() -> Result<()> {
     Ok(())
 }
 
-/// Answers that nobody fetches leave room for those that somebody waits for.
+/// Answers that nobody fetches do not block those that somebody waits for.
 #[test]
 fn forgotten_answers_block_nobody() -> Result<()> {
     for engine in [engines::cpu(), engines::gpu()] {
@@ -234,7 +237,7 @@ fn a_rule_is_set_as_a_whole_or_not_at_all() -> Result<()> {
     Ok(())
 }
 
-/// Each set of groups that is clipped by itself has its norm in the report, and in samples.
+/// For each set of groups that is clipped by itself, the report and the samples have its norm.
 #[test]
 fn reports_have_the_norms_of_all_sets() -> Result<()> {
     for engine in [engines::cpu(), engines::gpu()] {

@@ -1,4 +1,4 @@
-//! Files of tensors: what is written comes back, whatever is damaged is refused, and a crash leaves a whole file.
+//! Files of tensors: they are read as they were written, damaged ones are refused, and a crash leaves a whole file.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -56,7 +56,7 @@ fn what_is_written_comes_back() -> Result<()> {
     Ok(())
 }
 
-/// Every prefix, every single bit, bytes behind the end: each is refused, and says which file it is about.
+/// Every prefix, every single changed bit, and further bytes at the end: each is refused, with the name of the file.
 #[test]
 fn every_damage_is_found() {
     let folder = folder();
@@ -115,10 +115,10 @@ fn headers_that_lie_are_refused() {
         let error = read_foreign(&path).expect_err(header);
         assert!(matches!(error, Error::Damaged { .. }), "{header}: {error}");
     }
-    // A length that no file has.
+    // A length that is larger than any file.
     fs::write(&path, [&u64::MAX.to_le_bytes()[..], &[b'{'; 100]].concat()).expect("a file");
     assert!(matches!(read_foreign(&path), Err(Error::Damaged { .. })));
-    // One that does not lie is read, but not as one of our own.
+    // A right header is read, but not as a file of Thalweg.
     fs::write(&path, file_of(r#"{"x":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}"#, &[0, 0, 128, 63])).expect("a file");
     assert_eq!(read_foreign(&path).expect("right").get::<f32>("x"), Ok(vec![1.0]));
     let error = read(&path).expect_err("no hash").to_string();
@@ -144,7 +144,7 @@ const CLAIMS: [&str; 12] = [
     "0.5",
     "null",
 ];
-/// Parts of a header that may stand elsewhere.
+/// Parts of a header, to be put in other places.
 const PARTS: [&str; 12] = [
     "{",
     "}",
@@ -160,7 +160,7 @@ const PARTS: [&str; 12] = [
     "\"__metadata__\":{}",
 ];
 
-/// A file with some changes in its header, whose length is mostly right.
+/// A file with some changes in its header, whose length is usually right.
 fn mutated(random: &mut fastrand::Rng, file: &[u8]) -> Vec<u8> {
     let len = u64::from_le_bytes(*file.first_chunk().expect("a length")) as usize;
     let (mut header, data) = (file[8..8 + len].to_vec(), &file[8 + len..]);
@@ -168,7 +168,7 @@ fn mutated(random: &mut fastrand::Rng, file: &[u8]) -> Vec<u8> {
         let at = random.usize(0..header.len().max(1));
         match random.u8(0..6) {
             0 => {
-                // A number, wherever one stands.
+                // Replaces a number.
                 let digits: Vec<usize> = (0..header.len()).filter(|&i| header[i].is_ascii_digit()).collect();
                 let Some(&start) = random.choice(&digits) else { continue };
                 let end = start + header[start..].iter().take_while(|c| c.is_ascii_digit()).count();
@@ -190,8 +190,8 @@ fn mutated(random: &mut fastrand::Rng, file: &[u8]) -> Vec<u8> {
     [&len.to_le_bytes(), &header[..], data].concat()
 }
 
-/// Random changes of a header are refused with an error of the file, or read as what then stands there: never more than the file has.
-/// `THALWEG_READER_SECONDS` makes it longer.
+/// A file with random changes in its header is refused with an error that names it, or read as the changed header says, but
+/// never beyond the end of the file. `THALWEG_READER_SECONDS` makes it longer.
 #[test]
 fn random_headers_are_refused_or_read() {
     let seconds = std::env::var("THALWEG_READER_SECONDS").ok().map(|text| text.parse().expect("a number of seconds"));
@@ -229,7 +229,7 @@ fn a_file_says_who_has_written_it() {
     write(&path, &mixed()).expect("a file");
     let (found, writer) = read_any(&path).expect("a file");
     assert!(same(&found, &mixed()) && writer == Writer::Thalweg);
-    // One of ours that was changed is not taken for one of another program.
+    // A changed file of Thalweg is not taken for a file of another program.
     let mut bytes = fs::read(&path).expect("a file");
     *bytes.last_mut().expect("a byte") ^= 1;
     fs::write(&path, &bytes).expect("a file");
@@ -246,7 +246,7 @@ fn a_file_says_who_has_written_it() {
     assert!(writer == Writer::Other && found.find("param.w").is_some());
 }
 
-/// Where one may not write, that is said, and nothing is left there.
+/// Writing without permission is an error, and leaves no file.
 #[test]
 #[cfg(unix)]
 fn a_folder_that_cannot_be_written_is_an_error() {
@@ -256,7 +256,7 @@ fn a_folder_that_cannot_be_written_is_an_error() {
     let mut run = Folder::open(&at).expect("a folder");
     run.save(1, &mixed()).expect("a file");
     fs::set_permissions(&at, fs::Permissions::from_mode(0o555)).expect("its rights");
-    // Root may write all the same, but nobody may write there.
+    // Root may write in a read-only folder, but nobody may write here.
     let rights_count = fs::write(at.join("probe"), []).is_err();
     if rights_count {
         assert!(matches!(run.save(2, &mixed()), Err(Error::File { .. })));
@@ -267,7 +267,7 @@ fn a_folder_that_cannot_be_written_is_an_error() {
         assert!(matches!(Folder::open(nowhere), Err(Error::File { .. })), "{nowhere}");
         assert!(matches!(write(&Path::new(nowhere).join("a.safetensors"), &mixed()), Err(Error::File { .. })), "{nowhere}");
     }
-    // A file in the place of the folder, and a folder in the place of the file.
+    // A file where the folder should be, and a folder where the file should be.
     fs::write(folder.path().join("file"), []).expect("a file");
     assert!(matches!(Folder::open(folder.path().join("file")), Err(Error::File { .. })));
     fs::create_dir(at.join("step-000000000003.safetensors")).expect("a folder");
@@ -281,7 +281,7 @@ fn a_folder_that_cannot_be_written_is_an_error() {
     );
 }
 
-/// Two processes with one folder: the second one is told.
+/// Two processes with one folder: the second one gets an error.
 #[test]
 fn another_process_with_the_same_folder_is_told() {
     let folder = folder();
@@ -298,7 +298,7 @@ fn another_process_with_the_same_folder_is_told() {
 fn a_newer_version_is_refused_by_its_number() {
     let folder = folder();
     let path = folder.path().join("new.safetensors");
-    // The hash of a header with zeros in its place is what a writer puts there; a changed version needs a new one, so it is made here.
+    // A writer hashes the file with zeros in the place of the hash. A changed version needs a new hash, so it is made here.
     write(&path, &Tensors::default()).expect("a file");
     let text = String::from_utf8(fs::read(&path).expect("a file")[8..].to_vec()).expect("a header alone");
     let hash = text.split("\"blake3\":\"").nth(1).and_then(|rest| rest.split('"').next()).expect("a hash").to_string();
@@ -338,7 +338,7 @@ fn a_folder_keeps_the_last_and_the_best() -> Result<()> {
     assert_eq!(Folder::steps(&at)?, [300, 2000]);
     assert_eq!(Folder::newest(&at)?, (2000, of(2000)));
     assert_eq!(Folder::best(&at)?, of(40));
-    // A damaged file is passed over; one that a crash left incomplete is swept at the next start.
+    // A damaged file is passed over, and an incomplete one is removed at the next start.
     let newest = at.join("step-000000002000.safetensors");
     let bytes = fs::read(&newest).expect("a file");
     fs::write(&newest, &bytes[..bytes.len() - 1]).expect("a file");
@@ -347,7 +347,7 @@ fn a_folder_keeps_the_last_and_the_best() -> Result<()> {
     drop(run);
     let mut run = Folder::open(&at)?.keep(1);
     assert!(!at.join(".incomplete-1-0-step").exists());
-    // Taken up at 300: what lies beyond stays until the run comes there.
+    // A run that is resumed at 300: files of later steps stay until it reaches them.
     run.save(301, &of(301))?;
     assert_eq!(Folder::steps(&at)?, [301, 2000]);
     run.save(2000, &of(2000))?;
@@ -374,7 +374,7 @@ fn a_thread_writes_in_the_order_of_calls() -> Result<()> {
     saver
         .save(folder.path().join("after"), mixed())
         .or_else(|error| if matches!(error, Error::File { .. }) { Ok(()) } else { Err(error) })?;
-    // Either call may be the first to hear of it, but one does.
+    // Either call may be the first to return the error, but one of them does.
     let _ = saver.finish();
     assert!(same(&read(&folder.path().join("after"))?, &mixed()));
     let mut saver = Saver::start()?;
@@ -403,7 +403,7 @@ fn child_that_saves() {
     }
 }
 
-/// A command that runs this file's child in a process of its own.
+/// A command that runs this file's child test in a process of its own.
 fn child(at: &Path) -> Command {
     let this = std::env::current_exe().expect("this program");
     let mut command = Command::new(this);
@@ -411,7 +411,7 @@ fn child(at: &Path) -> Command {
     command
 }
 
-/// After each of 200 kills the newest checkpoint is whole, and it is the last that was told to be saved, or a later one.
+/// After each of 200 kills the newest checkpoint is whole, and it is the last one that was reported as saved, or a later one.
 #[test]
 fn a_kill_leaves_a_whole_checkpoint() {
     let folder = folder();
@@ -438,7 +438,7 @@ fn a_kill_leaves_a_whole_checkpoint() {
     }
 }
 
-/// Where the disk is full, here by a limit on the size of files, the error is typed and the older files are whole.
+/// If the disk is full, here by a limit on the size of files, the error is typed and the older files are whole.
 #[test]
 #[cfg(unix)]
 fn a_full_disk_leaves_the_older_file() {
@@ -464,7 +464,7 @@ fn a_full_disk_leaves_the_older_file() {
     assert!(left.iter().all(|name| !name.starts_with(".incomplete")), "{left:?}");
 }
 
-/// A disk that is full: a small one in memory, where this user may mount one; it is a limit on the size of files elsewhere.
+/// A full disk: a small one in memory, if this user may mount it.
 #[test]
 #[cfg(target_os = "linux")]
 fn a_small_disk_that_is_full_leaves_the_older_file() {
@@ -485,7 +485,7 @@ fn a_small_disk_that_is_full_leaves_the_older_file() {
         {
             output
         }
-        // Without the right to mount, the limit on files has to do: a_full_disk_leaves_the_older_file.
+        // Without the right to mount, only a_full_disk_leaves_the_older_file tests this.
         _ => return,
     };
     let said = String::from_utf8_lossy(&output.stdout).into_owned();

@@ -1,4 +1,4 @@
-//! The comparators fail where they must: each test is a way in which a comparison could be fooled.
+//! The comparators fail where they must: each test is a way in which a comparison could pass wrongly.
 
 use crate::common::compare::{close, same_bits};
 

@@ -1,4 +1,4 @@
-//! Norm and decision of a step, apart from the update: everything is written, whatever was there before.
+//! The norm and the control of a step, without the update: they overwrite everything, whatever was there before.
 
 use crate::common::compare::assert_close;
 use crate::common::engines;
@@ -100,7 +100,8 @@ fn everything_is_written_and_agrees() {
         for engine in &engines {
             for (lane, (found, expected)) in run(engine, len).iter().zip(&expected).enumerate() {
                 for (name, (found, expected)) in ["partials", "current", "scalars"].iter().zip(found.iter().zip(expected)) {
-                    // A partial sum is a tree of squares, 256 at most in a row; each is half a unit off, in either direction.
+                    // A partial sum is a tree of squares with at most 256 terms in a row; each is off by half a unit, in either
+                    // direction.
                     let what = format!("{}, lane {lane} of {len}, {name}", engine.name);
                     assert_close(&what, found, expected, |i| 16.0 * EPSILON * expected[i].abs());
                 }
@@ -129,7 +130,7 @@ fn without_partial_sums_every_step_is_live_and_unclipped() {
     }
 }
 
-/// Against a plain sum: the engines and the oracle share where a chunk begins and ends.
+/// Compared with a plain sum, since the engines and the oracle share the code that cuts chunks.
 #[test]
 fn the_norm_is_that_of_every_element() {
     fn check<E: Engine>(engine: &E, tensors: &[usize]) {
@@ -149,7 +150,7 @@ fn the_norm_is_that_of_every_element() {
     }
 }
 
-/// Where the norm is as small as the constant beside it.
+/// A norm that is as small as the constant that is added to it.
 #[test]
 fn the_constant_beside_the_norm_counts() {
     fn check<E: Engine>(engine: &E) {

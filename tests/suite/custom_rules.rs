@@ -1,4 +1,5 @@
-//! Rules from outside the crate: their WGSL cannot reach what is not theirs, and their mistakes are told with their own lines.
+//! Rules from outside the crate: their WGSL cannot reach other memory, and their mistakes are reported with their own line
+//! numbers.
 
 use crate::common::engines;
 use thalweg::gpu::GpuOptions;
@@ -41,7 +42,7 @@ macro_rules! rule {
     };
 }
 
-// The gradient is an index into four numbers; one beyond their end is the last.
+// The gradient is an index into four numbers; an index beyond the end takes the last one.
 rule! { Table, "table", "
     struct Hyper { lr: f32 }
     struct State { none: f32 }
@@ -53,7 +54,7 @@ rule! { Table, "table", "
         return x - h.lr * vec4f(pick(d.x), pick(d.y), pick(d.z), pick(d.w));
     }", BoundsChecks::ON, Layerwise::No, |lr, x, d| x - lr * F::of(1.0 + d.to_f64().unwrap_or(0.0).min(3.0)) }
 
-// Parameters that are not of this element, far behind the buffer's end.
+// Other parameters, far beyond the end of the buffer.
 rule! { Thief, "thief", "
     struct Hyper { lr: f32 }
     struct State { none: f32 }
@@ -136,13 +137,13 @@ fn wgsl_that_does_not_validate_is_an_error_with_the_rules_own_line() {
     assert!(reason.contains("return step.x;"), "the function begins in line 4, and the mistake is shown: {reason}");
     let (of, line, reason) = error(step(NoTrust::default(), &[1.0; 5]));
     assert_eq!((of.as_str(), line), ("the WGSL of rule 'no_trust'", Some(6)), "{reason}");
-    // What is missing is found where the kernel wants it.
+    // A missing function is found where the kernel calls it.
     let (of, line, reason) = error(step(NoState::default(), &[1.0; 5]));
     assert_eq!((of.as_str(), line), ("the WGSL of rule 'no_state'", None), "{reason}");
     assert!(reason.contains("State"), "{reason}");
     let message = step(NoSuchName::default(), &[1.0; 5]).unwrap_err().to_string();
     assert!(message.starts_with("the WGSL of rule 'no_such_name', line 4: no definition in scope"), "{message}");
-    // The device goes on.
+    // The device still works.
     let gpu = engines::open(GpuOptions::default());
     let mut wrong = Optimizer::new(&gpu, Recipe::new(NoState::default()), &[("w", &[5])]).map(drop);
     assert!(wrong.is_err());

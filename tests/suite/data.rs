@@ -50,7 +50,7 @@ fn idx_file(sizes: &[u32], values: &[u8]) -> Vec<u8> {
     content
 }
 
-/// A set whose only feature is the row's number, so that rows can be told apart.
+/// A data set whose only feature is the row's number, so that rows can be distinguished.
 fn numbered(labels: Vec<u32>) -> thalweg::Result<Dataset> {
     Dataset::new((0..labels.len()).map(|i| i as f32).collect(), 1, labels)
 }
@@ -235,7 +235,7 @@ mod scale {
 
     #[test]
     fn a_constant_column_is_exactly_0_whatever_its_value() -> Result<()> {
-        // The plain mean of 0.1 over 1,000 rows is not 0.1, and its error must not pass as a deviation.
+        // The plain mean of 0.1 over 1,000 rows is not 0.1, and its error must not count as a deviation.
         let mut data = Dataset::new(vec![0.1; 1000], 1, vec![0; 1000])?;
         Scaler::standard(&data)?.apply(&mut data)?;
         assert!(data.features.iter().all(|&x| x == 0.0));
@@ -412,7 +412,7 @@ mod csv_files {
         Ok(())
     }
 
-    /// What is read with these options.
+    /// The table that is read with these options.
     fn table(content: &str, options: &Options) -> Result<Table> {
         Ok(options.read_from("rows.csv", content.as_bytes())?)
     }
@@ -496,7 +496,7 @@ mod csv_files {
             assert!(!is_header(counts)?);
             let found = refusal("0,1,2,3\n5,6,7,3\n5,6,7,4\n")?;
             assert!(found.starts_with(", line 1, column 4: '3' is the last of a line that counts its columns"), "{found}");
-            // A label that stands in other rows too shows that the line is a row, with a slip in it.
+            // A label that other rows have too shows that the line is a row, with a mistake in it.
             assert_eq!(
                 refusal("0.5,x,a\n1,2,b\n3,4,a\n")?,
                 ", line 1, column 2: 'x' stands in a column of numbers and is none"
@@ -598,7 +598,7 @@ mod csv_files {
             let refs = |labels: &[String]| labelled(&labels.iter().map(String::as_str).collect::<Vec<_>>());
             let regression = "Quantities cannot be learned yet (regression): make a few ranges of them, or say with `target` which \
                               column is the label";
-            // Seven remainders of squares are few; eleven numbers in forty rows are not.
+            // Seven different remainders of squares are few values; eleven numbers in forty rows are not.
             assert_eq!(parse(refs(&quantities))?.classes, 7);
             let many: Vec<String> = (0..54).map(|i| (i % 11).to_string()).collect();
             let few = "more than 10 numbers are classes if each has 20 rows on average, or all have the same number, 5 or more";
@@ -608,7 +608,7 @@ mod csv_files {
             assert_eq!(refusal(refs(&many))?, expected);
             let counted =
                 |rows: usize, classes: usize| -> Vec<String> { (0..rows).map(|i| (i % classes).to_string()).collect() };
-            // As the diabetes data of scikit-learn in 49 steps are; as its 40 faces are; as letters are.
+            // Like the diabetes data of scikit-learn in 49 steps; like its 40 faces; like letters.
             assert!(refusal(refs(&counted(442, 49)))?.contains("column 3 has 49 different numbers in 442 rows"));
             assert!(refusal(refs(&counted(44, 11)))?.contains("column 3 has 11 different numbers in 44 rows"));
             for (rows, classes) in [(55, 11), (400, 40), (521, 26)] {
@@ -711,7 +711,7 @@ mod csv_files {
             Ok(())
         }
 
-        /// Images without a header whose label comes first: the last pixel is no label.
+        /// Images without a header whose label comes first: the last pixel is not the label.
         #[test]
         fn a_first_column_of_classes_is_not_passed_over_for_numbers() -> Result<()> {
             let rows = |label: &dyn Fn(usize) -> String, last: &dyn Fn(usize) -> String| -> String {
@@ -730,7 +730,7 @@ mod csv_files {
             let first = "column 1 'kind', which looks like 3 classes, or the last, column 3 'z'";
             assert_eq!(refusal(&named)?, asked(first));
             assert_eq!(table(&named, &target("kind"))?.dataset()?.classes, 3);
-            // The last column is the label where it is text, where it looks like classes, and where its name says so.
+            // The last column is the label if it is text, if it looks like classes, or if its name says so.
             assert_eq!(parse(rows(&number, &letter))?.classes, 3);
             assert_eq!(parse(rows(&number, &|i| (i % 2).to_string()))?.classes, 2);
             let label = format!("kind,x,y\n{}", rows(&number, &|i| (if i < 3 { 1 } else { 0 }).to_string()));
@@ -751,7 +751,7 @@ mod csv_files {
             assert_eq!((data.rows(), data.class_names), (4, vec!["iris".into(), "lily".into()]));
             let broken = refusal("4,2,iris,lily\n1,2,0\n3,four,1\n5,6,0\n7,8,1\n")?;
             assert_eq!(broken, ", line 3, column 2: 'four' stands in a column of numbers and is none");
-            // Other counts are other things.
+            // A first line with other counts is an ordinary row.
             for content in [content.replacen('4', "3", 1), content.replacen('2', "3", 1)] {
                 assert!(refusal(content)?.contains("line 2, column 4: 3 fields found, 4 expected"));
             }
@@ -919,7 +919,7 @@ mod csv_files {
             Ok(())
         }
 
-        /// What is tested on is no part of what is learned.
+        /// Nothing of the test part is used for the means.
         #[test]
         fn the_mean_is_that_of_the_training_part() -> Result<()> {
             let content: String =
@@ -1020,7 +1020,7 @@ mod csv_files {
             Ok(())
         }
 
-        /// A stream without end is left after the bytes that are allowed.
+        /// Reading an endless stream stops after the allowed bytes.
         #[test]
         fn no_more_is_held_than_is_allowed() {
             struct Endless(usize);
@@ -1051,7 +1051,7 @@ mod csv_files {
             Ok(())
         }
 
-        /// A hundred kilobytes of one cell, and what a terminal would obey.
+        /// A cell of a hundred kilobytes, and characters that control a terminal.
         #[test]
         fn cells_are_quoted_escaped_and_cut() -> Result<()> {
             let cell = "\u{1b}[2J".to_string() + &"x".repeat(100_000);
@@ -1167,7 +1167,7 @@ mod idx_files {
         assert_eq!(labels(&idx_file(&[9], &[])[..7])?, ": 7 bytes found, 8 expected");
         assert_eq!(images([0, 0, 8])?, ": 3 bytes found, 4 expected");
         assert_eq!(images([])?, ": 0 bytes found, 4 expected");
-        // A header that promises 4 GiB is compared before anything is made.
+        // A header that promises 4 GiB is checked before memory is allocated.
         assert_eq!(labels(idx_file(&[u32::MAX], &[1]))?, ": 9 bytes found, 4294967303 expected");
         Ok(())
     }
@@ -1228,7 +1228,7 @@ mod idx_files {
         Ok(())
     }
 
-    /// Some of the digits only, or letters that count from 1: a class is a label that is there.
+    /// Files with only some of the digits, or with letters that count from 1: the classes are the labels that occur.
     #[test]
     fn labels_are_values() -> Result<()> {
         let folder = Folder::new()?;
@@ -1244,7 +1244,7 @@ mod idx_files {
         Ok(())
     }
 
-    /// A header may promise what the file brings and memory does not hold; a file may bring what no header promised.
+    /// A header may promise more than fits into memory, and a file may have more bytes than its header promises.
     #[test]
     fn no_more_is_read_than_header_and_memory_allow() -> Result<()> {
         let folder = Folder::new()?;

@@ -1,5 +1,6 @@
-//! Every rule gets to a known end, with the settings of `crates/thalweg-catalogue`: the minimum of two functions, and digits that are told
-//! apart. Where engine and oracle share a mistake, parity does not see it, but a rule that goes astray does not arrive.
+//! Every rule reaches a known result with the settings of `crates/thalweg-catalogue`: the minimum of two functions, and a test
+//! accuracy on the digits. Parity cannot see a mistake that engine and oracle share, but a wrong rule does not reach the
+//! minimum.
 
 use crate::common::compare::assert_close;
 use crate::common::engines;
@@ -14,9 +15,9 @@ use thalweg_catalogue::descent::{
 };
 use thalweg_catalogue::{CATALOGUE, Entry, entries, entry};
 
-/// How near is there. The ways are 2.2 and 6 long.
+/// The distance to the minimum at which a rule has arrived. The starts are 2.2 and 6 away.
 const NEAR: f64 = 3e-2;
-/// Runs of more steps are long; they have tests of their own on the GPU, where software drivers take their time.
+/// Runs of more steps have tests of their own on the GPU, since software drivers take long for them.
 const LONG: usize = 7_000;
 
 fn arrived(path: &Path, to: &[f64]) -> std::result::Result<(), String> {
@@ -24,7 +25,8 @@ fn arrived(path: &Path, to: &[f64]) -> std::result::Result<(), String> {
     if distance <= NEAR { Ok(()) } else { Err(format!("{distance} from the minimum")) }
 }
 
-/// Runs those of a task's runs whose length is in the range, and says which rules did not arrive. Some must have been run.
+/// Runs a task's runs whose length is in the range, and fails with the rules that did not arrive, or if no run was in the
+/// range.
 fn all_arrive(
     length: impl Fn(&Entry) -> usize,
     range: impl RangeBounds<usize>,

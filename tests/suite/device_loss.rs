@@ -1,4 +1,4 @@
-//! Once the device is lost, every call says so: none panics, hangs or claims to have done something.
+//! Once the device is lost, every call returns an error: none panics, hangs or claims success.
 
 use crate::common::engines;
 use crate::common::groups::grouped;
@@ -53,7 +53,7 @@ fn every_call_on_a_lost_device_says_so() -> Result<()> {
         ("freeze", |optimizer| optimizer.freeze("default", true)),
         ("run_timed", |optimizer| optimizer.program_mut().run_timed(PlanId::FIRST, 1).map(drop)),
     ];
-    // Each call is the first one after the loss once.
+    // Each call is tried as the first one after the loss.
     for (name, call) in calls {
         for (device, gpu) in devices() {
             let mut optimizer = Optimizer::new(&gpu, recipe(), &[("w", &[100])])?;
@@ -71,7 +71,7 @@ fn every_call_on_a_lost_device_says_so() -> Result<()> {
 #[test]
 fn nothing_new_is_loaded_on_a_lost_device() -> Result<()> {
     for (device, gpu) in devices() {
-        // Pipelines of this recipe are there, those of the other are not.
+        // The pipelines of this recipe exist already, those of the other do not.
         Optimizer::new(&gpu, recipe(), &[("w", &[100])])?;
         gpu.device().destroy();
         assert_lost(device, gpu.load(&Blueprint::of(&Layout::new(1), &[Plan::default()])));
@@ -99,7 +99,7 @@ fn nothing_is_recorded_for_a_lost_device() -> Result<()> {
     Ok(())
 }
 
-/// A loss that comes between a check and what follows it ends the same way as one before.
+/// A loss between the check and the calls after it ends like a loss before the check.
 #[test]
 fn recording_without_a_check_does_not_panic() -> Result<()> {
     for (device, gpu) in devices() {
@@ -146,7 +146,8 @@ fn the_hosts_callback_stays_in_place() -> Result<()> {
     Ok(())
 }
 
-/// Everything that an optimizer makes is cut to fit, down to a chunk; what cannot be cut is refused before the device is asked.
+/// Everything that an optimizer allocates is cut to fit, down to a chunk. Buffers that cannot be cut are refused before the
+/// device is asked.
 #[test]
 fn what_cannot_fit_into_a_buffer_is_a_limit() {
     let adapter = adapters().into_iter().next().expect("an adapter");

@@ -1,4 +1,4 @@
-//! What is refused, and the exact words: names, lengths, lanes, groups and limits. Settings are in settings.rs.
+//! Errors and their exact messages: names, lengths, lanes, groups and limits. Those of settings are in settings.rs.
 
 use crate::common::engines;
 use crate::common::groups::{GROUPS, grouped};
@@ -113,7 +113,7 @@ fn lanes_must_share_a_kernel() {
     );
 }
 
-/// Every setting that makes a difference is named, in its lane and group, and no other.
+/// The error names every setting that makes kernels differ, with its lane and group, and no other setting.
 #[test]
 fn the_settings_that_make_two_kernels_are_named() {
     let tensors: [(&str, &[usize]); 2] = [("0.weight", &[2, 2]), ("0.bias", &[2])];
@@ -137,7 +137,7 @@ fn the_settings_that_make_two_kernels_are_named() {
     );
 }
 
-/// Of many names only the nearest are told.
+/// If there are many names, the error lists only the nearest.
 #[test]
 fn among_many_names_the_nearest_is_told() {
     let names: Vec<String> = (0..3_000).map(|i| format!("layers.{i}.weight")).collect();
@@ -209,7 +209,7 @@ fn a_group_needs_tensors_a_name_of_its_own_and_a_rule_per_lane() {
     assert_eq!(all.report().expect("a report").frozen, 1);
 }
 
-/// What is wanted in one piece and cannot be.
+/// A buffer that has to be in one piece and is too large.
 fn beyond_a_binding(what: &str, needed: usize, allowed: usize) -> String {
     let remedy = "make it smaller, in several tensors if it can be, or take the CPU engine, which has no such limit";
     format!("{what} needs {needed} bytes in one binding, at most {allowed} are allowed here; {remedy}")
@@ -242,7 +242,7 @@ fn a_buffer_beyond_a_binding_is_refused() {
     assert_error(limited().load(&Blueprint::of(&layout, &[plan])), &message);
 }
 
-/// A software driver would end the loop silently.
+/// A software driver would end such a loop silently.
 #[test]
 fn a_loop_beyond_a_driver_is_refused_with_product_unit_and_remedy() {
     let gpu = limited();
@@ -284,7 +284,7 @@ fn floats_and_indices_are_told_apart() {
     }
 }
 
-/// Kernels run without bounds checks: a plan that they cannot trust is refused by both engines before it reaches one.
+/// Kernels run without bounds checks, so both engines refuse a plan that is not safe before it reaches a kernel.
 #[test]
 fn plans_that_kernels_cannot_trust_are_refused() {
     let mut layout = Layout::new(1);
@@ -342,7 +342,7 @@ fn a_set_of_groups_to_clip_is_checked() {
     );
 }
 
-/// What a recipe refuses at its start it refuses later on too.
+/// A change that a recipe would refuse at its start is refused later too.
 #[test]
 fn a_decay_of_the_rule_beside_the_recipes_is_refused_whenever_it_comes() {
     let message = "a weight decay of the recipe cannot be combined with weight_decay = 0.1 in adamw: the decay would count twice: \
@@ -404,7 +404,7 @@ fn lanes_have_handles() {
     assert_eq!(two.lane(1).expect("a lane").params(&name).expect("parameters"), vec![-2.0; len]);
     let mut one = optimizer(Recipe::new(Sgd::default())).expect("an optimizer");
     assert_eq!((one.report().expect("a report").applied, one.lane(0).expect("a lane").index()), (0, 0));
-    // Where there are several, no call takes one for granted.
+    // With several lanes, a call without a lane is an error.
     assert_error(two.params(&name), "params needs a lane, since there are 2, for example lane(0)?.params");
     type Fails = fn(&mut Optimizer<CpuProgram<f32>>) -> bool;
     let calls: [Fails; 18] = [

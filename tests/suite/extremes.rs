@@ -1,4 +1,5 @@
-//! Norms whose squares leave single precision: whatever is given and finite makes the steps of the formula, on every engine.
+//! Norms whose squares are out of the range of single precision: every finite gradient makes the step of the formula, on every
+//! engine.
 
 use crate::common::compare::{assert_close, assert_same_bits};
 use crate::common::engines;
@@ -13,10 +14,10 @@ use thalweg::{Adam, Clip, Error, Lbfgs, LbfgsSettings, LineSearch, Optimizer, Re
 /// With a learning rate of 1, SGD moves from 0 to minus the clipped gradient.
 const RULE: Sgd =
     Sgd { lr: 1.0, momentum: 0.0, dampening: 0.0, weight_decay: 0.0, nesterov: false, lr_inside: false, maximize: false };
-/// Of the largest value: a norm in f32 is off by some 1e-6, and a coefficient below the normal range by as much again.
+/// Relative to the largest value: a norm in f32 is off by some 1e-6, and a coefficient below the normal range by as much again.
 const TOLERANCE: f64 = 4e-6;
 
-/// Numbers of a size, for each tensor its own.
+/// Numbers of the given size for each tensor.
 fn sized(tensors: &[usize], sizes: &[f32]) -> Vec<f32> {
     let of = |(seed, (&len, &size)): (usize, (&usize, &f32))| numbers(seed as u64, len).into_iter().map(move |x| x * size);
     tensors.iter().zip(sizes).enumerate().flat_map(of).collect()
@@ -63,7 +64,7 @@ fn every_finite_gradient_is_clipped() {
     }
 }
 
-/// An infinite or missing number beside them is found.
+/// Infinity and NaN are found beside large values.
 #[test]
 fn what_is_not_finite_is_found_beside_what_is_large() {
     let tensors = [3, CHUNK + 17];
@@ -140,7 +141,7 @@ fn matrices_of_any_size_are_made_orthogonal() {
     }
 }
 
-/// Looking changes no bit, and skips nothing.
+/// An inspection changes no bit, and skips no step.
 #[test]
 fn an_inspected_recipe_takes_the_same_steps() {
     fn check<E: Engine>(engine: &E) {
@@ -175,7 +176,7 @@ fn an_inspected_recipe_takes_the_same_steps() {
     engines::all().iter().for_each(check);
 }
 
-/// A rule that takes norms has no reason of its own to skip a step: without a guard NaN is there to be seen.
+/// A rule with norms does not skip a step by itself: without a guard, NaN reaches the parameters.
 #[test]
 fn rules_that_take_norms_hide_nothing() {
     fn check<E: Engine>(engine: &E) {
@@ -205,7 +206,8 @@ fn rules_that_take_norms_hide_nothing() {
     engines::all_and_small().iter().for_each(check);
 }
 
-/// Lane 1 alone is bad, for 3 steps of 5, and then for good. Nothing waits, so that the error comes a few steps later.
+/// Only lane 1 has bad gradients, first in 3 steps of 5, then always. Nothing waits for the device, so the error comes a few
+/// steps later.
 #[test]
 fn too_many_bad_steps_in_a_row_are_an_error() {
     for engine in engines::all() {
@@ -238,7 +240,8 @@ fn too_many_bad_steps_in_a_row_are_an_error() {
     assert_error(refused(Recipe::new(RULE).skip_bad().max_bad_steps(0)), "max_bad_steps = 0 is out of range: at least 1");
 }
 
-/// size · Σ x², whose gradient's squares are out of range. The scaled loss makes the same steps, but for what the tolerances are to it.
+/// size · Σ x², whose gradient's squares are out of range. The scaled loss makes the same steps, except for the effect of the
+/// tolerances.
 #[test]
 fn lbfgs_reaches_the_minimum_of_a_steep_loss() {
     fn run<E: Engine>(engine: &E, size: f64, n: usize, line_search: LineSearch) -> Vec<f64> {

@@ -72,7 +72,8 @@ fn engines_agree_with_the_oracle() {
         let expected = train(&Cpu::<f64>::default(), lanes, &SHAPES);
         for engine in engines::all() {
             for ((name, found), (_, expected)) in train(&engine, lanes, &SHAPES).iter().zip(&expected) {
-                // Each step costs a share of itself, which is at most a half of the parameter's size; sums are of squares.
+                // The error of a step is a share of the step, which is at most half of the parameter's size. Sums are of
+                // squares, so they do not cancel.
                 if !expected.is_empty() {
                     let what = format!("{}, {name}, {lanes} lanes", engine.name);
                     assert_close(&what, found, expected, |i| 32.0 * EPSILON * expected[i].abs().max(0.1));
@@ -86,7 +87,7 @@ fn engines_agree_with_the_oracle() {
 fn a_tensor_does_not_notice_the_others_nor_lanes() {
     for engine in [engines::cpu(), engines::gpu()] {
         let all = train(&engine, 3, &SHAPES);
-        // Seeds count tensors, so the first ones of the first lane have the same ones alone.
+        // Seeds count tensors, so the first tensors of the first lane have the same seeds when they are alone.
         let alone = train(&engine, 1, &SHAPES[..5]);
         for ((name, found), (_, expected)) in all.iter().zip(&alone).filter(|(_, (_, expected))| !expected.is_empty()) {
             assert_same_bits(&format!("{}, {name}", engine.name), found, expected);

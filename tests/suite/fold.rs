@@ -1,4 +1,5 @@
-//! Reductions: against plain sums within a running error bound, the same bits for a row alone and among others, NaN and infinity, sizes.
+//! Reductions: compared with plain sums within a running error bound; the same bits for a row alone and among others; NaN and
+//! infinity; sizes.
 
 use crate::common::engines;
 use crate::common::refusal::operation_is_refused;
@@ -99,7 +100,7 @@ fn reductions_are_those_of_plain_loops_on_every_engine() {
             for row in 0..rows {
                 let right = right(&x[row * folded..(row + 1) * folded]);
                 for (index, [right, bound]) in right.into_iter().enumerate() {
-                    // Of nothing the mean is NaN and the sum of squares 0.
+                    // Without elements the mean is NaN and the sum of squares is 0.
                     let right = if folded == 0 && index == 5 { 0.0 } else { right };
                     let near = |found: f64, bound: f64| {
                         found == right || (found - right).abs() <= bound || (found.is_nan() && right.is_nan())

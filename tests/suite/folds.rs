@@ -1,4 +1,4 @@
-//! Folds against scikit-learn's own (tests/golden/folds.jsonl, written by tests/golden/folds.py), and what cannot be cut.
+//! Folds against scikit-learn's own (tests/golden/folds.jsonl, written by tests/golden/folds.py), and data that cannot be cut.
 
 use serde_json::Value;
 use thalweg::data::{Dataset, Fold, KFold};

@@ -1,4 +1,4 @@
-//! What a table's columns were taken for, for the rows of other files.
+//! The form of a table's columns, by which rows of other files are read.
 
 use thalweg::data::csv::{Form, Header, Missing, Options, Target};
 use thalweg::{Error, Result};
@@ -33,12 +33,12 @@ fn rows_of_another_file_become_features_as_the_first_did() -> Result<()> {
     assert_eq!(data.features, [0.0, 1.0, 0.0, 3.0, 0.0, 0.0, 0.0, 7.0]);
     assert_eq!((data.labels, data.classes, data.class_names), (vec![1, 0], 2, vec!["a".into(), "b".into()]));
     assert_eq!(reading.filled, 1);
-    // A class of one kind alone is nothing to train on, but something to look at.
+    // Rows of a single class cannot be trained on, but they can be evaluated.
     let (data, _) = form.rows_from("b.csv", "colour,size,class\nred,1,b\n".as_bytes(), &MEANS, &options())?;
     assert_eq!(data.labels, [1]);
     let (features, rows) = form.features_from("b.csv", "colour,size\nred,1\nblue,5\n".as_bytes(), &MEANS, &options())?;
     assert_eq!((&features[..], rows), (&[0.0, 0.0, 1.0, 1.0, 1.0, 0.0, 0.0, 5.0][..], 2));
-    // A label is not looked at, whatever it is.
+    // The label column is not read, whatever it holds.
     let (same, _) = form.features_from("b.csv", "colour,size,class\nred,1,?\nblue,5,new\n".as_bytes(), &MEANS, &options())?;
     assert_eq!(same, features);
     let drop = Options { missing: Missing::Drop, ..options() };

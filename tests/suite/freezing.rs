@@ -53,8 +53,8 @@ fn assert_same<P: Program>(what: &str, found: &mut Model<P>, expected: &mut Mode
     }
 }
 
-/// Group 1 against an optimizer of its own, step after step, while group 0 is frozen now and then; so is group 0 against one that
-/// only sees the steps in which it is not.
+/// Compares group 1 with an optimizer of its own, step after step, while group 0 is frozen now and then; and group 0 with an
+/// optimizer that sees only the steps in which group 0 is not frozen.
 #[test]
 fn a_group_is_an_optimizer_that_sees_only_the_steps_in_which_it_is_not_frozen() {
     fn check<E: Engine>(engine: &E, name: &str, rule: &dyn AnyRule) {
@@ -79,7 +79,7 @@ fn a_group_is_an_optimizer_that_sees_only_the_steps_in_which_it_is_not_frozen() 
                 }
             }
         };
-        // Frozen from the start, thawed, frozen again, the other one, both, and none.
+        // One group frozen from the start, thawed, and frozen again; then the other one, both, and none.
         run(2, [true, false]);
         run(3, [false, false]);
         run(4, [true, false]);
@@ -125,7 +125,8 @@ fn a_group_is_frozen_for_longer_than_there_are_rows() {
     }
 }
 
-/// 3 and 4 have a norm of 5; without one of them it is that of the other, and NaN counts for nothing where it is frozen.
+/// Gradients of 3 and 4 have a norm of 5. Without a frozen one, the norm is that of the other, and NaN in a frozen group does
+/// not count.
 #[test]
 fn a_frozen_gradient_is_no_part_of_the_norm_nor_of_the_decision() {
     fn check<E: Engine>(engine: &E) {
@@ -156,7 +157,7 @@ fn a_frozen_gradient_is_no_part_of_the_norm_nor_of_the_decision() {
         }
         let (moved, norm, counts) = step([f32::NAN, 4.0], [false, true]);
         assert!(!norm.is_finite(), "{what}: a group that is not frozen");
-        // Of the steps since then, three had nothing to move.
+        // In three of the steps since then, there was nothing to move.
         assert_eq!((moved, counts), ([false, false], (6, 1)), "{what}");
         assert_eq!(step([3.0, 4.0], [false, false]), ([true, true], 5.0, (7, 1)), "{what}");
     }
@@ -164,7 +165,7 @@ fn a_frozen_gradient_is_no_part_of_the_norm_nor_of_the_decision() {
     engines::all_and_small().iter().for_each(check);
 }
 
-/// Bad steps, of one group or of both, are steps of neither; bias corrections go on from the steps of each.
+/// A bad step, of one group or of both, counts for neither group; bias corrections go on from the steps of each group.
 #[test]
 fn a_skipped_step_counts_for_no_group() {
     let rule = with("adam", "lr=0.02 weight_decay=0.1");
@@ -210,7 +211,7 @@ fn clipping_with_a_frozen_group_agrees_with_the_oracle() {
     }
 }
 
-/// The other lanes are as if nothing had happened, and NaN in a frozen lane is no bad step.
+/// The other lanes are not affected, and NaN in a frozen lane makes no bad step.
 #[test]
 fn a_frozen_lane_leaves_the_others_alone() {
     let steps = SLOTS + 44;
@@ -248,8 +249,8 @@ fn a_frozen_lane_leaves_the_others_alone() {
     }
 }
 
-/// A group that thaws between the micro-batches of a step has the sum of those that it saw, not that of the last step: the same bits as
-/// if its gradient had been 0 until then. What a frozen group's gradient holds is not looked at.
+/// A group that thaws between the micro-batches of a step has the sum of the micro-batches since then, and nothing of the last
+/// step: the bits are those of a gradient that was 0 until then. The gradient of a frozen group is not read.
 #[test]
 fn a_group_that_thaws_between_micro_batches_starts_its_sum_there() {
     fn micro_batch<P: Program>(model: &mut Model<P>, frozen: bool, grads: &[f32]) {
@@ -268,7 +269,7 @@ fn a_group_that_thaws_between_micro_batches_starts_its_sum_there() {
         let run = |frozen: bool, value: f32| {
             let recipe = grouped([rule.clone(), rule.clone()]).accumulate(Accumulation::default());
             let mut model = both(&engine, recipe, &*rule);
-            // A step leaves a sum behind.
+            // The first step leaves a sum in the buffer.
             micro_batch(&mut model, false, &numbers(1, LEN));
             micro_batch(&mut model, false, &numbers(2, LEN));
             model.step();

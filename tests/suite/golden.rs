@@ -12,12 +12,12 @@ use thalweg::{
     Adagrad, Adam, AdamW, AnyRule, Clip, Lion, NAdam, Optimizer, Recipe, RmsProp, Row, Sgd, rule_by_name, rules, set,
 };
 
-/// Of the movement (the farthest that an element was from its start at a recorded step), or of a plane's size: f64 resolves
-/// 2e-16, and a trajectory has 24 steps.
+/// Relative to the movement (the largest distance of an element from its start at a recorded step), or to a plane's size. f64
+/// resolves 2e-16, and a trajectory has 24 steps.
 const TOLERANCE: f64 = 1e-12;
 /// Cases of the file at hand whose rules are known.
 const CASES: usize = 135;
-/// What PyTorch keeps per tensor and calls state, although it depends on the step alone.
+/// Entries of PyTorch's state that depend on the step alone.
 const SCALARS: [&str; 3] = ["mu_product", "eta", "mu"];
 
 struct Golden {
@@ -120,7 +120,7 @@ impl Golden {
         // A factored plane is three: of vectors, and of rows and columns of matrices.
         let count = if rule.factored() { 3 } else { rule.planes().len() };
         assert_eq!(planes.len(), count, "{what}: as many planes as it has there");
-        // Scalars that PyTorch keeps for the step after the last; here they are in that step's row, if it needs them as they are.
+        // PyTorch keeps these scalars for the next step; here they are in that step's row, if it needs them.
         let next = rule.full_row(steps.last().expect("a step") + 1);
         for (key, expected) in scalars {
             if let Some(place) = rule.row_names().iter().position(|name| name == key) {
@@ -227,7 +227,7 @@ fn trajectories_and_state_are_those_of_other_implementations() {
     println!("{ran} cases agree, {unknown} are of rules that are not known");
     assert!(ran >= CASES, "{ran} cases ran, {CASES} expected");
     let all = rules();
-    // Trajectories of matrices are of their own: see tests/suite/muon.rs.
+    // Rules of matrices have trajectories of their own: see tests/suite/muon.rs.
     let vectors = all.iter().filter(|rule| rule.orthogonal().is_none());
     let missing: Vec<&str> = vectors.map(|rule| rule.name()).filter(|name| !seen.contains(*name)).collect();
     assert!(missing.is_empty(), "no case of {missing:?}");

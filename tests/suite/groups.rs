@@ -106,7 +106,7 @@ fn long_planes_start_at_the_numbers_of_their_groups() {
     }
 }
 
-/// Tensors of both groups as one model has them, against a model of each group alone.
+/// Compares a model with tensors of both groups with a model of each group alone.
 fn are_apart<E: Engine>(
     engine: &E,
     what: &str,
@@ -205,7 +205,7 @@ fn sets_of_groups_are_clipped_apart() {
     }
 }
 
-/// What is not finite in one set makes a bad step of all.
+/// A bad gradient in one set makes a bad step for all sets.
 #[test]
 fn a_bad_gradient_of_one_set_skips_the_step() {
     for engine in engines::all() {
@@ -221,7 +221,7 @@ fn a_bad_gradient_of_one_set_skips_the_step() {
     }
 }
 
-/// One update per kernel, however the tensors lie.
+/// There is one update per kernel, in whatever order the tensors lie.
 #[test]
 fn more_tensors_take_no_more_dispatches() {
     let gpu = engines::open(thalweg::gpu::GpuOptions::default());
@@ -237,7 +237,7 @@ fn more_tensors_take_no_more_dispatches() {
     assert_eq!(dispatches(&[(10, 0), (10, 1), (100, 0), (1, 1), (70, 0), (9, 1)]), few);
 }
 
-/// 65,536 pairs of lanes and groups, whose rows fit into one binding of WebGPU's default size.
+/// 65,536 pairs of lanes and groups, whose rows fit into one binding of WebGPU's default size only with fewer slots.
 #[test]
 fn many_lanes_and_groups_have_rows_for_fewer_steps() {
     let gpu = engines::open(thalweg::gpu::GpuOptions { default_limits: true, ..Default::default() });

@@ -1,4 +1,4 @@
-//! What is not finite is found wherever it is, and nothing else is taken for it.
+//! A value that is not finite is found wherever it is, and no finite value is taken for one.
 
 use crate::common::compare::assert_same_bits;
 use crate::common::engines;
@@ -21,7 +21,7 @@ fn len() -> usize {
     TENSORS.iter().sum()
 }
 
-/// What makes a step look for what is not finite.
+/// The recipes that look for values that are not finite.
 fn guards() -> Vec<(String, Recipe)> {
     let plain = Recipe::new(with("adam", "lr=0.01"));
     let clips = [L2, L1, MAX, Clip::Value(1.0)].map(|clip| (format!("{clip:?}"), plain.clone().clip(clip)));
@@ -41,8 +41,8 @@ fn set_grad<P: Program>(model: &mut Model<P>, grads: &[f32], site: usize) {
     }
 }
 
-/// One element at a time, in turn NaN and the infinities, at random places; a good step before and after. The steps between leave
-/// parameters and planes as they were.
+/// One bad element at a time, in turn NaN and the infinities, at random places, with a good step before and after. The bad
+/// steps leave parameters and planes as they were.
 fn every_site_is_found<E: Engine>(engine: &E, guard: &str, recipe: &Recipe, sites: usize) {
     let mut model = Model::new(engine, recipe.clone(), &*with("adam", "lr=0.01"), &TENSORS);
     model.set_params(0, &numbers(1, len()));
@@ -60,7 +60,7 @@ fn every_site_is_found<E: Engine>(engine: &E, guard: &str, recipe: &Recipe, site
         let what = format!("{}, {guard}: {} at {site}", engine.describe(), BAD[i % 3]);
         assert_eq!((report.applied, report.skipped as usize), (1, i + 1), "{what}");
         assert!(!report.norm.is_finite(), "{what}");
-        // A step that was taken stays visible, so it is enough to look now and then.
+        // A step that was made would stay visible, so comparing now and then is enough.
         if i % 10 == 0 || i + 1 == sites {
             for ((name, found), (_, expected)) in model.arrays(0).iter().zip(&before) {
                 assert_same_bits(&format!("{what}, {name}"), found, expected);
@@ -115,7 +115,7 @@ fn what_is_finite_is_no_false_alarm() {
     [engines::cpu(), engines::gpu(), engines::small_bindings()].iter().for_each(|engine| check(engine, &extremes));
 }
 
-/// The squares of 1e19 fit into f32, and their sum does not: no guard takes that for a bad gradient.
+/// The squares of 1e19 fit into f32, but their sum does not: no guard takes that for a bad gradient.
 #[test]
 fn a_sum_of_squares_beyond_f32_is_no_false_alarm() {
     let sgd = Sgd { lr: 1.0, ..Default::default() };
@@ -142,7 +142,7 @@ fn a_sum_of_squares_beyond_f32_is_no_false_alarm() {
     }
 }
 
-/// A finite gradient that its scale makes infinite is a bad one; a coefficient of 0 would hide it.
+/// A finite gradient that its scale makes infinite is bad; a clip coefficient of 0 must not hide it.
 #[test]
 fn a_gradient_that_its_scale_makes_infinite_is_skipped() {
     for engine in engines::all_and_small() {
@@ -161,7 +161,7 @@ fn a_gradient_that_its_scale_makes_infinite_is_skipped() {
     }
 }
 
-/// Nobody asked to look for it: it has to arrive where it is seen.
+/// Without a guard, the bad value has to reach the parameters, where it is seen.
 #[test]
 fn without_a_guard_what_is_not_finite_reaches_the_parameters() {
     fn check<E: Engine>(engine: &E) {

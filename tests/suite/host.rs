@@ -1,4 +1,4 @@
-//! What a host has to ask for when it makes the device is enough.
+//! A device with the documented limits and features is enough for every rule.
 
 use crate::common::compare::assert_close;
 use crate::common::engines;
@@ -31,7 +31,7 @@ fn the_required_limits_and_features_run_every_rule() {
         on_gpu.step();
         on_cpu.step();
         let expected: Vec<f64> = on_cpu.params(0).into_iter().map(f64::from).collect();
-        // A thousandth of the movement, and what rounding of the parameter costs.
+        // A thousandth of the movement, plus the rounding of the parameter.
         let bound =
             |i: usize| 1e-3 * (expected[i] - f64::from(start[i])).abs() + 2.0 * f64::from(f32::EPSILON) * expected[i].abs();
         assert_close(&name, &on_gpu.params(0), &expected, bound);

@@ -1,5 +1,5 @@
-//! Convolutions, pools and normalisations of images: values, gradients and running statistics are PyTorch's; mistakes are found while
-//! recording.
+//! Convolutions, pools and normalisations of images: values, gradients and running statistics are PyTorch's, and mistakes are
+//! found while recording.
 
 use crate::common::engines;
 use crate::common::golden_lines;
@@ -195,7 +195,8 @@ fn adaptive_pools_of_one_axis_are_those_of_two() {
     assert!(average.0.len() == 6 && average.0 != largest.0 && average.1.iter().all(|slope| *slope > 0.0));
 }
 
-/// PyTorch's start values: even between ±1/√(weights that an output is summed over); of a transposed convolution by its outputs.
+/// PyTorch's start values: uniform between ±1/√(number of weights in the sum of an output); for a transposed convolution,
+/// counted by its outputs.
 #[test]
 fn kernels_start_as_pytorchs() {
     let largest = |model: &dyn Model, inputs: usize, parameter: usize| {
@@ -220,7 +221,7 @@ fn kernels_start_as_pytorchs() {
     }
 }
 
-/// An image's output does not depend on its neighbours, nor on how many they are.
+/// An image's output does not depend on the other images of its batch, nor on their number.
 #[test]
 fn an_image_has_the_same_bits_in_any_batch() {
     let model = Sequential::new()
@@ -306,7 +307,7 @@ fn mistakes_name_layer_and_shapes() {
         &AvgPool2d { padding: [2, 0], ..AvgPool2d::new([3, 3]) },
         "conv1: padding of a pool: [2, 0] found, at most half of the kernel [3, 3] (dilation [1, 1]) expected",
     );
-    // Both elements of the only window lie beside the image.
+    // Both elements of the only window lie outside the image.
     let beside = |dilation: usize, padding: usize| MaxPool2d {
         stride: [1, 1],
         padding: [padding, 0],
@@ -339,7 +340,7 @@ fn mistakes_name_layer_and_shapes() {
     refused(image, &GroupNorm::new(2, 4), message);
 }
 
-/// Adaptive windows are found by products, which a GPU has in 32 bits; the CPU engine has more.
+/// The bounds of adaptive windows are computed with products, which have 32 bits on a GPU and 64 bits on the CPU engine.
 #[test]
 fn adaptive_windows_beyond_32_bits_are_refused_by_a_gpu() {
     let load = |len: usize| {

@@ -29,7 +29,8 @@ fn shares_of_variance_are_found() {
 #[test]
 fn choices_and_conditions_count() {
     let space: SearchSpace = "rule=choice:adam,sgd; lr=log:1e-3:1; momentum=uniform:0:1 if rule=sgd".parse().expect("a space");
-    // The mean is 0 or 1/2 by the rule, and half the momentum by that: variances 3/48 and 1/48 of 5/48.
+    // The rule decides whether the mean is 0 or 1/2, and in one of its branches the momentum matters: variances of 3/48 and
+    // 1/48, of 5/48 in all.
     let trials = trials(&space, 256, |x| x("momentum"));
     let found = importance(&space, Goal::Maximize, &trials, 3).expect("importances");
     for (found, expected) in found.iter().zip([0.6, 0.0, 0.2]) {

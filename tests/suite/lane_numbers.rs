@@ -1,4 +1,4 @@
-//! Numbers of what goes with a rule may differ by lane: each lane has the bits of its model alone.
+//! Numbers of modifiers may differ from lane to lane: each lane has the bits of its model alone.
 
 use crate::common::compare::assert_same_bits;
 use crate::common::engines;
@@ -51,7 +51,7 @@ fn cosines(rates: [f64; LANES]) -> [Schedule; LANES] {
 
 type Case = fn(Pick) -> Recipe;
 
-/// Everything that has numbers: a recipe in which it alone differs between lanes.
+/// For each modifier with numbers, a recipe in which only that modifier differs between lanes.
 fn cases() -> Vec<(&'static str, Case)> {
     vec![
         ("rules", |pick| pick.recipe([0.05, 0.02, 0.1])),
@@ -126,7 +126,7 @@ fn run<E: Engine>(engine: &E, recipe: Recipe) -> Vec<(Vec<E::Float>, Report)> {
         optimizer.step().expect("a step");
     }
     if ascends {
-        // A step starts from where the parameters were before the ascent, and these gradients do not depend on it.
+        // A step starts where the parameters were before the ascent, and these gradients do not depend on the ascent.
         optimizer.ascend().expect("an ascent");
     }
     let mut found = Vec::new();
@@ -149,7 +149,7 @@ fn compare<E: Engine>(engine: &E) {
             let alone = run(engine, recipe(Pick(Some(lane)))).swap_remove(0);
             assert_same_bits(&what, found, &alone.0);
             assert_eq!(*report, alone.1, "{what}");
-            // The numbers of another lane would have been something else.
+            // With the numbers of another lane the result would be different.
             let (other, other_report) = &together[(lane + 1) % LANES];
             assert!(other != found || other_report != report, "{what} is as the next lane");
         }

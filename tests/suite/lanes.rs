@@ -8,12 +8,12 @@ use crate::common::options::{options, siblings, with};
 use thalweg::plan::CHUNK;
 use thalweg::{AnyRule, Recipe};
 
-/// Every rule has taken each of its branches by then: the last are RAdam's rectification, at step 6, and the ends of warm-ups in the
-/// first lane, at step 10.
+/// After these steps every rule has taken each of its branches: the last ones are RAdam's rectification, at step 6, and the
+/// ends of warm-ups in the first lane, at step 10.
 const STEPS: usize = 12;
-/// More than the host runs before it asks for the device's counters, 32.
+/// More steps than the 32 after which the host asks for the device's counters.
 const MANY: usize = 40;
-/// Gradients that are taken in turn.
+/// The number of gradients, which are used in turns.
 const CYCLE: usize = 5;
 /// More than a small binding holds.
 const LONG: usize = 8 * CHUNK + 1;

@@ -12,7 +12,7 @@ use thalweg::nn::{
     KlDivergence, LayerNorm, Linear, Model, Nonlinearity, Residual, RmsNorm, Sequential, SquaredError, Tape,
 };
 
-/// A layer of the goldens by name; losses are another matter.
+/// A layer of the goldens by name; `None` for losses.
 fn layer(name: &str) -> Option<Box<dyn Model>> {
     let named = |name: &str, layer: Box<dyn Model>| Sequential::new().named(name, layer);
     Some(match name.trim_end_matches("_eval") {
@@ -107,7 +107,7 @@ fn single_precision_is_as_near_as_pytorchs_own_and_lanes_have_the_same_bits() {
 fn gradients_are_those_of_differences() {
     for case in &golden_lines("layers") {
         let name = case["name"].as_str().expect("a name");
-        // Wide ones take long; kinks, and a row that gets no gradient, are no matter of differences.
+        // Wide layers take long, and differences do not work at kinks or for a row that gets no gradient.
         if ["linear_wide", "relu", "leaky_relu", "perceptron", "embedding"].contains(&name)
             || name.starts_with("absolute_error")
             || name.contains("large")
@@ -215,7 +215,7 @@ fn parameters_start_as_they_should() {
         init.fill(name, shape, key, &mut values).expect("values");
         values
     };
-    // Mean, variance and largest value, within five standard deviations of the estimates.
+    // Mean, variance and largest value, each within five standard deviations of its estimate.
     let spread = |init: Init, variance: f64, largest_allowed: f64| {
         let values = fill(&init, "w", &[200, 300], [1, 2]);
         let count = values.len() as f64;

@@ -1,5 +1,5 @@
-//! L-BFGS: its oracle against PyTorch's trajectories (tests/golden/lbfgs.jsonl, written by tests/golden/lbfgs.py with PyTorch 2.15),
-//! both engines on the way to known minima, and what happens where a loss is no number.
+//! L-BFGS: its oracle against PyTorch's trajectories (tests/golden/lbfgs.jsonl, written by tests/golden/lbfgs.py with PyTorch
+//! 2.15), both engines on the way to known minima, and losses that are not finite.
 
 use crate::common::compare::assert_close;
 use crate::common::engines;
@@ -12,9 +12,9 @@ use thalweg::{Error, Evaluation, Lbfgs, LbfgsSettings, LbfgsStop, LineSearch, Re
 
 const WOLFE: LineSearch = LineSearch::StrongWolfe;
 
-/// Of the movement from the start to a recorded step, while all decisions of both are the same, which the counts of evaluations and
-/// iterations tell. Sums in another order cost 1e-16 each, and a curved valley amplifies them: the worst that was seen, after 39
-/// iterations, is 1.4e-11.
+/// Relative to the movement from the start to a recorded step, while both make the same decisions, which the counts of
+/// evaluations and iterations show. Sums in another order differ by 1e-16 each, and a curved valley amplifies that: the worst
+/// difference that was seen, after 39 iterations, is 1.4e-11.
 const TOLERANCE: f64 = 1e-9;
 
 /// A loss with its gradient.
@@ -73,7 +73,7 @@ impl Problem for Logistic {
     }
 }
 
-/// |x − 0.3| + ½·x² + 3/2·y² + ½·x·y, without a slope at 0.3.
+/// |x − 0.3| + ½·x² + 3/2·y² + ½·x·y, which has no slope at x = 0.3.
 struct Kink;
 
 impl Problem for Kink {
@@ -170,7 +170,7 @@ fn trajectories_are_those_of_pytorch() {
     assert_eq!(cases, 25);
 }
 
-/// Steps until a tolerance ends one.
+/// Makes steps until a tolerance ends one.
 fn minimize<P: Program>(lbfgs: &mut Lbfgs<P>, problem: &dyn Problem) -> LbfgsStop {
     for _ in 0..20 {
         let stop = lbfgs.step(closure(problem)).expect("a step").stop;
@@ -181,8 +181,8 @@ fn minimize<P: Program>(lbfgs: &mut Lbfgs<P>, problem: &dyn Problem) -> LbfgsSto
     panic!("no end after 20 steps");
 }
 
-/// The loss of the valley's floor is at least a fifth of the squared distance from its end, and a step ends when it changes by less
-/// than 1e-9: less than 1e-3 is left, of a way of 2, and ten times that is allowed.
+/// On the valley's floor the loss is at least a fifth of the squared distance from the minimum, and a step ends when the loss
+/// changes by less than 1e-9. So less than 1e-3 of a way of 2 is left, and ten times that is allowed.
 #[test]
 fn every_engine_reaches_the_end_of_the_valley() {
     fn check<E: Engine>(engine: &E, history_size: usize) {
@@ -207,7 +207,7 @@ fn every_engine_goes_the_oracles_way_over_arenas_of_any_size() {
         let shapes: Vec<[usize; 1]> = tensors.iter().map(|&len| [len]).collect();
         let tensors: Vec<(&str, &[usize])> = names.iter().zip(&shapes).map(|(name, shape)| (&name[..], &shape[..])).collect();
         let mut lbfgs = Lbfgs::new(engine, settings, &tensors).unwrap_or_else(|e| panic!("{}: {e}", engine.describe()));
-        // Half the sum of curvatures, between 1 and 3, times squared distances, over the number of elements.
+        // Half of the sum of curvatures, between 1 and 3, times squared distances, divided by the number of elements.
         let len: usize = shapes.iter().map(|[len]| len).sum();
         let report = lbfgs.step(|point| {
             let mut loss = 0.0;
@@ -232,8 +232,9 @@ fn every_engine_goes_the_oracles_way_over_arenas_of_any_size() {
             let expected = run(&Cpu::<f64>::default(), &tensors, line_search);
             for engine in &engines {
                 let what = format!("{}, {tensors:?}, {line_search:?}", engine.name);
-                // Elements move by 0.5 to 2. The first movement changes gradients by a 4,000th, which they resolve to 6e-8: their
-                // difference is off by 2.4e-4, and with it all that follows. The worst that was seen is half of that.
+                // Elements move by 0.5 to 2. The first movement changes gradients by a 4,000th, and they have a resolution of
+                // 6e-8. So their difference is off by 2.4e-4, and with it everything after it. The worst error that was seen is
+                // half of that.
                 let found = run(engine, &tensors, line_search);
                 assert_close(&what, &found, &expected, |i| 1e-3 * expected[i].abs().max(0.5));
             }
@@ -285,7 +286,7 @@ fn a_plan_on_the_device_can_be_the_closure() {
         let report = report.expect("a step");
         assert!(report.loss < 1e-6 * report.first_loss, "{}: {report:?}", engine.describe());
         let found = &program.read(params, 0).expect("parameters")[..COLUMNS];
-        // What is left of the loss, a millionth, is the square of what is left of the way, times a curvature of at least 1.
+        // A millionth of the loss is left. It is the square of the distance that is left, times a curvature of at least 1.
         assert_close(&engine.describe(), found, &w, |_| 4e-3);
     }
     check(&Cpu::<f64>::default());
@@ -307,7 +308,7 @@ fn parameters_from_outside_start_anew() {
     }
 }
 
-/// −ln(1 − x) − 3·x, which ends at 1 and has its minimum at 2/3.
+/// −ln(1 − x) − 3·x, which is defined below 1 and has its minimum at 2/3.
 struct Barrier;
 
 impl Problem for Barrier {
@@ -373,7 +374,7 @@ fn parameters_stay_at_the_last_good_point() {
                 if line_search == WOLFE { (LbfgsStop::Evaluations, 13) } else { (LbfgsStop::NotFinite, 3) };
             assert_eq!((report.stop, report.evaluations, report.iterations), (stop, evaluations, 2), "{what}");
 
-            // With better luck it goes on.
+            // Once losses are finite again, it goes on.
             let report = lbfgs.step(closure(&Rosenbrock)).expect("a step");
             assert!(report.first_loss == reached.loss && report.loss < reached.loss, "{what}: {report:?}");
         }

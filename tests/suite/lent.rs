@@ -188,7 +188,7 @@ fn slices_that_do_not_fit_are_refused_and_do_not_count() {
     assert!(Cpu::<f32>::default().describe().starts_with("CPU"));
 }
 
-/// A run on slices goes on elsewhere: its state is that of a run in an arena, and what is loaded goes into the slices.
+/// A run on slices can go on elsewhere: its state is that of a run in an arena, and a loaded state goes into the slices.
 #[test]
 fn a_run_on_slices_is_saved_and_goes_on() {
     fn grads<F: Float>(step: u64, lanes: usize) -> Vec<Vec<F>> {
@@ -212,7 +212,7 @@ fn a_run_on_slices_is_saved_and_goes_on() {
         let held: Vec<&[F]> = params.iter().map(Vec::as_slice).collect();
         let state = lending.state_dict_over(&held).expect("a state");
         assert!(state == own.state_dict().expect("a state"), "{what}: the state of an arena");
-        // Another past, which must not show.
+        // It has made other steps before, which must not matter.
         let mut taken_up = split::<F>(7, lanes);
         resumed.step_over(&mut slices(&mut taken_up), &mut slices(&mut grads::<F>(50, lanes))).expect("a step");
         resumed.load_state_dict_over(&state, &mut slices(&mut taken_up)).expect("it fits");

@@ -33,14 +33,14 @@ fn run(what: &str, mut step: impl FnMut(usize) -> Result<()>) -> Result<()> {
     Ok(())
 }
 
-/// Lets a device make more encoders than a run has under way at a time. wgpu keeps encoders for later, as many as were ever under way
-/// at once, which is more on a device that is busy; from here on their number stays.
+/// Lets a device make more encoders than a run uses at a time. wgpu keeps as many encoders for later as were ever in use at
+/// once, which are more on a busy device. From here on their number stays the same.
 fn make_encoders(gpu: &Gpu) {
     let encoders: Vec<_> = (0..SLOTS).map(|_| gpu.device().create_command_encoder(&Default::default())).collect();
     drop(encoders);
 }
 
-/// What a device holds once it has nothing to do.
+/// What a device holds when it is idle.
 fn held(gpu: &Gpu) -> String {
     gpu.device().poll(wgpu::PollType::wait_indefinitely()).expect("a device");
     format!("{:#?}", gpu.device().get_internal_counters().hal)
@@ -77,7 +77,7 @@ fn memory_stays_flat_on_the_cpu() -> Result<()> {
     Ok(())
 }
 
-/// In blocks, as a device is used that has no host work between its steps.
+/// In blocks of steps, without work of the host between them.
 #[test]
 fn memory_stays_flat_on_the_gpu() -> Result<()> {
     let gpu = engines::open(GpuOptions::default());
@@ -99,7 +99,7 @@ fn memory_stays_flat_on_the_gpu() -> Result<()> {
     Ok(())
 }
 
-/// Several steps per submission, as a host that accumulates its own commands.
+/// Several steps per submission, as in a program that collects commands.
 #[test]
 fn memory_stays_flat_with_steps_in_the_hosts_encoder() -> Result<()> {
     let gpu = engines::open(GpuOptions::default());

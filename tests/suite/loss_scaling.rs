@@ -42,7 +42,7 @@ impl<F: Real> Scaler<F> {
     }
 }
 
-/// Steps of which the given ones are bad, in each lane; the scale is compared after every one.
+/// Makes steps, some of which are bad in each lane, and compares the scale after every one.
 fn follow<E: Engine>(engine: &E, rule: LossScale, lanes: &[Vec<bool>]) -> Vec<E::Float> {
     let sgd = Sgd::default();
     let recipe = Recipe::population(lanes.iter().map(|_| sgd.clone())).loss_scale(rule);
@@ -103,14 +103,14 @@ fn the_scale_grows_after_an_interval_of_good_steps_in_a_row() {
 #[test]
 fn a_scale_that_would_be_infinite_stays() {
     let rule = LossScale { init: 1.5 * 2f64.powi(126), interval: 2, ..Default::default() };
-    // It doubles once; the two attempts after that stay, and set the counter to 0 all the same.
+    // It doubles once. Two further attempts leave it as it is, but still set the counter to 0.
     assert_eq!(follow_all(rule, &[vec![false; 6]]), [1.5 * 2f64.powi(127)]);
     assert_eq!(follow_all(rule, &[vec![false, false, false, false, true, false, false, false]]), [1.5 * 2f64.powi(127)]);
     let largest = LossScale { init: f64::from(f32::MAX), interval: 1, ..Default::default() };
     assert_eq!(follow_all(largest, &[vec![false; 3]]), [f64::from(f32::MAX)]);
 }
 
-/// The default is 2⁻¹⁶; a scale in between ends at the bound, and one below it stays.
+/// The default bound is 2⁻¹⁶. A scale that would fall below it stops at the bound, and one that is already below stays.
 #[test]
 fn bad_steps_shrink_the_scale_down_to_its_bound() {
     let rule = LossScale::default();
@@ -141,7 +141,7 @@ fn without_a_smallest_scale_there_is_no_lower_bound() {
     }
 }
 
-/// Below what the float type holds, the scale is 0, and so is every gradient that comes with it. 0 / 0 must not reach the parameters.
+/// Below the range of the float type the scale is 0, and so is every scaled gradient. 0 / 0 must not reach the parameters.
 #[test]
 fn a_scale_of_zero_takes_no_step() {
     fn check<E: Engine>(engine: &E) {

@@ -51,7 +51,7 @@ fn squares(p: &[f64], t: &[f64], columns: usize) -> Taped {
     taped.expect("a recording")
 }
 
-/// What every engine gives, and what the oracle gives.
+/// The results of every engine, and those of the oracle.
 fn runs(taped: &Taped) -> (Results, Vec<(&'static str, Results)>) {
     let of = |mut lanes: Vec<Results>| {
         assert_eq!(format!("{:?}", lanes[0]), format!("{:?}", lanes[1]), "lanes with the same numbers");

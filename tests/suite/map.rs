@@ -11,18 +11,19 @@ use thalweg::plan::{Blueprint, Engine, Layout, Plan, PlanId, Program, View};
 /// Inputs of a random expression.
 const INPUTS: usize = 3;
 
-/// A random expression, beside what bounds the rounding of an engine in `f32`.
+/// A random expression, which can also bound the rounding error of an engine in `f32`.
 #[derive(Clone)]
 struct Random {
     expr: Expr,
     bound: Bound,
 }
 
-/// The value and how far an engine may be from it, given the inputs: first-order error analysis beside the value in `f64`. Nothing where
-/// a comparison is too near to be decided.
+/// The value in `f64`, and how far an engine may be from it, by first-order error analysis. `None` if a comparison is too close
+/// to be decided.
 type Bound = std::rc::Rc<dyn Fn(&[f64]) -> Option<[f64; 2]>>;
 
-/// What one operation may cost, in units of f32's resolution: WGSL allows a division 2.5 and our functions take 3.
+/// The error that one operation may have, in units of f32's resolution: WGSL allows 2.5 for a division, and our functions need
+/// 3.
 const COST: f64 = 4.0 * f32::EPSILON as f64;
 
 fn input(index: usize) -> Random {
@@ -30,7 +31,7 @@ fn input(index: usize) -> Random {
 }
 
 fn number(value: f64) -> Random {
-    // One that single precision holds exactly: what its rounding would do is not an engine's error.
+    // A number that is exact in single precision, since its rounding would not be an engine's error.
     let value = f64::from(value as f32);
     Random { expr: Expr::number(value), bound: std::rc::Rc::new(move |_| Some([value, 0.0])) }
 }
@@ -171,7 +172,7 @@ fn random_expressions_agree_within_their_error_bounds() {
     assert!(open * 10 < 3 * (open + compared), "{open} of {} values had no bound", open + compared);
 }
 
-/// The bounds of expressions build on this one.
+/// The bounds of expressions rely on this test.
 #[test]
 fn functions_have_their_digits_on_every_engine() {
     let x = || Expr::input(0);
@@ -211,7 +212,7 @@ fn derivatives_are_those_of_differences() {
                     (moved(step) - moved(-step)) / (2.0 * step)
                 };
                 let (coarse, fine) = (difference(2e-4), difference(1e-4));
-                // Richardson: what is left is of fourth order. Where the two differ much there is a kink in between.
+                // Richardson: what is left is of fourth order. If the two differ much, there is a kink between the points.
                 let right = (4.0 * fine - coarse) / 3.0;
                 let found = expr.derivative(index).eval(&point);
                 if !((fine - coarse).abs() <= 1e-5 * (1.0 + right.abs())) {
@@ -266,7 +267,7 @@ fn nan_and_infinity_are_seen_by_every_function_on_every_engine() {
         for engine in engines::all() {
             for ((found, right), expr) in values(&engine, chunk, &points).iter().zip(&right).zip(chunk) {
                 for ((found, right), [x, ..]) in found.iter().zip(right).zip(&points) {
-                    // Beyond the range of f32 a finite value is infinite, or 0.
+                    // Out of the range of f32, a finite value becomes infinite or 0.
                     let right = f64::from(*right as f32);
                     let alike = match right {
                         _ if right.is_nan() => found.is_nan(),

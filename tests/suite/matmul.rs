@@ -26,7 +26,7 @@ const SHAPES: [(usize, usize, usize); 14] = [
     (70, 129, 67),
 ];
 
-/// A product whose variant's bits say: A transposed, B transposed, with a bias, added to what was there.
+/// A product. The bits of `variant` mean: A transposed, B transposed, with a bias, added to the previous values.
 fn bench(lanes: usize, shape: (usize, usize, usize), variant: usize, shared: bool) -> Bench {
     batch_bench(lanes, 1, shape, variant, shared)
 }
@@ -48,7 +48,8 @@ fn batch_bench(lanes: usize, batch: usize, (m, k, n): (usize, usize, usize), var
     bench
 }
 
-/// A sum of k products loses about √k units of the sum of their sizes, each at most 4, as are bias and previous value together.
+/// A sum of k products is off by about √k units of the sum of their sizes. Each is at most 4, and so are bias and previous
+/// value together.
 fn bound(k: usize) -> f64 {
     EPSILON * (f64::sqrt(k as f64) + 2.0) * (4.0 * k as f64 + 4.0)
 }
@@ -69,8 +70,8 @@ fn agree(engines: &[AnyEngine], lanes: usize, batch: usize, shared: bool) {
     }
 }
 
-/// Of one lane, of three, of three that share a factor, and of batches: one test, since a test is a process and has to compile the
-/// kernels, which are the same in all of them.
+/// Products of one lane, of three, of three that share a factor, and of batches. They are one test, since every test is a
+/// process that has to compile the kernels.
 #[test]
 fn products_of_lanes_and_of_batches_agree() {
     let engines = engines::all();
@@ -113,7 +114,7 @@ fn a_batch_has_the_bits_of_its_products() {
 #[test]
 fn the_oracle_is_the_definition() {
     for (m, k, n) in SHAPES {
-        // As `bench` makes them for a single lane.
+        // The inputs that `bench` makes for a single lane.
         let (a, b, bias, before) = (doubles(10, m * k), doubles(20, k * n), doubles(30, n), doubles(40, m * n));
         for variant in 0..16 {
             let [trans_a, trans_b, biased, accumulate] = [1, 2, 4, 8].map(|bit| variant & bit != 0);

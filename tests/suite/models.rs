@@ -1,4 +1,5 @@
-//! Models on a tape, trained to a known end by an optimizer's own plans: lanes as alone, engines alike, nothing random but by key.
+//! Models on a tape, trained to a known result by an optimizer's own plans: lanes are as alone, engines agree, and randomness
+//! depends on keys only.
 
 use crate::common::engines;
 use std::ops::ControlFlow;
@@ -11,7 +12,7 @@ use thalweg::op::StepKey;
 use thalweg::plan::{Blueprint, Engine, Kind, Plan, PlanId, Program, Role};
 use thalweg::{Adam, Optimizer, Real, Recipe, Sgd, Trainer};
 
-/// Two spirals of points in the plane: no line parts them.
+/// Two spirals of points in the plane, which no line can separate.
 fn spirals(count: usize) -> (Vec<f64>, Vec<u32>) {
     let point = |i: usize| {
         let (turn, label) = ((i / 2) as f64 / count as f64 * 9.0 + 0.5, i % 2);
@@ -151,7 +152,7 @@ fn a_summary_counts_layers_parameters_and_memory() {
     assert!(summary.flops > 2 * 16 * (2 * 32 + 32 * 32 + 32 * 2), "{summary}");
 }
 
-/// Least squares by descent end where the normal equations do.
+/// Least squares by descent end at the solution of the normal equations.
 #[test]
 fn a_linear_regression_finds_its_solution() {
     let rows = 50;
@@ -186,7 +187,7 @@ fn a_linear_regression_finds_its_solution() {
     assert!((found[0] - 3.0).abs() < 1e-9 && (found[1] + 2.0).abs() < 1e-9 && (found[bias] - 0.5).abs() < 1e-9, "{found:?}");
 }
 
-/// The trainer of any model: all rows are met, whatever the last batch holds; lanes train as alone.
+/// A trainer takes any model: every row is used, also those of a smaller last batch, and lanes train as if alone.
 #[test]
 fn a_trainer_takes_any_model() {
     let (points, labels) = spirals(130);

@@ -1,4 +1,4 @@
-//! What goes with a rule, against its formula written down here once more, on the oracle and on every engine.
+//! Modifiers of a rule, compared with independent implementations of their formulas, on the oracle and on every engine.
 
 use crate::common::compare::{assert_close, assert_same_bits};
 use crate::common::engines;
@@ -32,7 +32,7 @@ fn tensors() -> Vec<(usize, &'static [usize])> {
         .collect()
 }
 
-/// What a program does to an optimizer.
+/// What a program does with an optimizer.
 enum Do {
     Grads(Vec<f32>),
     Step,
@@ -97,7 +97,7 @@ fn outcome<P: Program>(optimizer: &mut Optimizer<P>) -> Outcome<P::Float> {
     }
 }
 
-/// On the oracle to what f64 costs, on each engine to what f32 costs: a few roundings per step, of numbers of size 1.
+/// The oracle has the rounding errors of f64, each engine those of f32: a few roundings per step, of numbers of size 1.
 fn check(recipe: &Recipe, actions: &[Do], expected: impl Fn(&str, &dyn Fn(&str, &[f64]))) {
     let oracle = run(&Cpu::<f64>::default(), recipe, actions);
     expected("oracle", &|what, values| compare(what, &oracle, values, 1e-13));
@@ -127,7 +127,8 @@ fn f64s(values: &[f32]) -> Vec<f64> {
     values.iter().map(|&x| f64::from(x)).collect()
 }
 
-/// Steps of SGD with momentum, with a hand on the gradient before and on the parameters after each.
+/// Steps of SGD with momentum, with one function that changes the gradient before each step and one that changes the parameters
+/// after it.
 struct Plain {
     x: Vec<f64>,
     b: Vec<f64>,
@@ -203,7 +204,7 @@ fn lookahead_returns_to_the_slow_weights() {
     });
 }
 
-/// What the tensor's norm makes of a gradient.
+/// A gradient after clipping by its tensor's norm.
 fn per_tensor(g: &[f64], factor: impl Fn(&[f64]) -> f64) -> Vec<f64> {
     let tensors = tensors().into_iter();
     tensors
@@ -283,7 +284,7 @@ fn a_cautious_step_never_goes_against_the_gradient() {
     });
 }
 
-/// The gradient at the top of the ascent is another one.
+/// At the top of the ascent the gradient is different.
 #[test]
 fn an_ascent_is_taken_back_by_the_step() {
     let mut plain = Plain::new();
@@ -302,7 +303,7 @@ fn an_ascent_is_taken_back_by_the_step() {
     check(&recipe, &actions, |_, compare| compare("params", &top));
 }
 
-/// Rules that trust a tensor by the norm of its parameters take it where the step starts, not at the top of the ascent.
+/// Rules that trust a tensor by the norm of its parameters take the norm where the step starts, not at the top of the ascent.
 #[test]
 fn norms_of_parameters_are_those_before_an_ascent() {
     let rules: [Box<dyn AnyRule>; 3] = [Lars::default().into(), Lamb::default().into(), Adafactor::default().into()];
@@ -313,7 +314,7 @@ fn norms_of_parameters_are_those_before_an_ascent() {
             optimizer.set_params("w", &[0.5, -0.25, 1.0, 0.125, -0.5, 0.75]).expect("parameters");
             optimizer.set_grads("w", &[1.0, 2.0, -1.0, 0.5, 3.0, 1.0]).expect("gradients");
         }
-        // The gradient is the same everywhere, so the ascent must not show.
+        // The gradient is the same everywhere, so the ascent must make no difference.
         ascending.ascend().expect("an ascent");
         [ascending.step(), plain.step()].into_iter().for_each(|step| step.expect("a step"));
         let (found, expected) = (ascending.params("w").expect("parameters"), plain.params("w").expect("parameters"));
@@ -321,7 +322,7 @@ fn norms_of_parameters_are_those_before_an_ascent() {
     }
 }
 
-/// What is set between an ascent and its step is where the step starts, tensor by tensor and lane by lane.
+/// If parameters are set between an ascent and its step, the step starts from them, for each tensor and lane.
 #[test]
 fn parameters_set_after_an_ascent_are_not_lost() {
     fn check<E: Engine>(engine: &E) {
@@ -412,7 +413,7 @@ fn a_bad_micro_batch_spoils_the_step_or_is_dropped() {
         let (dropped, expected) = (run(&engine, &recipe, &actions), run(&engine, &recipe, &two));
         assert_same_bits(engine.name, &dropped.params, &expected.params);
         assert_eq!(dropped.counts, (1, 0), "{}", engine.name);
-        // A sum that was spoilt is no part of the next one; all dropped is a skipped step.
+        // A bad sum is not part of the next one. If all micro-batches are dropped, the step is skipped.
         let again: Vec<Do> = batches(false).1.into_iter().chain(batches(false).1.drain(..2)).chain([Do::Step]).collect();
         let once = [Do::Grads(grads(0)), Do::Accumulate, Do::Step];
         let (found, expected) = (run(&engine, &batches(false).0, &again), run(&engine, &batches(false).0, &once));
@@ -440,7 +441,7 @@ fn gradients_are_zero_once_they_are_used() {
         ] {
             assert_same_bits(engine.name, &run(&engine, &recipe, &actions).grads, &zeros);
         }
-        // They are left alone where nobody asked.
+        // Without that modifier they are not changed.
         let left = run(&engine, &Recipe::new(RULE), &step(&grads(0))).grads;
         assert_same_bits(engine.name, &left, &grads(0));
     }
@@ -461,7 +462,7 @@ fn the_copy_in_16_bits_is_the_nearest() {
     }
 }
 
-/// Numbers at every edge of the two formats, straight through a step that changes nothing.
+/// Numbers at every edge of the two formats, in a step that changes nothing.
 #[test]
 fn the_copy_in_16_bits_rounds_like_the_standard() {
     let mut edges: Vec<f32> =
@@ -527,7 +528,7 @@ fn the_tensor_with_a_bad_gradient_is_found() {
     }
 }
 
-/// Everything at once stays what it is alone.
+/// All modifiers together behave as each does alone.
 #[test]
 fn extras_do_not_disturb_each_other() {
     let plain = Recipe::new(RULE).clip_norm(3.0).loss_scale(LossScale { init: 8.0, ..Default::default() });
@@ -572,7 +573,7 @@ fn bad_steps_leave_whatever_goes_with_a_rule_alone() {
     }
 }
 
-/// A decay of the recipe is that of the rules which have one of their own, where they have it.
+/// For rules with a decay of their own, the recipe's decay has the same bits.
 #[test]
 fn weight_decay_has_the_bits_of_rules_that_have_it() {
     let of = |rule: Box<dyn AnyRule>, decay: Option<Decay>| {
@@ -693,7 +694,7 @@ fn what_has_no_meaning_is_refused() {
     optimizer.ascend().expect("an ascent");
     assert_eq!(message(optimizer.ascend()), "ascend is out of order: a step has to come between two ascents");
     assert_eq!(message(optimizer.steps(2)), "steps(2) is out of order: ascend has to come before each step");
-    // What was refused, or was no step, has not used up the ascent.
+    // A refused call, or one without a step, has not used up the ascent.
     optimizer.steps(0).expect("no step");
     optimizer.step().expect("a step");
 }

@@ -9,10 +9,10 @@ use thalweg::cpu::Cpu;
 use thalweg::plan::{Engine, PlanId};
 use thalweg::{AdamW, AdjustLr, Muon, Optimizer, Real, Recipe, Rules, Select, Sgd, set};
 
-/// Of the largest movement in a tensor. An iteration lets the smallest singular values grow by up to 3.4445, so five of them by
-/// 500; the resolution of f64 is 2e-16, and a trajectory has 12 steps.
+/// Relative to the largest movement in a tensor. An iteration enlarges the smallest singular values by up to 3.4445, so five of
+/// them by 500. The resolution of f64 is 2e-16, and a trajectory has 12 steps.
 const TOLERANCE: f64 = 1e-10;
-/// So many times the error of a plain evaluation in f32 may an engine's be.
+/// How many times the error of a plain evaluation in f32 an engine's error may be.
 const MARGIN: f64 = 4.0;
 
 /// Steps at which trajectories are recorded.
@@ -73,7 +73,7 @@ fn tensors(golden: &Golden) -> Vec<(String, Vec<usize>)> {
     golden.header["tensors"].as_array().expect("tensors").iter().map(tensor).collect()
 }
 
-/// What became of a lane.
+/// The results of a lane.
 struct Run<F> {
     /// At the recorded steps, by tensor.
     params: Vec<Vec<Vec<F>>>,
@@ -128,7 +128,7 @@ fn largest(a: &[f64], b: &[f64]) -> f64 {
     a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max)
 }
 
-/// The error of a plain evaluation in f32 in parts of the largest movement in a tensor, over all tensors and recorded steps.
+/// The error of a plain evaluation in f32, relative to the largest movement in a tensor, over all tensors and recorded steps.
 fn plain_error(golden: &Golden, rules: &(Muon, AdamW), expected: &[Vec<Vec<f64>>]) -> f64 {
     let start = arrays(&golden.header["params0"]);
     let mut plain: Vec<plain_muon::Tensor> =
@@ -157,7 +157,7 @@ fn trajectories_are_those_of_the_equations() {
         let Run { params, state } = run(&Cpu::<f64>::default(), recipe(rules(case), 1), &golden, 0);
         agrees(&format!("oracle, {}", case["kwargs"]), &golden, &params, &expected, TOLERANCE);
         for (name, found) in ["exp_avg", "exp_avg_sq"].iter().zip(&state) {
-            // A matrix has no second moments, which are 0 in the file. What cancels is as exact as what it is made of.
+            // A matrix has no second moments, which are 0 in the file. A difference is as exact as its terms.
             let expected = arrays(&case["state"][name]);
             let found: Vec<Vec<f64>> = found
                 .iter()
@@ -237,7 +237,7 @@ fn a_bad_step_and_a_frozen_group_change_nothing() {
     }
 }
 
-/// Three steps of a matrix and a vector, whose gradients are so large, from 1 and 2 on.
+/// Three steps of a matrix and a vector with gradients of these sizes, starting from 1 and 2.
 fn moved<E: Engine>(engine: &E, recipe: Recipe, sizes: [f64; 2]) -> ([Vec<f64>; 2], [f64; 2]) {
     let tensors: [(&str, &[usize]); 2] = [("w", &[2, 3]), ("b", &[2])];
     let mut optimizer = Optimizer::new(engine, recipe, &tensors).expect("an optimizer");
@@ -259,7 +259,8 @@ fn everywhere(check: impl Fn(&dyn Fn(Recipe, [f64; 2]) -> ([Vec<f64>; 2], [f64; 
     }
 }
 
-/// Gradients of 1e9 at the matrix leave it the steps that it has without a clip, and the vector its own: neither hears of the other.
+/// With gradients of 1e9, the matrix makes the steps that it makes without a clip, and the vector makes its own: neither
+/// affects the other.
 #[test]
 fn a_global_norm_leaves_orthogonal_directions_out() {
     everywhere(|moved, engine| {
@@ -275,7 +276,7 @@ fn a_global_norm_leaves_orthogonal_directions_out() {
     });
 }
 
-/// Asked in, the matrix is part of the norm, and its gradient leaves the vector next to nothing.
+/// If the matrix is in the set, it is part of the norm, and its large gradient leaves almost no step for the vector.
 #[test]
 fn a_set_of_groups_shares_a_norm() {
     everywhere(|moved, engine| {
@@ -293,7 +294,7 @@ fn a_set_of_groups_shares_a_norm() {
         let (_, [norm, _]) = moved(all.clone().clip_norm_of(["b"], 1.0), [1e9, 1.0]);
         assert!(norm < 10.0, "{engine}: {norm}");
     });
-    // Alone, matrices are what is meant.
+    // A norm of matrices alone is allowed.
     let tensors: [(&str, &[usize]); 1] = [("w", &[2, 3])];
     let recipe = Recipe::new(Muon::default()).clip_norm(1.0);
     let mut alone = Optimizer::new(&Cpu::<f32>::default(), recipe, &tensors).expect("an optimizer");

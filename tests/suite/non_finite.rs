@@ -10,7 +10,7 @@ use thalweg::{
     Accumulation, Adafactor, Adam, AnyRule, Average, Clip, Lamb, Lookahead, Muon, Optimizer, Real, Recipe, Result, RmsProp, Sgd,
 };
 
-/// What one element of the gradient is, a lane each.
+/// One element of the gradient, a different value in each lane.
 const BAD: [f64; 4] = [f64::NAN, -f64::NAN, f64::INFINITY, f64::NEG_INFINITY];
 
 const TENSORS: [(&str, &[usize]); 2] = [("vector", &[3]), ("matrix", &[2, 2])];
@@ -28,8 +28,8 @@ fn floats<F: Real>(values: &[f64]) -> Vec<F> {
     values.iter().map(|&x| F::of(x)).collect()
 }
 
-/// A good step, one with a bad element in each tensor, a good one again; then of each lane the places of each tensor's parameters, and
-/// whether its steps were all applied.
+/// Makes a good step, one with a bad element in each tensor, and a good one again. Returns, for each lane, where each tensor's
+/// parameters are not finite, and whether all its steps were applied.
 fn run<E: Engine>(engine: &E, recipe: &Recipe) -> Result<Vec<(Vec<Vec<bool>>, bool)>> {
     let mut optimizer = Optimizer::new(engine, recipe.clone(), &TENSORS)?;
     for lane in 0..BAD.len() {
@@ -57,12 +57,12 @@ fn run<E: Engine>(engine: &E, recipe: &Recipe) -> Result<Vec<(Vec<Vec<bool>>, bo
 fn step<P: Program>(optimizer: &mut Optimizer<P>) -> Result<()> {
     // A recipe that accumulates wants a micro-batch before each step; others refuse it.
     let _ = optimizer.accumulate();
-    // Nor does any other climb.
+    // The others make no ascent either.
     let _ = optimizer.ascend();
     optimizer.step()
 }
 
-/// Whether a rule steps by signs alone, where NaN has none: its pages say so.
+/// Whether a rule uses signs alone, of which NaN has none, as the rule's documentation says.
 fn by_sign(rule: &dyn AnyRule) -> bool {
     ["lion", "rprop"].contains(&rule.name())
 }
@@ -147,7 +147,7 @@ fn what_joins_elements_spreads_nan() {
     }
 }
 
-/// Cautious steps are as much longer as elements stay behind: NaN is none of those.
+/// Cautious steps are longer by the share of elements that they leave out; an element of NaN does not count as left out.
 #[test]
 fn an_element_that_is_lost_does_not_stay_behind() {
     let recipe = Recipe::new(Sgd { lr: 0.5, momentum: 0.5, ..Default::default() }).cautious();

@@ -14,9 +14,9 @@ const KINDS: [NormKind; 3] = [NormKind::L2, NormKind::L1, NormKind::Max];
 const RULE: Sgd =
     Sgd { lr: 1.0, momentum: 0.0, dampening: 0.0, weight_decay: 0.0, nesterov: false, lr_inside: false, maximize: false };
 
-/// What a norm may be off by in f32, in units of its resolution. A sum is a tree with at most 256 terms in a row, thrice: each is half
-/// a unit off, in either direction, so a row is off by half the root of 256. The root of a sum of squares halves that once more. A
-/// maximum is no arithmetic.
+/// How far a norm may be off in f32, in units of its resolution. A sum is a tree of three levels with at most 256 terms in a
+/// row. Each is off by half a unit, in either direction, so a row is off by half the root of 256. The root of a sum of squares
+/// halves that once more. A maximum is exact.
 fn cost(kind: NormKind) -> f64 {
     match kind {
         NormKind::L2 => 8.0,
@@ -25,7 +25,7 @@ fn cost(kind: NormKind) -> f64 {
     }
 }
 
-/// What the quotient and two products of a clipped gradient may be off by beyond that.
+/// How far the quotient and two products of a clipped gradient may be off in addition.
 const CLIP_COST: f64 = 4.0;
 
 fn tensors() -> Vec<Vec<usize>> {
@@ -122,7 +122,7 @@ fn every_element_counts_once() {
                 grads[place] = if i % 2 == 0 { 3.0 } else { -3.0 };
                 model.set_grads(0, &grads);
                 model.step();
-                // No other term, and 3 is the root of 9: exact.
+                // There is no other term, and 3 is the root of 9, so this is exact.
                 assert_eq!(model.report(0).norm, 3.0, "{}, {kind:?}, element {place}", engine.name);
             }
         }
@@ -142,7 +142,7 @@ fn the_norm_is_of_the_scaled_gradient() {
             let report = model.report(0);
             let what = format!("{}, {kind:?}", engine.describe());
             assert_eq!((report.norm, report.clipped), (norm, 1), "{what}");
-            // The 1e-6 beside the norm, and what an f32 quotient costs.
+            // The 1e-6 that is added to the norm, and the rounding of a quotient in f32.
             let expected = [1.5, -2.0, 6.0];
             assert_close(&what, &model.params(0), &expected, |i| (1e-6 / norm + 4.0 * EPSILON) * f64::abs(expected[i]));
         }

@@ -112,7 +112,7 @@ fn wgsl_that_does_not_validate_is_an_error_with_the_compilers_words() {
     }
 }
 
-/// What does not fit is refused by both engines, with operation, operand and both numbers.
+/// Both engines refuse operands that do not fit, with the operation, the operand and both numbers.
 #[test]
 fn operands_that_do_not_fit_are_refused() {
     let mut layout = Layout::new(2);
@@ -225,7 +225,7 @@ fn agree(what: &str, bench: &Bench, bound: impl Fn(usize) -> f64) {
     }
 }
 
-/// A sum of n terms in any order loses about √n units of the sum of their sizes.
+/// A sum of n terms in any order is off by about √n units of the sum of their sizes.
 fn sum_cost<'a>(terms: impl Iterator<Item = &'a f64>) -> f64 {
     let (count, sizes) = terms.fold((0.0, 0.0), |(count, sum), x| (count + 1.0, sum + x.abs()));
     EPSILON * (f64::sqrt(count) + 2.0) * sizes

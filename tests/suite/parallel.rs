@@ -15,7 +15,7 @@ use thalweg::{Adafactor, Adam, Average, Lamb, Lars, Muon, Optimizer, Recipe, Sel
 const TENSORS: [(&[usize], usize); 7] =
     [(&[20_000], 0), (&[0], 1), (&[150, 201], 1), (&[7], 0), (&[70_000], 1), (&[128, 128], 0), (&[3], 1)];
 
-/// Parameters after three steps on so many threads.
+/// The parameters after three steps on `threads` threads.
 fn run(recipe: &Recipe, threads: usize) -> Vec<Vec<f32>> {
     let mut arena = Arena::default();
     for (i, (shape, _)) in TENSORS.iter().enumerate() {
@@ -72,7 +72,7 @@ fn long(recipe: Recipe, threads: usize) -> Optimizer<CpuProgram<f32>> {
     optimizer
 }
 
-/// Rules that share out norms and updates, sums over rows and columns, and products of matrices.
+/// Recipes that divide norms and updates, sums over rows and columns, and products of matrices among threads.
 fn recipes() -> [(&'static str, Recipe); 3] {
     [
         ("Adam", Recipe::new(Adam::default()).clip_norm(1.0)),
@@ -81,7 +81,7 @@ fn recipes() -> [(&'static str, Recipe); 3] {
     ]
 }
 
-/// Fails instead of waiting for ever.
+/// Fails if `f` does not end, instead of waiting for ever.
 #[track_caller]
 fn ends<T: Send + 'static>(what: &str, body: impl FnOnce() -> T + Send + 'static) -> T {
     let (sender, receiver) = mpsc::channel();

@@ -29,7 +29,7 @@ fn engines_agree_with(engines: &[AnyEngine], sizes: &[usize], wanted: impl Fn(us
         for (_, (name, rule)) in options().into_iter().enumerate().filter(|(index, _)| wanted(*index)) {
             for (tensors, clip) in variants(len) {
                 let recipe = Recipe::new(rule.clone());
-                // The norm of most gradients is above this, of the one that is zero below.
+                // The norm of most gradients is above this; that of the zero gradient is below.
                 let recipe = if clip { recipe.clip_norm((len as f64).sqrt().max(0.1)) } else { recipe };
                 let what = format!("{name}, tensors {tensors:?}, clip {clip}");
                 compare(engines, &recipe, &*rule, &tensors, (&params, &grads), &what);
@@ -91,7 +91,7 @@ fn shared_work_agrees() {
     engines_agree_with_the_oracle(&[engines::cpu()], &[70_001]);
 }
 
-/// Two tests, since these are the longest of all and run side by side; each has both engines beside one oracle.
+/// Two tests, since these are the longest of all and run side by side; each compares both engines with one oracle.
 #[test]
 fn engines_agree_above_a_million_with_every_second_set_of_options() {
     engines_agree_with(&[engines::cpu(), engines::gpu()], &[(1 << 20) + 3], |index| index % 2 == 0);

@@ -1,4 +1,5 @@
-//! Optimizers that move a part of the arena each, as ranks that share the state do: together they have the bits of one that moves all.
+//! Optimizers that each move a part of the arena, as ranks with sharded state do: together they have the bits of one that moves
+//! all of it.
 
 use crate::common::compare::assert_same_bits;
 use crate::common::engines;
@@ -138,7 +139,7 @@ fn parts_have_the_bits_of_a_whole() {
     agree(&engines::gpu());
 }
 
-/// What lies outside of a part stays as it was: parameters, and planes at 0.
+/// Everything outside a part stays as it was: parameters, and planes at 0.
 #[test]
 fn nothing_beside_a_part_moves() {
     for engine in engines::all() {

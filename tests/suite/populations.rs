@@ -1,4 +1,4 @@
-//! Jobs of a sweep as lanes: each is what a trainer of its own makes of it.
+//! Jobs of a sweep as lanes: each has the results of a trainer of its own.
 
 use crate::common::engines;
 use std::cell::{Cell, RefCell};
@@ -115,7 +115,7 @@ fn a_job_is_what_a_trainer_of_its_own_makes_of_it() -> Result<()> {
     [engines::cpu(), engines::gpu()].iter().try_for_each(check)
 }
 
-/// What is copied goes on as the other would, with the settings of its own point.
+/// A copy goes on as the original would, but with the settings of its own point.
 #[test]
 fn a_copy_goes_on_from_the_other_with_its_own_settings() -> Result<()> {
     for engine in [engines::cpu(), engines::gpu()] {
@@ -142,7 +142,7 @@ fn a_copy_goes_on_from_the_other_with_its_own_settings() -> Result<()> {
     Ok(())
 }
 
-/// A lane that goes wrong is told as NaN and disturbs no other.
+/// A lane that goes wrong has the metric NaN and does not affect the others.
 #[test]
 fn a_job_that_goes_wrong_disturbs_no_other() -> Result<()> {
     for engine in [engines::cpu(), engines::gpu()] {
@@ -152,7 +152,7 @@ fn a_job_that_goes_wrong_disturbs_no_other() -> Result<()> {
         for strict in [false, true] {
             let setup = |job: &Job| {
                 let recipe = Recipe::new(Sgd { lr: number(job, "lr").unwrap_or(0.0), ..Default::default() });
-                // With a bound the lane's own steps become errors.
+                // With a bound on bad steps, the lane itself returns an error.
                 let recipe = if strict { recipe.skip_bad().max_bad_steps(2) } else { recipe };
                 Ok(Setup::new(Linear::new(4, 3), recipe))
             };
@@ -218,7 +218,8 @@ fn a_watch_hears_of_epochs_changes_no_bits_and_may_end_a_call() -> Result<()> {
     Ok(())
 }
 
-/// Jobs that need programs of their own: where the watch breaks one off, those that had ended before stay where they were as well.
+/// Jobs that need programs of their own: if the watch breaks one off, those that had ended before also stay where they were
+/// before the call.
 #[test]
 fn a_call_that_is_broken_off_leaves_all_jobs_where_they_were() -> Result<()> {
     let (engine, data, folds, jobs) = (engines::cpu(), data(), folds(), jobs());

@@ -8,17 +8,17 @@ use thalweg::plan::{CHUNK, Half, LossScale, NormKind};
 use thalweg::schedule::{Constant, Cosine, Exponential, Linear, Polynomial, Product, Schedule, Step};
 use thalweg::{Accumulation, AnyRule, Average, Clip, Decay, Lookahead, Setting, SumOrder, range, rule_by_name, set};
 
-/// Elements that are shared out to threads.
+/// A length at which elements are divided among threads.
 const SHARED_OUT: usize = 32_768;
 
-/// What an optimizer is made of and what happens to it.
+/// An optimizer, and the operations on it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Case {
     /// By group.
     pub rules: Vec<Chosen>,
     pub lanes: usize,
     pub groups: usize,
-    /// Lane after lane, by group: numbers of its own.
+    /// The numbers of each lane and group, lane after lane.
     pub own: Vec<Vec<(String, f64)>>,
     pub tensors: Vec<Tensor>,
     pub modifiers: Vec<Modifier>,
@@ -44,7 +44,7 @@ impl Tensor {
     }
 }
 
-/// What goes with a rule.
+/// A modifier of the rule.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Modifier {
     Clip(Clip),
@@ -67,7 +67,7 @@ pub enum Modifier {
     Scale(Option<usize>, String, Schedule),
 }
 
-/// What values are like.
+/// Kinds of values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     Ones,
@@ -124,7 +124,7 @@ pub enum Op {
     Params(usize, usize, Values),
     Step,
     Steps(usize),
-    /// A step that also looks, where the recipe inspects.
+    /// A step, with an inspection if the recipe has one.
     Inspected,
     Accumulate,
     Ascend,
@@ -134,14 +134,14 @@ pub enum Op {
     Freeze(usize, usize, bool),
     /// The optimizer is dropped; a new one starts at its parameters.
     Rebuild,
-    /// The optimizer is dropped; a new one takes the run up from a snapshot, as if nothing had happened.
+    /// The optimizer is dropped; a new one goes on from a snapshot as if nothing had happened.
     Restore,
     /// Everything is read and compared.
     Look,
 }
 
 impl Case {
-    /// Whether values come near the ends of single precision, where double precision tells nothing about it.
+    /// Whether values come near the ends of the range of single precision, where the oracle in double precision gives no bound.
     pub fn is_extreme(&self) -> bool {
         let values = self.ops.iter().filter_map(|op| match op {
             Op::Grads(_, values) | Op::Params(_, _, values) => Some(values.kind),
@@ -221,7 +221,7 @@ impl Case {
 }
 
 impl Chosen {
-    /// A set of options, at times with a number that is 0.
+    /// A set of options, sometimes with a number that is 0.
     fn of(rng: &mut Rng, (rule, options): (&'static str, &str)) -> Self {
         let settings = options.split_whitespace().map(|setting| setting.split_once('=').expect("name=value"));
         let mut chosen = Self { rule, settings: settings.map(|(name, value)| (name.into(), value.into())).collect() };
@@ -382,7 +382,7 @@ fn ops(rng: &mut Rng, case: &Case) -> Vec<Op> {
     let accumulates = case.has(|modifier| matches!(modifier, Modifier::Accumulate(_)));
     let ascends = case.has(|modifier| matches!(modifier, Modifier::Sam(_)));
     let inspects = case.has(|modifier| *modifier == Modifier::Inspect);
-    // Some cases are at the ends of single precision throughout, and most have no bad values.
+    // Some cases have only values at the ends of single precision, and most have no values that are not finite.
     let (extreme, bad) = (rng.u8(..8) == 0, rng.u8(..3) == 0);
     let fresh = |rng: &mut Rng| {
         let values = values(rng);

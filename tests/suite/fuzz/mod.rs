@@ -1,8 +1,8 @@
-//! Random cases, seeded: rules, settings, recipes, tensors, lanes, groups, gradients and operations. No right value is known of any,
-//! but several runs of each must agree: the oracle with both engines, a lane with a model alone, borrowed memory with the optimizer's
-//! own, many steps at once with single ones. A case that fails is made small and printed.
+//! Random cases from seeds: rules, settings, recipes, tensors, lanes, groups, gradients and operations. Their right values are
+//! not known, but several runs of each must agree: the oracle with both engines, a lane with a model alone, borrowed memory
+//! with the optimizer's own, many steps at once with single steps. A case that fails is reduced and printed.
 //!
-//! A short run is part of the suite; `scripts/fuzz` runs for as long as one likes.
+//! A short run is part of the suite; `scripts/fuzz` runs for as long as you like.
 
 mod case;
 mod relations;
@@ -24,7 +24,7 @@ fn engines() -> Engines {
     Engines { oracle: Cpu::default(), cpu: Cpu::default(), gpu: open(GpuOptions::default()) }
 }
 
-/// The case of a seed. What is refused loses modifiers until it is not, or else its other rules.
+/// The case of a seed. If it is refused, modifiers are removed until it is accepted, or else all rules but one.
 fn case_of(seed: u64) -> Case {
     let mut case = Case::random(seed);
     while case.refusal().is_some() && case.modifiers.pop().is_some() {}

@@ -1,4 +1,4 @@
-//! What must hold between runs of one case, whatever the case.
+//! Relations between runs of one case, which must hold for every case.
 //!
 //! How far an engine in single precision may be from the oracle has two parts. The first is what a step may cost beside exact inputs,
 //! as in the tests of parity: it grows with every step, relative to what the step moves. The second is what an error in the inputs
@@ -20,9 +20,9 @@ const EPSILON: f64 = f32::EPSILON as f64;
 const STEP_COST: f64 = 32.0;
 const PLANE_COST: f64 = 16.0;
 const SCALAR_COST: f64 = 8.0;
-/// What is smaller has fewer digits, and is 0 on some devices.
+/// Smaller values have fewer digits, and are 0 on some devices.
 const TINY: f64 = f32::MIN_POSITIVE as f64;
-/// The noise, in units of [`EPSILON`], and how often its effect is allowed.
+/// The noise, in units of [`EPSILON`], and the factor by which its effect is allowed.
 const NOISE: f64 = 4.0;
 const AMPLIFIED: f64 = 8.0;
 /// Whether gradients and parameters have noise, pair by pair: where a step subtracts one from the other, their errors may cancel, and
@@ -30,7 +30,7 @@ const AMPLIFIED: f64 = 8.0;
 const NOISY_PAIRS: [(bool, bool); 3] = [(true, true), (true, false), (false, true)];
 /// The effect of the noise, relative to a value, from which on no bound is known: some 10^4 times the noise.
 const CHAOS: f64 = 5e-3;
-/// How much worse a difference may be than its terms.
+/// How many times less exact a difference may be than its terms.
 const MOST: f64 = 1e5;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,7 +71,7 @@ impl Relation {
     }
 }
 
-/// What does not hold, and how.
+/// The relation that does not hold, and how it fails.
 #[derive(Debug, Clone)]
 pub struct Failure {
     pub relation: Relation,
@@ -84,7 +84,7 @@ pub struct Engines {
     pub gpu: Gpu,
 }
 
-/// Elements that were compared with a bound, and those where none is finite.
+/// The numbers of elements that were compared with a bound, and of those without a finite bound.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Tally {
     pub bounded: usize,
@@ -104,7 +104,7 @@ pub fn check(case: &Case, relation: Relation, engines: &Engines, tally: &mut Tal
         Relation::ThreadsOnCpu => in_both(case, &Own(&Cpu::<f32>::with_threads(1)), &Own(&Cpu::<f32>::with_threads(4))),
         Relation::SlicesOnGpu => {
             let [together, encoded, dropped] = [1, 2, 4].map(|bit| case.ops.len() & bit > 0);
-            // What is forgotten takes the micro-batches and the ascent before it along.
+            // A forgotten step also discards the micro-batches and the ascent before it.
             let ahead = case.ops.iter().any(|op| matches!(op, Op::Accumulate | Op::Ascend));
             in_both(case, &gpu, &Slices { gpu: &engines.gpu, together, encoded, dropped: dropped && !ahead })
         }
@@ -116,7 +116,7 @@ pub fn check(case: &Case, relation: Relation, engines: &Engines, tally: &mut Tal
     .map_err(failed)
 }
 
-/// What is seen of a case. A panic is a result like any other.
+/// Everything that is read during a case. A panic is a result like any other.
 fn run<H: Home>(case: &Case, home: &H) -> Result<Vec<Look>, String> {
     caught(|| {
         let mut subject = Subject::new(case, home).map_err(|error| format!("refused: {error}"))?;
@@ -140,7 +140,7 @@ fn caught<T>(run: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
     })
 }
 
-/// A look of the oracle, and how far each value may be off.
+/// What was read from the oracle, with the bound of each value.
 type Bounded = (Look, Vec<Vec<f64>>);
 
 /// The oracle, step by step, since bounds grow with every one.
@@ -149,7 +149,7 @@ fn expected(case: &Case, engine: &Cpu<f64>) -> Result<Vec<Bounded>, String> {
         let home = Own(engine);
         let mut subject = Subject::new(case, &home).map_err(|error| format!("refused: {error}"))?;
         let mut now = subject.look();
-        // What does not start at 0 is rounded once.
+        // A start value other than 0 is rounded once.
         let rounded = |array: &Array| array.values.iter().map(|x| EPSILON * x.abs()).collect();
         let mut bounds: Vec<Vec<f64>> = now.arrays.iter().map(rounded).collect();
         let mut lost: Vec<Vec<f64>> = now.arrays.iter().map(|array| vec![1.0; array.values.len()]).collect();
@@ -187,8 +187,8 @@ fn expected(case: &Case, engine: &Cpu<f64>) -> Result<Vec<Bounded>, String> {
             for ((array, noisy), bounds) in look.arrays.iter().zip(&noisy.arrays).zip(bounds) {
                 for ((expected, noisy), bound) in array.values.iter().zip(&noisy.values).zip(bounds) {
                     let off = (noisy - expected).abs();
-                    // Four runs say nothing of how far a fifth may be once they are anywhere: a step that jumps to and fro around a
-                    // minimum amplifies errors at every turn. NaN is no bound either.
+                    // Once the four runs have diverged, they give no bound for a fifth: a step that jumps to and fro around a
+                    // minimum amplifies errors at every turn. NaN is not a bound either.
                     let known = off <= CHAOS * expected.abs().max(noisy.abs());
                     *bound = if known { bound.max(AMPLIFIED * off) } else { f64::INFINITY };
                 }
@@ -198,7 +198,7 @@ fn expected(case: &Case, engine: &Cpu<f64>) -> Result<Vec<Bounded>, String> {
     Ok(looks)
 }
 
-/// What is 0 stays exact, however many digits are lost.
+/// A value of 0 stays exact, however many digits are lost.
 fn worse(lost: f64, size: f64) -> f64 {
     if size == 0.0 { 0.0 } else { lost * size }
 }
@@ -211,11 +211,11 @@ fn grow(bounds: &mut [Vec<f64>], lost: &[Vec<f64>], before: &Look, after: &Look,
             match new.what {
                 What::Params => *bound += TINY + EPSILON * (2.0 * size + STEP_COST * worse(*lost, change)),
                 What::Plane => *bound += TINY + EPSILON * PLANE_COST * worse(*lost, size),
-                // It is computed anew.
+                // This value is computed anew in each step.
                 What::Scalar => *bound = EPSILON * SCALAR_COST * now.abs(),
                 What::Count | What::Half => {}
             }
-            // Steps beyond the range may be skipped there.
+            // An engine may skip steps that are out of its range.
             *bound = if *lost == f64::INFINITY { f64::INFINITY } else { *bound };
         }
     }
@@ -269,8 +269,8 @@ fn lose_digits(lost: &mut [Vec<f64>], look: &Look, case: &Case) {
     }
 }
 
-/// A value that is finite in the oracle is infinite in single precision, where a run that went astray ends sooner: from there on nothing
-/// is known.
+/// A value that is finite in the oracle may be infinite in single precision, which a diverging run leaves sooner. From there on
+/// there is no bound.
 fn leave_range(lost: &mut [Vec<f64>], look: &Look) {
     let values =
         look.arrays.iter().filter(|array| matches!(array.what, What::Params | What::Plane)).flat_map(|array| &array.values);
@@ -279,11 +279,11 @@ fn leave_range(lost: &mut [Vec<f64>], look: &Look) {
     }
 }
 
-/// How much Muon's polynomial makes of a singular value that is nearly 0: five times its first coefficient.
+/// The factor by which Muon's polynomial enlarges a singular value that is nearly 0: its first coefficient to the fifth power.
 const RAISED: f64 = 485.0;
 
-/// The rows of a centred matrix sum to 0. Where they are no longer than its columns, one singular value is 0, and Muon raises what
-/// rounding left of it.
+/// The rows of a centred matrix sum to 0. If rows are no longer than columns, one singular value is 0, and Muon enlarges the
+/// rounding error that is left of it.
 fn lose_directions(lost: &mut [Vec<f64>], look: &Look, case: &Case) {
     if !case.has(|modifier| matches!(modifier, Modifier::Centralise)) {
         return;
@@ -371,7 +371,7 @@ fn same(found: &[&Array], expected: &[&Array]) -> Result<(), String> {
     Ok(())
 }
 
-/// Compares what two runs saw: `pick` selects the arrays of the first.
+/// Compares what two runs read: `pick` selects the arrays of the first.
 fn same_looks(found: &[Look], expected: &[Look], pick: impl Fn(&Array) -> bool) -> Result<(), String> {
     for (at, (found, expected)) in found.iter().zip(expected).enumerate() {
         let found: Vec<&Array> = found.arrays.iter().filter(|array| pick(array)).collect();
@@ -396,14 +396,14 @@ fn alone<H: Home>(case: &Case, home: &H) -> Result<(), String> {
     }
     let lane = case.lanes - 1;
     let (all, alone) = (run(case, home)?, run(&case.alone(lane), home)?);
-    // An error in one lane stops the steps of all.
+    // An error in one lane stops the steps of all lanes.
     if refused(&all) || refused(&alone) {
         return Ok(());
     }
     same_looks(&all, &alone, |array| array.name.ends_with(&format!("lane {lane}")))
 }
 
-/// Another home's results are the same, errors included.
+/// The results in another home are the same, errors included.
 fn in_both<A: Home, B: Home>(case: &Case, own: &A, other: &B) -> Result<(), String> {
     let (own, other) = (run(case, own)?, run(case, other)?);
     if refused(&own) {
@@ -425,7 +425,7 @@ fn one_by_one<H: Home>(case: &Case, home: &H) -> Result<(), String> {
     same_looks(&many, &single, |_| true)
 }
 
-/// A run that is taken up from snapshots has the bits of one that is not interrupted.
+/// A run that goes on from snapshots has the bits of one that is not interrupted.
 fn restored<H: Home>(case: &Case, home: &H) -> Result<(), String> {
     let (whole, interrupted) = (run(case, home)?, run(&case.interrupted(), home)?);
     if refused(&whole) {

@@ -1,4 +1,4 @@
-//! Makes a failing case small: whatever can be left out or made simpler is, as long as the same relation fails.
+//! Reduces a failing case: leaves out or simplifies everything that it can, as long as the same relation fails.
 
 use super::case::{Case, Kind, Modifier, Op, Values};
 
@@ -110,7 +110,7 @@ fn without_lane(case: &Case, gone: usize) -> Case {
     case
 }
 
-/// Its tensors go to the group before it, or become those of the first one.
+/// The tensors of the removed group go to the group before it, or to the first one.
 fn without_group(case: &Case, gone: usize) -> Case {
     let mut case = case.clone();
     let groups = case.groups;

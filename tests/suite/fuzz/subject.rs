@@ -1,4 +1,5 @@
-//! All that the fuzz calls of the library: a case is built and run in one of several homes, which must not be told apart by its results.
+//! All calls of the library by the fuzz. A case is built and run in one of several homes, and the results must be the same in
+//! all of them.
 
 use super::case::{Case, Modifier, Op};
 use std::cell::RefCell;
@@ -7,18 +8,18 @@ use thalweg::gpu::{Gpu, GpuProgram, Slice, SliceTensor};
 use thalweg::plan::{Arena, BufferId, Engine, Half, Program};
 use thalweg::{AnyRule, Optimizer, Real, Recipe, Result, set, wgpu};
 
-/// What an array holds, which says how exact it is.
+/// The contents of an array, which decide how exact it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum What {
     /// Parameters, or an average of them.
     Params,
-    /// What a rule remembers.
+    /// The state of a rule.
     Plane,
     /// A norm, a coefficient, a scale.
     Scalar,
     /// Counters.
     Count,
-    /// Floats in 16 bits, which are compared with the parameters beside them only.
+    /// Floats in 16 bits, which are only compared with the parameters.
     Half,
 }
 
@@ -105,7 +106,7 @@ impl<E: Engine> Home for Own<'_, E> {
     }
 }
 
-/// The oracle with noise: gradients and parameters are off by a part of themselves before each step, as if what goes with them had been
+/// The oracle with noise: before each step, gradients and parameters change by a small part of themselves, as if they had been
 /// rounded.
 pub struct Noisy {
     pub engine: Cpu<f64>,
@@ -135,7 +136,7 @@ impl Noisy {
         let mut rng = self.rng.borrow_mut();
         let mut lane = 0;
         while let Ok(values) = optimizer.program_mut().floats_mut(buffer, lane) {
-            // Of unequal sizes, since what is subtracted from each other would hide errors of one size.
+            // The noise has different sizes, since equal errors would cancel in a difference.
             let mut noise = || self.size * (0.5 + 0.5 * rng.f64()) * if rng.bool() { 1.0 } else { -1.0 };
             values.iter_mut().for_each(|x| *x *= 1.0 + noise());
             lane += 1;
@@ -150,7 +151,7 @@ impl Home for Noisy {
         Optimizer::over(&self.engine, recipe, arena)
     }
 
-    /// Parameters are disturbed, and their copy is not.
+    /// The noise changes parameters, but not their copy.
     fn copies(&self) -> bool {
         false
     }
@@ -217,7 +218,7 @@ impl<F: Float> Home for Lent<'_, F> {
     fn set_params(&self, optimizer: &mut Optimizer<Self::Program>, lane: usize, tensor: usize, values: &[f32]) -> Result<()> {
         let memory = &mut *self.memory.borrow_mut();
         memory.params[lane * memory.tensors + tensor] = floats(values);
-        // And what is kept beside them.
+        // And the buffers that follow them.
         optimizer.lane(lane).and_then(|mut lane| lane.set_params(&name(tensor), &floats(values)))
     }
 
@@ -256,14 +257,14 @@ impl<F: Float> Home for Lent<'_, F> {
     }
 }
 
-/// Over slices of buffers of somebody else's.
+/// On slices of buffers that the program owns.
 pub struct Slices<'a> {
     pub gpu: &'a Gpu,
     /// Whether parameters and gradients lie in one buffer.
     pub together: bool,
     /// Whether steps are recorded into encoders of somebody else's.
     pub encoded: bool,
-    /// Whether there are recorded steps that are dropped, before each step.
+    /// Whether some recorded steps are dropped before each step.
     pub dropped: bool,
 }
 
@@ -353,7 +354,7 @@ fn group(index: usize) -> String {
 }
 
 impl Case {
-    /// The rules, lane after lane, by group.
+    /// The rules of each group, lane after lane.
     pub fn own_rules(&self) -> Vec<Box<dyn AnyRule>> {
         let rule = |(part, own): (usize, &Vec<(String, f64)>)| {
             let mut rule = self.rules[part % self.groups].rule();
@@ -409,7 +410,7 @@ impl Case {
         arena
     }
 
-    /// Why it is refused, if it is.
+    /// The error of a case that is refused.
     pub fn refusal(&self) -> Option<String> {
         Own(&Cpu::<f64>::default()).build(self.recipe(), self.arena()).err().map(|error| error.to_string())
     }
@@ -436,7 +437,7 @@ impl<'a, H: Home> Subject<'a, H> {
         Ok(Self { case, home, optimizer, errors: Vec::new() })
     }
 
-    /// Does the operation of that index. What is refused is an error like any other result.
+    /// Does the operation of that index. An error is a result like any other.
     pub fn run(&mut self, index: usize) {
         if let Err(error) = self.try_op(&self.case.ops[index]) {
             self.errors.push((index, error.to_string()));
