@@ -253,7 +253,7 @@ fn many_lanes_and_groups_have_rows_for_fewer_steps() {
     let mut alone = Model::new(&gpu, Recipe::new(rule(MANY - 1)), &rule(0), &[1]);
     optimizer.lane(MANY - 1).expect("a lane").set_grads("255", &[1.0]).expect("gradients");
     alone.set_grads(0, &[1.0]);
-    // More than a ring has rows, which are 16 here.
+    // More steps than a ring has rows, which are 16 here.
     optimizer.steps(20).expect("steps");
     alone.steps(20);
     assert_eq!(optimizer.lane(MANY - 1).expect("a lane").params("255").expect("parameters"), alone.params(0));

@@ -1,10 +1,10 @@
 //! Relations between runs of one case, which must hold for every case.
 //!
-//! How far an engine in single precision may be from the oracle has two parts. The first is what a step may cost beside exact inputs,
-//! as in the tests of parity: it grows with every step, relative to what the step moves. The second is what an error in the inputs
-//! does to the oracle itself: it runs some times more, with gradients, or parameters, or both off by a few units of single precision, of
-//! either sign in pairs, and the farthest of these runs counts some times over. So where a case amplifies errors, or stands at a jump,
-//! the bound is as wide as it has to be, and tight elsewhere.
+//! The bound of an engine's distance from the oracle has two parts. The first is the error of a step with exact inputs, as in
+//! the tests of parity: it grows with every step, relative to the movement of the step. The second is the effect of an error in
+//! the inputs on the oracle itself: the oracle runs several more times, with gradients, parameters or both changed by a few
+//! units of single precision, in pairs of either sign, and the largest effect counts several times. So the bound is as wide as
+//! necessary where a case amplifies errors or is at a jump, and tight elsewhere.
 
 use super::case::{Case, Modifier, Op, Tensor};
 use super::subject::{Array, Home, Lent, Look, Noisy, Own, Slices, Subject, What, name};
@@ -28,7 +28,8 @@ const AMPLIFIED: f64 = 8.0;
 /// Whether gradients and parameters have noise, pair by pair: where a step subtracts one from the other, their errors may cancel, and
 /// among thousands of elements they do so in every pair that has both.
 const NOISY_PAIRS: [(bool, bool); 3] = [(true, true), (true, false), (false, true)];
-/// The effect of the noise, relative to a value, from which on no bound is known: some 10^4 times the noise.
+/// If the effect of the noise on a value is larger than this, relative to the value, no bound is known. It is some 10^4 times
+/// the noise.
 const CHAOS: f64 = 5e-3;
 /// How many times less exact a difference may be than its terms.
 const MOST: f64 = 1e5;
@@ -252,9 +253,9 @@ fn lose_signs(lost: &mut [Vec<f64>], look: &Look, case: &Case) {
     }
 }
 
-/// A centered rule divides by the root of q − a², whose rounding is one of q. By how much that is worse than one of the difference
-/// itself, for everything but q and a; without a bound where most digits are lost. Once lost, digits stay lost in a momentum.
-/// Where the parameters are part of the gradient, as in a coupled decay, q and a lose theirs with them.
+/// A centered rule divides by the root of q − a², whose rounding is one of q. Everything but q and a becomes less exact by the
+/// ratio of q to the difference, and has no bound if most digits are lost. In a momentum, lost digits stay lost. If the
+/// parameters are part of the gradient, as with a coupled decay, q and a lose digits too.
 fn lose_digits(lost: &mut [Vec<f64>], look: &Look, case: &Case) {
     let text = case.to_string();
     let back = ["weight_decay", "WeightDecay", "L1"].iter().any(|name| text.contains(name));
