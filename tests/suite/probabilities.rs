@@ -1,4 +1,4 @@
-//! Probabilities of classes against values worked out by hand.
+//! Probabilities of classes, compared with values that were computed by hand.
 
 use thalweg::data::{Fold, KFold};
 use thalweg::train::Probabilities;
@@ -24,7 +24,7 @@ fn scores_are_those_of_their_formulas() {
     near(model.calibration_error(&labels, 10).expect("error"), (0.55 + 0.3 + 0.8 + 0.1) / 4.0);
     // One bin: half are right, and the mean probability is 0.7375.
     near(model.calibration_error(&labels, 1).expect("error"), 0.2375);
-    // A half is the end of the lower of two bins, and not the beginning of the upper.
+    // A half belongs to the lower of two bins, not to the upper one.
     let half = of(&[[0.5, 0.5], [0.9, 0.1]]);
     near(half.calibration_error(&[1, 0], 2).expect("error"), (0.5 + 0.1) / 2.0);
     assert_eq!(model.predicted(), [0, 0, 1, 1]);
@@ -49,7 +49,7 @@ fn an_ensemble_is_the_mean_of_probabilities() {
 #[test]
 fn every_row_gets_what_a_model_says_that_has_not_seen_it() {
     let folds = KFold { folds: 3, shuffle: Some(1), ..Default::default() }.split(7).expect("folds");
-    // The probability of class 0 tells the row.
+    // The probability of class 0 identifies the row.
     let share = |row: usize| (row as f64 + 1.0) / 10.0;
     let parts: Vec<(&Fold, Probabilities)> = folds
         .iter()

@@ -1,4 +1,4 @@
-//! Running means by rates of 0 and 1 are exact, and near 1 nothing small gets lost beside something large.
+//! Running means with rates of 0 and 1 are exact, and with rates near 1 a small value is not lost beside a large one.
 
 use crate::common::engines;
 use thalweg::cpu::Cpu;
@@ -67,7 +67,7 @@ fn muon_without_momentum_steps_by_the_gradient() {
     }
 }
 
-/// A matrix elsewhere makes the whole optimizer keep rows and columns; to a vector that must not matter.
+/// A matrix makes the whole optimizer keep rows and columns, which must not matter to a vector.
 #[test]
 fn a_vector_does_not_notice_that_another_tensor_is_a_matrix() {
     for engine in [engines::cpu(), engines::gpu()] {
@@ -92,7 +92,7 @@ trait Bits {
 }
 
 impl Bits for Vec<f32> {
-    /// All NaN are alike.
+    /// All NaN count as equal.
     fn map_bits(self) -> Vec<Option<u32>> {
         self.into_iter().map(|x| (!x.is_nan()).then(|| x.to_bits())).collect()
     }

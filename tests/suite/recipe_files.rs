@@ -1,4 +1,4 @@
-//! Rules and recipes in files: what is written is read again, and what is wrong is told with the nearest name.
+//! Rules and recipes in files: they are read as they were written, and errors name the nearest known name.
 #![cfg(feature = "serde")]
 
 use crate::common::numbers::numbers;
@@ -14,7 +14,7 @@ use thalweg::{
     Setting, Sgd, SumOrder, rules,
 };
 
-/// What JSON and TOML make of a value has to be the value, to the last bit of its numbers.
+/// A value that is written as JSON or TOML and read again has the same bits.
 #[track_caller]
 fn survives<T: Serialize + DeserializeOwned + Debug>(value: &T) {
     let json = serde_json::to_string(value).expect("JSON");
@@ -62,7 +62,7 @@ fn every_rule_survives_with_any_settings() {
     survives(&Muon { ns_steps: 7, ..Default::default() });
 }
 
-/// Recipes with one modifier each, with random numbers, and some with all that go together.
+/// Recipes with one modifier each, with random numbers, and some with all modifiers that can be combined.
 fn recipes(rng: &mut Rng) -> Vec<Recipe> {
     let mut number = || rng.f64() + 1e-3;
     let rule = || Recipe::new(Sgd { lr: 0.1, ..Default::default() });
@@ -130,7 +130,7 @@ fn every_modifier_and_schedule_survives() {
     }
 }
 
-/// Every key that can be written is known, and one that is left out is as in a new recipe.
+/// Every key that is written can be read, and a key that is left out has the default of a new recipe.
 #[test]
 fn a_recipe_is_read_as_people_write_it() {
     let text = r#"
@@ -226,7 +226,7 @@ fn what_is_wrong_in_a_file_is_told_with_the_nearest_name() {
         let error = serde_json::from_str::<Recipe>(&value.to_string()).expect_err(&text).to_string();
         assert!(error.contains(wrong) && error.contains(hint), "{value}\n{error}");
     }
-    // What an error names as an example is right.
+    // The example in an error is valid.
     let example = with("schedules = [{ setting = \"lr\", set = { constant = { value = 0.001 } } }]");
     assert!(
         toml::from_str::<Recipe>(&with("schedules = [{ setting = \"lr\" }]"))

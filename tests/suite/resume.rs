@@ -1,4 +1,4 @@
-//! Runs that go on from a file: the same bits, whatever goes with the rule, on every engine; and PyTorch's runs.
+//! Runs that are resumed from a file have the same bits, with every modifier, on every engine; and runs of PyTorch go on here.
 
 use crate::common::compare::assert_same_bits;
 use crate::common::engines::{self, AnyEngine};
@@ -30,8 +30,8 @@ fn of_torch() -> Vec<(&'static str, Box<dyn AnyRule>)> {
     ]
 }
 
-/// 10 steps by PyTorch and 10 more here end where 20 by PyTorch end, also with the names of torch's distributed checkpoints, where the
-/// settings are in the file.
+/// 10 steps by PyTorch and 10 more here end where 20 by PyTorch end. The same with the names of torch's distributed
+/// checkpoints, which have the settings in the file.
 #[test]
 fn a_run_of_pytorch_goes_on_here() -> Result<()> {
     let engines = engines::all();
@@ -142,12 +142,13 @@ fn advance(
     Ok(())
 }
 
-/// Both engines, with every which rule is tried on them. That the state itself is whole on both is tested with every rule elsewhere.
+/// Both engines, and the interval of rules to try on each. Other tests show for every rule that the state is complete on both.
 fn engine() -> [(AnyEngine, usize); 2] {
     [(engines::cpu(), 1), (engines::gpu(), 7)]
 }
 
-/// Rules with every modifier: saved at step 5, in the midst of an accumulation, loaded by another optimizer, and 6 steps more.
+/// Rules with every modifier: saved at step 5, in the middle of an accumulation, loaded by another optimizer, followed by 6
+/// more steps.
 #[test]
 fn a_run_from_a_file_has_the_bits_of_one_that_was_not_interrupted() -> Result<()> {
     let folder = tempfile::tempdir().expect("a folder");
@@ -160,7 +161,7 @@ fn a_run_from_a_file_has_the_bits_of_one_that_was_not_interrupted() -> Result<()
                 let (lanes, accumulates) = (2, with.starts_with("accumulation"));
                 let new = || Optimizer::new(&engine, modify(Recipe::population([rule.clone(), rule.clone()])), TENSORS);
                 all += 1;
-                // A rule that has an average of its own does not go with another.
+                // A rule with an average of its own cannot be combined with another average.
                 let mut whole = match new() {
                     Err(Error::Conflict { .. }) => continue,
                     whole => whole?,

@@ -1,4 +1,4 @@
-//! Hyper rows are supplied ahead, in a ring: whatever is run at a time, a step finds its own row.
+//! Hyper rows are supplied ahead, in a ring: however many steps run at a time, each finds its own row.
 
 use crate::common::compare::{assert_close, assert_same_bits};
 use crate::common::engines;
@@ -45,8 +45,8 @@ fn blocks_of_any_length_are_as_many_single_steps() {
     }
 }
 
-/// A device that is always behind: what is requested arrives only once the host has waited, and of several requests only the first
-/// few are served, as on a GPU with much to do.
+/// A device that is always behind: answers arrive only once the host has waited, and of several requests only the first few are
+/// served, as on a busy GPU.
 struct Behind;
 
 struct BehindProgram {
@@ -148,8 +148,7 @@ fn answers_that_come_late_are_not_believed() {
     assert_same_bits("params", &behind.params(0), &expected.params(0));
 }
 
-/// The same on a GPU that has something to do: a software driver takes ten times as long for a step as the host, and its queue is full
-/// all the while.
+/// The same on a busy GPU: a software driver takes ten times as long for a step as the host, so its queue is always full.
 #[test]
 fn a_device_that_is_far_behind_finds_its_rows() {
     let (len, steps) = (100_000, 3 * SLOTS);
@@ -163,7 +162,7 @@ fn a_device_that_is_far_behind_finds_its_rows() {
     assert_same_bits("params", &fast.params(0), &slow.params(0));
 }
 
-/// Against the closed form of Adagrad with a constant gradient and a learning rate that decays.
+/// Compared with the closed form of Adagrad with a constant gradient and a decaying learning rate.
 #[test]
 fn every_step_has_its_own_row() {
     const STEPS: usize = 3 * SLOTS;
@@ -180,7 +179,7 @@ fn every_step_has_its_own_row() {
         assert_close(&engine.describe(), &model.params(0), &[expected], |_| bound * expected.abs());
     }
     check(&Cpu::<f64>::default(), 1e-12);
-    // A sum of so many terms, each rounded.
+    // A sum of as many terms as steps, each rounded.
     [engines::cpu(), engines::gpu()].iter().for_each(|engine| check(engine, STEPS as f64 * EPSILON));
 }
 

@@ -1,4 +1,4 @@
-//! Asking and telling, and samplers that look at no result.
+//! Asking and telling, and samplers that do not use results.
 
 use std::collections::BTreeSet;
 
@@ -44,7 +44,7 @@ fn a_seed_gives_the_same_points_in_batches_of_any_size() {
 fn random_points_are_spread_evenly() {
     let trials = study(Random { seed: 3 }).ask(4000).expect("trials");
     let mean = trials.iter().map(x).sum::<f64>() / 4000.0;
-    // The mean's own deviation is 0.0046.
+    // The deviation of the mean is 0.0046.
     assert!((mean - 0.5).abs() < 0.02, "{mean}");
     let sgd = trials.iter().filter(|trial| trial.point.get("momentum").is_some()).count();
     assert!((1850..2150).contains(&sgd), "{sgd}");
@@ -164,7 +164,7 @@ fn what_is_told_is_kept() {
         outcomes,
         [Outcome::Complete(2.0), stopped, Outcome::Running, Outcome::Failed, Outcome::Complete(1.0), Outcome::Complete(1.0)]
     );
-    // Of equal ones the lower number.
+    // Of equal trials the one with the lower number.
     assert_eq!(study.best().map(|best| best.id), Some(4));
     assert_eq!(study.tell(4, 0.0).unwrap_err().to_string(), "trial = 4 is out of range: one that runs: it was told before");
     assert_eq!(
@@ -190,7 +190,7 @@ fn a_resumed_search_goes_on_as_if_it_had_not_stopped() {
             let trials = whole.ask(8).expect("trials");
             tell(&mut whole, &trials);
         }
-        // Stopped in the third batch, when 5 of 8 were told.
+        // Interrupted in the third batch, after the results of 5 of its 8 trials.
         let mut first = start();
         for batch in 0..3 {
             let trials = first.ask(8).expect("trials");

@@ -54,7 +54,7 @@ fn skipped_steps_do_not_advance_a_schedule() {
     }
 }
 
-/// A trust with a cap at 1 and a rate that starts at 0: the buffer takes in the gradient as it is.
+/// A trust with a cap at 1 and a rate that starts at 0: the momentum buffer takes the gradient without a factor.
 #[test]
 fn a_capped_trust_is_1_at_a_rate_of_0() {
     let rule = || Lars { momentum: 0.9, trust_coefficient: 0.5, trust_clip: true, always_adapt: true, ..Default::default() };
@@ -74,7 +74,7 @@ fn a_capped_trust_is_1_at_a_rate_of_0() {
     }
 }
 
-/// What is set is the schedule's value, whatever the rule has; a factor of 1 is the rule's own.
+/// A schedule that sets a value replaces the rule's own; one that multiplies it by 1 leaves it.
 #[test]
 fn each_step_uses_the_value_that_a_schedule_sets() {
     let cosine = || Schedule::from(Cosine::new(3e-4, 40)).warmup(5, 1e-5);
@@ -98,7 +98,7 @@ fn each_step_uses_the_value_that_a_schedule_sets() {
     }
 }
 
-/// Lanes and groups share what is set; what is not scheduled stays their own.
+/// Lanes and groups share the value that a schedule sets; their other settings stay their own.
 #[test]
 fn lanes_and_groups_share_the_value_that_a_schedule_sets() {
     for engine in engines::all() {
@@ -121,7 +121,7 @@ fn lanes_and_groups_share_the_value_that_a_schedule_sets() {
     }
 }
 
-/// The bound of a clip is what a schedule sets, also where the recipe's bound is infinite and so only measures.
+/// A schedule sets the bound of a clip, even if the recipe's own bound is infinite and so only measures the norm.
 #[test]
 fn a_schedule_sets_the_bound_of_a_clip() {
     for engine in engines::all() {
@@ -140,7 +140,7 @@ fn a_schedule_sets_the_bound_of_a_clip() {
     }
 }
 
-/// Torch's one-cycle momentum, at 0.95 at first, whatever the rule's own is.
+/// Torch's one-cycle momentum starts at 0.95, whatever the rule's own momentum is.
 #[test]
 fn the_momentum_of_a_cycle_is_the_momentum_itself() {
     let one = OneCycle::new(1.0, 20);
@@ -166,7 +166,7 @@ fn the_momentum_of_a_cycle_is_the_momentum_itself() {
     }
 }
 
-/// Two schedules of one setting of one group have no meaning together, whatever they do.
+/// Two schedules of one setting of one group are an error, whatever they do.
 #[test]
 fn two_schedules_of_one_setting_are_a_conflict() {
     let tensors: [(&str, &[usize]); 2] = [("x", &[1]), ("y of group 1", &[1])];
@@ -227,7 +227,7 @@ fn a_schedule_that_would_need_another_kernel_is_a_conflict() {
     );
 }
 
-/// What is said of a recipe with a schedule.
+/// The error of a recipe with a schedule.
 fn refused(setting: &str, schedule: impl Into<Schedule>) -> String {
     let recipe = Recipe::new(AdamW::default()).scale(setting, schedule);
     let optimizer = thalweg::Optimizer::new(&Cpu::<f32>::default(), recipe, &[("x", &[1])]);
@@ -278,7 +278,7 @@ fn the_bound_of_a_clip_follows_a_schedule() {
             for t in 0..8 {
                 model.step();
                 expected -= 8.0 * halving().value(t);
-                // The constant beside a norm of 100 takes 1e-8 of it.
+                // The constant that is added to a norm of 100 changes the result by 1e-8.
                 assert_close(&format!("{}, {clip:?}, step {t}", engine.name), &model.params(0), &[expected], |_| 1e-5);
             }
         }
@@ -298,18 +298,18 @@ fn the_bound_of_a_global_norm_follows_its_schedule_past_a_frozen_group() {
         for t in 0..8 {
             model.step();
             expected[1 - frozen] -= 8.0 * halving().value(t);
-            // The constant beside a norm of 100 takes 1e-8 of it.
+            // The constant that is added to a norm of 100 changes the result by 1e-8.
             assert_close(&format!("{}, step {t}", engine.name), &model.params(0), &expected, |_| 1e-5);
         }
     }
 }
 
-/// The upper bound of a schedule is known beforehand, not where it falls to 0.
+/// The upper bound of a schedule is checked beforehand, but not at which step it falls to 0.
 #[test]
 fn a_setting_that_its_schedule_takes_out_of_its_range_is_an_error_of_the_step() {
     let recipe = Recipe::new(AdamW::default()).scale("eps", Cosine::new(1.0, 100));
     let mut model = Model::new(&Cpu::<f32>::default(), recipe, &AdamW::default(), &[1]);
-    // Rows are written ahead, which is no matter: a hundred steps are a whole run.
+    // Rows for later steps are written ahead, but a run of a hundred steps must succeed.
     (0..100).for_each(|_| model.step());
     let error = model.optimizer.step().expect_err("an eps of 0");
     assert_eq!(error.to_string(), "eps = 0 is out of range: finite and above 0");
@@ -369,8 +369,8 @@ fn changes_that_make_no_sense_are_refused() {
     assert_eq!(error.to_string(), "unknown group 'group 1'; known: default");
 }
 
-/// A bound of the step's length that rises from 0.001 to 1 within 30 steps: a shortest step of 0.01 is out of range in steps that are past,
-/// and in no other.
+/// The upper bound of the step's length rises from 0.001 to 1 within 30 steps. A shortest step of 0.01 is out of range only in
+/// steps that are already made.
 #[test]
 fn rows_of_steps_that_are_past_do_not_refuse_a_changed_setting() {
     for engine in engines::all() {
@@ -393,7 +393,7 @@ fn out_of_range_after_20() -> Recipe {
     Recipe::new(Adam { lr: 0.5, ..Default::default() }).skip_bad().scale("eps", eps)
 }
 
-/// Rows that only steps after 20 applied ones use do not stand in the way of steps that are skipped, one by one or many at once.
+/// A row that is out of range after 20 applied steps does not stop skipped steps before, one by one or many at once.
 #[test]
 fn rows_of_steps_that_were_skipped_refuse_no_other() {
     for (engine, at_once) in engines::all().iter().flat_map(|engine| [(engine, 1), (engine, 7), (engine, 90)]) {
@@ -415,7 +415,7 @@ fn rows_of_steps_that_were_skipped_refuse_no_other() {
     }
 }
 
-/// A row that one lane has still to come to concerns all lanes, one that it is kept from does not.
+/// A bad row that any lane is about to use stops all lanes; a row that a frozen or skipping lane never reaches does not.
 #[test]
 fn only_the_lanes_next_row_refuses_a_step() {
     for engine in engines::all() {
@@ -436,7 +436,7 @@ fn only_the_lanes_next_row_refuses_a_step() {
     }
 }
 
-/// A frozen group stays at a row that is out of range; thawed, it needs it.
+/// A frozen group may be at a row that is out of range; once thawed, it needs that row, and the step is an error.
 #[test]
 fn a_frozen_group_refuses_no_step() {
     for engine in engines::all() {
@@ -472,7 +472,7 @@ fn many_steps_that_fail_say_how_many_are_made() {
             expected.steps(20);
             assert_same_bits(engine.name, &model.params(0), &expected.params(0));
             assert_eq!(model.report(0), expected.report(0));
-            // None is made: the reason alone.
+            // No step is made, so the error is only the reason.
             assert_eq!(model.optimizer.steps(steps).expect_err("an eps of 0").to_string(), reason);
         }
     }

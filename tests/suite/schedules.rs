@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 use thalweg::Error;
 use thalweg::schedule::*;
 
-/// Largest relative error against another implementation in f64.
+/// The largest relative error compared with another implementation in f64.
 const RELATIVE: f64 = 1e-12;
 
-/// The first step at which two courses differ. NaN and infinity differ from everything.
+/// The first step at which two lists of values differ. NaN and infinity differ from everything.
 fn mismatch(got: &[f64], expected: &[f64]) -> Option<String> {
     mismatch_but_for(got, expected, 0.0)
 }
@@ -446,7 +446,7 @@ mod comparison {
     }
 }
 
-/// One of each, with the first 200 steps as lively as its settings allow.
+/// One schedule of each kind, with settings that change the value often in the first 200 steps.
 pub fn all() -> Vec<Schedule> {
     let lr = 0.3;
     let cyclic = Cyclic { up: 7, down: Some(5), ..Cyclic::new(0.1, lr) };
@@ -515,7 +515,7 @@ mod restarts {
         starts
     }
 
-    /// Every period starts at the first step that is not before its start, and there with the whole height if it is exact.
+    /// Every period starts at the first whole step at or after its start, and with the full value if the start is exact.
     fn check(steps: u64, p: u64, q: u64) -> Result<usize> {
         let growth = p as f64 / q as f64;
         let schedule = Schedule::from(CosineRestarts { growth, shrink: 0.5, ..CosineRestarts::new(1.0, steps) });
@@ -578,7 +578,7 @@ mod every_schedule {
         for schedule in all() {
             let bound = schedule.bound();
             for (t, value) in (0..2000).chain(FAR).zip(values(&schedule, (0..2000).chain(FAR))?) {
-                // Interpolation may exceed its larger end by a rounding.
+                // Interpolation may exceed its larger end by a rounding error.
                 ensure!(value >= 0.0 && value <= bound * (1.0 + 4.0 * f64::EPSILON), "{value} at {t} of {schedule:?}");
             }
         }
@@ -649,7 +649,7 @@ mod nothing {
         assert_eq!(values(&Polynomial { begin: 2, ..decay.clone() }.into(), [0, 1, 2, 3])?, [0.5, 0.5, 0.1, 0.1]);
         let error = Schedule::from(Polynomial { cycle: true, ..decay }).check().expect_err("no length to repeat");
         assert_eq!(error.to_string(), "steps = 0 is out of range: at least 1 with cycle");
-        // A warm-up that a configuration switches off, as a factor.
+        // A factor for a warm-up of 0 steps, with which a configuration switches it off.
         let plain = Schedule::from(Cosine::new(0.3, 9));
         let warmed = plain.clone().times(Linear { start_factor: 0.0, ..Linear::new(1.0, 0) });
         assert_eq!(values(&warmed, 0..20)?, values(&plain, 0..20)?);
@@ -859,7 +859,7 @@ mod boundaries {
     }
 }
 
-/// Settings out of range, and what is said about them.
+/// Settings out of range, and their errors.
 mod errors {
     use super::*;
 
@@ -1093,12 +1093,12 @@ mod plateau {
         assert_eq!(rates(patient(relative, Goal::Min), &falling)?, [1.0; 4]);
         assert_eq!(rates(patient(relative, Goal::Max), &falling)?, [1.0, 0.5, 0.25, 0.125]);
         assert_eq!(rates(patient(relative, Goal::Max), &falling.map(|x| -19.0 - x))?, [1.0; 4]);
-        // What torch 2.15 gives: the bar is at −8 · 0.95 = −7.6, above the best, and from then on it rises.
+        // The values of torch 2.15: the threshold is at −8 · 0.95 = −7.6, above the best, and from then on it rises.
         let torch = Threshold::Factor(0.05);
         assert_eq!(rates(patient(torch, Goal::Min), &same)?, [1.0; 4]);
         assert_eq!(rates(patient(torch, Goal::Min), &[-8.0, -7.7, -7.4, -7.0])?, [1.0, 1.0, 1.0, 0.5]);
         assert_eq!(rates(patient(torch, Goal::Max), &same)?, [1.0; 4]);
-        // At 0 there is nothing to take a fraction of.
+        // A fraction of 0 is 0.
         for threshold in [relative, torch] {
             assert_eq!(rates(patient(threshold, Goal::Min), &[0.0, 0.0, -1e-9])?, [1.0, 0.5, 0.5]);
         }
@@ -1190,8 +1190,8 @@ mod registry {
         Ok(())
     }
 
-    /// Nobody trains at a rate of 1 for having said nothing: what a schedule starts from, or its peak, has to be said in every form. Noam's
-    /// factor is none: its rates are those of its paper.
+    /// A forgotten setting must not lead to training at a rate of 1. So the start value or the peak of a schedule has to be
+    /// given in every form. Noam is the exception: its factor 1 gives the rates of its paper.
     #[test]
     fn a_value_is_given_and_a_factor_is_at_most_one() -> Result<()> {
         for (schedule, factor) in schedules().into_iter().zip(factors()) {

@@ -1,4 +1,4 @@
-//! The bounds of the parity tests are tight: mistakes that a loose tolerance would let pass are far outside.
+//! The bounds of the parity tests are tight: mistakes that would pass a loose tolerance are far outside.
 
 use crate::common::model::Model;
 use crate::common::numbers::{STEPS, gradient, numbers};
@@ -36,7 +36,7 @@ fn first_step(rule: &dyn AnyRule) -> (Vec<f64>, Vec<f64>) {
     (params.into_iter().map(f64::from).collect(), model.params(0))
 }
 
-/// How far the first step of a wrong rule ends from that of the right one, by element.
+/// The distance between the first steps of a wrong rule and of the right one, for each element.
 fn planted(right: &dyn AnyRule, wrong: &dyn AnyRule) -> Vec<f64> {
     let ((_, right), (_, wrong)) = (first_step(right), first_step(wrong));
     right.iter().zip(wrong).map(|(right, wrong)| (right - wrong).abs()).collect()
@@ -67,7 +67,7 @@ fn half_the_learning_rate_is_far_outside() {
             other => panic!("{name}: {other:?} is no learning rate"),
         }
         let (before, after) = first_step(&*rule);
-        // A decay that the rate has no part in stays as it is.
+        // A decay that is independent of the rate stays as it is.
         let [decay, other] = [&rule, &wrong].map(|rule| rule.full_row(1).0[Row::DECAY]);
         let stays = if decay == other { decay } else { 1.0 };
         let half = |i: usize| 0.5 * (after[i] - stays * before[i]).abs();
@@ -79,7 +79,8 @@ fn half_the_learning_rate_is_far_outside() {
 
 #[test]
 fn a_missing_weight_decay_is_far_outside() {
-    // NovoGrad's gradients are so small, divided by a norm, that its decay has to be smaller yet; tests/golden/layerwise.jsonl has it.
+    // NovoGrad's gradients are divided by a norm and so small that its decay has to be even smaller;
+    // tests/golden/layerwise.jsonl tests it.
     let decaying = OPTIONS.iter().filter(|(name, _)| *name != "novograd").filter(|(_, settings)| {
         let decay = settings.split_whitespace().find_map(|setting| setting.strip_prefix("weight_decay="));
         decay.is_some_and(|decay| decay != "0")
@@ -140,7 +141,7 @@ impl Rule for EpsilonInside {
     }
 
     fn update<F: Real>(&self, row: &[F; 6], x: F, d: F, state: &mut [F; 3]) -> F {
-        // By their names, since a row may change its order or what it holds.
+        // By name, since a row may change its order or its contents.
         let scalar = |name| row[Adam::ROW.iter().position(|own| *own == name).expect("a scalar of Adam's row")];
         let [m, v, _] = state;
         *m += scalar("rate1") * (d - *m);
@@ -152,7 +153,7 @@ impl Rule for EpsilonInside {
 
 #[test]
 fn epsilon_inside_the_root_is_far_outside() {
-    // The mistake vanishes at gradients of a half, whatever epsilon; it is large enough elsewhere.
+    // With gradients of a half the mistake has no effect, whatever epsilon is; elsewhere it is large enough.
     let adam = Adam { lr: 0.02, eps: 0.1, ..Default::default() };
     let wrong = EpsilonInside(adam.clone());
     // The corrected moments of the first step are d and d².

@@ -94,7 +94,7 @@ fn gradients_are_those_of_differences() {
     let mut checked = 0;
     for case in &golden_lines("sequences") {
         let name = case["name"].as_str().expect("a name");
-        // Others take long, and the goldens have their gradients.
+        // The other cases take long, and the goldens have their gradients.
         if ["lstm_one_step", "rnn_ragged", "attention_causal", "block"].contains(&name) {
             check_gradients(name, &mut recorded(case, 1), BY_DIFFERENCES);
             checked += 1;
@@ -124,7 +124,7 @@ fn a_carried_state_goes_on() {
     }
 }
 
-/// What lies beyond the end of a sample changes nothing, and outputs there are 0.
+/// Inputs beyond the end of a sample have no effect, and outputs there are 0.
 #[test]
 fn a_sample_does_not_see_what_lies_beyond_its_end() {
     let network = Recurrent { layers: 2, both_directions: true, ..Recurrent::new(Cell::Gru, 3, 4) };
@@ -163,8 +163,8 @@ fn dropout_lies_between_layers_alone_and_is_the_same_on_all_engines() {
     let right = outputs(&two, 1);
     for engine in engines::all() {
         let found = two.run(&engine, 1, 1).swap_remove(0).outputs.swap_remove(1);
-        // Outputs are below 1; each is through two layers of sums of 16 terms in single precision, 6e-8 of them each. A mask that differed
-        // would change whole outputs.
+        // Outputs are below 1 and come through two layers of sums of 16 terms in single precision, with errors of 6e-8 each. A
+        // different mask would change whole outputs.
         assert!(found.iter().zip(&right).all(|(a, b)| (a - b).abs() < 1e-5), "{}", engine.name);
     }
 }
@@ -196,7 +196,7 @@ fn positions_are_added() {
         let (place, i) = ((at / 4) as f64, at % 4);
         let angle = place / 10_000f64.powf((i / 2 * 2) as f64 / 4.0);
         let right = 1.0 + if i % 2 == 0 { angle.sin() } else { angle.cos() };
-        // An ulp of numbers below 2, twice: the angle and the sum are rounded.
+        // Two ulps of numbers below 2, since the angle and the sum are rounded.
         assert!((found - right).abs() < 1e-15, "{at}: {found}, not {right}");
     }
     assert!(of(Positions::Learned { places: 5 }).is_ok_and(|found| found.iter().all(|x| *x != 1.0)));

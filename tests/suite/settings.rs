@@ -1,4 +1,4 @@
-//! Settings that are refused, those of every rule, every schedule and the recipe, and the exact words.
+//! The settings of every rule, every schedule and the recipe: which values are refused, and with which messages.
 
 use crate::common::refusal::{assert_error, optimizer};
 use thalweg::cpu::Cpu;
@@ -6,7 +6,7 @@ use thalweg::plan::{LossScale, NormKind};
 use thalweg::schedule::{factor_by_name, factors};
 use thalweg::{Adam, AdjustLr, AnyRule, Clip, Decay, Muon, Optimizer, Recipe, Result, Sgd, rule_by_name, rules, set};
 
-// What may be given, as messages say it.
+// The allowed values, as in the messages.
 const NUMBER: &str = "a number";
 const WHOLE: &str = "a whole number";
 const FLAG: &str = "true or false";
@@ -26,7 +26,7 @@ const UP_TO_SINGLE: &str = "from 0 to 3.4e38, the range of single precision";
 const IN_SINGLE: &str = "from -3.4e38 to 3.4e38, the range of single precision";
 const SINGLE: &str = "from 1.2e-38 to 3.4e38, the range of single precision";
 
-/// For each of these: values just outside and far outside, then values at its ends or near them.
+/// For each of these ranges: values just outside and far outside, then values at or near its ends.
 const RANGES: &[(&str, &[&str], &[&str])] = &[
     (NUMBER, &["fast", "", "1,5"], &[]),
     (WHOLE, &["0.5", "-1", "many"], &[]),
@@ -61,7 +61,7 @@ const RANGES: &[(&str, &[&str], &[&str])] = &[
     ("finite and at least from, 1, since gamma is above 1", &["0", "0.9"], &["1", "2"]),
 ];
 
-/// A setting, and all that may be said of it.
+/// A setting, and all messages about it.
 type Setting = (&'static str, &'static [&'static str]);
 
 /// Of a rule.
@@ -233,7 +233,8 @@ const RULES: &[(&str, &[Setting])] = &[
     ),
 ];
 
-/// Every schedule, what else has to be set, and its settings. One that means different things by another has several lines.
+/// Every schedule, its required settings, and its other settings. A setting whose meaning depends on another one has several
+/// lines.
 const SCHEDULES: &[(&str, &str, &[Setting])] = &[
     ("constant", "", &[VALUE, not_negative("factor"), whole("steps"), WARMUP]),
     ("step", "steps=5", &[some("steps"), FROM, ("gamma", &[NUMBER, AT_MOST_1]), WARMUP]),
@@ -319,7 +320,8 @@ fn configured(name: &str, settings: &str) -> Result<Box<dyn AnyRule>> {
     Ok(rule)
 }
 
-/// Tries all values of a setting's ranges with `make`: each one outside has to be refused with its words, each one inside taken.
+/// Tries all values of a setting's ranges with `make`: each value outside has to be refused with its message, and each value
+/// inside accepted.
 fn try_all((name, words): &Setting, what: &str, make: impl Fn(&str) -> Result<()>) {
     for words in *words {
         let (_, bad, good) = RANGES.iter().find(|(known, ..)| known == words).expect("a known range");
@@ -341,7 +343,7 @@ fn settings_of_rules_are_refused_outside_their_range_and_taken_at_its_ends() {
                 let mut tried = configured(rule, "")?;
                 set(&mut *tried, setting.0, value)?;
                 let checked = tried.check();
-                // The optimizer says the same.
+                // The optimizer has the same error.
                 assert_eq!(optimizer(Recipe::new(tried)).err(), checked.clone().err());
                 checked
             });
@@ -386,7 +388,7 @@ fn every_setting_of_every_schedule_is_tried() {
     }
 }
 
-/// Settings that are out of range by another, or as a list.
+/// Settings whose range depends on another setting, and lists.
 #[test]
 fn settings_that_do_not_fit_each_other_are_refused() {
     let text = "is out of range: momentum above 0 and dampening 0";
@@ -464,7 +466,8 @@ fn a_text_that_is_no_value_is_refused() {
     assert_eq!(adam, Adam::default());
 }
 
-/// Settings of which each is in its range, and what a step makes of them is not: times a gradient of 0 it would be NaN.
+/// Settings that are each in their range, but whose combination in a step is not: multiplied by a gradient of 0 it would be
+/// NaN.
 #[test]
 fn numbers_of_a_step_beyond_single_precision_are_refused() {
     let adam = |lr, beta1| Adam { lr, betas: (beta1, 0.5), ..Default::default() };
@@ -487,7 +490,7 @@ fn numbers_of_a_step_beyond_single_precision_are_refused() {
     assert_eq!(rows, format!("decay of step 2 = -1e46 is out of range: {IN_SINGLE}"));
 }
 
-/// A bound of infinity measures the norm: a step has the bits of one without a clip.
+/// An infinite bound only measures the norm: a step has the bits of a step without a clip.
 #[test]
 fn an_infinite_bound_of_the_norm_only_measures() {
     for engine in crate::common::engines::all() {
@@ -523,14 +526,14 @@ fn an_infinite_bound_of_the_norm_only_measures() {
     }
 }
 
-/// What a recipe adds to a rule, and the message.
+/// Modifiers of a recipe, and their messages.
 #[test]
 fn bad_settings_of_a_recipe_are_named_with_their_range() {
     let plain = || Recipe::new(Sgd::default());
     let clip = |kind| move |max| plain().clip(Clip::Norm { max, kind });
     let scale = |rule: LossScale| plain().loss_scale(rule);
     let standard = LossScale::default();
-    /// A field, a recipe with a value of it, and the values that are refused with those that are allowed.
+    /// A field, a recipe with a value of it, the refused values, and the allowed values.
     type Case<'a> = (&'a str, &'a dyn Fn(f64) -> Recipe, &'a [(&'a str, &'a str)]);
     let not_positive = [("0", "finite and above 0"), ("-1", "finite and above 0")];
     let not_finite = [("NaN", "finite and above 0"), ("inf", "finite and above 0"), ("-inf", "finite and above 0")];

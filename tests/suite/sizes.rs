@@ -1,4 +1,4 @@
-//! Arenas and tensors larger than a binding are computed as if there were no bindings: on all elements equal to the oracle.
+//! Arenas and tensors larger than a binding have the results of the oracle in all elements.
 
 use crate::common::compare::{assert_close, assert_same_bits};
 use crate::common::engines;
@@ -9,7 +9,7 @@ use thalweg::gpu::{GpuOptions, Slice, SliceTensor};
 use thalweg::plan::Program;
 use thalweg::{Optimizer, Real, Recipe, Result, Sgd, wgpu};
 
-/// Numbers that repeat after a length that no power of two divides, so that an element out of place is another number.
+/// Numbers that repeat after an odd length, so that a misplaced element has another value.
 fn pattern(seed: u64, len: usize) -> Vec<f32> {
     let numbers = numbers(seed, 65_521);
     (0..len).map(|i| numbers[i % numbers.len()]).collect()
@@ -30,7 +30,7 @@ fn step<P: Program>(optimizer: &mut Optimizer<P>, params: &[f32], grads: &[f32])
     Ok((optimizer.params("w")?, report.norm))
 }
 
-/// Compares with the oracle: the coefficient is off by what sums of so many squares are, the parameter is rounded twice.
+/// Compares with the oracle. The coefficient has the error of a sum of so many squares, and the parameter is rounded twice.
 fn check<P: Program<Float = f32>>(what: &str, optimizer: &mut Optimizer<P>, len: usize) -> Result<Vec<f32>> {
     let (params, grads) = (pattern(1, len), pattern(2, len));
     let mut oracle = Optimizer::new(&Cpu::<f64>::default(), recipe(), &[("w", &[len])])?;
@@ -55,7 +55,7 @@ fn an_arena_of_several_segments_equals_the_oracle() -> Result<()> {
     check("300 MiB", &mut optimizer, len).map(drop)
 }
 
-/// 160 MiB in one buffer of somebody else's. The engines' f32 agree in the bits where nothing is summed; here they are compared
+/// 160 MiB in one buffer of the program. Where nothing is summed, the bits of the f32 engines agree; here they are compared
 /// with the oracle, and slices with an arena.
 #[test]
 fn a_foreign_tensor_larger_than_a_binding_equals_the_oracle() -> Result<()> {

@@ -1,4 +1,4 @@
-//! A step with a bad gradient changes nothing but its count: not the parameters, not the state, not what comes after.
+//! A step with a bad gradient changes only its count: not the parameters, not the state, and not later steps.
 
 use crate::common::compare::assert_same_bits;
 use crate::common::engines::{self, AnyEngine, AnyProgram};
@@ -67,7 +67,7 @@ fn a_run_with_bad_steps_is_the_run_without_them() {
     }
 }
 
-/// How a recipe comes to look for bad steps, and whether with a loss scale. Scales are powers of two, which leave no trace in the bits.
+/// The recipes that look for bad steps, and whether they have a loss scale. Scales are powers of two, which do not change bits.
 /// A rule that takes norms of the gradients allows no other norm and no bound on elements.
 fn guards(rules: &[Box<dyn AnyRule>]) -> Vec<(&'static str, bool, Recipe)> {
     let plain = Recipe::population(rules.iter().cloned());
@@ -89,8 +89,8 @@ fn guards(rules: &[Box<dyn AnyRule>]) -> Vec<(&'static str, bool, Recipe)> {
     guards
 }
 
-/// Steps 1, 2, 5 and the last are bad in lane 1. With a loss scale each run has gradients by its own scale, which is another one
-/// after a bad step.
+/// Steps 1, 2, 5 and the last are bad in lane 1. With a loss scale, the gradients of each run are multiplied by its own scale,
+/// which changes after a bad step.
 #[test]
 fn a_run_with_bad_steps_is_the_run_without_them_under_every_guard() {
     const LAST: usize = 12;
@@ -137,7 +137,7 @@ fn a_run_with_bad_steps_is_the_run_without_them_under_every_guard() {
     }
 }
 
-/// More bad steps in a row than there are rows ahead: the next good step is still the first.
+/// More bad steps in a row than rows are written ahead: the next good step is still the first step.
 #[test]
 fn a_long_row_of_bad_steps_leaves_no_trace() {
     let grads = grads();
@@ -182,7 +182,7 @@ fn the_norm_of_a_bad_gradient_is_reported() {
     }
 }
 
-/// The sum of squares leaves f32 before the gradients do, and the step is taken all the same.
+/// The sum of squares is out of the range of f32, but the gradients are not, so the step is made.
 #[test]
 fn a_sum_of_squares_beyond_f32_is_not_skipped() {
     for engine in [engines::cpu(), engines::gpu()] {

@@ -1,4 +1,4 @@
-//! Optimizers over slices of buffers that somebody else owns.
+//! Optimizers over slices of buffers that the program owns.
 
 use crate::common::compare::assert_same_bits;
 use crate::common::groups::grouped_by;
@@ -10,7 +10,7 @@ use thalweg::{
     Sgd, SumOrder, wgpu,
 };
 
-/// Tensors around every limit of a block and a chunk, an empty one among them.
+/// Tensors with lengths around those of a block and a chunk, and an empty one.
 const SIZES: [usize; 9] = [1, 3, 64, 65, 0, 4095, 4097, 127, 10_000];
 
 /// Their shapes: vectors, matrices, a stack of matrices.
@@ -49,7 +49,7 @@ fn tensor(i: usize, params: Slice, grads: Slice) -> SliceTensor {
     SliceTensor { name: name(i), shape: SHAPES[i].to_vec(), params, grads }
 }
 
-/// All slices in one buffer: parameters and gradients by turns, with odd gaps, the last tensor first.
+/// All slices in one buffer: parameters and gradients in turns, with odd gaps, the last tensor first.
 fn in_one_buffer(gpu: &Gpu) -> Vec<SliceTensor> {
     let shared = buffer(gpu, 2 * SIZES.iter().sum::<usize>() + 20 * SIZES.len(), USAGE);
     let mut at = 1;
@@ -194,7 +194,7 @@ fn a_layout_of_other_tensors_is_refused() -> Result<()> {
     Ok(())
 }
 
-/// Rules that scale each tensor before and after the rule among them, and rules of matrices.
+/// This includes rules that scale each tensor before and after the rule, and rules of matrices.
 #[test]
 fn wherever_tensors_lie_the_bits_are_the_same() -> Result<()> {
     let lars = Lars { momentum: 0.9, weight_decay: 0.1, trust_coefficient: 0.1, ..Default::default() };
@@ -209,7 +209,7 @@ fn wherever_tensors_lie_the_bits_are_the_same() -> Result<()> {
         ("Adafactor", Recipe::new(adafactor).skip_bad()),
     ];
     for (limits, gpu) in [("all limits", gpu()), ("small bindings", small_gpu())] {
-        // What these keep beside the arenas is larger than a small binding.
+        // The further buffers of these rules are larger than a small binding.
         let of_matrices = |rule| limits == "small bindings" && ["Muon", "Adafactor"].contains(&rule);
         for (rule, recipe) in recipes.iter().filter(|(rule, _)| !of_matrices(rule)) {
             let (expected, report) = run(owned(&gpu, recipe.clone()), 1);
@@ -225,7 +225,7 @@ fn wherever_tensors_lie_the_bits_are_the_same() -> Result<()> {
     Ok(())
 }
 
-/// A binding that could reach the first rows of a matrix beside another tensor, and not the last.
+/// A binding that, beside another tensor, could reach the first rows of a matrix but not the last.
 #[test]
 fn a_matrix_that_fits_a_binding_is_reached_in_one_piece() -> Result<()> {
     let gpu = small_gpu();
@@ -253,7 +253,7 @@ fn a_matrix_that_fits_a_binding_is_reached_in_one_piece() -> Result<()> {
     Ok(())
 }
 
-/// Rules of matrices need each in one piece; others take it in as many as there have to be.
+/// Rules of matrices need each matrix in one piece; other rules take it in as many pieces as necessary.
 #[test]
 fn a_matrix_beyond_a_binding_is_refused_where_it_has_to_be_in_one_piece() -> Result<()> {
     let gpu = small_gpu();
@@ -288,10 +288,11 @@ fn assert_same_arrays(what: &str, found: &[Vec<f32>], expected: &[Vec<f32>]) {
     }
 }
 
-/// More lanes than share a segment where bindings have the bytes below.
+/// More lanes than fit into a segment with bindings of the size below.
 const LANES: usize = 5;
 
-/// Bytes of a binding that holds the planes of three lanes, and not quite of four, whose slices without padding it would hold.
+/// Bytes of a binding that holds the planes of three lanes but not of four, although it would hold the slices of four, which
+/// have no padding.
 const THREE_LANES: u64 = 292 << 10;
 
 /// Every lane's slices in one pair of buffers, with odd gaps, the last tensor first.
@@ -356,7 +357,7 @@ fn populations(lanes: usize) -> [(&'static str, Recipe); 5] {
     ]
 }
 
-/// Norm, control and update where a binding holds everything; else a norm and an update for each segment of planes.
+/// A norm, a control and an update if a binding holds everything; else a norm and an update for each segment of planes.
 #[test]
 fn lanes_in_one_pair_of_buffers_share_dispatches() -> Result<()> {
     let dispatches = |gpu: &Gpu| -> Result<usize> {
@@ -368,7 +369,7 @@ fn lanes_in_one_pair_of_buffers_share_dispatches() -> Result<()> {
     Ok(())
 }
 
-/// Runs `change` on good lanes and returns the error that comes of it.
+/// Changes good lanes with `change` and returns the error.
 fn refused_lanes(change: impl FnOnce(&mut Vec<Vec<SliceTensor>>)) -> String {
     let gpu = gpu();
     let mut lanes = lanes_in_one_pair(&gpu);
@@ -403,7 +404,7 @@ fn lanes_that_differ_are_refused_by_name() {
     );
 }
 
-/// What a step consists of.
+/// The calls that make up a step.
 #[derive(Debug, Clone, Copy)]
 enum Do {
     Accumulate,
@@ -515,10 +516,10 @@ fn what_goes_with_a_rule_is_that_of_an_arena() -> Result<()> {
     Ok(())
 }
 
-/// Its name, a recipe, and what a step consists of.
+/// A name, a recipe, and the calls that make up a step.
 type Case = (&'static str, Recipe, &'static [Do]);
 
-/// A recipe, and with what may go with it, in so many lanes.
+/// A recipe, and the recipe with each modifier, in so many lanes.
 fn modified(lanes: usize) -> (Recipe, [Case; 13]) {
     use Do::{Accumulate, Ascend, Inspect, Step};
     let lane = |lane: usize| Sgd { lr: 0.1 * (1 + lane) as f64, momentum: 0.9, ..Default::default() };
@@ -544,7 +545,7 @@ fn modified(lanes: usize) -> (Recipe, [Case; 13]) {
     (sgd(), cases)
 }
 
-/// What a buffer holds: as a tensor of its own it can be read.
+/// The contents of a buffer, which is read as a tensor of its own.
 fn contents(gpu: &Gpu, all: &wgpu::Buffer) -> Result<Vec<f32>> {
     let len = all.size() as usize / 4;
     let params = Slice { buffer: all.clone(), offset: 0, len };
@@ -553,7 +554,7 @@ fn contents(gpu: &Gpu, all: &wgpu::Buffer) -> Result<Vec<f32>> {
     Optimizer::over_slices(gpu, Recipe::new(Sgd::default()), &[look])?.params("all")
 }
 
-/// Parameters and gradients, in one buffer or in two, of one lane or of several: all else keeps its 7.5.
+/// Parameters and gradients, in one buffer or in two, of one lane or of several: all other elements keep their 7.5.
 #[test]
 fn nothing_beside_the_slices_is_written() -> Result<()> {
     let gpu = gpu();
@@ -566,7 +567,7 @@ fn nothing_beside_the_slices_is_written() -> Result<()> {
         let recipe = Recipe::population(vec![Adam::default(); lanes.len()]).centralise().zero_grads().clip_norm(1.0);
         let mut optimizer = Optimizer::over_lanes(&gpu, recipe, &lanes)?;
         for (lane, tensors) in lanes.iter().enumerate() {
-            // Gradients that differ, or a matrix would stay where it is.
+            // The gradients differ from element to element, or a matrix would not move.
             for (i, tensor) in tensors.iter().enumerate() {
                 optimizer.lane(lane)?.set_grads(&tensor.name, &numbers(i as u64, tensor.grads.len))?;
             }
@@ -594,7 +595,7 @@ fn encoded_steps_are_submitted_by_the_host_and_wait_for_nothing() -> Result<()> 
     for optimizer in [&mut encoded, &mut stepped] {
         optimizer.set_grads(&name(8), &numbers(1, SIZES[8]))?;
     }
-    // More steps than the ring of rows is long, several to a submission.
+    // More steps than the ring of rows has places, several in a submission.
     for _ in 0..100 {
         let mut encoder = gpu.device().create_command_encoder(&Default::default());
         (0..6).try_for_each(|_| encoded.encode_step(&mut encoder))?;
@@ -620,7 +621,8 @@ fn too_many_steps_that_nobody_submits_are_an_error() -> Result<()> {
     optimizer.encode_step(&mut encoder)
 }
 
-/// Also with some that were submitted in between. One that is submitted although it was forgotten does not confuse the count.
+/// This holds also if some steps were submitted in between. A step that is submitted although it was forgotten does not break
+/// the count.
 #[test]
 fn steps_of_dropped_encoders_are_forgotten_on_request() -> Result<()> {
     let gpu = gpu();
@@ -639,7 +641,7 @@ fn steps_of_dropped_encoders_are_forgotten_on_request() -> Result<()> {
         gpu.queue().submit([record(&mut dropping, 7)?.finish()]);
         let dropped: Vec<_> = (0..249).map(|_| record(&mut dropping, 1)).collect::<Result<_>>()?;
         late = dropped.into_iter().next();
-        // What was submitted is asked for, so there is room for as many.
+        // The count of submitted steps is requested, so there is room for as many more.
         (0..7).try_for_each(|_| record(&mut dropping, 1).map(drop))?;
         assert!(matches!(record(&mut dropping, 1), Err(thalweg::Error::NotSubmitted { .. })), "round {round}");
         assert!(matches!(dropping.step(), Err(thalweg::Error::NotSubmitted { .. })), "round {round}");
@@ -654,7 +656,7 @@ fn steps_of_dropped_encoders_are_forgotten_on_request() -> Result<()> {
     for _ in 0..40 {
         gpu.queue().submit([record(&mut dropping, 20)?.finish()]);
     }
-    // The answer that this waits for holds that step too, and is believed.
+    // The answer that this waits for includes that step, and is used.
     dropping.forget_recorded()?;
     dropping.steps(300)?;
     plain.steps(1_100)?;
@@ -686,7 +688,7 @@ fn a_forgotten_step_takes_its_micro_batches_and_its_ascent_along() -> Result<()>
     Ok(())
 }
 
-/// As documented: what the device looks up when a step runs is what it is then.
+/// As documented: values that the device reads when a step runs are those of that moment.
 #[test]
 fn changes_reach_steps_that_are_recorded_and_not_submitted() -> Result<()> {
     let gpu = gpu();
@@ -710,7 +712,7 @@ fn changes_reach_steps_that_are_recorded_and_not_submitted() -> Result<()> {
     Ok(())
 }
 
-/// What is refused has used up no micro-batch.
+/// A refused call uses up no micro-batch.
 #[test]
 fn a_refused_step_keeps_its_micro_batches() -> Result<()> {
     let gpu = gpu();
@@ -747,7 +749,7 @@ fn dispatches_do_not_grow_with_tensors_in_one_buffer() -> Result<()> {
     Ok(())
 }
 
-/// A step needs no copies of slices; reading and writing them does, and says what is missing.
+/// A step needs no copies of slices. Reading and writing them does, and the error says which usage is missing.
 #[test]
 fn buffers_that_cannot_be_copied_are_stepped_and_not_read() -> Result<()> {
     let gpu = gpu();
@@ -769,7 +771,7 @@ fn buffers_that_cannot_be_copied_are_stepped_and_not_read() -> Result<()> {
     Ok(())
 }
 
-/// Runs `change` on good slices and returns the error that comes of it.
+/// Changes good slices with `change` and returns the error.
 fn refused(change: impl FnOnce(&Gpu, &mut Vec<SliceTensor>)) -> String {
     let gpu = gpu();
     let mut tensors = in_many_buffers(&gpu);
@@ -856,7 +858,7 @@ fn a_buffer_of_another_gpu_is_refused_by_name() {
     }
 }
 
-/// Instances number their buffers alike; this number is one that the device's instance never gave.
+/// Different instances use the same numbers for buffers; this buffer has a number that the device's instance never used.
 #[test]
 fn a_buffer_that_the_instance_does_not_know_is_refused_by_name() {
     let instance = wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle());
@@ -892,7 +894,8 @@ fn trained(mut optimizer: Optimizer<GpuProgram>, len: usize) -> Result<Vec<f32>>
     optimizer.params("w")
 }
 
-/// WebGPU refuses a dispatch whose writable windows overlap once their starts are rounded down. Where they would, they are one.
+/// WebGPU refuses a dispatch whose writable windows overlap after their starts are rounded down. Windows that would overlap are
+/// joined.
 #[test]
 fn parameters_and_gradients_may_touch_at_every_distance() -> Result<()> {
     let gpu = gpu();
@@ -917,8 +920,8 @@ fn orders() -> Vec<[usize; 4]> {
     all.filter(|order| (0..4).all(|wanted| order.contains(&wanted))).collect()
 }
 
-/// Parameters and gradients of two tensors of two lanes in one buffer, in every order, at every kind of distance. No window that is
-/// written may overlap another: a program that has such is refused.
+/// Parameters and gradients of two tensors of two lanes in one buffer, in every order, at every kind of distance. No written
+/// window may overlap another: WebGPU would refuse the program.
 #[test]
 fn slices_may_lie_in_any_order() -> Result<()> {
     let lens = [3, 70];
@@ -969,7 +972,7 @@ fn slices_may_lie_in_any_order() -> Result<()> {
     Ok(())
 }
 
-/// A matrix has to be in one piece, and together with the other slice that it touches.
+/// A matrix has to be in one piece, together with the slice that it touches.
 #[test]
 fn a_matrix_that_touches_its_gradients_says_what_both_take() {
     let gpu = gpu_with_bindings(64 << 10);
@@ -992,7 +995,7 @@ fn a_matrix_that_touches_its_gradients_says_what_both_take() {
     }
 }
 
-/// Where one binding cannot hold both, buckets are cut until windows do not touch.
+/// If one binding cannot hold both, buckets are cut until windows do not touch.
 #[test]
 fn parameters_and_gradients_that_touch_are_cut_where_a_binding_holds_no_both() -> Result<()> {
     let gpu = gpu_with_bindings(64 << 10);
@@ -1008,7 +1011,7 @@ fn parameters_and_gradients_that_touch_are_cut_where_a_binding_holds_no_both() -
     Ok(())
 }
 
-/// A run over slices goes on over others: its state is that of an arena.
+/// A run over slices can go on over other slices: its state is that of an arena.
 #[test]
 fn the_state_of_slices_is_that_of_an_arena() -> Result<()> {
     let adam = || Recipe::new(Adam { lr: 0.1, ..Default::default() });
@@ -1045,7 +1048,7 @@ fn the_state_of_slices_is_that_of_an_arena() -> Result<()> {
         let state = over.state_dict()?;
         assert!(state == own.state_dict()?, "{what}: the state of an arena");
         let mut other = Optimizer::over_slices(&gpu, recipe, &in_many_buffers(&gpu))?;
-        // Another past, which must not show.
+        // It has made other steps before, which must not matter.
         advance(&mut other, 7..8)?;
         other.load_state_dict(&state)?;
         for optimizer in [&mut own, &mut over, &mut other] {

@@ -1,4 +1,4 @@
-//! Search spaces: their text, what they refuse, and points of them.
+//! Search spaces: their text form, their errors, and their points.
 
 use thalweg::sweep::{Domain, Parameter, Point, SearchSpace, Value};
 
@@ -145,7 +145,7 @@ fn shares_are_spread_as_the_domain_says() {
     assert_eq!([0.0, 0.49, 0.51, 1.0].map(|u| domain("logint:1:4").at(u)), [1, 1, 2, 4].map(Value::Int));
     assert_eq!([0.0, 0.3, 1.0].map(|u| domain("step:0:0.3:0.1").at(u)), [0.0, 0.1, 0.3].map(Value::Float));
     assert_eq!([0.0, 0.5, 1.0].map(|u| domain("choice:a,b").at(u)), ["a", "b", "b"].map(Value::from));
-    // A share leads to the value that it is the share of.
+    // The share of a value leads back to the value.
     for text in ["uniform:-1:3", "log:1e-4:1e-2", "int:1:4", "int:32:256:32", "logint:8:512", "step:0:0.5:0.1", "choice:a,b,c"]
     {
         let domain = domain(text);

@@ -1,4 +1,4 @@
-//! State goes in as well as out: a run that is taken up elsewhere has the bits of one that was never interrupted.
+//! State can be loaded as well as read: a run that goes on elsewhere has the bits of one that was not interrupted.
 
 use crate::common::compare::assert_same_bits;
 use crate::common::engines;
@@ -13,13 +13,13 @@ use thalweg::{
 };
 
 const TENSORS: [(&str, &[usize]); 3] = [("matrix", &[6, 11]), ("vector", &[70]), ("last", &[1])];
-/// Steps before a run is interrupted and after it: beyond a request for the device's counters.
+/// The steps before and after the interruption: enough for a request for the device's counters.
 const BEFORE: usize = 37;
 const AFTER: usize = 5;
 
 type Modify = fn(Recipe) -> Recipe;
 
-/// What goes with a rule, each alone or with what it needs.
+/// The modifiers, each alone or with those that it needs.
 fn modifiers() -> Vec<(&'static str, Modify)> {
     vec![
         ("nothing", |recipe| recipe),
@@ -44,7 +44,7 @@ fn modifiers() -> Vec<(&'static str, Modify)> {
     ]
 }
 
-/// A run with gradients of its own, some of which are not finite where the recipe skips such.
+/// A run with its own gradients, some of which are not finite if the recipe skips bad steps.
 struct Run<'a, P> {
     optimizer: Optimizer<P>,
     recipe: &'a str,
@@ -114,10 +114,10 @@ fn assert_same<F: Real>(what: &str, found: &State<F>, expected: &State<F>) {
     }
 }
 
-/// Interrupts a run and goes on elsewhere; false where the recipe is refused.
+/// Interrupts a run and goes on elsewhere; false if the recipe is refused.
 fn check<E: Engine>(engine: &E, name: &str, rule: &dyn AnyRule, (modifier, modify): (&str, Modify)) -> Result<bool> {
     let recipe = modify(Recipe::population([rule.boxed(), rule.boxed()]));
-    // What has no meaning together is refused, which other tests are about.
+    // Invalid combinations are refused; other tests check that.
     let Ok(mut whole) = new(engine, &recipe, modifier) else { return Ok(false) };
     let what = format!("{}: {name} with {modifier}", engine.describe());
     (0..BEFORE).try_for_each(|_| whole.step())?;
@@ -131,7 +131,7 @@ fn check<E: Engine>(engine: &E, name: &str, rule: &dyn AnyRule, (modifier, modif
     }
     let state = whole.optimizer.state_dict()?;
     let mut resumed = new(engine, &recipe, modifier)?;
-    // Another past, which must not show.
+    // It has made other steps before, which must not matter.
     resumed.step()?;
     resumed.made = whole.made;
     resumed.optimizer.load_state_dict(&state)?;
@@ -184,7 +184,7 @@ fn every_rule_with_every_modifier_goes_on_on_the_cpu() -> Result<()> {
     every_pair(&Cpu::<f32>::default())
 }
 
-/// Pipelines take long to make: every rule with one modifier after the other in turn, and Adam with all.
+/// Pipelines take long to compile, so each rule is tried with one of the modifiers in turn, and Adam with all of them.
 #[test]
 fn rules_and_modifiers_go_on_on_the_gpu() -> Result<()> {
     let (engine, modifiers) = (engines::gpu(), modifiers());
@@ -227,7 +227,7 @@ fn micro_batches_and_ascents_before_a_step_are_part_of_it() -> Result<()> {
     Ok(())
 }
 
-/// An answer about what was before must not be taken for one about what is now.
+/// An answer from before the load must not count as one from after it.
 #[test]
 fn answers_under_way_are_forgotten() -> Result<()> {
     let recipe = Recipe::population([0.1, 0.2].map(|lr| Adam { lr, ..Default::default() }));
@@ -247,7 +247,8 @@ fn answers_under_way_are_forgotten() -> Result<()> {
     Ok(())
 }
 
-/// As many steps, of which others were skipped, and another rate: an answer from before would let the host think that rows are there.
+/// The same number of steps, but other skipped steps and another rate: with an old answer the host would think that the rows
+/// are already written.
 #[test]
 fn an_answer_of_as_many_steps_is_forgotten_too() -> Result<()> {
     for engine in [engines::cpu(), engines::gpu()] {
@@ -270,7 +271,7 @@ fn an_answer_of_as_many_steps_is_forgotten_too() -> Result<()> {
     Ok(())
 }
 
-/// Settings that were changed as a whole, of which each is out of the range that the others have in the recipe.
+/// Settings that were changed together: each alone would be out of range with the recipe's other settings.
 #[test]
 fn settings_beyond_those_of_the_recipe_are_taken_up() -> Result<()> {
     for engine in [engines::cpu(), engines::gpu()] {
@@ -333,7 +334,7 @@ fn a_state_that_does_not_fit_changes_nothing() -> Result<()> {
     Ok(())
 }
 
-/// Rules share buffers of planes, in which each keeps what it has.
+/// Rules share buffers of planes; each rule has its own part.
 #[test]
 fn planes_are_named_by_the_rule_of_their_tensor() -> Result<()> {
     let rules = || {
@@ -441,7 +442,7 @@ fn loss_scales_and_slow_weights_can_be_set() -> Result<()> {
     Ok(())
 }
 
-/// All lanes at once are what they are one by one; names among very many are found at once.
+/// Reading and writing all lanes at once equals doing so one by one; a name among very many is found quickly.
 #[test]
 fn all_lanes_are_read_and_written_at_once() -> Result<()> {
     for engine in [engines::cpu(), engines::gpu(), engines::small_bindings()] {

@@ -33,7 +33,8 @@ fn mean_after_a_fall<E: Engine>(engine: &E, storage: Storage) -> Result<f64> {
     Ok(v.iter().map(|v| v.as_f64()).sum::<f64>() / v.len() as f64)
 }
 
-/// A step changes v by a thousandth of its distance, which is less than half a unit of bfloat16: rounded to the nearest it stands still.
+/// A step changes v by a thousandth of its distance from the mean, which is less than half a unit of bfloat16: rounded to the
+/// nearest, v would not change.
 fn follows<E: Engine>(engine: &E) -> Result<()> {
     let [wide, narrow] = [mean_after_a_fall(engine, Storage::F32)?, mean_after_a_fall(engine, Storage::Bf16)?];
     assert!((narrow - wide).abs() <= 0.02 * wide, "{}: {narrow} found, {wide} in single precision", engine.describe());
@@ -70,8 +71,9 @@ fn run<E: Engine>(engine: &E, recipe: Recipe, rule: &dyn AnyRule) -> Vec<(&'stat
     model.arrays(0)
 }
 
-/// Engines differ in the last bits of single precision. So a number next to the border between two roundings may go the other way: about one
-/// in 65,536 / 16 in a step. What follows from it differs by a unit of bfloat16, and all other elements by what they differ by without.
+/// Engines differ in the last bits of single precision. So a number next to the border between two roundings may go the other
+/// way: about one in 65,536 / 16 in a step. Such an element then differs by a unit of bfloat16; all others differ as much as in
+/// single precision.
 #[test]
 fn engines_round_alike() {
     let near = |a: f64, b: f64, unit: f64| (a - b).abs() <= unit * a.abs().max(b.abs());
@@ -91,7 +93,7 @@ fn engines_round_alike() {
     }
 }
 
-/// What is rounded is what is kept, not the step: the first step is that of single precision.
+/// The state is rounded, not the step: the first step is that of single precision.
 #[test]
 fn the_first_step_has_the_bits_of_single_precision() -> Result<()> {
     for engine in [engines::cpu(), engines::gpu()] {
@@ -176,7 +178,7 @@ fn any_number_of_threads_gives_the_same_bits() -> Result<()> {
     Ok(())
 }
 
-/// A file has floats, so that anything reads it; they are those of 16 bits, and come back as such.
+/// A file has 32-bit floats, so that any program can read it. Their values are those of 16 bits, and are loaded unchanged.
 #[test]
 fn files_bring_back_every_bit_and_fit_other_storages() -> Result<()> {
     let tensors: [(&str, &[usize]); 2] = [("a", &[7, 11]), ("b", &[1])];
@@ -203,7 +205,7 @@ fn files_bring_back_every_bit_and_fit_other_storages() -> Result<()> {
             assert_same_bits(plane, &resumed.state(tensor, plane)?, &whole.state(tensor, plane)?);
         }
         assert_same_bits("parameters", &resumed.params("a")?, &whole.params("a")?);
-        // From single precision to 16 bits: to the nearest.
+        // From single precision to 16 bits, values are rounded to the nearest.
         let mut wide = new(Storage::F32)?;
         grads(&mut wide)?;
         wide.steps(3)?;

@@ -1,4 +1,4 @@
-//! Which trials go on, stop, or take over others.
+//! Strategies: which trials go on, stop, or are copied.
 
 use thalweg::sweep::{
     Bracket, FoldStopping, Goal, Halving, Hyperband, MedianStopping, Patience, Point, PopulationBased, Score, SearchSpace,
@@ -25,7 +25,7 @@ fn rungs_are_those_of_the_papers() {
         vec![(5, 81)],
     ];
     assert_eq!(found, expected);
-    // Ranges that are no power: the last rung has all steps, the first at least the least.
+    // Ranges that are not a power of η: the last rung has all steps, the first at least `min_steps`.
     let odd = Halving { min_steps: 10, max_steps: 1000, eta: 4 };
     assert_eq!(rungs(&odd.bracket(64).expect("a bracket")), [(64, 16), (16, 63), (4, 250), (1, 1000)]);
     let single = Halving { min_steps: 7, max_steps: 7, eta: 2 };
@@ -72,7 +72,7 @@ fn the_best_are_promoted_and_what_failed_is_not() {
     let results = [(8, 0.3), (3, f64::NAN), (5, 0.1), (1, 0.3), (7, f64::NEG_INFINITY), (2, 0.2), (4, 0.9), (6, 0.8), (0, 0.7)];
     assert_eq!(bracket.promoted(0, Goal::Minimize, &results), [5, 2, 1]);
     assert_eq!(bracket.promoted(0, Goal::Maximize, &results), [4, 6, 0]);
-    // In any order, the same.
+    // The result is the same for any order.
     let mut turned = results;
     turned.reverse();
     assert_eq!(bracket.promoted(0, Goal::Minimize, &turned), [5, 2, 1]);
@@ -93,7 +93,7 @@ fn the_median_of_running_means_stops() {
     let curves: [&[f64]; 4] = [&[3.0, 2.0, 1.0], &[4.0, 4.0, 4.0], &[6.0, 6.0, 6.0], &[9.0, 4.5, 9.0]];
     let rule = MedianStopping::default();
     assert!(rule.stops(Goal::Minimize, &scores(&curves), 3, 3));
-    // Its best counts, not its newest; and it has to be worse, not equal.
+    // The best score of the trial counts, not the newest; and it stops only if it is worse, not if equal.
     let mut better = curves;
     better[3] = &[9.0, 4.0, 9.0];
     assert!(!rule.stops(Goal::Minimize, &scores(&better), 3, 3));
@@ -109,7 +109,7 @@ fn the_median_of_running_means_stops() {
     assert!(!late.stops(Goal::Minimize, &scores(&curves), 3, 1) && late.stops(Goal::Minimize, &scores(&curves), 3, 2));
     let fast: [&[f64]; 4] = [&[100.0, 1.0], &[100.0, 1.0], &[100.0, 1.0], &[2.0, 2.0]];
     assert!(late.stops(Goal::Minimize, &scores(&fast), 3, 2) && !rule.stops(Goal::Minimize, &scores(&fast), 3, 2));
-    // Others that have not come so far do not count, and too few others stop nobody.
+    // Trials with fewer steps do not count, and with too few others no trial stops.
     let short: [&[f64]; 4] = [&[3.0, 2.0], &[4.0, 4.0, 4.0], &[6.0, 6.0, 6.0], &[9.0, 9.0, 9.0]];
     assert!(!rule.stops(Goal::Minimize, &scores(&short), 3, 3));
     assert!(MedianStopping { min_trials: 2, ..rule }.stops(Goal::Minimize, &scores(&short), 3, 3));
@@ -147,7 +147,7 @@ fn patience_ends() {
     let stops = |patience: usize, min_delta: f64, curve: &[f64]| Patience { patience, min_delta }.stops(Goal::Minimize, curve);
     assert!(!stops(3, 0.0, &[]) && !stops(3, 0.0, &[1.0, 1.0, 1.0]) && stops(3, 0.0, &[1.0, 1.0, 1.0, 1.0]));
     assert!(!stops(2, 0.0, &[3.0, 2.0, 2.0, 1.0]) && stops(2, 0.0, &[3.0, 2.0, 2.0, 2.0]));
-    // Little steps that are each too small add up to one that is not.
+    // Improvements that are each too small add up to one that is large enough.
     assert!(!stops(2, 0.5, &[3.0, 2.7, 2.4, 2.2]));
     assert!(stops(2, 0.5, &[3.0, 2.9, 2.8]));
     assert!(!Patience { patience: 2, min_delta: 0.0 }.stops(Goal::Maximize, &[0.1, 0.2, 0.3]));
@@ -176,7 +176,7 @@ fn losers_take_over_winners() {
     // A quarter of 8: the two that failed. The best are 1, and 3 before 6.
     assert_eq!(exploits.iter().map(|exploit| exploit.to).collect::<Vec<_>>(), [4, 7]);
     assert!(exploits.iter().all(|exploit| [1, 3].contains(&exploit.from)));
-    // More failed than a quarter: all of them. None that lives is worse off than a quarter.
+    // If more than a quarter failed, all of them are losers, and no others are.
     let many = [f64::NAN, 0.1, f64::NAN, f64::NAN, f64::NAN, 0.3, f64::NAN, f64::NAN];
     let exploits = rule.exploits(&space(), Goal::Minimize, 0, &points, &many).expect("exploits");
     assert_eq!(exploits.iter().map(|exploit| exploit.to).collect::<Vec<_>>(), [0, 2, 3, 4, 6, 7]);
@@ -185,7 +185,7 @@ fn losers_take_over_winners() {
     assert!(rule.exploits(&space(), Goal::Minimize, 0, &points[..1], &[0.5]).expect("nothing").is_empty());
     let three = rule.exploits(&space(), Goal::Maximize, 0, &points[..3], &[0.5, 0.1, 0.9]).expect("an exploit");
     assert_eq!((three.len(), three[0].from, three[0].to), (1, 2, 1));
-    // The same seed and round, the same; another round, something else.
+    // The same seed and round give the same result; another round gives another one.
     let again = |round: u64| rule.exploits(&space(), Goal::Minimize, round, &points, &metrics).expect("exploits");
     assert_eq!(again(3), again(3));
     assert!((0..20).any(|round| again(round)[0].from != again(0)[0].from));
@@ -225,7 +225,7 @@ fn parameters_move_in_their_own_scale_within_their_domain() {
     close(seen(&edge, "width"), &[8.0, 10.0]);
     close(seen(&edge, "d"), &[0.4, 0.5]);
     close(seen(&edge, "h"), &[32.0, 64.0]);
-    // What is not explored stays.
+    // Parameters that are not explored stay the same.
     assert!((0..40).all(|round| moved(&edge, round).get("kind") == Some(&Value::from("a"))));
 }
 

@@ -1,4 +1,4 @@
-//! Sums of micro-batches in a tree: who holds which nodes, and that any share of them gives the same bits.
+//! Sums of micro-batches in a tree: which rank holds which nodes, and that any division among ranks gives the same bits.
 
 use crate::common::compare::{assert_same_bits, same_bits};
 use crate::common::engines;
@@ -69,7 +69,7 @@ fn shares_are_neighbours_and_even() {
     }
 }
 
-/// The terms of the sum themselves, with their brackets, whoever holds which and in whatever order nodes arrive.
+/// The sum as a text with brackets is the same, whichever rank holds which nodes and in whatever order nodes arrive.
 #[test]
 fn any_number_of_ranks_joins_to_the_sum_of_one() {
     let mut rng = Rng::with_seed(1);
@@ -103,7 +103,7 @@ fn a_sum_without_all_its_nodes_is_none() {
     assert_eq!(Joiner::<f32>::new(2).sum(), None);
 }
 
-/// Counted message by message, for every way in which ranks and micro-batches may go together up to 4,096 ranks.
+/// Counted message by message, for all combinations of ranks and micro-batches up to 4,096 ranks.
 #[test]
 fn the_cost_of_an_exchange_is_that_of_its_messages() {
     for (micro_batches, ranks) in [8, 16, 64, 512, 4096].map(|ranks| (ranks, ranks)).into_iter().chain([
@@ -132,7 +132,7 @@ fn the_cost_of_an_exchange_is_that_of_its_messages() {
             assert_eq!(found.depth, depth(micro_batches));
         }
     }
-    // With a power of two of ranks, each with a whole node, it is no more than a ring sends.
+    // With a power of two of ranks that each have a whole node, it is at most what a ring sends.
     for power in 3..=12 {
         let ranks = 1 << power;
         let found = Exchange::new(4 * ranks, ranks);
@@ -168,7 +168,8 @@ fn len(tensor: &(&str, &[usize])) -> usize {
     tensor.1.iter().product()
 }
 
-/// The gradient of a micro-batch: sizes differ, and digits fill the float, so that the order of a sum shows in both precisions.
+/// The gradient of a micro-batch. Sizes differ and all digits of the float are used, so that the order of a sum matters in both
+/// precisions.
 fn gradient<F: Real>(seed: usize, len: usize) -> Vec<F> {
     let mut rng = Rng::with_seed(seed as u64);
     numbers(seed as u64, len).into_iter().map(|g| F::of(f64::from(g) / 3.0 * 10_f64.powi(rng.i32(-3..4)))).collect()
@@ -202,8 +203,8 @@ fn population<R: thalweg::Rule + Clone>(rule: R) -> Recipe {
     Recipe::population(vec![rule; LANES])
 }
 
-/// What a tree comes to is what a step with its sum, made by the definition in the engine's own float type, comes to; and a sum in turn is
-/// another.
+/// A step with a tree equals a step with the sum by definition in the engine's float type, and differs from a step with the sum
+/// one after the other.
 fn has_the_sum<E: Engine>(engine: &E) {
     let sgd = || population(Sgd { lr: 0.1, momentum: 0.9, ..Default::default() }).clip_norm(1.0);
     for (most, used) in [(1, 1), (2, 2), (5, 5), (8, 8), (8, 5), (8, 1), (7, 6)] {
@@ -252,7 +253,7 @@ fn rules() -> Vec<(&'static str, Recipe)> {
     ]
 }
 
-/// Ranks as programs of one process: each sums its own nodes, the nodes are joined, and all make the same step.
+/// Ranks as programs of one process: each sums its own nodes, then the nodes are joined, and all ranks make the same step.
 fn shared_steps<E: Engine>(engine: &E, recipe: &Recipe, micro_batches: usize, ranks: usize) -> Vec<Vec<E::Float>> {
     let mut all: Vec<_> = (0..ranks).map(|_| started(engine, recipe.clone(), TENSORS)).collect();
     let size = all[0].arena().len();

@@ -1,4 +1,4 @@
-//! Whole sweeps, over trainers that are formulas: what is trained, stopped, copied and written, in waves and resumed.
+//! Whole sweeps with formulas as trainers: which trials are trained, stopped, copied and written, in waves and resumed.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -17,14 +17,14 @@ fn number(point: &Point, name: &str) -> f64 {
     point.get(name).and_then(Value::as_f64).expect("a number")
 }
 
-/// Worse the farther the rate is from 0.1, better with more steps; rates from 0.8 on fail.
+/// The loss grows with the distance of the rate from 0.1 and falls with more steps; rates from 0.8 on fail.
 fn loss(job: &Job, steps: u64) -> f64 {
     let lr = number(&job.point, "lr");
     let place = 0.01 * job.fold.unwrap_or(0) as f64 + 0.001 * job.seed.unwrap_or(0) as f64;
     if lr > 0.8 { f64::NAN } else { (lr / 0.1).ln().abs() + 1.0 / steps as f64 + place }
 }
 
-/// A trainer with so much room, that ends with an error after so many calls.
+/// A trainer with a capacity, which fails after a number of calls.
 struct Formula {
     room: usize,
     calls: usize,
@@ -112,7 +112,7 @@ fn a_sweep_that_is_resumed_ends_as_if_it_had_not_stopped() {
                 Ok(())
             });
             assert_eq!(ended, Err(Error::Empty { what: "the battery".into() }));
-            // What was appended line by line is the table.
+            // The appended lines make up the table.
             let (mut read, broken) = Table::read_json_lines(&file, Path::new("t"), space(), Goal::Minimize).expect("a table");
             same(&read, &table, "read");
             assert_eq!(broken, []);
@@ -203,7 +203,7 @@ fn trials_that_are_worse_on_each_fold_are_stopped() {
         let rows = table.records().iter().filter(|record| record.trial == summary.trial).count();
         match summary.status {
             Status::Complete => assert_eq!(rows, 12),
-            // With 3 and 2 differences, all of one sign, chance is 1/8 and 1/4.
+            // With 3 and 2 differences of one sign, the probabilities are 1/8 and 1/4.
             Status::Stopped => assert_eq!(rows, 6),
             Status::Failed => assert_eq!(rows, 3),
             Status::Running => panic!("{summary:?}"),
@@ -218,7 +218,8 @@ fn trials_that_are_worse_on_each_fold_are_stopped() {
 
 #[test]
 fn a_trial_that_went_on_is_not_stopped_when_resumed() {
-    // Trial 0 leads after two folds, and 1 goes on beside it; after four folds 0 is stopped. Beside 2 alone, 1 would not have gone on.
+    // Trial 0 is best after two folds, and trial 1 goes on compared with it; after four folds trial 0 is stopped. Compared with
+    // trial 2 alone, trial 1 would have been stopped.
     const METRICS: [[f64; 5]; 3] = [[1.2, 0.1, 50.0, 50.0, 9.0], [1.1, 2.1, 0.5, 0.5, 1.0], [1.0, 2.0, 1.0, 0.4, 1.0]];
     let rule = FoldStopping { p: 0.3, min_folds: 2 };
     let sweep = Sweep { trials: 3, folds: 5, ..Sweep::new(Strategy::Folds { steps: 10, rule }) };
@@ -310,7 +311,7 @@ fn a_population_copies_winners_and_keeps_the_ancestors() {
         table.records().iter().filter_map(|record| record.parent.map(|parent| (parent, record.trial))).collect();
     assert_eq!(copies, lanes.copies);
     assert_eq!(table.records().len(), 8 * 6);
-    // A lane took over the state of its winner: its metric is that of the winner, plus ten steps with its own rate.
+    // A lane took over the state of its winner: its metric is that of the winner after ten more steps with its own rate.
     let metric = |trial: u64, rung: u64| {
         let row = table.records().iter().find(|record| (record.trial, record.rung) == (trial, rung)).expect("a row");
         (row.metric, number(&row.point, "lr"))

@@ -1,4 +1,4 @@
-//! Rules with a jump: near it an engine may take the other side than the oracle, in so many elements and no others.
+//! Rules with a jump: near the jump an engine may be on the other side than the oracle, but only in elements that are near.
 
 use crate::common::engines;
 use crate::common::model::Model;
@@ -8,7 +8,7 @@ use thalweg::{AnyRule, Lion, Real, Recipe, Rprop};
 
 const LEN: usize = 2_000;
 
-/// What each element moves by in the second of two steps.
+/// The movement of each element in the second of two steps.
 fn second_step<E: Engine>(engine: &E, rule: &dyn AnyRule, grads: [&[f32]; 2]) -> Vec<f64> {
     let mut model = Model::new(engine, Recipe::new(rule.boxed()), rule, &[grads[0].len()]);
     let after = grads.map(|grads| {
@@ -19,7 +19,7 @@ fn second_step<E: Engine>(engine: &E, rule: &dyn AnyRule, grads: [&[f32]; 2]) ->
     after[1].iter().zip(&after[0]).map(|(x, before)| x.as_f64() - before.as_f64()).collect()
 }
 
-/// Elements in which an engine differs from the oracle by more than rounding, none of which may be one that is not `near`.
+/// The elements in which an engine differs from the oracle by more than rounding. Each of them must be `near` the jump.
 fn flips(rule: &dyn AnyRule, grads: [&[f32]; 2], near: impl Fn(usize) -> bool, allowed: usize) {
     let oracle = second_step(&Cpu::<f64>::default(), rule, grads);
     let count = (0..oracle.len()).filter(|&i| near(i)).count();
@@ -32,8 +32,8 @@ fn flips(rule: &dyn AnyRule, grads: [&[f32]; 2], near: impl Fn(usize) -> bool, a
     }
 }
 
-/// Lion steps by the sign of β₁·m + (1 − β₁)·g, here of two terms that cancel but for `i − 1000` quarters of f32's resolution.
-/// Three roundings and those of β₁ and m may turn it where less than six resolutions are left.
+/// Lion steps by the sign of β₁·m + (1 − β₁)·g. Here the two terms cancel except for `i − 1000` quarters of f32's resolution.
+/// Three roundings and those of β₁ and m may change the sign where less than six units are left.
 #[test]
 fn lion_turns_only_where_its_sum_cancels() {
     let rule = Lion { lr: 1.0, weight_decay: 0.0, ..Default::default() };
@@ -50,7 +50,7 @@ fn lion_turns_only_where_its_sum_cancels() {
     flips(&rule, [&first, &second], near, 60);
 }
 
-/// Rprop looks at the sign of the product of two gradients, which f32 loses below its least normal number, and nowhere else.
+/// Rprop uses the sign of the product of two gradients, which f32 loses only below its least normal number.
 #[test]
 fn rprop_turns_only_where_its_product_vanishes() {
     let rule = Rprop { lr: 0.5, ..Default::default() };
@@ -61,7 +61,7 @@ fn rprop_turns_only_where_its_product_vanishes() {
     flips(&rule, [&first, &second], near, 600);
 }
 
-/// The comparison must be able to fail: a rule that turns elsewhere does.
+/// The comparison must be able to fail: it fails for a rule that changes its sign elsewhere.
 #[test]
 #[should_panic(expected = "are far from the switch")]
 fn a_turn_elsewhere_is_found() {

@@ -1,4 +1,4 @@
-//! The table of results: written, read, broken, and summed up.
+//! The table of results: writing, reading, broken lines and summaries.
 
 use std::path::Path;
 
@@ -101,7 +101,7 @@ fn broken_lines_are_named_and_cost_nothing_else() {
         assert_eq!(read, table(), "{broken}");
         assert_eq!(errors.iter().map(Error::to_string).collect::<Vec<_>>(), [reason]);
     }
-    // The last line is cut anywhere, as by a crash: all others are there.
+    // If the last line is cut anywhere, as by a crash, all others are read.
     let text = table().json_lines();
     let last = text.trim_end().rfind('\n').expect("lines") + 1;
     for end in last..text.len() - 1 {
@@ -125,7 +125,7 @@ fn broken_lines_are_named_and_cost_nothing_else() {
         assert_eq!(read, table(), "{broken}");
         assert_eq!(errors.iter().map(Error::to_string).collect::<Vec<_>>(), [reason]);
     }
-    // A number that is cut short is another number, so that a cut line says nothing, however much of it is there.
+    // A number that was cut short is another number, so a cut line is not used, however much of it is there.
     let text = table().csv();
     let last = text.trim_end().rfind('\n').expect("lines") + 1;
     for end in last..text.len() {
@@ -184,7 +184,7 @@ fn trials_are_summed_up_over_folds_and_seeds() {
         add(0, fold, 0, 0.1, Status::Running);
         add(0, fold, 1, metric, Status::Complete);
     }
-    // Better, but it was stopped; better, but a fold failed; the same, but later.
+    // Trials that are better but were stopped, better but with a failed fold, or equal but later.
     add(1, 0, 0, 0.99, Status::Stopped);
     add(2, 0, 1, 0.99, Status::Complete);
     add(2, 1, 0, f64::NAN, Status::Complete);
@@ -198,7 +198,7 @@ fn trials_are_summed_up_over_folds_and_seeds() {
     let statuses: Vec<Status> = summaries.iter().map(|summary| summary.status).collect();
     assert_eq!(statuses, [Status::Complete, Status::Stopped, Status::Failed, Status::Complete]);
     assert_eq!(table.best().map(|best| best.trial), Some(0));
-    // Without any that is complete, of those that were stopped last.
+    // If no trial is complete, the best is one of those that were stopped last.
     let mut table = Table::new(space(), Goal::Maximize);
     assert_eq!(table.best(), None);
     for (trial, steps, metric) in [(0, 10, 0.9), (1, 30, 0.5), (2, 30, 0.6)] {

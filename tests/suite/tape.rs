@@ -12,7 +12,7 @@ fn floats(seed: u64, shape: &[usize]) -> Input {
     Input::Floats(shape.to_vec(), doubles(seed, shape.iter().product()))
 }
 
-/// A model and its inputs: what it returns is summed with weights, so that every element has a slope of its own.
+/// A model and its inputs. Its output is summed with weights, so that every element has its own slope.
 type Case = (&'static str, Vec<Input>, fn(&mut Tape, &[Value]) -> Value);
 
 fn cases() -> Vec<Case> {
@@ -123,7 +123,7 @@ fn every_engine_computes_the_same_alone_and_in_lanes() {
             for (found, right) in numbers(&alone[0]).iter().zip(numbers(&right)) {
                 let largest = right.iter().fold(0.0, |largest: f64, x| largest.max(x.abs()));
                 for (found, right) in found.iter().zip(right) {
-                    // Some tens of operations on values of a few units.
+                    // A few dozen operations on values of a few units.
                     assert!((found - right).abs() <= 3e-6 * largest.max(1.0), "{what}: {}: {found}, not {right}", engine.name);
                 }
             }
@@ -161,7 +161,7 @@ fn mistakes_are_found_while_recording_and_name_layer_and_shapes() {
         },
         "head: head.w: [3] found, [2] expected",
     );
-    // Only the first mistake is told of; those that follow from it are not.
+    // Only the first mistake is reported, not those that follow from it.
     refused(|_, x| x[0].matmul(&x[1]).matmul(&x[0]), "head: matmul: [5, 4] found, a right factor that fits [3, 4] expected");
     let not_one = record(1, Tape::training(), &[floats(1, &[3])], true, |_, x| vec![x[0].exp()]);
     assert_eq!(not_one.map(drop).unwrap_err().to_string(), "the loss: [3] found, one element expected");
@@ -169,7 +169,8 @@ fn mistakes_are_found_while_recording_and_name_layer_and_shapes() {
 
 #[test]
 fn values_share_memory_and_what_nobody_needs_is_not_computed() {
-    // A chain of products: at most three values are alive at a time going forward, gradients need the values of the way.
+    // A chain of products: in the forward pass at most three values are alive at a time, but gradients need all intermediate
+    // values.
     let inputs = [floats(1, &[8, 8])];
     let chain = |tape: Tape, backward: bool, count: usize| {
         record(1, tape, &inputs, backward, |_, x| {
@@ -199,7 +200,7 @@ fn chains_of_functions_are_one_operation_each_way() {
         let kept = tape.uniform(&[4, 5]).apply(|random| Expr::number(0.2).less_equal(random) / 0.8);
         vec![(&(&x[0].matmul(&x[1]) + &x[2]).relu() * &kept).sum(&[])]
     });
-    // A product, a sum; the slope by the product, that by the bias, two products.
+    // A product and a sum; the slope by the product, the slope by the bias, and two products.
     assert_eq!(recorded.expect("a recording").recorded.operations, 6);
 }
 
@@ -256,7 +257,7 @@ fn recordings_share_their_slots() {
         buffers.push(layout.buffers().len());
         plans.push(plan);
     }
-    // The second one declares its parameters alone.
+    // The second recording declares only its own parameters.
     assert_eq!(buffers[1], buffers[0] + 1);
     let blueprint = Blueprint::of(&layout, &plans);
     let mut program = Cpu::<f64>::default().load(&blueprint).expect("a program");
@@ -273,7 +274,7 @@ fn recordings_share_their_slots() {
     }
 }
 
-/// What follows a mistake has no shape, and is not looked into.
+/// A value after a mistake has no shape, and layers must not rely on one.
 #[test]
 fn layers_after_a_mistake_do_not_panic() {
     let first = |record: &dyn Fn(&mut Tape, &Value)| {

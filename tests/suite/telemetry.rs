@@ -1,4 +1,4 @@
-//! What comes back from steps, some steps later: the same as a host that waits would read, and never by waiting.
+//! Samples come back some steps later: with the values that a waiting host would read, but without a wait.
 
 use crate::common::compare::assert_close;
 use crate::common::engines;
@@ -26,7 +26,7 @@ fn model<E: Engine>(engine: &E, lanes: usize) -> Model<E::Program> {
     Model::new(engine, recipe(lanes), &*with("adam", ""), &[LEN])
 }
 
-/// Gradients of which those of lane 1 are bad now and then.
+/// Gradients; those of lane 1 are bad now and then.
 fn grads(step: u64, lane: usize) -> Vec<f32> {
     let mut grads: Vec<f32> = numbers(10 * step + lane as u64, LEN).iter().map(|g| g * (step % 9) as f32).collect();
     if lane == 1 && step % 5 == 2 {
@@ -50,7 +50,7 @@ fn a_sample_is_what_a_host_that_waits_would_read() -> Result<()> {
             let expected: Vec<(u64, usize, Report)> = (0..3).map(sample).collect();
             let found: Vec<_> = samples.iter().map(|sample| (sample.step, sample.lane, sample.report.clone())).collect();
             assert!(samples.iter().all(|sample| sample.loss.is_none() && sample.tensors.is_empty()));
-            // NaN is no equal; texts are.
+            // NaN is not equal to itself, so texts are compared.
             assert_eq!(format!("{found:?}"), format!("{expected:?}"), "{}, step {step}", engine.describe());
             scales.push(samples[1].report.loss_scale);
         }
@@ -124,7 +124,7 @@ fn a_named_loss_comes_along() -> Result<()> {
     Ok(())
 }
 
-/// Samples that nobody fetches do not pile up; the newest are kept.
+/// Samples that nobody fetches are dropped; the newest are kept.
 #[test]
 fn samples_that_nobody_polls_make_way_for_newer_ones() -> Result<()> {
     let mut model = model(&engines::cpu(), 2);
@@ -136,8 +136,8 @@ fn samples_that_nobody_polls_make_way_for_newer_ones() -> Result<()> {
     Ok(())
 }
 
-/// More samples than the ring holds may be under way: some are dropped, and those that come are right. That none is waited for is
-/// counted in waits.rs.
+/// More samples may be under way than the ring holds: some are dropped, and the others are right. waits.rs checks that nothing
+/// waits.
 #[test]
 fn samples_of_a_busy_device_are_in_order() -> Result<()> {
     let mut optimizer = Optimizer::new(&gpu(), Recipe::new(Sgd::default()).skip_bad(), &[("w", &[1 << 20])])?;
@@ -166,7 +166,7 @@ fn over_slices(gpu: &Gpu) -> Result<Optimizer<GpuProgram>> {
     Optimizer::over_slices(gpu, recipe(1), &[tensor])
 }
 
-/// With steps in the host's encoder, a sample is of what was submitted when the next step was recorded.
+/// With steps in the host's encoder, a sample shows what was submitted when the next step was recorded.
 #[test]
 fn samples_of_encoded_steps_are_of_those_submitted() -> Result<()> {
     let gpu = gpu();
@@ -181,7 +181,7 @@ fn samples_of_encoded_steps_are_of_those_submitted() -> Result<()> {
             optimizer.set_grads("w", &numbers(submission as u64, LEN))?;
         }
         let mut encoder = gpu.device().create_command_encoder(&Default::default());
-        // Somebody's loss, computed on the device.
+        // A loss of the program, computed on the device.
         encoded.program_mut().write(loss, 0, 0, &[submission as f32])?;
         (0..steps).try_for_each(|_| encoded.encode_step(&mut encoder))?;
         gpu.queue().submit([encoder.finish()]);
@@ -222,7 +222,7 @@ fn what_had_arrived_before_a_loss_is_given_out() -> Result<()> {
     Ok(())
 }
 
-/// Several buffers of both kinds in one request: all lanes, without what pads them.
+/// Several buffers of both kinds in one request: all lanes, without padding.
 #[test]
 fn an_answer_holds_the_buffers_in_order() -> Result<()> {
     fn check(mut program: impl Program<Float = f32>, ids: [thalweg::plan::BufferId; 4]) -> Result<()> {
@@ -259,7 +259,7 @@ fn an_answer_holds_the_buffers_in_order() -> Result<()> {
     check(gpu().load(&Blueprint::of(&layout, &[]))?, ids)
 }
 
-/// Whoever asks the optimizer's program for something else gets in nobody's way.
+/// Other requests to the optimizer's program do not disturb it.
 #[test]
 fn a_request_of_somebody_else_is_no_sample() -> Result<()> {
     for engine in [engines::cpu(), engines::gpu()] {

@@ -1,4 +1,5 @@
-//! What becomes of a gradient before a rule sees it, in this order: scale, bound, penalties. `d = clamp(s·g, ±c) + λ·x + l1·sign(x)`.
+//! The changes to a gradient before a rule gets it, in this order: scale, bound, penalties. `d = clamp(s·g, ±c) + λ·x +
+//! l1·sign(x)`.
 
 use crate::common::compare::{assert_close, assert_same_bits};
 use crate::common::engines;
@@ -74,7 +75,7 @@ fn is_the_formula(sgd: &Sgd, recipe: &Recipe, loss_scale: f64, d: impl Fn(f64, f
         model.step();
         let pairs = || params.iter().zip(&grads).map(|(&x, &g)| (f64::from(x), f64::from(g)));
         let expected: Vec<f64> = pairs().map(|(x, g)| x - sgd.lr * d(x, g)).collect();
-        // A product or a sum per term, with scalars rounded once: 8 roundings of what is added up.
+        // A product or a sum per term, with scalars rounded once: 8 roundings, relative to the sum of sizes.
         let size: Vec<f64> = pairs().map(|(x, g)| x.abs() + sgd.lr * (20.0 * g.abs() + x.abs() + 1.0)).collect();
         assert_close(&engine.describe(), &model.params(0), &expected, |i| 8.0 * epsilon * size[i]);
         let still: Vec<usize> = (0..LEN).step_by(12).collect();
@@ -95,7 +96,7 @@ fn l1_pulls_towards_zero_and_leaves_zero_alone() {
     let sgd = Sgd { lr: 0.1, ..Default::default() };
     let recipe = Recipe::new(sgd.clone()).l1(0.7);
     is_the_formula(&sgd, &recipe, 1.0, |x, g| g + 0.7 * sign(x));
-    // A penalty is none of the gradient: neither maximising nor a bound nor a scale touches it.
+    // A penalty is not part of the gradient: neither maximising nor a bound nor a scale changes it.
     let sgd = Sgd { lr: 0.1, maximize: true, weight_decay: 0.3, ..Default::default() };
     let recipe = Recipe::new(sgd.clone()).l1(0.7).grad_scale(0.5).clip(Clip::Value(0.4));
     is_the_formula(&sgd, &recipe, 1.0, |x, g| (-0.5 * g).clamp(-0.4, 0.4) + 0.3 * x + 0.7 * sign(x));
@@ -116,7 +117,7 @@ fn a_bound_holds_for_the_unscaled_gradient_before_weight_decay() {
     }
 }
 
-/// The factors of a tensor stand on either side of the bound: `r·(clamp(f·s·g, ±c) + λ·x)`. No recipe asks for both, a plan may.
+/// The factors of a tensor are on both sides of the bound: `r·(clamp(f·s·g, ±c) + λ·x)`. No recipe uses both, but a plan may.
 #[test]
 fn a_bound_on_elements_comes_before_a_tensors_trust() {
     let (f, r, bound, sgd) = (0.5, 4.0, 0.75, Sgd { lr: 1.0, weight_decay: 0.25, ..Default::default() });
@@ -152,7 +153,7 @@ fn a_bound_on_elements_comes_before_a_tensors_trust() {
     }
 }
 
-/// `clip_value` counts as no scaling down, and its norm is the largest element.
+/// `clip_value` does not count as clipped, and its norm is the largest element.
 #[test]
 fn a_bound_on_elements_reports_the_largest() {
     for engine in engines::all_and_small() {
@@ -164,7 +165,8 @@ fn a_bound_on_elements_reports_the_largest() {
     }
 }
 
-/// Four micro-batches, whose sum is taken in f32: a quarter of it is exact. Three: to the bound of the oracle.
+/// The sum of four micro-batches is taken in f32, and a quarter of it is exact. With three, the result is within the bound of
+/// the oracle.
 #[test]
 fn a_scale_of_one_over_n_makes_the_mean_of_n_micro_batches() {
     let sum = |t: u64, n: u64| {

@@ -1,4 +1,4 @@
-//! One device, many threads: each with an optimizer of its own, none disturbed by the others.
+//! One device and many threads, each with its own optimizer: none is affected by the others.
 
 use crate::common::compare::assert_same_bits;
 use crate::common::engines;
@@ -8,12 +8,12 @@ use crate::common::options::options;
 use thalweg::gpu::{Gpu, GpuOptions};
 use thalweg::{Recipe, Report, Sgd};
 
-/// Sizes differ from thread to thread, so that a mix-up cannot go unseen.
+/// Sizes differ from thread to thread, so that a mix-up is noticed.
 fn len(thread: usize) -> usize {
     3_000 + 700 * thread
 }
 
-/// A run of a thread: a rule of its own, gradients of its own, read-backs in between. Parameters, planes and the report come back.
+/// The run of a thread, with its own rule and gradients, and reads in between. Returns parameters, planes and the report.
 fn run(gpu: &Gpu, thread: usize) -> (Vec<Vec<f32>>, Report) {
     let rules = options();
     let (_, rule) = &rules[2 * thread % rules.len()];
@@ -33,7 +33,7 @@ fn run(gpu: &Gpu, thread: usize) -> (Vec<Vec<f32>>, Report) {
 fn threads_that_share_a_device_get_what_each_gets_alone() {
     let gpu = engines::open(GpuOptions::default());
     let alone: Vec<_> = (0..8).map(|thread| run(&gpu, thread)).collect();
-    // A device of its own, so that pipelines too are made by several threads at once.
+    // A new device, so that several threads also make pipelines at once.
     let shared = engines::open(GpuOptions::default());
     let start = std::sync::Barrier::new(8);
     let together: Vec<_> = std::thread::scope(|scope| {
@@ -57,7 +57,7 @@ fn threads_that_share_a_device_get_what_each_gets_alone() {
     }
 }
 
-/// A poll of one thread may take over the answer that another one waits for, and hand it on a moment later.
+/// A poll by one thread may receive the answer for which another one waits, and pass it on a moment later.
 #[test]
 fn reads_of_many_threads_all_arrive() {
     let gpu = engines::open(GpuOptions::default());

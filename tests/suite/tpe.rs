@@ -1,4 +1,5 @@
-//! The Parzen estimator against Optuna's own (tests/golden/tpe.jsonl, written by tests/golden/tpe.py), and against chance.
+//! The Parzen estimator, compared with Optuna's (tests/golden/tpe.jsonl, written by tests/golden/tpe.py) and with random
+//! search.
 
 use serde_json::Value as Json;
 use thalweg::sweep::tpe::{Gamma, Kernels, Mixture};
@@ -6,7 +7,7 @@ use thalweg::sweep::{Goal, History, Outcome, Point, Random, Sampler, SearchSpace
 
 use crate::common::golden_lines;
 
-/// Of a log density's size, or of 1; of a kernel's own size.
+/// Relative to the size of a log density, or to 1; and to the size of a kernel.
 const TOLERANCE: f64 = 1e-12;
 
 fn near(found: f64, expected: f64, size: f64, what: &str) {
@@ -165,7 +166,7 @@ fn failed_trials_are_never_good_and_are_avoided() {
     assert_eq!((good.weights().len(), other.weights().len()), (1, 21));
     let density = |mixture: &Mixture, x: f64| mixture.log_density(&[x.into()]);
     assert!(density(&other, 0.9) > density(&other, 0.1) + 1.0);
-    // A NaN that is told is a failure, wherever it comes from.
+    // A metric of NaN is a failure, wherever it comes from.
     let mut study = Study::new(space.clone(), Goal::Maximize, Tpe::default());
     for trial in study.ask(30).expect("trials") {
         let x = trial.point.get("x").and_then(Value::as_f64).expect("a number");
@@ -234,7 +235,7 @@ fn parts_of_a_space_are_those_of_optuna() {
             Trial { id: id as u64, point, outcome: Outcome::Complete(0.0) }
         });
         let mut trials: Vec<Trial> = trials.collect();
-        // One that runs says nothing.
+        // A running trial does not count.
         trials.push(Trial { id: trials.len() as u64, point: Point::new().with("a", 0.5), outcome: Outcome::Running });
         let history = History { goal: Goal::Minimize, trials: &trials };
         let parts = Tpe { group: true, ..Default::default() }.parts(&space, &history);
@@ -246,7 +247,7 @@ fn parts_of_a_space_are_those_of_optuna() {
     }
 }
 
-/// Both parameters of a branch are good only together: where they are searched jointly they stay together.
+/// Both parameters of a branch are good only together: if they are searched jointly, they stay together.
 #[test]
 fn a_branch_is_searched_jointly_with_groups() {
     let space: SearchSpace = "kind=choice:x,y; a=uniform:0:1 if kind=x; b=uniform:0:1 if kind=x".parse().expect("a space");

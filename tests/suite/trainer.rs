@@ -1,4 +1,4 @@
-//! What a trainer gains from its optimizer, and that steps in one submission are those one by one.
+//! The abilities that a trainer has from its optimizer; and steps in one submission equal single steps.
 
 use crate::common::compare::{assert_close, assert_same_bits};
 use crate::common::engines;
@@ -91,7 +91,7 @@ fn micro_batches_make_the_step_of_their_rows() -> Result<()> {
         assert_close("parameters", &parts.params(0)?, &whole.params(0)?, |_| 1e-13);
         assert_eq!(parts.report(0)?.applied, whole.report(0)?.applied);
     }
-    // What is left makes a last step of its own: 3 batches, then 2.
+    // The batches that are left make a last step: 3 batches, then 2.
     let mut trainer = trainer(&Cpu::<f64>::default(), sgd().accumulate(Accumulation::default()), 18, 4)?;
     trainer.micro_batches(3)?;
     assert_eq!(trainer.steps_per_epoch(), 2);
@@ -111,7 +111,7 @@ fn several_batches_want_a_recipe_that_accumulates() -> Result<()> {
     trainer.micro_batches(1)
 }
 
-/// The step of SAM from the formula: the gradient up the gradient, from two plain steps.
+/// The step of SAM by its formula, from two plain steps: the gradient after an ascent along the gradient.
 #[test]
 fn sharpness_aware_steps_take_both_gradients_of_one_batch() -> Result<()> {
     let (engine, lr, rho) = (Cpu::<f64>::default(), 0.5, 0.1);

@@ -1,4 +1,5 @@
-//! Trainers that go on from a file: the same bits from any step on, whatever the model and the recipe; weights of PyTorch in a model.
+//! Trainers that are resumed from a file have the same bits from any step on, for every model and recipe; and models with
+//! weights of PyTorch.
 
 use crate::common::compare::{assert_close, assert_same_bits};
 use crate::common::engines::{self, AnyEngine, AnyProgram};
@@ -60,7 +61,7 @@ fn same(what: &str, one: &mut Checked, other: &mut Checked) -> Result<()> {
     Ok(())
 }
 
-/// Saved at the start, in the middle of an epoch, before its last and smaller batch, at its end; then 7 steps more.
+/// Saved at the start, in the middle of an epoch, before its last, smaller batch, and at its end; then 7 more steps.
 #[test]
 fn a_trainer_goes_on_with_the_same_bits_from_any_step() -> Result<()> {
     let data = data();
@@ -73,7 +74,7 @@ fn a_trainer_goes_on_with_the_same_bits_from_any_step() -> Result<()> {
                     whole.optimizer_mut().lane(0)?.freeze("biases", true)?;
                 }
                 whole.advance(at)?;
-                // The other one has been elsewhere.
+                // The other trainer has made other steps.
                 other.advance(3)?;
                 assert!(other.load_tensors(&whole.tensors()?)?.is_complete(), "{what}");
                 same(&what, &mut whole, &mut other)?;
@@ -188,7 +189,7 @@ fn a_folder_is_filled_while_training_goes_on() -> Result<()> {
     assert_eq!(other.steps(), 12);
     same("from the folder", &mut other, &mut trainer)?;
     assert!(Folder::best(&at)? == trainer.tensors()?);
-    // Without a folder there is no place for a step.
+    // Without a folder, a step cannot be saved.
     let mut saver = Saver::start()?;
     saver.save_step(1, Tensors::default())?;
     assert!(matches!(saver.finish(), Err(Error::Order { .. })));
@@ -215,9 +216,9 @@ fn a_perceptron_of_pytorch_predicts_the_same_here() -> Result<()> {
         let found = trainer.predict(0, &x)?;
         let largest = largest(&expected);
         assert!(largest > 0.5, "there is something to compare: {largest}");
-        // The bound that is promised: a hundred thousandth.
+        // The bound that the documentation promises: 1e-5.
         assert_close(engine.name, &found, &expected, |_| 1e-5);
-        // And back: the same tensors, but for what PyTorch counts.
+        // And back: the same tensors, except for PyTorch's counts of batches.
         let back = trainer.weights(0)?;
         assert!(back.iter().all(|(name, tensor)| weights.find(name) == Some(tensor)) && back.len() + 2 == weights.len());
         let mut less = weights.clone();
@@ -257,7 +258,7 @@ fn a_model_predicts_without_its_data() -> Result<()> {
     Ok(())
 }
 
-/// The best that early stopping gave back is what a file predicts, and training goes on from its own end.
+/// A model from a file predicts with the best epoch that early stopping restored, and training goes on from where it ended.
 #[test]
 fn a_file_knows_that_the_best_is_evaluated() -> Result<()> {
     let (data, model, engine) = (data(), model(), engines::cpu());
@@ -281,7 +282,7 @@ fn a_file_knows_that_the_best_is_evaluated() -> Result<()> {
         assert_same_bits("a model", &other.predict(0, &data.features)?, &expected);
         assert!(other.weights(0)? == trained.weights(0)?, "weights are those that predict");
     }
-    // A file that says nothing of it is one of where training ended.
+    // A file without this array is one of the state where training ended.
     let mut older = file.clone();
     older.remove("best.restored");
     let mut other = new(true)?;
@@ -292,7 +293,7 @@ fn a_file_knows_that_the_best_is_evaluated() -> Result<()> {
     }
     same("after the file", &mut resumed, &mut trained)?;
     same("after the older file", &mut other, &mut trained)?;
-    // Weights that are loaded are what is evaluated from then on, with the running statistics of before where there are none.
+    // Loaded weights are evaluated from then on, with the earlier running statistics if the weights have none.
     let mut again = new(true)?;
     again.load_tensors(&file)?;
     let mut weights = again.weights(0)?;
@@ -305,7 +306,7 @@ fn a_file_knows_that_the_best_is_evaluated() -> Result<()> {
     Ok(())
 }
 
-/// Lanes keep their own running statistics where weights have none.
+/// Lanes keep their own running statistics if the weights have none.
 #[test]
 fn weights_that_lack_statistics_leave_those_of_each_lane() -> Result<()> {
     let (data, recipe, engine) = (data(), Recipe::new(AdamW::default()), engines::cpu());
@@ -333,13 +334,13 @@ fn what_fits_of_a_trainer_is_loaded_and_the_rest_is_named() -> Result<()> {
     let file = old.tensors()?;
     let kept = |loaded: &Loaded| loaded.kept.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>();
 
-    // All of it: as strict loading, in the middle of an epoch.
+    // If everything fits, it is like strict loading, in the middle of an epoch.
     let mut whole = new(&engine, &recipe, &data, 1)?;
     let loaded = whole.load_tensors_lenient(&file)?;
     assert!(loaded.is_complete() && loaded.loaded.len() == file.len(), "{loaded}");
     same("all of it", &mut whole, &mut old)?;
 
-    // A parameter and a buffer may be missing, and something else be there, where all other state is.
+    // A parameter and a buffer may be missing, and another tensor may be present, if all other state is there.
     let mut less = file.clone();
     less.remove("param.0.bias");
     less.remove("buffer.1.running_var");
@@ -358,7 +359,7 @@ fn what_fits_of_a_trainer_is_loaded_and_the_rest_is_named() -> Result<()> {
     }
     assert_eq!(other.steps(), 7);
 
-    // Other batches, another rule, more classes: parameters and buffers that fit, and nothing of the run.
+    // With other batches, another rule or more classes, the fitting parameters and buffers are loaded, and nothing of the run.
     let wider = Sequential::new().then(Linear::new(3, 8)).then(BatchNorm1d::new(8)).then(Nonlinearity::Tanh);
     let wider = wider.then(Dropout { p: 0.3 }).then(Linear::new(8, 4));
     let sgd = Recipe::new(Sgd::default());
@@ -379,7 +380,7 @@ fn what_fits_of_a_trainer_is_loaded_and_the_rest_is_named() -> Result<()> {
         assert_eq!(other.steps(), 2, "{what}");
     }
 
-    // Counts that cannot be are no reason to load nothing.
+    // Impossible counts do not prevent loading the weights.
     let mut beyond = file.clone();
     beyond.put("trainer.step", &[2], &[9u64, 9])?;
     let mut other = new(&engine, &recipe, &data, 1)?;

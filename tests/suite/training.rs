@@ -28,7 +28,7 @@ fn line(rows: usize) -> Dataset {
     Dataset::regression(features, 4, targets, 2).expect("data")
 }
 
-/// With everything that a lane has a key or statistics for.
+/// A model with every layer that needs a lane's key or running statistics.
 fn busy(outputs: usize) -> Sequential {
     Sequential::new()
         .then(Linear::new(4, 9))
@@ -102,7 +102,7 @@ fn an_order_follows_from_seed_and_epoch() -> Result<()> {
     Ok(())
 }
 
-/// Folds share one data set on the device; each lane is what a trainer of its rows alone is, standardised by them.
+/// Folds share one data set on the device; each lane equals a trainer of its rows alone, standardised by them.
 #[test]
 fn a_lane_with_rows_is_a_trainer_of_these_rows() -> Result<()> {
     fn check<E: Engine>(engine: &E) -> Result<()> {
@@ -156,14 +156,14 @@ fn standardised_features_are_those_of_a_scaler() -> Result<()> {
         trainer.params(0)
     };
     let (found, expected, plain) = (trained(&data, true)?, trained(&scaled, false)?, trained(&data, false)?);
-    // The scaled features are rounded to f32, by 6e-8 of numbers of about 1, which four steps of Adam at 0.05 make more of. It is a
-    // thousandth of what scaling changes below.
+    // The scaled features are numbers of about 1, rounded to f32 by 6e-8, and four steps of Adam at 0.05 enlarge that. The
+    // bound is a thousandth of the change by scaling below.
     assert_close("parameters", &found, &expected, |_| 1e-5);
     assert!(found.iter().zip(&plain).any(|(a, b)| (a - b).abs() > 1e-2), "scaling matters");
     Ok(())
 }
 
-/// R², absolute and squared errors of predictions, as the formulas have them.
+/// R², absolute and squared errors of predictions, by their formulas.
 fn scores(data: &Dataset, predictions: &[f64]) -> [f64; 3] {
     let (rows, width) = (data.rows(), data.target_width);
     let target = |row: usize, output: usize| f64::from(data.targets[row * width + output]);
@@ -206,7 +206,7 @@ fn regression_measures_what_its_predictions_give() -> Result<()> {
             assert!(r2 > 0.5, "{r2}");
             assert!(Metric::Accuracy.of(found).is_err());
         }
-        // In training, rows are met while parameters move; where they stay, all is as in an evaluation.
+        // Training metrics are measured while parameters move; if these do not move, the metrics are those of an evaluation.
         let mut still = Trainer::builder(&model, Recipe::new(Sgd { lr: 0.0, ..Default::default() })).train(&data[0]);
         still = still.validation(&data[0]).batch(6);
         let mut still = still.build(engine)?;
@@ -272,7 +272,7 @@ fn classification_measures_what_its_logits_give() -> Result<()> {
     [engines::cpu(), engines::gpu()].iter().try_for_each(check)
 }
 
-/// (x − t)⁴, a loss of a user's own.
+/// (x − t)⁴, a loss from outside the crate.
 #[derive(Debug)]
 struct Fourth;
 
@@ -283,7 +283,7 @@ impl Criterion for Fourth {
     }
 }
 
-/// A loss of one number per batch, which no row has a part of.
+/// A loss of one number per batch, rather than one per row.
 #[derive(Debug)]
 struct Scalar;
 
@@ -306,7 +306,7 @@ fn a_loss_of_ones_own_is_trained() -> Result<()> {
         let end = trainer.evaluate()?[0];
         let predictions = trainer.predict(0, &data.features)?;
         let fourth = predictions.iter().zip(&data.targets).map(|(x, t)| f64::from(x - t).powi(4)).sum::<f64>() / 60.0;
-        // A sum of 60 numbers below 1 in single precision, each the fourth power of what is rounded by 1e-7.
+        // A sum of 60 numbers below 1 in single precision, each the fourth power of a number that is rounded by 1e-7.
         assert_close(engine.name, &[end.loss], &[fourth], |_| 1e-5);
         assert!(end.loss < 0.3 * first.loss && end.r2.is_none(), "{end:?} after {first:?}");
         let refused = builder().task(Task::of(Scalar)).build(&engine).map(drop);
@@ -315,7 +315,7 @@ fn a_loss_of_ones_own_is_trained() -> Result<()> {
     Ok(())
 }
 
-/// Whatever stands beside a row, its outputs have the same bits.
+/// The outputs of a row have the same bits, whatever the other rows are.
 #[test]
 fn predictions_of_a_row_do_not_depend_on_its_neighbours() -> Result<()> {
     for engine in [engines::cpu(), engines::gpu()] {
@@ -361,7 +361,7 @@ fn steps_across_epochs_are_those_of_epochs() -> Result<()> {
     Ok(())
 }
 
-/// A state that is taken over goes on with the same bits, in the middle of an epoch and after it.
+/// A loaded state goes on with the same bits, in the middle of an epoch and after it.
 #[test]
 fn a_training_goes_on_where_its_state_was_taken() -> Result<()> {
     fn check<E: Engine>(engine: &E) -> Result<()> {
@@ -423,7 +423,7 @@ fn lanes_stop_early_and_keep_their_best() -> Result<()> {
     fn check<E: Engine>(engine: &E, recipe: &dyn Fn(&[f64]) -> Recipe) -> Result<()> {
         let (data, held, model) = (line(24), line(50), busy(2));
         let stopping = EarlyStopping { metric: Metric::R2, patience: 3, ..Default::default() };
-        // The rates are too high to go on getting better.
+        // With these high rates the metric soon stops improving.
         let (rates, seeds) = ([0.3, 0.05, 0.6], [1, 2, 3]);
         let run = |rates: &[f64], seeds: &[u64]| {
             let builder = Trainer::builder(&model, recipe(rates)).train(&data).validation(&held).batch(6).seeds(seeds);
@@ -439,7 +439,7 @@ fn lanes_stop_early_and_keep_their_best() -> Result<()> {
         let seen = all.evaluate()?;
         for lane in 0..3 {
             let best = all.best(lane)?.clone();
-            // Before the first epoch that ends a row of three that are no better.
+            // Before the epoch that is the third in a row without an improvement.
             let stop = (1..=curves[lane].len()).find(|&end| {
                 let at = (0..end).fold(0, |at, i| if curves[lane][i] > curves[lane][at] { i } else { at });
                 end - 1 - at >= 3
@@ -463,7 +463,7 @@ fn lanes_stop_early_and_keep_their_best() -> Result<()> {
     [engines::cpu(), engines::gpu()].iter().try_for_each(|engine| check(engine, &adam).and_then(|()| check(engine, &free)))
 }
 
-/// Parameters to evaluate with are made of all lanes at once.
+/// The parameters to evaluate with are computed for all lanes at once.
 #[test]
 fn an_evaluation_of_many_lanes_waits_as_often_as_one_of_one() -> Result<()> {
     let (data, model) = (classes(24), busy(3));
@@ -482,8 +482,8 @@ fn an_evaluation_of_many_lanes_waits_as_often_as_one_of_one() -> Result<()> {
     Ok(())
 }
 
-/// Training that goes on after early stopping, where a rule trains other parameters than it evaluates: parameters and running statistics are
-/// those where training ended, also from a state, which knows that the best is evaluated.
+/// Training that goes on after early stopping, with a rule that evaluates other parameters than it trains. Parameters and
+/// running statistics are those where training ended, also after loading a state, which knows that the best is evaluated.
 #[test]
 fn steps_after_early_stopping_go_on_from_where_they_ended() -> Result<()> {
     fn check<E: Engine>(engine: &E) -> Result<()> {
@@ -621,7 +621,7 @@ fn a_confusion_counts_pairs() -> Result<()> {
     Ok(())
 }
 
-/// Rows keep their targets, whatever selects them.
+/// Rows keep their targets, however they are selected.
 #[test]
 fn regression_data_are_split_and_selected() -> Result<()> {
     let data = line(20);
@@ -637,7 +637,7 @@ fn regression_data_are_split_and_selected() -> Result<()> {
     Ok(())
 }
 
-/// Whatever implements it is a model.
+/// Any type that implements the trait is a model.
 #[test]
 fn a_model_is_any_that_records_itself() -> Result<()> {
     #[derive(Debug)]

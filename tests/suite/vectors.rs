@@ -88,7 +88,7 @@ fn run<E: Engine>(engine: &E, tensors: &[usize], counts: Counts, lanes: &[usize]
     (0..lanes.len()).map(&mut result).collect()
 }
 
-/// Plain sums, and the sums of absolute values, which errors are measured by.
+/// Plain sums, and the sums of absolute values, relative to which errors are measured.
 fn plain(len: usize, counts: Counts, lane: usize) -> [[Vec<f64>; 2]; 2] {
     let Counts { left, right, terms } = counts;
     let vectors: Vec<Vec<f64>> = (0..terms.max(left).max(1 + right)).map(|i| vector(i, lane, len)).collect();
@@ -101,7 +101,7 @@ fn plain(len: usize, counts: Counts, lane: usize) -> [[Vec<f64>; 2]; 2] {
     [[dots(same), dots(f64::abs)], [sums(same), sums(f64::abs)]]
 }
 
-/// What products and sums may be off by, relative to the sum of their terms' sizes.
+/// How far products and sums may be off, relative to the sum of their terms' sizes.
 fn bounds(epsilon: f64, counts: Counts) -> [f64; 2] {
     // A product, and the sums of chunks and over them: two to three times up to 64 terms in a row, whose errors mostly cancel. In
     // f64 it is the plain sum, of up to 70,000 terms in a row, that is off, by 1e-13 at most. Then a product and a sum per term.
@@ -144,7 +144,7 @@ fn every_engine_has_the_plain_sums() {
     }
 }
 
-/// An inner product that misses an element is off by all of it: both vectors are 1 in one place.
+/// An inner product that misses an element is wrong by its whole value, since both vectors are 1 in one place only.
 #[test]
 fn every_element_counts_once() {
     let tensors = [CHUNK - 1, 1, CHUNK + 1, 70];

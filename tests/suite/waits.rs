@@ -1,4 +1,4 @@
-//! Many steps wait for nothing but a device that is far behind.
+//! Many steps wait only for a device that is far behind.
 
 use crate::common::counting::Counting;
 use crate::common::engines;
@@ -16,8 +16,8 @@ fn recipe() -> Recipe {
     Recipe::new(Adam { lr: 1e-3, ..Default::default() }).clip_norm(1.0)
 }
 
-/// Waits and requests of 1,000 steps with telemetry every so many; `idle` lets the device catch up, as it does where steps take
-/// less time than what lies between them.
+/// The waits and requests of 1,000 steps with telemetry every `every` steps. `idle` lets the device catch up after each step,
+/// as if there were other work between steps.
 fn count<E: Engine>(engine: E, every: u64, mut idle: impl FnMut(&E::Program) -> Result<()>) -> Result<(usize, usize)> {
     let rule = with("adam", "lr=0.01");
     let mut model = Model::new(&Counting(engine), recipe(), &*rule, &[LEN]);
@@ -44,7 +44,8 @@ fn steps_wait_for_nothing() -> Result<()> {
     Ok(())
 }
 
-/// A device that is behind by a ring of rows has to be waited for; that happens once per ring at most, never per step.
+/// The host has to wait for a device that is behind by a whole ring of rows. That happens at most once per ring, not in each
+/// step.
 #[test]
 fn a_busy_device_is_waited_for_once_per_ring_at_most() -> Result<()> {
     let (waits, requests) = count(engines::open(GpuOptions::default()), 0, |_| Ok(()))?;
@@ -53,7 +54,8 @@ fn a_busy_device_is_waited_for_once_per_ring_at_most() -> Result<()> {
     Ok(())
 }
 
-/// Steps between which nobody looks go to the engine at once: it cuts them by dispatches and work, not at a number of steps.
+/// Steps without a look in between go to the engine in one call: it divides them by dispatches and work, not by a number of
+/// steps.
 #[test]
 fn steps_that_nobody_looks_between_are_handed_over_at_once() -> Result<()> {
     let rule = with("adam", "lr=0.01");

@@ -1,4 +1,4 @@
-//! Parts of files: weights alone, other names, what fits of a file, lanes, values that are not finite; and L-BFGS.
+//! Parts of files: weights alone, other names, lenient loading, lanes, values that are not finite; and L-BFGS.
 
 use crate::common::engines::{self, AnyProgram};
 use crate::common::numbers::{gradient, numbers};
@@ -16,7 +16,7 @@ fn feed<P: thalweg::plan::Program<Float = f32>>(optimizer: &mut Optimizer<P>, la
     Ok(())
 }
 
-/// A population in the midst of a run, its lanes with rates of their own.
+/// A population in the middle of a run, whose lanes have their own rates.
 fn population(engine: &engines::AnyEngine, lanes: usize) -> Result<Optimizer<AnyProgram>> {
     let rules = (0..lanes).map(|lane| Adam { lr: 0.01 * (1 + lane) as f64, ..Default::default() });
     let recipe = Recipe::population(rules).clip_norm(0.5).average(Average::Ema { decay: 0.9 });
@@ -39,7 +39,7 @@ fn advance(optimizer: &mut Optimizer<AnyProgram>, lanes: &[usize], steps: std::o
     Ok(())
 }
 
-/// A lane goes on alone, with the bits that it has among the others, and back into another population.
+/// A lane can go on alone, with the same bits as among the others, and be put into another population.
 #[test]
 fn a_lane_is_taken_out_and_put_in() -> Result<()> {
     for engine in [engines::cpu(), engines::gpu()] {
@@ -56,7 +56,7 @@ fn a_lane_is_taken_out_and_put_in() -> Result<()> {
         let one = alone.tensors()?;
         assert!(one == whole.lane(1)?, "{}: lane 1 alone has its bits", engine.name);
 
-        // Lane 1, as it is at step 7, in the place of lane 0 of two others, which are at step 4.
+        // Lane 1, at step 7, replaces lane 0 of another population of two, which is at step 4.
         let mut two = population(&engine, 2)?;
         advance(&mut two, &[2, 0], 0..4)?;
         let mut with = two.tensors()?;
@@ -124,7 +124,7 @@ fn names_are_changed_by_a_table() -> Result<()> {
         Ok(renamed.iter().map(|(name, _)| name.to_string()).collect())
     };
     assert_eq!(names(Renames::default())?, ["body.0.b", "body.0.w", "body.head", "other"]);
-    // A whole name goes before prefixes, a longer prefix before a shorter one.
+    // A whole name comes before prefixes, and a longer prefix before a shorter one.
     let table = Renames::default().prefix("body.", "").prefix("body.0.", "1.").exact("body.head", "body.0.b");
     assert_eq!(names(table)?, ["1.b", "1.w", "body.0.b", "other"]);
     assert_eq!(names(Renames::default().prefix("", "model."))?[0], "model.body.0.b");
@@ -152,7 +152,7 @@ fn weights_are_loaded_by_plain_names() -> Result<()> {
         for lane in 0..2 {
             assert_eq!(optimizer.lane(lane)?.params("a.weight")?, numbers(1, 12));
             assert_eq!(optimizer.lane(lane)?.params("a.bias")?, numbers(2, 10)[5 * lane..][..5]);
-            // What is kept beside the parameters follows.
+            // Averages, slow weights and copies follow the parameters.
             assert_eq!(optimizer.lane(lane)?.averaged("a.weight")?, numbers(1, 12));
         }
         let weights = optimizer.weights(1)?;
@@ -212,7 +212,7 @@ fn what_fits_of_a_file_is_loaded_and_the_rest_is_named() -> Result<()> {
     }
     let file = old.tensors()?;
 
-    // All of it fits: as strict loading.
+    // If everything fits, it is like strict loading.
     let mut same = new(Adam { lr: 0.5, ..Default::default() }, TENSORS)?;
     let loaded = same.load_tensors_lenient(&file)?;
     assert!(loaded.is_complete() && loaded.loaded.len() == file.len(), "{loaded}");
@@ -226,7 +226,7 @@ fn what_fits_of_a_file_is_loaded_and_the_rest_is_named() -> Result<()> {
     assert_eq!((&loaded.unused[..], loaded.kept.len()), (&["extra".to_string()][..], 0));
     assert!(same.tensors()? == file);
 
-    // Parameters may be missing where the state is there.
+    // Parameters may be missing if the state is there.
     let mut less = file.clone();
     less.remove("param.a.bias");
     let mut same = new(Adam::default(), TENSORS)?;
@@ -237,7 +237,7 @@ fn what_fits_of_a_file_is_loaded_and_the_rest_is_named() -> Result<()> {
     assert_eq!(same.lane(0)?.state("a.bias", "m")?, old.lane(0)?.state("a.bias", "m")?);
     assert_eq!(same.lane(0)?.report()?.applied, 3);
 
-    // Without all of the state none of it is taken, the counters neither.
+    // If any part of the state is missing, none of it is loaded, not even the counters.
     let mut less = file.clone();
     less.remove("state.a.bias.exp_avg");
     let mut same = new(Adam::default(), TENSORS)?;
@@ -283,7 +283,7 @@ fn values_that_are_not_finite_are_loaded_and_said() -> Result<()> {
     let mut weights = new()?.weights(0)?;
     weights.put("a.bias", &[5], &[f32::NEG_INFINITY; 5])?;
     assert_eq!(new()?.load_weights(&weights)?.not_finite, [("a.bias".to_string(), 0)]);
-    // The norm of a bad step is none of a model's values.
+    // The norm of a bad step is not a value of the model, so it is not reported.
     let mut skipped = Optimizer::new(&engine, Recipe::new(Adam::default()).clip_norm(1.0), TENSORS)?;
     skipped.lane(0)?.set_grads("a.bias", &[f32::NAN; 5])?;
     skipped.step()?;
@@ -344,7 +344,7 @@ fn settings_of_pytorch_are_taken_or_refused() -> Result<()> {
         "decoupled_weight_decay of the file: false found, true expected",
     )?;
     refused(&|file| file.put("state.a.bias.step", &[], &[2.5f32]), "state.a.bias.step = [2.5] is out of range")?;
-    // How PyTorch computes is none of our business, and a schedule knows its own rate.
+    // Settings of PyTorch's implementation are ignored, and a schedule has its own rate.
     let mut how = file.clone();
     how.put("param_groups.a.bias.fused", &[], &[1u8])?;
     new(AdamW::default())?.import(&how)?;
@@ -379,7 +379,7 @@ fn an_lbfgs_goes_on_from_a_file() -> Result<()> {
             let new = || Lbfgs::new(&engine, settings.clone(), &[("x", &[2]), ("w", &[3])]);
             let (mut whole, mut other) = (new()?, new()?);
             whole.set_params("x", &[-1.2, 1.0])?;
-            // The first file is of a run that has no history yet.
+            // The first file is from a run without a history.
             for part in 0..3 {
                 whole.save_file(&file)?;
                 assert!(other.load_file(&file)?.is_complete());

@@ -48,7 +48,7 @@ fn a_table_is_split_scaled_and_learned() {
     let mut random = fastrand::Rng::with_seed(3);
     let mut text = String::from("mass,size,kind\n");
     for row in 0..200 {
-        // Units apart by nine orders of magnitude: without scaling this is not learned.
+        // The units differ by nine orders of magnitude: without scaling this cannot be learned.
         let (kind, side) = if row % 2 == 0 { ("star", 1.0) } else { ("moon", -1.0) };
         text += &format!("{},{},{kind}\n", 1e6 * (100.0 + side + random.f64()), 1e-3 * (side + random.f64()));
     }
@@ -101,7 +101,7 @@ fn the_first_line_says_what_is_trained_on_what() {
     assert_eq!(lines.next(), Some(run));
 }
 
-/// Rows of three classes that are far apart in two of four numbers, as the iris are.
+/// Rows of three classes that are far apart in two of four numbers, as in the iris data.
 fn flowers(header: &str, label: impl Fn(usize, [f64; 4]) -> String) -> String {
     let mut random = fastrand::Rng::with_seed(5);
     let mut text = String::from(header);
@@ -117,7 +117,7 @@ fn last(names: [&str; 3]) -> impl Fn(usize, [f64; 4]) -> String {
     move |kind, [a, b, c, d]| format!("{a},{b},{c},{d},{}\n", names[kind])
 }
 
-/// A run of so few epochs that what was read is what matters.
+/// A run of a few epochs, to see how the data were read.
 fn read(text: &str, args: &[&str]) -> Ran {
     let temp = TempDir::new().expect("a directory");
     let path = temp.path().join("rows.csv");
@@ -138,12 +138,12 @@ fn a_header_of_numbers_and_a_name_is_no_row() {
         assert_eq!(names(&data), names_of.map(|name| (name, 50)));
         assert_eq!((&data["csv"]["header"], &data["rows"], &data["features"]), (&true.into(), &150.into(), &4.into()));
         let told = read(&flowers("0,1,2,3,y\n", last(names_of)), &["--header", "no"]);
-        // As a row it has a label that is no number, or one of its own.
+        // As a row, its label would be no number, or a class of its own.
         assert!(told.code == Some(1) || names(&told.data()).len() == 4, "{told:?}");
     }
 }
 
-/// All of it without any option, and 100 % on what is easily told apart.
+/// Without any option, with 100 % on classes that are easy to separate.
 #[test]
 fn flowers_are_learned_from_the_command_line_alone() {
     let temp = TempDir::new().expect("a directory");
@@ -287,7 +287,7 @@ fn a_table_may_come_on_standard_input() {
     assert!(empty.code == Some(1) && empty.err.ends_with("error: standard input: the file is empty\n"), "{empty:?}");
 }
 
-/// What unpacks to more than there is, and what has no end.
+/// A file that unpacks to more than the memory, and one without end.
 #[test]
 fn memory_is_bounded_while_reading() {
     let temp = TempDir::new().expect("a directory");
@@ -332,7 +332,7 @@ fn what_does_not_fit_into_memory_is_refused_with_both_numbers() {
     }
 }
 
-/// Neither cells nor names of files steer the terminal.
+/// Neither cells nor names of files control the terminal.
 #[test]
 fn what_a_terminal_would_obey_is_escaped() {
     let red = "\u{1b}[31mred";
@@ -354,7 +354,8 @@ fn what_a_terminal_would_obey_is_escaped() {
     }
 }
 
-/// A folder that may not be entered is not a file that is not there. Root may enter every folder, so root asks as somebody else.
+/// A folder without permission is not reported as a missing file. Root may enter every folder, so as root the program runs as
+/// another user.
 #[cfg(unix)]
 #[test]
 fn a_folder_that_may_not_be_entered_is_told() {
@@ -367,7 +368,7 @@ fn a_folder_that_may_not_be_entered_is_told() {
     fs::create_dir(&closed).expect("made");
     let path = closed.join("rows.csv");
     fs::write(&path, "1,0\n2,1\n").expect("written");
-    // A place from which anybody may run it.
+    // A copy of the program that every user may run.
     let program = temp.path().join("thalweg");
     fs::copy(env!("CARGO_BIN_EXE_thalweg"), &program).expect("copied");
     mode(&program, 0o755);
@@ -383,7 +384,7 @@ fn a_folder_that_may_not_be_entered_is_told() {
     assert!(ran.err.ends_with("rows.csv: permission denied: a folder on the way may not be entered\n"), "{ran:?}");
 }
 
-/// Nothing is lost by ending at once, and a pipe may be silent for ever.
+/// While reading, the program may end at once without losing anything; a pipe may be silent for ever.
 #[cfg(unix)]
 #[test]
 fn ctrl_c_ends_the_reading_of_data() {
@@ -393,7 +394,7 @@ fn ctrl_c_ends_the_reading_of_data() {
         .stderr(Stdio::piped())
         .spawn()
         .expect("the program starts");
-    // Open to the end: waiting closes what is not taken.
+    // Kept open to the end, since waiting closes a standard input that was not taken.
     let _stdin = child.stdin.take().expect("piped");
     let mut stderr = BufReader::new(child.stderr.take().expect("piped"));
     let mut line = String::new();
@@ -407,7 +408,7 @@ fn ctrl_c_ends_the_reading_of_data() {
     assert_eq!(rest, "interrupted while reading the data\n");
 }
 
-/// Files as scikit-learn and others have them, without an option.
+/// Files in the forms of scikit-learn and others are read without an option.
 #[test]
 fn counts_blanks_and_labels_in_front_are_seen() {
     let counts = read(&flowers("150,4,iris,lily,rose\n", last(["0", "1", "2"])), &[]).data();
@@ -425,7 +426,7 @@ fn counts_blanks_and_labels_in_front_are_seen() {
     assert_eq!(names(&read(&front, &["--target", "first"]).data()).len(), 3);
 }
 
-/// What a row or a cell is called.
+/// Messages about a single row or cell use the singular.
 #[test]
 fn one_is_not_many() {
     let gaps = |cells: usize| {

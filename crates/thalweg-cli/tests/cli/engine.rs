@@ -8,7 +8,7 @@ fn both_engines_learn_alike() {
     assert_eq!((gpu.len(), &gpu[4]["engine"], &gpu[4]["steps"]), (5, &"gpu".into(), &92.into()));
     let first = |lines: &[Value]| lines[0]["train_loss"].as_f64().expect("a number");
     let cpu = trained(&["--epochs", "4"]);
-    // Both start from the same weights and batches; what separates them is rounding.
+    // Both start from the same weights and batches, so they differ only by rounding.
     assert!((first(&gpu) - first(&cpu)).abs() < 1e-4, "{} {}", first(&gpu), first(&cpu));
     assert!((last_test(&gpu).1 - last_test(&cpu).1).abs() < 0.02, "{gpu:?} {cpu:?}");
 }
@@ -53,7 +53,7 @@ fn info_tells_what_matters() {
     }
 }
 
-/// The Vulkan loader can be told to find no driver; elsewhere than on Linux there are other ways to a GPU.
+/// The Vulkan loader can be made to find no driver. On other systems than Linux there are other ways to a GPU.
 #[cfg(target_os = "linux")]
 #[test]
 fn without_an_adapter_there_is_advice() {

@@ -108,7 +108,7 @@ fn files_are_compared_bit_by_bit() {
         (&tensor["element"], &tensor["values"], &tensor["differing"]),
         (&serde_json::json!([1, 0]), &serde_json::json!([0.0, 0.5]), &2.into())
     );
-    // NaN is no small difference, and other bits are other bits.
+    // NaN is not a small difference, and different bits are a difference.
     values[0] = f32::NAN;
     second.put("param.w", &[2, 3], &values).expect("fits");
     write(Path::new(&c), &second).expect("a file");

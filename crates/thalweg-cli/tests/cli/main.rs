@@ -65,20 +65,20 @@ struct Ran {
 }
 
 impl Ran {
-    /// The lines of JSON on stdout, which must be nothing else; the run must have gone well.
+    /// The lines of a successful run's stdout, all of which must be JSON.
     fn json(&self) -> Vec<Value> {
         assert_eq!(self.code, Some(0), "{self:?}");
         self.out.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"))).collect()
     }
 
-    /// The lines of `train --json` after the first, which says what is trained on what.
+    /// The lines of `train --json` after the first one, which is about data and run.
     fn epochs(&self) -> Vec<Value> {
         let mut lines = self.json();
         assert_eq!(keys(&lines.remove(0)), BTreeSet::from(["data"]), "{self:?}");
         lines
     }
 
-    /// What the first line of `train --json` says.
+    /// The first line of `train --json`.
     fn data(&self) -> Value {
         self.json()[0]["data"].clone()
     }
@@ -86,7 +86,7 @@ impl Ran {
 
 fn command(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_thalweg"));
-    // Some Vulkan drivers complain on stderr where this is missing.
+    // Without this variable, some Vulkan drivers complain on stderr.
     command.args(args).env("XDG_RUNTIME_DIR", std::env::temp_dir()).stdin(Stdio::null());
     command
 }
@@ -101,7 +101,7 @@ fn thalweg(args: &[&str]) -> Ran {
     finish(command(args))
 }
 
-/// `train` on the CPU engine with these further arguments, as JSON after the first object, which says what is trained on what.
+/// `train` on the CPU engine with these further arguments, as JSON without the first object, which is about data and run.
 fn trained(args: &[&str]) -> Vec<Value> {
     thalweg(&[&["train", "--engine", "cpu", "--json"], args].concat()).epochs()
 }
@@ -116,7 +116,7 @@ fn last_test(lines: &[Value]) -> (f64, f64) {
     (epoch["test_loss"].as_f64().expect("a number"), epoch["test_accuracy"].as_f64().expect("a number"))
 }
 
-/// Leaves out what differs between two runs on the same data: seconds, and where the data lie.
+/// Removes what differs between two runs on the same data: seconds, and the paths of the data.
 fn without_seconds(mut lines: Vec<Value>) -> Vec<Value> {
     for line in lines.iter_mut().filter_map(Value::as_object_mut) {
         ["seconds", "data"].iter().for_each(|key| drop(line.remove(*key)));

@@ -1,4 +1,4 @@
-//! What the command line says, and whether a person can act on it.
+//! The messages of the command line: a person can act on each of them.
 
 use super::*;
 
@@ -40,7 +40,7 @@ fn wrong_names_and_numbers_say_what_to_give() {
     }
 }
 
-/// Every option that takes a number: what clap makes of it by itself is for programmers.
+/// Every option that takes a number has a message of its own, as those of clap are for programmers.
 #[test]
 fn a_number_that_is_none_is_refused_with_name_value_and_range() {
     let mut options = 0;
@@ -79,7 +79,7 @@ fn settings_may_be_given_in_one() {
     assert_eq!(values(&["power=2,to=0.5"]), values(&["power=2", "to=0.5"]));
 }
 
-/// Where there is no runtime folder, Mesa's device selection complains of it, two or three times.
+/// Without a runtime folder, Mesa's device selection prints two or three complaints.
 #[cfg(target_os = "linux")]
 #[test]
 fn a_driver_does_not_complain_into_a_good_run() {
@@ -90,7 +90,7 @@ fn a_driver_does_not_complain_into_a_good_run() {
     assert!(ran.json()[0]["adapters"][0]["name"].is_string(), "{ran:?}");
 }
 
-/// What ends silently on a software driver is refused before it starts, in words of the command line.
+/// A loop that would end silently on a software driver is refused before the run, with the name of an option.
 #[test]
 fn a_layer_beyond_a_driver_is_named() {
     let info = thalweg(&["info", "--json"]).json();

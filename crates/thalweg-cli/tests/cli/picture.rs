@@ -1,6 +1,6 @@
-//! What the tests know of pictures.
+//! A check of pictures.
 
-/// Whether a text is XML with one root: tags nest, and what stands between them needs no escape.
+/// Whether a text is XML with one root: tags nest, and the text between them needs no escape.
 pub fn well_formed(text: &str) -> Result<(), String> {
     let (mut open, mut roots) = (Vec::new(), 0);
     let mut rest = text.trim();

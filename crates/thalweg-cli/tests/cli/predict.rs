@@ -6,7 +6,7 @@ fn path(folder: &TempDir, name: &str) -> String {
     folder.path().join(name).display().to_string()
 }
 
-/// Rows of a table whose class follows from colour and size; text and missing cells among them.
+/// Rows of a table whose class follows from colour and size, with text and missing cells.
 fn rows() -> Vec<[String; 4]> {
     let colours = ["red", "green", "blue"];
     let row = |i: usize| {
@@ -35,7 +35,7 @@ fn a_saved_model_predicts_rows_of_other_files() {
     let lines = trained(&[&args[..], &["--save", &model, "--checkpoint", &run]].concat());
     let last = lines.last().expect("a result").clone();
 
-    // On the run's own test rows, to the accuracy that training has told; the best one is in the folder.
+    // On the run's own test rows, with the accuracy that training printed; the folder has the best checkpoint.
     let measured = thalweg(&["evaluate", "--engine", "cpu", "--model", &model, "--json"]);
     let [object] = &measured.json()[..] else { panic!("one object") };
     assert_eq!(keys(object), BTreeSet::from(["model", "rows", "loss", "accuracy", "macro_f1", "classes", "confusion"]));
@@ -119,13 +119,13 @@ fn what_does_not_fit_the_model_is_said() {
     assert_eq!((ran.code, ran.out.lines().count()), (Some(0), 121), "{}", ran.err);
     let ran = thalweg(&["predict", "--engine", "cpu", "--model", &model, "--data", &holes, "--missing", "drop", "--quiet"]);
     assert_eq!((ran.code, ran.out.lines().count()), (Some(0), 120), "{}", ran.err);
-    // A checkpoint of the library is no model of the command line.
+    // A checkpoint of the library is not a model of the command line.
     let foreign = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/golden/checkpoint/version_1.safetensors");
     let ran = thalweg(&["evaluate", "--engine", "cpu", "--model", foreign]);
     assert!(ran.code == Some(1) && ran.err.contains("no run of the command line"), "{}", ran.err);
 }
 
-/// A row whose label is so improbable that no number holds its probability has a loss all the same.
+/// A row has a finite loss even if the probability of its label is too small for a number.
 #[test]
 fn a_loss_is_a_number_where_a_probability_underflows() {
     let folder = tempfile::tempdir().expect("a folder");

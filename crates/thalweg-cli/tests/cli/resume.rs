@@ -1,4 +1,4 @@
-//! Runs that are kept and go on: --save, --checkpoint, --resume, --until, --watch, --tensorboard.
+//! Runs that are saved and resumed: --save, --checkpoint, --resume, --until, --watch, --tensorboard.
 
 use super::*;
 use thalweg::checkpoint::{Folder, read};
@@ -7,7 +7,8 @@ fn path(folder: &TempDir, name: &str) -> String {
     folder.path().join(name).display().to_string()
 }
 
-/// A small run: 23 steps an epoch of the digits. From the second epoch on the rate falls each time, as no epoch halves the loss.
+/// A small run: 23 steps an epoch of the digits. From the second epoch on the rate falls in each epoch, since no epoch halves
+/// the loss.
 const RUN: [&str; 12] = [
     "train",
     "--engine",
@@ -33,7 +34,7 @@ fn epochs(ran: &Ran) -> Vec<Value> {
     lines.filter(|line: &Value| line.get("epoch").is_some()).collect()
 }
 
-/// A run that goes on says nothing of its settings.
+/// Resumes a run; its settings are not given again.
 fn resume(args: &[&str]) -> Ran {
     thalweg(&[&["train", "--engine", "cpu", "--threads", "1", "--json"][..], args].concat())
 }
@@ -44,7 +45,8 @@ fn table(folder: &str) -> Vec<String> {
     text.lines().map(|line| line.rsplit_once(',').expect("columns").0.to_string()).collect()
 }
 
-/// Interrupted by --until in the middle of an epoch, gone on with from the folder: the same file as in one go, but for the seconds.
+/// A run that --until ends in the middle of an epoch and that is resumed from the folder: it writes the same file as an
+/// uninterrupted one, except for the seconds.
 #[test]
 fn a_run_that_goes_on_ends_where_one_in_one_go_does() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -54,7 +56,7 @@ fn a_run_that_goes_on_ends_where_one_in_one_go_does() {
     let ran = train(&["--epochs", "4", "--checkpoint", &run, "--every", "20", "--keep", "2", "--until", "55", "--out", &out]);
     assert_eq!(ran.code, Some(0), "{ran:?}");
     assert_eq!(Folder::steps(Path::new(&run)), Ok(vec![40, 55]), "every 20 steps, and the end");
-    // An interrupted run may have come further than its last checkpoint: what the table has beyond is replaced.
+    // An interrupted run may have come further than its last checkpoint: later lines of the table are replaced.
     let text = fs::read_to_string(Path::new(&out).join("metrics.csv")).expect("a table");
     fs::write(Path::new(&out).join("metrics.csv"), text + "3,9,9,9,9,69,9\n").expect("a table");
     let ran = resume(&["--resume", &run, "--save", &end, "--out", &out]);
@@ -77,7 +79,7 @@ fn a_run_that_goes_on_ends_where_one_in_one_go_does() {
         "the folder is gone on with, as --every and --keep say in the file"
     );
     assert!(Folder::best(Path::new(&run)).is_ok());
-    // A file alone goes on as well, and is extended.
+    // A run can also be resumed from a single file, and extended.
     let ran = resume(&["--resume", &end, "--epochs", "5", "--save", &end]);
     assert_eq!((ran.code, epochs(&ran).len()), (Some(0), 1), "{ran:?}");
 }
@@ -125,7 +127,7 @@ fn what_differs_from_the_run_is_refused_with_both_values() {
         assert!(expected.iter().all(|part| ran.err.contains(part)) && ran.err.lines().count() == 1, "{args:?}: {}", ran.err);
     }
     assert!(fs::read(&file).expect("a file") == before);
-    // The same values, written in another way, are no difference; a schedule that is given anew has its own length.
+    // The same values, written in another way, are not a difference. A schedule that is given again has its own length.
     let ran = resume(&["--resume", &file, "--lr", "1e-2", "--batch", "64", "--epochs", "2", "--schedule", "cosine,steps=46"]);
     assert_eq!(ran.code, Some(0), "{ran:?}");
     // Other data, another run's folder, no run at all.
@@ -149,7 +151,7 @@ fn what_differs_from_the_run_is_refused_with_both_values() {
     assert!(ran.code == Some(1) && ran.err.contains("it is no run of the command line"), "{}", ran.err);
 }
 
-/// Any step can be looked at again, also one before the oldest checkpoint; nothing is written meanwhile.
+/// Any step can be watched again, also one before the oldest checkpoint; no file is written meanwhile.
 #[test]
 fn a_run_is_looked_at_again_step_by_step() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -235,7 +237,7 @@ fn a_signal_leaves_a_checkpoint_and_the_model() {
     }
 }
 
-/// What cannot be written does not end the run; it is said, and the exit code is 1.
+/// A checkpoint that cannot be written does not end the run; it is reported, and the exit code is 1.
 #[test]
 fn a_checkpoint_that_cannot_be_written_is_said() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -257,7 +259,7 @@ fn a_checkpoint_that_cannot_be_written_is_said() {
     assert_eq!(epochs(&ran).len(), 1, "the run itself is whole");
 }
 
-/// Event files as PyPI's tensorboard reads them, where a Python with it is named by `THALWEG_TENSORBOARD`; and their records here.
+/// Event files: their records are checked here, and by PyPI's tensorboard if `THALWEG_TENSORBOARD` names a Python that has it.
 #[test]
 fn event_files_hold_the_curves() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -304,8 +306,8 @@ for event in events.Scalars('test/loss'):
     assert_eq!(found, expected, "{}", String::from_utf8_lossy(&output.stderr));
 }
 
-/// A schedule that is given anew starts from the rate that was given, wherever a plateau had brought it; a plateau that is given anew takes
-/// in the epochs that are past, and its rate holds from the next one on.
+/// A new schedule starts from the given rate, whatever rate a plateau had reached. A new plateau first takes the losses of
+/// earlier epochs, and its rate holds from the next epoch on.
 #[test]
 fn a_schedule_that_is_given_anew_starts_from_its_own_rate() {
     let folder = tempfile::tempdir().expect("a folder");

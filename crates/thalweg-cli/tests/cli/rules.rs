@@ -30,7 +30,7 @@ fn rules_are_listed_with_formula_settings_and_state() {
         assert!(block.trim().ends_with(&format!("at most {}", line["state_bytes_max"])), "{block}");
         let settings: Vec<&str> = rule.settings().into_iter().map(|(name, _)| name).collect();
         assert_eq!(keys(&line["settings"]), settings.iter().copied().collect());
-        // What is listed is what `--set` takes.
+        // The listed settings are those that `--set` takes.
         for (name, value) in line["settings"].as_object().expect("an object") {
             let text = value.as_str().map_or_else(|| value.to_string(), String::from);
             thalweg::set(&mut *rule, name, &text).unwrap_or_else(|error| panic!("{error}"));
@@ -48,7 +48,7 @@ fn rules_are_listed_with_formula_settings_and_state() {
     assert_eq!(thalweg(&["rules", "adamw", "--json"]).json()[0]["planes"], serde_json::json!(["m", "v"]));
 }
 
-/// As the pages of the rules say.
+/// The numbers are those of the rules' documentation.
 #[test]
 fn the_listed_memory_holds_directions_and_numbers_of_tensors() {
     let scratch = "at most 16 per element of the largest set of matrices of one shape";
@@ -71,8 +71,8 @@ fn the_listed_memory_holds_directions_and_numbers_of_tensors() {
     assert!(lamb.ends_with("  state     12 bytes per parameter (m, v, direction); per parameter at most 12\n"), "{lamb}");
 }
 
-/// The rates that are printed were found with 40 epochs and three seeds (`scripts/starting_rates`); five epochs tell a slip, which
-/// learns nothing or a tenth.
+/// The printed rates were found with 40 epochs and three seeds (`scripts/starting_rates`). Five epochs show a mistake, with
+/// which a rule learns nothing or a tenth.
 #[test]
 fn every_rule_learns_from_where_it_is_told_to_start() {
     let rules = thalweg(&["rules", "--json"]).json();

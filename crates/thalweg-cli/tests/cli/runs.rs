@@ -1,4 +1,4 @@
-//! Runs that fail, are stopped, meet each other, or have an odd schedule.
+//! Runs that fail, are stopped, use one folder at the same time, or have an odd schedule.
 
 use super::picture::well_formed;
 use super::*;

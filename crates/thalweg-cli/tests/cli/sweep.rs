@@ -1,8 +1,8 @@
-//! Sweeps: small ones, whole, stopped, resumed and refused.
+//! Small sweeps: complete, stopped, resumed and refused ones.
 
 use super::*;
 
-/// A sweep on the CPU engine with these arguments; it is small where they do not say otherwise.
+/// A sweep on the CPU engine with these arguments, and with small defaults for the others.
 fn swept(args: &[&str]) -> Ran {
     let mut all = vec!["sweep"];
     for (option, value) in [("--engine", "cpu"), ("--hidden", "8"), ("--batch", "256"), ("--epochs", "3"), ("--trials", "6")] {
@@ -65,7 +65,7 @@ fn folds_and_seeds_are_counted_and_the_best_is_trained_on_all() {
     assert!(result(&ran)["refit"].is_null(), "{ran:?}");
 }
 
-/// Whatever a kill leaves: the table of a sweep that ran through is that of one that was broken off anywhere and resumed.
+/// A sweep that was killed anywhere and resumed ends with the table of an uninterrupted one.
 #[test]
 fn a_resumed_sweep_has_the_table_of_one_that_was_not_stopped() {
     for (strategy, sampler) in [("plain", "tpe"), ("hyperband", "random"), ("population", "random")] {
@@ -83,7 +83,7 @@ fn a_resumed_sweep_has_the_table_of_one_that_was_not_stopped() {
         assert_eq!(resumed.code, Some(0), "{resumed:?}");
         assert!(resumed.err.contains("trials.jsonl, line ") && resumed.err.contains("the line is left out"), "{resumed:?}");
         let table = |text: &str| {
-            // Of the lines of one key the last holds.
+            // Of several lines with the same key, the last one counts.
             let mut rows = std::collections::BTreeMap::new();
             for line in text.lines().skip(1) {
                 let row: Value = serde_json::from_str(line).expect("JSON");
@@ -118,7 +118,7 @@ fn a_sweep_goes_on_only_with_its_own_table() {
     assert!(other.code == Some(2) && other.err.contains("a table of another space: lr=log:0.0001:1.0"), "{other:?}");
     let other = resumed(&[&LR[..], &["--seed", "2"]].concat());
     assert!(other.code == Some(2) && other.err.contains("--resume: seed was 1 and is 2 now"), "{other:?}");
-    // More trials are asked for after those that are there.
+    // With a larger number of trials, further ones follow the existing ones.
     let more = resumed(&[&LR[..], &["--trials", "3", "--json"]].concat());
     assert_eq!(result(&more)["trials"], 3, "{more:?}");
 }
@@ -246,7 +246,7 @@ fn the_best_are_tested_together_and_rows_are_judged_by_models_that_have_not_seen
     assert!((accuracy - last["best"]["mean"].as_f64().expect("a number")).abs() < 0.002, "{accuracy}: {last}");
 }
 
-/// A lane of a population is the model alone, also through rungs, waves and other programs.
+/// A lane of a population equals the model alone, also across rungs, waves and programs.
 #[test]
 fn train_does_what_the_best_trial_did() {
     let temp = TempDir::new().expect("a directory");
@@ -297,7 +297,7 @@ fn trials_may_be_counted_in_steps() {
     // Six batches of 256 fill an epoch.
     let (steps, epochs) = (by(&["--steps", "12"]), by(&["--epochs", "2"]));
     assert_eq!((&steps["mean"], &steps["steps"], &epochs["steps"]), (&epochs["mean"], &12.into(), &2.into()));
-    // Rungs in the middle of an epoch change nothing for those that go on.
+    // Rungs in the middle of an epoch make no difference to trials that go on.
     let halved = by(&["--steps", "12", "--strategy", "halving", "--eta", "2", "--min-epochs", "6"]);
     let trial = |best: &Value| (best["trial"].clone(), best["mean"].clone());
     assert!(trial(&halved) == trial(&steps) || halved["trial"] != steps["trial"], "{halved} {steps}");

@@ -1,4 +1,4 @@
-//! What `train` does with its options, and what it prints and writes.
+//! The options of `train`, and what it prints and writes.
 
 use super::picture::well_formed;
 use super::*;
@@ -99,7 +99,7 @@ fn a_schedule_is_a_factor_and_takes_the_runs_steps_where_it_needs_some() {
     assert_eq!(run(&["--schedule", "cosine,warmup=10"]), run(&["--schedule", "cosine,warmup=10,steps=36"]));
     let half = run(&["--lr", "0.002", "--schedule", "constant,value=0.5"]);
     assert_eq!(half, run(&["--lr", "0.001"]));
-    // A list has commas; after step 30, in the second epoch, the rate is as good as 0.
+    // A list has commas. After step 30, in the second epoch, the rate is almost 0.
     let stopped = trained(&["--epochs", "3", "--schedule", "multi_step,milestones=30,31,gamma=1e-30,from=1"]);
     assert_ne!(stopped[0]["test_loss"], stopped[1]["test_loss"]);
     assert_eq!(stopped[1]["test_loss"], stopped[2]["test_loss"]);
@@ -128,7 +128,7 @@ fn a_plateau_lowers_the_rate_once_the_loss_is_no_better() {
     let run = |args: &[&str]| trained(&[&["--epochs", "5"], args].concat());
     let losses = |lines: &[Value]| lines[..lines.len() - 1].iter().map(|line| line["test_loss"].clone()).collect::<Vec<_>>();
     let steady = losses(&run(&[]));
-    // The first loss is the best so far, whatever is asked; no other is better by so much.
+    // The first loss is the best so far, whatever the threshold; no later one is better by that much.
     let reduced = losses(&run(&["--schedule", "plateau,threshold=absolute:9,patience=1,factor=1e-30"]));
     assert_eq!(reduced[..3], steady[..3]);
     assert_ne!(reduced[3], steady[3]);
@@ -205,7 +205,7 @@ fn ctrl_c_stops_after_a_step_and_keeps_what_was_written() {
         .spawn()
         .expect("the program starts");
     let mut stdout = BufReader::new(child.stdout.take().expect("piped"));
-    // What is trained on what, and two epochs have been written when this returns.
+    // When this returns, the line about data and run and two epochs have been printed.
     (0..3).for_each(|_| assert!(stdout.read_line(&mut String::new()).expect("a line") > 0));
     let killed = Command::new("kill").args(["-INT", &child.id().to_string()]).status().expect("kill starts");
     assert!(killed.success());
