@@ -216,7 +216,8 @@ fn bytes(source: &mut impl Read, len: u64) -> Result<Vec<u8>, Problem> {
 }
 
 fn parse(mut source: impl Read, len: u64) -> Result<Found, Problem> {
-    let too_short = || format!("it has {len} bytes, too few for a safetensors file: it is none, or it is cut off");
+    let too_short =
+        || format!("it has {len} bytes, too few for a safetensors file: it is another kind of file, or it was cut off");
     let rest = len.checked_sub(PREFIX as u64).ok_or_else(too_short)?;
     let mut header = bytes(&mut source, PREFIX as u64)?;
     let header_len = u64::from_le_bytes(*header.first_chunk().ok_or_else(too_short)?);

@@ -135,7 +135,7 @@ impl Model for ChannelDropout {
             return tape.fail(error);
         }
         let &[samples, channels, _, ..] = x.shape() else {
-            let expected = "samples, channels, and what lies behind them";
+            let expected = "samples, channels, and further dimensions";
             return tape.fail(Error::shape("input of dropout by channel", expected, format!("{:?}", x.shape())));
         };
         if !tape.is_training() || self.p == 0.0 {

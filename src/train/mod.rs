@@ -157,7 +157,7 @@ impl<P: Program> Trainer<P> {
         let accumulates = self.optimizer.stepper().accumulate_plan().is_some();
         range::require(accumulates || batches == 1, "micro_batches", batches, "1 where the recipe does not accumulate")?;
         let fits = !accumulates || self.optimizer.stepper().accumulate_plan_of(batches - 1).is_some();
-        range::require(fits, "micro_batches", batches, "as many as the recipe's tree of sums has, or fewer")?;
+        range::require(fits, "micro_batches", batches, "at most as many as the recipe's tree of sums has")?;
         if self.step > 0 {
             return Err(Error::order("micro_batches", "it has to come before an epoch begins"));
         }

@@ -122,7 +122,7 @@ where
     fn check_cut(&self, tensors: &Tensors) -> Result<()> {
         let expected = self.cut();
         match tensors.texts.get(CUT).filter(|found| **found != expected) {
-            Some(found) => Err(Error::shape("how the run of the file takes its rows", expected, found)),
+            Some(found) => Err(Error::shape("the rows and batches of the run in the file", expected, found)),
             None => Ok(()),
         }
     }

@@ -159,7 +159,7 @@ impl RowArgs {
             reachable(path, "--data takes digits, a directory with the four IDX files of MNIST, a CSV file")?;
         }
         let form = form.ok_or_else(|| {
-            anyhow!("the model was not trained on a CSV file, so the columns of {} mean nothing to it", path.display())
+            anyhow!("the model was not trained on a CSV file, so it cannot use the columns of {}", path.display())
         })?;
         Ok(Source::Table(path, form))
     }

@@ -12,7 +12,10 @@ pub const RULES: Synonyms = &[
     ("sparseadam", "adam"),
     ("adamwschedulefree", "schedulefree"),
     ("schedulefreeadamw", "schedulefree"),
-    ("lbfgs", "it needs the whole data set in every step, so it is no rule for batches; the library has it as thalweg::Lbfgs"),
+    (
+        "lbfgs",
+        "it needs the whole data set in every step, so it is not a rule for batches; the library has it as thalweg::Lbfgs",
+    ),
     ("ftrl", "it is not among the rules; adagrad is the nearest"),
 ];
 

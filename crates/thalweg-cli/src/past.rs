@@ -39,9 +39,7 @@ impl Past {
         let named = |error: Error| anyhow!("{}: {error}", path.display());
         let (expected, found) = (own.texts.get(DATA).cloned().unwrap_or_default(), fingerprint(data.0, data.1));
         if expected != found {
-            return Err(
-                Usage(format!("the run that goes on has learned from other data: {expected} there, {found} here")).into()
-            );
+            return Err(Usage(format!("the resumed run was trained on other data: {expected} in its file, {found} now")).into());
         }
         let done = tensors.as_ref().map_or(Ok(0), steps_of).map_err(named)?;
         if done >= goal {
@@ -85,7 +83,7 @@ impl Past {
     pub fn check_engine(&self, engine: &str, quiet: bool) {
         if self.tensors.is_some() && self.engine != engine && !quiet {
             note(&format!(
-                "the run was made on the {} engine and goes on on the {engine} engine: values are the same, later bits need not be",
+                "the run was made on the {} engine and is resumed on the {engine} engine: the bits of later steps may differ",
                 self.engine
             ));
         }
@@ -94,7 +92,7 @@ impl Past {
     /// Brings a trainer to the state of the run.
     pub fn load<P: Program<Float = f32>>(&self, trainer: &mut Trainer<P>) -> Result<()> {
         let Some(tensors) = &self.tensors else {
-            note(&format!("no checkpoint is old enough: the run of {} is made again from its start", self.path.display()));
+            note(&format!("no checkpoint is old enough, so the run of {} is repeated from its start", self.path.display()));
             return Ok(());
         };
         let loaded = trainer.load_tensors(tensors).map_err(|error| anyhow!("{}: {error}", self.path.display()))?;

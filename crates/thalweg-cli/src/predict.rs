@@ -111,7 +111,7 @@ impl Model {
         let (own, tensors) = split(tensors);
         let text = |name: &str| -> Result<Value> {
             let text =
-                own.texts.get(name).ok_or_else(|| anyhow!("it does not say '{name}': it is no model of the command line"))?;
+                own.texts.get(name).ok_or_else(|| anyhow!("it has no text '{name}': it is not a model of the command line"))?;
             serde_json::from_str(text).with_context(|| format!("its text '{name}' cannot be read"))
         };
         let model = text("model")?;

@@ -105,7 +105,7 @@ impl Given {
         let name = arg.get_long().unwrap_or_default();
         let own = if own.is_empty() { "none".into() } else { own.join(",") };
         let text = format!(
-            "--{name} is {}, and the run that goes on has {own}: its settings come from the file; leave it out, or start a new run \
+            "--{name} is {}, and the resumed run has {own}: its settings come from the file; leave it out, or start a new run \
              without --resume",
             values.join(",")
         );

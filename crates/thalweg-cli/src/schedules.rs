@@ -60,7 +60,7 @@ pub fn run(args: Args) -> Result<()> {
     let settings = args.settings.into_iter().flat_map(|Pairs(pairs)| pairs).collect();
     let scheduled = Scheduled { name, settings }.named().map_err(|error| Usage(error.to_string()))?;
     if scheduled.is_plateau() {
-        return Err(Usage("plateau goes by the loss of a run, so there are no values to print".into()).into());
+        return Err(Usage("plateau follows the loss of a run, so there are no values to print".into()).into());
     }
     let (scheduled, schedule) = scheduled.make(args.steps).map_err(|error| Usage(error.to_string()))?;
     match args.plot {

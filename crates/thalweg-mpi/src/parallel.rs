@@ -102,7 +102,7 @@ where
             matches!(optimizer.stepper().sum_order(), Some(SumOrder::Tree { micro_batches: most }) if most >= micro_batches);
         if !fits {
             let what = format!("a step of {micro_batches} micro-batches");
-            let reason = "the recipe wants accumulate, in a tree of so many or more (SumOrder::Tree)".into();
+            let reason = "the recipe has to accumulate in a tree of at least as many (SumOrder::Tree)".into();
             return Err(Error::Unshared { what, reason });
         }
         let digest = digest(&mut optimizer);

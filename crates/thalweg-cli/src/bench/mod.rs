@@ -26,7 +26,7 @@ Examples:
   thalweg bench --list
   thalweg bench --what adamw,matmul --n 1048576 --engine cpu
 
-\"% of copy\" is the row's speed in bytes per second, beside the fastest copy in the same run that moves as many arrays.";
+\"% of copy\" is the row's speed in bytes per second, compared with the fastest copy of as many arrays in the same run.";
 
 /// Time updates, norms and matrix products on GPU and CPU.
 #[derive(Debug, Args)]

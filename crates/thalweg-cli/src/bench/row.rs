@@ -116,7 +116,7 @@ impl Table {
         let mut out = std::io::stdout().lock();
         let adapter = row.0["adapter"].as_str().unwrap_or_default().to_string();
         if !self.json && self.adapters.is_empty() {
-            writeln!(out, "% of copy: bytes per second, beside the fastest copy of this run that moves as many arrays")?;
+            writeln!(out, "% of copy: bytes per second, compared with the fastest copy of as many arrays in this run")?;
         }
         if !self.json && !self.adapters.contains(&adapter) {
             writeln!(out, "{} is {adapter}", row.0["engine"].as_str().unwrap_or_default())?;

@@ -56,7 +56,7 @@ impl View {
             lines.push(format!("{}{best}", if i == 0 { "best    " } else { "        " }));
         }
         if self.climb.len() > 1 {
-            lines.push(format!("        {}  the best as it became better", spark(&self.climb, BAR)));
+            lines.push(format!("        {}  the best metric over time", spark(&self.climb, BAR)));
         }
         if self.loss.len() > 1 {
             lines.push(format!("loss    {}  of the trial trained last, by its logarithm", spark(&self.loss, BAR)));

@@ -113,7 +113,7 @@ impl Work<'_> {
         };
         let printed = progress.end(state, &outcome);
         if let Some(signal) = signal {
-            let done = format!("{} of {} trials; --resume goes on with --out", outcome.done, sweep.trials);
+            let done = format!("{} of {} trials; with --out, --resume continues the sweep", outcome.done, sweep.trials);
             bail!(Interrupted { done, signal });
         }
         ran.map_err(|error| limits::explain(error, &[], base.batch))?;

@@ -11,14 +11,15 @@ use std::time::Duration;
 use thalweg_mpi::World;
 
 const HELP: &str = "\
-Training by the ranks of an MPI job.
+Trains on the ranks of an MPI job.
 
   mpirun -n RANKS thalweg-mpi train [--rule adamw] [--set lr=0.01,weight_decay=0.1] [--clip-norm 1] [--hidden 128,64]
       [--epochs 20] [--batch 256] [--micro-batches 8] [--reduce exact|fast] [--seed 0] [--save FILE] [--resume FILE]
   mpirun -n RANKS thalweg-mpi bench [--what exchange,step] [--mib 64] [--repeats 10] [--micro-batches RANKS]
 
 Both take --threads N (threads of a rank, default 1) and --watchdog SECONDS (default 8). train learns the digits; --batch is the number of
-rows of a step, of all ranks together. --save writes a checkpoint after each epoch, by rank 0; any number of ranks goes on from it.
+rows of a step, of all ranks together. With --save, rank 0 writes a checkpoint after each epoch, and any number of ranks can resume from
+it.
 
 Exit codes: 0 done; 1 failed; 2 wrong usage. Rank 0 reports.
 ";
@@ -40,7 +41,7 @@ fn main() -> ExitCode {
     };
     let patience = match options.get("watchdog", 8.0) {
         Ok(seconds) if seconds > 0.0 && seconds < 1e9 => Duration::from_secs_f64(seconds),
-        _ => return said("error: --watchdog wants seconds above 0", 2),
+        _ => return said("error: --watchdog needs a number of seconds above 0", 2),
     };
     let world = match World::start() {
         Ok(world) => world.with_patience(patience),

@@ -13,7 +13,7 @@ impl Options {
     pub fn parse(args: &[String], known: &[&str]) -> Result<Self> {
         let mut given = BTreeMap::new();
         for pair in args.chunks(2) {
-            let name = pair[0].strip_prefix("--").ok_or_else(|| anyhow!("'{}' is no option; see --help", pair[0]))?;
+            let name = pair[0].strip_prefix("--").ok_or_else(|| anyhow!("'{}' is not an option; see --help", pair[0]))?;
             if !known.contains(&name) && !["threads", "watchdog"].contains(&name) {
                 bail!("unknown option --{name}; known: --{}, --threads, --watchdog", known.join(", --"));
             }
