@@ -39,7 +39,9 @@ impl Past {
         let named = |error: Error| anyhow!("{}: {error}", path.display());
         let (expected, found) = (own.texts.get(DATA).cloned().unwrap_or_default(), fingerprint(data.0, data.1));
         if expected != found {
-            return Err(Usage(format!("the resumed run was trained on other data: {expected} in its file, {found} now")).into());
+            return Err(
+                Usage(format!("the resumed run has learned from other data: {expected} in its file, {found} now")).into()
+            );
         }
         let done = tensors.as_ref().map_or(Ok(0), steps_of).map_err(named)?;
         if done >= goal {
