@@ -59,7 +59,7 @@ fn open() -> Result<(wgpu::Device, wgpu::Queue)> {
 fn main() -> Result<()> {
     let (device, queue) = open()?;
 
-    // What the program has anyway.
+    // The program's own part.
     let x = |i: usize| 2.0 * i as f32 / (POINTS - 1) as f32 - 1.0;
     let y = |x: f32| TRUTH.iter().rev().fold(0.0, |sum, c| sum * x + c);
     let points: Vec<[f32; 2]> = (0..POINTS).map(|i| [x(i), y(x(i))]).collect();
@@ -87,7 +87,7 @@ fn main() -> Result<()> {
         ],
     });
 
-    // What it adds for Thalweg: where parameters and gradients lie, and the recipe.
+    // The part for Thalweg: where parameters and gradients lie, and the recipe.
     let gpu = Gpu::from_wgpu(device.clone(), queue.clone());
     let slice = |offset| Slice { buffer: model.clone(), offset, len: 4 };
     let tensor = SliceTensor { name: "coefficients".into(), shape: vec![4], params: slice(0), grads: slice(16) };

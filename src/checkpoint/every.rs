@@ -55,7 +55,7 @@ impl Due {
         Self { every, step, time: Instant::now() }
     }
 
-    /// Whether a run that has come to a step is to be saved there. If so, it counts as saved.
+    /// Whether a run is to be saved at this step. If so, the step counts as saved.
     pub fn at(&mut self, step: u64) -> bool {
         let due = match self.every {
             Every::Steps(every) => step / every > self.step / every,

@@ -167,7 +167,8 @@ pub fn read_any(path: &Path) -> Result<(Tensors, Writer)> {
 /// Reads a safetensors file of another program, for example weights that PyTorch has saved: as [`read`], but without a hash.
 ///
 /// # Errors
-/// [`Error::File`] if it cannot be read; [`Error::Damaged`] if it is no safetensors file or has a type that is not known here.
+/// [`Error::File`] if it cannot be read; [`Error::Damaged`] if it is not a safetensors file or has a type that is not
+/// supported.
 pub fn read_foreign(path: &Path) -> Result<Tensors> {
     open(path).map(|found| found.tensors)
 }

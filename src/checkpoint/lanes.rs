@@ -23,7 +23,7 @@ impl Tensors {
     /// The number of lanes of an optimizer's tensors: 1 if they do not say.
     ///
     /// # Errors
-    /// [`Error::Setting`] if the text `lanes` is no number of at least 1.
+    /// [`Error::Setting`] if the text `lanes` is not a number of at least 1.
     pub fn lanes(&self) -> Result<usize> {
         let Some(text) = self.texts.get(LANES) else { return Ok(1) };
         let lanes = text.parse().ok().filter(|&lanes| lanes >= 1);

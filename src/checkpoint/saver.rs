@@ -1,4 +1,4 @@
-//! Writing while training goes on.
+//! Writing checkpoints in the background.
 
 use super::file::write;
 use super::folder::Folder;

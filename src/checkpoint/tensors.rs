@@ -29,7 +29,7 @@ pub enum Dtype {
     Bool,
 }
 
-/// What safetensors calls each type.
+/// The name of each type in safetensors.
 const NAMES: [(Dtype, &str); 10] = [
     (Dtype::F64, "F64"),
     (Dtype::F32, "F32"),
@@ -156,10 +156,10 @@ fn number_of(dtype: Dtype) -> fn(&[u8]) -> f64 {
     }
 }
 
-/// Named tensors, and texts beside them. Names are in alphabetical order.
+/// Named tensors and texts. Names are in alphabetical order.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Tensors {
-    /// What is known about the tensors, by name.
+    /// Information about the tensors, by name.
     pub texts: BTreeMap<String, String>,
     tensors: BTreeMap<String, Tensor>,
 }
@@ -199,7 +199,7 @@ impl Tensors {
     /// infinite. Loading casts nothing, so weights in 16 bits have to go through here for an engine in 32.
     ///
     /// # Errors
-    /// [`Error::Shape`] if `T` is no type of floats; memory that there is not.
+    /// [`Error::Shape`] if `T` is not a type of floats; too little memory.
     ///
     /// # Examples
     ///

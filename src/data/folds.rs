@@ -42,7 +42,7 @@ pub struct KFold {
     pub folds: usize,
     /// The seed by which rows are shuffled before they are cut. Default: `None`, which cuts them in their order.
     pub shuffle: Option<u32>,
-    /// How many times the rows are shuffled and cut anew, at least 1, which is the default. More than 1 needs `shuffle`. The random numbers
+    /// How many times the rows are shuffled and cut, at least 1; 1 by default. More than 1 needs `shuffle`. The random numbers
     /// go on from one repeat to the next, and the folds of all repeats are returned one after the other.
     pub repeats: usize,
 }

@@ -91,9 +91,9 @@ fn labels(path: &Path, max_memory: u64) -> Result<Vec<u32>> {
 ///
 /// # Errors
 ///
-/// [`Error::File`](crate::Error::File) for a missing file, numbers of images and labels that differ, test images of another size,
-/// training labels that are all the same, a test label that is none of the training labels, and all that [`read_images`] and
-/// [`read_labels`] refuse.
+/// [`Error::File`](crate::Error::File) for a missing file, numbers of images and labels that differ, test images of another
+/// size, training labels that are all the same, a test label that is not among the training labels, and all that
+/// [`read_images`] and [`read_labels`] refuse.
 pub fn read_directory(directory: impl AsRef<Path>) -> Result<(Dataset, Dataset)> {
     read_directory_within(directory, u64::MAX)
 }
@@ -158,7 +158,7 @@ fn find(directory: &Path, name: &str, format: &str) -> Result<PathBuf> {
 
 /// Magic number of unsigned bytes in no dimension; the last byte counts the dimensions.
 const BYTES: u32 = 0x0800;
-/// What a file is expected to be. Images may have any number of dimensions from two, labels have one.
+/// The expected kind of a file. Images may have any number of dimensions from two, labels have one.
 const IMAGES: u32 = BYTES + 3;
 const LABELS: u32 = BYTES + 1;
 

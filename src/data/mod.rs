@@ -101,7 +101,7 @@ impl Dataset {
     ///
     /// [`Error::Empty`] without rows, [`Error::Shape`] if features or targets do not fill the rows or the names are not one per
     /// class, [`Error::Conflict`] if rows have both classes and numbers to predict, [`Error::Setting`] for a width of 0, too
-    /// many classes, a label that is no class, and a feature or target that is not finite, with its row and column, counted
+    /// many classes, a label that is not a class, and a feature or target that is not finite, with its row and column, counted
     /// from 0.
     pub fn check(&self) -> Result<()> {
         range::require(self.width > 0, "width", self.width, "at least 1")?;
@@ -253,7 +253,7 @@ impl Dataset {
     ///
     /// # Errors
     ///
-    /// [`Error::Setting`] for a number that is no row, [`Error::Empty`] for no numbers, and those of [`Dataset::check`].
+    /// [`Error::Setting`] for a number that is not a row, [`Error::Empty`] for no numbers, and those of [`Dataset::check`].
     pub fn rows_at(&self, rows: &[usize]) -> Result<Dataset> {
         self.check()?;
         if rows.is_empty() {

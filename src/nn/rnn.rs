@@ -66,8 +66,8 @@ pub struct Recurrent {
     pub bias: bool,
 }
 
-/// What a recurrent network keeps from step to step: layers × samples × hidden; with both directions, two of each layer, the backward one
-/// second.
+/// The state of a recurrent network between steps: layers × samples × hidden. With both directions there are two for each
+/// layer, the backward one second.
 #[derive(Debug, Clone)]
 pub struct RecurrentState {
     /// The outputs.
@@ -76,7 +76,7 @@ pub struct RecurrentState {
     pub c: Option<Value>,
 }
 
-/// What a recurrent network makes of a sequence.
+/// The results of a recurrent network for a sequence.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct RecurrentRun {

@@ -1,4 +1,4 @@
-//! What a model is made of: layers, shapes, parameters, memory, operations.
+//! The parts of a model: layers, shapes, parameters, memory, operations.
 
 use super::{Model, Places, Recorded, Slots, Tape};
 use crate::error::Result;

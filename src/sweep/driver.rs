@@ -27,9 +27,9 @@ pub struct Job {
 pub trait Train {
     /// Trains each job on until it has made `steps` steps in all, and returns the metric of each.
     ///
-    /// A job of an earlier call, with the same trial, fold and seed, goes on where it was, which may have been at different
-    /// steps for different jobs. One that the trainer does not know starts from the beginning, also where a sweep is resumed.
-    /// The result of a job must not depend on the other jobs of the call.
+    /// A job of an earlier call, with the same trial, fold and seed, goes on where it was; different jobs may be at different
+    /// steps. One that the trainer does not know starts from the beginning, also where a sweep is resumed. The result of a job
+    /// must not depend on the other jobs of the call.
     ///
     /// # Errors
     ///
@@ -160,7 +160,8 @@ pub struct Sweep {
     /// Trials in all, at least 1; 64 unless set.
     #[cfg_attr(feature = "serde", serde(default = "trials"))]
     pub trials: usize,
-    /// Trials that are asked for before their results are told, at least 1; 32 unless set. Halving, Hyperband and populations ask for all.
+    /// How many trials the sampler is asked for at a time, before it knows their results; at least 1, 32 by default. Halving,
+    /// Hyperband and populations ask for all at once.
     #[cfg_attr(feature = "serde", serde(default = "batch"))]
     pub batch: usize,
     /// Each trial is trained once for every fold; 0, for no folds, unless set.
@@ -276,7 +277,7 @@ impl Sweep {
 /// A fold and a seed.
 type Place = (Option<u64>, Option<u64>);
 
-/// What a run works with.
+/// The parts of a run.
 struct Run<'a, T, W> {
     sweep: &'a Sweep,
     /// The folds and seeds on which trials are trained now.
@@ -288,7 +289,7 @@ struct Run<'a, T, W> {
 }
 
 impl<T: Train, W: FnMut(&Record) -> Result<()>> Run<'_, T, W> {
-    /// Trials in batches, scored every so many steps.
+    /// Trains trials in batches, and scores them every `every` steps.
     fn batches(&mut self, steps: u64, every: u64, rule: Option<Stopping>) -> Result<()> {
         let mut start = 0;
         while let Some(mut live) = self.batch(start)? {
@@ -347,7 +348,7 @@ impl<T: Train, W: FnMut(&Record) -> Result<()>> Run<'_, T, W> {
         whole.map(|((trial, step), metrics)| Score { trial, step, metric: mean(&metrics) }).collect()
     }
 
-    /// Trials in batches, fold after fold.
+    /// Trains trials in batches, fold after fold.
     fn folds(&mut self, steps: u64, rule: &FoldStopping) -> Result<()> {
         let mut start = 0;
         self.places = self.sweep.places_of(Some(0));

@@ -55,7 +55,7 @@ impl Goal {
 pub enum Outcome {
     /// Nothing yet.
     Running,
-    /// It was trained to the end, and this is its metric.
+    /// It was trained to the end, with this metric.
     Complete(f64),
     /// It was stopped early.
     Stopped {

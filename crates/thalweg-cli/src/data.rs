@@ -1,4 +1,4 @@
-//! What `train` learns from: where it comes from, and what was read.
+//! The data of `train`: where they come from, and what was read.
 
 use crate::numbers::real;
 use crate::{Usage, memory};
@@ -206,7 +206,7 @@ pub struct Read {
     pub form: Option<Form>,
 }
 
-/// What is trained on the data.
+/// The model and the run, for the first lines of the output.
 #[derive(Debug, Clone)]
 pub struct Run {
     pub steps_per_epoch: usize,

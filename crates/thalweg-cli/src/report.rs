@@ -12,7 +12,7 @@ use thalweg::Metrics;
 
 const BAR: &str = "{msg} {wide_bar} {rate}, {eta} left";
 
-/// What was measured over rows.
+/// Loss and accuracy over rows.
 #[derive(Debug, Clone, Copy)]
 pub struct Score {
     pub loss: f64,

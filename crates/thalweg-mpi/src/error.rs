@@ -24,9 +24,9 @@ pub enum Error {
         what: String,
         /// The first rank that differs.
         rank: usize,
-        /// What it has.
+        /// The text or digest of that rank.
         found: String,
-        /// What rank 0 has.
+        /// The text or digest of rank 0.
         expected: String,
     },
     /// The parameters of ranks are no longer the same.
@@ -61,7 +61,7 @@ pub enum Error {
     Mpi {
         /// The call.
         call: &'static str,
-        /// What MPI says.
+        /// MPI's message.
         message: String,
     },
     /// More elements than MPI counts in 32 bits.

@@ -22,7 +22,7 @@ impl Perceptron {
     /// A perceptron whose hidden layers have the widths `hidden`, with ReLU. Its start values follow from the seed.
     ///
     /// # Errors
-    /// Sizes of 0, or what recipe or engine refuse.
+    /// Sizes of 0, or an error of the recipe or the engine.
     pub fn new<E: Engine>(
         engine: &E,
         recipe: &Recipe,
@@ -68,7 +68,7 @@ impl Perceptron {
     /// micro-batch, and continue at the start of the data after their end.
     ///
     /// # Errors
-    /// What the engine refuses.
+    /// Errors of the engine.
     pub fn gradient<P: Program>(&self, optimizer: &mut Optimizer<P>, data: &Dataset, number: usize) -> Result<()> {
         let picked = (0..self.rows).map(|row| (number * self.rows + row) % data.rows());
         let features: Vec<P::Float> = picked
@@ -86,7 +86,7 @@ impl Perceptron {
     /// How many rows of a data set the perceptron classifies correctly.
     ///
     /// # Errors
-    /// What the engine refuses.
+    /// Errors of the engine.
     pub fn hits<P: Program>(&self, optimizer: &mut Optimizer<P>, data: &Dataset) -> Result<usize> {
         let classes = data.classes;
         let mut hits = 0;

@@ -44,7 +44,7 @@ pub struct Form {
 }
 
 impl Table {
-    /// What its columns are.
+    /// The form of its columns.
     pub fn form(&self) -> Form {
         let (columns, classes) = self.parts();
         let feature = |feature: &Feature| match &feature.kind {

@@ -1,14 +1,14 @@
 //! Tables as text: comma-separated values and their kin.
 //!
-//! [`read`] reads a file with the defaults. [`Options`] say which column is the label, which are no features, and what to do
+//! [`read`] reads a file with the defaults. [`Options`] say which column is the label, which are not features, and what to do
 //! with missing cells. They return a [`Table`], which can be split, or joined with a test file of the same columns; its
 //! [`Reading`] says how the file was understood.
 //!
 //! | what | how it is read |
 //! | --- | --- |
 //! | delimiter | a comma; semicolons, tabs, or one or more blanks where they separate the lines |
-//! | counts | a first line of the numbers of rows and features and the names of the classes, as scikit-learn's files have it, is no row |
-//! | header | the first line, where it does not fit what stands below it: text over numbers, or `0,1,2,…` with a label that no row has |
+//! | counts | a first line of the numbers of rows and features and the names of the classes, as scikit-learn's files have it, is not a row |
+//! | header | the first line, if it does not fit the lines below it: text over numbers, or `0,1,2,…` with a label that no row has |
 //! | label | the last column; it must be said if a header names another column `label`, `class`, `target` or `y`, or if the first column looks like classes (a few values, each in at least 5 rows and less than 95 % of them) and the last holds numbers that do not |
 //! | classes | the distinct labels, integers by value, before texts in their order; more than 10 integers need 20 rows each on average, or the same number of rows, 5 or more, else they are a quantity |
 //! | features | numbers as they are; a column of text has a feature per distinct text, 1 where the row has it and else 0 |
@@ -125,7 +125,7 @@ pub struct Options {
     pub header: Header,
     /// What separates cells, an ASCII character; a blank stands for one or more blanks or tabs. Default: guessed.
     pub delimiter: Option<u8>,
-    /// Columns that are no features, by name or number from 1.
+    /// Columns that are not features, by name or number from 1.
     pub ignore: Vec<String>,
     /// What to do with missing cells. Default: an error.
     pub missing: Missing,
@@ -146,10 +146,11 @@ impl Options {
     /// # Errors
     ///
     /// [`Error::Parse`] with line and column for a row of another length, fewer than two columns, text that is not UTF-8, a
-    /// first line that may or may not be a header, a cell that is no number in a column of numbers, has a decimal comma, is not
-    /// finite or beyond f32, a missing cell, and a label that is missing or a fraction. [`Error::File`] for a file that cannot
-    /// be read, is no text, needs more memory than allowed, or has no rows; also for a column that does not exist, a label
-    /// column that is in doubt, has a single label or looks like a quantity, and a column with too many texts for categories.
+    /// first line that may or may not be a header, a cell in a column of numbers that is not a number, has a decimal comma, is
+    /// not finite or is beyond f32, a missing cell, and a label that is missing or a fraction. [`Error::File`] for a file that
+    /// cannot be read, is not text, needs more memory than allowed, or has no rows; also for a column that does not exist, a
+    /// label column that is in doubt, has a single label or looks like a quantity, and a column with too many texts for
+    /// categories.
     pub fn read(&self, path: impl AsRef<Path>) -> Result<Table> {
         let path = path.as_ref();
         self.table(path, Content::open(path)?)

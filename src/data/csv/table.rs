@@ -40,7 +40,7 @@ pub struct Reading {
     pub label: String,
     /// Columns of text, and the texts that became features.
     pub categories: Vec<(String, Vec<String>)>,
-    /// Columns that are no features, with the reason if it was not asked for.
+    /// Columns that are not features, with the reason if the options did not ask for it.
     pub left_out: Vec<String>,
     /// Rows that were left out for a missing cell.
     pub dropped: usize,
@@ -268,7 +268,7 @@ impl Rows {
         Ok(())
     }
 
-    /// Whether a cell stands for a missing value.
+    /// Whether a cell means a missing value.
     pub fn is_missing(cell: &str) -> bool {
         is_missing(cell)
     }

@@ -21,7 +21,7 @@ impl Tape {
         }
     }
 
-    /// The gradient by a parameter or by a watched input; nothing where the loss does not depend on it.
+    /// The gradient by a parameter or by a watched input; `None` if the loss does not depend on it.
     pub fn gradient(&self, value: &Value) -> Option<Value> {
         let graph = self.graph.borrow();
         let found = graph.gradients.iter().rev().find(|(tensor, _)| *tensor == value.look.tensor);

@@ -20,8 +20,8 @@ use std::rc::Rc;
 
 /// Operations recorded on values. What is recorded becomes part of a plan by [`Tape::record`].
 ///
-/// A mistake in shapes is kept, named after the layer in which it was made; [`Tape::check`] and [`Tape::record`] return the first one.
-/// Lanes are no dimension of a value: everything is computed for each of them.
+/// A mistake in shapes is kept, named after the layer in which it was made; [`Tape::check`] and [`Tape::record`] return the
+/// first one. Lanes are not a dimension of a value: everything is computed for each lane.
 ///
 /// # Examples
 ///
@@ -71,7 +71,7 @@ pub struct Declared {
     pub name: String,
     /// Its shape.
     pub shape: Vec<usize>,
-    /// What it holds at the start.
+    /// Its start values.
     pub init: Init,
     tensor: usize,
     /// A row that gets no gradient.
@@ -117,7 +117,7 @@ impl Tape {
         self.graph.borrow_mut().frozen = Some(Rc::new(names));
     }
 
-    /// Records under a layer's name: it stands before the names of parameters, and in errors.
+    /// Records under a layer's name, which is put before the names of parameters, and appears in errors.
     pub fn named<T>(&mut self, name: &str, record: impl FnOnce(&mut Self) -> T) -> T {
         self.graph.borrow_mut().scope.push(name.into());
         let result = record(self);
@@ -156,7 +156,8 @@ impl Tape {
         }
     }
 
-    /// A parameter of the layer at hand. Asking again for a name gives the same parameter: that is how weights are shared.
+    /// A parameter of the current layer. Asking again for the same name returns the same parameter, by which layers share
+    /// weights.
     pub fn parameter(&mut self, name: &str, shape: &[usize], init: Init) -> Value {
         self.declared(name, shape, init, true)
     }

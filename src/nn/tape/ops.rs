@@ -1,4 +1,4 @@
-//! What can be done with values.
+//! The operations on values.
 
 use super::graph::{self, Look, Product, common, contiguous};
 use super::{Tape, Value};

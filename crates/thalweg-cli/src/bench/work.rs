@@ -1,4 +1,4 @@
-//! What is timed, as plans.
+//! The works that are timed, as plans.
 
 use crate::memory;
 use anyhow::Result;

@@ -10,7 +10,7 @@ use thalweg::sweep::{
     Stopping, Strategy, Study, Sweep, Tpe,
 };
 
-/// What is searched, and how.
+/// The space, the sampler and the strategy of a sweep.
 pub struct Design {
     pub base: Base,
     pub space: SearchSpace,

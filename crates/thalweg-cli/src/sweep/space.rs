@@ -1,4 +1,4 @@
-//! What a sweep may search: names of parameters, and a training's settings at a point.
+//! The parameters that a sweep may search, and a training's settings at a point.
 
 use crate::Usage;
 use crate::model::{MAX_WIDTH, ModelArgs, Nonlinearity, Shape};
