@@ -2,7 +2,7 @@
 
 usage: python images.py OUT.jsonl [SEED]      (needs torch; written with 2.15.0)
 
-What a line holds stands in modules.py. tests/suite/images.rs builds the same layer from the case's name, and its options from the words of it.
+The form of a line is described in modules.py. tests/suite/images.rs builds the same layer from the case's name, and its options from the words of it.
 """
 import torch
 from torch import nn

@@ -2,7 +2,7 @@
 
 usage: python layers.py OUT.jsonl [SEED]      (needs torch; written with 2.15.0)
 
-What a line holds stands in modules.py.
+The form of a line is described in modules.py.
 """
 import torch
 from torch import nn
