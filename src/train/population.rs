@@ -14,6 +14,9 @@ use std::collections::HashMap;
 use std::fmt;
 use std::ops::ControlFlow;
 
+/// A job, and what it has come to; nothing where it went wrong.
+type Trained<F> = (usize, Option<Kept<F>>);
+
 /// How a job of a sweep is trained.
 #[derive(Debug)]
 pub struct Setup {
@@ -329,7 +332,7 @@ impl<'a, E: Engine, S: FnMut(&Job) -> Result<Setup>> Population<'a, E, S> {
 
     /// Trains the jobs of a group together, or one by one where one of them goes wrong by itself: the results of each, or
     /// `None` for one that went wrong.
-    fn train_all(&mut self, all: &[Job], group: Group, steps: u64) -> Result<Vec<(usize, Option<Kept<E::Float>>)>> {
+    fn train_all(&mut self, all: &[Job], group: Group, steps: u64) -> Result<Vec<Trained<E::Float>>> {
         let jobs: Vec<&Job> = group.jobs.iter().map(|&job| &all[job]).collect();
         match self.train_group(&jobs, &group, steps) {
             Ok(kept) => Ok(group.jobs.into_iter().zip(kept.into_iter().map(Some)).collect()),

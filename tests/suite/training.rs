@@ -499,9 +499,9 @@ fn steps_after_early_stopping_go_on_from_where_they_ended() -> Result<()> {
             trainer.fit(40, |_, _| Ok(ControlFlow::Continue(())))?;
         }
         let best = kept.evaluate()?;
-        for lane in 0..2 {
+        for (lane, seen) in best.iter().enumerate() {
             assert!(kept.best(lane)?.stopped && kept.best(lane)?.epoch < kept.epochs(), "there is another end than the best");
-            assert_eq!(best[lane].loss, kept.best(lane)?.metric);
+            assert_eq!(seen.loss, kept.best(lane)?.metric);
         }
         let live = |state: &State<E::Float>| {
             let arrays = state.iter().filter(|(name, _)| !name.starts_with("best."));
