@@ -11,11 +11,13 @@ use super::{Dataset, csv};
 /// ```
 /// let digits = thalweg::data::digits();
 /// assert_eq!((digits.rows(), digits.width, digits.classes), (1797, 64, 10));
+/// assert_eq!(digits.shape, [8, 8]);
 /// ```
 pub fn digits() -> Dataset {
     let path = Path::new("digits.csv.gz");
     csv::Options::default()
         .read_from(path, &include_bytes!("digits.csv.gz")[..])
         .and_then(csv::Table::dataset)
+        .map(|data| Dataset { shape: vec![8, 8], ..data })
         .expect("the file is part of the program and a test reads it")
 }

@@ -33,15 +33,16 @@ use crate::error::Result;
 /// [`Error::File`](crate::Error::File) for a file that cannot be read, another magic number, no images or images without
 /// pixels, sizes whose product overflows, and content that is shorter or longer than the sizes say.
 pub fn read_images(path: impl AsRef<Path>) -> Result<(Vec<f32>, usize)> {
-    images(path.as_ref(), u64::MAX)
+    images(path.as_ref(), u64::MAX).map(|(features, shape)| (features, shape.iter().product()))
 }
 
-fn images(path: &Path, max_memory: u64) -> Result<(Vec<f32>, usize)> {
+/// The features of all images, and the dimensions of one.
+fn images(path: &Path, max_memory: u64) -> Result<(Vec<f32>, Vec<usize>)> {
     let idx = Idx::read(path, IMAGES, max_memory)?;
     match idx.sizes.as_slice() {
         [0, ..] => Err(refused(path, "the file holds no images")),
-        [images, ..] if !idx.values.is_empty() => {
-            Ok((idx.values.iter().map(|&byte| f32::from(byte)).collect(), idx.values.len() / images))
+        [_, shape @ ..] if !idx.values.is_empty() => {
+            Ok((idx.values.iter().map(|&byte| f32::from(byte)).collect(), shape.to_vec()))
         }
         _ => Err(refused(path, "the images have no pixels")),
     }
@@ -76,7 +77,7 @@ fn labels(path: &Path, max_memory: u64) -> Result<Vec<u32>> {
 
 /// Reads the training and the test part from a directory with the four files of MNIST.
 ///
-/// The classes are the distinct labels of the training part in order, with the labels as their names.
+/// The classes are the distinct labels of the training part in order, with the labels as their names; a row's shape is that of an image.
 ///
 /// The files are `train-images-idx3-ubyte`, `train-labels-idx1-ubyte`, `t10k-images-idx3-ubyte` and `t10k-labels-idx1-ubyte`, also
 /// spelled with `.idx`, also with `.gz`.
@@ -110,8 +111,8 @@ pub fn read_directory_within(directory: impl AsRef<Path>, max_memory: u64) -> Re
     }
     let mut train = read_part(directory, "train", max_memory)?;
     let mut test = read_part(directory, "t10k", max_memory)?;
-    if test.width != train.width {
-        let reason = format!("test images of {} pixels, training images of {}", test.width, train.width);
+    if test.shape != train.shape {
+        let reason = format!("test images of {} pixels, training images of {}", sizes(&test), sizes(&train));
         return Err(refused(directory, reason));
     }
     let known: Vec<u32> = BTreeSet::from_iter(train.labels.iter().copied()).into_iter().collect();
@@ -129,7 +130,13 @@ pub fn read_directory_within(directory: impl AsRef<Path>, max_memory: u64) -> Re
     Ok((train, test))
 }
 
-/// The labels in order, for a message.
+/// The sizes of an image, as a message has them.
+fn sizes(data: &Dataset) -> String {
+    let sizes: Vec<String> = data.shape.iter().map(usize::to_string).collect();
+    sizes.join(" × ")
+}
+
+/// Labels in order, as a message has them.
 fn list(labels: &[u32]) -> String {
     let all: Vec<String> = labels.iter().take(10).map(u32::to_string).collect();
     all.join(", ") + if labels.len() > 10 { ", …" } else { "" }
@@ -138,14 +145,15 @@ fn list(labels: &[u32]) -> String {
 fn read_part(directory: &Path, part: &str, max_memory: u64) -> Result<Dataset> {
     let image_file = find(directory, &format!("{part}-images"), "idx3-ubyte")?;
     let label_file = find(directory, &format!("{part}-labels"), "idx1-ubyte")?;
-    let (features, width) = images(&image_file, max_memory)?;
+    let (features, shape) = images(&image_file, max_memory)?;
+    let width = shape.iter().product();
     let labels = labels(&label_file, max_memory)?;
     let rows = features.len() / width;
     if rows != labels.len() {
         let reason = format!("{} labels for the {rows} images of {}", labels.len(), image_file.display());
         return Err(refused(&label_file, reason));
     }
-    Dataset::new(features, width, labels)
+    Ok(Dataset { shape, ..Dataset::new(features, width, labels)? })
 }
 
 /// The first spelling of a file's name that exists.

@@ -54,7 +54,9 @@ pub struct Dataset {
     pub features: Vec<f32>,
     /// Features per row, at least 1.
     pub width: usize,
-    /// The class of each row, below `classes`; empty for regression.
+    /// The dimensions of a row, as those of an image: their product is the width. Nothing where a row is just a row.
+    pub shape: Vec<usize>,
+    /// The class of each row, below `classes`; nothing for regression.
     pub labels: Vec<u32>,
     /// Number of classes, 1 to [`MAX_CLASSES`]. Some may have no rows. 0 for regression.
     pub classes: usize,
@@ -99,10 +101,10 @@ impl Dataset {
     ///
     /// # Errors
     ///
-    /// [`Error::Empty`] without rows, [`Error::Shape`] if features or targets do not fill the rows or the names are not one per
-    /// class, [`Error::Conflict`] if rows have both classes and numbers to predict, [`Error::Setting`] for a width of 0, too
-    /// many classes, a label that is not a class, and a feature or target that is not finite, with its row and column, counted
-    /// from 0.
+    /// [`Error::Empty`] without rows, [`Error::Shape`] if features or targets do not fill the rows, the dimensions of a row have another
+    /// product than its width, or the names are not one per class,
+    /// [`Error::Conflict`] if rows have classes and numbers to be predicted, [`Error::Setting`] for a width of 0, too many classes, a label
+    /// that is no class, and a feature or target that is not finite, with its row and column, counted from 0.
     pub fn check(&self) -> Result<()> {
         range::require(self.width > 0, "width", self.width, "at least 1")?;
         if self.labels.is_empty() && self.targets.is_empty() {
@@ -112,6 +114,11 @@ impl Dataset {
             self.check_targets()?;
         } else {
             self.check_labels()?;
+        }
+        let area = self.shape.iter().try_fold(1, |area: usize, &size| area.checked_mul(size));
+        if !self.shape.is_empty() && area != Some(self.width) {
+            let expected = format!("dimensions whose product is {}, the features of a row", self.width);
+            return Err(Error::shape("shape of a row", expected, format!("{:?}", self.shape)));
         }
         if self.rows().checked_mul(self.width) != Some(self.features.len()) {
             let expected = format!("{} rows × {}", self.rows(), self.width);
@@ -275,6 +282,7 @@ impl Dataset {
         Dataset {
             features,
             width: self.width,
+            shape: self.shape.clone(),
             labels: rows.iter().filter_map(|&i| self.labels.get(i).copied()).collect(),
             classes: self.classes,
             class_names: self.class_names.clone(),

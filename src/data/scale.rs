@@ -49,8 +49,22 @@ impl Scaler {
     /// Those of [`Dataset::check`].
     pub fn standard(train: &Dataset) -> Result<Self> {
         train.check()?;
-        let shift = mean(train);
-        let divisor = deviation(train, &shift);
+        let shift = mean(&train.features, train.width);
+        let divisor = deviation(&train.features, &shift);
+        Ok(Self { shift, divisor })
+    }
+
+    /// Centres each number that is to be predicted on its training mean, and divides it by its standard deviation, as [`Scaler::standard`]
+    /// does it with features. For [`TrainerBuilder::standardise_targets`](crate::train::TrainerBuilder::standardise_targets); no columns
+    /// where rows have classes.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Dataset::check`].
+    pub fn of_targets(train: &Dataset) -> Result<Self> {
+        train.check()?;
+        let shift = mean(&train.targets, train.target_width);
+        let divisor = deviation(&train.targets, &shift);
         Ok(Self { shift, divisor })
     }
 
@@ -88,26 +102,28 @@ impl Scaler {
     }
 }
 
-/// The mean of each column, computed as the first row plus the mean distance from it, which is exact for a constant column.
-fn mean(train: &Dataset) -> Vec<f64> {
-    let first: Vec<f64> = train.features.iter().take(train.width).map(|&x| f64::from(x)).collect();
-    let mut distance = vec![0.0; train.width];
-    for row in train.features.chunks_exact(train.width) {
+/// The mean of each column, as the first row and the mean distance from it: that is exact for a column that is constant.
+fn mean(values: &[f32], width: usize) -> Vec<f64> {
+    let first: Vec<f64> = values.iter().take(width).map(|&x| f64::from(x)).collect();
+    let mut distance = vec![0.0; width];
+    let rows = values.len().checked_div(width).unwrap_or(0);
+    for row in values.chunks_exact(width.max(1)) {
         for ((sum, &x), first) in distance.iter_mut().zip(row).zip(&first) {
             *sum += f64::from(x) - first;
         }
     }
-    first.iter().zip(distance).map(|(first, sum)| first + sum / train.rows() as f64).collect()
+    first.iter().zip(distance).map(|(first, sum)| first + sum / rows as f64).collect()
 }
 
 /// The standard deviation of each column around its mean, or 1 where that is 0.
-fn deviation(train: &Dataset, mean: &[f64]) -> Vec<f64> {
-    let mut squares = vec![0.0; train.width];
-    for row in train.features.chunks_exact(train.width) {
+fn deviation(values: &[f32], mean: &[f64]) -> Vec<f64> {
+    let mut squares = vec![0.0; mean.len()];
+    let rows = values.len().checked_div(mean.len()).unwrap_or(0);
+    for row in values.chunks_exact(mean.len().max(1)) {
         for ((sum, &x), mean) in squares.iter_mut().zip(row).zip(mean) {
             *sum += (f64::from(x) - mean).powi(2);
         }
     }
-    let root = |sum: f64| if sum > 0.0 { (sum / train.rows() as f64).sqrt() } else { 1.0 };
+    let root = |sum: f64| if sum > 0.0 { (sum / rows as f64).sqrt() } else { 1.0 };
     squares.into_iter().map(root).collect()
 }

@@ -5,6 +5,7 @@
 //! that.
 
 mod attention;
+mod augment;
 mod channels;
 mod conv;
 mod init;
@@ -17,6 +18,7 @@ mod summary;
 mod tape;
 
 pub use attention::{Attention, Positions, TransformerBlock};
+pub use augment::Augment;
 pub use channels::{BatchNorm2d, ChannelDropout, GroupNorm, InstanceNorm};
 pub use conv::{Conv1d, Conv2d, ConvTranspose1d, ConvTranspose2d, Padding, Upsample};
 pub use init::Init;

@@ -2,6 +2,7 @@
 
 use super::Trainer;
 use super::batch::Batch;
+use super::fitting::{check_indices, check_weights, scalers_of};
 use super::lanes::{Lane, Rows};
 use super::record::record;
 use super::stopping::EarlyStopping;
@@ -32,6 +33,12 @@ pub struct TrainerBuilder<'a> {
     train_rows: Vec<(usize, Vec<usize>)>,
     validation_rows: Vec<(usize, Vec<usize>)>,
     standardise: bool,
+    standardise_targets: bool,
+    /// How much each training row counts.
+    weights: Option<Vec<f32>>,
+    indices: bool,
+    /// Batches of a stream that the device holds.
+    ahead: Option<usize>,
     block: usize,
     stopping: Option<EarlyStopping>,
     /// Start values of untrained buffers: lane, name, values.
@@ -47,8 +54,15 @@ pub(super) struct Settled<'a> {
     pub task: Task,
     pub batch: Batch,
     pub lanes: Vec<Lane>,
-    /// The scaling of each lane, or one for all.
+    /// The scaling of each lane's features, and of its targets, or one for all; nothing where there is none.
     pub scalers: Vec<Scaler>,
+    pub target_scalers: Vec<Scaler>,
+    /// How much each training row counts, where they do not count the same.
+    pub weights: Option<Vec<f32>>,
+    /// Whether features are numbers of rows of a table.
+    pub indices: bool,
+    /// Whether batches come from a stream.
+    pub streams: bool,
     /// Rows that are evaluated together.
     pub block: usize,
     pub stopping: Option<EarlyStopping>,
@@ -83,6 +97,10 @@ impl Trainer<()> {
             train_rows: Vec::new(),
             validation_rows: Vec::new(),
             standardise: false,
+            standardise_targets: false,
+            weights: None,
+            indices: false,
+            ahead: None,
             block: BLOCK,
             stopping: None,
             buffers: Vec::new(),
@@ -157,6 +175,87 @@ impl<'a> TrainerBuilder<'a> {
         self
     }
 
+    /// Regression: brings each number that is to be predicted to a mean of 0 and a standard deviation of 1 on the lane's own training rows, on
+    /// the device, before the loss. The loss is then that of these numbers, while R², mean absolute error, root mean squared error and
+    /// [`Trainer::predict`] are in the units of the data. [`Scaler::of_targets`] gives the numbers. Default: the targets are taken as they
+    /// are.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use thalweg::nn::Linear;
+    /// use thalweg::{Adam, Recipe, Trainer, cpu::Cpu, data::Dataset};
+    ///
+    /// let x: Vec<f32> = (0..50).map(|i| i as f32).collect();
+    /// let data = Dataset::regression(x.clone(), 1, x.iter().map(|x| 1e4 + 30.0 * x).collect(), 1)?;
+    /// let model = Linear::new(1, 1);
+    /// let trainer = Trainer::builder(&model, Recipe::new(Adam { lr: 0.1, ..Default::default() })).train(&data).validation(&data);
+    /// let mut trainer = trainer.standardise().standardise_targets().batch(50).build(&Cpu::<f32>::default())?;
+    /// trainer.advance(300)?;
+    /// assert!(trainer.evaluate()?[0].mae < Some(1.0));
+    /// assert!((trainer.predict(0, &[100.0])?[0] - 13e3).abs() < 10.0);
+    /// # Ok::<(), thalweg::Error>(())
+    /// ```
+    pub fn standardise_targets(mut self) -> Self {
+        self.standardise_targets = true;
+        self
+    }
+
+    /// How much each training row counts, at least 0 and not all 0: a step follows Σ w·l / Σ w over its batch, and so does the loss that is
+    /// told of training. Accuracies and errors count rows, and validation rows count the same. Default: all count the same.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use thalweg::nn::Linear;
+    /// use thalweg::{Adam, Recipe, Trainer, cpu::Cpu, data::Dataset};
+    ///
+    /// // The last row is an outlier, and counts for nothing.
+    /// let data = Dataset::regression(vec![0.0, 1.0, 2.0, 3.0], 1, vec![1.0, 3.0, 5.0, 99.0], 1)?;
+    /// let model = Linear::new(1, 1);
+    /// let trainer = Trainer::builder(&model, Recipe::new(Adam { lr: 0.1, ..Default::default() })).train(&data);
+    /// let mut trainer = trainer.weights(&[1.0, 1.0, 1.0, 0.0]).batch(4).build(&Cpu::<f32>::default())?;
+    /// trainer.advance(400)?;
+    /// assert!((trainer.predict(0, &[3.0])?[0] - 7.0).abs() < 0.01);
+    /// # Ok::<(), thalweg::Error>(())
+    /// ```
+    pub fn weights(mut self, weights: &[f32]) -> Self {
+        self.weights = Some(weights.to_vec());
+        self
+    }
+
+    /// Lets features be whole numbers from 0 to 2²⁴, which the model is given as an input of indices, such as words for an
+    /// [`Embedding`](crate::nn::Embedding). [`Trainer::predict`] takes them as such numbers too. Default: features are floats.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use thalweg::nn::{Embedding, Flatten, Linear, Sequential};
+    /// use thalweg::{Adam, Recipe, Trainer, cpu::Cpu, data::Dataset};
+    ///
+    /// // Rows of two words each; the class is whether they are the same.
+    /// let words: Vec<f32> = (0..16).flat_map(|i| [(i / 4) as f32, (i % 4) as f32]).collect();
+    /// let data = Dataset::new(words, 2, (0..16).map(|i| u32::from(i / 4 == i % 4)).collect())?;
+    /// let model = Sequential::new().then(Embedding::new(4, 8)).then(Flatten).then(Linear::new(16, 2));
+    /// let trainer = Trainer::builder(&model, Recipe::new(Adam { lr: 0.05, ..Default::default() })).train(&data);
+    /// let mut trainer = trainer.index_features().batch(16).build(&Cpu::<f32>::default())?;
+    /// trainer.advance(200)?;
+    /// assert_eq!(trainer.predict_classes(0, &[1.0, 2.0])?, [0]);
+    /// # Ok::<(), thalweg::Error>(())
+    /// ```
+    pub fn index_features(mut self) -> Self {
+        self.indices = true;
+        self
+    }
+
+    /// Lets batches come from a stream: [`Trainer::stream`] takes them. The data to train on are a sample batch then: they say how many rows
+    /// a batch has, how wide rows are and what classes there are, and standardisation is learned on them. The device holds so many batches,
+    /// at least 1, and makes their steps without a wait while the host makes the next ones. Default: the data are all there is.
+    pub fn stream(mut self, batches: usize) -> Self {
+        self.ahead = Some(batches);
+        self
+    }
+
     /// Rows that are evaluated together, at least 1: the bits of a row do not depend on the others. Default 256.
     pub fn evaluation_rows(mut self, rows: usize) -> Self {
         self.block = rows;
@@ -180,11 +279,21 @@ impl<'a> TrainerBuilder<'a> {
     /// the same buffers.
     ///
     /// # Errors
-    /// No data to train on; data that do not fit the model, the task or each other, or are not finite (with row and column);
-    /// mistakes in the model's shapes, after the layer's name; a batch of 0; seeds or rows for lanes that do not exist; lanes
-    /// with different numbers of training rows; settings out of their range; or what the engine refuses.
+    /// No data to train on; data that do not fit the model, the task or each other, or are not finite (with row and column); mistakes in
+    /// the model's shapes, after the layer's name; a batch of 0; seeds or rows for other lanes than there are; lanes with different
+    /// numbers of training rows; targets to be standardised where rows have classes; settings out of their range; or what the engine
+    /// refuses.
     pub fn build<E: Engine>(self, engine: &E) -> Result<Trainer<E::Program>> {
-        record(engine, &self.settled()?)
+        let Some(ahead) = self.ahead else { return record(engine, &self.settled()?) };
+        range::require(ahead >= 1, "batches of a stream on the device", ahead, "at least 1")?;
+        if self.weights.is_some() || !self.train_rows.is_empty() {
+            return Err(Error::conflict("stream", "weights or rows", "rows of a stream are not known before"));
+        }
+        let sample = self.train.ok_or_else(|| Error::missing("a trainer", "data", ".train(&data)"))?;
+        let rows: Vec<usize> = (0..ahead).flat_map(|_| 0..sample.rows()).collect();
+        let ring = sample.rows_at(&rows)?;
+        let batch = Batch::from(sample.rows());
+        record(engine, &TrainerBuilder { train: Some(&ring), batch, ..self }.settled()?)
     }
 
     fn settled(self) -> Result<Settled<'a>> {
@@ -215,13 +324,43 @@ impl<'a> TrainerBuilder<'a> {
             ));
         }
         let batch = Batch { rows: self.batch.rows.min(rows), ..self.batch };
-        let scalers = if self.standardise { scalers(train, &lanes)? } else { Vec::new() };
+        self.weights.as_deref().map_or(Ok(()), |weights| check_weights(weights, train))?;
+        if self.indices {
+            check_indices(train)?;
+            validation.map_or(Ok(()), check_indices)?;
+            if self.standardise {
+                return Err(Error::conflict("standardise", "index_features", "numbers of rows have no scale"));
+            }
+        }
+        let (weights, indices, streams) = (self.weights.clone(), self.indices, self.ahead.is_some());
+        let scalers = if self.standardise { scalers_of(train, &lanes, Scaler::standard)? } else { Vec::new() };
+        let target_scalers = match self.standardise_targets {
+            true if !train.is_regression() => return Err(Error::shape("targets to standardise", "numbers", "classes")),
+            true => scalers_of(train, &lanes, Scaler::of_targets)?,
+            false => Vec::new(),
+        };
         let task = self.task.clone().unwrap_or_else(|| Task::fitting(train));
         let (model, block, stopping, buffers) = (self.model, self.block, self.stopping, self.buffers);
         if let Some((lane, ..)) = buffers.iter().find(|(lane, ..)| *lane >= lanes.len()) {
             return Err(Error::setting("lane of a buffer", lane, &format!("below {}", lanes.len())));
         }
-        Ok(Settled { model, recipe, train, validation, task, batch, lanes, scalers, block, stopping, buffers })
+        Ok(Settled {
+            model,
+            recipe,
+            train,
+            validation,
+            task,
+            batch,
+            lanes,
+            scalers,
+            target_scalers,
+            weights,
+            indices,
+            streams,
+            block,
+            stopping,
+            buffers,
+        })
     }
 
     /// The lanes with their seeds and rows.
@@ -247,17 +386,4 @@ impl<'a> TrainerBuilder<'a> {
         }
         Ok(made)
     }
-}
-
-/// The scaling of each lane, or one where all have the same rows.
-fn scalers(train: &Dataset, lanes: &[Lane]) -> Result<Vec<Scaler>> {
-    let of = |lane: &Lane| match &lane.train {
-        Rows::All(_) => Scaler::standard(train),
-        Rows::Some(rows) => {
-            let rows: Vec<usize> = rows.iter().map(|&row| row as usize).collect();
-            Scaler::standard(&train.rows_at(&rows)?)
-        }
-    };
-    let alike = lanes.iter().all(|lane| lane.train == lanes[0].train);
-    lanes[..if alike { 1 } else { lanes.len() }].iter().map(of).collect()
 }

@@ -32,8 +32,7 @@ impl<P: Program> Trainer<P> {
     /// # Errors
     /// As for [`Trainer::whole_epoch`]; those of `each`; a metric to stop by that the task does not measure.
     pub fn fit(&mut self, epochs: u64, mut each: impl FnMut(&mut Self, &Epoch) -> Result<ControlFlow<()>>) -> Result<()> {
-        let running = |trainer: &Self| trainer.best.is_empty() || trainer.best.iter().any(|best| !best.stopped);
-        while self.epoch < epochs && running(self) {
+        while self.epoch < epochs && !self.has_stopped() {
             let train = self.whole_epoch()?;
             let validation = if self.validation.is_some() { self.evaluate()? } else { Vec::new() };
             self.observe(&validation)?;
@@ -43,12 +42,7 @@ impl<P: Program> Trainer<P> {
             }
         }
         match self.stopping {
-            Some(stopping) if stopping.keep_best => {
-                let best = std::mem::take(&mut self.best);
-                let restored = self.restore(&best);
-                self.best = best;
-                restored
-            }
+            Some(stopping) if stopping.keep_best => self.restore_best(),
             _ => Ok(()),
         }
     }
@@ -62,8 +56,17 @@ impl<P: Program> Trainer<P> {
         self.best.get(lane).ok_or_else(|| Error::missing("the best of a lane", "early stopping", ".early_stopping(…)"))
     }
 
-    /// Keeps the parameters of those lanes whose epoch is their best so far.
-    fn observe(&mut self, validation: &[Metrics]) -> Result<()> {
+    /// Whether all lanes have stopped early; never without early stopping.
+    pub fn has_stopped(&self) -> bool {
+        !self.best.is_empty() && self.best.iter().all(|best| best.stopped)
+    }
+
+    /// Takes what an evaluation has found after an epoch, and keeps what is the best of its lane so far, where there is early stopping.
+    /// [`Trainer::fit`] does so; this is for those who run epochs by themselves.
+    ///
+    /// # Errors
+    /// A metric to stop by that the task does not measure, or a lost device.
+    pub fn observe(&mut self, validation: &[Metrics]) -> Result<()> {
         let Some(stopping) = self.stopping else { return Ok(()) };
         let mut better = Vec::new();
         for (lane, metrics) in validation.iter().enumerate() {
@@ -89,8 +92,23 @@ impl<P: Program> Trainer<P> {
         }
     }
 
-    /// Gives lanes their best parameters and running statistics back. Where a rule evaluates other parameters than it trains,
-    /// only those to evaluate become the best, and steps go on from where they are.
+    /// Gives lanes the parameters and running statistics that were their best. [`Trainer::fit`] does so in the end. Where steps go on from
+    /// other parameters than those that are evaluated, the best is only evaluated, and steps go on from where they are.
+    ///
+    /// # Errors
+    /// No early stopping that keeps the best, or a lost device.
+    pub fn restore_best(&mut self) -> Result<()> {
+        if !self.stopping.is_some_and(|stopping| stopping.keep_best) {
+            return Err(Error::missing("the best of a lane", "early stopping that keeps it", ".early_stopping(…)"));
+        }
+        let best = std::mem::take(&mut self.best);
+        let restored = self.restore(&best);
+        self.best = best;
+        restored
+    }
+
+    /// Gives lanes their best parameters and running statistics back. Where steps go on from other parameters than those that are
+    /// evaluated, the best is only evaluated, and steps go on from where they are.
     ///
     /// # Errors
     /// A lost device.

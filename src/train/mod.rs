@@ -4,6 +4,7 @@ mod batch;
 mod builder;
 mod feed;
 mod fit;
+mod fitting;
 mod lanes;
 mod metrics;
 mod population;
@@ -14,6 +15,7 @@ mod record;
 mod saved;
 mod state;
 mod stopping;
+mod stream;
 mod task;
 
 pub use batch::Batch;
@@ -105,6 +107,8 @@ pub struct Trainer<P> {
     steps: usize,
     /// Batches that a step takes.
     micro: usize,
+    /// Whether batches come from a stream.
+    streams: bool,
     /// The plans of a step, and of the last one of an epoch.
     sequences: [Vec<PlanId>; 2],
     /// Early stopping, and the best of each lane.
@@ -293,6 +297,9 @@ impl<P: Program> Trainer<P> {
 
     /// Makes up to `count` steps of the current epoch that run the same plans; returns how many.
     fn stretch(&mut self, count: usize) -> Result<usize> {
+        if self.streams {
+            return Err(Error::order("an epoch", "the batches of this trainer come from a stream: Trainer::stream takes them"));
+        }
         self.take_back()?;
         if self.step == 0 {
             self.begin()?;

@@ -8,7 +8,7 @@ use crate::data::{Dataset, Fold};
 use crate::error::{Error, Result, range};
 use crate::nn::{Model, Tape};
 use crate::optimizer::{Recipe, State};
-use crate::plan::{Arena, Engine};
+use crate::plan::{Arena, Engine, Layout};
 use crate::sweep::{Job, Train};
 use std::collections::HashMap;
 use std::fmt;
@@ -119,6 +119,8 @@ pub struct Population<'a, E: Engine, S> {
     task: Option<Task>,
     metric: Metric,
     standardise: bool,
+    standardise_targets: bool,
+    indices: bool,
     epochs: bool,
     most: usize,
     setup: S,
@@ -147,6 +149,8 @@ impl<'a, E: Engine, S: FnMut(&Job) -> Result<Setup>> Population<'a, E, S> {
             task: None,
             metric: Metric::Loss,
             standardise: false,
+            standardise_targets: false,
+            indices: false,
             epochs: false,
             most: usize::MAX,
             setup,
@@ -186,7 +190,19 @@ impl<'a, E: Engine, S: FnMut(&Job) -> Result<Setup>> Population<'a, E, S> {
         self
     }
 
-    /// Counts the steps of the sweep in epochs.
+    /// Standardises targets on each job's own training rows: [`TrainerBuilder::standardise_targets`](super::TrainerBuilder::standardise_targets).
+    pub fn standardise_targets(mut self) -> Self {
+        self.standardise_targets = true;
+        self
+    }
+
+    /// Lets features be numbers of rows: [`TrainerBuilder::index_features`](super::TrainerBuilder::index_features).
+    pub fn index_features(mut self) -> Self {
+        self.indices = true;
+        self
+    }
+
+    /// Lets the steps of the sweep be epochs.
     pub fn in_epochs(mut self) -> Self {
         self.epochs = true;
         self
@@ -247,7 +263,7 @@ impl<'a, E: Engine, S: FnMut(&Job) -> Result<Setup>> Population<'a, E, S> {
             match groups.iter_mut().find(alike) {
                 Some(group) => group.add(index, setup),
                 None => {
-                    let arena = arena(&*setup.model, self.train.width)?;
+                    let arena = arena(&*setup.model, self.train.width, self.indices)?;
                     groups.push(Group { model, arena, rows, made, jobs: vec![index], setups: vec![setup] });
                 }
             }
@@ -277,6 +293,12 @@ impl<'a, E: Engine, S: FnMut(&Job) -> Result<Setup>> Population<'a, E, S> {
         }
         if self.standardise {
             trainer = trainer.standardise();
+        }
+        if self.indices {
+            trainer = trainer.index_features();
+        }
+        if self.standardise_targets {
+            trainer = trainer.standardise_targets();
         }
         let mut trainer = trainer.build(self.engine)?;
         if group.made > 0 {
@@ -441,9 +463,15 @@ fn goes_wrong(error: &Error) -> bool {
 }
 
 /// The parameters of a model for rows of so many features.
-fn arena(model: &dyn Model, width: usize) -> Result<Arena> {
+fn arena(model: &dyn Model, width: usize, indices: bool) -> Result<Arena> {
     let mut tape = Tape::evaluation();
-    let x = tape.constant(&[1, width], 0.0);
+    let x = if indices {
+        let mut apart = Layout::new(1);
+        let id = apart.shared_indices("features", width);
+        tape.indices(apart.whole(id), &[1, width])
+    } else {
+        tape.constant(&[1, width], 0.0)
+    };
     model.forward(&mut tape, &x);
     tape.arena()
 }

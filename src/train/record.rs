@@ -1,7 +1,7 @@
 //! From settings to plans: the gradient of a batch, an evaluation, a prediction.
 
 use super::builder::Settled;
-use super::feed::{Feed, Feeding, Picked, Table};
+use super::feed::{Feed, Feeding, Picked, Table, Units};
 use super::lanes;
 use super::predict::Predictor;
 use super::stopping::Best;
@@ -20,19 +20,21 @@ pub(super) fn record<E: Engine>(engine: &E, settled: &Settled) -> Result<Trainer
     let Settled { recipe, train, validation, task, block, .. } = settled;
     let (model, batch, own, rows) = (settled.model, settled.batch, &settled.lanes, settled.lanes[0].train.len());
     let mut blueprint = Blueprint::new(own.len());
-    let scaling = Scaling::declare(blueprint.layout_mut(), &settled.scalers);
+    let scaling = Scaling::declare(blueprint.layout_mut(), &settled.scalers, "features");
+    let of_targets = Scaling::declare(blueprint.layout_mut(), &settled.target_scalers, "targets");
 
-    // The first recording finds parameters and outputs. The recipe needs them, and only the recipe has the loss scale for the
-    // next recordings.
-    let table = Table::declare(&mut blueprint, "training", train);
+    // The first recording tells parameters and outputs; then there is a loss scale to record with.
+    let (indices, weighted) = (settled.indices, settled.weights.is_some());
+    let table = Table::declare(&mut blueprint, "training", train, indices, weighted);
     let probe = Probe::of(model, &mut blueprint, task, &table, batch.rows, scaling)?;
-    // Errors of the targets are reported before errors of the loss's shapes, which they cause.
+    let columns = Columns { weighted: probe.columns.weighted || weighted, ..probe.columns };
+    // What the task says of its targets comes before what its loss says of shapes.
     task.check("training", train, &probe.output)?;
     let (arena, buffers) = (probe.tape.arena()?, probe.tape.buffers()?);
     let shared = settled.shares_training();
     let steps = batch.steps(rows);
     let feeding =
-        Feeding { what: "training", table, batch: batch.rows, batches: steps, shared, padded: false, columns: probe.columns };
+        Feeding { what: "training", table, batch: batch.rows, batches: steps, shared, weighted, padded: false, columns };
     let mut feed = Feed::declare(&mut blueprint, feeding);
     let params = blueprint.arena("params", &arena, Role::Params);
     let grads = blueprint.arena("grads", &arena, Role::Grads);
@@ -47,12 +49,12 @@ pub(super) fn record<E: Engine>(engine: &E, settled: &Settled) -> Result<Trainer
     let scale = recipe.scales_loss().then_some(scale);
     // Samples read the loss here. With weights it is not the mean of its terms.
     let loss = of(stepper.loss_buffer(), 1);
-    let weighted_loss = probe.columns.weighted.then_some(loss);
+    let weighted_loss = columns.weighted.then_some(loss);
     if weighted_loss.is_none() {
         feed.mean = loss;
     }
 
-    let mut recorder = Recorder { model, task, columns: probe.columns, places, slots: Slots::default(), scaling };
+    let mut recorder = Recorder { model, task, columns: probe.columns, places, slots: Slots::default(), scaling, of_targets };
     // Each micro-batch of a step draws its own numbers.
     let micro = stepper.accumulate_plan().map(|_| blueprint.buffer("micro-batches")).transpose()?;
     let applied = of(blueprint.buffer("counts")?, 1);
@@ -67,27 +69,28 @@ pub(super) fn record<E: Engine>(engine: &E, settled: &Settled) -> Result<Trainer
     recorder.places = Places { params: (&arena, evaluated.unwrap_or(params)), grads: None, ..places };
     let held = validation.map(|data| {
         let same = std::ptr::eq(data, *train);
-        let table = if same { table } else { Table::declare(&mut blueprint, "validation", data) };
+        let table = if same { table } else { Table::declare(&mut blueprint, "validation", data, indices, false) };
         task.check("validation", data, &probe.output)?;
         recorder.held(&mut blueprint, table, settled)
     });
     let (held, evaluate) = held.transpose()?.unzip();
-    let predictor = recorder.predictor(&mut blueprint, train.width, *block)?;
+    let predictor = recorder.predictor(&mut blueprint, &table, *block)?;
 
     let mut optimizer = Optimizer::load(engine, &blueprint, stepper)?;
     let program = optimizer.program_mut();
-    table.upload(program, train)?;
-    feed.survey(train, own.iter().map(|lane| &lane.train));
+    table.upload(program, train, settled.weights.as_deref())?;
+    let units = Units::of(&settled.target_scalers, own.len());
+    feed.survey(train, own.iter().map(|lane| &lane.train), &units);
     let mut held: Option<Feed> = held;
     if let (Some(held), Some(data)) = (&mut held, validation) {
         if held.table.features != table.features {
-            held.table.upload(program, data)?;
+            held.table.upload(program, data, None)?;
         }
-        held.survey(data, own.iter().map(|lane| &lane.validation));
+        held.survey(data, own.iter().map(|lane| &lane.validation), &units);
         held.write_order(program, |lane| own[lane].validation.numbers())?;
     }
-    if let Some(scaling) = scaling {
-        scaling.upload(program, &settled.scalers)?;
+    for (scaling, scalers) in [(scaling, &settled.scalers), (of_targets, &settled.target_scalers)] {
+        scaling.map_or(Ok(()), |scaling| scaling.upload(program, scalers))?;
     }
     let floats = |values: Vec<f64>| values.into_iter().map(<E::Float as Real>::of).collect::<Vec<_>>();
     let start = probe.tape.initial_buffers()?;
@@ -124,6 +127,7 @@ pub(super) fn record<E: Engine>(engine: &E, settled: &Settled) -> Result<Trainer
         step: 0,
         steps: 0,
         micro: 1,
+        streams: settled.streams,
         sequences: [Vec::new(), Vec::new()],
         best: settled.stopping.map_or_else(Vec::new, |_| vec![Best::new(arena.len(), start.len()); own.len()]),
         stopping: settled.stopping,
@@ -138,7 +142,7 @@ fn unknown_buffer(name: &str, buffers: &Arena) -> Error {
     Error::unknown("buffer of the model", name, &known)
 }
 
-/// Mean and divisor of each feature, shared or for each lane.
+/// Mean and divisor of each feature or target, in the place of which lanes may have their own.
 #[derive(Debug, Clone, Copy)]
 struct Scaling {
     shift: View,
@@ -146,13 +150,30 @@ struct Scaling {
 }
 
 impl Scaling {
-    fn declare(layout: &mut Layout, scalers: &[Scaler]) -> Option<Self> {
+    fn declare(layout: &mut Layout, scalers: &[Scaler], of: &str) -> Option<Self> {
         let width = scalers.first()?.shift.len();
         let mut declare = |name: &str| {
-            let id = if scalers.len() == 1 { layout.shared_floats(name, width) } else { layout.floats(name, width) };
+            let name = format!("{name} of {of}");
+            let id = if scalers.len() == 1 { layout.shared_floats(&name, width) } else { layout.floats(&name, width) };
             layout.whole(id)
         };
-        Some(Self { shift: declare("means of features"), divisor: declare("deviations of features") })
+        Some(Self { shift: declare("means"), divisor: declare("deviations") })
+    }
+
+    fn values(self, tape: &mut Tape) -> [Value; 2] {
+        [self.shift, self.divisor].map(|view| tape.input(view, &[view.len]))
+    }
+
+    /// `(x − mean) / deviation`.
+    fn apply(self, tape: &mut Tape, x: &Value) -> Value {
+        let [shift, divisor] = self.values(tape);
+        tape.map(&[x, &shift, &divisor], |of| (of[0].clone() - of[1].clone()) / of[2].clone())
+    }
+
+    /// What was scaled, as it was before.
+    fn undo(self, tape: &mut Tape, x: &Value) -> Value {
+        let [shift, divisor] = self.values(tape);
+        tape.map(&[x, &shift, &divisor], |of| of[0].clone() * of[2].clone() + of[1].clone())
     }
 
     fn upload<P: Program>(self, program: &mut P, scalers: &[Scaler]) -> Result<()> {
@@ -170,15 +191,16 @@ impl Scaling {
 fn forward(
     tape: &mut Tape,
     model: &dyn Model,
-    features: BufferId,
+    (features, kind): (BufferId, Kind),
     [rows, width]: [usize; 2],
     scaling: Option<Scaling>,
 ) -> Value {
-    let mut x = tape.input(View { buffer: features, offset: 0, len: rows * width }, &[rows, width]);
-    if let Some(scaling) = scaling {
-        let [shift, divisor] = [scaling.shift, scaling.divisor].map(|view| tape.input(view, &[width]));
-        x = tape.map(&[&x, &shift, &divisor], |of| (of[0].clone() - of[1].clone()) / of[2].clone());
-    }
+    let view = View { buffer: features, offset: 0, len: rows * width };
+    let x = match kind {
+        Kind::Index => tape.indices(view, &[rows, width]),
+        _ => tape.input(view, &[rows, width]),
+    };
+    let x = scaling.map_or_else(|| x.clone(), |scaling| scaling.apply(tape, &x));
     model.forward(tape, &x)
 }
 
@@ -209,20 +231,23 @@ impl Probe {
     ) -> Result<Self> {
         // A layout for its batch, which is never loaded.
         let mut apart = Layout::new(blueprint.layout().lanes());
-        let features = apart.shared_floats("features", rows * table.width);
+        let features = match table.of_features {
+            Kind::Index => apart.shared_indices("features", rows * table.width),
+            _ => apart.shared_floats("features", rows * table.width),
+        };
         let targets = match table.kind {
             Kind::Index => apart.shared_indices("labels", rows),
             _ => apart.shared_floats("targets", rows * table.target_width),
         };
         let mut tape = Tape::training();
-        let output = forward(&mut tape, model, features, [rows, table.width], scaling);
+        let output = forward(&mut tape, model, (features, table.of_features), [rows, table.width], scaling);
         tape.check()?;
         if output.shape().first() != Some(&rows) {
             return Err(Error::shape("output of the model", format!("[{rows}, …]"), format!("{:?}", output.shape())));
         }
         let shape = output.shape().to_vec();
         let target = target(&mut tape, targets, table, rows);
-        let measured = task.measure(&mut tape, &output, &target, None);
+        let measured = task.measure(&mut tape, &output, &target, [None, None]);
         Ok(Self { tape, output: shape, columns: measured.columns })
     }
 }
@@ -247,6 +272,7 @@ struct Recorder<'a> {
     places: Places<'a>,
     slots: Slots,
     scaling: Option<Scaling>,
+    of_targets: Option<Scaling>,
 }
 
 impl Recorder<'_> {
@@ -286,6 +312,7 @@ impl Recorder<'_> {
             batch: block,
             batches: most.div_ceil(block),
             shared: settled.shares_validation(),
+            weighted: false,
             padded: true,
             columns: self.columns,
         };
@@ -298,26 +325,40 @@ impl Recorder<'_> {
     }
 
     /// The plan of the outputs for a block of features that the host writes.
-    fn predictor(&mut self, blueprint: &mut Blueprint, width: usize, rows: usize) -> Result<Predictor> {
-        let features = blueprint.layout_mut().shared_floats("features to predict from", rows * width);
+    fn predictor(
+        &mut self,
+        blueprint: &mut Blueprint,
+        &Table { width, of_features: kind, .. }: &Table,
+        rows: usize,
+    ) -> Result<Predictor> {
+        let (layout, name) = (blueprint.layout_mut(), "features to predict from");
+        let features = match kind {
+            Kind::Index => layout.shared_indices(name, rows * width),
+            _ => layout.shared_floats(name, rows * width),
+        };
         let mut tape = Tape::evaluation();
-        let output = forward(&mut tape, self.model, features, [rows, width], self.scaling);
+        let output = forward(&mut tape, self.model, (features, kind), [rows, width], self.scaling);
+        tape.check()?;
+        let output = self.of_targets.map_or_else(|| output.clone(), |scaling| scaling.undo(&mut tape, &output));
         tape.check()?;
         let outputs = output.len() / rows;
         let (mut plan, layout) = (Plan::default(), blueprint.layout_mut());
         let out = layout.floats("predictions", rows * outputs);
         tape.record(layout, &mut plan, &self.places, &mut self.slots, &[(&output, layout.whole(out))])?;
         let plan = blueprint.add("predict", plan)?;
-        Ok(Predictor { features, out, plan, rows, width, outputs })
+        Ok(Predictor { features, kind, out, plan, rows, width, outputs })
     }
 
     /// The model on a batch of a feed, with its loss and scores.
     fn measured(&self, tape: &mut Tape, feed: &Feed, rows: usize) -> Result<Measured> {
-        let Picked { features, target: targets, present } = feed.picked;
+        let Picked { features, target: targets, weights, present } = feed.picked;
+        let features = (features, feed.table.of_features);
         let output = forward(tape, self.model, features, [rows, feed.table.width], self.scaling);
         let target = target(tape, targets, &feed.table, rows);
-        let present = present.map(|buffer| tape.input(View { buffer, offset: 0, len: rows }, &[rows]));
-        let measured = self.task.measure(tape, &output, &target, present.as_ref());
+        let target = self.of_targets.map_or_else(|| target.clone(), |scaling| scaling.apply(tape, &target));
+        let [weights, present] =
+            [weights, present].map(|of| of.map(|buffer| tape.input(View { buffer, offset: 0, len: rows }, &[rows])));
+        let measured = self.task.measure(tape, &output, &target, [weights.as_ref(), present.as_ref()]);
         tape.check()?;
         measured.check()?;
         Ok(measured)

@@ -182,10 +182,12 @@ impl<P: Program> Trainer<P> {
         let (counts, metrics) = (state.counts(BEST, &[3], lanes)?, state.number(BEST_METRIC, lanes)?);
         let params = whole(state, "best.param", self.optimizer.arena(), lanes)?;
         let buffers = whole(state, "best.buffer", &self.statistics.arena, lanes)?;
+        // A run that goes on may have more patience than before.
+        let patience = self.stopping.map_or(u64::MAX, |stopping| stopping.patience);
         let of = |lane: usize| Best {
             epoch: counts[lane][0],
             waited: counts[lane][1],
-            stopped: counts[lane][2] != 0,
+            stopped: counts[lane][1] >= patience,
             metric: metrics[lane][0],
             params: doubles(&params[lane]),
             buffers: doubles(&buffers[lane]),

@@ -102,10 +102,17 @@ impl Task {
         }
     }
 
-    /// Records loss and scores of a batch. Where `present` is given, it is 1 for rows that hold data, and other rows do not
-    /// count.
-    pub(super) fn measure(&self, tape: &mut Tape, output: &Value, target: &Value, present: Option<&Value>) -> Measured {
+    /// Records loss and scores of a batch. Where weights of rows are given, the loss has them; where `present` is given, it is 1 for rows that
+    /// hold data, and others count for nothing.
+    pub(super) fn measure(
+        &self,
+        tape: &mut Tape,
+        output: &Value,
+        target: &Value,
+        [weights, present]: [Option<&Value>; 2],
+    ) -> Measured {
         let terms = self.criterion.terms(tape, output, target);
+        let terms = weights.map_or_else(|| terms.clone(), |weights| terms.weighted(tape, weights));
         let loss = terms.mean();
         let mut columns = vec![per_row(tape, &terms.losses, present)];
         let weighted = terms.weights.is_some();

@@ -9,7 +9,7 @@ use anyhow::Result;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use thalweg::Error;
-use thalweg::data::csv::{Header, Missing, Options, Table};
+use thalweg::data::csv::{Header, Learn, Missing, Options, Table};
 use thalweg::data::{Dataset, Scaler, csv, digits, idx, read};
 
 /// A directory that lasts as long as a test.
@@ -596,9 +596,9 @@ mod csv_files {
         fn a_quantity_is_told_from_classes() -> Result<()> {
             let quantities: Vec<String> = (0..40).map(|i| (i * i % 13 + 100).to_string()).collect();
             let refs = |labels: &[String]| labelled(&labels.iter().map(String::as_str).collect::<Vec<_>>());
-            let regression = "Quantities cannot be learned yet (regression): make a few ranges of them, or say with `target` which \
-                              column is the label";
-            // Seven different remainders of squares are few values; eleven numbers in forty rows are not.
+            let regression = "To learn numbers (regression), say `learn` = numbers; to learn classes, make a few ranges of them, or \
+                              say with `target` which column is the label";
+            // Seven remainders of squares are few; eleven numbers in forty rows are not.
             assert_eq!(parse(refs(&quantities))?.classes, 7);
             let many: Vec<String> = (0..54).map(|i| (i % 11).to_string()).collect();
             let few = "more than 10 numbers are classes if each has 20 rows on average, or all have the same number, 5 or more";
@@ -627,6 +627,41 @@ mod csv_files {
             );
             assert_eq!(refusal(labelled(&["0", "0.5", "1"]))?, expected);
             assert_eq!(refusal(labelled(&["0", "inf", "1"]))?, ", line 2, column 3: the label 'inf' is not an integer");
+            Ok(())
+        }
+
+        #[test]
+        fn numbers_are_learned_where_it_is_said_or_seen() -> Result<()> {
+            let read = |labels: &[&str], learn: Learn| {
+                let read = table(&labelled(labels), &Options { learn, ..Default::default() });
+                read.and_then(|table| Ok((table.form(), table.dataset()?)))
+            };
+            let said = |labels: &[&str], learn| read(labels, learn).map(|(_, data)| (data.targets, data.labels));
+            for learn in [Learn::Numbers, Learn::Auto] {
+                let (form, data) = read(&["0", "0.5", "-2e3"], learn)?;
+                assert_eq!((&data.targets[..], data.target_width, data.classes), (&[0.0, 0.5, -2000.0][..], 1, 0));
+                assert!(form.classes.is_empty() && data.labels.is_empty() && data.class_names.is_empty());
+                // Rows of another file have numbers of their own.
+                let (rows, _) = form.rows_from("b.csv", "1,2,7\n3,4,7\n".as_bytes(), &[0.0; 2], &Options::default())?;
+                assert_eq!((rows.targets, rows.features), (vec![7.0, 7.0], vec![1.0, 2.0, 3.0, 4.0]));
+            }
+            assert_eq!(said(&["1", "0", "1"], Learn::Numbers)?, (vec![1.0, 0.0, 1.0], vec![]));
+            assert_eq!(said(&["1", "0", "1"], Learn::Auto)?, (vec![], vec![1, 0, 1]));
+            // Thirty different numbers are a quantity, unless they just count the rows.
+            let squares: Vec<String> = (0..30).map(|i| (i * i).to_string()).collect();
+            let counts: Vec<String> = (5..35).map(|i| i.to_string()).collect();
+            let auto = |texts: &[String]| said(&texts.iter().map(String::as_str).collect::<Vec<_>>(), Learn::Auto);
+            assert_eq!(auto(&squares)?.0.len(), 30);
+            let error = auto(&counts).expect_err("an identifier").to_string();
+            assert!(error.contains("looks like an identifier or a quantity"), "{error}");
+            for (labels, says) in [
+                (["1", "x", "2"], ", line 2, column 3: the label 'x' is not a finite number of single precision"),
+                (["1", "1e39", "2"], ", line 2, column 3: the label '1e39' is not a finite number of single precision"),
+                (["7", "7", "7"], ": column 3 is 7 in all 3 rows, so nothing is to be predicted"),
+            ] {
+                let error = said(&labels, Learn::Numbers).expect_err("no numbers").to_string();
+                assert!(error.ends_with(says), "{error}");
+            }
             Ok(())
         }
 
@@ -1217,7 +1252,7 @@ mod idx_files {
     #[test]
     fn test_images_of_another_size_are_refused() -> Result<()> {
         let found = set_with("t10k-images-idx3-ubyte", idx_file(&[2, 3, 3], &[1; 18]))?;
-        assert_eq!(found, ": test images of 9 pixels, training images of 4");
+        assert_eq!(found, ": test images of 3 × 3 pixels, training images of 2 × 2");
         Ok(())
     }
 

@@ -5,6 +5,7 @@ mod common;
 
 mod architecture;
 mod asynchronous;
+mod augment;
 mod batches;
 mod beside;
 mod blueprint;
@@ -20,6 +21,7 @@ mod device_loss;
 mod errors;
 mod extremes;
 mod factored;
+mod feeding;
 mod fold;
 mod folds;
 mod forms;

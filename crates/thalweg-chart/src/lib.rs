@@ -1,10 +1,12 @@
 //! Lines, points and bars in a frame, as SVG.
 
 mod frame;
+mod matrix;
 mod scatter;
 mod sheet;
 
 pub use frame::{QUIET, VERMILLION, shade};
+pub use matrix::Matrix;
 pub use plotters::style::RGBColor;
 pub use scatter::{Bars, Descent, Dot, Parallel, ParallelAxes, Scatter};
 pub use sheet::{Ground, Sheet};

@@ -24,18 +24,30 @@ pub struct Scatter<'a> {
     pub x: Axis,
     /// The axis of y, or the names whose numbers y are.
     pub y: Result<Axis, &'a [String]>,
+    /// Whether there is a line on which y is x.
+    pub diagonal: bool,
     pub dots: Vec<Dot>,
 }
 
 impl Scatter<'_> {
     /// Draws the points on all of an area, the one that stands out last.
     pub fn draw(&self, area: &Area) -> Result<()> {
-        let xs = self.dots.iter().map(|dot| dot.x).collect();
+        // Where x and y are compared, both axes have the places of both.
+        let both: Vec<f64> =
+            self.dots.iter().flat_map(|dot| [dot.x, dot.y]).filter(|x| self.diagonal && x.is_finite()).collect();
+        let of = |value: fn(&Dot) -> f64| self.dots.iter().map(value).chain(both.iter().copied()).collect();
+        let xs = of(|dot| dot.x);
         let side = match self.y {
-            Ok(axis) => Side::Numbers(axis, self.dots.iter().map(|dot| dot.y).collect()),
+            Ok(axis) => Side::Numbers(axis, of(|dot| dot.y)),
             Err(names) => Side::Names(names),
         };
         let frame = Frame::new(area, self.title, self.names, (self.x, xs), side)?;
+        if let (true, Some(low), Some(high)) =
+            (self.diagonal, both.iter().copied().reduce(f64::min), both.iter().copied().reduce(f64::max))
+            && let (Some(from), Some(to)) = (frame.place((low, low)), frame.place((high, high)))
+        {
+            area.draw(&PathElement::new([from, to], VERMILLION.stroke_width(2 * SCALE)))?;
+        }
         let mut dots = self.dots.clone();
         dots.sort_by_key(|dot| dot.best);
         for dot in dots {
@@ -189,7 +201,7 @@ mod tests {
         let dot = |x: f64, y: f64, best: bool| Dot { x, y, color: QUIET, best };
         let dots = vec![dot(0.1, 0.0, false), dot(0.01, 1.0, true), dot(-1.0, 0.0, false)];
         let draw = |x: Axis, y| {
-            let scatter = Scatter { title: "title", names: ("lr", "accuracy"), x, y, dots: dots.clone() };
+            let scatter = Scatter { title: "title", names: ("lr", "accuracy"), x, y, diagonal: false, dots: dots.clone() };
             picture((300, 200), |area| scatter.draw(area)).expect("SVG")
         };
         let text = draw(Axis::Log, Err(&names));

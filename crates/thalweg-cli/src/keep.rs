@@ -1,8 +1,9 @@
 //! The files that a run leaves: the model at its end, and checkpoints during it.
 
 use crate::Usage;
-use crate::report::{Epoch, Score, note};
+use crate::report::{Epoch, note};
 use crate::resume::{ARGUMENTS, Given, RUN, SCALER};
+use crate::score::{Aim, Score};
 use anyhow::{Result, anyhow};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
@@ -20,8 +21,7 @@ pub struct KeepArgs {
     #[arg(long, value_name = "FILE")]
     pub save: Option<PathBuf>,
 
-    /// A folder for checkpoints during the run, written in the background: the last ones and the one with the best test
-    /// accuracy
+    /// Where to keep checkpoints on the way, written in the background: the last ones and the best by accuracy, or R², on the rows that validate
     #[arg(long, value_name = "DIR")]
     pub checkpoint: Option<PathBuf>,
 
@@ -61,30 +61,43 @@ fn every(text: &str) -> Result<Every, String> {
 pub struct About {
     texts: Vec<(&'static str, String)>,
     scaler: Scaler,
+    /// That of numbers that are learned.
+    target_scaler: Option<Scaler>,
+    aim: Aim,
 }
 
 impl About {
-    pub fn new(given: &Given, train: &Dataset, test: &Dataset, scaler: Scaler, columns: Option<Value>) -> Self {
-        let model = json!({ "inputs": train.width, "outputs": train.classes });
+    pub fn new(
+        given: &Given,
+        parts: &[&Dataset],
+        (scaler, target_scaler): (Scaler, Option<Scaler>),
+        objects: [(&'static str, Option<Value>); 2],
+        aim: Aim,
+    ) -> Self {
+        let classes = parts.first().map(|train| train.class_names.clone()).unwrap_or_default();
         let mut texts = vec![
             (ARGUMENTS, given.text()),
-            ("model", model.to_string()),
-            ("classes", json!(train.class_names).to_string()),
-            (DATA, fingerprint(train, test)),
+            ("classes", json!(classes).to_string()),
+            ("task", aim.task().into()),
+            (DATA, fingerprint(parts)),
         ];
-        texts.extend(columns.map(|columns| ("columns", columns.to_string())));
-        Self { texts, scaler }
+        texts.extend(objects.into_iter().filter_map(|(name, object)| Some((name, object?.to_string()))));
+        Self { texts, scaler, target_scaler, aim }
     }
 
     /// Adds it to a trainer's tensors.
     fn tensors(&self, mut tensors: Tensors, history: &[Epoch], seconds: f64) -> Result<Tensors> {
         tensors.texts.extend(self.texts.iter().map(|(name, text)| (name.to_string(), text.clone())));
-        let rows: Vec<f64> = history.iter().flat_map(row).collect();
-        tensors.put(&format!("{RUN}epochs"), &[history.len(), COLUMNS], &rows)?;
+        let rows: Vec<f64> = history.iter().flat_map(|epoch| epoch.row(self.aim)).collect();
+        tensors.put(&format!("{RUN}epochs"), &[history.len(), columns_of(self.aim)], &rows)?;
         tensors.put(&format!("{RUN}seconds"), &[], &[seconds])?;
         let Scaler { shift, divisor } = &self.scaler;
         tensors.put(&format!("{SCALER}shift"), &[shift.len()], shift)?;
         tensors.put(&format!("{SCALER}divisor"), &[divisor.len()], divisor)?;
+        if let Some(Scaler { shift, divisor }) = &self.target_scaler {
+            tensors.put(&format!("{TARGET_SCALER}shift"), &[shift.len()], shift)?;
+            tensors.put(&format!("{TARGET_SCALER}divisor"), &[divisor.len()], divisor)?;
+        }
         Ok(tensors)
     }
 }
@@ -92,42 +105,63 @@ impl About {
 /// The text that identifies the data of a run.
 pub const DATA: &str = "data";
 
-/// Numbers of rows and a hash of all cells and labels.
-pub fn fingerprint(train: &Dataset, test: &Dataset) -> String {
+/// What begins the names of the scaling of numbers that are learned.
+const TARGET_SCALER: &str = "scaler.target_";
+
+/// Numbers of rows and a hash of all cells, labels and targets, of the training part, those that validate if there are any, and the test part.
+pub fn fingerprint(parts: &[&Dataset]) -> String {
     let mut hash = 0xcbf2_9ce4_8422_2325u64;
     let mut add = |bits: u32| hash = (hash ^ u64::from(bits)).wrapping_mul(0x0100_0000_01b3);
-    for data in [train, test] {
+    for data in parts {
         data.features.iter().for_each(|x| add(x.to_bits()));
         data.labels.iter().for_each(|&label| add(label));
+        data.targets.iter().for_each(|x| add(x.to_bits()));
     }
-    format!("{} training rows, {} test rows, {} features, hash {hash:016x}", train.rows(), test.rows(), train.width)
+    let rows: Vec<String> = parts.iter().map(|part| part.rows().to_string()).collect();
+    let width = parts.first().map_or(0, |part| part.width);
+    match &rows[..] {
+        [train, held, test] => {
+            format!("{train} training rows, {held} validation rows, {test} test rows, {width} features, hash {hash:016x}")
+        }
+        _ => format!("{} rows, {width} features, hash {hash:016x}", rows.join(" training rows, ") + " test"),
+    }
 }
 
-/// How many numbers of an epoch a file has.
-const COLUMNS: usize = 7;
-
-fn row(epoch: &Epoch) -> [f64; COLUMNS] {
-    let Epoch { epoch, train, test, steps, seconds } = epoch;
-    [*epoch as f64, train.loss, train.accuracy, test.loss, test.accuracy, *steps as f64, *seconds]
+/// Numbers of an epoch in a file.
+fn columns_of(aim: Aim) -> usize {
+    3 + 2 * aim.names().len()
 }
 
 /// The epochs of a file, and the seconds that training took.
-pub fn history(own: &Tensors) -> Result<(Vec<Epoch>, f64)> {
+pub fn history(own: &Tensors, aim: Aim) -> Result<(Vec<Epoch>, f64)> {
     let rows: Vec<f64> = own.get(&format!("{RUN}epochs"))?;
     let seconds = own.get::<f64>(&format!("{RUN}seconds"))?.first().copied().unwrap_or(0.0);
-    let score = |loss: f64, accuracy: f64| Score { loss, accuracy };
-    let epoch = |row: &[f64; COLUMNS]| {
-        let &[epoch, train_loss, train_accuracy, test_loss, test_accuracy, steps, seconds] = row;
-        let (train, test) = (score(train_loss, train_accuracy), score(test_loss, test_accuracy));
-        Epoch { epoch: epoch as usize, train, test, steps: steps as usize, seconds }
+    let (columns, measures) = (columns_of(aim), aim.names().len());
+    let epoch = |row: &[f64]| {
+        let (train, held) = (Score::of_values(&row[1..=measures]), Score::of_values(&row[1 + measures..=2 * measures]));
+        Epoch { epoch: row[0] as usize, train, held, steps: row[columns - 2] as usize, seconds: row[columns - 1] }
     };
-    Ok((rows.as_chunks().0.iter().map(epoch).collect(), seconds))
+    Ok((rows.chunks_exact(columns).map(epoch).collect(), seconds))
 }
 
 /// The scaling of a file.
 pub fn scaler(own: &Tensors) -> Result<Scaler> {
-    let of = |name: &str| own.get::<f64>(&format!("{SCALER}{name}"));
+    scaler_at(own, SCALER)
+}
+
+/// The scaling of numbers that were learned, if they were scaled.
+pub fn target_scaler(own: &Tensors) -> Result<Option<Scaler>> {
+    own.find(&format!("{TARGET_SCALER}shift")).map(|_| scaler_at(own, TARGET_SCALER)).transpose()
+}
+
+fn scaler_at(own: &Tensors, prefix: &str) -> Result<Scaler> {
+    let of = |name: &str| own.get::<f64>(&format!("{prefix}{name}"));
     Ok(Scaler { shift: of("shift")?, divisor: of("divisor")? })
+}
+
+/// What a file's run learns.
+pub fn aim(own: &Tensors) -> Aim {
+    if own.texts.get("task").is_some_and(|task| task == Aim::Numbers.task()) { Aim::Numbers } else { Aim::Classes }
 }
 
 /// The columns of a CSV file as JSON.

@@ -96,6 +96,75 @@ pub const SCHEDULE_SETTINGS: Synonyms = &[
     ("initiallearningrate", "the highest rate is --lr; a schedule is a factor on it"),
 ];
 
+pub const MODELS: Synonyms = &[
+    ("perceptron", "mlp"),
+    ("dense", "mlp"),
+    ("logistic", "linear"),
+    ("convnet", "cnn"),
+    ("conv", "cnn"),
+    ("rnn", "lstm"),
+    ("attention", "transformer"),
+];
+
+pub const LAYERS: Synonyms = &[
+    ("dense", "linear"),
+    ("conv", "conv2d"),
+    ("maxpool", "max_pool2d"),
+    ("avgpool", "avg_pool2d"),
+    ("averagepool1d", "avg_pool1d"),
+    ("averagepool2d", "avg_pool2d"),
+    ("maxpooling1d", "max_pool1d"),
+    ("maxpooling2d", "max_pool2d"),
+    ("averagepooling1d", "avg_pool1d"),
+    ("averagepooling2d", "avg_pool2d"),
+    ("globalaveragepooling1d", "global_avg_pool"),
+    ("globalaveragepooling2d", "global_avg_pool"),
+    ("globalmaxpooling1d", "global_max_pool"),
+    ("globalmaxpooling2d", "global_max_pool"),
+    ("batchnorm1d", "batch_norm"),
+    ("batchnorm2d", "batch_norm"),
+    ("batchnormalization", "batch_norm"),
+    ("layernormalization", "layer_norm"),
+    ("groupnormalization", "group_norm"),
+    ("instancenorm1d", "instance_norm"),
+    ("instancenorm2d", "instance_norm"),
+    ("dropout1d", "channel_dropout"),
+    ("dropout2d", "channel_dropout"),
+    ("spatialdropout2d", "channel_dropout"),
+    ("swish", "silu"),
+    ("multiheadattention", "attention"),
+    ("transformer", "transformer_block"),
+    ("transformerencoderlayer", "transformer_block"),
+    ("positionalencoding", "positions"),
+];
+
+pub const LAYER_SETTINGS: Synonyms = &[
+    ("infeatures", "inputs"),
+    ("outfeatures", "outputs"),
+    ("inchannels", "inputs"),
+    ("outchannels", "outputs"),
+    ("channels", "outputs"),
+    ("filters", "outputs"),
+    ("units", "outputs"),
+    ("inputsize", "inputs"),
+    ("hiddensize", "hidden"),
+    ("kernelsize", "kernel"),
+    ("poolsize", "kernel"),
+    ("strides", "stride"),
+    ("dilationrate", "dilation"),
+    ("numgroups", "groups"),
+    ("numfeatures", "features"),
+    ("numlayers", "layers"),
+    ("numheads", "heads"),
+    ("nhead", "heads"),
+    ("bidirectional", "both_directions"),
+    ("dimfeedforward", "feed_forward"),
+    ("rate", "p"),
+    ("epsilon", "eps"),
+    ("negativeslope", "slope"),
+    ("type", "the kind of a layer is its key kind, such as kind = \"linear\""),
+];
+
 /// A name in small letters and without dashes.
 fn plain(name: &str) -> String {
     name.chars().filter(|c| !matches!(c, '-' | '_' | ' ')).flat_map(char::to_lowercase).collect()

@@ -1,10 +1,11 @@
-//! The folder of a run: metrics.csv, curve.svg and run.json.
+//! The folder of a run: metrics.csv, run.json and pictures.
 //!
 //! The files of an earlier run stay until this one has trained an epoch. A file is written under another name and then renamed,
 //! so that it is whole whenever the program ends. Only one run at a time may use the folder.
 
 use crate::curve;
 use crate::report::{Epoch, note};
+use crate::score::Measures;
 use anyhow::{Context, Result, anyhow, bail};
 use serde_json::Value;
 use std::fs::{self, File, TryLockError};
@@ -12,8 +13,7 @@ use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-const COLUMNS: &str = "epoch,train_loss,train_accuracy,test_loss,test_accuracy,steps,seconds\n";
-/// The least time between two drawings of the curves in a long run.
+/// How often the curves of a long run are drawn again.
 const REDRAW: Duration = Duration::from_secs(10);
 /// The most folders that `--new-dir` tries.
 const MOST_FOLDERS: usize = 10_000;
@@ -21,6 +21,7 @@ const MOST_FOLDERS: usize = 10_000;
 /// The folder of a run, and the epochs that its files show.
 pub struct Out {
     directory: PathBuf,
+    measures: Measures,
     /// Held until the run ends.
     _lock: Option<File>,
     /// Whether this run made the folder.
@@ -37,8 +38,8 @@ pub struct Out {
 }
 
 impl Out {
-    /// Opens the folder, so that a folder that cannot be written stops the run before it starts.
-    pub fn new(directory: &Path) -> Result<Self> {
+    /// Takes the folder, so that one that cannot be written stops the run before it starts.
+    pub fn new(directory: &Path, measures: Measures) -> Result<Self> {
         let made = !directory.exists();
         fs::create_dir_all(directory).map_err(|error| no_folder(directory, error))?;
         let lock = lock(directory)?;
@@ -48,9 +49,11 @@ impl Out {
             false => (beside(&place), Some(beside(&place))),
         };
         let mut table = File::create(&path).map_err(|error| no_folder(directory, error))?;
-        let header = table.write_all(COLUMNS.as_bytes()).map_err(|error| unwritten(&path, &error));
+        let columns = measures.columns().join(",") + "\n";
+        let header = table.write_all(columns.as_bytes()).map_err(|error| unwritten(&path, &error));
         let out = Self {
             directory: directory.into(),
+            measures,
             _lock: lock,
             made,
             table,
@@ -86,10 +89,8 @@ impl Out {
 
     /// Adds a line to the table, in one write. A failure to write does not end the run: its result is worth more.
     fn add(&mut self, done: Epoch) {
-        let Epoch { epoch, train, test, steps, seconds } = done;
-        let [train_loss, test_loss] = [train.loss, test.loss];
-        let [train_accuracy, test_accuracy] = [train.accuracy, test.accuracy];
-        let line = format!("{epoch},{train_loss},{train_accuracy},{test_loss},{test_accuracy},{steps},{seconds}\n");
+        let cells: Vec<String> = done.row(self.measures.aim).iter().map(f64::to_string).collect();
+        let line = cells.join(",") + "\n";
         let place = self.directory.join("metrics.csv");
         let written = self.table.write_all(line.as_bytes()).map_err(|error| unwritten(&place, &error));
         self.epochs.push(done);
@@ -120,13 +121,19 @@ impl Out {
         self.keep(written);
     }
 
+    /// Writes a file beside the others.
+    pub fn file(&mut self, name: &str, text: &str) {
+        let written = replace(&self.directory.join(name), text.as_bytes());
+        self.keep(written);
+    }
+
     /// Draws the curves of the epochs so far.
     pub fn draw(&mut self, title: &str) {
         self.drawn = Instant::now();
         if self.epochs.is_empty() {
             return;
         }
-        let picture = curve::draw(&self.epochs, title).context("cannot draw the curves");
+        let picture = curve::draw(&self.epochs, self.measures, title).context("cannot draw the curves");
         let written = picture.and_then(|picture| replace(&self.directory.join("curve.svg"), picture.as_bytes()));
         self.keep(written);
     }

@@ -4,6 +4,7 @@ use crate::Usage;
 use crate::keep::{DATA, fingerprint, history};
 use crate::report::{Epoch, Report, note};
 use crate::resume::{Given, Resumed};
+use crate::score::Measures;
 use crate::settings::Scheduled;
 use crate::train::{Args, EPOCHS};
 use anyhow::{Result, anyhow};
@@ -32,12 +33,12 @@ impl Past {
         resumed: &Resumed,
         given: &Given,
         args: &Args,
-        data: (&Dataset, &Dataset),
+        (parts, measures): (&[&Dataset], Measures),
         (goal, steps): (u64, u64),
     ) -> Result<Self> {
         let Resumed { path, tensors, own, arguments } = resumed;
         let named = |error: Error| anyhow!("{}: {error}", path.display());
-        let (expected, found) = (own.texts.get(DATA).cloned().unwrap_or_default(), fingerprint(data.0, data.1));
+        let (expected, found) = (own.texts.get(DATA).cloned().unwrap_or_default(), fingerprint(parts));
         if expected != found {
             return Err(
                 Usage(format!("the resumed run has learned from other data: {expected} in its file, {found} now")).into()
@@ -67,7 +68,7 @@ impl Past {
         }
         let engine = own.texts.get("engine").cloned().unwrap_or_default();
         let (history, spent) = match tensors {
-            Some(_) => history(own).map_err(|error| anyhow!("{}: {error}", path.display()))?,
+            Some(_) => history(own, measures.aim).map_err(|error| anyhow!("{}: {error}", path.display()))?,
             None => (Vec::new(), 0.0),
         };
         let spent = Duration::try_from_secs_f64(spent).unwrap_or_default();

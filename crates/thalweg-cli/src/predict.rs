@@ -1,11 +1,13 @@
 //! `thalweg predict` and `thalweg evaluate`: a trained model on rows of data.
 
 use crate::Usage;
-use crate::data::{self, RowArgs};
+use crate::data::{self, RowArgs, as_numbers};
 use crate::engine::{EngineArgs, Picked};
-use crate::keep::{columns, scaler};
+use crate::keep::{aim, columns, scaler, target_scaler};
+use crate::model::Description;
 use crate::recipe::recipe;
 use crate::resume::{Given, split};
+use crate::score::{Aim, Score, class as class_of};
 use crate::train::{Args as TrainArgs, MAX_THREADS};
 use crate::{numbers::whole, out};
 use anyhow::{Context, Result, anyhow, bail};
@@ -13,12 +15,12 @@ use serde_json::{Value, json};
 use std::fmt::Write as _;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use thalweg::Trainer;
 use thalweg::checkpoint::{Folder, Tensors, read};
 use thalweg::data::csv::Form;
 use thalweg::data::{Dataset, Scaler};
 use thalweg::plan::Engine;
 use thalweg::train::Confusion;
+use thalweg::{Recipe, Sgd, Trainer};
 
 /// The options of a model and where it runs.
 #[derive(Debug, clap::Args)]
@@ -39,7 +41,7 @@ pub struct ModelFile {
     quiet: bool,
 }
 
-/// Predict classes with a trained model
+/// Predict classes or numbers with a trained model
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -94,10 +96,11 @@ struct Model {
     args: TrainArgs,
     tensors: Tensors,
     scaler: Scaler,
+    target_scaler: Option<Scaler>,
     form: Option<Form>,
+    aim: Aim,
     classes: Vec<String>,
-    inputs: usize,
-    outputs: usize,
+    description: Description,
 }
 
 impl Model {
@@ -115,41 +118,85 @@ impl Model {
             serde_json::from_str(text).with_context(|| format!("its text '{name}' cannot be read"))
         };
         let model = text("model")?;
-        let width = |name: &str| model[name].as_u64().map(|width| width as usize).context("its widths cannot be read");
+        let description = match Description::of_json(&model, path)? {
+            Some(description) => description,
+            None => args.model.perceptron_of(&model, path)?,
+        };
         let classes = text("classes")?;
         let names = classes.as_array().into_iter().flatten().map(|name| name.as_str().unwrap_or_default().to_string());
-        let (inputs, outputs) = (width("inputs")?, width("outputs")?);
-        let scaler = scaler(&own)?;
+        let (inputs, outputs) = (description.inputs(), description.outputs);
+        let (scaler, target_scaler, aim) = (scaler(&own)?, target_scaler(&own)?, aim(&own));
         if scaler.shift.len() != inputs {
             bail!("it scales {} features, and its model has {inputs}", scaler.shift.len());
         }
         let mut classes: Vec<String> = names.collect();
-        classes.extend((classes.len()..outputs).map(|class| class.to_string()));
-        Ok(Self { path: path.into(), args, tensors, scaler, form: columns(&own)?, classes, inputs, outputs })
+        if aim == Aim::Classes {
+            classes.extend((classes.len()..outputs).map(|class| class.to_string()));
+        }
+        let form = columns(&own)?;
+        Ok(Self { path: path.into(), args, tensors, scaler, target_scaler, form, aim, classes, description })
     }
 
-    /// Logits of rows of features, which are scaled first.
-    fn logits(&self, file: &ModelFile, mut data: Dataset) -> Result<Vec<f32>> {
-        if data.width != self.inputs {
-            bail!("the data have {} features, and the model of {} has {}", data.width, self.path.display(), self.inputs);
+    /// What the model says of rows of features, which are scaled first: logits, or numbers in the units of the data.
+    fn outputs(&self, file: &ModelFile, mut data: Dataset) -> Result<Vec<f32>> {
+        let inputs = self.description.inputs();
+        if data.width != inputs {
+            bail!("the data have {} features, and the model of {} has {inputs}", data.width, self.path.display());
         }
         self.scaler.apply(&mut data)?;
-        match file.engine.pick(file.quiet, file.threads)? {
+        let mut outputs = match file.engine.pick(file.quiet, file.threads)? {
             Picked::Gpu(gpu) => self.run(&*gpu, &data.features),
             Picked::Cpu(cpu) => self.run(&cpu, &data.features),
+        }?;
+        if let Some(Scaler { shift, divisor }) = &self.target_scaler {
+            for row in outputs.chunks_exact_mut(shift.len().max(1)) {
+                let unscaled =
+                    row.iter().zip(shift.iter().zip(divisor)).map(|(&y, (shift, divisor))| f64::from(y) * divisor + shift);
+                let unscaled: Vec<f32> = unscaled.map(|y| y as f32).collect();
+                row.copy_from_slice(&unscaled);
+            }
         }
+        Ok(outputs)
     }
 
     fn run<E: Engine<Float = f32>>(&self, engine: &E, features: &[f32]) -> Result<Vec<f32>> {
         let rule = self.args.recipe.rule()?;
         let others = self.args.recipe.others(&*rule)?;
         let recipe = recipe(&*rule, others.as_deref(), self.args.recipe.clip_norm, self.args.recipe.state)?;
-        let model = self.args.model.perceptron(self.inputs, self.outputs);
-        // A trainer needs data, although this one does not train.
-        let none = Dataset::new(vec![0.0; self.inputs], self.inputs, vec![self.outputs.saturating_sub(1) as u32])?;
+        let (inputs, outputs) = (self.description.inputs(), self.description.outputs);
+        // A trainer has data; this one does not train. Normalisation by the batch asks for more than one row.
+        let none = match self.aim {
+            Aim::Classes => Dataset::new(vec![0.0; 2 * inputs], inputs, vec![outputs.saturating_sub(1) as u32; 2])?,
+            Aim::Numbers => Dataset::regression(vec![0.0; 2 * inputs], inputs, vec![0.0; 2 * outputs], outputs)?,
+        };
+        let model = self.description.build(false)?.model;
+        let named = |error: thalweg::Error| anyhow!("{}: {error}", self.path.display());
+        // What was the best is evaluated as it is, whatever the rule has beside it.
+        let best = self.best().map_err(named)?;
+        let recipe = if best.is_some() { Recipe::new(Sgd::default()) } else { recipe };
         let mut trainer = Trainer::builder(&model, recipe).train(&none).build(engine)?;
-        trainer.load_model(&self.tensors).map_err(|error| anyhow!("{}: {error}", self.path.display()))?;
+        match best {
+            Some(best) => trainer.load_weights(&best).map(drop),
+            None => trainer.load_model(&self.tensors).map(drop),
+        }
+        .map_err(named)?;
         Ok(trainer.predict(0, features)?)
+    }
+
+    /// The weights that were the best, where early stopping keeps them.
+    fn best(&self) -> thalweg::Result<Option<Tensors>> {
+        let Some(counts) = self.tensors.find("best.counts").map(|_| self.tensors.get::<u64>("best.counts")).transpose()? else {
+            return Ok(None);
+        };
+        if counts.first().is_none_or(|&epoch| epoch == 0) {
+            return Ok(None);
+        }
+        let mut best = Tensors::default();
+        for (name, tensor) in self.tensors.iter() {
+            let own = name.strip_prefix("best.param.").or(name.strip_prefix("best.buffer."));
+            own.map_or(Ok(()), |own| best.insert(own, tensor.clone()))?;
+        }
+        Ok(Some(best))
     }
 
     /// Probabilities of the classes of a row.
@@ -158,19 +205,6 @@ impl Model {
         let terms: Vec<f64> = logits.iter().map(|&x| (f64::from(x) - largest).exp()).collect();
         let sum: f64 = terms.iter().sum();
         terms.into_iter().map(|term| term / sum).collect()
-    }
-
-    /// The cross-entropy, also where the label's probability is too small for a number.
-    fn loss(logits: &[f32], label: usize) -> f64 {
-        let largest = logits.iter().fold(f64::NEG_INFINITY, |largest, &x| largest.max(x.into()));
-        let sum: f64 = logits.iter().map(|&x| (f64::from(x) - largest).exp()).sum();
-        largest + sum.ln() - f64::from(logits[label])
-    }
-
-    /// The place of the first largest logit; NaN is larger than all numbers.
-    fn class(logits: &[f32]) -> usize {
-        let larger = |best: usize, at: usize| logits[at] > logits[best] || logits[at].is_nan() && !logits[best].is_nan();
-        (1..logits.len()).fold(0, |best, at| if larger(best, at) { at } else { best })
     }
 }
 
@@ -189,7 +223,10 @@ pub fn run(args: &Args) -> Result<()> {
     file.engine.check(file.threads)?;
     let model = Model::open(&file.model)?;
     let data = rows.features(model.form.as_ref(), &model.scaler.shift, file.quiet)?;
-    let logits = model.logits(file, data)?;
+    if *proba && model.aim == Aim::Numbers {
+        return Err(Usage("--proba: the model predicts numbers, which have no probabilities".into()).into());
+    }
+    let logits = model.outputs(file, data)?;
     let mut text = String::new();
     if !json {
         text += "prediction";
@@ -198,8 +235,14 @@ pub fn run(args: &Args) -> Result<()> {
         }
         text.push('\n');
     }
-    for (row, logits) in logits.chunks_exact(model.outputs).enumerate() {
-        let (class, all) = (&model.classes[Model::class(logits)], Model::probabilities(logits));
+    for (row, logits) in logits.chunks_exact(model.description.outputs).enumerate() {
+        if model.aim == Aim::Numbers {
+            let line =
+                if *json { json!({ "row": row + 1, "prediction": logits[0] }).to_string() } else { logits[0].to_string() };
+            writeln!(text, "{line}")?;
+            continue;
+        }
+        let (class, all) = (&model.classes[class_of(logits)], Model::probabilities(logits));
         if *json {
             let mut object = json!({ "row": row + 1, "prediction": class });
             if *proba {
@@ -238,15 +281,21 @@ pub fn evaluate(args: &EvaluateArgs) -> Result<()> {
             data.test
         }
     };
-    if let Some(&label) = data.labels.iter().find(|&&label| label as usize >= model.outputs) {
-        bail!("the data have the class {label}, and the model of {} has {} classes", model.path.display(), model.outputs);
+    let mut data = data;
+    if model.aim == Aim::Numbers {
+        as_numbers(&mut data);
+        return evaluate_numbers(&model, file, data, *json);
     }
-    let (labels, logits) = (data.labels.clone(), model.logits(file, data)?);
-    let rows: Vec<&[f32]> = logits.chunks_exact(model.outputs).collect();
-    let loss = |(logits, label): (&&[f32], &u32)| Model::loss(logits, *label as usize);
-    let loss = rows.iter().zip(&labels).map(loss).sum::<f64>() / labels.len().max(1) as f64;
-    let predicted: Vec<u32> = rows.iter().map(|logits| Model::class(logits) as u32).collect();
-    let confusion = Confusion::of(&labels, &predicted, model.outputs)?;
+    let classes = model.description.outputs;
+    if let Some(&label) = data.labels.iter().find(|&&label| label as usize >= classes) {
+        bail!("the data have the class {label}, and the model of {} has {classes} classes", model.path.display());
+    }
+    let (labels, logits) =
+        (data.labels.clone(), model.outputs(file, Dataset { classes, class_names: Vec::new(), ..data.clone() })?);
+    let score = Score::of(&logits, &Dataset { classes, ..data })?;
+    let loss = score.loss;
+    let predicted: Vec<u32> = logits.chunks_exact(classes).map(|logits| class_of(logits) as u32).collect();
+    let confusion = Confusion::of(&labels, &predicted, classes)?;
     let mut out = io::stdout().lock();
     let (accuracy, f1) = (confusion.accuracy(), confusion.macro_f1());
     if *json {
@@ -274,6 +323,21 @@ pub fn evaluate(args: &EvaluateArgs) -> Result<()> {
         let rows: u64 = confusion.counts[class].iter().sum();
         let (precision, recall) = (100.0 * confusion.precision(class), 100.0 * confusion.recall(class));
         writeln!(out, "  {}: {rows} rows, precision {precision:.2} %, recall {recall:.2} %", data::shown(name))?;
+    }
+    Ok(())
+}
+
+/// Measures a model that predicts numbers.
+fn evaluate_numbers(model: &Model, file: &ModelFile, data: Dataset, json: bool) -> Result<()> {
+    let outputs = model.outputs(file, data.clone())?;
+    let score = Score::of(&outputs, &data)?;
+    let mut out = io::stdout().lock();
+    if json {
+        let mut object = json!({ "model": model.path.display().to_string(), "rows": data.rows(), "rmse": score.loss.sqrt() });
+        score.put(model.aim, "", &mut object);
+        writeln!(out, "{object}")?;
+    } else {
+        writeln!(out, "{} on {} rows", score.said(model.aim), data.rows())?;
     }
     Ok(())
 }

@@ -3,37 +3,24 @@
 use crate::data;
 use crate::out::Out;
 use crate::record::Record;
+use crate::score::{Aim, Score};
 use anyhow::{Context, Result};
 use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 use serde_json::json;
 use std::fmt;
 use std::io::{self, ErrorKind, IsTerminal, Write};
-use thalweg::Metrics;
 
 const BAR: &str = "{msg} {wide_bar} {rate}, {eta} left";
 
-/// Loss and accuracy over rows.
-#[derive(Debug, Clone, Copy)]
-pub struct Score {
-    pub loss: f64,
-    pub accuracy: f64,
-}
-
-impl From<Metrics> for Score {
-    fn from(metrics: Metrics) -> Self {
-        Self { loss: metrics.loss, accuracy: metrics.accuracy.unwrap_or(f64::NAN) }
-    }
-}
-
-/// The state of training after an epoch.
+/// Where training stands after an epoch.
 #[derive(Debug, Clone, Copy)]
 pub struct Epoch {
     /// Counted from 1.
     pub epoch: usize,
     /// Measured during the epoch.
     pub train: Score,
-    /// Measured after the epoch.
-    pub test: Score,
+    /// After the epoch, on the rows that validate: those that were kept back, or the test rows.
+    pub held: Score,
     /// Steps so far.
     pub steps: usize,
     /// Seconds of training so far.
@@ -43,7 +30,13 @@ pub struct Epoch {
 impl Epoch {
     /// Whether both losses are finite, so that training can go on.
     pub fn is_finite(&self) -> bool {
-        self.train.loss.is_finite() && self.test.loss.is_finite()
+        self.train.loss.is_finite() && self.held.loss.is_finite()
+    }
+
+    /// Its numbers, in the order of [`Measures::columns`](crate::score::Measures::columns).
+    pub fn row(&self, aim: Aim) -> Vec<f64> {
+        let scores = self.train.values(aim).into_iter().chain(self.held.values(aim));
+        std::iter::once(self.epoch as f64).chain(scores).chain([self.steps as f64, self.seconds]).collect()
     }
 }
 
@@ -171,15 +164,15 @@ impl Report {
         if let Some(out) = &mut self.out {
             out.epoch(done, &record.title(Some(&done)), || record.json("running", Some(&done)));
         }
-        let Epoch { epoch, train, test, steps, seconds } = done;
+        let Epoch { epoch, train, held, steps, seconds } = done;
+        let measures = record.measures;
         if self.voice == Voice::Plain || self.bar.is_some() {
             let line = format!(
-                "epoch {epoch}/{}: training loss {:.4}, accuracy {:.2} %; test loss {:.4}, accuracy {:.2} %; {:.0} steps/s",
+                "epoch {epoch}/{}: training {}; {} {}; {:.0} steps/s",
                 self.epochs,
-                train.loss,
-                100.0 * train.accuracy,
-                test.loss,
-                100.0 * test.accuracy,
+                train.said(measures.aim),
+                measures.held_words(),
+                held.said(measures.aim),
                 steps as f64 / seconds,
             );
             match &self.bar {
@@ -193,15 +186,10 @@ impl Report {
         if !self.voice.is_json() {
             return Ok(());
         }
-        self.print(&json!({
-            "epoch": epoch,
-            "train_loss": train.loss,
-            "train_accuracy": train.accuracy,
-            "test_loss": test.loss,
-            "test_accuracy": test.accuracy,
-            "steps": steps,
-            "seconds": seconds,
-        }))
+        let mut object = json!({ "epoch": epoch, "steps": steps, "seconds": seconds });
+        train.put(measures.aim, "train_", &mut object);
+        held.put(measures.aim, &format!("{}_", measures.held()), &mut object);
+        self.print(&object)
     }
 
     /// Training has ended, well or not: removes the bar.
@@ -219,7 +207,19 @@ impl Report {
         self.print(&record.line(last))
     }
 
-    /// Writes the files of the run, last of all.
+    /// Whether there is a folder for files.
+    pub fn has_files(&self) -> bool {
+        self.out.is_some()
+    }
+
+    /// A picture beside the curves.
+    pub fn picture(&mut self, name: &str, text: &str) {
+        if let Some(out) = &mut self.out {
+            out.file(name, text);
+        }
+    }
+
+    /// The files of the run, last of all.
     pub fn files(&mut self, record: &Record, state: &str, last: Option<&Epoch>) -> Result<()> {
         let Some(out) = &mut self.out else { return Ok(()) };
         if last.is_some() {

@@ -1,5 +1,6 @@
 //! Resumed runs: the arguments of the run in a file, and those of the command line, some of which may differ.
 
+use crate::model::Description;
 use crate::train::Args;
 use crate::{Cli, Usage};
 use anyhow::{Context, Result, anyhow, bail};
@@ -28,8 +29,8 @@ const OWN: [&str; 15] = [
     "watch",
     "tensorboard",
 ];
-/// Options that may differ in a resumed run. Whether the data are the same is checked when they are read.
-const ANEW: [&str; 6] = ["data", "test", "epochs", "schedule", "every", "keep"];
+/// Options that a run that goes on may have anew. Whether the data are the same is seen when they are read.
+const ANEW: [&str; 7] = ["data", "test", "epochs", "schedule", "every", "keep", "patience"];
 
 /// The text of a file that holds the options of its run.
 pub const ARGUMENTS: &str = "arguments";
@@ -86,7 +87,9 @@ impl Given {
         for arg in command.get_arguments() {
             let name = arg.get_id().as_str();
             let Some(values) = now.0.get(name) else { continue };
-            if !OWN.contains(&name) && !ANEW.contains(&name) {
+            // What a run has not kept from its start on it cannot have later.
+            let begins = name == "patience" && !self.0.contains_key(name);
+            if !OWN.contains(&name) && (!ANEW.contains(&name) || begins) {
                 self.check(arg, values)?;
             }
             all.0.insert(name.into(), values.clone());
@@ -160,7 +163,17 @@ impl Resumed {
     }
 }
 
-/// The beginning of the names of the command line's own tensors.
+impl Resumed {
+    /// The model of the run; none of a run that was saved when there were perceptrons alone.
+    pub fn description(&self) -> Result<Option<Description>> {
+        let Some(text) = self.own.texts.get("model") else { return Ok(None) };
+        let named = || format!("{}: its text 'model' cannot be read", self.path.display());
+        let value: Value = serde_json::from_str(text).with_context(named)?;
+        Description::of_json(&value, &self.path)
+    }
+}
+
+/// What begins the names of tensors that are the command line's own.
 pub const RUN: &str = "run.";
 pub const SCALER: &str = "scaler.";
 

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::label::Labels;
 use super::survey::{Column, Survey, names_a_label};
 use super::text::{Text, offset};
-use super::{Options, Target};
+use super::{Learn, Options, Target};
 use crate::data::cell::{Cell, quoted};
 use crate::error::{Error, Result, nearest};
 
@@ -61,7 +61,7 @@ impl Columns {
         let number = survey.columns.len();
         let mut columns =
             Self { names, number, target: number - 1, features: Vec::new(), left_out: Vec::new(), doubts: Vec::new() };
-        columns.target = columns.find_target(text, survey, options.target.as_ref())?;
+        columns.target = columns.find_target(text, survey, options)?;
         columns.check_target(text, &survey.columns[columns.target], survey.rows)?;
         let mut ignored = BTreeSet::new();
         for name in &options.ignore {
@@ -169,9 +169,9 @@ impl Columns {
         }
     }
 
-    fn find_target(&self, text: &Text, survey: &Survey, target: Option<&Target>) -> Result<usize> {
+    fn find_target(&self, text: &Text, survey: &Survey, options: &Options) -> Result<usize> {
         let last = self.number - 1;
-        match target {
+        match &options.target {
             Some(Target::First) => Ok(0),
             Some(Target::Last) => Ok(last),
             Some(Target::Named(name)) => self.find(text, name),
@@ -182,6 +182,8 @@ impl Columns {
                 match elsewhere {
                     _ if named => Ok(last),
                     Some(column) => Err(self.which(text, &self.name(column))),
+                    // Numbers need not look like classes.
+                    None if options.learn == Learn::Numbers => Ok(last),
                     None => self.last_unless_first(text, survey),
                 }
             }

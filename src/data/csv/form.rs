@@ -1,8 +1,8 @@
 //! What the columns of a table are, so that the rows of other files can be read alike.
 
 use super::columns::{Columns, Feature, Kind};
-use super::label::{Classes, Key};
-use super::table::{Reading, Rows, Table, blame, reading};
+use super::label::{Classes, Key, Meaning};
+use super::table::{Reading, Rows, Table, blame, data_of, reading};
 use super::text::{Text, offset};
 use super::{Missing, Options};
 use crate::data::Dataset;
@@ -39,14 +39,14 @@ pub struct Form {
     /// The columns of features, counted from 0. A column of text has its texts, each of which is a feature; a column of numbers
     /// has none.
     pub features: Vec<(usize, Vec<String>)>,
-    /// The classes, as they are written in the label's column.
+    /// The classes as they stand in the label's column; none where it holds numbers that are to be predicted.
     pub classes: Vec<String>,
 }
 
 impl Table {
     /// The form of its columns.
     pub fn form(&self) -> Form {
-        let (columns, classes) = self.parts();
+        let (columns, meaning) = self.parts();
         let feature = |feature: &Feature| match &feature.kind {
             Kind::Number => (feature.column, Vec::new()),
             Kind::Category(texts) => (feature.column, texts.clone()),
@@ -56,7 +56,7 @@ impl Table {
             columns: columns.number,
             label: columns.target,
             features: columns.features.iter().map(feature).collect(),
-            classes: classes.names.clone(),
+            classes: if let Meaning::Classes(classes) = meaning { classes.names.clone() } else { Vec::new() },
         }
     }
 }
@@ -83,17 +83,14 @@ impl Form {
         let text = Text::read(path, Content::new(path, stream)?, options.delimiter, options.max_memory)?;
         let columns = self.as_columns().of_test(&text, "the table of the model")?;
         let rows = Rows::read(&text, &columns, options, 0)?;
-        let numbers = (0..).zip(&self.classes).map(|(number, name)| (Key::of(name), number)).collect();
-        let classes = Classes { names: self.classes.clone(), numbers };
-        let labels = rows.labels.rows_among(&classes).map_err(|wrong| blame(&text, &columns, wrong))?;
-        if labels.is_empty() {
+        if rows.labels.rows.is_empty() {
             return Err(refused(path, "no rows"));
         }
+        let meaning = self.meaning();
+        let predicted = rows.labels.predicted(&meaning).map_err(|wrong| blame(&text, &columns, wrong))?;
         let reading = Reading { dropped: rows.dropped, filled: rows.filled, ..reading(&text, &columns) };
         let features = self.filled(rows, means);
-        let class_names = self.classes.clone();
-        let data =
-            Dataset { features, width: self.width(), labels, classes: class_names.len(), class_names, ..Dataset::default() };
+        let data = data_of(features, self.width(), predicted, &meaning);
         data.check().map_err(|error| refused(path, error))?;
         Ok((data, reading))
     }
@@ -119,6 +116,15 @@ impl Form {
             return Err(refused(path, "no rows"));
         }
         Ok((self.filled(rows, means), number))
+    }
+
+    /// What the label's column stands for.
+    fn meaning(&self) -> Meaning {
+        if self.classes.is_empty() {
+            return Meaning::Numbers;
+        }
+        let numbers = (0..).zip(&self.classes).map(|(number, name)| (Key::of(name), number)).collect();
+        Meaning::Classes(Classes { names: self.classes.clone(), numbers })
     }
 
     fn filled(&self, rows: Rows, means: &[f32]) -> Vec<f32> {

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use super::Learn;
 use crate::data::cell::{Cell, quoted};
 
 /// More distinct numbers than this are classes only if each has many rows on average, or if all have the same number of rows. A
@@ -12,10 +13,10 @@ const ROWS_PER_CLASS: usize = 20;
 const NOT_RARE: usize = 5;
 /// The most classes of a column that is asked about as the label although it is not the last.
 const MOST_CLASSES: usize = 100;
-/// The advice if the label is a quantity.
-const REGRESSION: &str = "Quantities cannot be learned yet (regression): make a few ranges of them, or say with `target` which column is \
-                          the label";
-/// If one class has this part of the rows, there is almost nothing to learn.
+/// What to do about a quantity.
+const REGRESSION: &str = "To learn numbers (regression), say `learn` = numbers; to learn classes, make a few ranges of them, or say with \
+                          `target` which column is the label";
+/// From this part of the rows on, one class is all there is to learn.
 const MOST: f64 = 0.95;
 
 /// The labels of all rows.
@@ -51,6 +52,21 @@ pub(super) struct Classes {
     pub numbers: BTreeMap<Key, u32>,
 }
 
+/// What the labels of a table stand for.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Meaning {
+    Classes(Classes),
+    /// Numbers that are to be predicted.
+    Numbers,
+}
+
+/// What all rows have to be predicted: classes, or numbers.
+#[derive(Debug, Default)]
+pub(super) struct Predicted {
+    pub labels: Vec<u32>,
+    pub targets: Vec<f32>,
+}
+
 /// What is wrong with a label, and where its row starts if that matters.
 pub(super) struct Wrong {
     pub offset: Option<usize>,
@@ -72,6 +88,59 @@ impl Labels {
         self.rows.push(index);
     }
 
+    /// What the labels stand for, where this is what is to be learned.
+    pub fn meaning(&self, learn: Learn) -> Result<Meaning, Wrong> {
+        match learn {
+            Learn::Classes => self.classes().map(Meaning::Classes),
+            Learn::Numbers => self.differing_numbers(),
+            Learn::Auto => match self.classes() {
+                Err(_) if self.is_quantity() => self.differing_numbers(),
+                classes => classes.map(Meaning::Classes),
+            },
+        }
+    }
+
+    /// What each row has, if it is what the labels of the table stand for.
+    pub fn predicted(&self, meaning: &Meaning) -> Result<Predicted, Wrong> {
+        match meaning {
+            Meaning::Classes(classes) => Ok(Predicted { labels: self.rows_among(classes)?, targets: Vec::new() }),
+            Meaning::Numbers => Ok(Predicted { labels: Vec::new(), targets: self.numbers()? }),
+        }
+    }
+
+    /// Numbers that are to be predicted, if they are not all the same.
+    fn differing_numbers(&self) -> Result<Meaning, Wrong> {
+        let numbers = self.numbers()?;
+        match numbers.iter().find(|&&number| number != numbers[0]) {
+            Some(_) => Ok(Meaning::Numbers),
+            None => {
+                let reason = format!("is {} in all {} rows, so nothing is to be predicted", numbers[0], numbers.len());
+                Err(Wrong { offset: None, reason })
+            }
+        }
+    }
+
+    /// The number of each row.
+    fn numbers(&self) -> Result<Vec<f32>, Wrong> {
+        let number = |label: &Label| {
+            let number = label.text.parse::<f32>().ok().filter(|number| number.is_finite());
+            let reason = || format!("the label {} is not a finite number of single precision", quoted(&label.text));
+            number.ok_or_else(|| Wrong { offset: Some(label.offset), reason: reason() })
+        };
+        let distinct = self.distinct.iter().map(number).collect::<Result<Vec<f32>, Wrong>>()?;
+        Ok(self.rows.iter().map(|&label| distinct[label]).collect())
+    }
+
+    /// Whether all are numbers that do not just count the rows, as those of an identifier do.
+    fn is_quantity(&self) -> bool {
+        let Ok(numbers) = self.numbers() else { return false };
+        let (low, high) = numbers.iter().fold((f32::MAX, f32::MIN), |(low, high), &x| (low.min(x), high.max(x)));
+        let counts = self.distinct.len() == numbers.len()
+            && numbers.iter().all(|x| x.fract() == 0.0)
+            && f64::from(high) - f64::from(low) + 1.0 == numbers.len() as f64;
+        !counts
+    }
+
     /// The distinct labels in order, as classes.
     pub fn classes(&self) -> Result<Classes, Wrong> {
         let keys = self.keys()?;
@@ -83,14 +152,14 @@ impl Labels {
     }
 
     /// The class of each row.
-    pub fn rows_of(&self, classes: &Classes) -> Vec<u32> {
+    fn rows_of(&self, classes: &Classes) -> Vec<u32> {
         let class = |label: &Label| classes.numbers.get(&Key::of(&label.text)).copied().unwrap_or(0);
         let of: Vec<u32> = self.distinct.iter().map(class).collect();
         self.rows.iter().map(|&label| of[label]).collect()
     }
 
-    /// The class of each row; an error if a label is not among the classes.
-    pub fn rows_among(&self, classes: &Classes) -> Result<Vec<u32>, Wrong> {
+    /// The class of each row, if all of them are among these.
+    fn rows_among(&self, classes: &Classes) -> Result<Vec<u32>, Wrong> {
         let unknown = self.distinct.iter().find(|label| !classes.numbers.contains_key(&Key::of(&label.text)));
         if let Some(label) = unknown {
             let known: Vec<String> = classes.names.iter().take(FEW).map(|name| quoted(name)).collect();

@@ -10,7 +10,8 @@
 //! | counts | a first line of the numbers of rows and features and the names of the classes, as scikit-learn's files have it, is not a row |
 //! | header | the first line, if it does not fit the lines below it: text over numbers, or `0,1,2,…` with a label that no row has |
 //! | label | the last column; it must be said if a header names another column `label`, `class`, `target` or `y`, or if the first column looks like classes (a few values, each in at least 5 rows and less than 95 % of them) and the last holds numbers that do not |
-//! | classes | the distinct labels, integers by value, before texts in their order; more than 10 integers need 20 rows each on average, or the same number of rows, 5 or more, else they are a quantity |
+//! | numbers | the labels as they are, where [`Learn`] says so |
+//! | classes | else the distinct labels, integers by value, before texts in their order; more than 10 integers need 20 rows each on average, or the same number of rows, 5 or more, else they are a quantity |
 //! | features | numbers as they are; a column of text has a feature per distinct text, 1 where the row has it and else 0 |
 //! | index | a first column of distinct integers without a name, as pandas writes it, is left out |
 //! | missing | an empty cell, `NA`, `N/A`, `NaN`, `null`, `?`; see [`Missing`]. A missing label is an error unless its row is dropped |
@@ -92,7 +93,19 @@ pub enum Header {
     No,
 }
 
-/// What to do with a row in which a value is missing.
+/// What the label's column holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Learn {
+    /// Classes. What looks like a quantity is an error.
+    #[default]
+    Classes,
+    /// Numbers that are to be predicted (regression).
+    Numbers,
+    /// Classes, unless it holds numbers that look like a quantity and do not just count the rows.
+    Auto,
+}
+
+/// What becomes of a row with a cell whose value is missing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Missing {
     /// It is an error.
@@ -121,7 +134,9 @@ pub enum Missing {
 pub struct Options {
     /// Which column is the label. Default: the last, unless the header names another.
     pub target: Option<Target>,
-    /// Whether the first line is a header. Default: decided by the lines below it.
+    /// What the label's column holds. Default: classes.
+    pub learn: Learn,
+    /// Whether the first line is a header. Default: decided by what stands below it.
     pub header: Header,
     /// What separates cells, an ASCII character; a blank stands for one or more blanks or tabs. Default: guessed.
     pub delimiter: Option<u8>,
@@ -136,7 +151,7 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Self {
         let (target, header, missing) = (None, Header::Auto, Missing::Error);
-        Self { target, header, delimiter: None, ignore: Vec::new(), missing, max_memory: 8 << 30 }
+        Self { target, learn: Learn::Classes, header, delimiter: None, ignore: Vec::new(), missing, max_memory: 8 << 30 }
     }
 }
 

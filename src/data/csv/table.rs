@@ -5,7 +5,7 @@ use std::io::Read;
 use std::path::Path;
 
 use super::columns::{Columns, Feature, Kind};
-use super::label::{Classes, Labels, Wrong};
+use super::label::{Labels, Meaning, Predicted, Wrong};
 use super::survey::Survey;
 use super::text::{Text, offset};
 use super::{Missing, Options, Target};
@@ -22,7 +22,7 @@ pub struct Table {
     /// The row and the feature of each missing cell.
     holes: Vec<(usize, usize)>,
     columns: Columns,
-    classes: Classes,
+    meaning: Meaning,
     reading: Reading,
     source: String,
 }
@@ -70,16 +70,19 @@ impl Table {
             let reason = format!("all {} rows have a missing cell, so `missing` = drop leaves none", rows.dropped);
             return Err(text.refused(reason));
         }
-        let classes = rows.labels.classes().map_err(|wrong| blame(text, &columns, wrong))?;
-        let labels = rows.labels.rows_of(&classes);
-        let mut data = Dataset::new(rows.features, columns.width(), labels).map_err(|error| text.refused(error))?;
-        let counted = (0..).zip(&classes.names).all(|(number, name)| number.to_string() == *name);
-        data.class_names = match text.class_names() {
-            names if counted && names.len() == classes.names.len() => names.to_vec(),
-            _ => classes.names.clone(),
-        };
+        let meaning = rows.labels.meaning(options.learn).map_err(|wrong| blame(text, &columns, wrong))?;
+        let predicted = rows.labels.predicted(&meaning).map_err(|wrong| blame(text, &columns, wrong))?;
+        let mut data = data_of(rows.features, columns.width(), predicted, &meaning);
+        data.check().map_err(|error| text.refused(error))?;
         let mut reading = reading(text, &columns);
-        reading.warnings.extend(rows.labels.doubts(&classes.names));
+        if let Meaning::Classes(classes) = &meaning {
+            let counted = (0..).zip(&classes.names).all(|(number, name)| number.to_string() == *name);
+            let names = text.class_names();
+            if counted && names.len() == classes.names.len() {
+                data.class_names = names.to_vec();
+            }
+            reading.warnings.extend(rows.labels.doubts(&classes.names));
+        }
         if !survey.header && rows.labels.only_first() {
             let label = quoted(&survey.first[columns.target]);
             reading
@@ -88,12 +91,12 @@ impl Table {
         }
         (reading.dropped, reading.filled) = (rows.dropped, rows.filled);
         let source = text.path().display().to_string();
-        Ok(Self { data, holes: rows.holes, columns, classes, reading, source })
+        Ok(Self { data, holes: rows.holes, columns, meaning, reading, source })
     }
 
-    /// Columns and classes.
-    pub(super) fn parts(&self) -> (&Columns, &Classes) {
-        (&self.columns, &self.classes)
+    /// Columns, and what their labels stand for.
+    pub(super) fn parts(&self) -> (&Columns, &Meaning) {
+        (&self.columns, &self.meaning)
     }
 
     /// How the file was understood.
@@ -156,10 +159,10 @@ impl Table {
         let text = Text::read(path, content, options.delimiter, options.max_memory)?;
         let columns = self.columns.of_test(&text, &self.source)?;
         let rows = Rows::read(&text, &columns, options, 0)?;
-        let labels = rows.labels.rows_among(&self.classes).map_err(|wrong| blame(&text, &columns, wrong))?;
-        if labels.is_empty() {
+        if rows.labels.rows.is_empty() {
             return Err(refused(path, "no rows"));
         }
+        let predicted = rows.labels.predicted(&self.meaning).map_err(|wrong| blame(&text, &columns, wrong))?;
         let mut reading = Reading { dropped: rows.dropped, filled: rows.filled, ..reading(&text, &columns) };
         if rows.unknown > 0 {
             let warning = match rows.unknown {
@@ -170,9 +173,8 @@ impl Table {
         }
         let means = self.means(&(0..self.data.rows()).collect::<Vec<_>>());
         self.fill(&means);
-        let (classes, class_names) = (self.data.classes, self.data.class_names.clone());
-        let mut test =
-            Dataset { features: rows.features, width: columns.width(), labels, classes, class_names, ..Dataset::default() };
+        let class_names = self.data.class_names.clone();
+        let mut test = Dataset { class_names, ..data_of(rows.features, columns.width(), predicted, &self.meaning) };
         rows.holes.iter().for_each(|&(row, feature)| test.features[row * test.width + feature] = means[feature]);
         test.check().map_err(|error| refused(path, error))?;
         self.data.check()?;
@@ -202,6 +204,9 @@ impl Table {
     /// Why a part of a split is empty.
     fn too_few(&self, error: Error, test_fraction: f64) -> Error {
         let Error::Empty { .. } = error else { return error };
+        if self.data.is_regression() {
+            return Error::File { path: self.source.clone().into(), reason: format!("too few rows: {error}") };
+        }
         let mut rows = vec![0; self.data.classes];
         self.data.labels.iter().for_each(|&label| rows[label as usize] += 1);
         let most = rows.into_iter().max().unwrap_or(0);
@@ -213,6 +218,18 @@ impl Table {
             ),
         };
         Error::File { path: self.source.clone().into(), reason: format!("{reason}; {error}") }
+    }
+}
+
+/// Rows of features with what is to be predicted.
+pub(super) fn data_of(features: Vec<f32>, width: usize, predicted: Predicted, meaning: &Meaning) -> Dataset {
+    let Predicted { labels, targets } = predicted;
+    match meaning {
+        Meaning::Classes(classes) => {
+            let class_names = classes.names.clone();
+            Dataset { features, width, labels, classes: class_names.len(), class_names, ..Dataset::default() }
+        }
+        Meaning::Numbers => Dataset { features, width, targets, target_width: 1, ..Dataset::default() },
     }
 }
 

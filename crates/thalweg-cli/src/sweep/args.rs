@@ -1,11 +1,13 @@
 //! The options of `thalweg sweep`.
 
 use super::result::{NEAR_ACCURACY, NEAR_LOSS};
-use crate::data::DataArgs;
+use crate::Usage;
+use crate::data::{DataArgs, short};
 use crate::engine::EngineArgs;
 use crate::model::ModelArgs;
 use crate::numbers::{real, whole};
 use crate::recipe::RecipeArgs;
+use crate::score::Aim;
 use crate::train::MAX_THREADS;
 use clap::ValueEnum;
 use serde_json::{Value, json};
@@ -118,9 +120,10 @@ pub struct Args {
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = whole::<u64>(1..=1 << 20), allow_negative_numbers = true)]
     pub seeds: u64,
 
-    /// What to compare: the accuracy or the loss on the validation data
-    #[arg(long, value_enum, default_value_t, hide_possible_values = true, value_name = "accuracy|loss")]
-    pub metric: Metric,
+    /// What is compared on the validation data: the accuracy or the loss of classes; R², the loss, the mean absolute error or the root mean
+    /// squared error of numbers [default: accuracy, or r2]
+    #[arg(long, value_enum, hide_possible_values = true, value_name = "accuracy|loss|r2|mae|rmse")]
+    pub metric: Option<Metric>,
 
     /// Passes over the training data for a trial that is trained to the end; schedules have this length
     #[arg(long, value_name = "N", default_value_t = 27, value_parser = whole::<u64>(1..=u32::MAX.into()), allow_negative_numbers = true)]
@@ -246,27 +249,46 @@ pub enum Strategy {
 }
 
 /// The choices of `--metric`.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Metric {
-    #[default]
     Accuracy,
     Loss,
+    R2,
+    Mae,
+    Rmse,
 }
 
 impl Metric {
+    /// That of a task where none is given.
+    pub fn of(aim: Aim) -> Self {
+        match aim {
+            Aim::Classes => Self::Accuracy,
+            Aim::Numbers => Self::R2,
+        }
+    }
+
+    /// Whether a task measures it.
+    pub fn fits(self, aim: Aim) -> bool {
+        match self {
+            Self::Loss => true,
+            Self::Accuracy => aim == Aim::Classes,
+            Self::R2 | Self::Mae | Self::Rmse => aim == Aim::Numbers,
+        }
+    }
+
     /// The metric of the library.
     pub fn measured(self) -> thalweg::train::Metric {
         match self {
             Self::Accuracy => thalweg::train::Metric::Accuracy,
             Self::Loss => thalweg::train::Metric::Loss,
+            Self::R2 => thalweg::train::Metric::R2,
+            Self::Mae => thalweg::train::Metric::Mae,
+            Self::Rmse => thalweg::train::Metric::Rmse,
         }
     }
 
     pub fn goal(self) -> Goal {
-        match self {
-            Self::Accuracy => Goal::Maximize,
-            Self::Loss => Goal::Minimize,
-        }
+        if self.measured().is_gain() { Goal::Maximize } else { Goal::Minimize }
     }
 
     pub fn goal_name(self) -> &'static str {
@@ -277,17 +299,16 @@ impl Metric {
     }
 
     pub fn name(self) -> &'static str {
-        match self {
-            Self::Accuracy => "accuracy",
-            Self::Loss => "loss",
-        }
+        self.measured().name()
     }
 
     /// Describes a metric that is nearly the best.
     pub fn near(self) -> String {
         match self {
             Self::Accuracy => format!("an accuracy at most {} points lower", 100.0 * NEAR_ACCURACY),
+            Self::R2 => format!("an R² at most {NEAR_ACCURACY} lower"),
             Self::Loss => format!("a loss at most {:.0} % higher", 100.0 * (NEAR_LOSS - 1.0)),
+            Self::Mae | Self::Rmse => format!("an error at most {:.0} % higher", 100.0 * (NEAR_LOSS - 1.0)),
         }
     }
 
@@ -295,7 +316,8 @@ impl Metric {
     pub fn shown(self, metric: f64) -> String {
         match self {
             Self::Accuracy => format!("{:.2} %", 100.0 * metric),
-            Self::Loss => format!("{metric:.4}"),
+            Self::Loss | Self::R2 => format!("{metric:.4}"),
+            Self::Mae | Self::Rmse => short(metric),
         }
     }
 }
@@ -311,7 +333,23 @@ impl Args {
         self.steps.unwrap_or(self.epochs)
     }
 
-    /// The unit of a trial's length.
+    /// What is compared. It is known once the data are, and until then only whether much of it is good.
+    pub fn metric(&self) -> Metric {
+        self.metric.unwrap_or(Metric::Accuracy)
+    }
+
+    /// Settles what is compared on data with such a task.
+    pub fn settle_metric(&mut self, aim: Aim) -> Result<(), Usage> {
+        let metric = self.metric.unwrap_or(Metric::of(aim));
+        if !metric.fits(aim) {
+            let text = format!("--metric {}: the task is {}, which does not measure it", metric.name(), aim.task());
+            return Err(Usage(text));
+        }
+        self.metric = Some(metric);
+        Ok(())
+    }
+
+    /// What a trial's length is counted in.
     pub fn unit(&self) -> &'static str {
         if self.steps.is_some() { "steps" } else { "epochs" }
     }
@@ -329,7 +367,7 @@ impl Args {
             "first": self.first,
             "folds": self.folds,
             "seeds": self.seeds,
-            "metric": self.metric.name(),
+            "metric": self.metric().name(),
             "epochs": if self.steps.is_some() { None } else { Some(self.epochs) },
             "steps": self.steps,
             "min_epochs": self.min_epochs,
@@ -344,8 +382,10 @@ impl Args {
             "schedule": self.recipe.schedule.as_ref().map(ToString::to_string),
             "clip_norm": self.recipe.clip_norm,
             "state": self.recipe.state.name(),
-            "hidden": self.model.hidden,
-            "activation": chosen(&self.model.activation),
+            "model": self.model.model.name(),
+            "hidden": self.model.hidden(),
+            "activation": self.model.activation().layer(),
+            "dropout": self.model.dropout(),
             "batch": self.batch,
             "drop_last": self.drop_last,
             "seed": self.seed,

@@ -17,7 +17,11 @@ impl Cut {
     /// Cuts the training part into `folds` folds; 0: none.
     pub fn new(mut train: Dataset, mut test: Dataset, read: Read, folds: u64, seed: u64) -> Result<Self> {
         let cut = KFold { folds: usize::try_from(folds)?, shuffle: Some(u32::try_from(seed)?), repeats: 1 };
-        let folds = if folds > 0 { cut.stratified(&train.labels)? } else { Vec::new() };
+        let folds = match folds {
+            0 => Vec::new(),
+            _ if train.is_regression() => cut.split(train.rows())?,
+            _ => cut.stratified(&train.labels)?,
+        };
         if read.csv.is_none() {
             // Pixels have one unit, whatever the fold.
             let scaler = Scaler::range(&train)?;
@@ -50,10 +54,11 @@ impl Cut {
     }
 
     pub fn json(&self) -> Value {
-        let Read { source, test, features, classes, train_rows, test_rows, .. } = &self.read;
+        let Read { source, test, features, classes, numbers, train_rows, test_rows, .. } = &self.read;
         json!({
             "source": source,
             "features": features,
+            "task": if numbers.is_some() { "regression" } else { "classification" },
             "classes": classes.len(),
             "train_rows": train_rows,
             "test_rows": test_rows,

@@ -28,7 +28,8 @@ impl Design {
             return Err(Usage(format!("the search space is empty; {hint}")).into());
         }
         let space = space::read(&args.space, &base)?;
-        check_save(args, &space)?;
+        check_save(args)?;
+        base.model.check()?;
         base.check(&space, args.budget())?;
         let usage = |error: thalweg::Error| Usage(error.to_string());
         let mut sweep = sweep(args, &space);
@@ -44,14 +45,12 @@ impl Design {
     }
 }
 
-/// Checks that `train` can make the model of --save-best.
-fn check_save(args: &Args, space: &SearchSpace) -> Result<()> {
+/// Whether `train` could make what is to be saved.
+fn check_save(args: &Args) -> Result<()> {
     let Some(file) = &args.save_best else { return Ok(()) };
     let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
     let reason = if let Some(folder) = folder.filter(|folder| !folder.is_dir()) {
         format!("{} is no folder", folder.display())
-    } else if space.parameter("dropout").is_ok() {
-        "train has no dropout".into()
     } else if args.strategy == args::Strategy::Population {
         "the settings of a population change on the way".into()
     } else if args.of_data.iter().any(|option| option == "--data=-" || option == "--test=-") {
@@ -63,7 +62,7 @@ fn check_save(args: &Args, space: &SearchSpace) -> Result<()> {
 }
 
 fn study(args: &Args, space: &SearchSpace) -> thalweg::Result<Study> {
-    let (goal, seed, space) = (args.metric.goal(), args.seed, space.clone());
+    let (goal, seed, space) = (args.metric().goal(), args.seed, space.clone());
     Ok(match args.sampler {
         args::Sampler::Random => Study::new(space, goal, Random { seed }),
         args::Sampler::Grid => {

@@ -28,7 +28,7 @@ const NAMED: [&str; 2] = ["space", "set"];
 /// Options of the engine.
 const ENGINE: [&str; 4] = ["engine", "adapter", "threads", "max_memory"];
 /// Options of the data.
-const DATA: [&str; 8] = ["data", "target", "header", "delimiter", "ignore", "missing", "test", "test_fraction"];
+const DATA: [&str; 9] = ["data", "task", "target", "header", "delimiter", "ignore", "missing", "test", "test_fraction"];
 
 /// The options of the command line, with those of the config file and of a preset where it has none.
 pub fn complete(args: &Args) -> Result<Args> {

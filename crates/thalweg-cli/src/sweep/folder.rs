@@ -45,7 +45,7 @@ impl Folder {
             note(&format!("{} has files; this sweep writes into {}", given.display(), directory.display()));
         }
         let path = |name: &str| directory.join(name);
-        let mut table = Table::new(design.space.clone(), args.metric.goal());
+        let mut table = Table::new(design.space.clone(), args.metric().goal());
         let exists = path(LINES).exists() || path(CSV).exists();
         if args.resume {
             same_sweep(&path(RUN), args, cut)?;
@@ -53,7 +53,7 @@ impl Folder {
             // Lanes of a population are not on the disk, so its rounds are made again, with the same results.
             if args.strategy == Strategy::Population && !table.records().is_empty() {
                 note("a population is trained again from its beginning; its rows will be the same");
-                table = Table::new(design.space.clone(), args.metric.goal());
+                table = Table::new(design.space.clone(), args.metric().goal());
             }
         } else if exists {
             let told = directory.display();

@@ -10,6 +10,7 @@ mod pictures;
 mod preset;
 mod progress;
 mod result;
+mod said;
 mod space;
 mod trainer;
 
@@ -18,39 +19,41 @@ pub use args::Args;
 use crate::data::Data;
 use crate::engine::Picked;
 use crate::report::{Voice, note};
+use crate::score::Aim;
 use crate::{Interrupted, Usage, limits, stop};
 use anyhow::{Result, bail};
 use cut::Cut;
 use design::Design;
 use folder::Folder;
 use progress::Progress;
-use result::{Outcome, Tested};
+use result::Outcome;
+use said::Said;
 use serde_json::json;
 use std::cell::RefCell;
 use std::path::Path;
 use thalweg::plan::Engine;
 use thalweg::sweep::Table;
-use thalweg::train::Probabilities;
 use trainer::Jobs;
 
 /// Runs the command.
 pub fn run(given: &Args) -> Result<()> {
-    let args = file::complete(given)?;
+    let mut args = file::complete(given)?;
     args.engine.check(args.threads)?;
     let design = Design::new(&args)?;
     stop::listen()?;
-    let Data { train, test, read } = args.data.load_unscaled(args.seed, args.quiet)?;
-    let (widths, cells) = ((train.width, train.classes), train.features.len() + test.features.len());
-    design.base.check_memory(&design.space, widths, cells, args.data.memory())?;
+    let Data { train, test, read, .. } = args.data.load_unscaled(args.seed, args.quiet)?;
+    args.settle_metric(Aim::of(&train))?;
+    let cells = train.features.len() + test.features.len();
+    design.base.check_memory(&design.space, &train, cells, args.data.memory())?;
     let cut = Cut::new(train, test, read, args.folds, args.seed)?;
     let (folder, table) = match &args.out {
         Some(out) => Folder::new(out, &args, &design, &cut)?,
-        None => (None, Table::new(design.space.clone(), args.metric.goal())),
+        None => (None, Table::new(design.space.clone(), args.metric().goal())),
     };
     let engine = args.engine.pick(args.quiet, args.threads)?;
     let lanes = lanes(&args, &design, &cut, &engine)?;
     let voice = Voice::new(args.json, args.quiet);
-    let progress = Progress::new(voice, (args.metric, args.unit()), &design.sweep, folder, table.clone());
+    let progress = Progress::new(voice, (args.metric(), args.unit()), &design.sweep, folder, table.clone());
     let names = (engine.name(), engine.adapter());
     let work = Work { args: &args, design, cut: &cut, lanes, progress: RefCell::new(progress), table, names };
     match &engine {
@@ -78,7 +81,7 @@ impl Work<'_> {
         let about = json!({
             "settings": args.settings(),
             "space": space.to_string(),
-            "goal": args.metric.goal_name(),
+            "goal": args.metric().goal_name(),
             "engine": names.0,
             "adapter": names.1,
             "lanes": lanes,
@@ -143,7 +146,7 @@ fn last_runs<E: Engine>(engine: &E, jobs: Jobs, table: &Table, outcome: &mut Out
     let Some(best) = outcome.best.clone() else { return Ok(None) };
     if args.folds > 0 && !args.no_refit {
         let Some(refit) = jobs.refit(engine, &best.point, best.steps)? else { return Ok(None) };
-        outcome.refit = Some(Tested::new(&refit, &test.labels)?);
+        outcome.refit = Some(refit.tested(test)?);
     }
     let (mut trials, mut said) = (Vec::new(), Vec::new());
     for summary in result::best_of(table, args.ensemble) {
@@ -152,7 +155,7 @@ fn last_runs<E: Engine>(engine: &E, jobs: Jobs, table: &Table, outcome: &mut Out
         said.push(refit);
     }
     if !said.is_empty() {
-        outcome.ensemble = Some((trials, Tested::new(&Probabilities::mean(&said)?, &test.labels)?));
+        outcome.ensemble = Some((trials, Said::mean(said)?.tested(test)?));
     }
     if !args.out_of_fold || args.folds == 0 {
         return Ok(None);
@@ -162,14 +165,7 @@ fn last_runs<E: Engine>(engine: &E, jobs: Jobs, table: &Table, outcome: &mut Out
         let Some(said) = jobs.of_fold(engine, &best.point, fold, best.steps)? else { return Ok(None) };
         folds.push((fold, said));
     }
-    let labels = &train.labels;
-    let all = Probabilities::out_of_fold(labels.len(), &folds)?;
-    let mut text = "row,label".to_string() + &(0..all.classes()).map(|class| format!(",p{class}")).collect::<String>() + "\n";
-    for (row, label) in labels.iter().enumerate() {
-        let shares: String = all.row(row).iter().map(|share| format!(",{share}")).collect();
-        text += &format!("{row},{label}{shares}\n");
-    }
-    Ok(Some(text))
+    Ok(Some(Said::out_of_fold(folds, train)?))
 }
 
 /// The default number of lanes, if memory allows. More lanes hardly train faster, and rows are written only when a wave is
@@ -179,7 +175,7 @@ const LANES: usize = 64;
 /// The most lanes at a time.
 fn lanes(args: &Args, design: &Design, cut: &Cut, engine: &Picked) -> Result<usize> {
     let (train, test) = &cut.lanes;
-    let largest = design.base.lane_bytes(&design.space, (train.width, train.classes))?;
+    let largest = design.base.lane_bytes(&design.space, train)?;
     let data = 3 * 4 * (train.features.len() + test.features.len()) as u128;
     let memory = args.data.memory().map_or(u128::MAX, u128::from).saturating_sub(data);
     let fit = (memory / largest.all.max(1)).min(engine.binding().map_or(u128::MAX, u128::from) / largest.buffer.max(1));

@@ -57,13 +57,16 @@ impl Pictures<'_> {
         match self.metric {
             Metric::Accuracy => "accuracy in %",
             Metric::Loss => "loss",
+            Metric::R2 => "R²",
+            Metric::Mae => "mean absolute error",
+            Metric::Rmse => "root mean squared error",
         }
     }
 
     fn metric_axis(&self) -> Axis {
         match self.metric {
-            Metric::Accuracy => Axis::Linear(f64::MAX, f64::MIN),
-            Metric::Loss => Axis::Log,
+            Metric::Accuracy | Metric::R2 => Axis::Linear(f64::MAX, f64::MIN),
+            Metric::Loss | Metric::Mae | Metric::Rmse => Axis::Log,
         }
     }
 
@@ -141,11 +144,11 @@ impl Pictures<'_> {
         match &names {
             Some(names) => {
                 let (names_of_axes, x) = ((self.metric_name(), ""), self.metric_axis());
-                Scatter { title, names: names_of_axes, x, y: Err(names), dots }.draw(area)
+                Scatter { title, names: names_of_axes, x, y: Err(names), diagonal: false, dots }.draw(area)
             }
             None => {
                 let (names_of_axes, x) = ((title, self.metric_name()), axis_of(&parameter.domain));
-                Scatter { title: "", names: names_of_axes, x, y: Ok(self.metric_axis()), dots }.draw(area)
+                Scatter { title: "", names: names_of_axes, x, y: Ok(self.metric_axis()), diagonal: false, dots }.draw(area)
             }
         }
     }

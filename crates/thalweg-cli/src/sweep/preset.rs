@@ -27,7 +27,7 @@ pub fn fill(args: &mut Args, is_given: impl Fn(&str) -> bool) {
                 args.epochs = 5;
             }
             if free("metric") {
-                args.metric = Metric::Loss;
+                args.metric = Some(Metric::Loss);
             }
         }
         Some(Preset::Rules) => {

@@ -2,46 +2,17 @@
 
 use super::args::{Args, Metric, Preset};
 use super::progress::duration;
+use super::said::Tested;
 use crate::data::short;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use thalweg::sweep::{self, Goal, Point, Status, Study, Summary, Table, importance};
-use thalweg::train::Probabilities;
 
-/// A metric is nearly the best up to this factor on its loss, or down to this much below its accuracy.
+/// What is nearly the best: times its loss or error, and below its accuracy or R².
 pub const NEAR_LOSS: f64 = 1.1;
 pub const NEAR_ACCURACY: f64 = 0.02;
 
-/// Bins of the calibration error.
-const BINS: usize = 15;
-
-/// The scores of a model, or of the mean of several, on the test data.
-#[derive(Debug, Clone, Copy)]
-pub struct Tested {
-    accuracy: f64,
-    loss: f64,
-    /// The expected calibration error.
-    calibration: f64,
-}
-
-impl Tested {
-    pub fn new(probabilities: &Probabilities, labels: &[u32]) -> thalweg::Result<Self> {
-        let accuracy = probabilities.accuracy(labels)?;
-        let (loss, calibration) = (probabilities.log_loss(labels)?, probabilities.calibration_error(labels, BINS)?);
-        Ok(Self { accuracy, loss, calibration })
-    }
-
-    fn json(self) -> Value {
-        json!({ "test_accuracy": self.accuracy, "test_loss": self.loss, "test_calibration_error": self.calibration })
-    }
-
-    fn text(self) -> String {
-        let (accuracy, calibration) = (100.0 * self.accuracy, 100.0 * self.calibration);
-        format!("test accuracy {accuracy:.2} %, loss {:.4}, calibration error {calibration:.2} %", self.loss)
-    }
-}
-
-/// The result of a sweep.
+/// What came out of a sweep.
 pub struct Outcome {
     metric: Metric,
     preset: Option<Preset>,
@@ -74,7 +45,7 @@ impl Outcome {
         let shares = importance(study.space(), study.goal(), study.trials(), args.seed).ok();
         let names = study.space().parameters().iter().map(|parameter| parameter.name.clone());
         Self {
-            metric: args.metric,
+            metric: args.metric(),
             preset: args.preset,
             best: table.best(),
             trials: summaries.len(),

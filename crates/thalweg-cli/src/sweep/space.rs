@@ -1,12 +1,14 @@
 //! The parameters that a sweep may search, and a training's settings at a point.
 
 use crate::Usage;
-use crate::model::{MAX_WIDTH, ModelArgs, Nonlinearity, Shape};
+use crate::model::{Built, Description, MAX_WIDTH, ModelArgs, Nonlinearity, Size};
 use crate::names;
 use crate::recipe::{DEFAULT, OTHERS, RecipeArgs, recipe};
+use crate::score::Aim;
 use crate::settings::{self, Pair, Scheduled};
 use anyhow::Result;
 use clap::ValueEnum;
+use thalweg::data::Dataset;
 use thalweg::plan::Storage;
 use thalweg::sweep::{Domain, Parameter, Point, SearchSpace, Value};
 use thalweg::{AdamW, AnyRule, Error, Recipe, range, rule_by_name};
@@ -34,13 +36,19 @@ pub struct Settings {
     pub state: Storage,
     pub schedule: Option<Scheduled>,
     pub batch: usize,
-    pub hidden: Vec<usize>,
-    pub activation: Nonlinearity,
-    pub dropout: f64,
+    /// The model with what the point says of it.
+    pub model: ModelArgs,
 }
 
 impl Settings {
-    /// The recipe of a training of `steps` steps, which is the length of its schedule.
+    /// The model for rows of data like these; with `lanes` each lane has its own probability of dropout.
+    pub fn built(&self, data: &Dataset, lanes: bool) -> Result<(Description, Built)> {
+        let description = self.model.description(data, Aim::outputs(data))?;
+        let built = description.build(lanes)?;
+        Ok((description, built))
+    }
+
+    /// The recipe of a training of so many steps, on which its schedule goes.
     pub fn recipe(&self, steps: u64) -> Result<Recipe> {
         let made = recipe(&*self.rule, self.others.as_deref(), self.clip_norm, self.state)?;
         let groups = std::iter::once((DEFAULT, &*self.rule)).chain(self.others.as_deref().map(|rule| (OTHERS, rule)));
@@ -136,8 +144,15 @@ impl Base {
         };
         let clip_norm = number("clip_norm")?.or(self.recipe.clip_norm);
         clip_norm.map_or(Ok(()), |norm| range::positive("clip_norm", norm))?;
-        let dropout = number("dropout")?.unwrap_or(0.0);
-        range::require((0.0..1.0).contains(&dropout), "dropout", dropout, "at least 0 and below 1")?;
+        let dropout = number("dropout")?;
+        range::fraction("dropout", dropout.unwrap_or(0.0))?;
+        let activation = text("activation").map(|name| activation(&name)).transpose()?;
+        let model = ModelArgs {
+            hidden: self.hidden(point)?,
+            activation: activation.or(self.model.activation),
+            dropout: dropout.or(self.model.dropout),
+            ..self.model.clone()
+        };
         Ok(Settings {
             rule,
             others,
@@ -145,24 +160,23 @@ impl Base {
             state: self.recipe.state,
             schedule: self.schedule(text("schedule"))?,
             batch: point.get("batch").map_or(Ok(self.batch), |value| whole("batch", value, u64::MAX))?,
-            hidden: self.hidden(point)?,
-            activation: text("activation").map_or(Ok(self.model.activation), |name| activation(&name))?,
-            dropout,
+            model,
         })
     }
 
-    /// The options of `train` for the settings of a point; none if `train` lacks a setting.
+    /// The options of `train` for the settings of a point; none where these cannot be.
     pub fn arguments(&self, point: &Point) -> Option<Vec<String>> {
-        let settings = self.settings(point).ok().filter(|settings| settings.dropout == 0.0)?;
-        let hidden: Vec<String> = settings.hidden.iter().map(usize::to_string).collect();
+        let settings = self.settings(point).ok()?;
         let mut arguments = vec![format!("--rule={}", settings.rule.name())];
         arguments.extend(self.pairs(point).iter().map(|Pair { key, value }| format!("--set={key}={value}")));
         arguments.extend(self.recipe.others.as_ref().map(|others| format!("--others={others}")));
-        arguments.extend(settings.schedule.map(|schedule| format!("--schedule={schedule}")));
+        // A model has a schedule of its own where none is given.
+        let schedule = settings.schedule.map_or_else(|| "constant".into(), |schedule| schedule.to_string());
+        let says = schedule != "constant" || settings.model.schedule().is_some();
+        arguments.extend(says.then(|| format!("--schedule={schedule}")));
         arguments.extend(settings.clip_norm.map(|norm| format!("--clip-norm={norm}")));
         arguments.extend((settings.state != Storage::F32).then(|| format!("--state={}", settings.state.name())));
-        arguments.push(format!("--hidden={}", hidden.join(",")));
-        arguments.push(format!("--activation={}", super::args::chosen(&settings.activation)));
+        arguments.extend(settings.model.arguments());
         arguments.push(format!("--batch={}", settings.batch));
         arguments.extend(self.drop_last.then(|| "--drop-last".into()));
         Some(arguments)
@@ -175,19 +189,20 @@ impl Base {
         self.recipe.pairs().into_iter().chain(searched).collect()
     }
 
-    /// The widths of the hidden layers: those that were given, or one width for all layers.
-    fn hidden(&self, point: &Point) -> thalweg::Result<Vec<usize>> {
+    /// Widths of the hidden layers: as they were given, or a width that all layers have.
+    fn hidden(&self, point: &Point) -> thalweg::Result<Option<Vec<usize>>> {
         let given = |name: &str| point.get(name).map(|value| whole(name, value, MAX_WIDTH)).transpose();
         let (width, layers) = (given("hidden")?, given("layers")?);
         match (width, layers) {
             (None, None) => Ok(self.model.hidden.clone()),
-            (Some(width), layers) => Ok(vec![width; layers.unwrap_or(1)]),
+            (Some(width), layers) => Ok(Some(vec![width; layers.unwrap_or(1)])),
             (None, Some(layers)) => {
-                let first = self.model.hidden.first().copied().unwrap_or(1);
+                let hidden = self.model.hidden();
+                let first = hidden.first().copied().unwrap_or(1);
                 let allowed = "with --hidden N, the width of each of them, or with hidden in the space";
-                let same = self.model.hidden.iter().all(|&width| width == first);
+                let same = hidden.iter().all(|&width| width == first);
                 range::require(same, "layers", layers, allowed)?;
-                Ok(vec![first; layers])
+                Ok(Some(vec![first; layers]))
             }
         }
     }
@@ -200,7 +215,7 @@ impl Base {
                 let wrong = |reason: String| Error::setting("schedule", &text, &reason);
                 Some(text.replace(':', ",").parse::<Scheduled>().map_err(wrong)?)
             }
-            None => self.recipe.schedule.clone(),
+            None => self.recipe.schedule.clone().or_else(|| self.model.schedule()),
         };
         let Some(named) = given.map(Scheduled::named).transpose()? else { return Ok(None) };
         let allowed = "one that goes by steps: trials are compared, and a plateau would move each at another time";
@@ -216,6 +231,7 @@ impl Base {
             for point in points(space, parameter) {
                 let wrong = |error: anyhow::Error| Usage(format!("at {point}: {error:#}"));
                 let settings = self.settings(&point).map_err(|error| wrong(error.into()))?;
+                settings.model.check().map_err(wrong)?;
                 settings.recipe(steps).map_err(wrong)?;
             }
         }
@@ -227,6 +243,7 @@ impl Base {
         let given = self.recipe.pairs().into_iter().map(|pair| pair.key);
         let given = given.chain(self.recipe.clip_norm.map(|_| "clip_norm".into()));
         let given = given.chain(self.recipe.schedule.as_ref().map(|_| "schedule".into()));
+        let given = given.chain(self.model.dropout.map(|_| "dropout".into()));
         for key in given {
             let known: Vec<&str> = space.parameters().iter().map(|parameter| &*parameter.name).collect();
             if let Ok(name) = names::find("setting", &key, &known, names::RULE_SETTINGS) {
@@ -263,30 +280,25 @@ impl Base {
         Err(Usage(format!("{name} is no setting of {without}; say where it exists: {hint}")).into())
     }
 
-    /// The memory of a lane of the largest model.
-    pub fn lane_bytes(&self, space: &SearchSpace, (inputs, outputs): (usize, usize)) -> Result<LaneBytes> {
+    /// What a lane of the largest model takes.
+    pub fn lane_bytes(&self, space: &SearchSpace, data: &Dataset) -> Result<LaneBytes> {
         let mut most = LaneBytes { all: 0, buffer: 0 };
         for point in space.parameters().iter().flat_map(|parameter| points(space, parameter)) {
-            let Settings { rule, batch, hidden, .. } = self.settings(&point)?;
-            let shape = Shape { inputs, hidden: &hidden, outputs };
-            let widest = shape.widths().into_iter().max().unwrap_or(1) as u128;
-            most.all = most.all.max(shape.bytes(&*rule, batch));
-            most.buffer = most.buffer.max(4 * shape.parameters().max(widest * batch.max(256) as u128));
+            let settings = self.settings(&point)?;
+            let (description, built) = settings.built(data, false)?;
+            let size = Size::of(&description, &built, &*settings.rule, settings.batch.min(data.rows()), None)?;
+            most = LaneBytes { all: most.all.max(size.bytes), buffer: most.buffer.max(size.buffer) };
         }
         Ok(most)
     }
 
     /// Refuses the largest model of the space if it does not fit into memory with the data.
-    pub fn check_memory(
-        &self,
-        space: &SearchSpace,
-        (inputs, outputs): (usize, usize),
-        cells: usize,
-        limit: Option<u64>,
-    ) -> Result<()> {
+    pub fn check_memory(&self, space: &SearchSpace, data: &Dataset, cells: usize, limit: Option<u64>) -> Result<()> {
         for point in space.parameters().iter().flat_map(|parameter| points(space, parameter)) {
-            let Settings { rule, batch, hidden, .. } = self.settings(&point)?;
-            Shape { inputs, hidden: &hidden, outputs }.check_memory(&*rule, batch, cells, limit)?;
+            let settings = self.settings(&point)?;
+            let (description, built) = settings.built(data, false)?;
+            let size = Size::of(&description, &built, &*settings.rule, settings.batch.min(data.rows()), limit)?;
+            size.check(&settings.model.options(), &*settings.rule, cells, limit)?;
         }
         Ok(())
     }

@@ -3,17 +3,17 @@
 use super::args::{Args, Strategy};
 use super::cut::Cut;
 use super::progress::Progress;
-use super::space::{Base, Settings};
+use super::said::Said;
+use super::space::Base;
 use crate::report::note;
 use crate::stop;
 use anyhow::Result;
 use std::cell::RefCell;
 use std::ops::ControlFlow;
 use thalweg::data::Fold;
-use thalweg::nn::{Dropout, LaneDropout, Linear, Nonlinearity, Sequential};
 use thalweg::plan::Engine;
 use thalweg::sweep::{Job, Point, SearchSpace, Train};
-use thalweg::train::{Look, Population, Probabilities, Setup};
+use thalweg::train::{Look, Population, Setup};
 use thalweg::{Batch, Error, Trainer};
 
 /// What all jobs of a sweep share.
@@ -34,8 +34,9 @@ impl<'a> Jobs<'a> {
         let folds: Vec<Fold> = self.cut.folds().cloned().collect();
         let setup = move |job: &Job| self.setup(&job.point, self.rows(job), job.seed.unwrap_or(self.args.seed));
         let mut population = Population::new(engine, train, setup).validation(test).folds(folds);
-        population = population.metric(self.args.metric.measured()).at_most(self.lanes);
+        population = population.metric(self.args.metric().measured()).at_most(self.lanes);
         population = if self.cut.standardises() { population.standardise() } else { population };
+        population = if train.is_regression() { population.standardise_targets() } else { population };
         population = if self.args.steps.is_none() { population.in_epochs() } else { population };
         let by_steps = self.args.steps.is_some();
         population.watch(move |look| watch(look, by_steps, &mut progress.borrow_mut()))
@@ -53,16 +54,15 @@ impl<'a> Jobs<'a> {
         let batch = Batch { rows: settings.batch.min(rows), drop_last: self.base.drop_last };
         let steps = if self.args.steps.is_some() { 1 } else { batch.steps(rows) as u64 };
         let recipe = settings.recipe(self.args.budget().saturating_mul(steps)).map_err(|error| of_library(error, point))?;
-        let (inputs, outputs) = (self.cut.lanes.0.width, self.cut.lanes.0.classes);
-        let (model, buffers) = match self.space.parameter("dropout") {
-            Ok(_) => lane_model(&settings, inputs, outputs),
-            Err(_) => (model(&settings, inputs, outputs), Vec::new()),
-        };
-        Ok(Setup { batch, seed, buffers, ..Setup::new(model, recipe) })
+        // Lanes with other probabilities are one program if these are numbers of the lanes.
+        let lanes = self.space.parameter("dropout").is_ok();
+        let (_, built) = settings.built(&self.cut.lanes.0, lanes).map_err(|error| of_library(error, point))?;
+        let dropout = settings.model.dropout();
+        let buffers = built.dropouts.into_iter().map(|name| (name, vec![dropout])).collect();
+        Ok(Setup { batch, seed, buffers, ..Setup::new(built.model, recipe) })
     }
 
-    /// The options with which `train` trains a point for `epochs` epochs; none if it cannot, as it has no dropout and no count
-    /// of steps.
+    /// The options with which `train` trains a point for so long. It counts in epochs.
     pub fn arguments(&self, point: &Point, epochs: u64) -> Option<Vec<String>> {
         // The settings of a member have changed on the way.
         let alone = self.args.strategy != Strategy::Population;
@@ -72,25 +72,18 @@ impl<'a> Jobs<'a> {
         Some(self.args.of_data.iter().cloned().chain(settings).chain(run).collect())
     }
 
-    /// Trains settings on all training rows; returns the probabilities of the test rows, or none if a signal ends it or the
-    /// loss is not finite.
-    pub fn refit<E: Engine>(&self, engine: &E, point: &Point, until: u64) -> Result<Option<Probabilities>> {
+    /// Trains settings on all training rows for so long; what the model says about the test rows. None if a signal ends it, or the loss is
+    /// not finite.
+    pub fn refit<E: Engine>(&self, engine: &E, point: &Point, until: u64) -> Result<Option<Said>> {
         self.once_more(engine, point, None, until)
     }
 
-    /// Trains settings on the training rows of a fold; returns the probabilities of the fold's other rows, or none as for
-    /// [`Self::refit`].
-    pub fn of_fold<E: Engine>(&self, engine: &E, point: &Point, fold: &Fold, until: u64) -> Result<Option<Probabilities>> {
+    /// Trains settings on the training rows of a fold; what the model says about the others. None as for [`Self::refit`].
+    pub fn of_fold<E: Engine>(&self, engine: &E, point: &Point, fold: &Fold, until: u64) -> Result<Option<Said>> {
         self.once_more(engine, point, Some(fold), until)
     }
 
-    fn once_more<E: Engine>(
-        &self,
-        engine: &E,
-        point: &Point,
-        fold: Option<&Fold>,
-        until: u64,
-    ) -> Result<Option<Probabilities>> {
+    fn once_more<E: Engine>(&self, engine: &E, point: &Point, fold: Option<&Fold>, until: u64) -> Result<Option<Said>> {
         let (train, test) = &self.cut.lanes;
         let setup = self.setup(point, fold.map_or(train.rows(), |fold| fold.train.len()), self.args.seed)?;
         let mut trainer = Trainer::builder(&*setup.model, setup.recipe).train(train).batch(setup.batch).seed(setup.seed);
@@ -100,7 +93,9 @@ impl<'a> Jobs<'a> {
         if let Some(fold) = fold {
             trainer = trainer.train_rows(0, &fold.train);
         }
-        let mut trainer = if self.cut.standardises() { trainer.standardise() } else { trainer }.build(engine)?;
+        let trainer = if self.cut.standardises() { trainer.standardise() } else { trainer };
+        let trainer = if train.is_regression() { trainer.standardise_targets() } else { trainer };
+        let mut trainer = trainer.build(engine)?;
         let epochs = if self.args.steps.is_some() { 1 } else { trainer.steps_per_epoch() as u64 };
         let steps = usize::try_from(until.saturating_mul(epochs)).unwrap_or(usize::MAX);
         while trainer.steps() < steps {
@@ -113,12 +108,12 @@ impl<'a> Jobs<'a> {
             Some(fold) => train.rows_at(&fold.validation)?.features,
             None => test.features.clone(),
         };
-        let logits = trainer.predict(0, &features)?;
-        if logits.iter().any(|logit| !thalweg::Real::as_f64(*logit).is_finite()) {
+        let outputs: Vec<f64> = trainer.predict(0, &features)?.into_iter().map(thalweg::Real::as_f64).collect();
+        if outputs.iter().any(|output| !output.is_finite()) {
             note(&format!("warning: trained once more, {point} does not stay finite"));
             return Ok(None);
         }
-        Ok(Some(Probabilities::of_logits(&logits, train.classes)?))
+        Ok(Some(Said::of(&outputs, train)?))
     }
 }
 
@@ -134,38 +129,6 @@ fn watch(look: &Look, by_steps: bool, progress: &mut Progress) -> ControlFlow<()
     }
     progress.look();
     if stop::asked().is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-}
-
-fn function(settings: &Settings) -> Nonlinearity {
-    match settings.activation {
-        crate::model::Nonlinearity::Relu => Nonlinearity::Relu,
-        crate::model::Nonlinearity::Gelu => Nonlinearity::Gelu,
-        crate::model::Nonlinearity::Tanh => Nonlinearity::Tanh,
-    }
-}
-
-/// The model: linear layers with an activation between each two.
-fn model(settings: &Settings, inputs: usize, outputs: usize) -> Sequential {
-    let (mut model, mut width) = (Sequential::new(), inputs);
-    for &next in &settings.hidden {
-        model = model.then(Linear::new(width, next)).then(function(settings));
-        if settings.dropout > 0.0 {
-            model = model.then(Dropout { p: settings.dropout });
-        }
-        width = next;
-    }
-    model.then(Linear::new(width, outputs))
-}
-
-/// The same with a dropout probability per lane, and the buffers that hold it.
-fn lane_model(settings: &Settings, inputs: usize, outputs: usize) -> (Sequential, Vec<(String, Vec<f64>)>) {
-    let (mut model, mut width, mut buffers) = (Sequential::new(), inputs, Vec::new());
-    for (layer, &next) in settings.hidden.iter().enumerate() {
-        model = model.then(Linear::new(width, next)).then(function(settings)).then(LaneDropout { p: 0.0 });
-        buffers.push((format!("{}.p", 3 * layer + 2), vec![settings.dropout]));
-        width = next;
-    }
-    (model.then(Linear::new(width, outputs)), buffers)
 }
 
 fn of_library(error: anyhow::Error, point: &Point) -> Error {

@@ -5,8 +5,10 @@ mod data;
 mod engine;
 mod files;
 mod messages;
+mod models;
 mod picture;
 mod predict;
+mod regression;
 mod resume;
 mod rules;
 mod runs;
@@ -24,7 +26,7 @@ use std::process::{Command, Stdio};
 use tempfile::TempDir;
 
 const EPOCH_KEYS: [&str; 7] = ["epoch", "train_loss", "train_accuracy", "test_loss", "test_accuracy", "steps", "seconds"];
-const LAST_KEYS: [&str; 29] = [
+const LAST_KEYS: [&str; 35] = [
     "rule",
     "settings",
     "lr",
@@ -34,8 +36,13 @@ const LAST_KEYS: [&str; 29] = [
     "epochs",
     "batch",
     "drop_last",
+    "model",
     "hidden",
     "activation",
+    "dropout",
+    "val_split",
+    "patience",
+    "raw_targets",
     "seed",
     "threads",
     "epochs_run",
@@ -51,6 +58,7 @@ const LAST_KEYS: [&str; 29] = [
     "engine",
     "adapter",
     "data",
+    "task",
     "parameters",
     "rates",
     "versions",

@@ -13,10 +13,10 @@ fn names(folder: &Path) -> BTreeSet<String> {
 }
 
 #[test]
-fn a_run_leaves_three_files_that_say_what_it_was() {
+fn a_run_leaves_four_files_that_say_what_it_was() {
     let temp = TempDir::new().expect("a directory");
     let lines = trained(&["--epochs", "2", "--schedule", "wsd", "--out", path(&temp)]);
-    assert_eq!(names(temp.path()), ["curve.svg", "metrics.csv", "run.json"].map(String::from).into());
+    assert_eq!(names(temp.path()), ["confusion.svg", "curve.svg", "metrics.csv", "run.json"].map(String::from).into());
     let text = fs::read_to_string(temp.path().join("run.json")).expect("a file");
     let run: Value = serde_json::from_str(&text).expect("JSON");
     assert_eq!(
@@ -38,7 +38,7 @@ fn a_run_that_fails_leaves_earlier_results_alone() {
     let before = read();
     let ran = thalweg(&["train", "--out", path(&temp), "--adapter", "no such adapter"]);
     assert_eq!(ran.code, Some(2), "{ran:?}");
-    assert!(read() == before && names(temp.path()).len() == 3);
+    assert!(read() == before && names(temp.path()).len() == 4);
     let new = temp.path().join("new");
     thalweg(&["train", "--out", new.to_str().expect("UTF-8"), "--adapter", "no such adapter"]);
     assert!(!new.exists());

@@ -157,7 +157,9 @@ fn what_makes_no_sense_is_refused_before_anything_is_read() {
         (&["--space", "lr=log:1e-3:1", "--strategy", "hyperband", "--trials", "1"], "trials = 1 is out of range: at least 2"),
         (&["--space", "lr=log:1e-3:1", "--first", "lr=3"], "lr = 3 is out of range: in log:0.001:1.0"),
         (&["--space", "lr=log:1e-3:1", "--strategy", "hyprband"], "hyperband"),
-        (&["--space", "dropout=uniform:0:0.5", "--save-best", "x"], "--save-best: train has no dropout"),
+        (&["--space", "lr=fixed:1", "--metric", "mae"], "--metric mae: the task is classification, which does not measure it"),
+        (&["--space", "dropout=fixed:0.1", "--dropout", "0.1"], "dropout is given as an option and searched by --space"),
+        (&["--space", "hidden=choice:8,16", "--model", "linear"], "--hidden has no use for linear"),
         (&["--space", "lr=fixed:1", "--save-best", "/no/such/x"], "--save-best: /no/such is no folder"),
         (&["--space", "hidden=choice:8,16", "--strategy", "population"], "the list of parameters to explore is empty"),
     ];

@@ -24,6 +24,15 @@ fn wrong_usage_is_one_line_and_exit_code_2() {
         (&["train", "--epochs", "18446744073709551615"], "not a whole number from 1 to 4294967295"),
         (&["train", "--batch", "0"], "not a whole number from 1"),
         (&["train", "--batch", "1.5"], "not a whole number from 1"),
+        (&["train", "--model", "mpl"], "did you mean mlp?"),
+        (&["train", "--model", "lstm", "--activation", "relu"], "--activation has no use for lstm"),
+        (&["train", "--model", "linear", "--hidden", "8"], "--hidden has no use for linear"),
+        (&["train", "--model", "transformer", "--hidden", "8,16"], "all blocks of a transformer have the same width"),
+        (&["train", "--model", "cnn", "--image", "8,9"], "--image 8,9: 72 pixels, and a row has 64 features"),
+        (&["train", "--model", "lstm", "--step-columns", "7"], "--step-columns 7: the 64 features of a row"),
+        (&["train", "--dropout", "1"], "dropout = 1 is out of range: at least 0 and below 1"),
+        (&["train", "--val-split", "1"], "val_split = 1 is out of range: above 0 and below 1"),
+        (&["train", "--patience", "0"], "not a whole number from 1 to"),
         (&["train", "--hidden", "0"], "not a whole number from 1 to 65536"),
         (&["train", "--hidden", "64,,32"], "not a whole number from 1 to 65536"),
         (&["train", "--hidden", "99999999"], "not a whole number from 1 to 65536"),
@@ -146,7 +155,7 @@ fn a_failure_is_one_line_and_exit_code_1() {
 fn help_names_every_option_and_rule() {
     let ran = thalweg(&["train", "--help"]);
     assert_eq!((ran.code, ran.err.as_str()), (Some(0), ""));
-    let options = "data target header delimiter ignore missing test test-fraction max-memory engine adapter rule set lr weight-decay schedule clip-norm epochs batch drop-last hidden seed out json";
+    let options = "data target task header delimiter ignore missing test test-fraction max-memory engine adapter rule set lr weight-decay schedule clip-norm epochs batch drop-last model hidden activation dropout image step-columns val-split patience raw-targets seed out json";
     for option in options.split(' ') {
         assert!(ran.out.contains(&format!("--{option}")), "{option}: {}", ran.out);
     }

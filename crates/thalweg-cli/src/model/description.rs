@@ -1,0 +1,123 @@
+//! A model as data: layers as a TOML file has them, and as a saved model keeps them.
+
+use super::layers::{self, Spec};
+use crate::Usage;
+use anyhow::{Context, Result, anyhow};
+use serde_json::{Value, json};
+use std::fs;
+use std::path::Path;
+use thalweg::nn::{Reshape, Sequential, Tape};
+
+/// Rows with which shapes are tried. Normalisation by the batch needs more than one.
+const ROWS: usize = 2;
+
+/// Layers over rows of data, one after the other.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Description {
+    /// Where it was read, for messages.
+    pub source: String,
+    /// The shape in which the layers take a row.
+    pub input: Vec<usize>,
+    /// Layers, each an object.
+    pub layers: Vec<Value>,
+    /// Numbers that the last layer gives for a row.
+    pub outputs: usize,
+}
+
+/// A model that was made of a description.
+#[derive(Debug)]
+pub struct Built {
+    pub model: Sequential,
+    /// The buffers with the probabilities of dropout, where lanes have their own.
+    pub dropouts: Vec<String>,
+    /// Elements of all parameters.
+    pub parameters: u128,
+    /// The most elements that a row has between two layers.
+    pub widest: usize,
+    /// Elements of the last dimension of a row before the first layer and after each that has parameters.
+    pub widths: Vec<usize>,
+}
+
+/// The layers of a TOML file: a list of tables `[[layers]]`.
+pub fn read(path: &Path) -> Result<Vec<Value>> {
+    let text = fs::read_to_string(path).map_err(|error| anyhow!("{}: {error}", path.display()))?;
+    let wrong = |reason: String| Usage(format!("{}: {reason}", path.display()));
+    let file: Value = toml::from_str(&text).map_err(|error| wrong(crate::one_line(error.to_string().lines())))?;
+    let Value::Object(mut file) = file else { return Err(wrong("no table".into()).into()) };
+    if let Some(key) = file.keys().find(|key| *key != "layers") {
+        return Err(wrong(thalweg::Error::unknown("key", key, &["layers"]).to_string()).into());
+    }
+    match file.remove("layers") {
+        Some(Value::Array(layers)) if !layers.is_empty() => Ok(layers),
+        _ => Err(wrong("layers are a list of tables, which begin with [[layers]]".into()).into()),
+    }
+}
+
+impl Description {
+    /// Features of a row.
+    pub fn inputs(&self) -> usize {
+        self.input.iter().product()
+    }
+
+    /// Makes the layers, each of which finds its number of inputs from what comes before it; the last one has as many outputs as are wanted,
+    /// unless it says otherwise. All shapes are tried. With `lanes` the probabilities of dropout are numbers of each lane.
+    pub fn build(&self, lanes: bool) -> Result<Built> {
+        self.try_build(lanes).map_err(|error| Usage(format!("{}: {error}", self.source)).into())
+    }
+
+    fn try_build(&self, lanes: bool) -> Result<Built> {
+        let mut tape = Tape::evaluation();
+        let mut x = tape.constant(&[ROWS, self.inputs()], 0.0);
+        let widths = vec![self.inputs()];
+        let mut built = Built { model: Sequential::new(), dropouts: Vec::new(), parameters: 0, widest: self.inputs(), widths };
+        if let [_, _, ..] = self.input[..] {
+            let layer = Reshape(self.input.clone());
+            x = tape.layer("input", &layer, &x);
+            built.model = built.model.named("input", layer);
+        }
+        let last = self.layers.iter().rposition(layers::has_outputs);
+        for (i, layer) in self.layers.iter().enumerate() {
+            let mut spec = Spec::new(layer, i)?;
+            spec.outputs = (last == Some(i)).then_some(self.outputs);
+            let name = spec.name();
+            let layer = match spec.lane_dropout().filter(|_| lanes).transpose()? {
+                Some(layer) => {
+                    built.dropouts.push(format!("{name}.p"));
+                    layer
+                }
+                None => spec.layer(x.shape())?,
+            };
+            x = tape.layer(&name, &*layer, &x);
+            tape.check().map_err(|error| spec.wrong(error.to_string().trim_start_matches(&format!("{name}: "))))?;
+            built.model = built.model.named(&name, layer);
+        }
+        if *x.shape() != [ROWS, self.outputs] {
+            let shape: Vec<String> = x.shape()[1..].iter().map(usize::to_string).collect();
+            let found = format!("[samples, {}]", shape.join(", "));
+            return Err(thalweg::Error::shape("output of the model", format!("[samples, {}]", self.outputs), found).into());
+        }
+        built.parameters = tape.parameters().iter().map(|parameter| parameter.len() as u128).sum();
+        for line in tape.lines() {
+            built.widest = built.widest.max(line.shape[1..].iter().product());
+            built.widths.extend(line.shape.last().filter(|_| line.parameters > 0));
+        }
+        Ok(built)
+    }
+
+    /// For the file of a model.
+    pub fn json(&self) -> Value {
+        json!({ "inputs": self.inputs(), "outputs": self.outputs, "input": self.input, "layers": self.layers })
+    }
+
+    /// That of a model's file; none of one that was saved when there were perceptrons alone.
+    pub fn of_json(value: &Value, source: &Path) -> Result<Option<Self>> {
+        let Some(layers) = value.get("layers") else { return Ok(None) };
+        let number = |value: &Value| value.as_u64().map(|number| number as usize);
+        let read = || {
+            let input = value["input"].as_array()?.iter().map(number).collect::<Option<Vec<_>>>()?;
+            let outputs = number(&value["outputs"])?;
+            Some(Self { source: source.display().to_string(), input, layers: layers.as_array()?.clone(), outputs })
+        };
+        read().context("its layers cannot be read").map(Some)
+    }
+}

@@ -1,0 +1,388 @@
+//! Layers by name: which settings each has, and how it is made of them.
+
+use super::steps::{LastStep, MeanOfSteps};
+use crate::Usage;
+use crate::names;
+use anyhow::Result;
+use serde_json::{Map, Value};
+use thalweg::Error;
+use thalweg::nn::{
+    AdaptiveAvgPool1d, AdaptiveAvgPool2d, AdaptiveMaxPool1d, AdaptiveMaxPool2d, Attention, Augment, AvgPool1d, AvgPool2d,
+    BatchNorm1d, BatchNorm2d, Cell, ChannelDropout, Conv1d, Conv2d, Dropout, Flatten, GroupNorm, InstanceNorm, LaneDropout,
+    LayerNorm, Linear, MaxPool1d, MaxPool2d, Model, Nonlinearity, Padding, Positions, Recurrent, Reshape, Residual, RmsNorm,
+    Sequential, Tape, TransformerBlock,
+};
+
+const CONVOLUTION: &[&str] = &["outputs", "kernel", "stride", "padding", "dilation", "groups", "bias", "inputs"];
+const POOL: &[&str] = &["kernel", "stride", "padding", "ceil_mode"];
+const RECURRENT: &[&str] = &["hidden", "layers", "both_directions", "dropout", "bias", "inputs"];
+
+/// Kinds of layers, and their settings. Each has a name as well.
+const KINDS: &[(&str, &[&str])] = &[
+    ("linear", &["outputs", "bias", "inputs"]),
+    ("conv1d", CONVOLUTION),
+    ("conv2d", CONVOLUTION),
+    ("max_pool1d", POOL),
+    ("max_pool2d", POOL),
+    ("avg_pool1d", POOL),
+    ("avg_pool2d", POOL),
+    ("global_avg_pool", &[]),
+    ("global_max_pool", &[]),
+    ("batch_norm", &["features", "eps", "momentum"]),
+    ("layer_norm", &["eps"]),
+    ("rms_norm", &["eps"]),
+    ("group_norm", &["groups", "eps"]),
+    ("instance_norm", &["eps"]),
+    ("dropout", &["p"]),
+    ("channel_dropout", &["p"]),
+    ("relu", &[]),
+    ("leaky_relu", &["slope"]),
+    ("elu", &["alpha"]),
+    ("gelu", &[]),
+    ("gelu_tanh", &[]),
+    ("silu", &[]),
+    ("tanh", &[]),
+    ("sigmoid", &[]),
+    ("softplus", &[]),
+    ("flatten", &[]),
+    ("reshape", &["shape"]),
+    ("residual", &["layers"]),
+    ("rnn", RECURRENT),
+    ("lstm", RECURRENT),
+    ("gru", RECURRENT),
+    ("last_step", &[]),
+    ("mean_of_steps", &[]),
+    ("attention", &["heads", "causal", "dropout", "bias"]),
+    ("transformer_block", &["heads", "feed_forward", "activation", "norm_first", "causal", "dropout"]),
+    ("positions", &["learned"]),
+    ("augment", &["shift", "crop", "flip", "noise"]),
+];
+
+/// How layers take a row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Needs {
+    /// As it is.
+    Row,
+    /// As channels, lines and columns.
+    Image,
+    /// As steps and values.
+    Sequence,
+}
+
+/// How the first of some layers that minds takes a row.
+pub fn needs(layers: &[Value]) -> Needs {
+    let kinds = layers.iter().filter_map(|layer| kind(layer["kind"].as_str()?).ok());
+    for (kind, _) in kinds {
+        match *kind {
+            "conv2d" | "max_pool2d" | "avg_pool2d" | "augment" => return Needs::Image,
+            "rnn" | "lstm" | "gru" | "attention" | "transformer_block" | "positions" | "last_step" | "mean_of_steps" => {
+                return Needs::Sequence;
+            }
+            "flatten" | "reshape" | "conv1d" => return Needs::Row,
+            _ => {}
+        }
+    }
+    Needs::Row
+}
+
+/// Whether a layer has a number of outputs of its own.
+pub fn has_outputs(layer: &Value) -> bool {
+    let kind = layer["kind"].as_str().and_then(|name| kind(name).ok());
+    kind.is_some_and(|(_, settings)| settings.contains(&"outputs"))
+}
+
+fn kind(name: &str) -> Result<&'static (&'static str, &'static [&'static str]), Error> {
+    let known: Vec<&str> = KINDS.iter().map(|(name, _)| *name).collect();
+    let found = names::find("kind of layer", name, &known, names::LAYERS)?;
+    KINDS.iter().find(|(name, _)| *name == found).ok_or_else(|| Error::unknown("kind of layer", name, &known))
+}
+
+/// A layer that is to be made.
+pub struct Spec {
+    kind: &'static str,
+    place: usize,
+    settings: Map<String, Value>,
+    /// Outputs where the layer does not say how many it has.
+    pub outputs: Option<usize>,
+}
+
+impl Spec {
+    /// Reads a layer; all names are brought to those that are known here.
+    pub fn new(layer: &Value, place: usize) -> Result<Self> {
+        let wrong = |reason: String| Usage(format!("layer {place}: {reason}"));
+        let Value::Object(object) = layer else { return Err(wrong("not a table".into()).into()) };
+        let named = object.get("kind").and_then(Value::as_str);
+        let named = named.ok_or_else(|| wrong("it has no kind, such as kind = \"linear\"".into()))?;
+        let (kind, known) = kind(named).map_err(|error| wrong(error.to_string()))?;
+        let mut settings = Map::new();
+        for (key, value) in object.iter().filter(|(key, _)| *key != "kind") {
+            let all: Vec<&str> = known.iter().chain(&["name"]).copied().collect();
+            let own = names::find("setting", key, &all, names::LAYER_SETTINGS);
+            let own = own.map_err(|error| Usage(format!("layer {place} ({kind}): {error}")))?;
+            if settings.insert(own.into(), value.clone()).is_some() {
+                return Err(Usage(format!("layer {place} ({kind}): {own} is given twice")).into());
+            }
+        }
+        Ok(Self { kind, place, settings, outputs: None })
+    }
+
+    /// The name that it has, or its place.
+    pub fn name(&self) -> String {
+        self.settings.get("name").and_then(Value::as_str).map_or_else(|| self.place.to_string(), String::from)
+    }
+
+    /// The layer with a probability of each lane, if it is dropout.
+    pub fn lane_dropout(&self) -> Option<Result<Box<dyn Model>>> {
+        (self.kind == "dropout").then(|| Ok(Box::new(LaneDropout { p: self.number("p", 0.5)? }) as Box<dyn Model>))
+    }
+
+    /// The layer, for what has such a shape.
+    pub fn layer(&self, shape: &[usize]) -> Result<Box<dyn Model>> {
+        let last = shape.last().copied().unwrap_or(0);
+        let channels = shape.get(1).copied().unwrap_or(0);
+        let one = shape.len() == 3;
+        Ok(match self.kind {
+            "linear" => {
+                let layer = Linear::new(self.size("inputs", Some(last))?, self.size("outputs", self.outputs)?);
+                Box::new(Linear { bias: self.switch("bias", true)?, ..layer })
+            }
+            "conv1d" => Box::new(self.convolution_1d(channels)?),
+            "conv2d" => Box::new(self.convolution_2d(channels)?),
+            "max_pool1d" | "avg_pool1d" => self.pool_1d()?,
+            "max_pool2d" | "avg_pool2d" => self.pool_2d()?,
+            "global_avg_pool" if one => flat(AdaptiveAvgPool1d { out: [1] }),
+            "global_avg_pool" => flat(AdaptiveAvgPool2d { out: [1, 1] }),
+            "global_max_pool" if one => flat(AdaptiveMaxPool1d { out: [1] }),
+            "global_max_pool" => flat(AdaptiveMaxPool2d { out: [1, 1] }),
+            "batch_norm" => {
+                let norm = BatchNorm1d::new(self.size("features", Some(channels))?);
+                let [eps, momentum] = [self.number("eps", norm.eps)?, self.number("momentum", norm.momentum)?];
+                let norm = BatchNorm1d { eps, momentum, ..norm };
+                if shape.len() == 4 { Box::new(BatchNorm2d(norm)) } else { Box::new(norm) }
+            }
+            "layer_norm" => {
+                let norm = LayerNorm::new(&[last]);
+                Box::new(LayerNorm { eps: self.number("eps", norm.eps)?, ..norm })
+            }
+            "rms_norm" => {
+                let norm = RmsNorm::new(&[last]);
+                Box::new(RmsNorm { eps: self.number("eps", norm.eps)?, ..norm })
+            }
+            "group_norm" => {
+                let norm = GroupNorm::new(self.size("groups", None)?, channels);
+                Box::new(GroupNorm { eps: self.number("eps", norm.eps)?, ..norm })
+            }
+            "instance_norm" => {
+                let norm = InstanceNorm::new(channels);
+                Box::new(InstanceNorm { eps: self.number("eps", norm.eps)?, ..norm })
+            }
+            // As lanes have it, so that a lane of a sweep has the bits of the model alone.
+            "dropout" => Box::new(Dropout { p: f64::from(self.number("p", 0.5)? as f32) }),
+            "channel_dropout" => Box::new(ChannelDropout { p: self.number("p", 0.5)? }),
+            "flatten" => Box::new(Flatten),
+            "reshape" => Box::new(Reshape(self.sizes("shape")?)),
+            "residual" => Box::new(Residual(self.inner(shape)?)),
+            "rnn" | "lstm" | "gru" => Box::new(self.recurrent(last)?),
+            "last_step" => Box::new(LastStep),
+            "mean_of_steps" => Box::new(MeanOfSteps),
+            "attention" => Box::new(self.attention(last)?),
+            "transformer_block" => {
+                let feed_forward = self.size("feed_forward", Some(4 * last))?;
+                let block = TransformerBlock::new(last, 1, feed_forward);
+                let activation = self.text("activation")?.map_or(Ok(Nonlinearity::Gelu), |name| self.function(&name))?;
+                let (norm_first, dropout) = (self.switch("norm_first", true)?, self.number("dropout", 0.0)?);
+                Box::new(TransformerBlock { attention: self.attention(last)?, activation, norm_first, dropout, ..block })
+            }
+            "positions" if self.switch("learned", true)? => Box::new(Positions::Learned { places: channels }),
+            "positions" => Box::new(Positions::Sinusoidal),
+            "augment" => {
+                let of = |name: &str| self.number(name, 0.0);
+                Box::new(Augment { shift: of("shift")?, crop: of("crop")?, flip: of("flip")?, noise: of("noise")? })
+            }
+            name => Box::new(self.function(name)?),
+        })
+    }
+
+    /// A function of each element by its name.
+    fn function(&self, name: &str) -> Result<Nonlinearity> {
+        Ok(match names::find("activation", name, &FUNCTIONS, names::LAYERS).map_err(|error| self.wrong(error))? {
+            "relu" => Nonlinearity::Relu,
+            "leaky_relu" => Nonlinearity::LeakyRelu(self.number("slope", 0.01)?),
+            "elu" => Nonlinearity::Elu(self.number("alpha", 1.0)?),
+            "gelu" => Nonlinearity::Gelu,
+            "gelu_tanh" => Nonlinearity::GeluTanh,
+            "silu" => Nonlinearity::Silu,
+            "tanh" => Nonlinearity::Tanh,
+            "sigmoid" => Nonlinearity::Sigmoid,
+            _ => Nonlinearity::Softplus,
+        })
+    }
+
+    /// The layers of a residual connection, whose output has the shape of their input.
+    fn inner(&self, shape: &[usize]) -> Result<Sequential> {
+        let list = self.settings.get("layers").and_then(Value::as_array);
+        let list = list.ok_or_else(|| self.wrong("layers are a list, such as layers = [{ kind = \"linear\" }]"))?;
+        let mut tape = Tape::evaluation();
+        let (mut x, mut model) = (tape.constant(shape, 0.0), Sequential::new());
+        let last = list.iter().rposition(has_outputs);
+        for (i, layer) in list.iter().enumerate() {
+            let mut spec = Spec::new(layer, i)?;
+            // As the input has, unless it says otherwise.
+            let outputs = if shape.len() > 2 && spec.kind.starts_with("conv") { shape.get(1) } else { shape.last() };
+            spec.outputs = (last == Some(i)).then_some(outputs.copied()).flatten();
+            let layer = spec.layer(x.shape())?;
+            let name = format!("{}.{}", self.name(), spec.name());
+            x = tape.layer(&name, &*layer, &x);
+            tape.check().map_err(|error| spec.wrong(error.to_string().trim_start_matches(&format!("{name}: "))))?;
+            model = model.named(&spec.name(), layer);
+        }
+        Ok(model)
+    }
+
+    fn convolution_1d(&self, channels: usize) -> Result<Conv1d> {
+        let layer =
+            Conv1d::new(self.size("inputs", Some(channels))?, self.size("outputs", self.outputs)?, self.pair("kernel", None)?);
+        Ok(Conv1d {
+            stride: self.pair("stride", Some(1))?,
+            padding: self.padding()?,
+            dilation: self.pair("dilation", Some(1))?,
+            groups: self.size("groups", Some(1))?,
+            bias: self.switch("bias", true)?,
+            ..layer
+        })
+    }
+
+    fn convolution_2d(&self, channels: usize) -> Result<Conv2d> {
+        let layer =
+            Conv2d::new(self.size("inputs", Some(channels))?, self.size("outputs", self.outputs)?, self.pair("kernel", None)?);
+        Ok(Conv2d {
+            stride: self.pair("stride", Some(1))?,
+            padding: self.padding()?,
+            dilation: self.pair("dilation", Some(1))?,
+            groups: self.size("groups", Some(1))?,
+            bias: self.switch("bias", true)?,
+            ..layer
+        })
+    }
+
+    fn padding<const N: usize>(&self) -> Result<Padding<N>> {
+        match self.settings.get("padding") {
+            Some(Value::String(word)) if word == "same" => Ok(Padding::Same),
+            _ => Ok(Padding::Zeros(self.pair("padding", Some(0))?)),
+        }
+    }
+
+    fn pool_1d(&self) -> Result<Box<dyn Model>> {
+        let kernel: [usize; 1] = self.pair("kernel", None)?;
+        let (stride, padding) = (self.pair_or("stride", kernel)?, self.pair("padding", Some(0))?);
+        let ceil_mode = self.switch("ceil_mode", false)?;
+        Ok(match self.kind {
+            "max_pool1d" => Box::new(MaxPool1d { stride, padding, ceil_mode, ..MaxPool1d::new(kernel) }),
+            _ => Box::new(AvgPool1d { stride, padding, ceil_mode, ..AvgPool1d::new(kernel) }),
+        })
+    }
+
+    fn pool_2d(&self) -> Result<Box<dyn Model>> {
+        let kernel: [usize; 2] = self.pair("kernel", None)?;
+        let (stride, padding) = (self.pair_or("stride", kernel)?, self.pair("padding", Some(0))?);
+        let ceil_mode = self.switch("ceil_mode", false)?;
+        Ok(match self.kind {
+            "max_pool2d" => Box::new(MaxPool2d { stride, padding, ceil_mode, ..MaxPool2d::new(kernel) }),
+            _ => Box::new(AvgPool2d { stride, padding, ceil_mode, ..AvgPool2d::new(kernel) }),
+        })
+    }
+
+    fn recurrent(&self, inputs: usize) -> Result<Recurrent> {
+        let cell = match self.kind {
+            "lstm" => Cell::Lstm,
+            "gru" => Cell::Gru,
+            _ => Cell::Tanh,
+        };
+        let layer = Recurrent::new(cell, self.size("inputs", Some(inputs))?, self.size("hidden", None)?);
+        Ok(Recurrent {
+            layers: self.size("layers", Some(1))?,
+            both_directions: self.switch("both_directions", false)?,
+            dropout: self.number("dropout", 0.0)?,
+            bias: self.switch("bias", true)?,
+            ..layer
+        })
+    }
+
+    fn attention(&self, width: usize) -> Result<Attention> {
+        let attention = Attention::new(width, self.size("heads", None)?);
+        let dropout = if self.kind == "attention" { self.number("dropout", 0.0)? } else { 0.0 };
+        Ok(Attention { causal: self.switch("causal", false)?, dropout, bias: self.switch("bias", true)?, ..attention })
+    }
+
+    /// What is wrong with it.
+    pub fn wrong(&self, reason: impl ToString) -> anyhow::Error {
+        Usage(format!("layer {} ({}): {}", self.name(), self.kind, reason.to_string())).into()
+    }
+
+    /// A number of things, at least 0; what may be 0 is said by the layer itself.
+    fn size(&self, key: &str, default: Option<usize>) -> Result<usize> {
+        match (self.settings.get(key), default) {
+            (None, Some(default)) => Ok(default),
+            (None, None) => Err(self.wrong(format!("it has no {key}"))),
+            (Some(value), _) => {
+                let number = value.as_u64().and_then(|number| u32::try_from(number).ok());
+                let number = number.ok_or_else(|| self.wrong(format!("{key} = {value} is no whole number from 0 on")))?;
+                Ok(number as usize)
+            }
+        }
+    }
+
+    /// Sizes along axes: a number for all of them, or a list.
+    fn pair<const N: usize>(&self, key: &str, default: Option<usize>) -> Result<[usize; N]> {
+        match self.settings.get(key) {
+            Some(Value::Array(_)) => {
+                let sizes = self.sizes(key)?;
+                let wrong = || self.wrong(format!("{key} has {} numbers, and there are {N} axes", sizes.len()));
+                <[usize; N]>::try_from(&sizes[..]).map_err(|_| wrong())
+            }
+            _ => Ok([self.size(key, default)?; N]),
+        }
+    }
+
+    fn pair_or<const N: usize>(&self, key: &str, default: [usize; N]) -> Result<[usize; N]> {
+        if self.settings.contains_key(key) { self.pair(key, None) } else { Ok(default) }
+    }
+
+    fn sizes(&self, key: &str) -> Result<Vec<usize>> {
+        let list = self.settings.get(key).and_then(Value::as_array);
+        let list = list.ok_or_else(|| self.wrong(format!("{key} is a list of whole numbers, such as [1, 28, 28]")))?;
+        let number = |value: &Value| value.as_u64().and_then(|number| u32::try_from(number).ok()).map(|number| number as usize);
+        let wrong = || self.wrong(format!("{key} is a list of whole numbers, such as [1, 28, 28]"));
+        list.iter().map(|value| number(value).ok_or_else(wrong)).collect()
+    }
+
+    fn number(&self, key: &str, default: f64) -> Result<f64> {
+        let value = self
+            .settings
+            .get(key)
+            .map(|value| value.as_f64().ok_or_else(|| self.wrong(format!("{key} = {value} is no number"))));
+        Ok(value.transpose()?.unwrap_or(default))
+    }
+
+    fn switch(&self, key: &str, default: bool) -> Result<bool> {
+        let value = self
+            .settings
+            .get(key)
+            .map(|value| value.as_bool().ok_or_else(|| self.wrong(format!("{key} = {value} is neither true nor false"))));
+        Ok(value.transpose()?.unwrap_or(default))
+    }
+
+    fn text(&self, key: &str) -> Result<Option<String>> {
+        let text =
+            |value: &Value| value.as_str().map(String::from).ok_or_else(|| self.wrong(format!("{key} = {value} is no text")));
+        self.settings.get(key).map(text).transpose()
+    }
+}
+
+/// Functions of each element.
+const FUNCTIONS: [&str; 9] = ["relu", "leaky_relu", "elu", "gelu", "gelu_tanh", "silu", "tanh", "sigmoid", "softplus"];
+
+/// A pool over all of an image, of which a row of channels is left.
+fn flat(pool: impl Model + 'static) -> Box<dyn Model> {
+    Box::new(Sequential::new().then(pool).then(Flatten))
+}

@@ -1,0 +1,150 @@
+//! Augmentation of images on the device.
+
+use crate::common::engines;
+use crate::common::taped::{Input, Results, record};
+use thalweg::cpu::Cpu;
+use thalweg::nn::{Augment, Model, Tape};
+use thalweg::plan::Engine;
+
+/// Images of noise-free numbers, samples × channels × lines × columns.
+fn images(shape: [usize; 4]) -> Input {
+    let len = shape.iter().product::<usize>();
+    Input::Floats(shape.to_vec(), (0..len).map(|i| ((i * 37 % 101) as f64 - 50.0) / 50.0).collect())
+}
+
+/// One bright element in the middle of each image.
+fn points([samples, side]: [usize; 2]) -> Input {
+    let mut values = vec![0.0; samples * side * side];
+    for sample in 0..samples {
+        values[sample * side * side + side / 2 * side + side / 2] = 1.0;
+    }
+    Input::Floats(vec![samples, 1, side, side], values)
+}
+
+/// What comes out on the oracle, on single precision and on the GPU, which have to agree.
+fn augmented(augment: Augment, images: &Input, step: u32) -> Vec<f64> {
+    let taped = record(2, Tape::training(), std::slice::from_ref(images), false, |tape, x| vec![augment.forward(tape, &x[0])]);
+    let taped = taped.expect("a recording");
+    let first = |mut lanes: Vec<Results>| lanes.swap_remove(1).outputs.swap_remove(0);
+    let exact = first(taped.run(&Cpu::<f64>::default(), step, 1));
+    for engine in engines::all() {
+        let found = first(taped.run(&engine, step, 1));
+        for (i, (found, exact)) in found.iter().zip(&exact).enumerate() {
+            assert!(
+                (found - exact).abs() <= 2e-5 * (1.0 + exact.abs()),
+                "{}, element {i}: {found}, exactly {exact}",
+                engine.describe()
+            );
+        }
+    }
+    exact
+}
+
+#[test]
+fn a_flip_turns_over_whole_images_and_leaves_others() {
+    let input = images([40, 2, 3, 5]);
+    let Input::Floats(_, values) = &input else { panic!("floats") };
+    let found = augmented(Augment { flip: 0.5, ..Augment::default() }, &input, 3);
+    let mut turned = 0;
+    for (found, own) in found.chunks_exact(30).zip(values.chunks_exact(30)) {
+        let over: Vec<f64> = own.chunks_exact(5).flat_map(|line| line.iter().rev().copied()).collect();
+        assert!(found == own || found == over, "{found:?} of {own:?}");
+        turned += usize::from(found == over);
+    }
+    assert!((8..=32).contains(&turned), "{turned} of 40");
+    let all = augmented(Augment { flip: 1.0, ..Augment::default() }, &input, 3);
+    assert!(all.chunks_exact(5).zip(values.chunks_exact(5)).all(|(found, own)| found.iter().eq(own.iter().rev())));
+    // Lines stay where they are.
+    let moved = augmented(Augment { flip: 1.0, shift: 1e-9, ..Augment::default() }, &input, 3);
+    assert!(moved.iter().zip(&all).all(|(moved, turned)| (moved - turned).abs() < 1e-7));
+}
+
+/// A point keeps its mass, and goes as far as it may, evenly, along both axes.
+#[test]
+fn a_shift_moves_a_point_and_keeps_its_mass() {
+    let (samples, side, shift) = (200, 9, 2.5);
+    let found = augmented(Augment { shift, ..Augment::default() }, &points([samples, side]), 5);
+    let mut moments = [[0.0; 2]; 2];
+    for image in found.chunks_exact(side * side) {
+        let sum: f64 = image.iter().sum();
+        assert!((sum - 1.0).abs() < 1e-12, "{sum}");
+        let place = |of: fn(usize, usize) -> usize| -> f64 {
+            image.iter().enumerate().map(|(i, x)| x * of(i, side) as f64).sum::<f64>() - (side / 2) as f64
+        };
+        for (moments, moved) in moments.iter_mut().zip([place(|i, side| i / side), place(|i, side| i % side)]) {
+            assert!(moved.abs() <= shift + 1e-12, "{moved}");
+            moments[0] += moved / samples as f64;
+            moments[1] += moved * moved / samples as f64;
+        }
+    }
+    for [mean, squares] in moments {
+        // Of even numbers between ±2.5: 0 and 2.5²/3, each within four deviations of the mean of 200.
+        assert!(mean.abs() < 4.0 * (shift * shift / 3.0 / 200.0_f64).sqrt(), "{mean}");
+        assert!((squares - shift * shift / 3.0).abs() < 0.55, "{squares}");
+    }
+}
+
+#[test]
+fn a_crop_stays_within_the_image_and_stretches_it() {
+    // A ramp along columns: what is cut out and stretched is a ramp as well, of smaller slope, between the same ends.
+    let side = 8;
+    let ramp: Vec<f64> = (0..50 * side * side).map(|i| (i % side) as f64).collect();
+    let input = Input::Floats(vec![50, 1, side, side], ramp);
+    let found = augmented(Augment { crop: 0.4, ..Augment::default() }, &input, 1);
+    let mut slopes = Vec::new();
+    for line in found.chunks_exact(side) {
+        let slope = line[1] - line[0];
+        assert!(line.windows(2).all(|pair| (pair[1] - pair[0] - slope).abs() < 1e-9), "{line:?}");
+        assert!(line[0] >= -1e-9 && line[side - 1] <= 7.0 + 1e-9 && (0.6 - 1e-9..=1.0 + 1e-9).contains(&slope), "{line:?}");
+        slopes.push(slope);
+    }
+    let mean = slopes.iter().sum::<f64>() / slopes.len() as f64;
+    assert!((mean - 0.8).abs() < 0.07, "{mean}");
+}
+
+#[test]
+fn noise_has_its_deviation_and_differs_from_step_to_step() {
+    let zeros = Input::Floats(vec![4, 1, 50, 50], vec![0.0; 10_000]);
+    let augment = Augment { noise: 0.3, ..Augment::default() };
+    let (first, second) = (augmented(augment, &zeros, 1), augmented(augment, &zeros, 2));
+    assert_eq!(first, augmented(augment, &zeros, 1));
+    assert!(first.iter().zip(&second).filter(|(a, b)| a == b).count() < 10);
+    let mean = first.iter().sum::<f64>() / 1e4;
+    let deviation = (first.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / 1e4).sqrt();
+    assert!(mean.abs() < 0.012 && (deviation - 0.3).abs() < 0.01, "{mean}, {deviation}");
+}
+
+#[test]
+fn evaluation_and_no_strength_leave_images_as_they_are() {
+    let input = images([3, 1, 4, 6]);
+    let Input::Floats(_, values) = &input else { panic!("floats") };
+    let augment = Augment { shift: 2.0, crop: 0.3, flip: 0.5, noise: 0.2 };
+    let still =
+        record(1, Tape::evaluation(), std::slice::from_ref(&input), false, |tape, x| vec![augment.forward(tape, &x[0])]);
+    let still = still.expect("a recording").run(&Cpu::<f64>::default(), 1, 1);
+    assert_eq!(still[0].outputs[0], *values);
+    assert_eq!(augmented(Augment::default(), &input, 1), *values);
+}
+
+#[test]
+fn what_cannot_be_is_told() {
+    let told = |augment: Augment, shape: [usize; 3]| {
+        let mut tape = Tape::training();
+        let x = tape.constant(&shape, 0.0);
+        augment.forward(&mut tape, &x);
+        tape.check().expect_err("a mistake").to_string()
+    };
+    let shape = [2, 3, 4];
+    assert_eq!(
+        told(Augment::default(), shape),
+        "input of an augmentation: [2, 3, 4] found, [samples, channels, lines, columns] expected"
+    );
+    for (augment, says) in [
+        (Augment { crop: 1.0, ..Augment::default() }, "crop = 1 is out of range: at least 0 and below 1"),
+        (Augment { flip: 1.5, ..Augment::default() }, "flip = 1.5 is out of range: 0 to 1"),
+        (Augment { shift: -1.0, ..Augment::default() }, "shift = -1 is out of range: finite and at least 0"),
+        (Augment { noise: f64::NAN, ..Augment::default() }, "noise = NaN is out of range: finite and at least 0"),
+    ] {
+        assert_eq!(told(augment, shape), says);
+    }
+}
