@@ -18,7 +18,8 @@ fn conv_weight(
     let channel = tile % op.blocks * 8u;
     let own = tile / op.blocks % op.across * 64u + thread;
     let group = tile / (op.blocks * op.across) % op.groups;
-    let slice = tile / (op.blocks * op.across * op.groups);
+    let own_slice = tile / (op.blocks * op.across * op.groups);
+    let slice = op.first + own_slice;
 
     // Columns and channels beyond the last repeat the last; their sums are dropped.
     let column = min(own, op.columns - 1u);
@@ -61,7 +62,7 @@ fn conv_weight(
     }
 
     if own < op.columns {
-        let at = slice * op.len + (group * op.outputs + channel) * op.columns + own;
+        let at = own_slice * op.len + (group * op.outputs + channel) * op.columns + own;
         put_sum(lane, at, s.x);
         if channel + 1u < op.outputs { put_sum(lane, at + op.columns, s.y); }
         if channel + 2u < op.outputs { put_sum(lane, at + 2u * op.columns, s.z); }

@@ -144,10 +144,14 @@ pub(super) fn matmul<F: Float>(op: &MatMul, lane: &mut Store<F>, shared: &Store<
         }
         if k > 0 {
             let (a, b) = (lane.view(&op.a, shared).chunks_exact(m * k), lane.view(&op.b, shared).chunks_exact(k * n));
-            for ((a, b), c) in a.zip(b).zip(c.chunks_exact_mut(m * n)) {
+            // Several products are shared out whole, a single one in parts.
+            let (of_batch, of_product) = if batch > 1 { (threads, Threads::ONE) } else { (Threads::ONE, threads) };
+            let worth = m.saturating_mul(n).saturating_mul(k).saturating_mul(batch) >= WORTH;
+            let of_batch = if worth { of_batch } else { Threads::ONE };
+            of_batch.in_order(batch, a.zip(b).zip(c.chunks_exact_mut(m * n)), |((a, b), c)| {
                 let c = ArrayViewMut2::from_shape((m, n), c).expect("a checked plan");
-                scaled_product(matrix(a, m, k, op.trans_a), matrix(b, k, n, op.trans_b), c, scale, threads);
-            }
+                scaled_product(matrix(a, m, k, op.trans_a), matrix(b, k, n, op.trans_b), c, scale, of_product);
+            });
         }
     });
 }

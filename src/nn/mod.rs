@@ -17,6 +17,7 @@ mod rnn;
 mod summary;
 mod tape;
 
+pub use crate::op::Cell;
 pub use attention::{Attention, Positions, TransformerBlock};
 pub use augment::Augment;
 pub use channels::{BatchNorm2d, ChannelDropout, GroupNorm, InstanceNorm};
@@ -31,6 +32,6 @@ pub use low_rank::LowRank;
 pub use pool::{
     AdaptiveAvgPool1d, AdaptiveAvgPool2d, AdaptiveMaxPool1d, AdaptiveMaxPool2d, AvgPool1d, AvgPool2d, MaxPool1d, MaxPool2d,
 };
-pub use rnn::{Cell, Recurrent, RecurrentRun, RecurrentState};
+pub use rnn::{Recurrent, RecurrentRun, RecurrentState};
 pub use summary::{Line, Summary};
 pub use tape::{Declared, Places, Recorded, Slots, Tape, Value};

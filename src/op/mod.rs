@@ -26,6 +26,7 @@ mod lookup;
 mod map;
 mod place;
 mod pool;
+mod recurrence;
 mod step_key;
 mod tally;
 mod tick;
@@ -36,6 +37,7 @@ pub use fold::Reduction;
 pub use map::{Expr, Source};
 pub(crate) use pool::LARGEST_PLANE;
 pub use pool::{PoolKind, PoolSizes, Window};
+pub use recurrence::{Cell, RecurrenceSizes};
 
 operations! {
     conv::Conv,
@@ -47,6 +49,8 @@ operations! {
     place::Place,
     pool::Pool,
     pool::PoolGrad,
+    recurrence::Recurrence,
+    recurrence::RecurrenceGrad,
     step_key::StepKey,
     tally::Tally,
     tick::Tick,

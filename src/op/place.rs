@@ -33,9 +33,12 @@ impl Operation for Place {
     }
 
     fn dispatches(&self) -> Vec<Dispatch> {
+        // A thread per element that is written.
+        let columns = if self.clear { self.columns } else { self.width };
+        let len = Operands::product(&[self.rows, columns]);
         let dispatch = Dispatch::new("place", include_str!("../../shaders/op/place.wgsl")).size("width", self.width);
         let dispatch = dispatch.size("columns", self.columns).size("first", self.first).size("clear", usize::from(self.clear));
-        vec![dispatch.size("len", self.out.len).elements(self.out.len, 64)]
+        vec![dispatch.size("len", len).elements(len, 64)]
     }
 
     fn run<F: Real>(&self, views: Views<'_, F>) {

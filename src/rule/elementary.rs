@@ -56,21 +56,31 @@ impl pulp::WithSimd for Single<'_> {
     }
 }
 
+/// `y = f(x)` as a loop that has the function in it: of what is passed as a value the compiler may make a function of its own, which has no
+/// vector instructions.
+macro_rules! each {
+    ($x:ident, $y:ident, $f:path) => {
+        for (y, &x) in $y.iter_mut().zip($x) {
+            *y = $f(x);
+        }
+    };
+}
+
 #[inline(always)]
 fn plain(f: Function, x: &[f32], y: &mut [f32]) {
     match f {
         Function::Neg => map(x, y, |x| -x),
-        Function::Abs => map(x, y, f32::abs),
-        Function::Sign => map(x, y, sign),
-        Function::Sqrt => map(x, y, f32::sqrt),
-        Function::Exp => map(x, y, exp),
-        Function::Expm1 => map(x, y, expm1),
-        Function::Ln => map(x, y, ln),
-        Function::Ln1p => map(x, y, ln1p),
-        Function::Tanh => map(x, y, tanh),
-        Function::Erf => map(x, y, erf),
-        Function::Sigmoid => map(x, y, sigmoid),
-        Function::Softplus => map(x, y, softplus),
+        Function::Abs => each!(x, y, f32::abs),
+        Function::Sign => each!(x, y, sign),
+        Function::Sqrt => each!(x, y, f32::sqrt),
+        Function::Exp => each!(x, y, exp),
+        Function::Expm1 => each!(x, y, expm1),
+        Function::Ln => each!(x, y, ln),
+        Function::Ln1p => each!(x, y, ln1p),
+        Function::Tanh => each!(x, y, tanh),
+        Function::Erf => each!(x, y, erf),
+        Function::Sigmoid => each!(x, y, sigmoid),
+        Function::Softplus => each!(x, y, softplus),
     }
 }
 

@@ -22,6 +22,7 @@ mod orthogonal;
 mod real;
 mod sweep;
 mod table;
+mod taps;
 
 pub use any::{AnyRule, Row};
 pub use bounds_checks::BoundsChecks;
@@ -31,6 +32,7 @@ pub use memory::Memory;
 pub use orthogonal::{AdjustLr, Orthogonal};
 pub use real::{Fixed, Real};
 pub(crate) use sweep::sign;
+pub(crate) use taps::{BEHIND, Dots, ROWS, Taps};
 
 use crate::error::{Error, Result};
 use crate::text::Text;

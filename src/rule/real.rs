@@ -1,5 +1,6 @@
 //! The float types that rules and CPU kernels are generic over.
 
+use super::taps::{self, Dots, Sums, Taps};
 use super::{AnyRule, Function, elementary};
 use std::fmt::{Debug, Display};
 
@@ -26,6 +27,14 @@ pub trait Real:
     #[doc(hidden)]
     fn function(f: Function, x: &[Self], y: &mut [Self]);
 
+    /// The sums of [`Taps`], into y.
+    #[doc(hidden)]
+    fn taps(taps: Taps<'_, Self>, y: &mut [Self]);
+
+    /// The sums of [`Dots`].
+    #[doc(hidden)]
+    fn dots(dots: Dots<'_, Self>) -> Sums<Self>;
+
     /// Runs `rule` over slices of this type; see [`AnyRule`].
     #[doc(hidden)]
     fn sweep(rule: &dyn AnyRule, row: &[Self], x: &mut [Self], g: &[Self], planes: &mut [&mut [Self]]);
@@ -40,7 +49,7 @@ pub trait Real:
 }
 
 macro_rules! real {
-    ($float:ty, $tiny:expr, $rescale:expr, $function:path, $sweep:ident, $trust:ident, $eval:ident) => {
+    ($float:ty, $tiny:expr, $rescale:expr, $function:path, $taps:path, $dots:path, $sweep:ident, $trust:ident, $eval:ident) => {
         impl Real for $float {
             const TINY: i32 = $tiny;
             const RESCALE: [i32; 2] = $rescale;
@@ -59,6 +68,14 @@ macro_rules! real {
                 $function(f, x, y)
             }
 
+            fn taps(taps: Taps<'_, Self>, y: &mut [Self]) {
+                $taps(taps, y)
+            }
+
+            fn dots(dots: Dots<'_, Self>) -> Sums<Self> {
+                $dots(dots)
+            }
+
             fn sweep(rule: &dyn AnyRule, row: &[Self], x: &mut [Self], g: &[Self], planes: &mut [&mut [Self]]) {
                 rule.$sweep(row, x, g, planes)
             }
@@ -74,8 +91,8 @@ macro_rules! real {
     };
 }
 
-real!(f32, -91, [-80, 100], elementary::single, sweep_f32, trust_f32, eval_f32);
-real!(f64, -958, [-640, 700], elementary::double, sweep_f64, trust_f64, eval_f64);
+real!(f32, -91, [-80, 100], elementary::single, taps::taps, taps::dots, sweep_f32, trust_f32, eval_f32);
+real!(f64, -958, [-640, 700], elementary::double, taps::plain_taps, taps::plain_dots, sweep_f64, trust_f64, eval_f64);
 
 /// An array whose length is known to the compiler: a row of scalars, or the state of one element.
 pub trait Fixed<F>: Copy + Send + Sync + AsRef<[F]> {

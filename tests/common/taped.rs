@@ -114,6 +114,12 @@ impl Taped {
         self.plan.ops().iter().filter(|op| matches!(op, Op::MatMul(_))).count()
     }
 
+    /// Kernels that a GPU runs for the plan.
+    pub fn kernels(&self) -> usize {
+        let of = |op: &Op| if let Op::Operation(op) = op { op.operation().dispatches().len() } else { 1 };
+        self.plan.ops().iter().map(of).sum()
+    }
+
     /// Sets the start values of a parameter.
     pub fn set(&mut self, name: &str, values: &[f64]) {
         let tensor = self.arena.tensor(name).unwrap_or_else(|error| panic!("{error}"));

@@ -3,17 +3,18 @@
 
 use crate::common::engines;
 use crate::common::golden_lines;
-use crate::common::modules::{self, are_as_near_as_pytorchs_own, are_those_of_pytorch};
+use crate::common::modules::{self, are_as_near_as_pytorchs_own, are_those_of_pytorch, weighted};
 use crate::common::numbers::doubles;
 use crate::common::taped::{BY_DIFFERENCES, Input, Results, Taped, check_gradients, record};
 use serde_json::Value as Json;
 use thalweg::cpu::Cpu;
 use thalweg::nn::{
     AdaptiveAvgPool1d, AdaptiveAvgPool2d, AdaptiveMaxPool1d, AdaptiveMaxPool2d, AvgPool1d, AvgPool2d, BatchNorm1d, BatchNorm2d,
-    ChannelDropout, Conv1d, Conv2d, ConvTranspose1d, ConvTranspose2d, Flatten, GroupNorm, InstanceNorm, Linear, MaxPool1d,
-    MaxPool2d, Model, Nonlinearity, Padding, Sequential, Tape, Upsample,
+    ChannelDropout, Conv1d, Conv2d, ConvTranspose1d, ConvTranspose2d, Flatten, GroupNorm, Init, InstanceNorm, Linear,
+    MaxPool1d, MaxPool2d, Model, Nonlinearity, Padding, Sequential, Tape, Upsample,
 };
-use thalweg::plan::Engine;
+use thalweg::op::{Conv, ConvPart, ConvSizes, Expr};
+use thalweg::plan::{Blueprint, Engine, Layout, Operation, Plan, PlanId, Program, View};
 
 /// A layer of the goldens by name.
 fn layer(name: &str) -> Box<dyn Model> {
@@ -193,6 +194,137 @@ fn adaptive_pools_of_one_axis_are_those_of_two() {
     let largest = run(&line, &AdaptiveMaxPool1d { out: [3] });
     assert_eq!(largest, run(&image, &AdaptiveMaxPool2d { out: [1, 3] }));
     assert!(average.0.len() == 6 && average.0 != largest.0 && average.1.iter().all(|slope| *slope > 0.0));
+}
+
+/// The largest of what rises with a value is made of the largest value, which takes less memory. Values and gradients are those of the order
+/// in which it was said; what falls keeps that order.
+#[test]
+fn a_rising_function_is_computed_once_per_window() {
+    let (shape, pixels, bias) = ([2, 3, 6, 5], doubles(5, 180), doubles(6, 3));
+    let functions: [(&str, bool, fn(&[Expr]) -> Expr); 6] = [
+        ("a ReLU of a sum", true, |of| (of[0].clone() + of[1].clone()).relu()),
+        ("bounds", true, |of| (2.0 * of[0].clone() - of[1].clone()).max(-0.5).min(0.5) / 3.0),
+        ("what falls", false, |of| of[1].clone() - of[0].clone()),
+        ("a factor of any sign", false, |of| of[0].clone() * of[1].clone()),
+        ("a square", false, |of| of[0].clone().square() + of[1].clone()),
+        ("a ReLU of what falls", false, |of| (of[1].clone() - of[0].clone()).relu()),
+    ];
+    for (name, rises, f) in functions {
+        // Inputs are not in the program's own memory, so there the order stays.
+        let run = |own: bool| {
+            let inputs = [Input::Floats(shape.to_vec(), pixels.clone()), Input::Floats(vec![3], bias.clone())];
+            let mut taped = record(1, Tape::training(), &inputs, true, |tape, x| {
+                let image = if own { tape.parameter("image", &shape, Init::Zeros) } else { x[0].clone() };
+                let y = tape.map(&[&image, &x[1].reshape(&[3, 1, 1])], f);
+                let y = MaxPool2d { padding: [1, 0], ..MaxPool2d::new([2, 3]) }.forward(tape, &y);
+                vec![weighted(&y, tape), y]
+            })
+            .expect("a recording");
+            if own {
+                taped.set("image", &pixels);
+            }
+            let unshared = taped.recorded.unshared;
+            let mut found = taped.run(&Cpu::<f64>::default(), 0, 1).swap_remove(0);
+            let of_image = if own { found.grads.swap_remove(0).1 } else { found.of_inputs.swap_remove(0) };
+            (found.outputs, of_image, found.of_inputs.pop().unwrap_or_default(), unshared)
+        };
+        let (moved, said) = (run(true), run(false));
+        assert_eq!(moved.0, said.0, "{name}: values");
+        assert_eq!(moved.1, said.1, "{name}: the gradient by the image");
+        let near = moved.2.iter().zip(&said.2).all(|(a, b)| (a - b).abs() <= 1e-14);
+        assert!(near && moved.2.len() == 3, "{name}: the gradient by the other");
+        assert_eq!(moved.3 < said.3, rises, "{name}: {} and {} elements", moved.3, said.3);
+    }
+}
+
+/// Windows of adaptive pools are counted as they are: software drivers end after 65,535 trips, which this many elements just do not reach.
+#[test]
+fn the_mean_of_a_large_image_is_within_a_software_drivers_trips() {
+    let pixels = doubles(1, 255 * 255);
+    let x = Input::Floats(vec![1, 1, 255, 255], pixels.clone());
+    let taped = record(1, Tape::evaluation(), &[x], false, |tape, x| {
+        vec![AdaptiveAvgPool2d { out: [1, 1] }.forward(tape, &x[0]), AdaptiveMaxPool2d { out: [1, 1] }.forward(tape, &x[0])]
+    })
+    .expect("a recording");
+    let right = [pixels.iter().sum::<f64>() / 65_025.0, pixels.iter().copied().fold(f64::NEG_INFINITY, f64::max)];
+    for engine in engines::all() {
+        let found = taped.run(&engine, 0, 1).swap_remove(0).outputs;
+        // One rounding per addition, of numbers up to 1 here.
+        let bound = f64::from(f32::EPSILON) * 65_025.0;
+        assert!((found[0][0] - right[0]).abs() <= bound, "{}: {}, not {}", engine.name, found[0][0], right[0]);
+        assert_eq!(found[1][0], f64::from(right[1] as f32), "{}", engine.name);
+    }
+}
+
+/// 100,352 positions, of which a software driver's thread could not sum all.
+#[test]
+fn a_convolution_over_many_positions_is_right_on_all_engines() {
+    let positive = |seed, len| doubles(seed, len).iter().map(|x: &f64| x.abs() + 0.1).collect::<Vec<f64>>();
+    let x = Input::Floats(vec![128, 1, 28, 28], positive(1, 128 * 784));
+    let mut taped = record(1, Tape::training(), &[x], true, |tape, x| {
+        let y = Conv2d::new(1, 2, [3, 3]).padded([1, 1]).forward(tape, &x[0]);
+        vec![y.square().sum(&[]), y]
+    })
+    .expect("a recording");
+    taped.set("weight", &positive(2, 18));
+    taped.set("bias", &[0.1, 0.2]);
+    let right = taped.run(&Cpu::<f64>::default(), 0, 1).swap_remove(0);
+    for engine in [engines::cpu(), engines::gpu()] {
+        let found = taped.run(&engine, 0, 1).swap_remove(0);
+        // All terms are positive: a rounding for each of a slice's positions, of the slices, and of what the terms are made of.
+        let bound = f64::from(f32::EPSILON) * (256.0 + 512.0 + 16.0);
+        for ((name, found), (_, right)) in found.grads.iter().zip(&right.grads) {
+            let near = found.iter().zip(right).all(|(found, right)| (found - right).abs() <= bound * right);
+            assert!(near && right.iter().all(|x| *x > 1e4), "{}: {name}, {found:?}, not {right:?}", engine.name);
+        }
+        let near =
+            found.outputs[1].iter().zip(&right.outputs[1]).all(|(a, b)| (a - b).abs() <= 16.0 * f64::from(f32::EPSILON) * b);
+        assert!(near, "{}", engine.name);
+    }
+}
+
+/// The sums of slices of a large weight's gradient lie in scratch memory a few at a time; each adds to those before.
+#[test]
+fn sums_of_a_large_weight_take_little_memory() {
+    let conv = |batch: usize, channels: usize, image: [usize; 2], part| {
+        let sizes = ConvSizes {
+            batch,
+            groups: 1,
+            inputs: channels,
+            outputs: channels,
+            image,
+            out: image,
+            kernel: [1, 1],
+            stride: [1, 1],
+            padding: [0, 0],
+            dilation: [1, 1],
+        };
+        (sizes, part)
+    };
+    let nowhere = View { buffer: Layout::new(1).floats("x", 1), offset: 0, len: 1 };
+    let (sizes, part) = conv(256, 1_536, [28, 28], ConvPart::Weight);
+    let of = Conv::new(part, sizes, [nowhere; 2], nowhere);
+    assert_eq!(of.scratch_len(), 4 * 1_536 * 1_536);
+    assert_eq!(of.dispatches().len(), 2 * 52_usize.div_ceil(4));
+
+    // 18 slices of an image, of which 16 lie in scratch memory together; their numbers are exact.
+    let (sizes, part) = conv(18, 512, [33, 63], ConvPart::Weight);
+    let mut layout = Layout::new(1);
+    let [x, w, y] = sizes.lens().map(|len| layout.floats("of", len));
+    let unplaced = Conv::new(part, sizes, [layout.whole(x), layout.whole(y)], layout.whole(w));
+    let scratch = layout.floats("scratch", unplaced.scratch_len());
+    assert_eq!(unplaced.scratch_len(), 16 * 512 * 512);
+    let mut plan = Plan::default();
+    plan.operate(unplaced.scratch(layout.whole(scratch)));
+    let mut program = Cpu::<f32>::default().load(&Blueprint::of(&layout, &[plan])).expect("a program");
+    let [of_x, _, of_y] = sizes.lens();
+    program.write(x, 0, 0, &vec![1.0; of_x]).expect("x");
+    let per_image: Vec<f32> = (0..of_y).map(|at| (at / (512 * 2_079)) as f32).collect();
+    program.write(y, 0, 0, &per_image).expect("y");
+    program.write(w, 0, 0, &vec![f32::NAN; 512 * 512]).expect("w");
+    program.run(PlanId::FIRST, 1).expect("a run");
+    let right = (0..18).sum::<usize>() as f32 * 2_079.0;
+    assert!(program.read(w, 0).expect("w").iter().all(|&sum| sum == right));
 }
 
 /// PyTorch's start values: uniform between ±1/√(number of weights in the sum of an output); for a transposed convolution,

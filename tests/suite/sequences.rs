@@ -169,18 +169,21 @@ fn dropout_lies_between_layers_alone_and_is_the_same_on_all_engines() {
     }
 }
 
-/// The gradient of a weight is one product, however many steps there are.
+/// The products of all inputs, and those of the gradients by weights, are made once, however many steps there are.
 #[test]
-fn products_over_all_steps_are_made_once() {
-    let operations = |steps: usize| {
-        let x = Input::Floats(vec![2, steps, 3], doubles(1, 6 * steps));
-        let taped = record(1, Tape::training(), &[x], true, |tape, x| {
-            vec![Recurrent::new(Cell::Lstm, 3, 4).forward(tape, &x[0]).square().sum(&[])]
-        });
-        taped.expect("a recording").products()
-    };
-    let (four, five) = (operations(4), operations(5));
-    assert_eq!(five - four, 2, "one product of h forward and one back for each further step");
+fn a_step_is_one_kernel_and_its_gradient_another() {
+    for cell in [Cell::Tanh, Cell::Relu, Cell::Lstm, Cell::Gru] {
+        let kernels = |steps: usize| {
+            let inputs = [Input::Floats(vec![2, steps, 3], doubles(1, 6 * steps)), Input::Indices(vec![2], vec![2, 1])];
+            let taped = record(1, Tape::training(), &inputs, true, |tape, x| {
+                let run = Recurrent::new(cell, 3, 4).run(tape, &x[0], Some(&x[1]), None);
+                vec![weighted(&run.outputs, tape), run.state.h]
+            });
+            taped.expect("a recording").kernels()
+        };
+        let (four, five) = (kernels(4), kernels(5));
+        assert_eq!(five - four, 2, "{cell:?}: one forward and one back for each further step");
+    }
 }
 
 #[test]

@@ -294,3 +294,15 @@ fn layers_after_a_mistake_do_not_panic() {
     };
     assert!(first(&by_a_vector).contains("matmul"), "{}", first(&by_a_vector));
 }
+
+/// The gradient of a weight that is used three times is one product, of all that it was multiplied by.
+#[test]
+fn a_weight_that_is_used_twice_has_one_product_for_its_gradient() {
+    let taped = record(1, Tape::training(), &[floats(1, &[2, 3])], true, |tape, x| {
+        let w = tape.parameter("w", &[3, 3], Init::Zeros);
+        let y = x[0].matmul(&w).tanh().matmul(&w).tanh().matmul(&w);
+        vec![weighted(&y, tape)]
+    });
+    // Three forward, three back by what was multiplied (the input is watched), one by the weight.
+    assert_eq!(taped.expect("a recording").products(), 7);
+}

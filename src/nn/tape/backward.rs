@@ -220,6 +220,7 @@ impl Backward<'_> {
                     self.image(op, &inputs, &outputs, grad.clone());
                 }
             }
+            Node::Recurrent { op, inputs, outputs } => self.recurrent(op, &inputs, &outputs, grads),
             Node::Beside { parts, rows, columns, .. } => {
                 let Some(grad) = &grads[0] else { return };
                 let wanted: Vec<_> = parts.into_iter().filter(|(look, ..)| self.wanted(look)).collect();

@@ -2,6 +2,7 @@
 
 use super::Declared;
 use super::images::Image;
+use super::recurrent::Recurrent;
 use crate::error::Error;
 use crate::nn::summary::Line;
 use crate::op::{Expr, Reduction, Source};
@@ -89,6 +90,8 @@ pub(super) enum Node {
     Beside { parts: Vec<(Look, usize, usize)>, rows: usize, columns: usize, output: usize },
     /// A convolution or a pool; looks are contiguous.
     Image { op: Image, inputs: Vec<Look>, outputs: Vec<usize> },
+    /// All steps of a recurrent layer in one direction; looks are contiguous.
+    Recurrent { op: Recurrent, inputs: Vec<Look>, outputs: Vec<usize> },
 }
 
 /// What was recorded, before it took in the expressions of its inputs. Gradients follow it: so the contributions that reach a
@@ -114,7 +117,10 @@ pub(super) struct Product {
 impl Node {
     pub(super) fn inputs(&self) -> Vec<&Look> {
         match self {
-            Self::Map { inputs, .. } | Self::Fold { inputs, .. } | Self::Image { inputs, .. } => inputs.iter().collect(),
+            Self::Map { inputs, .. }
+            | Self::Fold { inputs, .. }
+            | Self::Image { inputs, .. }
+            | Self::Recurrent { inputs, .. } => inputs.iter().collect(),
             Self::Product { a, b, .. } => vec![a, b],
             Self::Lookup { table, rows, .. } => vec![table, rows],
             Self::Scatter { x, rows, .. } => vec![x, rows],
@@ -133,13 +139,14 @@ impl Node {
             Self::Lookup { .. } | Self::Beside { .. } => 0,
             Self::Scatter { x, .. } => x.len(),
             Self::Image { op, .. } => op.flops(),
+            Self::Recurrent { op, .. } => op.flops(),
         }
     }
 
     pub(super) fn outputs(&self) -> Vec<usize> {
         match self {
             Self::Fold { outputs, .. } => outputs.iter().flat_map(|(.., tensors)| tensors.iter().copied()).collect(),
-            Self::Image { outputs, .. } => outputs.clone(),
+            Self::Image { outputs, .. } | Self::Recurrent { outputs, .. } => outputs.clone(),
             Self::Map { output, .. }
             | Self::Product { output, .. }
             | Self::Lookup { output, .. }

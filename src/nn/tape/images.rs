@@ -1,9 +1,9 @@
 //! Convolutions and pools on a tape.
 
 use super::backward::Backward;
-use super::graph::{Graph, Look, Node};
+use super::graph::{Graph, Look, Maker, Node};
 use super::{Tape, Value};
-use crate::op::{Conv, ConvPart, ConvSizes, Pool, PoolGrad, PoolKind, PoolSizes};
+use crate::op::{Conv, ConvPart, ConvSizes, Expr, Pool, PoolGrad, PoolKind, PoolSizes};
 use crate::plan::{Plan, View};
 
 /// An operation on images, whose inputs and outputs lie one element after the other.
@@ -74,6 +74,22 @@ impl Graph {
         let node = |outputs: &[usize]| Node::Image { op, inputs, outputs: outputs.to_vec() };
         self.push(node, &lens, trained).into_iter().zip(lens).map(|(tensor, len)| Look::whole(tensor, &[len])).collect()
     }
+
+    /// What a value is a rising function of, whose other inputs are the same all over a plane; with the place of that one among the inputs.
+    /// The largest of the values is then the function of the largest, which is computed once per window.
+    fn rising(&self, look: &Look, shape: &[usize]) -> Option<(Vec<Look>, Expr, usize)> {
+        let tensor = &self.tensors[look.tensor];
+        let Maker::Node(node, _) = tensor.maker else { return None };
+        let Node::Map { shape: own, inputs, expr, .. } = &self.nodes[node] else { return None };
+        if tensor.kept || own != shape || !look.is_contiguous() || look.len() != tensor.len {
+            return None;
+        }
+        let varies = |input: &Look| (2..shape.len()).any(|d| shape[d] > 1 && input.strides[d] > 0);
+        let mut varying = (0..inputs.len()).filter(|&index| varies(&inputs[index]));
+        let (index, None) = (varying.next()?, varying.next()) else { return None };
+        let read = matches!(self.tensors[inputs[index].tensor].maker, Maker::Node(..) | Maker::Param(_) | Maker::Buffer(_));
+        (read && inputs[index].is_contiguous() && expr.rises_with(index)).then(|| (inputs.clone(), expr.clone(), index))
+    }
 }
 
 impl Backward<'_> {
@@ -114,6 +130,17 @@ impl Tape {
 
     /// Records a pool of a value; the result gets the given shape.
     pub(in crate::nn) fn pooled(&mut self, kind: PoolKind, sizes: PoolSizes, x: &Value, shape: &[usize]) -> Value {
+        let rising = if kind == PoolKind::Max { self.graph.borrow().rising(&x.look, x.shape()) } else { None };
+        if let Some((mut inputs, expr, index)) = rising {
+            let mut graph = self.graph.borrow_mut();
+            let largest = graph.image(Image::Pool(kind, sizes), vec![inputs[index].clone()]).swap_remove(0);
+            // The others are the same in each window.
+            inputs.iter_mut().for_each(|input| input.shape = shape.to_vec());
+            inputs[index] = Look::whole(largest.tensor, shape);
+            let look = graph.map(shape, inputs, expr);
+            drop(graph);
+            return self.value(look);
+        }
         let inputs = vec![x.contiguous().look];
         let look = self.graph.borrow_mut().image(Image::Pool(kind, sizes), inputs).swap_remove(0);
         self.value(look).reshape(shape)

@@ -5,6 +5,7 @@ mod graph;
 mod images;
 mod ops;
 mod record;
+mod recurrent;
 
 use crate::error::{Error, Result};
 use crate::nn::init::Init;
@@ -15,6 +16,7 @@ use crate::plan::{Arena, View};
 pub(crate) use graph::Look;
 use graph::{Graph, Maker, Node, Tensor};
 pub use record::{Places, Recorded, Slots};
+pub(in crate::nn) use recurrent::Recurring;
 use std::cell::RefCell;
 use std::rc::Rc;
 

@@ -72,6 +72,9 @@ impl Tape {
                 return self.fail(Error::shape("values to concatenate", expected, format!("{:?}", value.shape())));
             }
         }
+        if let [one] = values {
+            return (*one).clone();
+        }
         let (rows, inner): (usize, usize) = (shape[..axis].iter().product(), shape[axis + 1..].iter().product());
         let mut begin = 0;
         let parts = values.iter().map(|value| {

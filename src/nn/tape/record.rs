@@ -286,10 +286,17 @@ impl Recorder<'_> {
                 let writes = outputs.iter().map(|tensor| self.made(*tensor)).collect::<Result<Vec<View>>>()?;
                 op.operate(&reads, &writes, self.scratch.get(&at).copied(), plan);
             }
+            Node::Recurrent { op, inputs, outputs } => {
+                let reads = inputs.iter().map(|look| self.view(look)).collect::<Result<Vec<View>>>()?;
+                let writes = outputs.iter().map(|tensor| self.made(*tensor)).collect::<Result<Vec<View>>>()?;
+                op.operate(&reads, &writes, plan);
+            }
             Node::Beside { parts, rows, columns, output } => {
                 let (rows, columns, out) = (*rows, *columns, self.made(*output)?);
+                // Parts that cover all columns leave nothing to clear.
+                let gaps = parts.iter().map(|(.., width)| width).sum::<usize>() < columns;
                 for (index, (look, first, width)) in parts.iter().enumerate() {
-                    let (x, first, width, clear) = (self.view(look)?, *first, *width, index == 0);
+                    let (x, first, width, clear) = (self.view(look)?, *first, *width, gaps && index == 0);
                     plan.operate(Place { x, out, rows, width, columns, first, clear });
                 }
             }

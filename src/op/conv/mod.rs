@@ -1,5 +1,6 @@
 //! Convolutions of images as implicit products: no column of patches is ever written to memory as a whole.
 
+mod direct;
 mod panel;
 mod wgsl;
 
@@ -47,9 +48,9 @@ pub enum ConvPart {
 
 /// A convolution of images, or one of its gradients ([`ConvPart`]).
 ///
-/// On a GPU it is a product whose factors are read where they lie. On the CPU patches are gathered into a panel that stays in the second
-/// cache, and multiplied there. The gradient by the weight is summed in slices of at most 4,096 positions, which are joined in order. Bits
-/// depend neither on other images and lanes, nor on threads.
+/// On a GPU it is a product whose factors are read where they lie. On the CPU a small one is summed where the image lies with zeros around
+/// it; of others, patches are gathered into a panel that stays in the second cache, and multiplied there. The gradient by the weight is
+/// summed in slices of at most 4,096 positions, which are joined in order. Bits depend neither on other images and lanes, nor on threads.
 ///
 /// # Examples
 ///
@@ -98,8 +99,8 @@ impl Conv {
 
     /// Elements of scratch memory that it needs; 0 if none.
     pub fn scratch_len(&self) -> usize {
-        let slices = self.sizes.slices().count;
-        if self.part == ConvPart::Weight && slices > 1 { slices.saturating_mul(self.sizes.lens()[1]) } else { 0 }
+        let several = self.part == ConvPart::Weight && self.sizes.slices().count > 1;
+        if several { self.sizes.slices_together().saturating_mul(self.sizes.lens()[1]) } else { 0 }
     }
 }
 
@@ -177,6 +178,12 @@ impl ConvSizes {
         Slices { images, part, parts, count: self.batch.div_ceil(images).max(1) * parts[0] * parts[1] }
     }
 
+    /// Slices whose sums lie in scratch memory at a time: 16 MiB of them, and at least four.
+    fn slices_together(&self) -> usize {
+        const SCRATCH: usize = 1 << 22;
+        (SCRATCH / self.lens()[1].max(1)).max(4).min(self.slices().count)
+    }
+
     /// The lines and columns of y that are at most this many places.
     fn part(&self, longest: usize) -> [usize; 2] {
         let [lines, columns] = self.out;
@@ -215,7 +222,7 @@ impl ConvSizes {
 }
 
 /// All triples of numbers below three sizes.
-fn product([a, b, c]: [usize; 3]) -> impl Iterator<Item = (usize, usize, usize)> {
+fn product([a, b, c]: [usize; 3]) -> impl Iterator<Item = (usize, usize, usize)> + Clone {
     (0..a).flat_map(move |i| (0..b).flat_map(move |j| (0..c).map(move |k| (i, j, k))))
 }
 
@@ -245,7 +252,9 @@ impl Operation for Conv {
         };
         o.read(lens[0].0, a, lens[0].1);
         o.read(lens[1].0, b, lens[1].1);
-        o.write(write.0, self.writes, write.1);
+        // More slices than scratch memory has room for are added to what those before have left.
+        let added = self.part == ConvPart::Weight && self.sizes.slices_together() < self.sizes.slices().count;
+        o.declare(write.0, self.writes, Kind::Float, if added { Use::Change } else { Use::Write }, write.1);
         o.at_least("scratch", self.scratch.map_or(0, |view| view.len), self.scratch_len());
         if let Some(scratch) = self.scratch {
             o.declare("scratch", scratch, Kind::Float, Use::Scratch, scratch.len);
@@ -276,6 +285,8 @@ impl Operation for Conv {
             };
         };
         match self.part {
+            ConvPart::Output if sizes.is_small() => direct::output(sizes, a, b, out, workers),
+            ConvPart::Input if sizes.is_small() => direct::input(sizes, a, b, out, workers),
             ConvPart::Output => panel::output(sizes, a, b, out, workers, product),
             ConvPart::Input => panel::input(sizes, a, b, out, workers, product),
             ConvPart::Weight => panel::weight(sizes, a, b, out, scratch, workers, product),
@@ -311,6 +322,18 @@ impl Operation for Conv {
             ConvSizes { groups: 3, inputs: 3, outputs: 9, padding: [1, 1], out: [7, 6], ..plain },
             ConvSizes { image: [1, 2_000], out: [1, 2_001], kernel: [1, 4], padding: [0, 2], ..plain },
             ConvSizes { inputs: 33, outputs: 2, image: [9, 41], out: [9, 41], padding: [1, 1], ..plain },
+            // Wider than what the CPU copies with zeros around it.
+            ConvSizes {
+                groups: 2,
+                inputs: 4,
+                outputs: 6,
+                image: [5, 900],
+                out: [3, 300],
+                stride: [2, 3],
+                padding: [1, 0],
+                ..plain
+            },
+            ConvSizes { dilation: [3, 2], padding: [3, 1], image: [6, 300], out: [6, 298], kernel: [3, 2], ..plain },
         ];
         let mut cases = Vec::new();
         for sizes in all {

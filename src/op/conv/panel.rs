@@ -1,6 +1,6 @@
 //! The CPU's products: patches of an image are gathered into a panel, which stays in the second cache, and multiplied there.
 
-use super::{ConvSizes, Places, Slices};
+use super::{ConvSizes, Places, Slices, direct};
 use crate::op::map::program::with_scratch;
 use crate::plan::{Matrix, MatrixMut, Product, Workers};
 use crate::rule::Real;
@@ -55,18 +55,27 @@ pub(super) fn weight<F: Real>(
     workers: Workers,
     product: Product<F>,
 ) {
-    let count = sizes.slices().count;
+    let (count, together) = (sizes.slices().count, sizes.slices_together());
+    let part = |index: usize, w: &mut [F]| {
+        if sizes.is_small() { direct::slice(sizes, sizes.slice(index), x, y, w) } else { slice(sizes, index, x, y, w, product) }
+    };
     if count <= 1 {
-        return slice(sizes, 0, x, y, w, product);
+        return part(0, w);
     }
-    workers.in_order(count, scratch.chunks_exact_mut(w.len()).enumerate(), |(index, part)| {
-        slice(sizes, index, x, y, part, product);
-    });
+    w.fill(F::zero());
+    let len = w.len();
+    for first in (0..count).step_by(together) {
+        let scratch = &mut scratch[..together.min(count - first) * len];
+        workers.in_order(scratch.len() / len, scratch.chunks_exact_mut(len).enumerate(), |(index, w)| part(first + index, w));
+        join(w, scratch, workers);
+    }
+}
+
+/// Adds what each slice left, in their order.
+fn join<F: Real>(w: &mut [F], scratch: &[F], workers: Workers) {
     const SIDE: usize = 1_024;
-    let scratch = &*scratch;
     let len = w.len();
     workers.in_order(len.div_ceil(SIDE), w.chunks_mut(SIDE).enumerate(), |(index, w)| {
-        w.fill(F::zero());
         for part in scratch.chunks_exact(len) {
             w.iter_mut().zip(&part[index * SIDE..]).for_each(|(sum, &x)| *sum += x);
         }

@@ -285,6 +285,34 @@ impl Expr {
         Program::new(std::iter::once(self)).mark_inputs(read);
     }
 
+    /// Whether it never falls where one input rises and the others stay, in any precision: sums, bounds, and positive multiples of it.
+    pub(crate) fn rises_with(&self, input: usize) -> bool {
+        let positive = |factor: &Self| factor.constant().is_some_and(|factor| factor > 0.0);
+        match &*self.0 {
+            Node::Input(_) | Node::Number(_) => true,
+            Node::Binary(Binary::Add | Binary::Max | Binary::Min, a, b) => a.rises_with(input) && b.rises_with(input),
+            Node::Binary(Binary::Sub, a, b) => a.rises_with(input) && !b.reads(input),
+            Node::Binary(Binary::Mul, a, b) if positive(a) => b.rises_with(input),
+            Node::Binary(Binary::Mul | Binary::Div, a, b) if positive(b) => a.rises_with(input),
+            // Itself, but not below a number: a ReLU.
+            Node::Select(condition, low, x) => match (&*condition.0, low.constant()) {
+                (Node::Binary(Binary::Less | Binary::LessEqual, of, bound), Some(low)) => {
+                    let bounded = Arc::ptr_eq(&of.0, &x.0) && bound.constant().is_some_and(|bound| low <= bound);
+                    bounded && x.rises_with(input)
+                }
+                _ => !self.reads(input),
+            },
+            Node::Unary(..) | Node::Binary(..) => !self.reads(input),
+        }
+    }
+
+    fn reads(&self, input: usize) -> bool {
+        let program = Program::new(std::iter::once(self));
+        let mut read = vec![false; program.inputs().max(input + 1)];
+        program.mark_inputs(&mut read);
+        read[input]
+    }
+
     /// The number that it is, if it is one.
     pub(crate) fn as_number(&self) -> Option<f64> {
         self.constant()

@@ -377,16 +377,18 @@ impl<F: Real> Outputs<'_, '_, F> {
     }
 }
 
-/// Calls `f` with scratch memory of this thread, which is made once.
-pub(in crate::op) fn with_scratch<F: Real>(len: usize, f: impl FnOnce(&mut [F])) {
+/// Calls `f` with scratch memory of this thread, which is made once; `f` may ask for more. Nothing is known of what is in it.
+pub(in crate::op) fn with_scratch<T: bytemuck::Pod, R>(len: usize, f: impl FnOnce(&mut [T]) -> R) -> R {
     thread_local! {
-        static SCRATCH: RefCell<Vec<u64>> = const { RefCell::new(Vec::new()) };
+        /// What nobody has at the moment; the innermost last.
+        static SCRATCH: RefCell<Vec<Vec<u64>>> = const { RefCell::new(Vec::new()) };
     }
-    SCRATCH.with_borrow_mut(|words| {
-        let needed = (len * size_of::<F>()).div_ceil(8);
-        if words.len() < needed {
-            words.resize(needed, 0);
-        }
-        f(&mut bytemuck::cast_slice_mut(words)[..len]);
-    });
+    let mut words = SCRATCH.with_borrow_mut(Vec::pop).unwrap_or_default();
+    let needed = (len * size_of::<T>()).div_ceil(8);
+    if words.len() < needed {
+        words.resize(needed, 0);
+    }
+    let result = f(&mut bytemuck::cast_slice_mut(&mut words)[..len]);
+    SCRATCH.with_borrow_mut(|free| free.push(words));
+    result
 }

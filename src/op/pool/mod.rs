@@ -1,3 +1,5 @@
+mod side;
+
 use super::map::declared;
 use crate::plan::{BoundsChecks, Dispatch, Layout, Operands, Operation, View, Views};
 use crate::rule::Real;
@@ -168,7 +170,7 @@ impl PoolSizes {
                 "fn places(lane: u32, i: u32) -> f32 { return 0.0; }\nfn put_places(lane: u32, i: u32, value: f32) { }\n"
             }
         };
-        let text = [accessors, include_str!("../../shaders/op/window.wgsl"), text].concat();
+        let text = [accessors, include_str!("../../../shaders/op/window.wgsl"), text].concat();
         let mut dispatch = Dispatch::new(entry, text).size("len", len);
         dispatch = dispatch.constant("MAX", f64::from(u8::from(kind == PoolKind::Max)));
         dispatch = dispatch.constant("PADDED", f64::from(u8::from(kind == PoolKind::Average { padded: true })));
@@ -196,6 +198,16 @@ impl PoolSizes {
     }
 }
 
+/// The most elements that one of `windows` adaptive windows over `len` elements has. What is left of o·len by the number of windows is
+/// anything that their common factor divides, and the most is where it is largest.
+fn most(len: usize, windows: usize) -> usize {
+    let (mut common, mut rest) = (len.max(1), windows.max(1));
+    while rest > 0 {
+        (common, rest) = (rest, common % rest);
+    }
+    (len.max(1) / common - 1).div_ceil(windows.max(1) / common) + 1
+}
+
 /// Planes that a thread takes at a time: some thousand elements.
 fn planes_at_a_time(area: usize) -> usize {
     (8_192 / area.max(1)).max(1)
@@ -219,9 +231,9 @@ impl Operation for Pool {
     fn dispatches(&self) -> Vec<Dispatch> {
         let [lines, columns] = [0, 1].map(|axis| match self.sizes.windows[axis] {
             Window::Sliding { size, .. } => size,
-            Window::Adaptive => self.sizes.image[axis].div_ceil(self.sizes.out[axis].max(1)) + 1,
+            Window::Adaptive => most(self.sizes.image[axis], self.sizes.out[axis]),
         });
-        let text = include_str!("../../shaders/op/pool.wgsl");
+        let text = include_str!("../../../shaders/op/pool.wgsl");
         let trips = lines.saturating_mul(columns.saturating_add(1));
         vec![self.sizes.dispatch("pool", self.kind, text, self.sizes.lens()[1]).trips(trips)]
     }
@@ -239,19 +251,7 @@ impl Operation for Pool {
         match self.kind {
             PoolKind::Max => {
                 let parts = x.chunks(many * of_x).zip(y.chunks_mut(many * of_y)).zip(places.chunks_mut(many * of_y));
-                workers.in_order(count, parts, |((x, y), places)| {
-                    let of_planes = y.chunks_exact_mut(of_y).zip(places.chunks_exact_mut(of_y));
-                    for (x, (y, places)) in x.chunks_exact(of_x).zip(of_planes) {
-                        let lines = y.chunks_exact_mut(sizes.out[1]).zip(places.chunks_exact_mut(sizes.out[1]));
-                        for (line, (y, places)) in lines.enumerate() {
-                            let lines = sizes.windows[0].range(line, sizes.image[0], sizes.out[0]);
-                            for (column, (y, place)) in y.iter_mut().zip(places).enumerate() {
-                                let columns = sizes.windows[1].range(column, sizes.image[1], sizes.out[1]);
-                                (*y, *place) = largest(x, sizes.image[1], &lines, &columns);
-                            }
-                        }
-                    }
-                });
+                workers.in_order(count, parts, |((x, y), places)| side::largest(&sizes, x, y, places));
             }
             PoolKind::Average { padded } => {
                 let parts = x.chunks(many * of_x).zip(y.chunks_mut(many * of_y));
@@ -279,26 +279,6 @@ impl Operation for Pool {
     }
 }
 
-/// The largest element of a window and its place, from lines and columns with their steps.
-#[inline(always)]
-fn largest<F: Real>(x: &[F], width: usize, lines: &(Range<usize>, usize), columns: &(Range<usize>, usize)) -> (F, F) {
-    let first = lines.0.start * width + columns.0.start;
-    let (mut value, mut place) = (x.get(first).copied().unwrap_or(F::neg_infinity()), first);
-    let mut line = lines.0.start;
-    while line < lines.0.end {
-        let mut column = columns.0.start;
-        while column < columns.0.end {
-            let i = line * width + column;
-            // NaN is larger than everything, but not than NaN.
-            let larger = x[i] > value || (x[i].is_nan() && !value.is_nan());
-            (value, place) = if larger { (x[i], i) } else { (value, place) };
-            column += columns.1;
-        }
-        line += lines.1;
-    }
-    (value, F::of(place as f64))
-}
-
 impl Operation for PoolGrad {
     const NAME: &'static str = "pool_grad";
     const BOUNDS_CHECKS: BoundsChecks = BoundsChecks::OWN;
@@ -320,9 +300,9 @@ impl Operation for PoolGrad {
             Window::Sliding { size, stride, dilation, .. } => {
                 ((size.saturating_sub(1)).saturating_mul(dilation) / stride.max(1) + 1).min(self.sizes.out[axis])
             }
-            Window::Adaptive => self.sizes.out[axis].div_ceil(self.sizes.image[axis].max(1)) + 1,
+            Window::Adaptive => most(self.sizes.out[axis], self.sizes.image[axis]),
         });
-        let text = include_str!("../../shaders/op/pool_grad.wgsl");
+        let text = include_str!("../../../shaders/op/pool_grad.wgsl");
         let trips = lines.saturating_mul(columns.saturating_add(1));
         vec![self.sizes.dispatch("pool_grad", self.kind, text, self.sizes.lens()[0]).trips(trips)]
     }
@@ -339,17 +319,7 @@ impl Operation for PoolGrad {
         match self.kind {
             PoolKind::Max => {
                 let parts = x.chunks_mut(many * of_x).zip(y.chunks(many * of_y).zip(places.chunks(many * of_y)));
-                workers.in_order(count, parts, |(x, (y, places))| {
-                    x.fill(F::zero());
-                    let of_planes = y.chunks_exact(of_y).zip(places.chunks_exact(of_y));
-                    for (x, (y, places)) in x.chunks_exact_mut(of_x).zip(of_planes) {
-                        for (&y, place) in y.iter().zip(places) {
-                            if let Some(x) = place.floor().to_usize().and_then(|place| x.get_mut(place)) {
-                                *x += y;
-                            }
-                        }
-                    }
-                });
+                workers.in_order(count, parts, |(x, (y, places))| side::shared(&sizes, x, y, places));
             }
             PoolKind::Average { padded } => {
                 workers.in_order(count, x.chunks_mut(many * of_x).zip(y.chunks(many * of_y)), |(x, y)| {
