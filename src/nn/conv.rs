@@ -2,7 +2,7 @@
 
 use super::{Init, Model, Tape, Value};
 use crate::error::Error;
-use crate::op::{ConvPart, ConvSizes};
+use crate::op::{ConvPart, ConvSizes, Expr};
 
 /// What surrounds an image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -330,22 +330,68 @@ pub struct Upsample {
     pub scale: [usize; 2],
 }
 
+/// The samples, channels, lines and columns of what is to be upsampled; nothing after a mistake, which is kept.
+fn upsampled(tape: &mut Tape, x: &Value, scale: [usize; 2]) -> Option<[usize; 4]> {
+    let &[samples, channels, lines, columns] = x.shape() else {
+        let expected = "[samples, channels, lines, columns]";
+        tape.fail(Error::shape("input of an upsampling", expected, format!("{:?}", x.shape())));
+        return None;
+    };
+    if scale.contains(&0) || lines == 0 || columns == 0 {
+        let expected = format!("at least 1 for an image of [{lines}, {columns}]");
+        tape.fail(Error::shape("scale of an upsampling", expected, format!("{scale:?}")));
+        return None;
+    }
+    Some([samples, channels, lines, columns])
+}
+
 impl Model for Upsample {
     fn forward(&self, tape: &mut Tape, x: &Value) -> Value {
-        let (&[samples, channels, lines, columns], [down, right]) = (x.shape(), self.scale) else {
-            return tape.fail(Error::shape(
-                "input of an upsampling",
-                "[samples, channels, lines, columns]",
-                format!("{:?}", x.shape()),
-            ));
-        };
-        if down == 0 || right == 0 {
-            let expected = format!("at least 1 for an image of [{lines}, {columns}]");
-            return tape.fail(Error::shape("scale of an upsampling", expected, format!("{:?}", self.scale)));
-        }
+        let [down, right] = self.scale;
+        let Some([samples, channels, lines, columns]) = upsampled(tape, x, self.scale) else { return x.clone() };
         let apart = x.reshape(&[samples * channels * lines, 1, columns, 1]);
         let shape = [samples * channels * lines, down, columns, right];
         let repeated = tape.map_of(&shape, &[&apart], |of| of[0].clone());
         repeated.reshape(&[samples, channels, lines * down, columns * right])
     }
+}
+
+/// Elements between the elements of an image, by their distances to the two nearest lines and columns: as PyTorch's `Upsample` with the mode
+/// `bilinear` and without `align_corners`. Element i of an axis lies at (i + ½)/scale − ½ of the image; beyond its ends the last counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BilinearUpsample {
+    /// How many elements each becomes along either axis, at least 1.
+    pub scale: [usize; 2],
+}
+
+impl Model for BilinearUpsample {
+    fn forward(&self, tape: &mut Tape, x: &Value) -> Value {
+        let [down, right] = self.scale;
+        let Some([samples, channels, lines, columns]) = upsampled(tape, x, self.scale) else { return x.clone() };
+        let tall = between(tape, x, [samples * channels, lines, columns], down);
+        let wide = between(tape, &tall, [samples * channels * lines * down, columns, 1], right);
+        wide.reshape(&[samples, channels, lines * down, columns * right])
+    }
+}
+
+/// So many elements for each along the middle axis.
+fn between(tape: &mut Tape, x: &Value, [outer, len, inner]: [usize; 3], scale: usize) -> Value {
+    if scale == 1 {
+        return x.clone();
+    }
+    let x = x.reshape(&[outer, len, inner]);
+    // Neighbours before and behind; the first and the last are their own.
+    let [before, behind] = [[0..1, 0..len - 1], [1..len, len - 1..len]].map(|parts| {
+        let parts: Vec<Value> = parts.into_iter().filter(|part| !part.is_empty()).map(|part| x.slice(1, part)).collect();
+        tape.concatenate(&parts.iter().collect::<Vec<_>>(), 1)
+    });
+    let shape = [outer, len, scale, inner];
+    let place = tape.places(&shape, 2);
+    let [x, before, behind] = [&x, &before, &behind].map(|of| of.reshape(&[outer, len, 1, inner]));
+    let all = tape.map_of(&shape, &[&x, &before, &behind, &place], |of| {
+        let ahead = (of[3].clone() + 0.5) / scale as f64 - 0.5;
+        let toward = |other: &Expr, distance: Expr| of[0].clone() * (1.0 - distance.clone()) + other.clone() * distance;
+        ahead.clone().less(0.0).select(toward(&of[1], -ahead.clone()), toward(&of[2], ahead))
+    });
+    all.reshape(&[outer, len * scale, inner])
 }

@@ -21,7 +21,7 @@ pub use crate::op::Cell;
 pub use attention::{Attention, Positions, TransformerBlock};
 pub use augment::Augment;
 pub use channels::{BatchNorm2d, ChannelDropout, GroupNorm, InstanceNorm};
-pub use conv::{Conv1d, Conv2d, ConvTranspose1d, ConvTranspose2d, Padding, Upsample};
+pub use conv::{BilinearUpsample, Conv1d, Conv2d, ConvTranspose1d, ConvTranspose2d, Padding, Upsample};
 pub use init::Init;
 pub use layers::{
     BatchNorm1d, Dropout, Embedding, Flatten, LaneDropout, LayerNorm, Linear, Model, Nonlinearity, Reshape, Residual, RmsNorm,
@@ -32,6 +32,6 @@ pub use low_rank::LowRank;
 pub use pool::{
     AdaptiveAvgPool1d, AdaptiveAvgPool2d, AdaptiveMaxPool1d, AdaptiveMaxPool2d, AvgPool1d, AvgPool2d, MaxPool1d, MaxPool2d,
 };
-pub use rnn::{Recurrent, RecurrentRun, RecurrentState};
+pub use rnn::{GateOrder, Recurrent, RecurrentRun, RecurrentState};
 pub use summary::{Line, Summary};
 pub use tape::{Declared, Places, Recorded, Slots, Tape, Value};

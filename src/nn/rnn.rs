@@ -6,6 +6,30 @@ use super::{Init, Tape, Value};
 use crate::error::{Error, range};
 use crate::op::{Cell, RecurrenceSizes};
 
+/// In which order the gates of a cell lie in its weights and biases, one below the other.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum GateOrder {
+    /// PyTorch's: i, f, g, o of an LSTM, and r, z, n of a GRU.
+    #[default]
+    Torch,
+    /// Keras': i, f, c, o of an LSTM, where c is PyTorch's g, and z, r, h of a GRU (with `reset_after`), where h is PyTorch's n. Keras has
+    /// the transposed matrices.
+    Keras,
+    /// That of ONNX: i, o, f, c of an LSTM, and z, r, h of a GRU (with `linear_before_reset`).
+    Onnx,
+}
+
+impl GateOrder {
+    /// Where each gate of PyTorch's order lies; nothing where the orders are the same.
+    fn places(self, cell: Cell) -> Option<&'static [usize]> {
+        match (self, cell) {
+            (Self::Onnx, Cell::Lstm) => Some(&[0, 2, 3, 1]),
+            (Self::Keras | Self::Onnx, Cell::Gru) => Some(&[1, 0, 2]),
+            _ => None,
+        }
+    }
+}
+
 /// A recurrent network over samples × steps × inputs: PyTorch's `RNN`, `LSTM` and `GRU` with `batch_first`, with their parameters
 /// (`weight_ih_l0`, `weight_hh_l0`, `bias_ih_l0`, `bias_hh_l0`, `…_l1`, `…_reverse`), order of gates and start values.
 ///
@@ -40,6 +64,8 @@ pub struct Recurrent {
     pub dropout: f64,
     /// Whether there are biases. Default true.
     pub bias: bool,
+    /// In which order the gates lie in weights and biases. Default PyTorch's.
+    pub order: GateOrder,
 }
 
 /// The state of a recurrent network between steps: layers × samples × hidden. With both directions there are two for each
@@ -65,7 +91,25 @@ pub struct RecurrentRun {
 impl Recurrent {
     /// One layer in one direction, with biases.
     pub fn new(cell: Cell, inputs: usize, hidden: usize) -> Self {
-        Self { cell, inputs, hidden, layers: 1, both_directions: false, dropout: 0.0, bias: true }
+        let order = GateOrder::Torch;
+        Self { cell, inputs, hidden, layers: 1, both_directions: false, dropout: 0.0, bias: true, order }
+    }
+
+    /// As [`Recurrent::new`], with gates in the order of Keras.
+    pub fn keras(cell: Cell, inputs: usize, hidden: usize) -> Self {
+        Self { order: GateOrder::Keras, ..Self::new(cell, inputs, hidden) }
+    }
+
+    /// As [`Recurrent::new`], with gates in the order of ONNX.
+    pub fn onnx(cell: Cell, inputs: usize, hidden: usize) -> Self {
+        Self { order: GateOrder::Onnx, ..Self::new(cell, inputs, hidden) }
+    }
+
+    /// The gates of a weight or a bias in PyTorch's order, in which they are computed.
+    fn ordered(&self, tape: &mut Tape, of: Value) -> Value {
+        let (Some(places), hidden) = (self.order.places(self.cell), self.hidden) else { return of };
+        let gates: Vec<Value> = places.iter().map(|gate| of.slice(0, gate * hidden..(gate + 1) * hidden)).collect();
+        tape.concatenate(&gates.iter().collect::<Vec<_>>(), 0)
     }
 
     /// Records the network on samples × steps × inputs, from a state, or from zeros. Samples may end before the last step: `lengths` has
@@ -179,7 +223,10 @@ impl Recurrent {
         let rows = self.cell.gates() * hidden;
         let suffix = format!("l{layer}{}", if backward { "_reverse" } else { "" });
         let init = Init::Uniform((hidden as f64).sqrt().recip());
-        let mut parameter = |name: &str, shape: &[usize]| tape.parameter(&format!("{name}_{suffix}"), shape, init.clone());
+        let mut parameter = |name: &str, shape: &[usize]| {
+            let parameter = tape.parameter(&format!("{name}_{suffix}"), shape, init.clone());
+            self.ordered(tape, parameter)
+        };
         let [of_x, weight] = [("weight_ih", width), ("weight_hh", hidden)].map(|(name, width)| parameter(name, &[rows, width]));
         let biases = self.bias.then(|| ["bias_ih", "bias_hh"].map(|name| parameter(name, &[rows])));
         let from_inputs = x.matmul(&of_x.transpose());

@@ -10,8 +10,8 @@ use serde_json::Value as Json;
 use thalweg::cpu::Cpu;
 use thalweg::nn::{
     AdaptiveAvgPool1d, AdaptiveAvgPool2d, AdaptiveMaxPool1d, AdaptiveMaxPool2d, AvgPool1d, AvgPool2d, BatchNorm1d, BatchNorm2d,
-    ChannelDropout, Conv1d, Conv2d, ConvTranspose1d, ConvTranspose2d, Flatten, GroupNorm, Init, InstanceNorm, Linear,
-    MaxPool1d, MaxPool2d, Model, Nonlinearity, Padding, Sequential, Tape, Upsample,
+    BilinearUpsample, ChannelDropout, Conv1d, Conv2d, ConvTranspose1d, ConvTranspose2d, Flatten, GroupNorm, Init, InstanceNorm,
+    Linear, MaxPool1d, MaxPool2d, Model, Nonlinearity, Padding, Sequential, Tape, Upsample,
 };
 use thalweg::op::{Conv, ConvPart, ConvSizes, Expr};
 use thalweg::plan::{Blueprint, Engine, Layout, Operation, Plan, PlanId, Program, View};
@@ -325,6 +325,40 @@ fn sums_of_a_large_weight_take_little_memory() {
     program.run(PlanId::FIRST, 1).expect("a run");
     let right = (0..18).sum::<usize>() as f32 * 2_079.0;
     assert!(program.read(w, 0).expect("w").iter().all(|&sum| sum == right));
+}
+
+/// Every element by its formula: the two nearest lines and columns, by their distances. Its gradient is that of differences.
+#[test]
+fn elements_in_between_are_weighed_by_their_distances() {
+    for (lines, columns, scale) in [(3, 4, [2, 3]), (1, 5, [4, 1]), (2, 1, [1, 2]), (4, 3, [3, 5])] {
+        let pixels = doubles(7, 2 * lines * columns);
+        let x = Input::Floats(vec![1, 2, lines, columns], pixels.clone());
+        let mut taped = record(1, Tape::training(), &[x], true, |tape, x| {
+            let y = BilinearUpsample { scale }.forward(tape, &x[0]);
+            vec![weighted(&y, tape), y]
+        })
+        .expect("a recording");
+        let found = taped.run(&Cpu::<f64>::default(), 0, 1).swap_remove(0).outputs.swap_remove(1);
+        let near = |at: usize, scale: usize, len: usize| {
+            let place = ((at as f64 + 0.5) / scale as f64 - 0.5).clamp(0.0, (len - 1) as f64);
+            let low = place.floor() as usize;
+            [(low, 1.0 - place.fract()), ((low + 1).min(len - 1), place.fract())]
+        };
+        let [tall, wide] = [lines * scale[0], columns * scale[1]];
+        assert_eq!(found.len(), 2 * tall * wide);
+        for (at, found) in found.iter().enumerate() {
+            let (plane, line, column) = (at / (tall * wide), at / wide % tall, at % wide);
+            let of_lines = near(line, scale[0], lines);
+            let of_columns = near(column, scale[1], columns);
+            let right: f64 = of_lines
+                .iter()
+                .flat_map(|(l, a)| of_columns.iter().map(move |(c, b)| (l, c, a * b)))
+                .map(|(l, c, weight)| weight * pixels[(plane * lines + l) * columns + c])
+                .sum();
+            assert!((found - right).abs() < 1e-14, "{lines} × {columns} by {scale:?} at {at}: {found}, not {right}");
+        }
+        check_gradients("bilinear", &mut taped, 1e-6);
+    }
 }
 
 /// PyTorch's start values: uniform between ±1/√(number of weights in the sum of an output); for a transposed convolution,

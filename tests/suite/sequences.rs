@@ -169,6 +169,51 @@ fn dropout_lies_between_layers_alone_and_is_the_same_on_all_engines() {
     }
 }
 
+/// Weights in another order of gates are the same network, and their gradients lie in that order.
+#[test]
+fn gates_may_lie_in_the_order_of_keras_or_onnx() {
+    // Where PyTorch's gates lie: i, f, g, o, and r, z, n.
+    let cases: [(fn(Cell, usize, usize) -> Recurrent, Cell, &[usize]); 5] = [
+        (Recurrent::keras, Cell::Lstm, &[0, 1, 2, 3]),
+        (Recurrent::onnx, Cell::Lstm, &[0, 2, 3, 1]),
+        (Recurrent::keras, Cell::Gru, &[1, 0, 2]),
+        (Recurrent::onnx, Cell::Gru, &[1, 0, 2]),
+        (Recurrent::keras, Cell::Tanh, &[0]),
+    ];
+    let (inputs, hidden) = (3, 4);
+    let names = ["weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0"];
+    for (of, cell, places) in cases {
+        let lens = [inputs, hidden, 1, 1].map(|width| places.len() * hidden * width);
+        let values: Vec<Vec<f64>> = lens.iter().enumerate().map(|(seed, &len)| doubles(seed as u64, len)).collect();
+        let run = |network: &Recurrent, values: &[Vec<f64>]| {
+            let x = Input::Floats(vec![2, 5, inputs], doubles(9, 30));
+            let mut taped = record(1, Tape::training(), &[x], true, |tape, x| {
+                let outputs = network.forward(tape, &x[0]);
+                vec![weighted(&outputs, tape), outputs]
+            })
+            .expect("a recording");
+            names.iter().zip(values).for_each(|(name, values)| taped.set(name, values));
+            taped.run(&Cpu::<f64>::default(), 0, 1).swap_remove(0)
+        };
+        // From PyTorch's order to the other.
+        let moved = |values: &[f64]| {
+            let block = values.len() / places.len();
+            let mut moved = vec![0.0; values.len()];
+            for (gate, &place) in places.iter().enumerate() {
+                moved[place * block..][..block].copy_from_slice(&values[gate * block..][..block]);
+            }
+            moved
+        };
+        let right = run(&Recurrent::new(cell, inputs, hidden), &values);
+        let others: Vec<Vec<f64>> = values.iter().map(|values| moved(values)).collect();
+        let found = run(&of(cell, inputs, hidden), &others);
+        assert_eq!(found.outputs, right.outputs, "{cell:?}");
+        for ((name, found), (_, right)) in found.grads.iter().zip(&right.grads) {
+            assert_eq!(found, &moved(right), "{cell:?}: {name}");
+        }
+    }
+}
+
 /// The products of all inputs, and those of the gradients by weights, are made once, however many steps there are.
 #[test]
 fn a_step_is_one_kernel_and_its_gradient_another() {
