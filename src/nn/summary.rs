@@ -96,6 +96,8 @@ fn recorded(
     let (arena, buffers) = (tape.arena()?, tape.buffers()?);
     let [params, grads] = ["params", "grads"].map(|name| layout.arena(name, &arena));
     let of_buffers: BufferId = layout.arena("buffers", &buffers);
+    let shared = tape.shared()?;
+    let of_shared = layout.shared_floats("shared parameters", shared.len());
     let [key, out] = [("key", 2), ("output", output.len())];
     let key = layout.indices(key.0, key.1);
     let out = layout.floats(out.0, out.1);
@@ -103,6 +105,7 @@ fn recorded(
         params: (&arena, params),
         grads: backward.then_some(grads),
         buffers: Some((&buffers, of_buffers)),
+        shared: (!shared.tensors().is_empty()).then_some((&shared, of_shared)),
         key: Some(layout.whole(key)),
     };
     let out = layout.whole(out);

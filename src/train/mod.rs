@@ -101,6 +101,8 @@ pub struct Trainer<P> {
     statistics: Statistics,
     /// Rows in all batches of an epoch together.
     taken: usize,
+    /// The parameters that lanes share, and where they lie.
+    base: Option<(Arena, BufferId)>,
     /// Complete epochs, and steps made in the one after them.
     epoch: u64,
     step: usize,
@@ -408,6 +410,34 @@ impl<P: Program> Trainer<P> {
             best as u32
         };
         Ok(logits.chunks_exact(self.predictor.outputs.max(1)).map(largest).collect())
+    }
+
+    /// A parameter that all lanes share ([`SharedBase`](crate::nn::SharedBase)). It starts from the first lane's seed and never changes; it
+    /// is no part of states and weights.
+    ///
+    /// # Errors
+    /// A name that no shared parameter has, or those of the engine.
+    pub fn shared(&mut self, name: &str) -> Result<Vec<P::Float>> {
+        let (id, range) = self.shared_place(name)?;
+        self.optimizer.program_mut().read_range(id, 0, range)
+    }
+
+    /// Sets a parameter that all lanes share, such as to the weights of a model that was trained before.
+    ///
+    /// # Errors
+    /// As for [`Trainer::shared`], and [`Error::Shape`] for another number of elements.
+    pub fn set_shared(&mut self, name: &str, values: &[P::Float]) -> Result<()> {
+        let (id, range) = self.shared_place(name)?;
+        if values.len() != range.len() {
+            return Err(Error::shape(format!("shared parameter '{name}'"), format!("{} elements", range.len()), values.len()));
+        }
+        self.optimizer.program_mut().write(id, 0, range.start, values)
+    }
+
+    fn shared_place(&self, name: &str) -> Result<(BufferId, std::ops::Range<usize>)> {
+        let Some((arena, id)) = &self.base else { return Err(Error::unknown("shared parameter", name, &[])) };
+        let tensor = arena.tensor(name)?;
+        Ok((*id, tensor.offset..tensor.offset + tensor.len()))
     }
 
     /// Computes the parameters to evaluate with, where they are not those at which gradients are taken.

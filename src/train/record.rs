@@ -39,12 +39,20 @@ pub(super) fn record<E: Engine>(engine: &E, settled: &Settled) -> Result<Trainer
     let params = blueprint.arena("params", &arena, Role::Params);
     let grads = blueprint.arena("grads", &arena, Role::Grads);
     let statistics = blueprint.arena("statistics", &buffers, Role::State);
+    // The base of adapters, which is nobody's state: it never changes.
+    let base = probe.tape.shared()?;
+    let of_base = (!base.tensors().is_empty()).then(|| blueprint.layout_mut().shared_floats("shared parameters", base.len()));
     let keys = blueprint.indices("keys", 2, Role::State);
     let words = blueprint.indices("key of the step", 2, Role::Scratch);
     let stepper = recipe.record(&mut blueprint, &arena, params, grads)?;
     let of = |buffer, len| View { buffer, offset: 0, len };
-    let places =
-        Places { params: (&arena, params), grads: Some(grads), buffers: Some((&buffers, statistics)), key: Some(of(words, 2)) };
+    let places = Places {
+        params: (&arena, params),
+        grads: Some(grads),
+        buffers: Some((&buffers, statistics)),
+        shared: of_base.map(|id| (&base, id)),
+        key: Some(of(words, 2)),
+    };
     let scale = View { buffer: stepper.scalars(), offset: Scalar::LossScale as usize, len: 1 };
     let scale = recipe.scales_loss().then_some(scale);
     // Samples read the loss here. With weights it is not the mean of its terms.
@@ -93,6 +101,9 @@ pub(super) fn record<E: Engine>(engine: &E, settled: &Settled) -> Result<Trainer
         scaling.map_or(Ok(()), |scaling| scaling.upload(program, scalers))?;
     }
     let floats = |values: Vec<f64>| values.into_iter().map(<E::Float as Real>::of).collect::<Vec<_>>();
+    if let (Some(id), Some(first)) = (of_base, own.first()) {
+        program.write(id, 0, 0, &floats(probe.tape.initial_shared(lanes::key(first.seed))?))?;
+    }
     let start = probe.tape.initial_buffers()?;
     let mut known: Option<(u64, Vec<E::Float>)> = None;
     for (lane, of) in own.iter().enumerate() {
@@ -123,6 +134,7 @@ pub(super) fn record<E: Engine>(engine: &E, settled: &Settled) -> Result<Trainer
         validation: held,
         predictor,
         statistics: Statistics { arena: buffers, id: statistics, keys },
+        base: of_base.map(|id| (base, id)),
         epoch: 0,
         step: 0,
         steps: 0,

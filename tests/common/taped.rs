@@ -87,7 +87,13 @@ pub fn record(
         grads.iter().map(|grad| grad.as_ref().map(|grad| layout.floats("gradient", grad.len()))).collect();
     grads.iter().zip(&of_inputs).for_each(|(grad, id)| wanted.extend(grad.as_ref().zip(*id)));
     let views: Vec<(&Value, View)> = wanted.iter().map(|(value, id)| (*value, layout.whole(*id))).collect();
-    let places = Places { params: (&arena, ids[0]), grads: Some(ids[1]), buffers: Some((&buffers, ids[2])), key: Some(out) };
+    let places = Places {
+        params: (&arena, ids[0]),
+        grads: Some(ids[1]),
+        buffers: Some((&buffers, ids[2])),
+        shared: None,
+        key: Some(out),
+    };
     let recorded = tape.record(&mut layout, &mut plan, &places, &mut Slots::default(), &views)?;
     let (initial, initial_buffers) = (tape.initial([1, 2])?, tape.initial_buffers()?);
     Ok(Taped {

@@ -69,8 +69,13 @@ fn train<E: Engine>(engine: &E, rates: &[f64], steps: usize) -> Vec<End> {
     let counts = blueprint.buffer("counts").expect("counters");
     let step = thalweg::plan::View { buffer: counts, offset: 0, len: 1 };
 
-    let places =
-        Places { params: (&arena, params), grads: Some(grads), buffers: Some((&buffers, statistics)), key: Some(words_view) };
+    let places = Places {
+        params: (&arena, params),
+        grads: Some(grads),
+        buffers: Some((&buffers, statistics)),
+        shared: None,
+        key: Some(words_view),
+    };
     let (mut plan, mut slots) = (Plan::default(), Slots::default());
     plan.operate(StepKey { key: key_view, step, micro: None, out: words_view });
     tape.record(blueprint.layout_mut(), &mut plan, &places, &mut slots, &[(&loss, loss_view)]).expect("a recording");

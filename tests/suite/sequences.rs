@@ -7,9 +7,13 @@ use crate::common::numbers::doubles;
 use crate::common::taped::{BY_DIFFERENCES, Input, Taped, check_gradients, record};
 use serde_json::Value as Json;
 use thalweg::cpu::Cpu;
+use thalweg::data::Dataset;
 use thalweg::nn::{
-    Attention, Cell, Linear, LowRank, Model, Nonlinearity, Positions, Recurrent, RecurrentState, Tape, TransformerBlock, Value,
+    Attention, Cell, Linear, LowRank, Model, Nonlinearity, Places, Positions, Recurrent, RecurrentState, SharedBase, Slots,
+    Tape, TransformerBlock, Value,
 };
+use thalweg::plan::{Blueprint, Engine, Layout, Plan, PlanId, Program, Scope};
+use thalweg::{AdamW, Recipe, Trainer};
 
 /// A recurrent network of the goldens by name.
 fn network(name: &str) -> Option<Recurrent> {
@@ -229,6 +233,92 @@ fn a_step_is_one_kernel_and_its_gradient_another() {
         let (four, five) = (kernels(4), kernels(5));
         assert_eq!(five - four, 2, "{cell:?}: one forward and one back for each further step");
     }
+}
+
+/// 16 adapters over one base: each lane has the bits of an adapter with a base of its own, and the base is in memory once.
+#[test]
+fn adapters_share_the_memory_of_their_base() {
+    let (lanes, inputs, outputs) = (16, 40, 30);
+    let adapter = LowRank { base: Linear::new(inputs, outputs), rank: 2, alpha: 4.0 };
+    let (weight, bias, pixels) = (doubles(1, inputs * outputs), doubles(2, outputs), doubles(3, 5 * inputs));
+    let narrow: Vec<[Vec<f64>; 2]> =
+        (0..lanes).map(|lane| [doubles(10 + lane as u64, 2 * inputs), doubles(90 + lane as u64, 2 * outputs)]).collect();
+    // Outputs and gradients of each lane, and the elements of all buffers together.
+    let run = |engine: &engines::AnyEngine, lanes: &[[Vec<f64>; 2]], shared: bool| {
+        let (mut layout, mut plan, mut tape) = (Layout::new(lanes.len()), Plan::default(), Tape::training());
+        let x = layout.shared_floats("x", pixels.len());
+        let given = tape.input(layout.whole(x), &[5, inputs]);
+        let model: &dyn Model = if shared { &SharedBase(adapter.clone()) } else { &adapter };
+        let y = model.forward(&mut tape, &given);
+        let loss = y.square().sum(&[]);
+        tape.backward(&loss);
+        let (arena, base) = (tape.arena().expect("parameters"), tape.shared().expect("a base"));
+        let [params, grads] = ["params", "grads"].map(|name| layout.arena(name, &arena));
+        let of_base = layout.shared_floats("base", base.len());
+        let out = layout.floats("y", y.len());
+        let places = Places { shared: shared.then_some((&base, of_base)), ..Places::new(&arena, params, Some(grads)) };
+        let wanted = [(&y, layout.whole(out))];
+        tape.record(&mut layout, &mut plan, &places, &mut Slots::default(), &wanted).expect("a recording");
+        let elements: usize =
+            layout.buffers().iter().map(|buffer| buffer.len * if buffer.scope == Scope::Lane { lanes.len() } else { 1 }).sum();
+        let mut program = engine.load(&Blueprint::of(&layout, &[plan])).expect("a program");
+        let singles = |values: &[f64]| values.iter().map(|x| *x as f32).collect::<Vec<f32>>();
+        program.write(x, 0, 0, &singles(&pixels)).expect("x");
+        for (lane, [a, b]) in lanes.iter().enumerate() {
+            for (name, values) in [("lora_A.weight", a), ("lora_B.weight", b), ("weight", &weight), ("bias", &bias)] {
+                let (id, lane, arena) = match arena.tensor(name) {
+                    Ok(_) => (params, lane, &arena),
+                    Err(_) => (of_base, 0, &base),
+                };
+                let offset = arena.tensor(name).expect("a tensor").offset;
+                program.write(id, lane, offset, &singles(values)).expect("a parameter");
+            }
+        }
+        program.run(PlanId::FIRST, 1).expect("a run");
+        let of_lane = |lane: usize, name: &str, grads: &[f32]| {
+            let tensor = arena.tensor(name).unwrap_or_else(|error| panic!("{lane}: {error}"));
+            grads[tensor.offset..][..tensor.len()].to_vec()
+        };
+        let results: Vec<[Vec<f32>; 3]> = (0..lanes.len())
+            .map(|lane| {
+                let (y, grads) = (program.read(out, lane).expect("y"), program.read(grads, lane).expect("gradients"));
+                [y, of_lane(lane, "lora_A.weight", &grads), of_lane(lane, "lora_B.weight", &grads)]
+            })
+            .collect();
+        (results, elements)
+    };
+    for engine in [engines::cpu(), engines::gpu()] {
+        let (found, elements) = run(&engine, &narrow, true);
+        let (own, of_own) = run(&engine, &narrow, false);
+        assert_eq!(found, own, "{}", engine.name);
+        let (alone, _) = run(&engine, &narrow[7..8], true);
+        assert_eq!(found[7], alone[0], "{}", engine.name);
+        // Parameters and gradients of bases of their own; one base instead.
+        let base = 1_216 + 64;
+        assert_eq!(elements + (2 * lanes - 1) * base, of_own, "{}", engine.name);
+    }
+}
+
+/// A trainer's lanes have one base, which may be another model's, and which no step changes.
+#[test]
+fn a_trainer_keeps_its_shared_base() {
+    let model = SharedBase(LowRank { base: Linear::new(3, 2), rank: 1, alpha: 1.0 });
+    let data = Dataset::new((0..30).map(|i| (i % 7) as f32).collect(), 3, (0..10).map(|i| i % 2).collect()).expect("data");
+    let recipe = Recipe::new(AdamW { lr: 0.1, ..Default::default() });
+    let trainer = Trainer::builder(&model, recipe).train(&data).batch(5).seeds(&[1, 2, 3]).build(&Cpu::<f64>::default());
+    let mut trainer = trainer.expect("a trainer");
+    assert!(trainer.shared("weight").expect("a base").iter().any(|x| *x != 0.0));
+    let weight = [0.5, -1.0, 2.0, 0.25, 1.5, -0.75];
+    trainer.set_shared("weight", &weight).expect("a base");
+    let before = trainer.whole_epoch().expect("an epoch");
+    let after = trainer.whole_epoch().expect("an epoch");
+    assert!(before.iter().zip(&after).all(|(before, after)| before.loss != after.loss));
+    assert_eq!(trainer.shared("weight").expect("a base"), weight);
+    assert_eq!(
+        trainer.set_shared("weight", &[1.0]).unwrap_err().to_string(),
+        "shared parameter 'weight': 1 found, 6 elements expected"
+    );
+    assert!(trainer.shared("lora_A.weight").is_err());
 }
 
 #[test]

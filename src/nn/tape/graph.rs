@@ -19,6 +19,8 @@ pub(in crate::nn) struct Graph {
     pub(super) nodes: Vec<Node>,
     pub(super) params: Vec<Declared>,
     pub(super) buffers: Vec<Declared>,
+    /// Frozen parameters that all lanes share.
+    pub(super) shared: Vec<Declared>,
     /// Which parameters get no gradient.
     pub(super) frozen: Option<Rc<Names>>,
     /// Buffers' tensors and what they become.
@@ -64,6 +66,7 @@ pub(super) enum Maker {
     Node(usize, usize),
     Param(usize),
     Buffer(usize),
+    Shared(usize),
     Given(Source),
     /// The sum of coordinates times strides.
     Place,

@@ -161,12 +161,12 @@ impl Tape {
     /// A parameter of the current layer. Asking again for the same name returns the same parameter, by which layers share
     /// weights.
     pub fn parameter(&mut self, name: &str, shape: &[usize], init: Init) -> Value {
-        self.declared(name, shape, init, true)
+        self.declared(name, shape, init, Kind::Param)
     }
 
     /// A parameter that gets no gradient, whatever [`Tape::freeze`] picks, such as the base of an adapter.
     pub fn constant_parameter(&mut self, name: &str, shape: &[usize], init: Init) -> Value {
-        let value = self.declared(name, shape, init, true);
+        let value = self.declared(name, shape, init, Kind::Param);
         let mut graph = self.graph.borrow_mut();
         graph.tensors[value.look.tensor].trained = false;
         if let Some(param) = graph.params.iter_mut().find(|param| param.tensor == value.look.tensor) {
@@ -190,16 +190,21 @@ impl Tape {
         }
     }
 
-    /// Numbers of a layer that are not trained, such as running statistics.
-    pub fn buffer(&mut self, name: &str, shape: &[usize], init: Init) -> Value {
-        self.declared(name, shape, init, false)
+    /// A parameter that gets no gradient and that all lanes share: the base of adapters, which then takes the memory of one lane. It is none
+    /// of [`Tape::parameters`], but of [`Tape::shared`], and lies where [`Places::shared`] says.
+    pub fn shared_parameter(&mut self, name: &str, shape: &[usize], init: Init) -> Value {
+        self.declared(name, shape, init, Kind::Shared)
     }
 
-    fn declared(&mut self, name: &str, shape: &[usize], init: Init, trained: bool) -> Value {
+    /// Numbers of a layer that are not trained, such as running statistics.
+    pub fn buffer(&mut self, name: &str, shape: &[usize], init: Init) -> Value {
+        self.declared(name, shape, init, Kind::Buffer)
+    }
+
+    fn declared(&mut self, name: &str, shape: &[usize], init: Init, kind: Kind) -> Value {
         let mut graph = self.graph.borrow_mut();
         let name = graph.scope.iter().map(String::as_str).chain([name]).collect::<Vec<_>>().join(".");
-        let all = if trained { &graph.params } else { &graph.buffers };
-        if let Some(known) = all.iter().find(|known| known.name == name) {
+        if let Some(known) = graph.declared(kind).iter().find(|known| known.name == name) {
             let (tensor, found) = (known.tensor, known.shape.clone());
             drop(graph);
             return if found == shape {
@@ -208,16 +213,15 @@ impl Tape {
                 self.fail(Error::shape(name, format!("{found:?}"), format!("{shape:?}")))
             };
         }
-        let frozen = !trained || graph.frozen.as_ref().is_some_and(|frozen| frozen(&name));
-        let all = if trained { &graph.params } else { &graph.buffers };
-        let maker = if trained { Maker::Param(all.len()) } else { Maker::Buffer(all.len()) };
+        let frozen = kind != Kind::Param || graph.frozen.as_ref().is_some_and(|frozen| frozen(&name));
+        let index = graph.declared(kind).len();
+        let maker = match kind {
+            Kind::Param => Maker::Param(index),
+            Kind::Buffer => Maker::Buffer(index),
+            Kind::Shared => Maker::Shared(index),
+        };
         let tensor = graph.tensor(Tensor::new(shape.iter().product(), maker, !frozen));
-        let declared = Declared { name, shape: shape.to_vec(), init, tensor, skip: None, frozen };
-        if trained {
-            graph.params.push(declared)
-        } else {
-            graph.buffers.push(declared)
-        }
+        graph.declared(kind).push(Declared { name, shape: shape.to_vec(), init, tensor, skip: None, frozen });
         drop(graph);
         self.value(Look::whole(tensor, shape))
     }
@@ -299,6 +303,23 @@ impl Tape {
         arena_of(&self.graph.borrow().buffers)
     }
 
+    /// The parameters that lanes share, laid out as others are.
+    ///
+    /// # Errors
+    /// The first mistake of the recording.
+    pub fn shared(&self) -> Result<Arena> {
+        self.check()?;
+        arena_of(&self.graph.borrow().shared)
+    }
+
+    /// Start values of the parameters that lanes share, laid out as [`Tape::shared`], by a key.
+    ///
+    /// # Errors
+    /// As for [`Tape::initial`].
+    pub fn initial_shared(&self, key: [u32; 2]) -> Result<Vec<f64>> {
+        initial_of(&self.shared()?, &self.graph.borrow().shared, key)
+    }
+
     /// The parameters, with shapes and start values.
     pub fn parameters(&self) -> Vec<Declared> {
         self.graph.borrow().params.clone()
@@ -332,6 +353,24 @@ impl Tape {
     /// Keeps a mistake, and returns a value to go on with.
     pub fn fail(&mut self, error: Error) -> Value {
         Value { graph: Rc::clone(&self.graph), look: graph::failed(&self.graph, error) }
+    }
+}
+
+/// What a declaration is for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Param,
+    Buffer,
+    Shared,
+}
+
+impl Graph {
+    fn declared(&mut self, kind: Kind) -> &mut Vec<Declared> {
+        match kind {
+            Kind::Param => &mut self.params,
+            Kind::Buffer => &mut self.buffers,
+            Kind::Shared => &mut self.shared,
+        }
     }
 }
 

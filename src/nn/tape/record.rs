@@ -17,6 +17,8 @@ pub struct Places<'a> {
     pub grads: Option<BufferId>,
     /// [`Tape::buffers`], and the buffer laid out by it.
     pub buffers: Option<(&'a Arena, BufferId)>,
+    /// [`Tape::shared`], and the buffer laid out by it, which all lanes share.
+    pub shared: Option<(&'a Arena, BufferId)>,
     /// The key of a step's random numbers: two indices, from a [`StepKey`](crate::op::StepKey).
     pub key: Option<View>,
 }
@@ -24,7 +26,7 @@ pub struct Places<'a> {
 impl<'a> Places<'a> {
     /// Without untrained buffers and random numbers.
     pub fn new(arena: &'a Arena, params: BufferId, grads: Option<BufferId>) -> Self {
-        Self { params: (arena, params), grads, buffers: None, key: None }
+        Self { params: (arena, params), grads, buffers: None, shared: None, key: None }
     }
 }
 
@@ -102,6 +104,7 @@ impl Graph {
             nodes: self.nodes.clone(),
             params: self.params.clone(),
             buffers: self.buffers.clone(),
+            shared: self.shared.clone(),
             assigned: self.assigned.clone(),
             gradients: self.gradients.clone(),
             ..Self::default()
@@ -111,7 +114,10 @@ impl Graph {
     /// A look at elements that lie in order, by a copy where they do not.
     fn in_order(&mut self, look: &Look) -> Look {
         if look.is_contiguous()
-            && matches!(self.tensors[look.tensor].maker, Maker::Node(..) | Maker::Param(_) | Maker::Buffer(_))
+            && matches!(
+                self.tensors[look.tensor].maker,
+                Maker::Node(..) | Maker::Param(_) | Maker::Buffer(_) | Maker::Shared(_)
+            )
         {
             return look.clone();
         }
@@ -356,6 +362,10 @@ impl Recorder<'_> {
             Maker::Buffer(index) => {
                 let (arena, buffer) = self.places.buffers.ok_or_else(|| missing("buffers"))?;
                 Ok(arena.tensor(&self.graph.buffers[index].name)?.view(buffer))
+            }
+            Maker::Shared(index) => {
+                let (arena, buffer) = self.places.shared.ok_or_else(|| missing("shared"))?;
+                Ok(arena.tensor(&self.graph.shared[index].name)?.view(buffer))
             }
             Maker::Given(Source::Floats(view) | Source::Indices(view)) => Ok(view),
             _ => Err(missing("a value in memory")),
