@@ -117,7 +117,18 @@ mod tests {
     /// Numbers of every size and sign, what lies between two neighbours, and what is not finite.
     fn values() -> Vec<f32> {
         let mut values: Vec<f32> = (0..20_000u32).map(|i| f32::from_bits(threefry([1, 2], [i, 0])[0])).collect();
-        values.extend([0.0, -0.0, 1.0, 1.00390625, 1.01171875, f32::INFINITY, -f32::INFINITY, f32::NAN, -f32::NAN, f32::MAX]);
+        values.extend([
+            0.0,
+            -0.0,
+            1.0,
+            1.0 + 1.0 / 256.0,
+            1.0 + 3.0 / 256.0,
+            f32::INFINITY,
+            -f32::INFINITY,
+            f32::NAN,
+            -f32::NAN,
+            f32::MAX,
+        ]);
         values.extend([0xffff_ffff, 0x7f80_0001].map(f32::from_bits));
         values
     }

@@ -328,7 +328,7 @@ impl ModelArgs {
     fn blocks(&self) -> Vec<Value> {
         let blocks = self.hidden();
         let width = blocks[0];
-        let heads = [4, 2, 1].into_iter().find(|heads| width % heads == 0).unwrap_or(1);
+        let heads = [4, 2, 1].into_iter().find(|heads| width.is_multiple_of(*heads)).unwrap_or(1);
         let mut layers = vec![json!({ "kind": "linear", "outputs": width }), json!({ "kind": "positions" })];
         let block = json!({
             "kind": "transformer_block",
