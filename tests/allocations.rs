@@ -17,7 +17,7 @@ use thalweg::gpu::{GpuOptions, Slice, SliceTensor};
 use thalweg::nn::{
     BatchNorm1d, Criterion, CrossEntropy, Dropout, Embedding, LayerNorm, Linear, Model, Nonlinearity, Sequential, Tape,
 };
-use thalweg::plan::{Arena, Engine, PlanId, Program};
+use thalweg::plan::{Arena, Engine, PlanId, Program, Storage};
 use thalweg::schedule::{Cosine, Exponential, Schedule};
 use thalweg::{Adam, Optimizer, Recipe, Result, wgpu};
 
@@ -203,19 +203,21 @@ fn a_step_on_the_cpu_allocates_nothing() -> Result<()> {
 #[test]
 fn a_step_on_several_threads_allocates_nothing() -> Result<()> {
     const LEN: usize = 150_000;
-    let mut optimizer =
-        Optimizer::new(&Cpu::<f32>::with_threads(4), Recipe::new(Adam::default()).clip_norm(1.0), &[("a", &[LEN])])?;
-    optimizer.set_grads("a", &numbers(1, LEN))?;
-    optimizer.steps(100)?;
-    let caught = allocations(|| {
-        (0..70).try_for_each(|step| {
-            if step % 20 == 0 {
-                std::thread::sleep(std::time::Duration::from_millis(10));
-            }
-            optimizer.step()
-        })
-    })?;
-    assert!(caught.is_empty(), "{} allocations, the first at\n{}", caught.len(), describe(&caught[0]));
+    for storage in [Storage::F32, Storage::Bf16] {
+        let recipe = Recipe::new(Adam::default()).clip_norm(1.0).state(storage);
+        let mut optimizer = Optimizer::new(&Cpu::<f32>::with_threads(4), recipe, &[("a", &[LEN])])?;
+        optimizer.set_grads("a", &numbers(1, LEN))?;
+        optimizer.steps(100)?;
+        let caught = allocations(|| {
+            (0..70).try_for_each(|step| {
+                if step % 20 == 0 {
+                    std::thread::sleep(std::time::Duration::from_millis(10));
+                }
+                optimizer.step()
+            })
+        })?;
+        assert!(caught.is_empty(), "{} allocations, the first at\n{}", caught.len(), describe(&caught[0]));
+    }
     Ok(())
 }
 

@@ -3,7 +3,8 @@
 //! Loops are structs, as in `rule/sweep.rs`: the compiler may turn a closure into a separate function, without vector
 //! instructions.
 
-use crate::random::threefry;
+use crate::plan::ALIGN;
+use crate::random::{scrambled, threefry};
 use crate::rule::{Real, Rounding};
 
 /// Elements that are converted at a time, at most.
@@ -14,7 +15,7 @@ pub(super) const PART: usize = 1_024;
 pub(super) struct Noise {
     /// The step's key, and the plane.
     pub key: [u32; 2],
-    /// The first element's place in the order of sums, a multiple of 4.
+    /// The first element's place in the order of sums, a multiple of [`ALIGN`].
     pub place: usize,
 }
 
@@ -76,21 +77,29 @@ impl<F: Real> pulp::WithSimd for Stochastic<'_, F> {
     #[inline(always)]
     fn with_simd<S: pulp::Simd>(self, _simd: S) {
         let Self { values, bits, noise: Noise { key, place } } = self;
-        // Each pair of words has the bits of four elements.
-        let mut words = [[0u32; 2]; PART / 4];
-        let (words, first) = (&mut words[..bits.len().div_ceil(4)], (place / 4) as u32);
-        for (i, words) in words.iter_mut().enumerate() {
-            *words = threefry(key, [first.wrapping_add(i as u32) & PLACES, 0]).map(u32::to_le);
+        let (mut seeds, first) = ([0; PART / ALIGN], (place / ALIGN) as u32);
+        for (i, seed) in seeds.iter_mut().enumerate() {
+            *seed = threefry(key, [first.wrapping_add(i as u32) & BLOCKS, 0])[0];
         }
-        let random: &[u16] = bytemuck::cast_slice(words);
+        // Each word has the bits of two elements.
+        let mut words = [[0u32; ALIGN / 2]; PART / ALIGN];
+        for (block, seed) in words.iter_mut().zip(seeds) {
+            for (i, word) in block.iter_mut().enumerate() {
+                *word = scrambled(seed.wrapping_add((i as u32).wrapping_mul(GOLDEN))).to_le();
+            }
+        }
+        let random: &[u16] = bytemuck::cast_slice(&words);
         for ((bits, &value), &random) in bits.iter_mut().zip(values).zip(random) {
             *bits = upper_half((value.as_f64() as f32).to_bits(), u32::from(u16::from_le(random)));
         }
     }
 }
 
-/// Kernels count elements in 32 bits, and so fours of them in 30.
-const PLACES: u32 = u32::MAX >> 2;
+/// Kernels count elements in 32 bits, and so blocks of them in 26.
+const BLOCKS: u32 = u32::MAX >> 6;
+
+/// What lies between the words of a block: 2³² over the golden ratio.
+const GOLDEN: u32 = 0x9e37_79b9;
 
 /// The upper half of a float's bits once something is added to the lower one; NaN stays NaN.
 #[inline(always)]
@@ -176,11 +185,11 @@ mod tests {
     fn random_rounding_depends_on_step_plane_and_place_alone() {
         let values = vec![1.003; 4_096];
         let whole = stored(&values, Rounding::Stochastic, NOISE);
-        for start in [4, 64, 1_000, 1_028] {
+        for start in [64, 960, 1_024, 1_088] {
             let rest = stored(&values[start..], Rounding::Stochastic, Noise { place: start, ..NOISE });
             assert_eq!(rest, whole[start..], "from {start} on");
         }
-        for other in [Noise { key: [8, 1], ..NOISE }, Noise { key: [7, 2], ..NOISE }, Noise { place: 4, ..NOISE }] {
+        for other in [Noise { key: [8, 1], ..NOISE }, Noise { key: [7, 2], ..NOISE }, Noise { place: 64, ..NOISE }] {
             assert_ne!(stored(&values, Rounding::Stochastic, other), whole, "{other:?}");
         }
     }

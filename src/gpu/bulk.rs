@@ -10,37 +10,84 @@ use std::ops::Range;
 /// Bytes that may be under way at a time: staging buffers are memory too.
 const UNDER_WAY: u64 = 1 << 28;
 
-/// A copy, and what it holds: each lane's elements, and their first byte in the copy.
-struct Started {
+/// A part of a device buffer that is wanted.
+struct Wanted {
     /// The place among the buffers that were asked for.
     place: usize,
+    /// What is in it: lanes, their elements, and the first byte of these.
     parts: Vec<(usize, Range<usize>, usize)>,
-    copy: Copy,
+    buffer: wgpu::Buffer,
+    at: u64,
+    size: u64,
+}
+
+impl Wanted {
+    fn start(&self, gpu: &Gpu) -> Result<Copy> {
+        Copy::of(gpu, &self.buffer, self.at, self.size)
+    }
+
+    /// Takes over what a copy has brought.
+    fn take(&self, gpu: &Gpu, copy: &Copy, found: &mut [Values<f32>]) -> Result<()> {
+        let found = &mut found[self.place];
+        copy.take(gpu, |bytes| {
+            self.parts.iter().for_each(|(lane, range, at)| fill(found, *lane, range.clone(), &bytes[*at..]));
+        })
+    }
 }
 
 /// Reads all lanes of buffers, each at least once declared in the layout.
 pub(super) fn read(gpu: &Gpu, layout: &Layout, memory: &Memory, ids: &[BufferId]) -> Result<Vec<Values<f32>>> {
-    let mut found = ids.iter().map(|&id| empty(layout.known(id)?, layout.lanes())).collect::<Result<Vec<_>>>()?;
-    let (mut started, mut bytes) = (Vec::new(), 0);
-    for (place, &id) in ids.iter().enumerate() {
-        start(gpu, layout, memory, id, &mut |parts, buffer, at, size| {
-            if bytes + size > UNDER_WAY {
-                finish(gpu, &mut started, &mut found)?;
-                bytes = 0;
-            }
-            bytes += size;
-            started.push(Started { place, parts, copy: Copy::of(gpu, buffer, at, size)? });
-            Ok(())
-        })?;
+    let (mut found, wanted) = all(gpu, layout, memory, ids)?;
+    for wanted in together(&wanted) {
+        let copies = wanted.iter().map(|wanted| wanted.start(gpu)).collect::<Result<Vec<_>>>()?;
+        for (wanted, copy) in wanted.iter().zip(copies) {
+            copy.wait(gpu)?;
+            wanted.take(gpu, &copy, &mut found)?;
+        }
     }
-    finish(gpu, &mut started, &mut found)?;
     Ok(found)
 }
 
-/// What is in a part of a device buffer: its lanes' elements, the buffer, first byte and bytes.
-type Start<'a> = dyn FnMut(Vec<(usize, Range<usize>, usize)>, &wgpu::Buffer, u64, u64) -> Result<()> + 'a;
+/// [`read`] without blocking a browser.
+pub(super) async fn read_async(gpu: &Gpu, layout: &Layout, memory: &Memory, ids: &[BufferId]) -> Result<Vec<Values<f32>>> {
+    let (mut found, wanted) = all(gpu, layout, memory, ids)?;
+    for wanted in together(&wanted) {
+        let copies = wanted.iter().map(|wanted| wanted.start(gpu)).collect::<Result<Vec<_>>>()?;
+        for (wanted, copy) in wanted.iter().zip(copies) {
+            copy.arrive(gpu).await?;
+            wanted.take(gpu, &copy, &mut found)?;
+        }
+    }
+    Ok(found)
+}
 
-fn start(gpu: &Gpu, layout: &Layout, memory: &Memory, id: BufferId, start: &mut Start) -> Result<()> {
+/// Runs of parts that may be under way at a time: at least one, and no more bytes than that.
+fn together(wanted: &[Wanted]) -> impl Iterator<Item = &[Wanted]> {
+    let mut rest = wanted;
+    std::iter::from_fn(move || {
+        let mut bytes = 0;
+        let fits = |wanted: &&Wanted| {
+            bytes += wanted.size;
+            bytes <= UNDER_WAY
+        };
+        let count = rest.iter().take_while(fits).count().max(1).min(rest.len());
+        let (now, later) = rest.split_at(count);
+        rest = later;
+        (!now.is_empty()).then_some(now)
+    })
+}
+
+/// Room for the values of buffers, and the parts that will fill it.
+fn all(gpu: &Gpu, layout: &Layout, memory: &Memory, ids: &[BufferId]) -> Result<(Vec<Values<f32>>, Vec<Wanted>)> {
+    let found = ids.iter().map(|&id| empty(layout.known(id)?, layout.lanes())).collect::<Result<Vec<_>>>()?;
+    let mut wanted = Vec::new();
+    for (place, &id) in ids.iter().enumerate() {
+        parts(gpu, layout, memory, (place, id), &mut wanted)?;
+    }
+    Ok((found, wanted))
+}
+
+fn parts(gpu: &Gpu, layout: &Layout, memory: &Memory, (place, id): (usize, BufferId), wanted: &mut Vec<Wanted>) -> Result<()> {
     let (declared, allocation) = (layout.declared(id), memory.get(id));
     let bytes = declared.kind.bytes();
     // The caller's slices may lie anywhere.
@@ -48,27 +95,20 @@ fn start(gpu: &Gpu, layout: &Layout, memory: &Memory, id: BufferId, start: &mut 
         return (0..layout.lanes()).try_for_each(|lane| {
             memory.each_piece(id, lane, 0, declared.len, |piece| {
                 piece.check_usage(wgpu::BufferUsages::COPY_SRC)?;
-                let size = (piece.range.len() * bytes) as u64;
-                start(vec![(lane, piece.range.clone(), 0)], piece.buffer, piece.at, size)
+                let (parts, size) = (vec![(lane, piece.range.clone(), 0)], (piece.range.len() * bytes) as u64);
+                wanted.push(Wanted { place, parts, buffer: piece.buffer.clone(), at: piece.at, size });
+                Ok(())
             })
         });
     }
     gpu.alive()?;
-    allocation.segments.iter().try_for_each(|segment| {
+    wanted.extend(allocation.segments.iter().map(|segment| {
         let elements = segment.start..declared.len.min(segment.start + segment.len);
         let lanes = segment.lane..segment.lane + segment.lanes;
         let parts = lanes.map(|lane| (lane, elements.clone(), bytes * segment.index_of(lane, segment.start)));
-        start(parts.filter(|(_, elements, _)| !elements.is_empty()).collect(), &segment.buffer, 0, segment.buffer.size())
-    })
-}
-
-fn finish(gpu: &Gpu, started: &mut Vec<Started>, found: &mut [Values<f32>]) -> Result<()> {
-    for Started { place, parts, copy } in started.drain(..) {
-        copy.wait(gpu)?;
-        copy.take(gpu, |bytes| {
-            parts.into_iter().for_each(|(lane, range, at)| fill(&mut found[place], lane, range, &bytes[at..]))
-        })?;
-    }
+        let parts = parts.filter(|(_, elements, _)| !elements.is_empty()).collect();
+        Wanted { place, parts, buffer: segment.buffer.clone(), at: 0, size: segment.buffer.size() }
+    }));
     Ok(())
 }
 

@@ -379,6 +379,15 @@ impl GpuProgram {
         self.read_some_async(buffer, lane, 0..self.layout.declared(buffer).len).await
     }
 
+    /// [`Program::read_all`] for programs that must not wait.
+    ///
+    /// # Errors
+    /// As for [`Program::read_all`].
+    pub async fn read_all_async(&self, buffers: &[BufferId]) -> Result<Vec<Values<f32>>> {
+        self.gpu.alive()?;
+        bulk::read_async(&self.gpu, &self.layout, &self.memory, buffers).await
+    }
+
     /// [`Program::settle`] for programs that must not wait.
     ///
     /// # Errors

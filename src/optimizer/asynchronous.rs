@@ -3,11 +3,13 @@
 //! Everything else of an optimizer waits only where the host does not know how far the device is: steps far ahead of it, `set_params` with
 //! an average, `set_all_params` with one, and `set_applied`. After [`Optimizer::catch_up_async`] none of them does.
 
+use super::planes::floats;
 use super::stepper::{Buffers, names, not_asked};
-use super::{Lane, Optimizer, Report, TensorReport};
+use super::{Lane, Optimizer, Report, State, TensorReport};
 use crate::error::Result;
 use crate::gpu::GpuProgram;
-use crate::plan::BufferId;
+use crate::plan::{BufferId, Values};
+use std::ops::Range;
 
 impl Lane<'_, GpuProgram> {
     /// [`Optimizer::params`] without a wait.
@@ -42,11 +44,8 @@ impl Lane<'_, GpuProgram> {
         match self.stack(tensor)? {
             Some((buffer, stack)) => stack.plane(self.program.read_async(buffer, self.lane).await?, plane),
             None => {
-                let id = self.stepper.plane(tensor, plane)?;
-                let Some(half) = self.stepper.recipe.state.half() else { return self.read_async(id, tensor).await };
-                let tensor = self.stepper.arena.tensor(tensor)?;
-                let bits = self.program.read_halves_async(id, self.lane).await?;
-                Ok(super::planes::floats(half, &bits[tensor.offset..][..tensor.len()]))
+                let (id, tensor) = (self.stepper.plane(tensor, plane)?, self.stepper.arena.tensor(tensor)?);
+                self.plane_async(id, tensor.offset..tensor.offset + tensor.len()).await
             }
         }
     }
@@ -85,6 +84,38 @@ impl Lane<'_, GpuProgram> {
         let counts = self.program.read_indices_async(self.stepper.buffers.counts, self.lane).await?;
         let scalars = self.program.read_async(self.stepper.buffers.scalars, self.lane).await?;
         Ok(Report::of(&counts, &scalars, &self.stepper.buffers.domains))
+    }
+
+    /// [`Optimizer::eval_params`] without a wait.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn eval_params_async(&self, tensor: &str) -> Result<Vec<f32>> {
+        let tensor = self.stepper.arena.tensor(tensor)?;
+        Ok(self.eval_arena_async().await?[tensor.offset..][..tensor.len()].to_vec())
+    }
+
+    /// [`Optimizer::eval_arena`] without a wait.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn eval_arena_async(&self) -> Result<Vec<f32>> {
+        let mut params = self.program.read_async(self.stepper.buffers.params, self.lane).await?;
+        let mut planes = Vec::new();
+        for id in self.stepper.planes() {
+            planes.push((id, self.plane_async(id, 0..params.len()).await?));
+        }
+        let counts = self.program.read_indices_async(self.stepper.buffers.counts, self.lane).await?;
+        self.stepper.eval_lane(self.lane, self.stepper.arena.tensors(), &mut params, &planes, &counts)?;
+        Ok(params)
+    }
+
+    /// A part of a plane, however it is kept.
+    async fn plane_async(&self, id: BufferId, range: Range<usize>) -> Result<Vec<f32>> {
+        match self.stepper.recipe.state.half() {
+            None => self.program.read_range_async(id, self.lane, range).await,
+            Some(half) => Ok(floats(half, &self.program.read_halves_async(id, self.lane).await?[range])),
+        }
     }
 
     async fn read_async(&self, buffer: BufferId, tensor: &str) -> Result<Vec<f32>> {
@@ -151,16 +182,49 @@ impl Optimizer<GpuProgram> {
         self.only("report_async")?.report_async().await
     }
 
+    /// [`Optimizer::eval_params`] without a wait.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn eval_params_async(&mut self, tensor: &str) -> Result<Vec<f32>> {
+        self.only("eval_params_async")?.eval_params_async(tensor).await
+    }
+
+    /// [`Optimizer::eval_arena`] without a wait.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn eval_arena_async(&mut self) -> Result<Vec<f32>> {
+        self.only("eval_arena_async")?.eval_arena_async().await
+    }
+
     /// [`Optimizer::all_params`] without a wait.
     ///
     /// # Errors
     /// As there.
     pub async fn all_params_async(&mut self) -> Result<Vec<Vec<f32>>> {
-        let mut lanes = Vec::new();
-        for lane in 0..self.stepper.recipe.lanes() {
-            lanes.push(self.program.read_async(self.stepper.buffers.params, lane).await?);
+        match self.program.read_all_async(&[self.stepper.buffers.params]).await?.pop() {
+            Some(Values::Floats(lanes)) => Ok(lanes),
+            _ => Ok(Vec::new()),
         }
-        Ok(lanes)
+    }
+
+    /// [`Optimizer::all_eval_params`] without a wait.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn all_eval_params_async(&mut self) -> Result<Vec<Vec<f32>>> {
+        let found = self.program.read_all_async(&self.stepper.eval_buffers()).await?;
+        self.stepper.eval_of(found)
+    }
+
+    /// [`Optimizer::state_dict`] without a wait. [`Optimizer::load_state_dict`] waits for nothing.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn state_dict_async(&mut self) -> Result<State<f32>> {
+        let found = self.program.read_all_async(&self.stepper.kept_but(None)).await?;
+        Ok(self.stepper.snapshot_of(found, None))
     }
 
     /// [`Optimizer::flush`] without a wait.

@@ -2,7 +2,7 @@
 
 use super::stepper::Stepper;
 use crate::error::Result;
-use crate::plan::{BufferId, Half, Program};
+use crate::plan::{BufferId, Half, Program, Values};
 use crate::rule::Real;
 use std::ops::Range;
 
@@ -18,6 +18,15 @@ impl Stepper {
         match self.recipe.state.half() {
             None => program.read_range(id, lane, range),
             Some(half) => Ok(floats(half, &program.read_halves(id, lane)?[range])),
+        }
+    }
+
+    /// Lanes of a plane.
+    pub(super) fn plane_lanes<F: Real>(&self, values: Values<F>) -> Vec<Vec<F>> {
+        match (values, self.recipe.state.half()) {
+            (Values::Floats(lanes), _) => lanes,
+            (Values::Halves(lanes), Some(half)) => lanes.iter().map(|bits| floats(half, bits)).collect(),
+            _ => Vec::new(),
         }
     }
 

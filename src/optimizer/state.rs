@@ -293,10 +293,19 @@ impl Stepper {
 
     /// [`Stepper::snapshot`] without what a buffer holds.
     pub(super) fn snapshot_but<P: Program>(&mut self, program: &mut P, left: Option<BufferId>) -> Result<State<P::Float>> {
-        let kept: Vec<&Kept> = self.kept.iter().filter(|kept| Some(kept.id) != left).collect();
-        let found = program.read_all(&kept.iter().map(|kept| kept.id).collect::<Vec<_>>())?;
+        let found = program.read_all(&self.kept_but(left))?;
+        Ok(self.snapshot_of(found, left))
+    }
+
+    /// What a snapshot reads.
+    pub(super) fn kept_but(&self, left: Option<BufferId>) -> Vec<BufferId> {
+        self.kept.iter().map(|kept| kept.id).filter(|id| Some(*id) != left).collect()
+    }
+
+    /// The snapshot of what [`Stepper::kept_but`] hold.
+    pub(super) fn snapshot_of<F: Real>(&mut self, found: Vec<Values<F>>, left: Option<BufferId>) -> State<F> {
         let (mut state, mut counts) = (State::default(), Vec::new());
-        for (kept, values) in kept.into_iter().zip(found) {
+        for (kept, values) in self.kept.iter().filter(|kept| Some(kept.id) != left).zip(found) {
             match values {
                 Values::Floats(lanes) => {
                     let mut pieces = self.pieces(kept);
@@ -306,7 +315,7 @@ impl Stepper {
                             state.put(std::mem::take(&mut only.name), &only.shape, StateValues::Floats(lanes));
                         }
                         pieces => pieces.iter_mut().for_each(|Piece { name, shape, range }| {
-                            let own = |lane: &Vec<P::Float>| lane[range.clone()].to_vec();
+                            let own = |lane: &Vec<F>| lane[range.clone()].to_vec();
                             let values = StateValues::Floats(lanes.iter().map(own).collect());
                             state.put(std::mem::take(name), shape, values);
                         }),
@@ -338,7 +347,7 @@ impl Stepper {
         count(AHEAD, &|_| self.ahead as u64);
         count(TOLD, &|lane| self.bad[lane][1].into());
         self.settings().into_iter().for_each(|(name, values)| state.put(name, &[], StateValues::Numbers(values)));
-        Ok(state)
+        state
     }
 
     /// What a buffer of floats holds, by name. A buffer laid out as the arena has a piece of each tensor. In a buffer of planes

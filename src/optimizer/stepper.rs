@@ -201,7 +201,7 @@ impl Stepper {
     }
 
     /// Each buffer of planes once.
-    fn planes(&self) -> Vec<BufferId> {
+    pub(super) fn planes(&self) -> Vec<BufferId> {
         let mut ids: Vec<BufferId> = self.buffers.planes.iter().flatten().map(|(_, id)| *id).collect();
         ids.sort_unstable();
         ids.dedup();
@@ -571,13 +571,23 @@ impl Stepper {
 
     /// The parameters of all lanes as they are to be evaluated with, each laid out as the arena. Waits for the device, once.
     pub(super) fn eval_all<P: Program>(&self, program: &mut P) -> Result<Vec<Vec<P::Float>>> {
-        let planes = self.planes();
-        let mut found = program.read_all(&[&[self.buffers.params, self.buffers.counts], &planes[..]].concat())?.into_iter();
+        let found = program.read_all(&self.eval_buffers())?;
+        self.eval_of(found)
+    }
+
+    /// What parameters to evaluate with are made of.
+    pub(super) fn eval_buffers(&self) -> Vec<BufferId> {
+        [&[self.buffers.params, self.buffers.counts], &self.planes()[..]].concat()
+    }
+
+    /// Parameters to evaluate with, of what [`Stepper::eval_buffers`] hold.
+    pub(super) fn eval_of<F: Real>(&self, found: Vec<Values<F>>) -> Result<Vec<Vec<F>>> {
+        let mut found = found.into_iter();
         let (Some(Values::Floats(mut params)), Some(Values::Indices(counts))) = (found.next(), found.next()) else {
             return Ok(Vec::new());
         };
-        let floats = |values| if let Values::Floats(lanes) = values { lanes } else { Vec::new() };
-        let mut all: Vec<_> = planes.into_iter().zip(found.map(floats).map(Vec::into_iter)).collect();
+        let lanes = |values| self.plane_lanes(values).into_iter();
+        let mut all: Vec<_> = self.planes().into_iter().zip(found.map(lanes)).collect();
         for (lane, params) in params.iter_mut().enumerate() {
             let own = all.iter_mut().map(|(id, lanes)| (*id, lanes.next().unwrap_or_default())).collect::<Vec<_>>();
             self.eval_lane(lane, self.arena.tensors(), params, &own, &counts[lane])?;
@@ -586,7 +596,7 @@ impl Stepper {
     }
 
     /// Makes a lane's parameters those to evaluate with, by its planes and counters.
-    fn eval_lane<F: Real>(
+    pub(super) fn eval_lane<F: Real>(
         &self,
         lane: usize,
         tensors: &[Tensor],

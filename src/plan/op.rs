@@ -568,13 +568,13 @@ pub struct Update {
 }
 
 impl Update {
-    /// A whole step over these spans. What else it does are its fields.
+    /// A whole step of spans with nothing beside it.
     pub fn new(rule: impl Into<Box<dyn AnyRule>>, streams: Vec<Stream>, current: BufferId, spans: Vec<Span>) -> Self {
         let (pass, extras) = (Pass::Whole, Extras::default());
         Self { rule: rule.into(), streams, current, spans, pass, extras, moments: None }
     }
 
-    /// The buffer of a stream, if the update has that stream.
+    /// The buffer of a stream, where it has it.
     pub fn buffer(&self, of: StreamOf) -> Option<BufferId> {
         self.stream(of).map(|stream| stream.buffer)
     }
@@ -587,6 +587,7 @@ impl Update {
 
 /// Neighbouring elements of one group, and of one tensor where factors differ by tensor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Span {
     /// First element in the arena.
     pub start: usize,
@@ -602,6 +603,11 @@ pub struct Span {
 }
 
 impl Span {
+    /// Elements of an arena whose tensors lie in the order of sums.
+    pub fn new(start: usize, len: usize, group: usize, tensor: usize) -> Self {
+        Self { start, place: start, len, group, tensor }
+    }
+
     /// Whether another begins where it ends, in the arena and in the order of sums.
     pub(super) fn ends_before(&self, next: &Self) -> bool {
         (self.start + self.len, self.place + self.len) == (next.start, next.place)

@@ -110,6 +110,7 @@ impl StreamOf {
 
 /// A buffer of each lane that an update reads or writes element by element: it is laid out as the parameters are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Stream {
     /// What its elements are.
     pub of: StreamOf,

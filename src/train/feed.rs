@@ -261,13 +261,18 @@ impl Feed {
     pub fn metrics<P: Program>(&self, program: &mut P, rows: impl Fn(usize) -> usize) -> Result<Vec<Metrics>> {
         // Reads all lanes with one wait.
         let found = program.read_all(&[self.tally])?;
+        Ok(self.metrics_of(found, rows))
+    }
+
+    /// [`Feed::metrics`] of what the sums hold.
+    pub fn metrics_of<F: Real>(&self, found: Vec<Values<F>>, rows: impl Fn(usize) -> usize) -> Vec<Metrics> {
         let lanes = found.into_iter().flat_map(|values| if let Values::Floats(lanes) = values { lanes } else { Vec::new() });
-        let lane = |(lane, sums): (usize, Vec<P::Float>)| {
+        let lane = |(lane, sums): (usize, Vec<F>)| {
             let sums: Vec<f64> = sums.into_iter().map(Real::as_f64).collect();
             let found = self.units.data(self.columns, lane, sums);
             Metrics::of(self.columns, &found, rows(lane), &self.variances[lane])
         };
-        Ok(lanes.enumerate().map(lane).collect())
+        lanes.enumerate().map(lane).collect()
     }
 }
 

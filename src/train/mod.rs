@@ -1,5 +1,7 @@
 //! Training a model on a data set, in two plans: the gradient of a batch, and the step along it.
 
+#[cfg(feature = "gpu")]
+mod asynchronous;
 mod batch;
 mod builder;
 mod feed;
@@ -292,12 +294,17 @@ impl<P: Program> Trainer<P> {
     /// # Errors
     /// A lost device.
     pub fn metrics(&mut self) -> Result<Vec<Metrics>> {
-        let met = if self.step == 0 { self.taken } else { self.step * self.micro * self.train.batch };
-        let rows = self.taken.min(met);
+        let rows = self.rows_met();
         self.train.metrics(self.optimizer.program_mut(), |_| rows)
     }
 
-    /// Makes up to `count` steps of the current epoch that run the same plans; returns how many.
+    /// Rows of the epoch at hand that were met, or of the last one where none has begun.
+    fn rows_met(&self) -> usize {
+        let met = if self.step == 0 { self.taken } else { self.step * self.micro * self.train.batch };
+        self.taken.min(met)
+    }
+
+    /// Makes up to `count` steps of the epoch at hand that are alike; returns how many.
     fn stretch(&mut self, count: usize) -> Result<usize> {
         if self.streams {
             return Err(Error::order("an epoch", "the batches of this trainer come from a stream: Trainer::stream takes them"));
@@ -364,13 +371,19 @@ impl<P: Program> Trainer<P> {
     /// No validation data ([`TrainerBuilder::validation`]), or a lost device.
     pub fn evaluate(&mut self) -> Result<Vec<Metrics>> {
         self.refresh()?;
-        let (Some(feed), Some(plan)) = (&self.validation, self.plans.evaluate) else {
+        let feed = Self::run_validation(&self.validation, self.plans.evaluate, &mut self.optimizer)?;
+        feed.metrics(self.optimizer.program_mut(), |lane| self.lanes[lane].validation.len())
+    }
+
+    /// Measures on the validation rows; what feeds them has the sums then.
+    fn run_validation<'a>(feed: &'a Option<Feed>, plan: Option<PlanId>, optimizer: &mut Optimizer<P>) -> Result<&'a Feed> {
+        let (Some(feed), Some(plan)) = (feed, plan) else {
             return Err(Error::missing("an evaluation", "data", ".validation(&data)"));
         };
-        let program = self.optimizer.program_mut();
+        let program = optimizer.program_mut();
         feed.reset(program)?;
         program.run(plan, feed.batches)?;
-        feed.metrics(program, |lane| self.lanes[lane].validation.len())
+        Ok(feed)
     }
 
     /// The outputs of a lane's model for rows of features, row after row: logits if it classifies.
@@ -399,6 +412,11 @@ impl<P: Program> Trainer<P> {
     /// As for [`Trainer::predict`].
     pub fn predict_classes(&mut self, lane: usize, features: &[f32]) -> Result<Vec<u32>> {
         let logits = self.predict(lane, features)?;
+        Ok(self.classes(&logits))
+    }
+
+    /// The class of the first largest output of each row.
+    fn classes(&self, logits: &[P::Float]) -> Vec<u32> {
         let largest = |row: &[P::Float]| {
             let mut best = 0;
             for (class, logit) in row.iter().map(|logit| logit.as_f64()).enumerate().skip(1) {
@@ -409,7 +427,7 @@ impl<P: Program> Trainer<P> {
             }
             best as u32
         };
-        Ok(logits.chunks_exact(self.predictor.outputs.max(1)).map(largest).collect())
+        logits.chunks_exact(self.predictor.outputs.max(1)).map(largest).collect()
     }
 
     /// A parameter that all lanes share ([`SharedBase`](crate::nn::SharedBase)). It starts from the first lane's seed and never changes; it

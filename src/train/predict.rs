@@ -3,6 +3,8 @@
 use super::feed::{floats, whole};
 use super::fitting::check_index_values;
 use crate::error::{Error, Result};
+#[cfg(feature = "gpu")]
+use crate::gpu::GpuProgram;
 use crate::optimizer::Optimizer;
 use crate::plan::{BufferId, Kind, PlanId, Program};
 use crate::rule::Real;
@@ -30,30 +32,52 @@ impl Predictor {
         lanes: &[usize],
         features: &[f32],
     ) -> Result<Vec<Vec<P::Float>>> {
+        let (program, mut outputs) = (optimizer.program_mut(), vec![Vec::new(); lanes.len()]);
+        for block in self.blocks(features)? {
+            let len = self.run(program, block)?;
+            for (&lane, outputs) in lanes.iter().zip(&mut outputs) {
+                outputs.extend(program.read_range(self.out, lane, 0..len)?);
+            }
+        }
+        Ok(outputs)
+    }
+
+    /// [`Predictor::predict`] without a wait.
+    #[cfg(feature = "gpu")]
+    pub async fn predict_async(&self, program: &mut GpuProgram, lanes: &[usize], features: &[f32]) -> Result<Vec<Vec<f32>>> {
+        let mut outputs = vec![Vec::new(); lanes.len()];
+        for block in self.blocks(features)? {
+            let len = self.run(program, block)?;
+            for (&lane, outputs) in lanes.iter().zip(&mut outputs) {
+                outputs.extend(program.read_range_async(self.out, lane, 0..len).await?);
+            }
+        }
+        Ok(outputs)
+    }
+
+    fn blocks<'a>(&self, features: &'a [f32]) -> Result<std::slice::Chunks<'a, f32>> {
         if !features.len().is_multiple_of(self.width) {
             return Err(Error::shape("features to predict from", format!("rows of {}", self.width), features.len()));
         }
         if self.kind == Kind::Index {
             check_index_values(features, self.width)?;
         }
-        let (program, mut outputs) = (optimizer.program_mut(), vec![Vec::new(); lanes.len()]);
-        for block in features.chunks(self.rows * self.width) {
-            let cells = self.rows * self.width;
-            if self.kind == Kind::Index {
-                let mut padded = whole(block);
-                padded.resize(cells, 0);
-                program.write_indices(self.features, 0, 0, &padded)?;
-            } else {
-                let mut padded = floats(block);
-                padded.resize(cells, P::Float::of(0.0));
-                program.write(self.features, 0, 0, &padded)?;
-            }
-            program.run(self.plan, 1)?;
-            let len = block.len() / self.width * self.outputs;
-            for (&lane, outputs) in lanes.iter().zip(&mut outputs) {
-                outputs.extend(program.read_range(self.out, lane, 0..len)?);
-            }
+        Ok(features.chunks(self.rows * self.width))
+    }
+
+    /// Computes the outputs of a block; returns how many there are.
+    fn run<P: Program>(&self, program: &mut P, block: &[f32]) -> Result<usize> {
+        let cells = self.rows * self.width;
+        if self.kind == Kind::Index {
+            let mut padded = whole(block);
+            padded.resize(cells, 0);
+            program.write_indices(self.features, 0, 0, &padded)?;
+        } else {
+            let mut padded = floats(block);
+            padded.resize(cells, P::Float::of(0.0));
+            program.write(self.features, 0, 0, &padded)?;
         }
-        Ok(outputs)
+        program.run(self.plan, 1)?;
+        Ok(block.len() / self.width * self.outputs)
     }
 }

@@ -40,8 +40,13 @@ impl<P: Program> Trainer<P> {
     /// # Errors
     /// A lost device, or memory that there is not.
     pub fn state_dict(&mut self) -> Result<State<P::Float>> {
-        let mut state = self.optimizer.state_dict()?;
+        let state = self.optimizer.state_dict()?;
         let found = self.optimizer.program_mut().read_all(&[self.statistics.id, self.train.tally])?;
+        Ok(self.state_with(state, &found))
+    }
+
+    /// An optimizer's state with what the trainer adds to it: statistics, sums, and what the host knows.
+    pub(super) fn state_with(&self, mut state: State<P::Float>, found: &[Values<P::Float>]) -> State<P::Float> {
         let [buffers, tally] = [0, 1].map(|index| match &found[index] {
             Values::Floats(lanes) => lanes.clone(),
             _ => Vec::new(),
@@ -72,7 +77,7 @@ impl<P: Program> Trainer<P> {
             put(&mut state, "best.param", self.optimizer.arena(), &lanes(|best| &best.params));
             put(&mut state, "best.buffer", &self.statistics.arena, &lanes(|best| &best.buffers));
         }
-        Ok(state)
+        state
     }
 
     /// Resumes a training where [`Trainer::state_dict`] was called, also in the middle of an epoch: the steps that follow have

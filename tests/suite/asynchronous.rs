@@ -2,10 +2,12 @@
 
 use crate::common::engines;
 use crate::common::numbers::numbers;
+use thalweg::data::Dataset;
 use thalweg::gpu::{Gpu, GpuOptions, request_adapters};
-use thalweg::plan::{Arena, Blueprint, CHUNK, Engine, Half, Layout, Plan, Program, Tag};
+use thalweg::nn::{Nonlinearity, Sequential};
+use thalweg::plan::{Arena, Blueprint, CHUNK, Engine, Half, Layout, Plan, Program, Storage, Tag};
 use thalweg::wgpu::{Adapter, DeviceDescriptor, DeviceType, Limits};
-use thalweg::{Adafactor, Adam, Average, Error, Lookahead, Optimizer, Recipe, Result};
+use thalweg::{Adafactor, Adam, AdamW, Average, Error, Lookahead, Optimizer, Recipe, Result, ScheduleFree, Trainer};
 
 async fn request() -> Result<Gpu> {
     Gpu::request(&GpuOptions { allow_cpu: true, ..Default::default() }).await
@@ -110,6 +112,12 @@ fn an_optimizer_has_twins_of_what_waits() -> Result<()> {
             assert_eq!(optimizer.report_async().await?, optimizer.report()?);
             assert_eq!(optimizer.inspection_async().await?, optimizer.inspection()?);
             assert_eq!(optimizer.all_params_async().await?, optimizer.all_params()?);
+            assert_eq!(optimizer.all_eval_params_async().await?, optimizer.all_eval_params()?);
+            assert_eq!(optimizer.eval_params_async("m").await?, optimizer.eval_params("m")?);
+            assert_eq!(optimizer.eval_arena_async().await?, optimizer.eval_arena()?);
+            let state = optimizer.state_dict_async().await?;
+            assert_eq!(state, optimizer.state_dict()?);
+            optimizer.load_state_dict(&state)?;
         }
         assert_eq!(optimizer.report_async().await?.applied, 4);
         assert!(optimizer.params_async("w").await.is_err());
@@ -129,4 +137,61 @@ fn an_optimizer_has_twins_of_what_waits() -> Result<()> {
         assert_eq!(two.lane(1)?.params_async("v").await?, [0.0; 3]);
         Ok(())
     })
+}
+
+/// A rule that evaluates with other parameters than it trains, and planes of 16 bits.
+#[test]
+fn planes_come_back_without_a_wait() -> Result<()> {
+    let gpu = engines::open(GpuOptions::default());
+    for recipe in [Recipe::new(ScheduleFree::default()), Recipe::new(Adam::default()).state(Storage::Bf16)] {
+        let mut optimizer = Optimizer::new(&gpu, recipe, &[("v", &[70]), ("m", &[9, 11])])?;
+        optimizer.set_grads("v", &numbers(2, 70))?;
+        optimizer.steps(3)?;
+        pollster::block_on(async {
+            assert_eq!(optimizer.state_async("v", "v").await?, optimizer.state("v", "v")?);
+            assert_eq!(optimizer.eval_params_async("v").await?, optimizer.eval_params("v")?);
+            assert_eq!(optimizer.all_eval_params_async().await?, optimizer.all_eval_params()?);
+            assert_eq!(optimizer.state_dict_async().await?, optimizer.state_dict()?);
+            Ok::<(), Error>(())
+        })?;
+    }
+    Ok(())
+}
+
+/// A training in a browser: no call waits, and everything is what the calls that wait say.
+#[test]
+fn a_trainer_has_twins_of_what_waits() -> Result<()> {
+    let gpu = engines::open(GpuOptions::default());
+    let features = numbers(1, 3 * 40);
+    let labels = (0..40).map(|row| u32::from(features[3 * row] > 0.0)).collect();
+    let data = Dataset::new(features, 3, labels)?;
+    let model = Sequential::perceptron(3, &[5], 2, Nonlinearity::Relu);
+    for recipe in [Recipe::new(ScheduleFree { lr: 0.05, ..Default::default() }), Recipe::new(AdamW::default())] {
+        let new = || Trainer::builder(&model, recipe.clone()).train(&data).validation(&data).batch(8).build(&gpu);
+        let (mut waits, mut awaits) = (new()?, new()?);
+        pollster::block_on(async {
+            for _ in 0..2 {
+                assert_eq!(format!("{:?}", awaits.whole_epoch_async().await?), format!("{:?}", waits.whole_epoch()?));
+            }
+            (awaits.advance_async(3).await?, waits.advance(3)?);
+            assert_eq!(format!("{:?}", awaits.metrics_async().await?), format!("{:?}", waits.metrics()?));
+            assert_eq!(format!("{:?}", awaits.evaluate_async().await?), format!("{:?}", waits.evaluate()?));
+            let rows = numbers(5, 3 * 7);
+            assert_eq!(awaits.predict_async(0, &rows).await?, waits.predict(0, &rows)?);
+            assert_eq!(awaits.predict_all_async(&rows).await?, waits.predict_all(&rows)?);
+            assert_eq!(awaits.predict_classes_async(0, &rows).await?, waits.predict_classes(0, &rows)?);
+            assert_eq!(awaits.params_async(0).await?, waits.params(0)?);
+            assert_eq!(awaits.eval_params_async(0).await?, waits.eval_params(0)?);
+            assert_eq!(awaits.report_async(0).await?, waits.report(0)?);
+            let state = awaits.state_dict_async().await?;
+            assert_eq!(state, waits.state_dict()?);
+            let mut resumed = new()?;
+            resumed.load_state_dict(&state)?;
+            (resumed.advance_async(9).await?, waits.advance(9)?);
+            assert_eq!(resumed.params_async(0).await?, waits.params(0)?);
+            assert!(awaits.predict_async(1, &rows).await.is_err() && awaits.predict_async(0, &rows[1..]).await.is_err());
+            Ok::<(), Error>(())
+        })?;
+    }
+    Ok(())
 }

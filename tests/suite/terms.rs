@@ -126,8 +126,7 @@ fn a_bound_on_elements_comes_before_a_tensors_trust() {
     let (current, factors) = (layout.floats("current", Row::LEN), layout.floats("factors", 2));
     let mut plan = Plan::default();
     let streams = vec![Stream::new(StreamOf::Params, params), Stream::new(StreamOf::Grads, grads)];
-    let spans = vec![Span { start: 0, place: 0, len: 64, group: 0, tensor: 0 }];
-    let mut update = Update::new(sgd.clone(), streams, current, spans);
+    let mut update = Update::new(sgd.clone(), streams, current, vec![Span::new(0, 64, 0, 0)]);
     (update.extras.max_value, update.extras.factors) = (true, Some(factors));
     plan.push(Op::Update(update));
     let mut row = AnyRule::full_row(&sgd, 1).0;
