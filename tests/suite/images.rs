@@ -201,7 +201,8 @@ fn adaptive_pools_of_one_axis_are_those_of_two() {
 #[test]
 fn a_rising_function_is_computed_once_per_window() {
     let (shape, pixels, bias) = ([2, 3, 6, 5], doubles(5, 180), doubles(6, 3));
-    let functions: [(&str, bool, fn(&[Expr]) -> Expr); 6] = [
+    type Function = fn(&[Expr]) -> Expr;
+    let functions: [(&str, bool, Function); 6] = [
         ("a ReLU of a sum", true, |of| (of[0].clone() + of[1].clone()).relu()),
         ("bounds", true, |of| (2.0 * of[0].clone() - of[1].clone()).max(-0.5).min(0.5) / 3.0),
         ("what falls", false, |of| of[1].clone() - of[0].clone()),

@@ -177,7 +177,8 @@ fn dropout_lies_between_layers_alone_and_is_the_same_on_all_engines() {
 #[test]
 fn gates_may_lie_in_the_order_of_keras_or_onnx() {
     // Where PyTorch's gates lie: i, f, g, o, and r, z, n.
-    let cases: [(fn(Cell, usize, usize) -> Recurrent, Cell, &[usize]); 5] = [
+    type Preset = fn(Cell, usize, usize) -> Recurrent;
+    let cases: [(Preset, Cell, &[usize]); 5] = [
         (Recurrent::keras, Cell::Lstm, &[0, 1, 2, 3]),
         (Recurrent::onnx, Cell::Lstm, &[0, 2, 3, 1]),
         (Recurrent::keras, Cell::Gru, &[1, 0, 2]),

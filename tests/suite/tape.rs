@@ -4,7 +4,7 @@ use crate::common::engines;
 use crate::common::numbers::doubles;
 use crate::common::taped::{Input, Results, check_gradients, record};
 use thalweg::cpu::Cpu;
-use thalweg::nn::{Init, Linear, Model, Places, Slots, Tape, Value};
+use thalweg::nn::{Cell, Init, Linear, Model, Places, Recurrent, Slots, Tape, TransformerBlock, Value};
 use thalweg::op::Expr;
 use thalweg::plan::{Blueprint, Engine, Layout, Plan, Program, View};
 
@@ -305,4 +305,22 @@ fn a_weight_that_is_used_twice_has_one_product_for_its_gradient() {
     });
     // Three forward, three back by what was multiplied (the input is watched), one by the weight.
     assert_eq!(taped.expect("a recording").products(), 7);
+}
+
+/// Slots are at most 1.3 times what is alive at once.
+#[test]
+fn sequences_take_little_more_memory_than_what_is_alive() {
+    let networks: [(&str, Box<dyn Model>, &[usize]); 3] = [
+        ("an LSTM", Box::new(Recurrent::new(Cell::Lstm, 64, 128)), &[64, 32, 64]),
+        ("a GRU of two layers", Box::new(Recurrent { layers: 2, ..Recurrent::new(Cell::Gru, 64, 128) }), &[64, 32, 64]),
+        ("a transformer's block", Box::new(TransformerBlock::new(128, 4, 512)), &[16, 64, 128]),
+    ];
+    for (name, model, shape) in networks {
+        let taped = record(1, Tape::training(), &[floats(1, shape)], true, |tape, x| {
+            vec![model.forward(tape, &x[0]).square().sum(&[])]
+        });
+        let recorded = taped.expect("a recording").recorded;
+        assert!(recorded.slots as f64 <= 1.3 * recorded.alive as f64, "{name}: {recorded:?}");
+        assert!(recorded.alive < recorded.unshared && recorded.alive > 100_000, "{name}: {recorded:?}");
+    }
 }
