@@ -176,7 +176,7 @@ where
 }
 
 /// Reads a line without keeping it, however long it is; false at the end of the input.
-fn skip_line(input: &mut impl BufRead) -> std::io::Result<bool> {
+pub fn skip_line(input: &mut impl BufRead) -> std::io::Result<bool> {
     let mut any = false;
     loop {
         let block = input.fill_buf()?;

@@ -3,6 +3,7 @@
 mod engine;
 mod row;
 mod touch;
+mod training;
 mod work;
 
 use crate::engine::{no_adapter, no_engine};
@@ -19,20 +20,23 @@ use thalweg::Error;
 use thalweg::cpu::Cpu;
 use thalweg::gpu::{Gpu, GpuOptions};
 use thalweg::plan::Engine;
+use training::Training;
 use work::{Size, Work};
 
 const EXAMPLES: &str = "\
 Examples:
   thalweg bench --list
   thalweg bench --what adamw,matmul --n 1048576 --engine cpu
+  thalweg bench --what network,population --engine cpu
 
 \"% of copy\" is the row's speed in bytes per second, compared with the fastest copy of as many arrays in the same run.";
 
-/// Time updates, norms and matrix products on GPU and CPU.
+/// Time updates, norms, matrix products and whole training steps on GPU and CPU.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct BenchArgs {
-    /// What to time: rows whose name contains one of these (comma-separated), such as `adamw,norm,matmul`
+    /// What to time: rows whose name contains one of these (comma-separated), such as `adamw,norm,matmul`. `network` is a training step of
+    /// a model, and `population` one of many models as lanes, beside lanes that share weights and batches [default: all but these two]
     #[arg(long, value_delimiter = ',', value_name = "NAME,…")]
     what: Vec<String>,
     /// List the names of the rows instead
@@ -44,7 +48,7 @@ pub struct BenchArgs {
     /// Part of the adapter's name [default: the best adapter, or a software driver if there is no other]
     #[arg(long, value_name = "TEXT")]
     adapter: Option<String>,
-    /// Numbers of parameters (comma-separated), for all rows but matrix products
+    /// Numbers of parameters (comma-separated), for updates and norms
     #[arg(
         long,
         value_name = "N,N,…",
@@ -60,8 +64,8 @@ pub struct BenchArgs {
     /// One JSON object per row on stdout
     #[arg(long)]
     json: bool,
-    /// Time the row whose whole name is `--what`: one repetition for each line on stdin, its milliseconds on stdout. So another
-    /// program can measure in turns with this one (see benches/torch_turns.py)
+    /// Time the row whose whole name is `--what`: one repetition for each line on stdin, its milliseconds on stdout (the mean step of an
+    /// epoch, if whole steps are timed). So another program can measure in turns with this one (see benches/torch_turns.py)
     #[arg(long, conflicts_with_all = ["json", "reps"])]
     turns: bool,
 }
@@ -105,8 +109,10 @@ pub fn run(args: &BenchArgs) -> Result<()> {
     let wanted = |what: &str| args.what.is_empty() || args.what.iter().any(|part| what.contains(part.as_str()));
     let works = args.n.iter().flat_map(|&n| work::streams(n)).chain(work::products());
     let works: Vec<Work> = works.filter(|work| wanted(&work.what)).collect();
+    let trainings: Vec<Training> = if args.what.is_empty() { Vec::new() } else { Training::all() };
+    let trainings: Vec<Training> = trainings.into_iter().filter(|training| wanted(&training.name())).collect();
     let engines = u64::from(gpu.is_some()) + u64::from(cpu.is_some());
-    let progress = progress(works.len() as u64 * engines);
+    let progress = progress((works.len() + trainings.len()) as u64 * engines);
     for work in works {
         if let Some(gpu) = &gpu {
             progress.set_message(format!("{} on the GPU", work.what));
@@ -117,6 +123,20 @@ pub fn run(args: &BenchArgs) -> Result<()> {
         if let Some(cpu) = &cpu {
             progress.set_message(format!("{} on the CPU", work.what));
             let row = row(cpu, work, args.reps, &mut table)?;
+            progress.suspend(|| table.push(&row))?;
+            progress.inc(1);
+        }
+    }
+    for training in trainings {
+        if let Some(gpu) = &gpu {
+            progress.set_message(format!("{} on the GPU", training.name()));
+            let row = training.row(gpu, args.reps)?;
+            progress.suspend(|| table.push(&row))?;
+            progress.inc(1);
+        }
+        if let Some(cpu) = &cpu {
+            progress.set_message(format!("{} on the CPU", training.name()));
+            let row = training.row(cpu, args.reps)?;
             progress.suspend(|| table.push(&row))?;
             progress.inc(1);
         }
@@ -133,6 +153,7 @@ fn rows() -> Vec<String> {
             names.push(work.what);
         }
     }
+    names.extend(Training::all().iter().map(Training::name));
     names
 }
 
@@ -170,6 +191,15 @@ fn progress(rows: u64) -> ProgressBar {
 
 /// Times one row on one engine, once for each line on stdin.
 fn turns(args: &BenchArgs) -> Result<()> {
+    if let [what] = &args.what[..]
+        && let Some(training) = Training::all().into_iter().find(|training| training.name() == *what)
+    {
+        return match (args.engine, gpu(args)?) {
+            (Engines::Cpu, _) => training.in_turns(&Cpu::<f32>::default()),
+            (Engines::Gpu, Some(gpu)) => training.in_turns(&gpu),
+            _ => Err(Usage("--turns takes one --engine, gpu or cpu".into()).into()),
+        };
+    }
     let ([what], [n]) = (&args.what[..], &args.n[..]) else {
         return Err(Usage("--turns takes one --what and one --n".into()).into());
     };

@@ -12,12 +12,17 @@ use thalweg::plan::Engine;
 pub struct Row(Value);
 
 /// Median, smallest and largest.
-fn spread(mut values: Vec<f64>) -> (f64, f64, f64) {
+pub fn spread(mut values: Vec<f64>) -> (f64, f64, f64) {
     values.sort_by(f64::total_cmp);
     (values[values.len() / 2], values[0], values[values.len() - 1])
 }
 
 impl Row {
+    /// A row of whole training steps.
+    pub fn of(row: Value) -> Self {
+        Self(row)
+    }
+
     fn new<E: Engine<Float = f32>>(engine: &E, work: &Work, samples: &[Sample]) -> Self
     where
         E::Program: Timed,
@@ -72,13 +77,20 @@ impl Row {
 
     fn text(&self) -> String {
         let number = |name: &str| self.0[name].as_f64().unwrap_or(f64::NAN);
+        let has = |name: &str| self.0.get(name).is_some();
         let size = match self.0.get("m") {
             Some(m) => format!("{m}×{}×{} ×{}", self.0["k"], self.0["n"], self.0["batch"]),
+            None if has("lanes") => format!("{} lanes, {} wide", self.0["lanes"], self.0["hidden"]),
+            None if has("batch") => format!("batch {}", self.0["batch"]),
             None => self.0["n"].to_string(),
         };
-        let rate = match self.0.get("gbps") {
-            Some(_) => format!("{:7.1} GB/s {:4.0} % of copy", number("gbps"), 100.0 * number("of_copy")),
-            None => format!("{:7.1} GFLOP/s", number("gflops")),
+        let rate = match () {
+            _ if has("gbps") => format!("{:7.1} GB/s {:4.0} % of copy", number("gbps"), 100.0 * number("of_copy")),
+            _ if has("gflops") => format!("{:7.1} GFLOP/s", number("gflops")),
+            _ if has("lanes") => {
+                format!("{:7.0} model-steps/s, {:.2} of lanes that are alike", number("model_steps_per_s"), number("of_alike"))
+            }
+            _ => format!("{:7.0} steps/s", 1e3 / number("ms")),
         };
         format!(
             "{:<26} {:<4} {:>18} {:>9.3} ms ({:.3}–{:.3}) {rate}",

@@ -26,3 +26,25 @@ fn the_benchmark_has_a_row_for_every_rule() {
         assert_eq!(named(special), 1, "{special}");
     }
 }
+
+/// A small population, and a network; neither is timed unless it is named.
+#[test]
+fn whole_steps_of_networks_and_populations_are_timed_by_name() {
+    let timed = |what: &str| thalweg(&["bench", "--engine", "cpu", "--what", what, "--reps", "1", "--json"]).json();
+    let [row] = &timed("population 16 32")[..] else { panic!("one row") };
+    assert_eq!(row["what"], "population");
+    for (name, size) in [("lanes", 16), ("hidden", 32), ("batch", 64)] {
+        assert_eq!(row[name], size, "{name}");
+    }
+    let [ms, rate, alike] = ["ms", "model_steps_per_s", "alike_model_steps_per_s"].map(|name| row[name].as_f64().expect(name));
+    assert!((rate * ms / 16e3 - 1.0).abs() < 1e-9 && alike > 0.0, "{row}");
+
+    let [row] = &timed("network perceptron")[..] else { panic!("one row") };
+    assert_eq!((&row["what"], &row["batch"]), (&"network perceptron 784-128-64-10".into(), &64.into()));
+    assert!(row["ms"].as_f64().expect("milliseconds") > 0.0);
+
+    let names = thalweg(&["bench", "--list"]).out;
+    assert!(["population 64 32", "population 256 32", "population 64 128"].iter().all(|name| names.contains(name)), "{names}");
+    let unnamed = thalweg(&["bench", "--engine", "cpu", "--n", "64", "--reps", "1", "--json"]).json();
+    assert!(!unnamed.iter().any(|row| row["what"].as_str().is_some_and(|what| what.starts_with("population"))));
+}

@@ -1,0 +1,160 @@
+//! Whole training steps: of networks, and of populations whose lanes each have their own rate, seed and order of batches.
+
+use super::engine::Timed;
+use super::row::{Row, spread};
+use anyhow::Result;
+use serde_json::json;
+use std::io::Write;
+use std::time::Instant;
+use thalweg::data::{Dataset, digits};
+use thalweg::nn::{Model, Nonlinearity, Sequential};
+use thalweg::plan::Engine;
+use thalweg::{Adam, Recipe, Trainer};
+
+/// A model, and the data that it is trained on.
+pub struct Network {
+    name: &'static str,
+    batch: usize,
+    model: fn() -> Box<dyn Model>,
+    data: fn() -> thalweg::Result<Dataset>,
+}
+
+/// One entry per network: its row is named `network` and the name here.
+const NETWORKS: [Network; 1] = [Network {
+    name: "perceptron 784-128-64-10",
+    batch: 64,
+    model: || Box::new(Sequential::perceptron(784, &[128, 64], 10, Nonlinearity::Relu)),
+    data: || random_classes(20 * 64, 784, 10),
+}];
+
+/// Lanes, and the width of the hidden layer.
+const POPULATIONS: [(usize, usize); 4] = [(16, 32), (64, 32), (256, 32), (64, 128)];
+
+/// Rows of a step of a population.
+const BATCH: usize = 64;
+
+/// Something that is trained.
+#[derive(Clone, Copy)]
+pub enum Training {
+    Network(&'static Network),
+    Population { lanes: usize, hidden: usize },
+}
+
+impl Training {
+    /// All that can be timed.
+    pub fn all() -> Vec<Self> {
+        let populations = POPULATIONS.iter().map(|&(lanes, hidden)| Self::Population { lanes, hidden });
+        NETWORKS.iter().map(Self::Network).chain(populations).collect()
+    }
+
+    /// The name of the row.
+    pub fn name(&self) -> String {
+        match self {
+            Self::Network(network) => format!("network {}", network.name),
+            Self::Population { lanes, hidden } => format!("population {lanes} {hidden}"),
+        }
+    }
+
+    fn data(&self) -> Result<Dataset> {
+        Ok(match self {
+            Self::Network(network) => (network.data)()?,
+            Self::Population { .. } => {
+                let digits = digits();
+                // Whole batches.
+                let rows: Vec<usize> = (0..digits.rows() / BATCH * BATCH).collect();
+                digits.rows_at(&rows)?
+            }
+        })
+    }
+
+    /// The trainer; lanes that are `alike` have one seed, so that they share weights and batches.
+    fn trainer<E: Engine>(&self, engine: &E, data: &Dataset, alike: bool) -> Result<Trainer<E::Program>> {
+        match *self {
+            Self::Network(network) => {
+                let model = (network.model)();
+                let trainer = Trainer::builder(&*model, Recipe::new(Adam::default())).train(data).batch(network.batch);
+                Ok(trainer.build(engine)?)
+            }
+            Self::Population { lanes, hidden } => {
+                let model = Sequential::perceptron(data.width, &[hidden], data.classes, Nonlinearity::Relu);
+                let rate = |lane: usize| 1e-4 * 1e3_f64.powf(lane as f64 / lanes as f64);
+                let recipes = (0..lanes).map(|lane| Recipe::new(Adam { lr: rate(lane), ..Default::default() }));
+                let seeds: Vec<u64> = (0..lanes as u64).map(|lane| if alike { 0 } else { lane }).collect();
+                let trainer = Trainer::builder(&model, Recipe::join(recipes)?).train(data).batch(BATCH).seeds(&seeds);
+                Ok(trainer.build(engine)?)
+            }
+        }
+    }
+
+    /// Times it: a repetition is an epoch.
+    pub fn row<E: Engine<Float = f32>>(&self, engine: &E, reps: u32) -> Result<Row>
+    where
+        E::Program: Timed,
+    {
+        let data = self.data()?;
+        let mut own = self.trainer(engine, &data, false)?;
+        let mut alike = match self {
+            Self::Network(_) => None,
+            Self::Population { .. } => Some(self.trainer(engine, &data, true)?),
+        };
+        let (mut samples, mut beside) = (Vec::new(), Vec::new());
+        for rep in 0..=reps {
+            let sample = epoch(&mut own)?;
+            let other = alike.as_mut().map(epoch).transpose()?;
+            if rep > 0 {
+                samples.push(sample);
+                beside.extend(other);
+            }
+        }
+        let (ms, min_ms, max_ms) = spread(samples);
+        let mut row = json!({
+            "engine": E::Program::ENGINE, "adapter": engine.describe(), "reps": reps,
+            "ms": ms, "min_ms": min_ms, "max_ms": max_ms,
+        });
+        match *self {
+            Self::Network(network) => {
+                row["what"] = self.name().into();
+                row["batch"] = network.batch.into();
+            }
+            Self::Population { lanes, hidden } => {
+                let rate = |ms: f64| lanes as f64 / ms * 1e3;
+                let alike = rate(spread(beside).0);
+                let fields = json!({
+                    "what": "population", "lanes": lanes, "hidden": hidden, "batch": BATCH,
+                    "model_steps_per_s": rate(ms), "alike_model_steps_per_s": alike, "of_alike": rate(ms) / alike,
+                });
+                row.as_object_mut().into_iter().zip(fields.as_object()).for_each(|(row, fields)| row.extend(fields.clone()));
+            }
+        }
+        Ok(Row::of(row))
+    }
+
+    /// Times an epoch for every line on stdin.
+    pub fn in_turns<E: Engine<Float = f32>>(&self, engine: &E) -> Result<()> {
+        let data = self.data()?;
+        let mut trainer = self.trainer(engine, &data, false)?;
+        let mut stdin = std::io::stdin().lock();
+        while super::engine::skip_line(&mut stdin)? {
+            let ms = epoch(&mut trainer)?;
+            let mut out = std::io::stdout().lock();
+            writeln!(out, "{ms}")?;
+            out.flush()?;
+        }
+        Ok(())
+    }
+}
+
+/// Milliseconds of a step, from an epoch to whose end this waits.
+fn epoch<P: thalweg::plan::Program>(trainer: &mut Trainer<P>) -> Result<f64> {
+    let (start, steps) = (Instant::now(), trainer.steps_per_epoch());
+    trainer.advance(steps)?;
+    trainer.metrics()?;
+    Ok(start.elapsed().as_secs_f64() * 1e3 / steps as f64)
+}
+
+/// Rows of random features with random classes: for the time that steps take it does not matter what is learned.
+fn random_classes(rows: usize, width: usize, classes: u32) -> thalweg::Result<Dataset> {
+    let mut random = fastrand::Rng::with_seed(1);
+    let features = (0..rows * width).map(|_| random.f32()).collect();
+    Dataset::new(features, width, (0..rows).map(|_| random.u32(0..classes)).collect())
+}
