@@ -17,6 +17,7 @@ mod operation;
 mod orthogonal;
 mod pool;
 mod share;
+mod small;
 mod step;
 mod store;
 mod update;
@@ -198,15 +199,26 @@ impl<F: Float> CpuProgram<F> {
         if self.lanes.len() < self.threads.count() { self.threads } else { Threads::ONE }
     }
 
-    /// Lanes that a thread takes at a time: one by one, as far as there are few.
-    fn lanes_at_a_time(&self) -> usize {
-        self.lanes.len().div_ceil(8 * self.threads.count())
+    /// Lanes that a thread takes at a time, where it runs their operations so many times: one by one, as far as there are few.
+    fn lanes_at_a_time(&self, times: usize) -> usize {
+        self.lanes.len().div_ceil(8 * self.threads.count()).div_ceil(times.max(1))
     }
 
-    /// Runs plans one after the other. Where one ends and the next one begins with operations of lanes, both are one task per lane, as if
-    /// they were one plan.
-    fn run_once(&mut self, plans: &[PlanId]) {
-        let (threads, at_a_time) = (self.threads_of_a_lane(), self.lanes_at_a_time());
+    /// Runs plans one after the other, all of that `times` times. Without operations that all lanes share, all of it is one task per lane:
+    /// a lane's memory then stays in its core's cache from step to step.
+    fn run_all(&mut self, plans: &[PlanId], times: usize) {
+        let mut phases = plans.iter().flat_map(|plan| &self.phases[plan.0]);
+        if phases.all(|phase| phase.of_lanes().is_some()) {
+            self.run_once(plans, times);
+        } else {
+            (0..times).for_each(|_| self.run_once(plans, 1));
+        }
+    }
+
+    /// Runs plans one after the other, operations of lanes `times` times. Where one plan ends and the next one begins with such operations,
+    /// both are one task per lane, as if they were one plan.
+    fn run_once(&mut self, plans: &[PlanId], times: usize) {
+        let (threads, at_a_time) = (self.threads_of_a_lane(), self.lanes_at_a_time(times));
         let (all, shared, lanes) = (&self.phases, &mut self.shared, &mut self.lanes);
         let mut phases = plans.iter().flat_map(|plan| &all[plan.0]);
         let mut next = phases.next();
@@ -222,7 +234,9 @@ impl<F: Float> CpuProgram<F> {
                     let after = together.clone().count() - 1;
                     let shared = &*shared;
                     let lane = |store: &mut Store<F>| {
-                        together.clone().flatten().for_each(|op| run(op, store, shared, None, threads));
+                        for _ in 0..times {
+                            together.clone().flatten().for_each(|op| run(op, store, shared, None, threads));
+                        }
                     };
                     match &mut lanes[..] {
                         [one] => lane(one),
@@ -266,7 +280,7 @@ impl<F: Float> CpuProgram<F> {
         grads: (BufferId, &mut [&'s mut [F]]),
     ) -> Result<()> {
         self.check_over(arena, params.1, grads.1)?;
-        let (threads, at_a_time) = (self.threads_of_a_lane(), self.lanes_at_a_time());
+        let (threads, at_a_time) = (self.threads_of_a_lane(), self.lanes_at_a_time(1));
         let tensors = arena.tensors().len().max(1);
         check_plans(&[plan], self.phases.len())?;
         for phase in &self.phases[plan.0] {
@@ -307,7 +321,7 @@ impl<F: Float> Program for CpuProgram<F> {
 
     fn repeat(&mut self, plans: &[PlanId], times: usize) -> Result<()> {
         check_plans(plans, self.phases.len())?;
-        (0..times).for_each(|_| self.run_once(plans));
+        self.run_all(plans, times);
         Ok(())
     }
 
