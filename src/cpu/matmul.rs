@@ -1,6 +1,7 @@
-//! Products of matrices: the `gemm` crate for `f32`, ndarray for the oracle.
+//! Products of matrices: the `gemm` crate for `f32`, our own (`small.rs`) for small ones, ndarray for the oracle.
 
 use super::share::Threads;
+use super::small;
 use super::store::Store;
 use crate::plan::{self, MatMul, Matrix, MatrixMut, Operable};
 use ndarray::{ArrayView2, ArrayViewMut2, Axis, ShapeBuilder, linalg::general_mat_mul};
@@ -16,12 +17,16 @@ pub trait Product: Sized {
     /// The product that operations by contract take; none in the oracle, whose operations are plain loops.
     const FAST: Option<plan::Product<Self>>;
 
+    /// The product of small matrices, if they have one of their own.
+    const SMALL: Option<plan::Product<Self>>;
+
     /// `c = scale·c + a·b` on one thread, with a scale of 0 or 1. At 0 it does not read c.
     fn add_product(a: ArrayView2<Self>, b: ArrayView2<Self>, c: ArrayViewMut2<Self>, scale: Self);
 }
 
 impl Product for f64 {
     const FAST: Option<plan::Product<Self>> = None;
+    const SMALL: Option<plan::Product<Self>> = None;
 
     fn add_product(a: ArrayView2<f64>, b: ArrayView2<f64>, mut c: ArrayViewMut2<f64>, scale: f64) {
         general_mat_mul(1.0, &a, &b, scale, &mut c);
@@ -30,6 +35,7 @@ impl Product for f64 {
 
 impl Product for f32 {
     const FAST: Option<plan::Product<Self>> = Some(product);
+    const SMALL: Option<plan::Product<Self>> = Some(small::product);
 
     #[expect(unsafe_code, reason = "gemm takes pointers and strides")]
     fn add_product(a: ArrayView2<f32>, b: ArrayView2<f32>, mut c: ArrayViewMut2<f32>, scale: f32) {
@@ -124,6 +130,11 @@ fn parts([long, short, depth]: [usize; 3], threads: Threads) -> usize {
     if worth && short > 16 && depth > 2 { threads.count().min(long / least).max(1) } else { 1 }
 }
 
+/// Whether a product is worth no second thread, and wide enough for tiles of its own.
+fn is_small(m: usize, k: usize, n: usize) -> bool {
+    m.min(n) >= 4 && m.saturating_mul(k).saturating_mul(n) < WORTH
+}
+
 pub(super) fn matmul<F: Float>(op: &MatMul, lane: &mut Store<F>, shared: &Store<F>, threads: Threads) {
     let &MatMul { m, k, n, batch, .. } = op;
     if m * n * batch == 0 {
@@ -148,7 +159,14 @@ pub(super) fn matmul<F: Float>(op: &MatMul, lane: &mut Store<F>, shared: &Store<
             let (of_batch, of_product) = if batch > 1 { (threads, Threads::ONE) } else { (Threads::ONE, threads) };
             let worth = m.saturating_mul(n).saturating_mul(k).saturating_mul(batch) >= WORTH;
             let of_batch = if worth { of_batch } else { Threads::ONE };
+            let small = F::SMALL.filter(|_| is_small(m, k, n));
+            let of = |data, rows, columns, transposed: bool| {
+                if transposed { Matrix::new(data, columns, rows).transposed() } else { Matrix::new(data, rows, columns) }
+            };
             of_batch.in_order(batch, a.zip(b).zip(c.chunks_exact_mut(m * n)), |((a, b), c)| {
+                if let Some(product) = small {
+                    return product(of(a, m, k, op.trans_a), of(b, k, n, op.trans_b), MatrixMut::new(c, m, n), scale);
+                }
                 let c = ArrayViewMut2::from_shape((m, n), c).expect("a checked plan");
                 scaled_product(matrix(a, m, k, op.trans_a), matrix(b, k, n, op.trans_b), c, scale, of_product);
             });

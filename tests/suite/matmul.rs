@@ -9,7 +9,7 @@ use thalweg::cpu::Cpu;
 use thalweg::plan::{Engine, MatMul, Op, View};
 
 /// m, k, n: 0 and 1, below, at and above the usual tiles, long and flat.
-const SHAPES: [(usize, usize, usize); 14] = [
+const SHAPES: [(usize, usize, usize); 15] = [
     (1, 1, 1),
     (1, 0, 3),
     (2, 3, 4),
@@ -23,6 +23,7 @@ const SHAPES: [(usize, usize, usize); 14] = [
     (63, 65, 64),
     (128, 3, 130),
     (3, 1000, 2),
+    (5, 600, 20),
     (70, 129, 67),
 ];
 
