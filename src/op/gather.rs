@@ -76,7 +76,8 @@ impl Operation for Gather {
 
 fn pick<T: Copy>(order: &[u32], table: &[T], out: &mut [T], width: usize, fill: T) {
     for (&index, row) in order.iter().zip(out.chunks_exact_mut(width)) {
-        match table.chunks_exact(width).nth(index as usize) {
+        let first = (index as usize).saturating_mul(width);
+        match table.get(first..first.saturating_add(width)) {
             Some(picked) => row.copy_from_slice(picked),
             None => row.fill(fill),
         }

@@ -138,14 +138,16 @@ fn exp(x: f32) -> f32 {
     // Beyond these bounds the result is infinite or 0. NaN fails both comparisons, and stays.
     let x = if x > 89.0 { 89.0 } else { x };
     let x = if x < -104.0 { -104.0 } else { x };
-    let n = (x * std::f32::consts::LOG2_E + WHOLE) - WHOLE;
+    let moved = x * std::f32::consts::LOG2_E + WHOLE;
+    let n = moved - WHOLE;
     let r = (x - n * LN_2[0]) - n * LN_2[1];
     let q = polynomial(r, [0.499_999_94, 0.166_665_2, 0.041_668_39, 0.008_368_735, 0.001_381_456]);
-    // In two steps, since 2ⁿ alone may be no f32.
-    let n = n as i32;
+    // In two steps, since 2ⁿ alone may be no f32. The whole number is in the last bits of what was moved; a conversion would look for NaN,
+    // one element at a time. Of NaN it is any number, and the result is NaN.
+    let n = (moved.to_bits() as i32).wrapping_sub(WHOLE.to_bits() as i32);
     let half = n >> 1;
-    let power = |n: i32| f32::from_bits(((n + 127) << 23) as u32);
-    (1.0 + (r + r * r * q)) * power(half) * power(n - half)
+    let power = |n: i32| f32::from_bits((n.wrapping_add(127) << 23) as u32);
+    (1.0 + (r + r * r * q)) * power(half) * power(n.wrapping_sub(half))
 }
 
 /// Near 0 by a polynomial; 4e-9.

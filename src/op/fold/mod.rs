@@ -221,15 +221,16 @@ impl Operation for Fold {
         if self.scratch.is_some() {
             outputs.pop();
         }
-        let (by_columns, order) = (self.by_columns(), self.columns_first());
-        let columns: SmallVec<[_; INPUTS]> = inputs.iter().map(|input| input.permuted(order)).collect();
+        let by_columns = self.by_columns();
+        let turned: SmallVec<[_; INPUTS]> =
+            inputs.iter().filter(|_| by_columns).map(|input| input.permuted(self.columns_first())).collect();
         // Rows side by side are shared out in whole cache lines, others in whole blocks.
         let unit = if by_columns { 64 } else { (BLOCK / folded.max(1)).max(1) };
         let size = (self.program.part(rows * folded.max(1), unit * folded.max(1), workers.count()) / folded.max(1)).max(1);
         workers.in_order(rows.div_ceil(size), parts(outputs, rows, size), |(first, mut outputs)| {
             let rows = first..(first + size).min(rows);
             if by_columns {
-                self.sums_of_columns(&columns, rows, &mut outputs);
+                self.sums_of_columns(&turned, rows, &mut outputs);
             } else {
                 self.reduce_rows(&inputs, rows, &mut outputs);
             }

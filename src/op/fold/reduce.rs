@@ -60,6 +60,15 @@ impl<F: Real> pulp::WithSimd for ShortRows<'_, '_, F> {
     #[inline(always)]
     fn with_simd<S: pulp::Simd>(self, _simd: S) {
         let Self { reduction, x, folded, outputs, first } = self;
+        if folded <= SIDE {
+            for (group, x) in x.chunks(SIDE * folded).enumerate() {
+                let rows = first + group * SIDE..first + group * SIDE + x.len() / folded;
+                let mut outputs = outputs.iter_mut();
+                let mut next = || outputs.next().map_or(&mut [][..], |output| &mut output[rows.clone()]);
+                side_by_side(reduction, x, folded, [next(), next()]);
+            }
+            return;
+        }
         if let (Reduction::LogSumExp, [of_largest, of_rest]) = (reduction, &mut *outputs) {
             let rows = first..first + x.len() / folded;
             return log_sum_exp_of_rows(x, folded, [&mut of_largest[rows.clone()], &mut of_rest[rows]]);
@@ -88,6 +97,60 @@ impl<F: Real> pulp::WithSimd for Chunk<'_, F> {
     #[inline(always)]
     fn with_simd<S: pulp::Simd>(self, _simd: S) -> Part<F> {
         of_row(self.reduction, self.x, self.first)
+    }
+}
+
+/// Up to [`SIDE`] rows of at most as many elements: one element of all of them at a time. The bits are those of one row after the other.
+#[inline(always)]
+fn side_by_side<F: Real>(reduction: Reduction, x: &[F], folded: usize, [first, second]: [&mut [F]; 2]) {
+    let (rows, mut lines) = (x.len() / folded, [[F::zero(); SIDE]; SIDE]);
+    for (j, line) in lines[..folded].iter_mut().enumerate() {
+        line.iter_mut().zip(x[j..].iter().step_by(folded)).for_each(|(to, &x)| *to = x);
+    }
+    let (mut a, mut b) = ([F::zero(); SIDE], [F::zero(); SIDE]);
+    match reduction {
+        Reduction::Sum => sum_lines(&mut lines, &mut a),
+        Reduction::Max => largest_of_lines(&lines, folded, &mut a),
+        Reduction::FirstMax => {
+            let (mut largest, mut places) = ([F::zero(); SIDE], [0_u32; SIDE]);
+            largest_of_lines(&lines, folded, &mut largest);
+            for (j, line) in lines[..folded].iter().enumerate().rev() {
+                for i in 0..SIDE {
+                    let found = line[i] == largest[i] || line[i].is_nan();
+                    places[i] = if found { j as u32 } else { places[i] };
+                }
+            }
+            a.iter_mut().zip(places).for_each(|(a, place)| *a = F::of(f64::from(place)));
+        }
+        Reduction::LogSumExp => {
+            largest_of_lines(&lines, folded, &mut a);
+            for line in &mut lines[..folded] {
+                for i in 0..SIDE {
+                    line[i] = line[i] - shift(a[i]);
+                }
+            }
+            let (mut powers, mut sums) = ([[F::zero(); SIDE]; SIDE], [F::zero(); SIDE]);
+            F::function(Function::Exp, lines[..folded].as_flattened(), powers[..folded].as_flattened_mut());
+            sum_lines(&mut powers, &mut sums);
+            F::function(Function::Ln, &sums, &mut b);
+            b.iter_mut().zip(&a).for_each(|(b, a)| *b = if a.is_infinite() { F::zero() } else { *b });
+        }
+        Reduction::Moments => {
+            let (mut far, count) = (lines, F::of(folded as f64));
+            sum_lines(&mut lines, &mut a);
+            a.iter_mut().for_each(|a| *a = *a / count);
+            far[folded..].fill(a);
+            for line in &mut far {
+                for i in 0..SIDE {
+                    line[i] = (line[i] - a[i]) * (line[i] - a[i]);
+                }
+            }
+            sum_lines(&mut far, &mut b);
+        }
+    }
+    first.copy_from_slice(&a[..rows]);
+    if !second.is_empty() {
+        second.copy_from_slice(&b[..rows]);
     }
 }
 
@@ -123,6 +186,35 @@ fn padded<F: Real>(x: &[F], fill: F) -> [F; SIDE] {
     padded
 }
 
+/// As [`sum`], of rows side by side.
+#[inline(always)]
+fn sum_lines<F: Real>(lines: &mut [[F; SIDE]; SIDE], sums: &mut [F; SIDE]) {
+    lines.as_flattened_mut().iter_mut().for_each(|x| *x = F::zero() + *x);
+    join_lines(lines, sums, |a, b| a + b);
+}
+
+/// As [`largest`], of rows side by side that have so many elements.
+#[inline(always)]
+fn largest_of_lines<F: Real>(lines: &[[F; SIDE]; SIDE], folded: usize, found: &mut [F; SIDE]) {
+    let mut lines = *lines;
+    lines[folded..].fill([F::neg_infinity(); SIDE]);
+    join_lines(&mut lines, found, keep);
+}
+
+/// As [`tree`], of rows side by side.
+#[inline(always)]
+fn join_lines<F: Real>(lines: &mut [[F; SIDE]; SIDE], joined: &mut [F; SIDE], join: impl Fn(F, F) -> F) {
+    for width in [8, 4, 2, 1] {
+        let (low, high) = lines.split_at_mut(width);
+        for (low, high) in low.iter_mut().zip(high) {
+            for i in 0..SIDE {
+                low[i] = join(low[i], high[i]);
+            }
+        }
+    }
+    *joined = lines[0];
+}
+
 /// Joins what was reduced side by side: the first half with the second, and so on.
 #[inline(always)]
 fn tree<F: Real>(mut side: [F; SIDE], join: impl Fn(F, F) -> F) -> F {
@@ -150,11 +242,16 @@ fn sum<F: Real>(x: &[F], nothing: F, f: impl Fn(F) -> F) -> F {
     tree(sums, |a, b| a + b)
 }
 
+/// The larger one; the first NaN if there is one.
+#[inline(always)]
+fn keep<F: Real>(a: F, b: F) -> F {
+    let larger = if b > a || b.is_nan() { b } else { a };
+    if a.is_nan() { a } else { larger }
+}
+
 /// NaN if there is one.
 #[inline(always)]
 fn largest<F: Real>(x: &[F]) -> F {
-    let larger = |a: F, b: F| if b > a || b.is_nan() { b } else { a };
-    let keep = |a: F, b: F| if a.is_nan() { a } else { larger(a, b) };
     let (groups, rest) = x.as_chunks::<SIDE>();
     let mut side = padded(rest, F::neg_infinity());
     for group in groups {
@@ -292,4 +389,42 @@ fn logarithm<F: Real>(x: F) -> F {
     let mut value = [x];
     F::function(Function::Ln, &[x], &mut value);
     value[0]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Ordinary numbers, and a few that are not.
+    fn number(random: &mut fastrand::Rng) -> f32 {
+        match random.u32(0..40) {
+            0 => f32::NAN,
+            1 => f32::INFINITY,
+            2 => f32::NEG_INFINITY,
+            3 => -0.0,
+            4..8 => 1.5,
+            _ => 8.0 * random.f32() - 4.0,
+        }
+    }
+
+    #[test]
+    fn rows_side_by_side_have_the_bits_of_rows_alone() {
+        let mut random = fastrand::Rng::with_seed(7);
+        let all = [Reduction::Sum, Reduction::Max, Reduction::FirstMax, Reduction::LogSumExp, Reduction::Moments];
+        for (folded, rows) in (1..=SIDE).flat_map(|folded| [1, 5, SIDE].map(|rows| (folded, rows))) {
+            let x: Vec<f32> = (0..folded * rows).map(|_| number(&mut random)).collect();
+            for reduction in all {
+                let mut found = [vec![0.0; rows], vec![0.0; rows]];
+                let [first, second] = &mut found;
+                side_by_side(reduction, &x, folded, [first, second]);
+                for (row, x) in x.chunks_exact(folded).enumerate() {
+                    let alone = results(reduction, Some(of_row(reduction, x, 0)));
+                    for (found, alone) in found.iter().zip(alone).take(reduction.results()) {
+                        let same = found[row].to_bits() == alone.to_bits() || found[row].is_nan() && alone.is_nan();
+                        assert!(same, "{reduction:?} of {x:?}: {} beside others, {alone} alone", found[row]);
+                    }
+                }
+            }
+        }
+    }
 }

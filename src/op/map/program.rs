@@ -336,12 +336,23 @@ impl<'d, F: Real> Reader<'_, 'd, F> {
             if direct.is_none() {
                 let at = if start < input.period { start } else { start % input.period };
                 if held.0 != at || held.1 < size {
-                    input.fetch(start, &mut block[..size]);
+                    fetch(input, start, &mut block[..size]);
                     *held = (at, size);
                 }
             }
         }
         Known { constants: self.constants, fetched: self.fetched, direct: &self.direct, size }
+    }
+}
+
+/// Fetches an input's elements from `start` on; what is repeated is fetched once.
+fn fetch<F: Real>(input: &Fetched<'_, F>, start: usize, block: &mut [F]) {
+    let mut known = input.period.min(block.len());
+    input.fetch(start, &mut block[..known]);
+    while known < block.len() {
+        let more = known.min(block.len() - known);
+        block.copy_within(..more, known);
+        known += more;
     }
 }
 

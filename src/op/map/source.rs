@@ -42,6 +42,12 @@ pub(in crate::op) struct Input {
     pub strides: [usize; 4],
     /// The element of the first place.
     pub offset: usize,
+    /// Which of the views it reads; 0 for one that reads none.
+    view: usize,
+    /// Whether it lies as the shape does.
+    flat: bool,
+    /// Elements of the shape after which it is repeated.
+    period: usize,
 }
 
 /// The inputs of an expression over a shape of four dimensions, of which the last varies fastest.
@@ -49,6 +55,8 @@ pub(in crate::op) struct Input {
 pub(in crate::op) struct Inputs {
     pub shape: [usize; 4],
     pub list: Vec<Input>,
+    /// The views that are read, each once.
+    views: SmallVec<[(View, Kind); 8]>,
 }
 
 /// Names of views in the kernel.
@@ -64,11 +72,20 @@ pub(in crate::op) fn padded(sizes: &[usize], first: usize) -> [usize; 4] {
 
 impl Inputs {
     pub(in crate::op) fn new(shape: [usize; 4]) -> Self {
-        Self { shape, list: Vec::new() }
+        Self { shape, list: Vec::new(), views: SmallVec::new() }
     }
 
     pub(in crate::op) fn push(&mut self, source: Source, offset: usize, strides: &[usize]) {
-        self.list.push(Input { source, strides: padded(strides, 0), offset });
+        let view = source.view().map_or(0, |view| {
+            let known = self.views.iter().position(|known| *known == view);
+            known.unwrap_or_else(|| {
+                self.views.push(view);
+                self.views.len() - 1
+            })
+        });
+        let strides = padded(strides, 0);
+        let (flat, period) = (is_flat(self.shape, strides), period(self.shape, strides));
+        self.list.push(Input { source, strides, offset, view, flat, period });
     }
 
     /// Elements of the shape.
@@ -76,21 +93,10 @@ impl Inputs {
         Operands::product(&self.shape)
     }
 
-    /// The views that are read, each once.
-    fn views(&self) -> Vec<(View, Kind)> {
-        let mut views = Vec::new();
-        for view in self.list.iter().filter_map(|input| input.source.view()) {
-            if !views.contains(&view) {
-                views.push(view);
-            }
-        }
-        views
-    }
-
     /// Elements that the CPU computes together: whole rows of the longest input that is repeated, if they are short. Then it is fetched once
     /// for all blocks.
     pub(in crate::op) fn block(&self) -> usize {
-        let periods = self.list.iter().map(|input| period(self.shape, input.strides));
+        let periods = self.list.iter().map(|input| input.period);
         let longest = periods.filter(|period| (1..BLOCK).contains(period)).max().unwrap_or(1);
         BLOCK / longest * longest
     }
@@ -110,7 +116,7 @@ impl Inputs {
     /// Declares the views, as long as the farthest element that is read of them.
     pub(in crate::op) fn operands(&self, o: &mut Operands) {
         // Names beyond the eighth never get into a kernel: more than eight views are an error.
-        for (name, (view, kind)) in NAMES.into_iter().chain(std::iter::repeat("x")).zip(self.views()) {
+        for (name, (view, kind)) in NAMES.into_iter().chain(std::iter::repeat("x")).zip(self.views.iter().copied()) {
             let reads = self.list.iter().filter(|input| input.source.view() == Some((view, kind)));
             let extent = reads.map(|input| self.extent(input)).max().unwrap_or(0);
             o.declare(name, view, kind, Use::Read, view.len.max(extent));
@@ -136,11 +142,9 @@ impl Inputs {
 
     /// Lines of a kernel that read all inputs into a0, a1, … for the coordinates c0 … c3.
     pub(in crate::op) fn loads(&self) -> String {
-        let views = self.views();
-        let name = |source: Source| views.iter().position(|view| Some(*view) == source.view()).map_or("", |index| NAMES[index]);
         let mut text = String::new();
         for (index, input) in self.list.iter().enumerate() {
-            let view = name(input.source);
+            let view = NAMES.get(input.view).copied().unwrap_or_default();
             let place = [0, 1, 2, 3].map(|d| format!(" + c{d} * op.a{index}_s{d}")).concat();
             let place = format!("op.a{index}_first{place}");
             let value = match input.source {
@@ -167,43 +171,27 @@ impl Inputs {
         &self,
         elements: &mut impl Iterator<Item = Elements<'a, F>>,
     ) -> SmallVec<[Fetched<'a, F>; INPUTS]> {
-        let views: SmallVec<[_; 8]> = self.distinct().map(|view| (view, elements.next())).collect();
-        let mut data: SmallVec<[(View, Data<'a, F>); 8]> = SmallVec::new();
-        for (view, elements) in views {
-            data.push((
-                view,
-                match elements {
-                    Some(Elements::Floats(floats)) => Data::Floats(floats),
-                    Some(elements) => Data::Indices(elements.indices()),
-                    None => Data::Place,
-                },
-            ));
-        }
-        let of = |view: View| data.iter().find(|(known, _)| *known == view).map_or(Data::Place, |(_, data)| *data);
+        let data = |_: &(View, Kind)| match elements.next() {
+            Some(Elements::Floats(floats)) => Data::Floats(floats),
+            Some(elements) => Data::Indices(elements.indices()),
+            None => Data::Place,
+        };
+        let data: SmallVec<[Data<'a, F>; 8]> = self.views.iter().map(data).collect();
         let fetched = |input: &Input| {
-            let data = match input.source {
-                Source::Floats(view) | Source::Indices(view) => of(view),
-                Source::Place => Data::Place,
-                Source::Uniform { key, site } => match of(key) {
-                    Data::Indices(words) => Data::Uniform([words[0], words[1]], site),
-                    _ => Data::Place,
-                },
+            let data = match (input.source, data.get(input.view)) {
+                (Source::Uniform { site, .. }, Some(Data::Indices(words))) => Data::Uniform([words[0], words[1]], site),
+                (Source::Floats(_) | Source::Indices(_), Some(data)) => *data,
+                _ => Data::Place,
             };
-            Fetched::new(data, self.shape, input.strides, input.offset)
+            let &Input { strides, offset, flat, period, .. } = input;
+            Fetched { data, shape: self.shape, strides, offset, flat, period: period.max(1) }
         };
         self.list.iter().map(fetched).collect()
     }
-
-    /// [`Inputs::views`] without an allocation.
-    fn distinct(&self) -> impl Iterator<Item = View> {
-        let views = |to: usize| self.list[..to].iter().filter_map(|input| input.source.view());
-        let first = move |at: usize| {
-            let view = self.list[at].source.view();
-            view.filter(|view| !views(at).any(|before| before == *view))
-        };
-        (0..self.list.len()).filter_map(first).map(|(view, _)| view)
-    }
 }
+
+/// Elements below which a line is narrow.
+const NARROW: usize = 16;
 
 /// What an input reads.
 #[derive(Debug, Clone, Copy)]
@@ -283,7 +271,15 @@ impl<'a, F: Real> Fetched<'a, F> {
                 if rest.is_empty() {
                     return;
                 }
-                let (line, later) = rest.split_at_mut((self.shape[3] - at[3]).min(rest.len()));
+                let len = (self.shape[3] - at[3]).min(rest.len());
+                if self.strides[3] == 0 && len < NARROW && rest.len() >= NARROW {
+                    // Some places beyond the line, which the next ones fill: of a fixed number no loop is needed.
+                    rest[..NARROW].fill(self.at(row));
+                    (rest, at[3]) = (&mut rest[len..], 0);
+                    row += self.strides[2];
+                    continue;
+                }
+                let (line, later) = rest.split_at_mut(len);
                 self.line(row + at[3] * self.strides[3], self.strides[3], line);
                 (rest, at[3], row) = (later, 0, row + self.strides[2]);
             }
