@@ -204,6 +204,31 @@ fn chains_of_functions_are_one_operation_each_way() {
     assert_eq!(recorded.expect("a recording").recorded.operations, 6);
 }
 
+/// Two sums over the same rows, one of which reads another tensor too.
+#[test]
+fn reductions_that_read_the_same_are_joined() {
+    let inputs = [floats(1, &[4, 3]), floats(2, &[3, 5]), floats(3, &[4, 5])];
+    let taped = record(1, Tape::training(), &inputs, false, |_, x| {
+        let product = x[0].matmul(&x[1]);
+        let (squares, mixed) = (product.square().sum(&[1]), (&x[2] * &product).sum(&[1]));
+        vec![(&squares / &mixed).sum(&[])]
+    })
+    .expect("a recording");
+    // A product, both sums, the sum of their quotients.
+    assert_eq!(taped.recorded.operations, 3);
+    let found = taped.run(&Cpu::<f64>::default(), 0, 1).swap_remove(0).outputs[0][0];
+    let [a, b, c] = [(1, 12), (2, 15), (3, 20)].map(|(seed, len)| doubles(seed, len));
+    let product = |row: usize, column: usize| (0..3).map(|k| a[row * 3 + k] * b[k * 5 + column]).sum::<f64>();
+    let sums = |row: usize| {
+        (0..5).fold([0.0, 0.0], |[squares, mixed], column| {
+            let x = product(row, column);
+            [squares + x * x, mixed + c[row * 5 + column] * x]
+        })
+    };
+    let right: f64 = (0..4).map(sums).map(|[squares, mixed]| squares / mixed).sum();
+    assert!((found - right).abs() <= 1e-12 * right.abs(), "{found}, not {right}");
+}
+
 #[test]
 fn tied_and_frozen_parameters() {
     let inputs = [floats(1, &[3, 4])];

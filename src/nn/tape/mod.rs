@@ -6,6 +6,7 @@ mod images;
 mod ops;
 mod record;
 mod recurrent;
+mod together;
 
 use crate::error::{Error, Result};
 use crate::nn::init::Init;

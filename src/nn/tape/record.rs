@@ -91,6 +91,11 @@ impl Tape {
             let (arena, buffer) = places.buffers.ok_or_else(|| missing("buffers"))?;
             targets.push((look, arena.tensor(&graph.buffers[index].name)?.view(buffer)));
         }
+        // What is a target itself goes where it belongs.
+        let of_target = |tensor: &usize| targets.iter().any(|(look, _)| look.tensor == *tensor);
+        let needed = graph.needed(&targets).into_iter().zip(&graph.nodes);
+        let free: Vec<bool> = needed.map(|(needed, node)| needed && !node.outputs().iter().any(of_target)).collect();
+        graph.join_folds(&free);
         let recorder = Recorder { graph: &graph, places, views: vec![None; graph.tensors.len()], scratch: BTreeMap::new() };
         recorder.record(layout, plan, slots, &targets)
     }
@@ -109,6 +114,23 @@ impl Graph {
             gradients: self.gradients.clone(),
             ..Self::default()
         }
+    }
+
+    /// Which nodes the targets need.
+    fn needed(&self, targets: &[(Look, View)]) -> Vec<bool> {
+        let mut needed = vec![false; self.nodes.len()];
+        let of = |look: &Look| match self.tensors[look.tensor].maker {
+            Maker::Node(node, _) => Some(node),
+            _ => None,
+        };
+        let mut open: Vec<usize> = targets.iter().filter_map(|(look, _)| of(look)).collect();
+        while let Some(node) = open.pop() {
+            if !needed[node] {
+                needed[node] = true;
+                open.extend(self.nodes[node].inputs().into_iter().filter_map(of));
+            }
+        }
+        needed
     }
 
     /// A look at elements that lie in order, by a copy where they do not.
@@ -136,7 +158,7 @@ struct Recorder<'a> {
 
 impl Recorder<'_> {
     fn record(mut self, layout: &mut Layout, plan: &mut Plan, slots: &mut Slots, targets: &[(Look, View)]) -> Result<Recorded> {
-        let needed = self.needed(targets);
+        let needed = self.graph.needed(targets);
         let copies = self.pin(&needed, targets);
         let before = plan.ops().len();
         let lives = self.lives(&needed, targets, &copies);
@@ -150,23 +172,6 @@ impl Recorder<'_> {
             plan.push(Op::Copy { input: self.view(look)?, output: *view });
         }
         Ok(Recorded { operations: plan.ops().len() - before, slots: used, alive, unshared })
-    }
-
-    /// Which nodes the targets need.
-    fn needed(&self, targets: &[(Look, View)]) -> Vec<bool> {
-        let mut needed = vec![false; self.graph.nodes.len()];
-        let of = |look: &Look| match self.graph.tensors[look.tensor].maker {
-            Maker::Node(node, _) => Some(node),
-            _ => None,
-        };
-        let mut open: Vec<usize> = targets.iter().filter_map(|(look, _)| of(look)).collect();
-        while let Some(node) = open.pop() {
-            if !needed[node] {
-                needed[node] = true;
-                open.extend(self.graph.nodes[node].inputs().into_iter().filter_map(of));
-            }
-        }
-        needed
     }
 
     /// Lets nodes write targets to their final places, if nothing else reads them; returns those that have to be copied there.
