@@ -4,6 +4,11 @@
 //! Each element is one chain of fused additions over [`DEPTH`] products at a time, so its bits depend neither on the sizes of the matrices
 //! nor on how they are stored.
 
+#![expect(
+    clippy::needless_range_loop,
+    reason = "loops over a fixed number of registers are unrolled; iterators may keep the sums in memory"
+)]
+
 use crate::plan::{Matrix, MatrixMut};
 use pulp::{Arch, Simd, WithSimd};
 use std::cell::RefCell;

@@ -1,5 +1,7 @@
 //! Reductions on the CPU: of chunks, and of chunks among each other.
 
+#![expect(clippy::needless_range_loop, reason = "loops over a fixed number of places become vectors")]
+
 use super::{CHUNK, Reduction};
 use crate::rule::{Function, Real};
 use smallvec::SmallVec;
