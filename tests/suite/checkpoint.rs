@@ -283,7 +283,7 @@ fn a_folder_that_cannot_be_written_is_an_error() {
 
 /// Two processes with one folder: the second one gets an error.
 #[test]
-fn another_process_with_the_same_folder_is_told() {
+fn a_second_process_in_a_folder_is_an_error() {
     let folder = folder();
     let at = folder.path().join("run");
     let run = Folder::open(&at).expect("a folder");

@@ -505,7 +505,7 @@ mod csv_files {
         }
 
         #[test]
-        fn what_is_said_counts() -> Result<()> {
+        fn the_header_option_overrides_the_guess() -> Result<()> {
             let say = |header| Options { header, ..Default::default() };
             assert_eq!(table("0.5,x,0\n1,2,1\n3,4,0\n", &say(Header::Yes))?.dataset()?.features, [1.0, 2.0, 3.0, 4.0]);
             let rows = table("0,1,2,y\n1,2,3,a\n1,2,3,a\n", &say(Header::No))?.dataset()?;
@@ -708,7 +708,7 @@ mod csv_files {
         }
 
         #[test]
-        fn the_target_is_said_by_name_number_or_place() -> Result<()> {
+        fn the_target_is_chosen_by_name_number_or_place() -> Result<()> {
             let last = (vec![1.0, 2.0, 3.0, 4.0, 5.0, 6.0], vec!["a".into(), "b".into()]);
             for name in ["species", "Species", "3", "last"] {
                 assert_eq!(features(IRIS, &target(name))?, last, "{name}");
@@ -909,7 +909,7 @@ mod csv_files {
         }
 
         #[test]
-        fn the_delimiter_is_guessed_or_said() -> Result<()> {
+        fn the_delimiter_is_guessed_or_given() -> Result<()> {
             let rows = "a,b,kind\n1,2,x\n3,4,y\n";
             for delimiter in [',', ';', '\t'] {
                 let content = rows.replace(',', &delimiter.to_string());
@@ -1040,7 +1040,7 @@ mod csv_files {
         }
 
         #[test]
-        fn what_is_no_table_is_told() -> Result<()> {
+        fn a_file_that_is_no_table_is_an_error() -> Result<()> {
             let cases: [(&[u8], &str); 6] = [
                 (b"1,0\n2,\0\n", "binary data"),
                 (&[0; 100], "binary data"),
@@ -1297,7 +1297,7 @@ mod idx_files {
     }
 
     #[test]
-    fn what_a_path_is_chooses_the_reader() -> Result<()> {
+    fn the_kind_of_a_path_chooses_the_reader() -> Result<()> {
         let folder = Folder::new()?;
         write_set(&folder, "-", "")?;
         let (train, test) = idx::read_directory(folder.path())?;

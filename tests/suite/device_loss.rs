@@ -40,7 +40,7 @@ fn assert_lost<T>(what: &str, result: Result<T>) {
 }
 
 #[test]
-fn every_call_on_a_lost_device_says_so() -> Result<()> {
+fn every_call_on_a_lost_device_is_an_error() -> Result<()> {
     type Call = fn(&mut Optimizer<GpuProgram>) -> Result<()>;
     let calls: [(&str, Call); 9] = [
         ("step", |optimizer| optimizer.step()),
@@ -123,7 +123,7 @@ fn a_device_that_was_lost_before_can_be_wrapped() {
 }
 
 #[test]
-fn the_reason_is_told_where_the_callback_is_ours() -> Result<()> {
+fn the_reason_of_a_loss_is_reported_where_the_callback_is_ours() -> Result<()> {
     let gpu = engines::open(GpuOptions::default());
     let mut optimizer = Optimizer::new(&gpu, recipe(), &[("w", &[100])])?;
     gpu.device().destroy();

@@ -139,7 +139,7 @@ fn the_settings_that_make_two_kernels_are_named() {
 
 /// If there are many names, the error lists only the nearest.
 #[test]
-fn among_many_names_the_nearest_is_told() {
+fn an_unknown_name_among_many_gets_the_nearest() {
     let names: Vec<String> = (0..3_000).map(|i| format!("layers.{i}.weight")).collect();
     let shape: &[usize] = &[1];
     let tensors: Vec<(&str, &[usize])> = names.iter().map(|name| (name.as_str(), shape)).collect();

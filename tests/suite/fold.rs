@@ -176,7 +176,7 @@ fn nan_and_infinity_are_seen_by_every_reduction() {
 }
 
 #[test]
-fn what_does_not_fit_is_refused() {
+fn operands_that_do_not_fit_are_errors() {
     let mut layout = Layout::new(1);
     let [x, y, long] = [6, 2, 5_000].map(|len| layout.floats("buffer", len)).map(|id| layout.whole(id));
     let refused = |fold: Fold, message: &str| operation_is_refused(&layout, fold, message);

@@ -51,7 +51,7 @@ fn names_are_labels_as_numbers_are() {
 }
 
 #[test]
-fn what_cannot_be_cut_is_an_error() {
+fn invalid_folds_are_errors() {
     let refused = |folds: KFold, rows: usize| folds.split(rows).unwrap_err().to_string();
     let plain = KFold::default();
     assert_eq!(refused(plain.clone(), 4), "folds = 5 is out of range: 2 to 4, the number of rows");

@@ -41,7 +41,7 @@ fn choices_and_conditions_count() {
 }
 
 #[test]
-fn what_shows_nothing_is_said() {
+fn an_importance_without_evidence_is_reported() {
     let space: SearchSpace = "a=uniform:0:1; b=uniform:0:1".parse().expect("a space");
     let same = trials(&space, 30, |_| 0.3);
     assert_eq!(importance(&space, Goal::Minimize, &same, 0), Ok(vec![0.0, 0.0]));

@@ -453,7 +453,7 @@ fn settings_out_of_range_are_refused() {
 }
 
 #[test]
-fn what_does_not_fit_is_refused() {
+fn settings_that_do_not_fit_are_errors() {
     let mut lbfgs = start(&Cpu::<f32>::default(), LbfgsSettings::default(), &[0.0, 0.0]);
     let error = lbfgs.set_params("x", &[1.0]).unwrap_err();
     assert_eq!(error.to_string(), "tensor 'x': 1 found, 2 elements expected");

@@ -47,7 +47,7 @@ fn held(gpu: &Gpu) -> String {
 }
 
 #[test]
-fn counters_count() {
+fn the_counters_of_a_device_count() {
     let gpu = engines::open(GpuOptions::default());
     let before = held(&gpu);
     let usage = wgpu::BufferUsages::STORAGE;

@@ -607,7 +607,7 @@ fn weight_decay_has_the_bits_of_rules_that_have_it() {
 }
 
 #[test]
-fn what_has_no_meaning_is_refused() {
+fn invalid_combinations_are_errors() {
     let error =
         |recipe: Recipe| Optimizer::new(&Cpu::<f32>::default(), recipe, &[("x", &[4])]).expect_err("an error").to_string();
     let rule = || Recipe::new(RULE);

@@ -67,7 +67,7 @@ fn every_row_gets_what_a_model_says_that_has_not_seen_it() {
 }
 
 #[test]
-fn what_makes_no_sense_is_an_error() {
+fn invalid_probabilities_are_errors() {
     let model = of(&[[0.9, 0.1]]);
     assert_eq!(model.accuracy(&[2]).unwrap_err().to_string(), "label = 2 is out of range: below 2");
     assert_eq!(model.log_loss(&[0, 0]).unwrap_err().to_string(), "labels: 2 found, 1 expected");

@@ -185,7 +185,7 @@ fn a_recipe_from_a_file_steps_with_the_same_bits() -> Result<()> {
 }
 
 #[test]
-fn what_is_wrong_in_a_file_is_told_with_the_nearest_name() {
+fn unknown_keys_of_a_file_are_errors_with_the_nearest_name() {
     let with = |more: &str| format!("{more}\n[[groups]]\nrules = [{{ rule = \"sgd\" }}]\n");
     let cases = [
         (with("clipp = { value = 1.0 }"), "unknown setting of a recipe 'clipp'", "did you mean clip?"),
@@ -244,7 +244,7 @@ fn what_is_wrong_in_a_file_is_told_with_the_nearest_name() {
 }
 
 #[test]
-fn tensors_told_by_a_function_are_not_written() {
+fn groups_by_a_function_are_not_written() {
     let recipe = Recipe::new(Sgd::default()).group("biases", |tensor| tensor.name.ends_with("bias"), Sgd::default());
     let error = serde_json::to_string(&recipe).expect_err("a function").to_string();
     assert_eq!(error, "the tensors of group 'biases' are told by a function, which no file holds: describe them by data");

@@ -254,7 +254,7 @@ fn a_file_that_does_not_fit_changes_nothing() -> Result<()> {
 /// Written for `torch_state.py --back`, which goes on from there with PyTorch.
 #[test]
 #[ignore = "it writes files for another program"]
-fn files_for_pytorch() -> Result<()> {
+fn files_are_laid_out_as_pytorchs() -> Result<()> {
     let folder = std::env::var("FOLDER").expect("where to");
     for (name, rule) in of_torch() {
         let file = read_foreign(Path::new(&format!("tests/golden/checkpoint/torch/{name}.safetensors")))?;

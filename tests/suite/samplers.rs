@@ -148,7 +148,7 @@ fn known_points_come_first_and_are_completed() {
 }
 
 #[test]
-fn what_is_told_is_kept() {
+fn reported_results_are_kept() {
     let mut study = study(Random::default());
     let ids: Vec<u64> = study.ask(6).expect("trials").iter().map(|trial| trial.id).collect();
     assert_eq!(ids, [0, 1, 2, 3, 4, 5]);

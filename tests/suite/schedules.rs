@@ -434,7 +434,7 @@ mod comparison {
     use super::*;
 
     #[test]
-    fn what_differs_is_a_mismatch() {
+    fn different_values_are_a_mismatch() {
         let right = [0.1, 0.2];
         for wrong in [&[0.1, 0.2 + 1e-11][..], &[f64::NAN, 0.2], &[0.1], &[0.1, f64::INFINITY], &[0.1, 0.2, 0.2]] {
             assert!(mismatch(wrong, &right).is_some(), "{wrong:?}");
@@ -1253,7 +1253,7 @@ mod registry {
     }
 
     #[test]
-    fn what_is_not_known_is_refused_with_what_is() {
+    fn an_unknown_name_is_an_error_that_lists_the_known() {
         says(
             "cos",
             &[],

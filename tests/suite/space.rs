@@ -40,7 +40,7 @@ fn numbers_of_a_choice_are_of_one_kind() {
 }
 
 #[test]
-fn what_makes_no_space_is_refused() {
+fn invalid_spaces_are_errors() {
     for (text, message) in [
         ("", "the search space is empty"),
         (" ; ", "the search space is empty"),

@@ -143,7 +143,7 @@ fn folds_stop_as_in_optuna() {
 }
 
 #[test]
-fn patience_ends() {
+fn a_trial_without_progress_ends_after_its_patience() {
     let stops = |patience: usize, min_delta: f64, curve: &[f64]| Patience { patience, min_delta }.stops(Goal::Minimize, curve);
     assert!(!stops(3, 0.0, &[]) && !stops(3, 0.0, &[1.0, 1.0, 1.0]) && stops(3, 0.0, &[1.0, 1.0, 1.0, 1.0]));
     assert!(!stops(2, 0.0, &[3.0, 2.0, 2.0, 1.0]) && stops(2, 0.0, &[3.0, 2.0, 2.0, 2.0]));

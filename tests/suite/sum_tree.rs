@@ -384,7 +384,7 @@ fn a_frozen_group_adds_nothing_to_the_tree() {
 }
 
 #[test]
-fn what_a_tree_refuses() {
+fn invalid_trees_are_errors() {
     let new = |accumulation| {
         Optimizer::new(&Cpu::<f32>::default(), Recipe::new(Sgd::default()).accumulate(accumulation), &[("x", &[4])])
     };

@@ -127,7 +127,7 @@ fn a_sweep_that_is_resumed_ends_as_if_it_had_not_stopped() {
 }
 
 #[test]
-fn trials_are_told_the_mean_of_folds_and_seeds() {
+fn a_trial_gets_the_mean_of_its_folds_and_seeds() {
     let (table, study) = run(&sweeps()[0], &mut Formula::new(100, usize::MAX));
     assert_eq!(table.records().len(), 12 * 4);
     for (trial, summary) in study.trials().iter().zip(table.summaries()) {
@@ -352,7 +352,7 @@ fn settings_that_make_no_sense_are_refused_before_anything_is_trained() {
 }
 
 #[test]
-fn a_trainer_that_returns_too_few_metrics_is_told() {
+fn too_few_metrics_of_a_trainer_are_an_error() {
     let mut short = |_: &[Job], _: u64| Ok(vec![1.0]);
     let mut table = Table::new(space(), Goal::Minimize);
     let sweep = Sweep::new(Strategy::Plain { steps: 5 });

@@ -569,7 +569,7 @@ fn each_lane_has_its_own_loss_scale() -> Result<()> {
 }
 
 #[test]
-fn what_does_not_fit_is_told() -> Result<()> {
+fn settings_that_do_not_fit_are_errors() -> Result<()> {
     let (data, numbers, model) = (classes(20), line(20), Linear::new(4, 3));
     let engine = Cpu::<f32>::default();
     let refused = |builder: TrainerBuilder, expected: &str| assert_error(builder.build(&engine).map(drop), expected);

@@ -265,7 +265,7 @@ fn what_fits_of_a_file_is_loaded_and_the_rest_is_named() -> Result<()> {
 }
 
 #[test]
-fn values_that_are_not_finite_are_loaded_and_said() -> Result<()> {
+fn values_that_are_not_finite_are_loaded_and_reported() -> Result<()> {
     let engine = Cpu::<f32>::default();
     let new = || Optimizer::new(&engine, Recipe::new(Adam::default()), TENSORS);
     let mut file = new()?.tensors()?;

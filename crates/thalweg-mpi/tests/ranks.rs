@@ -105,7 +105,7 @@ fn a_bad_gradient_on_one_rank_skips_the_step_on_all() {
 }
 
 #[test]
-fn ranks_that_differ_are_told_what_does() {
+fn ranks_that_differ_are_an_error_that_says_where() {
     for (scenario, message) in [
         ("other-data", "rank 2 differs in its data: digest "),
         ("other-settings", "rank 2 differs in its settings: digest "),
@@ -180,7 +180,7 @@ fn any_number_of_ranks_goes_on_from_a_checkpoint() {
 }
 
 #[test]
-fn wrong_usage_is_told() {
+fn wrong_usage_is_an_error() {
     for (args, message) in [
         (&["train", "--epoch", "3"][..], "unknown option --epoch; known: --rule"),
         (&["train", "--epochs"], "--epochs wants a value"),

@@ -171,7 +171,7 @@ fn flowers_are_learned_from_the_command_line_alone() {
 }
 
 #[test]
-fn a_label_in_another_column_has_to_be_said() {
+fn a_label_in_another_column_needs_the_option() {
     let text = flowers("label,p0,p1,p2,p3\n", |kind, [a, b, c, d]| format!("{kind},{a},{b},{c},{d}\n"));
     let refused = read(&text, &[]);
     assert_eq!((refused.code, refused.out.as_str()), (Some(1), ""));
@@ -217,7 +217,7 @@ fn labels_are_values_and_what_looks_like_none_is_refused() {
 }
 
 #[test]
-fn missing_cells_texts_and_other_delimiters_are_said_and_read() {
+fn missing_cells_texts_and_other_delimiters_are_reported_and_read() {
     let text = flowers("a;b;side;d;kind\n", |kind, [a, b, c, d]| {
         let side = if c < 0.5 { "left" } else { "right" };
         let d = if d < 0.1 { "NA".into() } else { d.to_string() };
@@ -307,7 +307,7 @@ fn memory_is_bounded_while_reading() {
 }
 
 #[test]
-fn what_does_not_fit_into_memory_is_refused_with_both_numbers() {
+fn too_much_memory_is_refused_with_both_numbers() {
     let wide = vec!["65536"; 400].join(",");
     let cases: [(&[&str], &str); 5] = [
         (
@@ -358,7 +358,7 @@ fn what_a_terminal_would_obey_is_escaped() {
 /// another user.
 #[cfg(unix)]
 #[test]
-fn a_folder_that_may_not_be_entered_is_told() {
+fn a_folder_that_may_not_be_entered_is_an_error() {
     use std::os::unix::fs::{MetadataExt, PermissionsExt};
     use std::os::unix::process::CommandExt;
     let temp = TempDir::new().expect("a directory");

@@ -34,7 +34,7 @@ fn auto_picks_what_info_says() {
 }
 
 #[test]
-fn info_tells_what_matters() {
+fn info_lists_adapters_and_limits() {
     let info = thalweg(&["info", "--json"]).json();
     let adapter = &info[0]["adapters"][0];
     let has = ["name", "backend", "type", "driver", "driver_info", "limits", "features", "kernels"];

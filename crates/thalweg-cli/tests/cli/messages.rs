@@ -127,7 +127,7 @@ fn every_command_has_examples_and_no_command_prints_help() {
 }
 
 #[test]
-fn shells_and_man_are_told() {
+fn completions_and_man_pages_are_written() {
     for shell in ["bash", "zsh", "fish"] {
         let ran = thalweg(&["completions", shell]);
         assert!(ran.code == Some(0) && ran.out.contains("schedules"), "{shell}: {ran:?}");

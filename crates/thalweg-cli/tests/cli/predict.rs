@@ -81,7 +81,7 @@ fn a_saved_model_predicts_rows_of_other_files() {
 }
 
 #[test]
-fn what_does_not_fit_the_model_is_said() {
+fn data_that_do_not_fit_the_model_are_an_error() {
     let folder = tempfile::tempdir().expect("a folder");
     let [data, model, digits, wrong] = ["data.csv", "model", "digits", "wrong.csv"].map(|name| path(&folder, name));
     fs::write(&data, table(&[0, 1, 2, 3])).expect("a file");

@@ -85,7 +85,7 @@ fn a_run_that_goes_on_ends_where_one_in_one_go_does() {
 }
 
 #[test]
-fn what_differs_from_the_run_is_refused_with_both_values() {
+fn settings_other_than_the_runs_are_refused_with_both_values() {
     let folder = tempfile::tempdir().expect("a folder");
     let [file, run] = ["model", "run"].map(|name| path(&folder, name));
     let ran = thalweg(&[
@@ -239,7 +239,7 @@ fn a_signal_leaves_a_checkpoint_and_the_model() {
 
 /// A checkpoint that cannot be written does not end the run; it is reported, and the exit code is 1.
 #[test]
-fn a_checkpoint_that_cannot_be_written_is_said() {
+fn a_checkpoint_that_cannot_be_written_is_reported() {
     let folder = tempfile::tempdir().expect("a folder");
     let run = path(&folder, "run");
     fs::create_dir_all(Path::new(&run).join("step-000000000010.safetensors")).expect("a folder in its way");

@@ -117,7 +117,7 @@ fn a_loss_that_is_not_finite_ends_the_run_unless_it_is_to_go_on() {
 }
 
 #[test]
-fn schedules_that_do_nothing_or_end_early_are_told() {
+fn schedules_that_do_nothing_or_end_early_are_reported() {
     let table = [
         ("step", "never moves in the 46 steps"),
         ("cosine,steps=10", "the rate is 0 from step 11 of 46 on"),

@@ -124,7 +124,7 @@ fn a_sweep_goes_on_only_with_its_own_table() {
 }
 
 #[test]
-fn what_makes_no_sense_is_refused_before_anything_is_read() {
+fn invalid_options_are_refused_before_anything_is_read() {
     let table: &[(&[&str], &str)] = &[
         (&[], "the search space is empty; give --space lr=log:1e-4:1e-1"),
         (&["--space", "lr=log:1:0.1"], "low of lr = 1 is out of range: below high = 0.1"),
