@@ -42,6 +42,10 @@ class Mean(nn.Module):
         return self.head(self.block(x).mean(1))
 
 
+def perceptron():
+    return nn.Sequential(nn.Linear(784, 128), nn.ReLU(), nn.Linear(128, 64), nn.ReLU(), nn.Linear(64, 10))
+
+
 def cnn(side, first, second):
     return nn.Sequential(
         nn.Conv2d(1, first, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(first, second, 3, padding=1), nn.ReLU(),
@@ -51,6 +55,7 @@ def cnn(side, first, second):
 
 # Model, shape of a sample, samples of a batch; by the names of `thalweg bench`.
 NETWORKS = {
+    "perceptron 784-128-64-10": (perceptron, (784,), 64),
     "cnn": (lambda: cnn(28, 16, 32), (1, 28, 28), 64),
     "digits cnn": (lambda: cnn(8, 8, 16), (1, 8, 8), 32),
     "lstm": (Last, (32, 64), 64),

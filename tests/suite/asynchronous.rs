@@ -173,7 +173,8 @@ fn a_trainer_has_twins_of_what_waits() -> Result<()> {
             for _ in 0..2 {
                 assert_eq!(format!("{:?}", awaits.whole_epoch_async().await?), format!("{:?}", waits.whole_epoch()?));
             }
-            (awaits.advance_async(3).await?, waits.advance(3)?);
+            awaits.advance_async(3).await?;
+            waits.advance(3)?;
             assert_eq!(format!("{:?}", awaits.metrics_async().await?), format!("{:?}", waits.metrics()?));
             assert_eq!(format!("{:?}", awaits.evaluate_async().await?), format!("{:?}", waits.evaluate()?));
             let rows = numbers(5, 3 * 7);
@@ -187,7 +188,8 @@ fn a_trainer_has_twins_of_what_waits() -> Result<()> {
             assert_eq!(state, waits.state_dict()?);
             let mut resumed = new()?;
             resumed.load_state_dict(&state)?;
-            (resumed.advance_async(9).await?, waits.advance(9)?);
+            resumed.advance_async(9).await?;
+            waits.advance(9)?;
             assert_eq!(resumed.params_async(0).await?, waits.params(0)?);
             assert!(awaits.predict_async(1, &rows).await.is_err() && awaits.predict_async(0, &rows[1..]).await.is_err());
             Ok::<(), Error>(())

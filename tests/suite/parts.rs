@@ -58,9 +58,11 @@ fn step<E: Engine>(all: &mut [Optimizer<E::Program>], parts: &[Range<usize>], su
 /// What optimizers with a part each hold together, buffer by buffer and lane by lane.
 fn together<E: Engine>(all: &mut [Optimizer<E::Program>], parts: &[Range<usize>]) -> Vec<E::Float> {
     let mut values = Vec::new();
-    for buffer in all[0].stepper().moved() {
+    for buffer in 0..all[0].stepper().moved().len() {
         for lane in 0..LANES {
             for (optimizer, part) in all.iter_mut().zip(parts) {
+                // Each has ids of its own.
+                let buffer = optimizer.stepper().moved()[buffer];
                 values.extend(optimizer.program_mut().read_range(buffer, lane, part.clone()).expect("a buffer"));
             }
         }

@@ -1,7 +1,5 @@
 //! Reductions on the CPU: of chunks, and of chunks among each other.
 
-#![expect(clippy::needless_range_loop, reason = "loops over a fixed number of places become vectors")]
-
 use super::{CHUNK, Reduction};
 use crate::rule::{Function, Real};
 use smallvec::SmallVec;
@@ -128,7 +126,7 @@ fn side_by_side<F: Real>(reduction: Reduction, x: &[F], folded: usize, [first, s
             largest_of_lines(&lines, folded, &mut a);
             for line in &mut lines[..folded] {
                 for i in 0..SIDE {
-                    line[i] = line[i] - shift(a[i]);
+                    line[i] -= shift(a[i]);
                 }
             }
             let (mut powers, mut sums) = ([[F::zero(); SIDE]; SIDE], [F::zero(); SIDE]);
@@ -140,7 +138,7 @@ fn side_by_side<F: Real>(reduction: Reduction, x: &[F], folded: usize, [first, s
         Reduction::Moments => {
             let (mut far, count) = (lines, F::of(folded as f64));
             sum_lines(&mut lines, &mut a);
-            a.iter_mut().for_each(|a| *a = *a / count);
+            a.iter_mut().for_each(|a| *a /= count);
             far[folded..].fill(a);
             for line in &mut far {
                 for i in 0..SIDE {

@@ -1,6 +1,7 @@
 //! `thalweg bench`: both engines side by side, each row beside a plain copy of the same engine in the same run.
 
 mod engine;
+mod networks;
 mod row;
 mod touch;
 mod training;

@@ -1,31 +1,16 @@
 //! Whole training steps: of networks, and of populations whose lanes each have their own rate, seed and order of batches.
 
 use super::engine::Timed;
+use super::networks::{NETWORKS, Network};
 use super::row::{Row, spread};
 use anyhow::Result;
 use serde_json::json;
 use std::io::Write;
 use std::time::Instant;
 use thalweg::data::{Dataset, digits};
-use thalweg::nn::{Model, Nonlinearity, Sequential};
+use thalweg::nn::{Nonlinearity, Sequential};
 use thalweg::plan::Engine;
 use thalweg::{Adam, Recipe, Trainer};
-
-/// A model, and the data that it is trained on.
-pub struct Network {
-    name: &'static str,
-    batch: usize,
-    model: fn() -> Box<dyn Model>,
-    data: fn() -> thalweg::Result<Dataset>,
-}
-
-/// One entry per network: its row is named `network` and the name here.
-const NETWORKS: [Network; 1] = [Network {
-    name: "perceptron 784-128-64-10",
-    batch: 64,
-    model: || Box::new(Sequential::perceptron(784, &[128, 64], 10, Nonlinearity::Relu)),
-    data: || random_classes(20 * 64, 784, 10),
-}];
 
 /// Lanes, and the width of the hidden layer.
 const POPULATIONS: [(usize, usize); 4] = [(16, 32), (64, 32), (256, 32), (64, 128)];
@@ -57,7 +42,7 @@ impl Training {
 
     fn data(&self) -> Result<Dataset> {
         Ok(match self {
-            Self::Network(network) => (network.data)()?,
+            Self::Network(network) => network.data()?,
             Self::Population { .. } => {
                 let digits = digits();
                 // Whole batches.
@@ -72,7 +57,7 @@ impl Training {
         match *self {
             Self::Network(network) => {
                 let model = (network.model)();
-                let trainer = Trainer::builder(&*model, Recipe::new(Adam::default())).train(data).batch(network.batch);
+                let trainer = Trainer::builder(&model, Recipe::new(Adam::default())).train(data).batch(network.batch);
                 Ok(trainer.build(engine)?)
             }
             Self::Population { lanes, hidden } => {
@@ -150,11 +135,4 @@ fn epoch<P: thalweg::plan::Program>(trainer: &mut Trainer<P>) -> Result<f64> {
     trainer.advance(steps)?;
     trainer.metrics()?;
     Ok(start.elapsed().as_secs_f64() * 1e3 / steps as f64)
-}
-
-/// Rows of random features with random classes: for the time that steps take it does not matter what is learned.
-fn random_classes(rows: usize, width: usize, classes: u32) -> thalweg::Result<Dataset> {
-    let mut random = fastrand::Rng::with_seed(1);
-    let features = (0..rows * width).map(|_| random.f32()).collect();
-    Dataset::new(features, width, (0..rows).map(|_| random.u32(0..classes)).collect())
 }
