@@ -328,7 +328,6 @@ impl<'a, F: Real> Work<'a, F> {
 
     /// The direction from element `first` of a tensor on, with second moments in the place of the rule's plane.
     fn factored(&self, mut row: [F; Row::LEN], stack: &Stack, moments: &[F], first: usize, y: &mut [F], g: &[F]) {
-        const PART: usize = 1_024;
         // They have followed the gradient already.
         row[Row::SHARED.len()] = F::zero();
         let mut v = [F::zero(); PART];
@@ -375,7 +374,7 @@ impl<'a, F: Real> Work<'a, F> {
         self.begin(streams);
         let (decay, trust) = (self.row[Row::DECAY], self.trust);
         let [x, g] = streams.floats([Params, Grads]);
-        pulp::Arch::new().dispatch(|| x.iter_mut().zip(&*g).for_each(|(x, &u)| *x = decay * *x - trust * u));
+        pulp::Arch::new().dispatch(Along { x, u: g, decay, trust });
         self.finish(streams);
     }
 
@@ -426,7 +425,7 @@ impl<'a, F: Real> Work<'a, F> {
         if rate == F::one() {
             average.copy_from_slice(x);
         } else {
-            pulp::Arch::new().dispatch(|| average.iter_mut().zip(&*x).for_each(|(a, &x)| *a = toward(*a, x, rate)));
+            pulp::Arch::new().dispatch(Toward { average, x, rate });
         }
     }
 
@@ -435,5 +434,41 @@ impl<'a, F: Real> Work<'a, F> {
         if let Some(kind) = self.op.stream(HalfCopy).and_then(|stream| stream.storage.half()) {
             copy.bits().iter_mut().zip(x.floats()).for_each(|(half, &mut x)| *half = kind.bits(x.as_f64() as f32));
         }
+    }
+}
+
+/// `x = decay · x − trust · u`. Structs, as in `rule/sweep.rs`: the compiler may turn a closure into a function without vector
+/// instructions.
+struct Along<'a, F> {
+    x: &'a mut [F],
+    u: &'a [F],
+    decay: F,
+    trust: F,
+}
+
+impl<F: Real> pulp::WithSimd for Along<'_, F> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: pulp::Simd>(self, _simd: S) {
+        let Self { x, u, decay, trust } = self;
+        x.iter_mut().zip(u).for_each(|(x, &u)| *x = decay * *x - trust * u);
+    }
+}
+
+/// An average that moves toward the parameters.
+struct Toward<'a, F> {
+    average: &'a mut [F],
+    x: &'a [F],
+    rate: F,
+}
+
+impl<F: Real> pulp::WithSimd for Toward<'_, F> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: pulp::Simd>(self, _simd: S) {
+        let Self { average, x, rate } = self;
+        average.iter_mut().zip(x).for_each(|(average, &x)| *average = toward(*average, x, rate));
     }
 }

@@ -106,6 +106,24 @@ pub struct Spec {
     pub outputs: Option<usize>,
 }
 
+/// A convolution over as many axes as its type has, with the settings of a table.
+macro_rules! convolution {
+    ($spec:expr, $layer:ident, $channels:expr) => {
+        $layer {
+            stride: $spec.pair("stride", Some(1))?,
+            padding: $spec.padding()?,
+            dilation: $spec.pair("dilation", Some(1))?,
+            groups: $spec.size("groups", Some(1))?,
+            bias: $spec.switch("bias", true)?,
+            ..$layer::new(
+                $spec.size("inputs", Some($channels))?,
+                $spec.size("outputs", $spec.outputs)?,
+                $spec.pair("kernel", None)?,
+            )
+        }
+    };
+}
+
 impl Spec {
     /// Reads a layer; all names are brought to those that are known here.
     pub fn new(layer: &Value, place: usize) -> Result<Self> {
@@ -146,8 +164,8 @@ impl Spec {
                 let layer = Linear::new(self.size("inputs", Some(last))?, self.size("outputs", self.outputs)?);
                 Box::new(Linear { bias: self.switch("bias", true)?, ..layer })
             }
-            "conv1d" => Box::new(self.convolution_1d(channels)?),
-            "conv2d" => Box::new(self.convolution_2d(channels)?),
+            "conv1d" => Box::new(convolution!(self, Conv1d, channels)),
+            "conv2d" => Box::new(convolution!(self, Conv2d, channels)),
             "max_pool1d" | "avg_pool1d" => self.pool_1d()?,
             "max_pool2d" | "avg_pool2d" => self.pool_2d()?,
             "global_avg_pool" if one => flat(AdaptiveAvgPool1d { out: [1] }),
@@ -237,32 +255,6 @@ impl Spec {
             model = model.named(&spec.name(), layer);
         }
         Ok(model)
-    }
-
-    fn convolution_1d(&self, channels: usize) -> Result<Conv1d> {
-        let layer =
-            Conv1d::new(self.size("inputs", Some(channels))?, self.size("outputs", self.outputs)?, self.pair("kernel", None)?);
-        Ok(Conv1d {
-            stride: self.pair("stride", Some(1))?,
-            padding: self.padding()?,
-            dilation: self.pair("dilation", Some(1))?,
-            groups: self.size("groups", Some(1))?,
-            bias: self.switch("bias", true)?,
-            ..layer
-        })
-    }
-
-    fn convolution_2d(&self, channels: usize) -> Result<Conv2d> {
-        let layer =
-            Conv2d::new(self.size("inputs", Some(channels))?, self.size("outputs", self.outputs)?, self.pair("kernel", None)?);
-        Ok(Conv2d {
-            stride: self.pair("stride", Some(1))?,
-            padding: self.padding()?,
-            dilation: self.pair("dilation", Some(1))?,
-            groups: self.size("groups", Some(1))?,
-            bias: self.switch("bias", true)?,
-            ..layer
-        })
     }
 
     fn padding<const N: usize>(&self) -> Result<Padding<N>> {
