@@ -44,7 +44,8 @@ fn a_quantity_is_learned_kept_and_predicted() {
     assert_eq!(keys(&measured[0]), BTreeSet::from(["model", "rows", "rmse", "loss", "r2", "mae"]));
     for name in ["r2", "mae", "loss"] {
         let (found, expected) = (measured[0][name].as_f64().expect("a number"), number(&format!("test_{name}")));
-        assert!((found - expected).abs() <= 1e-3 * expected.abs(), "{name}: {found} {expected}");
+        // Predictions of some thousands are rounded to 5e-4 in single precision, and are off by some tens.
+        assert!((found - expected).abs() <= 1e-4 * expected.abs(), "{name}: {found} {expected}");
     }
     // Without the column of the numbers, and with other ones in another order.
     let other = file(&folder, "other.csv", "c,a,b\n0.5,0.5,0.5\n1,1,0\n");
