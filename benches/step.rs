@@ -4,7 +4,7 @@
 use criterion::{BenchmarkId, Criterion, SamplingMode, Throughput, criterion_group, criterion_main};
 use std::time::Instant;
 use thalweg::cpu::Cpu;
-use thalweg::gpu::{Gpu, GpuOptions, GpuProgram, Slice, SliceTensor};
+use thalweg::gpu::{BorrowedTensor, Gpu, GpuOptions, GpuProgram, Slice};
 use thalweg::plan::{Engine, PlanId};
 use thalweg::wgpu::{BufferDescriptor, BufferUsages};
 use thalweg::{AdamW, Optimizer, Recipe};
@@ -17,14 +17,14 @@ fn optimizer<E: Engine>(engine: &E, count: usize) -> Optimizer<E::Program> {
 }
 
 /// The same over slices of one buffer.
-fn over_slices(gpu: &Gpu, count: usize) -> Optimizer<GpuProgram> {
+fn borrowing(gpu: &Gpu, count: usize) -> Optimizer<GpuProgram> {
     let size = 2 * 256 * count as u64;
     let descriptor = BufferDescriptor { label: None, size, usage: BufferUsages::STORAGE, mapped_at_creation: false };
     let buffer = gpu.device().create_buffer(&descriptor);
     let slice = |i: usize| Slice { buffer: buffer.clone(), offset: 256 * i as u64, len: 64 };
-    let tensor = |i| SliceTensor { name: format!("tensor {i}"), shape: vec![64], params: slice(i), grads: slice(count + i) };
-    let tensors: Vec<SliceTensor> = (0..count).map(tensor).collect();
-    Optimizer::over_slices(gpu, Recipe::new(AdamW::default()).clip_norm(1.0), &tensors).expect("default settings")
+    let tensor = |i| BorrowedTensor { name: format!("tensor {i}"), shape: vec![64], params: slice(i), grads: slice(count + i) };
+    let tensors: Vec<BorrowedTensor> = (0..count).map(tensor).collect();
+    Optimizer::borrowing(gpu, Recipe::new(AdamW::default()).clip_norm(1.0), &tensors).expect("default settings")
 }
 
 /// Clip and AdamW on the CPU engine.
@@ -71,7 +71,7 @@ fn gpu_encode_step(criterion: &mut Criterion) {
     // On a software driver, the device's work between the timings takes long.
     group.sample_size(20).sampling_mode(SamplingMode::Flat);
     for count in [1, 1_000, 20_000] {
-        let mut optimizer = over_slices(&gpu, count);
+        let mut optimizer = borrowing(&gpu, count);
         let mut commands = Vec::with_capacity(AHEAD);
         let mut steps = || {
             // Wait for the device: if it shares the processor, its work would be timed too.

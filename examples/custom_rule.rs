@@ -23,11 +23,11 @@ settings! {
 }
 
 impl Rule for Signum {
-    type Row<F: Real> = [F; 3];
+    type Hyper<F: Real> = [F; 3];
     type State<F: Real> = [F; 1];
     const NAME: &'static str = "signum";
     const FORMULA: &'static str = "m = β·m + (1 − β)·d;  x −= lr·sign(m)";
-    const ROW: &'static [&'static str] = &["lr", "beta", "take"];
+    const HYPER: &'static [&'static str] = &["lr", "beta", "take"];
     const STATE: &'static [&'static str] = &["m"];
     // `T` is a float or a vector of floats; the engine chooses.
     const WGSL: &'static str = "
@@ -47,7 +47,7 @@ impl Rule for Signum {
         Decay::Decoupled(self.weight_decay)
     }
 
-    fn row(&self, _t: u64) -> [f64; 3] {
+    fn hyper(&self, _t: u64) -> [f64; 3] {
         [self.lr, self.beta, 1.0 - self.beta]
     }
 

@@ -7,7 +7,7 @@
 //! within 1e-3 of the true ones.
 
 use anyhow::{Context, Result, ensure};
-use thalweg::gpu::{Gpu, Slice, SliceTensor};
+use thalweg::gpu::{BorrowedTensor, Gpu, Slice};
 use thalweg::schedule::Cosine;
 use thalweg::wgpu::{self, util::DeviceExt};
 use thalweg::{Adam, Optimizer, Recipe};
@@ -90,9 +90,9 @@ fn main() -> Result<()> {
     // The part for Thalweg: where parameters and gradients lie, and the recipe.
     let gpu = Gpu::from_wgpu(device.clone(), queue.clone());
     let slice = |offset| Slice { buffer: model.clone(), offset, len: 4 };
-    let tensor = SliceTensor { name: "coefficients".into(), shape: vec![4], params: slice(0), grads: slice(16) };
+    let tensor = BorrowedTensor { name: "coefficients".into(), shape: vec![4], params: slice(0), grads: slice(16) };
     let recipe = Recipe::new(Adam { lr: 0.05, ..Default::default() }).scale("lr", Cosine::new(1.0, STEPS as u64));
-    let mut optimizer = Optimizer::over_slices(&gpu, recipe, &[tensor])?;
+    let mut optimizer = Optimizer::borrowing(&gpu, recipe, &[tensor])?;
 
     for _ in 0..STEPS / BATCH {
         let mut encoder = device.create_command_encoder(&Default::default());

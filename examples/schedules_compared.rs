@@ -11,7 +11,7 @@ use anyhow::{Result, ensure};
 use thalweg::cpu::Cpu;
 use thalweg::data::Dataset;
 use thalweg::nn;
-use thalweg::schedule::{Constant, Cosine, Exponential, Linear, MultiStep, OneCycle, Schedule};
+use thalweg::schedule::{Constant, Cosine, Exponential, LinearRamp, MultiStep, OneCycle, Schedule};
 use thalweg::{Recipe, Sgd, Trainer};
 use thalweg_chart::{Axis, Chart, Line, beside, picture};
 
@@ -27,7 +27,7 @@ fn schedules(steps: u64) -> Vec<(&'static str, Schedule)> {
     let gamma = 0.01f64.powf(1.0 / steps as f64);
     vec![
         ("constant", Constant::new(1.0).into()),
-        ("linear", Linear { start_factor: 1.0, end_factor: 0.0, ..Linear::new(1.0, steps) }.into()),
+        ("linear", LinearRamp { start_factor: 1.0, end_factor: 0.0, ..LinearRamp::new(1.0, steps) }.into()),
         ("exponential", Exponential::new(1.0, gamma).into()),
         ("steps", MultiStep::new(1.0, vec![steps / 2, 3 * steps / 4]).into()),
         ("cosine", Cosine::new(1.0, steps).into()),

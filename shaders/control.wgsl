@@ -10,7 +10,7 @@ override SKIP_BAD: bool = false; // what is not finite freezes the lane
 override LOSS_SCALE: bool = false;
 override MICRO: bool = false; // micro-batches were accumulated
 override MEAN: bool = false; // their mean counts, not their sum
-const ROW = 32u;
+const HYPER_ROW = 32u;
 const LIVE = 0u;
 const SCALE = 1u;
 const MAX_NORM = 4u;
@@ -19,11 +19,11 @@ const COUNTERS = 6u;
 // Scalars: norm, coefficient, loss scale; then a norm and a coefficient for each domain but the first.
 @group(0) @binding(0) var<uniform> op: Control;
 @group(0) @binding(1) var<storage, read> partials: array<f32>; // one or two per chunk of a lane
-@group(0) @binding(2) var<storage, read> rows: array<f32>; // groups · slots · ROW per lane
+@group(0) @binding(2) var<storage, read> rows: array<f32>; // groups · slots · HYPER_ROW per lane
 @group(0) @binding(3) var<storage, read> frozen: array<u32>; // groups per lane
 @group(0) @binding(4) var<storage, read> domains: array<u32>; // first chunk and chunks of each domain, then the domain of each group,
 // then interval, growth, backoff and min of the loss scales: once, or for each lane
-@group(0) @binding(5) var<storage, read_write> current: array<f32>; // groups · ROW per lane
+@group(0) @binding(5) var<storage, read_write> current: array<f32>; // groups · HYPER_ROW per lane
 @group(0) @binding(6) var<storage, read_write> counts: array<u32>; // COUNTERS + groups per lane
 @group(0) @binding(7) var<storage, read_write> scalars: array<f32>; // 1 + 2 · domains per lane
 @group(0) @binding(8) var<storage, read_write> micro: array<u32>; // accumulated micro-batches of each lane
@@ -34,7 +34,7 @@ var<workgroup> live: bool;
 // Where the row of a group's next step stands.
 fn row_at(lane: u32, group: u32) -> u32 {
     let applied = counts[lane * op.counts_lane + COUNTERS + group];
-    return lane * op.rows_lane + (group * op.slots + applied % op.slots) * ROW;
+    return lane * op.rows_lane + (group * op.slots + applied % op.slots) * HYPER_ROW;
 }
 
 fn domain_of(group: u32) -> u32 {
@@ -156,13 +156,13 @@ fn control(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index)
     // All threads read the coefficients.
     storageBarrier();
     workgroupBarrier();
-    for (var i = thread; i < op.groups * ROW; i += 256u) {
-        var scalar = rows[row_at(lane, i / ROW) + i % ROW];
-        if i % ROW == LIVE {
-            scalar = select(0.0, 1.0, live && frozen[lane * op.frozen_lane + i / ROW] == 0u);
+    for (var i = thread; i < op.groups * HYPER_ROW; i += 256u) {
+        var scalar = rows[row_at(lane, i / HYPER_ROW) + i % HYPER_ROW];
+        if i % HYPER_ROW == LIVE {
+            scalar = select(0.0, 1.0, live && frozen[lane * op.frozen_lane + i / HYPER_ROW] == 0u);
         }
-        if i % ROW == SCALE {
-            scalar *= scalars[lane * op.scalars_lane + norm_of(domain_of(i / ROW)) + 1u] * unscale;
+        if i % HYPER_ROW == SCALE {
+            scalar *= scalars[lane * op.scalars_lane + norm_of(domain_of(i / HYPER_ROW)) + 1u] * unscale;
         }
         current[lane * op.current_lane + i] = scalar;
     }

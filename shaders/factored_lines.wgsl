@@ -1,13 +1,13 @@
 // Means of g² over rows and columns, which their moments follow: one thread per line, 64 lines of one matrix per workgroup.
 // Shazeer & Stern 2018, arXiv:1804.04235.
 struct Lines { blocks: u32, current_lane: u32, moments_lane: u32, partials_lane: u32 }
-const ROW = 32u;
+const HYPER_ROW = 32u;
 const LIVE = 0u;
 const OWN = 12u; // the rule's own scalars: rate, floor
 @group(0) @binding(0) var<uniform> op: Lines;
 // Two per block: first moment, lines, first sum, sums from one tile to the next; tiles, elements of a line, group, nothing.
 @group(0) @binding(1) var<storage, read> blocks: array<vec4u>;
-@group(0) @binding(2) var<storage, read> current: array<f32>; // groups · ROW per lane
+@group(0) @binding(2) var<storage, read> current: array<f32>; // groups · HYPER_ROW per lane
 @group(0) @binding(3) var<storage, read> partials: array<f32>; // partials_lane per lane
 @group(0) @binding(4) var<storage, read_write> moments: array<f32>; // moments_lane per lane
 
@@ -23,7 +23,7 @@ fn factored_lines(
     }
     let lines = blocks[2u * index];
     let tiles = blocks[2u * index + 1u];
-    let row = group.z * op.current_lane + tiles.z * ROW;
+    let row = group.z * op.current_lane + tiles.z * HYPER_ROW;
     if thread >= lines.y || current[row + LIVE] == 0.0 {
         return;
     }

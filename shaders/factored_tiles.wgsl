@@ -1,10 +1,10 @@
 // Sums of g² over the rows and columns of tiles of a lane's matrices, at most 64 × 64; one workgroup of 64 threads per tile. An
 // element of a vector is a tile's row of one column, whose mean v follows at once. Shazeer & Stern 2018, arXiv:1804.04235.
-// Joined in before this file: access to gradients; `current`, groups · ROW per lane; `moments` and `partials` of each lane; and
+// Joined in before this file: access to gradients; `current`, groups · HYPER_ROW per lane; `moments` and `partials` of each lane; and
 // `tiles`, two entries per tile: first element, columns of the matrix, rows and columns of the tile; places of its sums by row
 // and by column, group, and whether it is of a vector.
 struct Tiles { len: u32, tiles: u32, lane: u32, current_lane: u32, moments_lane: u32, partials_lane: u32 }
-const ROW = 32u;
+const HYPER_ROW = 32u;
 const LIVE = 0u;
 const SCALE = 1u;
 const OWN = 12u; // the rule's own scalars: rate, floor
@@ -23,7 +23,7 @@ fn factored_tiles(
     let tile = tiles[2u * index];
     let sums = tiles[2u * index + 1u];
     let lane = op.lane + group.z;
-    let row = lane * op.current_lane + sums.z * ROW;
+    let row = lane * op.current_lane + sums.z * HYPER_ROW;
     if current[row + LIVE] == 0.0 {
         return;
     }

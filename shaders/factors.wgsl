@@ -1,6 +1,6 @@
 // Per tensor: its norms, and the two factors that follow from them; one workgroup of 64 threads per tensor of a lane.
 // The rule and its trust, norm_kind.wgsl and range.wgsl are joined in before this file.
-struct Row {
+struct HyperRow {
     live: f32, scale: f32, l2: f32, decay: f32, max_norm: f32, max_value: f32, l1: f32, average: f32,
     sync: f32, start: f32, max_tensor: f32, noise: f32,
     @size(80) hyper: Hyper,
@@ -17,7 +17,7 @@ override MEMORY: bool = false; // tensors keep a number
 @group(0) @binding(1) var<storage, read> tensors: array<vec4u>; // first chunk, chunks, elements, group and place; the place has the lower 20 bits
 @group(0) @binding(2) var<storage, read> partials: array<f32>;
 @group(0) @binding(3) var<storage, read> params: array<f32>;
-@group(0) @binding(4) var<storage, read> current: array<Row>;
+@group(0) @binding(4) var<storage, read> current: array<HyperRow>;
 @group(0) @binding(5) var<storage, read_write> memory: array<f32>; // one per tensor
 @group(0) @binding(6) var<storage, read_write> norms: array<vec2f>;
 @group(0) @binding(7) var<storage, read_write> pairs: array<vec2f>; // a bound and a trust per tensor
@@ -111,7 +111,7 @@ fn joined_again(lane: u32, tensor: vec4u, thread: u32) -> array<Wide, 2> {
     return array<Wide, 2>(Wide(found.x, exponents.x), Wide(found.y, exponents.y));
 }
 
-fn bound(norm: Wide, row: Row) -> f32 {
+fn bound(norm: Wide, row: HyperRow) -> f32 {
     if BOUND == 2u {
         return divided(1.0, norm, 1e-6);
     }

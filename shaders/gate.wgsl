@@ -6,7 +6,7 @@ struct Gate {
 }
 override NORM: bool = false;
 override ASCEND: bool = false;
-const ROW = 32u;
+const HYPER_ROW = 32u;
 const LIVE = 0u;
 const SCALE = 1u;
 const DECAY = 3u;
@@ -15,7 +15,7 @@ const STAYS = 12u; // the rule's own first scalar
 @group(0) @binding(1) var<storage, read> partials: array<f32>; // one or two per chunk of a lane
 @group(0) @binding(2) var<storage, read> frozen: array<u32>; // groups per lane
 @group(0) @binding(3) var<storage, read> rho: array<f32>; // one, or one per lane
-@group(0) @binding(4) var<storage, read_write> current: array<f32>; // groups · ROW per lane
+@group(0) @binding(4) var<storage, read_write> current: array<f32>; // groups · HYPER_ROW per lane
 @group(0) @binding(5) var<storage, read_write> micro: array<u32>; // accumulated micro-batches of each lane
 var<workgroup> live: bool;
 var<workgroup> scale: f32;
@@ -48,7 +48,7 @@ fn gate(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) th
     }
     workgroupBarrier();
     for (var i = thread; i < op.groups; i += 256u) {
-        let row = lane * op.current_lane + i * ROW;
+        let row = lane * op.current_lane + i * HYPER_ROW;
         let still = frozen[lane * op.frozen_lane + i] != 0u;
         current[row + LIVE] = select(0.0, 1.0, live && (ASCEND || !still));
         current[row + SCALE] = scale;

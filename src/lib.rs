@@ -111,8 +111,8 @@ pub use optimizer::{
 };
 pub use plan::PerLane;
 pub use rule::{
-    AdjustLr, AnyRule, BoundsChecks, Configure, Decay, Fixed, Function, Layerwise, Memory, Orthogonal, Real, Rounding, Row,
-    Rule, Setting, Settings, set,
+    AdjustLr, AnyRule, BoundsChecks, Configure, Decay, Floats, Function, HyperRow, Layerwise, Memory, Orthogonal, Real,
+    Rounding, Rule, Setting, Settings, set,
 };
 pub use rules::*;
 /// Makes the list of a rule's [`Settings`].

@@ -13,7 +13,7 @@ use std::cell::{Cell, RefCell};
 use std::fs;
 use thalweg::checkpoint::{Tensors, read, read_any, read_foreign, write};
 use thalweg::cpu::Cpu;
-use thalweg::gpu::{GpuOptions, Slice, SliceTensor};
+use thalweg::gpu::{BorrowedTensor, GpuOptions, Slice};
 use thalweg::nn::{
     BatchNorm1d, Criterion, CrossEntropy, Dropout, Embedding, LayerNorm, Linear, Model, Nonlinearity, Sequential, Tape,
 };
@@ -249,9 +249,9 @@ fn a_recorded_step_allocates_nothing_of_ours() -> Result<()> {
     let buffer = gpu.device().create_buffer(&descriptor);
     let tensor = |name: &str, first: u64, len: usize| {
         let slice = |first| Slice { buffer: buffer.clone(), offset: 4 * first, len };
-        SliceTensor { name: name.into(), shape: vec![len], params: slice(first), grads: slice(5_100 + first) }
+        BorrowedTensor { name: name.into(), shape: vec![len], params: slice(first), grads: slice(5_100 + first) }
     };
-    let mut optimizer = Optimizer::over_slices(&gpu, recipe(), &[tensor("a", 0, 5_000), tensor("b", 5_000, 100)])?;
+    let mut optimizer = Optimizer::borrowing(&gpu, recipe(), &[tensor("a", 0, 5_000), tensor("b", 5_000, 100)])?;
     optimizer.telemetry_every(2);
     let mut steps = |count: usize| {
         (0..count).try_for_each(|_| {

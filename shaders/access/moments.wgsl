@@ -25,4 +25,4 @@ fn load(i: u32) -> State {
     ));
 }
 
-fn store(i: u32, s: State, row: Row) {}
+fn store(i: u32, s: State, row: HyperRow) {}

@@ -1,6 +1,6 @@
 //! One file: its bytes, its hash, and how it replaces an older one.
 
-use super::tensors::{Dtype, Tensor, Tensors};
+use super::tensors::{Dtype, StoredTensor, Tensors};
 use crate::error::{Error, Result};
 use safetensors::tensor::{Metadata, TensorInfo};
 use serde_json::{Map, Value, json};
@@ -69,8 +69,8 @@ fn sync_folder(folder: &Path) -> std::io::Result<()> {
 
 /// Everything before the data, and the tensors in the order of their data. Those with the largest elements come first, so that
 /// all are aligned.
-fn header(tensors: &Tensors) -> (Vec<u8>, Vec<&Tensor>) {
-    let mut order: Vec<(&str, &Tensor)> = tensors.iter().collect();
+fn header(tensors: &Tensors) -> (Vec<u8>, Vec<&StoredTensor>) {
+    let mut order: Vec<(&str, &StoredTensor)> = tensors.iter().collect();
     order.sort_by_key(|(_, tensor)| std::cmp::Reverse(tensor.dtype.size()));
     let mut texts: Map<String, Value> = tensors.texts.iter().map(|(key, text)| (key.clone(), json!(text))).collect();
     texts.insert(VERSION_KEY.into(), json!(VERSION.to_string()));
@@ -88,7 +88,7 @@ fn header(tensors: &Tensors) -> (Vec<u8>, Vec<&Tensor>) {
     text.resize(text.len().next_multiple_of(PREFIX), b' ');
     let mut bytes = (text.len() as u64).to_le_bytes().to_vec();
     bytes.extend(text);
-    let order: Vec<&Tensor> = order.into_iter().map(|(_, tensor)| tensor).collect();
+    let order: Vec<&StoredTensor> = order.into_iter().map(|(_, tensor)| tensor).collect();
     let hash = hash(&bytes, order.iter().map(|tensor| &tensor.bytes[..]));
     // Texts of the caller may come before or after it, but none of them has its key.
     if let Some(at) = hash_place(&bytes) {
@@ -244,7 +244,7 @@ fn parse(mut source: impl Read, len: u64) -> Result<Found, Problem> {
         let dtype = known.ok_or_else(|| format!("tensor '{name}' is of type {dtype}, which is not known here"))?;
         let bytes = bytes(&mut source, (end - start) as u64)?;
         hasher.update(&bytes);
-        let tensor = Tensor::new(&name, dtype, shape, bytes).map_err(|error| error.to_string())?;
+        let tensor = StoredTensor::new(&name, dtype, shape, bytes).map_err(|error| error.to_string())?;
         tensors.insert(&name, tensor).map_err(|error| error.to_string())?;
     }
     Ok(Found { tensors, hash, expected: hasher.finalize().to_hex().to_string() })

@@ -1,6 +1,6 @@
 //! Lanes of a population's tensors.
 
-use super::tensors::{Tensor, Tensors};
+use super::tensors::{StoredTensor, Tensors};
 use crate::error::{Error, Result, range};
 use serde_json::Value;
 
@@ -68,7 +68,7 @@ impl Tensors {
         }
         for (name, tensor) in self.iter() {
             let (shape, len) = part(name, tensor, lanes)?;
-            one.insert(name, Tensor::new(name, tensor.dtype, shape, tensor.bytes[lane * len..][..len].to_vec())?)?;
+            one.insert(name, StoredTensor::new(name, tensor.dtype, shape, tensor.bytes[lane * len..][..len].to_vec())?)?;
         }
         Ok(one)
     }
@@ -141,7 +141,7 @@ impl Tensors {
 }
 
 /// Shape and bytes of one lane.
-fn part<'a>(name: &str, tensor: &'a Tensor, lanes: usize) -> Result<(&'a [usize], usize)> {
+fn part<'a>(name: &str, tensor: &'a StoredTensor, lanes: usize) -> Result<(&'a [usize], usize)> {
     match tensor.shape.split_first() {
         Some((&outer, shape)) if outer == lanes => Ok((shape, tensor.bytes.len() / lanes)),
         _ => {

@@ -48,4 +48,4 @@ pub(crate) use lanes::{LANES, STEPS};
 pub use loaded::Loaded;
 pub use renames::Renames;
 pub use saver::Saver;
-pub use tensors::{Dtype, Element, Tensor, Tensors};
+pub use tensors::{Dtype, Element, StoredTensor, Tensors};

@@ -89,7 +89,7 @@ elements!(f64: F64, f32: F32, i64: I64, i32: I32, u64: U64, u32: U32, u8: U8);
 /// One tensor: its type, shape and bytes.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
-pub struct Tensor {
+pub struct StoredTensor {
     /// The type of its elements.
     pub dtype: Dtype,
     /// Its shape; empty for a number.
@@ -98,7 +98,7 @@ pub struct Tensor {
     pub bytes: Vec<u8>,
 }
 
-impl Tensor {
+impl StoredTensor {
     /// # Errors
     /// [`Error::Shape`] if shape and bytes do not fit; `name` is for the message.
     pub fn new(name: &str, dtype: Dtype, shape: &[usize], bytes: Vec<u8>) -> Result<Self> {
@@ -161,7 +161,7 @@ fn number_of(dtype: Dtype) -> fn(&[u8]) -> f64 {
 pub struct Tensors {
     /// Information about the tensors, by name.
     pub texts: BTreeMap<String, String>,
-    tensors: BTreeMap<String, Tensor>,
+    tensors: BTreeMap<String, StoredTensor>,
 }
 
 impl Tensors {
@@ -192,7 +192,7 @@ impl Tensors {
                 false => bytes.extend(swapped(part.as_ref())),
             }
         }
-        self.insert(name, Tensor::new(name, T::DTYPE, shape, bytes)?)
+        self.insert(name, StoredTensor::new(name, T::DTYPE, shape, bytes)?)
     }
 
     /// All tensors of floats with elements of another type, each rounded to the nearest; a number beyond the range of the type becomes
@@ -233,7 +233,7 @@ impl Tensors {
     ///
     /// # Errors
     /// A name that files keep for texts.
-    pub fn insert(&mut self, name: &str, tensor: Tensor) -> Result<()> {
+    pub fn insert(&mut self, name: &str, tensor: StoredTensor) -> Result<()> {
         if name == "__metadata__" {
             return Err(Error::setting("name of a tensor", name, "any other: safetensors keeps this one for texts"));
         }
@@ -262,7 +262,7 @@ impl Tensors {
     ///
     /// # Errors
     /// [`Error::Unknown`].
-    pub fn tensor(&self, name: &str) -> Result<&Tensor> {
+    pub fn tensor(&self, name: &str) -> Result<&StoredTensor> {
         self.tensors.get(name).ok_or_else(|| {
             let known: Vec<&str> = self.tensors.keys().map(String::as_str).collect();
             Error::unknown("tensor", name, &known)
@@ -270,17 +270,17 @@ impl Tensors {
     }
 
     /// The tensor of that name, if there is one.
-    pub fn find(&self, name: &str) -> Option<&Tensor> {
+    pub fn find(&self, name: &str) -> Option<&StoredTensor> {
         self.tensors.get(name)
     }
 
     /// Takes a tensor out.
-    pub fn remove(&mut self, name: &str) -> Option<Tensor> {
+    pub fn remove(&mut self, name: &str) -> Option<StoredTensor> {
         self.tensors.remove(name)
     }
 
     /// All tensors with their names, in alphabetical order.
-    pub fn iter(&self) -> impl Iterator<Item = (&str, &Tensor)> {
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &StoredTensor)> {
         self.tensors.iter().map(|(name, tensor)| (name.as_str(), tensor))
     }
 

@@ -1,20 +1,19 @@
 //! Second moments of matrices by rows and columns.
 
-use super::lent::Lent;
-use super::share::Threads;
-use super::step::GRAIN;
+use super::borrowed::Borrowed;
+use super::share::{GRAIN, Threads};
 use super::store::Store;
 use crate::plan::{Factored, Stack, TILE};
-use crate::rule::{Real, Row, toward};
+use crate::rule::{HyperRow, Real, toward};
 
-pub(super) fn factored<F: Real>(op: &Factored, lane: &mut Store<F>, mut lent: Option<&mut Lent<F>>, threads: Threads) {
+pub(super) fn factored<F: Real>(op: &Factored, lane: &mut Store<F>, mut borrowed: Option<&mut Borrowed<F>>, threads: Threads) {
     let mut moments = lane.take(op.moments.buffer);
     for stack in op.moments.stacks.iter().filter(|stack| stack.len > 0) {
-        let row: &[F] = &lane.floats(op.current)[stack.group * Row::LEN..][..Row::LEN];
-        if row[Row::LIVE] == F::zero() {
+        let row: &[F] = &lane.floats(op.current)[stack.group * HyperRow::LEN..][..HyperRow::LEN];
+        if row[HyperRow::LIVE] == F::zero() {
             continue;
         }
-        let grads: &[F] = match lent.as_mut().and_then(|lent| lent.line_mut(op.grads, stack.start, stack.len)) {
+        let grads: &[F] = match borrowed.as_mut().and_then(|borrowed| borrowed.line_mut(op.grads, stack.start, stack.len)) {
             Some(slice) => slice,
             None => &lane.floats(op.grads)[stack.start..][..stack.len],
         };
@@ -25,7 +24,7 @@ pub(super) fn factored<F: Real>(op: &Factored, lane: &mut Store<F>, mut lent: Op
 
 /// Takes a gradient into a tensor's moments.
 fn take_in<F: Real>(stack: &Stack, row: &[F], grads: &[F], moments: &mut [F], threads: Threads) {
-    let (scale, [rate, floor, ..]) = (row[Row::SCALE], &row[Row::SHARED.len()..]) else { return };
+    let (scale, [rate, floor, ..]) = (row[HyperRow::SCALE], &row[HyperRow::SHARED.len()..]) else { return };
     let square = |g: F| (scale * g) * (scale * g);
     let follow = |moment: &mut F, new: F| *moment = toward(*moment, new, *rate);
     if stack.matrices == 0 {

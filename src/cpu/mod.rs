@@ -7,10 +7,16 @@
 //! `THALWEG_THREADS` names another number for the process, [`Cpu::with_threads`] one for an engine.
 
 mod bf16;
+mod borrowed;
+mod centralise;
+mod combine;
+mod control;
 mod copy;
+mod dots;
 mod factored;
-mod layer;
-mod lent;
+mod factors;
+mod gate;
+mod join_rows;
 mod matmul;
 mod norm;
 mod operation;
@@ -18,17 +24,15 @@ mod orthogonal;
 mod pool;
 mod share;
 mod small;
-mod step;
 mod store;
 mod update;
-mod vectors;
 
 use crate::error::Result;
 use crate::plan::{
     Answer, Arena, Blueprint, Buffer, BufferId, Engine, Kind, Layout, Machine, Op, Operated, Plan, PlanId, Program, Scope, Tag,
     Values, check_even, check_plans, copied,
 };
-use lent::Lent;
+use borrowed::Borrowed;
 pub use matmul::Float;
 use share::Threads;
 use std::marker::PhantomData;
@@ -257,7 +261,7 @@ impl<F: Float> CpuProgram<F> {
     /// As for [`CpuProgram::run_over`].
     pub(crate) fn check_over(&self, arena: &Arena, params: &[&mut [F]], grads: &[&mut [F]]) -> Result<()> {
         self.check_slices(arena, params.iter().map(|slice| slice.len()))?;
-        lent::check(arena, self.lanes.len(), "gradients", grads.iter().map(|slice| slice.len()))
+        borrowed::check(arena, self.lanes.len(), "gradients", grads.iter().map(|slice| slice.len()))
     }
 
     /// Checks slices of parameters by their lengths.
@@ -265,7 +269,7 @@ impl<F: Float> CpuProgram<F> {
     /// # Errors
     /// As for [`CpuProgram::run_over`].
     pub(crate) fn check_slices(&self, arena: &Arena, lens: impl ExactSizeIterator<Item = usize>) -> Result<()> {
-        lent::check(arena, self.lanes.len(), "parameters", lens)
+        borrowed::check(arena, self.lanes.len(), "parameters", lens)
     }
 
     /// Runs a plan once, with the caller's slices in the place of two buffers: lane by lane, tensor by tensor in the arena's order.
@@ -289,8 +293,8 @@ impl<F: Float> CpuProgram<F> {
                 Phase::Lanes(ops) => {
                     let shared = &self.shared;
                     let lane = |store: &mut Store<F>, x: &mut [&'s mut [F]], g: &mut [&'s mut [F]]| {
-                        let mut lent = Lent::new(arena, (params.0, x), (grads.0, g));
-                        ops.iter().for_each(|op| run(op, store, shared, Some(&mut lent), threads));
+                        let mut borrowed = Borrowed::new(arena, (params.0, x), (grads.0, g));
+                        ops.iter().for_each(|op| run(op, store, shared, Some(&mut borrowed), threads));
                     };
                     match &mut self.lanes[..] {
                         [one] => lane(one, params.1, grads.1),
@@ -432,21 +436,21 @@ impl<F: Float> Program for CpuProgram<F> {
 }
 
 /// Runs one operation of one lane.
-fn run<F: Float>(op: &Op, lane: &mut Store<F>, shared: &Store<F>, lent: Option<&mut Lent<F>>, threads: Threads) {
+fn run<F: Float>(op: &Op, lane: &mut Store<F>, shared: &Store<F>, borrowed: Option<&mut Borrowed<F>>, threads: Threads) {
     match op {
         Op::Operation(op) => operation::operate(op, lane, Some(shared), threads),
         Op::Copy { input, output } => copy::copy(input, output, lane, shared, threads),
         Op::MatMul(op) => matmul::matmul(op, lane, shared, threads),
-        Op::Norm(op) => norm::norm(op, lane, lent.as_deref(), threads),
-        Op::Control(op) => step::control(op, lane),
-        Op::Factors(op) => layer::factors(op, lane),
-        Op::Gate(op) => step::gate(op, lane),
-        Op::Centralise(op) => layer::centralise(op, lane, lent),
+        Op::Norm(op) => norm::norm(op, lane, borrowed.as_deref(), threads),
+        Op::Control(op) => control::control(op, lane),
+        Op::Factors(op) => factors::factors(op, lane),
+        Op::Gate(op) => gate::gate(op, lane),
+        Op::Centralise(op) => centralise::centralise(op, lane, borrowed),
         Op::Orthogonalise(op) => orthogonal::orthogonalise(op, lane, threads),
-        Op::Update(op) => update::update(op, lane, lent, threads),
-        Op::Dots(op) => vectors::dots(op, lane, threads),
-        Op::Join { kind, input, output } => vectors::join(*kind, input, output, lane, shared),
-        Op::Combine(op) => vectors::combine(op, lane, threads),
-        Op::Factored(op) => factored::factored(op, lane, lent, threads),
+        Op::Update(op) => update::update(op, lane, borrowed, threads),
+        Op::Dots(op) => dots::dots(op, lane, threads),
+        Op::Join { kind, input, output } => join_rows::join_rows(*kind, input, output, lane, shared),
+        Op::Combine(op) => combine::combine(op, lane, threads),
+        Op::Factored(op) => factored::factored(op, lane, borrowed, threads),
     }
 }

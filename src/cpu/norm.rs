@@ -1,21 +1,20 @@
 //! Norms of gradients: partial norms of chunks, and what they join to.
 
-use super::lent::Lent;
-use super::share::Threads;
-use super::step::GRAIN;
+use super::borrowed::Borrowed;
+use super::share::{GRAIN, Threads};
 use super::store::Store;
 use crate::plan::{CHUNK, Chunk, Norm, NormKind};
 use crate::rule::Real;
 use std::ops::Range;
 
-pub(super) fn norm<F: Real>(op: &Norm, lane: &mut Store<F>, lent: Option<&Lent<F>>, threads: Threads) {
+pub(super) fn norm<F: Real>(op: &Norm, lane: &mut Store<F>, borrowed: Option<&Borrowed<F>>, threads: Threads) {
     let mut partials = lane.take(op.partials);
     let frozen = lane.indices(op.frozen);
-    let slices = lent.and_then(|lent| Some((lent, lent.slices(op.grads)?)));
+    let slices = borrowed.and_then(|borrowed| Some((borrowed, borrowed.slices(op.grads)?)));
     let grads: &[F] = if slices.is_some() { &[] } else { lane.floats(op.grads) };
     let elements = |chunk: &Chunk| match (frozen[chunk.group], slices) {
         (0, None) => &grads[chunk.start..][..chunk.len],
-        (0, Some((lent, slices))) => &slices[chunk.tensor][chunk.start - lent.start(chunk.tensor)..][..chunk.len],
+        (0, Some((borrowed, slices))) => &slices[chunk.tensor][chunk.start - borrowed.start(chunk.tensor)..][..chunk.len],
         _ => &[],
     };
     let some = |((sums, again), chunks): ((&mut [F], &mut [F]), &[Chunk])| {
@@ -223,6 +222,12 @@ fn power_of_two<F: Real>(exponent: i32) -> F {
 pub(super) fn shifted<F: Real>(x: F, exponent: i32) -> F {
     let half = exponent / 2;
     x * power_of_two(half) * power_of_two(exponent - half)
+}
+
+/// `min(1, max_norm / (norm + 1e-6))`, as `torch.nn.utils.clip_grad_norm_`.
+pub(super) fn clip_coefficient<F: Real>(norm: Length<F>, max_norm: F) -> F {
+    let constant = F::of(1e-6);
+    if norm.value() + constant > max_norm { norm.divides(max_norm, constant) } else { F::one() }
 }
 
 #[cfg(test)]

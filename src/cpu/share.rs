@@ -3,6 +3,9 @@
 use super::pool;
 use crate::plan::Workers;
 
+/// Elements that one task looks at: long enough to pay for its start, short enough to share out evenly.
+pub(super) const GRAIN: usize = 32_768;
+
 /// How many threads may work at an operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Threads(usize);

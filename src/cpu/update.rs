@@ -1,34 +1,33 @@
 //! The update: streams cut into blocks, and what happens to a block.
 
 use super::bf16::{self, Noise, PART};
-use super::lent::Lent;
-use super::share::Threads;
-use super::step::GRAIN;
+use super::borrowed::Borrowed;
+use super::share::{GRAIN, Threads};
 use super::store::{Elements, Store};
-use crate::plan::{BufferId, Pass, Stack, Storage, StreamOf, Update};
-use crate::rule::{Real, Rounding, Row, sign, toward};
+use crate::plan::{BufferId, Stack, Storage, StreamOf, Update, UpdateKind};
+use crate::rule::{HyperRow, Real, Rounding, sign, toward};
 use StreamOf::{Average, Before, Change, Grads, HalfCopy, Params, Plane, Slow};
 use std::ops::Range;
 
 /// Elements of a block that more than one loop goes over: all its streams stay in the second cache.
 const BLOCK: usize = 8_192;
 
-pub(super) fn update<F: Real>(op: &Update, lane: &mut Store<F>, mut lent: Option<&mut Lent<F>>, threads: Threads) {
+pub(super) fn update<F: Real>(op: &Update, lane: &mut Store<F>, mut borrowed: Option<&mut Borrowed<F>>, threads: Threads) {
     let (params, grads) = (op.buffer(Params), op.buffer(Grads));
-    let ids = buffers(op).map(|id| id.filter(|&id| lent.as_ref().is_none_or(|lent| !lent.holds(id))));
+    let ids = buffers(op).map(|id| id.filter(|&id| borrowed.as_ref().is_none_or(|borrowed| !borrowed.holds(id))));
     let current = lane.take(op.current);
     let mut taken = ids.map(|id| id.map(|id| lane.take(id)));
     for span in &op.spans {
-        let row: &[F] = &current.as_slice()[span.group * Row::LEN..][..Row::LEN];
+        let row: &[F] = &current.as_slice()[span.group * HyperRow::LEN..][..HyperRow::LEN];
         let factors = op.extras.factors.map(|id| &lane.floats(id)[2 * span.tensor..][..2]);
         let moments = op.moments.as_ref().map(|of| (&of.stacks[span.tensor], lane.floats(of.buffer)));
         let work = Work::new(op, row, factors.unwrap_or(&[F::one(), F::one()]), moments);
-        match (&mut lent, params.zip(grads)) {
-            (Some(lent), Some((params, grads))) => {
-                for tensor in lent.tensors(span.start, span.len) {
-                    let range = lent.range(tensor);
+        match (&mut borrowed, params.zip(grads)) {
+            (Some(borrowed), Some((params, grads))) => {
+                for tensor in borrowed.tensors(span.start, span.len) {
+                    let range = borrowed.range(tensor);
                     let mut streams = Streams::new(op, &mut taken, range.clone(), span.place + range.start - span.start);
-                    let (params, grads) = lent.pair_mut(tensor, params, grads);
+                    let (params, grads) = borrowed.pair_mut(tensor, params, grads);
                     streams.lend(params, grads);
                     work.run(streams, threads);
                 }
@@ -77,7 +76,7 @@ impl<'a, F> Slice<'a, F> {
         }
     }
 
-    fn lent(&mut self) -> Slice<'_, F> {
+    fn borrowed(&mut self) -> Slice<'_, F> {
         match self {
             Self::Absent => Slice::Absent,
             Self::Floats(floats) => Slice::Floats(floats),
@@ -128,9 +127,9 @@ impl<'a, F: Real> Streams<'a, F> {
 
     /// Puts the caller's slices in place.
     fn lend(&mut self, params: Option<&'a mut [F]>, grads: Option<&'a mut [F]>) {
-        for (of, lent) in [(Params, params), (Grads, grads)] {
-            if let Some(lent) = lent {
-                self.list[of.index()] = Slice::Floats(lent);
+        for (of, borrowed) in [(Params, params), (Grads, grads)] {
+            if let Some(borrowed) = borrowed {
+                self.list[of.index()] = Slice::Floats(borrowed);
             }
         }
     }
@@ -157,8 +156,8 @@ impl<'a, F: Real> Streams<'a, F> {
     }
 
     /// The same streams, for a while.
-    fn lent(&mut self) -> Streams<'_, F> {
-        Streams { list: self.list.each_mut().map(Slice::lent), ..*self }
+    fn borrowed(&mut self) -> Streams<'_, F> {
+        Streams { list: self.list.each_mut().map(Slice::borrowed), ..*self }
     }
 
     /// The floats of some streams, each of which is asked for once; what is absent is empty.
@@ -181,7 +180,7 @@ fn stored(op: &Update) -> [Storage; StreamOf::COUNT] {
 struct Work<'a, F> {
     op: &'a Update,
     /// The row with the tensor's factors in it.
-    row: [F; Row::LEN],
+    row: [F; HyperRow::LEN],
     /// The second factor.
     trust: F,
     /// What a factored rule has in the place of its plane.
@@ -202,13 +201,13 @@ struct Given<'a, 'b, F> {
 impl<'a, F: Real> Work<'a, F> {
     fn new(op: &'a Update, row: &[F], factors: &[F], moments: Option<(&'a Stack, &'a [F])>) -> Self {
         let (bound, trust) = (factors[0], factors[1]);
-        let mut own = [F::zero(); Row::LEN];
+        let mut own = [F::zero(); HyperRow::LEN];
         own.copy_from_slice(row);
-        own[Row::SCALE] *= bound * trust;
-        own[Row::L2] *= trust;
-        own[Row::L1] *= trust;
+        own[HyperRow::SCALE] *= bound * trust;
+        own[HyperRow::L2] *= trust;
+        own[HyperRow::L1] *= trust;
         if op.extras.max_value {
-            own[Row::MAX_VALUE] *= trust;
+            own[HyperRow::MAX_VALUE] *= trust;
         }
         let mut roundings = [Rounding::Nearest; StreamOf::PLANES];
         for stream in &op.streams {
@@ -222,7 +221,9 @@ impl<'a, F: Real> Work<'a, F> {
     /// Whether one loop is all that there is.
     fn plain(&self) -> bool {
         let beside = |of| !matches!(of, Params | Grads | Plane(_));
-        self.op.pass == Pass::Whole && !self.op.extras.zero_grads && !self.op.streams.iter().any(|stream| beside(stream.of))
+        self.op.kind == UpdateKind::Whole
+            && !self.op.extras.zero_grads
+            && !self.op.streams.iter().any(|stream| beside(stream.of))
     }
 
     fn run(&self, streams: Streams<F>, threads: Threads) {
@@ -237,18 +238,18 @@ impl<'a, F: Real> Work<'a, F> {
     }
 
     fn block(&self, mut streams: Streams<F>) {
-        if self.row[Row::LIVE] == F::zero() {
+        if self.row[HyperRow::LIVE] == F::zero() {
             let [x, before] = streams.floats([Params, Before]);
             if !before.is_empty() {
                 x.copy_from_slice(before);
             }
             self.stay(&mut streams);
         } else {
-            match self.op.pass {
-                Pass::Whole => self.whole(&mut streams),
-                Pass::Direction => self.direction(&mut streams),
-                Pass::Cautious => self.cautious(&mut streams),
-                Pass::Apply => self.apply(&mut streams),
+            match self.op.kind {
+                UpdateKind::Whole => self.whole(&mut streams),
+                UpdateKind::Direction => self.direction(&mut streams),
+                UpdateKind::Cautious => self.cautious(&mut streams),
+                UpdateKind::Apply => self.apply(&mut streams),
             }
         }
         if self.op.extras.zero_grads {
@@ -260,7 +261,7 @@ impl<'a, F: Real> Work<'a, F> {
     /// The rule's loop. Planes of 16 bits are floats for a part at a time, which stays in the first cache.
     fn sweep(&self, row: &[F], Given { x, g, planes, place }: Given<F>) {
         if planes.iter().any(|plane| matches!(plane, Slice::Bits(_))) {
-            let whole = planes.map(|plane| plane.lent());
+            let whole = planes.map(|plane| plane.borrowed());
             return self.sweep_parts(row, x, g, whole, place);
         }
         let (mut floats, mut count) = (<[&mut [F]; StreamOf::PLANES]>::default(), 0);
@@ -297,7 +298,7 @@ impl<'a, F: Real> Work<'a, F> {
             F::sweep(&*self.op.rule, row, x, g, &mut floats[..count]);
             for (index, (plane, scratch)) in part.iter_mut().zip(&scratch).enumerate() {
                 if let Slice::Bits(bits) = plane {
-                    let key = [row[Row::NOISE].as_f64() as u32, index as u32];
+                    let key = [row[HyperRow::NOISE].as_f64() as u32, index as u32];
                     bf16::store(&scratch[..len], bits, self.roundings[index], Noise { key, place });
                 }
             }
@@ -319,7 +320,7 @@ impl<'a, F: Real> Work<'a, F> {
         let (y, g) = (direction.floats(), g.floats());
         y.copy_from_slice(if before.floats().is_empty() { x.floats() } else { before.floats() });
         let mut row = self.row;
-        row[Row::DECAY] = F::one();
+        row[HyperRow::DECAY] = F::one();
         match self.moments {
             None => self.sweep(&row, Given { x: y, g, planes: [a, b, c, d], place }),
             Some((stack, moments)) => self.factored(row, stack, moments, first - stack.start, y, g),
@@ -327,9 +328,9 @@ impl<'a, F: Real> Work<'a, F> {
     }
 
     /// The direction from element `first` of a tensor on, with second moments in the place of the rule's plane.
-    fn factored(&self, mut row: [F; Row::LEN], stack: &Stack, moments: &[F], first: usize, y: &mut [F], g: &[F]) {
+    fn factored(&self, mut row: [F; HyperRow::LEN], stack: &Stack, moments: &[F], first: usize, y: &mut [F], g: &[F]) {
         // They have followed the gradient already.
-        row[Row::SHARED.len()] = F::zero();
+        row[HyperRow::SHARED.len()] = F::zero();
         let mut v = [F::zero(); PART];
         for ((at, y), g) in (first..).step_by(PART).zip(y.chunks_mut(PART)).zip(g.chunks(PART)) {
             let v = &mut v[..y.len()];
@@ -341,11 +342,11 @@ impl<'a, F: Real> Work<'a, F> {
     /// The rule is given the whole gradient d, and 0 for x.
     fn cautious(&self, streams: &mut Streams<F>) {
         let mut row = self.row;
-        row[Row::SCALE] = F::one();
-        row[Row::MAX_VALUE] = F::infinity();
-        (row[Row::L2], row[Row::L1], row[Row::DECAY]) = (F::zero(), F::zero(), F::one());
+        row[HyperRow::SCALE] = F::one();
+        row[HyperRow::MAX_VALUE] = F::infinity();
+        (row[HyperRow::L2], row[HyperRow::L1], row[HyperRow::DECAY]) = (F::zero(), F::zero(), F::one());
         let mut d = [F::zero(); PART];
-        for mut part in streams.lent().cut(PART) {
+        for mut part in streams.borrowed().cut(PART) {
             let d = &mut d[..part.len];
             let [x, g, before] = part.floats([Params, Grads, Before]);
             for ((d, &x), &g) in d.iter_mut().zip(if before.is_empty() { &*x } else { &*before }).zip(&*g) {
@@ -363,7 +364,7 @@ impl<'a, F: Real> Work<'a, F> {
 
     /// `d` as in [`Update`].
     fn gradient(&self, x: F, g: F) -> F {
-        let [scale, l2, bound, l1] = [Row::SCALE, Row::L2, Row::MAX_VALUE, Row::L1].map(|at| self.row[at]);
+        let [scale, l2, bound, l1] = [HyperRow::SCALE, HyperRow::L2, HyperRow::MAX_VALUE, HyperRow::L1].map(|at| self.row[at]);
         let g = scale * g;
         let g = if bound < g { bound } else { g };
         let g = if -bound > g { -bound } else { g };
@@ -372,7 +373,7 @@ impl<'a, F: Real> Work<'a, F> {
 
     fn apply(&self, streams: &mut Streams<F>) {
         self.begin(streams);
-        let (decay, trust) = (self.row[Row::DECAY], self.trust);
+        let (decay, trust) = (self.row[HyperRow::DECAY], self.trust);
         let [x, g] = streams.floats([Params, Grads]);
         pulp::Arch::new().dispatch(Along { x, u: g, decay, trust });
         self.finish(streams);
@@ -384,7 +385,7 @@ impl<'a, F: Real> Work<'a, F> {
         if !before.is_empty() {
             x.copy_from_slice(before);
         }
-        if !slow.is_empty() && self.row[Row::START] != F::zero() {
+        if !slow.is_empty() && self.row[HyperRow::START] != F::zero() {
             slow.copy_from_slice(x);
         }
         if !change.is_empty() {
@@ -395,7 +396,7 @@ impl<'a, F: Real> Work<'a, F> {
     /// What follows from the new parameters.
     fn finish(&self, streams: &mut Streams<F>) {
         let [x, slow, change] = streams.floats([Params, Slow, Change]);
-        let sync = self.row[Row::SYNC];
+        let sync = self.row[HyperRow::SYNC];
         if sync != F::zero() {
             for (slow, x) in slow.iter_mut().zip(&mut *x) {
                 *slow = toward(*slow, *x, sync);
@@ -409,7 +410,7 @@ impl<'a, F: Real> Work<'a, F> {
 
     /// Without a step: the copy still follows the parameters, and so does an average into which no step has counted.
     fn stay(&self, streams: &mut Streams<F>) {
-        if self.row[Row::AVERAGE] == F::one() {
+        if self.row[HyperRow::AVERAGE] == F::one() {
             self.keep_average(streams);
         }
         self.keep_half(streams);
@@ -418,7 +419,7 @@ impl<'a, F: Real> Work<'a, F> {
     /// At a rate of 1 the average becomes a copy: nothing of its old value is left, not even NaN.
     fn keep_average(&self, streams: &mut Streams<F>) {
         let [x, average] = streams.floats([Params, Average]);
-        let rate = self.row[Row::AVERAGE];
+        let rate = self.row[HyperRow::AVERAGE];
         if average.is_empty() || rate == F::zero() {
             return;
         }

@@ -1,6 +1,7 @@
 //! How dispatches reach tensors in the caller's buffers: buckets of what bindings hold at once.
 
-use super::foreign::{Foreign, Role, Slice};
+use super::borrowed::{Borrowed, Role};
+use super::slice::Window;
 use crate::plan::{ALIGN, CHUNK, Chunk};
 
 /// A binding of this size always holds two windows of a chunk, including what their starts are rounded down by. Devices of
@@ -37,39 +38,6 @@ impl Bucket {
     }
 }
 
-/// A part of a buffer that is bound.
-#[derive(Debug, Clone)]
-pub(super) struct Window {
-    pub buffer: wgpu::Buffer,
-    pub start: u64,
-    pub end: u64,
-}
-
-impl Window {
-    pub(super) fn of(slice: &Slice, range: &std::ops::Range<usize>) -> Self {
-        let at = |element: usize| slice.offset + 4 * element as u64;
-        Self { buffer: slice.buffer.clone(), start: at(range.start), end: at(range.end) }
-    }
-
-    pub(super) fn binding(&self) -> wgpu::BindingResource<'_> {
-        let size = std::num::NonZeroU64::new(self.end - self.start);
-        wgpu::BindingResource::Buffer(wgpu::BufferBinding { buffer: &self.buffer, offset: self.start, size })
-    }
-
-    /// Both together, if they are of one buffer and a binding holds them.
-    fn join(&self, other: &Self, room: &Room) -> Option<Self> {
-        let (start, end) = (self.start.min(other.start), self.end.max(other.end));
-        let joined = Self { buffer: self.buffer.clone(), start, end };
-        (self.buffer == other.buffer && room.holds(&joined)).then_some(joined)
-    }
-
-    /// Whether both are bytes of one buffer that overlap, if bindings start at multiples of `align`.
-    pub(super) fn touches(&self, other: &Self, align: u64) -> bool {
-        let start = |window: &Self| window.start / align * align;
-        self.buffer == other.buffer && start(self) < other.end && start(other) < self.end
-    }
-}
-
 /// What a device binds at once.
 #[derive(Debug)]
 pub(super) struct Room {
@@ -84,6 +52,13 @@ pub(super) struct Room {
 }
 
 impl Room {
+    /// Two windows together, if they are of one buffer and a binding holds them.
+    fn join(&self, one: &Window, other: &Window) -> Option<Window> {
+        let (start, end) = (one.start.min(other.start), one.end.max(other.end));
+        let joined = Window { buffer: one.buffer.clone(), start, end };
+        (one.buffer == other.buffer && self.holds(&joined)).then_some(joined)
+    }
+
     fn holds(&self, window: &Window) -> bool {
         window.end - window.start / self.align * self.align <= self.limit
     }
@@ -92,7 +67,7 @@ impl Room {
     /// as one.
     fn holds_both(&self, [params, grads]: &[Window; 2]) -> bool {
         let may_touch = self.limit < TWO_CHUNKS;
-        let apart = may_touch || !params.touches(grads, self.align) || params.join(grads, self).is_some();
+        let apart = may_touch || !params.touches(grads, self.align) || self.join(params, grads).is_some();
         self.holds(params) && self.holds(grads) && apart
     }
 
@@ -115,12 +90,12 @@ struct Run {
 impl Run {
     /// Windows for what is in others too, if bindings hold them.
     fn widened(&self, [params, grads]: &[Window; 2], room: &Room) -> Option<[Window; 2]> {
-        let widened = [self.windows[0].join(params, room)?, self.windows[1].join(grads, room)?];
+        let widened = [room.join(&self.windows[0], params)?, room.join(&self.windows[1], grads)?];
         room.holds_both(&widened).then_some(widened)
     }
 }
 
-impl Foreign {
+impl Borrowed {
     /// As few buckets as one pass over lanes and chunks finds.
     pub(super) fn buckets(&self, room: &Room) -> Vec<Bucket> {
         let mut chunks = self.arena.chunks();
@@ -174,7 +149,7 @@ impl Foreign {
     fn bucket(&self, run: Run, chunks: &[Chunk], room: &Room) -> Bucket {
         let Run { lane, lanes, first, .. } = run;
         let [params, grads] = run.windows;
-        let both = params.touches(&grads, room.align).then(|| params.join(&grads, room)).flatten();
+        let both = params.touches(&grads, room.align).then(|| room.join(&params, &grads)).flatten();
         let (joined, windows) = match both {
             Some(both) => (true, [both.clone(), both]),
             None => (false, [params, grads]),

@@ -1,7 +1,7 @@
 //! Picking an adapter and owning its device.
 
+use super::cache::Cache;
 use super::doubt::Doubts;
-use super::kernel::{Kernel, Pipelines};
 use super::pulse;
 use super::remedy::remedy;
 use crate::error::{Error, Result};
@@ -44,7 +44,7 @@ pub struct Gpu {
     info: wgpu::AdapterInfo,
     /// Why the device was lost, once it is known to be.
     lost: Arc<OnceLock<String>>,
-    pub(super) pipelines: Arc<Pipelines>,
+    pub(super) pipelines: Arc<Cache>,
     /// What was made, and is not yet confirmed by wgpu.
     doubts: Arc<Doubts>,
 }
@@ -114,7 +114,7 @@ impl Gpu {
 
     fn wrap(device: wgpu::Device, queue: wgpu::Queue, lost: Arc<OnceLock<String>>, checked: bool) -> Self {
         let info = device.adapter_info();
-        Self { device, queue, info, lost, pipelines: Arc::new(Pipelines::new(checked)), doubts: Arc::default() }
+        Self { device, queue, info, lost, pipelines: Arc::new(Cache::new(checked)), doubts: Arc::default() }
     }
 
     /// Waits for wgpu's answers about everything that was made so far: buffers, kernels, bindings. Natively they are there at once, and
@@ -245,11 +245,6 @@ impl Gpu {
         self.alive()?;
         mistakes.into_iter().collect::<Result<()>>().map(|()| value)
     }
-
-    /// A kernel's pipeline, made at its first use.
-    pub(super) fn pipeline(&self, kernel: &Kernel) -> Result<Arc<wgpu::ComputePipeline>> {
-        self.pipelines.get(self, kernel)
-    }
 }
 
 /// What wgpu said when it panicked.
@@ -312,7 +307,8 @@ fn describes(info: &wgpu::AdapterInfo, text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::gpu::kernel::KEPT;
+    use crate::gpu::cache::KEPT;
+    use crate::gpu::kernel::Kernel;
     use crate::plan::{Blueprint, Engine, Layout, Op, Plan, PlanId, Program};
 
     /// A wait that is too short ends with an error of its own, and the device goes on.
@@ -335,7 +331,7 @@ mod tests {
     #[test]
     fn unused_pipelines_are_dropped() -> Result<()> {
         let gpu = Gpu::with(&GpuOptions { allow_cpu: true, ..Default::default() })?;
-        let kernel = |i: usize| super::Kernel {
+        let kernel = |i: usize| Kernel {
             name: "nothing",
             source: format!(
                 "@compute @workgroup_size(1) fn nothing() {{}} // {i}\n@group(0) @binding(0) var<uniform> op: u32;"

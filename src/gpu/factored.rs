@@ -1,8 +1,10 @@
 //! Kernels of second moments by rows and columns.
 
-use super::kernel::{Access, Bound, Kernel, Launch, Source, grid, params};
+use super::extent::Extent;
+use super::holder::Holder;
+use super::kernel::{Access, Kernel, Source, params};
+use super::launch::{Bound, Launch, grid};
 use super::memory::Memory;
-use super::part::{Holder, Part};
 use crate::error::Result;
 use crate::plan::{BufferId, Factored, Stack, TILE};
 use bytemuck::bytes_of;
@@ -56,7 +58,7 @@ pub(super) fn factored<'a>(op: &Factored, lanes: usize, memory: &'a Memory) -> R
         Some(own)
     });
     let stacks: Vec<(&Stack, usize)> = op.moments.stacks.iter().zip(firsts).filter(|(stack, _)| stack.len > 0).collect();
-    let parts = Part::all(op.grads, memory).into_iter();
+    let parts = Extent::all(op.grads, memory).into_iter();
     let mut launches = parts.map(|part| tiles(op, part, &stacks, memory)).collect::<Result<Vec<_>>>()?;
     launches.push(lines(op, &stacks, lanes, memory)?);
     launches.push(means(op, &stacks, lanes, memory)?);
@@ -65,7 +67,7 @@ pub(super) fn factored<'a>(op: &Factored, lanes: usize, memory: &'a Memory) -> R
     Ok(launches)
 }
 
-fn tiles<'a>(op: &Factored, part: Part, stacks: &[(&Stack, usize)], memory: &'a Memory) -> Result<Launch<'a>> {
+fn tiles<'a>(op: &Factored, part: Extent, stacks: &[(&Stack, usize)], memory: &'a Memory) -> Result<Launch<'a>> {
     let [current, moments, partials] = [op.current, op.moments.buffer, op.partials].map(|id| memory.get(id));
     let mut table = Vec::new();
     for (stack, first) in stacks {
@@ -93,7 +95,7 @@ fn tiles<'a>(op: &Factored, part: Part, stacks: &[(&Stack, usize)], memory: &'a 
 }
 
 /// The tiles of a tensor in a part, as the kernel's table has them. A matrix has to lie in one.
-fn tiles_of(stack: &Stack, partials: usize, part: Part, grads: BufferId, memory: &Memory) -> Result<Vec<[usize; 8]>> {
+fn tiles_of(stack: &Stack, partials: usize, part: Extent, grads: BufferId, memory: &Memory) -> Result<Vec<[usize; 8]>> {
     let &Stack { start, len, matrices, rows, columns, group, first, .. } = stack;
     let end = part.start + part.len;
     if matrices == 0 {

@@ -4,7 +4,8 @@
 //! a population gets the same bits as the same product on its own.
 
 use super::device::Gpu;
-use super::kernel::{Access, Bound, Kernel, Launch, params};
+use super::kernel::{Access, Kernel, params};
+use super::launch::{Bound, Launch};
 use super::memory::Memory;
 use crate::error::{Error, Result, Unit};
 use crate::plan::{Layout, MatMul, Scope, View};

@@ -1,9 +1,10 @@
 //! The buffers of a layout on the device.
 
+use super::borrowed::{Borrowed, Owner, Role};
 use super::bucket::{Bucket, Room};
 use super::device::Gpu;
-use super::foreign::{Foreign, Owner, Role};
-use super::part::Holder;
+use super::holder::Holder;
+use super::launch::Bound;
 use crate::error::{Error, Result, Unit};
 use crate::plan::{Buffer, BufferId, Layout, Scope, View};
 
@@ -95,7 +96,7 @@ impl Piece<'_> {
 #[derive(Debug)]
 pub(super) struct Memory {
     allocations: Vec<Allocation>,
-    foreign: Option<Slices>,
+    borrowed: Option<Slices>,
 }
 
 /// The buffers that stand for slices, and how dispatches reach them.
@@ -104,18 +105,18 @@ struct Slices {
     roles: [(BufferId, Role); 2],
     /// Bytes that a binding starts at a multiple of.
     align: u64,
-    foreign: Foreign,
+    borrowed: Borrowed,
     buckets: Vec<Bucket>,
 }
 
 impl Memory {
     pub(super) fn new(gpu: &Gpu, layout: &Layout) -> Result<Self> {
         let allocations = layout.buffers().iter().map(|buffer| allocate(gpu, buffer, layout.lanes()));
-        Ok(Self { allocations: allocations.collect::<Result<_>>()?, foreign: None })
+        Ok(Self { allocations: allocations.collect::<Result<_>>()?, borrowed: None })
     }
 
     /// Memory in which two buffers stand for the slices of parameters and gradients.
-    pub(super) fn over(gpu: &Gpu, layout: &Layout, [params, grads]: [BufferId; 2], foreign: Foreign) -> Result<Self> {
+    pub(super) fn over(gpu: &Gpu, layout: &Layout, [params, grads]: [BufferId; 2], borrowed: Borrowed) -> Result<Self> {
         let limits = gpu.device.limits();
         let limit = binding_limit(gpu);
         let allocations = layout.buffers().iter().enumerate().map(|(index, buffer)| {
@@ -133,25 +134,25 @@ impl Memory {
             cuts: cuts(declared, binding)?,
             lanes: whole_lanes(declared, binding),
         };
-        let buckets = foreign.buckets(&room);
+        let buckets = borrowed.buckets(&room);
         let roles = [(params, Role::Params), (grads, Role::Grads)];
-        Ok(Self { allocations, foreign: Some(Slices { roles, align: room.align, foreign, buckets }) })
+        Ok(Self { allocations, borrowed: Some(Slices { roles, align: room.align, borrowed, buckets }) })
     }
 
     /// What a buffer that stands for slices holds.
     pub(super) fn role(&self, id: BufferId) -> Option<Role> {
-        let slices = self.foreign.as_ref()?;
+        let slices = self.borrowed.as_ref()?;
         slices.roles.iter().find(|(known, _)| *known == id).map(|(_, role)| *role)
     }
 
     /// Who holds a buffer.
     pub(super) fn holder(&self, id: BufferId) -> Holder {
-        if self.role(id).is_some() { Holder::Foreign } else { Holder::Own }
+        if self.role(id).is_some() { Holder::Borrowed } else { Holder::Own }
     }
 
     /// The buckets of the slices; none where there are no slices.
     pub(super) fn buckets(&self) -> &[Bucket] {
-        self.foreign.as_ref().map_or(&[], |slices| &slices.buckets)
+        self.borrowed.as_ref().map_or(&[], |slices| &slices.buckets)
     }
 
     /// The error of something at an element of a lane that does not fit one binding, as it needs `bytes` or more. It names the
@@ -159,10 +160,10 @@ impl Memory {
     pub(super) fn beyond(&self, what: &str, id: BufferId, [lane, element]: [usize; 2], bytes: u64) -> Error {
         let own = || (buffer(&self.get(id).name), bytes);
         let slice = self
-            .foreign
+            .borrowed
             .as_ref()
             .zip(self.role(id))
-            .and_then(|(slices, role)| slices.foreign.whole(role, lane, element, slices.align, self.get(id).binding));
+            .and_then(|(slices, role)| slices.borrowed.whole(role, lane, element, slices.align, self.get(id).binding));
         let (whose, needed) = slice.unwrap_or_else(own);
         Error::limit(format!("{what} of {whose}"), needed, self.get(id).binding, Unit::Binding)
     }
@@ -197,9 +198,9 @@ impl Memory {
             let at = byte + bytes * first.saturating_sub(start) as u64;
             if first < last { f(&Piece { buffer, at, range: first - offset..last - offset, owner }) } else { Ok(()) }
         };
-        match self.foreign.as_ref().zip(self.role(id)) {
+        match self.borrowed.as_ref().zip(self.role(id)) {
             Some((slices, role)) => slices
-                .foreign
+                .borrowed
                 .slices(role, lane)
                 .try_for_each(|(slice, place, owner)| piece(&slice.buffer, Some(owner), slice.offset, place.offset, slice.len)),
             None => {
@@ -208,6 +209,24 @@ impl Memory {
             }
         }
     }
+}
+
+/// The buffer if there is one, else any: something has to be bound, though the kernel does not read it.
+pub(super) fn or_nothing(allocation: Option<&Allocation>) -> Result<Bound<'_>> {
+    allocation.map_or(Ok(Bound::Words(vec![0; 4])), |allocation| allocation.single().map(Bound::from))
+}
+
+/// The segments of vectors that are laid out alike: each segment's place, and its buffers.
+pub(super) fn segments<'a>(vectors: &[BufferId], memory: &'a Memory) -> Result<Vec<(&'a Segment, Vec<Bound<'a>>)>> {
+    for &id in vectors {
+        // The caller's buffers have no segments.
+        if memory.get(id).segments.is_empty() {
+            return Err(Error::Empty { what: memory.get(id).name.clone() });
+        }
+    }
+    let places = memory.get(vectors[0]).segments.iter().enumerate();
+    let buffer = |id: &BufferId, index: usize| Bound::from(&memory.get(*id).segments[index].buffer);
+    Ok(places.map(|(index, place)| (place, vectors.iter().map(|id| buffer(id, index)).collect())).collect())
 }
 
 /// The most bytes that a storage binding may have.

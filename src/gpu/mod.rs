@@ -1,28 +1,41 @@
 //! The GPU engine: plans become pipelines, bind groups and dispatch sizes once; running one encodes them, and no more.
 
+mod borrowed;
 mod bucket;
 mod bulk;
+mod cache;
+mod centralise;
+mod combine;
+mod control;
+mod copy;
 mod device;
+mod dots;
 mod doubt;
+mod extent;
 mod factored;
-mod foreign;
+mod factors;
+mod gate;
+mod holder;
+mod join_rows;
 mod kernel;
+mod launch;
 mod matmul;
 mod memory;
+mod norm;
 mod operation;
 mod orthogonal;
-mod part;
+mod pipelines;
 mod program;
 mod pulse;
 mod readback;
 mod remedy;
-mod step;
+mod slice;
 #[cfg(test)]
 mod tests;
 mod update;
-mod vectors;
 
+pub use borrowed::{Borrowed, BorrowedTensor};
 pub use device::{Gpu, GpuOptions, adapters, request_adapters};
-pub use foreign::{Foreign, Slice, SliceTensor};
 pub use matmul::product_variant;
 pub use program::GpuProgram;
+pub use slice::Slice;

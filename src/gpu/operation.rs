@@ -1,8 +1,8 @@
 //! Operations by contract: bindings, accessors and the uniform are made from the operands.
 
-use super::kernel::{Access, Bound, Kernel, Launch, Source};
+use super::kernel::{Access, Kernel, Source};
+use super::launch::{Bound, Launch, UNIFORM};
 use super::memory::Memory;
-use super::program::UNIFORM;
 use crate::error::{Error, Result, Unit};
 use crate::plan::{Dispatch, Kind, Layout, Operand, Operated, Size};
 

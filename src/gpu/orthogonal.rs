@@ -1,10 +1,11 @@
 //! The kernels that make directions of matrices orthogonal: packing, polynomial, unpacking, around products of matrices.
 
 use super::device::Gpu;
-use super::kernel::{Access, Bound, Kernel, Launch, grid, params};
+use super::extent::Extent;
+use super::kernel::{Access, Kernel, params};
+use super::launch::{Bound, Launch, grid};
 use super::matmul::matmul;
 use super::memory::Memory;
-use super::part::Part;
 use crate::error::Result;
 use crate::plan::{BufferId, Layout, MatMul, Orthogonalise, View};
 use bytemuck::bytes_of;
@@ -80,8 +81,8 @@ pub(super) fn orthogonalise<'a>(op: &Orthogonalise, gpu: &Gpu, layout: &Layout, 
 /// One launch per part that holds any of the matrices.
 fn moves<'a>(name: &'static str, op: &Orthogonalise, x: BufferId, memory: &'a Memory) -> Result<Vec<Launch<'a>>> {
     let (len, norms) = (op.rows * op.columns, memory.get(op.norms));
-    let touches = |part: &Part| op.matrices.iter().any(|[at, _]| *at < part.start + part.len && part.start < at + len);
-    let launch = |part: Part| {
+    let touches = |part: &Extent| op.matrices.iter().any(|[at, _]| *at < part.start + part.len && part.start < at + len);
+    let launch = |part: Extent| {
         let tiles = len.div_ceil(THREADS);
         let params = MatricesParams {
             start: part.start as u32,
@@ -107,7 +108,7 @@ fn moves<'a>(name: &'static str, op: &Orthogonalise, x: BufferId, memory: &'a Me
             trips: 0,
         })
     };
-    Part::all(op.directions, memory).into_iter().filter(touches).map(launch).collect()
+    Extent::all(op.directions, memory).into_iter().filter(touches).map(launch).collect()
 }
 
 fn polynomial<'a>(op: &Orthogonalise, ids: [BufferId; 2], lanes: usize, memory: &'a Memory) -> Result<Launch<'a>> {

@@ -1,12 +1,17 @@
 //! Plans prepared on a device.
 
-use super::bucket::{TWO_CHUNKS, Window};
+use super::borrowed::Borrowed;
+use super::bucket::TWO_CHUNKS;
 use super::device::Gpu;
-use super::foreign::Foreign;
-use super::kernel::{Access, Bound, Launch};
+use super::kernel::Access;
+use super::launch::{Bound, Launch, UNIFORM};
 use super::memory::Memory;
 use super::readback::{Copy, Readback};
-use super::{bulk, factored, matmul, operation, orthogonal, step, update, vectors};
+use super::slice::Window;
+use super::{
+    bulk, centralise, combine, control, copy, dots, factored, factors, gate, join_rows, matmul, norm, operation, orthogonal,
+    update,
+};
 use crate::error::{Error, Result, Unit};
 use crate::plan::{
     Answer, Blueprint, Buffer, BufferId, Engine, Kind, Layout, Machine, Op, Plan, PlanId, Program, Role, Tag, Values,
@@ -37,29 +42,37 @@ impl Gpu {
     /// # Errors
     /// As for [`Engine::load`]; a blueprint that borrows anything but one buffer of parameters and one of gradients; other
     /// lengths or lanes than those of the slices; a buffer that this device does not know.
-    pub fn load_over(&self, blueprint: &Blueprint, foreign: Foreign) -> Result<GpuProgram> {
-        let (layout, [params, grads]) = (blueprint.layout(), borrowed(blueprint)?);
-        if layout.lanes() != foreign.lanes() {
-            return Err(Error::shape("lanes of slices", layout.lanes(), foreign.lanes()));
+    pub fn load_over(&self, blueprint: &Blueprint, borrowed: Borrowed) -> Result<GpuProgram> {
+        let (layout, [params, grads]) = (blueprint.layout(), of_caller(blueprint)?);
+        if layout.lanes() != borrowed.lanes() {
+            return Err(Error::shape("lanes of slices", layout.lanes(), borrowed.lanes()));
         }
-        [params, grads].into_iter().try_for_each(|id| layout.check_arena(id, foreign.arena()))?;
-        foreign.check_device(self)?;
-        self.load_into(blueprint, Memory::over(self, layout, [params, grads], foreign)?)
+        [params, grads].into_iter().try_for_each(|id| layout.check_arena(id, borrowed.arena()))?;
+        borrowed.check_device(self)?;
+        self.load_into(blueprint, Memory::over(self, layout, [params, grads], borrowed)?)
     }
 
     fn load_into(&self, blueprint: &Blueprint, memory: Memory) -> Result<GpuProgram> {
         let (layout, plans) = (blueprint.layout(), blueprint.plans());
         self.alive()?;
         blueprint.check()?;
-        step::check_lanes(layout.lanes(), self.device.limits().max_compute_workgroups_per_dimension)?;
+        check_lanes(layout.lanes(), self.device.limits().max_compute_workgroups_per_dimension)?;
         let plans = plans.iter().map(|plan| Prepared::new(self, layout, plan, &memory)).collect::<Result<_>>()?;
         let (readback, answer) = (Readback::default(), Answer::default());
         Ok(GpuProgram { gpu: self.clone(), layout: layout.clone(), memory, plans, readback, answer })
     }
 }
 
+/// Lanes are workgroups along z.
+fn check_lanes(lanes: usize, allowed: u32) -> Result<()> {
+    if lanes <= allowed as usize {
+        return Ok(());
+    }
+    Err(Error::limit("the population", lanes as u64, allowed.into(), Unit::Lanes))
+}
+
 /// The borrowed buffers of parameters and of gradients.
-fn borrowed(blueprint: &Blueprint) -> Result<[BufferId; 2]> {
+fn of_caller(blueprint: &Blueprint) -> Result<[BufferId; 2]> {
     let of = |role| blueprint.buffers().filter(move |buffer| buffer.borrowed && buffer.role == role).map(|buffer| buffer.id);
     let (params, grads): (Vec<BufferId>, Vec<BufferId>) = (of(Role::Params).collect(), of(Role::Grads).collect());
     match (&params[..], &grads[..], blueprint.buffers().filter(|buffer| buffer.borrowed).count()) {
@@ -125,18 +138,18 @@ fn launches_of<'a>(gpu: &Gpu, op: &Op, layout: &Layout, memory: &'a Memory) -> R
     let one = |launch: Result<Launch<'a>>| launch.map(|launch| vec![launch]);
     match op {
         Op::Operation(op) => operation::launches(op, layout, memory),
-        Op::Copy { input, output } => step::copy(input, output, layout, memory),
+        Op::Copy { input, output } => copy::copy(input, output, layout, memory),
         Op::MatMul(op) => one(matmul::matmul(op, gpu, layout, memory)),
-        Op::Norm(op) => step::norm(op, memory),
-        Op::Control(op) => one(step::control(op, layout, memory)),
-        Op::Factors(op) => step::factors(op, layout, memory),
-        Op::Gate(op) => one(step::gate(op, layout, memory)),
-        Op::Centralise(op) => step::centralise(op, memory),
+        Op::Norm(op) => norm::norm(op, memory),
+        Op::Control(op) => one(control::control(op, layout, memory)),
+        Op::Factors(op) => factors::factors(op, layout, memory),
+        Op::Gate(op) => one(gate::gate(op, layout, memory)),
+        Op::Centralise(op) => centralise::centralise(op, memory),
         Op::Orthogonalise(op) => orthogonal::orthogonalise(op, gpu, layout, memory),
         Op::Update(op) => update::update(op, gpu, layout, memory),
-        Op::Dots(op) => vectors::dots(op, memory),
-        Op::Join { kind, input, output } => one(vectors::join(*kind, [input, output], lanes, memory)),
-        Op::Combine(op) => vectors::combine(op, memory),
+        Op::Dots(op) => dots::dots(op, memory),
+        Op::Join { kind, input, output } => one(join_rows::join_rows(*kind, [input, output], lanes, memory)),
+        Op::Combine(op) => combine::combine(op, memory),
         Op::Factored(op) => factored::factored(op, lanes, memory),
     }
 }
@@ -163,7 +176,7 @@ fn check_windows(gpu: &Gpu, launch: &Launch) -> Result<()> {
     let written = launch.buffers.iter().zip(&launch.kernel.bindings).filter(|(_, access)| **access == Access::Write);
     let windows: Vec<&Window> = written
         .filter_map(|(bound, _)| match bound {
-            Bound::Part(window) => Some(*window),
+            Bound::Window(window) => Some(*window),
             _ => None,
         })
         .collect();
@@ -171,9 +184,6 @@ fn check_windows(gpu: &Gpu, launch: &Launch) -> Result<()> {
     let name = launch.kernel.name;
     if overlap { Err(Error::shape(format!("windows of '{name}'"), "none that overlap", "two that do")) } else { Ok(()) }
 }
-
-/// Bytes from one uniform to the next: the alignment of bindings that every device grants.
-pub(super) const UNIFORM: usize = 256;
 
 /// The uniforms of all launches in one buffer.
 fn params_buffer(gpu: &Gpu, launches: &[Launch]) -> Result<wgpu::Buffer> {
@@ -200,7 +210,7 @@ fn bind(gpu: &Gpu, pipeline: &wgpu::ComputePipeline, launch: &Launch, params: &w
     let tables: Vec<Option<wgpu::Buffer>> = launch.buffers.iter().map(|bound| table(gpu, bound)).collect();
     let storage = launch.buffers.iter().zip(&tables).map(|(bound, table)| match (bound, table) {
         (Bound::Whole(buffer), _) => buffer.as_entire_binding(),
-        (Bound::Part(window), _) => window.binding(),
+        (Bound::Window(window), _) => window.binding(),
         (Bound::Words(_), Some(buffer)) => buffer.as_entire_binding(),
         (Bound::Words(_), None) => unreachable!("words have a buffer"),
     });

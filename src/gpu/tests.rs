@@ -1,15 +1,16 @@
 //! Every kernel that the crate composes is valid WGSL, translates to each driver's language, and is laid out as the host thinks.
 //! No device is needed.
 
-use super::kernel::{Access, Kernel, Pipelines};
-use super::part::Holder;
+use super::holder::Holder;
+use super::kernel::{Access, Kernel};
+use super::pipelines::checks_bounds;
 use super::update::{Form, tag, update_kernel};
-use super::{factored, operation, orthogonal, step, vectors};
+use super::{centralise, combine, control, copy, dots, factored, factors, gate, join_rows, norm, operation, orthogonal};
 use crate::plan::{
     ALIGN, BufferId, Case, Control, Counter, Dispatch, Extras, Factors, Gate, GateKind, Half, Layout, Micro, Moments, NormKind,
-    NormOf, Operands, Operation, Pass, Span, Storage, Stream, StreamOf, TensorBound, Trust, Update, Views,
+    NormOf, Operands, Operation, Span, Storage, Stream, StreamOf, TensorBound, Trust, Update, UpdateKind, Views,
 };
-use crate::rule::{AnyRule, Layerwise, Real, Row, Rule, Setting};
+use crate::rule::{AnyRule, HyperRow, Layerwise, Real, Rule, Setting};
 use crate::rules::{Sgd, rules};
 use naga::back::pipeline_constants::process_overrides;
 use naga::back::{PipelineConstants, hlsl, msl, spv};
@@ -26,11 +27,11 @@ crate::settings! {
 }
 
 impl Rule for SignSgd {
-    type Row<F: Real> = [F; 1];
+    type Hyper<F: Real> = [F; 1];
     type State<F: Real> = [F; 0];
     const NAME: &'static str = "signsgd";
     const FORMULA: &'static str = "x −= lr·sign(d)";
-    const ROW: &'static [&'static str] = &["lr"];
+    const HYPER: &'static [&'static str] = &["lr"];
     const STATE: &'static [&'static str] = &[];
     const WGSL: &'static str = "
         struct Hyper { lr: f32 }
@@ -41,7 +42,7 @@ impl Rule for SignSgd {
         self.lr
     }
 
-    fn row(&self, _t: u64) -> [f64; 1] {
+    fn hyper(&self, _t: u64) -> [f64; 1] {
         [self.lr]
     }
 
@@ -84,13 +85,13 @@ fn variants(rule: &dyn AnyRule) -> Vec<Box<dyn AnyRule>> {
 }
 
 /// A whole update of a rule, with one group or two, and with what goes with it.
-fn update(rule: &dyn AnyRule, groups: usize, pass: Pass, extras: Extras, beside: &[Stream]) -> Update {
+fn update(rule: &dyn AnyRule, groups: usize, kind: UpdateKind, extras: Extras, beside: &[Stream]) -> Update {
     let span = |group: usize| Span { start: group * ALIGN, place: group * ALIGN, len: ALIGN, group, tensor: group };
-    let planes = if pass == Pass::Apply { Vec::new() } else { rule.planes() };
+    let planes = if kind == UpdateKind::Apply { Vec::new() } else { rule.planes() };
     let mut streams =
         vec![Stream::new(StreamOf::Params, BufferId::of_none(0)), Stream::new(StreamOf::Grads, BufferId::of_none(1))];
     streams.extend(planes.into_iter().map(|plane| Stream::new(StreamOf::Plane(plane), BufferId::of_none(10 + plane))));
-    if matches!(pass, Pass::Direction | Pass::Cautious) {
+    if matches!(kind, UpdateKind::Direction | UpdateKind::Cautious) {
         streams.push(Stream::new(StreamOf::Direction, BufferId::of_none(30)));
     }
     streams.extend(beside);
@@ -99,7 +100,7 @@ fn update(rule: &dyn AnyRule, groups: usize, pass: Pass, extras: Extras, beside:
         streams,
         current: BufferId::of_none(2),
         spans: (0..groups).map(span).collect(),
-        pass,
+        kind,
         extras,
         moments: None,
     }
@@ -121,10 +122,10 @@ fn update_kernels() -> Vec<(Box<dyn AnyRule>, Kernel)> {
     for variant in all_rules().iter().flat_map(|rule| variants(&**rule)) {
         for (groups, lanes) in [(1, false), (1, true), (2, false), (2, true)] {
             for (holder, of_grads) in
-                [(Holder::Own, Holder::Own), (Holder::Foreign, Holder::Foreign), (Holder::Foreign, Holder::Joined)]
+                [(Holder::Own, Holder::Own), (Holder::Borrowed, Holder::Borrowed), (Holder::Borrowed, Holder::Joined)]
             {
                 let extras = Extras { max_value: groups > 1, l1: lanes, ..Default::default() };
-                let plain = update(&*variant, groups, Pass::Whole, extras, &[]);
+                let plain = update(&*variant, groups, UpdateKind::Whole, extras, &[]);
                 let narrow = variant.planes().iter().all(|&plane| variant.rounding(plane).is_some());
                 let orders = if holder == Holder::Own { &[false][..] } else { &[false, true] };
                 let narrow = orders.iter().filter(|_| narrow).map(|&reordered| in_bf16(&plain, reordered)).collect::<Vec<_>>();
@@ -165,13 +166,13 @@ fn extras() -> Vec<(Extras, Vec<Stream>)> {
 /// Passes and extras, with a rule of one plane.
 fn pass_kernels() -> Vec<Kernel> {
     let rule = Sgd { momentum: 0.5, ..Default::default() };
-    let passes = [Pass::Whole, Pass::Direction, Pass::Cautious, Pass::Apply];
-    let holders = [(Holder::Own, Holder::Own), (Holder::Foreign, Holder::Foreign), (Holder::Foreign, Holder::Own)];
+    let passes = [UpdateKind::Whole, UpdateKind::Direction, UpdateKind::Cautious, UpdateKind::Apply];
+    let holders = [(Holder::Own, Holder::Own), (Holder::Borrowed, Holder::Borrowed), (Holder::Borrowed, Holder::Own)];
     let mut kernels = Vec::new();
     for (pass, (extras, mut beside)) in
         passes.into_iter().flat_map(|pass| extras().into_iter().map(move |extras| (pass, extras)))
     {
-        let moves = matches!(pass, Pass::Whole | Pass::Apply);
+        let moves = matches!(pass, UpdateKind::Whole | UpdateKind::Apply);
         // Other passes keep nothing.
         beside.retain(|stream| moves || stream.of == StreamOf::Before);
         let kept = Extras { factors: extras.factors, zero_grads: extras.zero_grads, ..Default::default() };
@@ -184,8 +185,8 @@ fn pass_kernels() -> Vec<Kernel> {
             }
         }
     }
-    let sum = update(&rule, 2, Pass::Whole, Extras::default(), &[]);
-    kernels.push(update_kernel(&Form { op: &sum, lanes: false, params: Holder::Own, grads: Holder::Foreign, some: false }));
+    let sum = update(&rule, 2, UpdateKind::Whole, Extras::default(), &[]);
+    kernels.push(update_kernel(&Form { op: &sum, lanes: false, params: Holder::Own, grads: Holder::Borrowed, some: false }));
     kernels.retain(|kernel| storage_bindings(kernel) <= 8);
     kernels
 }
@@ -198,10 +199,10 @@ fn factored_updates() -> Vec<Kernel> {
     let mut kernels = Vec::new();
     for rule in rules {
         for (groups, lanes, extras, beside) in [(1, false, Extras::default(), &[][..]), (2, true, zero_grads, &before)] {
-            let mut op = update(&*rule, groups, Pass::Direction, extras, beside);
+            let mut op = update(&*rule, groups, UpdateKind::Direction, extras, beside);
             op.moments = Some(Moments { buffer: BufferId::of_none(31), stacks: Vec::new() });
             op.streams.retain(|stream| !matches!(stream.of, StreamOf::Plane(_)));
-            for (holder, some) in [(Holder::Own, false), (Holder::Own, true), (Holder::Foreign, true)] {
+            for (holder, some) in [(Holder::Own, false), (Holder::Own, true), (Holder::Borrowed, true)] {
                 kernels.push(update_kernel(&Form { op: &op, lanes, params: holder, grads: holder, some }));
             }
         }
@@ -274,7 +275,7 @@ fn factors() -> Vec<Factors> {
         plain.clone(),
         Factors { partials: l1, bound: TensorBound::Normalise, ..plain.clone() },
         Factors { partials: max, params: Some(id), ..plain.clone() },
-        Factors { partials: count, of: NormOf::Pass, bound: TensorBound::None, trust: Trust::Cautious, ..plain.clone() },
+        Factors { partials: count, of: NormOf::Direction, bound: TensorBound::None, trust: Trust::Cautious, ..plain.clone() },
     ];
     for rule in rules().into_iter().filter(|rule| rule.layerwise() != Layerwise::No).flat_map(|rule| variants(&*rule)) {
         all.push(Factors { params: Some(id), memory: Some(id), trust: Trust::Rule(rule), ..plain.clone() });
@@ -283,11 +284,11 @@ fn factors() -> Vec<Factors> {
 }
 
 fn kernels() -> Vec<Kernel> {
-    let holders = [Holder::Own, Holder::Foreign];
+    let holders = [Holder::Own, Holder::Borrowed];
     let mut kernels: Vec<Kernel> = update_kernels().into_iter().map(|(_, kernel)| kernel).collect();
     kernels.extend(pass_kernels());
     let kinds = [NormKind::L2, NormKind::L1, NormKind::Max, NormKind::Count];
-    kernels.extend(kinds.into_iter().flat_map(|kind| holders.map(|holder| step::norm_kernel(kind, holder))));
+    kernels.extend(kinds.into_iter().flat_map(|kind| holders.map(|holder| norm::norm_kernel(kind, holder))));
     kernels.extend(
         [false, true].into_iter().flat_map(|tall| ["pack", "unpack"].map(|name| orthogonal::matrices_kernel(name, tall))),
     );
@@ -295,15 +296,15 @@ fn kernels() -> Vec<Kernel> {
     kernels.extend([factored::lines_kernel(), factored::means_kernel()]);
     kernels.extend(holders.map(factored::tiles_kernel));
     kernels.extend(factored_updates());
-    kernels.extend(controls().iter().map(step::control_kernel));
-    kernels.extend(gates().iter().map(step::gate_kernel));
-    kernels.extend(factors().iter().map(step::factors_kernel));
-    kernels.extend(holders.map(step::centralise_kernel));
+    kernels.extend(controls().iter().map(control::control_kernel));
+    kernels.extend(gates().iter().map(gate::gate_kernel));
+    kernels.extend(factors().iter().map(factors::factors_kernel));
+    kernels.extend(holders.map(centralise::centralise_kernel));
     kernels.extend(operation_kernels());
-    kernels.extend([false, true].map(step::copy_kernel));
-    kernels.extend((1..=2).flat_map(|left| (1..=4).map(move |right| vectors::dots_kernel(left, right))));
-    kernels.extend(kinds.map(vectors::join_kernel));
-    kernels.extend((1..=6).flat_map(|terms| [false, true].map(|add| vectors::combine_kernel(terms, add))));
+    kernels.extend([false, true].map(copy::copy_kernel));
+    kernels.extend((1..=2).flat_map(|left| (1..=4).map(move |right| dots::dots_kernel(left, right))));
+    kernels.extend(kinds.map(join_rows::join_rows_kernel));
+    kernels.extend((1..=6).flat_map(|terms| [false, true].map(|add| combine::combine_kernel(terms, add))));
     kernels
 }
 
@@ -340,8 +341,8 @@ fn operations_from_outside_are_compiled_with_bounds_checks() {
     let case = Case::of::<Nothing>(1).remove(0);
     let outside = operation::kernel(case.operated(), &case.operated().operation().dispatches()[0]);
     for checked in [false, true] {
-        assert!(Pipelines::new(checked).checks_bounds(&outside));
-        assert!(operation_kernels().iter().all(|own| Pipelines::new(checked).checks_bounds(own) == checked));
+        assert!(checks_bounds(checked, &outside));
+        assert!(operation_kernels().iter().all(|own| checks_bounds(checked, own) == checked));
     }
 }
 
@@ -350,12 +351,12 @@ fn operations_from_outside_are_compiled_with_bounds_checks() {
 fn rules_from_outside_are_compiled_with_bounds_checks() {
     let trusts = factors().into_iter().filter(|op| matches!(op.trust, Trust::Rule(_)));
     let outside = Factors { trust: Trust::Rule(Box::new(SignSgd::default())), ..factors().remove(0) };
-    let mut kernels: Vec<(bool, Kernel)> = vec![(true, step::factors_kernel(&outside))];
-    kernels.extend(trusts.map(|op| (false, step::factors_kernel(&op))));
+    let mut kernels: Vec<(bool, Kernel)> = vec![(true, factors::factors_kernel(&outside))];
+    kernels.extend(trusts.map(|op| (false, factors::factors_kernel(&op))));
     kernels.extend(update_kernels().into_iter().map(|(rule, kernel)| (rule.name() == SignSgd::NAME, kernel)));
     for (outside, kernel) in kernels {
-        assert_eq!(Pipelines::new(false).checks_bounds(&kernel), outside, "{}", kernel.source);
-        assert!(Pipelines::new(true).checks_bounds(&kernel));
+        assert_eq!(checks_bounds(false, &kernel), outside, "{}", kernel.source);
+        assert!(checks_bounds(true, &kernel));
     }
 }
 
@@ -503,7 +504,7 @@ fn rules_have_the_same_names_in_both_languages() {
     for (rule, kernel) in update_kernels() {
         let (module, _) = module(&kernel);
         let (hyper, _) = members(&module, "Hyper");
-        assert_eq!(names(hyper), rule.row_names(), "{}", rule.name());
+        assert_eq!(names(hyper), rule.hyper_names(), "{}", rule.name());
         let (state, _) = members(&module, "State");
         match rule.state_names() {
             [] => assert_eq!(state.len(), 1, "{}: one unused field", rule.name()),
@@ -516,10 +517,10 @@ fn rules_have_the_same_names_in_both_languages() {
 fn rows_are_laid_out_as_on_the_host() {
     for (rule, kernel) in update_kernels() {
         let (module, _) = module(&kernel);
-        let (row, span) = members(&module, "Row");
-        assert_eq!(span as usize, 4 * Row::LEN, "{}", rule.name());
-        let (shared, own) = row.split_at(Row::SHARED.len());
-        assert_eq!(names(shared), Row::SHARED, "{}", rule.name());
+        let (row, span) = members(&module, "HyperRow");
+        assert_eq!(span as usize, 4 * HyperRow::LEN, "{}", rule.name());
+        let (shared, own) = row.split_at(HyperRow::SHARED.len());
+        assert_eq!(names(shared), HyperRow::SHARED, "{}", rule.name());
         assert_eq!(names(own), ["hyper"], "{}", rule.name());
         assert!(row.iter().enumerate().all(|(i, member)| member.offset == 4 * i as u32), "{}", rule.name());
         let (hyper, _) = members(&module, "Hyper");
@@ -530,23 +531,23 @@ fn rows_are_laid_out_as_on_the_host() {
 /// The numbers that shaders repeat from the host.
 #[test]
 fn constants_in_shaders_are_those_of_the_host() {
-    let expected = [("ROW", Row::LEN), ("LIVE", Row::LIVE), ("SCALE", Row::SCALE)];
-    let control = [("MAX_NORM", Row::MAX_NORM), ("COUNTERS", Counter::LEN)];
-    let gate = [("DECAY", Row::DECAY), ("STAYS", Row::SHARED.len())];
+    let expected = [("HYPER_ROW", HyperRow::LEN), ("LIVE", HyperRow::LIVE), ("SCALE", HyperRow::SCALE)];
+    let control = [("MAX_NORM", HyperRow::MAX_NORM), ("COUNTERS", Counter::LEN)];
+    let gate = [("DECAY", HyperRow::DECAY), ("STAYS", HyperRow::SHARED.len())];
     for (source, own) in
-        [(&step::control_kernel(&controls()[0]).source, control), (&step::gate_kernel(&gates()[0]).source, gate)]
+        [(&control::control_kernel(&controls()[0]).source, control), (&gate::gate_kernel(&gates()[0]).source, gate)]
     {
         for (name, value) in expected.into_iter().chain(own) {
             assert!(source.contains(&format!("const {name} = {value}u;")), "{name} = {value}");
         }
     }
     for kernel in [factored::tiles_kernel(Holder::Own), factored::lines_kernel(), factored::means_kernel()] {
-        for (name, value) in [("ROW", Row::LEN), ("LIVE", Row::LIVE), ("OWN", Row::SHARED.len())] {
+        for (name, value) in [("HYPER_ROW", HyperRow::LEN), ("LIVE", HyperRow::LIVE), ("OWN", HyperRow::SHARED.len())] {
             assert!(kernel.source.contains(&format!("const {name} = {value}u;")), "{}: {name} = {value}", kernel.name);
         }
     }
     // The update's kernel finds a group by its block of vec4s.
-    let op = update(&SignSgd { lr: 0.1 }, 2, Pass::Whole, Extras::default(), &[]);
+    let op = update(&SignSgd { lr: 0.1 }, 2, UpdateKind::Whole, Extras::default(), &[]);
     let form = Form { op: &op, lanes: false, params: Holder::Own, grads: Holder::Own, some: false };
     assert!(update_kernel(&form).source.contains(&format!("% op.len / {}u", ALIGN / 4)));
     // Tags have the tensor in their lower bits.

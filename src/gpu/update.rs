@@ -1,13 +1,15 @@
 //! The update's kernel: a rule, its planes, and whatever goes with it, joined around one skeleton.
 
 use super::device::Gpu;
+use super::extent::Extent;
 use super::factored::stacks_table;
-use super::kernel::{Access, Bound, Kernel, Launch, Source, grid, params};
+use super::holder::Holder;
+use super::kernel::{Access, Kernel, Source, params};
+use super::launch::{Bound, Launch, grid};
 use super::memory::Memory;
-use super::part::{Holder, Part};
 use crate::error::{Error, Result, Unit};
-use crate::plan::{ALIGN, BufferId, Layout, Pass, Span, Storage, Stream, StreamOf, Update};
-use crate::rule::{AnyRule, Rounding, Row};
+use crate::plan::{ALIGN, BufferId, Layout, Span, Storage, Stream, StreamOf, Update, UpdateKind};
+use crate::rule::{AnyRule, HyperRow, Rounding};
 use bytemuck::bytes_of;
 
 params!(UpdateParams {
@@ -107,12 +109,12 @@ pub(super) fn of_rule(rule: &dyn AnyRule) -> Source {
 pub(crate) fn update_kernel(form: &Form) -> Kernel {
     let op = form.op;
     let mut source = Source::default();
-    if op.pass == Pass::Apply {
-        source.join(include_str!("../../shaders/pass/apply.wgsl"));
+    if op.kind == UpdateKind::Apply {
+        source.join(include_str!("../../shaders/update_kind/apply.wgsl"));
     } else {
         source = of_rule(&*op.rule);
     }
-    if op.rule.factored() && op.pass != Pass::Apply {
+    if op.rule.factored() && op.kind != UpdateKind::Apply {
         source.join(&format!("const FACTORED = {};", op.moments.is_some()));
     }
     source.join(CAREFUL);
@@ -127,8 +129,8 @@ pub(crate) fn update_kernel(form: &Form) -> Kernel {
 
 fn constants(form: &Form) -> Vec<(&'static str, f64)> {
     let (op, extras) = (form.op, &form.op.extras);
-    let mut switches = if op.pass == Pass::Apply { Vec::new() } else { op.rule.overrides() };
-    if op.pass != Pass::Apply {
+    let mut switches = if op.kind == UpdateKind::Apply { Vec::new() } else { op.rule.overrides() };
+    if op.kind != UpdateKind::Apply {
         switches.extend([("MAX_VALUE", extras.max_value), ("L1", extras.l1)]);
     }
     if form.many() {
@@ -140,11 +142,11 @@ fn constants(form: &Form) -> Vec<(&'static str, f64)> {
 /// Rows, parameters, gradients, and where they are.
 fn join_access(source: &mut Source, form: &Form) {
     if form.many() {
-        source.bind(Access::Read, "current", "array<Row>");
-        source.join(include_str!("../../shaders/access/row_many.wgsl"));
+        source.bind(Access::Read, "current", "array<HyperRow>");
+        source.join(include_str!("../../shaders/access/hyper_row_many.wgsl"));
     } else {
-        source.bind(Access::Uniform, "current", "Row");
-        source.join(include_str!("../../shaders/access/row_one.wgsl"));
+        source.bind(Access::Uniform, "current", "HyperRow");
+        source.join(include_str!("../../shaders/access/hyper_row_one.wgsl"));
     }
     if form.blocks() && form.some {
         source.bind(Access::Read, "blocks", "array<vec2u>");
@@ -158,14 +160,14 @@ fn join_access(source: &mut Source, form: &Form) {
     if !form.some {
         source.join(include_str!("../../shaders/access/all.wgsl"));
     } else if form.places() {
-        source.join(include_str!("../../shaders/access/some_slices.wgsl"));
+        source.join(include_str!("../../shaders/access/some_borrowed.wgsl"));
     }
     let ty = if form.params == Holder::Own { "array<T>" } else { "array<f32>" };
     source.bind(Access::Write, "params", ty);
     source.join(match form.params {
         // Where only gradients are slices, parameters lie as planes do.
         Holder::Own => include_str!("../../shaders/access/params_own.wgsl"),
-        Holder::Foreign | Holder::Joined => include_str!("../../shaders/access/params_foreign.wgsl"),
+        Holder::Borrowed | Holder::Joined => include_str!("../../shaders/access/params_borrowed.wgsl"),
     });
     form.grads.bind_grads(source, "place_of(i)");
     if form.places() && form.grads == Holder::Own {
@@ -180,8 +182,8 @@ fn join_state(source: &mut Source, op: &Update) {
         let ty = if stream.storage.half().is_some() { "array<vec2u>" } else { "array<T>" };
         source.bind(Access::Write, &name(op, stream.of), ty);
     }
-    if op.pass == Pass::Apply {
-        source.join("fn load(i: u32) -> State { return State(); }\nfn store(i: u32, s: State, row: Row) {}");
+    if op.kind == UpdateKind::Apply {
+        source.join("fn load(i: u32) -> State { return State(); }\nfn store(i: u32, s: State, row: HyperRow) {}");
         return;
     }
     if op.moments.is_some() {
@@ -209,7 +211,7 @@ fn join_state(source: &mut Source, op: &Update) {
         Some(format!("{}[at] = {value};", name(op, stream.of)))
     };
     let stored: Vec<String> = op.streams.iter().filter_map(stored).collect();
-    source.join(&format!("fn store(i: u32, s: State, row: Row) {{ let at = place_of(i); {} }}", stored.join(" ")));
+    source.join(&format!("fn store(i: u32, s: State, row: HyperRow) {{ let at = place_of(i); {} }}", stored.join(" ")));
 }
 
 /// Access to streams of 16 bits and their rounding, if there are any.
@@ -229,13 +231,13 @@ fn join_storage(source: &mut Source, form: &Form) {
 }
 
 fn join_pass(source: &mut Source, op: &Update) {
-    if op.pass != Pass::Apply {
-        source.join(include_str!("../../shaders/pass/scaled.wgsl"));
+    if op.kind != UpdateKind::Apply {
+        source.join(include_str!("../../shaders/update_kind/scaled.wgsl"));
     }
-    source.join(match op.pass {
-        Pass::Whole | Pass::Apply => include_str!("../../shaders/pass/whole.wgsl"),
-        Pass::Direction => include_str!("../../shaders/pass/direction.wgsl"),
-        Pass::Cautious => include_str!("../../shaders/pass/cautious.wgsl"),
+    source.join(match op.kind {
+        UpdateKind::Whole | UpdateKind::Apply => include_str!("../../shaders/update_kind/whole.wgsl"),
+        UpdateKind::Direction => include_str!("../../shaders/update_kind/direction.wgsl"),
+        UpdateKind::Cautious => include_str!("../../shaders/update_kind/cautious.wgsl"),
     });
 }
 
@@ -260,18 +262,18 @@ fn join_extras(source: &mut Source, op: &Update) {
         "fn zero_grads(i: u32) {}"
     });
     // What follows belongs to the pass that moves parameters.
-    if matches!(op.pass, Pass::Direction | Pass::Cautious) {
+    if matches!(op.kind, UpdateKind::Direction | UpdateKind::Cautious) {
         return;
     }
     source.join(if has(StreamOf::Slow) {
         include_str!("../../shaders/extras/slow.wgsl")
     } else {
-        "fn sync(i: u32, x: T, y: T, row: Row) -> T { return y; }"
+        "fn sync(i: u32, x: T, y: T, row: HyperRow) -> T { return y; }"
     });
     source.join(if has(StreamOf::Average) {
         include_str!("../../shaders/extras/average.wgsl")
     } else {
-        "fn keep_average(i: u32, x: T, row: Row) {}"
+        "fn keep_average(i: u32, x: T, row: HyperRow) {}"
     });
     source.join(if has(StreamOf::Change) {
         include_str!("../../shaders/extras/change.wgsl")
@@ -294,21 +296,21 @@ pub(super) fn update<'a>(op: &Update, gpu: &Gpu, layout: &Layout, memory: &'a Me
     let form = Form { op, lanes: layout.lanes() > 1, params, grads, some: tags.iter().any(Option::is_none) };
     let kernel = update_kernel(&form);
     check_bindings(gpu, &kernel)?;
-    let slices = form.params == Holder::Foreign && form.grads == Holder::Foreign;
+    let slices = form.params == Holder::Borrowed && form.grads == Holder::Borrowed;
     let joined = slices.then_some(Form { grads: Holder::Joined, ..form }).map(|form| (update_kernel(&form), form));
     // Slices of either role are reached through the same buckets.
-    let guide = if form.params == Holder::Foreign { ids[0] } else { ids[1] };
+    let guide = if form.params == Holder::Borrowed { ids[0] } else { ids[1] };
     // An arena without elements has no blocks, though its buffers have some.
-    let touches = |part: &Part| tags.iter().skip(part.start / ALIGN).take(part.len / ALIGN).any(Option::is_some);
-    let parts = Part::all(guide, memory).into_iter().filter(touches);
-    let launch = |part: Part| match &joined {
+    let touches = |part: &Extent| tags.iter().skip(part.start / ALIGN).take(part.len / ALIGN).any(Option::is_some);
+    let parts = Extent::all(guide, memory).into_iter().filter(touches);
+    let launch = |part: Extent| match &joined {
         Some((kernel, form)) if part.joined(memory) => launch(form, kernel.clone(), part, &tags, memory),
         _ => launch(&form, kernel.clone(), part, &tags, memory),
     };
     parts.map(launch).collect()
 }
 
-fn launch<'a>(form: &Form, kernel: Kernel, part: Part, tags: &[Option<u32>], memory: &'a Memory) -> Result<Launch<'a>> {
+fn launch<'a>(form: &Form, kernel: Kernel, part: Extent, tags: &[Option<u32>], memory: &'a Memory) -> Result<Launch<'a>> {
     let op = form.op;
     let (current, factors) = (memory.get(op.current), op.extras.factors.map(|id| memory.get(id)));
     let moments = op.moments.as_ref().map(|moments| memory.get(moments.buffer));
@@ -325,7 +327,7 @@ fn launch<'a>(form: &Form, kernel: Kernel, part: Part, tags: &[Option<u32>], mem
         lanes: part.lanes as u32,
         lane: part.lane as u32,
         block: (part.start / ALIGN) as u32,
-        current_lane: (current.lane_stride / Row::LEN) as u32,
+        current_lane: (current.lane_stride / HyperRow::LEN) as u32,
         plane: plane as u32,
         stride: part.len as u32 / 4,
         factors_lane: factors.map_or(0, |factors| factors.lane_stride as u32 / 2),
@@ -384,7 +386,7 @@ fn tags(spans: &[Span], blocks: usize) -> Vec<Option<u32>> {
 }
 
 /// The blocks of a part that have a tag: their places in it, and their tags.
-fn placed(tags: &[Option<u32>], part: Part) -> Vec<u32> {
+fn placed(tags: &[Option<u32>], part: Extent) -> Vec<u32> {
     let own = tags[part.start / ALIGN..][..part.len / ALIGN].iter().enumerate();
     own.filter_map(|(place, tag)| tag.map(|tag| [place as u32, tag])).flatten().collect()
 }

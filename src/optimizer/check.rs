@@ -6,7 +6,7 @@ use super::modifier::{Average, Clip, Lookahead};
 use super::recipe::{Effect, Follower, Recipe};
 use crate::error::{Error, Result, range};
 use crate::plan::{Arena, LossScale, NormKind, PerLane, check_storage};
-use crate::rule::{AnyRule, Decay, Layerwise, Row, Setting, set};
+use crate::rule::{AnyRule, Decay, HyperRow, Layerwise, Setting, set};
 use crate::schedule::Schedule;
 
 impl Recipe {
@@ -268,7 +268,7 @@ impl Recipe {
         let matrices = arena.tensors().iter().any(|tensor| tensor.shape.len() >= 2);
         let other_norm = self.clip_kind().is_some_and(|clip| clip.kind() != NormKind::L2);
         let drops = self.accumulation.is_some_and(|accumulation| accumulation.drop_bad);
-        let maximizes = |rule: &dyn AnyRule| rule.full_row(1).0[Row::SCALE] < 0.0;
+        let maximizes = |rule: &dyn AnyRule| rule.hyper_row(1).0[HyperRow::SCALE] < 0.0;
         let mixed = self.rules().any(|(_, _, other)| maximizes(other) != maximizes(self.rule(0, 0)));
         let other = "a clip by another norm than L2";
         for (meaningless, what, with, reason) in [

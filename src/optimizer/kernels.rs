@@ -1,7 +1,7 @@
 //! Groups that share a kernel, and what each kernel needs beside the others.
 
 use super::recipe::Recipe;
-use crate::plan::{Arena, Blueprint, BufferId, Chunk, Moments, NormKind, Part, Role, Span, Tensor};
+use crate::plan::{Arena, Blueprint, BufferId, Chunk, Moments, NormKind, Role, Span, Tensor, TensorChunks};
 use crate::rule::{AnyRule, Layerwise, Orthogonal};
 
 /// What makes a rule's kernel: two rules with the same share one.
@@ -45,7 +45,7 @@ pub(super) struct Kernel {
     /// The chunks of its tensors, in the order of sums.
     pub chunks: Vec<Chunk>,
     /// Its tensors, with their places among these chunks.
-    pub tensors: Vec<Part>,
+    pub tensors: Vec<TensorChunks>,
     /// Partial norms of directions, in rules of two passes.
     pub directions: Option<BufferId>,
     /// Partial norms of parameters, in rules of two passes that trust them.

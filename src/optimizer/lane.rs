@@ -5,7 +5,7 @@ use super::stepper::{Buffers, names, not_asked};
 use super::{Optimizer, Report, Stepper, TensorReport};
 use crate::error::{Error, Result};
 use crate::plan::{BufferId, Program, Stack, Tensor};
-use crate::rule::{AnyRule, Real, Row};
+use crate::rule::{AnyRule, HyperRow, Real};
 
 /// A lane of an [`Optimizer`], from [`Optimizer::lane`]. Its calls do for one lane of a population what those of the optimizer do for the
 /// only lane, with the same errors.
@@ -290,7 +290,7 @@ impl<P: Program> Lane<'_, P> {
         let factored = self.stepper.buffers.moments.iter().find(|(groups, _)| groups.contains(&place.group));
         Ok(factored.map(|(_, moments)| {
             // The row of such a rule starts with the rate and the floor.
-            let floor = self.stepper.recipe.rule(self.lane, place.group).full_row(1).0[Row::SHARED.len() + 1];
+            let floor = self.stepper.recipe.rule(self.lane, place.group).hyper_row(1).0[HyperRow::SHARED.len() + 1];
             (moments.buffer, Lines { stack: moments.stacks[place.rank], floor })
         }))
     }

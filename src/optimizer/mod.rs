@@ -5,29 +5,29 @@
 
 #[cfg(feature = "gpu")]
 mod asynchronous;
+#[cfg(feature = "gpu")]
+mod borrowed_buffers;
+#[cfg(feature = "cpu")]
+mod borrowed_memory;
 mod check;
 mod domain;
 #[cfg(feature = "serde")]
 mod file;
 mod group;
+mod hyper_rows;
 mod join;
 mod kernels;
 mod lane;
-#[cfg(feature = "cpu")]
-mod lent;
 mod modifier;
 mod part;
 mod planes;
 mod recipe;
 mod record;
 mod report;
-mod rows;
 #[cfg(feature = "checkpoint")]
 mod saved;
 mod settle;
 mod side;
-#[cfg(feature = "gpu")]
-mod slices;
 mod state;
 mod stepper;
 mod sums;

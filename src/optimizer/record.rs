@@ -10,10 +10,10 @@ use super::stepper::{Buffers, Plans, Stepper};
 use crate::error::{Error, Result};
 use crate::plan::{
     Arena, Blueprint, BufferId, Centralise, Chunk, Control, Counter, Extras, Factored, Factors, Gate, GateKind, Micro, Norm,
-    NormKind, NormOf, Op, Orthogonalise, Part, Pass, Plan, Role, SLOTS, Scalar, Span, Stream, StreamOf, TensorBound, Trust,
-    Update,
+    NormKind, NormOf, Op, Orthogonalise, Plan, Role, SLOTS, Scalar, Span, Stream, StreamOf, TensorBound, TensorChunks, Trust,
+    Update, UpdateKind,
 };
-use crate::rule::{AnyRule, Layerwise, Row};
+use crate::rule::{AnyRule, HyperRow, Layerwise};
 use std::ops::Range;
 
 /// An arena of directions, and the norms and factors of each tensor's.
@@ -143,7 +143,7 @@ impl<'a> Recorder<'a> {
         let side = recipe.accumulation.map(|_| ("sum", drops.then_some(NormKind::Max)));
         let side = side.or(recipe.rho.as_ref().map(|_| ("before", Some(NormKind::L2))));
         let side = side.map(|(name, kind)| Side {
-            current: blueprint.floats("row of a sum or an ascent", groups * Row::LEN, Role::Scratch),
+            current: blueprint.floats("row of a sum or an ascent", groups * HyperRow::LEN, Role::Scratch),
             array: blueprint.arena(name, arena, Role::State),
             count: blueprint.indices("micro-batches", 1, Role::Counter),
             norm: kind.map(|kind| (partials(blueprint, "partials of a micro-batch or an ascent", kind), kind)),
@@ -159,9 +159,9 @@ impl<'a> Recorder<'a> {
             grads,
             partials: step_partials,
             params_partials: (trusts || recipe.inspect).then(|| partials(blueprint, "partials of parameters", NormKind::L2)),
-            rows: blueprint.floats("rows", slots * groups * Row::LEN, Role::Hyper),
+            rows: blueprint.floats("rows", slots * groups * HyperRow::LEN, Role::Hyper),
             slots,
-            current: blueprint.floats("current", groups * Row::LEN, Role::Scratch),
+            current: blueprint.floats("current", groups * HyperRow::LEN, Role::Scratch),
             counts: blueprint.indices("counts", Counter::LEN + groups, Role::Counter),
             scalars: blueprint.floats("scalars", Scalar::len(domains.len()), Role::Counter),
             frozen: blueprint.indices("frozen", groups, Role::Counter),
@@ -177,7 +177,7 @@ impl<'a> Recorder<'a> {
             scratch: scratch(blueprint, &kernels),
             kernels,
             side,
-            joins: (levels.len() > 1).then(|| blueprint.floats("row of a join", groups * Row::LEN, Role::Hyper)),
+            joins: (levels.len() > 1).then(|| blueprint.floats("row of a join", groups * HyperRow::LEN, Role::Hyper)),
             levels,
             part: recipe.part.as_ref().map(|own| {
                 let chunks: Vec<Chunk> = chunks.iter().filter(|chunk| own.contains(&chunk.start)).copied().collect();
@@ -263,7 +263,7 @@ impl<'a> Recorder<'a> {
         for kernel in &self.kernels {
             let change = change.map(|(id, ..)| id);
             match kernel.directions.zip(self.directions) {
-                None => plan.push(Op::Update(self.update(kernel, Pass::Whole, change))),
+                None => plan.push(Op::Update(self.update(kernel, UpdateKind::Whole, change))),
                 Some(directions) => self.two_passes(plan, kernel, directions, change),
             }
         }
@@ -274,7 +274,7 @@ impl<'a> Recorder<'a> {
             plan.push(self.norm(NormKind::L2, change, &self.chunks, partials));
             plan.push(Op::Factors(Factors {
                 params,
-                ..self.factors(self.arena.parts(&self.chunks), (partials, NormKind::L2), NormOf::Pass, measured)
+                ..self.factors(self.arena.parts(&self.chunks), (partials, NormKind::L2), NormOf::Direction, measured)
             }));
         }
         recorded
@@ -310,7 +310,7 @@ impl<'a> Recorder<'a> {
         let (trusting, others): (Vec<&Kernel>, Vec<&Kernel>) =
             self.kernels.iter().partition(|kernel| kernel.measures_gradients());
         let parts_of = |kernels: &[&Kernel]| {
-            let own = |part: &Part| kernels.iter().any(|kernel| kernel.groups.contains(&part.group));
+            let own = |part: &TensorChunks| kernels.iter().any(|kernel| kernel.groups.contains(&part.group));
             self.arena.parts(&self.chunks).into_iter().filter(own).collect()
         };
         let factors = |parts| Factors { bound, ..self.factors(parts, (self.partials, kind), NormOf::Gradient, measured) };
@@ -333,8 +333,8 @@ impl<'a> Recorder<'a> {
 
     fn two_passes(&self, plan: &mut Plan, kernel: &Kernel, directions: (BufferId, Directions), change: Option<BufferId>) {
         let (partials, (direction, measured)) = directions;
-        let (pass, kind, trust) = if self.recipe.cautious {
-            (Pass::Cautious, NormKind::Count, Trust::Cautious)
+        let (first, kind, trust) = if self.recipe.cautious {
+            (UpdateKind::Cautious, NormKind::Count, Trust::Cautious)
         } else {
             if let Some(partials) = kernel.params {
                 plan.push(self.norm(NormKind::L2, self.start(), &kernel.chunks, partials));
@@ -342,17 +342,17 @@ impl<'a> Recorder<'a> {
             if let Some((moments, partials)) = kernel.moments.clone() {
                 plan.push(Op::Factored(Factored { grads: self.source(), current: self.current, moments, partials }));
             }
-            (Pass::Direction, NormKind::L2, Trust::Rule(kernel.rule.clone()))
+            (UpdateKind::Direction, NormKind::L2, Trust::Rule(kernel.rule.clone()))
         };
-        let mut to_direction = self.update(kernel, pass, None);
+        let mut to_direction = self.update(kernel, first, None);
         to_direction.streams.push(Stream::new(StreamOf::Direction, direction));
         plan.push(Op::Update(to_direction));
         plan.push(self.norm(kind, direction, &kernel.chunks, partials));
         let (params, memory) = (kernel.params, self.memory.filter(|_| kernel.params.is_some()));
-        let factors = self.factors(kernel.tensors.clone(), (partials, kind), NormOf::Pass, measured);
+        let factors = self.factors(kernel.tensors.clone(), (partials, kind), NormOf::Direction, measured);
         plan.push(Op::Factors(Factors { params, memory, trust, ..factors }));
         self.orthogonalise(plan, kernel, direction, measured[0]);
-        let mut apply = self.update(kernel, Pass::Apply, change);
+        let mut apply = self.update(kernel, UpdateKind::Apply, change);
         apply.extras = Extras { factors: Some(measured[1]), zero_grads: false, ..apply.extras };
         apply.spans = kernel.spans(self.arena, true);
         apply.streams.retain(|stream| !matches!(stream.of, StreamOf::Grads | StreamOf::Plane(_)));
@@ -370,7 +370,13 @@ impl<'a> Recorder<'a> {
     }
 
     /// Norms of tensors, and factors of 1.
-    fn factors(&self, tensors: Vec<Part>, partials: (BufferId, NormKind), of: NormOf, measured: [BufferId; 2]) -> Factors {
+    fn factors(
+        &self,
+        tensors: Vec<TensorChunks>,
+        partials: (BufferId, NormKind),
+        of: NormOf,
+        measured: [BufferId; 2],
+    ) -> Factors {
         let [norms, factors] = measured;
         Factors {
             tensors,
@@ -386,8 +392,8 @@ impl<'a> Recorder<'a> {
         }
     }
 
-    /// The update of a pass, with what goes with it there.
-    fn update(&self, kernel: &Kernel, pass: Pass, change: Option<BufferId>) -> Update {
+    /// An update, with what goes with it.
+    fn update(&self, kernel: &Kernel, kind: UpdateKind, change: Option<BufferId>) -> Update {
         let recipe = self.recipe;
         let factors = self.tensors.filter(|_| recipe.bounds_tensors() || kernel.measures_gradients());
         let extras = Extras {
@@ -400,24 +406,24 @@ impl<'a> Recorder<'a> {
         let moments = kernel.moments.as_ref().map(|(moments, _)| moments.clone());
         Update {
             rule: kernel.rule.clone(),
-            streams: self.streams(kernel, pass, change),
+            streams: self.streams(kernel, kind, change),
             current: self.current,
             spans: self.own(kernel.spans(self.arena, extras.factors.is_some() || moments.is_some())),
-            pass,
+            kind,
             extras,
-            moments: moments.filter(|_| pass == Pass::Direction),
+            moments: moments.filter(|_| kind == UpdateKind::Direction),
         }
     }
 
-    /// What the update of a pass touches.
-    fn streams(&self, kernel: &Kernel, pass: Pass, change: Option<BufferId>) -> Vec<Stream> {
+    /// What an update touches.
+    fn streams(&self, kernel: &Kernel, kind: UpdateKind, change: Option<BufferId>) -> Vec<Stream> {
         let recipe = self.recipe;
         let mut streams = vec![Stream::new(StreamOf::Params, self.params), Stream::new(StreamOf::Grads, self.source())];
         let plane = |&(plane, id): &(usize, BufferId)| Stream::new(StreamOf::Plane(plane), id).stored(recipe.state);
         streams.extend(kernel.planes.iter().map(plane));
         let before = recipe.rho.as_ref().and(self.side).map(|side| side.array);
         streams.extend(before.map(|id| Stream::new(StreamOf::Before, id)));
-        if matches!(pass, Pass::Whole | Pass::Apply) {
+        if matches!(kind, UpdateKind::Whole | UpdateKind::Apply) {
             let beside = [(StreamOf::Slow, self.slow), (StreamOf::Average, self.average), (StreamOf::Change, change)];
             streams.extend(beside.into_iter().filter_map(|(of, id)| Some(Stream::new(of, id?))));
             let copy = self.half.zip(recipe.half);
@@ -472,7 +478,7 @@ impl<'a> Recorder<'a> {
     fn ascend(&self) -> Option<Plan> {
         let (rho, side) = self.recipe.rho.as_ref().zip(self.side)?;
         // When maximising, SAM's worst case is downhill, so the ascent has the opposite sign.
-        let sign = self.recipe.rule(0, 0).full_row(1).0[Row::SCALE].signum();
+        let sign = self.recipe.rule(0, 0).hyper_row(1).0[HyperRow::SCALE].signum();
         let signed: Vec<f64> = rho.each().map(|rho| rho * sign).collect();
         let mut plan = self.gate(GateKind::Ascend { rho: signed.into() }, side);
         let extras = Extras { zero_grads: self.recipe.zero_grads, ..Default::default() };
@@ -506,7 +512,7 @@ impl<'a> Recorder<'a> {
     ) -> Update {
         let mut streams = vec![Stream::new(StreamOf::Params, params), Stream::new(StreamOf::Grads, grads)];
         streams.extend(planes.into_iter().enumerate().map(|(plane, id)| Stream::new(StreamOf::Plane(plane), id)));
-        Update { rule, streams, current, spans: self.arena.group_spans(), pass: Pass::Whole, extras, moments: None }
+        Update { rule, streams, current, spans: self.arena.group_spans(), kind: UpdateKind::Whole, extras, moments: None }
     }
 }
 
@@ -515,7 +521,7 @@ const ROWS: usize = 128 << 20;
 
 /// Steps for which rows are kept ahead: fewer where lanes and groups are many, down to 16 for 65,536 pairs of them.
 fn slots(lanes: usize, groups: usize) -> usize {
-    let room = ROWS / (4 * Row::LEN) / (lanes * groups).max(1);
+    let room = ROWS / (4 * HyperRow::LEN) / (lanes * groups).max(1);
     let largest = room.checked_ilog2().map_or(0, |power| 1 << power);
     largest.clamp(FEWEST_SLOTS, SLOTS)
 }

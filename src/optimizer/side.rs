@@ -10,7 +10,7 @@ macro_rules! nameless {
             1.0
         }
 
-        fn row(&self, _t: u64) -> [f64; 1] {
+        fn hyper(&self, _t: u64) -> [f64; 1] {
             [0.0]
         }
     };
@@ -22,11 +22,11 @@ settings! {
 }
 
 impl Rule for Sum {
-    type Row<F: Real> = [F; 1];
+    type Hyper<F: Real> = [F; 1];
     type State<F: Real> = [F; 0];
     const NAME: &'static str = "sum";
     const FORMULA: &'static str = "x = x + d";
-    const ROW: &'static [&'static str] = &["none"];
+    const HYPER: &'static [&'static str] = &["none"];
     const STATE: &'static [&'static str] = &[];
     const BOUNDS_CHECKS: BoundsChecks = BoundsChecks::OWN;
     const WGSL: &'static str = "struct Hyper { none: f32 }
@@ -46,11 +46,11 @@ settings! {
 }
 
 impl Rule for Ascend {
-    type Row<F: Real> = [F; 1];
+    type Hyper<F: Real> = [F; 1];
     type State<F: Real> = [F; 1];
     const NAME: &'static str = "ascend";
     const FORMULA: &'static str = "before = x;  x = x + d, or x where it stays";
-    const ROW: &'static [&'static str] = &["stays"];
+    const HYPER: &'static [&'static str] = &["stays"];
     const STATE: &'static [&'static str] = &["before"];
     const BOUNDS_CHECKS: BoundsChecks = BoundsChecks::OWN;
     const WGSL: &'static str = "struct Hyper { stays: f32 }

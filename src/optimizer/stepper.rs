@@ -1,12 +1,12 @@
 //! Supplies a recorded recipe with hyper rows, ahead of the device.
 
+use super::hyper_rows::Scheduled;
 use super::recipe::Recipe;
 use super::report::Report;
-use super::rows::Scheduled;
 use super::telemetry::{Log, Telemetry};
 use crate::error::{Error, Result, range};
 use crate::plan::{ALIGN, Arena, BufferId, Counter, Kind, Moments, PlanId, Program, Scalar, Tag, Tensor, Values};
-use crate::rule::{AnyRule, Real, Row};
+use crate::rule::{AnyRule, HyperRow, Real};
 use std::sync::Arc;
 
 /// Steps between two requests for the device's counters, at most. Steps in between are handed over at once, and the engine cuts them by
@@ -512,8 +512,8 @@ impl Stepper {
             // The ring ends after its last slot.
             let slot = (first - 1) as usize % self.buffers.slots;
             let end = last.min(first + (self.buffers.slots - 1 - slot) as u64).min(first + BLOCK - 1);
-            let mut rows = [P::Float::of(0.0); BLOCK as usize * Row::LEN];
-            for (t, row) in (first..=end).zip(rows.chunks_exact_mut(Row::LEN)) {
+            let mut rows = [P::Float::of(0.0); BLOCK as usize * HyperRow::LEN];
+            for (t, row) in (first..=end).zip(rows.chunks_exact_mut(HyperRow::LEN)) {
                 let (found, fits) = self.recipe.row(&mut self.scheduled[index], t);
                 match fits {
                     // No step uses the numbers of a frozen group.
@@ -525,8 +525,8 @@ impl Stepper {
                     _ => row.copy_from_slice(&found.0.map(P::Float::of)),
                 }
             }
-            let rows = &rows[..(end.min(last) + 1 - first) as usize * Row::LEN];
-            program.write(self.buffers.rows, lane, (group * self.buffers.slots + slot) * Row::LEN, rows)?;
+            let rows = &rows[..(end.min(last) + 1 - first) as usize * HyperRow::LEN];
+            program.write(self.buffers.rows, lane, (group * self.buffers.slots + slot) * HyperRow::LEN, rows)?;
             first = end + 1;
         }
         self.written[index] = written.max(last);

@@ -4,7 +4,7 @@ use super::modifier::SumOrder;
 use super::stepper::{Stepper, not_asked};
 use crate::error::{Error, Result, range};
 use crate::plan::{ALIGN, BufferId, PlanId, Program};
-use crate::rule::{Real, Row};
+use crate::rule::{HyperRow, Real};
 
 /// Zeros that are written at a time, whole blocks.
 const PIECE: usize = 1024 * ALIGN;
@@ -75,11 +75,11 @@ impl Stepper {
     /// The rows of an update that joins two sums: live in all groups, since frozen ones have added nothing.
     pub(super) fn write_join_rows<P: Program>(&self, program: &mut P, lane: usize) -> Result<()> {
         let Some(joins) = self.buffers.joins else { return Ok(()) };
-        let mut rows = vec![P::Float::of(0.0); self.groups() * Row::LEN];
-        for row in rows.chunks_exact_mut(Row::LEN) {
-            [Row::LIVE, Row::SCALE, Row::DECAY].iter().for_each(|&at| row[at] = P::Float::of(1.0));
+        let mut rows = vec![P::Float::of(0.0); self.groups() * HyperRow::LEN];
+        for row in rows.chunks_exact_mut(HyperRow::LEN) {
+            [HyperRow::LIVE, HyperRow::SCALE, HyperRow::DECAY].iter().for_each(|&at| row[at] = P::Float::of(1.0));
             // No bound on what is added.
-            row[Row::MAX_VALUE] = P::Float::of(f64::INFINITY);
+            row[HyperRow::MAX_VALUE] = P::Float::of(f64::INFINITY);
         }
         program.write(joins, lane, 0, &rows)
     }

@@ -3,7 +3,7 @@
 use super::Optimizer;
 use super::saved::torch_name;
 use super::stepper::Stepper;
-use crate::checkpoint::{Dtype, Element, STEPS, Tensor as Saved, Tensors};
+use crate::checkpoint::{Dtype, Element, STEPS, StoredTensor, Tensors};
 use crate::error::{Error, Result, range};
 use crate::plan::{Program, Tensor};
 use crate::rule::Setting;
@@ -84,7 +84,9 @@ where
             let name = format!("param_groups.{}.{setting}", tensor.name);
             match value {
                 Setting::Number(&mut value) => drop(numbers.insert(setting, value)),
-                Setting::Flag(&mut flag) => file.insert(&name, Saved::new(&name, Dtype::Bool, &[], vec![flag.into()])?)?,
+                Setting::Flag(&mut flag) => {
+                    file.insert(&name, StoredTensor::new(&name, Dtype::Bool, &[], vec![flag.into()])?)?
+                }
                 Setting::Fixed(_) => {}
             }
         }

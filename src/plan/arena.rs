@@ -1,6 +1,6 @@
 //! Where tensors lie inside the buffers of parameters, gradients and planes.
 
-use super::{ALIGN, BufferId, CHUNK, Part, Span, View};
+use super::{ALIGN, BufferId, CHUNK, Span, TensorChunks, View};
 use crate::error::{Error, Result};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -199,14 +199,14 @@ impl Arena {
     }
 
     /// The tensors with their places among these chunks, in the order of sums: the chunks of a tensor lie side by side.
-    pub fn parts(&self, chunks: &[Chunk]) -> Vec<Part> {
+    pub fn parts(&self, chunks: &[Chunk]) -> Vec<TensorChunks> {
         let mut firsts = vec![None; self.tensors.len()];
         for (at, chunk) in chunks.iter().enumerate() {
             firsts[chunk.tensor].get_or_insert(at);
         }
         let mut tensors: Vec<(&Tensor, Option<usize>)> = self.tensors.iter().zip(firsts).collect();
         tensors.sort_by_key(|(tensor, _)| tensor.rank);
-        let of = |(tensor, first): (&Tensor, Option<usize>)| Part {
+        let of = |(tensor, first): (&Tensor, Option<usize>)| TensorChunks {
             chunk: first.unwrap_or(0),
             chunks: first.map_or(0, |_| tensor.len().div_ceil(CHUNK)),
             len: tensor.len(),

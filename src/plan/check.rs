@@ -2,11 +2,11 @@
 
 use super::{
     ALIGN, BufferId, CHUNK, Centralise, Chunk, Combine, Control, Counter, Dots, Factored, Factors, Gate, GateKind, Kind,
-    Layout, MatMul, Moments, Norm, NormKind, Op, Orthogonalise, Pass, Plan, Scalar, Scope, Span, Stream, StreamOf, Update,
-    View, check_storage,
+    Layout, MatMul, Moments, Norm, NormKind, Op, Orthogonalise, Plan, Scalar, Scope, Span, Stream, StreamOf, Update,
+    UpdateKind, View, check_storage,
 };
 use crate::error::{Error, Result, range};
-use crate::rule::Row;
+use crate::rule::HyperRow;
 
 impl Plan {
     /// Checks that every operation fits the layout: views inside their buffers, sizes that agree, kinds and scopes as the
@@ -74,9 +74,9 @@ impl Checker<'_> {
     }
 
     fn control(&self, control: &Control) -> Result<()> {
-        self.lane_floats(control.rows, product([control.slots, Row::LEN, control.groups]))?;
+        self.lane_floats(control.rows, product([control.slots, HyperRow::LEN, control.groups]))?;
         range::require(control.slots > 0, "slots", control.slots, "at least 1")?;
-        self.lane_floats(control.current, control.groups.saturating_mul(Row::LEN))?;
+        self.lane_floats(control.current, control.groups.saturating_mul(HyperRow::LEN))?;
         self.lane_floats(control.scalars, Scalar::len(control.domains.len()))?;
         self.domains(control)?;
         control.loss_scale.as_ref().map_or(Ok(()), |rules| rules.check_lanes("loss scales", self.layout.lanes()))?;
@@ -115,7 +115,7 @@ impl Checker<'_> {
         self.require(all >= chunks, partials, format!("at least {} elements", kind.partials(chunks)), found)?;
         // Both have the same chunks.
         op.params.map_or(Ok(()), |params| self.lane_floats(params, NormKind::L2.partials(all)))?;
-        let rows = op.tensors.iter().map(|part| part.group.saturating_add(1)).max().unwrap_or(0).saturating_mul(Row::LEN);
+        let rows = op.tensors.iter().map(|part| part.group.saturating_add(1)).max().unwrap_or(0).saturating_mul(HyperRow::LEN);
         let current = self.layout.known(op.current)?.len;
         self.lane_floats(op.current, current.max(rows))?;
         let tensors = op.tensors.iter().map(|part| part.tensor.saturating_add(1)).max().unwrap_or(0);
@@ -142,7 +142,7 @@ impl Checker<'_> {
             GateKind::Ascend { rho } => rho.check_lanes("rho", self.layout.lanes())?,
         }
         self.lane_indices(gate.frozen, gate.groups)?;
-        self.lane_floats(gate.current, gate.groups.saturating_mul(Row::LEN))
+        self.lane_floats(gate.current, gate.groups.saturating_mul(HyperRow::LEN))
     }
 
     fn centralise(&self, op: &Centralise) -> Result<()> {
@@ -185,7 +185,7 @@ impl Checker<'_> {
         let stacks = &op.moments.stacks;
         self.moments(&op.moments, op.grads)?;
         self.lane_floats(op.partials, Moments::partials(stacks))?;
-        let rows = stacks.iter().map(|stack| stack.group.saturating_add(1)).max().unwrap_or(0).saturating_mul(Row::LEN);
+        let rows = stacks.iter().map(|stack| stack.group.saturating_add(1)).max().unwrap_or(0).saturating_mul(HyperRow::LEN);
         self.lane_floats(op.current, self.layout.known(op.current)?.len.max(rows))
     }
 
@@ -217,17 +217,17 @@ impl Checker<'_> {
         if let Some(moments) = &update.moments {
             self.moments(moments, params)?;
             let known = |span: &Span| moments.stacks.get(span.tensor).is_some_and(|stack| stack.start == span.start);
-            let fits = update.pass == Pass::Direction && update.spans.iter().all(known);
+            let fits = update.kind == UpdateKind::Direction && update.spans.iter().all(known);
             self.require(fits, moments.buffer, "a direction, tensor by tensor", "another update")?;
         }
-        let wanted = matches!(update.pass, Pass::Direction | Pass::Cautious);
+        let wanted = matches!(update.kind, UpdateKind::Direction | UpdateKind::Cautious);
         if wanted != update.buffer(StreamOf::Direction).is_some() {
             let [expected, found] = [wanted, !wanted].map(|has| if has { "a direction" } else { "no direction" });
             return Err(Error::shape(format!("an update of {name}"), expected, found));
         }
-        let planes = match update.pass {
-            Pass::Apply => Vec::new(),
-            Pass::Direction if update.moments.is_some() => Vec::new(),
+        let planes = match update.kind {
+            UpdateKind::Apply => Vec::new(),
+            UpdateKind::Direction if update.moments.is_some() => Vec::new(),
             _ => update.rule.planes(),
         };
         let plane = |stream: &Stream| if let StreamOf::Plane(plane) = stream.of { Some(plane) } else { None };
@@ -279,8 +279,13 @@ impl Checker<'_> {
         let groups = update.spans.iter().map(|span| span.group.saturating_add(1)).max().unwrap_or(1);
         let rows = self.layout.known(update.current)?.len;
         self.lane_floats(update.current, rows)?;
-        let whole = rows >= groups.saturating_mul(Row::LEN) && rows.is_multiple_of(Row::LEN);
-        self.require(whole, update.current, format!("rows of {} for {groups} groups", Row::LEN), format!("{rows} elements"))?;
+        let whole = rows >= groups.saturating_mul(HyperRow::LEN) && rows.is_multiple_of(HyperRow::LEN);
+        self.require(
+            whole,
+            update.current,
+            format!("rows of {} for {groups} groups", HyperRow::LEN),
+            format!("{rows} elements"),
+        )?;
         if let Some(factors) = update.extras.factors {
             let tensors = update.spans.iter().map(|span| span.tensor.saturating_add(1)).max().unwrap_or(0);
             let found = self.layout.known(factors)?.len;

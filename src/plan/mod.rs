@@ -47,7 +47,7 @@ pub(crate) use matrix::{Matrix, MatrixMut, Product};
 pub use moments::{Moments, Stack, TILE};
 pub use op::{
     Centralise, Combine, Control, Counter, Dots, Extras, Factored, Factors, Gate, GateKind, Half, LossScale, MatMul, Micro,
-    Norm, NormKind, NormOf, Op, Orthogonalise, Part, Pass, Plan, Scalar, Span, TensorBound, Trust, Update,
+    Norm, NormKind, NormOf, Op, Orthogonalise, Plan, Scalar, Span, TensorBound, TensorChunks, Trust, Update, UpdateKind,
 };
 
 pub use crate::rule::BoundsChecks;

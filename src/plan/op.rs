@@ -358,7 +358,7 @@ impl Micro {
 #[non_exhaustive]
 pub struct Factors {
     /// Tensors, all or some.
-    pub tensors: Vec<Part>,
+    pub tensors: Vec<TensorChunks>,
     /// Partial norms, and their kind.
     pub partials: (BufferId, NormKind),
     /// Of what they are.
@@ -381,7 +381,12 @@ pub struct Factors {
 
 impl Factors {
     /// Norms of tensors from partial norms of gradients, and factors of 1. For anything else set the other fields.
-    pub fn new(tensors: Vec<Part>, partials: (BufferId, NormKind), current: BufferId, [norms, factors]: [BufferId; 2]) -> Self {
+    pub fn new(
+        tensors: Vec<TensorChunks>,
+        partials: (BufferId, NormKind),
+        current: BufferId,
+        [norms, factors]: [BufferId; 2],
+    ) -> Self {
         Self {
             tensors,
             partials,
@@ -403,13 +408,13 @@ impl Factors {
 pub enum NormOf {
     /// Gradients, which `scale` of the current row brings into the scale of the step.
     Gradient,
-    /// What a pass of this step left behind: a direction or a change. A step that is skipped leaves nothing: 0.
-    Pass,
+    /// A direction or a change that an update of this step left behind. A step that is skipped leaves nothing: 0.
+    Direction,
 }
 
 /// A tensor as [`Factors`] sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Part {
+pub struct TensorChunks {
     /// Its first chunk.
     pub chunk: usize,
     /// Its chunks.
@@ -560,7 +565,7 @@ pub struct Update {
     /// Where groups, or tensors where factors differ, begin and end, in order. What lies in none of them is left alone.
     pub spans: Vec<Span>,
     /// Which part of a step this is.
-    pub pass: Pass,
+    pub kind: UpdateKind,
     /// What else the kernel does; what is off costs nothing.
     pub extras: Extras,
     /// What takes the place of the plane of a factored rule.
@@ -570,8 +575,8 @@ pub struct Update {
 impl Update {
     /// A whole step of spans with nothing beside it.
     pub fn new(rule: impl Into<Box<dyn AnyRule>>, streams: Vec<Stream>, current: BufferId, spans: Vec<Span>) -> Self {
-        let (pass, extras) = (Pass::Whole, Extras::default());
-        Self { rule: rule.into(), streams, current, spans, pass, extras, moments: None }
+        let (kind, extras) = (UpdateKind::Whole, Extras::default());
+        Self { rule: rule.into(), streams, current, spans, kind, extras, moments: None }
     }
 
     /// The buffer of a stream, where it has it.
@@ -617,7 +622,7 @@ impl Span {
 /// Which part of a step an update is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
-pub enum Pass {
+pub enum UpdateKind {
     /// All of it.
     #[default]
     Whole,

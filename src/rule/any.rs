@@ -1,15 +1,15 @@
 //! Rules behind one object-safe face, for engines and for choosing a rule by name.
 
 use super::sweep::{eval, sweep};
-use super::{BoundsChecks, Decay, Fixed, Layerwise, Orthogonal, Real, Rounding, Rule, Settings};
+use super::{BoundsChecks, Decay, Floats, Layerwise, Orthogonal, Real, Rounding, Rule, Settings};
 use crate::error::Result;
 use std::fmt::Debug;
 
 /// The scalars of one step of one (lane, group), as every engine lays them out: what all rules share, then the rule's own.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Row(pub [f64; Row::LEN]);
+pub struct HyperRow(pub [f64; HyperRow::LEN]);
 
-impl Row {
+impl HyperRow {
     /// Scalars in a row.
     pub const LEN: usize = 32;
     /// Names of the scalars that all rules share; they come first. `live` is 0 where a step is skipped, `max_norm` bounds the
@@ -52,8 +52,8 @@ pub trait AnyRule: Debug + Send + Sync + sealed::Sealed {
     fn wgsl(&self) -> &'static str;
     /// [`Rule::BOUNDS_CHECKS`].
     fn bounds_checks(&self) -> BoundsChecks;
-    /// [`Rule::ROW`].
-    fn row_names(&self) -> &'static [&'static str];
+    /// [`Rule::HYPER`].
+    fn hyper_names(&self) -> &'static [&'static str];
     /// [`Rule::STATE`].
     fn state_names(&self) -> &'static [&'static str];
     /// Indices into [`AnyRule::state_names`] of the planes that these settings use.
@@ -87,7 +87,7 @@ pub trait AnyRule: Debug + Send + Sync + sealed::Sealed {
     /// [`Configure::settings`](super::Configure::settings).
     fn settings(&mut self) -> Settings<'_>;
     /// The full row of the `t`-th applied step, shared scalars first; no bounds on the gradient, no L1 penalty.
-    fn full_row(&self, t: u64) -> Row;
+    fn hyper_row(&self, t: u64) -> HyperRow;
     /// A copy in a box of its own.
     fn boxed(&self) -> Box<dyn AnyRule>;
     /// One step over slices; `planes` holds the used planes in order.
@@ -122,8 +122,8 @@ impl<R: Rule> AnyRule for R {
         R::BOUNDS_CHECKS
     }
 
-    fn row_names(&self) -> &'static [&'static str] {
-        R::ROW
+    fn hyper_names(&self) -> &'static [&'static str] {
+        R::HYPER
     }
 
     fn state_names(&self) -> &'static [&'static str] {
@@ -190,8 +190,8 @@ impl<R: Rule> AnyRule for R {
         super::Configure::settings(self)
     }
 
-    fn full_row(&self, t: u64) -> Row {
-        const { assert!(R::Row::<f64>::LEN == R::ROW.len() && R::ROW.len() <= Row::LEN - Row::SHARED.len()) }
+    fn hyper_row(&self, t: u64) -> HyperRow {
+        const { assert!(R::Hyper::<f64>::LEN == R::HYPER.len() && R::HYPER.len() <= HyperRow::LEN - HyperRow::SHARED.len()) }
         const { assert!(R::State::<f64>::LEN == R::STATE.len() && R::STATE.len() <= super::sweep::MAX_PLANES) }
         let scale = if self.maximize() { -1.0 } else { 1.0 };
         let (l2, decay) = match self.decay() {
@@ -199,8 +199,8 @@ impl<R: Rule> AnyRule for R {
             Decay::Decoupled(lambda) => (0.0, 1.0 - self.lr() * lambda),
             Decay::Independent(lambda) => (0.0, 1.0 - lambda),
         };
-        let own = self.row(t);
-        let shared: [f64; Row::SHARED.len()] = [
+        let own = self.hyper(t);
+        let shared: [f64; HyperRow::SHARED.len()] = [
             1.0,
             scale,
             l2,
@@ -214,7 +214,7 @@ impl<R: Rule> AnyRule for R {
             f64::INFINITY,
             0.0,
         ];
-        Row(std::array::from_fn(|i| match i.checked_sub(shared.len()) {
+        HyperRow(std::array::from_fn(|i| match i.checked_sub(shared.len()) {
             None => shared[i],
             Some(i) => own.as_ref().get(i).copied().unwrap_or(0.0),
         }))
@@ -242,8 +242,8 @@ impl<R: Rule> AnyRule for R {
 }
 
 /// The rule's own part of a full row.
-pub(super) fn own<F: Real, R: Fixed<F>>(row: &[F]) -> R {
-    R::from_fn(|i| row[Row::SHARED.len() + i])
+pub(super) fn own<F: Real, R: Floats<F>>(row: &[F]) -> R {
+    R::from_fn(|i| row[HyperRow::SHARED.len() + i])
 }
 
 impl Clone for Box<dyn AnyRule> {

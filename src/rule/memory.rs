@@ -39,7 +39,7 @@ fn other(rule: &dyn AnyRule) -> Option<&'static str> {
         return Some("at most 16 per element of the largest set of matrices of one shape");
     }
     // A rule that changes the number of a tensor needs memory for it.
-    let (row, mut number) = (rule.full_row(1).0, 0.0);
+    let (row, mut number) = (rule.hyper_row(1).0, 0.0);
     rule.trust_f64(&row, [1.0, 1.0], 1.0, &mut number);
     (number != 0.0).then_some("4 per tensor")
 }

@@ -24,13 +24,13 @@ mod sweep;
 mod table;
 mod taps;
 
-pub use any::{AnyRule, Row};
+pub use any::{AnyRule, HyperRow};
 pub use bounds_checks::BoundsChecks;
 pub(crate) use careful::{larger, smaller, toward};
 pub use elementary::Function;
 pub use memory::Memory;
 pub use orthogonal::{AdjustLr, Orthogonal};
-pub use real::{Fixed, Real};
+pub use real::{Floats, Real};
 pub(crate) use sweep::sign;
 pub(crate) use taps::{BEHIND, Dots, ROWS, Taps};
 
@@ -118,7 +118,7 @@ pub enum Rounding {
 
 /// An element-wise update rule: plain settings plus the function they parametrise.
 ///
-/// The WGSL half declares `struct Hyper` with the fields [`Rule::ROW`], `struct State` with the fields [`Rule::STATE`], and
+/// The WGSL half declares `struct Hyper` with the fields [`Rule::HYPER`], `struct State` with the fields [`Rule::STATE`], and
 /// `fn rule(x: T, d: T, s: ptr<function, State>, h: Hyper) -> T`, where `T` is a float or a vector of floats that the engine
 /// chooses. Zero must be a fixed point: a zero parameter with a zero gradient stays zero, since arenas are padded with zeros.
 ///
@@ -138,11 +138,11 @@ pub enum Rounding {
 /// }
 ///
 /// impl Rule for SignSgd {
-///     type Row<F: Real> = [F; 1];
+///     type Hyper<F: Real> = [F; 1];
 ///     type State<F: Real> = [F; 0];
 ///     const NAME: &'static str = "signsgd";
 ///     const FORMULA: &'static str = "x −= lr·sign(d)";
-///     const ROW: &'static [&'static str] = &["lr"];
+///     const HYPER: &'static [&'static str] = &["lr"];
 ///     const STATE: &'static [&'static str] = &[];
 ///     const WGSL: &'static str = "
 ///         struct Hyper { lr: f32 }
@@ -150,7 +150,7 @@ pub enum Rounding {
 ///         fn rule(x: T, d: T, s: ptr<function, State>, h: Hyper) -> T { return x - h.lr * sign(d); }";
 ///
 ///     fn lr(&self) -> f64 { self.lr }
-///     fn row(&self, _t: u64) -> [f64; 1] { [self.lr] }
+///     fn hyper(&self, _t: u64) -> [f64; 1] { [self.lr] }
 ///     fn update<F: Real>(&self, &[lr]: &[F; 1], x: F, d: F, _s: &mut [F; 0]) -> F {
 ///         let sign = if d > F::zero() { F::one() } else if d < F::zero() { -F::one() } else { F::zero() };
 ///         x - lr * sign
@@ -163,10 +163,10 @@ pub enum Rounding {
 /// # Ok::<(), thalweg::Error>(())
 /// ```
 pub trait Rule: Configure + Debug + Clone + Send + Sync + 'static {
-    /// The scalars of one step: an array of as many floats as [`Rule::ROW`] names, at most 20.
-    type Row<F: Real>: Fixed<F>;
+    /// The scalars of one step: an array of as many floats as [`Rule::HYPER`] names, at most 20.
+    type Hyper<F: Real>: Floats<F>;
     /// The state of one element: an array of as many floats as [`Rule::STATE`] names, at most 4.
-    type State<F: Real>: Fixed<F>;
+    type State<F: Real>: Floats<F>;
     /// The rule's name on the command line and in errors.
     const NAME: &'static str;
     /// What it computes, in one line for people.
@@ -174,7 +174,7 @@ pub trait Rule: Configure + Debug + Clone + Send + Sync + 'static {
     /// The WGSL half.
     const WGSL: &'static str;
     /// Names of the row's scalars, in order; the fields of `struct Hyper` in WGSL.
-    const ROW: &'static [&'static str];
+    const HYPER: &'static [&'static str];
     /// Names of the state planes, in order; the fields of `struct State` in WGSL (one unused field if there are none).
     const STATE: &'static [&'static str];
 
@@ -250,17 +250,17 @@ pub trait Rule: Configure + Debug + Clone + Send + Sync + 'static {
     }
 
     /// The scalars of the `t`-th applied step (t = 1, 2, …), computed in f64 and rounded once.
-    fn row(&self, t: u64) -> Self::Row<f64>;
+    fn hyper(&self, t: u64) -> Self::Hyper<f64>;
 
     /// The factor of a tensor of `len` elements, from the norms of its gradient (or direction) and its parameters. `memory` is a number
     /// that the tensor keeps from step to step, 0 at first. In WGSL
     /// `fn trust(a: f32, b: f32, len: f32, memory: ptr<function, f32>, h: Hyper) -> f32`. Default: 1.
-    fn trust<F: Real>(&self, _row: &Self::Row<F>, _norms: [F; 2], _len: F, _memory: &mut F) -> F {
+    fn trust<F: Real>(&self, _row: &Self::Hyper<F>, _norms: [F; 2], _len: F, _memory: &mut F) -> F {
         F::one()
     }
 
     /// The new parameter; the state is changed in place.
-    fn update<F: Real>(&self, row: &Self::Row<F>, x: F, d: F, state: &mut Self::State<F>) -> F;
+    fn update<F: Real>(&self, row: &Self::Hyper<F>, x: F, d: F, state: &mut Self::State<F>) -> F;
 
     /// The parameter to evaluate with, where that is not the one at which gradients are taken. Default: the parameter itself.
     fn eval<F: Real>(&self, x: F, _state: &Self::State<F>) -> F {

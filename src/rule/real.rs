@@ -95,7 +95,7 @@ real!(f32, -91, [-80, 100], elementary::single, taps::taps, taps::dots, sweep_f3
 real!(f64, -958, [-640, 700], elementary::double, taps::plain_taps, taps::plain_dots, sweep_f64, trust_f64, eval_f64);
 
 /// An array whose length is known to the compiler: a row of scalars, or the state of one element.
-pub trait Fixed<F>: Copy + Send + Sync + AsRef<[F]> {
+pub trait Floats<F>: Copy + Send + Sync + AsRef<[F]> {
     /// The length.
     const LEN: usize;
 
@@ -103,7 +103,7 @@ pub trait Fixed<F>: Copy + Send + Sync + AsRef<[F]> {
     fn from_fn(f: impl FnMut(usize) -> F) -> Self;
 }
 
-impl<F: Real, const N: usize> Fixed<F> for [F; N] {
+impl<F: Real, const N: usize> Floats<F> for [F; N] {
     const LEN: usize = N;
 
     #[inline(always)]

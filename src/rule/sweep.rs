@@ -1,6 +1,6 @@
 //! A rule over slices: the loop that the compiler turns into vector code.
 
-use super::{Fixed, Real, Row, Rule, any::own};
+use super::{Floats, HyperRow, Real, Rule, any::own};
 
 /// The most planes a rule may have.
 pub(super) const MAX_PLANES: usize = 4;
@@ -18,7 +18,7 @@ pub(super) fn sweep<R: Rule, F: Real>(rule: &R, row: &[F], x: &mut [F], g: &[F],
     }
     let step = Step { rule, row: own(row), shared: row };
     // Most steps have no bound and no L1: without them the loop has a third fewer instructions.
-    if row[Row::MAX_VALUE] == F::infinity() && row[Row::L1] == F::zero() {
+    if row[HyperRow::MAX_VALUE] == F::infinity() && row[HyperRow::L1] == F::zero() {
         pulp::Arch::new().dispatch(Sweep::<_, _, false> { step, x, g, planes, slots });
     } else {
         pulp::Arch::new().dispatch(Sweep::<_, _, true> { step, x, g, planes, slots });
@@ -83,7 +83,7 @@ pub(crate) fn sign<F: Real>(x: F) -> F {
 /// A rule with the scalars of one step.
 struct Step<'a, R: Rule, F: Real> {
     rule: &'a R,
-    row: R::Row<F>,
+    row: R::Hyper<F>,
     shared: &'a [F],
 }
 
@@ -96,7 +96,7 @@ macro_rules! step {
                 #[inline(always)]
                 fn $name<const TERMS: bool>(&self, x: &mut [F], g: &[F], $($plane: &mut [F]),*) {
                     let [scale, l2, decay, bound, l1] =
-                        [Row::SCALE, Row::L2, Row::DECAY, Row::MAX_VALUE, Row::L1].map(|at| self.shared[at]);
+                        [HyperRow::SCALE, HyperRow::L2, HyperRow::DECAY, HyperRow::MAX_VALUE, HyperRow::L1].map(|at| self.shared[at]);
                     let len = x.len();
                     let g = &g[..len];
                     $(let $plane = &mut $plane[..len];)*

@@ -24,7 +24,7 @@ settings! {
     /// use thalweg::{Adadelta, Rule};
     ///
     /// let rule = Adadelta::default();
-    /// let x: f64 = rule.update(&rule.row(1), 1.0, 250.0, &mut [0.0; 2]);
+    /// let x: f64 = rule.update(&rule.hyper(1), 1.0, 250.0, &mut [0.0; 2]);
     /// assert!((x - (1.0 - f64::sqrt(1e-6 / 0.1))).abs() < 1e-9);
     /// ```
     pub struct Adadelta {
@@ -42,14 +42,14 @@ settings! {
 }
 
 impl Rule for Adadelta {
-    type Row<F: Real> = [F; 4];
+    type Hyper<F: Real> = [F; 4];
     type State<F: Real> = [F; 2];
     const NAME: &'static str = "adadelta";
     const FORMULA: &'static str =
         "d = g + λ·x;  q = ρ·q + (1 − ρ)·d²;  δ = √(a + eps)/√(q + eps)·d;  a = ρ·a + (1 − ρ)·δ²;  x −= lr·δ";
     const WGSL: &'static str = include_str!("../../shaders/rules/adadelta.wgsl");
     const BOUNDS_CHECKS: BoundsChecks = BoundsChecks::OWN;
-    const ROW: &'static [&'static str] = &["lr", "rho", "rate", "eps"];
+    const HYPER: &'static [&'static str] = &["lr", "rho", "rate", "eps"];
     const STATE: &'static [&'static str] = &["q", "a"];
 
     fn lr(&self) -> f64 {
@@ -68,7 +68,7 @@ impl Rule for Adadelta {
         Some(Rounding::Stochastic)
     }
 
-    fn row(&self, _t: u64) -> [f64; 4] {
+    fn hyper(&self, _t: u64) -> [f64; 4] {
         [self.lr, self.rho, 1.0 - self.rho, self.eps]
     }
 

@@ -62,14 +62,14 @@ settings! {
 }
 
 impl Rule for Adafactor {
-    type Row<F: Real> = [F; 5];
+    type Hyper<F: Real> = [F; 5];
     type State<F: Real> = [F; 1];
     const NAME: &'static str = "adafactor";
     const FORMULA: &'static str =
         "V = R·C/mean(R), R and C means of d² by rows and columns;  u = d/√V;  x −= ρ·RMS(x)·u/max(1, RMS(u)/d) in each tensor";
     const WGSL: &'static str = include_str!("../../shaders/rules/adafactor.wgsl");
     const BOUNDS_CHECKS: BoundsChecks = BoundsChecks::OWN;
-    const ROW: &'static [&'static str] = &["rate", "floor", "lr", "eps2", "bound"];
+    const HYPER: &'static [&'static str] = &["rate", "floor", "lr", "eps2", "bound"];
     const STATE: &'static [&'static str] = &["v"];
     const LAYERWISE: Layerwise = Layerwise::After;
     const FACTORED: bool = true;
@@ -90,7 +90,7 @@ impl Rule for Adafactor {
         Some(Rounding::Stochastic)
     }
 
-    fn row(&self, t: u64) -> [f64; 5] {
+    fn hyper(&self, t: u64) -> [f64; 5] {
         let t = t as f64;
         [t.powf(self.beta2_decay), self.eps1, self.lr.min(t.sqrt().recip()), self.eps2, self.d]
     }

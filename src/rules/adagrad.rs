@@ -21,7 +21,7 @@ settings! {
     ///
     /// let rule = Adagrad { lr: 0.5, ..Default::default() };
     /// let mut sum = [0.0];
-    /// let x: f64 = rule.update(&rule.row(1), 1.0, 3.0, &mut sum);
+    /// let x: f64 = rule.update(&rule.hyper(1), 1.0, 3.0, &mut sum);
     /// assert_eq!(sum, [9.0]);
     /// assert!((x - 0.5).abs() < 1e-9);
     /// ```
@@ -61,14 +61,14 @@ impl Adagrad {
 }
 
 impl Rule for Adagrad {
-    type Row<F: Real> = [F; 3];
+    type Hyper<F: Real> = [F; 3];
     type State<F: Real> = [F; 1];
     const NAME: &'static str = "adagrad";
     const FORMULA: &'static str =
         "d = g + λ·x;  s = s + d²;  x −= lr/(1 + (t − 1)·lr_decay)·d / (√s + eps)";
     const WGSL: &'static str = include_str!("../../shaders/rules/adagrad.wgsl");
     const BOUNDS_CHECKS: BoundsChecks = BoundsChecks::OWN;
-    const ROW: &'static [&'static str] = &["lr", "eps", "inner"];
+    const HYPER: &'static [&'static str] = &["lr", "eps", "inner"];
     const STATE: &'static [&'static str] = &["sum"];
     const INITIAL: &'static [&'static str] = &["initial_accumulator_value"];
 
@@ -92,7 +92,7 @@ impl Rule for Adagrad {
         Some(Rounding::Stochastic)
     }
 
-    fn row(&self, t: u64) -> [f64; 3] {
+    fn hyper(&self, t: u64) -> [f64; 3] {
         let (eps, inner) = if self.eps_inside { (0.0, self.eps) } else { (self.eps, 0.0) };
         [self.lr / (1.0 + (t - 1) as f64 * self.lr_decay), eps, inner]
     }

@@ -25,7 +25,7 @@ settings! {
     /// use thalweg::{Adam, Rule};
     ///
     /// let rule = Adam { lr: 0.1, ..Default::default() };
-    /// let x: f64 = rule.update(&rule.row(1), 1.0, 250.0, &mut [0.0; 3]);
+    /// let x: f64 = rule.update(&rule.hyper(1), 1.0, 250.0, &mut [0.0; 3]);
     /// assert!((x - 0.9).abs() < 1e-9);
     /// ```
     pub struct Adam {
@@ -64,14 +64,14 @@ impl Adam {
 }
 
 impl Rule for Adam {
-    type Row<F: Real> = [F; 6];
+    type Hyper<F: Real> = [F; 6];
     type State<F: Real> = [F; 3];
     const NAME: &'static str = "adam";
     const FORMULA: &'static str =
         "d = g + λ·x;  m = β₁·m + (1 − β₁)·d;  v = β₂·v + (1 − β₂)·d²;  x −= (lr/c₁)·m / (√v/√c₂ + eps)";
     const WGSL: &'static str = include_str!("../../shaders/rules/adam.wgsl");
     const BOUNDS_CHECKS: BoundsChecks = BoundsChecks::OWN;
-    const ROW: &'static [&'static str] = &["step_size", "rate1", "beta2", "rate2", "unbias2", "eps"];
+    const HYPER: &'static [&'static str] = &["step_size", "rate1", "beta2", "rate2", "unbias2", "eps"];
     const STATE: &'static [&'static str] = &["m", "v", "w"];
 
     fn lr(&self) -> f64 {
@@ -98,7 +98,7 @@ impl Rule for Adam {
         Some([Rounding::Nearest, Rounding::Stochastic, Rounding::Nearest][plane])
     }
 
-    fn row(&self, t: u64) -> [f64; 6] {
+    fn hyper(&self, t: u64) -> [f64; 6] {
         let (beta1, beta2) = self.betas;
         // 1 - βᵗ without the cancellation, also where β is 0.
         let correction = |beta: f64| -f64::exp_m1(t as f64 * beta.ln());

@@ -23,7 +23,7 @@ settings! {
     /// use thalweg::{Adamax, Rule};
     ///
     /// let rule = Adamax { lr: 0.1, ..Default::default() };
-    /// let x: f64 = rule.update(&rule.row(1), 1.0, 250.0, &mut [0.0; 2]);
+    /// let x: f64 = rule.update(&rule.hyper(1), 1.0, 250.0, &mut [0.0; 2]);
     /// assert!((x - 0.9).abs() < 1e-9);
     /// ```
     pub struct Adamax {
@@ -41,14 +41,14 @@ settings! {
 }
 
 impl Rule for Adamax {
-    type Row<F: Real> = [F; 4];
+    type Hyper<F: Real> = [F; 4];
     type State<F: Real> = [F; 2];
     const NAME: &'static str = "adamax";
     const FORMULA: &'static str =
         "d = g + λ·x;  m = β₁·m + (1 − β₁)·d;  u = max(β₂·u, |d| + eps);  x −= (lr/c₁)·m / u";
     const WGSL: &'static str = include_str!("../../shaders/rules/adamax.wgsl");
     const BOUNDS_CHECKS: BoundsChecks = BoundsChecks::OWN;
-    const ROW: &'static [&'static str] = &["step_size", "rate1", "beta2", "eps"];
+    const HYPER: &'static [&'static str] = &["step_size", "rate1", "beta2", "eps"];
     const STATE: &'static [&'static str] = &["m", "u"];
 
     fn lr(&self) -> f64 {
@@ -67,7 +67,7 @@ impl Rule for Adamax {
         Some([Rounding::Nearest, Rounding::Stochastic][plane])
     }
 
-    fn row(&self, t: u64) -> [f64; 4] {
+    fn hyper(&self, t: u64) -> [f64; 4] {
         let (beta1, beta2) = self.betas;
         // 1 - βᵗ without the cancellation, also where β is 0.
         let correction = -f64::exp_m1(t as f64 * beta1.ln());

@@ -25,7 +25,7 @@ settings! {
     /// ```
     /// use thalweg::{AdamW, AnyRule};
     ///
-    /// let row = AdamW { lr: 0.1, weight_decay: 0.5, ..Default::default() }.full_row(1);
+    /// let row = AdamW { lr: 0.1, weight_decay: 0.5, ..Default::default() }.hyper_row(1);
     /// assert_eq!(row.0[2], 0.0); // nothing is added to the gradient
     /// assert_eq!(row.0[3], 0.95); // parameters shrink by lr·λ
     /// ```
@@ -73,14 +73,14 @@ impl AdamW {
 }
 
 impl Rule for AdamW {
-    type Row<F: Real> = [F; 6];
+    type Hyper<F: Real> = [F; 6];
     type State<F: Real> = [F; 3];
     const NAME: &'static str = "adamw";
     const FORMULA: &'static str =
         "x = (1 − lr·λ)·x;  m = β₁·m + (1 − β₁)·g;  v = β₂·v + (1 − β₂)·g²;  x −= (lr/c₁)·m / (√v/√c₂ + eps)";
     const WGSL: &'static str = Adam::WGSL;
     const BOUNDS_CHECKS: BoundsChecks = BoundsChecks::OWN;
-    const ROW: &'static [&'static str] = Adam::ROW;
+    const HYPER: &'static [&'static str] = Adam::HYPER;
     const STATE: &'static [&'static str] = Adam::STATE;
 
     fn lr(&self) -> f64 {
@@ -107,8 +107,8 @@ impl Rule for AdamW {
         Rule::rounding(&self.adam(), plane)
     }
 
-    fn row(&self, t: u64) -> [f64; 6] {
-        self.adam().row(t)
+    fn hyper(&self, t: u64) -> [f64; 6] {
+        self.adam().hyper(t)
     }
 
     #[inline(always)]

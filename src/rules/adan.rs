@@ -34,7 +34,7 @@ settings! {
     /// let rule = Adan { lr: 0.1, ..Default::default() };
     /// let (mut x, mut state) = (1.0, [0.0_f64; 4]);
     /// for t in 1..=2 {
-    ///     x = rule.update(&rule.row(t), x, 250.0, &mut state);
+    ///     x = rule.update(&rule.hyper(t), x, 250.0, &mut state);
     /// }
     /// assert!((x - 0.8).abs() < 1e-9);
     /// ```
@@ -55,14 +55,14 @@ settings! {
 }
 
 impl Rule for Adan {
-    type Row<F: Real> = [F; 10];
+    type Hyper<F: Real> = [F; 10];
     type State<F: Real> = [F; 4];
     const NAME: &'static str = "adan";
     const FORMULA: &'static str =
         "δ = g − gₜ₋₁;  m, n, v means of g, δ, (g + β₂·δ)²;  x = (x − lr·(m/c₁ + β₂·n/c₂) / (√v/√c₃ + eps)) / (1 + lr·λ)";
     const WGSL: &'static str = include_str!("../../shaders/rules/adan.wgsl");
     const BOUNDS_CHECKS: BoundsChecks = BoundsChecks::OWN;
-    const ROW: &'static [&'static str] =
+    const HYPER: &'static [&'static str] =
         &["step1", "step2", "rate1", "rate2", "ahead", "beta3", "rate3", "unbias3", "eps", "shrink"];
     const SHIFTS: bool = false;
     const STATE: &'static [&'static str] = &["m", "e", "v", "prev"];
@@ -84,7 +84,7 @@ impl Rule for Adan {
         Some([Rounding::Nearest, Rounding::Nearest, Rounding::Stochastic, Rounding::Nearest][plane])
     }
 
-    fn row(&self, t: u64) -> [f64; 10] {
+    fn hyper(&self, t: u64) -> [f64; 10] {
         let (beta1, beta2, beta3) = self.betas;
         // 1 - βᵗ without the cancellation, also where β is 0.
         let correction = |beta: f64| -f64::exp_m1(t as f64 * beta.ln());

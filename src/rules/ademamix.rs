@@ -32,7 +32,7 @@ settings! {
     /// use thalweg::{AdEMAMix, Rule};
     ///
     /// let rule = AdEMAMix { lr: 0.1, ..Default::default() };
-    /// let x: f64 = rule.update(&rule.row(1), 1.0, 250.0, &mut [0.0; 3]);
+    /// let x: f64 = rule.update(&rule.hyper(1), 1.0, 250.0, &mut [0.0; 3]);
     /// assert!((x - (1.0 - 0.1 * 1.0005)).abs() < 1e-9);
     /// ```
     pub struct AdEMAMix {
@@ -76,14 +76,14 @@ impl AdEMAMix {
 }
 
 impl Rule for AdEMAMix {
-    type Row<F: Real> = [F; 8];
+    type Hyper<F: Real> = [F; 8];
     type State<F: Real> = [F; 3];
     const NAME: &'static str = "ademamix";
     const FORMULA: &'static str =
         "x = (1 − lr·λ)·x;  m₁, m₂, v means of g, g, g² by β₁, β₃, β₂;  x −= lr·(m₁/c₁ + α·m₂) / (√v/√c₂ + eps)";
     const WGSL: &'static str = include_str!("../../shaders/rules/ademamix.wgsl");
     const BOUNDS_CHECKS: BoundsChecks = BoundsChecks::OWN;
-    const ROW: &'static [&'static str] = &["fast", "slow", "rate1", "rate3", "beta2", "rate2", "unbias2", "eps"];
+    const HYPER: &'static [&'static str] = &["fast", "slow", "rate1", "rate3", "beta2", "rate2", "unbias2", "eps"];
     const STATE: &'static [&'static str] = &["m1", "m2", "v"];
 
     fn lr(&self) -> f64 {
@@ -102,7 +102,7 @@ impl Rule for AdEMAMix {
         Some([Rounding::Nearest, Rounding::Stochastic, Rounding::Stochastic][plane])
     }
 
-    fn row(&self, t: u64) -> [f64; 8] {
+    fn hyper(&self, t: u64) -> [f64; 8] {
         let (beta1, beta2, _) = self.betas;
         let t = t as f64;
         // 1 - βᵗ without the cancellation, also where β is 0.

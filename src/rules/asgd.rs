@@ -27,7 +27,7 @@ settings! {
     /// let rule = Asgd { lr: 0.5, lambd: 0.0, t0: 0.0, ..Default::default() };
     /// let (mut x, mut state) = (8.0, [0.0_f64]);
     /// for t in 1..=4 {
-    ///     x = rule.update(&rule.row(t), x, 2.0, &mut state);
+    ///     x = rule.update(&rule.hyper(t), x, 2.0, &mut state);
     /// }
     /// assert_eq!(x, 4.0);
     /// assert!((state[0] - (6.0 + 5.0 + 4.0) / 3.0).abs() < 1e-12);
@@ -49,14 +49,14 @@ settings! {
 }
 
 impl Rule for Asgd {
-    type Row<F: Real> = [F; 4];
+    type Hyper<F: Real> = [F; 4];
     type State<F: Real> = [F; 1];
     const NAME: &'static str = "asgd";
     const FORMULA: &'static str =
         "d = g + λ·x;  x = (1 − lambd·ηₜ)·x − ηₜ·d;  ax = ax + μₜ·(x − ax);  ηₜ = lr/(1 + lambd·lr·t)^α";
     const WGSL: &'static str = include_str!("../../shaders/rules/asgd.wgsl");
     const BOUNDS_CHECKS: BoundsChecks = BoundsChecks::OWN;
-    const ROW: &'static [&'static str] = &["shrink", "eta", "keep", "mu"];
+    const HYPER: &'static [&'static str] = &["shrink", "eta", "keep", "mu"];
     const SHIFTS: bool = false;
     const STATE: &'static [&'static str] = &["ax"];
 
@@ -72,7 +72,7 @@ impl Rule for Asgd {
         self.maximize
     }
 
-    fn row(&self, t: u64) -> [f64; 4] {
+    fn hyper(&self, t: u64) -> [f64; 4] {
         let before = (t - 1) as f64;
         let eta = self.lr / (1.0 + self.lambd * self.lr * before).powf(self.alpha);
         let mu = (before - self.t0).max(1.0).recip();

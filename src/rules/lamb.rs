@@ -53,14 +53,14 @@ settings! {
 }
 
 impl Rule for Lamb {
-    type Row<F: Real> = [F; 11];
+    type Hyper<F: Real> = [F; 11];
     type State<F: Real> = [F; 2];
     const NAME: &'static str = "lamb";
     const FORMULA: &'static str =
         "m, v as Adam;  u = (m/c₁)/(√v/√c₂ + eps) + λ·x;  x −= lr·‖x‖/‖u‖·u in each tensor";
     const WGSL: &'static str = include_str!("../../shaders/rules/lamb.wgsl");
     const BOUNDS_CHECKS: BoundsChecks = BoundsChecks::OWN;
-    const ROW: &'static [&'static str] =
+    const HYPER: &'static [&'static str] =
         &["lr", "beta1", "take", "beta2", "rate2", "unbias1", "unbias2", "eps", "weight_decay", "adapt", "max_trust"];
     const STATE: &'static [&'static str] = &["m", "v"];
     const LAYERWISE: Layerwise = Layerwise::After;
@@ -82,7 +82,7 @@ impl Rule for Lamb {
         Some([Rounding::Nearest, Rounding::Stochastic][plane])
     }
 
-    fn row(&self, t: u64) -> [f64; 11] {
+    fn hyper(&self, t: u64) -> [f64; 11] {
         let (beta1, beta2) = self.betas;
         let correction = |beta: f64| if self.bias_correction { -f64::exp_m1(t as f64 * beta.ln()) } else { 1.0 };
         let take = if self.grad_averaging { 1.0 - beta1 } else { 1.0 };

@@ -57,13 +57,13 @@ settings! {
 }
 
 impl Rule for Lars {
-    type Row<F: Real> = [F; 9];
+    type Hyper<F: Real> = [F; 9];
     type State<F: Real> = [F; 1];
     const NAME: &'static str = "lars";
     const FORMULA: &'static str = "r = tc·‖x‖/(‖g‖ + λ·‖x‖ + eps);  d = r·(g + λ·x);  b = μ·b + (1 − τ)·d;  x −= lr·b";
     const WGSL: &'static str = include_str!("../../shaders/rules/lars.wgsl");
     const BOUNDS_CHECKS: BoundsChecks = BoundsChecks::OWN;
-    const ROW: &'static [&'static str] =
+    const HYPER: &'static [&'static str] =
         &["lr", "momentum", "take", "direct", "through", "coefficient", "weight_decay", "eps", "cap"];
     const STATE: &'static [&'static str] = &["b"];
     const LAYERWISE: Layerwise = Layerwise::Before;
@@ -99,7 +99,7 @@ impl Rule for Lars {
         Some(Rounding::Nearest)
     }
 
-    fn row(&self, t: u64) -> [f64; 9] {
+    fn hyper(&self, t: u64) -> [f64; 9] {
         let take = if t == 1 { 1.0 } else { 1.0 - self.dampening };
         let (direct, through) = if self.nesterov { (1.0, self.momentum) } else { (0.0, 1.0) };
         let adapts = self.weight_decay > 0.0 || self.always_adapt;

@@ -24,7 +24,7 @@ settings! {
     ///
     /// let rule = Lion { lr: 0.25, ..Default::default() };
     /// let mut state = [0.0];
-    /// let x: f64 = rule.update(&rule.row(1), 1.0, -250.0, &mut state);
+    /// let x: f64 = rule.update(&rule.hyper(1), 1.0, -250.0, &mut state);
     /// assert_eq!(x, 1.25);
     /// assert!((state[0] - -2.5).abs() < 1e-12);
     /// ```
@@ -43,14 +43,14 @@ settings! {
 }
 
 impl Rule for Lion {
-    type Row<F: Real> = [F; 5];
+    type Hyper<F: Real> = [F; 5];
     type State<F: Real> = [F; 1];
     const NAME: &'static str = "lion";
     const FORMULA: &'static str =
         "x = (1 − lr·λ)·x;  x −= lr·sign(β₁·m + (1 − β₁)·g);  m = β₂·m + (1 − β₂)·g";
     const WGSL: &'static str = include_str!("../../shaders/rules/lion.wgsl");
     const BOUNDS_CHECKS: BoundsChecks = BoundsChecks::OWN;
-    const ROW: &'static [&'static str] = &["lr", "beta1", "rate1", "beta2", "rate2"];
+    const HYPER: &'static [&'static str] = &["lr", "beta1", "rate1", "beta2", "rate2"];
     const STATE: &'static [&'static str] = &["m"];
 
     fn lr(&self) -> f64 {
@@ -69,7 +69,7 @@ impl Rule for Lion {
         Some(Rounding::Nearest)
     }
 
-    fn row(&self, _t: u64) -> [f64; 5] {
+    fn hyper(&self, _t: u64) -> [f64; 5] {
         let (beta1, beta2) = self.betas;
         [self.lr, beta1, 1.0 - beta1, beta2, 1.0 - beta2]
     }

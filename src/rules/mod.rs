@@ -88,15 +88,15 @@ static OTHERS: RwLock<Vec<Box<dyn AnyRule>>> = RwLock::new(Vec::new());
 /// #     }
 /// # }
 /// # impl Rule for SignSgd {
-/// #     type Row<F: Real> = [F; 1];
+/// #     type Hyper<F: Real> = [F; 1];
 /// #     type State<F: Real> = [F; 0];
 /// #     const NAME: &'static str = "signsgd";
 /// #     const FORMULA: &'static str = "x −= lr·sign(d)";
-/// #     const ROW: &'static [&'static str] = &["lr"];
+/// #     const HYPER: &'static [&'static str] = &["lr"];
 /// #     const STATE: &'static [&'static str] = &[];
 /// #     const WGSL: &'static str = "";
 /// #     fn lr(&self) -> f64 { self.lr }
-/// #     fn row(&self, _t: u64) -> [f64; 1] { [self.lr] }
+/// #     fn hyper(&self, _t: u64) -> [f64; 1] { [self.lr] }
 /// #     fn update<F: Real>(&self, &[lr]: &[F; 1], x: F, d: F, _s: &mut [F; 0]) -> F { x - lr * d.signum() }
 /// # }
 /// // `SignSgd` is that of the docs of `Rule`.
@@ -157,11 +157,11 @@ mod tests {
     }
 
     impl Rule for Signed {
-        type Row<F: Real> = [F; 1];
+        type Hyper<F: Real> = [F; 1];
         type State<F: Real> = [F; 0];
         const NAME: &'static str = "signed";
         const FORMULA: &'static str = "x −= lr·d";
-        const ROW: &'static [&'static str] = &["lr"];
+        const HYPER: &'static [&'static str] = &["lr"];
         const STATE: &'static [&'static str] = &[];
         const WGSL: &'static str = "struct Hyper { lr: f32 }
             struct State { none: f32 }
@@ -171,7 +171,7 @@ mod tests {
             self.lr
         }
 
-        fn row(&self, _t: u64) -> [f64; 1] {
+        fn hyper(&self, _t: u64) -> [f64; 1] {
             [self.lr]
         }
 

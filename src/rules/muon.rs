@@ -66,12 +66,12 @@ settings! {
 }
 
 impl Rule for Muon {
-    type Row<F: Real> = [F; 3];
+    type Hyper<F: Real> = [F; 3];
     type State<F: Real> = [F; 1];
     const NAME: &'static str = "muon";
     const FORMULA: &'static str = "m += (1−μ)(d−m);  x −= lr·k·orthogonal(d + μ·(m−d)), of matrices";
     const WGSL: &'static str = include_str!("../../shaders/rules/muon.wgsl");
-    const ROW: &'static [&'static str] = &["lr", "rate", "look"];
+    const HYPER: &'static [&'static str] = &["lr", "rate", "look"];
     const STATE: &'static [&'static str] = &["m"];
     const LAYERWISE: Layerwise = Layerwise::After;
     const BOUNDS_CHECKS: BoundsChecks = BoundsChecks::OWN;
@@ -102,7 +102,7 @@ impl Rule for Muon {
         Some(Rounding::Nearest)
     }
 
-    fn row(&self, _t: u64) -> [f64; 3] {
+    fn hyper(&self, _t: u64) -> [f64; 3] {
         let rate = 1.0 - self.momentum;
         [self.lr, rate, if self.nesterov { rate } else { 0.0 }]
     }

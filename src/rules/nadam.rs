@@ -23,7 +23,7 @@ settings! {
     /// use thalweg::{NAdam, Rule};
     ///
     /// let rule = NAdam { lr: 0.1, momentum_decay: 0.0, ..Default::default() };
-    /// let x: f64 = rule.update(&rule.row(1), 1.0, 250.0, &mut [0.0; 2]);
+    /// let x: f64 = rule.update(&rule.hyper(1), 1.0, 250.0, &mut [0.0; 2]);
     /// // μ = 0.45 throughout, and m = d/10.
     /// assert!((x - (1.0 - 0.1 * (1.0 + 0.45 / (1.0 - 0.45 * 0.45) * 0.1))).abs() < 1e-9);
     /// ```
@@ -92,14 +92,14 @@ impl NAdam {
 }
 
 impl Rule for NAdam {
-    type Row<F: Real> = [F; 7];
+    type Hyper<F: Real> = [F; 7];
     type State<F: Real> = [F; 2];
     const NAME: &'static str = "nadam";
     const FORMULA: &'static str =
         "m, v as Adam;  x −= lr·[(1 − μₜ)/(1 − Pₜ)·d + μₜ₊₁/(1 − Pₜ·μₜ₊₁)·m] / (√(v/c₂) + eps)";
     const WGSL: &'static str = include_str!("../../shaders/rules/nadam.wgsl");
     const BOUNDS_CHECKS: BoundsChecks = BoundsChecks::OWN;
-    const ROW: &'static [&'static str] = &["direct", "through", "rate1", "beta2", "rate2", "unbias2", "eps"];
+    const HYPER: &'static [&'static str] = &["direct", "through", "rate1", "beta2", "rate2", "unbias2", "eps"];
     const STATE: &'static [&'static str] = &["m", "v"];
 
     fn lr(&self) -> f64 {
@@ -118,7 +118,7 @@ impl Rule for NAdam {
         Some([Rounding::Nearest, Rounding::Stochastic][plane])
     }
 
-    fn row(&self, t: u64) -> [f64; 7] {
+    fn hyper(&self, t: u64) -> [f64; 7] {
         let (beta1, beta2) = self.betas;
         let t = t as f64;
         let direct = self.lr * (1.0 - self.mu(t)) / -self.ln_product(t).exp_m1();

@@ -42,13 +42,13 @@ settings! {
 }
 
 impl Rule for NovoGrad {
-    type Row<F: Real> = [F; 7];
+    type Hyper<F: Real> = [F; 7];
     type State<F: Real> = [F; 1];
     const NAME: &'static str = "novograd";
     const FORMULA: &'static str = "v = β₂·v + (1 − β₂)·‖g‖² in each tensor;  m = β₁·m + g/(√v + eps) + λ·x;  x −= lr·m";
     const WGSL: &'static str = include_str!("../../shaders/rules/novograd.wgsl");
     const BOUNDS_CHECKS: BoundsChecks = BoundsChecks::OWN;
-    const ROW: &'static [&'static str] = &["lr", "beta1", "take", "beta2", "rate2", "eps", "weight_decay"];
+    const HYPER: &'static [&'static str] = &["lr", "beta1", "take", "beta2", "rate2", "eps", "weight_decay"];
     const STATE: &'static [&'static str] = &["m"];
     const LAYERWISE: Layerwise = Layerwise::Before;
 
@@ -69,7 +69,7 @@ impl Rule for NovoGrad {
         Some(Rounding::Nearest)
     }
 
-    fn row(&self, t: u64) -> [f64; 7] {
+    fn hyper(&self, t: u64) -> [f64; 7] {
         let (beta1, beta2) = self.betas;
         let take = if self.grad_averaging { 1.0 - beta1 } else { 1.0 };
         let (beta2, rate2) = if t == 1 { (0.0, 1.0) } else { (beta2, 1.0 - beta2) };

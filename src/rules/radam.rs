@@ -26,7 +26,7 @@ settings! {
     /// use thalweg::{RAdam, Rule};
     ///
     /// let rule = RAdam { lr: 0.1, ..Default::default() };
-    /// let x: f64 = rule.update(&rule.row(1), 1.0, 2.0, &mut [0.0; 2]);
+    /// let x: f64 = rule.update(&rule.hyper(1), 1.0, 2.0, &mut [0.0; 2]);
     /// assert!((x - 0.8).abs() < 1e-12);
     /// ```
     pub struct RAdam {
@@ -46,14 +46,14 @@ settings! {
 }
 
 impl Rule for RAdam {
-    type Row<F: Real> = [F; 6];
+    type Hyper<F: Real> = [F; 6];
     type State<F: Real> = [F; 2];
     const NAME: &'static str = "radam";
     const FORMULA: &'static str =
         "m, v as Adam;  x −= lr·r·(m/c₁)·√c₂ / (√v + eps) where ρ > 5, else lr·m/c₁";
     const WGSL: &'static str = include_str!("../../shaders/rules/radam.wgsl");
     const BOUNDS_CHECKS: BoundsChecks = BoundsChecks::OWN;
-    const ROW: &'static [&'static str] = &["step_size", "rate1", "beta2", "rate2", "adaptive", "eps"];
+    const HYPER: &'static [&'static str] = &["step_size", "rate1", "beta2", "rate2", "adaptive", "eps"];
     const STATE: &'static [&'static str] = &["m", "v"];
 
     fn lr(&self) -> f64 {
@@ -72,7 +72,7 @@ impl Rule for RAdam {
         Some([Rounding::Nearest, Rounding::Stochastic][plane])
     }
 
-    fn row(&self, t: u64) -> [f64; 6] {
+    fn hyper(&self, t: u64) -> [f64; 6] {
         let (beta1, beta2) = self.betas;
         let t = t as f64;
         // 1 - βᵗ without the cancellation, also where β is 0.

@@ -24,7 +24,7 @@ settings! {
     ///
     /// let rule = RmsProp { alpha: 0.75, ..Default::default() };
     /// let mut state = [0.0; 3];
-    /// let x: f64 = rule.update(&rule.row(1), 1.0, 2.0, &mut state);
+    /// let x: f64 = rule.update(&rule.hyper(1), 1.0, 2.0, &mut state);
     /// assert_eq!(state, [1.0, 0.0, 0.0]);
     /// assert!((x - 0.98).abs() < 1e-9);
     /// ```
@@ -68,14 +68,14 @@ impl RmsProp {
 }
 
 impl Rule for RmsProp {
-    type Row<F: Real> = [F; 7];
+    type Hyper<F: Real> = [F; 7];
     type State<F: Real> = [F; 3];
     const NAME: &'static str = "rmsprop";
     const FORMULA: &'static str =
         "d = g + λ·x;  q = α·q + (1 − α)·d²;  x −= lr·d / (√q + eps); centered: √(q − a²); momentum: through a buffer";
     const WGSL: &'static str = include_str!("../../shaders/rules/rmsprop.wgsl");
     const BOUNDS_CHECKS: BoundsChecks = BoundsChecks::OWN;
-    const ROW: &'static [&'static str] = &["lr", "alpha", "rate", "eps", "inner", "momentum", "take"];
+    const HYPER: &'static [&'static str] = &["lr", "alpha", "rate", "eps", "inner", "momentum", "take"];
     const STATE: &'static [&'static str] = &["q", "a", "b"];
 
     fn lr(&self) -> f64 {
@@ -107,7 +107,7 @@ impl Rule for RmsProp {
         }
     }
 
-    fn row(&self, _t: u64) -> [f64; 7] {
+    fn hyper(&self, _t: u64) -> [f64; 7] {
         let (eps, inner) = if self.eps_inside { (0.0, self.eps) } else { (self.eps, 0.0) };
         let (lr, take) = if self.lr_inside { (1.0, self.lr) } else { (self.lr, 1.0) };
         [lr, self.alpha, 1.0 - self.alpha, eps, inner, self.momentum, take]

@@ -31,9 +31,9 @@ settings! {
     ///
     /// let rule = Rprop { lr: 0.5, ..Default::default() };
     /// let mut state = [0.0, 0.5];
-    /// let x: f64 = rule.update(&rule.row(1), 1.0, 1e-9, &mut state);
+    /// let x: f64 = rule.update(&rule.hyper(1), 1.0, 1e-9, &mut state);
     /// assert_eq!(x, 0.5);
-    /// let x = rule.update(&rule.row(2), x, 1e9, &mut state);
+    /// let x = rule.update(&rule.hyper(2), x, 1e9, &mut state);
     /// assert!((x - (0.5 - 1.2 * 0.5)).abs() < 1e-12);
     /// ```
     pub struct Rprop {
@@ -53,14 +53,14 @@ settings! {
 }
 
 impl Rule for Rprop {
-    type Row<F: Real> = [F; 4];
+    type Hyper<F: Real> = [F; 4];
     type State<F: Real> = [F; 2];
     const NAME: &'static str = "rprop";
     const FORMULA: &'static str =
         "step grows by η₊ while sign(d) stays, shrinks by η₋ where it turns;  x −= sign(d)·step";
     const WGSL: &'static str = include_str!("../../shaders/rules/rprop.wgsl");
     const BOUNDS_CHECKS: BoundsChecks = BoundsChecks::OWN;
-    const ROW: &'static [&'static str] = &["eta_minus", "eta_plus", "step_min", "step_max"];
+    const HYPER: &'static [&'static str] = &["eta_minus", "eta_plus", "step_min", "step_max"];
     const STATE: &'static [&'static str] = &["prev", "step"];
     const INITIAL: &'static [&'static str] = &["lr"];
 
@@ -91,7 +91,7 @@ impl Rule for Rprop {
         Some(Rounding::Nearest)
     }
 
-    fn row(&self, _t: u64) -> [f64; 4] {
+    fn hyper(&self, _t: u64) -> [f64; 4] {
         [self.eta_minus, self.eta_plus, self.step_min, self.step_max]
     }
 

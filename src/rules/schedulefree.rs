@@ -30,9 +30,9 @@ settings! {
     ///
     /// let rule = ScheduleFree { lr: 0.1, ..Default::default() };
     /// let (mut y, mut state) = (1.0, [0.0_f64; 2]);
-    /// y = rule.update(&rule.row(1), y, 250.0, &mut state);
+    /// y = rule.update(&rule.hyper(1), y, 250.0, &mut state);
     /// assert!((y - 0.9).abs() < 1e-9 && state[0] == 0.0);
-    /// y = rule.update(&rule.row(2), y, 250.0, &mut state);
+    /// y = rule.update(&rule.hyper(2), y, 250.0, &mut state);
     /// assert!((y + state[0] - 0.8).abs() < 1e-9);
     /// assert!((rule.eval(y, &state) - 0.85).abs() < 1e-9);
     /// ```
@@ -92,14 +92,14 @@ fn power_sum(q: f64, n: f64) -> f64 {
 }
 
 impl Rule for ScheduleFree {
-    type Row<F: Real> = [F; 9];
+    type Hyper<F: Real> = [F; 9];
     type State<F: Real> = [F; 2];
     const NAME: &'static str = "schedulefree";
     const FORMULA: &'static str =
         "n = g/(√v/√c₂ + eps) + λ·y;  z −= η·n;  x = (1 − c)·x + c·z, to evaluate;  y = (1 − β₁)·z + β₁·x, the parameters";
     const WGSL: &'static str = include_str!("../../shaders/rules/schedulefree.wgsl");
     const BOUNDS_CHECKS: BoundsChecks = BoundsChecks::OWN;
-    const ROW: &'static [&'static str] = &["share", "keep", "push", "pull", "beta2", "rate2", "unbias2", "eps", "decay"];
+    const HYPER: &'static [&'static str] = &["share", "keep", "push", "pull", "beta2", "rate2", "unbias2", "eps", "decay"];
     const SHIFTS: bool = false;
     const AVERAGES: bool = true;
     const STATE: &'static [&'static str] = &["offset", "v"];
@@ -124,7 +124,7 @@ impl Rule for ScheduleFree {
         (plane == 1).then_some(Rounding::Stochastic)
     }
 
-    fn row(&self, t: u64) -> [f64; 9] {
+    fn hyper(&self, t: u64) -> [f64; 9] {
         let (beta1, beta2) = self.betas;
         let t = t as f64;
         let eta = if t < self.warmup_steps { self.lr * t / self.warmup_steps } else { self.lr };

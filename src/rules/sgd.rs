@@ -21,7 +21,7 @@ settings! {
     /// use thalweg::{Rule, Sgd};
     ///
     /// let rule = Sgd { lr: 0.1, momentum: 0.9, ..Default::default() };
-    /// let row = rule.row(1);
+    /// let row = rule.hyper(1);
     /// let mut b = [0.0];
     /// assert_eq!(rule.update(&row, 1.0, 2.0, &mut b), 0.8);
     /// assert_eq!(b, [2.0]);
@@ -62,14 +62,14 @@ impl Sgd {
 }
 
 impl Rule for Sgd {
-    type Row<F: Real> = [F; 5];
+    type Hyper<F: Real> = [F; 5];
     type State<F: Real> = [F; 1];
     const NAME: &'static str = "sgd";
     const FORMULA: &'static str =
         "d = g + λ·x;  b = μ·b + (1 − τ)·d;  x −= lr·b, or lr·(d + μ·b) with Nesterov";
     const WGSL: &'static str = include_str!("../../shaders/rules/sgd.wgsl");
     const BOUNDS_CHECKS: BoundsChecks = BoundsChecks::OWN;
-    const ROW: &'static [&'static str] = &["lr", "momentum", "take", "direct", "through"];
+    const HYPER: &'static [&'static str] = &["lr", "momentum", "take", "direct", "through"];
     const STATE: &'static [&'static str] = &["b"];
 
     fn check(&self) -> Result<()> {
@@ -103,7 +103,7 @@ impl Rule for Sgd {
         Some(Rounding::Nearest)
     }
 
-    fn row(&self, t: u64) -> [f64; 5] {
+    fn hyper(&self, t: u64) -> [f64; 5] {
         let take = if t == 1 { 1.0 } else { 1.0 - self.dampening };
         // The learning rate is on what goes into the buffer, or on what comes out of it.
         let (into, out) = if self.lr_inside { (self.lr, 1.0) } else { (1.0, self.lr) };

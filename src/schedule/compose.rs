@@ -64,9 +64,9 @@ impl Curve for Sequence {
 /// # Examples
 ///
 /// ```
-/// use thalweg::schedule::{Linear, Schedule, Step};
+/// use thalweg::schedule::{LinearRamp, Schedule, Step};
 ///
-/// let warmup = Linear { start_factor: 0.0, ..Linear::new(1.0, 4) };
+/// let warmup = LinearRamp { start_factor: 0.0, ..LinearRamp::new(1.0, 4) };
 /// let schedule = Schedule::from(Step { from: 0.5, steps: 10, gamma: 0.5 }).times(warmup);
 /// assert_eq!([schedule.value(2), schedule.value(4), schedule.value(10)], [0.25, 0.5, 0.25]);
 /// ```
@@ -101,7 +101,7 @@ impl Curve for Product {
 ///
 /// As optax's `warmup_*` schedules (whose `decay_steps` *includes* the warm-up in `warmup_cosine_decay_schedule`) and Keras's
 /// `CosineDecay` (whose `decay_steps` does not). Torch users multiply instead, so that the other schedule starts at once:
-/// that is a [`Product`] with [`crate::schedule::Linear`].
+/// that is a [`Product`] with [`crate::schedule::LinearRamp`].
 ///
 /// # Examples
 ///

@@ -29,18 +29,18 @@ fn over(step: u64, steps: u64) -> f64 {
 /// # Examples
 ///
 /// ```
-/// use thalweg::schedule::{Linear, Schedule};
+/// use thalweg::schedule::{LinearRamp, Schedule};
 ///
-/// let schedule = Schedule::from(Linear { value: 0.5, start_factor: 0.0, end_factor: 1.0, steps: 10 });
+/// let schedule = Schedule::from(LinearRamp { value: 0.5, start_factor: 0.0, end_factor: 1.0, steps: 10 });
 /// assert_eq!([schedule.value(0), schedule.value(5), schedule.value(99)], [0.0, 0.25, 0.5]);
 /// ```
 #[derive(Debug, Clone, PartialEq)]
 #[cfg_attr(
     feature = "serde",
     derive(serde::Serialize, serde::Deserialize),
-    serde(default = "Linear::unset", deny_unknown_fields)
+    serde(default = "LinearRamp::unset", deny_unknown_fields)
 )]
-pub struct Linear {
+pub struct LinearRamp {
     /// Value that the factors apply to, finite and at least 0. No default.
     pub value: f64,
     /// Factor at step 0, finite and at least 0. Default 1/3.
@@ -51,7 +51,7 @@ pub struct Linear {
     pub steps: u64,
 }
 
-impl Linear {
+impl LinearRamp {
     /// From a third of a value to the value in this many steps; all else as it is by default.
     pub fn new(value: f64, steps: u64) -> Self {
         Self { value, start_factor: 1.0 / 3.0, end_factor: 1.0, steps }
@@ -64,7 +64,7 @@ impl Linear {
     }
 }
 
-impl Curve for Linear {
+impl Curve for LinearRamp {
     fn check(&self) -> Result<()> {
         not_negative("value", self.value)?;
         not_negative("start_factor", self.start_factor)?;

@@ -11,7 +11,7 @@
 //! | library | schedule | here |
 //! | --- | --- | --- |
 //! | torch | `LambdaLR`, `MultiplicativeLR` | [`Piecewise::sampled`] |
-//! | | `StepLR`, `MultiStepLR`, `ConstantLR`, `LinearLR` | [`Step`], [`MultiStep`], [`Constant`], [`Linear`] |
+//! | | `StepLR`, `MultiStepLR`, `ConstantLR`, `LinearLR` | [`Step`], [`MultiStep`], [`Constant`], [`LinearRamp`] |
 //! | | `ExponentialLR` | [`Exponential`] |
 //! | | `PolynomialLR` | [`Polynomial`] |
 //! | | `CosineAnnealingLR` | [`Cosine`] with `rises` |
@@ -61,9 +61,9 @@ mod twofold;
 pub use compose::{Clamp, Product, Scale, Sequence, Warmup};
 pub use cosine::{Cosine, CosineRestarts};
 pub use cyclic::{Cyclic, Mode, OneCycle};
-pub use decay::{Exponential, InverseTime, Linear, Polynomial};
+pub use decay::{Exponential, InverseTime, LinearRamp, Polynomial};
 pub use paper::{InverseSqrt, Noam, Wsd};
-pub use plateau::{Goal, Plateau, ReduceLrOnPlateau, Threshold};
+pub use plateau::{Extreme, Plateau, ReduceLrOnPlateau, Threshold};
 pub use registry::{Listing, factor_by_name, factors, schedule_by_name, schedules};
 pub use shape::Shape;
 pub use stair::{Constant, MultiStep, Piecewise, Step};
@@ -84,7 +84,7 @@ trait Curve {
 
 /// One variant per type, which has its documentation.
 macro_rules! schedule {
-    ($($kind:ident),* $(,)?) => {
+    ($($(#[$attribute:meta])* $kind:ident),* $(,)?) => {
         /// A schedule: one of the types of this module.
         ///
         /// Settings are checked by [`Schedule::check`], once, where they enter. After that every value is finite and at
@@ -93,7 +93,7 @@ macro_rules! schedule {
         #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "snake_case"))]
         #[non_exhaustive]
         pub enum Schedule {
-            $(#[doc = concat!("See [`", stringify!($kind), "`].")] $kind($kind),)*
+            $($(#[$attribute])* #[doc = concat!("See [`", stringify!($kind), "`].")] $kind($kind),)*
         }
 
         impl Schedule {
@@ -111,7 +111,7 @@ macro_rules! schedule {
 }
 
 schedule! {
-    Constant, Step, MultiStep, Piecewise, Linear, Polynomial, Exponential, InverseTime, Cosine, CosineRestarts, Cyclic, OneCycle,
+    Constant, Step, MultiStep, Piecewise, #[cfg_attr(feature = "serde", serde(rename = "linear"))] LinearRamp, Polynomial, Exponential, InverseTime, Cosine, CosineRestarts, Cyclic, OneCycle,
     Noam, InverseSqrt, Wsd, Sequence, Product, Warmup, Scale, Clamp,
 }
 

@@ -7,7 +7,7 @@ use crate::text::{Text, words};
 /// Which metrics are better.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "snake_case"))]
-pub enum Goal {
+pub enum Extreme {
     /// Smaller ones, such as losses.
     #[default]
     Min,
@@ -15,7 +15,7 @@ pub enum Goal {
     Max,
 }
 
-words!(Goal, "min or max", Min: "min", Max: "max");
+words!(Extreme, "min or max", Min: "min", Max: "max");
 
 /// By how much a metric must be better than the best so far to count.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -92,8 +92,8 @@ impl Text for Threshold {
 pub struct ReduceLrOnPlateau {
     /// Value at the start, finite and at least 0. No default.
     pub from: f64,
-    /// Which metrics are better. Default [`Goal::Min`].
-    pub goal: Goal,
+    /// Which metrics are better. Default [`Extreme::Min`].
+    pub goal: Extreme,
     /// Factor of a reduction, above 0 and below 1. Default 0.1.
     pub factor: f64,
     /// Bad metrics in a row that change nothing; the next one reduces the value. Default 10.
@@ -113,7 +113,7 @@ impl ReduceLrOnPlateau {
     pub fn new(from: f64) -> Self {
         Self {
             from,
-            goal: Goal::Min,
+            goal: Extreme::Min,
             factor: 0.1,
             patience: 10,
             threshold: Threshold::default(),
@@ -230,8 +230,8 @@ impl Plateau {
     fn better(&self, metric: f64) -> bool {
         // With the sign a better metric is always a smaller one.
         let sign = match self.settings.goal {
-            Goal::Min => 1.0,
-            Goal::Max => -1.0,
+            Extreme::Min => 1.0,
+            Extreme::Max => -1.0,
         };
         let metric = sign * metric;
         let Some(best) = self.best.map(|best| sign * best) else { return metric < f64::INFINITY };

@@ -141,10 +141,10 @@ impl ReduceLrOnPlateau {
     /// # Examples
     ///
     /// ```
-    /// use thalweg::schedule::{Goal, ReduceLrOnPlateau, Threshold};
+    /// use thalweg::schedule::{Extreme, ReduceLrOnPlateau, Threshold};
     ///
     /// let settings = [("from", "0.1"), ("factor", "0.5"), ("goal", "max"), ("threshold", "absolute:0.01")];
-    /// let (factor, goal, threshold) = (0.5, Goal::Max, Threshold::Absolute(0.01));
+    /// let (factor, goal, threshold) = (0.5, Extreme::Max, Threshold::Absolute(0.01));
     /// let expected = ReduceLrOnPlateau { factor, goal, threshold, ..ReduceLrOnPlateau::new(0.1) };
     /// assert_eq!(ReduceLrOnPlateau::from_settings(&settings)?, expected);
     /// assert!(ReduceLrOnPlateau::from_settings(&settings[1..]).is_err());
@@ -270,7 +270,7 @@ registry! {
     Step = Step::new(1.0, 0), "step" "from · gamma^⌊t / steps⌋" [steps = "1000"] [from] [gamma]
     MultiStep = MultiStep::new(1.0, []), "multi_step" "from · gamma^#{m in milestones: m ≤ t}" [milestones = "300,600"] [from] [gamma]
     Piecewise = Piecewise::default(), "piecewise" "values[#{b in boundaries: b < t}]" [boundaries = "500", values = "1,0.1"] [] []
-    Linear = Linear::new(1.0, 0), "linear" "value · (start_factor + (end_factor − start_factor) · min(t, steps) / steps)" [steps = "1000"] [value] [start_factor, end_factor]
+    LinearRamp = LinearRamp::new(1.0, 0), "linear" "value · (start_factor + (end_factor − start_factor) · min(t, steps) / steps)" [steps = "1000"] [value] [start_factor, end_factor]
     Polynomial = Polynomial::new(1.0, 0), "polynomial" "to + (from − to) · (1 − min(s, steps) / steps)^power, s = max(t − begin, 0)"
         [steps = "1000"] [from] [to, power, begin, cycle]
     Exponential = Exponential::new(1.0, 0.0), "exponential" "from · gamma^(max(t − begin, 0) / steps), not beyond `to`" [gamma = "0.99"] [from] [steps, begin, staircase, to]

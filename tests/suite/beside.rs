@@ -3,7 +3,7 @@
 use crate::common::engines;
 use crate::common::groups::{GROUPS, grouped_by};
 use thalweg::cpu::Cpu;
-use thalweg::gpu::{GpuOptions, Slice, SliceTensor};
+use thalweg::gpu::{BorrowedTensor, GpuOptions, Slice};
 use thalweg::plan::{Arena, Engine, Half, Program};
 use thalweg::{Average, Lookahead, Optimizer, Real, Recipe, Sgd, wgpu};
 
@@ -115,9 +115,9 @@ fn a_skipped_first_step_over_slices_leaves_average_and_copy_as_the_parameters() 
         let (params, grads) = (buffer(), buffer());
         gpu.queue().write_buffer(&params.buffer, 4, bytemuck::cast_slice(&[3.0f32, 4.0]));
         gpu.queue().write_buffer(&grads.buffer, 4, bytemuck::cast_slice(&[f32::NAN, 1.0]));
-        let tensor = SliceTensor { name: "x".into(), shape: vec![2], params, grads };
+        let tensor = BorrowedTensor { name: "x".into(), shape: vec![2], params, grads };
         let recipe = Recipe::new(sgd()).skip_bad().average(average).half_copy(Half::F16);
-        let mut optimizer = Optimizer::over_slices(&gpu, recipe, &[tensor]).expect("an optimizer");
+        let mut optimizer = Optimizer::borrowing(&gpu, recipe, &[tensor]).expect("an optimizer");
         for when in ["before", "after"] {
             assert_eq!(optimizer.averaged("x").expect("an average"), [3.0, 4.0], "{when}, {average:?}");
             assert_eq!(optimizer.half("x").expect("a copy"), bits(&[3.0, 4.0]), "{when}");

@@ -4,7 +4,7 @@ use crate::common::engines;
 use crate::common::refusal::assert_error;
 use thalweg::cpu::Cpu;
 use thalweg::plan::{Arena, Blueprint, Engine, Factored, Layout, MatMul, Moments, Op, Plan, PlanId, Program, Stack, Tag};
-use thalweg::{Adam, Error, Optimizer, Recipe, Row};
+use thalweg::{Adam, Error, HyperRow, Optimizer, Recipe};
 
 const HUGE: [&[usize]; 8] = [
     &[usize::MAX],
@@ -72,8 +72,8 @@ fn sizes_of_operations_do_not_wrap_around() {
 #[test]
 fn sizes_of_moments_do_not_wrap_around() {
     let mut layout = Layout::new(1);
-    let [grads, moments, partials, current] =
-        [("grads", 64), ("moments", 64), ("partials", 64), ("current", Row::LEN)].map(|(name, len)| layout.floats(name, len));
+    let [grads, moments, partials, current] = [("grads", 64), ("moments", 64), ("partials", 64), ("current", HyperRow::LEN)]
+        .map(|(name, len)| layout.floats(name, len));
     let plain = Stack { start: 0, len: 4, matrices: 1, rows: 2, columns: 2, group: 0, first: 0 };
     let check = |stack: Stack| {
         let partials_of = Moments::partials(&[stack]);

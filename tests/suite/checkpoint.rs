@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
-use thalweg::checkpoint::{Dtype, Folder, Saver, Tensor, Tensors, Writer, read, read_any, read_foreign, write};
+use thalweg::checkpoint::{Dtype, Folder, Saver, StoredTensor, Tensors, Writer, read, read_any, read_foreign, write};
 use thalweg::{Error, Result};
 
 fn folder() -> TempDir {
@@ -21,7 +21,7 @@ fn mixed() -> Tensors {
     tensors.put("none", &[0, 5], &[] as &[f32]).expect("fits");
     tensors.put("words", &[3], &[1u32, u32::MAX, 0]).expect("fits");
     tensors.put("bytes", &[5], &[1u8, 2, 3, 4, 255]).expect("fits");
-    let half = Tensor::new("half", Dtype::Bf16, &[2, 1], vec![0, 1, 2, 3]).expect("fits");
+    let half = StoredTensor::new("half", Dtype::Bf16, &[2, 1], vec![0, 1, 2, 3]).expect("fits");
     tensors.insert("half \"quoted\" \\ ü \n", half).expect("a name");
     tensors.texts.insert("rule".into(), "{\"adamw\": \"blake3\":\"0000\"}".into());
     tensors.texts.insert("ends".into(), "\u{1F600}\n".into());
@@ -40,8 +40,8 @@ fn what_is_written_comes_back() -> Result<()> {
     for tensors in [mixed(), Tensors::default()] {
         write(&path, &tensors)?;
         assert!(same(&read(&path)?, &tensors));
-        let foreign = read_foreign(&path)?;
-        assert_eq!(foreign.texts.len(), tensors.texts.len() + 2, "version and hash besides");
+        let borrowed = read_foreign(&path)?;
+        assert_eq!(borrowed.texts.len(), tensors.texts.len() + 2, "version and hash besides");
     }
     let bytes = fs::read(&path).expect("a file");
     write(&path, &Tensors::default())?;

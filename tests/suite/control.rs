@@ -10,7 +10,7 @@ use thalweg::plan::{
     Arena, Blueprint, BufferId, CHUNK, Control, Counter, Engine, Layout, Norm, NormKind, Op, Plan, PlanId, Program, SLOTS,
     Scalar,
 };
-use thalweg::{AnyRule, Real, Recipe, Row, Sgd};
+use thalweg::{AnyRule, HyperRow, Real, Recipe, Sgd};
 
 const LANES: usize = 2;
 const GROUPS: usize = 2;
@@ -33,8 +33,8 @@ fn step(len: usize) -> Step {
     let chunks = arena.chunks();
     let of_chunks = chunks.len();
     let (grads, partials) = (layout.arena("grads", &arena), layout.floats("partials", NormKind::L2.partials(chunks.len())));
-    let rows = layout.floats("rows", SLOTS * GROUPS * Row::LEN);
-    let current = layout.floats("current", GROUPS * Row::LEN);
+    let rows = layout.floats("rows", SLOTS * GROUPS * HyperRow::LEN);
+    let current = layout.floats("current", GROUPS * HyperRow::LEN);
     let (counts, scalars) = (layout.indices("counts", Counter::LEN + GROUPS), layout.floats("scalars", Scalar::LEN));
     let frozen = layout.indices("frozen", GROUPS);
     let mut plan = Plan::default();
@@ -53,10 +53,10 @@ fn step(len: usize) -> Step {
 fn rows() -> Vec<f64> {
     let group = |group: usize| {
         let rule = Sgd { lr: 0.5 + group as f64, momentum: 0.5, weight_decay: 0.25, ..Default::default() };
-        let mut row = rule.full_row(1);
-        row.0[Row::MAX_NORM] = 10.0;
-        row.0[Row::MAX_VALUE] = 2.0;
-        row.0[Row::MAX_TENSOR] = 3.0;
+        let mut row = rule.hyper_row(1);
+        row.0[HyperRow::MAX_NORM] = 10.0;
+        row.0[HyperRow::MAX_VALUE] = 2.0;
+        row.0[HyperRow::MAX_TENSOR] = 3.0;
         row.0
     };
     (0..GROUPS).flat_map(group).collect()
@@ -70,8 +70,8 @@ fn run<E: Engine>(engine: &E, len: usize) -> Vec<[Vec<f64>; 3]> {
     for lane in 0..LANES {
         let grads: Vec<f64> = numbers(lane as u64, len).into_iter().map(|x| f64::from(x) * [1.0, 1e-3][lane]).collect();
         program.write(step.grads, lane, 0, &of(&grads)).expect("gradients");
-        for (group, row) in rows().chunks(Row::LEN).enumerate() {
-            program.write(step.rows, lane, group * SLOTS * Row::LEN, &of(row)).expect("rows");
+        for (group, row) in rows().chunks(HyperRow::LEN).enumerate() {
+            program.write(step.rows, lane, group * SLOTS * HyperRow::LEN, &of(row)).expect("rows");
         }
         program.write(step.scalars, lane, 0, &of(&[f64::NAN, f64::NAN, 1.0])).expect("scalars");
         for id in [step.partials, step.current] {
@@ -119,8 +119,8 @@ fn without_partial_sums_every_step_is_live_and_unclipped() {
         step.plan.push(Op::Control(step.without_norm));
         let mut program = engine.load(&Blueprint::of(&step.layout, &[step.plan])).expect("a program");
         let rows: Vec<f32> = rows().into_iter().map(|x| x as f32).collect();
-        for (group, row) in rows.chunks(Row::LEN).enumerate() {
-            program.write(rows_id, 1, group * SLOTS * Row::LEN, row).expect("rows");
+        for (group, row) in rows.chunks(HyperRow::LEN).enumerate() {
+            program.write(rows_id, 1, group * SLOTS * HyperRow::LEN, row).expect("rows");
         }
         program.write(step.grads, 1, 0, &[f32::NAN; 64]).expect("gradients");
         program.run(PlanId::FIRST, 1).expect("a run");

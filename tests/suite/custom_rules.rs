@@ -17,11 +17,11 @@ macro_rules! rule {
         }
 
         impl Rule for $rule {
-            type Row<F: Real> = [F; 1];
+            type Hyper<F: Real> = [F; 1];
             type State<F: Real> = [F; 0];
             const NAME: &'static str = $name;
             const FORMULA: &'static str = "a test's";
-            const ROW: &'static [&'static str] = &["lr"];
+            const HYPER: &'static [&'static str] = &["lr"];
             const STATE: &'static [&'static str] = &[];
             const WGSL: &'static str = $wgsl;
             const BOUNDS_CHECKS: BoundsChecks = $checks;
@@ -31,7 +31,7 @@ macro_rules! rule {
                 self.lr
             }
 
-            fn row(&self, _t: u64) -> [f64; 1] {
+            fn hyper(&self, _t: u64) -> [f64; 1] {
                 [self.lr]
             }
 

@@ -2,7 +2,7 @@
 
 use crate::common::engines;
 use crate::common::groups::grouped;
-use thalweg::gpu::{Gpu, GpuOptions, GpuProgram, Slice, SliceTensor, adapters};
+use thalweg::gpu::{BorrowedTensor, Gpu, GpuOptions, GpuProgram, Slice, adapters};
 use thalweg::plan::{Blueprint, Engine, Layout, Plan, PlanId, Program};
 use thalweg::{Adam, Error, Optimizer, Recipe, Result, Unit, wgpu};
 
@@ -21,13 +21,13 @@ fn recipe() -> Recipe {
     Recipe::new(Adam::default()).clip_norm(1.0)
 }
 
-fn over_slices(gpu: &Gpu) -> Result<Optimizer<GpuProgram>> {
+fn borrowing(gpu: &Gpu) -> Result<Optimizer<GpuProgram>> {
     let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST;
     let descriptor = wgpu::BufferDescriptor { label: None, size: 800, usage, mapped_at_creation: false };
     let buffer = gpu.device().create_buffer(&descriptor);
     let slice = |offset| Slice { buffer: buffer.clone(), offset, len: 100 };
-    let tensor = SliceTensor { name: "w".into(), shape: vec![100], params: slice(0), grads: slice(400) };
-    Optimizer::over_slices(gpu, recipe(), &[tensor])
+    let tensor = BorrowedTensor { name: "w".into(), shape: vec![100], params: slice(0), grads: slice(400) };
+    Optimizer::borrowing(gpu, recipe(), &[tensor])
 }
 
 #[track_caller]
@@ -77,7 +77,7 @@ fn nothing_new_is_loaded_on_a_lost_device() -> Result<()> {
         assert_lost(device, gpu.load(&Blueprint::of(&Layout::new(1), &[Plan::default()])));
         assert_lost(device, Optimizer::new(&gpu, recipe(), &[("w", &[100])]));
         assert_lost(device, Optimizer::new(&gpu, Recipe::new(Adam { amsgrad: true, ..Default::default() }), &[("w", &[100])]));
-        assert_lost(device, over_slices(&gpu));
+        assert_lost(device, borrowing(&gpu));
     }
     Ok(())
 }
@@ -85,7 +85,7 @@ fn nothing_new_is_loaded_on_a_lost_device() -> Result<()> {
 #[test]
 fn nothing_is_recorded_for_a_lost_device() -> Result<()> {
     for (device, gpu) in devices() {
-        let mut optimizer = over_slices(&gpu)?;
+        let mut optimizer = borrowing(&gpu)?;
         let mut encoder = gpu.device().create_command_encoder(&Default::default());
         optimizer.encode_step(&mut encoder)?;
         gpu.device().destroy();
@@ -103,7 +103,7 @@ fn nothing_is_recorded_for_a_lost_device() -> Result<()> {
 #[test]
 fn recording_without_a_check_does_not_panic() -> Result<()> {
     for (device, gpu) in devices() {
-        let mut optimizer = over_slices(&gpu)?;
+        let mut optimizer = borrowing(&gpu)?;
         gpu.device().destroy();
         let mut encoder = gpu.device().create_command_encoder(&Default::default());
         optimizer.program().encode(PlanId::FIRST, &mut encoder)?;

@@ -9,7 +9,7 @@ use thalweg::cpu::{Cpu, CpuProgram};
 use thalweg::plan::NormKind;
 use thalweg::schedule::Piecewise;
 use thalweg::{
-    Adagrad, Adam, AdamW, AnyRule, Clip, Lion, NAdam, Optimizer, Recipe, RmsProp, Row, Sgd, rule_by_name, rules, set,
+    Adagrad, Adam, AdamW, AnyRule, Clip, HyperRow, Lion, NAdam, Optimizer, Recipe, RmsProp, Sgd, rule_by_name, rules, set,
 };
 
 /// Relative to the movement (the largest distance of an element from its start at a recorded step), or to a plane's size. f64
@@ -121,11 +121,11 @@ impl Golden {
         let count = if rule.factored() { 3 } else { rule.planes().len() };
         assert_eq!(planes.len(), count, "{what}: as many planes as it has there");
         // PyTorch keeps these scalars for the next step; here they are in that step's row, if it needs them.
-        let next = rule.full_row(steps.last().expect("a step") + 1);
+        let next = rule.hyper_row(steps.last().expect("a step") + 1);
         for (key, expected) in scalars {
-            if let Some(place) = rule.row_names().iter().position(|name| name == key) {
+            if let Some(place) = rule.hyper_names().iter().position(|name| name == key) {
                 let expected = arrays(expected)[0][0];
-                assert_close(&format!("{what}, {key}"), &[next.0[Row::SHARED.len() + place]], &[expected], |_| {
+                assert_close(&format!("{what}, {key}"), &[next.0[HyperRow::SHARED.len() + place]], &[expected], |_| {
                     TOLERANCE * expected
                 });
             }

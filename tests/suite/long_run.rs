@@ -3,7 +3,7 @@
 use crate::common::engines;
 use crate::common::numbers::numbers;
 use thalweg::cpu::Cpu;
-use thalweg::gpu::{Gpu, GpuOptions, Slice, SliceTensor};
+use thalweg::gpu::{BorrowedTensor, Gpu, GpuOptions, Slice};
 use thalweg::plan::SLOTS;
 use thalweg::{Adam, Optimizer, Recipe, Result, wgpu};
 
@@ -107,8 +107,8 @@ fn memory_stays_flat_with_steps_in_the_hosts_encoder() -> Result<()> {
     let descriptor = wgpu::BufferDescriptor { label: None, size: 8 * LEN as u64, usage, mapped_at_creation: false };
     let buffer = gpu.device().create_buffer(&descriptor);
     let slice = |offset| Slice { buffer: buffer.clone(), offset, len: LEN };
-    let tensor = SliceTensor { name: "w".into(), shape: vec![LEN], params: slice(0), grads: slice(4 * LEN as u64) };
-    let mut optimizer = Optimizer::over_slices(&gpu, recipe(), &[tensor])?;
+    let tensor = BorrowedTensor { name: "w".into(), shape: vec![LEN], params: slice(0), grads: slice(4 * LEN as u64) };
+    let mut optimizer = Optimizer::borrowing(&gpu, recipe(), &[tensor])?;
     optimizer.telemetry_every(100);
     optimizer.set_grads("w", &numbers(1, LEN))?;
     make_encoders(&gpu);

@@ -107,7 +107,7 @@ mod torch {
                 MultiStep { from: lr, milestones: args.counts("milestones")?, gamma: args.number("gamma")? }.into()
             }
             "ConstantLR" => Constant { value: lr, factor: args.number("factor")?, steps: args.count("total_iters")? }.into(),
-            "LinearLR" => Linear {
+            "LinearLR" => LinearRamp {
                 value: lr,
                 start_factor: args.number("start_factor")?,
                 end_factor: args.number("end_factor")?,
@@ -164,7 +164,7 @@ mod torch {
     fn plateau(case: &Value) -> Result<Plateau> {
         let args = Args(&case["kwargs"]);
         let settings = ReduceLrOnPlateau {
-            goal: if args.text("mode") == "max" { Goal::Max } else { Goal::Min },
+            goal: if args.text("mode") == "max" { Extreme::Max } else { Extreme::Min },
             factor: args.number("factor")?,
             patience: args.count("patience")?,
             threshold: Threshold::Factor(args.number("threshold")?),
@@ -459,10 +459,10 @@ pub fn all() -> Vec<Schedule> {
         Step { from: lr, steps: 8, gamma: 0.6 }.into(),
         MultiStep { from: lr, milestones: vec![40, 9, 9, 77], gamma: 0.3 }.into(),
         MultiStep { from: lr, milestones: vec![40, 9, 9, 77], gamma: 1.5 }.into(),
-        Linear::new(lr, 0).into(),
+        LinearRamp::new(lr, 0).into(),
         Polynomial { to: 0.2, begin: 4, ..Polynomial::new(lr, 0) }.into(),
         Piecewise { boundaries: vec![3, 50], values: vec![0.1, 0.0, 0.2] }.into(),
-        Linear::new(lr, 30).into(),
+        LinearRamp::new(lr, 30).into(),
         Polynomial { power: 0.7, begin: 4, ..Polynomial::new(lr, 30) }.into(),
         Polynomial { to: 0.9, cycle: true, ..Polynomial::new(lr, 30) }.into(),
         Exponential { to: 0.01, ..Exponential::new(lr, 0.9) }.into(),
@@ -615,7 +615,7 @@ mod every_schedule {
         let broken: [Schedule; 14] = [
             Step::new(1.0, 0).into(),
             Piecewise::default().into(),
-            Linear { start_factor: f64::NAN, ..Linear::new(1.0, 0) }.into(),
+            LinearRamp { start_factor: f64::NAN, ..LinearRamp::new(1.0, 0) }.into(),
             Polynomial { cycle: true, ..Polynomial::new(1.0, 0) }.into(),
             Exponential { steps: 0, staircase: true, ..Exponential::new(1.0, 0.0) }.into(),
             InverseTime { steps: 0, staircase: true, ..InverseTime::new(1.0, 0.0) }.into(),
@@ -642,7 +642,7 @@ mod nothing {
 
     #[test]
     fn a_line_or_a_decay_of_no_steps_is_over_at_once() -> Result<()> {
-        let line = Linear { value: 0.5, start_factor: 0.1, end_factor: 0.8, steps: 0 };
+        let line = LinearRamp { value: 0.5, start_factor: 0.1, end_factor: 0.8, steps: 0 };
         assert_eq!(values(&line.into(), [0, 1, 9, u64::MAX])?, [0.4; 4]);
         let decay = Polynomial { to: 0.1, power: 2.0, ..Polynomial::new(0.5, 0) };
         assert_eq!(values(&decay.clone().into(), [0, 1, 9])?, [0.1; 3]);
@@ -651,7 +651,7 @@ mod nothing {
         assert_eq!(error.to_string(), "steps = 0 is out of range: at least 1 with cycle");
         // A factor for a warm-up of 0 steps, with which a configuration switches it off.
         let plain = Schedule::from(Cosine::new(0.3, 9));
-        let warmed = plain.clone().times(Linear { start_factor: 0.0, ..Linear::new(1.0, 0) });
+        let warmed = plain.clone().times(LinearRamp { start_factor: 0.0, ..LinearRamp::new(1.0, 0) });
         assert_eq!(values(&warmed, 0..20)?, values(&plain, 0..20)?);
         Ok(())
     }
@@ -788,7 +788,7 @@ mod boundaries {
 
     #[test]
     fn ends_are_reached_and_held() {
-        around(Linear { value: 1.0, start_factor: 0.0, end_factor: 1.0, steps: 10 }, 10, [0.9, 1.0, 1.0]);
+        around(LinearRamp { value: 1.0, start_factor: 0.0, end_factor: 1.0, steps: 10 }, 10, [0.9, 1.0, 1.0]);
         around(Polynomial { to: 0.5, ..Polynomial::new(1.0, 10) }, 10, [0.55, 0.5, 0.5]);
         around(Polynomial { cycle: true, ..Polynomial::new(1.0, 10) }, 10, [0.1, 0.0, 0.45]);
         let cosine = Cosine::new(1.0, 3);
@@ -915,7 +915,7 @@ mod errors {
 
     #[test]
     fn decays() {
-        refuse!(Linear::new(1.0, 1) =>
+        refuse!(LinearRamp::new(1.0, 1) =>
             value: "finite and at least 0" [-0.1, NAN, INF], start_factor: "finite and at least 0" [-0.1, NAN, INF],
             end_factor: "finite and at least 0" [-0.1, NAN, INF]);
         refuse!(Polynomial { cycle: true, ..Polynomial::new(1.0, 1) } =>
@@ -994,7 +994,7 @@ mod errors {
         says(Schedule::from(1e200).scale(1e200), "bound = inf is out of range: finite");
         says(Schedule::from(1e200).times(1e200), "bound = inf is out of range: finite");
         says(Schedule::from(1e200).times(1e200).scale(1.0), "of.bound = inf is out of range: finite");
-        says(Linear { start_factor: 1e200, ..Linear::new(1e200, 1) }, "bound = inf is out of range: finite");
+        says(LinearRamp { start_factor: 1e200, ..LinearRamp::new(1e200, 1) }, "bound = inf is out of range: finite");
         says(OneCycle { div: 1e-30, ..OneCycle::new(1e300, 1) }, "bound = inf is out of range: finite");
     }
 
@@ -1043,7 +1043,7 @@ mod plateau {
 
     #[test]
     fn the_goal_turns_the_comparison_around() -> Result<()> {
-        let max = ReduceLrOnPlateau { goal: Goal::Max, ..quick() };
+        let max = ReduceLrOnPlateau { goal: Extreme::Max, ..quick() };
         assert_eq!(rates(max, &[1.0, 2.0, 3.0, 4.0])?, [1.0; 4]);
         assert_eq!(rates(quick(), &[1.0, 2.0, 3.0, 4.0])?, [1.0, 1.0, 0.5, 0.5]);
         Ok(())
@@ -1089,18 +1089,18 @@ mod plateau {
             |threshold, goal| ReduceLrOnPlateau { factor: 0.5, patience: 0, threshold, goal, ..ReduceLrOnPlateau::new(1.0) };
         let (same, falling) = ([-8.0; 4], [-8.0, -9.0, -10.0, -11.0]);
         let relative = Threshold::Relative(0.05);
-        assert_eq!(rates(patient(relative, Goal::Min), &same)?, [1.0, 0.5, 0.25, 0.125]);
-        assert_eq!(rates(patient(relative, Goal::Min), &falling)?, [1.0; 4]);
-        assert_eq!(rates(patient(relative, Goal::Max), &falling)?, [1.0, 0.5, 0.25, 0.125]);
-        assert_eq!(rates(patient(relative, Goal::Max), &falling.map(|x| -19.0 - x))?, [1.0; 4]);
+        assert_eq!(rates(patient(relative, Extreme::Min), &same)?, [1.0, 0.5, 0.25, 0.125]);
+        assert_eq!(rates(patient(relative, Extreme::Min), &falling)?, [1.0; 4]);
+        assert_eq!(rates(patient(relative, Extreme::Max), &falling)?, [1.0, 0.5, 0.25, 0.125]);
+        assert_eq!(rates(patient(relative, Extreme::Max), &falling.map(|x| -19.0 - x))?, [1.0; 4]);
         // The values of torch 2.15: the threshold is at −8 · 0.95 = −7.6, above the best, and from then on it rises.
         let torch = Threshold::Factor(0.05);
-        assert_eq!(rates(patient(torch, Goal::Min), &same)?, [1.0; 4]);
-        assert_eq!(rates(patient(torch, Goal::Min), &[-8.0, -7.7, -7.4, -7.0])?, [1.0, 1.0, 1.0, 0.5]);
-        assert_eq!(rates(patient(torch, Goal::Max), &same)?, [1.0; 4]);
+        assert_eq!(rates(patient(torch, Extreme::Min), &same)?, [1.0; 4]);
+        assert_eq!(rates(patient(torch, Extreme::Min), &[-8.0, -7.7, -7.4, -7.0])?, [1.0, 1.0, 1.0, 0.5]);
+        assert_eq!(rates(patient(torch, Extreme::Max), &same)?, [1.0; 4]);
         // A fraction of 0 is 0.
         for threshold in [relative, torch] {
-            assert_eq!(rates(patient(threshold, Goal::Min), &[0.0, 0.0, -1e-9])?, [1.0, 0.5, 0.5]);
+            assert_eq!(rates(patient(threshold, Extreme::Min), &[0.0, 0.0, -1e-9])?, [1.0, 0.5, 0.5]);
         }
         Ok(())
     }
@@ -1108,7 +1108,7 @@ mod plateau {
     #[test]
     fn thresholds_agree_on_positive_metrics() -> Result<()> {
         let mut random = fastrand::Rng::with_seed(5);
-        for goal in [Goal::Min, Goal::Max] {
+        for goal in [Extreme::Min, Extreme::Max] {
             let metrics: Vec<f64> = (0..500).map(|_| 0.5 + random.f64()).collect();
             let with = |threshold| ReduceLrOnPlateau { goal, threshold, ..quick() };
             assert_eq!(rates(with(Threshold::Relative(0.01)), &metrics)?, rates(with(Threshold::Factor(0.01)), &metrics)?);
@@ -1118,7 +1118,7 @@ mod plateau {
 
     #[test]
     fn nothing_is_better_than_infinitely_good() -> Result<()> {
-        for (goal, best) in [(Goal::Min, f64::NEG_INFINITY), (Goal::Max, f64::INFINITY)] {
+        for (goal, best) in [(Extreme::Min, f64::NEG_INFINITY), (Extreme::Max, f64::INFINITY)] {
             for threshold in
                 [Threshold::Relative(0.1), Threshold::Relative(0.0), Threshold::Absolute(0.1), Threshold::Factor(1.0)]
             {
@@ -1310,7 +1310,7 @@ mod serde {
 
     #[test]
     fn an_infinite_best_metric_survives() -> Result<()> {
-        for (goal, best) in [(Goal::Min, f64::NEG_INFINITY), (Goal::Max, f64::INFINITY)] {
+        for (goal, best) in [(Extreme::Min, f64::NEG_INFINITY), (Extreme::Max, f64::INFINITY)] {
             let mut plateau = ReduceLrOnPlateau { goal, patience: 1, factor: 0.5, ..ReduceLrOnPlateau::new(1.0) }.start()?;
             for metric in [1.0, best, 0.0, best, -best, f64::NAN] {
                 let text = serde_json::to_string(&plateau)?;

@@ -5,7 +5,7 @@ use crate::common::numbers::{STEPS, gradient, numbers};
 use crate::common::options::{OPTIONS, options, with};
 use crate::common::oracle::Oracle;
 use thalweg::cpu::Cpu;
-use thalweg::{Adam, AnyRule, Configure, Real, Recipe, Result, Row, Rule, Setting, Settings, set};
+use thalweg::{Adam, AnyRule, Configure, HyperRow, Real, Recipe, Result, Rule, Setting, Settings, set};
 
 const LEN: usize = 1000;
 /// A mistake must be this many times the bound, in most parameters.
@@ -68,7 +68,7 @@ fn half_the_learning_rate_is_far_outside() {
         }
         let (before, after) = first_step(&*rule);
         // A decay that is independent of the rate stays as it is.
-        let [decay, other] = [&rule, &wrong].map(|rule| rule.full_row(1).0[Row::DECAY]);
+        let [decay, other] = [&rule, &wrong].map(|rule| rule.hyper_row(1).0[HyperRow::DECAY]);
         let stays = if decay == other { decay } else { 1.0 };
         let half = |i: usize| 0.5 * (after[i] - stays * before[i]).abs();
         assert_planted(&name, &planted(&*rule, &*wrong), half);
@@ -96,7 +96,7 @@ fn a_missing_weight_decay_is_far_outside() {
         // The rows differ by the decay alone: λ where it is a penalty or independent of the rate, lr·λ where it shrinks with the rate.
         let lambda = settings.split_whitespace().find_map(|setting| setting.strip_prefix("weight_decay=")?.parse().ok());
         let lambda: f64 = lambda.expect("a weight decay");
-        let (right, without) = (rule.full_row(1).0, wrong.full_row(1).0);
+        let (right, without) = (rule.hyper_row(1).0, wrong.hyper_row(1).0);
         let planted: Vec<f64> = right.iter().zip(without).filter(|(a, b)| *a != b).map(|(a, b)| (a - b).abs()).collect();
         let claims = [lambda, rule.lr() * lambda];
         let near = |claim: &f64| planted.iter().all(|planted| *planted <= 2.0 * claim && *claim <= 2.0 * planted);
@@ -124,25 +124,25 @@ impl Configure for EpsilonInside {
 }
 
 impl Rule for EpsilonInside {
-    type Row<F: Real> = [F; 6];
+    type Hyper<F: Real> = [F; 6];
     type State<F: Real> = [F; 3];
     const NAME: &'static str = "epsilon inside";
     const FORMULA: &'static str = "x −= (lr/c₁)·m / √(v/c₂ + eps)";
     const WGSL: &'static str = "";
-    const ROW: &'static [&'static str] = Adam::ROW;
+    const HYPER: &'static [&'static str] = Adam::HYPER;
     const STATE: &'static [&'static str] = Adam::STATE;
 
     fn lr(&self) -> f64 {
         self.0.lr
     }
 
-    fn row(&self, t: u64) -> [f64; 6] {
-        self.0.row(t)
+    fn hyper(&self, t: u64) -> [f64; 6] {
+        self.0.hyper(t)
     }
 
     fn update<F: Real>(&self, row: &[F; 6], x: F, d: F, state: &mut [F; 3]) -> F {
         // By name, since a row may change its order or its contents.
-        let scalar = |name| row[Adam::ROW.iter().position(|own| *own == name).expect("a scalar of Adam's row")];
+        let scalar = |name| row[Adam::HYPER.iter().position(|own| *own == name).expect("a scalar of Adam's row")];
         let [m, v, _] = state;
         *m += scalar("rate1") * (d - *m);
         *v = scalar("beta2") * *v + scalar("rate2") * d * d;

@@ -5,7 +5,7 @@ use crate::common::engines;
 use crate::common::numbers::numbers;
 use crate::common::oracle::EPSILON;
 use thalweg::cpu::Cpu;
-use thalweg::gpu::{GpuOptions, Slice, SliceTensor};
+use thalweg::gpu::{BorrowedTensor, GpuOptions, Slice};
 use thalweg::plan::Program;
 use thalweg::{Optimizer, Real, Recipe, Result, Sgd, wgpu};
 
@@ -64,8 +64,8 @@ fn a_foreign_tensor_larger_than_a_binding_equals_the_oracle() -> Result<()> {
     let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST;
     let descriptor = wgpu::BufferDescriptor { label: None, size: 4 * len as u64, usage, mapped_at_creation: false };
     let slice = || Slice { buffer: gpu.device().create_buffer(&descriptor), offset: 0, len };
-    let tensor = SliceTensor { name: "w".into(), shape: vec![len], params: slice(), grads: slice() };
-    let slices = check("slices", &mut Optimizer::over_slices(&gpu, recipe(), &[tensor])?, len)?;
+    let tensor = BorrowedTensor { name: "w".into(), shape: vec![len], params: slice(), grads: slice() };
+    let slices = check("slices", &mut Optimizer::borrowing(&gpu, recipe(), &[tensor])?, len)?;
     let mut owned = Optimizer::new(&gpu, recipe(), &[("w", &[len])])?;
     let (owned, _) = step(&mut owned, &pattern(1, len), &pattern(2, len))?;
     assert_same_bits("slices and an arena", &slices, &owned);

@@ -133,7 +133,7 @@ fn a_lane_is_a_model_alone() {
 }
 
 #[test]
-fn lent_slices_have_the_bits_of_an_arena() -> Result<()> {
+fn borrowed_memory_has_the_bits_of_an_arena() -> Result<()> {
     let recipe = || Recipe::new(AdamW::default()).state(Storage::Bf16).clip_norm(1.0);
     let tensors: [(&str, &[usize]); 3] = [("a", &[70]), ("b", &[33_001]), ("c", &[1])];
     let arena = || {

@@ -6,7 +6,7 @@ use crate::common::model::Model;
 use crate::common::numbers::numbers;
 use crate::common::options::with;
 use thalweg::cpu::Cpu;
-use thalweg::gpu::{Gpu, GpuOptions, GpuProgram, Slice, SliceTensor};
+use thalweg::gpu::{BorrowedTensor, Gpu, GpuOptions, GpuProgram, Slice};
 use thalweg::plan::{Blueprint, Engine, Layout, LossScale, Program, Tag};
 use thalweg::{Adam, Error, Optimizer, Real, Recipe, Report, Result, Sgd, Telemetry, wgpu};
 
@@ -157,20 +157,20 @@ fn samples_of_a_busy_device_are_in_order() -> Result<()> {
 }
 
 /// An optimizer over slices of one buffer: parameters, then gradients.
-fn over_slices(gpu: &Gpu) -> Result<Optimizer<GpuProgram>> {
+fn borrowing(gpu: &Gpu) -> Result<Optimizer<GpuProgram>> {
     let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST;
     let descriptor = wgpu::BufferDescriptor { label: None, size: 8 * LEN as u64, usage, mapped_at_creation: false };
     let buffer = gpu.device().create_buffer(&descriptor);
     let slice = |offset| Slice { buffer: buffer.clone(), offset, len: LEN };
-    let tensor = SliceTensor { name: "w".into(), shape: vec![LEN], params: slice(0), grads: slice(4 * LEN as u64) };
-    Optimizer::over_slices(gpu, recipe(1), &[tensor])
+    let tensor = BorrowedTensor { name: "w".into(), shape: vec![LEN], params: slice(0), grads: slice(4 * LEN as u64) };
+    Optimizer::borrowing(gpu, recipe(1), &[tensor])
 }
 
 /// With steps in the host's encoder, a sample shows what was submitted when the next step was recorded.
 #[test]
 fn samples_of_encoded_steps_are_of_those_submitted() -> Result<()> {
     let gpu = gpu();
-    let mut encoded = over_slices(&gpu)?;
+    let mut encoded = borrowing(&gpu)?;
     let mut stepped = Optimizer::new(&gpu, recipe(1), &[("w", &[LEN])])?;
     encoded.telemetry_every(2);
     let loss = encoded.watch_loss();

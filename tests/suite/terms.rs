@@ -11,7 +11,7 @@ use thalweg::cpu::Cpu;
 use thalweg::plan::{
     Blueprint, CHUNK, Engine, Layout, LossScale, NormKind, Op, Plan, PlanId, Program, Span, Stream, StreamOf, Update,
 };
-use thalweg::{AnyRule, Clip, Layerwise, Real, Recipe, Row, Sgd};
+use thalweg::{AnyRule, Clip, HyperRow, Layerwise, Real, Recipe, Sgd};
 
 const LEN: usize = 300;
 
@@ -123,14 +123,14 @@ fn a_bound_on_elements_comes_before_a_tensors_trust() {
     let (f, r, bound, sgd) = (0.5, 4.0, 0.75, Sgd { lr: 1.0, weight_decay: 0.25, ..Default::default() });
     let mut layout = Layout::new(1);
     let [params, grads] = ["params", "grads"].map(|name| layout.floats(name, 64));
-    let (current, factors) = (layout.floats("current", Row::LEN), layout.floats("factors", 2));
+    let (current, factors) = (layout.floats("current", HyperRow::LEN), layout.floats("factors", 2));
     let mut plan = Plan::default();
     let streams = vec![Stream::new(StreamOf::Params, params), Stream::new(StreamOf::Grads, grads)];
     let mut update = Update::new(sgd.clone(), streams, current, vec![Span::new(0, 64, 0, 0)]);
     (update.extras.max_value, update.extras.factors) = (true, Some(factors));
     plan.push(Op::Update(update));
-    let mut row = AnyRule::full_row(&sgd, 1).0;
-    row[Row::MAX_VALUE] = bound;
+    let mut row = AnyRule::hyper_row(&sgd, 1).0;
+    row[HyperRow::MAX_VALUE] = bound;
     let (x, g) = (numbers(1, 64), numbers(2, 64));
     let expected: Vec<f64> = x
         .iter()

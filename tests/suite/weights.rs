@@ -2,7 +2,7 @@
 
 use crate::common::engines::{self, AnyProgram};
 use crate::common::numbers::{gradient, numbers};
-use thalweg::checkpoint::{Dtype, Renames, Tensor, Tensors};
+use thalweg::checkpoint::{Dtype, Renames, StoredTensor, Tensors};
 use thalweg::cpu::Cpu;
 use thalweg::{Adam, AdamW, Average, Error, Lbfgs, LbfgsSettings, LineSearch, Optimizer, Recipe, Result, Sgd, StateValues};
 
@@ -187,8 +187,8 @@ fn weights_are_loaded_by_plain_names() -> Result<()> {
 fn floats_are_cast_where_one_asks_for_it() -> Result<()> {
     let mut file = Tensors::default();
     let half = |bits: [u16; 4]| bits.iter().flat_map(|bits| bits.to_le_bytes()).collect();
-    file.insert("f16", Tensor::new("f16", Dtype::F16, &[4], half([0x3c00, 0xc000, 0x7c00, 0x0001]))?)?;
-    file.insert("bf16", Tensor::new("bf16", Dtype::Bf16, &[4], half([0x3f80, 0xc000, 0x7f80, 0x3f81]))?)?;
+    file.insert("f16", StoredTensor::new("f16", Dtype::F16, &[4], half([0x3c00, 0xc000, 0x7c00, 0x0001]))?)?;
+    file.insert("bf16", StoredTensor::new("bf16", Dtype::Bf16, &[4], half([0x3f80, 0xc000, 0x7f80, 0x3f81]))?)?;
     file.put("f64", &[3], &[0.1f64, 1e300, -0.0])?;
     file.put("i64", &[1], &[1i64 << 60])?;
     let cast = file.cast::<f32>()?;

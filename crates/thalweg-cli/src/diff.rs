@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use std::collections::BTreeSet;
 use std::io::{self, Write};
 use std::path::PathBuf;
-use thalweg::checkpoint::{Tensor, Tensors};
+use thalweg::checkpoint::{StoredTensor, Tensors};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -142,7 +142,7 @@ impl Differences {
 }
 
 impl Difference {
-    fn of(first: Option<&Tensor>, second: Option<&Tensor>) -> Option<Self> {
+    fn of(first: Option<&StoredTensor>, second: Option<&StoredTensor>) -> Option<Self> {
         let (first, second) = match (first, second) {
             (Some(first), Some(second)) => (first, second),
             (Some(_), None) => return Some(Self::OnlyFirst),

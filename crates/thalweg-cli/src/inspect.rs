@@ -4,7 +4,7 @@ use anyhow::Result;
 use serde_json::{Map, Value, json};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use thalweg::checkpoint::{Folder, Tensor, Tensors, Writer, read_any};
+use thalweg::checkpoint::{Folder, StoredTensor, Tensors, Writer, read_any};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -90,7 +90,7 @@ impl Opened {
 
     fn json(&self) -> Value {
         let texts: Map<String, Value> = self.tensors.texts.iter().map(|(name, text)| (name.clone(), parsed(text))).collect();
-        let tensor = |(name, tensor): (&str, &Tensor)| {
+        let tensor = |(name, tensor): (&str, &StoredTensor)| {
             let Look { norm, least, largest, bad } = Look::at(tensor);
             json!({
                 "name": name,
@@ -115,7 +115,7 @@ impl Opened {
 }
 
 /// Whether a tensor is a counter or a setting, which is shown by its values.
-fn is_number(name: &str, tensor: &Tensor) -> bool {
+fn is_number(name: &str, tensor: &StoredTensor) -> bool {
     let known = ["setting.", "host.", "trainer.", "lbfgs."].iter().any(|kind| name.starts_with(kind));
     tensor.len() <= 64 && (known || !tensor.dtype.is_float() || ["scalars", "counts", "frozen"].contains(&name))
 }
@@ -131,7 +131,7 @@ pub fn number(x: f64) -> Value {
     if x.is_finite() { json!(x) } else { json!(x.to_string()) }
 }
 
-fn values(tensor: &Tensor) -> Value {
+fn values(tensor: &StoredTensor) -> Value {
     let all: Vec<Value> = tensor.numbers().map(|x| if tensor.dtype.is_float() { number(x) } else { json!(x as i64) }).collect();
     match (&all[..], tensor.shape.is_empty()) {
         ([only], true) => only.clone(),
@@ -139,7 +139,7 @@ fn values(tensor: &Tensor) -> Value {
     }
 }
 
-fn shown(tensor: &Tensor) -> String {
+fn shown(tensor: &StoredTensor) -> String {
     let all: Vec<String> = tensor.numbers().map(|x| x.to_string()).collect();
     if tensor.shape.is_empty() { all.concat() } else { format!("[{}]", all.join(", ")) }
 }
@@ -155,7 +155,7 @@ struct Look {
 }
 
 impl Look {
-    fn at(tensor: &Tensor) -> Self {
+    fn at(tensor: &StoredTensor) -> Self {
         let (mut least, mut largest) = (f64::INFINITY, f64::NEG_INFINITY);
         let mut bad = None;
         for (place, x) in tensor.numbers().enumerate() {
@@ -177,7 +177,7 @@ impl Look {
 }
 
 /// The root of the sum of squares.
-pub fn norm(tensor: &Tensor) -> f64 {
+pub fn norm(tensor: &StoredTensor) -> f64 {
     Look::at(tensor).norm
 }
 

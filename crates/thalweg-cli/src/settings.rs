@@ -4,7 +4,7 @@ use crate::names;
 use serde_json::{Map, Value};
 use std::fmt;
 use std::str::FromStr;
-use thalweg::schedule::{Goal, Listing, ReduceLrOnPlateau, Schedule, factor_by_name, factors};
+use thalweg::schedule::{Extreme, Listing, ReduceLrOnPlateau, Schedule, factor_by_name, factors};
 use thalweg::{AnyRule, Error, Setting, Text, range, rule_by_name};
 
 /// One setting, as it was given.
@@ -102,7 +102,7 @@ impl Scheduled {
     /// The schedule that follows a metric.
     pub fn make_plateau(&self) -> thalweg::Result<ReduceLrOnPlateau> {
         let plateau = ReduceLrOnPlateau::factor_from_settings(&self.pairs())?;
-        range::require(plateau.goal == Goal::Min, "goal", plateau.goal.write(), "min, since it goes by a loss")?;
+        range::require(plateau.goal == Extreme::Min, "goal", plateau.goal.write(), "min, since it goes by a loss")?;
         Ok(plateau)
     }
 

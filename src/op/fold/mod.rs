@@ -8,7 +8,7 @@ use super::map::source::{Fetched, Inputs, padded};
 use super::map::{Expr, Rows, Source, declared, parts};
 use crate::plan::{BoundsChecks, Dispatch, Elements, Kind, Layout, Operands, Operation, Use, View, Views};
 use crate::rule::Real;
-use reduce::{Part, Tree, of_chunk, of_short_rows, results};
+use reduce::{Partial, Tree, of_chunk, of_short_rows, results};
 use smallvec::SmallVec;
 use std::ops::Range;
 
@@ -371,7 +371,7 @@ impl Fold {
     }
 
     /// Writes the results of a row, from the part that each output has of it.
-    fn write<F: Real>(&self, row: usize, part: impl Fn(usize) -> Option<Part<F>>, outputs: &mut [&mut [F]]) {
+    fn write<F: Real>(&self, row: usize, part: impl Fn(usize) -> Option<Partial<F>>, outputs: &mut [&mut [F]]) {
         let mut at = 0;
         for (index, output) in self.outputs.iter().enumerate() {
             let numbers = results(output.reduction, part(index));

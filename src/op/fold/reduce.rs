@@ -7,7 +7,7 @@ use smallvec::SmallVec;
 /// What is known of some elements: how many they are, and two numbers. What these are depends on the [`Reduction`]; they are
 /// listed in the order of its variants.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Part<F> {
+pub(super) struct Partial<F> {
     count: usize,
     /// Sum; largest; largest; largest; mean.
     a: F,
@@ -19,7 +19,7 @@ pub(super) struct Part<F> {
 const SIDE: usize = 16;
 
 #[inline(always)]
-fn of_row<F: Real>(reduction: Reduction, x: &[F], first: usize) -> Part<F> {
+fn of_row<F: Real>(reduction: Reduction, x: &[F], first: usize) -> Partial<F> {
     let count = x.len();
     let (a, b) = match reduction {
         Reduction::Sum => (sum(x, F::zero(), |x| x), F::zero()),
@@ -37,7 +37,7 @@ fn of_row<F: Real>(reduction: Reduction, x: &[F], first: usize) -> Part<F> {
             (mean, sum(x, mean, |x| (x - mean) * (x - mean)))
         }
     };
-    Part { count, a, b }
+    Partial { count, a, b }
 }
 
 /// Short rows of `folded` elements, together at most a chunk; the results are written from the row `first` on.
@@ -81,7 +81,7 @@ impl<F: Real> pulp::WithSimd for ShortRows<'_, '_, F> {
 }
 
 /// A chunk of a row that begins at element `first`.
-pub(super) fn of_chunk<F: Real>(reduction: Reduction, x: &[F], first: usize) -> Part<F> {
+pub(super) fn of_chunk<F: Real>(reduction: Reduction, x: &[F], first: usize) -> Partial<F> {
     pulp::Arch::new().dispatch(Chunk { reduction, x, first })
 }
 
@@ -92,10 +92,10 @@ struct Chunk<'a, F> {
 }
 
 impl<F: Real> pulp::WithSimd for Chunk<'_, F> {
-    type Output = Part<F>;
+    type Output = Partial<F>;
 
     #[inline(always)]
-    fn with_simd<S: pulp::Simd>(self, _simd: S) -> Part<F> {
+    fn with_simd<S: pulp::Simd>(self, _simd: S) -> Partial<F> {
         of_row(self.reduction, self.x, self.first)
     }
 }
@@ -305,7 +305,7 @@ fn exp<F: Real>(x: F) -> F {
 }
 
 /// Two neighbouring parts as one.
-fn joined<F: Real>(reduction: Reduction, left: Part<F>, right: Part<F>) -> Part<F> {
+fn joined<F: Real>(reduction: Reduction, left: Partial<F>, right: Partial<F>) -> Partial<F> {
     let count = left.count + right.count;
     let larger = |a: F, b: F| if b > a || b.is_nan() { b } else { a };
     let (a, b) = match reduction {
@@ -315,7 +315,7 @@ fn joined<F: Real>(reduction: Reduction, left: Part<F>, right: Part<F>) -> Part<
         Reduction::FirstMax => (right.a, right.b),
         Reduction::LogSumExp => {
             let a = if left.a.is_nan() { left.a } else { larger(left.a, right.a) };
-            let scaled = |part: Part<F>| part.b * exp(shift(part.a) - shift(a));
+            let scaled = |part: Partial<F>| part.b * exp(shift(part.a) - shift(a));
             (
                 a,
                 if a.is_infinite() {
@@ -331,11 +331,11 @@ fn joined<F: Real>(reduction: Reduction, left: Part<F>, right: Part<F>) -> Part<
             (left.a + step * (of_right / n), left.b + right.b + step * step * (of_left * of_right / n))
         }
     };
-    Part { count, a, b }
+    Partial { count, a, b }
 }
 
 /// Nothing of a part in which all is −∞.
-fn scaled_unless_low<F: Real>(part: Part<F>, scaled: impl Fn(Part<F>) -> F) -> F {
+fn scaled_unless_low<F: Real>(part: Partial<F>, scaled: impl Fn(Partial<F>) -> F) -> F {
     if part.a == F::neg_infinity() { F::zero() } else { scaled(part) }
 }
 
@@ -344,7 +344,7 @@ fn scaled_unless_low<F: Real>(part: Part<F>, scaled: impl Fn(Part<F>) -> F) -> F
 pub(super) struct Tree<F> {
     reduction: Reduction,
     /// Parts of more and more chunks, a power of two each, the largest first; with the power.
-    parts: SmallVec<[(u32, Part<F>); 16]>,
+    parts: SmallVec<[(u32, Partial<F>); 16]>,
 }
 
 impl<F: Real> Tree<F> {
@@ -356,7 +356,7 @@ impl<F: Real> Tree<F> {
         self.parts.clear();
     }
 
-    pub(super) fn push(&mut self, part: Part<F>) {
+    pub(super) fn push(&mut self, part: Partial<F>) {
         let (mut power, mut part) = (0, part);
         while let Some(&(before, left)) = self.parts.last().filter(|(before, _)| *before == power) {
             self.parts.pop();
@@ -366,14 +366,14 @@ impl<F: Real> Tree<F> {
     }
 
     /// All parts as one; nothing if there are none.
-    pub(super) fn all(&self) -> Option<Part<F>> {
+    pub(super) fn all(&self) -> Option<Partial<F>> {
         let parts = self.parts.iter().rev().map(|&(_, part)| part);
         parts.reduce(|right, left| joined(self.reduction, left, right))
     }
 }
 
 /// The numbers that a reduction gives; the second only where there are two.
-pub(super) fn results<F: Real>(reduction: Reduction, all: Option<Part<F>>) -> [F; 2] {
+pub(super) fn results<F: Real>(reduction: Reduction, all: Option<Partial<F>>) -> [F; 2] {
     match (all, reduction) {
         (None, Reduction::Sum) => [F::zero(); 2],
         (None, Reduction::Max | Reduction::LogSumExp) => [F::neg_infinity(), F::zero()],

@@ -5,7 +5,7 @@ use crate::common::options::OPTIONS;
 use fastrand::Rng;
 use std::fmt::{self, Display, Formatter};
 use thalweg::plan::{CHUNK, Half, LossScale, NormKind};
-use thalweg::schedule::{Constant, Cosine, Exponential, Linear, Polynomial, Product, Schedule, Step};
+use thalweg::schedule::{Constant, Cosine, Exponential, LinearRamp, Polynomial, Product, Schedule, Step};
 use thalweg::{Accumulation, AnyRule, Average, Clip, Decay, Lookahead, Setting, SumOrder, range, rule_by_name, set};
 
 /// A length at which elements are divided among threads.
@@ -356,7 +356,7 @@ fn schedule(rng: &mut Rng) -> Schedule {
     let steps = rng.u64(1..12);
     let schedule: Schedule = match rng.u8(..5) {
         0 => Cosine { to: 0.1, ..Cosine::new(1.0, steps) }.into(),
-        1 => Linear { start_factor: 0.25, ..Linear::new(1.0, steps) }.into(),
+        1 => LinearRamp { start_factor: 0.25, ..LinearRamp::new(1.0, steps) }.into(),
         2 => Step { gamma: 0.5, ..Step::new(1.0, steps) }.into(),
         3 => Exponential { steps, ..Exponential::new(1.0, 0.9) }.into(),
         _ => Polynomial { power: 2.0, to: 0.0, ..Polynomial::new(1.0, steps) }.into(),

@@ -7,7 +7,7 @@
 //! necessary where a case amplifies errors or is at a jump, and tight elsewhere.
 
 use super::case::{Case, Modifier, Op, Tensor};
-use super::subject::{Array, Home, Lent, Look, Noisy, Own, Slices, Subject, What, name};
+use super::subject::{Array, Borrowed, Home, Look, Noisy, Own, Slices, Subject, What, name};
 use fastrand::Rng;
 use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -40,7 +40,7 @@ pub enum Relation {
     GpuNearOracle,
     LaneAloneOnCpu,
     LaneAloneOnGpu,
-    LentOnCpu,
+    BorrowedOnCpu,
     ThreadsOnCpu,
     SlicesOnGpu,
     OneByOneOnCpu,
@@ -53,7 +53,7 @@ impl Relation {
     pub const ALL: [Self; 11] = [
         Self::CpuNearOracle,
         Self::LaneAloneOnCpu,
-        Self::LentOnCpu,
+        Self::BorrowedOnCpu,
         Self::ThreadsOnCpu,
         Self::OneByOneOnCpu,
         Self::RestoredOnCpu,
@@ -101,7 +101,7 @@ pub fn check(case: &Case, relation: Relation, engines: &Engines, tally: &mut Tal
         Relation::GpuNearOracle => near_oracle(case, &gpu, engines, tally),
         Relation::LaneAloneOnCpu => alone(case, &cpu),
         Relation::LaneAloneOnGpu => alone(case, &gpu),
-        Relation::LentOnCpu => in_both(case, &cpu, &Lent::new(&engines.cpu)),
+        Relation::BorrowedOnCpu => in_both(case, &cpu, &Borrowed::new(&engines.cpu)),
         Relation::ThreadsOnCpu => in_both(case, &Own(&Cpu::<f32>::with_threads(1)), &Own(&Cpu::<f32>::with_threads(4))),
         Relation::SlicesOnGpu => {
             let [together, encoded, dropped] = [1, 2, 4].map(|bit| case.ops.len() & bit > 0);

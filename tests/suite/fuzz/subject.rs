@@ -4,7 +4,7 @@
 use super::case::{Case, Modifier, Op};
 use std::cell::RefCell;
 use thalweg::cpu::{Cpu, CpuProgram, Float};
-use thalweg::gpu::{Gpu, GpuProgram, Slice, SliceTensor};
+use thalweg::gpu::{BorrowedTensor, Gpu, GpuProgram, Slice};
 use thalweg::plan::{Arena, BufferId, Engine, Half, Program};
 use thalweg::{AnyRule, Optimizer, Real, Recipe, Result, set, wgpu};
 
@@ -182,8 +182,8 @@ impl Home for Noisy {
     }
 }
 
-/// On slices that are lent for one step.
-pub struct Lent<'a, F> {
+/// On borrowed memory, for one step.
+pub struct Borrowed<'a, F> {
     pub engine: &'a Cpu<F>,
     memory: RefCell<Memory<F>>,
 }
@@ -195,7 +195,7 @@ struct Memory<F> {
     grads: Vec<Vec<F>>,
 }
 
-impl<'a, F: Float> Lent<'a, F> {
+impl<'a, F: Float> Borrowed<'a, F> {
     pub fn new(engine: &'a Cpu<F>) -> Self {
         Self { engine, memory: RefCell::new(Memory { tensors: 0, params: Vec::new(), grads: Vec::new() }) }
     }
@@ -205,7 +205,7 @@ fn slices<F>(tensors: &mut [Vec<F>]) -> Vec<&mut [F]> {
     tensors.iter_mut().map(Vec::as_mut_slice).collect()
 }
 
-impl<F: Float> Home for Lent<'_, F> {
+impl<F: Float> Home for Borrowed<'_, F> {
     type Program = CpuProgram<F>;
 
     fn build(&self, recipe: Recipe, arena: Arena) -> Result<Optimizer<Self::Program>> {
@@ -298,7 +298,7 @@ impl Home for Slices<'_> {
             slice
         };
         let mut lane = || {
-            let tensors = arena.tensors().iter().map(|tensor| SliceTensor {
+            let tensors = arena.tensors().iter().map(|tensor| BorrowedTensor {
                 name: tensor.name.clone(),
                 shape: tensor.shape.clone(),
                 params: slice(0, tensor.len()),
@@ -307,7 +307,7 @@ impl Home for Slices<'_> {
             tensors.collect::<Vec<_>>()
         };
         let lanes: Vec<_> = (0..recipe.lanes()).map(|_| lane()).collect();
-        Optimizer::over_lanes(self.gpu, recipe, &lanes)
+        Optimizer::borrowing_lanes(self.gpu, recipe, &lanes)
     }
 
     fn steps(&self, optimizer: &mut Optimizer<GpuProgram>, count: usize) -> Result<()> {

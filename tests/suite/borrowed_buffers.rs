@@ -3,7 +3,7 @@
 use crate::common::compare::assert_same_bits;
 use crate::common::groups::grouped_by;
 use crate::common::numbers::numbers;
-use thalweg::gpu::{Foreign, Gpu, GpuOptions, GpuProgram, Slice, SliceTensor};
+use thalweg::gpu::{Borrowed, BorrowedTensor, Gpu, GpuOptions, GpuProgram, Slice};
 use thalweg::plan::{Arena, Blueprint, Half, NormKind, PlanId, Program, Role, Storage};
 use thalweg::{
     Accumulation, Adafactor, Adam, AdamW, Adan, AnyRule, Average, Clip, Lamb, Lars, Lookahead, Muon, Optimizer, Recipe, Result,
@@ -45,12 +45,12 @@ fn name(i: usize) -> String {
     format!("tensor {i}")
 }
 
-fn tensor(i: usize, params: Slice, grads: Slice) -> SliceTensor {
-    SliceTensor { name: name(i), shape: SHAPES[i].to_vec(), params, grads }
+fn tensor(i: usize, params: Slice, grads: Slice) -> BorrowedTensor {
+    BorrowedTensor { name: name(i), shape: SHAPES[i].to_vec(), params, grads }
 }
 
 /// All slices in one buffer: parameters and gradients in turns, with odd gaps, the last tensor first.
-fn in_one_buffer(gpu: &Gpu) -> Vec<SliceTensor> {
+fn in_one_buffer(gpu: &Gpu) -> Vec<BorrowedTensor> {
     let shared = buffer(gpu, 2 * SIZES.iter().sum::<usize>() + 20 * SIZES.len(), USAGE);
     let mut at = 1;
     let mut slice = |len| {
@@ -58,13 +58,14 @@ fn in_one_buffer(gpu: &Gpu) -> Vec<SliceTensor> {
         at += len + 3;
         slice
     };
-    let mut tensors: Vec<SliceTensor> = (0..SIZES.len()).rev().map(|i| tensor(i, slice(SIZES[i]), slice(SIZES[i]))).collect();
+    let mut tensors: Vec<BorrowedTensor> =
+        (0..SIZES.len()).rev().map(|i| tensor(i, slice(SIZES[i]), slice(SIZES[i]))).collect();
     tensors.reverse();
     tensors
 }
 
 /// A buffer for every slice.
-fn in_many_buffers(gpu: &Gpu) -> Vec<SliceTensor> {
+fn in_many_buffers(gpu: &Gpu) -> Vec<BorrowedTensor> {
     let slice = |len: usize| Slice { buffer: buffer(gpu, len + 5, USAGE), offset: 4 * (len % 5) as u64, len };
     (0..SIZES.len()).map(|i| tensor(i, slice(SIZES[i]), slice(SIZES[i]))).collect()
 }
@@ -128,7 +129,7 @@ fn groups_and_four_planes_are_those_of_an_arena() -> Result<()> {
         let recipe = || recipe().state(storage);
         let (expected, _) = run(Optimizer::over(&gpu, recipe(), arena.clone())?, 1);
         for tensors in [in_one_buffer(&gpu), in_many_buffers(&gpu)] {
-            let (found, _) = run(Optimizer::over_slices(&gpu, recipe(), &tensors)?, 1);
+            let (found, _) = run(Optimizer::borrowing(&gpu, recipe(), &tensors)?, 1);
             assert_same_arrays(&format!("groups, {storage:?}"), &found, &expected);
         }
     }
@@ -146,14 +147,14 @@ fn muon() -> Recipe {
 fn recorded_plans_have_the_rows_of_their_groups() -> Result<()> {
     let gpu = gpu();
     let recipe = muon().skip_bad();
-    let foreign = Foreign::new(&[in_one_buffer(&gpu)])?;
-    let (mut blueprint, arena) = (Blueprint::new(1), foreign.arena().clone());
+    let borrowed = Borrowed::new(&[in_one_buffer(&gpu)])?;
+    let (mut blueprint, arena) = (Blueprint::new(1), borrowed.arena().clone());
     let roles = [("params", Role::Params), ("grads", Role::Grads)].map(|(name, role)| {
         let id = blueprint.arena(name, &arena, role);
         blueprint.borrow(id)
     });
     let mut stepper = recipe.record(&mut blueprint, &arena, roles[0], roles[1])?;
-    let mut program = gpu.load_over(&blueprint, foreign)?;
+    let mut program = gpu.load_over(&blueprint, borrowed)?;
     let mut expected = owned(&gpu, recipe);
     for (i, size) in SIZES.into_iter().enumerate() {
         let offset = arena.tensor(&name(i))?.offset;
@@ -174,11 +175,11 @@ fn recorded_plans_have_the_rows_of_their_groups() -> Result<()> {
 #[test]
 fn a_layout_of_other_tensors_is_refused() -> Result<()> {
     let gpu = gpu();
-    let foreign = || Foreign::new(&[in_one_buffer(&gpu)]).expect("slices");
-    let slices = foreign().arena().clone();
+    let borrowed = || Borrowed::new(&[in_one_buffer(&gpu)]).expect("slices");
+    let slices = borrowed().arena().clone();
     let (mut blueprint, mut other) = (Blueprint::new(1), Arena::default());
     other.add("w", &[slices.len()])?;
-    let refused = |blueprint: &Blueprint| gpu.load_over(blueprint, foreign()).err().map(|error| error.to_string());
+    let refused = |blueprint: &Blueprint| gpu.load_over(blueprint, borrowed()).err().map(|error| error.to_string());
     let params = blueprint.arena("params", &slices, Role::Params);
     blueprint.borrow(params);
     let expected = "borrowed buffers: 1 and 0 of 1 found, one of parameters and one of gradients expected";
@@ -216,7 +217,7 @@ fn wherever_tensors_lie_the_bits_are_the_same() -> Result<()> {
             assert!(report.contains("skipped: 1"), "{report}");
             for (how, tensors) in [("one buffer", in_one_buffer(&gpu)), ("many buffers", in_many_buffers(&gpu))] {
                 let what = format!("{rule}, {limits}, {how}");
-                let (found, found_report) = run(Optimizer::over_slices(&gpu, recipe.clone(), &tensors)?, 1);
+                let (found, found_report) = run(Optimizer::borrowing(&gpu, recipe.clone(), &tensors)?, 1);
                 assert_same_arrays(&what, &found, &expected);
                 assert_eq!(found_report, report, "{what}");
             }
@@ -232,13 +233,13 @@ fn a_matrix_that_fits_a_binding_is_reached_in_one_piece() -> Result<()> {
     let shapes: [(&str, &[usize]); 2] = [("a", &[100]), ("m", &[65, 65])];
     let [params, grads] = [(); 2].map(|()| buffer(&gpu, 9_000, USAGE));
     let slice = |buffer: &wgpu::Buffer, offset, len| Slice { buffer: buffer.clone(), offset, len };
-    let tensors: Vec<SliceTensor> = shapes
+    let tensors: Vec<BorrowedTensor> = shapes
         .iter()
         .zip([0, 16_000])
         .map(|(&(name, shape), offset)| {
             let len = shape.iter().product();
             let [params, grads] = [slice(&params, offset, len), slice(&grads, offset, len)];
-            SliceTensor { name: name.into(), shape: shape.to_vec(), params, grads }
+            BorrowedTensor { name: name.into(), shape: shape.to_vec(), params, grads }
         })
         .collect();
     let recipe = || Recipe::new(Adafactor { lr: 0.1, ..Default::default() });
@@ -248,7 +249,7 @@ fn a_matrix_that_fits_a_binding_is_reached_in_one_piece() -> Result<()> {
         optimizer.step()?;
         optimizer.params("m")
     };
-    let found = step(Optimizer::over_slices(&gpu, recipe(), &tensors)?)?;
+    let found = step(Optimizer::borrowing(&gpu, recipe(), &tensors)?)?;
     assert_same_bits("m", &found, &step(Optimizer::new(&gpu, recipe(), &shapes)?)?);
     Ok(())
 }
@@ -258,8 +259,8 @@ fn a_matrix_that_fits_a_binding_is_reached_in_one_piece() -> Result<()> {
 fn a_matrix_beyond_a_binding_is_refused_where_it_has_to_be_in_one_piece() -> Result<()> {
     let gpu = small_gpu();
     let slice = || Slice { buffer: buffer(&gpu, 10_000, USAGE), offset: 0, len: 10_000 };
-    let tensor = SliceTensor { name: "w".into(), shape: vec![100, 100], params: slice(), grads: slice() };
-    let over = |recipe| Optimizer::over_slices(&gpu, recipe, std::slice::from_ref(&tensor));
+    let tensor = BorrowedTensor { name: "w".into(), shape: vec![100, 100], params: slice(), grads: slice() };
+    let over = |recipe| Optimizer::borrowing(&gpu, recipe, std::slice::from_ref(&tensor));
     let message = |recipe| over(recipe).err().map(|error| error.to_string()).unwrap_or_default();
     for (recipe, expected) in [
         (
@@ -296,7 +297,7 @@ const LANES: usize = 5;
 const THREE_LANES: u64 = 292 << 10;
 
 /// Every lane's slices in one pair of buffers, with odd gaps, the last tensor first.
-fn lanes_in_one_pair(gpu: &Gpu) -> Vec<Vec<SliceTensor>> {
+fn lanes_in_one_pair(gpu: &Gpu) -> Vec<Vec<BorrowedTensor>> {
     let [params, grads] = [(); 2].map(|()| buffer(gpu, LANES * (SIZES.iter().sum::<usize>() + 3 * SIZES.len()), USAGE));
     let mut at = 0;
     let mut next = |i: usize| {
@@ -305,7 +306,7 @@ fn lanes_in_one_pair(gpu: &Gpu) -> Vec<Vec<SliceTensor>> {
         tensor(i, params, grads)
     };
     let mut lane = |_| {
-        let mut tensors: Vec<SliceTensor> = (0..SIZES.len()).rev().map(&mut next).collect();
+        let mut tensors: Vec<BorrowedTensor> = (0..SIZES.len()).rev().map(&mut next).collect();
         tensors.reverse();
         tensors
     };
@@ -332,7 +333,7 @@ fn lanes_have_the_bits_of_an_arena_wherever_they_lie() -> Result<()> {
             ];
             for (how, slices) in layouts {
                 let what = format!("{rule}, {limits}, {how}");
-                let (found, found_reports) = run(Optimizer::over_lanes(&gpu, recipe.clone(), &slices)?, lanes);
+                let (found, found_reports) = run(Optimizer::borrowing_lanes(&gpu, recipe.clone(), &slices)?, lanes);
                 assert_same_arrays(&what, &found, &expected);
                 assert_eq!(found_reports, reports, "{what}");
             }
@@ -362,7 +363,7 @@ fn populations(lanes: usize) -> [(&'static str, Recipe); 5] {
 fn lanes_in_one_pair_of_buffers_share_dispatches() -> Result<()> {
     let dispatches = |gpu: &Gpu| -> Result<usize> {
         let recipe = Recipe::population(vec![Adam::default(); LANES]).clip_norm(1.0);
-        Ok(Optimizer::over_lanes(gpu, recipe, &lanes_in_one_pair(gpu))?.program().dispatches(PlanId::FIRST))
+        Ok(Optimizer::borrowing_lanes(gpu, recipe, &lanes_in_one_pair(gpu))?.program().dispatches(PlanId::FIRST))
     };
     assert_eq!(dispatches(&gpu())?, 3);
     assert_eq!(dispatches(&gpu_with_bindings(THREE_LANES))?, 5);
@@ -370,12 +371,12 @@ fn lanes_in_one_pair_of_buffers_share_dispatches() -> Result<()> {
 }
 
 /// Changes good lanes with `change` and returns the error.
-fn refused_lanes(change: impl FnOnce(&mut Vec<Vec<SliceTensor>>)) -> String {
+fn refused_lanes(change: impl FnOnce(&mut Vec<Vec<BorrowedTensor>>)) -> String {
     let gpu = gpu();
     let mut lanes = lanes_in_one_pair(&gpu);
     change(&mut lanes);
     let recipe = Recipe::population(vec![Adam::default(); LANES]);
-    Optimizer::over_lanes(&gpu, recipe, &lanes).err().map_or("no error".into(), |error| error.to_string())
+    Optimizer::borrowing_lanes(&gpu, recipe, &lanes).err().map_or("no error".into(), |error| error.to_string())
 }
 
 #[test]
@@ -506,7 +507,7 @@ fn what_goes_with_a_rule_is_that_of_an_arena() -> Result<()> {
                 ("many buffers", (0..lanes).map(|_| in_many_buffers(&gpu)).collect()),
             ];
             for (how, slices) in layouts {
-                let optimizer = Optimizer::over_lanes(&gpu, recipe.clone(), &slices)?;
+                let optimizer = Optimizer::borrowing_lanes(&gpu, recipe.clone(), &slices)?;
                 let (found, found_report) = drive(&gpu, lanes, optimizer, actions, encode)?;
                 assert_same_arrays(&format!("{what}, {limits}, {how}"), &found, &expected);
                 assert_eq!(found_report, report, "{what}, {limits}, {how}");
@@ -550,8 +551,8 @@ fn contents(gpu: &Gpu, all: &wgpu::Buffer) -> Result<Vec<f32>> {
     let len = all.size() as usize / 4;
     let params = Slice { buffer: all.clone(), offset: 0, len };
     let grads = Slice { buffer: buffer(gpu, len, USAGE), offset: 0, len };
-    let look = SliceTensor { name: "all".into(), shape: vec![len], params, grads };
-    Optimizer::over_slices(gpu, Recipe::new(Sgd::default()), &[look])?.params("all")
+    let look = BorrowedTensor { name: "all".into(), shape: vec![len], params, grads };
+    Optimizer::borrowing(gpu, Recipe::new(Sgd::default()), &[look])?.params("all")
 }
 
 /// Parameters and gradients, in one buffer or in two, of one lane or of several: all other elements keep their 7.5.
@@ -565,7 +566,7 @@ fn nothing_beside_the_slices_is_written() -> Result<()> {
             gpu.queue().write_buffer(&slice.buffer, 0, bytemuck::cast_slice(&filled));
         }
         let recipe = Recipe::population(vec![Adam::default(); lanes.len()]).centralise().zero_grads().clip_norm(1.0);
-        let mut optimizer = Optimizer::over_lanes(&gpu, recipe, &lanes)?;
+        let mut optimizer = Optimizer::borrowing_lanes(&gpu, recipe, &lanes)?;
         for (lane, tensors) in lanes.iter().enumerate() {
             // The gradients differ from element to element, or a matrix would not move.
             for (i, tensor) in tensors.iter().enumerate() {
@@ -590,7 +591,7 @@ fn nothing_beside_the_slices_is_written() -> Result<()> {
 #[test]
 fn encoded_steps_are_submitted_by_the_host_and_wait_for_nothing() -> Result<()> {
     let gpu = gpu();
-    let mut encoded = Optimizer::over_slices(&gpu, recipe(), &in_one_buffer(&gpu))?;
+    let mut encoded = Optimizer::borrowing(&gpu, recipe(), &in_one_buffer(&gpu))?;
     let mut stepped = owned(&gpu, recipe());
     for optimizer in [&mut encoded, &mut stepped] {
         optimizer.set_grads(&name(8), &numbers(1, SIZES[8]))?;
@@ -610,7 +611,7 @@ fn encoded_steps_are_submitted_by_the_host_and_wait_for_nothing() -> Result<()> 
 #[test]
 fn too_many_steps_that_nobody_submits_are_an_error() -> Result<()> {
     let gpu = gpu();
-    let mut optimizer = Optimizer::over_slices(&gpu, recipe(), &in_many_buffers(&gpu))?;
+    let mut optimizer = Optimizer::borrowing(&gpu, recipe(), &in_many_buffers(&gpu))?;
     let mut encoder = gpu.device().create_command_encoder(&Default::default());
     (0..256).try_for_each(|_| optimizer.encode_step(&mut encoder))?;
     let error = optimizer.encode_step(&mut encoder).expect_err("no row for it");
@@ -631,7 +632,7 @@ fn steps_of_dropped_encoders_are_forgotten_on_request() -> Result<()> {
         (0..steps).try_for_each(|_| optimizer.encode_step(&mut encoder))?;
         Ok(encoder)
     };
-    let mut dropping = Optimizer::over_slices(&gpu, recipe(), &in_one_buffer(&gpu))?;
+    let mut dropping = Optimizer::borrowing(&gpu, recipe(), &in_one_buffer(&gpu))?;
     let mut plain = owned(&gpu, recipe());
     for optimizer in [&mut dropping, &mut plain] {
         optimizer.set_grads(&name(8), &numbers(1, SIZES[8]))?;
@@ -672,7 +673,7 @@ fn a_forgotten_step_takes_its_micro_batches_and_its_ascent_along() -> Result<()>
         (recipe().accumulate(Accumulation::default()), "accumulate has to come before each step"),
         (Recipe::new(Adam::default()).sam(0.5), "ascend has to come before each step"),
     ] {
-        let mut optimizer = Optimizer::over_slices(&gpu, recipe, &in_one_buffer(&gpu))?;
+        let mut optimizer = Optimizer::borrowing(&gpu, recipe, &in_one_buffer(&gpu))?;
         let mut encoder = gpu.device().create_command_encoder(&Default::default());
         if what.starts_with("accumulate") {
             optimizer.encode_accumulate(&mut encoder)?
@@ -694,7 +695,7 @@ fn changes_reach_steps_that_are_recorded_and_not_submitted() -> Result<()> {
     let gpu = gpu();
     let sgd = || Recipe::new(thalweg::Sgd { lr: 1.0, ..Default::default() });
     for (frozen, expected) in [(true, 0.0), (false, -0.25)] {
-        let mut optimizer = Optimizer::over_slices(&gpu, sgd(), &in_one_buffer(&gpu))?;
+        let mut optimizer = Optimizer::borrowing(&gpu, sgd(), &in_one_buffer(&gpu))?;
         optimizer.set_params(&name(8), &vec![0.0; SIZES[8]])?;
         optimizer.set_grads(&name(8), &vec![1.0; SIZES[8]])?;
         optimizer.freeze("default", !frozen)?;
@@ -717,7 +718,7 @@ fn changes_reach_steps_that_are_recorded_and_not_submitted() -> Result<()> {
 fn a_refused_step_keeps_its_micro_batches() -> Result<()> {
     let gpu = gpu();
     let recipe = recipe().accumulate(Accumulation::default());
-    let mut optimizer = Optimizer::over_slices(&gpu, recipe, &in_many_buffers(&gpu))?;
+    let mut optimizer = Optimizer::borrowing(&gpu, recipe, &in_many_buffers(&gpu))?;
     let mut encoder = gpu.device().create_command_encoder(&Default::default());
     for _ in 0..256 {
         optimizer.encode_accumulate(&mut encoder)?;
@@ -737,9 +738,9 @@ fn dispatches_do_not_grow_with_tensors_in_one_buffer() -> Result<()> {
         let stride = len + 1;
         let shared = buffer(&gpu, 2 * stride * count, USAGE);
         let slice = |i: usize| Slice { buffer: shared.clone(), offset: (4 * stride * i) as u64, len };
-        let tensor = |i| SliceTensor { name: name(i), shape: vec![len], params: slice(2 * i), grads: slice(2 * i + 1) };
-        let tensors: Vec<SliceTensor> = (0..count).map(tensor).collect();
-        let optimizer = Optimizer::over_slices(&gpu, recipe(), &tensors)?;
+        let tensor = |i| BorrowedTensor { name: name(i), shape: vec![len], params: slice(2 * i), grads: slice(2 * i + 1) };
+        let tensors: Vec<BorrowedTensor> = (0..count).map(tensor).collect();
+        let optimizer = Optimizer::borrowing(&gpu, recipe(), &tensors)?;
         assert_eq!(optimizer.program().dispatches(PlanId::FIRST), 3, "{count} slices: norm, control, update");
         let names: Vec<String> = (0..count).map(name).collect();
         let tensors: Vec<(&str, &[usize])> = names.iter().map(|name| (name.as_str(), std::slice::from_ref(&len))).collect();
@@ -755,10 +756,10 @@ fn buffers_that_cannot_be_copied_are_stepped_and_not_read() -> Result<()> {
     let gpu = gpu();
     let tensor = |name: &str, usage| {
         let [params, grads] = [(); 2].map(|()| Slice { buffer: buffer(&gpu, 4, usage), offset: 0, len: 4 });
-        SliceTensor { name: name.into(), shape: vec![4], params, grads }
+        BorrowedTensor { name: name.into(), shape: vec![4], params, grads }
     };
     let tensors = [tensor("w", wgpu::BufferUsages::STORAGE), tensor("other", USAGE)];
-    let mut optimizer = Optimizer::over_slices(&gpu, recipe(), &tensors)?;
+    let mut optimizer = Optimizer::borrowing(&gpu, recipe(), &tensors)?;
     optimizer.step()?;
     assert_eq!(optimizer.params("other")?, [0.0; 4], "it can be read, whatever its neighbour is");
     let lacks =
@@ -772,11 +773,11 @@ fn buffers_that_cannot_be_copied_are_stepped_and_not_read() -> Result<()> {
 }
 
 /// Changes good slices with `change` and returns the error.
-fn refused(change: impl FnOnce(&Gpu, &mut Vec<SliceTensor>)) -> String {
+fn refused(change: impl FnOnce(&Gpu, &mut Vec<BorrowedTensor>)) -> String {
     let gpu = gpu();
     let mut tensors = in_many_buffers(&gpu);
     change(&gpu, &mut tensors);
-    Optimizer::over_slices(&gpu, recipe(), &tensors).err().map_or("no error".into(), |error| error.to_string())
+    Optimizer::borrowing(&gpu, recipe(), &tensors).err().map_or("no error".into(), |error| error.to_string())
 }
 
 #[test]
@@ -840,7 +841,7 @@ fn a_buffer_of_another_device_is_refused_by_name() {
     let [gpu, other] = [(); 2].map(|()| open()).map(|(device, queue)| Gpu::from_wgpu(device, queue));
     let mut tensors = in_many_buffers(&gpu);
     tensors[1].grads.buffer = buffer(&other, 8, USAGE);
-    let error = Optimizer::over_slices(&gpu, recipe(), &tensors).err().map_or("no error".into(), |error| error.to_string());
+    let error = Optimizer::borrowing(&gpu, recipe(), &tensors).err().map_or("no error".into(), |error| error.to_string());
     assert!(error.starts_with("tensor 'tensor 1': "), "{error}");
 }
 
@@ -849,11 +850,11 @@ fn a_buffer_of_another_device_is_refused_by_name() {
 fn a_buffer_of_another_gpu_is_refused_by_name() {
     let [a, b] = [(); 2].map(|()| gpu());
     let own = buffer(&a, 64, USAGE);
-    let foreign = buffer(&b, 64, USAGE);
+    let borrowed = buffer(&b, 64, USAGE);
     let slice = |buffer: &wgpu::Buffer, offset| Slice { buffer: buffer.clone(), offset, len: 1 };
-    for (params, grads) in [(&foreign, &own), (&own, &foreign), (&foreign, &foreign)] {
+    for (params, grads) in [(&borrowed, &own), (&own, &borrowed), (&borrowed, &borrowed)] {
         let tensor = tensor(0, slice(params, 0), slice(grads, 16));
-        let error = Optimizer::over_slices(&a, recipe(), &[tensor]).err().map_or("no error".into(), |error| error.to_string());
+        let error = Optimizer::borrowing(&a, recipe(), &[tensor]).err().map_or("no error".into(), |error| error.to_string());
         assert!(error.starts_with("tensor 'tensor 0': "), "{error}");
     }
 }
@@ -869,7 +870,7 @@ fn a_buffer_that_the_instance_does_not_know_is_refused_by_name() {
     let mut tensors = in_many_buffers(&gpu);
     let many: Vec<wgpu::Buffer> = (0..1_000).map(|_| buffer(&other, 8, USAGE)).collect();
     tensors[1].grads.buffer = many[999].clone();
-    let error = Optimizer::over_slices(&gpu, recipe(), &tensors).err().map_or("no error".into(), |error| error.to_string());
+    let error = Optimizer::borrowing(&gpu, recipe(), &tensors).err().map_or("no error".into(), |error| error.to_string());
     assert_eq!(error, "tensor 'tensor 1': its buffer is of another wgpu instance");
 }
 
@@ -877,8 +878,8 @@ fn a_buffer_that_the_instance_does_not_know_is_refused_by_name() {
 fn placed(gpu: &Gpu, len: usize, places: [usize; 2]) -> Result<(Vec<f32>, usize)> {
     let shared = buffer(gpu, places[0].max(places[1]) + len, USAGE);
     let slice = |at: usize| Slice { buffer: shared.clone(), offset: 4 * at as u64, len };
-    let tensor = SliceTensor { name: "w".into(), shape: vec![len], params: slice(places[0]), grads: slice(places[1]) };
-    let optimizer = Optimizer::over_slices(gpu, recipe().zero_grads(), &[tensor])?;
+    let tensor = BorrowedTensor { name: "w".into(), shape: vec![len], params: slice(places[0]), grads: slice(places[1]) };
+    let optimizer = Optimizer::borrowing(gpu, recipe().zero_grads(), &[tensor])?;
     let dispatches = optimizer.program().dispatches(PlanId::FIRST);
     Ok((trained(optimizer, len)?, dispatches))
 }
@@ -956,15 +957,15 @@ fn slices_may_lie_in_any_order() -> Result<()> {
                     }
                 }
                 let slice = |at: usize, len| Slice { buffer: shared.clone(), offset: 4 * at as u64, len };
-                let tensor = |i: usize, [params, grads]: [usize; 2]| SliceTensor {
+                let tensor = |i: usize, [params, grads]: [usize; 2]| BorrowedTensor {
                     name: name(i),
                     shape: vec![lens[i]],
                     params: slice(params, lens[i]),
                     grads: slice(grads, lens[i]),
                 };
-                let lanes: Vec<Vec<SliceTensor>> =
+                let lanes: Vec<Vec<BorrowedTensor>> =
                     lanes.into_iter().map(|lane| lane.into_iter().enumerate().map(|(i, at)| tensor(i, at)).collect()).collect();
-                let found = run(Optimizer::over_lanes(&gpu, recipe(), &lanes)?)?;
+                let found = run(Optimizer::borrowing_lanes(&gpu, recipe(), &lanes)?)?;
                 assert_same_arrays(&format!("{order:?}, {gap} between"), &found, &expected);
             }
         }
@@ -979,8 +980,8 @@ fn a_matrix_that_touches_its_gradients_says_what_both_take() {
     let message = |recipe: Recipe, gap: usize| {
         let shared = buffer(&gpu, 20_000 + gap, USAGE);
         let slice = |at: usize| Slice { buffer: shared.clone(), offset: 4 * at as u64, len: 10_000 };
-        let tensor = SliceTensor { name: "w".into(), shape: vec![100, 100], params: slice(0), grads: slice(10_000 + gap) };
-        Optimizer::over_slices(&gpu, recipe, &[tensor]).err().map(|error| error.to_string()).unwrap_or_default()
+        let tensor = BorrowedTensor { name: "w".into(), shape: vec![100, 100], params: slice(0), grads: slice(10_000 + gap) };
+        Optimizer::borrowing(&gpu, recipe, &[tensor]).err().map(|error| error.to_string()).unwrap_or_default()
     };
     for (recipe, what) in [
         (Recipe::new(Adafactor::default()), "a matrix of 100 × 100 elements"),
@@ -1038,7 +1039,7 @@ fn the_state_of_slices_is_that_of_an_arena() -> Result<()> {
             Ok(())
         };
         let mut own = owned(&gpu, recipe.clone());
-        let mut over = Optimizer::over_slices(&gpu, recipe.clone(), &in_one_buffer(&gpu))?;
+        let mut over = Optimizer::borrowing(&gpu, recipe.clone(), &in_one_buffer(&gpu))?;
         for optimizer in [&mut own, &mut over] {
             for (i, size) in SIZES.into_iter().enumerate() {
                 optimizer.set_params(&name(i), &numbers(i as u64, size))?;
@@ -1047,7 +1048,7 @@ fn the_state_of_slices_is_that_of_an_arena() -> Result<()> {
         }
         let state = over.state_dict()?;
         assert!(state == own.state_dict()?, "{what}: the state of an arena");
-        let mut other = Optimizer::over_slices(&gpu, recipe, &in_many_buffers(&gpu))?;
+        let mut other = Optimizer::borrowing(&gpu, recipe, &in_many_buffers(&gpu))?;
         // It has made other steps before, which must not matter.
         advance(&mut other, 7..8)?;
         other.load_state_dict(&state)?;

@@ -1,33 +1,13 @@
 //! Tensors in buffers that the caller owns.
 
-use super::bucket::Window;
 use super::device::Gpu;
+use super::slice::{Slice, Window};
 use crate::error::{Error, Result};
 use crate::plan::{Arena, Tensor};
 
-/// Elements of `f32` in a buffer that the caller owns.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Slice {
-    /// The buffer; it needs the usage `STORAGE`, and `COPY_SRC` and `COPY_DST` to be read and written by the optimizer. It has to be of
-    /// the device of the [`Gpu`] that it is given to: another device of the same wgpu instance is an error, another instance cannot be
-    /// told for sure.
-    pub buffer: wgpu::Buffer,
-    /// First byte, a multiple of 4. Nothing more is required: slices need not start where bindings may.
-    pub offset: u64,
-    /// Elements.
-    pub len: usize,
-}
-
-impl Slice {
-    /// The byte after the last; one beyond all buffers where that would be too large a number.
-    fn end(&self) -> u64 {
-        self.offset.saturating_add((self.len as u64).saturating_mul(4))
-    }
-}
-
 /// A tensor whose parameters and gradients are slices.
 #[derive(Debug, Clone, PartialEq)]
-pub struct SliceTensor {
+pub struct BorrowedTensor {
     /// Its name.
     pub name: String,
     /// Its shape, row after row in memory, with as many elements as each slice; empty for a scalar.
@@ -40,20 +20,20 @@ pub struct SliceTensor {
 
 /// Slices of one lane or of several, laid out as an arena.
 #[derive(Debug)]
-pub struct Foreign {
+pub struct Borrowed {
     /// Each lane's tensors in the arena's order.
-    pub(super) lanes: Vec<Vec<SliceTensor>>,
+    pub(super) lanes: Vec<Vec<BorrowedTensor>>,
     pub(super) arena: Arena,
 }
 
-impl Foreign {
+impl Borrowed {
     /// Checks the slices of each lane and gives them places in an arena: neighbours in a buffer become neighbours there, sums over all
     /// tensors keep the order given.
     ///
     /// # Errors
     /// Naming the tensor: a name given twice, a slice with more or fewer elements than the shape, an offset that is no multiple of 4,
     /// a slice beyond its buffer, a buffer without `STORAGE`, slices that overlap; or lanes whose tensors differ.
-    pub fn new(lanes: &[Vec<SliceTensor>]) -> Result<Self> {
+    pub fn new(lanes: &[Vec<BorrowedTensor>]) -> Result<Self> {
         let first = lanes.first().ok_or_else(|| Error::Empty { what: "the list of lanes".into() })?;
         for (lane, tensors) in lanes.iter().enumerate() {
             tensors.iter().try_for_each(|tensor| check(tensor, (lanes.len() > 1).then_some(lane)))?;
@@ -62,7 +42,7 @@ impl Foreign {
         check_overlaps(lanes)?;
         let mut ranks: Vec<usize> = (0..first.len()).collect();
         ranks.sort_by_key(|&rank| {
-            let SliceTensor { params, grads, .. } = &first[rank];
+            let BorrowedTensor { params, grads, .. } = &first[rank];
             (&params.buffer, &grads.buffer, params.offset)
         });
         let mut arena = Arena::default();
@@ -70,7 +50,7 @@ impl Foreign {
             arena.add(&first[rank].name, &first[rank].shape)?;
         }
         arena.rank(&ranks);
-        let in_order = |tensors: &Vec<SliceTensor>| ranks.iter().map(|&rank| tensors[rank].clone()).collect();
+        let in_order = |tensors: &Vec<BorrowedTensor>| ranks.iter().map(|&rank| tensors[rank].clone()).collect();
         Ok(Self { lanes: lanes.iter().map(in_order).collect(), arena })
     }
 
@@ -151,7 +131,7 @@ pub(super) enum Role {
 }
 
 impl Role {
-    fn of(self, tensor: &SliceTensor) -> &Slice {
+    fn of(self, tensor: &BorrowedTensor) -> &Slice {
         match self {
             Self::Params => &tensor.params,
             Self::Grads => &tensor.grads,
@@ -192,11 +172,11 @@ impl std::fmt::Display for Owner<'_> {
 }
 
 /// The slices of a tensor, and what they are.
-fn owned(tensor: &SliceTensor, lane: Option<usize>) -> [(&Slice, Owner<'_>); 2] {
+fn owned(tensor: &BorrowedTensor, lane: Option<usize>) -> [(&Slice, Owner<'_>); 2] {
     [Role::Params, Role::Grads].map(|role| (role.of(tensor), Owner { role, tensor: &tensor.name, lane }))
 }
 
-fn check(tensor: &SliceTensor, lane: Option<usize>) -> Result<()> {
+fn check(tensor: &BorrowedTensor, lane: Option<usize>) -> Result<()> {
     let shape = &tensor.shape;
     let elements = shape.iter().try_fold(1_usize, |elements, &size| elements.checked_mul(size));
     for (slice, what) in owned(tensor, lane) {
@@ -222,11 +202,11 @@ fn check(tensor: &SliceTensor, lane: Option<usize>) -> Result<()> {
 }
 
 /// Lanes are copies of one model.
-fn check_alike(lane: usize, tensors: &[SliceTensor], first: &[SliceTensor]) -> Result<()> {
+fn check_alike(lane: usize, tensors: &[BorrowedTensor], first: &[BorrowedTensor]) -> Result<()> {
     if tensors.len() != first.len() {
         return Err(Error::shape(format!("tensors of lane {lane}"), first.len(), tensors.len()));
     }
-    let text = |SliceTensor { name, shape, .. }: &SliceTensor| format!("'{name}' of shape {shape:?}");
+    let text = |BorrowedTensor { name, shape, .. }: &BorrowedTensor| format!("'{name}' of shape {shape:?}");
     for (index, (tensor, expected)) in tensors.iter().zip(first).enumerate() {
         if (&tensor.name, &tensor.shape) != (&expected.name, &expected.shape) {
             return Err(Error::shape(format!("tensor {index} of lane {lane}"), text(expected), text(tensor)));
@@ -235,7 +215,7 @@ fn check_alike(lane: usize, tensors: &[SliceTensor], first: &[SliceTensor]) -> R
     Ok(())
 }
 
-fn check_overlaps(lanes: &[Vec<SliceTensor>]) -> Result<()> {
+fn check_overlaps(lanes: &[Vec<BorrowedTensor>]) -> Result<()> {
     let several = lanes.len() > 1;
     let all = lanes.iter().enumerate().flat_map(|(lane, tensors)| tensors.iter().map(move |tensor| (tensor, lane)));
     let owned = all.flat_map(|(tensor, lane)| owned(tensor, several.then_some(lane)));

@@ -1,4 +1,4 @@
-//! Steps of the CPU engine on slices that the caller lends.
+//! Steps of the CPU engine on memory of the caller.
 
 use super::Optimizer;
 use super::state::{State, StateValues};

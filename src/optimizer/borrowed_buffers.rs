@@ -2,7 +2,7 @@
 
 use super::{Optimizer, Recipe, recorded};
 use crate::error::Result;
-use crate::gpu::{Foreign, Gpu, GpuProgram, SliceTensor};
+use crate::gpu::{Borrowed, BorrowedTensor, Gpu, GpuProgram};
 
 impl Optimizer<GpuProgram> {
     /// An optimizer whose parameters and gradients are slices of the caller's buffers, on the caller's device (see
@@ -10,22 +10,22 @@ impl Optimizer<GpuProgram> {
     ///
     /// # Errors
     /// What is wrong with a slice, naming its tensor; a setting out of its range; what the device refuses.
-    pub fn over_slices(gpu: &Gpu, recipe: Recipe, tensors: &[SliceTensor]) -> Result<Self> {
-        Self::over_lanes(gpu, recipe, &[tensors.to_vec()])
+    pub fn borrowing(gpu: &Gpu, recipe: Recipe, tensors: &[BorrowedTensor]) -> Result<Self> {
+        Self::borrowing_lanes(gpu, recipe, &[tensors.to_vec()])
     }
 
-    /// [`Optimizer::over_slices`] for a population: the tensors of each lane, the same in name and shape. Lanes in one pair of
+    /// [`Optimizer::borrowing`] for a population: the tensors of each lane, the same in name and shape. Lanes in one pair of
     /// buffers cost one dispatch; a pair of buffers for each lane costs one for each.
     ///
     /// # Errors
-    /// As for [`Optimizer::over_slices`]; lanes that are not as many as the recipe's, or whose tensors differ.
-    pub fn over_lanes(gpu: &Gpu, recipe: Recipe, lanes: &[Vec<SliceTensor>]) -> Result<Self> {
-        let foreign = Foreign::new(lanes)?;
-        let (mut blueprint, stepper) = recorded(&recipe, foreign.arena())?;
+    /// As for [`Optimizer::borrowing`]; lanes that are not as many as the recipe's, or whose tensors differ.
+    pub fn borrowing_lanes(gpu: &Gpu, recipe: Recipe, lanes: &[Vec<BorrowedTensor>]) -> Result<Self> {
+        let borrowed = Borrowed::new(lanes)?;
+        let (mut blueprint, stepper) = recorded(&recipe, borrowed.arena())?;
         for id in [stepper.buffers.params, stepper.buffers.grads] {
             blueprint.borrow(id);
         }
-        Self::start(gpu.load_over(&blueprint, foreign)?, stepper)
+        Self::start(gpu.load_over(&blueprint, borrowed)?, stepper)
     }
 
     /// The limits that a host has to ask for when it makes the device: [`Gpu::required_limits`].

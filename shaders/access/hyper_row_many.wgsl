@@ -2,7 +2,7 @@
 // Both are the same for at least 16 neighbouring threads.
 override GROUPS: bool = false; // more than one group of hyper-parameters
 
-fn row_of(i: u32) -> Row {
+fn row_of(i: u32) -> HyperRow {
     var index = (op.lane + i / op.len) * op.current_lane;
     if GROUPS {
         index += block_of(i) >> 20u;

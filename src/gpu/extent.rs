@@ -1,65 +1,18 @@
 //! What one launch of an arena's kernel covers and binds: a segment, or a bucket of slices.
 
+use super::borrowed::Role;
 use super::bucket::Bucket;
-use super::foreign::Role;
-use super::kernel::{Access, Bound, Source};
+use super::launch::Bound;
 use super::memory::{Memory, Segment};
 use crate::error::{Error, Result};
 use crate::plan::{ALIGN, BufferId};
-
-/// Who holds parameters or gradients.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Holder {
-    /// An arena of this crate.
-    Own,
-    /// Slices of the caller's buffers.
-    Foreign,
-    /// Gradients in the binding of the parameters: slices so close to each other in one buffer that two bindings would overlap.
-    Joined,
-}
-
-impl Holder {
-    /// Declares gradients and their access. `first` is where the i-th vec4 of this launch stands in an arena's segment.
-    pub(super) fn bind_grads(self, source: &mut Source, first: &str) {
-        match self {
-            Self::Own => {
-                source.bind(Access::Write, "grads", "array<T>");
-                source.join(&format!("fn first_grad(i: u32) -> u32 {{ return {first}; }}"));
-                source.join(include_str!("../../shaders/access/grads_own.wgsl"));
-            }
-            Self::Foreign => {
-                source.bind(Access::Write, "grads", "array<f32>");
-                source.bind(Access::Read, "places", "array<vec4u>");
-                source.join(include_str!("../../shaders/access/grads_foreign.wgsl"));
-                source.join(include_str!("../../shaders/access/places.wgsl"));
-            }
-            Self::Joined => {
-                source.bind(Access::Read, "places", "array<vec4u>");
-                source.join(&include_str!("../../shaders/access/grads_foreign.wgsl").replace("grads[", "params["));
-                source.join(include_str!("../../shaders/access/places.wgsl"));
-            }
-        }
-    }
-
-    /// Declares gradients as single elements, and where element e of a launch's part of the arena is among them.
-    pub(super) fn bind_address(self, source: &mut Source) {
-        source.bind(Access::Write, "grads", "array<f32>");
-        match self {
-            Self::Own => source.join("fn address(e: u32) -> u32 { return e; }"),
-            Self::Foreign | Self::Joined => {
-                source.bind(Access::Read, "places", "array<vec4u>");
-                source.join("fn address(e: u32) -> u32 { return places[e / 64u].y + e % 64u; }");
-            }
-        }
-    }
-}
 
 /// Bits of a place's third word for the elements of a block, 64 at most; those above are for where it is.
 const PLACE_BITS: u32 = 7;
 
 /// A range of a lane's arena that one launch covers.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Part {
+pub(super) struct Extent {
     pub start: usize,
     pub len: usize,
     pub lane: usize,
@@ -68,16 +21,17 @@ pub(super) struct Part {
     pub index: usize,
 }
 
-impl Part {
+impl Extent {
     /// The parts of an arena's buffer: its segments, or the buckets of its slices.
     pub(super) fn all(id: BufferId, memory: &Memory) -> Vec<Self> {
         let own = |(index, segment): (usize, &Segment)| {
             let &Segment { lane, lanes, start, len, .. } = segment;
-            Part { start, len, lane, lanes, index }
+            Extent { start, len, lane, lanes, index }
         };
-        let foreign = |(index, b): (usize, &Bucket)| Part { start: b.start, len: b.len, lane: b.lane, lanes: b.lanes, index };
+        let borrowed =
+            |(index, b): (usize, &Bucket)| Extent { start: b.start, len: b.len, lane: b.lane, lanes: b.lanes, index };
         match memory.role(id) {
-            Some(_) => memory.buckets().iter().enumerate().map(foreign).collect(),
+            Some(_) => memory.buckets().iter().enumerate().map(borrowed).collect(),
             None => memory.get(id).segments.iter().enumerate().map(own).collect(),
         }
     }
@@ -97,7 +51,7 @@ impl Part {
     /// What is bound for a buffer: the bucket's window, or the segment.
     pub(super) fn bound(self, id: BufferId, memory: &Memory) -> Result<Bound<'_>> {
         match memory.role(id) {
-            Some(role) => Ok(Bound::Part(memory.buckets()[self.index].window(role))),
+            Some(role) => Ok(Bound::Window(memory.buckets()[self.index].window(role))),
             None => Ok(Bound::from(&self.segment(id, memory)?.buffer)),
         }
     }

@@ -2,7 +2,7 @@
 struct Hyper { none: f32 }
 struct State { none: f32 }
 
-fn gradient(i: u32, x: T, row: Row) -> T {
+fn gradient(i: u32, x: T, row: HyperRow) -> T {
     return factors_of(i).y * get_grads(i);
 }
 

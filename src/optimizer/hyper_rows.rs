@@ -6,7 +6,7 @@ use super::recipe::{Effect, Follower, Recipe};
 use crate::error::{Error, Result, range};
 use crate::plan::Storage;
 use crate::random::threefry;
-use crate::rule::{AnyRule, Decay, Row, Setting};
+use crate::rule::{AnyRule, Decay, HyperRow, Setting};
 use crate::schedule::Schedule;
 
 /// The rule of a group of a lane, whose numbers follow schedules: made once, and set anew for each step.
@@ -84,18 +84,18 @@ impl Recipe {
 
     /// The row of a rule's `t`-th step with everything that this recipe adds to it, and whether its settings are in their ranges: a
     /// schedule may take one out.
-    pub(super) fn row(&self, scheduled: &mut Scheduled, t: u64) -> (Row, Result<()>) {
+    pub(super) fn row(&self, scheduled: &mut Scheduled, t: u64) -> (HyperRow, Result<()>) {
         let (lane, group, changes) = (scheduled.lane, scheduled.group, scheduled.changes());
         let rule = scheduled.at(&self.schedules, |schedule| schedule.value(t - 1));
         // Only a schedule's upper bound is known beforehand: some settings must not fall to 0.
         let fits = if changes { rule.check() } else { Ok(()) };
-        let (names, mut row) = (rule.row_names(), rule.full_row(t));
-        row.0[Row::SCALE] *= *self.grad_scale.of(lane);
-        row.0[Row::L1] = *self.l1.of(lane);
+        let (names, mut row) = (rule.hyper_names(), rule.hyper_row(t));
+        row.0[HyperRow::SCALE] *= *self.grad_scale.of(lane);
+        row.0[HyperRow::L1] = *self.l1.of(lane);
         match self.decay.as_ref().map(|decay| *decay.of(lane)) {
-            Some(Decay::Coupled(lambda)) => row.0[Row::L2] += lambda,
-            Some(Decay::Decoupled(lambda)) => row.0[Row::DECAY] *= 1.0 - rule.lr() * lambda,
-            Some(Decay::Independent(lambda)) => row.0[Row::DECAY] *= 1.0 - lambda,
+            Some(Decay::Coupled(lambda)) => row.0[HyperRow::L2] += lambda,
+            Some(Decay::Decoupled(lambda)) => row.0[HyperRow::DECAY] *= 1.0 - rule.lr() * lambda,
+            Some(Decay::Independent(lambda)) => row.0[HyperRow::DECAY] *= 1.0 - lambda,
             None => {}
         }
         let bounds = |max| {
@@ -105,18 +105,18 @@ impl Recipe {
         };
         let clip = self.clips.as_ref().map(|clips| *clips.of(lane));
         match (self.groups[group].domain, clip) {
-            (Domain::Global, Some(Clip::Norm { max, .. })) => row.0[Row::MAX_NORM] = bounds(max),
-            (Domain::Set(set), _) => row.0[Row::MAX_NORM] = bounds(*self.clip_sets[set].max.of(lane)),
+            (Domain::Global, Some(Clip::Norm { max, .. })) => row.0[HyperRow::MAX_NORM] = bounds(max),
+            (Domain::Set(set), _) => row.0[HyperRow::MAX_NORM] = bounds(*self.clip_sets[set].max.of(lane)),
             _ => {}
         }
         match clip {
-            Some(Clip::Tensor { max, .. }) => row.0[Row::MAX_TENSOR] = bounds(max),
-            Some(Clip::Value(max)) => row.0[Row::MAX_VALUE] = bounds(max),
+            Some(Clip::Tensor { max, .. }) => row.0[HyperRow::MAX_TENSOR] = bounds(max),
+            Some(Clip::Value(max)) => row.0[HyperRow::MAX_VALUE] = bounds(max),
             Some(Clip::Norm { .. } | Clip::Normalise(_)) | None => {}
         }
-        row.0[Row::AVERAGE] = self.average.as_ref().map_or(0.0, |average| average.of(lane).rate(t));
-        row.0[Row::SYNC] = self.lookahead.as_ref().map_or(0.0, |lookahead| lookahead.of(lane).rate(t));
-        row.0[Row::NOISE] = if self.state == Storage::F32 { 0.0 } else { noise(t) };
+        row.0[HyperRow::AVERAGE] = self.average.as_ref().map_or(0.0, |average| average.of(lane).rate(t));
+        row.0[HyperRow::SYNC] = self.lookahead.as_ref().map_or(0.0, |lookahead| lookahead.of(lane).rate(t));
+        row.0[HyperRow::NOISE] = if self.state == Storage::F32 { 0.0 } else { noise(t) };
         (row, fits.and_then(|()| check_row(&row, names, t)))
     }
 }
@@ -128,8 +128,8 @@ fn noise(t: u64) -> f64 {
 }
 
 /// Checks that finite numbers of a row stay finite in single precision: infinity times 0 would be NaN.
-fn check_row(row: &Row, names: &[&str], t: u64) -> Result<()> {
+fn check_row(row: &HyperRow, names: &[&str], t: u64) -> Result<()> {
     let Some((at, value)) = row.0.iter().enumerate().find(|(_, value)| !range::in_single(**value)) else { return Ok(()) };
-    let name = Row::SHARED.iter().chain(names).nth(at).unwrap_or(&"a scalar");
+    let name = HyperRow::SHARED.iter().chain(names).nth(at).unwrap_or(&"a scalar");
     range::single(&format!("{name} of step {t}"), *value)
 }

@@ -1,27 +1,25 @@
-//! Work per tensor or per line: factors from a tensor's norms, and the mean taken out of a line.
+//! Factors of each tensor, from its norms: a bound and a rule's trust.
 
-use super::lent::Lent;
-use super::norm::{Length, joined};
-use super::step::clip_coefficient;
+use super::norm::{Length, clip_coefficient, joined};
 use super::store::Store;
-use crate::plan::{Centralise, Factors, NormKind, NormOf, Part, TensorBound, Trust};
-use crate::rule::{Real, Row};
+use crate::plan::{Factors, NormKind, NormOf, TensorBound, TensorChunks, Trust};
+use crate::rule::{HyperRow, Real};
 
 pub(super) fn factors<F: Real>(op: &Factors, lane: &mut Store<F>) {
     for part in &op.tensors {
         let index = part.tensor;
         let rows = lane.floats(op.current);
-        let mut row = [F::zero(); Row::LEN];
-        row.copy_from_slice(&rows[part.group * Row::LEN..][..Row::LEN]);
+        let mut row = [F::zero(); HyperRow::LEN];
+        row.copy_from_slice(&rows[part.group * HyperRow::LEN..][..HyperRow::LEN]);
         let (own, params) = norms(op, part, &row, lane);
         let known = if op.of == NormOf::Gradient { own.bounded() } else { own.value() };
         lane.floats_mut(op.norms)[2 * index..][..2].copy_from_slice(&[known, params]);
-        if row[Row::LIVE] == F::zero() {
+        if row[HyperRow::LIVE] == F::zero() {
             continue;
         }
         let bound = match op.bound {
             TensorBound::None => F::one(),
-            TensorBound::Clip => clip_coefficient(own, row[Row::MAX_TENSOR]),
+            TensorBound::Clip => clip_coefficient(own, row[HyperRow::MAX_TENSOR]),
             TensorBound::Normalise => own.divides(F::one(), F::of(1e-6)),
         };
         let mut memory = op.memory.map_or(F::zero(), |memory| lane.floats(memory)[index]);
@@ -39,33 +37,15 @@ pub(super) fn factors<F: Real>(op: &Factors, lane: &mut Store<F>) {
 }
 
 /// The norms of a tensor's gradient, in the scale that the rule sees, and of its parameters.
-fn norms<F: Real>(op: &Factors, part: &Part, row: &[F], lane: &Store<F>) -> (Length<F>, F) {
+fn norms<F: Real>(op: &Factors, part: &TensorChunks, row: &[F], lane: &Store<F>) -> (Length<F>, F) {
     let chunks = part.chunk..part.chunk + part.chunks;
     let (partials, kind) = op.partials;
     let raw = joined(kind, lane.floats(partials), chunks.clone());
     let params = op.params.map_or(F::zero(), |params| joined(NormKind::L2, lane.floats(params), chunks).value());
     let own = match op.of {
-        NormOf::Gradient => raw.times(row[Row::SCALE].abs()),
-        NormOf::Pass if row[Row::LIVE] == F::zero() => Length { mantissa: F::zero(), exponent: 0 },
-        NormOf::Pass => raw,
+        NormOf::Gradient => raw.times(row[HyperRow::SCALE].abs()),
+        NormOf::Direction if row[HyperRow::LIVE] == F::zero() => Length { mantissa: F::zero(), exponent: 0 },
+        NormOf::Direction => raw,
     };
     (own, params)
-}
-
-pub(super) fn centralise<F: Real>(op: &Centralise, lane: &mut Store<F>, lent: Option<&mut Lent<F>>) {
-    let mut lent = lent.filter(|lent| lent.holds(op.grads));
-    for &[start, len] in &op.lines {
-        match lent.as_mut().and_then(|lent| lent.line_mut(op.grads, start, len)) {
-            Some(line) => centre(line),
-            None => centre(&mut lane.floats_mut(op.grads)[start..][..len]),
-        }
-    }
-}
-
-fn centre<F: Real>(line: &mut [F]) {
-    let len = F::of(line.len() as f64);
-    let mean = line.iter().copied().sum::<F>() / len;
-    // The sum may have left the range of the float, which the mean of finite elements does not.
-    let mean = if mean.is_finite() { mean } else { line.iter().map(|&g| g / len).sum() };
-    line.iter_mut().for_each(|g| *g -= mean);
 }

@@ -1,9 +1,9 @@
 // A step of one pass: the rule's value is the parameter.
-fn argument(x: T, row: Row) -> T {
+fn argument(x: T, row: HyperRow) -> T {
     return row.decay * x;
 }
 
-fn finish(i: u32, x: T, d: T, y: T, row: Row) {
+fn finish(i: u32, x: T, d: T, y: T, row: HyperRow) {
     let at = place_of(i);
     let z = sync(at, x, y, row);
     put_params(i, z);
@@ -13,7 +13,7 @@ fn finish(i: u32, x: T, d: T, y: T, row: Row) {
 }
 
 // Without a step: the copy still follows the parameters, and so does an average into which no step has counted.
-fn stay(i: u32, row: Row) {
+fn stay(i: u32, row: HyperRow) {
     let at = place_of(i);
     let x = get_params(i);
     if row.average == 1.0 {

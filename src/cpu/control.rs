@@ -1,21 +1,18 @@
-//! What decides about a step: control and gate.
+//! The decision about a step: its norm, clip coefficient and hyper row, or that it is skipped.
 
-use super::norm::{Length, joined};
+use super::norm::{clip_coefficient, joined};
 use super::store::Store;
-use crate::plan::{BufferId, Control, Counter, Gate, GateKind, NormKind, Scalar};
-use crate::rule::{Real, Row};
-
-/// Elements that one task looks at: long enough to pay for its start, short enough to share out evenly.
-pub(super) const GRAIN: usize = 32_768;
+use crate::plan::{Control, Counter, Scalar};
+use crate::rule::{HyperRow, Real};
 
 pub(super) fn control<F: Real>(op: &Control, lane: &mut Store<F>) {
     let decision = decide(op, lane);
     let mut current = lane.take(op.current);
-    for (group, row) in current.as_mut_slice::<F>().chunks_exact_mut(Row::LEN).enumerate() {
-        row.copy_from_slice(&lane.floats(op.rows)[row_of(op, lane, group)..][..Row::LEN]);
+    for (group, row) in current.as_mut_slice::<F>().chunks_exact_mut(HyperRow::LEN).enumerate() {
+        row.copy_from_slice(&lane.floats(op.rows)[row_of(op, lane, group)..][..HyperRow::LEN]);
         let live = decision.live && lane.indices(op.frozen)[group] == 0;
-        row[Row::LIVE] = if live { F::one() } else { F::zero() };
-        row[Row::SCALE] *= lane.floats(op.scalars)[Scalar::norm_of(op.domain_of[group]) + 1] * decision.unscale;
+        row[HyperRow::LIVE] = if live { F::one() } else { F::zero() };
+        row[HyperRow::SCALE] *= lane.floats(op.scalars)[Scalar::norm_of(op.domain_of[group]) + 1] * decision.unscale;
     }
     lane.put(op.current, current);
     count(op, lane, &decision);
@@ -24,7 +21,7 @@ pub(super) fn control<F: Real>(op: &Control, lane: &mut Store<F>) {
 /// Where the row of a group's next step stands.
 fn row_of<F: Real>(op: &Control, lane: &Store<F>, group: usize) -> usize {
     let applied = lane.indices(op.counts)[Counter::LEN + group] as usize;
-    (group * op.slots + applied % op.slots) * Row::LEN
+    (group * op.slots + applied % op.slots) * HyperRow::LEN
 }
 
 /// What happens to a step.
@@ -56,8 +53,8 @@ fn decide<F: Real>(op: &Control, lane: &mut Store<F>) -> Decision<F> {
     let (mut live, mut clipped) = (some, false);
     for (domain, chunks) in op.domains.iter().enumerate() {
         let raw = joined(kind, lane.floats(partials), chunks.clone());
-        let row = &lane.floats(op.rows)[row_of(op, lane, leader(op, lane, domain))..][..Row::LEN];
-        let (gain, max_norm) = (row[Row::SCALE].abs() * unscale, row[Row::MAX_NORM]);
+        let row = &lane.floats(op.rows)[row_of(op, lane, leader(op, lane, domain))..][..HyperRow::LEN];
+        let (gain, max_norm) = (row[HyperRow::SCALE].abs() * unscale, row[HyperRow::MAX_NORM]);
         let norm = raw.times(gain);
         let coefficient = clip_coefficient(norm, max_norm);
         lane.floats_mut(op.scalars)[Scalar::norm_of(domain)..][..2].copy_from_slice(&[norm.bounded(), coefficient]);
@@ -74,18 +71,6 @@ fn leader<F: Real>(op: &Control, lane: &Store<F>, domain: usize) -> usize {
     let own = || op.domain_of.iter().zip(lane.indices(op.frozen)).enumerate().filter(|(_, (of, _))| **of == domain);
     let moving = own().find(|(_, (_, frozen))| **frozen == 0);
     moving.or_else(|| own().next()).map_or(0, |(group, _)| group)
-}
-
-/// `min(1, max_norm / (norm + 1e-6))`, as `torch.nn.utils.clip_grad_norm_`.
-pub(super) fn clip_coefficient<F: Real>(norm: Length<F>, max_norm: F) -> F {
-    let constant = F::of(1e-6);
-    if norm.value() + constant > max_norm { norm.divides(max_norm, constant) } else { F::one() }
-}
-
-/// The norm of a whole lane.
-fn of_lane<F: Real>(kind: NormKind, partials: BufferId, lane: &Store<F>) -> Length<F> {
-    let partials = lane.floats(partials);
-    joined(kind, partials, 0..partials.len() / kind.partials(1))
 }
 
 fn count<F: Real>(op: &Control, lane: &mut Store<F>, decision: &Decision<F>) {
@@ -118,32 +103,5 @@ fn count<F: Real>(op: &Control, lane: &mut Store<F>, decision: &Decision<F>) {
     let min = F::of(rule.min);
     if !decision.live && *scale > min {
         *scale = (*scale * F::of(rule.backoff)).max(min);
-    }
-}
-
-pub(super) fn gate<F: Real>(op: &Gate, lane: &mut Store<F>) {
-    let nothing = Length { mantissa: F::zero(), exponent: 0 };
-    let norm = op.norm.map_or(nothing, |(partials, kind)| of_lane(kind, partials, lane));
-    let good = norm.mantissa.is_finite();
-    if let &GateKind::Accumulate { count } = &op.kind {
-        lane.indices_mut(count)[0] += u32::from(good);
-    }
-    let flag = |holds: bool| if holds { F::one() } else { F::zero() };
-    let index = lane.lane();
-    for group in 0..op.groups {
-        let frozen = lane.indices(op.frozen)[group] != 0;
-        let row = &mut lane.floats_mut(op.current)[group * Row::LEN..][..Row::LEN];
-        let (live, scale, stays) = match &op.kind {
-            GateKind::Accumulate { .. } => (good && !frozen, F::one(), false),
-            // Parameters that stay are live, since they have to be remembered.
-            GateKind::Ascend { rho } if good => (true, norm.divides(F::of(*rho.of(index)), F::of(1e-12)), frozen),
-            GateKind::Ascend { .. } => (true, F::one(), true),
-        };
-        row[Row::LIVE] = flag(live);
-        row[Row::SCALE] = scale;
-        row[Row::DECAY] = F::one();
-        row[Row::SHARED.len()] = flag(stays);
-        // No bound on the gradient.
-        row[Row::MAX_VALUE] = F::infinity();
     }
 }

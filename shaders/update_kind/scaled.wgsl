@@ -2,7 +2,7 @@
 override MAX_VALUE: bool = false; // elements of the gradient are bounded
 override L1: bool = false; // there is an L1 penalty
 
-fn gradient(i: u32, x: T, row: Row) -> T {
+fn gradient(i: u32, x: T, row: HyperRow) -> T {
     let factors = factors_of(i);
     var g = factors.x * row.scale * get_grads(i);
     if MAX_VALUE {

@@ -1,4 +1,4 @@
-//! Parameters and gradients that the caller lends for one run.
+//! Parameters and gradients of the caller, borrowed for one run.
 
 use crate::error::{Error, Result};
 use crate::plan::{Arena, BufferId, Tensor};
@@ -20,13 +20,13 @@ pub(super) fn check(arena: &Arena, lanes: usize, what: &str, lens: impl ExactSiz
 }
 
 /// Slices in the place of two buffers of one lane, tensor by tensor in the arena's order.
-pub(super) struct Lent<'a, 's, F> {
+pub(super) struct Borrowed<'a, 's, F> {
     params: (BufferId, &'a mut [&'s mut [F]]),
     grads: (BufferId, &'a mut [&'s mut [F]]),
     arena: &'a Arena,
 }
 
-impl<'a, 's, F> Lent<'a, 's, F> {
+impl<'a, 's, F> Borrowed<'a, 's, F> {
     /// Slices that were checked.
     pub(super) fn new(
         arena: &'a Arena,
