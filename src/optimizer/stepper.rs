@@ -167,7 +167,6 @@ impl Stepper {
     /// A lost device.
     pub fn start<P: Program>(&mut self, program: &mut P) -> Result<()> {
         let groups = self.groups();
-        let blocks = if groups > 1 { self.arena.groups() } else { Vec::new() };
         for lane in 0..self.recipe.lanes() {
             for id in self.planes() {
                 let initial = |group: usize| {
@@ -181,11 +180,12 @@ impl Stepper {
                 // In pieces, since a list of all would take as much memory as the plane.
                 // Too large for the stack.
                 let mut piece: Vec<P::Float> = std::iter::repeat_n(initial[0], PIECE).collect();
+                // Only several groups may start at different numbers.
+                let mut blocks = (groups > 1).then(|| self.arena.groups()).into_iter().flatten();
                 for start in (0..self.arena.len()).step_by(PIECE) {
                     let len = PIECE.min(self.arena.len() - start);
-                    let of = blocks.get(start / ALIGN..).unwrap_or_default();
-                    for (values, &group) in piece[..len].chunks_mut(ALIGN).zip(of) {
-                        values.fill(initial[group as usize]);
+                    for (values, group) in piece[..len].chunks_mut(ALIGN).zip(&mut blocks) {
+                        values.fill(initial[group]);
                     }
                     self.write_plane(program, id, lane, start, &piece[..len])?;
                 }

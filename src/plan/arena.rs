@@ -216,9 +216,9 @@ impl Arena {
         tensors.into_iter().map(of).collect()
     }
 
-    /// The group of each block of [`ALIGN`] elements.
-    pub fn groups(&self) -> Vec<u32> {
+    /// The group of each block of [`ALIGN`] elements, one after the other.
+    pub fn groups(&self) -> impl Iterator<Item = usize> {
         let blocks = |tensor: &Tensor| tensor.len().div_ceil(ALIGN);
-        self.tensors.iter().flat_map(|tensor| std::iter::repeat_n(tensor.group as u32, blocks(tensor))).collect()
+        self.tensors.iter().flat_map(move |tensor| std::iter::repeat_n(tensor.group, blocks(tensor)))
     }
 }
