@@ -15,6 +15,7 @@ mod probabilities;
 mod record;
 #[cfg(feature = "checkpoint")]
 mod saved;
+mod start;
 mod state;
 mod stopping;
 mod stream;

@@ -1,9 +1,9 @@
 //! From settings to plans: the gradient of a batch, an evaluation, a prediction.
 
 use super::builder::Settled;
-use super::feed::{Feed, Feeding, Picked, Table, Units};
-use super::lanes;
+use super::feed::{Feed, Feeding, Picked, Table};
 use super::predict::Predictor;
+use super::start::Start;
 use super::stopping::Best;
 use super::task::{Columns, Measured, Task};
 use super::{Gradient, Plans, Statistics, Trainer};
@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::nn::{Model, Places, Slots, Tape, Value};
 use crate::op::StepKey;
 use crate::optimizer::Optimizer;
-use crate::plan::{Arena, Blueprint, BufferId, Engine, Kind, Layout, Plan, PlanId, Program, Role, Scalar, View};
+use crate::plan::{Blueprint, BufferId, Engine, Kind, Layout, Plan, PlanId, Program, Role, Scalar, View};
 use crate::rule::Real;
 
 /// Records everything, loads it, and writes the start values.
@@ -81,49 +81,16 @@ pub(super) fn record<E: Engine>(engine: &E, settled: &Settled) -> Result<Trainer
         task.check("validation", data, &probe.output)?;
         recorder.held(&mut blueprint, table, settled)
     });
-    let (held, evaluate) = held.transpose()?.unzip();
+    let (mut held, evaluate) = held.transpose()?.unzip();
     let predictor = recorder.predictor(&mut blueprint, &table, *block)?;
 
     let mut optimizer = Optimizer::load(engine, &blueprint, stepper)?;
-    let program = optimizer.program_mut();
-    table.upload(program, train, settled.weights.as_deref())?;
-    let units = Units::of(&settled.target_scalers, own.len());
-    feed.survey(train, own.iter().map(|lane| &lane.train), &units);
-    let mut held: Option<Feed> = held;
-    if let (Some(held), Some(data)) = (&mut held, validation) {
-        if held.table.features != table.features {
-            held.table.upload(program, data, None)?;
-        }
-        held.survey(data, own.iter().map(|lane| &lane.validation), &units);
-        held.write_order(program, |lane| own[lane].validation.numbers())?;
-    }
-    for (scaling, scalers) in [(scaling, &settled.scalers), (of_targets, &settled.target_scalers)] {
-        scaling.map_or(Ok(()), |scaling| scaling.upload(program, scalers))?;
-    }
-    let floats = |values: Vec<f64>| values.into_iter().map(<E::Float as Real>::of).collect::<Vec<_>>();
-    if let (Some(id), Some(first)) = (of_base, own.first()) {
-        program.write(id, 0, 0, &floats(probe.tape.initial_shared(lanes::key(first.seed))?))?;
-    }
-    let start = probe.tape.initial_buffers()?;
-    let mut known: Option<(u64, Vec<E::Float>)> = None;
-    for (lane, of) in own.iter().enumerate() {
-        if known.as_ref().is_none_or(|(seed, _)| *seed != of.seed) {
-            known = Some((of.seed, floats(probe.tape.initial(lanes::key(of.seed))?)));
-        }
-        if let Some((_, initial)) = &known {
-            program.write(params, lane, 0, initial)?;
-        }
-        let mut start = start.clone();
-        for (_, name, values) in settled.buffers.iter().filter(|(of, ..)| *of == lane) {
-            let tensor = buffers.tensor(name).map_err(|_| unknown_buffer(name, &buffers))?;
-            if tensor.len() != values.len() {
-                return Err(Error::shape(format!("buffer '{name}'"), format!("{} elements", tensor.len()), values.len()));
-            }
-            start[tensor.offset..][..values.len()].copy_from_slice(values);
-        }
-        program.write(statistics, lane, 0, &floats(start))?;
-        program.write_indices(keys, lane, 0, &lanes::step_key(of.seed))?;
-    }
+    let statistics = Statistics { arena: buffers, id: statistics, keys };
+    let mut start = Start { program: optimizer.program_mut(), settled };
+    start.rows(&table, &mut feed, held.as_mut())?;
+    start.scalings([(scaling, &settled.scalers), (of_targets, &settled.target_scalers)])?;
+    start.lanes(&probe.tape, params, of_base, &statistics)?;
+    let best = statistics.arena.len();
     let mut trainer = Trainer {
         optimizer,
         plans: Plans { whole, last, evaluate },
@@ -133,7 +100,7 @@ pub(super) fn record<E: Engine>(engine: &E, settled: &Settled) -> Result<Trainer
         train: feed,
         validation: held,
         predictor,
-        statistics: Statistics { arena: buffers, id: statistics, keys },
+        statistics,
         base: of_base.map(|id| (base, id)),
         epoch: 0,
         step: 0,
@@ -141,7 +108,7 @@ pub(super) fn record<E: Engine>(engine: &E, settled: &Settled) -> Result<Trainer
         micro: 1,
         streams: settled.streams,
         sequences: [Vec::new(), Vec::new()],
-        best: settled.stopping.map_or_else(Vec::new, |_| vec![Best::new(arena.len(), start.len()); own.len()]),
+        best: settled.stopping.map_or_else(Vec::new, |_| vec![Best::new(arena.len(), best); own.len()]),
         stopping: settled.stopping,
         aside: None,
     };
@@ -149,14 +116,9 @@ pub(super) fn record<E: Engine>(engine: &E, settled: &Settled) -> Result<Trainer
     Ok(trainer)
 }
 
-fn unknown_buffer(name: &str, buffers: &Arena) -> Error {
-    let known: Vec<&str> = buffers.tensors().iter().map(|tensor| tensor.name.as_str()).collect();
-    Error::unknown("buffer of the model", name, &known)
-}
-
 /// Mean and divisor of each feature or target, in the place of which lanes may have their own.
 #[derive(Debug, Clone, Copy)]
-struct Scaling {
+pub(super) struct Scaling {
     shift: View,
     divisor: View,
 }
@@ -188,7 +150,7 @@ impl Scaling {
         tape.map(&[x, &shift, &divisor], |of| of[0].clone() * of[2].clone() + of[1].clone())
     }
 
-    fn upload<P: Program>(self, program: &mut P, scalers: &[Scaler]) -> Result<()> {
+    pub fn upload<P: Program>(self, program: &mut P, scalers: &[Scaler]) -> Result<()> {
         for (lane, scaler) in scalers.iter().enumerate() {
             for (view, values) in [(self.shift, &scaler.shift), (self.divisor, &scaler.divisor)] {
                 let values: Vec<P::Float> = values.iter().map(|&x| P::Float::of(x)).collect();
