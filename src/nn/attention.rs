@@ -183,15 +183,15 @@ impl TransformerBlock {
             let inner = normed(tape, "norm1", x);
             let x = (x + &attended(tape, &inner)).stored();
             let inner = normed(tape, "norm2", &x);
-            return &x + &self.forward_twice(tape, &inner, width);
+            return &x + &self.feed_forward(tape, &inner, width);
         }
         let sum = (x + &attended(tape, x)).stored();
         let x = normed(tape, "norm1", &sum);
-        let sum = (&x + &self.forward_twice(tape, &x, width)).stored();
+        let sum = (&x + &self.feed_forward(tape, &x, width)).stored();
         normed(tape, "norm2", &sum)
     }
 
-    fn forward_twice(&self, tape: &mut Tape, x: &Value, width: usize) -> Value {
+    fn feed_forward(&self, tape: &mut Tape, x: &Value, width: usize) -> Value {
         let drop = Dropout { p: self.dropout };
         let [up, down] = [(width, self.feed_forward), (self.feed_forward, width)].map(|(from, to)| Linear::new(from, to));
         let inner = tape.named("linear1", |tape| up.forward(tape, x));

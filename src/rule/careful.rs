@@ -12,6 +12,11 @@ pub(crate) fn toward<F: Real>(a: F, b: F, rate: F) -> F {
     keep * a + rate * (b - own * a)
 }
 
+/// 1 − βᵗ without the cancellation of a difference, also where β is 0.
+pub(crate) fn bias_correction(beta: f64, t: u64) -> f64 {
+    -f64::exp_m1(t as f64 * beta.ln())
+}
+
 /// The larger of two numbers; NaN if one of them is, where `max` gives the other.
 #[inline(always)]
 pub(crate) fn larger<F: Real>(a: F, b: F) -> F {
@@ -50,6 +55,14 @@ mod tests {
         let (rate, small) = (1.0 - f32::EPSILON / 2.0, 1e-9);
         let right = f64::from(1.0 - rate) + f64::from(rate) * f64::from(small);
         assert!((f64::from(toward(1.0, small, rate)) / right - 1.0).abs() < 1e-6);
+    }
+
+    #[test]
+    fn the_correction_of_a_bias_is_exact_near_1_and_at_0() {
+        let beta = 1.0 - 1e-12;
+        assert!((bias_correction(beta, 1) / (1.0 - beta) - 1.0).abs() < 1e-15);
+        assert_eq!((bias_correction(0.0, 1), bias_correction(0.0, 7)), (1.0, 1.0));
+        assert!((bias_correction(0.9, 2) - 0.19).abs() < 1e-15);
     }
 
     #[test]

@@ -26,7 +26,7 @@ mod taps;
 
 pub use any::{AnyRule, HyperRow};
 pub use bounds_checks::BoundsChecks;
-pub(crate) use careful::{larger, smaller, toward};
+pub(crate) use careful::{bias_correction, larger, smaller, toward};
 pub use elementary::Function;
 pub use memory::Memory;
 pub use orthogonal::{AdjustLr, Orthogonal};

@@ -1,4 +1,4 @@
-use crate::rule::{BoundsChecks, Decay, Real, Rounding, Rule, larger, toward};
+use crate::rule::{BoundsChecks, Decay, Real, Rounding, Rule, bias_correction, larger, toward};
 use crate::settings;
 
 settings! {
@@ -100,12 +100,10 @@ impl Rule for Adam {
 
     fn hyper(&self, t: u64) -> [f64; 6] {
         let (beta1, beta2) = self.betas;
-        // 1 - βᵗ without the cancellation, also where β is 0.
-        let correction = |beta: f64| -f64::exp_m1(t as f64 * beta.ln());
         // 1/√c₂ rather than √c₂: a product per element is cheaper than a quotient.
-        let unbias2 = correction(beta2).sqrt().recip();
+        let unbias2 = bias_correction(beta2, t).sqrt().recip();
         let eps = if self.eps_hat { self.eps * unbias2 } else { self.eps };
-        [self.lr / correction(beta1), 1.0 - beta1, beta2, 1.0 - beta2, unbias2, eps]
+        [self.lr / bias_correction(beta1, t), 1.0 - beta1, beta2, 1.0 - beta2, unbias2, eps]
     }
 
     #[inline(always)]

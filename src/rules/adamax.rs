@@ -1,4 +1,4 @@
-use crate::rule::{BoundsChecks, Decay, Real, Rounding, Rule, larger, toward};
+use crate::rule::{BoundsChecks, Decay, Real, Rounding, Rule, bias_correction, larger, toward};
 use crate::settings;
 
 settings! {
@@ -69,9 +69,7 @@ impl Rule for Adamax {
 
     fn hyper(&self, t: u64) -> [f64; 4] {
         let (beta1, beta2) = self.betas;
-        // 1 - βᵗ without the cancellation, also where β is 0.
-        let correction = -f64::exp_m1(t as f64 * beta1.ln());
-        [self.lr / correction, 1.0 - beta1, beta2, self.eps]
+        [self.lr / bias_correction(beta1, t), 1.0 - beta1, beta2, self.eps]
     }
 
     #[inline(always)]

@@ -1,4 +1,4 @@
-use crate::rule::{BoundsChecks, Decay, Real, Rounding, Rule, toward};
+use crate::rule::{BoundsChecks, Decay, Real, Rounding, Rule, bias_correction, toward};
 use crate::settings;
 
 settings! {
@@ -86,8 +86,7 @@ impl Rule for Adan {
 
     fn hyper(&self, t: u64) -> [f64; 10] {
         let (beta1, beta2, beta3) = self.betas;
-        // 1 - βᵗ without the cancellation, also where β is 0.
-        let correction = |beta: f64| -f64::exp_m1(t as f64 * beta.ln());
+        let correction = |beta| bias_correction(beta, t);
         let step1 = self.lr / correction(beta1);
         // At the first step nothing has changed yet, and e becomes the gradient.
         let (step2, rate2, ahead) = match t {

@@ -1,4 +1,4 @@
-use crate::rule::{BoundsChecks, Decay, Real, Rounding, Rule, toward};
+use crate::rule::{BoundsChecks, Decay, Real, Rounding, Rule, bias_correction, toward};
 use crate::settings;
 
 settings! {
@@ -104,9 +104,8 @@ impl Rule for AdEMAMix {
 
     fn hyper(&self, t: u64) -> [f64; 8] {
         let (beta1, beta2, _) = self.betas;
+        let correction = |beta| bias_correction(beta, t);
         let t = t as f64;
-        // 1 - βᵗ without the cancellation, also where β is 0.
-        let correction = |beta: f64| -f64::exp_m1(t * beta.ln());
         let (fast, slow) = (self.lr / correction(beta1), self.lr * self.alpha(t));
         [fast, slow, 1.0 - beta1, self.rate3(t), beta2, 1.0 - beta2, correction(beta2).sqrt().recip(), self.eps]
     }

@@ -1,4 +1,4 @@
-use crate::rule::{BoundsChecks, Decay, Layerwise, Real, Rounding, Rule};
+use crate::rule::{BoundsChecks, Decay, Layerwise, Real, Rounding, Rule, bias_correction};
 use crate::settings;
 
 settings! {
@@ -84,7 +84,7 @@ impl Rule for Lamb {
 
     fn hyper(&self, t: u64) -> [f64; 11] {
         let (beta1, beta2) = self.betas;
-        let correction = |beta: f64| if self.bias_correction { -f64::exp_m1(t as f64 * beta.ln()) } else { 1.0 };
+        let correction = |beta: f64| if self.bias_correction { bias_correction(beta, t) } else { 1.0 };
         let take = if self.grad_averaging { 1.0 - beta1 } else { 1.0 };
         let adapt = f64::from(u8::from(self.weight_decay > 0.0 || self.always_adapt));
         // Without `trust_clip` the bound is the largest float, which bounds nothing.

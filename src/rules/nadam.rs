@@ -1,4 +1,4 @@
-use crate::rule::{BoundsChecks, Decay, Real, Rounding, Rule, toward};
+use crate::rule::{BoundsChecks, Decay, Real, Rounding, Rule, bias_correction, toward};
 use crate::settings;
 
 settings! {
@@ -120,11 +120,11 @@ impl Rule for NAdam {
 
     fn hyper(&self, t: u64) -> [f64; 7] {
         let (beta1, beta2) = self.betas;
+        // Its root inverted, since a product is cheaper than a quotient.
+        let unbias2 = bias_correction(beta2, t).sqrt().recip();
         let t = t as f64;
         let direct = self.lr * (1.0 - self.mu(t)) / -self.ln_product(t).exp_m1();
         let through = self.lr * self.mu(t + 1.0) / -self.ln_product(t + 1.0).exp_m1();
-        // 1 - βᵗ without the cancellation, also where β is 0; its root inverted, since a product is cheaper than a quotient.
-        let unbias2 = (-f64::exp_m1(t * beta2.ln())).sqrt().recip();
         [direct, through, 1.0 - beta1, beta2, 1.0 - beta2, unbias2, self.eps]
     }
 

@@ -1,4 +1,4 @@
-use crate::rule::{BoundsChecks, Decay, Real, Rounding, Rule, toward};
+use crate::rule::{BoundsChecks, Decay, Real, Rounding, Rule, bias_correction, toward};
 use crate::settings;
 
 settings! {
@@ -74,13 +74,11 @@ impl Rule for RAdam {
 
     fn hyper(&self, t: u64) -> [f64; 6] {
         let (beta1, beta2) = self.betas;
+        let (c1, c2) = (bias_correction(beta1, t), bias_correction(beta2, t));
         let t = t as f64;
-        // 1 - βᵗ without the cancellation, also where β is 0.
-        let correction = |beta: f64| -f64::exp_m1(t * beta.ln());
-        let c2 = correction(beta2);
         let last = 2.0 / (1.0 - beta2) - 1.0;
         let rho = last - 2.0 * t * beta2.powf(t) / c2;
-        let step_size = self.lr / correction(beta1);
+        let step_size = self.lr / c1;
         // The branch is chosen here: a factor and whether there is a root to divide by.
         let (factor, adaptive) = if rho > 5.0 {
             let rectify = ((rho - 4.0) * (rho - 2.0) * last / ((last - 4.0) * (last - 2.0) * rho)).sqrt();

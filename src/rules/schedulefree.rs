@@ -1,5 +1,5 @@
 use crate::error::{Result, range};
-use crate::rule::{BoundsChecks, Configure, Real, Rounding, Rule};
+use crate::rule::{BoundsChecks, Configure, Real, Rounding, Rule, bias_correction};
 use crate::settings;
 
 settings! {
@@ -126,14 +126,14 @@ impl Rule for ScheduleFree {
 
     fn hyper(&self, t: u64) -> [f64; 9] {
         let (beta1, beta2) = self.betas;
+        // Its root inverted, since a product is cheaper than a quotient.
+        let unbias2 = bias_correction(beta2, t).sqrt().recip();
         let t = t as f64;
         let eta = if t < self.warmup_steps { self.lr * t / self.warmup_steps } else { self.lr };
         let share = self.share(t);
         let keep = 1.0 - share;
         // With z = y + offset, the new y is y + c·offset − η·(1 − β₁·(1 − c))·n, and the new z is z − η·n.
         let (push, pull) = (eta * (1.0 - beta1 * keep), eta * beta1);
-        // 1 - βᵗ without the cancellation, also where β is 0; its root inverted, since a product is cheaper than a quotient.
-        let unbias2 = (-f64::exp_m1(t * beta2.ln())).sqrt().recip();
         [share, keep, push, pull, beta2, 1.0 - beta2, unbias2, self.eps, self.weight_decay]
     }
 

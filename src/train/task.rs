@@ -120,7 +120,7 @@ impl Task {
         let scores = match self.scores {
             Kind::Nothing => Scores::Nothing,
             Kind::Classes { top } => {
-                columns.push(output.first_max(1).is_whole(target));
+                columns.push(output.first_max(1).equals(target));
                 columns.extend(top.map(|k| among_largest(tape, output, target, k)));
                 Scores::Classes { top: top.is_some() }
             }

@@ -35,7 +35,7 @@ fn entropy(z: &[f64], labels: &[u32]) -> Taped {
     let taped = record(2, Tape::training(), &inputs, true, |tape, of| {
         let criterion = CrossEntropy { ignored: Some(NONE), ..Default::default() };
         let losses = criterion.terms(tape, &of[0], &of[1]).losses;
-        vec![losses.mean(&[]), losses, of[0].first_max(1).is_whole(&of[1])]
+        vec![losses.mean(&[]), losses, of[0].first_max(1).equals(&of[1])]
     });
     taped.expect("a recording")
 }

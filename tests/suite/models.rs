@@ -84,7 +84,7 @@ fn train<E: Engine>(engine: &E, rates: &[f64], steps: usize) -> Vec<End> {
     let mut eval = Tape::evaluation();
     let (input, target) = (eval.input(x_view, &[rows, 2]), eval.indices(t_view, &[rows]));
     let logits = model().forward(&mut eval, &input);
-    let hits = logits.first_max(1).is_whole(&target).sum(&[]);
+    let hits = logits.first_max(1).equals(&target).sum(&[]);
     let mut plan = Plan::default();
     let places = Places { grads: None, ..places };
     eval.record(blueprint.layout_mut(), &mut plan, &places, &mut slots, &[(&hits, hits_view)]).expect("a recording");

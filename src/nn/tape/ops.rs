@@ -320,7 +320,7 @@ impl Value {
     }
 
     /// 1 where |self − other| is below a half, else 0: whether two whole numbers are equal.
-    pub fn is_whole(&self, other: &Self) -> Self {
+    pub fn equals(&self, other: &Self) -> Self {
         self.tape().map(&[self, other], |of| (of[0].clone() - of[1].clone()).abs().less(0.5))
     }
 
