@@ -12,6 +12,7 @@ mod centralise;
 mod combine;
 mod control;
 mod copy;
+mod copy_lanes;
 mod dots;
 mod factored;
 mod factors;
@@ -29,8 +30,8 @@ mod update;
 
 use crate::error::Result;
 use crate::plan::{
-    Answer, Arena, Blueprint, Buffer, BufferId, Engine, Kind, Layout, Machine, Op, Operated, Plan, PlanId, Program, Scope, Tag,
-    Values, check_even, check_plans, copied,
+    Answer, Arena, Blueprint, Buffer, BufferId, CopyLanes, Engine, Kind, Layout, Machine, Op, Operated, Plan, PlanId, Program,
+    Scope, Tag, Values, check_even, check_plans, copied,
 };
 use borrowed::Borrowed;
 pub use matmul::Float;
@@ -123,28 +124,30 @@ fn describe<F>(threads: Threads) -> String {
     format!("CPU, {}, {} threads, {instructions}", std::any::type_name::<F>(), threads.count())
 }
 
-/// Operations that either belong to no lane, or run for each lane on its own.
+/// Operations that belong to no lane, that lead from lane to lane, or that run for each lane on its own.
 #[derive(Debug)]
 enum Phase {
     Shared(Operated),
+    Copies(CopyLanes),
     Lanes(Vec<Op>),
 }
 
 impl Phase {
     fn of_lanes(&self) -> Option<&[Op]> {
         match self {
-            Self::Shared(_) => None,
+            Self::Shared(_) | Self::Copies(_) => None,
             Self::Lanes(ops) => Some(ops),
         }
     }
 }
 
-/// Operations without lanes are barriers; those between them are one task per lane.
+/// Operations without lanes and copies of lanes are barriers; those between them are one task per lane.
 fn phases(plan: &Plan, layout: &Layout) -> Vec<Phase> {
     let mut phases = Vec::new();
     for op in plan.ops() {
         match (op, phases.last_mut()) {
             (Op::Operation(op), _) if op.is_shared(layout) => phases.push(Phase::Shared(op.clone())),
+            (Op::CopyLanes(op), _) => phases.push(Phase::Copies(op.clone())),
             (_, Some(Phase::Lanes(ops))) => ops.push(op.clone()),
             _ => phases.push(Phase::Lanes(vec![op.clone()])),
         }
@@ -232,6 +235,10 @@ impl<F: Float> CpuProgram<F> {
                     operation::operate(op, shared, None, self.threads);
                     next = phases.next();
                 }
+                Phase::Copies(op) => {
+                    copy_lanes::copy_lanes(op, lanes, shared, self.threads);
+                    next = phases.next();
+                }
                 Phase::Lanes(_) => {
                     let first = std::iter::once(phase).chain(phases.clone());
                     let together = first.map_while(Phase::of_lanes);
@@ -290,6 +297,7 @@ impl<F: Float> CpuProgram<F> {
         for phase in &self.phases[plan.0] {
             match phase {
                 Phase::Shared(op) => operation::operate(op, &mut self.shared, None, self.threads),
+                Phase::Copies(op) => copy_lanes::copy_lanes(op, &mut self.lanes, &self.shared, self.threads),
                 Phase::Lanes(ops) => {
                     let shared = &self.shared;
                     let lane = |store: &mut Store<F>, x: &mut [&'s mut [F]], g: &mut [&'s mut [F]]| {
@@ -452,5 +460,7 @@ fn run<F: Float>(op: &Op, lane: &mut Store<F>, shared: &Store<F>, borrowed: Opti
         Op::Join { kind, input, output } => join_rows::join_rows(*kind, input, output, lane, shared),
         Op::Combine(op) => combine::combine(op, lane, threads),
         Op::Factored(op) => factored::factored(op, lane, borrowed, threads),
+        // A phase of its own.
+        Op::CopyLanes(_) => {}
     }
 }

@@ -155,6 +155,15 @@ impl<F: Real> Store<F> {
         self.elements_mut(id).as_mut_slice()
     }
 
+    /// Makes a buffer what another lane has.
+    pub(super) fn take_over(&mut self, other: &Self, id: BufferId) {
+        match self.elements(id).kind {
+            Kind::Float => self.floats_mut(id).copy_from_slice(other.floats(id)),
+            Kind::Index => self.indices_mut(id).copy_from_slice(other.indices(id)),
+            Kind::Half => self.halves_mut(id).copy_from_slice(other.halves(id)),
+        }
+    }
+
     /// The floats of a view, from this lane or from the shared buffers.
     pub(super) fn view<'a>(&'a self, view: &View, shared: &'a Self) -> &'a [F] {
         let owner = if self.buffers[view.buffer.0].is_some() { self } else { shared };

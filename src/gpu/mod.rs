@@ -8,6 +8,7 @@ mod centralise;
 mod combine;
 mod control;
 mod copy;
+mod copy_lanes;
 mod device;
 mod dots;
 mod doubt;

@@ -9,7 +9,7 @@ use super::memory::Memory;
 use super::readback::{Copy, Readback};
 use super::slice::Window;
 use super::{
-    bulk, centralise, combine, control, copy, dots, factored, factors, gate, join_rows, matmul, norm, operation, orthogonal,
+    bulk, centralise, combine, control, copy, copy_lanes, dots, factored, factors, gate, join_rows, matmul, norm, operation, orthogonal,
     update,
 };
 use crate::error::{Error, Result, Unit};
@@ -151,6 +151,7 @@ fn launches_of<'a>(gpu: &Gpu, op: &Op, layout: &Layout, memory: &'a Memory) -> R
         Op::Join { kind, input, output } => one(join_rows::join_rows(*kind, [input, output], lanes, memory)),
         Op::Combine(op) => combine::combine(op, memory),
         Op::Factored(op) => factored::factored(op, lanes, memory),
+        Op::CopyLanes(op) => copy_lanes::copy_lanes(op, lanes, memory),
     }
 }
 

@@ -5,7 +5,7 @@ use super::holder::Holder;
 use super::kernel::{Access, Kernel};
 use super::pipelines::checks_bounds;
 use super::update::{Form, tag, update_kernel};
-use super::{centralise, combine, control, copy, dots, factored, factors, gate, join_rows, norm, operation, orthogonal};
+use super::{centralise, combine, control, copy, copy_lanes, dots, factored, factors, gate, join_rows, norm, operation, orthogonal};
 use crate::plan::{
     ALIGN, BufferId, Case, Control, Counter, Dispatch, Extras, Factors, Gate, GateKind, Half, Layout, Micro, Moments, NormKind,
     NormOf, Operands, Operation, Span, Storage, Stream, StreamOf, TensorBound, Trust, Update, UpdateKind, Views,
@@ -302,6 +302,7 @@ fn kernels() -> Vec<Kernel> {
     kernels.extend(holders.map(centralise::centralise_kernel));
     kernels.extend(operation_kernels());
     kernels.extend([false, true].map(copy::copy_kernel));
+    kernels.extend([false, true].map(copy_lanes::copy_lanes_kernel));
     kernels.extend((1..=2).flat_map(|left| (1..=4).map(move |right| dots::dots_kernel(left, right))));
     kernels.extend(kinds.map(join_rows::join_rows_kernel));
     kernels.extend((1..=6).flat_map(|terms| [false, true].map(|add| combine::combine_kernel(terms, add))));

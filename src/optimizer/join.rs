@@ -59,6 +59,16 @@ impl Recipe {
         checked.is_ok()
     }
 
+    /// Whether a recipe of one lane has the settings of another one but for those of its rules, as far as it shows without tensors.
+    pub(crate) fn is_but_for_rules(&self, other: &Self) -> bool {
+        let text = |recipe: &Self| {
+            let mut recipe = recipe.clone();
+            recipe.groups.iter_mut().for_each(|group| group.rules.clear());
+            format!("{recipe:?}")
+        };
+        self.frame() == other.frame() && text(self) == text(other)
+    }
+
     /// What lanes of one recipe have in common, as far as it shows without tensors. Functions that choose tensors cannot be
     /// compared: such groups count as equal if their names are.
     fn frame(&self) -> String {

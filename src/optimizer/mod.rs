@@ -403,6 +403,16 @@ impl<P: Program> Optimizer<P> {
         self.stepper.restore(&mut self.program, state)
     }
 
+    /// Gives a lane the rules of a recipe with the same groups.
+    pub(crate) fn set_rules(&mut self, lane: usize, recipe: &Recipe) -> Result<()> {
+        recipe.rules().try_for_each(|(_, group, rule)| self.stepper.set_rule(lane, &recipe.groups[group].name, rule.boxed()))
+    }
+
+    /// Runs a plan in which lanes take over others.
+    pub(crate) fn copy_lanes(&mut self, plan: PlanId, pairs: &[(usize, usize)]) -> Result<()> {
+        self.stepper.copy_lanes(&mut self.program, plan, pairs)
+    }
+
     /// [`Optimizer::load_state_dict`] of a state that has others' arrays of these names beside the optimizer's.
     pub(crate) fn load_state_dict_beside(&mut self, state: &State<P::Float>, others: &[String]) -> Result<()> {
         self.stepper.restore_but(&mut self.program, state, None, others)

@@ -681,6 +681,26 @@ impl Stepper {
         Ok(())
     }
 
+    /// Runs a plan in which lanes take over others ([`CopyLanes`](crate::plan::CopyLanes)): `pairs` names the source and the lane that
+    /// changes. Counters come with it; settings stay. Waits for the device.
+    pub(crate) fn copy_lanes<P: Program>(&mut self, program: &mut P, plan: PlanId, pairs: &[(usize, usize)]) -> Result<()> {
+        // An answer that came later would tell of lanes as they were.
+        program.settle()?;
+        self.take_in(program)?;
+        self.know(program)?;
+        program.run(plan, 1)?;
+        let groups = self.groups();
+        for &(from, to) in pairs {
+            self.bad[to] = self.bad[from];
+            for (source, index) in (from * groups..(from + 1) * groups).zip(to * groups..) {
+                (self.applied[index], self.frozen[index]) = (self.applied[source], self.frozen[source]);
+                // The rows of its own settings from that step on.
+                self.written[index] = self.applied[index];
+            }
+        }
+        Ok(())
+    }
+
     /// The buffer of one float per lane in which samples look for the loss: see [`Stepper::watch_loss`].
     pub fn loss_buffer(&self) -> BufferId {
         self.buffers.loss

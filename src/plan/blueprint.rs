@@ -1,6 +1,6 @@
 //! Everything that is recorded before an engine loads it: buffers with their roles, and plans under their names.
 
-use super::{Arena, Buffer, BufferId, Layout, Plan};
+use super::{Arena, Buffer, BufferId, Layout, Op, Plan};
 use crate::error::{Error, Result};
 
 /// A plan of a [`Blueprint`], and of the program that an engine makes of it.
@@ -185,7 +185,21 @@ impl Blueprint {
     /// [`Error::Setting`] for a buffer of another layout that was marked, or as for [`Plan::check`].
     pub fn check(&self) -> Result<()> {
         self.wrong.map_or(Ok(()), |id| self.layout.known(id).map(drop))?;
-        self.plans.iter().try_for_each(|plan| plan.check(&self.layout))
+        self.plans.iter().try_for_each(|plan| plan.check(&self.layout))?;
+        self.buffers().filter(|buffer| buffer.borrowed).try_for_each(|buffer| self.check_stays(&buffer))
+    }
+
+    /// Lanes cannot take over what lies in the caller's memory.
+    fn check_stays(&self, borrowed: &Named) -> Result<()> {
+        let copies = |op: &Op| matches!(op, Op::CopyLanes(op) if op.buffers.contains(&borrowed.id));
+        if self.plans.iter().flat_map(Plan::ops).any(copies) {
+            return Err(Error::shape(
+                &borrowed.declared.name,
+                "memory of the program's own, as lanes are copied",
+                "the caller's",
+            ));
+        }
+        Ok(())
     }
 
     /// Changes what is said of a buffer; of another layout's it is kept for [`Blueprint::check`].

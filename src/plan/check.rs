@@ -1,7 +1,7 @@
 //! Plans are checked once, before an engine prepares them, so that engines may trust shapes.
 
 use super::{
-    ALIGN, BufferId, CHUNK, Centralise, Chunk, Combine, Control, Counter, Dots, Factored, Factors, Gate, GateKind, Kind,
+    ALIGN, BufferId, CHUNK, Centralise, Chunk, Combine, Control, CopyLanes, Counter, Dots, Factored, Factors, Gate, GateKind, Kind,
     Layout, MatMul, Moments, Norm, NormKind, Op, Orthogonalise, Plan, Scalar, Scope, Span, Stream, StreamOf, Update,
     UpdateKind, View, check_storage,
 };
@@ -55,7 +55,18 @@ impl Checker<'_> {
             }
             Op::Combine(combine) => self.combine(combine),
             Op::Factored(op) => self.factored(op),
+            Op::CopyLanes(op) => self.copy_lanes(op),
         }
+    }
+
+    fn copy_lanes(&self, op: &CopyLanes) -> Result<()> {
+        for (index, &id) in op.buffers.iter().enumerate() {
+            self.scope(id, Scope::Lane)?;
+            self.require(!op.buffers[..index].contains(&id), id, "a buffer that is copied once", "one that is copied twice")?;
+        }
+        self.kind(op.from, Kind::Index)?;
+        self.scope(op.from, Scope::Shared)?;
+        self.len(op.from, self.layout.known(op.from)?.len, self.layout.lanes())
     }
 
     fn norm(&self, norm: &Norm) -> Result<()> {

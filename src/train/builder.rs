@@ -41,6 +41,7 @@ pub struct TrainerBuilder<'a> {
     ahead: Option<usize>,
     block: usize,
     stopping: Option<EarlyStopping>,
+    copies: bool,
     /// Start values of untrained buffers: lane, name, values.
     buffers: Vec<(usize, String, Vec<f64>)>,
 }
@@ -66,6 +67,8 @@ pub(super) struct Settled<'a> {
     /// Rows that are evaluated together.
     pub block: usize,
     pub stopping: Option<EarlyStopping>,
+    /// Whether lanes may take over others.
+    pub copies: bool,
     /// Start values of untrained buffers: lane, name, values.
     pub buffers: Vec<(usize, String, Vec<f64>)>,
 }
@@ -103,6 +106,7 @@ impl Trainer<()> {
             ahead: None,
             block: BLOCK,
             stopping: None,
+            copies: false,
             buffers: Vec::new(),
         }
     }
@@ -268,6 +272,12 @@ impl<'a> TrainerBuilder<'a> {
         self
     }
 
+    /// Lets lanes take over others: [`Trainer::copy_lanes`]. Default: they cannot.
+    pub fn copies(mut self) -> Self {
+        self.copies = true;
+        self
+    }
+
     /// The start values of an untrained buffer of the model in a lane, such as `2.p` of a
     /// [`LaneDropout`](crate::nn::LaneDropout) that is the third layer. Default: as the layer declares it.
     pub fn buffer(mut self, lane: usize, name: &str, values: &[f64]) -> Self {
@@ -340,7 +350,7 @@ impl<'a> TrainerBuilder<'a> {
             false => Vec::new(),
         };
         let task = self.task.clone().unwrap_or_else(|| Task::fitting(train));
-        let (model, block, stopping, buffers) = (self.model, self.block, self.stopping, self.buffers);
+        let (model, block, stopping, copies, buffers) = (self.model, self.block, self.stopping, self.copies, self.buffers);
         if let Some((lane, ..)) = buffers.iter().find(|(lane, ..)| *lane >= lanes.len()) {
             return Err(Error::setting("lane of a buffer", lane, &format!("below {}", lanes.len())));
         }
@@ -359,6 +369,7 @@ impl<'a> TrainerBuilder<'a> {
             streams,
             block,
             stopping,
+            copies,
             buffers,
         })
     }

@@ -4,6 +4,7 @@
 mod asynchronous;
 mod batch;
 mod builder;
+mod copies;
 mod feed;
 mod fit;
 mod fitting;
@@ -13,6 +14,8 @@ mod population;
 mod predict;
 mod probabilities;
 mod record;
+#[cfg(feature = "checkpoint")]
+mod rungs;
 #[cfg(feature = "checkpoint")]
 mod saved;
 mod start;
@@ -34,6 +37,7 @@ use crate::error::{Error, Result, range};
 use crate::optimizer::{Optimizer, Report};
 use crate::plan::{Arena, BufferId, PlanId, Program};
 use crate::rule::Real;
+use copies::Copies;
 use feed::Feed;
 use lanes::Lane;
 use predict::Predictor;
@@ -122,6 +126,8 @@ pub struct Trainer<P> {
     /// The running statistics with which steps go on, for each lane, while those of its best epoch are evaluated in their
     /// place. Any float is exact in `f64`.
     aside: Option<Vec<Vec<f64>>>,
+    /// How lanes take over others, where they may.
+    copies: Option<Copies>,
 }
 
 /// Plans of a trainer beside those of its optimizer.

@@ -9,6 +9,7 @@ use crate::error::{Error, Result, range};
 use crate::nn::{Model, Tape};
 use crate::optimizer::{Recipe, State};
 use crate::plan::{Arena, Engine, Layout};
+use crate::rule::Real;
 use crate::sweep::{Job, Train};
 use std::collections::HashMap;
 use std::fmt;
@@ -41,7 +42,7 @@ impl Setup {
 }
 
 /// Trial, fold and seed.
-type Key = (u64, Option<u64>, Option<u64>);
+pub(super) type Key = (u64, Option<u64>, Option<u64>);
 
 /// How far the jobs of a program are.
 #[derive(Debug, Clone, Copy)]
@@ -66,20 +67,22 @@ const LOOK: usize = 32;
 
 /// The results of a job.
 #[derive(Debug, Clone)]
-struct Kept<F> {
+pub(super) struct Kept<F> {
     /// Of one lane.
-    state: State<F>,
-    seed: u64,
-    steps: usize,
-    metrics: Metrics,
+    pub state: State<F>,
+    pub seed: u64,
+    pub steps: usize,
+    /// None where the state came from a file.
+    pub metrics: Option<Metrics>,
 }
 
 /// Trains the jobs of a [`Sweep`](crate::sweep::Sweep) as lanes: jobs with the same model, batch, number of training rows and
 /// number of steps made, whose recipes differ in numbers alone, share one program. A job has the bits that it has in a trainer
 /// of its own.
 ///
-/// Between two calls the host keeps the states of the jobs. So lanes that are stopped take no time, and a lane is copied over
-/// another without the device. A job whose loss is not finite has NaN as its metric, and so has one that goes wrong by itself
+/// Between two calls the host keeps the states of the jobs, so lanes that are stopped take no time. The device keeps the lanes of the
+/// last program: if all of them go on, and their recipes have changed in numbers of rules alone, the next call makes no new one, and
+/// copies between them are copies on the device ([`Trainer::copy_lanes`]). A job whose loss is not finite has NaN as its metric, and so has one that goes wrong by itself
 /// ([`Recipe::max_bad_steps`]).
 ///
 /// # Examples
@@ -124,9 +127,29 @@ pub struct Population<'a, E: Engine, S> {
     epochs: bool,
     most: usize,
     setup: S,
-    kept: HashMap<Key, Kept<E::Float>>,
+    pub(super) kept: HashMap<Key, Kept<E::Float>>,
+    resident: Resident<E::Program>,
+    /// Whether jobs were copied before, so that programs need the plan for it.
+    copies: bool,
     model_steps: u64,
     watch: Watched<'a>,
+}
+
+/// The program of the last call, whose lanes may go on.
+struct Resident<P>(Option<Lanes<P>>);
+
+/// Lanes on the device, as the host's states of their jobs are.
+struct Lanes<P> {
+    trainer: Trainer<P>,
+    keys: Vec<Key>,
+    model: String,
+    setups: Vec<(Batch, Recipe)>,
+}
+
+impl<P> fmt::Debug for Resident<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.0.iter().flat_map(|lanes| &lanes.keys)).finish()
+    }
 }
 
 /// A watch; closures have no debug output, so it has its own.
@@ -155,6 +178,8 @@ impl<'a, E: Engine, S: FnMut(&Job) -> Result<Setup>> Population<'a, E, S> {
             most: usize::MAX,
             setup,
             kept: HashMap::new(),
+            resident: Resident(None),
+            copies: false,
             model_steps: 0,
             watch: Watched(None),
         }
@@ -222,6 +247,11 @@ impl<'a, E: Engine, S: FnMut(&Job) -> Result<Setup>> Population<'a, E, S> {
         self
     }
 
+    /// Whether no job has a state to go on from.
+    pub fn is_empty(&self) -> bool {
+        self.kept.is_empty()
+    }
+
     /// Steps made so far, summed over all lanes.
     pub fn model_steps(&self) -> u64 {
         self.model_steps
@@ -229,7 +259,7 @@ impl<'a, E: Engine, S: FnMut(&Job) -> Result<Setup>> Population<'a, E, S> {
 
     /// All metrics of a job after the last call that trained it.
     pub fn metrics(&self, job: &Job) -> Option<Metrics> {
-        self.kept.get(&key(job)).map(|kept| kept.metrics)
+        self.kept.get(&key(job)).and_then(|kept| kept.metrics)
     }
 
     /// The trainer's state of a job after the last call that trained it, of one lane: [`Trainer::state_dict`].
@@ -245,8 +275,9 @@ impl<'a, E: Engine, S: FnMut(&Job) -> Result<Setup>> Population<'a, E, S> {
         found.map(Some).ok_or_else(unknown)
     }
 
-    /// Groups of jobs that share a program.
-    fn groups(&mut self, jobs: &[Job]) -> Result<Vec<Group>> {
+    /// Groups of jobs that share a program. A job that is beyond what is asked for begins anew: the table of a sweep that was ended may lack
+    /// rows whose states a file has.
+    fn groups(&mut self, jobs: &[Job], steps: u64) -> Result<Vec<Group>> {
         let mut groups: Vec<Group> = Vec::new();
         for (index, job) in jobs.iter().enumerate() {
             if self.fold(job)?.is_none() && self.validation.is_none() {
@@ -254,6 +285,10 @@ impl<'a, E: Engine, S: FnMut(&Job) -> Result<Setup>> Population<'a, E, S> {
             }
             let setup = (self.setup)(job)?;
             let rows = self.fold(job)?.map_or(self.train.rows(), |fold| fold.train.len());
+            let asked = steps.saturating_mul(if self.epochs { setup.batch.steps(rows) as u64 } else { 1 });
+            if self.kept.get(&key(job)).is_some_and(|kept| kept.steps as u64 > asked) {
+                self.kept.remove(&key(job));
+            }
             let made = self.kept.get(&key(job)).map_or(0, |kept| kept.steps);
             let model = format!("{:?}", setup.model);
             let alike = |group: &&mut Group| {
@@ -273,10 +308,55 @@ impl<'a, E: Engine, S: FnMut(&Job) -> Result<Setup>> Population<'a, E, S> {
 
     /// Trains a group up to a number of steps; returns the results of each job.
     fn train_group(&mut self, jobs: &[&Job], group: &Group, steps: u64) -> Result<Vec<Kept<E::Float>>> {
+        let seeds: Vec<u64> = jobs.iter().zip(&group.setups).map(|(job, setup)| self.seed(job, setup)).collect();
+        let mut trainer = match self.going_on(jobs, group)? {
+            Some(trainer) => trainer,
+            None => self.begun(jobs, group, &seeds)?,
+        };
+        let all = if self.epochs { steps.saturating_mul(trainer.steps_per_epoch() as u64) } else { steps };
+        let all = usize::try_from(all).map_err(|_| Error::setting("steps", all, "fewer"))?;
+        let more = all.saturating_sub(group.made);
+        self.advance(&mut trainer, jobs, more)?;
+        let (metrics, state) = (trainer.evaluate()?, trainer.state_dict()?);
+        let kept = |lane: usize| {
+            Ok(Kept { state: state.lane(lane)?, seed: seeds[lane], steps: group.made + more, metrics: Some(metrics[lane]) })
+        };
+        let kept = (0..jobs.len()).map(kept).collect::<Result<Vec<_>>>()?;
+        let (keys, model) = (jobs.iter().map(|job| key(job)).collect(), group.model.clone());
+        let setups = group.setups.iter().map(|setup| (setup.batch, setup.recipe.clone())).collect();
+        self.resident = Resident(Some(Lanes { trainer, keys, model, setups }));
+        Ok(kept)
+    }
+
+    /// The trainer of the last call with the settings of now, if its lanes are the jobs of the group and where these are, and if no more
+    /// than numbers of rules and buffers have changed since.
+    fn going_on(&mut self, jobs: &[&Job], group: &Group) -> Result<Option<Trainer<E::Program>>> {
+        let Some(Lanes { mut trainer, keys, model, setups }) = self.resident.0.take() else { return Ok(None) };
+        let same = keys.iter().copied().eq(jobs.iter().map(|job| key(job))) && model == group.model;
+        let same = same && group.made > 0 && trainer.steps() == group.made;
+        let alike =
+            |(now, (batch, recipe)): (&Setup, &(Batch, Recipe))| now.batch == *batch && now.recipe.is_but_for_rules(recipe);
+        if !same || !group.setups.iter().zip(&setups).all(alike) {
+            return Ok(None);
+        }
+        for (lane, setup) in group.setups.iter().enumerate() {
+            // Rules of another kernel are refused; the lanes then begin in a program of their own.
+            if trainer.optimizer_mut().set_rules(lane, &setup.recipe).is_err() {
+                return Ok(None);
+            }
+            for (name, values) in &setup.buffers {
+                let values: Vec<E::Float> = values.iter().map(|&value| E::Float::of(value)).collect();
+                trainer.set_buffer(lane, name, &values)?;
+            }
+        }
+        Ok(Some(trainer))
+    }
+
+    /// A new trainer of a group, whose jobs are where they were.
+    fn begun(&self, jobs: &[&Job], group: &Group, seeds: &[u64]) -> Result<Trainer<E::Program>> {
         let setup = |lane: usize| &group.setups[lane];
-        let seeds: Vec<u64> = jobs.iter().enumerate().map(|(lane, job)| self.seed(job, setup(lane))).collect();
         let recipe = Recipe::join(group.setups.iter().map(|setup| setup.recipe.clone()))?;
-        let mut trainer = Trainer::builder(&*setup(0).model, recipe).train(self.train).batch(setup(0).batch).seeds(&seeds);
+        let mut trainer = Trainer::builder(&*setup(0).model, recipe).train(self.train).batch(setup(0).batch).seeds(seeds);
         for (lane, job) in jobs.iter().enumerate() {
             if let Some(fold) = self.fold(job)? {
                 trainer = trainer.fold(lane, fold);
@@ -300,6 +380,9 @@ impl<'a, E: Engine, S: FnMut(&Job) -> Result<Setup>> Population<'a, E, S> {
         if self.standardise_targets {
             trainer = trainer.standardise_targets();
         }
+        if self.copies {
+            trainer = trainer.copies();
+        }
         let mut trainer = trainer.build(self.engine)?;
         if group.made > 0 {
             let new = trainer.state_dict()?;
@@ -311,15 +394,7 @@ impl<'a, E: Engine, S: FnMut(&Job) -> Result<Setup>> Population<'a, E, S> {
             let lanes = kept.map(lane).collect::<Result<Vec<_>>>()?;
             trainer.load_state_dict(&State::join(lanes)?)?;
         }
-        let all = if self.epochs { steps.saturating_mul(trainer.steps_per_epoch() as u64) } else { steps };
-        let all = usize::try_from(all).map_err(|_| Error::setting("steps", all, "fewer"))?;
-        let more = all.saturating_sub(group.made);
-        self.advance(&mut trainer, jobs, more)?;
-        let (metrics, state) = (trainer.evaluate()?, trainer.state_dict()?);
-        let kept = |lane: usize| {
-            Ok(Kept { state: state.lane(lane)?, seed: seeds[lane], steps: group.made + more, metrics: metrics[lane] })
-        };
-        (0..jobs.len()).map(kept).collect()
+        Ok(trainer)
     }
 
     /// Makes `more` steps, in stretches between which the watch is called.
@@ -345,6 +420,17 @@ impl<'a, E: Engine, S: FnMut(&Job) -> Result<Setup>> Population<'a, E, S> {
             }
         }
         Ok(())
+    }
+
+    /// Copies lanes of a trial over those of others, if all of them are on the device. Otherwise the next program begins from the host's
+    /// states.
+    fn copy_on_device(&mut self, from: u64, copied: impl Iterator<Item = Key>) {
+        let Some(Lanes { trainer, keys, .. }) = &mut self.resident.0 else { return };
+        let lane = |key: Key| keys.iter().position(|known| *known == key);
+        let pairs: Option<Vec<(usize, usize)>> = copied.map(|to| Some((lane((from, to.1, to.2))?, lane(to)?))).collect();
+        if !pairs.is_some_and(|pairs| trainer.copy_lanes(&pairs).is_ok()) {
+            self.resident = Resident(None);
+        }
     }
 
     /// A job that was trained before keeps the seed of its state.
@@ -381,10 +467,10 @@ impl<E: Engine, S: FnMut(&Job) -> Result<Setup>> Train for Population<'_, E, S> 
     fn train(&mut self, jobs: &[Job], steps: u64) -> Result<Vec<f64>> {
         range::require(self.most >= 1, "at_most", self.most, "at least 1")?;
         let (mut metrics, mut trained) = (vec![f64::NAN; jobs.len()], Vec::new());
-        for group in self.groups(jobs)? {
+        for group in self.groups(jobs, steps)? {
             for (job, kept) in self.train_all(jobs, group, steps)? {
                 let Some(kept) = kept else { continue };
-                metrics[job] = self.told(&kept.metrics)?;
+                metrics[job] = kept.metrics.map_or(Ok(f64::NAN), |metrics| self.told(&metrics))?;
                 trained.push((key(&jobs[job]), kept));
             }
         }
@@ -407,6 +493,8 @@ impl<E: Engine, S: FnMut(&Job) -> Result<Setup>> Train for Population<'_, E, S> 
         if copies.is_empty() {
             return Err(Error::setting("trial", from, "one that was trained"));
         }
+        self.copy_on_device(from, copies.iter().map(|(key, _)| *key));
+        self.copies = true;
         self.kept.extend(copies);
         Ok(())
     }

@@ -1,6 +1,7 @@
 //! From settings to plans: the gradient of a batch, an evaluation, a prediction.
 
 use super::builder::Settled;
+use super::copies::Copies;
 use super::feed::{Feed, Feeding, Picked, Table};
 use super::predict::Predictor;
 use super::start::Start;
@@ -83,6 +84,7 @@ pub(super) fn record<E: Engine>(engine: &E, settled: &Settled) -> Result<Trainer
     });
     let (mut held, evaluate) = held.transpose()?.unzip();
     let predictor = recorder.predictor(&mut blueprint, &table, *block)?;
+    let copies = settled.copies.then(|| Copies::record(&mut blueprint, feed.tally)).transpose()?;
 
     let mut optimizer = Optimizer::load(engine, &blueprint, stepper)?;
     let statistics = Statistics { arena: buffers, id: statistics, keys };
@@ -111,6 +113,7 @@ pub(super) fn record<E: Engine>(engine: &E, settled: &Settled) -> Result<Trainer
         best: settled.stopping.map_or_else(Vec::new, |_| vec![Best::new(arena.len(), best); own.len()]),
         stopping: settled.stopping,
         aside: None,
+        copies,
     };
     trainer.sequence_all();
     Ok(trainer)

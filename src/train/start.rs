@@ -80,7 +80,7 @@ fn floats<F: Real>(values: Vec<f64>) -> Vec<F> {
     values.into_iter().map(F::of).collect()
 }
 
-fn unknown_buffer(name: &str, buffers: &Arena) -> Error {
+pub(super) fn unknown_buffer(name: &str, buffers: &Arena) -> Error {
     let known: Vec<&str> = buffers.tensors().iter().map(|tensor| tensor.name.as_str()).collect();
     Error::unknown("buffer of the model", name, &known)
 }

@@ -4,6 +4,7 @@ use crate::common::engines;
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
+use thalweg::checkpoint::{Element, Tensors, read, write};
 use thalweg::cpu::Cpu;
 use thalweg::data::{Dataset, Fold, KFold};
 use thalweg::nn::{BatchNorm1d, LaneDropout, Linear, Nonlinearity, Sequential};
@@ -254,4 +255,55 @@ fn a_job_without_rows_to_validate_on_is_refused() {
     assert_eq!(error, "a population needs data to validate on, for example .validation(&data) or .folds(..)");
     assert!(population.metrics(&jobs[0]).is_none(), "nothing was trained");
     population.train(&jobs[..1], 3).expect("a fold has rows");
+}
+
+/// A population that is dropped between two calls, and one that takes up its tensors: the bits are those of one that goes on. A job that is
+/// farther than it is asked to be begins anew.
+#[test]
+fn a_population_goes_on_from_its_tensors() -> Result<()> {
+    fn check<E: Engine<Float: Element>>(engine: &E) -> Result<()> {
+        let (data, folds, jobs) = (data(), folds(), jobs());
+        let new = || Population::new(engine, &data, setup).folds(folds.clone()).validation(&data).standardise();
+        let mut whole = new();
+        whole.train(&jobs, 7)?;
+        whole.copy(0, 7)?;
+        let file = tempfile::NamedTempFile::new().expect("a file");
+        write(file.path(), &whole.tensors()?)?;
+        let mut other = new();
+        other.load_tensors(&read(file.path())?)?;
+        assert_eq!(other.state(&jobs[2]), whole.state(&jobs[2]));
+        assert!(other.metrics(&jobs[2]).is_none());
+        assert_eq!(other.train(&jobs, 12)?, whole.train(&jobs, 12)?, "{}", engine.describe());
+        for job in &jobs {
+            assert!(other.state(job).is_some() && other.state(job) == whole.state(job), "{}", engine.describe());
+        }
+        let before = new().train(&jobs[..3], 5)?;
+        assert_eq!(other.train(&jobs[..3], 5)?, before, "{}", engine.describe());
+        Ok(())
+    }
+    check(&Cpu::<f64>::default())?;
+    [engines::cpu(), engines::gpu()].iter().try_for_each(check)
+}
+
+#[test]
+fn tensors_of_no_population_are_refused() -> Result<()> {
+    let (engine, data) = (engines::cpu(), data());
+    let mut population = Population::new(&engine, &data, setup).folds(folds());
+    fn refused<E: Engine<Float: Element>, S>(population: &mut Population<'_, E, S>, tensors: &Tensors, message: &str) {
+        assert_eq!(population.load_tensors(tensors).expect_err(message).to_string(), message);
+    }
+    let mut tensors = Tensors::default();
+    let wrong = "the text 'jobs': another text found, a list of jobs expected";
+    refused(&mut population, &tensors, wrong);
+    tensors.texts.insert("jobs".into(), r#"[{"trial":0,"steps":-1,"starts_from":2}]"#.into());
+    refused(&mut population, &tensors, wrong);
+    let jobs = jobs();
+    population.train(&jobs[..2], 3)?;
+    let mut tensors = population.tensors()?;
+    tensors.put("0/0/1/counts/trainer.steps", &[], &[1.5f32])?;
+    let wrong = "type of tensor '0/0/1/counts/trainer.steps': F32 found, U64 expected";
+    let before = population.state(&jobs[0]).cloned();
+    refused(&mut population, &tensors, wrong);
+    assert!(population.state(&jobs[0]).cloned() == before, "nothing has changed");
+    Ok(())
 }

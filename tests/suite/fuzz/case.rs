@@ -58,6 +58,8 @@ pub enum Modifier {
     Accumulate(Accumulation),
     Sam(f64),
     HalfCopy(Half),
+    /// Moments in 16 bits, rounded at random.
+    HalfState,
     ZeroGrads,
     Cautious,
     Centralise,
@@ -216,6 +218,10 @@ impl Case {
             case.modifiers.push(modifier(rng, kind, groups));
         }
         case.ops = ops(rng, &case);
+        // Last, so that all else stays as it would be without; after the first, so that few others are dropped with it.
+        if seed % 5 == 2 {
+            case.modifiers.insert(1, Modifier::HalfState);
+        }
         case
     }
 }

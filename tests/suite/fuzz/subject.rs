@@ -5,7 +5,7 @@ use super::case::{Case, Modifier, Op};
 use std::cell::RefCell;
 use thalweg::cpu::{Cpu, CpuProgram, Float};
 use thalweg::gpu::{BorrowedTensor, Gpu, GpuProgram, Slice};
-use thalweg::plan::{Arena, BufferId, Engine, Half, Program};
+use thalweg::plan::{Arena, BufferId, Engine, Half, Program, Storage};
 use thalweg::{AnyRule, Optimizer, Real, Recipe, Result, set, wgpu};
 
 /// The contents of an array, which decide how exact it is.
@@ -391,6 +391,7 @@ impl Case {
             Modifier::Accumulate(accumulation) => recipe.accumulate(accumulation),
             Modifier::Sam(rho) => recipe.sam(rho),
             Modifier::HalfCopy(half) => recipe.half_copy(half),
+            Modifier::HalfState => recipe.state(Storage::Bf16),
             Modifier::ZeroGrads => recipe.zero_grads(),
             Modifier::Cautious => recipe.cautious(),
             Modifier::Centralise => recipe.centralise(),
