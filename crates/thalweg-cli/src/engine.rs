@@ -54,6 +54,14 @@ impl Picked {
         }
     }
 
+    /// The largest buffer that the adapter grants, if there is a limit.
+    pub fn largest_buffer(&self) -> Option<u64> {
+        match self {
+            Self::Gpu(gpu) => Some(gpu.device().limits().max_buffer_size),
+            Self::Cpu(_) => None,
+        }
+    }
+
     /// The adapter's name; for the CPU engine its description.
     pub fn adapter(&self) -> String {
         match self {

@@ -88,7 +88,8 @@ impl Row {
             _ if has("gbps") => format!("{:7.1} GB/s {:4.0} % of copy", number("gbps"), 100.0 * number("of_copy")),
             _ if has("gflops") => format!("{:7.1} GFLOP/s", number("gflops")),
             _ if has("lanes") => {
-                format!("{:7.0} model-steps/s, {:.2} of lanes that are alike", number("model_steps_per_s"), number("of_alike"))
+                let (rate, alike, copy) = (number("model_steps_per_s"), number("of_alike"), number("copy_steps"));
+                format!("{rate:7.0} model-steps/s, {alike:.2} of lanes that are alike; a copy over all: {copy:.2} steps")
             }
             _ => format!("{:7.0} steps/s", 1e3 / number("ms")),
         };

@@ -9,7 +9,7 @@ use std::io::Write;
 use std::time::Instant;
 use thalweg::data::{Dataset, digits};
 use thalweg::nn::{Nonlinearity, Sequential};
-use thalweg::plan::Engine;
+use thalweg::plan::{Engine, Program};
 use thalweg::{Adam, Recipe, Trainer};
 
 /// Lanes, and the width of the hidden layer.
@@ -66,7 +66,7 @@ impl Training {
                 let recipes = (0..lanes).map(|lane| Recipe::new(Adam { lr: rate(lane), ..Default::default() }));
                 let seeds: Vec<u64> = (0..lanes as u64).map(|lane| if alike { 0 } else { lane }).collect();
                 let trainer = Trainer::builder(&model, Recipe::join(recipes)?).train(data).batch(BATCH).seeds(&seeds);
-                Ok(trainer.build(engine)?)
+                Ok(trainer.copies().build(engine)?)
             }
         }
     }
@@ -104,9 +104,11 @@ impl Training {
             Self::Population { lanes, hidden } => {
                 let rate = |ms: f64| lanes as f64 / ms * 1e3;
                 let alike = rate(spread(beside).0);
+                let copy_ms = copy(&mut own, reps)?;
                 let fields = json!({
                     "what": "population", "lanes": lanes, "hidden": hidden, "batch": BATCH,
                     "model_steps_per_s": rate(ms), "alike_model_steps_per_s": alike, "of_alike": rate(ms) / alike,
+                    "copy_ms": copy_ms, "copy_steps": copy_ms / ms,
                 });
                 row.as_object_mut().into_iter().zip(fields.as_object()).for_each(|(row, fields)| row.extend(fields.clone()));
             }
@@ -129,8 +131,21 @@ impl Training {
     }
 }
 
+/// Milliseconds in which the first lane is copied over all others, until the device is done.
+fn copy<P: Program>(trainer: &mut Trainer<P>, reps: u32) -> Result<f64> {
+    let pairs: Vec<(usize, usize)> = (1..trainer.lanes()).map(|lane| (0, lane)).collect();
+    let mut samples = Vec::new();
+    for _ in 0..=reps {
+        let start = Instant::now();
+        trainer.copy_lanes(&pairs)?;
+        trainer.report(0)?;
+        samples.push(start.elapsed().as_secs_f64() * 1e3);
+    }
+    Ok(spread(samples.split_off(1)).0)
+}
+
 /// Milliseconds of a step, from an epoch to whose end this waits.
-fn epoch<P: thalweg::plan::Program>(trainer: &mut Trainer<P>) -> Result<f64> {
+fn epoch<P: Program>(trainer: &mut Trainer<P>) -> Result<f64> {
     let (start, steps) = (Instant::now(), trainer.steps_per_epoch());
     trainer.advance(steps)?;
     trainer.metrics()?;

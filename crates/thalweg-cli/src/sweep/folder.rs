@@ -4,6 +4,7 @@ use super::args::{Args, Strategy};
 use super::cut::Cut;
 use super::design::Design;
 use super::progress::Curves;
+use super::rungs;
 use crate::out::{self, Out, no_folder, replace, unwritten};
 use crate::report::note;
 use crate::{Usage, version};
@@ -12,7 +13,8 @@ use serde_json::{Value, json};
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use thalweg::sweep::{Record, Table};
+use thalweg::checkpoint::{Tensors, write};
+use thalweg::sweep::{Record, Strategy as Plan, Table};
 
 /// The names of the tables.
 const LINES: &str = "trials.jsonl";
@@ -31,6 +33,8 @@ pub struct Folder {
     curves: File,
     /// The curves of the interrupted sweep.
     pub earlier: Curves,
+    /// The states of its lanes.
+    pub states: Option<Tensors>,
     /// An empty table, which formats lines.
     table: Table,
     /// The first failure to write.
@@ -47,13 +51,13 @@ impl Folder {
         let path = |name: &str| directory.join(name);
         let mut table = Table::new(design.space.clone(), args.metric().goal());
         let exists = path(LINES).exists() || path(CSV).exists();
+        let mut states = None;
         if args.resume {
             same_sweep(&path(RUN), args, cut)?;
             table = read(&directory, table)?;
-            // Lanes of a population are not on the disk, so its rounds are made again, with the same results.
-            if args.strategy == Strategy::Population && !table.records().is_empty() {
-                note("a population is trained again from its beginning; its rows will be the same");
-                table = Table::new(design.space.clone(), args.metric().goal());
+            states = rungs::read(&directory);
+            if let (Plan::Population { every, .. }, false) = (&design.sweep.strategy, table.records().is_empty()) {
+                (table, states) = rungs::of_population(&table, states, *every);
             }
         } else if exists {
             let told = directory.display();
@@ -75,7 +79,7 @@ impl Folder {
         let csv = open(CSV, table.csv())?;
         let curves = open(CURVES, CURVES_HEADER.to_string() + &earlier.csv())?;
         let own = table.clone();
-        let folder = Self { directory, _lock: lock, lines, csv, curves, earlier, table: own, failure: None };
+        let folder = Self { directory, _lock: lock, lines, csv, curves, earlier, states, table: own, failure: None };
         Ok((Some(folder), table))
     }
 
@@ -107,6 +111,12 @@ impl Folder {
             object.extend(about.clone());
         }
         self.file(RUN, &format!("{object:#}\n"));
+    }
+
+    /// Writes the states of lanes.
+    pub fn states(&mut self, tensors: thalweg::Result<Tensors>) {
+        let written = tensors.and_then(|tensors| write(&self.directory.join(rungs::FILE), &tensors));
+        self.keep(written.map_err(anyhow::Error::from));
     }
 
     /// Writes a whole file into the folder.

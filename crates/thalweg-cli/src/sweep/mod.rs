@@ -10,9 +10,11 @@ mod pictures;
 mod preset;
 mod progress;
 mod result;
+mod rungs;
 mod said;
 mod space;
 mod trainer;
+mod waves;
 
 pub use args::Args;
 
@@ -20,7 +22,7 @@ use crate::data::Data;
 use crate::engine::Picked;
 use crate::report::{Voice, note};
 use crate::score::Aim;
-use crate::{Interrupted, Usage, limits, stop};
+use crate::{Interrupted, limits, stop};
 use anyhow::{Result, bail};
 use cut::Cut;
 use design::Design;
@@ -34,6 +36,7 @@ use std::path::Path;
 use thalweg::plan::Engine;
 use thalweg::sweep::Table;
 use trainer::Jobs;
+use waves::Waves;
 
 /// Runs the command.
 pub fn run(given: &Args) -> Result<()> {
@@ -51,11 +54,11 @@ pub fn run(given: &Args) -> Result<()> {
         None => (None, Table::new(design.space.clone(), args.metric().goal())),
     };
     let engine = args.engine.pick(args.quiet, args.threads)?;
-    let lanes = lanes(&args, &design, &cut, &engine)?;
+    let waves = Waves::new(&args, &design, &cut, &engine)?;
     let voice = Voice::new(args.json, args.quiet);
     let progress = Progress::new(voice, (args.metric(), args.unit()), &design.sweep, folder, table.clone());
     let names = (engine.name(), engine.adapter());
-    let work = Work { args: &args, design, cut: &cut, lanes, progress: RefCell::new(progress), table, names };
+    let work = Work { args: &args, design, cut: &cut, waves, progress: RefCell::new(progress), table, names };
     match &engine {
         Picked::Gpu(gpu) => work.sweep(&**gpu),
         Picked::Cpu(cpu) => work.sweep(cpu),
@@ -67,8 +70,7 @@ struct Work<'a> {
     args: &'a Args,
     design: Design,
     cut: &'a Cut,
-    /// The most lanes at a time.
-    lanes: usize,
+    waves: Waves,
     progress: RefCell<Progress>,
     table: Table,
     /// Engine and adapter.
@@ -76,19 +78,20 @@ struct Work<'a> {
 }
 
 impl Work<'_> {
-    fn sweep<E: Engine>(self, engine: &E) -> Result<()> {
-        let Self { args, design: Design { base, space, sweep, mut study }, cut, lanes, progress, mut table, names } = self;
+    fn sweep<E: Engine<Float = f32>>(self, engine: &E) -> Result<()> {
+        let Self { args, design: Design { base, space, sweep, mut study }, cut, waves, progress, mut table, names } = self;
         let about = json!({
             "settings": args.settings(),
             "space": space.to_string(),
             "goal": args.metric().goal_name(),
             "engine": names.0,
             "adapter": names.1,
-            "lanes": lanes,
+            "lanes": waves.lanes,
+            "waves": waves.json(),
             "data": cut.json(),
         });
-        progress.borrow_mut().begin(&about, &cut.lines())?;
-        let jobs = Jobs { args, base: &base, space: &space, cut, lanes };
+        progress.borrow_mut().begin(&about, &[cut.lines(), vec![waves.line()]].concat())?;
+        let jobs = Jobs { args, base: &base, space: &space, cut, lanes: waves.lanes };
         let mut trainer = jobs.population(engine, &progress);
         let ran = sweep.run(&mut study, &mut table, &mut trainer, |record| {
             progress.borrow_mut().row(record);
@@ -166,25 +169,4 @@ fn last_runs<E: Engine>(engine: &E, jobs: Jobs, table: &Table, outcome: &mut Out
         folds.push((fold, said));
     }
     Ok(Some(Said::out_of_fold(folds, train)?))
-}
-
-/// The default number of lanes, if memory allows. More lanes hardly train faster, and rows are written only when a wave is
-/// done.
-const LANES: usize = 64;
-
-/// The most lanes at a time.
-fn lanes(args: &Args, design: &Design, cut: &Cut, engine: &Picked) -> Result<usize> {
-    let (train, test) = &cut.lanes;
-    let largest = design.base.lane_bytes(&design.space, train)?;
-    let data = 3 * 4 * (train.features.len() + test.features.len()) as u128;
-    let memory = args.data.memory().map_or(u128::MAX, u128::from).saturating_sub(data);
-    let fit = (memory / largest.all.max(1)).min(engine.binding().map_or(u128::MAX, u128::from) / largest.buffer.max(1));
-    let fit = usize::try_from(fit).unwrap_or(usize::MAX).max(1);
-    match args.lanes {
-        Some(lanes) if lanes > fit => {
-            Err(Usage(format!("--lanes {lanes}: there is memory for {fit}; more go in waves")).into())
-        }
-        Some(lanes) => Ok(lanes),
-        None => Ok(fit.min(LANES)),
-    }
 }

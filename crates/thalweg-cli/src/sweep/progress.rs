@@ -12,6 +12,7 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 use std::io::{self, ErrorKind, Write};
 use std::time::{Duration, Instant};
+use thalweg::checkpoint::Tensors;
 use thalweg::sweep::{Bracket, Record, Status, Strategy, Summary, Sweep, Table};
 
 /// The time between two lines that say how far the sweep is.
@@ -152,6 +153,18 @@ impl Progress {
         if self.voice == Voice::Plain && record.metric.is_some() && is_due {
             self.look_for_best();
             self.looked = Some(Instant::now());
+        }
+    }
+
+    /// The states of the lanes of an interrupted sweep.
+    pub fn earlier_rungs(&mut self) -> Option<Tensors> {
+        self.folder.as_mut().and_then(|folder| folder.states.take())
+    }
+
+    /// Writes the states of lanes before a rung, if there is a folder.
+    pub fn rungs(&mut self, tensors: thalweg::Result<Tensors>) {
+        if let Some(folder) = &mut self.folder {
+            folder.states(tensors);
         }
     }
 

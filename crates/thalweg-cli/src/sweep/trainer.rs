@@ -3,6 +3,7 @@
 use super::args::{Args, Strategy};
 use super::cut::Cut;
 use super::progress::Progress;
+use super::rungs::Rungs;
 use super::said::Said;
 use super::space::Base;
 use crate::report::note;
@@ -28,8 +29,9 @@ pub struct Jobs<'a> {
 }
 
 impl<'a> Jobs<'a> {
-    /// The population that trains the jobs of the sweep, as many at a time as fit, and reports how far they are.
-    pub fn population<E: Engine>(self, engine: &'a E, progress: &'a RefCell<Progress>) -> impl Train + 'a {
+    /// The population that trains the jobs of the sweep, as many at a time as fit, reports how far they are, and keeps their states in the
+    /// folder.
+    pub fn population<E: Engine<Float = f32>>(self, engine: &'a E, progress: &'a RefCell<Progress>) -> impl Train + 'a {
         let (train, test) = &self.cut.lanes;
         let folds: Vec<Fold> = self.cut.folds().cloned().collect();
         let setup = move |job: &Job| self.setup(&job.point, self.rows(job), job.seed.unwrap_or(self.args.seed));
@@ -39,7 +41,7 @@ impl<'a> Jobs<'a> {
         population = if train.is_regression() { population.standardise_targets() } else { population };
         population = if self.args.steps.is_none() { population.in_epochs() } else { population };
         let by_steps = self.args.steps.is_some();
-        population.watch(move |look| watch(look, by_steps, &mut progress.borrow_mut()))
+        Rungs::new(population.watch(move |look| watch(look, by_steps, &mut progress.borrow_mut())), progress)
     }
 
     /// The number of rows on which a job is trained.

@@ -38,6 +38,8 @@ fn whole_steps_of_networks_and_populations_are_timed_by_name() {
     }
     let [ms, rate, alike] = ["ms", "model_steps_per_s", "alike_model_steps_per_s"].map(|name| row[name].as_f64().expect(name));
     assert!((rate * ms / 16e3 - 1.0).abs() < 1e-9 && alike > 0.0, "{row}");
+    let [copy_ms, copy] = ["copy_ms", "copy_steps"].map(|name| row[name].as_f64().expect(name));
+    assert!(copy > 0.0 && (copy * ms / copy_ms - 1.0).abs() < 1e-9, "{row}");
 
     let [row] = &timed("network perceptron")[..] else { panic!("one row") };
     assert_eq!((&row["what"], &row["batch"]), (&"network perceptron 784-128-64-10".into(), &64.into()));

@@ -231,3 +231,45 @@ fn a_sweep_knows_every_model() {
         assert!((found - expected).abs() < 1e-12, "{model:?}: {found} {expected}");
     }
 }
+
+/// Every preset on images, on a table with classes and on one with numbers, over every kind of model, one from a file among them.
+#[test]
+fn presets_work_on_every_model_and_kind_of_data() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (digits, classes, numbers) = (digits(&folder), path(&folder, "classes.csv"), path(&folder, "numbers.csv"));
+    let row = |i: usize| (i % 7, i * i % 11);
+    let table = |target: fn(usize, usize) -> String| {
+        let rows = (0..60).map(row).map(|(x, y)| format!("{x},{y},{}\n", target(x, y)));
+        "x,y,z\n".to_string() + &rows.collect::<String>()
+    };
+    fs::write(&classes, table(|x, y| if x + y > 7 { "a".into() } else { "b".into() })).expect("written");
+    fs::write(&numbers, table(|x, y| format!("{}.5", 3 * x + y))).expect("written");
+    let layers = path(&folder, "model.toml");
+    fs::write(&layers, LAYERS).expect("written");
+    let of = |data: &str, options: &[&str]| {
+        let data = ["--data", data].map(String::from).into_iter();
+        data.chain(options.iter().map(|option| option.to_string())).collect::<Vec<String>>()
+    };
+    let mut runs: Vec<(Vec<String>, &str)> = MODELS.iter().map(|model| (of(&digits, model), "loss")).collect();
+    runs.push((of(&digits, &["--model", &layers]), "loss"));
+    for model in &MODELS[..2] {
+        runs.push((of(&classes, &[&["--target", "z"], *model].concat()), "accuracy"));
+        runs.push((of(&numbers, &[&["--target", "z", "--task", "regression"], *model].concat()), "r2"));
+    }
+    for (options, metric) in runs {
+        let options: Vec<&str> = options.iter().map(String::as_str).collect();
+        let last = |preset: &[&str]| {
+            let run = ["sweep", "--engine", "cpu", "--json", "--epochs", "1", "--batch", "16", "--metric", metric];
+            thalweg(&[&run, preset, &options].concat()).json().pop().expect("a result")
+        };
+        let scan = last(&["--preset", "lr-scan", "--grid-values", "3", "--space", "lr=log:1e-4:1e-2"]);
+        assert_eq!((&scan["trials"], &scan["complete"]), (&3.into(), &3.into()), "{options:?}: {scan}");
+        assert_eq!(scan["rates"].as_array().map(Vec::len), Some(2), "{options:?}: {scan}");
+        let rules = ["--preset", "rules", "--seeds", "2", "--trials", "2", "--space", "rule=choice:adam,sgd", "--space"];
+        let rules = last(&[&rules[..], &["lr=log:1e-6:10"]].concat());
+        assert_eq!(rules["rules"].as_array().map(Vec::len), Some(2), "{options:?}: {rules}");
+        let seeds = last(&["--preset", "seeds", "--seeds", "3"]);
+        assert_eq!((&seeds["best"]["runs"], &seeds["trials"]), (&3.into(), &1.into()), "{options:?}: {seeds}");
+        assert!(seeds["best"]["deviation"].as_f64().is_some_and(|deviation| deviation > 0.0), "{options:?}: {seeds}");
+    }
+}

@@ -380,3 +380,105 @@ fn a_signal_ends_a_sweep_and_keeps_its_rows() {
     assert!(read(&folder, "trials.jsonl").matches("\"complete\"").count() >= 2);
     assert!(read(&folder, "run.json").contains("\"state\": \"interrupted\""));
 }
+
+/// Before it begins, a sweep says how many lanes it has at a time, what each takes, and in how many waves it goes. Waves change no row.
+#[test]
+fn waves_are_stated_before_the_start_and_change_nothing() {
+    let temp = TempDir::new().expect("a directory");
+    for strategy in ["plain", "hyperband", "population"] {
+        let table = |lanes: &str| {
+            let path = temp.path().join(format!("{strategy} {lanes}"));
+            let options =
+                ["--trials", "8", "--folds", "2", "--ask", "8", "--strategy", strategy, "--lanes", lanes, "--no-refit"];
+            let ran = swept(&[&LR[..], &options, &["--json", "--out", path.to_str().expect("UTF-8")]].concat());
+            assert_eq!(ran.code, Some(0), "{ran:?}");
+            (ran.json().swap_remove(0), read(&path, "trials.csv"))
+        };
+        let ((whole, expected), (waves, found)) = (table("64"), table("3"));
+        let rows = |text: &str| {
+            // Rows come in another order; of those with the same key, the last one counts.
+            let rows = text.lines().map(|line| (line.split(',').take(5).collect::<Vec<_>>().join(","), line.to_string()));
+            rows.collect::<std::collections::BTreeMap<String, String>>()
+        };
+        assert_eq!(rows(&found), rows(&expected), "{strategy}");
+        let jobs = whole["waves"]["trainings_at_once"].as_u64().expect("a number");
+        assert_eq!((&whole["lanes"], &waves["lanes"]), (&64.into(), &3.into()));
+        assert_eq!(jobs, if strategy == "hyperband" { 10 } else { 16 }, "{whole}");
+        assert_eq!((&whole["waves"]["waves"], &waves["waves"]["waves"]), (&1.into(), &jobs.div_ceil(3).into()), "{waves}");
+        assert!(whole["waves"]["lane_bytes"].as_u64() > Some(1000), "{whole}");
+    }
+    let ran = swept(&[&LR[..], &["--trials", "8", "--ask", "8", "--lanes", "3"]].concat());
+    let stated = ran.err.lines().find(|line| line.starts_with("lanes: ")).expect("a line of its own");
+    assert!(
+        stated.starts_with("lanes: up to 3 at a time, each of ") && stated.ends_with("up to 8 trainings at once go in 3 waves")
+    );
+    let begins = ran.err.find("best so far").expect("a result");
+    assert!(ran.err.find("lanes: ") < Some(begins), "{ran:?}");
+}
+
+/// Memory that holds only some of the lanes makes waves, and a bound on lanes that does not fit names the number that does.
+#[test]
+fn lanes_beyond_memory_are_refused_with_the_number_that_fits() {
+    let room = ["--trials", "8", "--ask", "8", "--epochs", "1", "--max-memory", "3M"];
+    let ran = swept(&[&LR[..], &room, &["--json"]].concat());
+    let first = ran.json().swap_remove(0);
+    let number = |name: &str| first["waves"][name].as_u64().expect(name);
+    let fit = number("lanes_that_fit");
+    assert!(fit > 0 && fit < 64 && first["lanes"] == fit, "{first}");
+    assert_eq!(fit, number("memory") / number("lane_bytes"), "{first}");
+    let ran = swept(&[&LR[..], &room, &["--lanes", "100000"]].concat());
+    let says = format!("--lanes 100000: there is memory for {fit}; more go in waves");
+    assert!(ran.code == Some(2) && ran.err.contains(&says), "{ran:?}");
+}
+
+/// What was trained to the end of a rung is not trained again: the states of lanes are in the folder, those of a population too. In waves
+/// it is the same.
+#[test]
+fn a_resumed_sweep_goes_on_from_the_states_of_the_last_rung() {
+    let steps = |ran: &Ran| result(ran)["model_steps"].as_u64().expect("a number");
+    for (strategy, more, lanes) in
+        [("halving", ["--eta", "3"], "64"), ("population", ["--every", "1"], "64"), ("halving", ["--eta", "3"], "4")]
+    {
+        let temp = TempDir::new().expect("a directory");
+        let (folder, path) = (temp.path().join("run"), out(&temp));
+        let args = [
+            "--strategy",
+            strategy,
+            "--sampler",
+            "random",
+            "--trials",
+            "9",
+            "--epochs",
+            "9",
+            "--lanes",
+            lanes,
+            "--json",
+            "--out",
+            &path,
+        ];
+        let args = [&LR[..], &args, &more].concat();
+        let whole = swept(&args);
+        assert_eq!(whole.code, Some(0), "{whole:?}");
+        let lines = read(&folder, "trials.jsonl");
+        // Killed in the last rung.
+        let last =
+            lines.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok()?["rung"].as_u64()).max().expect("rungs");
+        let of_last = format!("\"rung\":{last}");
+        let end = lines.lines().position(|line| line.contains(&of_last)).expect("a row");
+        let begun: String = lines.lines().take(end + 1).map(|line| format!("{line}\n")).collect();
+        fs::write(folder.join("trials.jsonl"), begun).expect("written");
+        let resumed = swept(&[&args[..], &["--resume"]].concat());
+        assert_eq!(resumed.code, Some(0), "{resumed:?}");
+        let rest = if strategy == "halving" { 9 - 3 } else { 9 };
+        assert_eq!(steps(&resumed), 6 * rest, "{strategy}: six steps are an epoch; {resumed:?}");
+        assert_eq!(result(&resumed)["best"], result(&whole)["best"], "{strategy}");
+        // A damaged file costs time and nothing else.
+        fs::write(folder.join("trials.jsonl"), lines.lines().take(end + 1).map(|line| format!("{line}\n")).collect::<String>())
+            .expect("written");
+        fs::write(folder.join("rungs.safetensors"), "broken").expect("written");
+        let again = swept(&[&args[..], &["--resume"]].concat());
+        assert!(again.code == Some(0) && again.err.contains("rungs.safetensors"), "{again:?}");
+        assert_eq!(result(&again)["best"], result(&whole)["best"], "{strategy}");
+        assert!(steps(&again) > steps(&resumed), "{again:?}");
+    }
+}
