@@ -9,8 +9,8 @@ use super::memory::Memory;
 use super::readback::{Copy, Readback};
 use super::slice::Window;
 use super::{
-    bulk, centralise, combine, control, copy, copy_lanes, dots, factored, factors, gate, join_rows, matmul, norm, operation, orthogonal,
-    update,
+    bulk, centralise, combine, control, copy, copy_lanes, dots, factored, factors, gate, join_rows, matmul, norm, operation,
+    orthogonal, update,
 };
 use crate::error::{Error, Result, Unit};
 use crate::plan::{

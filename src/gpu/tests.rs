@@ -5,7 +5,9 @@ use super::holder::Holder;
 use super::kernel::{Access, Kernel};
 use super::pipelines::checks_bounds;
 use super::update::{Form, tag, update_kernel};
-use super::{centralise, combine, control, copy, copy_lanes, dots, factored, factors, gate, join_rows, norm, operation, orthogonal};
+use super::{
+    centralise, combine, control, copy, copy_lanes, dots, factored, factors, gate, join_rows, norm, operation, orthogonal,
+};
 use crate::plan::{
     ALIGN, BufferId, Case, Control, Counter, Dispatch, Extras, Factors, Gate, GateKind, Half, Layout, Micro, Moments, NormKind,
     NormOf, Operands, Operation, Span, Storage, Stream, StreamOf, TensorBound, Trust, Update, UpdateKind, Views,

@@ -1,8 +1,8 @@
 //! Plans are checked once, before an engine prepares them, so that engines may trust shapes.
 
 use super::{
-    ALIGN, BufferId, CHUNK, Centralise, Chunk, Combine, Control, CopyLanes, Counter, Dots, Factored, Factors, Gate, GateKind, Kind,
-    Layout, MatMul, Moments, Norm, NormKind, Op, Orthogonalise, Plan, Scalar, Scope, Span, Stream, StreamOf, Update,
+    ALIGN, BufferId, CHUNK, Centralise, Chunk, Combine, Control, CopyLanes, Counter, Dots, Factored, Factors, Gate, GateKind,
+    Kind, Layout, MatMul, Moments, Norm, NormKind, Op, Orthogonalise, Plan, Scalar, Scope, Span, Stream, StreamOf, Update,
     UpdateKind, View, check_storage,
 };
 use crate::error::{Error, Result, range};

@@ -46,8 +46,8 @@ pub use layout::{Buffer, BufferId, Kind, Layout, Scope, View};
 pub(crate) use matrix::{Matrix, MatrixMut, Product};
 pub use moments::{Moments, Stack, TILE};
 pub use op::{
-    Centralise, Combine, Control, CopyLanes, Counter, Dots, Extras, Factored, Factors, Gate, GateKind, Half, LossScale, MatMul, Micro,
-    Norm, NormKind, NormOf, Op, Orthogonalise, Plan, Scalar, Span, TensorBound, TensorChunks, Trust, Update, UpdateKind,
+    Centralise, Combine, Control, CopyLanes, Counter, Dots, Extras, Factored, Factors, Gate, GateKind, Half, LossScale, MatMul,
+    Micro, Norm, NormKind, NormOf, Op, Orthogonalise, Plan, Scalar, Span, TensorBound, TensorChunks, Trust, Update, UpdateKind,
 };
 
 pub use crate::rule::BoundsChecks;
