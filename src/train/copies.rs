@@ -95,8 +95,7 @@ impl<P: Program> Trainer<P> {
     pub fn set_buffer(&mut self, lane: usize, name: &str, values: &[P::Float]) -> Result<()> {
         self.lane(lane)?;
         self.take_back()?;
-        let tensor =
-            self.statistics.arena.tensor(name).map_err(|_| unknown_buffer(name, &self.statistics.arena))?;
+        let tensor = self.statistics.arena.tensor(name).map_err(|_| unknown_buffer(name, &self.statistics.arena))?;
         if tensor.len() != values.len() {
             return Err(Error::shape(format!("buffer '{name}'"), format!("{} elements", tensor.len()), values.len()));
         }
