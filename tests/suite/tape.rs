@@ -4,7 +4,10 @@ use crate::common::engines;
 use crate::common::numbers::doubles;
 use crate::common::taped::{Input, Results, check_gradients, record};
 use thalweg::cpu::Cpu;
-use thalweg::nn::{Cell, Init, Linear, Model, Places, Recurrent, Slots, Tape, TransformerBlock, Value};
+use thalweg::nn::{
+    AvgPool2d, BatchNorm2d, Cell, Conv2d, Dropout, Flatten, Init, Linear, MaxPool2d, Model, Nonlinearity, Places, Recurrent,
+    Reshape, Sequential, Slots, Tape, TransformerBlock, Value,
+};
 use thalweg::op::Expr;
 use thalweg::plan::{Blueprint, Engine, Layout, Plan, Program, View};
 
@@ -332,20 +335,58 @@ fn a_weight_that_is_used_twice_has_one_product_for_its_gradient() {
     assert_eq!(taped.expect("a recording").products(), 7);
 }
 
-/// Slots are at most 1.3 times what is alive at once.
+/// Two convolutions over square images, each with a pool, and a linear layer.
+fn convolutions(side: usize, [first, second]: [usize; 2]) -> Sequential {
+    let model = Sequential::new().then(Reshape(vec![1, side, side]));
+    let model = model.then(Conv2d::new(1, first, [3, 3]).padded([1, 1])).then(Nonlinearity::Relu).then(MaxPool2d::new([2, 2]));
+    let model = model.then(Conv2d::new(first, second, [3, 3]).padded([1, 1])).then(Nonlinearity::Relu);
+    let model = model.then(MaxPool2d::new([2, 2])).then(Flatten);
+    model.then(Linear::new(second * (side / 4) * (side / 4), 10))
+}
+
+/// Slots are at most 1.3 times what is alive at once, in one lane and in sixteen.
 #[test]
-fn sequences_take_little_more_memory_than_what_is_alive() {
-    let networks: [(&str, Box<dyn Model>, &[usize]); 3] = [
+fn networks_take_little_more_memory_than_what_is_alive() {
+    let normed = || {
+        let model = Sequential::new().then(Reshape(vec![1, 8, 8])).then(Conv2d::new(1, 8, [3, 3]).padded([1, 1]));
+        let model = model.then(BatchNorm2d::new(8)).then(Nonlinearity::Relu).then(Conv2d::new(8, 16, [3, 3]));
+        model
+            .then(Nonlinearity::Relu)
+            .then(AvgPool2d::new([2, 2]))
+            .then(Flatten)
+            .then(Dropout { p: 0.5 })
+            .then(Linear::new(144, 10))
+    };
+    let networks: [(&str, Box<dyn Model>, &[usize]); 10] = [
+        ("a perceptron", Box::new(Sequential::perceptron(784, &[128, 64], 10, Nonlinearity::Relu)), &[64, 784]),
+        ("a deep perceptron", Box::new(Sequential::perceptron(64, &[96, 80, 64, 48, 32], 10, Nonlinearity::Gelu)), &[32, 64]),
+        ("convolutions", Box::new(convolutions(28, [16, 32])), &[64, 784]),
+        ("convolutions over digits", Box::new(convolutions(8, [8, 16])), &[32, 64]),
+        ("convolutions with norms", Box::new(normed()), &[33, 64]),
         ("an LSTM", Box::new(Recurrent::new(Cell::Lstm, 64, 128)), &[64, 32, 64]),
         ("a GRU of two layers", Box::new(Recurrent { layers: 2, ..Recurrent::new(Cell::Gru, 64, 128) }), &[64, 32, 64]),
+        (
+            "an LSTM in both directions",
+            Box::new(Recurrent { both_directions: true, ..Recurrent::new(Cell::Lstm, 12, 20) }),
+            &[16, 9, 12],
+        ),
         ("a transformer's block", Box::new(TransformerBlock::new(128, 4, 512)), &[16, 64, 128]),
+        (
+            "two blocks",
+            Box::new(Sequential::new().then(TransformerBlock::new(32, 2, 128)).then(TransformerBlock::new(32, 2, 128))),
+            &[8, 16, 32],
+        ),
     ];
     for (name, model, shape) in networks {
-        let taped = record(1, Tape::training(), &[floats(1, shape)], true, |tape, x| {
-            vec![model.forward(tape, &x[0]).square().sum(&[])]
+        let of_lanes = [1, 16].map(|lanes| {
+            let taped = record(lanes, Tape::training(), &[floats(1, shape)], true, |tape, x| {
+                vec![model.forward(tape, &x[0]).square().sum(&[])]
+            });
+            taped.expect("a recording").recorded
         });
-        let recorded = taped.expect("a recording").recorded;
+        let [recorded, of_sixteen] = &of_lanes;
+        assert_eq!(recorded, of_sixteen, "{name}");
         assert!(recorded.slots as f64 <= 1.3 * recorded.alive as f64, "{name}: {recorded:?}");
-        assert!(recorded.alive < recorded.unshared && recorded.alive > 100_000, "{name}: {recorded:?}");
+        assert!(recorded.alive < recorded.unshared, "{name}: {recorded:?}");
     }
 }

@@ -190,11 +190,17 @@ impl Backward<'_> {
 
     fn pass_on(&mut self, node: Node, grads: &[Option<Look>]) {
         match node {
-            Node::Map { shape, said: Said { inputs, exprs }, .. } => {
+            Node::Map { shape, output, said: Said { inputs, exprs }, .. } => {
                 let Some(grad) = &grads[0] else { return };
                 let of = Expr::input(inputs.len());
-                let looks = [&inputs[..], &[self.along(grad, &shape, shape.len())]].concat();
-                let slopes = self.slopes(&inputs, |input| of.clone() * exprs[0].derivative(input));
+                let mut looks = [&inputs[..], &[self.along(grad, &shape, shape.len())]].concat();
+                let mut expr = exprs[0].clone();
+                // Where a ReLU is 0, its output tells as well. If that is in memory, nothing has to keep what the ReLU was computed from.
+                if let Some(rising) = exprs[0].relu_of().filter(|_| self.graph.tensors[output].kept) {
+                    looks.push(Look::whole(output, &shape));
+                    expr = Expr::input(looks.len() - 1).less_equal(0.0).select(0.0, rising.clone());
+                }
+                let slopes = self.slopes(&inputs, |input| of.clone() * expr.derivative(input));
                 self.give(&shape, &inputs, looks, slopes);
             }
             Node::Fold { shape, kept, outputs, said: Said { inputs, exprs }, .. } => {

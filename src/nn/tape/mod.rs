@@ -6,6 +6,7 @@ mod images;
 mod ops;
 mod record;
 mod recurrent;
+mod slots;
 mod together;
 
 use crate::error::{Error, Result};
@@ -16,8 +17,9 @@ use crate::op::Source;
 use crate::plan::{Arena, View};
 pub(crate) use graph::Look;
 use graph::{Graph, Maker, Node, Tensor};
-pub use record::{Places, Recorded, Slots};
+pub use record::{Places, Recorded};
 pub(in crate::nn) use recurrent::Recurring;
+pub use slots::Slots;
 use std::cell::RefCell;
 use std::rc::Rc;
 

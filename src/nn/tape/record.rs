@@ -1,12 +1,12 @@
 //! From a tape to a plan: which nodes are needed, where their outputs lie, and their operations.
 
 use super::graph::{Graph, Look, Maker, Node, Product};
+use super::slots::{Life, Of, Slots, alive};
 use super::{Tape, Value};
 use crate::error::{Error, Result};
 use crate::op::{Fold, Lookup, Map, Place, ScatterAdd, Source};
 use crate::plan::{Arena, BufferId, Layout, MatMul, Op, Plan, View};
 use std::collections::BTreeMap;
-use std::ops::Range;
 
 /// The buffers that a recorded tape reads from and writes to.
 #[derive(Debug, Clone, Copy)]
@@ -28,12 +28,6 @@ impl<'a> Places<'a> {
     pub fn new(arena: &'a Arena, params: BufferId, grads: Option<BufferId>) -> Self {
         Self { params: (arena, params), grads, buffers: None, shared: None, key: None }
     }
-}
-
-/// Buffers for intermediate values. Recordings of one program share them, since they run one after the other.
-#[derive(Debug, Default)]
-pub struct Slots {
-    buffers: Vec<View>,
 }
 
 /// What a recording consists of.
@@ -218,48 +212,43 @@ impl Recorder<'_> {
         let mut last_read = vec![None; self.graph.tensors.len()];
         nodes().for_each(|(at, node)| node.inputs().iter().for_each(|look| last_read[look.tensor] = Some(at)));
         copies.iter().for_each(|&copy| last_read[targets[copy].0.tensor] = Some(end));
-        let mut lives = Vec::new();
+        let mut lives: Vec<Life> = Vec::new();
+        let mut life_of = vec![None; self.graph.tensors.len()];
         for (at, node) in nodes() {
+            let own = lives.len();
             for tensor in node.outputs().into_iter().filter(|tensor| self.views[*tensor].is_none()) {
                 let last = last_read[tensor].unwrap_or(at);
-                lives.push(Life { of: Of::Tensor(tensor), len: self.graph.tensors[tensor].len, through: at..last + 1 });
+                life_of[tensor] = Some(lives.len());
+                let (of, len) = (Of::Tensor(tensor), self.graph.tensors[tensor].len);
+                lives.push(Life { of, len, through: at..last + 1, apart: Vec::new() });
             }
             let scratch = match node {
                 Node::Image { op, .. } => op.scratch_len(View { buffer: self.places.params.1, offset: 0, len: 0 }),
                 _ => self.fold_of(node).map_or(0, |fold| fold.scratch_len()),
             };
             if scratch > 0 {
-                lives.push(Life { of: Of::Scratch(at), len: scratch, through: at..at + 1 });
+                lives.push(Life { of: Of::Scratch(at), len: scratch, through: at..at + 1, apart: Vec::new() });
+            }
+            let read: Vec<usize> = node.inputs().iter().filter_map(|look| life_of[look.tensor]).collect();
+            for written in own..lives.len() {
+                for other in read.iter().copied().chain(own..written) {
+                    lives[written].apart.push(other);
+                    lives[other].apart.push(written);
+                }
             }
         }
         lives
     }
 
-    /// Gives a slot to each tensor, the longest first: the first slot that is free as long as the tensor lives. Returns the
-    /// elements of all slots.
+    /// Gives memory to each life. Returns the elements of all slots.
     fn assign(&mut self, layout: &mut Layout, slots: &mut Slots, lives: &[Life]) -> usize {
-        let mut order: Vec<&Life> = lives.iter().collect();
-        order.sort_by_key(|life| std::cmp::Reverse(life.len));
-        let mut taken: Vec<Vec<Range<usize>>> = vec![Vec::new(); slots.buffers.len()];
-        for life in order {
-            let apart = |other: &Range<usize>| other.end <= life.through.start || life.through.end <= other.start;
-            let fits = |slot: &usize| slots.buffers[*slot].len >= life.len && taken[*slot].iter().all(apart);
-            let slot = (0..slots.buffers.len()).find(fits).unwrap_or_else(|| {
-                let id = layout.floats(&format!("slot {}", slots.buffers.len()), life.len);
-                slots.buffers.push(layout.whole(id));
-                taken.push(Vec::new());
-                slots.buffers.len() - 1
-            });
-            taken[slot].push(life.through.clone());
-            let view = View { len: life.len, ..slots.buffers[slot] };
+        for (life, view) in lives.iter().zip(slots.assign(layout, lives)) {
             match life.of {
                 Of::Tensor(tensor) => self.views[tensor] = Some(view),
-                Of::Scratch(node) => {
-                    self.scratch.insert(node, view);
-                }
+                Of::Scratch(node) => drop(self.scratch.insert(node, view)),
             }
         }
-        slots.buffers.iter().map(|slot| slot.len).sum()
+        slots.total()
     }
 
     fn operate(&self, at: usize, node: &Node, plan: &mut Plan) -> Result<()> {
@@ -395,29 +384,6 @@ impl Recorder<'_> {
             _ => Source::Floats(self.tensor(look.tensor)?),
         })
     }
-}
-
-/// What lies in a slot, and how long.
-#[derive(Debug)]
-struct Life {
-    of: Of,
-    len: usize,
-    /// Nodes.
-    through: Range<usize>,
-}
-
-#[derive(Debug, Clone, Copy)]
-enum Of {
-    Tensor(usize),
-    /// Of a node.
-    Scratch(usize),
-}
-
-/// The largest sum of lengths that live at one node, and the sum of all.
-fn alive(lives: &[Life]) -> (usize, usize) {
-    let at = |node: usize| lives.iter().filter(|life| life.through.contains(&node)).map(|life| life.len).sum();
-    let most = lives.iter().map(|life| at(life.through.start)).max().unwrap_or(0);
-    (most, lives.iter().map(|life| life.len).sum())
 }
 
 /// Refuses more dimensions than a kernel has.

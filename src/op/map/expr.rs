@@ -183,6 +183,14 @@ impl Expr {
         self.clone().less_equal(0.0).select(0.0, self)
     }
 
+    /// What it is the ReLU of, if it is one.
+    pub(crate) fn relu_of(&self) -> Option<&Self> {
+        let Node::Select(condition, then, of) = &*self.0 else { return None };
+        let Node::Binary(Binary::LessEqual, a, b) = &*condition.0 else { return None };
+        let zeros = [b, then].iter().all(|x| x.constant() == Some(0.0));
+        (zeros && Arc::ptr_eq(&a.0, &of.0)).then_some(of)
+    }
+
     /// x·Φ(x) with the normal distribution Φ.
     pub fn gelu(self) -> Self {
         0.5 * self.clone() * (1.0 + (self * std::f64::consts::FRAC_1_SQRT_2).erf())
