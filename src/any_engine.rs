@@ -4,7 +4,7 @@ use crate::cpu::{Cpu, CpuProgram};
 use crate::error::{Error, Result};
 #[cfg(feature = "gpu")]
 use crate::gpu::{Gpu, GpuOptions, GpuProgram};
-use crate::plan::{Answer, Blueprint, BufferId, Engine, Layout, Machine, PlanId, Program, Tag, Values};
+use crate::plan::{Answer, Blueprint, BufferId, Engine, Layout, Machine, PlanId, Program, Reading, Tag, Values};
 use std::ops::Range;
 
 /// An engine in single precision: the GPU's or the CPU's.
@@ -168,6 +168,14 @@ impl Program for AnyProgram {
 
     fn read_all(&mut self, buffers: &[BufferId]) -> Result<Vec<Values<f32>>> {
         either!(self, Self, program => program.read_all(buffers))
+    }
+
+    fn read_to(&mut self, buffer: BufferId, lane: usize, offset: usize, values: &mut [f32]) -> Result<()> {
+        either!(self, Self, program => program.read_to(buffer, lane, offset, values))
+    }
+
+    fn read_parts(&mut self, parts: &mut [Reading<'_, f32>]) -> Result<()> {
+        either!(self, Self, program => program.read_parts(parts))
     }
 
     fn request(&mut self, tag: Tag, buffers: &[BufferId]) -> Result<()> {

@@ -88,6 +88,8 @@ pub mod error;
 pub mod gpu;
 pub mod guide;
 mod lbfgs;
+#[cfg(any(feature = "cpu", feature = "checkpoint"))]
+mod memory;
 pub mod nn;
 pub mod op;
 mod optimizer;

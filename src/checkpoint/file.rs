@@ -1,13 +1,18 @@
 //! One file: its bytes, its hash, and how it replaces an older one.
 
+use super::bytes::Bytes;
 use super::tensors::{Dtype, StoredTensor, Tensors};
 use crate::error::{Error, Result};
+use blake3::Hasher;
 use safetensors::tensor::{Metadata, TensorInfo};
 use serde_json::{Map, Value, json};
 use std::fs::{self, File, OpenOptions};
-use std::io::{BufWriter, Read, Write};
+use std::io::{BufWriter, ErrorKind, Read, Seek, SeekFrom, Write};
+use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::sync_channel;
+use std::thread;
 
 /// The version of the files that Thalweg writes, and the key under which a file has its version.
 const VERSION: u64 = 1;
@@ -31,9 +36,8 @@ pub fn write(path: &Path, tensors: &Tensors) -> Result<()> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let beside = beside(folder, path);
     let failed = |error: std::io::Error| Error::File { path: path.into(), reason: error.to_string() };
-    let written = write_whole(&beside, &header, order.iter().map(|tensor| &tensor.bytes[..]))
-        .and_then(|()| fs::rename(&beside, path))
-        .and_then(|()| sync_folder(folder));
+    let written =
+        write_whole(&beside, &header, &order).and_then(|()| fs::rename(&beside, path)).and_then(|()| sync_folder(folder));
     if written.is_err() {
         // If this fails too, the next one who opens the folder removes the file.
         let _ = fs::remove_file(&beside);
@@ -52,11 +56,23 @@ fn beside(folder: &Path, path: &Path) -> PathBuf {
     folder.join(format!("{INCOMPLETE}{}-{count}-{name}", std::process::id()))
 }
 
-fn write_whole<'a>(path: &Path, header: &[u8], data: impl Iterator<Item = &'a [u8]>) -> std::io::Result<()> {
+/// Bytes that are hashed and written, or read and hashed, at once: few enough to be still in the cache for the second of the two.
+const PIECE: usize = 256 << 10;
+
+/// The hash is known at the end, and put into its place in the header.
+fn write_whole(path: &Path, header: &[u8], order: &[&StoredTensor]) -> std::io::Result<()> {
     let file = OpenOptions::new().write(true).create_new(true).open(path)?;
-    let mut out = BufWriter::with_capacity(1 << 20, &file);
-    out.write_all(header)?;
-    data.into_iter().try_for_each(|bytes| out.write_all(bytes))?;
+    let mut out = BufWriter::with_capacity(PIECE, &file);
+    let mut hasher = Hasher::new();
+    for piece in std::iter::once(header).chain(order.iter().flat_map(|tensor| tensor.bytes.chunks(PIECE))) {
+        hasher.update(piece);
+        out.write_all(piece)?;
+    }
+    // Texts of the caller may come before or after it, but none of them has its key.
+    if let Some(at) = hash_place(header) {
+        out.seek(SeekFrom::Start(at as u64))?;
+        out.write_all(hasher.finalize().to_hex().as_bytes())?;
+    }
     out.flush()?;
     drop(out);
     file.sync_all()
@@ -67,8 +83,8 @@ fn sync_folder(folder: &Path) -> std::io::Result<()> {
     if cfg!(unix) { File::open(folder)?.sync_all() } else { Ok(()) }
 }
 
-/// Everything before the data, and the tensors in the order of their data. Those with the largest elements come first, so that
-/// all are aligned.
+/// Everything before the data, with zeros in the place of the hash, and the tensors in the order of their data. Those with the
+/// largest elements come first, so that all are aligned.
 fn header(tensors: &Tensors) -> (Vec<u8>, Vec<&StoredTensor>) {
     let mut order: Vec<(&str, &StoredTensor)> = tensors.iter().collect();
     order.sort_by_key(|(_, tensor)| std::cmp::Reverse(tensor.dtype.size()));
@@ -88,23 +104,7 @@ fn header(tensors: &Tensors) -> (Vec<u8>, Vec<&StoredTensor>) {
     text.resize(text.len().next_multiple_of(PREFIX), b' ');
     let mut bytes = (text.len() as u64).to_le_bytes().to_vec();
     bytes.extend(text);
-    let order: Vec<&StoredTensor> = order.into_iter().map(|(_, tensor)| tensor).collect();
-    let hash = hash(&bytes, order.iter().map(|tensor| &tensor.bytes[..]));
-    // Texts of the caller may come before or after it, but none of them has its key.
-    if let Some(at) = hash_place(&bytes) {
-        bytes[at..at + HASH_LEN].copy_from_slice(hash.as_bytes());
-    }
-    (bytes, order)
-}
-
-/// The hash of a file in which the place of the hash holds zeros.
-fn hash<'a>(header: &[u8], data: impl Iterator<Item = &'a [u8]>) -> String {
-    let mut hasher = blake3::Hasher::new();
-    hasher.update(header);
-    data.for_each(|bytes| {
-        hasher.update(bytes);
-    });
-    hasher.finalize().to_hex().to_string()
+    (bytes, order.into_iter().map(|(_, tensor)| tensor).collect())
 }
 
 /// Where the hash is in a header. The search is for the key in quotes, as the writer writes it. Quotes within names and texts
@@ -116,8 +116,8 @@ fn hash_place(header: &[u8]) -> Option<usize> {
     text.iter().all(|c| matches!(c, b'0'..=b'9' | b'a'..=b'f')).then_some(start)
 }
 
-/// Reads a file that [`write()`] has written. The tensors take no more memory than the file has bytes, whatever its header
-/// says; the header needs a few times its own size while it is read.
+/// Reads a file that [`write()`] has written. The tensors take no more memory than the file has bytes, rounded up to a cache
+/// line each, whatever its header says; the header needs a few times its own size while it is read.
 ///
 /// # Errors
 /// [`Error::File`] if it cannot be read; [`Error::Damaged`] if it is not such a file, is of a newer version, was cut off, or
@@ -216,6 +216,56 @@ fn bytes(source: &mut impl Read, len: u64) -> Result<Vec<u8>, Problem> {
     if bytes.len() as u64 == len { Ok(bytes) } else { Err(Problem::Damaged("it became shorter while it was read".into())) }
 }
 
+/// Bytes from which a second thread is worth its start.
+const LARGE: u64 = 8 << 20;
+
+/// Pieces that may wait for their hash.
+const WAITING: usize = 8;
+
+/// The next bytes of a source, which has at least as many.
+fn read_exactly(source: &mut impl Read, bytes: &mut [u8]) -> Result<(), Problem> {
+    source.read_exact(bytes).map_err(|error| match error.kind() {
+        ErrorKind::UnexpectedEof => Problem::Damaged("it became shorter while it was read".into()),
+        _ => Problem::Read(error),
+    })
+}
+
+/// Reads all pieces, and hashes them.
+fn fill<'a>(source: &mut impl Read, pieces: impl Iterator<Item = &'a mut [u8]>, mut hasher: Hasher) -> Result<Hasher, Problem> {
+    for piece in pieces {
+        read_exactly(source, piece)?;
+        hasher.update(piece);
+    }
+    Ok(hasher)
+}
+
+/// [`fill`] with a thread that hashes what was read while this one reads on, so that a file takes no longer than its disk.
+fn fill_in_turn<'a>(
+    source: &mut impl Read,
+    mut pieces: impl Iterator<Item = &'a mut [u8]>,
+    mut hasher: Hasher,
+) -> Result<Hasher, Problem> {
+    thread::scope(|scope| {
+        let (read, to_hash) = sync_channel::<&[u8]>(WAITING);
+        let hashing = thread::Builder::new().name("hash".into()).spawn_scoped(scope, move || {
+            for piece in to_hash {
+                hasher.update(piece);
+            }
+            hasher
+        });
+        let hashing = hashing.map_err(Problem::Read)?;
+        let done = pieces.try_for_each(|piece| {
+            read_exactly(source, piece)?;
+            // The thread ends only after the last piece.
+            let _ = read.send(piece);
+            Ok(())
+        });
+        drop(read);
+        let hasher = hashing.join().unwrap_or_else(|panic| resume_unwind(panic));
+        done.map(|()| hasher)
+    })
+}
+
 fn parse(mut source: impl Read, len: u64) -> Result<Found, Problem> {
     let too_short =
         || format!("it has {len} bytes, too few for a safetensors file: it is another kind of file, or it was cut off");
@@ -234,18 +284,21 @@ fn parse(mut source: impl Read, len: u64) -> Result<Found, Problem> {
         header[at..at + HASH_LEN].fill(b'0');
         hash
     });
-    let mut hasher = blake3::Hasher::new();
+    let mut hasher = Hasher::new();
     hasher.update(&header);
-    let mut tensors = Tensors::default();
-    tensors.texts = metadata.metadata().clone().unwrap_or_default().into_iter().collect();
+    let mut found = Vec::new();
     for name in metadata.offset_keys() {
         let Some(TensorInfo { dtype, shape, data_offsets: (start, end) }) = metadata.info(&name) else { continue };
         let known = Dtype::by_name(&dtype.to_string());
         let dtype = known.ok_or_else(|| format!("tensor '{name}' is of type {dtype}, which is not known here"))?;
-        let bytes = bytes(&mut source, (end - start) as u64)?;
-        hasher.update(&bytes);
+        let bytes = Bytes::zeros(&name, end - start).map_err(|_| Problem::Memory((end - start) as u64))?;
         let tensor = StoredTensor::new(&name, dtype, shape, bytes).map_err(|error| error.to_string())?;
-        tensors.insert(&name, tensor).map_err(|error| error.to_string())?;
+        found.push((name, tensor));
     }
+    let pieces = found.iter_mut().flat_map(|(_, tensor)| tensor.bytes.chunks_mut(PIECE));
+    let hasher = if data_len < LARGE { fill(&mut source, pieces, hasher)? } else { fill_in_turn(&mut source, pieces, hasher)? };
+    let mut tensors = Tensors::default();
+    tensors.texts = metadata.metadata().clone().unwrap_or_default().into_iter().collect();
+    found.into_iter().try_for_each(|(name, tensor)| tensors.insert(&name, tensor)).map_err(|error| error.to_string())?;
     Ok(Found { tensors, hash, expected: hasher.finalize().to_hex().to_string() })
 }

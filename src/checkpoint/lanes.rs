@@ -68,7 +68,7 @@ impl Tensors {
         }
         for (name, tensor) in self.iter() {
             let (shape, len) = part(name, tensor, lanes)?;
-            one.insert(name, StoredTensor::new(name, tensor.dtype, shape, tensor.bytes[lane * len..][..len].to_vec())?)?;
+            one.insert(name, StoredTensor::new(name, tensor.dtype, shape, &tensor.bytes[lane * len..][..len])?)?;
         }
         Ok(one)
     }

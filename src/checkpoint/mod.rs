@@ -7,6 +7,7 @@
 //! | item | what it is |
 //! | --- | --- |
 //! | [`Tensors`] | named tensors and texts in memory |
+//! | [`Bytes`] | the bytes of one tensor |
 //! | [`write()`], [`read`] | one file |
 //! | [`read_foreign`], [`read_any`] | a file of another program, which has no hash; a file of either kind |
 //! | [`Folder`] | the last files of a run and its best one |
@@ -32,6 +33,7 @@
 //! # Ok::<(), thalweg::Error>(())
 //! ```
 
+mod bytes;
 mod every;
 mod file;
 mod folder;
@@ -41,6 +43,7 @@ mod renames;
 mod saver;
 mod tensors;
 
+pub use bytes::Bytes;
 pub use every::{Due, Every};
 pub use file::{Writer, read, read_any, read_foreign, write};
 pub use folder::Folder;
@@ -48,4 +51,5 @@ pub(crate) use lanes::{LANES, STEPS};
 pub use loaded::Loaded;
 pub use renames::Renames;
 pub use saver::Saver;
+pub(crate) use tensors::swap;
 pub use tensors::{Dtype, Element, StoredTensor, Tensors};

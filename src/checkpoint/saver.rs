@@ -11,7 +11,8 @@ use std::thread::JoinHandle;
 /// Writes checkpoints on a thread of its own, one after the other. Training pays for the copy in memory, not for the disk.
 ///
 /// Two can be under way: one that is written and one that waits. [`Saver::save`] waits only for a third one, so memory holds at
-/// most three copies.
+/// most three copies, and one where each file is written before the next is due. Once a file is written, its tensors come back
+/// ([`Saver::spare`]): their memory is for the next one.
 ///
 /// # Examples
 ///
@@ -20,16 +21,22 @@ use std::thread::JoinHandle;
 ///
 /// let file = std::env::temp_dir().join(format!("saved-{}.safetensors", std::process::id()));
 /// let mut saver = Saver::start()?;
-/// saver.save(file.clone(), Tensors::default())?;
+/// let mut tensors = saver.spare();
+/// tensors.put("w", &[2], &[1.0f32, 2.0])?; // of a trainer: `trainer.tensors_into(&mut tensors)?`
+/// saver.save(file.clone(), tensors)?;
 /// saver.finish()?;
-/// assert!(read(&file)?.is_empty());
+/// assert_eq!(read(&file)?.get::<f32>("w")?, [1.0, 2.0]);
 /// # std::fs::remove_file(file).unwrap();
 /// # Ok::<(), thalweg::Error>(())
 /// ```
 #[derive(Debug)]
 pub struct Saver {
     jobs: Option<SyncSender<Job>>,
-    results: Receiver<Result<()>>,
+    results: Receiver<(Result<()>, Tensors)>,
+    /// The first error that was not told.
+    failed: Result<()>,
+    /// Tensors that are written.
+    spare: Vec<Tensors>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -44,12 +51,15 @@ enum Job {
 }
 
 impl Job {
-    fn run(&self, folder: Option<&mut Folder>) -> Result<()> {
+    /// Writes it. The tensors come back.
+    fn run(self, folder: Option<&mut Folder>) -> (Result<()>, Tensors) {
         let none = || Error::order("a checkpoint in a folder", "the thread has to be started with one: Saver::over");
         match self {
-            Self::File(path, tensors) => write(path, tensors),
-            Self::Step(step, tensors) => folder.ok_or_else(none)?.save(*step, tensors).map(drop),
-            Self::Best(tensors) => folder.ok_or_else(none)?.save_best(tensors).map(drop),
+            Self::File(path, tensors) => (write(&path, &tensors), tensors),
+            Self::Step(step, tensors) => {
+                (folder.ok_or_else(none).and_then(|folder| folder.save(step, &tensors).map(drop)), tensors)
+            }
+            Self::Best(tensors) => (folder.ok_or_else(none).and_then(|folder| folder.save_best(&tensors).map(drop)), tensors),
         }
     }
 }
@@ -99,7 +109,7 @@ impl Saver {
         };
         let thread = std::thread::Builder::new().name("checkpoints".into()).spawn(work);
         let thread = thread.map_err(|error| Error::Device { what: "starting a thread".into(), reason: error.to_string() })?;
-        Ok(Self { jobs: Some(jobs), results, thread: Some(thread) })
+        Ok(Self { jobs: Some(jobs), results, failed: Ok(()), spare: Vec::new(), thread: Some(thread) })
     }
 
     /// Lets the thread write a file, as [`write()`] does.
@@ -139,9 +149,27 @@ impl Saver {
     /// # Errors
     /// [`Error::File`].
     pub fn look(&mut self) -> Result<()> {
-        let mut first = Ok(());
-        self.results.try_iter().for_each(|result| first = std::mem::replace(&mut first, Ok(())).and(result));
-        first
+        self.collect();
+        std::mem::replace(&mut self.failed, Ok(()))
+    }
+
+    /// Tensors that are written and no longer needed, or none. What is saved next is best put into them, as
+    /// [`Optimizer::tensors_into`](crate::Optimizer::tensors_into) and [`Trainer::tensors_into`](crate::Trainer::tensors_into) do:
+    /// their memory is used again.
+    pub fn spare(&mut self) -> Tensors {
+        self.collect();
+        self.spare.pop().unwrap_or_default()
+    }
+
+    /// Takes what the thread has done.
+    fn collect(&mut self) {
+        for (result, tensors) in self.results.try_iter() {
+            self.failed = std::mem::replace(&mut self.failed, Ok(())).and(result);
+            // More than can be under way at a time would never be used.
+            if self.spare.len() < 3 {
+                self.spare.push(tensors);
+            }
+        }
     }
 
     /// Waits until everything is written.

@@ -1,6 +1,8 @@
 //! Named tensors in memory.
 
+use super::bytes::Bytes;
 use crate::error::{Error, Result};
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 /// How the elements of a tensor lie in memory, little-endian.
@@ -95,16 +97,15 @@ pub struct StoredTensor {
     /// Its shape; empty for a number.
     pub shape: Vec<usize>,
     /// Its elements, row by row, little-endian.
-    pub bytes: Vec<u8>,
+    pub bytes: Bytes,
 }
 
 impl StoredTensor {
     /// # Errors
     /// [`Error::Shape`] if shape and bytes do not fit; `name` is for the message.
-    pub fn new(name: &str, dtype: Dtype, shape: &[usize], bytes: Vec<u8>) -> Result<Self> {
-        let elements = shape.iter().try_fold(1usize, |len, &side| len.checked_mul(side));
-        let expected = elements.and_then(|elements| elements.checked_mul(dtype.size()));
-        if expected != Some(bytes.len()) {
+    pub fn new(name: &str, dtype: Dtype, shape: &[usize], bytes: impl Into<Bytes>) -> Result<Self> {
+        let bytes = bytes.into();
+        if bytes_of(dtype, shape) != Some(bytes.len()) {
             let expected = format!("bytes of shape {shape:?} in {}", dtype.name());
             return Err(Error::shape(format!("tensor '{name}'"), expected, format!("{} bytes", bytes.len())));
         }
@@ -132,7 +133,32 @@ impl StoredTensor {
         if !self.dtype.is_float() {
             return None;
         }
-        self.numbers().position(|x| !x.is_finite())
+        let (size, number) = (self.dtype.size(), number_of(self.dtype));
+        let start = BLOCK * self.bytes.chunks(BLOCK * size).position(|block| !all_finite(self.dtype, block))?;
+        let place = self.bytes[start * size..].chunks_exact(size).position(|x| !number(x).is_finite());
+        place.map(|place| start + place)
+    }
+}
+
+/// The bytes of a tensor, if a machine can count them.
+fn bytes_of(dtype: Dtype, shape: &[usize]) -> Option<usize> {
+    shape.iter().try_fold(dtype.size(), |len, &side| len.checked_mul(side))
+}
+
+/// Elements that are looked at together, without a branch for each: a large tensor takes no longer than reading its memory.
+const BLOCK: usize = 4096;
+
+/// Whether all floats are finite: an infinity and NaN have all bits of the exponent set.
+fn all_finite(dtype: Dtype, bytes: &[u8]) -> bool {
+    fn all<const N: usize>(bytes: &[u8], finite: impl Fn([u8; N]) -> bool) -> bool {
+        bytes.as_chunks().0.iter().fold(true, |all, &x| all & finite(x))
+    }
+    match dtype {
+        Dtype::F64 => all(bytes, |x| f64::from_le_bytes(x).is_finite()),
+        Dtype::F32 => all(bytes, |x| f32::from_le_bytes(x).is_finite()),
+        Dtype::F16 => all(bytes, |x| half::f16::from_le_bytes(x).is_finite()),
+        Dtype::Bf16 => all(bytes, |x| half::bf16::from_le_bytes(x).is_finite()),
+        _ => true,
     }
 }
 
@@ -183,16 +209,26 @@ impl Tensors {
     /// # Errors
     /// As for [`Tensors::put`].
     pub fn put_parts<T: Element>(&mut self, name: &str, shape: &[usize], parts: &[impl AsRef<[T]>]) -> Result<()> {
-        let len: usize = parts.iter().map(|part| size_of_val(part.as_ref())).sum();
-        let (mut bytes, room) = (Vec::new(), len as u64);
-        bytes.try_reserve_exact(len).map_err(|_| Error::OutOfMemory { what: format!("tensor '{name}'"), bytes: room })?;
+        let mut bytes = Bytes::zeros(name, parts.iter().map(|part| size_of_val(part.as_ref())).sum())?;
+        let mut rest = &mut bytes[..];
         for part in parts {
-            match cfg!(target_endian = "little") {
-                true => bytes.extend_from_slice(bytemuck::cast_slice(part.as_ref())),
-                false => bytes.extend(swapped(part.as_ref())),
-            }
+            let (own, behind) = rest.split_at_mut(size_of_val(part.as_ref()));
+            own.copy_from_slice(bytemuck::cast_slice(part.as_ref()));
+            rest = behind;
         }
+        swap(&mut bytes, size_of::<T>());
         self.insert(name, StoredTensor::new(name, T::DTYPE, shape, bytes)?)
+    }
+
+    /// Takes out a tensor of that name to be overwritten, in memory that is there if it has the right length.
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`].
+    pub(crate) fn room<T: Element>(&mut self, name: &str, shape: &[usize]) -> Result<StoredTensor> {
+        let len = bytes_of(T::DTYPE, shape).unwrap_or(usize::MAX);
+        let there = self.tensors.remove(name).map(|tensor| tensor.bytes).filter(|bytes| bytes.len() == len);
+        let bytes = there.map_or_else(|| Bytes::zeros(name, len), Ok)?;
+        Ok(StoredTensor { dtype: T::DTYPE, shape: shape.into(), bytes })
     }
 
     /// All tensors of floats with elements of another type, each rounded to the nearest; a number beyond the range of the type becomes
@@ -246,16 +282,21 @@ impl Tensors {
     /// # Errors
     /// [`Error::Unknown`] with the nearest names, or [`Error::Shape`] for another type.
     pub fn get<T: Element>(&self, name: &str) -> Result<Vec<T>> {
+        self.view(name).map(Cow::into_owned)
+    }
+
+    /// [`Tensors::get`] without a copy, where the machine has numbers as files do.
+    pub(crate) fn view<T: Element>(&self, name: &str) -> Result<Cow<'_, [T]>> {
         let tensor = self.tensor(name)?;
         if tensor.dtype != T::DTYPE {
             return Err(Error::shape(format!("type of tensor '{name}'"), T::DTYPE.name(), tensor.dtype.name()));
         }
         if cfg!(target_endian = "little") {
-            return Ok(bytemuck::pod_collect_to_vec(&tensor.bytes));
+            return Ok(Cow::Borrowed(bytemuck::cast_slice(&tensor.bytes)));
         }
-        let native: Vec<u8> =
-            tensor.bytes.chunks_exact(size_of::<T>()).flat_map(|element| element.iter().rev()).copied().collect();
-        Ok(bytemuck::pod_collect_to_vec(&native))
+        let mut native = tensor.bytes.clone();
+        swap(&mut native, size_of::<T>());
+        Ok(Cow::Owned(bytemuck::cast_slice(&native).to_vec()))
     }
 
     /// A tensor by its name.
@@ -295,7 +336,9 @@ impl Tensors {
     }
 }
 
-/// The bytes of values on a machine that is big-endian.
-fn swapped<T: Element>(values: &[T]) -> Vec<u8> {
-    values.iter().flat_map(|value| bytemuck::bytes_of(value).iter().rev().copied().collect::<Vec<_>>()).collect()
+/// From the numbers of this machine to those of files, or back.
+pub(crate) fn swap(bytes: &mut [u8], size: usize) {
+    if cfg!(target_endian = "big") {
+        bytes.chunks_exact_mut(size).for_each(<[u8]>::reverse);
+    }
 }

@@ -31,7 +31,7 @@ mod update;
 use crate::error::Result;
 use crate::plan::{
     Answer, Arena, Blueprint, Buffer, BufferId, CopyLanes, Engine, Kind, Layout, Machine, Op, Operated, Plan, PlanId, Program,
-    Scope, Tag, Values, check_even, check_plans, copied,
+    Reading, Scope, Tag, Values, check_even, check_plans, copied,
 };
 use borrowed::Borrowed;
 pub use matmul::Float;
@@ -111,6 +111,16 @@ impl<F: Float> Engine for Cpu<F> {
     fn describe(&self) -> String {
         describe::<F>(self.threads())
     }
+}
+
+/// Floats that a thread copies at once.
+const COPIED: usize = 1 << 19;
+
+/// Copies as many floats, large arrays by all threads: one alone does not reach the memory's bandwidth, and memory that is used for
+/// the first time takes the system long.
+fn copy<F: Float>(threads: Threads, from: &[F], to: &mut [F]) {
+    let count = to.len().div_ceil(COPIED);
+    threads.in_order(count, to.chunks_mut(COPIED).zip(from.chunks(COPIED)), |(to, from)| to.copy_from_slice(from));
 }
 
 fn describe<F>(threads: Threads) -> String {
@@ -339,7 +349,8 @@ impl<F: Float> Program for CpuProgram<F> {
 
     fn write(&mut self, buffer: BufferId, lane: usize, offset: usize, values: &[F]) -> Result<()> {
         self.layout.check_access(buffer, Kind::Float, lane, offset, values.len())?;
-        self.store_mut(buffer, lane).floats_mut(buffer)[offset..][..values.len()].copy_from_slice(values);
+        let threads = self.threads;
+        copy(threads, values, &mut self.store_mut(buffer, lane).floats_mut(buffer)[offset..][..values.len()]);
         Ok(())
     }
 
@@ -360,7 +371,7 @@ impl<F: Float> Program for CpuProgram<F> {
 
     fn read_to(&mut self, buffer: BufferId, lane: usize, offset: usize, values: &mut [F]) -> Result<()> {
         self.layout.check_access(buffer, Kind::Float, lane, offset, values.len())?;
-        values.copy_from_slice(&self.floats(buffer, lane)?[offset..][..values.len()]);
+        copy(self.threads, &self.floats(buffer, lane)?[offset..][..values.len()], values);
         Ok(())
     }
 
@@ -399,6 +410,10 @@ impl<F: Float> Program for CpuProgram<F> {
             })
         };
         buffers.iter().map(values).collect()
+    }
+
+    fn read_parts(&mut self, parts: &mut [Reading<'_, F>]) -> Result<()> {
+        parts.iter_mut().try_for_each(|part| self.read_to(part.buffer, part.lane, part.offset, part.values))
     }
 
     fn request(&mut self, tag: Tag, buffers: &[BufferId]) -> Result<()> {

@@ -1,15 +1,10 @@
 //! The buffers of one lane, or those that all lanes share.
 
 use crate::error::{Error, Result};
+use crate::memory::{Line, Memory};
 use crate::plan::{Buffer, BufferId, Kind, Layout, Scope, View};
 use crate::rule::Real;
-use bytemuck::{Pod, Zeroable};
-use memmap2::{MmapMut, MmapOptions};
-
-/// A cache line; buffers start at one, so that no vector straddles two.
-#[repr(C, align(64))]
-#[derive(Debug, Clone, Copy, Pod, Zeroable)]
-struct Line([u64; 8]);
+use bytemuck::Pod;
 
 /// Buffers of one scope by id; those of the other scope are absent.
 #[derive(Debug)]
@@ -27,17 +22,6 @@ pub(super) struct Elements {
     len: usize,
 }
 
-#[derive(Debug)]
-enum Memory {
-    Lines(Vec<Line>),
-    /// Large buffers ask for large pages: updates stream through many arrays at once, and small pages cost them more look-ups of
-    /// addresses than the processor can hide. The elements begin at a byte of their own.
-    Pages(MmapMut, usize),
-}
-
-/// Bytes from which a buffer is worth large pages of its own (2 MiB on x86-64).
-const LARGE: usize = 16 << 20;
-
 /// A page and a cache line: each large buffer is moved by this much more within its pages than the one before. Without it, in
 /// arrays whose lengths are a power of two, elements with the same index would have the same place in the first cache. AMD's
 /// cache tells lines of one place apart by bits of the address below 2^28 (Lipp et al. 2020, "Take A Way"), so five arrays of
@@ -47,47 +31,21 @@ const SHIFT: usize = 4096 + size_of::<Line>();
 /// Shifts that differ.
 const SHIFTS: usize = 16;
 
-impl Memory {
-    /// Of the `index`-th buffer; none where there is not as much.
-    fn zeros(index: usize, bytes: usize) -> Option<Self> {
-        let shift = index % SHIFTS * SHIFT;
-        if bytes >= LARGE {
-            let pages = MmapOptions::new().len(bytes.checked_add(shift)?).map_anon().ok()?;
-            #[cfg(target_os = "linux")]
-            if let Err(error) = pages.advise(memmap2::Advice::HugePage) {
-                log::debug!("no large pages: {error}");
-            }
-            return Some(Self::Pages(pages, shift));
-        }
-        let (mut lines, count) = (Vec::new(), bytes.div_ceil(size_of::<Line>()));
-        lines.try_reserve_exact(count).ok()?;
-        lines.resize(count, Line::zeroed());
-        Some(Self::Lines(lines))
-    }
-}
-
 impl Elements {
     fn zeros<T: Pod>(index: usize, declared: &Buffer) -> Result<Self> {
         let &Buffer { kind, len, .. } = declared;
         let bytes = len.saturating_mul(size_of::<T>());
-        // No slice may be longer.
-        let memory = isize::try_from(bytes).ok().and_then(|_| Memory::zeros(index, bytes));
+        let memory = Memory::zeros(bytes, index % SHIFTS * SHIFT);
         let memory = memory.ok_or_else(|| Error::OutOfMemory { what: declared.name.clone(), bytes: bytes as u64 })?;
         Ok(Self { kind, memory, len })
     }
 
     pub(super) fn as_slice<T: Pod>(&self) -> &[T] {
-        match &self.memory {
-            Memory::Lines(lines) => &bytemuck::cast_slice(lines)[..self.len],
-            Memory::Pages(pages, shift) => &bytemuck::cast_slice(&pages[*shift..])[..self.len],
-        }
+        &self.memory.as_slice()[..self.len]
     }
 
     pub(super) fn as_mut_slice<T: Pod>(&mut self) -> &mut [T] {
-        match &mut self.memory {
-            Memory::Lines(lines) => &mut bytemuck::cast_slice_mut(lines)[..self.len],
-            Memory::Pages(pages, shift) => &mut bytemuck::cast_slice_mut(&mut pages[*shift..])[..self.len],
-        }
+        &mut self.memory.as_mut_slice()[..self.len]
     }
 }
 

@@ -223,8 +223,8 @@ impl Optimizer<GpuProgram> {
     /// # Errors
     /// As there.
     pub async fn state_dict_async(&mut self) -> Result<State<f32>> {
-        let found = self.program.read_all_async(&self.stepper.kept_but(None)).await?;
-        Ok(self.stepper.snapshot_of(found, None))
+        let found = self.program.read_all_async(&self.stepper.kept_but(&[])).await?;
+        Ok(self.stepper.snapshot_of(found, &[]))
     }
 
     /// [`Optimizer::flush`] without a wait.

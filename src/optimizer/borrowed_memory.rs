@@ -2,6 +2,7 @@
 
 use super::Optimizer;
 use super::state::{State, StateValues};
+use super::view::StateView;
 #[cfg(feature = "checkpoint")]
 use crate::checkpoint::{Element, Loaded, Tensors};
 use crate::cpu::{CpuProgram, Float};
@@ -90,7 +91,7 @@ impl<F: Float> Optimizer<CpuProgram<F>> {
     /// ```
     pub fn state_dict_over(&mut self, params: &[&[F]]) -> Result<State<F>> {
         self.program.check_slices(&self.stepper.arena, params.iter().map(|slice| slice.len()))?;
-        let mut state = self.stepper.snapshot_but(&mut self.program, Some(self.stepper.buffers.params))?;
+        let mut state = self.stepper.snapshot_but(&mut self.program, &[self.stepper.buffers.params])?;
         let tensors = self.stepper.arena.tensors();
         for (at, tensor) in tensors.iter().enumerate() {
             let lanes = params.iter().skip(at).step_by(tensors.len()).map(|slice| slice.to_vec()).collect();
@@ -105,6 +106,10 @@ impl<F: Float> Optimizer<CpuProgram<F>> {
     /// # Errors
     /// Slices as for [`Optimizer::step_over`]; or as for [`Optimizer::load_state_dict`].
     pub fn load_state_dict_over(&mut self, state: &State<F>, params: &mut [&mut [F]]) -> Result<()> {
+        self.load_view_over(&state.view(), params)
+    }
+
+    fn load_view_over(&mut self, state: &StateView<'_, F>, params: &mut [&mut [F]]) -> Result<()> {
         self.program.check_slices(&self.stepper.arena, params.iter().map(|slice| slice.len()))?;
         self.stepper.restore_but(&mut self.program, state, Some(self.stepper.buffers.params), &[])?;
         let (tensors, lanes) = (self.stepper.arena.tensors(), self.stepper.recipe.lanes());
@@ -125,8 +130,29 @@ impl<F: Float> Optimizer<CpuProgram<F>> {
     where
         F: Element,
     {
-        let state = self.state_dict_over(params)?;
-        self.tensors_of(state)
+        let mut tensors = Tensors::default();
+        self.tensors_over_into(params, &mut tensors)?;
+        Ok(tensors)
+    }
+
+    /// [`Optimizer::tensors_over`] into tensors that are there: see [`Optimizer::tensors_into`].
+    ///
+    /// # Errors
+    /// As for [`Optimizer::state_dict_over`].
+    #[cfg(feature = "checkpoint")]
+    pub fn tensors_over_into(&mut self, params: &[&[F]], tensors: &mut Tensors) -> Result<()>
+    where
+        F: Element,
+    {
+        self.program.check_slices(&self.stepper.arena, params.iter().map(|slice| slice.len()))?;
+        let own = self.stepper.buffers.params;
+        self.tensors_beside(State::default(), |id| id != own, tensors)?;
+        let all = self.stepper.arena.tensors();
+        for (at, tensor) in all.iter().enumerate() {
+            let lanes: Vec<&[F]> = params.iter().skip(at).step_by(all.len()).copied().collect();
+            tensors.put_parts(&format!("param.{}", tensor.name), &self.file_shape(&tensor.shape), &lanes)?;
+        }
+        Ok(())
     }
 
     /// Takes a run on the caller's slices up from what [`Optimizer::tensors_over`] or [`Optimizer::tensors`] gave. All is checked before
@@ -140,7 +166,7 @@ impl<F: Float> Optimizer<CpuProgram<F>> {
         F: Element,
     {
         let (state, loaded) = self.state_of(self.expected(), tensors, |_| false)?;
-        self.load_state_dict_over(&state, params)?;
+        self.load_view_over(&state, params)?;
         loaded.warn();
         Ok(loaded)
     }

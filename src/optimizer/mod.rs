@@ -34,6 +34,7 @@ mod sums;
 mod telemetry;
 #[cfg(feature = "checkpoint")]
 mod torch;
+mod view;
 #[cfg(feature = "checkpoint")]
 mod weights;
 
@@ -45,10 +46,13 @@ pub use report::{Report, SetNorm, TensorReport};
 #[cfg(feature = "checkpoint")]
 pub(crate) use saved::{Fitting, parts_of};
 #[cfg(feature = "checkpoint")]
-pub(crate) use state::{Expected, StateKind};
+pub(crate) use state::Expected;
 pub use state::{State, StateArray, StateValues};
 pub use stepper::Stepper;
 pub use telemetry::Telemetry;
+pub(crate) use view::StateView;
+#[cfg(feature = "checkpoint")]
+pub(crate) use view::{ArrayView, StateKind, ValuesView};
 
 use crate::error::{Error, Result};
 use crate::plan::{Arena, Blueprint, BufferId, Engine, Layout, PlanId, Program, Role, Values};
@@ -414,7 +418,7 @@ impl<P: Program> Optimizer<P> {
     }
 
     /// [`Optimizer::load_state_dict`] of a state that has others' arrays of these names beside the optimizer's.
-    pub(crate) fn load_state_dict_beside(&mut self, state: &State<P::Float>, others: &[String]) -> Result<()> {
+    pub(crate) fn load_view(&mut self, state: &StateView<'_, P::Float>, others: &[String]) -> Result<()> {
         self.stepper.restore_but(&mut self.program, state, None, others)
     }
 

@@ -2,12 +2,14 @@
 
 use super::Optimizer;
 use super::group::Group;
-use super::state::{APPLIED, Expected, State, StateArray, StateKind, StateValues};
-use crate::checkpoint::{Element, LANES, Loaded, STEPS, Tensors, read, write};
+use super::state::{APPLIED, Expected, Piece, State, StateValues};
+use super::view::{ArrayView, StateKind, StateView, ValuesView};
+use crate::checkpoint::{Element, LANES, Loaded, STEPS, Tensors, read, swap, write};
 use crate::error::{Error, Result};
-use crate::plan::{Program, Tensor};
-use crate::rule::AnyRule;
+use crate::plan::{BufferId, Program, Reading, Tensor};
+use crate::rule::{AnyRule, Real};
 use serde_json::{Value, json};
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::path::Path;
 
@@ -48,25 +50,28 @@ const PARAM: &str = "param.";
 const MEASURED: [&str; 2] = ["scalars", "trainer.tally"];
 
 /// An array out of a file, with what it had to be.
-pub(crate) type Found<F> = (Expected, StateArray<F>);
+pub(crate) type Found<'a, F> = (Expected, ArrayView<'a, F>);
 
 /// What fits of a file.
-pub(crate) struct Fitting<F> {
+pub(crate) struct Fitting<'a, F: Real> {
     /// What is taken one by one.
-    pub alone: Vec<Found<F>>,
+    pub alone: Vec<Found<'a, F>>,
     /// Whether that is all of its kind.
     pub complete: bool,
     /// All else, or why it does not fit.
-    pub rest: Result<Vec<Found<F>>>,
+    pub rest: Result<Vec<Found<'a, F>>>,
     /// About what is taken one by one, and what the file has beside.
     pub loaded: Loaded,
 }
 
 /// The floats of arrays whose names begin with `prefix`: the rest of the name, the lane, its values.
-pub(crate) fn parts_of<'a, F>(found: &'a [Found<F>], prefix: &'a str) -> impl Iterator<Item = (&'a str, usize, &'a [F])> {
-    let named = move |(expected, array): &'a Found<F>| Some((expected.name.strip_prefix(prefix)?, array));
+pub(crate) fn parts_of<'a, F: Real>(
+    found: &'a [Found<'_, F>],
+    prefix: &'a str,
+) -> impl Iterator<Item = (&'a str, usize, &'a [F])> {
+    let named = move |(expected, array): &'a Found<'_, F>| Some((expected.name.strip_prefix(prefix)?, array));
     found.iter().filter_map(named).flat_map(|(tensor, array)| {
-        let lanes = if let StateValues::Floats(lanes) = &array.values { &lanes[..] } else { &[] };
+        let lanes = if let ValuesView::Floats(lanes) = &array.values { &lanes[..] } else { &[] };
         lanes.iter().enumerate().map(move |(lane, values)| (tensor, lane, &values[..]))
     })
 }
@@ -82,19 +87,39 @@ where
     /// # Errors
     /// A lost device, or memory that there is not.
     pub fn tensors(&mut self) -> Result<Tensors> {
-        let state = self.state_dict()?;
-        self.tensors_of(state)
+        let mut tensors = Tensors::default();
+        self.tensors_into(&mut tensors)?;
+        Ok(tensors)
     }
 
-    /// A state as tensors for a file. It may have arrays of others beside those of the optimizer.
-    pub(crate) fn tensors_of(&self, state: State<P::Float>) -> Result<Tensors> {
-        let mut tensors = Tensors::default();
-        let applied = match state.get(APPLIED).map(|array| &array.values) {
+    /// [`Optimizer::tensors`] in the place of tensors that are no longer needed, such as those of an earlier checkpoint
+    /// ([`Saver::spare`](crate::checkpoint::Saver::spare)). Their memory is used again where name and size are the same: fresh memory takes the
+    /// system longer than copying takes. After an error there are no tensors.
+    ///
+    /// # Errors
+    /// As for [`Optimizer::tensors`].
+    pub fn tensors_into(&mut self, tensors: &mut Tensors) -> Result<()> {
+        self.tensors_beside(State::default(), |_| true, tensors)
+    }
+
+    /// [`Optimizer::tensors_into`] with arrays of others beside, and of the buffers of floats only those that are `wanted`.
+    pub(crate) fn tensors_beside(
+        &mut self,
+        beside: State<P::Float>,
+        wanted: impl Fn(BufferId) -> bool,
+        tensors: &mut Tensors,
+    ) -> Result<()> {
+        let mut old = std::mem::take(tensors);
+        let mut pieces = self.stepper.float_pieces();
+        let read_so: Vec<BufferId> = pieces.iter().map(|(id, _)| *id).collect();
+        let rest = self.stepper.snapshot_but(&mut self.program, &read_so)?;
+        pieces.retain(|(id, _)| wanted(*id));
+        self.put_pieces(&pieces, &mut old, tensors)?;
+        let applied = match rest.get(APPLIED).map(|array| &array.values) {
             Some(StateValues::Counts(applied)) => applied.clone(),
             _ => Vec::new(),
         };
-        // Each array is given up as soon as its bytes are there.
-        for (name, array) in state.into_arrays() {
+        for (name, array) in rest.into_arrays().chain(beside.into_arrays()) {
             let (name, shape) = (self.file_name(&name), self.file_shape(&array.shape));
             match &array.values {
                 StateValues::Floats(values) => tensors.put_parts(&name, &shape, values)?,
@@ -112,7 +137,31 @@ where
         }
         let machine = self.program.machine();
         tensors.put_machine(machine.engine, &machine.adapter);
-        Ok(tensors)
+        Ok(())
+    }
+
+    /// Reads pieces of buffers into tensors: one copy, from the engine to where the file is written from.
+    fn put_pieces(&mut self, pieces: &[(BufferId, Vec<Piece>)], old: &mut Tensors, tensors: &mut Tensors) -> Result<()> {
+        let (lanes, all) =
+            (self.lanes(), || pieces.iter().flat_map(|(id, pieces)| pieces.iter().map(move |piece| (*id, piece))));
+        let mut found = Vec::new();
+        for (_, piece) in all() {
+            let name = self.file_name(&piece.name);
+            let tensor = old.room::<P::Float>(&name, &self.file_shape(&piece.shape))?;
+            found.push((name, tensor));
+        }
+        let mut readings = Vec::new();
+        for ((buffer, piece), (_, tensor)) in all().zip(&mut found) {
+            let values: &mut [P::Float] = bytemuck::cast_slice_mut(&mut tensor.bytes);
+            let by_lane = values.chunks_mut(piece.range.len().max(1)).take(lanes).enumerate();
+            readings.extend(by_lane.map(|(lane, values)| Reading { buffer, lane, offset: piece.range.start, values }));
+        }
+        self.program.read_parts(&mut readings)?;
+        for (name, mut tensor) in found {
+            swap(&mut tensor.bytes, size_of::<P::Float>());
+            tensors.insert(&name, tensor)?;
+        }
+        Ok(())
     }
 
     /// Takes a run up from what [`Optimizer::tensors`] gave, as [`Optimizer::load_state_dict`] does. All is checked before anything
@@ -123,21 +172,21 @@ where
     /// [`Optimizer::load_state_dict`].
     pub fn load_tensors(&mut self, tensors: &Tensors) -> Result<Loaded> {
         let (state, loaded) = self.state_of(self.expected(), tensors, |_| false)?;
-        self.load_state_dict(&state)?;
+        self.load_view(&state, &[])?;
         loaded.warn();
         Ok(loaded)
     }
 
     /// What is expected, out of a file that has nothing else but what may be passed over.
-    pub(crate) fn state_of(
+    pub(crate) fn state_of<'a>(
         &self,
         mut expected: Vec<Expected>,
-        tensors: &Tensors,
+        tensors: &'a Tensors,
         passed_over: impl Fn(&str) -> bool,
-    ) -> Result<(State<P::Float>, Loaded)> {
+    ) -> Result<(StateView<'a, P::Float>, Loaded)> {
         self.check_texts(tensors)?;
         expected.sort_by(|one, other| one.name.cmp(&other.name));
-        let (mut state, mut loaded) = (State::default(), Loaded::default());
+        let (mut state, mut loaded) = (StateView::default(), Loaded::default());
         for expected in expected {
             state.insert(&expected.name, self.array(&expected, tensors)?);
             self.note(&expected, tensors, &mut loaded);
@@ -180,9 +229,10 @@ where
         let fitting = self.fitting(self.expected(), tensors, |name| name.starts_with(PARAM), Ok(()));
         let Fitting { alone, complete, rest, mut loaded } = fitting;
         let whole = rest.and_then(|rest| {
-            let mut state = if complete { State::default() } else { self.state_dict()? };
-            alone.iter().chain(&rest).for_each(|(expected, array)| drop(state.insert(&expected.name, array.clone())));
-            self.load_state_dict(&state)?;
+            let own = if complete { State::default() } else { self.state_dict()? };
+            let mut state = own.view();
+            alone.iter().chain(&rest).for_each(|(expected, array)| state.insert(&expected.name, array.clone()));
+            self.load_view(&state, &[])?;
             Ok(rest)
         });
         match whole {
@@ -197,13 +247,13 @@ where
     }
 
     /// What fits of a file: arrays that are taken one by one, and all others if each of them fits and `check` is no error.
-    pub(crate) fn fitting(
+    pub(crate) fn fitting<'a>(
         &self,
         mut all: Vec<Expected>,
-        tensors: &Tensors,
+        tensors: &'a Tensors,
         alone: impl Fn(&str) -> bool,
         check: Result<()>,
-    ) -> Fitting<P::Float> {
+    ) -> Fitting<'a, P::Float> {
         all.sort_by(|one, other| one.name.cmp(&other.name));
         let known: BTreeSet<String> = all.iter().map(|expected| self.file_name(&expected.name)).collect();
         let (single, rest): (Vec<_>, Vec<_>) = all.into_iter().partition(|expected| alone(&expected.name));
@@ -227,7 +277,7 @@ where
     }
 
     /// Sets the parameters among arrays.
-    pub(crate) fn set_params_of(&mut self, found: &[Found<P::Float>]) -> Result<()> {
+    pub(crate) fn set_params_of(&mut self, found: &[Found<'_, P::Float>]) -> Result<()> {
         parts_of(found, PARAM).try_for_each(|(tensor, lane, values)| self.lane(lane)?.set_params(tensor, values))
     }
 
@@ -296,27 +346,27 @@ where
     }
 
     /// An array of the state out of a file.
-    fn array(&self, expected: &Expected, tensors: &Tensors) -> Result<StateArray<P::Float>> {
+    fn array<'a>(&self, expected: &Expected, tensors: &'a Tensors) -> Result<ArrayView<'a, P::Float>> {
         let (lanes, name) = (self.lanes(), self.file_name(&expected.name));
         let (shape, found) = (self.file_shape(&expected.shape), tensors.tensor(&name)?);
         if found.shape != shape {
             let [expected, found] = [&shape, &found.shape].map(|shape| format!("shape {shape:?}"));
             return Err(Error::shape(format!("tensor '{name}' of the file"), expected, found));
         }
-        fn by_lane<T: Clone>(values: Vec<T>, lanes: usize) -> Vec<Vec<T>> {
-            match (lanes, values.len() / lanes) {
-                (1, _) => vec![values],
-                (_, 0) => vec![Vec::new(); lanes],
-                (_, len) => values.chunks(len).map(<[T]>::to_vec).collect(),
+        fn by_lane<T: Clone>(values: Cow<'_, [T]>, lanes: usize) -> Vec<Cow<'_, [T]>> {
+            let len = values.len() / lanes;
+            match values {
+                Cow::Borrowed(values) => (0..lanes).map(|lane| Cow::Borrowed(&values[lane * len..][..len])).collect(),
+                Cow::Owned(values) => (0..lanes).map(|lane| Cow::Owned(values[lane * len..][..len].to_vec())).collect(),
             }
         }
         let values = match expected.kind {
-            StateKind::Floats => StateValues::Floats(by_lane(tensors.get(&name)?, lanes)),
-            StateKind::Indices => StateValues::Indices(by_lane(tensors.get(&name)?, lanes)),
-            StateKind::Counts => StateValues::Counts(by_lane(tensors.get(&name)?, lanes)),
-            StateKind::Numbers => StateValues::Numbers(by_lane(tensors.get(&name)?, lanes)),
+            StateKind::Floats => ValuesView::Floats(by_lane(tensors.view(&name)?, lanes)),
+            StateKind::Indices => ValuesView::Indices(by_lane(tensors.view(&name)?, lanes)),
+            StateKind::Counts => ValuesView::Counts(by_lane(tensors.view(&name)?, lanes)),
+            StateKind::Numbers => ValuesView::Numbers(by_lane(tensors.view(&name)?, lanes)),
         };
-        Ok(StateArray { shape: expected.shape.clone(), values })
+        Ok(ArrayView { shape: expected.shape.clone(), values })
     }
 }
 
@@ -326,7 +376,7 @@ impl<P: Program> Optimizer<P> {
     }
 
     /// Several lanes are a dimension of their own, the outermost.
-    fn file_shape(&self, shape: &[usize]) -> Vec<usize> {
+    pub(super) fn file_shape(&self, shape: &[usize]) -> Vec<usize> {
         let lanes = self.lanes();
         (lanes > 1).then_some(lanes).into_iter().chain(shape.iter().copied()).collect()
     }

@@ -2,9 +2,11 @@
 
 use super::planes::{floats, halves};
 use super::stepper::{Kept, Stepper, not_asked};
+use super::view::{ArrayView, StateKind, StateView, ValuesView};
 use crate::error::{Error, Result, range};
 use crate::plan::{Arena, Blueprint, BufferId, Counter, Kind, Named, Program, Scalar, Stack, Tag, Tensor, Values};
 use crate::rule::{Real, Setting};
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::ops::Range;
 
@@ -64,19 +66,6 @@ pub enum StateValues<F> {
 }
 
 impl<F> StateValues<F> {
-    /// The number of values of the first lane that has another number than `len`.
-    fn len_that_is_not(&self, len: usize) -> Option<usize> {
-        fn first<T>(lanes: &[Vec<T>], len: usize) -> Option<usize> {
-            lanes.iter().map(Vec::len).find(|&found| found != len)
-        }
-        match self {
-            Self::Floats(lanes) => first(lanes, len),
-            Self::Indices(lanes) => first(lanes, len),
-            Self::Counts(lanes) => first(lanes, len),
-            Self::Numbers(lanes) => first(lanes, len),
-        }
-    }
-
     fn lanes(&self) -> usize {
         match self {
             Self::Floats(lanes) => lanes.len(),
@@ -108,35 +97,6 @@ impl<F> StateValues<F> {
             _ => return false,
         }
         true
-    }
-
-    fn kind(&self) -> StateKind {
-        match self {
-            Self::Floats(_) => StateKind::Floats,
-            Self::Indices(_) => StateKind::Indices,
-            Self::Counts(_) => StateKind::Counts,
-            Self::Numbers(_) => StateKind::Numbers,
-        }
-    }
-}
-
-/// The kind of a [`StateValues`], by its name in messages.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum StateKind {
-    Floats,
-    Indices,
-    Counts,
-    Numbers,
-}
-
-impl StateKind {
-    fn name(self) -> &'static str {
-        match self {
-            Self::Floats => "floats",
-            Self::Indices => "indices",
-            Self::Counts => "counts",
-            Self::Numbers => "numbers",
-        }
     }
 }
 
@@ -224,53 +184,26 @@ impl<F> State<F> {
     pub(crate) fn put(&mut self, name: String, shape: &[usize], values: StateValues<F>) {
         self.arrays.insert(name, StateArray { shape: shape.to_vec(), values });
     }
+}
 
-    /// The array of that name, if it is as it has to be.
-    fn checked(&self, name: &str, shape: &[usize], kind: StateKind, lanes: usize) -> Result<&StateValues<F>> {
-        let what = || format!("the state's {name}");
-        let array = self.arrays.get(name).ok_or_else(|| Error::shape(what(), "an array", "none"))?;
-        if array.values.kind() != kind {
-            return Err(Error::shape(what(), kind.name(), array.values.kind().name()));
+impl<F: Real> StateArray<F> {
+    fn view(&self) -> ArrayView<'_, F> {
+        fn all<T: Clone>(lanes: &[Vec<T>]) -> Vec<Cow<'_, [T]>> {
+            lanes.iter().map(|lane| Cow::Borrowed(&lane[..])).collect()
         }
-        if array.shape != shape {
-            return Err(Error::shape(what(), format!("shape {shape:?}"), format!("shape {:?}", array.shape)));
-        }
-        if array.values.lanes() != lanes {
-            return Err(Error::shape(format!("lanes of the state's {name}"), lanes, array.values.lanes()));
-        }
-        let len = shape.iter().product();
-        match array.values.len_that_is_not(len) {
-            Some(found) => Err(Error::shape(what(), format!("{len} values"), found)),
-            None => Ok(&array.values),
-        }
+        let values = match &self.values {
+            StateValues::Floats(lanes) => ValuesView::Floats(all(lanes)),
+            StateValues::Indices(lanes) => ValuesView::Indices(all(lanes)),
+            StateValues::Counts(lanes) => ValuesView::Counts(all(lanes)),
+            StateValues::Numbers(lanes) => ValuesView::Numbers(all(lanes)),
+        };
+        ArrayView { shape: self.shape.clone(), values }
     }
+}
 
-    pub(crate) fn floats(&self, name: &str, shape: &[usize], lanes: usize) -> Result<&[Vec<F>]> {
-        match self.checked(name, shape, StateKind::Floats, lanes)? {
-            StateValues::Floats(values) => Ok(values),
-            _ => Ok(&[]),
-        }
-    }
-
-    fn indices(&self, name: &str, shape: &[usize], lanes: usize) -> Result<&[Vec<u32>]> {
-        match self.checked(name, shape, StateKind::Indices, lanes)? {
-            StateValues::Indices(values) => Ok(values),
-            _ => Ok(&[]),
-        }
-    }
-
-    pub(crate) fn counts(&self, name: &str, shape: &[usize], lanes: usize) -> Result<&[Vec<u64>]> {
-        match self.checked(name, shape, StateKind::Counts, lanes)? {
-            StateValues::Counts(values) => Ok(values),
-            _ => Ok(&[]),
-        }
-    }
-
-    pub(crate) fn number(&self, name: &str, lanes: usize) -> Result<&[Vec<f64>]> {
-        match self.checked(name, &[], StateKind::Numbers, lanes)? {
-            StateValues::Numbers(values) => Ok(values),
-            _ => Ok(&[]),
-        }
+impl<F: Real> State<F> {
+    pub(crate) fn view(&self) -> StateView<'_, F> {
+        StateView::new(self.iter().map(|(name, array)| (name.into(), array.view())))
     }
 }
 
@@ -288,24 +221,24 @@ impl Stepper {
     /// # Errors
     /// A lost device, or memory that there is not.
     pub fn snapshot<P: Program>(&mut self, program: &mut P) -> Result<State<P::Float>> {
-        self.snapshot_but(program, None)
+        self.snapshot_but(program, &[])
     }
 
-    /// [`Stepper::snapshot`] without what a buffer holds.
-    pub(super) fn snapshot_but<P: Program>(&mut self, program: &mut P, left: Option<BufferId>) -> Result<State<P::Float>> {
+    /// [`Stepper::snapshot`] without what these buffers hold.
+    pub(super) fn snapshot_but<P: Program>(&mut self, program: &mut P, left: &[BufferId]) -> Result<State<P::Float>> {
         let found = program.read_all(&self.kept_but(left))?;
         Ok(self.snapshot_of(found, left))
     }
 
     /// What a snapshot reads.
-    pub(super) fn kept_but(&self, left: Option<BufferId>) -> Vec<BufferId> {
-        self.kept.iter().map(|kept| kept.id).filter(|id| Some(*id) != left).collect()
+    pub(super) fn kept_but(&self, left: &[BufferId]) -> Vec<BufferId> {
+        self.kept.iter().map(|kept| kept.id).filter(|id| !left.contains(id)).collect()
     }
 
     /// The snapshot of what [`Stepper::kept_but`] hold.
-    pub(super) fn snapshot_of<F: Real>(&mut self, found: Vec<Values<F>>, left: Option<BufferId>) -> State<F> {
+    pub(super) fn snapshot_of<F: Real>(&mut self, found: Vec<Values<F>>, left: &[BufferId]) -> State<F> {
         let (mut state, mut counts) = (State::default(), Vec::new());
-        for (kept, values) in self.kept.iter().filter(|kept| Some(kept.id) != left).zip(found) {
+        for (kept, values) in self.kept.iter().filter(|kept| !left.contains(&kept.id)).zip(found) {
             match values {
                 Values::Floats(lanes) => {
                     let mut pieces = self.pieces(kept);
@@ -348,6 +281,12 @@ impl Stepper {
         count(TOLD, &|lane| self.bad[lane][1].into());
         self.settings().into_iter().for_each(|(name, values)| state.put(name, &[], StateValues::Numbers(values)));
         state
+    }
+
+    /// What the buffers of floats hold that snapshots keep.
+    #[cfg(feature = "checkpoint")]
+    pub(super) fn float_pieces(&self) -> Vec<(BufferId, Vec<Piece>)> {
+        self.kept.iter().filter(|kept| kept.kind == Kind::Float).map(|kept| (kept.id, self.pieces(kept))).collect()
     }
 
     /// What a buffer of floats holds, by name. A buffer laid out as the arena has a piece of each tensor. In a buffer of planes
@@ -426,14 +365,14 @@ impl Stepper {
     /// Arrays that are missing, unknown, of another shape or for other lanes, each by its name; a setting that cannot be changed;
     /// a lost device.
     pub fn restore<P: Program>(&mut self, program: &mut P, state: &State<P::Float>) -> Result<()> {
-        self.restore_but(program, state, None, &[])
+        self.restore_but(program, &state.view(), None, &[])
     }
 
     /// [`Stepper::restore`] that leaves a buffer as it is, of a state that has others' arrays of these names beside its own.
     pub(super) fn restore_but<P: Program>(
         &mut self,
         program: &mut P,
-        state: &State<P::Float>,
+        state: &StateView<'_, P::Float>,
         left: Option<BufferId>,
         others: &[String],
     ) -> Result<()> {
@@ -463,7 +402,12 @@ impl Stepper {
     }
 
     /// Puts a buffer together of its pieces, lane after lane.
-    fn each_lane<F: Real>(&self, state: &State<F>, kept: &Kept, mut each: impl FnMut(usize, &[F]) -> Result<()>) -> Result<()> {
+    fn each_lane<F: Real>(
+        &self,
+        state: &StateView<'_, F>,
+        kept: &Kept,
+        mut each: impl FnMut(usize, &[F]) -> Result<()>,
+    ) -> Result<()> {
         let lanes = self.recipe.lanes();
         let found = |Piece { name, shape, range }: Piece| Ok((range, state.floats(&name, &shape, lanes)?));
         let pieces = self.pieces(kept).into_iter().map(found).collect::<Result<Vec<_>>>()?;
@@ -500,24 +444,24 @@ impl Stepper {
     }
 
     /// Whether a snapshot has all that there is, and nothing else but what others have in it.
-    fn check<F: Real>(&self, state: &State<F>, others: &[String]) -> Result<()> {
+    fn check<F: Real>(&self, state: &StateView<'_, F>, others: &[String]) -> Result<()> {
         let expected = self.expected();
         for Expected { name, shape, kind } in &expected {
             state.checked(name, shape, *kind, self.recipe.lanes())?;
         }
-        let beside = others.iter().filter(|name| state.arrays.contains_key(*name)).count();
-        if expected.len() + beside == state.arrays.len() {
+        let beside = others.iter().filter(|name| state.has(name)).count();
+        if expected.len() + beside == state.names().len() {
             return Ok(());
         }
         let names: Vec<&str> = expected.iter().map(|expected| &*expected.name).collect();
-        match state.arrays.keys().find(|name| !names.contains(&name.as_str()) && !others.contains(name)) {
+        match state.names().find(|name| !names.contains(&name.as_str()) && !others.contains(name)) {
             Some(unknown) => Err(Error::unknown("array of the state", unknown, &names)),
             None => Ok(()),
         }
     }
 
     /// Settings of a rule are taken as a whole: each may be out of the range that the others have now.
-    fn restore_settings<F: Real>(&mut self, state: &State<F>) -> Result<()> {
+    fn restore_settings<F: Real>(&mut self, state: &StateView<'_, F>) -> Result<()> {
         let lanes = self.recipe.lanes();
         for group in 0..self.recipe.groups.len() {
             let name = self.recipe.groups[group].name.clone();
@@ -532,7 +476,7 @@ impl Stepper {
                 let values = state.number(&format!("setting.{name}.{setting}"), lanes)?;
                 Ok::<_, Error>((setting, values))
             });
-            let numbers = numbers.collect::<Result<BTreeMap<&str, &[Vec<f64>]>>>()?;
+            let numbers = numbers.collect::<Result<BTreeMap<&str, &[Cow<'_, [f64]>]>>>()?;
             for lane in 0..lanes {
                 let (mut rule, mut differs) = (self.recipe.rule(lane, group).boxed(), false);
                 for (setting, own) in rule.settings() {
@@ -549,7 +493,7 @@ impl Stepper {
     }
 
     /// What the host knows of the device.
-    fn restore_host<F: Real>(&mut self, state: &State<F>) -> Result<()> {
+    fn restore_host<F: Real>(&mut self, state: &StateView<'_, F>) -> Result<()> {
         let (lanes, groups) = (self.recipe.lanes(), self.recipe.groups.len());
         let one = |name: &str| Ok::<u64, Error>(state.counts(name, &[], lanes)?[0][0]);
         self.applied = state.counts(APPLIED, &[groups], lanes)?.concat();
@@ -600,11 +544,11 @@ impl Stepper {
 
 /// A part of a buffer under a name of its own.
 #[derive(Debug)]
-struct Piece {
-    name: String,
-    shape: Vec<usize>,
+pub(super) struct Piece {
+    pub name: String,
+    pub shape: Vec<usize>,
     /// Where it lies.
-    range: Range<usize>,
+    pub range: Range<usize>,
 }
 
 /// What is kept of a tensor by rows and columns, with PyTorch's names and shapes; a vector keeps `v`. What rows are divided by follows

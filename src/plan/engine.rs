@@ -143,6 +143,26 @@ pub trait Program {
     /// A buffer of another layout, memory that there is not, or a lost device.
     fn read_all(&mut self, buffers: &[BufferId]) -> Result<Vec<Values<Self::Float>>>;
 
+    /// Reads parts of buffers of floats, each into its place; waits for the device once.
+    ///
+    /// # Errors
+    /// As for [`Program::read_range`].
+    fn read_parts(&mut self, parts: &mut [Reading<'_, Self::Float>]) -> Result<()> {
+        let mut buffers: Vec<BufferId> = parts.iter().map(|part| part.buffer).collect();
+        buffers.sort_unstable();
+        buffers.dedup();
+        // The values of a buffer are given up once they are copied, and memory to copy to may come into use only then.
+        for (&buffer, values) in buffers.iter().zip(self.read_all(&buffers)?) {
+            for part in parts.iter_mut().filter(|part| part.buffer == buffer) {
+                let lanes = if let Values::Floats(lanes) = &values { &lanes[..] } else { &[] };
+                let own = lanes.get(part.lane).and_then(|own| own.get(part.offset..)?.get(..part.values.len()));
+                let missing = || Error::shape("part of a buffer to read", "floats of a lane that it has", "others");
+                part.values.copy_from_slice(own.ok_or_else(missing)?);
+            }
+        }
+        Ok(())
+    }
+
     /// Asks for all lanes' values of these buffers as they are after the runs so far, without waiting. The answer is that tag's. Of
     /// several requests under way, an engine may drop the newest or the oldest.
     ///
@@ -175,6 +195,19 @@ impl Tag {
         static NEXT: AtomicU64 = AtomicU64::new(1);
         Self(NEXT.fetch_add(1, Ordering::Relaxed))
     }
+}
+
+/// Neighbouring floats of a lane's buffer, and where they are to be read to.
+#[derive(Debug)]
+pub struct Reading<'a, F> {
+    /// The buffer.
+    pub buffer: BufferId,
+    /// The lane; 0 for a buffer that lanes share.
+    pub lane: usize,
+    /// The first element.
+    pub offset: usize,
+    /// Where they go, and how many.
+    pub values: &'a mut [F],
 }
 
 /// Values of a buffer, by lane; one that lanes share has a single one.

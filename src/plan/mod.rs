@@ -39,7 +39,7 @@ mod trial;
 
 pub use arena::{Arena, Chunk, Tensor};
 pub use blueprint::{Blueprint, Named, PlanId, Role};
-pub use engine::{Answer, Engine, Machine, Program, Tag, Values};
+pub use engine::{Answer, Engine, Machine, Program, Reading, Tag, Values};
 pub(crate) use engine::{check_even, check_plans};
 pub(crate) use layout::copied;
 pub use layout::{Buffer, BufferId, Kind, Layout, Scope, View};

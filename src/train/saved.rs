@@ -4,7 +4,7 @@ use super::Trainer;
 use super::state::{RESTORED, arrays};
 use crate::checkpoint::{Element, Loaded, Tensors, read, write};
 use crate::error::{Error, Result};
-use crate::optimizer::{Expected, Fitting, State, StateValues, parts_of};
+use crate::optimizer::{ArrayView, Expected, Fitting, State, StateView, ValuesView, parts_of};
 use crate::plan::Program;
 use crate::rule::Real;
 use serde_json::json;
@@ -27,10 +27,22 @@ where
     /// # Errors
     /// A lost device, or memory that there is not.
     pub fn tensors(&mut self) -> Result<Tensors> {
-        let state = self.state_dict()?;
-        let mut tensors = self.optimizer.tensors_of(state)?;
-        tensors.texts.insert(CUT.into(), self.cut());
+        let mut tensors = Tensors::default();
+        self.tensors_into(&mut tensors)?;
         Ok(tensors)
+    }
+
+    /// [`Trainer::tensors`] in the place of tensors that are no longer needed: see
+    /// [`Optimizer::tensors_into`](crate::Optimizer::tensors_into).
+    ///
+    /// # Errors
+    /// As for [`Trainer::tensors`].
+    pub fn tensors_into(&mut self, tensors: &mut Tensors) -> Result<()> {
+        let found = self.optimizer.program_mut().read_all(&[self.statistics.id, self.train.tally])?;
+        let own = self.state_with(State::default(), &found);
+        self.optimizer.tensors_beside(own, |_| true, tensors)?;
+        tensors.texts.insert(CUT.into(), self.cut());
+        Ok(())
     }
 
     /// Resumes a run from what [`Trainer::tensors`] gave, as [`Trainer::load_state_dict`] does, also in the middle of an epoch:
@@ -45,7 +57,7 @@ where
         self.check_cut(tensors)?;
         let (mut state, loaded) = self.optimizer.state_of(self.arrays_for(tensors), tensors, |_| false)?;
         self.complete(&mut state);
-        self.load_state_dict(&state)?;
+        self.load_view(&state)?;
         loaded.warn();
         Ok(loaded)
     }
@@ -82,10 +94,11 @@ where
         let fitting = self.optimizer.fitting(self.arrays_for(tensors), tensors, alone, self.check_cut(tensors));
         let Fitting { alone, complete, rest, mut loaded } = fitting;
         let whole = rest.and_then(|rest| {
-            let mut state = if complete { State::default() } else { self.state_dict()? };
-            alone.iter().chain(&rest).for_each(|(expected, array)| drop(state.insert(&expected.name, array.clone())));
+            let own = if complete { State::default() } else { self.state_dict()? };
+            let mut state = own.view();
+            alone.iter().chain(&rest).for_each(|(expected, array)| state.insert(&expected.name, array.clone()));
             self.complete(&mut state);
-            self.load_state_dict(&state)?;
+            self.load_view(&state)?;
             Ok(rest)
         });
         match whole {
@@ -112,9 +125,10 @@ where
     }
 
     /// Adds what [`Trainer::arrays_for`] left out.
-    fn complete(&self, state: &mut State<P::Float>) {
-        if state.get(RESTORED).is_none() && self.own_arrays().iter().any(|expected| expected.name == RESTORED) {
-            state.put(RESTORED.into(), &[], StateValues::Counts(vec![vec![0]; self.lanes.len()]));
+    fn complete(&self, state: &mut StateView<'_, P::Float>) {
+        if !state.has(RESTORED) && self.own_arrays().iter().any(|expected| expected.name == RESTORED) {
+            let values = ValuesView::Counts(vec![vec![0].into(); self.lanes.len()]);
+            state.insert(RESTORED, ArrayView { shape: Vec::new(), values });
         }
     }
 
@@ -144,12 +158,12 @@ where
         best.iter().for_each(|expected| drop(state.remove(&expected.name)));
         let mut lanes = vec![vec![P::Float::of(0.0); self.statistics.arena.len()]; self.lanes.len()];
         for (tensor, Expected { name, .. }) in self.statistics.arena.tensors().iter().zip(&buffers) {
-            let Some(StateValues::Floats(values)) = state.remove(name).map(|array| array.values) else { continue };
+            let Some(ValuesView::Floats(values)) = state.remove(name).map(|array| array.values) else { continue };
             for (lane, values) in lanes.iter_mut().zip(values) {
                 lane[tensor.offset..][..tensor.len()].copy_from_slice(&values);
             }
         }
-        self.optimizer.load_state_dict(&state)?;
+        self.optimizer.load_view(&state, &[])?;
         self.aside = None;
         for (lane, values) in lanes.iter().enumerate() {
             self.optimizer.program_mut().write(self.statistics.id, lane, 0, values)?;

@@ -6,7 +6,7 @@ use super::stopping::{Best, doubles, floats};
 use crate::error::{Error, Result};
 #[cfg(feature = "checkpoint")]
 use crate::optimizer::{Expected, StateKind};
-use crate::optimizer::{State, StateArray, StateValues};
+use crate::optimizer::{State, StateArray, StateValues, StateView};
 use crate::plan::{Arena, Program, Values};
 use crate::rule::Real;
 
@@ -88,8 +88,13 @@ impl<P: Program> Trainer<P> {
     /// As for [`Optimizer::load_state_dict`](crate::Optimizer::load_state_dict); arrays of the trainer that are missing or of another
     /// shape, each by its name; seeds that differ where the trainer was built with one for all lanes.
     pub fn load_state_dict(&mut self, state: &State<P::Float>) -> Result<()> {
+        self.load_view(&state.view())
+    }
+
+    /// [`Trainer::load_state_dict`] of a state that somebody else holds.
+    pub(super) fn load_view(&mut self, state: &StateView<'_, P::Float>) -> Result<()> {
         let own = self.taken_up(state)?;
-        self.optimizer.load_state_dict_beside(state, &self.own_names())?;
+        self.optimizer.load_view(state, &self.own_names())?;
         let Own { seeds, counts: [epoch, step, steps], tally, buffers, best, restored } = own;
         self.aside = None;
         let program = self.optimizer.program_mut();
@@ -155,7 +160,7 @@ impl<P: Program> Trainer<P> {
     }
 
     /// Reads and checks the trainer's part of a state.
-    fn taken_up(&self, state: &State<P::Float>) -> Result<Own<P::Float>> {
+    fn taken_up(&self, state: &StateView<'_, P::Float>) -> Result<Own<P::Float>> {
         let lanes = self.lanes.len();
         let count =
             |name: &str| state.counts(name, &[], lanes).map(|counts| counts.iter().map(|lane| lane[0]).collect::<Vec<_>>());
@@ -175,14 +180,14 @@ impl<P: Program> Trainer<P> {
             let allowed = format!("below {}, the steps of an epoch", self.steps_per_epoch());
             return Err(Error::setting(&format!("the state's {STEP}"), counts[1], &allowed));
         }
-        let tally = state.floats(TALLY, &[self.train.columns.count()], lanes)?.to_vec();
+        let tally = state.floats(TALLY, &[self.train.columns.count()], lanes)?.iter().map(|lane| lane.to_vec()).collect();
         let buffers = whole(state, "buffer", &self.statistics.arena, lanes)?;
         let best = if self.stopping.is_some() { self.best_of(state)? } else { Vec::new() };
         let restored = self.tells_restored() && count(RESTORED)?.iter().any(|&restored| restored != 0);
         Ok(Own { seeds, counts, tally, buffers, best, restored })
     }
 
-    pub(super) fn best_of(&self, state: &State<P::Float>) -> Result<Vec<Best>> {
+    pub(super) fn best_of(&self, state: &StateView<'_, P::Float>) -> Result<Vec<Best>> {
         let lanes = self.lanes.len();
         let (counts, metrics) = (state.counts(BEST, &[3], lanes)?, state.number(BEST_METRIC, lanes)?);
         let params = whole(state, "best.param", self.optimizer.arena(), lanes)?;
@@ -238,7 +243,7 @@ fn put<F: Real>(state: &mut State<F>, prefix: &str, arena: &Arena, lanes: &[Vec<
 }
 
 /// Each lane's arena, joined from its tensors.
-fn whole<F: Real>(state: &State<F>, prefix: &str, arena: &Arena, lanes: usize) -> Result<Vec<Vec<F>>> {
+fn whole<F: Real>(state: &StateView<'_, F>, prefix: &str, arena: &Arena, lanes: usize) -> Result<Vec<Vec<F>>> {
     let mut all = vec![vec![F::zero(); arena.len()]; lanes];
     for tensor in arena.tensors() {
         let own = state.floats(&format!("{prefix}.{}", tensor.name), &tensor.shape, lanes)?;

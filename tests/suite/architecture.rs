@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 /// The modules of the crate root, from the lowest floor up. Modules of one floor do not use each other.
 const FLOORS: &[&[&str]] = &[
-    &["error", "text", "tree", "random"],
+    &["error", "text", "tree", "random", "memory"],
     &["rule", "schedule"],
     &["rules", "plan", "data", "checkpoint"],
     &["cpu", "gpu", "op"],

@@ -56,6 +56,64 @@ fn what_is_written_comes_back() -> Result<()> {
     Ok(())
 }
 
+/// A file so large that a second thread hashes it while it is read.
+#[test]
+fn a_large_file_is_read_and_hashed_by_two_threads() -> Result<()> {
+    let folder = folder();
+    let path = folder.path().join("a.safetensors");
+    let mut tensors = mixed();
+    // No multiple of what is read at once.
+    let large: Vec<f32> = (0..(9 << 18) + 77).map(|i| i as f32).collect();
+    tensors.put("large", &[large.len()], &large)?;
+    tensors.put("also", &[large.len() / 7, 7], &large[..large.len() / 7 * 7])?;
+    write(&path, &tensors)?;
+    assert!(same(&read(&path)?, &tensors));
+    let bytes = fs::read(&path).expect("a file");
+    for at in [bytes.len() - 1, bytes.len() / 2, bytes.len() / 2 + (1 << 20), 9 << 20] {
+        let mut changed = bytes.clone();
+        changed[at] ^= 16;
+        fs::write(&path, &changed).expect("a file");
+        assert!(matches!(read(&path), Err(Error::Damaged { .. })), "a bit of byte {at}");
+    }
+    fs::write(&path, &bytes[..bytes.len() - 1]).expect("a file");
+    assert!(matches!(read(&path), Err(Error::Damaged { .. })));
+    Ok(())
+}
+
+/// Large tensors are looked through in blocks; the first value that is not finite is found wherever it is.
+#[test]
+fn the_first_value_that_is_not_finite_is_found_in_any_block() -> Result<()> {
+    const BLOCK: usize = 4096;
+    for len in [0, 1, BLOCK - 1, BLOCK, BLOCK + 1, 2 * BLOCK + 5] {
+        let places = [0, 1, BLOCK - 1, BLOCK, BLOCK + 1, 2 * BLOCK, 2 * BLOCK + 4, len.saturating_sub(1)];
+        for place in std::iter::once(None).chain(places.into_iter().filter(|&place| place < len).map(Some)) {
+            for bad in [f64::NAN, -f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
+                // The largest numbers are finite. A second bad value behind the first one does not count.
+                let of = |i: usize, most: f64| match place {
+                    Some(place) if i == place || i == place + 7 => bad,
+                    _ => [most, -most, 0.0][i % 3],
+                };
+                let halves = |most: f64, bits: fn(f64) -> u16| -> Vec<u8> {
+                    (0..len).flat_map(|i| bits(of(i, most)).to_le_bytes()).collect()
+                };
+                let mut tensors = Tensors::default();
+                tensors.put("f64", &[len], &(0..len).map(|i| of(i, f64::MAX)).collect::<Vec<_>>())?;
+                tensors.put("f32", &[len], &(0..len).map(|i| of(i, f32::MAX.into()) as f32).collect::<Vec<_>>())?;
+                let f16 = halves(65504.0, |x| half::f16::from_f64(x).to_bits());
+                let bf16 = halves(half::bf16::MAX.to_f64(), |x| half::bf16::from_f64(x).to_bits());
+                tensors.insert("f16", StoredTensor::new("f16", Dtype::F16, &[len], f16)?)?;
+                tensors.insert("bf16", StoredTensor::new("bf16", Dtype::Bf16, &[len], bf16)?)?;
+                tensors.put("u32", &[len], &vec![u32::MAX; len])?;
+                for (name, tensor) in tensors.iter() {
+                    let expected = place.filter(|_| name != "u32");
+                    assert_eq!(tensor.first_not_finite(), expected, "{name} of {len}, {bad} at {place:?}");
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
 /// Every prefix, every single changed bit, and further bytes at the end: each is refused, with the name of the file.
 #[test]
 fn every_damage_is_found() {
@@ -381,6 +439,32 @@ fn a_thread_writes_in_the_order_of_calls() -> Result<()> {
     saver.save(folder.path().join("no/such/folder"), Tensors::default())?;
     assert!(matches!(saver.finish(), Err(Error::File { .. })));
     Ok(())
+}
+
+/// The memory of what is written is there for what is saved next.
+#[test]
+fn a_thread_gives_tensors_back_once_they_are_written() -> Result<()> {
+    let folder = folder();
+    let mut saver = Saver::start()?;
+    assert!(saver.spare().is_empty(), "nothing was saved");
+    saver.save(folder.path().join("a"), mixed())?;
+    let (start, mut spare) = (Instant::now(), saver.spare());
+    while spare.is_empty() && start.elapsed() < Duration::from_secs(60) {
+        std::thread::sleep(Duration::from_millis(2));
+        spare = saver.spare();
+    }
+    assert!(same(&spare, &mixed()) && same(&read(&folder.path().join("a"))?, &mixed()));
+    assert!(saver.spare().is_empty(), "they were given once");
+    // Of a file that cannot be written too; looking for errors does not lose them, nor does the other way lose errors.
+    saver.save(folder.path().join("no/such/folder"), mixed())?;
+    let mut failed = Ok(());
+    while failed.is_ok() && start.elapsed() < Duration::from_secs(60) {
+        spare = saver.spare();
+        failed = saver.look();
+    }
+    assert!(matches!(failed, Err(Error::File { .. })));
+    assert!(same(&spare, &mixed()) || same(&saver.spare(), &mixed()));
+    saver.finish()
 }
 
 /// The child of the tests below: saves one checkpoint after the other until it is killed or fails.

@@ -8,7 +8,7 @@ use std::sync::{Mutex, mpsc};
 use std::thread;
 use std::time::Duration;
 use thalweg::cpu::{Cpu, CpuProgram};
-use thalweg::plan::Arena;
+use thalweg::plan::{Arena, Program};
 use thalweg::{Adafactor, Adam, Average, Lamb, Lars, Muon, Optimizer, Recipe, Select};
 
 /// Shapes and groups. A part has 32,768 elements.
@@ -34,6 +34,27 @@ fn run(recipe: &Recipe, threads: usize) -> Vec<Vec<f32>> {
         optimizer.step().expect("a step");
     }
     lens.map(|(i, _)| optimizer.params(&i.to_string()).expect("parameters")).collect()
+}
+
+/// Arrays that are cut into parts for threads to copy, and shorter ones, from any place on.
+#[test]
+fn threads_copy_what_is_written_and_read() {
+    const PART: usize = 1 << 19;
+    let len = 3 * PART + 11;
+    for (threads, offset, count) in [(1, 0, len), (3, 0, len), (3, 5, 2 * PART + 3), (2, len - PART, PART), (2, 1, 2)] {
+        let engine = Cpu::<f32>::with_threads(threads);
+        let recipe = Recipe::new(Adam::default());
+        let mut optimizer = Optimizer::new(&engine, recipe, &[("w", &[len])]).expect("an optimizer");
+        let (params, padded, values) = (optimizer.params_buffer(), optimizer.arena().len(), numbers(7, count));
+        let program = optimizer.program_mut();
+        program.write(params, 0, offset, &values).expect("room");
+        let mut expected = vec![0.0; padded];
+        expected[offset..][..count].copy_from_slice(&values);
+        assert_same_bits("written", &program.read(params, 0).expect("floats"), &expected);
+        let mut found = vec![f32::NAN; count];
+        program.read_to(params, 0, offset, &mut found).expect("floats");
+        assert_same_bits("read", &found, &values);
+    }
 }
 
 #[test]

@@ -7,6 +7,7 @@ use crate::common::options::options;
 use std::path::Path;
 use thalweg::checkpoint::{Tensors, read, read_foreign, write};
 use thalweg::cpu::Cpu;
+use thalweg::plan::Engine;
 use thalweg::{
     Accumulation, Adadelta, Adafactor, Adagrad, Adam, AdamW, Adamax, AnyRule, Average, Error, Lookahead, NAdam, Optimizer,
     RAdam, Recipe, Result, RmsProp, Setting, Sgd, SumOrder,
@@ -189,6 +190,47 @@ fn a_run_from_a_file_has_the_bits_of_one_that_was_not_interrupted() -> Result<()
             }
         }
         assert!(tried > 0 && 10 * tried >= 9 * all, "{}: {tried} of {all} go together", engine.name);
+    }
+    Ok(())
+}
+
+/// Tensors in the memory of older ones are those in fresh memory, whatever the older ones were; memory of the right size is used
+/// again, and nothing of the older ones is left.
+#[test]
+fn tensors_in_used_memory_are_those_in_fresh_memory() -> Result<()> {
+    let shapes: &[(&str, &[usize])] = &[("a", &[3, 5]), ("b", &[70]), ("none", &[0])];
+    for (engine, lanes) in [(engines::cpu(), 1), (engines::cpu(), 3), (engines::gpu(), 1), (engines::gpu(), 3)] {
+        let new = || {
+            let rules = (0..lanes).map(|lane| AdamW { lr: 0.01 * (1 + lane) as f64, ..Default::default() });
+            let recipe = Recipe::population(rules).average(Average::Ema { decay: 0.9 });
+            Optimizer::new(&engine, recipe, shapes)
+        };
+        let mut optimizer = new()?;
+        let step = |optimizer: &mut Optimizer<engines::AnyProgram>, by: f32| {
+            for lane in 0..lanes {
+                let mut own = optimizer.lane(lane)?;
+                own.set_grads("a", &[by + lane as f32; 15])?;
+                own.set_grads("b", &[-by; 70])?;
+            }
+            optimizer.step()
+        };
+        step(&mut optimizer, 1.0)?;
+        let mut tensors = optimizer.tensors()?;
+        let place = |tensors: &Tensors, name: &str| tensors.tensor(name).map(|tensor| tensor.bytes.as_ptr());
+        let before = place(&tensors, "state.b.exp_avg")?;
+        // One of another size, one of another type, one that nobody knows, and a text.
+        tensors.put("param.a", &[1], &[7.0f32])?;
+        tensors.put("state.a.exp_avg", &[15 * lanes], &vec![7u32; 15 * lanes])?;
+        tensors.put("other", &[1], &[7.0f32])?;
+        tensors.texts.insert("other".into(), "text".into());
+        step(&mut optimizer, 2.0)?;
+        let fresh = optimizer.tensors()?;
+        optimizer.tensors_into(&mut tensors)?;
+        assert!(tensors == fresh, "{} with {lanes} lanes", engine.describe());
+        assert_eq!(place(&tensors, "state.b.exp_avg")?, before, "the memory is used again");
+        let mut other = new()?;
+        other.load_tensors(&tensors)?;
+        assert!(other.tensors()? == fresh, "{} with {lanes} lanes, loaded", engine.describe());
     }
     Ok(())
 }

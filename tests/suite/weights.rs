@@ -186,7 +186,7 @@ fn weights_are_loaded_by_plain_names() -> Result<()> {
 #[test]
 fn floats_are_cast_where_one_asks_for_it() -> Result<()> {
     let mut file = Tensors::default();
-    let half = |bits: [u16; 4]| bits.iter().flat_map(|bits| bits.to_le_bytes()).collect();
+    let half = |bits: [u16; 4]| bits.iter().flat_map(|bits| bits.to_le_bytes()).collect::<Vec<u8>>();
     file.insert("f16", StoredTensor::new("f16", Dtype::F16, &[4], half([0x3c00, 0xc000, 0x7c00, 0x0001]))?)?;
     file.insert("bf16", StoredTensor::new("bf16", Dtype::Bf16, &[4], half([0x3f80, 0xc000, 0x7f80, 0x3f81]))?)?;
     file.put("f64", &[3], &[0.1f64, 1e300, -0.0])?;

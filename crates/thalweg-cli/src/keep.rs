@@ -241,7 +241,7 @@ impl Keeper {
         if self.saver.is_none() || self.newest == Some(step) {
             return Ok(());
         }
-        let tensors = self.about.tensors(trainer.tensors()?, history, seconds)?;
+        let tensors = self.tensors(trainer, history, seconds)?;
         self.newest = Some(step);
         let sent = self.saver.as_mut().map_or(Ok(()), |saver| saver.save_step(step, tensors));
         self.hear(sent);
@@ -253,10 +253,22 @@ impl Keeper {
         if self.saver.is_none() {
             return Ok(());
         }
-        let tensors = self.about.tensors(trainer.tensors()?, history, seconds)?;
+        let tensors = self.tensors(trainer, history, seconds)?;
         let sent = self.saver.as_mut().map_or(Ok(()), |saver| saver.save_best(tensors));
         self.hear(sent);
         Ok(())
+    }
+
+    /// All that a checkpoint has, in the memory of one that is written.
+    fn tensors<P: Program<Float = f32>>(
+        &mut self,
+        trainer: &mut Trainer<P>,
+        history: &[Epoch],
+        seconds: f64,
+    ) -> Result<Tensors> {
+        let mut tensors = self.saver.as_mut().map(Saver::spare).unwrap_or_default();
+        trainer.tensors_into(&mut tensors)?;
+        self.about.tensors(tensors, history, seconds)
     }
 
     /// Writes the last checkpoint, and the file of the model.
