@@ -146,6 +146,16 @@ impl Program for AnyProgram {
         either!(self, Self, program => program.write_indices(buffer, lane, offset, values))
     }
 
+    fn fill_indices(
+        &mut self,
+        buffer: BufferId,
+        lanes: usize,
+        len: usize,
+        fill: &(dyn Fn(usize, &mut [u32]) + Sync),
+    ) -> Result<()> {
+        either!(self, Self, program => program.fill_indices(buffer, lanes, len, fill))
+    }
+
     fn read(&mut self, buffer: BufferId, lane: usize) -> Result<Vec<f32>> {
         either!(self, Self, program => program.read(buffer, lane))
     }

@@ -360,6 +360,23 @@ impl<F: Float> Program for CpuProgram<F> {
         Ok(())
     }
 
+    fn fill_indices(
+        &mut self,
+        buffer: BufferId,
+        lanes: usize,
+        len: usize,
+        fill: &(dyn Fn(usize, &mut [u32]) + Sync),
+    ) -> Result<()> {
+        let Some(last) = lanes.checked_sub(1) else { return Ok(()) };
+        self.layout.check_access(buffer, Kind::Index, last, 0, len)?;
+        let of = |(lane, store): (usize, &mut Store<F>)| fill(lane, &mut store.indices_mut(buffer)[..len]);
+        match self.layout.declared(buffer).scope {
+            Scope::Lane => self.threads.in_order(lanes, self.lanes.iter_mut().take(lanes).enumerate(), of),
+            Scope::Shared => (0..lanes).for_each(|lane| of((lane, &mut self.shared))),
+        }
+        Ok(())
+    }
+
     fn read(&mut self, buffer: BufferId, lane: usize) -> Result<Vec<F>> {
         copied(&self.layout.known(buffer)?.name, self.floats(buffer, lane)?)
     }

@@ -17,8 +17,12 @@ use std::cell::RefCell;
 const ROWS: usize = 6;
 /// Products that are added in registers before their sum goes to memory: so much of a panel stays in the first cache.
 const DEPTH: usize = 256;
-/// Elements from one row to the next up to which a factor is read where it lies: rows farther apart share few places of the first cache.
+/// Elements from one row to the next up to which a factor is read where it lies: rows farther apart share few places of the first cache. Few
+/// rows fit all the same, and what two tiles alone read is not worth a copy.
 const NEAR: usize = 64;
+const FEW: usize = 16;
+/// Elements that are copied together.
+const TOGETHER: usize = 8;
 /// Columns of a panel at most: two vectors of the widest kind.
 const WIDEST: usize = 32;
 
@@ -56,7 +60,8 @@ impl WithSimd for Small<'_, '_, '_, '_> {
             for column in (0..columns).step_by(2 * lanes) {
                 let width = (2 * lanes).min(columns - column);
                 let vectors = width.div_ceil(lanes);
-                let lies_well = b.strides[1] == 1 && width == vectors * lanes && b.strides[0] <= NEAR;
+                let near = b.strides[0] <= NEAR || part.depth <= FEW || c.sizes[0] <= 2 * ROWS;
+                let lies_well = b.strides[1] == 1 && width == vectors * lanes && near;
                 let (rows, stride) = if lies_well {
                     (&b.data[first * b.strides[0] + column..], b.strides[0])
                 } else {
@@ -94,11 +99,18 @@ struct Right<'a> {
 /// Copies columns row by row; what stands behind them is of no account.
 #[inline(always)]
 fn pack(b: Matrix<'_, f32>, part: Part, columns: std::ops::Range<usize>, panel: &mut [f32], stride: usize) {
-    let [down, right] = b.strides;
+    let ([down, right], width) = (b.strides, columns.len());
     if right == 1 {
         let rows = panel.chunks_exact_mut(stride).take(part.depth);
         for (row, to) in (part.first..).zip(rows) {
-            to[..columns.len()].copy_from_slice(&b.data[row * down + columns.start..][..columns.len()]);
+            let from = &b.data[row * down + columns.start..][..width];
+            match to.as_chunks_mut::<TOGETHER>() {
+                // Of a fixed number no loop is needed.
+                (to, []) if width == stride => {
+                    to.iter_mut().zip(from.as_chunks::<TOGETHER>().0).for_each(|(to, from)| *to = *from)
+                }
+                _ => to[..width].copy_from_slice(from),
+            }
         }
         return;
     }
@@ -138,12 +150,10 @@ impl Part {
         c: &mut MatrixMut<'_, f32>,
     ) {
         let [down, across] = a.strides;
-        let sums: [[S::f32s; V]; M] = if across == 1 {
-            let rows: [&[f32]; M] = std::array::from_fn(|i| &a.data[(row + i) * down + self.first..][..self.depth]);
-            self.sums_of_rows(simd, right, rows)
-        } else {
-            self.sums_of_columns(simd, right, &a.data[self.first * across + row * down..], across)
-        };
+        let left = &a.data[self.first * across + row * down..];
+        // Known strides make shorter loops.
+        let sums: [[S::f32s; V]; M] =
+            if down == 1 { self.sums(simd, left, [1, across], right) } else { self.sums(simd, left, [down, 1], right) };
         for i in 0..M {
             let to = &mut c.data[(row + i) * c.stride + right.column..][..right.width];
             self.write(simd, to, sums[i]);
@@ -158,57 +168,56 @@ impl Part {
             for v in 0..V {
                 to[v] = if self.adds { simd.add_f32s(to[v], sums[v]) } else { sums[v] };
             }
-        } else {
-            let sums: &[f32] = bytemuck::cast_slice(&sums);
-            to.iter_mut().zip(sums).for_each(|(to, sum)| *to = if self.adds { *to + sum } else { *sum });
+            return;
         }
-    }
-
-    /// The sums of a tile, whose left factors lie row by row.
-    #[inline(always)]
-    fn sums_of_rows<S: Simd, const M: usize, const V: usize>(
-        self,
-        simd: S,
-        right: Right<'_>,
-        rows: [&[f32]; M],
-    ) -> [[S::f32s; V]; M] {
-        let mut sums = [[simd.splat_f32s(0.0); V]; M];
-        for k in 0..self.depth {
-            let row = right.row::<S, V>(k);
-            for i in 0..M {
-                add(simd, &mut sums[i], rows[i][k], row);
+        let (first, rest) = to.split_at_mut((V - 1) * S::F32_LANES);
+        let first: &mut [S::f32s] = bytemuck::cast_slice_mut(first);
+        for v in 0..V - 1 {
+            first[v] = if self.adds { simd.add_f32s(first[v], sums[v]) } else { sums[v] };
+        }
+        // Of an unknown number of elements the compiler would make a call.
+        let last: &[f32] = bytemuck::cast_slice(&sums[V - 1..]);
+        let (fours, few) = rest.as_chunks_mut::<4>();
+        let (last_fours, last_few) = last.split_at(4 * fours.len());
+        let add = |to: &mut f32, sum: f32| *to = if self.adds { *to + sum } else { sum };
+        for (to, sums) in fours.iter_mut().zip(last_fours.as_chunks::<4>().0) {
+            (0..4).for_each(|i| add(&mut to[i], sums[i]));
+        }
+        for i in 0..3 {
+            if let (Some(to), Some(&sum)) = (few.get_mut(i), last_few.get(i)) {
+                add(to, sum);
             }
         }
-        sums
     }
 
-    /// The same where they lie column by column.
+    /// The sums of a tile, whose left factors lie `across` elements apart, and those of its rows `down`.
+    #[expect(unsafe_code, reason = "checks of bounds would take as many instructions as the sums")]
     #[inline(always)]
-    fn sums_of_columns<S: Simd, const M: usize, const V: usize>(
+    fn sums<S: Simd, const M: usize, const V: usize>(
         self,
         simd: S,
+        left: &[f32],
+        [down, across]: [usize; 2],
         right: Right<'_>,
-        columns: &[f32],
-        across: usize,
     ) -> [[S::f32s; V]; M] {
         let mut sums = [[simd.splat_f32s(0.0); V]; M];
-        for k in 0..self.depth {
-            let (row, column) = (right.row::<S, V>(k), &columns[k * across..][..M]);
-            for i in 0..M {
-                add(simd, &mut sums[i], column[i], row);
+        let last = self.depth - 1;
+        assert!(last * right.stride + V * S::F32_LANES <= right.rows.len(), "rows of the right factor");
+        assert!(last * across + (M - 1) * down < left.len(), "elements of the left factor");
+        let (mut left, mut row) = (left.as_ptr(), right.rows.as_ptr());
+        for _ in 0..self.depth {
+            // SAFETY: by the two checks above, row `k < depth` of the right factor has `V` vectors, and the left factor has an element `k` in
+            // each of `M` rows; the vectors of pulp are plain old data, and read where they lie. Pointers move with wrapping arithmetic, since
+            // behind the last row there may be nothing.
+            unsafe {
+                let vectors = row.cast::<[S::f32s; V]>().read_unaligned();
+                for i in 0..M {
+                    add(simd, &mut sums[i], *left.add(i * down), vectors);
+                }
             }
+            (left, row) = (left.wrapping_add(across), row.wrapping_add(right.stride));
         }
         sums
-    }
-}
-
-impl Right<'_> {
-    #[inline(always)]
-    fn row<S: Simd, const V: usize>(&self, k: usize) -> [S::f32s; V] {
-        let row: &[S::f32s] = bytemuck::cast_slice(&self.rows[k * self.stride..][..V * S::F32_LANES]);
-        let mut vectors = [row[0]; V];
-        vectors.copy_from_slice(row);
-        vectors
     }
 }
 

@@ -98,6 +98,25 @@ pub trait Program {
     /// As for floats.
     fn write_indices(&mut self, buffer: BufferId, lane: usize, offset: usize, values: &[u32]) -> Result<()>;
 
+    /// Writes the first `len` indices of a buffer in each of the first `lanes` lanes: `fill` is given a lane and memory for its indices. An
+    /// engine may call it for several lanes at the same time.
+    ///
+    /// # Errors
+    /// As for [`Program::write_indices`].
+    fn fill_indices(
+        &mut self,
+        buffer: BufferId,
+        lanes: usize,
+        len: usize,
+        fill: &(dyn Fn(usize, &mut [u32]) + Sync),
+    ) -> Result<()> {
+        let mut values = vec![0; len];
+        (0..lanes).try_for_each(|lane| {
+            fill(lane, &mut values);
+            self.write_indices(buffer, lane, 0, &values)
+        })
+    }
+
     /// Waits for the device and reads a lane's floats.
     ///
     /// # Errors

@@ -51,7 +51,20 @@ impl<R: Rule, F: Real, const TERMS: bool> pulp::WithSimd for Sweep<'_, '_, R, F,
     #[inline(always)]
     fn with_simd<S: pulp::Simd>(self, _simd: S) {
         let Self { step, x, g, planes, slots } = self;
-        let mut scratch = [[F::zero(); BLOCK]; MAX_PLANES];
+        // Only what is missing is filled: of a small model that would take as long as the step.
+        let (mut a_block, mut b_block, mut c_block, mut d_block);
+        macro_rules! spare {
+            ($block:ident, $plane:literal) => {
+                if $plane < R::STATE.len() && slots[$plane].is_none() {
+                    $block = [F::zero(); BLOCK];
+                    &mut $block[..]
+                } else {
+                    &mut []
+                }
+            };
+        }
+        let mut scratch: [&mut [F]; MAX_PLANES] =
+            [spare!(a_block, 0), spare!(b_block, 1), spare!(c_block, 2), spare!(d_block, 3)];
         for start in (0..x.len()).step_by(BLOCK) {
             let range = start..(start + BLOCK).min(x.len());
             let (x, g) = (&mut x[range.clone()], &g[range.clone()]);
@@ -59,8 +72,8 @@ impl<R: Rule, F: Real, const TERMS: bool> pulp::WithSimd for Sweep<'_, '_, R, F,
             let (mut rest, mut spare) = (planes.iter_mut(), scratch.iter_mut());
             let [a, b, c, d] = slots.map(|slot| match (slot, spare.next()) {
                 (Some(_), _) => rest.next().map(|plane| &mut plane[range.clone()]).unwrap_or_default(),
-                (None, Some(spare)) => &mut spare[..range.len()],
-                (None, None) => &mut [],
+                (None, Some(spare)) if !spare.is_empty() => &mut spare[..range.len()],
+                _ => &mut [],
             });
             match R::STATE.len() {
                 0 => step.none::<TERMS>(x, g),

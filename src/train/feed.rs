@@ -220,12 +220,12 @@ impl Feed {
     }
 
     /// Writes which rows each batch takes, in each lane. Places that are left in the last batch hold no rows.
-    pub fn write_order<P: Program>(&self, program: &mut P, order: impl Fn(usize) -> Vec<u32>) -> Result<()> {
-        let slots = self.batch * self.batches;
-        (0..self.copies()).try_for_each(|lane| {
-            let mut order = order(lane);
-            order.resize(slots, NONE);
-            program.write_indices(self.order, lane, 0, &order)
+    pub fn write_order<P: Program>(&self, program: &mut P, order: impl Fn(usize) -> Vec<u32> + Sync) -> Result<()> {
+        program.fill_indices(self.order, self.copies(), self.batch * self.batches, &|lane, slots| {
+            let order = order(lane);
+            let (rows, rest) = slots.split_at_mut(order.len().min(slots.len()));
+            rows.copy_from_slice(&order[..rows.len()]);
+            rest.fill(NONE);
         })
     }
 

@@ -246,6 +246,12 @@ impl<P: Program> Trainer<P> {
         self.lanes.get(lane).ok_or_else(|| Error::setting("lane", lane, &format!("below {lanes}")))
     }
 
+    /// The plans that a step runs; the last step of an epoch may run others. On the GPU,
+    /// [`GpuProgram::dispatches`](crate::gpu::GpuProgram::dispatches) says how many kernels each of them takes.
+    pub fn step_plans(&self) -> &[PlanId] {
+        &self.sequences[0]
+    }
+
     /// Runs an epoch, or what is left of one that was broken off, and returns each lane's training loss and scores, measured in
     /// its steps. `progress` is called after each step with the number of steps made in the epoch, and may break it off; the
     /// next call goes on there.

@@ -6,9 +6,11 @@ use crate::common::model::Model;
 use crate::common::numbers::numbers;
 use crate::common::options::with;
 use thalweg::cpu::Cpu;
+use thalweg::data::Dataset;
 use thalweg::gpu::GpuOptions;
+use thalweg::nn::{Nonlinearity, Sequential};
 use thalweg::plan::Engine;
-use thalweg::{Adam, Recipe, Result};
+use thalweg::{Adam, Recipe, Result, Trainer};
 
 const LEN: usize = 64;
 
@@ -51,6 +53,32 @@ fn a_busy_device_is_waited_for_once_per_ring_at_most() -> Result<()> {
     let (waits, requests) = count(engines::open(GpuOptions::default()), 0, |_| Ok(()))?;
     assert!(waits <= 1_000 / 128, "{waits} waits");
     assert_eq!(requests, 7 + waits);
+    Ok(())
+}
+
+/// Steps of a trainer wait for nothing, also from one epoch to the next, whose order the host writes; and many go to the engine in one call.
+#[test]
+fn steps_of_a_trainer_wait_for_nothing() -> Result<()> {
+    fn count<E: Engine>(engine: E, seeds: &[u64], idle: impl Fn(&E::Program) -> Result<()>) -> Result<(usize, usize)> {
+        let data = Dataset::new(numbers(1, 3 * 400), 3, (0..400).map(|row| row % 2).collect())?;
+        let model = Sequential::perceptron(3, &[4], 2, Nonlinearity::Relu);
+        let mut trainer = Trainer::builder(&model, recipe()).train(&data).batch(4).seeds(seeds).build(&Counting(engine))?;
+        trainer.advance(10)?;
+        let before = (trainer.optimizer().program().waits, trainer.optimizer().program().runs);
+        for _ in 0..5 {
+            trainer.advance(100)?;
+            idle(&trainer.optimizer().program().inner)?;
+        }
+        let after = trainer.optimizer().program();
+        Ok((after.waits - before.0, after.runs - before.1))
+    }
+    for seeds in [&[1][..], &[1, 2, 3]] {
+        // Five calls, each cut at the end of an epoch, and at every 128th step.
+        let found = count(Cpu::<f32>::default(), seeds, |_| Ok(()))?;
+        assert!(found.0 == 0 && found.1 <= 5 + 5 + 4, "{found:?}");
+        let gpu = engines::open(GpuOptions::default());
+        assert_eq!(count(gpu, seeds, |program| program.wait())?, found);
+    }
     Ok(())
 }
 

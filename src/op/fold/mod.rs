@@ -3,12 +3,12 @@
 mod reduce;
 mod wgsl;
 
-use super::map::program::{BLOCK, INPUTS, Program};
+use super::map::program::{BLOCK, Program};
 use super::map::source::{Fetched, Inputs, padded};
 use super::map::{Expr, Rows, Source, declared, parts};
 use crate::plan::{BoundsChecks, Dispatch, Elements, Kind, Layout, Operands, Operation, Use, View, Views};
 use crate::rule::Real;
-use reduce::{Partial, Tree, of_chunk, of_short_rows, results};
+use reduce::{Partial, SIDE, Tree, of_chunk, of_short_rows, results};
 use smallvec::SmallVec;
 use std::ops::Range;
 
@@ -222,17 +222,16 @@ impl Operation for Fold {
             outputs.pop();
         }
         let by_columns = self.by_columns();
-        let turned: SmallVec<[_; INPUTS]> =
-            inputs.iter().filter(|_| by_columns).map(|input| input.permuted(self.columns_first())).collect();
+        let order = by_columns.then(|| self.inputs.permuted(self.columns_first()));
+        let turned = order.as_ref().map(|order| order.fetched(&inputs));
         // Rows side by side are shared out in whole cache lines, others in whole blocks.
-        let unit = if by_columns { 64 } else { (BLOCK / folded.max(1)).max(1) };
+        let unit = if by_columns { 64 } else { self.rows_together() };
         let size = (self.program.part(rows * folded.max(1), unit * folded.max(1), workers.count()) / folded.max(1)).max(1);
         workers.in_order(rows.div_ceil(size), parts(outputs, rows, size), |(first, mut outputs)| {
             let rows = first..(first + size).min(rows);
-            if by_columns {
-                self.sums_of_columns(&turned, rows, &mut outputs);
-            } else {
-                self.reduce_rows(&inputs, rows, &mut outputs);
+            match &turned {
+                Some(turned) => self.sums_of_columns(turned, rows, &mut outputs),
+                None => self.reduce_rows(&inputs, rows, &mut outputs),
             }
         });
     }
@@ -289,6 +288,12 @@ impl Fold {
         order
     }
 
+    /// Rows that share a block: as many as fit, and whole groups of rows side by side where there is one.
+    fn rows_together(&self) -> usize {
+        let fit = (BLOCK / self.folded().max(1)).max(1);
+        if fit > SIDE { fit / SIDE * SIDE } else { fit }
+    }
+
     /// Sums along columns: blocks of rows side by side, one element of each at a time; chunk after chunk. Outputs begin with the first of
     /// the rows.
     fn sums_of_columns<F: Real>(&self, inputs: &[Fetched<'_, F>], of: Range<usize>, outputs: &mut [&mut [F]]) {
@@ -333,8 +338,7 @@ impl Fold {
 
     /// Row after row; short rows share a block. Outputs begin with the first of the rows.
     fn reduce_rows<F: Real>(&self, inputs: &[Fetched<'_, F>], of: Range<usize>, outputs: &mut [&mut [F]]) {
-        let folded = self.folded();
-        let many = (BLOCK / folded.max(1)).max(1);
+        let (folded, many) = (self.folded(), self.rows_together());
         if folded == 0 {
             for row in 0..of.len() {
                 self.write(row, |_| None, outputs);

@@ -16,7 +16,7 @@ pub(super) struct Partial<F> {
 }
 
 /// Elements that are reduced side by side, which a processor does together.
-const SIDE: usize = 16;
+pub(super) const SIDE: usize = 16;
 
 #[inline(always)]
 fn of_row<F: Real>(reduction: Reduction, x: &[F], first: usize) -> Partial<F> {
@@ -104,50 +104,51 @@ impl<F: Real> pulp::WithSimd for Chunk<'_, F> {
 #[inline(always)]
 fn side_by_side<F: Real>(reduction: Reduction, x: &[F], folded: usize, [first, second]: [&mut [F]; 2]) {
     let (rows, mut lines) = (x.len() / folded, [[F::zero(); SIDE]; SIDE]);
-    for (j, line) in lines[..folded].iter_mut().enumerate() {
-        line.iter_mut().zip(x[j..].iter().step_by(folded)).for_each(|(to, &x)| *to = x);
+    for (i, row) in x.chunks_exact(folded).enumerate().take(SIDE) {
+        lines.iter_mut().zip(row).for_each(|(line, &x)| line[i] = x);
     }
-    let (mut a, mut b) = ([F::zero(); SIDE], [F::zero(); SIDE]);
-    match reduction {
-        Reduction::Sum => sum_lines(&mut lines, &mut a),
-        Reduction::Max => largest_of_lines(&lines, folded, &mut a),
+    let own = &mut lines[..folded];
+    let (a, b) = match reduction {
+        Reduction::Sum => (sum_lines(own), [F::zero(); SIDE]),
+        Reduction::Max => (largest_of_lines(own), [F::zero(); SIDE]),
         Reduction::FirstMax => {
-            let (mut largest, mut places) = ([F::zero(); SIDE], [0_u32; SIDE]);
-            largest_of_lines(&lines, folded, &mut largest);
-            for (j, line) in lines[..folded].iter().enumerate().rev() {
+            let (largest, mut places) = (largest_of_lines(own), [0_u32; SIDE]);
+            for (j, line) in own.iter().enumerate().rev() {
                 for i in 0..SIDE {
                     let found = line[i] == largest[i] || line[i].is_nan();
                     places[i] = if found { j as u32 } else { places[i] };
                 }
             }
-            a.iter_mut().zip(places).for_each(|(a, place)| *a = F::of(f64::from(place)));
+            (places.map(|place| F::of(f64::from(place))), [F::zero(); SIDE])
         }
         Reduction::LogSumExp => {
-            largest_of_lines(&lines, folded, &mut a);
-            for line in &mut lines[..folded] {
+            let a = largest_of_lines(own);
+            let shifts = a.map(shift);
+            for line in &mut *own {
                 for i in 0..SIDE {
-                    line[i] -= shift(a[i]);
+                    line[i] -= shifts[i];
                 }
             }
-            let (mut powers, mut sums) = ([[F::zero(); SIDE]; SIDE], [F::zero(); SIDE]);
-            F::function(Function::Exp, lines[..folded].as_flattened(), powers[..folded].as_flattened_mut());
-            sum_lines(&mut powers, &mut sums);
-            F::function(Function::Ln, &sums, &mut b);
+            let (mut powers, mut b) = ([[F::zero(); SIDE]; SIDE], [F::zero(); SIDE]);
+            F::function(Function::Exp, own.as_flattened(), powers[..folded].as_flattened_mut());
+            F::function(Function::Ln, &sum_lines(&mut powers[..folded]), &mut b);
             b.iter_mut().zip(&a).for_each(|(b, a)| *b = if a.is_infinite() { F::zero() } else { *b });
+            (a, b)
         }
         Reduction::Moments => {
-            let (mut far, count) = (lines, F::of(folded as f64));
-            sum_lines(&mut lines, &mut a);
-            a.iter_mut().for_each(|a| *a /= count);
+            let count = F::of(folded as f64);
+            let mut far = [[F::zero(); SIDE]; SIDE];
+            far[..folded].copy_from_slice(own);
+            let a = sum_lines(own).map(|sum| sum / count);
             far[folded..].fill(a);
             for line in &mut far {
                 for i in 0..SIDE {
                     line[i] = (line[i] - a[i]) * (line[i] - a[i]);
                 }
             }
-            sum_lines(&mut far, &mut b);
+            (a, sum_lines(&mut far))
         }
-    }
+    };
     first.copy_from_slice(&a[..rows]);
     if !second.is_empty() {
         second.copy_from_slice(&b[..rows]);
@@ -188,31 +189,39 @@ fn padded<F: Real>(x: &[F], fill: F) -> [F; SIDE] {
 
 /// As [`sum`], of rows side by side.
 #[inline(always)]
-fn sum_lines<F: Real>(lines: &mut [[F; SIDE]; SIDE], sums: &mut [F; SIDE]) {
+fn sum_lines<F: Real>(lines: &mut [[F; SIDE]]) -> [F; SIDE] {
     lines.as_flattened_mut().iter_mut().for_each(|x| *x = F::zero() + *x);
-    join_lines(lines, sums, |a, b| a + b);
+    join_lines(lines, |a, b| a + b)
 }
 
-/// As [`largest`], of rows side by side that have so many elements.
+/// As [`largest`], of rows side by side.
 #[inline(always)]
-fn largest_of_lines<F: Real>(lines: &[[F; SIDE]; SIDE], folded: usize, found: &mut [F; SIDE]) {
-    let mut lines = *lines;
-    lines[folded..].fill([F::neg_infinity(); SIDE]);
-    join_lines(&mut lines, found, keep);
+fn largest_of_lines<F: Real>(lines: &[[F; SIDE]]) -> [F; SIDE] {
+    join_lines(lines, keep)
 }
 
-/// As [`tree`], of rows side by side.
+/// As [`tree`], of rows side by side. Lines that are missing would change nothing: they hold 0 in sums, and −∞ among the largest.
 #[inline(always)]
-fn join_lines<F: Real>(lines: &mut [[F; SIDE]; SIDE], joined: &mut [F; SIDE], join: impl Fn(F, F) -> F) {
-    for width in [8, 4, 2, 1] {
-        let (low, high) = lines.split_at_mut(width);
-        for (low, high) in low.iter_mut().zip(high) {
-            for i in 0..SIDE {
-                low[i] = join(low[i], high[i]);
-            }
-        }
-    }
-    *joined = lines[0];
+fn join_lines<F: Real>(lines: &[[F; SIDE]], join: impl Fn(F, F) -> F) -> [F; SIDE] {
+    let (mut a, mut b) = ([[F::zero(); SIDE]; SIDE / 2], [[F::zero(); SIDE]; SIDE / 4]);
+    let len = join_halves(lines, &mut a, &join);
+    let len = join_halves(&a[..len], &mut b, &join);
+    let len = join_halves(&b[..len], &mut a[..SIDE / 8], &join);
+    join_halves(&a[..len], &mut b[..1], &join);
+    b[0]
+}
+
+/// Joins lines with those that lie half the tree's width behind them; returns how many there are then. Loops over lines of any number are
+/// turned into vector instructions, and those over one line, which the compiler unrolls, are not.
+#[inline(always)]
+fn join_halves<F: Real>(from: &[[F; SIDE]], to: &mut [[F; SIDE]], join: impl Fn(F, F) -> F) -> usize {
+    let count = from.len().min(to.len());
+    let (low, high) = from.split_at(count);
+    let (joined, alone) = to[..count].split_at_mut(high.len());
+    let pairs = low.as_flattened().iter().zip(high.as_flattened());
+    joined.as_flattened_mut().iter_mut().zip(pairs).for_each(|(to, (&low, &high))| *to = join(low, high));
+    alone.copy_from_slice(&low[high.len()..]);
+    count
 }
 
 /// Joins what was reduced side by side: the first half with the second, and so on.
@@ -242,11 +251,10 @@ fn sum<F: Real>(x: &[F], nothing: F, f: impl Fn(F) -> F) -> F {
     tree(sums, |a, b| a + b)
 }
 
-/// The larger one; the first NaN if there is one.
+/// The larger one; the first NaN if there is one. Both comparisons are made, so that there is no branch between elements.
 #[inline(always)]
 fn keep<F: Real>(a: F, b: F) -> F {
-    let larger = if b > a || b.is_nan() { b } else { a };
-    if a.is_nan() { a } else { larger }
+    if (a >= b) | a.is_nan() { a } else { b }
 }
 
 /// NaN if there is one.

@@ -221,9 +221,8 @@ impl Program {
         with_scratch(registers * BLOCK, |scratch: &mut [F]| {
             let (results, constants) = scratch.split_at_mut(self.count * BLOCK);
             let (constants, fetched) = constants.split_at_mut(self.numbers.len() * BLOCK);
-            constants.chunks_exact_mut(BLOCK).zip(&self.numbers).for_each(|(block, &number)| block.fill(F::of(number)));
             let (direct, held) = (SmallVec::from_elem(None, inputs.len()), SmallVec::from_elem((0, 0), inputs.len()));
-            f(results, &mut Reader { constants, fetched, inputs, direct, held });
+            f(results, &mut Reader { numbers: &self.numbers, filled: 0, constants, fetched, inputs, direct, held });
         });
     }
 
@@ -317,7 +316,10 @@ fn binary<F: Real>(op: Binary, a: &[F], b: &[F], out: &mut [F]) {
 
 /// Reads inputs block by block.
 struct Reader<'a, 'd, F> {
-    constants: &'a [F],
+    numbers: &'a [f64],
+    /// A block of each number, and how many elements of it are filled.
+    constants: &'a mut [F],
+    filled: usize,
     /// A block of each input that does not lie in order.
     fetched: &'a mut [F],
     inputs: &'a [Fetched<'d, F>],
@@ -330,11 +332,16 @@ struct Reader<'a, 'd, F> {
 impl<'d, F: Real> Reader<'_, 'd, F> {
     fn block(&mut self, range: Range<usize>) -> Known<'_, 'd, F> {
         let (start, size) = (range.start, range.len());
+        if size > self.filled {
+            let blocks = self.constants.chunks_exact_mut(BLOCK).zip(self.numbers);
+            blocks.for_each(|(block, &number)| block[..size].fill(F::of(number)));
+            self.filled = size;
+        }
         let places = self.direct.iter_mut().zip(&mut self.held).zip(self.fetched.chunks_exact_mut(BLOCK));
         for (input, ((direct, held), block)) in self.inputs.iter().zip(places) {
             *direct = input.direct(start, size);
             if direct.is_none() {
-                let at = if start < input.period { start } else { start % input.period };
+                let at = if start < input.period() { start } else { start % input.period() };
                 if held.0 != at || held.1 < size {
                     fetch(input, start, &mut block[..size]);
                     *held = (at, size);
@@ -347,7 +354,7 @@ impl<'d, F: Real> Reader<'_, 'd, F> {
 
 /// Fetches an input's elements from `start` on; what is repeated is fetched once.
 fn fetch<F: Real>(input: &Fetched<'_, F>, start: usize, block: &mut [F]) {
-    let mut known = input.period.min(block.len());
+    let mut known = input.period().min(block.len());
     input.fetch(start, &mut block[..known]);
     while known < block.len() {
         let more = known.min(block.len() - known);

@@ -46,8 +46,15 @@ pub(in crate::op) struct Input {
     view: usize,
     /// Whether it lies as the shape does.
     flat: bool,
-    /// Elements of the shape after which it is repeated.
+    /// Elements of the shape after which it is repeated, at least 1.
     period: usize,
+}
+
+impl Input {
+    /// With what follows from a shape.
+    fn along(self, shape: [usize; 4]) -> Self {
+        Self { flat: is_flat(shape, self.strides), period: period(shape, self.strides).max(1), ..self }
+    }
 }
 
 /// The inputs of an expression over a shape of four dimensions, of which the last varies fastest.
@@ -84,8 +91,7 @@ impl Inputs {
             })
         });
         let strides = padded(strides, 0);
-        let (flat, period) = (is_flat(self.shape, strides), period(self.shape, strides));
-        self.list.push(Input { source, strides, offset, view, flat, period });
+        self.list.push(Input { source, strides, offset, view, flat: false, period: 1 }.along(self.shape));
     }
 
     /// Elements of the shape.
@@ -167,9 +173,9 @@ impl Inputs {
     }
 
     /// The inputs with their data, taken from the first of an operation's views.
-    pub(in crate::op) fn fetched<'a, F: Real>(
-        &self,
-        elements: &mut impl Iterator<Item = Elements<'a, F>>,
+    pub(in crate::op) fn fetched<'a, 'v: 'a, F: Real>(
+        &'a self,
+        elements: &mut impl Iterator<Item = Elements<'v, F>>,
     ) -> SmallVec<[Fetched<'a, F>; INPUTS]> {
         let data = |_: &(View, Kind)| match elements.next() {
             Some(Elements::Floats(floats)) => Data::Floats(floats),
@@ -177,16 +183,36 @@ impl Inputs {
             None => Data::Place,
         };
         let data: SmallVec<[Data<'a, F>; 8]> = self.views.iter().map(data).collect();
-        let fetched = |input: &Input| {
+        let fetched = |input: &'a Input| {
             let data = match (input.source, data.get(input.view)) {
                 (Source::Uniform { site, .. }, Some(Data::Indices(words))) => Data::Uniform([words[0], words[1]], site),
                 (Source::Floats(_) | Source::Indices(_), Some(data)) => *data,
                 _ => Data::Place,
             };
-            let &Input { strides, offset, flat, period, .. } = input;
-            Fetched { data, shape: self.shape, strides, offset, flat, period: period.max(1) }
+            Fetched { data, input, shape: &self.shape }
         };
         self.list.iter().map(fetched).collect()
+    }
+
+    /// The same inputs over a shape with these dimensions of this one, in this order.
+    pub(in crate::op) fn permuted(&self, order: [usize; 4]) -> Turned {
+        let turned = |of: [usize; 4]| order.map(|dimension| of[dimension]);
+        let shape = turned(self.shape);
+        let list = self.list.iter().map(|input| Input { strides: turned(input.strides), ..*input }.along(shape)).collect();
+        Turned { shape, list }
+    }
+}
+
+/// Inputs over a shape in another order.
+pub(in crate::op) struct Turned {
+    shape: [usize; 4],
+    list: SmallVec<[Input; 4]>,
+}
+
+impl Turned {
+    /// With the data that they have in the old order.
+    pub(in crate::op) fn fetched<'a, F: Real>(&'a self, of: &[Fetched<'a, F>]) -> SmallVec<[Fetched<'a, F>; INPUTS]> {
+        self.list.iter().zip(of).map(|(input, of)| Fetched { data: of.data, input, shape: &self.shape }).collect()
     }
 }
 
@@ -221,69 +247,73 @@ fn period(shape: [usize; 4], strides: [usize; 4]) -> usize {
 /// An input's elements, and where the element of each place of the shape is among them.
 pub(in crate::op) struct Fetched<'a, F> {
     data: Data<'a, F>,
-    shape: [usize; 4],
-    strides: [usize; 4],
-    offset: usize,
-    /// Whether it lies as the shape does.
-    flat: bool,
-    /// Elements of the shape after which it is repeated, at least 1.
-    pub(super) period: usize,
+    input: &'a Input,
+    shape: &'a [usize; 4],
 }
 
 impl<'a, F: Real> Fetched<'a, F> {
-    fn new(data: Data<'a, F>, shape: [usize; 4], strides: [usize; 4], offset: usize) -> Self {
-        Self { data, shape, strides, offset, flat: is_flat(shape, strides), period: period(shape, strides).max(1) }
+    /// Elements of the shape after which it is repeated, at least 1.
+    #[inline(always)]
+    pub(super) fn period(&self) -> usize {
+        self.input.period
     }
 
     /// The floats from `start` on, if they lie one after the other.
     #[inline(always)]
     pub(super) fn direct(&self, start: usize, size: usize) -> Option<&'a [F]> {
         let Data::Floats(floats) = self.data else { return None };
-        if self.flat {
-            return Some(&floats[self.offset + start..][..size]);
+        let Input { strides, offset, flat, .. } = self.input;
+        if *flat {
+            return Some(&floats[offset + start..][..size]);
         }
-        let in_a_row = self.strides[3] == 1 && size <= self.shape[3] && start % self.shape[3] + size <= self.shape[3];
+        let width = self.shape[3];
+        let in_a_row = strides[3] == 1 && size <= width && start % width + size <= width;
         in_a_row.then(|| &floats[self.place(self.coordinates(start))..][..size])
     }
 
-    /// The same over a shape with these dimensions of the old one, in this order.
-    pub(in crate::op) fn permuted(&self, order: [usize; 4]) -> Self {
-        let [shape, strides] = [self.shape, self.strides].map(|of| order.map(|dimension| of[dimension]));
-        Self::new(self.data, shape, strides, self.offset)
-    }
-
     fn coordinates(&self, element: usize) -> [usize; 4] {
-        let [_, b, c, d] = self.shape;
+        let [_, b, c, d] = *self.shape;
         let rows = element / d;
         [rows / c / b, rows / c % b, rows % c, element % d]
     }
 
     fn place(&self, coordinates: [usize; 4]) -> usize {
-        coordinates.iter().zip(self.strides).fold(self.offset, |place, (&at, stride)| place + at * stride)
+        coordinates.iter().zip(self.input.strides).fold(self.input.offset, |place, (&at, stride)| place + at * stride)
     }
 
     /// Copies the elements from `start` on, row by row of the last dimension.
     pub(super) fn fetch(&self, start: usize, block: &mut [F]) {
-        let (mut at, mut rest) = (self.coordinates(start), block);
+        // A loop for each kind, so that none is chosen per element.
+        match self.data {
+            Data::Floats(floats) => self.fetch_by(start, block, |place| floats[place]),
+            Data::Indices(indices) => self.fetch_by(start, block, |place| F::of(f64::from(indices[place]))),
+            Data::Place | Data::Uniform(..) => self.fetch_by(start, block, |place| self.at(place)),
+        }
+    }
+
+    #[inline(always)]
+    fn fetch_by(&self, start: usize, block: &mut [F], value: impl Fn(usize) -> F) {
+        let (mut at, mut rest, [_, planes, rows, width]) = (self.coordinates(start), block, *self.shape);
+        let [_, _, down, across] = self.input.strides;
         while !rest.is_empty() {
             let mut row = self.place([at[0], at[1], at[2], 0]);
-            for _ in at[2]..self.shape[2] {
+            for _ in at[2]..rows {
                 if rest.is_empty() {
                     return;
                 }
-                let len = (self.shape[3] - at[3]).min(rest.len());
-                if self.strides[3] == 0 && len < NARROW && rest.len() >= NARROW {
+                let len = (width - at[3]).min(rest.len());
+                if across == 0 && len < NARROW && rest.len() >= NARROW {
                     // Some places beyond the line, which the next ones fill: of a fixed number no loop is needed.
-                    rest[..NARROW].fill(self.at(row));
+                    rest[..NARROW].fill(value(row));
                     (rest, at[3]) = (&mut rest[len..], 0);
-                    row += self.strides[2];
+                    row += down;
                     continue;
                 }
                 let (line, later) = rest.split_at_mut(len);
-                self.line(row + at[3] * self.strides[3], self.strides[3], line);
-                (rest, at[3], row) = (later, 0, row + self.strides[2]);
+                self.line(row + at[3] * across, across, line);
+                (rest, at[3], row) = (later, 0, row + down);
             }
-            at = if at[1] + 1 < self.shape[1] { [at[0], at[1] + 1, 0, 0] } else { [at[0] + 1, 0, 0, 0] };
+            at = if at[1] + 1 < planes { [at[0], at[1] + 1, 0, 0] } else { [at[0] + 1, 0, 0, 0] };
         }
     }
 
