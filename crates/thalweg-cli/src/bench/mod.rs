@@ -37,7 +37,7 @@ Examples:
 #[command(after_help = EXAMPLES)]
 pub struct BenchArgs {
     /// What to time: rows whose name contains one of these (comma-separated), such as `adamw,norm,matmul`. `network` is a training step of
-    /// a model, and `population` one of many models as lanes, beside lanes that share weights and batches [default: all but these two]
+    /// a model, and `population` one of many models as lanes, beside lanes that share weights and batches, or of convolutional networks beside one of them alone [default: all but these two]
     #[arg(long, value_delimiter = ',', value_name = "NAME,…")]
     what: Vec<String>,
     /// List the names of the rows instead

@@ -80,13 +80,15 @@ impl Row {
         let has = |name: &str| self.0.get(name).is_some();
         let size = match self.0.get("m") {
             Some(m) => format!("{m}×{}×{} ×{}", self.0["k"], self.0["n"], self.0["batch"]),
-            None if has("lanes") => format!("{} lanes, {} wide", self.0["lanes"], self.0["hidden"]),
+            None if has("hidden") => format!("{} lanes, {} wide", self.0["lanes"], self.0["hidden"]),
+            None if has("lanes") => format!("{} lanes, batch {}", self.0["lanes"], self.0["batch"]),
             None if has("batch") => format!("batch {}", self.0["batch"]),
             None => self.0["n"].to_string(),
         };
         let rate = match () {
             _ if has("gbps") => format!("{:7.1} GB/s {:4.0} % of copy", number("gbps"), 100.0 * number("of_copy")),
             _ if has("gflops") => format!("{:7.1} GFLOP/s", number("gflops")),
+            _ if has("of_alone") => format!("{:.2} of one after the other", number("of_alone")),
             _ if has("lanes") => {
                 let (rate, alike, copy) = (number("model_steps_per_s"), number("of_alike"), number("copy_steps"));
                 format!("{rate:7.0} model-steps/s, {alike:.2} of lanes that are alike; a copy over all: {copy:.2} steps")

@@ -15,6 +15,9 @@ use thalweg::{Adam, Recipe, Trainer};
 /// Lanes, and the width of the hidden layer.
 const POPULATIONS: [(usize, usize); 4] = [(16, 32), (64, 32), (256, 32), (64, 128)];
 
+/// Lanes of a population of convolutional networks.
+const LANES: usize = 32;
+
 /// Rows of a step of a population.
 const BATCH: usize = 64;
 
@@ -22,14 +25,20 @@ const BATCH: usize = 64;
 #[derive(Clone, Copy)]
 pub enum Training {
     Network(&'static Network),
-    Population { lanes: usize, hidden: usize },
+    Population {
+        lanes: usize,
+        hidden: usize,
+    },
+    /// [`LANES`] of a network, each with its own seed and order of batches, beside one alone.
+    Lanes(&'static Network),
 }
 
 impl Training {
     /// All that can be timed.
     pub fn all() -> Vec<Self> {
         let populations = POPULATIONS.iter().map(|&(lanes, hidden)| Self::Population { lanes, hidden });
-        NETWORKS.iter().map(Self::Network).chain(populations).collect()
+        let lanes = NETWORKS.iter().filter(|network| network.name.ends_with("cnn")).map(Self::Lanes);
+        NETWORKS.iter().map(Self::Network).chain(populations).chain(lanes).collect()
     }
 
     /// The name of the row.
@@ -37,12 +46,13 @@ impl Training {
         match self {
             Self::Network(network) => format!("network {}", network.name),
             Self::Population { lanes, hidden } => format!("population {lanes} {hidden}"),
+            Self::Lanes(network) => format!("population {LANES} {}", network.name),
         }
     }
 
     fn data(&self) -> Result<Dataset> {
         Ok(match self {
-            Self::Network(network) => network.data()?,
+            Self::Network(network) | Self::Lanes(network) => network.data()?,
             Self::Population { .. } => {
                 let digits = digits();
                 // Whole batches.
@@ -52,8 +62,8 @@ impl Training {
         })
     }
 
-    /// The trainer; lanes that are `alike` have one seed, so that they share weights and batches.
-    fn trainer<E: Engine>(&self, engine: &E, data: &Dataset, alike: bool) -> Result<Trainer<E::Program>> {
+    /// The trainer, or that with which it is compared: lanes of one seed, which share weights and batches, or one lane alone.
+    fn trainer<E: Engine>(&self, engine: &E, data: &Dataset, compared: bool) -> Result<Trainer<E::Program>> {
         match *self {
             Self::Network(network) => {
                 let model = (network.model)();
@@ -64,9 +74,14 @@ impl Training {
                 let model = Sequential::perceptron(data.width, &[hidden], data.classes, Nonlinearity::Relu);
                 let rate = |lane: usize| 1e-4 * 1e3_f64.powf(lane as f64 / lanes as f64);
                 let recipes = (0..lanes).map(|lane| Recipe::new(Adam { lr: rate(lane), ..Default::default() }));
-                let seeds: Vec<u64> = (0..lanes as u64).map(|lane| if alike { 0 } else { lane }).collect();
+                let seeds: Vec<u64> = (0..lanes as u64).map(|lane| if compared { 0 } else { lane }).collect();
                 let trainer = Trainer::builder(&model, Recipe::join(recipes)?).train(data).batch(BATCH).seeds(&seeds);
                 Ok(trainer.copies().build(engine)?)
+            }
+            Self::Lanes(network) => {
+                let (model, seeds) = ((network.model)(), Vec::from_iter(0..if compared { 1 } else { LANES as u64 }));
+                let trainer = Trainer::builder(&model, Recipe::new(Adam::default())).train(data).batch(network.batch);
+                Ok(trainer.seeds(&seeds).build(engine)?)
             }
         }
     }
@@ -78,14 +93,14 @@ impl Training {
     {
         let data = self.data()?;
         let mut own = self.trainer(engine, &data, false)?;
-        let mut alike = match self {
+        let mut compared = match self {
             Self::Network(_) => None,
-            Self::Population { .. } => Some(self.trainer(engine, &data, true)?),
+            Self::Population { .. } | Self::Lanes(_) => Some(self.trainer(engine, &data, true)?),
         };
         let (mut samples, mut beside) = (Vec::new(), Vec::new());
         for rep in 0..=reps {
             let sample = epoch(&mut own)?;
-            let other = alike.as_mut().map(epoch).transpose()?;
+            let other = compared.as_mut().map(epoch).transpose()?;
             if rep > 0 {
                 samples.push(sample);
                 beside.extend(other);
@@ -109,6 +124,14 @@ impl Training {
                     "what": "population", "lanes": lanes, "hidden": hidden, "batch": BATCH,
                     "model_steps_per_s": rate(ms), "alike_model_steps_per_s": alike, "of_alike": rate(ms) / alike,
                     "copy_ms": copy_ms, "copy_steps": copy_ms / ms,
+                });
+                row.as_object_mut().into_iter().zip(fields.as_object()).for_each(|(row, fields)| row.extend(fields.clone()));
+            }
+            Self::Lanes(network) => {
+                let alone_ms = spread(beside).0;
+                let fields = json!({
+                    "what": self.name(), "lanes": LANES, "batch": network.batch,
+                    "alone_ms": alone_ms, "of_alone": LANES as f64 * alone_ms / ms,
                 });
                 row.as_object_mut().into_iter().zip(fields.as_object()).for_each(|(row, fields)| row.extend(fields.clone()));
             }

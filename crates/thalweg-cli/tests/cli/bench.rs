@@ -41,6 +41,11 @@ fn whole_steps_of_networks_and_populations_are_timed_by_name() {
     let [copy_ms, copy] = ["copy_ms", "copy_steps"].map(|name| row[name].as_f64().expect(name));
     assert!(copy > 0.0 && (copy * ms / copy_ms - 1.0).abs() < 1e-9, "{row}");
 
+    let [row] = &timed("population 32 digits cnn")[..] else { panic!("one row") };
+    assert_eq!((&row["lanes"], &row["batch"]), (&32.into(), &32.into()));
+    let [ms, alone, of] = ["ms", "alone_ms", "of_alone"].map(|name| row[name].as_f64().expect(name));
+    assert!(alone > 0.0 && (of * ms / alone / 32.0 - 1.0).abs() < 1e-9, "{row}");
+
     let [row] = &timed("network perceptron")[..] else { panic!("one row") };
     assert_eq!((&row["what"], &row["batch"]), (&"network perceptron 784-128-64-10".into(), &64.into()));
     assert!(row["ms"].as_f64().expect("milliseconds") > 0.0);
