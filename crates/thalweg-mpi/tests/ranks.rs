@@ -46,7 +46,7 @@ fn fails(ranks: usize, args: &[&str], message: &str, on: usize) {
     assert_eq!(printed.matches(message).count(), on, "{args:?}: {printed}");
 }
 
-/// 50 steps of each rule, with clip, momentum and accumulation.
+/// 50 steps of each rule, with clip, momentum and accumulation. What is compared is a digest of the parameters after every step.
 #[test]
 fn any_number_of_ranks_has_the_bits_of_one_program() {
     let mut all = BTreeSet::new();
@@ -56,6 +56,26 @@ fn any_number_of_ranks_has_the_bits_of_one_program() {
         assert!(!expected.contains(", 0 clipped"), "nothing was clipped: {expected}");
         for ranks in 1..=4 {
             assert_eq!(outcome(ranks, &["exact", rule, "8", "50"]), expected, "{rule} on {ranks}");
+        }
+        all.insert(expected);
+    }
+    assert_eq!(all.len(), 3, "rules have different ends: {all:?}");
+}
+
+/// The same with 4 Mi parameters, in tensors of odd lengths, with the state whole and in parts.
+#[test]
+fn four_mebi_parameters_have_the_bits_of_one_program() {
+    let mut all = BTreeSet::new();
+    for rule in ["large-sgd", "large-adamw", "large-lamb"] {
+        let expected = alone(&[rule, "4", "50"]);
+        assert!(expected.starts_with("50 applied, 0 skipped, ") && !expected.contains(", 0 clipped"), "{expected}");
+        for ranks in 1..=4 {
+            assert_eq!(outcome(ranks, &["exact", rule, "4", "50"]), expected, "{rule} on {ranks}");
+        }
+        if rule != "large-lamb" {
+            for ranks in [3, 4] {
+                assert_eq!(outcome(ranks, &["sharded", rule, "4", "50"]), expected, "{rule} in {ranks} parts");
+            }
         }
         all.insert(expected);
     }
@@ -177,6 +197,58 @@ fn any_number_of_ranks_goes_on_from_a_checkpoint() {
         whole.lines().last().and_then(|line| line.strip_prefix("test accuracy ")?.parse().ok()).expect("an accuracy");
     assert!(accuracy > 0.5, "{whole}");
     std::fs::remove_dir_all(folder).expect("the folder");
+}
+
+/// A rank of `train` is killed in the third epoch. The job ends in time, and fewer ranks go on from the last checkpoint to the
+/// parameters of a run that nothing happened to.
+#[test]
+#[cfg(target_os = "linux")]
+fn fewer_ranks_go_on_after_one_was_killed() {
+    use std::io::{BufRead, BufReader, Read};
+    use std::process::Stdio;
+    let folder = std::env::temp_dir().join(format!("thalweg-mpi-killed-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).expect("a folder");
+    let file = folder.join("run.safetensors");
+    let file = file.to_str().expect("a path in Unicode");
+    {
+        let _job = JOB.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut command = Command::new("mpirun");
+        command.args(["--allow-run-as-root", "--oversubscribe", "-n", "4", COMMAND, "train", "--hidden", "16"]);
+        command.args(["--set", "lr=0.01", "--epochs", "100000", "--save", file]);
+        let mut job = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("mpirun");
+        let mut lines = BufReader::new(job.stdout.take().expect("its output")).lines().map_while(Result::ok);
+        assert!(lines.any(|line| line.starts_with("epoch   2")), "it got to its second epoch");
+        let (rank, started) = (*ranks_of(COMMAND).last().expect("a rank that runs"), Instant::now());
+        let killed = Command::new("kill").args(["-KILL", &rank.to_string()]).status().expect("kill");
+        assert!(killed.success());
+        let status = job.wait().expect("the job's end");
+        let took = started.elapsed();
+        assert!(!status.success() && took < Duration::from_secs(10), "{status} after {took:?}");
+        let mut said = String::new();
+        job.stderr.take().expect("its messages").read_to_string(&mut said).expect("text");
+        assert!(said.contains("exited on signal 9"), "{said}");
+    }
+    // The job may have come further before it was killed. An epoch has 6 steps.
+    let resumed = train(3, &["--epochs", "1", "--resume", file]);
+    let step = resumed.split_once("from step ").and_then(|(_, rest)| rest.split_once(" on")?.0.parse::<usize>().ok());
+    let epochs = step.filter(|step| step.is_multiple_of(6) && *step >= 12).expect("whole epochs") / 6 + 2;
+    let found = train(3, &["--epochs", &epochs.to_string(), "--resume", file]);
+    let whole = train(2, &["--epochs", &epochs.to_string()]);
+    let epoch = |text: &str| {
+        text.lines()
+            .rfind(|line| line.starts_with("epoch"))
+            .map(|line| line.rsplit_once(' ').map(|(_, digest)| digest.to_string()))
+    };
+    assert_eq!(epoch(&found), epoch(&whole), "{found}{whole}");
+    std::fs::remove_dir_all(folder).expect("the folder");
+}
+
+/// The processes that run a program.
+#[cfg(target_os = "linux")]
+fn ranks_of(program: &str) -> Vec<u32> {
+    let entries = std::fs::read_dir("/proc").expect("processes").filter_map(|entry| entry.ok());
+    let runs = |id: &u32| std::fs::read_link(format!("/proc/{id}/exe")).is_ok_and(|path| path.as_os_str() == program);
+    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).filter(runs).collect()
 }
 
 #[test]

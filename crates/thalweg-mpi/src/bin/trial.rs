@@ -29,9 +29,9 @@ fn said(error: &anyhow::Error) {
     let _ = std::io::stderr().write_all(format!("error: {error}\n").as_bytes());
 }
 
-/// The rules of the comparison, each with the global norm clipped.
+/// The rules of the comparison, each with the global norm clipped. `large-` before a rule asks for [`Task::Large`].
 fn recipe(rule: &str, lr: f64, micro_batches: usize) -> Result<Recipe> {
-    let recipe = match rule {
+    let recipe = match rule.strip_prefix(LARGE).unwrap_or(rule) {
         "sgd" => Recipe::new(Sgd { lr: 10.0 * lr, momentum: 0.9, ..Default::default() }),
         "adamw" => Recipe::new(AdamW { lr, ..Default::default() }),
         "lamb" => Recipe::new(Lamb { lr, ..Default::default() }),
@@ -45,8 +45,54 @@ fn recipe(rule: &str, lr: f64, micro_batches: usize) -> Result<Recipe> {
     Ok(recipe.clip_norm(0.5).accumulate(Accumulation { order: SumOrder::Tree { micro_batches }, ..Default::default() }))
 }
 
-fn perceptron(data: &Dataset, recipe: &Recipe) -> thalweg::Result<(Perceptron, Optimizer<Program>)> {
-    Perceptron::new(&Cpu::<f32>::with_threads(1), recipe, (data.width, &[32], data.classes), 16, 1)
+/// What begins the names of rules on 4 Mi parameters.
+const LARGE: &str = "large-";
+
+/// More than 4 Mi parameters, in tensors that are no multiples of anything that ranks, chunks or vectors are.
+const TENSORS: [(&str, &[usize]); 3] = [("body", &[1361, 3001]), ("wide", &[109_991]), ("last", &[7])];
+
+/// What is trained.
+enum Task {
+    /// A perceptron on the digits.
+    Digits(Perceptron, Dataset),
+    /// The distance of many parameters from targets, which are other ones for each micro-batch.
+    Large,
+}
+
+impl Task {
+    fn new(rule: &str, data: &Dataset, recipe: &Recipe) -> thalweg::Result<(Self, Optimizer<Program>)> {
+        let engine = Cpu::<f32>::with_threads(1);
+        if rule.starts_with(LARGE) {
+            return Ok((Self::Large, Optimizer::new(&engine, recipe.clone(), &TENSORS)?));
+        }
+        let (model, optimizer) = Perceptron::new(&engine, recipe, (data.width, &[32], data.classes), 16, 1)?;
+        Ok((Self::Digits(model, data.clone()), optimizer))
+    }
+
+    /// The gradient of a micro-batch.
+    fn gradient(&self, optimizer: &mut Optimizer<Program>, number: usize) -> thalweg::Result<()> {
+        match self {
+            Self::Digits(model, data) => model.gradient(optimizer, data, number),
+            Self::Large => TENSORS.iter().try_for_each(|(name, _)| {
+                // Targets are spread over −0.5 … 0.5 without a pattern.
+                let target =
+                    |i: usize| ((i as u32 ^ (number as u32) << 7).wrapping_mul(0x9E37_79B1) >> 8) as f32 / 1.678e7 - 0.5;
+                let mut grads = optimizer.params(name)?;
+                grads.iter_mut().enumerate().for_each(|(i, x)| *x -= target(i));
+                optimizer.set_grads(name, &grads)
+            }),
+        }
+    }
+}
+
+/// A digest of the parameters after every step so far.
+#[derive(Default)]
+struct Trail(blake3::Hasher);
+
+impl Trail {
+    fn text(&self) -> String {
+        self.0.finalize().to_hex().to_string()
+    }
 }
 
 fn run(args: &[String]) -> Result<()> {
@@ -76,22 +122,23 @@ fn run(args: &[String]) -> Result<()> {
 /// A single process that accumulates in a tree.
 fn alone(rule: &str, micro_batches: usize, steps: usize) -> Result<()> {
     let data = digits();
-    let (model, mut optimizer) = perceptron(&data, &recipe(rule, 0.01, micro_batches)?)?;
+    let (task, mut optimizer) = Task::new(rule, &data, &recipe(rule, 0.01, micro_batches)?)?;
+    let mut trail = Trail::default();
     for step in 0..steps {
         for number in 0..micro_batches {
-            model.gradient(&mut optimizer, &data, step * micro_batches + number)?;
+            task.gradient(&mut optimizer, step * micro_batches + number)?;
             optimizer.accumulate()?;
         }
         optimizer.step()?;
+        trail.0.update(&digest(&mut optimizer)?);
     }
-    println!("{}", outcome(&mut optimizer)?);
+    println!("{}", outcome(&mut optimizer, &trail)?);
     Ok(())
 }
 
-fn outcome(optimizer: &mut Optimizer<Program>) -> Result<String> {
+fn outcome(optimizer: &mut Optimizer<Program>, trail: &Trail) -> Result<String> {
     let report = optimizer.report()?;
-    let digest: String = digest(optimizer)?.iter().map(|byte| format!("{byte:02x}")).collect();
-    Ok(format!("{} applied, {} skipped, {} clipped, {digest}", report.applied, report.skipped, report.clipped))
+    Ok(format!("{} applied, {} skipped, {} clipped, {}", report.applied, report.skipped, report.clipped, trail.text()))
 }
 
 /// A job of ranks. The scenario says what goes wrong on the last rank; with `exact` and `fast` nothing does.
@@ -103,11 +150,11 @@ fn ranks(world: &World, scenario: &str, rule: &str, micro_batches: usize, steps:
     }
     let lr = if amiss && scenario == "other-settings" { 0.02 } else { 0.01 };
     let reduce = if scenario == "fast" { Reduce::Fast } else { Reduce::Exact };
-    let (model, optimizer) = if amiss && scenario == "no-engine" {
+    let (task, optimizer) = if amiss && scenario == "no-engine" {
         // As on a rank without an adapter.
         world.agree::<_, &str>("engines", Err("no adapter"))?
     } else {
-        let made = recipe(rule, lr, micro_batches).and_then(|recipe| Ok(perceptron(&data, &recipe)?));
+        let made = recipe(rule, lr, micro_batches).and_then(|recipe| Ok(Task::new(rule, &data, &recipe)?));
         world.agree("engines", made)?
     };
     if scenario == "sharded" {
@@ -118,6 +165,7 @@ fn ranks(world: &World, scenario: &str, rule: &str, micro_batches: usize, steps:
         identity = identity.with("batch", "17");
     }
     let mut ranks = DataParallel::new(world, optimizer, micro_batches, reduce, identity)?;
+    let mut trail = Trail::default();
     for step in 0..steps {
         if amiss && step == 2 {
             match scenario {
@@ -131,30 +179,31 @@ fn ranks(world: &World, scenario: &str, rule: &str, micro_batches: usize, steps:
             if amiss && scenario == "fails" && step == 2 {
                 return Err(thalweg::Error::Empty { what: "the list of samples".into() });
             }
-            model.gradient(optimizer, &data, step * micro_batches + number)?;
+            task.gradient(optimizer, step * micro_batches + number)?;
             if scenario == "bad-gradient" && number + 1 == micro_batches && step == 2 {
                 optimizer.set_grads("0.bias", &[f32::NAN; 32])?;
             }
             Ok(())
         })?;
-        ranks.check()?;
+        trail.0.update(&ranks.check()?);
     }
-    println!("{}", outcome(ranks.optimizer_mut())?);
+    println!("{}", outcome(ranks.optimizer_mut(), &trail)?);
     Ok(())
 }
 
 /// A job of ranks, each with a part of the state.
 fn sharded(world: &World, data: &Dataset, rule: &str, micro_batches: usize, steps: usize) -> Result<()> {
     let whole = recipe(rule, 0.01, micro_batches)?;
-    let part = Sharded::<Program>::part(world, perceptron(data, &whole)?.1.arena());
-    let made = perceptron(data, &whole.part(part));
-    let (model, optimizer) = world.agree("engines", made)?;
+    let part = Sharded::<Program>::part(world, Task::new(rule, data, &whole)?.1.arena());
+    let made = Task::new(rule, data, &whole.part(part));
+    let (task, optimizer) = world.agree("engines", made)?;
     let mut ranks = Sharded::new(world, optimizer, micro_batches, Identity::default())?;
+    let mut trail = Trail::default();
     for step in 0..steps {
-        ranks.step(|optimizer, number| model.gradient(optimizer, data, step * micro_batches + number))?;
-        ranks.check()?;
+        ranks.step(|optimizer, number| task.gradient(optimizer, step * micro_batches + number))?;
+        trail.0.update(&ranks.check()?);
     }
-    println!("{}", outcome(ranks.optimizer_mut())?);
+    println!("{}", outcome(ranks.optimizer_mut(), &trail)?);
     Ok(())
 }
 
