@@ -428,7 +428,7 @@ impl<'a, E: Engine, S: FnMut(&Job) -> Result<Setup>> Population<'a, E, S> {
         let Some(Lanes { trainer, keys, .. }) = &mut self.resident.0 else { return };
         let lane = |key: Key| keys.iter().position(|known| *known == key);
         let pairs: Option<Vec<(usize, usize)>> = copied.map(|to| Some((lane((from, to.1, to.2))?, lane(to)?))).collect();
-        if !pairs.is_some_and(|pairs| trainer.copy_lanes(&pairs).is_ok()) {
+        if pairs.is_none_or(|pairs| trainer.copy_lanes(&pairs).is_err()) {
             self.resident = Resident(None);
         }
     }
