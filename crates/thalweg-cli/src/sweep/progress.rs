@@ -2,7 +2,7 @@
 
 use super::args::Metric;
 use super::folder::Folder;
-use super::live::{Live, View};
+use super::live::{Curve, Live, View};
 use super::pictures::Pictures;
 use super::result::Outcome;
 use crate::report::{Voice, is_screen, note};
@@ -19,6 +19,8 @@ use thalweg::sweep::{Bracket, Record, Status, Strategy, Summary, Sweep, Table};
 const TELL: Duration = Duration::from_secs(10);
 /// The least time between two searches of the table for the best trial.
 const LOOK: Duration = Duration::from_millis(100);
+/// Curves that are shown behind the newest.
+const SHOWN: usize = 64;
 
 /// Trial, fold and seed.
 pub type Key = (u64, Option<u64>, Option<u64>);
@@ -81,8 +83,8 @@ pub struct Progress {
     live: Option<Live>,
     /// When the table was searched last.
     looked: Option<Instant>,
-    /// The best metric over time.
-    climb: Vec<f64>,
+    /// The best metric over the seconds since the start.
+    climb: Curve,
     /// The training that made steps last.
     newest: Option<Key>,
 }
@@ -200,7 +202,8 @@ impl Progress {
         let best = self.leaders(&self.table.summaries()).first().map(|&best| best.clone());
         let is_new = best.as_ref().map(|best| best.trial) != self.best.as_ref().map(|best| best.trial);
         self.best = best;
-        self.climb.extend(self.best.as_ref().filter(|_| is_new).map(|best| best.mean));
+        let seconds = self.started.elapsed().as_secs_f64();
+        self.climb.extend(self.best.as_ref().filter(|_| is_new).map(|best| (seconds, best.mean)));
         if self.live.is_some() {
             self.draw();
         } else if let (true, Voice::Plain, Some(best)) = (is_new, self.voice, &self.best) {
@@ -253,8 +256,6 @@ impl Progress {
         let running = summaries.iter().filter(|summary| summary.status == Status::Running).count();
         let shown =
             |summary: &Summary| format!("{}  trial {}: {}", self.metric.shown(summary.mean), summary.trial, summary.point);
-        let cost = |metric: f64| -self.table.goal().cost(metric);
-        let curve = self.newest.and_then(|key| self.curves.0.get(&key));
         View {
             running,
             complete,
@@ -265,9 +266,19 @@ impl Progress {
             steps_per_second: self.steps as f64 / self.started.elapsed().as_secs_f64(),
             left: self.left(),
             best: self.leaders(&summaries).iter().take(5).map(|summary| shown(summary)).collect(),
-            climb: self.climb.iter().map(|&metric| cost(metric)).collect(),
-            loss: curve.map_or_else(Vec::new, |curve| curve.values().map(|loss| loss.ln()).collect()),
+            climb: self.climb.clone(),
+            metric: self.metric.name().into(),
+            losses: self.losses(),
+            unit: self.unit,
         }
+    }
+
+    /// The training losses that are shown: those of the last trials, and that of the newest training at the end.
+    fn losses(&self) -> Vec<Curve> {
+        let points = |curve: &BTreeMap<u64, f64>| curve.iter().map(|(&at, &loss)| (at as f64, loss)).collect();
+        let others = self.curves.0.iter().rev().filter(|(key, _)| Some(**key) != self.newest).take(SHOWN);
+        let newest = self.newest.and_then(|key| self.curves.0.get(&key));
+        others.map(|(_, curve)| curve).chain(newest).map(points).collect()
     }
 
     /// How long the rest of the sweep takes, if no trial is stopped.
