@@ -6,7 +6,6 @@
 //! Threads are the crate's own (`pool.rs`). They are as many as the processor runs at a time; the environment variable
 //! `THALWEG_THREADS` names another number for the process, [`Cpu::with_threads`] one for an engine.
 
-mod bf16;
 mod borrowed;
 mod centralise;
 mod combine;

@@ -1,10 +1,10 @@
 //! The update: streams cut into blocks, and what happens to a block.
 
-use super::bf16::{self, Noise, PART};
 use super::borrowed::Borrowed;
 use super::share::{GRAIN, Threads};
 use super::store::{Elements, Store};
-use crate::plan::{BufferId, Stack, Storage, StreamOf, Update, UpdateKind};
+use crate::plan::{ALIGN, BufferId, Stack, Storage, StreamOf, Update, UpdateKind};
+use crate::rule::bf16::{self, Noise, PART};
 use crate::rule::{HyperRow, Real, Rounding, sign, toward};
 use StreamOf::{Average, Before, Change, Grads, HalfCopy, Params, Plane, Slow};
 use std::ops::Range;
@@ -176,6 +176,15 @@ fn stored(op: &Update) -> [Storage; StreamOf::COUNT] {
     stored
 }
 
+/// How many planes there are, if they are the rule's first ones, and all of 16 bits.
+fn leading_bits<F>(planes: &[&mut Slice<F>]) -> Option<usize> {
+    let count = planes.iter().take_while(|plane| matches!(plane, Slice::Bits(_))).count();
+    planes[count..].iter().all(|plane| matches!(plane, Slice::Absent)).then_some(count)
+}
+
+/// A block of random numbers is one of the arena.
+const _: () = assert!(bf16::BLOCK == ALIGN);
+
 /// What an update does to one span.
 struct Work<'a, F> {
     op: &'a Update,
@@ -258,9 +267,13 @@ impl<'a, F: Real> Work<'a, F> {
         }
     }
 
-    /// The rule's loop. Planes of 16 bits are floats for a part at a time, which stays in the first cache.
-    fn sweep(&self, row: &[F], Given { x, g, planes, place }: Given<F>) {
+    /// The rule's loop.
+    fn sweep(&self, row: &[F], Given { x, g, mut planes, place }: Given<F>) {
         if planes.iter().any(|plane| matches!(plane, Slice::Bits(_))) {
+            if let Some(count) = leading_bits(&planes) {
+                let mut bits = planes.each_mut().map(|plane| plane.bits());
+                return F::sweep_bf16(&*self.op.rule, row, x, g, &mut bits[..count], place);
+            }
             let whole = planes.map(|plane| plane.borrowed());
             return self.sweep_parts(row, x, g, whole, place);
         }
@@ -274,6 +287,8 @@ impl<'a, F: Real> Work<'a, F> {
         F::sweep(&*self.op.rule, row, x, g, &mut floats[..count]);
     }
 
+    /// Where some planes have 16 bits and others have not, or one is left out: they are floats for a part at a time, which stays in
+    /// the first cache.
     fn sweep_parts(&self, row: &[F], x: &mut [F], g: &[F], mut planes: [Slice<F>; StreamOf::PLANES], mut place: usize) {
         let mut scratch = [[F::zero(); PART]; StreamOf::PLANES];
         for (x, g) in x.chunks_mut(PART).zip(g.chunks(PART)) {

@@ -1,6 +1,6 @@
 //! Rules behind one object-safe face, for engines and for choosing a rule by name.
 
-use super::sweep::{eval, sweep};
+use super::sweep::{eval, sweep, sweep_bf16};
 use super::{BoundsChecks, Decay, Floats, Layerwise, Orthogonal, Real, Rounding, Rule, Settings};
 use crate::error::Result;
 use std::fmt::Debug;
@@ -94,6 +94,11 @@ pub trait AnyRule: Debug + Send + Sync + sealed::Sealed {
     fn sweep_f32(&self, row: &[f32], x: &mut [f32], g: &[f32], planes: &mut [&mut [f32]]);
     /// [`AnyRule::sweep_f32`] in double precision.
     fn sweep_f64(&self, row: &[f64], x: &mut [f64], g: &[f64], planes: &mut [&mut [f64]]);
+    /// [`AnyRule::sweep_f32`] with the first planes in bfloat16 and no others in use. `place` is that of the first element in the order of
+    /// sums, from which random numbers follow.
+    fn sweep_bf16_f32(&self, row: &[f32], x: &mut [f32], g: &[f32], planes: &mut [&mut [u16]], place: usize);
+    /// [`AnyRule::sweep_bf16_f32`] in double precision.
+    fn sweep_bf16_f64(&self, row: &[f64], x: &mut [f64], g: &[f64], planes: &mut [&mut [u16]], place: usize);
     /// [`Rule::eval`] over slices, in place; `planes` holds the used planes in order.
     fn eval_f32(&self, x: &mut [f32], planes: &[&[f32]]);
     /// [`AnyRule::eval_f32`] in double precision.
@@ -230,6 +235,14 @@ impl<R: Rule> AnyRule for R {
 
     fn sweep_f64(&self, row: &[f64], x: &mut [f64], g: &[f64], planes: &mut [&mut [f64]]) {
         sweep(self, row, x, g, planes)
+    }
+
+    fn sweep_bf16_f32(&self, row: &[f32], x: &mut [f32], g: &[f32], planes: &mut [&mut [u16]], place: usize) {
+        sweep_bf16(self, row, x, g, planes, place)
+    }
+
+    fn sweep_bf16_f64(&self, row: &[f64], x: &mut [f64], g: &[f64], planes: &mut [&mut [u16]], place: usize) {
+        sweep_bf16(self, row, x, g, planes, place)
     }
 
     fn eval_f32(&self, x: &mut [f32], planes: &[&[f32]]) {

@@ -14,6 +14,7 @@
 //! ```
 
 mod any;
+pub(crate) mod bf16;
 mod bounds_checks;
 mod careful;
 mod elementary;

@@ -39,6 +39,10 @@ pub trait Real:
     #[doc(hidden)]
     fn sweep(rule: &dyn AnyRule, row: &[Self], x: &mut [Self], g: &[Self], planes: &mut [&mut [Self]]);
 
+    /// [`Real::sweep`] with the first planes in bfloat16; see [`AnyRule`].
+    #[doc(hidden)]
+    fn sweep_bf16(rule: &dyn AnyRule, row: &[Self], x: &mut [Self], g: &[Self], planes: &mut [&mut [u16]], place: usize);
+
     /// [`Rule::trust`](super::Rule::trust) in this type, with a full row.
     #[doc(hidden)]
     fn trust(rule: &dyn AnyRule, row: &[Self], norms: [Self; 2], len: Self, memory: &mut Self) -> Self;
@@ -49,7 +53,7 @@ pub trait Real:
 }
 
 macro_rules! real {
-    ($float:ty, $tiny:expr, $rescale:expr, $function:path, $taps:path, $dots:path, $sweep:ident, $trust:ident, $eval:ident) => {
+    ($float:ty, $tiny:expr, $rescale:expr, $function:path, $taps:path, $dots:path, $sweep:ident, $sweep_bf16:ident, $trust:ident, $eval:ident) => {
         impl Real for $float {
             const TINY: i32 = $tiny;
             const RESCALE: [i32; 2] = $rescale;
@@ -80,6 +84,17 @@ macro_rules! real {
                 rule.$sweep(row, x, g, planes)
             }
 
+            fn sweep_bf16(
+                rule: &dyn AnyRule,
+                row: &[Self],
+                x: &mut [Self],
+                g: &[Self],
+                planes: &mut [&mut [u16]],
+                place: usize,
+            ) {
+                rule.$sweep_bf16(row, x, g, planes, place)
+            }
+
             fn trust(rule: &dyn AnyRule, row: &[Self], norms: [Self; 2], len: Self, memory: &mut Self) -> Self {
                 rule.$trust(row, norms, len, memory)
             }
@@ -91,8 +106,19 @@ macro_rules! real {
     };
 }
 
-real!(f32, -91, [-80, 100], elementary::single, taps::taps, taps::dots, sweep_f32, trust_f32, eval_f32);
-real!(f64, -958, [-640, 700], elementary::double, taps::plain_taps, taps::plain_dots, sweep_f64, trust_f64, eval_f64);
+real!(f32, -91, [-80, 100], elementary::single, taps::taps, taps::dots, sweep_f32, sweep_bf16_f32, trust_f32, eval_f32);
+real!(
+    f64,
+    -958,
+    [-640, 700],
+    elementary::double,
+    taps::plain_taps,
+    taps::plain_dots,
+    sweep_f64,
+    sweep_bf16_f64,
+    trust_f64,
+    eval_f64
+);
 
 /// An array whose length is known to the compiler: a row of scalars, or the state of one element.
 pub trait Floats<F>: Copy + Send + Sync + AsRef<[F]> {

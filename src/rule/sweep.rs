@@ -1,6 +1,7 @@
 //! A rule over slices: the loop that the compiler turns into vector code.
 
-use super::{Floats, HyperRow, Real, Rule, any::own};
+use super::bf16::{self, Noise, PART};
+use super::{Floats, HyperRow, Real, Rounding, Rule, any::own};
 
 /// The most planes a rule may have.
 pub(super) const MAX_PLANES: usize = 4;
@@ -22,6 +23,19 @@ pub(super) fn sweep<R: Rule, F: Real>(rule: &R, row: &[F], x: &mut [F], g: &[F],
         pulp::Arch::new().dispatch(Sweep::<_, _, false> { step, x, g, planes, slots });
     } else {
         pulp::Arch::new().dispatch(Sweep::<_, _, true> { step, x, g, planes, slots });
+    }
+}
+
+/// [`sweep`] with the first planes of the rule in bfloat16, and no others in use. `place` is that of the first element in the order
+/// of sums. It is one loop: with planes that are converted before and after, the processor waits for memory meanwhile.
+pub(super) fn sweep_bf16<R: Rule, F: Real>(rule: &R, row: &[F], x: &mut [F], g: &[F], planes: &mut [&mut [u16]], place: usize) {
+    assert_eq!(x.len(), g.len(), "gradients as long as parameters");
+    assert!(planes.iter().all(|plane| plane.len() == x.len()), "planes as long as parameters");
+    let step = Step { rule, row: own(row), shared: row };
+    if row[HyperRow::MAX_VALUE] == F::infinity() && row[HyperRow::L1] == F::zero() {
+        pulp::Arch::new().dispatch(SweepBf16::<_, _, false> { step, x, g, planes, place });
+    } else {
+        pulp::Arch::new().dispatch(SweepBf16::<_, _, true> { step, x, g, planes, place });
     }
 }
 
@@ -86,6 +100,55 @@ impl<R: Rule, F: Real, const TERMS: bool> pulp::WithSimd for Sweep<'_, '_, R, F,
     }
 }
 
+/// As [`Sweep`], with planes in bfloat16.
+struct SweepBf16<'a, 'b, R: Rule, F: Real, const TERMS: bool> {
+    step: Step<'a, R, F>,
+    x: &'a mut [F],
+    g: &'a [F],
+    planes: &'a mut [&'b mut [u16]],
+    place: usize,
+}
+
+impl<R: Rule, F: Real, const TERMS: bool> pulp::WithSimd for SweepBf16<'_, '_, R, F, TERMS> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: pulp::Simd>(self, _simd: S) {
+        let Self { step, x, g, planes, place } = self;
+        let roundings: [Rounding; MAX_PLANES] = std::array::from_fn(|plane| match plane < R::STATE.len() {
+            true => step.rule.rounding(plane).unwrap_or(Rounding::Nearest),
+            false => Rounding::Nearest,
+        });
+        let (mut seeds, mut random) = ([[0; PART / bf16::BLOCK]; MAX_PLANES], [[0; bf16::BLOCK]; MAX_PLANES]);
+        let key = step.shared[HyperRow::NOISE].as_f64() as u32;
+        for (block, start) in (0..x.len()).step_by(bf16::BLOCK).enumerate() {
+            let (range, block) = (start..(start + bf16::BLOCK).min(x.len()), block % seeds[0].len());
+            for plane in 0..planes.len().min(MAX_PLANES) {
+                if roundings[plane] == Rounding::Stochastic {
+                    if block == 0 {
+                        seeds[plane] = bf16::seeds(Noise { key: [key, plane as u32], place: place + start });
+                    }
+                    random[plane] = bf16::random(seeds[plane][block]);
+                }
+            }
+            let (x, g) = (&mut x[range.clone()], &g[range.clone()]);
+            match &mut *planes {
+                [a] => step.one_bf16::<TERMS>(x, g, &mut a[range], &random, roundings),
+                [a, b] => step.two_bf16::<TERMS>(x, g, &mut a[range.clone()], &mut b[range], &random, roundings),
+                [a, b, c] => {
+                    let (a, b) = (&mut a[range.clone()], &mut b[range.clone()]);
+                    step.three_bf16::<TERMS>(x, g, a, b, &mut c[range], &random, roundings);
+                }
+                [a, b, c, d, ..] => {
+                    let (a, b, c) = (&mut a[range.clone()], &mut b[range.clone()], &mut c[range.clone()]);
+                    step.four_bf16::<TERMS>(x, g, a, b, c, &mut d[range], &random, roundings);
+                }
+                [] => step.none::<TERMS>(x, g),
+            }
+        }
+    }
+}
+
 /// −1, 0 or 1.
 #[inline(always)]
 pub(crate) fn sign<F: Real>(x: F) -> F {
@@ -100,6 +163,26 @@ struct Step<'a, R: Rule, F: Real> {
     shared: &'a [F],
 }
 
+impl<R: Rule, F: Real> Step<'_, R, F> {
+    /// What goes with a gradient: scale, L2, decay, bound, L1.
+    #[inline(always)]
+    fn terms(&self) -> [F; 5] {
+        [HyperRow::SCALE, HyperRow::L2, HyperRow::DECAY, HyperRow::MAX_VALUE, HyperRow::L1].map(|at| self.shared[at])
+    }
+
+    /// The new parameter.
+    #[inline(always)]
+    fn element<const TERMS: bool>(&self, [scale, l2, decay, bound, l1]: [F; 5], x: F, g: F, state: &mut R::State<F>) -> F {
+        // Comparisons let NaN through, where `min` and `max` would hide it.
+        let g = scale * g;
+        let g = if TERMS && bound < g { bound } else { g };
+        let g = if TERMS && -bound > g { -bound } else { g };
+        let d = g + l2 * x;
+        let d = if TERMS { d + l1 * sign(x) } else { d };
+        self.rule.update(&self.row, decay * x, d, state)
+    }
+}
+
 /// A method per number of planes: slices that are parameters of their own are known not to overlap, which is what lets the
 /// compiler vectorise the loop.
 macro_rules! step {
@@ -108,22 +191,44 @@ macro_rules! step {
             $(
                 #[inline(always)]
                 fn $name<const TERMS: bool>(&self, x: &mut [F], g: &[F], $($plane: &mut [F]),*) {
-                    let [scale, l2, decay, bound, l1] =
-                        [HyperRow::SCALE, HyperRow::L2, HyperRow::DECAY, HyperRow::MAX_VALUE, HyperRow::L1].map(|at| self.shared[at]);
+                    let terms = self.terms();
                     let len = x.len();
                     let g = &g[..len];
                     $(let $plane = &mut $plane[..len];)*
                     for i in 0..len {
                         let values: [F; step!(@count $($plane)*)] = [$($plane[i]),*];
                         let mut state = R::State::<F>::from_fn(|plane| values[plane]);
-                        // Comparisons let NaN through, where `min` and `max` would hide it.
-                        let g = scale * g[i];
-                        let g = if TERMS && bound < g { bound } else { g };
-                        let g = if TERMS && -bound > g { -bound } else { g };
-                        let d = g + l2 * x[i];
-                        let d = if TERMS { d + l1 * sign(x[i]) } else { d };
-                        x[i] = self.rule.update(&self.row, decay * x[i], d, &mut state);
+                        x[i] = self.element::<TERMS>(terms, x[i], g[i], &mut state);
                         step!(@store state.as_ref(), i, $($plane)*);
+                    }
+                }
+            )*
+        }
+    };
+    (@bf16 $($name:ident($($plane:ident: $index:literal),*);)*) => {
+        impl<R: Rule, F: Real> Step<'_, R, F> {
+            $(
+                #[inline(always)]
+                #[expect(clippy::too_many_arguments, reason = "slices that are parameters are known not to overlap")]
+                fn $name<const TERMS: bool>(
+                    &self,
+                    x: &mut [F],
+                    g: &[F],
+                    $($plane: &mut [u16],)*
+                    random: &[[u16; bf16::BLOCK]; MAX_PLANES],
+                    roundings: [Rounding; MAX_PLANES],
+                ) {
+                    let (terms, len) = (self.terms(), x.len().min(bf16::BLOCK));
+                    let (x, g) = (&mut x[..len], &g[..len]);
+                    $(let $plane = &mut $plane[..len];)*
+                    for i in 0..len {
+                        let values: [F; step!(@count $($plane)*)] = [$(bf16::loaded($plane[i])),*];
+                        let mut state = R::State::<F>::from_fn(|plane| values.get(plane).copied().unwrap_or_default());
+                        x[i] = self.element::<TERMS>(terms, x[i], g[i], &mut state);
+                        let values = state.as_ref();
+                        $(if let Some(&value) = values.get($index) {
+                            $plane[i] = bf16::rounded(value, roundings[$index], random[$index][i]);
+                        })*
                     }
                 }
             )*
@@ -144,4 +249,11 @@ step! {
     two(a, b);
     three(a, b, c);
     four(a, b, c, d);
+}
+
+step! { @bf16
+    one_bf16(a: 0);
+    two_bf16(a: 0, b: 1);
+    three_bf16(a: 0, b: 1, c: 2);
+    four_bf16(a: 0, b: 1, c: 2, d: 3);
 }

@@ -1,31 +1,33 @@
 //! Access to planes in bfloat16: the upper halves of `f32`. Its twin is `shaders/access/bf16.wgsl`.
 //!
-//! Loops are structs, as in `rule/sweep.rs`: the compiler may turn a closure into a separate function, without vector
+//! Loops are structs, as in `sweep.rs`: the compiler may turn a closure into a separate function, without vector
 //! instructions.
 
-use crate::plan::ALIGN;
+use super::{Real, Rounding};
 use crate::random::{scrambled, threefry};
-use crate::rule::{Real, Rounding};
 
 /// Elements that are converted at a time, at most.
-pub(super) const PART: usize = 1_024;
+pub(crate) const PART: usize = 1_024;
+
+/// Elements whose random numbers have one seed: a block of the arena.
+pub(crate) const BLOCK: usize = 64;
 
 /// Where elements are in a plane, and the key of a step's random numbers.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Noise {
+pub(crate) struct Noise {
     /// The step's key, and the plane.
     pub key: [u32; 2],
-    /// The first element's place in the order of sums, a multiple of [`ALIGN`].
+    /// The first element's place in the order of sums, a multiple of [`BLOCK`].
     pub place: usize,
 }
 
 /// The values of bits.
-pub(super) fn load<F: Real>(bits: &[u16], values: &mut [F]) {
+pub(crate) fn load<F: Real>(bits: &[u16], values: &mut [F]) {
     pulp::Arch::new().dispatch(Load { bits, values });
 }
 
 /// The bits of at most [`PART`] values.
-pub(super) fn store<F: Real>(values: &[F], bits: &mut [u16], rounding: Rounding, noise: Noise) {
+pub(crate) fn store<F: Real>(values: &[F], bits: &mut [u16], rounding: Rounding, noise: Noise) {
     match rounding {
         Rounding::Nearest => pulp::Arch::new().dispatch(Nearest { values, bits }),
         Rounding::Stochastic => pulp::Arch::new().dispatch(Stochastic { values, bits, noise }),
@@ -42,9 +44,7 @@ impl<F: Real> pulp::WithSimd for Load<'_, F> {
 
     #[inline(always)]
     fn with_simd<S: pulp::Simd>(self, _simd: S) {
-        for (value, &bits) in self.values.iter_mut().zip(self.bits) {
-            *value = F::of(f64::from(f32::from_bits(u32::from(bits) << 16)));
-        }
+        self.values.iter_mut().zip(self.bits).for_each(|(value, &bits)| *value = loaded(bits));
     }
 }
 
@@ -58,10 +58,7 @@ impl<F: Real> pulp::WithSimd for Nearest<'_, F> {
 
     #[inline(always)]
     fn with_simd<S: pulp::Simd>(self, _simd: S) {
-        for (bits, &value) in self.bits.iter_mut().zip(self.values) {
-            let value = (value.as_f64() as f32).to_bits();
-            *bits = upper_half(value, 0x7fff + (value >> 16 & 1));
-        }
+        self.bits.iter_mut().zip(self.values).for_each(|(bits, &value)| *bits = rounded(value, Rounding::Nearest, 0));
     }
 }
 
@@ -76,23 +73,52 @@ impl<F: Real> pulp::WithSimd for Stochastic<'_, F> {
 
     #[inline(always)]
     fn with_simd<S: pulp::Simd>(self, _simd: S) {
-        let Self { values, bits, noise: Noise { key, place } } = self;
-        let (mut seeds, first) = ([0; PART / ALIGN], (place / ALIGN) as u32);
-        for (i, seed) in seeds.iter_mut().enumerate() {
-            *seed = threefry(key, [first.wrapping_add(i as u32) & BLOCKS, 0])[0];
-        }
-        // Each word has the bits of two elements.
-        let mut words = [[0u32; ALIGN / 2]; PART / ALIGN];
-        for (block, seed) in words.iter_mut().zip(seeds) {
-            for (i, word) in block.iter_mut().enumerate() {
-                *word = scrambled(seed.wrapping_add((i as u32).wrapping_mul(GOLDEN))).to_le();
+        let Self { values, bits, noise } = self;
+        let blocks = bits.chunks_mut(BLOCK).zip(values.chunks(BLOCK));
+        for ((bits, values), seed) in blocks.zip(seeds(noise)) {
+            let random = random(seed);
+            for ((bits, &value), &random) in bits.iter_mut().zip(values).zip(&random) {
+                *bits = rounded(value, Rounding::Stochastic, random);
             }
         }
-        let random: &[u16] = bytemuck::cast_slice(&words);
-        for ((bits, &value), &random) in bits.iter_mut().zip(values).zip(random) {
-            *bits = upper_half((value.as_f64() as f32).to_bits(), u32::from(u16::from_le(random)));
-        }
     }
+}
+
+/// The value of bits.
+#[inline(always)]
+pub(super) fn loaded<F: Real>(bits: u16) -> F {
+    F::of(f64::from(f32::from_bits(u32::from(bits) << 16)))
+}
+
+/// The bits of a value. `random` decides where it is rounded at random.
+#[inline(always)]
+pub(super) fn rounded<F: Real>(value: F, rounding: Rounding, random: u16) -> u16 {
+    let value = value.as_f64() as f32;
+    let by = match rounding {
+        Rounding::Nearest => 0x7fff + (value.to_bits() >> 16 & 1),
+        Rounding::Stochastic => u32::from(u16::from_le(random)),
+    };
+    upper_half(value, by)
+}
+
+/// The seeds of the blocks of a part.
+#[inline(always)]
+pub(super) fn seeds(Noise { key, place }: Noise) -> [u32; PART / BLOCK] {
+    let (mut seeds, first) = ([0; PART / BLOCK], (place / BLOCK) as u32);
+    for (i, seed) in seeds.iter_mut().enumerate() {
+        *seed = threefry(key, [first.wrapping_add(i as u32) & BLOCKS, 0])[0];
+    }
+    seeds
+}
+
+/// The random numbers of a block: each word has the bits of two elements.
+#[inline(always)]
+pub(super) fn random(seed: u32) -> [u16; BLOCK] {
+    let mut words = [0u32; BLOCK / 2];
+    for (i, word) in words.iter_mut().enumerate() {
+        *word = scrambled(seed.wrapping_add((i as u32).wrapping_mul(GOLDEN))).to_le();
+    }
+    bytemuck::cast(words)
 }
 
 /// Kernels count elements in 32 bits, and so blocks of them in 26.
@@ -103,9 +129,9 @@ const GOLDEN: u32 = 0x9e37_79b9;
 
 /// The upper half of a float's bits once something is added to the lower one; NaN stays NaN.
 #[inline(always)]
-fn upper_half(bits: u32, by: u32) -> u16 {
-    let nan = bits & 0x7fff_ffff > 0x7f80_0000;
-    (if nan { bits >> 16 | 0x40 } else { bits.wrapping_add(by) >> 16 }) as u16
+fn upper_half(value: f32, by: u32) -> u16 {
+    let bits = value.to_bits();
+    (if value.is_nan() { bits >> 16 | 0x40 } else { bits.wrapping_add(by) >> 16 }) as u16
 }
 
 #[cfg(test)]
