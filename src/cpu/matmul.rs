@@ -2,8 +2,7 @@
 
 use super::share::Threads;
 use super::small;
-use super::store::Store;
-use crate::plan::{self, MatMul, Matrix, MatrixMut, Operable};
+use crate::plan::{self, Matrix, MatrixMut, Operable, Products, Workers};
 use ndarray::{ArrayView2, ArrayViewMut2, Axis, ShapeBuilder, linalg::general_mat_mul};
 
 /// A float type that the CPU engine computes in: `f32` or `f64`.
@@ -72,12 +71,7 @@ impl Product for f32 {
 
 /// [`Product::add_product`] of the plan's matrices.
 fn product(a: Matrix<'_, f32>, b: Matrix<'_, f32>, c: MatrixMut<'_, f32>, scale: f32) {
-    fn view<'a>(Matrix { data, sizes: [rows, columns], strides: [down, right] }: Matrix<'a, f32>) -> ArrayView2<'a, f32> {
-        ArrayView2::from_shape((rows, columns).strides((down, right)), data).expect("a matrix inside its data")
-    }
-    let MatrixMut { data, sizes: [rows, columns], stride } = c;
-    let c = ArrayViewMut2::from_shape((rows, columns).strides((stride, 1)), data).expect("a matrix inside its data");
-    f32::add_product(view(a), view(b), c, scale);
+    f32::add_product(view(a), view(b), view_mut(c), scale);
 }
 
 /// `c += a·b`, shared out among threads. The bits are those of one.
@@ -135,52 +129,26 @@ fn is_small(m: usize, k: usize, n: usize) -> bool {
     m.min(n) >= 4 && m.saturating_mul(k).saturating_mul(n) < WORTH
 }
 
-pub(super) fn matmul<F: Float>(op: &MatMul, lane: &mut Store<F>, shared: &Store<F>, threads: Threads) {
-    let &MatMul { m, k, n, batch, .. } = op;
-    if m * n * batch == 0 {
-        return;
+/// The product that operations by contract take. Small matrices have one of their own.
+fn multiply<F: Float>(a: Matrix<'_, F>, b: Matrix<'_, F>, c: MatrixMut<'_, F>, scale: F, workers: Workers) {
+    let ([m, n], k) = (c.sizes, a.sizes[1]);
+    match F::SMALL.filter(|_| is_small(m, k, n)) {
+        Some(small) => small(a, b, c, scale),
+        None => scaled_product(view(a), view(b), view_mut(c), scale, Threads::of(workers)),
     }
-    lane.write(&op.c, |c, lane| {
-        let scale = if op.accumulate || op.bias.is_some() { F::one() } else { F::zero() };
-        match &op.bias {
-            None if k == 0 && !op.accumulate => c.fill(F::zero()),
-            None => {}
-            Some(bias) => {
-                let bias = lane.view(bias, shared);
-                for row in c.chunks_exact_mut(n) {
-                    let kept = |c: F| if op.accumulate { c } else { F::zero() };
-                    row.iter_mut().zip(bias).for_each(|(c, &bias)| *c = kept(*c) + bias);
-                }
-            }
-        }
-        if k > 0 {
-            let (a, b) = (lane.view(&op.a, shared).chunks_exact(m * k), lane.view(&op.b, shared).chunks_exact(k * n));
-            // Several products are shared out whole, a single one in parts.
-            let (of_batch, of_product) = if batch > 1 { (threads, Threads::ONE) } else { (Threads::ONE, threads) };
-            let worth = m.saturating_mul(n).saturating_mul(k).saturating_mul(batch) >= WORTH;
-            let of_batch = if worth { of_batch } else { Threads::ONE };
-            let small = F::SMALL.filter(|_| is_small(m, k, n));
-            let of = |data, rows, columns, transposed: bool| {
-                if transposed { Matrix::new(data, columns, rows).transposed() } else { Matrix::new(data, rows, columns) }
-            };
-            of_batch.in_order(batch, a.zip(b).zip(c.chunks_exact_mut(m * n)), |((a, b), c)| {
-                if let Some(product) = small {
-                    return product(of(a, m, k, op.trans_a), of(b, k, n, op.trans_b), MatrixMut::new(c, m, n), scale);
-                }
-                let c = ArrayViewMut2::from_shape((m, n), c).expect("a checked plan");
-                scaled_product(matrix(a, m, k, op.trans_a), matrix(b, k, n, op.trans_b), c, scale, of_product);
-            });
-        }
-    });
 }
 
-/// The rows × columns matrix that is stored in `data`, possibly transposed.
-fn matrix<F>(data: &[F], rows: usize, columns: usize, transposed: bool) -> ArrayView2<'_, F> {
-    if transposed {
-        ArrayView2::from_shape((columns, rows), data).expect("a checked plan").reversed_axes()
-    } else {
-        ArrayView2::from_shape((rows, columns), data).expect("a checked plan")
-    }
+/// The products that operations by contract take.
+pub(super) fn products<F: Float>() -> Products<F> {
+    Products { one: F::FAST, shared: multiply }
+}
+
+fn view<F>(Matrix { data, sizes: [rows, columns], strides: [down, right] }: Matrix<'_, F>) -> ArrayView2<'_, F> {
+    ArrayView2::from_shape((rows, columns).strides((down, right)), data).expect("a matrix inside its data")
+}
+
+fn view_mut<F>(MatrixMut { data, sizes: [rows, columns], stride }: MatrixMut<'_, F>) -> ArrayViewMut2<'_, F> {
+    ArrayViewMut2::from_shape((rows, columns).strides((stride, 1)), data).expect("a matrix inside its data")
 }
 
 #[cfg(test)]

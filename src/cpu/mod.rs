@@ -479,7 +479,6 @@ fn run<F: Float>(op: &Op, lane: &mut Store<F>, shared: &Store<F>, borrowed: Opti
     match op {
         Op::Operation(op) => operation::operate(op, lane, Some(shared), threads),
         Op::Copy { input, output } => copy::copy(input, output, lane, shared, threads),
-        Op::MatMul(op) => matmul::matmul(op, lane, shared, threads),
         Op::Norm(op) => norm::norm(op, lane, borrowed.as_deref(), threads),
         Op::Control(op) => control::control(op, lane),
         Op::Factors(op) => factors::factors(op, lane),

@@ -1,6 +1,6 @@
 //! Operations by contract: their views are taken out of the buffers of a lane.
 
-use super::matmul::Float;
+use super::matmul::{Float, products};
 use super::share::Threads;
 use super::store::Store;
 use crate::plan::{Elements, Kind, MAX_OPERANDS, Operated, Views};
@@ -27,7 +27,7 @@ pub(super) fn operate<F: Float>(op: &Operated, own: &mut Store<F>, shared: Optio
             _ => Elements::Floats(&owner.floats(id)[range]),
         }
     });
-    F::operate(op.operation(), Views::new(views, threads.workers(), F::FAST));
+    F::operate(op.operation(), Views::new(views, threads.workers(), products()));
     let written = op.operands().iter().filter(|operand| operand.written());
     written.zip(outputs).for_each(|(operand, output)| own.put(operand.view.buffer, output));
 }

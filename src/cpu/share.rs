@@ -19,6 +19,11 @@ impl Threads {
         Self(count.max(1))
     }
 
+    /// As many as work at an operation by contract.
+    pub(super) fn of(workers: Workers) -> Self {
+        Self::new(workers.count())
+    }
+
     pub(super) fn count(self) -> usize {
         self.0
     }

@@ -1,10 +1,12 @@
 //! Operations by contract: bindings, accessors and the uniform are made from the operands.
 
+use super::device::Gpu;
 use super::kernel::{Access, Kernel, Source};
 use super::launch::{Bound, Launch, UNIFORM};
+use super::matmul::adapter;
 use super::memory::Memory;
 use crate::error::{Error, Result, Unit};
-use crate::plan::{Dispatch, Kind, Layout, Operand, Operated, Size};
+use crate::plan::{Dispatch, GROUPS, Kind, Layout, Operand, Operated, Size};
 
 /// The kernel of one dispatch: the operation's own text, the uniform, and an accessor for each operand.
 pub(super) fn kernel(op: &Operated, dispatch: &Dispatch) -> Kernel {
@@ -43,23 +45,15 @@ fn accessors(source: &mut Source, operand: &Operand) {
 ///
 /// # Errors
 /// [`Error::Limit`] for a size that 32 bits cannot count, or a buffer in several pieces.
-pub(super) fn launches<'a>(op: &Operated, layout: &Layout, memory: &'a Memory) -> Result<Vec<Launch<'a>>> {
+pub(super) fn launches<'a>(op: &Operated, gpu: &Gpu, layout: &Layout, memory: &'a Memory) -> Result<Vec<Launch<'a>>> {
     let lanes = if op.is_shared(layout) { 1 } else { layout.lanes() as u32 };
     let views = op.operands().iter().map(|operand| memory.view(&operand.view)).collect::<Result<Vec<_>>>()?;
-    let beyond = |what: &str, needed: usize, allowed: usize, unit| {
-        Error::limit(format!("{what}the operation '{}'", op.operation().name()), needed as u64, allowed as u64, unit)
-    };
+    let places: Vec<[u32; 2]> = views.iter().map(|&(_, first, lane)| [first, lane]).collect();
     let launch = |dispatch: Dispatch| {
-        let size = |(name, size): &(std::borrow::Cow<str>, Size)| match *size {
-            Size::Number(number) => Ok((number as f32).to_bits()),
-            Size::Count(count) => {
-                u32::try_from(count).map_err(|_| beyond(&format!("{name} of "), count, u32::MAX as usize, Unit::Elements))
-            }
-        };
-        let mut words = dispatch.sizes.iter().map(size).collect::<Result<Vec<u32>>>()?;
-        words.extend(views.iter().flat_map(|&(_, first, lane)| [first, lane]));
-        if words.len() * 4 > UNIFORM {
-            return Err(beyond("", words.len() * 4, UNIFORM, Unit::Sizes));
+        let words = words(op, &dispatch, &places)?;
+        let [x, y] = dispatch.grid.map(u64::from);
+        if x.max(y) > GROUPS as u64 {
+            return Err(Error::limit(op.operation().described(), x.saturating_mul(y), (GROUPS * GROUPS) as u64, Unit::Tiles));
         }
         Ok(Launch {
             kernel: kernel(op, &dispatch),
@@ -69,5 +63,25 @@ pub(super) fn launches<'a>(op: &Operated, layout: &Layout, memory: &'a Memory) -
             trips: dispatch.trips,
         })
     };
-    op.operation().dispatches().into_iter().map(launch).collect()
+    let adapter = adapter(gpu.info(), gpu.device.features());
+    op.operation().dispatches_on(&adapter).into_iter().map(launch).collect()
+}
+
+/// The uniform of a dispatch: its sizes, then where each operand begins, and the elements from lane to lane.
+pub(super) fn words(op: &Operated, dispatch: &Dispatch, places: &[[u32; 2]]) -> Result<Vec<u32>> {
+    let beyond = |what: &str, needed: usize, allowed: usize, unit| {
+        Error::limit(format!("{what}{}", op.operation().described()), needed as u64, allowed as u64, unit)
+    };
+    let size = |(name, size): &(std::borrow::Cow<str>, Size)| match *size {
+        Size::Number(number) => Ok((number as f32).to_bits()),
+        Size::Count(count) => {
+            u32::try_from(count).map_err(|_| beyond(&format!("{name} of "), count, u32::MAX as usize, Unit::Elements))
+        }
+    };
+    let mut words = dispatch.sizes.iter().map(size).collect::<Result<Vec<u32>>>()?;
+    words.extend(places.iter().flatten());
+    if words.len() * 4 > UNIFORM {
+        return Err(beyond("", words.len() * 4, UNIFORM, Unit::Sizes));
+    }
+    Ok(words)
 }

@@ -4,10 +4,11 @@ use super::device::Gpu;
 use super::extent::Extent;
 use super::kernel::{Access, Kernel, params};
 use super::launch::{Bound, Launch, grid};
-use super::matmul::matmul;
 use super::memory::Memory;
+use super::operation;
 use crate::error::Result;
-use crate::plan::{BufferId, Layout, MatMul, Orthogonalise, View};
+use crate::op::MatMul;
+use crate::plan::{BufferId, Layout, Operated, Orthogonalise, View};
 use bytemuck::bytes_of;
 
 params!(MatricesParams {
@@ -61,17 +62,16 @@ pub(super) fn orthogonalise<'a>(op: &Orthogonalise, gpu: &Gpu, layout: &Layout, 
     let (count, side, long) = (op.matrices.len(), op.rows.min(op.columns), op.rows.max(op.columns));
     let [mut x, mut y, a, q] = op.scratch;
     let view = |buffer: BufferId, columns: usize| View { buffer, offset: 0, len: count * side * columns };
-    let product = |left: View, right: View, out: View, k: usize, n: usize| MatMul {
-        batch: count,
-        ..MatMul::new(left, right, out, side, k, n)
-    };
+    let product =
+        |left: View, right: View, out: View, k: usize, n: usize| MatMul::new(left, right, out, side, k, n).batch(count);
+    let multiply = |product: MatMul| operation::launches(&Operated::new(product), gpu, layout, memory);
     let mut launches = moves("pack", op, x, memory)?;
     for _ in 0..op.how.steps {
-        let squares = MatMul { trans_b: true, ..product(view(x, long), view(x, long), view(a, side), long, side) };
-        launches.push(matmul(&squares, gpu, layout, memory)?);
-        launches.push(matmul(&product(view(a, side), view(a, side), view(q, side), side, side), gpu, layout, memory)?);
+        let squares = product(view(x, long), view(x, long), view(a, side), long, side);
+        launches.extend(multiply(squares.transposed(false, true))?);
+        launches.extend(multiply(product(view(a, side), view(a, side), view(q, side), side, side))?);
         launches.push(polynomial(op, [a, q], layout.lanes(), memory)?);
-        launches.push(matmul(&product(view(q, side), view(x, long), view(y, long), side, long), gpu, layout, memory)?);
+        launches.extend(multiply(product(view(q, side), view(x, long), view(y, long), side, long))?);
         std::mem::swap(&mut x, &mut y);
     }
     launches.extend(moves("unpack", op, x, memory)?);

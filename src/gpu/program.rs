@@ -9,13 +9,14 @@ use super::memory::Memory;
 use super::readback::{Copy, Readback};
 use super::slice::Window;
 use super::{
-    bulk, centralise, combine, control, copy, copy_lanes, dots, factored, factors, gate, join_rows, matmul, norm, operation,
+    bulk, centralise, combine, control, copy, copy_lanes, dots, factored, factors, gate, join_rows, norm, operation,
     orthogonal, update,
 };
 use crate::error::{Error, Result, Unit};
+use crate::op::MatMul;
 use crate::plan::{
-    Answer, Blueprint, Buffer, BufferId, Engine, Kind, Layout, Machine, Op, Plan, PlanId, Program, Role, Tag, Values,
-    check_even, check_plans,
+    Answer, Blueprint, Buffer, BufferId, Engine, Kind, Layout, Machine, Op, Operation, Plan, PlanId, Program, Role, Tag,
+    Values, check_even, check_plans,
 };
 use bytemuck::Pod;
 use std::ops::Range;
@@ -137,9 +138,8 @@ fn launches_of<'a>(gpu: &Gpu, op: &Op, layout: &Layout, memory: &'a Memory) -> R
     let lanes = layout.lanes();
     let one = |launch: Result<Launch<'a>>| launch.map(|launch| vec![launch]);
     match op {
-        Op::Operation(op) => operation::launches(op, layout, memory),
+        Op::Operation(op) => operation::launches(op, gpu, layout, memory),
         Op::Copy { input, output } => copy::copy(input, output, layout, memory),
-        Op::MatMul(op) => one(matmul::matmul(op, gpu, layout, memory)),
         Op::Norm(op) => norm::norm(op, memory),
         Op::Control(op) => one(control::control(op, layout, memory)),
         Op::Factors(op) => factors::factors(op, layout, memory),
@@ -161,7 +161,7 @@ const CPU_TRIPS: u64 = 65_535;
 fn check_loops(gpu: &Gpu, op: &Op, launch: &Launch) -> Result<()> {
     if gpu.is_cpu() && launch.trips > CPU_TRIPS {
         let what = match op {
-            Op::MatMul(op) => matmul::described(op),
+            Op::Operation(op) if op.operation().name() == <MatMul as Operation>::NAME => op.operation().described(),
             _ => format!("the kernel '{}'", launch.kernel.name),
         };
         return Err(Error::limit(what, launch.trips, CPU_TRIPS, Unit::Turns));

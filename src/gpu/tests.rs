@@ -9,8 +9,8 @@ use super::{
     centralise, combine, control, copy, copy_lanes, dots, factored, factors, gate, join_rows, norm, operation, orthogonal,
 };
 use crate::plan::{
-    ALIGN, BufferId, Case, Control, Counter, Dispatch, Extras, Factors, Gate, GateKind, Half, Layout, Micro, Moments, NormKind,
-    NormOf, Operands, Operation, Span, Storage, Stream, StreamOf, TensorBound, Trust, Update, UpdateKind, Views,
+    ALIGN, Adapter, BufferId, Case, Control, Counter, Dispatch, Extras, Factors, Gate, GateKind, Half, Layout, Micro, Moments,
+    NormKind, NormOf, Operands, Operation, Span, Storage, Stream, StreamOf, TensorBound, Trust, Update, UpdateKind, Views,
 };
 use crate::rule::{AnyRule, HyperRow, Layerwise, Real, Rule, Setting};
 use crate::rules::{Sgd, rules};
@@ -313,9 +313,12 @@ fn kernels() -> Vec<Kernel> {
 
 fn operation_kernels() -> Vec<Kernel> {
     let cases = crate::op::cases(2);
-    let of =
-        |case: &Case| case.operated().operation().dispatches().iter().map(|d| operation::kernel(case.operated(), d)).collect();
-    cases.iter().flat_map(|case| -> Vec<Kernel> { of(case) }).collect()
+    let adapters = [Adapter::new(false, false), Adapter::new(true, false)];
+    let of = |case: &Case| -> Vec<Kernel> {
+        let dispatches = adapters.iter().flat_map(|adapter| case.operated().operation().dispatches_on(adapter));
+        dispatches.map(|dispatch| operation::kernel(case.operated(), &dispatch)).collect()
+    };
+    cases.iter().flat_map(of).collect()
 }
 
 /// An operation from outside the crate: it says nothing about bounds checks.

@@ -24,6 +24,7 @@ mod fold;
 mod gather;
 mod lookup;
 mod map;
+mod matmul;
 mod place;
 mod pool;
 mod recurrence;
@@ -35,6 +36,9 @@ pub use crate::random::threefry;
 pub use conv::{ConvPart, ConvSizes};
 pub use fold::Reduction;
 pub use map::{Expr, Source};
+pub use matmul::Strides;
+#[cfg_attr(not(feature = "gpu"), expect(unused_imports, reason = "the GPU engine names it"))]
+pub(crate) use matmul::Variant;
 pub(crate) use pool::LARGEST_PLANE;
 pub use pool::{PoolKind, PoolSizes, Window};
 pub use recurrence::{Cell, RecurrenceSizes};
@@ -46,6 +50,7 @@ operations! {
     lookup::Lookup,
     lookup::ScatterAdd,
     map::Map,
+    matmul::MatMul,
     place::Place,
     pool::Pool,
     pool::PoolGrad,

@@ -7,6 +7,9 @@ use crate::plan::{Arena, BufferId, Program};
 use crate::rule::Layerwise;
 use std::ops::Range;
 
+/// Why a setting goes with whole arenas alone.
+const WHOLE: &str = "it needs numbers of whole tensors";
+
 impl Recipe {
     /// Checks that a recipe of a part needs no numbers of whole tensors, and that the part consists of whole chunks.
     pub(super) fn check_part(&self, arena: &Arena) -> Result<()> {
@@ -15,15 +18,15 @@ impl Recipe {
         let fits = own.start <= own.end && own.end <= arena.len() && starts(own.start) && starts(own.end);
         range::require(fits, "part", format!("{own:?}"), "a range of the arena that begins and ends with chunks")?;
         let what = [
-            (self.bounds_tensors(), "a bound of each tensor"),
-            (self.centralise, "centralise"),
-            (self.cautious, "cautious"),
-            (self.inspect, "inspect"),
-            (self.rho.is_some(), "sam"),
-            (self.half.is_some(), "half_copy"),
+            (self.bounds_tensors(), "a bound of each tensor", WHOLE),
+            (self.centralise, "centralise", WHOLE),
+            (self.cautious, "cautious", WHOLE),
+            (self.inspect, "inspect", WHOLE),
+            (self.rho.is_some(), "sam", "its ascent needs the norm of the whole gradient before the step"),
+            (self.half.is_some(), "half_copy", "the copy would follow the part alone"),
         ];
-        if let Some((_, what)) = what.into_iter().find(|(holds, _)| *holds) {
-            return Err(Error::conflict(what, "a part of the arena", "it needs numbers of whole tensors"));
+        if let Some((_, what, reason)) = what.into_iter().find(|(holds, ..)| *holds) {
+            return Err(Error::conflict(what, "a part of the arena", reason));
         }
         for (_, _, rule) in self.rules() {
             if rule.layerwise() != Layerwise::No || rule.factored() || rule.orthogonal().is_some() {

@@ -2,7 +2,7 @@
 
 use super::{
     ALIGN, BufferId, CHUNK, Centralise, Chunk, Combine, Control, CopyLanes, Counter, Dots, Factored, Factors, Gate, GateKind,
-    Kind, Layout, MatMul, Moments, Norm, NormKind, Op, Orthogonalise, Plan, Scalar, Scope, Span, Stream, StreamOf, Update,
+    Kind, Layout, Moments, Norm, NormKind, Op, Orthogonalise, Plan, Scalar, Scope, Span, Stream, StreamOf, Update,
     UpdateKind, View, check_storage,
 };
 use crate::error::{Error, Result, range};
@@ -32,7 +32,6 @@ impl Checker<'_> {
     fn op(&self, op: &Op) -> Result<()> {
         match op {
             Op::Operation(op) => op.check(self.layout),
-            Op::MatMul(matmul) => self.matmul(matmul),
             Op::Copy { input, output } => {
                 self.floats(input, output.len)?;
                 self.writes(output, &[*input])
@@ -340,17 +339,6 @@ impl Checker<'_> {
             let cuts = &self.layout.known(id)?.cuts;
             self.require(*cuts == expected.cuts, id, format!("the arena of {}", expected.name), "another")
         })
-    }
-
-    fn matmul(&self, op: &MatMul) -> Result<()> {
-        self.floats(&op.a, product([op.batch, op.m, op.k]))?;
-        self.floats(&op.b, product([op.batch, op.k, op.n]))?;
-        self.floats(&op.c, product([op.batch, op.m, op.n]))?;
-        if let Some(bias) = &op.bias {
-            self.floats(bias, op.n)?;
-        }
-        let inputs: Vec<View> = [op.a, op.b].into_iter().chain(op.bias).collect();
-        self.writes(&op.c, &inputs)
     }
 
     fn lane_floats(&self, id: BufferId, len: usize) -> Result<()> {

@@ -1,5 +1,6 @@
 //! Matrices in memory, for operations that multiply on the CPU. The types are in no public module, so they may change.
 
+use super::operation::Workers;
 use std::ops::Range;
 
 /// A matrix to read. The strides say how far apart neighbours in a column, and neighbours in a row, lie.
@@ -22,10 +23,18 @@ pub struct MatrixMut<'a, F> {
 /// `c = scale·c + a·b` on the thread that calls it, with a scale of 0 or 1. At 0 it does not read c.
 pub(crate) type Product<F> = fn(Matrix<'_, F>, Matrix<'_, F>, MatrixMut<'_, F>, F);
 
+/// As [`Product`], with threads that may share the work.
+pub(crate) type Multiply<F> = fn(Matrix<'_, F>, Matrix<'_, F>, MatrixMut<'_, F>, F, Workers);
+
 impl<'a, F> Matrix<'a, F> {
     /// Rows one after the other.
     pub(crate) fn new(data: &'a [F], rows: usize, columns: usize) -> Self {
         Self { data, sizes: [rows, columns], strides: [columns, 1] }
+    }
+
+    /// Rows that begin so many elements apart.
+    pub(crate) fn strided(data: &'a [F], rows: usize, columns: usize, stride: usize) -> Self {
+        Self { data, sizes: [rows, columns], strides: [stride, 1] }
     }
 
     /// Rows and columns exchanged.
@@ -45,6 +54,17 @@ impl<'a, F> MatrixMut<'a, F> {
     /// Rows one after the other.
     pub(crate) fn new(data: &'a mut [F], rows: usize, columns: usize) -> Self {
         Self { data, sizes: [rows, columns], stride: columns }
+    }
+
+    /// Rows that begin so many elements apart.
+    pub(crate) fn strided(data: &'a mut [F], rows: usize, columns: usize, stride: usize) -> Self {
+        Self { data, sizes: [rows, columns], stride }
+    }
+
+    /// The rows.
+    pub(crate) fn rows(&mut self) -> impl Iterator<Item = &mut [F]> {
+        let ([rows, columns], stride) = (self.sizes, self.stride.max(1));
+        self.data.chunks_mut(stride).take(rows).filter_map(move |row| row.get_mut(..columns))
     }
 
     /// Some of the columns.

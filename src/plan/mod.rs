@@ -8,13 +8,14 @@
 //! A product of two 2×2 matrices on the oracle:
 //!
 //! ```
-//! use thalweg::plan::{Blueprint, Engine, Layout, MatMul, Op, Plan, PlanId, Program};
+//! use thalweg::op::MatMul;
+//! use thalweg::plan::{Blueprint, Engine, Layout, Plan, PlanId, Program};
 //! use thalweg::cpu::Cpu;
 //!
 //! let mut layout = Layout::new(1);
 //! let (a, b, c) = (layout.floats("a", 4), layout.floats("b", 4), layout.floats("c", 4));
 //! let mut plan = Plan::default();
-//! plan.push(Op::MatMul(MatMul::new(layout.whole(a), layout.whole(b), layout.whole(c), 2, 2, 2)));
+//! plan.operate(MatMul::new(layout.whole(a), layout.whole(b), layout.whole(c), 2, 2, 2));
 //!
 //! let mut program = Cpu::<f64>::default().load(&Blueprint::of(&layout, &[plan]))?;
 //! program.write(a, 0, 0, &[1.0, 2.0, 3.0, 4.0])?;
@@ -46,14 +47,16 @@ pub use layout::{Buffer, BufferId, Kind, Layout, Scope, View};
 pub(crate) use matrix::{Matrix, MatrixMut, Product};
 pub use moments::{Moments, Stack, TILE};
 pub use op::{
-    Centralise, Combine, Control, CopyLanes, Counter, Dots, Extras, Factored, Factors, Gate, GateKind, Half, LossScale, MatMul,
+    Centralise, Combine, Control, CopyLanes, Counter, Dots, Extras, Factored, Factors, Gate, GateKind, Half, LossScale,
     Micro, Norm, NormKind, NormOf, Op, Orthogonalise, Plan, Scalar, Span, TensorBound, TensorChunks, Trust, Update, UpdateKind,
 };
 
 pub use crate::rule::BoundsChecks;
 pub use operation::{
-    AnyOperation, Dispatch, Elements, MAX_OPERANDS, Operable, Operand, Operands, Operated, Operation, Size, Use, Views, Workers,
+    Adapter, AnyOperation, Dispatch, Elements, MAX_OPERANDS, Operable, Operand, Operands, Operated, Operation, Size, Use,
+    Views, Workers,
 };
+pub(crate) use operation::{GROUPS, Products};
 pub use per_lane::PerLane;
 #[cfg(feature = "serde")]
 pub(crate) use per_lane::numbers;

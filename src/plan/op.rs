@@ -40,8 +40,6 @@ pub enum Op {
         /// What is written.
         output: View,
     },
-    /// A product of matrices.
-    MatMul(MatMul),
     /// Partial sums of squares.
     Norm(Norm),
     /// The decision about a step: its norm, clip coefficient and row, or that it is skipped.
@@ -94,64 +92,6 @@ impl CopyLanes {
     /// Copies these buffers, lane `k` from lane `from[k]`.
     pub fn new(buffers: Vec<BufferId>, from: BufferId) -> Self {
         Self { buffers, from }
-    }
-}
-
-/// `C = op(A)·op(B)`, plus a bias per column, plus what C held before; op transposes or not.
-///
-/// op(A) is m × k, op(B) is k × n, C is m × n. A and B may be shared by all lanes. A batch is several products of one size:
-/// their matrices lie one after the other in A, B and C, and share the bias.
-#[derive(Debug, Clone)]
-#[non_exhaustive]
-pub struct MatMul {
-    /// Left factor: m × k, or k × m if transposed.
-    pub a: View,
-    /// Right factor: k × n, or n × k if transposed.
-    pub b: View,
-    /// Added to each row: n elements.
-    pub bias: Option<View>,
-    /// The product.
-    pub c: View,
-    /// Rows of the product.
-    pub m: usize,
-    /// Terms of each sum.
-    pub k: usize,
-    /// Columns of the product.
-    pub n: usize,
-    /// A is stored transposed.
-    pub trans_a: bool,
-    /// B is stored transposed.
-    pub trans_b: bool,
-    /// Add to C instead of overwriting it.
-    pub accumulate: bool,
-    /// Products.
-    pub batch: usize,
-}
-
-impl MatMul {
-    /// The plain product C = A·B, with m, k, n in this order; a batch of one.
-    pub fn new(a: View, b: View, c: View, m: usize, k: usize, n: usize) -> Self {
-        Self { a, b, bias: None, c, m, k, n, trans_a: false, trans_b: false, accumulate: false, batch: 1 }
-    }
-
-    /// Of factors that are stored transposed, the left one, the right one, or both.
-    pub fn transposed(self, trans_a: bool, trans_b: bool) -> Self {
-        Self { trans_a, trans_b, ..self }
-    }
-
-    /// With a bias, or without.
-    pub fn bias(self, bias: impl Into<Option<View>>) -> Self {
-        Self { bias: bias.into(), ..self }
-    }
-
-    /// Whether the product is added to what C holds instead of overwriting it.
-    pub fn accumulate(self, accumulate: bool) -> Self {
-        Self { accumulate, ..self }
-    }
-
-    /// So many products of one size.
-    pub fn batch(self, batch: usize) -> Self {
-        Self { batch, ..self }
     }
 }
 

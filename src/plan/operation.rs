@@ -1,7 +1,7 @@
 //! The contract of operations: one kernel with its CPU twin, declared once. What a plan checks, what an engine borrows and binds, and
 //! the accessors of the WGSL follow from the operands.
 
-use super::matrix::Product;
+use super::matrix::{Multiply, Product};
 use super::{Kind, Layout, Scope, View};
 use crate::error::{Error, Result, Unit};
 use crate::rule::{BoundsChecks, Real};
@@ -15,7 +15,8 @@ use std::sync::{Mutex, PoisonError};
 ///
 /// The WGSL half is the text of [`Dispatch`]. In front of it the engine writes, for an operand named `x`, `fn x(lane: u32, i: u32)`,
 /// which reads element `i` of a lane's view, and for an operand that is written `fn put_x(lane: u32, i: u32, value: …)`; for sizes a
-/// uniform named `op` with a field of each name. Lanes lie along z of the grid.
+/// uniform named `op` with a field of each name. Lanes lie along z of the grid. A kernel that keeps places of its own takes
+/// `x_elements[op.x_first + lane * op.x_lane + i]`, which is what `x` reads.
 ///
 /// Its kernels are compiled with bounds checks, unless [`Operation::BOUNDS_CHECKS`] turns them off.
 ///
@@ -78,6 +79,17 @@ pub trait Operation: Debug + Clone + Send + Sync + 'static {
     /// The GPU's half: kernels that run one after the other.
     fn dispatches(&self) -> Vec<Dispatch>;
 
+    /// The kernels for an adapter, where some adapters want others. Each of them has to agree with the CPU's half. Default:
+    /// [`Operation::dispatches`], whatever the adapter.
+    fn dispatches_on(&self, _adapter: &Adapter) -> Vec<Dispatch> {
+        self.dispatches()
+    }
+
+    /// What errors about limits call it, so that users find it in their models. Default: by its name.
+    fn described(&self) -> String {
+        format!("the operation '{}'", Self::NAME)
+    }
+
     /// The CPU's half for one lane; in `f64` it is the oracle.
     fn run<F: Real>(&self, views: Views<'_, F>);
 
@@ -85,6 +97,23 @@ pub trait Operation: Debug + Clone + Send + Sync + 'static {
     /// among them. Default: none.
     fn cases(_layout: &mut Layout) -> Vec<Self> {
         Vec::new()
+    }
+}
+
+/// What kernels may be chosen by: see [`Operation::dispatches_on`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct Adapter {
+    /// Whether it is a software driver, for which workgroup memory and barriers are slow.
+    pub is_cpu: bool,
+    /// Whether kernels may use subgroups, none of which has fewer than eight threads.
+    pub subgroups: bool,
+}
+
+impl Adapter {
+    /// A GPU, or a software driver; with subgroups or without.
+    pub const fn new(is_cpu: bool, subgroups: bool) -> Self {
+        Self { is_cpu, subgroups }
     }
 }
 
@@ -157,6 +186,20 @@ impl Operands {
         }
     }
 
+    /// Requires that a size is not beyond the most that it may be.
+    pub fn at_most(&mut self, name: &'static str, size: usize, most: usize) {
+        if size > most && self.wrong.is_none() {
+            self.wrong = Some((name, size, format!("at most {most}")));
+        }
+    }
+
+    /// Requires that a size is the only one that it may be.
+    pub fn exactly(&mut self, name: &'static str, size: usize, expected: usize) {
+        if size != expected && self.wrong.is_none() {
+            self.wrong = Some((name, size, format!("exactly {expected}")));
+        }
+    }
+
     /// Requires that a size is a multiple of another one.
     pub fn multiple_of(&mut self, name: &'static str, size: usize, unit: usize) {
         if !size.is_multiple_of(unit) && self.wrong.is_none() {
@@ -203,7 +246,7 @@ pub struct Dispatch {
 }
 
 /// Workgroups along one dimension that every device grants.
-const GROUPS: usize = 65_535;
+pub(crate) const GROUPS: usize = 65_535;
 
 impl Dispatch {
     /// A kernel in one workgroup per lane, without sizes and loops.
@@ -230,8 +273,12 @@ impl Dispatch {
     }
 
     /// A thread per element, in workgroups of `threads`: element `id.x + id.y · count.x · threads`.
-    pub fn elements(mut self, elements: usize, threads: usize) -> Self {
-        let groups = elements.div_ceil(threads);
+    pub fn elements(self, elements: usize, threads: usize) -> Self {
+        self.workgroups(elements.div_ceil(threads))
+    }
+
+    /// So many workgroups, numbered `id.x + id.y · count.x`; there may be a few more than that.
+    pub fn workgroups(mut self, groups: usize) -> Self {
         let rows = groups.div_ceil(GROUPS).max(1);
         self.grid = [groups.div_ceil(rows), rows].map(|groups| u32::try_from(groups).unwrap_or(u32::MAX));
         self
@@ -357,12 +404,21 @@ impl Workers {
 pub struct Views<'a, F> {
     views: smallvec::SmallVec<[Elements<'a, F>; MAX_OPERANDS]>,
     workers: Workers,
-    product: Option<Product<F>>,
+    products: Products<F>,
+}
+
+/// The products of matrices that an engine gives its operations.
+#[derive(Debug)]
+pub(crate) struct Products<F> {
+    /// A fast one for one thread; none in the oracle.
+    pub one: Option<Product<F>>,
+    /// One for several threads.
+    pub shared: Multiply<F>,
 }
 
 impl<'a, F> Views<'a, F> {
-    pub(crate) fn new(views: impl Iterator<Item = Elements<'a, F>>, workers: Workers, product: Option<Product<F>>) -> Self {
-        Self { views: views.collect(), workers, product }
+    pub(crate) fn new(views: impl Iterator<Item = Elements<'a, F>>, workers: Workers, products: Products<F>) -> Self {
+        Self { views: views.collect(), workers, products }
     }
 
     /// Threads that may share the work. The bits must not depend on how many they are.
@@ -372,7 +428,12 @@ impl<'a, F> Views<'a, F> {
 
     /// A fast product of matrices. The oracle has none: there an operation takes plain loops, so that it is another implementation.
     pub(crate) fn product(&self) -> Option<Product<F>> {
-        self.product
+        self.products.one
+    }
+
+    /// A product of matrices that threads share; in the oracle it is that of another library.
+    pub(crate) fn multiply(&self) -> Multiply<F> {
+        self.products.shared
     }
 
     /// All of them, one after the other.
@@ -398,6 +459,10 @@ pub trait AnyOperation: Debug + Send + Sync + sealed::Sealed {
     fn name(&self) -> &'static str;
     /// [`Operation::dispatches`].
     fn dispatches(&self) -> Vec<Dispatch>;
+    /// [`Operation::dispatches_on`].
+    fn dispatches_on(&self, adapter: &Adapter) -> Vec<Dispatch>;
+    /// [`Operation::described`].
+    fn described(&self) -> String;
     /// [`Operation::run`] in single precision.
     fn run_f32(&self, views: Views<'_, f32>);
     /// [`Operation::run`] in double precision.
@@ -418,6 +483,14 @@ impl<O: Operation> AnyOperation for O {
 
     fn dispatches(&self) -> Vec<Dispatch> {
         Operation::dispatches(self)
+    }
+
+    fn dispatches_on(&self, adapter: &Adapter) -> Vec<Dispatch> {
+        Operation::dispatches_on(self, adapter)
+    }
+
+    fn described(&self) -> String {
+        Operation::described(self)
     }
 
     fn run_f32(&self, views: Views<'_, f32>) {
@@ -461,7 +534,8 @@ pub struct Operated {
 }
 
 impl Operated {
-    pub(super) fn new<O: Operation>(operation: O) -> Self {
+    /// Asks the operation for its operands.
+    pub(crate) fn new<O: Operation>(operation: O) -> Self {
         let mut operands = Operands::default();
         operation.operands(&mut operands);
         Self { operation: Box::new(operation), operands, bounds_checks: O::BOUNDS_CHECKS }

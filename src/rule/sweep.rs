@@ -18,11 +18,10 @@ pub(super) fn sweep<R: Rule, F: Real>(rule: &R, row: &[F], x: &mut [F], g: &[F],
         slots[plane] = Some(slot);
     }
     let step = Step { rule, row: own(row), shared: row };
-    // Most steps have no bound and no L1: without them the loop has a third fewer instructions.
-    if row[HyperRow::MAX_VALUE] == F::infinity() && row[HyperRow::L1] == F::zero() {
-        pulp::Arch::new().dispatch(Sweep::<_, _, false> { step, x, g, planes, slots });
-    } else {
+    if has_terms(row) {
         pulp::Arch::new().dispatch(Sweep::<_, _, true> { step, x, g, planes, slots });
+    } else {
+        pulp::Arch::new().dispatch(Sweep::<_, _, false> { step, x, g, planes, slots });
     }
 }
 
@@ -32,11 +31,17 @@ pub(super) fn sweep_bf16<R: Rule, F: Real>(rule: &R, row: &[F], x: &mut [F], g: 
     assert_eq!(x.len(), g.len(), "gradients as long as parameters");
     assert!(planes.iter().all(|plane| plane.len() == x.len()), "planes as long as parameters");
     let step = Step { rule, row: own(row), shared: row };
-    if row[HyperRow::MAX_VALUE] == F::infinity() && row[HyperRow::L1] == F::zero() {
-        pulp::Arch::new().dispatch(SweepBf16::<_, _, false> { step, x, g, planes, place });
-    } else {
+    if has_terms(row) {
         pulp::Arch::new().dispatch(SweepBf16::<_, _, true> { step, x, g, planes, place });
+    } else {
+        pulp::Arch::new().dispatch(SweepBf16::<_, _, false> { step, x, g, planes, place });
     }
+}
+
+/// Whether there is a bound or L1. Most steps have neither, and without them the loop has a third fewer instructions.
+fn has_terms<F: Real>(row: &[F]) -> bool {
+    let none = row[HyperRow::MAX_VALUE] == F::infinity() && row[HyperRow::L1] == F::zero();
+    !none
 }
 
 /// [`Rule::eval`] over `x`, in place. It runs once in a while, so the loop is plain.

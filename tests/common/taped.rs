@@ -117,7 +117,7 @@ pub fn record(
 impl Taped {
     /// Products of matrices in the plan.
     pub fn products(&self) -> usize {
-        self.plan.ops().iter().filter(|op| matches!(op, Op::MatMul(_))).count()
+        self.plan.ops().iter().filter(|op| matches!(op, Op::Operation(op) if op.operation().name() == "matmul")).count()
     }
 
     /// Kernels that a GPU runs for the plan.

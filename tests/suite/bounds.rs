@@ -3,7 +3,8 @@
 use crate::common::engines;
 use crate::common::refusal::assert_error;
 use thalweg::cpu::Cpu;
-use thalweg::plan::{Arena, Blueprint, Engine, Factored, Layout, MatMul, Moments, Op, Plan, PlanId, Program, Stack, Tag};
+use thalweg::op::MatMul;
+use thalweg::plan::{Arena, Blueprint, Engine, Factored, Layout, Moments, Op, Plan, PlanId, Program, Stack, Tag};
 use thalweg::{Adam, Error, HyperRow, Optimizer, Recipe};
 
 const HUGE: [&[usize]; 8] = [
@@ -61,7 +62,7 @@ fn sizes_of_operations_do_not_wrap_around() {
     let [a, b, c] = ["a", "b", "c"].map(|name| layout.floats(name, 0)).map(|id| layout.whole(id));
     for [m, k, n] in [[1 << 32, 1 << 32, 0], [1 << 63, 2, 2], [1 << 32, 1 << 32, 1 << 32]] {
         let mut plan = Plan::default();
-        plan.push(Op::MatMul(MatMul::new(a, b, c, m, k, n)));
+        plan.operate(MatMul::new(a, b, c, m, k, n));
         for engine in [engines::cpu(), engines::gpu()] {
             assert!(matches!(engine.load(&Blueprint::of(&layout, &[plan.clone()])), Err(Error::Shape { .. })), "{m} {k} {n}");
         }

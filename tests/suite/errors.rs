@@ -5,9 +5,9 @@ use crate::common::groups::{GROUPS, grouped};
 use crate::common::refusal::{assert_error, optimizer};
 use thalweg::cpu::{Cpu, CpuProgram};
 use thalweg::gpu::{Gpu, GpuOptions};
-use thalweg::op::{Expr, Map};
+use thalweg::op::{Expr, Map, MatMul};
 use thalweg::plan::{
-    Arena, Blueprint, BufferId, Chunk, Engine, Half, Layout, MatMul, Norm, NormKind, Op, Plan, PlanId, Program, Tag, View,
+    Arena, Blueprint, BufferId, Chunk, Engine, Half, Layout, Norm, NormKind, Op, Plan, PlanId, Program, Tag, View,
 };
 use thalweg::{Adam, AdamW, AnyRule, Error, Muon, Optimizer, Recipe, RmsProp, Select, Sgd, rule_by_name, set};
 
@@ -252,7 +252,7 @@ fn a_loop_beyond_a_driver_is_refused_with_product_unit_and_remedy() {
     let mut layout = Layout::new(1);
     let [a, b, c] = [("a", 65_536), ("b", 65_536), ("c", 1)].map(|(name, len)| layout.floats(name, len));
     let mut plan = Plan::default();
-    plan.push(Op::MatMul(MatMul::new(layout.whole(a), layout.whole(b), layout.whole(c), 1, 65_536, 1)));
+    plan.operate(MatMul::new(layout.whole(a), layout.whole(b), layout.whole(c), 1, 65_536, 1));
     let message = "a product of 1 × 65536 and 65536 × 1 matrices needs 65536 turns of a loop, at most 65535 are allowed here; take \
                    smaller layers or batches, a real GPU, or the CPU engine, which have no such limit";
     assert_error(gpu.load(&Blueprint::of(&layout, &[plan])), message);

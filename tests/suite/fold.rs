@@ -188,3 +188,16 @@ fn operands_that_do_not_fit_are_errors() {
     let two_stages = Fold::new(&[2], &[5_000]).input(long, &[0, 1]).sum(y, Expr::input(0));
     refused(two_stages, "fold.scratch = 0 is out of range: at least 8");
 }
+
+#[test]
+fn five_dimensions_and_missing_views_are_refused() {
+    let mut layout = Layout::new(1);
+    let [x, y, z] = ["x", "y", "z"].map(|name| layout.floats(name, 1)).map(|id| layout.whole(id));
+    let fold = |kept: &[usize], folded: &[usize]| Fold::new(kept, folded).input(x, &[1]);
+    let sum = |kept: &[usize], folded: &[usize]| fold(kept, folded).sum(y, Expr::input(0));
+    operation_is_refused(&layout, sum(&[1, 1], &[1, 1, 1]), "fold.dimensions = 5 is out of range: at most 4");
+    operation_is_refused(&layout, sum(&[], &[1; 5]), "fold.dimensions = 5 is out of range: at most 4");
+    let moments = |views: &[View]| fold(&[1], &[1]).output(Reduction::Moments, views, Expr::input(0));
+    operation_is_refused(&layout, moments(&[y]), "fold.views of an output = 1 is out of range: exactly 2");
+    operation_is_refused(&layout, moments(&[y, z, x]), "fold.views of an output = 3 is out of range: exactly 2");
+}

@@ -6,8 +6,8 @@ use crate::common::engines;
 use crate::common::numbers::numbers;
 use serde_json::Value;
 use thalweg::cpu::Cpu;
-use thalweg::op::{Expr, Map};
-use thalweg::plan::{Arena, Blueprint, CHUNK, Engine, Layout, MatMul, Op, Plan, Program, Role, View};
+use thalweg::op::{Expr, Map, MatMul};
+use thalweg::plan::{Arena, Blueprint, CHUNK, Engine, Layout, Plan, Program, Role, View};
 use thalweg::{Error, Evaluation, Lbfgs, LbfgsSettings, LbfgsStop, LineSearch, Real, Result};
 
 const WOLFE: LineSearch = LineSearch::StrongWolfe;
@@ -258,14 +258,14 @@ fn a_plan_on_the_device_can_be_the_closure() {
         let weights = |buffer| View { buffer, offset: 0, len: COLUMNS };
         let mut pass = Plan::default();
         let whole = |id| layout.whole(id);
-        pass.push(Op::MatMul(MatMul::new(whole(table), weights(params), whole(predictions), ROWS, COLUMNS, 1)));
+        pass.operate(MatMul::new(whole(table), weights(params), whole(predictions), ROWS, COLUMNS, 1));
         let difference = Expr::input(0) - Expr::input(1);
         for (out, expr) in [(losses, difference.clone().square()), (errors, difference * (2.0 / ROWS as f64))] {
             let map = Map::new(&[ROWS]).input(whole(predictions), &[1]).input(whole(targets), &[1]);
             pass.operate(map.output(whole(out), expr));
         }
         let backward = MatMul::new(whole(table), whole(errors), weights(grads), COLUMNS, ROWS, 1);
-        pass.push(Op::MatMul(backward.transposed(true, false)));
+        pass.operate(backward.transposed(true, false));
         let mut blueprint = Blueprint::from(layout);
         let pass = blueprint.add("gradient", pass).expect("a name");
         let settings = LbfgsSettings { line_search: WOLFE, history_size: 4, ..Default::default() };

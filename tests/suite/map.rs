@@ -309,3 +309,13 @@ fn inputs_that_do_not_fit_are_refused() {
     let message = format!("x0 of map (buffer x): 6 found, {} elements expected", usize::MAX);
     refused(map().input(x, &[usize::MAX, 1]).output(y, Expr::input(0)), &message);
 }
+
+#[test]
+fn five_dimensions_are_refused() {
+    let mut layout = Layout::new(1);
+    let [x, y] = ["x", "y"].map(|name| layout.floats(name, 1)).map(|id| layout.whole(id));
+    let map = |shape: &[usize], strides: &[usize]| Map::new(shape).input(x, strides).output(y, Expr::input(0));
+    operation_is_refused(&layout, map(&[1; 5], &[1]), "map.dimensions = 5 is out of range: at most 4");
+    operation_is_refused(&layout, map(&[1], &[0; 6]), "map.dimensions = 6 is out of range: at most 4");
+    assert!(Expr::input(1).eval(&[1.0]).is_nan(), "an input that is missing");
+}

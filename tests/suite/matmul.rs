@@ -5,8 +5,10 @@ use crate::common::compare::assert_close;
 use crate::common::engines::{self, AnyEngine};
 use crate::common::numbers::doubles;
 use crate::common::oracle::EPSILON;
+use thalweg::Error;
 use thalweg::cpu::Cpu;
-use thalweg::plan::{Engine, MatMul, Op, View};
+use thalweg::op::{MatMul, Strides};
+use thalweg::plan::{Blueprint, Engine, Layout, Plan, View};
 
 /// m, k, n: 0 and 1, below, at and above the usual tiles, long and flat.
 const SHAPES: [(usize, usize, usize); 15] = [
@@ -45,7 +47,7 @@ fn batch_bench(lanes: usize, batch: usize, (m, k, n): (usize, usize, usize), var
     let c = if accumulate { bench.read_and_written("c", before.clone()) } else { bench.output("c", batch * m * n) };
     let product = MatMul::new(left, right, c, m, k, n);
     let product = product.bias(bias_view).transposed(trans_a, trans_b).accumulate(accumulate).batch(batch);
-    bench.push(Op::MatMul(product));
+    bench.operate(product);
     bench
 }
 
@@ -95,7 +97,7 @@ where
         let (a, b) = (bench.input("a", vec![all(1, m * k)]), bench.input("b", vec![all(2, k * n)]));
         let c = bench.read_and_written("c", vec![all(4, m * n)]);
         let product = MatMul::new(a, b, c, m, k, n).transposed(trans_a, trans_b).accumulate(accumulate);
-        bench.push(Op::MatMul(product.batch(3)));
+        bench.operate(product.batch(3));
         let exact = |values: &[E::Float]| values.iter().map(|&x| x.into()).collect::<Vec<f64>>();
         let (found, expected) = (exact(&bench.run(engine)[0][0]), exact(&lanes.concat().concat()));
         assert_eq!(found.len(), 3 * m * n);
@@ -139,6 +141,69 @@ fn a_lane_has_the_bits_of_a_product_alone() {
             let lanes = bench(3, shape, 4, false).run(&engine);
             let alone = bench(1, shape, 4, false).run(&engine);
             crate::common::compare::assert_same_bits(&format!("{}, {shape:?}", engine.name), &lanes[0][0], &alone[0][0]);
+        }
+    }
+}
+
+/// Two samples with two heads each: q has the heads' columns side by side, k is the same for all samples.
+#[test]
+fn strided_products_are_those_of_matrices_that_are_copied_out() {
+    const SAMPLES: usize = 2;
+    const HEADS: usize = 2;
+    const M: usize = 3;
+    const K: usize = 4;
+    const N: usize = 5;
+    let (q, k) = (doubles(1, SAMPLES * M * HEADS * K), doubles(2, HEADS * N * K));
+    let left = Strides { row: HEADS * K, batch: [M * HEADS * K, K] };
+    let right = Strides { row: K, batch: [0, N * K] };
+    // Rows of six elements, of which five are written.
+    let out = Strides { row: N + 1, batch: [HEADS * M * (N + 1), M * (N + 1)] };
+    for engine in engines::all() {
+        let mut bench = Bench::new(1);
+        let (a, b) = (bench.input("q", vec![q.clone()]), bench.input("k", vec![k.clone()]));
+        let c = bench.read_and_written("c", vec![vec![7.0; SAMPLES * HEADS * M * (N + 1)]]);
+        let product = MatMul::new(a, b, c, M, K, N).transposed(false, true);
+        bench.operate(product.strided([SAMPLES, HEADS], [Some(left), Some(right), Some(out)]));
+        let found = &bench.run(&engine)[0][0];
+        let expected: Vec<f64> = (0..found.len())
+            .map(|at| {
+                let (column, row, product) = (at % (N + 1), at / (N + 1) % M, at / (N + 1) / M);
+                let (sample, head) = (product / HEADS, product % HEADS);
+                let term = |i: usize| q[(sample * M + row) * HEADS * K + head * K + i] * k[(head * N + column) * K + i];
+                if column == N { 7.0 } else { (0..K).map(term).sum() }
+            })
+            .collect();
+        assert_close(engine.name, found, &expected, |_| bound(K));
+    }
+}
+
+#[test]
+fn matrices_that_overlap_or_leave_their_views_are_refused() {
+    let mut layout = Layout::new(1);
+    let [a, b, c] = [("a", 12), ("b", 12), ("c", 12)].map(|(name, len)| layout.floats(name, len)).map(|id| layout.whole(id));
+    let product = MatMul::new(a, b, c, 2, 2, 2);
+    let lies = |row, batch| Some(Strides { row, batch });
+    for (batch, strides, message) in [
+        ([1, 1], [lies(1, [0, 0]), None, None], "matmul.row stride of a = 1 is out of range: at least 2"),
+        (
+            [1, 2],
+            [lies(2, [0, 4]), lies(2, [0, 4]), lies(2, [0, 3])],
+            "matmul.inner batch stride of c = 3 is out of range: at least 4",
+        ),
+        (
+            [2, 1],
+            [lies(2, [0, 0]), lies(2, [0, 0]), lies(4, [5, 0])],
+            "matmul.outer batch stride of c = 5 is out of range: at least 6",
+        ),
+        ([3, 1], [lies(2, [5, 0]), None, None], "a of matmul (buffer a): 12 found, 14 elements expected"),
+        ([1, usize::MAX], [lies(2, [0, 2]), None, None], ""),
+    ] {
+        let mut plan = Plan::default();
+        plan.operate(product.clone().strided(batch, strides));
+        for engine in engines::all() {
+            let error = engine.load(&Blueprint::of(&layout, &[plan.clone()])).err().unwrap_or_else(|| panic!("{message}"));
+            assert!(matches!(error, Error::Setting { .. } | Error::Shape { .. }), "{error}");
+            assert!(message.is_empty() || error.to_string() == message, "{error}");
         }
     }
 }

@@ -5,7 +5,8 @@ use crate::common::bench::Bench;
 use crate::common::engines::{self, AnyEngine};
 use crate::common::options::options;
 use thalweg::cpu::Cpu;
-use thalweg::plan::{Engine, Half, LossScale, MatMul, NormKind, Op, Program};
+use thalweg::op::MatMul;
+use thalweg::plan::{Engine, Half, LossScale, NormKind, Program};
 use thalweg::{
     Accumulation, Adafactor, Adam, AnyRule, Average, Clip, Lamb, Lookahead, Muon, Optimizer, Real, Recipe, Result, RmsProp, Sgd,
 };
@@ -195,6 +196,6 @@ fn products_keep_nan_and_infinity() {
     let right = vec![vec![1.0, 0.0, 0.5, 2.0]; BAD.len()];
     let (a, b) = (product.input("a", bad(&[1.0, 2.0, 3.0])), product.input("b", right));
     let c = product.output("c", 4);
-    product.push(Op::MatMul(MatMul::new(a, b, c, 2, 2, 2)));
+    product.operate(MatMul::new(a, b, c, 2, 2, 2));
     layer("product", &product);
 }

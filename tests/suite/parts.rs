@@ -176,18 +176,16 @@ fn what_has_numbers_of_whole_tensors_is_refused() {
             &format!("{what} cannot be combined with a part of the arena: its steps need numbers of whole tensors"),
         );
     }
-    for (recipe, what) in [
-        (sgd().cautious(), "cautious"),
-        (sgd().centralise(), "centralise"),
-        (sgd().inspect(), "inspect"),
-        (sgd().sam(0.1), "sam"),
-        (sgd().half_copy(thalweg::plan::Half::F16), "half_copy"),
-        (sgd().clip(Clip::Tensor { max: 1.0, kind: NormKind::L2 }), "a bound of each tensor"),
+    let whole = "it needs numbers of whole tensors";
+    for (recipe, what, reason) in [
+        (sgd().cautious(), "cautious", whole),
+        (sgd().centralise(), "centralise", whole),
+        (sgd().inspect(), "inspect", whole),
+        (sgd().sam(0.1), "sam", "its ascent needs the norm of the whole gradient before the step"),
+        (sgd().half_copy(thalweg::plan::Half::F16), "half_copy", "the copy would follow the part alone"),
+        (sgd().clip(Clip::Tensor { max: 1.0, kind: NormKind::L2 }), "a bound of each tensor", whole),
     ] {
-        assert_error(
-            new(recipe),
-            &format!("{what} cannot be combined with a part of the arena: it needs numbers of whole tensors"),
-        );
+        assert_error(new(recipe), &format!("{what} cannot be combined with a part of the arena: {reason}"));
     }
     for part in [1..CHUNK, 0..CHUNK + 64, 0..3 * CHUNK] {
         let message = format!("part = {part:?} is out of range: a range of the arena that begins and ends with chunks");

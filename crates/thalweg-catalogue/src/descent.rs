@@ -1,7 +1,8 @@
 //! Functions with a known minimum, on which rules are tried.
 
 use crate::Entry;
-use thalweg::plan::{Arena, Blueprint, Engine, MatMul, Op, Plan, Program, Role, View};
+use thalweg::op::MatMul;
+use thalweg::plan::{Arena, Blueprint, Engine, Plan, Program, Role, View};
 use thalweg::{Optimizer, Real, Result};
 
 /// Steps with the parameters after them, including the first and the last step.
@@ -89,7 +90,7 @@ pub fn quadratic<E: Engine>(engine: &E, entry: &Entry, looks: usize) -> Result<P
     let [x, gradient] = [params, grads].map(|buffer| View { buffer, offset: 0, len: SIZE });
     // A is symmetric, so a row times A is the same.
     let multiply = MatMul::new(x, layout.whole(a), gradient, 1, SIZE, SIZE);
-    plan.push(Op::MatMul(multiply.bias(layout.whole(shift))));
+    plan.operate(multiply.bias(layout.whole(shift)));
     let gradient = blueprint.add("gradient", plan)?;
     let mut stepper = run.recipe(entry.rule, run.length)?.record(&mut blueprint, &arena, params, grads)?;
 

@@ -1,8 +1,10 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, OnceLock};
 
-use super::*;
-use crate::plan::Plan;
+use crate::gpu::kernel::Kernel;
+use crate::gpu::operation;
+use crate::op::{MatMul, Variant};
+use crate::plan::{Dispatch, GROUPS, Layout, Operated, Plan, Scope, View};
 use wgpu::util::DeviceExt;
 
 const SIZES: [usize; 18] = [0, 1, 3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 33, 63, 64, 65, 127, 129];
@@ -49,7 +51,7 @@ impl Shape {
         (op.trans_a, op.trans_b, op.accumulate) = (self.trans_a, self.trans_b, self.accumulate);
         op.bias = self.bias.then_some(view(bias, n));
         let mut plan = Plan::default();
-        plan.push(crate::plan::Op::MatMul(op.clone()));
+        plan.operate(op.clone());
         plan.check(&layout).unwrap();
 
         let mut fill = |view: View, known: bool| {
@@ -115,6 +117,12 @@ impl Case {
         }
     }
 
+    /// Where each operand begins, and its elements from lane to lane.
+    fn places(&self) -> Vec<[u32; 2]> {
+        let place = |view: View| [self.start(view, 0), self.start(view, 1) - self.start(view, 0)].map(|word| word as u32);
+        [Some(self.op.a), Some(self.op.b), self.op.bias, Some(self.op.c)].into_iter().flatten().map(place).collect()
+    }
+
     fn describe(&self, variant: Variant) -> String {
         let MatMul { m, k, n, trans_a, trans_b, accumulate, .. } = self.op;
         let bias = self.op.bias.is_some();
@@ -152,8 +160,7 @@ impl Gpu {
     }
 
     #[expect(unsafe_code, reason = "the kernels are tested as they run: without bounds checks")]
-    fn pipeline(&self, op: &MatMul, variant: Variant, trusted: bool) -> wgpu::ComputePipeline {
-        let kernel = kernel(op, variant);
+    fn pipeline(&self, kernel: &Kernel, trusted: bool) -> wgpu::ComputePipeline {
         let key = format!("{trusted} {:?} {}", kernel.constants, kernel.source);
         let mut pipelines = self.pipelines.lock().unwrap();
         let make = || {
@@ -203,27 +210,31 @@ impl Gpu {
 
     /// The buffer of C afterwards.
     fn run(&self, case: &Case, variant: Variant, trusted: bool) -> Vec<f32> {
-        let pipeline = self.pipeline(&case.op, variant, trusted);
-        let params = Params::new(&case.op, &case.layout).unwrap();
-        let grid = grid(&case.op, variant, case.layout.lanes()).unwrap();
-        self.dispatch(&pipeline, params, grid, &case.data)
+        self.dispatch(case, variant, trusted, &case.places(), case.layout.lanes())
     }
 
-    fn dispatch(&self, pipeline: &wgpu::ComputePipeline, params: Params, grid: [u32; 3], data: &[Vec<f32>; 4]) -> Vec<f32> {
+    fn dispatch(&self, case: &Case, variant: Variant, trusted: bool, places: &[[u32; 2]], lanes: usize) -> Vec<f32> {
+        let dispatch = case.op.dispatch(variant);
+        let pipeline = &self.pipeline(&kernel(&case.op, &dispatch), trusted);
+        let words = operation::words(&Operated::new(case.op.clone()), &dispatch, places).unwrap();
+        let [x, y] = dispatch.grid;
+        let grid = [x, y, lanes as u32];
         let buffer = |contents: &[u8], usage| {
             self.device.create_buffer_init(&wgpu::util::BufferInitDescriptor { label: None, contents, usage })
         };
-        let uniform = buffer(bytemuck::bytes_of(&params), wgpu::BufferUsages::UNIFORM);
+        let uniform = buffer(bytemuck::cast_slice(&words), wgpu::BufferUsages::UNIFORM);
         let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC;
-        let [a, b, bias, c] = data.each_ref().map(|data| buffer(bytemuck::cast_slice(data), usage));
+        let [a, b, bias, c] = case.data.each_ref().map(|data| buffer(bytemuck::cast_slice(data), usage));
         let read = self.device.create_buffer(&wgpu::BufferDescriptor {
             label: None,
             size: c.size(),
             usage: wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST,
             mapped_at_creation: false,
         });
-        let entries: Vec<_> = [&uniform, &a, &b, &bias, &c]
+        let bias = case.op.bias.map(|_| &bias);
+        let entries: Vec<_> = [Some(&uniform), Some(&a), Some(&b), bias, Some(&c)]
             .into_iter()
+            .flatten()
             .enumerate()
             .map(|(i, buffer)| wgpu::BindGroupEntry { binding: i as u32, resource: buffer.as_entire_binding() })
             .collect();
@@ -247,6 +258,10 @@ impl Gpu {
     }
 }
 
+fn kernel(op: &MatMul, dispatch: &Dispatch) -> Kernel {
+    operation::kernel(&Operated::new(op.clone()), dispatch)
+}
+
 fn bits(values: &[f32]) -> Vec<u32> {
     values.iter().map(|value| value.to_bits()).collect()
 }
@@ -263,13 +278,9 @@ fn agree(case: &Case) {
         let lanes = case.layout.lanes();
         if lanes > 1 {
             let lane = lanes / 2;
-            let pipeline = gpu.pipeline(&case.op, variant, true);
-            let mut params = Params::new(&case.op, &case.layout).unwrap();
-            params.a += lane as u32 * params.a_lane;
-            params.b += lane as u32 * params.b_lane;
-            params.c += lane as u32 * params.c_lane;
-            params.bias += lane as u32 * params.bias_lane;
-            let alone = gpu.dispatch(&pipeline, params, grid(&case.op, variant, 1).unwrap(), &case.data);
+            let mut places = case.places();
+            places.iter_mut().for_each(|[first, stride]| *first += lane as u32 * *stride);
+            let alone = gpu.dispatch(case, variant, true, &places, 1);
             let start = case.start(case.op.c, lane);
             let part = start..start + case.op.c.len;
             assert!(bits(&alone[part.clone()]) == bits(&c[part]), "{what}: a lane differs from the same product alone");
@@ -313,7 +324,7 @@ fn products_with_all_switches_are_right() {
                 };
                 let sizes = [size(&|m| (m > 8) == is_tall), size(&|_| true), size(&|n| (n > 32) == is_wide)];
                 let case = shape(&mut rng, sizes, std::array::from_fn(|bit| i >> bit & 1 == 1)).case(&mut rng);
-                assert_eq!((tall(&case.op), wide(&case.op)), (is_tall, is_wide));
+                assert_eq!((case.op.tall(), case.op.wide()), (is_tall, is_wide));
                 agree(&case);
             }
         }
@@ -327,7 +338,7 @@ fn large_tiles_are_right() {
         let (trans_a, trans_b) = (i % 2 == 1, i / 2 == 1);
         let shape = Shape { trans_a, trans_b, bias: i == 3, accumulate: i == 1, lanes: 1 + i / 2, ..Shape::plain(m, k, n) };
         let case = shape.case(&mut rng);
-        assert!(large(&case.op));
+        assert!(case.op.large());
         agree(&case);
     }
 }
@@ -337,8 +348,8 @@ fn more_tiles_than_one_dimension_holds_are_right() {
     let mut rng = fastrand::Rng::with_seed(3);
     let case = Shape::plain(65_536 * 32 + 1, 1, 1).case(&mut rng);
     for variant in [Variant::Lean, Variant::Tile] {
-        let [x, y, _] = grid(&case.op, variant, 1).unwrap();
-        assert!(y > 1 && x as u64 <= GROUPS);
+        let [x, y] = case.op.dispatch(variant).grid;
+        assert!(y > 1 && x as usize <= GROUPS);
         case.verify(&gpu().run(&case, variant, true), &case.describe(variant));
     }
 }
@@ -349,32 +360,26 @@ fn sums_as_long_as_a_cpu_adapter_allows_are_right() {
     for (k, variants) in [(65_535, &[Variant::Lean, Variant::LeanSubgroup][..]), (58_248, &[Variant::Tile])] {
         let case = Shape::plain(3, k, 5).case(&mut rng);
         for &variant in gpu().variants().iter().filter(|variant| variants.contains(variant)) {
-            assert!(trips(&case.op, variant) <= 65_535);
+            assert!(case.op.dispatch(variant).trips <= 65_535);
             case.verify(&gpu().run(&case, variant, true), &case.describe(variant));
         }
     }
 }
 
 #[test]
-fn too_many_lanes_are_a_limit() {
+fn many_products_are_folded_into_two_dimensions() {
     let op = Shape::plain(1, 1, 1).case(&mut fastrand::Rng::with_seed(5)).op;
-    assert_eq!(grid(&op, Variant::Lean, 65_535), Ok([1, 1, 65_535]));
-    assert_eq!(
-        grid(&op, Variant::Tile, 65_536),
-        Err(Error::limit("a product of 1 × 1 and 1 × 1 matrices", 65_536, 65_535, Unit::Products))
-    );
-    let batch = MatMul { batch: 16_384, ..op.clone() };
-    assert_eq!(grid(&batch, Variant::Lean, 3), Ok([1, 1, 49_152]));
-    assert!(matches!(grid(&batch, Variant::Lean, 4), Err(Error::Limit { needed: 65_536, allowed: 65_535, .. })));
-    let huge = MatMul { m: 1 << 25, n: 1 << 25, ..op };
-    assert!(matches!(grid(&huge, Variant::Tile, 1), Err(Error::Limit { needed: 68_719_476_736, allowed: 4_294_836_225, .. })));
+    assert_eq!(op.dispatch(Variant::Lean).grid, [1, 1]);
+    assert_eq!(op.clone().batch(65_535).dispatch(Variant::Lean).grid, [65_535, 1]);
+    assert_eq!(op.batch(65_536).dispatch(Variant::Tile).grid, [32_768, 2]);
 }
 
 #[test]
 fn nothing_to_compute_is_an_empty_grid() {
     let op = Shape::plain(0, 4, 4).case(&mut fastrand::Rng::with_seed(6)).op;
-    assert_eq!(grid(&op, Variant::Tile, 1), Ok([0; 3]));
-    assert_eq!(grid(&MatMul { m: 4, k: 0, ..op }, Variant::Tile, 0), Ok([0; 3]));
+    assert_eq!(op.dispatch(Variant::Tile).grid, [0, 0]);
+    assert_eq!(MatMul { m: 4, k: 0, ..op.clone() }.dispatch(Variant::Tile).grid, [1, 1]);
+    assert_eq!(MatMul { m: 4, ..op }.batch(0).dispatch(Variant::Lean).grid, [0, 0]);
 }
 
 #[test]
@@ -386,7 +391,8 @@ fn kernels_translate_to_every_backend() {
     for (i, (shape, variant)) in shapes.iter().flat_map(|shape| variants.map(|variant| (shape, variant))).enumerate() {
         let on = i % 2 == 0;
         let shape = Shape { trans_a: on, trans_b: !on, bias: on, accumulate: on, ..*shape };
-        let kernel = kernel(&shape.case(&mut rng).op, variant);
+        let op = shape.case(&mut rng).op;
+        let kernel = kernel(&op, &op.dispatch(variant));
         let module =
             naga::front::wgsl::parse_str(&kernel.source).unwrap_or_else(|e| panic!("{}", e.emit_to_string(&kernel.source)));
         let subgroup = variant == Variant::LeanSubgroup;

@@ -4,8 +4,8 @@ use super::graph::{Graph, Look, Maker, Node, Product};
 use super::slots::{Life, Of, Slots, alive};
 use super::{Tape, Value};
 use crate::error::{Error, Result};
-use crate::op::{Fold, Lookup, Map, Place, ScatterAdd, Source};
-use crate::plan::{Arena, BufferId, Layout, MatMul, Op, Plan, View};
+use crate::op::{Fold, Lookup, Map, MatMul, Place, ScatterAdd, Source};
+use crate::plan::{Arena, BufferId, Layout, Op, Plan, View};
 use std::collections::BTreeMap;
 
 /// The buffers that a recorded tape reads from and writes to.
@@ -271,7 +271,7 @@ impl Recorder<'_> {
             Node::Product { a, b, sizes, output } => {
                 let &Product { batch, m, k, n, trans_a, trans_b } = sizes;
                 let product = MatMul::new(self.view(a)?, self.view(b)?, self.made(*output)?, m, k, n);
-                plan.push(Op::MatMul(MatMul { trans_a, trans_b, batch, ..product }));
+                plan.operate(product.transposed(trans_a, trans_b).batch(batch));
             }
             Node::Lookup { table, rows, width, output } => {
                 let (table, rows, out) = (self.view(table)?, self.view(rows)?, self.made(*output)?);
@@ -289,7 +289,7 @@ impl Recorder<'_> {
             Node::Recurrent { op, inputs, outputs } => {
                 let reads = inputs.iter().map(|look| self.view(look)).collect::<Result<Vec<View>>>()?;
                 let writes = outputs.iter().map(|tensor| self.made(*tensor)).collect::<Result<Vec<View>>>()?;
-                op.operate(&reads, &writes, plan);
+                op.operate(&reads, &writes, plan)?;
             }
             Node::Beside { parts, rows, columns, output } => {
                 let (rows, columns, out) = (*rows, *columns, self.made(*output)?);

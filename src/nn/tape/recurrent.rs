@@ -3,6 +3,7 @@
 use super::backward::Backward;
 use super::graph::{Graph, Look, Node, Product};
 use super::{Tape, Value};
+use crate::error::{Error, Result};
 use crate::op::{Cell, Expr, Recurrence, RecurrenceGrad, RecurrenceSizes, Reduction};
 use crate::plan::{Plan, View};
 
@@ -39,7 +40,11 @@ impl Recurrent {
     }
 
     /// Appends it to a plan.
-    pub(super) fn operate(&self, reads: &[View], writes: &[View], plan: &mut Plan) {
+    ///
+    /// # Errors
+    /// Fewer views than there are inputs and outputs.
+    pub(super) fn operate(&self, reads: &[View], writes: &[View], plan: &mut Plan) -> Result<()> {
+        let found = reads.len() + writes.len();
         let (mut reads, mut writes) = (reads.iter().copied(), writes.iter().copied());
         let mut read = |wanted: bool| if wanted { reads.next() } else { None };
         let mut write = |wanted: bool| if wanted { writes.next() } else { None };
@@ -66,7 +71,7 @@ impl Recurrent {
                 Some(())
             })(),
         };
-        debug_assert!(recorded.is_some(), "as many views as there are inputs and outputs");
+        recorded.ok_or_else(|| Error::shape("views of a recurrent layer", "one for each input and output", found))
     }
 }
 
@@ -82,7 +87,7 @@ impl Backward<'_> {
     /// Passes what the outputs of a recurrent layer got on to its inputs.
     pub(super) fn recurrent(&mut self, op: Recurrent, inputs: &[Look], outputs: &[usize], grads: &[Option<Look>]) {
         let sizes = op.sizes;
-        let [of_sums, of_weight, _, len, ..] = sizes.lens();
+        let [_, of_weight, _, len, ..] = sizes.lens();
         let (lstm, gru) = (sizes.cell == Cell::Lstm, sizes.cell == Cell::Gru);
         let output = |index: usize, len: usize| Look::whole(outputs[index], &[len]);
         let lens = Recurrent { gradient: None, ..op }.lens();
@@ -120,7 +125,6 @@ impl Backward<'_> {
             let part = slopes[slopes.len() - 1].clone();
             self.give_flat(start, part);
         }
-        debug_assert_eq!(slopes[0].len(), of_sums);
         if self.wanted(&inputs[0]) {
             self.give_flat(&inputs[0], slopes[0].clone());
         }

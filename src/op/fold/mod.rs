@@ -4,7 +4,7 @@ mod reduce;
 mod wgsl;
 
 use super::map::program::{BLOCK, Program};
-use super::map::source::{Fetched, Inputs, padded};
+use super::map::source::{Fetched, Inputs};
 use super::map::{Expr, Rows, Source, declared, parts};
 use crate::plan::{BoundsChecks, Dispatch, Elements, Kind, Layout, Operands, Operation, Use, View, Views};
 use crate::rule::Real;
@@ -89,37 +89,25 @@ const OUTPUTS: [&str; 8] = ["y0", "y1", "y2", "y3", "y4", "y5", "y6", "y7"];
 
 impl Fold {
     /// No inputs and outputs yet: rows of the shape `kept`, over each of which the shape `folded` is reduced. Both together have at most
-    /// four dimensions.
-    ///
-    /// # Panics
-    /// For more than four dimensions.
+    /// four dimensions; more are an error of the plan.
     pub fn new(kept: &[usize], folded: &[usize]) -> Self {
-        let shape = padded(&[kept, folded].concat(), 1);
+        let inputs = Inputs::new(&[kept, folded].concat());
         let (outputs, exprs, program) = (Vec::new(), Vec::new(), Program::default());
-        Self { inputs: Inputs::new(shape), kept: 4 - folded.len(), outputs, exprs, scratch: None, program }
+        Self { inputs, kept: 4 - folded.len().min(4), outputs, exprs, scratch: None, program }
     }
 
     /// With another input, which expressions know by its index. Strides are given for each dimension, first those that are kept.
-    ///
-    /// # Panics
-    /// For more than four strides.
     pub fn input(self, view: View, strides: &[usize]) -> Self {
         self.source(Source::Floats(view), strides)
     }
 
     /// With another input of any source.
-    ///
-    /// # Panics
-    /// For more than four strides.
     pub fn source(self, source: Source, strides: &[usize]) -> Self {
         self.part(source, 0, strides)
     }
 
     /// With another input of any source, whose first place is `offset` elements from its beginning. Several parts of one view
     /// count as one view.
-    ///
-    /// # Panics
-    /// For more than four strides.
     pub fn part(mut self, source: Source, offset: usize, strides: &[usize]) -> Self {
         self.inputs.push(source, offset, strides);
         self
@@ -130,12 +118,8 @@ impl Fold {
         self.output(Reduction::Sum, &[view], expr)
     }
 
-    /// With another output: one view for each number that the reduction gives.
-    ///
-    /// # Panics
-    /// For more or fewer views.
+    /// With another output: one view for each number that the reduction gives; more or fewer are an error of the plan.
     pub fn output(mut self, reduction: Reduction, views: &[View], expr: Expr) -> Self {
-        assert_eq!(views.len(), reduction.results(), "views of {reduction:?}");
         self.outputs.push(Output { reduction, views: views.into() });
         self.exprs.push(expr);
         self.program = Program::new(self.exprs.iter());
@@ -184,6 +168,9 @@ impl Operation for Fold {
 
     fn operands(&self, o: &mut Operands) {
         o.at_least("outputs", self.outputs.len(), 1);
+        for output in &self.outputs {
+            o.exactly("views of an output", output.views.len(), output.reduction.results());
+        }
         o.at_least("inputs", self.inputs.list.len(), self.program.inputs());
         o.at_least("scratch", self.scratch.map_or(0, |view| view.len), self.scratch_len());
         self.inputs.operands(o);

@@ -336,13 +336,10 @@ impl Expr {
         Program::new([self, other].into_iter()).gives_one_value()
     }
 
-    /// Its value in double precision.
-    ///
-    /// # Panics
-    /// If an input is missing.
+    /// Its value in double precision. An input that is not given is NaN.
     pub fn eval(&self, inputs: &[f64]) -> f64 {
         match &*self.0 {
-            Node::Input(index) => inputs[*index],
+            Node::Input(index) => inputs.get(*index).copied().unwrap_or(f64::NAN),
             Node::Number(value) => *value,
             Node::Unary(f, x) => evaluated(*f, x.eval(inputs)),
             Node::Binary(op, a, b) => op.of(a.eval(inputs), b.eval(inputs)),

@@ -11,7 +11,7 @@ pub use source::Source;
 use crate::plan::{BoundsChecks, Dispatch, Elements, Layout, Operands, Operation, View, Views};
 use crate::rule::Real;
 use program::Program;
-use source::{Inputs, padded};
+use source::Inputs;
 
 /// `y[i] = f(x₀[i], x₁[i], …)` for each element of a shape: outputs lie one after the other in row-major order, inputs may be broadcast
 /// views. At most eight views together.
@@ -55,35 +55,24 @@ pub struct Map {
 const OUTPUTS: [&str; 8] = ["y0", "y1", "y2", "y3", "y4", "y5", "y6", "y7"];
 
 impl Map {
-    /// No inputs and outputs yet, over a shape of at most four dimensions; the last one varies fastest.
-    ///
-    /// # Panics
-    /// For more than four dimensions.
+    /// No inputs and outputs yet, over a shape of at most four dimensions; the last one varies fastest. More dimensions or strides are an error
+    /// of the plan.
     pub fn new(shape: &[usize]) -> Self {
-        Self { inputs: Inputs::new(padded(shape, 1)), outputs: Vec::new(), program: Program::default() }
+        Self { inputs: Inputs::new(shape), outputs: Vec::new(), program: Program::default() }
     }
 
     /// With another input, which expressions know by its index. Strides are given for each dimension of the shape.
-    ///
-    /// # Panics
-    /// For more than four strides.
     pub fn input(self, view: View, strides: &[usize]) -> Self {
         self.source(Source::Floats(view), strides)
     }
 
     /// With another input of any source.
-    ///
-    /// # Panics
-    /// For more than four strides.
     pub fn source(self, source: Source, strides: &[usize]) -> Self {
         self.part(source, 0, strides)
     }
 
     /// With another input of any source, whose first place is `offset` elements from its beginning. Several parts of one view
     /// count as one view.
-    ///
-    /// # Panics
-    /// For more than four strides.
     pub fn part(mut self, source: Source, offset: usize, strides: &[usize]) -> Self {
         self.inputs.push(source, offset, strides);
         self

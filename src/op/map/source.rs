@@ -61,6 +61,8 @@ impl Input {
 #[derive(Debug, Clone)]
 pub(in crate::op) struct Inputs {
     pub shape: [usize; 4],
+    /// Dimensions that were given, of the shape or as strides: more than four are an error of the plan.
+    dimensions: usize,
     pub list: Vec<Input>,
     /// The views that are read, each once.
     views: SmallVec<[(View, Kind); 8]>,
@@ -70,16 +72,15 @@ pub(in crate::op) struct Inputs {
 const NAMES: [&str; 8] = ["x0", "x1", "x2", "x3", "x4", "x5", "x6", "x7"];
 
 /// Sizes of four dimensions, from those of the last ones.
-pub(in crate::op) fn padded(sizes: &[usize], first: usize) -> [usize; 4] {
-    assert!(sizes.len() <= 4, "at most four dimensions, not {}", sizes.len());
-    let mut padded = [first; 4];
-    padded[4 - sizes.len()..].copy_from_slice(sizes);
+fn padded(sizes: &[usize], first: usize) -> [usize; 4] {
+    let (mut padded, last) = ([first; 4], &sizes[sizes.len().saturating_sub(4)..]);
+    padded[4 - last.len()..].copy_from_slice(last);
     padded
 }
 
 impl Inputs {
-    pub(in crate::op) fn new(shape: [usize; 4]) -> Self {
-        Self { shape, list: Vec::new(), views: SmallVec::new() }
+    pub(in crate::op) fn new(shape: &[usize]) -> Self {
+        Self { shape: padded(shape, 1), dimensions: shape.len(), list: Vec::new(), views: SmallVec::new() }
     }
 
     pub(in crate::op) fn push(&mut self, source: Source, offset: usize, strides: &[usize]) {
@@ -90,6 +91,7 @@ impl Inputs {
                 self.views.len() - 1
             })
         });
+        self.dimensions = self.dimensions.max(strides.len());
         let strides = padded(strides, 0);
         self.list.push(Input { source, strides, offset, view, flat: false, period: 1 }.along(self.shape));
     }
@@ -121,6 +123,7 @@ impl Inputs {
 
     /// Declares the views, as long as the farthest element that is read of them.
     pub(in crate::op) fn operands(&self, o: &mut Operands) {
+        o.at_most("dimensions", self.dimensions, 4);
         // Names beyond the eighth never get into a kernel: more than eight views are an error.
         for (name, (view, kind)) in NAMES.into_iter().chain(std::iter::repeat("x")).zip(self.views.iter().copied()) {
             let reads = self.list.iter().filter(|input| input.source.view() == Some((view, kind)));

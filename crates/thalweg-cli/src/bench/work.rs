@@ -2,7 +2,8 @@
 
 use crate::memory;
 use anyhow::Result;
-use thalweg::plan::{Arena, Blueprint, Buffer, BufferId, Layout, MatMul, Norm, NormKind, Op, Plan, Role, Storage};
+use thalweg::op::MatMul;
+use thalweg::plan::{Arena, Blueprint, Buffer, BufferId, Layout, Norm, NormKind, Op, Plan, Role, Storage};
 use thalweg::{AdamW, AnyRule, Layerwise, Recipe, RmsProp, Select, Sgd, Stepper, rules};
 
 /// The most columns of the matrix for a rule with moments of rows and columns.
@@ -187,7 +188,7 @@ fn product(what: &str, m: usize, k: usize, n: usize, batch: usize, (trans_a, tra
     let (a, b, c) = (layout.floats("a", m * k), layout.floats("b", k * n), layout.floats("c", m * n));
     let views = (layout.whole(a), layout.whole(b), layout.whole(c));
     let mut plan = Plan::default();
-    plan.push(Op::MatMul(MatMul::new(views.0, views.1, views.2, m, k, n).transposed(trans_a, trans_b)));
+    plan.operate(MatMul::new(views.0, views.1, views.2, m, k, n).transposed(trans_a, trans_b));
     let size = Size::Product { m, k, n, batch };
     Work {
         what: what.into(),

@@ -19,15 +19,15 @@ fn quad_of(thread: u32, terms_first: bool) -> vec2u {
 
 // Rows and columns beyond the last repeat the last, and their sums are dropped; terms beyond the last are 0.
 fn load_a(at: vec4u, term: u32) -> vec4f {
-    if term >= p.k { return vec4f(); }
+    if term >= op.k { return vec4f(); }
     let i = at + term * a_step().y;
-    return vec4f(a[i.x], a[i.y], a[i.z], a[i.w]);
+    return vec4f(a_elements[i.x], a_elements[i.y], a_elements[i.z], a_elements[i.w]);
 }
 
 fn load_b(at: vec4u, term: u32) -> vec4f {
-    if term >= p.k { return vec4f(); }
+    if term >= op.k { return vec4f(); }
     let i = at + term * b_step().y;
-    return vec4f(b[i.x], b[i.y], b[i.z], b[i.w]);
+    return vec4f(b_elements[i.x], b_elements[i.y], b_elements[i.z], b_elements[i.w]);
 }
 
 @compute @workgroup_size(THREADS)
@@ -36,17 +36,17 @@ fn matmul_tile(
     @builtin(num_workgroups) groups: vec3u,
     @builtin(local_invocation_index) thread: u32,
 ) {
-    let tile = tile_of(group, groups, SIDE) * SIDE;
-    if tile.x >= p.m { return; }
-    let product = group.z;
+    let own = tile_of(group, groups, SIDE, SIDE);
+    let tile = vec2u(own.row, own.column) * SIDE;
+    if tile.x >= op.m { return; }
 
     let from_a = quad_of(thread, !TRANS_A);
     let from_b = quad_of(thread, TRANS_B);
     let into_a = from_a.y * PITCH + from_a.x;
     let into_b = from_b.y * PITCH + from_b.x;
     let quad = vec4u(0u, 1u, 2u, 3u);
-    let at_a = a_start(product) + min(tile.x + from_a.x * 4u + quad, vec4u(p.m - 1u)) * a_step().x;
-    let at_b = b_start(product) + min(tile.y + from_b.x * 4u + quad, vec4u(p.n - 1u)) * b_step().x;
+    let at_a = a_start(own) + min(tile.x + from_a.x * 4u + quad, vec4u(op.m - 1u)) * a_step().x;
+    let at_b = b_start(own) + min(tile.y + from_b.x * 4u + quad, vec4u(op.n - 1u)) * b_step().x;
     var next_a = load_a(at_a, from_a.y);
     var next_b = load_b(at_b, from_b.y);
 
@@ -57,7 +57,7 @@ fn matmul_tile(
     var t0 = vec4f(); var t1 = vec4f(); var t2 = vec4f(); var t3 = vec4f();
     var t4 = vec4f(); var t5 = vec4f(); var t6 = vec4f(); var t7 = vec4f();
 
-    for (var first = 0u; first < p.k; first += DEPTH) {
+    for (var first = 0u; first < op.k; first += DEPTH) {
         slice_a[into_a] = next_a;
         slice_b[into_b] = next_b;
         workgroupBarrier();
@@ -80,16 +80,16 @@ fn matmul_tile(
 
     let row = tile.x + down * 4u;
     let column = tile.y + across * 4u;
-    put(product, row, column, s0); put(product, row + 1u, column, s1);
-    put(product, row + 2u, column, s2); put(product, row + 3u, column, s3);
+    put(own, row, column, s0); put(own, row + 1u, column, s1);
+    put(own, row + 2u, column, s2); put(own, row + 3u, column, s3);
     if LARGE {
         let low = row + SIDE / 2u;
         let far = column + SIDE / 2u;
-        put(product, low, column, s4); put(product, low + 1u, column, s5);
-        put(product, low + 2u, column, s6); put(product, low + 3u, column, s7);
-        put(product, row, far, t0); put(product, row + 1u, far, t1);
-        put(product, row + 2u, far, t2); put(product, row + 3u, far, t3);
-        put(product, low, far, t4); put(product, low + 1u, far, t5);
-        put(product, low + 2u, far, t6); put(product, low + 3u, far, t7);
+        put(own, low, column, s4); put(own, low + 1u, column, s5);
+        put(own, low + 2u, column, s6); put(own, low + 3u, column, s7);
+        put(own, row, far, t0); put(own, row + 1u, far, t1);
+        put(own, row + 2u, far, t2); put(own, row + 3u, far, t3);
+        put(own, low, far, t4); put(own, low + 1u, far, t5);
+        put(own, low + 2u, far, t6); put(own, low + 3u, far, t7);
     }
 }

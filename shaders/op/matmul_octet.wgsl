@@ -3,9 +3,9 @@
 struct Octet { low: vec4f, high: vec4f }
 struct OctetAt { low: vec4u, high: vec4u }
 
-fn octet_at(product: u32, row: u32, thread: u32) -> OctetAt {
-    let base = a_start(product);
-    let last = vec4u(p.m - 1u);
+fn octet_at(tile: Tile, row: u32, thread: u32) -> OctetAt {
+    let base = a_start(tile);
+    let last = vec4u(op.m - 1u);
     let step = a_step().x;
     let low = base + min(row + vec4u(0u, 1u, 2u, 3u), last) * step;
     let high = base + min(row + vec4u(4u, 5u, 6u, 7u), last) * step;
@@ -15,5 +15,5 @@ fn octet_at(product: u32, row: u32, thread: u32) -> OctetAt {
 fn octet(at: OctetAt, ahead: u32) -> Octet {
     let i = at.low + ahead;
     let j = at.high + ahead;
-    return Octet(vec4f(a[i.x], a[i.y], a[i.z], a[i.w]), vec4f(a[j.x], a[j.y], a[j.z], a[j.w]));
+    return Octet(vec4f(a_elements[i.x], a_elements[i.y], a_elements[i.z], a_elements[i.w]), vec4f(a_elements[j.x], a_elements[j.y], a_elements[j.z], a_elements[j.w]));
 }

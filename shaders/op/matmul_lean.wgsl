@@ -11,19 +11,18 @@ fn matmul_lean(
     @builtin(num_workgroups) groups: vec3u,
     @builtin(local_invocation_index) thread: u32,
 ) {
-    let tile = tile_of(group, groups, COLUMNS);
-    let row = tile.x * ROWS;
-    if row >= p.m { return; }
-    let product = group.z;
+    let tile = tile_of(group, groups, ROWS, COLUMNS);
+    let row = tile.row * ROWS;
+    if row >= op.m { return; }
 
     // Rows and columns beyond the last repeat the last; their sums are dropped.
     let step = b_step();
-    let column = tile.y * COLUMNS + thread * 4u;
-    let base = b_start(product);
-    var left = base + min(column + vec4u(0u, 1u, 2u, 3u), vec4u(p.n - 1u)) * step.x;
-    var right = base + min(column + vec4u(32u, 33u, 34u, 35u), vec4u(p.n - 1u)) * step.x;
-    let top_rows = octet_at(product, row, thread);
-    let low_rows = octet_at(product, row + 8u, thread);
+    let column = tile.column * COLUMNS + thread * 4u;
+    let base = b_start(tile);
+    var left = base + min(column + vec4u(0u, 1u, 2u, 3u), vec4u(op.n - 1u)) * step.x;
+    var right = base + min(column + vec4u(32u, 33u, 34u, 35u), vec4u(op.n - 1u)) * step.x;
+    let top_rows = octet_at(tile, row, thread);
+    let low_rows = octet_at(tile, row + 8u, thread);
     let a_next = a_step().y;
 
     var s0 = vec4f(); var s1 = vec4f(); var s2 = vec4f(); var s3 = vec4f();
@@ -35,12 +34,12 @@ fn matmul_lean(
     var t8 = vec4f(); var t9 = vec4f(); var t10 = vec4f(); var t11 = vec4f();
     var t12 = vec4f(); var t13 = vec4f(); var t14 = vec4f(); var t15 = vec4f();
 
-    for (var i = 0u; i < p.k; i++) {
-        let y = vec4f(b[left.x], b[left.y], b[left.z], b[left.w]);
+    for (var i = 0u; i < op.k; i++) {
+        let y = vec4f(b_elements[left.x], b_elements[left.y], b_elements[left.z], b_elements[left.w]);
         left += step.y;
         var z = vec4f();
         if WIDE {
-            z = vec4f(b[right.x], b[right.y], b[right.z], b[right.w]);
+            z = vec4f(b_elements[right.x], b_elements[right.y], b_elements[right.z], b_elements[right.w]);
             right += step.y;
         }
 
@@ -62,27 +61,27 @@ fn matmul_lean(
         }
     }
 
-    put(product, row, column, s0); put(product, row + 1u, column, s1);
-    put(product, row + 2u, column, s2); put(product, row + 3u, column, s3);
-    put(product, row + 4u, column, s4); put(product, row + 5u, column, s5);
-    put(product, row + 6u, column, s6); put(product, row + 7u, column, s7);
+    put(tile, row, column, s0); put(tile, row + 1u, column, s1);
+    put(tile, row + 2u, column, s2); put(tile, row + 3u, column, s3);
+    put(tile, row + 4u, column, s4); put(tile, row + 5u, column, s5);
+    put(tile, row + 6u, column, s6); put(tile, row + 7u, column, s7);
     if TALL {
-        put(product, row + 8u, column, s8); put(product, row + 9u, column, s9);
-        put(product, row + 10u, column, s10); put(product, row + 11u, column, s11);
-        put(product, row + 12u, column, s12); put(product, row + 13u, column, s13);
-        put(product, row + 14u, column, s14); put(product, row + 15u, column, s15);
+        put(tile, row + 8u, column, s8); put(tile, row + 9u, column, s9);
+        put(tile, row + 10u, column, s10); put(tile, row + 11u, column, s11);
+        put(tile, row + 12u, column, s12); put(tile, row + 13u, column, s13);
+        put(tile, row + 14u, column, s14); put(tile, row + 15u, column, s15);
     }
     if WIDE {
         let far = column + 32u;
-        put(product, row, far, t0); put(product, row + 1u, far, t1);
-        put(product, row + 2u, far, t2); put(product, row + 3u, far, t3);
-        put(product, row + 4u, far, t4); put(product, row + 5u, far, t5);
-        put(product, row + 6u, far, t6); put(product, row + 7u, far, t7);
+        put(tile, row, far, t0); put(tile, row + 1u, far, t1);
+        put(tile, row + 2u, far, t2); put(tile, row + 3u, far, t3);
+        put(tile, row + 4u, far, t4); put(tile, row + 5u, far, t5);
+        put(tile, row + 6u, far, t6); put(tile, row + 7u, far, t7);
         if TALL {
-            put(product, row + 8u, far, t8); put(product, row + 9u, far, t9);
-            put(product, row + 10u, far, t10); put(product, row + 11u, far, t11);
-            put(product, row + 12u, far, t12); put(product, row + 13u, far, t13);
-            put(product, row + 14u, far, t14); put(product, row + 15u, far, t15);
+            put(tile, row + 8u, far, t8); put(tile, row + 9u, far, t9);
+            put(tile, row + 10u, far, t10); put(tile, row + 11u, far, t11);
+            put(tile, row + 12u, far, t12); put(tile, row + 13u, far, t13);
+            put(tile, row + 14u, far, t14); put(tile, row + 15u, far, t15);
         }
     }
 }
