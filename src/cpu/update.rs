@@ -272,7 +272,9 @@ impl<'a, F: Real> Work<'a, F> {
         if planes.iter().any(|plane| matches!(plane, Slice::Bits(_))) {
             if let Some(count) = leading_bits(&planes) {
                 let mut bits = planes.each_mut().map(|plane| plane.bits());
-                return F::sweep_bf16(&*self.op.rule, row, x, g, &mut bits[..count], place);
+                if F::sweep_bf16(&*self.op.rule, row, x, g, &mut bits[..count], place) {
+                    return;
+                }
             }
             let whole = planes.map(|plane| plane.borrowed());
             return self.sweep_parts(row, x, g, whole, place);

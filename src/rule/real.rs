@@ -39,9 +39,9 @@ pub trait Real:
     #[doc(hidden)]
     fn sweep(rule: &dyn AnyRule, row: &[Self], x: &mut [Self], g: &[Self], planes: &mut [&mut [Self]]);
 
-    /// [`Real::sweep`] with the first planes in bfloat16; see [`AnyRule`].
+    /// [`Real::sweep`] with the first planes in bfloat16, if there is a loop for that; see [`AnyRule`].
     #[doc(hidden)]
-    fn sweep_bf16(rule: &dyn AnyRule, row: &[Self], x: &mut [Self], g: &[Self], planes: &mut [&mut [u16]], place: usize);
+    fn sweep_bf16(rule: &dyn AnyRule, row: &[Self], x: &mut [Self], g: &[Self], planes: &mut [&mut [u16]], place: usize) -> bool;
 
     /// [`Rule::trust`](super::Rule::trust) in this type, with a full row.
     #[doc(hidden)]
@@ -53,7 +53,7 @@ pub trait Real:
 }
 
 macro_rules! real {
-    ($float:ty, $tiny:expr, $rescale:expr, $function:path, $taps:path, $dots:path, $sweep:ident, $sweep_bf16:ident, $trust:ident, $eval:ident) => {
+    ($float:ty, $tiny:expr, $rescale:expr, $function:path, $taps:path, $dots:path, $sweep:ident, $sweep_bf16:path, $trust:ident, $eval:ident) => {
         impl Real for $float {
             const TINY: i32 = $tiny;
             const RESCALE: [i32; 2] = $rescale;
@@ -91,8 +91,8 @@ macro_rules! real {
                 g: &[Self],
                 planes: &mut [&mut [u16]],
                 place: usize,
-            ) {
-                rule.$sweep_bf16(row, x, g, planes, place)
+            ) -> bool {
+                $sweep_bf16(rule, row, x, g, planes, place)
             }
 
             fn trust(rule: &dyn AnyRule, row: &[Self], norms: [Self; 2], len: Self, memory: &mut Self) -> Self {
@@ -106,7 +106,16 @@ macro_rules! real {
     };
 }
 
-real!(f32, -91, [-80, 100], elementary::single, taps::taps, taps::dots, sweep_f32, sweep_bf16_f32, trust_f32, eval_f32);
+fn sweep_bf16(rule: &dyn AnyRule, row: &[f32], x: &mut [f32], g: &[f32], planes: &mut [&mut [u16]], place: usize) -> bool {
+    rule.sweep_bf16(row, x, g, planes, place)
+}
+
+/// The oracle need not be fast.
+fn no_sweep_bf16(_: &dyn AnyRule, _: &[f64], _: &mut [f64], _: &[f64], _: &mut [&mut [u16]], _: usize) -> bool {
+    false
+}
+
+real!(f32, -91, [-80, 100], elementary::single, taps::taps, taps::dots, sweep_f32, sweep_bf16, trust_f32, eval_f32);
 real!(
     f64,
     -958,
@@ -115,7 +124,7 @@ real!(
     taps::plain_taps,
     taps::plain_dots,
     sweep_f64,
-    sweep_bf16_f64,
+    no_sweep_bf16,
     trust_f64,
     eval_f64
 );

@@ -26,16 +26,24 @@ pub(super) fn sweep<R: Rule, F: Real>(rule: &R, row: &[F], x: &mut [F], g: &[F],
 }
 
 /// [`sweep`] with the first planes of the rule in bfloat16, and no others in use. `place` is that of the first element in the order
-/// of sums. It is one loop: with planes that are converted before and after, the processor waits for memory meanwhile.
-pub(super) fn sweep_bf16<R: Rule, F: Real>(rule: &R, row: &[F], x: &mut [F], g: &[F], planes: &mut [&mut [u16]], place: usize) {
+/// of sums. It is one loop: with planes that are converted before and after, the processor waits for memory meanwhile. False, and
+/// nothing is done, where there is a bound or L1: steps with these are not worth as many loops more.
+pub(super) fn sweep_bf16<R: Rule>(
+    rule: &R,
+    row: &[f32],
+    x: &mut [f32],
+    g: &[f32],
+    planes: &mut [&mut [u16]],
+    place: usize,
+) -> bool {
     assert_eq!(x.len(), g.len(), "gradients as long as parameters");
     assert!(planes.iter().all(|plane| plane.len() == x.len()), "planes as long as parameters");
     let step = Step { rule, row: own(row), shared: row };
     if has_terms(row) {
-        pulp::Arch::new().dispatch(SweepBf16::<_, _, true> { step, x, g, planes, place });
-    } else {
-        pulp::Arch::new().dispatch(SweepBf16::<_, _, false> { step, x, g, planes, place });
+        return false;
     }
+    pulp::Arch::new().dispatch(SweepBf16 { step, x, g, planes, place });
+    true
 }
 
 /// Whether there is a bound or L1. Most steps have neither, and without them the loop has a third fewer instructions.
@@ -106,15 +114,15 @@ impl<R: Rule, F: Real, const TERMS: bool> pulp::WithSimd for Sweep<'_, '_, R, F,
 }
 
 /// As [`Sweep`], with planes in bfloat16.
-struct SweepBf16<'a, 'b, R: Rule, F: Real, const TERMS: bool> {
-    step: Step<'a, R, F>,
-    x: &'a mut [F],
-    g: &'a [F],
+struct SweepBf16<'a, 'b, R: Rule> {
+    step: Step<'a, R, f32>,
+    x: &'a mut [f32],
+    g: &'a [f32],
     planes: &'a mut [&'b mut [u16]],
     place: usize,
 }
 
-impl<R: Rule, F: Real, const TERMS: bool> pulp::WithSimd for SweepBf16<'_, '_, R, F, TERMS> {
+impl<R: Rule> pulp::WithSimd for SweepBf16<'_, '_, R> {
     type Output = ();
 
     #[inline(always)]
@@ -125,7 +133,7 @@ impl<R: Rule, F: Real, const TERMS: bool> pulp::WithSimd for SweepBf16<'_, '_, R
             false => Rounding::Nearest,
         });
         let (mut seeds, mut random) = ([[0; PART / bf16::BLOCK]; MAX_PLANES], [[0; bf16::BLOCK]; MAX_PLANES]);
-        let key = step.shared[HyperRow::NOISE].as_f64() as u32;
+        let key = step.shared[HyperRow::NOISE] as u32;
         for (block, start) in (0..x.len()).step_by(bf16::BLOCK).enumerate() {
             let (range, block) = (start..(start + bf16::BLOCK).min(x.len()), block % seeds[0].len());
             for plane in 0..planes.len().min(MAX_PLANES) {
@@ -138,17 +146,19 @@ impl<R: Rule, F: Real, const TERMS: bool> pulp::WithSimd for SweepBf16<'_, '_, R
             }
             let (x, g) = (&mut x[range.clone()], &g[range.clone()]);
             match &mut *planes {
-                [a] => step.one_bf16::<TERMS>(x, g, &mut a[range], &random, roundings),
-                [a, b] => step.two_bf16::<TERMS>(x, g, &mut a[range.clone()], &mut b[range], &random, roundings),
-                [a, b, c] => {
+                [a] if const { R::STATE.len() > 0 } => step.one_bf16(x, g, &mut a[range], &random, roundings),
+                [a, b] if const { R::STATE.len() > 1 } => {
+                    step.two_bf16(x, g, &mut a[range.clone()], &mut b[range], &random, roundings);
+                }
+                [a, b, c] if const { R::STATE.len() > 2 } => {
                     let (a, b) = (&mut a[range.clone()], &mut b[range.clone()]);
-                    step.three_bf16::<TERMS>(x, g, a, b, &mut c[range], &random, roundings);
+                    step.three_bf16(x, g, a, b, &mut c[range], &random, roundings);
                 }
-                [a, b, c, d, ..] => {
+                [a, b, c, d] if const { R::STATE.len() > 3 } => {
                     let (a, b, c) = (&mut a[range.clone()], &mut b[range.clone()], &mut c[range.clone()]);
-                    step.four_bf16::<TERMS>(x, g, a, b, c, &mut d[range], &random, roundings);
+                    step.four_bf16(x, g, a, b, c, &mut d[range], &random, roundings);
                 }
-                [] => step.none::<TERMS>(x, g),
+                _ => step.none::<false>(x, g),
             }
         }
     }
@@ -211,14 +221,14 @@ macro_rules! step {
         }
     };
     (@bf16 $($name:ident($($plane:ident: $index:literal),*);)*) => {
-        impl<R: Rule, F: Real> Step<'_, R, F> {
+        impl<R: Rule> Step<'_, R, f32> {
             $(
                 #[inline(always)]
-                #[expect(clippy::too_many_arguments, reason = "slices that are parameters are known not to overlap")]
-                fn $name<const TERMS: bool>(
+                #[allow(clippy::too_many_arguments, reason = "slices that are parameters are known not to overlap")]
+                fn $name(
                     &self,
-                    x: &mut [F],
-                    g: &[F],
+                    x: &mut [f32],
+                    g: &[f32],
                     $($plane: &mut [u16],)*
                     random: &[[u16; bf16::BLOCK]; MAX_PLANES],
                     roundings: [Rounding; MAX_PLANES],
@@ -227,9 +237,9 @@ macro_rules! step {
                     let (x, g) = (&mut x[..len], &g[..len]);
                     $(let $plane = &mut $plane[..len];)*
                     for i in 0..len {
-                        let values: [F; step!(@count $($plane)*)] = [$(bf16::loaded($plane[i])),*];
-                        let mut state = R::State::<F>::from_fn(|plane| values.get(plane).copied().unwrap_or_default());
-                        x[i] = self.element::<TERMS>(terms, x[i], g[i], &mut state);
+                        let values: [f32; step!(@count $($plane)*)] = [$(bf16::loaded($plane[i])),*];
+                        let mut state = R::State::<f32>::from_fn(|plane| values.get(plane).copied().unwrap_or_default());
+                        x[i] = self.element::<false>(terms, x[i], g[i], &mut state);
                         let values = state.as_ref();
                         $(if let Some(&value) = values.get($index) {
                             $plane[i] = bf16::rounded(value, roundings[$index], random[$index][i]);
