@@ -10,7 +10,6 @@ mod borrowed;
 mod centralise;
 mod combine;
 mod control;
-mod copy;
 mod copy_lanes;
 mod dots;
 mod factored;
@@ -478,7 +477,6 @@ impl<F: Float> Program for CpuProgram<F> {
 fn run<F: Float>(op: &Op, lane: &mut Store<F>, shared: &Store<F>, borrowed: Option<&mut Borrowed<F>>, threads: Threads) {
     match op {
         Op::Operation(op) => operation::operate(op, lane, Some(shared), threads),
-        Op::Copy { input, output } => copy::copy(input, output, lane, shared, threads),
         Op::Norm(op) => norm::norm(op, lane, borrowed.as_deref(), threads),
         Op::Control(op) => control::control(op, lane),
         Op::Factors(op) => factors::factors(op, lane),

@@ -309,7 +309,8 @@ mod tests {
     use super::*;
     use crate::gpu::cache::KEPT;
     use crate::gpu::kernel::Kernel;
-    use crate::plan::{Blueprint, Engine, Layout, Op, Plan, PlanId, Program};
+    use crate::op::Copy;
+    use crate::plan::{Blueprint, Engine, Layout, Plan, PlanId, Program};
 
     /// A wait that is too short ends with an error of its own, and the device goes on.
     #[test]
@@ -318,7 +319,7 @@ mod tests {
         let mut layout = Layout::new(1);
         let [input, output] = ["input", "output"].map(|name| layout.floats(name, 1 << 22)).map(|id| layout.whole(id));
         let mut plan = Plan::default();
-        plan.push(Op::Copy { input, output });
+        plan.operate(Copy { input, output });
         let mut program = gpu.load(&Blueprint::of(&layout, &[plan]))?;
         program.run(PlanId::FIRST, 64)?;
         let error = gpu.wait_within(Duration::ZERO).expect_err("64 copies of 16 MiB in no time");

@@ -7,7 +7,6 @@ mod cache;
 mod centralise;
 mod combine;
 mod control;
-mod copy;
 mod copy_lanes;
 mod device;
 mod dots;

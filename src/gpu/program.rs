@@ -9,8 +9,8 @@ use super::memory::Memory;
 use super::readback::{Copy, Readback};
 use super::slice::Window;
 use super::{
-    bulk, centralise, combine, control, copy, copy_lanes, dots, factored, factors, gate, join_rows, norm, operation,
-    orthogonal, update,
+    bulk, centralise, combine, control, copy_lanes, dots, factored, factors, gate, join_rows, norm, operation, orthogonal,
+    update,
 };
 use crate::error::{Error, Result, Unit};
 use crate::op::MatMul;
@@ -139,7 +139,6 @@ fn launches_of<'a>(gpu: &Gpu, op: &Op, layout: &Layout, memory: &'a Memory) -> R
     let one = |launch: Result<Launch<'a>>| launch.map(|launch| vec![launch]);
     match op {
         Op::Operation(op) => operation::launches(op, gpu, layout, memory),
-        Op::Copy { input, output } => copy::copy(input, output, layout, memory),
         Op::Norm(op) => norm::norm(op, memory),
         Op::Control(op) => one(control::control(op, layout, memory)),
         Op::Factors(op) => factors::factors(op, layout, memory),

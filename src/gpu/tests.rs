@@ -3,11 +3,10 @@
 
 use super::holder::Holder;
 use super::kernel::{Access, Kernel};
+use super::operation::Width;
 use super::pipelines::checks_bounds;
 use super::update::{Form, tag, update_kernel};
-use super::{
-    centralise, combine, control, copy, copy_lanes, dots, factored, factors, gate, join_rows, norm, operation, orthogonal,
-};
+use super::{centralise, combine, control, copy_lanes, dots, factored, factors, gate, join_rows, norm, operation, orthogonal};
 use crate::plan::{
     ALIGN, Adapter, BufferId, Case, Control, Counter, Dispatch, Extras, Factors, Gate, GateKind, Half, Layout, Micro, Moments,
     NormKind, NormOf, Operands, Operation, Span, Storage, Stream, StreamOf, TensorBound, Trust, Update, UpdateKind, Views,
@@ -303,7 +302,6 @@ fn kernels() -> Vec<Kernel> {
     kernels.extend(factors().iter().map(factors::factors_kernel));
     kernels.extend(holders.map(centralise::centralise_kernel));
     kernels.extend(operation_kernels());
-    kernels.extend([false, true].map(copy::copy_kernel));
     kernels.extend([false, true].map(copy_lanes::copy_lanes_kernel));
     kernels.extend((1..=2).flat_map(|left| (1..=4).map(move |right| dots::dots_kernel(left, right))));
     kernels.extend(kinds.map(join_rows::join_rows_kernel));
@@ -316,7 +314,9 @@ fn operation_kernels() -> Vec<Kernel> {
     let adapters = [Adapter::new(false, false), Adapter::new(true, false)];
     let of = |case: &Case| -> Vec<Kernel> {
         let dispatches = adapters.iter().flat_map(|adapter| case.operated().operation().dispatches_on(adapter));
-        dispatches.map(|dispatch| operation::kernel(case.operated(), &dispatch)).collect()
+        let kernel = |dispatch: Dispatch, width| operation::kernel(case.operated(), &dispatch, width);
+        let widths = |dispatch: &Dispatch| if dispatch.each.is_some() { &[Width::One, Width::Four][..] } else { &[Width::One] };
+        dispatches.flat_map(|dispatch| widths(&dispatch).iter().map(move |&width| kernel(dispatch.clone(), width))).collect()
     };
     cases.iter().flat_map(of).collect()
 }
@@ -345,7 +345,7 @@ impl Operation for Nothing {
 #[test]
 fn operations_from_outside_are_compiled_with_bounds_checks() {
     let case = Case::of::<Nothing>(1).remove(0);
-    let outside = operation::kernel(case.operated(), &case.operated().operation().dispatches()[0]);
+    let outside = operation::kernel(case.operated(), &case.operated().operation().dispatches()[0], Width::One);
     for checked in [false, true] {
         assert!(checks_bounds(checked, &outside));
         assert!(operation_kernels().iter().all(|own| checks_bounds(checked, own) == checked));

@@ -2,7 +2,8 @@
 
 use super::history::Products;
 use crate::error::{Error, Result};
-use crate::plan::{Arena, Blueprint, BufferId, Chunk, Combine, Dots, Norm, NormKind, Op, Plan, PlanId, Role, View};
+use crate::op::Copy;
+use crate::plan::{Arena, Blueprint, BufferId, Chunk, Combine, Dots, Norm, NormKind, Op, Operated, Plan, PlanId, Role, View};
 
 /// Places in the buffer of scalars.
 #[derive(Debug, Clone, Copy)]
@@ -149,7 +150,9 @@ pub(super) fn record(blueprint: &mut Blueprint, arena: &Arena, buffers: &Buffers
         ops.into_iter().for_each(|op| plan.push(op));
         blueprint.add(&format!("L-BFGS {name}"), plan)
     };
-    let copy = |from: BufferId, to: BufferId| Op::Copy { input: layout.whole(from), output: layout.whole(to) };
+    let copy = |from: BufferId, to: BufferId| {
+        Op::Operation(Operated::new(Copy { input: layout.whole(from), output: layout.whole(to) }))
+    };
     let slope = recorder.dots(vec![grads], vec![d], recorder.scalar(Scalar::Slope));
     let largest_g = recorder.norm(NormKind::Max, grads, Scalar::LargestG);
     let largest_d = recorder.norm(NormKind::Max, d, Scalar::LargestD);

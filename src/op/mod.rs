@@ -20,6 +20,7 @@ macro_rules! operations {
 }
 
 mod conv;
+mod copy;
 mod fold;
 mod gather;
 mod lookup;
@@ -45,6 +46,7 @@ pub use recurrence::{Cell, RecurrenceSizes};
 
 operations! {
     conv::Conv,
+    copy::Copy,
     fold::Fold,
     gather::Gather,
     lookup::Lookup,

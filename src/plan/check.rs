@@ -2,8 +2,8 @@
 
 use super::{
     ALIGN, BufferId, CHUNK, Centralise, Chunk, Combine, Control, CopyLanes, Counter, Dots, Factored, Factors, Gate, GateKind,
-    Kind, Layout, Moments, Norm, NormKind, Op, Orthogonalise, Plan, Scalar, Scope, Span, Stream, StreamOf, Update,
-    UpdateKind, View, check_storage,
+    Kind, Layout, Moments, Norm, NormKind, Op, Orthogonalise, Plan, Scalar, Scope, Span, Stream, StreamOf, Update, UpdateKind,
+    View, check_storage,
 };
 use crate::error::{Error, Result, range};
 use crate::rule::HyperRow;
@@ -32,10 +32,6 @@ impl Checker<'_> {
     fn op(&self, op: &Op) -> Result<()> {
         match op {
             Op::Operation(op) => op.check(self.layout),
-            Op::Copy { input, output } => {
-                self.floats(input, output.len)?;
-                self.writes(output, &[*input])
-            }
             Op::Norm(norm) => self.norm(norm),
             Op::Control(control) => self.control(control),
             Op::Factors(factors) => self.factors(factors),

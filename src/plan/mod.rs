@@ -47,13 +47,13 @@ pub use layout::{Buffer, BufferId, Kind, Layout, Scope, View};
 pub(crate) use matrix::{Matrix, MatrixMut, Product};
 pub use moments::{Moments, Stack, TILE};
 pub use op::{
-    Centralise, Combine, Control, CopyLanes, Counter, Dots, Extras, Factored, Factors, Gate, GateKind, Half, LossScale,
-    Micro, Norm, NormKind, NormOf, Op, Orthogonalise, Plan, Scalar, Span, TensorBound, TensorChunks, Trust, Update, UpdateKind,
+    Centralise, Combine, Control, CopyLanes, Counter, Dots, Extras, Factored, Factors, Gate, GateKind, Half, LossScale, Micro,
+    Norm, NormKind, NormOf, Op, Orthogonalise, Plan, Scalar, Span, TensorBound, TensorChunks, Trust, Update, UpdateKind,
 };
 
 pub use crate::rule::BoundsChecks;
 pub use operation::{
-    Adapter, AnyOperation, Dispatch, Elements, MAX_OPERANDS, Operable, Operand, Operands, Operated, Operation, Size, Use,
+    Adapter, AnyOperation, Dispatch, Each, Elements, MAX_OPERANDS, Operable, Operand, Operands, Operated, Operation, Size, Use,
     Views, Workers,
 };
 pub(crate) use operation::{GROUPS, Products};

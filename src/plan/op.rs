@@ -33,13 +33,6 @@ impl Plan {
 pub enum Op {
     /// An operation by contract.
     Operation(Operated),
-    /// `output = input`.
-    Copy {
-        /// What is read.
-        input: View,
-        /// What is written.
-        output: View,
-    },
     /// Partial sums of squares.
     Norm(Norm),
     /// The decision about a step: its norm, clip coefficient and row, or that it is skipped.

@@ -243,6 +243,17 @@ pub struct Dispatch {
     pub grid: [u32; 2],
     /// Iterations of all loops of one invocation, at most.
     pub trips: u64,
+    /// Elements, if each of them stands alone: see [`Dispatch::each`].
+    pub each: Option<Each>,
+}
+
+/// A kernel in which each element stands alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Each {
+    /// Elements.
+    pub len: usize,
+    /// Threads of a workgroup.
+    pub threads: usize,
 }
 
 /// Workgroups along one dimension that every device grants.
@@ -251,7 +262,7 @@ pub(crate) const GROUPS: usize = 65_535;
 impl Dispatch {
     /// A kernel in one workgroup per lane, without sizes and loops.
     pub fn new(entry: &'static str, text: impl Into<Cow<'static, str>>) -> Self {
-        Self { entry, text: text.into(), constants: Vec::new(), sizes: Vec::new(), grid: [1, 1], trips: 0 }
+        Self { entry, text: text.into(), constants: Vec::new(), sizes: Vec::new(), grid: [1, 1], trips: 0, each: None }
     }
 
     /// With a count in the uniform.
@@ -282,6 +293,13 @@ impl Dispatch {
         let rows = groups.div_ceil(GROUPS).max(1);
         self.grid = [groups.div_ceil(rows), rows].map(|groups| u32::try_from(groups).unwrap_or(u32::MAX));
         self
+    }
+
+    /// As [`Dispatch::elements`], with the size `len`, for a kernel in which element i of what is written depends on element i of what is
+    /// read alone, and whose text says nothing of their type. The engine may then give it vectors of four as elements, and run it piece
+    /// by piece over whole buffers that lie in several.
+    pub fn each(self, len: usize, threads: usize) -> Self {
+        Self { each: Some(Each { len, threads }), ..self.size("len", len).elements(len, threads) }
     }
 
     /// With loops of this many iterations. Some software drivers end long loops silently; there too many iterations are an

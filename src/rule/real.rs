@@ -41,7 +41,14 @@ pub trait Real:
 
     /// [`Real::sweep`] with the first planes in bfloat16, if there is a loop for that; see [`AnyRule`].
     #[doc(hidden)]
-    fn sweep_bf16(rule: &dyn AnyRule, row: &[Self], x: &mut [Self], g: &[Self], planes: &mut [&mut [u16]], place: usize) -> bool;
+    fn sweep_bf16(
+        rule: &dyn AnyRule,
+        row: &[Self],
+        x: &mut [Self],
+        g: &[Self],
+        planes: &mut [&mut [u16]],
+        place: usize,
+    ) -> bool;
 
     /// [`Rule::trust`](super::Rule::trust) in this type, with a full row.
     #[doc(hidden)]

@@ -4,7 +4,8 @@ use crate::common::compare::assert_same_bits;
 use crate::common::engines;
 use crate::common::numbers::numbers;
 use thalweg::cpu::Cpu;
-use thalweg::plan::{Arena, Blueprint, BufferId, Engine, Half, LossScale, Op, Plan, Program, Role, View};
+use thalweg::op::Copy;
+use thalweg::plan::{Arena, Blueprint, BufferId, Engine, Half, LossScale, Plan, Program, Role, View};
 use thalweg::{Accumulation, AdamW, Average, Error, Optimizer, Real, Recipe, Result, Sgd, Stepper};
 
 const SIZE: usize = 5;
@@ -31,7 +32,7 @@ fn record(recipe: &Recipe) -> Result<Recorded> {
     let stepper = recipe.record(&mut blueprint, &arena, params, grads)?;
     let mut plan = Plan::default();
     let [input, output] = [source, grads].map(|buffer| View { buffer, offset: 0, len: SIZE });
-    plan.push(Op::Copy { input, output });
+    plan.operate(Copy { input, output });
     blueprint.add("gradient", plan)?;
     Ok(Recorded { blueprint, stepper, params, source })
 }

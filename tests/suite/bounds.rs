@@ -3,7 +3,7 @@
 use crate::common::engines;
 use crate::common::refusal::assert_error;
 use thalweg::cpu::Cpu;
-use thalweg::op::MatMul;
+use thalweg::op::{Copy, MatMul};
 use thalweg::plan::{Arena, Blueprint, Engine, Factored, Layout, Moments, Op, Plan, PlanId, Program, Stack, Tag};
 use thalweg::{Adam, Error, HyperRow, Optimizer, Recipe};
 
@@ -161,7 +161,7 @@ fn plans_and_buffers_that_do_not_exist_are_errors() {
             assert_error(program.read_halves(id, 0), message);
             assert_error(program.request(Tag::new(), &[known, id]), message);
             let mut plan = Plan::default();
-            plan.push(Op::Copy { input: layout.whole(known), output: other.whole(id) });
+            plan.operate(Copy { input: layout.whole(known), output: other.whole(id) });
             assert_error(engine.load(&Blueprint::of(&layout, &[plan])), message);
             let mut marked = Blueprint::from(layout.clone());
             marked.keep(id, true);

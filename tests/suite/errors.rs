@@ -5,7 +5,7 @@ use crate::common::groups::{GROUPS, grouped};
 use crate::common::refusal::{assert_error, optimizer};
 use thalweg::cpu::{Cpu, CpuProgram};
 use thalweg::gpu::{Gpu, GpuOptions};
-use thalweg::op::{Expr, Map, MatMul};
+use thalweg::op::{Copy, Expr, Map, MatMul};
 use thalweg::plan::{
     Arena, Blueprint, BufferId, Chunk, Engine, Half, Layout, Norm, NormKind, Op, Plan, PlanId, Program, Tag, View,
 };
@@ -314,7 +314,7 @@ fn a_part_of_what_lies_in_several_segments_is_not_copied() {
     let copy = |len: usize| {
         let mut plan = Plan::default();
         let [input, output] = [input, output].map(|buffer| View { buffer, offset: 0, len });
-        plan.push(Op::Copy { input, output });
+        plan.operate(Copy { input, output });
         engines::small_bindings().load(&Blueprint::of(&layout, &[plan]))
     };
     assert_error(copy(10), &beyond_a_binding("the buffer 'input'", 240_384, 131_072));

@@ -259,7 +259,7 @@ impl Gpu {
 }
 
 fn kernel(op: &MatMul, dispatch: &Dispatch) -> Kernel {
-    operation::kernel(&Operated::new(op.clone()), dispatch)
+    operation::kernel(&Operated::new(op.clone()), dispatch, operation::Width::One)
 }
 
 fn bits(values: &[f32]) -> Vec<u32> {

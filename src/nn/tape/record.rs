@@ -4,8 +4,8 @@ use super::graph::{Graph, Look, Maker, Node, Product};
 use super::slots::{Life, Of, Slots, alive};
 use super::{Tape, Value};
 use crate::error::{Error, Result};
-use crate::op::{Fold, Lookup, Map, MatMul, Place, ScatterAdd, Source};
-use crate::plan::{Arena, BufferId, Layout, Op, Plan, View};
+use crate::op::{Copy, Fold, Lookup, Map, MatMul, Place, ScatterAdd, Source};
+use crate::plan::{Arena, BufferId, Layout, Plan, View};
 use std::collections::BTreeMap;
 
 /// The buffers that a recorded tape reads from and writes to.
@@ -163,7 +163,7 @@ impl Recorder<'_> {
         }
         for &target in &copies {
             let (look, view) = &targets[target];
-            plan.push(Op::Copy { input: self.view(look)?, output: *view });
+            plan.operate(Copy { input: self.view(look)?, output: *view });
         }
         Ok(Recorded { operations: plan.ops().len() - before, slots: used, alive, unshared })
     }

@@ -6,7 +6,8 @@ use std::io::{BufRead, Write};
 use std::time::Instant;
 use thalweg::cpu::CpuProgram;
 use thalweg::gpu::GpuProgram;
-use thalweg::plan::{Blueprint, Engine, Layout, Op, Plan, PlanId, Program};
+use thalweg::op::Copy;
+use thalweg::plan::{Blueprint, Engine, Layout, Plan, PlanId, Program};
 
 /// One repetition, in milliseconds.
 #[derive(Clone, Copy)]
@@ -93,7 +94,7 @@ impl Timed for GpuProgram {
         let mut layout = Layout::new(1);
         let (from, to) = (layout.floats("from", n), layout.floats("to", n));
         let mut plan = Plan::default();
-        plan.push(Op::Copy { input: layout.whole(from), output: layout.whole(to) });
+        plan.operate(Copy { input: layout.whole(from), output: layout.whole(to) });
         let mut program = engine.load(&Blueprint::of(&layout, &[plan]))?;
         program.write(from, 0, 0, &vec![1.0; n])?;
         Ok(Yardstick::Plan { program, bytes: (n * 8) as f64 })

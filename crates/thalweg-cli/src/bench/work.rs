@@ -2,7 +2,7 @@
 
 use crate::memory;
 use anyhow::Result;
-use thalweg::op::MatMul;
+use thalweg::op::{Copy, MatMul};
 use thalweg::plan::{Arena, Blueprint, Buffer, BufferId, Layout, Norm, NormKind, Op, Plan, Role, Storage};
 use thalweg::{AdamW, AnyRule, Layerwise, Recipe, RmsProp, Select, Sgd, Stepper, rules};
 
@@ -80,7 +80,7 @@ fn copy(n: usize) -> Work {
     let mut layout = Layout::new(1);
     let (from, to) = (layout.floats("from", n), layout.floats("to", n));
     let mut plan = Plan::default();
-    plan.push(Op::Copy { input: layout.whole(from), output: layout.whole(to) });
+    plan.operate(Copy { input: layout.whole(from), output: layout.whole(to) });
     Work {
         what: "copy".into(),
         size: Size::Elements(n),
