@@ -313,10 +313,16 @@ fn operation_kernels() -> Vec<Kernel> {
     let cases = crate::op::cases(2);
     let adapters = [Adapter::new(false, false), Adapter::new(true, false)];
     let of = |case: &Case| -> Vec<Kernel> {
-        let dispatches = adapters.iter().flat_map(|adapter| case.operated().operation().dispatches_on(adapter));
+        let on = |adapter: &Adapter| case.operated().operation().dispatches_on(adapter);
+        let mut dispatches: Vec<Dispatch> = adapters.iter().flat_map(on).collect();
+        // Most have the same kernel for all adapters.
+        dispatches.dedup();
         let kernel = |dispatch: Dispatch, width| operation::kernel(case.operated(), &dispatch, width);
         let widths = |dispatch: &Dispatch| if dispatch.each.is_some() { &[Width::One, Width::Four][..] } else { &[Width::One] };
-        dispatches.flat_map(|dispatch| widths(&dispatch).iter().map(move |&width| kernel(dispatch.clone(), width))).collect()
+        dispatches
+            .into_iter()
+            .flat_map(|dispatch| widths(&dispatch).iter().map(move |&width| kernel(dispatch.clone(), width)))
+            .collect()
     };
     cases.iter().flat_map(of).collect()
 }

@@ -102,7 +102,8 @@ impl MatMul {
     }
 
     /// So many products of one size along each of two dimensions, and how the matrices of A, B and C lie. A view has to hold all of its
-    /// matrices; of C, no two may overlap: batch strides grow from the inner dimension to the outer one.
+    /// matrices; those of C lie one
+    /// behind the other, not woven into each other: batch strides grow from the inner dimension to the outer one.
     ///
     /// # Examples
     ///
@@ -345,8 +346,8 @@ impl Operation for MatMul {
         let heads = |row: usize, sample: usize, head: usize| Some(Strides { row, batch: [sample, head] });
         let product = Self::new(view("q", 48), view("k", 24), view("scores", 36), 3, 4, 3).transposed(false, true);
         cases.push(product.strided([2, 2], [heads(8, 24, 4), heads(8, 0, 4), None]));
-        let product = Self::new(view("weights", 36), view("v", 48), view("joined", 50), 3, 3, 4);
-        cases.push(product.strided([2, 2], [None, heads(8, 24, 4), heads(8, 25, 4)]));
+        let product = Self::new(view("weights", 36), view("v", 48), view("joined", 60), 3, 3, 4);
+        cases.push(product.strided([2, 2], [None, heads(8, 24, 4), heads(5, 30, 15)]));
         // More products than a dimension of a grid has workgroups.
         let many = 65_537;
         cases.push(Self::new(view("a", many), view("b", many), view("c", many), 1, 1, 1).batch(many));
