@@ -146,7 +146,7 @@ impl<R: Rule> pulp::WithSimd for SweepBf16<'_, '_, R> {
             }
             let (x, g) = (&mut x[range.clone()], &g[range.clone()]);
             match &mut *planes {
-                [a] if const { R::STATE.len() > 0 } => step.one_bf16(x, g, &mut a[range], &random, roundings),
+                [a] if const { !R::STATE.is_empty() } => step.one_bf16(x, g, &mut a[range], &random, roundings),
                 [a, b] if const { R::STATE.len() > 1 } => {
                     step.two_bf16(x, g, &mut a[range.clone()], &mut b[range], &random, roundings);
                 }
