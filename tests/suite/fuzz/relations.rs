@@ -169,7 +169,11 @@ fn expected(case: &Case, engine: &Cpu<f64>) -> Result<Vec<Bounded>, String> {
                     lose_directions(&mut lost, &after, case);
                     leave_range(&mut lost, &after);
                     lose_signs(&mut lost, &after, case);
+                    lose_squares(&mut lost, &after, case);
+                    lose_sides(&mut lost, &bounds, &now, case);
                     grow(&mut bounds, &lost, &now, &after, case);
+                } else {
+                    begin_anew(&mut bounds, &now, &after);
                 }
                 now = after;
             }
@@ -197,6 +201,15 @@ fn expected(case: &Case, engine: &Cpu<f64>) -> Result<Vec<Bounded>, String> {
         }
     }
     Ok(looks)
+}
+
+/// What is written over a NaN has the bound of a start value: NaN itself had none that could be added to.
+fn begin_anew(bounds: &mut [Vec<f64>], before: &Look, after: &Look) {
+    for ((bounds, old), new) in bounds.iter_mut().zip(&before.arrays).zip(&after.arrays) {
+        for ((bound, old), new) in bounds.iter_mut().zip(&old.values).zip(&new.values) {
+            *bound = if old.is_nan() && !new.is_nan() { EPSILON * new.abs() } else { *bound };
+        }
+    }
 }
 
 /// A value of 0 stays exact, however many digits are lost.
@@ -249,6 +262,37 @@ fn lose_signs(lost: &mut [Vec<f64>], look: &Look, case: &Case) {
                 let gone = lost.iter_mut().zip(&plane.values).filter(|(_, m)| **m != 0.0 && m.abs() < TINY);
                 gone.for_each(|(lost, _)| *lost = f64::INFINITY);
             }
+        }
+    }
+}
+
+/// An `eps1` of 0 is the precision of the floats, below which Adafactor takes no root of squares: another number in the oracle. All
+/// elements of a tensor are bounded together, so none of them is known. Of a matrix two planes are multiplied, hence the margin.
+fn lose_squares(lost: &mut [Vec<f64>], look: &Look, case: &Case) {
+    for (index, _) in tensors_of(case, |rule| rule.name() == "adafactor") {
+        let is_its = |array: &Array| array.name.contains(&format!(" of {},", name(index)));
+        let planes = look.arrays.iter().filter(|array| array.what == What::Plane && is_its(array));
+        if planes.flat_map(|array| &array.values).any(|v| *v != 0.0 && v.abs() < MOST * EPSILON * EPSILON) {
+            let its = look.arrays.iter().zip(&mut *lost).filter(|(array, _)| is_its(array));
+            its.for_each(|(_, lost)| lost.fill(f64::INFINITY));
+        }
+    }
+}
+
+/// L1 pulls by a parameter's sign. Where the parameter may lie on either side of 0, nothing is known of its element.
+fn lose_sides(lost: &mut [Vec<f64>], bounds: &[Vec<f64>], look: &Look, case: &Case) {
+    if !case.has(|modifier| matches!(modifier, Modifier::L1(_))) {
+        return;
+    }
+    let whose = |array: &Array| array.name.split_once(" of ").map(|(_, whose)| whose.to_string());
+    let params = look.arrays.iter().zip(bounds).filter(|(array, _)| array.what == What::Params);
+    for (params, bounds) in params {
+        // A parameter that is 0 in all engines has no bound beyond the smallest one of each step.
+        let unsure = |(x, bound): (&f64, &f64)| *bound > MOST * TINY && x.abs() <= *bound;
+        let unsure: Vec<bool> = params.values.iter().zip(bounds).map(unsure).collect();
+        let its = look.arrays.iter().zip(&mut *lost).filter(|(array, _)| whose(array) == whose(params));
+        for (_, lost) in its {
+            lost.iter_mut().zip(&unsure).filter(|(_, unsure)| **unsure).for_each(|(lost, _)| *lost = f64::INFINITY);
         }
     }
 }

@@ -54,7 +54,7 @@ const TENSORS: [(&str, &[usize]); 3] = [("body", &[1361, 3001]), ("wide", &[109_
 /// What is trained.
 enum Task {
     /// A perceptron on the digits.
-    Digits(Perceptron, Dataset),
+    Digits(Box<(Perceptron, Dataset)>),
     /// The distance of many parameters from targets, which are other ones for each micro-batch.
     Large,
 }
@@ -66,13 +66,13 @@ impl Task {
             return Ok((Self::Large, Optimizer::new(&engine, recipe.clone(), &TENSORS)?));
         }
         let (model, optimizer) = Perceptron::new(&engine, recipe, (data.width, &[32], data.classes), 16, 1)?;
-        Ok((Self::Digits(model, data.clone()), optimizer))
+        Ok((Self::Digits(Box::new((model, data.clone()))), optimizer))
     }
 
     /// The gradient of a micro-batch.
     fn gradient(&self, optimizer: &mut Optimizer<Program>, number: usize) -> thalweg::Result<()> {
         match self {
-            Self::Digits(model, data) => model.gradient(optimizer, data, number),
+            Self::Digits(digits) => digits.0.gradient(optimizer, &digits.1, number),
             Self::Large => TENSORS.iter().try_for_each(|(name, _)| {
                 // Targets are spread over −0.5 … 0.5 without a pattern.
                 let target =
