@@ -3,7 +3,7 @@
 //!
 //! `cargo run --release --example char_transformer -- [PICTURE.svg]`. Expected: on lines that it was not trained on, a letter costs at least
 //! 0.8 nats less than by how often letters are (2.2 instead of 3.1); lines that it writes are printed. So few letters and epochs teach it
-//! where words and lines end, and some words:
+//! where words and lines end; few of its words exist:
 //!
 //! ```text
 //! Thene s lamor arsmowey t ay sovey,

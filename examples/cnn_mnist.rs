@@ -117,7 +117,9 @@ fn main() -> Result<()> {
         .map(|(row, (logits, (&label, &taken)))| (logits[taken as usize] - logits[label as usize], row, label, taken))
         .collect();
     mistakes.sort_by(|a, b| b.0.total_cmp(&a.0));
-    println!("{} mistakes; the worst: {} taken for {}", mistakes.len(), mistakes[0].2, mistakes[0].3);
+    if let Some((_, _, label, taken)) = mistakes.first() {
+        println!("{} mistakes; the worst: {label} taken for {taken}", mistakes.len());
+    }
     if let Some(path) = arguments.iter().find(|argument| argument.ends_with(".svg")) {
         let kernels = trainer.optimizer_mut().lane(0)?.params("first.weight")?;
         std::fs::write(path, draw(&kernels, &mistakes, &test)?)?;

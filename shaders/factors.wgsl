@@ -10,7 +10,7 @@ struct Factors {
     chunks: u32,
 }
 override PARAMS: bool = false; // the norms of the parameters are wanted
-override PASS: bool = false; // the first norm is of what a pass of this step left behind
+override DIRECTION: bool = false; // the first norm is of the direction that this step has written
 override BOUND: u32 = 0u; // 0 none, 1 clip, 2 normalise
 override MEMORY: bool = false; // tensors keep a number
 @group(0) @binding(0) var<uniform> op: Factors;
@@ -127,7 +127,7 @@ fn decide(lane: u32, index: u32, gradient: Wide, parameters: Wide) {
     let place = tensor.w & 0xfffffu;
     var own = length_of(gradient, power());
     var known = 0.0;
-    if PASS {
+    if DIRECTION {
         own.m = select(own.m, 0.0, row.live == 0.0);
         known = shifted(own.m, own.k);
     } else {

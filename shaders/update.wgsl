@@ -1,5 +1,5 @@
 // One step of a rule: x = rule(argument, gradient, state, row), then whatever goes with it.
-// Rule, row, planes, access, pass and extras are joined in before this file.
+// Rule, row, planes, access, kind of update and extras are joined in before this file.
 // One vec4 per thread. Arenas are padded with zeros, a fixed point of every rule, so there is no tail to treat.
 struct HyperRow {
     live: f32, scale: f32, l2: f32, decay: f32, max_norm: f32, max_value: f32, l1: f32, average: f32,

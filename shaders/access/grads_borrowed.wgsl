@@ -1,4 +1,4 @@
-// Gradients in the caller's buffers, at any element; see params_foreign.wgsl.
+// Gradients in the caller's buffers, at any element; see params_borrowed.wgsl.
 fn get_grads(i: u32) -> T {
     let at = places[i / 16u].y + i % 16u * 4u;
     let left = left_of(i);

@@ -1,4 +1,4 @@
-// A step of one pass: the rule's value is the parameter.
+// A whole step: the rule's value is the parameter.
 fn argument(x: T, row: HyperRow) -> T {
     return row.decay * x;
 }

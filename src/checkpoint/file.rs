@@ -212,8 +212,9 @@ impl From<String> for Problem {
 fn bytes(source: &mut impl Read, len: u64) -> Result<Vec<u8>, Problem> {
     let mut bytes = Vec::new();
     bytes.try_reserve_exact(usize::try_from(len).unwrap_or(usize::MAX)).map_err(|_| Problem::Memory(len))?;
-    source.take(len).read_to_end(&mut bytes).map_err(Problem::Read)?;
-    if bytes.len() as u64 == len { Ok(bytes) } else { Err(Problem::Damaged("it became shorter while it was read".into())) }
+    bytes.resize(len as usize, 0);
+    read_exactly(source, &mut bytes)?;
+    Ok(bytes)
 }
 
 /// Bytes from which a second thread is worth its start.

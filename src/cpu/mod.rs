@@ -111,16 +111,6 @@ impl<F: Float> Engine for Cpu<F> {
     }
 }
 
-/// Floats that a thread copies at once.
-const COPIED: usize = 1 << 19;
-
-/// Copies as many floats, large arrays by all threads: one alone does not reach the memory's bandwidth, and memory that is used for
-/// the first time takes the system long.
-fn copy<F: Float>(threads: Threads, from: &[F], to: &mut [F]) {
-    let count = to.len().div_ceil(COPIED);
-    threads.in_order(count, to.chunks_mut(COPIED).zip(from.chunks(COPIED)), |(to, from)| to.copy_from_slice(from));
-}
-
 fn describe<F>(threads: Threads) -> String {
     // pulp lists every feature; its variant says enough.
     let arch = format!("{:?}", pulp::Arch::new());
@@ -348,7 +338,7 @@ impl<F: Float> Program for CpuProgram<F> {
     fn write(&mut self, buffer: BufferId, lane: usize, offset: usize, values: &[F]) -> Result<()> {
         self.layout.check_access(buffer, Kind::Float, lane, offset, values.len())?;
         let threads = self.threads;
-        copy(threads, values, &mut self.store_mut(buffer, lane).floats_mut(buffer)[offset..][..values.len()]);
+        threads.copy(values, &mut self.store_mut(buffer, lane).floats_mut(buffer)[offset..][..values.len()]);
         Ok(())
     }
 
@@ -386,7 +376,7 @@ impl<F: Float> Program for CpuProgram<F> {
 
     fn read_to(&mut self, buffer: BufferId, lane: usize, offset: usize, values: &mut [F]) -> Result<()> {
         self.layout.check_access(buffer, Kind::Float, lane, offset, values.len())?;
-        copy(self.threads, &self.floats(buffer, lane)?[offset..][..values.len()], values);
+        self.threads.copy(&self.floats(buffer, lane)?[offset..][..values.len()], values);
         Ok(())
     }
 

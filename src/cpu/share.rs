@@ -6,6 +6,9 @@ use crate::plan::Workers;
 /// Elements that one task looks at: long enough to pay for its start, short enough to share out evenly.
 pub(super) const GRAIN: usize = 32_768;
 
+/// Floats that a thread copies at once.
+const COPIED: usize = 1 << 19;
+
 /// How many threads may work at an operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Threads(usize);
@@ -40,5 +43,12 @@ impl Threads {
     /// [`Workers::in_order`] with these threads.
     pub(super) fn in_order<T>(self, count: usize, parts: impl Iterator<Item = T> + Send, work: impl Fn(T) + Sync) {
         self.workers().in_order(count, parts, work);
+    }
+
+    /// Copies as many floats, large arrays by all threads: one alone does not reach the memory's bandwidth, and memory that is used for
+    /// the first time takes the system long.
+    pub(super) fn copy<F: Copy + Send + Sync>(self, from: &[F], to: &mut [F]) {
+        let parts = to.chunks_mut(COPIED).zip(from.chunks(COPIED));
+        self.in_order(from.len().div_ceil(COPIED), parts, |(to, from)| to.copy_from_slice(from));
     }
 }

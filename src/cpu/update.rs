@@ -76,7 +76,7 @@ impl<'a, F> Slice<'a, F> {
         }
     }
 
-    fn borrowed(&mut self) -> Slice<'_, F> {
+    fn reborrowed(&mut self) -> Slice<'_, F> {
         match self {
             Self::Absent => Slice::Absent,
             Self::Floats(floats) => Slice::Floats(floats),
@@ -156,8 +156,8 @@ impl<'a, F: Real> Streams<'a, F> {
     }
 
     /// The same streams, for a while.
-    fn borrowed(&mut self) -> Streams<'_, F> {
-        Streams { list: self.list.each_mut().map(Slice::borrowed), ..*self }
+    fn reborrowed(&mut self) -> Streams<'_, F> {
+        Streams { list: self.list.each_mut().map(Slice::reborrowed), ..*self }
     }
 
     /// The floats of some streams, each of which is asked for once; what is absent is empty.
@@ -276,7 +276,7 @@ impl<'a, F: Real> Work<'a, F> {
                     return;
                 }
             }
-            let whole = planes.map(|plane| plane.borrowed());
+            let whole = planes.map(|plane| plane.reborrowed());
             return self.sweep_parts(row, x, g, whole, place);
         }
         let (mut floats, mut count) = (<[&mut [F]; StreamOf::PLANES]>::default(), 0);
@@ -289,8 +289,8 @@ impl<'a, F: Real> Work<'a, F> {
         F::sweep(&*self.op.rule, row, x, g, &mut floats[..count]);
     }
 
-    /// Where some planes have 16 bits and others have not, or one is left out: they are floats for a part at a time, which stays in
-    /// the first cache.
+    /// Where there is no loop over planes of 16 bits: in the oracle, under a bound or L1, and where other planes are floats or left out.
+    /// They are floats for a part at a time, which stays in the first cache.
     fn sweep_parts(&self, row: &[F], x: &mut [F], g: &[F], mut planes: [Slice<F>; StreamOf::PLANES], mut place: usize) {
         let mut scratch = [[F::zero(); PART]; StreamOf::PLANES];
         for (x, g) in x.chunks_mut(PART).zip(g.chunks(PART)) {
@@ -363,7 +363,7 @@ impl<'a, F: Real> Work<'a, F> {
         row[HyperRow::MAX_VALUE] = F::infinity();
         (row[HyperRow::L2], row[HyperRow::L1], row[HyperRow::DECAY]) = (F::zero(), F::zero(), F::one());
         let mut d = [F::zero(); PART];
-        for mut part in streams.borrowed().cut(PART) {
+        for mut part in streams.reborrowed().cut(PART) {
             let d = &mut d[..part.len];
             let [x, g, before] = part.floats([Params, Grads, Before]);
             for ((d, &x), &g) in d.iter_mut().zip(if before.is_empty() { &*x } else { &*before }).zip(&*g) {

@@ -51,7 +51,7 @@ pub(super) fn factors_kernel(op: &Factors) -> Kernel {
     };
     let mut constants = vec![("KIND", kind_number(op.partials.1)), ("BOUND", bound)];
     constants.extend(
-        [("PARAMS", op.params.is_some()), ("PASS", op.of == NormOf::Direction), ("MEMORY", op.memory.is_some())]
+        [("PARAMS", op.params.is_some()), ("DIRECTION", op.of == NormOf::Direction), ("MEMORY", op.memory.is_some())]
             .map(|(name, on)| (name, f64::from(on))),
     );
     if let Trust::Rule(rule) = &op.trust {

@@ -2,6 +2,7 @@
 
 use super::kernel::Kernel;
 use super::slice::Window;
+use crate::plan::GROUPS;
 
 /// Bytes from one uniform to the next: the alignment of bindings that every device grants.
 pub(super) const UNIFORM: usize = 256;
@@ -43,9 +44,9 @@ impl<'a> From<&'a wgpu::Buffer> for Bound<'a> {
     }
 }
 
-/// Workgroups for `threads` threads along x and y, in workgroups of `size`: no dimension exceeds 65,535.
+/// Workgroups for `threads` threads along x and y, in workgroups of `size`: no dimension exceeds [`GROUPS`].
 pub(crate) fn grid(threads: usize, size: usize) -> (u32, u32) {
     let groups = threads.div_ceil(size).max(1);
-    let rows = groups.div_ceil(65_535);
+    let rows = groups.div_ceil(GROUPS);
     (groups.div_ceil(rows) as u32, rows as u32)
 }

@@ -102,8 +102,8 @@ impl MatMul {
     }
 
     /// So many products of one size along each of two dimensions, and how the matrices of A, B and C lie. A view has to hold all of its
-    /// matrices; those of C lie one
-    /// behind the other, not woven into each other: batch strides grow from the inner dimension to the outer one.
+    /// matrices. Those of C lie one behind the other, not woven into each other: batch strides grow from the inner dimension to the
+    /// outer one.
     ///
     /// # Examples
     ///

@@ -76,6 +76,18 @@ pub(crate) fn parts_of<'a, F: Real>(
     })
 }
 
+impl<F: Element> StateValues<F> {
+    /// Puts the values of all lanes into tensors, as one.
+    pub(crate) fn put(&self, tensors: &mut Tensors, name: &str, shape: &[usize]) -> Result<()> {
+        match self {
+            Self::Floats(lanes) => tensors.put_parts(name, shape, lanes),
+            Self::Indices(lanes) => tensors.put_parts(name, shape, lanes),
+            Self::Counts(lanes) => tensors.put_parts(name, shape, lanes),
+            Self::Numbers(lanes) => tensors.put_parts(name, shape, lanes),
+        }
+    }
+}
+
 impl<P: Program> Optimizer<P>
 where
     P::Float: Element,
@@ -121,12 +133,7 @@ where
         };
         for (name, array) in rest.into_arrays().chain(beside.into_arrays()) {
             let (name, shape) = (self.file_name(&name), self.file_shape(&array.shape));
-            match &array.values {
-                StateValues::Floats(values) => tensors.put_parts(&name, &shape, values)?,
-                StateValues::Indices(values) => tensors.put_parts(&name, &shape, values)?,
-                StateValues::Counts(values) => tensors.put_parts(&name, &shape, values)?,
-                StateValues::Numbers(values) => tensors.put_parts(&name, &shape, values)?,
-            }
+            array.values.put(tensors, &name, &shape)?;
         }
         tensors.texts.insert(RULES.into(), self.rules_text());
         tensors.texts.insert(LANES.into(), self.lanes().to_string());

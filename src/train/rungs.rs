@@ -34,13 +34,13 @@ where
             let (trial, fold, seed) = key;
             jobs.push(json!({ "trial": trial, "fold": fold, "seed": seed, "starts_from": kept.seed, "steps": kept.steps }));
             for (name, StateArray { shape, values }) in kept.state.iter() {
-                let name = |kind: &str| format!("{}/{kind}/{name}", prefix(key));
-                match values {
-                    StateValues::Floats(lanes) => tensors.put_parts(&name("floats"), shape, lanes)?,
-                    StateValues::Indices(lanes) => tensors.put_parts(&name("indices"), shape, lanes)?,
-                    StateValues::Counts(lanes) => tensors.put_parts(&name("counts"), shape, lanes)?,
-                    StateValues::Numbers(lanes) => tensors.put_parts(&name("numbers"), shape, lanes)?,
-                }
+                let kind = match values {
+                    StateValues::Floats(_) => "floats",
+                    StateValues::Indices(_) => "indices",
+                    StateValues::Counts(_) => "counts",
+                    StateValues::Numbers(_) => "numbers",
+                };
+                values.put(&mut tensors, &format!("{}/{kind}/{name}", prefix(key)), shape)?;
             }
         }
         tensors.texts.insert(JOBS.into(), Value::from(jobs).to_string());

@@ -9,6 +9,8 @@ use thalweg::plan::{Arena, Blueprint, BufferId, Engine, Layout, Op, Plan, PlanId
 #[derive(Clone)]
 pub enum Input {
     Floats(Vec<usize>, Vec<f64>),
+    /// Numbers by which no gradient is taken, such as data.
+    Data(Vec<usize>, Vec<f64>),
     Indices(Vec<usize>, Vec<u32>),
 }
 
@@ -59,6 +61,10 @@ pub fn record(
             Input::Floats(shape, numbers) => {
                 let id = layout.floats("input", numbers.len());
                 (id, tape.input(layout.whole(id), shape).watched())
+            }
+            Input::Data(shape, numbers) => {
+                let id = layout.floats("input", numbers.len());
+                (id, tape.input(layout.whole(id), shape))
             }
             Input::Indices(shape, numbers) => {
                 let id = layout.indices("input", numbers.len());
@@ -162,7 +168,7 @@ impl Taped {
             program.write_indices(self.step, lane, 0, &[step]).expect("a step");
             for (id, input) in &self.inputs {
                 match input {
-                    Input::Floats(_, values) => program.write(*id, lane, 0, &floats(values)),
+                    Input::Floats(_, values) | Input::Data(_, values) => program.write(*id, lane, 0, &floats(values)),
                     Input::Indices(_, values) => program.write_indices(*id, lane, 0, values),
                 }
                 .expect("an input");

@@ -148,7 +148,7 @@ fn an_import_from_above_is_found() {
 
 #[test]
 fn the_engines_naming_each_other_is_found() {
-    assert_eq!(wrong_imports("cpu/step.rs", "use crate::gpu::Gpu;"), ["cpu/step.rs: cpu uses gpu, which is not below it"]);
+    assert_eq!(wrong_imports("cpu/gate.rs", "use crate::gpu::Gpu;"), ["cpu/gate.rs: cpu uses gpu, which is not below it"]);
     assert_eq!(wrong_imports("gpu/mod.rs", "use super::cpu::Cpu;").len(), 1);
     assert_eq!(wrong_imports("gpu/device.rs", "use super::super::cpu::Cpu;").len(), 1);
 }

@@ -40,8 +40,8 @@ fn what_is_written_comes_back() -> Result<()> {
     for tensors in [mixed(), Tensors::default()] {
         write(&path, &tensors)?;
         assert!(same(&read(&path)?, &tensors));
-        let borrowed = read_foreign(&path)?;
-        assert_eq!(borrowed.texts.len(), tensors.texts.len() + 2, "version and hash besides");
+        let foreign = read_foreign(&path)?;
+        assert_eq!(foreign.texts.len(), tensors.texts.len() + 2, "version and hash besides");
     }
     let bytes = fs::read(&path).expect("a file");
     write(&path, &Tensors::default())?;
