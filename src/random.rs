@@ -12,18 +12,27 @@
 /// ```
 #[inline(always)]
 pub fn threefry(key: [u32; 2], counter: [u32; 2]) -> [u32; 2] {
-    const ROTATIONS: [[u32; 4]; 2] = [[13, 15, 26, 6], [17, 29, 16, 24]];
-    let keys = [key[0], key[1], key[0] ^ key[1] ^ 0x1bd1_1bda];
-    let [mut a, mut b] = [counter[0].wrapping_add(keys[0]), counter[1].wrapping_add(keys[1])];
-    for round in 0..5 {
-        for rotation in ROTATIONS[round % 2] {
-            a = a.wrapping_add(b);
-            b = b.rotate_left(rotation) ^ a;
-        }
-        a = a.wrapping_add(keys[(round + 1) % 3]);
-        b = b.wrapping_add(keys[(round + 2) % 3]).wrapping_add(round as u32 + 1);
-    }
-    [a, b]
+    const EVEN: [u32; 4] = [13, 15, 26, 6];
+    const ODD: [u32; 4] = [17, 29, 16, 24];
+    let [k0, k1, k2] = [key[0], key[1], key[0] ^ key[1] ^ 0x1bd1_1bda];
+    // Written out: a loop over rounds may stay a loop, and then nothing is turned into vector instructions.
+    let words = [counter[0].wrapping_add(k0), counter[1].wrapping_add(k1)];
+    let words = mixed(words, EVEN, [k1, k2.wrapping_add(1)]);
+    let words = mixed(words, ODD, [k2, k0.wrapping_add(2)]);
+    let words = mixed(words, EVEN, [k0, k1.wrapping_add(3)]);
+    let words = mixed(words, ODD, [k1, k2.wrapping_add(4)]);
+    mixed(words, EVEN, [k2, k0.wrapping_add(5)])
+}
+
+/// Four rounds, and the next words of the key.
+#[inline(always)]
+fn mixed([a, b]: [u32; 2], [r0, r1, r2, r3]: [u32; 4], key: [u32; 2]) -> [u32; 2] {
+    let round = |[a, b]: [u32; 2], rotation| {
+        let a = a.wrapping_add(b);
+        [a, b.rotate_left(rotation) ^ a]
+    };
+    let [a, b] = round(round(round(round([a, b], r0), r1), r2), r3);
+    [a.wrapping_add(key[0]), b.wrapping_add(key[1])]
 }
 
 /// A word that looks random for each word: far cheaper than [`threefry`], which gives it a start that looks random. Constants: Wellons 2018,

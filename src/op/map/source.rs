@@ -329,6 +329,9 @@ impl<'a, F: Real> Fetched<'a, F> {
             Data::Floats(floats) => {
                 line.iter_mut().zip(floats[first..].iter().step_by(stride)).for_each(|(to, &from)| *to = from)
             }
+            Data::Uniform(key, site) => {
+                pulp::Arch::new().dispatch(Uniforms { key, site, first: first as u32, stride: stride as u32, line });
+            }
             _ => line.iter_mut().zip(places).for_each(|(to, place)| *to = self.at(place)),
         }
     }
@@ -340,6 +343,29 @@ impl<'a, F: Real> Fetched<'a, F> {
             Data::Indices(indices) => F::of(f64::from(indices[place])),
             Data::Place => F::of(place as f64),
             Data::Uniform(key, site) => F::of(f64::from(uniform(key, site, place as u32))),
+        }
+    }
+}
+
+/// Random numbers of places that lie so far apart, into a line. A struct, as pulp takes it: of a closure the compiler may make a function
+/// without vector instructions.
+struct Uniforms<'a, F> {
+    key: [u32; 2],
+    site: u32,
+    first: u32,
+    stride: u32,
+    line: &'a mut [F],
+}
+
+impl<F: Real> pulp::WithSimd for Uniforms<'_, F> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: pulp::Simd>(self, _simd: S) {
+        let Self { key, site, first, stride, line } = self;
+        for (i, to) in line.iter_mut().enumerate() {
+            let place = first.wrapping_add((i as u32).wrapping_mul(stride));
+            *to = F::of(f64::from(uniform(key, site, place)));
         }
     }
 }

@@ -121,3 +121,24 @@ impl Description {
         read().context("its layers cannot be read").map(Some)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn model(p: f64, lanes: bool) -> String {
+        let layers =
+            vec![json!({ "kind": "linear", "outputs": 3 }), json!({ "kind": "dropout", "p": p }), json!({ "kind": "linear" })];
+        let description = Description { source: "a test".into(), input: vec![4], layers, outputs: 2 };
+        let built = description.build(lanes).expect("a model");
+        assert_eq!(built.dropouts, if lanes { vec!["1.p"] } else { vec![] });
+        format!("{:?}", built.model)
+    }
+
+    /// A population trains what has one model in one program.
+    #[test]
+    fn lanes_that_differ_in_dropout_alone_have_one_model() {
+        assert_eq!(model(0.1, true), model(0.4, true));
+        assert_ne!(model(0.1, false), model(0.4, false));
+    }
+}

@@ -149,9 +149,14 @@ impl Spec {
         self.settings.get("name").and_then(Value::as_str).map_or_else(|| self.place.to_string(), String::from)
     }
 
-    /// The layer with a probability of each lane, if it is dropout.
+    /// The layer with a probability of each lane, if it is dropout. Until lanes get theirs it is 0, whatever the layer says: so lanes that
+    /// differ in it alone have one model.
     pub fn lane_dropout(&self) -> Option<Result<Box<dyn Model>>> {
-        (self.kind == "dropout").then(|| Ok(Box::new(LaneDropout { p: self.number("p", 0.5)? }) as Box<dyn Model>))
+        let layer = || {
+            self.number("p", 0.5)?;
+            Ok(Box::new(LaneDropout { p: 0.0 }) as Box<dyn Model>)
+        };
+        (self.kind == "dropout").then(layer)
     }
 
     /// The layer, for what has such a shape.
