@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use super::value::Value;
+use super::point::Coordinate;
 use crate::error::{Error, Result};
 
 /// Whole numbers up to here are exact in `f64`.
@@ -67,14 +67,14 @@ pub enum Domain {
         step: f64,
     },
     /// One of a list. The values are of one kind and differ.
-    Choice(Vec<Value>),
+    Choice(Vec<Coordinate>),
     /// Always the same value.
-    Fixed(Value),
+    Fixed(Coordinate),
 }
 
 impl Domain {
     /// A choice of values of one kind.
-    pub fn choice<V: Into<Value>>(values: impl IntoIterator<Item = V>) -> Self {
+    pub fn choice<V: Into<Coordinate>>(values: impl IntoIterator<Item = V>) -> Self {
         Self::Choice(values.into_iter().map(Into::into).collect())
     }
 
@@ -125,18 +125,18 @@ impl Domain {
     }
 
     /// The value at a share `u`, from 0 to 1, of the domain. For uniform `u` the value has the domain's spread.
-    pub fn at(&self, u: f64) -> Value {
+    pub fn at(&self, u: f64) -> Coordinate {
         let cell = |count: u64| ((u * count as f64) as u64).min(count - 1);
         match self {
-            Self::Uniform { low, high } => Value::Float((low + u * (high - low)).clamp(*low, *high)),
+            Self::Uniform { low, high } => Coordinate::Float((low + u * (high - low)).clamp(*low, *high)),
             Self::LogUniform { low, high } => {
                 let (from, to) = (low.ln(), high.ln());
-                Value::Float((from + u * (to - from)).exp().clamp(*low, *high))
+                Coordinate::Float((from + u * (to - from)).exp().clamp(*low, *high))
             }
-            Self::Integer { low, step, .. } => Value::Int(low + cell(self.count().unwrap_or(1)) as i64 * step),
+            Self::Integer { low, step, .. } => Coordinate::Int(low + cell(self.count().unwrap_or(1)) as i64 * step),
             Self::LogInteger { low, high } => {
                 let (from, to) = ((*low as f64 - 0.5).ln(), (*high as f64 + 0.5).ln());
-                Value::Int(((from + u * (to - from)).exp().round() as i64).clamp(*low, *high))
+                Coordinate::Int(((from + u * (to - from)).exp().round() as i64).clamp(*low, *high))
             }
             Self::Stepped { .. } => self.nth(cell(self.count().unwrap_or(1))),
             Self::Choice(values) => values[cell(values.len() as u64) as usize].clone(),
@@ -145,14 +145,14 @@ impl Domain {
     }
 
     /// Value number `i` of a domain that can be counted; the last one if there are fewer.
-    pub(crate) fn nth(&self, i: u64) -> Value {
+    pub(crate) fn nth(&self, i: u64) -> Coordinate {
         let i = i.min(self.count().unwrap_or(1) - 1);
         match self {
-            Self::Integer { low, step, .. } => Value::Int(low + i as i64 * step),
-            Self::LogInteger { low, .. } => Value::Int(low + i as i64),
+            Self::Integer { low, step, .. } => Coordinate::Int(low + i as i64 * step),
+            Self::LogInteger { low, .. } => Coordinate::Int(low + i as i64),
             // The last value is exactly the bound that was given.
-            Self::Stepped { high, .. } if Some(i + 1) == self.count() => Value::Float(*high),
-            Self::Stepped { low, step, .. } => Value::Float(low + i as f64 * step),
+            Self::Stepped { high, .. } if Some(i + 1) == self.count() => Coordinate::Float(*high),
+            Self::Stepped { low, step, .. } => Coordinate::Float(low + i as f64 * step),
             Self::Choice(values) => values[i as usize].clone(),
             Self::Fixed(value) => value.clone(),
             Self::Uniform { .. } | Self::LogUniform { .. } => self.at(0.0),
@@ -160,11 +160,11 @@ impl Domain {
     }
 
     /// The number of a value in a domain that can be counted.
-    pub(crate) fn index(&self, value: &Value) -> Option<u64> {
+    pub(crate) fn index(&self, value: &Coordinate) -> Option<u64> {
         match (self, value) {
-            (Self::Integer { low, step, .. }, Value::Int(int)) => Some(((int - low) / step) as u64),
-            (Self::LogInteger { low, .. }, Value::Int(int)) => Some((int - low) as u64),
-            (Self::Stepped { low, step, .. }, Value::Float(float)) => Some(((float - low) / step).round() as u64),
+            (Self::Integer { low, step, .. }, Coordinate::Int(int)) => Some(((int - low) / step) as u64),
+            (Self::LogInteger { low, .. }, Coordinate::Int(int)) => Some((int - low) as u64),
+            (Self::Stepped { low, step, .. }, Coordinate::Float(float)) => Some(((float - low) / step).round() as u64),
             (Self::Choice(values), value) => values.iter().position(|own| own == value).map(|i| i as u64),
             (Self::Fixed(_), _) => Some(0),
             _ => None,
@@ -173,7 +173,7 @@ impl Domain {
 
     /// The share of the domain at which a value lies. A value that can be counted has a part of the shares: it is the middle of
     /// that part.
-    pub fn share(&self, value: &Value) -> f64 {
+    pub fn share(&self, value: &Coordinate) -> f64 {
         let between = |x: f64, low: f64, high: f64| (x - low) / (high - low);
         match (self, value.as_f64()) {
             (Self::Uniform { low, high }, Some(x)) => between(x, *low, *high),
@@ -187,18 +187,18 @@ impl Domain {
     }
 
     /// The value in the domain's kind: a whole number may stand for a float, and a text for the value that it shows.
-    pub(crate) fn take(&self, name: &str, value: &Value) -> Result<Value> {
+    pub(crate) fn take(&self, name: &str, value: &Coordinate) -> Result<Coordinate> {
         let taken = match (self, value) {
-            (Self::Uniform { .. } | Self::LogUniform { .. } | Self::Stepped { .. }, Value::Int(int)) => {
-                Value::Float(*int as f64)
+            (Self::Uniform { .. } | Self::LogUniform { .. } | Self::Stepped { .. }, Coordinate::Int(int)) => {
+                Coordinate::Float(*int as f64)
             }
             _ => value.clone(),
         };
         let inside = match (self, &taken) {
-            (Self::Uniform { low, high } | Self::LogUniform { low, high }, Value::Float(x)) => (*low..=*high).contains(x),
-            (Self::Integer { low, high, step }, Value::Int(x)) => (*low..=*high).contains(x) && (x - low) % step == 0,
-            (Self::LogInteger { low, high }, Value::Int(x)) => (*low..=*high).contains(x),
-            (Self::Stepped { low, high, step }, Value::Float(x)) => {
+            (Self::Uniform { low, high } | Self::LogUniform { low, high }, Coordinate::Float(x)) => (*low..=*high).contains(x),
+            (Self::Integer { low, high, step }, Coordinate::Int(x)) => (*low..=*high).contains(x) && (x - low) % step == 0,
+            (Self::LogInteger { low, high }, Coordinate::Int(x)) => (*low..=*high).contains(x),
+            (Self::Stepped { low, high, step }, Coordinate::Float(x)) => {
                 let steps = (x - low) / step;
                 (*low..=*high).contains(x) && (steps - steps.round()).abs() <= ROUNDING * steps.abs().max(1.0)
             }
@@ -232,7 +232,7 @@ fn ordered_integers(name: &str, low: i64, high: i64) -> Result<()> {
     require(low < high, name, "low", low, &format!("below high = {high} (fixed:{low} for one value)"))
 }
 
-fn check_choice(name: &str, values: &[Value]) -> Result<()> {
+fn check_choice(name: &str, values: &[Coordinate]) -> Result<()> {
     let Some(first) = values.first() else {
         return Err(Error::Empty { what: format!("the choice of {name}") });
     };
@@ -248,15 +248,15 @@ fn check_choice(name: &str, values: &[Value]) -> Result<()> {
 }
 
 /// Whether a value can be written in a text form and read from it again.
-fn writable(name: &str, value: &Value) -> Result<()> {
+fn writable(name: &str, value: &Coordinate) -> Result<()> {
     match value {
-        Value::Float(float) => require(float.is_finite(), name, "value", float, "finite"),
-        Value::Text(text) => {
+        Coordinate::Float(float) => require(float.is_finite(), name, "value", float, "finite"),
+        Coordinate::Text(text) => {
             let plain = !text.is_empty() && text.trim() == text && !text.contains([',', ';']) && !text.contains(" if ");
             let plain = plain && !text.chars().any(char::is_control);
             let allowed = "a text that is not empty, without commas, semicolons, ' if ' and blanks at its ends";
             require(plain, name, "value", format!("'{text}'"), allowed)?;
-            let read = Value::read(text);
+            let read = Coordinate::read(text);
             require(read == *value, name, "value", format!("'{text}'"), &format!("no text that reads as {}", read.kind()))
         }
         _ => Ok(()),
@@ -273,7 +273,7 @@ impl fmt::Display for Domain {
             Self::LogInteger { low, high } => write!(f, "logint:{low}:{high}"),
             Self::Stepped { low, high, step } => write!(f, "step:{low:?}:{high:?}:{step:?}"),
             Self::Choice(values) => {
-                let values: Vec<String> = values.iter().map(Value::to_string).collect();
+                let values: Vec<String> = values.iter().map(Coordinate::to_string).collect();
                 write!(f, "choice:{}", values.join(","))
             }
             Self::Fixed(value) => write!(f, "fixed:{value}"),
@@ -316,8 +316,8 @@ impl FromStr for Domain {
                 Self::Stepped { low: read(low, wrong)?, high: read(high, wrong)?, step: read(step, wrong)? }
             }
             ("choice", _) if rest.trim().is_empty() => Self::Choice(Vec::new()),
-            ("choice", _) => Self::Choice(one_kind(rest.split(',').map(|value| Value::read(value.trim())).collect())),
-            ("fixed", _) => Self::Fixed(Value::read(rest.trim())),
+            ("choice", _) => Self::Choice(one_kind(rest.split(',').map(|value| Coordinate::read(value.trim())).collect())),
+            ("fixed", _) => Self::Fixed(Coordinate::read(rest.trim())),
             _ => return Err(wrong()),
         })
     }
@@ -329,11 +329,11 @@ fn read<T: FromStr>(text: &str, wrong: impl Fn() -> Error) -> Result<T> {
 
 /// If some of the numbers have a point, all become floats. Texts among other kinds stay as they are: to make all of them texts
 /// would be a guess.
-fn one_kind(values: Vec<Value>) -> Vec<Value> {
+fn one_kind(values: Vec<Coordinate>) -> Vec<Coordinate> {
     let numbers = values.iter().all(|value| value.as_f64().is_some());
-    let floats = values.iter().any(|value| matches!(value, Value::Float(_)));
+    let floats = values.iter().any(|value| matches!(value, Coordinate::Float(_)));
     match numbers && floats {
-        true => values.iter().filter_map(Value::as_f64).map(Value::Float).collect(),
+        true => values.iter().filter_map(Coordinate::as_f64).map(Coordinate::Float).collect(),
         false => values,
     }
 }

@@ -1,11 +1,11 @@
 //! A sweep: asks for trials, has them trained as its strategy says, and keeps the table.
 
 use super::halving::{Bracket, Halving, Hyperband};
+use super::point::Point;
 use super::population::PopulationBased;
 use super::stopping::{FoldStopping, MedianStopping, Patience, Score};
 use super::study::{Outcome, Study, Trial};
 use super::table::{Record, Status, Table};
-use super::value::Point;
 use crate::error::{Error, Result, range};
 
 /// One training that a sweep wants: a trial on a fold, from a seed.

@@ -1,9 +1,9 @@
 //! Every combination of values.
 
 use super::domain::Domain;
+use super::point::{Coordinate, Point};
 use super::space::SearchSpace;
 use super::study::{History, Sampler};
-use super::value::{Point, Value};
 use crate::error::{Error, Result};
 
 /// The most points of a grid.
@@ -84,7 +84,7 @@ fn count(domain: &Domain, values: usize) -> u64 {
     }
 }
 
-fn value(domain: &Domain, values: usize, k: u64) -> Value {
+fn value(domain: &Domain, values: usize, k: u64) -> Coordinate {
     match domain {
         Domain::Uniform { .. } | Domain::LogUniform { .. } if values == 1 => domain.at(0.5),
         Domain::LogInteger { .. } if values == 1 => domain.at(0.5),

@@ -5,7 +5,7 @@
 //!
 //! | subject | what is in it |
 //! | --- | --- |
-//! | spaces | [`SearchSpace`] of [`Parameter`]s, each with a [`Domain`]; a [`Point`] has a [`Value`] for each |
+//! | spaces | [`SearchSpace`] of [`Parameter`]s, each with a [`Domain`]; a [`Point`] has a [`Coordinate`] for each |
 //! | samplers | [`Study`] asks one for points and is told metrics: [`Grid`], [`Random`], [`Latin`], [`Sobol`], [`Tpe`], or any [`Sampler`] |
 //! | strategies | which trials go on: [`Halving`], [`Hyperband`], [`MedianStopping`], [`FoldStopping`], [`Patience`], [`PopulationBased`]. They are pure: functions of settings, seed and metrics |
 //! | results | [`Table`] of [`Record`]s, as CSV and lines of JSON, from which a search is resumed; [`importance`] of parameters |
@@ -17,6 +17,7 @@ mod grid;
 mod halving;
 mod importance;
 mod json;
+mod point;
 mod population;
 mod random;
 mod signed_rank;
@@ -26,13 +27,13 @@ mod stopping;
 mod study;
 mod table;
 pub mod tpe;
-mod value;
 
 pub use domain::Domain;
 pub use driver::{Job, Stopping, Strategy, Sweep, Train};
 pub use grid::Grid;
 pub use halving::{Bracket, Halving, Hyperband, Rung};
 pub use importance::importance;
+pub use point::{Coordinate, Point};
 pub use population::{Exploit, PopulationBased};
 pub use random::Random;
 pub use signed_rank::signed_rank;
@@ -42,4 +43,3 @@ pub use stopping::{FoldStopping, MedianStopping, Patience, Score};
 pub use study::{Goal, History, Outcome, Sampler, Study, Trial};
 pub use table::{Record, Status, Summary, Table};
 pub use tpe::Tpe;
-pub use value::{Point, Value};

@@ -1,10 +1,10 @@
 //! Population-based training: losers take over a winner and its settings, changed a little.
 
 use super::domain::Domain;
+use super::point::{Coordinate, Point};
 use super::random::keyed;
 use super::space::SearchSpace;
 use super::study::Goal;
-use super::value::{Point, Value};
 use crate::error::{Error, Result, range};
 
 /// A lane that takes over another one.
@@ -134,15 +134,15 @@ impl PopulationBased {
 }
 
 /// A value moved up or down in its own scale, within its domain.
-fn moved(domain: &Domain, value: &Value, up: bool, step: f64) -> Value {
+fn moved(domain: &Domain, value: &Coordinate, up: bool, step: f64) -> Coordinate {
     let sign = if up { 1.0 } else { -1.0 };
     let toward = |i: u64, distance: u64| if up { i.saturating_add(distance) } else { i.saturating_sub(distance) };
     let (x, count) = (value.as_f64().unwrap_or(0.0), domain.count().unwrap_or(0));
     // The part of the range by which values of linear scales move.
     let part = step / 2.0;
     match (domain, domain.index(value)) {
-        (Domain::Uniform { low, high }, _) => Value::Float((x + sign * part * (high - low)).clamp(*low, *high)),
-        (Domain::LogUniform { low, high }, _) => Value::Float((x * (1.0 + sign * step)).clamp(*low, *high)),
+        (Domain::Uniform { low, high }, _) => Coordinate::Float((x + sign * part * (high - low)).clamp(*low, *high)),
+        (Domain::LogUniform { low, high }, _) => Coordinate::Float((x * (1.0 + sign * step)).clamp(*low, *high)),
         (Domain::LogInteger { .. }, Some(i)) => domain.nth(toward(i, ((x * step).round() as u64).max(1))),
         (Domain::Integer { .. } | Domain::Stepped { .. }, Some(i)) => {
             domain.nth(toward(i, ((part * (count - 1) as f64).round() as u64).max(1)))

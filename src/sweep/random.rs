@@ -1,8 +1,8 @@
 //! Random numbers by key, and the sampler that draws each point by itself.
 
+use super::point::Point;
 use super::space::SearchSpace;
 use super::study::{History, Sampler};
-use super::value::Point;
 use crate::error::Result;
 
 /// Random numbers that depend on the key alone: not on what was drawn before.

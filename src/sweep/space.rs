@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use super::domain::Domain;
-use super::value::{Point, Value};
+use super::point::{Coordinate, Point};
 use crate::error::{Error, Result};
 
 /// A condition: the parameter exists only where another one is active and has one of these values.
@@ -14,7 +14,7 @@ pub struct When {
     /// The other parameter, a choice or fixed.
     pub parameter: String,
     /// Its values, each of its domain.
-    pub values: Vec<Value>,
+    pub values: Vec<Coordinate>,
 }
 
 /// A parameter of a space: its name, its domain, and when it exists.
@@ -51,7 +51,7 @@ impl Parameter {
     }
 
     /// The same, under a condition.
-    pub fn when<V: Into<Value>>(mut self, parameter: &str, values: impl IntoIterator<Item = V>) -> Self {
+    pub fn when<V: Into<Coordinate>>(mut self, parameter: &str, values: impl IntoIterator<Item = V>) -> Self {
         let values = values.into_iter().map(Into::into).collect();
         self.when = Some(When { parameter: parameter.into(), values });
         self
@@ -64,7 +64,7 @@ impl fmt::Display for Parameter {
         match &self.when {
             None => Ok(()),
             Some(when) => {
-                let values: Vec<String> = when.values.iter().map(Value::to_string).collect();
+                let values: Vec<String> = when.values.iter().map(Coordinate::to_string).collect();
                 write!(f, " if {}={}", when.parameter, values.join(","))
             }
         }
@@ -84,7 +84,7 @@ impl FromStr for Parameter {
         let parameter = Self::new(name.trim(), domain.trim().parse()?);
         let Some(condition) = condition else { return Ok(parameter) };
         let (other, values) = condition.split_once('=').ok_or_else(wrong)?;
-        Ok(parameter.when(other.trim(), values.split(',').map(|value| Value::read(value.trim()))))
+        Ok(parameter.when(other.trim(), values.split(',').map(|value| Coordinate::read(value.trim()))))
     }
 }
 
@@ -192,7 +192,7 @@ impl SearchSpace {
     /// # Errors
     ///
     /// Those of [`SearchSpace::check`], but for missing values, and those of `fill`.
-    pub fn complete(&self, known: &Point, mut fill: impl FnMut(&Parameter) -> Result<Value>) -> Result<Point> {
+    pub fn complete(&self, known: &Point, mut fill: impl FnMut(&Parameter) -> Result<Coordinate>) -> Result<Point> {
         for (name, _) in known.iter() {
             self.parameter(name)?;
         }
@@ -200,21 +200,22 @@ impl SearchSpace {
             (Some(value), true) => parameter.domain.take(&parameter.name, value),
             (None, true) => fill(parameter),
             (Some(value), false) => Err(Error::setting(&parameter.name, value, &format!("not set here: {parameter}"))),
-            (None, false) => Ok(Value::Switch(false)),
+            (None, false) => Ok(Coordinate::Switch(false)),
         })
     }
 
     /// A point; `value` gives the value of a parameter.
-    pub(crate) fn point(&self, mut value: impl FnMut(usize, &Parameter) -> Value) -> Point {
+    pub(crate) fn point(&self, mut value: impl FnMut(usize, &Parameter) -> Coordinate) -> Point {
         let number = |parameter: &Parameter| self.parameters.iter().position(|own| own.name == parameter.name).unwrap_or(0);
-        let built =
-            self.build(|parameter, exists| Ok(if exists { value(number(parameter), parameter) } else { Value::Switch(false) }));
+        let built = self.build(|parameter, exists| {
+            Ok(if exists { value(number(parameter), parameter) } else { Coordinate::Switch(false) })
+        });
         built.unwrap_or_default()
     }
 
     /// Asks for the value of each parameter, those of conditions first, and says whether it exists. Values of those that do not are dropped.
-    fn build(&self, mut value: impl FnMut(&Parameter, bool) -> Result<Value>) -> Result<Point> {
-        let mut values: Vec<Option<Value>> = vec![None; self.parameters.len()];
+    fn build(&self, mut value: impl FnMut(&Parameter, bool) -> Result<Coordinate>) -> Result<Point> {
+        let mut values: Vec<Option<Coordinate>> = vec![None; self.parameters.len()];
         for &i in &self.order {
             let parameter = &self.parameters[i];
             let exists = parameter.when.as_ref().is_none_or(|when| {
@@ -264,7 +265,7 @@ fn check_condition(parameter: &Parameter, all: &[Parameter]) -> Result<()> {
     }
     for value in &when.values {
         if !values.contains(value) {
-            let known: Vec<String> = values.iter().map(Value::to_string).collect();
+            let known: Vec<String> = values.iter().map(Coordinate::to_string).collect();
             let known: Vec<&str> = known.iter().map(String::as_str).collect();
             let kind = format!("value of {} in the condition of {}", other.name, parameter.name);
             return Err(Error::unknown(&kind, &value.to_string(), &known));

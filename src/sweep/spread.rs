@@ -1,9 +1,9 @@
 //! Points that fill the space more evenly than chance: Latin hypercubes and Sobol's sequence.
 
+use super::point::Point;
 use super::random::keyed;
 use super::space::SearchSpace;
 use super::study::{History, Sampler};
-use super::value::Point;
 use crate::error::{Result, range};
 
 /// Latin hypercubes (McKay, Beckman & Conover 1979): every domain is cut into `samples` equal parts, and of `samples` points

@@ -3,8 +3,8 @@
 use std::collections::VecDeque;
 use std::fmt::Debug;
 
+use super::point::{Coordinate, Point};
 use super::space::SearchSpace;
-use super::value::{Point, Value};
 use crate::error::{Error, Result};
 
 /// How many trials may be missing when a search is resumed, in addition to as many as there are.
@@ -229,7 +229,7 @@ impl Study {
         Ok(())
     }
 
-    fn same(&self, trial: &Trial, name: &str, value: &Value) -> bool {
+    fn same(&self, trial: &Trial, name: &str, value: &Coordinate) -> bool {
         let taken = self.space.parameter(name).and_then(|parameter| parameter.domain.take(name, value));
         trial.point.get(name) == taken.ok().as_ref()
     }

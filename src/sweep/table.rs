@@ -5,9 +5,9 @@ use std::fmt;
 use std::path::Path;
 
 use super::json::{Json, quoted};
+use super::point::{Coordinate, Point};
 use super::space::{COLUMNS, SearchSpace};
 use super::study::{Goal, Outcome, Trial};
-use super::value::{Point, Value};
 use crate::error::{Error, Result};
 
 /// The status of a row of the table.
@@ -291,8 +291,8 @@ impl Table {
     /// A row as a line of JSON.
     pub fn json_line(record: &Record) -> String {
         let number = |number: Option<u64>| number.map_or("null".into(), |number| number.to_string());
-        let setting = |(name, value): (&str, &Value)| {
-            let value = if let Value::Text(text) = value { quoted(text) } else { value.to_string() };
+        let setting = |(name, value): (&str, &Coordinate)| {
+            let value = if let Coordinate::Text(text) = value { quoted(text) } else { value.to_string() };
             format!("{}:{value}", quoted(name))
         };
         let settings: Vec<String> = record.point.iter().map(setting).collect();
@@ -335,7 +335,7 @@ impl Table {
             record.metric.map_or(String::new(), |metric| format!("{metric:?}")),
             record.status.to_string(),
         ];
-        let value = |name: &str| record.point.get(name).map_or(String::new(), Value::to_string);
+        let value = |name: &str| record.point.get(name).map_or(String::new(), Coordinate::to_string);
         cells.extend(self.space.parameters().iter().map(|parameter| cell(&value(&parameter.name))));
         cells.join(",")
     }
@@ -438,9 +438,9 @@ fn record_of_json(space: &SearchSpace, line: &str) -> Result<Record, (u64, Strin
     let mut point = Point::new();
     for (name, value) in settings {
         let value = match value {
-            Json::Text(text) => Value::Text(text.clone()),
-            Json::Switch(switch) => Value::Switch(*switch),
-            Json::Number(number) => Value::read(number),
+            Json::Text(text) => Coordinate::Text(text.clone()),
+            Json::Switch(switch) => Coordinate::Switch(*switch),
+            Json::Number(number) => Coordinate::read(number),
             Json::Null | Json::Object(_) => return Err((1, format!("{name} has no value"))),
         };
         point.set(name, value);
@@ -462,7 +462,7 @@ fn record_of_csv(space: &SearchSpace, line: &str) -> Result<Record, (u64, String
         return Err((1, format!("{} cells, {columns} expected", cells.len())));
     }
     let named = space.parameters().iter().zip(&cells[COLUMNS.len()..]).filter(|(_, cell)| !cell.is_empty());
-    let point = named.fold(Point::new(), |point, (parameter, cell)| point.with(&parameter.name, Value::read(cell)));
+    let point = named.fold(Point::new(), |point, (parameter, cell)| point.with(&parameter.name, Coordinate::read(cell)));
     record(space, &cells, &point, |i| i as u64 + 1)
 }
 

@@ -11,7 +11,7 @@ use thalweg::nn::{BatchNorm1d, LaneDropout, Linear, Nonlinearity, Sequential};
 use thalweg::plan::Engine;
 use thalweg::schedule::Cosine;
 use thalweg::sweep::{
-    Goal, Halving, Job, Point, PopulationBased, Random, SearchSpace, Strategy, Study, Sweep, Table, Train, Value,
+    Coordinate, Goal, Halving, Job, Point, PopulationBased, Random, SearchSpace, Strategy, Study, Sweep, Table, Train,
 };
 use thalweg::train::{Look, Metric, Population, Setup};
 use thalweg::{Adam, Recipe, Result, Sgd, Trainer};
@@ -25,7 +25,7 @@ fn folds() -> Vec<Fold> {
 }
 
 fn number(job: &Job, name: &str) -> Option<f64> {
-    job.point.get(name).and_then(Value::as_f64)
+    job.point.get(name).and_then(Coordinate::as_f64)
 }
 
 fn setup(job: &Job) -> Result<Setup> {
@@ -47,7 +47,7 @@ fn setup(job: &Job) -> Result<Setup> {
 }
 
 fn job(trial: u64, fold: Option<u64>, seed: Option<u64>, values: &[(&str, f64)]) -> Job {
-    let point = values.iter().fold(Point::new(), |point, (name, value)| point.with(name, Value::Float(*value)));
+    let point = values.iter().fold(Point::new(), |point, (name, value)| point.with(name, Coordinate::Float(*value)));
     Job { trial, fold, seed, point }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use thalweg::sweep::{Goal, Grid, Latin, Outcome, Point, Random, Sampler, SearchSpace, Sobol, Study, Tpe, Trial, Value};
+use thalweg::sweep::{Coordinate, Goal, Grid, Latin, Outcome, Point, Random, Sampler, SearchSpace, Sobol, Study, Tpe, Trial};
 
 const SPACE: &str = "x=uniform:0:1; rule=choice:adam,sgd; momentum=uniform:0:1 if rule=sgd; n=int:1:3";
 
@@ -15,7 +15,7 @@ fn study(sampler: impl Sampler + 'static) -> Study {
 }
 
 fn x(trial: &Trial) -> f64 {
-    trial.point.get("x").and_then(Value::as_f64).expect("a number")
+    trial.point.get("x").and_then(Coordinate::as_f64).expect("a number")
 }
 
 fn points(trials: Vec<Trial>) -> Vec<Point> {
@@ -71,7 +71,7 @@ fn sobol_fills_every_part_of_a_plane() {
     // 64 points: one in each of 8 × 8 squares, as the first two dimensions are a (0, 2)-sequence.
     let squares: BTreeSet<(usize, usize)> = trials
         .iter()
-        .map(|trial| (x(trial), trial.point.get("y").and_then(Value::as_f64).expect("a number")))
+        .map(|trial| (x(trial), trial.point.get("y").and_then(Coordinate::as_f64).expect("a number")))
         .map(|(x, y)| ((8.0 * x) as usize, (8.0 * y) as usize))
         .collect();
     assert_eq!(squares.len(), 64);
@@ -99,7 +99,7 @@ fn a_grid_has_each_combination_once() {
     assert_eq!(distinct.len(), 36);
     let values = |text: &str, values: usize| {
         let grid = Grid::new(&format!("x={text}").parse().expect("a space"), values).expect("a grid");
-        grid.points().iter().map(|point| point.get("x").and_then(Value::as_f64).expect("a number")).collect::<Vec<_>>()
+        grid.points().iter().map(|point| point.get("x").and_then(Coordinate::as_f64).expect("a number")).collect::<Vec<_>>()
     };
     assert_eq!(values("uniform:0:1", 1), [0.5]);
     assert_eq!(values("log:0.01:1", 3).iter().map(|x| (x * 1e9).round() / 1e9).collect::<Vec<_>>(), [0.01, 0.1, 1.0]);
@@ -131,7 +131,7 @@ fn known_points_come_first_and_are_completed() {
     study.enqueue(Point::new().with("rule", "sgd").with("x", 1)).expect("a point");
     study.enqueue(Point::new()).expect("a point");
     let trials = study.ask(4).expect("trials");
-    assert_eq!(trials[0].point.get("x"), Some(&Value::Float(1.0)));
+    assert_eq!(trials[0].point.get("x"), Some(&Coordinate::Float(1.0)));
     assert!(trials[0].point.get("momentum").is_some() && trials[0].point.get("n").is_some());
     // The sampler's own points start with its first.
     assert_eq!(points(trials)[2..], points(self::study(Sobol { seed: 2 }).ask(2).expect("trials")));

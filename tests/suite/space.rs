@@ -1,6 +1,6 @@
 //! Search spaces: their text form, their errors, and their points.
 
-use thalweg::sweep::{Domain, Parameter, Point, SearchSpace, Value};
+use thalweg::sweep::{Coordinate, Domain, Parameter, Point, SearchSpace};
 
 const SPACE: &str = "lr=log:0.0001:0.1; rule=choice:adam,sgd; momentum=uniform:0.0:0.99 if rule=sgd; layers=int:1:4; \
                      hidden=int:32:256:32; width=logint:8:512; dropout=step:0.0:0.5:0.1; amsgrad=choice:true,false if rule=adam; \
@@ -34,9 +34,9 @@ fn numbers_of_a_choice_are_of_one_kind() {
         Domain::Choice(values) => values,
         other => panic!("{other:?}"),
     };
-    assert_eq!(values("x=choice:32,64"), [Value::Int(32), Value::Int(64)]);
-    assert_eq!(values("x=choice:0,0.5"), [Value::Float(0.0), Value::Float(0.5)]);
-    assert_eq!(values("x=choice: a b , c:d"), [Value::from("a b"), Value::from("c:d")]);
+    assert_eq!(values("x=choice:32,64"), [Coordinate::Int(32), Coordinate::Int(64)]);
+    assert_eq!(values("x=choice:0,0.5"), [Coordinate::Float(0.0), Coordinate::Float(0.5)]);
+    assert_eq!(values("x=choice: a b , c:d"), [Coordinate::from("a b"), Coordinate::from("c:d")]);
 }
 
 #[test]
@@ -109,9 +109,9 @@ fn points_are_checked() {
     let taken = space().complete(&whole.clone().with("dropout", 0.3), |_| panic!("a value is missing")).expect("a point");
     assert_eq!(
         (taken.get("momentum"), taken.get("dropout")),
-        (Some(&Value::Float(0.0)), Some(&Value::Float(0.30000000000000004)))
+        (Some(&Coordinate::Float(0.0)), Some(&Coordinate::Float(0.30000000000000004)))
     );
-    let refused = |name: &str, value: Value| {
+    let refused = |name: &str, value: Coordinate| {
         let error = space().check(&whole.clone().with(name, value)).expect_err(name);
         error.to_string()
     };
@@ -135,16 +135,16 @@ fn points_are_checked() {
 #[test]
 fn shares_are_spread_as_the_domain_says() {
     let domain = |text: &str| text.parse::<Domain>().expect("a domain");
-    let close = |a: Value, b: f64| assert!((a.as_f64().unwrap() - b).abs() <= 1e-12 * b.abs(), "{a} for {b}");
+    let close = |a: Coordinate, b: f64| assert!((a.as_f64().unwrap() - b).abs() <= 1e-12 * b.abs(), "{a} for {b}");
     close(domain("uniform:-1:3").at(0.25), 0.0);
     close(domain("log:1e-4:1e-2").at(0.5), 1e-3);
-    assert_eq!(domain("log:1e-4:1e-2").at(1.0), Value::Float(1e-2));
-    assert_eq!([0.0, 0.249, 0.25, 1.0].map(|u| domain("int:1:4").at(u)), [1, 1, 2, 4].map(Value::Int));
-    assert_eq!([0.0, 0.99, 1.0].map(|u| domain("int:32:96:32").at(u)), [32, 96, 96].map(Value::Int));
+    assert_eq!(domain("log:1e-4:1e-2").at(1.0), Coordinate::Float(1e-2));
+    assert_eq!([0.0, 0.249, 0.25, 1.0].map(|u| domain("int:1:4").at(u)), [1, 1, 2, 4].map(Coordinate::Int));
+    assert_eq!([0.0, 0.99, 1.0].map(|u| domain("int:32:96:32").at(u)), [32, 96, 96].map(Coordinate::Int));
     // From 0.5 to 4.5 a factor of 9: 1 has its half below ln(1.5 / 0.5) / ln 9.
-    assert_eq!([0.0, 0.49, 0.51, 1.0].map(|u| domain("logint:1:4").at(u)), [1, 1, 2, 4].map(Value::Int));
-    assert_eq!([0.0, 0.3, 1.0].map(|u| domain("step:0:0.3:0.1").at(u)), [0.0, 0.1, 0.3].map(Value::Float));
-    assert_eq!([0.0, 0.5, 1.0].map(|u| domain("choice:a,b").at(u)), ["a", "b", "b"].map(Value::from));
+    assert_eq!([0.0, 0.49, 0.51, 1.0].map(|u| domain("logint:1:4").at(u)), [1, 1, 2, 4].map(Coordinate::Int));
+    assert_eq!([0.0, 0.3, 1.0].map(|u| domain("step:0:0.3:0.1").at(u)), [0.0, 0.1, 0.3].map(Coordinate::Float));
+    assert_eq!([0.0, 0.5, 1.0].map(|u| domain("choice:a,b").at(u)), ["a", "b", "b"].map(Coordinate::from));
     // The share of a value leads back to the value.
     for text in ["uniform:-1:3", "log:1e-4:1e-2", "int:1:4", "int:32:256:32", "logint:8:512", "step:0:0.5:0.1", "choice:a,b,c"]
     {

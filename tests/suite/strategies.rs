@@ -1,8 +1,8 @@
 //! Strategies: which trials go on, stop, or are copied.
 
 use thalweg::sweep::{
-    Bracket, FoldStopping, Goal, Halving, Hyperband, MedianStopping, Patience, Point, PopulationBased, Score, SearchSpace,
-    Value,
+    Bracket, Coordinate, FoldStopping, Goal, Halving, Hyperband, MedianStopping, Patience, Point, PopulationBased, Score,
+    SearchSpace,
 };
 
 fn rungs(bracket: &Bracket) -> Vec<(usize, u64)> {
@@ -202,7 +202,7 @@ fn parameters_move_in_their_own_scale_within_their_domain() {
     };
     let seen = |start: &Point, name: &str| {
         let mut seen: Vec<f64> =
-            (0..40).map(|round| moved(start, round).get(name).and_then(Value::as_f64).expect("a number")).collect();
+            (0..40).map(|round| moved(start, round).get(name).and_then(Coordinate::as_f64).expect("a number")).collect();
         seen.sort_by(f64::total_cmp);
         seen.dedup();
         seen
@@ -226,7 +226,7 @@ fn parameters_move_in_their_own_scale_within_their_domain() {
     close(seen(&edge, "d"), &[0.4, 0.5]);
     close(seen(&edge, "h"), &[32.0, 64.0]);
     // Parameters that are not explored stay the same.
-    assert!((0..40).all(|round| moved(&edge, round).get("kind") == Some(&Value::from("a"))));
+    assert!((0..40).all(|round| moved(&edge, round).get("kind") == Some(&Coordinate::from("a"))));
 }
 
 #[test]

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use thalweg::sweep::{
-    FoldStopping, Goal, Grid, Halving, Hyperband, Job, MedianStopping, Outcome, Patience, Point, PopulationBased, Random,
-    SearchSpace, Status, Stopping, Strategy, Study, Sweep, Table, Tpe, Train, Value,
+    Coordinate, FoldStopping, Goal, Grid, Halving, Hyperband, Job, MedianStopping, Outcome, Patience, Point, PopulationBased,
+    Random, SearchSpace, Status, Stopping, Strategy, Study, Sweep, Table, Tpe, Train,
 };
 use thalweg::{Error, Result};
 
@@ -14,7 +14,7 @@ fn space() -> SearchSpace {
 }
 
 fn number(point: &Point, name: &str) -> f64 {
-    point.get(name).and_then(Value::as_f64).expect("a number")
+    point.get(name).and_then(Coordinate::as_f64).expect("a number")
 }
 
 /// The loss grows with the distance of the rate from 0.1 and falls with more steps; rates from 0.8 on fail.

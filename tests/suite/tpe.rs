@@ -3,7 +3,7 @@
 
 use serde_json::Value as Json;
 use thalweg::sweep::tpe::{Gamma, Kernels, Mixture};
-use thalweg::sweep::{Goal, History, Outcome, Point, Random, Sampler, SearchSpace, Study, Tpe, Trial, Value, signed_rank};
+use thalweg::sweep::{Coordinate, Goal, History, Outcome, Point, Random, Sampler, SearchSpace, Study, Tpe, Trial, signed_rank};
 
 use crate::common::golden_lines;
 
@@ -62,7 +62,7 @@ fn compare(found: &Mixture, expected: &Json, space: &SearchSpace, probes: &[Poin
     let densities = numbers(&expected["log_density"]);
     assert_eq!(densities.len(), probes.len());
     for (probe, expected) in probes.iter().zip(densities) {
-        let values: Vec<Value> = probe.iter().map(|(_, value)| value.clone()).collect();
+        let values: Vec<Coordinate> = probe.iter().map(|(_, value)| value.clone()).collect();
         near(found.log_density(&values), expected, expected.abs().max(1.0), &format!("{probe} of {what}"));
     }
 }
@@ -169,11 +169,11 @@ fn failed_trials_are_never_good_and_are_avoided() {
     // A metric of NaN is a failure, wherever it comes from.
     let mut study = Study::new(space.clone(), Goal::Maximize, Tpe::default());
     for trial in study.ask(30).expect("trials") {
-        let x = trial.point.get("x").and_then(Value::as_f64).expect("a number");
+        let x = trial.point.get("x").and_then(Coordinate::as_f64).expect("a number");
         study.tell(trial.id, if x > 0.5 { f64::NAN } else { x }).expect("a running trial");
     }
     let next = study.ask(20).expect("trials");
-    let bad = next.iter().filter(|trial| trial.point.get("x").and_then(Value::as_f64).expect("a number") > 0.5).count();
+    let bad = next.iter().filter(|trial| trial.point.get("x").and_then(Coordinate::as_f64).expect("a number") > 0.5).count();
     assert!(bad <= 8, "{bad} of 20 where everything failed");
     assert!(study.best().is_some_and(|best| function_value(best) <= 0.5));
 }
@@ -184,7 +184,7 @@ fn a_batch_spreads_and_depends_on_nothing_else() {
         let sampler = Tpe { seed, constant_liar: liar, ..Default::default() };
         let mut study = Study::new("x=uniform:0:1; rule=choice:a,b".parse().expect("a space"), Goal::Minimize, sampler);
         for trial in study.ask(20).expect("trials") {
-            let x = trial.point.get("x").and_then(Value::as_f64).expect("a number");
+            let x = trial.point.get("x").and_then(Coordinate::as_f64).expect("a number");
             study.tell(trial.id, (x - 0.3).powi(2)).expect("a running trial");
         }
         let batch: Vec<Trial> = sizes.iter().flat_map(|&n| study.ask(n).expect("trials")).collect();
@@ -194,7 +194,7 @@ fn a_batch_spreads_and_depends_on_nothing_else() {
     assert_eq!(ask(3, &[5, 1, 6], true), whole);
     assert_ne!(ask(4, &[12], true), whole);
     let width = |points: &[Point]| {
-        let x: Vec<f64> = points.iter().map(|point| point.get("x").and_then(Value::as_f64).expect("a number")).collect();
+        let x: Vec<f64> = points.iter().map(|point| point.get("x").and_then(Coordinate::as_f64).expect("a number")).collect();
         let mean = x.iter().sum::<f64>() / x.len() as f64;
         x.iter().map(|x| (x - mean).powi(2)).sum::<f64>()
     };
@@ -209,12 +209,12 @@ fn conditional_parameters_are_searched_where_they_exist() {
     let mut study = Study::new(space.parse().expect("a space"), Goal::Minimize, Tpe::default());
     for _ in 0..60 {
         let trial = study.ask(1).expect("a trial").remove(0);
-        let momentum = trial.point.get("momentum").and_then(Value::as_f64);
-        assert_eq!(momentum.is_some(), trial.point.get("rule").and_then(Value::as_str) == Some("sgd"));
+        let momentum = trial.point.get("momentum").and_then(Coordinate::as_f64);
+        assert_eq!(momentum.is_some(), trial.point.get("rule").and_then(Coordinate::as_str) == Some("sgd"));
         study.tell(trial.id, momentum.map_or(1.0, |momentum| (momentum - 0.9).abs())).expect("a running trial");
     }
     let best = study.best().expect("a best trial");
-    assert!((best.point.get("momentum").and_then(Value::as_f64).expect("SGD") - 0.9).abs() < 0.03, "{best:?}");
+    assert!((best.point.get("momentum").and_then(Coordinate::as_f64).expect("SGD") - 0.9).abs() < 0.03, "{best:?}");
 }
 
 /// Parts of random histories, written by tests/golden/tpe_groups.py.
@@ -267,7 +267,7 @@ fn a_branch_is_searched_jointly_with_groups() {
         let mut tpe = Tpe { group, seed: 3, ..Default::default() };
         let distances = (120..220).filter_map(|number| {
             let point = tpe.suggest(&space, &history, number).expect("a point").expect("more");
-            let value = |name: &str| point.get(name).and_then(Value::as_f64);
+            let value = |name: &str| point.get(name).and_then(Coordinate::as_f64);
             Some((value("a")? - value("b")?).abs())
         });
         let distances: Vec<f64> = distances.collect();

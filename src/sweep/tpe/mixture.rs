@@ -2,7 +2,7 @@
 
 use super::normal::{LN_ROOT_TAU, ln_mass, quantile};
 use crate::sweep::domain::Domain;
-use crate::sweep::value::Value;
+use crate::sweep::point::Coordinate;
 
 /// How many of the newest observations have the full weight.
 const FULL: usize = 25;
@@ -76,12 +76,12 @@ pub struct Mixture {
 
 impl Mixture {
     /// The mixture around `observations`, from the oldest to the newest, each with a value for each domain.
-    pub(super) fn new(domains: &[Domain], observations: &[Vec<Value>]) -> Self {
+    pub(super) fn new(domains: &[Domain], observations: &[Vec<Coordinate>]) -> Self {
         let mut weights = weights(observations.len());
         let sum: f64 = weights.iter().sum();
         weights.iter_mut().for_each(|weight| *weight /= sum);
         let dimension = |(i, domain): (usize, &Domain)| {
-            let observed: Vec<&Value> = observations.iter().map(|values| &values[i]).collect();
+            let observed: Vec<&Coordinate> = observations.iter().map(|values| &values[i]).collect();
             Dimension::new(domain, &observed)
         };
         Self { weights, dimensions: domains.iter().enumerate().map(dimension).collect() }
@@ -98,7 +98,7 @@ impl Mixture {
     }
 
     /// The logarithm of the density at a value of each parameter. Where the scale is logarithmic it is the density of the logarithm.
-    pub fn log_density(&self, values: &[Value]) -> f64 {
+    pub fn log_density(&self, values: &[Coordinate]) -> f64 {
         let mut logs: Vec<f64> = self.weights.iter().map(|weight| weight.ln()).collect();
         for (dimension, value) in self.dimensions.iter().zip(values) {
             dimension.add_log_densities(value, &mut logs);
@@ -111,7 +111,7 @@ impl Mixture {
     }
 
     /// A value of each parameter: a component is drawn by its weight, then a value from each of its kernels.
-    pub(super) fn sample(&self, random: &mut fastrand::Rng) -> Vec<Value> {
+    pub(super) fn sample(&self, random: &mut fastrand::Rng) -> Vec<Coordinate> {
         let component = pick(&self.weights, random.f64());
         self.dimensions.iter().map(|dimension| dimension.sample(component, random.f64())).collect()
     }
@@ -138,7 +138,7 @@ fn pick(weights: &[f64], u: f64) -> usize {
 }
 
 impl Dimension {
-    fn new(domain: &Domain, observed: &[&Value]) -> Self {
+    fn new(domain: &Domain, observed: &[&Coordinate]) -> Self {
         let range = Range::new(domain);
         let kernels = match domain {
             Domain::Choice(values) => Kernels::Choice(choices(domain, values.len(), observed)),
@@ -153,7 +153,7 @@ impl Dimension {
         Self { domain: domain.clone(), kernels, range, inside }
     }
 
-    fn add_log_densities(&self, value: &Value, logs: &mut [f64]) {
+    fn add_log_densities(&self, value: &Coordinate, logs: &mut [f64]) {
         let Range { step, .. } = self.range;
         match &self.kernels {
             Kernels::Choice(weights) => {
@@ -177,7 +177,7 @@ impl Dimension {
         }
     }
 
-    fn sample(&self, component: usize, u: f64) -> Value {
+    fn sample(&self, component: usize, u: f64) -> Coordinate {
         match &self.kernels {
             Kernels::Choice(weights) => self.domain.nth(pick(&weights[component], u) as u64),
             Kernels::Normal { mu, sigma } => {
@@ -190,9 +190,9 @@ impl Dimension {
 }
 
 /// The value of a domain of numbers that is nearest to `x`.
-fn nearest(domain: &Domain, x: f64) -> Value {
+fn nearest(domain: &Domain, x: f64) -> Coordinate {
     match *domain {
-        Domain::Uniform { low, high } | Domain::LogUniform { low, high } => Value::Float(x.clamp(low, high)),
+        Domain::Uniform { low, high } | Domain::LogUniform { low, high } => Coordinate::Float(x.clamp(low, high)),
         Domain::Integer { low, step, .. } => domain.nth(((x - low as f64) / step as f64).round_ties_even().max(0.0) as u64),
         Domain::LogInteger { low, .. } => domain.nth((x - low as f64).round_ties_even().max(0.0) as u64),
         Domain::Stepped { low, step, .. } => domain.nth(((x - low) / step).round_ties_even().max(0.0) as u64),
@@ -202,14 +202,14 @@ fn nearest(domain: &Domain, x: f64) -> Value {
 
 /// Kernels over choices: 1/(n + 1) from the prior for each choice, plus 1 for the observed one, divided by their sum. The prior
 /// itself is uniform.
-fn choices(domain: &Domain, count: usize, observed: &[&Value]) -> Vec<Vec<f64>> {
+fn choices(domain: &Domain, count: usize, observed: &[&Coordinate]) -> Vec<Vec<f64>> {
     let uniform = vec![1.0 / count as f64; count];
     if observed.is_empty() {
         return vec![uniform];
     }
     let share = 1.0 / (observed.len() + 1) as f64;
     let sum = 1.0 + share * count as f64;
-    let around = |value: &&Value| {
+    let around = |value: &&Coordinate| {
         let mut weights = vec![share / sum; count];
         weights[domain.index(value).unwrap_or(0) as usize] = (share + 1.0) / sum;
         weights
@@ -220,7 +220,7 @@ fn choices(domain: &Domain, count: usize, observed: &[&Value]) -> Vec<Vec<f64>> 
 /// Normal kernels: the width of each is the distance to the farther of its two neighbours, where the bounds count as neighbours
 /// too. If there are several observations, the outermost ones use only the neighbour on the inner side. A width is at least
 /// that of the domain over min(100, n + 2), and at most that of the domain.
-fn normals(range: &Range, observed: &[&Value]) -> Kernels {
+fn normals(range: &Range, observed: &[&Coordinate]) -> Kernels {
     let width = range.to - range.from;
     let mut mu: Vec<f64> = observed.iter().map(|value| range.scale(value.as_f64().unwrap_or(f64::NAN))).collect();
     let mut order: Vec<usize> = (0..mu.len()).collect();

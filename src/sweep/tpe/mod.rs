@@ -6,10 +6,10 @@ mod normal;
 pub use mixture::{Kernels, Mixture};
 
 use super::domain::Domain;
+use super::point::{Coordinate, Point};
 use super::random::{Random, keyed};
 use super::space::{Parameter, SearchSpace};
 use super::study::{History, Outcome, Sampler, Trial};
-use super::value::{Point, Value};
 use crate::error::{Result, range};
 
 /// The most trials that count as good.
@@ -121,7 +121,7 @@ impl Tpe {
         self.split(history).map(|trials| {
             let values =
                 |trial: &&Trial| parameters.iter().map(|parameter| trial.point.get(&parameter.name).cloned()).collect();
-            let observations: Vec<Vec<Value>> = trials.iter().filter_map(values).collect();
+            let observations: Vec<Vec<Coordinate>> = trials.iter().filter_map(values).collect();
             Mixture::new(&domains, &observations)
         })
     }
@@ -152,9 +152,9 @@ impl Tpe {
     }
 
     /// Values of these parameters: the candidate from the good mixture with the largest ratio of the two densities.
-    fn best_candidate(&self, history: &History<'_>, parameters: &[&Parameter], random: &mut fastrand::Rng) -> Vec<Value> {
+    fn best_candidate(&self, history: &History<'_>, parameters: &[&Parameter], random: &mut fastrand::Rng) -> Vec<Coordinate> {
         let [good, other] = self.estimate(history, parameters);
-        let mut best: Option<(f64, Vec<Value>)> = None;
+        let mut best: Option<(f64, Vec<Coordinate>)> = None;
         for _ in 0..self.candidates {
             let values = good.sample(random);
             let gain = good.log_density(&values) - other.log_density(&values);
@@ -176,7 +176,7 @@ impl Sampler for Tpe {
         let parts = self.parts(space, history);
         // A key of its own, since `Random` uses the same seed.
         let mut random = keyed(self.seed, &[number, u64::MAX]);
-        let mut found: Vec<(&str, Value)> = Vec::new();
+        let mut found: Vec<(&str, Coordinate)> = Vec::new();
         for part in parts.iter().filter(|part| !part.is_empty()) {
             let values = self.best_candidate(history, part, &mut random);
             found.extend(part.iter().map(|parameter| &*parameter.name).zip(values));

@@ -4,7 +4,7 @@ use super::args::Metric;
 use super::progress::{Curves, Key};
 use anyhow::Result;
 use std::collections::BTreeMap;
-use thalweg::sweep::{Domain, Parameter, Record, SearchSpace, Summary, Table, Value};
+use thalweg::sweep::{Coordinate, Domain, Parameter, Record, SearchSpace, Summary, Table};
 use thalweg_chart::{
     Area, Axis, Bars, Chart, Descent, Dot, Line, Parallel, ParallelAxes, RGBColor, Scatter, Sheet, VERMILLION, captioned,
     picture, shade,
@@ -288,7 +288,7 @@ fn schedule<'a>(
     path: &[usize],
     at: impl Fn(usize, usize) -> Option<&'a Record>,
 ) -> Result<()> {
-    let value = |member: usize, round: usize| at(member, round)?.point.get(&parameter.name).and_then(Value::as_f64);
+    let value = |member: usize, round: usize| at(member, round)?.point.get(&parameter.name).and_then(Coordinate::as_f64);
     let of = |member_in: &dyn Fn(usize) -> usize| -> Vec<(f64, f64)> {
         (0..ends.len()).filter_map(|round| Some((ends[round], value(member_in(round), round)?))).collect()
     };
@@ -333,7 +333,7 @@ fn importance(shares: &[(String, f64)]) -> Result<String> {
 /// The values of a domain as names, if they are not numbers or are few.
 fn names_of(domain: &Domain) -> Option<Vec<String>> {
     match domain {
-        Domain::Choice(values) => Some(values.iter().map(Value::to_string).collect()),
+        Domain::Choice(values) => Some(values.iter().map(Coordinate::to_string).collect()),
         Domain::Fixed(value) => Some(vec![value.to_string()]),
         _ => None,
     }
@@ -350,16 +350,16 @@ fn axis_of(domain: &Domain) -> Axis {
 fn parallel(parameter: &Parameter) -> Parallel {
     let domain = &parameter.domain;
     let marks = match names_of(domain) {
-        Some(names) => names.iter().map(|name| (domain.share(&Value::read(name)), name.clone())).collect(),
+        Some(names) => names.iter().map(|name| (domain.share(&Coordinate::read(name)), name.clone())).collect(),
         None => [0.0, 0.5, 1.0].map(|share| (share, shown(&domain.at(share)))).into(),
     };
     Parallel { name: parameter.name.clone(), marks }
 }
 
 /// A value in few digits.
-fn shown(value: &Value) -> String {
+fn shown(value: &Coordinate) -> String {
     match value {
-        Value::Float(float) => crate::data::short(format!("{float:.2e}").parse().unwrap_or(*float)),
+        Coordinate::Float(float) => crate::data::short(format!("{float:.2e}").parse().unwrap_or(*float)),
         other => other.to_string(),
     }
 }

@@ -154,11 +154,11 @@ fn summary(summary: &Summary) -> Value {
 
 /// The values of a point as an object.
 pub fn settings(point: &Point) -> Map<String, Value> {
-    let value = |value: &sweep::Value| match value {
-        sweep::Value::Switch(switch) => json!(switch),
-        sweep::Value::Int(int) => json!(int),
-        sweep::Value::Float(float) => json!(float),
-        sweep::Value::Text(text) => json!(text),
+    let value = |value: &sweep::Coordinate| match value {
+        sweep::Coordinate::Switch(switch) => json!(switch),
+        sweep::Coordinate::Int(int) => json!(int),
+        sweep::Coordinate::Float(float) => json!(float),
+        sweep::Coordinate::Text(text) => json!(text),
     };
     point.iter().map(|(name, own)| (name.to_string(), value(own))).collect()
 }
@@ -170,7 +170,7 @@ fn name_of_rule(point: &Point) -> String {
 /// The range of rates around the best one, without a gap, whose metric is nearly that of the best.
 fn nearly_best(summaries: &[Summary], table: &Table) -> Option<(f64, f64)> {
     let best = table.best()?;
-    let rate = |summary: &Summary| summary.point.get("lr").and_then(sweep::Value::as_f64);
+    let rate = |summary: &Summary| summary.point.get("lr").and_then(sweep::Coordinate::as_f64);
     let near = |summary: &Summary| match table.goal() {
         Goal::Minimize => summary.mean <= NEAR_LOSS * best.mean,
         Goal::Maximize => summary.mean >= best.mean - NEAR_ACCURACY,

@@ -10,7 +10,7 @@ use anyhow::Result;
 use clap::ValueEnum;
 use thalweg::data::Dataset;
 use thalweg::plan::Storage;
-use thalweg::sweep::{Domain, Parameter, Point, SearchSpace, Value};
+use thalweg::sweep::{Coordinate, Domain, Parameter, Point, SearchSpace};
 use thalweg::{AdamW, AnyRule, Error, Recipe, range, rule_by_name};
 
 /// The names besides the settings of rules.
@@ -83,7 +83,7 @@ pub fn read(texts: &[String], base: &Base) -> Result<SearchSpace> {
 fn rules_of(parameters: &mut [Parameter], base: &Base) -> thalweg::Result<Vec<String>> {
     let known = thalweg::rules();
     let known: Vec<&str> = known.iter().map(|rule| rule.name()).collect();
-    let find = |value: &Value| Ok(names::find("rule", &value.to_string(), &known, names::RULES)?.to_string());
+    let find = |value: &Coordinate| Ok(names::find("rule", &value.to_string(), &known, names::RULES)?.to_string());
     let mut rules = None;
     for parameter in parameters.iter_mut() {
         if parameter.name == "rule" {
@@ -93,7 +93,7 @@ fn rules_of(parameters: &mut [Parameter], base: &Base) -> thalweg::Result<Vec<St
                 other => return Err(Error::setting("rule", other.to_string(), "choice:adam,sgd or fixed:adam")),
             };
             values.iter_mut().try_for_each(|value| find(value).map(|name| *value = name.into()))?;
-            rules = Some(values.iter().map(Value::to_string).collect());
+            rules = Some(values.iter().map(Coordinate::to_string).collect());
         }
         if let Some(when) = parameter.when.as_mut().filter(|when| when.parameter == "rule") {
             when.values.iter_mut().try_for_each(|value| find(value).map(|name| *value = name.into()))?;
@@ -101,7 +101,7 @@ fn rules_of(parameters: &mut [Parameter], base: &Base) -> thalweg::Result<Vec<St
     }
     match rules {
         Some(rules) => Ok(rules),
-        None => Ok(vec![find(&Value::Text(base.recipe.rule.clone()))?]),
+        None => Ok(vec![find(&Coordinate::Text(base.recipe.rule.clone()))?]),
     }
 }
 
@@ -131,9 +131,9 @@ impl Base {
     /// # Errors
     /// The library's error for a wrong value.
     pub fn settings(&self, point: &Point) -> thalweg::Result<Settings> {
-        let text = |name: &str| point.get(name).map(Value::to_string);
+        let text = |name: &str| point.get(name).map(Coordinate::to_string);
         let number = |name: &str| {
-            let number = |value: &Value| value.as_f64().ok_or_else(|| Error::setting(name, value, "a number"));
+            let number = |value: &Coordinate| value.as_f64().ok_or_else(|| Error::setting(name, value, "a number"));
             point.get(name).map(number).transpose()
         };
         let rule = text("rule").unwrap_or_else(|| self.recipe.rule.clone());
@@ -263,7 +263,7 @@ impl Base {
         }
         let (mut with, mut without) = (Vec::new(), Vec::new());
         for point in points(space, parameter) {
-            let rule = point.get("rule").map_or_else(|| self.recipe.rule.clone(), Value::to_string);
+            let rule = point.get("rule").map_or_else(|| self.recipe.rule.clone(), Coordinate::to_string);
             let known: Vec<&str> = thalweg::rules().iter().map(|rule| rule.name()).collect();
             let mut made = rule_by_name(names::find("rule", &rule, &known, names::RULES)?)?;
             let has = made.settings().into_iter().any(|(own, _)| own == name);
@@ -332,7 +332,7 @@ fn points(space: &SearchSpace, parameter: &Parameter) -> Vec<Point> {
     begun.iter().filter_map(|point| space.complete(point, middle).ok()).collect()
 }
 
-fn whole(name: &str, value: &Value, most: u64) -> thalweg::Result<usize> {
+fn whole(name: &str, value: &Coordinate, most: u64) -> thalweg::Result<usize> {
     let number = value.as_i64().and_then(|number| usize::try_from(number).ok());
     let fits = number.filter(|&number| number >= 1 && number as u64 <= most);
     fits.ok_or_else(|| Error::setting(name, value, &format!("a whole number from 1 to {most}")))
@@ -348,7 +348,7 @@ fn activation(name: &str) -> thalweg::Result<Nonlinearity> {
 /// Values to try first: `lr=0.01,rule=adam`.
 pub fn first(text: &str) -> Result<Point, String> {
     let crate::settings::Pairs(pairs) = text.parse()?;
-    Ok(pairs.iter().fold(Point::new(), |point, pair| point.with(&pair.key, Value::read(&pair.value))))
+    Ok(pairs.iter().fold(Point::new(), |point, pair| point.with(&pair.key, Coordinate::read(&pair.value))))
 }
 
 /// The parameters whose values may change in a copied lane: numbers of the rule, and the bound of its gradients.

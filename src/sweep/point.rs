@@ -1,24 +1,24 @@
-//! Values of parameters, and points of a space.
+//! Points of a space, and their coordinates.
 
 use std::convert::Infallible;
 use std::fmt;
 use std::str::FromStr;
 
-/// A value of a parameter: a switch, a whole number, a number or a text.
+/// The value of a parameter at a point: a switch, a whole number, a number or a text.
 ///
 /// # Examples
 ///
 /// ```
-/// use thalweg::sweep::Value;
+/// use thalweg::sweep::Coordinate;
 ///
-/// let values = ["true", "64", "1e-3", "adam"].map(Value::read);
-/// assert_eq!(values, [Value::Switch(true), Value::Int(64), Value::Float(1e-3), Value::Text("adam".into())]);
+/// let values = ["true", "64", "1e-3", "adam"].map(Coordinate::read);
+/// assert_eq!(values, [Coordinate::Switch(true), Coordinate::Int(64), Coordinate::Float(1e-3), Coordinate::Text("adam".into())]);
 /// // Written, a number with a point stays one.
-/// assert_eq!(Value::Float(2.0).to_string(), "2.0");
+/// assert_eq!(Coordinate::Float(2.0).to_string(), "2.0");
 /// ```
 #[derive(Debug, Clone, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(untagged))]
-pub enum Value {
+pub enum Coordinate {
     /// `true` or `false`.
     Switch(bool),
     /// A whole number.
@@ -29,7 +29,7 @@ pub enum Value {
     Text(String),
 }
 
-impl Value {
+impl Coordinate {
     /// The value that the text shows: `true` and `false` are switches, digits alone a whole number, other finite numbers floats.
     pub fn read(text: &str) -> Self {
         if let Ok(switch) = text.parse() {
@@ -78,7 +78,7 @@ impl Value {
     }
 }
 
-impl fmt::Display for Value {
+impl fmt::Display for Coordinate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Switch(switch) => write!(f, "{switch}"),
@@ -90,7 +90,7 @@ impl fmt::Display for Value {
     }
 }
 
-impl FromStr for Value {
+impl FromStr for Coordinate {
     type Err = Infallible;
 
     fn from_str(text: &str) -> Result<Self, Infallible> {
@@ -98,37 +98,37 @@ impl FromStr for Value {
     }
 }
 
-impl From<bool> for Value {
+impl From<bool> for Coordinate {
     fn from(switch: bool) -> Self {
         Self::Switch(switch)
     }
 }
 
-impl From<i64> for Value {
+impl From<i64> for Coordinate {
     fn from(int: i64) -> Self {
         Self::Int(int)
     }
 }
 
-impl From<i32> for Value {
+impl From<i32> for Coordinate {
     fn from(int: i32) -> Self {
         Self::Int(int.into())
     }
 }
 
-impl From<f64> for Value {
+impl From<f64> for Coordinate {
     fn from(float: f64) -> Self {
         Self::Float(float)
     }
 }
 
-impl From<&str> for Value {
+impl From<&str> for Coordinate {
     fn from(text: &str) -> Self {
         Self::Text(text.into())
     }
 }
 
-impl From<String> for Value {
+impl From<String> for Coordinate {
     fn from(text: String) -> Self {
         Self::Text(text)
     }
@@ -139,15 +139,15 @@ impl From<String> for Value {
 /// # Examples
 ///
 /// ```
-/// use thalweg::sweep::{Point, Value};
+/// use thalweg::sweep::{Point, Coordinate};
 ///
 /// let point = Point::new().with("lr", 0.01).with("rule", "adam");
-/// assert_eq!(point.get("lr").and_then(Value::as_f64), Some(0.01));
+/// assert_eq!(point.get("lr").and_then(Coordinate::as_f64), Some(0.01));
 /// assert_eq!(point.to_string(), "lr=0.01 rule=adam");
 /// ```
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Point {
-    values: Vec<(String, Value)>,
+    values: Vec<(String, Coordinate)>,
 }
 
 impl Point {
@@ -157,22 +157,22 @@ impl Point {
     }
 
     /// The point with one more value, or with another one for that name.
-    pub fn with(mut self, name: &str, value: impl Into<Value>) -> Self {
+    pub fn with(mut self, name: &str, value: impl Into<Coordinate>) -> Self {
         self.set(name, value.into());
         self
     }
 
     /// The value of a parameter, if the point has it.
-    pub fn get(&self, name: &str) -> Option<&Value> {
+    pub fn get(&self, name: &str) -> Option<&Coordinate> {
         self.values.iter().find(|(own, _)| own == name).map(|(_, value)| value)
     }
 
     /// Names and values, in the order of the space.
-    pub fn iter(&self) -> impl Iterator<Item = (&str, &Value)> {
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &Coordinate)> {
         self.values.iter().map(|(name, value)| (name.as_str(), value))
     }
 
-    pub(crate) fn set(&mut self, name: &str, value: Value) {
+    pub(crate) fn set(&mut self, name: &str, value: Coordinate) {
         match self.values.iter_mut().find(|(own, _)| own == name) {
             Some((_, own)) => *own = value,
             None => self.values.push((name.into(), value)),
