@@ -45,13 +45,14 @@ impl Operation for Distances {
         vec![sizes.elements(self.out.len, 64).trips(self.columns)]
     }
 
-    fn run<F: Real>(&self, views: Views<'_, F>) {
-        let [table, out] = views.all();
-        let table = table.floats();
-        for (row, out) in out.floats_mut().iter_mut().enumerate() {
+    fn run<F: Real>(&self, views: Views<'_, F>) -> thalweg::Result<()> {
+        let [table, out] = views.all()?;
+        let table = table.floats()?;
+        for (row, out) in out.floats_mut()?.iter_mut().enumerate() {
             let [before, after] = [row, row + 1].map(|row| &table[row * self.columns..][..self.columns]);
             *out = after.iter().zip(before).map(|(&a, &b)| (a - b) * (a - b)).sum();
         }
+        Ok(())
     }
 
     fn cases(layout: &mut Layout) -> Vec<Self> {

@@ -211,18 +211,18 @@ impl<F: Float> CpuProgram<F> {
 
     /// Runs plans one after the other, all of that `times` times. Without operations that all lanes share, all of it is one task per lane:
     /// a lane's memory then stays in its core's cache from step to step.
-    fn run_all(&mut self, plans: &[PlanId], times: usize) {
+    fn run_all(&mut self, plans: &[PlanId], times: usize) -> Result<()> {
         let mut phases = plans.iter().flat_map(|plan| &self.phases[plan.0]);
         if phases.all(|phase| phase.of_lanes().is_some()) {
-            self.run_once(plans, times);
+            self.run_once(plans, times)
         } else {
-            (0..times).for_each(|_| self.run_once(plans, 1));
+            (0..times).try_for_each(|_| self.run_once(plans, 1))
         }
     }
 
     /// Runs plans one after the other, operations of lanes `times` times. Where one plan ends and the next one begins with such operations,
     /// both are one task per lane, as if they were one plan.
-    fn run_once(&mut self, plans: &[PlanId], times: usize) {
+    fn run_once(&mut self, plans: &[PlanId], times: usize) -> Result<()> {
         let (threads, at_a_time) = (self.threads_of_a_lane(), self.lanes_at_a_time(times));
         let (all, shared, lanes) = (&self.phases, &mut self.shared, &mut self.lanes);
         let mut phases = plans.iter().flat_map(|plan| &all[plan.0]);
@@ -230,7 +230,7 @@ impl<F: Float> CpuProgram<F> {
         while let Some(phase) = next {
             match phase {
                 Phase::Shared(op) => {
-                    operation::operate(op, shared, None, self.threads);
+                    operation::operate(op, shared, None, self.threads)?;
                     next = phases.next();
                 }
                 Phase::Copies(op) => {
@@ -243,21 +243,21 @@ impl<F: Float> CpuProgram<F> {
                     let after = together.clone().count() - 1;
                     let shared = &*shared;
                     let lane = |store: &mut Store<F>| {
-                        for _ in 0..times {
-                            together.clone().flatten().for_each(|op| run(op, store, shared, None, threads));
-                        }
+                        let all = |_| together.clone().flatten().try_for_each(|op| run(op, store, shared, None, threads));
+                        (0..times).try_for_each(all)
                     };
                     match &mut lanes[..] {
-                        [one] => lane(one),
+                        [one] => lane(one)?,
                         many => {
-                            let count = many.len().div_ceil(at_a_time);
-                            self.threads.in_order(count, many.chunks_mut(at_a_time), |lanes| lanes.iter_mut().for_each(&lane));
+                            let (count, parts) = (many.len().div_ceil(at_a_time), many.chunks_mut(at_a_time));
+                            self.threads.try_in_order(count, parts, |lanes| lanes.iter_mut().try_for_each(&lane))?;
                         }
                     }
                     next = phases.nth(after);
                 }
             }
         }
+        Ok(())
     }
 
     /// Checks slices before [`CpuProgram::run_over`].
@@ -294,25 +294,25 @@ impl<F: Float> CpuProgram<F> {
         check_plans(&[plan], self.phases.len())?;
         for phase in &self.phases[plan.0] {
             match phase {
-                Phase::Shared(op) => operation::operate(op, &mut self.shared, None, self.threads),
+                Phase::Shared(op) => operation::operate(op, &mut self.shared, None, self.threads)?,
                 Phase::Copies(op) => copy_lanes::copy_lanes(op, &mut self.lanes, &self.shared, self.threads),
                 Phase::Lanes(ops) => {
                     let shared = &self.shared;
                     let lane = |store: &mut Store<F>, x: &mut [&'s mut [F]], g: &mut [&'s mut [F]]| {
                         let mut borrowed = Borrowed::new(arena, (params.0, x), (grads.0, g));
-                        ops.iter().for_each(|op| run(op, store, shared, Some(&mut borrowed), threads));
+                        ops.iter().try_for_each(|op| run(op, store, shared, Some(&mut borrowed), threads))
                     };
                     match &mut self.lanes[..] {
-                        [one] => lane(one, params.1, grads.1),
+                        [one] => lane(one, params.1, grads.1)?,
                         many => {
                             let count = many.len().div_ceil(at_a_time);
                             let slices = [&mut *params.1, &mut *grads.1].map(|slices| slices.chunks_mut(at_a_time * tensors));
                             let [params, grads] = slices;
                             let parts = many.chunks_mut(at_a_time).zip(params.zip(grads));
-                            self.threads.in_order(count, parts, |(stores, (params, grads))| {
+                            self.threads.try_in_order(count, parts, |(stores, (params, grads))| {
                                 let slices = params.chunks_mut(tensors).zip(grads.chunks_mut(tensors));
-                                stores.iter_mut().zip(slices).for_each(|(store, (x, g))| lane(store, x, g));
-                            });
+                                stores.iter_mut().zip(slices).try_for_each(|(store, (x, g))| lane(store, x, g))
+                            })?;
                         }
                     }
                 }
@@ -331,8 +331,7 @@ impl<F: Float> Program for CpuProgram<F> {
 
     fn repeat(&mut self, plans: &[PlanId], times: usize) -> Result<()> {
         check_plans(plans, self.phases.len())?;
-        self.run_all(plans, times);
-        Ok(())
+        self.run_all(plans, times)
     }
 
     fn write(&mut self, buffer: BufferId, lane: usize, offset: usize, values: &[F]) -> Result<()> {
@@ -464,9 +463,18 @@ impl<F: Float> Program for CpuProgram<F> {
 }
 
 /// Runs one operation of one lane.
-fn run<F: Float>(op: &Op, lane: &mut Store<F>, shared: &Store<F>, borrowed: Option<&mut Borrowed<F>>, threads: Threads) {
+///
+/// # Errors
+/// Those of operations by contract.
+fn run<F: Float>(
+    op: &Op,
+    lane: &mut Store<F>,
+    shared: &Store<F>,
+    borrowed: Option<&mut Borrowed<F>>,
+    threads: Threads,
+) -> Result<()> {
     match op {
-        Op::Operation(op) => operation::operate(op, lane, Some(shared), threads),
+        Op::Operation(op) => return operation::operate(op, lane, Some(shared), threads),
         Op::Norm(op) => norm::norm(op, lane, borrowed.as_deref(), threads),
         Op::Control(op) => control::control(op, lane),
         Op::Factors(op) => factors::factors(op, lane),
@@ -481,4 +489,5 @@ fn run<F: Float>(op: &Op, lane: &mut Store<F>, shared: &Store<F>, borrowed: Opti
         // A phase of its own.
         Op::CopyLanes(_) => {}
     }
+    Ok(())
 }

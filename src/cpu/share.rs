@@ -1,7 +1,9 @@
 //! Parts of one operation, shared out among threads.
 
 use super::pool;
+use crate::error::Result;
 use crate::plan::Workers;
+use std::sync::OnceLock;
 
 /// Elements that one task looks at: long enough to pay for its start, short enough to share out evenly.
 pub(super) const GRAIN: usize = 32_768;
@@ -43,6 +45,22 @@ impl Threads {
     /// [`Workers::in_order`] with these threads.
     pub(super) fn in_order<T>(self, count: usize, parts: impl Iterator<Item = T> + Send, work: impl Fn(T) + Sync) {
         self.workers().in_order(count, parts, work);
+    }
+
+    /// [`Threads::in_order`] with work that may fail: an error of any part.
+    pub(super) fn try_in_order<T>(
+        self,
+        count: usize,
+        parts: impl Iterator<Item = T> + Send,
+        work: impl Fn(T) -> Result<()> + Sync,
+    ) -> Result<()> {
+        let failed = OnceLock::new();
+        self.in_order(count, parts, |part| {
+            if let Err(error) = work(part) {
+                let _ = failed.set(error);
+            }
+        });
+        failed.into_inner().map_or(Ok(()), Err)
     }
 
     /// Copies as many floats, large arrays by all threads: one alone does not reach the memory's bandwidth, and memory that is used for

@@ -340,7 +340,9 @@ impl Operation for Nothing {
         vec![Dispatch::new("nothing", "@compute @workgroup_size(1) fn nothing() {}")]
     }
 
-    fn run<F: Real>(&self, _: Views<'_, F>) {}
+    fn run<F: Real>(&self, _: Views<'_, F>) -> crate::error::Result<()> {
+        Ok(())
+    }
 
     fn cases(_: &mut Layout) -> Vec<Self> {
         vec![Self]

@@ -1,3 +1,4 @@
+use crate::error::Result;
 use crate::plan::{BoundsChecks, Dispatch, Layout, Operands, Operation, View, Views};
 use crate::rule::Real;
 
@@ -26,12 +27,13 @@ impl Operation for Copy {
         vec![Dispatch::new("copy", include_str!("../../shaders/op/copy.wgsl")).each(self.output.len, 256)]
     }
 
-    fn run<F: Real>(&self, views: Views<'_, F>) {
+    fn run<F: Real>(&self, views: Views<'_, F>) -> Result<()> {
         let workers = views.workers();
-        let [x, y] = views.all();
-        let (x, y) = (x.floats(), y.floats_mut());
+        let [x, y] = views.all()?;
+        let (x, y) = (x.floats()?, y.floats_mut()?);
         let chunks = y.chunks_mut(GRAIN).zip(x.chunks(GRAIN));
         workers.in_order(x.len().div_ceil(GRAIN), chunks, |(y, x)| y.copy_from_slice(x));
+        Ok(())
     }
 
     /// With vectors, and without them since the length or an offset is none of theirs.

@@ -1,4 +1,5 @@
-use crate::plan::{Dispatch, Elements, Kind, Layout, NONE, Operands, Operation, Use, View, Views};
+use crate::error::Result;
+use crate::plan::{Dispatch, Kind, Layout, NONE, Operands, Operation, Use, View, Views};
 use crate::rule::Real;
 
 /// Picks a batch of rows: `out[r, :] = table[order[(clock mod batches)·rows + r], :]`. An index beyond the table, such as
@@ -46,14 +47,15 @@ impl Operation for Gather {
         vec![sizes.elements(self.out.len, 64)]
     }
 
-    fn run<F: Real>(&self, views: Views<'_, F>) {
-        let [table, order, clock, out] = views.all();
-        let batch = clock.indices()[0] as usize % self.batches;
-        let order = &order.indices()[batch * self.rows..][..self.rows];
-        match (table, out) {
-            (Elements::Floats(table), Elements::FloatsMut(out)) => pick(order, table, out, self.width, F::zero()),
-            (table, out) => pick(order, table.indices(), out.indices_mut(), self.width, NONE),
+    fn run<F: Real>(&self, views: Views<'_, F>) -> Result<()> {
+        let [table, order, clock, out] = views.all()?;
+        let batch = clock.indices()?[0] as usize % self.batches;
+        let order = &order.indices()?[batch * self.rows..][..self.rows];
+        match self.kind {
+            Kind::Index => pick(order, table.indices()?, out.indices_mut()?, self.width, NONE),
+            _ => pick(order, table.floats()?, out.floats_mut()?, self.width, F::zero()),
         }
+        Ok(())
     }
 
     fn cases(layout: &mut Layout) -> Vec<Self> {

@@ -1,3 +1,4 @@
+use crate::error::Result;
 use crate::plan::{BoundsChecks, Dispatch, Kind, Layout, Operands, Operation, Use, View, Views};
 use crate::rule::Real;
 
@@ -32,15 +33,16 @@ impl Operation for Lookup {
         vec![dispatch.elements(self.out.len, 64)]
     }
 
-    fn run<F: Real>(&self, views: Views<'_, F>) {
-        let [table, rows, out] = views.all();
-        let table = table.floats();
-        for (&row, out) in rows.indices().iter().zip(out.floats_mut().chunks_exact_mut(self.width)) {
+    fn run<F: Real>(&self, views: Views<'_, F>) -> Result<()> {
+        let [table, rows, out] = views.all()?;
+        let table = table.floats()?;
+        for (&row, out) in rows.indices()?.iter().zip(out.floats_mut()?.chunks_exact_mut(self.width)) {
             match table.chunks_exact(self.width).nth(row as usize) {
                 Some(row) => out.copy_from_slice(row),
                 None => out.fill(F::zero()),
             }
         }
+        Ok(())
     }
 
     fn cases(layout: &mut Layout) -> Vec<Self> {
@@ -99,17 +101,18 @@ impl Operation for ScatterAdd {
         vec![stage("zeros", self.table.len), stage("scatter_add", self.x.len).trips(2 * self.rows.len)]
     }
 
-    fn run<F: Real>(&self, views: Views<'_, F>) {
-        let [x, rows, table] = views.all();
-        let table = table.floats_mut();
+    fn run<F: Real>(&self, views: Views<'_, F>) -> Result<()> {
+        let [x, rows, table] = views.all()?;
+        let table = table.floats_mut()?;
         table.fill(F::zero());
-        for (&row, x) in rows.indices().iter().zip(x.floats().chunks_exact(self.width)) {
+        for (&row, x) in rows.indices()?.iter().zip(x.floats()?.chunks_exact(self.width)) {
             let named = (row as usize) < self.table_rows() && Some(row) != self.skip;
             if named {
                 let sums = &mut table[row as usize * self.width..][..self.width];
                 sums.iter_mut().zip(x).for_each(|(sum, &x)| *sum += x);
             }
         }
+        Ok(())
     }
 
     fn cases(layout: &mut Layout) -> Vec<Self> {

@@ -1,8 +1,9 @@
 //! Products of matrices. Tiles follow from rows and columns alone, never from the number of products or lanes, so a lane has the bits of
 //! the same product on its own.
 
+use crate::error::Result;
 use crate::plan::{
-    Adapter, BoundsChecks, Dispatch, Kind, Layout, Matrix, MatrixMut, Operands, Operation, Use, View, Views, Workers,
+    Adapter, BoundsChecks, Dispatch, Elements, Kind, Layout, Matrix, MatrixMut, Operands, Operation, Use, View, Views, Workers,
 };
 use crate::rule::Real;
 
@@ -292,17 +293,17 @@ impl Operation for MatMul {
         format!("a product of {} × {} and {} × {} matrices", self.m, self.k, self.k, self.n)
     }
 
-    fn run<F: Real>(&self, views: Views<'_, F>) {
+    fn run<F: Real>(&self, views: Views<'_, F>) -> Result<()> {
         let (workers, multiply) = (views.workers(), views.multiply());
         let mut views = views.list();
-        let mut read = || views.next().map_or(&[][..], |view| view.floats());
-        let (a, b) = (read(), read());
-        let bias = self.bias.map(|_| read());
-        let Some(c) = views.next().map(|view| view.floats_mut()) else { return };
+        let mut read = || views.next().map_or(Ok(&[][..]), Elements::floats);
+        let (a, b) = (read()?, read()?);
+        let bias = self.bias.map(|_| read()).transpose()?;
+        let Some(c) = views.next().map(Elements::floats_mut).transpose()? else { return Ok(()) };
         let (count, [of_a, of_b, of_c]) = (self.products(), self.places());
         let [rows_of_a, rows_of_b, [rows, columns]] = self.stored();
         if rows * columns * count == 0 {
-            return;
+            return Ok(());
         }
         let scale = if self.accumulate || bias.is_some() { F::one() } else { F::zero() };
         let start = |strides: Strides, index: usize| {
@@ -328,6 +329,7 @@ impl Operation for MatMul {
                 multiply(a, b, MatrixMut::strided(c, rows, columns, of_c.row), scale, of_product);
             }
         });
+        Ok(())
     }
 
     fn cases(layout: &mut Layout) -> Vec<Self> {

@@ -1,3 +1,4 @@
+use crate::error::Result;
 use crate::plan::{BoundsChecks, Dispatch, Kind, Layout, Operands, Operation, Use, View, Views};
 use crate::rule::Real;
 
@@ -41,17 +42,18 @@ impl Operation for Place {
         vec![dispatch.size("len", len).elements(len, 64)]
     }
 
-    fn run<F: Real>(&self, views: Views<'_, F>) {
-        let [x, out] = views.all();
-        let out = out.floats_mut();
+    fn run<F: Real>(&self, views: Views<'_, F>) -> Result<()> {
+        let [x, out] = views.all()?;
+        let (x, out) = (x.floats()?, out.floats_mut()?);
         if self.clear {
             out.fill(F::zero());
         }
         if self.width > 0 {
-            for (x, out) in x.floats().chunks_exact(self.width).zip(out.chunks_exact_mut(self.columns)) {
+            for (x, out) in x.chunks_exact(self.width).zip(out.chunks_exact_mut(self.columns)) {
                 out[self.first..self.first + self.width].copy_from_slice(x);
             }
         }
+        Ok(())
     }
 
     fn cases(layout: &mut Layout) -> Vec<Self> {

@@ -1,3 +1,4 @@
+use crate::error::Result;
 use crate::plan::{BoundsChecks, Dispatch, Kind, Layout, Operands, Operation, Use, View, Views};
 use crate::random::threefry;
 use crate::rule::Real;
@@ -35,14 +36,15 @@ impl Operation for StepKey {
         vec![Dispatch::new("step_key", [micro, files[0], files[1]].concat())]
     }
 
-    fn run<F: Real>(&self, views: Views<'_, F>) {
+    fn run<F: Real>(&self, views: Views<'_, F>) -> Result<()> {
         let mut views = views.list();
-        let mut words = |count: usize| views.next().map_or(&[0][..], |view| &view.indices()[..count]);
-        let (key, step) = (words(2), words(1)[0]);
-        let micro = if self.micro.is_some() { words(1)[0] } else { 0 };
+        let mut words = |count: usize| views.next().map_or(Ok(&[0][..]), |view| Ok(&view.indices()?[..count]));
+        let (key, step) = (words(2)?, words(1)?[0]);
+        let micro = if self.micro.is_some() { words(1)?[0] } else { 0 };
         if let Some(out) = views.next() {
-            out.indices_mut().copy_from_slice(&threefry([key[0], key[1]], [step, micro]));
+            out.indices_mut()?.copy_from_slice(&threefry([key[0], key[1]], [step, micro]));
         }
+        Ok(())
     }
 
     fn cases(layout: &mut Layout) -> Vec<Self> {

@@ -1,3 +1,4 @@
+use crate::error::Result;
 use crate::plan::{BoundsChecks, Dispatch, Layout, Operands, Operation, View, Views};
 use crate::rule::Real;
 
@@ -37,16 +38,17 @@ impl Operation for Tally {
         vec![dispatch.size("columns", self.sums.len).elements(self.sums.len, 1).trips(rows.div_ceil(64) + 63)]
     }
 
-    fn run<F: Real>(&self, views: Views<'_, F>) {
-        let [terms, sums, mean] = views.all();
-        let (terms, mean, rows) = (terms.floats(), mean.floats_mut(), self.rows());
-        for (column, sum) in sums.floats_mut().iter_mut().enumerate() {
+    fn run<F: Real>(&self, views: Views<'_, F>) -> Result<()> {
+        let [terms, sums, mean] = views.all()?;
+        let (terms, mean, rows) = (terms.floats()?, mean.floats_mut()?, self.rows());
+        for (column, sum) in sums.floats_mut()?.iter_mut().enumerate() {
             let own = terms[column * rows..][..rows].iter().copied().sum::<F>();
             *sum += own;
             if column == 0 {
                 mean[0] = own / F::of(rows.max(1) as f64);
             }
         }
+        Ok(())
     }
 
     fn cases(layout: &mut Layout) -> Vec<Self> {

@@ -1,3 +1,4 @@
+use crate::error::Result;
 use crate::plan::{BoundsChecks, Dispatch, Kind, Layout, Operands, Operation, Use, View, Views};
 use crate::rule::Real;
 
@@ -20,10 +21,11 @@ impl Operation for Tick {
         vec![Dispatch::new("tick", include_str!("../../shaders/op/tick.wgsl"))]
     }
 
-    fn run<F: Real>(&self, views: Views<'_, F>) {
-        let [clock] = views.all();
-        let clock = clock.indices_mut();
+    fn run<F: Real>(&self, views: Views<'_, F>) -> Result<()> {
+        let [clock] = views.all()?;
+        let clock = clock.indices_mut()?;
         clock[0] = clock[0].wrapping_add(1);
+        Ok(())
     }
 
     fn cases(layout: &mut Layout) -> Vec<Self> {

@@ -56,7 +56,7 @@ pub use operation::{
     Adapter, AnyOperation, Dispatch, Each, Elements, MAX_OPERANDS, Operable, Operand, Operands, Operated, Operation, Size, Use,
     Views, Workers,
 };
-pub(crate) use operation::{GROUPS, Products};
+pub(crate) use operation::{GROUPS, Products, Slice};
 pub use per_lane::PerLane;
 #[cfg(feature = "serde")]
 pub(crate) use per_lane::numbers;

@@ -26,7 +26,7 @@ use std::sync::{Mutex, PoisonError};
 ///
 /// ```
 /// use thalweg::plan::{Blueprint, Dispatch, Engine, Layout, Operands, Operation, Plan, PlanId, Program, View, Views};
-/// use thalweg::{Real, cpu::Cpu};
+/// use thalweg::{Real, Result, cpu::Cpu};
 ///
 /// #[derive(Debug, Clone)]
 /// struct Square { input: View, output: View }
@@ -49,9 +49,10 @@ use std::sync::{Mutex, PoisonError};
 ///         vec![Dispatch::new("square", text).size("len", self.output.len).elements(self.output.len, 64)]
 ///     }
 ///
-///     fn run<F: Real>(&self, views: Views<'_, F>) {
-///         let [x, y] = views.all();
-///         y.floats_mut().iter_mut().zip(x.floats()).for_each(|(y, &x)| *y = x * x);
+///     fn run<F: Real>(&self, views: Views<'_, F>) -> Result<()> {
+///         let [x, y] = views.all()?;
+///         y.floats_mut()?.iter_mut().zip(x.floats()?).for_each(|(y, &x)| *y = x * x);
+///         Ok(())
 ///     }
 /// }
 ///
@@ -91,7 +92,11 @@ pub trait Operation: Debug + Clone + Send + Sync + 'static {
     }
 
     /// The CPU's half for one lane; in `f64` it is the oracle.
-    fn run<F: Real>(&self, views: Views<'_, F>);
+    ///
+    /// # Errors
+    /// What [`Views`] and [`Elements`] say where views are taken otherwise than they were declared; the run of the plan then ends with this
+    /// error.
+    fn run<F: Real>(&self, views: Views<'_, F>) -> Result<()>;
 
     /// Operations on buffers that this declares, for tests of the two halves against each other: sizes around every block, 0 and 1
     /// among them. Default: none.
@@ -310,70 +315,96 @@ impl Dispatch {
     }
 }
 
-/// A view of a lane, as the CPU's half of an operation gets it.
+/// A view of a lane, as the CPU's half of an operation gets it. It knows what it was declared as, so taking it for something else is an error.
 #[derive(Debug)]
-pub enum Elements<'a, F> {
-    /// Floats to read.
+pub struct Elements<'a, F> {
+    slice: Slice<'a, F>,
+    operand: &'static str,
+    operation: &'static str,
+}
+
+/// What is in a view, and what may be done with it.
+#[derive(Debug)]
+pub(crate) enum Slice<'a, F> {
     Floats(&'a [F]),
-    /// Floats to write.
     FloatsMut(&'a mut [F]),
-    /// Indices to read.
     Indices(&'a [u32]),
-    /// Indices to write.
     IndicesMut(&'a mut [u32]),
 }
 
-/// Why an accessor may assume what it finds: a plan that was checked.
-const DECLARED: &str = "elements as they were declared";
+impl<F> Slice<'_, F> {
+    fn described(&self) -> &'static str {
+        match self {
+            Self::Floats(_) => "floats to read",
+            Self::FloatsMut(_) => "floats to write",
+            Self::Indices(_) => "indices to read",
+            Self::IndicesMut(_) => "indices to write",
+        }
+    }
+}
 
 impl<'a, F> Elements<'a, F> {
+    pub(crate) fn new(slice: Slice<'a, F>, operand: &'static str, operation: &'static str) -> Self {
+        Self { slice, operand, operation }
+    }
+
+    /// What it holds.
+    pub fn kind(&self) -> Kind {
+        match self.slice {
+            Slice::Floats(_) | Slice::FloatsMut(_) => Kind::Float,
+            Slice::Indices(_) | Slice::IndicesMut(_) => Kind::Index,
+        }
+    }
+
     /// Floats that were declared to be read.
     ///
-    /// # Panics
-    /// For other elements: operands are taken in the order in which they were declared.
-    pub fn floats(self) -> &'a [F] {
-        match self {
-            Self::Floats(elements) => Some(elements),
-            _ => None,
+    /// # Errors
+    /// [`Error::Shape`], naming operation and operand, where they were declared as something else: operands are taken in the order in which
+    /// they were declared.
+    pub fn floats(self) -> Result<&'a [F]> {
+        match self.slice {
+            Slice::Floats(elements) => Ok(elements),
+            other => Err(wrong(self.operand, self.operation, &other, "floats to read")),
         }
-        .expect(DECLARED)
     }
 
     /// Floats that were declared to be written or changed.
     ///
-    /// # Panics
+    /// # Errors
     /// As for [`Elements::floats`].
-    pub fn floats_mut(self) -> &'a mut [F] {
-        match self {
-            Self::FloatsMut(elements) => Some(elements),
-            _ => None,
+    pub fn floats_mut(self) -> Result<&'a mut [F]> {
+        match self.slice {
+            Slice::FloatsMut(elements) => Ok(elements),
+            other => Err(wrong(self.operand, self.operation, &other, "floats to write")),
         }
-        .expect(DECLARED)
     }
 
     /// Indices that were declared to be read.
     ///
-    /// # Panics
+    /// # Errors
     /// As for [`Elements::floats`].
-    pub fn indices(self) -> &'a [u32] {
-        match self {
-            Self::Indices(elements) => Some(elements),
-            _ => None,
+    pub fn indices(self) -> Result<&'a [u32]> {
+        match self.slice {
+            Slice::Indices(elements) => Ok(elements),
+            other => Err(wrong(self.operand, self.operation, &other, "indices to read")),
         }
-        .expect(DECLARED)
     }
 
     /// Indices that were declared to be written or changed.
     ///
-    /// # Panics
+    /// # Errors
     /// As for [`Elements::floats`].
-    pub fn indices_mut(self) -> &'a mut [u32] {
-        match self {
-            Self::IndicesMut(elements) => Some(elements),
-            _ => None,
+    pub fn indices_mut(self) -> Result<&'a mut [u32]> {
+        match self.slice {
+            Slice::IndicesMut(elements) => Ok(elements),
+            other => Err(wrong(self.operand, self.operation, &other, "indices to write")),
         }
-        .expect(DECLARED)
     }
+}
+
+/// An operand that is taken for what it is not.
+fn wrong<F>(operand: &str, operation: &str, declared: &Slice<'_, F>, asked: &str) -> Error {
+    Error::shape(format!("{operand} of {operation}, as its run takes it"), declared.described(), asked)
 }
 
 /// Operands of an operation at most: the storage buffers that every device lets one kernel have.
@@ -420,6 +451,7 @@ impl Workers {
 /// The views of an operation in one lane, in the order of its operands.
 #[derive(Debug)]
 pub struct Views<'a, F> {
+    operation: &'static str,
     views: smallvec::SmallVec<[Elements<'a, F>; MAX_OPERANDS]>,
     workers: Workers,
     products: Products<F>,
@@ -435,8 +467,13 @@ pub(crate) struct Products<F> {
 }
 
 impl<'a, F> Views<'a, F> {
-    pub(crate) fn new(views: impl Iterator<Item = Elements<'a, F>>, workers: Workers, products: Products<F>) -> Self {
-        Self { views: views.collect(), workers, products }
+    pub(crate) fn new(
+        operation: &'static str,
+        views: impl Iterator<Item = Elements<'a, F>>,
+        workers: Workers,
+        products: Products<F>,
+    ) -> Self {
+        Self { operation, views: views.collect(), workers, products }
     }
 
     /// Threads that may share the work. The bits must not depend on how many they are.
@@ -461,13 +498,15 @@ impl<'a, F> Views<'a, F> {
 
     /// All of them.
     ///
-    /// # Panics
-    /// If there are not `N`.
-    pub fn all<const N: usize>(self) -> [Elements<'a, F>; N] {
+    /// # Errors
+    /// [`Error::Shape`], naming the operation, if there are not `N`.
+    pub fn all<const N: usize>(self) -> Result<[Elements<'a, F>; N]> {
+        let declared = self.views.len();
+        if declared != N {
+            return Err(Error::shape(format!("operands of {}, as its run takes them", self.operation), declared, N));
+        }
         let mut views = self.views.into_iter();
-        let array = std::array::from_fn(|_| views.next().expect("as many views as operands"));
-        assert!(views.next().is_none(), "as many views as operands");
-        array
+        Ok(std::array::from_fn(|_| views.next().expect("as many views as were counted")))
     }
 }
 
@@ -482,9 +521,9 @@ pub trait AnyOperation: Debug + Send + Sync + sealed::Sealed {
     /// [`Operation::described`].
     fn described(&self) -> String;
     /// [`Operation::run`] in single precision.
-    fn run_f32(&self, views: Views<'_, f32>);
+    fn run_f32(&self, views: Views<'_, f32>) -> Result<()>;
     /// [`Operation::run`] in double precision.
-    fn run_f64(&self, views: Views<'_, f64>);
+    fn run_f64(&self, views: Views<'_, f64>) -> Result<()>;
     /// A copy in a box of its own.
     fn boxed(&self) -> Box<dyn AnyOperation>;
 }
@@ -511,12 +550,12 @@ impl<O: Operation> AnyOperation for O {
         Operation::described(self)
     }
 
-    fn run_f32(&self, views: Views<'_, f32>) {
-        self.run(views);
+    fn run_f32(&self, views: Views<'_, f32>) -> Result<()> {
+        self.run(views)
     }
 
-    fn run_f64(&self, views: Views<'_, f64>) {
-        self.run(views);
+    fn run_f64(&self, views: Views<'_, f64>) -> Result<()> {
+        self.run(views)
     }
 
     fn boxed(&self) -> Box<dyn AnyOperation> {
@@ -528,18 +567,18 @@ impl<O: Operation> AnyOperation for O {
 pub trait Operable: Real {
     /// Runs an operation in this type.
     #[doc(hidden)]
-    fn operate(operation: &dyn AnyOperation, views: Views<'_, Self>);
+    fn operate(operation: &dyn AnyOperation, views: Views<'_, Self>) -> Result<()>;
 }
 
 impl Operable for f32 {
-    fn operate(operation: &dyn AnyOperation, views: Views<'_, f32>) {
-        operation.run_f32(views);
+    fn operate(operation: &dyn AnyOperation, views: Views<'_, f32>) -> Result<()> {
+        operation.run_f32(views)
     }
 }
 
 impl Operable for f64 {
-    fn operate(operation: &dyn AnyOperation, views: Views<'_, f64>) {
-        operation.run_f64(views);
+    fn operate(operation: &dyn AnyOperation, views: Views<'_, f64>) -> Result<()> {
+        operation.run_f64(views)
     }
 }
 

@@ -12,7 +12,7 @@ use thalweg::op::{self, Gather, Tally};
 use thalweg::plan::{
     Blueprint, Case, Dispatch, Engine, Kind, Layout, Operands, Operation, Plan, PlanId, Program, Use, View, Views,
 };
-use thalweg::{Error, Real};
+use thalweg::{Error, Real, Result};
 
 #[test]
 fn every_operation_agrees_on_all_engines() {
@@ -57,9 +57,10 @@ impl Operation for Scale {
         vec![dispatch.elements(self.y.len, 64)]
     }
 
-    fn run<F: Real>(&self, views: Views<'_, F>) {
-        let [x, y] = views.all();
-        y.floats_mut().iter_mut().zip(x.floats()).for_each(|(y, &x)| *y = x + x);
+    fn run<F: Real>(&self, views: Views<'_, F>) -> Result<()> {
+        let [x, y] = views.all()?;
+        y.floats_mut()?.iter_mut().zip(x.floats()?).for_each(|(y, &x)| *y = x + x);
+        Ok(())
     }
 
     /// Right, wrong by a millionth, and with an element left out.
@@ -172,7 +173,9 @@ impl Operation for Many {
         Vec::new()
     }
 
-    fn run<F: Real>(&self, _views: Views<'_, F>) {}
+    fn run<F: Real>(&self, _views: Views<'_, F>) -> Result<()> {
+        Ok(())
+    }
 }
 
 #[test]
@@ -186,6 +189,100 @@ fn more_operands_than_a_kernel_can_bind_are_refused() {
         let expected = "the operation 'many' needs 9 operands, at most 8 are allowed here; split the operation into several";
         assert_eq!(error.to_string(), expected, "{}", engine.name);
     }
+}
+
+/// An operation whose run takes one of its operands in some way, right or wrong.
+#[derive(Debug, Clone)]
+struct Taken {
+    views: [View; 4],
+    /// The operand that is taken, and how; all of them as so many where it is none.
+    operand: usize,
+    way: Option<usize>,
+}
+
+/// Names of operands, and what they were declared as; in the same order an operand is taken.
+const OPERANDS: [(&str, &str); 4] =
+    [("floats", "floats to read"), ("rows", "indices to read"), ("sums", "floats to write"), ("places", "indices to write")];
+
+impl Operation for Taken {
+    const NAME: &'static str = "taken";
+
+    fn operands(&self, o: &mut Operands) {
+        let [floats, rows, sums, places] = self.views;
+        o.read("floats", floats, floats.len);
+        o.indices("rows", rows, rows.len);
+        o.write("sums", sums, sums.len);
+        o.declare("places", places, Kind::Index, Use::Change, places.len);
+    }
+
+    fn dispatches(&self) -> Vec<Dispatch> {
+        let text = "@compute @workgroup_size(1) fn taken() { put_floats(0u, 0u, 1.0); }";
+        vec![Dispatch::new("taken", text)]
+    }
+
+    fn run<F: Real>(&self, views: Views<'_, F>) -> Result<()> {
+        let Some(way) = self.way else {
+            return match self.operand {
+                3 => views.all::<3>().map(drop),
+                4 => views.all::<4>().map(drop),
+                _ => views.all::<5>().map(drop),
+            };
+        };
+        let taken = views.list().nth(self.operand).expect("an operand");
+        match way {
+            0 => taken.floats().map(drop),
+            1 => taken.indices().map(drop),
+            2 => taken.floats_mut().map(|sums| sums.fill(F::one())),
+            _ => taken.indices_mut().map(drop),
+        }
+    }
+}
+
+/// On the CPU when it runs, in every lane or in one, on one thread or on several; the program goes on afterwards. On the GPU when it is loaded:
+/// the kernel has no function to write what was declared to be read.
+#[test]
+fn an_operand_that_is_taken_for_what_it_is_not_is_an_error() -> Result<()> {
+    fn said<E: Engine>(engine: &E, lanes: usize, operand: usize, way: Option<usize>) -> Result<Option<String>> {
+        let mut layout = Layout::new(lanes);
+        let (floats, rows) = (layout.floats("a", 4), layout.indices("b", 4));
+        let (sums, places) = (layout.floats("c", 4), layout.indices("d", 4));
+        let views = [floats, rows, sums, places].map(|id| layout.whole(id));
+        let (mut blueprint, mut plan, mut after) = (Blueprint::of(&layout, &[]), Plan::default(), Plan::default());
+        plan.operate(Taken { views, operand, way });
+        after.operate(op::Copy { input: views[0], output: views[2] });
+        let [plan, after] = [blueprint.add("taken", plan)?, blueprint.add("after", after)?];
+        let mut program = engine.load(&blueprint)?;
+        program.write(floats, lanes - 1, 0, &[E::Float::of(7.0); 4])?;
+        let error = program.run(plan, 3).err();
+        assert!(error.iter().all(|error| matches!(error, Error::Shape { .. })), "{error:?}");
+        program.run(after, 1)?;
+        assert_eq!(program.read(sums, lanes - 1)?, [E::Float::of(7.0); 4]);
+        Ok(error.map(|error| error.to_string()))
+    }
+    for lanes in [1, 3, 40] {
+        for (operand, (name, declared)) in OPERANDS.into_iter().enumerate() {
+            for (way, (_, asked)) in OPERANDS.into_iter().enumerate() {
+                let expected = (way != operand)
+                    .then(|| format!("{name} of taken, as its run takes it: {asked} found, {declared} expected"));
+                for threads in [1, 4] {
+                    assert_eq!(said(&Cpu::<f32>::with_threads(threads), lanes, operand, Some(way))?, expected);
+                }
+                assert_eq!(said(&Cpu::<f64>::default(), lanes, operand, Some(way))?, expected);
+            }
+        }
+        for count in [3, 4, 5] {
+            let expected = (count != 4).then(|| format!("operands of taken, as its run takes them: {count} found, 4 expected"));
+            assert_eq!(said(&Cpu::<f32>::default(), lanes, count, None)?, expected);
+        }
+    }
+    match said(&engines::open(GpuOptions::default()), 1, 0, Some(2)) {
+        Err(Error::Shader { of, line: Some(1), reason }) => {
+            assert_eq!(of, "the WGSL of operation 'taken'");
+            assert!(reason.starts_with("no definition in scope for identifier: `put_floats`"), "{reason}");
+        }
+        other => panic!("{other:?}"),
+    }
+    Ok(())
 }
 
 /// Lanes with orders and clocks of their own pick their own rows.

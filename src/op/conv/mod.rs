@@ -5,7 +5,8 @@ mod panel;
 mod wgsl;
 
 use super::map::declared;
-use crate::plan::{BoundsChecks, Dispatch, Kind, Layout, Operands, Operation, Use, View, Views};
+use crate::error::Result;
+use crate::plan::{BoundsChecks, Dispatch, Elements, Kind, Layout, Operands, Operation, Use, View, Views};
 use crate::rule::Real;
 use std::ops::Range;
 
@@ -265,24 +266,25 @@ impl Operation for Conv {
         wgsl::dispatches(self.part, &self.sizes)
     }
 
-    fn run<F: Real>(&self, views: Views<'_, F>) {
+    fn run<F: Real>(&self, views: Views<'_, F>) -> Result<()> {
         let (workers, fast) = (views.workers(), views.product());
         let mut views = views.list();
-        let mut read = || views.next().map_or(&[][..], |view| view.floats());
-        let (a, b) = (read(), read());
-        let mut write = || views.next().map_or(&mut [][..], |view| view.floats_mut());
-        let (out, scratch) = (write(), write());
+        let mut read = || views.next().map_or(Ok(&[][..]), Elements::floats);
+        let (a, b) = (read()?, read()?);
+        let mut write = || views.next().map_or(Ok(&mut [][..]), Elements::floats_mut);
+        let (out, scratch) = (write()?, write()?);
         if out.is_empty() {
-            return;
+            return Ok(());
         }
         let sizes = &self.sizes;
         let Some(product) = fast else {
             out.fill(F::zero());
-            return match self.part {
+            match self.part {
                 ConvPart::Output => sizes.each(|x, w, y| out[y] += a[x] * b[w]),
                 ConvPart::Input => sizes.each(|x, w, y| out[x] += a[y] * b[w]),
                 ConvPart::Weight => sizes.each(|x, w, y| out[w] += a[x] * b[y]),
-            };
+            }
+            return Ok(());
         };
         match self.part {
             ConvPart::Output if sizes.is_small() => direct::output(sizes, a, b, out, workers),
@@ -291,6 +293,7 @@ impl Operation for Conv {
             ConvPart::Input => panel::input(sizes, a, b, out, workers, product),
             ConvPart::Weight => panel::weight(sizes, a, b, out, scratch, workers, product),
         }
+        Ok(())
     }
 
     fn cases(layout: &mut Layout) -> Vec<Self> {

@@ -6,6 +6,7 @@ mod wgsl;
 use super::map::program::{BLOCK, Program};
 use super::map::source::{Fetched, Inputs};
 use super::map::{Expr, Rows, Source, declared, parts};
+use crate::error::Result;
 use crate::plan::{BoundsChecks, Dispatch, Elements, Kind, Layout, Operands, Operation, Use, View, Views};
 use crate::rule::Real;
 use reduce::{Partial, SIDE, Tree, of_chunk, of_short_rows, results};
@@ -200,11 +201,11 @@ impl Operation for Fold {
         std::iter::once(first).chain(second).collect()
     }
 
-    fn run<F: Real>(&self, views: Views<'_, F>) {
+    fn run<F: Real>(&self, views: Views<'_, F>) -> Result<()> {
         let (workers, rows, folded) = (views.workers(), self.rows(), self.folded());
         let mut views = views.list();
-        let inputs = self.inputs.fetched(&mut views);
-        let mut outputs: Rows<F> = views.map(Elements::floats_mut).collect();
+        let inputs = self.inputs.fetched(&mut views)?;
+        let mut outputs: Rows<F> = views.map(Elements::floats_mut).collect::<Result<_>>()?;
         if self.scratch.is_some() {
             outputs.pop();
         }
@@ -221,6 +222,7 @@ impl Operation for Fold {
                 None => self.reduce_rows(&inputs, rows, &mut outputs),
             }
         });
+        Ok(())
     }
 
     fn cases(layout: &mut Layout) -> Vec<Self> {

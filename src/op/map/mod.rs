@@ -8,6 +8,7 @@ pub(super) mod wgsl;
 pub use expr::Expr;
 pub use source::Source;
 
+use crate::error::Result;
 use crate::plan::{BoundsChecks, Dispatch, Elements, Layout, Operands, Operation, View, Views};
 use crate::rule::Real;
 use program::Program;
@@ -108,11 +109,11 @@ impl Operation for Map {
         vec![dispatch.elements(self.inputs.len(), 64)]
     }
 
-    fn run<F: Real>(&self, views: Views<'_, F>) {
+    fn run<F: Real>(&self, views: Views<'_, F>) -> Result<()> {
         let (workers, len) = (views.workers(), self.inputs.len());
         let mut views = views.list();
-        let inputs = self.inputs.fetched(&mut views);
-        let outputs: Rows<F> = views.map(Elements::floats_mut).collect();
+        let inputs = self.inputs.fetched(&mut views)?;
+        let outputs: Rows<F> = views.map(Elements::floats_mut).collect::<Result<_>>()?;
         let block = self.inputs.block();
         let size = self.program.part(len, block, workers.count());
         workers.in_order(len.div_ceil(size), parts(outputs, len, size), |(first, mut outputs)| {
@@ -129,6 +130,7 @@ impl Operation for Map {
                     .for_each(|(index, output)| output[part.clone()].copy_from_slice(values.block(index)));
             });
         });
+        Ok(())
     }
 
     fn cases(layout: &mut Layout) -> Vec<Self> {

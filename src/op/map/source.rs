@@ -1,6 +1,7 @@
 //! What the inputs of an expression are: views, places and random numbers, each with strides along a shape.
 
 use super::program::{BLOCK, INPUTS};
+use crate::error::Result;
 use crate::plan::{Dispatch, Elements, Kind, Operands, Use, View};
 use crate::random::uniform;
 use crate::rule::Real;
@@ -179,13 +180,13 @@ impl Inputs {
     pub(in crate::op) fn fetched<'a, 'v: 'a, F: Real>(
         &'a self,
         elements: &mut impl Iterator<Item = Elements<'v, F>>,
-    ) -> SmallVec<[Fetched<'a, F>; INPUTS]> {
-        let data = |_: &(View, Kind)| match elements.next() {
-            Some(Elements::Floats(floats)) => Data::Floats(floats),
-            Some(elements) => Data::Indices(elements.indices()),
-            None => Data::Place,
+    ) -> Result<SmallVec<[Fetched<'a, F>; INPUTS]>> {
+        let data = |(_, kind): &(View, Kind)| match (elements.next(), kind) {
+            (Some(elements), Kind::Index) => elements.indices().map(Data::Indices),
+            (Some(elements), _) => elements.floats().map(Data::Floats),
+            (None, _) => Ok(Data::Place),
         };
-        let data: SmallVec<[Data<'a, F>; 8]> = self.views.iter().map(data).collect();
+        let data: SmallVec<[Data<'a, F>; 8]> = self.views.iter().map(data).collect::<Result<_>>()?;
         let fetched = |input: &'a Input| {
             let data = match (input.source, data.get(input.view)) {
                 (Source::Uniform { site, .. }, Some(Data::Indices(words))) => Data::Uniform([words[0], words[1]], site),
@@ -194,7 +195,7 @@ impl Inputs {
             };
             Fetched { data, input, shape: &self.shape }
         };
-        self.list.iter().map(fetched).collect()
+        Ok(self.list.iter().map(fetched).collect())
     }
 
     /// The same inputs over a shape with these dimensions of this one, in this order.

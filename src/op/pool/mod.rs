@@ -1,7 +1,8 @@
 mod side;
 
 use super::map::declared;
-use crate::plan::{BoundsChecks, Dispatch, Layout, Operands, Operation, View, Views};
+use crate::error::Result;
+use crate::plan::{BoundsChecks, Dispatch, Elements, Layout, Operands, Operation, View, Views};
 use crate::rule::Real;
 use std::ops::Range;
 
@@ -238,12 +239,12 @@ impl Operation for Pool {
         vec![self.sizes.dispatch("pool", self.kind, text, self.sizes.lens()[1]).trips(trips)]
     }
 
-    fn run<F: Real>(&self, views: Views<'_, F>) {
+    fn run<F: Real>(&self, views: Views<'_, F>) -> Result<()> {
         let (workers, sizes) = (views.workers(), self.sizes);
         let mut views = views.list();
-        let x = views.next().map_or(&[][..], |view| view.floats());
-        let mut write = || views.next().map_or(&mut [][..], |view| view.floats_mut());
-        let (y, places) = (write(), write());
+        let x = views.next().map_or(Ok(&[][..]), Elements::floats)?;
+        let mut write = || views.next().map_or(Ok(&mut [][..]), Elements::floats_mut);
+        let (y, places) = (write()?, write()?);
         let [of_x, of_y] = [sizes.image, sizes.out].map(|[lines, columns]| lines * columns);
         let many = planes_at_a_time(of_x);
         let at = |index: usize| [index / sizes.out[1], index % sizes.out[1]];
@@ -266,6 +267,7 @@ impl Operation for Pool {
                 });
             }
         }
+        Ok(())
     }
 
     fn cases(layout: &mut Layout) -> Vec<Self> {
@@ -307,12 +309,12 @@ impl Operation for PoolGrad {
         vec![self.sizes.dispatch("pool_grad", self.kind, text, self.sizes.lens()[0]).trips(trips)]
     }
 
-    fn run<F: Real>(&self, views: Views<'_, F>) {
+    fn run<F: Real>(&self, views: Views<'_, F>) -> Result<()> {
         let (workers, sizes) = (views.workers(), self.sizes);
         let mut views = views.list();
-        let y = views.next().map_or(&[][..], |view| view.floats());
-        let places = self.places.and_then(|_| views.next()).map_or(&[][..], |view| view.floats());
-        let x = views.next().map_or(&mut [][..], |view| view.floats_mut());
+        let y = views.next().map_or(Ok(&[][..]), Elements::floats)?;
+        let places = self.places.and_then(|_| views.next()).map_or(Ok(&[][..]), Elements::floats)?;
+        let x = views.next().map_or(Ok(&mut [][..]), Elements::floats_mut)?;
         let [of_x, of_y] = [sizes.image, sizes.out].map(|[lines, columns]| lines * columns);
         let many = planes_at_a_time(of_x);
         let count = sizes.planes.div_ceil(many);
@@ -334,6 +336,7 @@ impl Operation for PoolGrad {
                 });
             }
         }
+        Ok(())
     }
 
     fn cases(layout: &mut Layout) -> Vec<Self> {

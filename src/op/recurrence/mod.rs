@@ -5,6 +5,7 @@ mod steps;
 mod wgsl;
 
 use super::map::declared;
+use crate::error::Result;
 use crate::plan::{BoundsChecks, Dispatch, Elements, Kind, Layout, Operands, Operation, Use, View, Views};
 use crate::rule::Real;
 
@@ -193,19 +194,20 @@ impl Operation for Recurrence {
         wgsl::forward(self)
     }
 
-    fn run<F: Real>(&self, views: Views<'_, F>) {
+    fn run<F: Real>(&self, views: Views<'_, F>) -> Result<()> {
         let (workers, fast) = (views.workers(), views.product().is_some());
         let mut views = views.list();
         let mut read = |wanted: bool| if wanted { views.next() } else { None };
-        let mut floats = |wanted: bool| read(wanted).map_or(&[][..], Elements::floats);
-        let [sums, weight] = [true; 2].map(&mut floats);
-        let [bias, start] = [self.bias, self.start].map(|view| floats(view.is_some()));
-        let lengths = read(self.lengths.is_some()).map(Elements::indices);
-        let mut write = |wanted: bool| read(wanted).map_or(&mut [][..], Elements::floats_mut);
-        let [before, after] = [true; 2].map(&mut write);
-        let [cells, kept] = [self.cells, self.kept].map(|view| write(view.is_some()));
+        let mut floats = |wanted: bool| read(wanted).map_or(Ok(&[][..]), Elements::floats);
+        let (sums, weight) = (floats(true)?, floats(true)?);
+        let (bias, start) = (floats(self.bias.is_some())?, floats(self.start.is_some())?);
+        let lengths = read(self.lengths.is_some()).map(Elements::indices).transpose()?;
+        let mut write = |wanted: bool| read(wanted).map_or(Ok(&mut [][..]), Elements::floats_mut);
+        let (before, after) = (write(true)?, write(true)?);
+        let (cells, kept) = (write(self.cells.is_some())?, write(self.kept.is_some())?);
         let given = steps::Given { sums, weight, bias, start, lengths };
         steps::forward(&self.sizes, given, steps::Made { before, after, cells, kept }, workers, fast);
+        Ok(())
     }
 
     fn cases(layout: &mut Layout) -> Vec<Self> {
@@ -260,21 +262,21 @@ impl Operation for RecurrenceGrad {
         wgsl::backward(self)
     }
 
-    fn run<F: Real>(&self, views: Views<'_, F>) {
+    fn run<F: Real>(&self, views: Views<'_, F>) -> Result<()> {
         let (workers, fast) = (views.workers(), views.product().is_some());
         let mut views = views.list();
         let mut read = |wanted: bool| if wanted { views.next() } else { None };
-        let mut floats = |wanted: bool| read(wanted).map_or(&[][..], Elements::floats);
-        let grad = floats(true);
-        let [cells_grad, h, cells, kept] = [self.cells_grad, self.h, self.cells, self.kept].map(|view| floats(view.is_some()));
-        let weight = floats(true);
-        let lengths = read(self.lengths.is_some()).map(Elements::indices);
-        let mut write = |wanted: bool| read(wanted).map_or(&mut [][..], Elements::floats_mut);
-        let sums = write(true);
-        let from_h = write(self.from_h.is_some());
-        let start = write(true);
+        let mut floats = |wanted: bool| read(wanted).map_or(Ok(&[][..]), Elements::floats);
+        let grad = floats(true)?;
+        let (cells_grad, h) = (floats(self.cells_grad.is_some())?, floats(self.h.is_some())?);
+        let (cells, kept) = (floats(self.cells.is_some())?, floats(self.kept.is_some())?);
+        let weight = floats(true)?;
+        let lengths = read(self.lengths.is_some()).map(Elements::indices).transpose()?;
+        let mut write = |wanted: bool| read(wanted).map_or(Ok(&mut [][..]), Elements::floats_mut);
+        let (sums, from_h, start) = (write(true)?, write(self.from_h.is_some())?, write(true)?);
         let known = steps::Known { grad, cells_grad, h, cells, kept, weight, lengths };
         steps::backward(&self.sizes, known, steps::Slopes { sums, from_h, start }, workers, fast);
+        Ok(())
     }
 
     fn cases(layout: &mut Layout) -> Vec<Self> {
