@@ -47,6 +47,8 @@ pub struct Gpu {
     pub(super) pipelines: Arc<Cache>,
     /// What was made, and is not yet confirmed by wgpu.
     doubts: Arc<Doubts>,
+    /// Whether calls may wait for the device.
+    waits: bool,
 }
 
 impl Gpu {
@@ -114,7 +116,36 @@ impl Gpu {
 
     fn wrap(device: wgpu::Device, queue: wgpu::Queue, lost: Arc<OnceLock<String>>, checked: bool) -> Self {
         let info = device.adapter_info();
-        Self { device, queue, info, lost, pipelines: Arc::new(Cache::new(checked)), doubts: Arc::default() }
+        let waits = cfg!(not(target_family = "wasm"));
+        Self { device, queue, info, lost, pipelines: Arc::new(Cache::new(checked)), doubts: Arc::default(), waits }
+    }
+
+    /// This GPU as a browser has it: each call that would wait for the device is an error, and only what is awaited waits. So a program for
+    /// browsers is tested where there is none. In a browser every GPU is like that.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use thalweg::{Optimizer, Recipe, Sgd, gpu::{Gpu, GpuOptions}};
+    ///
+    /// let gpu = Gpu::with(&GpuOptions { allow_cpu: true, ..Default::default() })?.without_waits();
+    /// let mut optimizer = Optimizer::new(&gpu, Recipe::new(Sgd::default()), &[("w", &[2])])?;
+    /// assert!(optimizer.params("w").unwrap_err().to_string().contains("_async"));
+    /// assert_eq!(pollster::block_on(optimizer.params_async("w"))?, [0.0, 0.0]);
+    /// # Ok::<(), thalweg::Error>(())
+    /// ```
+    pub fn without_waits(self) -> Self {
+        Self { waits: false, ..self }
+    }
+
+    /// # Errors
+    /// Where no call may wait for the device.
+    pub(super) fn may_wait(&self) -> Result<()> {
+        if self.waits {
+            return Ok(());
+        }
+        let reason = "a browser must not wait: await the function of the same name that ends in _async".into();
+        Err(Error::Device { what: "waiting for the device".into(), reason })
     }
 
     /// Waits for wgpu's answers about everything that was made so far: buffers, kernels, bindings. Natively they are there at once, and

@@ -10,13 +10,13 @@ use super::readback::{Copy, Readback};
 use super::slice::Window;
 use super::{
     bulk, centralise, combine, control, copy_lanes, dots, factored, factors, gate, join_rows, norm, operation, orthogonal,
-    update,
+    readback, update,
 };
 use crate::error::{Error, Result, Unit};
 use crate::op::MatMul;
 use crate::plan::{
-    Answer, Blueprint, Buffer, BufferId, Engine, Kind, Layout, Machine, Op, Operation, Plan, PlanId, Program, Role, Tag,
-    Values, check_even, check_plans,
+    Answer, Blueprint, Buffer, BufferId, Engine, Kind, Layout, Machine, Op, Operation, Plan, PlanId, Program, Reading, Role,
+    Tag, Values, check_even, check_plans,
 };
 use bytemuck::Pod;
 use std::ops::Range;
@@ -59,8 +59,15 @@ impl Gpu {
         blueprint.check()?;
         check_lanes(layout.lanes(), self.device.limits().max_compute_workgroups_per_dimension)?;
         let plans = plans.iter().map(|plan| Prepared::new(self, layout, plan, &memory)).collect::<Result<_>>()?;
-        let (readback, answer) = (Readback::default(), Answer::default());
-        Ok(GpuProgram { gpu: self.clone(), layout: layout.clone(), memory, plans, readback, answer })
+        Ok(GpuProgram {
+            gpu: self.clone(),
+            layout: layout.clone(),
+            memory,
+            plans,
+            readback: Readback::default(),
+            answer: Answer::default(),
+            indices: Vec::new(),
+        })
     }
 }
 
@@ -247,6 +254,8 @@ pub struct GpuProgram {
     readback: Readback,
     /// The last answer that was given out.
     answer: Answer<f32>,
+    /// Where indices are made before they are written; its memory is used again.
+    indices: Vec<u32>,
 }
 
 /// Threads of a workgroup, at most.
@@ -311,11 +320,32 @@ impl GpuProgram {
     /// # Errors
     /// A plan that does not exist, or a lost device.
     pub fn run_timed(&mut self, plan: PlanId, times: usize) -> Result<Option<f64>> {
+        match self.start_timed(plan, times)? {
+            Some(stamps) => stamps.wait(&self.gpu).and_then(|()| self.seconds(&stamps)).map(Some),
+            None => self.wait().map(|()| None),
+        }
+    }
+
+    /// [`GpuProgram::run_timed`] for programs that must not wait.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn run_timed_async(&mut self, plan: PlanId, times: usize) -> Result<Option<f64>> {
+        match self.start_timed(plan, times)? {
+            Some(stamps) => {
+                stamps.arrive(&self.gpu).await?;
+                self.seconds(&stamps).map(Some)
+            }
+            None => self.wait_async().await.map(|()| None),
+        }
+    }
+
+    /// Runs a plan between two timestamps, which are on their way to the host; none where the device has no timestamps.
+    fn start_timed(&mut self, plan: PlanId, times: usize) -> Result<Option<Copy>> {
         check_plans(&[plan], self.plans.len())?;
         self.gpu.alive()?;
         if !self.gpu.device.features().contains(wgpu::Features::TIMESTAMP_QUERY) {
             self.run(plan, times)?;
-            self.gpu.wait()?;
             return Ok(None);
         }
         let descriptor = wgpu::QuerySetDescriptor { label: None, ty: wgpu::QueryType::Timestamp, count: 2 };
@@ -335,9 +365,13 @@ impl GpuProgram {
         }
         encoder.resolve_query_set(&queries, 0..2, &resolved, 0);
         self.submit(encoder)?;
-        let bytes = Readback::now(&self.gpu, &resolved, 0, 16)?;
-        let ticks: &[u64] = &bytemuck::pod_collect_to_vec(&bytes);
-        Ok(Some((ticks[1] - ticks[0]) as f64 * f64::from(self.gpu.queue.get_timestamp_period()) * 1e-9))
+        Copy::of(&self.gpu, &resolved, 0, 16).map(Some)
+    }
+
+    /// The seconds between two timestamps.
+    fn seconds(&self, stamps: &Copy) -> Result<f64> {
+        let ticks: Vec<u64> = stamps.take(&self.gpu, bytemuck::pod_collect_to_vec)?;
+        Ok((ticks[1] - ticks[0]) as f64 * f64::from(self.gpu.queue.get_timestamp_period()) * 1e-9)
     }
 
     /// An error once the device is lost.
@@ -350,7 +384,16 @@ impl GpuProgram {
     /// # Errors
     /// A lost device.
     pub fn wait(&self) -> Result<()> {
+        self.gpu.may_wait()?;
         self.gpu.wait()
+    }
+
+    /// [`GpuProgram::wait`] for programs that must not wait.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn wait_async(&self) -> Result<()> {
+        readback::done(&self.gpu).await
     }
 
     /// [`Program::read`] for programs that must not wait, as those in a browser.
@@ -396,6 +439,16 @@ impl GpuProgram {
     pub async fn read_all_async(&self, buffers: &[BufferId]) -> Result<Vec<Values<f32>>> {
         self.gpu.alive()?;
         bulk::read_async(&self.gpu, &self.layout, &self.memory, buffers).await
+    }
+
+    /// [`Program::read_parts`] for programs that must not wait.
+    ///
+    /// # Errors
+    /// As for [`Program::read_parts`].
+    pub async fn read_parts_async(&self, parts: &mut [Reading<'_, f32>]) -> Result<()> {
+        let buffers = Reading::buffers(parts);
+        let found = self.read_all_async(&buffers).await?;
+        Reading::fill(parts, &buffers, found)
     }
 
     /// [`Program::settle`] for programs that must not wait.
@@ -564,6 +617,23 @@ impl Program for GpuProgram {
             }
         })?;
         Ok(found.then_some(&self.answer))
+    }
+
+    fn fill_indices(
+        &mut self,
+        buffer: BufferId,
+        lanes: usize,
+        len: usize,
+        fill: &(dyn Fn(usize, &mut [u32]) + Sync),
+    ) -> Result<()> {
+        let mut values = std::mem::take(&mut self.indices);
+        values.resize(len, 0);
+        let written = (0..lanes).try_for_each(|lane| {
+            fill(lane, &mut values);
+            self.write_indices(buffer, lane, 0, &values)
+        });
+        self.indices = values;
+        written
     }
 
     fn settle(&mut self) -> Result<()> {

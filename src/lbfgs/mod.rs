@@ -1,6 +1,9 @@
 //! L-BFGS: a quasi-Newton method for whole losses, not for samples of them.
 
+#[cfg(feature = "gpu")]
+mod asynchronous;
 mod history;
+mod host;
 mod record;
 #[cfg(feature = "checkpoint")]
 mod saved;

@@ -32,15 +32,23 @@ where
     /// # Errors
     /// A lost device, or memory that there is not.
     pub fn tensors(&mut self) -> Result<Tensors> {
+        let mut found = Vec::new();
+        for (name, buffer) in self.kept(self.stepper.history.sg.len()) {
+            found.push((name, self.program.read(buffer, 0)?));
+        }
+        self.tensors_of(&found)
+    }
+
+    /// What is kept on the device, by name, and what the host knows, as tensors.
+    pub(super) fn tensors_of(&self, found: &[(String, Vec<P::Float>)]) -> Result<Tensors> {
         let mut tensors = Tensors::default();
-        let pairs = self.stepper.history.sg.len();
-        for (name, buffer) in self.kept(pairs) {
-            let values = self.program.read(buffer, 0)?;
+        for (name, values) in found {
             for tensor in self.arena.tensors() {
-                tensors.put(&file_name(&name, &tensor.name), &tensor.shape, &values[tensor.offset..][..tensor.len()])?;
+                tensors.put(&file_name(name, &tensor.name), &tensor.shape, &values[tensor.offset..][..tensor.len()])?;
             }
         }
         let (stepper, history) = (&self.stepper, &self.stepper.history);
+        let pairs = history.sg.len();
         let slots: Vec<u64> = history.slots.iter().map(|&slot| slot as u64).collect();
         let moved = f64::from(u8::from(stepper.moved));
         let numbers = [stepper.t, moved, stepper.largest_at_start, history.gamma, stepper.units.d, stepper.units.y];
@@ -115,7 +123,7 @@ where
         self.load_tensors(&read(path.as_ref())?)
     }
 
-    fn kept(&self, pairs: usize) -> Vec<Kept> {
+    pub(super) fn kept(&self, pairs: usize) -> Vec<Kept> {
         let buffers = &self.stepper.buffers;
         let first = [("param", self.params), ("state.d", buffers.d), ("state.prev_grad", buffers.start_grads)];
         let pair = |(slot, &[s, y]): (usize, &[BufferId; 2])| [(format!("state.s.{slot}"), s), (format!("state.y.{slot}"), y)];

@@ -36,26 +36,26 @@ pub(super) enum Gradient {
 
 /// The best point that was found, after the first evaluation and at most `trials` more. `at(t, keep)` evaluates a point. With
 /// `keep` it first puts the last gradient aside: later only the gradient of the best point can be needed.
-pub(super) fn strong_wolfe(
+pub(super) async fn strong_wolfe(
     start: Point,
     t: f64,
     largest_d: f64,
     trials: usize,
-    mut at: impl FnMut(f64, bool) -> Result<Point>,
+    mut at: impl AsyncFnMut(f64, bool) -> Result<Point>,
 ) -> Result<Point> {
-    let mut next = |t: f64, best: &mut Point| {
+    let mut next = async |t: f64, best: &mut Point| {
         let keep = best.gradient == Gradient::Last;
         if keep {
             best.gradient = Gradient::Kept;
         }
-        at(t, keep)
+        at(t, keep).await
     };
     let too_high = |new: &Point| new.loss > start.loss + C1 * new.t * start.slope;
     let flat = |new: &Point| new.slope.abs() <= -C2 * start.slope;
 
     // Go on until a minimum must lie between the last two points.
     let (mut previous, mut tried) = (start, 0);
-    let mut new = next(t, &mut previous)?;
+    let mut new = next(t, &mut previous).await?;
     let mut bracket = loop {
         if tried == trials {
             break [start, new];
@@ -71,7 +71,7 @@ pub(super) fn strong_wolfe(
         }
         let t = interpolate(&previous, &new, new.t + 0.01 * (new.t - previous.t), 10.0 * new.t);
         previous = new;
-        new = next(t, &mut previous)?;
+        new = next(t, &mut previous).await?;
         tried += 1;
     };
 
@@ -93,7 +93,7 @@ pub(super) fn strong_wolfe(
             t = if (t - last).abs() < (t - first).abs() { last - margin } else { first + margin };
         }
         close = near && !moved;
-        let new = next(t, &mut bracket[low])?;
+        let new = next(t, &mut bracket[low]).await?;
         tried += 1;
         let high = 1 - low;
         if too_high(&new) || new.loss >= bracket[low].loss {
@@ -125,6 +125,7 @@ fn interpolate(a: &Point, b: &Point, min: f64, max: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::lbfgs::host::now;
 
     /// Searches along f from 0, and checks that no gradient is asked for that is gone.
     fn search(f: impl Fn(f64) -> (f64, f64), t: f64, trials: usize) -> (Point, usize) {
@@ -135,14 +136,14 @@ mod tests {
             Point { t, loss, slope, largest: slope.abs(), gradient }
         };
         let (mut last, mut kept, mut evaluations) = (f64::NAN, f64::NAN, 0);
-        let at = |t: f64, keep: bool| {
+        let at = async |t: f64, keep: bool| {
             if keep {
                 kept = last;
             }
             (last, evaluations) = (t, evaluations + 1);
             Ok(point(t, Gradient::Last))
         };
-        let found = strong_wolfe(point(0.0, Gradient::Start), t, 1.0, trials, at).expect("a point");
+        let found = now(strong_wolfe(point(0.0, Gradient::Start), t, 1.0, trials, at)).expect("a point");
         let place = match found.gradient {
             Gradient::Start => 0.0,
             Gradient::Kept => kept,

@@ -1,10 +1,15 @@
 //! One step of L-BFGS: the host decides, the device computes.
 
 use super::history::{History, Products};
+#[cfg(feature = "gpu")]
+use super::host::Awaits;
+use super::host::{Host, Waits, now};
 use super::record::{self, Buffers, Plans, Scalar};
 use super::search::{Gradient, Point, strong_wolfe};
 use super::{LbfgsReport, LbfgsSettings, LbfgsStop, LineSearch};
 use crate::error::Result;
+#[cfg(feature = "gpu")]
+use crate::gpu::GpuProgram;
 use crate::plan::{Arena, Blueprint, BufferId, PlanId, Program};
 use crate::rule::Real;
 
@@ -108,16 +113,28 @@ impl LbfgsStepper {
     /// # Errors
     /// What the closure returns, or a lost device. The parameters are then those from before the iteration, if the device lives.
     pub fn step<P: Program>(&mut self, program: &mut P, closure: impl FnMut(&mut P) -> Result<f64>) -> Result<LbfgsReport> {
-        let (loss, largest_g, sum_g) = (f64::NAN, f64::NAN, f64::NAN);
-        Step { stepper: self, program, closure, loss, largest_g, sum_g, evaluations: 0, iterations: 0 }.run()
+        now(Step::new(self, program, Waits(closure)).run())
+    }
+
+    /// [`LbfgsStepper::step`] for programs that must not wait, as those in a browser.
+    ///
+    /// # Errors
+    /// As there.
+    #[cfg(feature = "gpu")]
+    pub async fn step_async(
+        &mut self,
+        program: &mut GpuProgram,
+        closure: impl AsyncFnMut(&mut GpuProgram) -> Result<f64>,
+    ) -> Result<LbfgsReport> {
+        Step::new(self, program, Awaits(closure)).run().await
     }
 }
 
 /// A step under way.
-struct Step<'a, P, C> {
+struct Step<'a, P, H> {
     stepper: &'a mut LbfgsStepper,
     program: &'a mut P,
-    closure: C,
+    host: H,
     /// At the parameters as they are: the loss, max |g|, and, before the first iteration, Σ |g|.
     loss: f64,
     largest_g: f64,
@@ -126,9 +143,14 @@ struct Step<'a, P, C> {
     iterations: usize,
 }
 
-impl<P: Program, C: FnMut(&mut P) -> Result<f64>> Step<'_, P, C> {
-    fn run(mut self) -> Result<LbfgsReport> {
-        let (loss, measured) = self.evaluate(self.stepper.plans.measure)?;
+impl<'a, P: Program, H: Host<P>> Step<'a, P, H> {
+    fn new(stepper: &'a mut LbfgsStepper, program: &'a mut P, host: H) -> Self {
+        let (loss, largest_g, sum_g) = (f64::NAN, f64::NAN, f64::NAN);
+        Self { stepper, program, host, loss, largest_g, sum_g, evaluations: 0, iterations: 0 }
+    }
+
+    async fn run(mut self) -> Result<LbfgsReport> {
+        let (loss, measured) = self.evaluate(self.stepper.plans.measure).await?;
         (self.loss, self.largest_g) = (loss, measured.largest_g);
         // A sum beyond the float's range is at most this.
         self.sum_g = measured.sum_g.min(measured.largest_g * self.stepper.len as f64);
@@ -138,7 +160,7 @@ impl<P: Program, C: FnMut(&mut P) -> Result<f64>> Step<'_, P, C> {
             LbfgsStop::Gradient
         } else {
             loop {
-                if let Some(stop) = self.iterate()? {
+                if let Some(stop) = self.iterate().await? {
                     break stop;
                 }
             }
@@ -147,9 +169,9 @@ impl<P: Program, C: FnMut(&mut P) -> Result<f64>> Step<'_, P, C> {
         Ok(LbfgsReport { first_loss: loss, loss: self.loss, evaluations, iterations, stop })
     }
 
-    fn iterate(&mut self) -> Result<Option<LbfgsStop>> {
+    async fn iterate(&mut self) -> Result<Option<LbfgsStop>> {
         self.iterations += 1;
-        let line = self.find_direction()?;
+        let line = self.find_direction().await?;
         let settings = &self.stepper.settings;
         if !(line.slope.is_finite() && line.largest_d.is_finite()) {
             return Ok(Some(LbfgsStop::NotFinite));
@@ -160,8 +182,8 @@ impl<P: Program, C: FnMut(&mut P) -> Result<f64>> Step<'_, P, C> {
         let t = settings.lr * if self.stepper.moved { 1.0 } else { (1.0 / self.sum_g).min(1.0) };
         let before = self.loss;
         let moved = match settings.line_search {
-            LineSearch::None => self.move_by(t),
-            LineSearch::StrongWolfe => self.search(t, &line),
+            LineSearch::None => self.move_by(t).await,
+            LineSearch::StrongWolfe => self.search(t, &line).await,
         };
         if !matches!(moved, Ok(Some(_))) {
             // The start of the line is the last good point.
@@ -186,13 +208,13 @@ impl<P: Program, C: FnMut(&mut P) -> Result<f64>> Step<'_, P, C> {
     }
 
     /// Takes the last movement into the history, and starts a line in the new direction.
-    fn find_direction(&mut self) -> Result<Measured> {
+    async fn find_direction(&mut self) -> Result<Measured> {
         let LbfgsStepper { buffers, plans, history, t, moved, largest_at_start, units, .. } = &mut *self.stepper;
         if *moved {
             units.y = Units::of(self.largest_g.max(*largest_at_start));
             write_coefficients(self.program, buffers, *t * units.d, units.y.recip(), &[])?;
             self.program.run(plans.compare(history.len()), 1)?;
-            let mut products = floats(self.program, buffers.products)?;
+            let mut products = self.host.floats(self.program, buffers.products).await?;
             products.truncate(Products::len(plans.looked_at(history.len())));
             units.take_out(&mut products);
             if let Some(slot) = history.observe(&Products { values: &products }, *t) {
@@ -210,14 +232,14 @@ impl<P: Program, C: FnMut(&mut P) -> Result<f64>> Step<'_, P, C> {
         write_coefficients(self.program, buffers, 0.0, 1.0, &direction)?;
         self.program.run(plans.direct(history.len()), 1)?;
         self.program.run(plans.start_line, 1)?;
-        self.measured()
+        self.measured().await
     }
 
     /// A step of the given length, whatever the loss becomes: t, unless it becomes infinite or NaN. The last iteration does not look.
-    fn move_by(&mut self, t: f64) -> Result<Option<f64>> {
+    async fn move_by(&mut self, t: f64) -> Result<Option<f64>> {
         self.go(t)?;
         if self.iterations < self.stepper.settings.max_iter {
-            let (loss, measured) = self.evaluate(self.stepper.plans.measure)?;
+            let (loss, measured) = self.evaluate(self.stepper.plans.measure).await?;
             if !(loss.is_finite() && measured.largest_g.is_finite()) {
                 return Ok(None);
             }
@@ -227,22 +249,23 @@ impl<P: Program, C: FnMut(&mut P) -> Result<f64>> Step<'_, P, C> {
     }
 
     /// A step to the best point of the line that the search finds.
-    fn search(&mut self, t: f64, line: &Measured) -> Result<Option<f64>> {
+    async fn search(&mut self, t: f64, line: &Measured) -> Result<Option<f64>> {
         let plans = self.stepper.plans.clone();
         let (loss, slope, largest) = (self.loss, line.slope, self.largest_g);
         let start = Point { t: 0.0, loss, slope, largest, gradient: Gradient::Start };
         let trials = self.stepper.settings.evaluations().saturating_sub(self.evaluations);
-        let best = strong_wolfe(start, t, line.largest_d, trials, |t, keep| {
+        let best = strong_wolfe(start, t, line.largest_d, trials, async |t, keep| {
             if keep {
                 self.program.run(plans.keep, 1)?;
             }
             self.go(t)?;
-            let (loss, Measured { slope, largest_g: largest, .. }) = self.evaluate(plans.measure_on_line)?;
+            let (loss, Measured { slope, largest_g: largest, .. }) = self.evaluate(plans.measure_on_line).await?;
             let point = Point { t, loss, slope, largest, gradient: Gradient::Last };
             let finite = [loss, slope, largest].iter().all(|number| number.is_finite());
             // Too far, like a loss that is too high.
             Ok(if finite { point } else { Point { loss: f64::INFINITY, slope: f64::INFINITY, ..point } })
-        })?;
+        })
+        .await?;
         self.go(best.t)?;
         match best.gradient {
             Gradient::Start => self.program.run(plans.take_start, 1)?,
@@ -260,16 +283,16 @@ impl<P: Program, C: FnMut(&mut P) -> Result<f64>> Step<'_, P, C> {
     }
 
     /// The loss, and what a plan measures there.
-    fn evaluate(&mut self, plan: PlanId) -> Result<(f64, Measured)> {
+    async fn evaluate(&mut self, plan: PlanId) -> Result<(f64, Measured)> {
         self.evaluations += 1;
-        let loss = (self.closure)(self.program)?;
+        let loss = self.host.loss(self.program).await?;
         self.program.run(plan, 1)?;
-        Ok((loss, self.measured()?))
+        Ok((loss, self.measured().await?))
     }
 
-    /// Waits for the device.
-    fn measured(&mut self) -> Result<Measured> {
-        let scalars = floats(self.program, self.stepper.buffers.scalars)?;
+    /// Waits for the device, or awaits it.
+    async fn measured(&mut self) -> Result<Measured> {
+        let scalars = self.host.floats(self.program, self.stepper.buffers.scalars).await?;
         let (scalar, unit) = (|place: Scalar| scalars[place as usize], self.stepper.units.d);
         let (slope, largest_d) = (scalar(Scalar::Slope) * unit, scalar(Scalar::LargestD) * unit);
         Ok(Measured { slope, largest_d, largest_g: scalar(Scalar::LargestG), sum_g: scalar(Scalar::SumG) })
@@ -279,9 +302,4 @@ impl<P: Program, C: FnMut(&mut P) -> Result<f64>> Step<'_, P, C> {
 fn write_coefficients<P: Program>(program: &mut P, buffers: &Buffers, t: f64, unit: f64, direction: &[f64]) -> Result<()> {
     let coefficients: Vec<P::Float> = Buffers::coefficients(t, unit, direction).into_iter().map(P::Float::of).collect();
     program.write(buffers.coefficients, 0, 0, &coefficients)
-}
-
-/// Waits for the device.
-fn floats<P: Program>(program: &mut P, buffer: BufferId) -> Result<Vec<f64>> {
-    Ok(program.read(buffer, 0)?.into_iter().map(P::Float::as_f64).collect())
 }

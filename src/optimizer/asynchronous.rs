@@ -1,14 +1,17 @@
 //! Twins of what waits for the device, for programs that must not wait, as those in a browser.
 //!
 //! Everything else of an optimizer waits only where the host does not know how far the device is: steps far ahead of it, `set_params` with
-//! an average, `set_all_params` with one, and `set_applied`. After [`Optimizer::catch_up_async`] none of them does.
+//! an average, `set_all_params` with one, and `set_applied`. After [`Optimizer::catch_up_async`] none of them does. Whoever steps through a
+//! [`Stepper`](super::Stepper) of its own asks the program itself ([`GpuProgram::read_async`] and its like).
 
 use super::planes::floats;
 use super::stepper::{Buffers, names, not_asked};
 use super::{Lane, Optimizer, Report, State, TensorReport};
+#[cfg(feature = "checkpoint")]
+use crate::checkpoint::{Loaded, Tensors};
 use crate::error::Result;
 use crate::gpu::GpuProgram;
-use crate::plan::{BufferId, Values};
+use crate::plan::{BufferId, PlanId, Values};
 use std::ops::Range;
 
 impl Lane<'_, GpuProgram> {
@@ -227,6 +230,39 @@ impl Optimizer<GpuProgram> {
         Ok(self.stepper.snapshot_of(found, &[]))
     }
 
+    /// [`Optimizer::take_sum`] without a wait. [`Optimizer::put_sum`] waits for nothing.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn take_sum_async(&mut self, sums: &mut [Vec<f32>]) -> Result<Vec<u32>> {
+        let (level, count) = self.stepper.sum_to_take(sums)?;
+        let mut counts = Vec::with_capacity(sums.len());
+        for (lane, sum) in sums.iter_mut().enumerate() {
+            *sum = self.program.read_range_async(level, lane, 0..sum.len()).await?;
+            counts.push(self.program.read_indices_async(count, lane).await?[0]);
+        }
+        self.stepper.clear_sum(&mut self.program, level, count)?;
+        Ok(counts)
+    }
+
+    /// [`Optimizer::forget_recorded`] without a wait.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn forget_recorded_async(&mut self) -> Result<()> {
+        self.catch_up_async().await?;
+        self.stepper.forget_unmade();
+        self.stepper.ahead = 0;
+        Ok(())
+    }
+
+    /// [`Optimizer::copy_lanes`] without a wait.
+    pub(crate) async fn copy_lanes_async(&mut self, plan: PlanId, pairs: &[(usize, usize)]) -> Result<()> {
+        self.flush_async().await?;
+        self.catch_up_async().await?;
+        self.copy_lanes(plan, pairs)
+    }
+
     /// [`Optimizer::flush`] without a wait.
     ///
     /// # Errors
@@ -249,5 +285,104 @@ impl Optimizer<GpuProgram> {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(feature = "checkpoint")]
+impl Optimizer<GpuProgram> {
+    /// [`Optimizer::weights`] without a wait.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn weights_async(&mut self, lane: usize) -> Result<Tensors> {
+        let params = self.program.read_async(self.stepper.buffers.params, lane).await?;
+        self.weights_with(&params)
+    }
+
+    /// [`Optimizer::load_weights`] without a wait.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn load_weights_async(&mut self, weights: &Tensors) -> Result<Loaded> {
+        self.catch_up_async().await?;
+        self.load_weights(weights)
+    }
+
+    /// [`Optimizer::load_weights_lenient`] without a wait.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn load_weights_lenient_async(&mut self, weights: &Tensors) -> Result<Loaded> {
+        self.catch_up_async().await?;
+        self.load_weights_lenient(weights)
+    }
+
+    /// [`Optimizer::tensors`] without a wait. [`Optimizer::load_tensors`] waits for nothing.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn tensors_async(&mut self) -> Result<Tensors> {
+        let mut tensors = Tensors::default();
+        self.tensors_into_async(&mut tensors).await?;
+        Ok(tensors)
+    }
+
+    /// [`Optimizer::tensors_into`] without a wait.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn tensors_into_async(&mut self, tensors: &mut Tensors) -> Result<()> {
+        self.tensors_beside_async(State::default(), tensors).await
+    }
+
+    /// [`Optimizer::tensors_into_async`] with arrays of others beside.
+    pub(crate) async fn tensors_beside_async(&mut self, beside: State<f32>, tensors: &mut Tensors) -> Result<()> {
+        let mut old = std::mem::take(tensors);
+        let pieces = self.stepper.float_pieces();
+        let read_so: Vec<BufferId> = pieces.iter().map(|(id, _)| *id).collect();
+        let rest = self.program.read_all_async(&self.stepper.kept_but(&read_so)).await?;
+        let rest = self.stepper.snapshot_of(rest, &read_so);
+        let mut found = self.rooms(&pieces, &mut old)?;
+        self.program.read_parts_async(&mut self.readings(&pieces, &mut found)).await?;
+        self.put_all(found, rest, beside, tensors)
+    }
+
+    /// [`Optimizer::load_tensors_lenient`] without a wait.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn load_tensors_lenient_async(&mut self, tensors: &Tensors) -> Result<Loaded> {
+        self.catch_up_async().await?;
+        let fitting = self.fitting_alone(tensors);
+        let own = if fitting.needs_state() { self.state_dict_async().await? } else { State::default() };
+        self.take_fitting(fitting, &own, tensors)
+    }
+
+    /// [`Optimizer::export`] without a wait.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn export_async(&mut self, lane: usize) -> Result<Tensors> {
+        let mut file = Tensors::default();
+        self.stepper.check_lane(lane)?;
+        self.catch_up_async().await?;
+        for tensor in self.arena().tensors().to_vec() {
+            let params = self.lane(lane)?.params_async(&tensor.name).await?;
+            self.export_known(lane, &tensor, &params, &mut file)?;
+            for plane in self.planes_of(&tensor) {
+                let values = self.lane(lane)?.state_async(&tensor.name, &plane.own).await?;
+                file.put(&plane.file_name(&tensor), &plane.shape, &values)?;
+            }
+        }
+        Ok(file)
+    }
+
+    /// [`Optimizer::import`] without a wait.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn import_async(&mut self, tensors: &Tensors) -> Result<()> {
+        self.catch_up_async().await?;
+        self.import(tensors)
     }
 }

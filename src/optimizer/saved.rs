@@ -4,7 +4,7 @@ use super::Optimizer;
 use super::group::Group;
 use super::state::{APPLIED, Expected, Piece, State, StateValues};
 use super::view::{ArrayView, StateKind, StateView, ValuesView};
-use crate::checkpoint::{Element, LANES, Loaded, STEPS, Tensors, read, swap, write};
+use crate::checkpoint::{Element, LANES, Loaded, STEPS, StoredTensor, Tensors, read, swap, write};
 use crate::error::{Error, Result};
 use crate::plan::{BufferId, Program, Reading, Tensor};
 use crate::rule::{AnyRule, Real};
@@ -62,6 +62,21 @@ pub(crate) struct Fitting<'a, F: Real> {
     pub rest: Result<Vec<Found<'a, F>>>,
     /// About what is taken one by one, and what the file has beside.
     pub loaded: Loaded,
+}
+
+impl<F: Real> Fitting<'_, F> {
+    /// Whether the run's own state is needed for what does not fit.
+    pub(crate) fn needs_state(&self) -> bool {
+        self.rest.is_ok() && !self.complete
+    }
+
+    /// The state to load: what fits, over the run's own. None where only what is taken one by one fits.
+    pub(crate) fn over<'s>(&'s self, own: &'s State<F>) -> Option<StateView<'s, F>> {
+        let rest = self.rest.as_ref().ok()?;
+        let mut state = own.view();
+        self.alone.iter().chain(rest).for_each(|(expected, array)| state.insert(&expected.name, array.clone()));
+        Some(state)
+    }
 }
 
 /// The floats of arrays whose names begin with `prefix`: the rest of the name, the lane, its values.
@@ -126,7 +141,23 @@ where
         let read_so: Vec<BufferId> = pieces.iter().map(|(id, _)| *id).collect();
         let rest = self.stepper.snapshot_but(&mut self.program, &read_so)?;
         pieces.retain(|(id, _)| wanted(*id));
-        self.put_pieces(&pieces, &mut old, tensors)?;
+        let mut found = self.rooms(&pieces, &mut old)?;
+        self.program.read_parts(&mut self.readings(&pieces, &mut found))?;
+        self.put_all(found, rest, beside, tensors)
+    }
+
+    /// Puts what was read into tensors, with all else of the state and what others have beside it.
+    pub(super) fn put_all(
+        &self,
+        found: Vec<(String, StoredTensor)>,
+        rest: State<P::Float>,
+        beside: State<P::Float>,
+        tensors: &mut Tensors,
+    ) -> Result<()> {
+        for (name, mut tensor) in found {
+            swap(&mut tensor.bytes, size_of::<P::Float>());
+            tensors.insert(&name, tensor)?;
+        }
         let applied = match rest.get(APPLIED).map(|array| &array.values) {
             Some(StateValues::Counts(applied)) => applied.clone(),
             _ => Vec::new(),
@@ -147,28 +178,30 @@ where
         Ok(())
     }
 
-    /// Reads pieces of buffers into tensors: one copy, from the engine to where the file is written from.
-    fn put_pieces(&mut self, pieces: &[(BufferId, Vec<Piece>)], old: &mut Tensors, tensors: &mut Tensors) -> Result<()> {
-        let (lanes, all) =
-            (self.lanes(), || pieces.iter().flat_map(|(id, pieces)| pieces.iter().map(move |piece| (*id, piece))));
-        let mut found = Vec::new();
-        for (_, piece) in all() {
+    /// Tensors for pieces of buffers, to be read into: one copy, from the engine to where the file is written from.
+    pub(super) fn rooms(&self, pieces: &[(BufferId, Vec<Piece>)], old: &mut Tensors) -> Result<Vec<(String, StoredTensor)>> {
+        let room = |piece: &Piece| {
             let name = self.file_name(&piece.name);
             let tensor = old.room::<P::Float>(&name, &self.file_shape(&piece.shape))?;
-            found.push((name, tensor));
-        }
+            Ok((name, tensor))
+        };
+        pieces.iter().flat_map(|(_, pieces)| pieces).map(room).collect()
+    }
+
+    /// What is to be read into the tensors that [`Optimizer::rooms`] gave.
+    pub(super) fn readings<'a>(
+        &self,
+        pieces: &[(BufferId, Vec<Piece>)],
+        found: &'a mut [(String, StoredTensor)],
+    ) -> Vec<Reading<'a, P::Float>> {
+        let all = pieces.iter().flat_map(|(id, pieces)| pieces.iter().map(move |piece| (*id, piece)));
         let mut readings = Vec::new();
-        for ((buffer, piece), (_, tensor)) in all().zip(&mut found) {
+        for ((buffer, piece), (_, tensor)) in all.zip(found) {
             let values: &mut [P::Float] = bytemuck::cast_slice_mut(&mut tensor.bytes);
-            let by_lane = values.chunks_mut(piece.range.len().max(1)).take(lanes).enumerate();
+            let by_lane = values.chunks_mut(piece.range.len().max(1)).take(self.lanes()).enumerate();
             readings.extend(by_lane.map(|(lane, values)| Reading { buffer, lane, offset: piece.range.start, values }));
         }
-        self.program.read_parts(&mut readings)?;
-        for (name, mut tensor) in found {
-            swap(&mut tensor.bytes, size_of::<P::Float>());
-            tensors.insert(&name, tensor)?;
-        }
-        Ok(())
+        readings
     }
 
     /// Takes a run up from what [`Optimizer::tensors`] gave, as [`Optimizer::load_state_dict`] does. All is checked before anything
@@ -233,16 +266,26 @@ where
     /// # Ok::<(), thalweg::Error>(())
     /// ```
     pub fn load_tensors_lenient(&mut self, tensors: &Tensors) -> Result<Loaded> {
-        let fitting = self.fitting(self.expected(), tensors, |name| name.starts_with(PARAM), Ok(()));
-        let Fitting { alone, complete, rest, mut loaded } = fitting;
-        let whole = rest.and_then(|rest| {
-            let own = if complete { State::default() } else { self.state_dict()? };
-            let mut state = own.view();
-            alone.iter().chain(&rest).for_each(|(expected, array)| state.insert(&expected.name, array.clone()));
-            self.load_view(&state, &[])?;
-            Ok(rest)
-        });
-        match whole {
+        let fitting = self.fitting_alone(tensors);
+        let own = if fitting.needs_state() { self.state_dict()? } else { State::default() };
+        self.take_fitting(fitting, &own, tensors)
+    }
+
+    /// What fits of a file, parameters one by one.
+    pub(super) fn fitting_alone<'a>(&self, tensors: &'a Tensors) -> Fitting<'a, P::Float> {
+        self.fitting(self.expected(), tensors, |name| name.starts_with(PARAM), Ok(()))
+    }
+
+    /// Takes what fits. `own` is the state of the run, where some parameters do not fit.
+    pub(super) fn take_fitting(
+        &mut self,
+        fitting: Fitting<'_, P::Float>,
+        own: &State<P::Float>,
+        tensors: &Tensors,
+    ) -> Result<Loaded> {
+        let taken = fitting.over(own).map_or(Ok(()), |state| self.load_view(&state, &[]));
+        let Fitting { alone, rest, mut loaded, .. } = fitting;
+        match taken.and(rest) {
             Ok(rest) => rest.iter().for_each(|(expected, _)| self.note(expected, tensors, &mut loaded)),
             Err(reason) => {
                 self.set_params_of(&alone)?;

@@ -411,6 +411,12 @@ impl Stepper {
         program.request(self.tag, &self.watched)
     }
 
+    /// Steps that can be made without a wait where the host knows of all before.
+    #[cfg(feature = "gpu")]
+    pub(crate) fn room(&self) -> usize {
+        self.buffers.slots
+    }
+
     /// Whether the host knows of all steps that were run.
     #[cfg(feature = "gpu")]
     pub(super) fn is_caught_up(&self) -> bool {
@@ -428,9 +434,14 @@ impl Stepper {
     /// A lost device, or [`Error::Timeout`].
     pub(super) fn forget<P: Program>(&mut self, program: &mut P) -> Result<()> {
         self.know(program)?;
+        self.forget_unmade();
+        Ok(())
+    }
+
+    /// Forgets the steps that the device has not made, as far as is known.
+    pub(super) fn forget_unmade(&mut self) {
         self.forgotten += self.run - self.known_at;
         self.run = self.known_at;
-        Ok(())
     }
 
     /// Groups of each lane.

@@ -93,20 +93,34 @@ impl Stepper {
     /// # Errors
     /// A recipe that does not accumulate, no micro-batches or no whole node of them, slices of other sizes, or a lost device.
     pub fn take_sum<P: Program>(&mut self, program: &mut P, sums: &mut [Vec<P::Float>]) -> Result<Vec<u32>> {
-        let (level, count) = self.node()?;
-        self.check_sums(sums)?;
-        let zeros = vec![P::Float::of(0.0); PIECE.min(self.arena.len())];
+        let (level, count) = self.sum_to_take(sums)?;
         let mut counts = Vec::with_capacity(sums.len());
         for (lane, sum) in sums.iter_mut().enumerate() {
             program.read_to(level, lane, 0, sum)?;
+            counts.push(program.read_indices(count, lane)?[0]);
+        }
+        self.clear_sum(program, level, count)?;
+        Ok(counts)
+    }
+
+    /// Where the sum to be taken out and its numbers of micro-batches are.
+    pub(super) fn sum_to_take<F>(&self, sums: &[Vec<F>]) -> Result<(BufferId, BufferId)> {
+        let found = self.node()?;
+        self.check_sums(sums)?;
+        Ok(found)
+    }
+
+    /// Goes on as if there had been no micro-batch.
+    pub(super) fn clear_sum<P: Program>(&mut self, program: &mut P, level: BufferId, count: BufferId) -> Result<()> {
+        let zeros = vec![P::Float::of(0.0); PIECE.min(self.arena.len())];
+        for lane in 0..self.recipe.lanes() {
             for start in (0..self.arena.len()).step_by(PIECE) {
                 program.write(level, lane, start, &zeros[..PIECE.min(self.arena.len() - start)])?;
             }
-            counts.push(program.read_indices(count, lane)?[0]);
             program.write_indices(count, lane, 0, &[0])?;
         }
         self.ahead = 0;
-        Ok(counts)
+        Ok(())
     }
 
     /// Puts in the sum of a step's micro-batches, made elsewhere, and of how many it is, by lane; the next step uses it as if they had been

@@ -4,7 +4,7 @@ use super::Optimizer;
 use super::saved::torch_name;
 use super::stepper::Stepper;
 use crate::checkpoint::{Dtype, Element, STEPS, StoredTensor, Tensors};
-use crate::error::{Error, Result, range};
+use crate::error::{Error, Result};
 use crate::plan::{Program, Tensor};
 use crate::rule::Setting;
 use serde_json::Value;
@@ -59,20 +59,26 @@ where
     /// A lane that does not exist, or a lost device.
     pub fn export(&mut self, lane: usize) -> Result<Tensors> {
         let mut file = Tensors::default();
-        range::require(lane < self.lanes(), "lane", lane, &format!("below {}", self.lanes()))?;
+        self.stepper.check_lane(lane)?;
         self.stepper.know(&mut self.program)?;
-        let groups = self.stepper.recipe.groups.len();
         for tensor in self.arena().tensors().to_vec() {
-            let name = &tensor.name;
-            file.put(&format!("param.{name}"), &tensor.shape, &self.lane(lane)?.params(name)?)?;
-            for Plane { own, torch, shape } in self.planes_of(&tensor) {
-                file.put(&format!("state.{name}.{torch}"), &shape, &self.lane(lane)?.state(name, &own)?)?;
+            let params = self.lane(lane)?.params(&tensor.name)?;
+            self.export_known(lane, &tensor, &params, &mut file)?;
+            for plane in self.planes_of(&tensor) {
+                let values = self.lane(lane)?.state(&tensor.name, &plane.own)?;
+                file.put(&plane.file_name(&tensor), &plane.shape, &values)?;
             }
-            let steps = self.stepper.applied[lane * groups + tensor.group];
-            file.put(&format!("state.{name}.step"), &[], &[steps as f32])?;
-            self.export_settings(lane, &tensor, &mut file)?;
         }
         Ok(file)
+    }
+
+    /// Parameters, steps and settings of a tensor.
+    pub(super) fn export_known(&self, lane: usize, tensor: &Tensor, params: &[P::Float], file: &mut Tensors) -> Result<()> {
+        let (name, groups) = (&tensor.name, self.stepper.recipe.groups.len());
+        file.put(&format!("param.{name}"), &tensor.shape, params)?;
+        let steps = self.stepper.applied[lane * groups + tensor.group];
+        file.put(&format!("state.{name}.step"), &[], &[steps as f32])?;
+        self.export_settings(lane, tensor, file)
     }
 
     fn export_settings(&self, lane: usize, tensor: &Tensor, file: &mut Tensors) -> Result<()> {
@@ -137,10 +143,16 @@ fn pairs<'a>(known: &'a [&str]) -> impl Iterator<Item = &'static (&'static str, 
 }
 
 /// What is kept of a tensor: our name, PyTorch's, and the shape.
-struct Plane {
-    own: String,
+pub(super) struct Plane {
+    pub own: String,
     torch: String,
-    shape: Vec<usize>,
+    pub shape: Vec<usize>,
+}
+
+impl Plane {
+    pub(super) fn file_name(&self, tensor: &Tensor) -> String {
+        format!("state.{}.{}", tensor.name, self.torch)
+    }
 }
 
 /// Settings that are about how PyTorch computes; there is nothing here that they would set.
@@ -155,7 +167,7 @@ struct Imported<F> {
 
 impl<P: Program> Optimizer<P> {
     /// The planes that a tensor's rule uses, each with PyTorch's name.
-    fn planes_of(&self, tensor: &Tensor) -> Vec<Plane> {
+    pub(super) fn planes_of(&self, tensor: &Tensor) -> Vec<Plane> {
         let rule = self.rule_of(tensor).name();
         let plane = |(own, shape): (String, _)| Plane { torch: torch_name(rule, &own).into(), own, shape };
         self.stepper.states_of(tensor).into_iter().map(plane).collect()

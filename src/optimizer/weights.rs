@@ -17,6 +17,11 @@ where
     /// A lane that does not exist, or a lost device.
     pub fn weights(&mut self, lane: usize) -> Result<Tensors> {
         let params = self.program.read(self.stepper.buffers.params, lane)?;
+        self.weights_with(&params)
+    }
+
+    /// A lane's parameters as tensors.
+    pub(super) fn weights_with(&self, params: &[P::Float]) -> Result<Tensors> {
         let mut tensors = Tensors::default();
         for tensor in self.arena().tensors() {
             tensors.put(&tensor.name, &tensor.shape, &params[tensor.offset..][..tensor.len()])?;

@@ -167,19 +167,9 @@ pub trait Program {
     /// # Errors
     /// As for [`Program::read_range`].
     fn read_parts(&mut self, parts: &mut [Reading<'_, Self::Float>]) -> Result<()> {
-        let mut buffers: Vec<BufferId> = parts.iter().map(|part| part.buffer).collect();
-        buffers.sort_unstable();
-        buffers.dedup();
-        // The values of a buffer are given up once they are copied, and memory to copy to may come into use only then.
-        for (&buffer, values) in buffers.iter().zip(self.read_all(&buffers)?) {
-            for part in parts.iter_mut().filter(|part| part.buffer == buffer) {
-                let lanes = if let Values::Floats(lanes) = &values { &lanes[..] } else { &[] };
-                let own = lanes.get(part.lane).and_then(|own| own.get(part.offset..)?.get(..part.values.len()));
-                let missing = || Error::shape("part of a buffer to read", "floats of a lane that it has", "others");
-                part.values.copy_from_slice(own.ok_or_else(missing)?);
-            }
-        }
-        Ok(())
+        let buffers = Reading::buffers(parts);
+        let found = self.read_all(&buffers)?;
+        Reading::fill(parts, &buffers, found)
     }
 
     /// Asks for all lanes' values of these buffers as they are after the runs so far, without waiting. The answer is that tag's. Of
@@ -227,6 +217,30 @@ pub struct Reading<'a, F> {
     pub offset: usize,
     /// Where they go, and how many.
     pub values: &'a mut [F],
+}
+
+impl<F: Copy> Reading<'_, F> {
+    /// The buffers of all parts, each once.
+    pub(crate) fn buffers(parts: &[Self]) -> Vec<BufferId> {
+        let mut buffers: Vec<BufferId> = parts.iter().map(|part| part.buffer).collect();
+        buffers.sort_unstable();
+        buffers.dedup();
+        buffers
+    }
+
+    /// Fills all parts from what was found in their buffers.
+    pub(crate) fn fill(parts: &mut [Self], buffers: &[BufferId], found: Vec<Values<F>>) -> Result<()> {
+        // The values of a buffer are given up once they are copied, and memory to copy to may come into use only then.
+        for (&buffer, values) in buffers.iter().zip(found) {
+            for part in parts.iter_mut().filter(|part| part.buffer == buffer) {
+                let lanes = if let Values::Floats(lanes) = &values { &lanes[..] } else { &[] };
+                let own = lanes.get(part.lane).and_then(|own| own.get(part.offset..)?.get(..part.values.len()));
+                let missing = || Error::shape("part of a buffer to read", "floats of a lane that it has", "others");
+                part.values.copy_from_slice(own.ok_or_else(missing)?);
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Values of a buffer, by lane; one that lanes share has a single one.

@@ -1,7 +1,6 @@
 //! Lanes that take over others, on the device.
 
 use super::Trainer;
-use super::lanes::order;
 use super::start::unknown_buffer;
 use crate::error::{Error, Result};
 use crate::plan::{Blueprint, BufferId, CopyLanes, Op, Plan, PlanId, Program, Role, Scope};
@@ -59,6 +58,13 @@ impl<P: Program> Trainer<P> {
     /// # Ok::<(), thalweg::Error>(())
     /// ```
     pub fn copy_lanes(&mut self, pairs: &[(usize, usize)]) -> Result<()> {
+        let plan = self.prepare_copies(pairs)?;
+        self.optimizer.copy_lanes(plan, pairs)?;
+        self.follow_copies(pairs)
+    }
+
+    /// Checks pairs and writes them to the device: the plan that copies, to be run.
+    pub(super) fn prepare_copies(&mut self, pairs: &[(usize, usize)]) -> Result<PlanId> {
         let copies = self.copies.ok_or_else(|| Error::missing("a copy of lanes", "its plan", ".copies()"))?;
         let mut sources: Vec<u32> = (0..self.lanes.len() as u32).collect();
         for &(from, to) in pairs {
@@ -71,7 +77,11 @@ impl<P: Program> Trainer<P> {
         }
         self.take_back()?;
         self.optimizer.program_mut().write_indices(copies.from, 0, 0, &sources)?;
-        self.optimizer.copy_lanes(copies.plan, pairs)?;
+        Ok(copies.plan)
+    }
+
+    /// Brings the host's side of lanes after those that they were copied from.
+    pub(super) fn follow_copies(&mut self, pairs: &[(usize, usize)]) -> Result<()> {
         for &(from, to) in pairs {
             self.lanes[to].seed = self.lanes[from].seed;
             if !self.best.is_empty() {
@@ -79,12 +89,7 @@ impl<P: Program> Trainer<P> {
             }
         }
         // Within an epoch the rest of it is taken in the other order.
-        let (lanes, epoch) = (&self.lanes, self.epoch);
-        if self.step > 0 {
-            let rest = |lane: usize| order(lanes[lane].seed, epoch, &lanes[lane].train);
-            self.train.write_order(self.optimizer.program_mut(), rest)?;
-        }
-        Ok(())
+        if self.step > 0 { self.write_order() } else { Ok(()) }
     }
 
     /// Gives an untrained buffer of the model, such as the `p` of a [`LaneDropout`](crate::nn::LaneDropout), other values in a lane,

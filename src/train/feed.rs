@@ -219,13 +219,12 @@ impl Feed {
         (terms, Tally { terms, sums: View { buffer: self.tally, offset: 0, len: columns }, mean: self.mean })
     }
 
-    /// Writes which rows each batch takes, in each lane. Places that are left in the last batch hold no rows.
-    pub fn write_order<P: Program>(&self, program: &mut P, order: impl Fn(usize) -> Vec<u32> + Sync) -> Result<()> {
-        program.fill_indices(self.order, self.copies(), self.batch * self.batches, &|lane, slots| {
-            let order = order(lane);
-            let (rows, rest) = slots.split_at_mut(order.len().min(slots.len()));
-            rows.copy_from_slice(&order[..rows.len()]);
-            rest.fill(NONE);
+    /// Writes which rows each batch takes, in each lane: `put` does so and returns how many places it has filled. Those that are left in the
+    /// last batch hold no rows.
+    pub fn write_order<P: Program>(&self, program: &mut P, put: impl Fn(usize, &mut [u32]) -> usize + Sync) -> Result<()> {
+        program.fill_indices(self.order, self.copies(), self.batch * self.batches, &|lane, places| {
+            let filled = put(lane, places);
+            places[filled..].fill(NONE);
         })
     }
 
@@ -247,8 +246,12 @@ impl Feed {
     /// Goes back to the first batch, and sets all sums to 0.
     pub fn reset<P: Program>(&self, program: &mut P) -> Result<()> {
         self.seek(program, 0)?;
-        let zeros = vec![P::Float::of(0.0); self.columns.count()];
-        (0..self.lanes).try_for_each(|lane| program.write(self.tally, lane, 0, &zeros))
+        // A step that begins an epoch allocates nothing.
+        let (zeros, count) = ([P::Float::of(0.0); 64], self.columns.count());
+        (0..self.lanes).try_for_each(|lane| {
+            let mut starts = (0..count).step_by(zeros.len());
+            starts.try_for_each(|at| program.write(self.tally, lane, at, &zeros[..zeros.len().min(count - at)]))
+        })
     }
 
     /// Learns how far the targets of each lane's rows lie apart, and in which units errors are found.
@@ -301,7 +304,7 @@ impl Units {
 
 /// The variance of each output's targets around their mean.
 fn variances(data: &Dataset, rows: &Rows) -> Vec<f64> {
-    let numbers = if data.is_regression() { rows.numbers() } else { Vec::new() };
+    let numbers: Vec<u32> = if data.is_regression() { rows.numbers().collect() } else { Vec::new() };
     let of = |output: usize| {
         let targets = || numbers.iter().filter_map(|&row| data.target(row as usize)).map(|target| f64::from(target[output]));
         let mean = targets().sum::<f64>() / numbers.len() as f64;

@@ -4,7 +4,7 @@ use super::Trainer;
 use super::metrics::Metrics;
 use super::stopping::{Best, doubles, floats};
 use crate::error::{Error, Result};
-use crate::plan::{Program, Values};
+use crate::plan::{BufferId, Program, Values};
 use std::ops::ControlFlow;
 
 /// Where a training stands after an epoch.
@@ -41,10 +41,7 @@ impl<P: Program> Trainer<P> {
                 break;
             }
         }
-        match self.stopping {
-            Some(stopping) if stopping.keep_best => self.restore_best(),
-            _ => Ok(()),
-        }
+        if self.keeps_best() { self.restore_best() } else { Ok(()) }
     }
 
     /// The best epoch of a lane so far, with early stopping.
@@ -67,28 +64,31 @@ impl<P: Program> Trainer<P> {
     /// # Errors
     /// A metric to stop by that the task does not measure, or a lost device.
     pub fn observe(&mut self, validation: &[Metrics]) -> Result<()> {
-        let Some(stopping) = self.stopping else { return Ok(()) };
+        let better = self.improved(validation)?;
+        if !better.is_empty() {
+            let params = self.optimizer.all_eval_params()?;
+            let buffers = lanes_of(self.optimizer.program_mut().read_all(&[self.statistics.id])?);
+            self.keep_best(&better, &params, &buffers);
+        }
+        Ok(())
+    }
+
+    /// Takes what an evaluation has found: the lanes whose parameters are the best so far and have to be kept.
+    pub(super) fn improved(&mut self, validation: &[Metrics]) -> Result<Vec<usize>> {
+        let Some(stopping) = self.stopping else { return Ok(Vec::new()) };
         let mut better = Vec::new();
         for (lane, metrics) in validation.iter().enumerate() {
             if self.best[lane].observe(&stopping, self.epoch, metrics)? && stopping.keep_best {
                 better.push(lane);
             }
         }
-        if better.is_empty() {
-            return Ok(());
-        }
-        let (params, buffers) = (self.optimizer.all_eval_params()?, self.all_statistics()?);
-        for lane in better {
-            (self.best[lane].params, self.best[lane].buffers) = (doubles(&params[lane]), doubles(&buffers[lane]));
-        }
-        Ok(())
+        Ok(better)
     }
 
-    /// The untrained buffers of all lanes, as they are.
-    pub(super) fn all_statistics(&mut self) -> Result<Vec<Vec<P::Float>>> {
-        match self.optimizer.program_mut().read_all(&[self.statistics.id])?.pop() {
-            Some(Values::Floats(lanes)) => Ok(lanes),
-            _ => Ok(Vec::new()),
+    /// Keeps what these lanes are evaluated with now, out of that of all.
+    pub(super) fn keep_best(&mut self, lanes: &[usize], params: &[Vec<P::Float>], buffers: &[Vec<P::Float>]) {
+        for &lane in lanes {
+            (self.best[lane].params, self.best[lane].buffers) = (doubles(&params[lane]), doubles(&buffers[lane]));
         }
     }
 
@@ -98,13 +98,25 @@ impl<P: Program> Trainer<P> {
     /// # Errors
     /// No early stopping that keeps the best, or a lost device.
     pub fn restore_best(&mut self) -> Result<()> {
-        if !self.stopping.is_some_and(|stopping| stopping.keep_best) {
-            return Err(Error::missing("the best of a lane", "early stopping that keeps it", ".early_stopping(…)"));
-        }
+        self.check_keeps_best()?;
         let best = std::mem::take(&mut self.best);
         let restored = self.restore(&best);
         self.best = best;
         restored
+    }
+
+    /// # Errors
+    /// No early stopping that keeps the best.
+    pub(super) fn check_keeps_best(&self) -> Result<()> {
+        if self.keeps_best() {
+            return Ok(());
+        }
+        Err(Error::missing("the best of a lane", "early stopping that keeps it", ".early_stopping(…)"))
+    }
+
+    /// Whether there is early stopping that keeps the best.
+    pub(super) fn keeps_best(&self) -> bool {
+        self.stopping.is_some_and(|stopping| stopping.keep_best)
     }
 
     /// Gives lanes their best parameters and running statistics back. Where steps go on from other parameters than those that are
@@ -114,19 +126,41 @@ impl<P: Program> Trainer<P> {
     /// A lost device.
     pub(super) fn restore(&mut self, best: &[Best]) -> Result<()> {
         self.refresh()?;
+        let needed = self.needed_to_restore();
+        let found = lanes_of(self.optimizer.program_mut().read_all(needed.as_slice())?);
+        self.put_back(best, found)
+    }
+
+    /// What has to be read before the best is put back: the parameters, or the running statistics that are put aside.
+    pub(super) fn needed_to_restore(&self) -> Option<BufferId> {
+        match self.evaluated {
+            None => Some(self.optimizer.params_buffer()),
+            Some(_) => self.aside.is_none().then_some(self.statistics.id),
+        }
+    }
+
+    /// Puts the best back: `found` is what [`Trainer::needed_to_restore`] names, of all lanes.
+    pub(super) fn put_back(&mut self, best: &[Best], mut found: Vec<Vec<P::Float>>) -> Result<()> {
         let known = || best.iter().enumerate().filter(|(_, best)| best.epoch > 0);
         if self.evaluated.is_some() && self.aside.is_none() {
-            self.aside = Some(self.all_statistics()?.iter().map(|values| doubles(values)).collect());
+            self.aside = Some(found.iter().map(|values| doubles(values)).collect());
         }
         for (lane, best) in known() {
             self.optimizer.program_mut().write(self.statistics.id, lane, 0, &floats(&best.buffers))?;
         }
         let Some(evaluated) = self.evaluated else {
-            let mut all = self.optimizer.all_params()?;
-            known().for_each(|(lane, best)| all[lane] = floats(&best.params));
-            return self.optimizer.set_all_params(&all);
+            known().for_each(|(lane, best)| found[lane] = floats(&best.params));
+            return self.optimizer.set_all_params(&found);
         };
         let program = self.optimizer.program_mut();
         known().try_for_each(|(lane, best)| program.write(evaluated, lane, 0, &floats(&best.params)))
+    }
+}
+
+/// The floats of the only buffer that was read, by lane; nothing where none was.
+pub(super) fn lanes_of<F>(mut found: Vec<Values<F>>) -> Vec<Vec<F>> {
+    match found.pop() {
+        Some(Values::Floats(lanes)) => lanes,
+        _ => Vec::new(),
     }
 }

@@ -52,12 +52,17 @@ impl Rows {
         }
     }
 
-    /// Their numbers, in order.
-    pub fn numbers(&self) -> Vec<u32> {
+    /// The number of one of them.
+    fn number(&self, at: usize) -> u32 {
         match self {
-            Self::All(rows) => (0..*rows as u32).collect(),
-            Self::Some(rows) => rows.clone(),
+            Self::All(_) => at as u32,
+            Self::Some(rows) => rows[at],
         }
+    }
+
+    /// Their numbers, in order.
+    pub fn numbers(&self) -> impl Iterator<Item = u32> {
+        (0..self.len()).map(|at| self.number(at))
     }
 }
 
@@ -71,11 +76,44 @@ pub(super) fn step_key(seed: u64) -> [u32; 2] {
     threefry(key(seed), [STEPS, 0])
 }
 
-/// The rows in the order in which an epoch takes them: a function of seed and epoch alone, so that nothing has to be kept.
-pub(super) fn order(seed: u64, epoch: u64, rows: &Rows) -> Vec<u32> {
+/// Writes the first rows into the places, in the order in which an epoch takes them: a function of seed and epoch alone, so that nothing has
+/// to be kept. Returns how many were written, which is fewer than there are places where there are fewer rows.
+///
+/// It is the shuffle of Fisher and Yates by `fastrand`: place `i` is exchanged with one up to it, for each `i` in turn. Until then place `i`
+/// holds row `i`, so what is in places beyond the last one need not be kept.
+pub(super) fn put_order(seed: u64, epoch: u64, rows: &Rows, places: &mut [u32]) -> usize {
     let of_epoch = threefry(threefry(key(seed), [ORDER, 0]), key(epoch));
     let mut random = fastrand::Rng::with_seed(u64::from(of_epoch[0]) | u64::from(of_epoch[1]) << 32);
-    let mut order = rows.numbers();
-    random.shuffle(&mut order);
-    order
+    for (i, row) in rows.numbers().enumerate() {
+        let other = if i == 0 { 0 } else { random.usize(..=i) };
+        if i < places.len() {
+            places[i] = row;
+            places.swap(i, other);
+        } else if other < places.len() {
+            places[other] = row;
+        }
+    }
+    rows.len().min(places.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As many places as rows, fewer and more, for rows that are all and for a part.
+    #[test]
+    fn an_order_is_a_shuffle_as_far_as_there_are_places() {
+        for rows in [Rows::All(1), Rows::All(50), Rows::Some((0..31).map(|i| 7 * i % 64).collect()), Rows::All(0)] {
+            let mut whole: Vec<u32> = rows.numbers().collect();
+            let of_epoch = threefry(threefry(key(5), [ORDER, 0]), key(3));
+            fastrand::Rng::with_seed(u64::from(of_epoch[0]) | u64::from(of_epoch[1]) << 32).shuffle(&mut whole);
+            for count in [0, 1, 7, 30, 31, 50, 60] {
+                let mut places = vec![99; count];
+                let written = put_order(5, 3, &rows, &mut places);
+                assert_eq!(written, count.min(rows.len()));
+                assert_eq!(places[..written], whole[..written], "{count} places");
+                assert!(places[written..].iter().all(|&place| place == 99));
+            }
+        }
+    }
 }

@@ -238,7 +238,9 @@ impl<P: Program> Trainer<P> {
     /// A lane that does not exist.
     pub fn order(&self, lane: usize, epoch: u64) -> Result<Vec<u32>> {
         let of = self.lane(lane)?;
-        Ok(lanes::order(of.seed, epoch, &of.train))
+        let mut order = vec![0; of.train.len()];
+        lanes::put_order(of.seed, epoch, &of.train, &mut order);
+        Ok(order)
     }
 
     fn lane(&self, lane: usize) -> Result<&Lane> {
@@ -347,10 +349,15 @@ impl<P: Program> Trainer<P> {
 
     /// Shuffles the rows for the current epoch.
     fn begin(&mut self) -> Result<()> {
+        self.write_order()?;
+        self.train.reset(self.optimizer.program_mut())
+    }
+
+    /// Writes the order of rows in the epoch at hand.
+    fn write_order(&mut self) -> Result<()> {
         let (lanes, epoch) = (&self.lanes, self.epoch);
-        let program = self.optimizer.program_mut();
-        self.train.write_order(program, |lane| lanes::order(lanes[lane].seed, epoch, &lanes[lane].train))?;
-        self.train.reset(program)
+        let order = |lane: usize, places: &mut [u32]| lanes::put_order(lanes[lane].seed, epoch, &lanes[lane].train, places);
+        self.train.write_order(self.optimizer.program_mut(), order)
     }
 
     /// Decides which plans a step runs.

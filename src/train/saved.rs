@@ -2,6 +2,7 @@
 
 use super::Trainer;
 use super::state::{RESTORED, arrays};
+use super::stopping::Best;
 use crate::checkpoint::{Element, Loaded, Tensors, read, write};
 use crate::error::{Error, Result};
 use crate::optimizer::{ArrayView, Expected, Fitting, State, StateView, ValuesView, parts_of};
@@ -41,8 +42,13 @@ where
         let found = self.optimizer.program_mut().read_all(&[self.statistics.id, self.train.tally])?;
         let own = self.state_with(State::default(), &found);
         self.optimizer.tensors_beside(own, |_| true, tensors)?;
-        tensors.texts.insert(CUT.into(), self.cut());
+        self.put_cut(tensors);
         Ok(())
+    }
+
+    /// Says how the rows of an epoch become steps.
+    pub(super) fn put_cut(&self, tensors: &mut Tensors) {
+        tensors.texts.insert(CUT.into(), self.cut());
     }
 
     /// Resumes a run from what [`Trainer::tensors`] gave, as [`Trainer::load_state_dict`] does, also in the middle of an epoch:
@@ -54,12 +60,18 @@ where
     /// Another rule, other rows, batches or micro-batches, with both values; tensors that are missing, unknown, of another shape, type or
     /// number of lanes, each by its name; or as for [`Trainer::load_state_dict`].
     pub fn load_tensors(&mut self, tensors: &Tensors) -> Result<Loaded> {
-        self.check_cut(tensors)?;
-        let (mut state, loaded) = self.optimizer.state_of(self.arrays_for(tensors), tensors, |_| false)?;
-        self.complete(&mut state);
+        let (state, loaded) = self.checked(tensors)?;
         self.load_view(&state)?;
         loaded.warn();
         Ok(loaded)
+    }
+
+    /// The state of a file that has to fit.
+    pub(super) fn checked<'a>(&self, tensors: &'a Tensors) -> Result<(StateView<'a, P::Float>, Loaded)> {
+        self.check_cut(tensors)?;
+        let (mut state, loaded) = self.optimizer.state_of(self.arrays_for(tensors), tensors, |_| false)?;
+        self.complete(&mut state);
+        Ok((state, loaded))
     }
 
     /// Takes from [`Trainer::tensors`] what fits, and reports what was taken and what was not. Parameters and untrained buffers
@@ -89,23 +101,43 @@ where
     /// # Ok::<(), thalweg::Error>(())
     /// ```
     pub fn load_tensors_lenient(&mut self, tensors: &Tensors) -> Result<Loaded> {
+        let fitting = self.fitting(tensors);
+        let own = if fitting.needs_state() { self.state_dict()? } else { State::default() };
+        let taken = self.state_over(&fitting, &own).map_or(Ok(()), |state| self.load_view(&state));
+        self.take_alone(taken, fitting, tensors)
+    }
+
+    /// What fits of a file.
+    pub(super) fn fitting<'a>(&self, tensors: &'a Tensors) -> Fitting<'a, P::Float> {
         let buffer = format!("{BUFFER}.");
         let alone = |name: &str| name.starts_with("param.") || name.starts_with(&buffer);
-        let fitting = self.optimizer.fitting(self.arrays_for(tensors), tensors, alone, self.check_cut(tensors));
-        let Fitting { alone, complete, rest, mut loaded } = fitting;
-        let whole = rest.and_then(|rest| {
-            let own = if complete { State::default() } else { self.state_dict()? };
-            let mut state = own.view();
-            alone.iter().chain(&rest).for_each(|(expected, array)| state.insert(&expected.name, array.clone()));
-            self.complete(&mut state);
-            self.load_view(&state)?;
-            Ok(rest)
-        });
-        match whole {
+        self.optimizer.fitting(self.arrays_for(tensors), tensors, alone, self.check_cut(tensors))
+    }
+
+    /// The state to load: what fits, over the run's own. None where only what is taken one by one fits.
+    pub(super) fn state_over<'s>(
+        &self,
+        fitting: &'s Fitting<'_, P::Float>,
+        own: &'s State<P::Float>,
+    ) -> Option<StateView<'s, P::Float>> {
+        let mut state = fitting.over(own)?;
+        self.complete(&mut state);
+        Some(state)
+    }
+
+    /// Takes what fits one by one, unless all was `taken`.
+    pub(super) fn take_alone(
+        &mut self,
+        taken: Result<()>,
+        fitting: Fitting<'_, P::Float>,
+        tensors: &Tensors,
+    ) -> Result<Loaded> {
+        let Fitting { alone, rest, mut loaded, .. } = fitting;
+        match taken.and(rest) {
             Ok(rest) => rest.iter().for_each(|(expected, _)| self.optimizer.note(expected, tensors, &mut loaded)),
             Err(reason) => {
                 self.take_back()?;
-                for (tensor, lane, values) in parts_of(&alone, &buffer) {
+                for (tensor, lane, values) in parts_of(&alone, &format!("{BUFFER}.")) {
                     let offset = self.statistics.arena.tensor(tensor)?.offset;
                     self.optimizer.program_mut().write(self.statistics.id, lane, offset, values)?;
                 }
@@ -148,6 +180,16 @@ where
     /// # Errors
     /// Another rule; tensors that are missing, unknown, of another shape, type or number of lanes, each by its name; a lost device.
     pub fn load_model(&mut self, tensors: &Tensors) -> Result<Loaded> {
+        let (loaded, best) = self.take_model(tensors)?;
+        if !best.is_empty() {
+            self.restore(&best)?;
+        }
+        loaded.warn();
+        Ok(loaded)
+    }
+
+    /// Takes the model, but for a best that was evaluated, which comes back.
+    pub(super) fn take_model(&mut self, tensors: &Tensors) -> Result<(Loaded, Vec<Best>)> {
         let buffers = arrays(BUFFER, &self.statistics.arena);
         let restored = tensors.find(RESTORED).is_some_and(|flags| flags.numbers().any(|flag| flag != 0.0));
         let best = if restored && self.evaluated.is_some() { self.best_arrays() } else { Vec::new() };
@@ -168,11 +210,7 @@ where
         for (lane, values) in lanes.iter().enumerate() {
             self.optimizer.program_mut().write(self.statistics.id, lane, 0, values)?;
         }
-        if !best_of_lanes.is_empty() {
-            self.restore(&best_of_lanes)?;
-        }
-        loaded.warn();
-        Ok(loaded)
+        Ok((loaded, best_of_lanes))
     }
 
     /// Writes the whole state into a file: see [`crate::checkpoint`]. A run that loads it goes on with the same bits.
@@ -221,6 +259,11 @@ where
     pub fn weights(&mut self, lane: usize) -> Result<Tensors> {
         let params = self.eval_params(lane)?;
         let buffers = self.optimizer.program_mut().read(self.statistics.id, lane)?;
+        self.weights_with(&params, &buffers)
+    }
+
+    /// Parameters and untrained buffers of a lane as tensors.
+    pub(super) fn weights_with(&self, params: &[P::Float], buffers: &[P::Float]) -> Result<Tensors> {
         let mut weights = Tensors::default();
         for (arena, values) in [(self.optimizer.arena(), params), (&self.statistics.arena, buffers)] {
             for tensor in arena.tensors() {

@@ -29,7 +29,10 @@ impl<P: Program> Start<'_, P> {
             held.table.upload(self.program, data, None)?;
         }
         held.survey(data, own.iter().map(|lane| &lane.validation), &units);
-        held.write_order(self.program, |lane| own[lane].validation.numbers())
+        held.write_order(self.program, |lane, places| {
+            let rows = own[lane].validation.numbers();
+            places.iter_mut().zip(rows).map(|(place, row)| *place = row).count()
+        })
     }
 
     /// Means and divisors.

@@ -1,7 +1,7 @@
 //! The whole state of a training, as data.
 
 use super::Trainer;
-use super::lanes::{order, step_key};
+use super::lanes::step_key;
 use super::stopping::{Best, doubles, floats};
 use crate::error::{Error, Result};
 #[cfg(feature = "checkpoint")]
@@ -93,25 +93,36 @@ impl<P: Program> Trainer<P> {
 
     /// [`Trainer::load_state_dict`] of a state that somebody else holds.
     pub(super) fn load_view(&mut self, state: &StateView<'_, P::Float>) -> Result<()> {
+        let own = self.take_up(state)?;
+        if own.restored {
+            self.restore(&own.best)?;
+        }
+        self.go_on(own)
+    }
+
+    /// Takes a state up, but for a best that was evaluated: [`Trainer::restore`] has to follow, then [`Trainer::go_on`].
+    pub(super) fn take_up(&mut self, state: &StateView<'_, P::Float>) -> Result<Own<P::Float>> {
         let own = self.taken_up(state)?;
         self.optimizer.load_view(state, &self.own_names())?;
-        let Own { seeds, counts: [epoch, step, steps], tally, buffers, best, restored } = own;
         self.aside = None;
         let program = self.optimizer.program_mut();
-        for (lane, &seed) in seeds.iter().enumerate() {
+        for (lane, &seed) in own.seeds.iter().enumerate() {
             self.lanes[lane].seed = seed;
-            program.write(self.statistics.id, lane, 0, &buffers[lane])?;
+            program.write(self.statistics.id, lane, 0, &own.buffers[lane])?;
             program.write_indices(self.statistics.keys, lane, 0, &step_key(seed))?;
         }
+        let [epoch, step, steps] = own.counts;
         (self.epoch, self.step, self.steps) = (epoch, step as usize, steps as usize);
-        if restored {
-            self.restore(&best)?;
-        }
+        Ok(own)
+    }
+
+    /// Goes on within the epoch of a state that was taken up.
+    pub(super) fn go_on(&mut self, Own { best, tally, .. }: Own<P::Float>) -> Result<()> {
         self.best = best;
-        let (lanes, program) = (&self.lanes, self.optimizer.program_mut());
         if self.step > 0 {
-            self.train.write_order(program, |lane| order(lanes[lane].seed, epoch, &lanes[lane].train))?;
+            self.write_order()?;
         }
+        let (lanes, program) = (&self.lanes, self.optimizer.program_mut());
         self.train.seek(program, self.step * self.micro)?;
         (0..lanes.len()).try_for_each(|lane| program.write(self.train.tally, lane, 0, &tally[lane]))
     }
@@ -207,13 +218,14 @@ impl<P: Program> Trainer<P> {
 }
 
 /// What a trainer takes from a state beside its optimizer's part.
-struct Own<F> {
+pub(super) struct Own<F> {
     seeds: Vec<u64>,
     counts: [u64; 3],
     tally: Vec<Vec<F>>,
     buffers: Vec<Vec<F>>,
-    best: Vec<Best>,
-    restored: bool,
+    pub best: Vec<Best>,
+    /// Whether the best is what was evaluated.
+    pub restored: bool,
 }
 
 /// The parts of an arena in a file.

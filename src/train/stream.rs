@@ -37,44 +37,58 @@ impl<P: Program> Trainer<P> {
     /// # Ok::<(), thalweg::Error>(())
     /// ```
     pub fn stream(&mut self, batches: impl IntoIterator<Item = Dataset>) -> Result<Vec<Metrics>> {
+        self.start_stream()?;
+        let (mut batches, mut seen) = (batches.into_iter(), 0);
+        loop {
+            let filled = self.fill(&mut batches)?;
+            self.step_through(filled)?;
+            seen += filled * self.train.batch;
+            if filled < self.train.batches {
+                break;
+            }
+        }
+        let found = self.train.metrics(self.optimizer.program_mut(), |_| seen)?;
+        Ok(without_r2(found))
+    }
+
+    pub(super) fn start_stream(&mut self) -> Result<()> {
         if !self.streams {
             return Err(Error::missing("a stream", "places for batches", ".stream(8)"));
         }
         if self.micro > 1 {
             return Err(Error::conflict("stream", "micro_batches", "each batch of a stream is a step"));
         }
-        let (rows, places) = (self.train.batch, self.train.batches);
         let program = self.optimizer.program_mut();
-        let in_order: Vec<u32> = (0..(rows * places) as u32).collect();
-        self.train.write_order(program, |_| in_order.clone())?;
-        self.train.reset(program)?;
-        let (mut batches, mut seen) = (batches.into_iter(), 0);
-        loop {
-            let mut filled = 0;
-            for batch in batches.by_ref().take(places) {
-                self.train.table.check(&batch, rows)?;
-                self.train.table.write(self.optimizer.program_mut(), filled * rows, &batch)?;
-                filled += 1;
-            }
-            if filled == 0 {
-                break;
-            }
-            // The next batch is in the first place again.
-            self.take_back()?;
-            let run = self.optimizer.run(&self.sequences[0], filled);
-            let made = match &run {
-                Ok(()) => filled,
-                Err(Error::Partly { made, .. }) => *made as usize,
-                Err(_) => 0,
-            };
-            self.steps += made;
-            run?;
-            seen += filled * rows;
-            if filled < places {
-                break;
-            }
-        }
-        let found = self.train.metrics(self.optimizer.program_mut(), |_| seen)?;
-        Ok(found.into_iter().map(|metrics| Metrics { r2: None, ..metrics }).collect())
+        self.train.write_order(program, |_, places| places.iter_mut().zip(0..).map(|(place, row)| *place = row).count())?;
+        self.train.reset(program)
     }
+
+    /// Writes the next batches into their places; returns how many there were.
+    pub(super) fn fill(&mut self, batches: &mut impl Iterator<Item = Dataset>) -> Result<usize> {
+        let (rows, places) = (self.train.batch, self.train.batches);
+        let mut filled = 0;
+        for batch in batches.take(places) {
+            self.train.table.check(&batch, rows)?;
+            self.train.table.write(self.optimizer.program_mut(), filled * rows, &batch)?;
+            filled += 1;
+        }
+        Ok(filled)
+    }
+
+    /// Makes a step for each of the next `count` batches that are in their places. After the last place comes the first one again.
+    pub(super) fn step_through(&mut self, count: usize) -> Result<()> {
+        self.take_back()?;
+        let run = self.optimizer.run(&self.sequences[0], count);
+        self.steps += match &run {
+            Ok(()) => count,
+            Err(Error::Partly { made, .. }) => *made as usize,
+            Err(_) => 0,
+        };
+        run
+    }
+}
+
+/// A stream's mean is not known before its end, and R² asks for it.
+pub(super) fn without_r2(found: Vec<Metrics>) -> Vec<Metrics> {
+    found.into_iter().map(|metrics| Metrics { r2: None, ..metrics }).collect()
 }
