@@ -101,6 +101,8 @@ struct Model {
     aim: Aim,
     classes: Vec<String>,
     description: Description,
+    /// The rows of the table in which features are looked up, if they are indices.
+    indices: Option<u32>,
 }
 
 impl Model {
@@ -133,8 +135,8 @@ impl Model {
         if aim == Aim::Classes {
             classes.extend((classes.len()..outputs).map(|class| class.to_string()));
         }
-        let form = columns(&own)?;
-        Ok(Self { path: path.into(), args, tensors, scaler, target_scaler, form, aim, classes, description })
+        let (form, indices) = (columns(&own)?, description.table_rows()?);
+        Ok(Self { path: path.into(), args, tensors, scaler, target_scaler, form, aim, classes, description, indices })
     }
 
     /// What the model says of rows of features, which are scaled first: logits, or numbers in the units of the data.
@@ -174,7 +176,9 @@ impl Model {
         // What was the best is evaluated as it is, whatever the rule has beside it.
         let best = self.best().map_err(named)?;
         let recipe = if best.is_some() { Recipe::new(Sgd::default()) } else { recipe };
-        let mut trainer = Trainer::builder(&model, recipe).train(&none).build(engine)?;
+        let trainer = Trainer::builder(&model, recipe).train(&none);
+        let trainer = if self.indices.is_some() { trainer.index_features() } else { trainer };
+        let mut trainer = trainer.build(engine)?;
         match best {
             Some(best) => trainer.load_weights(&best).map(drop),
             None => trainer.load_model(&self.tensors).map(drop),
@@ -222,7 +226,7 @@ pub fn run(args: &Args) -> Result<()> {
     let Args { file, rows, proba, json, .. } = args;
     file.engine.check(file.threads)?;
     let model = Model::open(&file.model)?;
-    let data = rows.features(model.form.as_ref(), &model.scaler.shift, file.quiet)?;
+    let data = rows.features(model.form.as_ref(), &model.scaler.shift, model.indices, file.quiet)?;
     if *proba && model.aim == Aim::Numbers {
         return Err(Usage("--proba: the model predicts numbers, which have no probabilities".into()).into());
     }
@@ -272,9 +276,9 @@ pub fn evaluate(args: &EvaluateArgs) -> Result<()> {
     file.engine.check(file.threads)?;
     let model = Model::open(&file.model)?;
     let data = match rows.is_given() {
-        true => rows.labelled(model.form.as_ref(), &model.scaler.shift, file.quiet)?,
+        true => rows.labelled(model.form.as_ref(), &model.scaler.shift, model.indices, file.quiet)?,
         false => {
-            let data = model.args.own_data(file.quiet)?;
+            let data = model.args.own_data(model.indices, file.quiet)?;
             if data.read.source == data::STDIN {
                 return Err(Usage("the run read its data from standard input: give --data".into()).into());
             }

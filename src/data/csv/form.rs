@@ -165,7 +165,7 @@ impl Rows {
                 rows.dropped += 1;
                 return Ok(());
             }
-            rows.add_features(text, columns, options.missing, record)?;
+            rows.add_features(text, columns, options, record)?;
             // Rows are counted by their labels.
             rows.labels.push("0", offset(record));
             Ok(())

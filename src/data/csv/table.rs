@@ -254,15 +254,15 @@ impl Rows {
                 return Ok(());
             }
             check_memory(text, rows.features.len(), options.max_memory)?;
-            rows.add(text, columns, options.missing, record)
+            rows.add(text, columns, options, record)
         })?;
         Ok(rows)
     }
 
-    fn add(&mut self, text: &Text, columns: &Columns, missing: Missing, record: &StringRecord) -> Result<()> {
+    fn add(&mut self, text: &Text, columns: &Columns, options: &Options, record: &StringRecord) -> Result<()> {
         let label = &record[columns.target];
         let mut used = columns.features.iter().map(|feature| feature.column).chain([columns.target]);
-        if missing == Missing::Drop && used.any(|column| is_missing(&record[column])) {
+        if options.missing == Missing::Drop && used.any(|column| is_missing(&record[column])) {
             self.dropped += 1;
             return Ok(());
         }
@@ -270,16 +270,18 @@ impl Rows {
             let reason = format!("the label {}; `missing` = drop leaves such rows out", absence(label));
             return Err(text.error(offset(record), columns.target, reason));
         }
-        self.add_features(text, columns, missing, record)?;
+        self.add_features(text, columns, options, record)?;
         self.labels.push(label, offset(record));
         Ok(())
     }
 
     /// Appends the features of a row.
-    pub fn add_features(&mut self, text: &Text, columns: &Columns, missing: Missing, record: &StringRecord) -> Result<()> {
+    pub fn add_features(&mut self, text: &Text, columns: &Columns, options: &Options, record: &StringRecord) -> Result<()> {
         let start = self.features.len();
         for feature in &columns.features {
-            let added = self.feature(&record[feature.column], feature, missing, start);
+            let cell = &record[feature.column];
+            let fits = options.indices.map_or(Ok(()), |rows| expect_index(cell, feature, rows));
+            let added = fits.and_then(|()| self.feature(cell, feature, options.missing, start));
             added.map_err(|reason| text.error(offset(record), feature.column, reason))?;
         }
         Ok(())
@@ -324,6 +326,14 @@ fn is_missing(cell: &str) -> bool {
 /// A missing cell in words.
 fn absence(cell: &str) -> String {
     if cell.is_empty() { "is empty".into() } else { format!("{} stands for a missing value", quoted(cell)) }
+}
+
+/// What is wrong with a cell that is to be the number of a row of a table.
+fn expect_index(cell: &str, feature: &Feature, rows: u32) -> Result<(), String> {
+    let whole = |x: &f64| x.fract() == 0.0 && (0.0..f64::from(rows)).contains(x);
+    let found = cell.parse().ok().filter(whole).filter(|_| feature.kind == Kind::Number);
+    let last = rows.saturating_sub(1);
+    found.map(drop).ok_or_else(|| format!("{} is no index: features are whole numbers from 0 to {last}", quoted(cell)))
 }
 
 /// What is wrong with a cell that is not a finite number, unless it is missing and may be.

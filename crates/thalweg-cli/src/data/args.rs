@@ -111,9 +111,10 @@ impl DataArgs {
         self.max_memory.or_else(memory::available)
     }
 
-    /// Training, validation and test part, scaled by the first, and how. `validates` is the part of the training rows that validate.
-    pub fn load(&self, seed: u64, validates: Option<f64>, quiet: bool) -> Result<(Data, Scaler)> {
-        let mut data = self.load_unscaled(seed, quiet)?;
+    /// Training, validation and test part, scaled by the first, and how. `validates` is the part of the training rows that validate. Features
+    /// that are indices, of a table of so many rows, have no scale.
+    pub fn load(&self, seed: u64, validates: Option<f64>, indices: Option<u32>, quiet: bool) -> Result<(Data, Scaler)> {
+        let mut data = self.load_unscaled(seed, indices, quiet)?;
         if let Some(fraction) = validates {
             let (train, validation) = data.train.split(fraction, seed.wrapping_add(1)).map_err(|error| {
                 let text = error.to_string().replace("test part", "validation part");
@@ -124,15 +125,19 @@ impl DataArgs {
             (data.train, data.validation) = (train, Some(validation));
         }
         let Data { train, validation, test, read } = &mut data;
-        let scaler = read.scale(train, validation.iter_mut().chain([test]))?;
+        let scaler = match indices {
+            Some(_) => Scaler { shift: vec![0.0; train.width], divisor: vec![1.0; train.width] },
+            None => read.scale(train, validation.iter_mut().chain([test]))?,
+        };
         Ok((data, scaler))
     }
 
     /// Training and test part as they were read.
-    pub fn load_unscaled(&self, seed: u64, quiet: bool) -> Result<Data> {
+    pub fn load_unscaled(&self, seed: u64, indices: Option<u32>, quiet: bool) -> Result<Data> {
         self.check()?;
+        check_missing(self.missing, indices)?;
         LOADING.store(true, Ordering::Relaxed);
-        let loaded = self.read(seed, quiet);
+        let loaded = self.read(seed, indices, quiet);
         LOADING.store(false, Ordering::Relaxed);
         let (mut train, mut test, mut read) = loaded.map_err(|error| match error.downcast::<thalweg::Error>() {
             Ok(error) => anyhow!(with_flags(&error.to_string())),
@@ -142,6 +147,8 @@ impl DataArgs {
             [&mut train, &mut test].into_iter().for_each(as_numbers);
             read.learn_numbers(&train, &test);
         }
+        check_indices("training", &train, indices)?;
+        check_indices("test", &test, indices)?;
         Ok(Data { train, validation: None, test, read })
     }
 
@@ -182,7 +189,7 @@ impl DataArgs {
         self.data.as_os_str() == "digits"
     }
 
-    fn options(&self) -> Options {
+    fn options(&self, indices: Option<u32>) -> Options {
         let header = match self.header {
             HeaderChoice::Auto => Header::Auto,
             HeaderChoice::Yes => Header::Yes,
@@ -191,10 +198,10 @@ impl DataArgs {
         let missing: Missing = self.missing.into();
         let max_memory = self.memory().unwrap_or(Options::default().max_memory);
         let (target, ignore) = (self.target.clone(), self.ignore.clone());
-        Options { target, learn: self.task.into(), header, delimiter: self.delimiter, ignore, missing, max_memory }
+        Options { target, learn: self.task.into(), header, delimiter: self.delimiter, ignore, missing, indices, max_memory }
     }
 
-    fn read(&self, seed: u64, quiet: bool) -> Result<(Dataset, Dataset, Read)> {
+    fn read(&self, seed: u64, indices: Option<u32>, quiet: bool) -> Result<(Dataset, Dataset, Read)> {
         let fraction = self.test_fraction.unwrap_or(TEST_FRACTION);
         let split = |data: &Dataset| match data.is_regression() {
             true => format!("{fraction} of the rows"),
@@ -211,7 +218,7 @@ impl DataArgs {
             let read = Read::new(source, "its own test files".into(), &train, &test);
             return Ok((train, test, read));
         }
-        let options = self.options();
+        let options = self.options(indices);
         let table = if is_stdin(&self.data) {
             options.read_from(STDIN, stdin(quiet))?
         } else {
@@ -238,6 +245,25 @@ impl DataArgs {
         let read = Read { csv: Some(csv), csv_test, form: Some(form), ..Read::new(source, from, &train, &test) };
         Ok((train, test, read))
     }
+}
+
+/// Indices have no mean that could stand for a missing one.
+pub fn check_missing(missing: MissingChoice, indices: Option<u32>) -> Result<()> {
+    match indices.filter(|_| missing == MissingChoice::Mean) {
+        Some(_) => Err(Usage("--missing mean: the model takes features as indices, which have no mean".into()).into()),
+        None => Ok(()),
+    }
+}
+
+/// Whether all features are numbers of rows of a table that has so many. Those of CSV files are checked where they are read, by line.
+pub fn check_indices(what: &str, data: &Dataset, indices: Option<u32>) -> Result<()> {
+    let Some(rows) = indices else { return Ok(()) };
+    let fits = |x: &f32| x.fract() == 0.0 && (0.0..f64::from(rows)).contains(&f64::from(*x));
+    let Some(at) = data.features.iter().position(|x| !fits(x)) else { return Ok(()) };
+    let (row, column) = (at / data.width + 1, at % data.width + 1);
+    let place = format!("{what} data, row {row}, column {column}");
+    let allowed = format!("a whole number from 0 to {}, as the model's first layer is an embedding", rows.saturating_sub(1));
+    Err(thalweg::Error::setting(&place, data.features[at], &allowed).into())
 }
 
 /// Images whose labels are numbers that are to be predicted: those of the classes' names, or else of the classes.

@@ -5,6 +5,7 @@ mod rows;
 mod summary;
 
 pub use args::{DataArgs, as_numbers};
+use args::{check_indices, check_missing};
 pub use rows::RowArgs;
 pub use summary::{Read, Run, Summary};
 

@@ -1,7 +1,7 @@
 //! The options that say which rows a trained model is to look at.
 
 use super::args::{MissingChoice, delimiter};
-use super::{STDIN, is_stdin, reachable, stdin, with_flags};
+use super::{STDIN, check_indices, check_missing, is_stdin, reachable, stdin, with_flags};
 use crate::{Usage, memory};
 use anyhow::{Result, anyhow};
 use std::path::{Path, PathBuf};
@@ -35,15 +35,17 @@ impl RowArgs {
         self.data.is_some()
     }
 
-    /// Rows with their labels, not scaled. `form` is that of the model's table, `means` what stands for missing cells.
-    pub fn labelled(&self, form: Option<&Form>, means: &[f64], quiet: bool) -> Result<Dataset> {
+    /// Rows with their labels, not scaled. `form` is that of the model's table, `means` what stands for missing cells. Features are numbers, or
+    /// `indices` of a table of so many rows.
+    pub fn labelled(&self, form: Option<&Form>, means: &[f64], indices: Option<u32>, quiet: bool) -> Result<Dataset> {
+        check_missing(self.missing, indices)?;
         match self.source(form)? {
-            Source::Whole(data) => Ok(*data),
+            Source::Whole(data) => check_indices("the", &data, indices).map(|()| *data),
             Source::Table(path, form) => {
                 let means: Vec<f32> = means.iter().map(|&mean| mean as f32).collect();
                 let (data, _) = match is_stdin(path) {
-                    true => form.rows_from(STDIN, stdin(quiet), &means, &self.options()),
-                    false => form.rows_from(path, file(path)?, &means, &self.options()),
+                    true => form.rows_from(STDIN, stdin(quiet), &means, &self.options(indices)),
+                    false => form.rows_from(path, file(path)?, &means, &self.options(indices)),
                 }
                 .map_err(|error| anyhow!(with_flags(&error.to_string())))?;
                 Ok(data)
@@ -52,14 +54,15 @@ impl RowArgs {
     }
 
     /// Rows without a look at their labels, which are all 0.
-    pub fn features(&self, form: Option<&Form>, means: &[f64], quiet: bool) -> Result<Dataset> {
+    pub fn features(&self, form: Option<&Form>, means: &[f64], indices: Option<u32>, quiet: bool) -> Result<Dataset> {
+        check_missing(self.missing, indices)?;
         match self.source(form)? {
-            Source::Whole(data) => Ok(*data),
+            Source::Whole(data) => check_indices("the", &data, indices).map(|()| *data),
             Source::Table(path, form) => {
                 let means: Vec<f32> = means.iter().map(|&mean| mean as f32).collect();
                 let (features, rows) = match is_stdin(path) {
-                    true => form.features_from(STDIN, stdin(quiet), &means, &self.options()),
-                    false => form.features_from(path, file(path)?, &means, &self.options()),
+                    true => form.features_from(STDIN, stdin(quiet), &means, &self.options(indices)),
+                    false => form.features_from(path, file(path)?, &means, &self.options(indices)),
                 }
                 .map_err(|error| anyhow!(with_flags(&error.to_string())))?;
                 Ok(Dataset::new(features, form.width(), vec![0; rows])?)
@@ -86,9 +89,9 @@ impl RowArgs {
         Ok(Source::Table(path, form))
     }
 
-    fn options(&self) -> Options {
+    fn options(&self, indices: Option<u32>) -> Options {
         let max_memory = self.max_memory.or_else(memory::available).unwrap_or(Options::default().max_memory);
-        Options { delimiter: self.delimiter, missing: self.missing.into(), max_memory, ..Options::default() }
+        Options { delimiter: self.delimiter, missing: self.missing.into(), indices, max_memory, ..Options::default() }
     }
 }
 

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use std::fs;
 use std::path::Path;
 use thalweg::nn::{Reshape, Sequential, Tape};
+use thalweg::plan::Layout;
 
 /// Rows with which shapes are tried. Normalisation by the batch needs more than one.
 const ROWS: usize = 2;
@@ -59,6 +60,11 @@ impl Description {
         self.input.iter().product()
     }
 
+    /// The rows of the table in which the first layer looks features up, if it does.
+    pub fn table_rows(&self) -> Result<Option<u32>> {
+        layers::table_rows(&self.layers).map_err(|error| Usage(format!("{}: {error}", self.source)).into())
+    }
+
     /// Makes the layers, each of which finds its number of inputs from what comes before it; the last one has as many outputs as are wanted,
     /// unless it says otherwise. All shapes are tried. With `lanes` the probabilities of dropout are numbers of each lane.
     pub fn build(&self, lanes: bool) -> Result<Built> {
@@ -66,8 +72,15 @@ impl Description {
     }
 
     fn try_build(&self, lanes: bool) -> Result<Built> {
-        let mut tape = Tape::evaluation();
-        let mut x = tape.constant(&[ROWS, self.inputs()], 0.0);
+        let (mut tape, shape) = (Tape::evaluation(), [ROWS, self.inputs()]);
+        let mut x = match layers::table_rows(&self.layers)? {
+            Some(_) => {
+                let mut layout = Layout::new(1);
+                let input = layout.indices("input", shape.iter().product());
+                tape.indices(layout.whole(input), &shape)
+            }
+            None => tape.constant(&shape, 0.0),
+        };
         let widths = vec![self.inputs()];
         let mut built = Built { model: Sequential::new(), dropouts: Vec::new(), parameters: 0, widest: self.inputs(), widths };
         if let [_, _, ..] = self.input[..] {
@@ -79,6 +92,9 @@ impl Description {
         for (i, layer) in self.layers.iter().enumerate() {
             let mut spec = Spec::new(layer, i)?;
             spec.outputs = (last == Some(i)).then_some(self.outputs);
+            if i > 0 && spec.is_embedding() {
+                return Err(spec.wrong("it looks up the features themselves, so it is the first layer"));
+            }
             let name = spec.name();
             let layer = match spec.lane_dropout().filter(|_| lanes).transpose()? {
                 Some(layer) => {

@@ -8,9 +8,9 @@ use serde_json::{Map, Value};
 use thalweg::Error;
 use thalweg::nn::{
     AdaptiveAvgPool1d, AdaptiveAvgPool2d, AdaptiveMaxPool1d, AdaptiveMaxPool2d, Attention, Augment, AvgPool1d, AvgPool2d,
-    BatchNorm1d, BatchNorm2d, Cell, ChannelDropout, Conv1d, Conv2d, Dropout, Flatten, GroupNorm, InstanceNorm, LaneDropout,
-    LayerNorm, Linear, MaxPool1d, MaxPool2d, Model, Nonlinearity, Padding, Positions, Recurrent, Reshape, Residual, RmsNorm,
-    Sequential, Tape, TransformerBlock,
+    BatchNorm1d, BatchNorm2d, Cell, ChannelDropout, Conv1d, Conv2d, Dropout, Embedding, Flatten, GroupNorm, InstanceNorm,
+    LaneDropout, LayerNorm, Linear, MaxPool1d, MaxPool2d, Model, Nonlinearity, Padding, Positions, Recurrent, Reshape,
+    Residual, RmsNorm, Sequential, Tape, TransformerBlock,
 };
 
 const CONVOLUTION: &[&str] = &["outputs", "kernel", "stride", "padding", "dilation", "groups", "bias", "inputs"];
@@ -20,6 +20,7 @@ const RECURRENT: &[&str] = &["hidden", "layers", "both_directions", "dropout", "
 /// Kinds of layers, and their settings. Each has a name as well.
 const KINDS: &[(&str, &[&str])] = &[
     ("linear", &["outputs", "bias", "inputs"]),
+    ("embedding", &["rows", "width", "padding"]),
     ("conv1d", CONVOLUTION),
     ("conv2d", CONVOLUTION),
     ("max_pool1d", POOL),
@@ -58,6 +59,9 @@ const KINDS: &[(&str, &[&str])] = &[
     ("augment", &["shift", "crop", "flip", "noise"]),
 ];
 
+/// Rows of an embedding's table at most: the numbers of more would not be exact in single precision.
+const MOST_ROWS: u32 = 1 << 24;
+
 /// How layers take a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Needs {
@@ -78,11 +82,18 @@ pub fn needs(layers: &[Value]) -> Needs {
             "rnn" | "lstm" | "gru" | "attention" | "transformer_block" | "positions" | "last_step" | "mean_of_steps" => {
                 return Needs::Sequence;
             }
-            "flatten" | "reshape" | "conv1d" => return Needs::Row,
+            "embedding" | "flatten" | "reshape" | "conv1d" => return Needs::Row,
             _ => {}
         }
     }
     Needs::Row
+}
+
+/// The rows of the table that the first layer looks rows up in, if it does: then features are numbers of these.
+pub fn table_rows(layers: &[Value]) -> Result<Option<u32>> {
+    let Some(first) = layers.first() else { return Ok(None) };
+    let spec = Spec::new(first, 0)?;
+    if spec.is_embedding() { spec.rows().map(Some) } else { Ok(None) }
 }
 
 /// Whether a layer has a number of outputs of its own.
@@ -159,6 +170,28 @@ impl Spec {
         (self.kind == "dropout").then(layer)
     }
 
+    /// Whether it looks rows of a table up, which only the first layer can.
+    pub fn is_embedding(&self) -> bool {
+        self.kind == "embedding"
+    }
+
+    /// The rows of an embedding's table.
+    fn rows(&self) -> Result<u32> {
+        let rows = self.size("rows", None)?;
+        let fits = u32::try_from(rows).ok().filter(|rows| (1..=MOST_ROWS).contains(rows));
+        fits.ok_or_else(|| self.wrong(format!("rows = {rows} is out of range: from 1 to {MOST_ROWS}")))
+    }
+
+    fn embedding(&self) -> Result<Embedding> {
+        let rows = self.rows()?;
+        let padding = self.settings.contains_key("padding").then(|| self.size("padding", None)).transpose()?;
+        if let Some(row) = padding.filter(|row| *row >= rows as usize) {
+            return Err(self.wrong(format!("padding = {row} is out of range: below {rows}, the rows of the table")));
+        }
+        let layer = Embedding::new(rows as usize, self.size("width", None)?);
+        Ok(Embedding { padding: padding.map(|row| row as u32), ..layer })
+    }
+
     /// The layer, for what has such a shape.
     pub fn layer(&self, shape: &[usize]) -> Result<Box<dyn Model>> {
         let last = shape.last().copied().unwrap_or(0);
@@ -169,6 +202,7 @@ impl Spec {
                 let layer = Linear::new(self.size("inputs", Some(last))?, self.size("outputs", self.outputs)?);
                 Box::new(Linear { bias: self.switch("bias", true)?, ..layer })
             }
+            "embedding" => Box::new(self.embedding()?),
             "conv1d" => Box::new(convolution!(self, Conv1d, channels)),
             "conv2d" => Box::new(convolution!(self, Conv2d, channels)),
             "max_pool1d" | "avg_pool1d" => self.pool_1d()?,

@@ -223,6 +223,12 @@ impl ModelArgs {
         Ok(())
     }
 
+    /// The rows of the table in which the model looks features up, if it does. Then they are indices, and have no scale.
+    pub fn table_rows(&self) -> Result<Option<u32>> {
+        let Kind::File(path) = &self.model else { return Ok(None) };
+        layers::table_rows(&description::read(path)?).map_err(|error| Usage(format!("{}: {error}", path.display())).into())
+    }
+
     /// The model for rows of data like these, with so many outputs.
     pub fn description(&self, data: &Dataset, outputs: usize) -> Result<Description> {
         let (layers, source) = match &self.model {

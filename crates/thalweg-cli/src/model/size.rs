@@ -30,7 +30,8 @@ impl Size {
         if state <= most {
             // Shapes are tried with two rows; a batch of one may be too small for a normalisation, which is said when it is recorded.
             let rows = batch.max(2);
-            let summary = Summary::of(&built.model, &[rows, description.inputs()], Kind::Float)?;
+            let kind = if description.table_rows()?.is_some() { Kind::Index } else { Kind::Float };
+            let summary = Summary::of(&built.model, &[rows, description.inputs()], kind)?;
             let of_row = (summary.bytes as u128).div_ceil(rows as u128) + 4 * description.inputs() as u128;
             size.bytes += of_row * (rows + BLOCK) as u128;
             size.buffer = size.buffer.max(4 * built.widest as u128 * rows.max(BLOCK) as u128);

@@ -11,30 +11,32 @@ pub struct Cut {
     pub lanes: (Dataset, Dataset),
     folds: Vec<Fold>,
     read: Read,
+    /// Whether features are indices, which have no scale.
+    pub has_indices: bool,
 }
 
 impl Cut {
     /// Cuts the training part into `folds` folds; 0: none.
-    pub fn new(mut train: Dataset, mut test: Dataset, read: Read, folds: u64, seed: u64) -> Result<Self> {
+    pub fn new(mut train: Dataset, mut test: Dataset, read: Read, has_indices: bool, folds: u64, seed: u64) -> Result<Self> {
         let cut = KFold { folds: usize::try_from(folds)?, shuffle: Some(u32::try_from(seed)?), repeats: 1 };
         let folds = match folds {
             0 => Vec::new(),
             _ if train.is_regression() => cut.split(train.rows())?,
             _ => cut.stratified(&train.labels)?,
         };
-        if read.csv.is_none() {
+        if read.csv.is_none() && !has_indices {
             // Pixels have one unit, whatever the fold.
             let scaler = Scaler::range(&train)?;
             scaler.apply(&mut train)?;
             scaler.apply(&mut test)?;
         }
-        Ok(Self { lanes: (train, test), folds, read })
+        Ok(Self { lanes: (train, test), folds, read, has_indices })
     }
 
     /// Whether each job standardises features by its own training rows. A scale computed from all rows would have seen the rows
     /// to validate on.
     pub fn standardises(&self) -> bool {
-        self.read.csv.is_some()
+        self.read.csv.is_some() && !self.has_indices
     }
 
     /// The rows of each fold, as numbers of training rows.

@@ -44,11 +44,12 @@ pub fn run(given: &Args) -> Result<()> {
     args.engine.check(args.threads)?;
     let design = Design::new(&args)?;
     stop::listen()?;
-    let Data { train, test, read, .. } = args.data.load_unscaled(args.seed, args.quiet)?;
+    let indices = design.base.model.table_rows()?;
+    let Data { train, test, read, .. } = args.data.load_unscaled(args.seed, indices, args.quiet)?;
     args.settle_metric(Aim::of(&train))?;
     let cells = train.features.len() + test.features.len();
     design.base.check_memory(&design.space, &train, cells, args.data.memory())?;
-    let cut = Cut::new(train, test, read, args.folds, args.seed)?;
+    let cut = Cut::new(train, test, read, indices.is_some(), args.folds, args.seed)?;
     let (folder, table) = match &args.out {
         Some(out) => Folder::new(out, &args, &design, &cut)?,
         None => (None, Table::new(design.space.clone(), args.metric().goal())),

@@ -38,6 +38,7 @@ impl<'a> Jobs<'a> {
         let mut population = Population::new(engine, train, setup).validation(test).folds(folds);
         population = population.metric(self.args.metric().measured()).at_most(self.lanes);
         population = if self.cut.standardises() { population.standardise() } else { population };
+        population = if self.cut.has_indices { population.index_features() } else { population };
         population = if train.is_regression() { population.standardise_targets() } else { population };
         population = if self.args.steps.is_none() { population.in_epochs() } else { population };
         let by_steps = self.args.steps.is_some();
@@ -96,6 +97,7 @@ impl<'a> Jobs<'a> {
             trainer = trainer.train_rows(0, &fold.train);
         }
         let trainer = if self.cut.standardises() { trainer.standardise() } else { trainer };
+        let trainer = if self.cut.has_indices { trainer.index_features() } else { trainer };
         let trainer = if train.is_regression() { trainer.standardise_targets() } else { trainer };
         let mut trainer = trainer.build(engine)?;
         let epochs = if self.args.steps.is_some() { 1 } else { trainer.steps_per_epoch() as u64 };

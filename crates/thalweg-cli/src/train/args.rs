@@ -164,9 +164,9 @@ impl Args {
         self.recipe.schedule.clone().or_else(|| self.model.schedule())
     }
 
-    /// The data of the run, not scaled.
-    pub fn own_data(&self, quiet: bool) -> Result<Data> {
-        self.data.load_unscaled(self.seed, quiet)
+    /// The data of the run, not scaled; features may be indices of a table of so many rows.
+    pub fn own_data(&self, indices: Option<u32>, quiet: bool) -> Result<Data> {
+        self.data.load_unscaled(self.seed, indices, quiet)
     }
 
     /// The folder of the run, if it has one.

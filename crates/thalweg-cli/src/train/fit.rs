@@ -21,6 +21,8 @@ use thalweg::{Batch, Recipe, Trainer};
 pub struct Work<'a> {
     pub args: &'a Args,
     pub model: &'a Sequential,
+    /// Whether its features are indices.
+    pub takes_indices: bool,
     pub recipe: Recipe,
     pub starts: Starts,
     pub batch: Batch,
@@ -50,8 +52,9 @@ impl Work<'_> {
         mut outputs: Outputs,
         last: &mut Option<Epoch>,
     ) -> Result<End> {
-        let Self { args, recipe, starts, batch, measures, goal, .. } = self;
+        let Self { args, recipe, starts, batch, measures, goal, takes_indices, .. } = self;
         let trainer = Trainer::builder(self.model, recipe).train(self.train).validation(self.held).batch(batch).seed(args.seed);
+        let trainer = if takes_indices { trainer.index_features() } else { trainer };
         let standardises = measures.aim == Aim::Numbers && !args.raw_targets;
         let trainer = if standardises { trainer.standardise_targets() } else { trainer };
         let stopping = args.stopping(measures.aim);

@@ -58,11 +58,12 @@ fn train(mut args: Args, given: &Given, resumed: Option<Resumed>) -> Result<()> 
     let named = args.schedule().map(Scheduled::named).transpose();
     args.recipe.schedule = named.map_err(|error| Usage(error.to_string()))?;
     stop::listen()?;
-    let (Data { train, validation, test, read }, scaler) = args.data.load(args.seed, args.val_split(), args.quiet)?;
-    let measures = Measures { aim: Aim::of(&train), validates: validation.is_some() };
-    let batch = Batch { rows: args.batch.min(train.rows()), drop_last: args.drop_last };
     // A file keeps the layers of its run, wherever those came from.
     let kept = resumed.as_ref().map(|resumed| resumed.description()).transpose()?.flatten();
+    let indices = kept.as_ref().map_or_else(|| args.model.table_rows(), Description::table_rows)?;
+    let (Data { train, validation, test, read }, scaler) = args.data.load(args.seed, args.val_split(), indices, args.quiet)?;
+    let measures = Measures { aim: Aim::of(&train), validates: validation.is_some() };
+    let batch = Batch { rows: args.batch.min(train.rows()), drop_last: args.drop_last };
     let description: Description = match kept {
         Some(description) => description,
         None => args.model.description(&train, Aim::outputs(&train))?,
@@ -117,6 +118,7 @@ fn train(mut args: Args, given: &Given, resumed: Option<Resumed>) -> Result<()> 
     let work = Work {
         args: &args,
         model: &built.model,
+        takes_indices: indices.is_some(),
         recipe,
         starts,
         batch,

@@ -273,3 +273,108 @@ fn presets_work_on_every_model_and_kind_of_data() {
         assert!(seeds["best"]["deviation"].as_f64().is_some_and(|deviation| deviation > 0.0), "{options:?}: {seeds}");
     }
 }
+
+/// Two words of six, and whether they are the same: a model that took them as numbers could not tell. Columns and label stand as in a file.
+fn words(rows: usize) -> String {
+    let row = |i: usize| format!("{},{},{}\n", i % 6, i / 6 % 6, if i % 6 == i / 6 % 6 { "same" } else { "other" });
+    "first,second,label\n".to_string() + &(0..rows).map(row).collect::<String>()
+}
+
+const EMBEDDING: &str = "\
+[[layers]]
+kind = \"Embedding\"
+num_embeddings = 6
+embedding_dim = 8
+[[layers]]
+kind = \"flatten\"
+[[layers]]
+kind = \"linear\"
+outputs = 16
+[[layers]]
+kind = \"relu\"
+[[layers]]
+kind = \"linear\"
+";
+
+/// Features that are indices, as the first layer is an embedding: trained, gone on with, measured, predicted and searched, on both engines.
+#[test]
+fn models_over_indices_learn_from_tables() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let [layers, data, file] = ["embedding.toml", "words.csv", "model"].map(|name| path(&folder, name));
+    fs::write(&layers, EMBEDDING).expect("a file");
+    fs::write(&data, words(360)).expect("a file");
+    let common = ["--data", &data, "--model", &layers, "--lr", "0.02", "--batch", "32"];
+    for engine in ["cpu", "gpu"] {
+        let run = ["train", "--engine", engine, "--json", "--epochs", "20", "--save", &file];
+        let last = thalweg(&[&run[..], &common].concat()).json().pop().expect("a result");
+        assert_eq!(last["test_accuracy"], 1.0, "{engine}: {last}");
+        let measured = thalweg(&["evaluate", "--engine", engine, "--model", &file, "--json"]).json();
+        assert_eq!(measured[0]["accuracy"], 1.0);
+        // Another order of columns, and no label.
+        let new = path(&folder, "new.csv");
+        fs::write(&new, "second,first\n3,3\n0,5\n5,5\n").expect("a file");
+        let ran = thalweg(&["predict", "--engine", engine, "--model", &file, "--data", &new]);
+        assert_eq!(ran.out, "prediction\nsame\nother\nsame\n", "{ran:?}");
+    }
+    let run = path(&folder, "run");
+    let parts =
+        ["train", "--engine", "cpu", "--threads", "1", "--json", "--epochs", "20", "--checkpoint", &run, "--until", "50"];
+    assert_eq!(thalweg(&[&parts[..], &common].concat()).code, Some(0));
+    // The layers are in the file of the run.
+    fs::remove_file(&layers).expect("removed");
+    let last = thalweg(&["train", "--engine", "cpu", "--json", "--resume", &run]).json().pop().expect("a result");
+    assert_eq!(last["test_accuracy"], 1.0, "{last}");
+
+    fs::write(&layers, EMBEDDING).expect("a file");
+    let sweep = ["sweep", "--engine", "cpu", "--json", "--space", "lr=choice:1e-5,0.02", "--sampler", "grid", "--epochs", "20"];
+    let common = ["--data", &data, "--model", &layers, "--batch", "32", "--folds", "2"];
+    let ran = thalweg(&[&sweep[..], &common].concat());
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    let result = ran.json().pop().expect("a result");
+    assert_eq!(result["refit"]["test_accuracy"], 1.0, "{result}");
+}
+
+#[test]
+fn an_index_that_no_row_of_the_table_has_is_told_with_its_place() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let [layers, data, file] = ["embedding.toml", "words.csv", "model"].map(|name| path(&folder, name));
+    fs::write(&layers, EMBEDDING).expect("a file");
+    for (wrong, cell) in [("6,1", "'6'"), ("-1,1", "'-1'"), ("0.5,1", "'0.5'"), ("1e9,1", "'1e9'")] {
+        fs::write(&data, format!("{}{wrong},same\n", words(60))).expect("a file");
+        let ran = thalweg(&["train", "--engine", "cpu", "--data", &data, "--model", &layers]);
+        let place = format!("words.csv, line 62, column 1: {cell} is no index: features are whole numbers from 0 to 5");
+        assert!(ran.code == Some(1) && ran.err.contains(&place), "{wrong}: {ran:?}");
+    }
+    fs::write(&data, words(60)).expect("a file");
+    let saved = ["train", "--engine", "cpu", "--epochs", "1", "--quiet", "--data", &data, "--model", &layers, "--save", &file];
+    assert_eq!(thalweg(&saved).code, Some(0));
+    fs::write(&data, "first,second,label\n1,2,other\n3,7,other\n").expect("a file");
+    for command in [&["predict"][..], &["evaluate"]] {
+        let ran = thalweg(&[command, &["--engine", "cpu", "--model", &file, "--data", &data]].concat());
+        assert!(ran.code == Some(1) && ran.err.contains("line 3, column 2") && ran.err.contains("'7' is no index"), "{ran:?}");
+        let ran = thalweg(&[command, &["--engine", "cpu", "--model", &file, "--data", &data, "--missing", "mean"]].concat());
+        assert!(ran.code == Some(2) && ran.err.contains("indices, which have no mean"), "{ran:?}");
+    }
+    fs::write(&data, words(60)).expect("a file");
+    // The digits have 17 shades.
+    for (rows, code) in [(16, 1), (17, 0)] {
+        let text = EMBEDDING.replace("num_embeddings = 6", &format!("num_embeddings = {rows}"));
+        fs::write(&layers, text).expect("a file");
+        let ran = thalweg(&["train", "--engine", "cpu", "--epochs", "1", "--model", &layers]);
+        assert_eq!(ran.code, Some(code), "{ran:?}");
+        assert!(code == 0 || ran.err.contains("training data, row ") && ran.err.contains("= 16 is out of range"), "{ran:?}");
+    }
+    for (text, said) in [
+        (
+            "[[layers]]\nkind = \"flatten\"\n".to_string() + EMBEDDING,
+            "layer 1 (embedding): it looks up the features themselves",
+        ),
+        (EMBEDDING.replace("num_embeddings = 6\n", ""), "layer 0 (embedding): it has no rows"),
+        (EMBEDDING.replace("= 6", "= 0"), "rows = 0 is out of range: from 1 to 16777216"),
+        (EMBEDDING.replace("= 6", "= 6\npadding_idx = 6"), "padding = 6 is out of range: below 6"),
+    ] {
+        fs::write(&layers, &text).expect("a file");
+        let ran = thalweg(&["train", "--engine", "cpu", "--data", &data, "--model", &layers]);
+        assert!(ran.code == Some(2) && ran.err.contains(said), "{text}: {ran:?}");
+    }
+}
