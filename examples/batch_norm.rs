@@ -3,11 +3,14 @@
 //!
 //! `cargo run --release --example batch_norm -- [PICTURE.svg]`. Expected: with normalisation above 90 % on the test rows, without it less than
 //! 30 %, which is little more than guessing.
+//!
+//! On the GPU with normalisation, a step takes 224 dispatches, however many lanes there are.
 
 use anyhow::{Result, ensure};
 use thalweg::cpu::Cpu;
 use thalweg::data::{Dataset, digits};
 use thalweg::nn::{BatchNorm1d, Linear, Nonlinearity, Sequential};
+use thalweg::plan::Engine;
 use thalweg::{Adam, Recipe, Trainer};
 use thalweg_chart::{Axis, Chart, Line, picture};
 
@@ -24,12 +27,20 @@ fn model(inputs: usize, classes: usize, normalised: bool) -> Sequential {
     (0..DEPTH).fold(Sequential::new(), layer).then(Linear::new(WIDTH, classes))
 }
 
-/// The training loss by epoch, and the accuracy on the test rows at the end.
-fn train(train: &Dataset, test: &Dataset, normalised: bool) -> Result<(Vec<f64>, f64)> {
+pub fn trainer<E: Engine>(
+    engine: &E,
+    [train, test]: [&Dataset; 2],
+    normalised: bool,
+    seeds: &[u64],
+) -> Result<Trainer<E::Program>> {
     let model = model(train.width, train.classes, normalised);
     let recipe = Recipe::new(Adam { lr: 3e-3, ..Default::default() });
-    let trainer = Trainer::builder(&model, recipe).train(train).validation(test).standardise().batch(64).seed(1);
-    let mut trainer = trainer.build(&Cpu::<f32>::default())?;
+    Ok(Trainer::builder(&model, recipe).train(train).validation(test).standardise().batch(64).seeds(seeds).build(engine)?)
+}
+
+/// The training loss by epoch, and the accuracy on the test rows at the end.
+fn train(train: &Dataset, test: &Dataset, normalised: bool) -> Result<(Vec<f64>, f64)> {
+    let mut trainer = trainer(&Cpu::<f32>::default(), [train, test], normalised, &[1])?;
     let losses = (0..EPOCHS).map(|_| Ok(trainer.whole_epoch()?[0].loss)).collect::<Result<_>>()?;
     Ok((losses, trainer.evaluate()?[0].accuracy.unwrap_or(0.0)))
 }

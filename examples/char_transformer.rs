@@ -9,6 +9,8 @@
 //! Thene s lamor arsmowey t ay sovey,
 //! And the theren are he omoer d thellire;
 //! ```
+//!
+//! On the GPU a step takes 149 dispatches, however many lanes there are.
 
 use anyhow::{Context, Result, ensure};
 use thalweg::cpu::Cpu;
@@ -16,6 +18,7 @@ use thalweg::data::Dataset;
 use thalweg::nn::{
     Attention, Criterion, Embedding, LayerNorm, Linear, Positions, Sequential, Tape, Terms, TransformerBlock, Value,
 };
+use thalweg::plan::Engine;
 use thalweg::schedule::Cosine;
 use thalweg::train::Task;
 use thalweg::{AdamW, Recipe, Trainer};
@@ -45,10 +48,35 @@ impl Criterion for NextLetter {
 }
 
 /// Windows of a text, each with the letters that come one place later.
-fn windows(letters: &[f32], stride: usize) -> Result<Dataset> {
+pub fn windows(letters: &[f32], stride: usize) -> Result<Dataset> {
     let all = || letters.windows(WINDOW + 1).step_by(stride);
     let features = all().flat_map(|window| window[..WINDOW].to_vec()).collect();
     Ok(Dataset::regression(features, WINDOW, all().flat_map(|window| window[1..].to_vec()).collect(), WINDOW)?)
+}
+
+/// Over letters of so many kinds.
+pub fn trainer<E: Engine>(
+    engine: &E,
+    [train, test]: [&Dataset; 2],
+    kinds: usize,
+    seeds: &[u64],
+) -> Result<Trainer<E::Program>> {
+    let block = || TransformerBlock {
+        attention: Attention { causal: true, ..Attention::new(WIDTH, 4) },
+        ..TransformerBlock::new(WIDTH, 4, 2 * WIDTH)
+    };
+    let model = Sequential::new()
+        .then(Embedding::new(kinds, WIDTH))
+        .then(Positions::Learned { places: WINDOW })
+        .then(block())
+        .then(block())
+        .then(LayerNorm::new(&[WIDTH]))
+        .then(Linear::new(WIDTH, kinds));
+    let steps = EPOCHS * train.rows().div_ceil(32);
+    let recipe = Recipe::new(AdamW { lr: RATE, ..Default::default() }).clip_norm(1.0);
+    let recipe = recipe.schedule("lr", Cosine::new(RATE, steps as u64));
+    let trainer = Trainer::builder(&model, recipe).train(train).validation(test).task(Task::of(NextLetter));
+    Ok(trainer.index_features().batch(32).evaluation_rows(32).seeds(seeds).build(engine)?)
 }
 
 /// What a letter costs, in nats, if nothing is known but how often each is.
@@ -68,22 +96,7 @@ fn main() -> Result<()> {
     let (learned, held) = letters.split_at(letters.len() * 9 / 10);
     let (train, test) = (windows(learned, 10)?, windows(held, WINDOW)?);
 
-    let block = || TransformerBlock {
-        attention: Attention { causal: true, ..Attention::new(WIDTH, 4) },
-        ..TransformerBlock::new(WIDTH, 4, 2 * WIDTH)
-    };
-    let model = Sequential::new()
-        .then(Embedding::new(kinds.len(), WIDTH))
-        .then(Positions::Learned { places: WINDOW })
-        .then(block())
-        .then(block())
-        .then(LayerNorm::new(&[WIDTH]))
-        .then(Linear::new(WIDTH, kinds.len()));
-    let steps = EPOCHS * train.rows().div_ceil(32);
-    let recipe = Recipe::new(AdamW { lr: RATE, ..Default::default() }).clip_norm(1.0);
-    let recipe = recipe.schedule("lr", Cosine::new(RATE, steps as u64));
-    let trainer = Trainer::builder(&model, recipe).train(&train).validation(&test).task(Task::of(NextLetter));
-    let mut trainer = trainer.index_features().batch(32).evaluation_rows(32).seed(1).build(&Cpu::<f32>::default())?;
+    let mut trainer = trainer(&Cpu::<f32>::default(), [&train, &test], kinds.len(), &[1])?;
     let mut losses = [Vec::new(), Vec::new()];
     for _ in 0..EPOCHS {
         losses[0].push(trainer.whole_epoch()?[0].loss);

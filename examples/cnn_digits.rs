@@ -6,15 +6,18 @@
 //!
 //! `cargo run --release --example cnn_digits -- FOLDER`: the four files of MNIST in a folder, one model, 5 epochs. For these
 //! larger images there is also a pool after the first convolution. Expected: a test accuracy of at least 0.98.
+//!
+//! On the GPU for the small images a step takes 58 dispatches, however many lanes there are.
 
 use anyhow::{Result, ensure};
 use thalweg::cpu::Cpu;
 use thalweg::data::{self, Dataset, Scaler};
 use thalweg::nn::{BatchNorm2d, Conv2d, Dropout, Flatten, Linear, MaxPool2d, Nonlinearity, Reshape, Sequential};
+use thalweg::plan::Engine;
 use thalweg::{AdamW, Recipe, Trainer};
 
 /// For images of `side` × `side` pixels; large ones are halved after the first convolution, all after the second.
-fn model(side: usize) -> Sequential {
+pub fn model(side: usize) -> Sequential {
     let model = Sequential::new().then(Reshape(vec![1, side, side]));
     let model = model.then(Conv2d::new(1, 16, [3, 3]).padded([1, 1])).then(BatchNorm2d::new(16)).then(Nonlinearity::Relu);
     let large = side > 16;
@@ -24,11 +27,20 @@ fn model(side: usize) -> Sequential {
     model.then(Linear::new(32 * (side / 2) * (side / 2), 10))
 }
 
+pub fn trainer<E: Engine>(
+    engine: &E,
+    [train, test]: [&Dataset; 2],
+    model: &Sequential,
+    seeds: &[u64],
+    rate: f64,
+) -> Result<Trainer<E::Program>> {
+    let recipe = Recipe::new(AdamW { lr: rate, ..Default::default() });
+    Ok(Trainer::builder(model, recipe).train(train).validation(test).batch(32).seeds(seeds).build(engine)?)
+}
+
 /// Mean test accuracy of a model per seed.
 fn accuracy(train: &Dataset, test: &Dataset, model: &Sequential, seeds: &[u64], epochs: usize, rate: f64) -> Result<f64> {
-    let recipe = Recipe::new(AdamW { lr: rate, ..Default::default() });
-    let trainer = Trainer::builder(model, recipe).train(train).validation(test).batch(32).seeds(seeds);
-    let mut trainer = trainer.build(&Cpu::<f32>::default())?;
+    let mut trainer = trainer(&Cpu::<f32>::default(), [train, test], model, seeds, rate)?;
     for epoch in 1..=epochs {
         let seen = trainer.whole_epoch()?;
         let loss: f64 = seen.iter().map(|lane| lane.loss).sum::<f64>() / seen.len() as f64;

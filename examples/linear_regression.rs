@@ -5,6 +5,8 @@
 //! `cargo run --release --example linear_regression -- [PICTURE.svg]`. Expected: distances ‖w − w*‖/‖w*‖ of at most 1e-4 for
 //! all rows and for L-BFGS, of at most 2e-2 for 32 rows and for one row, with a falling rate and averaging; mean squared errors
 //! within 0.1 % of that of least squares, 2859.70.
+//!
+//! On the GPU a step of gradient descent with momentum takes 14 dispatches, however many lanes there are.
 
 mod data;
 
@@ -12,6 +14,7 @@ use anyhow::{Context, Result, ensure};
 use thalweg::cpu::Cpu;
 use thalweg::data::{Dataset, Scaler};
 use thalweg::nn::Linear;
+use thalweg::plan::Engine;
 use thalweg::schedule::Cosine;
 use thalweg::{Average, Lbfgs, LbfgsSettings, LineSearch, Recipe, Sgd, Trainer};
 use thalweg_chart::{Axis, Chart, Line, beside, picture};
@@ -34,7 +37,7 @@ const ERROR: f64 = 2859.6963475867506;
 const FEATURES: usize = 10;
 const RATES: [f64; 5] = [0.003, 0.01, 0.1, 0.24, 0.26];
 
-fn diabetes() -> Result<Dataset> {
+pub fn diabetes() -> Result<Dataset> {
     let (features, targets) = data::table(include_bytes!("data/diabetes.csv.gz"))?;
     let mut data = Dataset::regression(features, FEATURES, targets, 1)?;
     Scaler::standard(&data)?.apply(&mut data)?;
@@ -75,9 +78,18 @@ impl Point {
 /// The path of a method: its point after each epoch.
 type Way = Vec<Point>;
 
+pub fn trainer<E: Engine>(
+    engine: &E,
+    data: &Dataset,
+    batch: usize,
+    recipe: Recipe,
+    seeds: &[u64],
+) -> Result<Trainer<E::Program>> {
+    Ok(Trainer::builder(&Linear::new(FEATURES, 1), recipe).train(data).batch(batch).seeds(seeds).build(engine)?)
+}
+
 fn descend(data: &Dataset, batch: usize, epochs: usize, recipe: Recipe, averages: bool) -> Result<Way> {
-    let model = Linear::new(FEATURES, 1);
-    let mut trainer = Trainer::builder(&model, recipe).train(data).batch(batch).build(&Cpu::<f32>::default())?;
+    let mut trainer = trainer(&Cpu::<f32>::default(), data, batch, recipe, &[0])?;
     let mut way = Vec::new();
     for _ in 0..epochs {
         trainer.whole_epoch()?;
@@ -115,8 +127,7 @@ fn lbfgs(data: &Dataset) -> Result<Way> {
 /// The loss in each epoch at five rates, which are lanes of one program.
 fn rates(data: &Dataset) -> Result<Vec<Vec<f64>>> {
     let recipe = Recipe::population(RATES.map(|lr| Sgd { lr, ..Default::default() }));
-    let model = Linear::new(FEATURES, 1);
-    let mut trainer = Trainer::builder(&model, recipe).train(data).batch(data.rows()).build(&Cpu::<f32>::default())?;
+    let mut trainer = trainer(&Cpu::<f32>::default(), data, data.rows(), recipe, &[0])?;
     let mut losses = vec![Vec::new(); RATES.len()];
     for _ in 0..200 {
         for (losses, met) in losses.iter_mut().zip(trainer.whole_epoch()?) {

@@ -2,10 +2,13 @@
 //! stop when the loss on these no longer improves, then test rows, with the most frequent confusion of classes.
 //!
 //! `cargo run --release --example mlp_digits -- [PICTURE.svg]`. Expected: at least 96 % on the test rows.
+//!
+//! On the GPU a step takes 21 dispatches, however many lanes there are.
 
 use anyhow::{Result, ensure};
-use thalweg::data::digits;
+use thalweg::data::{Dataset, digits};
 use thalweg::nn::{Dropout, Linear, Nonlinearity, Sequential};
+use thalweg::plan::Engine;
 use thalweg::train::Confusion;
 use thalweg::{AdamW, AnyEngine, Recipe, Trainer};
 use thalweg_chart::{Axis, Chart, Line, picture};
@@ -13,9 +16,7 @@ use thalweg_chart::{Axis, Chart, Line, picture};
 /// Training ends after this many epochs without a better loss on the validation rows.
 const PATIENCE: usize = 10;
 
-fn main() -> Result<()> {
-    let (rest, test) = digits().split(0.2, 1)?;
-    let (train, validation) = rest.split(0.2, 2)?;
+pub fn trainer<E: Engine>(engine: &E, [train, validation]: [&Dataset; 2], seeds: &[u64]) -> Result<Trainer<E::Program>> {
     let model = Sequential::new()
         .then(Linear::new(train.width, 128))
         .then(Nonlinearity::Relu)
@@ -27,9 +28,14 @@ fn main() -> Result<()> {
         |tensor| tensor.shape.len() < 2,
         AdamW { lr: 2e-3, weight_decay: 0.0, ..Default::default() },
     );
-    let trainer = Trainer::builder(&model, recipe).train(&train).validation(&validation).standardise().batch(64).seed(1);
-    let mut trainer = trainer.build(&AnyEngine::auto())?;
+    let trainer = Trainer::builder(&model, recipe).train(train).validation(validation).standardise().batch(64).seeds(seeds);
+    Ok(trainer.build(engine)?)
+}
 
+fn main() -> Result<()> {
+    let (rest, test) = digits().split(0.2, 1)?;
+    let (train, validation) = rest.split(0.2, 2)?;
+    let mut trainer = trainer(&AnyEngine::auto(), [&train, &validation], &[1])?;
     let (mut losses, mut best) = ([Vec::new(), Vec::new()], (f64::INFINITY, 0));
     while trainer.epochs() < 200 && (trainer.epochs() as usize) < best.1 + PATIENCE {
         losses[0].push(trainer.whole_epoch()?[0].loss);

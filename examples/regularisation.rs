@@ -5,6 +5,8 @@
 //!
 //! `cargo run --release --example regularisation -- [PICTURE.svg]`. Expected: the strongest L1 leaves at most 20 of 60 weights, the
 //! strongest L2 all 60 at less than half of their length; the accuracy on other digits is higher with dropout, and the loss there lower.
+//!
+//! On the GPU a step takes 14 dispatches with a penalty, and that of the perceptron takes 21 dispatches, however many lanes there are.
 
 mod data;
 
@@ -12,6 +14,7 @@ use anyhow::{Result, ensure};
 use thalweg::cpu::Cpu;
 use thalweg::data::{Dataset, digits};
 use thalweg::nn::{Dropout, Linear, Nonlinearity, Sequential};
+use thalweg::plan::Engine;
 use thalweg::schedule::Cosine;
 use thalweg::{Adam, Recipe, Sgd, Trainer};
 use thalweg_chart::{Axis, Chart, Line, beside, picture};
@@ -21,17 +24,21 @@ const PENALTIES: [f64; 6] = [0.0, 0.001, 0.003, 0.01, 0.03, 0.1];
 const ZERO: f64 = 1e-3;
 const EPOCHS: usize = 400;
 
-fn cancer() -> Result<Dataset> {
+pub fn cancer() -> Result<Dataset> {
     let (features, labels) = data::table(include_bytes!("data/breast_cancer.csv.gz"))?;
     Ok(Dataset::new(features, 30, labels.into_iter().map(|label| label as u32).collect())?)
 }
 
-/// The number of weights that are not 0, and the norm of all weights, by penalty.
-fn weights(data: &Dataset, recipe: Recipe) -> Result<Vec<(usize, f64)>> {
+/// A trainer of weights with penalties.
+pub fn penalised<E: Engine>(engine: &E, data: &Dataset, recipe: Recipe, seeds: &[u64]) -> Result<Trainer<E::Program>> {
     let model = Linear::new(data.width, data.classes);
     let recipe = recipe.scale("lr", Cosine::new(1.0, EPOCHS as u64));
-    let trainer = Trainer::builder(&model, recipe).train(data).standardise().batch(data.rows());
-    let mut trainer = trainer.build(&Cpu::<f32>::default())?;
+    Ok(Trainer::builder(&model, recipe).train(data).standardise().batch(data.rows()).seeds(seeds).build(engine)?)
+}
+
+/// The number of weights that are not 0, and the norm of all weights, by penalty.
+fn weights(data: &Dataset, recipe: Recipe) -> Result<Vec<(usize, f64)>> {
+    let mut trainer = penalised(&Cpu::<f32>::default(), data, recipe, &[0])?;
     (0..EPOCHS).try_for_each(|_| trainer.whole_epoch().map(drop))?;
     let of_lane = |lane| {
         let weights = trainer.optimizer_mut().lane(lane)?.params("weight")?;
@@ -42,20 +49,29 @@ fn weights(data: &Dataset, recipe: Recipe) -> Result<Vec<(usize, f64)>> {
     (0..PENALTIES.len()).map(of_lane).collect()
 }
 
-/// The loss on the training rows and on other rows, by epoch; and the accuracy on the other rows at the end.
-fn by_heart(dropout: Option<f64>) -> Result<([Vec<f64>; 2], f64)> {
-    let digits = digits();
-    let (others, mut learnt) = digits.split(300.0 / digits.rows() as f64, 2)?;
-    let mut random = fastrand::Rng::with_seed(4);
-    learnt.labels.iter_mut().filter(|_| random.u8(..4) == 0).for_each(|label| *label = (*label + 1) % 10);
+/// A trainer of a perceptron with or without dropout.
+pub fn perceptron<E: Engine>(
+    engine: &E,
+    [learnt, others]: [&Dataset; 2],
+    dropout: Option<f64>,
+    seeds: &[u64],
+) -> Result<Trainer<E::Program>> {
     let mut model = Sequential::new().then(Linear::new(learnt.width, 128)).then(Nonlinearity::Relu);
     if let Some(p) = dropout {
         model = model.then(Dropout { p });
     }
     let model = model.then(Linear::new(128, learnt.classes));
     let recipe = Recipe::new(Adam { lr: 3e-3, ..Default::default() });
-    let trainer = Trainer::builder(&model, recipe).train(&learnt).validation(&others).standardise().batch(30).seed(3);
-    let mut trainer = trainer.build(&Cpu::<f32>::default())?;
+    Ok(Trainer::builder(&model, recipe).train(learnt).validation(others).standardise().batch(30).seeds(seeds).build(engine)?)
+}
+
+/// The loss on the training rows and on other rows, by epoch; and the accuracy on the other rows at the end.
+fn by_heart(dropout: Option<f64>) -> Result<([Vec<f64>; 2], f64)> {
+    let digits = digits();
+    let (others, mut learnt) = digits.split(300.0 / digits.rows() as f64, 2)?;
+    let mut random = fastrand::Rng::with_seed(4);
+    learnt.labels.iter_mut().filter(|_| random.u8(..4) == 0).for_each(|label| *label = (*label + 1) % 10);
+    let mut trainer = perceptron(&Cpu::<f32>::default(), [&learnt, &others], dropout, &[3])?;
     let (mut losses, mut accuracy) = ([Vec::new(), Vec::new()], 0.0);
     for _ in 0..150 {
         losses[0].push(trainer.whole_epoch()?[0].loss);

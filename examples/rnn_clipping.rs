@@ -4,11 +4,14 @@
 //!
 //! `cargo run --release --example rnn_clipping -- [PICTURE.svg]`. Expected: with clipping the loss ends below 1.7; without, it ends where
 //! guessing is, above 2.2, or is no number, and the largest norm on the way is over 1,000 times the bound.
+//!
+//! On the GPU a step takes 59 dispatches, however many lanes there are.
 
 use anyhow::{Result, ensure};
 use thalweg::cpu::Cpu;
-use thalweg::data::{Scaler, digits};
+use thalweg::data::{Dataset, Scaler, digits};
 use thalweg::nn::{Cell, Init, Linear, Model, Recurrent, Sequential, Tape, Value};
+use thalweg::plan::Engine;
 use thalweg::{Recipe, Sgd, Trainer};
 use thalweg_chart::{Axis, Chart, Line, beside, picture};
 
@@ -31,17 +34,21 @@ impl Model for Reader {
     }
 }
 
-fn main() -> Result<()> {
-    let mut data = digits();
-    Scaler::range(&data)?.apply(&mut data)?;
+/// A lane for each bound on the norm.
+pub fn trainer<E: Engine>(engine: &E, data: &Dataset, bounds: &[f64]) -> Result<Trainer<E::Program>> {
     let reader = Reader(Recurrent::new(Cell::Relu, 4, HIDDEN));
     let output = Linear { weight_init: Init::XavierUniform, ..Linear::new(HIDDEN, 10) };
     let model = Sequential::new().named("reader", reader).named("output", output);
+    let sgd = |_: &f64| Sgd { lr: 0.1, ..Default::default() };
+    let recipe = Recipe::population(bounds.iter().map(sgd)).clip_norm(bounds.to_vec());
+    Ok(Trainer::builder(&model, recipe).train(data).batch(64).seed(1).build(engine)?)
+}
+
+fn main() -> Result<()> {
+    let mut data = digits();
+    Scaler::range(&data)?.apply(&mut data)?;
     // A bound that is never met is none, but the norm is known all the same.
-    let sgd = || Sgd { lr: 0.1, ..Default::default() };
-    let recipe = Recipe::population([sgd(), sgd()]).clip_norm([BOUND, 1e30]);
-    let trainer = Trainer::builder(&model, recipe).train(&data).batch(64).seed(1);
-    let mut trainer = trainer.build(&Cpu::<f32>::default())?;
+    let mut trainer = trainer(&Cpu::<f32>::default(), &data, &[BOUND, 1e30])?;
     let start: Vec<f32> = (0..HIDDEN * HIDDEN).map(|i| if i % (HIDDEN + 1) == 0 { START } else { 0.0 }).collect();
     for lane in 0..2 {
         trainer.optimizer_mut().lane(lane)?.set_params("reader.weight_hh_l0", &start)?;

@@ -4,6 +4,8 @@
 //!
 //! `cargo run --release --example schedules_compared -- [PICTURE.svg]`. Expected: the constant rate ends more than 0.3 % above
 //! the error of least squares, and each falling rate less than a third as far above it.
+//!
+//! On the GPU a step takes 15 dispatches, however many lanes there are.
 
 mod data;
 
@@ -11,6 +13,7 @@ use anyhow::{Result, ensure};
 use thalweg::cpu::Cpu;
 use thalweg::data::Dataset;
 use thalweg::nn;
+use thalweg::plan::Engine;
 use thalweg::schedule::{Constant, Cosine, Exponential, LinearRamp, MultiStep, OneCycle, Schedule};
 use thalweg::{Recipe, Sgd, Trainer};
 use thalweg_chart::{Axis, Chart, Line, beside, picture};
@@ -23,7 +26,7 @@ const LEAST: f64 = 2859.6963475867506;
 const SEEDS: [u64; 5] = [1, 2, 3, 4, 5];
 
 /// The schedules, as factors on the rate over `steps` steps.
-fn schedules(steps: u64) -> Vec<(&'static str, Schedule)> {
+pub fn schedules(steps: u64) -> Vec<(&'static str, Schedule)> {
     let gamma = 0.01f64.powf(1.0 / steps as f64);
     vec![
         ("constant", Constant::new(1.0).into()),
@@ -35,6 +38,14 @@ fn schedules(steps: u64) -> Vec<(&'static str, Schedule)> {
     ]
 }
 
+pub fn trainer<E: Engine>(engine: &E, data: &Dataset, lanes: Vec<Schedule>, seeds: &[u64]) -> Result<Trainer<E::Program>> {
+    let rule = Sgd { lr: RATE, ..Default::default() };
+    let recipe = Recipe::population(lanes.iter().map(|_| rule.clone())).scale("lr", lanes);
+    let model = nn::Linear::new(data.width, 1);
+    let trainer = Trainer::builder(&model, recipe).train(data).validation(data).standardise().batch(BATCH).seeds(seeds);
+    Ok(trainer.build(engine)?)
+}
+
 fn main() -> Result<()> {
     let (features, targets) = data::table(include_bytes!("data/diabetes.csv.gz"))?;
     let data = Dataset::regression(features, 10, targets, 1)?;
@@ -42,12 +53,7 @@ fn main() -> Result<()> {
     let named = schedules(steps);
     let lanes = named.iter().flat_map(|(_, schedule)| SEEDS.map(|_| schedule.clone())).collect::<Vec<_>>();
     let seeds = named.iter().flat_map(|_| SEEDS).collect::<Vec<_>>();
-    let rule = Sgd { lr: RATE, ..Default::default() };
-    let recipe = Recipe::population(lanes.iter().map(|_| rule.clone())).scale("lr", lanes);
-
-    let model = nn::Linear::new(data.width, 1);
-    let trainer = Trainer::builder(&model, recipe).train(&data).validation(&data).standardise().batch(BATCH).seeds(&seeds);
-    let mut trainer = trainer.build(&Cpu::<f32>::default())?;
+    let mut trainer = trainer(&Cpu::<f32>::default(), &data, lanes, &seeds)?;
     // For each schedule, the mean over the seeds after each epoch.
     let mut above = vec![Vec::new(); named.len()];
     for _ in 0..EPOCHS {

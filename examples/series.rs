@@ -4,11 +4,14 @@
 //!
 //! `cargo run --release --example series -- [PICTURE.svg]`. Expected: over the last two years, which no model was trained on, the mean error of
 //! either model is at most 0.65 of that of taking next month to be as this one.
+//!
+//! On the GPU a step of the LSTM takes 55 dispatches, however many lanes there are.
 
 use anyhow::{Result, ensure};
 use thalweg::cpu::Cpu;
 use thalweg::data::Dataset;
 use thalweg::nn::{Cell, Linear, Model, Recurrent, Reshape, Sequential, Tape, Value};
+use thalweg::plan::Engine;
 use thalweg::schedule::Cosine;
 use thalweg::{AdamW, Recipe, Trainer};
 use thalweg_chart::{Axis, Chart, Line, picture};
@@ -43,7 +46,7 @@ impl Model for LastStep {
 }
 
 /// Windows that end before these months, and what comes next.
-fn windows(months: std::ops::Range<usize>) -> Result<Dataset> {
+pub fn windows(months: std::ops::Range<usize>) -> Result<Dataset> {
     let (mut features, mut targets) = (Vec::new(), Vec::new());
     for month in months {
         let last = PASSENGERS[month - 1].ln();
@@ -53,14 +56,23 @@ fn windows(months: std::ops::Range<usize>) -> Result<Dataset> {
     Ok(Dataset::regression(features, WINDOW, targets, 1)?)
 }
 
+pub fn trainer<E: Engine>(
+    engine: &E,
+    train: &Dataset,
+    model: &dyn Model,
+    rate: f64,
+    seeds: &[u64],
+) -> Result<Trainer<E::Program>> {
+    let recipe = Recipe::new(AdamW { lr: rate, weight_decay: 0.0, ..Default::default() });
+    let recipe = recipe.clip_norm(1.0).schedule("lr", Cosine::new(rate, STEPS as u64));
+    Ok(Trainer::builder(model, recipe).train(train).batch(train.rows()).standardise_targets().seeds(seeds).build(engine)?)
+}
+
 /// Passengers that a model forecasts for the last months, each from the months before it.
 fn forecast(model: &dyn Model, rate: f64) -> Result<Vec<f64>> {
     let first = PASSENGERS.len() - HELD;
     let (train, held) = (windows(WINDOW..first)?, windows(first..PASSENGERS.len())?);
-    let recipe = Recipe::new(AdamW { lr: rate, weight_decay: 0.0, ..Default::default() });
-    let recipe = recipe.clip_norm(1.0).schedule("lr", Cosine::new(rate, STEPS as u64));
-    let trainer = Trainer::builder(model, recipe).train(&train).batch(train.rows()).standardise_targets().seeds(&SEEDS);
-    let mut trainer = trainer.build(&Cpu::<f32>::default())?;
+    let mut trainer = trainer(&Cpu::<f32>::default(), &train, model, rate, &SEEDS)?;
     trainer.advance(STEPS)?;
     let mut forecast = vec![0.0; HELD];
     for lane in 0..SEEDS.len() {
@@ -78,15 +90,15 @@ fn error(forecast: &[f64]) -> f64 {
     forecast.iter().zip(came).map(|(found, came)| (found - f64::from(*came)).abs()).sum::<f64>() / HELD as f64
 }
 
+pub fn lstm() -> Sequential {
+    let model = Sequential::new().then(Reshape(vec![WINDOW, 1])).then(Recurrent::new(Cell::Lstm, 1, 12));
+    model.then(LastStep).then(Linear::new(12, 1))
+}
+
 fn main() -> Result<()> {
-    let lstm = Sequential::new()
-        .then(Reshape(vec![WINDOW, 1]))
-        .then(Recurrent::new(Cell::Lstm, 1, 12))
-        .then(LastStep)
-        .then(Linear::new(12, 1));
     let first = PASSENGERS.len() - HELD;
     let as_before: Vec<f64> = PASSENGERS[first - 1..PASSENGERS.len() - 1].iter().map(|&x| x.into()).collect();
-    let (linear, lstm) = (forecast(&Linear::new(WINDOW, 1), 3e-2)?, forecast(&lstm, 3e-2)?);
+    let (linear, lstm) = (forecast(&Linear::new(WINDOW, 1), 3e-2)?, forecast(&lstm(), 3e-2)?);
     for (name, forecast) in [("as the month before", &as_before), ("linear", &linear), ("LSTM", &lstm)] {
         println!("{name:>20}: mean error {:.1} thousand passengers", error(forecast));
     }

@@ -22,6 +22,7 @@ mod data;
 mod descent;
 mod device_loss;
 mod errors;
+mod example_steps;
 mod extremes;
 mod factored;
 mod feeding;

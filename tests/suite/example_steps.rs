@@ -1,0 +1,106 @@
+//! The number of dispatches that a step of each training example takes on the GPU: as the example's header says, whatever the number of lanes.
+
+#![expect(dead_code, reason = "examples have a main function of their own")]
+
+#[path = "../../examples/adaptive_rates.rs"]
+mod adaptive_rates;
+#[path = "../../examples/batch_norm.rs"]
+mod batch_norm;
+#[path = "../../examples/char_transformer.rs"]
+mod char_transformer;
+#[path = "../../examples/cnn_digits.rs"]
+mod cnn_digits;
+#[path = "../../examples/cnn_mnist.rs"]
+mod cnn_mnist;
+#[path = "../../examples/custom_layer.rs"]
+mod custom_layer;
+#[path = "../../examples/linear_regression.rs"]
+mod linear_regression;
+#[path = "../../examples/mlp_digits.rs"]
+mod mlp_digits;
+#[path = "../../examples/regularisation.rs"]
+mod regularisation;
+#[path = "../../examples/rnn_clipping.rs"]
+mod rnn_clipping;
+#[path = "../../examples/schedules_compared.rs"]
+mod schedules_compared;
+#[path = "../../examples/series.rs"]
+mod series;
+
+use crate::common::engines;
+use thalweg::data::digits;
+use thalweg::gpu::{GpuOptions, GpuProgram};
+use thalweg::plan::PlanId;
+use thalweg::{Optimizer, Recipe, Sgd, Trainer};
+
+type Trained = anyhow::Result<Trainer<GpuProgram>>;
+
+fn dispatches(optimizer: &Optimizer<GpuProgram>, plans: &[PlanId]) -> usize {
+    plans.iter().map(|&plan| optimizer.program().dispatches(plan)).sum()
+}
+
+fn of(trainer: &Trainer<GpuProgram>) -> usize {
+    dispatches(trainer.optimizer(), trainer.step_plans())
+}
+
+/// Seeds of lanes that share their rows, and of lanes that do not, beside one lane.
+const SEEDS: [&[u64]; 3] = [&[1], &[1, 1], &[1, 2, 3]];
+
+/// What the headers of examples do not say of these counts, each of some lanes.
+#[derive(Default)]
+struct Unsaid(Vec<String>);
+
+impl Unsaid {
+    fn check(&mut self, example: &str, counts: impl IntoIterator<Item = anyhow::Result<usize>>) -> anyhow::Result<()> {
+        let counts = counts.into_iter().collect::<anyhow::Result<Vec<usize>>>()?;
+        assert!(counts.len() > 1 && counts.iter().all(|count| *count == counts[0]), "{example}: {counts:?}");
+        let text = std::fs::read_to_string(format!("{}/examples/{example}.rs", env!("CARGO_MANIFEST_DIR")))?;
+        let header: String = text.lines().map_while(|line| line.strip_prefix("//!")).collect();
+        let said = format!(" {} dispatches", counts[0]);
+        if !header.contains(&said) {
+            self.0.push(format!("{example} takes{said} per step"));
+        }
+        Ok(())
+    }
+
+    /// Of a trainer for each list of seeds.
+    fn of_seeds(&mut self, example: &str, trainer: impl Fn(&[u64]) -> Trained) -> anyhow::Result<()> {
+        self.check(example, SEEDS.iter().map(|seeds| trainer(seeds).map(|trainer| of(&trainer))))
+    }
+}
+
+#[test]
+fn a_step_of_an_example_takes_as_many_dispatches_as_it_says_whatever_the_lanes() -> anyhow::Result<()> {
+    let (gpu, digits, mut unsaid) = (engines::open(GpuOptions::default()), digits(), Unsaid::default());
+    let both = [&digits, &digits];
+    unsaid.of_seeds("batch_norm", |seeds| batch_norm::trainer(&gpu, both, true, seeds))?;
+    unsaid.of_seeds("mlp_digits", |seeds| mlp_digits::trainer(&gpu, both, seeds))?;
+    unsaid.of_seeds("cnn_digits", |seeds| cnn_digits::trainer(&gpu, both, &cnn_digits::model(8), seeds, 1e-3))?;
+    // The last lane has no augmentation.
+    unsaid.of_seeds("cnn_mnist", |seeds| cnn_mnist::trainer(&gpu, both, 2, seeds, seeds.len() - 1))?;
+    let letters: Vec<f32> = (0..400).map(|i| (i * i % 41) as f32).collect();
+    let windows = char_transformer::windows(&letters, 5)?;
+    unsaid.of_seeds("char_transformer", |seeds| char_transformer::trainer(&gpu, [&windows; 2], 41, seeds))?;
+    let diabetes = linear_regression::diabetes()?;
+    let sgd = || Recipe::new(Sgd { lr: 0.1, momentum: 0.9, ..Default::default() });
+    unsaid.of_seeds("linear_regression", |seeds| linear_regression::trainer(&gpu, &diabetes, diabetes.rows(), sgd(), seeds))?;
+    let months = series::windows(20..60)?;
+    unsaid.of_seeds("series", |seeds| series::trainer(&gpu, &months, &series::lstm(), 1e-2, seeds))?;
+    unsaid.of_seeds("regularisation", |seeds| regularisation::perceptron(&gpu, both, Some(0.5), seeds))?;
+    let cancer = regularisation::cancer()?;
+    unsaid.of_seeds("regularisation", |seeds| regularisation::penalised(&gpu, &cancer, sgd().l1(0.1), seeds))?;
+    let schedule = |seed: &u64| schedules_compared::schedules(100)[*seed as usize].1.clone();
+    unsaid.of_seeds("schedules_compared", |seeds| {
+        schedules_compared::trainer(&gpu, &diabetes, seeds.iter().map(schedule).collect(), seeds)
+    })?;
+    for (_, rule) in adaptive_rates::rules() {
+        unsaid.of_seeds("adaptive_rates", |seeds| adaptive_rates::trainer(&gpu, both, &*rule, seeds))?;
+    }
+    let bounds: [&[f64]; 2] = [&[1.0], &[1.0, 2.0, 3.0]];
+    unsaid
+        .check("rnn_clipping", bounds.map(|bounds| rnn_clipping::trainer(&gpu, &digits, bounds).map(|trainer| of(&trainer))))?;
+    let fitted = |lanes| custom_layer::Fit::new(&gpu, lanes, 40).map(|fit| dispatches(&fit.optimizer, &fit.plans));
+    unsaid.check("custom_layer", [1, 3].map(fitted))?;
+    assert!(unsaid.0.is_empty(), "the headers do not say: {:#?}", unsaid.0);
+    Ok(())
+}
