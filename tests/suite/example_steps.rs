@@ -1,6 +1,10 @@
 //! The number of dispatches that a step of each training example takes on the GPU: as the example's header says, whatever the number of lanes.
 
-#![expect(dead_code, reason = "examples have a main function of their own")]
+#![expect(
+    dead_code,
+    clippy::duplicate_mod,
+    reason = "examples have a main function of their own, and each reads its tables by itself"
+)]
 
 #[path = "../../examples/adaptive_rates.rs"]
 mod adaptive_rates;
