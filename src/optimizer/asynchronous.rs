@@ -1,17 +1,17 @@
 //! Twins of what waits for the device, for programs that must not wait, as those in a browser.
 //!
 //! Everything else of an optimizer waits only where the host does not know how far the device is: steps far ahead of it, `set_params` with
-//! an average, `set_all_params` with one, and `set_applied`. After [`Optimizer::catch_up_async`] none of them does. Whoever steps through a
-//! [`Stepper`](super::Stepper) of its own asks the program itself ([`GpuProgram::read_async`] and its like).
+//! an average, `set_all_params` with one, and `set_applied`. After [`Optimizer::catch_up_async`] none of them does. The same holds for
+//! a [`Stepper`], after [`Stepper::catch_up_async`].
 
 use super::planes::floats;
-use super::stepper::{Buffers, names, not_asked};
+use super::stepper::{Buffers, Stepper, names, not_asked};
 use super::{Lane, Optimizer, Report, State, TensorReport};
 #[cfg(feature = "checkpoint")]
 use crate::checkpoint::{Loaded, Tensors};
 use crate::error::Result;
 use crate::gpu::GpuProgram;
-use crate::plan::{BufferId, PlanId, Values};
+use crate::plan::{BufferId, PlanId, Tensor, Values};
 use std::ops::Range;
 
 impl Lane<'_, GpuProgram> {
@@ -48,7 +48,7 @@ impl Lane<'_, GpuProgram> {
             Some((buffer, stack)) => stack.plane(self.program.read_async(buffer, self.lane).await?, plane),
             None => {
                 let (id, tensor) = (self.stepper.plane(tensor, plane)?, self.stepper.arena.tensor(tensor)?);
-                self.plane_async(id, tensor.offset..tensor.offset + tensor.len()).await
+                self.stepper.plane_async(self.program, id, self.lane, tensor.offset..tensor.offset + tensor.len()).await
             }
         }
     }
@@ -84,9 +84,7 @@ impl Lane<'_, GpuProgram> {
     /// # Errors
     /// As there.
     pub async fn report_async(&self) -> Result<Report> {
-        let counts = self.program.read_indices_async(self.stepper.buffers.counts, self.lane).await?;
-        let scalars = self.program.read_async(self.stepper.buffers.scalars, self.lane).await?;
-        Ok(Report::of(&counts, &scalars, &self.stepper.buffers.domains))
+        self.stepper.report_async(self.program, self.lane).await
     }
 
     /// [`Optimizer::eval_params`] without a wait.
@@ -104,21 +102,8 @@ impl Lane<'_, GpuProgram> {
     /// As there.
     pub async fn eval_arena_async(&self) -> Result<Vec<f32>> {
         let mut params = self.program.read_async(self.stepper.buffers.params, self.lane).await?;
-        let mut planes = Vec::new();
-        for id in self.stepper.planes() {
-            planes.push((id, self.plane_async(id, 0..params.len()).await?));
-        }
-        let counts = self.program.read_indices_async(self.stepper.buffers.counts, self.lane).await?;
-        self.stepper.eval_lane(self.lane, self.stepper.arena.tensors(), &mut params, &planes, &counts)?;
+        self.stepper.eval_async(self.program, self.lane, self.stepper.arena.tensors(), &mut params).await?;
         Ok(params)
-    }
-
-    /// A part of a plane, however it is kept.
-    async fn plane_async(&self, id: BufferId, range: Range<usize>) -> Result<Vec<f32>> {
-        match self.stepper.recipe.state.half() {
-            None => self.program.read_range_async(id, self.lane, range).await,
-            Some(half) => Ok(floats(half, &self.program.read_halves_async(id, self.lane).await?[range])),
-        }
     }
 
     async fn read_async(&self, buffer: BufferId, tensor: &str) -> Result<Vec<f32>> {
@@ -226,8 +211,7 @@ impl Optimizer<GpuProgram> {
     /// # Errors
     /// As there.
     pub async fn state_dict_async(&mut self) -> Result<State<f32>> {
-        let found = self.program.read_all_async(&self.stepper.kept_but(&[])).await?;
-        Ok(self.stepper.snapshot_of(found, &[]))
+        self.stepper.snapshot_async(&self.program).await
     }
 
     /// [`Optimizer::take_sum`] without a wait. [`Optimizer::put_sum`] waits for nothing.
@@ -235,14 +219,7 @@ impl Optimizer<GpuProgram> {
     /// # Errors
     /// As there.
     pub async fn take_sum_async(&mut self, sums: &mut [Vec<f32>]) -> Result<Vec<u32>> {
-        let (level, count) = self.stepper.sum_to_take(sums)?;
-        let mut counts = Vec::with_capacity(sums.len());
-        for (lane, sum) in sums.iter_mut().enumerate() {
-            *sum = self.program.read_range_async(level, lane, 0..sum.len()).await?;
-            counts.push(self.program.read_indices_async(count, lane).await?[0]);
-        }
-        self.stepper.clear_sum(&mut self.program, level, count)?;
-        Ok(counts)
+        self.stepper.take_sum_async(&mut self.program, sums).await
     }
 
     /// [`Optimizer::forget_recorded`] without a wait.
@@ -268,8 +245,7 @@ impl Optimizer<GpuProgram> {
     /// # Errors
     /// As there.
     pub async fn flush_async(&mut self) -> Result<()> {
-        self.program.settle_async().await?;
-        self.stepper.take_in(&mut self.program)
+        self.stepper.flush_async(&mut self.program).await
     }
 
     /// Learns what the device has done, so that steps and settings that would have waited for it do not.
@@ -277,11 +253,96 @@ impl Optimizer<GpuProgram> {
     /// # Errors
     /// A lost device.
     pub async fn catch_up_async(&mut self) -> Result<()> {
+        self.stepper.catch_up_async(&mut self.program).await
+    }
+}
+
+impl Stepper {
+    /// [`Stepper::report`] without a wait.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn report_async(&self, program: &GpuProgram, lane: usize) -> Result<Report> {
+        let counts = program.read_indices_async(self.buffers.counts, lane).await?;
+        let scalars = program.read_async(self.buffers.scalars, lane).await?;
+        Ok(Report::of(&counts, &scalars, &self.buffers.domains))
+    }
+
+    /// [`Stepper::eval`] without a wait.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn eval_async(&self, program: &GpuProgram, lane: usize, tensors: &[Tensor], params: &mut [f32]) -> Result<()> {
+        let mut planes = Vec::new();
+        for id in self.planes() {
+            planes.push((id, self.plane_async(program, id, lane, 0..self.arena.len()).await?));
+        }
+        let counts = program.read_indices_async(self.buffers.counts, lane).await?;
+        self.eval_lane(lane, tensors, params, &planes, &counts)
+    }
+
+    /// A part of a plane, however it is kept.
+    async fn plane_async(&self, program: &GpuProgram, id: BufferId, lane: usize, range: Range<usize>) -> Result<Vec<f32>> {
+        match self.recipe.state.half() {
+            None => program.read_range_async(id, lane, range).await,
+            Some(half) => Ok(floats(half, &program.read_halves_async(id, lane).await?[range])),
+        }
+    }
+
+    /// [`Stepper::snapshot`] without a wait. [`Stepper::restore`] waits for nothing.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn snapshot_async(&mut self, program: &GpuProgram) -> Result<State<f32>> {
+        let found = program.read_all_async(&self.kept_but(&[])).await?;
+        Ok(self.snapshot_of(found, &[]))
+    }
+
+    /// [`Stepper::take_sum`] without a wait. [`Stepper::put_sum`] waits for nothing.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn take_sum_async(&mut self, program: &mut GpuProgram, sums: &mut [Vec<f32>]) -> Result<Vec<u32>> {
+        let (level, count) = self.sum_to_take(sums)?;
+        let mut counts = Vec::with_capacity(sums.len());
+        for (lane, sum) in sums.iter_mut().enumerate() {
+            *sum = program.read_range_async(level, lane, 0..sum.len()).await?;
+            counts.push(program.read_indices_async(count, lane).await?[0]);
+        }
+        self.clear_sum(program, level, count)?;
+        Ok(counts)
+    }
+
+    /// [`Stepper::measure_part`] without a wait.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn measure_part_async(&mut self, program: &mut GpuProgram, lane: usize) -> Result<Vec<f32>> {
+        match self.start_measuring(program)? {
+            Some(own) => program.read_async(own, lane).await,
+            None => Ok(Vec::new()),
+        }
+    }
+
+    /// [`Stepper::flush`] without a wait.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn flush_async(&mut self, program: &mut GpuProgram) -> Result<()> {
+        program.settle_async().await?;
+        self.take_in(program)
+    }
+
+    /// Learns what the device has done, so that steps and settings that would have waited for it do not.
+    ///
+    /// # Errors
+    /// A lost device.
+    pub async fn catch_up_async(&mut self, program: &mut GpuProgram) -> Result<()> {
         // What is under way may be old, and leave no room for a new request.
         for _ in 0..2 {
-            if !self.stepper.is_caught_up() {
-                self.stepper.request(&mut self.program)?;
-                self.flush_async().await?;
+            if !self.is_caught_up() {
+                self.request(program)?;
+                self.flush_async(program).await?;
             }
         }
         Ok(())

@@ -72,10 +72,17 @@ impl Stepper {
     /// # Errors
     /// A recipe without a part, a lane that does not exist, or a lost device.
     pub fn measure_part<P: Program>(&mut self, program: &mut P, lane: usize) -> Result<Vec<P::Float>> {
+        match self.start_measuring(program)? {
+            Some(own) => program.read(own, lane),
+            None => Ok(Vec::new()),
+        }
+    }
+
+    /// Measures the part: the buffer of its norms, where the recipe has one.
+    pub(super) fn start_measuring<P: Program>(&mut self, program: &mut P) -> Result<Option<BufferId>> {
         let [own, _] = self.parted()?;
-        let Some(plan) = self.plans.part else { return Ok(Vec::new()) };
-        program.run(plan, 1)?;
-        program.read(own, lane)
+        let Some(plan) = self.plans.part else { return Ok(None) };
+        program.run(plan, 1).map(|()| Some(own))
     }
 
     /// How many partial norms a part has.

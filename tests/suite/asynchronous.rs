@@ -8,7 +8,9 @@ use std::path::Path;
 use thalweg::data::Dataset;
 use thalweg::gpu::{Gpu, GpuOptions, GpuProgram, request_adapters};
 use thalweg::nn::{BatchNorm1d, Linear, LowRank, Nonlinearity, Sequential, SharedBase};
-use thalweg::plan::{Arena, Blueprint, CHUNK, Engine, Half, Layout, Plan, PlanId, Program, Reading, Storage, Tag, Values};
+use thalweg::plan::{
+    Arena, Blueprint, CHUNK, Engine, Half, Layout, Plan, PlanId, Program, Reading, Role, Storage, Tag, Values,
+};
 use thalweg::train::EarlyStopping;
 use thalweg::wgpu::{Adapter, DeviceDescriptor, DeviceType, Limits};
 use thalweg::{
@@ -356,6 +358,69 @@ fn files_are_taken_in_without_a_wait() -> Result<()> {
     })
 }
 
+/// A stepper on a program of one's own, and the part of a recipe that a rank moves.
+#[test]
+fn a_stepper_has_twins_of_what_waits() -> Result<()> {
+    let mut arena = Arena::default();
+    for (name, len) in [("v", 70), ("w", 5_000)] {
+        arena.add(name, &[len])?;
+    }
+    let whole = Recipe::new(ScheduleFree { lr: 0.1, ..Default::default() }).clip_norm(1.0);
+    let parted = Recipe::new(Adam::default()).clip_norm(1.0).accumulate(Accumulation::default()).part(0..128);
+    for (recipe, accumulates) in [(whole, false), (parted, true)] {
+        let mut blueprint = Blueprint::new(1);
+        let [params, grads] =
+            [("params", Role::Params), ("grads", Role::Grads)].map(|(name, role)| blueprint.arena(name, &arena, role));
+        let mut one = recipe.record(&mut blueprint, &arena, params, grads)?;
+        let (mut other, [gpu, browser]) = (one.clone(), devices());
+        let (mut waits, mut awaits) = (gpu.load(&blueprint)?, browser.load(&blueprint)?);
+        for (stepper, program) in [(&mut one, &mut waits), (&mut other, &mut awaits)] {
+            stepper.start(program)?;
+            program.write(params, 0, 0, &numbers(1, arena.len()))?;
+            program.write(grads, 0, 0, &numbers(2, arena.len()))?;
+            if accumulates {
+                stepper.accumulate(program)?;
+            } else {
+                stepper.steps(program, 3)?;
+            }
+        }
+        pollster::block_on(async {
+            if accumulates {
+                let [mut sum, mut expected] = [(); 2].map(|()| [vec![f32::NAN; arena.len()]]);
+                assert_eq!(other.take_sum_async(&mut awaits, &mut sum).await?, one.take_sum(&mut waits, &mut expected)?);
+                assert_eq!(sum, expected);
+                for (stepper, program) in [(&mut one, &mut waits), (&mut other, &mut awaits)] {
+                    stepper.put_part(program, 0, 0, &sum[0][..128], 1)?;
+                }
+                let norms = other.measure_part_async(&mut awaits, 0).await?;
+                assert!(!norms.is_empty() && norms == one.measure_part(&mut waits, 0)?, "{norms:?}");
+            } else {
+                let read = |_| numbers(1, arena.len());
+                let [mut params, mut expected] = [0, 1].map(read);
+                other.eval_async(&awaits, 0, arena.tensors(), &mut params).await?;
+                one.eval(&mut waits, 0, arena.tensors(), &mut expected)?;
+                assert!(params == expected && params != numbers(1, arena.len()));
+                for _ in 0..5 {
+                    other.steps(&mut awaits, 100)?;
+                    other.catch_up_async(&mut awaits).await?;
+                }
+                one.steps(&mut waits, 500)?;
+                other.set_applied(&mut awaits, 0, "default", 9)?;
+                one.set_applied(&mut waits, 0, "default", 9)?;
+                other.telemetry_every(1);
+                other.steps(&mut awaits, 1)?;
+                one.steps(&mut waits, 1)?;
+                other.flush_async(&mut awaits).await?;
+                assert_eq!(other.poll(&mut awaits)?.len(), 1);
+            }
+            assert_eq!(other.report_async(&awaits, 0).await?, one.report(&mut waits, 0)?);
+            assert_eq!(other.snapshot_async(&awaits).await?, one.snapshot(&mut waits)?);
+            Ok::<(), Error>(())
+        })?;
+    }
+    Ok(())
+}
+
 /// Epochs up to an early stop, whose best parameters come back; and what is saved of them.
 #[test]
 fn a_fit_that_is_awaited_is_that_of_one_that_waits() -> Result<()> {
@@ -532,5 +597,5 @@ fn every_twin_is_tested() {
             assert!(tests.contains(&format!(".{name}(")), "{path}: {name}");
         }
     }
-    assert!(count > 60, "{count}");
+    assert!(count > 70, "{count}");
 }
