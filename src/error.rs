@@ -120,6 +120,16 @@ pub enum Error {
         /// What is counted.
         unit: Unit,
     },
+    /// A population of which there is room for some lanes only. It was found before anything was made.
+    #[error("{asked} lanes do not fit, {fit} do: {reason}; train the others after them, in waves")]
+    Lanes {
+        /// Lanes that were asked for.
+        asked: usize,
+        /// Lanes that fit, at least 1.
+        fit: usize,
+        /// What there is not enough of.
+        reason: String,
+    },
     /// Only the first of several steps could be made; `reason` says why the next one could not.
     #[error("{made} of {asked} steps are made, the next is refused: {reason}")]
     Partly {
@@ -293,10 +303,6 @@ pub enum Unit {
     Turns,
     /// Elements, numbered with 32 bits.
     Elements,
-    /// Members of a population.
-    Lanes,
-    /// Pairs of a lane and a group, whose rows are in one piece.
-    Rows,
     /// Groups of hyper-parameters.
     Groups,
     /// Tensors of an arena.
@@ -322,8 +328,8 @@ impl Unit {
             }
             Self::Turns => "take smaller layers or batches, a real GPU, or the CPU engine, which have no such limit",
             Self::Elements | Self::Tiles => "make it smaller, or take the CPU engine",
-            Self::Lanes | Self::Products => "split the population into several programs, or take the CPU engine",
-            Self::Rows | Self::Groups | Self::Tensors => "split it into several optimizers",
+            Self::Products => "split the population into several programs, or take the CPU engine",
+            Self::Groups | Self::Tensors => "split it into several optimizers",
             Self::Buffers => "leave out what goes with the rule, such as averages, or take the CPU engine",
             Self::Operands | Self::Sizes => "split the operation into several",
         }
@@ -336,8 +342,6 @@ impl fmt::Display for Unit {
             Self::Binding => "bytes in one binding",
             Self::Turns => "turns of a loop",
             Self::Elements => "elements",
-            Self::Lanes => "lanes",
-            Self::Rows => "pairs of lane and group",
             Self::Groups => "groups",
             Self::Tensors => "tensors",
             Self::Products => "products in one dispatch",

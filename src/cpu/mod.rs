@@ -6,6 +6,7 @@
 //! Threads are the crate's own (`pool.rs`). They are as many as the processor runs at a time; the environment variable
 //! `THALWEG_THREADS` names another number for the process, [`Cpu::with_threads`] one for an engine.
 
+mod available;
 mod borrowed;
 mod centralise;
 mod combine;
@@ -28,9 +29,10 @@ mod update;
 
 use crate::error::Result;
 use crate::plan::{
-    Answer, Arena, Blueprint, Buffer, BufferId, CopyLanes, Engine, Kind, Layout, Machine, Op, Operated, Plan, PlanId, Program,
-    Reading, Scope, Tag, Values, check_even, check_plans, copied,
+    Answer, Arena, Blueprint, Buffer, BufferId, CopyLanes, Engine, Kind, Layout, Machine, Need, Op, Operated, Plan, PlanId,
+    Program, Reading, Scope, Tag, Values, check_even, check_memory, check_plans, copied,
 };
+pub use available::available_memory;
 use borrowed::Borrowed;
 pub use matmul::Float;
 use share::Threads;
@@ -52,6 +54,8 @@ use store::Store;
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Cpu<F = f32> {
     threads: Option<NonZeroUsize>,
+    /// Bytes that a program may take.
+    bound: Option<u64>,
     float: PhantomData<F>,
 }
 
@@ -67,13 +71,42 @@ impl<F> Cpu<F> {
     /// assert!(Cpu::<f32>::with_threads(3).describe().contains("3 threads"));
     /// ```
     pub fn with_threads(threads: usize) -> Self {
-        Self { threads: NonZeroUsize::new(threads), float: PhantomData }
+        Self { threads: NonZeroUsize::new(threads), bound: None, float: PhantomData }
+    }
+
+    /// The engine with programs whose buffers take at most so many bytes. Default: one lane may take what the system gives, and a population
+    /// what [`available_memory`] says, if it says anything.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use thalweg::{Adam, Error, Optimizer, Recipe, cpu::Cpu};
+    ///
+    /// let engine = Cpu::<f32>::default().bounded(1 << 20);
+    /// let recipe = |lanes| Recipe::new(Adam::default()).repeated(lanes);
+    /// let Err(Error::Lanes { asked: 1000, fit, .. }) = Optimizer::new(&engine, recipe(1000), &[("w", &[300])]) else { panic!() };
+    /// Optimizer::new(&engine, recipe(fit), &[("w", &[300])])?;
+    /// # Ok::<(), Error>(())
+    /// ```
+    pub fn bounded(self, bytes: u64) -> Self {
+        Self { bound: Some(bytes), ..self }
+    }
+
+    /// Whether the buffers of a program fit into what they may take. The system is asked only where it may matter.
+    fn check_memory(&self, blueprint: &Blueprint) -> Result<()> {
+        let (lanes, float) = (blueprint.layout().lanes(), size_of::<F>());
+        let much = lanes > 1 && Need::of(blueprint.layout(), float).all(lanes) >= MUCH;
+        let bound = self.bound.or_else(|| if much { available_memory() } else { None });
+        bound.map_or(Ok(()), |bytes| check_memory(blueprint, float, bytes))
     }
 
     fn threads(&self) -> Threads {
         Threads::new(self.threads.map_or_else(|| *DEFAULT_THREADS, NonZeroUsize::get))
     }
 }
+
+/// Bytes of a population for which it is worth asking the system what there is.
+const MUCH: u128 = 64 << 20;
 
 /// `THALWEG_THREADS`, if it is a number above 0; else as many as the processor runs at a time.
 static DEFAULT_THREADS: LazyLock<usize> = LazyLock::new(|| {
@@ -89,6 +122,7 @@ impl<F: Float> Engine for Cpu<F> {
     fn load(&self, blueprint: &Blueprint) -> Result<CpuProgram<F>> {
         let (layout, plans) = (blueprint.layout(), blueprint.plans());
         blueprint.check()?;
+        self.check_memory(blueprint)?;
         let threads = self.threads();
         pool::start(threads.count() - 1);
         Ok(CpuProgram {
@@ -103,6 +137,7 @@ impl<F: Float> Engine for Cpu<F> {
 
     /// Allocates it all and gives it back: memory that nobody writes costs nothing.
     fn check_room(&self, layout: &Layout) -> Result<()> {
+        self.check_memory(&Blueprint::of(layout, &[]))?;
         Store::<F>::lanes(layout).map(drop)
     }
 

@@ -4,7 +4,7 @@ use super::kernel::{Access, Kernel, params};
 use super::launch::{Bound, Launch};
 use super::memory::{Memory, or_nothing};
 use super::norm::{JOINING, chunks_of, kind_number};
-use crate::error::{Error, Result, Unit};
+use crate::error::Result;
 use crate::plan::{Control, Layout, LossScale, PerLane};
 use crate::rule::HyperRow;
 use bytemuck::bytes_of;
@@ -65,12 +65,6 @@ pub(super) fn control<'a>(op: &Control, layout: &Layout, memory: &'a Memory) -> 
         scales: rules.len() as u32,
         micro_lane: micro.map_or(0, |micro| micro.lane_stride as u32),
     };
-    if rows.segments.len() > 1 {
-        let (lanes, groups) = (layout.lanes(), op.groups);
-        let what = format!("an optimizer of {lanes} lanes × {groups} groups");
-        let row = (op.slots * HyperRow::LEN * 4) as u64;
-        return Err(Error::limit(what, (lanes * groups) as u64, rows.binding / row, Unit::Rows));
-    }
     let mut buffers: Vec<Bound> = Vec::new();
     for allocation in [partials, rows, frozen] {
         buffers.push(allocation.single()?.into());

@@ -49,6 +49,8 @@ pub struct Gpu {
     doubts: Arc<Doubts>,
     /// Whether calls may wait for the device.
     waits: bool,
+    /// Bytes that the buffers of a program may take.
+    pub(super) bound: Option<u64>,
 }
 
 impl Gpu {
@@ -117,7 +119,13 @@ impl Gpu {
     fn wrap(device: wgpu::Device, queue: wgpu::Queue, lost: Arc<OnceLock<String>>, checked: bool) -> Self {
         let info = device.adapter_info();
         let waits = cfg!(not(target_family = "wasm"));
-        Self { device, queue, info, lost, pipelines: Arc::new(Cache::new(checked)), doubts: Arc::default(), waits }
+        Self { device, queue, info, lost, pipelines: Arc::new(Cache::new(checked)), doubts: Arc::default(), waits, bound: None }
+    }
+
+    /// This GPU with programs whose buffers take at most so many bytes. Default: what the driver gives, as adapters do not tell how much memory
+    /// they have; a population is bounded by the adapter's limits alone. See [`Error::Lanes`].
+    pub fn bounded(self, bytes: u64) -> Self {
+        Self { bound: Some(bytes), ..self }
     }
 
     /// This GPU as a browser has it: each call that would wait for the device is an error, and only what is awaited waits. So a program for

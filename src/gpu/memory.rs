@@ -230,7 +230,7 @@ pub(super) fn segments<'a>(vectors: &[BufferId], memory: &'a Memory) -> Result<V
 }
 
 /// The most bytes that a storage binding may have.
-fn binding_limit(gpu: &Gpu) -> u64 {
+pub(super) fn binding_limit(gpu: &Gpu) -> u64 {
     let limits = gpu.device.limits();
     // Kernels count elements in 32 bits.
     limits.max_storage_buffer_binding_size.min(limits.max_buffer_size).min(u64::from(u32::MAX) * 4)

@@ -29,6 +29,7 @@ mod program;
 mod pulse;
 mod readback;
 mod remedy;
+mod room;
 mod slice;
 #[cfg(test)]
 mod tests;

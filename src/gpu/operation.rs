@@ -88,6 +88,18 @@ struct Piece<'a> {
     buffers: Vec<&'a wgpu::Buffer>,
 }
 
+/// Whether every kernel of an operation takes elements one by one, of whole buffers that are cut alike, so that they may lie in pieces.
+pub(super) fn takes_pieces(op: &Operated, gpu: &Gpu, layout: &Layout) -> bool {
+    let adapter = adapter(gpu.info(), gpu.device.features());
+    let whole = op.operands().iter().all(|operand| operand.view == layout.whole(operand.view.buffer));
+    let cut = |operand: &Operand| {
+        let declared = layout.declared(operand.view.buffer);
+        (declared.scope, declared.stride(), &declared.cuts, &declared.starts)
+    };
+    let alike = op.operands().windows(2).all(|pair| cut(&pair[0]) == cut(&pair[1]));
+    whole && alike && op.operation().dispatches_on(&adapter).iter().all(|dispatch| dispatch.each.is_some())
+}
+
 /// The segments of operands that are whole buffers and lie in several, all alike.
 fn pieces<'a>(op: &Operated, layout: &Layout, memory: &'a Memory) -> Option<Vec<Piece<'a>>> {
     let all: Vec<&[Segment]> = op.operands().iter().map(|operand| &memory.get(operand.view.buffer).segments[..]).collect();

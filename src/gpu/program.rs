@@ -10,7 +10,7 @@ use super::readback::{Copy, Readback};
 use super::slice::Window;
 use super::{
     bulk, centralise, combine, control, copy_lanes, dots, factored, factors, gate, join_rows, norm, operation, orthogonal,
-    readback, update,
+    readback, room, update,
 };
 use crate::error::{Error, Result, Unit};
 use crate::op::MatMul;
@@ -27,6 +27,7 @@ impl Engine for Gpu {
     type Program = GpuProgram;
 
     fn load(&self, blueprint: &Blueprint) -> Result<GpuProgram> {
+        room::check(self, blueprint)?;
         self.load_into(blueprint, Memory::new(self, blueprint.layout())?)
     }
 
@@ -50,14 +51,12 @@ impl Gpu {
         }
         [params, grads].into_iter().try_for_each(|id| layout.check_arena(id, borrowed.arena()))?;
         borrowed.check_device(self)?;
+        room::check(self, blueprint)?;
         self.load_into(blueprint, Memory::over(self, layout, [params, grads], borrowed)?)
     }
 
     fn load_into(&self, blueprint: &Blueprint, memory: Memory) -> Result<GpuProgram> {
         let (layout, plans) = (blueprint.layout(), blueprint.plans());
-        self.alive()?;
-        blueprint.check()?;
-        check_lanes(layout.lanes(), self.device.limits().max_compute_workgroups_per_dimension)?;
         let plans = plans.iter().map(|plan| Prepared::new(self, layout, plan, &memory)).collect::<Result<_>>()?;
         Ok(GpuProgram {
             gpu: self.clone(),
@@ -69,14 +68,6 @@ impl Gpu {
             indices: Vec::new(),
         })
     }
-}
-
-/// Lanes are workgroups along z.
-fn check_lanes(lanes: usize, allowed: u32) -> Result<()> {
-    if lanes <= allowed as usize {
-        return Ok(());
-    }
-    Err(Error::limit("the population", lanes as u64, allowed.into(), Unit::Lanes))
 }
 
 /// The borrowed buffers of parameters and of gradients.

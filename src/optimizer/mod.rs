@@ -115,7 +115,8 @@ impl<P: Program> Optimizer<P> {
     /// As for [`Optimizer::new`].
     pub fn over<E: Engine<Program = P>>(engine: &E, recipe: Recipe, arena: Arena) -> Result<Self> {
         if arena.len() > MANY {
-            let mut layout = Layout::new(recipe.lanes());
+            // Whether one lane fits; how many do is known when all of it is recorded.
+            let mut layout = Layout::new(1);
             for name in ["params", "grads"] {
                 layout.floats(name, arena.len());
             }

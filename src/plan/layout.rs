@@ -19,8 +19,14 @@ pub enum Kind {
 impl Kind {
     /// Bytes of an element where the engine's floats have four.
     pub fn bytes(self) -> usize {
+        self.bytes_where(4)
+    }
+
+    /// Bytes of an element where the engine's floats have so many.
+    pub(super) fn bytes_where(self, float: usize) -> usize {
         match self {
-            Self::Float | Self::Index => 4,
+            Self::Float => float,
+            Self::Index => 4,
             Self::Half => 2,
         }
     }

@@ -32,6 +32,7 @@ mod engine;
 mod layout;
 mod matrix;
 mod moments;
+mod need;
 mod op;
 mod operation;
 mod per_lane;
@@ -46,6 +47,8 @@ pub(crate) use layout::copied;
 pub use layout::{Buffer, BufferId, Kind, Layout, Scope, View};
 pub(crate) use matrix::{Matrix, MatrixMut, Product};
 pub use moments::{Moments, Stack, TILE};
+pub use need::Need;
+pub(crate) use need::check_memory;
 pub use op::{
     Centralise, Combine, Control, CopyLanes, Counter, Dots, Extras, Factored, Factors, Gate, GateKind, Half, LossScale, Micro,
     Norm, NormKind, NormOf, Op, Orthogonalise, Plan, Scalar, Span, TensorBound, TensorChunks, Trust, Update, UpdateKind,

@@ -52,7 +52,8 @@ fn buffers_that_no_memory_holds_are_errors_by_name() {
     }
     let mut layout = Layout::new(1 << 60);
     layout.floats("x", 1);
-    assert!(matches!(Cpu::<f32>::default().load(&Blueprint::of(&layout, &[])), Err(Error::OutOfMemory { .. })));
+    let error = Cpu::<f32>::default().load(&Blueprint::of(&layout, &[])).err();
+    assert!(matches!(error, Some(Error::OutOfMemory { .. } | Error::Lanes { .. })), "{error:?}");
 }
 
 /// A product of sizes that would wrap around is refused.

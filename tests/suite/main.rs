@@ -62,6 +62,7 @@ mod rates;
 mod recipe_files;
 mod resume;
 mod ring;
+mod room;
 mod samplers;
 mod scheduled;
 mod schedules;

@@ -99,7 +99,7 @@ pub fn run(args: &BenchArgs) -> Result<()> {
     }
     for &n in &args.n {
         // The least memory that a row takes: that of a copy, and of the copy that it is compared with.
-        memory::check(&format!("a row over {n} parameters (--n)"), 16 * n as u128, memory::available())?;
+        memory::check(&format!("a row over {n} parameters (--n)"), 16 * n as u128, thalweg::cpu::available_memory())?;
     }
     if args.turns {
         return turns(args);

@@ -52,7 +52,7 @@ impl Work {
             Size::Elements(n) => n * 4 * (1 + self.streams.0.max(2)),
             Size::Product { .. } => 0,
         };
-        memory::check(&format!("the row {}", self.what), buffers + beside as u128, memory::available())
+        memory::check(&format!("the row {}", self.what), buffers + beside as u128, thalweg::cpu::available_memory())
     }
 }
 

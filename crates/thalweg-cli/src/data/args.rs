@@ -108,7 +108,7 @@ impl From<MissingChoice> for Missing {
 impl DataArgs {
     /// Bytes that data, network and rule may take.
     pub fn memory(&self) -> Option<u64> {
-        self.max_memory.or_else(memory::available)
+        self.max_memory.or_else(thalweg::cpu::available_memory)
     }
 
     /// Training, validation and test part, scaled by the first, and how. `validates` is the part of the training rows that validate. Features

@@ -76,7 +76,7 @@ impl RowArgs {
             return Ok(Source::Whole(data::digits().into()));
         }
         if path.is_dir() {
-            let limit = self.max_memory.or_else(memory::available).unwrap_or(u64::MAX);
+            let limit = self.max_memory.or_else(thalweg::cpu::available_memory).unwrap_or(u64::MAX);
             let (_, test) = idx::read_directory_within(path, limit)?;
             return Ok(Source::Whole(test.into()));
         }
@@ -90,7 +90,7 @@ impl RowArgs {
     }
 
     fn options(&self, indices: Option<u32>) -> Options {
-        let max_memory = self.max_memory.or_else(memory::available).unwrap_or(Options::default().max_memory);
+        let max_memory = self.max_memory.or_else(thalweg::cpu::available_memory).unwrap_or(Options::default().max_memory);
         Options { delimiter: self.delimiter, missing: self.missing.into(), indices, max_memory, ..Options::default() }
     }
 }

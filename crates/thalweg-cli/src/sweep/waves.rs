@@ -8,6 +8,7 @@ use crate::engine::Picked;
 use crate::memory::human;
 use anyhow::Result;
 use serde_json::{Value, json};
+use thalweg::plan::Need;
 use thalweg::sweep::{Strategy, Sweep};
 
 /// The default number of lanes, if memory allows. More lanes hardly train faster, and rows are written only when a wave is
@@ -37,10 +38,12 @@ impl Waves {
         let data = 3 * 4 * (train.features.len() + test.features.len()) as u128;
         // An adapter says nothing of its memory, but it has at least as much as the largest buffer that it grants.
         let [memory, buffer] = [args.data.memory(), engine.largest_buffer()].map(|bytes| bytes.map(u128::from));
-        let memory = memory.into_iter().chain(buffer).min().map(|memory| memory.saturating_sub(data));
-        let in_all = memory.unwrap_or(u128::MAX) / largest.all.max(1);
-        let in_one_piece = engine.binding().map_or(u128::MAX, u128::from) / largest.buffer.max(1);
-        let fit = usize::try_from(in_all.min(in_one_piece)).unwrap_or(usize::MAX).max(1);
+        let memory = memory.into_iter().chain(buffer).min();
+        let in_all = memory.map_or(usize::MAX, |memory| Need { lane: largest.all, shared: data }.lanes(memory));
+        let in_one_piece = Need { lane: largest.buffer, shared: 0 };
+        let in_one_piece = engine.binding().map_or(usize::MAX, |binding| in_one_piece.lanes(binding.into()));
+        let fit = in_all.min(in_one_piece).max(1);
+        let memory = memory.map(|memory| memory.saturating_sub(data));
         let lanes = match args.lanes {
             Some(lanes) if lanes > fit => {
                 return Err(Usage(format!("--lanes {lanes}: there is memory for {fit}; more go in waves")).into());
