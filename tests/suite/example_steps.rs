@@ -18,10 +18,16 @@ mod cnn_digits;
 mod cnn_mnist;
 #[path = "../../examples/custom_layer.rs"]
 mod custom_layer;
+#[path = "../../examples/grid_search.rs"]
+mod grid_search;
 #[path = "../../examples/linear_regression.rs"]
 mod linear_regression;
 #[path = "../../examples/mlp_digits.rs"]
 mod mlp_digits;
+#[path = "../../examples/outside_sampler.rs"]
+mod outside_sampler;
+#[path = "../../examples/population_training.rs"]
+mod population_training;
 #[path = "../../examples/regularisation.rs"]
 mod regularisation;
 #[path = "../../examples/rnn_clipping.rs"]
@@ -103,6 +109,13 @@ fn a_step_of_an_example_takes_as_many_dispatches_as_it_says_whatever_the_lanes()
     let bounds: [&[f64]; 2] = [&[1.0], &[1.0, 2.0, 3.0]];
     unsaid
         .check("rnn_clipping", bounds.map(|bounds| rnn_clipping::trainer(&gpu, &digits, bounds).map(|trainer| of(&trainer))))?;
+    let grid = thalweg::sweep::Grid::new(&grid_search::space()?, 2)?;
+    let points = [&grid.points()[..1], grid.points()];
+    unsaid.check("grid_search", points.map(|points| grid_search::trainer(&gpu, both, points).map(|trainer| of(&trainer))))?;
+    let members = |count| population_training::trainer(&gpu, both, &population_training::points(count)?);
+    unsaid.check("population_training", [1, 3].map(|count| members(count).map(|trainer| of(&trainer))))?;
+    let rules = |count| outside_sampler::trainer(&gpu, both, vec![Sgd::default(); count]);
+    unsaid.check("outside_sampler", [1, 3].map(|count| rules(count).map(|trainer| of(&trainer))))?;
     let fitted = |lanes| custom_layer::Fit::new(&gpu, lanes, 40).map(|fit| dispatches(&fit.optimizer, &fit.plans));
     unsaid.check("custom_layer", [1, 3].map(fitted))?;
     assert!(unsaid.0.is_empty(), "the headers do not say: {:#?}", unsaid.0);
