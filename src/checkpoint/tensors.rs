@@ -66,8 +66,8 @@ impl Dtype {
         matches!(self, Self::F64 | Self::F32 | Self::F16 | Self::Bf16)
     }
 
-    /// The type of that name.
-    pub(super) fn by_name(name: &str) -> Option<Self> {
+    /// The type that has this name in a file.
+    pub fn by_name(name: &str) -> Option<Self> {
         NAMES.iter().find(|(_, known)| *known == name).map(|(dtype, _)| *dtype)
     }
 }

@@ -34,4 +34,5 @@ pub use pool::{
 };
 pub use rnn::{GateOrder, Recurrent, RecurrentRun, RecurrentState};
 pub use summary::{Line, Summary};
+pub(crate) use tape::Apart;
 pub use tape::{Declared, Places, Recorded, Slots, Tape, Value};

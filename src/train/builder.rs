@@ -42,6 +42,7 @@ pub struct TrainerBuilder<'a> {
     block: usize,
     stopping: Option<EarlyStopping>,
     copies: bool,
+    on_ranks: bool,
     /// Start values of untrained buffers: lane, name, values.
     buffers: Vec<(usize, String, Vec<f64>)>,
 }
@@ -69,6 +70,8 @@ pub(super) struct Settled<'a> {
     pub stopping: Option<EarlyStopping>,
     /// Whether lanes may take over others.
     pub copies: bool,
+    /// Whether several machines share the micro-batches of a step.
+    pub on_ranks: bool,
     /// Start values of untrained buffers: lane, name, values.
     pub buffers: Vec<(usize, String, Vec<f64>)>,
 }
@@ -107,6 +110,7 @@ impl Trainer<()> {
             block: BLOCK,
             stopping: None,
             copies: false,
+            on_ranks: false,
             buffers: Vec::new(),
         }
     }
@@ -278,6 +282,14 @@ impl<'a> TrainerBuilder<'a> {
         self
     }
 
+    /// Lets several machines share the micro-batches of a step: [`Trainer::micro_batch`]. The recipe has to accumulate
+    /// ([`Recipe::accumulate`]). Running statistics then change in a plan of their own, after that of the gradient; bits are the
+    /// same on the CPU engine. Default: one machine has all of them.
+    pub fn on_ranks(mut self) -> Self {
+        self.on_ranks = true;
+        self
+    }
+
     /// The start values of an untrained buffer of the model in a lane, such as `2.p` of a
     /// [`LaneDropout`](crate::nn::LaneDropout) that is the third layer. Default: as the layer declares it.
     pub fn buffer(mut self, lane: usize, name: &str, values: &[f64]) -> Self {
@@ -350,7 +362,11 @@ impl<'a> TrainerBuilder<'a> {
             false => Vec::new(),
         };
         let task = self.task.clone().unwrap_or_else(|| Task::fitting(train));
-        let (model, block, stopping, copies, buffers) = (self.model, self.block, self.stopping, self.copies, self.buffers);
+        let (model, block, stopping, buffers) = (self.model, self.block, self.stopping, self.buffers);
+        let (copies, on_ranks) = (self.copies, self.on_ranks);
+        if on_ranks && streams {
+            return Err(Error::conflict("on_ranks", "stream", "the rows of an epoch are shared by their numbers"));
+        }
         if let Some((lane, ..)) = buffers.iter().find(|(lane, ..)| *lane >= lanes.len()) {
             return Err(Error::setting("lane of a buffer", lane, &format!("below {}", lanes.len())));
         }
@@ -370,6 +386,7 @@ impl<'a> TrainerBuilder<'a> {
             block,
             stopping,
             copies,
+            on_ranks,
             buffers,
         })
     }

@@ -13,6 +13,7 @@ mod metrics;
 mod population;
 mod predict;
 mod probabilities;
+mod ranks;
 mod record;
 #[cfg(feature = "checkpoint")]
 mod rungs;
@@ -41,6 +42,7 @@ use copies::Copies;
 use feed::Feed;
 use lanes::Lane;
 use predict::Predictor;
+use ranks::OnRanks;
 use std::ops::{ControlFlow, Range};
 
 /// Trains any [`Model`](crate::nn::Model), in one lane or many: [`Trainer::builder`] makes one.
@@ -128,6 +130,8 @@ pub struct Trainer<P> {
     aside: Option<Vec<Vec<f64>>>,
     /// How lanes take over others, where they may.
     copies: Option<Copies>,
+    /// What several machines need that share a step's micro-batches, where they may.
+    on_ranks: Option<OnRanks>,
 }
 
 /// Plans of a trainer beside those of its optimizer.
@@ -145,6 +149,8 @@ struct Plans {
 struct Gradient {
     /// Picks a batch; its loss and gradient.
     pick: PlanId,
+    /// Changes running statistics, where that is not part of the above.
+    moves: Option<PlanId>,
     /// Loss and gradient of the same batch once more, if the recipe ascends in between.
     again: Option<PlanId>,
 }
@@ -166,14 +172,14 @@ impl<P: Program> Trainer<P> {
     ///
     /// # Errors
     /// `batches` is 0, or above 1 with a recipe that does not accumulate so many (see
-    /// [`Recipe::accumulate`](crate::Recipe::accumulate)); or an epoch has begun.
+    /// [`Recipe::accumulate`](crate::Recipe::accumulate)); or another number after an epoch has begun.
     pub fn micro_batches(&mut self, batches: usize) -> Result<()> {
         range::require(batches >= 1, "micro_batches", batches, "at least 1")?;
         let accumulates = self.optimizer.stepper().accumulate_plan().is_some();
         range::require(accumulates || batches == 1, "micro_batches", batches, "1 where the recipe does not accumulate")?;
         let fits = !accumulates || self.optimizer.stepper().accumulate_plan_of(batches - 1).is_some();
         range::require(fits, "micro_batches", batches, "at most as many as the recipe's tree of sums has")?;
-        if self.step > 0 {
+        if self.step > 0 && batches != self.micro {
             return Err(Error::order("micro_batches", "it has to come before an epoch begins"));
         }
         self.micro = batches;
@@ -339,12 +345,17 @@ impl<P: Program> Trainer<P> {
             Err(Error::Partly { made, .. }) => *made as usize,
             Err(_) => 0,
         };
+        self.count(made);
+        run.map(|()| made)
+    }
+
+    /// Counts steps of the epoch at hand.
+    fn count(&mut self, made: usize) {
         self.steps += made;
         self.step += made;
         if self.step == self.steps_per_epoch() {
             (self.epoch, self.step) = (self.epoch + 1, 0);
         }
-        run.map(|()| made)
     }
 
     /// Shuffles the rows for the current epoch.
@@ -372,15 +383,21 @@ impl<P: Program> Trainer<P> {
     fn sequence(&self, batches: Range<usize>) -> Vec<PlanId> {
         let (stepper, mut plans) = (self.optimizer.stepper(), Vec::new());
         for (number, batch) in batches.enumerate() {
-            let whole = (batch + 1) * self.train.batch <= self.taken;
-            let gradient = self.plans.last.filter(|_| !whole).unwrap_or(self.plans.whole);
+            let gradient = self.gradient_of(batch);
             plans.push(gradient.pick);
+            plans.extend(gradient.moves);
             plans.extend(stepper.accumulate_plan_of(number));
             plans.extend(stepper.ascend_plan());
             plans.extend(gradient.again);
         }
         plans.push(stepper.step_plan());
         plans
+    }
+
+    /// The plans of a batch of an epoch, by its number.
+    fn gradient_of(&self, batch: usize) -> Gradient {
+        let whole = (batch + 1) * self.train.batch <= self.taken;
+        self.plans.last.filter(|_| !whole).unwrap_or(self.plans.whole)
     }
 
     /// Each lane's loss and scores on its validation rows, with the parameters that the rule is to be evaluated with:

@@ -4,13 +4,14 @@ use super::builder::Settled;
 use super::copies::Copies;
 use super::feed::{Feed, Feeding, Picked, Table};
 use super::predict::Predictor;
+use super::ranks::OnRanks;
 use super::start::Start;
 use super::stopping::Best;
 use super::task::{Columns, Measured, Task};
 use super::{Gradient, Plans, Statistics, Trainer};
 use crate::data::Scaler;
 use crate::error::{Error, Result};
-use crate::nn::{Model, Places, Slots, Tape, Value};
+use crate::nn::{Apart, Model, Places, Slots, Tape, Value};
 use crate::op::StepKey;
 use crate::optimizer::Optimizer;
 use crate::plan::{Blueprint, BufferId, Engine, Kind, Layout, Plan, PlanId, Program, Role, Scalar, View};
@@ -63,12 +64,21 @@ pub(super) fn record<E: Engine>(engine: &E, settled: &Settled) -> Result<Trainer
         feed.mean = loss;
     }
 
-    let mut recorder = Recorder { model, task, columns: probe.columns, places, slots: Slots::default(), scaling, of_targets };
+    let slots = Slots::default();
+    let mut recorder = Recorder { model, task, columns: probe.columns, places, slots, scaling, of_targets, apart: None };
     // Each micro-batch of a step draws its own numbers.
     let micro = stepper.accumulate_plan().map(|_| blueprint.buffer("micro-batches")).transpose()?;
     let applied = of(blueprint.buffer("counts")?, 1);
     let step_key = StepKey { key: of(keys, 2), step: applied, micro: micro.map(|id| of(id, 1)), out: of(words, 2) };
     let drawn = probe.tape.is_random().then_some(&step_key);
+    let on_ranks = settled.on_ranks.then(|| {
+        if stepper.accumulate_plan().is_none() {
+            return Err(Error::missing("a trainer on ranks", "micro-batches", ".accumulate(Accumulation::default())"));
+        }
+        recorder.apart = apart(&mut blueprint, &probe.tape)?;
+        Ok(OnRanks { changes: recorder.apart.map(|apart| apart.changes), micro: drawn.and(micro) })
+    });
+    let on_ranks = on_ranks.transpose()?;
     let step = Step { scale, weighted_loss, drawn, ascends: stepper.ascend_plan().is_some() };
     let mut gradient = |name: &str, rows| recorder.gradient(&mut blueprint, &feed, name, rows, step);
     let whole = gradient("gradient", batch.rows)?;
@@ -114,9 +124,22 @@ pub(super) fn record<E: Engine>(engine: &E, settled: &Settled) -> Result<Trainer
         stopping: settled.stopping,
         aside: None,
         copies,
+        on_ranks,
     };
     trainer.sequence_all();
     Ok(trainer)
+}
+
+/// Room for what untrained buffers change by, where any do.
+fn apart(blueprint: &mut Blueprint, tape: &Tape) -> Result<Option<Apart>> {
+    let len = tape.changes()?;
+    if len == 0 {
+        return Ok(None);
+    }
+    let changes = blueprint.floats("changes of statistics", len, Role::Data);
+    let changes = blueprint.layout().whole(changes);
+    let moved = blueprint.arena("changed statistics", &tape.buffers()?, Role::Scratch);
+    Ok(Some(Apart { changes, moved }))
 }
 
 /// Mean and divisor of each feature or target, in the place of which lanes may have their own.
@@ -250,6 +273,8 @@ struct Recorder<'a> {
     slots: Slots,
     scaling: Option<Scaling>,
     of_targets: Option<Scaling>,
+    /// Where untrained buffers change in plans of their own.
+    apart: Option<Apart>,
 }
 
 impl Recorder<'_> {
@@ -269,13 +294,15 @@ impl Recorder<'_> {
             plan.operate(drawn.clone());
         }
         let also = step.weighted_loss.map(|view| (&measured.loss, view));
-        let pick = self.counted(blueprint, feed, name, plan, (&tape, &measured, also))?;
+        let mut moves = self.apart.map(|apart| (Plan::default(), apart));
+        let pick = self.counted(blueprint, feed, name, plan, moves.as_mut(), (&tape, &measured, also))?;
+        let moves = moves.map(|(plan, _)| blueprint.add(&format!("statistics after the {name}"), plan)).transpose()?;
         let again = step.ascends.then(|| {
             let mut plan = Plan::default();
             tape.record(blueprint.layout_mut(), &mut plan, &self.places, &mut self.slots, &[])?;
             blueprint.add(&format!("{name} again"), plan)
         });
-        Ok(Gradient { pick, again: again.transpose()? })
+        Ok(Gradient { pick, moves, again: again.transpose()? })
     }
 
     /// The plan of an evaluation, block by block.
@@ -297,7 +324,7 @@ impl Recorder<'_> {
         let measured = self.measured(&mut tape, &feed, block)?;
         let mut plan = Plan::default();
         feed.pick(&mut plan);
-        let plan = self.counted(blueprint, &feed, "evaluate", plan, (&tape, &measured, None))?;
+        let plan = self.counted(blueprint, &feed, "evaluate", plan, None, (&tape, &measured, None))?;
         Ok((feed, plan))
     }
 
@@ -341,13 +368,15 @@ impl Recorder<'_> {
         Ok(measured)
     }
 
-    /// Appends to a plan what was recorded, and the sums over its rows.
+    /// Appends to a plan what was recorded, and the sums over its rows. Untrained buffers change in another plan, where one is
+    /// given.
     fn counted(
         &mut self,
         blueprint: &mut Blueprint,
         feed: &Feed,
         name: &str,
         mut plan: Plan,
+        moves: Option<&mut (Plan, Apart)>,
         (tape, measured, also): (&Tape, &Measured, Option<(&Value, View)>),
     ) -> Result<PlanId> {
         let layout = blueprint.layout_mut();
@@ -359,7 +388,11 @@ impl Recorder<'_> {
             (value, view)
         };
         let outputs: Vec<(&Value, View)> = measured.values.iter().map(column).chain(also).collect();
-        tape.record(layout, &mut plan, &self.places, &mut self.slots, &outputs)?;
+        let (places, slots) = (&self.places, &mut self.slots);
+        match moves {
+            Some((moves, apart)) => tape.record_apart(layout, [&mut plan, moves], places, slots, &outputs, *apart)?,
+            None => tape.record(layout, &mut plan, places, slots, &outputs)?,
+        };
         plan.operate(tally);
         blueprint.add(name, plan)
     }

@@ -69,6 +69,7 @@ mod schedules;
 mod sensitivity;
 mod sequences;
 mod settings;
+mod shared_training;
 mod signed_rank;
 mod sizes;
 mod skips;

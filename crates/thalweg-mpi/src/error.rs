@@ -1,5 +1,6 @@
 //! What may go wrong among ranks.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// What may go wrong among ranks. All ranks get the same error, unless its description says otherwise.
@@ -78,6 +79,16 @@ pub enum Error {
         /// What.
         what: String,
         /// Why.
+        reason: String,
+    },
+    /// A checkpoint that ranks have written together lacks a part.
+    #[error("{}: elements {ranges} of the checkpoint are missing: {reason}; put the file there, or resume from an older checkpoint", file.display())]
+    MissingRanges {
+        /// The file of the part.
+        file: PathBuf,
+        /// The elements of the arena that it has.
+        ranges: String,
+        /// Why it cannot be used.
         reason: String,
     },
     /// An error of the library on this rank.

@@ -28,6 +28,7 @@ pub fn ranges(arena: &Arena, ranks: usize) -> Vec<Range<usize>> {
 #[derive(Debug)]
 pub struct Exchange<F> {
     micro_batches: usize,
+    rank: usize,
     /// By rank.
     ranges: Vec<Range<usize>>,
     nodes: Vec<Vec<Node>>,
@@ -39,19 +40,25 @@ pub struct Exchange<F> {
 impl<F: Datum + Real> Exchange<F> {
     /// For parameters laid out as `arena`.
     pub fn new(world: &World, arena: &Arena, micro_batches: usize) -> Self {
-        let ranks = world.ranks();
-        let nodes: Vec<Vec<Node>> = (0..ranks).map(|rank| Node::of(share(micro_batches, ranks, rank))).collect();
-        let ranges = ranges(arena, ranks);
-        let own = ranges[world.rank()].len();
-        let zeros = |len: usize| vec![F::of(0.0); len];
-        Self {
-            send: zeros(nodes[world.rank()].len() * arena.len()),
-            taken: zeros(nodes.iter().map(Vec::len).sum::<usize>() * own),
-            mine: zeros(own),
-            micro_batches,
-            ranges,
-            nodes,
+        let (rank, ranges) = (world.rank(), ranges(arena, world.ranks()));
+        let mine = vec![F::of(0.0); ranges[rank].len()];
+        let (send, taken, nodes) = (Vec::new(), Vec::new(), Vec::new());
+        let mut exchange = Self { micro_batches: 0, rank, ranges, nodes, send, taken, mine };
+        exchange.share_out(micro_batches);
+        exchange
+    }
+
+    /// Shares out another number of micro-batches from now on.
+    pub fn share_out(&mut self, micro_batches: usize) {
+        if micro_batches == self.micro_batches {
+            return;
         }
+        let ranks = self.ranges.len();
+        self.micro_batches = micro_batches;
+        self.nodes = (0..ranks).map(|rank| Node::of(share(micro_batches, ranks, rank))).collect();
+        let len = self.ranges.last().map_or(0, |range| range.end);
+        self.send.resize(self.nodes[self.rank].len() * len, F::of(0.0));
+        self.taken.resize(self.nodes.iter().map(Vec::len).sum::<usize>() * self.mine.len(), F::of(0.0));
     }
 
     /// The nodes of a rank.

@@ -8,8 +8,7 @@ use std::ops::Range;
 use std::path::Path;
 use thalweg::checkpoint::Element;
 use thalweg::plan::{Arena, Program};
-use thalweg::tree::{Node, share};
-use thalweg::{Optimizer, Real, SumOrder};
+use thalweg::{Optimizer, Real, SumOrder, Trainer};
 
 /// How the sums of ranks are added up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -60,23 +59,51 @@ impl std::str::FromStr for Reduce {
 /// # Ok::<(), thalweg_mpi::Error>(())
 /// ```
 #[derive(Debug)]
-pub struct DataParallel<'w, P: Program> {
-    world: &'w World,
-    optimizer: Optimizer<P>,
-    reduce: Reduce,
-    nodes: Vec<Node>,
-    exchange: Exchange<P::Float>,
-    /// The sum of each node, by lane.
-    own: Vec<Vec<Vec<P::Float>>>,
-    /// The total, by lane.
-    total: Vec<Vec<P::Float>>,
-    steps: u64,
+pub struct DataParallel<'w, O: Optimized> {
+    sums: Sums<'w, Float<O>>,
+    of: O,
 }
 
-impl<'w, P: Program> DataParallel<'w, P>
-where
-    P::Float: Datum,
-{
+/// The floats that an optimizer computes with.
+pub(crate) type Float<O> = <<O as Optimized>::Program as Program>::Float;
+
+/// What has an optimizer: one by itself, or a trainer.
+pub trait Optimized {
+    /// The optimizer's program.
+    type Program: Program<Float: Datum>;
+
+    /// The optimizer.
+    fn optimizer(&self) -> &Optimizer<Self::Program>;
+
+    /// The optimizer, to change it.
+    fn optimizer_mut(&mut self) -> &mut Optimizer<Self::Program>;
+}
+
+impl<P: Program<Float: Datum>> Optimized for Optimizer<P> {
+    type Program = P;
+
+    fn optimizer(&self) -> &Optimizer<P> {
+        self
+    }
+
+    fn optimizer_mut(&mut self) -> &mut Optimizer<P> {
+        self
+    }
+}
+
+impl<P: Program<Float: Datum>> Optimized for Trainer<P> {
+    type Program = P;
+
+    fn optimizer(&self) -> &Optimizer<P> {
+        Trainer::optimizer(self)
+    }
+
+    fn optimizer_mut(&mut self) -> &mut Optimizer<P> {
+        Trainer::optimizer_mut(self)
+    }
+}
+
+impl<'w, O: Optimized> DataParallel<'w, O> {
     /// Shares the steps of an optimizer, which has to be the same on all ranks. A step has `micro_batches` micro-batches, and
     /// the recipe has to accumulate with [`SumOrder::Tree`].
     ///
@@ -87,14 +114,110 @@ where
     /// # Errors
     /// [`Error::TooManyRanks`], [`Error::Differs`], [`Error::Unshared`] for a recipe that does not accumulate in a tree of at
     /// least `micro_batches` micro-batches, or an error of the engine; each on all ranks.
-    pub fn new(
+    pub fn new(world: &'w World, mut of: O, micro_batches: usize, reduce: Reduce, identity: Identity) -> Result<Self> {
+        Ok(Self { sums: Sums::new(world, of.optimizer_mut(), micro_batches, reduce, identity)?, of })
+    }
+
+    /// The micro-batches of this rank.
+    pub fn micro_batches(&self) -> Range<usize> {
+        let nodes = self.sums.exchange.nodes(self.sums.world.rank());
+        nodes.first().map_or(0, |node| node.micro_batches().start)..nodes.last().map_or(0, |node| node.micro_batches().end)
+    }
+
+    /// The optimizer, or the trainer that has it.
+    pub fn of(&self) -> &O {
+        &self.of
+    }
+
+    /// The optimizer, or the trainer that has it, for changes that all ranks make alike.
+    pub fn of_mut(&mut self) -> &mut O {
+        &mut self.of
+    }
+
+    /// The optimizer.
+    pub fn optimizer(&self) -> &Optimizer<O::Program> {
+        self.of.optimizer()
+    }
+
+    /// The optimizer, for changes that all ranks make alike.
+    pub fn optimizer_mut(&mut self) -> &mut Optimizer<O::Program> {
+        self.of.optimizer_mut()
+    }
+
+    /// Bytes of this rank's buffers for the exchange, besides those of the optimizer.
+    pub fn bytes(&self) -> usize {
+        self.sums.bytes()
+    }
+
+    /// Makes a step. `gradient` writes the gradient of the micro-batch with the given number into the optimizer's buffer of
+    /// gradients; it is called only for this rank's micro-batches.
+    ///
+    /// # Errors
+    /// [`Error::Rank`] on all ranks if `gradient`, or the engine, fails on one; [`Error::NoAnswer`].
+    pub fn step(&mut self, gradient: impl FnMut(&mut O, usize) -> thalweg::Result<()>) -> Result<()> {
+        self.sums.step(&mut self.of, self.sums.micro_batches, gradient)
+    }
+
+    /// [`DataParallel::step`] with fewer micro-batches, as at the end of an epoch. There may be fewer of them than ranks.
+    ///
+    /// # Errors
+    /// As for [`DataParallel::step`]; [`Error::Unshared`] for more micro-batches than a step has, or none.
+    pub fn step_of(&mut self, micro_batches: usize, gradient: impl FnMut(&mut O, usize) -> thalweg::Result<()>) -> Result<()> {
+        self.sums.step(&mut self.of, micro_batches, gradient)
+    }
+
+    pub(crate) fn sums_and_of(&mut self) -> (&mut Sums<'w, Float<O>>, &mut O) {
+        (&mut self.sums, &mut self.of)
+    }
+
+    /// Rank 0 writes a checkpoint for all ranks ([`Optimizer::save_file`]). State is the same on all ranks, so any number of
+    /// ranks can go on from it with [`Optimizer::load_file`].
+    ///
+    /// # Errors
+    /// [`Error::Rank`] on all ranks if it cannot be written.
+    pub fn save(&mut self, file: impl AsRef<Path>) -> Result<()>
+    where
+        Float<O>: Element,
+    {
+        let world = self.sums.world;
+        let saved = if world.rank() == 0 { self.optimizer_mut().save_file(file) } else { Ok(()) };
+        world.agree("the checkpoint", saved)
+    }
+
+    /// Compares the parameters of all ranks, and returns their digest.
+    ///
+    /// # Errors
+    /// [`Error::Diverged`] on all ranks, [`Error::Rank`] if the engine fails on one, or [`Error::NoAnswer`].
+    pub fn check(&mut self) -> Result<[u8; 32]> {
+        let own = digest(self.of.optimizer_mut());
+        self.sums.compare(own)
+    }
+}
+
+/// The sums of ranks, for steps of an optimizer that somebody else holds.
+#[derive(Debug)]
+pub struct Sums<'w, F> {
+    world: &'w World,
+    reduce: Reduce,
+    micro_batches: usize,
+    exchange: Exchange<F>,
+    /// The sum of each node, by lane.
+    own: Vec<Vec<Vec<F>>>,
+    /// The total, by lane.
+    total: Vec<Vec<F>>,
+    steps: u64,
+}
+
+impl<'w, F: Datum + Real> Sums<'w, F> {
+    /// As [`DataParallel::new`].
+    pub fn new<P: Program<Float = F>>(
         world: &'w World,
-        mut optimizer: Optimizer<P>,
+        optimizer: &mut Optimizer<P>,
         micro_batches: usize,
         reduce: Reduce,
         identity: Identity,
     ) -> Result<Self> {
-        let (rank, ranks) = (world.rank(), world.ranks());
+        let ranks = world.ranks();
         if ranks > micro_batches {
             return Err(Error::TooManyRanks { ranks, micro_batches });
         }
@@ -105,7 +228,7 @@ where
             let reason = "the recipe has to accumulate in a tree of at least as many (SumOrder::Tree)".into();
             return Err(Error::Unshared { what, reason });
         }
-        let digest = digest(&mut optimizer);
+        let digest = digest(optimizer);
         let digest = world.agree("start values", digest)?;
         let mut identity = Identity::default()
             .with("version", format!("thalweg-mpi {}", env!("CARGO_PKG_VERSION")))
@@ -120,63 +243,67 @@ where
         }
         identity.compare(world)?;
         let exchange = Exchange::new(world, optimizer.arena(), micro_batches);
-        let nodes = Node::of(share(micro_batches, ranks, rank));
         let lanes = optimizer.stepper().recipe().lanes();
-        let zeros = vec![vec![P::Float::of(0.0); optimizer.arena().len()]; lanes];
-        Ok(Self { world, reduce, own: vec![zeros.clone(); nodes.len()], nodes, exchange, total: zeros, optimizer, steps: 0 })
+        let zeros = vec![vec![F::of(0.0); optimizer.arena().len()]; lanes];
+        let own = vec![zeros.clone(); exchange.nodes(world.rank()).len()];
+        Ok(Self { world, reduce, micro_batches, own, exchange, total: zeros, steps: 0 })
     }
 
-    /// The micro-batches of this rank.
-    pub fn micro_batches(&self) -> Range<usize> {
-        let ends = |node: &Node| node.micro_batches();
-        self.nodes.first().map_or(0, |node| ends(node).start)..self.nodes.last().map_or(0, |node| ends(node).end)
+    /// Micro-batches of a whole step.
+    pub fn micro_batches(&self) -> usize {
+        self.micro_batches
     }
 
-    /// The optimizer.
-    pub fn optimizer(&self) -> &Optimizer<P> {
-        &self.optimizer
-    }
-
-    /// The optimizer, for changes that all ranks make alike.
-    pub fn optimizer_mut(&mut self) -> &mut Optimizer<P> {
-        &mut self.optimizer
-    }
-
-    /// Bytes of this rank's buffers for the exchange, besides those of the optimizer.
     pub fn bytes(&self) -> usize {
         let sums: usize = self.own.iter().flatten().chain(&self.total).map(Vec::len).sum();
-        self.exchange.bytes() + sums * size_of::<P::Float>()
+        self.exchange.bytes() + sums * size_of::<F>()
     }
 
-    /// Makes a step. `gradient` writes the gradient of the micro-batch with the given number into the optimizer's buffer of
-    /// gradients; it is called only for this rank's micro-batches.
-    ///
-    /// # Errors
-    /// [`Error::Rank`] on all ranks if `gradient`, or the engine, fails on one; [`Error::NoAnswer`].
-    pub fn step(&mut self, gradient: impl FnMut(&mut Optimizer<P>, usize) -> thalweg::Result<()>) -> Result<()> {
-        let counts = self.sum_own(gradient);
-        let counts = self.world.agree("gradients of micro-batches", counts)?;
+    /// As [`DataParallel::step_of`].
+    pub fn step<O: Optimized<Program: Program<Float = F>>>(
+        &mut self,
+        of: &mut O,
+        micro_batches: usize,
+        gradient: impl FnMut(&mut O, usize) -> thalweg::Result<()>,
+    ) -> Result<()> {
+        let counts = self.sum_own(of, micro_batches, gradient)?;
         let counts = self.sum_all(&counts)?;
-        let step = self.optimizer.put_sum(&self.total, &counts).and_then(|()| self.optimizer.step());
+        let optimizer = of.optimizer_mut();
+        let step = optimizer.put_sum(&self.total, &counts).and_then(|()| optimizer.step());
         self.steps += 1;
         // All ranks have the same numbers, but an engine may fail on one of them: the others find out in the next exchange.
         step.map_err(Error::from)
     }
 
     /// Computes the sums of this rank's nodes; returns how many micro-batches are in them, by lane.
-    pub(crate) fn sum_own(
+    pub fn sum_own<O: Optimized<Program: Program<Float = F>>>(
         &mut self,
-        mut gradient: impl FnMut(&mut Optimizer<P>, usize) -> thalweg::Result<()>,
-    ) -> thalweg::Result<Vec<u32>> {
-        let mut counts = vec![0; self.total.len()];
-        for (node, sums) in self.nodes.iter().zip(&mut self.own) {
-            for number in node.micro_batches() {
-                gradient(&mut self.optimizer, number)?;
-                self.optimizer.accumulate()?;
-            }
-            let own = self.optimizer.take_sum(sums)?;
-            counts.iter_mut().zip(own).for_each(|(count, own)| *count += own);
+        of: &mut O,
+        micro_batches: usize,
+        mut gradient: impl FnMut(&mut O, usize) -> thalweg::Result<()>,
+    ) -> Result<Vec<u32>> {
+        if !(1..=self.micro_batches).contains(&micro_batches) {
+            let what = format!("a step of {micro_batches} micro-batches");
+            return Err(Error::Unshared { what, reason: format!("these ranks share 1 to {}", self.micro_batches) });
         }
+        self.exchange.share_out(micro_batches);
+        let nodes = self.exchange.nodes(self.world.rank());
+        let like = &self.total;
+        self.own.resize_with(nodes.len(), || like.clone());
+        let mut counts = vec![0; self.total.len()];
+        let mut sum = || {
+            for (node, sums) in nodes.iter().zip(&mut self.own) {
+                for number in node.micro_batches() {
+                    gradient(of, number)?;
+                    of.optimizer_mut().accumulate()?;
+                }
+                let own = of.optimizer_mut().take_sum(sums)?;
+                counts.iter_mut().zip(own).for_each(|(count, own)| *count += own);
+            }
+            Ok::<(), thalweg::Error>(())
+        };
+        let summed = sum();
+        self.world.agree("gradients of micro-batches", summed)?;
         Ok(counts)
     }
 
@@ -187,11 +314,15 @@ where
             match reduce {
                 Reduce::Exact => exchange.sum(world, own.iter().map(|lanes| &*lanes[lane]), total)?,
                 Reduce::Fast => {
-                    let (first, others) = own.split_at_mut(1);
+                    let Some((first, others)) = own.split_first_mut() else {
+                        // At the end of an epoch a rank may have nothing to add.
+                        world.add("gradients", &mut vec![F::of(0.0); total.len()], total)?;
+                        continue;
+                    };
                     for other in others {
-                        first[0][lane].iter_mut().zip(&other[lane]).for_each(|(sum, &other)| *sum += other);
+                        first[lane].iter_mut().zip(&other[lane]).for_each(|(sum, &other)| *sum += other);
                     }
-                    world.add("gradients", &mut first[0][lane], total)?;
+                    world.add("gradients", &mut first[lane], total)?;
                 }
             }
         }
@@ -199,36 +330,18 @@ where
     }
 
     /// How many micro-batches are in the sums of all ranks.
-    pub(crate) fn count_all(&self, counts: &[u32]) -> Result<Vec<u32>> {
+    pub fn count_all(&self, counts: &[u32]) -> Result<Vec<u32>> {
         let all = self.world.gather("numbers of micro-batches", counts)?;
         Ok((0..counts.len()).map(|lane| all.iter().skip(lane).step_by(counts.len()).sum()).collect())
     }
 
-    /// The total of a lane's gradients in the range that this rank owns, together with the optimizer.
-    pub(crate) fn scatter(&mut self, lane: usize) -> Result<(&mut Optimizer<P>, &[P::Float])> {
-        let sum = self.exchange.scatter(self.world, self.own.iter().map(|lanes| &*lanes[lane]))?;
-        Ok((&mut self.optimizer, sum))
+    /// The total of a lane's gradients in the range that this rank owns.
+    pub fn scatter(&mut self, lane: usize) -> Result<&[F]> {
+        self.exchange.scatter(self.world, self.own.iter().map(|lanes| &*lanes[lane]))
     }
 
-    /// Rank 0 writes a checkpoint for all ranks ([`Optimizer::save_file`]). State is the same on all ranks, so any number of
-    /// ranks can go on from it with [`Optimizer::load_file`].
-    ///
-    /// # Errors
-    /// [`Error::Rank`] on all ranks if it cannot be written.
-    pub fn save(&mut self, file: impl AsRef<Path>) -> Result<()>
-    where
-        P::Float: Element,
-    {
-        let saved = if self.world.rank() == 0 { self.optimizer.save_file(file) } else { Ok(()) };
-        self.world.agree("the checkpoint", saved)
-    }
-
-    /// Compares the parameters of all ranks, and returns their digest.
-    ///
-    /// # Errors
-    /// [`Error::Diverged`] on all ranks, [`Error::Rank`] if the engine fails on one, or [`Error::NoAnswer`].
-    pub fn check(&mut self) -> Result<[u8; 32]> {
-        let own = digest(&mut self.optimizer);
+    /// The digest of this rank, if all ranks have the same.
+    pub fn compare(&self, own: thalweg::Result<[u8; 32]>) -> Result<[u8; 32]> {
         let own = self.world.agree("digests", own)?;
         let all = self.world.gather("digests", &own)?;
         match all.chunks_exact(own.len()).position(|other| *other != all[..own.len()]) {

@@ -3,8 +3,8 @@
 use crate::error::Result;
 use crate::exchange::ranges;
 use crate::identity::Identity;
-use crate::parallel::{DataParallel, Reduce};
-use crate::world::{Datum, World};
+use crate::parallel::{DataParallel, Float, Optimized, Reduce};
+use crate::world::World;
 use std::ops::Range;
 use std::path::Path;
 use thalweg::checkpoint::Element;
@@ -17,34 +17,32 @@ use thalweg::{Optimizer, Real};
 /// In a step, the rank that owns a range sums its gradients and moves its parameters; then all parameters go to all ranks.
 /// Norms are joined from those of chunks, so clipping, skipping, parameters and state have the bits of [`DataParallel`] with
 /// [`Reduce::Exact`]. The optimizer's recipe must have the rank's part ([`Recipe::part`](thalweg::Recipe::part) with
-/// [`Sharded::part`]), which refuses rules and modifiers that need numbers of whole tensors.
+/// [`part`]), which refuses rules and modifiers that need numbers of whole tensors.
 ///
 /// Planes are declared in full. On the CPU engine only the part that a rank touches takes memory, so its state takes a part of
 /// the memory, also from the first step on. On a GPU it takes all of the memory.
 #[derive(Debug)]
-pub struct Sharded<'w, P: Program> {
-    ranks: DataParallel<'w, P>,
+pub struct Sharded<'w, O: Optimized> {
+    ranks: DataParallel<'w, O>,
     world: &'w World,
     ranges: Vec<Range<usize>>,
-    mine: Vec<P::Float>,
-    whole: Vec<P::Float>,
+    mine: Vec<Float<O>>,
+    whole: Vec<Float<O>>,
 }
 
-impl<'w, P: Program> Sharded<'w, P>
-where
-    P::Float: Datum,
-{
-    /// The range of the arena that this rank moves.
-    pub fn part(world: &World, arena: &Arena) -> Range<usize> {
-        ranges(arena, world.ranks())[world.rank()].clone()
-    }
+/// The range of the arena that this rank moves, where states are in parts.
+pub fn part(world: &World, arena: &Arena) -> Range<usize> {
+    ranges(arena, world.ranks())[world.rank()].clone()
+}
 
+impl<'w, O: Optimized> Sharded<'w, O> {
     /// As [`DataParallel::new`].
     ///
     /// # Errors
     /// As for [`DataParallel::new`]; [`Error::Rank`](crate::Error::Rank) if the recipe of any rank does not have the rank's
     /// part.
-    pub fn new(world: &'w World, optimizer: Optimizer<P>, micro_batches: usize, identity: Identity) -> Result<Self> {
+    pub fn new(world: &'w World, of: O, micro_batches: usize, identity: Identity) -> Result<Self> {
+        let optimizer = of.optimizer();
         let ranges = ranges(optimizer.arena(), world.ranks());
         let own = ranges[world.rank()].clone();
         let parted = match optimizer.stepper().moving() == Some(&own) {
@@ -52,28 +50,49 @@ where
             false => Err(format!("the recipe has to have the part {own:?} of this rank")),
         };
         world.agree("parts", parted)?;
-        let (mine, whole) = (vec![P::Float::of(0.0); own.len()], vec![P::Float::of(0.0); optimizer.arena().len()]);
-        let ranks = DataParallel::new(world, optimizer, micro_batches, Reduce::Exact, identity)?;
+        let zeros = |len: usize| vec![Float::<O>::of(0.0); len];
+        let (mine, whole) = (zeros(own.len()), zeros(optimizer.arena().len()));
+        let ranks = DataParallel::new(world, of, micro_batches, Reduce::Exact, identity)?;
         Ok(Self { ranks, world, ranges, mine, whole })
     }
 
     /// The optimizer.
-    pub fn optimizer_mut(&mut self) -> &mut Optimizer<P> {
+    pub fn optimizer_mut(&mut self) -> &mut Optimizer<O::Program> {
         self.ranks.optimizer_mut()
+    }
+
+    /// The optimizer, or the trainer that has it.
+    pub fn of(&self) -> &O {
+        self.ranks.of()
+    }
+
+    /// The optimizer, or the trainer that has it, for changes that all ranks make alike.
+    pub fn of_mut(&mut self) -> &mut O {
+        self.ranks.of_mut()
     }
 
     /// As [`DataParallel::step`].
     ///
     /// # Errors
     /// As for [`DataParallel::step`].
-    pub fn step(&mut self, gradient: impl FnMut(&mut Optimizer<P>, usize) -> thalweg::Result<()>) -> Result<()> {
-        let counts = self.ranks.sum_own(gradient);
-        let counts = self.world.agree("gradients of micro-batches", counts)?;
-        let counts = self.ranks.count_all(&counts)?;
+    pub fn step(&mut self, gradient: impl FnMut(&mut O, usize) -> thalweg::Result<()>) -> Result<()> {
+        let micro_batches = self.ranks.sums_and_of().0.micro_batches();
+        self.step_of(micro_batches, gradient)
+    }
+
+    /// As [`DataParallel::step_of`].
+    ///
+    /// # Errors
+    /// As for [`DataParallel::step_of`].
+    pub fn step_of(&mut self, micro_batches: usize, gradient: impl FnMut(&mut O, usize) -> thalweg::Result<()>) -> Result<()> {
+        let (sums, of) = self.ranks.sums_and_of();
+        let counts = sums.sum_own(of, micro_batches, gradient)?;
+        let counts = sums.count_all(&counts)?;
         let start = self.ranges[self.world.rank()].start;
         for (lane, &count) in counts.iter().enumerate() {
-            let (optimizer, sum) = self.ranks.scatter(lane)?;
-            let (stepper, program) = optimizer.stepper_and_program();
+            let (sums, of) = self.ranks.sums_and_of();
+            let sum = sums.scatter(lane)?;
+            let (stepper, program) = of.optimizer_mut().stepper_and_program();
             let put = stepper.put_part(program, lane, start, sum, count);
             self.world.agree("sums", put)?;
             self.join_norms(lane)?;
@@ -90,7 +109,7 @@ where
         let counts: Vec<usize> = self.ranges.iter().map(|range| stepper.norms_of(range)).collect();
         let measured = stepper.measure_part(program, lane);
         let mut own = self.world.agree("norms", measured)?;
-        let mut all = vec![P::Float::of(0.0); counts.iter().sum()];
+        let mut all = vec![Float::<O>::of(0.0); counts.iter().sum()];
         if all.is_empty() {
             return Ok(());
         }
@@ -133,11 +152,22 @@ where
     /// As for [`DataParallel::save`].
     pub fn save(&mut self, file: impl AsRef<Path>) -> Result<()>
     where
-        P::Float: Element,
+        Float<O>: Element,
     {
-        for buffer in self.ranks.optimizer().stepper().moved() {
-            self.whole_of(buffer)?;
-        }
+        self.join_state()?;
         self.ranks.save(file)
+    }
+
+    /// Sends all parts of the state to all ranks.
+    ///
+    /// # Errors
+    /// As for [`DataParallel::step`].
+    pub fn join_state(&mut self) -> Result<()> {
+        let moved = self.ranks.optimizer().stepper().moved();
+        moved.into_iter().try_for_each(|buffer| self.whole_of(buffer))
+    }
+
+    pub(crate) fn compare(&mut self, own: thalweg::Result<[u8; 32]>) -> Result<[u8; 32]> {
+        self.ranks.sums_and_of().0.compare(own)
     }
 }

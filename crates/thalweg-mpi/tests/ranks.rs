@@ -32,7 +32,11 @@ fn outcome(ranks: usize, args: &[&str]) -> String {
 }
 
 fn alone(args: &[&str]) -> String {
-    let output = Command::new(TRIAL).arg("alone").args(args).output().expect("the trial");
+    run_alone(&[&["alone"], args].concat())
+}
+
+fn run_alone(args: &[&str]) -> String {
+    let output = Command::new(TRIAL).args(args).output().expect("the trial");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8_lossy(&output.stdout).trim().into()
 }
@@ -101,6 +105,97 @@ fn odd_shares_have_the_bits_of_one_program() {
     let expected = alone(&["sgd", "7", "6"]);
     for ranks in [2, 3, 4] {
         assert_eq!(outcome(ranks, &["exact", "sgd", "7", "6"]), expected, "{ranks} ranks");
+    }
+}
+
+/// A model of the library with running statistics and dropout, in two lanes, by the library's trainer: parameters, statistics and
+/// what is measured. The last step of an epoch has fewer micro-batches than the others, and the last batch fewer rows.
+#[test]
+fn trainers_on_any_number_of_ranks_have_the_bits_of_one() {
+    let mut all = BTreeSet::new();
+    for rule in ["adamw", "lamb"] {
+        let expected = run_alone(&["alone-training", rule, "2"]);
+        assert!(expected.starts_with("10 steps"), "{expected}");
+        for ranks in 1..=4 {
+            assert_eq!(outcome(ranks, &["training", rule, "8", "2"]), expected, "{rule} on {ranks}");
+        }
+        if rule != "lamb" {
+            assert_eq!(outcome(3, &["training-parts", rule, "8", "2"]), expected, "{rule} in parts");
+        }
+        all.insert(expected);
+    }
+    assert_eq!(all.len(), 2, "rules have different ends: {all:?}");
+    // Five ranks share the four micro-batches of an epoch's last step.
+    let expected = run_alone(&["alone-training", "sgd", "1"]);
+    assert_eq!(outcome(5, &["training", "sgd", "8", "1"]), expected);
+    assert!(outcome(5, &["training-fast", "sgd", "8", "1"]).starts_with("6 steps"));
+}
+
+/// A folder of this test run that is removed in the end.
+struct Folder(std::path::PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> Self {
+        Self(std::env::temp_dir().join(format!("thalweg-mpi-{name}-{}", std::process::id())))
+    }
+
+    fn text(&self) -> &str {
+        self.0.to_str().expect("a path in Unicode")
+    }
+
+    fn copied(&self, name: &str) -> Self {
+        let copy = Self::new(name);
+        std::fs::create_dir_all(&copy.0).expect("a folder");
+        for file in self.files() {
+            std::fs::copy(self.0.join(&file), copy.0.join(&file)).expect("a copy");
+        }
+        copy
+    }
+
+    fn files(&self) -> Vec<String> {
+        let entries = std::fs::read_dir(&self.0).expect("the folder").flatten();
+        let mut names: Vec<String> = entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+        names.sort();
+        names
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// Each rank writes its ranges. What was saved on some ranks, with all state on each or with parts of it, goes on with any number
+/// of ranks, in the middle of an epoch.
+#[test]
+fn checkpoints_in_parts_go_on_with_any_number_of_ranks() {
+    let whole = Folder::new("whole");
+    let expected = outcome(2, &["parts", whole.text(), "8", "2"]);
+    assert!(expected.starts_with("10 steps"), "{expected}");
+    for (scenario, ranks, others) in [("parts-sharded", 4, &[1, 2, 3][..]), ("parts", 3, &[4])] {
+        let saved = Folder::new("saved");
+        let before = outcome(ranks, &[scenario, saved.text(), "8", "1"]);
+        assert!(before.starts_with("6 steps"), "{before}");
+        assert_eq!(saved.files().len(), ranks + 1, "{:?}", saved.files());
+        for &other in others {
+            let copy = saved.copied("copy");
+            let scenario = if other == 2 { "parts-sharded" } else { "parts" };
+            assert_eq!(outcome(other, &[scenario, copy.text(), "8", "2"]), expected, "{ranks} then {other}");
+        }
+        // A part that is missing, or of another save.
+        let part = format!("step-000000000006-part-1-of-{ranks}.safetensors");
+        let copy = saved.copied("copy");
+        std::fs::remove_file(copy.0.join(&part)).expect("the part");
+        let message = format!("{part}: elements ");
+        fails(3, &["parts", copy.text(), "8", "2"], &message, 3);
+        drop(copy);
+        let copy = saved.copied("copy");
+        drop(saved);
+        let saved = Folder::new("saved");
+        outcome(ranks, &[scenario, saved.text(), "8", "1"]);
+        std::fs::copy(saved.0.join(&part), copy.0.join(&part)).expect("a copy");
+        fails(2, &["parts", copy.text(), "8", "2"], "are missing: it is of another save", 2);
     }
 }
 

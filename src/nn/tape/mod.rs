@@ -1,5 +1,6 @@
 //! A tape of operations on values, each of which knows its gradient.
 
+mod apart;
 mod backward;
 mod graph;
 mod images;
@@ -15,6 +16,7 @@ use crate::nn::layers::Model;
 use crate::nn::summary::Line;
 use crate::op::Source;
 use crate::plan::{Arena, View};
+pub(crate) use apart::Apart;
 pub(crate) use graph::Look;
 use graph::{Graph, Maker, Node, Tensor};
 pub use record::{Places, Recorded};

@@ -58,6 +58,15 @@ impl Tape {
         slots: &mut Slots,
         outputs: &[(&Value, View)],
     ) -> Result<Recorded> {
+        let (mut graph, mut targets) = self.to_record(places, outputs)?;
+        for (tensor, look) in graph.assigned.clone() {
+            targets.push((look, graph.place_of_buffer(tensor, places)?));
+        }
+        graph.record(layout, plan, places, slots, &targets)
+    }
+
+    /// What is recorded, with the places of outputs and gradients.
+    pub(super) fn to_record(&self, places: &Places, outputs: &[(&Value, View)]) -> Result<(Graph, Vec<(Look, View)>)> {
         self.check()?;
         for (value, view) in outputs {
             if value.len() != view.len {
@@ -76,26 +85,38 @@ impl Tape {
                 }
             }
         }
-        let missing =
-            |setting: &str| Error::Missing { what: "the tape".into(), setting: setting.into(), example: "Places".into() };
-        for (tensor, look) in graph.assigned.clone() {
-            let Maker::Buffer(index) = graph.tensors[tensor].maker else {
-                return Err(Error::shape("what is assigned to", "a buffer", "another value"));
-            };
-            let (arena, buffer) = places.buffers.ok_or_else(|| missing("buffers"))?;
-            targets.push((look, arena.tensor(&graph.buffers[index].name)?.view(buffer)));
-        }
-        // What is a target itself goes where it belongs.
-        let of_target = |tensor: &usize| targets.iter().any(|(look, _)| look.tensor == *tensor);
-        let needed = graph.needed(&targets).into_iter().zip(&graph.nodes);
-        let free: Vec<bool> = needed.map(|(needed, node)| needed && !node.outputs().iter().any(of_target)).collect();
-        graph.join_folds(&free);
-        let recorder = Recorder { graph: &graph, places, views: vec![None; graph.tensors.len()], scratch: BTreeMap::new() };
-        recorder.record(layout, plan, slots, &targets)
+        Ok((graph, targets))
     }
 }
 
 impl Graph {
+    /// Appends the operations that compute what is wanted, each into the view beside it.
+    pub(super) fn record(
+        &mut self,
+        layout: &mut Layout,
+        plan: &mut Plan,
+        places: &Places,
+        slots: &mut Slots,
+        targets: &[(Look, View)],
+    ) -> Result<Recorded> {
+        // What is a target itself goes where it belongs.
+        let of_target = |tensor: &usize| targets.iter().any(|(look, _)| look.tensor == *tensor);
+        let needed = self.needed(targets).into_iter().zip(&self.nodes);
+        let free: Vec<bool> = needed.map(|(needed, node)| needed && !node.outputs().iter().any(of_target)).collect();
+        self.join_folds(&free);
+        let recorder = Recorder { graph: self, places, views: vec![None; self.tensors.len()], scratch: BTreeMap::new() };
+        recorder.record(layout, plan, slots, targets)
+    }
+
+    /// The place of an untrained buffer.
+    pub(super) fn place_of_buffer(&self, tensor: usize, places: &Places) -> Result<View> {
+        let Maker::Buffer(index) = self.tensors[tensor].maker else {
+            return Err(Error::shape("what is assigned to", "a buffer", "another value"));
+        };
+        let (arena, buffer) = places.buffers.ok_or_else(|| missing("buffers"))?;
+        Ok(arena.tensor(&self.buffers[index].name)?.view(buffer))
+    }
+
     /// A copy of the graph, to which one recording can add operations.
     fn clone_nodes(&self) -> Self {
         Self {
@@ -128,7 +149,7 @@ impl Graph {
     }
 
     /// A look at elements that lie in order, by a copy where they do not.
-    fn in_order(&mut self, look: &Look) -> Look {
+    pub(super) fn in_order(&mut self, look: &Look) -> Look {
         if look.is_contiguous()
             && matches!(
                 self.tensors[look.tensor].maker,
@@ -345,8 +366,6 @@ impl Recorder<'_> {
 
     /// The view of a whole tensor.
     fn tensor(&self, tensor: usize) -> Result<View> {
-        let missing =
-            |setting: &str| Error::Missing { what: "the tape".into(), setting: setting.into(), example: "Places".into() };
         match self.graph.tensors[tensor].maker {
             Maker::Node(..) => self.made(tensor),
             Maker::Param(index) => {
@@ -386,8 +405,13 @@ impl Recorder<'_> {
     }
 }
 
+/// The error where a place is needed that there is not.
+fn missing(setting: &str) -> Error {
+    Error::Missing { what: "the tape".into(), setting: setting.into(), example: "Places".into() }
+}
+
 /// Refuses more dimensions than a kernel has.
-fn four(shape: &[usize]) -> Result<()> {
+pub(super) fn four(shape: &[usize]) -> Result<()> {
     let fits = shape.len() <= 4;
     if fits {
         Ok(())
@@ -398,7 +422,7 @@ fn four(shape: &[usize]) -> Result<()> {
 
 /// A shape with its strides, without dimensions of one element. Neighbouring dimensions become one if they lie one after the
 /// other in all inputs.
-fn merged(shape: &[usize], strides: &[&[usize]]) -> (Vec<usize>, Vec<Vec<usize>>) {
+pub(super) fn merged(shape: &[usize], strides: &[&[usize]]) -> (Vec<usize>, Vec<Vec<usize>>) {
     let (mut sizes, mut merged): (Vec<usize>, Vec<Vec<usize>>) = (Vec::new(), vec![Vec::new(); strides.len()]);
     for d in (0..shape.len()).filter(|&d| shape[d] != 1) {
         let goes_on = |(of, strides): (&Vec<usize>, &&[usize])| of.last() == Some(&(strides[d] * shape[d]));

@@ -1,6 +1,8 @@
 //! Runs for the tests, which compare what they print: `trial SCENARIO [ARGUMENTS]`, under `mpirun` or alone. Each rank prints
 //! one line.
 
+mod training;
+
 use anyhow::{Context, Result, bail};
 use std::io::Write;
 use std::process::ExitCode;
@@ -9,7 +11,7 @@ use thalweg::cpu::Cpu;
 use thalweg::data::{Dataset, digits};
 use thalweg::plan::LossScale;
 use thalweg::{Accumulation, AdamW, Lamb, Optimizer, Recipe, Sgd, SumOrder};
-use thalweg_mpi::{DataParallel, Identity, Perceptron, Reduce, Sharded, World, digest};
+use thalweg_mpi::{DataParallel, Identity, Perceptron, Reduce, Sharded, World, digest, part};
 
 type Program = thalweg::cpu::CpuProgram<f32>;
 
@@ -99,6 +101,7 @@ fn run(args: &[String]) -> Result<()> {
     let texts: Vec<&str> = args.iter().map(String::as_str).collect();
     match texts[..] {
         ["alone", rule, micro_batches, steps] => alone(rule, micro_batches.parse()?, steps.parse()?),
+        ["alone-training", rule, epochs] => training::alone(rule, epochs.parse()?),
         ["twice"] => {
             let _world = World::start()?;
             World::start()?;
@@ -106,7 +109,11 @@ fn run(args: &[String]) -> Result<()> {
         }
         [scenario, rule, micro_batches, steps] => {
             let world = World::start()?.with_patience(Duration::from_secs(4));
-            let ended = ranks(&world, scenario, rule, micro_batches.parse()?, steps.parse()?);
+            let ended = match scenario {
+                "parts" | "parts-sharded" => training::resumed(&world, rule, scenario != "parts", steps.parse()?),
+                _ if scenario.starts_with("training") => training::ranks(&world, scenario, rule, steps.parse()?),
+                _ => ranks(&world, scenario, rule, micro_batches.parse()?, steps.parse()?),
+            };
             if let Err(error) = ended {
                 // All ranks print their errors before MPI ends: `mpirun` ends all of them with the first.
                 said(&error);
@@ -194,7 +201,7 @@ fn ranks(world: &World, scenario: &str, rule: &str, micro_batches: usize, steps:
 /// A job of ranks, each with a part of the state.
 fn sharded(world: &World, data: &Dataset, rule: &str, micro_batches: usize, steps: usize) -> Result<()> {
     let whole = recipe(rule, 0.01, micro_batches)?;
-    let part = Sharded::<Program>::part(world, Task::new(rule, data, &whole)?.1.arena());
+    let part = part(world, Task::new(rule, data, &whole)?.1.arena());
     let made = Task::new(rule, data, &whole.part(part));
     let (task, optimizer) = world.agree("engines", made)?;
     let mut ranks = Sharded::new(world, optimizer, micro_batches, Identity::default())?;
