@@ -31,7 +31,7 @@ impl Folder {
     }
 }
 
-fn gzip(content: &[u8]) -> Result<Vec<u8>> {
+pub fn gzip(content: &[u8]) -> Result<Vec<u8>> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
     encoder.write_all(content)?;
     Ok(encoder.finish()?)
@@ -43,7 +43,8 @@ fn text<T>(result: thalweg::Result<T>, path: &Path) -> String {
     text.strip_prefix(&path.display().to_string()).map_or(text.clone(), String::from)
 }
 
-fn idx_file(sizes: &[u32], values: &[u8]) -> Vec<u8> {
+/// A file of unsigned bytes in these dimensions.
+pub fn idx_file(sizes: &[u32], values: &[u8]) -> Vec<u8> {
     let mut content = vec![0, 0, 8, sizes.len() as u8];
     content.extend(sizes.iter().flat_map(|size| size.to_be_bytes()));
     content.extend(values);

@@ -1,4 +1,5 @@
-//! The number of dispatches that a step of each training example takes on the GPU: as the example's header says, whatever the number of lanes.
+//! The training examples: a step takes as many dispatches on the GPU as the header says, whatever the number of lanes, and what they read from
+//! files is learned.
 
 #![expect(
     dead_code,
@@ -38,6 +39,8 @@ mod schedules_compared;
 mod series;
 
 use crate::common::engines;
+use crate::data::{gzip, idx_file};
+use thalweg::cpu::Cpu;
 use thalweg::data::digits;
 use thalweg::gpu::{GpuOptions, GpuProgram};
 use thalweg::plan::PlanId;
@@ -119,5 +122,52 @@ fn a_step_of_an_example_takes_as_many_dispatches_as_it_says_whatever_the_lanes()
     let fitted = |lanes| custom_layer::Fit::new(&gpu, lanes, 40).map(|fit| dispatches(&fit.optimizer, &fit.plans));
     unsaid.check("custom_layer", [1, 3].map(fitted))?;
     assert!(unsaid.0.is_empty(), "the headers do not say: {:#?}", unsaid.0);
+    Ok(())
+}
+
+/// The four files of MNIST, with images of 28 × 28: ten classes, of which each has a bright square at a place of its own, over noise.
+fn write_images(folder: &std::path::Path, packed: bool) -> anyhow::Result<()> {
+    let mut random = fastrand::Rng::with_seed(6);
+    for (part, rows) in [("train", 320), ("t10k", 60)] {
+        let labels: Vec<u8> = (0..rows).map(|row| (row % 10) as u8).collect();
+        let mut pixels = Vec::new();
+        for label in labels.iter().map(|&label| usize::from(label)) {
+            let [top, left] = [label / 4 * 9, label % 4 * 7];
+            let bright = |i: usize| (top..top + 7).contains(&(i / 28)) && (left..left + 7).contains(&(i % 28));
+            pixels.extend((0..784).map(|i| random.u8(..120) + if bright(i) { 135 } else { 0 }));
+        }
+        let files =
+            [("images-idx3-ubyte", idx_file(&[rows, 28, 28], &pixels)), ("labels-idx1-ubyte", idx_file(&[rows], &labels))];
+        for (name, content) in files {
+            let (content, end) = if packed { (gzip(&content)?, ".gz") } else { (content, "") };
+            std::fs::write(folder.join(format!("{part}-{name}{end}")), content)?;
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn convolutions_of_examples_learn_images_of_28_by_28_from_idx_files() -> anyhow::Result<()> {
+    let read = |packed| {
+        let folder = tempfile::tempdir()?;
+        write_images(folder.path(), packed)?;
+        cnn_mnist::digits(folder.path().to_str())
+    };
+    let (train, test, epochs) = read(false)?;
+    assert_eq!((train.rows(), test.rows(), &train.shape[..], epochs), (320, 60, &[28, 28][..], 5));
+    assert!(train.features.iter().chain(&test.features).all(|x| (0.0..=1.0).contains(x)));
+    assert_eq!(read(true)?, (train.clone(), test.clone(), epochs));
+    let (both, cpu) = ([&train, &test], Cpu::<f32>::default());
+    // The second lane has no augmentation.
+    let augmented = cnn_mnist::trainer(&cpu, both, epochs, &[1, 1], 1)?;
+    let plain = cnn_digits::trainer(&cpu, both, &cnn_digits::model(28), &[1], 1e-3)?;
+    for (example, mut trainer) in [("cnn_mnist", augmented), ("cnn_digits", plain)] {
+        for _ in 0..epochs {
+            trainer.whole_epoch()?;
+        }
+        for lane in trainer.evaluate()? {
+            assert!(lane.accuracy.is_some_and(|accuracy| accuracy >= 0.95), "{example}: {lane:?}");
+        }
+    }
     Ok(())
 }

@@ -339,7 +339,8 @@ fn elements_in_between_are_weighed_by_their_distances() {
             vec![weighted(&y, tape), y]
         })
         .expect("a recording");
-        let found = taped.run(&Cpu::<f64>::default(), 0, 1).swap_remove(0).outputs.swap_remove(1);
+        let oracle = taped.run(&Cpu::<f64>::default(), 0, 1).swap_remove(0);
+        let found = &oracle.outputs[1];
         let near = |at: usize, scale: usize, len: usize| {
             let place = ((at as f64 + 0.5) / scale as f64 - 0.5).clamp(0.0, (len - 1) as f64);
             let low = place.floor() as usize;
@@ -359,6 +360,15 @@ fn elements_in_between_are_weighed_by_their_distances() {
             assert!((found - right).abs() < 1e-14, "{lines} × {columns} by {scale:?} at {at}: {found}, not {right}");
         }
         check_gradients("bilinear", &mut taped, 1e-6);
+        for engine in [engines::cpu(), engines::gpu()] {
+            let found = taped.run(&engine, 0, 1).swap_remove(0);
+            for (found, right) in [(&found.outputs[1], &oracle.outputs[1]), (&found.of_inputs[0], &oracle.of_inputs[0])] {
+                // Four weights of some roundings each, and a gradient's sum over up to 2 · 5 × 2 · 3 elements.
+                let bound = 64.0 * f64::from(f32::EPSILON) * modules::largest(right);
+                let near = found.iter().zip(right).all(|(found, right)| (found - right).abs() <= bound);
+                assert!(near && found.len() == right.len(), "{}, by {scale:?}: {found:?}, not {right:?}", engine.name);
+            }
+        }
     }
 }
 

@@ -16,6 +16,7 @@ mod bulk;
 mod checkpoint;
 mod compare;
 mod control;
+mod convolutions;
 mod copies;
 mod custom_rules;
 mod data;

@@ -5,6 +5,7 @@ use crate::common::engines::{self, AnyEngine};
 use crate::common::numbers::{gradient, numbers};
 use crate::common::options::options;
 use std::path::Path;
+use std::process::Command;
 use thalweg::checkpoint::{Tensors, read, read_foreign, write};
 use thalweg::cpu::Cpu;
 use thalweg::plan::Engine;
@@ -293,13 +294,14 @@ fn a_file_that_does_not_fit_changes_nothing() -> Result<()> {
     Ok(())
 }
 
-/// Written for `torch_state.py --back`, which goes on from there with PyTorch.
+/// Ten steps here leave what ten by PyTorch leave, under the same names, in the same shapes and types. PyTorch goes on from there if
+/// `THALWEG_TORCH` names a Python that has it: `torch_state.py --back` compares where 20 steps end.
 #[test]
-#[ignore = "it writes files for another program"]
 fn files_are_laid_out_as_pytorchs() -> Result<()> {
-    let folder = std::env::var("FOLDER").expect("where to");
+    let folder = tempfile::tempdir().expect("a folder");
     for (name, rule) in of_torch() {
-        let file = read_foreign(Path::new(&format!("tests/golden/checkpoint/torch/{name}.safetensors")))?;
+        let read = |layout: &str| read_foreign(Path::new(&format!("tests/golden/checkpoint/torch/{layout}{name}.safetensors")));
+        let (file, flat) = (read("")?, read("flat/")?);
         let mut optimizer = Optimizer::new(&Cpu::<f32>::default(), Recipe::new(rule), TENSORS)?;
         for (tensor, _) in TENSORS {
             optimizer.set_params(tensor, &file.get::<f32>(&format!("start.{tensor}"))?)?;
@@ -311,8 +313,41 @@ fn files_are_laid_out_as_pytorchs() -> Result<()> {
             }
             optimizer.step()?;
         }
-        optimizer.save_file(Path::new(&folder).join(format!("{name}.safetensors")))?;
-        write(&Path::new(&folder).join(format!("flat-{name}.safetensors")), &optimizer.export(0)?)?;
+        let (saved, exported) = (optimizer.tensors()?, optimizer.export(0)?);
+        // A file of our own has the steps as a text.
+        has_what_pytorch_has(name, &saved, &file, |name| !name.ends_with(".step"));
+        // A product of momenta follows from the steps, and is not kept.
+        has_what_pytorch_has(name, &exported, &flat, |name| !name.ends_with(".mu_product"));
+        for (layout, tensors) in [("", &saved), ("flat-", &exported)] {
+            write(&folder.path().join(format!("{layout}{name}.safetensors")), tensors)?;
+        }
     }
+    let Some(python) = std::env::var_os("THALWEG_TORCH") else { return Ok(()) };
+    let script = ["tests/golden/checkpoint/torch_state.py", "--back"];
+    let ran = Command::new(python).args(script).arg(folder.path()).output().expect("a Python");
+    let [said, failed] = [ran.stdout, ran.stderr].map(|text| String::from_utf8_lossy(&text).into_owned());
+    assert!(ran.status.success() && said.lines().count() == 2 * of_torch().len(), "{said}{failed}");
     Ok(())
+}
+
+/// Whether the parameters and the state of PyTorch's file are here under the same names, and the settings that both have are the same.
+fn has_what_pytorch_has(rule: &str, found: &Tensors, of_torch: &Tensors, expected: impl Fn(&str) -> bool) {
+    let mut planes = 0;
+    for (name, right) in of_torch.iter().filter(|(name, _)| expected(name)) {
+        let what = format!("{rule}: {name}");
+        let own = found.find(name);
+        if name.starts_with("param_groups.") {
+            let Some(own) = own else { continue };
+            assert!(own.numbers().eq(right.numbers()), "{what}: {:?}, not {:?}", own.bytes, right.bytes);
+        } else if name.starts_with("param.") || name.starts_with("state.") {
+            let own = own.unwrap_or_else(|| panic!("{what} is missing"));
+            assert_eq!((own.dtype, &own.shape), (right.dtype, &right.shape), "{what}");
+            let largest = right.numbers().fold(0.0, |largest: f64, x| largest.max(x.abs()));
+            // Ten steps of some roundings each, in another order than PyTorch's.
+            let near = own.numbers().zip(right.numbers()).all(|(own, right)| (own - right).abs() <= 1e-5 * largest);
+            assert!(near, "{what}: {:?}", own.numbers().collect::<Vec<_>>());
+            planes += 1;
+        }
+    }
+    assert!(planes >= 2 * TENSORS.len(), "{rule}: {planes} tensors");
 }

@@ -9,7 +9,10 @@ use std::path::Path;
 use thalweg::checkpoint::{Folder, Loaded, Renames, Saver, Tensors, read_foreign};
 use thalweg::cpu::Cpu;
 use thalweg::data::Dataset;
-use thalweg::nn::{BatchNorm1d, Dropout, Linear, Nonlinearity, Sequential};
+use thalweg::nn::{
+    BatchNorm1d, BatchNorm2d, Cell, Conv2d, Dropout, Flatten, GroupNorm, Linear, MaxPool2d, Model, Nonlinearity, Recurrent,
+    Reshape, Sequential, Tape, Value,
+};
 use thalweg::schedule::{Cosine, ReduceLrOnPlateau};
 use thalweg::train::{EarlyStopping, TrainerBuilder};
 use thalweg::{Accumulation, Adam, AdamW, Average, Error, Recipe, Result, ScheduleFree, Select, Sgd, Trainer};
@@ -235,6 +238,55 @@ fn a_perceptron_of_pytorch_predicts_the_same_here() -> Result<()> {
         let after = trainer.weights(0)?;
         assert_eq!(after.get::<f32>("0.bias")?, [9.0; 16]);
         assert!(after.find("1.running_var") == before.find("1.running_var") && after.find("6.bias") == before.find("6.bias"));
+    }
+    Ok(())
+}
+
+/// The last step of a sequence.
+#[derive(Debug)]
+struct Last;
+
+impl Model for Last {
+    fn forward(&self, tape: &mut Tape, x: &Value) -> Value {
+        let [samples, steps, values] = *x.shape() else { return tape.fail(Error::shape("x", "a sequence", x.len())) };
+        x.slice(1, steps - 1..steps).reshape(&[samples, values])
+    }
+}
+
+/// What networks of PyTorch predict, by tests/golden/checkpoint/networks.py, whose layers have the same names and settings here.
+#[test]
+fn convolutions_and_an_lstm_of_pytorch_predict_the_same_here() -> Result<()> {
+    let conv1 = Conv2d { bias: false, ..Conv2d::new(2, 6, [3, 3]).padded([1, 1]) };
+    let conv2 = Conv2d { stride: [1, 2], dilation: [1, 2], groups: 2, ..Conv2d::new(6, 8, [3, 2]) };
+    let images = Sequential::new().then(Reshape(vec![2, 8, 8])).named("conv1", conv1).named("norm1", BatchNorm2d::new(6));
+    let images = images.then(Nonlinearity::Relu).then(MaxPool2d::new([2, 2])).named("conv2", conv2);
+    let images = images.named("norm2", GroupNorm::new(2, 8)).then(Nonlinearity::Silu).then(Flatten);
+    let lstm = Recurrent { layers: 2, both_directions: true, ..Recurrent::new(Cell::Lstm, 3, 7) };
+    let sequences = Sequential::new().then(Reshape(vec![6, 3])).named("lstm", lstm).then(Last);
+    let networks = [
+        ("convolutions", images.named("out", Linear::new(16, 3)), &["norm1.num_batches_tracked"][..]),
+        ("lstm", sequences.named("out", Linear::new(14, 3)), &[]),
+    ];
+    for (name, model, unused) in networks {
+        let mut weights = read_foreign(Path::new(&format!("tests/golden/checkpoint/{name}.safetensors")))?;
+        let (x, expected): (Vec<f32>, Vec<f64>) = (weights.get("x")?, weights.get("y")?);
+        for name in ["x", "y"] {
+            weights.remove(name);
+        }
+        let width = x.len() / (expected.len() / 3);
+        let data = Dataset::new(vec![0.0; 2 * width], width, vec![0, 2])?;
+        for engine in engines::all() {
+            let mut trainer = Trainer::builder(&model, Recipe::new(AdamW::default())).train(&data).build(&engine)?;
+            assert_eq!(trainer.load_weights(&weights)?.unused, unused, "{name}");
+            let found = trainer.predict(0, &x)?;
+            assert!(largest(&expected) > 0.5, "there is something to compare");
+            // The bound that the documentation promises: 1e-5.
+            assert_close(&format!("{name}, {}", engine.name), &found, &expected, |_| 1e-5);
+            // And back: the same tensors, except for PyTorch's counts of batches.
+            let back = trainer.weights(0)?;
+            assert_eq!(back.len() + unused.len(), weights.len(), "{name}");
+            assert!(back.iter().all(|(name, tensor)| weights.find(name) == Some(tensor)), "{name}");
+        }
     }
     Ok(())
 }

@@ -9,8 +9,8 @@ use std::ops::ControlFlow;
 use thalweg::cpu::Cpu;
 use thalweg::data::{Dataset, Fold, KFold, Scaler};
 use thalweg::nn::{
-    BatchNorm1d, Criterion, CrossEntropy, Dropout, Huber, LaneDropout, Linear, Model, Nonlinearity, Sequential, SquaredError,
-    Tape, Terms, Value,
+    Augment, BatchNorm1d, BatchNorm2d, ChannelDropout, Conv2d, Criterion, CrossEntropy, Dropout, Flatten, GroupNorm, Huber,
+    LaneDropout, Linear, MaxPool2d, Model, Nonlinearity, Reshape, Sequential, SquaredError, Tape, Terms, Value,
 };
 use thalweg::plan::{Engine, LossScale, Program};
 use thalweg::train::{Confusion, EarlyStopping, Metric, Task, TrainerBuilder};
@@ -38,6 +38,23 @@ fn busy(outputs: usize) -> Sequential {
         .then(Linear::new(9, outputs))
 }
 
+/// Convolutions over images of 5 × 6, with every layer of images that needs a lane's key or running statistics.
+fn convolutions() -> Sequential {
+    Sequential::new()
+        .then(Reshape(vec![1, 5, 6]))
+        .then(Augment { shift: 1.0, ..Default::default() })
+        .then(Conv2d::new(1, 6, [3, 3]).padded([1, 1]))
+        .then(BatchNorm2d::new(6))
+        .then(Nonlinearity::Relu)
+        .then(ChannelDropout { p: 0.25 })
+        .then(Conv2d { groups: 2, stride: [1, 2], ..Conv2d::new(6, 4, [2, 3]).padded([1, 1]) })
+        .then(GroupNorm::new(2, 4))
+        .then(Nonlinearity::Silu)
+        .then(MaxPool2d::new([2, 2]))
+        .then(Flatten)
+        .then(Linear::new(12, 3))
+}
+
 fn adam(lr: f64) -> Recipe {
     Recipe::new(Adam { lr, ..Default::default() })
 }
@@ -54,11 +71,10 @@ fn assert_same_state<F: Real>(what: &str, found: &State<F>, lane: usize, expecte
 
 #[test]
 fn a_lane_with_a_seed_is_a_trainer_with_it() -> Result<()> {
-    fn check<E: Engine>(engine: &E) -> Result<()> {
-        let (data, model) = (classes(24), busy(3));
+    fn check<E: Engine>(engine: &E, model: &Sequential, data: &Dataset) -> Result<()> {
         let of = |lr: &[f64], seeds: &[u64]| {
             let recipe = Recipe::population(lr.iter().map(|&lr| Adam { lr, ..Default::default() }));
-            Trainer::builder(&model, recipe).train(&data).validation(&data).batch(7).seeds(seeds).build(engine)
+            Trainer::builder(model, recipe).train(data).validation(data).batch(7).seeds(seeds).build(engine)
         };
         let (rates, seeds) = ([0.03, 0.01, 0.03], [3, 1 << 40, 3]);
         let mut all = of(&rates, &seeds)?;
@@ -78,8 +94,12 @@ fn a_lane_with_a_seed_is_a_trainer_with_it() -> Result<()> {
         assert_ne!(met[0], met[1]);
         Ok(())
     }
-    check(&Cpu::<f64>::default())?;
-    [engines::cpu(), engines::gpu()].iter().try_for_each(check)
+    let images = Dataset::new(numbers(5, 24 * 30), 30, classes(24).labels)?;
+    for (model, data) in [(busy(3), classes(24)), (convolutions(), images)] {
+        check(&Cpu::<f64>::default(), &model, &data)?;
+        [engines::cpu(), engines::gpu()].iter().try_for_each(|engine| check(engine, &model, &data))?;
+    }
+    Ok(())
 }
 
 #[test]

@@ -42,6 +42,23 @@ fn a_directory_like_mnist_is_learned_with_default_settings() {
 }
 
 #[test]
+fn images_of_a_directory_like_mnist_are_learned_by_convolutions() {
+    let run = |gzip: bool| {
+        let temp = TempDir::new().expect("a directory");
+        write_idx(temp.path(), "train", 150, gzip);
+        write_idx(temp.path(), "t10k", 30, gzip);
+        let data = temp.path().to_str().expect("UTF-8");
+        let ran = thalweg(&["train", "--engine", "cpu", "--json", "--data", data, "--model", "cnn", "--epochs", "2"]);
+        // 32 and 64 channels with their norms, and a linear layer over 7 × 7 places of 64 channels.
+        assert_eq!(ran.data()["parameters"], 10 * 32 + 64 + (9 * 32 + 1) * 64 + 128 + (49 * 64 + 1) * 3, "{}", ran.out);
+        ran.epochs()
+    };
+    let plain = run(false);
+    assert_eq!(last_test(&plain).1, 1.0, "{:?}", plain.last());
+    assert_eq!(without_seconds(run(true)), without_seconds(plain));
+}
+
+#[test]
 fn a_table_is_split_scaled_and_learned() {
     let temp = TempDir::new().expect("a directory");
     let path = temp.path().join("blobs.csv");
