@@ -19,7 +19,7 @@ mod tape;
 
 pub use crate::op::Cell;
 pub use attention::{Attention, Positions, TransformerBlock};
-pub use augment::Augment;
+pub use augment::{Augment, LaneAugment};
 pub use channels::{BatchNorm2d, ChannelDropout, GroupNorm, InstanceNorm};
 pub use conv::{BilinearUpsample, Conv1d, Conv2d, ConvTranspose1d, ConvTranspose2d, Padding, Upsample};
 pub use init::Init;

@@ -2,9 +2,14 @@
 
 use crate::common::engines;
 use crate::common::taped::{Input, Results, record};
+use std::cell::Cell;
 use thalweg::cpu::Cpu;
-use thalweg::nn::{Augment, Model, Tape};
-use thalweg::plan::Engine;
+use thalweg::data::digits;
+use thalweg::nn::{Augment, Conv2d, Flatten, LaneAugment, Linear, Model, Reshape, Sequential, Tape};
+use thalweg::plan::{Blueprint, Engine};
+use thalweg::sweep::{Job, Point, Train};
+use thalweg::train::{Population, Setup};
+use thalweg::{Adam, Recipe, Result, Trainer};
 
 /// Images of noise-free numbers, samples × channels × lines × columns.
 fn images(shape: [usize; 4]) -> Input {
@@ -151,4 +156,98 @@ fn what_cannot_be_is_told() {
     ] {
         assert_eq!(told(augment, shape), says);
     }
+}
+
+/// An engine that counts the programs that it makes.
+struct Loads<E>(E, Cell<usize>);
+
+impl<E: Engine> Engine for Loads<E> {
+    type Float = E::Float;
+    type Program = E::Program;
+
+    fn load(&self, blueprint: &Blueprint) -> Result<E::Program> {
+        self.1.set(self.1.get() + 1);
+        self.0.load(blueprint)
+    }
+
+    fn describe(&self) -> String {
+        self.0.describe()
+    }
+}
+
+/// Strengths of a lane: shift, crop, probability of a flip, noise.
+const LANES: [[f64; 4]; 4] = [[0.0; 4], [1.5, 0.0, 0.5, 0.0], [0.3, 0.4, 1.0, 0.2], [0.0, 0.0, 0.0, 0.7]];
+
+fn setup(job: &Job) -> Result<Setup> {
+    let strengths = LANES[job.trial as usize];
+    let model = Sequential::new()
+        .then(Reshape(vec![1, 8, 8]))
+        .named("augment", LaneAugment::default())
+        .then(Conv2d::new(1, 2, [3, 3]))
+        .then(Flatten)
+        .then(Linear::new(72, 10));
+    let buffers = vec![("augment.strengths".into(), strengths.to_vec())];
+    Ok(Setup { batch: 8.into(), seed: 5, buffers, ..Setup::new(model, Recipe::new(Adam::default())) })
+}
+
+/// A lane has the bits of the same model alone, and all lanes are in one program, whatever their strengths.
+#[test]
+fn lanes_with_strengths_of_their_own_share_one_program() -> Result<()> {
+    fn check<E: Engine>(engine: E) -> Result<()> {
+        let (data, engine) = (digits().rows_at(&(0..40).collect::<Vec<_>>())?, Loads(engine, Cell::new(0)));
+        let jobs = [0, 1, 2, 3].map(|trial| Job { trial, fold: None, seed: None, point: Point::new() });
+        let mut population = Population::new(&engine, &data, setup).validation(&data);
+        let together = population.train(&jobs, 7)?;
+        assert_eq!(engine.1.get(), 1, "{}", engine.describe());
+        for (job, together) in jobs.iter().zip(&together) {
+            let mut alone = Population::new(&engine, &data, setup).validation(&data);
+            assert_eq!(alone.train(std::slice::from_ref(job), 7)?[0], *together, "{}", engine.describe());
+            let [own, other] = [&alone, &population].map(|population| population.state(job).expect("a state"));
+            for (name, array) in own.iter() {
+                assert_eq!(other.get(name), Some(array), "{}, lane {}: {name}", engine.describe(), job.trial);
+            }
+        }
+        assert!((1..4).all(|lane| (0..lane).all(|other| together[lane] != together[other])), "{together:?}");
+        Ok(())
+    }
+    check(Cpu::<f64>::default())?;
+    check(engines::cpu())?;
+    check(engines::gpu())
+}
+
+/// Strengths of lanes do what those of the layer do, and lanes without any see images as they are.
+#[test]
+fn strengths_of_lanes_are_those_of_an_augmentation() -> Result<()> {
+    let train = |model: Sequential, buffer: Option<[f64; 4]>| {
+        let data = digits().rows_at(&(0..40).collect::<Vec<_>>())?;
+        let mut trainer = Trainer::builder(&model, Recipe::new(Adam::default())).train(&data).batch(8);
+        if let Some(strengths) = buffer {
+            trainer = trainer.buffer(0, "augment.strengths", &strengths);
+        }
+        let mut trainer = trainer.build(&Cpu::<f32>::default())?;
+        trainer.advance(7)?;
+        trainer.params(0)
+    };
+    let model = |augment: Option<Box<dyn Model>>| {
+        let images = Sequential::new().then(Reshape(vec![1, 8, 8]));
+        let images = match augment {
+            Some(augment) => images.named("augment", augment),
+            None => images,
+        };
+        images.named("flat", Flatten).named("last", Linear::new(64, 10))
+    };
+    let lane = |may: LaneAugment, strengths| train(model(Some(Box::new(may))), Some(strengths));
+    let own = |augment: Augment| train(model(Some(Box::new(augment))), None);
+    let all = LaneAugment::default();
+    let still = train(model(None), None)?;
+    assert_eq!((lane(all, [0.0; 4])?, train(model(Some(Box::new(all))), None)?), (still.clone(), still));
+    let augment = Augment { shift: 1.3, crop: 0.3, flip: 0.4, noise: 0.2 };
+    assert_eq!(lane(all, [1.3, 0.3, 0.4, 0.2])?, own(augment)?);
+    for other in [[1.2, 0.3, 0.4, 0.2], [1.3, 0.2, 0.4, 0.2], [1.3, 0.3, 0.1, 0.2], [1.3, 0.3, 0.4, 0.1]] {
+        assert_ne!(lane(all, other)?, own(augment)?, "{other:?}");
+    }
+    // What no lane may have is left out, and its number has no effect.
+    let noisy = LaneAugment { shift: false, crop: false, flip: false, noise: true };
+    assert_eq!(lane(noisy, [1.0, 0.5, 0.5, 0.2])?, own(Augment { noise: 0.2, ..Augment::default() })?);
+    Ok(())
 }

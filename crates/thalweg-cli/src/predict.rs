@@ -4,7 +4,7 @@ use crate::Usage;
 use crate::data::{self, RowArgs, as_numbers};
 use crate::engine::{EngineArgs, Picked};
 use crate::keep::{aim, columns, scaler, target_scaler};
-use crate::model::Description;
+use crate::model::{Description, OfLanes};
 use crate::recipe::recipe;
 use crate::resume::{Given, split};
 use crate::score::{Aim, Score, class as class_of};
@@ -171,7 +171,7 @@ impl Model {
             Aim::Classes => Dataset::new(vec![0.0; 2 * inputs], inputs, vec![outputs.saturating_sub(1) as u32; 2])?,
             Aim::Numbers => Dataset::regression(vec![0.0; 2 * inputs], inputs, vec![0.0; 2 * outputs], outputs)?,
         };
-        let model = self.description.build(false)?.model;
+        let model = self.description.build(OfLanes::default())?.model;
         let named = |error: thalweg::Error| anyhow!("{}: {error}", self.path.display());
         // What was the best is evaluated as it is, whatever the rule has beside it.
         let best = self.best().map_err(named)?;

@@ -25,12 +25,21 @@ pub struct Description {
     pub outputs: usize,
 }
 
+/// What lanes of one model have numbers of their own for.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct OfLanes {
+    pub dropout: bool,
+    pub augment: bool,
+}
+
 /// A model that was made of a description.
 #[derive(Debug)]
 pub struct Built {
     pub model: Sequential,
     /// The buffers with the probabilities of dropout, where lanes have their own.
     pub dropouts: Vec<String>,
+    /// The buffers with the strengths of augmentation, where lanes have their own.
+    pub augments: Vec<String>,
     /// Elements of all parameters.
     pub parameters: u128,
     /// The most elements that a row has between two layers.
@@ -66,12 +75,12 @@ impl Description {
     }
 
     /// Makes the layers, each of which finds its number of inputs from what comes before it; the last one has as many outputs as are wanted,
-    /// unless it says otherwise. All shapes are tried. With `lanes` the probabilities of dropout are numbers of each lane.
-    pub fn build(&self, lanes: bool) -> Result<Built> {
+    /// unless it says otherwise. All shapes are tried.
+    pub fn build(&self, lanes: OfLanes) -> Result<Built> {
         self.try_build(lanes).map_err(|error| Usage(format!("{}: {error}", self.source)).into())
     }
 
-    fn try_build(&self, lanes: bool) -> Result<Built> {
+    fn try_build(&self, lanes: OfLanes) -> Result<Built> {
         let (mut tape, shape) = (Tape::evaluation(), [ROWS, self.inputs()]);
         let mut x = match layers::table_rows(&self.layers)? {
             Some(_) => {
@@ -82,7 +91,14 @@ impl Description {
             None => tape.constant(&shape, 0.0),
         };
         let widths = vec![self.inputs()];
-        let mut built = Built { model: Sequential::new(), dropouts: Vec::new(), parameters: 0, widest: self.inputs(), widths };
+        let mut built = Built {
+            model: Sequential::new(),
+            dropouts: Vec::new(),
+            augments: Vec::new(),
+            parameters: 0,
+            widest: self.inputs(),
+            widths,
+        };
         if let [_, _, ..] = self.input[..] {
             let layer = Reshape(self.input.clone());
             x = tape.layer("input", &layer, &x);
@@ -96,12 +112,14 @@ impl Description {
                 return Err(spec.wrong("it looks up the features themselves, so it is the first layer"));
             }
             let name = spec.name();
-            let layer = match spec.lane_dropout().filter(|_| lanes).transpose()? {
-                Some(layer) => {
-                    built.dropouts.push(format!("{name}.p"));
-                    layer
-                }
-                None => spec.layer(x.shape())?,
+            let layer = if let Some(layer) = spec.lane_dropout().filter(|_| lanes.dropout) {
+                built.dropouts.push(format!("{name}.p"));
+                layer?
+            } else if let Some(layer) = spec.lane_augment().filter(|_| lanes.augment) {
+                built.augments.push(format!("{name}.strengths"));
+                layer
+            } else {
+                spec.layer(x.shape())?
             };
             x = tape.layer(&name, &*layer, &x);
             tape.check().map_err(|error| spec.wrong(error.to_string().trim_start_matches(&format!("{name}: "))))?;
@@ -142,19 +160,26 @@ impl Description {
 mod tests {
     use super::*;
 
-    fn model(p: f64, lanes: bool) -> String {
-        let layers =
-            vec![json!({ "kind": "linear", "outputs": 3 }), json!({ "kind": "dropout", "p": p }), json!({ "kind": "linear" })];
-        let description = Description { source: "a test".into(), input: vec![4], layers, outputs: 2 };
+    fn model(p: f64, shift: f64, lanes: OfLanes) -> String {
+        let augment = json!({ "kind": "augment", "shift": shift, "name": "moved" });
+        let dropout = json!({ "kind": "dropout", "p": p, "name": "dropped" });
+        let linear = json!({ "kind": "linear", "outputs": 3 });
+        let layers = vec![augment, json!({ "kind": "flatten" }), linear, dropout, json!({ "kind": "linear" })];
+        let description = Description { source: "a test".into(), input: vec![1, 2, 2], layers, outputs: 2 };
         let built = description.build(lanes).expect("a model");
-        assert_eq!(built.dropouts, if lanes { vec!["1.p"] } else { vec![] });
+        assert_eq!(built.dropouts, if lanes.dropout { vec!["dropped.p"] } else { vec![] });
+        assert_eq!(built.augments, if lanes.augment { vec!["moved.strengths"] } else { vec![] });
         format!("{:?}", built.model)
     }
 
     /// A population trains what has one model in one program.
     #[test]
-    fn lanes_that_differ_in_dropout_alone_have_one_model() {
-        assert_eq!(model(0.1, true), model(0.4, true));
-        assert_ne!(model(0.1, false), model(0.4, false));
+    fn lanes_that_differ_in_numbers_of_their_own_have_one_model() {
+        let (dropout, augment) = (OfLanes { dropout: true, augment: false }, OfLanes { dropout: false, augment: true });
+        assert_eq!(model(0.1, 1.0, dropout), model(0.4, 1.0, dropout));
+        assert_ne!(model(0.1, 1.0, dropout), model(0.1, 2.0, dropout));
+        assert_eq!(model(0.1, 1.0, augment), model(0.1, 0.0, augment));
+        assert_ne!(model(0.1, 1.0, augment), model(0.4, 1.0, augment));
+        assert_ne!(model(0.1, 1.0, OfLanes::default()), model(0.1, 2.0, OfLanes::default()));
     }
 }

@@ -1,5 +1,6 @@
 //! Layers by name: which settings each has, and how it is made of them.
 
+use super::augment::NAMES as AUGMENT;
 use super::steps::{LastStep, MeanOfSteps};
 use crate::Usage;
 use crate::names;
@@ -9,8 +10,8 @@ use thalweg::Error;
 use thalweg::nn::{
     AdaptiveAvgPool1d, AdaptiveAvgPool2d, AdaptiveMaxPool1d, AdaptiveMaxPool2d, Attention, Augment, AvgPool1d, AvgPool2d,
     BatchNorm1d, BatchNorm2d, Cell, ChannelDropout, Conv1d, Conv2d, Dropout, Embedding, Flatten, GroupNorm, InstanceNorm,
-    LaneDropout, LayerNorm, Linear, MaxPool1d, MaxPool2d, Model, Nonlinearity, Padding, Positions, Recurrent, Reshape,
-    Residual, RmsNorm, Sequential, Tape, TransformerBlock,
+    LaneAugment, LaneDropout, LayerNorm, Linear, MaxPool1d, MaxPool2d, Model, Nonlinearity, Padding, Positions, Recurrent,
+    Reshape, Residual, RmsNorm, Sequential, Tape, TransformerBlock,
 };
 
 const CONVOLUTION: &[&str] = &["outputs", "kernel", "stride", "padding", "dilation", "groups", "bias", "inputs"];
@@ -56,7 +57,7 @@ const KINDS: &[(&str, &[&str])] = &[
     ("attention", &["heads", "causal", "dropout", "bias"]),
     ("transformer_block", &["heads", "feed_forward", "activation", "norm_first", "causal", "dropout"]),
     ("positions", &["learned"]),
-    ("augment", &["shift", "crop", "flip", "noise"]),
+    ("augment", &AUGMENT),
 ];
 
 /// Rows of an embedding's table at most: the numbers of more would not be exact in single precision.
@@ -168,6 +169,12 @@ impl Spec {
             Ok(Box::new(LaneDropout { p: 0.0 }) as Box<dyn Model>)
         };
         (self.kind == "dropout").then(layer)
+    }
+
+    /// The layer with strengths of each lane, if it is augmentation: as many kinds as it has settings.
+    pub fn lane_augment(&self) -> Option<Box<dyn Model>> {
+        let [shift, crop, flip, noise] = AUGMENT.map(|name| self.settings.contains_key(name));
+        (self.kind == "augment").then(|| Box::new(LaneAugment { shift, crop, flip, noise }) as Box<dyn Model>)
     }
 
     /// Whether it looks rows of a table up, which only the first layer can.

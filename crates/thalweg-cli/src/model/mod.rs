@@ -1,11 +1,13 @@
 //! What is trained: the options of a model, and the layers that they stand for.
 
+mod augment;
 mod description;
 mod layers;
 mod size;
 mod steps;
 
-pub use description::{Built, Description};
+pub use augment::NAMES as AUGMENT;
+pub use description::{Built, Description, OfLanes};
 pub use size::Size;
 
 use crate::Usage;
@@ -13,6 +15,7 @@ use crate::names;
 use crate::numbers::{real, whole};
 use crate::settings::Scheduled;
 use anyhow::{Context, Result};
+use augment::AugmentArgs;
 use clap::ValueEnum;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
@@ -52,6 +55,9 @@ pub struct ModelArgs {
     /// (cnn), within blocks (transformer) [default: 0; cnn: 0.5]
     #[arg(long, value_name = "X", value_parser = real, allow_negative_numbers = true)]
     pub dropout: Option<f64>,
+
+    #[command(flatten)]
+    pub augment: AugmentArgs,
 
     /// The shape of an image that a row of a table is: lines and columns, or channels, lines and columns [default: that of IDX files; a
     /// square]
@@ -183,6 +189,7 @@ impl ModelArgs {
             }
             arguments.extend(self.dropped().map(|_| format!("--dropout={}", self.dropout())));
         }
+        arguments.extend(self.augment.given().map(|(name, strength)| format!("--{name}={strength}")));
         if !self.image.is_empty() {
             let sizes: Vec<String> = self.image.iter().map(usize::to_string).collect();
             arguments.push(format!("--image={}", sizes.join(",")));
@@ -194,13 +201,16 @@ impl ModelArgs {
     /// Whether the options fit each other.
     pub fn check(&self) -> Result<()> {
         range::fraction("dropout", self.dropout()).map_err(|error| Usage(error.to_string()))?;
-        let given = [
+        self.augment.check()?;
+        let own = [
             ("hidden", self.hidden.is_some()),
             ("activation", self.activation.is_some()),
             ("dropout", self.dropout.is_some()),
             ("image", !self.image.is_empty()),
             ("step-columns", self.step_columns.is_some()),
         ];
+        let given = own.into_iter().filter(|(_, given)| *given).map(|(name, _)| name);
+        let mut given = given.chain(self.augment.given().map(|(name, _)| name));
         let unused: &[&str] = match self.model {
             Kind::Mlp => &["image", "step-columns"],
             Kind::Linear => &["hidden", "activation", "dropout", "image", "step-columns"],
@@ -209,7 +219,8 @@ impl ModelArgs {
             Kind::Transformer => &["image"],
             Kind::File(_) => &["hidden", "activation", "dropout"],
         };
-        if let Some((name, _)) = given.iter().find(|(name, given)| *given && unused.contains(name)) {
+        let images = self.model == Kind::Cnn;
+        if let Some(name) = given.find(|name| unused.contains(name) || !images && augment::NAMES.contains(name)) {
             let own = if matches!(self.model, Kind::File(_)) { "a model of a file" } else { &*self.model.name() };
             return Err(Usage(format!("--{name} has no use for {own}")).into());
         }
@@ -309,7 +320,7 @@ impl ModelArgs {
     }
 
     fn convolutions(&self, image: &[usize]) -> Vec<Value> {
-        let (channels, mut layers) = (self.hidden(), Vec::new());
+        let (channels, mut layers) = (self.hidden(), Vec::from_iter(self.augment.layer()));
         let mut side = image[1..].iter().copied().min().unwrap_or(1);
         for (i, outputs) in channels.iter().enumerate() {
             layers.push(json!({ "kind": "conv2d", "outputs": outputs, "kernel": 3, "padding": 1 }));

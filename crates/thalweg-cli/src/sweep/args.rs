@@ -23,7 +23,8 @@ Examples:
 
 Domains: uniform:0:0.9, log:1e-4:1e-1, int:1:4, int:32:256:32, logint:8:512, step:0:0.5:0.1, choice:adam,sgd, fixed:0.9.
 Names: every setting of a rule (`thalweg rules`), rule, batch, hidden (the width of a layer), layers (how many hidden layers have it),
-activation, clip_norm, schedule (such as choice:none,cosine or fixed:cosine:warmup=50), dropout.
+activation, clip_norm, schedule (such as choice:none,cosine or fixed:cosine:warmup=50), dropout,
+shift, crop, flip and noise (how much images are changed while training).
 
 A config file has the options by name, and a table of the space:
   strategy = \"hyperband\"
@@ -386,6 +387,7 @@ impl Args {
             "hidden": self.model.hidden(),
             "activation": self.model.activation().layer(),
             "dropout": self.model.dropout(),
+            "augment": self.model.augment.layer(),
             "batch": self.batch,
             "drop_last": self.drop_last,
             "seed": self.seed,

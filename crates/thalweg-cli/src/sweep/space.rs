@@ -1,7 +1,7 @@
 //! The parameters that a sweep may search, and a training's settings at a point.
 
 use crate::Usage;
-use crate::model::{Built, Description, MAX_WIDTH, ModelArgs, Nonlinearity, Size};
+use crate::model::{Built, Description, MAX_WIDTH, ModelArgs, Nonlinearity, OfLanes, Size};
 use crate::names;
 use crate::recipe::{DEFAULT, OTHERS, RecipeArgs, recipe};
 use crate::score::Aim;
@@ -14,7 +14,8 @@ use thalweg::sweep::{Coordinate, Domain, Parameter, Point, SearchSpace};
 use thalweg::{AdamW, AnyRule, Error, Recipe, range, rule_by_name};
 
 /// The names besides the settings of rules.
-const OWN: [&str; 8] = ["rule", "batch", "hidden", "layers", "activation", "clip_norm", "schedule", "dropout"];
+const OWN: [&str; 12] =
+    ["rule", "batch", "hidden", "layers", "activation", "clip_norm", "schedule", "dropout", "shift", "crop", "flip", "noise"];
 /// The name for no schedule.
 const NONE: &str = "none";
 
@@ -41,8 +42,8 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// The model for rows of data like these; with `lanes` each lane has its own probability of dropout.
-    pub fn built(&self, data: &Dataset, lanes: bool) -> Result<(Description, Built)> {
+    /// The model for rows of data like these; with numbers of each lane's own.
+    pub fn built(&self, data: &Dataset, lanes: OfLanes) -> Result<(Description, Built)> {
         let description = self.model.description(data, Aim::outputs(data))?;
         let built = description.build(lanes)?;
         Ok((description, built))
@@ -151,6 +152,7 @@ impl Base {
             hidden: self.hidden(point)?,
             activation: activation.or(self.model.activation),
             dropout: dropout.or(self.model.dropout),
+            augment: self.model.augment.with(number)?,
             ..self.model.clone()
         };
         Ok(Settings {
@@ -244,6 +246,7 @@ impl Base {
         let given = given.chain(self.recipe.clip_norm.map(|_| "clip_norm".into()));
         let given = given.chain(self.recipe.schedule.as_ref().map(|_| "schedule".into()));
         let given = given.chain(self.model.dropout.map(|_| "dropout".into()));
+        let given = given.chain(self.model.augment.given().map(|(name, _)| name.into()));
         for key in given {
             let known: Vec<&str> = space.parameters().iter().map(|parameter| &*parameter.name).collect();
             if let Ok(name) = names::find("setting", &key, &known, names::RULE_SETTINGS) {
@@ -285,7 +288,7 @@ impl Base {
         let mut most = LaneBytes { all: 0, buffer: 0 };
         for point in space.parameters().iter().flat_map(|parameter| points(space, parameter)) {
             let settings = self.settings(&point)?;
-            let (description, built) = settings.built(data, false)?;
+            let (description, built) = settings.built(data, OfLanes::default())?;
             let size = Size::of(&description, &built, &*settings.rule, settings.batch.min(data.rows()), None)?;
             most = LaneBytes { all: most.all.max(size.bytes), buffer: most.buffer.max(size.buffer) };
         }
@@ -296,7 +299,7 @@ impl Base {
     pub fn check_memory(&self, space: &SearchSpace, data: &Dataset, cells: usize, limit: Option<u64>) -> Result<()> {
         for point in space.parameters().iter().flat_map(|parameter| points(space, parameter)) {
             let settings = self.settings(&point)?;
-            let (description, built) = settings.built(data, false)?;
+            let (description, built) = settings.built(data, OfLanes::default())?;
             let size = Size::of(&description, &built, &*settings.rule, settings.batch.min(data.rows()), limit)?;
             size.check(&settings.model.options(), &*settings.rule, cells, limit)?;
         }

@@ -6,6 +6,7 @@ use super::progress::Progress;
 use super::rungs::Rungs;
 use super::said::Said;
 use super::space::Base;
+use crate::model::{AUGMENT, OfLanes};
 use crate::report::note;
 use crate::stop;
 use anyhow::Result;
@@ -57,11 +58,13 @@ impl<'a> Jobs<'a> {
         let batch = Batch { rows: settings.batch.min(rows), drop_last: self.base.drop_last };
         let steps = if self.args.steps.is_some() { 1 } else { batch.steps(rows) as u64 };
         let recipe = settings.recipe(self.args.budget().saturating_mul(steps)).map_err(|error| of_library(error, point))?;
-        // Lanes with other probabilities are one program if these are numbers of the lanes.
-        let lanes = self.space.parameter("dropout").is_ok();
+        // Lanes with other probabilities and strengths are one program if these are numbers of the lanes.
+        let searched = |name: &str| self.space.parameter(name).is_ok();
+        let lanes = OfLanes { dropout: searched("dropout"), augment: AUGMENT.into_iter().any(searched) };
         let (_, built) = settings.built(&self.cut.lanes.0, lanes).map_err(|error| of_library(error, point))?;
-        let dropout = settings.model.dropout();
-        let buffers = built.dropouts.into_iter().map(|name| (name, vec![dropout])).collect();
+        let (dropout, strengths) = (settings.model.dropout(), settings.model.augment.strengths());
+        let buffers = built.dropouts.into_iter().map(|name| (name, vec![dropout]));
+        let buffers = buffers.chain(built.augments.into_iter().map(|name| (name, strengths.clone()))).collect();
         Ok(Setup { batch, seed, buffers, ..Setup::new(built.model, recipe) })
     }
 

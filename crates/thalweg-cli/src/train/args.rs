@@ -200,6 +200,7 @@ impl Args {
             "hidden": self.model.hidden(),
             "activation": self.model.activation().layer(),
             "dropout": self.model.dropout(),
+            "augment": self.model.augment.layer(),
             "val_split": self.val_split(),
             "patience": self.patience,
             "raw_targets": self.raw_targets,

@@ -9,7 +9,7 @@ pub use args::{Args, EPOCHS, MAX_THREADS};
 use crate::data::{self, Data};
 use crate::engine::Picked;
 use crate::keep::{About, Keeper, columns_json};
-use crate::model::{Description, Kind, Size};
+use crate::model::{Description, Kind, OfLanes, Size};
 use crate::past::Past;
 use crate::rates;
 use crate::recipe::{DEFAULT, OTHERS, recipe};
@@ -68,7 +68,7 @@ fn train(mut args: Args, given: &Given, resumed: Option<Resumed>) -> Result<()> 
         Some(description) => description,
         None => args.model.description(&train, Aim::outputs(&train))?,
     };
-    let built = description.build(false)?;
+    let built = description.build(OfLanes::default())?;
     let parts: Vec<_> = [Some(&train), validation.as_ref(), Some(&test)].into_iter().flatten().collect();
     let cells = parts.iter().map(|part| part.features.len()).sum();
     let size = Size::of(&description, &built, &*rule, batch.rows, args.data.memory())?;

@@ -26,7 +26,7 @@ use std::process::{Command, Stdio};
 use tempfile::TempDir;
 
 const EPOCH_KEYS: [&str; 7] = ["epoch", "train_loss", "train_accuracy", "test_loss", "test_accuracy", "steps", "seconds"];
-const LAST_KEYS: [&str; 35] = [
+const LAST_KEYS: [&str; 36] = [
     "rule",
     "settings",
     "lr",
@@ -40,6 +40,7 @@ const LAST_KEYS: [&str; 35] = [
     "hidden",
     "activation",
     "dropout",
+    "augment",
     "val_split",
     "patience",
     "raw_targets",

@@ -209,13 +209,17 @@ fn pictures_show_what_is_taken_for_what() {
     }
 }
 
-/// A sweep over convolutional networks, whose lanes have their own dropout: `train` makes its best trial again.
+/// A sweep over models whose lanes have their own dropout, and over images that each lane changes as much as it wants: `train` makes its best
+/// trial again.
 #[test]
 fn a_sweep_knows_every_model() {
     let folder = tempfile::tempdir().expect("a folder");
     let data = digits(&folder);
+    let images = ["shift=uniform:0.5:2", "crop=uniform:0.1:0.4", "flip=choice:0.0,0.5", "noise=uniform:0.1:0.3"];
+    let images: Vec<&str> = images.into_iter().flat_map(|strength| ["--space", strength]).collect();
     for model in [
         &["--model", "cnn", "--hidden", "4"][..],
+        &[&["--model", "cnn", "--hidden", "4"], &images[..]].concat(),
         &["--model", "lstm", "--hidden", "6"],
         &["--model", "transformer", "--hidden", "8"],
     ] {

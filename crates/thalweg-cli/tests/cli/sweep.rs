@@ -144,6 +144,12 @@ fn invalid_options_are_refused_before_anything_is_read() {
         (&["--space", "lr=log:1e-3:1", "--lr", "0.1"], "lr is given as an option and searched by --space"),
         (&["--space", "clip_norm=uniform:0:1"], "clip_norm = 0 is out of range"),
         (&["--space", "dropout=uniform:0:1"], "dropout = 1 is out of range: at least 0 and below 1"),
+        (&["--space", "flip=uniform:0:2", "--model", "cnn"], "at flip=2.0: flip = 2 is out of range: 0 to 1"),
+        (&["--space", "shift=uniform:0:2"], "--shift has no use for mlp"),
+        (
+            &["--space", "crop=fixed:0.1", "--model", "cnn", "--crop", "0.1"],
+            "crop is given as an option and searched by --space",
+        ),
         (&["--space", "hidden=choice:8,0"], "hidden = 0 is out of range: a whole number from 1 to 65536"),
         (&["--space", "activation=choice:relu,gellu"], "did you mean gelu?"),
         (&["--space", "schedule=choice:none,cosin"], "did you mean cosine?"),

@@ -31,6 +31,8 @@ fn wrong_usage_is_one_line_and_exit_code_2() {
         (&["train", "--model", "cnn", "--image", "8,9"], "--image 8,9: 72 pixels, and a row has 64 features"),
         (&["train", "--model", "lstm", "--step-columns", "7"], "--step-columns 7: the 64 features of a row"),
         (&["train", "--dropout", "1"], "dropout = 1 is out of range: at least 0 and below 1"),
+        (&["train", "--model", "cnn", "--crop", "1"], "crop = 1 is out of range: at least 0 and below 1"),
+        (&["train", "--shift", "1"], "--shift has no use for mlp"),
         (&["train", "--val-split", "1"], "val_split = 1 is out of range: above 0 and below 1"),
         (&["train", "--patience", "0"], "not a whole number from 1 to"),
         (&["train", "--hidden", "0"], "not a whole number from 1 to 65536"),
@@ -155,7 +157,7 @@ fn a_failure_is_one_line_and_exit_code_1() {
 fn help_names_every_option_and_rule() {
     let ran = thalweg(&["train", "--help"]);
     assert_eq!((ran.code, ran.err.as_str()), (Some(0), ""));
-    let options = "data target task header delimiter ignore missing test test-fraction max-memory engine adapter rule set lr weight-decay schedule clip-norm epochs batch drop-last model hidden activation dropout image step-columns val-split patience raw-targets seed out json";
+    let options = "data target task header delimiter ignore missing test test-fraction max-memory engine adapter rule set lr weight-decay schedule clip-norm epochs batch drop-last model hidden activation dropout shift crop flip noise image step-columns val-split patience raw-targets seed out json";
     for option in options.split(' ') {
         assert!(ran.out.contains(&format!("--{option}")), "{option}: {}", ran.out);
     }
