@@ -3,6 +3,7 @@
 use super::recipe::{Follower, Recipe};
 use crate::error::{Error, Result};
 use crate::plan::{Arena, PerLane};
+use crate::rule::set;
 
 impl Recipe {
     /// One recipe whose lanes have the settings of these recipes, of one lane each. They may differ in numbers alone: rules, groups,
@@ -50,6 +51,32 @@ impl Recipe {
             follower.schedules = together(&all, |recipe| &recipe.schedules[index].schedules);
         }
         Ok(joined)
+    }
+
+    /// This recipe, of one lane, with a lane for each value: a setting has it in the group that is named, or in all groups.
+    ///
+    /// # Errors
+    /// A recipe of several lanes, an unknown group, a rule without the setting, a value out of its range, or a schedule that sets it in every
+    /// step.
+    pub(crate) fn with_each(&self, setting: &str, values: &[(Option<&str>, f64)]) -> Result<Self> {
+        let with = |(group, value): &(Option<&str>, f64)| {
+            let mut recipe = self.clone();
+            let own = match group {
+                Some(name) => vec![self.group_named(name)?],
+                None => (0..self.groups.len()).collect(),
+            };
+            for group in own {
+                if let Some(follower) = self.setter(&self.groups[group].name, setting) {
+                    return Err(Error::conflict(setting, follower.name(), "the schedule sets it in every step"));
+                }
+                for rule in &mut recipe.groups[group].rules {
+                    set(&mut **rule, setting, &value.to_string())?;
+                    rule.check()?;
+                }
+            }
+            Ok(recipe)
+        };
+        Self::join(values.iter().map(with).collect::<Result<Vec<_>>>()?)
     }
 
     /// Whether both can be lanes of one recipe over these tensors.

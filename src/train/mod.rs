@@ -14,6 +14,7 @@ mod population;
 mod predict;
 mod probabilities;
 mod ranks;
+mod rate_test;
 mod record;
 #[cfg(feature = "checkpoint")]
 mod rungs;
@@ -31,6 +32,7 @@ pub use fit::Epoch;
 pub use metrics::{Confusion, Metric, Metrics};
 pub use population::{Look, Population, Setup};
 pub use probabilities::Probabilities;
+pub use rate_test::{RateCurve, RateTest};
 pub use stopping::{Best, EarlyStopping};
 pub use task::Task;
 

@@ -59,6 +59,7 @@ mod parity;
 mod parts;
 mod populations;
 mod probabilities;
+mod rate_test;
 mod rates;
 mod recipe_files;
 mod resume;
