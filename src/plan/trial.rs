@@ -31,8 +31,10 @@ const SEED: u64 = 7;
 /// How much larger the error of the other engine may be than that of the CPU in the same precision: orders of sums differ, and drivers
 /// have a unit or two more in quotients, roots and exponentials.
 const TIMES: f64 = 4.0;
-/// What an error may be in any case, in units of the last place of the largest value.
-const LEAST: f64 = 2.0;
+/// What an error may be in any case, in units of the last place of the largest value. The CPU adds in as many parts as its vectors have
+/// places; where these are wide, its error is below a unit, and that of a GPU thread, which adds some 250 products one after the other,
+/// near three.
+const LEAST: f64 = 4.0;
 
 impl Case {
     /// The cases of an operation ([`Operation::cases`]), each for this many lanes.
@@ -48,7 +50,7 @@ impl Case {
     }
 
     /// Runs the operation on three engines and compares everything that it wrote, and what lies beside it. The error of `other` may be
-    /// four times that of `single`, which is the CPU engine in `f32`, both measured from the oracle, or two units of the last place of
+    /// four times that of `single`, which is the CPU engine in `f32`, both measured from the oracle, or four units of the last place of
     /// the largest value.
     ///
     /// # Errors

@@ -52,7 +52,12 @@ impl pulp::WithSimd for Single<'_> {
 
     #[inline(always)]
     fn with_simd<S: pulp::Simd>(self, _simd: S) {
-        plain(self.f, self.x, self.y);
+        // Vectors of x86 and ARM have the fused operation. Without it a call per element would be slow, and WebAssembly has none.
+        if S::IS_SCALAR || cfg!(target_family = "wasm") {
+            plain::<false>(self.f, self.x, self.y);
+        } else {
+            plain::<true>(self.f, self.x, self.y);
+        }
     }
 }
 
@@ -66,21 +71,22 @@ macro_rules! each {
     };
 }
 
+/// Each function; `ONCE` as [`fma`] has it.
 #[inline(always)]
-fn plain(f: Function, x: &[f32], y: &mut [f32]) {
+fn plain<const ONCE: bool>(f: Function, x: &[f32], y: &mut [f32]) {
     match f {
         Function::Neg => map(x, y, |x| -x),
         Function::Abs => each!(x, y, f32::abs),
         Function::Sign => each!(x, y, sign),
         Function::Sqrt => each!(x, y, f32::sqrt),
-        Function::Exp => each!(x, y, exp),
-        Function::Expm1 => each!(x, y, expm1),
-        Function::Ln => each!(x, y, ln),
-        Function::Ln1p => each!(x, y, ln1p),
-        Function::Tanh => each!(x, y, tanh),
-        Function::Erf => each!(x, y, erf),
-        Function::Sigmoid => each!(x, y, sigmoid),
-        Function::Softplus => each!(x, y, softplus),
+        Function::Exp => each!(x, y, exp::<ONCE>),
+        Function::Expm1 => each!(x, y, expm1::<ONCE>),
+        Function::Ln => each!(x, y, ln::<ONCE>),
+        Function::Ln1p => each!(x, y, ln1p::<ONCE>),
+        Function::Tanh => each!(x, y, tanh::<ONCE>),
+        Function::Erf => each!(x, y, erf::<ONCE>),
+        Function::Sigmoid => each!(x, y, sigmoid::<ONCE>),
+        Function::Softplus => each!(x, y, softplus::<ONCE>),
     }
 }
 
@@ -110,10 +116,16 @@ fn map<F: Copy>(x: &[F], y: &mut [F], f: impl Fn(F) -> F) {
     y.iter_mut().zip(x).for_each(|(y, &x)| *y = f(x));
 }
 
+/// a·b + c, rounded once or, where the processor would need a call for it, twice.
+#[inline(always)]
+fn fma<const ONCE: bool>(a: f32, b: f32, c: f32) -> f32 {
+    if ONCE { a.mul_add(b, c) } else { a * b + c }
+}
+
 /// The polynomial with these coefficients, the constant one first.
 #[inline(always)]
-fn polynomial<const N: usize>(x: f32, coefficients: [f32; N]) -> f32 {
-    coefficients.into_iter().rev().fold(0.0, |sum, c| sum * x + c)
+fn polynomial<const ONCE: bool, const N: usize>(x: f32, coefficients: [f32; N]) -> f32 {
+    (0..N - 1).rev().fold(coefficients[N - 1], |sum, at| fma::<ONCE>(sum, x, coefficients[at]))
 }
 
 /// ln 2 in two parts: multiples of the first are exact.
@@ -132,47 +144,61 @@ fn sign(x: f32) -> f32 {
     }
 }
 
-/// 2ⁿ·(1 + r + r²·q(r)) with x = n·ln 2 + r; 4e-9 without rounding.
+/// eˣ.
 #[inline(always)]
-fn exp(x: f32) -> f32 {
+fn exp<const ONCE: bool>(x: f32) -> f32 {
     // Beyond these bounds the result is infinite or 0. NaN fails both comparisons, and stays.
     let x = if x > 89.0 { 89.0 } else { x };
     let x = if x < -104.0 { -104.0 } else { x };
-    let moved = x * std::f32::consts::LOG2_E + WHOLE;
-    let n = moved - WHOLE;
-    let r = (x - n * LN_2[0]) - n * LN_2[1];
-    let q = polynomial(r, [0.499_999_94, 0.166_665_2, 0.041_668_39, 0.008_368_735, 0.001_381_456]);
-    // In two steps, since 2ⁿ alone may be no f32. The whole number is in the last bits of what was moved; a conversion would look for NaN,
-    // one element at a time. Of NaN it is any number, and the result is NaN.
-    let n = (moved.to_bits() as i32).wrapping_sub(WHOLE.to_bits() as i32);
+    let (n, rest) = exponent::<ONCE>(x);
+    // In two steps, since 2ⁿ alone may be no f32.
     let half = n >> 1;
-    let power = |n: i32| f32::from_bits((n.wrapping_add(127) << 23) as u32);
-    (1.0 + (r + r * r * q)) * power(half) * power(n.wrapping_sub(half))
+    rest * power(half) * power(n.wrapping_sub(half))
+}
+
+/// n and 1 + r + r²·q(r), whose product with 2ⁿ is eˣ: x = n·ln 2 + r; 4e-9 without rounding.
+#[inline(always)]
+fn exponent<const ONCE: bool>(x: f32) -> (i32, f32) {
+    let moved = fma::<ONCE>(x, std::f32::consts::LOG2_E, WHOLE);
+    let n = moved - WHOLE;
+    let r = fma::<ONCE>(n, -LN_2[1], fma::<ONCE>(n, -LN_2[0], x));
+    let q = polynomial::<ONCE, _>(r, [0.499_999_94, 0.166_665_2, 0.041_668_39, 0.008_368_735, 0.001_381_456]);
+    // The whole number is in the last bits of what was moved; a conversion would look for NaN, one element at a time. Of NaN it is any
+    // number, and the rest is NaN.
+    let n = (moved.to_bits() as i32).wrapping_sub(WHOLE.to_bits() as i32);
+    (n, 1.0 + fma::<ONCE>(r * r, q, r))
+}
+
+/// 2ⁿ, if it is no smaller than the normal numbers.
+#[inline(always)]
+fn power(n: i32) -> f32 {
+    f32::from_bits((n.wrapping_add(127) << 23) as u32)
 }
 
 /// Near 0 by a polynomial; 4e-9.
 #[inline(always)]
-fn expm1(x: f32) -> f32 {
-    let q = polynomial(x, [0.500_000_06, 0.166_666_64, 0.041_665_36, 0.008_333_579, 0.001_399_617_6, 0.000_198_498_1]);
-    if x.abs() < 0.5 { x + x * x * q } else { exp(x) - 1.0 }
+fn expm1<const ONCE: bool>(x: f32) -> f32 {
+    let q =
+        polynomial::<ONCE, _>(x, [0.500_000_06, 0.166_666_64, 0.041_665_36, 0.008_333_579, 0.001_399_617_6, 0.000_198_498_1]);
+    if x.abs() < 0.5 { fma::<ONCE>(x * x, q, x) } else { exp::<ONCE>(x) - 1.0 }
 }
 
 /// e·ln 2 + ln(1 + f) with x = 2ᵉ·(1 + f), 1 + f between √½ and √2; 8e-10.
 #[inline(always)]
-fn ln(x: f32) -> f32 {
+fn ln<const ONCE: bool>(x: f32) -> f32 {
     let (e, f) = parts(x);
-    ends(x, sum_of_logarithms(e, f))
+    ends(x, sum_of_logarithms::<ONCE>(e, f))
 }
 
 /// ln(1 + x). Near 0 f is x itself, since 1 + x loses digits. Kahan's quotient of x and (1 + x) − 1 would not do: shader
 /// compilers take it for 1.
 #[inline(always)]
-fn ln1p(x: f32) -> f32 {
+fn ln1p<const ONCE: bool>(x: f32) -> f32 {
     let (e, f) = parts(1.0 + x);
     // √½ − 1 and √2 − 1.
     let near = x > -0.292_893_2 && x < 0.414_213_5;
     let (e, f) = if near { (0.0, x) } else { (e, f) };
-    ends(1.0 + x, sum_of_logarithms(e, f))
+    ends(1.0 + x, sum_of_logarithms::<ONCE>(e, f))
 }
 
 /// e and f of x = 2ᵉ·(1 + f).
@@ -187,8 +213,8 @@ fn parts(x: f32) -> (f32, f32) {
 }
 
 #[inline(always)]
-fn sum_of_logarithms(e: f32, f: f32) -> f32 {
-    let p = polynomial(
+fn sum_of_logarithms<const ONCE: bool>(e: f32, f: f32) -> f32 {
+    let p = polynomial::<ONCE, _>(
         f,
         [
             0.333_333_13,
@@ -202,7 +228,7 @@ fn sum_of_logarithms(e: f32, f: f32) -> f32 {
             0.067_445_874,
         ],
     );
-    e * LN_2[0] + (f + (e * LN_2[1] + f * f * (f * p - 0.5)))
+    fma::<ONCE>(e, LN_2[0], f + fma::<ONCE>(f * f, fma::<ONCE>(f, p, -0.5), e * LN_2[1]))
 }
 
 /// The logarithm of any x: `value` if x is finite and above 0, −∞ of 0, ∞ of ∞, else NaN.
@@ -221,50 +247,43 @@ fn ends(x: f32, value: f32) -> f32 {
 
 /// Near 0 by a polynomial in x²; 5e-9.
 #[inline(always)]
-fn tanh(x: f32) -> f32 {
+fn tanh<const ONCE: bool>(x: f32) -> f32 {
     let (z, a) = (x * x, x.abs());
-    let near = x + x * z * polynomial(z, [-0.333_332_8, 0.133_314_42, -0.053_739_715, 0.020_639_086, -0.005_704_986_4]);
-    let far = 1.0 - 2.0 / (exp(2.0 * a) + 1.0);
+    let p = polynomial::<ONCE, _>(z, [-0.333_332_8, 0.133_314_42, -0.053_739_715, 0.020_639_086, -0.005_704_986_4]);
+    let near = fma::<ONCE>(x * z, p, x);
+    let far = 1.0 - 2.0 / (exp::<ONCE>(2.0 * a) + 1.0);
     if a < 0.625 { near } else { far.copysign(x) }
 }
 
-/// x·p(x²) below 1, and 1 − e^(−x²)·t·p(t) with t = 1/(1 + x/2) beyond; 3e-9.
+/// x·p(x²) below 1, 3e-9, and 1 − e^(−p(x)) beyond, 5e-9.
 #[expect(clippy::approx_constant, reason = "a coefficient of a fit, with the digits that the WGSL has")]
 #[inline(always)]
-fn erf(x: f32) -> f32 {
+fn erf<const ONCE: bool>(x: f32) -> f32 {
     let (z, a) = (x * x, x.abs());
-    let near = x * polynomial(
+    let near = x * polynomial::<ONCE, _>(
         z,
         [1.128_379_1, -0.376_126_26, 0.112_835_854, -0.026_853_813, 0.005_188_328, -0.000_801_019_4, 7.853_861e-5],
     );
-    let t = 1.0 / (1.0 + 0.5 * a);
-    let p = polynomial(
-        t,
-        [
-            0.282_085_42,
-            0.282_356_6,
-            0.243_703_68,
-            0.197_251_32,
-            -0.002_136_879_6,
-            0.216_049_52,
-            -0.397_455_07,
-            0.215_244_13,
-            -0.036_874_313,
-        ],
+    // From 4 on the result is ±1. NaN fails the comparison, and stays.
+    let a = if a > 4.0 { 4.0 } else { a };
+    let p = polynomial::<ONCE, _>(
+        a,
+        [3.457_723_7e-4, 1.127_071_4, 0.638_175_37, 0.103_079_31, -0.021_824_472, 0.002_944_142_3, -1.860_082_9e-4],
     );
-    let far = 1.0 - exp(-z) * t * p;
+    let (n, rest) = exponent::<ONCE>(-p);
+    let far = 1.0 - rest * power(n);
     if a < 1.0 { near } else { far.copysign(x) }
 }
 
 #[inline(always)]
-fn sigmoid(x: f32) -> f32 {
-    let e = exp(-x.abs());
+fn sigmoid<const ONCE: bool>(x: f32) -> f32 {
+    let e = exp::<ONCE>(-x.abs());
     (if x < 0.0 { e } else { 1.0 }) / (1.0 + e)
 }
 
 #[inline(always)]
-fn softplus(x: f32) -> f32 {
-    ln1p(exp(-x.abs())) + if x > 0.0 { x } else { 0.0 }
+fn softplus<const ONCE: bool>(x: f32) -> f32 {
+    ln1p::<ONCE>(exp::<ONCE>(-x.abs())) + if x > 0.0 { x } else { 0.0 }
 }
 
 #[cfg(test)]
@@ -295,13 +314,16 @@ mod tests {
         sizes.chain(near).chain(even).flat_map(|x| [x, -x]).collect()
     }
 
+    /// Every way in which a processor may compute them.
+    const WAYS: [fn(Function, &[f32], &mut [f32]); 3] = [single, plain::<true>, plain::<false>];
+
     #[test]
     fn single_precision_is_within_three_units_of_the_last_place() {
         let x = arguments();
         let wide: Vec<f64> = x.iter().map(|&x| f64::from(x)).collect();
-        for f in ALL {
+        for (f, way) in ALL.into_iter().flat_map(|f| WAYS.map(|way| (f, way))) {
             let (mut found, mut right) = (vec![0.0; x.len()], vec![0.0; x.len()]);
-            single(f, &x, &mut found);
+            way(f, &x, &mut found);
             double(f, &wide, &mut right);
             for ((x, found), right) in x.iter().zip(found).zip(right) {
                 let nearest = right as f32;
@@ -317,9 +339,9 @@ mod tests {
     #[test]
     fn what_is_not_finite_is_as_in_double_precision() {
         let x = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 0.0, -0.0];
-        for f in ALL {
+        for (f, way) in ALL.into_iter().flat_map(|f| WAYS.map(|way| (f, way))) {
             let (mut found, mut right) = ([0.0; 5], [0.0; 5]);
-            single(f, &x, &mut found);
+            way(f, &x, &mut found);
             double(f, &x.map(f64::from), &mut right);
             for ((x, found), right) in x.iter().zip(found).zip(right) {
                 assert!(found == right as f32 || (found.is_nan() && right.is_nan()), "{f:?}({x}) = {found}, not {right}");

@@ -157,7 +157,8 @@ impl Fold {
         let inner = (self.kept..4).rev().find(|&d| self.inputs.shape[d] > 1);
         let (Some(last), Some(inner)) = (last, inner) else { return false };
         let side_by_side = self.inputs.list.iter().any(|input| input.strides[last] == 1);
-        let in_line = self.inputs.list.iter().any(|input| input.strides[inner] == 1);
+        // One value per place, for all rows, is read once in either way.
+        let in_line = self.inputs.list.iter().any(|input| input.strides[inner] == 1 && input.strides[last] > 0);
         let sums = self.outputs.iter().all(|output| output.reduction == Reduction::Sum);
         sums && side_by_side && !in_line && self.inputs.shape[last] >= 8
     }
