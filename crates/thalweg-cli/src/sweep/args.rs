@@ -24,7 +24,7 @@ Examples:
 Domains: uniform:0:0.9, log:1e-4:1e-1, int:1:4, int:32:256:32, logint:8:512, step:0:0.5:0.1, choice:adam,sgd, fixed:0.9.
 Names: every setting of a rule (`thalweg rules`), rule, batch, hidden (the width of a layer), layers (how many hidden layers have it),
 activation, clip_norm, schedule (such as choice:none,cosine or fixed:cosine:warmup=50), dropout,
-shift, crop, flip and noise (how much images are changed while training).
+shift, crop, flip and noise (how much images are changed while training), others.lr and the like (settings of --others).
 
 A config file has the options by name, and a table of the space:
   strategy = \"hyperband\"
@@ -54,6 +54,10 @@ pub struct Args {
     /// several rates and from several seeds; `seeds` trains the given settings from many seeds
     #[arg(long, value_enum, value_name = "lr-scan|rules|seeds", hide_possible_values = true)]
     pub preset: Option<Preset>,
+
+    /// lr-scan: vary the rate of one group of tensors after the other (see --others), while the other keeps its own
+    #[arg(long)]
+    pub groups: bool,
 
     /// How points are chosen
     #[arg(long, value_enum, default_value_t, hide_possible_values = true, value_name = "random|grid|latin|sobol|tpe")]

@@ -1,6 +1,7 @@
 //! From the options to the sweep: its space, its sampler and its strategy.
 
 use super::args::{self, Args};
+use super::groups;
 use super::preset;
 use super::space::{self, Base};
 use crate::Usage;
@@ -27,6 +28,9 @@ impl Design {
             let hint = "give --space lr=log:1e-4:1e-1, or --preset lr-scan, rules or seeds";
             return Err(Usage(format!("the search space is empty; {hint}")).into());
         }
+        if args.groups {
+            check_groups(args)?;
+        }
         let space = space::read(&args.space, &base)?;
         check_save(args)?;
         base.model.check()?;
@@ -43,6 +47,14 @@ impl Design {
         sweep.check(&study).map_err(usage)?;
         Ok(Self { base, space, sweep, study })
     }
+}
+
+/// Whether rates can be scanned group by group.
+fn check_groups(args: &Args) -> Result<()> {
+    if args.preset != Some(args::Preset::LrScan) {
+        return Err(Usage("--groups goes with --preset lr-scan".into()).into());
+    }
+    groups::check_scan(args.recipe.others.as_ref(), &*args.recipe.rule()?)
 }
 
 /// Whether `train` could make what is to be saved.

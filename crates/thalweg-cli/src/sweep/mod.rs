@@ -5,6 +5,7 @@ mod cut;
 mod design;
 mod file;
 mod folder;
+mod groups;
 mod live;
 mod pictures;
 mod preset;

@@ -1,12 +1,16 @@
 //! Ready-made sweeps.
 
 use super::args::{Args, Metric, Preset, Sampler};
+use super::groups;
 use crate::{names, rules};
 use anyhow::Result;
 use thalweg::sweep::{Domain, Point, SearchSpace};
 
 /// Rates of each rule, as factors on the rate to start from.
 const FACTORS: [f64; 5] = [0.1, 0.3, 1.0, 3.0, 10.0];
+
+/// The rates of a range test.
+const RATES: &str = "log:1e-5:10";
 
 /// Fills in the options of a preset that were not given; `is_given` says which were.
 pub fn fill(args: &mut Args, is_given: impl Fn(&str) -> bool) {
@@ -15,7 +19,7 @@ pub fn fill(args: &mut Args, is_given: impl Fn(&str) -> bool) {
         None => {}
         Some(Preset::LrScan) => {
             if args.space.is_empty() {
-                args.space.push("lr=log:1e-5:10".into());
+                args.space = if args.groups { groups::scan(RATES) } else { vec![format!("lr={RATES}")] };
             }
             if free("sampler") {
                 args.sampler = Sampler::Grid;

@@ -27,8 +27,8 @@ pub struct Outcome {
     rules: Vec<Summary>,
     /// The unit of a training's length.
     unit: &'static str,
-    /// The smallest and the largest rate that do nearly as well as the best, if rates were scanned.
-    rates: Option<(f64, f64)>,
+    /// The smallest and the largest rate that do nearly as well as the best, if rates were scanned; and those of the other tensors.
+    rates: [Option<(f64, f64)>; 2],
     /// The options with which `train` trains the best settings.
     pub train: Option<Vec<String>>,
     /// The scores of the best settings on the test data, after training on all training data.
@@ -54,7 +54,7 @@ impl Outcome {
             importance: shares.map(|shares| names.zip(shares).collect()),
             rules: if args.preset == Some(Preset::Rules) { best_of_rules(&summaries, table) } else { Vec::new() },
             unit: args.unit(),
-            rates: if args.preset == Some(Preset::LrScan) { nearly_best(&summaries, table) } else { None },
+            rates: RATES.map(|name| nearly_best(name, &summaries, table).filter(|_| args.preset == Some(Preset::LrScan))),
             train: None,
             refit: None,
             ensemble: None,
@@ -86,9 +86,10 @@ impl Outcome {
                 best.point
             ));
         }
-        if let Some((from, to)) = self.rates {
+        for (rates, of) in self.rates.into_iter().zip(["", " of the others"]) {
+            let Some((from, to)) = rates else { continue };
             let (from, to) = (short(from), short(to));
-            lines.push(format!("rates from {from} to {to} do nearly as well: {}", self.metric.near()));
+            lines.push(format!("rates{of} from {from} to {to} do nearly as well: {}", self.metric.near()));
         }
         for rule in &self.rules {
             let lr = rule.point.get("lr").map_or(String::new(), |lr| format!(" at lr = {lr}"));
@@ -123,7 +124,8 @@ impl Outcome {
         json!({
             "best": self.best.as_ref().map(summary),
             "rules": self.rules.iter().map(summary).collect::<Vec<_>>(),
-            "rates": self.rates.map(|(from, to)| [from, to]),
+            "rates": self.rates[0].map(|(from, to)| [from, to]),
+            "rates_of_others": self.rates[1].map(|(from, to)| [from, to]),
             "train": self.train,
             "refit": self.refit.map(Tested::json),
             "ensemble": self.ensemble.as_ref().map(|(trials, tested)| json!({ "trials": trials, "tested": tested.json() })),
@@ -167,10 +169,13 @@ fn name_of_rule(point: &Point) -> String {
     point.get("rule").map_or(String::new(), ToString::to_string)
 }
 
-/// The range of rates around the best one, without a gap, whose metric is nearly that of the best.
-fn nearly_best(summaries: &[Summary], table: &Table) -> Option<(f64, f64)> {
-    let best = table.best()?;
-    let rate = |summary: &Summary| summary.point.get("lr").and_then(sweep::Coordinate::as_f64);
+/// Parameters that are rates.
+const RATES: [&str; 2] = ["lr", "others.lr"];
+
+/// The range of rates around the best one, without a gap, whose metric is nearly that of the best: among the trials with a rate of that name.
+fn nearly_best(name: &str, summaries: &[Summary], table: &Table) -> Option<(f64, f64)> {
+    let rate = |summary: &Summary| summary.point.get(name).and_then(sweep::Coordinate::as_f64);
+    let best = best_of(table, usize::MAX).into_iter().find(|summary| rate(summary).is_some() && summary.mean.is_finite())?;
     let near = |summary: &Summary| match table.goal() {
         Goal::Minimize => summary.mean <= NEAR_LOSS * best.mean,
         Goal::Maximize => summary.mean >= best.mean - NEAR_ACCURACY,
@@ -229,10 +234,10 @@ mod tests {
             table.push(Record::new(trial).scored(1, loss, Status::Complete)).expect("a row");
         }
         assert_eq!(table.best().map(|best| best.trial), Some(0));
-        assert_eq!(nearly_best(&table.summaries(), &table), Some((0.001, 0.001)));
+        assert_eq!(nearly_best("lr", &table.summaries(), &table), Some((0.001, 0.001)));
         let trial = study.trials()[0].clone();
         table.push(Record::new(&trial).scored(1, 0.8, Status::Complete)).expect("a row");
-        assert_eq!(nearly_best(&table.summaries(), &table), Some((0.1, 10.0)));
+        assert_eq!(nearly_best("lr", &table.summaries(), &table), Some((0.1, 10.0)));
     }
 
     #[test]

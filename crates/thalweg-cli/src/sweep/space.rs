@@ -1,5 +1,6 @@
 //! The parameters that a sweep may search, and a training's settings at a point.
 
+use super::groups::{self, GROUP};
 use crate::Usage;
 use crate::model::{Built, Description, MAX_WIDTH, ModelArgs, Nonlinearity, OfLanes, Size};
 use crate::names;
@@ -11,11 +12,24 @@ use clap::ValueEnum;
 use thalweg::data::Dataset;
 use thalweg::plan::Storage;
 use thalweg::sweep::{Coordinate, Domain, Parameter, Point, SearchSpace};
-use thalweg::{AdamW, AnyRule, Error, Recipe, range, rule_by_name};
+use thalweg::{AnyRule, Error, Recipe, range, rule_by_name};
 
 /// The names besides the settings of rules.
-const OWN: [&str; 12] =
-    ["rule", "batch", "hidden", "layers", "activation", "clip_norm", "schedule", "dropout", "shift", "crop", "flip", "noise"];
+const OWN: [&str; 13] = [
+    "rule",
+    "batch",
+    "hidden",
+    "layers",
+    "activation",
+    "clip_norm",
+    "schedule",
+    "dropout",
+    "shift",
+    "crop",
+    "flip",
+    "noise",
+    GROUP,
+];
 /// The name for no schedule.
 const NONE: &str = "none";
 
@@ -67,7 +81,8 @@ pub fn read(texts: &[String], base: &Base) -> Result<SearchSpace> {
         parameters.push(text.trim().parse().map_err(wrong)?);
     }
     let rules = rules_of(&mut parameters, base).map_err(wrong)?;
-    let known = known(&rules);
+    let known = known(&rules, base).map_err(wrong)?;
+    let known: Vec<&str> = known.iter().map(String::as_str).collect();
     for parameter in &mut parameters {
         parameter.name = names::find("parameter", &parameter.name, &known, names::RULE_SETTINGS).map_err(wrong)?.into();
         if let Some(when) = &mut parameter.when {
@@ -107,16 +122,20 @@ fn rules_of(parameters: &mut [Parameter], base: &Base) -> thalweg::Result<Vec<St
 }
 
 /// The names that a space with these rules may have.
-fn known(rules: &[String]) -> Vec<&'static str> {
-    let mut known = OWN.to_vec();
+fn known(rules: &[String], base: &Base) -> thalweg::Result<Vec<String>> {
+    let mut known: Vec<String> = OWN.iter().map(ToString::to_string).collect();
+    let mut add = |name: String| {
+        if !known.contains(&name) {
+            known.push(name);
+        }
+    };
     for mut rule in rules.iter().filter_map(|name| rule_by_name(name).ok()) {
-        for (name, _) in rule.settings() {
-            if !known.contains(&name) {
-                known.push(name);
-            }
+        rule.settings().into_iter().for_each(|(name, _)| add(name.into()));
+        if let Some(others) = groups::others(base.recipe.others.as_ref(), &*rule) {
+            groups::parameters(&others)?.into_iter().for_each(&mut add);
         }
     }
-    known
+    Ok(known)
 }
 
 /// Memory of a lane.
@@ -139,10 +158,9 @@ impl Base {
         };
         let rule = text("rule").unwrap_or_else(|| self.recipe.rule.clone());
         let rule = settings::rule(&rule, &self.pairs(point))?;
-        let others = match &self.recipe.others {
-            Some(Scheduled { name, settings }) => Some(settings::rule(name, settings)?),
-            None => rule.orthogonal().map(|_| AdamW::default().into()),
-        };
+        groups::check(point)?;
+        let others = self.others(point, &*rule);
+        let others = others.map(|Scheduled { name, settings }| settings::rule(&name, &settings)).transpose()?;
         let clip_norm = number("clip_norm")?.or(self.recipe.clip_norm);
         clip_norm.map_or(Ok(()), |norm| range::positive("clip_norm", norm))?;
         let dropout = number("dropout")?;
@@ -171,7 +189,9 @@ impl Base {
         let settings = self.settings(point).ok()?;
         let mut arguments = vec![format!("--rule={}", settings.rule.name())];
         arguments.extend(self.pairs(point).iter().map(|Pair { key, value }| format!("--set={key}={value}")));
-        arguments.extend(self.recipe.others.as_ref().map(|others| format!("--others={others}")));
+        let others =
+            self.others(point, &*settings.rule).filter(|others| self.recipe.others.is_some() || !others.settings.is_empty());
+        arguments.extend(others.map(|others| format!("--others={others}")));
         // A model has a schedule of its own where none is given.
         let schedule = settings.schedule.map_or_else(|| "constant".into(), |schedule| schedule.to_string());
         let says = schedule != "constant" || settings.model.schedule().is_some();
@@ -186,9 +206,15 @@ impl Base {
 
     /// The settings of the rule: those that were given, and those of the point.
     fn pairs(&self, point: &Point) -> Vec<Pair> {
-        let searched = point.iter().filter(|(name, _)| !OWN.contains(name));
-        let searched = searched.map(|(key, value)| Pair { key: key.into(), value: value.to_string() });
-        self.recipe.pairs().into_iter().chain(searched).collect()
+        let own = |name| (!OWN.contains(&name) && groups::setting(name).is_none()).then_some(name);
+        groups::together(self.recipe.pairs(), groups::searched(point, own))
+    }
+
+    /// The rule of the other tensors, with what is given and what the point says.
+    fn others(&self, point: &Point, rule: &dyn AnyRule) -> Option<Scheduled> {
+        let others = groups::others(self.recipe.others.as_ref(), rule)?;
+        let settings = groups::together(others.settings, groups::searched(point, groups::setting));
+        Some(Scheduled { settings, ..others })
     }
 
     /// Widths of the hidden layers: as they were given, or a width that all layers have.
@@ -240,15 +266,18 @@ impl Base {
         Ok(())
     }
 
-    /// Refuses a setting that is both given and searched.
+    /// Refuses a setting that is both given and searched, unless it is searched under a condition.
     fn check_twice(&self, space: &SearchSpace) -> Result<()> {
         let given = self.recipe.pairs().into_iter().map(|pair| pair.key);
         let given = given.chain(self.recipe.clip_norm.map(|_| "clip_norm".into()));
         let given = given.chain(self.recipe.schedule.as_ref().map(|_| "schedule".into()));
         let given = given.chain(self.model.dropout.map(|_| "dropout".into()));
         let given = given.chain(self.model.augment.given().map(|(name, _)| name.into()));
+        let of_others = self.recipe.others.iter().flat_map(|others| &others.settings);
+        let given = given.chain(of_others.map(|pair| format!("{OTHERS}.{}", pair.key)));
+        let always = space.parameters().iter().filter(|parameter| parameter.when.is_none());
+        let known: Vec<&str> = always.map(|parameter| &*parameter.name).collect();
         for key in given {
-            let known: Vec<&str> = space.parameters().iter().map(|parameter| &*parameter.name).collect();
             if let Ok(name) = names::find("setting", &key, &known, names::RULE_SETTINGS) {
                 return Err(
                     Usage(format!("{name} is given as an option and searched by --space; leave one of them out")).into()
@@ -261,7 +290,7 @@ impl Base {
     /// Refuses a setting that may exist without a rule that has it.
     fn check_setting(&self, space: &SearchSpace, parameter: &Parameter) -> Result<()> {
         let name = &*parameter.name;
-        if OWN.contains(&name) {
+        if OWN.contains(&name) || groups::setting(name).is_some() {
             return Ok(());
         }
         let (mut with, mut without) = (Vec::new(), Vec::new());

@@ -144,6 +144,11 @@ fn invalid_options_are_refused_before_anything_is_read() {
         (&["--space", "lr=log:1e-3:1", "--lr", "0.1"], "lr is given as an option and searched by --space"),
         (&["--space", "clip_norm=uniform:0:1"], "clip_norm = 0 is out of range"),
         (&["--space", "dropout=uniform:0:1"], "dropout = 1 is out of range: at least 0 and below 1"),
+        (&["--preset", "lr-scan", "--groups"], "--groups: all tensors are one group; --others RULE makes another one"),
+        (&["--space", "lr=log:1e-3:1", "--groups"], "--groups goes with --preset lr-scan"),
+        (&["--space", "others.lr=log:1e-3:1"], "unknown parameter 'others.lr'"),
+        (&["--others", "adam,lr=0.1", "--space", "others.lr=log:1e-3:1"], "others.lr is given as an option and searched by"),
+        (&["--others", "adam", "--space", "group=choice:default,biases"], "unknown group 'biases'"),
         (&["--space", "flip=uniform:0:2", "--model", "cnn"], "at flip=2.0: flip = 2 is out of range: 0 to 1"),
         (&["--space", "shift=uniform:0:2"], "--shift has no use for mlp"),
         (
@@ -212,6 +217,30 @@ fn trials_whose_loss_is_not_finite_have_failed_and_end_nothing() {
     );
     let ran = swept(&["--space", "lr=fixed:1e30", "--trials", "1", "--rule", "sgd"]);
     assert!(ran.code == Some(1) && ran.err.contains("none of the 1 trials has a loss that is finite"), "{ran:?}");
+}
+
+/// The rates of one group after the other are lanes; the other group keeps the rate that is given.
+#[test]
+fn a_range_test_may_go_group_by_group() {
+    let groups = ["--preset", "lr-scan", "--groups", "--others", "adam,lr=0.003,beta1=0.8", "--lr", "0.01"];
+    let last = result(&swept(&[&groups[..], &["--grid-values", "3", "--epochs", "1", "--json"]].concat()));
+    assert_eq!((&last["trials"], &last["complete"]), (&6.into(), &6.into()), "{last}");
+    let settings = &last["best"]["settings"];
+    let (own, kept) = match settings["group"].as_str() {
+        Some("default") => (("rates", "lr"), "--others=adam,lr=0.003,beta1=0.8"),
+        _ => (("rates_of_others", "others.lr"), "--set=lr=0.01"),
+    };
+    for name in ["rates", "rates_of_others"] {
+        let rates: Vec<f64> = last[name].as_array().expect("two").iter().filter_map(Value::as_f64).collect();
+        let best = settings[own.1].as_f64().expect("a rate");
+        assert!(rates.len() == 2 && (name != own.0 || (rates[0]..=rates[1]).contains(&best)), "{last}");
+    }
+    let train: Vec<&str> = last["train"].as_array().expect("options").iter().filter_map(Value::as_str).collect();
+    assert!(train.contains(&kept), "{train:?}");
+    let lines = trained(&train);
+    let (alone, lane) = (&lines[lines.len() - 2]["test_loss"], &last["best"]["mean"]);
+    let apart = (alone.as_f64().expect("a loss") - lane.as_f64().expect("a loss")).abs();
+    assert!(apart < 1e-12, "{alone} and {lane}");
 }
 
 #[test]
