@@ -255,7 +255,7 @@ impl Sweep {
         &self,
         study: &mut Study,
         table: &mut Table,
-        trainer: &mut impl Train,
+        trainer: &mut (impl Train + ?Sized),
         written: impl FnMut(&Record) -> Result<()>,
     ) -> Result<()> {
         self.check(study)?;
@@ -278,7 +278,7 @@ impl Sweep {
 type Place = (Option<u64>, Option<u64>);
 
 /// The parts of a run.
-struct Run<'a, T, W> {
+struct Run<'a, T: ?Sized, W> {
     sweep: &'a Sweep,
     /// The folds and seeds on which trials are trained now.
     places: Vec<Place>,
@@ -288,7 +288,7 @@ struct Run<'a, T, W> {
     written: W,
 }
 
-impl<T: Train, W: FnMut(&Record) -> Result<()>> Run<'_, T, W> {
+impl<T: Train + ?Sized, W: FnMut(&Record) -> Result<()>> Run<'_, T, W> {
     /// Trains trials in batches, and scores them every `every` steps.
     fn batches(&mut self, steps: u64, every: u64, rule: Option<Stopping>) -> Result<()> {
         let mut start = 0;

@@ -1,10 +1,13 @@
 //! Which engine does the work.
 
 use crate::Usage;
+#[cfg(feature = "gpu")]
 use crate::report::note;
 use anyhow::Result;
+#[cfg(feature = "gpu")]
 use thalweg::Error;
 use thalweg::cpu::Cpu;
+#[cfg(feature = "gpu")]
 use thalweg::gpu::{Gpu, GpuOptions};
 use thalweg::plan::Engine;
 
@@ -33,6 +36,7 @@ enum Choice {
 
 /// An engine that is ready.
 pub enum Picked {
+    #[cfg(feature = "gpu")]
     Gpu(Box<Gpu>),
     Cpu(Cpu<f32>),
 }
@@ -41,14 +45,28 @@ impl Picked {
     /// `gpu` or `cpu`.
     pub fn name(&self) -> &'static str {
         match self {
+            #[cfg(feature = "gpu")]
             Self::Gpu(_) => "gpu",
             Self::Cpu(_) => "cpu",
+        }
+    }
+
+    /// What decides how it rounds, besides the processor: for a GPU its adapter and driver.
+    pub fn identity(&self) -> String {
+        match self {
+            #[cfg(feature = "gpu")]
+            Self::Gpu(gpu) => {
+                let info = gpu.info();
+                format!("{}, {:?}, {} {}", info.name, info.backend, info.driver, info.driver_info)
+            }
+            Self::Cpu(_) => "none, the CPU engine".into(),
         }
     }
 
     /// The largest buffer that a kernel can bind, if there is a limit.
     pub fn binding(&self) -> Option<u64> {
         match self {
+            #[cfg(feature = "gpu")]
             Self::Gpu(gpu) => Some(gpu.device().limits().max_storage_buffer_binding_size),
             Self::Cpu(_) => None,
         }
@@ -57,6 +75,7 @@ impl Picked {
     /// The largest buffer that the adapter grants, if there is a limit.
     pub fn largest_buffer(&self) -> Option<u64> {
         match self {
+            #[cfg(feature = "gpu")]
             Self::Gpu(gpu) => Some(gpu.device().limits().max_buffer_size),
             Self::Cpu(_) => None,
         }
@@ -65,6 +84,7 @@ impl Picked {
     /// The adapter's name; for the CPU engine its description.
     pub fn adapter(&self) -> String {
         match self {
+            #[cfg(feature = "gpu")]
             Self::Gpu(gpu) => gpu.info().name.clone(),
             Self::Cpu(cpu) => cpu.describe(),
         }
@@ -118,6 +138,7 @@ pub fn no_adapter() -> anyhow::Error {
 /// Names that people use for a GPU.
 const GPUS: [&str; 11] = ["cuda", "rocm", "hip", "metal", "mps", "vulkan", "dx12", "nvidia", "amd", "webgpu", "wgpu"];
 
+#[cfg(feature = "gpu")]
 fn named(name: &str) -> Result<Picked> {
     match Gpu::with(&GpuOptions { adapter: Some(name.into()), ..Default::default() }) {
         Ok(gpu) => Ok(Picked::Gpu(gpu.into())),
@@ -126,7 +147,23 @@ fn named(name: &str) -> Result<Picked> {
     }
 }
 
+#[cfg(not(feature = "gpu"))]
+fn named(_: &str) -> Result<Picked> {
+    any_gpu(true)
+}
+
+#[cfg(not(feature = "gpu"))]
+fn any_gpu(_: bool) -> Result<Picked> {
+    Err(Usage("this program was built without GPUs: use --engine cpu, or build it with the feature gpu".into()).into())
+}
+
+#[cfg(not(feature = "gpu"))]
+fn auto(_: bool, threads: Option<usize>) -> Picked {
+    Picked::Cpu(cpu(threads))
+}
+
 /// The GPU for `--engine gpu`: since it was asked for, a software driver is allowed if there is no other.
+#[cfg(feature = "gpu")]
 fn any_gpu(quiet: bool) -> Result<Picked> {
     let gpu = Gpu::with(&GpuOptions { allow_cpu: true, ..Default::default() })?;
     if gpu.is_cpu() && !quiet {
@@ -139,6 +176,7 @@ fn cpu(threads: Option<usize>) -> Cpu<f32> {
     threads.map_or_else(Cpu::default, Cpu::with_threads)
 }
 
+#[cfg(feature = "gpu")]
 fn auto(quiet: bool, threads: Option<usize>) -> Picked {
     let cpu = cpu(threads);
     match Gpu::new() {
@@ -150,6 +188,7 @@ fn auto(quiet: bool, threads: Option<usize>) -> Picked {
 }
 
 /// Why there is no GPU, without the advice.
+#[cfg(feature = "gpu")]
 fn reason(error: &Error) -> String {
     match error {
         Error::NoAdapter { reason, .. } => reason.clone(),

@@ -147,6 +147,7 @@ impl Model {
         }
         self.scaler.apply(&mut data)?;
         let mut outputs = match file.engine.pick(file.quiet, file.threads)? {
+            #[cfg(feature = "gpu")]
             Picked::Gpu(gpu) => self.run(&*gpu, &data.features),
             Picked::Cpu(cpu) => self.run(&cpu, &data.features),
         }?;

@@ -196,7 +196,7 @@ impl<'w, O: Optimized> DataParallel<'w, O> {
 
 /// The sums of ranks, for steps of an optimizer that somebody else holds.
 #[derive(Debug)]
-pub struct Sums<'w, F> {
+pub(crate) struct Sums<'w, F> {
     world: &'w World,
     reduce: Reduce,
     micro_batches: usize,

@@ -2,14 +2,15 @@
 
 use crate::error::Result;
 use crate::identity::Identity;
-use crate::parallel::{DataParallel, Reduce, digest};
+use crate::parallel::{Reduce, Sums, digest};
 use crate::parts::Parts;
 use crate::sharded::Sharded;
 use crate::world::{Datum, World};
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, RangeInclusive};
 use thalweg::checkpoint::Element;
 use thalweg::plan::Program;
-use thalweg::{Metrics, Trainer};
+use thalweg::tree::share;
+use thalweg::{Metrics, Real, Trainer};
 
 /// A [`Trainer`] whose steps the ranks of a job share: any model of [`thalweg::nn`], its task, its lanes.
 ///
@@ -53,7 +54,7 @@ pub struct Training<'w, P: Program<Float: Datum>> {
 #[derive(Debug)]
 enum Steps<'w, P: Program<Float: Datum>> {
     /// Every rank has all of it.
-    Whole(DataParallel<'w, Trainer<P>>),
+    Whole(Trainer<P>, SharedSteps<'w, P::Float>),
     /// Every rank has a part.
     Parts(Sharded<'w, Trainer<P>>),
 }
@@ -63,7 +64,7 @@ impl<'w, P: Program<Float: Datum>> Training<'w, P> {
     /// ([`TrainerBuilder::on_ranks`](thalweg::train::TrainerBuilder::on_ranks)). A step takes `micro_batches` of its batches.
     ///
     /// # Errors
-    /// As for [`DataParallel::new`], or those of [`Trainer::micro_batches`] on all ranks.
+    /// As for [`DataParallel::new`](crate::DataParallel::new), or those of [`Trainer::micro_batches`] on all ranks.
     pub fn new(
         world: &'w World,
         mut trainer: Trainer<P>,
@@ -71,9 +72,8 @@ impl<'w, P: Program<Float: Datum>> Training<'w, P> {
         reduce: Reduce,
         identity: Identity,
     ) -> Result<Self> {
-        world.agree("micro-batches", trainer.micro_batches(micro_batches))?;
-        let steps = DataParallel::new(world, trainer, micro_batches, reduce, identity)?;
-        Ok(Self { world, steps: Steps::Whole(steps) })
+        let steps = SharedSteps::new(world, &mut trainer, micro_batches, reduce, identity)?;
+        Ok(Self { world, steps: Steps::Whole(trainer, steps) })
     }
 
     /// [`Training::new`] with [`Reduce::Exact`], where each rank has the optimizer's state of its part alone: see [`Sharded`].
@@ -88,7 +88,7 @@ impl<'w, P: Program<Float: Datum>> Training<'w, P> {
     /// The trainer.
     pub fn trainer(&self) -> &Trainer<P> {
         match &self.steps {
-            Steps::Whole(steps) => steps.of(),
+            Steps::Whole(trainer, _) => trainer,
             Steps::Parts(steps) => steps.of(),
         }
     }
@@ -96,7 +96,7 @@ impl<'w, P: Program<Float: Datum>> Training<'w, P> {
     /// The trainer, for changes that all ranks make alike. Steps are made by [`Training::step`] and [`Training::epoch`].
     pub fn trainer_mut(&mut self) -> &mut Trainer<P> {
         match &mut self.steps {
-            Steps::Whole(steps) => steps.of_mut(),
+            Steps::Whole(trainer, _) => trainer,
             Steps::Parts(steps) => steps.of_mut(),
         }
     }
@@ -104,39 +104,28 @@ impl<'w, P: Program<Float: Datum>> Training<'w, P> {
     /// Makes a step. All ranks take what the micro-batches leave, such as running statistics, in the order of their numbers.
     ///
     /// # Errors
-    /// As for [`DataParallel::step`].
+    /// As for [`DataParallel::step`](crate::DataParallel::step).
     pub fn step(&mut self) -> Result<()> {
-        let begun = self.trainer_mut().begin_step();
-        let count = self.world.agree("the beginning of a step", begun)?;
-        let mut marks = Vec::new();
-        let gradient = |trainer: &mut Trainer<P>, number: usize| {
-            marks.extend(trainer.micro_batch(number)?);
-            Ok(())
-        };
         match &mut self.steps {
-            Steps::Whole(steps) => steps.step_of(count, gradient)?,
-            Steps::Parts(steps) => steps.step_of(count, gradient)?,
+            Steps::Whole(trainer, steps) => steps.step(trainer),
+            Steps::Parts(steps) => {
+                let count = begin(self.world, steps.of_mut())?;
+                let mut marks = Vec::new();
+                steps.step_of(count, |trainer, number| marked(trainer, number, &mut marks))?;
+                end(self.world, steps.of_mut(), count, marks)
+            }
         }
-        let len = self.trainer().marks();
-        let of = |rank| thalweg::tree::share(count, self.world.ranks(), rank).len() * len;
-        let counts: Vec<usize> = (0..self.world.ranks()).map(of).collect();
-        let mut all = vec![thalweg::Real::of(0.0); count * len];
-        self.world.gather_all("what micro-batches leave", &mut marks, &mut all, &counts)?;
-        let ended = self.trainer_mut().end_step(&all);
-        self.world.agree("the end of a step", ended)
     }
 
-    /// Makes the steps of an epoch, or what is left of it, as [`Trainer::epoch`] does. `progress` has to break off on all ranks
-    /// after the same step.
+    /// Makes the steps of an epoch, or what is left of it, as [`Trainer::epoch`] does. If `progress` breaks it off on one rank, it does so
+    /// on all.
     ///
     /// # Errors
     /// As for [`Training::step`].
     pub fn epoch(&mut self, mut progress: impl FnMut(usize) -> ControlFlow<()>) -> Result<Vec<Metrics>> {
-        let steps = self.trainer().steps_per_epoch();
-        let before = self.trainer().steps() % steps;
-        for done in before + 1..=steps {
+        for done in left(self.trainer()) {
             self.step()?;
-            if progress(done).is_break() {
+            if breaks(self.world, progress(done))? {
                 break;
             }
         }
@@ -144,7 +133,7 @@ impl<'w, P: Program<Float: Datum>> Training<'w, P> {
         self.world.agree("what was measured", metrics)
     }
 
-    /// [`Trainer::evaluate`], on every rank. Where states are in parts and the recipe has averages, these go to all ranks first.
+    /// [`Trainer::evaluate`], on every rank. Where states are in parts, they go to all ranks first, for the recipe may have averages.
     ///
     /// # Errors
     /// As for [`Trainer::evaluate`], on all ranks.
@@ -180,14 +169,113 @@ impl<'w, P: Program<Float: Datum>> Training<'w, P> {
     /// Compares parameters and running statistics of all ranks, and returns their digest.
     ///
     /// # Errors
-    /// As for [`DataParallel::check`].
+    /// As for [`DataParallel::check`](crate::DataParallel::check).
     pub fn check(&mut self) -> Result<[u8; 32]> {
-        let own = of_all(self.trainer_mut());
         match &mut self.steps {
-            Steps::Whole(steps) => steps.sums_and_of().0.compare(own),
-            Steps::Parts(steps) => steps.compare(own),
+            Steps::Whole(trainer, steps) => steps.check(trainer),
+            Steps::Parts(steps) => {
+                let own = of_all(steps.of_mut());
+                steps.compare(own)
+            }
         }
     }
+}
+
+/// The steps of a trainer that somebody else holds; [`Training`] holds one itself.
+#[derive(Debug)]
+pub struct SharedSteps<'w, F> {
+    world: &'w World,
+    sums: Sums<'w, F>,
+}
+
+impl<'w, F: Datum + Real> SharedSteps<'w, F> {
+    /// As [`Training::new`].
+    ///
+    /// # Errors
+    /// As for [`Training::new`].
+    pub fn new<P: Program<Float = F>>(
+        world: &'w World,
+        trainer: &mut Trainer<P>,
+        micro_batches: usize,
+        reduce: Reduce,
+        identity: Identity,
+    ) -> Result<Self> {
+        world.agree("micro-batches", trainer.micro_batches(micro_batches))?;
+        Ok(Self { world, sums: Sums::new(world, trainer.optimizer_mut(), micro_batches, reduce, identity)? })
+    }
+
+    /// As [`Training::step`].
+    ///
+    /// # Errors
+    /// As for [`Training::step`].
+    pub fn step<P: Program<Float = F>>(&mut self, trainer: &mut Trainer<P>) -> Result<()> {
+        let count = begin(self.world, trainer)?;
+        let mut marks = Vec::new();
+        self.sums.step(trainer, count, |trainer, number| marked(trainer, number, &mut marks))?;
+        end(self.world, trainer, count, marks)
+    }
+
+    /// As [`Training::epoch`].
+    ///
+    /// # Errors
+    /// As for [`Training::step`].
+    pub fn epoch<P: Program<Float = F>>(
+        &mut self,
+        trainer: &mut Trainer<P>,
+        mut progress: impl FnMut(usize) -> ControlFlow<()>,
+    ) -> Result<Vec<Metrics>> {
+        for done in left(trainer) {
+            self.step(trainer)?;
+            if breaks(self.world, progress(done))? {
+                break;
+            }
+        }
+        self.world.agree("what was measured", trainer.metrics())
+    }
+
+    /// As [`Training::check`].
+    ///
+    /// # Errors
+    /// As for [`Training::check`].
+    pub fn check<P: Program<Float = F>>(&self, trainer: &mut Trainer<P>) -> Result<[u8; 32]> {
+        self.sums.compare(of_all(trainer))
+    }
+}
+
+/// The numbers of an epoch's steps that are still to be made, from 1 on.
+fn left<P: Program>(trainer: &Trainer<P>) -> RangeInclusive<usize> {
+    let steps = trainer.steps_per_epoch();
+    trainer.steps() % steps + 1..=steps
+}
+
+/// Whether any rank breaks off.
+fn breaks(world: &World, own: ControlFlow<()>) -> Result<bool> {
+    Ok(world.gather("whether to go on", &[u32::from(own.is_break())])?.contains(&1))
+}
+
+/// Begins a step; returns its number of micro-batches.
+fn begin<P: Program>(world: &World, trainer: &mut Trainer<P>) -> Result<usize> {
+    world.agree("the beginning of a step", trainer.begin_step())
+}
+
+/// The gradient of a micro-batch, with what else it leaves.
+fn marked<P: Program>(trainer: &mut Trainer<P>, number: usize, marks: &mut Vec<P::Float>) -> thalweg::Result<()> {
+    marks.extend(trainer.micro_batch(number)?);
+    Ok(())
+}
+
+/// Ends a step with what the micro-batches of all ranks have left.
+fn end<P: Program<Float: Datum>>(
+    world: &World,
+    trainer: &mut Trainer<P>,
+    count: usize,
+    mut marks: Vec<P::Float>,
+) -> Result<()> {
+    let len = trainer.marks();
+    let counts: Vec<usize> = (0..world.ranks()).map(|rank| share(count, world.ranks(), rank).len() * len).collect();
+    let mut all = vec![P::Float::of(0.0); count * len];
+    world.gather_all("what micro-batches leave", &mut marks, &mut all, &counts)?;
+    world.agree("the end of a step", trainer.end_step(&all))
 }
 
 /// A digest of parameters and running statistics.

@@ -11,6 +11,10 @@ use std::time::{Duration, Instant};
 /// How long a rank waits for the others, unless [`World::with_patience`] sets another time.
 pub const PATIENCE: Duration = Duration::from_secs(8);
 
+/// How long a rank asks without a pause whether a call is done, and how long it pauses from then on.
+const SPIN: Duration = Duration::from_millis(20);
+const NAP: Duration = Duration::from_micros(200);
+
 /// A type that MPI can send.
 pub trait Datum: Pod {
     /// Its type in MPI.
@@ -129,6 +133,23 @@ impl World {
     /// How many ranks there are.
     pub fn ranks(&self) -> usize {
         self.ranks
+    }
+
+    /// The number of this rank among those of its machine, and how many these are.
+    ///
+    /// # Errors
+    /// As for [`World::gather`].
+    #[expect(unsafe_code, reason = "a call of C")]
+    pub fn on_this_machine(&self) -> Result<(usize, usize)> {
+        let mut name = [0; ffi::MPI_MAX_PROCESSOR_NAME as usize];
+        let mut len = 0;
+        // SAFETY: the buffer is as long as MPI's longest name.
+        let code = unsafe { ffi::MPI_Get_processor_name(name.as_mut_ptr().cast::<c_char>(), &mut len) };
+        check("MPI_Get_processor_name", code)?;
+        let name: &[u8] = &name[..len.max(0) as usize];
+        let all = self.texts("the names of machines", &String::from_utf8_lossy(name))?;
+        let here = |ranks: &[String]| ranks.iter().filter(|name| **name == all[self.rank]).count();
+        Ok((here(&all[..self.rank]), here(&all)))
     }
 
     /// Every rank's values, as many from each, rank after rank.
@@ -298,7 +319,8 @@ impl World {
             if done != 0 {
                 return Ok(());
             }
-            std::thread::yield_now();
+            // Others need this core more where the wait is long.
+            if started.elapsed() < SPIN { std::thread::yield_now() } else { std::thread::sleep(NAP) }
         }
     }
 

@@ -140,5 +140,5 @@ fn entangled(graph: &Graph, tensor: usize) -> Error {
         _ => "a value",
     };
     let reason = "it changes by numbers that are computed with buffers that change, so its changes cannot be put off";
-    Error::conflict(&format!("the untrained buffer '{name}'"), "steps that machines share", reason)
+    Error::conflict(format!("the untrained buffer '{name}'"), "steps that machines share", reason)
 }

@@ -30,17 +30,16 @@ const ENGINE: [&str; 4] = ["engine", "adapter", "threads", "max_memory"];
 /// Options of the data.
 const DATA: [&str; 9] = ["data", "task", "target", "header", "delimiter", "ignore", "missing", "test", "test_fraction"];
 
-/// The options of the command line, with those of the config file and of a preset where it has none.
-pub fn complete(args: &Args) -> Result<Args> {
-    let given: Vec<OsString> = std::env::args_os().skip(2).collect();
+/// The options of the command line, `given` after the command's name, with those of the config file and of a preset where it has none.
+pub fn complete(args: &Args, given: &[OsString]) -> Result<Args> {
     let (mut arguments, mut place) = (Vec::new(), String::new());
     if let Some(path) = &args.config {
         let text = fs::read_to_string(path).map_err(|error| anyhow!("{}: {error}", path.display()))?;
         place = format!("{}: ", path.display());
-        let of_file = from_toml(&text, &given).map_err(|error| Usage(format!("{place}{error}")))?;
+        let of_file = from_toml(&text, given).map_err(|error| Usage(format!("{place}{error}")))?;
         arguments.extend(of_file.into_iter().map(OsString::from));
     }
-    arguments.extend(given);
+    arguments.extend(given.iter().cloned());
     let matches = Alone::command().try_get_matches_from(arguments).map_err(|error| {
         let text = error.render().to_string();
         let what = text.lines().take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more"));

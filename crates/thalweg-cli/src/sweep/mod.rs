@@ -14,6 +14,7 @@ mod result;
 mod rungs;
 mod said;
 mod space;
+mod told;
 mod trainer;
 mod waves;
 
@@ -21,9 +22,10 @@ pub use args::Args;
 
 use crate::data::Data;
 use crate::engine::Picked;
+use crate::machines::Machines;
 use crate::report::{Voice, note};
 use crate::score::Aim;
-use crate::{Interrupted, limits, stop};
+use crate::{Interrupted, Usage, limits, stop};
 use anyhow::{Result, bail};
 use cut::Cut;
 use design::Design;
@@ -33,15 +35,24 @@ use result::Outcome;
 use said::Said;
 use serde_json::json;
 use std::cell::RefCell;
+use std::ffi::OsString;
 use std::path::Path;
 use thalweg::plan::Engine;
 use thalweg::sweep::Table;
+use told::Told;
 use trainer::Jobs;
 use waves::Waves;
 
 /// Runs the command.
-pub fn run(given: &Args) -> Result<()> {
-    let mut args = file::complete(given)?;
+pub fn run(machines: &impl Machines, args: &Args, given: &[OsString]) -> Result<()> {
+    let (mut args, is_first) = (file::complete(args, given)?, machines.number() == 0);
+    if !machines.is_alone() && args.strategy == args::Strategy::Population {
+        let reason = "its members copy each other, and lanes are not copied from machine to machine";
+        return Err(Usage(format!("--strategy population runs on one machine: {reason}")).into());
+    }
+    if !is_first {
+        (args.quiet, args.json, args.out) = (true, false, None);
+    }
     args.engine.check(args.threads)?;
     let design = Design::new(&args)?;
     stop::listen()?;
@@ -51,24 +62,38 @@ pub fn run(given: &Args) -> Result<()> {
     let cells = train.features.len() + test.features.len();
     design.base.check_memory(&design.space, &train, cells, args.data.memory())?;
     let cut = Cut::new(train, test, read, indices.is_some(), args.folds, args.seed)?;
-    let (folder, table) = match &args.out {
-        Some(out) => Folder::new(out, &args, &design, &cut)?,
-        None => (None, Table::new(design.space.clone(), args.metric().goal())),
+    let opened = match &args.out {
+        Some(out) => Folder::new(out, &args, &design, &cut),
+        None => Ok((None, Table::new(design.space.clone(), args.metric().goal()))),
     };
-    let engine = args.engine.pick(args.quiet, args.threads)?;
-    let waves = Waves::new(&args, &design, &cut, &engine)?;
-    let voice = Voice::new(args.json, args.quiet);
+    let (folder, table) = machines.agree("the folder of the sweep", opened)?;
+    let table = of_first(machines, table)?;
+    let engine = machines.agree("engines", args.engine.pick(args.quiet, args.threads))?;
+    let waves = machines.agree("the memory for lanes", Waves::new(&args, &design, &cut, &engine))?;
+    let voice = if is_first { Voice::new(args.json, args.quiet) } else { Voice::Silent };
     let progress = Progress::new(voice, (args.metric(), args.unit()), &design.sweep, folder, table.clone());
     let names = (engine.name(), engine.adapter());
-    let work = Work { args: &args, design, cut: &cut, waves, progress: RefCell::new(progress), table, names };
+    let work = Work { machines, args: &args, design, cut: &cut, waves, progress: RefCell::new(progress), table, names };
     match &engine {
+        #[cfg(feature = "gpu")]
         Picked::Gpu(gpu) => work.sweep(&**gpu),
         Picked::Cpu(cpu) => work.sweep(cpu),
     }
 }
 
+/// The table of the first machine, which may go on with an interrupted sweep, on all machines.
+fn of_first(machines: &impl Machines, table: Table) -> Result<Table> {
+    let text = machines.texts(table.json_lines())?.swap_remove(0);
+    if machines.number() == 0 {
+        return Ok(table);
+    }
+    let name = Path::new("the table of the first machine");
+    Ok(Table::read_json_lines(&text, name, table.space().clone(), table.goal())?.0)
+}
+
 /// A sweep that is about to begin.
-struct Work<'a> {
+struct Work<'a, M> {
+    machines: &'a M,
     args: &'a Args,
     design: Design,
     cut: &'a Cut,
@@ -79,9 +104,10 @@ struct Work<'a> {
     names: (&'static str, String),
 }
 
-impl Work<'_> {
+impl<M: Machines> Work<'_, M> {
     fn sweep<E: Engine<Float = f32>>(self, engine: &E) -> Result<()> {
-        let Self { args, design: Design { base, space, sweep, mut study }, cut, waves, progress, mut table, names } = self;
+        let Self { machines, args, design: Design { base, space, sweep, mut study }, cut, waves, progress, mut table, names } =
+            self;
         let about = json!({
             "settings": args.settings(),
             "space": space.to_string(),
@@ -94,11 +120,16 @@ impl Work<'_> {
         });
         progress.borrow_mut().begin(&about, &[cut.lines(), vec![waves.line()]].concat())?;
         let jobs = Jobs { args, base: &base, space: &space, cut, lanes: waves.lanes };
-        let mut trainer = jobs.population(engine, &progress);
+        let population = machines.spread(Box::new(jobs.population(engine, &progress)))?;
+        let mut trainer = Told { machines, train: population, progress: &progress };
         let ran = sweep.run(&mut study, &mut table, &mut trainer, |record| {
             progress.borrow_mut().row(record);
             Ok(())
         });
+        if machines.number() > 0 {
+            // The rest is the first machine's.
+            return ran.map_err(anyhow::Error::from);
+        }
         let signal = stop::asked();
         let mut outcome = Outcome::new(args, &study, &table);
         outcome.train = outcome.best.as_ref().and_then(|best| jobs.arguments(&best.point, best.steps));

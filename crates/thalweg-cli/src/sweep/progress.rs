@@ -188,6 +188,20 @@ impl Progress {
         }
     }
 
+    /// The curves and the number of steps since the call before, for another machine to take over.
+    pub fn handed_over(&mut self) -> String {
+        let (steps, curves) = (std::mem::take(&mut self.steps), std::mem::take(&mut self.curves));
+        format!("{steps}\n{}", curves.csv())
+    }
+
+    /// Takes what another machine has handed over.
+    pub fn take_over(&mut self, text: &str) {
+        self.steps += text.lines().next().and_then(|steps| steps.parse::<u64>().ok()).unwrap_or(0);
+        for (key, curve) in Curves::read(text).0 {
+            curve.into_iter().for_each(|(made, loss)| self.trained(key, made, loss));
+        }
+    }
+
     /// Reports how far the sweep is, if it is time.
     pub fn look(&mut self) {
         if self.live.is_some() {

@@ -149,6 +149,14 @@ impl Args {
         range::require(fits, "val_split", part, "above 0 and below 1").map_err(|error| Usage(error.to_string()).into())
     }
 
+    /// Leaves files and texts to another machine.
+    pub fn tell_nothing(&mut self) {
+        (self.quiet, self.json, self.silent) = (true, false, true);
+        self.out = None;
+        let KeepArgs { save, checkpoint, resume, tensorboard, .. } = &mut self.keep;
+        [save, checkpoint, resume, tensorboard].into_iter().for_each(|file| *file = None);
+    }
+
     /// The part of the training rows that validates, if any does.
     pub fn val_split(&self) -> Option<f64> {
         self.val_split.or(self.patience.map(|_| VAL_SPLIT))

@@ -2,6 +2,7 @@
 
 use super::{Args, End};
 use crate::keep::Keeper;
+use crate::machines::Machines;
 use crate::past::{Past, Watch};
 use crate::rates::{self, Follower, Starts};
 use crate::record::{Record, Tested};
@@ -18,7 +19,10 @@ use thalweg::plan::{Engine, Program};
 use thalweg::{Batch, Recipe, Trainer};
 
 /// What is trained on what, up to which step.
-pub struct Work<'a> {
+pub struct Work<'a, M> {
+    pub machines: &'a M,
+    /// What has to be the same on all machines, by name.
+    pub same: [(&'static str, String); 4],
     pub args: &'a Args,
     pub model: &'a Sequential,
     /// Whether its features are indices.
@@ -42,7 +46,7 @@ pub struct Outputs<'a> {
     pub events: Option<EventFile>,
 }
 
-impl Work<'_> {
+impl<M: Machines> Work<'_, M> {
     /// Trains to the end. `last` is the last whole epoch.
     pub fn fit<E: Engine<Float = f32>>(
         self,
@@ -52,14 +56,16 @@ impl Work<'_> {
         mut outputs: Outputs,
         last: &mut Option<Epoch>,
     ) -> Result<End> {
-        let Self { args, recipe, starts, batch, measures, goal, takes_indices, .. } = self;
+        let Self { machines, args, recipe, starts, batch, measures, goal, takes_indices, .. } = self;
         let trainer = Trainer::builder(self.model, recipe).train(self.train).validation(self.held).batch(batch).seed(args.seed);
         let trainer = if takes_indices { trainer.index_features() } else { trainer };
         let standardises = measures.aim == Aim::Numbers && !args.raw_targets;
         let trainer = if standardises { trainer.standardise_targets() } else { trainer };
         let stopping = args.stopping(measures.aim);
         let trainer = stopping.map_or(trainer.clone(), |stopping| trainer.early_stopping(stopping));
-        let mut trainer = trainer.build(engine)?;
+        let built = machines.builder(trainer).build(engine);
+        let mut trainer = machines.agree("engines", built.map_err(anyhow::Error::from))?;
+        machines.prepare(&mut trainer)?;
         if let Some(follower) = &follower {
             follower.set(&mut trainer)?;
         }
@@ -84,13 +90,14 @@ impl Work<'_> {
             }
         }
         let mut watch = Watch::new(&args.keep.watch, &mut trainer)?;
+        machines.begin(&mut trainer, &self.same)?;
         let ended = loop {
             if trainer.steps() as u64 >= goal || trainer.has_stopped() {
                 break End::Done;
             }
             let (epochs, start) = (trainer.epochs(), Instant::now());
             let (before, mut due) = (epochs * trainer.steps_per_epoch() as u64, false);
-            let met = trainer.epoch(|done| {
+            let met = machines.epoch(&mut trainer, &mut |done| {
                 outputs.report.step();
                 let step = before + done as u64;
                 due = outputs.keeper.is_due(step);
@@ -121,8 +128,10 @@ impl Work<'_> {
                     outputs.keeper.best(&mut trainer, &history, seconds)?;
                 }
             }
-            if let Some(signal) = stop::asked() {
-                break End::Stopped(signal);
+            // A signal may have come to some machines alone.
+            let signal = machines.most(stop::asked().unwrap_or(0) as u64)?;
+            if signal > 0 {
+                break End::Stopped(signal as i32);
             }
             if due {
                 outputs.keeper.checkpoint(&mut trainer, &history, spent.as_secs_f64())?;

@@ -8,7 +8,8 @@ pub use args::{Args, EPOCHS, MAX_THREADS};
 
 use crate::data::{self, Data};
 use crate::engine::Picked;
-use crate::keep::{About, Keeper, columns_json};
+use crate::keep::{About, Keeper, columns_json, fingerprint};
+use crate::machines::{ADAPTER, Alone, Machines};
 use crate::model::{Description, Kind, OfLanes, Size};
 use crate::past::Past;
 use crate::rates;
@@ -34,22 +35,25 @@ enum End {
 }
 
 /// Runs the command.
-pub fn run(args: Args, given: Given) -> Result<()> {
-    let Some(path) = args.keep.resume.clone() else { return train(args, &given, None) };
+pub fn run(machines: &impl Machines, args: Args, given: Given) -> Result<()> {
+    let Some(path) = args.keep.resume.clone() else { return train(machines, args, &given, None) };
     // There has to be a step to look at.
     let latest = args.keep.until.map(|until| until - u64::from(!args.keep.watch.is_empty()));
     let (resumed, args, given) = Resumed::open(&path, latest, &given)?;
-    train(args, &given, Some(resumed))
+    train(machines, args, &given, Some(resumed))
 }
 
 /// Trains by these options, which are those of the command, and says nothing but what is wrong.
 pub fn silently(arguments: &[String]) -> Result<()> {
     let matches = command().no_binary_name(true).try_get_matches_from(arguments)?;
     let args = Args { silent: true, quiet: true, ..Args::from_arg_matches(&matches)? };
-    train(args, &Given::of(&matches), None)
+    train(&Alone, args, &Given::of(&matches), None)
 }
 
-fn train(mut args: Args, given: &Given, resumed: Option<Resumed>) -> Result<()> {
+fn train(machines: &impl Machines, mut args: Args, given: &Given, resumed: Option<Resumed>) -> Result<()> {
+    if machines.number() > 0 {
+        args.tell_nothing();
+    }
     let rule = args.recipe.rule()?;
     let others = args.recipe.others(&*rule)?;
     let recipe = recipe(&*rule, others.as_deref(), args.recipe.clip_norm, args.recipe.state)?;
@@ -82,8 +86,9 @@ fn train(mut args: Args, given: &Given, resumed: Option<Resumed>) -> Result<()> 
     let groups: Vec<(&str, &dyn AnyRule)> =
         std::iter::once((DEFAULT, &*rule)).chain(others.as_deref().map(|rule| (OTHERS, rule))).collect();
     let (recipe, mut follower, rates) = rates::scheduled(recipe, &groups, args.recipe.schedule.as_ref(), (steps, args.epochs))?;
+    let of_machine = machines.batch(batch)?;
     let out = args.out(measures)?;
-    let engine = args.engine.pick(args.quiet, args.threads)?;
+    let engine = machines.agree("engines", args.engine.pick(args.quiet, args.threads))?;
     let (lr, parameters, model) = (rates::lr(&*rule), built.parameters, args.model.model.name());
     let run = data::Run { steps_per_epoch, batch: batch.rows, model, parameters, rule: rule.name(), lr, engine: engine.name() };
     let settings = args.settings(&*rule, others.as_deref(), batch.rows);
@@ -115,13 +120,21 @@ fn train(mut args: Args, given: &Given, resumed: Option<Resumed>) -> Result<()> 
     let outputs = Outputs { report: &mut report, keeper: &mut keeper, events };
     let held = validation.as_ref().unwrap_or(&test);
     let starts = rates::starts(&groups);
+    let same = [
+        ("options", given.text()),
+        ("layers", description.json().to_string()),
+        ("data", fingerprint(&parts)),
+        (ADAPTER, engine.identity()),
+    ];
     let work = Work {
+        machines,
+        same,
         args: &args,
         model: &built.model,
         takes_indices: indices.is_some(),
-        recipe,
+        recipe: machines.recipe(recipe),
         starts,
-        batch,
+        batch: of_machine,
         train: &train,
         held,
         test: &test,
@@ -131,6 +144,7 @@ fn train(mut args: Args, given: &Given, resumed: Option<Resumed>) -> Result<()> 
     };
     let mut last = None;
     let ended = match &engine {
+        #[cfg(feature = "gpu")]
         Picked::Gpu(gpu) => work.fit(&**gpu, follower.as_mut(), &mut record, outputs, &mut last),
         Picked::Cpu(cpu) => work.fit(cpu, follower.as_mut(), &mut record, outputs, &mut last),
     };

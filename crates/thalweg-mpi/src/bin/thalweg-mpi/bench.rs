@@ -1,16 +1,18 @@
-//! `thalweg-mpi bench`: the time of an exchange compared with MPI's own all-reduce, and the rows per second of training steps.
+//! `thalweg-mpi bench`: the time of an exchange beside MPI's own all-reduce, and the rows per second of training steps beside those of
+//! one process. What is compared takes turns, so that other load on the machine hits all of it.
 
 use crate::options::Options;
 use anyhow::{Result, bail};
 use std::time::Instant;
-use thalweg::cpu::Cpu;
+use thalweg::cpu::{Cpu, CpuProgram};
 use thalweg::data::Dataset;
+use thalweg::nn::{Nonlinearity, Sequential};
 use thalweg::plan::Arena;
 use thalweg::tree;
-use thalweg::{Accumulation, AdamW, Recipe, SumOrder};
-use thalweg_mpi::{DataParallel, Exchange, Identity, Perceptron, Reduce, World};
+use thalweg::{Accumulation, AdamW, Recipe, SumOrder, Trainer};
+use thalweg_mpi::{Exchange, Identity, Reduce, Training, World};
 
-pub const KNOWN: &[&str] = &["what", "mib", "repeats", "micro-batches"];
+pub const KNOWN: &[&str] = &["what", "mib", "repeats", "micro-batches", "threads", "watchdog"];
 
 pub fn run(world: &World, options: &Options) -> Result<()> {
     for what in options.text("what").unwrap_or("exchange,step").split(',') {
@@ -23,19 +25,26 @@ pub fn run(world: &World, options: &Options) -> Result<()> {
     Ok(())
 }
 
-/// The seconds of the slowest rank: the median over several repeats.
-fn median(world: &World, repeats: usize, mut work: impl FnMut() -> Result<()>) -> Result<f64> {
-    let mut seconds = Vec::new();
-    for _ in 0..=repeats {
-        world.gather("all ranks", &[0_u32])?;
-        let started = Instant::now();
-        work()?;
-        seconds.push(world.gather("times", &[started.elapsed().as_secs_f64()])?.into_iter().fold(0.0, f64::max));
+/// Some work of all ranks.
+type Work<'a> = &'a mut dyn FnMut() -> Result<()>;
+
+/// The seconds of the slowest rank for each of several works, which take turns: the median over the repeats.
+fn medians<const N: usize>(world: &World, repeats: usize, mut works: [Work; N]) -> Result<[f64; N]> {
+    let mut seconds: [Vec<f64>; N] = std::array::from_fn(|_| Vec::new());
+    // The first turn is a warm-up.
+    for turn in 0..=repeats {
+        for (work, seconds) in works.iter_mut().zip(&mut seconds) {
+            world.gather("all ranks", &[0_u32])?;
+            let started = Instant::now();
+            work()?;
+            let slowest = world.gather("times", &[started.elapsed().as_secs_f64()])?.into_iter().fold(0.0, f64::max);
+            seconds.extend((turn > 0).then_some(slowest));
+        }
     }
-    // The first repeat is a warm-up.
-    seconds.remove(0);
-    seconds.sort_by(f64::total_cmp);
-    Ok(seconds[seconds.len() / 2])
+    Ok(seconds.map(|mut seconds| {
+        seconds.sort_by(f64::total_cmp);
+        seconds[seconds.len() / 2]
+    }))
 }
 
 fn exchange(world: &World, options: &Options) -> Result<()> {
@@ -49,11 +58,19 @@ fn exchange(world: &World, options: &Options) -> Result<()> {
     arena.add("all", &[len])?;
     let mut exchange = Exchange::<f32>::new(world, &arena, micro_batches);
     let own = vec![vec![1.0_f32; len]; exchange.nodes(world.rank()).len()];
-    let (mut send, mut total) = (own[0].clone(), vec![0.0; len]);
-    let reference = median(world, repeats, || Ok(world.add_waiting(&send, &mut total)?))?;
-    let fast = median(world, repeats, || Ok(world.add("gradients", &mut send, &mut total)?))?;
-    let exact = median(world, repeats, || Ok(exchange.sum(world, own.iter().map(|sum| &**sum), &mut total)?))?;
-    let latency = median(world, 1000, || Ok(world.gather("latency", &[0_u32]).map(drop)?))?;
+    let [mut send, mut total, mut sum] = [own[0].clone(), vec![0.0; len], vec![0.0; len]];
+    let reference = own[0].clone();
+    let mut by_mpi = vec![0.0; len];
+    let all = medians(
+        world,
+        repeats,
+        [
+            &mut || Ok(world.add_waiting(&reference, &mut by_mpi)?),
+            &mut || Ok(world.add("gradients", &mut send, &mut total)?),
+            &mut || Ok(exchange.sum(world, own.iter().map(|sum| &**sum), &mut sum)?),
+        ],
+    )?;
+    let [latency] = medians(world, 1000, [&mut || Ok(world.gather("latency", &[0_u32]).map(drop)?)])?;
     if world.rank() > 0 {
         return Ok(());
     }
@@ -64,48 +81,69 @@ fn exchange(world: &World, options: &Options) -> Result<()> {
         latency * 1e6
     );
     println!("  the model: exact sends {:.3} of the gradients, a ring {:.3}", cost.volume, cost.ring);
-    for (name, seconds) in [("MPI_Allreduce", reference), ("fast", fast), ("exact", exact)] {
+    for (name, seconds) in ["MPI_Allreduce", "fast", "exact"].into_iter().zip(all) {
         let rate = (mib << 20) as f64 / seconds / 1e9;
-        println!("  {name:14} {:9.3} ms  {rate:7.3} GB/s  {:5.2} of MPI_Allreduce", seconds * 1e3, reference / seconds);
+        println!("  {name:14} {:9.3} ms  {rate:7.3} GB/s  {:5.2} of MPI_Allreduce", seconds * 1e3, all[0] / seconds);
     }
     Ok(())
 }
 
-/// Steps of a perceptron 784-128-64-10 on 1,024 rows.
-fn step(world: &World, options: &Options) -> Result<()> {
-    let (repeats, threads) = (options.count("repeats", 10)?, options.count("threads", 1)?);
-    let micro_batches = options.count("micro-batches", 8)?;
+/// Rows of a step, and steps of a turn.
+const ROWS: usize = 1_024;
+const STEPS: usize = 10;
+
+/// 4,096 rows of random numbers.
+fn data() -> Result<Dataset> {
     let mut random = 1_u32;
     let mut number = || {
         random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
         (random >> 8) as f32 / (1 << 24) as f32
     };
-    let rows = 4_096;
-    let features = (0..rows * 784).map(|_| number()).collect();
-    let data = Dataset::new(features, 784, (0..rows as u32).map(|row| row % 10).collect())?;
-    for reduce in [Reduce::Exact, Reduce::Fast] {
-        let order = SumOrder::Tree { micro_batches };
-        let recipe = Recipe::new(AdamW::default()).clip_norm(1.0).accumulate(Accumulation { order, ..Default::default() });
-        let engine = Cpu::<f32>::with_threads(threads);
-        let made = Perceptron::new(&engine, &recipe, (784, &[128, 64], 10), 1_024 / micro_batches, 1);
-        let (model, optimizer) = world.agree("engines", made)?;
-        let mut ranks = DataParallel::new(world, optimizer, micro_batches, reduce, Identity::default())?;
-        let mut made = 0;
-        let seconds = median(world, repeats, || {
-            for _ in 0..10 {
-                ranks.step(|optimizer, number| model.gradient(optimizer, &data, made * micro_batches + number))?;
-                made += 1;
-            }
-            Ok(())
-        })?;
-        if world.rank() == 0 {
-            let rate = (10 * (1_024 / micro_batches) * micro_batches) as f64 / seconds;
-            println!(
-                "784-128-64-10, 1,024 rows, {} ranks of {threads} threads, {reduce:?}: {:.3} ms per step, {rate:.0} rows/s",
-                world.ranks(),
-                seconds * 100.0
-            );
-        }
+    let features = (0..4 * ROWS * 784).map(|_| number()).collect();
+    Ok(Dataset::new(features, 784, (0..4 * ROWS as u32).map(|row| row % 10).collect())?)
+}
+
+/// Steps of a perceptron 784-128-64-10 on 1,024 rows: on ranks, and in one process with the threads of all of them.
+fn step(world: &World, options: &Options) -> Result<()> {
+    let (repeats, threads) = (options.count("repeats", 10)?, options.count("threads", 1)?);
+    let micro_batches = options.count("micro-batches", 8)?;
+    let (data, order) = (data()?, SumOrder::Tree { micro_batches });
+    let recipe = Recipe::new(AdamW::default()).clip_norm(1.0).accumulate(Accumulation { order, ..Default::default() });
+    let model = Sequential::perceptron(784, &[128, 64], 10, Nonlinearity::Relu);
+    let trainer = |threads: usize, on_ranks: bool| -> thalweg::Result<Trainer<CpuProgram<f32>>> {
+        let builder = Trainer::builder(&model, recipe.clone()).train(&data).batch(ROWS / micro_batches);
+        let builder = if on_ranks { builder.on_ranks() } else { builder };
+        builder.build(&Cpu::<f32>::with_threads(threads))
+    };
+    let training = |reduce: Reduce| -> Result<Training<CpuProgram<f32>>> {
+        let made = world.agree("engines", trainer(threads, true))?;
+        Ok(Training::new(world, made, micro_batches, reduce, Identity::default())?)
+    };
+    let (mut exact, mut fast) = (training(Reduce::Exact)?, training(Reduce::Fast)?);
+    // Other ranks wait meanwhile.
+    let mut alone = if world.rank() == 0 { Some(trainer(threads * world.ranks(), false)?) } else { None };
+    if let Some(alone) = &mut alone {
+        alone.micro_batches(micro_batches)?;
+    }
+    let seconds = medians(
+        world,
+        repeats,
+        [
+            &mut || Ok((0..STEPS).try_for_each(|_| exact.step())?),
+            &mut || Ok((0..STEPS).try_for_each(|_| fast.step())?),
+            &mut || Ok(alone.as_mut().map_or(Ok(()), |alone| alone.advance(STEPS))?),
+        ],
+    )?;
+    if world.rank() > 0 {
+        return Ok(());
+    }
+    println!("784-128-64-10, steps of {ROWS} rows in {micro_batches} micro-batches");
+    let all = world.ranks();
+    let names = [format!("{all} ranks, exact"), format!("{all} ranks, fast"), format!("1 process, {} threads", threads * all)];
+    for (name, took) in names.iter().zip(seconds) {
+        let rate = (STEPS * ROWS / micro_batches * micro_batches) as f64 / took;
+        let (per_step, of_one) = (took * 1e3 / STEPS as f64, seconds[2] / took);
+        println!("  {name:22} {per_step:8.3} ms per step  {rate:9.0} rows/s  {of_one:5.2} of one process");
     }
     Ok(())
 }

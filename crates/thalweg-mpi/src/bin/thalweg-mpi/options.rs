@@ -14,8 +14,8 @@ impl Options {
         let mut given = BTreeMap::new();
         for pair in args.chunks(2) {
             let name = pair[0].strip_prefix("--").ok_or_else(|| anyhow!("'{}' is not an option; see --help", pair[0]))?;
-            if !known.contains(&name) && !["threads", "watchdog"].contains(&name) {
-                bail!("unknown option --{name}; known: --{}, --threads, --watchdog", known.join(", --"));
+            if !known.contains(&name) {
+                bail!("unknown option --{name}; known: --{}", known.join(", --"));
             }
             let value = pair.get(1).ok_or_else(|| anyhow!("--{name} wants a value"))?;
             if given.insert(name.to_string(), value.clone()).is_some() {
@@ -23,6 +23,24 @@ impl Options {
             }
         }
         Ok(Self(given))
+    }
+
+    /// Takes these options out of the arguments, as `--name value` or `--name=value`; returns the other arguments as well.
+    pub fn split(args: &[String], own: &[&str]) -> Result<(Self, Vec<String>)> {
+        let (mut given, mut others) = (BTreeMap::new(), Vec::new());
+        let mut args = args.iter();
+        while let Some(arg) = args.next() {
+            let (name, value) = arg.split_once('=').map_or((arg.as_str(), None), |(name, value)| (name, Some(value)));
+            let Some(name) = name.strip_prefix("--").filter(|name| own.contains(name)) else {
+                others.push(arg.clone());
+                continue;
+            };
+            let value = value.or_else(|| args.next().map(String::as_str)).ok_or_else(|| anyhow!("--{name} wants a value"))?;
+            if given.insert(name.to_string(), value.to_string()).is_some() {
+                bail!("--{name} is given twice");
+            }
+        }
+        Ok((Self(given), others))
     }
 
     pub fn text(&self, name: &str) -> Option<&str> {
@@ -40,11 +58,5 @@ impl Options {
             0 => bail!("--{name} wants at least 1"),
             count => Ok(count),
         }
-    }
-
-    /// All given options as text, to compare the ranks by.
-    pub fn common(&self) -> String {
-        let same = |(name, value): (&String, &String)| format!("--{name} {value}");
-        self.0.iter().map(same).collect::<Vec<_>>().join(" ")
     }
 }

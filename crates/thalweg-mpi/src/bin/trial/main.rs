@@ -1,9 +1,11 @@
 //! Runs for the tests, which compare what they print: `trial SCENARIO [ARGUMENTS]`, under `mpirun` or alone. Each rank prints
 //! one line.
 
+mod perceptron;
 mod training;
 
 use anyhow::{Context, Result, bail};
+use perceptron::Perceptron;
 use std::io::Write;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -11,7 +13,7 @@ use thalweg::cpu::Cpu;
 use thalweg::data::{Dataset, digits};
 use thalweg::plan::LossScale;
 use thalweg::{Accumulation, AdamW, Lamb, Optimizer, Recipe, Sgd, SumOrder};
-use thalweg_mpi::{DataParallel, Identity, Perceptron, Reduce, Sharded, World, digest, part};
+use thalweg_mpi::{DataParallel, Identity, Reduce, Sharded, World, digest, part};
 
 type Program = thalweg::cpu::CpuProgram<f32>;
 
@@ -101,6 +103,11 @@ fn run(args: &[String]) -> Result<()> {
     let texts: Vec<&str> = args.iter().map(String::as_str).collect();
     match texts[..] {
         ["alone", rule, micro_batches, steps] => alone(rule, micro_batches.parse()?, steps.parse()?),
+        ["thalweg", ..] => {
+            // `thalweg` itself, on one machine.
+            let ended = thalweg_cli::run(&thalweg_cli::Alone, args.iter().map(std::ffi::OsString::from));
+            if ended == ExitCode::SUCCESS { Ok(()) } else { bail!("it failed") }
+        }
         ["alone-training", rule, epochs] => training::alone(rule, epochs.parse()?),
         ["twice"] => {
             let _world = World::start()?;

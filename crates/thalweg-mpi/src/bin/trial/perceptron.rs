@@ -1,5 +1,4 @@
-//! A perceptron on the tape and its micro-batches of a data set. The command line trains it, and tests and measurements share
-//! it.
+//! A perceptron on the tape and its micro-batches of a data set, for steps whose gradients the caller computes.
 
 use thalweg::data::Dataset;
 use thalweg::nn::{Criterion, CrossEntropy, Linear, Model, Nonlinearity, Places, Sequential, Slots, Tape};
@@ -10,11 +9,9 @@ use thalweg::{Optimizer, Real, Recipe, Result};
 #[derive(Debug)]
 pub struct Perceptron {
     /// Rows of a micro-batch.
-    pub rows: usize,
+    rows: usize,
     features: BufferId,
     labels: BufferId,
-    losses: BufferId,
-    outputs: BufferId,
     gradient: PlanId,
 }
 
@@ -33,9 +30,7 @@ impl Perceptron {
         let mut blueprint = Blueprint::new(1);
         let features = blueprint.floats("features", rows * inputs, Role::Data);
         let labels = blueprint.indices("labels", rows, Role::Data);
-        let losses = blueprint.floats("mean loss", 1, Role::Data);
-        let outputs = blueprint.floats("outputs", rows * classes, Role::Data);
-        let [x, t, l, o] = [features, labels, losses, outputs].map(|id| blueprint.layout().whole(id));
+        let [x, t] = [features, labels].map(|id| blueprint.layout().whole(id));
         let mut model = Sequential::new();
         let widths: Vec<usize> = [inputs].into_iter().chain(hidden.iter().copied()).collect();
         for pair in widths.windows(2) {
@@ -53,7 +48,7 @@ impl Perceptron {
         let stepper = recipe.record(&mut blueprint, &arena, params, grads)?;
         let mut plan = Plan::default();
         let places = Places::new(&arena, params, Some(grads));
-        tape.record(blueprint.layout_mut(), &mut plan, &places, &mut Slots::default(), &[(&loss, l), (&prediction, o)])?;
+        tape.record(blueprint.layout_mut(), &mut plan, &places, &mut Slots::default(), &[])?;
         let gradient = blueprint.add("gradient", plan)?;
         let mut optimizer = Optimizer::load(engine, &blueprint, stepper)?;
         for tensor in tape.arena()?.tensors() {
@@ -61,7 +56,7 @@ impl Perceptron {
             let initial: Vec<_> = initial.iter().map(|&x| Real::of(x)).collect();
             optimizer.set_params(&tensor.name, &initial)?;
         }
-        Ok((Self { rows, features, labels, losses, outputs, gradient }, optimizer))
+        Ok((Self { rows, features, labels, gradient }, optimizer))
     }
 
     /// Computes the gradient of micro-batch `number` in the optimizer's buffer. Its rows begin at `number` times the rows of a
@@ -81,32 +76,5 @@ impl Perceptron {
         program.write(self.features, 0, 0, &features)?;
         program.write_indices(self.labels, 0, 0, &labels)?;
         program.run(self.gradient, 1)
-    }
-
-    /// How many rows of a data set the perceptron classifies correctly.
-    ///
-    /// # Errors
-    /// Errors of the engine.
-    pub fn hits<P: Program>(&self, optimizer: &mut Optimizer<P>, data: &Dataset) -> Result<usize> {
-        let classes = data.classes;
-        let mut hits = 0;
-        for first in (0..data.rows()).step_by(self.rows) {
-            // The gradient of the last micro-batch is no longer needed.
-            self.gradient(optimizer, data, first / self.rows)?;
-            let outputs = optimizer.program_mut().read(self.outputs, 0)?;
-            let rows = self.rows.min(data.rows() - first);
-            for (output, &label) in outputs.chunks_exact(classes).zip(&data.labels[first..first + rows]) {
-                hits += usize::from(output.iter().all(|&other| other <= output[label as usize]));
-            }
-        }
-        Ok(hits)
-    }
-
-    /// The mean loss of the last micro-batch.
-    ///
-    /// # Errors
-    /// A lost device.
-    pub fn loss<P: Program>(&self, optimizer: &mut Optimizer<P>) -> Result<f64> {
-        Ok(optimizer.program_mut().read(self.losses, 0)?[0].as_f64())
     }
 }

@@ -1,0 +1,5 @@
+//! Jobs of ranks on this machine, under `mpirun`.
+
+mod command;
+mod jobs;
+mod ranks;
