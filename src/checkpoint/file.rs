@@ -273,7 +273,12 @@ fn parse(mut source: impl Read, len: u64) -> Result<Found, Problem> {
     let rest = len.checked_sub(PREFIX as u64).ok_or_else(too_short)?;
     let mut header = bytes(&mut source, PREFIX as u64)?;
     let header_len = u64::from_le_bytes(*header.first_chunk().ok_or_else(too_short)?);
-    let data_len = rest.checked_sub(header_len).ok_or_else(too_short)?;
+    // Where a text begins, its letters are taken for the length of a header.
+    let other = || match std::str::from_utf8(&header[..PREFIX]) {
+        Ok(text) if !text.contains(char::is_control) => format!("it is no safetensors file: it begins with the text {text:?}"),
+        _ => too_short(),
+    };
+    let data_len = rest.checked_sub(header_len).ok_or_else(other)?;
     header.extend(bytes(&mut source, header_len)?);
     let metadata: Metadata =
         serde_json::from_slice(&header[PREFIX..]).map_err(|error| format!("its header is wrong: {error}"))?;

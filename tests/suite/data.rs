@@ -345,6 +345,10 @@ mod csv_files {
     fn every_refusal_names_file_line_and_column() -> Result<()> {
         let cases: &[(&str, &str)] = &[
             ("1,2,0\n1,0\n", ", line 2, column 3: 2 fields found, 3 expected as in the first line"),
+            (
+                "1,2,0\n1,\"2,0\n3,4,1\n",
+                ", line 2, column 3: 2 fields found, 3 expected as in the first line; column 2 goes over several lines: is its quote closed?",
+            ),
             ("1,2,0\n1,2,3,0\n", ", line 2, column 4: 4 fields found, 3 expected as in the first line"),
             ("a,b,c\n1,2,0\n1,two,1\n", ", line 3, column 2: 'two' stands in a column of numbers and is none"),
             (
@@ -1003,8 +1007,13 @@ mod csv_files {
                 joined(train, test, &target("last")).map_or_else(|error| error.to_string(), |_| "no error".into())
             };
             let cases = [
-                (TRAIN, "a,port\n1,S\n", "line 1, column 1: no column 'kind' in this line, the header as in rows.csv"),
+                (TRAIN, "a,port\n1,S\n", "line 1, column 1: the header has no column 'kind', which rows.csv has"),
                 (TRAIN, "a,port,kind\n1,S,z\n", "line 2, column 3: the label 'z' is not among the training labels 'x', 'y'"),
+                (
+                    TRAIN,
+                    "1,S,x\n",
+                    "line 1, column 1: this line names none of the columns of rows.csv: a header is expected, as that has one",
+                ),
                 (TRAIN, "a,port,kind\nfour,S,x\n", "line 2, column 1: 'four' is not a number"),
                 (TRAIN, "a,port,kind\n", "no rows"),
                 ("1,2,0\n3,4,1\n", "1,2,0,1\n", "line 1, column 4: 4 fields found, 3 expected as in rows.csv"),

@@ -37,12 +37,12 @@ fn rows_of_another_file_become_features_as_the_first_did() -> Result<()> {
     let (data, _) = form.rows_from("b.csv", "colour,size,class\nred,1,b\n".as_bytes(), &MEANS, &options())?;
     assert_eq!(data.labels, [1]);
     let (features, rows) = form.features_from("b.csv", "colour,size\nred,1\nblue,5\n".as_bytes(), &MEANS, &options())?;
-    assert_eq!((&features[..], rows), (&[0.0, 0.0, 1.0, 1.0, 1.0, 0.0, 0.0, 5.0][..], 2));
+    assert_eq!((&features[..], rows), (&[0.0, 0.0, 1.0, 1.0, 1.0, 0.0, 0.0, 5.0][..], vec![0, 1]));
     // The label column is not read, whatever it holds.
     let (same, _) = form.features_from("b.csv", "colour,size,class\nred,1,?\nblue,5,new\n".as_bytes(), &MEANS, &options())?;
     assert_eq!(same, features);
     let drop = Options { missing: Missing::Drop, ..options() };
-    assert_eq!(form.features_from("b.csv", "colour,size\nred,\nblue,5\n".as_bytes(), &MEANS, &drop)?.1, 1);
+    assert_eq!(form.features_from("b.csv", "colour,size\nred,\nblue,5\n".as_bytes(), &MEANS, &drop)?.1, [1]);
     Ok(())
 }
 
@@ -52,15 +52,15 @@ fn a_table_without_a_header_may_lack_its_label() -> Result<()> {
     let form = options.read_from("a.csv", "0,1,2\n1,3,4\n".as_bytes())?.form();
     assert_eq!(form.header, None);
     let of = |text: &str| form.features_from("b.csv", text.as_bytes(), &[0.0; 2], &Options::default());
-    assert_eq!(of("0,5,6\n")?, (vec![5.0, 6.0], 1));
-    assert_eq!(of("5,6\n")?, (vec![5.0, 6.0], 1));
+    assert_eq!(of("0,5,6\n")?, (vec![5.0, 6.0], vec![0]));
+    assert_eq!(of("5,6\n")?, (vec![5.0, 6.0], vec![0]));
     let error = of("5\n").expect_err("too few").to_string();
     assert!(
         error.contains("1 fields found, 3 expected as in the table of the model, or one fewer without the label"),
         "{error}"
     );
     let one = options.read_from("a.csv", "0,1\n1,3\n".as_bytes())?.form();
-    assert_eq!(one.features_from("b.csv", "5\n6\n".as_bytes(), &[0.0], &options)?, (vec![5.0, 6.0], 2));
+    assert_eq!(one.features_from("b.csv", "5\n6\n".as_bytes(), &[0.0], &options)?, (vec![5.0, 6.0], vec![0, 1]));
     assert!(form.rows_from("b.csv", "5,6\n".as_bytes(), &[0.0; 2], &Options::default()).is_err(), "labels are wanted");
     Ok(())
 }

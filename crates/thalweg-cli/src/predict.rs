@@ -3,7 +3,7 @@
 use crate::Usage;
 use crate::data::{self, RowArgs, as_numbers};
 use crate::engine::{EngineArgs, Picked};
-use crate::keep::{aim, columns, scaler, target_scaler};
+use crate::keep::{DATA, aim, columns, fingerprint, scaler, target_scaler};
 use crate::model::{Description, OfLanes};
 use crate::recipe::recipe;
 use crate::resume::{Given, split};
@@ -49,7 +49,8 @@ Examples:
   thalweg predict --model run/ --data new.csv --proba --out predictions.csv
 
 A CSV file has the columns of the training data, by name where these had a header; the label's may be missing. Scaling and the names of the
-classes are part of the model's file. The output has a line for each row of the data.")]
+classes are part of the model's file. The output has a line for each row of the data; with --missing drop only for those that are complete,
+and each line begins with the number of its row.")]
 pub struct Args {
     #[command(flatten)]
     file: ModelFile,
@@ -101,6 +102,8 @@ struct Model {
     aim: Aim,
     classes: Vec<String>,
     description: Description,
+    /// What the run's data were.
+    data: String,
     /// The rows of the table in which features are looked up, if they are indices.
     indices: Option<u32>,
 }
@@ -136,7 +139,8 @@ impl Model {
             classes.extend((classes.len()..outputs).map(|class| class.to_string()));
         }
         let (form, indices) = (columns(&own)?, description.table_rows()?);
-        Ok(Self { path: path.into(), args, tensors, scaler, target_scaler, form, aim, classes, description, indices })
+        let data = own.texts.get(DATA).cloned().unwrap_or_default();
+        Ok(Self { data, path: path.into(), args, tensors, scaler, target_scaler, form, aim, classes, description, indices })
     }
 
     /// What the model says of rows of features, which are scaled first: logits, or numbers in the units of the data.
@@ -188,6 +192,19 @@ impl Model {
         Ok(trainer.predict(0, features)?)
     }
 
+    /// Whether the data of the run are still the same, so that its test rows are those that it has not learned from.
+    fn check_own(&self, quiet: bool) -> Result<()> {
+        let (data, _) = self.args.scaled_data(self.indices, quiet)?;
+        let parts: Vec<_> = [Some(&data.train), data.validation.as_ref(), Some(&data.test)].into_iter().flatten().collect();
+        let now = fingerprint(&parts);
+        if now == self.data {
+            return Ok(());
+        }
+        let path = self.path.display();
+        let text = format!("{path}: the data of its run are others now: {} in the file, {now} read; give --data", self.data);
+        Err(Usage(text).into())
+    }
+
     /// The weights that were the best, where early stopping keeps them.
     fn best(&self) -> thalweg::Result<Option<Tensors>> {
         let Some(counts) = self.tensors.find("best.counts").map(|_| self.tensors.get::<u64>("best.counts")).transpose()? else {
@@ -227,20 +244,26 @@ pub fn run(args: &Args) -> Result<()> {
     let Args { file, rows, proba, json, .. } = args;
     file.engine.check(file.threads)?;
     let model = Model::open(&file.model)?;
-    let data = rows.features(model.form.as_ref(), &model.scaler.shift, model.indices, file.quiet)?;
+    if let Some(out) = &args.out {
+        check_out(out, [Some(&*model.path), rows.path()])?;
+    }
+    let (data, numbers) = rows.features(model.form.as_ref(), &model.scaler.shift, model.indices, file.quiet)?;
     if *proba && model.aim == Aim::Numbers {
         return Err(Usage("--proba: the model predicts numbers, which have no probabilities".into()).into());
     }
     let logits = model.outputs(file, data)?;
     let mut text = String::new();
     if !json {
-        text += "prediction";
+        text += if rows.drops() { "row,prediction" } else { "prediction" };
         for class in model.classes.iter().filter(|_| *proba) {
             write!(text, ",{}", cell(class))?;
         }
         text.push('\n');
     }
-    for (row, logits) in logits.chunks_exact(model.description.outputs).enumerate() {
+    for (row, logits) in numbers.into_iter().zip(logits.chunks_exact(model.description.outputs)) {
+        if rows.drops() && !json {
+            write!(text, "{},", row + 1)?;
+        }
         if model.aim == Aim::Numbers {
             let line =
                 if *json { json!({ "row": row + 1, "prediction": logits[0] }).to_string() } else { logits[0].to_string() };
@@ -266,6 +289,18 @@ pub fn run(args: &Args) -> Result<()> {
     }
 }
 
+/// Whether predictions may be written into a file: it is none of those that are read.
+fn check_out(out: &Path, read: [Option<&Path>; 2]) -> Result<()> {
+    let whole = |path: &Path| path.canonicalize().ok();
+    let Some(place) = whole(out) else { return Ok(()) };
+    match read.into_iter().flatten().find(|path| whole(path).as_ref() == Some(&place)) {
+        Some(_) => {
+            Err(Usage(format!("--out {}: this file is read, and would be lost: give another one", out.display())).into())
+        }
+        None => Ok(()),
+    }
+}
+
 /// A cell of a CSV file.
 fn cell(text: &str) -> String {
     if text.contains([',', '"', '\n', '\r']) { format!("\"{}\"", text.replace('"', "\"\"")) } else { text.into() }
@@ -283,6 +318,7 @@ pub fn evaluate(args: &EvaluateArgs) -> Result<()> {
             if data.read.source == data::STDIN {
                 return Err(Usage("the run read its data from standard input: give --data".into()).into());
             }
+            model.check_own(file.quiet)?;
             data.test
         }
     };

@@ -126,7 +126,8 @@ impl Record {
     /// The result as one line.
     pub fn line(&self, last: &Epoch) -> String {
         let training = match self.measures.aim {
-            Aim::Classes => format!("training loss {:.4}", last.train.loss),
+            // That of the epoch whose model was tested.
+            Aim::Classes => format!("training loss {:.4}", self.kept(last).train.loss),
             Aim::Numbers => {
                 let score = self.tested.as_ref().map_or(last.held, |tested| tested.score);
                 let [loss, mae] = [score.loss, score.mae].map(data::short);

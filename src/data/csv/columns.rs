@@ -105,8 +105,8 @@ impl Columns {
             }
             return Ok(self.clone());
         };
-        let target = self.place(text, from, names, (&first, offset), self.target)?;
         let features = self.places(text, from, names, (&first, offset))?;
+        let target = self.place(text, from, names, (&first, offset), self.target)?;
         Ok(Self { number: first.len(), names: Some(first), target, features, ..self.clone() })
     }
 
@@ -134,6 +134,10 @@ impl Columns {
 
     /// Finds the columns of features in another header.
     fn places(&self, text: &Text, from: &str, names: &[String], header: (&[String], usize)) -> Result<Vec<Feature>> {
+        if !self.features.iter().any(|feature| header.0.contains(&names[feature.column])) {
+            let reason = format!("this line names none of the columns of {from}: a header is expected, as that has one");
+            return Err(text.error(header.1, 0, reason));
+        }
         let feature = |feature: &Feature| {
             Ok(Feature { column: self.place(text, from, names, header, feature.column)?, kind: feature.kind.clone() })
         };
@@ -152,7 +156,7 @@ impl Columns {
         let same = first.get(column) == Some(&names[column]);
         let found = if same { Some(column) } else { first.iter().position(|name| *name == names[column]) };
         let missing =
-            || text.error(offset, 0, format!("no column {} in this line, the header as in {from}", quoted(&names[column])));
+            || text.error(offset, 0, format!("the header has no column {}, which {from} has", quoted(&names[column])));
         found.ok_or_else(missing)
     }
 

@@ -3,7 +3,7 @@
 use super::columns::{Columns, Feature, Kind};
 use super::label::{Classes, Key, Meaning};
 use super::table::{Reading, Rows, Table, blame, data_of, reading};
-use super::text::{Text, offset};
+use super::text::Text;
 use super::{Missing, Options};
 use crate::data::Dataset;
 use crate::data::source::{Content, refused};
@@ -95,8 +95,8 @@ impl Form {
         Ok((data, reading))
     }
 
-    /// The features and the number of rows of a text. The label's column may be missing, and is not read. Otherwise as
-    /// [`Form::rows_from`].
+    /// The features of a text, and the number of each row in it: from 0, without the header. Rows that are left out have no number here. The
+    /// label's column may be missing, and is not read. Otherwise as [`Form::rows_from`].
     ///
     /// # Errors
     /// As [`Form::rows_from`].
@@ -106,16 +106,15 @@ impl Form {
         stream: impl Read,
         means: &[f32],
         options: &Options,
-    ) -> Result<(Vec<f32>, usize)> {
+    ) -> Result<(Vec<f32>, Vec<usize>)> {
         let path = name.as_ref();
         let text = Text::read(path, Content::new(path, stream)?, options.delimiter, options.max_memory)?.unlabelled();
         let columns = self.as_columns().of_unlabelled(&text, "the table of the model")?;
-        let rows = Rows::read_features(&text, &columns, options)?;
-        let number = rows.labels.rows.len();
-        if number == 0 {
+        let (rows, numbers) = Rows::read_features(&text, &columns, options)?;
+        if numbers.is_empty() {
             return Err(refused(path, "no rows"));
         }
-        Ok((self.filled(rows, means), number))
+        Ok((self.filled(rows, means), numbers))
     }
 
     /// What the label's column stands for.
@@ -152,24 +151,24 @@ impl Form {
 }
 
 impl Rows {
-    /// The features of all rows, whatever is in the label's column.
-    fn read_features(text: &Text, columns: &Columns, options: &Options) -> Result<Self> {
-        let mut rows = Self::default();
+    /// The features of all rows, whatever is in the label's column, and the rows' numbers.
+    fn read_features(text: &Text, columns: &Columns, options: &Options) -> Result<(Self, Vec<usize>)> {
+        let (mut rows, mut numbers, mut next) = (Self::default(), Vec::new(), 0..);
         let mut header = columns.names.is_some();
         text.rows(|record| {
             if std::mem::take(&mut header) {
                 return Ok(());
             }
+            let number = next.next().unwrap_or_default();
             let missing = columns.features.iter().any(|feature| Self::is_missing(&record[feature.column]));
             if options.missing == Missing::Drop && missing {
                 rows.dropped += 1;
                 return Ok(());
             }
             rows.add_features(text, columns, options, record)?;
-            // Rows are counted by their labels.
-            rows.labels.push("0", offset(record));
+            numbers.push(number);
             Ok(())
         })?;
-        Ok(rows)
+        Ok((rows, numbers))
     }
 }

@@ -105,7 +105,10 @@ impl<'a> Text<'a> {
     fn check_length(&self, record: &StringRecord, expected: usize) -> Result<()> {
         let found = record.len();
         if found != expected {
-            let reason = format!("{found} fields found, {expected} expected as in the first line");
+            let mut reason = format!("{found} fields found, {expected} expected as in the first line");
+            if let Some(column) = record.iter().position(|cell| cell.contains('\n')) {
+                reason += &format!("; column {} goes over several lines: is its quote closed?", column + 1);
+            }
             return Err(self.error(offset(record), found.min(expected), reason));
         }
         if found < self.least {

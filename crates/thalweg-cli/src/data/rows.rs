@@ -53,11 +53,31 @@ impl RowArgs {
         }
     }
 
-    /// Rows without a look at their labels, which are all 0.
-    pub fn features(&self, form: Option<&Form>, means: &[f64], indices: Option<u32>, quiet: bool) -> Result<Dataset> {
+    /// The path of the rows' file, if they are in one.
+    pub fn path(&self) -> Option<&Path> {
+        self.data.as_deref().filter(|path| !is_stdin(path))
+    }
+
+    /// Whether rows may be left out.
+    pub fn drops(&self) -> bool {
+        self.missing == MissingChoice::Drop
+    }
+
+    /// Rows without a look at their labels, which are all 0, and their numbers in the data, from 0.
+    pub fn features(
+        &self,
+        form: Option<&Form>,
+        means: &[f64],
+        indices: Option<u32>,
+        quiet: bool,
+    ) -> Result<(Dataset, Vec<usize>)> {
         check_missing(self.missing, indices)?;
         match self.source(form)? {
-            Source::Whole(data) => check_indices("the", &data, indices).map(|()| *data),
+            Source::Whole(data) => {
+                check_indices("the", &data, indices)?;
+                let rows = (0..data.rows()).collect();
+                Ok((*data, rows))
+            }
             Source::Table(path, form) => {
                 let means: Vec<f32> = means.iter().map(|&mean| mean as f32).collect();
                 let (features, rows) = match is_stdin(path) {
@@ -65,7 +85,7 @@ impl RowArgs {
                     false => form.features_from(path, file(path)?, &means, &self.options(indices)),
                 }
                 .map_err(|error| anyhow!(with_flags(&error.to_string())))?;
-                Ok(Dataset::new(features, form.width(), vec![0; rows])?)
+                Ok((Dataset::new(features, form.width(), vec![0; rows.len()])?, rows))
             }
         }
     }

@@ -33,6 +33,7 @@ impl Design {
         }
         let space = space::read(&args.space, &base)?;
         check_save(args)?;
+        check_sampler(args)?;
         base.model.check()?;
         base.check(&space, args.budget())?;
         let usage = |error: thalweg::Error| Usage(error.to_string());
@@ -55,6 +56,17 @@ fn check_groups(args: &Args) -> Result<()> {
         return Err(Usage("--groups goes with --preset lr-scan".into()).into());
     }
     groups::check_scan(args.recipe.others.as_ref(), &*args.recipe.rule()?)
+}
+
+/// Whether a sampler that learns from results sees any before all trials are drawn.
+fn check_sampler(args: &Args) -> Result<()> {
+    let at_once = matches!(args.strategy, args::Strategy::Halving | args::Strategy::Hyperband | args::Strategy::Population);
+    if args.sampler != args::Sampler::Tpe || !at_once {
+        return Ok(());
+    }
+    let reason = "the sampler learns from results, and this strategy draws all trials before there is one";
+    let text = format!("--sampler tpe: {reason}: take --strategy plain, median, patience or folds, or another sampler");
+    Err(Usage(text).into())
 }
 
 /// Whether `train` could make what is to be saved.

@@ -224,12 +224,12 @@ impl Progress {
             self.told = Instant::now();
             let done = self.counts().iter().sum::<usize>();
             note(&format!(
-                "best so far: trial {}, {} {} after {} {}: {} ({done} of {} trials done)",
+                "best after {} {}: trial {}, {} {}: {} ({done} of {} trials done)",
+                best.steps,
+                self.unit,
                 best.trial,
                 self.metric.name(),
                 self.metric.shown(best.mean),
-                best.steps,
-                self.unit,
                 best.point,
                 self.trials,
             ));
@@ -239,7 +239,11 @@ impl Progress {
     /// Of the trials with the most steps, also running ones, those with the best metric so far, the best first.
     fn leaders<'a>(&self, summaries: &'a [Summary]) -> Vec<&'a Summary> {
         let goal = self.table.goal();
-        let finite = || summaries.iter().filter(|summary| summary.mean.is_finite() && summary.status != Status::Failed);
+        // A trial of which not every fold has a metric has no steps.
+        let finite = || {
+            let measured = summaries.iter().filter(|summary| summary.mean.is_finite() && summary.steps > 0);
+            measured.filter(|summary| summary.status != Status::Failed)
+        };
         let farthest = finite().map(|summary| summary.steps).max();
         let mut leaders: Vec<&Summary> = finite().filter(|summary| Some(summary.steps) == farthest).collect();
         leaders.sort_by(|a, b| goal.cost(a.mean).total_cmp(&goal.cost(b.mean)));

@@ -15,6 +15,7 @@ use crate::{rates, settings};
 use anyhow::Result;
 use serde_json::{Map, Value, json};
 use std::path::PathBuf;
+use thalweg::data::Scaler;
 use thalweg::train::EarlyStopping;
 use thalweg::{AnyRule, range};
 
@@ -175,6 +176,11 @@ impl Args {
     /// The data of the run, not scaled; features may be indices of a table of so many rows.
     pub fn own_data(&self, indices: Option<u32>, quiet: bool) -> Result<Data> {
         self.data.load_unscaled(self.seed, indices, quiet)
+    }
+
+    /// The data of the run as it learns from them.
+    pub fn scaled_data(&self, indices: Option<u32>, quiet: bool) -> Result<(Data, Scaler)> {
+        self.data.load(self.seed, self.val_split(), indices, quiet)
     }
 
     /// The folder of the run, if it has one.

@@ -97,15 +97,21 @@ fn data_that_do_not_fit_the_model_are_an_error() {
     fs::write(&holes, &cells).expect("a file");
     let unknown = path(&folder, "unknown.csv");
     fs::write(&unknown, table(&[0, 1, 2, 3]).replacen("\"other\"", "\"new\"", 1)).expect("a file");
-    let cases: [(&[&str], i32, &str); 9] = [
+    let cases: [(&[&str], i32, &str); 11] = [
         (&["predict", "--model", &model], 2, "--data says which rows"),
-        (&["predict", "--model", &model, "--data", &wrong], 1, "no column 'size' in this line"),
+        (
+            &["predict", "--model", &model, "--data", &wrong],
+            1,
+            "the header has no column 'size', which the table of the model has",
+        ),
         (&["predict", "--model", &model, "--data", &holes], 1, "--missing"),
         (&["predict", "--model", &model, "--data", "digits"], 1, "the data have 64 features, and the model of"),
         (&["predict", "--model", &digits, "--data", &data], 1, "was not trained on a CSV file"),
         (&["evaluate", "--model", &model, "--data", &unknown], 1, "the label 'new' is not among the training labels"),
         (&["predict", "--model", "no/model", "--data", &data], 1, "No such file"),
-        (&["predict", "--model", &data, "--data", &data], 1, "data.csv"),
+        (&["predict", "--model", &data, "--data", &data], 1, "data.csv: it is no safetensors file: it begins with the text "),
+        (&["predict", "--model", &model, "--data", &data, "--out", &model], 2, "this file is read, and would be lost"),
+        (&["predict", "--model", &model, "--data", &data, "--out", &data], 2, "this file is read, and would be lost"),
         (&["predict", "--data", &data], 2, "--model"),
     ];
     for (args, code, expected) in cases {
@@ -118,11 +124,36 @@ fn data_that_do_not_fit_the_model_are_an_error() {
     let ran = thalweg(&["predict", "--engine", "cpu", "--model", &model, "--data", &holes, "--missing", "mean", "--quiet"]);
     assert_eq!((ran.code, ran.out.lines().count()), (Some(0), 121), "{}", ran.err);
     let ran = thalweg(&["predict", "--engine", "cpu", "--model", &model, "--data", &holes, "--missing", "drop", "--quiet"]);
-    assert_eq!((ran.code, ran.out.lines().count()), (Some(0), 120), "{}", ran.err);
+    // Rows that are left out are seen by the numbers of the others.
+    let numbers: Vec<&str> = ran.out.lines().map(|line| line.split(',').next().unwrap_or_default()).collect();
+    let expected: Vec<String> = (1..=120).filter(|row| *row != 2).map(|row: u32| row.to_string()).collect();
+    assert_eq!(
+        (ran.code, numbers[0], &numbers[1..]),
+        (Some(0), "row", &expected.iter().map(|row| &**row).collect::<Vec<_>>()[..])
+    );
     // A checkpoint of the library is not a model of the command line.
     let foreign = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/golden/checkpoint/version_1.safetensors");
     let ran = thalweg(&["evaluate", "--engine", "cpu", "--model", foreign]);
     assert!(ran.code == Some(1) && ran.err.contains("no run of the command line"), "{}", ran.err);
+}
+
+#[test]
+fn a_run_is_not_measured_on_data_that_have_changed() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let [data, model] = ["data.csv", "model"].map(|name| path(&folder, name));
+    let rows = table(&[0, 1, 2, 3]);
+    fs::write(&data, &rows).expect("a file");
+    trained(&["--data", &data, "--epochs", "1", "--hidden", "4", "--val-split", "0.2", "--save", &model]);
+    let evaluate = |more: &[&str]| thalweg(&[&["evaluate", "--engine", "cpu", "--model", &model], more].concat());
+    assert_eq!(evaluate(&[]).code, Some(0));
+    let (head, last) = rows.trim_end().rsplit_once('\n').expect("lines");
+    let (names, rest) = head.split_once('\n').expect("a header");
+    for changed in [format!("{names}\n{last}\n{rest}\n"), format!("{names}\n{rest}\n")] {
+        fs::write(&data, changed).expect("a file");
+        let ran = evaluate(&[]);
+        assert!(ran.code == Some(2) && ran.err.contains("the data of its run are others now: "), "{ran:?}");
+        assert_eq!(evaluate(&["--data", &data]).code, Some(0));
+    }
 }
 
 /// A row has a finite loss even if the probability of its label is too small for a number.

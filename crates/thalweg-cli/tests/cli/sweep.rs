@@ -35,7 +35,7 @@ fn a_sweep_finds_the_best_rate_and_says_so() {
     let ran = swept(&LR);
     assert_eq!(ran.code, Some(0), "{ran:?}");
     assert!(ran.out.starts_with("best of 6 trials: trial ") && ran.out.contains("accuracy"), "{ran:?}");
-    assert!(ran.err.contains("data: digits") && ran.err.contains("best so far: trial 0, "), "{ran:?}");
+    assert!(ran.err.contains("data: digits") && ran.err.contains("best after 3 epochs: trial 0, "), "{ran:?}");
     let quiet = swept(&[&LR[..], &["--quiet"]].concat());
     assert_eq!((quiet.code, quiet.err.as_str()), (Some(0), ""), "{quiet:?}");
     let line = |ran: &Ran| ran.out.lines().next().unwrap_or_default().to_string();
@@ -132,6 +132,10 @@ fn invalid_options_are_refused_before_anything_is_read() {
         (&["--space", "lr=uniform:0:x"], "'uniform:0:x' is out of range: of the form uniform:0:0.9"),
         (&["--space", "lr=lug:1e-4:1"], "did you mean log?"),
         (&["--space", "lrr=log:1e-4:1"], "did you mean lr?"),
+        (
+            &["--space", "lr=log:1e-4:1", "--sampler", "tpe", "--strategy", "hyperband"],
+            "--sampler tpe: the sampler learns from",
+        ),
         (&["--space", "momentum=uniform:0:0.9"], "unknown parameter 'momentum'"),
         (&["--space", "lr=choice:"], "the choice of lr is empty"),
         (&["--space", "lr=fixed:1", "--space", "lr=fixed:2"], "parameter 'lr' is given twice"),
@@ -447,7 +451,7 @@ fn waves_are_stated_before_the_start_and_change_nothing() {
     assert!(
         stated.starts_with("lanes: up to 3 at a time, each of ") && stated.ends_with("up to 8 trainings at once go in 3 waves")
     );
-    let begins = ran.err.find("best so far").expect("a result");
+    let begins = ran.err.find("best after ").expect("a result");
     assert!(ran.err.find("lanes: ") < Some(begins), "{ran:?}");
 }
 
