@@ -126,8 +126,11 @@ impl Read {
             }
             match reading.filled {
                 0 => {}
-                1 => notes.push(format!("1 missing cell{of} has the mean of its column, or none of its texts")),
-                filled => notes.push(format!("{filled} missing cells{of} have the mean of their column, or none of its texts")),
+                1 => notes
+                    .push(format!("1 missing cell{of} is filled: a number by the column's mean, a text by none of its texts")),
+                filled => notes.push(format!(
+                    "{filled} missing cells{of} are filled: numbers by the column's mean, texts by none of its texts"
+                )),
             }
             notes.extend(reading.warnings.iter().map(|warning| format!("warning: {}", with_flags(warning))));
         }
