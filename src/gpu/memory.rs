@@ -110,9 +110,16 @@ struct Slices {
 }
 
 impl Memory {
-    pub(super) fn new(gpu: &Gpu, layout: &Layout) -> Result<Self> {
-        let allocations = layout.buffers().iter().map(|buffer| allocate(gpu, buffer, layout.lanes()));
-        Ok(Self { allocations: allocations.collect::<Result<_>>()?, borrowed: None })
+    /// # Errors
+    /// Those of the device, each with the bytes that it had given until then, and has back.
+    pub(super) fn new(gpu: &Gpu, layout: &Layout) -> Result<Self, (Error, u128)> {
+        let (mut allocations, mut given) = (Vec::new(), 0);
+        for buffer in layout.buffers() {
+            let allocation = allocate(gpu, buffer, layout.lanes()).map_err(|error| (error, given))?;
+            given += allocation.segments.iter().map(|segment| u128::from(segment.buffer.size())).sum::<u128>();
+            allocations.push(allocation);
+        }
+        Ok(Self { allocations, borrowed: None })
     }
 
     /// Memory in which two buffers stand for the slices of parameters and gradients.

@@ -28,7 +28,8 @@ impl Engine for Gpu {
 
     fn load(&self, blueprint: &Blueprint) -> Result<GpuProgram> {
         room::check(self, blueprint)?;
-        self.load_into(blueprint, Memory::new(self, blueprint.layout())?)
+        let memory = Memory::new(self, blueprint.layout());
+        self.load_into(blueprint, memory.map_err(|(error, given)| room::of_population(error, blueprint.layout(), given))?)
     }
 
     fn describe(&self) -> String {

@@ -29,6 +29,16 @@ pub(super) fn check(gpu: &Gpu, blueprint: &Blueprint) -> Result<()> {
     Err(Error::Lanes { asked, fit, reason: reason(gpu, blueprint.layout(), tightest) })
 }
 
+/// What an error of the device says of a population, for which it had given so many bytes before: as many lanes fit as these are enough for.
+pub(super) fn of_population(error: Error, layout: &Layout, given: u128) -> Error {
+    let (asked, need) = (layout.lanes(), Need::of(layout, FLOAT));
+    let fit = need.lanes(given);
+    if !matches!(error, Error::OutOfMemory { .. }) || fit == 0 || fit >= asked {
+        return error;
+    }
+    Error::Lanes { asked, fit, reason: format!("each takes {} bytes, and the device gave {given} for all of them", need.lane) }
+}
+
 /// How many lanes the limits of the device allow, and the buffer that decides; none where lanes themselves do, which are workgroups along z.
 fn within_limits(gpu: &Gpu, blueprint: &Blueprint) -> (usize, Option<BufferId>) {
     let (layout, binding) = (blueprint.layout(), binding_limit(gpu));
@@ -85,5 +95,30 @@ fn in_one_piece(op: &Op, gpu: &Gpu, layout: &Layout) -> Vec<BufferId> {
         Op::Combine(op) => vec![op.coefficients.buffer],
         Op::Factored(op) => vec![op.current, op.moments.buffer, op.partials],
         Op::Centralise(_) | Op::CopyLanes(_) => Vec::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_device_gave_says_how_many_lanes_fit() {
+        let mut layout = Layout::new(10);
+        layout.floats("own", 6_400);
+        layout.shared_floats("data", 256);
+        let fit = |given: u128| {
+            let error = Error::OutOfMemory { what: "own".into(), bytes: 256_000 };
+            match of_population(error, &layout, given) {
+                Error::Lanes { asked: 10, fit, .. } => fit,
+                Error::OutOfMemory { .. } => 0,
+                error => panic!("{error}"),
+            }
+        };
+        assert_eq!([0, 26_623, 26_624, 52_223, 52_224, 231_424].map(fit), [0, 0, 1, 1, 2, 9]);
+        // For what else a program takes.
+        assert_eq!(fit(257_024), 0);
+        let lost = Error::DeviceLost { reason: "gone".into() };
+        assert_eq!(of_population(lost.clone(), &layout, 100_000), lost);
     }
 }

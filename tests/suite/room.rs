@@ -25,7 +25,7 @@ fn fitting<T>(what: &str, asked: usize, load: impl Fn(usize) -> Result<T>) -> us
 }
 
 fn optimizer<E: Engine>(engine: &E, recipe: &Recipe, lanes: usize) -> Result<Optimizer<E::Program>> {
-    Optimizer::new(engine, recipe.clone().repeated(lanes), &[("w", &[128, 128]), ("b of group 1", &[128])])
+    Optimizer::new(engine, recipe.clone().repeated(lanes), &[("w", &[256, 128]), ("b of group 1", &[128])])
 }
 
 fn trainer<E: Engine>(engine: &E, lanes: usize) -> Result<Trainer<E::Program>> {
@@ -57,15 +57,16 @@ fn a_population_beyond_its_memory_says_how_many_lanes_fit() {
         let on_cpu = fitting(name, 1000, |lanes| optimizer(&single, &recipe, lanes));
         assert_eq!(fitting(name, 1000, |lanes| optimizer(&gpu, &recipe, lanes)), on_cpu, "{name}");
         let in_double = fitting(name, 1000, |lanes| optimizer(&double, &recipe, lanes));
-        assert!(in_double < on_cpu && 2 * in_double >= on_cpu, "{name}: {in_double} and {on_cpu}");
+        // Half as many at least, rounded down.
+        assert!(in_double < on_cpu && in_double >= on_cpu / 2, "{name}: {in_double} and {on_cpu}");
     }
     let on_cpu = fitting("a trainer", 200, |lanes| trainer(&single, lanes));
     assert_eq!(fitting("a trainer", 200, |lanes| trainer(&gpu, lanes)), on_cpu);
     // So many small lanes keep few rows ahead, those that fit keep more.
     let small = |lanes| Optimizer::new(&single, Recipe::new(Adam::default()).repeated(lanes), &[("w", &[10])]);
     assert!(fitting("small lanes", 9000, small) > 500);
-    // Parameters, gradients, two planes, and the rows of 256 steps, each of 32 numbers; the tensors are 16,384 and 128 numbers.
-    let lane = 4 * 4 * (16_384 + 128) + 4 * 256 * 32;
+    // Parameters, gradients, two planes, and the rows of 256 steps, each of 32 numbers; the tensors are 32,768 and 128 numbers.
+    let lane = 4 * 4 * (32_768 + 128) + 4 * 256 * 32;
     let plain = fitting("Adam", 100, |lanes| optimizer(&single, &Recipe::new(Adam::default()), lanes));
     assert!((bytes as usize / (lane + 4096)..=bytes as usize / lane).contains(&plain), "{plain}");
 }
@@ -106,8 +107,8 @@ fn a_population_beyond_a_binding_says_how_many_lanes_fit() {
     let (device, queue) = pollster::block_on(adapter.request_device(&descriptor)).expect("a device");
     let gpu = Gpu::from_wgpu(device, queue);
     for (name, recipe) in recipes() {
-        // Rows of 256 steps, each of 32 numbers, for each group; matrices of Muon's are 64 KiB.
-        let expected = if name == "Muon" { 16 } else { 32 };
+        // Rows of 256 steps, each of 32 numbers; matrices of Muon's are 128 KiB.
+        let expected = if name == "Muon" { 8 } else { 32 };
         assert_eq!(fitting(name, 100, |lanes| optimizer(&gpu, &recipe, lanes)), expected, "{name}");
     }
     // 256 rows of 256 hidden numbers are evaluated together.
