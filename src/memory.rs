@@ -11,26 +11,35 @@ pub(crate) struct Line([u64; 8]);
 #[derive(Debug)]
 pub(crate) enum Memory {
     Lines(Vec<Line>),
-    /// Large pages: what streams through many arrays at once needs more look-ups of addresses with small pages than the
-    /// processor can hide, and the system gives large pages out much faster. The numbers begin at this byte.
+    /// Pages of its own, large ones to compute with: what streams through many arrays at once needs more look-ups of addresses with small
+    /// pages than the processor can hide. The numbers begin at this byte.
     Pages(MmapMut, usize),
 }
 
-/// Bytes from which memory is worth large pages of its own (2 MiB on x86-64).
+/// Bytes from which memory is worth pages of its own (large ones have 2 MiB on x86-64).
 const LARGE: usize = 16 << 20;
 
 impl Memory {
-    /// As many bytes, all zero. Large memory begins `shift` bytes behind the start of a page; `shift` is a multiple of a cache
-    /// line. None where there is not as much memory.
+    /// As many bytes, all zero, to compute with. Large memory begins `shift` bytes behind the start of a page; `shift` is a multiple of a
+    /// cache line. None where there is not as much memory.
     pub(crate) fn zeros(bytes: usize, shift: usize) -> Option<Self> {
+        let memory = Self::passing(bytes, shift)?;
+        #[cfg(target_os = "linux")]
+        if let Self::Pages(pages, _) = &memory
+            && let Err(error) = pages.advise(memmap2::Advice::HugePage)
+        {
+            log::debug!("no large pages: {error}");
+        }
+        Some(memory)
+    }
+
+    /// [`Memory::zeros`] for what only passes through, written once and read once. It has no large pages: a virtual machine that has given
+    /// them back to its host gets them again at a fifth of the speed of small ones, and nothing here makes up for that.
+    pub(crate) fn passing(bytes: usize, shift: usize) -> Option<Self> {
         // No slice may be longer.
         isize::try_from(bytes).ok()?;
         if bytes >= LARGE {
             let pages = MmapOptions::new().len(bytes.checked_add(shift)?).map_anon().ok()?;
-            #[cfg(target_os = "linux")]
-            if let Err(error) = pages.advise(memmap2::Advice::HugePage) {
-                log::debug!("no large pages: {error}");
-            }
             return Some(Self::Pages(pages, shift));
         }
         let (mut lines, count) = (Vec::new(), bytes.div_ceil(size_of::<Line>()));

@@ -26,7 +26,7 @@ impl Bytes {
     /// # Errors
     /// [`Error::OutOfMemory`].
     pub(super) fn zeros(name: &str, len: usize) -> Result<Self> {
-        let memory = Memory::zeros(len, 0);
+        let memory = Memory::passing(len, 0);
         let memory = memory.ok_or_else(|| Error::OutOfMemory { what: format!("tensor '{name}'"), bytes: len as u64 })?;
         Ok(Self { memory, len })
     }
@@ -51,7 +51,7 @@ impl From<&[u8]> for Bytes {
         let len = bytes.len();
         // Where there is too little memory this ends as a copy of any vector does.
         let memory =
-            Memory::zeros(len, 0).unwrap_or_else(|| Memory::Lines(vec![bytemuck::Zeroable::zeroed(); len.div_ceil(64)]));
+            Memory::passing(len, 0).unwrap_or_else(|| Memory::Lines(vec![bytemuck::Zeroable::zeroed(); len.div_ceil(64)]));
         let mut copy = Self { memory, len };
         copy.copy_from_slice(bytes);
         copy

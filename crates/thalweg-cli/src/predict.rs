@@ -167,7 +167,7 @@ impl Model {
     }
 
     fn run<E: Engine<Float = f32>>(&self, engine: &E, features: &[f32]) -> Result<Vec<f32>> {
-        let rule = self.args.recipe.rule()?;
+        let rule = self.args.recipe.rule(&self.args.model)?;
         let others = self.args.recipe.others(&*rule)?;
         let recipe = recipe(&*rule, others.as_deref(), self.args.recipe.clip_norm, self.args.recipe.state)?;
         let (inputs, outputs) = (self.description.inputs(), self.description.outputs);

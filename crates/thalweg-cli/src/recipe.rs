@@ -1,6 +1,8 @@
 //! The recipe of a step: the options for the rule and its modifiers.
 
 use crate::Usage;
+use crate::model::ModelArgs;
+use crate::names;
 use crate::numbers::real;
 use crate::settings::{self, Pair, Pairs, Scheduled};
 use anyhow::Result;
@@ -22,7 +24,7 @@ pub struct RecipeArgs {
     #[arg(long, value_name = "NAME[,KEY=VALUE…]")]
     pub others: Option<Scheduled>,
 
-    /// Learning rate, short for --set lr=X [default: the rule's own]
+    /// Learning rate, short for --set lr=X [default: the rule's own; 0.002 for adam and adamw on a cnn]
     #[arg(long, aliases = ["learning-rate", "learning_rate"], value_name = "X", value_parser = real, allow_negative_numbers = true)]
     pub lr: Option<f64>,
 
@@ -66,8 +68,8 @@ impl RecipeArgs {
     }
 
     /// The rule with the given settings. Any mistake in them is wrong usage.
-    pub fn rule(&self) -> Result<Box<dyn AnyRule>> {
-        settings::rule(&self.rule, &self.pairs()).map_err(|error| Usage(error.to_string()).into())
+    pub fn rule(&self, model: &ModelArgs) -> Result<Box<dyn AnyRule>> {
+        rule_for(model, &self.rule, &self.pairs()).map_err(|error| Usage(error.to_string()).into())
     }
 
     /// The rule of vectors, if it is not that of matrices.
@@ -79,6 +81,18 @@ impl RecipeArgs {
             None => Ok(rule.orthogonal().map(|_| AdamW::default().into())),
         }
     }
+}
+
+/// The rule of that name with the given settings; where they have no rate, it is that of the model, if it has one for the rule.
+pub fn rule_for(model: &ModelArgs, name: &str, settings: &[Pair]) -> thalweg::Result<Box<dyn AnyRule>> {
+    let mut rule = settings::rule(name, settings)?;
+    let is_rate = |pair: &Pair| names::find("setting", &pair.key, &["lr"], names::RULE_SETTINGS).is_ok();
+    if let Some(rate) = model.rate(rule.name())
+        && !settings.iter().any(is_rate)
+    {
+        thalweg::set(&mut *rule, "lr", &rate.to_string())?;
+    }
+    Ok(rule)
 }
 
 /// The recipe of these rules and modifiers.

@@ -4,7 +4,7 @@ use super::groups::{self, GROUP};
 use crate::Usage;
 use crate::model::{Built, Description, MAX_WIDTH, ModelArgs, Nonlinearity, OfLanes, Size};
 use crate::names;
-use crate::recipe::{DEFAULT, OTHERS, RecipeArgs, recipe};
+use crate::recipe::{DEFAULT, OTHERS, RecipeArgs, recipe, rule_for};
 use crate::score::Aim;
 use crate::settings::{self, Pair, Scheduled};
 use anyhow::Result;
@@ -157,7 +157,7 @@ impl Base {
             point.get(name).map(number).transpose()
         };
         let rule = text("rule").unwrap_or_else(|| self.recipe.rule.clone());
-        let rule = settings::rule(&rule, &self.pairs(point))?;
+        let rule = rule_for(&self.model, &rule, &self.pairs(point))?;
         groups::check(point)?;
         let others = self.others(point, &*rule);
         let others = others.map(|Scheduled { name, settings }| settings::rule(&name, &settings)).transpose()?;

@@ -54,7 +54,7 @@ fn train(machines: &impl Machines, mut args: Args, given: &Given, resumed: Optio
     if machines.number() > 0 {
         args.tell_nothing();
     }
-    let rule = args.recipe.rule()?;
+    let rule = args.recipe.rule(&args.model)?;
     let others = args.recipe.others(&*rule)?;
     let recipe = recipe(&*rule, others.as_deref(), args.recipe.clip_norm, args.recipe.state)?;
     args.engine.check(args.threads)?;

@@ -107,6 +107,28 @@ fn the_digits_are_learned_by_convolutions() {
 }
 
 #[test]
+fn convolutions_have_a_rate_of_their_own_where_none_is_given() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let data = digits(&folder);
+    let rate = |args: &[&str]| {
+        let run = ["train", "--engine", "cpu", "--json", "--data", &data, "--epochs", "1", "--hidden", "2"];
+        thalweg(&[&run, args].concat()).data()["lr"].as_f64().expect("a rate")
+    };
+    let cases: [(&[&str], f64); 7] = [
+        (&["--model", "cnn"], 0.002),
+        (&["--model", "cnn", "--rule", "Adam"], 0.002),
+        (&["--model", "cnn", "--lr", "0.01"], 0.01),
+        (&["--model", "cnn", "--set", "learning_rate=0.02"], 0.02),
+        (&["--model", "cnn", "--rule", "lion"], 0.0001),
+        (&["--model", "mlp"], 0.001),
+        (&["--model", "lstm"], 0.001),
+    ];
+    for (args, expected) in cases {
+        assert_eq!(rate(args), expected, "{args:?}");
+    }
+}
+
+#[test]
 fn engines_agree_on_every_model() {
     let folder = tempfile::tempdir().expect("a folder");
     let layers = path(&folder, "layers.toml");

@@ -259,6 +259,22 @@ fn a_checkpoint_that_cannot_be_written_is_reported() {
     assert_eq!(epochs(&ran).len(), 1, "the run itself is whole");
 }
 
+/// A folder is another run's as long as that one writes there, and nothing is trained meanwhile.
+#[test]
+fn a_folder_of_a_run_that_goes_on_is_refused() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let [run, fresh] = ["run", "fresh"].map(|name| path(&folder, name));
+    assert_eq!(train(&["--epochs", "1", "--checkpoint", &run]).code, Some(0));
+    let others = [&run, &fresh].map(|folder| Folder::open(folder).expect("another run"));
+    for args in [&["--checkpoint", &fresh][..], &["--resume", &run, "--epochs", "2"]] {
+        let ran = resume(args);
+        assert_eq!((ran.code, epochs(&ran).len()), (Some(1), 0), "{args:?}: {ran:?}");
+        assert!(ran.err.contains("another run keeps its checkpoints here"), "{args:?}: {}", ran.err);
+    }
+    drop(others);
+    assert_eq!(resume(&["--resume", &run, "--epochs", "2"]).code, Some(0));
+}
+
 /// Event files: their records are checked here, and by PyPI's tensorboard if `THALWEG_TENSORBOARD` names a Python that has it.
 #[test]
 fn event_files_hold_the_curves() {
