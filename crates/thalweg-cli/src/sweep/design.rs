@@ -55,7 +55,7 @@ fn check_groups(args: &Args) -> Result<()> {
     if args.preset != Some(args::Preset::LrScan) {
         return Err(Usage("--groups goes with --preset lr-scan".into()).into());
     }
-    groups::check_scan(args.recipe.others.as_ref(), &*args.recipe.rule()?)
+    groups::check_scan(args.recipe.others.as_ref(), &*args.recipe.rule(&args.model)?)
 }
 
 /// Whether a sampler that learns from results sees any before all trials are drawn.
