@@ -463,5 +463,7 @@ fn one_is_not_many() {
     };
     assert!(said(1, "drop").contains("\n1 row with a missing cell is left out\n"));
     assert!(said(2, "drop").contains("\n2 rows with missing cells are left out\n"));
-    assert!(said(1, "mean").contains("\n1 missing cell has the mean of its column, or none of its texts\n"));
+    assert!(
+        said(1, "mean").contains("\n1 missing cell is filled: a number by the column's mean, a text by none of its texts\n")
+    );
 }
