@@ -62,7 +62,7 @@ impl<P: Program> Trainer<P> {
         if self.step == 0 {
             self.begin()?;
         }
-        Ok(self.of_this_step())
+        Ok(self.micro_batches_ahead())
     }
 
     /// How many floats [`Trainer::micro_batch`] returns.
@@ -79,7 +79,7 @@ impl<P: Program> Trainer<P> {
     /// # Errors
     /// A number that the step does not have, a trainer that was not built for it, or a lost device.
     pub fn micro_batch(&mut self, number: usize) -> Result<Vec<P::Float>> {
-        let (on_ranks, count) = (self.shares()?, self.of_this_step());
+        let (on_ranks, count) = (self.shares()?, self.micro_batches_ahead());
         range::require(number < count, "micro-batch", number, &format!("below {count}, those of the step"))?;
         let (batch, tally) = (self.step * self.micro + number, self.train.tally);
         let (gradient, lanes, program) = (self.gradient_of(batch), self.lanes.len(), self.optimizer.program_mut());
@@ -104,7 +104,7 @@ impl<P: Program> Trainer<P> {
     /// # Errors
     /// Marks of another number, a trainer that was not built for it, or a lost device.
     pub fn end_step(&mut self, marks: &[P::Float]) -> Result<()> {
-        let (on_ranks, count, len) = (self.shares()?, self.of_this_step(), self.marks());
+        let (on_ranks, count, len) = (self.shares()?, self.micro_batches_ahead(), self.marks());
         if marks.len() != count * len {
             return Err(Error::shape("marks of micro-batches", format!("{count} times {len} floats"), marks.len()));
         }
@@ -135,8 +135,8 @@ impl<P: Program> Trainer<P> {
         self.optimizer.program_mut().read(self.statistics.id, lane)
     }
 
-    /// Micro-batches of the step at hand.
-    fn of_this_step(&self) -> usize {
+    /// Micro-batches of the step at hand: what [`Trainer::begin_step`] returns.
+    pub fn micro_batches_ahead(&self) -> usize {
         self.micro.min(self.train.batches - self.step * self.micro)
     }
 

@@ -233,11 +233,12 @@ impl<'w, F: Datum + Real> Sums<'w, F> {
         let mut identity = Identity::default()
             .with("version", format!("thalweg-mpi {}", env!("CARGO_PKG_VERSION")))
             .with("steps", format!("{micro_batches} micro-batches, {reduce:?}"))
+            // What the caller says is easier to read than digests.
+            .and(identity)
             // The part differs from rank to rank.
             .with_digest("settings", format!("{:?}", optimizer.stepper().recipe().clone().part(None)).as_bytes())
             .with("model", described(optimizer.arena()))
-            .with("start values", format!("digest {}", blake3::Hash::from(digest).to_hex()))
-            .and(identity);
+            .with("start values", format!("digest {}", blake3::Hash::from(digest).to_hex()));
         if reduce == Reduce::Exact {
             identity = identity.with("processor", processor());
         }
@@ -267,7 +268,7 @@ impl<'w, F: Datum + Real> Sums<'w, F> {
         gradient: impl FnMut(&mut O, usize) -> thalweg::Result<()>,
     ) -> Result<()> {
         let counts = self.sum_own(of, micro_batches, gradient)?;
-        let counts = self.sum_all(&counts)?;
+        self.sum_all()?;
         let optimizer = of.optimizer_mut();
         let step = optimizer.put_sum(&self.total, &counts).and_then(|()| optimizer.step());
         self.steps += 1;
@@ -275,7 +276,7 @@ impl<'w, F: Datum + Real> Sums<'w, F> {
         step.map_err(Error::from)
     }
 
-    /// Computes the sums of this rank's nodes; returns how many micro-batches are in them, by lane.
+    /// Computes the sums of this rank's nodes; returns how many micro-batches are in those of all ranks, by lane.
     pub fn sum_own<O: Optimized<Program: Program<Float = F>>>(
         &mut self,
         of: &mut O,
@@ -302,13 +303,12 @@ impl<'w, F: Datum + Real> Sums<'w, F> {
             }
             Ok::<(), thalweg::Error>(())
         };
-        let summed = sum();
-        self.world.agree("gradients of micro-batches", summed)?;
-        Ok(counts)
+        let summed = sum().map(|()| counts);
+        self.world.agree_on_sums("gradients of micro-batches", summed, self.total.len())
     }
 
-    /// Computes the total of all ranks; returns how many micro-batches are in it.
-    fn sum_all(&mut self, counts: &[u32]) -> Result<Vec<u32>> {
+    /// Computes the total of all ranks.
+    fn sum_all(&mut self) -> Result<()> {
         let Self { world, exchange, own, total, reduce, .. } = self;
         for (lane, total) in total.iter_mut().enumerate() {
             match reduce {
@@ -326,13 +326,7 @@ impl<'w, F: Datum + Real> Sums<'w, F> {
                 }
             }
         }
-        self.count_all(counts)
-    }
-
-    /// How many micro-batches are in the sums of all ranks.
-    pub fn count_all(&self, counts: &[u32]) -> Result<Vec<u32>> {
-        let all = self.world.gather("numbers of micro-batches", counts)?;
-        Ok((0..counts.len()).map(|lane| all.iter().skip(lane).step_by(counts.len()).sum()).collect())
+        Ok(())
     }
 
     /// The total of a lane's gradients in the range that this rank owns.

@@ -87,7 +87,6 @@ impl<'w, O: Optimized> Sharded<'w, O> {
     pub fn step_of(&mut self, micro_batches: usize, gradient: impl FnMut(&mut O, usize) -> thalweg::Result<()>) -> Result<()> {
         let (sums, of) = self.ranks.sums_and_of();
         let counts = sums.sum_own(of, micro_batches, gradient)?;
-        let counts = sums.count_all(&counts)?;
         let start = self.ranges[self.world.rank()].start;
         for (lane, &count) in counts.iter().enumerate() {
             let (sums, of) = self.ranks.sums_and_of();

@@ -109,10 +109,9 @@ impl<'w, P: Program<Float: Datum>> Training<'w, P> {
         match &mut self.steps {
             Steps::Whole(trainer, steps) => steps.step(trainer),
             Steps::Parts(steps) => {
-                let count = begin(self.world, steps.of_mut())?;
-                let mut marks = Vec::new();
-                steps.step_of(count, |trainer, number| marked(trainer, number, &mut marks))?;
-                end(self.world, steps.of_mut(), count, marks)
+                let mut step = Step::begin(steps.of_mut());
+                steps.step_of(step.count, |trainer, number| step.micro_batch(trainer, number))?;
+                step.end(self.world, steps.of_mut())
             }
         }
     }
@@ -209,10 +208,9 @@ impl<'w, F: Datum + Real> SharedSteps<'w, F> {
     /// # Errors
     /// As for [`Training::step`].
     pub fn step<P: Program<Float = F>>(&mut self, trainer: &mut Trainer<P>) -> Result<()> {
-        let count = begin(self.world, trainer)?;
-        let mut marks = Vec::new();
-        self.sums.step(trainer, count, |trainer, number| marked(trainer, number, &mut marks))?;
-        end(self.world, trainer, count, marks)
+        let mut step = Step::begin(trainer);
+        self.sums.step(trainer, step.count, |trainer, number| step.micro_batch(trainer, number))?;
+        step.end(self.world, trainer)
     }
 
     /// As [`Training::epoch`].
@@ -253,29 +251,39 @@ fn breaks(world: &World, own: ControlFlow<()>) -> Result<bool> {
     Ok(world.gather("whether to go on", &[u32::from(own.is_break())])?.contains(&1))
 }
 
-/// Begins a step; returns its number of micro-batches.
-fn begin<P: Program>(world: &World, trainer: &mut Trainer<P>) -> Result<usize> {
-    world.agree("the beginning of a step", trainer.begin_step())
-}
-
-/// The gradient of a micro-batch, with what else it leaves.
-fn marked<P: Program>(trainer: &mut Trainer<P>, number: usize, marks: &mut Vec<P::Float>) -> thalweg::Result<()> {
-    marks.extend(trainer.micro_batch(number)?);
-    Ok(())
-}
-
-/// Ends a step with what the micro-batches of all ranks have left.
-fn end<P: Program<Float: Datum>>(
-    world: &World,
-    trainer: &mut Trainer<P>,
+/// A step that is being made.
+struct Step<F> {
+    /// Its micro-batches.
     count: usize,
-    mut marks: Vec<P::Float>,
-) -> Result<()> {
-    let len = trainer.marks();
-    let counts: Vec<usize> = (0..world.ranks()).map(|rank| share(count, world.ranks(), rank).len() * len).collect();
-    let mut all = vec![P::Float::of(0.0); count * len];
-    world.gather_all("what micro-batches leave", &mut marks, &mut all, &counts)?;
-    world.agree("the end of a step", trainer.end_step(&all))
+    /// Why it could not begin. All ranks are told with its gradients.
+    begun: thalweg::Result<()>,
+    /// What this rank's micro-batches have left.
+    marks: Vec<F>,
+}
+
+impl<F: Datum + Real> Step<F> {
+    fn begin<P: Program<Float = F>>(trainer: &mut Trainer<P>) -> Self {
+        let begun = trainer.begin_step().map(drop);
+        Self { count: trainer.micro_batches_ahead(), begun, marks: Vec::new() }
+    }
+
+    /// The gradient of a micro-batch.
+    fn micro_batch<P: Program<Float = F>>(&mut self, trainer: &mut Trainer<P>, number: usize) -> thalweg::Result<()> {
+        self.begun.clone()?;
+        self.marks.extend(trainer.micro_batch(number)?);
+        Ok(())
+    }
+
+    /// Ends the step with what the micro-batches of all ranks have left. An engine may fail on one rank: the others find out in the
+    /// next exchange.
+    fn end<P: Program<Float = F>>(mut self, world: &World, trainer: &mut Trainer<P>) -> Result<()> {
+        let len = trainer.marks();
+        let of = |rank: usize| share(self.count, world.ranks(), rank).len() * len;
+        let counts: Vec<usize> = (0..world.ranks()).map(of).collect();
+        let mut all = vec![F::of(0.0); self.count * len];
+        world.gather_all("what micro-batches leave", &mut self.marks, &mut all, &counts)?;
+        self.begun.and_then(|()| trainer.end_step(&all)).map_err(crate::Error::from)
+    }
 }
 
 /// A digest of parameters and running statistics.

@@ -262,6 +262,27 @@ impl World {
         Err(Error::Rank { rank, message: texts[rank].clone() })
     }
 
+    /// The sums of all ranks' counts, unless some rank has failed: [`World::agree`] in one exchange, where all is well. `counts` says how
+    /// many there are.
+    ///
+    /// # Errors
+    /// As for [`World::agree`].
+    pub fn agree_on_sums<E: std::fmt::Display>(
+        &self,
+        waiting: &'static str,
+        own: std::result::Result<Vec<u32>, E>,
+        counts: usize,
+    ) -> Result<Vec<u32>> {
+        let mut told = vec![u32::from(own.is_err())];
+        told.extend(own.as_ref().map_or(&vec![0; counts], |own| own));
+        let all = self.gather(waiting, &told)?;
+        let sum = |at: usize| all.iter().skip(at).step_by(counts + 1).sum();
+        if sum(0) > 0 {
+            self.agree(waiting, own)?;
+        }
+        Ok((1..=counts).map(sum).collect())
+    }
+
     /// Every rank's text.
     ///
     /// # Errors
