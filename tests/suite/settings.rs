@@ -368,7 +368,11 @@ fn settings_of_schedules_are_refused_outside_their_range_and_taken_at_its_ends()
 fn every_setting_of_every_rule_is_tried() {
     let known: Vec<&str> = RULES.iter().map(|(name, _)| *name).collect();
     let all = rules();
-    assert_eq!(all.iter().map(|rule| rule.name()).collect::<Vec<_>>(), known);
+    assert_eq!(
+        all.iter().map(|rule| rule.name()).collect::<Vec<_>>(),
+        known,
+        "RULES of this file has a line for each of registry!"
+    );
     for (mut rule, (name, tried)) in all.into_iter().zip(RULES) {
         let settings: Vec<&str> = rule.settings().iter().map(|(name, _)| *name).collect();
         assert_eq!(settings, tried.iter().map(|(name, _)| *name).collect::<Vec<_>>(), "{name}");

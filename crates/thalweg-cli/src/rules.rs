@@ -85,7 +85,7 @@ fn letters(rule: &mut dyn AnyRule) -> Vec<String> {
 /// Rates to start from, and the least test accuracy in percent that each reached on the digits over the seeds 1, 2 and 3, after
 /// 40 epochs with the defaults of `train`. Rates were tried in steps by a factor of two to three. At two to three times these
 /// rates each rule still reached 92 %, so a rate may also be a little larger. `scripts/starting_rates` measures them again.
-const STARTS: [(&str, &str, f64); 21] = [
+const STARTS: &[(&str, &str, f64)] = &[
     ("sgd", "--lr 0.1", 95.3),
     ("sgd", "--lr 0.05 --set momentum=0.9", 96.1),
     ("rmsprop", "--lr 0.002", 96.4),
@@ -112,7 +112,7 @@ const STARTS: [(&str, &str, f64); 21] = [
 /// The options to start from for a rule, with the accuracies that they reach.
 fn starts(rule: &dyn AnyRule) -> impl Iterator<Item = (&'static str, f64)> + use<> {
     let name = rule.name();
-    STARTS.into_iter().filter(move |(of, ..)| *of == name).map(|(_, start, reached)| (start, reached))
+    STARTS.iter().filter(move |(of, ..)| *of == name).map(|&(_, start, reached)| (start, reached))
 }
 
 /// The rate to start from: that of the list, or else the rule's default.
