@@ -314,8 +314,11 @@ mod tests {
         sizes.chain(near).chain(even).flat_map(|x| [x, -x]).collect()
     }
 
+    /// A function over numbers, from and to.
+    type Way = fn(Function, &[f32], &mut [f32]);
+
     /// Every way in which a processor may compute them.
-    const WAYS: [fn(Function, &[f32], &mut [f32]); 3] = [single, plain::<true>, plain::<false>];
+    const WAYS: [Way; 3] = [single, plain::<true>, plain::<false>];
 
     #[test]
     fn single_precision_is_within_three_units_of_the_last_place() {
