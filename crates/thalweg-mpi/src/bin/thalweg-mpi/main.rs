@@ -92,8 +92,8 @@ fn run(world: &World, command: &str, options: &Options, rest: Vec<String>) -> Re
 fn of_rank(world: &World, mut arguments: Vec<String>) -> Result<Vec<String>> {
     let (number, ranks) = world.on_this_machine()?;
     let given = |name: &str| {
-        let all = arguments.iter().enumerate();
-        all.filter(|(_, arg)| *arg == name || arg.strip_prefix(name).is_some_and(|rest| rest.starts_with('='))).last()
+        let is = |arg: &str| arg == name || arg.strip_prefix(name).is_some_and(|rest| rest.starts_with('='));
+        arguments.iter().enumerate().rfind(|(_, arg)| is(arg))
     };
     let of_gpu = given("--engine").is_some_and(|(at, arg)| {
         arg.ends_with("=gpu") || arguments.get(at + 1).is_some_and(|value| !arg.contains('=') && value == "gpu")
