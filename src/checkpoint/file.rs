@@ -31,7 +31,8 @@ const PREFIX: usize = 8;
 ///
 /// # Errors
 /// [`Error::File`] with the reason of the system.
-pub fn write(path: &Path, tensors: &Tensors) -> Result<()> {
+pub fn write(path: impl AsRef<Path>, tensors: &Tensors) -> Result<()> {
+    let path = path.as_ref();
     let (header, order) = header(tensors);
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let beside = beside(folder, path);
@@ -122,7 +123,8 @@ fn hash_place(header: &[u8]) -> Option<usize> {
 /// # Errors
 /// [`Error::File`] if it cannot be read; [`Error::Damaged`] if it is not such a file, is of a newer version, was cut off, or
 /// was changed.
-pub fn read(path: &Path) -> Result<Tensors> {
+pub fn read(path: impl AsRef<Path>) -> Result<Tensors> {
+    let path = path.as_ref();
     checked(path, open(path)?)
 }
 
@@ -156,7 +158,8 @@ pub enum Writer {
 ///
 /// # Errors
 /// As for these.
-pub fn read_any(path: &Path) -> Result<(Tensors, Writer)> {
+pub fn read_any(path: impl AsRef<Path>) -> Result<(Tensors, Writer)> {
+    let path = path.as_ref();
     let found = open(path)?;
     if found.hash.is_none() && !found.tensors.texts.contains_key(VERSION_KEY) {
         return Ok((found.tensors, Writer::Other));
@@ -169,8 +172,8 @@ pub fn read_any(path: &Path) -> Result<(Tensors, Writer)> {
 /// # Errors
 /// [`Error::File`] if it cannot be read; [`Error::Damaged`] if it is not a safetensors file or has a type that is not
 /// supported.
-pub fn read_foreign(path: &Path) -> Result<Tensors> {
-    open(path).map(|found| found.tensors)
+pub fn read_foreign(path: impl AsRef<Path>) -> Result<Tensors> {
+    open(path.as_ref()).map(|found| found.tensors)
 }
 
 /// What a file holds, the hash that it has, and the one that it should have.

@@ -102,16 +102,16 @@ impl Folder {
     ///
     /// # Errors
     /// [`Error::File`] if it cannot be read.
-    pub fn steps(path: &Path) -> Result<Vec<u64>> {
+    pub fn steps(path: impl AsRef<Path>) -> Result<Vec<u64>> {
         let step = |name: &String| name.strip_prefix("step-")?.strip_suffix(".safetensors")?.parse().ok();
-        let mut steps: Vec<u64> = names(path)?.iter().filter_map(step).collect();
+        let mut steps: Vec<u64> = names(path.as_ref())?.iter().filter_map(step).collect();
         steps.sort_unstable();
         Ok(steps)
     }
 
     /// The file of a step's checkpoint, whether or not it is there.
-    pub fn file(path: &Path, step: u64) -> PathBuf {
-        path.join(format!("step-{step:012}.safetensors"))
+    pub fn file(path: impl AsRef<Path>, step: u64) -> PathBuf {
+        path.as_ref().join(format!("step-{step:012}.safetensors"))
     }
 
     /// The newest checkpoint of a folder that is whole, with its step. A damaged one is passed over, with a warning by the
@@ -119,10 +119,10 @@ impl Folder {
     ///
     /// # Errors
     /// [`Error::File`] if there is none or the folder cannot be read; [`Error::Damaged`] for the newest if all are damaged.
-    pub fn newest(path: &Path) -> Result<(u64, Tensors)> {
-        let mut first = None;
+    pub fn newest(path: impl AsRef<Path>) -> Result<(u64, Tensors)> {
+        let (path, mut first) = (path.as_ref(), None);
         for step in Self::steps(path)?.into_iter().rev() {
-            match read(&Self::file(path, step)) {
+            match read(Self::file(path, step)) {
                 Ok(tensors) => return Ok((step, tensors)),
                 Err(error) => {
                     log::warn!("{error}; an older checkpoint is looked for");
@@ -138,8 +138,8 @@ impl Folder {
     ///
     /// # Errors
     /// As for [`read`].
-    pub fn best(path: &Path) -> Result<Tensors> {
-        read(&path.join(BEST))
+    pub fn best(path: impl AsRef<Path>) -> Result<Tensors> {
+        read(path.as_ref().join(BEST))
     }
 }
 

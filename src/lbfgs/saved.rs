@@ -112,7 +112,7 @@ where
     /// # Errors
     /// [`Error::File`], or as for [`Lbfgs::tensors`].
     pub fn save_file(&mut self, path: impl AsRef<Path>) -> Result<()> {
-        write(path.as_ref(), &self.tensors()?)
+        write(path, &self.tensors()?)
     }
 
     /// Takes a run up from a file of [`Lbfgs::save_file`].
@@ -120,7 +120,7 @@ where
     /// # Errors
     /// [`Error::File`] and [`Error::Damaged`], or as for [`Lbfgs::load_tensors`].
     pub fn load_file(&mut self, path: impl AsRef<Path>) -> Result<Loaded> {
-        self.load_tensors(&read(path.as_ref())?)
+        self.load_tensors(&read(path)?)
     }
 
     pub(super) fn kept(&self, pairs: usize) -> Vec<Kept> {
