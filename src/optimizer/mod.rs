@@ -44,7 +44,7 @@ pub use modifier::{Accumulation, Average, Clip, Lookahead, SumOrder};
 pub use recipe::{Recipe, Schedules};
 pub use report::{Report, SetNorm, TensorReport};
 #[cfg(feature = "checkpoint")]
-pub(crate) use saved::{Fitting, parts_of};
+pub(crate) use saved::{Fitting, Found, RULES, parts_of};
 #[cfg(feature = "checkpoint")]
 pub(crate) use state::Expected;
 pub use state::{State, StateArray, StateValues};

@@ -41,7 +41,7 @@ pub(super) fn torch_name<'a>(rule: &str, plane: &'a str) -> &'a str {
 }
 
 /// The text of a file that says which rules its state is of.
-const RULES: &str = "rules";
+pub(crate) const RULES: &str = "rules";
 /// What its settings follow, a line each, for people.
 const SCHEDULES: &str = "schedules";
 /// What begins the name of a tensor's parameters.
@@ -382,7 +382,7 @@ where
     /// ```
     pub fn save_file(&mut self, path: impl AsRef<Path>) -> Result<()> {
         let tensors = self.tensors()?;
-        write(path.as_ref(), &tensors)
+        write(path, &tensors)
     }
 
     /// Takes a run up from a file that [`Optimizer::save_file`] has written, by an optimizer of the same recipe, tensors and lanes, on an
@@ -391,7 +391,7 @@ where
     /// # Errors
     /// [`Error::File`] and [`Error::Damaged`] as for [`read`], or as for [`Optimizer::load_tensors`]. Nothing is changed then.
     pub fn load_file(&mut self, path: impl AsRef<Path>) -> Result<Loaded> {
-        let tensors = read(path.as_ref())?;
+        let tensors = read(path)?;
         self.load_tensors(&tensors)
     }
 

@@ -89,11 +89,6 @@ impl<'a, F: Real> StateView<'a, F> {
         self.arrays.insert(name.into(), array);
     }
 
-    #[cfg(feature = "checkpoint")]
-    pub(crate) fn remove(&mut self, name: &str) -> Option<ArrayView<'a, F>> {
-        self.arrays.remove(name)
-    }
-
     pub(crate) fn has(&self, name: &str) -> bool {
         self.arrays.contains_key(name)
     }

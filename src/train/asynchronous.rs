@@ -348,11 +348,11 @@ impl Trainer<GpuProgram> {
     /// # Errors
     /// As there.
     pub async fn load_model_async(&mut self, tensors: &Tensors) -> Result<Loaded> {
+        self.optimizer.catch_up_async().await?;
         let (loaded, best) = self.take_model(tensors)?;
         if !best.is_empty() {
             self.restore_async(&best).await?;
         }
-        loaded.warn();
         Ok(loaded)
     }
 

@@ -10,6 +10,8 @@ mod fit;
 mod fitting;
 mod lanes;
 mod metrics;
+#[cfg(feature = "checkpoint")]
+mod model_file;
 mod population;
 mod predict;
 mod probabilities;

@@ -1,18 +1,16 @@
 //! Trainers in files: their states, and weights alone.
 
 use super::Trainer;
-use super::state::{RESTORED, arrays};
-use super::stopping::Best;
+use super::state::RESTORED;
 use crate::checkpoint::{Element, Loaded, Tensors, read, write};
 use crate::error::{Error, Result};
-use crate::optimizer::{ArrayView, Expected, Fitting, State, StateView, ValuesView, parts_of};
+use crate::optimizer::{ArrayView, Expected, Fitting, Found, State, StateView, ValuesView, parts_of};
 use crate::plan::Program;
-use crate::rule::Real;
 use serde_json::json;
 use std::path::Path;
 
 /// What the names of a model's untrained buffers begin with.
-const BUFFER: &str = "buffer";
+pub(super) const BUFFER: &str = "buffer";
 /// The text that says how an epoch is cut into steps.
 const CUT: &str = "trainer";
 /// PyTorch counts the batches that its running statistics saw; nothing here needs it.
@@ -136,17 +134,23 @@ where
         match taken.and(rest) {
             Ok(rest) => rest.iter().for_each(|(expected, _)| self.optimizer.note(expected, tensors, &mut loaded)),
             Err(reason) => {
-                self.take_back()?;
-                for (tensor, lane, values) in parts_of(&alone, &format!("{BUFFER}.")) {
-                    let offset = self.statistics.arena.tensor(tensor)?.offset;
-                    self.optimizer.program_mut().write(self.statistics.id, lane, offset, values)?;
-                }
+                self.write_found_buffers(&alone)?;
                 self.optimizer.set_params_of(&alone)?;
                 loaded.kept.push(("all but parameters and buffers".into(), reason));
             }
         }
         loaded.warn();
         Ok(loaded)
+    }
+
+    /// Writes the untrained buffers among arrays of a file.
+    pub(super) fn write_found_buffers(&mut self, found: &[Found<'_, P::Float>]) -> Result<()> {
+        self.take_back()?;
+        for (tensor, lane, values) in parts_of(found, &format!("{BUFFER}.")) {
+            let offset = self.statistics.arena.tensor(tensor)?.offset;
+            self.optimizer.program_mut().write(self.statistics.id, lane, offset, values)?;
+        }
+        Ok(())
     }
 
     /// What a file of this run has to have. Older files do not say whether the best is evaluated, so that array may be missing.
@@ -171,46 +175,6 @@ where
             Some(found) => Err(Error::shape("the rows and batches of the run in the file", expected, found)),
             None => Ok(()),
         }
-    }
-
-    /// Takes the model out of a file of any run of this model and recipe, to predict with it: parameters, what the recipe keeps
-    /// beside them, and untrained buffers. If early stopping had restored the best epoch, that is taken. Seeds, data and
-    /// batches may be others, and how far the run was is ignored.
-    ///
-    /// # Errors
-    /// Another rule; tensors that are missing, unknown, of another shape, type or number of lanes, each by its name; a lost device.
-    pub fn load_model(&mut self, tensors: &Tensors) -> Result<Loaded> {
-        let (loaded, best) = self.take_model(tensors)?;
-        if !best.is_empty() {
-            self.restore(&best)?;
-        }
-        loaded.warn();
-        Ok(loaded)
-    }
-
-    /// Takes the model, but for a best that was evaluated, which comes back.
-    pub(super) fn take_model(&mut self, tensors: &Tensors) -> Result<(Loaded, Vec<Best>)> {
-        let buffers = arrays(BUFFER, &self.statistics.arena);
-        let restored = tensors.find(RESTORED).is_some_and(|flags| flags.numbers().any(|flag| flag != 0.0));
-        let best = if restored && self.evaluated.is_some() { self.best_arrays() } else { Vec::new() };
-        let all = self.optimizer.expected().into_iter().chain(buffers.iter().chain(&best).cloned()).collect();
-        let of_the_run = |name: &str| name.starts_with("trainer.") || name.starts_with("best.");
-        let (mut state, loaded) = self.optimizer.state_of(all, tensors, of_the_run)?;
-        let best_of_lanes = if best.is_empty() { Vec::new() } else { self.best_of(&state)? };
-        best.iter().for_each(|expected| drop(state.remove(&expected.name)));
-        let mut lanes = vec![vec![P::Float::of(0.0); self.statistics.arena.len()]; self.lanes.len()];
-        for (tensor, Expected { name, .. }) in self.statistics.arena.tensors().iter().zip(&buffers) {
-            let Some(ValuesView::Floats(values)) = state.remove(name).map(|array| array.values) else { continue };
-            for (lane, values) in lanes.iter_mut().zip(values) {
-                lane[tensor.offset..][..tensor.len()].copy_from_slice(&values);
-            }
-        }
-        self.optimizer.load_view(&state, &[])?;
-        self.aside = None;
-        for (lane, values) in lanes.iter().enumerate() {
-            self.optimizer.program_mut().write(self.statistics.id, lane, 0, values)?;
-        }
-        Ok((loaded, best_of_lanes))
     }
 
     /// Writes the whole state into a file: see [`crate::checkpoint`]. A run that loads it goes on with the same bits.
@@ -241,7 +205,7 @@ where
     /// # Ok::<(), thalweg::Error>(())
     /// ```
     pub fn save_file(&mut self, path: impl AsRef<Path>) -> Result<()> {
-        write(path.as_ref(), &self.tensors()?)
+        write(path, &self.tensors()?)
     }
 
     /// Resumes a run from a file of [`Trainer::save_file`].
@@ -249,7 +213,7 @@ where
     /// # Errors
     /// [`Error::File`] and [`Error::Damaged`] as for [`read`], or as for [`Trainer::load_tensors`].
     pub fn load_file(&mut self, path: impl AsRef<Path>) -> Result<Loaded> {
-        self.load_tensors(&read(path.as_ref())?)
+        self.load_tensors(&read(path)?)
     }
 
     /// A lane's parameters to evaluate with and its untrained buffers, by the names that PyTorch's `state_dict` has for them.

@@ -18,7 +18,7 @@ const STEPS: &str = "trainer.steps";
 /// Sums over the rows of the current epoch.
 const TALLY: &str = "trainer.tally";
 /// Counts of [`Best`], and its metric.
-const BEST: &str = "best.counts";
+pub(super) const BEST: &str = "best.counts";
 const BEST_METRIC: &str = "best.metric";
 /// Whether the best is evaluated, rather than the point from which steps go on.
 pub(super) const RESTORED: &str = "best.restored";
@@ -31,7 +31,8 @@ impl<P: Program> Trainer<P> {
     /// | `buffer.NAME` | an untrained buffer of the model, such as `buffer.1.running_mean` |
     /// | `trainer.seed`, `trainer.epoch`, `trainer.step`, `trainer.steps` | seeds, complete epochs, steps of the epoch at hand, steps at all |
     /// | `trainer.tally` | sums over the rows of the epoch at hand |
-    /// | `best.counts`, `best.metric`, `best.param.NAME`, `best.buffer.NAME` | where there is early stopping: each lane's best |
+    /// | `best.counts`, `best.metric` | where there is early stopping: epoch of each lane's best (0: none yet), epochs since, 1 if it has stopped; its metric |
+    /// | `best.param.NAME`, `best.buffer.NAME` | where the best is kept: its parameters to evaluate with, and its untrained buffers |
     /// | `best.restored` | beside them, for rules that evaluate with other parameters than they train: whether the best is what is evaluated |
     ///
     /// Orders of epochs and random numbers follow from seeds and counts. Data, rows of lanes and standardisation are not part of it: they
@@ -72,6 +73,8 @@ impl<P: Program> Trainer<P> {
             state.put(BEST.into(), &[3], StateValues::Counts(self.best.iter().map(counts).collect()));
             let metric = self.best.iter().map(|best| vec![best.metric]).collect();
             state.put(BEST_METRIC.into(), &[], StateValues::Numbers(metric));
+        }
+        if self.keeps_best() {
             let lanes =
                 |of: fn(&Best) -> &Vec<f64>| -> Vec<Vec<P::Float>> { self.best.iter().map(|best| floats(of(best))).collect() };
             put(&mut state, "best.param", self.optimizer.arena(), &lanes(|best| &best.params));
@@ -137,6 +140,8 @@ impl<P: Program> Trainer<P> {
         names.extend(self.tells_restored().then(|| RESTORED.into()));
         if self.stopping.is_some() {
             names.extend([BEST, BEST_METRIC].map(String::from));
+        }
+        if self.keeps_best() {
             names.extend(of("best.param", self.optimizer.arena()));
             names.extend(of("best.buffer", &self.statistics.arena));
         }
@@ -156,16 +161,18 @@ impl<P: Program> Trainer<P> {
         all.extend([SEED, EPOCH, STEP, STEPS].map(|name| one(name, &[], StateKind::Counts)));
         all.extend(self.tells_restored().then(|| one(RESTORED, &[], StateKind::Counts)));
         if self.stopping.is_some() {
+            all.extend(best_numbers());
+        }
+        if self.keeps_best() {
             all.extend(self.best_arrays());
         }
         all
     }
 
-    /// Those of the best of each lane.
+    /// Parameters and untrained buffers of the best of each lane.
     #[cfg(feature = "checkpoint")]
     pub(super) fn best_arrays(&self) -> Vec<Expected> {
-        let mut all = vec![one(BEST, &[3], StateKind::Counts), one(BEST_METRIC, &[], StateKind::Numbers)];
-        all.extend(arrays("best.param", self.optimizer.arena()));
+        let mut all = arrays("best.param", self.optimizer.arena());
         all.extend(arrays("best.buffer", &self.statistics.arena));
         all
     }
@@ -193,16 +200,23 @@ impl<P: Program> Trainer<P> {
         }
         let tally = state.floats(TALLY, &[self.train.columns.count()], lanes)?.iter().map(|lane| lane.to_vec()).collect();
         let buffers = whole(state, "buffer", &self.statistics.arena, lanes)?;
-        let best = if self.stopping.is_some() { self.best_of(state)? } else { Vec::new() };
+        let best = match self.stopping {
+            Some(stopping) => self.best_of(state, stopping.keep_best)?,
+            None => Vec::new(),
+        };
         let restored = self.tells_restored() && count(RESTORED)?.iter().any(|&restored| restored != 0);
         Ok(Own { seeds, counts, tally, buffers, best, restored })
     }
 
-    pub(super) fn best_of(&self, state: &StateView<'_, P::Float>) -> Result<Vec<Best>> {
+    /// The best of each lane in a state, with what it was if that is `kept` in it.
+    pub(super) fn best_of(&self, state: &StateView<'_, P::Float>, kept: bool) -> Result<Vec<Best>> {
         let lanes = self.lanes.len();
         let (counts, metrics) = (state.counts(BEST, &[3], lanes)?, state.number(BEST_METRIC, lanes)?);
-        let params = whole(state, "best.param", self.optimizer.arena(), lanes)?;
-        let buffers = whole(state, "best.buffer", &self.statistics.arena, lanes)?;
+        let all = |prefix: &str, arena: &Arena| {
+            if kept { whole(state, prefix, arena, lanes) } else { Ok(vec![vec![P::Float::of(0.0); arena.len()]; lanes]) }
+        };
+        let params = all("best.param", self.optimizer.arena())?;
+        let buffers = all("best.buffer", &self.statistics.arena)?;
         // A run that goes on may have more patience than before.
         let patience = self.stopping.map_or(u64::MAX, |stopping| stopping.patience);
         let of = |lane: usize| Best {
@@ -226,6 +240,12 @@ pub(super) struct Own<F> {
     pub best: Vec<Best>,
     /// Whether the best is what was evaluated.
     pub restored: bool,
+}
+
+/// The epoch of the best of each lane, and its metric.
+#[cfg(feature = "checkpoint")]
+pub(super) fn best_numbers() -> [Expected; 2] {
+    [one(BEST, &[3], StateKind::Counts), one(BEST_METRIC, &[], StateKind::Numbers)]
 }
 
 /// The parts of an arena in a file.

@@ -310,6 +310,123 @@ fn a_model_predicts_without_its_data() -> Result<()> {
     Ok(())
 }
 
+/// To predict, only the model's own tensors count: neither the rule nor what a program has put beside them.
+#[test]
+fn a_model_of_another_rule_and_with_a_programs_own_tensors_predicts() -> Result<()> {
+    let (data, model) = (data(), model());
+    for engine in engines::all() {
+        let build = |recipe: Recipe| builder(&model, &recipe, &data, &[3, 4]).build(&engine);
+        let mut trained = build(Recipe::new(AdamW { lr: 0.02, ..Default::default() }))?;
+        trained.advance(7)?;
+        let mut file = trained.tensors()?;
+        file.put("run.epochs", &[2, 7], &[1.0f64; 14])?;
+        file.put("scaler.shift", &[3], &[0.5f64; 3])?;
+        for recipe in [Recipe::new(Sgd::default()), Recipe::new(AdamW::default())] {
+            let mut other = build(recipe)?;
+            other.advance(3)?;
+            let loaded = other.load_model(&file)?;
+            assert!(loaded.unused.iter().any(|name| name == "scaler.shift"), "what is left is said");
+            for lane in [0, 1] {
+                let found = other.predict(lane, &data.features)?;
+                assert_same_bits(engine.name, &found, &trained.predict(lane, &data.features)?);
+            }
+            assert!(other.weights(1)? == trained.weights(1)?);
+        }
+        let mut other = build(Recipe::new(Sgd::default()))?;
+        let before = other.weights(1)?;
+        let changed = |change: &dyn Fn(&mut Tensors) -> Result<()>| {
+            let mut changed = file.clone();
+            change(&mut changed).map(|()| changed)
+        };
+        let missing = |name: &'static str| changed(&move |file| Ok(drop(file.remove(name))));
+        let extra = |name: &'static str, shape: &'static [usize]| {
+            changed(&move |file| file.put(name, shape, &vec![0.0f32; shape.iter().product()]))
+        };
+        let wrong = [
+            ("unknown tensor 'param.0.bias'", missing("param.0.bias")?),
+            ("unknown tensor 'buffer.1.running_var'", missing("buffer.1.running_var")?),
+            ("'param.9.bias'", extra("param.9.bias", &[2, 8])?),
+            ("'buffer.9.mean'", extra("buffer.9.mean", &[2, 8])?),
+            ("tensor 'param.0.bias' of the file: shape [2, 9] found", extra("param.0.bias", &[2, 9])?),
+            ("tensor 'param.0.bias' of the file: shape [8] found", extra("param.0.bias", &[8])?),
+        ];
+        for (expected, file) in wrong {
+            let error = other.load_model(&file).expect_err(expected).to_string();
+            assert!(error.contains(expected), "{expected}: {error}");
+            assert!(other.weights(1)? == before, "nothing is changed");
+        }
+    }
+    Ok(())
+}
+
+/// What a rule evaluates by its own state cannot be evaluated without that rule, unless the best epoch is in the file.
+#[test]
+fn a_model_whose_rule_averages_needs_its_rule() -> Result<()> {
+    let (data, model, engine) = (data(), model(), engines::cpu());
+    let averaging = Recipe::new(ScheduleFree { lr: 0.1, ..Default::default() });
+    let build = |recipe: &Recipe| builder(&model, recipe, &data, &[3]).build(&engine);
+    for (of_the_file, own) in [(&averaging, &Recipe::new(Sgd::default())), (&Recipe::new(Sgd::default()), &averaging)] {
+        let mut trained = build(of_the_file)?;
+        trained.advance(7)?;
+        let error = build(own)?.load_model(&trained.tensors()?).expect_err("another rule").to_string();
+        assert!(error.contains("the rules of the file"), "{error}");
+    }
+    let mut trained = build(&averaging)?;
+    trained.advance(7)?;
+    let mut less = trained.tensors()?;
+    let plane = less.iter().map(|(name, _)| name.to_string()).find(|name| name.starts_with("state.")).expect("a state");
+    less.remove(&plane);
+    let error = build(&averaging)?.load_model(&less).expect_err("a plane is missing").to_string();
+    assert!(error.contains(&plane), "{error}");
+    Ok(())
+}
+
+/// A file has the last epoch, from which a run goes on, and the best one, with which a model predicts, whatever its rule.
+#[test]
+fn a_model_is_that_of_the_best_epoch_and_a_run_goes_on_from_the_last() -> Result<()> {
+    let (data, model) = (data(), model());
+    let adam = Recipe::new(Adam { lr: 0.3, ..Default::default() });
+    let free = Recipe::new(ScheduleFree { lr: 0.3, ..Default::default() });
+    for engine in engines::all() {
+        for (recipe, keep_best) in [(&adam, true), (&free, true), (&adam, false)] {
+            let stopping = EarlyStopping { patience: 99, keep_best, ..Default::default() };
+            let new = || builder(&model, recipe, &data, &[3, 4]).early_stopping(stopping).build(&engine);
+            let mut trained = new()?;
+            let mut best = [0, 1].map(|_| (Vec::new(), None));
+            while trained.epochs() < 4 || (0..2).any(|lane| trained.best(lane).is_ok_and(|best| best.epoch == trained.epochs()))
+            {
+                trained.whole_epoch()?;
+                let found = trained.evaluate()?;
+                trained.observe(&found)?;
+                for (lane, best) in best.iter_mut().enumerate() {
+                    if trained.best(lane)?.epoch == trained.epochs() || !keep_best {
+                        *best = (trained.predict(lane, &data.features)?, Some(trained.weights(lane)?));
+                    }
+                }
+            }
+            let file = trained.tensors()?;
+            assert_eq!(file.find("best.param.0.bias").is_some(), keep_best);
+            let (mut of_sgd, mut same_rule) =
+                (builder(&model, &Recipe::new(Sgd::default()), &data, &[3, 4]).build(&engine)?, new()?);
+            for other in [&mut of_sgd, &mut same_rule] {
+                other.advance(3)?;
+                other.load_model(&file)?;
+                for (lane, (predictions, weights)) in best.iter().enumerate() {
+                    assert_same_bits(engine.name, &other.predict(lane, &data.features)?, predictions);
+                    assert!(Some(other.weights(lane)?) == *weights, "{}: weights are those that predict", engine.name);
+                }
+            }
+            let mut resumed = new()?;
+            resumed.load_tensors(&file)?;
+            for trainer in [&mut trained, &mut resumed] {
+                trainer.advance(3)?;
+            }
+            same("goes on from the last epoch", &mut resumed, &mut trained)?;
+        }
+    }
+    Ok(())
+}
+
 /// A model from a file predicts with the best epoch that early stopping restored, and training goes on from where it ended.
 #[test]
 fn a_file_knows_that_the_best_is_evaluated() -> Result<()> {

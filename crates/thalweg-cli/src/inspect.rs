@@ -11,6 +11,8 @@ Examples:
   thalweg inspect model.safetensors
   thalweg inspect run/ --json
 
+Parameters after the last step are param.NAME. With --patience best.param.NAME are those of the best epoch, with which
+predict and evaluate work.
 A folder stands for its newest checkpoint. A file that is damaged is an error; one with values that are not finite is not.";
 
 /// Show the tensors of a checkpoint or another safetensors file: shapes, norms, values that are not finite, counters and settings

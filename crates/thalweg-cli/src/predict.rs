@@ -6,7 +6,7 @@ use crate::engine::{EngineArgs, Picked};
 use crate::keep::{DATA, aim, columns, fingerprint, scaler, target_scaler};
 use crate::model::{Description, OfLanes};
 use crate::recipe::recipe;
-use crate::resume::{Given, split};
+use crate::resume::Given;
 use crate::score::{Aim, Score, class as class_of};
 use crate::train::{Args as TrainArgs, MAX_THREADS};
 use crate::{numbers::whole, out};
@@ -15,12 +15,12 @@ use serde_json::{Value, json};
 use std::fmt::Write as _;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use thalweg::Trainer;
 use thalweg::checkpoint::{Folder, Tensors, read};
 use thalweg::data::csv::Form;
 use thalweg::data::{Dataset, Scaler};
 use thalweg::plan::Engine;
 use thalweg::train::Confusion;
-use thalweg::{Recipe, Sgd, Trainer};
 
 /// The options of a model and where it runs.
 #[derive(Debug, clap::Args)]
@@ -116,10 +116,11 @@ impl Model {
 
     fn of(path: &Path, tensors: Tensors) -> Result<Self> {
         let args = Given::of_file(&tensors)?.parse()?;
-        let (own, tensors) = split(tensors);
         let text = |name: &str| -> Result<Value> {
-            let text =
-                own.texts.get(name).ok_or_else(|| anyhow!("it has no text '{name}': it is not a model of the command line"))?;
+            let text = tensors
+                .texts
+                .get(name)
+                .ok_or_else(|| anyhow!("it has no text '{name}': it is not a model of the command line"))?;
             serde_json::from_str(text).with_context(|| format!("its text '{name}' cannot be read"))
         };
         let model = text("model")?;
@@ -130,7 +131,7 @@ impl Model {
         let classes = text("classes")?;
         let names = classes.as_array().into_iter().flatten().map(|name| name.as_str().unwrap_or_default().to_string());
         let (inputs, outputs) = (description.inputs(), description.outputs);
-        let (scaler, target_scaler, aim) = (scaler(&own)?, target_scaler(&own)?, aim(&own));
+        let (scaler, target_scaler, aim) = (scaler(&tensors)?, target_scaler(&tensors)?, aim(&tensors));
         if scaler.shift.len() != inputs {
             bail!("it scales {} features, and its model has {inputs}", scaler.shift.len());
         }
@@ -138,8 +139,8 @@ impl Model {
         if aim == Aim::Classes {
             classes.extend((classes.len()..outputs).map(|class| class.to_string()));
         }
-        let (form, indices) = (columns(&own)?, description.table_rows()?);
-        let data = own.texts.get(DATA).cloned().unwrap_or_default();
+        let (form, indices) = (columns(&tensors)?, description.table_rows()?);
+        let data = tensors.texts.get(DATA).cloned().unwrap_or_default();
         Ok(Self { data, path: path.into(), args, tensors, scaler, target_scaler, form, aim, classes, description, indices })
     }
 
@@ -177,18 +178,10 @@ impl Model {
             Aim::Numbers => Dataset::regression(vec![0.0; 2 * inputs], inputs, vec![0.0; 2 * outputs], outputs)?,
         };
         let model = self.description.build(OfLanes::default())?.model;
-        let named = |error: thalweg::Error| anyhow!("{}: {error}", self.path.display());
-        // What was the best is evaluated as it is, whatever the rule has beside it.
-        let best = self.best().map_err(named)?;
-        let recipe = if best.is_some() { Recipe::new(Sgd::default()) } else { recipe };
         let trainer = Trainer::builder(&model, recipe).train(&none);
         let trainer = if self.indices.is_some() { trainer.index_features() } else { trainer };
         let mut trainer = trainer.build(engine)?;
-        match best {
-            Some(best) => trainer.load_weights(&best).map(drop),
-            None => trainer.load_model(&self.tensors).map(drop),
-        }
-        .map_err(named)?;
+        trainer.load_model(&self.tensors).map_err(|error| anyhow!("{}: {error}", self.path.display()))?;
         Ok(trainer.predict(0, features)?)
     }
 
@@ -203,22 +196,6 @@ impl Model {
         let path = self.path.display();
         let text = format!("{path}: the data of its run are others now: {} in the file, {now} read; give --data", self.data);
         Err(Usage(text).into())
-    }
-
-    /// The weights that were the best, where early stopping keeps them.
-    fn best(&self) -> thalweg::Result<Option<Tensors>> {
-        let Some(counts) = self.tensors.find("best.counts").map(|_| self.tensors.get::<u64>("best.counts")).transpose()? else {
-            return Ok(None);
-        };
-        if counts.first().is_none_or(|&epoch| epoch == 0) {
-            return Ok(None);
-        }
-        let mut best = Tensors::default();
-        for (name, tensor) in self.tensors.iter() {
-            let own = name.strip_prefix("best.param.").or(name.strip_prefix("best.buffer."));
-            own.map_or(Ok(()), |own| best.insert(own, tensor.clone()))?;
-        }
-        Ok(Some(best))
     }
 
     /// Probabilities of the classes of a row.
