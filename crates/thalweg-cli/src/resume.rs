@@ -198,7 +198,7 @@ fn of_folder(path: &Path, latest: Option<u64>) -> Result<(PathBuf, Tensors, bool
         return Ok((Folder::file(path, step), tensors, false));
     };
     for step in Folder::steps(path)?.into_iter().rev().filter(|&step| step <= latest) {
-        if let Ok(tensors) = read(&Folder::file(path, step)) {
+        if let Ok(tensors) = read(Folder::file(path, step)) {
             return Ok((Folder::file(path, step), tensors, false));
         }
     }

@@ -115,7 +115,7 @@ impl Folder {
 
     /// Writes the states of lanes.
     pub fn states(&mut self, tensors: thalweg::Result<Tensors>) {
-        let written = tensors.and_then(|tensors| write(&self.directory.join(rungs::FILE), &tensors));
+        let written = tensors.and_then(|tensors| write(self.directory.join(rungs::FILE), &tensors));
         self.keep(written.map_err(anyhow::Error::from));
     }
 
