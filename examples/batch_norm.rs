@@ -1,8 +1,8 @@
 //! A deep network with and without batch normalisation: ten layers with sigmoids on the digits, whose gradients vanish on the
 //! way back.
 //!
-//! `cargo run --release --example batch_norm -- [PICTURE.svg]`. Expected: with normalisation above 90 % on the test rows, without it less than
-//! 30 %, which is little more than guessing.
+//! `cargo run --release --example batch_norm -- [PICTURE.svg]`. Expected: with normalisation above 90 % on the test rows,
+//! without it less than 30 %, which is little more than guessing.
 //!
 //! On the GPU with normalisation, a step takes 224 dispatches, however many lanes there are.
 

@@ -1,9 +1,10 @@
-//! A transformer learns to write, letter by letter: two blocks read 32 letters and say at each place which one comes next. The text, William
-//! Blake's Songs of Innocence and of Experience, is part of the crate; letters are rows of an embedding, and the loss is of this example's own.
+//! A transformer learns to write, letter by letter: two blocks read 32 letters and say at each place which one comes next. The
+//! text, William Blake's Songs of Innocence and of Experience, is part of the crate; letters are rows of an embedding, and the
+//! loss is of this example's own.
 //!
-//! `cargo run --release --example char_transformer -- [PICTURE.svg]`. Expected: on lines that it was not trained on, a letter costs at least
-//! 0.8 nats less than by how often letters are (2.2 instead of 3.1); lines that it writes are printed. So few letters and epochs teach it
-//! where words and lines end; few of its words exist:
+//! `cargo run --release --example char_transformer -- [PICTURE.svg]`. Expected: on lines that it was not trained on, a letter
+//! costs at least 0.8 nats less than by how often letters are (2.2 instead of 3.1); lines that it writes are printed. So few
+//! letters and epochs teach it where words and lines end; few of its words exist:
 //!
 //! ```text
 //! Thene s lamor arsmowey t ay sovey,

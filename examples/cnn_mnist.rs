@@ -1,10 +1,11 @@
-//! Convolutional networks learn to read digits from few examples, and augmentation helps: each image is moved a little, otherwise in every
-//! step, on the device. Lanes of one program have the same seeds with and without it. Pictures show what the first convolution looks for, and
-//! the worst mistakes.
+//! Convolutional networks learn to read digits from few examples, and augmentation helps: each image is moved a little,
+//! otherwise in every step, on the device. Lanes of one program have the same seeds with and without it. Pictures show what the
+//! first convolution looks for, and the worst mistakes.
 //!
-//! `cargo run --release --example cnn_mnist -- [FOLDER] [PICTURE.svg]`: FOLDER has the four files of MNIST; without one, 200 of the 1,797
-//! digits of 8 × 8 pixels that the crate carries are learned, and the others tested. Expected: the mean accuracy over three seeds is higher
-//! with augmentation than without, and at least 96.5 % (98 % of MNIST). Augmentation needs many epochs: after 25 it does not help yet.
+//! `cargo run --release --example cnn_mnist -- [FOLDER] [PICTURE.svg]`: FOLDER has the four files of MNIST; without one, 200 of
+//! the 1,797 digits of 8 × 8 pixels that the crate carries are learned, and the others tested. Expected: the mean accuracy over
+//! three seeds is higher with augmentation than without, and at least 96.5 % (98 % of MNIST). Augmentation needs many epochs:
+//! after 25 it does not help yet.
 //!
 //! On the GPU for the small images a step takes 64 dispatches, however many lanes there are.
 

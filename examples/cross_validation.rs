@@ -1,9 +1,10 @@
-//! Stratified 5-fold cross-validation on the breast-cancer data: a logistic regression with five strengths of weight decay, each on five
-//! folds with three seeds. The 75 trainings are lanes of two programs, one for each number of training rows, over one copy of the data.
-//! Features are standardised on each fold's own training rows, so nothing is learned from the rows that a lane is validated on.
+//! Stratified 5-fold cross-validation on the breast-cancer data: a logistic regression with five strengths of weight decay,
+//! each on five folds with three seeds. The 75 trainings are lanes of two programs, one for each number of training rows, over
+//! one copy of the data. Features are standardised on each fold's own training rows, so nothing is learned from the rows that a
+//! lane is validated on.
 //!
-//! `cargo run --release --example cross_validation`. It prints mean and deviation of the accuracy for each decay. Expected: at least 97 % for
-//! the best; and its folds have the same losses as lanes and alone, bit for bit.
+//! `cargo run --release --example cross_validation`. It prints mean and deviation of the accuracy for each decay. Expected: at
+//! least 97 % for the best; and its folds have the same losses as lanes and alone, bit for bit.
 
 mod data;
 

@@ -1,8 +1,8 @@
-//! A grid search: every combination of six learning rates and four weight decays trains a perceptron on the handwritten digits. All 24 are
-//! lanes of one program, with the same start and the same batches, so that nothing but the settings differs.
+//! A grid search: every combination of six learning rates and four weight decays trains a perceptron on the handwritten digits.
+//! All 24 are lanes of one program, with the same start and the same batches, so that nothing but the settings differs.
 //!
-//! `cargo run --release --example grid_search`. It prints the accuracies on the validation rows as a table. Expected: the best combination has
-//! at least 96 % there, and its rate is neither the lowest nor the highest of the grid.
+//! `cargo run --release --example grid_search`. It prints the accuracies on the validation rows as a table. Expected: the best
+//! combination has at least 96 % there, and its rate is neither the lowest nor the highest of the grid.
 //!
 //! On the GPU a step takes 20 dispatches, however many combinations there are.
 

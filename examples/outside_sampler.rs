@@ -1,9 +1,10 @@
-//! A sampler of somebody else: the crate `optimizer` says which settings to try, by its tree-structured Parzen estimator, and is told what
-//! they came to. Thalweg trains sixteen of its trials at a time as lanes of one program. Any sampler that can be asked for several points
-//! before it knows their results is used like that.
+//! A sampler of somebody else: the crate `optimizer` says which settings to try, by its tree-structured Parzen estimator, and
+//! is told what they came to. Thalweg trains sixteen of its trials at a time as lanes of one program. Any sampler that can be
+//! asked for several points before it knows their results is used like that.
 //!
-//! `cargo run --release --example outside_sampler`. It prints each batch of trials. Expected: the best trial has at least 96 % on the
-//! validation rows, and the last half of the trials is better in the mean than the first batch, which is drawn at random.
+//! `cargo run --release --example outside_sampler`. It prints each batch of trials. Expected: the best trial has at least 96 %
+//! on the validation rows, and the last half of the trials is better in the mean than the first batch, which is drawn at
+//! random.
 //!
 //! On the GPU a step takes 20 dispatches, however many trials there are at a time.
 

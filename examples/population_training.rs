@@ -1,9 +1,11 @@
-//! Population-based training: sixteen perceptrons learn the digits side by side, from learning rates that are spread over six decades. After
-//! every two epochs the best quarter takes the places of the worst, copied on the device with weights and moments, and goes on there with
-//! changed rates and weight decays. So settings are searched while training, in the time of one.
+//! Population-based training: sixteen perceptrons learn the digits side by side, from learning rates that are spread over six
+//! decades. After every two epochs the best quarter takes the places of the worst, copied on the device with weights and
+//! moments, and goes on there with changed rates and weight decays. So settings are searched while training, in the time of
+//! one.
 //!
-//! `cargo run --release --example population_training`. It prints each round, and the rates that led to the best member. Expected: the mean
-//! accuracy of the members on the test rows is at least 95 %, and higher than that of the same members without exchange.
+//! `cargo run --release --example population_training`. It prints each round, and the rates that led to the best member.
+//! Expected: the mean accuracy of the members on the test rows is at least 95 %, and higher than that of the same members
+//! without exchange.
 //!
 //! On the GPU a step takes 20 dispatches, however many members there are; an exchange is one dispatch per buffer.
 
@@ -47,7 +49,8 @@ pub fn trainer<E: Engine>(engine: &E, [train, test]: [&Dataset; 2], points: &[Po
     Ok(trainer.standardise().batch(64).seeds(&seeds).copies().build(engine)?)
 }
 
-/// Trains all members; with `exchange` the best take the places of the worst. Returns their accuracies, and the rates that each has had.
+/// Trains all members; with `exchange` the best take the places of the worst. Returns their accuracies, and the rates that each
+/// has had.
 fn train(engine: &AnyEngine, data: [&Dataset; 2], exchange: bool) -> Result<(Vec<f64>, Vec<Vec<f64>>)> {
     let (space, rule) = (space()?, PopulationBased { seed: 1, ..PopulationBased::exploring(["lr", "weight_decay"]) });
     let mut points = points(MEMBERS)?;

@@ -3,10 +3,12 @@
 //! perceptron that learns 300 digits by heart, a quarter of them with wrong labels, with and without dropout, and its accuracy
 //! on other digits.
 //!
-//! `cargo run --release --example regularisation -- [PICTURE.svg]`. Expected: the strongest L1 leaves at most 20 of 60 weights, the
-//! strongest L2 all 60 at less than half of their length; the accuracy on other digits is higher with dropout, and the loss there lower.
+//! `cargo run --release --example regularisation -- [PICTURE.svg]`. Expected: the strongest L1 leaves at most 20 of 60 weights,
+//! the strongest L2 all 60 at less than half of their length; the accuracy on other digits is higher with dropout, and the loss
+//! there lower.
 //!
-//! On the GPU a step takes 14 dispatches with a penalty, and that of the perceptron takes 21 dispatches, however many lanes there are.
+//! On the GPU a step takes 14 dispatches with a penalty, and that of the perceptron takes 21 dispatches, however many lanes
+//! there are.
 
 mod data;
 

@@ -1,9 +1,10 @@
-//! A recurrent network of ReLUs reads digits, four pixels at a step, and its gradients explode: it begins with a little more than what it had
-//! the step before (Le, Jaitly and Hinton 2015 begin with just that), so that the gradient may grow at each of 16 steps. Two lanes of one
-//! program have the same seed, data and rate; one clips the norm of its gradient. The norm of either is kept at every step.
+//! A recurrent network of ReLUs reads digits, four pixels at a step, and its gradients explode: it begins with a little more
+//! than what it had the step before (Le, Jaitly and Hinton 2015 begin with just that), so that the gradient may grow at each of
+//! 16 steps. Two lanes of one program have the same seed, data and rate; one clips the norm of its gradient. The norm of either
+//! is kept at every step.
 //!
-//! `cargo run --release --example rnn_clipping -- [PICTURE.svg]`. Expected: with clipping the loss ends below 1.7; without, it ends where
-//! guessing is, above 2.2, or is no number, and the largest norm on the way is over 1,000 times the bound.
+//! `cargo run --release --example rnn_clipping -- [PICTURE.svg]`. Expected: with clipping the loss ends below 1.7; without, it
+//! ends where guessing is, above 2.2, or is no number, and the largest norm on the way is over 1,000 times the bound.
 //!
 //! On the GPU a step takes 59 dispatches, however many lanes there are.
 

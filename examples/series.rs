@@ -1,9 +1,9 @@
-//! Forecasts of a small series, the airline passengers of Box and Jenkins: an LSTM against a linear model, both from the 13 months before, and
-//! both against taking next month to be as this one. Numbers are logarithms, counted from the last month of the window. Each model is trained
-//! from eight seeds, as lanes of one population, and the forecast is the mean of theirs.
+//! Forecasts of a small series, the airline passengers of Box and Jenkins: an LSTM against a linear model, both from the 13
+//! months before, and both against taking next month to be as this one. Numbers are logarithms, counted from the last month of
+//! the window. Each model is trained from eight seeds, as lanes of one population, and the forecast is the mean of theirs.
 //!
-//! `cargo run --release --example series -- [PICTURE.svg]`. Expected: over the last two years, which no model was trained on, the mean error of
-//! either model is at most 0.65 of that of taking next month to be as this one.
+//! `cargo run --release --example series -- [PICTURE.svg]`. Expected: over the last two years, which no model was trained on,
+//! the mean error of either model is at most 0.65 of that of taking next month to be as this one.
 //!
 //! On the GPU a step of the LSTM takes 55 dispatches, however many lanes there are.
 

@@ -2,13 +2,15 @@
 // What min, max, clamp and sign make of NaN is the driver's choice, and x != x may be false for it: these functions ask bits.
 // T is f32 or vec4f, U its bits: the host says which, and joins this file in. src/rule/careful.rs is the same in Rust.
 
-// From a towards b by a rate from 0 to 1, exact at both ends. Above 1/2 it is (1 − rate)·a + rate·b, or a small b would get lost.
+// From a towards b by a rate from 0 to 1, exact at both ends. Above 1/2 it is (1 − rate)·a + rate·b, or a small b would get
+// lost.
 fn toward(a: T, b: T, rate: f32) -> T {
     let near = rate > 0.5;
     return select(1.0, 1.0 - rate, near) * a + rate * (b - select(1.0, 0.0, near) * a);
 }
 
-// The larger of two numbers that are not negative: as integers their bits are in the same order, and those of NaN are the largest.
+// The larger of two numbers that are not negative: as integers their bits are in the same order, and those of NaN are the
+// largest.
 fn larger(a: T, b: T) -> T {
     return bitcast<T>(max(bitcast<U>(a), bitcast<U>(b)));
 }

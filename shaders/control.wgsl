@@ -46,7 +46,8 @@ fn norm_of(domain: u32) -> u32 {
     return select(1u + 2u * domain, 0u, domain == 0u);
 }
 
-// The group of a domain whose row has the bound of the norm: the first that is not frozen, since a frozen one stays at its step.
+// The group of a domain whose row has the bound of the norm: the first that is not frozen, since a frozen one stays at its
+// step.
 fn leader(lane: u32, domain: u32) -> u32 {
     var first = op.groups;
     for (var group = 0u; group < op.groups; group++) {

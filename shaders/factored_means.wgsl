@@ -1,5 +1,5 @@
-// The mean of each matrix's rows, at least the floor: what the product of rows and columns is divided by. One workgroup of 64 threads
-// per matrix, joined in a fixed order. Shazeer & Stern 2018, arXiv:1804.04235.
+// The mean of each matrix's rows, at least the floor: what the product of rows and columns is divided by. One workgroup of 64
+// threads per matrix, joined in a fixed order. Shazeer & Stern 2018, arXiv:1804.04235.
 struct Means { matrices: u32, current_lane: u32, moments_lane: u32 }
 const HYPER_ROW = 32u;
 const LIVE = 0u;

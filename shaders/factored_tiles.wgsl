@@ -1,8 +1,8 @@
 // Sums of g² over the rows and columns of tiles of a lane's matrices, at most 64 × 64; one workgroup of 64 threads per tile. An
 // element of a vector is a tile's row of one column, whose mean v follows at once. Shazeer & Stern 2018, arXiv:1804.04235.
-// Joined in before this file: access to gradients; `current`, groups · HYPER_ROW per lane; `moments` and `partials` of each lane; and
-// `tiles`, two entries per tile: first element, columns of the matrix, rows and columns of the tile; places of its sums by row
-// and by column, group, and whether it is of a vector.
+// Joined in before this file: access to gradients; `current`, groups · HYPER_ROW per lane; `moments` and `partials` of each
+// lane; and `tiles`, two entries per tile: first element, columns of the matrix, rows and columns of the tile; places of its
+// sums by row and by column, group, and whether it is of a vector.
 struct Tiles { len: u32, tiles: u32, lane: u32, current_lane: u32, moments_lane: u32, partials_lane: u32 }
 const HYPER_ROW = 32u;
 const LIVE = 0u;

@@ -1,4 +1,5 @@
-// Partial norms of a lane, joined by a workgroup of 256 threads in a fixed order. norm_kind.wgsl and range.wgsl are joined in before.
+// Partial norms of a lane, joined by a workgroup of 256 threads in a fixed order. norm_kind.wgsl and range.wgsl are joined in
+// before.
 var<workgroup> values: array<f32, 256>;
 var<workgroup> lost: array<u32, 256>; // not 0 where a thread has chunks whose tiny sums lost something
 var<workgroup> again: u32;

@@ -1,5 +1,5 @@
-// The terms of a norm and how they join; KIND: 0 Σ g², 1 Σ |g|, 2 max |g|, 3 how many are not 0.
-// What is not finite stays so: sums keep it, and as integers the bits of NaN are larger than those of infinity, and both than all.
+// The terms of a norm and how they join; KIND: 0 Σ g², 1 Σ |g|, 2 max |g|, 3 how many are not 0. What is not finite stays so:
+// sums keep it, and as integers the bits of NaN are larger than those of infinity, and both than all.
 override KIND: u32 = 0u;
 
 fn term(g: vec4f) -> vec4f {

@@ -1,5 +1,6 @@
-// Sums that leave the range of a float although the norm does not: as m · 2^k. norm_kind.wgsl is joined in before this file.
-// A chunk whose sum is infinite, or tiny though not all of its elements are 0, has a second sum, over elements times 2^DOWN or 2^UP.
+// Sums that leave the range of a float although the norm does not: as m · 2^k. norm_kind.wgsl is joined in before this file. A
+// chunk whose sum is infinite, or tiny though not all of its elements are 0, has a second sum, over elements times 2^DOWN or
+// 2^UP.
 const TINY = 0x12000000u; // the bits of 2^-91: below, squares that a device takes for 0 may be half a bit of the sum
 const SMALL = 0x1f800000u; // the bits of 2^-64: the same for the sum over a million chunks
 const INFINITE = 0x7f800000u; // the bits of infinity; those of NaN are larger

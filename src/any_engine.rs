@@ -42,8 +42,8 @@ pub enum AnyProgram {
 }
 
 impl AnyEngine {
-    /// The best real GPU, or the CPU engine where there is none. A software driver is never taken: it is slower than the CPU engine.
-    /// Why there is no GPU is a message of the crate `log`.
+    /// The best real GPU, or the CPU engine where there is none. A software driver is never taken: it is slower than the CPU
+    /// engine. Why there is no GPU is a message of the crate `log`.
     pub fn auto() -> Self {
         #[cfg(feature = "gpu")]
         match Gpu::new() {
@@ -53,7 +53,8 @@ impl AnyEngine {
         Self::Cpu(Cpu::default())
     }
 
-    /// The engine of that name: `auto` as [`AnyEngine::auto`], `gpu` also on a software driver where there is nothing else, or `cpu`.
+    /// The engine of that name: `auto` as [`AnyEngine::auto`], `gpu` also on a software driver where there is nothing else, or
+    /// `cpu`.
     ///
     /// # Errors
     /// [`Error::Unknown`] for another name; for `gpu` those of [`Gpu::with`].

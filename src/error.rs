@@ -120,7 +120,8 @@ pub enum Error {
         /// What is counted.
         unit: Unit,
     },
-    /// A population of which there is room for some lanes only. It was found before anything was made, unless it is the driver that said so.
+    /// A population of which there is room for some lanes only. It was found before anything was made, unless it is the driver
+    /// that said so.
     #[error("{asked} lanes do not fit, {fit} do: {reason}; train the others after them, in waves")]
     Lanes {
         /// Lanes that were asked for.

@@ -24,8 +24,8 @@
 //! # Ok::<(), thalweg::Error>(())
 //! ```
 //!
-//! The same runs on a GPU with what [`gpu::Gpu::new`] returns as the engine. A network with its data, trained from end to end, is in
-//! the example of [`Trainer`].
+//! The same runs on a GPU with what [`gpu::Gpu::new`] returns as the engine. A network with its data, trained from end to end,
+//! is in the example of [`Trainer`].
 //!
 //! # Map
 //!
@@ -67,8 +67,8 @@
 //! what. [`guide::from`] has ten tasks beside the same in PyTorch, optax, Keras and Burn; [`guide::machines`] is about several
 //! machines.
 //!
-//! ARCHITECTURE.md, at the root of the repository, follows a step from call to kernel, says how to add a rule or an operation, and
-//! gives the reasons for the choices made. README.md, beside it, has the command line and what is not there yet.
+//! ARCHITECTURE.md, at the root of the repository, follows a step from call to kernel, says how to add a rule or an operation,
+//! and gives the reasons for the choices made. README.md, beside it, has the command line and what is not there yet.
 
 #![warn(missing_docs)]
 #![cfg_attr(

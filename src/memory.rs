@@ -11,8 +11,8 @@ pub(crate) struct Line([u64; 8]);
 #[derive(Debug)]
 pub(crate) enum Memory {
     Lines(Vec<Line>),
-    /// Pages of its own, large ones to compute with: what streams through many arrays at once needs more look-ups of addresses with small
-    /// pages than the processor can hide. The numbers begin at this byte.
+    /// Pages of its own, large ones to compute with: what streams through many arrays at once needs more look-ups of addresses
+    /// with small pages than the processor can hide. The numbers begin at this byte.
     Pages(MmapMut, usize),
 }
 
@@ -20,8 +20,8 @@ pub(crate) enum Memory {
 const LARGE: usize = 16 << 20;
 
 impl Memory {
-    /// As many bytes, all zero, to compute with. Large memory begins `shift` bytes behind the start of a page; `shift` is a multiple of a
-    /// cache line. None where there is not as much memory.
+    /// As many bytes, all zero, to compute with. Large memory begins `shift` bytes behind the start of a page; `shift` is a
+    /// multiple of a cache line. None where there is not as much memory.
     pub(crate) fn zeros(bytes: usize, shift: usize) -> Option<Self> {
         let memory = Self::passing(bytes, shift)?;
         #[cfg(target_os = "linux")]
@@ -33,8 +33,9 @@ impl Memory {
         Some(memory)
     }
 
-    /// [`Memory::zeros`] for what only passes through, written once and read once. It has no large pages: a virtual machine that has given
-    /// them back to its host gets them again at a fifth of the speed of small ones, and nothing here makes up for that.
+    /// [`Memory::zeros`] for what only passes through, written once and read once. It has no large pages: a virtual machine
+    /// that has given them back to its host gets them again at a fifth of the speed of small ones, and nothing here makes up
+    /// for that.
     pub(crate) fn passing(bytes: usize, shift: usize) -> Option<Self> {
         // No slice may be longer.
         isize::try_from(bytes).ok()?;

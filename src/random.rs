@@ -1,7 +1,7 @@
 //! Random numbers by key and counter: the same bits on every engine, for any order in which they are asked for.
 
-/// Threefry-2x32 with 20 rounds (Salmon et al. 2011, *Parallel random numbers: as easy as 1, 2, 3*): two words that look random for each
-/// key and counter.
+/// Threefry-2x32 with 20 rounds (Salmon et al. 2011, *Parallel random numbers: as easy as 1, 2, 3*): two words that look random
+/// for each key and counter.
 ///
 /// # Examples
 ///
@@ -35,8 +35,8 @@ fn mixed([a, b]: [u32; 2], [r0, r1, r2, r3]: [u32; 4], key: [u32; 2]) -> [u32; 2
     [a.wrapping_add(key[0]), b.wrapping_add(key[1])]
 }
 
-/// A word that looks random for each word: far cheaper than [`threefry`], which gives it a start that looks random. Constants: Wellons 2018,
-/// "Prospecting for Hash Functions".
+/// A word that looks random for each word: far cheaper than [`threefry`], which gives it a start that looks random. Constants:
+/// Wellons 2018, "Prospecting for Hash Functions".
 #[inline(always)]
 pub(crate) fn scrambled(x: u32) -> u32 {
     let x = (x ^ (x >> 16)).wrapping_mul(0x7feb_352d);

@@ -1,11 +1,12 @@
 //! Sums in a binary tree over the numbers of micro-batches, shared by several machines (*ranks*).
 //!
-//! Micro-batches 0 to B − 1 are the leaves. A node of level ℓ is the sum of 2^ℓ neighbours, the first of which is a multiple of 2^ℓ;
-//! it is its left half plus its right half. Where B is no power of two, a half that has no micro-batches is left out. So the sum of all
-//! depends on the gradients and on B, and not on who computes which of them: any number of ranks comes to the same bits.
+//! Micro-batches 0 to B − 1 are the leaves. A node of level ℓ is the sum of 2^ℓ neighbours, the first of which is a multiple of
+//! 2^ℓ; it is its left half plus its right half. Where B is no power of two, a half that has no micro-batches is left out. So
+//! the sum of all depends on the gradients and on B, and not on who computes which of them: any number of ranks comes to the
+//! same bits.
 //!
-//! A rank takes neighbouring micro-batches ([`share`]), and adds up what it can by itself: the nodes of [`Node::of`]. Whoever has the
-//! nodes of all ranks joins them ([`Joiner`]). [`Exchange`] tells what that costs.
+//! A rank takes neighbouring micro-batches ([`share`]), and adds up what it can by itself: the nodes of [`Node::of`]. Whoever
+//! has the nodes of all ranks joins them ([`Joiner`]). [`Exchange`] tells what that costs.
 //!
 //! # Examples
 //!
@@ -75,7 +76,8 @@ pub fn share(micro_batches: usize, ranks: usize, rank: usize) -> Range<usize> {
 #[derive(Debug, Clone)]
 pub struct Joiner<V> {
     micro_batches: usize,
-    /// Nodes that wait for their neighbours, in the order of their micro-batches; nodes at the end may lack some of their leaves.
+    /// Nodes that wait for their neighbours, in the order of their micro-batches; nodes at the end may lack some of their
+    /// leaves.
     waiting: Vec<(Node, V)>,
 }
 
@@ -85,8 +87,8 @@ impl<V> Joiner<V> {
         Self { micro_batches, waiting: Vec::new() }
     }
 
-    /// Takes in a node, and makes all joins that are possible by now: `join` adds the right half to the left one. Nodes may come in any
-    /// order.
+    /// Takes in a node, and makes all joins that are possible by now: `join` adds the right half to the left one. Nodes may
+    /// come in any order.
     pub fn put(&mut self, node: Node, value: V, mut join: impl FnMut(&mut V, V)) {
         let at = self.waiting.partition_point(|(known, _)| known.micro_batches().start < node.micro_batches().start);
         self.waiting.insert(at, (node, value));

@@ -350,8 +350,8 @@ fn trainer<E: Engine>(engine: &E, seeds: &[u64]) -> Result<Trainer<E::Program>> 
     Trainer::builder(&model, Recipe::join(recipes)?.clip_norm(1.0)).train(&data).batch(8).seeds(seeds).build(engine)
 }
 
-/// A model alone, lanes that share their rows and lanes that do not; on one thread and on several; over the ends of epochs. The first steps are
-/// more than are made before the first answers of counters have come.
+/// A model alone, lanes that share their rows and lanes that do not; on one thread and on several; over the ends of epochs. The
+/// first steps are more than are made before the first answers of counters have come.
 #[test]
 fn steps_of_a_trainer_on_the_cpu_allocate_nothing() -> Result<()> {
     for seeds in [&[1][..], &[1, 1, 1], &[1, 2, 3, 4, 5]] {

@@ -1,5 +1,5 @@
-// An update of some tensors, block by block: each block of 64 elements comes with its place in what a launch covers, and its group and
-// tensor; the tensor has the lower 20 bits.
+// An update of some tensors, block by block: each block of 64 elements comes with its place in what a launch covers, and its
+// group and tensor; the tensor has the lower 20 bits.
 fn block_of(i: u32) -> u32 {
     return blocks[i % op.len / 16u].y;
 }

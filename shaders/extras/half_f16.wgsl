@@ -1,5 +1,5 @@
-// A copy in binary16, rounded to the nearest, ties to even, by bits: pack2x16float is not everywhere, and leaves rounding, infinity
-// and NaN to the driver.
+// A copy in binary16, rounded to the nearest, ties to even, by bits: pack2x16float is not everywhere, and leaves rounding,
+// infinity and NaN to the driver.
 fn to_half(x: vec4f) -> vec4u {
     let bits = bitcast<vec4u>(x);
     let size = bits & vec4u(0x7fffffffu);

@@ -1,5 +1,6 @@
-// y[n, k, o] = Σ w[k, c, t] · x[n, c, o·stride + t·dilation − padding] over channels c and taps t; with TRANSPOSED the gradient of it by x.
-// A product whose factors are read where they lie: a thread has eight channels at four places, 64 apart, so that neighbours read neighbours.
+// y[n, k, o] = Σ w[k, c, t] · x[n, c, o·stride + t·dilation − padding] over channels c and taps t; with TRANSPOSED the gradient
+// of it by x. A product whose factors are read where they lie: a thread has eight channels at four places, 64 apart, so that
+// neighbours read neighbours.
 
 override TRANSPOSED: bool = false;
 // More than one channel per group is written.

@@ -1,5 +1,5 @@
-// Reductions: `start` of nothing, `add` of an element (its place, and how many there are with it), `join` of neighbours (and how many
-// elements each has), `result`. A state is two numbers; what they are stands in src/op/fold/reduce.rs.
+// Reductions: `start` of nothing, `add` of an element (its place, and how many there are with it), `join` of neighbours (and
+// how many elements each has), `result`. A state is two numbers; what they are stands in src/op/fold/reduce.rs.
 fn start_sum() -> vec2f {
     return vec2f(0.0);
 }

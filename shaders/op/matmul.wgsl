@@ -8,9 +8,9 @@ override TRANS_A: bool = false;
 override TRANS_B: bool = false;
 override ACCUMULATE: bool = false;
 
-// A workgroup's tile: row and column counted in tiles, the lane, and the product's place along both batches. Tiles of a product are
-// numbered row by row, those of the next product follow, and all of them are folded into x and y. The last y may hold numbers without
-// a tile: their row is not below m.
+// A workgroup's tile: row and column counted in tiles, the lane, and the product's place along both batches. Tiles of a product
+// are numbered row by row, those of the next product follow, and all of them are folded into x and y. The last y may hold
+// numbers without a tile: their row is not below m.
 struct Tile { row: u32, column: u32, lane: u32, outer: u32, inner: u32 }
 
 fn tile_of(group: vec3u, groups: vec3u, rows: u32, columns: u32) -> Tile {

@@ -1,5 +1,5 @@
-// x[i] = Σ y[o] over the windows o whose largest element is i, or Σ y[o] / members over those that have i. An element per thread. Needs
-// window.wgsl.
+// x[i] = Σ y[o] over the windows o whose largest element is i, or Σ y[o] / members over those that have i. An element per
+// thread. Needs window.wgsl.
 @compute @workgroup_size(64)
 fn pool_grad(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) count: vec3u) {
     let i = id.x + id.y * count.x * 64u;

@@ -1,4 +1,5 @@
-// Windows of planes, as src/op/pool/ has them: sliding ones, or adaptive ones where `size` is 0. `places` exists for largest elements.
+// Windows of planes, as src/op/pool/ has them: sliding ones, or adaptive ones where `size` is 0. `places` exists for largest
+// elements.
 override MAX: bool = false;
 override PADDED: bool = false;
 

@@ -1,5 +1,5 @@
-// NovoGrad: x -= lr·m, m a sum of gradients that are divided by the root of v, a running mean of their squared norm in each tensor.
-// Ginsburg et al. 2019.
+// NovoGrad: x -= lr·m, m a sum of gradients that are divided by the root of v, a running mean of their squared norm in each
+// tensor. Ginsburg et al. 2019.
 struct Hyper { lr: f32, beta1: f32, take: f32, beta2: f32, rate2: f32, eps: f32, weight_decay: f32 }
 struct State { m: T }
 

@@ -57,7 +57,8 @@ fn beside(folder: &Path, path: &Path) -> PathBuf {
     folder.join(format!("{INCOMPLETE}{}-{count}-{name}", std::process::id()))
 }
 
-/// Bytes that are hashed and written, or read and hashed, at once: few enough to be still in the cache for the second of the two.
+/// Bytes that are hashed and written, or read and hashed, at once: few enough to be still in the cache for the second of the
+/// two.
 const PIECE: usize = 256 << 10;
 
 /// The hash is known at the end, and put into its place in the header.

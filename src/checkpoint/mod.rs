@@ -1,8 +1,8 @@
 //! Tensors in files: written so that a crash leaves the older file whole, and read so that a damaged file is refused.
 //!
-//! The format is [safetensors](https://huggingface.co/docs/safetensors), which PyTorch and many others read: tensors by name, and a map
-//! of texts. Files of Thalweg also hold a BLAKE3 hash of everything in them, so that a file that was cut off or changed is found before
-//! anything of it is used.
+//! The format is [safetensors](https://huggingface.co/docs/safetensors), which PyTorch and many others read: tensors by name,
+//! and a map of texts. Files of Thalweg also hold a BLAKE3 hash of everything in them, so that a file that was cut off or
+//! changed is found before anything of it is used.
 //!
 //! | item | what it is |
 //! | --- | --- |

@@ -154,8 +154,8 @@ impl Saver {
     }
 
     /// Tensors that are written and no longer needed, or none. What is saved next is best put into them, as
-    /// [`Optimizer::tensors_into`](crate::Optimizer::tensors_into) and [`Trainer::tensors_into`](crate::Trainer::tensors_into) do:
-    /// their memory is used again.
+    /// [`Optimizer::tensors_into`](crate::Optimizer::tensors_into) and [`Trainer::tensors_into`](crate::Trainer::tensors_into)
+    /// do: their memory is used again.
     pub fn spare(&mut self) -> Tensors {
         self.collect();
         self.spare.pop().unwrap_or_default()

@@ -231,8 +231,8 @@ impl Tensors {
         Ok(StoredTensor { dtype: T::DTYPE, shape: shape.into(), bytes })
     }
 
-    /// All tensors of floats with elements of another type, each rounded to the nearest; a number beyond the range of the type becomes
-    /// infinite. Loading casts nothing, so weights in 16 bits have to go through here for an engine in 32.
+    /// All tensors of floats with elements of another type, each rounded to the nearest; a number beyond the range of the type
+    /// becomes infinite. Loading casts nothing, so weights in 16 bits have to go through here for an engine in 32.
     ///
     /// # Errors
     /// [`Error::Shape`] if `T` is not a type of floats; too little memory.

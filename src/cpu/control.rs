@@ -66,7 +66,8 @@ fn decide<F: Real>(op: &Control, lane: &mut Store<F>) -> Decision<F> {
     Decision { live, clipped: live && clipped, unscale }
 }
 
-/// The group of a domain whose row has the bound of the norm: the first that is not frozen, since a frozen one stays at its step.
+/// The group of a domain whose row has the bound of the norm: the first that is not frozen, since a frozen one stays at its
+/// step.
 fn leader<F: Real>(op: &Control, lane: &Store<F>, domain: usize) -> usize {
     let own = || op.domain_of.iter().zip(lane.indices(op.frozen)).enumerate().filter(|(_, (of, _))| **of == domain);
     let moving = own().find(|(_, (_, frozen))| **frozen == 0);

@@ -74,8 +74,8 @@ impl<F> Cpu<F> {
         Self { threads: NonZeroUsize::new(threads), bound: None, float: PhantomData }
     }
 
-    /// The engine with programs whose buffers take at most so many bytes. Default: one lane may take what the system gives, and a population
-    /// what [`available_memory`] says, if it says anything.
+    /// The engine with programs whose buffers take at most so many bytes. Default: one lane may take what the system gives, and
+    /// a population what [`available_memory`] says, if it says anything.
     ///
     /// # Examples
     ///
@@ -244,8 +244,8 @@ impl<F: Float> CpuProgram<F> {
         self.lanes.len().div_ceil(8 * self.threads.count()).div_ceil(times.max(1))
     }
 
-    /// Runs plans one after the other, all of that `times` times. Without operations that all lanes share, all of it is one task per lane:
-    /// a lane's memory then stays in its core's cache from step to step.
+    /// Runs plans one after the other, all of that `times` times. Without operations that all lanes share, all of it is one
+    /// task per lane: a lane's memory then stays in its core's cache from step to step.
     fn run_all(&mut self, plans: &[PlanId], times: usize) -> Result<()> {
         let mut phases = plans.iter().flat_map(|plan| &self.phases[plan.0]);
         if phases.all(|phase| phase.of_lanes().is_some()) {
@@ -255,8 +255,8 @@ impl<F: Float> CpuProgram<F> {
         }
     }
 
-    /// Runs plans one after the other, operations of lanes `times` times. Where one plan ends and the next one begins with such operations,
-    /// both are one task per lane, as if they were one plan.
+    /// Runs plans one after the other, operations of lanes `times` times. Where one plan ends and the next one begins with such
+    /// operations, both are one task per lane, as if they were one plan.
     fn run_once(&mut self, plans: &[PlanId], times: usize) -> Result<()> {
         let (threads, at_a_time) = (self.threads_of_a_lane(), self.lanes_at_a_time(times));
         let (all, shared, lanes) = (&self.phases, &mut self.shared, &mut self.lanes);
@@ -312,7 +312,8 @@ impl<F: Float> CpuProgram<F> {
         borrowed::check(arena, self.lanes.len(), "parameters", lens)
     }
 
-    /// Runs a plan once, with the caller's slices in the place of two buffers: lane by lane, tensor by tensor in the arena's order.
+    /// Runs a plan once, with the caller's slices in the place of two buffers: lane by lane, tensor by tensor in the arena's
+    /// order.
     ///
     /// # Errors
     /// Slices that are not as many or not as long as the tensors of all lanes, naming the tensor.

@@ -194,7 +194,8 @@ pub(super) fn joined<F: Real>(kind: NormKind, partials: &[F], chunks: Range<usiz
     Length { mantissa, exponent: exponent / kind.power() }
 }
 
-/// The sum as a number around 1 and an even power of two. The order is that of the plain sum, whose bits it has wherever that is in range.
+/// The sum as a number around 1 and an even power of two. The order is that of the plain sum, whose bits it has wherever that
+/// is in range.
 fn joined_again<F: Real>(kind: NormKind, sums: &[F], again: &[F]) -> (F, i32) {
     let parts = || {
         sums.iter().zip(again).map(|(&sum, &again)| match rescaled(sum) {

@@ -35,8 +35,8 @@ struct State {
 /// Jobs for which there is room without an allocation: one per thread that steps an optimizer at a time.
 const ROOM: usize = 256;
 
-/// Rounds in which a thread looks for work, or for the end of it, before it sleeps: together some tens of microseconds, the time from one
-/// operation of a step to the next.
+/// Rounds in which a thread looks for work, or for the end of it, before it sleeps: together some tens of microseconds, the
+/// time from one operation of a step to the next.
 const ROUNDS: usize = 64;
 
 /// Something to do. It lies on the caller's stack.
@@ -95,9 +95,9 @@ impl<'a> Posted<'a> {
     fn new(job: &'a Job<'a>) -> Self {
         let posted = Self(job);
         #[expect(unsafe_code, reason = "helpers live longer than what they help with")]
-        // SAFETY: helpers reach the job through the list alone, and count themselves as inside under the lock under which they take it from
-        // there. `drop` takes it off the list and waits until nobody is inside, so no helper has it when the borrow ends; nothing can
-        // forget `posted` in between, as it does not leave `run`.
+        // SAFETY: helpers reach the job through the list alone, and count themselves as inside under the lock under which they
+        // take it from there. `drop` takes it off the list and waits until nobody is inside, so no helper has it when the
+        // borrow ends; nothing can forget `posted` in between, as it does not leave `run`.
         let lasting: &'static Job<'static> = unsafe { std::mem::transmute::<&Job<'_>, &'static Job<'static>>(job) };
         let mut state = POOL.lock();
         state.jobs.push(lasting);

@@ -63,8 +63,8 @@ impl Threads {
         failed.into_inner().map_or(Ok(()), Err)
     }
 
-    /// Copies as many floats, large arrays by all threads: one alone does not reach the memory's bandwidth, and memory that is used for
-    /// the first time takes the system long.
+    /// Copies as many floats, large arrays by all threads: one alone does not reach the memory's bandwidth, and memory that is
+    /// used for the first time takes the system long.
     pub(super) fn copy<F: Copy + Send + Sync>(self, from: &[F], to: &mut [F]) {
         let parts = to.chunks_mut(COPIED).zip(from.chunks(COPIED));
         self.in_order(from.len().div_ceil(COPIED), parts, |(to, from)| to.copy_from_slice(from));

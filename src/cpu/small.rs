@@ -1,8 +1,8 @@
-//! Products of small matrices in single precision. A library's product first copies both factors into an order of its own, which takes as
-//! long as a small product itself; here a factor is read where it lies, as far as it lies well.
+//! Products of small matrices in single precision. A library's product first copies both factors into an order of its own,
+//! which takes as long as a small product itself; here a factor is read where it lies, as far as it lies well.
 //!
-//! Each element is one chain of fused additions over [`DEPTH`] products at a time, so its bits depend neither on the sizes of the matrices
-//! nor on how they are stored.
+//! Each element is one chain of fused additions over [`DEPTH`] products at a time, so its bits depend neither on the sizes of
+//! the matrices nor on how they are stored.
 
 #![expect(
     clippy::needless_range_loop,
@@ -17,8 +17,8 @@ use std::cell::RefCell;
 const ROWS: usize = 6;
 /// Products that are added in registers before their sum goes to memory: so much of a panel stays in the first cache.
 const DEPTH: usize = 256;
-/// Elements from one row to the next up to which a factor is read where it lies: rows farther apart share few places of the first cache. Few
-/// rows fit all the same, and what two tiles alone read is not worth a copy.
+/// Elements from one row to the next up to which a factor is read where it lies: rows farther apart share few places of the
+/// first cache. Few rows fit all the same, and what two tiles alone read is not worth a copy.
 const NEAR: usize = 64;
 const FEW: usize = 16;
 /// Elements that are copied together.
@@ -206,9 +206,9 @@ impl Part {
         assert!(last * across + (M - 1) * down < left.len(), "elements of the left factor");
         let (mut left, mut row) = (left.as_ptr(), right.rows.as_ptr());
         for _ in 0..self.depth {
-            // SAFETY: by the two checks above, row `k < depth` of the right factor has `V` vectors, and the left factor has an element `k` in
-            // each of `M` rows; the vectors of pulp are plain old data, and read where they lie. Pointers move with wrapping arithmetic, since
-            // behind the last row there may be nothing.
+            // SAFETY: by the two checks above, row `k < depth` of the right factor has `V` vectors, and the left factor has an
+            // element `k` in each of `M` rows; the vectors of pulp are plain old data, and read where they lie. Pointers move
+            // with wrapping arithmetic, since behind the last row there may be nothing.
             unsafe {
                 let vectors = row.cast::<[S::f32s; V]>().read_unaligned();
                 for i in 0..M {

@@ -289,8 +289,8 @@ impl<'a, F: Real> Work<'a, F> {
         F::sweep(&*self.op.rule, row, x, g, &mut floats[..count]);
     }
 
-    /// Where there is no loop over planes of 16 bits: in the oracle, under a bound or L1, and where other planes are floats or left out.
-    /// They are floats for a part at a time, which stays in the first cache.
+    /// Where there is no loop over planes of 16 bits: in the oracle, under a bound or L1, and where other planes are floats or
+    /// left out. They are floats for a part at a time, which stays in the first cache.
     fn sweep_parts(&self, row: &[F], x: &mut [F], g: &[F], mut planes: [Slice<F>; StreamOf::PLANES], mut place: usize) {
         let mut scratch = [[F::zero(); PART]; StreamOf::PLANES];
         for (x, g) in x.chunks_mut(PART).zip(g.chunks(PART)) {

@@ -76,8 +76,8 @@ impl KFold {
     ///
     /// # Errors
     ///
-    /// Those of [`KFold::split`], and [`Error::Setting`] if a class has fewer rows than there are folds: it would be absent from a fold.
-    /// [`KFold::stratified_loosely`] takes such labels.
+    /// Those of [`KFold::split`], and [`Error::Setting`] if a class has fewer rows than there are folds: it would be absent
+    /// from a fold. [`KFold::stratified_loosely`] takes such labels.
     pub fn stratified<L: Ord + std::fmt::Debug>(&self, labels: &[L]) -> Result<Vec<Fold>> {
         self.check(labels.len(), "the number of rows")?;
         let rarest = counts(labels).into_iter().min_by_key(|&(_, rows)| rows);
@@ -234,7 +234,8 @@ fn by_appearance<L: Ord>(labels: &[L]) -> (Vec<usize>, Vec<usize>) {
     (classes.collect(), rows_of)
 }
 
-/// The fold of each group: from the largest group on (the last of equal ones first), to the fold with the fewest rows (the first of equals).
+/// The fold of each group: from the largest group on (the last of equal ones first), to the fold with the fewest rows (the
+/// first of equals).
 fn balanced(sizes: &[usize], folds: usize) -> Vec<usize> {
     let mut order: Vec<usize> = (0..sizes.len()).collect();
     order.sort_by_key(|&group| sizes[group]);

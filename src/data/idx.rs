@@ -77,10 +77,11 @@ fn labels(path: &Path, max_memory: u64) -> Result<Vec<u32>> {
 
 /// Reads the training and the test part from a directory with the four files of MNIST.
 ///
-/// The classes are the distinct labels of the training part in order, with the labels as their names; a row's shape is that of an image.
+/// The classes are the distinct labels of the training part in order, with the labels as their names; a row's shape is that of
+/// an image.
 ///
-/// The files are `train-images-idx3-ubyte`, `train-labels-idx1-ubyte`, `t10k-images-idx3-ubyte` and `t10k-labels-idx1-ubyte`, also
-/// spelled with `.idx`, also with `.gz`.
+/// The files are `train-images-idx3-ubyte`, `train-labels-idx1-ubyte`, `t10k-images-idx3-ubyte` and `t10k-labels-idx1-ubyte`,
+/// also spelled with `.idx`, also with `.gz`.
 ///
 /// # Examples
 ///

@@ -101,10 +101,10 @@ impl Dataset {
     ///
     /// # Errors
     ///
-    /// [`Error::Empty`] without rows, [`Error::Shape`] if features or targets do not fill the rows, the dimensions of a row have another
-    /// product than its width, or the names are not one per class,
-    /// [`Error::Conflict`] if rows have classes and numbers to be predicted, [`Error::Setting`] for a width of 0, too many classes, a label
-    /// that is no class, and a feature or target that is not finite, with its row and column, counted from 0.
+    /// [`Error::Empty`] without rows, [`Error::Shape`] if features or targets do not fill the rows, the dimensions of a row
+    /// have another product than its width, or the names are not one per class, [`Error::Conflict`] if rows have classes and
+    /// numbers to be predicted, [`Error::Setting`] for a width of 0, too many classes, a label that is no class, and a feature
+    /// or target that is not finite, with its row and column, counted from 0.
     pub fn check(&self) -> Result<()> {
         range::require(self.width > 0, "width", self.width, "at least 1")?;
         if self.labels.is_empty() && self.targets.is_empty() {

@@ -40,7 +40,8 @@ impl Scaler {
         Ok(Self { shift: vec![0.0; train.width], divisor: vec![divisor; train.width] })
     }
 
-    /// Centres each column on its training mean and divides it by its standard deviation (of the population, as scikit-learn does).
+    /// Centres each column on its training mean and divides it by its standard deviation (of the population, as scikit-learn
+    /// does).
     ///
     /// A column that is constant is only centred.
     ///
@@ -54,9 +55,10 @@ impl Scaler {
         Ok(Self { shift, divisor })
     }
 
-    /// Centres each number that is to be predicted on its training mean, and divides it by its standard deviation, as [`Scaler::standard`]
-    /// does it with features. For [`TrainerBuilder::standardise_targets`](crate::train::TrainerBuilder::standardise_targets); no columns
-    /// where rows have classes.
+    /// Centres each number that is to be predicted on its training mean, and divides it by its standard deviation, as
+    /// [`Scaler::standard`] does it with features. For
+    /// [`TrainerBuilder::standardise_targets`](crate::train::TrainerBuilder::standardise_targets); no columns where rows have
+    /// classes.
     ///
     /// # Errors
     ///

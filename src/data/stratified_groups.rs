@@ -52,7 +52,8 @@ impl KFold {
     ///
     /// # Errors
     ///
-    /// Those of [`KFold::stratified_grouped`] but the last, and [`Error::Setting`] if every class has fewer rows than there are folds.
+    /// Those of [`KFold::stratified_grouped`] but the last, and [`Error::Setting`] if every class has fewer rows than there are
+    /// folds.
     pub fn stratified_grouped_loosely<L: Ord, G: Ord>(&self, labels: &[L], groups: &[G]) -> Result<Vec<Fold>> {
         if labels.len() != groups.len() {
             return Err(Error::shape("groups", format!("{}, one for each label", labels.len()), groups.len()));

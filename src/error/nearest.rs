@@ -8,8 +8,9 @@ fn plain(name: &str) -> String {
     name.chars().take(LONGEST).filter(|c| !matches!(c, '-' | '_' | ' ')).flat_map(char::to_lowercase).collect()
 }
 
-/// The known names that are nearest to one that is not known, all at the same distance: within a slip per three characters of it, or one
-/// slip, but never all of them. A slip is a character too many, too few or another one, or two that are swapped. Case and dashes do not count.
+/// The known names that are nearest to one that is not known, all at the same distance: within a slip per three characters of
+/// it, or one slip, but never all of them. A slip is a character too many, too few or another one, or two that are swapped.
+/// Case and dashes do not count.
 ///
 /// # Examples
 ///

@@ -27,12 +27,12 @@ pub struct Borrowed {
 }
 
 impl Borrowed {
-    /// Checks the slices of each lane and gives them places in an arena: neighbours in a buffer become neighbours there, sums over all
-    /// tensors keep the order given.
+    /// Checks the slices of each lane and gives them places in an arena: neighbours in a buffer become neighbours there, sums
+    /// over all tensors keep the order given.
     ///
     /// # Errors
-    /// Naming the tensor: a name given twice, a slice with more or fewer elements than the shape, an offset that is no multiple of 4,
-    /// a slice beyond its buffer, a buffer without `STORAGE`, slices that overlap; or lanes whose tensors differ.
+    /// Naming the tensor: a name given twice, a slice with more or fewer elements than the shape, an offset that is no multiple
+    /// of 4, a slice beyond its buffer, a buffer without `STORAGE`, slices that overlap; or lanes whose tensors differ.
     pub fn new(lanes: &[Vec<BorrowedTensor>]) -> Result<Self> {
         let first = lanes.first().ok_or_else(|| Error::Empty { what: "the list of lanes".into() })?;
         for (lane, tensors) in lanes.iter().enumerate() {

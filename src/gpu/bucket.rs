@@ -8,8 +8,8 @@ use crate::plan::{ALIGN, CHUNK, Chunk};
 /// WebGPU bind 128 MiB; a device with less than this is a native one, where windows may overlap.
 pub(super) const TWO_CHUNKS: u64 = 2 * 4 * CHUNK as u64 + 512;
 
-/// What one dispatch can reach: a run of chunks whose parameters lie within one binding, their gradients within another, and their
-/// planes in one segment; no two windows overlap, unless they are one. Or all chunks of several lanes.
+/// What one dispatch can reach: a run of chunks whose parameters lie within one binding, their gradients within another, and
+/// their planes in one segment; no two windows overlap, unless they are one. Or all chunks of several lanes.
 #[derive(Debug)]
 pub(super) struct Bucket {
     /// First lane.
@@ -24,8 +24,8 @@ pub(super) struct Bucket {
     pub grads: Window,
     /// Whether both windows are one, since they would overlap.
     pub joined: bool,
-    /// For each block of the arena, lane after lane: first parameter and first gradient, counted in their windows, and how many there
-    /// are.
+    /// For each block of the arena, lane after lane: first parameter and first gradient, counted in their windows, and how many
+    /// there are.
     pub places: Vec<[u32; 3]>,
 }
 
@@ -63,8 +63,8 @@ impl Room {
         window.end - window.start / self.align * self.align <= self.limit
     }
 
-    /// Whether bindings hold both windows as WebGPU wants them: two that can be written must not overlap, so those that would are bound
-    /// as one.
+    /// Whether bindings hold both windows as WebGPU wants them: two that can be written must not overlap, so those that would
+    /// are bound as one.
     fn holds_both(&self, [params, grads]: &[Window; 2]) -> bool {
         let may_touch = self.limit < TWO_CHUNKS;
         let apart = may_touch || !params.touches(grads, self.align) || self.join(params, grads).is_some();
@@ -138,8 +138,8 @@ impl Borrowed {
         runs
     }
 
-    /// What of a tensor stays in one run: all of it where bindings can hold it, since some kernels want a matrix in one piece, else
-    /// single chunks.
+    /// What of a tensor stays in one run: all of it where bindings can hold it, since some kernels want a matrix in one piece,
+    /// else single chunks.
     fn pieces<'c>(&self, lane: usize, tensor: &'c [Chunk], room: &Room) -> std::slice::Chunks<'c, Chunk> {
         let whole = room.holds_both(&self.windows(lane, tensor));
         let cut = tensor[1..].iter().any(|chunk| room.cuts_before(chunk));

@@ -109,9 +109,10 @@ impl Gpu {
     /// Wraps a device and a queue that the caller made, with [`Gpu::required_features`] and [`Gpu::required_limits`] or more.
     /// The device's lost-callback and its handler of uncaptured errors stay the host's; a loss is found without them.
     ///
-    /// Buffers that are given to this GPU later, as [`Slice`](super::Slice)s, have to be of this device. One of another device of the same
-    /// wgpu instance is an error. One of another *instance* cannot be told for sure, since two instances number their buffers alike: a
-    /// program with several devices makes them from one instance, for example from the adapters that [`adapters`] returns.
+    /// Buffers that are given to this GPU later, as [`Slice`](super::Slice)s, have to be of this device. One of another device
+    /// of the same wgpu instance is an error. One of another *instance* cannot be told for sure, since two instances number
+    /// their buffers alike: a program with several devices makes them from one instance, for example from the adapters that
+    /// [`adapters`] returns.
     pub fn from_wgpu(device: wgpu::Device, queue: wgpu::Queue) -> Self {
         Self::wrap(device, queue, Arc::default(), false)
     }
@@ -122,14 +123,14 @@ impl Gpu {
         Self { device, queue, info, lost, pipelines: Arc::new(Cache::new(checked)), doubts: Arc::default(), waits, bound: None }
     }
 
-    /// This GPU with programs whose buffers take at most so many bytes. Default: what the driver gives, as adapters do not tell how much memory
-    /// they have; a population is bounded by the adapter's limits alone. See [`Error::Lanes`].
+    /// This GPU with programs whose buffers take at most so many bytes. Default: what the driver gives, as adapters do not tell
+    /// how much memory they have; a population is bounded by the adapter's limits alone. See [`Error::Lanes`].
     pub fn bounded(self, bytes: u64) -> Self {
         Self { bound: Some(bytes), ..self }
     }
 
-    /// This GPU as a browser has it: each call that would wait for the device is an error, and only what is awaited waits. So a program for
-    /// browsers is tested where there is none. In a browser every GPU is like that.
+    /// This GPU as a browser has it: each call that would wait for the device is an error, and only what is awaited waits. So a
+    /// program for browsers is tested where there is none. In a browser every GPU is like that.
     ///
     /// # Examples
     ///
@@ -156,9 +157,9 @@ impl Gpu {
         Err(Error::Device { what: "waiting for the device".into(), reason })
     }
 
-    /// Waits for wgpu's answers about everything that was made so far: buffers, kernels, bindings. Natively they are there at once, and
-    /// whatever was refused was an error of the call that made it. A browser answers later: there such a call succeeds, and the refusal is
-    /// an error here, or of a later call.
+    /// Waits for wgpu's answers about everything that was made so far: buffers, kernels, bindings. Natively they are there at
+    /// once, and whatever was refused was an error of the call that made it. A browser answers later: there such a call
+    /// succeeds, and the refusal is an error here, or of a later call.
     ///
     /// # Errors
     /// [`Error::OutOfMemory`], [`Error::Device`], or a lost device.
@@ -168,15 +169,15 @@ impl Gpu {
     }
 
     /// The features that a host has to ask for when it makes the device: none. With `TIMESTAMP_QUERY`
-    /// [`GpuProgram::run_timed`](super::GpuProgram::run_timed) times on the device; with `SUBGROUP` products are faster on software
-    /// drivers.
+    /// [`GpuProgram::run_timed`](super::GpuProgram::run_timed) times on the device; with `SUBGROUP` products are faster on
+    /// software drivers.
     pub fn required_features() -> wgpu::Features {
         wgpu::Features::empty()
     }
 
-    /// The limits that a host has to ask for when it makes the device: WebGPU's defaults, which every adapter of WebGPU has. With a
-    /// larger `max_storage_buffer_binding_size` and `max_buffer_size`, large arenas take fewer dispatches, and buffers of a network
-    /// may be larger.
+    /// The limits that a host has to ask for when it makes the device: WebGPU's defaults, which every adapter of WebGPU has.
+    /// With a larger `max_storage_buffer_binding_size` and `max_buffer_size`, large arenas take fewer dispatches, and buffers
+    /// of a network may be larger.
     ///
     /// # Examples
     ///
@@ -292,15 +293,15 @@ fn panicked(panic: &(dyn std::any::Any + Send)) -> String {
     format!("wgpu panicked: {}", text.unwrap_or("without a word"))
 }
 
-/// The wgpu instance of all devices that this crate opens. Within one instance wgpu itself tells a buffer of another device; two
-/// instances number their buffers alike, and a number of one means an unrelated buffer to the other.
+/// The wgpu instance of all devices that this crate opens. Within one instance wgpu itself tells a buffer of another device;
+/// two instances number their buffers alike, and a number of one means an unrelated buffer to the other.
 fn instance() -> &'static wgpu::Instance {
     static INSTANCE: OnceLock<wgpu::Instance> = OnceLock::new();
     INSTANCE.get_or_init(|| wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle()))
 }
 
-/// Every adapter that wgpu finds, software drivers included. All belong to one wgpu instance, that of [`Gpu::with`]: devices that
-/// are made from them know each other's buffers apart.
+/// Every adapter that wgpu finds, software drivers included. All belong to one wgpu instance, that of [`Gpu::with`]: devices
+/// that are made from them know each other's buffers apart.
 pub fn adapters() -> Vec<wgpu::Adapter> {
     pollster::block_on(request_adapters())
 }

@@ -18,8 +18,8 @@ struct Doubt {
     answer: Answer,
 }
 
-/// Error scopes whose answers are still out. Natively every answer is there at once, and the list stays empty; a browser answers after
-/// the program has given the event loop a turn.
+/// Error scopes whose answers are still out. Natively every answer is there at once, and the list stays empty; a browser
+/// answers after the program has given the event loop a turn.
 #[derive(Default)]
 pub(super) struct Doubts(Mutex<Vec<Doubt>>);
 

@@ -56,8 +56,8 @@ impl Extent {
         }
     }
 
-    /// The places in slices of those of this part's blocks that have a tag. Where some have none, with each block's place in the part. Behind
-    /// them, each block's place in the order of sums, if there is a list of these.
+    /// The places in slices of those of this part's blocks that have a tag. Where some have none, with each block's place in
+    /// the part. Behind them, each block's place in the order of sums, if there is a list of these.
     pub(super) fn places(self, memory: &Memory, tags: &[Option<u32>], some: bool, order: Option<&[u32]>) -> Bound<'static> {
         let (first, blocks) = (self.start / ALIGN, self.len / ALIGN);
         let places = memory.buckets()[self.index].places.iter().enumerate();

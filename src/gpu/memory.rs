@@ -270,8 +270,9 @@ fn whole_lanes(declared: &Buffer, binding: usize) -> usize {
     binding / declared.stride()
 }
 
-/// Where a lane's elements are cut, from 0 to the stride: only where a norm's chunk begins, so that sums do not depend on it; through a
-/// tensor only if it is larger than the binding's limit, since some kernels want a matrix in one piece; else as late as the limit allows.
+/// Where a lane's elements are cut, from 0 to the stride: only where a norm's chunk begins, so that sums do not depend on it;
+/// through a tensor only if it is larger than the binding's limit, since some kernels want a matrix in one piece; else as late
+/// as the limit allows.
 fn cuts(declared: &Buffer, binding: usize) -> Result<Vec<usize>> {
     let stride = declared.stride();
     let latest = |from: &[usize], start: usize| {

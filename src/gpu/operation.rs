@@ -88,7 +88,8 @@ struct Piece<'a> {
     buffers: Vec<&'a wgpu::Buffer>,
 }
 
-/// Whether every kernel of an operation takes elements one by one, of whole buffers that are cut alike, so that they may lie in pieces.
+/// Whether every kernel of an operation takes elements one by one, of whole buffers that are cut alike, so that they may lie in
+/// pieces.
 pub(super) fn takes_pieces(op: &Operated, gpu: &Gpu, layout: &Layout) -> bool {
     let adapter = adapter(gpu.info(), gpu.device.features());
     let whole = op.operands().iter().all(|operand| operand.view == layout.whole(operand.view.buffer));

@@ -20,7 +20,8 @@ impl Gpu {
     }
 }
 
-/// The error of a module or a pipeline. Where there is an author, it gets the compiler's message with the line of the author's text.
+/// The error of a module or a pipeline. Where there is an author, it gets the compiler's message with the line of the author's
+/// text.
 fn explained(kernel: &Kernel, error: Error, module: Option<&wgpu::ShaderModule>) -> Error {
     let (Some(authored), Error::Device { reason, .. }) = (&kernel.authored, &error) else { return error };
     let messages = module.map(|module| pollster::block_on(module.get_compilation_info()).messages).unwrap_or_default();
@@ -46,8 +47,8 @@ fn module(gpu: &Gpu, kernel: &Kernel) -> wgpu::ShaderModule {
     if checks_bounds(gpu.pipelines.checked, kernel) {
         return gpu.device.create_shader_module(descriptor);
     }
-    // SAFETY: every kernel of this crate compares its index with the lengths in its uniform, which come from a plan that
-    // was checked against the sizes of the buffers bound; loops end by those lengths too. A rule or an operation from outside the
+    // SAFETY: every kernel of this crate compares its index with the lengths in its uniform, which come from a plan that was
+    // checked against the sizes of the buffers bound; loops end by those lengths too. A rule or an operation from outside the
     // crate comes here only if its author vouched for it by `BoundsChecks::off`.
     unsafe { gpu.device.create_shader_module_trusted(descriptor, wgpu::ShaderRuntimeChecks::unchecked()) }
 }

@@ -259,8 +259,8 @@ fn work(launch: &Launch) -> u64 {
     groups.saturating_mul(GROUP).saturating_mul(1 + launch.trips)
 }
 
-/// What still goes into a submission: enough to hide its cost, little enough that the device does other work in between, and that no
-/// watchdog takes it for hung. A single launch is never cut.
+/// What still goes into a submission: enough to hide its cost, little enough that the device does other work in between, and
+/// that no watchdog takes it for hung. A single launch is never cut.
 struct Budget {
     dispatches: usize,
     work: u64,

@@ -12,8 +12,8 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-/// Requests that may be under way at a time; further ones are dropped, since a newer one will follow. An answer that nobody fetches makes
-/// room for a request.
+/// Requests that may be under way at a time; further ones are dropped, since a newer one will follow. An answer that nobody
+/// fetches makes room for a request.
 const RING: usize = 8;
 
 /// How long a callback may take once its copy is done: it waits for nothing but a thread's turn.
@@ -105,7 +105,8 @@ impl Copy {
         Ok(copy)
     }
 
-    /// Waits without blocking a browser's only thread, which has to run the callback. Elsewhere nobody but a caller makes callbacks run.
+    /// Waits without blocking a browser's only thread, which has to run the callback. Elsewhere nobody but a caller makes
+    /// callbacks run.
     pub(super) async fn arrive(&self, gpu: &Gpu) -> Result<()> {
         if cfg!(not(target_family = "wasm")) {
             return self.block(gpu);
@@ -215,7 +216,8 @@ impl Readback {
 
     /// Waits until all copies have arrived.
     pub(super) fn settle(&self, gpu: &Gpu) -> Result<()> {
-        // In a browser nothing arrives within a call. Elsewhere it may, so there any request counts as a wait: luck is no answer.
+        // In a browser nothing arrives within a call. Elsewhere it may, so there any request counts as a wait: luck is no
+        // answer.
         let open = |copy: &&Copy| cfg!(not(target_family = "wasm")) || copy.state() == UNDER_WAY;
         self.pending.iter().filter(open).try_for_each(|copy| copy.wait(gpu))
     }

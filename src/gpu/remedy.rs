@@ -23,7 +23,8 @@ fn of(vendor: Option<u32>, software: bool) -> String {
     .into()
 }
 
-/// The PCI number of a card's vendor, where Linux knows of a card; NVIDIA's first, since Debian's drivers are not for its cards.
+/// The PCI number of a card's vendor, where Linux knows of a card; NVIDIA's first, since Debian's drivers are not for its
+/// cards.
 fn vendor() -> Option<u32> {
     let devices = std::fs::read_dir("/sys/bus/pci/devices").ok()?.flatten().map(|entry| entry.path());
     let read = |device: &std::path::Path, name| std::fs::read_to_string(device.join(name)).ok();

@@ -12,7 +12,8 @@ const FLOAT: usize = 4;
 /// Whether a blueprint can be loaded as far as its lanes are concerned.
 ///
 /// # Errors
-/// A lost device, what [`Blueprint::check`] finds, or [`Error::Lanes`]. What does not fit for one lane alone is found where it is made.
+/// A lost device, what [`Blueprint::check`] finds, or [`Error::Lanes`]. What does not fit for one lane alone is found where it
+/// is made.
 pub(super) fn check(gpu: &Gpu, blueprint: &Blueprint) -> Result<()> {
     gpu.alive()?;
     blueprint.check()?;
@@ -29,7 +30,8 @@ pub(super) fn check(gpu: &Gpu, blueprint: &Blueprint) -> Result<()> {
     Err(Error::Lanes { asked, fit, reason: reason(gpu, blueprint.layout(), tightest) })
 }
 
-/// What an error of the device says of a population, for which it had given so many bytes before: as many lanes fit as these are enough for.
+/// What an error of the device says of a population, for which it had given so many bytes before: as many lanes fit as these
+/// are enough for.
 pub(super) fn of_population(error: Error, layout: &Layout, given: u128) -> Error {
     let (asked, need) = (layout.lanes(), Need::of(layout, FLOAT));
     let fit = need.lanes(given);
@@ -39,7 +41,8 @@ pub(super) fn of_population(error: Error, layout: &Layout, given: u128) -> Error
     Error::Lanes { asked, fit, reason: format!("each takes {} bytes, and the device gave {given} for all of them", need.lane) }
 }
 
-/// How many lanes the limits of the device allow, and the buffer that decides; none where lanes themselves do, which are workgroups along z.
+/// How many lanes the limits of the device allow, and the buffer that decides; none where lanes themselves do, which are
+/// workgroups along z.
 fn within_limits(gpu: &Gpu, blueprint: &Blueprint) -> (usize, Option<BufferId>) {
     let (layout, binding) = (blueprint.layout(), binding_limit(gpu));
     let of_buffer = |id| (Need { lane: lane_bytes(layout.declared(id)), shared: 0 }.lanes(binding.into()), Some(id));

@@ -3,9 +3,9 @@
 /// Elements of `f32` in a buffer that the caller owns.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Slice {
-    /// The buffer; it needs the usage `STORAGE`, and `COPY_SRC` and `COPY_DST` to be read and written by the optimizer. It has to be of
-    /// the device of the [`Gpu`](super::Gpu) that it is given to: another device of the same wgpu instance is an error, another instance cannot be
-    /// told for sure.
+    /// The buffer; it needs the usage `STORAGE`, and `COPY_SRC` and `COPY_DST` to be read and written by the optimizer. It has
+    /// to be of the device of the [`Gpu`](super::Gpu) that it is given to: another device of the same wgpu instance is an
+    /// error, another instance cannot be told for sure.
     pub buffer: wgpu::Buffer,
     /// First byte, a multiple of 4. Nothing more is required: slices need not start where bindings may.
     pub offset: u64,

@@ -1,5 +1,5 @@
-//! Every kernel that the crate composes is valid WGSL, translates to each driver's language, and is laid out as the host thinks.
-//! No device is needed.
+//! Every kernel that the crate composes is valid WGSL, translates to each driver's language, and is laid out as the host
+//! thinks. No device is needed.
 
 use super::holder::Holder;
 use super::kernel::{Access, Kernel};

@@ -68,8 +68,8 @@ impl History {
         self.slots.len()
     }
 
-    /// Takes over the products of a new gradient, and of the pair y, s = t·d if its curvature is positive: then it says into which
-    /// slot the pair belongs.
+    /// Takes over the products of a new gradient, and of the pair y, s = t·d if its curvature is positive: then it says into
+    /// which slot the pair belongs.
     pub(super) fn observe(&mut self, products: &Products, t: f64) -> Option<usize> {
         for &slot in &self.slots {
             (self.sg[slot], self.yg[slot]) = (products.with_s(Products::G, slot), products.with_y(Products::G, slot));

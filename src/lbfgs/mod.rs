@@ -21,8 +21,8 @@ pub enum LineSearch {
     /// By the learning rate, whatever the loss becomes.
     #[default]
     None,
-    /// To a point that satisfies the strong Wolfe conditions with c₁ = 10⁻⁴ and c₂ = 0.9, by cubic interpolation; the learning rate
-    /// is where the search begins.
+    /// To a point that satisfies the strong Wolfe conditions with c₁ = 10⁻⁴ and c₂ = 0.9, by cubic interpolation; the learning
+    /// rate is where the search begins.
     StrongWolfe,
 }
 
@@ -31,8 +31,8 @@ pub enum LineSearch {
 /// Several of them bound one [`Lbfgs::step`], which is a whole minimization: it ends with the first rule that holds.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LbfgsSettings {
-    /// The length of a step in units of the direction, finite and above 0. Default 1. The first direction, which is the gradient
-    /// itself, is shortened by min(1, 1/Σ|g|).
+    /// The length of a step in units of the direction, finite and above 0. Default 1. The first direction, which is the
+    /// gradient itself, is shortened by min(1, 1/Σ|g|).
     pub lr: f64,
     /// Iterations (directions) of a step, at least 1. Default 20.
     pub max_iter: usize,
@@ -81,8 +81,8 @@ impl LbfgsSettings {
         self.max_eval.unwrap_or(self.max_iter.saturating_mul(5) / 4)
     }
 
-    /// Records what L-BFGS needs beside parameters and gradients into a blueprint, which may have plans of its own over the same buffers:
-    /// a network's forward and backward pass, for one. The stepper that comes back runs the plans of L-BFGS.
+    /// Records what L-BFGS needs beside parameters and gradients into a blueprint, which may have plans of its own over the
+    /// same buffers: a network's forward and backward pass, for one. The stepper that comes back runs the plans of L-BFGS.
     ///
     /// # Errors
     /// A setting out of its range, or a blueprint of more than one lane.
@@ -107,8 +107,8 @@ pub enum LbfgsStop {
     Iterations,
     /// `max_eval` evaluations were made.
     Evaluations,
-    /// The loss, a gradient or a direction is infinite or NaN. The parameters are the last ones for which they are not, if there were
-    /// any.
+    /// The loss, a gradient or a direction is infinite or NaN. The parameters are the last ones for which they are not, if
+    /// there were any.
     NotFinite,
 }
 
@@ -146,12 +146,12 @@ pub struct LbfgsReport {
 ///
 /// # Where things are
 ///
-/// Parameters, gradients and the history stay on the device: (2 · `history_size` + 7) arenas, parameters and gradients among them,
-/// and a tenth of an arena for partial sums if the history is 100. With the default of 100 pairs that is 828 bytes per parameter
-/// in `f32`; 10 pairs take 108, and often do.
-/// The recursion above runs on the host, in `f64`: it needs no vectors, only the inner products of the history with itself, of
-/// which an iteration adds one row. So an iteration reads the history twice, for the products of y and g with all of it and for
-/// d, and waits for the device twice, and once per evaluation for the slope there, beside the waits of the closure.
+/// Parameters, gradients and the history stay on the device: (2 · `history_size` + 7) arenas, parameters and gradients among
+/// them, and a tenth of an arena for partial sums if the history is 100. With the default of 100 pairs that is 828 bytes per
+/// parameter in `f32`; 10 pairs take 108, and often do. The recursion above runs on the host, in `f64`: it needs no vectors,
+/// only the inner products of the history with itself, of which an iteration adds one row. So an iteration reads the history
+/// twice, for the products of y and g with all of it and for d, and waits for the device twice, and once per evaluation for the
+/// slope there, beside the waits of the closure.
 ///
 /// # What it is for
 ///
@@ -167,8 +167,8 @@ pub struct LbfgsReport {
 /// loss and gradient. Setting parameters forgets the history. There is one lane.
 ///
 /// Sources: Nocedal & Wright 2006, "Numerical Optimization", algorithms 7.4 and 3.5; Liu & Nocedal 1989, "On the limited memory
-/// BFGS method for large scale optimization", Mathematical Programming 45; the recursion on inner products: Chen, Wang & Zhou 2014,
-/// "Large-scale L-BFGS using MapReduce", NeurIPS 27.
+/// BFGS method for large scale optimization", Mathematical Programming 45; the recursion on inner products: Chen, Wang & Zhou
+/// 2014, "Large-scale L-BFGS using MapReduce", NeurIPS 27.
 ///
 /// # Examples
 ///
@@ -221,12 +221,12 @@ impl<P: Program> Lbfgs<P> {
         Ok(Self { arena, params, grads, stepper, program })
     }
 
-    /// One step, of up to [`LbfgsSettings::max_iter`] iterations. The closure is called for each point that is tried: it returns the
-    /// loss there and writes the gradient.
+    /// One step, of up to [`LbfgsSettings::max_iter`] iterations. The closure is called for each point that is tried: it
+    /// returns the loss there and writes the gradient.
     ///
     /// # Errors
-    /// What the closure returns, or a lost device. The parameters are then those from before the iteration, if the device lives; a
-    /// further step goes on from there.
+    /// What the closure returns, or a lost device. The parameters are then those from before the iteration, if the device
+    /// lives; a further step goes on from there.
     pub fn step(&mut self, mut closure: impl FnMut(&mut Evaluation<P>) -> Result<f64>) -> Result<LbfgsReport> {
         let Self { arena, params, grads, stepper, program } = self;
         stepper.step(program, |program| closure(&mut Evaluation { arena, params: *params, grads: *grads, program }))

@@ -8,10 +8,11 @@ use crate::plan::{BufferId, Program};
 use crate::rule::Real;
 use std::path::Path;
 
-/// What the host knows beside the inner products, in this order: t, whether there was a direction, max |g| where the line starts, γ, and
-/// the units of d and of y.
+/// What the host knows beside the inner products, in this order: t, whether there was a direction, max |g| where the line
+/// starts, γ, and the units of d and of y.
 const NUMBERS: &str = "lbfgs.numbers";
-/// Slots from the oldest pair to the newest, and by slot: the unit of y, s·g, y·g, and the products s·y and y·y with all others.
+/// Slots from the oldest pair to the newest, and by slot: the unit of y, s·g, y·g, and the products s·y and y·y with all
+/// others.
 const SLOTS: &str = "lbfgs.slots";
 const UNITS: &str = "lbfgs.units";
 const SG: &str = "lbfgs.sg";
@@ -26,8 +27,8 @@ impl<P: Program> Lbfgs<P>
 where
     P::Float: Element,
 {
-    /// All that the run has come to between two steps, for a file: `param.w`, the last direction `state.w.d`, the gradient where it began
-    /// `state.w.prev_grad`, the pairs `state.w.s.0`, `state.w.y.0` and so on, and what the host knows of them.
+    /// All that the run has come to between two steps, for a file: `param.w`, the last direction `state.w.d`, the gradient
+    /// where it began `state.w.prev_grad`, the pairs `state.w.s.0`, `state.w.y.0` and so on, and what the host knows of them.
     ///
     /// # Errors
     /// A lost device, or memory that there is not.
@@ -64,12 +65,13 @@ where
         Ok(tensors)
     }
 
-    /// Takes a run up from what [`Lbfgs::tensors`] gave: the steps that follow have the bits that they would have had there. Settings are
-    /// those of this L-BFGS. All is checked before anything changes. Values that are not finite are loaded, and said.
+    /// Takes a run up from what [`Lbfgs::tensors`] gave: the steps that follow have the bits that they would have had there.
+    /// Settings are those of this L-BFGS. All is checked before anything changes. Values that are not finite are loaded, and
+    /// said.
     ///
     /// # Errors
-    /// Tensors that are missing, unknown, of another shape or type, each by its name; more pairs than this history has room for; a lost
-    /// device.
+    /// Tensors that are missing, unknown, of another shape or type, each by its name; more pairs than this history has room
+    /// for; a lost device.
     pub fn load_tensors(&mut self, tensors: &Tensors) -> Result<Loaded> {
         let history = self.history(tensors)?;
         let units: Vec<f64> = tensors.get(UNITS)?;

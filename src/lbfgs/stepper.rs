@@ -31,8 +31,8 @@ pub struct LbfgsStepper {
     len: usize,
 }
 
-/// Powers of two: d, y and the history's y as the device holds them are in these units. Where gradients are ordinary all are 1. Where
-/// products of gradients would leave single precision, the device's vectors are small: d and y by their exponents.
+/// Powers of two: d, y and the history's y as the device holds them are in these units. Where gradients are ordinary all are 1.
+/// Where products of gradients would leave single precision, the device's vectors are small: d and y by their exponents.
 #[derive(Debug, Clone)]
 pub(super) struct Units {
     pub d: f64,
@@ -47,9 +47,9 @@ impl Units {
         Self { d: 1.0, y: 1.0, pairs: vec![1.0; slots] }
     }
 
-    /// For a vector whose largest element is given: 1, or what makes that about 2⁻³⁰, so that its products with other elements are
-    /// far below the largest float; at most 2¹²⁶, since its inverse has to be a float too. The square of 2⁴⁸, times any number of
-    /// elements, is a float.
+    /// For a vector whose largest element is given: 1, or what makes that about 2⁻³⁰, so that its products with other elements
+    /// are far below the largest float; at most 2¹²⁶, since its inverse has to be a float too. The square of 2⁴⁸, times any
+    /// number of elements, is a float.
     fn of(largest: f64) -> f64 {
         if largest < 2f64.powi(48) { 1.0 } else { 2f64.powi((largest.log2() as i32 + 30).min(126)) }
     }
@@ -107,11 +107,12 @@ impl LbfgsStepper {
         (self.t, self.moved) = (0.0, false);
     }
 
-    /// One step, of up to [`LbfgsSettings::max_iter`] iterations. The closure computes the loss of the parameters as they are in the
-    /// program and writes its gradient there.
+    /// One step, of up to [`LbfgsSettings::max_iter`] iterations. The closure computes the loss of the parameters as they are
+    /// in the program and writes its gradient there.
     ///
     /// # Errors
-    /// What the closure returns, or a lost device. The parameters are then those from before the iteration, if the device lives.
+    /// What the closure returns, or a lost device. The parameters are then those from before the iteration, if the device
+    /// lives.
     pub fn step<P: Program>(&mut self, program: &mut P, closure: impl FnMut(&mut P) -> Result<f64>) -> Result<LbfgsReport> {
         now(Step::new(self, program, Waits(closure)).run())
     }
@@ -235,7 +236,8 @@ impl<'a, P: Program, H: Host<P>> Step<'a, P, H> {
         self.measured().await
     }
 
-    /// A step of the given length, whatever the loss becomes: t, unless it becomes infinite or NaN. The last iteration does not look.
+    /// A step of the given length, whatever the loss becomes: t, unless it becomes infinite or NaN. The last iteration does not
+    /// look.
     async fn move_by(&mut self, t: f64) -> Result<Option<f64>> {
         self.go(t)?;
         if self.iterations < self.stepper.settings.max_iter {

@@ -5,9 +5,9 @@ use super::{Init, Tape, Value};
 use crate::error::{Error, range};
 use crate::op::Expr;
 
-/// Attention with several heads over samples × places × width (Vaswani et al. 2017): each head weighs the values of all places by
-/// `softmax(q·k/√d)`. Parameters as PyTorch's `MultiheadAttention`: `in_proj_weight` (3·width × width, for q, k and v), `in_proj_bias`,
-/// `out_proj.weight`, `out_proj.bias`.
+/// Attention with several heads over samples × places × width (Vaswani et al. 2017): each head weighs the values of all places
+/// by `softmax(q·k/√d)`. Parameters as PyTorch's `MultiheadAttention`: `in_proj_weight` (3·width × width, for q, k and v),
+/// `in_proj_bias`, `out_proj.weight`, `out_proj.bias`.
 ///
 /// # Examples
 ///
@@ -143,8 +143,8 @@ impl Model for Attention {
     }
 }
 
-/// A block of a transformer: attention and two linear layers, each with a residual connection and a normalisation. Parameters as PyTorch's
-/// `TransformerEncoderLayer`: `self_attn.…`, `linear1.…`, `linear2.…`, `norm1.…`, `norm2.…`.
+/// A block of a transformer: attention and two linear layers, each with a residual connection and a normalisation. Parameters
+/// as PyTorch's `TransformerEncoderLayer`: `self_attn.…`, `linear1.…`, `linear2.…`, `norm1.…`, `norm2.…`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TransformerBlock {
     /// The attention.

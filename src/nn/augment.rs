@@ -1,15 +1,16 @@
-//! Augmentation: images that are moved, cut, turned over and blurred by noise while training, in all lanes or in each as much as it wants.
+//! Augmentation: images that are moved, cut, turned over and blurred by noise while training, in all lanes or in each as much
+//! as it wants.
 
 use super::{Init, Model, Tape, Value};
 use crate::error::{Error, Result, range};
 use crate::op::Expr;
 
-/// Changes each image of samples × channels × lines × columns a little and at random while training, so that a model does not learn by heart
-/// where things are; in evaluation images stay as they are. Places between elements are read by linear interpolation, and those beside the
-/// image are 0.
+/// Changes each image of samples × channels × lines × columns a little and at random while training, so that a model does not
+/// learn by heart where things are; in evaluation images stay as they are. Places between elements are read by linear
+/// interpolation, and those beside the image are 0.
 ///
-/// Everything is drawn on the device, from the lane's key: each step and each image has numbers of its own, and a run that goes on draws what
-/// it would have drawn. The untrained buffer `strength`, 1 at the start, multiplies all of it in a lane; see
+/// Everything is drawn on the device, from the lane's key: each step and each image has numbers of its own, and a run that goes
+/// on draws what it would have drawn. The untrained buffer `strength`, 1 at the start, multiplies all of it in a lane; see
 /// [`TrainerBuilder::buffer`](crate::train::TrainerBuilder::buffer).
 ///
 /// # Examples
@@ -37,12 +38,13 @@ use crate::op::Expr;
 pub struct Augment {
     /// An image is moved by up to so many elements along each axis, evenly; at least 0.
     pub shift: f64,
-    /// The share by which the window that is cut out may be smaller than the image, at least 0 and below 1. The window is at any place within
-    /// the image, and is stretched to its size.
+    /// The share by which the window that is cut out may be smaller than the image, at least 0 and below 1. The window is at
+    /// any place within the image, and is stretched to its size.
     pub crop: f64,
     /// The probability that an image is turned over, left to right; 0 to 1.
     pub flip: f64,
-    /// The standard deviation of what is added to each element, at least 0: the sum of four even numbers, which is nearly normal.
+    /// The standard deviation of what is added to each element, at least 0: the sum of four even numbers, which is nearly
+    /// normal.
     pub noise: f64,
 }
 
@@ -59,9 +61,10 @@ impl Augment {
     }
 }
 
-/// [`Augment`] with strengths per lane: the untrained buffer `strengths` has shift, crop, probability of a flip and noise, all 0 at the start;
-/// [`TrainerBuilder::buffer`](crate::train::TrainerBuilder::buffer) sets them for a lane. They have to be in the ranges of [`Augment`] in every
-/// lane. So lanes that differ in them share one program. Default: lanes may have each kind; what no lane has costs nothing if it is left out.
+/// [`Augment`] with strengths per lane: the untrained buffer `strengths` has shift, crop, probability of a flip and noise, all
+/// 0 at the start; [`TrainerBuilder::buffer`](crate::train::TrainerBuilder::buffer) sets them for a lane. They have to be in
+/// the ranges of [`Augment`] in every lane. So lanes that differ in them share one program. Default: lanes may have each kind;
+/// what no lane has costs nothing if it is left out.
 ///
 /// # Examples
 ///

@@ -27,8 +27,8 @@ impl Model for BatchNorm2d {
     }
 }
 
-/// Normalises each group of channels of a sample by its own mean and variance, as PyTorch's `GroupNorm`. Parameters `weight` and `bias`, one
-/// per channel.
+/// Normalises each group of channels of a sample by its own mean and variance, as PyTorch's `GroupNorm`. Parameters `weight`
+/// and `bias`, one per channel.
 #[derive(Debug, Clone, PartialEq)]
 pub struct GroupNorm {
     /// Groups of neighbouring channels.
@@ -64,8 +64,8 @@ impl Model for GroupNorm {
     }
 }
 
-/// Normalises each channel of each sample by its own mean and variance, as PyTorch's `InstanceNorm1d` and `InstanceNorm2d` without running
-/// statistics.
+/// Normalises each channel of each sample by its own mean and variance, as PyTorch's `InstanceNorm1d` and `InstanceNorm2d`
+/// without running statistics.
 #[derive(Debug, Clone, PartialEq)]
 pub struct InstanceNorm {
     /// Elements of the second dimension.

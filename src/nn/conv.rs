@@ -111,8 +111,8 @@ macro_rules! transposed {
     ($name:ident, $axes:literal, $torch:literal) => {
         #[doc = concat!("The gradient of a [`Conv", $axes, "d`] by its input as a layer: each element of x adds a kernel to y.")]
         ///
-        /// y has `(size − 1)·stride + dilation·(kernel − 1) + output_padding + 1 − 2·padding` elements along an axis. Parameters `weight`
-        /// (inputs × (outputs/groups) × kernel) and `bias`, as PyTorch's
+        /// y has `(size − 1)·stride + dilation·(kernel − 1) + output_padding + 1 − 2·padding` elements along an axis.
+        /// Parameters `weight` (inputs × (outputs/groups) × kernel) and `bias`, as PyTorch's
         #[doc = concat!("`", $torch, "`.")]
         #[derive(Debug, Clone, PartialEq)]
         pub struct $name {
@@ -356,8 +356,9 @@ impl Model for Upsample {
     }
 }
 
-/// Elements between the elements of an image, by their distances to the two nearest lines and columns: as PyTorch's `Upsample` with the mode
-/// `bilinear` and without `align_corners`. Element i of an axis lies at (i + ½)/scale − ½ of the image; beyond its ends the last counts.
+/// Elements between the elements of an image, by their distances to the two nearest lines and columns: as PyTorch's `Upsample`
+/// with the mode `bilinear` and without `align_corners`. Element i of an axis lies at (i + ½)/scale − ½ of the image; beyond
+/// its ends the last counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BilinearUpsample {
     /// How many elements each becomes along either axis, at least 1.

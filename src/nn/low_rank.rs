@@ -30,8 +30,8 @@ pub struct LowRank {
     pub alpha: f64,
 }
 
-/// A [`LowRank`] whose base all lanes share: many adapters, each with its own start, rates and steps, take the memory of one base. The base is
-/// no parameter ([`Tape::shared_parameter`]).
+/// A [`LowRank`] whose base all lanes share: many adapters, each with its own start, rates and steps, take the memory of one
+/// base. The base is no parameter ([`Tape::shared_parameter`]).
 ///
 /// # Examples
 ///

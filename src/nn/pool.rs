@@ -94,7 +94,8 @@ fn pool<const N: usize>(
 
 macro_rules! pools {
     ($($max:ident, $average:ident, $adaptive_max:ident, $adaptive_average:ident, $axes:literal;)*) => {$(
-        /// The largest element of each window; NaN if there is one. The gradient goes to the first of the largest. Places beyond the image
+        /// The largest element of each window; NaN if there is one. The gradient goes to the first of the largest. Places
+        /// beyond the image
         #[doc = concat!("count as −∞. As PyTorch's `", stringify!($max), "`.")]
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
         pub struct $max {

@@ -12,8 +12,8 @@ pub enum GateOrder {
     /// PyTorch's: i, f, g, o of an LSTM, and r, z, n of a GRU.
     #[default]
     Torch,
-    /// Keras': i, f, c, o of an LSTM, where c is PyTorch's g, and z, r, h of a GRU (with `reset_after`), where h is PyTorch's n. Keras has
-    /// the transposed matrices.
+    /// Keras': i, f, c, o of an LSTM, where c is PyTorch's g, and z, r, h of a GRU (with `reset_after`), where h is PyTorch's
+    /// n. Keras has the transposed matrices.
     Keras,
     /// That of ONNX: i, o, f, c of an LSTM, and z, r, h of a GRU (with `linear_before_reset`).
     Onnx,
@@ -30,11 +30,12 @@ impl GateOrder {
     }
 }
 
-/// A recurrent network over samples × steps × inputs: PyTorch's `RNN`, `LSTM` and `GRU` with `batch_first`, with their parameters
-/// (`weight_ih_l0`, `weight_hh_l0`, `bias_ih_l0`, `bias_hh_l0`, `…_l1`, `…_reverse`), order of gates and start values.
+/// A recurrent network over samples × steps × inputs: PyTorch's `RNN`, `LSTM` and `GRU` with `batch_first`, with their
+/// parameters (`weight_ih_l0`, `weight_hh_l0`, `bias_ih_l0`, `bias_hh_l0`, `…_l1`, `…_reverse`), order of gates and start
+/// values.
 ///
-/// The products of all inputs are one product per layer and direction, and so are the gradients of each weight. On a GPU a step is one
-/// kernel, and its gradient another.
+/// The products of all inputs are one product per layer and direction, and so are the gradients of each weight. On a GPU a step
+/// is one kernel, and its gradient another.
 ///
 /// # Examples
 ///
@@ -82,7 +83,8 @@ pub struct RecurrentState {
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct RecurrentRun {
-    /// The outputs of the last layer: samples × steps × hidden, or twice hidden with both directions. 0 beyond the end of a sample.
+    /// The outputs of the last layer: samples × steps × hidden, or twice hidden with both directions. 0 beyond the end of a
+    /// sample.
     pub outputs: Value,
     /// After the last step of each sample; backward, after its first.
     pub state: RecurrentState,
@@ -112,12 +114,12 @@ impl Recurrent {
         tape.concatenate(&gates.iter().collect::<Vec<_>>(), 0)
     }
 
-    /// Records the network on samples × steps × inputs, from a state, or from zeros. Samples may end before the last step: `lengths` has
-    /// the number of steps of each (an input of indices, from 1 to the number of steps: see [`Recurrent::check_lengths`]); the backward
-    /// direction begins at a sample's own end.
+    /// Records the network on samples × steps × inputs, from a state, or from zeros. Samples may end before the last step:
+    /// `lengths` has the number of steps of each (an input of indices, from 1 to the number of steps: see
+    /// [`Recurrent::check_lengths`]); the backward direction begins at a sample's own end.
     ///
-    /// The gradient flows into the state; a state that was read from an earlier run and is given as an input cuts it off, as truncated
-    /// back-propagation wants it.
+    /// The gradient flows into the state; a state that was read from an earlier run and is given as an input cuts it off, as
+    /// truncated back-propagation wants it.
     pub fn run(&self, tape: &mut Tape, x: &Value, lengths: Option<&Value>, state: Option<&RecurrentState>) -> RecurrentRun {
         if let Err(error) = self.check(x, lengths, state) {
             let failed = tape.fail(error);

@@ -2,8 +2,8 @@ use crate::error::Result;
 use crate::plan::{BoundsChecks, Dispatch, Kind, Layout, Operands, Operation, Use, View, Views};
 use crate::rule::Real;
 
-/// Rows of a table by number: `out[r, :] = table[rows[r], :]`. A number beyond the table, such as [`NONE`](crate::plan::NONE), gives
-/// zeros.
+/// Rows of a table by number: `out[r, :] = table[rows[r], :]`. A number beyond the table, such as [`NONE`](crate::plan::NONE),
+/// gives zeros.
 #[derive(Debug, Clone)]
 pub struct Lookup {
     /// The table: any number of rows.
@@ -55,8 +55,8 @@ impl Operation for Lookup {
     }
 }
 
-/// The gradient of [`Lookup`]: `table[v, :] = Σ_{r: rows[r] = v} x[r, :]`, added in the order of r. Numbers beyond the table count for
-/// nothing.
+/// The gradient of [`Lookup`]: `table[v, :] = Σ_{r: rows[r] = v} x[r, :]`, added in the order of r. Numbers beyond the table
+/// count for nothing.
 #[derive(Debug, Clone)]
 pub struct ScatterAdd {
     /// As many rows as there are numbers.

@@ -1,5 +1,5 @@
-//! Products of matrices. Tiles follow from rows and columns alone, never from the number of products or lanes, so a lane has the bits of
-//! the same product on its own.
+//! Products of matrices. Tiles follow from rows and columns alone, never from the number of products or lanes, so a lane has
+//! the bits of the same product on its own.
 
 use crate::error::Result;
 use crate::plan::{
@@ -9,10 +9,10 @@ use crate::rule::Real;
 
 /// `C = op(A)·op(B)`, plus a bias per column, plus what C held before; op transposes or not.
 ///
-/// op(A) is m × k, op(B) is k × n, C is m × n. A and B may be shared by all lanes. A batch is several products of one size, numbered
-/// along two dimensions; they share the bias. Their matrices lie one after the other, row by row, unless [`MatMul::strided`] says
-/// otherwise: so heads, steps of a sequence and parts of wider matrices need no copies, and a batch stride of 0 gives all products
-/// along that dimension the same factor.
+/// op(A) is m × k, op(B) is k × n, C is m × n. A and B may be shared by all lanes. A batch is several products of one size,
+/// numbered along two dimensions; they share the bias. Their matrices lie one after the other, row by row, unless
+/// [`MatMul::strided`] says otherwise: so heads, steps of a sequence and parts of wider matrices need no copies, and a batch
+/// stride of 0 gives all products along that dimension the same factor.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct MatMul {
@@ -102,9 +102,9 @@ impl MatMul {
         Self { batch: [1, batch], ..self }
     }
 
-    /// So many products of one size along each of two dimensions, and how the matrices of A, B and C lie. A view has to hold all of its
-    /// matrices. Those of C lie one behind the other, not woven into each other: batch strides grow from the inner dimension to the
-    /// outer one.
+    /// So many products of one size along each of two dimensions, and how the matrices of A, B and C lie. A view has to hold
+    /// all of its matrices. Those of C lie one behind the other, not woven into each other: batch strides grow from the inner
+    /// dimension to the outer one.
     ///
     /// # Examples
     ///

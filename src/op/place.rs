@@ -2,8 +2,8 @@ use crate::error::Result;
 use crate::plan::{BoundsChecks, Dispatch, Kind, Layout, Operands, Operation, Use, View, Views};
 use crate::rule::Real;
 
-/// Puts a matrix into columns of a wider one: `out[r, first + c] = x[r, c]`. Other columns stay, or become 0. With one row it is a part of
-/// a vector; together with strides of a shape, concatenation along any axis, and the gradient of a slice.
+/// Puts a matrix into columns of a wider one: `out[r, first + c] = x[r, c]`. Other columns stay, or become 0. With one row it
+/// is a part of a vector; together with strides of a shape, concatenation along any axis, and the gradient of a slice.
 #[derive(Debug, Clone)]
 pub struct Place {
     /// `rows` × `width`.

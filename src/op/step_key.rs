@@ -3,8 +3,8 @@ use crate::plan::{BoundsChecks, Dispatch, Kind, Layout, Operands, Operation, Use
 use crate::random::threefry;
 use crate::rule::Real;
 
-/// The key of a step's random numbers: `out = threefry(key, (step, micro))`, two words from a lane's own key, the number of applied
-/// steps, and the micro-batch. A skipped step does not count, so the next one has the same numbers.
+/// The key of a step's random numbers: `out = threefry(key, (step, micro))`, two words from a lane's own key, the number of
+/// applied steps, and the micro-batch. A skipped step does not count, so the next one has the same numbers.
 #[derive(Debug, Clone)]
 pub struct StepKey {
     /// A lane's key: two indices.

@@ -1,8 +1,8 @@
 //! Twins of what waits for the device, for programs that must not wait, as those in a browser.
 //!
-//! Everything else of an optimizer waits only where the host does not know how far the device is: steps far ahead of it, `set_params` with
-//! an average, `set_all_params` with one, and `set_applied`. After [`Optimizer::catch_up_async`] none of them does. The same holds for
-//! a [`Stepper`], after [`Stepper::catch_up_async`].
+//! Everything else of an optimizer waits only where the host does not know how far the device is: steps far ahead of it,
+//! `set_params` with an average, `set_all_params` with one, and `set_applied`. After [`Optimizer::catch_up_async`] none of them
+//! does. The same holds for a [`Stepper`], after [`Stepper::catch_up_async`].
 
 use super::planes::floats;
 use super::stepper::{Buffers, Stepper, names, not_asked};

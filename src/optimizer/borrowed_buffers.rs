@@ -42,13 +42,13 @@ impl Optimizer<GpuProgram> {
     /// steps were recorded. It waits for the device only if the device is about [`SLOTS`](crate::plan::SLOTS) steps behind, or
     /// before it returns an error about a setting.
     ///
-    /// The step's numbers, and whether a group is frozen, are looked up on the device when the step runs. So [`Optimizer::set`] and
-    /// [`Optimizer::freeze`] reach recorded steps that are not yet submitted: submit first, then change.
+    /// The step's numbers, and whether a group is frozen, are looked up on the device when the step runs. So [`Optimizer::set`]
+    /// and [`Optimizer::freeze`] reach recorded steps that are not yet submitted: submit first, then change.
     ///
     /// # Errors
-    /// A lost device; a setting that its schedule takes out of its range; [`Error::NotSubmitted`](crate::Error::NotSubmitted) once
-    /// [`SLOTS`](crate::plan::SLOTS) recorded steps wait for their submission. See [`Optimizer::forget_recorded`] for encoders that are
-    /// dropped.
+    /// A lost device; a setting that its schedule takes out of its range; [`Error::NotSubmitted`](crate::Error::NotSubmitted)
+    /// once [`SLOTS`](crate::plan::SLOTS) recorded steps wait for their submission. See [`Optimizer::forget_recorded`] for
+    /// encoders that are dropped.
     pub fn encode_step(&mut self, encoder: &mut wgpu::CommandEncoder) -> Result<()> {
         self.program.alive()?;
         let plan = self.stepper.plans.step;
@@ -59,8 +59,8 @@ impl Optimizer<GpuProgram> {
         Ok(())
     }
 
-    /// Forgets every recorded step that was not submitted, and the micro-batches or the ascent recorded since the last step. Waits for the
-    /// device, whose counters tell which steps were submitted.
+    /// Forgets every recorded step that was not submitted, and the micro-batches or the ascent recorded since the last step.
+    /// Waits for the device, whose counters tell which steps were submitted.
     ///
     /// The optimizer cannot see that an encoder was dropped: its step counts as one that may still be submitted, and at most
     /// [`SLOTS`](crate::plan::SLOTS) such steps are allowed. Call this after encoders were dropped, and do not submit later

@@ -31,7 +31,8 @@ impl<F: Float> Optimizer<CpuProgram<F>> {
     /// [`Optimizer::step`] on the caller's slices.
     ///
     /// # Errors
-    /// Slices that are not as many or not as long as the tensors of all lanes, naming the tensor; or as for [`Optimizer::steps`].
+    /// Slices that are not as many or not as long as the tensors of all lanes, naming the tensor; or as for
+    /// [`Optimizer::steps`].
     pub fn step_over<'s>(&mut self, params: &mut [&'s mut [F]], grads: &mut [&'s mut [F]]) -> Result<()> {
         // A step that is refused must not count, so everything is checked first.
         let plan = self.stepper.plans.step;
@@ -100,8 +101,8 @@ impl<F: Float> Optimizer<CpuProgram<F>> {
         Ok(state)
     }
 
-    /// [`Optimizer::load_state_dict`] of a run on the caller's slices, which get the parameters. Nothing is changed where the state or the
-    /// slices do not fit.
+    /// [`Optimizer::load_state_dict`] of a run on the caller's slices, which get the parameters. Nothing is changed where the
+    /// state or the slices do not fit.
     ///
     /// # Errors
     /// Slices as for [`Optimizer::step_over`]; or as for [`Optimizer::load_state_dict`].
@@ -155,8 +156,8 @@ impl<F: Float> Optimizer<CpuProgram<F>> {
         Ok(())
     }
 
-    /// Takes a run on the caller's slices up from what [`Optimizer::tensors_over`] or [`Optimizer::tensors`] gave. All is checked before
-    /// anything changes.
+    /// Takes a run on the caller's slices up from what [`Optimizer::tensors_over`] or [`Optimizer::tensors`] gave. All is
+    /// checked before anything changes.
     ///
     /// # Errors
     /// As for [`Optimizer::load_tensors`] and [`Optimizer::load_state_dict_over`].

@@ -82,8 +82,8 @@ impl Recipe {
         Scheduled::new(rule, &self.schedules, lane, (group, &self.groups[group].name))
     }
 
-    /// The row of a rule's `t`-th step with everything that this recipe adds to it, and whether its settings are in their ranges: a
-    /// schedule may take one out.
+    /// The row of a rule's `t`-th step with everything that this recipe adds to it, and whether its settings are in their
+    /// ranges: a schedule may take one out.
     pub(super) fn row(&self, scheduled: &mut Scheduled, t: u64) -> (HyperRow, Result<()>) {
         let (lane, group, changes) = (scheduled.lane, scheduled.group, scheduled.changes());
         let rule = scheduled.at(&self.schedules, |schedule| schedule.value(t - 1));
@@ -121,7 +121,8 @@ impl Recipe {
     }
 }
 
-/// The key of a step's random numbers: 24 bits, which single precision holds. Lanes share it, so that one has the bits of a model alone.
+/// The key of a step's random numbers: 24 bits, which single precision holds. Lanes share it, so that one has the bits of a
+/// model alone.
 fn noise(t: u64) -> f64 {
     let [word, _] = threefry([0x6e6f_6973, 0x6500_0000], [t as u32, (t >> 32) as u32]);
     (word >> 8).into()

@@ -6,12 +6,12 @@ use crate::plan::{Arena, PerLane};
 use crate::rule::set;
 
 impl Recipe {
-    /// One recipe whose lanes have the settings of these recipes, of one lane each. They may differ in numbers alone: rules, groups,
-    /// modifiers and what schedules are for are the same.
+    /// One recipe whose lanes have the settings of these recipes, of one lane each. They may differ in numbers alone: rules,
+    /// groups, modifiers and what schedules are for are the same.
     ///
     /// # Errors
-    /// No recipe, one of several lanes, or [`Error::Conflict`] for recipes that differ in more than numbers, as far as it shows without
-    /// tensors.
+    /// No recipe, one of several lanes, or [`Error::Conflict`] for recipes that differ in more than numbers, as far as it shows
+    /// without tensors.
     ///
     /// # Examples
     ///
@@ -56,8 +56,8 @@ impl Recipe {
     /// This recipe, of one lane, with a lane for each value: a setting has it in the group that is named, or in all groups.
     ///
     /// # Errors
-    /// A recipe of several lanes, an unknown group, a rule without the setting, a value out of its range, or a schedule that sets it in every
-    /// step.
+    /// A recipe of several lanes, an unknown group, a rule without the setting, a value out of its range, or a schedule that
+    /// sets it in every step.
     pub(crate) fn with_each(&self, setting: &str, values: &[(Option<&str>, f64)]) -> Result<Self> {
         let with = |(group, value): &(Option<&str>, f64)| {
             let mut recipe = self.clone();
@@ -86,7 +86,8 @@ impl Recipe {
         checked.is_ok()
     }
 
-    /// Whether a recipe of one lane has the settings of another one but for those of its rules, as far as it shows without tensors.
+    /// Whether a recipe of one lane has the settings of another one but for those of its rules, as far as it shows without
+    /// tensors.
     pub(crate) fn is_but_for_rules(&self, other: &Self) -> bool {
         let text = |recipe: &Self| {
             let mut recipe = recipe.clone();

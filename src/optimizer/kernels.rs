@@ -25,7 +25,8 @@ impl Recipe {
         kernels.into_iter().map(|(_, groups)| groups).collect()
     }
 
-    /// Whether second moments of these groups are kept by rows and columns: where all tensors are vectors there is nothing to gain.
+    /// Whether second moments of these groups are kept by rows and columns: where all tensors are vectors there is nothing to
+    /// gain.
     pub(super) fn factors(&self, groups: &[usize], arena: &Arena) -> bool {
         let own = |tensor: &Tensor| groups.contains(&tensor.group) && tensor.shape.len() >= 2;
         self.rule(0, groups[0]).factored() && arena.tensors().iter().any(own)

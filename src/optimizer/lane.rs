@@ -7,8 +7,8 @@ use crate::error::{Error, Result};
 use crate::plan::{BufferId, Program, Stack, Tensor};
 use crate::rule::{AnyRule, HyperRow, Real};
 
-/// A lane of an [`Optimizer`], from [`Optimizer::lane`]. Its calls do for one lane of a population what those of the optimizer do for the
-/// only lane, with the same errors.
+/// A lane of an [`Optimizer`], from [`Optimizer::lane`]. Its calls do for one lane of a population what those of the optimizer
+/// do for the only lane, with the same errors.
 ///
 /// # Examples
 ///

@@ -175,7 +175,8 @@ impl<P: Program> Optimizer<P> {
         self.stepper.accumulate(&mut self.program)
     }
 
-    /// Takes out the sum of the micro-batches since the last step, for a machine that joins it with others: [`Stepper::take_sum`].
+    /// Takes out the sum of the micro-batches since the last step, for a machine that joins it with others:
+    /// [`Stepper::take_sum`].
     ///
     /// # Errors
     /// As for [`Stepper::take_sum`].
@@ -198,8 +199,8 @@ impl<P: Program> Optimizer<P> {
 
     /// Moves the parameters up the gradient; the next step wants the gradient from there. See [`Recipe::sam`].
     ///
-    /// The step then starts from the parameters as they were before the ascent. [`Optimizer::set_params`] in between replaces these as
-    /// well; what the host itself writes into the buffer of parameters in between is lost with the step.
+    /// The step then starts from the parameters as they were before the ascent. [`Optimizer::set_params`] in between replaces
+    /// these as well; what the host itself writes into the buffer of parameters in between is lost with the step.
     ///
     /// # Errors
     /// A recipe that does not ascend, a second ascent before the step, or a lost device.
@@ -316,8 +317,8 @@ impl<P: Program> Optimizer<P> {
         self.only("state")?.state(tensor, plane)
     }
 
-    /// Sets a plane of the state, by the name it has in the rule. Where a rule keeps matrices by rows and columns these are `row_var`
-    /// and `col_var`, or `v` for vectors.
+    /// Sets a plane of the state, by the name it has in the rule. Where a rule keeps matrices by rows and columns these are
+    /// `row_var` and `col_var`, or `v` for vectors.
     ///
     /// # Errors
     /// As for [`Optimizer::set_params`]; an unknown plane.
@@ -399,8 +400,9 @@ impl<P: Program> Optimizer<P> {
         self.stepper.snapshot(&mut self.program)
     }
 
-    /// Takes a run up where [`Optimizer::state_dict`] was taken, here or in another optimizer of the same recipe and tensors, on an engine
-    /// of the same float type: the steps that follow have the bits that they would have had there. Gradients are not set.
+    /// Takes a run up where [`Optimizer::state_dict`] was taken, here or in another optimizer of the same recipe and tensors,
+    /// on an engine of the same float type: the steps that follow have the bits that they would have had there. Gradients are
+    /// not set.
     ///
     /// # Errors
     /// As for [`Stepper::restore`].
@@ -443,7 +445,8 @@ impl<P: Program> Optimizer<P> {
     }
 
     /// Sets the parameters of all lanes, each laid out as [`Optimizer::arena`], with what is kept beside them, as
-    /// [`Optimizer::set_params`] does; what lies between tensors is 0. Waits for the device at most once, and only where there is an average.
+    /// [`Optimizer::set_params`] does; what lies between tensors is 0. Waits for the device at most once, and only where there
+    /// is an average.
     ///
     /// # Errors
     /// Other lanes, arenas of another length, something between tensors, or a lost device.
@@ -579,8 +582,9 @@ impl<P: Program> Optimizer<P> {
     /// step that is recorded into an encoder and not yet submitted: call it when all of them are submitted.
     ///
     /// # Errors
-    /// [`Error::Unknown`], a value out of its range, one that makes another kernel (momentum where there was none), a setting that only
-    /// the start of a run uses ([`Rule::INITIAL`](crate::Rule::INITIAL)), a population ([`Optimizer::lane`]), or a group that does not exist.
+    /// [`Error::Unknown`], a value out of its range, one that makes another kernel (momentum where there was none), a setting
+    /// that only the start of a run uses ([`Rule::INITIAL`](crate::Rule::INITIAL)), a population ([`Optimizer::lane`]), or a
+    /// group that does not exist.
     ///
     /// # Examples
     ///
@@ -625,8 +629,8 @@ impl<P: Program> Optimizer<P> {
     /// steps; its gradient is no part of the norm. While all groups are frozen, steps count as frozen in
     /// [`Optimizer::report`].
     ///
-    /// As [`Optimizer::set`], it also reaches every step that is recorded into an encoder and not yet submitted: whether a group is
-    /// frozen is looked up on the device when the step runs. Call it when all recorded steps are submitted.
+    /// As [`Optimizer::set`], it also reaches every step that is recorded into an encoder and not yet submitted: whether a
+    /// group is frozen is looked up on the device when the step runs. Call it when all recorded steps are submitted.
     ///
     /// # Errors
     /// A population ([`Optimizer::lane`]), or a group that does not exist; a lost device. Also a group to be thawed whose
@@ -655,8 +659,8 @@ impl<P: Program> Optimizer<P> {
         self.stepper.buffers.grads
     }
 
-    /// The buffer of each lane's scalars, in the order of [`Scalar`](crate::plan::Scalar): a loss has to be multiplied by the loss scale
-    /// among them where the recipe has one.
+    /// The buffer of each lane's scalars, in the order of [`Scalar`](crate::plan::Scalar): a loss has to be multiplied by the
+    /// loss scale among them where the recipe has one.
     pub fn scalars_buffer(&self) -> BufferId {
         self.stepper.scalars()
     }

@@ -69,8 +69,8 @@ fn check_kind(kind: NormKind) -> Result<()> {
 /// average += rate · (x − average)
 /// ```
 ///
-/// Until the first step that counts, the average is the parameters, as `AveragedModel` starts as a copy. It takes in applied steps: a
-/// skipped step, or any while the group is frozen, leaves it as it is.
+/// Until the first step that counts, the average is the parameters, as `AveragedModel` starts as a copy. It takes in applied
+/// steps: a skipped step, or any while the group is frozen, leaves it as it is.
 ///
 /// PyTorch's `AveragedModel` knows no frozen groups: its average goes on towards the parameters. Here a frozen group makes no
 /// steps, so its average waits, as its moments do, until the group thaws. If parameters should stay while their average
@@ -194,9 +194,9 @@ pub enum SumOrder {
     /// `((g₀ + g₁) + g₂) + g₃`: one sum, which takes 4 bytes per parameter.
     #[default]
     InTurn,
-    /// `(g₀ + g₁) + (g₂ + g₃)`: a binary tree over the numbers of micro-batches. Neighbours are joined, then neighbouring pairs, and so
-    /// on; see [`tree`](crate::tree). Several machines that share the micro-batches come to the same bits, however many they are. A
-    /// micro-batch that is dropped leaves 0 in its place.
+    /// `(g₀ + g₁) + (g₂ + g₃)`: a binary tree over the numbers of micro-batches. Neighbours are joined, then neighbouring
+    /// pairs, and so on; see [`tree`](crate::tree). Several machines that share the micro-batches come to the same bits,
+    /// however many they are. A micro-batch that is dropped leaves 0 in its place.
     ///
     /// A micro-batch costs about twice as much memory traffic as in turn, and sums of 1, 2, 4, … micro-batches wait for their
     /// neighbours: ⌊log₂ `micro_batches`⌋ + 1 buffers, 4 bytes per parameter each.

@@ -44,11 +44,12 @@ impl Stepper {
         self.recipe.part.as_ref()
     }
 
-    /// Puts in a part of the sum of a step's micro-batches, from element `start` on, and of how many it is; the part that the recipe moves
-    /// ([`Recipe::part`]). Once for each lane.
+    /// Puts in a part of the sum of a step's micro-batches, from element `start` on, and of how many it is; the part that the
+    /// recipe moves ([`Recipe::part`]). Once for each lane.
     ///
     /// # Errors
-    /// A recipe without a part or that does not accumulate, micro-batches since the last step, values beyond the arena, or a lost device.
+    /// A recipe without a part or that does not accumulate, micro-batches since the last step, values beyond the arena, or a
+    /// lost device.
     pub fn put_part<P: Program>(
         &mut self,
         program: &mut P,

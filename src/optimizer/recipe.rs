@@ -24,8 +24,8 @@ use std::sync::Arc;
 /// assert_eq!(recipe.lanes(), 3);
 /// ```
 ///
-/// Numbers may differ by lane: those of the rules, and those of the functions below that take an `impl Into<PerLane<…>>`, as one for all
-/// lanes or as an array of one per lane.
+/// Numbers may differ by lane: those of the rules, and those of the functions below that take an `impl Into<PerLane<…>>`, as
+/// one for all lanes or as an array of one per lane.
 ///
 /// ```
 /// use thalweg::{Decay, Recipe, Sgd};
@@ -33,9 +33,10 @@ use std::sync::Arc;
 /// let recipe = Recipe::population([Sgd::default(), Sgd::default()]).clip_norm([1.0, 10.0]).weight_decay([0.0, 0.1].map(Decay::Decoupled));
 /// ```
 ///
-/// With the feature `serde` a recipe can be written to a file and read from one. Keys are the names of the functions below, and what is
-/// left out is as in [`Recipe::new`]. Groups are read if their tensors are described by data ([`Recipe::group_of`]), rules if they
-/// are those of this crate or known by [`register_rule`](crate::register_rule). An unknown key is an error with the nearest name:
+/// With the feature `serde` a recipe can be written to a file and read from one. Keys are the names of the functions below, and
+/// what is left out is as in [`Recipe::new`]. Groups are read if their tensors are described by data ([`Recipe::group_of`]),
+/// rules if they are those of this crate or known by [`register_rule`](crate::register_rule). An unknown key is an error with
+/// the nearest name:
 ///
 /// ```toml
 /// clip = { norm = { max = 1.0 } }
@@ -93,8 +94,8 @@ impl Recipe {
         Self::population([rule])
     }
 
-    /// One lane per rule, for all tensors that no [`Recipe::group`] takes. Lanes may differ in numbers, but not in what changes the
-    /// kernel: the rule and its switches.
+    /// One lane per rule, for all tensors that no [`Recipe::group`] takes. Lanes may differ in numbers, but not in what changes
+    /// the kernel: the rule and its switches.
     pub fn population(rules: impl IntoIterator<Item = impl Into<Box<dyn AnyRule>>>) -> Self {
         let rules = rules.into_iter().map(Into::into).collect();
         Self {
@@ -138,8 +139,9 @@ impl Recipe {
         self
     }
 
-    /// Gives tensors a rule of their own: those for which `takes` returns true, and that no group named before takes. Everything else
-    /// goes by the rule of [`Recipe::new`], as the group `default`. The rule is one for all lanes, or an array of one per lane.
+    /// Gives tensors a rule of their own: those for which `takes` returns true, and that no group named before takes.
+    /// Everything else goes by the rule of [`Recipe::new`], as the group `default`. The rule is one for all lanes, or an array
+    /// of one per lane.
     ///
     /// # Examples
     ///
@@ -166,8 +168,8 @@ impl Recipe {
     }
 
     /// Scales each lane's gradient so that its global L2 norm is at most `max_norm`, by `min(1, max_norm / (norm + 1e-6))` as
-    /// `torch.nn.utils.clip_grad_norm_`, however large the gradient. A step with an element that is not finite does nothing but count
-    /// as skipped. With infinity nothing is scaled down: the norm is only measured, for
+    /// `torch.nn.utils.clip_grad_norm_`, however large the gradient. A step with an element that is not finite does nothing but
+    /// count as skipped. With infinity nothing is scaled down: the norm is only measured, for
     /// [`Optimizer::report`](super::Optimizer::report) and samples.
     ///
     /// If the norm is more than 8e37 times the bound, the coefficient is below the normal range of `f32`. It then has fewer
@@ -206,8 +208,8 @@ impl Recipe {
         self
     }
 
-    /// A step with any NaN or infinity in its gradient does nothing: parameters, planes and the count of applied steps stay, and
-    /// with them bias corrections and schedules. Clipping and loss scaling include this.
+    /// A step with any NaN or infinity in its gradient does nothing: parameters, planes and the count of applied steps stay,
+    /// and with them bias corrections and schedules. Clipping and loss scaling include this.
     pub fn skip_bad(mut self) -> Self {
         self.skip_bad = true;
         self
@@ -216,9 +218,9 @@ impl Recipe {
     /// After `steps` bad steps in a row of any lane, at least 1, a step is [`Error::BadSteps`](crate::Error::BadSteps): most
     /// likely no step will be good again. Steps count as bad where the recipe skips them. Default: no bound.
     ///
-    /// No step waits for it. The host asks for the device's counters every `steps` steps, or every 128 if that is less, so a few more bad
-    /// steps may be skipped before the error comes. Such a step is not made; the one after it is, and after as many more bad steps in
-    /// that row the error comes again.
+    /// No step waits for it. The host asks for the device's counters every `steps` steps, or every 128 if that is less, so a
+    /// few more bad steps may be skipped before the error comes. Such a step is not made; the one after it is, and after as
+    /// many more bad steps in that row the error comes again.
     ///
     /// # Examples
     ///
@@ -243,9 +245,9 @@ impl Recipe {
         self
     }
 
-    /// Divides every gradient by a loss scale that the device keeps, as `torch.amp.GradScaler`. The loss has to be multiplied by
-    /// it before the backward pass; [`Optimizer::scalars_buffer`](super::Optimizer::scalars_buffer) says where it stands. Bad steps
-    /// are skipped.
+    /// Divides every gradient by a loss scale that the device keeps, as `torch.amp.GradScaler`. The loss has to be multiplied
+    /// by it before the backward pass; [`Optimizer::scalars_buffer`](super::Optimizer::scalars_buffer) says where it stands.
+    /// Bad steps are skipped.
     pub fn loss_scale(mut self, rule: impl Into<PerLane<LossScale>>) -> Self {
         self.loss_scale = Some(rule.into());
         self
@@ -257,8 +259,9 @@ impl Recipe {
         self
     }
 
-    /// Adds a weight decay to a rule that has none of its own, or whose own is 0: coupled, decoupled, or independent of the learning
-    /// rate. λ is finite and at least 0, and below 1 where it is independent. Schedules of `lr` count for a decoupled one. Default: none.
+    /// Adds a weight decay to a rule that has none of its own, or whose own is 0: coupled, decoupled, or independent of the
+    /// learning rate. λ is finite and at least 0, and below 1 where it is independent. Schedules of `lr` count for a decoupled
+    /// one. Default: none.
     ///
     /// # Examples
     ///
@@ -279,8 +282,8 @@ impl Recipe {
         self
     }
 
-    /// Keeps an average of the parameters beside them: [`Optimizer::averaged`](super::Optimizer::averaged). Costs 8 bytes of traffic
-    /// and 4 of memory per parameter.
+    /// Keeps an average of the parameters beside them: [`Optimizer::averaged`](super::Optimizer::averaged). Costs 8 bytes of
+    /// traffic and 4 of memory per parameter.
     pub fn average(mut self, average: impl Into<PerLane<Average>>) -> Self {
         self.average = Some(average.into());
         self
@@ -299,8 +302,8 @@ impl Recipe {
         self
     }
 
-    /// Sharpness-aware minimisation: before each step [`Optimizer::ascend`](super::Optimizer::ascend) moves the parameters by `rho`
-    /// up the gradient, finite and above 0 (0.05 in the paper), and the step uses the gradient from there.
+    /// Sharpness-aware minimisation: before each step [`Optimizer::ascend`](super::Optimizer::ascend) moves the parameters by
+    /// `rho` up the gradient, finite and above 0 (0.05 in the paper), and the step uses the gradient from there.
     ///
     /// ```text
     /// ascend:  before = x;  x = x + rho · g / (‖g‖ + 1e-12)
@@ -313,21 +316,21 @@ impl Recipe {
         self
     }
 
-    /// Keeps a copy of the parameters in 16 bits: [`Optimizer::half`](super::Optimizer::half). It is written with each step, and with
-    /// [`Optimizer::set_params`](super::Optimizer::set_params).
+    /// Keeps a copy of the parameters in 16 bits: [`Optimizer::half`](super::Optimizer::half). It is written with each step,
+    /// and with [`Optimizer::set_params`](super::Optimizer::set_params).
     pub fn half_copy(mut self, half: Half) -> Self {
         self.half = Some(half);
         self
     }
 
-    /// How the planes of the rules are kept. [`Storage::Bf16`] halves their memory and its traffic: AdamW then moves 20 bytes per parameter
-    /// and step, not 28. Steps compute in single precision all the same; what they leave is rounded as [`Rule::rounding`] says, first
-    /// moments to the nearest, running means of squares at random, since their small changes would be lost otherwise. The random numbers
-    /// follow from step, plane and place: a run that is resumed, a lane, or memory of the caller has the same bits. Second moments by
-    /// rows and columns stay floats. Default: [`Storage::F32`].
+    /// How the planes of the rules are kept. [`Storage::Bf16`] halves their memory and its traffic: AdamW then moves 20 bytes
+    /// per parameter and step, not 28. Steps compute in single precision all the same; what they leave is rounded as
+    /// [`Rule::rounding`] says, first moments to the nearest, running means of squares at random, since their small changes
+    /// would be lost otherwise. The random numbers follow from step, plane and place: a run that is resumed, a lane, or memory
+    /// of the caller has the same bits. Second moments by rows and columns stay floats. Default: [`Storage::F32`].
     ///
-    /// Recording is [`Error::Conflict`](crate::Error::Conflict) where a rule in use has a plane that needs all its bits (ASGD and
-    /// schedule-free rules, centered RMSprop), and for [`Storage::F16`], whose range squares leave.
+    /// Recording is [`Error::Conflict`](crate::Error::Conflict) where a rule in use has a plane that needs all its bits (ASGD
+    /// and schedule-free rules, centered RMSprop), and for [`Storage::F16`], whose range squares leave.
     ///
     /// # Examples
     ///
@@ -366,29 +369,30 @@ impl Recipe {
         self
     }
 
-    /// Takes its mean out of the gradient of each row of a tensor of two dimensions or more (each output of a layer), in place and
-    /// before anything else. Source: Yong et al. 2020, arXiv:2004.01461.
+    /// Takes its mean out of the gradient of each row of a tensor of two dimensions or more (each output of a layer), in place
+    /// and before anything else. Source: Yong et al. 2020, arXiv:2004.01461.
     pub fn centralise(mut self) -> Self {
         self.centralise = true;
         self
     }
 
-    /// Keeps each tensor's norm of the gradient, and lets [`Optimizer::step_inspected`](super::Optimizer::step_inspected) find how far
-    /// each tensor moves. No step changes by it, and none is skipped for it. Costs a norm where the recipe needs none, one dispatch per
-    /// step, and 4 bytes of memory per parameter.
+    /// Keeps each tensor's norm of the gradient, and lets [`Optimizer::step_inspected`](super::Optimizer::step_inspected) find
+    /// how far each tensor moves. No step changes by it, and none is skipped for it. Costs a norm where the recipe needs none,
+    /// one dispatch per step, and 4 bytes of memory per parameter.
     pub fn inspect(mut self) -> Self {
         self.inspect = true;
         self
     }
 
-    /// Moves only the elements of a range of the arena, whole chunks of it, where several machines share the state of an optimizer; all of
-    /// them again with `None`. Planes of other elements are never touched: on the CPU engine they take no memory.
+    /// Moves only the elements of a range of the arena, whole chunks of it, where several machines share the state of an
+    /// optimizer; all of them again with `None`. Planes of other elements are never touched: on the CPU engine they take no
+    /// memory.
     ///
     /// A step then wants the norms of the others before it: [`Stepper::measure_part`](super::Stepper::measure_part) and
     /// [`Stepper::put_norms`](super::Stepper::put_norms), and gradients come as micro-batches or by
-    /// [`Stepper::put_part`](super::Stepper::put_part). What has numbers of whole tensors cannot be parted: rules that trust norms (LARS,
-    /// LAMB, NovoGrad) or look at matrices (Adafactor, Muon), cautious steps, bounds of each tensor, centralised gradients, inspection,
-    /// nor can ascents and copies in 16 bits.
+    /// [`Stepper::put_part`](super::Stepper::put_part). What has numbers of whole tensors cannot be parted: rules that trust
+    /// norms (LARS, LAMB, NovoGrad) or look at matrices (Adafactor, Muon), cautious steps, bounds of each tensor, centralised
+    /// gradients, inspection, nor can ascents and copies in 16 bits.
     pub fn part(mut self, own: impl Into<Option<Range<usize>>>) -> Self {
         self.part = own.into();
         self
@@ -421,9 +425,9 @@ impl Recipe {
         self.follow(Some(group), setting, schedules, Effect::Set)
     }
 
-    /// Lets a schedule multiply a setting of the rules, or `clip`: at the `t`-th applied step it is the rule's own value times the
-    /// schedule's at step `t − 1`. Lanes and groups keep their own values and share the factor; an array has a factor
-    /// for each lane. Else as [`Recipe::schedule`].
+    /// Lets a schedule multiply a setting of the rules, or `clip`: at the `t`-th applied step it is the rule's own value times
+    /// the schedule's at step `t − 1`. Lanes and groups keep their own values and share the factor; an array has a factor for
+    /// each lane. Else as [`Recipe::schedule`].
     ///
     /// # Examples
     ///
@@ -449,8 +453,8 @@ impl Recipe {
         self
     }
 
-    /// Which norm a step computes: the clip's; L2 for rules that trust it and where it is to be looked at; else the maximum, which
-    /// is the cheapest way to find what is not finite; none if nothing needs one.
+    /// Which norm a step computes: the clip's; L2 for rules that trust it and where it is to be looked at; else the maximum,
+    /// which is the cheapest way to find what is not finite; none if nothing needs one.
     pub(super) fn norm(&self) -> Option<NormKind> {
         let trusts = self.rules().any(|(_, _, rule)| rule.layerwise() == Layerwise::Before);
         match self.clip_kind() {

@@ -77,13 +77,13 @@ struct Recorder<'a> {
 }
 
 impl Recipe {
-    /// Records this recipe into a blueprint, for parameters and gradients laid out as `arena`: the buffers that it needs, and its plans.
-    /// These are `step`, and where the recipe asks for it `accumulate`, `ascend` and `inspected step`.
+    /// Records this recipe into a blueprint, for parameters and gradients laid out as `arena`: the buffers that it needs, and
+    /// its plans. These are `step`, and where the recipe asks for it `accumulate`, `ascend` and `inspected step`.
     ///
     /// # Errors
-    /// A setting out of its range, settings that have no meaning together, no tensors, lanes or groups whose kernels would differ, a group
-    /// without tensors, other lanes than the blueprint's, or another recipe that is recorded there under the same names (see
-    /// [`Blueprint::set_prefix`]).
+    /// A setting out of its range, settings that have no meaning together, no tensors, lanes or groups whose kernels would
+    /// differ, a group without tensors, other lanes than the blueprint's, or another recipe that is recorded there under the
+    /// same names (see [`Blueprint::set_prefix`]).
     pub fn record(&self, blueprint: &mut Blueprint, arena: &Arena, params: BufferId, grads: BufferId) -> Result<Stepper> {
         if arena.tensors().is_empty() {
             return Err(Error::Empty { what: "the list of tensors".into() });

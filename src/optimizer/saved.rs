@@ -107,9 +107,9 @@ impl<P: Program> Optimizer<P>
 where
     P::Float: Element,
 {
-    /// [`Optimizer::state_dict`] as tensors for a file. Names are PyTorch's: `param.w`, `state.w.exp_avg`. With several lanes these are
-    /// the outermost dimension of every tensor; with one lane there is no such dimension. Texts say the rules, the schedules, the applied
-    /// steps of each tensor, the lanes, and the engine and adapter that it was on.
+    /// [`Optimizer::state_dict`] as tensors for a file. Names are PyTorch's: `param.w`, `state.w.exp_avg`. With several lanes
+    /// these are the outermost dimension of every tensor; with one lane there is no such dimension. Texts say the rules, the
+    /// schedules, the applied steps of each tensor, the lanes, and the engine and adapter that it was on.
     ///
     /// # Errors
     /// A lost device, or memory that there is not.
@@ -120,8 +120,8 @@ where
     }
 
     /// [`Optimizer::tensors`] in the place of tensors that are no longer needed, such as those of an earlier checkpoint
-    /// ([`Saver::spare`](crate::checkpoint::Saver::spare)). Their memory is used again where name and size are the same: fresh memory takes the
-    /// system longer than copying takes. After an error there are no tensors.
+    /// ([`Saver::spare`](crate::checkpoint::Saver::spare)). Their memory is used again where name and size are the same: fresh
+    /// memory takes the system longer than copying takes. After an error there are no tensors.
     ///
     /// # Errors
     /// As for [`Optimizer::tensors`].
@@ -204,8 +204,9 @@ where
         readings
     }
 
-    /// Takes a run up from what [`Optimizer::tensors`] gave, as [`Optimizer::load_state_dict`] does. All is checked before anything
-    /// changes. Values that are not finite are loaded; what comes back says where they are, and so does a warning by the crate `log`.
+    /// Takes a run up from what [`Optimizer::tensors`] gave, as [`Optimizer::load_state_dict`] does. All is checked before
+    /// anything changes. Values that are not finite are loaded; what comes back says where they are, and so does a warning by
+    /// the crate `log`.
     ///
     /// # Errors
     /// Another rule, tensors that are missing, unknown, of another shape, type or number of lanes, each by its name; or as for
@@ -239,9 +240,9 @@ where
         Ok((state, loaded))
     }
 
-    /// Takes what fits of [`Optimizer::tensors`], and says what was taken and what was not. Parameters are taken one by one. All else
-    /// (state of the rules, counters, settings, averages) is taken as a whole or not at all: counters without the state that they belong
-    /// to would make wrong steps.
+    /// Takes what fits of [`Optimizer::tensors`], and says what was taken and what was not. Parameters are taken one by one.
+    /// All else (state of the rules, counters, settings, averages) is taken as a whole or not at all: counters without the
+    /// state that they belong to would make wrong steps.
     ///
     /// # Errors
     /// A lost device, or memory that there is not.
@@ -385,8 +386,8 @@ where
         write(path, &tensors)
     }
 
-    /// Takes a run up from a file that [`Optimizer::save_file`] has written, by an optimizer of the same recipe, tensors and lanes, on an
-    /// engine of the same float type.
+    /// Takes a run up from a file that [`Optimizer::save_file`] has written, by an optimizer of the same recipe, tensors and
+    /// lanes, on an engine of the same float type.
     ///
     /// # Errors
     /// [`Error::File`] and [`Error::Damaged`] as for [`read`], or as for [`Optimizer::load_tensors`]. Nothing is changed then.

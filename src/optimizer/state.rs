@@ -312,7 +312,8 @@ impl Stepper {
         tensors.filter_map(piece).collect()
     }
 
-    /// What a rule keeps of a tensor, by the names that [`Optimizer::state`](super::Optimizer::state) knows, with the shape of each.
+    /// What a rule keeps of a tensor, by the names that [`Optimizer::state`](super::Optimizer::state) knows, with the shape of
+    /// each.
     #[cfg(feature = "checkpoint")]
     pub(super) fn states_of(&self, tensor: &Tensor) -> Vec<(String, Vec<usize>)> {
         let factored = self.buffers.moments.iter().find(|(groups, _)| groups.contains(&tensor.group));
@@ -357,13 +358,13 @@ impl Stepper {
         all
     }
 
-    /// Takes a run up where a snapshot was taken: the steps that follow have the bits that they would have had there. The recipe, the
-    /// tensors and the lanes have to be those of the snapshot; numbers that [`Stepper::set`] had changed are changed again. Gradients
-    /// are not set. Nothing is changed where the snapshot does not fit.
+    /// Takes a run up where a snapshot was taken: the steps that follow have the bits that they would have had there. The
+    /// recipe, the tensors and the lanes have to be those of the snapshot; numbers that [`Stepper::set`] had changed are
+    /// changed again. Gradients are not set. Nothing is changed where the snapshot does not fit.
     ///
     /// # Errors
-    /// Arrays that are missing, unknown, of another shape or for other lanes, each by its name; a setting that cannot be changed;
-    /// a lost device.
+    /// Arrays that are missing, unknown, of another shape or for other lanes, each by its name; a setting that cannot be
+    /// changed; a lost device.
     pub fn restore<P: Program>(&mut self, program: &mut P, state: &State<P::Float>) -> Result<()> {
         self.restore_but(program, &state.view(), None, &[])
     }
@@ -551,8 +552,8 @@ pub(super) struct Piece {
     pub range: Range<usize>,
 }
 
-/// What is kept of a tensor by rows and columns, with PyTorch's names and shapes; a vector keeps `v`. What rows are divided by follows
-/// from them.
+/// What is kept of a tensor by rows and columns, with PyTorch's names and shapes; a vector keeps `v`. What rows are divided by
+/// follows from them.
 fn moments_of(tensor: &Tensor, stack: &Stack) -> Vec<Piece> {
     let piece = |name: &str, shape: Vec<usize>, range| Piece { name: name.into(), shape, range };
     let line = |axis: usize| {

@@ -9,8 +9,8 @@ use crate::plan::{ALIGN, Arena, BufferId, Counter, Kind, Moments, PlanId, Progra
 use crate::rule::{AnyRule, HyperRow, Real};
 use std::sync::Arc;
 
-/// Steps between two requests for the device's counters, at most. Steps in between are handed over at once, and the engine cuts them by
-/// what is good for the device.
+/// Steps between two requests for the device's counters, at most. Steps in between are handed over at once, and the engine cuts
+/// them by what is good for the device.
 const ASK_EVERY: u64 = 128;
 /// Rows that are written at a time.
 const BLOCK: u64 = 64;
@@ -19,8 +19,8 @@ const PIECE: usize = 1024 * ALIGN;
 
 /// The host's side of a recorded recipe.
 ///
-/// The device picks the row of a step by its own count of applied steps, which the host knows late. So the host keeps the rows of
-/// every step that may come next: from the last count that has arrived, to that count plus the steps run since. The bits are
+/// The device picks the row of a step by its own count of applied steps, which the host knows late. So the host keeps the rows
+/// of every step that may come next: from the last count that has arrived, to that count plus the steps run since. The bits are
 /// those of a host that waits for the count every step.
 #[derive(Debug, Clone)]
 pub struct Stepper {
@@ -241,9 +241,10 @@ impl Stepper {
     /// has run before if `count` is 1.
     ///
     /// # Errors
-    /// A lost device; plans that are not one step, at their end; no micro-batch or no ascent before a step that needs one; micro-batches of
-    /// a tree in another order than that of their numbers; a setting that its schedule takes out of its range in a step that may be the
-    /// next. If some of the steps were made before, the error is [`Error::Partly`], which says how many.
+    /// A lost device; plans that are not one step, at their end; no micro-batch or no ascent before a step that needs one;
+    /// micro-batches of a tree in another order than that of their numbers; a setting that its schedule takes out of its range
+    /// in a step that may be the next. If some of the steps were made before, the error is [`Error::Partly`], which says how
+    /// many.
     pub fn run<P: Program>(&mut self, program: &mut P, plans: &[PlanId], count: usize) -> Result<()> {
         let steps = plans.iter().filter(|plan| self.plans.is_step(**plan)).count();
         let last = plans.last().is_some_and(|plan| self.plans.is_step(*plan));
@@ -367,11 +368,12 @@ impl Stepper {
         Ok(())
     }
 
-    /// Brings the rows of the next `steps` steps to the device, whatever was skipped meanwhile. Returns how many of these steps have
-    /// their rows: at least one of those asked for.
+    /// Brings the rows of the next `steps` steps to the device, whatever was skipped meanwhile. Returns how many of these steps
+    /// have their rows: at least one of those asked for.
     ///
-    /// A setting may be out of its range in a row that no step will use, since the device is past it, or since steps are skipped. So
-    /// such a row is an error only where the very next step may use it, and only after the device was asked how far it is.
+    /// A setting may be out of its range in a row that no step will use, since the device is past it, or since steps are
+    /// skipped. So such a row is an error only where the very next step may use it, and only after the device was asked how far
+    /// it is.
     fn supply<P: Program>(&mut self, program: &mut P, steps: u64) -> Result<u64> {
         if self.covered(steps) {
             return Ok(steps);
@@ -474,11 +476,12 @@ impl Stepper {
         self.run - self.known_at + steps <= self.buffers.slots as u64
     }
 
-    /// Takes over all lanes' counters, unless they are older than what is known. Returns the number of steps that they have seen.
+    /// Takes over all lanes' counters, unless they are older than what is known. Returns the number of steps that they have
+    /// seen.
     pub(super) fn learn(&mut self, counts: &[u32]) -> Option<u64> {
         let groups = self.groups();
-        // Every step is applied, skipped or frozen, so the counters themselves tell how many steps they have seen. The device counts in
-        // 32 bits; what is new is far less, and what is old looks like a huge step.
+        // Every step is applied, skipped or frozen, so the counters themselves tell how many steps they have seen. The device
+        // counts in 32 bits; what is new is far less, and what is old looks like a huge step.
         let seen = [Counter::Applied, Counter::Skipped, Counter::Frozen].map(|counter| counts[counter as usize]);
         let seen = seen.into_iter().fold(0u32, u32::wrapping_add);
         let new = u64::from(seen.wrapping_sub(self.known_at as u32));
@@ -509,8 +512,9 @@ impl Stepper {
         Ok(refused)
     }
 
-    /// Writes the missing rows of one group of one lane, and some more ahead as far as the ring has room and settings stay in their
-    /// ranges: where a schedule takes one out, the run may end before. Returns why a row of the next `steps` steps is refused.
+    /// Writes the missing rows of one group of one lane, and some more ahead as far as the ring has room and settings stay in
+    /// their ranges: where a schedule takes one out, the run may end before. Returns why a row of the next `steps` steps is
+    /// refused.
     fn write<P: Program>(&mut self, program: &mut P, index: usize, steps: u64) -> Result<Option<Error>> {
         let (lane, group) = (index / self.groups(), index % self.groups());
         let mut refused = None;
@@ -544,12 +548,12 @@ impl Stepper {
         Ok(refused)
     }
 
-    /// Freezes or thaws a group of a lane, from the next step that is run on. A frozen group does not move: no decay, no moments, no count
-    /// of steps; its gradient is no part of the norm.
+    /// Freezes or thaws a group of a lane, from the next step that is run on. A frozen group does not move: no decay, no
+    /// moments, no count of steps; its gradient is no part of the norm.
     ///
     /// # Errors
-    /// A lane or a group that does not exist; a lost device; a group to be thawed whose settings a schedule has taken out of their range
-    /// in a step that is recorded and not yet submitted: it stays frozen.
+    /// A lane or a group that does not exist; a lost device; a group to be thawed whose settings a schedule has taken out of
+    /// their range in a step that is recorded and not yet submitted: it stays frozen.
     pub fn freeze<P: Program>(&mut self, program: &mut P, lane: usize, group: &str, frozen: bool) -> Result<()> {
         let group = self.recipe.group_named(group)?;
         self.check_lane(lane)?;
@@ -568,8 +572,8 @@ impl Stepper {
         program.write_indices(self.buffers.frozen, lane, group, &[u32::from(frozen)])
     }
 
-    /// The parameters of some tensors, in a lane's whole arena, as they are to be evaluated with: [`Rule::eval`](crate::Rule::eval), with
-    /// settings as they were in the last applied step. Waits for the device.
+    /// The parameters of some tensors, in a lane's whole arena, as they are to be evaluated with:
+    /// [`Rule::eval`](crate::Rule::eval), with settings as they were in the last applied step. Waits for the device.
     ///
     /// # Errors
     /// A lane that does not exist, or a lost device.
@@ -629,13 +633,14 @@ impl Stepper {
         Ok(())
     }
 
-    /// Whether all that is kept beside the parameters is still a copy of them: what the caller puts into slices of its own before the
-    /// first step is in the parameters alone.
+    /// Whether all that is kept beside the parameters is still a copy of them: what the caller puts into slices of its own
+    /// before the first step is in the parameters alone.
     pub(super) fn is_fresh(&self) -> bool {
         self.run == 0 && self.ahead == 0
     }
 
-    /// Whether the average of a tensor's parameters is still the parameters themselves. Waits for the device where the host cannot know.
+    /// Whether the average of a tensor's parameters is still the parameters themselves. Waits for the device where the host
+    /// cannot know.
     ///
     /// # Errors
     /// A lost device.
@@ -662,8 +667,8 @@ impl Stepper {
     /// of [`Recipe::schedule`](super::Recipe::schedule) sets it, this is an error.
     ///
     /// # Errors
-    /// [`Error::Unknown`], a value out of its range, one that makes another kernel (momentum where there was none), a setting that only
-    /// the start of a run uses, or a lane or a group that does not exist.
+    /// [`Error::Unknown`], a value out of its range, one that makes another kernel (momentum where there was none), a setting
+    /// that only the start of a run uses, or a lane or a group that does not exist.
     pub fn set(&mut self, lane: usize, group: &str, setting: &str, value: f64) -> Result<()> {
         self.check_lane(lane)?;
         let group = self.recipe.group_named(group)?;
@@ -687,13 +692,14 @@ impl Stepper {
     fn replace(&mut self, lane: usize, group: usize, rule: Box<dyn AnyRule>) -> Result<()> {
         let index = lane * self.groups() + group;
         (self.scheduled[index], self.recipe.groups[group].rules[lane]) = (self.recipe.scheduled(&*rule, lane, group)?, rule);
-        // All rows that no step has used yet are written anew. Those that steps under way use are read before the writes arrive.
+        // All rows that no step has used yet are written anew. Those that steps under way use are read before the writes
+        // arrive.
         self.written[index] = self.applied[index];
         Ok(())
     }
 
-    /// Runs a plan in which lanes take over others ([`CopyLanes`](crate::plan::CopyLanes)): `pairs` names the source and the lane that
-    /// changes. Counters come with it; settings stay. Waits for the device.
+    /// Runs a plan in which lanes take over others ([`CopyLanes`](crate::plan::CopyLanes)): `pairs` names the source and the
+    /// lane that changes. Counters come with it; settings stay. Waits for the device.
     pub(crate) fn copy_lanes<P: Program>(&mut self, program: &mut P, plan: PlanId, pairs: &[(usize, usize)]) -> Result<()> {
         // An answer that came later would tell of lanes as they were.
         program.settle()?;
@@ -722,8 +728,8 @@ impl Stepper {
         self.buffers.half.ok_or_else(|| not_asked("half", "half_copy"))
     }
 
-    /// The buffer of each lane's scalars, in the order of [`Scalar`]: among them the loss scale, by which the next loss has to be
-    /// multiplied.
+    /// The buffer of each lane's scalars, in the order of [`Scalar`]: among them the loss scale, by which the next loss has to
+    /// be multiplied.
     pub fn scalars(&self) -> BufferId {
         self.buffers.scalars
     }
@@ -755,13 +761,14 @@ impl Stepper {
     /// Takes a sample of every lane every `steps` steps, which [`Stepper::poll`] gives out some steps later; 0 for none, the
     /// default. A sample costs one small copy on the device and a submission: every step is affordable where steps are large.
     ///
-    /// Samples that nobody polls, and those asked for while several others are under way, are dropped; nothing ever waits for them.
+    /// Samples that nobody polls, and those asked for while several others are under way, are dropped; nothing ever waits for
+    /// them.
     pub fn telemetry_every(&mut self, steps: u64) {
         self.log.every = steps;
     }
 
-    /// Lets samples carry a loss: the first element of each lane's copy of a buffer of floats in the layout that this recipe was
-    /// recorded into.
+    /// Lets samples carry a loss: the first element of each lane's copy of a buffer of floats in the layout that this recipe
+    /// was recorded into.
     pub fn watch_loss(&mut self, loss: BufferId) {
         self.watched.truncate(if self.log.tensors.is_empty() { 2 } else { 4 });
         self.watched.push(loss);

@@ -10,7 +10,8 @@ use crate::rule::{HyperRow, Real};
 const PIECE: usize = 1024 * ALIGN;
 
 impl Stepper {
-    /// The plan that adds a micro-batch to the sum, where the recipe accumulates: the first of a step, where there is a tree of sums.
+    /// The plan that adds a micro-batch to the sum, where the recipe accumulates: the first of a step, where there is a tree of
+    /// sums.
     pub fn accumulate_plan(&self) -> Option<PlanId> {
         self.accumulate_plan_of(0)
     }
@@ -27,7 +28,8 @@ impl Stepper {
         self.recipe.accumulation.map(|accumulation| accumulation.order)
     }
 
-    /// Adds the gradients as they are to the sum that the next step uses; see [`Recipe::accumulate`](super::Recipe::accumulate).
+    /// Adds the gradients as they are to the sum that the next step uses; see
+    /// [`Recipe::accumulate`](super::Recipe::accumulate).
     ///
     /// # Errors
     /// A recipe that does not accumulate, more micro-batches than the recipe's tree has, or a lost device.
@@ -88,7 +90,8 @@ impl Stepper {
     /// is as if there had been no micro-batch. Returns how many are in each lane's sum: those that were not dropped. Where sums
     /// are a tree, their number has to be that of a whole node: a power of two. Waits for the device.
     ///
-    /// It is what travels where several machines share the micro-batches of a step: [`Stepper::put_sum`] puts in the sum of all.
+    /// It is what travels where several machines share the micro-batches of a step: [`Stepper::put_sum`] puts in the sum of
+    /// all.
     ///
     /// # Errors
     /// A recipe that does not accumulate, no micro-batches or no whole node of them, slices of other sizes, or a lost device.
@@ -123,8 +126,8 @@ impl Stepper {
         Ok(())
     }
 
-    /// Puts in the sum of a step's micro-batches, made elsewhere, and of how many it is, by lane; the next step uses it as if they had been
-    /// accumulated here.
+    /// Puts in the sum of a step's micro-batches, made elsewhere, and of how many it is, by lane; the next step uses it as if
+    /// they had been accumulated here.
     ///
     /// # Errors
     /// A recipe that does not accumulate, micro-batches since the last step, slices or counts of other sizes, or a lost device.

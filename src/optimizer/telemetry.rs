@@ -21,8 +21,8 @@ pub struct Telemetry {
     pub report: Report,
     /// What the buffer of losses held, if the host named one: see [`Stepper::watch_loss`](super::Stepper::watch_loss).
     pub loss: Option<f64>,
-    /// Each tensor, in the order given, if the recipe inspects: see [`Recipe::inspect`](super::Recipe::inspect). How far it moved is
-    /// that of the last inspected step.
+    /// Each tensor, in the order given, if the recipe inspects: see [`Recipe::inspect`](super::Recipe::inspect). How far it
+    /// moved is that of the last inspected step.
     pub tensors: Vec<TensorReport>,
 }
 

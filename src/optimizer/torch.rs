@@ -14,18 +14,18 @@ impl<P: Program> Optimizer<P>
 where
     P::Float: Element,
 {
-    /// Goes on where another program was: parameters, state and settings of one lane, by the names that PyTorch's distributed checkpoints
-    /// give them, flat: `param.w`, `state.w.exp_avg`, `state.w.step`, `param_groups.w.lr`. `tests/golden/checkpoint/torch_state.py` makes
-    /// such a file of a `torch.optim` optimizer.
+    /// Goes on where another program was: parameters, state and settings of one lane, by the names that PyTorch's distributed
+    /// checkpoints give them, flat: `param.w`, `state.w.exp_avg`, `state.w.step`, `param_groups.w.lr`.
+    /// `tests/golden/checkpoint/torch_state.py` makes such a file of a `torch.optim` optimizer.
     ///
-    /// A parameter that is not there stays. Of the state of a tensor all planes have to be there, and `step` has to be the same for all
-    /// tensors of a group; SGD, which counts no steps in PyTorch, need not have it: 1 is taken where there is a momentum. Settings that
-    /// are there are taken, unless a schedule sets them here; what is no number has to be as it is here. Everything else stays: averages,
-    /// the loss scale. All is checked before anything changes.
+    /// A parameter that is not there stays. Of the state of a tensor all planes have to be there, and `step` has to be the same
+    /// for all tensors of a group; SGD, which counts no steps in PyTorch, need not have it: 1 is taken where there is a
+    /// momentum. Settings that are there are taken, unless a schedule sets them here; what is no number has to be as it is
+    /// here. Everything else stays: averages, the loss scale. All is checked before anything changes.
     ///
     /// # Errors
-    /// Tensors of the state that are missing or of another shape or type; steps or settings that differ within a group; settings of
-    /// another kernel, such as `amsgrad`; several lanes; a lost device.
+    /// Tensors of the state that are missing or of another shape or type; steps or settings that differ within a group;
+    /// settings of another kernel, such as `amsgrad`; several lanes; a lost device.
     pub fn import(&mut self, tensors: &Tensors) -> Result<()> {
         if self.lanes() != 1 {
             return Err(Error::shape("lanes of an optimizer that imports", 1, self.lanes()));
@@ -53,7 +53,8 @@ where
     }
 
     /// Parameters, state and settings of a lane as [`Optimizer::import`] takes them, for
-    /// `torch.distributed.checkpoint.state_dict.set_optimizer_state_dict` or for `from_flat` of tests/golden/checkpoint/torch_state.py.
+    /// `torch.distributed.checkpoint.state_dict.set_optimizer_state_dict` or for `from_flat` of
+    /// tests/golden/checkpoint/torch_state.py.
     ///
     /// # Errors
     /// A lane that does not exist, or a lost device.

@@ -10,8 +10,8 @@ impl<P: Program> Optimizer<P>
 where
     P::Float: Element,
 {
-    /// A lane's parameters by the names of their tensors, as PyTorch's `state_dict` has them. `safetensors.torch.load_file` reads the file
-    /// that [`checkpoint::write`](crate::checkpoint::write) makes of them.
+    /// A lane's parameters by the names of their tensors, as PyTorch's `state_dict` has them. `safetensors.torch.load_file`
+    /// reads the file that [`checkpoint::write`](crate::checkpoint::write) makes of them.
     ///
     /// # Errors
     /// A lane that does not exist, or a lost device.
@@ -31,8 +31,8 @@ where
 
     /// Sets all parameters by the names of their tensors, of all lanes: those of a `state_dict` that PyTorch has saved with
     /// `safetensors.torch`. Other names go through [`Renames`](crate::checkpoint::Renames), other types of floats through
-    /// [`Tensors::cast`]. With several lanes every lane gets the same, unless a tensor has one dimension more, the outermost, of lanes. State
-    /// and counters stay as they are. All is checked before anything changes.
+    /// [`Tensors::cast`]. With several lanes every lane gets the same, unless a tensor has one dimension more, the outermost,
+    /// of lanes. State and counters stay as they are. All is checked before anything changes.
     ///
     /// # Errors
     /// Tensors that are missing, unknown, or of another shape or type, each by its name; a lost device.

@@ -47,8 +47,8 @@ fn elements(shape: &[usize]) -> Option<usize> {
 /// The most elements of an arena: kernels count its blocks of [`ALIGN`] in 32 bits.
 const MOST: usize = ALIGN.saturating_mul(u32::MAX as usize);
 
-/// A part of a tensor whose sum is made on its own: at most [`CHUNK`] elements. Chunks start anew with each tensor, so that a sum
-/// does not depend on where the tensor lies.
+/// A part of a tensor whose sum is made on its own: at most [`CHUNK`] elements. Chunks start anew with each tensor, so that a
+/// sum does not depend on where the tensor lies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Chunk {
     /// First element in the arena.

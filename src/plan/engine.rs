@@ -98,8 +98,8 @@ pub trait Program {
     /// As for floats.
     fn write_indices(&mut self, buffer: BufferId, lane: usize, offset: usize, values: &[u32]) -> Result<()>;
 
-    /// Writes the first `len` indices of a buffer in each of the first `lanes` lanes: `fill` is given a lane and memory for its indices. An
-    /// engine may call it for several lanes at the same time.
+    /// Writes the first `len` indices of a buffer in each of the first `lanes` lanes: `fill` is given a lane and memory for its
+    /// indices. An engine may call it for several lanes at the same time.
     ///
     /// # Errors
     /// As for [`Program::write_indices`].
@@ -172,8 +172,8 @@ pub trait Program {
         Reading::fill(parts, &buffers, found)
     }
 
-    /// Asks for all lanes' values of these buffers as they are after the runs so far, without waiting. The answer is that tag's. Of
-    /// several requests under way, an engine may drop the newest or the oldest.
+    /// Asks for all lanes' values of these buffers as they are after the runs so far, without waiting. The answer is that
+    /// tag's. Of several requests under way, an engine may drop the newest or the oldest.
     ///
     /// # Errors
     /// A buffer in more than one piece, or a lost device.

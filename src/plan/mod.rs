@@ -1,7 +1,8 @@
 //! A step recorded once as plain data: buffers, operations and their shapes. No wgpu and no threads live here.
 //!
-//! A [`Layout`] declares the buffers of a program, a [`Plan`] lists operations on them, a [`Blueprint`] has both with their names. An
-//! [`Engine`] turns it into a [`Program`], which runs plans as often as asked. The two engines are `gpu` and `cpu`; neither knows the other.
+//! A [`Layout`] declares the buffers of a program, a [`Plan`] lists operations on them, a [`Blueprint`] has both with their
+//! names. An [`Engine`] turns it into a [`Program`], which runs plans as often as asked. The two engines are `gpu` and `cpu`;
+//! neither knows the other.
 //!
 //! # Examples
 //!

@@ -22,8 +22,8 @@ pub struct Stack {
     pub columns: usize,
     /// The tensor's group.
     pub group: usize,
-    /// First of its moments: those of rows, matrix after matrix, then those of columns, then a divisor per matrix. A vector has one
-    /// per element.
+    /// First of its moments: those of rows, matrix after matrix, then those of columns, then a divisor per matrix. A vector has
+    /// one per element.
     pub first: usize,
 }
 

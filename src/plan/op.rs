@@ -67,11 +67,11 @@ pub enum Op {
     CopyLanes(CopyLanes),
 }
 
-/// In each of the buffers, lane `k` takes over what lane `from[k]` holds: winners over losers of a population, or the lanes that go on
-/// over those that have ended.
+/// In each of the buffers, lane `k` takes over what lane `from[k]` holds: winners over losers of a population, or the lanes
+/// that go on over those that have ended.
 ///
-/// A lane stays as it is if its own number stands in its place, or the number of no lane. One that takes over another is no source:
-/// whoever names it stays too. So the result does not depend on the order of the copies.
+/// A lane stays as it is if its own number stands in its place, or the number of no lane. One that takes over another is no
+/// source: whoever names it stays too. So the result does not depend on the order of the copies.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct CopyLanes {
@@ -124,13 +124,13 @@ impl NormKind {
     }
 }
 
-/// Partial norms of each lane's gradients: the i-th is Σ g², Σ |g| or max |g| over the i-th chunk. Whatever is not finite stays so
-/// in the partial norm. The chunks of frozen groups give 0.
+/// Partial norms of each lane's gradients: the i-th is Σ g², Σ |g| or max |g| over the i-th chunk. Whatever is not finite stays
+/// so in the partial norm. The chunks of frozen groups give 0.
 ///
-/// Squares leave the range of a float before their roots do: in single precision from 1.8e19 on, and below 1e-19. So a sum has a
-/// second value, behind the first ones of all chunks. Where the first value is infinite, or is tiny although not all elements are 0,
-/// the second is the same sum over elements times a power of two that the engine fixes. Then the norm of every finite gradient is known
-/// to full precision.
+/// Squares leave the range of a float before their roots do: in single precision from 1.8e19 on, and below 1e-19. So a sum has
+/// a second value, behind the first ones of all chunks. Where the first value is infinite, or is tiny although not all elements
+/// are 0, the second is the same sum over elements times a power of two that the engine fixes. Then the norm of every finite
+/// gradient is known to full precision.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Norm {
@@ -204,8 +204,8 @@ impl Scalar {
 
 /// Dynamic loss scaling: the scale grows after a number of good steps in a row, and shrinks with each bad one.
 ///
-/// Rule and defaults of `torch.amp.GradScaler`, which has no smallest scale: there a scale falls to 0 in a long run of bad steps, and
-/// stays 0.
+/// Rule and defaults of `torch.amp.GradScaler`, which has no smallest scale: there a scale falls to 0 in a long run of bad
+/// steps, and stays 0.
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(default, deny_unknown_fields))]
 pub struct LossScale {
@@ -215,8 +215,8 @@ pub struct LossScale {
     pub growth: f64,
     /// Factor after a bad step, above 0 and below 1. Default 0.5.
     pub backoff: f64,
-    /// A bad step shrinks the scale to no less than this; finite and at least 0. Default 2⁻¹⁶. A scale that is smaller from the start
-    /// stays where it is. With 0 there is no bound, as in PyTorch.
+    /// A bad step shrinks the scale to no less than this; finite and at least 0. Default 2⁻¹⁶. A scale that is smaller from the
+    /// start stays where it is. With 0 there is no bound, as in PyTorch.
     pub min: f64,
     /// Good steps until the scale grows, at least 1. Default 2,000.
     pub interval: u32,
@@ -441,8 +441,8 @@ pub enum GateKind {
         /// One index.
         count: BufferId,
     },
-    /// How far parameters ascend: `scale` is `rho / (norm + 1e-12)`. `stays` is 1 where they stay: in frozen groups, and everywhere
-    /// if the gradient is bad.
+    /// How far parameters ascend: `scale` is `rho / (norm + 1e-12)`. `stays` is 1 where they stay: in frozen groups, and
+    /// everywhere if the gradient is bad.
     Ascend {
         /// The distance.
         rho: PerLane<f64>,
@@ -466,7 +466,8 @@ impl Centralise {
     }
 }
 
-/// Makes the directions of matrices of one shape orthogonal, in place, as [`Orthogonal`] says. A matrix whose norm is 0 becomes 0.
+/// Makes the directions of matrices of one shape orthogonal, in place, as [`Orthogonal`] says. A matrix whose norm is 0
+/// becomes 0.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Orthogonalise {
@@ -513,8 +514,8 @@ impl Orthogonalise {
 pub struct Update {
     /// The rule; its numbers come from the rows, its switches from here.
     pub rule: Box<dyn AnyRule>,
-    /// What it reads and writes, each once: parameters, gradients, the planes that the rule uses in their order, and what the pass and the
-    /// recipe want beside them.
+    /// What it reads and writes, each once: parameters, gradients, the planes that the rule uses in their order, and what the
+    /// pass and the recipe want beside them.
     pub streams: Vec<Stream>,
     /// The rows of this step, one per group.
     pub current: BufferId,
@@ -658,7 +659,8 @@ impl Dots {
     }
 }
 
-/// `output = Σ_k coefficients[k] · term_k`, element-wise; the coefficients are a lane's own floats. Vectors are buffers of one arena.
+/// `output = Σ_k coefficients[k] · term_k`, element-wise; the coefficients are a lane's own floats. Vectors are buffers of one
+/// arena.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Combine {
@@ -677,7 +679,8 @@ impl Combine {
     }
 }
 
-/// Second moments of gradients g, in the scale of the step, with the rate w and the floor that a factored rule's row starts with:
+/// Second moments of gradients g, in the scale of the step, with the rate w and the floor that a factored rule's row starts
+/// with:
 ///
 /// ```text
 /// R += w · (mean of g² over the row − R)            one per row

@@ -1,5 +1,5 @@
-//! The contract of operations: one kernel with its CPU twin, declared once. What a plan checks, what an engine borrows and binds, and
-//! the accessors of the WGSL follow from the operands.
+//! The contract of operations: one kernel with its CPU twin, declared once. What a plan checks, what an engine borrows and
+//! binds, and the accessors of the WGSL follow from the operands.
 
 use super::matrix::{Multiply, Product};
 use super::{Kind, Layout, Scope, View};
@@ -13,10 +13,10 @@ use std::sync::{Mutex, PoisonError};
 ///
 /// If all its outputs lie in buffers that the lanes share, it runs once for all of them, and its inputs have to be shared too.
 ///
-/// The WGSL half is the text of [`Dispatch`]. In front of it the engine writes, for an operand named `x`, `fn x(lane: u32, i: u32)`,
-/// which reads element `i` of a lane's view, and for an operand that is written `fn put_x(lane: u32, i: u32, value: …)`; for sizes a
-/// uniform named `op` with a field of each name. Lanes lie along z of the grid. A kernel that keeps places of its own takes
-/// `x_elements[op.x_first + lane * op.x_lane + i]`, which is what `x` reads.
+/// The WGSL half is the text of [`Dispatch`]. In front of it the engine writes, for an operand named `x`, `fn x(lane: u32, i:
+/// u32)`, which reads element `i` of a lane's view, and for an operand that is written `fn put_x(lane: u32, i: u32, value: …)`;
+/// for sizes a uniform named `op` with a field of each name. Lanes lie along z of the grid. A kernel that keeps places of its
+/// own takes `x_elements[op.x_first + lane * op.x_lane + i]`, which is what `x` reads.
 ///
 /// Its kernels are compiled with bounds checks, unless [`Operation::BOUNDS_CHECKS`] turns them off.
 ///
@@ -94,12 +94,12 @@ pub trait Operation: Debug + Clone + Send + Sync + 'static {
     /// The CPU's half for one lane; in `f64` it is the oracle.
     ///
     /// # Errors
-    /// What [`Views`] and [`Elements`] say where views are taken otherwise than they were declared; the run of the plan then ends with this
-    /// error.
+    /// What [`Views`] and [`Elements`] say where views are taken otherwise than they were declared; the run of the plan then
+    /// ends with this error.
     fn run<F: Real>(&self, views: Views<'_, F>) -> Result<()>;
 
-    /// Operations on buffers that this declares, for tests of the two halves against each other: sizes around every block, 0 and 1
-    /// among them. Default: none.
+    /// Operations on buffers that this declares, for tests of the two halves against each other: sizes around every block, 0
+    /// and 1 among them. Default: none.
     fn cases(_layout: &mut Layout) -> Vec<Self> {
         Vec::new()
     }
@@ -300,9 +300,9 @@ impl Dispatch {
         self
     }
 
-    /// As [`Dispatch::elements`], with the size `len`, for a kernel in which element i of what is written depends on element i of what is
-    /// read alone, and whose text says nothing of their type. The engine may then give it vectors of four as elements, and run it piece
-    /// by piece over whole buffers that lie in several.
+    /// As [`Dispatch::elements`], with the size `len`, for a kernel in which element i of what is written depends on element i
+    /// of what is read alone, and whose text says nothing of their type. The engine may then give it vectors of four as
+    /// elements, and run it piece by piece over whole buffers that lie in several.
     pub fn each(self, len: usize, threads: usize) -> Self {
         Self { each: Some(Each { len, threads }), ..self.size("len", len).elements(len, threads) }
     }
@@ -315,7 +315,8 @@ impl Dispatch {
     }
 }
 
-/// A view of a lane, as the CPU's half of an operation gets it. It knows what it was declared as, so taking it for something else is an error.
+/// A view of a lane, as the CPU's half of an operation gets it. It knows what it was declared as, so taking it for something
+/// else is an error.
 #[derive(Debug)]
 pub struct Elements<'a, F> {
     slice: Slice<'a, F>,
@@ -359,8 +360,8 @@ impl<'a, F> Elements<'a, F> {
     /// Floats that were declared to be read.
     ///
     /// # Errors
-    /// [`Error::Shape`], naming operation and operand, where they were declared as something else: operands are taken in the order in which
-    /// they were declared.
+    /// [`Error::Shape`], naming operation and operand, where they were declared as something else: operands are taken in the
+    /// order in which they were declared.
     pub fn floats(self) -> Result<&'a [F]> {
         match self.slice {
             Slice::Floats(elements) => Ok(elements),
@@ -481,7 +482,8 @@ impl<'a, F> Views<'a, F> {
         self.workers
     }
 
-    /// A fast product of matrices. The oracle has none: there an operation takes plain loops, so that it is another implementation.
+    /// A fast product of matrices. The oracle has none: there an operation takes plain loops, so that it is another
+    /// implementation.
     pub(crate) fn product(&self) -> Option<Product<F>> {
         self.products.one
     }
@@ -622,8 +624,8 @@ impl Operated {
     /// Checks that the operands fit the layout: kinds, lengths and scopes, and that nothing else lies in an output's buffer.
     ///
     /// # Errors
-    /// [`Error::Setting`] for a size that cannot be, [`Error::Limit`] for too many operands, [`Error::Shape`] naming operation and
-    /// operand for everything else.
+    /// [`Error::Setting`] for a size that cannot be, [`Error::Limit`] for too many operands, [`Error::Shape`] naming operation
+    /// and operand for everything else.
     pub(crate) fn check(&self, layout: &Layout) -> Result<()> {
         let name = self.operation.name();
         if let Some((size, found, allowed)) = &self.operands.wrong {

@@ -116,8 +116,8 @@ pub struct Stream {
     pub of: StreamOf,
     /// The buffer.
     pub buffer: BufferId,
-    /// How its elements lie there: planes as the rule allows ([`Rule::rounding`](crate::Rule::rounding)), a copy in 16 bits, all others
-    /// as floats of the engine.
+    /// How its elements lie there: planes as the rule allows ([`Rule::rounding`](crate::Rule::rounding)), a copy in 16 bits,
+    /// all others as floats of the engine.
     pub storage: Storage,
 }
 

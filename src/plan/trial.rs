@@ -28,12 +28,12 @@ pub struct Case {
 
 /// Random values are drawn from it, so that a failure can be seen again.
 const SEED: u64 = 7;
-/// How much larger the error of the other engine may be than that of the CPU in the same precision: orders of sums differ, and drivers
-/// have a unit or two more in quotients, roots and exponentials.
+/// How much larger the error of the other engine may be than that of the CPU in the same precision: orders of sums differ, and
+/// drivers have a unit or two more in quotients, roots and exponentials.
 const TIMES: f64 = 4.0;
-/// What an error may be in any case, in units of the last place of the largest value. The CPU adds in as many parts as its vectors have
-/// places; where these are wide, its error is below a unit, and that of a GPU thread, which adds some 250 products one after the other,
-/// near three.
+/// What an error may be in any case, in units of the last place of the largest value. The CPU adds in as many parts as its
+/// vectors have places; where these are wide, its error is below a unit, and that of a GPU thread, which adds some 250 products
+/// one after the other, near three.
 const LEAST: f64 = 4.0;
 
 impl Case {
@@ -49,9 +49,9 @@ impl Case {
         &self.operated
     }
 
-    /// Runs the operation on three engines and compares everything that it wrote, and what lies beside it. The error of `other` may be
-    /// four times that of `single`, which is the CPU engine in `f32`, both measured from the oracle, or four units of the last place of
-    /// the largest value.
+    /// Runs the operation on three engines and compares everything that it wrote, and what lies beside it. The error of `other`
+    /// may be four times that of `single`, which is the CPU engine in `f32`, both measured from the oracle, or four units of
+    /// the last place of the largest value.
     ///
     /// # Errors
     /// Those of the engines, and [`Error::Shape`] naming the first element that differs.
@@ -95,8 +95,8 @@ impl Case {
         if self.layout.declared(id).scope == super::Scope::Shared { 1 } else { self.layout.lanes() }
     }
 
-    /// Writes random values into an operand's buffer. What is to be written by the operation is NaN before, so that an element that is
-    /// left out is seen.
+    /// Writes random values into an operand's buffer. What is to be written by the operation is NaN before, so that an element
+    /// that is left out is seen.
     fn fill<P: Program>(&self, program: &mut P, operand: &Operand, lane: usize) -> Result<()> {
         let (id, len) = (operand.view.buffer, self.layout.declared(operand.view.buffer).len);
         let mut rng = Rng::with_seed(SEED + 1_000 * id.0 as u64 + lane as u64);

@@ -94,8 +94,8 @@ pub trait AnyRule: Debug + Send + Sync + sealed::Sealed {
     fn sweep_f32(&self, row: &[f32], x: &mut [f32], g: &[f32], planes: &mut [&mut [f32]]);
     /// [`AnyRule::sweep_f32`] in double precision.
     fn sweep_f64(&self, row: &[f64], x: &mut [f64], g: &[f64], planes: &mut [&mut [f64]]);
-    /// [`AnyRule::sweep_f32`] with the first planes in bfloat16 and no others in use, if there is a loop for that. `place` is that of
-    /// the first element in the order of sums, from which random numbers follow.
+    /// [`AnyRule::sweep_f32`] with the first planes in bfloat16 and no others in use, if there is a loop for that. `place` is
+    /// that of the first element in the order of sums, from which random numbers follow.
     fn sweep_bf16(&self, row: &[f32], x: &mut [f32], g: &[f32], planes: &mut [&mut [u16]], place: usize) -> bool;
     /// [`Rule::eval`] over slices, in place; `planes` holds the used planes in order.
     fn eval_f32(&self, x: &mut [f32], planes: &[&[f32]]);

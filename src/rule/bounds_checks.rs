@@ -13,9 +13,9 @@ impl BoundsChecks {
     /// No checks, which makes kernels faster that read and write much.
     ///
     /// # Safety
-    /// The text must not index beyond the end of anything, whatever the buffers hold, and its loops have to end. An operation must not call
-    /// an accessor with an element at or beyond the length that its operand was declared with. A rule must index nothing but what it
-    /// declares itself: parameter, gradient and state come to it as values.
+    /// The text must not index beyond the end of anything, whatever the buffers hold, and its loops have to end. An operation
+    /// must not call an accessor with an element at or beyond the length that its operand was declared with. A rule must index
+    /// nothing but what it declares itself: parameter, gradient and state come to it as values.
     #[expect(unsafe_code, reason = "it is the caller who has to vouch for a kernel")]
     pub const unsafe fn off() -> Self {
         Self(false)

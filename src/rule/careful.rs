@@ -4,8 +4,8 @@ use super::Real;
 
 /// From `a` towards `b` by a rate from 0 to 1; exact at both ends.
 ///
-/// Up to a half this is `a + rate·(b − a)`. Above, a small b would get lost beside a large a, so it is `(1 − rate)·a + rate·b`; the
-/// weights add up to 1, since there `1 − rate` is exact. Both are one expression, since a loop cannot afford a branch.
+/// Up to a half this is `a + rate·(b − a)`. Above, a small b would get lost beside a large a, so it is `(1 − rate)·a + rate·b`;
+/// the weights add up to 1, since there `1 − rate` is exact. Both are one expression, since a loop cannot afford a branch.
 #[inline(always)]
 pub(crate) fn toward<F: Real>(a: F, b: F, rate: F) -> F {
     let (keep, own) = if rate > F::of(0.5) { (F::one() - rate, F::zero()) } else { (F::one(), F::one()) };

@@ -1,6 +1,6 @@
-//! Elementary functions in single precision, the same polynomials in Rust and in `shaders/op/elementary.wgsl`: WGSL promises little of
-//! its own (of `log` and `tanh` an absolute error only), and two engines should agree. In double precision they are the standard
-//! library's, so that the oracle is another implementation.
+//! Elementary functions in single precision, the same polynomials in Rust and in `shaders/op/elementary.wgsl`: WGSL promises
+//! little of its own (of `log` and `tanh` an absolute error only), and two engines should agree. In double precision they are
+//! the standard library's, so that the oracle is another implementation.
 //!
 //! The polynomials are weighted least-squares fits to the functions. The weights were iterated to make the largest relative
 //! error small; that error stands beside each polynomial.
@@ -52,7 +52,8 @@ impl pulp::WithSimd for Single<'_> {
 
     #[inline(always)]
     fn with_simd<S: pulp::Simd>(self, _simd: S) {
-        // Vectors of x86 and ARM have the fused operation. Without it a call per element would be slow, and WebAssembly has none.
+        // Vectors of x86 and ARM have the fused operation. Without it a call per element would be slow, and WebAssembly has
+        // none.
         if S::IS_SCALAR || cfg!(target_family = "wasm") {
             plain::<false>(self.f, self.x, self.y);
         } else {
@@ -61,8 +62,8 @@ impl pulp::WithSimd for Single<'_> {
     }
 }
 
-/// `y = f(x)` as a loop that has the function in it: of what is passed as a value the compiler may make a function of its own, which has no
-/// vector instructions.
+/// `y = f(x)` as a loop that has the function in it: of what is passed as a value the compiler may make a function of its own,
+/// which has no vector instructions.
 macro_rules! each {
     ($x:ident, $y:ident, $f:path) => {
         for (y, &x) in $y.iter_mut().zip($x) {
@@ -163,8 +164,8 @@ fn exponent<const ONCE: bool>(x: f32) -> (i32, f32) {
     let n = moved - WHOLE;
     let r = fma::<ONCE>(n, -LN_2[1], fma::<ONCE>(n, -LN_2[0], x));
     let q = polynomial::<ONCE, _>(r, [0.499_999_94, 0.166_665_2, 0.041_668_39, 0.008_368_735, 0.001_381_456]);
-    // The whole number is in the last bits of what was moved; a conversion would look for NaN, one element at a time. Of NaN it is any
-    // number, and the rest is NaN.
+    // The whole number is in the last bits of what was moved; a conversion would look for NaN, one element at a time. Of NaN it
+    // is any number, and the rest is NaN.
     let n = (moved.to_bits() as i32).wrapping_sub(WHOLE.to_bits() as i32);
     (n, 1.0 + fma::<ONCE>(r * r, q, r))
 }

@@ -179,8 +179,8 @@ pub trait Rule: Configure + Debug + Clone + Send + Sync + 'static {
     /// Names of the state planes, in order; the fields of `struct State` in WGSL (one unused field if there are none).
     const STATE: &'static [&'static str];
 
-    /// Whether kernels with its WGSL are compiled with bounds checks. Default: they are. A rule that reads and writes nothing but what it
-    /// is given is about a fifth faster without, and its author can say so by `unsafe { BoundsChecks::off() }`.
+    /// Whether kernels with its WGSL are compiled with bounds checks. Default: they are. A rule that reads and writes nothing
+    /// but what it is given is about a fifth faster without, and its author can say so by `unsafe { BoundsChecks::off() }`.
     const BOUNDS_CHECKS: BoundsChecks = BoundsChecks::ON;
 
     /// Settings that only [`Rule::initial`] uses. Once a run has started, changing them would do nothing, so no schedule and no
@@ -190,8 +190,8 @@ pub trait Rule: Configure + Debug + Clone + Send + Sync + 'static {
     /// Whether it needs norms of each tensor. Default: no.
     const LAYERWISE: Layerwise = Layerwise::No;
 
-    /// Whether the plane `v`, the only one, is a running mean of squares that matrices keep as means of rows and of columns: see
-    /// [`Factored`](crate::plan::Factored). The row then starts with the rate of the mean and the smallest divisor. In WGSL
+    /// Whether the plane `v`, the only one, is a running mean of squares that matrices keep as means of rows and of columns:
+    /// see [`Factored`](crate::plan::Factored). The row then starts with the rate of the mean and the smallest divisor. In WGSL
     /// `FACTORED` tells the rule to leave v alone; in Rust the rate is then 0. Such a rule takes two passes. Default: no.
     const FACTORED: bool = false;
 
@@ -201,8 +201,8 @@ pub trait Rule: Configure + Debug + Clone + Send + Sync + 'static {
     /// Whether [`Rule::eval`] is another point than the parameters, which no other average may then disturb. Default: no.
     const AVERAGES: bool = false;
 
-    /// How directions are made orthogonal between direction and step; for rules that are layerwise [`After`](Layerwise::After), which then
-    /// take matrices alone. Default: not at all.
+    /// How directions are made orthogonal between direction and step; for rules that are layerwise [`After`](Layerwise::After),
+    /// which then take matrices alone. Default: not at all.
     fn orthogonal(&self) -> Option<Orthogonal> {
         None
     }
@@ -238,9 +238,9 @@ pub trait Rule: Configure + Debug + Clone + Send + Sync + 'static {
         0.0
     }
 
-    /// How a plane of [`Rule::STATE`] is rounded where it is kept in 16 bits ([`Recipe::state`](crate::Recipe::state)); `None` where it needs
-    /// all its bits. A running mean whose rate is below 0.004, half a unit in the last place of bfloat16, has to be rounded at random:
-    /// rounded to the nearest it would stand still. Default: it needs all its bits.
+    /// How a plane of [`Rule::STATE`] is rounded where it is kept in 16 bits ([`Recipe::state`](crate::Recipe::state)); `None`
+    /// where it needs all its bits. A running mean whose rate is below 0.004, half a unit in the last place of bfloat16, has to
+    /// be rounded at random: rounded to the nearest it would stand still. Default: it needs all its bits.
     fn rounding(&self, _plane: usize) -> Option<Rounding> {
         None
     }
@@ -253,9 +253,9 @@ pub trait Rule: Configure + Debug + Clone + Send + Sync + 'static {
     /// The scalars of the `t`-th applied step (t = 1, 2, …), computed in f64 and rounded once.
     fn hyper(&self, t: u64) -> Self::Hyper<f64>;
 
-    /// The factor of a tensor of `len` elements, from the norms of its gradient (or direction) and its parameters. `memory` is a number
-    /// that the tensor keeps from step to step, 0 at first. In WGSL
-    /// `fn trust(a: f32, b: f32, len: f32, memory: ptr<function, f32>, h: Hyper) -> f32`. Default: 1.
+    /// The factor of a tensor of `len` elements, from the norms of its gradient (or direction) and its parameters. `memory` is
+    /// a number that the tensor keeps from step to step, 0 at first. In WGSL `fn trust(a: f32, b: f32, len: f32, memory:
+    /// ptr<function, f32>, h: Hyper) -> f32`. Default: 1.
     fn trust<F: Real>(&self, _row: &Self::Hyper<F>, _norms: [F; 2], _len: F, _memory: &mut F) -> F {
         F::one()
     }

@@ -25,9 +25,9 @@ pub(super) fn sweep<R: Rule, F: Real>(rule: &R, row: &[F], x: &mut [F], g: &[F],
     }
 }
 
-/// [`sweep`] with the first planes of the rule in bfloat16, and no others in use. `place` is that of the first element in the order
-/// of sums. It is one loop: with planes that are converted before and after, the processor waits for memory meanwhile. False, and
-/// nothing is done, where there is a bound or L1: steps with these are not worth as many loops more.
+/// [`sweep`] with the first planes of the rule in bfloat16, and no others in use. `place` is that of the first element in the
+/// order of sums. It is one loop: with planes that are converted before and after, the processor waits for memory meanwhile.
+/// False, and nothing is done, where there is a bound or L1: steps with these are not worth as many loops more.
 pub(super) fn sweep_bf16<R: Rule>(
     rule: &R,
     row: &[f32],

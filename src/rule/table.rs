@@ -10,8 +10,8 @@
 /// | `fixed` | the type that is given | [`Setting::Fixed`](crate::Setting::Fixed) |
 /// | `fixed_numbers` | a tuple of `f64`, with the name of each | a fixed setting each |
 ///
-/// The range is a function of [`range`](crate::range); without one every value is allowed, or the rule checks it itself. The macro
-/// makes the struct, with range and default in the documentation of each field, its `Default`, and its
+/// The range is a function of [`range`](crate::range); without one every value is allowed, or the rule checks it itself. The
+/// macro makes the struct, with range and default in the documentation of each field, its `Default`, and its
 /// [`Configure`](crate::Configure).
 ///
 /// # Examples

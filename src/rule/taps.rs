@@ -1,17 +1,19 @@
-//! Sums of products along taps, the kernels of small convolutions: one factor lies in memory once, and each tap sees it from another place.
-//! In double precision the loops are plain.
+//! Sums of products along taps, the kernels of small convolutions: one factor lies in memory once, and each tap sees it from
+//! another place. In double precision the loops are plain.
 
 use super::Real;
 use pulp::Simd;
 
 /// Rows that are summed side by side.
 pub(crate) const ROWS: usize = 4;
-/// Elements behind the last place that the kernels may read, and, of what [`Taps`] writes, write: three vectors of the widest kind.
+/// Elements behind the last place that the kernels may read, and, of what [`Taps`] writes, write: three vectors of the widest
+/// kind.
 pub(crate) const BEHIND: usize = 48;
 /// Vectors that are summed side by side, and taps of [`Dots`].
 const SIDE: usize = 3;
 
-/// `y[m·pitch + p] = Σ_i w[i·rows + m]·x[at[i] + p]` for all rows m and places p. Each sum goes tap by tap, whatever is beside it.
+/// `y[m·pitch + p] = Σ_i w[i·rows + m]·x[at[i] + p]` for all rows m and places p. Each sum goes tap by tap, whatever is beside
+/// it.
 #[derive(Debug, Clone, Copy)]
 pub struct Taps<'a, F> {
     /// 1, 2 or 4: [`ROWS`] at most.

@@ -12,9 +12,9 @@ settings! {
     /// x −= lr·δ
     /// ```
     ///
-    /// State: `q` and `a`, 4 bytes per parameter each. As `torch.optim.Adadelta`: epsilon is inside both roots, and a takes in δ
-    /// without the learning rate. Keras has lr 1e-3, ρ 0.95 and epsilon 1e-7, and decoupled decay; optax gives no learning rate.
-    /// Source: Zeiler 2012, arXiv:1212.5701.
+    /// State: `q` and `a`, 4 bytes per parameter each. As `torch.optim.Adadelta`: epsilon is inside both roots, and a takes in
+    /// δ without the learning rate. Keras has lr 1e-3, ρ 0.95 and epsilon 1e-7, and decoupled decay; optax gives no learning
+    /// rate. Source: Zeiler 2012, arXiv:1212.5701.
     ///
     /// # Examples
     ///

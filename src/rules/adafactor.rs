@@ -12,12 +12,12 @@ settings! {
     /// x = (1 − lr·λ)·x − ρ·max(eps₂, RMS(x)) / max(1, RMS(U)/d) · U
     /// ```
     ///
-    /// Rows and columns are those of the last two dimensions; leading ones make a stack of matrices. RMS is the root of the mean square
-    /// of one tensor, of x from before the decay. As `torch.optim.Adafactor`.
+    /// Rows and columns are those of the last two dimensions; leading ones make a stack of matrices. RMS is the root of the
+    /// mean square of one tensor, of x from before the decay. As `torch.optim.Adafactor`.
     ///
-    /// Memory: a matrix of n × m keeps n + m + 1 numbers, and the sums on the way take about (n·m)/32; a vector keeps one number per
-    /// element. The direction U takes 4 bytes per parameter, which hold nothing from step to step. In the state, `row_var` and `col_var`
-    /// are R and C, and `v` is V.
+    /// Memory: a matrix of n × m keeps n + m + 1 numbers, and the sums on the way take about (n·m)/32; a vector keeps one
+    /// number per element. The direction U takes 4 bytes per parameter, which hold nothing from step to step. In the state,
+    /// `row_var` and `col_var` are R and C, and `v` is V.
     ///
     /// Differences: the paper, optax, Hugging Face and Keras add 1e-30 to g² in the place of eps₁. The paper and Hugging Face
     /// bound the relative step by 1e-2 and not by lr; Keras by its lr of 1e-3, as here; optax takes lr as a plain factor,

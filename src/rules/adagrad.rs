@@ -10,9 +10,9 @@ settings! {
     /// x −= lr/(1 + (t − 1)·lr_decay) · d / (√S + eps)
     /// ```
     ///
-    /// State: `S`, 4 bytes per parameter, starting at `initial_accumulator_value`. As `torch.optim.Adagrad`; Keras and optax start S at
-    /// 0.1 and put an epsilon of 1e-7 inside the root: [`Adagrad::keras`], [`Adagrad::optax`]; weight decay in Keras is decoupled.
-    /// Source: Duchi, Hazan & Singer 2011, JMLR 12.
+    /// State: `S`, 4 bytes per parameter, starting at `initial_accumulator_value`. As `torch.optim.Adagrad`; Keras and optax
+    /// start S at 0.1 and put an epsilon of 1e-7 inside the root: [`Adagrad::keras`], [`Adagrad::optax`]; weight decay in Keras
+    /// is decoupled. Source: Duchi, Hazan & Singer 2011, JMLR 12.
     ///
     /// # Examples
     ///

@@ -2,7 +2,8 @@ use crate::rule::{BoundsChecks, Decay, Real, Rounding, Rule, bias_correction, la
 use crate::settings;
 
 settings! {
-    /// Adam: steps by the running mean of the gradient over the root of its running mean square, both corrected for their start at 0.
+    /// Adam: steps by the running mean of the gradient over the root of its running mean square, both corrected for their start
+    /// at 0.
     ///
     /// ```text
     /// d = g + λ·x
@@ -12,10 +13,9 @@ settings! {
     /// x −= (lr/c₁) · m / (√v/√c₂ + eps)
     /// ```
     ///
-    /// State: `m` and `v`, and `w` with AMSGrad; 4 bytes per parameter each. As `torch.optim.Adam`: epsilon is added to the corrected
-    /// root (Keras adds it to the uncorrected one: [`Adam::keras`]), AMSGrad takes the maximum of the uncorrected v (optax of the
-    /// corrected one).
-    /// Source: Kingma & Ba 2015, arXiv:1412.6980; AMSGrad: Reddi et al. 2018, arXiv:1904.09237.
+    /// State: `m` and `v`, and `w` with AMSGrad; 4 bytes per parameter each. As `torch.optim.Adam`: epsilon is added to the
+    /// corrected root (Keras adds it to the uncorrected one: [`Adam::keras`]), AMSGrad takes the maximum of the uncorrected v
+    /// (optax of the corrected one). Source: Kingma & Ba 2015, arXiv:1412.6980; AMSGrad: Reddi et al. 2018, arXiv:1904.09237.
     ///
     /// # Examples
     ///
@@ -52,7 +52,8 @@ impl Adam {
         Self::default()
     }
 
-    /// As `keras.optimizers.Adam`: eps 1e-7, added to the uncorrected root. With Keras' `weight_decay` it is [`AdamW`](super::AdamW).
+    /// As `keras.optimizers.Adam`: eps 1e-7, added to the uncorrected root. With Keras' `weight_decay` it is
+    /// [`AdamW`](super::AdamW).
     pub fn keras() -> Self {
         Self { eps: 1e-7, eps_hat: true, ..Self::default() }
     }

@@ -11,9 +11,9 @@ settings! {
     /// x −= (lr/c₁) · m / u
     /// ```
     ///
-    /// State: `m` and `u`, 4 bytes per parameter each. As `torch.optim.Adamax`: epsilon is inside the maximum, as in optax; Keras
-    /// has u = max(β₂·u, |g|) and divides by u + eps, which is 1e-7 there, with lr 1e-3 and decoupled decay. Source: Kingma & Ba
-    /// 2015, section 7.1, arXiv:1412.6980.
+    /// State: `m` and `u`, 4 bytes per parameter each. As `torch.optim.Adamax`: epsilon is inside the maximum, as in optax;
+    /// Keras has u = max(β₂·u, |g|) and divides by u + eps, which is 1e-7 there, with lr 1e-3 and decoupled decay. Source:
+    /// Kingma & Ba 2015, section 7.1, arXiv:1412.6980.
     ///
     /// # Examples
     ///

@@ -13,12 +13,12 @@ settings! {
     /// x −= (lr/c₁) · m / (√v/√c₂ + eps)
     /// ```
     ///
-    /// State: `m` and `v`, and `w` with AMSGrad; 4 bytes per parameter each. As `torch.optim.AdamW`, λ = 0.01 by default: epsilon
-    /// is added to the corrected root (Keras adds it to the uncorrected one, and has λ = 0.004: [`AdamW::keras`]; optax has λ =
-    /// 1e-4: [`AdamW::optax`]). The update function and its kernel are Adam's; only the place of the decay and its default differ.
-    /// With `independent_weight_decay` the decay is that of the paper, `x = (1 − λ)·x`, which does not change with the learning
-    /// rate; to let it follow a schedule too, as there, put the same schedule on `weight_decay`. Source: Loshchilov & Hutter 2019,
-    /// arXiv:1711.05101.
+    /// State: `m` and `v`, and `w` with AMSGrad; 4 bytes per parameter each. As `torch.optim.AdamW`, λ = 0.01 by default:
+    /// epsilon is added to the corrected root (Keras adds it to the uncorrected one, and has λ = 0.004: [`AdamW::keras`]; optax
+    /// has λ = 1e-4: [`AdamW::optax`]). The update function and its kernel are Adam's; only the place of the decay and its
+    /// default differ. With `independent_weight_decay` the decay is that of the paper, `x = (1 − λ)·x`, which does not change
+    /// with the learning rate; to let it follow a schedule too, as there, put the same schedule on `weight_decay`. Source:
+    /// Loshchilov & Hutter 2019, arXiv:1711.05101.
     ///
     /// # Examples
     ///

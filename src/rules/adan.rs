@@ -19,10 +19,10 @@ settings! {
     /// e = g at the first step, later e + n        n = (1 − β₂)·(g − e), 0 at the first step
     /// ```
     ///
-    /// State: `m`, `e`, `v` and `prev`, the gradient before; 4 bytes per parameter each. PyTorch has none; as the authors' own code
-    /// (`sail-sg/Adan`), whose betas are 1 minus those of the paper. There the gradient is clipped to a global norm of
-    /// `max_grad_norm`; here [`Recipe::clip_norm`](crate::Recipe::clip_norm) does it. optax's `adan` weighs the change by
-    /// 1 − β₂ where the authors have β₂, and adds an epsilon inside the root too. Source: Xie et al. 2022, arXiv:2208.06677.
+    /// State: `m`, `e`, `v` and `prev`, the gradient before; 4 bytes per parameter each. PyTorch has none; as the authors' own
+    /// code (`sail-sg/Adan`), whose betas are 1 minus those of the paper. There the gradient is clipped to a global norm of
+    /// `max_grad_norm`; here [`Recipe::clip_norm`](crate::Recipe::clip_norm) does it. optax's `adan` weighs the change by 1 −
+    /// β₂ where the authors have β₂, and adds an epsilon inside the root too. Source: Xie et al. 2022, arXiv:2208.06677.
     ///
     /// # Examples
     ///

@@ -12,16 +12,16 @@ settings! {
     /// x −= lr · (m₁/c₁ + αₜ·m₂) / (√v/√c₂ + eps)
     /// ```
     ///
-    /// Both α and β₃ can grow from little to their value, in `t_alpha` and `t_beta3` steps, which keeps the first steps from diverging.
-    /// α grows linearly from 0, β₃ from β₁ so that 1/ln β₃, and with it the half-life of m₂, is linear in t:
+    /// Both α and β₃ can grow from little to their value, in `t_alpha` and `t_beta3` steps, which keeps the first steps from
+    /// diverging. α grows linearly from 0, β₃ from β₁ so that 1/ln β₃, and with it the half-life of m₂, is linear in t:
     ///
     /// ```text
     /// αₜ = α·min(t/t_alpha, 1)
     /// β₃ₜ = min(exp(ln β₁·ln β₃ / ((1 − t/t_beta3)·ln β₃ + (t/t_beta3)·ln β₁)), β₃)
     /// ```
     ///
-    /// The paper lets both last for the whole training. State: `m1`, `m2` and `v`, 4 bytes per parameter each. PyTorch has none; as
-    /// the authors' own code (`apple/ml-ademamix`), whose α is 2 by default, and whose warm-up adds 1e-8 to the betas.
+    /// The paper lets both last for the whole training. State: `m1`, `m2` and `v`, 4 bytes per parameter each. PyTorch has
+    /// none; as the authors' own code (`apple/ml-ademamix`), whose α is 2 by default, and whose warm-up adds 1e-8 to the betas.
     /// Source: Pagliardini, Ablin & Grangier 2024, arXiv:2409.03137.
     ///
     /// # Examples

@@ -79,7 +79,8 @@ impl Serialize for dyn AnyRule {
     }
 }
 
-/// A rule by its name, one of this crate or of [`register_rule`](super::register_rule), with the settings that are given and defaults for all others.
+/// A rule by its name, one of this crate or of [`register_rule`](super::register_rule), with the settings that are given and
+/// defaults for all others.
 impl<'de> Deserialize<'de> for Box<dyn AnyRule> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let given = deserializer.deserialize_map(Given)?;

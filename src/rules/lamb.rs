@@ -12,9 +12,10 @@ settings! {
     /// x −= lr · r · u
     /// ```
     ///
-    /// Norms are L2 norms of one tensor. State: `m`, `v` and the direction, 12 bytes per parameter. As Apex's `FusedLAMB`, which also clips
-    /// the global norm at 1: add [`Recipe::clip_norm`](crate::Recipe::clip_norm)`(1.0)`. `trust_clip` bounds r by 1 as timm's. optax has no
-    /// decay by default and always adapts; Keras leaves the decay out of u. Source: You et al. 2020, arXiv:1904.00962.
+    /// Norms are L2 norms of one tensor. State: `m`, `v` and the direction, 12 bytes per parameter. As Apex's `FusedLAMB`,
+    /// which also clips the global norm at 1: add [`Recipe::clip_norm`](crate::Recipe::clip_norm)`(1.0)`. `trust_clip` bounds r
+    /// by 1 as timm's. optax has no decay by default and always adapts; Keras leaves the decay out of u. Source: You et al.
+    /// 2020, arXiv:1904.00962.
     ///
     /// # Examples
     ///

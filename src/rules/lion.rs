@@ -10,12 +10,12 @@ settings! {
     /// m = β₂·m + (1 − β₂)·g
     /// ```
     ///
-    /// State: `m`, 4 bytes per parameter. `sign(0)` is 0. The step mixes by β₁ and the state by β₂, and neither is corrected for its
-    /// start at 0. As the authors' own implementation; PyTorch has none. optax decays by 1e-3 unless told
-    /// otherwise; Keras has lr 1e-3 and no decay unless told.
-    /// Source: Chen et al. 2023, arXiv:2302.06675, algorithm 2.
+    /// State: `m`, 4 bytes per parameter. `sign(0)` is 0. The step mixes by β₁ and the state by β₂, and neither is corrected
+    /// for its start at 0. As the authors' own implementation; PyTorch has none. optax decays by 1e-3 unless told otherwise;
+    /// Keras has lr 1e-3 and no decay unless told. Source: Chen et al. 2023, arXiv:2302.06675, algorithm 2.
     ///
-    /// NaN has no sign: an element whose gradient is NaN stays where it is, as in PyTorch's `sign`, and its m is NaN from then on.
+    /// NaN has no sign: an element whose gradient is NaN stays where it is, as in PyTorch's `sign`, and its m is NaN from then
+    /// on.
     ///
     /// # Examples
     ///

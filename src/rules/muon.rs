@@ -20,10 +20,10 @@ settings! {
     /// State: `m` and the direction, 8 bytes per parameter, and about four times the largest set of matrices of one shape. The
     /// number of dispatches follows from the number of different shapes.
     ///
-    /// As `torch.optim.Muon`, which iterates in bfloat16 where this does in the engine's floats: the results
-    /// differ by what bfloat16 rounds. PyTorch's docs print m = μ·m + g: that has the same direction, except for
-    /// eps. The reference has lr 0.02, no decay, divides by ‖U‖ + eps, and flattens convolutions to matrices; Keras has the factor 0.2 of
-    /// `MatchRmsAdamW` and m = μ·m + g; Burn has no decay by default. Source: Jordan et al. 2024, <https://kellerjordan.github.io/posts/muon>.
+    /// As `torch.optim.Muon`, which iterates in bfloat16 where this does in the engine's floats: the results differ by what
+    /// bfloat16 rounds. PyTorch's docs print m = μ·m + g: that has the same direction, except for eps. The reference has lr
+    /// 0.02, no decay, divides by ‖U‖ + eps, and flattens convolutions to matrices; Keras has the factor 0.2 of `MatchRmsAdamW`
+    /// and m = μ·m + g; Burn has no decay by default. Source: Jordan et al. 2024, <https://kellerjordan.github.io/posts/muon>.
     ///
     /// # Examples
     ///
@@ -53,7 +53,8 @@ settings! {
         flag nesterov = true;
         /// The iteration's a, b and c. By name `ns_a`, `ns_b` and `ns_c`; lanes share them.
         fixed_numbers ns_coefficients(ns_a, ns_b, ns_c) = (3.4445, -4.7750, 2.0315), finite;
-        /// The least norm that a direction is divided by (PyTorch allows 0; a matrix of zeros would become 0/0). Lanes share it.
+        /// The least norm that a direction is divided by (PyTorch allows 0; a matrix of zeros would become 0/0). Lanes share
+        /// it.
         fixed eps: f64 = 1e-7, positive;
         /// Iterations. Lanes share it.
         fixed ns_steps: usize = 5;

@@ -11,9 +11,10 @@ settings! {
     /// x −= lr · ((1 − μₜ)/(1 − Pₜ)·d + μₜ₊₁/(1 − Pₜ₊₁)·m) / (√v/√c₂ + eps)
     /// ```
     ///
-    /// State: `m` and `v`, 4 bytes per parameter each. As `torch.optim.NAdam`, which has ψ = 0.004 (Keras: 1, [`NAdam::keras`]);
-    /// optax's `nadam` has a constant μ, [`NAdam::optax`]. PyTorch keeps P as a state. Here it follows from t, so with β₁ on a
-    /// schedule it is the product for the current β₁. Source: Dozat 2016, *Incorporating Nesterov momentum into Adam*.
+    /// State: `m` and `v`, 4 bytes per parameter each. As `torch.optim.NAdam`, which has ψ = 0.004 (Keras: 1,
+    /// [`NAdam::keras`]); optax's `nadam` has a constant μ, [`NAdam::optax`]. PyTorch keeps P as a state. Here it follows from
+    /// t, so with β₁ on a schedule it is the product for the current β₁. Source: Dozat 2016, *Incorporating Nesterov momentum
+    /// into Adam*.
     ///
     /// # Examples
     ///
@@ -77,8 +78,8 @@ impl NAdam {
     /// Σᵢ ln(β₁·(1 − sⁱ/2)) = t·ln β₁ − Σₖ 2⁻ᵏ/k · Σᵢ sᵏⁱ        i = 1 … t, k = 1, 2, …
     /// ```
     ///
-    /// by the series of the logarithm, and the inner sum is geometric: sᵏ·(1 − sᵏᵗ)/(1 − sᵏ), or t where s is 1. Each term over k
-    /// is less than half the one before, so 60 of them are exact in f64, at any t and without the steps before.
+    /// by the series of the logarithm, and the inner sum is geometric: sᵏ·(1 − sᵏᵗ)/(1 − sᵏ), or t where s is 1. Each term over
+    /// k is less than half the one before, so 60 of them are exact in f64, at any t and without the steps before.
     fn ln_product(&self, t: f64) -> f64 {
         let ln_base = self.ln_base();
         let term = |k: f64| {

@@ -10,8 +10,9 @@ settings! {
     /// x −= lr · m
     /// ```
     ///
-    /// The norm is the L2 norm of one tensor. State: `m`, 4 bytes per parameter, and 4 bytes per tensor. PyTorch has none; optax's
-    /// `novograd` is the same with betas (0.9, 0.25) and eps 1e-6. Source: Ginsburg et al. 2019, arXiv:1905.11286, algorithm 1.
+    /// The norm is the L2 norm of one tensor. State: `m`, 4 bytes per parameter, and 4 bytes per tensor. PyTorch has none;
+    /// optax's `novograd` is the same with betas (0.9, 0.25) and eps 1e-6. Source: Ginsburg et al. 2019, arXiv:1905.11286,
+    /// algorithm 1.
     ///
     /// # Examples
     ///

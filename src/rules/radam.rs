@@ -15,8 +15,8 @@ settings! {
     /// ```
     ///
     /// With the default β₂ the first five steps are those of momentum. State: `m` and `v`, 4 bytes per parameter each. As
-    /// `torch.optim.RAdam`: epsilon is added to the uncorrected root (optax adds it to the corrected one, and rectifies from ρ = 5
-    /// on). Source: Liu et al. 2020, arXiv:1908.03265.
+    /// `torch.optim.RAdam`: epsilon is added to the uncorrected root (optax adds it to the corrected one, and rectifies from
+    /// ρ = 5 on). Source: Liu et al. 2020, arXiv:1908.03265.
     ///
     /// # Examples
     ///

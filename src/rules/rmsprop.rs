@@ -12,10 +12,10 @@ settings! {
     /// x −= lr · d/D, or b = μ·b + d/D, x −= lr · b with momentum
     /// ```
     ///
-    /// State: `q`, and `a` if centered, and `b` with momentum; 4 bytes per parameter each. As `torch.optim.RMSprop`, with q − a²
-    /// held at 0 where rounding makes it negative (PyTorch gives NaN). Epsilon is outside the root; Keras and optax put it inside, keep
-    /// the learning rate inside the buffer and use α = 0.9: [`RmsProp::keras`], [`RmsProp::optax`]; weight decay in Keras is
-    /// decoupled. Source: Hinton, *Lecture 6e* 2012; centered: Graves 2013, arXiv:1308.0850.
+    /// State: `q`, and `a` if centered, and `b` with momentum; 4 bytes per parameter each. As `torch.optim.RMSprop`, with q −
+    /// a² held at 0 where rounding makes it negative (PyTorch gives NaN). Epsilon is outside the root; Keras and optax put it
+    /// inside, keep the learning rate inside the buffer and use α = 0.9: [`RmsProp::keras`], [`RmsProp::optax`]; weight decay
+    /// in Keras is decoupled. Source: Hinton, *Lecture 6e* 2012; centered: Graves 2013, arXiv:1308.0850.
     ///
     /// # Examples
     ///
@@ -98,7 +98,8 @@ impl Rule for RmsProp {
         vec![("CENTERED", self.centered), ("MOMENTUM", self.momentum > 0.0)]
     }
 
-    /// The variance is the small difference of a mean of squares and the square of a mean: what rounding does to them would be more.
+    /// The variance is the small difference of a mean of squares and the square of a mean: what rounding does to them would be
+    /// more.
     fn rounding(&self, plane: usize) -> Option<Rounding> {
         match plane {
             0 if !self.centered => Some(Rounding::Stochastic),

@@ -3,7 +3,8 @@ use crate::rule::{BoundsChecks, Configure, Real, Rounding, Rule, sign};
 use crate::settings;
 
 settings! {
-    /// Rprop: steps by the sign of the gradient alone, with a length of its own for each parameter. For whole data sets, not batches.
+    /// Rprop: steps by the sign of the gradient alone, with a length of its own for each parameter. For whole data sets, not
+    /// batches.
     ///
     /// ```text
     /// d = g

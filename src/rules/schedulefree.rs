@@ -5,8 +5,9 @@ use crate::settings;
 settings! {
     /// Schedule-free AdamW: an average of all steps takes the place of a falling learning rate.
     ///
-    /// There are three sequences: z takes the steps, x is its weighted average and what a model is evaluated with, and gradients are
-    /// taken between the two, at y. The parameters are y; [`Optimizer::eval_params`](crate::Optimizer::eval_params) gives x.
+    /// There are three sequences: z takes the steps, x is its weighted average and what a model is evaluated with, and
+    /// gradients are taken between the two, at y. The parameters are y;
+    /// [`Optimizer::eval_params`](crate::Optimizer::eval_params) gives x.
     ///
     /// ```text
     /// v = β₂·v + (1 − β₂)·g²                          c₂ = 1 − β₂ᵗ
@@ -16,10 +17,10 @@ settings! {
     /// y = (1 − β₁)·z + β₁·x
     /// ```
     ///
-    /// State: `offset` = z − y, which starts at 0, and `v`; 4 bytes per parameter each. x = y + (1 − 1/β₁)·offset is not stored.
-    /// PyTorch has none; as `AdamWScheduleFree` of the package schedulefree 1.4.1 (Keras has c = 1/t). That package takes the largest
-    /// η so far for w. So does this rule, as long as the learning rate follows no schedule that rises: c is a closed form in t, to
-    /// which `lr` is a constant that cancels. Source: Defazio et al. 2024, arXiv:2405.15682.
+    /// State: `offset` = z − y, which starts at 0, and `v`; 4 bytes per parameter each. x = y + (1 − 1/β₁)·offset is not
+    /// stored. PyTorch has none; as `AdamWScheduleFree` of the package schedulefree 1.4.1 (Keras has c = 1/t). That package
+    /// takes the largest η so far for w. So does this rule, as long as the learning rate follows no schedule that rises: c is a
+    /// closed form in t, to which `lr` is a constant that cancels. Source: Defazio et al. 2024, arXiv:2405.15682.
     ///
     /// # Examples
     ///
@@ -72,9 +73,9 @@ impl ScheduleFree {
     }
 }
 
-/// Σᵢ (i/n)^q over i = 1 … n, by the formula of Euler and Maclaurin: the first terms one by one, an integral for the others, and
-/// what the derivatives at its ends correct. With as many first terms as here the first correction left out is below 1e-15 of
-/// the sum.
+/// Σᵢ (i/n)^q over i = 1 … n, by the formula of Euler and Maclaurin: the first terms one by one, an integral for the others,
+/// and what the derivatives at its ends correct. With as many first terms as here the first correction left out is below 1e-15
+/// of the sum.
 fn power_sum(q: f64, n: f64) -> f64 {
     if q == 0.0 || n == 0.0 {
         return n;

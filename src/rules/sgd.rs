@@ -12,8 +12,9 @@ settings! {
     /// ```
     ///
     /// State: nothing without momentum, else `b`, 4 bytes per parameter. As `torch.optim.SGD`: the learning rate multiplies the
-    /// buffer (Keras keeps it inside, which differs once it changes: [`Sgd::keras`]), and dampening does not touch the first step.
-    /// Weight decay in Keras is decoupled. Source: Sutskever et al. 2013, *On the importance of initialization and momentum in deep learning*.
+    /// buffer (Keras keeps it inside, which differs once it changes: [`Sgd::keras`]), and dampening does not touch the first
+    /// step. Weight decay in Keras is decoupled. Source: Sutskever et al. 2013, *On the importance of initialization and
+    /// momentum in deep learning*.
     ///
     /// # Examples
     ///

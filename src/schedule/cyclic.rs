@@ -77,8 +77,8 @@ impl Cyclic {
 }
 
 impl Cyclic {
-    /// The momentum that goes with it: `high` at the feet, towards `low` at the tops. Torch: 0.8 and 0.9. It is the momentum itself, for
-    /// [`Recipe::schedule`](crate::Recipe::schedule).
+    /// The momentum that goes with it: `high` at the feet, towards `low` at the tops. Torch: 0.8 and 0.9. It is the momentum
+    /// itself, for [`Recipe::schedule`](crate::Recipe::schedule).
     ///
     /// # Examples
     ///
@@ -184,8 +184,8 @@ impl OneCycle {
 }
 
 impl OneCycle {
-    /// The momentum that goes with it: `high`, `low` at the peak (above 0), `high` again. Torch: 0.85 and 0.95. It is the momentum itself,
-    /// for [`Recipe::schedule`](crate::Recipe::schedule).
+    /// The momentum that goes with it: `high`, `low` at the peak (above 0), `high` again. Torch: 0.85 and 0.95. It is the
+    /// momentum itself, for [`Recipe::schedule`](crate::Recipe::schedule).
     ///
     /// # Examples
     ///

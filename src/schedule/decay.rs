@@ -47,7 +47,8 @@ pub struct LinearRamp {
     pub start_factor: f64,
     /// Factor from `steps` on, finite and at least 0. Default 1.
     pub end_factor: f64,
-    /// Length of the line; with 0 there is none, and the end holds from the first step on. No default (torch: `total_iters`, 5).
+    /// Length of the line; with 0 there is none, and the end holds from the first step on. No default (torch: `total_iters`,
+    /// 5).
     pub steps: u64,
 }
 
@@ -91,8 +92,8 @@ impl Curve for LinearRamp {
 /// With `cycle` the end moves on before it is passed: `steps` becomes its smallest multiple that is not below s.
 ///
 /// As `torch.optim.lr_scheduler.PolynomialLR` (end 0), optax's `polynomial_schedule` (`begin` is its `transition_begin`) and
-/// Keras's `PolynomialDecay` (end 1e-4; `cycle`). If `steps` is 0, optax silently stays at its start; here the end holds from `begin`
-/// on, since a decay of no steps is over at once.
+/// Keras's `PolynomialDecay` (end 1e-4; `cycle`). If `steps` is 0, optax silently stays at its start; here the end holds from
+/// `begin` on, since a decay of no steps is over at once.
 ///
 /// # Examples
 ///

@@ -1,10 +1,11 @@
 //! Schedules of learning rates, or of other settings: closed forms in f64, at any step in any order.
 //!
-//! A schedule is plain data: comparable, cloneable, and with the feature `serde` serialisable. It knows no optimizer. Its value at a
-//! step is a number: [`Recipe::schedule`](crate::Recipe::schedule) takes it as the setting itself, so that `from: 3e-4` is a learning
-//! rate of 3e-4, and [`Recipe::scale`](crate::Recipe::scale) multiplies the rule's own setting by it. Step 0 is the first update. Fields
-//! that hold a value (`value`, `from`, `peak`) have no default: constructors ask for them, such as [`Cosine::new`], and files and
-//! [`schedule_by_name`] want them given. A factor starts from 1, unless it is said otherwise: [`factor_by_name`].
+//! A schedule is plain data: comparable, cloneable, and with the feature `serde` serialisable. It knows no optimizer. Its value
+//! at a step is a number: [`Recipe::schedule`](crate::Recipe::schedule) takes it as the setting itself, so that `from: 3e-4` is
+//! a learning rate of 3e-4, and [`Recipe::scale`](crate::Recipe::scale) multiplies the rule's own setting by it. Step 0 is the
+//! first update. Fields that hold a value (`value`, `from`, `peak`) have no default: constructors ask for them, such as
+//! [`Cosine::new`], and files and [`schedule_by_name`] want them given. A factor starts from 1, unless it is said otherwise:
+//! [`factor_by_name`].
 //!
 //! # Where the schedules of other libraries are
 //!

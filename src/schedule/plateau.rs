@@ -25,8 +25,9 @@ pub enum Threshold {
     Relative(f64),
     /// An amount: `a < best − threshold`, or `a > best + threshold`.
     Absolute(f64),
-    /// A fraction of the best itself, as torch has it: `a < best · (1 − threshold)`, or `a > best · (1 + threshold)`. For positive metrics
-    /// that is [`Threshold::Relative`]; with negative ones it asks for *less* than the best, so that a value is hardly ever lowered.
+    /// A fraction of the best itself, as torch has it: `a < best · (1 − threshold)`, or `a > best · (1 + threshold)`. For
+    /// positive metrics that is [`Threshold::Relative`]; with negative ones it asks for *less* than the best, so that a value
+    /// is hardly ever lowered.
     Factor(f64),
 }
 

@@ -212,9 +212,9 @@ macro_rules! registry {
             vec![$(listing::<$kind>(&[])),*]
         }
 
-        /// The schedule of that name with the given settings, checked, for [`Recipe::schedule`](crate::Recipe::schedule). The value
-        /// itself (`from`, `peak` or `value`) has to be given. Every schedule takes `warmup` (steps) too, and all
-        /// but those with a warm-up of their own `warmup_start` (the value at step 0); see [`Warmup`].
+        /// The schedule of that name with the given settings, checked, for [`Recipe::schedule`](crate::Recipe::schedule). The
+        /// value itself (`from`, `peak` or `value`) has to be given. Every schedule takes `warmup` (steps) too, and all but
+        /// those with a warm-up of their own `warmup_start` (the value at step 0); see [`Warmup`].
         ///
         /// # Errors
         /// [`Error::Unknown`] listing all schedules or all settings, [`Error::Duplicate`] if a setting is given twice,
@@ -241,8 +241,8 @@ macro_rules! registry {
             }
         }
 
-        /// [`schedule_by_name`] of a factor, for [`Recipe::scale`](crate::Recipe::scale): it starts from 1, or has its peak there, unless
-        /// said otherwise.
+        /// [`schedule_by_name`] of a factor, for [`Recipe::scale`](crate::Recipe::scale): it starts from 1, or has its peak
+        /// there, unless said otherwise.
         ///
         /// # Errors
         /// As for [`schedule_by_name`].

@@ -1,5 +1,5 @@
-/// A number of twice the digits: the sum of two floats, of which the second is below the last digit of the first. Source: Dekker 1971,
-/// *A floating-point technique for extending the available precision*.
+/// A number of twice the digits: the sum of two floats, of which the second is below the last digit of the first. Source:
+/// Dekker 1971, *A floating-point technique for extending the available precision*.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Twofold(pub f64, f64);
 

@@ -192,7 +192,8 @@ impl Sweep {
     ///
     /// # Errors
     ///
-    /// [`Error::Setting`] for settings out of their ranges, [`Error::Duplicate`] for a seed that is given twice, and those of the strategy.
+    /// [`Error::Setting`] for settings out of their ranges, [`Error::Duplicate`] for a seed that is given twice, and those of
+    /// the strategy.
     pub fn check(&self, study: &Study) -> Result<()> {
         range::require(self.trials > 0, "trials", self.trials, "at least 1")?;
         range::require(self.batch > 0, "batch", self.batch, "at least 1")?;
@@ -239,8 +240,8 @@ impl Sweep {
         if self.seeds.is_empty() { vec![(fold, None)] } else { seeds.collect() }
     }
 
-    /// Runs the sweep. `written` is called with every row of the table as it comes, to be appended to a file; later rows take the place of
-    /// earlier ones of the same trial, fold, seed and rung.
+    /// Runs the sweep. `written` is called with every row of the table as it comes, to be appended to a file; later rows take
+    /// the place of earlier ones of the same trial, fold, seed and rung.
     ///
     /// A table with rows continues an interrupted run of the same sweep: trainings whose results it has are not repeated, and
     /// everything goes on as it would have without the interruption. The study has to be new then, with the same points
@@ -498,7 +499,8 @@ impl<T: Train + ?Sized, W: FnMut(&Record) -> Result<()>> Run<'_, T, W> {
         self.train_at(&trials, steps, parents)
     }
 
-    /// Trains trials to these steps, each to its own rung, and returns the mean metric of each over folds and seeds: NaN if one has failed.
+    /// Trains trials to these steps, each to its own rung, and returns the mean metric of each over folds and seeds: NaN if one
+    /// has failed.
     fn train_at(&mut self, trials: &[(Trial, u64)], steps: u64, parents: &[Option<u64>]) -> Result<Vec<f64>> {
         let mut missing = Vec::new();
         for (i, (trial, rung)) in trials.iter().enumerate() {

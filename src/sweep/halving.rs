@@ -24,8 +24,8 @@ pub struct Bracket {
 impl Bracket {
     /// Which trials go on from rung number `rung`, the best first: as many as the next rung has.
     ///
-    /// `results` has the number and metric of each trial at the end of this rung. A trial whose metric is not finite is never promoted, so
-    /// that fewer may go on; of equal ones the lower number is better. After the last rung none go on.
+    /// `results` has the number and metric of each trial at the end of this rung. A trial whose metric is not finite is never
+    /// promoted, so that fewer may go on; of equal ones the lower number is better. After the last rung none go on.
     ///
     /// # Examples
     ///
@@ -46,11 +46,12 @@ impl Bracket {
     }
 }
 
-/// Synchronous successive halving (Jamieson & Talwalkar 2016): of the trials of a rung the best 1/η go on to the next, which has η times
-/// the steps.
+/// Synchronous successive halving (Jamieson & Talwalkar 2016): of the trials of a rung the best 1/η go on to the next, which
+/// has η times the steps.
 ///
-/// With k = ⌊log_η(max_steps / min_steps)⌋ there are k + 1 rungs; rung i ends at max_steps · η^(i−k) steps, to the nearest step, and has
-/// ⌊n η^−i⌋ trials, at least 1. All trials of a rung are compared at once, so the result does not depend on which of them is ready first.
+/// With k = ⌊log_η(max_steps / min_steps)⌋ there are k + 1 rungs; rung i ends at max_steps · η^(i−k) steps, to the nearest
+/// step, and has ⌊n η^−i⌋ trials, at least 1. All trials of a rung are compared at once, so the result does not depend on which
+/// of them is ready first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(default, deny_unknown_fields))]
 pub struct Halving {
@@ -104,8 +105,8 @@ impl Halving {
 /// Hyperband (Li et al. 2018): brackets of successive halving side by side, from one that starts with many trials and few steps
 /// to one that starts with few trials and many steps.
 ///
-/// With s_max = ⌊log_η(max_steps / min_steps)⌋, the bracket s = s_max, …, 0 starts with n = ⌈(s_max + 1) / (s + 1) · η^s⌉ trials of
-/// max_steps · η^−s steps. Of 1 to 81 steps with η = 3 that is 81 + 34 + 15 + 8 + 5 = 143 trials.
+/// With s_max = ⌊log_η(max_steps / min_steps)⌋, the bracket s = s_max, …, 0 starts with n = ⌈(s_max + 1) / (s + 1) · η^s⌉
+/// trials of max_steps · η^−s steps. Of 1 to 81 steps with η = 3 that is 81 + 34 + 15 + 8 + 5 = 143 trials.
 ///
 /// # Examples
 ///

@@ -10,8 +10,8 @@ const TREES: u64 = 64;
 /// The fewest trials of a leaf.
 const LEAF: usize = 2;
 
-/// How much of the variance of the metric each parameter explains by itself: functional analysis of variance (fANOVA; Hutter, Hoos &
-/// Leyton-Brown 2014).
+/// How much of the variance of the metric each parameter explains by itself: functional analysis of variance (fANOVA; Hutter,
+/// Hoos & Leyton-Brown 2014).
 ///
 /// A forest of 64 regression trees is grown on the trials that were trained to the end, each on a sample with replacement and
 /// with leaves of at least 2 trials. A tree is constant in boxes of the space, so its variance over the whole space, and that
@@ -94,7 +94,8 @@ impl Data<'_> {
         }
     }
 
-    /// The cut that leaves the least squared error: a parameter and a place between two trials. `None` where no cut makes it less.
+    /// The cut that leaves the least squared error: a parameter and a place between two trials. `None` where no cut makes it
+    /// less.
     fn cut(&self, rows: &[usize], bounds: &[(f64, f64)]) -> Option<(usize, f64)> {
         let sum: f64 = rows.iter().map(|&row| self.costs[row]).sum();
         // The squared error falls by as much as this gain rises.

@@ -1,4 +1,5 @@
-//! Just enough JSON for lines of a table: objects of texts, numbers, switches, nulls and objects. Numbers keep all their digits.
+//! Just enough JSON for lines of a table: objects of texts, numbers, switches, nulls and objects. Numbers keep all their
+//! digits.
 
 use std::fmt::Write;
 

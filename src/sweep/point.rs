@@ -30,7 +30,8 @@ pub enum Coordinate {
 }
 
 impl Coordinate {
-    /// The value that the text shows: `true` and `false` are switches, digits alone a whole number, other finite numbers floats.
+    /// The value that the text shows: `true` and `false` are switches, digits alone a whole number, other finite numbers
+    /// floats.
     pub fn read(text: &str) -> Self {
         if let Ok(switch) = text.parse() {
             Self::Switch(switch)

@@ -73,7 +73,8 @@ impl PopulationBased {
     ///
     /// # Errors
     ///
-    /// [`Error::Empty`] if nothing is explored, [`Error::Unknown`] for a name that is not in the space, [`Error::Setting`] for others.
+    /// [`Error::Empty`] if nothing is explored, [`Error::Unknown`] for a name that is not in the space, [`Error::Setting`] for
+    /// others.
     pub fn check(&self, space: &SearchSpace) -> Result<()> {
         range::require(self.quantile > 0.0 && self.quantile <= 0.5, "quantile", self.quantile, "above 0 and at most 0.5")?;
         range::require((0.0..=1.0).contains(&self.resample), "resample", self.resample, "from 0 to 1")?;
@@ -88,7 +89,8 @@ impl PopulationBased {
     ///
     /// # Errors
     ///
-    /// Those of [`PopulationBased::check`] and of [`SearchSpace::check`], and [`Error::Shape`] unless there is a metric for each point.
+    /// Those of [`PopulationBased::check`] and of [`SearchSpace::check`], and [`Error::Shape`] unless there is a metric for
+    /// each point.
     pub fn exploits(
         &self,
         space: &SearchSpace,

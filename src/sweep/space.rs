@@ -93,8 +93,8 @@ pub(crate) const COLUMNS: [&str; 8] = ["trial", "parent", "fold", "seed", "rung"
 
 /// The parameters that a sweep searches.
 ///
-/// It is checked once, where it is made. As text its parameters stand in lines, or with semicolons between them; with the feature `serde`
-/// it is a list of parameters.
+/// It is checked once, where it is made. As text its parameters stand in lines, or with semicolons between them; with the
+/// feature `serde` it is a list of parameters.
 ///
 /// # Examples
 ///
@@ -173,8 +173,8 @@ impl SearchSpace {
     ///
     /// # Errors
     ///
-    /// [`Error::Missing`] for an active parameter without a value, [`Error::Setting`] for a value that is not of its domain or belongs to a
-    /// parameter that does not exist at this point, [`Error::Unknown`] for other names.
+    /// [`Error::Missing`] for an active parameter without a value, [`Error::Setting`] for a value that is not of its domain or
+    /// belongs to a parameter that does not exist at this point, [`Error::Unknown`] for other names.
     pub fn check(&self, point: &Point) -> Result<()> {
         self.taken(point).map(|_| ())
     }
@@ -213,7 +213,8 @@ impl SearchSpace {
         built.unwrap_or_default()
     }
 
-    /// Asks for the value of each parameter, those of conditions first, and says whether it exists. Values of those that do not are dropped.
+    /// Asks for the value of each parameter, those of conditions first, and says whether it exists. Values of those that do not
+    /// are dropped.
     fn build(&self, mut value: impl FnMut(&Parameter, bool) -> Result<Coordinate>) -> Result<Point> {
         let mut values: Vec<Option<Coordinate>> = vec![None; self.parameters.len()];
         for &i in &self.order {

@@ -9,8 +9,8 @@ use crate::error::{Result, range};
 /// Latin hypercubes (McKay, Beckman & Conover 1979): every domain is cut into `samples` equal parts, and of `samples` points
 /// one lies in each part.
 ///
-/// Point i has the share `(πᵢ + u) / samples` of a domain, with a random order π for each parameter and u uniform in [0, 1). After `samples`
-/// points the next hypercube begins.
+/// Point i has the share `(πᵢ + u) / samples` of a domain, with a random order π for each parameter and u uniform in [0, 1).
+/// After `samples` points the next hypercube begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(default, deny_unknown_fields))]
 pub struct Latin {

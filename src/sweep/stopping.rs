@@ -15,8 +15,8 @@ pub struct Score {
     pub metric: f64,
 }
 
-/// Stops a trial whose best metric is worse than the median of the running means of others (Vizier's rule, Golovin et al. 2017, as Ray
-/// Tune has it).
+/// Stops a trial whose best metric is worse than the median of the running means of others (Vizier's rule, Golovin et al. 2017,
+/// as Ray Tune has it).
 ///
 /// At step t, other trials count if they have been scored at t or later. The running mean of each is over its scores from
 /// `grace` to t. The trial stops if its best score so far is worse than their median. Running trials count like finished ones,

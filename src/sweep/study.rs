@@ -185,8 +185,8 @@ impl Study {
     ///
     /// # Errors
     ///
-    /// [`Error::Setting`] if this search has trials already or numbers do not rise, those of [`SearchSpace::check`] for a point of another
-    /// space, and those of [`Study::ask`] where trials are missing.
+    /// [`Error::Setting`] if this search has trials already or numbers do not rise, those of [`SearchSpace::check`] for a point
+    /// of another space, and those of [`Study::ask`] where trials are missing.
     pub fn resume(&mut self, mut trials: Vec<Trial>) -> Result<()> {
         if !self.trials.is_empty() {
             return Err(Error::setting("trials", self.trials.len(), "none before a search is resumed"));

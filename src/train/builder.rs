@@ -130,7 +130,8 @@ impl<'a> TrainerBuilder<'a> {
         self
     }
 
-    /// What is learned. Default: [`Task::classification`] where the data have classes, [`Task::regression`] where they have numbers.
+    /// What is learned. Default: [`Task::classification`] where the data have classes, [`Task::regression`] where they have
+    /// numbers.
     pub fn task(mut self, task: Task) -> Self {
         self.task = Some(task);
         self
@@ -148,8 +149,8 @@ impl<'a> TrainerBuilder<'a> {
         self.seeds(&[seed])
     }
 
-    /// A seed for each lane. A lane has the bits of a trainer of one lane with its seed. Where the recipe has one lane and there are several
-    /// seeds, each gets a lane with the recipe's settings.
+    /// A seed for each lane. A lane has the bits of a trainer of one lane with its seed. Where the recipe has one lane and
+    /// there are several seeds, each gets a lane with the recipe's settings.
     ///
     /// Lanes with one seed and the same rows share the picking of batches, which is faster.
     pub fn seeds(mut self, seeds: &[u64]) -> Self {
@@ -176,17 +177,18 @@ impl<'a> TrainerBuilder<'a> {
         self.train_rows(lane, &fold.train).validation_rows(lane, &fold.validation)
     }
 
-    /// Brings each feature to a mean of 0 and a standard deviation of 1 on the lane's own training rows, on the device, before the model.
-    /// Features that are constant there are only centred. Validation rows and [`Trainer::predict`] use the same numbers.
+    /// Brings each feature to a mean of 0 and a standard deviation of 1 on the lane's own training rows, on the device, before
+    /// the model. Features that are constant there are only centred. Validation rows and [`Trainer::predict`] use the same
+    /// numbers.
     pub fn standardise(mut self) -> Self {
         self.standardise = true;
         self
     }
 
-    /// Regression: brings each number that is to be predicted to a mean of 0 and a standard deviation of 1 on the lane's own training rows, on
-    /// the device, before the loss. The loss is then that of these numbers, while R², mean absolute error, root mean squared error and
-    /// [`Trainer::predict`] are in the units of the data. [`Scaler::of_targets`] gives the numbers. Default: the targets are taken as they
-    /// are.
+    /// Regression: brings each number that is to be predicted to a mean of 0 and a standard deviation of 1 on the lane's own
+    /// training rows, on the device, before the loss. The loss is then that of these numbers, while R², mean absolute error,
+    /// root mean squared error and [`Trainer::predict`] are in the units of the data. [`Scaler::of_targets`] gives the numbers.
+    /// Default: the targets are taken as they are.
     ///
     /// # Examples
     ///
@@ -209,8 +211,9 @@ impl<'a> TrainerBuilder<'a> {
         self
     }
 
-    /// How much each training row counts, at least 0 and not all 0: a step follows Σ w·l / Σ w over its batch, and so does the loss that is
-    /// told of training. Accuracies and errors count rows, and validation rows count the same. Default: all count the same.
+    /// How much each training row counts, at least 0 and not all 0: a step follows Σ w·l / Σ w over its batch, and so does the
+    /// loss that is told of training. Accuracies and errors count rows, and validation rows count the same. Default: all count
+    /// the same.
     ///
     /// # Examples
     ///
@@ -256,9 +259,10 @@ impl<'a> TrainerBuilder<'a> {
         self
     }
 
-    /// Lets batches come from a stream: [`Trainer::stream`] takes them. The data to train on are a sample batch then: they say how many rows
-    /// a batch has, how wide rows are and what classes there are, and standardisation is learned on them. The device holds so many batches,
-    /// at least 1, and makes their steps without a wait while the host makes the next ones. Default: the data are all there is.
+    /// Lets batches come from a stream: [`Trainer::stream`] takes them. The data to train on are a sample batch then: they say
+    /// how many rows a batch has, how wide rows are and what classes there are, and standardisation is learned on them. The
+    /// device holds so many batches, at least 1, and makes their steps without a wait while the host makes the next ones.
+    /// Default: the data are all there is.
     pub fn stream(mut self, batches: usize) -> Self {
         self.ahead = Some(batches);
         self
@@ -283,8 +287,8 @@ impl<'a> TrainerBuilder<'a> {
     }
 
     /// Lets several machines share the micro-batches of a step: [`Trainer::micro_batch`]. The recipe has to accumulate
-    /// ([`Recipe::accumulate`]). Running statistics then change in a plan of their own, after that of the gradient; bits are the
-    /// same on the CPU engine. Default: one machine has all of them.
+    /// ([`Recipe::accumulate`]). Running statistics then change in a plan of their own, after that of the gradient; bits are
+    /// the same on the CPU engine. Default: one machine has all of them.
     pub fn on_ranks(mut self) -> Self {
         self.on_ranks = true;
         self
@@ -301,10 +305,10 @@ impl<'a> TrainerBuilder<'a> {
     /// the same buffers.
     ///
     /// # Errors
-    /// No data to train on; data that do not fit the model, the task or each other, or are not finite (with row and column); mistakes in
-    /// the model's shapes, after the layer's name; a batch of 0; seeds or rows for other lanes than there are; lanes with different
-    /// numbers of training rows; targets to be standardised where rows have classes; settings out of their range; or what the engine
-    /// refuses.
+    /// No data to train on; data that do not fit the model, the task or each other, or are not finite (with row and column);
+    /// mistakes in the model's shapes, after the layer's name; a batch of 0; seeds or rows for other lanes than there are;
+    /// lanes with different numbers of training rows; targets to be standardised where rows have classes; settings out of their
+    /// range; or what the engine refuses.
     pub fn build<E: Engine>(self, engine: &E) -> Result<Trainer<E::Program>> {
         let Some(ahead) = self.ahead else { return record(engine, &self.settled()?) };
         range::require(ahead >= 1, "batches of a stream on the device", ahead, "at least 1")?;

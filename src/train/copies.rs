@@ -30,13 +30,14 @@ impl Copies {
 }
 
 impl<P: Program> Trainer<P> {
-    /// Lanes take over others on the device, in one operation of a plan: each pair names a source and the lane that is overwritten,
-    /// so that one lane may go over many. Parameters, planes, averages, running statistics and counters are copied, and the
-    /// seed, so both see the same orders of rows from then on. Settings of the recipe and rows stay those of the lane: a lane is
-    /// perturbed by [`Trainer::set`]. Needs [`TrainerBuilder::copies`](super::TrainerBuilder::copies).
+    /// Lanes take over others on the device, in one operation of a plan: each pair names a source and the lane that is
+    /// overwritten, so that one lane may go over many. Parameters, planes, averages, running statistics and counters are
+    /// copied, and the seed, so both see the same orders of rows from then on. Settings of the recipe and rows stay those of
+    /// the lane: a lane is perturbed by [`Trainer::set`]. Needs [`TrainerBuilder::copies`](super::TrainerBuilder::copies).
     ///
     /// # Errors
-    /// A trainer without copies, a lane that does not exist, one that is overwritten twice or is a source as well, or a lost device.
+    /// A trainer without copies, a lane that does not exist, one that is overwritten twice or is a source as well, or a lost
+    /// device.
     ///
     /// # Examples
     ///
@@ -92,8 +93,8 @@ impl<P: Program> Trainer<P> {
         if self.step > 0 { self.write_order() } else { Ok(()) }
     }
 
-    /// Gives an untrained buffer of the model, such as the `p` of a [`LaneDropout`](crate::nn::LaneDropout), other values in a lane,
-    /// from the next step on.
+    /// Gives an untrained buffer of the model, such as the `p` of a [`LaneDropout`](crate::nn::LaneDropout), other values in a
+    /// lane, from the next step on.
     ///
     /// # Errors
     /// A lane or a buffer that does not exist, another number of values, or a lost device.

@@ -219,8 +219,8 @@ impl Feed {
         (terms, Tally { terms, sums: View { buffer: self.tally, offset: 0, len: columns }, mean: self.mean })
     }
 
-    /// Writes which rows each batch takes, in each lane: `put` does so and returns how many places it has filled. Those that are left in the
-    /// last batch hold no rows.
+    /// Writes which rows each batch takes, in each lane: `put` does so and returns how many places it has filled. Those that
+    /// are left in the last batch hold no rows.
     pub fn write_order<P: Program>(&self, program: &mut P, put: impl Fn(usize, &mut [u32]) -> usize + Sync) -> Result<()> {
         program.fill_indices(self.order, self.copies(), self.batch * self.batches, &|lane, places| {
             let filled = put(lane, places);

@@ -58,8 +58,8 @@ impl<P: Program> Trainer<P> {
         !self.best.is_empty() && self.best.iter().all(|best| best.stopped)
     }
 
-    /// Takes what an evaluation has found after an epoch, and keeps what is the best of its lane so far, where there is early stopping.
-    /// [`Trainer::fit`] does so; this is for those who run epochs by themselves.
+    /// Takes what an evaluation has found after an epoch, and keeps what is the best of its lane so far, where there is early
+    /// stopping. [`Trainer::fit`] does so; this is for those who run epochs by themselves.
     ///
     /// # Errors
     /// A metric to stop by that the task does not measure, or a lost device.
@@ -92,8 +92,9 @@ impl<P: Program> Trainer<P> {
         }
     }
 
-    /// Gives lanes the parameters and running statistics that were their best. [`Trainer::fit`] does so in the end. Where steps go on from
-    /// other parameters than those that are evaluated, the best is only evaluated, and steps go on from where they are.
+    /// Gives lanes the parameters and running statistics that were their best. [`Trainer::fit`] does so in the end. Where steps
+    /// go on from other parameters than those that are evaluated, the best is only evaluated, and steps go on from where they
+    /// are.
     ///
     /// # Errors
     /// No early stopping that keeps the best, or a lost device.
@@ -119,8 +120,8 @@ impl<P: Program> Trainer<P> {
         self.stopping.is_some_and(|stopping| stopping.keep_best)
     }
 
-    /// Gives lanes their best parameters and running statistics back. Where steps go on from other parameters than those that are
-    /// evaluated, the best is only evaluated, and steps go on from where they are.
+    /// Gives lanes their best parameters and running statistics back. Where steps go on from other parameters than those that
+    /// are evaluated, the best is only evaluated, and steps go on from where they are.
     ///
     /// # Errors
     /// A lost device.

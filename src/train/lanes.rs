@@ -76,11 +76,11 @@ pub(super) fn step_key(seed: u64) -> [u32; 2] {
     threefry(key(seed), [STEPS, 0])
 }
 
-/// Writes the first rows into the places, in the order in which an epoch takes them: a function of seed and epoch alone, so that nothing has
-/// to be kept. Returns how many were written, which is fewer than there are places where there are fewer rows.
+/// Writes the first rows into the places, in the order in which an epoch takes them: a function of seed and epoch alone, so
+/// that nothing has to be kept. Returns how many were written, which is fewer than there are places where there are fewer rows.
 ///
-/// It is the shuffle of Fisher and Yates by `fastrand`: place `i` is exchanged with one up to it, for each `i` in turn. Until then place `i`
-/// holds row `i`, so what is in places beyond the last one need not be kept.
+/// It is the shuffle of Fisher and Yates by `fastrand`: place `i` is exchanged with one up to it, for each `i` in turn. Until
+/// then place `i` holds row `i`, so what is in places beyond the last one need not be kept.
 pub(super) fn put_order(seed: u64, epoch: u64, rows: &Rows, places: &mut [u32]) -> usize {
     let of_epoch = threefry(threefry(key(seed), [ORDER, 0]), key(epoch));
     let mut random = fastrand::Rng::with_seed(u64::from(of_epoch[0]) | u64::from(of_epoch[1]) << 32);

@@ -13,7 +13,8 @@ pub struct Metrics {
     pub loss: f64,
     /// Classification: the fraction of rows whose largest logit is their label's.
     pub accuracy: Option<f64>,
-    /// Classification, where [`Task::top`](super::Task::top) asks for it: the fraction of rows whose label's logit is among the largest.
+    /// Classification, where [`Task::top`](super::Task::top) asks for it: the fraction of rows whose label's logit is among the
+    /// largest.
     pub top: Option<f64>,
     /// Regression: 1 − Σ (prediction − target)² / Σ (target − mean)², the mean over outputs. For constant targets it is 1 if
     /// all predictions are right, else 0. As scikit-learn's `r2_score`.
@@ -153,7 +154,8 @@ impl Confusion {
     /// Counts pairs of a row's class and what was predicted for it.
     ///
     /// # Errors
-    /// [`Error::Shape`] if there are not as many predictions as labels, [`Error::Setting`] for a class that is not below `classes`.
+    /// [`Error::Shape`] if there are not as many predictions as labels, [`Error::Setting`] for a class that is not below
+    /// `classes`.
     pub fn of(labels: &[u32], predicted: &[u32], classes: usize) -> Result<Self> {
         if labels.len() != predicted.len() {
             return Err(Error::shape("predictions", labels.len(), predicted.len()));

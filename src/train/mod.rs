@@ -241,8 +241,8 @@ impl<P: Program> Trainer<P> {
         self.epoch
     }
 
-    /// The rows in the order in which a lane takes them in an epoch, which is counted from 0: a function of the lane's seed and the
-    /// number of the epoch alone.
+    /// The rows in the order in which a lane takes them in an epoch, which is counted from 0: a function of the lane's seed and
+    /// the number of the epoch alone.
     ///
     /// # Errors
     /// A lane that does not exist.
@@ -471,8 +471,8 @@ impl<P: Program> Trainer<P> {
         logits.chunks_exact(self.predictor.outputs.max(1)).map(largest).collect()
     }
 
-    /// A parameter that all lanes share ([`SharedBase`](crate::nn::SharedBase)). It starts from the first lane's seed and never changes; it
-    /// is no part of states and weights.
+    /// A parameter that all lanes share ([`SharedBase`](crate::nn::SharedBase)). It starts from the first lane's seed and never
+    /// changes; it is no part of states and weights.
     ///
     /// # Errors
     /// A name that no shared parameter has, or those of the engine.

@@ -19,20 +19,20 @@ impl<P: Program> Trainer<P>
 where
     P::Float: Element,
 {
-    /// Takes the model out of a file of any run of this model, to predict with it. If early stopping has kept a best epoch, that is
-    /// the model (`best.param.NAME`, `best.buffer.NAME`, with an epoch in `best.counts`), else it is that of the last step
-    /// (`param.NAME`, `buffer.NAME`).
+    /// Takes the model out of a file of any run of this model, to predict with it. If early stopping has kept a best epoch,
+    /// that is the model (`best.param.NAME`, `best.buffer.NAME`, with an epoch in `best.counts`), else it is that of the last
+    /// step (`param.NAME`, `buffer.NAME`).
     ///
-    /// Names and shapes have to be those of this model. The optimizer's state is taken as well if the file is of the same recipe, else
-    /// it is left. What a program keeps of its own is left too, such as the scaling in a file of the command line. Seeds, data and
-    /// batches may be others, and how far the run was is ignored.
+    /// Names and shapes have to be those of this model. The optimizer's state is taken as well if the file is of the same
+    /// recipe, else it is left. What a program keeps of its own is left too, such as the scaling in a file of the command line.
+    /// Seeds, data and batches may be others, and how far the run was is ignored.
     ///
-    /// A rule that evaluates other parameters than it trains ([`ScheduleFree`](crate::ScheduleFree)) finds these by its state. So
-    /// without a best epoch its file needs a trainer of its recipe.
+    /// A rule that evaluates other parameters than it trains ([`ScheduleFree`](crate::ScheduleFree)) finds these by its state.
+    /// So without a best epoch its file needs a trainer of its recipe.
     ///
     /// # Errors
-    /// Tensors of the model that are missing, unknown, of another shape or number of lanes, each by its name; another rule, where
-    /// one of both evaluates other parameters than it trains; a lost device. Nothing changes where the file does not fit.
+    /// Tensors of the model that are missing, unknown, of another shape or number of lanes, each by its name; another rule,
+    /// where one of both evaluates other parameters than it trains; a lost device. Nothing changes where the file does not fit.
     ///
     /// # Examples
     ///
@@ -58,8 +58,8 @@ where
         Ok(loaded)
     }
 
-    /// Takes the model of the last step, and returns the best epoch of each lane, if the file has it. Then [`Trainer::restore`] has
-    /// to follow.
+    /// Takes the model of the last step, and returns the best epoch of each lane, if the file has it. Then [`Trainer::restore`]
+    /// has to follow.
     pub(super) fn take_model(&mut self, tensors: &Tensors) -> Result<(Loaded, Vec<Best>)> {
         let mut fitting = self.fitting_model(tensors)?;
         let (best, alone) = fitting.alone.into_iter().partition(|(expected, _)| expected.name.starts_with(OF_BEST));

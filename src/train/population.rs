@@ -80,10 +80,10 @@ pub(super) struct Kept<F> {
 /// number of steps made, whose recipes differ in numbers alone, share one program. A job has the bits that it has in a trainer
 /// of its own.
 ///
-/// Between two calls the host keeps the states of the jobs, so lanes that are stopped take no time. The device keeps the lanes of the
-/// last program: if all of them go on, and their recipes have changed in numbers of rules alone, the next call makes no new one, and
-/// copies between them are copies on the device ([`Trainer::copy_lanes`]). A job whose loss is not finite has NaN as its metric, and so has one that goes wrong by itself
-/// ([`Recipe::max_bad_steps`]).
+/// Between two calls the host keeps the states of the jobs, so lanes that are stopped take no time. The device keeps the lanes
+/// of the last program: if all of them go on, and their recipes have changed in numbers of rules alone, the next call makes no
+/// new one, and copies between them are copies on the device ([`Trainer::copy_lanes`]). A job whose loss is not finite has NaN
+/// as its metric, and so has one that goes wrong by itself ([`Recipe::max_bad_steps`]).
 ///
 /// # Examples
 ///
@@ -209,13 +209,15 @@ impl<'a, E: Engine, S: FnMut(&Job) -> Result<Setup>> Population<'a, E, S> {
         self
     }
 
-    /// Standardises features on each job's own training rows: [`TrainerBuilder::standardise`](super::TrainerBuilder::standardise).
+    /// Standardises features on each job's own training rows:
+    /// [`TrainerBuilder::standardise`](super::TrainerBuilder::standardise).
     pub fn standardise(mut self) -> Self {
         self.standardise = true;
         self
     }
 
-    /// Standardises targets on each job's own training rows: [`TrainerBuilder::standardise_targets`](super::TrainerBuilder::standardise_targets).
+    /// Standardises targets on each job's own training rows:
+    /// [`TrainerBuilder::standardise_targets`](super::TrainerBuilder::standardise_targets).
     pub fn standardise_targets(mut self) -> Self {
         self.standardise_targets = true;
         self
@@ -275,8 +277,8 @@ impl<'a, E: Engine, S: FnMut(&Job) -> Result<Setup>> Population<'a, E, S> {
         found.map(Some).ok_or_else(unknown)
     }
 
-    /// Groups of jobs that share a program. A job that is beyond what is asked for begins anew: the table of a sweep that was ended may lack
-    /// rows whose states a file has.
+    /// Groups of jobs that share a program. A job that is beyond what is asked for begins anew: the table of a sweep that was
+    /// ended may lack rows whose states a file has.
     fn groups(&mut self, jobs: &[Job], steps: u64) -> Result<Vec<Group>> {
         let mut groups: Vec<Group> = Vec::new();
         for (index, job) in jobs.iter().enumerate() {
@@ -328,8 +330,8 @@ impl<'a, E: Engine, S: FnMut(&Job) -> Result<Setup>> Population<'a, E, S> {
         Ok(kept)
     }
 
-    /// The trainer of the last call with the settings of now, if its lanes are the jobs of the group and where these are, and if no more
-    /// than numbers of rules and buffers have changed since.
+    /// The trainer of the last call with the settings of now, if its lanes are the jobs of the group and where these are, and
+    /// if no more than numbers of rules and buffers have changed since.
     fn going_on(&mut self, jobs: &[&Job], group: &Group) -> Result<Option<Trainer<E::Program>>> {
         let Some(Lanes { mut trainer, keys, model, setups }) = self.resident.0.take() else { return Ok(None) };
         let same = keys.iter().copied().eq(jobs.iter().map(|job| key(job))) && model == group.model;
@@ -422,8 +424,8 @@ impl<'a, E: Engine, S: FnMut(&Job) -> Result<Setup>> Population<'a, E, S> {
         Ok(())
     }
 
-    /// Copies lanes of a trial over those of others, if all of them are on the device. Otherwise the next program begins from the host's
-    /// states.
+    /// Copies lanes of a trial over those of others, if all of them are on the device. Otherwise the next program begins from
+    /// the host's states.
     fn copy_on_device(&mut self, from: u64, copied: impl Iterator<Item = Key>) {
         let Some(Lanes { trainer, keys, .. }) = &mut self.resident.0 else { return };
         let lane = |key: Key| keys.iter().position(|known| *known == key);

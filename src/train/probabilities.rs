@@ -129,7 +129,8 @@ impl Probabilities {
     ///
     /// # Errors
     ///
-    /// [`Error::Shape`] unless there is a label for each row, [`Error::Setting`] for one that is no class, [`Error::Empty`] without rows.
+    /// [`Error::Shape`] unless there is a label for each row, [`Error::Setting`] for one that is no class, [`Error::Empty`]
+    /// without rows.
     pub fn accuracy(&self, labels: &[u32]) -> Result<f64> {
         self.check(labels)?;
         let hits = self.tops().zip(labels).filter(|((class, _), label)| *class == **label as usize).count();

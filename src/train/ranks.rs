@@ -15,8 +15,8 @@ pub(super) struct OnRanks {
 }
 
 impl<P: Program> Trainer<P> {
-    /// Begins a step that several machines share ([`TrainerBuilder::on_ranks`](super::TrainerBuilder::on_ranks)), and returns how
-    /// many micro-batches it has: the last step of an epoch may have fewer than the others.
+    /// Begins a step that several machines share ([`TrainerBuilder::on_ranks`](super::TrainerBuilder::on_ranks)), and returns
+    /// how many micro-batches it has: the last step of an epoch may have fewer than the others.
     ///
     /// On each machine follow [`Trainer::micro_batch`] and [`Optimizer::accumulate`](crate::Optimizer::accumulate) for its own
     /// micro-batches, [`Optimizer::put_sum`](crate::Optimizer::put_sum) of the sum of all, the step, and [`Trainer::end_step`].
@@ -71,8 +71,9 @@ impl<P: Program> Trainer<P> {
         self.lanes.len() * (self.train.columns.count() + changes)
     }
 
-    /// Computes the gradient of a micro-batch of the step at hand, by its number from 0 on, in the optimizer's buffer of gradients. Returns
-    /// what else it leaves, lane after lane: its part of the sums over the epoch's rows, and what it changes running statistics by.
+    /// Computes the gradient of a micro-batch of the step at hand, by its number from 0 on, in the optimizer's buffer of
+    /// gradients. Returns what else it leaves, lane after lane: its part of the sums over the epoch's rows, and what it changes
+    /// running statistics by.
     ///
     /// Where the model draws random numbers, they follow from the number of the micro-batch.
     ///
@@ -98,8 +99,8 @@ impl<P: Program> Trainer<P> {
         Ok((0..lanes).flat_map(|lane| found.iter().skip(lane).step_by(lanes).flatten().copied()).collect())
     }
 
-    /// Takes what all micro-batches of the step at hand have left, in the order of their numbers, into the sums over the epoch's
-    /// rows and the running statistics; and counts the step.
+    /// Takes what all micro-batches of the step at hand have left, in the order of their numbers, into the sums over the
+    /// epoch's rows and the running statistics; and counts the step.
     ///
     /// # Errors
     /// Marks of another number, a trainer that was not built for it, or a lost device.

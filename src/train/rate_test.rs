@@ -4,9 +4,9 @@ use super::TrainerBuilder;
 use crate::error::{Error, Result, range};
 use crate::plan::Engine;
 
-/// A learning-rate range test: a model is trained for a short time with each rate of a grid, to see between which rates a longer training may
-/// choose (after Smith 2017, "Cyclical learning rates for training neural networks", where one model goes through the rates). All rates are
-/// lanes of one program, which start alike and see the same batches.
+/// A learning-rate range test: a model is trained for a short time with each rate of a grid, to see between which rates a
+/// longer training may choose (after Smith 2017, "Cyclical learning rates for training neural networks", where one model goes
+/// through the rates). All rates are lanes of one program, which start alike and see the same batches.
 ///
 /// # Examples
 ///
@@ -55,8 +55,8 @@ impl RateTest {
     /// Trains with each rate as that of all groups, whatever rates they have in the recipe.
     ///
     /// # Errors
-    /// Settings out of their ranges; a recipe of several lanes, or one whose rule has no `lr`; those of [`TrainerBuilder::build`], and of
-    /// training.
+    /// Settings out of their ranges; a recipe of several lanes, or one whose rule has no `lr`; those of
+    /// [`TrainerBuilder::build`], and of training.
     pub fn run<E: Engine>(&self, engine: &E, trainer: TrainerBuilder<'_>) -> Result<RateCurve> {
         let rates = self.grid()?;
         let lanes: Vec<(Option<&str>, f64)> = rates.iter().map(|rate| (None, *rate)).collect();
@@ -64,8 +64,8 @@ impl RateTest {
         Ok(RateCurve { group: None, points: rates.into_iter().zip(losses).collect() })
     }
 
-    /// Trains with each rate as that of one group after the other, while all other groups have those of the recipe: a curve for each of these
-    /// groups. All of it is one program.
+    /// Trains with each rate as that of one group after the other, while all other groups have those of the recipe: a curve for
+    /// each of these groups. All of it is one program.
     ///
     /// # Errors
     /// As for [`RateTest::run`]; no groups, or one that the recipe does not have.
@@ -142,7 +142,8 @@ impl RateCurve {
         self.lowest().map(|at| self.points[at].0)
     }
 
-    /// The lowest and the highest rate around the best one, without a gap, whose losses are at most `times` the lowest, at least 1.
+    /// The lowest and the highest rate around the best one, without a gap, whose losses are at most `times` the lowest, at
+    /// least 1.
     pub fn near_best(&self, times: f64) -> Option<(f64, f64)> {
         let at = self.lowest()?;
         let near = |(_, loss): &(f64, f64)| *loss <= times * self.points[at].1;

@@ -278,8 +278,8 @@ struct Recorder<'a> {
 }
 
 impl Recorder<'_> {
-    /// The plans of the gradient of a batch of so many rows: once with a new batch, and once more on the same one where the recipe ascends
-    /// in between.
+    /// The plans of the gradient of a batch of so many rows: once with a new batch, and once more on the same one where the
+    /// recipe ascends in between.
     fn gradient(&mut self, blueprint: &mut Blueprint, feed: &Feed, name: &str, rows: usize, step: Step) -> Result<Gradient> {
         let mut tape = Tape::training();
         let measured = self.measured(&mut tape, feed, rows)?;

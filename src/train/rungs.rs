@@ -21,8 +21,8 @@ impl<E: Engine, S> Population<'_, E, S>
 where
     E::Float: Element,
 {
-    /// The states of all jobs that may go on, as the last call left them and copies changed them: [`Population::state`] of each, and how many
-    /// steps it has made.
+    /// The states of all jobs that may go on, as the last call left them and copies changed them: [`Population::state`] of
+    /// each, and how many steps it has made.
     ///
     /// # Errors
     /// Memory that there is not.
@@ -47,12 +47,12 @@ where
         Ok(tensors)
     }
 
-    /// Takes over the jobs of [`Population::tensors`]: they go on from there, with the bits of a population that was not interrupted. The
-    /// population has to be made as that one was. Further texts do not matter.
+    /// Takes over the jobs of [`Population::tensors`]: they go on from there, with the bits of a population that was not
+    /// interrupted. The population has to be made as that one was. Further texts do not matter.
     ///
     /// # Errors
-    /// Tensors that are missing or of another type, by their names; nothing changes then. States of another model are refused by the call
-    /// that trains them.
+    /// Tensors that are missing or of another type, by their names; nothing changes then. States of another model are refused
+    /// by the call that trains them.
     pub fn load_tensors(&mut self, tensors: &Tensors) -> Result<()> {
         let wrong = || Error::shape("the text 'jobs'", "a list of jobs", "another text");
         let text = tensors.texts.get(JOBS).ok_or_else(wrong)?;

@@ -20,8 +20,8 @@ impl<P: Program> Trainer<P>
 where
     P::Float: Element,
 {
-    /// [`Trainer::state_dict`] as tensors for a file, with the names of [`Optimizer::tensors`](crate::Optimizer::tensors) and, for
-    /// untrained buffers, `buffer.1.running_mean`. Several lanes are the outermost dimension.
+    /// [`Trainer::state_dict`] as tensors for a file, with the names of [`Optimizer::tensors`](crate::Optimizer::tensors) and,
+    /// for untrained buffers, `buffer.1.running_mean`. Several lanes are the outermost dimension.
     ///
     /// # Errors
     /// A lost device, or memory that there is not.
@@ -55,8 +55,8 @@ where
     /// are not finite are loaded and reported.
     ///
     /// # Errors
-    /// Another rule, other rows, batches or micro-batches, with both values; tensors that are missing, unknown, of another shape, type or
-    /// number of lanes, each by its name; or as for [`Trainer::load_state_dict`].
+    /// Another rule, other rows, batches or micro-batches, with both values; tensors that are missing, unknown, of another
+    /// shape, type or number of lanes, each by its name; or as for [`Trainer::load_state_dict`].
     pub fn load_tensors(&mut self, tensors: &Tensors) -> Result<Loaded> {
         let (state, loaded) = self.checked(tensors)?;
         self.load_view(&state)?;
@@ -237,8 +237,9 @@ where
         Ok(weights)
     }
 
-    /// Sets the parameters and untrained buffers of all lanes by their names: those of a `state_dict` that PyTorch has saved with
-    /// `safetensors.torch`. See [`Optimizer::load_weights`](crate::Optimizer::load_weights). PyTorch's `num_batches_tracked` is not used.
+    /// Sets the parameters and untrained buffers of all lanes by their names: those of a `state_dict` that PyTorch has saved
+    /// with `safetensors.torch`. See [`Optimizer::load_weights`](crate::Optimizer::load_weights). PyTorch's
+    /// `num_batches_tracked` is not used.
     ///
     /// # Errors
     /// As for [`Optimizer::load_weights`](crate::Optimizer::load_weights).

@@ -35,8 +35,8 @@ impl<P: Program> Trainer<P> {
     /// | `best.param.NAME`, `best.buffer.NAME` | where the best is kept: its parameters to evaluate with, and its untrained buffers |
     /// | `best.restored` | beside them, for rules that evaluate with other parameters than they train: whether the best is what is evaluated |
     ///
-    /// Orders of epochs and random numbers follow from seeds and counts. Data, rows of lanes and standardisation are not part of it: they
-    /// are those that the trainer was built with.
+    /// Orders of epochs and random numbers follow from seeds and counts. Data, rows of lanes and standardisation are not part
+    /// of it: they are those that the trainer was built with.
     ///
     /// # Errors
     /// A lost device, or memory that there is not.
@@ -88,8 +88,8 @@ impl<P: Program> Trainer<P> {
     /// seeds are taken from the state. Nothing changes if the state does not fit.
     ///
     /// # Errors
-    /// As for [`Optimizer::load_state_dict`](crate::Optimizer::load_state_dict); arrays of the trainer that are missing or of another
-    /// shape, each by its name; seeds that differ where the trainer was built with one for all lanes.
+    /// As for [`Optimizer::load_state_dict`](crate::Optimizer::load_state_dict); arrays of the trainer that are missing or of
+    /// another shape, each by its name; seeds that differ where the trainer was built with one for all lanes.
     pub fn load_state_dict(&mut self, state: &State<P::Float>) -> Result<()> {
         self.load_view(&state.view())
     }

@@ -7,13 +7,14 @@ use crate::error::{Error, Result};
 use crate::plan::Program;
 
 impl<P: Program> Trainer<P> {
-    /// Makes a step for each batch of an iterator, in order, and returns each lane's training loss and scores over all of them (without R²,
-    /// which asks for a mean that is not known before). Batches are made on the host while the device still works on those before, as far as
-    /// it holds some ([`TrainerBuilder::stream`](super::TrainerBuilder::stream)). What a step draws follows from the number of steps made, so a
-    /// stream that is cut into several calls comes to the same bits.
+    /// Makes a step for each batch of an iterator, in order, and returns each lane's training loss and scores over all of them
+    /// (without R², which asks for a mean that is not known before). Batches are made on the host while the device still works
+    /// on those before, as far as it holds some ([`TrainerBuilder::stream`](super::TrainerBuilder::stream)). What a step draws
+    /// follows from the number of steps made, so a stream that is cut into several calls comes to the same bits.
     ///
     /// # Errors
-    /// A trainer whose data are all there is; a batch with other rows, widths or classes than the sample; micro-batches; a lost device.
+    /// A trainer whose data are all there is; a batch with other rows, widths or classes than the sample; micro-batches; a lost
+    /// device.
     ///
     /// # Examples
     ///
@@ -75,7 +76,8 @@ impl<P: Program> Trainer<P> {
         Ok(filled)
     }
 
-    /// Makes a step for each of the next `count` batches that are in their places. After the last place comes the first one again.
+    /// Makes a step for each of the next `count` batches that are in their places. After the last place comes the first one
+    /// again.
     pub(super) fn step_through(&mut self, count: usize) -> Result<()> {
         self.take_back()?;
         let run = self.optimizer.run(&self.sequences[0], count);

@@ -13,7 +13,8 @@ use std::rc::Rc;
 /// | [`Task::regression`] | its numbers | as the targets | squared error | R², mean absolute error, root mean squared error |
 /// | [`Task::of`] | either | what the loss wants | any [`Criterion`] | nothing more |
 ///
-/// A loss has terms whose first dimension is that of the rows. A step follows [`Terms::mean`](crate::nn::Terms::mean) over its batch.
+/// A loss has terms whose first dimension is that of the rows. A step follows [`Terms::mean`](crate::nn::Terms::mean) over its
+/// batch.
 ///
 /// # Examples
 ///
@@ -50,8 +51,8 @@ impl Task {
         Self { criterion: Rc::new(SquaredError), scores: Kind::Numbers }
     }
 
-    /// Learns by any loss, and measures nothing else. The loss is given the output of the model and the targets of the rows: classes as
-    /// an input of indices (rows), numbers as rows × numbers.
+    /// Learns by any loss, and measures nothing else. The loss is given the output of the model and the targets of the rows:
+    /// classes as an input of indices (rows), numbers as rows × numbers.
     pub fn of(criterion: impl Criterion + 'static) -> Self {
         Self { criterion: Rc::new(criterion), scores: Kind::Nothing }
     }
@@ -102,8 +103,8 @@ impl Task {
         }
     }
 
-    /// Records loss and scores of a batch. Where weights of rows are given, the loss has them; where `present` is given, it is 1 for rows that
-    /// hold data, and others count for nothing.
+    /// Records loss and scores of a batch. Where weights of rows are given, the loss has them; where `present` is given, it is
+    /// 1 for rows that hold data, and others count for nothing.
     pub(super) fn measure(
         &self,
         tape: &mut Tape,

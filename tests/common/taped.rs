@@ -45,7 +45,8 @@ pub struct Taped {
     lanes: usize,
 }
 
-/// Records a model over inputs, for so many lanes. It returns outputs, of which the first is the loss if `backward` is asked for.
+/// Records a model over inputs, for so many lanes. It returns outputs, of which the first is the loss if `backward` is asked
+/// for.
 pub fn record(
     lanes: usize,
     mut tape: Tape,

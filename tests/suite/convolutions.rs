@@ -98,8 +98,8 @@ fn indices<const N: usize>(sizes: [usize; N]) -> impl Iterator<Item = [usize; N]
     })
 }
 
-/// Outputs, the gradient by the images and that by the kernels, each with the sums of the sizes of its terms, and how many terms a sum has at
-/// most.
+/// Outputs, the gradient by the images and that by the kernels, each with the sums of the sizes of its terms, and how many
+/// terms a sum has at most.
 fn by_loops(sizes: &Sizes, x: &[f64], w: &[f64], slope: &[f64]) -> [(&'static str, Vec<[f64; 2]>, f64); 3] {
     let [of_x, of_w, of_y] = sizes.lens().map(|len| vec![[0.0; 3]; len]);
     let mut sums = [("output", of_y), ("gradient by the images", of_x), ("gradient by the kernels", of_w)];

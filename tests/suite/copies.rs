@@ -267,8 +267,8 @@ impl Engine for Loads {
     }
 }
 
-/// Once a member was copied, the others' program goes on from round to round, and copies are made on the device: with the table of members
-/// that are trained one by one, whose copies go through the host.
+/// Once a member was copied, the others' program goes on from round to round, and copies are made on the device: with the table
+/// of members that are trained one by one, whose copies go through the host.
 #[test]
 fn members_of_a_population_stay_on_the_device() -> Result<()> {
     for engine in [engines::cpu(), engines::gpu()] {

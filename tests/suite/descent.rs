@@ -135,7 +135,8 @@ fn the_functions_are_what_they_say() {
         let moved = |by: f64| rosenbrock_value(&std::array::from_fn::<f64, 2, _>(|j| at[j] + if i == j { by } else { 0.0 }));
         (moved(1e-4) - moved(-1e-4)) / 2e-4
     };
-    // A fourth-degree polynomial's central difference is off by its third derivative, 2,880, times a sixth of the step's square.
+    // A fourth-degree polynomial's central difference is off by its third derivative, 2,880, times a sixth of the step's
+    // square.
     assert_close("gradient", &rosenbrock_gradient(&at), &[difference(0), difference(1)], |_| 1e-5);
 
     assert_eq!(quadratic_value(&QUADRATIC), 0.0);

@@ -1,5 +1,5 @@
-//! The training examples: a step takes as many dispatches on the GPU as the header says, whatever the number of lanes, and what they read from
-//! files is learned.
+//! The training examples: a step takes as many dispatches on the GPU as the header says, whatever the number of lanes, and what
+//! they read from files is learned.
 
 #![expect(
     dead_code,
@@ -125,7 +125,8 @@ fn a_step_of_an_example_takes_as_many_dispatches_as_it_says_whatever_the_lanes()
     Ok(())
 }
 
-/// The four files of MNIST, with images of 28 × 28: ten classes, of which each has a bright square at a place of its own, over noise.
+/// The four files of MNIST, with images of 28 × 28: ten classes, of which each has a bright square at a place of its own, over
+/// noise.
 fn write_images(folder: &std::path::Path, packed: bool) -> anyhow::Result<()> {
     let mut random = fastrand::Rng::with_seed(6);
     for (part, rows) in [("train", 320), ("t10k", 60)] {

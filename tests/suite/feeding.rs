@@ -26,9 +26,10 @@ fn doubles<F: Real>(values: Vec<F>) -> Vec<f64> {
     values.into_iter().map(Real::as_f64).collect()
 }
 
-/// Within a share of the larger of what is expected and 0.1. Shares of 1e-4 are some 1,000 roundings of single precision, as sums over a
-/// batch in another order and a few steps make them. Targets of about 1,000 with a deviation of 60 are known to a millionth of that in single
-/// precision, whether they are standardised before or inside; 42 steps of Adam make more of such a difference, so shares are 1e-3 there.
+/// Within a share of the larger of what is expected and 0.1. Shares of 1e-4 are some 1,000 roundings of single precision, as
+/// sums over a batch in another order and a few steps make them. Targets of about 1,000 with a deviation of 60 are known to a
+/// millionth of that in single precision, whether they are standardised before or inside; 42 steps of Adam make more of such a
+/// difference, so shares are 1e-3 there.
 fn near(what: &str, found: &[f64], expected: &[f64], share: f64) {
     assert_close(what, found, expected, |i| share * expected[i].abs().max(0.1));
 }

@@ -15,8 +15,8 @@ const REDUCTIONS: [Reduction; 5] =
 /// Around chunks of 256 and spans of 4,096; primes, odd ones, 0 and 1.
 const SIZES: [usize; 15] = [0, 1, 2, 3, 17, 127, 255, 256, 257, 1_031, 4_095, 4_096, 4_097, 8_193, 20_011];
 
-/// All reductions of rows on an engine, lane by lane: per lane six numbers per row, one list after the other. `columns` lays rows side by
-/// side.
+/// All reductions of rows on an engine, lane by lane: per lane six numbers per row, one list after the other. `columns` lays
+/// rows side by side.
 fn reduced<E: Engine>(engine: &E, lanes: &[Vec<f64>], rows: usize, folded: usize, columns: bool) -> Vec<Vec<Vec<f64>>> {
     let mut layout = Layout::new(lanes.len());
     let x = layout.floats("x", rows * folded);
@@ -60,8 +60,8 @@ fn numbers(rng: &mut Rng, count: usize) -> Vec<f64> {
     (0..count).map(|_| f64::from(rng.f32() * 4.0 - 2.0)).collect()
 }
 
-/// The six numbers of a row in f64, and how far an engine in `f32` may be off each. An element takes part in at most 256 additions of
-/// its chunk, and in one per chunk and span.
+/// The six numbers of a row in f64, and how far an engine in `f32` may be off each. An element takes part in at most 256
+/// additions of its chunk, and in one per chunk and span.
 fn right(row: &[f64]) -> [[f64; 2]; 6] {
     let (n, eps) = (row.len() as f64, f64::from(f32::EPSILON));
     let additions = 256f64.min(n) + 20.0 + n / 4_096.0;

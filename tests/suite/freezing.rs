@@ -282,7 +282,8 @@ fn a_group_that_thaws_between_micro_batches_starts_its_sum_there() {
     }
 }
 
-/// A step in which nothing moves is neither applied nor bad: it counts as frozen, with a norm or without one, in its lane alone.
+/// A step in which nothing moves is neither applied nor bad: it counts as frozen, with a norm or without one, in its lane
+/// alone.
 #[test]
 fn a_step_with_all_groups_frozen_counts_as_frozen() {
     for engine in engines::all() {

@@ -1,6 +1,7 @@
 //! The oracle against PyTorch's own trajectories (tests/golden/torch.jsonl, written by tests/golden/make.py with PyTorch 2.15).
 //! `THALWEG_GOLDEN` names another file of the same form. Rules that PyTorch lacks have files of their own, written by
-//! tests/golden/lion.py, papers.py and layerwise.py from their papers; what Keras and optax do otherwise is in presets.jsonl, by presets.py.
+//! tests/golden/lion.py, papers.py and layerwise.py from their papers; what Keras and optax do otherwise is in presets.jsonl,
+//! by presets.py.
 
 use crate::common::compare::assert_close;
 use serde_json::{Map, Value};

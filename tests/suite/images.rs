@@ -196,8 +196,8 @@ fn adaptive_pools_of_one_axis_are_those_of_two() {
     assert!(average.0.len() == 6 && average.0 != largest.0 && average.1.iter().all(|slope| *slope > 0.0));
 }
 
-/// The largest of what rises with a value is made of the largest value, which takes less memory. Values and gradients are those of the order
-/// in which it was said; what falls keeps that order.
+/// The largest of what rises with a value is made of the largest value, which takes less memory. Values and gradients are those
+/// of the order in which it was said; what falls keeps that order.
 #[test]
 fn a_rising_function_is_computed_once_per_window() {
     let (shape, pixels, bias) = ([2, 3, 6, 5], doubles(5, 180), doubles(6, 3));
@@ -238,7 +238,8 @@ fn a_rising_function_is_computed_once_per_window() {
     }
 }
 
-/// Windows of adaptive pools are counted as they are: software drivers end after 65,535 trips, which this many elements just do not reach.
+/// Windows of adaptive pools are counted as they are: software drivers end after 65,535 trips, which this many elements just do
+/// not reach.
 #[test]
 fn the_mean_of_a_large_image_is_within_a_software_drivers_trips() {
     let pixels = doubles(1, 255 * 255);

@@ -97,7 +97,8 @@ fn cases() -> Vec<(&'static str, Case)> {
     ]
 }
 
-/// Parameters, averages and the report of each lane after some steps, of which the second and the fifth are bad where that is looked for.
+/// Parameters, averages and the report of each lane after some steps, of which the second and the fifth are bad where that is
+/// looked for.
 fn run<E: Engine>(engine: &E, recipe: Recipe) -> Vec<(Vec<E::Float>, Report)> {
     let (lanes, text) = (recipe.lanes(), format!("{recipe:?}"));
     let [ascends, averages, scales] = ["rho: Some", "average: Some", "loss_scale: Some"].map(|what| text.contains(what));

@@ -242,8 +242,8 @@ fn every_engine_goes_the_oracles_way_over_arenas_of_any_size() {
     }
 }
 
-/// Least squares: the products of the forward and the backward pass are a plan of the same program, and nothing but the losses is
-/// read.
+/// Least squares: the products of the forward and the backward pass are a plan of the same program, and nothing but the losses
+/// is read.
 #[test]
 fn a_plan_on_the_device_can_be_the_closure() {
     const ROWS: usize = 40;

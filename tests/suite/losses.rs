@@ -74,8 +74,8 @@ fn cross_entropy_agrees_at_the_edges() {
         };
         for (name, found) in found {
             let what = format!("{name}, {rows} × {classes}");
-            // A loss is a difference of logits beside a logarithm of at most the number of classes; a softmax is at most 1, and its
-            // exponent, which has that logarithm in it, is off by a few units of 8.
+            // A loss is a difference of logits beside a logarithm of at most the number of classes; a softmax is at most 1, and
+            // its exponent, which has that logarithm in it, is off by a few units of 8.
             assert_close(&what, &found.outputs[1], &right.outputs[1], |i| EPSILON * (4.0 + sums + spread(i)));
             assert_eq!(found.outputs[2], right.outputs[2], "{what}: hits");
             let bound = EPSILON * (16.0 + sums) / rows as f64;

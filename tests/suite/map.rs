@@ -1,4 +1,5 @@
-//! Expressions: derivatives against differences, random ones on all engines against a running error bound, NaN and infinity, shapes.
+//! Expressions: derivatives against differences, random ones on all engines against a running error bound, NaN and infinity,
+//! shapes.
 
 use crate::common::engines;
 use crate::common::refusal::operation_is_refused;

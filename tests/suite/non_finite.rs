@@ -1,5 +1,5 @@
-//! NaN and infinity stay visible: without [`Recipe::skip_bad`] no rule, modifier or layer turns them into ordinary numbers, and the
-//! engines have them in the same places.
+//! NaN and infinity stay visible: without [`Recipe::skip_bad`] no rule, modifier or layer turns them into ordinary numbers, and
+//! the engines have them in the same places.
 
 use crate::common::bench::Bench;
 use crate::common::engines::{self, AnyEngine};

@@ -1,4 +1,5 @@
-//! The norms that a gradient can be clipped by: L2, L1 and Max, on every engine, for tensors around a chunk, alone and in lanes.
+//! The norms that a gradient can be clipped by: L2, L1 and Max, on every engine, for tensors around a chunk, alone and in
+//! lanes.
 
 use crate::common::compare::{assert_close, assert_same_bits};
 use crate::common::engines;
@@ -99,8 +100,8 @@ fn every_engine_has_the_norms_of_the_oracle() {
     }
 }
 
-/// A norm that misses an element, or takes one twice, is off by it: one element is larger than all others together. Four long chunks
-/// in a row are read side by side on the CPU.
+/// A norm that misses an element, or takes one twice, is off by it: one element is larger than all others together. Four long
+/// chunks in a row are read side by side on the CPU.
 #[test]
 fn every_element_counts_once() {
     let tensors = [CHUNK - 1, 1, CHUNK + 1, 70, 2 * CHUNK, CHUNK - 30, CHUNK + 1, CHUNK];

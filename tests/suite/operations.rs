@@ -238,8 +238,8 @@ impl Operation for Taken {
     }
 }
 
-/// On the CPU when it runs, in every lane or in one, on one thread or on several; the program goes on afterwards. On the GPU when it is loaded:
-/// the kernel has no function to write what was declared to be read.
+/// On the CPU when it runs, in every lane or in one, on one thread or on several; the program goes on afterwards. On the GPU
+/// when it is loaded: the kernel has no function to write what was declared to be read.
 #[test]
 fn an_operand_that_is_taken_for_what_it_is_not_is_an_error() -> Result<()> {
     fn said<E: Engine>(engine: &E, lanes: usize, operand: usize, way: Option<usize>) -> Result<Option<String>> {

@@ -110,8 +110,8 @@ fn ends<T: Send + 'static>(what: &str, body: impl FnOnce() -> T + Send + 'static
     receiver.recv_timeout(Duration::from_secs(120)).unwrap_or_else(|error| panic!("{what}: {error}"))
 }
 
-/// Steps from tasks of a parallel iterator, each behind a lock: a thread that waited inside the iterator's pool for the end of its step
-/// would take the next of these tasks, which wants the lock that it holds.
+/// Steps from tasks of a parallel iterator, each behind a lock: a thread that waited inside the iterator's pool for the end of
+/// its step would take the next of these tasks, which wants the lock that it holds.
 #[test]
 fn steps_behind_a_lock_in_a_parallel_iterator_end() {
     for ((what, recipe), threads) in recipes().into_iter().flat_map(|case| [(case.clone(), 4), (case, 8)]) {

@@ -18,7 +18,8 @@ const TENSORS: &[(&str, &[usize])] = &[("a", &[3 * CHUNK + 5]), ("b", &[70]), ("
 const LANES: usize = 2;
 const STEPS: usize = 5;
 
-/// Each lane's gradient of a step, laid out as the arena; where bad ones are skipped, that of the second lane is not finite in step 3.
+/// Each lane's gradient of a step, laid out as the arena; where bad ones are skipped, that of the second lane is not finite in
+/// step 3.
 fn sums<E: Engine>(optimizer: &Optimizer<E::Program>, step: usize, skips: bool) -> Vec<Vec<E::Float>> {
     let of_lane = |lane: usize| {
         let mut sum = vec![E::Float::of(0.0); optimizer.arena().len()];

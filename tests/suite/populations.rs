@@ -257,8 +257,8 @@ fn a_job_without_rows_to_validate_on_is_refused() {
     population.train(&jobs[..1], 3).expect("a fold has rows");
 }
 
-/// A population that is dropped between two calls, and one that takes up its tensors: the bits are those of one that goes on. A job that is
-/// farther than it is asked to be begins anew.
+/// A population that is dropped between two calls, and one that takes up its tensors: the bits are those of one that goes on. A
+/// job that is farther than it is asked to be begins anew.
 #[test]
 fn a_population_goes_on_from_its_tensors() -> Result<()> {
     fn check<E: Engine<Float: Element>>(engine: &E) -> Result<()> {

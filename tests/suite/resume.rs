@@ -195,8 +195,8 @@ fn a_run_from_a_file_has_the_bits_of_one_that_was_not_interrupted() -> Result<()
     Ok(())
 }
 
-/// Tensors in the memory of older ones are those in fresh memory, whatever the older ones were; memory of the right size is used
-/// again, and nothing of the older ones is left.
+/// Tensors in the memory of older ones are those in fresh memory, whatever the older ones were; memory of the right size is
+/// used again, and nothing of the older ones is left.
 #[test]
 fn tensors_in_used_memory_are_those_in_fresh_memory() -> Result<()> {
     let shapes: &[(&str, &[usize])] = &[("a", &[3, 5]), ("b", &[70]), ("none", &[0])];
@@ -294,8 +294,8 @@ fn a_file_that_does_not_fit_changes_nothing() -> Result<()> {
     Ok(())
 }
 
-/// Ten steps here leave what ten by PyTorch leave, under the same names, in the same shapes and types. PyTorch goes on from there if
-/// `THALWEG_TORCH` names a Python that has it: `torch_state.py --back` compares where 20 steps end.
+/// Ten steps here leave what ten by PyTorch leave, under the same names, in the same shapes and types. PyTorch goes on from
+/// there if `THALWEG_TORCH` names a Python that has it: `torch_state.py --back` compares where 20 steps end.
 #[test]
 fn files_are_laid_out_as_pytorchs() -> Result<()> {
     let folder = tempfile::tempdir().expect("a folder");
@@ -330,7 +330,8 @@ fn files_are_laid_out_as_pytorchs() -> Result<()> {
     Ok(())
 }
 
-/// Whether the parameters and the state of PyTorch's file are here under the same names, and the settings that both have are the same.
+/// Whether the parameters and the state of PyTorch's file are here under the same names, and the settings that both have are
+/// the same.
 fn has_what_pytorch_has(rule: &str, found: &Tensors, of_torch: &Tensors, expected: impl Fn(&str) -> bool) {
     let mut planes = 0;
     for (name, right) in of_torch.iter().filter(|(name, _)| expected(name)) {

@@ -47,7 +47,8 @@ fn recipes() -> [(&'static str, Recipe); 5] {
     ]
 }
 
-/// A bound on memory holds for all buffers of a program together: that of parameters, gradients, planes, rows, data and batches.
+/// A bound on memory holds for all buffers of a program together: that of parameters, gradients, planes, rows, data and
+/// batches.
 #[test]
 fn a_population_beyond_its_memory_says_how_many_lanes_fit() {
     let bytes = 24 << 20;

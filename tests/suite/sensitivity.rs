@@ -93,7 +93,8 @@ fn a_missing_weight_decay_is_far_outside() {
             // Without a decay these rules do not adapt either, which would be a far larger mistake.
             set(&mut *wrong, "always_adapt", "true").expect("a switch");
         }
-        // The rows differ by the decay alone: λ where it is a penalty or independent of the rate, lr·λ where it shrinks with the rate.
+        // The rows differ by the decay alone: λ where it is a penalty or independent of the rate, lr·λ where it shrinks with
+        // the rate.
         let lambda = settings.split_whitespace().find_map(|setting| setting.strip_prefix("weight_decay=")?.parse().ok());
         let lambda: f64 = lambda.expect("a weight decay");
         let (right, without) = (rule.hyper_row(1).0, wrong.hyper_row(1).0);

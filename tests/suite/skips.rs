@@ -30,8 +30,8 @@ fn assert_same(what: &str, found: &mut Model<AnyProgram>, expected: &mut Model<A
     }
 }
 
-/// Lane 1 gets bad gradients at steps 1, 2, 5 and 100; it equals a run without those steps. The other lanes equal a run in which
-/// nothing was bad.
+/// Lane 1 gets bad gradients at steps 1, 2, 5 and 100; it equals a run without those steps. The other lanes equal a run in
+/// which nothing was bad.
 #[test]
 fn a_run_with_bad_steps_is_the_run_without_them() {
     let steps = SLOTS + 44;

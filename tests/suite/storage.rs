@@ -20,7 +20,8 @@ fn takes(rule: &dyn AnyRule) -> bool {
     rule.planes().iter().all(|&plane| rule.rounding(plane).is_some())
 }
 
-/// The mean of Adam's second moments of 4,096 elements after 2,500 steps with gradients around 1 and 2,500 with a tenth of them.
+/// The mean of Adam's second moments of 4,096 elements after 2,500 steps with gradients around 1 and 2,500 with a tenth of
+/// them.
 fn mean_after_a_fall<E: Engine>(engine: &E, storage: Storage) -> Result<f64> {
     let recipe = Recipe::new(Adam::default()).state(storage);
     let mut optimizer = Optimizer::new(engine, recipe, &[("w", &[4_096])])?;

@@ -315,7 +315,8 @@ fn ranks_have_the_bits_of_one_program() {
     ranks_agree(&engines::gpu(), &[3]);
 }
 
-/// A micro-batch that is not finite leaves 0 in its place in that lane, and is not counted; without `drop_bad` it spoils the step.
+/// A micro-batch that is not finite leaves 0 in its place in that lane, and is not counted; without `drop_bad` it spoils the
+/// step.
 #[test]
 fn a_dropped_micro_batch_leaves_its_place() {
     for engine in engines::all() {

@@ -190,8 +190,8 @@ fn samples_of_encoded_steps_are_of_those_submitted() -> Result<()> {
     }
     encoded.flush()?;
     let samples = encoded.poll()?;
-    // After submissions of 1, 2, 3, 4, 7, 12 and 13 steps, the next steps are 2, 3, 4, 5, 8 to 12, 13: those after an even number
-    // of steps ask, and see what was submitted before.
+    // After submissions of 1, 2, 3, 4, 7, 12 and 13 steps, the next steps are 2, 3, 4, 5, 8 to 12, 13: those after an even
+    // number of steps ask, and see what was submitted before.
     assert_eq!(samples.iter().map(|sample| sample.step).collect::<Vec<_>>(), [2, 4, 7, 12]);
     for (sample, index) in samples.iter().zip([1, 3, 4, 5]) {
         let (report, _) = expected[index].clone();

@@ -253,7 +253,8 @@ impl Model for Last {
     }
 }
 
-/// What networks of PyTorch predict, by tests/golden/checkpoint/networks.py, whose layers have the same names and settings here.
+/// What networks of PyTorch predict, by tests/golden/checkpoint/networks.py, whose layers have the same names and settings
+/// here.
 #[test]
 fn convolutions_and_an_lstm_of_pytorch_predict_the_same_here() -> Result<()> {
     let conv1 = Conv2d { bias: false, ..Conv2d::new(2, 6, [3, 3]).padded([1, 1]) };

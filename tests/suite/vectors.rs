@@ -1,5 +1,5 @@
-//! Inner products and linear combinations of vectors against plain sums: sizes around a chunk, as many vectors as one launch takes
-//! and more, alone and in lanes, whole and cut, on every engine.
+//! Inner products and linear combinations of vectors against plain sums: sizes around a chunk, as many vectors as one launch
+//! takes and more, alone and in lanes, whole and cut, on every engine.
 
 use crate::common::compare::{assert_close, assert_same_bits};
 use crate::common::engines;
@@ -103,8 +103,9 @@ fn plain(len: usize, counts: Counts, lane: usize) -> [[Vec<f64>; 2]; 2] {
 
 /// How far products and sums may be off, relative to the sum of their terms' sizes.
 fn bounds(epsilon: f64, counts: Counts) -> [f64; 2] {
-    // A product, and the sums of chunks and over them: two to three times up to 64 terms in a row, whose errors mostly cancel. In
-    // f64 it is the plain sum, of up to 70,000 terms in a row, that is off, by 1e-13 at most. Then a product and a sum per term.
+    // A product, and the sums of chunks and over them: two to three times up to 64 terms in a row, whose errors mostly cancel.
+    // In f64 it is the plain sum, of up to 70,000 terms in a row, that is off, by 1e-13 at most. Then a product and a sum per
+    // term.
     [f64::max(32.0 * epsilon, 1e-13), (1.0 + counts.terms as f64) * epsilon]
 }
 

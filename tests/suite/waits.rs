@@ -56,7 +56,8 @@ fn a_busy_device_is_waited_for_once_per_ring_at_most() -> Result<()> {
     Ok(())
 }
 
-/// Steps of a trainer wait for nothing, also from one epoch to the next, whose order the host writes; and many go to the engine in one call.
+/// Steps of a trainer wait for nothing, also from one epoch to the next, whose order the host writes; and many go to the engine
+/// in one call.
 #[test]
 fn steps_of_a_trainer_wait_for_nothing() -> Result<()> {
     fn count<E: Engine>(engine: E, seeds: &[u64], idle: impl Fn(&E::Program) -> Result<()>) -> Result<(usize, usize)> {

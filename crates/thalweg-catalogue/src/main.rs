@@ -1,8 +1,8 @@
 //! Runs every rule on the three tasks, on the CPU engine. Prints a table that says when to use which rule, and draws the
 //! descents.
 //!
-//! `cargo run --release -p thalweg-catalogue -- [FILE.svg]`, by default `examples/catalogue.svg`; `-- --check` draws nothing and
-//! compares the table with that of `src/guide/rules.md` instead.
+//! `cargo run --release -p thalweg-catalogue -- [FILE.svg]`, by default `examples/catalogue.svg`; `-- --check` draws nothing
+//! and compares the table with that of `src/guide/rules.md` instead.
 
 mod table;
 

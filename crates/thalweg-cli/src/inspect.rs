@@ -15,7 +15,8 @@ Parameters after the last step are param.NAME. With --patience best.param.NAME a
 predict and evaluate work.
 A folder stands for its newest checkpoint. A file that is damaged is an error; one with values that are not finite is not.";
 
-/// Show the tensors of a checkpoint or another safetensors file: shapes, norms, values that are not finite, counters and settings
+/// Show the tensors of a checkpoint or another safetensors file: shapes, norms, values that are not finite, counters and
+/// settings
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {

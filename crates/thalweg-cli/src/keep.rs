@@ -21,7 +21,8 @@ pub struct KeepArgs {
     #[arg(long, value_name = "FILE")]
     pub save: Option<PathBuf>,
 
-    /// Where to keep checkpoints on the way, written in the background: the last ones and the best by accuracy, or R², on the rows that validate
+    /// Where to keep checkpoints on the way, written in the background: the last ones and the best by accuracy, or R², on the
+    /// rows that validate
     #[arg(long, value_name = "DIR")]
     pub checkpoint: Option<PathBuf>,
 
@@ -108,7 +109,8 @@ pub const DATA: &str = "data";
 /// What begins the names of the scaling of numbers that are learned.
 const TARGET_SCALER: &str = "scaler.target_";
 
-/// Numbers of rows and a hash of all cells, labels and targets, of the training part, those that validate if there are any, and the test part.
+/// Numbers of rows and a hash of all cells, labels and targets, of the training part, those that validate if there are any, and
+/// the test part.
 pub fn fingerprint(parts: &[&Dataset]) -> String {
     let mut hash = 0xcbf2_9ce4_8422_2325u64;
     let mut add = |bits: u32| hash = (hash ^ u64::from(bits)).wrapping_mul(0x0100_0000_01b3);

@@ -1,5 +1,5 @@
-//! The command line of Thalweg: parsing, and how a failure becomes one line and an exit code. As a library it lets several machines
-//! run a command together.
+//! The command line of Thalweg: parsing, and how a failure becomes one line and an exit code. As a library it lets several
+//! machines run a command together.
 
 #[cfg(feature = "gpu")]
 mod bench;

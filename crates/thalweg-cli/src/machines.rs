@@ -10,8 +10,8 @@ use thalweg::{Batch, Metrics, Recipe, Trainer};
 /// What adapters are called among what has to be the same on all machines: where bits do not matter, they may differ.
 pub const ADAPTER: &str = "adapter";
 
-/// The machines of a job, as one of them sees them. All run the same command with the same options; files and texts are those of
-/// the first one.
+/// The machines of a job, as one of them sees them. All run the same command with the same options; files and texts are those
+/// of the first one.
 pub trait Machines {
     /// The number of this machine, from 0 on.
     fn number(&self) -> usize;

@@ -115,7 +115,8 @@ mod tests {
         assert_eq!(crc32c(b"123456789"), 0xe306_9283);
     }
 
-    /// Written with the package tensorboard 2.21: `RecordWriter` over `Event(wall_time=1.5, step=300, summary=…)` with `loss` = 0.25.
+    /// Written with the package tensorboard 2.21: `RecordWriter` over `Event(wall_time=1.5, step=300, summary=…)` with `loss` =
+    /// 0.25.
     #[test]
     fn a_record_has_the_bytes_of_tensorboard() {
         let summary = text(1, &[text(1, b"loss"), float(2, 0.25)].concat());

@@ -46,8 +46,8 @@ pub enum Error {
         /// Its error.
         message: String,
     },
-    /// A rank did not answer in time: it is dead, or it hangs. Only the ranks that waited for it have this error; nothing more can be sent,
-    /// and the process has to end without waiting for the others.
+    /// A rank did not answer in time: it is dead, or it hangs. Only the ranks that waited for it have this error; nothing more
+    /// can be sent, and the process has to end without waiting for the others.
     #[error("{waiting} on rank {rank}: another rank did not answer in {} s; it is dead, or slower than the watchdog allows", patience.as_secs_f64())]
     NoAnswer {
         /// What the rank waited for.

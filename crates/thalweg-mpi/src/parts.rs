@@ -17,11 +17,11 @@ const RANGES: &str = "parts.ranges";
 const TENSORS: &str = "parts.tensors";
 
 /// A folder of checkpoints in parts. Each rank writes what it owns of parameters and state, and rank 0 all else, such as
-/// counters; then rank 0 writes a manifest. So a checkpoint is complete or has no manifest, and no rank has to collect the state
-/// of all.
+/// counters; then rank 0 writes a manifest. So a checkpoint is complete or has no manifest, and no rank has to collect the
+/// state of all.
 ///
-/// Any number of ranks reads it, also one program: what it gives are the tensors of a file that rank 0 would have written alone.
-/// All ranks have to see the folder.
+/// Any number of ranks reads it, also one program: what it gives are the tensors of a file that rank 0 would have written
+/// alone. All ranks have to see the folder.
 ///
 /// A checkpoint of step 120 by 4 ranks consists of `step-000000000120-part-0-of-4.safetensors` and so on, and
 /// `step-000000000120-parts.safetensors`.
@@ -50,8 +50,8 @@ impl<'w> Parts<'w> {
         self
     }
 
-    /// Writes a checkpoint. `tensors` are those of the optimizer or trainer on each rank, laid out by `arena`; only the rank's own
-    /// range of them has to be up to date. Then checkpoints that are too many are removed.
+    /// Writes a checkpoint. `tensors` are those of the optimizer or trainer on each rank, laid out by `arena`; only the rank's
+    /// own range of them has to be up to date. Then checkpoints that are too many are removed.
     ///
     /// # Errors
     /// [`Error::Rank`] on all ranks if a rank cannot write.
@@ -76,7 +76,8 @@ impl<'w> Parts<'w> {
         world.agree("old checkpoints", removed)
     }
 
-    /// Removes the oldest checkpoints that are too many. Those of later steps stay: they are from a run that was resumed before.
+    /// Removes the oldest checkpoints that are too many. Those of later steps stay: they are from a run that was resumed
+    /// before.
     fn remove_old(&self, step: u64) -> std::result::Result<(), String> {
         let failed = |path: &Path, error: std::io::Error| format!("{}: {error}", path.display());
         for old in steps(&self.folder)?.into_iter().filter(|&old| old <= step).rev().skip(self.keep) {
@@ -236,7 +237,8 @@ impl Entry {
     }
 }
 
-/// The tensor of an arena that a tensor of a file belongs to, and has the shape of: `param.NAME`, `state.NAME.PLANE`, and so on.
+/// The tensor of an arena that a tensor of a file belongs to, and has the shape of: `param.NAME`, `state.NAME.PLANE`, and so
+/// on.
 fn place_of<'a>(name: &str, tensor: &StoredTensor, arena: &'a Arena) -> Option<&'a Tensor> {
     let rest = name.strip_prefix("param.").or_else(|| name.strip_prefix("state."))?;
     let named = |of: &&Tensor| rest == of.name || rest.strip_prefix(of.name.as_str()).is_some_and(|rest| rest.starts_with('.'));

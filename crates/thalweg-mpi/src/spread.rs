@@ -4,9 +4,9 @@ use crate::world::World;
 use thalweg::Error;
 use thalweg::sweep::{Job, Train};
 
-/// Trains the jobs of a [`Sweep`](thalweg::sweep::Sweep) on all ranks: each rank runs the same sweep with a study and a table of
-/// its own, and trains the jobs that are its. All ranks then have the metrics of all jobs, so they come to the same decisions and the
-/// same table, which is that of one machine, byte for byte.
+/// Trains the jobs of a [`Sweep`](thalweg::sweep::Sweep) on all ranks: each rank runs the same sweep with a study and a table
+/// of its own, and trains the jobs that are its. All ranks then have the metrics of all jobs, so they come to the same
+/// decisions and the same table, which is that of one machine, byte for byte.
 ///
 /// A job has a rank by its trial, fold and seed, so that it goes on in the next rung where its state is. If a rank dies, the
 /// job ends; a sweep that goes on with its table trains what has no result yet, from its seed.

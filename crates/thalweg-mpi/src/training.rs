@@ -14,9 +14,9 @@ use thalweg::{Metrics, Real, Trainer};
 
 /// A [`Trainer`] whose steps the ranks of a job share: any model of [`thalweg::nn`], its task, its lanes.
 ///
-/// A step has as many micro-batches as it is told, each a batch of the trainer; the last step of an epoch may have fewer. Bits of
-/// parameters, of running statistics and of what is measured are those of one trainer with
-/// [`Trainer::micro_batches`] on the CPU engine, and the same on any number of ranks.
+/// A step has as many micro-batches as it is told, each a batch of the trainer; the last step of an epoch may have fewer. Bits
+/// of parameters, of running statistics and of what is measured are those of one trainer with [`Trainer::micro_batches`] on the
+/// CPU engine, and the same on any number of ranks.
 ///
 /// # Examples
 ///
@@ -116,8 +116,8 @@ impl<'w, P: Program<Float: Datum>> Training<'w, P> {
         }
     }
 
-    /// Makes the steps of an epoch, or what is left of it, as [`Trainer::epoch`] does. If `progress` breaks it off on one rank, it does so
-    /// on all.
+    /// Makes the steps of an epoch, or what is left of it, as [`Trainer::epoch`] does. If `progress` breaks it off on one rank,
+    /// it does so on all.
     ///
     /// # Errors
     /// As for [`Training::step`].
@@ -132,7 +132,8 @@ impl<'w, P: Program<Float: Datum>> Training<'w, P> {
         self.world.agree("what was measured", metrics)
     }
 
-    /// [`Trainer::evaluate`], on every rank. Where states are in parts, they go to all ranks first, for the recipe may have averages.
+    /// [`Trainer::evaluate`], on every rank. Where states are in parts, they go to all ranks first, for the recipe may have
+    /// averages.
     ///
     /// # Errors
     /// As for [`Trainer::evaluate`], on all ranks.
@@ -142,8 +143,8 @@ impl<'w, P: Program<Float: Datum>> Training<'w, P> {
         self.world.agree("an evaluation", found)
     }
 
-    /// Sends all parts of the state to all ranks, where states are in parts: so the trainer has all of it, as for a checkpoint that rank 0
-    /// writes alone.
+    /// Sends all parts of the state to all ranks, where states are in parts: so the trainer has all of it, as for a checkpoint
+    /// that rank 0 writes alone.
     ///
     /// # Errors
     /// [`Error::NoAnswer`](crate::Error::NoAnswer), or an error of the engine.
@@ -274,8 +275,8 @@ impl<F: Datum + Real> Step<F> {
         Ok(())
     }
 
-    /// Ends the step with what the micro-batches of all ranks have left. An engine may fail on one rank: the others find out in the
-    /// next exchange.
+    /// Ends the step with what the micro-batches of all ranks have left. An engine may fail on one rank: the others find out in
+    /// the next exchange.
     fn end<P: Program<Float = F>>(mut self, world: &World, trainer: &mut Trainer<P>) -> Result<()> {
         let len = trainer.marks();
         let of = |rank: usize| share(self.count, world.ranks(), rank).len() * len;

@@ -162,7 +162,8 @@ impl World {
         let mut send = own.to_vec();
         let mut all = vec![T::zeroed(); own.len() * self.ranks];
         self.call("MPI_Iallgather", waiting, &mut send, &mut all, |send, all, request| {
-            // SAFETY: both buffers live until the request is done, or for ever (see `call`); all has room for every rank's values.
+            // SAFETY: both buffers live until the request is done, or for ever (see `call`); all has room for every rank's
+            // values.
             unsafe { ffi::MPI_Iallgather(send, count, T::datatype(), all, count, T::datatype(), self.comm, request) }
         })?;
         Ok(all)
@@ -189,7 +190,8 @@ impl World {
         let called = self.call("MPI_Iallgatherv", waiting, send, all, |send, all, request| {
             let (counts, starts) = pointers;
             let (kind, own) = (T::datatype(), own as c_int);
-            // SAFETY: all buffers live until the request is done, or for ever (see `call` and below); their lengths were checked.
+            // SAFETY: all buffers live until the request is done, or for ever (see `call` and below); their lengths were
+            // checked.
             unsafe { ffi::MPI_Iallgatherv(send, own, kind, all, counts, starts, kind, self.comm, request) }
         });
         self.keep_if_lost(&mut places);
@@ -213,7 +215,8 @@ impl World {
         let pointers: Vec<*const c_int> = places.chunks(self.ranks).map(<[c_int]>::as_ptr).collect();
         let called = self.call("MPI_Ialltoallv", waiting, send, taken, |send, taken, request| {
             let (kind, p) = (T::datatype(), &pointers);
-            // SAFETY: all buffers live until the request is done, or for ever (see `call` and below); their lengths were checked.
+            // SAFETY: all buffers live until the request is done, or for ever (see `call` and below); their lengths were
+            // checked.
             unsafe { ffi::MPI_Ialltoallv(send, p[0], p[1], kind, taken, p[2], p[3], kind, self.comm, request) }
         });
         self.keep_if_lost(&mut places);
@@ -262,8 +265,8 @@ impl World {
         Err(Error::Rank { rank, message: texts[rank].clone() })
     }
 
-    /// The sums of all ranks' counts, unless some rank has failed: [`World::agree`] in one exchange, where all is well. `counts` says how
-    /// many there are.
+    /// The sums of all ranks' counts, unless some rank has failed: [`World::agree`] in one exchange, where all is well.
+    /// `counts` says how many there are.
     ///
     /// # Errors
     /// As for [`World::agree`].

@@ -1,6 +1,6 @@
 // One step of the gradient of a recurrent layer, from the last to the first: a thread has a unit of a sample. A cell's file has
-// `retreat`, which writes the gradient by the sums and returns the part of the gradient by h that does not go through U. That part waits in
-// `start`, with the gradient by the cells behind it, until it is the gradient by the state before the first step.
+// `retreat`, which writes the gradient by the sums and returns the part of the gradient by h that does not go through U. That
+// part waits in `start`, with the gradient by the cells behind it, until it is the gradient by the state before the first step.
 
 @compute @workgroup_size(64)
 fn recurrence_grad(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) count: vec3u) {

@@ -67,8 +67,8 @@ impl Form {
         self.features.iter().map(|(_, texts)| texts.len().max(1)).sum()
     }
 
-    /// Rows with their labels. If the table had a header, the text has one too, and its columns may come in another order. Missing cells
-    /// get `means`, a number per feature; a text that the table does not have is none of the column's texts.
+    /// Rows with their labels. If the table had a header, the text has one too, and its columns may come in another order.
+    /// Missing cells get `means`, a number per feature; a text that the table does not have is none of the column's texts.
     ///
     /// # Errors
     /// As [`Options::read`], and a column or a class that the table does not have.
@@ -95,8 +95,8 @@ impl Form {
         Ok((data, reading))
     }
 
-    /// The features of a text, and the number of each row in it: from 0, without the header. Rows that are left out have no number here. The
-    /// label's column may be missing, and is not read. Otherwise as [`Form::rows_from`].
+    /// The features of a text, and the number of each row in it: from 0, without the header. Rows that are left out have no
+    /// number here. The label's column may be missing, and is not read. Otherwise as [`Form::rows_from`].
     ///
     /// # Errors
     /// As [`Form::rows_from`].

@@ -144,7 +144,8 @@ pub struct Options {
     pub ignore: Vec<String>,
     /// What to do with missing cells. Default: an error.
     pub missing: Missing,
-    /// Features are numbers of rows of a table that has so many, as an embedding wants them: whole numbers below that. Default: any numbers.
+    /// Features are numbers of rows of a table that has so many, as an embedding wants them: whole numbers below that. Default:
+    /// any numbers.
     pub indices: Option<u32>,
     /// The most bytes of memory for text and features. Default: 8 GiB.
     pub max_memory: u64,
@@ -172,10 +173,10 @@ impl Options {
     ///
     /// [`Error::Parse`] with line and column for a row of another length, fewer than two columns, text that is not UTF-8, a
     /// first line that may or may not be a header, a cell in a column of numbers that is not a number, has a decimal comma, is
-    /// not finite or is beyond f32, a feature that is no index where they are to be, a missing cell, and a label that is missing or a fraction. [`Error::File`] for a file that
-    /// cannot be read, is not text, needs more memory than allowed, or has no rows; also for a column that does not exist, a
-    /// label column that is in doubt, has a single label or looks like a quantity, and a column with too many texts for
-    /// categories.
+    /// not finite or is beyond f32, a feature that is no index where they are to be, a missing cell, and a label that is
+    /// missing or a fraction. [`Error::File`] for a file that cannot be read, is not text, needs more memory than allowed, or
+    /// has no rows; also for a column that does not exist, a label column that is in doubt, has a single label or looks like a
+    /// quantity, and a column with too many texts for categories.
     pub fn read(&self, path: impl AsRef<Path>) -> Result<Table> {
         let path = path.as_ref();
         self.table(path, Content::open(path)?)

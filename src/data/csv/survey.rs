@@ -86,7 +86,8 @@ pub(super) struct Survey {
 }
 
 impl Survey {
-    /// Looks at every cell. If the first line names the label (`named`), it is a header; otherwise `label` is the label's column.
+    /// Looks at every cell. If the first line names the label (`named`), it is a header; otherwise `label` is the label's
+    /// column.
     pub fn new(text: &Text, header: Header, named: Option<&str>, label: impl Fn(usize) -> usize) -> Result<Self> {
         let mut survey = Self { first: Vec::new(), first_offset: 0, rows: 0, columns: Vec::new(), header: false };
         text.rows(|record| {

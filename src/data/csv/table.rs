@@ -32,7 +32,8 @@ pub struct Table {
 pub struct Reading {
     /// Whether the first line was a header.
     pub header: bool,
-    /// Whether the line before it, or before the rows, counted rows and features and named the classes, as scikit-learn's files have it.
+    /// Whether the line before it, or before the rows, counted rows and features and named the classes, as scikit-learn's files
+    /// have it.
     pub counts: bool,
     /// What separates cells.
     pub delimiter: char,

@@ -45,8 +45,8 @@ impl Tape {
     }
 
     /// [`Tape::record`] in two plans. The first one leaves untrained buffers as they are, and writes what they change by; the
-    /// second one changes them by what is there. So numbers of several batches can be computed at several places, and change the
-    /// buffers one after the other.
+    /// second one changes them by what is there. So numbers of several batches can be computed at several places, and change
+    /// the buffers one after the other.
     ///
     /// # Errors
     /// As for [`Tape::record`] and [`Tape::changes`].

@@ -195,7 +195,8 @@ impl Backward<'_> {
                 let of = Expr::input(inputs.len());
                 let mut looks = [&inputs[..], &[self.along(grad, &shape, shape.len())]].concat();
                 let mut expr = exprs[0].clone();
-                // Where a ReLU is 0, its output tells as well. If that is in memory, nothing has to keep what the ReLU was computed from.
+                // Where a ReLU is 0, its output tells as well. If that is in memory, nothing has to keep what the ReLU was
+                // computed from.
                 if let Some(rising) = exprs[0].relu_of().filter(|_| self.graph.tensors[output].kept) {
                     looks.push(Look::whole(output, &shape));
                     expr = Expr::input(looks.len() - 1).less_equal(0.0).select(0.0, rising.clone());

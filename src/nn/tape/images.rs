@@ -75,8 +75,8 @@ impl Graph {
         self.push(node, &lens, trained).into_iter().zip(lens).map(|(tensor, len)| Look::whole(tensor, &[len])).collect()
     }
 
-    /// What a value is a rising function of, whose other inputs are the same all over a plane; with the place of that one among the inputs.
-    /// The largest of the values is then the function of the largest, which is computed once per window.
+    /// What a value is a rising function of, whose other inputs are the same all over a plane; with the place of that one among
+    /// the inputs. The largest of the values is then the function of the largest, which is computed once per window.
     fn rising(&self, look: &Look, shape: &[usize]) -> Option<(Vec<Look>, Expr, usize)> {
         let tensor = &self.tensors[look.tensor];
         let Maker::Node(node, _) = tensor.maker else { return None };

@@ -62,8 +62,8 @@ pub struct Tape {
     training: bool,
 }
 
-/// A value on a tape: an array of some shape, per lane. Its operations follow NumPy and PyTorch: shapes are broadcast from the last
-/// dimension on.
+/// A value on a tape: an array of some shape, per lane. Its operations follow NumPy and PyTorch: shapes are broadcast from the
+/// last dimension on.
 #[derive(Debug, Clone)]
 pub struct Value {
     pub(in crate::nn) graph: Rc<RefCell<Graph>>,
@@ -150,7 +150,8 @@ impl Tape {
         self.graph.borrow().lines.clone()
     }
 
-    /// Floating-point operations of all that is recorded: two per multiplication and addition of a product, one per other function.
+    /// Floating-point operations of all that is recorded: two per multiplication and addition of a product, one per other
+    /// function.
     pub fn flops(&self) -> usize {
         self.graph.borrow().nodes.iter().map(Node::flops).sum()
     }
@@ -195,8 +196,8 @@ impl Tape {
         }
     }
 
-    /// A parameter that gets no gradient and that all lanes share: the base of adapters, which then takes the memory of one lane. It is none
-    /// of [`Tape::parameters`], but of [`Tape::shared`], and lies where [`Places::shared`] says.
+    /// A parameter that gets no gradient and that all lanes share: the base of adapters, which then takes the memory of one
+    /// lane. It is none of [`Tape::parameters`], but of [`Tape::shared`], and lies where [`Places::shared`] says.
     pub fn shared_parameter(&mut self, name: &str, shape: &[usize], init: Init) -> Value {
         self.declared(name, shape, init, Kind::Shared)
     }

@@ -87,8 +87,8 @@ impl Tape {
         self.value(look)
     }
 
-    /// Rows of a table (a matrix) by number: the shape of the numbers, then the table's width. Numbers are an input of indices. A number
-    /// beyond the table gives zeros.
+    /// Rows of a table (a matrix) by number: the shape of the numbers, then the table's width. Numbers are an input of indices.
+    /// A number beyond the table gives zeros.
     pub fn lookup(&mut self, table: &Value, rows: &Value) -> Value {
         let &[_, width] = table.shape() else {
             return self.fail(Error::shape("a table of rows", "two dimensions", format!("{:?}", table.shape())));
@@ -212,8 +212,8 @@ impl Value {
         self.with(Look { shape, offset, ..look })
     }
 
-    /// Matrices times matrices: the last two dimensions, m × k and k × n. The right factor is one matrix, or has the leading dimensions
-    /// of the left one.
+    /// Matrices times matrices: the last two dimensions, m × k and k × n. The right factor is one matrix, or has the leading
+    /// dimensions of the left one.
     pub fn matmul(&self, right: &Self) -> Self {
         let (a, b) = (self.shape(), right.shape());
         let fits = a.len() >= 2 && b.len() >= 2 && a[a.len() - 1] == b[b.len() - 2];
@@ -295,8 +295,8 @@ impl Value {
         &largest + &rest
     }
 
-    /// The largest element m along an axis, which stays as a dimension of one element, and ln Σ e^(x − m). Both together have a gradient, and
-    /// neither alone.
+    /// The largest element m along an axis, which stays as a dimension of one element, and ln Σ e^(x − m). Both together have a
+    /// gradient, and neither alone.
     pub(in crate::nn) fn log_sum_exp_parts(&self, axis: usize) -> [Self; 2] {
         let mut both = self.folded(&[axis], Reduction::LogSumExp);
         let rest = both.swap_remove(1);

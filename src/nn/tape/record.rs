@@ -48,8 +48,8 @@ impl Tape {
     /// written to the view beside it; a value that nothing needs is not computed.
     ///
     /// # Errors
-    /// The first mistake of the recording; [`Error::Missing`] for a place that is needed; [`Error::Shape`] for an output's view that does
-    /// not fit.
+    /// The first mistake of the recording; [`Error::Missing`] for a place that is needed; [`Error::Shape`] for an output's view
+    /// that does not fit.
     pub fn record(
         &self,
         layout: &mut Layout,

@@ -20,8 +20,8 @@ pub(super) struct Recurrent {
 }
 
 impl Recurrent {
-    /// Elements of its outputs: h before and after each step, cells, and what the gradient needs; or the gradients by the sums, by what goes
-    /// through the weight where that is another, and by the start.
+    /// Elements of its outputs: h before and after each step, cells, and what the gradient needs; or the gradients by the sums,
+    /// by what goes through the weight where that is another, and by the start.
     fn lens(&self) -> Vec<usize> {
         let [sums, _, start, outputs, cells, kept] = self.sizes.lens();
         let cell = self.sizes.cell;
@@ -144,8 +144,8 @@ pub(in crate::nn) struct Recurring<'a> {
 }
 
 impl Tape {
-    /// Records all steps of a layer in one direction: h after each of them (samples × steps × hidden), and an LSTM's cells before the first
-    /// and after each (samples × (steps + 1) × hidden, in the order of computation).
+    /// Records all steps of a layer in one direction: h after each of them (samples × steps × hidden), and an LSTM's cells
+    /// before the first and after each (samples × (steps + 1) × hidden, in the order of computation).
     pub(in crate::nn) fn recurred(&mut self, sizes: RecurrenceSizes, of: &Recurring) -> (Value, Option<Value>) {
         let turned = of.weight.transpose().contiguous();
         let (sums, weight) = (of.sums.contiguous(), of.weight.contiguous());

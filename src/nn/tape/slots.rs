@@ -37,8 +37,8 @@ pub(super) fn alive(lives: &[Life]) -> (usize, usize) {
 }
 
 impl Slots {
-    /// Gives each life its memory. Lives get their places one after the other: long values first, or those first that live long, or by a
-    /// product of both. Of these orders the one that takes the least memory is kept.
+    /// Gives each life its memory. Lives get their places one after the other: long values first, or those first that live
+    /// long, or by a product of both. Of these orders the one that takes the least memory is kept.
     pub(super) fn assign(&mut self, layout: &mut Layout, lives: &[Life]) -> Vec<View> {
         let time = |life: &Life| life.through.len();
         let orders: [&dyn Fn(&Life) -> usize; 4] = [

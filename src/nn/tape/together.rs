@@ -17,8 +17,8 @@ struct Parts<'a> {
 }
 
 impl Graph {
-    /// Joins each fold of these nodes with the first one of them that reads the same tensor in the same way, if all of its inputs are there
-    /// by then.
+    /// Joins each fold of these nodes with the first one of them that reads the same tensor in the same way, if all of its
+    /// inputs are there by then.
     pub(super) fn join_folds(&mut self, of: &[bool]) {
         for later in (0..self.nodes.len()).filter(|&later| of[later]) {
             let earlier = (0..later).find(|&earlier| of[earlier] && self.joins(earlier, later));

@@ -1,5 +1,5 @@
-//! Small convolutions on the CPU without a panel: the channels of an image are copied once, with zeros around them, so that all places of y
-//! see a tap one after the other. A tile of sums stays in registers while it goes through the taps.
+//! Small convolutions on the CPU without a panel: the channels of an image are copied once, with zeros around them, so that all
+//! places of y see a tap one after the other. A tile of sums stays in registers while it goes through the taps.
 //!
 //! Between two lines of y lie places that see a line's end and the next one's beginning. Their sums are left out.
 
@@ -62,8 +62,8 @@ impl ConvSizes {
     }
 }
 
-/// A channel with zeros around it. By a stride it is cut into a plane for each remainder of lines and columns, so that neighbouring places
-/// see neighbouring elements.
+/// A channel with zeros around it. By a stride it is cut into a plane for each remainder of lines and columns, so that
+/// neighbouring places see neighbouring elements.
 #[derive(Debug, Clone, Copy)]
 struct Grid {
     /// Lines and columns that places see.
@@ -124,8 +124,8 @@ impl Grid {
     }
 }
 
-/// Copies a line to the front of another. Most lines are short, and a call of the system's copy costs more than a few fixed ones, which may
-/// overlap.
+/// Copies a line to the front of another. Most lines are short, and a call of the system's copy costs more than a few fixed
+/// ones, which may overlap.
 #[inline(always)]
 fn copy_line<F: Copy>(from: &[F], to: &mut [F]) {
     let len = from.len();

@@ -10,8 +10,9 @@ use crate::plan::{BoundsChecks, Dispatch, Elements, Kind, Layout, Operands, Oper
 use crate::rule::Real;
 use std::ops::Range;
 
-/// Sizes of a convolution. Images x have the shape batch × inputs × image, y that of batch × outputs × out, and the weight that of outputs ×
-/// (inputs / groups) × kernel. Lines and columns are the two numbers of an array; signals of one dimension have one line.
+/// Sizes of a convolution. Images x have the shape batch × inputs × image, y that of batch × outputs × out, and the weight that
+/// of outputs × (inputs / groups) × kernel. Lines and columns are the two numbers of an array; signals of one dimension have
+/// one line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ConvSizes {
     /// Images.
@@ -49,9 +50,10 @@ pub enum ConvPart {
 
 /// A convolution of images, or one of its gradients ([`ConvPart`]).
 ///
-/// On a GPU it is a product whose factors are read where they lie. On the CPU a small one is summed where the image lies with zeros around
-/// it; of others, patches are gathered into a panel that stays in the second cache, and multiplied there. The gradient by the weight is
-/// summed in slices of at most 4,096 positions, which are joined in order. Bits depend neither on other images and lanes, nor on threads.
+/// On a GPU it is a product whose factors are read where they lie. On the CPU a small one is summed where the image lies with
+/// zeros around it; of others, patches are gathered into a panel that stays in the second cache, and multiplied there. The
+/// gradient by the weight is summed in slices of at most 4,096 positions, which are joined in order. Bits depend neither on
+/// other images and lanes, nor on threads.
 ///
 /// # Examples
 ///

@@ -27,8 +27,8 @@ pub enum Reduction {
     Max,
     /// The place of the first largest value, or of the first NaN; NaN of nothing.
     FirstMax,
-    /// The largest value m, and ln Σ e^(x − m): together ln Σ eˣ. Apart they keep the digits of differences x − m. Where m is infinite, the
-    /// second is 0. −∞ and 0 of nothing.
+    /// The largest value m, and ln Σ e^(x − m): together ln Σ eˣ. Apart they keep the digits of differences x − m. Where m is
+    /// infinite, the second is 0. −∞ and 0 of nothing.
     LogSumExp,
     /// The mean, and the sum of squared deviations from it; NaN and 0 of nothing.
     Moments,
@@ -41,11 +41,11 @@ impl Reduction {
     }
 }
 
-/// Reduces an expression over the last dimensions of a shape: `y[i] = Σ_j f(x₀[i, j], x₁[i, j], …)`, or another [`Reduction`]; several in
-/// one reading. Inputs may be broadcast views; as their strides are free, any dimensions can be the last ones.
+/// Reduces an expression over the last dimensions of a shape: `y[i] = Σ_j f(x₀[i, j], x₁[i, j], …)`, or another [`Reduction`];
+/// several in one reading. Inputs may be broadcast views; as their strides are free, any dimensions can be the last ones.
 ///
-/// Chunks of 256 elements are joined in a fixed tree. Beyond 4,096 elements a second stage joins what the first left in scratch memory. The
-/// bits of a row depend neither on other rows and lanes, nor on threads.
+/// Chunks of 256 elements are joined in a fixed tree. Beyond 4,096 elements a second stage joins what the first left in scratch
+/// memory. The bits of a row depend neither on other rows and lanes, nor on threads.
 ///
 /// # Examples
 ///
@@ -89,15 +89,16 @@ struct Output {
 const OUTPUTS: [&str; 8] = ["y0", "y1", "y2", "y3", "y4", "y5", "y6", "y7"];
 
 impl Fold {
-    /// No inputs and outputs yet: rows of the shape `kept`, over each of which the shape `folded` is reduced. Both together have at most
-    /// four dimensions; more are an error of the plan.
+    /// No inputs and outputs yet: rows of the shape `kept`, over each of which the shape `folded` is reduced. Both together
+    /// have at most four dimensions; more are an error of the plan.
     pub fn new(kept: &[usize], folded: &[usize]) -> Self {
         let inputs = Inputs::new(&[kept, folded].concat());
         let (outputs, exprs, program) = (Vec::new(), Vec::new(), Program::default());
         Self { inputs, kept: 4 - folded.len().min(4), outputs, exprs, scratch: None, program }
     }
 
-    /// With another input, which expressions know by its index. Strides are given for each dimension, first those that are kept.
+    /// With another input, which expressions know by its index. Strides are given for each dimension, first those that are
+    /// kept.
     pub fn input(self, view: View, strides: &[usize]) -> Self {
         self.source(Source::Floats(view), strides)
     }
@@ -245,8 +246,8 @@ impl Operation for Fold {
                 let product = x.clone() * y.clone();
                 let sums = with([(Reduction::Sum, &product), (Reduction::Sum, &x)]);
                 let rest = with([(Reduction::LogSumExp, &x), (Reduction::Max, &product)]);
-                // The CPU goes twice over a chunk for moments, so its error is no measure for the GPU's single pass: tests have a bound
-                // of their own for longer rows.
+                // The CPU goes twice over a chunk for moments, so its error is no measure for the GPU's single pass: tests have
+                // a bound of their own for longer rows.
                 let moments = if folded < 2 { Reduction::Moments } else { Reduction::LogSumExp };
                 let moments = with([(moments, &x), (Reduction::FirstMax, &x)]);
                 for fold in [sums, rest, moments] {
@@ -284,8 +285,8 @@ impl Fold {
         if fit > SIDE { fit / SIDE * SIDE } else { fit }
     }
 
-    /// Sums along columns: blocks of rows side by side, one element of each at a time; chunk after chunk. Outputs begin with the first of
-    /// the rows.
+    /// Sums along columns: blocks of rows side by side, one element of each at a time; chunk after chunk. Outputs begin with
+    /// the first of the rows.
     fn sums_of_columns<F: Real>(&self, inputs: &[Fetched<'_, F>], of: Range<usize>, outputs: &mut [&mut [F]]) {
         let (rows, folded) = (self.rows(), self.folded());
         for first in of.clone().step_by(BLOCK) {

@@ -100,7 +100,8 @@ impl<F: Real> pulp::WithSimd for Chunk<'_, F> {
     }
 }
 
-/// Up to [`SIDE`] rows of at most as many elements: one element of all of them at a time. The bits are those of one row after the other.
+/// Up to [`SIDE`] rows of at most as many elements: one element of all of them at a time. The bits are those of one row after
+/// the other.
 #[inline(always)]
 fn side_by_side<F: Real>(reduction: Reduction, x: &[F], folded: usize, [first, second]: [&mut [F]; 2]) {
     let (rows, mut lines) = (x.len() / folded, [[F::zero(); SIDE]; SIDE]);
@@ -171,7 +172,8 @@ fn log_sum_exp_of_rows<F: Real>(x: &[F], folded: usize, [of_largest, of_rest]: [
     of_rest.iter_mut().zip(of_largest).filter(|(_, largest)| largest.is_infinite()).for_each(|(rest, _)| *rest = F::zero());
 }
 
-/// Up to [`SIDE`] elements, and `fill` in the place of those that are missing. Copies of fixed sizes, which may overlap, need no loop.
+/// Up to [`SIDE`] elements, and `fill` in the place of those that are missing. Copies of fixed sizes, which may overlap, need
+/// no loop.
 #[inline(always)]
 fn padded<F: Real>(x: &[F], fill: F) -> [F; SIDE] {
     let (mut padded, len) = ([fill; SIDE], x.len());
@@ -200,7 +202,8 @@ fn largest_of_lines<F: Real>(lines: &[[F; SIDE]]) -> [F; SIDE] {
     join_lines(lines, keep)
 }
 
-/// As [`tree`], of rows side by side. Lines that are missing would change nothing: they hold 0 in sums, and −∞ among the largest.
+/// As [`tree`], of rows side by side. Lines that are missing would change nothing: they hold 0 in sums, and −∞ among the
+/// largest.
 #[inline(always)]
 fn join_lines<F: Real>(lines: &[[F; SIDE]], join: impl Fn(F, F) -> F) -> [F; SIDE] {
     let (mut a, mut b) = ([[F::zero(); SIDE]; SIDE / 2], [[F::zero(); SIDE]; SIDE / 4]);
@@ -211,8 +214,8 @@ fn join_lines<F: Real>(lines: &[[F; SIDE]], join: impl Fn(F, F) -> F) -> [F; SID
     b[0]
 }
 
-/// Joins lines with those that lie half the tree's width behind them; returns how many there are then. Loops over lines of any number are
-/// turned into vector instructions, and those over one line, which the compiler unrolls, are not.
+/// Joins lines with those that lie half the tree's width behind them; returns how many there are then. Loops over lines of any
+/// number are turned into vector instructions, and those over one line, which the compiler unrolls, are not.
 #[inline(always)]
 fn join_halves<F: Real>(from: &[[F; SIDE]], to: &mut [[F; SIDE]], join: impl Fn(F, F) -> F) -> usize {
     let count = from.len().min(to.len());

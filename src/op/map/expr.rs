@@ -293,7 +293,8 @@ impl Expr {
         Program::new(std::iter::once(self)).mark_inputs(read);
     }
 
-    /// Whether it never falls where one input rises and the others stay, in any precision: sums, bounds, and positive multiples of it.
+    /// Whether it never falls where one input rises and the others stay, in any precision: sums, bounds, and positive multiples
+    /// of it.
     pub(crate) fn rises_with(&self, input: usize) -> bool {
         let positive = |factor: &Self| factor.constant().is_some_and(|factor| factor > 0.0);
         match &*self.0 {

@@ -14,11 +14,11 @@ use crate::rule::Real;
 use program::Program;
 use source::Inputs;
 
-/// `y[i] = f(x₀[i], x₁[i], …)` for each element of a shape: outputs lie one after the other in row-major order, inputs may be broadcast
-/// views. At most eight views together.
+/// `y[i] = f(x₀[i], x₁[i], …)` for each element of a shape: outputs lie one after the other in row-major order, inputs may be
+/// broadcast views. At most eight views together.
 ///
-/// The expressions are generated as one kernel; on the CPU they are a list of instructions over blocks of 256 elements. Shape and strides
-/// lie in the uniform, so that expressions that are equal share a pipeline.
+/// The expressions are generated as one kernel; on the CPU they are a list of instructions over blocks of 256 elements. Shape
+/// and strides lie in the uniform, so that expressions that are equal share a pipeline.
 ///
 /// # Examples
 ///
@@ -56,8 +56,8 @@ pub struct Map {
 const OUTPUTS: [&str; 8] = ["y0", "y1", "y2", "y3", "y4", "y5", "y6", "y7"];
 
 impl Map {
-    /// No inputs and outputs yet, over a shape of at most four dimensions; the last one varies fastest. More dimensions or strides are an error
-    /// of the plan.
+    /// No inputs and outputs yet, over a shape of at most four dimensions; the last one varies fastest. More dimensions or
+    /// strides are an error of the plan.
     pub fn new(shape: &[usize]) -> Self {
         Self { inputs: Inputs::new(shape), outputs: Vec::new(), program: Program::default() }
     }

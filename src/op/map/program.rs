@@ -1,4 +1,5 @@
-//! Expressions compiled to a list of instructions, each part once, and the CPU's way to run them: block by block over registers.
+//! Expressions compiled to a list of instructions, each part once, and the CPU's way to run them: block by block over
+//! registers.
 
 use super::expr::{Binary, Expr, Node};
 use super::source::Fetched;
@@ -102,7 +103,8 @@ impl Program {
         }))
     }
 
-    /// How many of `len` elements a thread takes at a time: a multiple of `unit`, all of them where the work is not worth more threads.
+    /// How many of `len` elements a thread takes at a time: a multiple of `unit`, all of them where the work is not worth more
+    /// threads.
     pub(in crate::op) fn part(&self, len: usize, unit: usize, threads: usize) -> usize {
         /// Instructions over elements from which a part is worth a thread: some microseconds.
         const WORTH: usize = 65_536;

@@ -36,7 +36,8 @@ impl Source {
     }
 }
 
-/// A source, and how far apart its elements are along each dimension of a shape. A stride of 0 repeats the same elements: a broadcast.
+/// A source, and how far apart its elements are along each dimension of a shape. A stride of 0 repeats the same elements: a
+/// broadcast.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::op) struct Input {
     pub source: Source,
@@ -102,8 +103,8 @@ impl Inputs {
         Operands::product(&self.shape)
     }
 
-    /// Elements that the CPU computes together: whole rows of the longest input that is repeated, if they are short. Then it is fetched once
-    /// for all blocks.
+    /// Elements that the CPU computes together: whole rows of the longest input that is repeated, if they are short. Then it is
+    /// fetched once for all blocks.
     pub(in crate::op) fn block(&self) -> usize {
         let periods = self.list.iter().map(|input| input.period);
         let longest = periods.filter(|period| (1..BLOCK).contains(period)).max().unwrap_or(1);
@@ -348,8 +349,8 @@ impl<'a, F: Real> Fetched<'a, F> {
     }
 }
 
-/// Random numbers of places that lie so far apart, into a line. A struct, as pulp takes it: of a closure the compiler may make a function
-/// without vector instructions.
+/// Random numbers of places that lie so far apart, into a line. A struct, as pulp takes it: of a closure the compiler may make
+/// a function without vector instructions.
 struct Uniforms<'a, F> {
     key: [u32; 2],
     site: u32,

@@ -51,8 +51,8 @@ pub struct PoolSizes {
 
 /// Reduces each window of a plane to one element.
 ///
-/// Largest elements also have their place in the plane written, that of the first one in row-major order, or of the first NaN: numbers up to
-/// 2²⁴, so a plane has no more elements.
+/// Largest elements also have their place in the plane written, that of the first one in row-major order, or of the first NaN:
+/// numbers up to 2²⁴, so a plane has no more elements.
 #[derive(Debug, Clone)]
 pub struct Pool {
     /// How a window is reduced.
@@ -199,8 +199,8 @@ impl PoolSizes {
     }
 }
 
-/// The most elements that one of `windows` adaptive windows over `len` elements has. What is left of o·len by the number of windows is
-/// anything that their common factor divides, and the most is where it is largest.
+/// The most elements that one of `windows` adaptive windows over `len` elements has. What is left of o·len by the number of
+/// windows is anything that their common factor divides, and the most is where it is largest.
 fn most(len: usize, windows: usize) -> usize {
     let (mut common, mut rest) = (len.max(1), windows.max(1));
     while rest > 0 {

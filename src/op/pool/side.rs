@@ -1,5 +1,5 @@
-//! Largest elements on the CPU. In single precision windows of one line are compared side by side, tap by tap, in vectors and without a
-//! branch; in double precision, the oracle, they are gone through one by one.
+//! Largest elements on the CPU. In single precision windows of one line are compared side by side, tap by tap, in vectors and
+//! without a branch; in double precision, the oracle, they are gone through one by one.
 
 use super::{PoolSizes, Window};
 use crate::rule::Real;

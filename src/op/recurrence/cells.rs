@@ -91,8 +91,8 @@ pub(super) struct Backward<'a, F> {
     pub(super) h: &'a [F],
     /// An LSTM's cells before and after.
     pub(super) cells: [&'a [F]; 2],
-    /// The gradient by h after the step, which becomes that part of the gradient by h before it which does not go through U; and that by
-    /// the cells.
+    /// The gradient by h after the step, which becomes that part of the gradient by h before it which does not go through U;
+    /// and that by the cells.
     pub(super) h_grad: &'a mut [F],
     pub(super) cells_grad: &'a mut [F],
     /// The gradient by the sums, and by those of a GRU's `U h + d`.

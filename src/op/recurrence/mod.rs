@@ -19,7 +19,8 @@ pub enum Cell {
     /// Long short-term memory (Hochreiter and Schmidhuber 1997), gates in the order i, f, g, o: `c = σ(f) c + σ(i) tanh(g)`,
     /// `h = σ(o) tanh(c)`.
     Lstm,
-    /// Gated recurrent unit (Cho et al. 2014), gates in the order r, z, n: `n = tanh(W x + b + σ(r) (U h + d))`, `h = (1 − σ(z)) n + σ(z) h`.
+    /// Gated recurrent unit (Cho et al. 2014), gates in the order r, z, n: `n = tanh(W x + b + σ(r) (U h + d))`, `h = (1 −
+    /// σ(z)) n + σ(z) h`.
     Gru,
 }
 
@@ -69,7 +70,8 @@ impl RecurrenceSizes {
         [of_samples, of_samples.saturating_mul(self.steps)]
     }
 
-    /// Elements of sums, weight, start, outputs, cells (with those before the first step), and of what is kept for the gradient.
+    /// Elements of sums, weight, start, outputs, cells (with those before the first step), and of what is kept for the
+    /// gradient.
     pub fn lens(&self) -> [usize; 6] {
         let ([of_samples, all], gates) = (self.units(), self.cell.gates());
         let cells = if self.cell == Cell::Lstm { all.saturating_add(of_samples) } else { 0 };
@@ -94,10 +96,11 @@ impl RecurrenceSizes {
     }
 }
 
-/// All steps of a recurrent layer in one direction, from the sums `W x + b` of its inputs. A sample that is over keeps its state.
+/// All steps of a recurrent layer in one direction, from the sums `W x + b` of its inputs. A sample that is over keeps its
+/// state.
 ///
-/// On a GPU it is one kernel per step. On the CPU samples are shared out among threads, each of which goes through all steps, with the weight
-/// in the order in which it is multiplied. Bits depend neither on other samples and lanes, nor on threads.
+/// On a GPU it is one kernel per step. On the CPU samples are shared out among threads, each of which goes through all steps,
+/// with the weight in the order in which it is multiplied. Bits depend neither on other samples and lanes, nor on threads.
 #[derive(Debug, Clone)]
 pub struct Recurrence {
     /// Sizes.

@@ -1,5 +1,5 @@
-//! The CPU's half: threads share samples, and each goes through all steps with its own. The weight lies in panels of some columns, row by
-//! row, so that a panel stays in the first cache while it meets the samples, four side by side.
+//! The CPU's half: threads share samples, and each goes through all steps with its own. The weight lies in panels of some
+//! columns, row by row, so that a panel stays in the first cache while it meets the samples, four side by side.
 
 use super::cells::{Backward, Forward};
 use super::{Cell, RecurrenceSizes};

@@ -64,7 +64,8 @@ impl Range {
     }
 }
 
-/// A mixture of products of kernels, as Optuna 5's Parzen estimator has it: one component for each observation, and one for the prior.
+/// A mixture of products of kernels, as Optuna 5's Parzen estimator has it: one component for each observation, and one for the
+/// prior.
 ///
 /// With n observations the weights are 1 for n < 25, else they rise evenly from 1/n to 1 for all but the newest 25, which have
 /// 1; the prior's is 1; then all are divided by their sum. Without observations there is the prior alone.
@@ -97,7 +98,8 @@ impl Mixture {
         self.dimensions.iter().map(|dimension| &dimension.kernels)
     }
 
-    /// The logarithm of the density at a value of each parameter. Where the scale is logarithmic it is the density of the logarithm.
+    /// The logarithm of the density at a value of each parameter. Where the scale is logarithmic it is the density of the
+    /// logarithm.
     pub fn log_density(&self, values: &[Coordinate]) -> f64 {
         let mut logs: Vec<f64> = self.weights.iter().map(|weight| weight.ln()).collect();
         for (dimension, value) in self.dimensions.iter().zip(values) {

@@ -37,8 +37,8 @@ pub enum Gamma {
 /// Trials that were stopped early are good only if too few were trained to the end: first those with the most steps, then those
 /// with the better metric.
 ///
-/// Kernels, weights and densities are Optuna's. Two things differ. The random numbers are our own, keyed by seed and suggestion. And failed
-/// trials, which Optuna forgets, count as bad ones, whose neighbourhood is avoided; they are never good.
+/// Kernels, weights and densities are Optuna's. Two things differ. The random numbers are our own, keyed by seed and
+/// suggestion. And failed trials, which Optuna forgets, count as bad ones, whose neighbourhood is avoided; they are never good.
 ///
 /// # Examples
 ///
@@ -94,8 +94,9 @@ impl Tpe {
         Ok(self.estimate(history, &parameters))
     }
 
-    /// The parts of the space that are searched jointly: parameters with more than one value, of which each finished trial had all or none
-    /// where [`group`](Self::group) is set, or else those that every finished trial had. Others are searched one by one.
+    /// The parts of the space that are searched jointly: parameters with more than one value, of which each finished trial had
+    /// all or none where [`group`](Self::group) is set, or else those that every finished trial had. Others are searched one by
+    /// one.
     pub fn parts<'a>(&self, space: &'a SearchSpace, history: &History<'_>) -> Vec<Vec<&'a Parameter>> {
         let finished: Vec<&Trial> = history.trials.iter().filter(|trial| trial.outcome != Outcome::Running).collect();
         let had = |trial: &Trial, parameter: &Parameter| trial.point.get(&parameter.name).is_some();
@@ -135,7 +136,8 @@ impl Tpe {
             Gamma::Tenth => finished.div_ceil(10),
             Gamma::Root => (0.25 * (finished as f64).sqrt()).ceil() as usize,
         };
-        // Complete trials by their cost; then stopped ones, those that went farthest first. Failed and running trials are never good.
+        // Complete trials by their cost; then stopped ones, those that went farthest first. Failed and running trials are never
+        // good.
         let mut ranked: Vec<(u64, f64, usize)> = Vec::new();
         for (i, trial) in trials.iter().enumerate() {
             match trial.outcome {

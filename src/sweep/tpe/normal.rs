@@ -73,8 +73,8 @@ pub(super) fn quantile(q: f64, a: f64, b: f64) -> f64 {
 
 /// The x whose [`ln_below`] is `y`, by Newton's method.
 ///
-/// For a probability near 1 the other tail is solved, where `y` has its digits. The start is the logistic distribution's quantile, or in the
-/// tail √(−2 (y + ln √(2π))).
+/// For a probability near 1 the other tail is solved, where `y` has its digits. The start is the logistic distribution's
+/// quantile, or in the tail √(−2 (y + ln √(2π))).
 fn inverse_ln_below(y: f64) -> f64 {
     if y == f64::NEG_INFINITY || y >= 0.0 {
         return if y >= 0.0 { f64::INFINITY } else { f64::NEG_INFINITY };

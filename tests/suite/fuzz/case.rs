@@ -184,7 +184,8 @@ impl Case {
         self.modifiers.iter().any(wanted)
     }
 
-    /// A random case. Neighbouring seeds have different rules, and modifiers of different kinds, so that a short run has them all.
+    /// A random case. Neighbouring seeds have different rules, and modifiers of different kinds, so that a short run has them
+    /// all.
     pub fn random(seed: u64) -> Self {
         let rng = &mut Rng::with_seed(seed);
         let lanes = rng.choice([1, 1, 1, 2, 2, 3]).expect("a number");

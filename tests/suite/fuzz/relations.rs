@@ -25,8 +25,8 @@ const TINY: f64 = f32::MIN_POSITIVE as f64;
 /// The noise, in units of [`EPSILON`], and the factor by which its effect is allowed.
 const NOISE: f64 = 4.0;
 const AMPLIFIED: f64 = 8.0;
-/// Whether gradients and parameters have noise, pair by pair: where a step subtracts one from the other, their errors may cancel, and
-/// among thousands of elements they do so in every pair that has both.
+/// Whether gradients and parameters have noise, pair by pair: where a step subtracts one from the other, their errors may
+/// cancel, and among thousands of elements they do so in every pair that has both.
 const NOISY_PAIRS: [(bool, bool); 3] = [(true, true), (true, false), (false, true)];
 /// If the effect of the noise on a value is larger than this, relative to the value, no bound is known. It is some 10^4 times
 /// the noise.
@@ -241,8 +241,8 @@ fn tensors_of<'a>(case: &'a Case, takes: impl Fn(&dyn AnyRule) -> bool + 'a) -> 
     case.tensors.iter().enumerate().filter(move |(_, tensor)| takes(&*rules[tensor.group]))
 }
 
-/// Every element that Muon moves is a sum over its row and its column, and off by a part of their sizes, however small it is itself: the
-/// root of the mean square of what a tensor moves by.
+/// Every element that Muon moves is a sum over its row and its column, and off by a part of their sizes, however small it is
+/// itself: the root of the mean square of what a tensor moves by.
 fn shared_change(case: &Case, old: &Array, new: &Array) -> f64 {
     let is_its = |index: usize| new.name.contains(&format!(" of {},", name(index)));
     if !tensors_of(case, |rule| rule.orthogonal().is_some()).any(|(index, _)| is_its(index)) {
@@ -266,8 +266,9 @@ fn lose_signs(lost: &mut [Vec<f64>], look: &Look, case: &Case) {
     }
 }
 
-/// An `eps1` of 0 is the precision of the floats, below which Adafactor takes no root of squares: another number in the oracle. All
-/// elements of a tensor are bounded together, so none of them is known. Of a matrix two planes are multiplied, hence the margin.
+/// An `eps1` of 0 is the precision of the floats, below which Adafactor takes no root of squares: another number in the oracle.
+/// All elements of a tensor are bounded together, so none of them is known. Of a matrix two planes are multiplied, hence the
+/// margin.
 fn lose_squares(lost: &mut [Vec<f64>], look: &Look, case: &Case) {
     for (index, _) in tensors_of(case, |rule| rule.name() == "adafactor") {
         let is_its = |array: &Array| array.name.contains(&format!(" of {},", name(index)));
@@ -349,8 +350,8 @@ fn sums_overflow(case: &Case) -> bool {
 }
 
 fn near_oracle<H: Home>(case: &Case, home: &H, engines: &Engines, tally: &mut Tally) -> Result<(), String> {
-    // A moment at the edge between two values of 16 bits is rounded up in one engine and down in the other, which is 2^16 times more than
-    // single precision differs by. `storage` compares with the oracle; all relations of bits hold.
+    // A moment at the edge between two values of 16 bits is rounded up in one engine and down in the other, which is 2^16 times
+    // more than single precision differs by. `storage` compares with the oracle; all relations of bits hold.
     if case.has(|modifier| *modifier == Modifier::HalfState) {
         return Ok(());
     }

@@ -36,8 +36,9 @@ Examples:
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct BenchArgs {
-    /// What to time: rows whose name contains one of these (comma-separated), such as `adamw,norm,matmul`. `network` is a training step of
-    /// a model, and `population` one of many models as lanes, beside lanes that share weights and batches, or of convolutional networks beside one of them alone [default: all but these two]
+    /// What to time: rows whose name contains one of these (comma-separated), such as `adamw,norm,matmul`. `network` is a
+    /// training step of a model, and `population` one of many models as lanes, beside lanes that share weights and batches, or
+    /// of convolutional networks beside one of them alone [default: all but these two]
     #[arg(long, value_delimiter = ',', value_name = "NAME,…")]
     what: Vec<String>,
     /// List the names of the rows instead
@@ -65,8 +66,9 @@ pub struct BenchArgs {
     /// One JSON object per row on stdout
     #[arg(long)]
     json: bool,
-    /// Time the row whose whole name is `--what`: one repetition for each line on stdin, its milliseconds on stdout (the mean step of an
-    /// epoch, if whole steps are timed). So another program can measure in turns with this one (see benches/torch_turns.py)
+    /// Time the row whose whole name is `--what`: one repetition for each line on stdin, its milliseconds on stdout (the mean
+    /// step of an epoch, if whole steps are timed). So another program can measure in turns with this one (see
+    /// benches/torch_turns.py)
     #[arg(long, conflicts_with_all = ["json", "reps"])]
     turns: bool,
 }

@@ -16,17 +16,18 @@ const TEST_FRACTION: f64 = 0.2;
 /// The options that say what to read.
 #[derive(Debug, clap::Args)]
 pub struct DataArgs {
-    /// `digits` (part of the program); a directory with the four IDX files of MNIST; a CSV file, of which a fifth becomes the test
-    /// set; or `-`, such a file on standard input. All may be gzipped
+    /// `digits` (part of the program); a directory with the four IDX files of MNIST; a CSV file, of which a fifth becomes the
+    /// test set; or `-`, such a file on standard input. All may be gzipped
     #[arg(long, value_name = "digits|DIR|FILE|-", default_value = "digits")]
     data: PathBuf,
 
-    /// CSV: the label's column, a name of the header, a number from 1, `first` or `last` [default: last, unless the header names another
-    /// column label, class, target or y]
+    /// CSV: the label's column, a name of the header, a number from 1, `first` or `last` [default: last, unless the header
+    /// names another column label, class, target or y]
     #[arg(long, value_name = "COLUMN", value_parser = target)]
     target: Option<Target>,
 
-    /// What is learned: classes, or numbers (regression). `auto`: classes, unless the label's column of a CSV file holds a quantity
+    /// What is learned: classes, or numbers (regression). `auto`: classes, unless the label's column of a CSV file holds a
+    /// quantity
     #[arg(long, value_enum, value_name = "auto|classification|regression", default_value_t, hide_possible_values = true)]
     task: TaskChoice,
 
@@ -34,8 +35,8 @@ pub struct DataArgs {
     #[arg(long, value_enum, value_name = "auto|yes|no", default_value_t, hide_possible_values = true)]
     header: HeaderChoice,
 
-    /// CSV: what separates cells: one character, `tab`, or `space` for one or more blanks [default: a comma, a semicolon, a tab or
-    /// blanks, whichever separates the lines]
+    /// CSV: what separates cells: one character, `tab`, or `space` for one or more blanks [default: a comma, a semicolon, a tab
+    /// or blanks, whichever separates the lines]
     #[arg(long, value_name = "CHAR", value_parser = delimiter)]
     delimiter: Option<u8>,
 
@@ -43,8 +44,8 @@ pub struct DataArgs {
     #[arg(long, value_name = "COLUMN,…", value_delimiter = ',')]
     ignore: Vec<String>,
 
-    /// CSV: what becomes of a row with a missing cell (empty, NA, NaN, null, ?): an error, left out, or filled with the mean of the
-    /// column over the training rows
+    /// CSV: what becomes of a row with a missing cell (empty, NA, NaN, null, ?): an error, left out, or filled with the mean of
+    /// the column over the training rows
     #[arg(long, value_enum, value_name = "error|drop|mean", default_value_t, hide_possible_values = true)]
     missing: MissingChoice,
 
@@ -111,8 +112,8 @@ impl DataArgs {
         self.max_memory.or_else(thalweg::cpu::available_memory)
     }
 
-    /// Training, validation and test part, scaled by the first, and how. `validates` is the part of the training rows that validate. Features
-    /// that are indices, of a table of so many rows, have no scale.
+    /// Training, validation and test part, scaled by the first, and how. `validates` is the part of the training rows that
+    /// validate. Features that are indices, of a table of so many rows, have no scale.
     pub fn load(&self, seed: u64, validates: Option<f64>, indices: Option<u32>, quiet: bool) -> Result<(Data, Scaler)> {
         let mut data = self.load_unscaled(seed, indices, quiet)?;
         if let Some(fraction) = validates {
@@ -255,7 +256,8 @@ pub fn check_missing(missing: MissingChoice, indices: Option<u32>) -> Result<()>
     }
 }
 
-/// Whether all features are numbers of rows of a table that has so many. Those of CSV files are checked where they are read, by line.
+/// Whether all features are numbers of rows of a table that has so many. Those of CSV files are checked where they are read, by
+/// line.
 pub fn check_indices(what: &str, data: &Dataset, indices: Option<u32>) -> Result<()> {
     let Some(rows) = indices else { return Ok(()) };
     let fits = |x: &f32| x.fract() == 0.0 && (0.0..f64::from(rows)).contains(&f64::from(*x));

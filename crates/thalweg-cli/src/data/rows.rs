@@ -11,17 +11,18 @@ use thalweg::data::{self, Dataset, idx};
 /// The options that say which rows a trained model is to look at.
 #[derive(Debug, clap::Args)]
 pub struct RowArgs {
-    /// `digits`; a directory with the four IDX files of MNIST, of which the test files are taken; a CSV file; or `-`, such a file on
-    /// standard input. All may be gzipped
+    /// `digits`; a directory with the four IDX files of MNIST, of which the test files are taken; a CSV file; or `-`, such a
+    /// file on standard input. All may be gzipped
     #[arg(long, value_name = "digits|DIR|FILE|-")]
     data: Option<PathBuf>,
 
-    /// CSV: what separates cells: one character, `tab`, or `space` for one or more blanks [default: whichever separates the lines]
+    /// CSV: what separates cells: one character, `tab`, or `space` for one or more blanks [default: whichever separates the
+    /// lines]
     #[arg(long, value_name = "CHAR", value_parser = delimiter)]
     delimiter: Option<u8>,
 
-    /// CSV: what becomes of a row with a missing cell (empty, NA, NaN, null, ?): an error, left out, or filled with the mean of the
-    /// column over the rows that the model was trained on
+    /// CSV: what becomes of a row with a missing cell (empty, NA, NaN, null, ?): an error, left out, or filled with the mean of
+    /// the column over the rows that the model was trained on
     #[arg(long, value_enum, value_name = "error|drop|mean", default_value_t, hide_possible_values = true)]
     missing: MissingChoice,
 
@@ -35,8 +36,8 @@ impl RowArgs {
         self.data.is_some()
     }
 
-    /// Rows with their labels, not scaled. `form` is that of the model's table, `means` what stands for missing cells. Features are numbers, or
-    /// `indices` of a table of so many rows.
+    /// Rows with their labels, not scaled. `form` is that of the model's table, `means` what stands for missing cells. Features
+    /// are numbers, or `indices` of a table of so many rows.
     pub fn labelled(&self, form: Option<&Form>, means: &[f64], indices: Option<u32>, quiet: bool) -> Result<Dataset> {
         check_missing(self.missing, indices)?;
         match self.source(form)? {

@@ -74,8 +74,8 @@ impl Description {
         layers::table_rows(&self.layers).map_err(|error| Usage(format!("{}: {error}", self.source)).into())
     }
 
-    /// Makes the layers, each of which finds its number of inputs from what comes before it; the last one has as many outputs as are wanted,
-    /// unless it says otherwise. All shapes are tried.
+    /// Makes the layers, each of which finds its number of inputs from what comes before it; the last one has as many outputs
+    /// as are wanted, unless it says otherwise. All shapes are tried.
     pub fn build(&self, lanes: OfLanes) -> Result<Built> {
         self.try_build(lanes).map_err(|error| Usage(format!("{}: {error}", self.source)).into())
     }

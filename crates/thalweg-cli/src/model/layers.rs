@@ -161,8 +161,8 @@ impl Spec {
         self.settings.get("name").and_then(Value::as_str).map_or_else(|| self.place.to_string(), String::from)
     }
 
-    /// The layer with a probability of each lane, if it is dropout. Until lanes get theirs it is 0, whatever the layer says: so lanes that
-    /// differ in it alone have one model.
+    /// The layer with a probability of each lane, if it is dropout. Until lanes get theirs it is 0, whatever the layer says: so
+    /// lanes that differ in it alone have one model.
     pub fn lane_dropout(&self) -> Option<Result<Box<dyn Model>>> {
         let layer = || {
             self.number("p", 0.5)?;

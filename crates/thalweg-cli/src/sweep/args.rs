@@ -107,8 +107,8 @@ pub struct Args {
     #[arg(long)]
     pub no_refit: bool,
 
-    /// With folds: train the best settings on each fold once more, and write out_of_fold.csv: for each training row its label and the
-    /// probabilities by a model that has not seen it
+    /// With folds: train the best settings on each fold once more, and write out_of_fold.csv: for each training row its label
+    /// and the probabilities by a model that has not seen it
     #[arg(long, requires = "out")]
     pub out_of_fold: bool,
 
@@ -125,8 +125,8 @@ pub struct Args {
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = whole::<u64>(1..=1 << 20), allow_negative_numbers = true)]
     pub seeds: u64,
 
-    /// What is compared on the validation data: the accuracy or the loss of classes; R², the loss, the mean absolute error or the root mean
-    /// squared error of numbers [default: accuracy, or r2]
+    /// What is compared on the validation data: the accuracy or the loss of classes; R², the loss, the mean absolute error or
+    /// the root mean squared error of numbers [default: accuracy, or r2]
     #[arg(long, value_enum, hide_possible_values = true, value_name = "accuracy|loss|r2|mae|rmse")]
     pub metric: Option<Metric>,
 

@@ -30,7 +30,8 @@ const ENGINE: [&str; 4] = ["engine", "adapter", "threads", "max_memory"];
 /// Options of the data.
 const DATA: [&str; 9] = ["data", "task", "target", "header", "delimiter", "ignore", "missing", "test", "test_fraction"];
 
-/// The options of the command line, `given` after the command's name, with those of the config file and of a preset where it has none.
+/// The options of the command line, `given` after the command's name, with those of the config file and of a preset where it
+/// has none.
 pub fn complete(args: &Args, given: &[OsString]) -> Result<Args> {
     let (mut arguments, mut place) = (Vec::new(), String::new());
     if let Some(path) = &args.config {

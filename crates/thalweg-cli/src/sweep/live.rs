@@ -1,7 +1,7 @@
 //! A view of a sweep on a terminal, which is drawn again in the same place.
 //!
-//! The widgets are ratatui's, drawn into a buffer whose rows are written over those before. So lines above stay where they are, and
-//! the terminal stays as it is: Ctrl-C remains a signal.
+//! The widgets are ratatui's, drawn into a buffer whose rows are written over those before. So lines above stay where they are,
+//! and the terminal stays as it is: Ctrl-C remains a signal.
 
 use console::Style as Ansi;
 use ratatui::buffer::{Buffer, Cell};

@@ -27,7 +27,8 @@ pub struct Outcome {
     rules: Vec<Summary>,
     /// The unit of a training's length.
     unit: &'static str,
-    /// The smallest and the largest rate that do nearly as well as the best, if rates were scanned; and those of the other tensors.
+    /// The smallest and the largest rate that do nearly as well as the best, if rates were scanned; and those of the other
+    /// tensors.
     rates: [Option<(f64, f64)>; 2],
     /// The options with which `train` trains the best settings.
     pub train: Option<Vec<String>>,
@@ -172,7 +173,8 @@ fn name_of_rule(point: &Point) -> String {
 /// Parameters that are rates.
 const RATES: [&str; 2] = ["lr", "others.lr"];
 
-/// The range of rates around the best one, without a gap, whose metric is nearly that of the best: among the trials with a rate of that name.
+/// The range of rates around the best one, without a gap, whose metric is nearly that of the best: among the trials with a rate
+/// of that name.
 fn nearly_best(name: &str, summaries: &[Summary], table: &Table) -> Option<(f64, f64)> {
     let rate = |summary: &Summary| summary.point.get(name).and_then(sweep::Coordinate::as_f64);
     let best = best_of(table, usize::MAX).into_iter().find(|summary| rate(summary).is_some() && summary.mean.is_finite())?;

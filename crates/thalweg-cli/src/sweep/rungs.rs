@@ -1,5 +1,5 @@
-//! The states of all lanes in a file of the sweep's folder, as they are before each rung, so that `--resume` trains no rung again that was
-//! complete.
+//! The states of all lanes in a file of the sweep's folder, as they are before each rung, so that `--resume` trains no rung
+//! again that was complete.
 
 use super::progress::Progress;
 use crate::report::note;
@@ -86,8 +86,8 @@ pub fn read(directory: &Path) -> Option<Tensors> {
     read.map_err(|error| note(&format!("warning: {error}; trials are trained from their beginning"))).ok()
 }
 
-/// What a population goes on from: the states before a round, and the rows of the rounds before that one. Members change from round to round,
-/// so either is of no use without the other; then both are empty.
+/// What a population goes on from: the states before a round, and the rows of the rounds before that one. Members change from
+/// round to round, so either is of no use without the other; then both are empty.
 pub fn of_population(table: &Table, states: Option<Tensors>, every: u64) -> (Table, Option<Tensors>) {
     let empty = || Table::new(table.space().clone(), table.goal());
     let steps = states.as_ref().and_then(|states| states.texts.get(STEPS)?.parse::<u64>().ok());

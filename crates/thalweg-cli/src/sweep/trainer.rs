@@ -30,8 +30,8 @@ pub struct Jobs<'a> {
 }
 
 impl<'a> Jobs<'a> {
-    /// The population that trains the jobs of the sweep, as many at a time as fit, reports how far they are, and keeps their states in the
-    /// folder.
+    /// The population that trains the jobs of the sweep, as many at a time as fit, reports how far they are, and keeps their
+    /// states in the folder.
     pub fn population<E: Engine<Float = f32>>(self, engine: &'a E, progress: &'a RefCell<Progress>) -> impl Train + 'a {
         let (train, test) = &self.cut.lanes;
         let folds: Vec<Fold> = self.cut.folds().cloned().collect();
@@ -78,8 +78,8 @@ impl<'a> Jobs<'a> {
         Some(self.args.of_data.iter().cloned().chain(settings).chain(run).collect())
     }
 
-    /// Trains settings on all training rows for so long; what the model says about the test rows. None if a signal ends it, or the loss is
-    /// not finite.
+    /// Trains settings on all training rows for so long; what the model says about the test rows. None if a signal ends it, or
+    /// the loss is not finite.
     pub fn refit<E: Engine>(&self, engine: &E, point: &Point, until: u64) -> Result<Option<Said>> {
         self.once_more(engine, point, None, until)
     }

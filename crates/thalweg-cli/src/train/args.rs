@@ -66,17 +66,18 @@ pub struct Args {
     #[command(flatten)]
     pub data: DataArgs,
 
-    /// The part of the training rows that is kept back to validate on, of each class as much: epochs are compared by it, and the test rows
-    /// are looked at once, at the end [default: none, so that the test rows validate; with --patience 0.2]
+    /// The part of the training rows that is kept back to validate on, of each class as much: epochs are compared by it, and
+    /// the test rows are looked at once, at the end [default: none, so that the test rows validate; with --patience 0.2]
     #[arg(long, value_name = "X", value_parser = real, allow_negative_numbers = true)]
     pub val_split: Option<f64>,
 
-    /// End when so many epochs in a row had no better accuracy, or R², on the validation rows than the best before, and keep the best
+    /// End when so many epochs in a row had no better accuracy, or R², on the validation rows than the best before, and keep
+    /// the best
     #[arg(long, value_name = "N", value_parser = whole::<u64>(1..=u32::MAX.into()), allow_negative_numbers = true)]
     pub patience: Option<u64>,
 
-    /// Regression: learn the numbers as they are. Otherwise they are brought to a mean of 0 and a deviation of 1 on the training rows; what
-    /// is told and predicted is in their own units all the same
+    /// Regression: learn the numbers as they are. Otherwise they are brought to a mean of 0 and a deviation of 1 on the
+    /// training rows; what is told and predicted is in their own units all the same
     #[arg(long)]
     pub raw_targets: bool,
 
@@ -128,8 +129,8 @@ pub struct Args {
     #[arg(short, long)]
     pub quiet: bool,
 
-    /// Print nothing but JSON on stdout: an object that says what is trained on what, one per epoch, and a last one with the result.
-    /// Seconds are those spent in training, without loading and testing
+    /// Print nothing but JSON on stdout: an object that says what is trained on what, one per epoch, and a last one with the
+    /// result. Seconds are those spent in training, without loading and testing
     #[arg(long)]
     pub json: bool,
 

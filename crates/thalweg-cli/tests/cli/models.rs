@@ -63,8 +63,8 @@ fn digits(folder: &TempDir) -> String {
     place.display().to_string()
 }
 
-/// Interrupted in the middle of an epoch and gone on with, it ends with the bits of a run in one go; the file is enough to predict and to go
-/// on, wherever the layers came from.
+/// Interrupted in the middle of an epoch and gone on with, it ends with the bits of a run in one go; the file is enough to
+/// predict and to go on, wherever the layers came from.
 #[test]
 fn every_model_is_kept_gone_on_with_and_predicted_from() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -96,7 +96,8 @@ fn every_model_is_kept_gone_on_with_and_predicted_from() {
     }
 }
 
-/// A short run at a high rate, from five seeds, which are lanes of one program. What is measured are the test rows; the mean is 98.55 %.
+/// A short run at a high rate, from five seeds, which are lanes of one program. What is measured are the test rows; the mean is
+/// 98.55 %.
 #[test]
 fn the_digits_are_learned_by_convolutions() {
     let seeds = ["sweep", "--preset", "seeds", "--seeds", "5", "--metric", "accuracy", "--engine", "cpu", "--json"];
@@ -231,8 +232,8 @@ fn pictures_show_what_is_taken_for_what() {
     }
 }
 
-/// A sweep over models whose lanes have their own dropout, and over images that each lane changes as much as it wants: `train` makes its best
-/// trial again.
+/// A sweep over models whose lanes have their own dropout, and over images that each lane changes as much as it wants: `train`
+/// makes its best trial again.
 #[test]
 fn a_sweep_knows_every_model() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -268,7 +269,8 @@ fn a_sweep_knows_every_model() {
     }
 }
 
-/// Every preset on images, on a table with classes and on one with numbers, over every kind of model, one from a file among them.
+/// Every preset on images, on a table with classes and on one with numbers, over every kind of model, one from a file among
+/// them.
 #[test]
 fn presets_work_on_every_model_and_kind_of_data() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -310,7 +312,8 @@ fn presets_work_on_every_model_and_kind_of_data() {
     }
 }
 
-/// Two words of six, and whether they are the same: a model that took them as numbers could not tell. Columns and label stand as in a file.
+/// Two words of six, and whether they are the same: a model that took them as numbers could not tell. Columns and label stand
+/// as in a file.
 fn words(rows: usize) -> String {
     let row = |i: usize| format!("{},{},{}\n", i % 6, i / 6 % 6, if i % 6 == i / 6 % 6 { "same" } else { "other" });
     "first,second,label\n".to_string() + &(0..rows).map(row).collect::<String>()
@@ -332,7 +335,8 @@ kind = \"relu\"
 kind = \"linear\"
 ";
 
-/// Features that are indices, as the first layer is an embedding: trained, gone on with, measured, predicted and searched, on both engines.
+/// Features that are indices, as the first layer is an embedding: trained, gone on with, measured, predicted and searched, on
+/// both engines.
 #[test]
 fn models_over_indices_learn_from_tables() {
     let folder = tempfile::tempdir().expect("a folder");

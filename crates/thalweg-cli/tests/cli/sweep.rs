@@ -420,7 +420,8 @@ fn a_signal_ends_a_sweep_and_keeps_its_rows() {
     assert!(read(&folder, "run.json").contains("\"state\": \"interrupted\""));
 }
 
-/// Before it begins, a sweep says how many lanes it has at a time, what each takes, and in how many waves it goes. Waves change no row.
+/// Before it begins, a sweep says how many lanes it has at a time, what each takes, and in how many waves it goes. Waves change
+/// no row.
 #[test]
 fn waves_are_stated_before_the_start_and_change_nothing() {
     let temp = TempDir::new().expect("a directory");
@@ -470,8 +471,8 @@ fn lanes_beyond_memory_are_refused_with_the_number_that_fits() {
     assert!(ran.code == Some(2) && ran.err.contains(&says), "{ran:?}");
 }
 
-/// What was trained to the end of a rung is not trained again: the states of lanes are in the folder, those of a population too. In waves
-/// it is the same.
+/// What was trained to the end of a rung is not trained again: the states of lanes are in the folder, those of a population
+/// too. In waves it is the same.
 #[test]
 fn a_resumed_sweep_goes_on_from_the_states_of_the_last_rung() {
     let steps = |ran: &Ran| result(ran)["model_steps"].as_u64().expect("a number");

@@ -32,7 +32,8 @@ fn came_to(file: &str) -> BTreeMap<String, Vec<u8>> {
     own.map(|(name, tensor)| (name.to_string(), tensor.bytes.to_vec())).collect()
 }
 
-/// Two epochs on 4 ranks, then a third on 1, 2 and 3 ranks: the state is that of three epochs on 2 ranks, and the model has learnt.
+/// Two epochs on 4 ranks, then a third on 1, 2 and 3 ranks: the state is that of three epochs on 2 ranks, and the model has
+/// learnt.
 #[test]
 fn any_number_of_ranks_trains_and_goes_on() {
     let folder = Folder::new("train");
@@ -50,8 +51,8 @@ fn any_number_of_ranks_trains_and_goes_on() {
     }
 }
 
-/// A rank is killed after some epochs. The job ends in time, and fewer ranks go on from the last checkpoint to the state of a run that
-/// nothing happened to.
+/// A rank is killed after some epochs. The job ends in time, and fewer ranks go on from the last checkpoint to the state of a
+/// run that nothing happened to.
 #[test]
 #[cfg(target_os = "linux")]
 fn fewer_ranks_go_on_after_one_was_killed() {

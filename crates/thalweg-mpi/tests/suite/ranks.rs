@@ -8,7 +8,8 @@ fn alone(args: &[&str]) -> String {
     jobs::alone(&[&["alone"], args].concat())
 }
 
-/// 50 steps of each rule, with clip, momentum and accumulation. What is compared is a digest of the parameters after every step.
+/// 50 steps of each rule, with clip, momentum and accumulation. What is compared is a digest of the parameters after every
+/// step.
 #[test]
 fn any_number_of_ranks_has_the_bits_of_one_program() {
     let mut all = BTreeSet::new();
@@ -66,8 +67,8 @@ fn odd_shares_have_the_bits_of_one_program() {
     }
 }
 
-/// A model of the library with running statistics and dropout, in two lanes, by the library's trainer: parameters, statistics and
-/// what is measured. The last step of an epoch has fewer micro-batches than the others, and the last batch fewer rows.
+/// A model of the library with running statistics and dropout, in two lanes, by the library's trainer: parameters, statistics
+/// and what is measured. The last step of an epoch has fewer micro-batches than the others, and the last batch fewer rows.
 #[test]
 fn trainers_on_any_number_of_ranks_have_the_bits_of_one() {
     let mut all = BTreeSet::new();
@@ -89,8 +90,8 @@ fn trainers_on_any_number_of_ranks_have_the_bits_of_one() {
     assert!(outcome(5, &["training-fast", "sgd", "8", "1"]).starts_with("6 steps"));
 }
 
-/// Each rank writes its ranges. What was saved on some ranks, with all state on each or with parts of it, goes on with any number
-/// of ranks, in the middle of an epoch.
+/// Each rank writes its ranges. What was saved on some ranks, with all state on each or with parts of it, goes on with any
+/// number of ranks, in the middle of an epoch.
 #[test]
 fn checkpoints_in_parts_go_on_with_any_number_of_ranks() {
     let whole = Folder::new("whole");

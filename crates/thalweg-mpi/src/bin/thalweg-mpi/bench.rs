@@ -1,5 +1,5 @@
-//! `thalweg-mpi bench`: the time of an exchange beside MPI's own all-reduce, and the rows per second of training steps beside those of
-//! one process. What is compared takes turns, so that other load on the machine hits all of it.
+//! `thalweg-mpi bench`: the time of an exchange beside MPI's own all-reduce, and the rows per second of training steps beside
+//! those of one process. What is compared takes turns, so that other load on the machine hits all of it.
 
 use crate::options::Options;
 use anyhow::{Result, bail};

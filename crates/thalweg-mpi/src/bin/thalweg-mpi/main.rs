@@ -63,8 +63,8 @@ fn main() -> ExitCode {
     };
     let code = run(&world, command, &options, rest).unwrap_or_else(|error| said(&format!("error: {error:#}"), 1));
     if code != ExitCode::SUCCESS {
-        // MPI's own end would wait for ranks that know nothing of this. `mpirun` ends them with this one, so they get a moment to say
-        // the same.
+        // MPI's own end would wait for ranks that know nothing of this. `mpirun` ends them with this one, so they get a moment
+        // to say the same.
         std::thread::sleep(Duration::from_millis(300));
         std::mem::forget(world);
     }

@@ -63,7 +63,8 @@ pub fn alone(rule: &str, epochs: usize) -> Result<()> {
     Ok(())
 }
 
-/// Trains for `epochs` epochs and two steps, and goes on from the newest checkpoint of the folder if it has one; saves at the end.
+/// Trains for `epochs` epochs and two steps, and goes on from the newest checkpoint of the folder if it has one; saves at the
+/// end.
 pub fn resumed(world: &World, folder: &str, sharded: bool, epochs: usize) -> Result<()> {
     let (data, whole) = (data()?, recipe("adamw", 0.01, MICRO_BATCHES)?);
     let recipe = match sharded {
