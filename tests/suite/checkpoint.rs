@@ -323,7 +323,7 @@ fn a_folder_that_cannot_be_written_is_an_error() {
     fs::set_permissions(&at, fs::Permissions::from_mode(0o755)).expect("its rights");
     for nowhere in ["/proc/run", "/dev/null/run"] {
         assert!(matches!(Folder::open(nowhere), Err(Error::File { .. })), "{nowhere}");
-        assert!(matches!(write(&Path::new(nowhere).join("a.safetensors"), &mixed()), Err(Error::File { .. })), "{nowhere}");
+        assert!(matches!(write(Path::new(nowhere).join("a.safetensors"), &mixed()), Err(Error::File { .. })), "{nowhere}");
     }
     // A file where the folder should be, and a folder where the file should be.
     fs::write(folder.path().join("file"), []).expect("a file");
@@ -424,7 +424,7 @@ fn a_thread_writes_in_the_order_of_calls() -> Result<()> {
     }
     saver.finish()?;
     let found: Vec<u32> = (0..3)
-        .map(|i| read(&folder.path().join(format!("{i}"))).and_then(|t| t.get("step")).map(|s| s[0]))
+        .map(|i| read(folder.path().join(format!("{i}"))).and_then(|t| t.get("step")).map(|s| s[0]))
         .collect::<Result<_>>()?;
     assert_eq!(found, [18, 19, 17]);
     let mut saver = Saver::start()?;
@@ -434,7 +434,7 @@ fn a_thread_writes_in_the_order_of_calls() -> Result<()> {
         .or_else(|error| if matches!(error, Error::File { .. }) { Ok(()) } else { Err(error) })?;
     // Either call may be the first to return the error, but one of them does.
     let _ = saver.finish();
-    assert!(same(&read(&folder.path().join("after"))?, &mixed()));
+    assert!(same(&read(folder.path().join("after"))?, &mixed()));
     let mut saver = Saver::start()?;
     saver.save(folder.path().join("no/such/folder"), Tensors::default())?;
     assert!(matches!(saver.finish(), Err(Error::File { .. })));
@@ -453,7 +453,7 @@ fn a_thread_gives_tensors_back_once_they_are_written() -> Result<()> {
         std::thread::sleep(Duration::from_millis(2));
         spare = saver.spare();
     }
-    assert!(same(&spare, &mixed()) && same(&read(&folder.path().join("a"))?, &mixed()));
+    assert!(same(&spare, &mixed()) && same(&read(folder.path().join("a"))?, &mixed()));
     assert!(saver.spare().is_empty(), "they were given once");
     // Of a file that cannot be written too; looking for errors does not lose them, nor does the other way lose errors.
     saver.save(folder.path().join("no/such/folder"), mixed())?;

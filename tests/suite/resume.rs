@@ -319,7 +319,7 @@ fn files_are_laid_out_as_pytorchs() -> Result<()> {
         // A product of momenta follows from the steps, and is not kept.
         has_what_pytorch_has(name, &exported, &flat, |name| !name.ends_with(".mu_product"));
         for (layout, tensors) in [("", &saved), ("flat-", &exported)] {
-            write(&folder.path().join(format!("{layout}{name}.safetensors")), tensors)?;
+            write(folder.path().join(format!("{layout}{name}.safetensors")), tensors)?;
         }
     }
     let Some(python) = std::env::var_os("THALWEG_TORCH") else { return Ok(()) };

@@ -64,11 +64,11 @@ impl<'w> Parts<'w> {
         let part = part_of(tensors, arena, &ranges[world.rank()], world.rank() == 0);
         let written = part.and_then(|mut part| {
             part.texts.insert(SAVE.into(), save.clone());
-            write(&part_file(&self.folder, step, world.rank(), ranks), &part)
+            write(part_file(&self.folder, step, world.rank(), ranks), &part)
         });
         world.agree("the parts of a checkpoint", written)?;
         let manifest = match world.rank() {
-            0 => write(&manifest_file(&self.folder, step), &manifest(tensors, arena, &ranges, &save)),
+            0 => write(manifest_file(&self.folder, step), &manifest(tensors, arena, &ranges, &save)),
             _ => Ok(()),
         };
         world.agree("the manifest of a checkpoint", manifest)?;
