@@ -4,7 +4,7 @@ use super::planes::{halves, padded_halves};
 use super::stepper::{Buffers, names, not_asked};
 use super::{Optimizer, Report, Stepper, TensorReport};
 use crate::error::{Error, Result};
-use crate::plan::{BufferId, Program, Stack, Tensor};
+use crate::plan::{ALIGN, BufferId, Program, Stack, Tensor};
 use crate::rule::{AnyRule, HyperRow, Real};
 
 /// A lane of an [`Optimizer`], from [`Optimizer::lane`]. Its calls do for one lane of a population what those of the optimizer
@@ -96,7 +96,9 @@ impl<P: Program> Lane<'_, P> {
     /// # Errors
     /// As there.
     pub fn set_grads(&mut self, tensor: &str, values: &[P::Float]) -> Result<()> {
-        self.write(self.stepper.buffers.grads, tensor, values)
+        let tensor = self.stepper.arena.tensor(tensor)?;
+        check_len(tensor, values.len())?;
+        self.program.write(self.stepper.buffers.grads, self.lane, tensor.offset, values)
     }
 
     /// [`Optimizer::eval_params`].
@@ -300,10 +302,18 @@ impl<P: Program> Lane<'_, P> {
         self.program.read_range(buffer, self.lane, tensor.offset..tensor.offset + tensor.len())
     }
 
+    /// Writes a tensor of the parameters, or of what goes with them, and zeros behind it: kernels go through the padding as well,
+    /// and where a factor of the tensor was NaN, so is its padding, from which norms would be NaN for ever.
     fn write(&mut self, buffer: BufferId, tensor: &str, values: &[P::Float]) -> Result<()> {
         let tensor = self.stepper.arena.tensor(tensor)?;
         check_len(tensor, values.len())?;
-        self.program.write(buffer, self.lane, tensor.offset, values)
+        self.program.write(buffer, self.lane, tensor.offset, values)?;
+        let end = tensor.offset + values.len();
+        let padding = end.next_multiple_of(ALIGN) - end;
+        if padding == 0 {
+            return Ok(());
+        }
+        self.program.write(buffer, self.lane, end, &[P::Float::of(0.0); ALIGN][..padding])
     }
 }
 

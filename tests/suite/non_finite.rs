@@ -8,7 +8,8 @@ use thalweg::cpu::Cpu;
 use thalweg::op::MatMul;
 use thalweg::plan::{Engine, Half, LossScale, NormKind, Program};
 use thalweg::{
-    Accumulation, Adafactor, Adam, AnyRule, Average, Clip, Lamb, Lookahead, Muon, Optimizer, Real, Recipe, Result, RmsProp, Sgd,
+    Accumulation, Adafactor, Adam, AnyRule, Average, Clip, Lamb, Lars, Lookahead, Muon, Optimizer, Real, Recipe, Result,
+    RmsProp, Sgd,
 };
 
 /// One element of the gradient, a different value in each lane.
@@ -160,6 +161,30 @@ fn an_element_that_is_lost_does_not_stay_behind() {
         }
         assert_eq!(after(&Cpu::<f64>::default(), &recipe, &[4], &[0.0; 4], &grads)[1..], [-0.5, -1.0, 0.5], "{bad}");
     }
+}
+
+/// The trust in a tensor joins its elements; where one of them was NaN, nothing of it is left once there are new ones.
+#[test]
+fn new_parameters_are_trusted_whatever_the_old_ones_were() -> Result<()> {
+    fn found<E: Engine>(engine: &E, recipe: &Recipe, first: f64) -> Result<Vec<f64>> {
+        let mut optimizer = Optimizer::new(engine, recipe.clone(), &[("x", &[5])])?;
+        optimizer.set_grads("x", &floats(&[1.0, -2.0, 0.5, 1.5, 1.0]))?;
+        for x in [first, 1.0] {
+            optimizer.set_params("x", &floats(&[x, 1.0, -1.0, 2.0, 0.5]))?;
+            optimizer.step()?;
+        }
+        Ok(optimizer.params("x")?.into_iter().map(Real::as_f64).collect())
+    }
+    let lars = Lars { trust_coefficient: 0.5, always_adapt: true, ..Default::default() };
+    for recipe in [Recipe::new(lars.clone()), Recipe::new(lars).lookahead(Lookahead::default())] {
+        for bad in BAD {
+            for engine in engines() {
+                let [new, expected] = [bad, 1.0].map(|first| found(&engine, &recipe, first));
+                assert_eq!(new?, expected?, "{}, {bad}, {recipe:?}", engine.name);
+            }
+        }
+    }
+    Ok(())
 }
 
 #[test]
