@@ -339,7 +339,12 @@ fn a_model_of_another_rule_and_with_a_programs_own_tensors_predicts() -> Result<
             let mut changed = file.clone();
             change(&mut changed).map(|()| changed)
         };
-        let missing = |name: &'static str| changed(&move |file| Ok(drop(file.remove(name))));
+        let missing = |name: &'static str| {
+            changed(&move |file| {
+                file.remove(name);
+                Ok(())
+            })
+        };
         let extra = |name: &'static str, shape: &'static [usize]| {
             changed(&move |file| file.put(name, shape, &vec![0.0f32; shape.iter().product()]))
         };
