@@ -27,7 +27,7 @@ fn resume(ranks: usize, args: &[&str]) {
 
 /// What a run has come to: all but the seconds that it took.
 fn came_to(file: &str) -> BTreeMap<String, Vec<u8>> {
-    let tensors: Tensors = read(file.as_ref()).expect("the file");
+    let tensors: Tensors = read(file).expect("the file");
     let own = tensors.iter().filter(|(name, _)| !name.starts_with("run."));
     own.map(|(name, tensor)| (name.to_string(), tensor.bytes.to_vec())).collect()
 }
@@ -77,7 +77,7 @@ fn fewer_ranks_go_on_after_one_was_killed() {
         assert!(said.contains("exited on signal 9"), "{said}");
     }
     // The job may have come further before it was killed. An epoch has 6 steps.
-    let newest = *thalweg::checkpoint::Folder::steps(checkpoints.as_ref()).expect("steps").last().expect("a checkpoint");
+    let newest = *thalweg::checkpoint::Folder::steps(&checkpoints).expect("steps").last().expect("a checkpoint");
     let until = (newest / 6 * 6 + 6).to_string();
     let rest = format!("{}/rest.safetensors", folder.text());
     resume(3, &[&checkpoints, "--until", &until, "--save", &rest]);
