@@ -75,17 +75,17 @@ impl<P: Program> Lane<'_, P> {
     /// # Errors
     /// As there.
     pub fn set_params(&mut self, tensor: &str, values: &[P::Float]) -> Result<()> {
-        self.write(self.stepper.buffers.params, tensor, values)?;
+        self.write_padded(self.stepper.buffers.params, tensor, values)?;
         if let Some(before) = self.stepper.buffers.before {
-            self.write(before, tensor, values)?;
+            self.write_padded(before, tensor, values)?;
         }
         if let Some(slow) = self.stepper.buffers.slow {
-            self.write(slow, tensor, values)?;
+            self.write_padded(slow, tensor, values)?;
         }
         if let Some(average) = self.stepper.buffers.average
             && self.stepper.average_is_copy(self.program, self.lane, self.stepper.arena.tensor(tensor)?)?
         {
-            self.write(average, tensor, values)?;
+            self.write_padded(average, tensor, values)?;
         }
         let Some((kind, id)) = self.stepper.recipe.half.zip(self.stepper.buffers.half) else { return Ok(()) };
         self.program.write_halves(id, self.lane, self.stepper.arena.tensor(tensor)?.offset, &padded_halves(kind, values))
@@ -96,9 +96,7 @@ impl<P: Program> Lane<'_, P> {
     /// # Errors
     /// As there.
     pub fn set_grads(&mut self, tensor: &str, values: &[P::Float]) -> Result<()> {
-        let tensor = self.stepper.arena.tensor(tensor)?;
-        check_len(tensor, values.len())?;
-        self.program.write(self.stepper.buffers.grads, self.lane, tensor.offset, values)
+        self.write(self.stepper.buffers.grads, tensor, values)
     }
 
     /// [`Optimizer::eval_params`].
@@ -136,7 +134,7 @@ impl<P: Program> Lane<'_, P> {
     /// As there.
     pub fn set_averaged(&mut self, tensor: &str, values: &[P::Float]) -> Result<()> {
         let average = self.stepper.buffers.average.ok_or_else(|| not_asked("set_averaged", "average"))?;
-        self.write(average, tensor, values)
+        self.write_padded(average, tensor, values)
     }
 
     /// [`Optimizer::half`].
@@ -166,7 +164,7 @@ impl<P: Program> Lane<'_, P> {
     /// As there.
     pub fn set_slow(&mut self, tensor: &str, values: &[P::Float]) -> Result<()> {
         let slow = self.stepper.buffers.slow.ok_or_else(|| not_asked("set_slow", "lookahead"))?;
-        self.write(slow, tensor, values)
+        self.write_padded(slow, tensor, values)
     }
 
     /// [`Optimizer::state`].
@@ -302,13 +300,17 @@ impl<P: Program> Lane<'_, P> {
         self.program.read_range(buffer, self.lane, tensor.offset..tensor.offset + tensor.len())
     }
 
-    /// Writes a tensor of the parameters, or of what goes with them, and zeros behind it: kernels go through the padding as well,
-    /// and where a factor of the tensor was NaN, so is its padding, from which norms would be NaN for ever.
     fn write(&mut self, buffer: BufferId, tensor: &str, values: &[P::Float]) -> Result<()> {
         let tensor = self.stepper.arena.tensor(tensor)?;
         check_len(tensor, values.len())?;
-        self.program.write(buffer, self.lane, tensor.offset, values)?;
-        let end = tensor.offset + values.len();
+        self.program.write(buffer, self.lane, tensor.offset, values)
+    }
+
+    /// Writes a tensor of the parameters, or of what goes with them, and zeros behind it: kernels go through the padding as well,
+    /// and where a factor of the tensor was NaN, so is its padding, from which norms would be NaN for ever.
+    fn write_padded(&mut self, buffer: BufferId, tensor: &str, values: &[P::Float]) -> Result<()> {
+        self.write(buffer, tensor, values)?;
+        let end = self.stepper.arena.tensor(tensor)?.offset + values.len();
         let padding = end.next_multiple_of(ALIGN) - end;
         if padding == 0 {
             return Ok(());
