@@ -1,7 +1,7 @@
 //! `thalweg predict` and `thalweg evaluate`: a trained model on rows of data.
 
 use crate::Usage;
-use crate::data::{self, RowArgs, as_numbers};
+use crate::data::{self, Data, RowArgs, as_numbers};
 use crate::engine::{EngineArgs, Picked};
 use crate::keep::{DATA, aim, columns, fingerprint, scaler, target_scaler};
 use crate::model::{Description, OfLanes};
@@ -186,8 +186,8 @@ impl Model {
     }
 
     /// Whether the data of the run are still the same, so that its test rows are those that it has not learned from.
-    fn check_own(&self, quiet: bool) -> Result<()> {
-        let (data, _) = self.args.scaled_data(self.indices, quiet)?;
+    fn check_own(&self, data: &Data) -> Result<()> {
+        let (data, _) = self.args.scaled(data.clone(), self.indices)?;
         let parts: Vec<_> = [Some(&data.train), data.validation.as_ref(), Some(&data.test)].into_iter().flatten().collect();
         let now = fingerprint(&parts);
         if now == self.data {
@@ -295,7 +295,7 @@ pub fn evaluate(args: &EvaluateArgs) -> Result<()> {
             if data.read.source == data::STDIN {
                 return Err(Usage("the run read its data from standard input: give --data".into()).into());
             }
-            model.check_own(file.quiet)?;
+            model.check_own(&data)?;
             data.test
         }
     };

@@ -8,7 +8,7 @@ use clap::ValueEnum;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use thalweg::data::csv::{Header, Learn, Missing, Options, Target};
-use thalweg::data::{self, Dataset, Scaler, idx};
+use thalweg::data::{self, Dataset, idx};
 
 /// The part of each class that is kept for testing where nothing else is said.
 const TEST_FRACTION: f64 = 0.2;
@@ -112,29 +112,8 @@ impl DataArgs {
         self.max_memory.or_else(thalweg::cpu::available_memory)
     }
 
-    /// Training, validation and test part, scaled by the first, and how. `validates` is the part of the training rows that
-    /// validate. Features that are indices, of a table of so many rows, have no scale.
-    pub fn load(&self, seed: u64, validates: Option<f64>, indices: Option<u32>, quiet: bool) -> Result<(Data, Scaler)> {
-        let mut data = self.load_unscaled(seed, indices, quiet)?;
-        if let Some(fraction) = validates {
-            let (train, validation) = data.train.split(fraction, seed.wrapping_add(1)).map_err(|error| {
-                let text = error.to_string().replace("test part", "validation part");
-                anyhow!(text.replace("test_fraction", "--val-split"))
-            })?;
-            data.read.validation_rows = validation.rows();
-            data.read.train_rows = train.rows();
-            (data.train, data.validation) = (train, Some(validation));
-        }
-        let Data { train, validation, test, read } = &mut data;
-        let scaler = match indices {
-            Some(_) => Scaler { shift: vec![0.0; train.width], divisor: vec![1.0; train.width] },
-            None => read.scale(train, validation.iter_mut().chain([test]))?,
-        };
-        Ok((data, scaler))
-    }
-
     /// Training and test part as they were read.
-    pub fn load_unscaled(&self, seed: u64, indices: Option<u32>, quiet: bool) -> Result<Data> {
+    pub fn load(&self, seed: u64, indices: Option<u32>, quiet: bool) -> Result<Data> {
         self.check()?;
         check_missing(self.missing, indices)?;
         LOADING.store(true, Ordering::Relaxed);

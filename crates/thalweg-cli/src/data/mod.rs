@@ -13,18 +13,41 @@ use anyhow::{Result, anyhow, bail};
 use std::io::{self, ErrorKind};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use thalweg::data::{Dataset, quoted};
+use thalweg::data::{Dataset, Scaler, quoted};
 
 /// Classes and texts that are listed by name.
 const LISTED: usize = 12;
 
-/// Data that are ready to train on.
+/// A data set in its parts.
+#[derive(Clone)]
 pub struct Data {
     pub train: Dataset,
     /// Rows of the training part that are kept back, if that is wanted.
     pub validation: Option<Dataset>,
     pub test: Dataset,
     pub read: Read,
+}
+
+impl Data {
+    /// Training, validation and test part, scaled by the first, and how. `validates` is the part of the training rows that
+    /// validate. Features that are indices, of a table of so many rows, have no scale.
+    pub fn scaled(mut self, seed: u64, validates: Option<f64>, indices: Option<u32>) -> Result<(Self, Scaler)> {
+        if let Some(fraction) = validates {
+            let (train, validation) = self.train.split(fraction, seed.wrapping_add(1)).map_err(|error| {
+                let text = error.to_string().replace("test part", "validation part");
+                anyhow!(text.replace("test_fraction", "--val-split"))
+            })?;
+            self.read.validation_rows = validation.rows();
+            self.read.train_rows = train.rows();
+            (self.train, self.validation) = (train, Some(validation));
+        }
+        let Self { train, validation, test, read } = &mut self;
+        let scaler = match indices {
+            Some(_) => Scaler { shift: vec![0.0; train.width], divisor: vec![1.0; train.width] },
+            None => read.scale(train, validation.iter_mut().chain([test]))?,
+        };
+        Ok((self, scaler))
+    }
 }
 
 static LOADING: AtomicBool = AtomicBool::new(false);

@@ -57,7 +57,7 @@ pub fn run(machines: &impl Machines, args: &Args, given: &[OsString]) -> Result<
     let design = Design::new(&args)?;
     stop::listen()?;
     let indices = design.base.model.table_rows()?;
-    let Data { train, test, read, .. } = args.data.load_unscaled(args.seed, indices, args.quiet)?;
+    let Data { train, test, read, .. } = args.data.load(args.seed, indices, args.quiet)?;
     args.settle_metric(Aim::of(&train))?;
     let cells = train.features.len() + test.features.len();
     design.base.check_memory(&design.space, &train, cells, args.data.memory())?;

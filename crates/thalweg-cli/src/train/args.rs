@@ -176,12 +176,12 @@ impl Args {
 
     /// The data of the run, not scaled; features may be indices of a table of so many rows.
     pub fn own_data(&self, indices: Option<u32>, quiet: bool) -> Result<Data> {
-        self.data.load_unscaled(self.seed, indices, quiet)
+        self.data.load(self.seed, indices, quiet)
     }
 
-    /// The data of the run as it learns from them.
-    pub fn scaled_data(&self, indices: Option<u32>, quiet: bool) -> Result<(Data, Scaler)> {
-        self.data.load(self.seed, self.val_split(), indices, quiet)
+    /// These data as the run learns from them.
+    pub fn scaled(&self, data: Data, indices: Option<u32>) -> Result<(Data, Scaler)> {
+        data.scaled(self.seed, self.val_split(), indices)
     }
 
     /// The folder of the run, if it has one.

@@ -65,7 +65,8 @@ fn train(machines: &impl Machines, mut args: Args, given: &Given, resumed: Optio
     // A file keeps the layers of its run, wherever those came from.
     let kept = resumed.as_ref().map(|resumed| resumed.description()).transpose()?.flatten();
     let indices = kept.as_ref().map_or_else(|| args.model.table_rows(), Description::table_rows)?;
-    let (Data { train, validation, test, read }, scaler) = args.scaled_data(indices, args.quiet)?;
+    let data = args.own_data(indices, args.quiet)?;
+    let (Data { train, validation, test, read }, scaler) = args.scaled(data, indices)?;
     let measures = Measures { aim: Aim::of(&train), validates: validation.is_some() };
     let batch = Batch { rows: args.batch.min(train.rows()), drop_last: args.drop_last };
     let description: Description = match kept {
