@@ -16,7 +16,9 @@ pub(super) fn operate<F: Float>(op: &Operated, own: &mut Store<F>, shared: Optio
     let mut outputs: SmallVec<[_; MAX_OPERANDS]> = written.map(|operand| own.take(operand.view.buffer)).collect();
     let mut next = outputs.iter_mut();
     let (store, name) = (&*own, op.operation().name());
-    let views = op.operands().iter().map(|operand| {
+    let mut views = [const { Elements::NONE }; MAX_OPERANDS];
+    let views = &mut views[..op.operands().len()];
+    for (view, operand) in views.iter_mut().zip(op.operands()) {
         let (id, range) = (operand.view.buffer, operand.view.offset..operand.view.offset + operand.view.len);
         let slice = if operand.written() {
             let output = next.next().expect("an output for each that is written");
@@ -31,8 +33,8 @@ pub(super) fn operate<F: Float>(op: &Operated, own: &mut Store<F>, shared: Optio
                 _ => Slice::Floats(&owner.floats(id)[range]),
             }
         };
-        Elements::new(slice, operand.name, name)
-    });
+        *view = Elements::new(slice, operand.name, name);
+    }
     let done = F::operate(op.operation(), Views::new(name, views, threads.workers(), products()));
     let written = op.operands().iter().filter(|operand| operand.written());
     written.zip(outputs).for_each(|(operand, output)| own.put(operand.view.buffer, output));

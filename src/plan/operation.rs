@@ -345,8 +345,15 @@ impl<F> Slice<'_, F> {
 }
 
 impl<'a, F> Elements<'a, F> {
+    /// In the place of a view that is not there.
+    pub(crate) const NONE: Self = Self { slice: Slice::Floats(&[]), operand: "", operation: "" };
+
     pub(crate) fn new(slice: Slice<'a, F>, operand: &'static str, operation: &'static str) -> Self {
         Self { slice, operand, operation }
+    }
+
+    fn take(&mut self) -> Self {
+        std::mem::replace(self, Self::NONE)
     }
 
     /// What it holds.
@@ -449,11 +456,12 @@ impl Workers {
     }
 }
 
-/// The views of an operation in one lane, in the order of its operands.
+/// The views of an operation in one lane, in the order of its operands. The engine keeps the list itself: it is longer than what
+/// is worth moving from function to function at each operation of a small model.
 #[derive(Debug)]
 pub struct Views<'a, F> {
     operation: &'static str,
-    views: smallvec::SmallVec<[Elements<'a, F>; MAX_OPERANDS]>,
+    views: &'a mut [Elements<'a, F>],
     workers: Workers,
     products: Products<F>,
 }
@@ -470,11 +478,11 @@ pub(crate) struct Products<F> {
 impl<'a, F> Views<'a, F> {
     pub(crate) fn new(
         operation: &'static str,
-        views: impl Iterator<Item = Elements<'a, F>>,
+        views: &'a mut [Elements<'a, F>],
         workers: Workers,
         products: Products<F>,
     ) -> Self {
-        Self { operation, views: views.collect(), workers, products }
+        Self { operation, views, workers, products }
     }
 
     /// Threads that may share the work. The bits must not depend on how many they are.
@@ -495,7 +503,7 @@ impl<'a, F> Views<'a, F> {
 
     /// All of them, one after the other.
     pub fn list(self) -> impl Iterator<Item = Elements<'a, F>> {
-        self.views.into_iter()
+        self.views.iter_mut().map(Elements::take)
     }
 
     /// All of them.
@@ -504,11 +512,11 @@ impl<'a, F> Views<'a, F> {
     /// [`Error::Shape`], naming the operation, if there are not `N`.
     pub fn all<const N: usize>(self) -> Result<[Elements<'a, F>; N]> {
         let declared = self.views.len();
-        if declared != N {
-            return Err(Error::shape(format!("operands of {}, as its run takes them", self.operation), declared, N));
-        }
-        let mut views = self.views.into_iter();
-        Ok(std::array::from_fn(|_| views.next().expect("as many views as were counted")))
+        let views: &mut [_; N] = self
+            .views
+            .try_into()
+            .map_err(|_| Error::shape(format!("operands of {}, as its run takes them", self.operation), declared, N))?;
+        Ok(views.each_mut().map(Elements::take))
     }
 }
 
