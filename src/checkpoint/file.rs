@@ -224,8 +224,11 @@ fn bytes(source: &mut impl Read, len: u64) -> Result<Vec<u8>, Problem> {
 /// Bytes from which a second thread is worth its start.
 const LARGE: u64 = 8 << 20;
 
-/// Pieces that may wait for their hash.
+/// Pieces that may wait for the disk, and for their hash.
 const WAITING: usize = 8;
+
+/// Bytes of a page; where pages are larger, some are written to more than once.
+const PAGE: usize = 4096;
 
 /// The next bytes of a source, which has at least as many.
 fn read_exactly(source: &mut impl Read, bytes: &mut [u8]) -> Result<(), Problem> {
@@ -244,22 +247,36 @@ fn fill<'a>(source: &mut impl Read, pieces: impl Iterator<Item = &'a mut [u8]>, 
     Ok(hasher)
 }
 
-/// [`fill`] with a thread that hashes what was read while this one reads on, so that a file takes no longer than its disk.
+/// [`fill`] with two more threads, so that a file takes no longer than its disk: one has the system find memory for the pieces
+/// that come next, one hashes what was read.
 fn fill_in_turn<'a>(
     source: &mut impl Read,
-    mut pieces: impl Iterator<Item = &'a mut [u8]>,
+    pieces: impl Iterator<Item = &'a mut [u8]> + Send,
     mut hasher: Hasher,
 ) -> Result<Hasher, Problem> {
     thread::scope(|scope| {
+        let (ready, to_read) = sync_channel::<&mut [u8]>(WAITING);
         let (read, to_hash) = sync_channel::<&[u8]>(WAITING);
-        let hashing = thread::Builder::new().name("hash".into()).spawn_scoped(scope, move || {
+        let named = |name: &str| thread::Builder::new().name(name.into());
+        let preparing = move || {
+            for piece in pieces {
+                // A page is made when its first byte is written.
+                piece.iter_mut().step_by(PAGE).for_each(|byte| *byte = 0);
+                // Nobody waits for more where the reader has met an error.
+                if ready.send(piece).is_err() {
+                    return;
+                }
+            }
+        };
+        named("pages").spawn_scoped(scope, preparing).map_err(Problem::Read)?;
+        let hashing = move || {
             for piece in to_hash {
                 hasher.update(piece);
             }
             hasher
-        });
-        let hashing = hashing.map_err(Problem::Read)?;
-        let done = pieces.try_for_each(|piece| {
+        };
+        let hashing = named("hash").spawn_scoped(scope, hashing).map_err(Problem::Read)?;
+        let done = to_read.into_iter().try_for_each(|piece| {
             read_exactly(source, piece)?;
             // The thread ends only after the last piece.
             let _ = read.send(piece);
