@@ -322,7 +322,7 @@ impl<'a> TrainerBuilder<'a> {
         record(engine, &TrainerBuilder { train: Some(&ring), batch, ..self }.settled()?)
     }
 
-    fn settled(self) -> Result<Settled<'a>> {
+    pub(super) fn settled(self) -> Result<Settled<'a>> {
         let missing = || Error::missing("a trainer", "data", ".train(&data)");
         let train = self.train.ok_or_else(missing)?;
         train.check()?;

@@ -3,6 +3,7 @@
 #[cfg(feature = "gpu")]
 mod asynchronous;
 mod batch;
+mod blocks;
 mod builder;
 mod copies;
 mod feed;
@@ -15,6 +16,7 @@ mod model_file;
 mod population;
 mod predict;
 mod probabilities;
+mod probe;
 mod ranks;
 mod rate_test;
 mod record;
@@ -418,13 +420,16 @@ impl<P: Program> Trainer<P> {
 
     /// Measures on the validation rows; what feeds them has the sums then.
     fn run_validation<'a>(feed: &'a Option<Feed>, plan: Option<PlanId>, optimizer: &mut Optimizer<P>) -> Result<&'a Feed> {
-        let (Some(feed), Some(plan)) = (feed, plan) else {
-            return Err(Error::missing("an evaluation", "data", ".validation(&data)"));
-        };
+        let (feed, plan) = Self::held(feed, plan)?;
         let program = optimizer.program_mut();
         feed.reset(program)?;
         program.run(plan, feed.batches)?;
         Ok(feed)
+    }
+
+    /// What feeds the validation rows, and the plan that measures a block of them.
+    fn held(feed: &Option<Feed>, plan: Option<PlanId>) -> Result<(&Feed, PlanId)> {
+        feed.as_ref().zip(plan).ok_or_else(|| Error::missing("an evaluation", "data", ".validation(&data)"))
     }
 
     /// The outputs of a lane's model for rows of features, row after row: logits if it classifies.

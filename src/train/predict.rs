@@ -1,5 +1,6 @@
 //! Outputs of a model for features that the host gives.
 
+use super::Trainer;
 use super::feed::{floats, whole};
 use super::fitting::check_index_values;
 use crate::error::{Error, Result};
@@ -8,6 +9,18 @@ use crate::gpu::GpuProgram;
 use crate::optimizer::Optimizer;
 use crate::plan::{BufferId, Kind, PlanId, Program};
 use crate::rule::Real;
+
+impl<P> Trainer<P> {
+    /// Features of a row.
+    pub fn features(&self) -> usize {
+        self.predictor.width
+    }
+
+    /// Outputs of the model for a row, as [`Trainer::predict`] returns them.
+    pub fn outputs(&self) -> usize {
+        self.predictor.outputs
+    }
+}
 
 /// Computes outputs in blocks of a fixed number of rows, so that those of a row do not depend on the others.
 #[derive(Debug)]

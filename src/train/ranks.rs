@@ -1,9 +1,11 @@
 //! Steps whose micro-batches several machines (*ranks*) share: the gradient of one of them, and what else it leaves.
 
-use super::Trainer;
+use super::probe::arena;
+use super::{Trainer, TrainerBuilder};
 use crate::error::{Error, Result, range};
-use crate::plan::{BufferId, PlanId, Program, Values, View};
+use crate::plan::{Arena, BufferId, PlanId, Program, Values, View};
 use crate::rule::Real;
+use std::ops::Range;
 
 /// What a trainer needs whose micro-batches several machines share.
 #[derive(Debug, Clone, Copy)]
@@ -12,6 +14,35 @@ pub(super) struct OnRanks {
     pub changes: Option<View>,
     /// The number of micro-batches in the sum, where random numbers are drawn by it.
     pub micro: Option<BufferId>,
+}
+
+impl TrainerBuilder<'_> {
+    /// Moves only a part of the parameters, where machines share the state of the optimizer
+    /// ([`Recipe::part`](crate::Recipe::part)): `own` names it, a range of the arena that consists of whole chunks. Default: all
+    /// of them.
+    ///
+    /// # Errors
+    /// Those of [`TrainerBuilder::build`] that come before there is an arena.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use thalweg::nn::Linear;
+    /// use thalweg::{Accumulation, AdamW, Recipe, Trainer, cpu::Cpu, data::Dataset};
+    ///
+    /// let data = Dataset::new(vec![0.0, 1.0], 1, vec![0, 1])?;
+    /// let model = Linear::new(1, 2);
+    /// let recipe = Recipe::new(AdamW::default()).accumulate(Accumulation::default());
+    /// let builder = Trainer::builder(&model, recipe).train(&data).part(|arena| 0..arena.len())?;
+    /// let trainer = builder.build(&Cpu::<f32>::default())?;
+    /// assert_eq!(trainer.optimizer().stepper().moving(), Some(&(0..trainer.optimizer().arena().len())));
+    /// # Ok::<(), thalweg::Error>(())
+    /// ```
+    pub fn part(mut self, own: impl FnOnce(&Arena) -> Range<usize>) -> Result<Self> {
+        let arena = arena(&self.clone().settled()?)?;
+        self.recipe = self.recipe.part(own(&arena));
+        Ok(self)
+    }
 }
 
 impl<P: Program> Trainer<P> {
@@ -155,6 +186,6 @@ fn run_as<P: Program>(program: &mut P, plan: PlanId, (micro, number): (BufferId,
 }
 
 /// The floats of buffers that were read: all lanes of the first, then all of the second.
-fn floats<F: Real>(found: Vec<Values<F>>) -> Vec<Vec<F>> {
+pub(super) fn floats<F: Real>(found: Vec<Values<F>>) -> Vec<Vec<F>> {
     found.into_iter().flat_map(|values| if let Values::Floats(lanes) = values { lanes } else { Vec::new() }).collect()
 }

@@ -4,6 +4,7 @@ use super::builder::Settled;
 use super::copies::Copies;
 use super::feed::{Feed, Feeding, Picked, Table};
 use super::predict::Predictor;
+use super::probe::{Probe, forward, target};
 use super::ranks::OnRanks;
 use super::start::Start;
 use super::stopping::Best;
@@ -14,7 +15,7 @@ use crate::error::{Error, Result};
 use crate::nn::{Apart, Model, Places, Slots, Tape, Value};
 use crate::op::StepKey;
 use crate::optimizer::Optimizer;
-use crate::plan::{Blueprint, BufferId, Engine, Kind, Layout, Plan, PlanId, Program, Role, Scalar, View};
+use crate::plan::{Blueprint, Engine, Kind, Layout, Plan, PlanId, Program, Role, Scalar, View};
 use crate::rule::Real;
 
 /// Records everything, loads it, and writes the start values.
@@ -150,7 +151,7 @@ pub(super) struct Scaling {
 }
 
 impl Scaling {
-    fn declare(layout: &mut Layout, scalers: &[Scaler], of: &str) -> Option<Self> {
+    pub fn declare(layout: &mut Layout, scalers: &[Scaler], of: &str) -> Option<Self> {
         let width = scalers.first()?.shift.len();
         let mut declare = |name: &str| {
             let name = format!("{name} of {of}");
@@ -165,7 +166,7 @@ impl Scaling {
     }
 
     /// `(x − mean) / deviation`.
-    fn apply(self, tape: &mut Tape, x: &Value) -> Value {
+    pub fn apply(self, tape: &mut Tape, x: &Value) -> Value {
         let [shift, divisor] = self.values(tape);
         tape.map(&[x, &shift, &divisor], |of| (of[0].clone() - of[1].clone()) / of[2].clone())
     }
@@ -184,71 +185,6 @@ impl Scaling {
             }
         }
         Ok(())
-    }
-}
-
-/// The model's output for a batch.
-fn forward(
-    tape: &mut Tape,
-    model: &dyn Model,
-    (features, kind): (BufferId, Kind),
-    [rows, width]: [usize; 2],
-    scaling: Option<Scaling>,
-) -> Value {
-    let view = View { buffer: features, offset: 0, len: rows * width };
-    let x = match kind {
-        Kind::Index => tape.indices(view, &[rows, width]),
-        _ => tape.input(view, &[rows, width]),
-    };
-    let x = scaling.map_or_else(|| x.clone(), |scaling| scaling.apply(tape, &x));
-    model.forward(tape, &x)
-}
-
-/// The targets of a batch.
-fn target(tape: &mut Tape, target: BufferId, table: &Table, rows: usize) -> Value {
-    let view = |len| View { buffer: target, offset: 0, len };
-    match table.kind {
-        Kind::Index => tape.indices(view(rows), &[rows]),
-        _ => tape.input(view(rows * table.target_width), &[rows, table.target_width]),
-    }
-}
-
-/// The first recording, which finds the parameters, the output's shape and the columns for the others.
-struct Probe {
-    tape: Tape,
-    output: Vec<usize>,
-    columns: Columns,
-}
-
-impl Probe {
-    fn of(
-        model: &dyn Model,
-        blueprint: &mut Blueprint,
-        task: &Task,
-        table: &Table,
-        rows: usize,
-        scaling: Option<Scaling>,
-    ) -> Result<Self> {
-        // A layout for its batch, which is never loaded.
-        let mut apart = Layout::new(blueprint.layout().lanes());
-        let features = match table.of_features {
-            Kind::Index => apart.shared_indices("features", rows * table.width),
-            _ => apart.shared_floats("features", rows * table.width),
-        };
-        let targets = match table.kind {
-            Kind::Index => apart.shared_indices("labels", rows),
-            _ => apart.shared_floats("targets", rows * table.target_width),
-        };
-        let mut tape = Tape::training();
-        let output = forward(&mut tape, model, (features, table.of_features), [rows, table.width], scaling);
-        tape.check()?;
-        if output.shape().first() != Some(&rows) {
-            return Err(Error::shape("output of the model", format!("[{rows}, …]"), format!("{:?}", output.shape())));
-        }
-        let shape = output.shape().to_vec();
-        let target = target(&mut tape, targets, table, rows);
-        let measured = task.measure(&mut tape, &output, &target, [None, None]);
-        Ok(Self { tape, output: shape, columns: measured.columns })
     }
 }
 

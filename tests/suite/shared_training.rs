@@ -122,6 +122,32 @@ fn any_number_of_machines_has_the_bits_of_one_trainer() -> Result<()> {
     check(&engines::gpu(), false)
 }
 
+/// Blocks of 20 rows, the last one of 3, of lanes with other parameters.
+#[test]
+fn machines_that_share_an_evaluation_have_the_bits_of_one() -> Result<()> {
+    fn check<E: Engine>(engine: &E) -> Result<()> {
+        let (model, data) = (model(), data(83));
+        let builder = Trainer::builder(&model, recipe(8)).train(&data).validation(&data).evaluation_rows(20).seeds(&[3, 4]);
+        let mut trainer = builder.build(engine)?;
+        trainer.advance(2)?;
+        let expected = trainer.evaluate()?;
+        assert_ne!(expected[0], expected[1]);
+        for ranks in 1..=6 {
+            let blocks = |rank| share(trainer.evaluation_blocks(), ranks, rank);
+            let shares: Vec<_> = (0..ranks).map(blocks).collect();
+            let sums = shares.into_iter().map(|own| trainer.measure_blocks(own)).collect::<Result<Vec<_>>>()?.concat();
+            assert_eq!(sums.len(), 5 * trainer.block_sums());
+            assert_eq!(trainer.evaluation_of(&sums)?, expected, "{}, {ranks} machines", engine.describe());
+        }
+        assert_refused(trainer.measure_blocks(4..6), &["blocks", "4..6", "within 0..5"]);
+        assert_refused(trainer.evaluation_of(&[]), &["sums of an evaluation", "5 blocks"]);
+        Ok(())
+    }
+    check(&Cpu::<f64>::default())?;
+    check(&engines::cpu())?;
+    check(&engines::gpu())
+}
+
 /// A buffer whose new value is computed with what another buffer has become.
 #[derive(Debug)]
 struct Entangled;

@@ -1,6 +1,7 @@
 //! The files that a run leaves: the model at its end, and checkpoints during it.
 
 use crate::Usage;
+use crate::machines::Machines;
 use crate::report::{Epoch, note};
 use crate::resume::{ARGUMENTS, Given, RUN, SCALER};
 use crate::score::{Aim, Score};
@@ -194,22 +195,29 @@ pub fn columns(own: &Tensors) -> Result<Option<Form>> {
     form().map(Some).ok_or_else(|| anyhow!("its columns cannot be read"))
 }
 
-/// Writes the files of a run.
+/// Writes the files of a run. Machines of a job have one each, and call it together; the first one knows what is to be written.
 pub struct Keeper {
     about: About,
     save: Option<PathBuf>,
     saver: Option<Saver>,
+    /// Where all machines write checkpoints, each its part, and how many are kept.
+    parts: Option<(PathBuf, usize)>,
+    /// Whether the first machine keeps checkpoints, and saves the model at the end.
+    keeps: bool,
+    saves: bool,
     due: Due,
     /// The step of the newest checkpoint.
     newest: Option<u64>,
     /// The first failure to write.
     failure: Option<anyhow::Error>,
+    /// Whether failures are noted here.
+    notes: bool,
 }
 
 impl Keeper {
     /// Opens the folder, so that a folder that cannot be written stops the run before it starts. `start` is the step from which
     /// a run goes on.
-    pub fn new(args: &KeepArgs, about: About, start: u64) -> Result<Self> {
+    pub fn new(machines: &impl Machines, args: &KeepArgs, about: About, start: u64) -> Result<Self> {
         let folder = match (&args.checkpoint, &args.resume) {
             _ if !args.watch.is_empty() => None,
             (Some(folder), _) => Some(folder),
@@ -218,70 +226,96 @@ impl Keeper {
         };
         let same =
             |folder: &Path| args.resume.as_deref().is_some_and(|resumed| resumed == folder || resumed.parent() == Some(folder));
-        let saver = folder.map(|folder| open(folder, args.keep, same(folder))).transpose()?;
+        let opened = folder.map(|folder| open(machines, folder, args.keep, same(folder))).transpose();
+        let saver = machines.agree("the folder of checkpoints", opened)?;
         if let Some(folder) = args.save.as_ref().and_then(|save| save.parent()).filter(|folder| !folder.as_os_str().is_empty())
             && !folder.is_dir()
         {
             return Err(Usage(format!("--save: {} is no folder", folder.display())).into());
         }
-        Ok(Self { about, save: args.save.clone(), saver, due: Due::new(args.every, start), newest: None, failure: None })
+        let parts = machines.parts(folder.map(PathBuf::as_path))?.map(|folder| (folder, args.keep));
+        let keeps = machines.most(saver.is_some().into())? > 0;
+        let saves = machines.most(args.save.is_some().into())? > 0;
+        let (due, notes) = (Due::new(args.every, start), machines.number() == 0);
+        Ok(Self { about, save: args.save.clone(), saver, parts, keeps, saves, due, newest: None, failure: None, notes })
     }
 
-    /// Whether a checkpoint is due at a step; if so, it counts as written.
+    /// Whether a checkpoint is due at a step; if so, it counts as written. The first machine decides.
     pub fn is_due(&mut self, step: u64) -> bool {
         self.saver.is_some() && self.due.at(step)
     }
 
-    /// Writes a checkpoint in the background. A failure to write does not end the run.
+    /// Writes a checkpoint: in the background, or all machines together. A failure to write does not end the run.
     pub fn checkpoint<P: Program<Float = f32>>(
         &mut self,
+        machines: &impl Machines,
         trainer: &mut Trainer<P>,
         history: &[Epoch],
         seconds: f64,
     ) -> Result<()> {
         let step = trainer.steps() as u64;
-        if self.saver.is_none() || self.newest == Some(step) {
+        if !self.keeps || self.newest == Some(step) {
             return Ok(());
         }
-        let tensors = self.tensors(trainer, history, seconds)?;
         self.newest = Some(step);
-        let sent = self.saver.as_mut().map_or(Ok(()), |saver| saver.save_step(step, tensors));
+        let sent = match &self.parts {
+            Some((folder, keep)) => {
+                let tensors = self.about.tensors(trainer.tensors()?, history, seconds)?;
+                machines.write_part(folder, *keep, step, &tensors, trainer.optimizer().arena())
+            }
+            None => self.write(machines, trainer, (history, seconds), |saver, tensors| saver.save_step(step, tensors)),
+        };
         self.hear(sent);
         Ok(())
     }
 
     /// Writes the best model so far in the background.
-    pub fn best<P: Program<Float = f32>>(&mut self, trainer: &mut Trainer<P>, history: &[Epoch], seconds: f64) -> Result<()> {
-        if self.saver.is_none() {
+    pub fn best<P: Program<Float = f32>>(
+        &mut self,
+        machines: &impl Machines,
+        trainer: &mut Trainer<P>,
+        history: &[Epoch],
+        seconds: f64,
+    ) -> Result<()> {
+        if !self.keeps {
             return Ok(());
         }
-        let tensors = self.tensors(trainer, history, seconds)?;
-        let sent = self.saver.as_mut().map_or(Ok(()), |saver| saver.save_best(tensors));
+        let sent = self.write(machines, trainer, (history, seconds), Saver::save_best);
         self.hear(sent);
         Ok(())
     }
 
-    /// All that a checkpoint has, in the memory of one that is written.
-    fn tensors<P: Program<Float = f32>>(
+    /// Hands all that a checkpoint has to the first machine's saver, in the memory of one that is written.
+    fn write<P: Program<Float = f32>>(
         &mut self,
+        machines: &impl Machines,
         trainer: &mut Trainer<P>,
-        history: &[Epoch],
-        seconds: f64,
-    ) -> Result<Tensors> {
-        let mut tensors = self.saver.as_mut().map(Saver::spare).unwrap_or_default();
-        trainer.tensors_into(&mut tensors)?;
-        self.about.tensors(tensors, history, seconds)
+        (history, seconds): (&[Epoch], f64),
+        send: impl FnOnce(&mut Saver, Tensors) -> thalweg::Result<()>,
+    ) -> Result<()> {
+        let spare = self.saver.as_mut().map(Saver::spare).unwrap_or_default();
+        let Some((tensors, saver)) = machines.tensors(trainer, spare)?.zip(self.saver.as_mut()) else { return Ok(()) };
+        Ok(send(saver, self.about.tensors(tensors, history, seconds)?)?)
     }
 
     /// Writes the last checkpoint, and the file of the model.
-    pub fn end<P: Program<Float = f32>>(&mut self, trainer: &mut Trainer<P>, history: &[Epoch], seconds: f64) -> Result<()> {
-        self.checkpoint(trainer, history, seconds)?;
+    pub fn end<P: Program<Float = f32>>(
+        &mut self,
+        machines: &impl Machines,
+        trainer: &mut Trainer<P>,
+        history: &[Epoch],
+        seconds: f64,
+    ) -> Result<()> {
+        self.checkpoint(machines, trainer, history, seconds)?;
         let ended = self.saver.take().map_or(Ok(()), Saver::finish);
-        self.hear(ended);
-        if let Some(file) = &self.save {
-            let tensors = self.about.tensors(trainer.tensors()?, history, seconds)?;
-            let written = write(file, &tensors);
-            self.hear(written);
+        self.hear(ended.map_err(Into::into));
+        if !self.saves {
+            return Ok(());
+        }
+        let tensors = machines.tensors(trainer, Tensors::default())?;
+        if let Some((file, tensors)) = self.save.as_ref().zip(tensors) {
+            let written = write(file, &self.about.tensors(tensors, history, seconds)?);
+            self.hear(written.map_err(Into::into));
         }
         Ok(())
     }
@@ -289,23 +323,25 @@ impl Keeper {
     /// Returns the first failure to write, if there was one.
     pub fn finish(&mut self) -> Result<()> {
         let ended = self.saver.take().map_or(Ok(()), Saver::finish);
-        self.hear(ended);
+        self.hear(ended.map_err(Into::into));
         self.failure.take().map_or(Ok(()), Err)
     }
 
     /// Keeps the first failure, and notes it on stderr.
-    fn hear(&mut self, written: thalweg::Result<()>) {
+    fn hear(&mut self, written: Result<()>) {
         if let (Err(error), None) = (written, &self.failure) {
-            note(&format!("warning: {error}; the run goes on"));
-            self.failure = Some(error.into());
+            if self.notes {
+                note(&format!("warning: {error}; the run goes on"));
+            }
+            self.failure = Some(error);
         }
     }
 }
 
 /// Opens a folder of checkpoints. If it has some already, only the run that wrote them may use it.
-fn open(folder: &Path, keep: usize, same: bool) -> Result<Saver> {
+fn open(machines: &impl Machines, folder: &Path, keep: usize, same: bool) -> Result<Saver> {
     let opened = Folder::open(folder)?.keep(keep);
-    if !same && !Folder::steps(folder)?.is_empty() {
+    if !same && (!Folder::steps(folder)?.is_empty() || machines.newest_in_parts(folder, None)?.is_some()) {
         let folder = folder.display();
         return Err(Usage(format!(
             "{folder} has checkpoints of another run: --resume {folder} goes on with it; else give another folder"

@@ -1,8 +1,12 @@
 //! What the machines of a job do together, where a command runs on several of them.
 
-use anyhow::Result;
+use crate::Usage;
+use anyhow::{Result, bail};
+use std::fs;
 use std::ops::ControlFlow;
-use thalweg::plan::Program;
+use std::path::{Path, PathBuf};
+use thalweg::checkpoint::{Tensors, read};
+use thalweg::plan::{Arena, Program};
 use thalweg::sweep::Train;
 use thalweg::train::TrainerBuilder;
 use thalweg::{Batch, Metrics, Recipe, Trainer};
@@ -35,7 +39,7 @@ pub trait Machines {
     fn batch(&self, batch: Batch) -> Result<Batch>;
 
     /// A trainer for steps that machines share.
-    fn builder<'a>(&self, builder: TrainerBuilder<'a>) -> TrainerBuilder<'a>;
+    fn builder<'a>(&self, builder: TrainerBuilder<'a>) -> Result<TrainerBuilder<'a>>;
 
     /// Prepares a trainer that was built, before it is loaded with anything.
     fn prepare<P: Program<Float = f32>>(&self, trainer: &mut Trainer<P>) -> Result<()>;
@@ -49,6 +53,30 @@ pub trait Machines {
         trainer: &mut Trainer<P>,
         progress: &mut dyn FnMut(usize) -> ControlFlow<()>,
     ) -> Result<Vec<Metrics>>;
+
+    /// [`Trainer::evaluate`], each machine some of the rows.
+    fn evaluate<P: Program<Float = f32>>(&self, trainer: &mut Trainer<P>) -> Result<Vec<Metrics>>;
+
+    /// [`Trainer::predict`] of the first lane, each machine some of the rows.
+    fn predict<P: Program<Float = f32>>(&self, trainer: &mut Trainer<P>, features: &[f32]) -> Result<Vec<f32>>;
+
+    /// All that a trainer has to save, in the memory of `spare`: for the first machine, which alone writes it. All machines ask
+    /// for it together.
+    fn tensors<P: Program<Float = f32>>(&self, trainer: &mut Trainer<P>, spare: Tensors) -> Result<Option<Tensors>>;
+
+    /// Where checkpoints are that all machines write together, each its part; `folder` is that of the first machine. Nothing
+    /// where the first machine writes them alone.
+    fn parts(&self, folder: Option<&Path>) -> Result<Option<PathBuf>>;
+
+    /// Writes the checkpoint of a step to such a folder, of which the last `keep` are kept. Only the machine's own part of
+    /// `tensors` has to be up to date.
+    fn write_part(&self, folder: &Path, keep: usize, step: u64, tensors: &Tensors, arena: &Arena) -> Result<()>;
+
+    /// The newest checkpoint in parts of a folder, at or before the step `latest`.
+    fn newest_in_parts(&self, folder: &Path, latest: Option<u64>) -> Result<Option<(u64, PathBuf)>>;
+
+    /// Reads a checkpoint, be it one file or in parts.
+    fn read(&self, file: &Path) -> Result<Tensors>;
 
     /// Lets all machines train the jobs of a sweep, each its own.
     fn spread<'a>(&'a self, train: Box<dyn Train + 'a>) -> Result<Box<dyn Train + 'a>>;
@@ -86,8 +114,8 @@ impl Machines for Alone {
         Ok(batch)
     }
 
-    fn builder<'a>(&self, builder: TrainerBuilder<'a>) -> TrainerBuilder<'a> {
-        builder
+    fn builder<'a>(&self, builder: TrainerBuilder<'a>) -> Result<TrainerBuilder<'a>> {
+        Ok(builder)
     }
 
     fn prepare<P: Program<Float = f32>>(&self, _: &mut Trainer<P>) -> Result<()> {
@@ -106,7 +134,50 @@ impl Machines for Alone {
         Ok(trainer.epoch(progress)?)
     }
 
+    fn evaluate<P: Program<Float = f32>>(&self, trainer: &mut Trainer<P>) -> Result<Vec<Metrics>> {
+        Ok(trainer.evaluate()?)
+    }
+
+    fn predict<P: Program<Float = f32>>(&self, trainer: &mut Trainer<P>, features: &[f32]) -> Result<Vec<f32>> {
+        Ok(trainer.predict(0, features)?)
+    }
+
+    fn tensors<P: Program<Float = f32>>(&self, trainer: &mut Trainer<P>, mut spare: Tensors) -> Result<Option<Tensors>> {
+        trainer.tensors_into(&mut spare)?;
+        Ok(Some(spare))
+    }
+
+    fn parts(&self, _: Option<&Path>) -> Result<Option<PathBuf>> {
+        Ok(None)
+    }
+
+    fn write_part(&self, folder: &Path, _: usize, _: u64, _: &Tensors, _: &Arena) -> Result<()> {
+        bail!("{}: one machine writes no parts", folder.display())
+    }
+
+    fn newest_in_parts(&self, folder: &Path, _: Option<u64>) -> Result<Option<(u64, PathBuf)>> {
+        let names = fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
+        names.filter(|path| is_in_parts(path)).try_for_each(|path| Err(in_parts(&path))).map(|()| None)
+    }
+
+    fn read(&self, file: &Path) -> Result<Tensors> {
+        if is_in_parts(file) { Err(in_parts(file)) } else { Ok(read(file)?) }
+    }
+
     fn spread<'a>(&'a self, train: Box<dyn Train + 'a>) -> Result<Box<dyn Train + 'a>> {
         Ok(train)
     }
+}
+
+/// Whether a file is the manifest of a checkpoint in parts, by its name.
+fn is_in_parts(file: &Path) -> bool {
+    file.to_string_lossy().ends_with("-parts.safetensors")
+}
+
+fn in_parts(file: &Path) -> anyhow::Error {
+    let file = file.display();
+    Usage(format!(
+        "{file}: several machines wrote this checkpoint, each its part; thalweg-mpi train --resume goes on with it, also on one"
+    ))
+    .into()
 }

@@ -2,6 +2,7 @@
 
 use crate::Usage;
 use crate::keep::{DATA, fingerprint, history};
+use crate::machines::Machines;
 use crate::report::{Epoch, Report, note};
 use crate::resume::{Given, Resumed};
 use crate::score::Measures;
@@ -142,11 +143,13 @@ impl Watch {
     }
 
     /// Prints the last step's loss and the norms after it.
-    pub fn look<P: Program>(&mut self, trainer: &mut Trainer<P>, report: &mut Report) -> Result<()>
-    where
-        P::Float: Element,
-    {
-        let tensors = trainer.tensors()?;
+    pub fn look<P: Program<Float = f32>>(
+        &mut self,
+        machines: &impl Machines,
+        trainer: &mut Trainer<P>,
+        report: &mut Report,
+    ) -> Result<()> {
+        let Some(tensors) = machines.tensors(trainer, Tensors::default())? else { return Ok(()) };
         trainer.optimizer_mut().flush()?;
         let loss = trainer.optimizer_mut().poll()?.last().and_then(|sample| sample.loss);
         let norm =

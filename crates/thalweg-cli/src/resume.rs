@@ -1,5 +1,6 @@
 //! Resumed runs: the arguments of the run in a file, and those of the command line, some of which may differ.
 
+use crate::machines::Machines;
 use crate::model::Description;
 use crate::train::Args;
 use crate::{Cli, Usage};
@@ -152,8 +153,11 @@ pub struct Resumed {
 
 impl Resumed {
     /// Opens a file or the newest checkpoint of a folder, at or before the step `latest`. Returns the run with all its options.
-    pub fn open(path: &Path, latest: Option<u64>, now: &Given) -> Result<(Self, Args, Given)> {
-        let (file, tensors, anew) = if path.is_dir() { of_folder(path, latest)? } else { (path.into(), read(path)?, false) };
+    pub fn open(machines: &impl Machines, path: &Path, latest: Option<u64>, now: &Given) -> Result<(Self, Args, Given)> {
+        let (file, tensors, anew) = match path.is_dir() {
+            true => of_folder(machines, path, latest)?,
+            false => (path.into(), machines.read(path)?, false),
+        };
         let named = |error: anyhow::Error| anyhow!("{}: {error:#}", file.display());
         let arguments = Given::of_file(&tensors).map_err(named)?;
         let given = arguments.with(now)?;
@@ -192,7 +196,14 @@ pub fn split(mut tensors: Tensors) -> (Tensors, Tensors) {
 
 /// The newest whole checkpoint at or before a step. If there is none, the newest of all, and `true`: the run starts from its
 /// beginning.
-fn of_folder(path: &Path, latest: Option<u64>) -> Result<(PathBuf, Tensors, bool)> {
+fn of_folder(machines: &impl Machines, path: &Path, latest: Option<u64>) -> Result<(PathBuf, Tensors, bool)> {
+    if let Some((step, file)) = machines.newest_in_parts(path, latest)? {
+        let is_old = |other: u64| other <= step || latest.is_some_and(|latest| other > latest);
+        if Folder::steps(path)?.into_iter().all(is_old) {
+            let tensors = machines.read(&file)?;
+            return Ok((file, tensors, false));
+        }
+    }
     let Some(latest) = latest else {
         let (step, tensors) = Folder::newest(path)?;
         return Ok((Folder::file(path, step), tensors, false));

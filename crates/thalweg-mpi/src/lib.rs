@@ -2,6 +2,7 @@
 //!
 //! The chapter `guide::machines` of the library says how to run it, what is exact, and what it costs.
 
+mod entry;
 mod error;
 mod exchange;
 mod identity;
@@ -12,6 +13,7 @@ mod spread;
 mod training;
 mod world;
 
+pub use entry::joined;
 pub use error::{Error, Result};
 pub use exchange::{Exchange, ranges};
 pub use identity::{Identity, processor};

@@ -166,10 +166,6 @@ impl<'w, O: Optimized> DataParallel<'w, O> {
         self.sums.step(&mut self.of, micro_batches, gradient)
     }
 
-    pub(crate) fn sums_and_of(&mut self) -> (&mut Sums<'w, Float<O>>, &mut O) {
-        (&mut self.sums, &mut self.of)
-    }
-
     /// Rank 0 writes a checkpoint for all ranks ([`Optimizer::save_file`]). State is the same on all ranks, so any number of
     /// ranks can go on from it with [`Optimizer::load_file`].
     ///
@@ -179,9 +175,7 @@ impl<'w, O: Optimized> DataParallel<'w, O> {
     where
         Float<O>: Element,
     {
-        let world = self.sums.world;
-        let saved = if world.rank() == 0 { self.optimizer_mut().save_file(file) } else { Ok(()) };
-        world.agree("the checkpoint", saved)
+        save(self.sums.world, self.of.optimizer_mut(), file)
     }
 
     /// Compares the parameters of all ranks, and returns their digest.
@@ -192,6 +186,16 @@ impl<'w, O: Optimized> DataParallel<'w, O> {
         let own = digest(self.of.optimizer_mut());
         self.sums.compare(own)
     }
+}
+
+/// Lets rank 0 write the file of an optimizer that has all state.
+pub(crate) fn save<P: Program<Float: Element>>(
+    world: &World,
+    optimizer: &mut Optimizer<P>,
+    file: impl AsRef<Path>,
+) -> Result<()> {
+    let saved = if world.rank() == 0 { optimizer.save_file(file) } else { Ok(()) };
+    world.agree("the checkpoint", saved)
 }
 
 /// The sums of ranks, for steps of an optimizer that somebody else holds.

@@ -1,5 +1,6 @@
 //! Checkpoints that all ranks write together, each its own ranges, and that any number of ranks can read.
 
+use crate::entry::Entry;
 use crate::error::{Error, Result};
 use crate::exchange::ranges;
 use crate::world::World;
@@ -8,8 +9,8 @@ use std::fs;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
-use thalweg::checkpoint::{Dtype, StoredTensor, Tensors, read, write};
-use thalweg::plan::{Arena, Tensor};
+use thalweg::checkpoint::{StoredTensor, Tensors, read, write};
+use thalweg::plan::Arena;
 
 /// Texts of a manifest, and of a part.
 const SAVE: &str = "parts.save";
@@ -50,6 +51,29 @@ impl<'w> Parts<'w> {
         self
     }
 
+    /// The steps whose checkpoints a folder has in parts, in rising order.
+    ///
+    /// # Errors
+    /// [`thalweg::Error::File`] if it cannot be read.
+    pub fn steps(folder: impl AsRef<Path>) -> Result<Vec<u64>> {
+        let folder = folder.as_ref();
+        let failed = |error: std::io::Error| thalweg::Error::File { path: folder.into(), reason: error.to_string() };
+        let entries = fs::read_dir(folder).map_err(failed)?;
+        let mut steps: Vec<u64> = entries.flatten().filter_map(|entry| Self::step_of(entry.path())).collect();
+        steps.sort_unstable();
+        Ok(steps)
+    }
+
+    /// The manifest of a step's checkpoint, whether or not it is there.
+    pub fn file(folder: impl AsRef<Path>, step: u64) -> PathBuf {
+        folder.as_ref().join(format!("step-{step:012}{MANIFEST}"))
+    }
+
+    /// The step of a manifest, by its name; nothing for any other file.
+    pub fn step_of(file: impl AsRef<Path>) -> Option<u64> {
+        file.as_ref().file_name()?.to_str()?.strip_prefix("step-")?.strip_suffix(MANIFEST)?.parse().ok()
+    }
+
     /// Writes a checkpoint. `tensors` are those of the optimizer or trainer on each rank, laid out by `arena`; only the rank's
     /// own range of them has to be up to date. Then checkpoints that are too many are removed.
     ///
@@ -68,7 +92,7 @@ impl<'w> Parts<'w> {
         });
         world.agree("the parts of a checkpoint", written)?;
         let manifest = match world.rank() {
-            0 => write(manifest_file(&self.folder, step), &manifest(tensors, arena, &ranges, &save)),
+            0 => write(Self::file(&self.folder, step), &manifest(tensors, arena, &ranges, &save)),
             _ => Ok(()),
         };
         world.agree("the manifest of a checkpoint", manifest)?;
@@ -80,9 +104,15 @@ impl<'w> Parts<'w> {
     /// before.
     fn remove_old(&self, step: u64) -> std::result::Result<(), String> {
         let failed = |path: &Path, error: std::io::Error| format!("{}: {error}", path.display());
-        for old in steps(&self.folder)?.into_iter().filter(|&old| old <= step).rev().skip(self.keep) {
+        for old in Self::steps(&self.folder)
+            .map_err(|error| error.to_string())?
+            .into_iter()
+            .filter(|&old| old <= step)
+            .rev()
+            .skip(self.keep)
+        {
             // Without a manifest it is no checkpoint.
-            let manifest = manifest_file(&self.folder, old);
+            let manifest = Self::file(&self.folder, old);
             fs::remove_file(&manifest).map_err(|error| failed(&manifest, error))?;
             let begin = format!("step-{old:012}-part-");
             for entry in fs::read_dir(&self.folder).map_err(|error| failed(&self.folder, error))?.flatten() {
@@ -99,9 +129,8 @@ impl<'w> Parts<'w> {
     /// # Errors
     /// [`Error::MissingRanges`] on all ranks if a rank lacks a part; [`Error::Rank`] if there is no checkpoint.
     pub fn newest(&self) -> Result<(u64, Tensors)> {
-        let newest = steps(&self.folder).and_then(|steps| {
-            steps.last().copied().ok_or_else(|| format!("{}: there is no checkpoint in parts", self.folder.display()))
-        });
+        let none = || thalweg::Error::File { path: self.folder.clone(), reason: "there is no checkpoint in parts".into() };
+        let newest = Self::steps(&self.folder).and_then(|steps| Ok(steps.last().copied().ok_or_else(none)?));
         // Rank 0's view of the folder decides.
         let of_rank = self.world.agree("the newest checkpoint", newest)?.to_string();
         let step = self.world.texts("the newest checkpoint", &of_rank)?.swap_remove(0).parse().unwrap_or(0);
@@ -113,7 +142,7 @@ impl<'w> Parts<'w> {
     /// # Errors
     /// [`Error::MissingRanges`] on all ranks if a rank lacks a part.
     pub fn read(&self, step: u64) -> Result<Tensors> {
-        let file = manifest_file(&self.folder, step);
+        let file = Self::file(&self.folder, step);
         let found = read_parts(&file);
         let missing = match &found {
             Err(Error::MissingRanges { file, ranges, reason }) => {
@@ -146,7 +175,7 @@ pub fn read_parts(manifest: &Path) -> Result<Tensors> {
     whole.texts.clone_from(&own.texts);
     [SAVE, RANGES, TENSORS].iter().for_each(|name| drop(whole.texts.remove(*name)));
     let mut bytes: Vec<Vec<u8>> = entries.iter().map(|entry| vec![0; entry.bytes()]).collect();
-    let (folder, step) = (manifest.parent().unwrap_or(Path::new(".")), step_of(manifest).ok_or_else(wrong)?);
+    let (folder, step) = (manifest.parent().unwrap_or(Path::new(".")), Parts::step_of(manifest).ok_or_else(wrong)?);
     let end = entries.iter().filter_map(Entry::end).max().unwrap_or(0);
     let covered = ranges.iter().try_fold(0, |at, range| (range.start == at).then_some(range.end));
     if covered.is_none_or(|covered| covered < end) {
@@ -161,7 +190,7 @@ pub fn read_parts(manifest: &Path) -> Result<Tensors> {
             return Err(missing("it is of another save".into()));
         }
         for (entry, bytes) in entries.iter().zip(&mut bytes) {
-            entry.take(&part, range, rank, bytes).map_err(missing)?;
+            take(entry, &part, range, rank, bytes).map_err(missing)?;
         }
     }
     for (Entry { name, dtype, shape, .. }, bytes) in entries.iter().zip(bytes) {
@@ -170,80 +199,19 @@ pub fn read_parts(manifest: &Path) -> Result<Tensors> {
     Ok(whole)
 }
 
-/// A tensor of a checkpoint.
-struct Entry {
-    name: String,
-    dtype: Dtype,
-    shape: Vec<usize>,
-    /// Its first element in the arena and its elements per lane, where it is laid out by the arena. Else rank 0 has it.
-    place: Option<[usize; 2]>,
-}
-
-impl Entry {
-    fn new(name: &str, tensor: &StoredTensor, arena: &Arena) -> Self {
-        let place = place_of(name, tensor, arena).map(|of| [of.offset, of.len()]);
-        Self { name: name.into(), dtype: tensor.dtype, shape: tensor.shape.clone(), place }
+/// Takes from a part what it has of a tensor.
+fn take(entry: &Entry, part: &Tensors, range: &Range<usize>, rank: usize, bytes: &mut [u8]) -> std::result::Result<(), String> {
+    let len = if entry.place.is_some() { entry.bytes_in(range) } else { entry.bytes() };
+    if len == 0 || entry.place.is_none() && rank > 0 {
+        return Ok(());
     }
-
-    fn json(&self) -> Value {
-        json!({ "name": self.name, "dtype": self.dtype.name(), "shape": self.shape, "place": self.place })
+    let lacks = || format!("it lacks '{}'", entry.name);
+    let found = part.find(&entry.name).filter(|found| found.bytes.len() == len).ok_or_else(lacks)?;
+    match entry.place {
+        Some(_) => entry.paste(range, &found.bytes, bytes),
+        None => bytes.copy_from_slice(&found.bytes),
     }
-
-    fn of(value: &Value) -> Option<Self> {
-        let number = |value: &Value| Some(value.as_u64()? as usize);
-        let place = match &value["place"] {
-            Value::Null => None,
-            place => Some([number(&place[0])?, number(&place[1])?]),
-        };
-        let dtype = Dtype::by_name(value["dtype"].as_str()?)?;
-        Some(Self { name: value["name"].as_str()?.into(), dtype, shape: list(&value["shape"], number)?, place })
-    }
-
-    fn bytes(&self) -> usize {
-        self.shape.iter().product::<usize>() * self.dtype.size()
-    }
-
-    /// The end of its elements in the arena.
-    fn end(&self) -> Option<usize> {
-        self.place.map(|[start, len]| start + len)
-    }
-
-    /// The bytes of a lane, and where a range of the arena lies in them.
-    fn within(&self, range: &Range<usize>) -> Option<(usize, Range<usize>)> {
-        let ([start, len], size) = (self.place?, self.dtype.size());
-        let (from, to) = (range.start.clamp(start, start + len), range.end.clamp(start, start + len));
-        (from < to).then(|| (len * size, (from - start) * size..(to - start) * size))
-    }
-
-    /// Takes from a part what it has of the tensor.
-    fn take(&self, part: &Tensors, range: &Range<usize>, rank: usize, bytes: &mut [u8]) -> std::result::Result<(), String> {
-        let lacks = || format!("it lacks '{}'", self.name);
-        if self.place.is_none() {
-            if rank == 0 {
-                let found = part.find(&self.name).filter(|own| own.bytes.len() == bytes.len()).ok_or_else(lacks)?;
-                bytes.copy_from_slice(&found.bytes);
-            }
-            return Ok(());
-        }
-        let Some((lane, own)) = self.within(range) else { return Ok(()) };
-        let found = part.find(&self.name).ok_or_else(lacks)?;
-        if found.bytes.len() != bytes.len() / lane * own.len() {
-            return Err(lacks());
-        }
-        bytes.chunks_exact_mut(lane).zip(found.bytes.chunks_exact(own.len())).for_each(|(to, from)| {
-            to[own.clone()].copy_from_slice(from);
-        });
-        Ok(())
-    }
-}
-
-/// The tensor of an arena that a tensor of a file belongs to, and has the shape of: `param.NAME`, `state.NAME.PLANE`, and so
-/// on.
-fn place_of<'a>(name: &str, tensor: &StoredTensor, arena: &'a Arena) -> Option<&'a Tensor> {
-    let rest = name.strip_prefix("param.").or_else(|| name.strip_prefix("state."))?;
-    let named = |of: &&Tensor| rest == of.name || rest.strip_prefix(of.name.as_str()).is_some_and(|rest| rest.starts_with('.'));
-    let fits = |of: &&Tensor| !of.is_empty() && tensor.shape.ends_with(&of.shape) && tensor.len().is_multiple_of(of.len());
-    arena.tensors().iter().filter(named).filter(fits).max_by_key(|of| of.name.len())
+    Ok(())
 }
 
 /// What a rank writes.
@@ -254,10 +222,11 @@ fn part_of(tensors: &Tensors, arena: &Arena, range: &Range<usize>, all_else: boo
         if entry.place.is_none() && all_else {
             part.insert(name, tensor.clone())?;
         }
-        let Some((lane, own)) = entry.within(range) else { continue };
-        let bytes: Vec<u8> = tensor.bytes.chunks_exact(lane).flat_map(|lane| &lane[own.clone()]).copied().collect();
-        let len = bytes.len() / tensor.dtype.size();
-        part.insert(name, StoredTensor::new(name, tensor.dtype, &[len], bytes)?)?;
+        let bytes = entry.cut(range, &tensor.bytes);
+        if !bytes.is_empty() {
+            let len = bytes.len() / tensor.dtype.size();
+            part.insert(name, StoredTensor::new(name, tensor.dtype, &[len], bytes)?)?;
+        }
     }
     Ok(part)
 }
@@ -283,22 +252,6 @@ fn list<T>(value: &Value, of: impl Fn(&Value) -> Option<T>) -> Option<Vec<T>> {
 
 const MANIFEST: &str = "-parts.safetensors";
 
-fn manifest_file(folder: &Path, step: u64) -> PathBuf {
-    folder.join(format!("step-{step:012}{MANIFEST}"))
-}
-
 fn part_file(folder: &Path, step: u64, rank: usize, ranks: usize) -> PathBuf {
     folder.join(format!("step-{step:012}-part-{rank}-of-{ranks}.safetensors"))
-}
-
-fn step_of(manifest: &Path) -> Option<u64> {
-    manifest.file_name()?.to_str()?.strip_prefix("step-")?.strip_suffix(MANIFEST)?.parse().ok()
-}
-
-/// The steps whose checkpoints a folder has, in rising order.
-fn steps(folder: &Path) -> std::result::Result<Vec<u64>, String> {
-    let entries = fs::read_dir(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
-    let mut steps: Vec<u64> = entries.flatten().filter_map(|entry| step_of(&entry.path())).collect();
-    steps.sort_unstable();
-    Ok(steps)
 }

@@ -4,7 +4,7 @@ use crate::error::Result;
 use crate::identity::Identity;
 use crate::parallel::{Reduce, Sums, digest};
 use crate::parts::Parts;
-use crate::sharded::Sharded;
+use crate::sharded::ShardedSums;
 use crate::world::{Datum, World};
 use std::ops::{ControlFlow, RangeInclusive};
 use thalweg::checkpoint::Element;
@@ -46,17 +46,8 @@ use thalweg::{Metrics, Real, Trainer};
 /// ```
 #[derive(Debug)]
 pub struct Training<'w, P: Program<Float: Datum>> {
-    world: &'w World,
-    steps: Steps<'w, P>,
-}
-
-/// Who has the optimizer's state.
-#[derive(Debug)]
-enum Steps<'w, P: Program<Float: Datum>> {
-    /// Every rank has all of it.
-    Whole(Trainer<P>, SharedSteps<'w, P::Float>),
-    /// Every rank has a part.
-    Parts(Sharded<'w, Trainer<P>>),
+    trainer: Trainer<P>,
+    steps: SharedSteps<'w, P::Float>,
 }
 
 impl<'w, P: Program<Float: Datum>> Training<'w, P> {
@@ -72,33 +63,26 @@ impl<'w, P: Program<Float: Datum>> Training<'w, P> {
         reduce: Reduce,
         identity: Identity,
     ) -> Result<Self> {
-        let steps = SharedSteps::new(world, &mut trainer, micro_batches, reduce, identity)?;
-        Ok(Self { world, steps: Steps::Whole(trainer, steps) })
+        Ok(Self { steps: SharedSteps::new(world, &mut trainer, micro_batches, reduce, identity)?, trainer })
     }
 
-    /// [`Training::new`] with [`Reduce::Exact`], where each rank has the optimizer's state of its part alone: see [`Sharded`].
+    /// [`Training::new`] with [`Reduce::Exact`], where each rank has the optimizer's state of its part alone: see
+    /// [`Sharded`](crate::Sharded). [`TrainerBuilder::part`](thalweg::train::TrainerBuilder::part) gives the trainer its part.
     ///
     /// # Errors
-    /// As for [`Sharded::new`].
+    /// As for [`Sharded::new`](crate::Sharded::new).
     pub fn sharded(world: &'w World, mut trainer: Trainer<P>, micro_batches: usize, identity: Identity) -> Result<Self> {
-        world.agree("micro-batches", trainer.micro_batches(micro_batches))?;
-        Ok(Self { world, steps: Steps::Parts(Sharded::new(world, trainer, micro_batches, identity)?) })
+        Ok(Self { steps: SharedSteps::sharded(world, &mut trainer, micro_batches, identity)?, trainer })
     }
 
     /// The trainer.
     pub fn trainer(&self) -> &Trainer<P> {
-        match &self.steps {
-            Steps::Whole(trainer, _) => trainer,
-            Steps::Parts(steps) => steps.of(),
-        }
+        &self.trainer
     }
 
     /// The trainer, for changes that all ranks make alike. Steps are made by [`Training::step`] and [`Training::epoch`].
     pub fn trainer_mut(&mut self) -> &mut Trainer<P> {
-        match &mut self.steps {
-            Steps::Whole(trainer, _) => trainer,
-            Steps::Parts(steps) => steps.of_mut(),
-        }
+        &mut self.trainer
     }
 
     /// Makes a step. All ranks take what the micro-batches leave, such as running statistics, in the order of their numbers.
@@ -106,14 +90,7 @@ impl<'w, P: Program<Float: Datum>> Training<'w, P> {
     /// # Errors
     /// As for [`DataParallel::step`](crate::DataParallel::step).
     pub fn step(&mut self) -> Result<()> {
-        match &mut self.steps {
-            Steps::Whole(trainer, steps) => steps.step(trainer),
-            Steps::Parts(steps) => {
-                let mut step = Step::begin(steps.of_mut());
-                steps.step_of(step.count, |trainer, number| step.micro_batch(trainer, number))?;
-                step.end(self.world, steps.of_mut())
-            }
-        }
+        self.steps.step(&mut self.trainer)
     }
 
     /// Makes the steps of an epoch, or what is left of it, as [`Trainer::epoch`] does. If `progress` breaks it off on one rank,
@@ -121,26 +98,25 @@ impl<'w, P: Program<Float: Datum>> Training<'w, P> {
     ///
     /// # Errors
     /// As for [`Training::step`].
-    pub fn epoch(&mut self, mut progress: impl FnMut(usize) -> ControlFlow<()>) -> Result<Vec<Metrics>> {
-        for done in left(self.trainer()) {
-            self.step()?;
-            if breaks(self.world, progress(done))? {
-                break;
-            }
-        }
-        let metrics = self.trainer_mut().metrics();
-        self.world.agree("what was measured", metrics)
+    pub fn epoch(&mut self, progress: impl FnMut(usize) -> ControlFlow<()>) -> Result<Vec<Metrics>> {
+        self.steps.epoch(&mut self.trainer, progress)
     }
 
-    /// [`Trainer::evaluate`], on every rank. Where states are in parts, they go to all ranks first, for the recipe may have
-    /// averages.
+    /// [`Trainer::evaluate`], shared: each rank measures some blocks of rows, and all ranks join what was measured in the order
+    /// of the blocks. On the CPU engine the bits are those of one trainer.
     ///
     /// # Errors
     /// As for [`Trainer::evaluate`], on all ranks.
     pub fn evaluate(&mut self) -> Result<Vec<Metrics>> {
-        self.join_state()?;
-        let found = self.trainer_mut().evaluate();
-        self.world.agree("an evaluation", found)
+        self.steps.evaluate(&mut self.trainer)
+    }
+
+    /// [`Trainer::predict`], shared: each rank computes the outputs of some rows, and all ranks get those of all.
+    ///
+    /// # Errors
+    /// As for [`Trainer::predict`], on all ranks.
+    pub fn predict(&mut self, lane: usize, features: &[f32]) -> Result<Vec<P::Float>> {
+        self.steps.predict(&mut self.trainer, lane, features)
     }
 
     /// Sends all parts of the state to all ranks, where states are in parts: so the trainer has all of it, as for a checkpoint
@@ -149,7 +125,7 @@ impl<'w, P: Program<Float: Datum>> Training<'w, P> {
     /// # Errors
     /// [`Error::NoAnswer`](crate::Error::NoAnswer), or an error of the engine.
     pub fn join_state(&mut self) -> Result<()> {
-        if let Steps::Parts(steps) = &mut self.steps { steps.join_state() } else { Ok(()) }
+        self.steps.join_state(&mut self.trainer)
     }
 
     /// Lets all ranks write a checkpoint together. Any number of ranks, or one program, goes on from it: call
@@ -161,9 +137,9 @@ impl<'w, P: Program<Float: Datum>> Training<'w, P> {
     where
         P::Float: Element,
     {
-        let tensors = self.trainer_mut().tensors();
-        let tensors = self.world.agree("a checkpoint", tensors)?;
-        parts.save(self.trainer().steps() as u64, &tensors, self.trainer().optimizer().arena())
+        let tensors = self.trainer.tensors();
+        let tensors = self.steps.world.agree("a checkpoint", tensors)?;
+        parts.save(self.trainer.steps() as u64, &tensors, self.trainer.optimizer().arena())
     }
 
     /// Compares parameters and running statistics of all ranks, and returns their digest.
@@ -171,13 +147,7 @@ impl<'w, P: Program<Float: Datum>> Training<'w, P> {
     /// # Errors
     /// As for [`DataParallel::check`](crate::DataParallel::check).
     pub fn check(&mut self) -> Result<[u8; 32]> {
-        match &mut self.steps {
-            Steps::Whole(trainer, steps) => steps.check(trainer),
-            Steps::Parts(steps) => {
-                let own = of_all(steps.of_mut());
-                steps.compare(own)
-            }
-        }
+        self.steps.check(&mut self.trainer)
     }
 }
 
@@ -185,7 +155,16 @@ impl<'w, P: Program<Float: Datum>> Training<'w, P> {
 #[derive(Debug)]
 pub struct SharedSteps<'w, F> {
     world: &'w World,
-    sums: Sums<'w, F>,
+    sums: State<'w, F>,
+}
+
+/// Who has the optimizer's state.
+#[derive(Debug)]
+enum State<'w, F> {
+    /// Every rank has all of it.
+    Whole(Sums<'w, F>),
+    /// Every rank has a part.
+    Parts(ShardedSums<'w, F>),
 }
 
 impl<'w, F: Datum + Real> SharedSteps<'w, F> {
@@ -201,7 +180,23 @@ impl<'w, F: Datum + Real> SharedSteps<'w, F> {
         identity: Identity,
     ) -> Result<Self> {
         world.agree("micro-batches", trainer.micro_batches(micro_batches))?;
-        Ok(Self { world, sums: Sums::new(world, trainer.optimizer_mut(), micro_batches, reduce, identity)? })
+        let sums = Sums::new(world, trainer.optimizer_mut(), micro_batches, reduce, identity)?;
+        Ok(Self { world, sums: State::Whole(sums) })
+    }
+
+    /// As [`Training::sharded`].
+    ///
+    /// # Errors
+    /// As for [`Training::sharded`].
+    pub fn sharded<P: Program<Float = F>>(
+        world: &'w World,
+        trainer: &mut Trainer<P>,
+        micro_batches: usize,
+        identity: Identity,
+    ) -> Result<Self> {
+        world.agree("micro-batches", trainer.micro_batches(micro_batches))?;
+        let sums = ShardedSums::new(world, trainer.optimizer_mut(), micro_batches, identity)?;
+        Ok(Self { world, sums: State::Parts(sums) })
     }
 
     /// As [`Training::step`].
@@ -210,7 +205,11 @@ impl<'w, F: Datum + Real> SharedSteps<'w, F> {
     /// As for [`Training::step`].
     pub fn step<P: Program<Float = F>>(&mut self, trainer: &mut Trainer<P>) -> Result<()> {
         let mut step = Step::begin(trainer);
-        self.sums.step(trainer, step.count, |trainer, number| step.micro_batch(trainer, number))?;
+        let (count, gradient) = (step.count, |trainer: &mut Trainer<P>, number: usize| step.micro_batch(trainer, number));
+        match &mut self.sums {
+            State::Whole(sums) => sums.step(trainer, count, gradient)?,
+            State::Parts(sums) => sums.step(trainer, count, gradient)?,
+        }
         step.end(self.world, trainer)
     }
 
@@ -232,12 +231,76 @@ impl<'w, F: Datum + Real> SharedSteps<'w, F> {
         self.world.agree("what was measured", trainer.metrics())
     }
 
+    /// As [`Training::evaluate`].
+    ///
+    /// # Errors
+    /// As for [`Training::evaluate`].
+    pub fn evaluate<P: Program<Float = F>>(&mut self, trainer: &mut Trainer<P>) -> Result<Vec<Metrics>> {
+        self.join_averages(trainer)?;
+        let (blocks, len) = (trainer.evaluation_blocks(), trainer.block_sums());
+        let measured = trainer.measure_blocks(share(blocks, self.world.ranks(), self.world.rank()));
+        let all = self.gather_shares("an evaluation", measured, blocks, len)?;
+        Ok(trainer.evaluation_of(&all)?)
+    }
+
+    /// As [`Training::predict`].
+    ///
+    /// # Errors
+    /// As for [`Training::predict`].
+    pub fn predict<P: Program<Float = F>>(
+        &mut self,
+        trainer: &mut Trainer<P>,
+        lane: usize,
+        features: &[f32],
+    ) -> Result<Vec<F>> {
+        self.join_averages(trainer)?;
+        let (width, outputs) = (trainer.features(), trainer.outputs());
+        let rows = features.len() / width;
+        let own = share(rows, self.world.ranks(), self.world.rank());
+        // What fills no row is wrong on all ranks.
+        let end = if own.end == rows { features.len() } else { own.end * width };
+        let found = trainer.predict(lane, &features[own.start * width..end]);
+        self.gather_shares("predictions", found, rows, outputs)
+    }
+
+    /// What all ranks have computed of so many things, which they share out by [`share`]; each of `len` floats.
+    fn gather_shares(&self, what: &'static str, own: thalweg::Result<Vec<F>>, things: usize, len: usize) -> Result<Vec<F>> {
+        let mut own = self.world.agree(what, own)?;
+        let ranks = self.world.ranks();
+        let counts: Vec<usize> = (0..ranks).map(|rank| share(things, ranks, rank).len() * len).collect();
+        let mut all = vec![F::of(0.0); things * len];
+        if !all.is_empty() {
+            self.world.gather_all(what, &mut own, &mut all, &counts)?;
+        }
+        Ok(all)
+    }
+
+    /// Sends all parts of the state to all ranks if parameters to evaluate with follow from it.
+    fn join_averages<P: Program<Float = F>>(&mut self, trainer: &mut Trainer<P>) -> Result<()> {
+        if trainer.optimizer().stepper().averages() { self.join_state(trainer) } else { Ok(()) }
+    }
+
+    /// As [`Training::join_state`].
+    ///
+    /// # Errors
+    /// As for [`Training::join_state`].
+    pub fn join_state<P: Program<Float = F>>(&mut self, trainer: &mut Trainer<P>) -> Result<()> {
+        match &mut self.sums {
+            State::Whole(_) => Ok(()),
+            State::Parts(sums) => sums.join_state(trainer.optimizer_mut()),
+        }
+    }
+
     /// As [`Training::check`].
     ///
     /// # Errors
     /// As for [`Training::check`].
     pub fn check<P: Program<Float = F>>(&self, trainer: &mut Trainer<P>) -> Result<[u8; 32]> {
-        self.sums.compare(of_all(trainer))
+        let sums = match &self.sums {
+            State::Whole(sums) => sums,
+            State::Parts(sums) => &sums.sums,
+        };
+        sums.compare(of_all(trainer))
     }
 }
 

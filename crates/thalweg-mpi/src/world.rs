@@ -227,13 +227,29 @@ impl World {
     ///
     /// # Errors
     /// As for [`World::gather`].
-    #[expect(unsafe_code, reason = "a call of C")]
     pub fn add<T: Datum>(&self, waiting: &'static str, own: &mut Vec<T>, sums: &mut Vec<T>) -> Result<()> {
+        self.add_during(waiting, own, sums, || {})
+    }
+
+    /// [`World::add`] that has begun before `work`, and is waited for after it, to measure how much MPI does meanwhile.
+    ///
+    /// # Errors
+    /// As for [`World::gather`].
+    #[expect(unsafe_code, reason = "a call of C")]
+    pub fn add_during<T: Datum>(
+        &self,
+        waiting: &'static str,
+        own: &mut Vec<T>,
+        sums: &mut Vec<T>,
+        work: impl FnOnce(),
+    ) -> Result<()> {
         self.room(waiting, sums.len(), &[own.len()])?;
         let count: c_int = own.len().try_into().map_err(|_| Error::TooLarge { what: waiting, elements: own.len() })?;
         self.call("MPI_Iallreduce", waiting, own, sums, |own, sums, request| {
             // SAFETY: both buffers have `count` values, and live until the request is done, or for ever (see `call`).
-            unsafe { ffi::MPI_Iallreduce(own, sums, count, T::datatype(), ffi::RSMPI_SUM, self.comm, request) }
+            let code = unsafe { ffi::MPI_Iallreduce(own, sums, count, T::datatype(), ffi::RSMPI_SUM, self.comm, request) };
+            work();
+            code
         })
     }
 

@@ -63,8 +63,8 @@ impl<M: Machines> Work<'_, M> {
         let trainer = if standardises { trainer.standardise_targets() } else { trainer };
         let stopping = args.stopping(measures.aim);
         let trainer = stopping.map_or(trainer.clone(), |stopping| trainer.early_stopping(stopping));
-        let built = machines.builder(trainer).build(engine);
-        let mut trainer = machines.agree("engines", built.map_err(anyhow::Error::from))?;
+        let built = machines.builder(trainer).and_then(|builder| Ok(builder.build(engine)?));
+        let mut trainer = machines.agree("engines", built)?;
         machines.prepare(&mut trainer)?;
         if let Some(follower) = &follower {
             follower.set(&mut trainer)?;
@@ -106,10 +106,10 @@ impl<M: Machines> Work<'_, M> {
             })?;
             spent += start.elapsed();
             if let Some(watch) = &mut watch {
-                watch.look(&mut trainer, outputs.report)?;
+                watch.look(machines, &mut trainer, outputs.report)?;
             }
             if trainer.epochs() > epochs {
-                let found = trainer.evaluate()?;
+                let found = machines.evaluate(&mut trainer)?;
                 trainer.observe(&found)?;
                 let [train, held] = [met[0], found[0]].map(Score::from);
                 let (epoch, seconds) = (trainer.epochs() as usize, spent.as_secs_f64());
@@ -125,7 +125,7 @@ impl<M: Machines> Work<'_, M> {
                     return Ok(End::NotFinite);
                 }
                 if is_best {
-                    outputs.keeper.best(&mut trainer, &history, seconds)?;
+                    outputs.keeper.best(machines, &mut trainer, &history, seconds)?;
                 }
             }
             // A signal may have come to some machines alone.
@@ -133,24 +133,31 @@ impl<M: Machines> Work<'_, M> {
             if signal > 0 {
                 break End::Stopped(signal as i32);
             }
-            if due {
-                outputs.keeper.checkpoint(&mut trainer, &history, spent.as_secs_f64())?;
+            // The clock of the first machine decides.
+            if machines.most(due.into())? > 0 {
+                outputs.keeper.checkpoint(machines, &mut trainer, &history, spent.as_secs_f64())?;
             }
         };
-        outputs.keeper.end(&mut trainer, &history, spent.as_secs_f64())?;
-        if measures.validates || outputs.report.has_files() {
-            record.tested = tested(&mut trainer, stopping.is_some(), self.test)?;
+        outputs.keeper.end(machines, &mut trainer, &history, spent.as_secs_f64())?;
+        let tests = measures.validates || outputs.report.has_files();
+        if machines.most(tests.into())? > 0 {
+            record.tested = tested(machines, &mut trainer, stopping.is_some(), self.test)?;
         }
         Ok(ended)
     }
 }
 
 /// What the model says of the test rows in the end, if that is finite: the best one where it was kept.
-fn tested<P: Program<Float = f32>>(trainer: &mut Trainer<P>, keeps_best: bool, test: &Dataset) -> Result<Option<Tested>> {
+fn tested<P: Program<Float = f32>>(
+    machines: &impl Machines,
+    trainer: &mut Trainer<P>,
+    keeps_best: bool,
+    test: &Dataset,
+) -> Result<Option<Tested>> {
     if keeps_best {
         trainer.restore_best()?;
     }
-    let outputs = trainer.predict(0, &test.features)?;
+    let outputs = machines.predict(trainer, &test.features)?;
     if !outputs.iter().all(|output| output.is_finite()) {
         return Ok(None);
     }

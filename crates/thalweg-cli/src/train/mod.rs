@@ -39,7 +39,7 @@ pub fn run(machines: &impl Machines, args: Args, given: Given) -> Result<()> {
     let Some(path) = args.keep.resume.clone() else { return train(machines, args, &given, None) };
     // There has to be a step to look at.
     let latest = args.keep.until.map(|until| until - u64::from(!args.keep.watch.is_empty()));
-    let (resumed, args, given) = Resumed::open(&path, latest, &given)?;
+    let (resumed, args, given) = Resumed::open(machines, &path, latest, &given)?;
     train(machines, args, &given, Some(resumed))
 }
 
@@ -116,7 +116,7 @@ fn train(machines: &impl Machines, mut args: Args, given: &Given, resumed: Optio
         past.check_engine(engine.name(), args.quiet);
     }
     let start = past.as_ref().map_or(0, Past::steps);
-    let mut keeper = Keeper::new(&args.keep, about, start)?;
+    let mut keeper = Keeper::new(machines, &args.keep, about, start)?;
     let events = args.keep.tensorboard.as_ref().map(|folder| EventFile::create(folder, start)).transpose()?;
     let outputs = Outputs { report: &mut report, keeper: &mut keeper, events };
     let held = validation.as_ref().unwrap_or(&test);

@@ -51,6 +51,62 @@ fn any_number_of_ranks_trains_and_goes_on() {
     }
 }
 
+/// Ranks share the rows that validate and those that test; what is printed is that of one.
+#[test]
+fn what_is_measured_does_not_depend_on_the_number_of_ranks() {
+    let measured = |ranks: usize| -> Vec<Value> {
+        let printed = train(ranks, &["--epochs", "2", "--val-split", "0.3", "--json"]);
+        let mut lines: Vec<Value> = printed.lines().map(|line| serde_json::from_str(line).expect(line)).collect();
+        lines.iter_mut().for_each(|line| line["seconds"] = Value::Null);
+        lines
+    };
+    let expected = measured(1);
+    assert!(expected.iter().any(|line| line["val_accuracy"].is_f64()), "{expected:?}");
+    assert!(expected.iter().any(|line| line["test_accuracy"].is_f64()), "{expected:?}");
+    for ranks in 2..=4 {
+        assert_eq!(measured(ranks), expected, "{ranks} ranks");
+    }
+}
+
+/// Three ranks write each its part of the checkpoints, with all of the optimizer's state or with a part of it. Any number of ranks
+/// goes on from them, and the model that rank 0 saves is that of a run without parts.
+#[test]
+fn checkpoints_and_state_may_be_in_parts() {
+    let folder = Folder::new("in-parts");
+    std::fs::create_dir_all(&folder.0).expect("a folder");
+    let [two, three, found] = ["two", "three", "found"].map(|name| format!("{}/{name}.safetensors", folder.text()));
+    train(1, &["--epochs", "2", "--save", &two]);
+    train(1, &["--epochs", "3", "--save", &three]);
+    for (in_parts, others) in [("checkpoints", [(1, "nothing"), (4, "state")]), ("state", [(1, "nothing"), (2, "checkpoints")])]
+    {
+        let kept = Folder::new(in_parts);
+        train(3, &["--epochs", "2", "--parts", in_parts, "--checkpoint", kept.text(), "--every", "6", "--save", &found]);
+        assert_eq!(came_to(&found), came_to(&two), "{in_parts}");
+        let files = kept.files();
+        for step in ["06", "12"] {
+            let parts = files.iter().filter(|name| name.starts_with(&format!("step-0000000000{step}-part")));
+            assert_eq!(parts.count(), 4, "{files:?}");
+        }
+        assert_eq!(came_to(&format!("{}/best.safetensors", kept.text())), came_to(&two), "the best of {in_parts}");
+        for (ranks, as_parts) in others {
+            let copy = kept.copied("copy");
+            resume(ranks, &[copy.text(), "--epochs", "3", "--parts", as_parts, "--save", &found]);
+            assert_eq!(came_to(&found), came_to(&three), "{in_parts}, then {as_parts} on {ranks}");
+        }
+        // One machine without MPI says who can read them.
+        let (_, _guard) = job(1, COMMAND, &[]);
+        let output = Command::new(TRIAL).args(["thalweg", "train", "--epochs", "3", "--resume", kept.text()]).output();
+        let printed = text(&output.expect("the trial").stderr);
+        assert!(printed.contains("thalweg-mpi train --resume goes on with it"), "{printed}");
+        drop(_guard);
+        std::fs::remove_file(kept.0.join("step-000000000012-part-1-of-3.safetensors")).expect("the part");
+        let (output, took) = run(2, COMMAND, &["train", "-q", "--resume", kept.text(), "--epochs", "3"]);
+        let printed = text(&output.stderr);
+        assert!(!output.status.success() && took < Duration::from_secs(10), "{took:?}: {printed}");
+        assert_eq!(printed.matches("part-1-of-3.safetensors: elements ").count(), 2, "{printed}");
+    }
+}
+
 /// A rank is killed after some epochs. The job ends in time, and fewer ranks go on from the last checkpoint to the state of a
 /// run that nothing happened to.
 #[test]
@@ -210,6 +266,9 @@ fn wrong_usage_is_an_error() {
         (&["train", "--micro-batches"], "--micro-batches wants a value"),
         (&["train", "--micro-batches", "0"], "--micro-batches wants at least 1"),
         (&["train", "--reduce", "slow"], "--reduce slow: reduce is slow, expected exact or fast"),
+        (&["train", "--parts", "all"], "--parts all: what is in parts is all, expected nothing, checkpoints or state"),
+        (&["train", "--parts", "state", "--reduce", "fast"], "--parts state: ranks that have parts add up exactly"),
+        (&["train", "--parts", "state", "--rule", "lamb"], "lamb cannot be combined with a part of the arena"),
         (&["train", "--batch", "100"], "a batch of 100 rows is no multiple of --micro-batches 8"),
         (&["train", "--drop-last"], "--drop-last: a step on ranks may have fewer micro-batches"),
         (&["train", "--rule", "adamm"], "unknown rule 'adamm'"),

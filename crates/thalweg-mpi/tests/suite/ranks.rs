@@ -68,11 +68,12 @@ fn odd_shares_have_the_bits_of_one_program() {
 }
 
 /// A model of the library with running statistics and dropout, in two lanes, by the library's trainer: parameters, statistics
-/// and what is measured. The last step of an epoch has fewer micro-batches than the others, and the last batch fewer rows.
+/// and what is measured and predicted, of which each rank computes a share. The last step of an epoch has fewer micro-batches than
+/// the others, and the last batch fewer rows.
 #[test]
 fn trainers_on_any_number_of_ranks_have_the_bits_of_one() {
     let mut all = BTreeSet::new();
-    for rule in ["adamw", "lamb"] {
+    for rule in ["adamw", "lamb", "free"] {
         let expected = jobs::alone(&["alone-training", rule, "2"]);
         assert!(expected.starts_with("10 steps"), "{expected}");
         for ranks in 1..=4 {
@@ -83,7 +84,7 @@ fn trainers_on_any_number_of_ranks_have_the_bits_of_one() {
         }
         all.insert(expected);
     }
-    assert_eq!(all.len(), 2, "rules have different ends: {all:?}");
+    assert_eq!(all.len(), 3, "rules have different ends: {all:?}");
     // Five ranks share the four micro-batches of an epoch's last step.
     let expected = jobs::alone(&["alone-training", "sgd", "1"]);
     assert_eq!(outcome(5, &["training", "sgd", "8", "1"]), expected);

@@ -3,7 +3,7 @@
 
 use crate::options::Options;
 use anyhow::{Result, bail};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use thalweg::cpu::{Cpu, CpuProgram};
 use thalweg::data::Dataset;
 use thalweg::nn::{Nonlinearity, Sequential};
@@ -70,6 +70,9 @@ fn exchange(world: &World, options: &Options) -> Result<()> {
             &mut || Ok(exchange.sum(world, own.iter().map(|sum| &**sum), &mut sum)?),
         ],
     )?;
+    let busy = Duration::from_secs_f64(all[1]);
+    let [beside] =
+        medians(world, repeats, [&mut || Ok(world.add_during("gradients", &mut send, &mut total, || compute(busy))?)])?;
     let [latency] = medians(world, 1000, [&mut || Ok(world.gather("latency", &[0_u32]).map(drop)?)])?;
     if world.rank() > 0 {
         return Ok(());
@@ -85,7 +88,21 @@ fn exchange(world: &World, options: &Options) -> Result<()> {
         let rate = (mib << 20) as f64 / seconds / 1e9;
         println!("  {name:14} {:9.3} ms  {rate:7.3} GB/s  {:5.2} of MPI_Allreduce", seconds * 1e3, all[0] / seconds);
     }
+    let hidden = (2.0 - beside / all[1]).clamp(0.0, 1.0);
+    println!(
+        "  overlap        {:9.3} ms for fast and as much computing: MPI does {:.0} % of an exchange meanwhile",
+        beside * 1e3,
+        hidden * 100.0
+    );
     Ok(())
+}
+
+/// Computes for some time, and asks nothing of MPI.
+fn compute(time: Duration) {
+    let (started, mut sum) = (Instant::now(), 0.0_f64);
+    while started.elapsed() < time {
+        sum = std::hint::black_box((0..10_000).fold(sum, |sum, i| sum.mul_add(0.5, f64::from(i))));
+    }
 }
 
 /// Rows of a step, and steps of a turn.
@@ -125,6 +142,9 @@ fn step(world: &World, options: &Options) -> Result<()> {
     if let Some(alone) = &mut alone {
         alone.micro_batches(micro_batches)?;
     }
+    let arena = exact.trainer().optimizer().arena().clone();
+    let mut exchange = Exchange::<f32>::new(world, &arena, micro_batches);
+    let (own, mut sum) = (vec![vec![1.0_f32; arena.len()]; exchange.nodes(world.rank()).len()], vec![0.0; arena.len()]);
     let seconds = medians(
         world,
         repeats,
@@ -132,6 +152,7 @@ fn step(world: &World, options: &Options) -> Result<()> {
             &mut || Ok((0..STEPS).try_for_each(|_| exact.step())?),
             &mut || Ok((0..STEPS).try_for_each(|_| fast.step())?),
             &mut || Ok(alone.as_mut().map_or(Ok(()), |alone| alone.advance(STEPS))?),
+            &mut || Ok((0..STEPS).try_for_each(|_| exchange.sum(world, own.iter().map(|own| &**own), &mut sum))?),
         ],
     )?;
     if world.rank() > 0 {
@@ -145,5 +166,10 @@ fn step(world: &World, options: &Options) -> Result<()> {
         let (per_step, of_one) = (took * 1e3 / STEPS as f64, seconds[2] / took);
         println!("  {name:22} {per_step:8.3} ms per step  {rate:9.0} rows/s  {of_one:5.2} of one process");
     }
+    let [whole, part] = [seconds[0], seconds[3]].map(|took| took * 1e3 / STEPS as f64);
+    println!(
+        "  an exact exchange alone takes {part:.3} ms, {:.0} % of a step, and begins when the gradients are there",
+        part / whole * 100.0
+    );
     Ok(())
 }

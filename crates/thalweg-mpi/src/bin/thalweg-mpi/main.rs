@@ -6,7 +6,7 @@ mod ranks;
 
 use anyhow::{Result, bail};
 use options::Options;
-use ranks::Ranks;
+use ranks::{InParts, Ranks};
 use std::cell::RefCell;
 use std::ffi::OsString;
 use std::io::Write;
@@ -17,13 +17,17 @@ use thalweg_mpi::{Reduce, World};
 const HELP: &str = "\
 Trains and searches on the ranks of an MPI job.
 
-  mpirun -n RANKS thalweg-mpi train [--micro-batches 8] [--reduce exact|fast] OPTIONS OF thalweg train
+  mpirun -n RANKS thalweg-mpi train [--micro-batches 8] [--reduce exact|fast] [--parts nothing|checkpoints|state]
+                                      OPTIONS OF thalweg train
   mpirun -n RANKS thalweg-mpi sweep OPTIONS OF thalweg sweep
   mpirun -n RANKS thalweg-mpi bench [--what exchange,step] [--mib 64] [--repeats 10] [--micro-batches RANKS] [--threads 1]
 
 train shares the micro-batches of each step; --batch is the number of rows of a step, of all ranks together, and a multiple of
 --micro-batches. The result does not depend on the number of ranks, unless --reduce is fast. sweep shares the trials; its table is that of
 one machine. Rank 0 reports, and writes all files.
+
+--parts checkpoints: each rank writes its part of the checkpoints of --checkpoint; all ranks have to see the folder. --parts state: each rank
+also keeps the optimizer's state of its part alone. --resume goes on with either, on any number of ranks.
 
 Where --threads is not given, the ranks of a machine share its cores. --adapter may be a list such as A,B: ranks of a machine take its
 entries in turn. --watchdog SECONDS says how long a rank waits for the others: 8 for train and bench, 3600 for sweep.
@@ -32,7 +36,7 @@ Exit codes are those of thalweg.
 ";
 
 /// Options of ranks: all others are those of thalweg.
-const OWN: [&str; 3] = ["micro-batches", "reduce", "watchdog"];
+const OWN: [&str; 4] = ["micro-batches", "reduce", "parts", "watchdog"];
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -78,12 +82,11 @@ fn run(world: &World, command: &str, options: &Options, rest: Vec<String>) -> Re
     if rest.iter().any(|arg| arg == "--help" || arg == "-h") && world.rank() > 0 {
         return Ok(ExitCode::SUCCESS);
     }
-    let ranks = Ranks {
-        world,
-        micro_batches: options.count("micro-batches", 8)?,
-        reduce: options.get("reduce", Reduce::Exact)?,
-        steps: RefCell::new(None),
-    };
+    let (reduce, in_parts) = (options.get("reduce", Reduce::Exact)?, options.get("parts", InParts::Nothing)?);
+    if reduce == Reduce::Fast && in_parts == InParts::State {
+        bail!("--parts state: ranks that have parts add up exactly; leave --reduce fast out");
+    }
+    let ranks = Ranks { world, micro_batches: options.count("micro-batches", 8)?, reduce, in_parts, steps: RefCell::new(None) };
     let arguments = ["thalweg".to_string(), command.to_string()].into_iter().chain(of_rank(world, rest)?);
     Ok(thalweg_cli::run(&ranks, arguments.map(OsString::from)))
 }

@@ -12,7 +12,7 @@ use std::time::Duration;
 use thalweg::cpu::Cpu;
 use thalweg::data::{Dataset, digits};
 use thalweg::plan::LossScale;
-use thalweg::{Accumulation, AdamW, Lamb, Optimizer, Recipe, Sgd, SumOrder};
+use thalweg::{Accumulation, AdamW, Lamb, Optimizer, Recipe, ScheduleFree, Sgd, SumOrder};
 use thalweg_mpi::{DataParallel, Identity, Reduce, Sharded, World, digest, part};
 
 type Program = thalweg::cpu::CpuProgram<f32>;
@@ -39,6 +39,8 @@ fn recipe(rule: &str, lr: f64, micro_batches: usize) -> Result<Recipe> {
         "sgd" => Recipe::new(Sgd { lr: 10.0 * lr, momentum: 0.9, ..Default::default() }),
         "adamw" => Recipe::new(AdamW { lr, ..Default::default() }),
         "lamb" => Recipe::new(Lamb { lr, ..Default::default() }),
+        // What is evaluated follows from its state.
+        "free" => Recipe::new(ScheduleFree { lr, ..Default::default() }),
         "scaled" => Recipe::new(AdamW { lr, ..Default::default() }).loss_scale(LossScale {
             init: 1.0,
             interval: 3,

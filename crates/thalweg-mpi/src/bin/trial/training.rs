@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 use thalweg::cpu::{Cpu, CpuProgram};
 use thalweg::data::{Dataset, digits};
 use thalweg::nn::{BatchNorm1d, Dropout, Linear, Nonlinearity, Sequential};
-use thalweg::{Metrics, Recipe, Trainer};
+use thalweg::{Average, Lookahead, Metrics, Recipe, Trainer};
 use thalweg_mpi::{Identity, Parts, Reduce, Training, World, part};
 
 type Program = CpuProgram<f32>;
@@ -31,10 +31,18 @@ fn data() -> thalweg::Result<Dataset> {
     digits().rows_at(&(0..ROWS).collect::<Vec<_>>())
 }
 
-fn trainer(recipe: Recipe, data: &Dataset, on_ranks: bool) -> thalweg::Result<Trainer<Program>> {
+/// A trainer alone, or on ranks, where each may have a part of the state.
+fn trainer(recipe: Recipe, data: &Dataset, on_ranks: Option<&World>, sharded: bool) -> thalweg::Result<Trainer<Program>> {
     let model = model();
-    let builder = Trainer::builder(&model, recipe).train(data).validation(data).batch(48).seeds(&[3, 4]);
-    if on_ranks { builder.on_ranks() } else { builder }.build(&Cpu::<f32>::with_threads(1))
+    // 14 blocks of an evaluation, the last of which has 25 rows.
+    let builder = Trainer::builder(&model, recipe).train(data).validation(data).evaluation_rows(100);
+    let builder = builder.batch(48).seeds(&[3, 4]);
+    let builder = match on_ranks {
+        Some(world) if sharded => builder.on_ranks().part(|arena| part(world, arena))?,
+        Some(_) => builder.on_ranks(),
+        None => builder,
+    };
+    builder.build(&Cpu::<f32>::with_threads(1))
 }
 
 /// What was measured over epochs, and what a trainer has come to.
@@ -48,9 +56,18 @@ fn line(told: &[Vec<Metrics>], trainer: &mut Trainer<Program>) -> Result<String>
     Ok(format!("{} steps, measured {measured}, came to {}", trainer.steps(), hasher.finalize().to_hex()))
 }
 
+/// Rows to predict from, as many as nobody shares evenly.
+fn features(data: &Dataset) -> Vec<f32> {
+    data.features[..data.width * 311].to_vec()
+}
+
+fn digest_of(lanes: &[Vec<f32>]) -> blake3::Hash {
+    blake3::hash(bytemuck::cast_slice(&lanes.concat()))
+}
+
 /// Whole epochs and then two steps, so that the end is within one.
 pub fn alone(rule: &str, epochs: usize) -> Result<()> {
-    let mut trainer = trainer(recipe(rule, 0.01, MICRO_BATCHES)?, &data()?, false)?;
+    let mut trainer = trainer(recipe(rule, 0.01, MICRO_BATCHES)?, &data()?, None, false)?;
     trainer.micro_batches(MICRO_BATCHES)?;
     let mut told = Vec::new();
     for _ in 0..epochs {
@@ -59,19 +76,18 @@ pub fn alone(rule: &str, epochs: usize) -> Result<()> {
     }
     trainer.advance(2)?;
     told.push(trainer.metrics()?);
-    println!("{}", line(&told, &mut trainer)?);
+    let features = features(&data()?);
+    let said = (0..trainer.lanes()).map(|lane| trainer.predict(lane, &features)).collect::<thalweg::Result<Vec<_>>>()?;
+    println!("{}, says {}", line(&told, &mut trainer)?, digest_of(&said));
     Ok(())
 }
 
 /// Trains for `epochs` epochs and two steps, and goes on from the newest checkpoint of the folder if it has one; saves at the
 /// end.
 pub fn resumed(world: &World, folder: &str, sharded: bool, epochs: usize) -> Result<()> {
-    let (data, whole) = (data()?, recipe("adamw", 0.01, MICRO_BATCHES)?);
-    let recipe = match sharded {
-        true => whole.clone().part(part(world, trainer(whole, &data, true)?.optimizer().arena())),
-        false => whole,
-    };
-    let mut trainer = world.agree("engines", trainer(recipe, &data, true))?;
+    // Planes, averages and slow weights.
+    let recipe = recipe("adamw", 0.01, MICRO_BATCHES)?.average(Average::Ema { decay: 0.9 }).lookahead(Lookahead::default());
+    let mut trainer = world.agree("engines", trainer(recipe, &data()?, Some(world), sharded))?;
     let parts = Parts::new(world, folder)?;
     trainer.micro_batches(MICRO_BATCHES)?;
     if std::fs::read_dir(folder)?.next().is_some() {
@@ -91,21 +107,21 @@ pub fn resumed(world: &World, folder: &str, sharded: bool, epochs: usize) -> Res
     }
     training.epoch(|done| if done == 2 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })?;
     training.save(&parts)?;
-    println!("{}", line(&[], training.trainer_mut())?);
+    training.join_state()?;
+    let trainer = training.trainer_mut();
+    let averages: Vec<u8> = (0..trainer.lanes())
+        .map(|lane| Ok(bytemuck::cast_slice(&trainer.optimizer_mut().lane(lane)?.averaged("0.weight")?).to_vec()))
+        .collect::<thalweg::Result<Vec<_>>>()?
+        .concat();
+    println!("{}, averages {}", line(&[], trainer)?, blake3::hash(&averages).to_hex());
     Ok(())
 }
 
 /// The same on ranks: with all state on each, with parts of it, or with MPI's own sums.
 pub fn ranks(world: &World, scenario: &str, rule: &str, epochs: usize) -> Result<()> {
-    let (data, whole) = (data()?, recipe(rule, 0.01, MICRO_BATCHES)?);
+    let data = data()?;
     let identity = Identity::default().with_digest("data", bytemuck::cast_slice(&data.features));
-    let made = match scenario {
-        "training-parts" => {
-            let part = part(world, trainer(whole.clone(), &data, true)?.optimizer().arena());
-            trainer(whole.part(part), &data, true)
-        }
-        _ => trainer(whole, &data, true),
-    };
+    let made = trainer(recipe(rule, 0.01, MICRO_BATCHES)?, &data, Some(world), scenario == "training-parts");
     let trainer = world.agree("engines", made)?;
     let mut training = match scenario {
         "training-parts" => Training::sharded(world, trainer, MICRO_BATCHES, identity)?,
@@ -120,6 +136,9 @@ pub fn ranks(world: &World, scenario: &str, rule: &str, epochs: usize) -> Result
     }
     told.push(training.epoch(|done| if done == 2 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })?);
     training.check()?;
-    println!("{}", line(&told, training.trainer_mut())?);
+    let features = features(&data);
+    let lanes = training.trainer().lanes();
+    let said = (0..lanes).map(|lane| Ok(training.predict(lane, &features)?)).collect::<Result<Vec<_>>>()?;
+    println!("{}, says {}", line(&told, training.trainer_mut())?, digest_of(&said));
     Ok(())
 }
