@@ -11,6 +11,7 @@ use common::taped::{Input, record};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::{Cell, RefCell};
 use std::fs;
+use std::path::Path;
 use thalweg::checkpoint::{Tensors, read, read_any, read_foreign, write};
 use thalweg::cpu::Cpu;
 use thalweg::data::Dataset;
@@ -106,8 +107,8 @@ fn allocations(f: impl FnOnce() -> Result<()>) -> Result<Vec<Vec<usize>>> {
     result.map(|()| caught)
 }
 
-/// The functions at an address, the innermost first, each with its file if that is known. It is known for this crate, but not
-/// for its dependencies.
+/// The functions at an address, the innermost first, each with its file if that is known. It is known for the library and its
+/// tests, but not for dependencies.
 fn functions(address: usize) -> Vec<(String, Option<String>)> {
     let mut functions = Vec::new();
     backtrace::resolve(address as *mut _, |symbol| {
@@ -117,8 +118,8 @@ fn functions(address: usize) -> Vec<(String, Option<String>)> {
     functions
 }
 
-/// Whether an allocation is this crate's own: whether the innermost function outside the standard library and this file belongs
-/// to it.
+/// Whether an allocation is the library's own: whether the innermost function outside the standard library and this file
+/// belongs to it.
 fn ours(stack: &[usize]) -> bool {
     // A return address is one instruction after its call.
     let functions = stack.iter().flat_map(|&address| functions(address - 1));
@@ -128,8 +129,8 @@ fn ours(stack: &[usize]) -> bool {
             .iter()
             .any(|library| name.trim_start_matches(['<', '&']).starts_with(library)),
     });
-    let own = concat!(env!("CARGO_MANIFEST_DIR"), "/src/");
-    outside.next().and_then(|(_, path)| path).is_some_and(|path| path.starts_with("src/") || path.starts_with(own))
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the library's folder");
+    outside.next().and_then(|(_, path)| path).is_some_and(|path| root.join(path).starts_with(root.join("src")))
 }
 
 fn describe(stack: &[usize]) -> String {

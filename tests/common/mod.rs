@@ -19,7 +19,7 @@ pub mod taped;
 
 /// The lines of a file in tests/golden.
 pub fn golden_lines(name: &str) -> Vec<serde_json::Value> {
-    let file = format!("{}/tests/golden/{name}.jsonl", env!("CARGO_MANIFEST_DIR"));
+    let file = format!("{}/golden/{name}.jsonl", env!("CARGO_MANIFEST_DIR"));
     let text = std::fs::read_to_string(&file).unwrap_or_else(|error| panic!("{file}: {error}"));
     text.lines().map(|line| serde_json::from_str(line).expect("a line of JSON")).collect()
 }

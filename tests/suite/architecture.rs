@@ -118,7 +118,7 @@ fn sources(folder: &Path) -> Vec<PathBuf> {
 
 #[test]
 fn imports_point_one_way() {
-    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("../src");
     let (mut wrong, mut seen) = (Vec::new(), 0);
     for file in sources(&src) {
         let path = file.strip_prefix(&src).expect("below src").to_string_lossy().replace('\\', "/");
@@ -208,7 +208,7 @@ fn files_of_a_folder_read_one_way() {
         ("cpu", 15, &[]),
         ("gpu", 25, &[]),
     ] {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("src").join(folder);
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../src").join(folder);
         let text = |path: PathBuf| {
             let name = path.file_stem().expect("a name").to_string_lossy().into_owned();
             (name, fs::read_to_string(&path).expect("a text"))
@@ -243,7 +243,7 @@ fn a_circle_of_files_is_found() {
 /// field by field.
 #[test]
 fn operations_of_a_step_may_get_fields() {
-    let source = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/src/plan/op.rs")).expect("the operations");
+    let source = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../src/plan/op.rs")).expect("the operations");
     let named = source.split("pub enum Op {").nth(1).and_then(|rest| rest.split("\n}\n").next()).expect("their enum");
     // Variants that hold a struct of this file.
     let structs: Vec<&str> =

@@ -583,7 +583,7 @@ fn many_steps_wait_for_nothing() -> Result<()> {
 /// Tests of this file call every twin on a device where nothing may wait.
 #[test]
 fn every_twin_is_tested() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let read = |path: &str| fs::read_to_string(root.join(path)).expect("a source");
     let tests = read("tests/suite/asynchronous.rs");
     let mut count = 0;

@@ -267,7 +267,6 @@ fn slices_that_do_not_fit_a_state_are_refused_and_stay() {
 }
 
 #[test]
-#[cfg(feature = "checkpoint")]
 fn a_run_on_slices_goes_through_a_file() {
     let new = || -> Cpus<f32> {
         Optimizer::new(&Cpu::default(), Recipe::new(Adam { lr: 0.1, ..Default::default() }), &[("w", &[3])])

@@ -300,7 +300,7 @@ fn a_file_says_who_has_written_it() {
         fs::write(&path, &bytes).expect("a file");
         assert!(matches!(read_any(&path), Err(Error::Damaged { .. })), "a key at {at} has another name");
     }
-    let (found, writer) = read_any(Path::new("tests/golden/checkpoint/torch/adam.safetensors")).expect("a file of PyTorch");
+    let (found, writer) = read_any(Path::new("golden/checkpoint/torch/adam.safetensors")).expect("a file of PyTorch");
     assert!(writer == Writer::Other && found.find("param.w").is_some());
 }
 
@@ -370,7 +370,7 @@ fn a_newer_version_is_refused_by_its_number() {
 /// Files of version 1 stay readable for ever. This one was written from [`mixed`] when version 1 was the newest.
 #[test]
 fn the_first_version_is_read() {
-    let found = read(Path::new("tests/golden/checkpoint/version_1.safetensors")).expect("a file of version 1");
+    let found = read(Path::new("golden/checkpoint/version_1.safetensors")).expect("a file of version 1");
     assert!(same(&found, &mixed()));
 }
 

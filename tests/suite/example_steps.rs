@@ -67,7 +67,7 @@ impl Unsaid {
     fn check(&mut self, example: &str, counts: impl IntoIterator<Item = anyhow::Result<usize>>) -> anyhow::Result<()> {
         let counts = counts.into_iter().collect::<anyhow::Result<Vec<usize>>>()?;
         assert!(counts.len() > 1 && counts.iter().all(|count| *count == counts[0]), "{example}: {counts:?}");
-        let text = std::fs::read_to_string(format!("{}/examples/{example}.rs", env!("CARGO_MANIFEST_DIR")))?;
+        let text = std::fs::read_to_string(format!("{}/../examples/{example}.rs", env!("CARGO_MANIFEST_DIR")))?;
         let header: String = text.lines().map_while(|line| line.strip_prefix("//!")).collect();
         let said = format!(" {} dispatches", counts[0]);
         if !header.contains(&said) {

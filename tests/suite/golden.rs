@@ -32,12 +32,12 @@ struct Golden {
 /// PyTorch's file.
 fn golden() -> Golden {
     let file = std::env::var("THALWEG_GOLDEN");
-    read(&file.unwrap_or_else(|_| concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/torch.jsonl").into()))
+    read(&file.unwrap_or_else(|_| concat!(env!("CARGO_MANIFEST_DIR"), "/golden/torch.jsonl").into()))
 }
 
 /// The file of that name in tests/golden.
 fn own(name: &str) -> Golden {
-    read(&format!("{}/tests/golden/{name}.jsonl", env!("CARGO_MANIFEST_DIR")))
+    read(&format!("{}/golden/{name}.jsonl", env!("CARGO_MANIFEST_DIR")))
 }
 
 fn read(file: &str) -> Golden {

@@ -141,7 +141,7 @@ fn start<E: Engine>(engine: &E, settings: LbfgsSettings, x: &[f64]) -> Lbfgs<E::
 
 #[test]
 fn trajectories_are_those_of_pytorch() {
-    let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/lbfgs.jsonl")).expect("a file");
+    let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/golden/lbfgs.jsonl")).expect("a file");
     let mut lines = text.lines().map(|line| serde_json::from_str::<Value>(line).expect("a line of JSON"));
     let header = lines.next().expect("a header");
     let mut cases = 0;

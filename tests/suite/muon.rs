@@ -24,7 +24,7 @@ struct Golden {
 }
 
 fn golden() -> Golden {
-    let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/muon.jsonl")).expect("a file");
+    let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/golden/muon.jsonl")).expect("a file");
     let mut lines = text.lines().map(|line| serde_json::from_str::<Value>(line).expect("a line of JSON"));
     Golden { header: lines.next().expect("a header"), cases: lines.collect() }
 }

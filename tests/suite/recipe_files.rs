@@ -1,5 +1,4 @@
 //! Rules and recipes in files: they are read as they were written, and errors name the nearest known name.
-#![cfg(feature = "serde")]
 
 use crate::common::numbers::numbers;
 use fastrand::Rng;

@@ -40,7 +40,7 @@ fn a_run_of_pytorch_goes_on_here() -> Result<()> {
     for (engine, layout) in engines.iter().flat_map(|engine| [(engine, ""), (engine, "flat/")]) {
         for (name, mut rule) in of_torch() {
             let what = format!("{layout}{name}, {}", engine.name);
-            let file = read_foreign(Path::new(&format!("tests/golden/checkpoint/torch/{layout}{name}.safetensors")))?;
+            let file = read_foreign(Path::new(&format!("golden/checkpoint/torch/{layout}{name}.safetensors")))?;
             if !layout.is_empty() {
                 let lr = rule.settings().into_iter().find(|(name, _)| *name == "lr");
                 let Some((_, Setting::Number(lr))) = lr else { panic!("{name} has a rate") };
@@ -70,7 +70,7 @@ fn a_run_of_pytorch_goes_on_here() -> Result<()> {
 
 #[test]
 fn what_a_foreign_file_lacks_is_named() -> Result<()> {
-    let file = read_foreign(Path::new("tests/golden/checkpoint/torch/adam.safetensors"))?;
+    let file = read_foreign(Path::new("golden/checkpoint/torch/adam.safetensors"))?;
     let fresh = || Optimizer::new(&Cpu::<f32>::default(), Recipe::new(Adam::default()), TENSORS);
     let mut optimizer = fresh()?;
     let without = |name: &str| {
@@ -300,7 +300,7 @@ fn a_file_that_does_not_fit_changes_nothing() -> Result<()> {
 fn files_are_laid_out_as_pytorchs() -> Result<()> {
     let folder = tempfile::tempdir().expect("a folder");
     for (name, rule) in of_torch() {
-        let read = |layout: &str| read_foreign(Path::new(&format!("tests/golden/checkpoint/torch/{layout}{name}.safetensors")));
+        let read = |layout: &str| read_foreign(Path::new(&format!("golden/checkpoint/torch/{layout}{name}.safetensors")));
         let (file, flat) = (read("")?, read("flat/")?);
         let mut optimizer = Optimizer::new(&Cpu::<f32>::default(), Recipe::new(rule), TENSORS)?;
         for (tensor, _) in TENSORS {
@@ -323,7 +323,7 @@ fn files_are_laid_out_as_pytorchs() -> Result<()> {
         }
     }
     let Some(python) = std::env::var_os("THALWEG_TORCH") else { return Ok(()) };
-    let script = ["tests/golden/checkpoint/torch_state.py", "--back"];
+    let script = ["golden/checkpoint/torch_state.py", "--back"];
     let ran = Command::new(python).args(script).arg(folder.path()).output().expect("a Python");
     let [said, failed] = [ran.stdout, ran.stderr].map(|text| String::from_utf8_lossy(&text).into_owned());
     assert!(ran.status.success() && said.lines().count() == 2 * of_torch().len(), "{said}{failed}");

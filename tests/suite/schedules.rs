@@ -39,7 +39,7 @@ fn lines(path: &Path) -> Result<Vec<Value>> {
 }
 
 fn golden(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name)
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("golden").join(name)
 }
 
 /// A case's keyword arguments.
@@ -656,7 +656,6 @@ mod nothing {
         Ok(())
     }
 
-    #[cfg(feature = "serde")]
     #[test]
     fn what_a_file_leaves_out_and_has_no_default_is_an_error() -> Result<()> {
         for (text, field, example) in [
@@ -1283,7 +1282,6 @@ mod registry {
     }
 }
 
-#[cfg(feature = "serde")]
 mod serde {
     use super::*;
 

@@ -18,7 +18,6 @@ fn a_space_is_its_text() {
 }
 
 #[test]
-#[cfg(feature = "serde")]
 fn a_space_survives_json() {
     let text = serde_json::to_string(&space()).expect("json");
     assert_eq!(serde_json::from_str::<SearchSpace>(&text).expect("a space"), space());

@@ -241,7 +241,6 @@ fn a_trial_that_went_on_is_not_stopped_when_resumed() {
 }
 
 #[test]
-#[cfg(feature = "serde")]
 fn a_sweep_survives_json() {
     let rule = PopulationBased::exploring(["lr"]);
     let population = Sweep::new(Strategy::Population { steps: 10, every: 5, rule });

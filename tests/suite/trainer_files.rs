@@ -202,7 +202,7 @@ fn a_folder_is_filled_while_training_goes_on() -> Result<()> {
 /// What a perceptron of PyTorch with batch normalisation predicts, by tests/golden/checkpoint/perceptron.py.
 #[test]
 fn a_perceptron_of_pytorch_predicts_the_same_here() -> Result<()> {
-    let file = read_foreign(Path::new("tests/golden/checkpoint/perceptron.safetensors"))?;
+    let file = read_foreign(Path::new("golden/checkpoint/perceptron.safetensors"))?;
     let (x, expected): (Vec<f32>, Vec<f64>) = (file.get("x")?, file.get("y")?);
     let hidden = Sequential::new().then(Linear::new(5, 16)).then(BatchNorm1d::new(16)).then(Nonlinearity::Gelu);
     let model = hidden.then(Linear::new(16, 8)).then(BatchNorm1d::new(8)).then(Nonlinearity::Relu).then(Linear::new(8, 3));
@@ -269,7 +269,7 @@ fn convolutions_and_an_lstm_of_pytorch_predict_the_same_here() -> Result<()> {
         ("lstm", sequences.named("out", Linear::new(14, 3)), &[]),
     ];
     for (name, model, unused) in networks {
-        let mut weights = read_foreign(Path::new(&format!("tests/golden/checkpoint/{name}.safetensors")))?;
+        let mut weights = read_foreign(Path::new(&format!("golden/checkpoint/{name}.safetensors")))?;
         let (x, expected): (Vec<f32>, Vec<f64>) = (weights.get("x")?, weights.get("y")?);
         for name in ["x", "y"] {
             weights.remove(name);
