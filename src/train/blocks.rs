@@ -20,8 +20,8 @@ impl<P: Program> Trainer<P> {
         self.validation.as_ref().map_or(0, |feed| self.lanes.len() * feed.columns.count())
     }
 
-    /// Measures some blocks of an evaluation: for each block the sums of loss and scores over its rows, lane after lane. Machines
-    /// share an evaluation so: each measures its blocks, and [`Trainer::evaluation_of`] joins those of all.
+    /// Measures some blocks of an evaluation: for each block the sums of loss and scores over its rows, lane after lane.
+    /// Machines share an evaluation so: each measures its blocks, and [`Trainer::evaluation_of`] joins those of all.
     ///
     /// # Errors
     /// No validation data, blocks that there are not, or a lost device.

@@ -11,8 +11,8 @@ use thalweg::checkpoint::Element;
 use thalweg::plan::{Arena, BufferId, Program};
 use thalweg::{Optimizer, Real};
 
-/// [`DataParallel`](crate::DataParallel) with the optimizer's state in parts (ZeRO-1): each rank has all parameters and gradients, but the planes,
-/// averages and slow weights of only its own range of the arena.
+/// [`DataParallel`](crate::DataParallel) with the optimizer's state in parts (ZeRO-1): each rank has all parameters and
+/// gradients, but the planes, averages and slow weights of only its own range of the arena.
 ///
 /// In a step, the rank that owns a range sums its gradients and moves its parameters; then all parameters go to all ranks.
 /// Norms are joined from those of chunks, so clipping, skipping, parameters and state have the bits of `DataParallel` with
@@ -36,8 +36,8 @@ impl<'w, O: Optimized> Sharded<'w, O> {
     /// As [`DataParallel::new`](crate::DataParallel::new).
     ///
     /// # Errors
-    /// As for [`DataParallel::new`](crate::DataParallel::new); [`Error::Rank`](crate::Error::Rank) if the recipe of any rank does not have the rank's
-    /// part.
+    /// As for [`DataParallel::new`](crate::DataParallel::new); [`Error::Rank`](crate::Error::Rank) if the recipe of any rank
+    /// does not have the rank's part.
     pub fn new(world: &'w World, mut of: O, micro_batches: usize, identity: Identity) -> Result<Self> {
         Ok(Self { steps: ShardedSums::new(world, of.optimizer_mut(), micro_batches, identity)?, of })
     }
@@ -81,8 +81,8 @@ impl<'w, O: Optimized> Sharded<'w, O> {
         self.steps.sums.compare(digest(self.of.optimizer_mut()))
     }
 
-    /// Rank 0 writes a checkpoint, as [`DataParallel::save`](crate::DataParallel::save). It is the same as that of one program, so any number of ranks can
-    /// read it, sharded or not. All state is sent to all ranks first.
+    /// Rank 0 writes a checkpoint, as [`DataParallel::save`](crate::DataParallel::save). It is the same as that of one program,
+    /// so any number of ranks can read it, sharded or not. All state is sent to all ranks first.
     ///
     /// # Errors
     /// As for [`DataParallel::save`](crate::DataParallel::save).

@@ -68,8 +68,8 @@ fn what_is_measured_does_not_depend_on_the_number_of_ranks() {
     }
 }
 
-/// Three ranks write each its part of the checkpoints, with all of the optimizer's state or with a part of it. Any number of ranks
-/// goes on from them, and the model that rank 0 saves is that of a run without parts.
+/// Three ranks write each its part of the checkpoints, with all of the optimizer's state or with a part of it. Any number of
+/// ranks goes on from them, and the model that rank 0 saves is that of a run without parts.
 #[test]
 fn checkpoints_and_state_may_be_in_parts() {
     let folder = Folder::new("in-parts");

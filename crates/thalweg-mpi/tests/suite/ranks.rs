@@ -68,8 +68,8 @@ fn odd_shares_have_the_bits_of_one_program() {
 }
 
 /// A model of the library with running statistics and dropout, in two lanes, by the library's trainer: parameters, statistics
-/// and what is measured and predicted, of which each rank computes a share. The last step of an epoch has fewer micro-batches than
-/// the others, and the last batch fewer rows.
+/// and what is measured and predicted, of which each rank computes a share. The last step of an epoch has fewer micro-batches
+/// than the others, and the last batch fewer rows.
 #[test]
 fn trainers_on_any_number_of_ranks_have_the_bits_of_one() {
     let mut all = BTreeSet::new();
