@@ -4,7 +4,7 @@
 //! `cargo run --example custom_operation`: prints the distances and, if there is a GPU adapter, that both halves agree.
 //! Expected: the distances 25 and 1.
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use thalweg::cpu::Cpu;
 use thalweg::gpu::{Gpu, GpuOptions};
 use thalweg::plan::{Blueprint, Case, Dispatch, Engine, Layout, Operands, Operation, Plan, PlanId, Program, View, Views};
@@ -86,7 +86,8 @@ fn main() -> Result<()> {
     };
     let cases = Case::of::<Distances>(3);
     for case in &cases {
-        case.compare(&Cpu::<f64>::default(), &Cpu::<f32>::default(), &gpu)?;
+        let operation = || format!("{:?}", case.operated().operation());
+        case.compare(&Cpu::<f64>::default(), &Cpu::<f32>::default(), &gpu).with_context(operation)?;
     }
     println!("{}: {} cases agree with the CPU's", gpu.describe(), cases.len());
     Ok(())

@@ -16,6 +16,17 @@ macro_rules! operations {
             $(cases.extend(Case::of::<$operation>(lanes));)*
             cases
         }
+
+        #[cfg(test)]
+        mod tests {
+            use crate::plan::{Case, Operation};
+
+            /// Without cases an operation is compared with nothing.
+            #[test]
+            fn every_operation_has_cases() {
+                $(assert!(!Case::of::<super::$operation>(1).is_empty(), "{}", <super::$operation as Operation>::NAME);)*
+            }
+        }
     };
 }
 

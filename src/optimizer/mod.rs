@@ -4,8 +4,6 @@
 //! device supplied with hyper rows. [`Optimizer`] is all three around parameters and gradients of its own.
 
 #[cfg(feature = "gpu")]
-mod asynchronous;
-#[cfg(feature = "gpu")]
 mod borrowed_buffers;
 #[cfg(feature = "cpu")]
 mod borrowed_memory;
@@ -59,7 +57,8 @@ use crate::plan::{Arena, Blueprint, BufferId, Engine, Layout, PlanId, Program, R
 use crate::rule::{AnyRule, Real};
 use stepper::Buffers;
 
-/// An optimizer that owns an arena of parameters and gradients on an engine.
+/// An optimizer on an engine. Parameters and gradients lie in an arena of its own ([`Optimizer::new`]), in buffers of the caller
+/// (`Optimizer::borrowing`), or for each step in slices of the caller's memory (`Optimizer::step_over`).
 ///
 /// # Examples
 ///
@@ -675,3 +674,7 @@ impl<P: Program> Optimizer<P> {
         &mut self.program
     }
 }
+
+// The last, since documentation has what a type does in the order of the source: first the calls, then their twins.
+#[cfg(feature = "gpu")]
+mod asynchronous;

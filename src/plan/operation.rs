@@ -12,6 +12,7 @@ use std::sync::{Mutex, PoisonError};
 /// An operation of a lane: it reads and writes views, and knows nothing of lanes, offsets or bindings.
 ///
 /// If all its outputs lie in buffers that the lanes share, it runs once for all of them, and its inputs have to be shared too.
+/// Inputs may be parts of one buffer; an output lies in a buffer in which no other operand lies.
 ///
 /// The WGSL half is the text of [`Dispatch`]. In front of it the engine writes, for an operand named `x`, `fn x(lane: u32, i:
 /// u32)`, which reads element `i` of a lane's view, and for an operand that is written `fn put_x(lane: u32, i: u32, value: …)`;
@@ -98,8 +99,8 @@ pub trait Operation: Debug + Clone + Send + Sync + 'static {
     /// ends with this error.
     fn run<F: Real>(&self, views: Views<'_, F>) -> Result<()>;
 
-    /// Operations on buffers that this declares, for tests of the two halves against each other: sizes around every block, 0
-    /// and 1 among them. Default: none.
+    /// Operations on buffers that this declares, for tests of the two halves against each other ([`Case`](super::Case), which
+    /// fills the buffers): sizes around every block, 0 and 1 among them. Default: none, so that nothing is compared.
     fn cases(_layout: &mut Layout) -> Vec<Self> {
         Vec::new()
     }
@@ -646,8 +647,6 @@ impl Operated {
         self.operands().iter().try_for_each(|operand| layout.known(operand.view.buffer).map(drop))?;
         let shared = self.is_shared(layout);
         self.operands().iter().enumerate().try_for_each(|(index, operand)| {
-            let apart = |other: &Operand| other.view.buffer != operand.view.buffer;
-            let others = self.operands().iter().enumerate().filter(|(other, _)| *other != index);
             operand.check(name, layout)?;
             let buffer = layout.declared(operand.view.buffer);
             let fits = match (shared, operand.written(), buffer.scope) {
@@ -657,8 +656,10 @@ impl Operated {
             let expected =
                 if shared { "shared by the lanes, like its outputs" } else { "of each lane, like its other outputs" };
             operand.require(fits, name, &buffer.name, expected, format!("{:?}", buffer.scope))?;
-            let apart = !operand.written() || others.map(|(_, other)| other).all(apart);
-            operand.require(apart, name, &buffer.name, "a buffer apart from those of all other operands", "one buffer for two")
+            let mut others = self.operands().iter().enumerate().filter(|(other, _)| operand.written() && *other != index);
+            let twin = others.find(|(_, other)| other.view.buffer == operand.view.buffer);
+            let found = twin.map_or_else(String::new, |(_, other)| format!("the buffer of {}", other.name));
+            operand.require(twin.is_none(), name, &buffer.name, "a buffer of its own", found)
         })
     }
 }

@@ -7,6 +7,9 @@ use fastrand::Rng;
 
 /// An operation on buffers of its own, to be tried.
 ///
+/// Floats are random ones between −2 and 2, the same in each run. Indices are below 6, but one in eight may be any number. What
+/// the operation is to write is NaN before, so that an element that it leaves out is found.
+///
 /// # Examples
 ///
 /// The halves of an operation on two engines; `single` would be a GPU:
@@ -51,10 +54,11 @@ impl Case {
 
     /// Runs the operation on three engines and compares everything that it wrote, and what lies beside it. The error of `other`
     /// may be four times that of `single`, which is the CPU engine in `f32`, both measured from the oracle, or four units of
-    /// the last place of the largest value.
+    /// the last place of the largest value. What is not finite has to be the same, and widens no bound.
     ///
     /// # Errors
-    /// Those of the engines, and [`Error::Shape`] naming the first element that differs.
+    /// Those of the engines, and [`Error::Shape`] naming the first element that differs. Which case it was, the caller tells:
+    /// [`Case::operated`] prints its operation.
     pub fn compare(
         &self,
         oracle: &impl Engine<Float = f64>,
@@ -95,8 +99,7 @@ impl Case {
         if self.layout.declared(id).scope == super::Scope::Shared { 1 } else { self.layout.lanes() }
     }
 
-    /// Writes random values into an operand's buffer. What is to be written by the operation is NaN before, so that an element
-    /// that is left out is seen.
+    /// Writes random values into an operand's buffer, and NaN where the operation is to write.
     fn fill<P: Program>(&self, program: &mut P, operand: &Operand, lane: usize) -> Result<()> {
         let (id, len) = (operand.view.buffer, self.layout.declared(operand.view.buffer).len);
         let mut rng = Rng::with_seed(SEED + 1_000 * id.0 as u64 + lane as u64);
@@ -121,9 +124,9 @@ impl Case {
     }
 
     fn agree(&self, what: &str, right: &[f64], single: &[f64], other: &[f64]) -> Result<()> {
-        let error = |values: &[f64]| values.iter().zip(right).map(|(value, right)| (value - right).abs()).fold(0.0, f64::max);
-        let largest = right.iter().map(|value| value.abs()).fold(0.0, f64::max);
-        let bound = (TIMES * error(single)).max(LEAST * f64::from(f32::EPSILON) * largest);
+        let error = |values: &[f64]| largest(values.iter().zip(right).map(|(value, right)| value - right));
+        let least = LEAST * f64::from(f32::EPSILON) * largest(right.iter().copied());
+        let bound = (TIMES * error(single)).max(least);
         let near =
             |value: f64, right: f64| (value - right).abs() <= bound || (value.is_nan() && right.is_nan()) || value == right;
         let wrong = |values: &[f64]| (0..right.len()).find(|&i| !near(values[i], right[i]));
@@ -131,4 +134,9 @@ impl Case {
         let found = format!("{} (CPU in f32: {})", other[i], single[i]);
         Err(Error::shape(format!("element {i} of {what}"), format!("{} within {bound:e}", right[i]), found))
     }
+}
+
+/// The largest size of what is finite: with an infinity in it a bound would take any value.
+fn largest(values: impl Iterator<Item = f64>) -> f64 {
+    values.map(f64::abs).filter(|size| size.is_finite()).fold(0.0, f64::max)
 }

@@ -1,7 +1,5 @@
 //! Training a model on a data set, in two plans: the gradient of a batch, and the step along it.
 
-#[cfg(feature = "gpu")]
-mod asynchronous;
 mod batch;
 mod blocks;
 mod builder;
@@ -581,3 +579,7 @@ impl<P: Program> Trainer<P> {
         self.optimizer.lane(lane)?.report()
     }
 }
+
+// The last, since documentation has what a type does in the order of the source: first the calls, then their twins.
+#[cfg(feature = "gpu")]
+mod asynchronous;
