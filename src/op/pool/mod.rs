@@ -1,3 +1,4 @@
+mod pairs;
 mod side;
 
 use super::map::declared;

@@ -1,7 +1,7 @@
 //! Largest elements on the CPU. In single precision windows of one line are compared side by side, tap by tap, in vectors and
 //! without a branch; in double precision, the oracle, they are gone through one by one.
 
-use super::{PoolSizes, Window};
+use super::{PoolSizes, Window, pairs};
 use crate::rule::Real;
 use pulp::Simd;
 use std::any::TypeId;
@@ -27,6 +27,9 @@ fn is_single<F: Real>() -> bool {
 pub(super) fn largest<F: Real>(sizes: &PoolSizes, x: &[F], y: &mut [F], places: &mut [F]) {
     if let (true, Window::Sliding { stride, .. }) = (is_single::<F>(), sizes.windows[1]) {
         let (x, y, places) = (single(x), single_mut(y), single_mut(places));
+        if pairs::cover(sizes) {
+            return pairs::largest(sizes, x, y, places);
+        }
         let of = Largest { sizes, x, y, places, stride };
         return pulp::Arch::new().dispatch(of);
     }
@@ -115,8 +118,8 @@ impl Largest<'_> {
                         compare::<S, STRIDE>(simd, self.sizes, self.x, &of, at, apart, &mut best);
                         row += down;
                     }
-                    simd.partial_store_f32s(&mut self.y[to + start..][..of.len()], best.value);
-                    simd.partial_store_f32s(&mut self.places[to + start..][..of.len()], best.place);
+                    store(simd, best.value, &mut self.y[to + start..][..of.len()]);
+                    store(simd, best.place, &mut self.places[to + start..][..of.len()]);
                 }
             }
         }
@@ -135,7 +138,25 @@ fn left(window: Window) -> usize {
 #[inline(always)]
 fn vector<S: Simd>(simd: S, f: impl Fn(usize) -> f32) -> S::f32s {
     let lanes: [f32; LANES] = std::array::from_fn(f);
-    simd.partial_load_f32s(&lanes[..S::F32_LANES])
+    load(simd, &lanes[..S::F32_LANES])
+}
+
+/// A vector, or the front of one. Whole ones are loaded by one instruction, others by a call.
+#[inline(always)]
+fn load<S: Simd>(simd: S, x: &[f32]) -> S::f32s {
+    match S::as_simd_f32s(x).0.first() {
+        Some(&whole) => whole,
+        None => simd.partial_load_f32s(x),
+    }
+}
+
+/// Writes a vector, or the front of it.
+#[inline(always)]
+fn store<S: Simd>(simd: S, x: S::f32s, to: &mut [f32]) {
+    match S::as_mut_simd_f32s(to).0.first_mut() {
+        Some(to) => *to = x,
+        None => simd.partial_store_f32s(to, x),
+    }
 }
 
 /// Compares windows side by side with the taps of one row, which begins at an element of x and at a place.
@@ -174,7 +195,7 @@ fn compare<S: Simd, const STRIDE: usize>(
             let mut values = [f32::NEG_INFINITY; LANES];
             let own = values[low - of.start..high - of.start].iter_mut();
             own.zip(rest.iter().step_by(stride)).for_each(|(value, &x)| *value = x);
-            simd.partial_load_f32s(&values[..lanes])
+            load(simd, &values[..lanes])
         };
         // Where the first window's tap lies; before the image it counts from where it would.
         let first = (place + of.start * stride + ahead) as f32 - padding as f32;
@@ -189,11 +210,8 @@ fn compare<S: Simd, const STRIDE: usize>(
 
 /// What each element of some planes gets: the gradient of the windows whose largest it is.
 pub(super) fn shared<F: Real>(sizes: &PoolSizes, x: &mut [F], y: &[F], places: &[F]) {
-    let pair = Window::Sliding { size: 2, stride: 2, padding: 0, dilation: 1 };
-    let covered = (0..2).all(|axis| sizes.windows[axis] == pair && sizes.image[axis] == 2 * sizes.out[axis]);
-    if covered && is_single::<F>() {
-        let (x, y, places) = (single_mut(x), single(y), single(places));
-        return pulp::Arch::new().dispatch(Pairs { sizes, x, y, places });
+    if is_single::<F>() && pairs::cover(sizes) {
+        return pairs::shared(sizes, single_mut(x), single(y), single(places));
     }
     let [of_x, of_y] = [sizes.image, sizes.out].map(|[lines, columns]| lines * columns);
     x.fill(F::zero());
@@ -204,59 +222,5 @@ pub(super) fn shared<F: Real>(sizes: &PoolSizes, x: &mut [F], y: &[F], places: &
                 *x += y;
             }
         }
-    }
-}
-
-/// Windows of two lines and two columns that cover an image: each element asks its own window, so each is written once.
-struct Pairs<'a> {
-    sizes: &'a PoolSizes,
-    x: &'a mut [f32],
-    y: &'a [f32],
-    places: &'a [f32],
-}
-
-impl pulp::WithSimd for Pairs<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, simd: S) {
-        let [lines, columns] = self.sizes.out;
-        let apart = vector(simd, |j| (2 * j) as f32);
-        let of_lines = self.y.chunks_exact(columns).zip(self.places.chunks_exact(columns));
-        for (index, ((y, places), x)) in of_lines.zip(self.x.chunks_exact_mut(4 * columns)).enumerate() {
-            let first = index % lines * 4 * columns;
-            let (above, below) = x.split_at_mut(2 * columns);
-            let starts = (0..columns).step_by(S::F32_LANES);
-            for start in starts {
-                let end = (start + S::F32_LANES).min(columns);
-                let (y, places) = (&y[start..end], &places[start..end]);
-                let (y, places) = (simd.partial_load_f32s(y), simd.partial_load_f32s(places));
-                for (line, x) in [&mut *above, &mut *below].into_iter().enumerate() {
-                    let place = (first + (line * columns + start) * 2) as f32;
-                    let left = simd.add_f32s(simd.splat_f32s(place), apart);
-                    let right = simd.add_f32s(left, simd.splat_f32s(1.0));
-                    let zero = simd.splat_f32s(0.0);
-                    let of = |at: S::f32s| simd.select_f32s(simd.equal_f32s(places, at), y, zero);
-                    put_pairs(simd, of(left), of(right), &mut x[2 * start..2 * end]);
-                }
-            }
-        }
-    }
-}
-
-/// Lanes of two vectors in turns.
-#[inline(always)]
-fn put_pairs<S: Simd>(simd: S, left: S::f32s, right: S::f32s, x: &mut [f32]) {
-    let [mut lefts, mut rights] = [[0.0; LANES]; 2];
-    simd.partial_store_f32s(&mut lefts[..S::F32_LANES], left);
-    simd.partial_store_f32s(&mut rights[..S::F32_LANES], right);
-    let mut pairs = [0.0; 2 * LANES];
-    for j in 0..S::F32_LANES {
-        pairs[2 * j] = lefts[j];
-        pairs[2 * j + 1] = rights[j];
-    }
-    match x.len() == 2 * S::F32_LANES {
-        true => x.copy_from_slice(&pairs[..2 * S::F32_LANES]),
-        false => x.copy_from_slice(&pairs[..x.len()]),
     }
 }

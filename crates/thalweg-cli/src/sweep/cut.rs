@@ -44,6 +44,14 @@ impl Cut {
         self.folds.iter()
     }
 
+    /// The rows by which trials are compared, as text.
+    pub fn compared_on(&self) -> String {
+        match self.folds.len() {
+            0 => format!("the {} validation rows", self.read.test_rows),
+            folds => format!("the rows left out in each of {folds} folds"),
+        }
+    }
+
     /// As text.
     pub fn lines(&self) -> Vec<String> {
         let Read { source, test, features, train_rows, test_rows, .. } = &self.read;

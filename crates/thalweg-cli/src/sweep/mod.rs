@@ -131,7 +131,7 @@ impl<M: Machines> Work<'_, M> {
             return ran.map_err(anyhow::Error::from);
         }
         let signal = stop::asked();
-        let mut outcome = Outcome::new(args, &study, &table);
+        let mut outcome = Outcome::new(args, cut, &study, &table);
         outcome.train = outcome.best.as_ref().and_then(|best| jobs.arguments(&best.point, best.steps));
         let last = if ran.is_ok() && signal.is_none() { last_runs(engine, jobs, &table, &mut outcome) } else { Ok(None) };
         drop(trainer);

@@ -1,6 +1,7 @@
 //! The result of a sweep, as text and as JSON.
 
 use super::args::{Args, Metric, Preset};
+use super::cut::Cut;
 use super::progress::duration;
 use super::said::Tested;
 use crate::data::short;
@@ -27,6 +28,8 @@ pub struct Outcome {
     rules: Vec<Summary>,
     /// The unit of a training's length.
     unit: &'static str,
+    /// The rows by which trials were compared.
+    rows: String,
     /// The smallest and the largest rate that do nearly as well as the best, if rates were scanned; and those of the other
     /// tensors.
     rates: [Option<(f64, f64)>; 2],
@@ -39,7 +42,7 @@ pub struct Outcome {
 }
 
 impl Outcome {
-    pub fn new(args: &Args, study: &Study, table: &Table) -> Self {
+    pub fn new(args: &Args, cut: &Cut, study: &Study, table: &Table) -> Self {
         let summaries = table.summaries();
         let counts = [Status::Complete, Status::Stopped, Status::Failed]
             .map(|status| summaries.iter().filter(|summary| summary.status == status).count());
@@ -55,6 +58,7 @@ impl Outcome {
             importance: shares.map(|shares| names.zip(shares).collect()),
             rules: if args.preset == Some(Preset::Rules) { best_of_rules(&summaries, table) } else { Vec::new() },
             unit: args.unit(),
+            rows: cut.compared_on(),
             rates: RATES.map(|name| nearly_best(name, &summaries, table).filter(|_| args.preset == Some(Preset::LrScan))),
             train: None,
             refit: None,
@@ -77,11 +81,12 @@ impl Outcome {
         let mut lines = Vec::new();
         if let Some(best) = &self.best {
             lines.push(format!(
-                "best of {} trials: trial {}, {} {} after {} {}: {}",
+                "best of {} trials: trial {}, {} {} on {} after {} {}: {}",
                 self.trials,
                 best.trial,
                 self.metric.name(),
                 self.shown(best),
+                self.rows,
                 best.steps,
                 self.unit,
                 best.point

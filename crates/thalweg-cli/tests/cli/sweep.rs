@@ -35,6 +35,7 @@ fn a_sweep_finds_the_best_rate_and_says_so() {
     let ran = swept(&LR);
     assert_eq!(ran.code, Some(0), "{ran:?}");
     assert!(ran.out.starts_with("best of 6 trials: trial ") && ran.out.contains("accuracy"), "{ran:?}");
+    assert!(ran.out.contains(" % on the 359 validation rows after 3 epochs: lr="), "{ran:?}");
     assert!(ran.err.contains("data: digits") && ran.err.contains("best after 3 epochs: trial 0, "), "{ran:?}");
     let quiet = swept(&[&LR[..], &["--quiet"]].concat());
     assert_eq!((quiet.code, quiet.err.as_str()), (Some(0), ""), "{quiet:?}");
@@ -53,6 +54,12 @@ fn every_strategy_and_sampler_leaves_a_table_of_its_trials() {
         assert_eq!((ended, &last["trials"]), (trials, &Value::from(trials)), "{strategy}: {last}");
         assert!(last["best"]["mean"].as_f64().is_some_and(|mean| mean > 0.3), "{strategy}: {last}");
     }
+}
+
+#[test]
+fn the_result_says_on_which_rows_of_folds_it_was_measured() {
+    let ran = swept(&["--trials", "2", "--folds", "3", "--no-refit", "--space", "lr=log:1e-2:3e-2"]);
+    assert!(ran.out.contains(" over 3 runs on the rows left out in each of 3 folds after 3 epochs: lr="), "{ran:?}");
 }
 
 #[test]
