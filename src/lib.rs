@@ -91,6 +91,7 @@ mod lbfgs;
 #[cfg(any(feature = "cpu", feature = "checkpoint"))]
 mod memory;
 pub mod nn;
+mod now;
 pub mod op;
 mod optimizer;
 pub mod plan;

@@ -1,12 +1,10 @@
 //! What a step asks of its host, which may wait for it or await it.
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 #[cfg(feature = "gpu")]
 use crate::gpu::GpuProgram;
 use crate::plan::{BufferId, Program};
 use crate::rule::Real;
-use std::pin::pin;
-use std::task::{Context, Poll, Waker};
 
 /// Where losses and measured values come from.
 pub(super) trait Host<P> {
@@ -41,13 +39,5 @@ impl<C: AsyncFnMut(&mut GpuProgram) -> Result<f64>> Host<GpuProgram> for Awaits<
 
     async fn floats(&self, program: &mut GpuProgram, buffer: BufferId) -> Result<Vec<f64>> {
         Ok(program.read_async(buffer, 0).await?.into_iter().map(f64::from).collect())
-    }
-}
-
-/// The result of what awaits nothing, as where the host [`Waits`].
-pub(super) fn now<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
-    match pin!(work).poll(&mut Context::from_waker(Waker::noop())) {
-        Poll::Ready(result) => result,
-        Poll::Pending => Err(Error::order("a step that waits", "nothing in it may be awaited")),
     }
 }

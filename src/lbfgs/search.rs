@@ -125,7 +125,7 @@ fn interpolate(a: &Point, b: &Point, min: f64, max: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::lbfgs::host::now;
+    use crate::now::now;
 
     /// Searches along f from 0, and checks that no gradient is asked for that is gone.
     fn search(f: impl Fn(f64) -> (f64, f64), t: f64, trials: usize) -> (Point, usize) {

@@ -3,13 +3,14 @@
 use super::history::{History, Products};
 #[cfg(feature = "gpu")]
 use super::host::Awaits;
-use super::host::{Host, Waits, now};
+use super::host::{Host, Waits};
 use super::record::{self, Buffers, Plans, Scalar};
 use super::search::{Gradient, Point, strong_wolfe};
 use super::{LbfgsReport, LbfgsSettings, LbfgsStop, LineSearch};
 use crate::error::Result;
 #[cfg(feature = "gpu")]
 use crate::gpu::GpuProgram;
+use crate::now::now;
 use crate::plan::{Arena, Blueprint, BufferId, PlanId, Program};
 use crate::rule::Real;
 

@@ -9,7 +9,7 @@
 //! | samplers | [`Study`] asks one for points and is told metrics: [`Grid`], [`Random`], [`Latin`], [`Sobol`], [`Tpe`], or any [`Sampler`] |
 //! | strategies | which trials go on: [`Halving`], [`Hyperband`], [`MedianStopping`], [`FoldStopping`], [`Patience`], [`PopulationBased`]. They are pure: functions of settings, seed and metrics |
 //! | results | [`Table`] of [`Record`]s, as CSV and lines of JSON, from which a search is resumed; [`importance`] of parameters |
-//! | all together | [`Sweep`] asks, has whatever can [`Train`] train, decides and writes the table |
+//! | all together | [`Sweep`] asks, has whatever can [`Train`] (or [`TrainAsync`]) train, decides and writes the table |
 
 mod domain;
 mod driver;
@@ -20,6 +20,7 @@ mod json;
 mod point;
 mod population;
 mod random;
+mod run;
 mod signed_rank;
 mod space;
 mod spread;
@@ -29,7 +30,7 @@ mod table;
 pub mod tpe;
 
 pub use domain::Domain;
-pub use driver::{Job, Stopping, Strategy, Sweep, Train};
+pub use driver::{Job, Stopping, Strategy, Sweep, Train, TrainAsync};
 pub use grid::Grid;
 pub use halving::{Bracket, Halving, Hyperband, Rung};
 pub use importance::importance;

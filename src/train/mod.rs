@@ -19,8 +19,6 @@ mod ranks;
 mod rate_test;
 mod record;
 #[cfg(feature = "checkpoint")]
-mod rungs;
-#[cfg(feature = "checkpoint")]
 mod saved;
 mod start;
 mod state;

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 /// The modules of the crate root, from the lowest floor up. Modules of one floor do not use each other.
 const FLOORS: &[&[&str]] = &[
     &["error", "text", "tree", "random", "memory"],
+    &["now"],
     &["rule", "schedule"],
     &["rules", "plan", "data", "checkpoint"],
     &["op"],

@@ -5,13 +5,16 @@ use crate::common::numbers::numbers;
 use std::fs;
 use std::ops::ControlFlow;
 use std::path::Path;
-use thalweg::data::Dataset;
+use thalweg::data::{Dataset, KFold};
 use thalweg::gpu::{Gpu, GpuOptions, GpuProgram, request_adapters};
 use thalweg::nn::{BatchNorm1d, Linear, LowRank, Nonlinearity, Sequential, SharedBase};
 use thalweg::plan::{
     Arena, Blueprint, CHUNK, Engine, Half, Layout, Plan, PlanId, Program, Reading, Role, Storage, Tag, Values,
 };
-use thalweg::train::EarlyStopping;
+use thalweg::sweep::{
+    Coordinate, Goal, Grid, Halving, Job, PopulationBased, SearchSpace, Status, Strategy, Study, Sweep, Table,
+};
+use thalweg::train::{EarlyStopping, Population, Setup};
 use thalweg::wgpu::{Adapter, DeviceDescriptor, DeviceType, Limits};
 use thalweg::{
     Accumulation, Adafactor, Adam, AdamW, Average, Error, Lbfgs, LbfgsSettings, LineSearch, Lookahead, Optimizer, Recipe,
@@ -580,6 +583,42 @@ fn many_steps_wait_for_nothing() -> Result<()> {
     })
 }
 
+/// Halving with folds, and members that take over others on the device. The last trial goes wrong by itself.
+#[test]
+fn sweeps_over_populations_are_awaited() -> Result<()> {
+    let ([gpu, browser], data) = (devices(), rows()?);
+    let folds = KFold { folds: 2, ..Default::default() }.split(data.rows())?;
+    let setup = |job: &Job| {
+        let lr = job.point.get("lr").and_then(Coordinate::as_f64).unwrap_or(0.0);
+        let recipe = Recipe::new(Sgd { lr, momentum: 0.5, ..Default::default() }).skip_bad().max_bad_steps(2);
+        Ok(Setup { seed: 1, ..Setup::new(Sequential::perceptron(3, &[4], 2, Nonlinearity::Relu), recipe) })
+    };
+    let population = |gpu| Population::new(gpu, &data, setup).folds(folds.clone()).standardise();
+    let space: SearchSpace = "lr=choice:0.01,0.1,0.3,3e38".parse()?;
+    let new = || {
+        let goal = Goal::Minimize;
+        Ok::<_, Error>((Study::new(space.clone(), goal, Grid::new(&space, 1)?), Table::new(space.clone(), goal)))
+    };
+    let halving = Strategy::Halving(Halving { min_steps: 4, max_steps: 16, eta: 2 });
+    let rule = PopulationBased { resample: 0.0, ..PopulationBased::exploring(["lr"]) };
+    for strategy in [halving, Strategy::Population { steps: 24, every: 8, rule }] {
+        let sweep = Sweep { trials: 4, folds: 2, ..Sweep::new(strategy) };
+        let (mut study, mut expected) = new()?;
+        sweep.run(&mut study, &mut expected, &mut population(&gpu), |_| Ok(()))?;
+        assert!(expected.records().iter().any(|record| record.status == Status::Failed));
+        assert!(expected.best().is_some_and(|best| best.mean.is_finite()));
+        let (mut study, mut table) = new()?;
+        let mut awaited = population(&browser).watch(|_| ControlFlow::Continue(()));
+        pollster::block_on(sweep.run_async(&mut study, &mut table, &mut awaited, |_| Ok(())))?;
+        assert_eq!(table.csv(), expected.csv());
+        // Where a device may not wait, the other call is refused.
+        let (mut study, mut table) = new()?;
+        let refused = sweep.run(&mut study, &mut table, &mut population(&browser), |_| Ok(()));
+        assert!(refused.is_err_and(|error| error.to_string().contains("_async")));
+    }
+    Ok(())
+}
+
 /// Tests of this file call every twin on a device where nothing may wait.
 #[test]
 fn every_twin_is_tested() {
@@ -587,9 +626,13 @@ fn every_twin_is_tested() {
     let read = |path: &str| fs::read_to_string(root.join(path)).expect("a source");
     let tests = read("tests/suite/asynchronous.rs");
     let mut count = 0;
-    for path in
-        ["src/optimizer/asynchronous.rs", "src/train/asynchronous.rs", "src/lbfgs/asynchronous.rs", "src/gpu/program.rs"]
-    {
+    for path in [
+        "src/optimizer/asynchronous.rs",
+        "src/train/asynchronous.rs",
+        "src/lbfgs/asynchronous.rs",
+        "src/sweep/run.rs",
+        "src/gpu/program.rs",
+    ] {
         let source = read(path);
         for (_, rest) in source.match_indices("pub async fn ").map(|(at, what)| source.split_at(at + what.len())) {
             let name = rest.split('(').next().unwrap_or_default();

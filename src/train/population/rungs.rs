@@ -1,7 +1,6 @@
 //! The states of a population's jobs as tensors of a file, so that a sweep that was ended goes on where its lanes were.
 
-use super::Population;
-use super::population::{Kept, Key};
+use super::{Kept, Key, Population};
 use crate::checkpoint::{Element, Tensors};
 use crate::error::{Error, Result};
 use crate::optimizer::{State, StateArray, StateValues};
