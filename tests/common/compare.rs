@@ -1,33 +1,32 @@
 //! The two comparators of the suite: one with tolerances, one for equal bits. Both fail on NaN, infinity, empty input and
 //! unequal lengths.
 
+use super::numbers::as_f64;
 use thalweg::Real;
+use thalweg_test_loops::outside;
 
 /// Compares a result with the expected values, element by element: an error must be at most its `bound`, which the caller
 /// derives from the movement or from the cost of the arithmetic.
 ///
 /// NaN and infinity are errors on either side and in the bound, and so are empty input and unequal lengths.
 pub fn close<F: Real>(found: &[F], expected: &[f64], bound: impl Fn(usize) -> f64) -> Result<(), String> {
+    let bounds = if found.len() == expected.len() { (0..found.len()).map(bound).collect() } else { Vec::new() };
+    close_within(found, expected, &bounds)
+}
+
+/// [`close`] with the bounds in a list.
+pub fn close_within<F: Real>(found: &[F], expected: &[f64], bounds: &[f64]) -> Result<(), String> {
     if found.len() != expected.len() {
         return Err(format!("{} elements found, {} expected", found.len(), expected.len()));
     }
     if found.is_empty() {
         return Err("nothing to compare".into());
     }
-    let mut bad = 0;
-    let mut worst = (0.0, String::new());
-    for (i, (found, &expected)) in found.iter().map(|found| found.as_f64()).zip(expected).enumerate() {
-        let (err, bound) = ((found - expected).abs(), bound(i));
-        if !(err <= bound) || !bound.is_finite() {
-            bad += 1;
-            // A ratio of NaN counts as the worst.
-            let ratio = if err / bound >= 0.0 { err / bound } else { f64::INFINITY };
-            if !(ratio <= worst.0) {
-                worst = (ratio, format!("element {i}: found {found}, expected {expected}, bound {bound}"));
-            }
-        }
-    }
-    if bad == 0 { Ok(()) } else { Err(format!("{bad} of {} elements differ; the worst is {}", found.len(), worst.1)) }
+    assert_eq!(bounds.len(), expected.len(), "as many bounds as elements");
+    let found = as_f64(found);
+    let Some((bad, i)) = outside(&found, expected, bounds) else { return Ok(()) };
+    let (len, found, expected, bound) = (found.len(), found[i], expected[i], bounds[i]);
+    Err(format!("{bad} of {len} elements differ; the worst is element {i}: found {found}, expected {expected}, bound {bound}"))
 }
 
 /// [`close`], panicking with the name of what was compared.

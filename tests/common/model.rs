@@ -1,6 +1,8 @@
 //! An optimizer over a flat list of parameters that is cut into tensors.
 
 use super::groups::of_group;
+use super::numbers::as_floats;
+use std::borrow::Cow;
 use thalweg::plan::{Arena, BufferId, Engine, Half, Program, Tensor, Values};
 use thalweg::{AnyRule, Optimizer, Real, Recipe, Report};
 
@@ -79,19 +81,22 @@ impl<P: Program> Model<P> {
             }
         }
         let read = self.optimizer.program_mut().read_all(&buffers).expect("parameters and planes");
-        let part = |(tensor, buffer): (&Tensor, &BufferId)| {
-            let place = buffers.iter().position(|other| other == buffer).expect("a buffer that was read");
-            let range = tensor.offset..tensor.offset + tensor.len();
-            match &read[place] {
-                Values::Floats(lanes) => lanes[lane][range].to_vec(),
-                // Planes of 16 bits.
-                Values::Halves(lanes) => {
-                    lanes[lane][range].iter().map(|&bits| P::Float::of(Half::Bf16.value(bits).into())).collect()
+        let whole = |of: &[BufferId]| {
+            let mut all = Vec::with_capacity(tensors.iter().map(Tensor::len).sum());
+            for (tensor, buffer) in tensors.iter().zip(of) {
+                let place = buffers.iter().position(|other| other == buffer).expect("a buffer that was read");
+                let range = tensor.offset..tensor.offset + tensor.len();
+                match &read[place] {
+                    Values::Floats(lanes) => all.extend_from_slice(&lanes[lane][range]),
+                    // Planes of 16 bits.
+                    Values::Halves(lanes) => {
+                        all.extend(lanes[lane][range].iter().map(|&bits| P::Float::of(Half::Bf16.value(bits).into())));
+                    }
+                    Values::Indices(_) => panic!("a buffer of indices"),
                 }
-                Values::Indices(_) => panic!("a buffer of indices"),
             }
+            all
         };
-        let whole = |buffers: &Vec<_>| tensors.iter().zip(buffers).map(part).collect::<Vec<_>>().concat();
         arrays.iter().map(|(name, buffers)| (*name, whole(buffers))).collect()
     }
 
@@ -101,12 +106,12 @@ impl<P: Program> Model<P> {
 }
 
 /// The values of each tensor, as the engine's floats.
-fn parts<'a, F: Real>(tensors: &'a [(String, usize)], values: &'a [f32]) -> impl Iterator<Item = (&'a str, Vec<F>)> {
+fn parts<'a, F: Real>(tensors: &'a [(String, usize)], values: &'a [f32]) -> impl Iterator<Item = (&'a str, Cow<'a, [F]>)> {
     assert_eq!(tensors.iter().map(|(_, len)| len).sum::<usize>(), values.len(), "as many values as parameters");
     let mut rest = values;
     tensors.iter().map(move |(name, len)| {
         let (part, after) = rest.split_at(*len);
         rest = after;
-        (name.as_str(), part.iter().map(|&x| F::of(f64::from(x))).collect())
+        (name.as_str(), as_floats(part))
     })
 }

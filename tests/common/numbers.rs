@@ -1,6 +1,9 @@
 //! Numbers to compute with, the same in every run.
 
 use fastrand::Rng;
+use std::borrow::Cow;
+use thalweg::Real;
+use thalweg_test_loops::widened;
 
 /// Numbers of either sign and of a size between 0.5 and 2. They are away from zero, so that `g + λ·x` cannot cancel and
 /// relative bounds are meaningful.
@@ -11,7 +14,26 @@ pub fn numbers(seed: u64, len: usize) -> Vec<f32> {
 
 /// [`numbers`] in f64; f32 holds them exactly.
 pub fn doubles(seed: u64, len: usize) -> Vec<f64> {
-    numbers(seed, len).into_iter().map(f64::from).collect()
+    widened(&numbers(seed, len))
+}
+
+/// Values of an engine in f64.
+pub fn as_f64<F: Real>(values: &[F]) -> Cow<'_, [f64]> {
+    if single::<F>() { Cow::Owned(widened(bytemuck::cast_slice(values))) } else { Cow::Borrowed(bytemuck::cast_slice(values)) }
+}
+
+/// Values as an engine takes them.
+pub fn as_floats<F: Real>(values: &[f32]) -> Cow<'_, [F]> {
+    if single::<F>() {
+        Cow::Borrowed(bytemuck::cast_slice(values))
+    } else {
+        Cow::Owned(bytemuck::allocation::cast_vec(widened(values)))
+    }
+}
+
+/// Whether these are numbers of f32, else of f64: there are no others.
+fn single<F: Real>() -> bool {
+    size_of::<F>() == size_of::<f32>()
 }
 
 /// Steps of [`gradient`].

@@ -1,10 +1,11 @@
 //! The oracle of an optimizer, and how far an f32 engine may be from it.
 
-use super::compare::close;
+use super::compare::close_within;
 use super::model::Model;
 use thalweg::cpu::{Cpu, CpuProgram};
 use thalweg::plan::Program;
 use thalweg::{AnyRule, Real, Recipe};
+use thalweg_test_loops::add_errors;
 
 /// The error that one step may have in f32, in units of its resolution, relative to the change of a parameter. A rule computes
 /// its step in about ten operations from scalars that were rounded once; WGSL allows a division 2.5 ULP and a root about as
@@ -42,10 +43,8 @@ impl Oracle {
         self.model.step();
         let after = self.model.arrays(0);
         for (array, ((bounds, (_, old)), (_, new))) in self.bounds.iter_mut().zip(&self.arrays).zip(&after).enumerate() {
-            for ((bound, old), new) in bounds.iter_mut().zip(old).zip(new) {
-                let size = old.abs().max(new.abs());
-                *bound += EPSILON * if array == 0 { 2.0 * size + STEP_COST * (new - old).abs() } else { PLANE_COST * size };
-            }
+            let (of_size, of_change) = if array == 0 { (2.0, STEP_COST) } else { (PLANE_COST, 0.0) };
+            add_errors(bounds, old, new, of_size * EPSILON, of_change * EPSILON);
         }
         self.arrays = after;
     }
@@ -56,7 +55,7 @@ impl Oracle {
         assert_eq!(arrays.len(), self.arrays.len());
         for (((name, found), (_, expected)), bounds) in arrays.iter().zip(&self.arrays).zip(&self.bounds) {
             if !expected.is_empty() {
-                close(found, expected, |i| bounds[i]).map_err(|error| format!("{name}: {error}"))?;
+                close_within(found, expected, bounds).map_err(|error| format!("{name}: {error}"))?;
             }
         }
         Ok(())

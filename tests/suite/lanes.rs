@@ -20,26 +20,39 @@ const LONG: usize = 8 * CHUNK + 1;
 /// More than the CPU engine gives to one thread.
 const SHARED: usize = 40_000;
 
+/// First parameters and gradients by seed, drawn once for all rules.
+struct Data {
+    len: usize,
+    params: [Vec<f32>; 3],
+    grads: [[Vec<f32>; CYCLE]; 3],
+}
+
+impl Data {
+    fn new(len: usize) -> Self {
+        let grads = |seed: u64| std::array::from_fn(|t| numbers(100 * seed + t as u64, len));
+        Self { len, params: [0, 1, 2].map(|seed| numbers(1000 + seed, len)), grads: [0, 1, 2].map(grads) }
+    }
+}
+
 /// Parameters and planes of each lane after all steps. Lane `k` has the parameters and gradients of seed `seeds[k]`.
 fn train(
     engine: &AnyEngine,
     rules: &[Box<dyn AnyRule>],
-    seeds: &[u64],
-    (len, steps): (usize, usize),
+    seeds: &[usize],
+    (data, steps): (&Data, usize),
     clip: bool,
 ) -> Vec<Vec<(&'static str, Vec<f32>)>> {
+    let len = data.len;
     let recipe = Recipe::population(rules.iter().cloned());
     // Lanes' norms are about 1.3 times this.
     let recipe = if clip { recipe.clip_norm((len as f64).sqrt()) } else { recipe };
     let mut model = Model::new(engine, recipe, &*rules[0], &[len / 2, len - len / 2]);
-    let grads = seeds.iter().map(|seed| (0..CYCLE as u64).map(|t| numbers(100 * seed + t, len)).collect());
-    let grads: Vec<Vec<Vec<f32>>> = grads.collect();
     for (lane, &seed) in seeds.iter().enumerate() {
-        model.set_params(lane, &numbers(1000 + seed, len));
+        model.set_params(lane, &data.params[seed]);
     }
     for t in 0..steps {
-        for (lane, grads) in grads.iter().enumerate() {
-            model.set_grads(lane, &grads[t % CYCLE]);
+        for (lane, &seed) in seeds.iter().enumerate() {
+            model.set_grads(lane, &data.grads[seed][t % CYCLE]);
         }
         model.step();
     }
@@ -54,14 +67,17 @@ fn assert_same(what: &str, found: &[(&'static str, Vec<f32>)], expected: &[(&'st
 }
 
 fn a_lane_is_a_model_alone(engine: &AnyEngine, long: usize) {
+    let runs = [(CHUNK - 1, MANY), (CHUNK, STEPS), (CHUNK + 1, STEPS), (long, STEPS)];
+    let runs = runs.map(|(len, steps)| (Data::new(len), steps));
     for (name, rule) in options() {
         let rules = siblings(&*rule);
-        for (len, steps) in [(CHUNK - 1, MANY), (CHUNK, STEPS), (CHUNK + 1, STEPS), (long, STEPS)] {
+        for (data, steps) in &runs {
+            let (run, len) = ((data, *steps), data.len);
             for clip in [false, true] {
-                let lanes = train(engine, &rules, &[0, 1, 2], (len, steps), clip);
+                let lanes = train(engine, &rules, &[0, 1, 2], run, clip);
                 assert_ne!(lanes[0], lanes[1], "lanes with settings and gradients of their own");
                 for (lane, found) in lanes.iter().enumerate() {
-                    let alone = train(engine, &rules[lane..=lane], &[lane as u64], (len, steps), clip);
+                    let alone = train(engine, &rules[lane..=lane], &[lane], run, clip);
                     assert_same(&format!("{name}, lane {lane} of {len}, clip {clip}"), found, &alone[0]);
                 }
             }
@@ -85,9 +101,9 @@ fn a_lane_is_a_model_alone_in_small_bindings() {
 }
 
 /// Compares lanes in an arena that is cut with those in a whole one.
-fn a_cut_arena_is_a_whole_one(small: &AnyEngine, whole: &AnyEngine, name: &str, rule: &dyn AnyRule, steps: usize) {
-    let run = |engine: &AnyEngine| train(engine, &siblings(rule), &[0, 1, 2], (LONG, steps), true);
-    for (cut, whole) in run(small).iter().zip(run(whole)) {
+fn a_cut_arena_is_a_whole_one([small, whole]: [&AnyEngine; 2], name: &str, rule: &dyn AnyRule, run: (&Data, usize)) {
+    let lanes = |engine: &AnyEngine| train(engine, &siblings(rule), &[0, 1, 2], run, true);
+    for (cut, whole) in lanes(small).iter().zip(lanes(whole)) {
         assert_same(name, cut, &whole);
     }
 }
@@ -95,21 +111,21 @@ fn a_cut_arena_is_a_whole_one(small: &AnyEngine, whole: &AnyEngine, name: &str, 
 /// Over more steps than the host runs at a time.
 #[test]
 fn where_an_arena_is_cut_changes_no_bits() {
-    let (small, gpu) = (engines::small_bindings(), engines::gpu());
-    options().iter().for_each(|(name, rule)| a_cut_arena_is_a_whole_one(&small, &gpu, name, &**rule, MANY));
+    let (small, gpu, data) = (engines::small_bindings(), engines::gpu(), Data::new(LONG));
+    options().iter().for_each(|(name, rule)| a_cut_arena_is_a_whole_one([&small, &gpu], name, &**rule, (&data, MANY)));
 }
 
 #[test]
 fn adam_takes_its_steps_in_a_cut_arena() {
     let rule = with("adam", "lr=0.02");
-    a_cut_arena_is_a_whole_one(&engines::small_bindings(), &engines::gpu(), "adam", &*rule, STEPS);
+    a_cut_arena_is_a_whole_one([&engines::small_bindings(), &engines::gpu()], "adam", &*rule, (&Data::new(LONG), STEPS));
 }
 
 #[test]
 fn the_same_run_twice_gives_the_same_bits() {
-    for (engine, len) in [(engines::cpu(), SHARED), (engines::gpu(), LONG)] {
+    for (engine, data) in [(engines::cpu(), Data::new(SHARED)), (engines::gpu(), Data::new(LONG))] {
         for (name, rule) in options() {
-            let run = || train(&engine, &siblings(&*rule), &[0, 1, 2], (len, STEPS), true);
+            let run = || train(&engine, &siblings(&*rule), &[0, 1, 2], (&data, STEPS), true);
             for (first, second) in run().iter().zip(run()) {
                 assert_same(&format!("{}, {name}", engine.name), first, &second);
             }
