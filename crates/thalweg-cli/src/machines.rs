@@ -156,8 +156,8 @@ impl Machines for Alone {
     }
 
     fn newest_in_parts(&self, folder: &Path, _: Option<u64>) -> Result<Option<(u64, PathBuf)>> {
-        let names = fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
-        names.filter(|path| is_in_parts(path)).try_for_each(|path| Err(in_parts(&path))).map(|()| None)
+        let mut files = fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
+        files.find(|file| is_in_parts(file)).map_or(Ok(None), |file| Err(in_parts(&file)))
     }
 
     fn read(&self, file: &Path) -> Result<Tensors> {

@@ -275,6 +275,20 @@ fn a_folder_of_a_run_that_goes_on_is_refused() {
     assert_eq!(resume(&["--resume", &run, "--epochs", "2"]).code, Some(0));
 }
 
+/// What several machines wrote together, one alone cannot read: it says who can.
+#[test]
+fn a_checkpoint_in_parts_is_left_to_machines_that_read_it() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (run, manifest) = (path(&folder, "run"), path(&folder, "run/step-000000000006-parts.safetensors"));
+    fs::create_dir(&run).expect("a folder");
+    fs::write(&manifest, "").expect("a file");
+    for args in [["--resume", &run], ["--resume", &manifest], ["--checkpoint", &run]] {
+        let ran = resume(&args);
+        assert_eq!((ran.code, epochs(&ran).len()), (Some(2), 0), "{args:?}: {ran:?}");
+        assert!(ran.err.contains("thalweg-mpi train --resume goes on with it"), "{args:?}: {}", ran.err);
+    }
+}
+
 /// Event files: their records are checked here, and by PyPI's tensorboard if `THALWEG_TENSORBOARD` names a Python that has it.
 #[test]
 fn event_files_hold_the_curves() {
