@@ -18,6 +18,9 @@ use naga::back::{PipelineConstants, hlsl, msl, spv};
 use naga::proc::{BoundsCheckPolicies, BoundsCheckPolicy};
 use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
 use naga::{AddressSpace, GlobalVariable, Module, ShaderStage, StorageAccess, StructMember, TypeInner};
+use std::cell::RefCell;
+use std::collections::{HashMap, HashSet};
+use std::rc::Rc;
 
 crate::settings! {
     /// A rule from outside the crate, without state.
@@ -79,7 +82,7 @@ fn variants(rule: &dyn AnyRule) -> Vec<Box<dyn AnyRule>> {
             }
         }
         // Only what makes another kernel is worth keeping.
-        let mut seen = std::collections::HashSet::new();
+        let mut seen = HashSet::new();
         variants.retain(|variant| seen.insert(format!("{:?} {:?}", variant.overrides(), variant.planes())));
     }
     variants
@@ -374,15 +377,23 @@ fn rules_from_outside_are_compiled_with_bounds_checks() {
     }
 }
 
+thread_local! {
+    /// What was parsed, by source: many kernels differ in their constants only.
+    static MODULES: RefCell<HashMap<String, Rc<(Module, ModuleInfo)>>> = RefCell::default();
+}
+
 /// Parses and validates with what plain WebGPU offers.
-fn module(kernel: &Kernel) -> (Module, ModuleInfo) {
+fn module(kernel: &Kernel) -> Rc<(Module, ModuleInfo)> {
     let source = &kernel.source;
-    let module = naga::front::wgsl::parse_str(source)
-        .unwrap_or_else(|error| panic!("{}: {}", kernel.name, error.emit_to_string(source)));
-    let info = Validator::new(ValidationFlags::all(), Capabilities::empty())
-        .validate(&module)
-        .unwrap_or_else(|error| panic!("{}: {}", kernel.name, error.emit_to_string(source)));
-    (module, info)
+    let parse = || {
+        let module = naga::front::wgsl::parse_str(source)
+            .unwrap_or_else(|error| panic!("{}: {}", kernel.name, error.emit_to_string(source)));
+        let info = Validator::new(ValidationFlags::all(), Capabilities::empty())
+            .validate(&module)
+            .unwrap_or_else(|error| panic!("{}: {}", kernel.name, error.emit_to_string(source)));
+        Rc::new((module, info))
+    };
+    MODULES.with_borrow_mut(|modules| Rc::clone(modules.entry(source.clone()).or_insert_with(parse)))
 }
 
 /// The members of the struct of that name.
@@ -402,10 +413,10 @@ fn names(members: &[StructMember]) -> Vec<&str> {
 fn every_kernel_translates_to_each_drivers_language() {
     for kernel in kernels() {
         let what = format!("{} {:?}", kernel.name, kernel.constants);
-        let (module, info) = module(&kernel);
+        let (module, info) = &*module(&kernel);
         let entry = (ShaderStage::Compute, kernel.name);
         let constants: PipelineConstants = kernel.constants.iter().map(|&(name, value)| (name.to_string(), value)).collect();
-        let (module, info) = process_overrides(&module, &info, Some(entry), &constants).expect(&what);
+        let (module, info) = process_overrides(module, info, Some(entry), &constants).expect(&what);
 
         let pipeline = spv::PipelineOptions { shader_stage: entry.0, entry_point: entry.1.into() };
         let words = spv::write_vec(&module, &info, &spv::Options::default(), Some(&pipeline)).expect(&what);
@@ -426,9 +437,9 @@ fn every_kernel_translates_to_each_drivers_language() {
 #[test]
 fn every_kernel_translates_without_bounds_checks() {
     for kernel in kernels() {
-        let (module, info) = module(&kernel);
+        let (module, info) = &*module(&kernel);
         let constants: PipelineConstants = kernel.constants.iter().map(|&(name, value)| (name.to_string(), value)).collect();
-        let (module, info) = process_overrides(&module, &info, None, &constants).expect(kernel.name);
+        let (module, info) = process_overrides(module, info, None, &constants).expect(kernel.name);
         let unchecked = BoundsCheckPolicy::Unchecked;
         let bounds_check_policies =
             BoundsCheckPolicies { index: unchecked, buffer: unchecked, image_load: unchecked, binding_array: unchecked };
@@ -440,7 +451,7 @@ fn every_kernel_translates_without_bounds_checks() {
 #[test]
 fn every_constant_is_an_override_of_its_kernel() {
     for kernel in kernels() {
-        let (module, _) = module(&kernel);
+        let (module, _) = &*module(&kernel);
         let mut declared: Vec<&str> = module.overrides.iter().filter_map(|(_, o)| o.name.as_deref()).collect();
         let mut given: Vec<&str> = kernel.constants.iter().map(|(name, _)| *name).collect();
         declared.sort_unstable();
@@ -451,8 +462,9 @@ fn every_constant_is_an_override_of_its_kernel() {
 
 #[test]
 fn uniforms_are_laid_out_as_on_the_host() {
+    let of_operations: HashSet<String> = operation_kernels().into_iter().map(|kernel| kernel.source).collect();
     for kernel in kernels() {
-        let (module, _) = module(&kernel);
+        let (module, _) = &*module(&kernel);
         let mut globals = module.global_variables.iter().map(|(_, global)| global);
         let first = |global: &&GlobalVariable| global.binding.is_some_and(|binding| binding.binding == 0);
         let uniform = globals.find(first).expect(kernel.name);
@@ -460,7 +472,7 @@ fn uniforms_are_laid_out_as_on_the_host() {
         let TypeInner::Struct { members, span } = &module.types[uniform.ty].inner else { panic!("{}: no struct", kernel.name) };
         // An operation's uniform is made of its operands, on both sides from one list.
         if kernel.fields.is_empty() {
-            assert!(operation_kernels().iter().any(|known| known.source == kernel.source), "{}: no fields", kernel.name);
+            assert!(of_operations.contains(&kernel.source), "{}: no fields", kernel.name);
         } else {
             assert_eq!(names(members), kernel.fields, "{}", kernel.name);
         }
@@ -479,7 +491,7 @@ fn uniforms_are_laid_out_as_on_the_host() {
 #[test]
 fn storage_bindings_have_the_access_that_layouts_declare() {
     for kernel in kernels() {
-        let (module, _) = module(&kernel);
+        let (module, _) = &*module(&kernel);
         let mut bindings: Vec<(u32, Access)> = module
             .global_variables
             .iter()
@@ -505,7 +517,7 @@ fn storage_bindings_have_the_access_that_layouts_declare() {
 #[test]
 fn the_entry_point_is_named_like_the_kernel_and_fits_into_webgpus_limits() {
     for kernel in kernels() {
-        let (module, _) = module(&kernel);
+        let (module, _) = &*module(&kernel);
         // An operation may have several in one text, each a kernel of its own.
         let found = module.entry_points.iter().find(|entry| entry.name == kernel.name);
         let entry = found.unwrap_or_else(|| panic!("{}: no entry point of that name", kernel.name));
@@ -516,10 +528,10 @@ fn the_entry_point_is_named_like_the_kernel_and_fits_into_webgpus_limits() {
 #[test]
 fn rules_have_the_same_names_in_both_languages() {
     for (rule, kernel) in update_kernels() {
-        let (module, _) = module(&kernel);
-        let (hyper, _) = members(&module, "Hyper");
+        let (module, _) = &*module(&kernel);
+        let (hyper, _) = members(module, "Hyper");
         assert_eq!(names(hyper), rule.hyper_names(), "{}", rule.name());
-        let (state, _) = members(&module, "State");
+        let (state, _) = members(module, "State");
         match rule.state_names() {
             [] => assert_eq!(state.len(), 1, "{}: one unused field", rule.name()),
             expected => assert_eq!(names(state), expected, "{}", rule.name()),
@@ -530,14 +542,14 @@ fn rules_have_the_same_names_in_both_languages() {
 #[test]
 fn rows_are_laid_out_as_on_the_host() {
     for (rule, kernel) in update_kernels() {
-        let (module, _) = module(&kernel);
-        let (row, span) = members(&module, "HyperRow");
+        let (module, _) = &*module(&kernel);
+        let (row, span) = members(module, "HyperRow");
         assert_eq!(span as usize, 4 * HyperRow::LEN, "{}", rule.name());
         let (shared, own) = row.split_at(HyperRow::SHARED.len());
         assert_eq!(names(shared), HyperRow::SHARED, "{}", rule.name());
         assert_eq!(names(own), ["hyper"], "{}", rule.name());
         assert!(row.iter().enumerate().all(|(i, member)| member.offset == 4 * i as u32), "{}", rule.name());
-        let (hyper, _) = members(&module, "Hyper");
+        let (hyper, _) = members(module, "Hyper");
         assert!(hyper.iter().enumerate().all(|(i, member)| member.offset == 4 * i as u32), "{}", rule.name());
     }
 }
