@@ -256,7 +256,7 @@ impl<'a, E: Engine, S: FnMut(&Job) -> Result<Setup>> Population<'a, E, S> {
     }
 
     /// Calls `watch` after every 32 steps, at the ends of epochs and at the end of a call. If it breaks, the call ends with
-    /// [`Error::Order`], and its jobs are as they were before the call. A watch does not change bits.
+    /// [`Error::Order`](crate::Error::Order), and its jobs are as they were before the call. A watch does not change bits.
     pub fn watch(mut self, watch: impl FnMut(&Look<'_>) -> ControlFlow<()> + 'a) -> Self {
         self.watch = Watched(Some(Box::new(watch)));
         self
