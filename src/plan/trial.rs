@@ -54,7 +54,7 @@ impl Case {
 
     /// Runs the operation on three engines and compares everything that it wrote, and what lies beside it. The error of `other`
     /// may be four times that of `single`, which is the CPU engine in `f32`, both measured from the oracle, or four units of
-    /// the last place of the largest value. What is not finite has to be the same, and widens no bound.
+    /// the last place of the largest value. Indices have to be the same, and so has what is not finite, which widens no bound.
     ///
     /// # Errors
     /// Those of the engines, and [`Error::Shape`] naming the first element that differs. Which case it was, the caller tells:
@@ -66,8 +66,9 @@ impl Case {
         other: &impl Engine<Float = f32>,
     ) -> Result<()> {
         let (right, single, other) = (self.outputs(oracle)?, self.outputs(single)?, self.outputs(other)?);
-        for (((what, right), (_, single)), (_, other)) in right.iter().zip(&single).zip(&other) {
-            self.agree(what, right, single, other)?;
+        let kinds = self.compared().flat_map(|operand| vec![operand.kind; self.copies(operand.view.buffer)]);
+        for (((kind, (what, right)), (_, single)), (_, other)) in kinds.zip(&right).zip(&single).zip(&other) {
+            agree(kind, what, right, single, other)?;
         }
         Ok(())
     }
@@ -85,14 +86,18 @@ impl Case {
         }
         program.run(PlanId::FIRST, 1)?;
         let mut outputs = Vec::new();
-        let compared = |operand: &&Operand| operand.written() && operand.usage != Use::Scratch;
-        for operand in self.operated.operands().iter().filter(compared) {
+        for operand in self.compared() {
             for lane in 0..self.copies(operand.view.buffer) {
                 let what = format!("{} of {} in lane {lane}", operand.name, self.operated.operation().name());
                 outputs.push((what, self.read(&mut program, operand, lane)?));
             }
         }
         Ok(outputs)
+    }
+
+    /// The operands whose values tell whether two engines agree.
+    fn compared(&self) -> impl Iterator<Item = &Operand> {
+        self.operated.operands().iter().filter(|operand| operand.written() && operand.usage != Use::Scratch)
     }
 
     fn copies(&self, id: BufferId) -> usize {
@@ -122,18 +127,19 @@ impl Case {
         }
         Ok(program.read(operand.view.buffer, lane)?.into_iter().map(Real::as_f64).collect())
     }
+}
 
-    fn agree(&self, what: &str, right: &[f64], single: &[f64], other: &[f64]) -> Result<()> {
-        let error = |values: &[f64]| largest(values.iter().zip(right).map(|(value, right)| value - right));
-        let least = LEAST * f64::from(f32::EPSILON) * largest(right.iter().copied());
-        let bound = (TIMES * error(single)).max(least);
-        let near =
-            |value: f64, right: f64| (value - right).abs() <= bound || (value.is_nan() && right.is_nan()) || value == right;
-        let wrong = |values: &[f64]| (0..right.len()).find(|&i| !near(values[i], right[i]));
-        let Some(i) = wrong(other).or_else(|| wrong(single)) else { return Ok(()) };
-        let found = format!("{} (CPU in f32: {})", other[i], single[i]);
-        Err(Error::shape(format!("element {i} of {what}"), format!("{} within {bound:e}", right[i]), found))
-    }
+/// Whether what engines wrote is near enough, element by element.
+fn agree(kind: Kind, what: &str, right: &[f64], single: &[f64], other: &[f64]) -> Result<()> {
+    let error = |values: &[f64]| largest(values.iter().zip(right).map(|(value, right)| value - right));
+    let least = LEAST * f64::from(f32::EPSILON) * largest(right.iter().copied());
+    // An index beside the right one is as wrong as any other, however large indices are.
+    let bound = if kind == Kind::Index { 0.0 } else { (TIMES * error(single)).max(least) };
+    let near = |value: f64, right: f64| (value - right).abs() <= bound || (value.is_nan() && right.is_nan()) || value == right;
+    let wrong = |values: &[f64]| (0..right.len()).find(|&i| !near(values[i], right[i]));
+    let Some(i) = wrong(other).or_else(|| wrong(single)) else { return Ok(()) };
+    let found = format!("{} (CPU in f32: {})", other[i], single[i]);
+    Err(Error::shape(format!("element {i} of {what}"), format!("{} within {bound:e}", right[i]), found))
 }
 
 /// The largest size of what is finite: with an infinity in it a bound would take any value.

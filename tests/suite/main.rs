@@ -91,6 +91,7 @@ mod tpe;
 mod trainer;
 mod trainer_files;
 mod training;
+mod trials;
 mod vectors;
 mod waits;
 mod weights;
