@@ -23,13 +23,19 @@ fn resident() -> u64 {
     line.and_then(|size| size.trim().parse().ok()).unwrap_or_else(|| panic!("/proc/self/status has no VmRSS: {status}"))
 }
 
-/// Takes 10⁵ steps; after the first 10⁴, memory must not grow by more than 1 MiB.
+/// Takes 10⁵ steps. After the first 10⁴ memory must not grow with their number: not by more than 512 KiB in each half of them, 11
+/// bytes per step. In one half it may grow by more: what was ever in use at once is kept by drivers, and a device that falls behind
+/// needs more of it, once.
 fn run(what: &str, mut step: impl FnMut(usize) -> Result<()>) -> Result<()> {
-    (0..STEPS / 10).try_for_each(&mut step)?;
-    let before = resident();
-    (STEPS / 10..STEPS).try_for_each(&mut step)?;
-    let grown = resident().saturating_sub(before);
-    assert!(grown <= 1 << 10, "{what}: {STEPS} steps took {grown} KiB");
+    let (first, half) = (STEPS / 10, STEPS * 11 / 20);
+    (0..first).try_for_each(&mut step)?;
+    let mut grown = Vec::new();
+    for mut half in [first..half, half..STEPS] {
+        let before = resident();
+        half.try_for_each(&mut step)?;
+        grown.push(resident().saturating_sub(before));
+    }
+    assert!(grown.iter().any(|grown| *grown <= 512), "{what}: {STEPS} steps took {grown:?} KiB, one half after the other");
     Ok(())
 }
 
