@@ -168,6 +168,28 @@ fn a_job_that_goes_wrong_disturbs_no_other() -> Result<()> {
     Ok(())
 }
 
+/// The steps that the watch hears of are those up to the mistake, once.
+#[test]
+fn a_job_that_goes_wrong_alone_is_trained_once() -> Result<()> {
+    let (engine, data, looks) = (engines::cpu(), data(), Cell::new(0));
+    let setup = |_: &Job| {
+        let recipe = Recipe::new(Sgd { lr: 3e38, ..Default::default() }).skip_bad().max_bad_steps(2);
+        Ok(Setup { batch: data.rows().into(), ..Setup::new(Linear::new(4, 3), recipe) })
+    };
+    let watch = |_: &Look| {
+        looks.set(looks.get() + 1);
+        ControlFlow::Continue(())
+    };
+    let mut population = Population::new(&engine, &data, setup).validation(&data).watch(watch);
+    assert!(population.train(&[job(0, None, None, &[])], 80)?[0].is_nan());
+    let once = looks.replace(0);
+    assert!(once > 0);
+    // In company all start together, and then each alone.
+    assert!(population.train(&[1, 2].map(|trial| job(trial, None, None, &[])), 80)?.iter().all(|metric| metric.is_nan()));
+    assert_eq!(looks.get(), 3 * once);
+    Ok(())
+}
+
 /// Strategies run over a population as over trainers one by one, in waves of any size.
 #[test]
 fn a_sweep_over_a_population_is_one_over_single_trainers() -> Result<()> {

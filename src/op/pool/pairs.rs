@@ -10,9 +10,33 @@ pub(super) fn cover(sizes: &PoolSizes) -> bool {
     (0..2).all(|axis| sizes.windows[axis] == pair && sizes.out[axis] > 0 && sizes.image[axis] == 2 * sizes.out[axis])
 }
 
+/// What is computed of windows side by side.
+trait Work {
+    /// Windows of a line.
+    fn columns(&self) -> usize;
+    /// Computes it, `N` windows at a time.
+    fn by<const N: usize>(self);
+}
+
+/// As pulp takes it: of a closure the compiler may make a function of its own, which has no vector instructions.
+struct Vectors<W>(W);
+
+impl<W: Work> pulp::WithSimd for Vectors<W> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: pulp::Simd>(self, _simd: S) {
+        match self.0.columns() {
+            8.. => self.0.by::<8>(),
+            4.. => self.0.by::<4>(),
+            _ => self.0.by::<1>(),
+        }
+    }
+}
+
 /// The largest element of each window and its place, over some planes.
 pub(super) fn largest(sizes: &PoolSizes, x: &[f32], y: &mut [f32], places: &mut [f32]) {
-    pulp::Arch::new().dispatch(Largest { sizes, x, y, places });
+    pulp::Arch::new().dispatch(Vectors(Largest { sizes, x, y, places }));
 }
 
 struct Largest<'a> {
@@ -22,21 +46,12 @@ struct Largest<'a> {
     places: &'a mut [f32],
 }
 
-impl pulp::WithSimd for Largest<'_> {
-    type Output = ();
-
+impl Work for Largest<'_> {
     #[inline(always)]
-    fn with_simd<S: pulp::Simd>(self, _simd: S) {
-        match self.sizes.out[1] {
-            8.. => self.by::<8>(),
-            4.. => self.by::<4>(),
-            _ => self.by::<1>(),
-        }
+    fn columns(&self) -> usize {
+        self.sizes.out[1]
     }
-}
 
-impl Largest<'_> {
-    /// `N` windows at a time.
     #[expect(clippy::neg_cmp_op_on_partial_ord, reason = "one comparison that NaN passes takes half the time of two")]
     #[inline(always)]
     fn by<const N: usize>(self) {
@@ -73,7 +88,7 @@ impl Largest<'_> {
 
 /// What each element of some planes gets: the gradient of its window, if it is the largest there.
 pub(super) fn shared(sizes: &PoolSizes, x: &mut [f32], y: &[f32], places: &[f32]) {
-    pulp::Arch::new().dispatch(Shared { sizes, x, y, places });
+    pulp::Arch::new().dispatch(Vectors(Shared { sizes, x, y, places }));
 }
 
 struct Shared<'a> {
@@ -83,21 +98,12 @@ struct Shared<'a> {
     places: &'a [f32],
 }
 
-impl pulp::WithSimd for Shared<'_> {
-    type Output = ();
-
+impl Work for Shared<'_> {
     #[inline(always)]
-    fn with_simd<S: pulp::Simd>(self, _simd: S) {
-        match self.sizes.out[1] {
-            8.. => self.by::<8>(),
-            4.. => self.by::<4>(),
-            _ => self.by::<1>(),
-        }
+    fn columns(&self) -> usize {
+        self.sizes.out[1]
     }
-}
 
-impl Shared<'_> {
-    /// `N` windows at a time.
     #[inline(always)]
     fn by<const N: usize>(self) {
         let [lines, columns] = self.sizes.out;

@@ -54,13 +54,14 @@ impl<E: Engine, S: FnMut(&Job) -> Result<Setup>> Population<'_, E, S> {
         group: Group,
         steps: u64,
     ) -> Result<Vec<Trained<E::Float>>> {
-        if let Some(trained) = self.trained::<H>(all, &group, steps).await? {
-            return Ok(trained);
+        let together = self.trained::<H>(all, &group, steps).await?;
+        if together.is_some() || group.jobs.len() == 1 {
+            return Ok(together.unwrap_or_else(|| vec![(group.jobs[0], None)]));
         }
         let mut trained = Vec::new();
         for one in group.apart() {
             let alone = self.trained::<H>(all, &one, steps).await?;
-            trained.extend(alone.unwrap_or_else(|| one.jobs.iter().map(|&job| (job, None)).collect()));
+            trained.extend(alone.unwrap_or_else(|| vec![(one.jobs[0], None)]));
         }
         Ok(trained)
     }
