@@ -2,12 +2,12 @@
 
 use super::borrowed::Borrowed;
 use super::share::{GRAIN, Threads};
-use super::store::{Elements, Store};
+use super::store::Store;
+use super::streams::{Slice, Streams, leading_bits};
 use crate::plan::{ALIGN, BufferId, Stack, Storage, StreamOf, Update, UpdateKind};
 use crate::rule::bf16::{self, Noise, PART};
 use crate::rule::{HyperRow, Real, Rounding, sign, toward};
 use StreamOf::{Average, Before, Change, Grads, HalfCopy, Params, Plane, Slow};
-use std::ops::Range;
 
 /// Elements of a block that more than one loop goes over: all its streams stay in the second cache.
 const BLOCK: usize = 8_192;
@@ -48,138 +48,6 @@ fn buffers(op: &Update) -> [Option<BufferId>; StreamOf::COUNT] {
     let mut buffers = [None; StreamOf::COUNT];
     op.streams.iter().for_each(|stream| buffers[stream.of.index()] = Some(stream.buffer));
     buffers
-}
-
-/// A part of a stream.
-#[derive(Debug, Default)]
-enum Slice<'a, F> {
-    #[default]
-    Absent,
-    Floats(&'a mut [F]),
-    /// Floats of 16 bits.
-    Bits(&'a mut [u16]),
-}
-
-impl<'a, F> Slice<'a, F> {
-    /// The floats; none where there are none.
-    fn floats(&mut self) -> &mut [F] {
-        match self {
-            Self::Floats(floats) => floats,
-            _ => &mut [],
-        }
-    }
-
-    fn bits(&mut self) -> &mut [u16] {
-        match self {
-            Self::Bits(bits) => bits,
-            _ => &mut [],
-        }
-    }
-
-    fn reborrowed(&mut self) -> Slice<'_, F> {
-        match self {
-            Self::Absent => Slice::Absent,
-            Self::Floats(floats) => Slice::Floats(floats),
-            Self::Bits(bits) => Slice::Bits(bits),
-        }
-    }
-
-    fn split_at(self, middle: usize) -> (Self, Self) {
-        fn cut<T>(slice: &mut [T], middle: usize) -> (&mut [T], &mut [T]) {
-            slice.split_at_mut(middle.min(slice.len()))
-        }
-        match self {
-            Self::Absent => (Self::Absent, Self::Absent),
-            Self::Floats(floats) => {
-                let (first, second) = cut(floats, middle);
-                (Self::Floats(first), Self::Floats(second))
-            }
-            Self::Bits(bits) => {
-                let (first, second) = cut(bits, middle);
-                (Self::Bits(first), Self::Bits(second))
-            }
-        }
-    }
-}
-
-/// The same range of every stream.
-#[derive(Debug)]
-struct Streams<'a, F> {
-    /// First element in the arena, and its place in the order of sums.
-    start: usize,
-    place: usize,
-    len: usize,
-    list: [Slice<'a, F>; StreamOf::COUNT],
-}
-
-impl<'a, F: Real> Streams<'a, F> {
-    fn new(op: &Update, taken: &'a mut [Option<Elements>; StreamOf::COUNT], range: Range<usize>, place: usize) -> Self {
-        let mut list: [Slice<F>; StreamOf::COUNT] = Default::default();
-        for ((slice, elements), stored) in list.iter_mut().zip(taken).zip(stored(op)) {
-            let Some(elements) = elements else { continue };
-            *slice = match stored {
-                Storage::F32 => Slice::Floats(&mut elements.as_mut_slice()[range.clone()]),
-                Storage::F16 | Storage::Bf16 => Slice::Bits(&mut elements.as_mut_slice()[range.clone()]),
-            };
-        }
-        Self { start: range.start, place, len: range.len(), list }
-    }
-
-    /// Puts the caller's slices in place.
-    fn lend(&mut self, params: Option<&'a mut [F]>, grads: Option<&'a mut [F]>) {
-        for (of, borrowed) in [(Params, params), (Grads, grads)] {
-            if let Some(borrowed) = borrowed {
-                self.list[of.index()] = Slice::Floats(borrowed);
-            }
-        }
-    }
-
-    /// Parts of this many elements; the last may have fewer.
-    fn cut(self, len: usize) -> impl Iterator<Item = Self> {
-        let mut rest = Some(self);
-        std::iter::from_fn(move || {
-            let (part, after) = rest.take().filter(|streams| streams.len > 0)?.split_at(len);
-            rest = Some(after);
-            Some(part)
-        })
-    }
-
-    fn split_at(self, middle: usize) -> (Self, Self) {
-        let Self { start, place, len, list } = self;
-        let middle = middle.min(len);
-        let [mut first, mut second] = std::array::from_fn(|_| <[Slice<F>; StreamOf::COUNT]>::default());
-        for (slice, parts) in list.into_iter().zip(first.iter_mut().zip(&mut second)) {
-            (*parts.0, *parts.1) = slice.split_at(middle);
-        }
-        let second = Self { start: start + middle, place: place + middle, len: len - middle, list: second };
-        (Self { start, place, len: middle, list: first }, second)
-    }
-
-    /// The same streams, for a while.
-    fn reborrowed(&mut self) -> Streams<'_, F> {
-        Streams { list: self.list.each_mut().map(Slice::reborrowed), ..*self }
-    }
-
-    /// The floats of some streams, each of which is asked for once; what is absent is empty.
-    fn floats<const N: usize>(&mut self, of: [StreamOf; N]) -> [&mut [F]; N] {
-        match self.list.get_disjoint_mut(of.map(StreamOf::index)) {
-            Ok(slices) => slices.map(Slice::floats),
-            Err(_) => std::array::from_fn(|_| &mut [][..]),
-        }
-    }
-}
-
-/// How each stream is stored.
-fn stored(op: &Update) -> [Storage; StreamOf::COUNT] {
-    let mut stored = [Storage::F32; StreamOf::COUNT];
-    op.streams.iter().for_each(|stream| stored[stream.of.index()] = stream.storage);
-    stored
-}
-
-/// How many planes there are, if they are the rule's first ones, and all of 16 bits.
-fn leading_bits<F>(planes: &[&mut Slice<F>]) -> Option<usize> {
-    let count = planes.iter().take_while(|plane| matches!(plane, Slice::Bits(_))).count();
-    planes[count..].iter().all(|plane| matches!(plane, Slice::Absent)).then_some(count)
 }
 
 /// A block of random numbers is one of the arena.

@@ -4,7 +4,7 @@ use super::kernel::{Access, Kernel, Source, params};
 use super::launch::{Bound, Launch, grid};
 use super::memory::{Memory, or_nothing};
 use super::norm::{NORM_KIND, kind_number};
-use super::update;
+use super::{update, update_kernel};
 use crate::error::Result;
 use crate::plan::{Factors, Layout, NormOf, TensorBound, TensorChunks, Trust};
 use crate::rule::HyperRow;
@@ -33,7 +33,7 @@ pub(super) fn factors_kernel(op: &Factors) -> Kernel {
     let mut source = Source::default();
     match &op.trust {
         Trust::Rule(rule) => {
-            source = update::of_rule(&**rule);
+            source = update_kernel::of_rule(&**rule);
             if rule.factored() {
                 source.join("const FACTORED = false;");
             }
@@ -41,7 +41,7 @@ pub(super) fn factors_kernel(op: &Factors) -> Kernel {
         Trust::None => source.join(NO_TRUST),
         Trust::Cautious => source.join(CAUTIOUS),
     }
-    source.join(update::CAREFUL);
+    source.join(update_kernel::CAREFUL);
     source.join(NORM_KIND);
     source.join(include_str!("../../shaders/factors.wgsl"));
     let bound = match op.bound {

@@ -25,15 +25,19 @@ mod norm;
 mod operation;
 mod orthogonal;
 mod pipelines;
+mod prepared;
 mod program;
 mod pulse;
 mod readback;
+mod reads;
 mod remedy;
 mod room;
 mod slice;
 #[cfg(test)]
 mod tests;
+mod timed;
 mod update;
+mod update_kernel;
 
 pub use borrowed::{Borrowed, BorrowedTensor};
 pub use device::{Gpu, GpuOptions, adapters, request_adapters};

@@ -5,7 +5,8 @@ use super::holder::Holder;
 use super::kernel::{Access, Kernel};
 use super::operation::Width;
 use super::pipelines::checks_bounds;
-use super::update::{Form, tag, update_kernel};
+use super::update::tag;
+use super::update_kernel::{Form, update_kernel};
 use super::{centralise, combine, control, copy_lanes, dots, factored, factors, gate, join_rows, norm, operation, orthogonal};
 use crate::plan::{
     ALIGN, Adapter, BufferId, Case, Control, Counter, Dispatch, Extras, Factors, Gate, GateKind, Half, Layout, Micro, Moments,

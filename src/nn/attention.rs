@@ -1,7 +1,6 @@
 //! Attention, and the block of a transformer.
 
-use super::layers::{Dropout, LayerNorm, Linear, Model, Nonlinearity};
-use super::{Init, Tape, Value};
+use super::{Dropout, Init, LayerNorm, Linear, Model, Nonlinearity, Tape, Value};
 use crate::error::{Error, range};
 use crate::op::Expr;
 

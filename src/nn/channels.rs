@@ -1,6 +1,6 @@
 //! Layers that treat a channel of an image as one: normalisations and dropout.
 
-use super::layers::normalised;
+use super::normalise::normalised;
 use super::{BatchNorm1d, Init, Model, Tape, Value};
 use crate::error::{Error, range};
 use crate::op::Expr;

@@ -1,7 +1,6 @@
 //! Low-rank adapters (LoRA).
 
-use super::layers::{Linear, Model};
-use super::{Init, Tape, Value};
+use super::{Init, Linear, Model, Tape, Value};
 use crate::error::{Error, range};
 
 /// LoRA: a linear layer that is not trained, plus a trained product of two narrow matrices (Hu et al. 2021): `y = x·Wᵀ + b +

@@ -8,10 +8,14 @@ mod attention;
 mod augment;
 mod channels;
 mod conv;
+mod dropout;
 mod init;
 mod layers;
 mod losses;
 mod low_rank;
+mod model;
+mod nonlinearity;
+mod normalise;
 mod pool;
 mod rnn;
 mod summary;
@@ -22,13 +26,14 @@ pub use attention::{Attention, Positions, TransformerBlock};
 pub use augment::{Augment, LaneAugment};
 pub use channels::{BatchNorm2d, ChannelDropout, GroupNorm, InstanceNorm};
 pub use conv::{BilinearUpsample, Conv1d, Conv2d, ConvTranspose1d, ConvTranspose2d, Padding, Upsample};
+pub use dropout::{Dropout, LaneDropout};
 pub use init::Init;
-pub use layers::{
-    BatchNorm1d, Dropout, Embedding, Flatten, LaneDropout, LayerNorm, Linear, Model, Nonlinearity, Reshape, Residual, RmsNorm,
-    Sequential,
-};
+pub use layers::{Embedding, Flatten, Linear, Reshape};
 pub use losses::{AbsoluteError, BinaryCrossEntropy, Criterion, CrossEntropy, Huber, KlDivergence, SquaredError, Terms};
 pub use low_rank::{LowRank, SharedBase};
+pub use model::{Model, Residual, Sequential};
+pub use nonlinearity::Nonlinearity;
+pub use normalise::{BatchNorm1d, LayerNorm, RmsNorm};
 pub use pool::{
     AdaptiveAvgPool1d, AdaptiveAvgPool2d, AdaptiveMaxPool1d, AdaptiveMaxPool2d, AvgPool1d, AvgPool2d, MaxPool1d, MaxPool2d,
 };

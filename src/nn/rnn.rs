@@ -1,8 +1,7 @@
 //! Recurrent layers: plain cells, LSTM and GRU, in several layers and both directions.
 
-use super::layers::{Dropout, Model};
 use super::tape::Recurring;
-use super::{Init, Tape, Value};
+use super::{Dropout, Init, Model, Tape, Value};
 use crate::error::{Error, range};
 use crate::op::{Cell, RecurrenceSizes};
 

@@ -5,7 +5,8 @@
 //! does. The same holds for a [`Stepper`], after [`Stepper::catch_up_async`].
 
 use super::planes::floats;
-use super::stepper::{Buffers, Stepper, names, not_asked};
+use super::recorded::Buffers;
+use super::stepper::{Stepper, names, not_asked};
 use super::{Lane, Optimizer, Report, State, TensorReport};
 #[cfg(feature = "checkpoint")]
 use crate::checkpoint::{Loaded, Tensors};

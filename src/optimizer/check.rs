@@ -1,9 +1,10 @@
 //! Which recipes can be recorded.
 
 use super::domain::Domain;
+use super::follower::{Effect, Follower};
 use super::kernels::kernel;
 use super::modifier::{Average, Clip, Lookahead};
-use super::recipe::{Effect, Follower, Recipe};
+use super::recipe::Recipe;
 use crate::error::{Error, Result, range};
 use crate::plan::{Arena, LossScale, NormKind, PerLane, check_storage};
 use crate::rule::{AnyRule, Decay, HyperRow, Layerwise, Setting, set};

@@ -2,8 +2,9 @@
 //! is written.
 
 use super::domain::Domain;
+use super::follower::{Effect, Follower};
 use super::group::{DEFAULT, Group, Select};
-use super::recipe::{Effect, Follower, Recipe};
+use super::recipe::Recipe;
 use crate::error::{Error, nearest};
 use crate::plan::PerLane;
 use crate::rule::AnyRule;

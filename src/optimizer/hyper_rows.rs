@@ -1,8 +1,9 @@
 //! The numbers of a step: rules that follow their schedules, and the rows made of them.
 
 use super::domain::Domain;
+use super::follower::{Effect, Follower};
 use super::modifier::Clip;
-use super::recipe::{Effect, Follower, Recipe};
+use super::recipe::Recipe;
 use crate::error::{Error, Result, range};
 use crate::plan::Storage;
 use crate::random::threefry;

@@ -1,6 +1,7 @@
 //! Recipes of one lane side by side, as the lanes of one recipe.
 
-use super::recipe::{Follower, Recipe};
+use super::follower::Follower;
+use super::recipe::Recipe;
 use crate::error::{Error, Result};
 use crate::plan::{Arena, PerLane};
 use crate::rule::set;

@@ -1,7 +1,8 @@
 //! One lane of an optimizer.
 
 use super::planes::{halves, padded_halves};
-use super::stepper::{Buffers, names, not_asked};
+use super::recorded::Buffers;
+use super::stepper::{names, not_asked};
 use super::{Optimizer, Report, Stepper, TensorReport};
 use crate::error::{Error, Result};
 use crate::plan::{ALIGN, BufferId, Program, Stack, Tensor};

@@ -1,12 +1,11 @@
 //! What to do in a step, as settings.
 
 use super::domain::{ClipSet, Domain};
+use super::follower::Follower;
 use super::group::{DEFAULT, Group, Rules, Select};
 use super::modifier::{Accumulation, Average, Clip, Lookahead};
 use crate::plan::{Half, LossScale, NormKind, PerLane, Storage, Tensor};
 use crate::rule::{AnyRule, Decay, Layerwise, Rule};
-use crate::schedule::Schedule;
-use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -398,61 +397,6 @@ impl Recipe {
         self
     }
 
-    /// Lets a schedule set a setting of the rules, or `clip`, the bound of [`Recipe::clip`]: at the `t`-th applied step it *is*
-    /// the schedule's value at step `t − 1`, whatever the rule says. Skipped steps do not advance it. Groups share the
-    /// schedule; lanes share it too, or have one each, given as an array. The bound of a global norm follows the steps of the
-    /// first group that is not frozen.
-    ///
-    /// One setting follows one schedule: a second one, or a [`Recipe::scale`] beside it, is
-    /// [`Error::Conflict`](crate::Error::Conflict) when the recipe is recorded. Several in a row are a
-    /// [`Sequence`](crate::schedule::Sequence), several at once a [`Product`](crate::schedule::Product).
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use thalweg::{AdamW, Recipe, schedule::{Cosine, Schedule}};
-    ///
-    /// // Up to 3e-4 in 100 steps, down to 0 in 900.
-    /// let cosine: Schedule = Cosine::new(3e-4, 900).into();
-    /// let recipe = Recipe::new(AdamW::default()).schedule("lr", cosine.warmup(100, 0.0));
-    /// ```
-    pub fn schedule(self, setting: &str, schedules: impl Into<Schedules>) -> Self {
-        self.follow(None, setting, schedules, Effect::Set)
-    }
-
-    /// [`Recipe::schedule`] for one group alone.
-    pub fn schedule_group(self, group: &str, setting: &str, schedules: impl Into<Schedules>) -> Self {
-        self.follow(Some(group), setting, schedules, Effect::Set)
-    }
-
-    /// Lets a schedule multiply a setting of the rules, or `clip`: at the `t`-th applied step it is the rule's own value times
-    /// the schedule's at step `t − 1`. Lanes and groups keep their own values and share the factor; an array has a factor for
-    /// each lane. Else as [`Recipe::schedule`].
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use thalweg::{AdamW, Recipe, schedule::Cosine};
-    ///
-    /// // Each lane goes from its own rate down to 0.
-    /// let rules = [1e-3, 3e-4].map(|lr| AdamW { lr, ..Default::default() });
-    /// let recipe = Recipe::population(rules).scale("lr", Cosine::new(1.0, 900));
-    /// ```
-    pub fn scale(self, setting: &str, factors: impl Into<Schedules>) -> Self {
-        self.follow(None, setting, factors, Effect::Scale)
-    }
-
-    /// [`Recipe::scale`] for one group alone.
-    pub fn scale_group(self, group: &str, setting: &str, factors: impl Into<Schedules>) -> Self {
-        self.follow(Some(group), setting, factors, Effect::Scale)
-    }
-
-    fn follow(mut self, group: Option<&str>, setting: &str, schedules: impl Into<Schedules>, effect: Effect) -> Self {
-        let group = group.map(String::from);
-        self.schedules.push(Follower { group, setting: setting.into(), schedules: schedules.into().0, effect });
-        self
-    }
-
     /// Which norm a step computes: the clip's; L2 for rules that trust it and where it is to be looked at; else the maximum,
     /// which is the cheapest way to find what is not finite; none if nothing needs one.
     pub(super) fn norm(&self) -> Option<NormKind> {
@@ -503,95 +447,5 @@ impl Recipe {
     pub(super) fn rules(&self) -> impl Iterator<Item = (usize, usize, &dyn AnyRule)> {
         let of_lane = move |lane| (0..self.groups.len()).map(move |group| (lane, group, self.rule(lane, group)));
         (0..self.lanes()).flat_map(of_lane)
-    }
-}
-
-/// What a setting follows: one schedule for all lanes, or an array of one per lane.
-#[derive(Debug, Clone)]
-pub struct Schedules(pub(super) PerLane<Schedule>);
-
-impl<S: Into<Schedule>> From<S> for Schedules {
-    fn from(schedule: S) -> Self {
-        Self(schedule.into().into())
-    }
-}
-
-impl<S: Into<Schedule>> From<Vec<S>> for Schedules {
-    fn from(schedules: Vec<S>) -> Self {
-        Self(schedules.into_iter().map(Into::into).collect::<Vec<_>>().into())
-    }
-}
-
-impl<S: Into<Schedule>, const N: usize> From<[S; N]> for Schedules {
-    fn from(schedules: [S; N]) -> Self {
-        Self(schedules.map(Into::into).into())
-    }
-}
-
-/// A setting that follows a schedule, in all groups or in one.
-#[derive(Debug, Clone)]
-pub(super) struct Follower {
-    /// A group's name.
-    pub group: Option<String>,
-    pub setting: String,
-    /// For all lanes, or one per lane.
-    pub schedules: PerLane<Schedule>,
-    pub effect: Effect,
-}
-
-/// What the value of a schedule does to a setting.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Effect {
-    /// It is the setting.
-    Set,
-    /// It multiplies the setting.
-    Scale,
-}
-
-impl Effect {
-    /// What a setting becomes where the schedule has a value.
-    pub(super) fn of(self, own: f64, value: f64) -> f64 {
-        match self {
-            Self::Set => value,
-            Self::Scale => own * value,
-        }
-    }
-}
-
-impl fmt::Display for Follower {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: ", self.name())?;
-        let mut values = self.schedules.values().iter();
-        values.next().map_or(Ok(()), |first| write!(f, "{first:?}"))?;
-        values.try_for_each(|next| write!(f, "; {next:?}"))
-    }
-}
-
-impl Follower {
-    /// Whether it is a group's.
-    pub(super) fn follows(&self, group: &str) -> bool {
-        self.group.as_ref().is_none_or(|only| only == group)
-    }
-
-    /// Whether some group follows both.
-    pub(super) fn meets(&self, other: &Self) -> bool {
-        self.setting == other.setting && (self.group.is_none() || other.group.is_none() || self.group == other.group)
-    }
-
-    /// How the user wrote it, for errors.
-    pub(super) fn name(&self) -> String {
-        let call = match self.effect {
-            Effect::Set => "schedule",
-            Effect::Scale => "scale",
-        };
-        match &self.group {
-            None => format!("a {call} of {}", self.setting),
-            Some(group) => format!("a {call} of {} in group '{group}'", self.setting),
-        }
-    }
-
-    /// Whether it is the bound of the gradient, which is the recipe's and no rule's.
-    pub(super) fn bounds(&self) -> bool {
-        self.setting == "clip"
     }
 }

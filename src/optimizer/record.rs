@@ -1,80 +1,17 @@
-//! From a recipe to operations of plans.
+//! From a recipe to the operations of a step.
 
-use super::domain::{Domain, ordered};
-use super::kernels::{Batch, Kernel, scratch};
+use super::kernels::{Batch, Kernel};
 use super::modifier::{Accumulation, Clip};
+use super::pieces::kept;
 use super::recipe::Recipe;
-use super::side::{Ascend, Sum};
-use super::state::kept;
-use super::stepper::{Buffers, Plans, Stepper};
+use super::recorded::Plans;
+use super::recorder::{Directions, Recorder};
+use super::stepper::Stepper;
 use crate::error::{Error, Result};
 use crate::plan::{
-    Arena, Blueprint, BufferId, Centralise, Chunk, Control, Counter, Extras, Factored, Factors, Gate, GateKind, Micro, Norm,
-    NormKind, NormOf, Op, Orthogonalise, Plan, Role, SLOTS, Scalar, Span, Stream, StreamOf, TensorBound, TensorChunks, Trust,
-    Update, UpdateKind,
+    Arena, Blueprint, BufferId, Centralise, Control, Extras, Factored, Factors, Micro, NormKind, NormOf, Op, Orthogonalise,
+    Plan, Span, Stream, StreamOf, TensorBound, TensorChunks, Trust, Update, UpdateKind,
 };
-use crate::rule::{AnyRule, HyperRow, Layerwise};
-use std::ops::Range;
-
-/// An arena of directions, and the norms and factors of each tensor's.
-type Directions = (BufferId, [BufferId; 2]);
-
-/// What micro-batches, or an ascent, need beside a step.
-#[derive(Debug, Clone, Copy)]
-struct Side {
-    /// The rows of its update.
-    current: BufferId,
-    /// The sum of micro-batches, or the parameters from before an ascent.
-    array: BufferId,
-    /// Micro-batches in the sum.
-    count: BufferId,
-    /// Partial norms of what comes in, and their kind, where it is measured.
-    norm: Option<(BufferId, NormKind)>,
-}
-
-/// A recipe with the buffers that it declared.
-#[derive(Debug)]
-struct Recorder<'a> {
-    recipe: &'a Recipe,
-    arena: &'a Arena,
-    params: BufferId,
-    grads: BufferId,
-    /// All chunks, domain after domain, and what each domain has of them.
-    chunks: Vec<Chunk>,
-    domains: Vec<Range<usize>>,
-    /// Of each group.
-    domain_of: Vec<usize>,
-    partials: BufferId,
-    /// Of the same chunks, where norms of gradients are trusted or steps inspected.
-    params_partials: Option<BufferId>,
-    rows: BufferId,
-    /// Steps for which there are rows.
-    slots: usize,
-    current: BufferId,
-    counts: BufferId,
-    scalars: BufferId,
-    frozen: BufferId,
-    loss: BufferId,
-    kernels: Vec<Kernel>,
-    /// Norms and factors of each tensor's gradient.
-    tensors: Option<[BufferId; 2]>,
-    /// Where a rule takes two passes.
-    directions: Option<Directions>,
-    /// Each tensor's change, its partial norms, and its norms and factors, where steps are inspected.
-    changes: Option<(BufferId, BufferId, [BufferId; 2])>,
-    memory: Option<BufferId>,
-    scratch: Option<[BufferId; 4]>,
-    side: Option<Side>,
-    /// Sums of micro-batches by their level in the tree, up to that of all; one where gradients are added up in turn.
-    levels: Vec<BufferId>,
-    /// The rows of an update that joins sums, where they are a tree.
-    joins: Option<BufferId>,
-    /// Partial norms of the elements that a parted recipe moves, and their chunks.
-    part: Option<(BufferId, Vec<Chunk>)>,
-    average: Option<BufferId>,
-    slow: Option<BufferId>,
-    half: Option<BufferId>,
-}
 
 impl Recipe {
     /// Records this recipe into a blueprint, for parameters and gradients laid out as `arena`: the buffers that it needs, and
@@ -118,129 +55,7 @@ impl Recipe {
     }
 }
 
-impl<'a> Recorder<'a> {
-    /// Declares what a checked recipe needs.
-    fn new(recipe: &'a Recipe, blueprint: &mut Blueprint, arena: &'a Arena, params: BufferId, grads: BufferId) -> Self {
-        let (groups, tensors) = (recipe.groups.len(), arena.tensors().len());
-        let domains: Vec<Domain> = recipe.groups.iter().map(|group| group.domain).collect();
-        let (chunks, domains, domain_of) = ordered(&domains, arena);
-        let slots = slots(recipe.lanes(), groups);
-        let partials = |blueprint: &mut Blueprint, name: &str, kind: NormKind| {
-            blueprint.floats(name, kind.partials(chunks.len()), Role::Scratch)
-        };
-        let step_partials = partials(blueprint, "partials", recipe.norm().unwrap_or(NormKind::Max));
-        // Reports are made of norms.
-        let measured = |blueprint: &mut Blueprint, what: &str| {
-            let norms = blueprint.floats(&format!("norms of {what}"), 2 * tensors, Role::Counter);
-            [norms, blueprint.floats(&format!("factors of {what}"), 2 * tensors, Role::Scratch)]
-        };
-        let kernels = Kernel::all(recipe, blueprint, arena);
-        let trusts = kernels.iter().any(Kernel::measures_gradients);
-        let measures = recipe.bounds_tensors() || recipe.inspect || trusts;
-        let two_passes = kernels.iter().any(|kernel| kernel.directions.is_some());
-        let remembers = recipe.rules().any(|(_, _, rule)| rule.layerwise() != Layerwise::No);
-        let drops = recipe.accumulation.is_some_and(|accumulation| accumulation.drop_bad);
-        let side = recipe.accumulation.map(|_| ("sum", drops.then_some(NormKind::Max)));
-        let side = side.or(recipe.rho.as_ref().map(|_| ("before", Some(NormKind::L2))));
-        let side = side.map(|(name, kind)| Side {
-            current: blueprint.floats("row of a sum or an ascent", groups * HyperRow::LEN, Role::Scratch),
-            array: blueprint.arena(name, arena, Role::State),
-            count: blueprint.indices("micro-batches", 1, Role::Counter),
-            norm: kind.map(|kind| (partials(blueprint, "partials of a micro-batch or an ascent", kind), kind)),
-        });
-        let below = recipe.accumulation.map_or(0, |accumulation| accumulation.order.levels() - 1);
-        let sum = side.filter(|_| recipe.accumulation.is_some()).map(|side| side.array);
-        let waiting = (0..below).map(|level| blueprint.arena(&format!("sum of {}", 1 << level), arena, Role::State));
-        let levels: Vec<BufferId> = waiting.chain(sum).collect();
-        Self {
-            recipe,
-            arena,
-            params,
-            grads,
-            partials: step_partials,
-            params_partials: (trusts || recipe.inspect).then(|| partials(blueprint, "partials of parameters", NormKind::L2)),
-            rows: blueprint.floats("rows", slots * groups * HyperRow::LEN, Role::Hyper),
-            slots,
-            current: blueprint.floats("current", groups * HyperRow::LEN, Role::Scratch),
-            counts: blueprint.indices("counts", Counter::LEN + groups, Role::Counter),
-            scalars: blueprint.floats("scalars", Scalar::len(domains.len()), Role::Counter),
-            frozen: blueprint.indices("frozen", groups, Role::Counter),
-            loss: blueprint.floats("loss", 1, Role::Data),
-            tensors: measures.then(|| measured(blueprint, "gradients")),
-            directions: two_passes
-                .then(|| (blueprint.arena("direction", arena, Role::Scratch), measured(blueprint, "directions"))),
-            changes: recipe.inspect.then(|| {
-                let partials = partials(blueprint, "partials of changes", NormKind::L2);
-                (blueprint.arena("change", arena, Role::Scratch), partials, measured(blueprint, "changes"))
-            }),
-            memory: remembers.then(|| blueprint.floats("memory", tensors, Role::State)),
-            scratch: scratch(blueprint, &kernels),
-            kernels,
-            side,
-            joins: (levels.len() > 1).then(|| blueprint.floats("row of a join", groups * HyperRow::LEN, Role::Hyper)),
-            levels,
-            part: recipe.part.as_ref().map(|own| {
-                let chunks: Vec<Chunk> = chunks.iter().filter(|chunk| own.contains(&chunk.start)).copied().collect();
-                let kind = recipe.norm().unwrap_or(NormKind::Max);
-                (blueprint.floats("partials of a part", kind.partials(chunks.len()), Role::Scratch), chunks)
-            }),
-            average: recipe.average.as_ref().map(|_| blueprint.arena("average", arena, Role::State)),
-            slow: recipe.lookahead.as_ref().map(|_| blueprint.arena("slow", arena, Role::State)),
-            half: recipe.half.map(|_| blueprint.half_arena("half", arena, Role::Scratch)),
-            chunks,
-            domains,
-            domain_of,
-        }
-    }
-
-    /// The buffers that the host writes and reads.
-    fn buffers(&self) -> Buffers {
-        let of_group = |group: usize| self.kernels.iter().find(|kernel| kernel.groups.contains(&group));
-        let planes = (0..self.groups()).map(|group| of_group(group).map_or_else(Vec::new, |kernel| kernel.planes.clone()));
-        let groups_of = |domain: usize| {
-            let own = self.recipe.groups.iter().zip(&self.domain_of).filter(|(_, of)| **of == domain);
-            own.map(|(group, _)| group.name.clone()).collect()
-        };
-        let moments = |kernel: &Kernel| Some((kernel.groups.clone(), kernel.moments.as_ref()?.0.clone()));
-        Buffers {
-            params: self.params,
-            grads: self.grads,
-            rows: self.rows,
-            slots: self.slots,
-            counts: self.counts,
-            scalars: self.scalars,
-            domains: (0..self.domains.len()).map(groups_of).collect(),
-            frozen: self.frozen,
-            loss: self.loss,
-            planes: planes.collect(),
-            average: self.average,
-            slow: self.slow,
-            half: self.half,
-            before: self.recipe.rho.as_ref().and(self.side).map(|side| side.array),
-            part: self.part.as_ref().map(|(partials, _)| [*partials, self.partials]),
-            chunks: self.part.iter().flat_map(|_| self.chunks.iter().map(|chunk| chunk.start)).collect(),
-            levels: self.levels.clone(),
-            joins: self.joins,
-            micro: self.recipe.accumulation.and(self.side).map(|side| side.count),
-            grad_norms: self.tensors.map(|[norms, _]| norms),
-            change_norms: self.changes.map(|(_, _, [norms, _])| norms),
-            moments: self.kernels.iter().filter_map(moments).collect(),
-        }
-    }
-
-    fn groups(&self) -> usize {
-        self.recipe.groups.len()
-    }
-
-    /// The gradients that a step uses: the caller's, or the sum of micro-batches.
-    fn source(&self) -> BufferId {
-        self.recipe.accumulation.and(self.side).map_or(self.grads, |side| side.array)
-    }
-
-    fn norm(&self, kind: NormKind, of: BufferId, chunks: &[Chunk], partials: BufferId) -> Op {
-        Op::Norm(Norm { kind, grads: of, chunks: chunks.to_vec(), partials, frozen: self.frozen })
-    }
-
+impl Recorder<'_> {
     /// The plan of a whole step. An inspected one also finds how far each tensor moves.
     fn step(&self, inspected: Option<Inspected>) -> Plan {
         let mut recorded = Plan::default();
@@ -324,11 +139,6 @@ impl<'a> Recorder<'a> {
         if !others.is_empty() && (self.recipe.bounds_tensors() || self.recipe.inspect) {
             plan.push(Op::Factors(factors(parts_of(&others))));
         }
-    }
-
-    /// The parameters that a step starts from: as they are, or as they were before an ascent.
-    fn start(&self) -> BufferId {
-        self.recipe.rho.as_ref().and(self.side).map_or(self.params, |side| side.array)
     }
 
     fn two_passes(&self, plan: &mut Plan, kernel: &Kernel, directions: (BufferId, Directions), change: Option<BufferId>) {
@@ -441,93 +251,7 @@ impl<'a> Recorder<'a> {
         };
         spans.into_iter().filter_map(cut).collect()
     }
-
-    /// The plan that measures the part of the gradient that a parted recipe moves.
-    fn norm_of_part(&self) -> Option<Plan> {
-        let ((partials, chunks), kind) = self.part.as_ref().zip(self.recipe.norm())?;
-        let mut plan = Plan::default();
-        plan.push(self.norm(kind, self.source(), chunks, *partials));
-        Some(plan)
-    }
-
-    /// The plans that add a micro-batch, by how many joins follow: the sum, where there is no tree.
-    fn accumulate(&self) -> Vec<Plan> {
-        let (Some(side), Some(&first)) = (self.recipe.accumulation.and(self.side), self.levels.first()) else {
-            return Vec::new();
-        };
-        let with_joins = |joins| {
-            let mut plan = self.gate(GateKind::Accumulate { count: side.count }, side);
-            let extras = Extras { zero_grads: self.recipe.zero_grads, ..Default::default() };
-            plan.push(Op::Update(self.side_update(Sum {}.into(), [first, self.grads], Vec::new(), side.current, extras)));
-            self.join(&mut plan, joins);
-            plan
-        };
-        (0..self.levels.len()).map(with_joins).collect()
-    }
-
-    /// Adds the sums of the lowest levels to those above them, and leaves 0 behind. What is 0 above is only moved.
-    fn join(&self, plan: &mut Plan, joins: usize) {
-        let Some(row) = self.joins else { return };
-        for pair in self.levels.windows(2).take(joins) {
-            let extras = Extras { zero_grads: true, ..Default::default() };
-            plan.push(Op::Update(self.side_update(Sum {}.into(), [pair[1], pair[0]], Vec::new(), row, extras)));
-        }
-    }
-
-    /// The plan that goes up the gradient.
-    fn ascend(&self) -> Option<Plan> {
-        let (rho, side) = self.recipe.rho.as_ref().zip(self.side)?;
-        // When maximising, SAM's worst case is downhill, so the ascent has the opposite sign.
-        let sign = self.recipe.rule(0, 0).hyper_row(1).0[HyperRow::SCALE].signum();
-        let signed: Vec<f64> = rho.each().map(|rho| rho * sign).collect();
-        let mut plan = self.gate(GateKind::Ascend { rho: signed.into() }, side);
-        let extras = Extras { zero_grads: self.recipe.zero_grads, ..Default::default() };
-        plan.push(Op::Update(self.side_update(
-            Ascend {}.into(),
-            [self.params, self.grads],
-            vec![side.array],
-            side.current,
-            extras,
-        )));
-        Some(plan)
-    }
-
-    fn gate(&self, kind: GateKind, side: Side) -> Plan {
-        let mut plan = Plan::default();
-        if let Some((partials, kind)) = side.norm {
-            plan.push(self.norm(kind, self.grads, &self.chunks, partials));
-        }
-        let (norm, frozen, current) = (side.norm, self.frozen, side.current);
-        plan.push(Op::Gate(Gate { kind, norm, frozen, current, groups: self.groups() }));
-        plan
-    }
-
-    fn side_update(
-        &self,
-        rule: Box<dyn AnyRule>,
-        [params, grads]: [BufferId; 2],
-        planes: Vec<BufferId>,
-        current: BufferId,
-        extras: Extras,
-    ) -> Update {
-        let mut streams = vec![Stream::new(StreamOf::Params, params), Stream::new(StreamOf::Grads, grads)];
-        streams.extend(planes.into_iter().enumerate().map(|(plane, id)| Stream::new(StreamOf::Plane(plane), id)));
-        Update { rule, streams, current, spans: self.arena.group_spans(), kind: UpdateKind::Whole, extras, moments: None }
-    }
 }
-
-/// Bytes of all rows, at most: WebGPU's default for a binding.
-const ROWS: usize = 128 << 20;
-
-/// Steps for which rows are kept ahead: fewer where lanes and groups are many, down to 16 for 65,536 pairs of them.
-fn slots(lanes: usize, groups: usize) -> usize {
-    let room = ROWS / (4 * HyperRow::LEN) / (lanes * groups).max(1);
-    let largest = room.checked_ilog2().map_or(0, |power| 1 << power);
-    largest.clamp(FEWEST_SLOTS, SLOTS)
-}
-
-/// Steps for which rows are kept ahead, at least.
-const FEWEST_SLOTS: usize = 16;
 
 /// Says that a step is inspected.
 #[derive(Debug, Clone, Copy)]

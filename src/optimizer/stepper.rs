@@ -1,19 +1,14 @@
-//! Supplies a recorded recipe with hyper rows, ahead of the device.
+//! Makes the steps of a recorded recipe.
 
 use super::hyper_rows::Scheduled;
 use super::recipe::Recipe;
-use super::report::Report;
-use super::telemetry::{Log, Telemetry};
+use super::recorded::{Buffers, Kept, Plans};
+use super::telemetry::Log;
 use crate::error::{Error, Result, range};
-use crate::plan::{ALIGN, Arena, BufferId, Counter, Kind, Moments, PlanId, Program, Scalar, Tag, Tensor, Values};
-use crate::rule::{AnyRule, HyperRow, Real};
+use crate::plan::{ALIGN, Arena, BufferId, Counter, PlanId, Program, Scalar, Tag, Tensor};
+use crate::rule::Real;
 use std::sync::Arc;
 
-/// Steps between two requests for the device's counters, at most. Steps in between are handed over at once, and the engine cuts
-/// them by what is good for the device.
-const ASK_EVERY: u64 = 128;
-/// Rows that are written at a time.
-const BLOCK: u64 = 64;
 /// Start values of a plane that are written at a time, whole blocks.
 const PIECE: usize = 1024 * ALIGN;
 
@@ -32,9 +27,9 @@ pub struct Stepper {
     /// What snapshots keep.
     pub(super) kept: Vec<Kept>,
     /// By lane, then by group: the recipe's rules.
-    scheduled: Vec<Scheduled>,
+    pub(super) scheduled: Vec<Scheduled>,
     /// What is asked for: counters, scalars, norms of tensors if the recipe inspects, and the buffer of losses if there is one.
-    watched: Vec<BufferId>,
+    pub(super) watched: Vec<BufferId>,
     /// The tag of its requests, by which it finds the answers.
     pub(super) tag: Tag,
     pub(super) log: Log,
@@ -54,78 +49,6 @@ pub struct Stepper {
     pub(super) forgotten: u64,
     /// Micro-batches, or an ascent, since the last step.
     pub(super) ahead: usize,
-}
-
-/// The plans of a recorded recipe.
-#[derive(Debug, Clone)]
-pub(super) struct Plans {
-    pub step: PlanId,
-    /// By the number of joins that follow.
-    pub accumulate: Vec<PlanId>,
-    /// The norm of the part that a parted recipe moves.
-    pub part: Option<PlanId>,
-    pub ascend: Option<PlanId>,
-    pub inspect: Option<PlanId>,
-}
-
-impl Plans {
-    fn is_step(&self, plan: PlanId) -> bool {
-        plan == self.step || self.inspect == Some(plan)
-    }
-}
-
-/// The buffers of a recorded recipe that the host writes or reads.
-#[derive(Debug, Clone)]
-pub(super) struct Buffers {
-    pub params: BufferId,
-    pub grads: BufferId,
-    pub rows: BufferId,
-    /// Steps for which there are rows.
-    pub slots: usize,
-    pub counts: BufferId,
-    pub scalars: BufferId,
-    /// The groups of each norm among the scalars.
-    pub domains: Arc<[Arc<[String]>]>,
-    pub frozen: BufferId,
-    /// A loss that the host or the caller's plans may keep there.
-    pub loss: BufferId,
-    /// Of each group, with the planes' indices in its rule's list of names.
-    pub planes: Vec<Vec<(usize, BufferId)>>,
-    /// The average of the parameters.
-    pub average: Option<BufferId>,
-    /// Slow weights.
-    pub slow: Option<BufferId>,
-    /// The copy of the parameters in 16 bits.
-    pub half: Option<BufferId>,
-    /// The parameters from before an ascent.
-    pub before: Option<BufferId>,
-    /// Partial norms of the part that a parted recipe moves, and those of all; the first elements of the chunks of all.
-    pub part: Option<[BufferId; 2]>,
-    pub chunks: Vec<usize>,
-    /// Sums of micro-batches: by their level in the tree, or one. The last one is that of all.
-    pub levels: Vec<BufferId>,
-    /// The rows of an update that joins sums.
-    pub joins: Option<BufferId>,
-    /// The number of micro-batches in the sum.
-    pub micro: Option<BufferId>,
-    /// Norms of each tensor's gradient, two floats per tensor.
-    pub grad_norms: Option<BufferId>,
-    /// Norms of each tensor's last inspected change, and of its parameters.
-    pub change_norms: Option<BufferId>,
-    /// Second moments by rows and columns in the place of a plane, with the groups that have them.
-    pub moments: Vec<(Vec<usize>, Moments)>,
-}
-
-/// A buffer that snapshots keep.
-#[derive(Debug, Clone)]
-pub(super) struct Kept {
-    pub id: BufferId,
-    pub name: String,
-    /// Whether it is laid out as the arena.
-    pub arena: bool,
-    pub kind: Kind,
-    /// Elements of a lane.
-    pub len: usize,
 }
 
 impl Stepper {
@@ -327,125 +250,6 @@ impl Stepper {
         Ok(())
     }
 
-    /// Steps between two requests for the device's counters.
-    fn ask_every(&self) -> u64 {
-        // Half a ring, so that an answer comes before it is full.
-        let most = ASK_EVERY.min(self.buffers.slots as u64 / 2);
-        self.recipe.max_bad_steps.map_or(most, |steps| most.min(steps.into()))
-    }
-
-    /// An error if a lane has skipped too many steps in a row, as far as is known. It comes once, and again after as many more.
-    fn check_bad_steps<P: Program>(&mut self, program: &mut P) -> Result<()> {
-        let Some(allowed) = self.recipe.max_bad_steps else { return Ok(()) };
-        self.take_in(program)?;
-        for (lane, [in_a_row, told]) in self.bad.iter_mut().enumerate() {
-            *told = if in_a_row < told { 0 } else { *told };
-            if *in_a_row - *told >= allowed {
-                *told = *in_a_row;
-                return Err(Error::BadSteps { lane, in_a_row: *in_a_row, allowed });
-            }
-        }
-        Ok(())
-    }
-
-    fn request_if_due<P: Program>(&mut self, program: &mut P) -> Result<()> {
-        if self.run.is_multiple_of(self.ask_every()) || self.log.due(self.run) {
-            // Fetching what has arrived makes room for the answer.
-            self.take_in(program)?;
-            program.request(self.tag, &self.watched)?;
-        }
-        Ok(())
-    }
-
-    /// Takes over all answers that have arrived.
-    pub(super) fn take_in<P: Program>(&mut self, program: &mut P) -> Result<()> {
-        let lanes = self.recipe.lanes();
-        while let Some(answer) = program.arrived(self.tag)? {
-            if let Some(step) = self.learn(&answer.indices) {
-                self.log.record(step, lanes, &self.buffers.domains, answer);
-            }
-        }
-        Ok(())
-    }
-
-    /// Brings the rows of the next `steps` steps to the device, whatever was skipped meanwhile. Returns how many of these steps
-    /// have their rows: at least one of those asked for.
-    ///
-    /// A setting may be out of its range in a row that no step will use, since the device is past it, or since steps are
-    /// skipped. So such a row is an error only where the very next step may use it, and only after the device was asked how far
-    /// it is.
-    fn supply<P: Program>(&mut self, program: &mut P, steps: u64) -> Result<u64> {
-        if self.covered(steps) {
-            return Ok(steps);
-        }
-        self.take_in(program)?;
-        // The device is too far behind.
-        self.catch_up(program, |stepper| stepper.fits(steps))?;
-        if !self.fits(steps) {
-            return Err(Error::NotSubmitted { waiting: self.run - self.known_at, allowed: self.buffers.slots as u64 });
-        }
-        let mut refused = self.write_all(program, steps)?;
-        if refused.is_some() && self.ready() < Some(steps.min(1)) && self.known_at < self.run {
-            self.catch_up(program, |stepper| stepper.known_at == stepper.run)?;
-            refused = self.write_all(program, steps)?;
-        }
-        let Some(reason) = refused else { return Ok(steps) };
-        let ready = self.ready().filter(|&ready| ready >= steps.min(1));
-        ready.map(|ready| ready.min(steps)).ok_or(reason)
-    }
-
-    /// Waits for newer counters, unless what is known is enough.
-    fn catch_up<P: Program>(&mut self, program: &mut P, enough: impl Fn(&Self) -> bool) -> Result<()> {
-        // What is under way may be old, and leave no room for a new request.
-        for _ in 0..2 {
-            if !enough(self) {
-                program.request(self.tag, &self.watched)?;
-                program.settle()?;
-                self.take_in(program)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Asks for the device's counters.
-    #[cfg(feature = "gpu")]
-    pub(super) fn request<P: Program>(&self, program: &mut P) -> Result<()> {
-        program.request(self.tag, &self.watched)
-    }
-
-    /// Steps that can be made without a wait where the host knows of all before.
-    #[cfg(feature = "gpu")]
-    pub(crate) fn room(&self) -> usize {
-        self.buffers.slots
-    }
-
-    /// Whether the host knows of all steps that were run.
-    #[cfg(feature = "gpu")]
-    pub(super) fn is_caught_up(&self) -> bool {
-        self.known_at == self.run
-    }
-
-    /// Waits for the device, and learns what it has done.
-    pub(super) fn know<P: Program>(&mut self, program: &mut P) -> Result<()> {
-        self.catch_up(program, |stepper| stepper.known_at == stepper.run)
-    }
-
-    /// Forgets the steps that were recorded and that the device has not made: they will not be submitted. Waits for the device.
-    ///
-    /// # Errors
-    /// A lost device, or [`Error::Timeout`].
-    pub(super) fn forget<P: Program>(&mut self, program: &mut P) -> Result<()> {
-        self.know(program)?;
-        self.forget_unmade();
-        Ok(())
-    }
-
-    /// Forgets the steps that the device has not made, as far as is known.
-    pub(super) fn forget_unmade(&mut self) {
-        self.forgotten += self.run - self.known_at;
-        self.run = self.known_at;
-    }
-
     /// Groups of each lane.
     pub(super) fn groups(&self) -> usize {
         self.recipe.groups.len()
@@ -454,183 +258,6 @@ impl Stepper {
     pub(super) fn check_lane(&self, lane: usize) -> Result<()> {
         let lanes = self.recipe.lanes();
         range::require(lane < lanes, "lane", lane, &format!("below {lanes}"))
-    }
-
-    /// The last step that may be applied by the end of the next `steps` steps.
-    fn last(&self, index: usize, steps: u64) -> u64 {
-        self.applied[index] + (self.run - self.known_at) + steps
-    }
-
-    fn covered(&self, steps: u64) -> bool {
-        (0..self.applied.len()).all(|index| self.last(index, steps) <= self.written[index])
-    }
-
-    /// How many of the next steps have their rows; none if not even the steps run so far have them.
-    fn ready(&self) -> Option<u64> {
-        let ready = (0..self.applied.len()).map(|index| self.written[index].checked_sub(self.last(index, 0)));
-        ready.min().flatten()
-    }
-
-    /// Whether all rows from the next step on fit into the ring.
-    fn fits(&self, steps: u64) -> bool {
-        self.run - self.known_at + steps <= self.buffers.slots as u64
-    }
-
-    /// Takes over all lanes' counters, unless they are older than what is known. Returns the number of steps that they have
-    /// seen.
-    pub(super) fn learn(&mut self, counts: &[u32]) -> Option<u64> {
-        let groups = self.groups();
-        // Every step is applied, skipped or frozen, so the counters themselves tell how many steps they have seen. The device
-        // counts in 32 bits; what is new is far less, and what is old looks like a huge step.
-        let seen = [Counter::Applied, Counter::Skipped, Counter::Frozen].map(|counter| counts[counter as usize]);
-        let seen = seen.into_iter().fold(0u32, u32::wrapping_add);
-        let new = u64::from(seen.wrapping_sub(self.known_at as u32));
-        if self.known_at + new > self.run + self.forgotten {
-            return None;
-        }
-        self.known_at += new;
-        // Steps were submitted after they had been forgotten.
-        self.forgotten -= self.known_at.saturating_sub(self.run);
-        self.run = self.run.max(self.known_at);
-        let own = counts.chunks_exact(Counter::LEN + groups).flat_map(|lane| &lane[Counter::LEN..]);
-        for (known, &now) in self.applied.iter_mut().zip(own) {
-            *known += u64::from(now.wrapping_sub(*known as u32));
-        }
-        for (bad, lane) in self.bad.iter_mut().zip(counts.chunks_exact(Counter::LEN + groups)) {
-            bad[0] = lane[Counter::BadInARow as usize];
-        }
-        Some(self.known_at)
-    }
-
-    /// Writes the missing rows of all groups of all lanes, each up to a row that is refused. Returns why the first of these is.
-    fn write_all<P: Program>(&mut self, program: &mut P, steps: u64) -> Result<Option<Error>> {
-        let mut refused = None;
-        for index in 0..self.applied.len() {
-            let found = self.write(program, index, steps)?;
-            refused = refused.or(found);
-        }
-        Ok(refused)
-    }
-
-    /// Writes the missing rows of one group of one lane, and some more ahead as far as the ring has room and settings stay in
-    /// their ranges: where a schedule takes one out, the run may end before. Returns why a row of the next `steps` steps is
-    /// refused.
-    fn write<P: Program>(&mut self, program: &mut P, index: usize, steps: u64) -> Result<Option<Error>> {
-        let (lane, group) = (index / self.groups(), index % self.groups());
-        let mut refused = None;
-        let written = self.written[index].max(self.applied[index]);
-        let room = self.applied[index] + self.buffers.slots as u64;
-        let needed = self.last(index, steps);
-        let mut last = needed.max(written + BLOCK).min(room);
-        let mut first = written + 1;
-        while first <= last {
-            // The ring ends after its last slot.
-            let slot = (first - 1) as usize % self.buffers.slots;
-            let end = last.min(first + (self.buffers.slots - 1 - slot) as u64).min(first + BLOCK - 1);
-            let mut rows = [P::Float::of(0.0); BLOCK as usize * HyperRow::LEN];
-            for (t, row) in (first..=end).zip(rows.chunks_exact_mut(HyperRow::LEN)) {
-                let (found, fits) = self.recipe.row(&mut self.scheduled[index], t);
-                match fits {
-                    // No step uses the numbers of a frozen group.
-                    Err(reason) if !self.frozen[index] => {
-                        refused = (t <= needed).then_some(reason);
-                        last = t - 1;
-                        break;
-                    }
-                    _ => row.copy_from_slice(&found.0.map(P::Float::of)),
-                }
-            }
-            let rows = &rows[..(end.min(last) + 1 - first) as usize * HyperRow::LEN];
-            program.write(self.buffers.rows, lane, (group * self.buffers.slots + slot) * HyperRow::LEN, rows)?;
-            first = end + 1;
-        }
-        self.written[index] = written.max(last);
-        Ok(refused)
-    }
-
-    /// Freezes or thaws a group of a lane, from the next step that is run on. A frozen group does not move: no decay, no
-    /// moments, no count of steps; its gradient is no part of the norm.
-    ///
-    /// # Errors
-    /// A lane or a group that does not exist; a lost device; a group to be thawed whose settings a schedule has taken out of
-    /// their range in a step that is recorded and not yet submitted: it stays frozen.
-    pub fn freeze<P: Program>(&mut self, program: &mut P, lane: usize, group: &str, frozen: bool) -> Result<()> {
-        let group = self.recipe.group_named(group)?;
-        self.check_lane(lane)?;
-        let index = lane * self.groups() + group;
-        let thaws = self.frozen[index] && !frozen;
-        self.frozen[index] = frozen;
-        if thaws {
-            // Rows that were written while it was frozen may be out of range, and recorded steps that are not yet submitted use
-            // them.
-            self.written[index] = self.applied[index];
-            if let Err(error) = self.supply(program, 0) {
-                self.frozen[index] = true;
-                return Err(error);
-            }
-        }
-        program.write_indices(self.buffers.frozen, lane, group, &[u32::from(frozen)])
-    }
-
-    /// The parameters of some tensors, in a lane's whole arena, as they are to be evaluated with:
-    /// [`Rule::eval`](crate::Rule::eval), with settings as they were in the last applied step. Waits for the device.
-    ///
-    /// # Errors
-    /// A lane that does not exist, or a lost device.
-    pub fn eval<P: Program>(&self, program: &mut P, lane: usize, tensors: &[Tensor], params: &mut [P::Float]) -> Result<()> {
-        let read = |id| Ok((id, self.read_plane(program, id, lane, 0..self.arena.len())?));
-        let planes: Vec<(BufferId, Vec<P::Float>)> = self.planes().into_iter().map(read).collect::<Result<_>>()?;
-        let counts = program.read_indices(self.buffers.counts, lane)?;
-        self.eval_lane(lane, tensors, params, &planes, &counts)
-    }
-
-    /// The parameters of all lanes as they are to be evaluated with, each laid out as the arena. Waits for the device, once.
-    pub(super) fn eval_all<P: Program>(&self, program: &mut P) -> Result<Vec<Vec<P::Float>>> {
-        let found = program.read_all(&self.eval_buffers())?;
-        self.eval_of(found)
-    }
-
-    /// What parameters to evaluate with are made of.
-    pub(super) fn eval_buffers(&self) -> Vec<BufferId> {
-        [&[self.buffers.params, self.buffers.counts], &self.planes()[..]].concat()
-    }
-
-    /// Parameters to evaluate with, of what [`Stepper::eval_buffers`] hold.
-    pub(super) fn eval_of<F: Real>(&self, found: Vec<Values<F>>) -> Result<Vec<Vec<F>>> {
-        let mut found = found.into_iter();
-        let (Some(Values::Floats(mut params)), Some(Values::Indices(counts))) = (found.next(), found.next()) else {
-            return Ok(Vec::new());
-        };
-        let lanes = |values| self.plane_lanes(values).into_iter();
-        let mut all: Vec<_> = self.planes().into_iter().zip(found.map(lanes)).collect();
-        for (lane, params) in params.iter_mut().enumerate() {
-            let own = all.iter_mut().map(|(id, lanes)| (*id, lanes.next().unwrap_or_default())).collect::<Vec<_>>();
-            self.eval_lane(lane, self.arena.tensors(), params, &own, &counts[lane])?;
-        }
-        Ok(params)
-    }
-
-    /// Makes a lane's parameters those to evaluate with, by its planes and counters.
-    pub(super) fn eval_lane<F: Real>(
-        &self,
-        lane: usize,
-        tensors: &[Tensor],
-        params: &mut [F],
-        planes: &[(BufferId, Vec<F>)],
-        counts: &[u32],
-    ) -> Result<()> {
-        for tensor in tensors {
-            // The caller's arena need not know of groups.
-            let group = self.arena.tensor(&tensor.name)?.group;
-            let last = u64::from(counts[Counter::LEN + group]).saturating_sub(1);
-            let mut rule = self.scheduled[lane * self.groups() + group].clone();
-            let rule = rule.at(&self.recipe.schedules, |schedule| schedule.value(last));
-            let range = tensor.offset..tensor.offset + tensor.len();
-            let own = self.buffers.planes[group].iter().filter_map(|(_, id)| planes.iter().find(|(known, _)| known == id));
-            let planes: Vec<&[F]> = own.map(|(_, plane)| &plane[range.clone()]).collect();
-            F::eval(rule, &mut params[range], &planes);
-        }
-        Ok(())
     }
 
     /// Whether all that is kept beside the parameters is still a copy of them: what the caller puts into slices of its own
@@ -657,72 +284,6 @@ impl Stepper {
         Ok(average.is_copy(u64::from(counts[Counter::LEN + group])))
     }
 
-    /// Whether [`Stepper::eval`] gives other parameters than those at which gradients are taken.
-    pub fn averages(&self) -> bool {
-        self.recipe.rules().any(|(_, _, rule)| rule.averages())
-    }
-
-    /// Changes a number among a rule's settings, from the next step that is run on; what was run before keeps the old value,
-    /// also where the device is behind. A schedule of [`Recipe::scale`](super::Recipe::scale) multiplies the new value. If one
-    /// of [`Recipe::schedule`](super::Recipe::schedule) sets it, this is an error.
-    ///
-    /// # Errors
-    /// [`Error::Unknown`], a value out of its range, one that makes another kernel (momentum where there was none), a setting
-    /// that only the start of a run uses, or a lane or a group that does not exist.
-    pub fn set(&mut self, lane: usize, group: &str, setting: &str, value: f64) -> Result<()> {
-        self.check_lane(lane)?;
-        let group = self.recipe.group_named(group)?;
-        let rule = self.recipe.changed(lane, group, setting, value)?;
-        self.replace(lane, group, rule)
-    }
-
-    /// Gives a group of a lane all numbers of a rule, as [`Stepper::set`] does for one. If one of them is refused, none is
-    /// changed.
-    ///
-    /// # Errors
-    /// Another rule, or as for [`Stepper::set`].
-    pub fn set_rule(&mut self, lane: usize, group: &str, rule: impl Into<Box<dyn AnyRule>>) -> Result<()> {
-        self.check_lane(lane)?;
-        let group = self.recipe.group_named(group)?;
-        let rule = rule.into();
-        self.recipe.check_change(lane, group, &*rule)?;
-        self.replace(lane, group, rule)
-    }
-
-    fn replace(&mut self, lane: usize, group: usize, rule: Box<dyn AnyRule>) -> Result<()> {
-        let index = lane * self.groups() + group;
-        (self.scheduled[index], self.recipe.groups[group].rules[lane]) = (self.recipe.scheduled(&*rule, lane, group)?, rule);
-        // All rows that no step has used yet are written anew. Those that steps under way use are read before the writes
-        // arrive.
-        self.written[index] = self.applied[index];
-        Ok(())
-    }
-
-    /// Runs a plan in which lanes take over others ([`CopyLanes`](crate::plan::CopyLanes)): `pairs` names the source and the
-    /// lane that changes. Counters come with it; settings stay. Waits for the device.
-    pub(crate) fn copy_lanes<P: Program>(&mut self, program: &mut P, plan: PlanId, pairs: &[(usize, usize)]) -> Result<()> {
-        // An answer that came later would tell of lanes as they were.
-        program.settle()?;
-        self.take_in(program)?;
-        self.know(program)?;
-        program.run(plan, 1)?;
-        let groups = self.groups();
-        for &(from, to) in pairs {
-            self.bad[to] = self.bad[from];
-            for (source, index) in (from * groups..(from + 1) * groups).zip(to * groups..) {
-                (self.applied[index], self.frozen[index]) = (self.applied[source], self.frozen[source]);
-                // The rows of its own settings from that step on.
-                self.written[index] = self.applied[index];
-            }
-        }
-        Ok(())
-    }
-
-    /// The buffer of one float per lane in which samples look for the loss: see [`Stepper::watch_loss`].
-    pub fn loss_buffer(&self) -> BufferId {
-        self.buffers.loss
-    }
-
     /// The buffer of the copy in 16 bits.
     pub(super) fn half_buffer(&self) -> Result<BufferId> {
         self.buffers.half.ok_or_else(|| not_asked("half", "half_copy"))
@@ -746,54 +307,6 @@ impl Stepper {
             let known: Vec<&str> = planes.iter().map(|(plane, _)| names[*plane]).collect();
             Error::unknown("plane", name, &known)
         })
-    }
-
-    /// A lane's counters, norm and clip coefficient after the last step. Waits for the device.
-    ///
-    /// # Errors
-    /// A lane that does not exist, or a lost device.
-    pub fn report<P: Program>(&self, program: &mut P, lane: usize) -> Result<Report> {
-        let counts = program.read_indices(self.buffers.counts, lane)?;
-        let scalars = program.read(self.buffers.scalars, lane)?;
-        Ok(Report::of(&counts, &scalars, &self.buffers.domains))
-    }
-
-    /// Takes a sample of every lane every `steps` steps, which [`Stepper::poll`] gives out some steps later; 0 for none, the
-    /// default. A sample costs one small copy on the device and a submission: every step is affordable where steps are large.
-    ///
-    /// Samples that nobody polls, and those asked for while several others are under way, are dropped; nothing ever waits for
-    /// them.
-    pub fn telemetry_every(&mut self, steps: u64) {
-        self.log.every = steps;
-    }
-
-    /// Lets samples carry a loss: the first element of each lane's copy of a buffer of floats in the layout that this recipe
-    /// was recorded into.
-    pub fn watch_loss(&mut self, loss: BufferId) {
-        self.watched.truncate(if self.log.tensors.is_empty() { 2 } else { 4 });
-        self.watched.push(loss);
-    }
-
-    /// The samples that have arrived since the last call, the oldest first, a step's lanes in order. Never waits.
-    ///
-    /// # Errors
-    /// A lost device, once everything that the host had by then is given out.
-    pub fn poll<P: Program>(&mut self, program: &mut P) -> Result<Vec<Telemetry>> {
-        let taken = self.take_in(program);
-        let samples = self.log.drain();
-        if samples.is_empty() {
-            taken?;
-        }
-        Ok(samples)
-    }
-
-    /// Waits for every sample that is under way; [`Stepper::poll`] gives them out.
-    ///
-    /// # Errors
-    /// A lost device, or [`Error::Timeout`].
-    pub fn flush<P: Program>(&mut self, program: &mut P) -> Result<()> {
-        program.settle()?;
-        self.take_in(program)
     }
 }
 

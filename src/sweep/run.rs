@@ -4,9 +4,10 @@ use super::driver::{Job, Place, Stopping, Strategy, Sweep, Train, TrainAsync};
 use super::halving::Bracket;
 use super::point::Point;
 use super::population::PopulationBased;
+use super::record::{Record, Status};
 use super::stopping::{FoldStopping, Score};
 use super::study::{Outcome, Study, Trial};
-use super::table::{Record, Status, Table};
+use super::table::Table;
 use crate::error::{Error, Result};
 use crate::now::now;
 

@@ -1,6 +1,7 @@
 //! Recordings whose untrained buffers change in plans of their own, from numbers that lie in memory in between.
 
-use super::graph::{Graph, Look, Maker, Node, contiguous};
+use super::graph::{Graph, Maker, Node};
+use super::look::{Look, contiguous};
 use super::record::{Places, Recorded, four, merged};
 use super::slots::Slots;
 use super::{Tape, Value};

@@ -1,6 +1,7 @@
 //! Gradients: the nodes are visited from the last to the first, and each passes its gradient on to its inputs.
 
-use super::graph::{Graph, Look, Maker, Node, Product, READS, Said, contiguous};
+use super::graph::{Graph, Maker, Node, Product, READS, Said};
+use super::look::{Look, contiguous};
 use super::{Tape, Value};
 use crate::error::Error;
 use crate::op::{Expr, Reduction};

@@ -1,7 +1,8 @@
 //! Convolutions and pools on a tape.
 
 use super::backward::Backward;
-use super::graph::{Graph, Look, Maker, Node};
+use super::graph::{Graph, Maker, Node};
+use super::look::Look;
 use super::{Tape, Value};
 use crate::op::{Conv, ConvPart, ConvSizes, Expr, Pool, PoolGrad, PoolKind, PoolSizes};
 use crate::plan::{Plan, View};

@@ -1,6 +1,7 @@
 //! The operations on values.
 
-use super::graph::{self, Look, Product, common, contiguous};
+use super::graph::{self, Product};
+use super::look::{Look, common, contiguous};
 use super::{Tape, Value};
 use crate::error::Error;
 use crate::op::{Expr, Reduction};

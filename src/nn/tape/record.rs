@@ -1,6 +1,7 @@
 //! From a tape to a plan: which nodes are needed, where their outputs lie, and their operations.
 
-use super::graph::{Graph, Look, Maker, Node, Product};
+use super::graph::{Graph, Maker, Node, Product};
+use super::look::Look;
 use super::slots::{Life, Of, Slots, alive};
 use super::{Tape, Value};
 use crate::error::{Error, Result};

@@ -1,7 +1,8 @@
 //! Recurrent layers on a tape: one node for all steps of a layer in one direction.
 
 use super::backward::Backward;
-use super::graph::{Graph, Look, Node, Product};
+use super::graph::{Graph, Node, Product};
+use super::look::Look;
 use super::{Tape, Value};
 use crate::error::{Error, Result};
 use crate::op::{Cell, Expr, Recurrence, RecurrenceGrad, RecurrenceSizes, Reduction};

@@ -1,6 +1,7 @@
 //! Reductions that read the same become one operation, which reads it once.
 
-use super::graph::{Graph, LOOKS, Look, Maker, Node, Said};
+use super::graph::{Graph, LOOKS, Maker, Node, Said};
+use super::look::Look;
 use crate::op::{Expr, Reduction};
 
 /// Views of a kernel at most, where one more is left for scratch memory.

@@ -1,9 +1,9 @@
 //! The folder of a sweep: its tables, to which lines are appended as they come, and run.json.
 
 use super::args::{Args, Strategy};
+use super::curves::Curves;
 use super::cut::Cut;
 use super::design::Design;
-use super::progress::Curves;
 use super::rungs;
 use crate::out::{self, Out, no_folder, replace, unwritten};
 use crate::report::note;

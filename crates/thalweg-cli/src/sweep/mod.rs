@@ -1,12 +1,14 @@
 //! `thalweg sweep`: a search for the settings of a training run.
 
 mod args;
+mod curves;
 mod cut;
 mod design;
 mod file;
 mod folder;
 mod groups;
 mod live;
+mod metric;
 mod pictures;
 mod preset;
 mod progress;

@@ -1,7 +1,7 @@
 //! The pictures of a sweep: curves, the metric over each parameter, parallel axes, importance, descent.
 
-use super::args::Metric;
-use super::progress::{Curves, Key};
+use super::curves::{Curves, Key};
+use super::metric::Metric;
 use anyhow::Result;
 use std::collections::BTreeMap;
 use thalweg::sweep::{Coordinate, Domain, Parameter, Record, SearchSpace, Summary, Table};

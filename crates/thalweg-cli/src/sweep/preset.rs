@@ -1,7 +1,8 @@
 //! Ready-made sweeps.
 
-use super::args::{Args, Metric, Preset, Sampler};
+use super::args::{Args, Preset, Sampler};
 use super::groups;
+use super::metric::Metric;
 use crate::{names, rules};
 use anyhow::Result;
 use thalweg::sweep::{Domain, Point, SearchSpace};

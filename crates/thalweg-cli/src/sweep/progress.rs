@@ -1,8 +1,9 @@
-//! The output of a sweep while it runs, and the training curves that it keeps.
+//! The output of a sweep while it runs.
 
-use super::args::Metric;
+use super::curves::{self, Curves, Key};
 use super::folder::Folder;
 use super::live::{Curve, Live, View};
+use super::metric::Metric;
 use super::pictures::Pictures;
 use super::result::Outcome;
 use crate::report::{Voice, is_screen, note};
@@ -21,44 +22,6 @@ const TELL: Duration = Duration::from_secs(10);
 const LOOK: Duration = Duration::from_millis(100);
 /// Curves that are shown behind the newest.
 const SHOWN: usize = 64;
-
-/// Trial, fold and seed.
-pub type Key = (u64, Option<u64>, Option<u64>);
-
-/// The training loss of each training by epoch.
-#[derive(Debug, Clone, Default)]
-pub struct Curves(pub BTreeMap<Key, BTreeMap<u64, f64>>);
-
-impl Curves {
-    /// The curves of a file; lines that cannot be read are left out.
-    pub fn read(text: &str) -> Self {
-        let mut curves = Self::default();
-        for line in text.lines().skip(1) {
-            let cells: Vec<&str> = line.split(',').collect();
-            let &[trial, fold, seed, epoch, loss] = &cells[..] else { continue };
-            let optional = |cell: &str| if cell.is_empty() { Some(None) } else { cell.parse().ok().map(Some) };
-            if let (Ok(trial), Some(fold), Some(seed), Ok(epoch), Ok(loss)) =
-                (trial.parse(), optional(fold), optional(seed), epoch.parse(), loss.parse())
-            {
-                curves.0.entry((trial, fold, seed)).or_default().insert(epoch, loss);
-            }
-        }
-        curves
-    }
-
-    /// The lines of a file.
-    pub fn csv(&self) -> String {
-        let of = |(key, curve): (&Key, &BTreeMap<u64, f64>)| {
-            curve.iter().map(|(epoch, loss)| line(*key, *epoch, *loss)).collect::<String>()
-        };
-        self.0.iter().map(of).collect()
-    }
-}
-
-fn line((trial, fold, seed): Key, epoch: u64, loss: f64) -> String {
-    let number = |number: Option<u64>| number.map_or(String::new(), |number| number.to_string());
-    format!("{trial},{},{},{epoch},{loss}\n", number(fold), number(seed))
-}
 
 /// Everything that a sweep writes while it runs.
 pub struct Progress {
@@ -184,7 +147,7 @@ impl Progress {
         self.made += made - before;
         self.newest = Some(key);
         if let Some(folder) = &mut self.folder {
-            folder.curve(&line(key, made, loss));
+            folder.curve(&curves::line(key, made, loss));
         }
     }
 

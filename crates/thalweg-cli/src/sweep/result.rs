@@ -1,7 +1,8 @@
 //! The result of a sweep, as text and as JSON.
 
-use super::args::{Args, Metric, Preset};
+use super::args::{Args, Preset};
 use super::cut::Cut;
+use super::metric::Metric;
 use super::progress::duration;
 use super::said::Tested;
 use crate::data::short;
