@@ -64,6 +64,18 @@ pub enum Error {
         /// What may have been meant: the nearest names, as a question.
         hint: Option<String>,
     },
+    /// A file, or what stands for one, has no tensor of a name.
+    #[error("{whole} has no tensor '{name}'{}", inside(known, hint.as_deref()))]
+    NoTensor {
+        /// What lacks it.
+        whole: &'static str,
+        /// The name under which it should be there.
+        name: String,
+        /// All names that are there, where they are few, else none.
+        known: Vec<String>,
+        /// The nearest names that are there.
+        hint: Option<String>,
+    },
     /// A call at the wrong moment.
     #[error("{call} is out of order: {rule}")]
     Order {
@@ -243,6 +255,24 @@ fn list(known: &[String], hint: Option<&str>) -> String {
     known + &hint.map(|hint| format!("; {hint}")).unwrap_or_default()
 }
 
+/// What is there, and what comes near.
+fn inside(known: &[String], hint: Option<&str>) -> String {
+    let known = if known.is_empty() { String::new() } else { format!("; it has {}", known.join(", ")) };
+    known + &hint.map(|hint| format!("; {hint}")).unwrap_or_default()
+}
+
+/// The names, where they are few, and what `near` says of the nearest of them.
+fn names_and_hint(name: &str, known: &[&str], near: fn(&[&str]) -> String) -> (Vec<String>, Option<String>) {
+    let found = nearest(name, known.iter().copied());
+    let few = known.len() <= LISTED;
+    let hint = match found.len() {
+        0 if few => None,
+        0 => Some(format!("none of the {} names is near it", known.len())),
+        _ => Some(near(&found[..found.len().min(NEAR)])),
+    };
+    (if few { known.iter().map(ToString::to_string).collect() } else { Vec::new() }, hint)
+}
+
 impl Error {
     /// A setting that is out of range.
     pub fn setting(field: &str, value: impl ToString, allowed: &str) -> Self {
@@ -264,15 +294,14 @@ impl Error {
 
     /// A name that is not among the known ones.
     pub fn unknown(kind: &str, name: &str, known: &[&str]) -> Self {
-        let near = nearest(name, known.iter().copied());
-        let few = known.len() <= LISTED;
-        let hint = match near.len() {
-            0 if few => None,
-            0 => Some(format!("none of the {} names is near it", known.len())),
-            _ => Some(format!("did you mean {}?", near[..near.len().min(NEAR)].join(" or "))),
-        };
-        let known = if few { known.iter().map(ToString::to_string).collect() } else { Vec::new() };
+        let (known, hint) = names_and_hint(name, known, |near| format!("did you mean {}?", near.join(" or ")));
         Self::Unknown { kind: kind.into(), name: name.into(), known, hint }
+    }
+
+    /// A tensor that is not there under a name which is right; `known` are the names that are there.
+    pub fn no_tensor(whole: &'static str, name: &str, known: &[&str]) -> Self {
+        let (known, hint) = names_and_hint(name, known, |near| format!("near it: {}", near.join(", ")));
+        Self::NoTensor { whole, name: name.into(), known, hint }
     }
 
     /// A call at the wrong moment.

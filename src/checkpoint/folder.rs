@@ -34,6 +34,9 @@ pub struct Folder {
     _lock: File,
 }
 
+/// The end of the name of a manifest: the file `step-000000000120-parts.safetensors` lists the parts of a checkpoint that several
+/// machines wrote, each its own. The crate `thalweg-mpi` writes and reads them.
+pub const MANIFEST: &str = "-parts.safetensors";
 const LOCK: &str = ".lock";
 const BEST: &str = "best.safetensors";
 

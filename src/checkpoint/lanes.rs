@@ -111,11 +111,11 @@ impl Tensors {
         {
             return Err(Error::shape("the rules of what is put in", rules, other));
         }
-        for (name, _) in one.iter() {
-            self.tensor(name)?;
+        if let Some((name, _)) = one.iter().find(|(name, _)| self.find(name).is_none()) {
+            return Err(Error::unknown("tensor of what is put in", name, &self.names()));
         }
         for (name, tensor) in self.iter() {
-            let (expected, found) = (part(name, tensor, lanes)?.0, one.tensor(name)?);
+            let (expected, found) = (part(name, tensor, lanes)?.0, one.tensor_of("what is put in", name)?);
             let [expected, shown] = [(tensor.dtype, expected), (found.dtype, &found.shape)]
                 .map(|(dtype, shape)| format!("{} {shape:?}", dtype.name()));
             if expected != shown {

@@ -11,6 +11,7 @@
 //! | [`write()`], [`read`] | one file |
 //! | [`read_foreign`], [`read_any`] | a file of another program, which has no hash; a file of either kind |
 //! | [`Folder`] | the last files of a run and its best one |
+//! | [`MANIFEST`] | how the names of checkpoints in parts end |
 //! | [`Saver`] | writes on a thread of its own |
 //! | [`Every`], [`Due`] | how often a run is saved |
 //! | [`Renames`] | a table of names for weights of another program |
@@ -46,7 +47,7 @@ mod tensors;
 pub use bytes::Bytes;
 pub use every::{Due, Every};
 pub use file::{Writer, read, read_any, read_foreign, write};
-pub use folder::Folder;
+pub use folder::{Folder, MANIFEST};
 pub(crate) use lanes::{LANES, STEPS};
 pub use loaded::Loaded;
 pub use renames::Renames;

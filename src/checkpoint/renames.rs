@@ -44,7 +44,7 @@ impl Renames {
     /// The tensors by their new names, with the texts as they are.
     ///
     /// # Errors
-    /// [`Error::Unknown`] with the nearest names for a whole name that no tensor has; [`Error::Empty`] for a prefix with which
+    /// [`Error::NoTensor`] with the nearest names for a whole name that no tensor has; [`Error::Empty`] for a prefix with which
     /// no name begins; [`Error::Duplicate`] where two tensors get one name; a name that files keep for texts.
     pub fn apply(&self, tensors: &Tensors) -> Result<Tensors> {
         for from in self.exact.keys() {

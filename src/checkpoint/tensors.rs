@@ -280,7 +280,7 @@ impl Tensors {
     /// The elements of a tensor. Nothing is cast: the type has to be that of the file.
     ///
     /// # Errors
-    /// [`Error::Unknown`] with the nearest names, or [`Error::Shape`] for another type.
+    /// [`Error::NoTensor`] with the nearest names, or [`Error::Shape`] for another type.
     pub fn get<T: Element>(&self, name: &str) -> Result<Vec<T>> {
         self.view(name).map(Cow::into_owned)
     }
@@ -302,12 +302,19 @@ impl Tensors {
     /// A tensor by its name.
     ///
     /// # Errors
-    /// [`Error::Unknown`].
+    /// [`Error::NoTensor`].
     pub fn tensor(&self, name: &str) -> Result<&StoredTensor> {
-        self.tensors.get(name).ok_or_else(|| {
-            let known: Vec<&str> = self.tensors.keys().map(String::as_str).collect();
-            Error::unknown("tensor", name, &known)
-        })
+        self.tensor_of("the file", name)
+    }
+
+    /// A tensor by its name; an error calls the tensors `whole`.
+    pub(super) fn tensor_of(&self, whole: &'static str, name: &str) -> Result<&StoredTensor> {
+        self.tensors.get(name).ok_or_else(|| Error::no_tensor(whole, name, &self.names()))
+    }
+
+    /// The names of all tensors, in alphabetical order.
+    pub(super) fn names(&self) -> Vec<&str> {
+        self.tensors.keys().map(String::as_str).collect()
     }
 
     /// The tensor of that name, if there is one.

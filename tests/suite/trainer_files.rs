@@ -227,10 +227,10 @@ fn a_perceptron_of_pytorch_predicts_the_same_here() -> Result<()> {
         let mut less = weights.clone();
         less.remove("1.running_var");
         let before = trainer.weights(0)?;
-        assert!(matches!(trainer.load_weights(&less), Err(Error::Unknown { .. })));
+        assert!(matches!(trainer.load_weights(&less), Err(Error::NoTensor { .. })));
         less.put("6.bias", &[2], &[9.0f32; 2])?;
         less.put("0.bias", &[16], &[9.0f32; 16])?;
-        assert!(matches!(trainer.load_weights(&less), Err(Error::Unknown { .. } | Error::Shape { .. })));
+        assert!(matches!(trainer.load_weights(&less), Err(Error::NoTensor { .. } | Error::Shape { .. })));
         assert!(trainer.weights(0)? == before, "nothing is changed");
         let loaded = trainer.load_weights_lenient(&less)?;
         let kept: Vec<&str> = loaded.kept.iter().map(|(name, _)| &**name).collect();
@@ -349,8 +349,8 @@ fn a_model_of_another_rule_and_with_a_programs_own_tensors_predicts() -> Result<
             changed(&move |file| file.put(name, shape, &vec![0.0f32; shape.iter().product()]))
         };
         let wrong = [
-            ("unknown tensor 'param.0.bias'", missing("param.0.bias")?),
-            ("unknown tensor 'buffer.1.running_var'", missing("buffer.1.running_var")?),
+            ("the file has no tensor 'param.0.bias'", missing("param.0.bias")?),
+            ("the file has no tensor 'buffer.1.running_var'", missing("buffer.1.running_var")?),
             ("'param.9.bias'", extra("param.9.bias", &[2, 8])?),
             ("'buffer.9.mean'", extra("buffer.9.mean", &[2, 8])?),
             ("tensor 'param.0.bias' of the file: shape [2, 9] found", extra("param.0.bias", &[2, 9])?),

@@ -88,7 +88,9 @@ fn lanes_that_do_not_fit_are_refused() -> Result<()> {
     assert!(matches!(tensors.clone().set_lane(0, &tensors), Err(Error::Setting { .. })), "two lanes are no lane");
     let mut without = one.clone();
     without.remove("state.a.bias.exp_avg");
-    assert!(matches!(tensors.set_lane(0, &without), Err(Error::Unknown { .. })));
+    let error = tensors.set_lane(0, &without).expect_err("a tensor is missing").to_string();
+    assert!(error.starts_with("what is put in has no tensor 'state.a.bias.exp_avg'; it has "), "{error}");
+    assert!(error.ends_with("; near it: state.a.bias.exp_avg_sq"), "{error}");
     let mut surplus = one.clone();
     surplus.put("more", &[1], &[1.0f32])?;
     assert!(matches!(tensors.set_lane(0, &surplus), Err(Error::Unknown { .. })));
@@ -133,7 +135,7 @@ fn names_are_changed_by_a_table() -> Result<()> {
         Err(Error::Duplicate { kind: "tensor".into(), name: "head".into() })
     );
     assert!(
-        matches!(names(Renames::default().exact("body.heat", "x")), Err(Error::Unknown { hint: Some(hint), .. }) if hint.contains("body.head"))
+        matches!(names(Renames::default().exact("body.heat", "x")), Err(Error::NoTensor { hint: Some(hint), .. }) if hint.contains("body.head"))
     );
     assert!(matches!(names(Renames::default().prefix("bodies.", "x")), Err(Error::Empty { .. })));
     assert!(matches!(names(Renames::default().exact("other", "__metadata__")), Err(Error::Setting { .. })));
@@ -173,7 +175,7 @@ fn weights_are_loaded_by_plain_names() -> Result<()> {
         };
         refused(
             &|file| file.remove("a.bias").map(drop).ok_or(Error::Empty { what: String::new() }),
-            "unknown tensor 'a.bias'",
+            "the file has no tensor 'a.bias'; it has a.weight",
         )?;
         refused(&|file| file.put("a.bias_", &[1], &[1.0f32]), "unknown tensor of the file 'a.bias_'")?;
         refused(&|file| file.put("a.weight", &[3, 4], &[1.0f32; 12]), "shape [3, 4] found, shape [4, 3] expected")?;
@@ -245,7 +247,7 @@ fn what_fits_of_a_file_is_loaded_and_the_rest_is_named() -> Result<()> {
     assert_eq!(loaded.loaded, ["param.a.bias", "param.a.weight"]);
     let (what, reason) = &loaded.kept[0];
     assert!(
-        what == "all but parameters" && matches!(reason, Error::Unknown { name, .. } if name == "state.a.bias.exp_avg"),
+        what == "all but parameters" && matches!(reason, Error::NoTensor { name, .. } if name == "state.a.bias.exp_avg"),
         "{loaded}"
     );
     assert_eq!(same.lane(0)?.params("a.bias")?, old.lane(0)?.params("a.bias")?);

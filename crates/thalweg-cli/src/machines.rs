@@ -5,7 +5,7 @@ use anyhow::{Result, bail};
 use std::fs;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
-use thalweg::checkpoint::{Tensors, read};
+use thalweg::checkpoint::{MANIFEST, Tensors, read};
 use thalweg::plan::{Arena, Program};
 use thalweg::sweep::Train;
 use thalweg::train::TrainerBuilder;
@@ -171,7 +171,7 @@ impl Machines for Alone {
 
 /// Whether a file is the manifest of a checkpoint in parts, by its name.
 fn is_in_parts(file: &Path) -> bool {
-    file.to_string_lossy().ends_with("-parts.safetensors")
+    file.to_string_lossy().ends_with(MANIFEST)
 }
 
 fn in_parts(file: &Path) -> anyhow::Error {
