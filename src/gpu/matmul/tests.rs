@@ -78,39 +78,53 @@ impl Case {
         view.offset + if buffer.scope == Scope::Shared { 0 } else { lane * buffer.stride() }
     }
 
-    /// Panics unless `c` is right in every lane, and what is no part of C as before.
-    fn verify(&self, c: &[f32], what: &str) {
+    /// The lane, row and column of each element of C.
+    fn places_of_c(&self) -> impl Iterator<Item = (usize, usize, usize)> {
+        let (lanes, m, n) = (self.layout.lanes(), self.op.m, self.op.n);
+        (0..lanes).flat_map(move |lane| (0..m).flat_map(move |row| (0..n).map(move |column| (lane, row, column))))
+    }
+
+    /// Each element of C, and the size of all that is added to it, by [`Case::places_of_c`].
+    fn expected(&self) -> Vec<(f64, f64)> {
         let Case { op, data: [a, b, bias, before], .. } = self;
         let (m, k, n) = (op.m, op.k, op.n);
-        let mut rest: Vec<bool> = vec![true; c.len()];
-        for lane in 0..self.layout.lanes() {
+        let element = |(lane, row, column): (usize, usize, usize)| {
             let [a0, b0, c0] = [op.a, op.b, op.c].map(|view| self.start(view, lane));
-            for (row, column) in (0..m).flat_map(|row| (0..n).map(move |column| (row, column))) {
-                let (mut sum, mut size) = (0.0, 0.0);
-                for i in 0..k {
-                    let x = f64::from(a[a0 + if op.trans_a { i * m + row } else { row * k + i }]);
-                    let y = f64::from(b[b0 + if op.trans_b { column * k + i } else { i * n + column }]);
-                    sum += x * y;
-                    size += (x * y).abs();
-                }
-                let at = c0 + row * n + column;
-                let mut add = |value: f32| {
-                    sum += f64::from(value);
-                    size += f64::from(value.abs());
-                };
-                if let Some(view) = op.bias {
-                    add(bias[self.start(view, lane) + column]);
-                }
-                if op.accumulate {
-                    add(before[at]);
-                }
-                // The bound of a sum in any order is half of this: k products and k + 1 sums, each rounded by eps / 2.
-                let bound = (k + 2) as f64 * f64::from(f32::EPSILON) * size;
-                let err = (f64::from(c[at]) - sum).abs();
-                let right = err <= bound;
-                assert!(right, "{what}, lane {lane}, ({row}, {column}): {} is not {sum} ± {bound}", c[at]);
-                rest[at] = false;
+            let (mut sum, mut size) = (0.0, 0.0);
+            for i in 0..k {
+                let x = f64::from(a[a0 + if op.trans_a { i * m + row } else { row * k + i }]);
+                let y = f64::from(b[b0 + if op.trans_b { column * k + i } else { i * n + column }]);
+                sum += x * y;
+                size += (x * y).abs();
             }
+            let mut add = |value: f32| {
+                sum += f64::from(value);
+                size += f64::from(value.abs());
+            };
+            if let Some(view) = op.bias {
+                add(bias[self.start(view, lane) + column]);
+            }
+            if op.accumulate {
+                add(before[c0 + row * n + column]);
+            }
+            (sum, size)
+        };
+        self.places_of_c().map(element).collect()
+    }
+
+    /// Panics unless `c` is what is expected in every lane, and what is no part of C as before.
+    fn verify(&self, c: &[f32], expected: &[(f64, f64)], what: &str) {
+        let Case { op, data: [.., before], .. } = self;
+        assert_eq!(expected.len(), self.layout.lanes() * op.m * op.n);
+        let mut rest: Vec<bool> = vec![true; c.len()];
+        for ((lane, row, column), (sum, size)) in self.places_of_c().zip(expected) {
+            let at = self.start(op.c, lane) + row * op.n + column;
+            // The bound of a sum in any order is half of this: k products and k + 1 sums, each rounded by eps / 2.
+            let bound = (op.k + 2) as f64 * f64::from(f32::EPSILON) * size;
+            let err = (f64::from(c[at]) - sum).abs();
+            let right = err <= bound;
+            assert!(right, "{what}, lane {lane}, ({row}, {column}): {} is not {sum} ± {bound}", c[at]);
+            rest[at] = false;
         }
         for (at, _) in rest.iter().enumerate().filter(|(_, rest)| **rest) {
             assert_eq!(c[at].to_bits(), before[at].to_bits(), "{what}: element {at} is no part of C");
@@ -268,11 +282,11 @@ fn bits(values: &[f32]) -> Vec<u32> {
 
 /// Every variant on one case, trusted and checked, and each lane alone.
 fn agree(case: &Case) {
-    let gpu = gpu();
+    let (gpu, expected) = (gpu(), case.expected());
     for variant in gpu.variants() {
         let what = case.describe(variant);
         let c = gpu.run(case, variant, true);
-        case.verify(&c, &what);
+        case.verify(&c, &expected, &what);
         assert!(bits(&c) == bits(&gpu.run(case, variant, false)), "{what}: bounds checks change the result");
 
         let lanes = case.layout.lanes();
@@ -347,10 +361,11 @@ fn large_tiles_are_right() {
 fn more_tiles_than_one_dimension_holds_are_right() {
     let mut rng = fastrand::Rng::with_seed(3);
     let case = Shape::plain(65_536 * 32 + 1, 1, 1).case(&mut rng);
+    let expected = case.expected();
     for variant in [Variant::Lean, Variant::Tile] {
         let [x, y] = case.op.dispatch(variant).grid;
         assert!(y > 1 && x as usize <= GROUPS);
-        case.verify(&gpu().run(&case, variant, true), &case.describe(variant));
+        case.verify(&gpu().run(&case, variant, true), &expected, &case.describe(variant));
     }
 }
 
@@ -361,7 +376,7 @@ fn sums_as_long_as_a_cpu_adapter_allows_are_right() {
         let case = Shape::plain(3, k, 5).case(&mut rng);
         for &variant in gpu().variants().iter().filter(|variant| variants.contains(variant)) {
             assert!(case.op.dispatch(variant).trips <= 65_535);
-            case.verify(&gpu().run(&case, variant, true), &case.describe(variant));
+            case.verify(&gpu().run(&case, variant, true), &case.expected(), &case.describe(variant));
         }
     }
 }
