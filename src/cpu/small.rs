@@ -15,6 +15,8 @@ use std::cell::RefCell;
 
 /// Rows of a tile: with two vectors in each of them its sums take twelve of the sixteen registers that every processor has.
 const ROWS: usize = 6;
+/// Rows of a tile with one vector in each.
+const TALL: usize = 2 * ROWS;
 /// Products that are added in registers before their sum goes to memory: so much of a panel stays in the first cache.
 const DEPTH: usize = 256;
 /// Elements from one row to the next up to which a factor is read where it lies: rows farther apart share few places of the
@@ -126,20 +128,22 @@ impl Part {
     /// All rows of some columns.
     #[inline(always)]
     fn of_columns<S: Simd, const V: usize>(self, simd: S, a: Matrix<'_, f32>, right: Right<'_>, c: &mut MatrixMut<'_, f32>) {
-        let rows = c.sizes[0];
-        for row in (0..rows).step_by(ROWS) {
-            match rows - row {
+        let (rows, mut row) = (c.sizes[0], 0);
+        while row < rows {
+            row += match rows - row {
                 1 => self.tile::<S, 1, V>(simd, a, row, right, c),
                 2 => self.tile::<S, 2, V>(simd, a, row, right, c),
                 3 => self.tile::<S, 3, V>(simd, a, row, right, c),
                 4 => self.tile::<S, 4, V>(simd, a, row, right, c),
                 5 => self.tile::<S, 5, V>(simd, a, row, right, c),
+                // One vector in each row leaves registers for as many rows again, whose sums do not wait for each other.
+                TALL.. if V == 1 => self.tile::<S, TALL, V>(simd, a, row, right, c),
                 _ => self.tile::<S, ROWS, V>(simd, a, row, right, c),
-            }
+            };
         }
     }
 
-    /// `M` rows from `row` on of `V` vectors.
+    /// `M` rows from `row` on of `V` vectors. Returns `M`.
     #[inline(always)]
     fn tile<S: Simd, const M: usize, const V: usize>(
         self,
@@ -148,7 +152,7 @@ impl Part {
         row: usize,
         right: Right<'_>,
         c: &mut MatrixMut<'_, f32>,
-    ) {
+    ) -> usize {
         let [down, across] = a.strides;
         let left = &a.data[self.first * across + row * down..];
         // Known strides make shorter loops.
@@ -158,6 +162,7 @@ impl Part {
             let to = &mut c.data[(row + i) * c.stride + right.column..][..right.width];
             self.write(simd, to, sums[i]);
         }
+        M
     }
 
     /// Writes a row of a tile; beyond the last column there is nothing to write.
@@ -175,19 +180,9 @@ impl Part {
         for v in 0..V - 1 {
             first[v] = if self.adds { simd.add_f32s(first[v], sums[v]) } else { sums[v] };
         }
-        // Of an unknown number of elements the compiler would make a call.
-        let last: &[f32] = bytemuck::cast_slice(&sums[V - 1..]);
-        let (fours, few) = rest.as_chunks_mut::<4>();
-        let (last_fours, last_few) = last.split_at(4 * fours.len());
-        let add = |to: &mut f32, sum: f32| *to = if self.adds { *to + sum } else { sum };
-        for (to, sums) in fours.iter_mut().zip(last_fours.as_chunks::<4>().0) {
-            (0..4).for_each(|i| add(&mut to[i], sums[i]));
-        }
-        for i in 0..3 {
-            if let (Some(to), Some(&sum)) = (few.get_mut(i), last_few.get(i)) {
-                add(to, sum);
-            }
-        }
+        let last = sums[V - 1];
+        let last = if self.adds { simd.add_f32s(simd.partial_load_f32s(rest), last) } else { last };
+        simd.partial_store_f32s(rest, last);
     }
 
     /// The sums of a tile, whose left factors lie `across` elements apart, and those of its rows `down`.

@@ -3,18 +3,20 @@
 mod reduce;
 mod wgsl;
 
-use super::map::program::{BLOCK, Program};
-use super::map::source::{Fetched, Inputs};
+use super::map::program::{Program, with_scratch};
+use super::map::source::{Given, Inputs, Turned};
 use super::map::{Expr, Rows, Source, declared, parts};
 use crate::error::Result;
 use crate::plan::{BoundsChecks, Dispatch, Elements, Kind, Layout, Operands, Operation, Use, View, Views};
 use crate::rule::Real;
-use reduce::{Partial, SIDE, Tree, of_chunk, of_short_rows, results};
+use reduce::{Partial, SIDE, ShortRows, Tree, of_chunk, of_rows, results};
 use smallvec::SmallVec;
 use std::ops::Range;
 
 /// Elements that are reduced one after the other before trees join them.
-const CHUNK: usize = BLOCK;
+const CHUNK: usize = 256;
+/// Rows side by side that are computed together.
+const WIDTH: usize = 256;
 /// Elements up to which one stage reduces a row.
 const SPAN: usize = 16 * CHUNK;
 
@@ -71,6 +73,8 @@ impl Reduction {
 #[derive(Debug, Clone)]
 pub struct Fold {
     inputs: Inputs,
+    /// The inputs in another order: the dimensions that are kept at the end, with the fold over those in front.
+    turned: Turned,
     /// How many of the shape's dimensions are kept.
     kept: usize,
     outputs: Vec<Output>,
@@ -94,7 +98,8 @@ impl Fold {
     pub fn new(kept: &[usize], folded: &[usize]) -> Self {
         let inputs = Inputs::new(&[kept, folded].concat());
         let (outputs, exprs, program) = (Vec::new(), Vec::new(), Program::default());
-        Self { inputs, kept: 4 - folded.len().min(4), outputs, exprs, scratch: None, program }
+        let turned = Turned::default();
+        Self { inputs, turned, kept: 4 - folded.len().min(4), outputs, exprs, scratch: None, program }
     }
 
     /// With another input, which expressions know by its index. Strides are given for each dimension, first those that are
@@ -112,6 +117,7 @@ impl Fold {
     /// count as one view.
     pub fn part(mut self, source: Source, offset: usize, strides: &[usize]) -> Self {
         self.inputs.push(source, offset, strides);
+        self.turned = self.inputs.permuted(self.columns_first());
         self
     }
 
@@ -206,21 +212,21 @@ impl Operation for Fold {
     fn run<F: Real>(&self, views: Views<'_, F>) -> Result<()> {
         let (workers, rows, folded) = (views.workers(), self.rows(), self.folded());
         let mut views = views.list();
-        let inputs = self.inputs.fetched(&mut views)?;
+        let inputs = self.inputs.given(&mut views)?;
         let mut outputs: Rows<F> = views.map(Elements::floats_mut).collect::<Result<_>>()?;
         if self.scratch.is_some() {
             outputs.pop();
         }
-        let by_columns = self.by_columns();
-        let order = by_columns.then(|| self.inputs.permuted(self.columns_first()));
-        let turned = order.as_ref().map(|order| order.fetched(&inputs));
+        let (by_columns, short) = (self.by_columns(), (1..=SIDE).contains(&folded));
+        let turned = (by_columns || short).then(|| inputs.turned(&self.turned));
         // Rows side by side are shared out in whole cache lines, others in whole blocks.
-        let unit = if by_columns { 64 } else { self.rows_together() };
+        let unit = if turned.is_some() { 64 } else { self.rows_together() };
         let size = (self.program.part(rows * folded.max(1), unit * folded.max(1), workers.count()) / folded.max(1)).max(1);
         workers.in_order(rows.div_ceil(size), parts(outputs, rows, size), |(first, mut outputs)| {
             let rows = first..(first + size).min(rows);
             match &turned {
-                Some(turned) => self.sums_of_columns(turned, rows, &mut outputs),
+                Some(turned) if by_columns => self.sums_of_columns(turned, rows, &mut outputs),
+                Some(turned) => self.reduce_short_rows(turned, rows, &mut outputs),
                 None => self.reduce_rows(&inputs, rows, &mut outputs),
             }
         });
@@ -272,47 +278,51 @@ impl Operation for Fold {
 }
 
 impl Fold {
-    /// The dimensions with those that are kept at the end, with the fold over those in front.
+    /// The dimensions with those that are kept at the end.
     fn columns_first(&self) -> [usize; 4] {
         let mut order = [0, 1, 2, 3];
         order.rotate_left(self.kept);
+        // Those of one place in front, so that lines are neighbours.
+        order.sort_by_key(|&dimension| self.inputs.shape[dimension] != 1);
         order
     }
 
-    /// Rows that share a block: as many as fit, and whole groups of rows side by side where there is one.
+    /// Rows that share a chunk: as many as fit.
     fn rows_together(&self) -> usize {
-        let fit = (BLOCK / self.folded().max(1)).max(1);
-        if fit > SIDE { fit / SIDE * SIDE } else { fit }
+        (CHUNK / self.folded().max(1)).max(1)
+    }
+
+    /// Ranges of the turned shape, which has a line of all rows per element that is folded: the elements `of` of these rows,
+    /// several lines together where nothing lies between them.
+    fn lines(&self, columns: Range<usize>, of: Range<usize>) -> impl Iterator<Item = Range<usize>> {
+        let rows = self.rows();
+        let together = if columns.len() == rows { (self.program.block() / rows).max(1) } else { 1 };
+        of.clone().step_by(together).map(move |element| {
+            let last = (element + together).min(of.end) - 1;
+            element * rows + columns.start..last * rows + columns.end
+        })
     }
 
     /// Sums along columns: blocks of rows side by side, one element of each at a time; chunk after chunk. Outputs begin with
     /// the first of the rows.
-    fn sums_of_columns<F: Real>(&self, inputs: &[Fetched<'_, F>], of: Range<usize>, outputs: &mut [&mut [F]]) {
+    fn sums_of_columns<F: Real>(&self, inputs: &Given<'_, F>, of: Range<usize>, outputs: &mut [&mut [F]]) {
         let (rows, folded) = (self.rows(), self.folded());
-        for first in of.clone().step_by(BLOCK) {
-            let columns = first..(first + BLOCK).min(of.end);
+        for first in of.clone().step_by(WIDTH) {
+            let columns = first..(first + WIDTH).min(of.end);
             let part = columns.start - of.start..columns.end - of.start;
             outputs.iter_mut().for_each(|output| output[part.clone()].fill(F::zero()));
-            // Elements of all rows lie one after the other.
-            let together = if columns.len() == rows { (BLOCK / rows).max(1) } else { 1 };
-            let places = |chunk: Range<usize>| {
-                let columns = columns.clone();
-                chunk.clone().step_by(together).map(move |element| {
-                    let last = (element + together).min(chunk.end) - 1;
-                    element * rows + columns.start..last * rows + columns.end
-                })
-            };
             if folded <= CHUNK {
-                self.program.run(inputs, places(0..folded), |_, values| {
+                self.program.run(inputs, self.lines(columns, 0..folded), |_, values| {
                     for (index, output) in outputs.iter_mut().enumerate() {
                         add_lines(&mut output[part.clone()], values.block(index));
                     }
                 });
                 continue;
             }
-            let mut sums = [[F::zero(); BLOCK]; OUTPUTS.len()];
+            let mut sums = [[F::zero(); WIDTH]; OUTPUTS.len()];
             let chunks = (0..folded).step_by(CHUNK).map(|start| start..(start + CHUNK).min(folded));
-            self.program.run(inputs, chunks.flat_map(places), |range, values| {
+            let lines = chunks.flat_map(|chunk| self.lines(columns.clone(), chunk));
+            self.program.run(inputs, lines, |range, values| {
                 let end = range.end.div_ceil(rows);
                 let last = end == folded || end.is_multiple_of(CHUNK);
                 for ((index, output), sums) in outputs.iter_mut().enumerate().zip(&mut sums) {
@@ -327,8 +337,39 @@ impl Fold {
         }
     }
 
-    /// Row after row; short rows share a block. Outputs begin with the first of the rows.
-    fn reduce_rows<F: Real>(&self, inputs: &[Fetched<'_, F>], of: Range<usize>, outputs: &mut [&mut [F]]) {
+    /// Rows of at most [`SIDE`] elements: blocks of rows side by side, one element of each at a time. Outputs begin with the
+    /// first of the rows.
+    fn reduce_short_rows<F: Real>(&self, inputs: &Given<'_, F>, of: Range<usize>, outputs: &mut [&mut [F]]) {
+        let (rows, folded, width) = (self.rows(), self.folded(), WIDTH.min(of.len()));
+        // The lines of each output, and others to work with.
+        let (len, spare) = (folded * width, folded.max(2) * width);
+        with_scratch(self.outputs.len() * len + spare, |scratch: &mut [F]| {
+            let (scratch, spare) = scratch.split_at_mut(self.outputs.len() * len);
+            for first in of.clone().step_by(WIDTH) {
+                let columns = first..(first + WIDTH).min(of.end);
+                self.program.run(inputs, self.lines(columns.clone(), 0..folded), |range, values| {
+                    for (index, lines) in scratch.chunks_exact_mut(len).enumerate() {
+                        let (lines, from) = (&mut lines[range.start / rows * width..], values.block(index));
+                        if columns.len() == width {
+                            lines[..from.len()].copy_from_slice(from);
+                            continue;
+                        }
+                        let pairs = lines.chunks_exact_mut(width).zip(from.chunks_exact(columns.len()));
+                        pairs.for_each(|(line, from)| line[..from.len()].copy_from_slice(from));
+                    }
+                });
+                let (mut at, part) = (0, columns.start - of.start..columns.end - of.start);
+                for (&Output { reduction, .. }, lines) in self.outputs.iter().zip(scratch.chunks_exact_mut(len)) {
+                    let (outputs, rows) = (&mut outputs[at..at + reduction.results()], part.clone());
+                    ShortRows { reduction, lines, spare, width, outputs, rows }.reduce();
+                    at += reduction.results();
+                }
+            }
+        });
+    }
+
+    /// Row after row; several share a block where they fit. Outputs begin with the first of the rows.
+    fn reduce_rows<F: Real>(&self, inputs: &Given<'_, F>, of: Range<usize>, outputs: &mut [&mut [F]]) {
         let (folded, many) = (self.folded(), self.rows_together());
         if folded == 0 {
             for row in 0..of.len() {
@@ -339,7 +380,7 @@ impl Fold {
             self.program.run(inputs, ranges, |range, values| {
                 let (first, mut at) = (range.start / folded - of.start, 0);
                 for (index, Output { reduction, .. }) in self.outputs.iter().enumerate() {
-                    of_short_rows(*reduction, values.block(index), folded, &mut outputs[at..at + reduction.results()], first);
+                    of_rows(*reduction, values.block(index), folded, &mut outputs[at..at + reduction.results()], first);
                     at += reduction.results();
                 }
             });
@@ -394,7 +435,14 @@ impl<F: Real> pulp::WithSimd for AddLines<'_, F> {
 
     #[inline(always)]
     fn with_simd<S: pulp::Simd>(self, _simd: S) {
-        for line in self.lines.chunks_exact(self.sums.len()) {
+        let mut fours = self.lines.chunks_exact(4 * self.sums.len());
+        for four in &mut fours {
+            let (two, other) = four.split_at(four.len() / 2);
+            let ((a, b), (c, d)) = (two.split_at(two.len() / 2), other.split_at(other.len() / 2));
+            let pairs = a.iter().zip(b).zip(c.iter().zip(d));
+            self.sums.iter_mut().zip(pairs).for_each(|(sum, ((a, b), (c, d)))| *sum = *sum + *a + *b + *c + *d);
+        }
+        for line in fours.remainder().chunks_exact(self.sums.len()) {
             self.sums.iter_mut().zip(line).for_each(|(sum, &x)| *sum += x);
         }
     }

@@ -3,6 +3,7 @@
 use super::{CHUNK, Reduction};
 use crate::rule::{Function, Real};
 use smallvec::SmallVec;
+use std::ops::Range;
 
 /// What is known of some elements: how many they are, and two numbers. What these are depends on the [`Reduction`]; they are
 /// listed in the order of its variants.
@@ -40,13 +41,13 @@ fn of_row<F: Real>(reduction: Reduction, x: &[F], first: usize) -> Partial<F> {
     Partial { count, a, b }
 }
 
-/// Short rows of `folded` elements, together at most a chunk; the results are written from the row `first` on.
-pub(super) fn of_short_rows<F: Real>(reduction: Reduction, x: &[F], folded: usize, outputs: &mut [&mut [F]], first: usize) {
-    pulp::Arch::new().dispatch(ShortRows { reduction, x, folded, outputs, first });
+/// Rows of `folded` elements, together at most a chunk; the results are written from the row `first` on.
+pub(super) fn of_rows<F: Real>(reduction: Reduction, x: &[F], folded: usize, outputs: &mut [&mut [F]], first: usize) {
+    pulp::Arch::new().dispatch(Rows { reduction, x, folded, outputs, first });
 }
 
 /// A struct for pulp: the compiler may turn a closure into a separate function, which would have no vector instructions.
-struct ShortRows<'a, 'o, F> {
+struct Rows<'a, 'o, F> {
     reduction: Reduction,
     x: &'a [F],
     folded: usize,
@@ -54,21 +55,12 @@ struct ShortRows<'a, 'o, F> {
     first: usize,
 }
 
-impl<F: Real> pulp::WithSimd for ShortRows<'_, '_, F> {
+impl<F: Real> pulp::WithSimd for Rows<'_, '_, F> {
     type Output = ();
 
     #[inline(always)]
     fn with_simd<S: pulp::Simd>(self, _simd: S) {
         let Self { reduction, x, folded, outputs, first } = self;
-        if folded <= SIDE {
-            for (group, x) in x.chunks(SIDE * folded).enumerate() {
-                let rows = first + group * SIDE..first + group * SIDE + x.len() / folded;
-                let mut outputs = outputs.iter_mut();
-                let mut next = || outputs.next().map_or(&mut [][..], |output| &mut output[rows.clone()]);
-                side_by_side(reduction, x, folded, [next(), next()]);
-            }
-            return;
-        }
         if let (Reduction::LogSumExp, [of_largest, of_rest]) = (reduction, &mut *outputs) {
             let rows = first..first + x.len() / folded;
             return log_sum_exp_of_rows(x, folded, [&mut of_largest[rows.clone()], &mut of_rest[rows]]);
@@ -77,6 +69,121 @@ impl<F: Real> pulp::WithSimd for ShortRows<'_, '_, F> {
             let numbers = results(reduction, Some(of_row(reduction, x, 0)));
             outputs.iter_mut().zip(numbers).for_each(|(output, number)| output[first + row] = number);
         }
+    }
+}
+
+/// Rows of at most [`SIDE`] elements that lie side by side: a line of `width` for each element. What was reduced goes to these
+/// `rows` of the outputs. The bits are those of one row after the other.
+pub(super) struct ShortRows<'a, 'o, F> {
+    pub reduction: Reduction,
+    /// They are lost.
+    pub lines: &'a mut [F],
+    /// As many lines, and at least two.
+    pub spare: &'a mut [F],
+    pub width: usize,
+    pub outputs: &'a mut [&'o mut [F]],
+    pub rows: Range<usize>,
+}
+
+impl<F: Real> ShortRows<'_, '_, F> {
+    pub fn reduce(self) {
+        pulp::Arch::new().dispatch(self);
+    }
+}
+
+impl<F: Real> pulp::WithSimd for ShortRows<'_, '_, F> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: pulp::Simd>(self, _simd: S) {
+        let Self { reduction, lines, spare, width, outputs, rows } = self;
+        let (count, mut outputs) = (rows.len(), outputs.iter_mut().map(|output| &mut output[rows.clone()]));
+        let (Some(first), second) = (outputs.next(), outputs.next().unwrap_or_default()) else { return };
+        match reduction {
+            Reduction::Sum => first.copy_from_slice(&sum_lines(lines, width)[..count]),
+            Reduction::Max => first.copy_from_slice(&join_lines(lines, width, keep)[..count]),
+            Reduction::FirstMax => first.copy_from_slice(&first_places(lines, spare, width)[..count]),
+            Reduction::LogSumExp => log_sum_exp_of_lines(lines, spare, width, [first, second]),
+            Reduction::Moments => moments_of_lines(lines, spare, width, [first, second]),
+        }
+    }
+}
+
+/// Joins lines with those that lie half the tree's width behind them, and so on, into the first one. As [`tree`]: lines that
+/// are missing would change nothing, since they hold 0 in sums, and −∞ among the largest.
+///
+/// Loops over whole lines of any length are turned into vector instructions; those over a fixed number of elements, which the
+/// compiler unrolls, are not.
+#[inline(always)]
+fn join_lines<F: Real>(lines: &mut [F], width: usize, join: impl Fn(F, F) -> F) -> &mut [F] {
+    let (mut count, mut half) = (lines.len() / width, SIDE / 2);
+    while half > 0 {
+        if count > half {
+            let (low, high) = lines.split_at_mut(half * width);
+            low.iter_mut().zip(&high[..(count - half) * width]).for_each(|(low, &high)| *low = join(*low, high));
+            count = half;
+        }
+        half /= 2;
+    }
+    &mut lines[..width]
+}
+
+/// As [`sum`], of rows side by side.
+#[inline(always)]
+fn sum_lines<F: Real>(lines: &mut [F], width: usize) -> &mut [F] {
+    lines.iter_mut().for_each(|x| *x = F::zero() + *x);
+    join_lines(lines, width, |a, b| a + b)
+}
+
+/// As [`place`], of rows side by side.
+#[inline(always)]
+fn first_places<'s, F: Real>(lines: &[F], spare: &'s mut [F], width: usize) -> &'s [F] {
+    spare[..lines.len()].copy_from_slice(lines);
+    join_lines(&mut spare[..lines.len()], width, keep);
+    let (largest, places) = spare.split_at_mut(width);
+    let places = &mut places[..width];
+    places.fill(F::zero());
+    for (j, line) in lines.chunks_exact(width).enumerate().rev() {
+        let place = F::of(j as f64);
+        let found = line.iter().zip(&*largest).map(|(&x, &largest)| (x == largest) | x.is_nan());
+        places.iter_mut().zip(found).for_each(|(to, found)| *to = if found { place } else { *to });
+    }
+    places
+}
+
+/// As row by row, of rows side by side.
+#[inline(always)]
+fn log_sum_exp_of_lines<F: Real>(lines: &mut [F], spare: &mut [F], width: usize, [of_largest, of_rest]: [&mut [F]; 2]) {
+    let (count, spare) = (of_largest.len(), &mut spare[..lines.len()]);
+    spare.copy_from_slice(lines);
+    let shifts = join_lines(spare, width, keep);
+    of_largest.copy_from_slice(&shifts[..count]);
+    shifts.iter_mut().for_each(|largest| *largest = shift(*largest));
+    for line in lines.chunks_exact_mut(width) {
+        line.iter_mut().zip(&*shifts).for_each(|(x, &shift)| *x -= shift);
+    }
+    F::function(Function::Exp, lines, spare);
+    F::function(Function::Ln, &sum_lines(spare, width)[..count], of_rest);
+    for (rest, largest) in of_rest.iter_mut().zip(of_largest) {
+        *rest = if largest.is_infinite() { F::zero() } else { *rest };
+    }
+}
+
+/// As row by row, of rows side by side.
+#[inline(always)]
+fn moments_of_lines<F: Real>(lines: &mut [F], spare: &mut [F], width: usize, [of_mean, of_rest]: [&mut [F]; 2]) {
+    let (count, folded, spare) = (of_mean.len(), lines.len() / width, &mut spare[..lines.len()]);
+    spare.copy_from_slice(lines);
+    let means = sum_lines(spare, width);
+    means.iter_mut().for_each(|mean| *mean = *mean / F::of(folded as f64));
+    for line in lines.chunks_exact_mut(width) {
+        line.iter_mut().zip(&*means).for_each(|(x, &mean)| *x = (*x - mean) * (*x - mean));
+    }
+    of_mean.copy_from_slice(&means[..count]);
+    of_rest.copy_from_slice(&sum_lines(lines, width)[..count]);
+    if folded < SIDE {
+        // What is missing of a row is the mean, which is no distance from itself unless it is infinite.
+        of_rest.iter_mut().zip(of_mean).for_each(|(rest, mean)| *rest += (*mean - *mean) * (*mean - *mean));
     }
 }
 
@@ -97,62 +204,6 @@ impl<F: Real> pulp::WithSimd for Chunk<'_, F> {
     #[inline(always)]
     fn with_simd<S: pulp::Simd>(self, _simd: S) -> Partial<F> {
         of_row(self.reduction, self.x, self.first)
-    }
-}
-
-/// Up to [`SIDE`] rows of at most as many elements: one element of all of them at a time. The bits are those of one row after
-/// the other.
-#[inline(always)]
-fn side_by_side<F: Real>(reduction: Reduction, x: &[F], folded: usize, [first, second]: [&mut [F]; 2]) {
-    let (rows, mut lines) = (x.len() / folded, [[F::zero(); SIDE]; SIDE]);
-    for (i, row) in x.chunks_exact(folded).enumerate().take(SIDE) {
-        lines.iter_mut().zip(row).for_each(|(line, &x)| line[i] = x);
-    }
-    let own = &mut lines[..folded];
-    let (a, b) = match reduction {
-        Reduction::Sum => (sum_lines(own), [F::zero(); SIDE]),
-        Reduction::Max => (largest_of_lines(own), [F::zero(); SIDE]),
-        Reduction::FirstMax => {
-            let (largest, mut places) = (largest_of_lines(own), [0_u32; SIDE]);
-            for (j, line) in own.iter().enumerate().rev() {
-                for i in 0..SIDE {
-                    let found = line[i] == largest[i] || line[i].is_nan();
-                    places[i] = if found { j as u32 } else { places[i] };
-                }
-            }
-            (places.map(|place| F::of(f64::from(place))), [F::zero(); SIDE])
-        }
-        Reduction::LogSumExp => {
-            let a = largest_of_lines(own);
-            let shifts = a.map(shift);
-            for line in &mut *own {
-                for i in 0..SIDE {
-                    line[i] -= shifts[i];
-                }
-            }
-            let (mut powers, mut b) = ([[F::zero(); SIDE]; SIDE], [F::zero(); SIDE]);
-            F::function(Function::Exp, own.as_flattened(), powers[..folded].as_flattened_mut());
-            F::function(Function::Ln, &sum_lines(&mut powers[..folded]), &mut b);
-            b.iter_mut().zip(&a).for_each(|(b, a)| *b = if a.is_infinite() { F::zero() } else { *b });
-            (a, b)
-        }
-        Reduction::Moments => {
-            let count = F::of(folded as f64);
-            let mut far = [[F::zero(); SIDE]; SIDE];
-            far[..folded].copy_from_slice(own);
-            let a = sum_lines(own).map(|sum| sum / count);
-            far[folded..].fill(a);
-            for line in &mut far {
-                for i in 0..SIDE {
-                    line[i] = (line[i] - a[i]) * (line[i] - a[i]);
-                }
-            }
-            (a, sum_lines(&mut far))
-        }
-    };
-    first.copy_from_slice(&a[..rows]);
-    if !second.is_empty() {
-        second.copy_from_slice(&b[..rows]);
     }
 }
 
@@ -187,44 +238,6 @@ fn padded<F: Real>(x: &[F], fill: F) -> [F; SIDE] {
         padded.iter_mut().zip(x).for_each(|(to, &x)| *to = x);
     }
     padded
-}
-
-/// As [`sum`], of rows side by side.
-#[inline(always)]
-fn sum_lines<F: Real>(lines: &mut [[F; SIDE]]) -> [F; SIDE] {
-    lines.as_flattened_mut().iter_mut().for_each(|x| *x = F::zero() + *x);
-    join_lines(lines, |a, b| a + b)
-}
-
-/// As [`largest`], of rows side by side.
-#[inline(always)]
-fn largest_of_lines<F: Real>(lines: &[[F; SIDE]]) -> [F; SIDE] {
-    join_lines(lines, keep)
-}
-
-/// As [`tree`], of rows side by side. Lines that are missing would change nothing: they hold 0 in sums, and −∞ among the
-/// largest.
-#[inline(always)]
-fn join_lines<F: Real>(lines: &[[F; SIDE]], join: impl Fn(F, F) -> F) -> [F; SIDE] {
-    let (mut a, mut b) = ([[F::zero(); SIDE]; SIDE / 2], [[F::zero(); SIDE]; SIDE / 4]);
-    let len = join_halves(lines, &mut a, &join);
-    let len = join_halves(&a[..len], &mut b, &join);
-    let len = join_halves(&b[..len], &mut a[..SIDE / 8], &join);
-    join_halves(&a[..len], &mut b[..1], &join);
-    b[0]
-}
-
-/// Joins lines with those that lie half the tree's width behind them; returns how many there are then. Loops over lines of any
-/// number are turned into vector instructions, and those over one line, which the compiler unrolls, are not.
-#[inline(always)]
-fn join_halves<F: Real>(from: &[[F; SIDE]], to: &mut [[F; SIDE]], join: impl Fn(F, F) -> F) -> usize {
-    let count = from.len().min(to.len());
-    let (low, high) = from.split_at(count);
-    let (joined, alone) = to[..count].split_at_mut(high.len());
-    let pairs = low.as_flattened().iter().zip(high.as_flattened());
-    joined.as_flattened_mut().iter_mut().zip(pairs).for_each(|(to, (&low, &high))| *to = join(low, high));
-    alone.copy_from_slice(&low[high.len()..]);
-    count
 }
 
 /// Joins what was reduced side by side: the first half with the second, and so on.
@@ -422,12 +435,18 @@ mod tests {
     fn rows_side_by_side_have_the_bits_of_rows_alone() {
         let mut random = fastrand::Rng::with_seed(7);
         let all = [Reduction::Sum, Reduction::Max, Reduction::FirstMax, Reduction::LogSumExp, Reduction::Moments];
-        for (folded, rows) in (1..=SIDE).flat_map(|folded| [1, 5, SIDE].map(|rows| (folded, rows))) {
+        for (folded, rows) in (1..=SIDE).flat_map(|folded| [1, 5, SIDE, SIDE + 3].map(|rows| (folded, rows))) {
             let x: Vec<f32> = (0..folded * rows).map(|_| number(&mut random)).collect();
             for reduction in all {
                 let mut found = [vec![0.0; rows], vec![0.0; rows]];
+                let mut lines = vec![f32::NAN; folded * 2 * SIDE];
+                for (row, x) in x.chunks_exact(folded).enumerate() {
+                    lines.chunks_exact_mut(2 * SIDE).zip(x).for_each(|(line, x)| line[row] = *x);
+                }
                 let [first, second] = &mut found;
-                side_by_side(reduction, &x, folded, [first, second]);
+                let outputs = &mut [&mut first[..], &mut second[..]][..reduction.results()];
+                let spare = &mut vec![f32::NAN; lines.len().max(4 * SIDE)];
+                ShortRows { reduction, lines: &mut lines, spare, width: 2 * SIDE, outputs, rows: 0..rows }.reduce();
                 for (row, x) in x.chunks_exact(folded).enumerate() {
                     let alone = results(reduction, Some(of_row(reduction, x, 0)));
                     for (found, alone) in found.iter().zip(alone).take(reduction.results()) {

@@ -17,8 +17,8 @@ use source::Inputs;
 /// `y[i] = f(x₀[i], x₁[i], …)` for each element of a shape: outputs lie one after the other in row-major order, inputs may be
 /// broadcast views. At most eight views together.
 ///
-/// The expressions are generated as one kernel; on the CPU they are a list of instructions over blocks of 256 elements. Shape
-/// and strides lie in the uniform, so that expressions that are equal share a pipeline.
+/// The expressions are generated as one kernel; on the CPU they are a list of instructions over blocks of up to 1,024 elements.
+/// Shape and strides lie in the uniform, so that expressions that are equal share a pipeline.
 ///
 /// # Examples
 ///
@@ -112,9 +112,9 @@ impl Operation for Map {
     fn run<F: Real>(&self, views: Views<'_, F>) -> Result<()> {
         let (workers, len) = (views.workers(), self.inputs.len());
         let mut views = views.list();
-        let inputs = self.inputs.fetched(&mut views)?;
+        let inputs = self.inputs.given(&mut views)?;
         let outputs: Rows<F> = views.map(Elements::floats_mut).collect::<Result<_>>()?;
-        let block = self.inputs.block();
+        let block = self.inputs.block(self.program.block());
         let size = self.program.part(len, block, workers.count());
         workers.in_order(len.div_ceil(size), parts(outputs, len, size), |(first, mut outputs)| {
             let end = (first + size).min(len);

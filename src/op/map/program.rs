@@ -2,7 +2,7 @@
 //! registers.
 
 use super::expr::{Binary, Expr, Node};
-use super::source::Fetched;
+use super::source::{Fetched, Given};
 use crate::rule::{Function, Real};
 use smallvec::SmallVec;
 use std::cell::RefCell;
@@ -10,8 +10,11 @@ use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
 
-/// Elements that one instruction works on before the next one takes over: registers stay in the first cache.
-pub(in crate::op) const BLOCK: usize = 256;
+/// Elements that one instruction works on before the next one takes over: as many as possible, at least and at most, of which
+/// all registers stay in the first cache.
+const BLOCK: [usize; 2] = [256, 1024];
+/// Floats of all registers, beside which the first cache has room for others.
+const REGISTERS: usize = 6 * 1024;
 
 /// Inputs up to which nothing is allocated: views, places and random numbers.
 pub(in crate::op) const INPUTS: usize = 12;
@@ -58,6 +61,8 @@ pub(in crate::op) struct Program {
     registers: Vec<usize>,
     /// How many there are.
     count: usize,
+    /// Elements of a block.
+    block: usize,
 }
 
 impl Program {
@@ -65,6 +70,8 @@ impl Program {
         let (mut program, mut known, mut made) = (Self::default(), HashMap::new(), HashMap::new());
         program.outputs = outputs.map(|expr| program.compile(expr, &mut known, &mut made)).collect();
         program.assign();
+        let registers = program.count + program.numbers.len() + program.inputs();
+        program.block = (REGISTERS / registers.max(1)).clamp(BLOCK[0], BLOCK[1]) / BLOCK[0] * BLOCK[0];
         program
     }
 
@@ -111,6 +118,11 @@ impl Program {
         let work = len.saturating_mul(self.code.len() + 1);
         let parts = (work / WORTH).clamp(1, 4 * threads);
         if threads == 1 { len.max(1) } else { len.div_ceil(parts).next_multiple_of(unit).max(unit) }
+    }
+
+    /// Elements of a block.
+    pub(in crate::op) fn block(&self) -> usize {
+        self.block
     }
 
     /// Whether all outputs are one value: equal parts are computed once.
@@ -174,7 +186,7 @@ impl Program {
     /// Computes the outputs over the places of `ranges`, each at most a block, and hands them to `visit` with the range.
     pub(in crate::op) fn run<'d, F: Real>(
         &self,
-        inputs: &[Fetched<'d, F>],
+        inputs: &Given<'d, F>,
         ranges: impl Iterator<Item = Range<usize>>,
         mut visit: impl FnMut(Range<usize>, Outputs<'_, 'd, F>),
     ) {
@@ -192,7 +204,7 @@ impl Program {
     /// The same for one output, whose places from `first` on are `output`.
     pub(in crate::op) fn run_into<F: Real>(
         &self,
-        inputs: &[Fetched<'_, F>],
+        inputs: &Given<'_, F>,
         ranges: impl Iterator<Item = Range<usize>>,
         first: usize,
         output: &mut [F],
@@ -210,38 +222,38 @@ impl Program {
                 }
                 let to = &mut output[range.start - first..range.end - first];
                 match last {
-                    Some(code) => compute(code, |value| self.block(value, results, &known), to),
-                    None => to.copy_from_slice(self.block(self.outputs[0], results, &known)),
+                    Some(code) => compute(code, |value| self.value(value, results, &known), to),
+                    None => to.copy_from_slice(self.value(self.outputs[0], results, &known)),
                 }
             }
         });
     }
 
     /// Calls `f` with registers for results and with what reads the inputs.
-    fn with_registers<'d, F: Real>(&self, inputs: &[Fetched<'d, F>], f: impl FnOnce(&mut [F], &mut Reader<'_, 'd, F>)) {
-        let registers = self.count + self.numbers.len() + inputs.len();
-        with_scratch(registers * BLOCK, |scratch: &mut [F]| {
-            let (results, constants) = scratch.split_at_mut(self.count * BLOCK);
-            let (constants, fetched) = constants.split_at_mut(self.numbers.len() * BLOCK);
+    fn with_registers<'d, F: Real>(&self, inputs: &Given<'d, F>, f: impl FnOnce(&mut [F], &mut Reader<'_, 'd, F>)) {
+        let (registers, block) = (self.count + self.numbers.len() + inputs.len(), self.block);
+        with_scratch(registers * block, |scratch: &mut [F]| {
+            let (results, constants) = scratch.split_at_mut(self.count * block);
+            let (constants, fetched) = constants.split_at_mut(self.numbers.len() * block);
             let (direct, held) = (SmallVec::from_elem(None, inputs.len()), SmallVec::from_elem((0, 0), inputs.len()));
-            f(results, &mut Reader { numbers: &self.numbers, filled: 0, constants, fetched, inputs, direct, held });
+            f(results, &mut Reader { block, numbers: &self.numbers, filled: 0, constants, fetched, inputs, direct, held });
         });
     }
 
     fn step<F: Real>(&self, code: Code, register: usize, results: &mut [F], known: &Known<'_, '_, F>) {
-        let (before, rest) = results.split_at_mut(register * BLOCK);
-        let (out, after) = rest.split_at_mut(BLOCK);
+        let (before, rest) = results.split_at_mut(register * self.block);
+        let (out, after) = rest.split_at_mut(self.block);
         let block = |value: Value| match self.result_register(value) {
-            Some(other) if other < register => &before[other * BLOCK..][..known.size],
-            Some(other) => &after[(other - register - 1) * BLOCK..][..known.size],
+            Some(other) if other < register => &before[other * self.block..][..known.size],
+            Some(other) => &after[(other - register - 1) * self.block..][..known.size],
             None => known.block(value),
         };
         compute(code, block, &mut out[..known.size]);
     }
 
-    fn block<'a, F: Real>(&self, value: Value, results: &'a [F], known: &'a Known<'_, '_, F>) -> &'a [F] {
+    fn value<'a, F: Real>(&self, value: Value, results: &'a [F], known: &'a Known<'_, '_, F>) -> &'a [F] {
         match self.result_register(value) {
-            Some(register) => &results[register * BLOCK..][..known.size],
+            Some(register) => &results[register * self.block..][..known.size],
             None => known.block(value),
         }
     }
@@ -318,13 +330,15 @@ fn binary<F: Real>(op: Binary, a: &[F], b: &[F], out: &mut [F]) {
 
 /// Reads inputs block by block.
 struct Reader<'a, 'd, F> {
+    /// Elements of a block.
+    block: usize,
     numbers: &'a [f64],
     /// A block of each number, and how many elements of it are filled.
     constants: &'a mut [F],
     filled: usize,
     /// A block of each input that does not lie in order.
     fetched: &'a mut [F],
-    inputs: &'a [Fetched<'d, F>],
+    inputs: &'a Given<'d, F>,
     /// What each input has in memory for the block, where it lies in order.
     direct: SmallVec<[Option<&'d [F]>; INPUTS]>,
     /// Where in its period each input was fetched last, and how many elements.
@@ -335,22 +349,22 @@ impl<'d, F: Real> Reader<'_, 'd, F> {
     fn block(&mut self, range: Range<usize>) -> Known<'_, 'd, F> {
         let (start, size) = (range.start, range.len());
         if size > self.filled {
-            let blocks = self.constants.chunks_exact_mut(BLOCK).zip(self.numbers);
+            let blocks = self.constants.chunks_exact_mut(self.block).zip(self.numbers);
             blocks.for_each(|(block, &number)| block[..size].fill(F::of(number)));
             self.filled = size;
         }
-        let places = self.direct.iter_mut().zip(&mut self.held).zip(self.fetched.chunks_exact_mut(BLOCK));
-        for (input, ((direct, held), block)) in self.inputs.iter().zip(places) {
+        let places = self.direct.iter_mut().zip(&mut self.held).zip(self.fetched.chunks_exact_mut(self.block));
+        for (input, ((direct, held), block)) in self.inputs.each().zip(places) {
             *direct = input.direct(start, size);
             if direct.is_none() {
                 let at = if start < input.period() { start } else { start % input.period() };
                 if held.0 != at || held.1 < size {
-                    fetch(input, start, &mut block[..size]);
+                    fetch(&input, start, &mut block[..size]);
                     *held = (at, size);
                 }
             }
         }
-        Known { constants: self.constants, fetched: self.fetched, direct: &self.direct, size }
+        Known { block: self.block, constants: self.constants, fetched: self.fetched, direct: &self.direct, size }
     }
 }
 
@@ -367,6 +381,7 @@ fn fetch<F: Real>(input: &Fetched<'_, F>, start: usize, block: &mut [F]) {
 
 /// What instructions read that they have not computed.
 struct Known<'a, 'd, F> {
+    block: usize,
     constants: &'a [F],
     fetched: &'a [F],
     direct: &'a [Option<&'d [F]>],
@@ -376,8 +391,8 @@ struct Known<'a, 'd, F> {
 impl<F: Real> Known<'_, '_, F> {
     fn block(&self, value: Value) -> &[F] {
         match value {
-            Value::Input(index) => self.direct[index].unwrap_or_else(|| &self.fetched[index * BLOCK..][..self.size]),
-            Value::Number(index) => &self.constants[index * BLOCK..][..self.size],
+            Value::Input(index) => self.direct[index].unwrap_or_else(|| &self.fetched[index * self.block..][..self.size]),
+            Value::Number(index) => &self.constants[index * self.block..][..self.size],
             Value::Result(_) => &[],
         }
     }
@@ -393,7 +408,7 @@ pub(in crate::op) struct Outputs<'a, 'd, F> {
 impl<F: Real> Outputs<'_, '_, F> {
     /// The values of an output, one after the other.
     pub(in crate::op) fn block(&self, output: usize) -> &[F] {
-        self.program.block(self.program.outputs[output], self.results, self.known)
+        self.program.value(self.program.outputs[output], self.results, self.known)
     }
 }
 

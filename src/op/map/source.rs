@@ -1,6 +1,5 @@
 //! What the inputs of an expression are: views, places and random numbers, each with strides along a shape.
 
-use super::program::{BLOCK, INPUTS};
 use crate::error::Result;
 use crate::plan::{Dispatch, Elements, Kind, Operands, Use, View};
 use crate::random::uniform;
@@ -103,12 +102,12 @@ impl Inputs {
         Operands::product(&self.shape)
     }
 
-    /// Elements that the CPU computes together: whole rows of the longest input that is repeated, if they are short. Then it is
-    /// fetched once for all blocks.
-    pub(in crate::op) fn block(&self) -> usize {
+    /// Elements that the CPU computes together, at most `most`: whole rows of the longest input that is repeated, if they are
+    /// short. Then it is fetched once for all blocks.
+    pub(in crate::op) fn block(&self, most: usize) -> usize {
         let periods = self.list.iter().map(|input| input.period);
-        let longest = periods.filter(|period| (1..BLOCK).contains(period)).max().unwrap_or(1);
-        BLOCK / longest * longest
+        let longest = periods.filter(|period| (1..most).contains(period)).max().unwrap_or(1);
+        most / longest * longest
     }
 
     /// Elements from an input's first to its last one.
@@ -178,25 +177,18 @@ impl Inputs {
     }
 
     /// The inputs with their data, taken from the first of an operation's views.
-    pub(in crate::op) fn fetched<'a, 'v: 'a, F: Real>(
+    pub(in crate::op) fn given<'a, 'v: 'a, F: Real>(
         &'a self,
         elements: &mut impl Iterator<Item = Elements<'v, F>>,
-    ) -> Result<SmallVec<[Fetched<'a, F>; INPUTS]>> {
-        let data = |(_, kind): &(View, Kind)| match (elements.next(), kind) {
-            (Some(elements), Kind::Index) => elements.indices().map(Data::Indices),
-            (Some(elements), _) => elements.floats().map(Data::Floats),
-            (None, _) => Ok(Data::Place),
-        };
-        let data: SmallVec<[Data<'a, F>; 8]> = self.views.iter().map(data).collect::<Result<_>>()?;
-        let fetched = |input: &'a Input| {
-            let data = match (input.source, data.get(input.view)) {
-                (Source::Uniform { site, .. }, Some(Data::Indices(words))) => Data::Uniform([words[0], words[1]], site),
-                (Source::Floats(_) | Source::Indices(_), Some(data)) => *data,
-                _ => Data::Place,
+    ) -> Result<Given<'a, F>> {
+        let mut data = [Data::Nothing; NAMES.len()];
+        for (data, ((_, kind), elements)) in data.iter_mut().zip(self.views.iter().zip(elements)) {
+            *data = match kind {
+                Kind::Index => Data::Indices(elements.indices()?),
+                _ => Data::Floats(elements.floats()?),
             };
-            Fetched { data, input, shape: &self.shape }
-        };
-        Ok(self.list.iter().map(fetched).collect())
+        }
+        Ok(Given { data, inputs: &self.list, shape: &self.shape })
     }
 
     /// The same inputs over a shape with these dimensions of this one, in this order.
@@ -209,15 +201,40 @@ impl Inputs {
 }
 
 /// Inputs over a shape in another order.
+#[derive(Debug, Clone, Default)]
 pub(in crate::op) struct Turned {
     shape: [usize; 4],
-    list: SmallVec<[Input; 4]>,
+    list: Vec<Input>,
 }
 
-impl Turned {
-    /// With the data that they have in the old order.
-    pub(in crate::op) fn fetched<'a, F: Real>(&'a self, of: &[Fetched<'a, F>]) -> SmallVec<[Fetched<'a, F>; INPUTS]> {
-        self.list.iter().zip(of).map(|(input, of)| Fetched { data: of.data, input, shape: &self.shape }).collect()
+/// Inputs with the data of the views that they read.
+#[derive(Clone, Copy)]
+pub(in crate::op) struct Given<'a, F> {
+    data: [Data<'a, F>; NAMES.len()],
+    inputs: &'a [Input],
+    shape: &'a [usize; 4],
+}
+
+impl<'a, F: Real> Given<'a, F> {
+    /// The same data over a shape in another order.
+    pub(in crate::op) fn turned(self, to: &'a Turned) -> Self {
+        Self { data: self.data, inputs: &to.list, shape: &to.shape }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.inputs.len()
+    }
+
+    pub(super) fn each(&self) -> impl Iterator<Item = Fetched<'a, F>> {
+        let Self { inputs, shape, data } = self;
+        inputs.iter().map(move |input| {
+            let data = match (input.source, data[input.view]) {
+                (Source::Uniform { site, .. }, Data::Indices(words)) => Data::Uniform([words[0], words[1]], site),
+                (Source::Place, _) => Data::Place,
+                (_, data) => data,
+            };
+            Fetched { data, input, shape }
+        })
     }
 }
 
@@ -227,6 +244,7 @@ const NARROW: usize = 16;
 /// What an input reads.
 #[derive(Debug, Clone, Copy)]
 enum Data<'a, F> {
+    Nothing,
     Floats(&'a [F]),
     Indices(&'a [u32]),
     Place,
@@ -292,7 +310,7 @@ impl<'a, F: Real> Fetched<'a, F> {
         match self.data {
             Data::Floats(floats) => self.fetch_by(start, block, |place| floats[place]),
             Data::Indices(indices) => self.fetch_by(start, block, |place| F::of(f64::from(indices[place]))),
-            Data::Place | Data::Uniform(..) => self.fetch_by(start, block, |place| self.at(place)),
+            Data::Nothing | Data::Place | Data::Uniform(..) => self.fetch_by(start, block, |place| self.at(place)),
         }
     }
 
@@ -302,18 +320,17 @@ impl<'a, F: Real> Fetched<'a, F> {
         let [_, _, down, across] = self.input.strides;
         while !rest.is_empty() {
             let mut row = self.place([at[0], at[1], at[2], 0]);
+            if across == 0 && at[3] == 0 && width < NARROW {
+                // Some places beyond a line, which the next ones fill: of a fixed number no loop is needed.
+                let lines = (rows - at[2]).min((rest.len() + width).saturating_sub(NARROW) / width);
+                (0..lines).for_each(|line| rest[line * width..][..NARROW].fill(value(row + line * down)));
+                (rest, at[2], row) = (&mut rest[lines * width..], at[2] + lines, row + lines * down);
+            }
             for _ in at[2]..rows {
                 if rest.is_empty() {
                     return;
                 }
                 let len = (width - at[3]).min(rest.len());
-                if across == 0 && len < NARROW && rest.len() >= NARROW {
-                    // Some places beyond the line, which the next ones fill: of a fixed number no loop is needed.
-                    rest[..NARROW].fill(value(row));
-                    (rest, at[3]) = (&mut rest[len..], 0);
-                    row += down;
-                    continue;
-                }
                 let (line, later) = rest.split_at_mut(len);
                 self.line(row + at[3] * across, across, line);
                 (rest, at[3], row) = (later, 0, row + down);
@@ -343,7 +360,7 @@ impl<'a, F: Real> Fetched<'a, F> {
         match self.data {
             Data::Floats(floats) => floats[place],
             Data::Indices(indices) => F::of(f64::from(indices[place])),
-            Data::Place => F::of(place as f64),
+            Data::Nothing | Data::Place => F::of(place as f64),
             Data::Uniform(key, site) => F::of(f64::from(uniform(key, site, place as u32))),
         }
     }
