@@ -165,6 +165,16 @@ impl Program for AnyProgram {
         either!(self, Self, program => program.read_range(buffer, lane, range))
     }
 
+    fn read_pieces(
+        &mut self,
+        buffer: BufferId,
+        lane: usize,
+        pieces: &[Range<usize>],
+        take: &mut dyn FnMut(usize, &[f32]),
+    ) -> Result<()> {
+        either!(self, Self, program => program.read_pieces(buffer, lane, pieces, take))
+    }
+
     fn read_indices(&mut self, buffer: BufferId, lane: usize) -> Result<Vec<u32>> {
         either!(self, Self, program => program.read_indices(buffer, lane))
     }

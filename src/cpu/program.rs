@@ -113,6 +113,19 @@ impl<F: Float> Program for CpuProgram<F> {
         Ok(())
     }
 
+    fn read_pieces(
+        &mut self,
+        buffer: BufferId,
+        lane: usize,
+        pieces: &[Range<usize>],
+        take: &mut dyn FnMut(usize, &[F]),
+    ) -> Result<()> {
+        pieces.iter().try_for_each(|piece| self.layout.check_access(buffer, Kind::Float, lane, 0, piece.end))?;
+        let values = self.floats(buffer, lane)?;
+        pieces.iter().enumerate().for_each(|(number, piece)| take(number, values.get(piece.clone()).unwrap_or_default()));
+        Ok(())
+    }
+
     fn read_indices(&mut self, buffer: BufferId, lane: usize) -> Result<Vec<u32>> {
         self.layout.check_access(buffer, Kind::Index, lane, 0, 0)?;
         Ok(self.store_mut(buffer, lane).indices(buffer).to_vec())

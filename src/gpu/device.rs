@@ -257,6 +257,11 @@ impl Gpu {
         self.wait_within(PATIENCE)
     }
 
+    /// Waits for what was submitted up to a point, while the device goes on with what came later.
+    pub(super) fn wait_until(&self, submission: &wgpu::SubmissionIndex) -> Result<()> {
+        self.polled(wgpu::PollType::Wait { submission_index: Some(submission.clone()), timeout: Some(PATIENCE) }, PATIENCE)
+    }
+
     pub(super) fn wait_within(&self, limit: Duration) -> Result<()> {
         self.polled(wgpu::PollType::Wait { submission_index: None, timeout: Some(limit) }, limit)
     }

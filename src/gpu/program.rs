@@ -239,6 +239,17 @@ impl Program for GpuProgram {
         self.read_some(buffer, lane, range)
     }
 
+    fn read_pieces(
+        &mut self,
+        buffer: BufferId,
+        lane: usize,
+        pieces: &[Range<usize>],
+        take: &mut dyn FnMut(usize, &[f32]),
+    ) -> Result<()> {
+        pieces.iter().try_for_each(|piece| self.check(buffer, Kind::Float, lane, 0, piece.end))?;
+        self.read_in_turn(buffer, lane, pieces, take)
+    }
+
     fn read_indices(&mut self, buffer: BufferId, lane: usize) -> Result<Vec<u32>> {
         self.check(buffer, Kind::Index, lane, 0, 0)?;
         self.read_whole(buffer, lane)

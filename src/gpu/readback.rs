@@ -68,6 +68,8 @@ pub(super) async fn done(gpu: &Gpu) -> Result<()> {
 pub(super) struct Copy {
     staging: wgpu::Buffer,
     progress: Arc<Progress>,
+    /// What copies into it, once that is submitted.
+    submission: Option<wgpu::SubmissionIndex>,
     buffers: Vec<BufferId>,
     /// Of the request, if it is one.
     tag: Option<Tag>,
@@ -78,12 +80,12 @@ impl Copy {
         let usage = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST;
         let descriptor = wgpu::BufferDescriptor { label: Some("staging"), size, usage, mapped_at_creation: false };
         let staging = gpu.scoped("staging", size, || gpu.device.create_buffer(&descriptor))?;
-        Ok(Self { staging, progress: Arc::default(), buffers: Vec::new(), tag: None })
+        Ok(Self { staging, progress: Arc::default(), submission: None, buffers: Vec::new(), tag: None })
     }
 
     /// Submits the recorded copies; the staging buffer is mapped once they are done.
-    fn start(&self, gpu: &Gpu, encoder: wgpu::CommandEncoder) -> Result<()> {
-        gpu.queue.submit([encoder.finish()]);
+    fn start(&mut self, gpu: &Gpu, encoder: wgpu::CommandEncoder) -> Result<()> {
+        self.submission = Some(gpu.queue.submit([encoder.finish()]));
         self.progress.state.store(UNDER_WAY, Ordering::Release);
         let progress = Arc::clone(&self.progress);
         self.staging.map_async(wgpu::MapMode::Read, .., move |result| {
@@ -98,11 +100,21 @@ impl Copy {
 
     /// Part of a buffer, on its way to the host from now on.
     pub(super) fn of(gpu: &Gpu, source: &wgpu::Buffer, offset: u64, size: u64) -> Result<Self> {
-        let copy = Self::new(gpu, size)?;
-        let mut encoder = gpu.device.create_command_encoder(&Default::default());
-        encoder.copy_buffer_to_buffer(source, offset, &copy.staging, 0, size);
-        copy.start(gpu, encoder)?;
+        let mut copy = Self::new(gpu, size)?;
+        copy.again(gpu, source, offset)?;
         Ok(copy)
+    }
+
+    /// Another part, as long as the one that was taken.
+    pub(super) fn again(&mut self, gpu: &Gpu, source: &wgpu::Buffer, offset: u64) -> Result<()> {
+        let mut encoder = gpu.device.create_command_encoder(&Default::default());
+        encoder.copy_buffer_to_buffer(source, offset, &self.staging, 0, self.size());
+        self.start(gpu, encoder)
+    }
+
+    /// Its bytes.
+    pub(super) fn size(&self) -> u64 {
+        self.staging.size()
     }
 
     /// Waits without blocking a browser's only thread, which has to run the callback. Elsewhere nobody but a caller makes
@@ -115,7 +127,7 @@ impl Copy {
         gpu.alive()
     }
 
-    /// Waits for everything submitted so far, this among it.
+    /// Waits for this copy and what was submitted before it; the device goes on with what came later.
     pub(super) fn wait(&self, gpu: &Gpu) -> Result<()> {
         gpu.may_wait()?;
         self.block(gpu)
@@ -125,7 +137,8 @@ impl Copy {
         if self.state() != UNDER_WAY {
             return Ok(());
         }
-        gpu.wait()?;
+        let over = || self.submission.as_ref().map_or_else(|| gpu.wait(), |submission| gpu.wait_until(submission));
+        over()?;
         // Another thread's poll may have taken our callback over; then it calls it any moment.
         let deadline = Instant::now() + HANDOVER;
         while self.state() == UNDER_WAY {
@@ -133,7 +146,7 @@ impl Copy {
                 return Err(Error::Timeout { what: "the callback of a copy".into(), seconds: HANDOVER.as_secs() });
             }
             std::thread::yield_now();
-            gpu.wait()?;
+            over()?;
         }
         Ok(())
     }

@@ -72,16 +72,40 @@ impl GpuProgram {
     }
 
     pub(super) fn read_some<T: Pod>(&self, id: BufferId, lane: usize, range: Range<usize>) -> Result<Vec<T>> {
-        let (mut values, copies) = self.start_read(id, lane, range)?;
-        for (range, copy) in copies {
-            copy.wait(&self.gpu)?;
-            self.finish_read(&copy, &mut values[range])?;
+        self.finish(self.start_read(id, lane, range, &mut Vec::new())?).map(|(values, _)| values)
+    }
+
+    /// Gives out pieces of a lane's elements, while the next one is on its way to the host.
+    pub(super) fn read_in_turn<T: Pod>(
+        &self,
+        id: BufferId,
+        lane: usize,
+        pieces: &[Range<usize>],
+        take: &mut dyn FnMut(usize, &[T]),
+    ) -> Result<()> {
+        let (mut under_way, mut spare) = (None, Vec::new());
+        for number in 0..=pieces.len() {
+            let next = pieces.get(number).map(|piece| self.start_read(id, lane, piece.clone(), &mut spare)).transpose()?;
+            if let Some(started) = std::mem::replace(&mut under_way, next) {
+                let (values, copies) = self.finish(started)?;
+                spare = copies;
+                take(number - 1, &values);
+            }
         }
-        Ok(values)
+        Ok(())
+    }
+
+    /// Waits for the values of a read that was started. Its copies may be used again.
+    fn finish<T: Pod>(&self, (mut values, copies): Started<T>) -> Result<(Vec<T>, Vec<Copy>)> {
+        for (range, copy) in &copies {
+            copy.wait(&self.gpu)?;
+            self.finish_read(copy, &mut values[range.clone()])?;
+        }
+        Ok((values, copies.into_iter().map(|(_, copy)| copy).collect()))
     }
 
     async fn read_some_async<T: Pod>(&self, id: BufferId, lane: usize, range: Range<usize>) -> Result<Vec<T>> {
-        let (mut values, copies) = self.start_read(id, lane, range)?;
+        let (mut values, copies) = self.start_read(id, lane, range, &mut Vec::new())?;
         for (range, copy) in copies {
             copy.arrive(&self.gpu).await?;
             self.finish_read(&copy, &mut values[range])?;
@@ -89,8 +113,8 @@ impl GpuProgram {
         Ok(values)
     }
 
-    /// Room for a lane's elements, and the copies that will fill it, each with its range there.
-    fn start_read<T: Pod>(&self, id: BufferId, lane: usize, range: Range<usize>) -> Result<Started<T>> {
+    /// Room for a lane's elements, and the copies that will fill it, each with its range there. It uses copies of `spare`.
+    fn start_read<T: Pod>(&self, id: BufferId, lane: usize, range: Range<usize>, spare: &mut Vec<Copy>) -> Result<Started<T>> {
         // What lies between slices reads as zero, like the padding of an arena.
         let (mut values, len) = (Vec::new(), range.len());
         let bytes = len.saturating_mul(size_of::<T>()) as u64;
@@ -101,7 +125,15 @@ impl GpuProgram {
         self.memory.each_piece(id, self.copy(id, lane), range.start, range.len(), |piece| {
             piece.check_usage(wgpu::BufferUsages::COPY_SRC)?;
             let size = (piece.range.len() * size_of::<T>()) as u64;
-            copies.push((piece.range.clone(), Copy::of(&self.gpu, piece.buffer, piece.at, size)?));
+            let copy = match spare.iter().position(|copy| copy.size() == size) {
+                Some(at) => {
+                    let mut copy = spare.swap_remove(at);
+                    copy.again(&self.gpu, piece.buffer, piece.at)?;
+                    copy
+                }
+                None => Copy::of(&self.gpu, piece.buffer, piece.at, size)?,
+            };
+            copies.push((piece.range.clone(), copy));
             Ok(())
         })?;
         Ok((values, copies))

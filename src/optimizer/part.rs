@@ -44,30 +44,6 @@ impl Stepper {
         self.recipe.part.as_ref()
     }
 
-    /// Puts in a part of the sum of a step's micro-batches, from element `start` on, and of how many it is; the part that the
-    /// recipe moves ([`Recipe::part`]). Once for each lane.
-    ///
-    /// # Errors
-    /// A recipe without a part or that does not accumulate, micro-batches since the last step, values beyond the arena, or a
-    /// lost device.
-    pub fn put_part<P: Program>(
-        &mut self,
-        program: &mut P,
-        lane: usize,
-        start: usize,
-        values: &[P::Float],
-        count: u32,
-    ) -> Result<()> {
-        self.parted()?;
-        let (Some(&sum), Some(micro)) = (self.buffers.levels.last(), self.buffers.micro) else {
-            return Err(super::stepper::not_asked("put_part", "accumulate"));
-        };
-        program.write(sum, lane, start, values)?;
-        program.write_indices(micro, lane, 0, &[count])?;
-        self.ahead = 1;
-        Ok(())
-    }
-
     /// The partial norms of the part that the recipe moves, of the sum that is there by now; none where the recipe has no norm.
     ///
     /// # Errors

@@ -389,9 +389,9 @@ impl Recipe {
     ///
     /// A step then wants the norms of the others before it: [`Stepper::measure_part`](super::Stepper::measure_part) and
     /// [`Stepper::put_norms`](super::Stepper::put_norms), and gradients come as micro-batches or by
-    /// [`Stepper::put_part`](super::Stepper::put_part). What has numbers of whole tensors cannot be parted: rules that trust
-    /// norms (LARS, LAMB, NovoGrad) or look at matrices (Adafactor, Muon), cautious steps, bounds of each tensor, centralised
-    /// gradients, inspection, nor can ascents and copies in 16 bits.
+    /// [`Stepper::put_sum_piece`](super::Stepper::put_sum_piece). What has numbers of whole tensors cannot be parted: rules
+    /// that trust norms (LARS, LAMB, NovoGrad) or look at matrices (Adafactor, Muon), cautious steps, bounds of each tensor,
+    /// centralised gradients, inspection, nor can ascents and copies in 16 bits.
     pub fn part(mut self, own: impl Into<Option<Range<usize>>>) -> Self {
         self.part = own.into();
         self

@@ -5,6 +5,7 @@ use super::stepper::{Stepper, not_asked};
 use crate::error::{Error, Result, range};
 use crate::plan::{ALIGN, BufferId, PlanId, Program};
 use crate::rule::{HyperRow, Real};
+use std::ops::Range;
 
 /// Zeros that are written at a time, whole blocks.
 const PIECE: usize = 1024 * ALIGN;
@@ -97,11 +98,34 @@ impl Stepper {
     /// A recipe that does not accumulate, no micro-batches or no whole node of them, slices of other sizes, or a lost device.
     pub fn take_sum<P: Program>(&mut self, program: &mut P, sums: &mut [Vec<P::Float>]) -> Result<Vec<u32>> {
         let (level, count) = self.sum_to_take(sums)?;
-        let mut counts = Vec::with_capacity(sums.len());
         for (lane, sum) in sums.iter_mut().enumerate() {
             program.read_to(level, lane, 0, sum)?;
-            counts.push(program.read_indices(count, lane)?[0]);
         }
+        self.counted(program, level, count)
+    }
+
+    /// [`Stepper::take_sum`] in pieces of the arena: `take` is given a lane, the number of a piece and its values, lane by lane
+    /// and in the order of `pieces`. A piece is on the host by then, and may be sent elsewhere while the engine brings the next
+    /// one. What lies in no piece is dropped.
+    ///
+    /// # Errors
+    /// As for [`Stepper::take_sum`], and pieces beyond the arena. Some pieces may have been given out before.
+    pub fn take_sum_in_pieces<P: Program>(
+        &mut self,
+        program: &mut P,
+        pieces: &[Range<usize>],
+        mut take: impl FnMut(usize, usize, &[P::Float]),
+    ) -> Result<Vec<u32>> {
+        let (level, count) = self.node()?;
+        for lane in 0..self.recipe.lanes() {
+            program.read_pieces(level, lane, pieces, &mut |number, values| take(lane, number, values))?;
+        }
+        self.counted(program, level, count)
+    }
+
+    /// How many micro-batches are in each lane's sum, which has been read; it begins anew.
+    fn counted<P: Program>(&mut self, program: &mut P, level: BufferId, count: BufferId) -> Result<Vec<u32>> {
+        let counts = (0..self.recipe.lanes()).map(|lane| Ok(program.read_indices(count, lane)?[0])).collect::<Result<_>>()?;
         self.clear_sum(program, level, count)?;
         Ok(counts)
     }
@@ -133,18 +157,38 @@ impl Stepper {
     /// A recipe that does not accumulate, micro-batches since the last step, slices or counts of other sizes, or a lost device.
     pub fn put_sum<P: Program>(&mut self, program: &mut P, sums: &[Vec<P::Float>], counts: &[u32]) -> Result<()> {
         self.order()?;
+        self.check_sums(sums)?;
+        sums.iter().enumerate().try_for_each(|(lane, values)| self.put_sum_piece(program, lane, 0, values))?;
+        self.end_sum(program, counts)
+    }
+
+    /// Puts in a piece of a lane's sum, from element `start` of the arena on. After all pieces comes [`Stepper::end_sum`].
+    ///
+    /// # Errors
+    /// A recipe that does not accumulate, micro-batches since the last step, values beyond the arena, or a lost device.
+    pub fn put_sum_piece<P: Program>(&self, program: &mut P, lane: usize, start: usize, values: &[P::Float]) -> Result<()> {
+        program.write(self.room_for_sum()?.0, lane, start, values)
+    }
+
+    /// Says of how many micro-batches the sum is that was put in piece by piece, by lane; the next step uses it.
+    ///
+    /// # Errors
+    /// A recipe that does not accumulate, micro-batches since the last step, counts of other lanes, or a lost device.
+    pub fn end_sum<P: Program>(&mut self, program: &mut P, counts: &[u32]) -> Result<()> {
+        let (_, micro) = self.room_for_sum()?;
+        range::require(counts.len() == self.recipe.lanes(), "counts of micro-batches", counts.len(), "one per lane")?;
+        counts.iter().enumerate().try_for_each(|(lane, &count)| program.write_indices(micro, lane, 0, &[count]))?;
+        self.ahead = 1;
+        Ok(())
+    }
+
+    /// Where a sum that was made elsewhere goes, and the number of its micro-batches.
+    fn room_for_sum(&self) -> Result<(BufferId, BufferId)> {
+        self.order()?;
         if self.ahead > 0 {
             return Err(Error::order("put_sum", "a step or take_sum has to come after micro-batches"));
         }
-        self.check_sums(sums)?;
-        range::require(counts.len() == sums.len(), "counts of micro-batches", counts.len(), "one per lane")?;
-        let (Some(&sum), Some(micro)) = (self.buffers.levels.last(), self.buffers.micro) else { return Ok(()) };
-        for (lane, (values, count)) in sums.iter().zip(counts).enumerate() {
-            program.write(sum, lane, 0, values)?;
-            program.write_indices(micro, lane, 0, &[*count])?;
-        }
-        self.ahead = 1;
-        Ok(())
+        self.buffers.levels.last().copied().zip(self.buffers.micro).ok_or_else(|| not_asked("put_sum", "accumulate"))
     }
 
     /// Where the sum of the micro-batches since the last step is, and their number.

@@ -138,6 +138,24 @@ pub trait Program {
         Ok(())
     }
 
+    /// Reads pieces of a lane's elements, one after the other: `take` is given the number of a piece and its values, which are
+    /// on the host by then. An engine may bring the next piece to the host meanwhile.
+    ///
+    /// # Errors
+    /// As for [`Program::read_range`].
+    fn read_pieces(
+        &mut self,
+        buffer: BufferId,
+        lane: usize,
+        pieces: &[Range<usize>],
+        take: &mut dyn FnMut(usize, &[Self::Float]),
+    ) -> Result<()> {
+        pieces.iter().enumerate().try_for_each(|(number, piece)| {
+            take(number, &self.read_range(buffer, lane, piece.clone())?);
+            Ok(())
+        })
+    }
+
     /// [`Program::read`] for a buffer of indices.
     ///
     /// # Errors

@@ -107,6 +107,16 @@ impl Program for AnyProgram {
         self.0.read_range(buffer, lane, range)
     }
 
+    fn read_pieces(
+        &mut self,
+        buffer: BufferId,
+        lane: usize,
+        pieces: &[Range<usize>],
+        take: &mut dyn FnMut(usize, &[f32]),
+    ) -> Result<()> {
+        self.0.read_pieces(buffer, lane, pieces, take)
+    }
+
     fn read_indices(&mut self, buffer: BufferId, lane: usize) -> Result<Vec<u32>> {
         self.0.read_indices(buffer, lane)
     }

@@ -393,7 +393,8 @@ fn a_stepper_has_twins_of_what_waits() -> Result<()> {
                 assert_eq!(other.take_sum_async(&mut awaits, &mut sum).await?, one.take_sum(&mut waits, &mut expected)?);
                 assert_eq!(sum, expected);
                 for (stepper, program) in [(&mut one, &mut waits), (&mut other, &mut awaits)] {
-                    stepper.put_part(program, 0, 0, &sum[0][..128], 1)?;
+                    stepper.put_sum_piece(program, 0, 0, &sum[0][..128])?;
+                    stepper.end_sum(program, &[1])?;
                 }
                 let norms = other.measure_part_async(&mut awaits, 0).await?;
                 assert!(!norms.is_empty() && norms == one.measure_part(&mut waits, 0)?, "{norms:?}");

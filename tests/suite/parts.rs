@@ -38,11 +38,17 @@ fn sums<E: Engine>(optimizer: &Optimizer<E::Program>, step: usize, skips: bool) 
 
 /// A step of several optimizers with a part each.
 fn step<E: Engine>(all: &mut [Optimizer<E::Program>], parts: &[Range<usize>], sums: &[Vec<E::Float>]) {
-    for (lane, sum) in sums.iter().enumerate() {
+    for (optimizer, part) in all.iter_mut().zip(parts) {
+        let (stepper, program) = optimizer.stepper_and_program();
+        for (lane, sum) in sums.iter().enumerate() {
+            stepper.put_sum_piece(program, lane, part.start, &sum[part.clone()]).expect("a piece");
+        }
+        stepper.end_sum(program, &[1; LANES]).expect("a sum");
+    }
+    for lane in 0..sums.len() {
         let mut norms = Vec::new();
         for (optimizer, part) in all.iter_mut().zip(parts) {
             let (stepper, program) = optimizer.stepper_and_program();
-            stepper.put_part(program, lane, part.start, &sum[part.clone()], 1).expect("a part");
             norms.push(stepper.measure_part(program, lane).expect("norms"));
             assert_eq!(norms[norms.len() - 1].len(), stepper.norms_of(part));
         }

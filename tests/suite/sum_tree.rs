@@ -309,6 +309,50 @@ fn ranks_agree<E: Engine>(engine: &E, ranks: &[usize]) {
     }
 }
 
+/// A sum is given out in pieces and put in again in others: the values and the step are those of a whole sum.
+fn travels_in_pieces<E: Engine>(engine: &E) {
+    let recipe = || population(Sgd { lr: 0.1, ..Default::default() }).clip_norm(1.0).accumulate(tree(4));
+    let [mut whole, mut found] = [(); 2].map(|()| started(engine, recipe(), TENSORS));
+    for optimizer in [&mut whole, &mut found] {
+        for number in 0..2 {
+            feed::<E>(optimizer, 0, number);
+            optimizer.accumulate().expect("a micro-batch");
+        }
+    }
+    let size = whole.arena().len();
+    let [mut sums, mut pieced] = [(); 2].map(|()| vec![vec![E::Float::of(0.0); size]; LANES]);
+    let counts = whole.take_sum(&mut sums).expect("a sum");
+    // Not in the order of the arena, one of them empty.
+    let pieces = [size / 2 + 1..size, 0..7, 7..7, 7..size / 2 + 1];
+    let mut seen = Vec::new();
+    let (stepper, program) = found.stepper_and_program();
+    let take = |lane: usize, number: usize, values: &[E::Float]| {
+        pieced[lane][pieces[number].clone()].copy_from_slice(values);
+        seen.push((lane, number));
+    };
+    assert_eq!(stepper.take_sum_in_pieces(program, &pieces, take).expect("a sum"), counts);
+    assert_eq!(seen, (0..LANES).flat_map(|lane| (0..pieces.len()).map(move |number| (lane, number))).collect::<Vec<_>>());
+    assert_same_bits(&engine.describe(), &pieced.concat(), &sums.concat());
+    stepper.take_sum_in_pieces(program, &pieces, |_, _, _| {}).expect_err("none is left");
+    whole.put_sum(&sums, &counts).expect("a sum");
+    let (stepper, program) = found.stepper_and_program();
+    for (lane, sum) in sums.iter().enumerate() {
+        for piece in [1..size, 0..1] {
+            stepper.put_sum_piece(program, lane, piece.start, &sum[piece]).expect("a piece");
+        }
+    }
+    stepper.end_sum(program, &counts).expect("the end");
+    stepper.put_sum_piece(program, 0, 0, &sums[0]).expect_err("the sum is there");
+    [&mut whole, &mut found].into_iter().for_each(|optimizer| optimizer.step().expect("a step"));
+    assert_same_bits(&engine.describe(), &params::<E>(&mut found), &params::<E>(&mut whole));
+}
+
+#[test]
+fn a_sum_travels_in_pieces() {
+    travels_in_pieces(&Cpu::<f64>::default());
+    engines::all_and_small().iter().for_each(travels_in_pieces);
+}
+
 #[test]
 fn ranks_have_the_bits_of_one_program() {
     ranks_agree(&Cpu::<f32>::default(), &[1, 2, 3, 4, 5]);
@@ -401,6 +445,10 @@ fn invalid_trees_are_errors() {
     assert_error(optimizer.put_sum(&sums, &[1]), "put_sum is out of order: a step or take_sum has to come after micro-batches");
     assert_error(optimizer.take_sum(&mut [vec![0.0; 3]]), "a sum of micro-batches: 3 found, 64 values expected");
     assert_error(optimizer.take_sum(&mut []), "sums of micro-batches: 0 found, 1 lanes expected");
+    let (stepper, program) = optimizer.stepper_and_program();
+    let put = stepper.put_sum_piece(program, 0, 0, &sums[0]);
+    assert_error(put, "put_sum is out of order: a step or take_sum has to come after micro-batches");
+    stepper.take_sum_in_pieces(program, &[60..65], |_, _, _| {}).expect_err("beyond the arena");
     optimizer.accumulate().expect("a micro-batch");
     assert_error(optimizer.accumulate(), "accumulate is out of order: a step has at most 2 micro-batches, as its tree of sums");
     optimizer.step().expect("a step");
@@ -428,4 +476,7 @@ fn invalid_trees_are_errors() {
     let asks = "accumulate needs accumulate in the recipe, for example Recipe::accumulate";
     assert_error(plain.take_sum(&mut sums), asks);
     assert_error(plain.put_sum(&sums, &[1]), asks);
+    let (stepper, program) = plain.stepper_and_program();
+    assert_error(stepper.put_sum_piece(program, 0, 0, &sums[0]), asks);
+    assert_error(stepper.take_sum_in_pieces(program, &[], |_, _, _| {}), asks);
 }

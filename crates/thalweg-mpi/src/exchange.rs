@@ -1,11 +1,21 @@
 //! From the sums of each rank to the sum of all, with the same bits on any number of ranks.
+//!
+//! All travels in pieces of the arena, each as soon as it is there.
 
 use crate::error::Result;
+use crate::flight::{Flight, Message};
 use crate::world::{Datum, World};
-use std::ops::Range;
+use std::ops::{ControlFlow, Range};
 use thalweg::Real;
 use thalweg::plan::Arena;
 use thalweg::tree::{Joiner, Node, share};
+
+/// Elements of a piece, at most: half a MiB of `f32`, so that a piece stays in the second cache from one copy to the next.
+pub(crate) const PIECE: usize = 1 << 17;
+
+/// Tags of what ranks send each other.
+const BLOCKS: i32 = 1;
+const SUMS: i32 = 2;
 
 /// The elements of an arena that each rank owns: whole chunks, divided as evenly as possible.
 pub fn ranges(arena: &Arena, ranks: usize) -> Vec<Range<usize>> {
@@ -21,106 +31,376 @@ pub fn ranges(arena: &Arena, ranks: usize) -> Vec<Range<usize>> {
     bounds.windows(2).map(|pair| pair[0]..pair[1]).collect()
 }
 
-/// Adds up the sums of all ranks, which are nodes of a tree over micro-batches; every rank gets the total.
-///
-/// Each rank owns a range of the elements. It gets this range of all nodes from the other ranks, adds them in the order of the
-/// tree, and sends the sum to all ranks. MPI only copies, so it cannot choose the order of a sum.
+/// A range in pieces.
+pub(crate) fn pieces(range: &Range<usize>) -> impl Iterator<Item = Range<usize>> {
+    let end = range.end;
+    range.clone().step_by(PIECE).map(move |start| start..end.min(start + PIECE))
+}
+
+/// A piece of the sum of all ranks.
 #[derive(Debug)]
-pub struct Exchange<F> {
-    micro_batches: usize,
+pub(crate) struct Sum<F> {
+    pub lane: usize,
+    /// Its first element in the arena.
+    pub start: usize,
+    pub values: Vec<F>,
+}
+
+/// How the blocks of ranks become sums. In each step a rank first calls `begin`, then `give` with its own pieces, then `fill`,
+/// and takes what `next` gives; `poll` again and again.
+pub(crate) trait Reduction<F>: std::fmt::Debug {
+    /// Begins a step of this many micro-batches.
+    fn begin(&mut self, micro_batches: usize) -> Result<()>;
+
+    /// The blocks of this rank, one after the other.
+    fn blocks(&self) -> &[Node];
+
+    /// The pieces of a block, in the order in which they are to be given, lane by lane.
+    fn pieces(&self) -> &[Range<usize>];
+
+    /// Takes the next piece of this rank's blocks, and sends it on its way.
+    fn give(&mut self, values: &[F]) -> Result<()>;
+
+    /// Sends anything in place of what was not given, as others wait for it: this rank has failed, and tells them so.
+    fn fill(&mut self) -> Result<()>;
+
+    /// Lets MPI get on; says whether anything has come.
+    fn poll(&mut self) -> Result<bool>;
+
+    /// A piece of the sum, if one is there.
+    fn next(&mut self) -> Option<Sum<F>>;
+
+    /// Takes back what [`Reduction::next`] gave, to use its memory again.
+    fn take_back(&mut self, sum: Sum<F>);
+
+    /// Whether all pieces of the sum were given out, and nothing is under way.
+    fn is_over(&self) -> bool;
+
+    /// Bytes of its buffers.
+    fn bytes(&self) -> usize;
+}
+
+/// Vectors that are used again.
+#[derive(Debug)]
+pub(crate) struct Spare<F> {
+    vectors: Vec<Vec<F>>,
+    /// Elements of all that were made.
+    made: usize,
+}
+
+impl<F: Real> Spare<F> {
+    pub fn new() -> Self {
+        Self { vectors: Vec::new(), made: 0 }
+    }
+
+    /// A vector of some length, with any values.
+    pub fn any(&mut self, len: usize) -> Vec<F> {
+        let mut values = self.taken(len);
+        values.resize(len, F::of(0.0));
+        values
+    }
+
+    /// A copy of values.
+    pub fn copy_of(&mut self, from: &[F]) -> Vec<F> {
+        let mut values = self.taken(from.len());
+        values.clear();
+        values.extend_from_slice(from);
+        values
+    }
+
+    /// A vector with room for so many values.
+    fn taken(&mut self, len: usize) -> Vec<F> {
+        let mut values = self.vectors.pop().unwrap_or_default();
+        if values.capacity() < len {
+            self.made += len - values.capacity();
+            values = Vec::with_capacity(len);
+        }
+        values
+    }
+
+    pub fn put(&mut self, values: Vec<F>) {
+        self.vectors.push(values);
+    }
+
+    pub fn bytes(&self) -> usize {
+        self.made * size_of::<F>()
+    }
+}
+
+/// Adds up the blocks of all ranks, which are nodes of a tree over micro-batches; each rank gets the sum of the range of
+/// elements that it owns.
+///
+/// It gets this range of all nodes from the other ranks and adds them in the order of the tree. MPI only copies, so it cannot
+/// choose the order of a sum.
+#[derive(Debug)]
+pub(crate) struct Scatter<'w, F> {
+    world: &'w World,
     rank: usize,
+    lanes: usize,
+    micro_batches: usize,
     /// By rank.
     ranges: Vec<Range<usize>>,
     nodes: Vec<Vec<Node>>,
-    send: Vec<F>,
-    taken: Vec<F>,
-    mine: Vec<F>,
+    /// All pieces in the order in which this rank sends them: at any time it sends to all ranks.
+    pieces: Vec<Range<usize>>,
+    /// Of each piece, who owns it, and its number among those of the owner.
+    owners: Vec<(usize, usize)>,
+    /// Pieces that this rank has given so far.
+    given: usize,
+    /// A node of the tree and the place of a piece among the sums of this rank, for what others send; nothing for what this
+    /// rank sends.
+    flight: Flight<'w, F, Option<(Node, usize)>>,
+    /// By lane and piece.
+    joining: Vec<Joining<F>>,
+    /// Sums that were given out.
+    out: usize,
+    spare: Spare<F>,
 }
 
-impl<F: Datum + Real> Exchange<F> {
-    /// For parameters laid out as `arena`.
-    pub fn new(world: &World, arena: &Arena, micro_batches: usize) -> Self {
-        let (rank, ranges) = (world.rank(), ranges(arena, world.ranks()));
-        let mine = vec![F::of(0.0); ranges[rank].len()];
-        let (send, taken, nodes) = (Vec::new(), Vec::new(), Vec::new());
-        let mut exchange = Self { micro_batches: 0, rank, ranges, nodes, send, taken, mine };
-        exchange.share_out(micro_batches);
-        exchange
+/// A piece of the sum that is being made.
+#[derive(Debug)]
+struct Joining<F> {
+    joiner: Joiner<Vec<F>>,
+    /// Nodes that have not come.
+    missing: usize,
+}
+
+impl<'w, F: Datum + Real> Scatter<'w, F> {
+    /// For parameters laid out as `arena`, in some lanes.
+    pub fn new(world: &'w World, arena: &Arena, lanes: usize) -> Self {
+        let (rank, ranks, ranges) = (world.rank(), world.ranks(), ranges(arena, world.ranks()));
+        let by_owner: Vec<Vec<Range<usize>>> = ranges.iter().map(|range| pieces(range).collect()).collect();
+        let most = by_owner.iter().map(Vec::len).max().unwrap_or(0);
+        // The next ranks first, itself last.
+        let owners = (0..most).flat_map(|number| (1..=ranks).map(move |ahead| ((rank + ahead) % ranks, number)));
+        let owners: Vec<(usize, usize)> = owners.filter(|&(owner, number)| number < by_owner[owner].len()).collect();
+        let pieces = owners.iter().map(|&(owner, number)| by_owner[owner][number].clone()).collect();
+        let (nodes, joining) = (vec![Vec::new(); ranks], Vec::new());
+        let flight = Flight::new(world, BLOCKS);
+        let spare = Spare::new();
+        Self { world, rank, lanes, micro_batches: 0, ranges, nodes, pieces, owners, given: 0, flight, joining, out: 0, spare }
     }
 
-    /// Shares out another number of micro-batches from now on.
-    pub fn share_out(&mut self, micro_batches: usize) {
-        if micro_batches == self.micro_batches {
-            return;
+    fn own_pieces(&self) -> usize {
+        self.ranges[self.rank].len().div_ceil(PIECE)
+    }
+
+    fn own_piece(&self, number: usize) -> Range<usize> {
+        let own = &self.ranges[self.rank];
+        own.start + number * PIECE..own.end.min(own.start + (number + 1) * PIECE)
+    }
+
+    /// Takes in a piece of a node.
+    fn join(&mut self, node: Node, place: usize, values: Vec<F>) {
+        let Joining { joiner, missing } = &mut self.joining[place];
+        joiner.put(node, values, |left, right| {
+            left.iter_mut().zip(&right).for_each(|(left, &right)| *left += right);
+            self.spare.put(right);
+        });
+        *missing -= 1;
+    }
+
+    /// Sends a piece, or takes it in where this rank owns it.
+    fn send(&mut self, values: Vec<F>) -> Result<()> {
+        let (node, of_node) = (self.given / (self.lanes * self.pieces.len()), self.given % (self.lanes * self.pieces.len()));
+        let (lane, (owner, number)) = (of_node / self.pieces.len(), self.owners[of_node % self.pieces.len()]);
+        self.given += 1;
+        if owner == self.rank {
+            self.join(self.nodes[owner][node], lane * self.own_pieces() + number, values);
+            return Ok(());
         }
+        self.flight.send(None, values, std::iter::once(owner))
+    }
+}
+
+impl<F: Datum + Real> Reduction<F> for Scatter<'_, F> {
+    fn begin(&mut self, micro_batches: usize) -> Result<()> {
         let ranks = self.ranges.len();
-        self.micro_batches = micro_batches;
-        self.nodes = (0..ranks).map(|rank| Node::of(share(micro_batches, ranks, rank))).collect();
-        let len = self.ranges.last().map_or(0, |range| range.end);
-        self.send.resize(self.nodes[self.rank].len() * len, F::of(0.0));
-        self.taken.resize(self.nodes.iter().map(Vec::len).sum::<usize>() * self.mine.len(), F::of(0.0));
+        if self.micro_batches != micro_batches {
+            self.micro_batches = micro_batches;
+            self.nodes = (0..ranks).map(|rank| Node::of(share(micro_batches, ranks, rank))).collect();
+        }
+        (self.given, self.out) = (0, 0);
+        let (own, missing) = (self.own_pieces(), self.nodes.iter().map(Vec::len).sum());
+        self.joining.clear();
+        self.joining.resize_with(self.lanes * own, || Joining { joiner: Joiner::new(micro_batches), missing });
+        for rank in (0..ranks).filter(|&rank| rank != self.rank) {
+            for node in self.nodes[rank].clone() {
+                for place in 0..self.lanes * own {
+                    let values = self.spare.any(self.own_piece(place % own).len());
+                    self.flight.receive(Some((node, place)), values, rank)?;
+                }
+            }
+        }
+        Ok(())
     }
 
-    /// The nodes of a rank.
-    pub fn nodes(&self, rank: usize) -> &[Node] {
-        &self.nodes[rank]
+    fn blocks(&self) -> &[Node] {
+        &self.nodes[self.rank]
     }
 
-    /// The elements that each rank owns.
-    pub fn ranges(&self) -> &[Range<usize>] {
-        &self.ranges
+    fn pieces(&self) -> &[Range<usize>] {
+        &self.pieces
     }
 
-    /// Bytes of this rank's buffers for the exchange.
-    pub fn bytes(&self) -> usize {
-        (self.send.len() + self.taken.len() + self.mine.len()) * size_of::<F>()
+    fn give(&mut self, values: &[F]) -> Result<()> {
+        let values = self.spare.copy_of(values);
+        self.send(values)
     }
 
-    /// The sum of all ranks' nodes. `own` are the nodes of this rank, in the order of [`Exchange::nodes`].
+    fn fill(&mut self) -> Result<()> {
+        while self.given < self.nodes[self.rank].len() * self.lanes * self.pieces.len() {
+            let len = self.pieces[self.given % self.pieces.len()].len();
+            let values = self.spare.any(len);
+            self.send(values)?;
+        }
+        Ok(())
+    }
+
+    fn poll(&mut self) -> Result<bool> {
+        let moved = self.flight.poll()?;
+        while let Some(message) = self.flight.arrived() {
+            match message.key {
+                Some((node, place)) => self.join(node, place, message.values),
+                None => self.spare.put(message.values),
+            }
+        }
+        Ok(moved)
+    }
+
+    /// Pieces come in their order, so that all ranks agree about the order of messages with them.
+    fn next(&mut self) -> Option<Sum<F>> {
+        let joining = self.joining.get_mut(self.out).filter(|joining| joining.missing == 0)?;
+        let values = std::mem::replace(&mut joining.joiner, Joiner::new(0)).sum()?;
+        let (lane, number) = (self.out / self.own_pieces(), self.out % self.own_pieces());
+        self.out += 1;
+        Some(Sum { lane, start: self.own_piece(number).start, values })
+    }
+
+    fn take_back(&mut self, sum: Sum<F>) {
+        self.spare.put(sum.values);
+    }
+
+    fn is_over(&self) -> bool {
+        self.flight.is_over() && self.out == self.joining.len()
+    }
+
+    fn bytes(&self) -> usize {
+        self.spare.bytes()
+    }
+}
+
+/// Adds up the blocks of all ranks; every rank gets the total, as each sends the sum of the range that it owns to all.
+#[derive(Debug)]
+pub struct Exchange<'w, F> {
+    scatter: Scatter<'w, F>,
+    /// The lane and the first element of each piece.
+    sums: Flight<'w, F, (usize, usize)>,
+    /// Pieces of the total that were not given out.
+    missing: usize,
+}
+
+impl<'w, F: Datum + Real> Exchange<'w, F> {
+    /// For parameters laid out as `arena`, in some lanes.
+    pub fn new(world: &'w World, arena: &Arena, lanes: usize) -> Self {
+        Self { scatter: Scatter::new(world, arena, lanes), sums: Flight::new(world, SUMS), missing: 0 }
+    }
+
+    /// The sum of a step whose blocks all have the values `own`, in one lane, for measurements. `work` is called for each
+    /// micro-batch of this rank; blocks before it are on their way.
     ///
     /// # Errors
     /// [`Error::NoAnswer`](crate::Error::NoAnswer), or a call of MPI that failed.
-    pub fn sum<'a>(&mut self, world: &World, own: impl Iterator<Item = &'a [F]> + Clone, total: &mut Vec<F>) -> Result<()>
-    where
-        F: 'a,
-    {
-        self.scatter(world, own)?;
-        let counts: Vec<usize> = self.ranges.iter().map(Range::len).collect();
-        world.gather_all("the sum of gradients", &mut self.mine, total, &counts)
-    }
-
-    /// The sum of the range that this rank owns.
-    ///
-    /// # Errors
-    /// As for [`Exchange::sum`].
-    pub fn scatter<'a>(&mut self, world: &World, own: impl Iterator<Item = &'a [F]> + Clone) -> Result<&[F]>
-    where
-        F: 'a,
-    {
-        let nodes = self.nodes[world.rank()].len();
-        let mut at = 0;
-        for range in &self.ranges {
-            for node in own.clone() {
-                self.send[at..at + range.len()].copy_from_slice(&node[range.clone()]);
-                at += range.len();
-            }
-        }
-        let len = self.ranges[world.rank()].len();
-        let to: Vec<usize> = self.ranges.iter().map(|range| nodes * range.len()).collect();
-        let from: Vec<usize> = self.nodes.iter().map(|nodes| nodes.len() * len).collect();
-        world.send_to_all("gradients", (&mut self.send, &to), (&mut self.taken, &from))?;
-        let mut joiner = Joiner::new(self.micro_batches);
-        for (at, &node) in self.nodes.iter().flatten().enumerate() {
-            joiner.put(node, at * len, |left, right| add(&mut self.taken, *left, right, len));
-        }
-        let sum = joiner.sum().unwrap_or(0);
-        self.mine.copy_from_slice(&self.taken[sum..sum + len]);
-        Ok(&self.mine)
+    pub fn sum(&mut self, micro_batches: usize, own: &[F], total: &mut [F], work: impl FnMut(usize)) -> Result<()> {
+        sum(self.scatter.world, self, micro_batches, (own, total), work)
     }
 }
 
-/// Adds the values from place `right` on to those from place `left` on; `left` is before `right`.
-fn add<F: Real>(values: &mut [F], left: usize, right: usize, len: usize) {
-    let (before, behind) = values.split_at_mut(right);
-    before[left..left + len].iter_mut().zip(&behind[..len]).for_each(|(left, &right)| *left += right);
+/// As [`Exchange::sum`].
+pub(crate) fn sum<F: Datum + Real>(
+    world: &World,
+    way: &mut impl Reduction<F>,
+    micro_batches: usize,
+    (own, total): (&[F], &mut [F]),
+    mut work: impl FnMut(usize),
+) -> Result<()> {
+    way.begin(micro_batches)?;
+    for block in way.blocks().to_vec() {
+        for number in block.micro_batches() {
+            work(number);
+            way.poll()?;
+        }
+        for piece in way.pieces().to_vec() {
+            way.give(&own[piece])?;
+            way.poll()?;
+        }
+    }
+    way.fill()?;
+    world.until("the sum of gradients", || {
+        let moved = way.poll()?;
+        while let Some(sum) = way.next() {
+            total[sum.start..][..sum.values.len()].copy_from_slice(&sum.values);
+            way.take_back(sum);
+        }
+        Ok(if way.is_over() { ControlFlow::Break(()) } else { ControlFlow::Continue(moved) })
+    })
+}
+
+impl<F: Datum + Real> Reduction<F> for Exchange<'_, F> {
+    fn begin(&mut self, micro_batches: usize) -> Result<()> {
+        self.scatter.begin(micro_batches)?;
+        let Self { scatter, sums, missing } = self;
+        *missing = scatter.lanes * scatter.pieces.len();
+        for rank in (0..scatter.ranges.len()).filter(|&rank| rank != scatter.rank) {
+            for lane in 0..scatter.lanes {
+                for piece in pieces(&scatter.ranges[rank]) {
+                    sums.receive((lane, piece.start), scatter.spare.any(piece.len()), rank)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn blocks(&self) -> &[Node] {
+        self.scatter.blocks()
+    }
+
+    fn pieces(&self) -> &[Range<usize>] {
+        self.scatter.pieces()
+    }
+
+    fn give(&mut self, values: &[F]) -> Result<()> {
+        self.scatter.give(values)
+    }
+
+    fn fill(&mut self) -> Result<()> {
+        self.scatter.fill()
+    }
+
+    fn poll(&mut self) -> Result<bool> {
+        let moved = self.scatter.poll()? | self.sums.poll()?;
+        let (rank, ranks) = (self.scatter.rank, self.scatter.ranges.len());
+        while let Some(Sum { lane, start, values }) = self.scatter.next() {
+            self.sums.send((lane, start), values, (1..ranks).map(|ahead| (rank + ahead) % ranks))?;
+        }
+        Ok(moved)
+    }
+
+    fn next(&mut self) -> Option<Sum<F>> {
+        let Message { key: (lane, start), values, .. } = self.sums.arrived()?;
+        self.missing -= 1;
+        Some(Sum { lane, start, values })
+    }
+
+    fn take_back(&mut self, sum: Sum<F>) {
+        self.scatter.take_back(sum);
+    }
+
+    fn is_over(&self) -> bool {
+        self.missing == 0 && self.sums.is_over() && self.scatter.is_over()
+    }
+
+    fn bytes(&self) -> usize {
+        self.scatter.bytes()
+    }
 }

@@ -2,9 +2,12 @@
 //!
 //! The chapter `guide::machines` of the library says how to run it, what is exact, and what it costs.
 
+mod all_reduce;
 mod entry;
 mod error;
 mod exchange;
+mod flight;
+mod gathering;
 mod identity;
 mod parallel;
 mod parts;
@@ -13,6 +16,7 @@ mod spread;
 mod training;
 mod world;
 
+pub use all_reduce::AllReduce;
 pub use entry::joined;
 pub use error::{Error, Result};
 pub use exchange::{Exchange, ranges};

@@ -1,14 +1,20 @@
 //! Steps that all ranks make together.
 
+use crate::all_reduce::AllReduce;
 use crate::error::{Error, Result};
-use crate::exchange::Exchange;
+use crate::exchange::{Exchange, Reduction, Scatter};
+use crate::gathering::Gathering;
 use crate::identity::{Identity, processor};
 use crate::world::{Datum, World};
-use std::ops::Range;
+use std::ops::{ControlFlow, Range};
 use std::path::Path;
 use thalweg::checkpoint::Element;
 use thalweg::plan::{Arena, Program};
+use thalweg::tree::share;
 use thalweg::{Optimizer, Real, SumOrder, Trainer};
+
+/// The tag of numbers of micro-batches.
+const COUNTS: i32 = 3;
 
 /// How the sums of ranks are added up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -120,8 +126,7 @@ impl<'w, O: Optimized> DataParallel<'w, O> {
 
     /// The micro-batches of this rank.
     pub fn micro_batches(&self) -> Range<usize> {
-        let nodes = self.sums.exchange.nodes(self.sums.world.rank());
-        nodes.first().map_or(0, |node| node.micro_batches().start)..nodes.last().map_or(0, |node| node.micro_batches().end)
+        share(self.sums.micro_batches, self.sums.world.ranks(), self.sums.world.rank())
     }
 
     /// The optimizer, or the trainer that has it.
@@ -202,13 +207,9 @@ pub(crate) fn save<P: Program<Float: Element>>(
 #[derive(Debug)]
 pub(crate) struct Sums<'w, F> {
     world: &'w World,
-    reduce: Reduce,
     micro_batches: usize,
-    exchange: Exchange<F>,
-    /// The sum of each node, by lane.
-    own: Vec<Vec<Vec<F>>>,
-    /// The total, by lane.
-    total: Vec<Vec<F>>,
+    lanes: usize,
+    way: Box<dyn Reduction<F> + 'w>,
     steps: u64,
 }
 
@@ -219,6 +220,32 @@ impl<'w, F: Datum + Real> Sums<'w, F> {
         optimizer: &mut Optimizer<P>,
         micro_batches: usize,
         reduce: Reduce,
+        identity: Identity,
+    ) -> Result<Self> {
+        let (arena, lanes) = (optimizer.arena().clone(), optimizer.stepper().recipe().lanes());
+        let way: Box<dyn Reduction<F> + 'w> = match reduce {
+            Reduce::Exact => Box::new(Exchange::new(world, &arena, lanes)),
+            Reduce::Fast => Box::new(AllReduce::new(world, arena.len(), lanes)),
+        };
+        Self::with(world, optimizer, micro_batches, (reduce, way), identity)
+    }
+
+    /// The sums of the part that this rank moves, alone.
+    pub fn of_parts<P: Program<Float = F>>(
+        world: &'w World,
+        optimizer: &mut Optimizer<P>,
+        micro_batches: usize,
+        identity: Identity,
+    ) -> Result<Self> {
+        let scatter = Scatter::new(world, optimizer.arena(), optimizer.stepper().recipe().lanes());
+        Self::with(world, optimizer, micro_batches, (Reduce::Exact, Box::new(scatter)), identity)
+    }
+
+    fn with<P: Program<Float = F>>(
+        world: &'w World,
+        optimizer: &mut Optimizer<P>,
+        micro_batches: usize,
+        (reduce, way): (Reduce, Box<dyn Reduction<F> + 'w>),
         identity: Identity,
     ) -> Result<Self> {
         let ranks = world.ranks();
@@ -247,11 +274,7 @@ impl<'w, F: Datum + Real> Sums<'w, F> {
             identity = identity.with("processor", processor());
         }
         identity.compare(world)?;
-        let exchange = Exchange::new(world, optimizer.arena(), micro_batches);
-        let lanes = optimizer.stepper().recipe().lanes();
-        let zeros = vec![vec![F::of(0.0); optimizer.arena().len()]; lanes];
-        let own = vec![zeros.clone(); exchange.nodes(world.rank()).len()];
-        Ok(Self { world, reduce, micro_batches, own, exchange, total: zeros, steps: 0 })
+        Ok(Self { world, micro_batches, lanes: optimizer.stepper().recipe().lanes(), way, steps: 0 })
     }
 
     /// Micro-batches of a whole step.
@@ -260,8 +283,7 @@ impl<'w, F: Datum + Real> Sums<'w, F> {
     }
 
     pub fn bytes(&self) -> usize {
-        let sums: usize = self.own.iter().flatten().chain(&self.total).map(Vec::len).sum();
-        self.exchange.bytes() + sums * size_of::<F>()
+        self.way.bytes()
     }
 
     /// As [`DataParallel::step_of`].
@@ -271,71 +293,83 @@ impl<'w, F: Datum + Real> Sums<'w, F> {
         micro_batches: usize,
         gradient: impl FnMut(&mut O, usize) -> thalweg::Result<()>,
     ) -> Result<()> {
-        let counts = self.sum_own(of, micro_batches, gradient)?;
-        self.sum_all()?;
-        let optimizer = of.optimizer_mut();
-        let step = optimizer.put_sum(&self.total, &counts).and_then(|()| optimizer.step());
+        self.sum(of, micro_batches, gradient)??;
+        let step = of.optimizer_mut().step();
         self.steps += 1;
         // All ranks have the same numbers, but an engine may fail on one of them: the others find out in the next exchange.
         step.map_err(Error::from)
     }
 
-    /// Computes the sums of this rank's nodes; returns how many micro-batches are in those of all ranks, by lane.
-    pub fn sum_own<O: Optimized<Program: Program<Float = F>>>(
+    /// Puts the sum of all ranks' micro-batches into the optimizer. Blocks that this rank has are on their way while it computes
+    /// the rest. The inner error is one of this rank's engine, which takes the sum; all that was under way is done by then.
+    pub fn sum<O: Optimized<Program: Program<Float = F>>>(
         &mut self,
         of: &mut O,
         micro_batches: usize,
-        mut gradient: impl FnMut(&mut O, usize) -> thalweg::Result<()>,
-    ) -> Result<Vec<u32>> {
+        gradient: impl FnMut(&mut O, usize) -> thalweg::Result<()>,
+    ) -> Result<thalweg::Result<()>> {
         if !(1..=self.micro_batches).contains(&micro_batches) {
             let what = format!("a step of {micro_batches} micro-batches");
             return Err(Error::Unshared { what, reason: format!("these ranks share 1 to {}", self.micro_batches) });
         }
-        self.exchange.share_out(micro_batches);
-        let nodes = self.exchange.nodes(self.world.rank());
-        let like = &self.total;
-        self.own.resize_with(nodes.len(), || like.clone());
-        let mut counts = vec![0; self.total.len()];
-        let mut sum = || {
-            for (node, sums) in nodes.iter().zip(&mut self.own) {
-                for number in node.micro_batches() {
-                    gradient(of, number)?;
-                    of.optimizer_mut().accumulate()?;
-                }
-                let own = of.optimizer_mut().take_sum(sums)?;
-                counts.iter_mut().zip(own).for_each(|(count, own)| *count += own);
+        self.way.begin(micro_batches)?;
+        let own = self.sum_own(of, gradient)?;
+        self.way.fill()?;
+        let mut told = vec![u32::from(own.is_err())];
+        told.extend(own.as_ref().map_or(&vec![0; self.lanes], |counts| counts));
+        let mut all = Gathering::start(self.world, COUNTS, told, &vec![1 + self.lanes; self.world.ranks()])?;
+        let (stepper, program) = of.optimizer_mut().stepper_and_program();
+        let mut put = Ok(());
+        self.world.until("gradients of micro-batches", || {
+            let moved = self.way.poll()? | all.poll()?;
+            while let Some(sum) = self.way.next() {
+                put = std::mem::replace(&mut put, Ok(()))
+                    .and_then(|()| stepper.put_sum_piece(program, sum.lane, sum.start, &sum.values));
+                self.way.take_back(sum);
             }
-            Ok::<(), thalweg::Error>(())
-        };
-        let summed = sum().map(|()| counts);
-        self.world.agree_on_sums("gradients of micro-batches", summed, self.total.len())
+            let over = self.way.is_over() && all.is_over();
+            Ok(if over { ControlFlow::Break(()) } else { ControlFlow::Continue(moved) })
+        })?;
+        let all = all.said();
+        let sum = |at: usize| all.iter().skip(at).step_by(1 + self.lanes).sum();
+        if sum(0) > 0 {
+            self.world.agree("gradients of micro-batches", own)?;
+        }
+        let counts: Vec<u32> = (1..=self.lanes).map(sum).collect();
+        Ok(put.and_then(|()| stepper.end_sum(program, &counts)))
     }
 
-    /// Computes the total of all ranks.
-    fn sum_all(&mut self) -> Result<()> {
-        let Self { world, exchange, own, total, reduce, .. } = self;
-        for (lane, total) in total.iter_mut().enumerate() {
-            match reduce {
-                Reduce::Exact => exchange.sum(world, own.iter().map(|lanes| &*lanes[lane]), total)?,
-                Reduce::Fast => {
-                    let Some((first, others)) = own.split_first_mut() else {
-                        // At the end of an epoch a rank may have nothing to add.
-                        world.add("gradients", &mut vec![F::of(0.0); total.len()], total)?;
-                        continue;
-                    };
-                    for other in others {
-                        first[lane].iter_mut().zip(&other[lane]).for_each(|(sum, &other)| *sum += other);
-                    }
-                    world.add("gradients", &mut first[lane], total)?;
+    /// Computes the sums of this rank's blocks, and sends each when it is there. Returns how many micro-batches are in them, by
+    /// lane, or why this rank has none; the outer error is one of the exchange.
+    fn sum_own<O: Optimized<Program: Program<Float = F>>>(
+        &mut self,
+        of: &mut O,
+        mut gradient: impl FnMut(&mut O, usize) -> thalweg::Result<()>,
+    ) -> Result<thalweg::Result<Vec<u32>>> {
+        let mut counts = vec![0; self.lanes];
+        let (blocks, pieces) = (self.way.blocks().to_vec(), self.way.pieces().to_vec());
+        for block in blocks {
+            for number in block.micro_batches() {
+                let summed = gradient(of, number).and_then(|()| of.optimizer_mut().accumulate());
+                if let Err(error) = summed {
+                    return Ok(Err(error));
                 }
+                self.way.poll()?;
+            }
+            let (stepper, program) = of.optimizer_mut().stepper_and_program();
+            let mut sent = Ok(());
+            let taken = stepper.take_sum_in_pieces(program, &pieces, |_, _, values| {
+                if sent.is_ok() {
+                    sent = self.way.give(values).and_then(|()| self.way.poll()).map(drop);
+                }
+            });
+            sent?;
+            match taken {
+                Ok(own) => counts.iter_mut().zip(own).for_each(|(count, own)| *count += own),
+                Err(error) => return Ok(Err(error)),
             }
         }
-        Ok(())
-    }
-
-    /// The total of a lane's gradients in the range that this rank owns.
-    pub fn scatter(&mut self, lane: usize) -> Result<&[F]> {
-        self.exchange.scatter(self.world, self.own.iter().map(|lanes| &*lanes[lane]))
+        Ok(Ok(counts))
     }
 
     /// The digest of this rank, if all ranks have the same.

@@ -3,7 +3,7 @@
 use crate::error::Result;
 use crate::exchange::ranges;
 use crate::identity::Identity;
-use crate::parallel::{Float, Optimized, Reduce, Sums, digest, save};
+use crate::parallel::{Float, Optimized, Sums, digest, save};
 use crate::world::{Datum, World};
 use std::ops::Range;
 use std::path::Path;
@@ -130,7 +130,7 @@ impl<'w, F: Datum + Real> ShardedSums<'w, F> {
         world.agree("parts", parted)?;
         let zeros = |len: usize| vec![F::of(0.0); len];
         let (mine, whole) = (zeros(own.len()), zeros(optimizer.arena().len()));
-        Ok(Self { sums: Sums::new(world, optimizer, micro_batches, Reduce::Exact, identity)?, world, ranges, mine, whole })
+        Ok(Self { sums: Sums::of_parts(world, optimizer, micro_batches, identity)?, world, ranges, mine, whole })
     }
 
     /// As [`Sharded::step_of`].
@@ -140,15 +140,10 @@ impl<'w, F: Datum + Real> ShardedSums<'w, F> {
         micro_batches: usize,
         gradient: impl FnMut(&mut O, usize) -> thalweg::Result<()>,
     ) -> Result<()> {
-        let counts = self.sums.sum_own(of, micro_batches, gradient)?;
-        let (start, optimizer) = (self.ranges[self.world.rank()].start, of.optimizer_mut());
-        for (lane, &count) in counts.iter().enumerate() {
-            let sum = self.sums.scatter(lane)?;
-            let (stepper, program) = optimizer.stepper_and_program();
-            let put = stepper.put_part(program, lane, start, sum, count);
-            self.world.agree("sums", put)?;
-            self.join_norms(optimizer, lane)?;
-        }
+        let put = self.sums.sum(of, micro_batches, gradient)?;
+        self.world.agree("sums", put)?;
+        let optimizer = of.optimizer_mut();
+        (0..optimizer.stepper().recipe().lanes()).try_for_each(|lane| self.join_norms(optimizer, lane))?;
         let stepped = optimizer.step();
         self.world.agree("steps", stepped)?;
         let params = optimizer.params_buffer();

@@ -1,6 +1,7 @@
 //! Any model of the library, trained by the library's trainer on the ranks of a job.
 
 use crate::error::Result;
+use crate::gathering::Gathering;
 use crate::identity::Identity;
 use crate::parallel::{Reduce, Sums, digest};
 use crate::parts::Parts;
@@ -204,13 +205,16 @@ impl<'w, F: Datum + Real> SharedSteps<'w, F> {
     /// # Errors
     /// As for [`Training::step`].
     pub fn step<P: Program<Float = F>>(&mut self, trainer: &mut Trainer<P>) -> Result<()> {
-        let mut step = Step::begin(trainer);
+        let mut step = Step::begin(self.world, trainer);
         let (count, gradient) = (step.count, |trainer: &mut Trainer<P>, number: usize| step.micro_batch(trainer, number));
-        match &mut self.sums {
-            State::Whole(sums) => sums.step(trainer, count, gradient)?,
-            State::Parts(sums) => sums.step(trainer, count, gradient)?,
-        }
-        step.end(self.world, trainer)
+        let stepped = match &mut self.sums {
+            State::Whole(sums) => sums.step(trainer, count, gradient),
+            State::Parts(sums) => sums.step(trainer, count, gradient),
+        };
+        let all = step.all();
+        stepped?;
+        // An engine may fail on one rank: the others find out in the next exchange.
+        Ok(trainer.end_step(&all?)?)
     }
 
     /// As [`Training::epoch`].
@@ -315,38 +319,55 @@ fn breaks(world: &World, own: ControlFlow<()>) -> Result<bool> {
     Ok(world.gather("whether to go on", &[u32::from(own.is_break())])?.contains(&1))
 }
 
+/// The tag of what micro-batches leave.
+const MARKS: i32 = 4;
+
 /// A step that is being made.
-struct Step<F> {
-    /// Its micro-batches.
+struct Step<'w, F> {
+    world: &'w World,
+    /// Its micro-batches, and how many floats each leaves.
     count: usize,
+    len: usize,
     /// Why it could not begin. All ranks are told with its gradients.
     begun: thalweg::Result<()>,
     /// What this rank's micro-batches have left.
     marks: Vec<F>,
+    /// What all leave: it travels once this rank has all its micro-batches, beside their gradients.
+    all: Option<Result<Gathering<'w, F>>>,
 }
 
-impl<F: Datum + Real> Step<F> {
-    fn begin<P: Program<Float = F>>(trainer: &mut Trainer<P>) -> Self {
+impl<'w, F: Datum + Real> Step<'w, F> {
+    fn begin<P: Program<Float = F>>(world: &'w World, trainer: &mut Trainer<P>) -> Self {
         let begun = trainer.begin_step().map(drop);
-        Self { count: trainer.micro_batches_ahead(), begun, marks: Vec::new() }
+        Self { world, count: trainer.micro_batches_ahead(), len: trainer.marks(), begun, marks: Vec::new(), all: None }
     }
 
     /// The gradient of a micro-batch.
     fn micro_batch<P: Program<Float = F>>(&mut self, trainer: &mut Trainer<P>, number: usize) -> thalweg::Result<()> {
         self.begun.clone()?;
         self.marks.extend(trainer.micro_batch(number)?);
+        if number + 1 == share(self.count, self.world.ranks(), self.world.rank()).end {
+            self.send();
+        }
         Ok(())
     }
 
-    /// Ends the step with what the micro-batches of all ranks have left. An engine may fail on one rank: the others find out in
-    /// the next exchange.
-    fn end<P: Program<Float = F>>(mut self, world: &World, trainer: &mut Trainer<P>) -> Result<()> {
-        let len = trainer.marks();
-        let of = |rank: usize| share(self.count, world.ranks(), rank).len() * len;
-        let counts: Vec<usize> = (0..world.ranks()).map(of).collect();
-        let mut all = vec![F::of(0.0); self.count * len];
-        world.gather_all("what micro-batches leave", &mut self.marks, &mut all, &counts)?;
-        self.begun.and_then(|()| trainer.end_step(&all)).map_err(crate::Error::from)
+    /// Sends what this rank's micro-batches have left; anything in place of what a rank lacks that has failed.
+    fn send(&mut self) {
+        let ranks = self.world.ranks();
+        let counts: Vec<usize> = (0..ranks).map(|rank| share(self.count, ranks, rank).len() * self.len).collect();
+        let mut own = std::mem::take(&mut self.marks);
+        own.resize(counts[self.world.rank()], F::of(0.0));
+        self.all = Some(Gathering::start(self.world, MARKS, own, &counts));
+    }
+
+    /// What the micro-batches of all ranks have left. Each rank waits for it, whatever became of the step, so that nothing of
+    /// this step is under way in the next one.
+    fn all(&mut self) -> Result<Vec<F>> {
+        if self.all.is_none() {
+            self.send();
+        }
+        self.all.take().map_or(Ok(Vec::new()), |all| all?.wait(self.world, "what micro-batches leave"))
     }
 }
 

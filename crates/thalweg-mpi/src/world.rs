@@ -6,12 +6,15 @@ use mpi::environment::{Threading, Universe};
 use mpi::ffi;
 use std::cell::Cell;
 use std::ffi::{c_char, c_int};
+use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
 /// How long a rank waits for the others, unless [`World::with_patience`] sets another time.
 pub const PATIENCE: Duration = Duration::from_secs(8);
 
-/// How long a rank asks without a pause whether a call is done, and how long it pauses from then on.
+/// How long a rank that waits keeps its core, as what it waits for is usually there by then; how long it then offers its core
+/// to others each time it asks, and how long it pauses from then on.
+const KEEP: Duration = Duration::from_micros(500);
 const SPIN: Duration = Duration::from_millis(20);
 const NAP: Duration = Duration::from_micros(200);
 
@@ -38,16 +41,17 @@ datum! { u8 => RSMPI_UINT8_T, u32 => RSMPI_UINT32_T, f32 => RSMPI_FLOAT, f64 => 
 
 /// The ranks of a job.
 ///
-/// Each rank waits for the others for a limited time. After it has waited in vain, nothing more is sent. MPI is then not ended
-/// when this is dropped, since that would wait for dead ranks: end the process with an exit code other than 0, and `mpirun`
-/// ends all others.
+/// Each rank waits for a limited time until something comes from the others. After it has waited in vain, nothing more is
+/// sent. MPI is then not ended when this is dropped, since that would wait for dead ranks: end the process with an exit code
+/// other than 0, and `mpirun` ends all others.
 pub struct World {
     universe: Option<Universe>,
-    comm: ffi::MPI_Comm,
+    pub(crate) comm: ffi::MPI_Comm,
     rank: usize,
     ranks: usize,
     patience: Duration,
-    lost: Cell<bool>,
+    /// Whether a rank did not answer, or a call failed.
+    pub(crate) lost: Cell<bool>,
 }
 
 impl std::fmt::Debug for World {
@@ -72,7 +76,7 @@ impl Drop for World {
 
 /// The error of a call of MPI, if it failed.
 #[expect(unsafe_code, reason = "a call of C")]
-fn check(call: &'static str, code: c_int) -> Result<()> {
+pub(crate) fn check(call: &'static str, code: c_int) -> Result<()> {
     if code == 0 {
         return Ok(());
     }
@@ -223,37 +227,7 @@ impl World {
         called
     }
 
-    /// The sums of all ranks' values, in an order that MPI chooses: another number of ranks gives other bits.
-    ///
-    /// # Errors
-    /// As for [`World::gather`].
-    pub fn add<T: Datum>(&self, waiting: &'static str, own: &mut Vec<T>, sums: &mut Vec<T>) -> Result<()> {
-        self.add_during(waiting, own, sums, || {})
-    }
-
-    /// [`World::add`] that has begun before `work`, and is waited for after it, to measure how much MPI does meanwhile.
-    ///
-    /// # Errors
-    /// As for [`World::gather`].
-    #[expect(unsafe_code, reason = "a call of C")]
-    pub fn add_during<T: Datum>(
-        &self,
-        waiting: &'static str,
-        own: &mut Vec<T>,
-        sums: &mut Vec<T>,
-        work: impl FnOnce(),
-    ) -> Result<()> {
-        self.room(waiting, sums.len(), &[own.len()])?;
-        let count: c_int = own.len().try_into().map_err(|_| Error::TooLarge { what: waiting, elements: own.len() })?;
-        self.call("MPI_Iallreduce", waiting, own, sums, |own, sums, request| {
-            // SAFETY: both buffers have `count` values, and live until the request is done, or for ever (see `call`).
-            let code = unsafe { ffi::MPI_Iallreduce(own, sums, count, T::datatype(), ffi::RSMPI_SUM, self.comm, request) };
-            work();
-            code
-        })
-    }
-
-    /// [`World::add`] by the call of MPI that waits without a limit, as the reference in measurements.
+    /// The sums of all ranks' values by the call of MPI that waits without a limit, as the reference in measurements.
     ///
     /// # Errors
     /// A call that failed.
@@ -281,27 +255,6 @@ impl World {
         Err(Error::Rank { rank, message: texts[rank].clone() })
     }
 
-    /// The sums of all ranks' counts, unless some rank has failed: [`World::agree`] in one exchange, where all is well.
-    /// `counts` says how many there are.
-    ///
-    /// # Errors
-    /// As for [`World::agree`].
-    pub fn agree_on_sums<E: std::fmt::Display>(
-        &self,
-        waiting: &'static str,
-        own: std::result::Result<Vec<u32>, E>,
-        counts: usize,
-    ) -> Result<Vec<u32>> {
-        let mut told = vec![u32::from(own.is_err())];
-        told.extend(own.as_ref().map_or(&vec![0; counts], |own| own));
-        let all = self.gather(waiting, &told)?;
-        let sum = |at: usize| all.iter().skip(at).step_by(counts + 1).sum();
-        if sum(0) > 0 {
-            self.agree(waiting, own)?;
-        }
-        Ok((1..=counts).map(sum).collect())
-    }
-
     /// Every rank's text.
     ///
     /// # Errors
@@ -320,7 +273,7 @@ impl World {
     }
 
     /// Checks that a buffer has as many values as are sent or received.
-    fn room(&self, waiting: &'static str, len: usize, counts: &[usize]) -> Result<()> {
+    pub(crate) fn room(&self, waiting: &'static str, len: usize, counts: &[usize]) -> Result<()> {
         let needed: usize = counts.iter().sum();
         let holds = len == needed && (counts.len() == self.ranks || counts.len() == 1);
         if holds { Ok(()) } else { Err(thalweg::Error::shape(waiting, format!("{needed} values"), len).into()) }
@@ -337,31 +290,52 @@ impl World {
         taken: &mut Vec<T>,
         start: impl FnOnce(*const std::ffi::c_void, *mut std::ffi::c_void, *mut ffi::MPI_Request) -> c_int,
     ) -> Result<()> {
-        let no_answer = || Error::NoAnswer { waiting, rank: self.rank, patience: self.patience };
-        if self.lost.get() {
-            return Err(no_answer());
-        }
+        self.still(waiting)?;
         // SAFETY: a constant of MPI's library.
         let mut request = unsafe { ffi::RSMPI_REQUEST_NULL };
         check(call, start(send.as_ptr().cast(), taken.as_mut_ptr().cast(), &mut request))?;
-        let started = Instant::now();
-        loop {
+        let ended = self.until(waiting, || {
             let mut done = 0;
             // SAFETY: the request is that of the call above; MPI sets it to none once it is done.
-            let code = unsafe { ffi::MPI_Test(&mut request, &mut done, ffi::RSMPI_STATUS_IGNORE) };
-            let failed = check(call, code);
-            if failed.is_err() || done == 0 && started.elapsed() > self.patience {
-                self.lost.set(true);
-                self.keep_if_lost(send);
-                self.keep_if_lost(taken);
-                return failed.and(Err(no_answer()));
-            }
-            if done != 0 {
-                return Ok(());
+            check(call, unsafe { ffi::MPI_Test(&mut request, &mut done, ffi::RSMPI_STATUS_IGNORE) })?;
+            Ok(if done != 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(false) })
+        });
+        self.keep_if_lost(send);
+        self.keep_if_lost(taken);
+        ended
+    }
+
+    /// Asks again and again, until the answer is that all is over; else it says whether anything has come meanwhile. It is an
+    /// error if nothing has come for as long as a rank waits; nothing more is sent then, or after any other error.
+    pub(crate) fn until(&self, waiting: &'static str, mut ask: impl FnMut() -> Result<ControlFlow<(), bool>>) -> Result<()> {
+        self.still(waiting)?;
+        let mut since = Instant::now();
+        let ended = loop {
+            match ask() {
+                Ok(ControlFlow::Break(())) => return Ok(()),
+                Ok(ControlFlow::Continue(true)) => since = Instant::now(),
+                Ok(ControlFlow::Continue(false)) if since.elapsed() > self.patience => break Err(self.no_answer(waiting)),
+                Ok(ControlFlow::Continue(false)) => {}
+                Err(error) => break Err(error),
             }
             // Others need this core more where the wait is long.
-            if started.elapsed() < SPIN { std::thread::yield_now() } else { std::thread::sleep(NAP) }
-        }
+            match since.elapsed() {
+                waited if waited < KEEP => std::hint::spin_loop(),
+                waited if waited < SPIN => std::thread::yield_now(),
+                _ => std::thread::sleep(NAP),
+            }
+        };
+        self.lost.set(true);
+        ended
+    }
+
+    /// An error once a rank did not answer, or a call failed.
+    pub(crate) fn still(&self, waiting: &'static str) -> Result<()> {
+        if self.lost.get() { Err(self.no_answer(waiting)) } else { Ok(()) }
+    }
+
+    fn no_answer(&self, waiting: &'static str) -> Error {
+        Error::NoAnswer { waiting, rank: self.rank, patience: self.patience }
     }
 
     /// Leaks a buffer that MPI may still use.

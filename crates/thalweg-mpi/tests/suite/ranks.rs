@@ -67,6 +67,19 @@ fn odd_shares_have_the_bits_of_one_program() {
     }
 }
 
+/// Ranks with several blocks of more than 30 pieces each, all but the last of which travel while the next one is computed.
+#[test]
+fn blocks_that_travel_early_have_the_bits_of_one_program() {
+    for rule in ["large-sgd", "large-adamw"] {
+        let expected = alone(&[rule, "13", "3"]);
+        for ranks in 1..=4 {
+            assert_eq!(outcome(ranks, &["exact", rule, "13", "3"]), expected, "{rule} on {ranks}");
+        }
+        assert_eq!(outcome(3, &["sharded", rule, "13", "3"]), expected, "{rule} in parts");
+        assert!(outcome(3, &["fast", rule, "13", "3"]).starts_with("3 applied, 0 skipped"));
+    }
+}
+
 /// A model of the library with running statistics and dropout, in two lanes, by the library's trainer: parameters, statistics
 /// and what is measured and predicted, of which each rank computes a share. The last step of an epoch has fewer micro-batches
 /// than the others, and the last batch fewer rows.
@@ -152,6 +165,7 @@ fn ranks_that_differ_are_an_error_that_says_where() {
         ("one-more", "rank 2 differs in its batch: 17; rank 0 has nothing"),
         ("no-engine", "rank 2 failed: no adapter"),
         ("fails", "rank 2 failed: the list of samples"),
+        ("fails-between", "rank 2 failed: the list of samples"),
         ("diverges", "rank 2 has other parameters than rank 0 after 3 steps"),
     ] {
         fails(3, &[scenario, "sgd", "8", "5"], message, 3);
@@ -160,15 +174,18 @@ fn ranks_that_differ_are_an_error_that_says_where() {
     fails(1, &["twice"], "MPI cannot be started: it is running in this process already", 1);
 }
 
-/// `mpirun` finds a killed rank; the watchdog of the others, 4 s here, finds one that hangs.
+/// `mpirun` finds a killed rank; the watchdog of the others, 4 s here, finds one that hangs: before its gradients, or between
+/// its blocks, of which one is on its way.
 #[test]
 fn a_dead_rank_ends_the_job() {
-    fails(3, &["killed", "sgd", "8", "5"], "exited on signal 9", 1);
-    let (output, took) = run(3, TRIAL, &["hangs", "sgd", "8", "5"]);
-    let printed = String::from_utf8_lossy(&output.stderr);
-    assert!(!output.status.success() && took < Duration::from_secs(10), "{took:?}: {printed}");
-    assert!(
-        printed.contains("another rank did not answer in 4 s; it is dead, or slower than the watchdog allows"),
-        "{printed}"
-    );
+    for scenario in ["killed", "killed-between"] {
+        fails(3, &[scenario, "sgd", "8", "5"], "exited on signal 9", 1);
+    }
+    for (scenario, rule) in [("hangs", "sgd"), ("hangs-between", "large-sgd")] {
+        let (output, took) = run(3, TRIAL, &[scenario, rule, "8", "5"]);
+        let printed = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success() && took < Duration::from_secs(10), "{scenario} {rule} took {took:?}: {printed}");
+        let message = "another rank did not answer in 4 s; it is dead, or slower than the watchdog allows";
+        assert!(printed.contains(message), "{scenario}: {printed}");
+    }
 }
