@@ -188,7 +188,7 @@ fn step(world: &World, options: &Options) -> Result<()> {
     }
     let [whole, part] = [seconds[0], seconds[3]].map(|took| took * 1e3 / STEPS as f64);
     println!(
-        "  an exact exchange alone takes {part:.3} ms, {:.0} % of a step, and begins when the gradients are there",
+        "  an exact exchange alone takes {part:.3} ms, {:.0} % of a step; last blocks travel when all gradients are there",
         part / whole * 100.0
     );
     Ok(())
