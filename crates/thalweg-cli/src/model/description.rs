@@ -1,6 +1,7 @@
 //! A model as data: layers as a TOML file has them, and as a saved model keeps them.
 
-use super::layers::{self, Spec};
+use super::layers;
+use super::spec::{self, Spec};
 use crate::Usage;
 use anyhow::{Context, Result, anyhow};
 use serde_json::{Value, json};
@@ -104,7 +105,7 @@ impl Description {
             x = tape.layer("input", &layer, &x);
             built.model = built.model.named("input", layer);
         }
-        let last = self.layers.iter().rposition(layers::has_outputs);
+        let last = self.layers.iter().rposition(spec::has_outputs);
         for (i, layer) in self.layers.iter().enumerate() {
             let mut spec = Spec::new(layer, i)?;
             spec.outputs = (last == Some(i)).then_some(self.outputs);

@@ -4,6 +4,7 @@ mod augment;
 mod description;
 mod layers;
 mod size;
+mod spec;
 mod steps;
 
 pub use augment::NAMES as AUGMENT;

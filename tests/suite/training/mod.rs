@@ -1,4 +1,7 @@
-//! Trainers of any model: lanes with seeds and rows of their own, tasks and their metrics, predictions, states, early stopping.
+//! Trainers of any model: lanes with seeds and rows of their own, predictions, states.
+
+mod stopping;
+mod tasks;
 
 use crate::common::compare::{assert_close, assert_same_bits};
 use crate::common::counting::Counting;
@@ -9,11 +12,11 @@ use std::ops::ControlFlow;
 use thalweg::cpu::Cpu;
 use thalweg::data::{Dataset, Fold, KFold, Scaler};
 use thalweg::nn::{
-    Augment, BatchNorm1d, BatchNorm2d, ChannelDropout, Conv2d, Criterion, CrossEntropy, Dropout, Flatten, GroupNorm, Huber,
-    LaneDropout, Linear, MaxPool2d, Model, Nonlinearity, Reshape, Sequential, SquaredError, Tape, Terms, Value,
+    Augment, BatchNorm1d, BatchNorm2d, ChannelDropout, Conv2d, Dropout, Flatten, GroupNorm, LaneDropout, Linear, MaxPool2d,
+    Model, Nonlinearity, Reshape, Sequential, Tape, Value,
 };
 use thalweg::plan::{Engine, LossScale, Program};
-use thalweg::train::{Confusion, EarlyStopping, Metric, Task, TrainerBuilder};
+use thalweg::train::{EarlyStopping, Task, TrainerBuilder};
 use thalweg::{Adam, Real, Recipe, Result, ScheduleFree, Sgd, State, Trainer};
 
 pub fn classes(rows: usize) -> Dataset {
@@ -183,158 +186,6 @@ fn standardised_features_are_those_of_a_scaler() -> Result<()> {
     Ok(())
 }
 
-/// R², absolute and squared errors of predictions, by their formulas.
-fn scores(data: &Dataset, predictions: &[f64]) -> [f64; 3] {
-    let (rows, width) = (data.rows(), data.target_width);
-    let target = |row: usize, output: usize| f64::from(data.targets[row * width + output]);
-    let mut sums = [0.0; 3];
-    for output in 0..width {
-        let mean = (0..rows).map(|row| target(row, output)).sum::<f64>() / rows as f64;
-        let around: f64 = (0..rows).map(|row| (target(row, output) - mean).powi(2)).sum();
-        let errors: Vec<f64> = (0..rows).map(|row| predictions[row * width + output] - target(row, output)).collect();
-        let squares: f64 = errors.iter().map(|error| error * error).sum();
-        sums[0] += 1.0 - squares / around;
-        sums[1] += errors.iter().map(|error| error.abs()).sum::<f64>() / rows as f64;
-        sums[2] += (squares / rows as f64).sqrt();
-    }
-    sums.map(|sum| sum / width as f64)
-}
-
-#[test]
-fn regression_measures_what_its_predictions_give() -> Result<()> {
-    fn check<E: Engine>(engine: &E) -> Result<()> {
-        let model = Sequential::perceptron(4, &[12], 2, Nonlinearity::Tanh);
-        let data = [line(40), line(301)];
-        let builder = Trainer::builder(&model, adam(0.03)).train(&data[0]).validation(&data[1]).batch(6).seeds(&[1, 2]);
-        let mut trainer = builder.task(Task::regression().criterion(Huber { delta: 0.7 })).build(engine)?;
-        for _ in 0..20 {
-            trainer.whole_epoch()?;
-        }
-        let found = trainer.evaluate()?;
-        for (lane, found) in found.iter().enumerate() {
-            let predictions: Vec<f64> = trainer.predict(lane, &data[1].features)?.iter().map(|x| x.as_f64()).collect();
-            let huber = |(x, &t): (&f64, &f32)| {
-                let distance = (x - f64::from(t)).abs();
-                if distance <= 0.7 { 0.5 * distance * distance } else { 0.7 * (distance - 0.35) }
-            };
-            let loss = predictions.iter().zip(&data[1].targets).map(huber).sum::<f64>() / predictions.len() as f64;
-            let [r2, mae, rmse] = scores(&data[1], &predictions);
-            let of = |metric: Metric| metric.of(found);
-            let all = [of(Metric::Loss)?, of(Metric::R2)?, of(Metric::Mae)?, of(Metric::Rmse)?];
-            // Sums of 301 numbers of about 1 in single precision, one after the other: up to 301 · 6e-8 of the sum.
-            assert_close(&engine.describe(), &all, &[loss, r2, mae, rmse], |_| 2e-5);
-            assert!(r2 > 0.5, "{r2}");
-            assert!(Metric::Accuracy.of(found).is_err());
-        }
-        // Training metrics are measured while parameters move; if these do not move, the metrics are those of an evaluation.
-        let mut still = Trainer::builder(&model, Recipe::new(Sgd { lr: 0.0, ..Default::default() })).train(&data[0]);
-        still = still.validation(&data[0]).batch(6);
-        let mut still = still.build(engine)?;
-        let (met, seen) = (still.whole_epoch()?[0], still.evaluate()?[0]);
-        let all = |m: &thalweg::Metrics| [m.loss, m.r2.unwrap_or(9.0), m.mae.unwrap_or(9.0), m.rmse.unwrap_or(9.0)];
-        // Sums of 40 numbers of about 1 in another order: up to 40 · 6e-8 of the sum, twice.
-        assert_close(&engine.describe(), &all(&met), &all(&seen), |_| 1e-5);
-        Ok(())
-    }
-    check(&Cpu::<f64>::default())?;
-    [engines::cpu(), engines::gpu()].iter().try_for_each(check)
-}
-
-#[test]
-fn classification_measures_what_its_logits_give() -> Result<()> {
-    fn check<E: Engine>(engine: &E) -> Result<()> {
-        let (data, held) = (classes(40), classes(290));
-        let model = Sequential::perceptron(4, &[8], 3, Nonlinearity::Relu);
-        let weights = [1.0, 0.25, 3.0];
-        let criterion = CrossEntropy { class_weights: Some(weights.to_vec()), ..Default::default() };
-        let task = Task::classification().criterion(criterion).top(2);
-        let builder = Trainer::builder(&model, adam(0.02)).train(&data).validation(&held).batch(9).seeds(&[5, 6]);
-        let mut trainer = builder.task(task).build(engine)?;
-        trainer.optimizer_mut().watch_loss();
-        trainer.optimizer_mut().telemetry_every(1);
-        let met = trainer.whole_epoch()?;
-        let found = trainer.evaluate()?;
-        for (lane, found) in found.iter().enumerate() {
-            let logits: Vec<f64> = trainer.predict(lane, &held.features)?.iter().map(|x| x.as_f64()).collect();
-            let [mut loss, mut weight, mut hits, mut top] = [0.0; 4];
-            for (logits, &label) in logits.chunks(3).zip(&held.labels) {
-                let own = weights[label as usize];
-                let sum: f64 = logits.iter().map(|logit| logit.exp()).sum();
-                loss += own * (sum.ln() - logits[label as usize]);
-                weight += own;
-                let larger = logits.iter().filter(|logit| **logit > logits[label as usize]).count();
-                (hits, top) = (hits + f64::from(u8::from(larger == 0)), top + f64::from(u8::from(larger < 2)));
-            }
-            let rows = held.rows() as f64;
-            let all = [found.loss, found.accuracy.unwrap_or(9.0), found.top.unwrap_or(9.0)];
-            // Sums of some hundred numbers of about 1 in single precision.
-            assert_close(&engine.describe(), &all, &[loss / weight, hits / rows, top / rows], |_| 2e-5);
-            assert!(top > hits);
-            let predicted = trainer.predict_classes(lane, &held.features)?;
-            let confusion = Confusion::of(&held.labels, &predicted, 3)?;
-            assert_eq!(Some(confusion.accuracy()), found.accuracy.map(|accuracy| (accuracy * rows).round() / rows));
-        }
-        // Samples carry the loss that a step follows: with weights Σ w·l / Σ w over its batch.
-        trainer.optimizer_mut().flush()?;
-        let samples = trainer.optimizer_mut().poll()?;
-        for (lane, met) in met.iter().enumerate() {
-            let order = trainer.order(lane, 0)?;
-            let of_batch = |rows: &[u32]| rows.iter().map(|&row| weights[data.labels[row as usize] as usize]).sum::<f64>();
-            let batches: Vec<f64> = order.chunks(9).map(of_batch).collect();
-            let losses: Vec<f64> = samples.iter().filter(|s| s.lane == lane).filter_map(|sample| sample.loss).collect();
-            let sum: f64 = batches.iter().zip(&losses).map(|(weight, loss)| weight * loss).sum();
-            // Sums of some dozen numbers of about 1 in single precision, twice: by batch, and over all rows.
-            assert_close(&engine.describe(), &[sum / batches.iter().sum::<f64>()], &[met.loss], |_| 1e-5);
-        }
-        Ok(())
-    }
-    check(&Cpu::<f64>::default())?;
-    [engines::cpu(), engines::gpu()].iter().try_for_each(check)
-}
-
-/// (x − t)⁴, a loss from outside the crate.
-#[derive(Debug)]
-struct Fourth;
-
-impl Criterion for Fourth {
-    fn terms(&self, tape: &mut Tape, prediction: &Value, target: &Value) -> Terms {
-        let losses = tape.map(&[prediction, target], |of| (of[0].clone() - of[1].clone()).square().square());
-        Terms { losses, weights: None }
-    }
-}
-
-/// A loss of one number per batch, rather than one per row.
-#[derive(Debug)]
-struct Scalar;
-
-impl Criterion for Scalar {
-    fn terms(&self, tape: &mut Tape, prediction: &Value, target: &Value) -> Terms {
-        Terms { losses: SquaredError.mean(tape, prediction, target), weights: None }
-    }
-}
-
-#[test]
-fn a_loss_of_ones_own_is_trained() -> Result<()> {
-    for engine in [engines::cpu(), engines::gpu()] {
-        let (data, model) = (line(30), Linear::new(4, 2));
-        let builder = || Trainer::builder(&model, adam(0.05)).train(&data).validation(&data).batch(10);
-        let mut trainer = builder().task(Task::of(Fourth)).build(&engine)?;
-        let first = trainer.whole_epoch()?[0];
-        for _ in 0..40 {
-            trainer.whole_epoch()?;
-        }
-        let end = trainer.evaluate()?[0];
-        let predictions = trainer.predict(0, &data.features)?;
-        let fourth = predictions.iter().zip(&data.targets).map(|(x, t)| f64::from(x - t).powi(4)).sum::<f64>() / 60.0;
-        // A sum of 60 numbers below 1 in single precision, each the fourth power of a number that is rounded by 1e-7.
-        assert_close(engine.name, &[end.loss], &[fourth], |_| 1e-5);
-        assert!(end.loss < 0.3 * first.loss && end.r2.is_none(), "{end:?} after {first:?}");
-        let refused = builder().task(Task::of(Scalar)).build(&engine).map(drop);
-        assert_error(refused, "terms of the loss: [] found, [10, …] expected");
-    }
-    Ok(())
-}
-
 /// The outputs of a row have the same bits, whatever the other rows are.
 #[test]
 fn predictions_of_a_row_do_not_depend_on_its_neighbours() -> Result<()> {
@@ -438,51 +289,6 @@ fn a_state_that_does_not_fit_changes_nothing() -> Result<()> {
     Ok(())
 }
 
-#[test]
-fn lanes_stop_early_and_keep_their_best() -> Result<()> {
-    fn check<E: Engine>(engine: &E, recipe: &dyn Fn(&[f64]) -> Recipe) -> Result<()> {
-        let (data, held, model) = (line(24), line(50), busy(2));
-        let stopping = EarlyStopping { metric: Metric::R2, patience: 3, ..Default::default() };
-        // With these high rates the metric soon stops improving.
-        let (rates, seeds) = ([0.3, 0.05, 0.6], [1, 2, 3]);
-        let run = |rates: &[f64], seeds: &[u64]| {
-            let builder = Trainer::builder(&model, recipe(rates)).train(&data).validation(&held).batch(6).seeds(seeds);
-            let mut trainer = builder.early_stopping(stopping).build(engine)?;
-            let mut curve: Vec<Vec<f64>> = vec![Vec::new(); seeds.len()];
-            trainer.fit(40, |_, epoch| {
-                curve.iter_mut().zip(&epoch.validation).for_each(|(c, m)| c.push(m.r2.unwrap_or(f64::NAN)));
-                Ok(ControlFlow::Continue(()))
-            })?;
-            Ok::<_, thalweg::Error>((trainer, curve))
-        };
-        let (mut all, curves) = run(&rates, &seeds)?;
-        let seen = all.evaluate()?;
-        for lane in 0..3 {
-            let best = all.best(lane)?.clone();
-            // Before the epoch that is the third in a row without an improvement.
-            let stop = (1..=curves[lane].len()).find(|&end| {
-                let at = (0..end).fold(0, |at, i| if curves[lane][i] > curves[lane][at] { i } else { at });
-                end - 1 - at >= 3
-            });
-            let until = &curves[lane][..stop.unwrap_or(curves[lane].len())];
-            let at = (0..until.len()).fold(0, |at, i| if until[i] > until[at] { i } else { at });
-            assert_eq!((best.epoch as usize, best.metric), (at + 1, until[at]), "{}, lane {lane}", engine.describe());
-            assert_eq!(best.stopped, stop.is_some());
-            assert_eq!(seen[lane].r2, Some(best.metric), "{}, lane {lane}", engine.describe());
-            let (mut alone, curve) = run(&rates[lane..][..1], &seeds[lane..][..1])?;
-            assert_eq!(curve[0], until, "{}, lane {lane}", engine.describe());
-            assert_eq!((alone.evaluate()?[0], alone.best(0)?), (seen[lane], &best));
-            assert_same_bits(&engine.describe(), &alone.eval_params(0)?, &all.eval_params(lane)?);
-        }
-        assert!((0..3).any(|lane| all.best(lane).is_ok_and(|best| best.stopped)));
-        Ok(())
-    }
-    let adam = |rates: &[f64]| Recipe::population(rates.iter().map(|&lr| Adam { lr, ..Default::default() }));
-    let free = |rates: &[f64]| Recipe::population(rates.iter().map(|&lr| ScheduleFree { lr, ..Default::default() }));
-    check(&Cpu::<f64>::default(), &adam)?;
-    [engines::cpu(), engines::gpu()].iter().try_for_each(|engine| check(engine, &adam).and_then(|()| check(engine, &free)))
-}
-
 /// The parameters to evaluate with are computed for all lanes at once.
 #[test]
 fn an_evaluation_of_many_lanes_waits_as_often_as_one_of_one() -> Result<()> {
@@ -500,52 +306,6 @@ fn an_evaluation_of_many_lanes_waits_as_often_as_one_of_one() -> Result<()> {
     assert!(one > 0);
     assert_eq!(waits(9)?, one);
     Ok(())
-}
-
-/// Training that goes on after early stopping, with a rule that evaluates other parameters than it trains. Parameters and
-/// running statistics are those where training ended, also after loading a state, which knows that the best is evaluated.
-#[test]
-fn steps_after_early_stopping_go_on_from_where_they_ended() -> Result<()> {
-    fn check<E: Engine>(engine: &E) -> Result<()> {
-        let (data, held, model) = (line(24), line(50), busy(2));
-        let new = |keep_best: bool| {
-            let rules = [0.3, 0.6].map(|lr| ScheduleFree { lr, ..Default::default() });
-            let builder =
-                Trainer::builder(&model, Recipe::population(rules)).train(&data).validation(&held).batch(6).seeds(&[1, 3]);
-            builder.early_stopping(EarlyStopping { patience: 3, keep_best, ..Default::default() }).build(engine)
-        };
-        let (mut kept, mut left, mut resumed) = (new(true)?, new(false)?, new(true)?);
-        for trainer in [&mut kept, &mut left] {
-            trainer.fit(40, |_, _| Ok(ControlFlow::Continue(())))?;
-        }
-        let best = kept.evaluate()?;
-        for (lane, seen) in best.iter().enumerate() {
-            assert!(kept.best(lane)?.stopped && kept.best(lane)?.epoch < kept.epochs(), "there is another end than the best");
-            assert_eq!(seen.loss, kept.best(lane)?.metric);
-        }
-        let live = |state: &State<E::Float>| {
-            let arrays = state.iter().filter(|(name, _)| !name.starts_with("best."));
-            arrays.map(|(name, array)| (name.to_string(), array.clone())).collect::<Vec<_>>()
-        };
-        let (state, end) = (kept.state_dict()?, left.state_dict()?);
-        assert!(live(&state).iter().any(|(name, _)| name == "buffer.1.running_var"));
-        assert!(live(&state) == live(&end), "{}: the end of training", engine.describe());
-        resumed.advance(1)?;
-        resumed.load_state_dict(&state)?;
-        assert_eq!(resumed.evaluate()?, best, "{}: the best is evaluated", engine.describe());
-        assert_same_bits("parameters to evaluate with", &resumed.eval_params(1)?, &kept.eval_params(1)?);
-        assert!(resumed.state_dict()? == state);
-        for trainer in [&mut kept, &mut left, &mut resumed] {
-            trainer.advance(5)?;
-        }
-        let expected = live(&left.state_dict()?);
-        assert!(live(&kept.state_dict()?) == expected, "{}: goes on from the end", engine.describe());
-        assert!(live(&resumed.state_dict()?) == expected, "{}: goes on from a state", engine.describe());
-        assert_eq!(kept.evaluate()?, left.evaluate()?, "{}: the best is evaluated no more", engine.describe());
-        Ok(())
-    }
-    check(&Cpu::<f64>::default())?;
-    [engines::cpu(), engines::gpu()].iter().try_for_each(check)
 }
 
 #[test]
@@ -624,36 +384,6 @@ fn settings_that_do_not_fit_are_errors() -> Result<()> {
     let normed = busy(3);
     let builder = Trainer::builder(&normed, adam(0.1)).train(&data).buffer(0, "1.running_men", &[0.0]);
     assert!(builder.build(&engine).map(drop).unwrap_err().to_string().contains("1.running_mean"));
-    Ok(())
-}
-
-#[test]
-fn a_confusion_counts_pairs() -> Result<()> {
-    let confusion = Confusion::of(&[0, 0, 0, 1, 1, 2], &[0, 0, 1, 1, 2, 0], 4)?;
-    assert_eq!(confusion.counts, [[2, 1, 0, 0], [0, 1, 1, 0], [1, 0, 0, 0], [0; 4]]);
-    let of = |f: fn(&Confusion, usize) -> f64| (0..4).map(|class| f(&confusion, class)).collect::<Vec<_>>();
-    assert_eq!(of(Confusion::precision), [2.0 / 3.0, 0.5, 0.0, 0.0]);
-    assert_eq!(of(Confusion::recall), [2.0 / 3.0, 0.5, 0.0, 0.0]);
-    assert_eq!(of(Confusion::f1), [2.0 / 3.0, 0.5, 0.0, 0.0]);
-    assert_eq!((confusion.accuracy(), confusion.macro_f1()), (0.5, (2.0 / 3.0 + 0.5) / 4.0));
-    assert_error(Confusion::of(&[0], &[], 1), "predictions: 0 found, 1 expected");
-    assert_error(Confusion::of(&[0], &[3], 3), "class = 3 is out of range: below 3");
-    Ok(())
-}
-
-/// Rows keep their targets, however they are selected.
-#[test]
-fn regression_data_are_split_and_selected() -> Result<()> {
-    let data = line(20);
-    let (train, test) = data.split(0.25, 3)?;
-    assert_eq!((train.rows(), test.rows(), train.target_width), (15, 5, 2));
-    let part = data.rows_at(&[3, 3, 1])?;
-    assert_eq!(part.targets, [&data.targets[6..8], &data.targets[6..8], &data.targets[2..4]].concat());
-    assert_eq!(part.target(2), data.target(1));
-    assert_error(Dataset::regression(vec![1.0; 4], 2, vec![0.0; 3], 2), "targets: 3 found, rows of 2 expected");
-    assert_error(Dataset::regression(vec![1.0; 4], 1, vec![0.0; 4], 2), "features: 4 found, 2 rows × 1 expected");
-    let both = Dataset { labels: vec![0; 20], ..line(20) };
-    assert!(both.check().unwrap_err().to_string().contains("labels"));
     Ok(())
 }
 
