@@ -20,7 +20,7 @@ const TALL: usize = 2 * ROWS;
 /// Products that are added in registers before their sum goes to memory: so much of a panel stays in the first cache.
 const DEPTH: usize = 256;
 /// Elements from one row to the next up to which a factor is read where it lies: rows farther apart share few places of the
-/// first cache. Few rows fit all the same, and what two tiles alone read is not worth a copy.
+/// first cache. Few rows fit all the same, and what two tiles of them alone read is not worth a copy.
 const NEAR: usize = 64;
 const FEW: usize = 16;
 /// Elements that are copied together.
@@ -62,7 +62,7 @@ impl WithSimd for Small<'_, '_, '_, '_> {
             for column in (0..columns).step_by(2 * lanes) {
                 let width = (2 * lanes).min(columns - column);
                 let vectors = width.div_ceil(lanes);
-                let near = b.strides[0] <= NEAR || part.depth <= FEW || c.sizes[0] <= 2 * ROWS;
+                let near = b.strides[0] <= NEAR || part.depth <= FEW || c.sizes[0] <= TALL;
                 let lies_well = b.strides[1] == 1 && width == vectors * lanes && near;
                 let (rows, stride) = if lies_well {
                     (&b.data[first * b.strides[0] + column..], b.strides[0])
@@ -136,7 +136,8 @@ impl Part {
                 3 => self.tile::<S, 3, V>(simd, a, row, right, c),
                 4 => self.tile::<S, 4, V>(simd, a, row, right, c),
                 5 => self.tile::<S, 5, V>(simd, a, row, right, c),
-                // One vector in each row leaves registers for as many rows again, whose sums do not wait for each other.
+                // With one vector in each row there are registers for twice as many. More sums that do not wait for each other keep
+                // the processor busy.
                 TALL.. if V == 1 => self.tile::<S, TALL, V>(simd, a, row, right, c),
                 _ => self.tile::<S, ROWS, V>(simd, a, row, right, c),
             };
@@ -242,7 +243,17 @@ mod tests {
     #[test]
     fn an_element_has_the_same_bits_however_factors_are_stored_and_cut() {
         let mut rng = fastrand::Rng::with_seed(1);
-        for (m, k, n) in [(4, 1, 4), (6, 10, 8), (7, 64, 10), (64, 64, 32), (13, 255, 17), (5, 257, 33), (9, 600, 31)] {
+        for (m, k, n) in [
+            (4, 1, 4),
+            (6, 10, 8),
+            (7, 64, 10),
+            (64, 64, 32),
+            (13, 255, 17),
+            (5, 257, 33),
+            (9, 600, 31),
+            (31, 7, 3),
+            (24, 300, 5),
+        ] {
             let (a, b, start) = (random(m * k, &mut rng), random(k * n, &mut rng), random(m * n, &mut rng));
             let (a_turned, b_turned) = (turned(&a, k), turned(&b, n));
             let plain = (Matrix::new(&a, m, k), Matrix::new(&b, k, n));

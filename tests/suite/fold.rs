@@ -143,6 +143,29 @@ fn a_row_has_the_same_bits_alone_among_others_and_in_lanes() {
     }
 }
 
+/// More rows than lie side by side at a time, and enough work for several threads.
+#[test]
+fn short_rows_have_the_same_bits_shared_by_threads() {
+    const ROWS: usize = 14_003;
+    let mut rng = Rng::with_seed(5);
+    for (folded, columns) in [(10, false), (10, true), (3, false), (16, false)] {
+        let values = numbers(&mut rng, ROWS * folded);
+        let of = |threads, values: &[f64], rows| {
+            let lists = reduced(&Cpu::<f32>::with_threads(threads), &[values.to_vec()], rows, folded, columns).swap_remove(0);
+            lists.into_iter().map(|list| list.into_iter().map(f64::to_bits).collect()).collect::<Vec<Vec<u64>>>()
+        };
+        let one = of(1, &values, ROWS);
+        for threads in [2, 3] {
+            assert!(of(threads, &values, ROWS) == one, "{threads} threads, rows of {folded}, in columns: {columns}");
+        }
+        // Sums of rows that lie in columns are made in another order than those of a row alone.
+        for row in [0, 255, 256, 600, ROWS - 1].into_iter().filter(|_| !columns) {
+            let alone = of(1, &values[row * folded..(row + 1) * folded], 1);
+            assert!(alone.iter().zip(&one).all(|(alone, all)| alone[0] == all[row]), "row {row} of {folded}");
+        }
+    }
+}
+
 #[test]
 fn nan_and_infinity_are_seen_by_every_reduction() {
     const INF: f64 = f64::INFINITY;

@@ -47,7 +47,7 @@ impl Reduction {
 /// several in one reading. Inputs may be broadcast views; as their strides are free, any dimensions can be the last ones.
 ///
 /// Chunks of 256 elements are joined in a fixed tree. Beyond 4,096 elements a second stage joins what the first left in scratch
-/// memory. The bits of a row depend neither on other rows and lanes, nor on threads.
+/// memory. In one shape, the bits of a row depend neither on other rows and lanes, nor on threads.
 ///
 /// # Examples
 ///
@@ -73,7 +73,7 @@ impl Reduction {
 #[derive(Debug, Clone)]
 pub struct Fold {
     inputs: Inputs,
-    /// The inputs in another order: the dimensions that are kept at the end, with the fold over those in front.
+    /// The inputs in the order of columns.
     turned: Turned,
     /// How many of the shape's dimensions are kept.
     kept: usize,
@@ -219,7 +219,7 @@ impl Operation for Fold {
         }
         let (by_columns, short) = (self.by_columns(), (1..=SIDE).contains(&folded));
         let turned = (by_columns || short).then(|| inputs.turned(&self.turned));
-        // Rows side by side are shared out in whole cache lines, others in whole blocks.
+        // Rows side by side are shared out in whole cache lines, others in whole chunks.
         let unit = if turned.is_some() { 64 } else { self.rows_together() };
         let size = (self.program.part(rows * folded.max(1), unit * folded.max(1), workers.count()) / folded.max(1)).max(1);
         workers.in_order(rows.div_ceil(size), parts(outputs, rows, size), |(first, mut outputs)| {
@@ -278,11 +278,11 @@ impl Operation for Fold {
 }
 
 impl Fold {
-    /// The dimensions with those that are kept at the end.
+    /// The dimensions in the order of columns: first those that are folded, then those that are kept.
     fn columns_first(&self) -> [usize; 4] {
         let mut order = [0, 1, 2, 3];
         order.rotate_left(self.kept);
-        // Those of one place in front, so that lines are neighbours.
+        // Those of size 1 go to the front, so that lines are neighbours.
         order.sort_by_key(|&dimension| self.inputs.shape[dimension] != 1);
         order
     }
@@ -340,35 +340,30 @@ impl Fold {
     /// Rows of at most [`SIDE`] elements: blocks of rows side by side, one element of each at a time. Outputs begin with the
     /// first of the rows.
     fn reduce_short_rows<F: Real>(&self, inputs: &Given<'_, F>, of: Range<usize>, outputs: &mut [&mut [F]]) {
-        let (rows, folded, width) = (self.rows(), self.folded(), WIDTH.min(of.len()));
-        // The lines of each output, and others to work with.
-        let (len, spare) = (folded * width, folded.max(2) * width);
-        with_scratch(self.outputs.len() * len + spare, |scratch: &mut [F]| {
-            let (scratch, spare) = scratch.split_at_mut(self.outputs.len() * len);
+        let (rows, folded, count) = (self.rows(), self.folded(), self.outputs.len());
+        with_scratch((count * folded + folded.max(2)) * WIDTH.min(of.len()), |scratch: &mut [F]| {
             for first in of.clone().step_by(WIDTH) {
                 let columns = first..(first + WIDTH).min(of.end);
+                // The lines of each output, and others to work with.
+                let len = folded * columns.len();
+                let (lines, spare) = scratch.split_at_mut(count * len);
                 self.program.run(inputs, self.lines(columns.clone(), 0..folded), |range, values| {
-                    for (index, lines) in scratch.chunks_exact_mut(len).enumerate() {
-                        let (lines, from) = (&mut lines[range.start / rows * width..], values.block(index));
-                        if columns.len() == width {
-                            lines[..from.len()].copy_from_slice(from);
-                            continue;
-                        }
-                        let pairs = lines.chunks_exact_mut(width).zip(from.chunks_exact(columns.len()));
-                        pairs.for_each(|(line, from)| line[..from.len()].copy_from_slice(from));
+                    for (index, lines) in lines.chunks_exact_mut(len).enumerate() {
+                        let from = values.block(index);
+                        lines[range.start / rows * columns.len()..][..from.len()].copy_from_slice(from);
                     }
                 });
                 let (mut at, part) = (0, columns.start - of.start..columns.end - of.start);
-                for (&Output { reduction, .. }, lines) in self.outputs.iter().zip(scratch.chunks_exact_mut(len)) {
+                for (&Output { reduction, .. }, lines) in self.outputs.iter().zip(lines.chunks_exact_mut(len)) {
                     let (outputs, rows) = (&mut outputs[at..at + reduction.results()], part.clone());
-                    ShortRows { reduction, lines, spare, width, outputs, rows }.reduce();
+                    ShortRows { reduction, lines, spare, outputs, rows }.reduce();
                     at += reduction.results();
                 }
             }
         });
     }
 
-    /// Row after row; several share a block where they fit. Outputs begin with the first of the rows.
+    /// Row after row; several share a chunk where they fit. Outputs begin with the first of the rows.
     fn reduce_rows<F: Real>(&self, inputs: &Given<'_, F>, of: Range<usize>, outputs: &mut [&mut [F]]) {
         let (folded, many) = (self.folded(), self.rows_together());
         if folded == 0 {
@@ -435,14 +430,16 @@ impl<F: Real> pulp::WithSimd for AddLines<'_, F> {
 
     #[inline(always)]
     fn with_simd<S: pulp::Simd>(self, _simd: S) {
-        let mut fours = self.lines.chunks_exact(4 * self.sums.len());
+        // The sums are read and written once for four lines.
+        let width = self.sums.len();
+        let mut fours = self.lines.chunks_exact(4 * width);
         for four in &mut fours {
-            let (two, other) = four.split_at(four.len() / 2);
-            let ((a, b), (c, d)) = (two.split_at(two.len() / 2), other.split_at(other.len() / 2));
+            let ((a, rest), (c, d)) = (four.split_at(width), four[2 * width..].split_at(width));
+            let b = &rest[..width];
             let pairs = a.iter().zip(b).zip(c.iter().zip(d));
             self.sums.iter_mut().zip(pairs).for_each(|(sum, ((a, b), (c, d)))| *sum = *sum + *a + *b + *c + *d);
         }
-        for line in fours.remainder().chunks_exact(self.sums.len()) {
+        for line in fours.remainder().chunks_exact(width) {
             self.sums.iter_mut().zip(line).for_each(|(sum, &x)| *sum += x);
         }
     }

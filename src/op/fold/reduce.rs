@@ -72,15 +72,14 @@ impl<F: Real> pulp::WithSimd for Rows<'_, '_, F> {
     }
 }
 
-/// Rows of at most [`SIDE`] elements that lie side by side: a line of `width` for each element. What was reduced goes to these
-/// `rows` of the outputs. The bits are those of one row after the other.
+/// Rows of at most [`SIDE`] elements that lie side by side: a line for each element. What was reduced goes to these `rows` of the
+/// outputs, which are as many. The bits are those of one row after the other.
 pub(super) struct ShortRows<'a, 'o, F> {
     pub reduction: Reduction,
-    /// They are lost.
+    /// They are overwritten.
     pub lines: &'a mut [F],
-    /// As many lines, and at least two.
+    /// Memory for as many lines, and for at least two.
     pub spare: &'a mut [F],
-    pub width: usize,
     pub outputs: &'a mut [&'o mut [F]],
     pub rows: Range<usize>,
 }
@@ -96,15 +95,15 @@ impl<F: Real> pulp::WithSimd for ShortRows<'_, '_, F> {
 
     #[inline(always)]
     fn with_simd<S: pulp::Simd>(self, _simd: S) {
-        let Self { reduction, lines, spare, width, outputs, rows } = self;
-        let (count, mut outputs) = (rows.len(), outputs.iter_mut().map(|output| &mut output[rows.clone()]));
+        let Self { reduction, lines, spare, outputs, rows } = self;
+        let (width, mut outputs) = (rows.len(), outputs.iter_mut().map(|output| &mut output[rows.clone()]));
         let (Some(first), second) = (outputs.next(), outputs.next().unwrap_or_default()) else { return };
         match reduction {
-            Reduction::Sum => first.copy_from_slice(&sum_lines(lines, width)[..count]),
-            Reduction::Max => first.copy_from_slice(&join_lines(lines, width, keep)[..count]),
-            Reduction::FirstMax => first.copy_from_slice(&first_places(lines, spare, width)[..count]),
-            Reduction::LogSumExp => log_sum_exp_of_lines(lines, spare, width, [first, second]),
-            Reduction::Moments => moments_of_lines(lines, spare, width, [first, second]),
+            Reduction::Sum => first.copy_from_slice(sum_lines(lines, width)),
+            Reduction::Max => first.copy_from_slice(join_lines(lines, width, keep)),
+            Reduction::FirstMax => first.copy_from_slice(first_places(lines, spare, width)),
+            Reduction::LogSumExp => log_sum_exp_of_lines(lines, spare, [first, second]),
+            Reduction::Moments => moments_of_lines(lines, spare, [first, second]),
         }
     }
 }
@@ -151,38 +150,40 @@ fn first_places<'s, F: Real>(lines: &[F], spare: &'s mut [F], width: usize) -> &
     places
 }
 
-/// As row by row, of rows side by side.
+/// The parts of log-sum-exp, of rows side by side.
 #[inline(always)]
-fn log_sum_exp_of_lines<F: Real>(lines: &mut [F], spare: &mut [F], width: usize, [of_largest, of_rest]: [&mut [F]; 2]) {
-    let (count, spare) = (of_largest.len(), &mut spare[..lines.len()]);
+fn log_sum_exp_of_lines<F: Real>(lines: &mut [F], spare: &mut [F], [of_largest, of_rest]: [&mut [F]; 2]) {
+    let (width, spare) = (of_largest.len(), &mut spare[..lines.len()]);
     spare.copy_from_slice(lines);
     let shifts = join_lines(spare, width, keep);
-    of_largest.copy_from_slice(&shifts[..count]);
+    of_largest.copy_from_slice(shifts);
     shifts.iter_mut().for_each(|largest| *largest = shift(*largest));
     for line in lines.chunks_exact_mut(width) {
         line.iter_mut().zip(&*shifts).for_each(|(x, &shift)| *x -= shift);
     }
     F::function(Function::Exp, lines, spare);
-    F::function(Function::Ln, &sum_lines(spare, width)[..count], of_rest);
+    F::function(Function::Ln, sum_lines(spare, width), of_rest);
     for (rest, largest) in of_rest.iter_mut().zip(of_largest) {
         *rest = if largest.is_infinite() { F::zero() } else { *rest };
     }
 }
 
-/// As row by row, of rows side by side.
+/// Means and squared deviations, of rows side by side.
 #[inline(always)]
-fn moments_of_lines<F: Real>(lines: &mut [F], spare: &mut [F], width: usize, [of_mean, of_rest]: [&mut [F]; 2]) {
-    let (count, folded, spare) = (of_mean.len(), lines.len() / width, &mut spare[..lines.len()]);
+fn moments_of_lines<F: Real>(lines: &mut [F], spare: &mut [F], [of_mean, of_rest]: [&mut [F]; 2]) {
+    let (width, spare) = (of_mean.len(), &mut spare[..lines.len()]);
+    let folded = lines.len() / width;
     spare.copy_from_slice(lines);
     let means = sum_lines(spare, width);
     means.iter_mut().for_each(|mean| *mean = *mean / F::of(folded as f64));
     for line in lines.chunks_exact_mut(width) {
         line.iter_mut().zip(&*means).for_each(|(x, &mean)| *x = (*x - mean) * (*x - mean));
     }
-    of_mean.copy_from_slice(&means[..count]);
-    of_rest.copy_from_slice(&sum_lines(lines, width)[..count]);
+    of_mean.copy_from_slice(means);
+    of_rest.copy_from_slice(sum_lines(lines, width));
     if folded < SIDE {
-        // What is missing of a row is the mean, which is no distance from itself unless it is infinite.
+        // Row by row, the places behind the last element hold the mean. Each adds (mean − mean)², which is NaN where the mean is
+        // infinite, and else 0.
         of_rest.iter_mut().zip(of_mean).for_each(|(rest, mean)| *rest += (*mean - *mean) * (*mean - *mean));
     }
 }
@@ -439,14 +440,14 @@ mod tests {
             let x: Vec<f32> = (0..folded * rows).map(|_| number(&mut random)).collect();
             for reduction in all {
                 let mut found = [vec![0.0; rows], vec![0.0; rows]];
-                let mut lines = vec![f32::NAN; folded * 2 * SIDE];
+                let mut lines = vec![0.0; folded * rows];
                 for (row, x) in x.chunks_exact(folded).enumerate() {
-                    lines.chunks_exact_mut(2 * SIDE).zip(x).for_each(|(line, x)| line[row] = *x);
+                    lines.chunks_exact_mut(rows).zip(x).for_each(|(line, x)| line[row] = *x);
                 }
                 let [first, second] = &mut found;
                 let outputs = &mut [&mut first[..], &mut second[..]][..reduction.results()];
-                let spare = &mut vec![f32::NAN; lines.len().max(4 * SIDE)];
-                ShortRows { reduction, lines: &mut lines, spare, width: 2 * SIDE, outputs, rows: 0..rows }.reduce();
+                let spare = &mut vec![f32::NAN; lines.len().max(2 * rows)];
+                ShortRows { reduction, lines: &mut lines, spare, outputs, rows: 0..rows }.reduce();
                 for (row, x) in x.chunks_exact(folded).enumerate() {
                     let alone = results(reduction, Some(of_row(reduction, x, 0)));
                     for (found, alone) in found.iter().zip(alone).take(reduction.results()) {

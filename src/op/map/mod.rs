@@ -136,13 +136,17 @@ impl Operation for Map {
     fn cases(layout: &mut Layout) -> Vec<Self> {
         let [x, bias] = [0, 1].map(Expr::input);
         let mut cases = Vec::new();
-        for (rows, columns) in [(0, 3), (1, 1), (3, 85), (1, 256), (257, 1), (7, 200)] {
+        for (rows, columns) in
+            [(0, 3), (1, 1), (3, 85), (1, 256), (257, 1), (7, 200), (1, 1023), (1, 1024), (1025, 1), (130, 10)]
+        {
             let [input, per_row, output, other] =
                 [rows * columns, rows, rows * columns, rows * columns].map(|len| declared(layout, len));
             let column = declared(layout, columns);
             let two = Self::new(&[rows, columns]).input(input, &[columns, 1]).input(column, &[0, 1]);
             let sum = x.clone() + bias.clone();
             cases.push(two.output(output, sum.clone().gelu()).output(other, sum.tanh()));
+            let by_rows = Self::new(&[rows, columns]).input(input, &[columns, 1]).input(per_row, &[1, 0]);
+            cases.push(by_rows.output(output, x.clone() - bias.clone()));
             let transposed = Self::new(&[columns, 1, rows]).input(input, &[1, 0, columns]).input(per_row, &[0, 0, 1]);
             cases.push(transposed.output(output, (x.clone() * bias.clone()).sigmoid() - bias.clone().max(0.25)));
         }

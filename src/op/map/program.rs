@@ -10,14 +10,14 @@ use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
 
-/// Elements that one instruction works on before the next one takes over: as many as possible, at least and at most, of which
-/// all registers stay in the first cache.
+/// Elements that one instruction works on before the next one takes over, at least and at most: more mean fewer calls, fewer
+/// keep the registers in the first cache.
 const BLOCK: [usize; 2] = [256, 1024];
-/// Floats of all registers, beside which the first cache has room for others.
+/// Elements of all registers together, as far as the bounds of a block allow it: 24 KiB in single precision.
 const REGISTERS: usize = 6 * 1024;
 
 /// Inputs up to which nothing is allocated: views, places and random numbers.
-pub(in crate::op) const INPUTS: usize = 12;
+const INPUTS: usize = 12;
 
 /// Where a value comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

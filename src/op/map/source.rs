@@ -102,11 +102,11 @@ impl Inputs {
         Operands::product(&self.shape)
     }
 
-    /// Elements that the CPU computes together, at most `most`: whole rows of the longest input that is repeated, if they are
-    /// short. Then it is fetched once for all blocks.
+    /// Elements that the CPU computes together, at most `most`: whole lines of the last dimension, and whole rows of the longest
+    /// input that is repeated, if they are short. Then it is fetched once for all blocks.
     pub(in crate::op) fn block(&self, most: usize) -> usize {
-        let periods = self.list.iter().map(|input| input.period);
-        let longest = periods.filter(|period| (1..most).contains(period)).max().unwrap_or(1);
+        let periods = self.list.iter().map(|input| input.period).chain([self.shape[3].max(1)]);
+        let longest = periods.filter(|&period| period < most).max().unwrap_or(1);
         most / longest * longest
     }
 
@@ -181,7 +181,7 @@ impl Inputs {
         &'a self,
         elements: &mut impl Iterator<Item = Elements<'v, F>>,
     ) -> Result<Given<'a, F>> {
-        let mut data = [Data::Nothing; NAMES.len()];
+        let mut data = [Data::Place; NAMES.len()];
         for (data, ((_, kind), elements)) in data.iter_mut().zip(self.views.iter().zip(elements)) {
             *data = match kind {
                 Kind::Index => Data::Indices(elements.indices()?),
@@ -244,7 +244,6 @@ const NARROW: usize = 16;
 /// What an input reads.
 #[derive(Debug, Clone, Copy)]
 enum Data<'a, F> {
-    Nothing,
     Floats(&'a [F]),
     Indices(&'a [u32]),
     Place,
@@ -310,7 +309,7 @@ impl<'a, F: Real> Fetched<'a, F> {
         match self.data {
             Data::Floats(floats) => self.fetch_by(start, block, |place| floats[place]),
             Data::Indices(indices) => self.fetch_by(start, block, |place| F::of(f64::from(indices[place]))),
-            Data::Nothing | Data::Place | Data::Uniform(..) => self.fetch_by(start, block, |place| self.at(place)),
+            Data::Place | Data::Uniform(..) => self.fetch_by(start, block, |place| self.at(place)),
         }
     }
 
@@ -321,7 +320,8 @@ impl<'a, F: Real> Fetched<'a, F> {
         while !rest.is_empty() {
             let mut row = self.place([at[0], at[1], at[2], 0]);
             if across == 0 && at[3] == 0 && width < NARROW {
-                // Some places beyond a line, which the next ones fill: of a fixed number no loop is needed.
+                // Each line is written with a fixed number of elements, which needs no loop; the next one overwrites what is too
+                // many.
                 let lines = (rows - at[2]).min((rest.len() + width).saturating_sub(NARROW) / width);
                 (0..lines).for_each(|line| rest[line * width..][..NARROW].fill(value(row + line * down)));
                 (rest, at[2], row) = (&mut rest[lines * width..], at[2] + lines, row + lines * down);
@@ -360,7 +360,7 @@ impl<'a, F: Real> Fetched<'a, F> {
         match self.data {
             Data::Floats(floats) => floats[place],
             Data::Indices(indices) => F::of(f64::from(indices[place])),
-            Data::Nothing | Data::Place => F::of(place as f64),
+            Data::Place => F::of(place as f64),
             Data::Uniform(key, site) => F::of(f64::from(uniform(key, site, place as u32))),
         }
     }
