@@ -2,6 +2,9 @@
 //!
 //! The chapter `guide::machines` of the library says how to run it, what is exact, and what it costs.
 
+#![cfg(feature = "mpi")]
+#![warn(missing_docs)]
+
 mod all_reduce;
 mod entry;
 mod error;
