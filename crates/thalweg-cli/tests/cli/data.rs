@@ -49,8 +49,10 @@ fn images_of_a_directory_like_mnist_are_learned_by_convolutions() {
         write_idx(temp.path(), "t10k", 30, gzip);
         let data = temp.path().to_str().expect("UTF-8");
         let ran = thalweg(&["train", "--engine", "cpu", "--json", "--data", data, "--model", "cnn", "--epochs", "2"]);
-        // 32 and 64 channels with their norms, and a linear layer over 7 × 7 places of 64 channels.
-        assert_eq!(ran.data()["parameters"], 10 * 32 + 64 + (9 * 32 + 1) * 64 + 128 + (49 * 64 + 1) * 3, "{}", ran.out);
+        // 32, 64 and 64 channels with their norms, a linear layer over 7 × 7 places of 64 channels with its norm, and the last.
+        let convolutions = 10 * 32 + 64 + (9 * 32 + 1) * 64 + 128 + (9 * 64 + 1) * 64 + 128;
+        let linear = (49 * 64 + 1) * 128 + 256 + (128 + 1) * 3;
+        assert_eq!(ran.data()["parameters"], convolutions + linear, "{}", ran.out);
         ran.epochs()
     };
     let plain = run(false);
