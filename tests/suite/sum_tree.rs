@@ -448,7 +448,7 @@ fn invalid_trees_are_errors() {
     let (stepper, program) = optimizer.stepper_and_program();
     let put = stepper.put_sum_piece(program, 0, 0, &sums[0]);
     assert_error(put, "put_sum is out of order: a step or take_sum has to come after micro-batches");
-    stepper.take_sum_in_pieces(program, &[60..65], |_, _, _| {}).expect_err("beyond the arena");
+    stepper.take_sum_in_pieces(program, std::slice::from_ref(&(60..65)), |_, _, _| {}).expect_err("beyond the arena");
     optimizer.accumulate().expect("a micro-batch");
     assert_error(optimizer.accumulate(), "accumulate is out of order: a step has at most 2 micro-batches, as its tree of sums");
     optimizer.step().expect("a step");

@@ -9,7 +9,7 @@ use std::fs;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
-use thalweg::checkpoint::{StoredTensor, Tensors, read, write};
+use thalweg::checkpoint::{MANIFEST, StoredTensor, Tensors, read, write};
 use thalweg::plan::Arena;
 
 /// Texts of a manifest, and of a part.
@@ -249,8 +249,6 @@ fn ranges_of(value: &Value) -> Option<Vec<Range<usize>>> {
 fn list<T>(value: &Value, of: impl Fn(&Value) -> Option<T>) -> Option<Vec<T>> {
     value.as_array()?.iter().map(of).collect()
 }
-
-const MANIFEST: &str = "-parts.safetensors";
 
 fn part_file(folder: &Path, step: u64, rank: usize, ranks: usize) -> PathBuf {
     folder.join(format!("step-{step:012}-part-{rank}-of-{ranks}.safetensors"))

@@ -175,16 +175,16 @@ fn moments_of_lines<F: Real>(lines: &mut [F], spare: &mut [F], [of_mean, of_rest
     let folded = lines.len() / width;
     spare.copy_from_slice(lines);
     let means = sum_lines(spare, width);
-    means.iter_mut().for_each(|mean| *mean = *mean / F::of(folded as f64));
+    means.iter_mut().for_each(|mean| *mean /= F::of(folded as f64));
     for line in lines.chunks_exact_mut(width) {
         line.iter_mut().zip(&*means).for_each(|(x, &mean)| *x = (*x - mean) * (*x - mean));
     }
     of_mean.copy_from_slice(means);
     of_rest.copy_from_slice(sum_lines(lines, width));
     if folded < SIDE {
-        // Row by row, the places behind the last element hold the mean. Each adds (mean − mean)², which is NaN where the mean is
+        // Row by row, the places behind the last element hold the mean. They add (mean − mean)², which is NaN where the mean is
         // infinite, and else 0.
-        of_rest.iter_mut().zip(of_mean).for_each(|(rest, mean)| *rest += (*mean - *mean) * (*mean - *mean));
+        of_rest.iter_mut().zip(of_mean).filter(|(_, mean)| mean.is_infinite()).for_each(|(rest, _)| *rest = F::nan());
     }
 }
 
