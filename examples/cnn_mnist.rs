@@ -2,10 +2,11 @@
 //! otherwise in every step, on the device. Lanes of one program have the same seeds with and without it. Pictures show what the
 //! first convolution looks for, and the worst mistakes.
 //!
-//! `cargo run --release --example cnn_mnist -- [FOLDER] [PICTURE.svg]`: FOLDER has the four files of MNIST; without one, 200 of
-//! the 1,797 digits of 8 × 8 pixels that the crate carries are learned, and the others tested. Expected: the mean accuracy over
-//! three seeds is higher with augmentation than without, and at least 96.5 % (98 % of MNIST). Augmentation needs many epochs:
-//! after 25 it does not help yet.
+//! `cargo run --release --example cnn_mnist -- [FOLDER] [PICTURE.svg]`: FOLDER has the four files of MNIST, of which the first
+//! 2,000 images are learned; without one, 200 of the 1,797 digits of 8 × 8 pixels that the crate carries are learned, and the
+//! others tested. Expected: the mean accuracy over three seeds is higher with augmentation than without, and at least 96.5 % (97 %
+//! of MNIST). Augmentation needs few examples and many epochs: after 25 on the small digits, or with 8,000 images of MNIST and 5
+//! epochs, it does not help yet.
 //!
 //! On the GPU for the small images a step takes 64 dispatches, however many lanes there are.
 
@@ -14,7 +15,9 @@ use std::fmt::Write;
 use std::path::Path;
 use thalweg::cpu::Cpu;
 use thalweg::data::{self, Dataset, Scaler};
-use thalweg::nn::{Augment, BatchNorm2d, Conv2d, Dropout, Flatten, Linear, MaxPool2d, Nonlinearity, Reshape, Sequential};
+use thalweg::nn::{
+    Augment, BatchNorm1d, BatchNorm2d, Conv2d, Dropout, Flatten, Linear, MaxPool2d, Nonlinearity, Reshape, Sequential,
+};
 use thalweg::plan::Engine;
 use thalweg::schedule::Cosine;
 use thalweg::{AdamW, Recipe, Trainer};
@@ -23,16 +26,27 @@ const SEEDS: [u64; 3] = [1, 2, 3];
 const FILTERS: usize = 8;
 const RATE: f64 = 4e-3;
 
-/// Two convolutions, for images of `side` × `side` pixels; large ones are halved after the first, all after the second.
+/// Two convolutions, for images of `side` × `side` pixels; large ones are halved after the first, all after the second. For large
+/// ones the second is wider, and a layer stands before the last.
 fn model(side: usize, shift: f64) -> Sequential {
     let model = Sequential::new().then(Reshape(vec![1, side, side])).named("augment", Augment { shift, ..Augment::default() });
     let conv = Conv2d::new(1, FILTERS, [3, 3]).padded([1, 1]);
     let model = model.named("first", conv).named("norm", BatchNorm2d::new(FILTERS)).then(Nonlinearity::Relu);
     let large = side > 16;
     let (model, side) = if large { (model.then(MaxPool2d::new([2, 2])), side / 2) } else { (model, side) };
-    let model = model.then(Conv2d::new(FILTERS, 16, [3, 3]).padded([1, 1])).then(BatchNorm2d::new(16)).then(Nonlinearity::Relu);
+    let filters = if large { 32 } else { 16 };
+    let conv = Conv2d::new(FILTERS, filters, [3, 3]).padded([1, 1]);
+    let model = model.then(conv).then(BatchNorm2d::new(filters)).then(Nonlinearity::Relu);
     let model = model.then(MaxPool2d::new([2, 2])).then(Flatten).then(Dropout { p: 0.3 });
-    model.then(Linear::new(16 * (side / 2) * (side / 2), 10))
+    let width = filters * (side / 2) * (side / 2);
+    if large {
+        return model
+            .then(Linear::new(width, 128))
+            .then(BatchNorm1d::new(128))
+            .then(Nonlinearity::Relu)
+            .then(Linear::new(128, 10));
+    }
+    model.then(Linear::new(width, 10))
 }
 
 /// Training and test part, scaled, and how long to train.
@@ -40,7 +54,8 @@ pub fn digits(folder: Option<&str>) -> Result<(Dataset, Dataset, usize)> {
     let (mut train, mut test, epochs) = match folder {
         Some(folder) => {
             let (train, test) = data::idx::read_directory(folder)?;
-            (train, test, 5)
+            let few: Vec<usize> = (0..train.rows().min(2000)).collect();
+            (train.rows_at(&few)?, test, 25)
         }
         None => {
             let all = data::digits();
@@ -122,7 +137,7 @@ fn main() -> Result<()> {
     let (moved, still) = (mean(&accuracies[..SEEDS.len()]), mean(&accuracies[SEEDS.len()..]));
     println!("{} images to train on, {} to test on", train.rows(), test.rows());
     println!("mean accuracy with augmentation {:.2} %, without {:.2} %", 100.0 * moved, 100.0 * still);
-    ensure!(moved > still && moved >= if folder.is_some() { 0.98 } else { 0.965 }, "augmentation helps");
+    ensure!(moved > still && moved >= if folder.is_some() { 0.97 } else { 0.965 }, "augmentation helps");
 
     let logits = trainer.predict(0, &test.features)?;
     let taken = trainer.predict_classes(0, &test.features)?;
