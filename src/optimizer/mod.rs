@@ -203,6 +203,14 @@ impl<P: Program> Optimizer<P> {
         (&mut self.stepper, &mut self.program)
     }
 
+    /// Forgets the micro-batches since the last step, for another try of a step: [`Stepper::drop_sum`].
+    ///
+    /// # Errors
+    /// As for [`Stepper::drop_sum`].
+    pub fn drop_sum(&mut self) -> Result<()> {
+        self.stepper.drop_sum(&mut self.program)
+    }
+
     /// Puts in the sum of a step's micro-batches, made elsewhere: [`Stepper::put_sum`].
     ///
     /// # Errors

@@ -141,6 +141,7 @@ impl Stepper {
         (self.run, self.forgotten) = (one(STEPS)?, 0);
         self.known_at = self.run;
         self.ahead = one(AHEAD)? as usize;
+        self.open_sum = false;
         self.frozen = state.indices("frozen", &[groups], lanes)?.concat().iter().map(|&frozen| frozen != 0).collect();
         let (counts, told) = (state.indices("counts", &[Counter::LEN + groups], lanes)?, state.counts(TOLD, &[], lanes)?);
         for (bad, (counts, told)) in self.bad.iter_mut().zip(counts.iter().zip(told)) {

@@ -49,6 +49,8 @@ pub struct Stepper {
     pub(super) forgotten: u64,
     /// Micro-batches, or an ascent, since the last step.
     pub(super) ahead: usize,
+    /// Whether pieces of a sum were put in that nothing has ended.
+    pub(super) open_sum: bool,
 }
 
 impl Stepper {
@@ -81,6 +83,7 @@ impl Stepper {
             frozen: vec![false; pairs],
             forgotten: 0,
             ahead: 0,
+            open_sum: false,
         })
     }
 
@@ -230,6 +233,9 @@ impl Stepper {
     /// Whether `count` runs of these plans can be made: each step uses up the micro-batches or the ascent before it.
     pub(super) fn check_ahead(&self, plans: &[PlanId], count: usize) -> Result<()> {
         self.check_numbers(plans, count)?;
+        if count > 0 {
+            self.check_sum_ended("step")?;
+        }
         for (own, what) in [(&*self.plans.accumulate, "accumulate"), (self.plans.ascend.as_slice(), "ascend")] {
             let comes = own.is_empty() || plans.iter().any(|plan| own.contains(plan));
             if comes || count == 0 || count == 1 && self.ahead > 0 {

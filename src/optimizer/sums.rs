@@ -43,6 +43,7 @@ impl Stepper {
     /// The plan of the next micro-batch.
     pub(super) fn accumulation(&self) -> Result<PlanId> {
         self.order()?;
+        self.check_sum_ended("accumulate")?;
         self.accumulate_plan_of(self.ahead).ok_or_else(|| self.full())
     }
 
@@ -53,6 +54,14 @@ impl Stepper {
     fn full(&self) -> Error {
         let most = self.recipe.accumulation.map_or(0, |accumulation| accumulation.order.most());
         Error::order("accumulate", format!("a step has at most {most} micro-batches, as its tree of sums"))
+    }
+
+    /// Refuses what would add to pieces of a sum.
+    pub(super) fn check_sum_ended(&self, call: &str) -> Result<()> {
+        match self.open_sum {
+            true => Err(Error::order(call, "end_sum or drop_sum has to come after pieces of a sum")),
+            false => Ok(()),
+        }
     }
 
     /// Checks that micro-batches come in the order of their numbers, where their sums are a tree.
@@ -146,8 +155,18 @@ impl Stepper {
             }
             program.write_indices(count, lane, 0, &[0])?;
         }
-        self.ahead = 0;
+        (self.ahead, self.open_sum) = (0, false);
         Ok(())
+    }
+
+    /// Forgets the micro-batches since the last step, and whatever was put in of a sum: it is as if there had been none. So a
+    /// step can be tried again after one of its micro-batches has failed. Waits for nothing.
+    ///
+    /// # Errors
+    /// A recipe that does not accumulate, or a lost device.
+    pub fn drop_sum<P: Program>(&mut self, program: &mut P) -> Result<()> {
+        let count = self.buffers.micro.ok_or_else(|| not_asked("drop_sum", "accumulate"))?;
+        self.buffers.levels.clone().into_iter().try_for_each(|level| self.clear_sum(program, level, count))
     }
 
     /// Puts in the sum of a step's micro-batches, made elsewhere, and of how many it is, by lane; the next step uses it as if
@@ -158,16 +177,20 @@ impl Stepper {
     pub fn put_sum<P: Program>(&mut self, program: &mut P, sums: &[Vec<P::Float>], counts: &[u32]) -> Result<()> {
         self.order()?;
         self.check_sums(sums)?;
+        self.check_counts(counts)?;
         sums.iter().enumerate().try_for_each(|(lane, values)| self.put_sum_piece(program, lane, 0, values))?;
         self.end_sum(program, counts)
     }
 
-    /// Puts in a piece of a lane's sum, from element `start` of the arena on. After all pieces comes [`Stepper::end_sum`].
+    /// Puts in a piece of a lane's sum, from element `start` of the arena on. After all pieces comes [`Stepper::end_sum`], or
+    /// [`Stepper::drop_sum`] where some will not come; before it, steps and micro-batches are errors.
     ///
     /// # Errors
     /// A recipe that does not accumulate, micro-batches since the last step, values beyond the arena, or a lost device.
-    pub fn put_sum_piece<P: Program>(&self, program: &mut P, lane: usize, start: usize, values: &[P::Float]) -> Result<()> {
-        program.write(self.room_for_sum()?.0, lane, start, values)
+    pub fn put_sum_piece<P: Program>(&mut self, program: &mut P, lane: usize, start: usize, values: &[P::Float]) -> Result<()> {
+        program.write(self.room_for_sum()?.0, lane, start, values)?;
+        self.open_sum = true;
+        Ok(())
     }
 
     /// Says of how many micro-batches the sum is that was put in piece by piece, by lane; the next step uses it.
@@ -176,10 +199,14 @@ impl Stepper {
     /// A recipe that does not accumulate, micro-batches since the last step, counts of other lanes, or a lost device.
     pub fn end_sum<P: Program>(&mut self, program: &mut P, counts: &[u32]) -> Result<()> {
         let (_, micro) = self.room_for_sum()?;
-        range::require(counts.len() == self.recipe.lanes(), "counts of micro-batches", counts.len(), "one per lane")?;
+        self.check_counts(counts)?;
         counts.iter().enumerate().try_for_each(|(lane, &count)| program.write_indices(micro, lane, 0, &[count]))?;
-        self.ahead = 1;
+        (self.ahead, self.open_sum) = (1, false);
         Ok(())
+    }
+
+    fn check_counts(&self, counts: &[u32]) -> Result<()> {
+        range::require(counts.len() == self.recipe.lanes(), "counts of micro-batches", counts.len(), "one per lane")
     }
 
     /// Where a sum that was made elsewhere goes, and the number of its micro-batches.

@@ -353,6 +353,49 @@ fn a_sum_travels_in_pieces() {
     engines::all_and_small().iter().for_each(travels_in_pieces);
 }
 
+/// Micro-batches and pieces of a sum that are dropped leave nothing, neither in the state nor in the next step; meanwhile they
+/// are in nobody's way unseen.
+fn is_forgotten<E: Engine>(engine: &E, order: SumOrder) {
+    let recipe = || population(Sgd { lr: 0.1, ..Default::default() }).accumulate(Accumulation { order, ..Default::default() });
+    let [mut found, mut expected] = [(); 2].map(|()| started(engine, recipe(), TENSORS));
+    let rubbish = vec![vec![E::Float::of(7.0); found.arena().len()]; LANES];
+    for step in 0..2 {
+        // A sum that is refused is not there.
+        found.put_sum(&rubbish, &[1]).expect_err("a count is missing");
+        assert_eq!(found.state_dict().expect("a state"), expected.state_dict().expect("a state"), "{order:?}");
+        for number in 0..3 {
+            feed::<E>(&mut found, 9, number);
+            found.accumulate().expect("a micro-batch");
+        }
+        found.drop_sum().expect("none is left");
+        let (stepper, program) = found.stepper_and_program();
+        (0..LANES).for_each(|lane| stepper.put_sum_piece(program, lane, 3, &rubbish[0][..90]).expect("a piece"));
+        let rule = "is out of order: end_sum or drop_sum has to come after pieces of a sum";
+        assert_error(found.accumulate(), &format!("accumulate {rule}"));
+        let plans = [found.stepper().accumulate_plan().expect("a plan"), found.stepper().step_plan()];
+        assert_error(found.run(&plans, 1), &format!("step {rule}"));
+        found.drop_sum().expect("none is left");
+        assert_eq!(found.state_dict().expect("a state"), expected.state_dict().expect("a state"), "{order:?}");
+        for optimizer in [&mut found, &mut expected] {
+            for number in 0..4 {
+                feed::<E>(optimizer, step, number);
+                optimizer.accumulate().expect("a micro-batch");
+            }
+            optimizer.step().expect("a step");
+        }
+    }
+    let what = format!("{order:?} on {}", engine.describe());
+    assert_same_bits(&what, &params::<E>(&mut found), &params::<E>(&mut expected));
+}
+
+#[test]
+fn a_sum_that_is_dropped_leaves_nothing() {
+    for order in [SumOrder::InTurn, SumOrder::Tree { micro_batches: 8 }] {
+        is_forgotten(&Cpu::<f64>::default(), order);
+        engines::all().iter().for_each(|engine| is_forgotten(engine, order));
+    }
+}
+
 #[test]
 fn ranks_have_the_bits_of_one_program() {
     ranks_agree(&Cpu::<f32>::default(), &[1, 2, 3, 4, 5]);
@@ -478,5 +521,7 @@ fn invalid_trees_are_errors() {
     assert_error(plain.put_sum(&sums, &[1]), asks);
     let (stepper, program) = plain.stepper_and_program();
     assert_error(stepper.put_sum_piece(program, 0, 0, &sums[0]), asks);
+    let asks_too = "drop_sum needs accumulate in the recipe, for example Recipe::accumulate";
+    assert_error(stepper.drop_sum(program), asks_too);
     assert_error(stepper.take_sum_in_pieces(program, &[], |_, _, _| {}), asks);
 }

@@ -158,9 +158,10 @@ impl<'w, O: Optimized> DataParallel<'w, O> {
     /// gradients; it is called only for this rank's micro-batches.
     ///
     /// # Errors
-    /// [`Error::Rank`] on all ranks if `gradient`, or the engine, fails on one; [`Error::NoAnswer`].
+    /// [`Error::Rank`] on all ranks if `gradient`, or the engine, fails on one: no rank has made the step then, and all may try it
+    /// again. [`Error::NoAnswer`].
     pub fn step(&mut self, gradient: impl FnMut(&mut O, usize) -> thalweg::Result<()>) -> Result<()> {
-        self.sums.step(&mut self.of, self.sums.micro_batches, gradient)
+        self.sums.step(&mut self.of, self.sums.micro_batches, Ok(()), gradient)
     }
 
     /// [`DataParallel::step`] with fewer micro-batches, as at the end of an epoch. There may be fewer of them than ranks.
@@ -168,7 +169,7 @@ impl<'w, O: Optimized> DataParallel<'w, O> {
     /// # Errors
     /// As for [`DataParallel::step`]; [`Error::Unshared`] for more micro-batches than a step has, or none.
     pub fn step_of(&mut self, micro_batches: usize, gradient: impl FnMut(&mut O, usize) -> thalweg::Result<()>) -> Result<()> {
-        self.sums.step(&mut self.of, micro_batches, gradient)
+        self.sums.step(&mut self.of, micro_batches, Ok(()), gradient)
     }
 
     /// Rank 0 writes a checkpoint for all ranks ([`Optimizer::save_file`]). State is the same on all ranks, so any number of
@@ -286,14 +287,15 @@ impl<'w, F: Datum + Real> Sums<'w, F> {
         self.way.bytes()
     }
 
-    /// As [`DataParallel::step_of`].
+    /// As [`DataParallel::step_of`]. A rank that could not begin says why, and the step is made by none.
     pub fn step<O: Optimized<Program: Program<Float = F>>>(
         &mut self,
         of: &mut O,
         micro_batches: usize,
+        begun: thalweg::Result<()>,
         gradient: impl FnMut(&mut O, usize) -> thalweg::Result<()>,
     ) -> Result<()> {
-        self.sum(of, micro_batches, gradient)??;
+        self.sum(of, micro_batches, begun, gradient)??;
         let step = of.optimizer_mut().step();
         self.steps += 1;
         // All ranks have the same numbers, but an engine may fail on one of them: the others find out in the next exchange.
@@ -306,6 +308,7 @@ impl<'w, F: Datum + Real> Sums<'w, F> {
         &mut self,
         of: &mut O,
         micro_batches: usize,
+        begun: thalweg::Result<()>,
         gradient: impl FnMut(&mut O, usize) -> thalweg::Result<()>,
     ) -> Result<thalweg::Result<()>> {
         if !(1..=self.micro_batches).contains(&micro_batches) {
@@ -313,7 +316,10 @@ impl<'w, F: Datum + Real> Sums<'w, F> {
             return Err(Error::Unshared { what, reason: format!("these ranks share 1 to {}", self.micro_batches) });
         }
         self.way.begin(micro_batches)?;
-        let own = self.sum_own(of, gradient)?;
+        let own = match begun {
+            Ok(()) => self.sum_own(of, gradient)?,
+            Err(error) => Err(error),
+        };
         self.way.fill()?;
         let mut told = vec![u32::from(own.is_err())];
         told.extend(own.as_ref().map_or(&vec![0; self.lanes], |counts| counts));
@@ -333,7 +339,9 @@ impl<'w, F: Datum + Real> Sums<'w, F> {
         let all = all.said();
         let sum = |at: usize| all.iter().skip(at).step_by(1 + self.lanes).sum();
         if sum(0) > 0 {
-            self.world.agree("gradients of micro-batches", own)?;
+            // Pieces have come in place of those that a failed rank lacks.
+            let dropped = stepper.drop_sum(program);
+            self.world.agree("gradients of micro-batches", own.and(dropped))?;
         }
         let counts: Vec<u32> = (1..=self.lanes).map(sum).collect();
         Ok(put.and_then(|()| stepper.end_sum(program, &counts)))

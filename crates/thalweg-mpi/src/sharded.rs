@@ -70,7 +70,7 @@ impl<'w, O: Optimized> Sharded<'w, O> {
     /// # Errors
     /// As for [`DataParallel::step_of`](crate::DataParallel::step_of).
     pub fn step_of(&mut self, micro_batches: usize, gradient: impl FnMut(&mut O, usize) -> thalweg::Result<()>) -> Result<()> {
-        self.steps.step(&mut self.of, micro_batches, gradient)
+        self.steps.step(&mut self.of, micro_batches, Ok(()), gradient)
     }
 
     /// As [`DataParallel::check`](crate::DataParallel::check).
@@ -133,17 +133,23 @@ impl<'w, F: Datum + Real> ShardedSums<'w, F> {
         Ok(Self { sums: Sums::of_parts(world, optimizer, micro_batches, identity)?, world, ranges, mine, whole })
     }
 
-    /// As [`Sharded::step_of`].
+    /// As [`Sharded::step_of`]. A rank that could not begin says why, and the step is made by none.
     pub fn step<O: Optimized<Program: Program<Float = F>>>(
         &mut self,
         of: &mut O,
         micro_batches: usize,
+        begun: thalweg::Result<()>,
         gradient: impl FnMut(&mut O, usize) -> thalweg::Result<()>,
     ) -> Result<()> {
-        let put = self.sums.sum(of, micro_batches, gradient)?;
-        self.world.agree("sums", put)?;
-        let optimizer = of.optimizer_mut();
-        (0..optimizer.stepper().recipe().lanes()).try_for_each(|lane| self.join_norms(optimizer, lane))?;
+        let put = self.sums.sum(of, micro_batches, begun, gradient)?;
+        let (optimizer, put) = (of.optimizer_mut(), self.world.agree("sums", put));
+        let lanes = optimizer.stepper().recipe().lanes();
+        let ready = put.and_then(|()| (0..lanes).try_for_each(|lane| self.join_norms(optimizer, lane)));
+        if ready.is_err() {
+            // No rank makes the step, so all may try it again.
+            optimizer.drop_sum()?;
+        }
+        ready?;
         let stepped = optimizer.step();
         self.world.agree("steps", stepped)?;
         let params = optimizer.params_buffer();

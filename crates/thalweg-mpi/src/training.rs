@@ -205,11 +205,14 @@ impl<'w, F: Datum + Real> SharedSteps<'w, F> {
     /// # Errors
     /// As for [`Training::step`].
     pub fn step<P: Program<Float = F>>(&mut self, trainer: &mut Trainer<P>) -> Result<()> {
-        let mut step = Step::begin(self.world, trainer);
-        let (count, gradient) = (step.count, |trainer: &mut Trainer<P>, number: usize| step.micro_batch(trainer, number));
+        // All ranks are told with its gradients if this one cannot begin.
+        let begun = trainer.begin_step().map(drop);
+        let mut step = Step::of(self.world, trainer);
+        let count = step.count;
+        let gradient = |trainer: &mut Trainer<P>, number: usize| step.micro_batch(trainer, number);
         let stepped = match &mut self.sums {
-            State::Whole(sums) => sums.step(trainer, count, gradient),
-            State::Parts(sums) => sums.step(trainer, count, gradient),
+            State::Whole(sums) => sums.step(trainer, count, begun, gradient),
+            State::Parts(sums) => sums.step(trainer, count, begun, gradient),
         };
         let all = step.all();
         stepped?;
@@ -328,8 +331,6 @@ struct Step<'w, F> {
     /// Its micro-batches, and how many floats each leaves.
     count: usize,
     len: usize,
-    /// Why it could not begin. All ranks are told with its gradients.
-    begun: thalweg::Result<()>,
     /// What this rank's micro-batches have left.
     marks: Vec<F>,
     /// What all leave: it travels once this rank has all its micro-batches, beside their gradients.
@@ -337,14 +338,12 @@ struct Step<'w, F> {
 }
 
 impl<'w, F: Datum + Real> Step<'w, F> {
-    fn begin<P: Program<Float = F>>(world: &'w World, trainer: &mut Trainer<P>) -> Self {
-        let begun = trainer.begin_step().map(drop);
-        Self { world, count: trainer.micro_batches_ahead(), len: trainer.marks(), begun, marks: Vec::new(), all: None }
+    fn of<P: Program<Float = F>>(world: &'w World, trainer: &Trainer<P>) -> Self {
+        Self { world, count: trainer.micro_batches_ahead(), len: trainer.marks(), marks: Vec::new(), all: None }
     }
 
     /// The gradient of a micro-batch.
     fn micro_batch<P: Program<Float = F>>(&mut self, trainer: &mut Trainer<P>, number: usize) -> thalweg::Result<()> {
-        self.begun.clone()?;
         self.marks.extend(trainer.micro_batch(number)?);
         if number + 1 == share(self.count, self.world.ranks(), self.world.rank()).end {
             self.send();

@@ -174,6 +174,25 @@ fn ranks_that_differ_are_an_error_that_says_where() {
     fails(1, &["twice"], "MPI cannot be started: it is running in this process already", 1);
 }
 
+/// One rank fails while others have sent all their blocks, or while its own are on their way: nothing of that try is left in
+/// the next one.
+#[test]
+fn a_step_that_failed_can_be_tried_again() {
+    for rule in ["sgd", "adamw"] {
+        let expected = alone(&[rule, "8", "4"]);
+        assert!(expected.starts_with("4 applied, 0 skipped, "), "{expected}");
+        for ranks in [1, 3] {
+            assert_eq!(outcome(ranks, &["retried", rule, "8", "4"]), expected, "{rule} on {ranks}");
+        }
+    }
+}
+
+/// The first of five ranks has none of an epoch's four micro-batches: the others learn of it all the same.
+#[test]
+fn a_rank_that_cannot_begin_ends_the_step_on_all() {
+    fails(5, &["training-unbegun", "sgd", "8", "1"], "rank 0 failed: a step that machines share", 5);
+}
+
 /// `mpirun` finds a killed rank; the watchdog of the others, 4 s here, finds one that hangs: before its gradients, or between
 /// its blocks, of which one is on its way.
 #[test]

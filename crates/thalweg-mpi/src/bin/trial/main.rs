@@ -4,7 +4,7 @@
 mod perceptron;
 mod training;
 
-use anyhow::{Result, bail};
+use anyhow::{Result, bail, ensure};
 use perceptron::Perceptron;
 use std::io::Write;
 use std::process::ExitCode;
@@ -120,6 +120,8 @@ fn run(args: &[String]) -> Result<()> {
             let world = World::start()?.with_patience(Duration::from_secs(4));
             let ended = match scenario {
                 "parts" | "parts-sharded" => training::resumed(&world, rule, scenario != "parts", steps.parse()?),
+                "training-unbegun" => training::unbegun(&world),
+                "retried" => retried(&world, rule, micro_batches.parse()?, steps.parse()?),
                 _ if scenario.starts_with("training") => training::ranks(&world, scenario, rule, steps.parse()?),
                 _ => ranks(&world, scenario, rule, micro_batches.parse()?, steps.parse()?),
             };
@@ -210,6 +212,33 @@ fn ranks(world: &World, scenario: &str, rule: &str, micro_batches: usize, steps:
             }
             Ok(())
         })?;
+        trail.0.update(&ranks.check()?);
+    }
+    println!("{}", outcome(ranks.optimizer_mut(), &trail)?);
+    Ok(())
+}
+
+/// A job whose last rank fails in every step but the first: at its first micro-batch, then at its last one, when blocks before
+/// are on their way. The third try ends well.
+fn retried(world: &World, rule: &str, micro_batches: usize, steps: usize) -> Result<()> {
+    let (data, last) = (digits(), world.rank() + 1 == world.ranks());
+    let (task, optimizer) = Task::new(rule, &data, &recipe(rule, 0.01, micro_batches)?)?;
+    let mut ranks = DataParallel::new(world, optimizer, micro_batches, Reduce::Exact, Identity::default())?;
+    let mut trail = Trail::default();
+    for step in 0..steps {
+        let own = ranks.micro_batches();
+        for failing in [Some(own.start), Some(own.end - 1), None].into_iter().skip(if step == 0 { 2 } else { 0 }) {
+            let made = ranks.step(|optimizer, number| {
+                if last && failing == Some(number) {
+                    return Err(thalweg::Error::Empty { what: "the list of samples".into() });
+                }
+                task.gradient(optimizer, step * micro_batches + number)
+            });
+            match (made, failing) {
+                (made, None) => made?,
+                (made, Some(_)) => ensure!(made.is_err(), "a step with a micro-batch that fails was made"),
+            }
+        }
         trail.0.update(&ranks.check()?);
     }
     println!("{}", outcome(ranks.optimizer_mut(), &trail)?);

@@ -7,7 +7,7 @@ use thalweg::cpu::{Cpu, CpuProgram};
 use thalweg::data::{Dataset, digits};
 use thalweg::nn::{BatchNorm1d, Dropout, Linear, Nonlinearity, Sequential};
 use thalweg::{Average, Lookahead, Metrics, Recipe, Trainer};
-use thalweg_mpi::{Identity, Parts, Reduce, Training, World, part};
+use thalweg_mpi::{Identity, Parts, Reduce, SharedSteps, Training, World, part};
 
 type Program = CpuProgram<f32>;
 
@@ -115,6 +115,21 @@ pub fn resumed(world: &World, folder: &str, sharded: bool, epochs: usize) -> Res
         .concat();
     println!("{}, averages {}", line(&[], trainer)?, blake3::hash(&averages).to_hex());
     Ok(())
+}
+
+/// A step of four micro-batches on five ranks, of which the first has none, and cannot begin: its trainer was not built for it.
+pub fn unbegun(world: &World) -> Result<()> {
+    let data = digits().rows_at(&(0..64).collect::<Vec<_>>())?;
+    let new = |on_ranks: bool| {
+        let model = Linear::new(data.width, data.classes);
+        let builder = Trainer::builder(&model, recipe("sgd", 0.01, MICRO_BATCHES)?).train(&data).batch(16);
+        let builder = if on_ranks { builder.on_ranks() } else { builder };
+        let mut trainer = builder.build(&Cpu::<f32>::with_threads(1))?;
+        trainer.micro_batches(MICRO_BATCHES)?;
+        anyhow::Ok(trainer)
+    };
+    let mut steps = SharedSteps::new(world, &mut new(true)?, MICRO_BATCHES, Reduce::Exact, Identity::default())?;
+    Ok(steps.step(&mut new(world.rank() > 0)?)?)
 }
 
 /// The same on ranks: with all state on each, with parts of it, or with MPI's own sums.
