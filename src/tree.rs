@@ -147,7 +147,8 @@ pub struct Exchange {
     pub depth: u32,
     /// Floats that the busiest rank sends, as a multiple of the number of parameters.
     pub volume: f64,
-    /// Messages that a rank sends.
+    /// Messages that the busiest rank sends, where no part is longer than a piece. Numbers of micro-batches, and what these
+    /// leave beside gradients, are up to 2 · (ranks − 1) short ones more.
     pub messages: usize,
     /// Floats that a rank of a ring sends, as a multiple of the number of parameters: 2 · (ranks − 1) / ranks.
     pub ring: f64,
@@ -165,7 +166,7 @@ impl Exchange {
             most_nodes,
             depth: micro_batches.max(1).next_power_of_two().ilog2(),
             volume: (most_nodes + 1) as f64 * others,
-            messages: 2 * (ranks - 1),
+            messages: (most_nodes + 1) * (ranks - 1),
             ring: 2.0 * others,
         }
     }

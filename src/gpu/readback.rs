@@ -137,8 +137,9 @@ impl Copy {
         if self.state() != UNDER_WAY {
             return Ok(());
         }
-        let over = || self.submission.as_ref().map_or_else(|| gpu.wait(), |submission| gpu.wait_until(submission));
-        over()?;
+        // What was not submitted is not under way.
+        let Some(submission) = &self.submission else { return Ok(()) };
+        gpu.wait_until(submission)?;
         // Another thread's poll may have taken our callback over; then it calls it any moment.
         let deadline = Instant::now() + HANDOVER;
         while self.state() == UNDER_WAY {
@@ -146,7 +147,7 @@ impl Copy {
                 return Err(Error::Timeout { what: "the callback of a copy".into(), seconds: HANDOVER.as_secs() });
             }
             std::thread::yield_now();
-            over()?;
+            gpu.wait_until(submission)?;
         }
         Ok(())
     }

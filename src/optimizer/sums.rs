@@ -117,6 +117,32 @@ impl Stepper {
     /// and in the order of `pieces`. A piece is on the host by then, and may be sent elsewhere while the engine brings the next
     /// one. What lies in no piece is dropped.
     ///
+    /// # Examples
+    /// A sum that goes out and comes back in pieces:
+    ///
+    /// ```
+    /// use thalweg::{Accumulation, Optimizer, Recipe, Sgd, cpu::Cpu};
+    ///
+    /// let recipe = Recipe::new(Sgd { lr: 1.0, ..Default::default() }).accumulate(Accumulation::default());
+    /// let mut optimizer = Optimizer::new(&Cpu::<f32>::default(), recipe, &[("w", &[2])])?;
+    /// optimizer.set_grads("w", &[1.0, 2.0])?;
+    /// optimizer.accumulate()?;
+    ///
+    /// let (stepper, program) = optimizer.stepper_and_program();
+    /// let (pieces, mut sent) = ([0..1, 1..2], Vec::new());
+    /// let counts = stepper.take_sum_in_pieces(program, &pieces, |lane, number, values| {
+    ///     sent.push((lane, pieces[number].start, values.to_vec()));
+    /// })?;
+    /// // Others would add theirs.
+    /// for (lane, start, values) in sent {
+    ///     stepper.put_sum_piece(program, lane, start, &values)?;
+    /// }
+    /// stepper.end_sum(program, &counts)?;
+    /// optimizer.step()?;
+    /// assert_eq!(optimizer.params("w")?, [-1.0, -2.0]);
+    /// # Ok::<(), thalweg::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// As for [`Stepper::take_sum`], and pieces beyond the arena. Some pieces may have been given out before.
     pub fn take_sum_in_pieces<P: Program>(

@@ -2,7 +2,7 @@
 
 use crate::error::Result;
 use crate::exchange::{Reduction, Spare, Sum, pieces, sum};
-use crate::flight::{Flight, Message};
+use crate::flight::{Flight, Message, Tag};
 use crate::world::{Datum, World};
 use std::ops::Range;
 use thalweg::Real;
@@ -29,11 +29,14 @@ pub struct AllReduce<'w, F> {
 }
 
 impl<'w, F: Datum + Real> AllReduce<'w, F> {
-    /// For an arena of so many elements, in some lanes.
-    pub fn new(world: &'w World, len: usize, lanes: usize) -> Self {
+    /// For an arena of so many elements, in one lane.
+    pub fn new(world: &'w World, len: usize) -> Self {
+        Self::of_lanes(world, len, 1)
+    }
+
+    pub(crate) fn of_lanes(world: &'w World, len: usize, lanes: usize) -> Self {
         let (pieces, own, nodes) = (pieces(&(0..len)).collect(), Vec::new(), Vec::new());
-        // All-reduces have no tag: MPI takes them in the order of their calls.
-        let (flight, spare) = (Flight::new(world, 0), Spare::new());
+        let (flight, spare) = (Flight::new(world, Tag::AllReduces), Spare::new());
         Self { world, lanes, nodes, pieces, own, given: 0, sent: 0, flight, missing: 0, spare }
     }
 
@@ -89,7 +92,8 @@ impl<F: Datum + Real> Reduction<F> for AllReduce<'_, F> {
     /// A rank without blocks adds zeros.
     fn fill(&mut self) -> Result<()> {
         while self.sent < self.own.len() {
-            let zeros = vec![F::of(0.0); self.pieces[self.sent % self.pieces.len()].len()];
+            let mut zeros = self.spare.any(self.pieces[self.sent % self.pieces.len()].len());
+            zeros.fill(F::of(0.0));
             self.send(zeros)?;
         }
         Ok(())

@@ -3,19 +3,15 @@
 //! All travels in pieces of the arena, each as soon as it is there.
 
 use crate::error::Result;
-use crate::flight::{Flight, Message};
+use crate::flight::{Flight, Message, Tag};
 use crate::world::{Datum, World};
 use std::ops::{ControlFlow, Range};
 use thalweg::Real;
-use thalweg::plan::Arena;
+use thalweg::plan::{ALIGN, Arena};
 use thalweg::tree::{Joiner, Node, share};
 
 /// Elements of a piece, at most: half a MiB of `f32`, so that a piece stays in the second cache from one copy to the next.
 pub(crate) const PIECE: usize = 1 << 17;
-
-/// Tags of what ranks send each other.
-const BLOCKS: i32 = 1;
-const SUMS: i32 = 2;
 
 /// The elements of an arena that each rank owns: whole chunks, divided as evenly as possible.
 pub fn ranges(arena: &Arena, ranks: usize) -> Vec<Range<usize>> {
@@ -31,10 +27,11 @@ pub fn ranges(arena: &Arena, ranks: usize) -> Vec<Range<usize>> {
     bounds.windows(2).map(|pair| pair[0]..pair[1]).collect()
 }
 
-/// A range in pieces.
+/// A range in pieces of about the same length, as few as possible, so that vectors of one piece have room for any other.
 pub(crate) fn pieces(range: &Range<usize>) -> impl Iterator<Item = Range<usize>> {
-    let end = range.end;
-    range.clone().step_by(PIECE).map(move |start| start..end.min(start + PIECE))
+    let (end, count) = (range.end, range.len().div_ceil(PIECE).max(1));
+    let len = range.len().div_ceil(count).next_multiple_of(ALIGN).max(ALIGN);
+    range.clone().step_by(len).map(move |start| start..end.min(start + len))
 }
 
 /// A piece of the sum of all ranks.
@@ -73,7 +70,7 @@ pub(crate) trait Reduction<F>: std::fmt::Debug {
     /// Takes back what [`Reduction::next`] gave, to use its memory again.
     fn take_back(&mut self, sum: Sum<F>);
 
-    /// Whether all pieces of the sum were given out, and nothing is under way.
+    /// Whether all pieces of the sum were given out, and nothing is under reduction.
     fn is_over(&self) -> bool;
 
     /// Bytes of its buffers.
@@ -143,6 +140,8 @@ pub(crate) struct Scatter<'w, F> {
     nodes: Vec<Vec<Node>>,
     /// All pieces in the order in which this rank sends them: at any time it sends to all ranks.
     pieces: Vec<Range<usize>>,
+    /// Those that it owns.
+    own: Vec<Range<usize>>,
     /// Of each piece, who owns it, and its number among those of the owner.
     owners: Vec<(usize, usize)>,
     /// Pieces that this rank has given so far.
@@ -175,19 +174,24 @@ impl<'w, F: Datum + Real> Scatter<'w, F> {
         let owners = (0..most).flat_map(|number| (1..=ranks).map(move |ahead| ((rank + ahead) % ranks, number)));
         let owners: Vec<(usize, usize)> = owners.filter(|&(owner, number)| number < by_owner[owner].len()).collect();
         let pieces = owners.iter().map(|&(owner, number)| by_owner[owner][number].clone()).collect();
-        let (nodes, joining) = (vec![Vec::new(); ranks], Vec::new());
-        let flight = Flight::new(world, BLOCKS);
-        let spare = Spare::new();
-        Self { world, rank, lanes, micro_batches: 0, ranges, nodes, pieces, owners, given: 0, flight, joining, out: 0, spare }
-    }
-
-    fn own_pieces(&self) -> usize {
-        self.ranges[self.rank].len().div_ceil(PIECE)
-    }
-
-    fn own_piece(&self, number: usize) -> Range<usize> {
-        let own = &self.ranges[self.rank];
-        own.start + number * PIECE..own.end.min(own.start + (number + 1) * PIECE)
+        let own = by_owner[rank].clone();
+        let (flight, spare) = (Flight::new(world, Tag::Blocks), Spare::new());
+        Self {
+            world,
+            rank,
+            lanes,
+            micro_batches: 0,
+            ranges,
+            nodes: vec![Vec::new(); ranks],
+            pieces,
+            own,
+            owners,
+            given: 0,
+            flight,
+            joining: Vec::new(),
+            out: 0,
+            spare,
+        }
     }
 
     /// Takes in a piece of a node.
@@ -206,7 +210,7 @@ impl<'w, F: Datum + Real> Scatter<'w, F> {
         let (lane, (owner, number)) = (of_node / self.pieces.len(), self.owners[of_node % self.pieces.len()]);
         self.given += 1;
         if owner == self.rank {
-            self.join(self.nodes[owner][node], lane * self.own_pieces() + number, values);
+            self.join(self.nodes[owner][node], lane * self.own.len() + number, values);
             return Ok(());
         }
         self.flight.send(None, values, std::iter::once(owner))
@@ -221,13 +225,13 @@ impl<F: Datum + Real> Reduction<F> for Scatter<'_, F> {
             self.nodes = (0..ranks).map(|rank| Node::of(share(micro_batches, ranks, rank))).collect();
         }
         (self.given, self.out) = (0, 0);
-        let (own, missing) = (self.own_pieces(), self.nodes.iter().map(Vec::len).sum());
+        let (own, missing) = (self.own.len(), self.nodes.iter().map(Vec::len).sum());
         self.joining.clear();
         self.joining.resize_with(self.lanes * own, || Joining { joiner: Joiner::new(micro_batches), missing });
         for rank in (0..ranks).filter(|&rank| rank != self.rank) {
             for node in self.nodes[rank].clone() {
                 for place in 0..self.lanes * own {
-                    let values = self.spare.any(self.own_piece(place % own).len());
+                    let values = self.spare.any(self.own[place % own].len());
                     self.flight.receive(Some((node, place)), values, rank)?;
                 }
             }
@@ -272,9 +276,9 @@ impl<F: Datum + Real> Reduction<F> for Scatter<'_, F> {
     fn next(&mut self) -> Option<Sum<F>> {
         let joining = self.joining.get_mut(self.out).filter(|joining| joining.missing == 0)?;
         let values = std::mem::replace(&mut joining.joiner, Joiner::new(0)).sum()?;
-        let (lane, number) = (self.out / self.own_pieces(), self.out % self.own_pieces());
+        let (lane, number) = (self.out / self.own.len(), self.out % self.own.len());
         self.out += 1;
-        Some(Sum { lane, start: self.own_piece(number).start, values })
+        Some(Sum { lane, start: self.own[number].start, values })
     }
 
     fn take_back(&mut self, sum: Sum<F>) {
@@ -301,13 +305,17 @@ pub struct Exchange<'w, F> {
 }
 
 impl<'w, F: Datum + Real> Exchange<'w, F> {
-    /// For parameters laid out as `arena`, in some lanes.
-    pub fn new(world: &'w World, arena: &Arena, lanes: usize) -> Self {
-        Self { scatter: Scatter::new(world, arena, lanes), sums: Flight::new(world, SUMS), missing: 0 }
+    /// For parameters of one lane, laid out as `arena`.
+    pub fn new(world: &'w World, arena: &Arena) -> Self {
+        Self::of_lanes(world, arena, 1)
     }
 
-    /// The sum of a step whose blocks all have the values `own`, in one lane, for measurements. `work` is called for each
-    /// micro-batch of this rank; blocks before it are on their way.
+    pub(crate) fn of_lanes(world: &'w World, arena: &Arena, lanes: usize) -> Self {
+        Self { scatter: Scatter::new(world, arena, lanes), sums: Flight::new(world, Tag::Sums), missing: 0 }
+    }
+
+    /// The sum of a step whose blocks all have the values `own`, for measurements. `work` is called for each
+    /// micro-batch of this rank; blocks before it are on their reduction.
     ///
     /// # Errors
     /// [`Error::NoAnswer`](crate::Error::NoAnswer), or a call of MPI that failed.
@@ -319,46 +327,37 @@ impl<'w, F: Datum + Real> Exchange<'w, F> {
 /// As [`Exchange::sum`].
 pub(crate) fn sum<F: Datum + Real>(
     world: &World,
-    way: &mut impl Reduction<F>,
+    reduction: &mut impl Reduction<F>,
     micro_batches: usize,
     (own, total): (&[F], &mut [F]),
     mut work: impl FnMut(usize),
 ) -> Result<()> {
-    way.begin(micro_batches)?;
-    for block in way.blocks().to_vec() {
+    reduction.begin(micro_batches)?;
+    for block in reduction.blocks().to_vec() {
         for number in block.micro_batches() {
             work(number);
-            way.poll()?;
+            reduction.poll()?;
         }
-        for piece in way.pieces().to_vec() {
-            way.give(&own[piece])?;
-            way.poll()?;
+        for piece in reduction.pieces().to_vec() {
+            reduction.give(&own[piece])?;
+            reduction.poll()?;
         }
     }
-    way.fill()?;
+    reduction.fill()?;
     world.until("the sum of gradients", || {
-        let moved = way.poll()?;
-        while let Some(sum) = way.next() {
+        let moved = reduction.poll()?;
+        while let Some(sum) = reduction.next() {
             total[sum.start..][..sum.values.len()].copy_from_slice(&sum.values);
-            way.take_back(sum);
+            reduction.take_back(sum);
         }
-        Ok(if way.is_over() { ControlFlow::Break(()) } else { ControlFlow::Continue(moved) })
+        Ok(if reduction.is_over() { ControlFlow::Break(()) } else { ControlFlow::Continue(moved) })
     })
 }
 
 impl<F: Datum + Real> Reduction<F> for Exchange<'_, F> {
     fn begin(&mut self, micro_batches: usize) -> Result<()> {
-        self.scatter.begin(micro_batches)?;
-        let Self { scatter, sums, missing } = self;
-        *missing = scatter.lanes * scatter.pieces.len();
-        for rank in (0..scatter.ranges.len()).filter(|&rank| rank != scatter.rank) {
-            for lane in 0..scatter.lanes {
-                for piece in pieces(&scatter.ranges[rank]) {
-                    sums.receive((lane, piece.start), scatter.spare.any(piece.len()), rank)?;
-                }
-            }
-        }
-        Ok(())
+        self.missing = self.scatter.lanes * self.scatter.pieces.len();
+        self.scatter.begin(micro_batches)
     }
 
     fn blocks(&self) -> &[Node] {
@@ -373,8 +372,18 @@ impl<F: Datum + Real> Reduction<F> for Exchange<'_, F> {
         self.scatter.give(values)
     }
 
+    /// No sum can come before others have all of this rank's blocks, so until now there is no memory for sums.
     fn fill(&mut self) -> Result<()> {
-        self.scatter.fill()
+        self.scatter.fill()?;
+        let Self { scatter, sums, .. } = self;
+        for rank in (0..scatter.ranges.len()).filter(|&rank| rank != scatter.rank) {
+            for lane in 0..scatter.lanes {
+                for piece in pieces(&scatter.ranges[rank]) {
+                    sums.receive((lane, piece.start), scatter.spare.any(piece.len()), rank)?;
+                }
+            }
+        }
+        Ok(())
     }
 
     fn poll(&mut self) -> Result<bool> {

@@ -6,6 +6,19 @@ use mpi::ffi;
 use std::collections::VecDeque;
 use std::ffi::c_int;
 
+/// What messages are about. Those of one kind between two ranks are received in the order in which they were sent.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Tag {
+    /// They have no tag: MPI takes them in the order of their calls.
+    AllReduces,
+    Blocks,
+    Sums,
+    /// Numbers of micro-batches.
+    Counts,
+    /// What micro-batches leave.
+    Marks,
+}
+
 /// Messages that were started and may not be done.
 ///
 /// Whoever sends values gives them away, and gets them back, with the key of the message, once all is done. So values that an
@@ -13,7 +26,7 @@ use std::ffi::c_int;
 #[derive(Debug)]
 pub(crate) struct Flight<'w, F, K> {
     world: &'w World,
-    tag: c_int,
+    tag: Tag,
     /// What MPI has not done yet, and the place of its message.
     requests: Vec<ffi::MPI_Request>,
     of: Vec<usize>,
@@ -37,8 +50,7 @@ pub(crate) struct Message<F, K> {
 }
 
 impl<'w, F: Datum, K> Flight<'w, F, K> {
-    /// Messages between two ranks with the same tag are received in the order in which they were sent.
-    pub fn new(world: &'w World, tag: c_int) -> Self {
+    pub fn new(world: &'w World, tag: Tag) -> Self {
         let (requests, messages, done, arrived) = (Vec::new(), Vec::new(), Vec::new(), VecDeque::new());
         Self { world, tag, requests, of: Vec::new(), messages, free: Vec::new(), done, arrived }
     }
@@ -48,7 +60,7 @@ impl<'w, F: Datum, K> Flight<'w, F, K> {
     pub fn send(&mut self, key: K, values: Vec<F>, to: impl Iterator<Item = usize>) -> Result<()> {
         let (pointer, len) = (values.as_ptr().cast(), count(values.len())?);
         let at = self.put(key, values, Vec::new());
-        let (comm, tag) = (self.world.comm, self.tag);
+        let (comm, tag) = (self.world.comm, self.tag as c_int);
         for rank in to {
             self.start("MPI_Isend", at, |request| {
                 // SAFETY: the values are this message's until the request is done, or for ever (see `drop`); they do not move
@@ -65,7 +77,7 @@ impl<'w, F: Datum, K> Flight<'w, F, K> {
     pub fn receive(&mut self, key: K, mut values: Vec<F>, from: usize) -> Result<()> {
         let (pointer, len) = (values.as_mut_ptr().cast(), count(values.len())?);
         let at = self.put(key, values, Vec::new());
-        let (comm, tag) = (self.world.comm, self.tag);
+        let (comm, tag) = (self.world.comm, self.tag as c_int);
         self.start("MPI_Irecv", at, |request| {
             // SAFETY: as in `send`; nobody reads them either.
             unsafe { ffi::MPI_Irecv(pointer, len, F::datatype(), from as c_int, tag, comm, request) }

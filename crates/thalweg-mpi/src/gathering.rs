@@ -1,9 +1,8 @@
-//! What each rank says to all others, on its way.
+//! Sends what each rank says to all others, while it does something else.
 
 use crate::error::Result;
-use crate::flight::Flight;
+use crate::flight::{Flight, Tag};
 use crate::world::{Datum, World};
-use std::ffi::c_int;
 use std::ops::ControlFlow;
 
 /// Values of every rank for every rank, which travel while this rank does something else.
@@ -16,7 +15,7 @@ pub(crate) struct Gathering<'w, T> {
 
 impl<'w, T: Datum> Gathering<'w, T> {
     /// Sends this rank's values to all ranks, and takes `counts[r]` values from each rank r.
-    pub fn start(world: &'w World, tag: c_int, own: Vec<T>, counts: &[usize]) -> Result<Self> {
+    pub fn start(world: &'w World, tag: Tag, own: Vec<T>, counts: &[usize]) -> Result<Self> {
         let (mut flight, rank) = (Flight::new(world, tag), world.rank());
         world.room("what a rank says", own.len(), &[counts[rank]])?;
         for (from, &count) in counts.iter().enumerate().filter(|(other, _)| *other != rank) {

@@ -3,6 +3,7 @@
 use crate::all_reduce::AllReduce;
 use crate::error::{Error, Result};
 use crate::exchange::{Exchange, Reduction, Scatter};
+use crate::flight::Tag;
 use crate::gathering::Gathering;
 use crate::identity::{Identity, processor};
 use crate::world::{Datum, World};
@@ -12,9 +13,6 @@ use thalweg::checkpoint::Element;
 use thalweg::plan::{Arena, Program};
 use thalweg::tree::share;
 use thalweg::{Optimizer, Real, SumOrder, Trainer};
-
-/// The tag of numbers of micro-batches.
-const COUNTS: i32 = 3;
 
 /// How the sums of ranks are added up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -210,7 +208,7 @@ pub(crate) struct Sums<'w, F> {
     world: &'w World,
     micro_batches: usize,
     lanes: usize,
-    way: Box<dyn Reduction<F> + 'w>,
+    reduction: Box<dyn Reduction<F> + 'w>,
     steps: u64,
 }
 
@@ -224,11 +222,11 @@ impl<'w, F: Datum + Real> Sums<'w, F> {
         identity: Identity,
     ) -> Result<Self> {
         let (arena, lanes) = (optimizer.arena().clone(), optimizer.stepper().recipe().lanes());
-        let way: Box<dyn Reduction<F> + 'w> = match reduce {
-            Reduce::Exact => Box::new(Exchange::new(world, &arena, lanes)),
-            Reduce::Fast => Box::new(AllReduce::new(world, arena.len(), lanes)),
+        let reduction: Box<dyn Reduction<F> + 'w> = match reduce {
+            Reduce::Exact => Box::new(Exchange::of_lanes(world, &arena, lanes)),
+            Reduce::Fast => Box::new(AllReduce::of_lanes(world, arena.len(), lanes)),
         };
-        Self::with(world, optimizer, micro_batches, (reduce, way), identity)
+        Self::with(world, optimizer, micro_batches, (reduce, reduction), identity)
     }
 
     /// The sums of the part that this rank moves, alone.
@@ -246,7 +244,7 @@ impl<'w, F: Datum + Real> Sums<'w, F> {
         world: &'w World,
         optimizer: &mut Optimizer<P>,
         micro_batches: usize,
-        (reduce, way): (Reduce, Box<dyn Reduction<F> + 'w>),
+        (reduce, reduction): (Reduce, Box<dyn Reduction<F> + 'w>),
         identity: Identity,
     ) -> Result<Self> {
         let ranks = world.ranks();
@@ -275,7 +273,7 @@ impl<'w, F: Datum + Real> Sums<'w, F> {
             identity = identity.with("processor", processor());
         }
         identity.compare(world)?;
-        Ok(Self { world, micro_batches, lanes: optimizer.stepper().recipe().lanes(), way, steps: 0 })
+        Ok(Self { world, micro_batches, lanes: optimizer.stepper().recipe().lanes(), reduction, steps: 0 })
     }
 
     /// Micro-batches of a whole step.
@@ -284,7 +282,7 @@ impl<'w, F: Datum + Real> Sums<'w, F> {
     }
 
     pub fn bytes(&self) -> usize {
-        self.way.bytes()
+        self.reduction.bytes()
     }
 
     /// As [`DataParallel::step_of`]. A rank that could not begin says why, and the step is made by none.
@@ -315,25 +313,25 @@ impl<'w, F: Datum + Real> Sums<'w, F> {
             let what = format!("a step of {micro_batches} micro-batches");
             return Err(Error::Unshared { what, reason: format!("these ranks share 1 to {}", self.micro_batches) });
         }
-        self.way.begin(micro_batches)?;
+        self.reduction.begin(micro_batches)?;
         let own = match begun {
             Ok(()) => self.sum_own(of, gradient)?,
             Err(error) => Err(error),
         };
-        self.way.fill()?;
+        self.reduction.fill()?;
         let mut told = vec![u32::from(own.is_err())];
         told.extend(own.as_ref().map_or(&vec![0; self.lanes], |counts| counts));
-        let mut all = Gathering::start(self.world, COUNTS, told, &vec![1 + self.lanes; self.world.ranks()])?;
+        let mut all = Gathering::start(self.world, Tag::Counts, told, &vec![1 + self.lanes; self.world.ranks()])?;
         let (stepper, program) = of.optimizer_mut().stepper_and_program();
         let mut put = Ok(());
         self.world.until("gradients of micro-batches", || {
-            let moved = self.way.poll()? | all.poll()?;
-            while let Some(sum) = self.way.next() {
+            let moved = self.reduction.poll()? | all.poll()?;
+            while let Some(sum) = self.reduction.next() {
                 put = std::mem::replace(&mut put, Ok(()))
                     .and_then(|()| stepper.put_sum_piece(program, sum.lane, sum.start, &sum.values));
-                self.way.take_back(sum);
+                self.reduction.take_back(sum);
             }
-            let over = self.way.is_over() && all.is_over();
+            let over = self.reduction.is_over() && all.is_over();
             Ok(if over { ControlFlow::Break(()) } else { ControlFlow::Continue(moved) })
         })?;
         let all = all.said();
@@ -355,20 +353,20 @@ impl<'w, F: Datum + Real> Sums<'w, F> {
         mut gradient: impl FnMut(&mut O, usize) -> thalweg::Result<()>,
     ) -> Result<thalweg::Result<Vec<u32>>> {
         let mut counts = vec![0; self.lanes];
-        let (blocks, pieces) = (self.way.blocks().to_vec(), self.way.pieces().to_vec());
+        let (blocks, pieces) = (self.reduction.blocks().to_vec(), self.reduction.pieces().to_vec());
         for block in blocks {
             for number in block.micro_batches() {
                 let summed = gradient(of, number).and_then(|()| of.optimizer_mut().accumulate());
                 if let Err(error) = summed {
                     return Ok(Err(error));
                 }
-                self.way.poll()?;
+                self.reduction.poll()?;
             }
             let (stepper, program) = of.optimizer_mut().stepper_and_program();
             let mut sent = Ok(());
             let taken = stepper.take_sum_in_pieces(program, &pieces, |_, _, values| {
                 if sent.is_ok() {
-                    sent = self.way.give(values).and_then(|()| self.way.poll()).map(drop);
+                    sent = self.reduction.give(values).and_then(|()| self.reduction.poll()).map(drop);
                 }
             });
             sent?;

@@ -1,6 +1,7 @@
 //! Any model of the library, trained by the library's trainer on the ranks of a job.
 
 use crate::error::Result;
+use crate::flight::Tag;
 use crate::gathering::Gathering;
 use crate::identity::Identity;
 use crate::parallel::{Reduce, Sums, digest};
@@ -322,9 +323,6 @@ fn breaks(world: &World, own: ControlFlow<()>) -> Result<bool> {
     Ok(world.gather("whether to go on", &[u32::from(own.is_break())])?.contains(&1))
 }
 
-/// The tag of what micro-batches leave.
-const MARKS: i32 = 4;
-
 /// A step that is being made.
 struct Step<'w, F> {
     world: &'w World,
@@ -357,7 +355,7 @@ impl<'w, F: Datum + Real> Step<'w, F> {
         let counts: Vec<usize> = (0..ranks).map(|rank| share(self.count, ranks, rank).len() * self.len).collect();
         let mut own = std::mem::take(&mut self.marks);
         own.resize(counts[self.world.rank()], F::of(0.0));
-        self.all = Some(Gathering::start(self.world, MARKS, own, &counts));
+        self.all = Some(Gathering::start(self.world, Tag::Marks, own, &counts));
     }
 
     /// What the micro-batches of all ranks have left. Each rank waits for it, whatever became of the step, so that nothing of

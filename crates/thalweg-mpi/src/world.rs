@@ -12,10 +12,11 @@ use std::time::{Duration, Instant};
 /// How long a rank waits for the others, unless [`World::with_patience`] sets another time.
 pub const PATIENCE: Duration = Duration::from_secs(8);
 
-/// How long a rank that waits keeps its core, as what it waits for is usually there by then; how long it then offers its core
-/// to others each time it asks, and how long it pauses from then on.
+/// So long a rank that waits keeps its core: what it waits for is usually there by then.
 const KEEP: Duration = Duration::from_micros(500);
+/// So long after the wait began it still asks all the time, and offers its core to others in between.
 const SPIN: Duration = Duration::from_millis(20);
+/// From then on it pauses so long each time.
 const NAP: Duration = Duration::from_micros(200);
 
 /// A type that MPI can send.
@@ -41,8 +42,9 @@ datum! { u8 => RSMPI_UINT8_T, u32 => RSMPI_UINT32_T, f32 => RSMPI_FLOAT, f64 => 
 
 /// The ranks of a job.
 ///
-/// Each rank waits for a limited time until something comes from the others. After it has waited in vain, nothing more is
-/// sent. MPI is then not ended when this is dropped, since that would wait for dead ranks: end the process with an exit code
+/// Each rank waits for a limited time until something comes from the others: while gradients travel, counted from the last
+/// message that came; else, as for parameters of [`Sharded`](crate::Sharded), until all of it is there. After it has waited in
+/// vain, nothing more is sent. MPI is then not ended when this is dropped, since that would wait for dead ranks: end the process with an exit code
 /// other than 0, and `mpirun` ends all others.
 pub struct World {
     universe: Option<Universe>,
@@ -88,13 +90,12 @@ pub(crate) fn check(call: &'static str, code: c_int) -> Result<()> {
     Err(Error::Mpi { call, message: String::from_utf8_lossy(text).into_owned() })
 }
 
-/// Counts, and the offsets that follow from them, as MPI takes them.
-fn places(what: &'static str, counts: &[usize]) -> Result<[Vec<c_int>; 2]> {
+/// Counts, and behind them the offsets that follow from them, as MPI takes them.
+fn places(what: &'static str, counts: &[usize]) -> Result<Vec<c_int>> {
     let total: usize = counts.iter().sum();
     let _: c_int = total.try_into().map_err(|_| Error::TooLarge { what, elements: total })?;
-    let counts: Vec<c_int> = counts.iter().map(|&count| count as c_int).collect();
-    let starts = counts.iter().scan(0, |start, count| Some(std::mem::replace(start, *start + count))).collect();
-    Ok([counts, starts])
+    let starts = counts.iter().scan(0, |start, count| Some(std::mem::replace(start, *start + count)));
+    Ok(counts.iter().copied().chain(starts).map(|place| place as c_int).collect())
 }
 
 impl World {
@@ -188,7 +189,7 @@ impl World {
         let own = counts[self.rank];
         self.room(waiting, all.len(), counts)?;
         self.room(waiting, send.len(), &[own])?;
-        let mut places = places(waiting, counts)?.concat();
+        let mut places = places(waiting, counts)?;
         let ranks = self.ranks;
         let pointers = (places.as_ptr(), places[ranks..].as_ptr());
         let called = self.call("MPI_Iallgatherv", waiting, send, all, |send, all, request| {
@@ -197,31 +198,6 @@ impl World {
             // SAFETY: all buffers live until the request is done, or for ever (see `call` and below); their lengths were
             // checked.
             unsafe { ffi::MPI_Iallgatherv(send, own, kind, all, counts, starts, kind, self.comm, request) }
-        });
-        self.keep_if_lost(&mut places);
-        called
-    }
-
-    /// Sends `to[r]` values to each rank r and takes `from[r]` from it, all in the order of the ranks.
-    ///
-    /// # Errors
-    /// As for [`World::gather`].
-    #[expect(unsafe_code, reason = "a call of C")]
-    pub fn send_to_all<T: Datum>(
-        &self,
-        waiting: &'static str,
-        (send, to): (&mut Vec<T>, &[usize]),
-        (taken, from): (&mut Vec<T>, &[usize]),
-    ) -> Result<()> {
-        self.room(waiting, send.len(), to)?;
-        self.room(waiting, taken.len(), from)?;
-        let mut places = [places(waiting, to)?, places(waiting, from)?].concat().concat();
-        let pointers: Vec<*const c_int> = places.chunks(self.ranks).map(<[c_int]>::as_ptr).collect();
-        let called = self.call("MPI_Ialltoallv", waiting, send, taken, |send, taken, request| {
-            let (kind, p) = (T::datatype(), &pointers);
-            // SAFETY: all buffers live until the request is done, or for ever (see `call` and below); their lengths were
-            // checked.
-            unsafe { ffi::MPI_Ialltoallv(send, p[0], p[1], kind, taken, p[2], p[3], kind, self.comm, request) }
         });
         self.keep_if_lost(&mut places);
         called

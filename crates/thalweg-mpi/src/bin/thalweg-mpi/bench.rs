@@ -56,10 +56,10 @@ fn exchange(world: &World, options: &Options) -> Result<()> {
     let len = mib << 18;
     let mut arena = Arena::default();
     arena.add("all", &[len])?;
-    let [mut exact, mut overlapping] = [(); 2].map(|()| Exchange::<f32>::new(world, &arena, 1));
-    let mut fast = AllReduce::<f32>::new(world, len, 1);
+    let [mut exact, mut overlapping] = [(); 2].map(|()| Exchange::<f32>::new(world, &arena));
+    let mut fast = AllReduce::<f32>::new(world, len);
     let own = vec![1.0_f32; len];
-    let [mut by_mpi, mut by_fast, mut by_exact] = [(); 3].map(|()| vec![0.0; len]);
+    let [mut by_mpi, mut by_fast, mut by_exact, mut by_overlapping] = [(); 4].map(|()| vec![0.0; len]);
     let all = medians(
         world,
         repeats,
@@ -80,7 +80,7 @@ fn exchange(world: &World, options: &Options) -> Result<()> {
                 (0..own_count).for_each(|_| compute(slice));
                 Ok(exact.sum(micro_batches, &own, &mut by_exact, |_| ())?)
             },
-            &mut || Ok(overlapping.sum(micro_batches, &own, &mut by_mpi, |_| compute(slice))?),
+            &mut || Ok(overlapping.sum(micro_batches, &own, &mut by_overlapping, |_| compute(slice))?),
         ],
     )?;
     let [latency] = medians(world, 1000, [&mut || Ok(world.gather("latency", &[0_u32]).map(drop)?)])?;
@@ -102,7 +102,8 @@ fn exchange(world: &World, options: &Options) -> Result<()> {
     println!(
         "  blocks sent while the next are computed: {:9.3} ms, which hides {:.0} % of the exchange",
         beside * 1e3,
-        (before - beside) / all[2] * 100.0
+        // Without a sign where it is 0.
+        ((before - beside) / all[2] * 100.0).round() + 0.0
     );
     Ok(())
 }
@@ -163,7 +164,7 @@ fn step(world: &World, options: &Options) -> Result<()> {
         alone.micro_batches(micro_batches)?;
     }
     let arena = exact.trainer().optimizer().arena().clone();
-    let mut exchange = Exchange::<f32>::new(world, &arena, 1);
+    let mut exchange = Exchange::<f32>::new(world, &arena);
     let (own, mut sum) = (vec![1.0_f32; arena.len()], vec![0.0; arena.len()]);
     let seconds = medians(
         world,
