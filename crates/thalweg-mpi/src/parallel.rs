@@ -156,8 +156,8 @@ impl<'w, O: Optimized> DataParallel<'w, O> {
     /// gradients; it is called only for this rank's micro-batches.
     ///
     /// # Errors
-    /// [`Error::Rank`] on all ranks if `gradient`, or the engine, fails on one: no rank has made the step then, and all may try it
-    /// again. [`Error::NoAnswer`].
+    /// [`Error::Rank`] on all ranks if `gradient`, or the engine, fails on one while it adds up: no rank has made the step then,
+    /// and all may try it again. [`Error::NoAnswer`].
     pub fn step(&mut self, gradient: impl FnMut(&mut O, usize) -> thalweg::Result<()>) -> Result<()> {
         self.sums.step(&mut self.of, self.sums.micro_batches, Ok(()), gradient)
     }
@@ -300,8 +300,8 @@ impl<'w, F: Datum + Real> Sums<'w, F> {
         step.map_err(Error::from)
     }
 
-    /// Puts the sum of all ranks' micro-batches into the optimizer. Blocks that this rank has are on their way while it computes
-    /// the rest. The inner error is one of this rank's engine, which takes the sum; all that was under way is done by then.
+    /// Puts the sum of all ranks' micro-batches into the optimizer. Blocks that this rank has are on their way while it
+    /// computes the rest. The inner error is one of this rank's engine, which takes the sum; all that was under way is done by then.
     pub fn sum<O: Optimized<Program: Program<Float = F>>>(
         &mut self,
         of: &mut O,

@@ -44,8 +44,8 @@ datum! { u8 => RSMPI_UINT8_T, u32 => RSMPI_UINT32_T, f32 => RSMPI_FLOAT, f64 => 
 ///
 /// Each rank waits for a limited time until something comes from the others: while gradients travel, counted from the last
 /// message that came; else, as for parameters of [`Sharded`](crate::Sharded), until all of it is there. After it has waited in
-/// vain, nothing more is sent. MPI is then not ended when this is dropped, since that would wait for dead ranks: end the process with an exit code
-/// other than 0, and `mpirun` ends all others.
+/// vain, nothing more is sent. MPI is then not ended when this is dropped, since that would wait for dead ranks: end the
+/// process with an exit code other than 0, and `mpirun` ends all others.
 pub struct World {
     universe: Option<Universe>,
     pub(crate) comm: ffi::MPI_Comm,
