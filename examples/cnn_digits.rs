@@ -5,7 +5,8 @@
 //! the test. Expected: a mean of the five test accuracies of at least 0.98.
 //!
 //! `cargo run --release --example cnn_digits -- FOLDER`: the four files of MNIST in a folder, one model, 5 epochs. For these
-//! larger images there is also a pool after the first convolution, and a layer before the last. Expected: a test accuracy of at least 0.98.
+//! larger images there is also a pool after the first convolution, and a layer before the last. Expected: a test accuracy of at
+//! least 0.98.
 //!
 //! On the GPU for the small images a step takes 58 dispatches, however many lanes there are.
 

@@ -4,9 +4,9 @@
 //!
 //! `cargo run --release --example cnn_mnist -- [FOLDER] [PICTURE.svg]`: FOLDER has the four files of MNIST, of which the first
 //! 2,000 images are learned; without one, 200 of the 1,797 digits of 8 × 8 pixels that the crate carries are learned, and the
-//! others tested. Expected: the mean accuracy over three seeds is higher with augmentation than without, and at least 96.5 % (97 %
-//! of MNIST). Augmentation needs few examples and many epochs: after 25 on the small digits, or with 8,000 images of MNIST and 5
-//! epochs, it does not help yet.
+//! others tested. Expected: the mean accuracy over three seeds is higher with augmentation than without, and at least 96.5 %
+//! (97 % of MNIST). Augmentation needs few examples and many epochs: after 25 epochs on the small digits, or after 5 on 8,000
+//! images of MNIST, it does not help yet.
 //!
 //! On the GPU for the small images a step takes 64 dispatches, however many lanes there are.
 
@@ -26,8 +26,8 @@ const SEEDS: [u64; 3] = [1, 2, 3];
 const FILTERS: usize = 8;
 const RATE: f64 = 4e-3;
 
-/// Two convolutions, for images of `side` × `side` pixels; large ones are halved after the first, all after the second. For large
-/// ones the second is wider, and a layer stands before the last.
+/// Two convolutions, for images of `side` × `side` pixels; large ones are halved after the first, all after the second. For
+/// large ones the second is wider, and a layer stands before the last.
 fn model(side: usize, shift: f64) -> Sequential {
     let model = Sequential::new().then(Reshape(vec![1, side, side])).named("augment", Augment { shift, ..Augment::default() });
     let conv = Conv2d::new(1, FILTERS, [3, 3]).padded([1, 1]);

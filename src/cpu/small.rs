@@ -136,8 +136,8 @@ impl Part {
                 3 => self.tile::<S, 3, V>(simd, a, row, right, c),
                 4 => self.tile::<S, 4, V>(simd, a, row, right, c),
                 5 => self.tile::<S, 5, V>(simd, a, row, right, c),
-                // With one vector in each row there are registers for twice as many. More sums that do not wait for each other keep
-                // the processor busy.
+                // With one vector in each row there are registers for twice as many. More sums that do not wait for each other
+                // keep the processor busy.
                 TALL.. if V == 1 => self.tile::<S, TALL, V>(simd, a, row, right, c),
                 _ => self.tile::<S, ROWS, V>(simd, a, row, right, c),
             };

@@ -70,7 +70,7 @@ pub(crate) trait Reduction<F>: std::fmt::Debug {
     /// Takes back what [`Reduction::next`] gave, to use its memory again.
     fn take_back(&mut self, sum: Sum<F>);
 
-    /// Whether all pieces of the sum were given out, and nothing is under reduction.
+    /// Whether all pieces of the sum were given out, and nothing is under way.
     fn is_over(&self) -> bool;
 
     /// Bytes of its buffers.
@@ -315,7 +315,7 @@ impl<'w, F: Datum + Real> Exchange<'w, F> {
     }
 
     /// The sum of a step whose blocks all have the values `own`, for measurements. `work` is called for each
-    /// micro-batch of this rank; blocks before it are on their reduction.
+    /// micro-batch of this rank; blocks before it are on their way.
     ///
     /// # Errors
     /// [`Error::NoAnswer`](crate::Error::NoAnswer), or a call of MPI that failed.

@@ -301,7 +301,8 @@ impl<'w, F: Datum + Real> Sums<'w, F> {
     }
 
     /// Puts the sum of all ranks' micro-batches into the optimizer. Blocks that this rank has are on their way while it
-    /// computes the rest. The inner error is one of this rank's engine, which takes the sum; all that was under way is done by then.
+    /// computes the rest. The inner error is one of this rank's engine, which takes the sum; all that was under way is done by
+    /// then.
     pub fn sum<O: Optimized<Program: Program<Float = F>>>(
         &mut self,
         of: &mut O,

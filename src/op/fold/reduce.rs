@@ -72,8 +72,8 @@ impl<F: Real> pulp::WithSimd for Rows<'_, '_, F> {
     }
 }
 
-/// Rows of at most [`SIDE`] elements that lie side by side: a line for each element. What was reduced goes to these `rows` of the
-/// outputs, which are as many. The bits are those of one row after the other.
+/// Rows of at most [`SIDE`] elements that lie side by side: a line for each element. What was reduced goes to these `rows` of
+/// the outputs, which are as many. The bits are those of one row after the other.
 pub(super) struct ShortRows<'a, 'o, F> {
     pub reduction: Reduction,
     /// They are overwritten.

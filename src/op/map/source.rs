@@ -102,8 +102,8 @@ impl Inputs {
         Operands::product(&self.shape)
     }
 
-    /// Elements that the CPU computes together, at most `most`: whole lines of the last dimension, and whole rows of the longest
-    /// input that is repeated, if they are short. Then it is fetched once for all blocks.
+    /// Elements that the CPU computes together, at most `most`: whole lines of the last dimension or, if it is longer, whole
+    /// rows of the longest input that is repeated, as far as they are short. Then it is fetched once for all blocks.
     pub(in crate::op) fn block(&self, most: usize) -> usize {
         let periods = self.list.iter().map(|input| input.period).chain([self.shape[3].max(1)]);
         let longest = periods.filter(|&period| period < most).max().unwrap_or(1);
@@ -320,8 +320,8 @@ impl<'a, F: Real> Fetched<'a, F> {
         while !rest.is_empty() {
             let mut row = self.place([at[0], at[1], at[2], 0]);
             if across == 0 && at[3] == 0 && width < NARROW {
-                // Each line is written with a fixed number of elements, which needs no loop; the next one overwrites what is too
-                // many.
+                // Each line is written with a fixed number of elements, which needs no loop; the next one overwrites what is
+                // too many.
                 let lines = (rows - at[2]).min((rest.len() + width).saturating_sub(NARROW) / width);
                 (0..lines).for_each(|line| rest[line * width..][..NARROW].fill(value(row + line * down)));
                 (rest, at[2], row) = (&mut rest[lines * width..], at[2] + lines, row + lines * down);
