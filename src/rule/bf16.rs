@@ -131,7 +131,8 @@ const GOLDEN: u32 = 0x9e37_79b9;
 #[inline(always)]
 fn upper_half(value: f32, by: u32) -> u16 {
     let bits = value.to_bits();
-    (if value.is_nan() { bits >> 16 | 0x40 } else { bits.wrapping_add(by) >> 16 }) as u16
+    let bits = if value.is_nan() { bits | 0x40_0000 } else { bits.wrapping_add(by) };
+    (bits >> 16) as u16
 }
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ pub(super) fn sweep<R: Rule, F: Real>(rule: &R, row: &[F], x: &mut [F], g: &[F],
     for (slot, plane) in (0..R::STATE.len()).filter(|&plane| rule.uses(plane)).enumerate() {
         slots[plane] = Some(slot);
     }
-    let step = Step { rule, row: own(row), shared: row };
+    let step = Step::new(rule, row);
     if has_terms(row) {
         pulp::Arch::new().dispatch(Sweep::<_, _, true> { step, x, g, planes, slots });
     } else {
@@ -38,11 +38,11 @@ pub(super) fn sweep_bf16<R: Rule>(
 ) -> bool {
     assert_eq!(x.len(), g.len(), "gradients as long as parameters");
     assert!(planes.iter().all(|plane| plane.len() == x.len()), "planes as long as parameters");
-    let step = Step { rule, row: own(row), shared: row };
     if has_terms(row) {
         return false;
     }
-    pulp::Arch::new().dispatch(SweepBf16 { step, x, g, planes, place });
+    let key = row[HyperRow::NOISE] as u32;
+    pulp::Arch::new().dispatch(SweepBf16 { step: Step::new(rule, row), x, g, planes, key, place });
     true
 }
 
@@ -65,7 +65,7 @@ pub(super) fn eval<R: Rule, F: Real>(rule: &R, x: &mut [F], planes: &[&[F]]) {
 /// A sweep as pulp takes it. A closure would do only if the compiler always inlined it into the function with the vector
 /// instructions. It does not, and scalar code is five times slower.
 struct Sweep<'a, 'b, R: Rule, F: Real, const TERMS: bool> {
-    step: Step<'a, R, F>,
+    step: Step<R, F>,
     x: &'a mut [F],
     g: &'a [F],
     planes: &'a mut [&'b mut [F]],
@@ -115,10 +115,12 @@ impl<R: Rule, F: Real, const TERMS: bool> pulp::WithSimd for Sweep<'_, '_, R, F,
 
 /// As [`Sweep`], with planes in bfloat16.
 struct SweepBf16<'a, 'b, R: Rule> {
-    step: Step<'a, R, f32>,
+    step: Step<R, f32>,
     x: &'a mut [f32],
     g: &'a [f32],
     planes: &'a mut [&'b mut [u16]],
+    /// Of the step's random numbers.
+    key: u32,
     place: usize,
 }
 
@@ -127,36 +129,32 @@ impl<R: Rule> pulp::WithSimd for SweepBf16<'_, '_, R> {
 
     #[inline(always)]
     fn with_simd<S: pulp::Simd>(self, _simd: S) {
-        let Self { step, x, g, planes, place } = self;
+        let Self { step, x, g, planes, key, place } = self;
         let roundings: [Rounding; MAX_PLANES] = std::array::from_fn(|plane| match plane < R::STATE.len() {
             true => step.rule.rounding(plane).unwrap_or(Rounding::Nearest),
             false => Rounding::Nearest,
         });
-        let (mut seeds, mut random) = ([[0; PART / bf16::BLOCK]; MAX_PLANES], [[0; bf16::BLOCK]; MAX_PLANES]);
-        let key = step.shared[HyperRow::NOISE] as u32;
-        for (block, start) in (0..x.len()).step_by(bf16::BLOCK).enumerate() {
-            let (range, block) = (start..(start + bf16::BLOCK).min(x.len()), block % seeds[0].len());
+        let mut seeds = [[0; PART / bf16::BLOCK]; MAX_PLANES];
+        for start in (0..x.len()).step_by(PART) {
+            let range = start..(start + PART).min(x.len());
             for plane in 0..planes.len().min(MAX_PLANES) {
                 if roundings[plane] == Rounding::Stochastic {
-                    if block == 0 {
-                        seeds[plane] = bf16::seeds(Noise { key: [key, plane as u32], place: place + start });
-                    }
-                    random[plane] = bf16::random(seeds[plane][block]);
+                    seeds[plane] = bf16::seeds(Noise { key: [key, plane as u32], place: place + start });
                 }
             }
             let (x, g) = (&mut x[range.clone()], &g[range.clone()]);
             match &mut *planes {
-                [a] if const { !R::STATE.is_empty() } => step.one_bf16(x, g, &mut a[range], &random, roundings),
+                [a] if const { !R::STATE.is_empty() } => step.one_bf16(x, g, &mut a[range], &seeds, roundings),
                 [a, b] if const { R::STATE.len() > 1 } => {
-                    step.two_bf16(x, g, &mut a[range.clone()], &mut b[range], &random, roundings);
+                    step.two_bf16(x, g, &mut a[range.clone()], &mut b[range], &seeds, roundings);
                 }
                 [a, b, c] if const { R::STATE.len() > 2 } => {
                     let (a, b) = (&mut a[range.clone()], &mut b[range.clone()]);
-                    step.three_bf16(x, g, a, b, &mut c[range], &random, roundings);
+                    step.three_bf16(x, g, a, b, &mut c[range], &seeds, roundings);
                 }
                 [a, b, c, d] if const { R::STATE.len() > 3 } => {
                     let (a, b, c) = (&mut a[range.clone()], &mut b[range.clone()], &mut c[range.clone()]);
-                    step.four_bf16(x, g, a, b, c, &mut d[range], &random, roundings);
+                    step.four_bf16(x, g, a, b, c, &mut d[range], &seeds, roundings);
                 }
                 _ => step.none::<false>(x, g),
             }
@@ -171,23 +169,25 @@ pub(crate) fn sign<F: Real>(x: F) -> F {
     one(x > F::zero()) - one(x < F::zero())
 }
 
-/// A rule with the scalars of one step.
-struct Step<'a, R: Rule, F: Real> {
-    rule: &'a R,
+/// A rule with the scalars of one step. All of it is here, and none behind a reference: so the compiler knows that no store
+/// of an element changes it.
+struct Step<R: Rule, F: Real> {
+    rule: R,
     row: R::Hyper<F>,
-    shared: &'a [F],
+    /// What goes with a gradient: scale, L2, decay, bound, L1.
+    terms: [F; 5],
 }
 
-impl<R: Rule, F: Real> Step<'_, R, F> {
-    /// What goes with a gradient: scale, L2, decay, bound, L1.
-    #[inline(always)]
-    fn terms(&self) -> [F; 5] {
-        [HyperRow::SCALE, HyperRow::L2, HyperRow::DECAY, HyperRow::MAX_VALUE, HyperRow::L1].map(|at| self.shared[at])
+impl<R: Rule, F: Real> Step<R, F> {
+    fn new(rule: &R, row: &[F]) -> Self {
+        let terms = [HyperRow::SCALE, HyperRow::L2, HyperRow::DECAY, HyperRow::MAX_VALUE, HyperRow::L1];
+        Self { rule: rule.clone(), row: own(row), terms: terms.map(|at| row[at]) }
     }
 
     /// The new parameter.
     #[inline(always)]
-    fn element<const TERMS: bool>(&self, [scale, l2, decay, bound, l1]: [F; 5], x: F, g: F, state: &mut R::State<F>) -> F {
+    fn element<const TERMS: bool>(&self, x: F, g: F, state: &mut R::State<F>) -> F {
+        let [scale, l2, decay, bound, l1] = self.terms;
         // Comparisons let NaN through, where `min` and `max` would hide it.
         let g = scale * g;
         let g = if TERMS && bound < g { bound } else { g };
@@ -198,31 +198,34 @@ impl<R: Rule, F: Real> Step<'_, R, F> {
     }
 }
 
+/// The seeds of a part's blocks, for each plane.
+type Seeds = [[u32; PART / bf16::BLOCK]; MAX_PLANES];
+
 /// A method per number of planes: slices that are parameters of their own are known not to overlap, which is what lets the
 /// compiler vectorise the loop.
 macro_rules! step {
     ($($name:ident($($plane:ident),*);)*) => {
-        impl<R: Rule, F: Real> Step<'_, R, F> {
+        impl<R: Rule, F: Real> Step<R, F> {
             $(
                 #[inline(always)]
                 fn $name<const TERMS: bool>(&self, x: &mut [F], g: &[F], $($plane: &mut [F]),*) {
-                    let terms = self.terms();
                     let len = x.len();
                     let g = &g[..len];
                     $(let $plane = &mut $plane[..len];)*
                     for i in 0..len {
                         let values: [F; step!(@count $($plane)*)] = [$($plane[i]),*];
                         let mut state = R::State::<F>::from_fn(|plane| values[plane]);
-                        x[i] = self.element::<TERMS>(terms, x[i], g[i], &mut state);
+                        x[i] = self.element::<TERMS>(x[i], g[i], &mut state);
                         step!(@store state.as_ref(), i, $($plane)*);
                     }
                 }
             )*
         }
     };
-    (@bf16 $($name:ident($($plane:ident: $index:literal),*);)*) => {
-        impl<R: Rule> Step<'_, R, f32> {
+    (@bf16 $($name:ident, $block:ident($($plane:ident: $index:literal),*);)*) => {
+        impl<R: Rule> Step<R, f32> {
             $(
+                /// A part. Its last block may be shorter than others: then what is missing is zeros.
                 #[inline(always)]
                 #[allow(clippy::too_many_arguments, reason = "slices that are parameters are known not to overlap")]
                 fn $name(
@@ -230,16 +233,56 @@ macro_rules! step {
                     x: &mut [f32],
                     g: &[f32],
                     $($plane: &mut [u16],)*
-                    random: &[[u16; bf16::BLOCK]; MAX_PLANES],
+                    seeds: &Seeds,
                     roundings: [Rounding; MAX_PLANES],
                 ) {
-                    let (terms, len) = (self.terms(), x.len().min(bf16::BLOCK));
-                    let (x, g) = (&mut x[..len], &g[..len]);
-                    $(let $plane = &mut $plane[..len];)*
-                    for i in 0..len {
+                    const COUNT: usize = step!(@count $($plane)*);
+                    // It is never so. But now the compiler knows, and leaves out what the rule does with more planes.
+                    if R::STATE.len() > COUNT && self.rule.uses(COUNT) {
+                        return;
+                    }
+                    let whole = x.len() / bf16::BLOCK;
+                    let (x, last) = x.as_chunks_mut::<{ bf16::BLOCK }>();
+                    let (g, last_g) = g.as_chunks::<{ bf16::BLOCK }>();
+                    $(let $plane = $plane.as_chunks_mut::<{ bf16::BLOCK }>();)*
+                    for at in 0..whole {
+                        self.$block(&mut x[at], &g[at], $(&mut $plane.0[at],)* seeds, at, roundings);
+                    }
+                    let len = last.len();
+                    if len > 0 {
+                        let (mut block, mut g) = ([0.0; bf16::BLOCK], [0.0; bf16::BLOCK]);
+                        block[..len].copy_from_slice(last);
+                        g[..len].copy_from_slice(last_g);
+                        $(
+                            let mut $plane = ($plane.1, [0; bf16::BLOCK]);
+                            $plane.1[..len].copy_from_slice($plane.0);
+                        )*
+                        self.$block(&mut block, &g, $(&mut $plane.1,)* seeds, whole, roundings);
+                        last.copy_from_slice(&block[..len]);
+                        $($plane.0.copy_from_slice(&$plane.1[..len]);)*
+                    }
+                }
+
+                /// A block of a part.
+                #[inline(always)]
+                #[allow(clippy::too_many_arguments, reason = "slices that are parameters are known not to overlap")]
+                fn $block(
+                    &self,
+                    x: &mut [f32; bf16::BLOCK],
+                    g: &[f32; bf16::BLOCK],
+                    $($plane: &mut [u16; bf16::BLOCK],)*
+                    seeds: &Seeds,
+                    at: usize,
+                    roundings: [Rounding; MAX_PLANES],
+                ) {
+                    let random: [_; step!(@count $($plane)*)] = std::array::from_fn(|plane| match roundings[plane] {
+                        Rounding::Stochastic => bf16::random(seeds[plane][at]),
+                        Rounding::Nearest => [0; bf16::BLOCK],
+                    });
+                    for i in 0..bf16::BLOCK {
                         let values: [f32; step!(@count $($plane)*)] = [$(bf16::loaded($plane[i])),*];
                         let mut state = R::State::<f32>::from_fn(|plane| values.get(plane).copied().unwrap_or_default());
-                        x[i] = self.element::<false>(terms, x[i], g[i], &mut state);
+                        x[i] = self.element::<false>(x[i], g[i], &mut state);
                         let values = state.as_ref();
                         $(if let Some(&value) = values.get($index) {
                             $plane[i] = bf16::rounded(value, roundings[$index], random[$index][i]);
@@ -267,8 +310,8 @@ step! {
 }
 
 step! { @bf16
-    one_bf16(a: 0);
-    two_bf16(a: 0, b: 1);
-    three_bf16(a: 0, b: 1, c: 2);
-    four_bf16(a: 0, b: 1, c: 2, d: 3);
+    one_bf16, one_block(a: 0);
+    two_bf16, two_block(a: 0, b: 1);
+    three_bf16, three_block(a: 0, b: 1, c: 2);
+    four_bf16, four_block(a: 0, b: 1, c: 2, d: 3);
 }

@@ -64,6 +64,7 @@ impl Rule for Adadelta {
         self.maximize
     }
 
+    #[inline]
     fn rounding(&self, _plane: usize) -> Option<Rounding> {
         Some(Rounding::Stochastic)
     }

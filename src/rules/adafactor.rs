@@ -86,6 +86,7 @@ impl Rule for Adafactor {
         self.maximize
     }
 
+    #[inline]
     fn rounding(&self, _plane: usize) -> Option<Rounding> {
         Some(Rounding::Stochastic)
     }

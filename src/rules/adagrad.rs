@@ -88,6 +88,7 @@ impl Rule for Adagrad {
         self.initial_accumulator_value
     }
 
+    #[inline]
     fn rounding(&self, _plane: usize) -> Option<Rounding> {
         Some(Rounding::Stochastic)
     }

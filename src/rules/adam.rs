@@ -87,6 +87,7 @@ impl Rule for Adam {
         self.maximize
     }
 
+    #[inline]
     fn uses(&self, plane: usize) -> bool {
         plane < 2 || self.amsgrad
     }
@@ -95,6 +96,7 @@ impl Rule for Adam {
         vec![("AMSGRAD", self.amsgrad)]
     }
 
+    #[inline]
     fn rounding(&self, plane: usize) -> Option<Rounding> {
         Some([Rounding::Nearest, Rounding::Stochastic, Rounding::Nearest][plane])
     }

@@ -63,6 +63,7 @@ impl Rule for Adamax {
         self.maximize
     }
 
+    #[inline]
     fn rounding(&self, plane: usize) -> Option<Rounding> {
         Some([Rounding::Nearest, Rounding::Stochastic][plane])
     }

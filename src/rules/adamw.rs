@@ -95,6 +95,7 @@ impl Rule for AdamW {
         self.maximize
     }
 
+    #[inline]
     fn uses(&self, plane: usize) -> bool {
         Rule::uses(&self.adam(), plane)
     }
@@ -103,6 +104,7 @@ impl Rule for AdamW {
         Rule::overrides(&self.adam())
     }
 
+    #[inline]
     fn rounding(&self, plane: usize) -> Option<Rounding> {
         Rule::rounding(&self.adam(), plane)
     }

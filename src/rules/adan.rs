@@ -80,6 +80,7 @@ impl Rule for Adan {
         self.maximize
     }
 
+    #[inline]
     fn rounding(&self, plane: usize) -> Option<Rounding> {
         Some([Rounding::Nearest, Rounding::Nearest, Rounding::Stochastic, Rounding::Nearest][plane])
     }

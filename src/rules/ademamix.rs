@@ -98,6 +98,7 @@ impl Rule for AdEMAMix {
         self.maximize
     }
 
+    #[inline]
     fn rounding(&self, plane: usize) -> Option<Rounding> {
         Some([Rounding::Nearest, Rounding::Stochastic, Rounding::Stochastic][plane])
     }

@@ -79,6 +79,7 @@ impl Rule for Lamb {
         self.maximize
     }
 
+    #[inline]
     fn rounding(&self, plane: usize) -> Option<Rounding> {
         Some([Rounding::Nearest, Rounding::Stochastic][plane])
     }

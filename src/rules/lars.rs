@@ -87,6 +87,7 @@ impl Rule for Lars {
         self.maximize
     }
 
+    #[inline]
     fn uses(&self, _plane: usize) -> bool {
         self.momentum > 0.0
     }
@@ -95,6 +96,7 @@ impl Rule for Lars {
         vec![("MOMENTUM", self.momentum > 0.0)]
     }
 
+    #[inline]
     fn rounding(&self, _plane: usize) -> Option<Rounding> {
         Some(Rounding::Nearest)
     }

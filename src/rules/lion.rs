@@ -65,6 +65,7 @@ impl Rule for Lion {
         self.maximize
     }
 
+    #[inline]
     fn rounding(&self, _plane: usize) -> Option<Rounding> {
         Some(Rounding::Nearest)
     }

@@ -99,6 +99,7 @@ impl Rule for Muon {
         Some(Orthogonal { coefficients, steps, eps, adjust_lr })
     }
 
+    #[inline]
     fn rounding(&self, _plane: usize) -> Option<Rounding> {
         Some(Rounding::Nearest)
     }

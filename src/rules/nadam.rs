@@ -115,6 +115,7 @@ impl Rule for NAdam {
         self.maximize
     }
 
+    #[inline]
     fn rounding(&self, plane: usize) -> Option<Rounding> {
         Some([Rounding::Nearest, Rounding::Stochastic][plane])
     }

@@ -66,6 +66,7 @@ impl Rule for NovoGrad {
         self.maximize
     }
 
+    #[inline]
     fn rounding(&self, _plane: usize) -> Option<Rounding> {
         Some(Rounding::Nearest)
     }

@@ -68,6 +68,7 @@ impl Rule for RAdam {
         self.maximize
     }
 
+    #[inline]
     fn rounding(&self, plane: usize) -> Option<Rounding> {
         Some([Rounding::Nearest, Rounding::Stochastic][plane])
     }

@@ -90,6 +90,7 @@ impl Rule for RmsProp {
         self.maximize
     }
 
+    #[inline]
     fn uses(&self, plane: usize) -> bool {
         [true, self.centered, self.momentum > 0.0][plane]
     }
@@ -100,6 +101,7 @@ impl Rule for RmsProp {
 
     /// The variance is the small difference of a mean of squares and the square of a mean: what rounding does to them would be
     /// more.
+    #[inline]
     fn rounding(&self, plane: usize) -> Option<Rounding> {
         match plane {
             0 if !self.centered => Some(Rounding::Stochastic),

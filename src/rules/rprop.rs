@@ -88,6 +88,7 @@ impl Rule for Rprop {
         if plane == 1 { self.lr } else { 0.0 }
     }
 
+    #[inline]
     fn rounding(&self, _plane: usize) -> Option<Rounding> {
         Some(Rounding::Nearest)
     }

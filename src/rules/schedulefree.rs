@@ -121,6 +121,7 @@ impl Rule for ScheduleFree {
     }
 
     /// The offset is where the next gradient is taken: it moves by as little as the parameters do.
+    #[inline]
     fn rounding(&self, plane: usize) -> Option<Rounding> {
         (plane == 1).then_some(Rounding::Stochastic)
     }

@@ -92,6 +92,7 @@ impl Rule for Sgd {
         self.maximize
     }
 
+    #[inline]
     fn uses(&self, _plane: usize) -> bool {
         self.momentum > 0.0
     }
@@ -100,6 +101,7 @@ impl Rule for Sgd {
         vec![("MOMENTUM", self.momentum > 0.0)]
     }
 
+    #[inline]
     fn rounding(&self, _plane: usize) -> Option<Rounding> {
         Some(Rounding::Nearest)
     }
