@@ -4,6 +4,8 @@ use crate::cpu::{Cpu, CpuProgram};
 use crate::error::{Error, Result};
 #[cfg(feature = "gpu")]
 use crate::gpu::{Gpu, GpuOptions, GpuProgram};
+#[cfg(feature = "checkpoint")]
+use crate::plan::Fresh;
 use crate::plan::{Answer, Blueprint, BufferId, Engine, Layout, Machine, PlanId, Program, Reading, Tag, Values};
 use std::ops::Range;
 
@@ -141,6 +143,16 @@ impl Program for AnyProgram {
 
     fn write(&mut self, buffer: BufferId, lane: usize, offset: usize, values: &[f32]) -> Result<()> {
         either!(self, Self, program => program.write(buffer, lane, offset, values))
+    }
+
+    #[cfg(feature = "checkpoint")]
+    fn fresh(&self, buffer: BufferId, lane: usize) -> Option<Fresh<f32>> {
+        either!(self, Self, program => program.fresh(buffer, lane))
+    }
+
+    #[cfg(feature = "checkpoint")]
+    fn replace(&mut self, buffer: BufferId, lane: usize, fresh: Fresh<f32>) -> Result<()> {
+        either!(self, Self, program => program.replace(buffer, lane, fresh))
     }
 
     fn write_indices(&mut self, buffer: BufferId, lane: usize, offset: usize, values: &[u32]) -> Result<()> {

@@ -17,7 +17,7 @@ pub(crate) enum Memory {
 }
 
 /// Bytes from which memory is worth pages of its own (large ones have 2 MiB on x86-64).
-const LARGE: usize = 16 << 20;
+pub(crate) const LARGE: usize = 16 << 20;
 
 impl Memory {
     /// As many bytes, all zero, to compute with. Large memory begins `shift` bytes behind the start of a page; `shift` is a

@@ -1,5 +1,6 @@
 //! The bytes of a tensor.
 
+use super::tensors::Dtype;
 use crate::error::{Error, Result};
 use crate::memory::Memory;
 use std::fmt;
@@ -18,6 +19,8 @@ use std::ops::{Deref, DerefMut};
 pub struct Bytes {
     memory: Memory,
     len: usize,
+    /// Whoever has read them saw that they are finite, as elements of this type.
+    finite: Option<Dtype>,
 }
 
 impl Bytes {
@@ -28,7 +31,17 @@ impl Bytes {
     pub(super) fn zeros(name: &str, len: usize) -> Result<Self> {
         let memory = Memory::passing(len, 0);
         let memory = memory.ok_or_else(|| Error::OutOfMemory { what: format!("tensor '{name}'"), bytes: len as u64 })?;
-        Ok(Self { memory, len })
+        Ok(Self { memory, len, finite: None })
+    }
+
+    /// Notes that all are finite, until somebody changes them.
+    pub(super) fn set_finite(&mut self, dtype: Dtype) {
+        self.finite = Some(dtype);
+    }
+
+    /// Whether it is known that all are finite.
+    pub(super) fn known_finite(&self, dtype: Dtype) -> bool {
+        self.finite == Some(dtype)
     }
 }
 
@@ -42,6 +55,7 @@ impl Deref for Bytes {
 
 impl DerefMut for Bytes {
     fn deref_mut(&mut self) -> &mut [u8] {
+        self.finite = None;
         &mut self.memory.as_mut_slice()[..self.len]
     }
 }
@@ -52,7 +66,7 @@ impl From<&[u8]> for Bytes {
         // Where there is too little memory this ends as a copy of any vector does.
         let memory =
             Memory::passing(len, 0).unwrap_or_else(|| Memory::Lines(vec![bytemuck::Zeroable::zeroed(); len.div_ceil(64)]));
-        let mut copy = Self { memory, len };
+        let mut copy = Self { memory, len, finite: None };
         copy.copy_from_slice(bytes);
         copy
     }

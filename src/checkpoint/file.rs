@@ -1,11 +1,12 @@
 //! One file: its bytes, its hash, and how it replaces an older one.
 
 use super::bytes::Bytes;
-use super::tensors::{Dtype, StoredTensor, Tensors};
+use super::tensors::{Dtype, StoredTensor, Tensors, all_finite};
 use crate::error::{Error, Result};
 use blake3::Hasher;
 use safetensors::tensor::{Metadata, TensorInfo};
 use serde_json::{Map, Value, json};
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, OpenOptions};
 use std::io::{BufWriter, ErrorKind, Read, Seek, SeekFrom, Write};
 use std::panic::resume_unwind;
@@ -125,12 +126,37 @@ fn hash_place(header: &[u8]) -> Option<usize> {
 /// [`Error::File`] if it cannot be read; [`Error::Damaged`] if it is not such a file, is of a newer version, was cut off, or
 /// was changed.
 pub fn read(path: impl AsRef<Path>) -> Result<Tensors> {
-    let path = path.as_ref();
-    checked(path, open(path)?)
+    read_into(path.as_ref(), Places::default()).map(|(tensors, _)| tensors)
+}
+
+/// Where tensors of a file are read to, by their names.
+pub(crate) type Places<'a> = BTreeMap<String, Place<'a>>;
+
+/// Where a tensor of this type and shape is read to: its parts one after the other, little-endian.
+#[derive(Debug)]
+pub(crate) struct Place<'a> {
+    pub dtype: Dtype,
+    pub shape: Vec<usize>,
+    pub parts: Vec<&'a mut [u8]>,
+}
+
+impl Place<'_> {
+    fn fits(&self, dtype: Dtype, shape: &[usize], len: usize) -> bool {
+        let own: usize = self.parts.iter().map(|part| part.len()).sum();
+        self.dtype == dtype && self.shape == shape && own == len
+    }
+}
+
+/// [`read`] that puts tensors into places that fit them, and all others into memory of their own. It also names those that
+/// have a place now, and says of each whether all its elements are finite. After an error the places may have anything in them.
+pub(crate) fn read_into(path: &Path, places: Places) -> Result<(Tensors, BTreeMap<String, bool>)> {
+    let mut found = open(path, places)?;
+    let placed = std::mem::take(&mut found.placed);
+    checked(path, found).map(|tensors| (tensors, placed))
 }
 
 /// Checks that a file is as it was written.
-fn checked(path: &Path, Found { mut tensors, hash, expected }: Found) -> Result<Tensors> {
+fn checked(path: &Path, Found { mut tensors, hash, expected, .. }: Found) -> Result<Tensors> {
     let damaged = |reason: &str| Error::Damaged { path: path.into(), reason: reason.into() };
     let hash = hash.ok_or_else(|| damaged("it has no hash: Thalweg did not write it, or it was changed"))?;
     if hash != expected {
@@ -161,7 +187,7 @@ pub enum Writer {
 /// As for these.
 pub fn read_any(path: impl AsRef<Path>) -> Result<(Tensors, Writer)> {
     let path = path.as_ref();
-    let found = open(path)?;
+    let found = open(path, Places::default())?;
     if found.hash.is_none() && !found.tensors.texts.contains_key(VERSION_KEY) {
         return Ok((found.tensors, Writer::Other));
     }
@@ -174,24 +200,26 @@ pub fn read_any(path: impl AsRef<Path>) -> Result<(Tensors, Writer)> {
 /// [`Error::File`] if it cannot be read; [`Error::Damaged`] if it is not a safetensors file or has a type that is not
 /// supported.
 pub fn read_foreign(path: impl AsRef<Path>) -> Result<Tensors> {
-    open(path.as_ref()).map(|found| found.tensors)
+    open(path.as_ref(), Places::default()).map(|found| found.tensors)
 }
 
 /// What a file holds, the hash that it has, and the one that it should have.
 struct Found {
     tensors: Tensors,
+    /// Tensors that were read into places, and whether they are finite.
+    placed: BTreeMap<String, bool>,
     hash: Option<String>,
     expected: String,
 }
 
-fn open(path: &Path) -> Result<Found> {
+fn open(path: &Path, places: Places) -> Result<Found> {
     let failed = |error: std::io::Error| Error::File { path: path.into(), reason: error.to_string() };
     let file = File::open(path).map_err(failed)?;
     let about = file.metadata().map_err(failed)?;
     if !about.is_file() {
         return Err(Error::File { path: path.into(), reason: "it is no file".into() });
     }
-    parse(file, about.len()).map_err(|problem| match problem {
+    parse(file, about.len(), places).map_err(|problem| match problem {
         Problem::Read(error) => failed(error),
         Problem::Damaged(reason) => Error::Damaged { path: path.into(), reason },
         Problem::Memory(bytes) => Error::OutOfMemory { what: format!("the tensors of {}", path.display()), bytes },
@@ -238,30 +266,86 @@ fn read_exactly(source: &mut impl Read, bytes: &mut [u8]) -> Result<(), Problem>
     })
 }
 
-/// Reads all pieces, and hashes them.
-fn fill<'a>(source: &mut impl Read, pieces: impl Iterator<Item = &'a mut [u8]>, mut hasher: Hasher) -> Result<Hasher, Problem> {
-    for piece in pieces {
-        read_exactly(source, piece)?;
-        hasher.update(piece);
+/// A tensor of the file, and where it is read to.
+enum Target<'a> {
+    Own(StoredTensor),
+    Place(Place<'a>),
+}
+
+impl Target<'_> {
+    fn dtype(&self) -> Dtype {
+        match self {
+            Self::Own(tensor) => tensor.dtype,
+            Self::Place(place) => place.dtype,
+        }
     }
-    Ok(hasher)
+
+    fn parts(&mut self) -> Vec<&mut [u8]> {
+        match self {
+            Self::Own(tensor) => vec![&mut tensor.bytes],
+            Self::Place(place) => place.parts.iter_mut().map(|part| &mut **part).collect(),
+        }
+    }
+}
+
+/// Bytes of a tensor that are read at once.
+struct Piece<'a> {
+    /// The tensor's place in the file's order.
+    tensor: usize,
+    dtype: Dtype,
+    bytes: &'a mut [u8],
+}
+
+/// The pieces of all tensors, in their order.
+fn pieces<'a>(targets: &'a mut [(String, Target<'_>)]) -> impl Iterator<Item = Piece<'a>> {
+    targets.iter_mut().enumerate().flat_map(|(tensor, (_, target))| {
+        let dtype = target.dtype();
+        let bytes = target.parts().into_iter().flat_map(|part| part.chunks_mut(PIECE));
+        bytes.map(move |bytes| Piece { tensor, dtype, bytes })
+    })
+}
+
+/// What is found out about bytes while they are in the cache.
+#[derive(Default)]
+struct Seen {
+    hasher: Hasher,
+    /// Tensors that have an infinity or NaN.
+    not_finite: BTreeSet<usize>,
+}
+
+impl Seen {
+    fn look(&mut self, piece: &Piece) {
+        self.hasher.update(piece.bytes);
+        if !all_finite(piece.dtype, piece.bytes) {
+            self.not_finite.insert(piece.tensor);
+        }
+    }
+}
+
+/// Reads all pieces, and looks at them.
+fn fill<'a>(source: &mut impl Read, pieces: impl Iterator<Item = Piece<'a>>, mut seen: Seen) -> Result<Seen, Problem> {
+    for piece in pieces {
+        read_exactly(source, piece.bytes)?;
+        seen.look(&piece);
+    }
+    Ok(seen)
 }
 
 /// [`fill`] with two more threads, so that a file takes no longer than its disk: one has the system find memory for the pieces
-/// that come next, one hashes what was read.
+/// that come next, one looks at what was read.
 fn fill_in_turn<'a>(
     source: &mut impl Read,
-    pieces: impl Iterator<Item = &'a mut [u8]> + Send,
-    mut hasher: Hasher,
-) -> Result<Hasher, Problem> {
+    pieces: impl Iterator<Item = Piece<'a>> + Send,
+    mut seen: Seen,
+) -> Result<Seen, Problem> {
     thread::scope(|scope| {
-        let (ready, to_read) = sync_channel::<&mut [u8]>(WAITING);
-        let (read, to_hash) = sync_channel::<&[u8]>(WAITING);
+        let (ready, to_read) = sync_channel::<Piece>(WAITING);
+        let (read, to_look_at) = sync_channel::<Piece>(WAITING);
         let named = |name: &str| thread::Builder::new().name(name.into());
         let preparing = move || {
             for piece in pieces {
                 // A page is made when its first byte is written.
-                piece.iter_mut().step_by(PAGE).for_each(|byte| *byte = 0);
+                piece.bytes.iter_mut().step_by(PAGE).for_each(|byte| *byte = 0);
                 // Nobody waits for more where the reader has met an error.
                 if ready.send(piece).is_err() {
                     return;
@@ -269,26 +353,24 @@ fn fill_in_turn<'a>(
             }
         };
         named("pages").spawn_scoped(scope, preparing).map_err(Problem::Read)?;
-        let hashing = move || {
-            for piece in to_hash {
-                hasher.update(piece);
-            }
-            hasher
+        let looking = move || {
+            to_look_at.into_iter().for_each(|piece| seen.look(&piece));
+            seen
         };
-        let hashing = named("hash").spawn_scoped(scope, hashing).map_err(Problem::Read)?;
+        let looking = named("hash").spawn_scoped(scope, looking).map_err(Problem::Read)?;
         let done = to_read.into_iter().try_for_each(|piece| {
-            read_exactly(source, piece)?;
+            read_exactly(source, piece.bytes)?;
             // The thread ends only after the last piece.
             let _ = read.send(piece);
             Ok(())
         });
         drop(read);
-        let hasher = hashing.join().unwrap_or_else(|panic| resume_unwind(panic));
-        done.map(|()| hasher)
+        let seen = looking.join().unwrap_or_else(|panic| resume_unwind(panic));
+        done.map(|()| seen)
     })
 }
 
-fn parse(mut source: impl Read, len: u64) -> Result<Found, Problem> {
+fn parse(mut source: impl Read, len: u64, mut places: Places) -> Result<Found, Problem> {
     let too_short =
         || format!("it has {len} bytes, too few for a safetensors file: it is another kind of file, or it was cut off");
     let rest = len.checked_sub(PREFIX as u64).ok_or_else(too_short)?;
@@ -311,21 +393,40 @@ fn parse(mut source: impl Read, len: u64) -> Result<Found, Problem> {
         header[at..at + HASH_LEN].fill(b'0');
         hash
     });
-    let mut hasher = Hasher::new();
-    hasher.update(&header);
-    let mut found = Vec::new();
+    let mut seen = Seen::default();
+    seen.hasher.update(&header);
+    let mut targets = Vec::new();
     for name in metadata.offset_keys() {
         let Some(TensorInfo { dtype, shape, data_offsets: (start, end) }) = metadata.info(&name) else { continue };
         let known = Dtype::by_name(&dtype.to_string());
         let dtype = known.ok_or_else(|| format!("tensor '{name}' is of type {dtype}, which is not known here"))?;
-        let bytes = Bytes::zeros(&name, end - start).map_err(|_| Problem::Memory((end - start) as u64))?;
-        let tensor = StoredTensor::new(&name, dtype, shape, bytes).map_err(|error| error.to_string())?;
-        found.push((name, tensor));
+        let target = match places.remove(&name).filter(|place| place.fits(dtype, shape, end - start)) {
+            Some(place) => Target::Place(place),
+            None => Target::Own(own(&name, dtype, shape, end - start)?),
+        };
+        targets.push((name, target));
     }
-    let pieces = found.iter_mut().flat_map(|(_, tensor)| tensor.bytes.chunks_mut(PIECE));
-    let hasher = if data_len < LARGE { fill(&mut source, pieces, hasher)? } else { fill_in_turn(&mut source, pieces, hasher)? };
-    let mut tensors = Tensors::default();
+    let pieces = pieces(&mut targets);
+    let seen = if data_len < LARGE { fill(&mut source, pieces, seen)? } else { fill_in_turn(&mut source, pieces, seen)? };
+    let (mut tensors, mut placed) = (Tensors::default(), BTreeMap::new());
     tensors.texts = metadata.metadata().clone().unwrap_or_default().into_iter().collect();
-    found.into_iter().try_for_each(|(name, tensor)| tensors.insert(&name, tensor)).map_err(|error| error.to_string())?;
-    Ok(Found { tensors, hash, expected: hasher.finalize().to_hex().to_string() })
+    for (at, (name, target)) in targets.into_iter().enumerate() {
+        let finite = !seen.not_finite.contains(&at);
+        match target {
+            Target::Place(_) => drop(placed.insert(name, finite)),
+            Target::Own(mut tensor) => {
+                if finite {
+                    tensor.bytes.set_finite(tensor.dtype);
+                }
+                tensors.insert(&name, tensor).map_err(|error| error.to_string())?;
+            }
+        }
+    }
+    Ok(Found { tensors, placed, hash, expected: seen.hasher.finalize().to_hex().to_string() })
+}
+
+/// A tensor with memory of its own, to be filled.
+fn own(name: &str, dtype: Dtype, shape: &[usize], len: usize) -> Result<StoredTensor, Problem> {
+    let bytes = Bytes::zeros(name, len).map_err(|_| Problem::Memory(len as u64))?;
+    StoredTensor::new(name, dtype, shape, bytes).map_err(|error| Problem::Damaged(error.to_string()))
 }

@@ -23,6 +23,12 @@ impl Loaded {
         self.kept.is_empty() && self.unused.is_empty()
     }
 
+    /// Notes a tensor that was loaded, and where it has a value that is not finite.
+    pub(crate) fn add(&mut self, name: String, not_finite: Option<usize>) {
+        self.not_finite.extend(not_finite.map(|place| (name.clone(), place)));
+        self.loaded.push(name);
+    }
+
     /// Values that are not finite are loaded as they are, but with a warning.
     pub(crate) fn warn(&self) {
         for (name, place) in &self.not_finite {

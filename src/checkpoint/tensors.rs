@@ -2,8 +2,10 @@
 
 use super::bytes::Bytes;
 use crate::error::{Error, Result};
+use crate::memory::LARGE;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::thread;
 
 /// How the elements of a tensor lie in memory, little-endian.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -130,7 +132,7 @@ impl StoredTensor {
 
     /// The place of the first element that is infinite or NaN.
     pub fn first_not_finite(&self) -> Option<usize> {
-        if !self.dtype.is_float() {
+        if !self.dtype.is_float() || self.bytes.known_finite(self.dtype) {
             return None;
         }
         let (size, number) = (self.dtype.size(), number_of(self.dtype));
@@ -149,7 +151,7 @@ fn bytes_of(dtype: Dtype, shape: &[usize]) -> Option<usize> {
 const BLOCK: usize = 4096;
 
 /// Whether all floats are finite: an infinity and NaN have all bits of the exponent set.
-fn all_finite(dtype: Dtype, bytes: &[u8]) -> bool {
+pub(super) fn all_finite(dtype: Dtype, bytes: &[u8]) -> bool {
     fn all<const N: usize>(bytes: &[u8], finite: impl Fn([u8; N]) -> bool) -> bool {
         bytes.as_chunks().0.iter().fold(true, |all, &x| all & finite(x))
     }
@@ -194,6 +196,14 @@ impl Tensors {
     /// A copy with the texts alone.
     pub(super) fn texts_alone(&self) -> Self {
         Self { texts: self.texts.clone(), tensors: BTreeMap::new() }
+    }
+
+    /// Gives the memory back, large memory on a thread of its own: the system takes long to do so.
+    pub(crate) fn free(self) {
+        if self.tensors.values().any(|tensor| tensor.bytes.len() >= LARGE) {
+            // Without a thread they go here.
+            let _ = thread::Builder::new().name("free".into()).spawn(move || drop(self));
+        }
     }
 
     /// Adds a tensor, or replaces the one of that name.

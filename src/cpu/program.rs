@@ -4,7 +4,11 @@ use super::matmul::Float;
 use super::phase::Phase;
 use super::share::Threads;
 use super::store::Store;
+#[cfg(feature = "checkpoint")]
+use crate::error::Error;
 use crate::error::Result;
+#[cfg(feature = "checkpoint")]
+use crate::plan::Fresh;
 use crate::plan::{
     Answer, Buffer, BufferId, Kind, Layout, Machine, PlanId, Program, Reading, Scope, Tag, Values, check_even, check_plans,
     copied,
@@ -33,10 +37,7 @@ impl<F: Float> CpuProgram<F> {
     /// A lane that does not exist, or a buffer of indices.
     pub fn floats(&self, buffer: BufferId, lane: usize) -> Result<&[F]> {
         self.layout.check_access(buffer, Kind::Float, lane, 0, 0)?;
-        Ok(match self.layout.declared(buffer).scope {
-            Scope::Lane => self.lanes[lane].floats(buffer),
-            Scope::Shared => self.shared.floats(buffer),
-        })
+        Ok(self.store(buffer, lane).floats(buffer))
     }
 
     /// A lane's floats, to be changed in place.
@@ -46,6 +47,13 @@ impl<F: Float> CpuProgram<F> {
     pub fn floats_mut(&mut self, buffer: BufferId, lane: usize) -> Result<&mut [F]> {
         self.layout.check_access(buffer, Kind::Float, lane, 0, 0)?;
         Ok(self.store_mut(buffer, lane).floats_mut(buffer))
+    }
+
+    fn store(&self, buffer: BufferId, lane: usize) -> &Store<F> {
+        match self.layout.declared(buffer).scope {
+            Scope::Lane => &self.lanes[lane],
+            Scope::Shared => &self.shared,
+        }
     }
 
     fn store_mut(&mut self, buffer: BufferId, lane: usize) -> &mut Store<F> {
@@ -72,6 +80,24 @@ impl<F: Float> Program for CpuProgram<F> {
         self.layout.check_access(buffer, Kind::Float, lane, offset, values.len())?;
         let threads = self.threads;
         threads.copy(values, &mut self.store_mut(buffer, lane).floats_mut(buffer)[offset..][..values.len()]);
+        Ok(())
+    }
+
+    #[cfg(feature = "checkpoint")]
+    fn fresh(&self, buffer: BufferId, lane: usize) -> Option<Fresh<F>> {
+        self.layout.check_access(buffer, Kind::Float, lane, 0, 0).ok()?;
+        self.store(buffer, lane).fresh(buffer, self.layout.declared(buffer))
+    }
+
+    #[cfg(feature = "checkpoint")]
+    fn replace(&mut self, buffer: BufferId, lane: usize, fresh: Fresh<F>) -> Result<()> {
+        self.layout.check_access(buffer, Kind::Float, lane, 0, fresh.len())?;
+        let declared = self.layout.declared(buffer);
+        if fresh.len() != declared.len {
+            let what = format!("memory for buffer '{}'", declared.name);
+            return Err(Error::shape(what, format!("{} elements", declared.len), fresh.len()));
+        }
+        self.store_mut(buffer, lane).replace(buffer, fresh);
         Ok(())
     }
 

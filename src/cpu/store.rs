@@ -1,7 +1,11 @@
 //! The buffers of one lane, or those that all lanes share.
 
 use crate::error::{Error, Result};
+#[cfg(feature = "checkpoint")]
+use crate::memory::LARGE;
 use crate::memory::{Line, Memory};
+#[cfg(feature = "checkpoint")]
+use crate::plan::Fresh;
 use crate::plan::{Buffer, BufferId, Kind, Layout, Scope, View};
 use crate::rule::Real;
 use bytemuck::Pod;
@@ -20,6 +24,8 @@ pub(super) struct Elements {
     kind: Kind,
     memory: Memory,
     len: usize,
+    /// Whether somebody may have written to it.
+    used: bool,
 }
 
 /// A page and a cache line: each large buffer is moved by this much more within its pages than the one before. Without it, in
@@ -37,7 +43,7 @@ impl Elements {
         let bytes = len.saturating_mul(size_of::<T>());
         let memory = Memory::zeros(bytes, index % SHIFTS * SHIFT);
         let memory = memory.ok_or_else(|| Error::OutOfMemory { what: declared.name.clone(), bytes: bytes as u64 })?;
-        Ok(Self { kind, memory, len })
+        Ok(Self { kind, memory, len, used: false })
     }
 
     pub(super) fn as_slice<T: Pod>(&self) -> &[T] {
@@ -86,7 +92,9 @@ impl<F: Real> Store<F> {
     }
 
     fn elements_mut(&mut self, id: BufferId) -> &mut Elements {
-        self.buffers[id.0].as_mut().expect("a buffer of this scope")
+        let elements = self.buffers[id.0].as_mut().expect("a buffer of this scope");
+        elements.used = true;
+        elements
     }
 
     pub(super) fn floats(&self, id: BufferId) -> &[F] {
@@ -136,11 +144,25 @@ impl<F: Real> Store<F> {
     /// Takes a buffer out, so that it can be written while others are read; [`Store::put`] brings it back.
     pub(super) fn take(&mut self, id: BufferId) -> Elements {
         let elements = self.elements_mut(id);
-        std::mem::replace(elements, Elements { kind: elements.kind, memory: Memory::Lines(Vec::new()), len: 0 })
+        std::mem::replace(elements, Elements { memory: Memory::Lines(Vec::new()), len: 0, ..*elements })
     }
 
     pub(super) fn put(&mut self, id: BufferId, elements: Elements) {
         *self.elements_mut(id) = elements;
+    }
+
+    /// Memory for a large buffer that nobody has written to: the system has not found pages for it yet, so that no more are
+    /// needed than without.
+    #[cfg(feature = "checkpoint")]
+    pub(super) fn fresh(&self, id: BufferId, declared: &Buffer) -> Option<Fresh<F>> {
+        let bytes = declared.len.checked_mul(size_of::<F>()).filter(|&bytes| bytes >= LARGE && !self.elements(id).used)?;
+        Memory::zeros(bytes, id.0 % SHIFTS * SHIFT).map(|memory| Fresh::new(memory, declared.len))
+    }
+
+    /// Gives a buffer other memory, which is as long.
+    #[cfg(feature = "checkpoint")]
+    pub(super) fn replace(&mut self, id: BufferId, fresh: Fresh<F>) {
+        self.elements_mut(id).memory = fresh.into_memory();
     }
 
     /// Runs `f` with a view's floats to write and everything else to read.

@@ -112,7 +112,7 @@ impl<F: Float> Optimizer<CpuProgram<F>> {
 
     fn load_view_over(&mut self, state: &StateView<'_, F>, params: &mut [&mut [F]]) -> Result<()> {
         self.program.check_slices(&self.stepper.arena, params.iter().map(|slice| slice.len()))?;
-        self.stepper.restore_but(&mut self.program, state, Some(self.stepper.buffers.params), &[])?;
+        self.stepper.restore_but(&mut self.program, state, &[self.stepper.buffers.params], &[])?;
         let (tensors, lanes) = (self.stepper.arena.tensors(), self.stepper.recipe.lanes());
         for (at, tensor) in tensors.iter().enumerate() {
             let found = state.floats(&format!("param.{}", tensor.name), &tensor.shape, lanes)?;

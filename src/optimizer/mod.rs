@@ -17,6 +17,8 @@ mod file;
 #[cfg(feature = "checkpoint")]
 mod fitting;
 mod follower;
+#[cfg(feature = "checkpoint")]
+mod fresh;
 mod group;
 mod hyper_rows;
 mod join;
@@ -277,7 +279,7 @@ impl<P: Program> Optimizer<P> {
 
     /// [`Optimizer::load_state_dict`] of a state that has others' arrays of these names beside the optimizer's.
     pub(crate) fn load_view(&mut self, state: &StateView<'_, P::Float>, others: &[String]) -> Result<()> {
-        self.stepper.restore_but(&mut self.program, state, None, others)
+        self.stepper.restore_but(&mut self.program, state, &[], others)
     }
 
     /// Takes a sample of every lane every `steps` steps, which [`Optimizer::poll`] gives out some steps later; 0 for none, the

@@ -22,15 +22,15 @@ impl Stepper {
     /// Arrays that are missing, unknown, of another shape or for other lanes, each by its name; a setting that cannot be
     /// changed; a lost device.
     pub fn restore<P: Program>(&mut self, program: &mut P, state: &State<P::Float>) -> Result<()> {
-        self.restore_but(program, &state.view(), None, &[])
+        self.restore_but(program, &state.view(), &[], &[])
     }
 
-    /// [`Stepper::restore`] that leaves a buffer as it is, of a state that has others' arrays of these names beside its own.
+    /// [`Stepper::restore`] that leaves buffers as they are, of a state that has others' arrays of these names beside its own.
     pub(super) fn restore_but<P: Program>(
         &mut self,
         program: &mut P,
         state: &StateView<'_, P::Float>,
-        left: Option<BufferId>,
+        left: &[BufferId],
         others: &[String],
     ) -> Result<()> {
         self.check(state, others)?;
@@ -38,7 +38,7 @@ impl Stepper {
         let mut restored = self.clone();
         restored.restore_settings(state)?;
         restored.restore_host(state)?;
-        for kept in self.kept.iter().filter(|kept| Some(kept.id) != left) {
+        for kept in self.kept.iter().filter(|kept| !left.contains(&kept.id)) {
             match kept.kind {
                 Kind::Float => self.each_lane(state, kept, |lane, values| program.write(kept.id, lane, 0, values))?,
                 Kind::Half => {

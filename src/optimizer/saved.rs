@@ -1,18 +1,19 @@
 //! States of optimizers in files, with the names that PyTorch gives to what they hold.
 
 use super::Optimizer;
+use super::fresh::Placed;
 use super::group::Group;
 use super::pieces::Piece;
 use super::snapshot::APPLIED;
 use super::state::{Expected, State, StateValues};
 use super::view::{ArrayView, StateKind, StateView, ValuesView};
-use crate::checkpoint::{Element, LANES, Loaded, STEPS, StoredTensor, Tensors, read, swap, write};
+use crate::checkpoint::{Element, LANES, Loaded, STEPS, StoredTensor, Tensors, swap, write};
 use crate::error::{Error, Result};
 use crate::plan::{BufferId, Program, Reading, Tensor};
 use crate::rule::AnyRule;
 use serde_json::{Value, json};
 use std::borrow::Cow;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 /// The names that PyTorch gives to planes, by rule; those of the others stay as they are.
@@ -50,6 +51,11 @@ const SCHEDULES: &str = "schedules";
 pub(super) const PARAM: &str = "param.";
 /// Arrays of measured values. Norm and loss of a bad step are not finite, so that is not told of these arrays.
 const MEASURED: [&str; 2] = ["scalars", "trainer.tally"];
+
+/// Whether it is told that an array has values that are not finite.
+fn tells_not_finite(expected: &Expected) -> bool {
+    expected.kind == StateKind::Floats && !MEASURED.contains(&&*expected.name)
+}
 
 impl<F: Element> StateValues<F> {
     /// Puts the values of all lanes into tensors, as one.
@@ -181,16 +187,33 @@ where
     /// What is expected, out of a file that has nothing else but what may be passed over.
     pub(crate) fn state_of<'a>(
         &self,
+        expected: Vec<Expected>,
+        tensors: &'a Tensors,
+        passed_over: impl Fn(&str) -> bool,
+    ) -> Result<(StateView<'a, P::Float>, Loaded)> {
+        self.state_beside(expected, tensors, &BTreeMap::new(), passed_over)
+    }
+
+    /// [`Optimizer::state_of`] a file of which some tensors were `placed` elsewhere.
+    pub(super) fn state_beside<'a>(
+        &self,
         mut expected: Vec<Expected>,
         tensors: &'a Tensors,
+        placed: &BTreeMap<String, Placed<'a, P::Float>>,
         passed_over: impl Fn(&str) -> bool,
     ) -> Result<(StateView<'a, P::Float>, Loaded)> {
         self.check_texts(tensors)?;
         expected.sort_by(|one, other| one.name.cmp(&other.name));
         let (mut state, mut loaded) = (StateView::default(), Loaded::default());
         for expected in expected {
-            state.insert(&expected.name, self.array(&expected, tensors)?);
-            self.note(&expected, tensors, &mut loaded);
+            let name = self.file_name(&expected.name);
+            let Some(placed) = placed.get(&name) else {
+                state.insert(&expected.name, self.array(&expected, tensors)?);
+                self.note(&expected, tensors, &mut loaded);
+                continue;
+            };
+            state.insert(&expected.name, placed.array(&expected.shape));
+            loaded.add(name, placed.first_not_finite().filter(|_| tells_not_finite(&expected)));
         }
         let known: BTreeSet<&str> = loaded.loaded.iter().map(String::as_str).collect();
         if let Some((unknown, _)) = tensors.iter().find(|(name, _)| !known.contains(name) && !passed_over(name)) {
@@ -219,10 +242,7 @@ where
     pub(crate) fn note(&self, expected: &Expected, tensors: &Tensors, loaded: &mut Loaded) {
         let name = self.file_name(&expected.name);
         let first = tensors.find(&name).and_then(|tensor| tensor.first_not_finite());
-        if expected.kind == StateKind::Floats && !MEASURED.contains(&&*expected.name) {
-            loaded.not_finite.extend(first.map(|place| (name.clone(), place)));
-        }
-        loaded.loaded.push(name);
+        loaded.add(name, first.filter(|_| tells_not_finite(expected)));
     }
 
     /// Writes the whole state into a file: see [`crate::checkpoint`]. A run that loads it goes on with the same bits.
@@ -258,10 +278,11 @@ where
     /// lanes, on an engine of the same float type.
     ///
     /// # Errors
-    /// [`Error::File`] and [`Error::Damaged`] as for [`read`], or as for [`Optimizer::load_tensors`]. Nothing is changed then.
+    /// [`Error::File`] and [`Error::Damaged`] as for [`read`](crate::checkpoint::read), or as for [`Optimizer::load_tensors`]. Nothing is changed then.
     pub fn load_file(&mut self, path: impl AsRef<Path>) -> Result<Loaded> {
-        let tensors = read(path)?;
-        self.load_tensors(&tensors)
+        let loaded = self.load_fresh(path.as_ref())?;
+        loaded.warn();
+        Ok(loaded)
     }
 
     /// An array of the state out of a file.

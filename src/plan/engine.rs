@@ -1,5 +1,7 @@
 //! What an engine promises.
 
+#[cfg(feature = "checkpoint")]
+use super::Fresh;
 use super::{Blueprint, BufferId, Layout, PlanId};
 use crate::error::{Error, Result, range};
 use crate::rule::Real;
@@ -91,6 +93,22 @@ pub trait Program {
     /// # Errors
     /// Too many values, a lane that does not exist, a buffer of indices, or a lost device.
     fn write(&mut self, buffer: BufferId, lane: usize, offset: usize, values: &[Self::Float]) -> Result<()>;
+
+    /// Fresh memory for a lane's buffer of floats, for [`Program::replace`]. None where copying into the buffer is as good,
+    /// since it is small, in use or on a device; where there is no memory, or no such buffer.
+    #[cfg(feature = "checkpoint")]
+    fn fresh(&self, _buffer: BufferId, _lane: usize) -> Option<Fresh<Self::Float>> {
+        None
+    }
+
+    /// Puts fresh memory in the place of the buffer that it was made for.
+    ///
+    /// # Errors
+    /// Memory for another buffer, or as for [`Program::write`].
+    #[cfg(feature = "checkpoint")]
+    fn replace(&mut self, buffer: BufferId, lane: usize, fresh: Fresh<Self::Float>) -> Result<()> {
+        self.write(buffer, lane, 0, &fresh)
+    }
 
     /// [`Program::write`] for a buffer of indices.
     ///

@@ -30,6 +30,8 @@ mod arena;
 mod blueprint;
 mod check;
 mod engine;
+#[cfg(feature = "checkpoint")]
+mod fresh;
 mod layout;
 mod matrix;
 mod moments;
@@ -44,6 +46,8 @@ pub use arena::{Arena, Chunk, Tensor};
 pub use blueprint::{Blueprint, Named, PlanId, Role};
 pub use engine::{Answer, Engine, Machine, Program, Reading, Tag, Values};
 pub(crate) use engine::{check_even, check_plans};
+#[cfg(feature = "checkpoint")]
+pub use fresh::Fresh;
 pub(crate) use layout::copied;
 pub use layout::{Buffer, BufferId, Kind, Layout, Scope, View};
 pub(crate) use matrix::{Matrix, MatrixMut, Product};

@@ -213,7 +213,10 @@ where
     /// # Errors
     /// [`Error::File`] and [`Error::Damaged`] as for [`read`], or as for [`Trainer::load_tensors`].
     pub fn load_file(&mut self, path: impl AsRef<Path>) -> Result<Loaded> {
-        self.load_tensors(&read(path)?)
+        let tensors = read(path)?;
+        let loaded = self.load_tensors(&tensors);
+        tensors.free();
+        loaded
     }
 
     /// A lane's parameters to evaluate with and its untrained buffers, by the names that PyTorch's `state_dict` has for them.

@@ -209,6 +209,7 @@ const ABOVE_OPTIMIZER: &[&str] = &[
     "borrowed_buffers",
     "borrowed_memory",
     "fitting",
+    "fresh",
     "lane",
     "only_lane",
     "saved",

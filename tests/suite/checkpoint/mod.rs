@@ -2,6 +2,7 @@
 
 mod crashes;
 mod folders;
+mod large;
 
 use std::fs;
 use std::path::Path;
