@@ -126,31 +126,31 @@ fn hash_place(header: &[u8]) -> Option<usize> {
 /// [`Error::File`] if it cannot be read; [`Error::Damaged`] if it is not such a file, is of a newer version, was cut off, or
 /// was changed.
 pub fn read(path: impl AsRef<Path>) -> Result<Tensors> {
-    read_into(path.as_ref(), Places::default()).map(|(tensors, _)| tensors)
+    read_into(path.as_ref(), Rooms::default()).map(|(tensors, _)| tensors)
 }
 
 /// Where tensors of a file are read to, by their names.
-pub(crate) type Places<'a> = BTreeMap<String, Place<'a>>;
+pub(crate) type Rooms<'a> = BTreeMap<String, Room<'a>>;
 
-/// Where a tensor of this type and shape is read to: its parts one after the other, little-endian.
+/// Where a tensor of this type and shape is read to: slices that are filled one after the other, little-endian.
 #[derive(Debug)]
-pub(crate) struct Place<'a> {
+pub(crate) struct Room<'a> {
     pub dtype: Dtype,
     pub shape: Vec<usize>,
-    pub parts: Vec<&'a mut [u8]>,
+    pub slices: Vec<&'a mut [u8]>,
 }
 
-impl Place<'_> {
+impl Room<'_> {
     fn fits(&self, dtype: Dtype, shape: &[usize], len: usize) -> bool {
-        let own: usize = self.parts.iter().map(|part| part.len()).sum();
+        let own: usize = self.slices.iter().map(|slice| slice.len()).sum();
         self.dtype == dtype && self.shape == shape && own == len
     }
 }
 
-/// [`read`] that puts tensors into places that fit them, and all others into memory of their own. It also names those that
-/// have a place now, and says of each whether all its elements are finite. After an error the places may have anything in them.
-pub(crate) fn read_into(path: &Path, places: Places) -> Result<(Tensors, BTreeMap<String, bool>)> {
-    let mut found = open(path, places)?;
+/// [`read`] that puts tensors into rooms that fit them, and all others into memory of their own. It also names those that have a
+/// room, and says of each whether all its elements are finite. After an error the rooms may have anything in them.
+pub(crate) fn read_into(path: &Path, rooms: Rooms) -> Result<(Tensors, BTreeMap<String, bool>)> {
+    let mut found = open(path, rooms)?;
     let placed = std::mem::take(&mut found.placed);
     checked(path, found).map(|tensors| (tensors, placed))
 }
@@ -187,7 +187,7 @@ pub enum Writer {
 /// As for these.
 pub fn read_any(path: impl AsRef<Path>) -> Result<(Tensors, Writer)> {
     let path = path.as_ref();
-    let found = open(path, Places::default())?;
+    let found = open(path, Rooms::default())?;
     if found.hash.is_none() && !found.tensors.texts.contains_key(VERSION_KEY) {
         return Ok((found.tensors, Writer::Other));
     }
@@ -200,26 +200,26 @@ pub fn read_any(path: impl AsRef<Path>) -> Result<(Tensors, Writer)> {
 /// [`Error::File`] if it cannot be read; [`Error::Damaged`] if it is not a safetensors file or has a type that is not
 /// supported.
 pub fn read_foreign(path: impl AsRef<Path>) -> Result<Tensors> {
-    open(path.as_ref(), Places::default()).map(|found| found.tensors)
+    open(path.as_ref(), Rooms::default()).map(|found| found.tensors)
 }
 
 /// What a file holds, the hash that it has, and the one that it should have.
 struct Found {
     tensors: Tensors,
-    /// Tensors that were read into places, and whether they are finite.
+    /// Tensors that were read into rooms, and whether they are finite.
     placed: BTreeMap<String, bool>,
     hash: Option<String>,
     expected: String,
 }
 
-fn open(path: &Path, places: Places) -> Result<Found> {
+fn open(path: &Path, rooms: Rooms) -> Result<Found> {
     let failed = |error: std::io::Error| Error::File { path: path.into(), reason: error.to_string() };
     let file = File::open(path).map_err(failed)?;
     let about = file.metadata().map_err(failed)?;
     if !about.is_file() {
         return Err(Error::File { path: path.into(), reason: "it is no file".into() });
     }
-    parse(file, about.len(), places).map_err(|problem| match problem {
+    parse(file, about.len(), rooms).map_err(|problem| match problem {
         Problem::Read(error) => failed(error),
         Problem::Damaged(reason) => Error::Damaged { path: path.into(), reason },
         Problem::Memory(bytes) => Error::OutOfMemory { what: format!("the tensors of {}", path.display()), bytes },
@@ -269,28 +269,28 @@ fn read_exactly(source: &mut impl Read, bytes: &mut [u8]) -> Result<(), Problem>
 /// A tensor of the file, and where it is read to.
 enum Target<'a> {
     Own(StoredTensor),
-    Place(Place<'a>),
+    Room(Room<'a>),
 }
 
 impl Target<'_> {
     fn dtype(&self) -> Dtype {
         match self {
             Self::Own(tensor) => tensor.dtype,
-            Self::Place(place) => place.dtype,
+            Self::Room(room) => room.dtype,
         }
     }
 
-    fn parts(&mut self) -> Vec<&mut [u8]> {
+    fn slices(&mut self) -> Vec<&mut [u8]> {
         match self {
             Self::Own(tensor) => vec![&mut tensor.bytes],
-            Self::Place(place) => place.parts.iter_mut().map(|part| &mut **part).collect(),
+            Self::Room(room) => room.slices.iter_mut().map(|slice| &mut **slice).collect(),
         }
     }
 }
 
 /// Bytes of a tensor that are read at once.
 struct Piece<'a> {
-    /// The tensor's place in the file's order.
+    /// Which tensor of the file, in the order of their data.
     tensor: usize,
     dtype: Dtype,
     bytes: &'a mut [u8],
@@ -300,7 +300,7 @@ struct Piece<'a> {
 fn pieces<'a>(targets: &'a mut [(String, Target<'_>)]) -> impl Iterator<Item = Piece<'a>> {
     targets.iter_mut().enumerate().flat_map(|(tensor, (_, target))| {
         let dtype = target.dtype();
-        let bytes = target.parts().into_iter().flat_map(|part| part.chunks_mut(PIECE));
+        let bytes = target.slices().into_iter().flat_map(|slice| slice.chunks_mut(PIECE));
         bytes.map(move |bytes| Piece { tensor, dtype, bytes })
     })
 }
@@ -370,7 +370,7 @@ fn fill_in_turn<'a>(
     })
 }
 
-fn parse(mut source: impl Read, len: u64, mut places: Places) -> Result<Found, Problem> {
+fn parse(mut source: impl Read, len: u64, mut rooms: Rooms) -> Result<Found, Problem> {
     let too_short =
         || format!("it has {len} bytes, too few for a safetensors file: it is another kind of file, or it was cut off");
     let rest = len.checked_sub(PREFIX as u64).ok_or_else(too_short)?;
@@ -400,20 +400,34 @@ fn parse(mut source: impl Read, len: u64, mut places: Places) -> Result<Found, P
         let Some(TensorInfo { dtype, shape, data_offsets: (start, end) }) = metadata.info(&name) else { continue };
         let known = Dtype::by_name(&dtype.to_string());
         let dtype = known.ok_or_else(|| format!("tensor '{name}' is of type {dtype}, which is not known here"))?;
-        let target = match places.remove(&name).filter(|place| place.fits(dtype, shape, end - start)) {
-            Some(place) => Target::Place(place),
+        let target = match rooms.remove(&name).filter(|room| room.fits(dtype, shape, end - start)) {
+            Some(room) => Target::Room(room),
             None => Target::Own(own(&name, dtype, shape, end - start)?),
         };
         targets.push((name, target));
     }
     let pieces = pieces(&mut targets);
     let seen = if data_len < LARGE { fill(&mut source, pieces, seen)? } else { fill_in_turn(&mut source, pieces, seen)? };
-    let (mut tensors, mut placed) = (Tensors::default(), BTreeMap::new());
+    let (mut tensors, placed) = filled(targets, &seen.not_finite)?;
     tensors.texts = metadata.metadata().clone().unwrap_or_default().into_iter().collect();
+    Ok(Found { tensors, placed, hash, expected: seen.hasher.finalize().to_hex().to_string() })
+}
+
+/// A tensor with memory of its own, to be filled.
+fn own(name: &str, dtype: Dtype, shape: &[usize], len: usize) -> Result<StoredTensor, Problem> {
+    let bytes = Bytes::zeros(name, len).map_err(|_| Problem::Memory(len as u64))?;
+    StoredTensor::new(name, dtype, shape, bytes).map_err(|error| Problem::Damaged(error.to_string()))
+}
+
+/// Tensors that were read into memory of their own, and the names of the others, each with whether it is finite.
+fn filled(targets: Vec<(String, Target)>, not_finite: &BTreeSet<usize>) -> Result<(Tensors, BTreeMap<String, bool>), Problem> {
+    let (mut tensors, mut placed) = (Tensors::default(), BTreeMap::new());
     for (at, (name, target)) in targets.into_iter().enumerate() {
-        let finite = !seen.not_finite.contains(&at);
+        let finite = !not_finite.contains(&at);
         match target {
-            Target::Place(_) => drop(placed.insert(name, finite)),
+            Target::Room(_) => {
+                placed.insert(name, finite);
+            }
             Target::Own(mut tensor) => {
                 if finite {
                     tensor.bytes.set_finite(tensor.dtype);
@@ -422,11 +436,5 @@ fn parse(mut source: impl Read, len: u64, mut places: Places) -> Result<Found, P
             }
         }
     }
-    Ok(Found { tensors, placed, hash, expected: seen.hasher.finalize().to_hex().to_string() })
-}
-
-/// A tensor with memory of its own, to be filled.
-fn own(name: &str, dtype: Dtype, shape: &[usize], len: usize) -> Result<StoredTensor, Problem> {
-    let bytes = Bytes::zeros(name, len).map_err(|_| Problem::Memory(len as u64))?;
-    StoredTensor::new(name, dtype, shape, bytes).map_err(|error| Problem::Damaged(error.to_string()))
+    Ok((tensors, placed))
 }

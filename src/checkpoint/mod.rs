@@ -46,7 +46,7 @@ mod tensors;
 
 pub use bytes::Bytes;
 pub use every::{Due, Every};
-pub(crate) use file::{Place, Places, read_into};
+pub(crate) use file::{Room, Rooms, read_into};
 pub use file::{Writer, read, read_any, read_foreign, write};
 pub use folder::{Folder, MANIFEST};
 pub(crate) use lanes::{LANES, STEPS};

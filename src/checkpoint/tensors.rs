@@ -198,7 +198,8 @@ impl Tensors {
         Self { texts: self.texts.clone(), tensors: BTreeMap::new() }
     }
 
-    /// Gives the memory back, large memory on a thread of its own: the system takes long to do so.
+    /// Gives the memory back, large memory on a thread of its own: the system takes long to do so. For as long, it has less to
+    /// give to others.
     pub(crate) fn free(self) {
         if self.tensors.values().any(|tensor| tensor.bytes.len() >= LARGE) {
             // Without a thread they go here.

@@ -151,8 +151,8 @@ impl<F: Real> Store<F> {
         *self.elements_mut(id) = elements;
     }
 
-    /// Memory for a large buffer that nobody has written to: the system has not found pages for it yet, so that no more are
-    /// needed than without.
+    /// Memory for a large buffer that nobody has written to. The system has not found pages for the old memory yet, so both
+    /// together take no more than one.
     #[cfg(feature = "checkpoint")]
     pub(super) fn fresh(&self, id: BufferId, declared: &Buffer) -> Option<Fresh<F>> {
         let bytes = declared.len.checked_mul(size_of::<F>()).filter(|&bytes| bytes >= LARGE && !self.elements(id).used)?;

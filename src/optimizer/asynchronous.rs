@@ -60,7 +60,7 @@ impl Lane<'_, GpuProgram> {
     /// As there.
     pub async fn half_async(&self, tensor: &str) -> Result<Vec<u16>> {
         let half = self.stepper.half_buffer()?;
-        if let Some(kind) = self.stepper.recipe.half.filter(|_| self.stepper.is_fresh()) {
+        if let Some(kind) = self.stepper.recipe.half.filter(|_| self.stepper.is_unused()) {
             return Ok(super::planes::halves(kind, &self.params_async(tensor).await?));
         }
         let tensor = self.stepper.arena.tensor(tensor)?;

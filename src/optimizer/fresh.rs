@@ -3,7 +3,7 @@
 use super::Optimizer;
 use super::pieces::Piece;
 use super::view::{ArrayView, ValuesView};
-use crate::checkpoint::{Element, Loaded, Place, Places, read_into, swap};
+use crate::checkpoint::{Element, Loaded, Room, Rooms, read_into, swap};
 use crate::error::Result;
 use crate::plan::{BufferId, Fresh, Program};
 use crate::rule::Real;
@@ -45,7 +45,7 @@ where
     /// Loads a file. Large buffers that nobody has used are read into memory that takes their place, and are not copied.
     pub(super) fn load_fresh(&mut self, path: &Path) -> Result<Loaded> {
         let mut fresh = self.fresh(path);
-        let (tensors, found) = read_into(path, self.places(&mut fresh))?;
+        let (tensors, found) = read_into(path, self.rooms_in(&mut fresh))?;
         for lane in fresh.iter_mut().flat_map(|buffer| &mut buffer.lanes) {
             swap(bytemuck::cast_slice_mut(lane), size_of::<P::Float>());
         }
@@ -77,23 +77,23 @@ where
     }
 
     /// Where the tensors of a file go.
-    fn places<'a>(&self, fresh: &'a mut [FreshBuffer<P::Float>]) -> Places<'a> {
-        let mut places = Places::new();
+    fn rooms_in<'a>(&self, fresh: &'a mut [FreshBuffer<P::Float>]) -> Rooms<'a> {
+        let mut rooms = Rooms::new();
         for FreshBuffer { lanes, pieces, .. } in fresh {
             let mut rests: Vec<&mut [P::Float]> = lanes.iter_mut().map(|lane| &mut **lane).collect();
             let mut at = 0;
             for Piece { name, shape, range } in &*pieces {
-                let part = |rest: &mut &'a mut [P::Float]| {
+                let slice = |rest: &mut &'a mut [P::Float]| {
                     let (own, behind) = std::mem::take(rest)[range.start - at..].split_at_mut(range.len());
                     *rest = behind;
                     bytemuck::cast_slice_mut(own)
                 };
-                let parts = rests.iter_mut().map(part).collect();
-                places.insert(self.file_name(name), Place { dtype: P::Float::DTYPE, shape: self.file_shape(shape), parts });
+                let slices = rests.iter_mut().map(slice).collect();
+                rooms.insert(self.file_name(name), Room { dtype: P::Float::DTYPE, shape: self.file_shape(shape), slices });
                 at = range.end;
             }
         }
-        places
+        rooms
     }
 
     /// What was read into fresh memory, by the names of the file.

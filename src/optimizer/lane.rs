@@ -144,7 +144,7 @@ impl<P: Program> Lane<'_, P> {
     /// As there.
     pub fn half(&mut self, tensor: &str) -> Result<Vec<u16>> {
         let half = self.stepper.half_buffer()?;
-        if let Some(kind) = self.stepper.recipe.half.filter(|_| self.stepper.is_fresh()) {
+        if let Some(kind) = self.stepper.recipe.half.filter(|_| self.stepper.is_unused()) {
             return Ok(halves(kind, &self.params(tensor)?));
         }
         let tensor = self.stepper.arena.tensor(tensor)?;
@@ -276,13 +276,13 @@ impl<P: Program> Lane<'_, P> {
     /// Where the average is.
     pub(super) fn average_buffer(&self) -> Result<BufferId> {
         let average = self.stepper.buffers.average.ok_or_else(|| not_asked("averaged", "average"))?;
-        Ok(if self.stepper.is_fresh() { self.stepper.buffers.params } else { average })
+        Ok(if self.stepper.is_unused() { self.stepper.buffers.params } else { average })
     }
 
     /// Where slow weights are.
     pub(super) fn slow_buffer(&self) -> Result<BufferId> {
         let slow = self.stepper.buffers.slow.ok_or_else(|| not_asked("slow", "lookahead"))?;
-        Ok(if self.stepper.is_fresh() { self.stepper.buffers.params } else { slow })
+        Ok(if self.stepper.is_unused() { self.stepper.buffers.params } else { slow })
     }
 
     /// Where a tensor has its second moments by rows and columns, if it has them so.

@@ -208,6 +208,11 @@ where
         for expected in expected {
             let name = self.file_name(&expected.name);
             let Some(placed) = placed.get(&name) else {
+                if tensors.find(&name).is_none() {
+                    let there = tensors.iter().map(|(name, _)| name).chain(placed.keys().map(String::as_str));
+                    let there: BTreeSet<&str> = there.collect();
+                    return Err(Error::no_tensor("the file", &name, &Vec::from_iter(there)));
+                }
                 state.insert(&expected.name, self.array(&expected, tensors)?);
                 self.note(&expected, tensors, &mut loaded);
                 continue;
@@ -278,7 +283,8 @@ where
     /// lanes, on an engine of the same float type.
     ///
     /// # Errors
-    /// [`Error::File`] and [`Error::Damaged`] as for [`read`](crate::checkpoint::read), or as for [`Optimizer::load_tensors`]. Nothing is changed then.
+    /// [`Error::File`] and [`Error::Damaged`] as for [`read`](crate::checkpoint::read), or as for [`Optimizer::load_tensors`].
+    /// Nothing is changed then.
     pub fn load_file(&mut self, path: impl AsRef<Path>) -> Result<Loaded> {
         let loaded = self.load_fresh(path.as_ref())?;
         loaded.warn();

@@ -268,7 +268,7 @@ impl Stepper {
 
     /// Whether all that is kept beside the parameters is still a copy of them: what the caller puts into slices of its own
     /// before the first step is in the parameters alone.
-    pub(super) fn is_fresh(&self) -> bool {
+    pub(super) fn is_unused(&self) -> bool {
         self.run == 0 && self.ahead == 0
     }
 

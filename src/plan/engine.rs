@@ -101,10 +101,10 @@ pub trait Program {
         None
     }
 
-    /// Puts fresh memory in the place of the buffer that it was made for.
+    /// Puts fresh memory in the place of a buffer that is as long. An engine that has given none writes what is in it.
     ///
     /// # Errors
-    /// Memory for another buffer, or as for [`Program::write`].
+    /// Memory of another length, or as for [`Program::write`].
     #[cfg(feature = "checkpoint")]
     fn replace(&mut self, buffer: BufferId, lane: usize, fresh: Fresh<Self::Float>) -> Result<()> {
         self.write(buffer, lane, 0, &fresh)

@@ -163,6 +163,10 @@ pub enum Rounding {
 /// assert_eq!(tuned.lr, 0.5);
 /// # Ok::<(), thalweg::Error>(())
 /// ```
+///
+/// A rule is cloned for each part of a step, so it should be plain numbers and flags: a list in it would be allocated each time.
+/// Mark `update`, `uses` and `rounding` with `#[inline]`: then the loop over elements has nothing in it that does not depend on
+/// the element.
 pub trait Rule: Configure + Debug + Clone + Send + Sync + 'static {
     /// The scalars of one step: an array of as many floats as [`Rule::HYPER`] names, at most 20.
     type Hyper<F: Real>: Floats<F>;
@@ -229,6 +233,7 @@ pub trait Rule: Configure + Debug + Clone + Send + Sync + 'static {
     }
 
     /// Whether these settings need the given plane of [`Rule::STATE`]; one that is not needed is neither stored nor loaded.
+    #[inline]
     fn uses(&self, _plane: usize) -> bool {
         true
     }

@@ -134,7 +134,7 @@ impl<R: Rule> pulp::WithSimd for SweepBf16<'_, '_, R> {
             true => step.rule.rounding(plane).unwrap_or(Rounding::Nearest),
             false => Rounding::Nearest,
         });
-        let mut seeds = [[0; PART / bf16::BLOCK]; MAX_PLANES];
+        let mut seeds: Seeds = [[0; PART / bf16::BLOCK]; MAX_PLANES];
         for start in (0..x.len()).step_by(PART) {
             let range = start..(start + PART).min(x.len());
             for plane in 0..planes.len().min(MAX_PLANES) {
@@ -237,10 +237,8 @@ macro_rules! step {
                     roundings: [Rounding; MAX_PLANES],
                 ) {
                     const COUNT: usize = step!(@count $($plane)*);
-                    // It is never so. But now the compiler knows, and leaves out what the rule does with more planes.
-                    if R::STATE.len() > COUNT && self.rule.uses(COUNT) {
-                        return;
-                    }
+                    // The compiler learns that no further plane is in use, and leaves out what the rule does with it.
+                    assert!(R::STATE.len() <= COUNT || !self.rule.uses(COUNT), "no other planes in use");
                     let whole = x.len() / bf16::BLOCK;
                     let (x, last) = x.as_chunks_mut::<{ bf16::BLOCK }>();
                     let (g, last_g) = g.as_chunks::<{ bf16::BLOCK }>();

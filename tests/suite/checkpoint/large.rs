@@ -2,13 +2,14 @@
 
 use super::folder;
 use crate::common::compare::assert_same_bits;
+use crate::common::engines;
 use crate::common::numbers::numbers;
 use std::fs;
 use std::path::Path;
 use thalweg::checkpoint::{Tensors, read, write};
 use thalweg::cpu::{Cpu, CpuProgram};
-use thalweg::plan::{Blueprint, Engine, Layout, Plan, Program};
-use thalweg::{AdamW, AnyEngine, Error, Optimizer, Recipe, Result};
+use thalweg::plan::{Blueprint, Engine, Half, Layout, Plan, Program, Storage, Tensor};
+use thalweg::{Adafactor, AdamW, AnyEngine, Error, Optimizer, Recipe, Result, Sgd};
 
 /// An odd number of elements, so that there is padding before the last tensor.
 const TENSORS: [(&str, &[usize]); 3] = [("a", &[3]), ("b", &[2_001, 1_051]), ("c", &[2_097_200])];
@@ -84,6 +85,41 @@ fn a_run_goes_on_with_the_same_bits_in_new_memory_and_in_known() -> Result<()> {
     Ok(())
 }
 
+/// Copies in 16 bits, planes in 16 bits, planes of some groups alone, and second moments by rows and columns.
+#[test]
+fn whatever_a_recipe_keeps_comes_back() -> Result<()> {
+    let vectors = |tensor: &Tensor| tensor.shape.len() < 2;
+    let momentum = || Sgd { momentum: 0.9, ..Default::default() };
+    let recipes = [
+        Recipe::new(AdamW { amsgrad: true, ..Default::default() }).half_copy(Half::F16),
+        Recipe::new(AdamW::default()).state(Storage::Bf16).half_copy(Half::Bf16),
+        Recipe::new(AdamW::default()).group("vectors", vectors, momentum()),
+        Recipe::new(Adafactor::default()).group("vectors", vectors, Sgd::default()),
+    ];
+    let folder = folder();
+    let file = folder.path().join("large.safetensors");
+    for recipe in recipes {
+        let new = || Optimizer::new(&Cpu::<f32>::default(), recipe.clone(), &TENSORS);
+        let (mut first, mut second) = (new()?, new()?);
+        for (name, shape) in TENSORS {
+            first.set_params(name, &numbers(1, shape.iter().product()))?;
+            first.set_grads(name, &numbers(2, shape.iter().product()))?;
+        }
+        first.step()?;
+        first.save_file(&file)?;
+        let loaded = second.load_file(&file)?;
+        assert_eq!(loaded, new()?.load_tensors(&read(&file)?)?);
+        assert!(second.tensors()? == first.tensors()?, "{recipe:?}");
+        for (name, shape) in TENSORS {
+            let grads = numbers(3, shape.iter().product());
+            [&mut first, &mut second].into_iter().try_for_each(|optimizer| optimizer.set_grads(name, &grads))?;
+        }
+        [&mut first, &mut second].into_iter().try_for_each(|optimizer| optimizer.step())?;
+        assert!(second.tensors()? == first.tensors()?, "after a step, {recipe:?}");
+    }
+    Ok(())
+}
+
 #[test]
 fn what_is_wrong_leaves_all_as_it_was() -> Result<()> {
     let folder = folder();
@@ -102,7 +138,9 @@ fn what_is_wrong_leaves_all_as_it_was() -> Result<()> {
     let mut other = tensors.clone();
     other.remove("state.b.exp_avg");
     write(&bad, &other)?;
-    assert!(matches!(fresh.load_file(&bad), Err(Error::NoTensor { .. })));
+    let expected = cpu()?.load_tensors(&other).expect_err("a tensor is missing").to_string();
+    assert!(expected.contains("no tensor 'state.b.exp_avg'") && expected.contains("param.a"), "{expected}");
+    assert_eq!(fresh.load_file(&bad).expect_err("a tensor is missing").to_string(), expected);
     other.put("state.b.exp_avg", &[2, 1_051, 2_001], &numbers(1, 2 * 2_001 * 1_051))?;
     write(&bad, &other)?;
     assert!(matches!(fresh.load_file(&bad), Err(Error::Shape { .. })));
@@ -161,11 +199,17 @@ fn memory_takes_the_place_of_large_buffers_that_nobody_has_used() -> Result<()> 
     program.write(large, 0, 0, &[1.0])?;
     assert!(program.fresh(large, 0).is_none(), "it is in use");
 
-    // Any engine takes it, if only as values.
     let mut any = AnyEngine::from(Cpu::<f32>::default()).load(&blueprint)?;
     let mut fresh = any.fresh(large, 0).expect("memory");
     fresh[6] = 4.0;
     any.replace(large, 0, fresh)?;
     assert_eq!(any.read_range(large, 0, 6..7)?, [4.0]);
+    // A GPU has none to give, and copies that of others.
+    let mut gpu = engines::gpu().load(&blueprint)?;
+    assert!(gpu.fresh(large, 0).is_none());
+    let mut fresh = any.fresh(large, 1).expect("memory");
+    fresh[7] = 5.0;
+    gpu.replace(large, 1, fresh)?;
+    assert_eq!((gpu.read_range(large, 0, 7..8)?, gpu.read_range(large, 1, 7..8)?), (vec![0.0], vec![5.0]));
     Ok(())
 }
