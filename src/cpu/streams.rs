@@ -1,5 +1,6 @@
 //! What an update reads and writes, cut into parts.
 
+use super::share::GRAIN;
 use super::store::Elements;
 use crate::plan::{Storage, StreamOf, Update};
 use crate::rule::Real;
@@ -58,6 +59,9 @@ impl<'a, F> Slice<'a, F> {
     }
 }
 
+/// Elements of the longest part that a thread takes at once.
+const LONGEST: usize = 1 << 20;
+
 /// The same range of every stream.
 #[derive(Debug)]
 pub(super) struct Streams<'a, F> {
@@ -100,6 +104,19 @@ impl<'a, F: Real> Streams<'a, F> {
         })
     }
 
+    /// Parts for this many threads: long ones while there is much left, since the processor reads ahead within a part and has to
+    /// begin anew with each; then shorter ones, so that no thread waits long for another.
+    pub fn shared_out(self, threads: usize) -> impl Iterator<Item = Self> {
+        let mut rest = Some(self);
+        std::iter::from_fn(move || {
+            let streams = rest.take().filter(|streams| streams.len > 0)?;
+            let share = (streams.len / (2 * threads)).clamp(GRAIN, LONGEST);
+            let (part, after) = streams.split_at(share / GRAIN * GRAIN);
+            rest = Some(after);
+            Some(part)
+        })
+    }
+
     pub fn split_at(self, middle: usize) -> (Self, Self) {
         let Self { start, place, len, list } = self;
         let middle = middle.min(len);
@@ -136,4 +153,40 @@ fn stored(op: &Update) -> [Storage; StreamOf::COUNT] {
 pub(super) fn leading_bits<F>(planes: &[&mut Slice<F>]) -> Option<usize> {
     let count = planes.iter().take_while(|plane| matches!(plane, Slice::Bits(_))).count();
     planes[count..].iter().all(|plane| matches!(plane, Slice::Absent)).then_some(count)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lens(len: usize, threads: usize) -> Vec<usize> {
+        let (mut bits, mut at) = (vec![0u16; len], 64);
+        let mut list: [Slice<f32>; StreamOf::COUNT] = Default::default();
+        list[StreamOf::Plane(1).index()] = Slice::Bits(&mut bits);
+        let parts = Streams { start: 64, place: 128, len, list }.shared_out(threads);
+        let part = |mut part: Streams<f32>| {
+            assert_eq!((part.start, part.place), (at, at + 64), "parts follow each other");
+            assert_eq!(part.list[StreamOf::Plane(1).index()].bits().len(), part.len);
+            at += part.len;
+            part.len
+        };
+        parts.map(part).collect()
+    }
+
+    #[test]
+    fn parts_become_shorter_as_little_is_left() {
+        for threads in [1, 2, 3, 64] {
+            for len in [1, GRAIN - 1, GRAIN, GRAIN + 1, 5 * GRAIN, 2 * LONGEST + 7, 9 * LONGEST] {
+                let lens = lens(len, threads);
+                assert_eq!(lens.iter().sum::<usize>(), len);
+                assert!(lens.is_sorted_by(|one, next| one >= next), "{lens:?}");
+                let (last, others) = lens.split_last().expect("a part");
+                assert!(others.iter().all(|len| len % GRAIN == 0 && *len <= LONGEST), "{lens:?}");
+                assert!(*last <= GRAIN, "{lens:?}");
+            }
+        }
+        assert_eq!(lens(9 * LONGEST, 2)[0], LONGEST);
+        assert_eq!(lens(2 * LONGEST, 2)[0], LONGEST / 2);
+        assert!(lens(0, 2).is_empty());
+    }
 }

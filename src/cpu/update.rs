@@ -104,11 +104,14 @@ impl<'a, F: Real> Work<'a, F> {
     }
 
     fn run(&self, streams: Streams<F>, threads: Threads) {
-        let block = if self.plain() { GRAIN } else { BLOCK };
-        let part = |part: Streams<F>| part.cut(block).for_each(|block| self.block(block));
+        let plain = self.plain();
+        let part = |part: Streams<F>| match plain {
+            true => self.block(part),
+            false => part.cut(BLOCK).for_each(|block| self.block(block)),
+        };
         let len = streams.len;
         if threads.several() && len > GRAIN {
-            threads.in_order(len.div_ceil(GRAIN), streams.cut(GRAIN), part);
+            threads.in_order(len.div_ceil(GRAIN), streams.shared_out(threads.count()), part);
         } else {
             part(streams);
         }
