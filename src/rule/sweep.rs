@@ -198,6 +198,28 @@ impl<R: Rule, F: Real> Step<R, F> {
     }
 }
 
+/// Blocks from one in work to the one whose memory is asked for.
+#[cfg(target_arch = "x86_64")]
+const AHEAD: usize = 12;
+
+/// Asks for the memory of a block further on. With as much arithmetic per element as there is with planes in bfloat16, the
+/// processor does not look far enough ahead by itself: where memory is fast, a step takes a seventh longer without.
+#[inline(always)]
+#[cfg_attr(target_arch = "x86_64", expect(unsafe_code, reason = "there is no other way to ask for memory ahead"))]
+fn ask_ahead<T>(blocks: &[[T; bf16::BLOCK]], at: usize) {
+    #[cfg(target_arch = "x86_64")]
+    {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        let block = blocks.as_ptr().wrapping_add(at + AHEAD).cast::<i8>();
+        for line in (0..size_of::<[T; bf16::BLOCK]>()).step_by(64) {
+            // SAFETY: it reads and writes nothing, so any address will do, also one behind the end.
+            unsafe { _mm_prefetch::<_MM_HINT_T0>(block.wrapping_add(line)) };
+        }
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = (blocks, at);
+}
+
 /// The seeds of a part's blocks, for each plane.
 type Seeds = [[u32; PART / bf16::BLOCK]; MAX_PLANES];
 
@@ -244,6 +266,12 @@ macro_rules! step {
                     let (g, last_g) = g.as_chunks::<{ bf16::BLOCK }>();
                     $(let $plane = $plane.as_chunks_mut::<{ bf16::BLOCK }>();)*
                     for at in 0..whole {
+                        // A shorter part is the last one: nothing follows.
+                        if whole == PART / bf16::BLOCK {
+                            ask_ahead(x, at);
+                            ask_ahead(g, at);
+                            $(ask_ahead($plane.0, at);)*
+                        }
                         self.$block(&mut x[at], &g[at], $(&mut $plane.0[at],)* seeds, at, roundings);
                     }
                     let len = last.len();
