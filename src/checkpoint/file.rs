@@ -25,7 +25,7 @@ const HASH_LEN: usize = 2 * blake3::OUT_LEN;
 /// Bytes that say how long the header is.
 const PREFIX: usize = 8;
 
-/// Writes tensors into a file, which is complete or does not exist.
+/// Writes tensors into a file, with the hash of what is in it. The file is complete or does not exist.
 ///
 /// The bytes go to another file in the same folder, which is synced to the disk and then renamed. So whatever happens
 /// meanwhile, a crash or a full disk, the file of that name is whole: it is the new one, or still the old one.
@@ -386,7 +386,9 @@ fn parse(mut source: impl Read, len: u64, mut rooms: Rooms) -> Result<Found, Pro
     let metadata: Metadata =
         serde_json::from_slice(&header[PREFIX..]).map_err(|error| format!("its header is wrong: {error}"))?;
     if metadata.data_len() as u64 != data_len {
-        return Err(format!("its tensors have {} bytes, and {data_len} are there", metadata.data_len()).into());
+        let (expected, short) = (metadata.data_len(), data_len < metadata.data_len() as u64);
+        let why = if short { "it was cut off" } else { "it is too long" };
+        return Err(format!("its tensors have {expected} bytes, and {data_len} are there: {why}").into());
     }
     let hash = hash_place(&header).map(|at| {
         let hash = String::from_utf8_lossy(&header[at..at + HASH_LEN]).into_owned();

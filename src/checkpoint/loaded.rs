@@ -18,7 +18,8 @@ pub struct Loaded {
 }
 
 impl Loaded {
-    /// Whether every tensor of the optimizer was loaded, and every tensor of the file was used.
+    /// Whether every tensor of the optimizer was loaded, and every tensor of the file was used; also where values are not
+    /// finite.
     pub fn is_complete(&self) -> bool {
         self.kept.is_empty() && self.unused.is_empty()
     }

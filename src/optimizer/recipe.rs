@@ -326,7 +326,9 @@ impl Recipe {
     /// per parameter and step, not 28. Steps compute in single precision all the same; what they leave is rounded as
     /// [`Rule::rounding`] says, first moments to the nearest, running means of squares at random, since their small changes
     /// would be lost otherwise. The random numbers follow from step, plane and place: a run that is resumed, a lane, or memory
-    /// of the caller has the same bits. Second moments by rows and columns stay floats. Default: [`Storage::F32`].
+    /// of the caller has the same bits. Second moments by rows and columns stay floats. Files have all floats in single
+    /// precision, and fit either storage; a run goes on with the same bits where its storage is the same. Default:
+    /// [`Storage::F32`].
     ///
     /// Recording is [`Error::Conflict`](crate::Error::Conflict) where a rule in use has a plane that needs all its bits (ASGD
     /// and schedule-free rules, centered RMSprop), and for [`Storage::F16`], whose range squares leave.

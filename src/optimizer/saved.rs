@@ -279,12 +279,19 @@ where
         write(path, &tensors)
     }
 
-    /// Takes a run up from a file that [`Optimizer::save_file`] has written, by an optimizer of the same recipe, tensors and
-    /// lanes, on an engine of the same float type.
+    /// Takes a run up from a file that [`Optimizer::save_file`] has written, by an optimizer of the same rules, tensors and
+    /// lanes, on an engine of the same float type. Settings of the rules, such as `lr`, are those of the file; set them after
+    /// loading to change them. All else of the recipe, such as clipping and storage, stays, and the bits are those of the run
+    /// only where it is the same. Gradients are not loaded: set them before the next step. Values that are not finite are
+    /// loaded, and [`Loaded::not_finite`] and a warning by the crate `log` say where they are.
+    ///
+    /// What fits of another file is taken by [`Optimizer::load_tensors_lenient`]; weights of PyTorch by
+    /// [`Optimizer::load_weights`].
     ///
     /// # Errors
     /// [`Error::File`] and [`Error::Damaged`] as for [`read`](crate::checkpoint::read), or as for [`Optimizer::load_tensors`].
-    /// Nothing is changed then.
+    /// Nothing is changed then. Instead of a damaged file take an older one:
+    /// [`Folder::newest`](crate::checkpoint::Folder::newest) passes over those that are damaged.
     pub fn load_file(&mut self, path: impl AsRef<Path>) -> Result<Loaded> {
         let loaded = self.load_fresh(path.as_ref())?;
         loaded.warn();
