@@ -1,19 +1,17 @@
 //! One file: its bytes, its hash, and how it replaces an older one.
 
 use super::bytes::Bytes;
-use super::tensors::{Dtype, StoredTensor, Tensors, all_finite};
+use super::fill::{PIECE, Problem, Rooms, Seen, Target, fill, read_exactly};
+use super::tensors::{Dtype, StoredTensor, Tensors};
 use crate::error::{Error, Result};
 use blake3::Hasher;
 use safetensors::tensor::{Metadata, TensorInfo};
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, OpenOptions};
-use std::io::{BufWriter, ErrorKind, Read, Seek, SeekFrom, Write};
-use std::panic::resume_unwind;
+use std::io::{BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::sync_channel;
-use std::thread;
 
 /// The version of the files that Thalweg writes, and the key under which a file has its version.
 const VERSION: u64 = 1;
@@ -57,10 +55,6 @@ fn beside(folder: &Path, path: &Path) -> PathBuf {
     let count = COUNT.fetch_add(1, Ordering::Relaxed);
     folder.join(format!("{INCOMPLETE}{}-{count}-{name}", std::process::id()))
 }
-
-/// Bytes that are hashed and written, or read and hashed, at once: few enough to be still in the cache for the second of the
-/// two.
-const PIECE: usize = 256 << 10;
 
 /// The hash is known at the end, and put into its place in the header.
 fn write_whole(path: &Path, header: &[u8], order: &[&StoredTensor]) -> std::io::Result<()> {
@@ -127,24 +121,6 @@ fn hash_place(header: &[u8]) -> Option<usize> {
 /// was changed.
 pub fn read(path: impl AsRef<Path>) -> Result<Tensors> {
     read_into(path.as_ref(), Rooms::default()).map(|(tensors, _)| tensors)
-}
-
-/// Where tensors of a file are read to, by their names.
-pub(crate) type Rooms<'a> = BTreeMap<String, Room<'a>>;
-
-/// Where a tensor of this type and shape is read to: slices that are filled one after the other, little-endian.
-#[derive(Debug)]
-pub(crate) struct Room<'a> {
-    pub dtype: Dtype,
-    pub shape: Vec<usize>,
-    pub slices: Vec<&'a mut [u8]>,
-}
-
-impl Room<'_> {
-    fn fits(&self, dtype: Dtype, shape: &[usize], len: usize) -> bool {
-        let own: usize = self.slices.iter().map(|slice| slice.len()).sum();
-        self.dtype == dtype && self.shape == shape && own == len
-    }
 }
 
 /// [`read`] that puts tensors into rooms that fit them, and all others into memory of their own. It also names those that have a
@@ -226,20 +202,6 @@ fn open(path: &Path, rooms: Rooms) -> Result<Found> {
     })
 }
 
-/// Why a file cannot be used.
-#[derive(Debug)]
-enum Problem {
-    Read(std::io::Error),
-    Damaged(String),
-    Memory(u64),
-}
-
-impl From<String> for Problem {
-    fn from(reason: String) -> Self {
-        Self::Damaged(reason)
-    }
-}
-
 /// The next `len` bytes of a source, which has at least as many.
 fn bytes(source: &mut impl Read, len: u64) -> Result<Vec<u8>, Problem> {
     let mut bytes = Vec::new();
@@ -247,127 +209,6 @@ fn bytes(source: &mut impl Read, len: u64) -> Result<Vec<u8>, Problem> {
     bytes.resize(len as usize, 0);
     read_exactly(source, &mut bytes)?;
     Ok(bytes)
-}
-
-/// Bytes from which a second thread is worth its start.
-const LARGE: u64 = 8 << 20;
-
-/// Pieces that may wait for the disk, and for their hash.
-const WAITING: usize = 8;
-
-/// Bytes of a page; where pages are larger, some are written to more than once.
-const PAGE: usize = 4096;
-
-/// The next bytes of a source, which has at least as many.
-fn read_exactly(source: &mut impl Read, bytes: &mut [u8]) -> Result<(), Problem> {
-    source.read_exact(bytes).map_err(|error| match error.kind() {
-        ErrorKind::UnexpectedEof => Problem::Damaged("it became shorter while it was read".into()),
-        _ => Problem::Read(error),
-    })
-}
-
-/// A tensor of the file, and where it is read to.
-enum Target<'a> {
-    Own(StoredTensor),
-    Room(Room<'a>),
-}
-
-impl Target<'_> {
-    fn dtype(&self) -> Dtype {
-        match self {
-            Self::Own(tensor) => tensor.dtype,
-            Self::Room(room) => room.dtype,
-        }
-    }
-
-    fn slices(&mut self) -> Vec<&mut [u8]> {
-        match self {
-            Self::Own(tensor) => vec![&mut tensor.bytes],
-            Self::Room(room) => room.slices.iter_mut().map(|slice| &mut **slice).collect(),
-        }
-    }
-}
-
-/// Bytes of a tensor that are read at once.
-struct Piece<'a> {
-    /// Which tensor of the file, in the order of their data.
-    tensor: usize,
-    dtype: Dtype,
-    bytes: &'a mut [u8],
-}
-
-/// The pieces of all tensors, in their order.
-fn pieces<'a>(targets: &'a mut [(String, Target<'_>)]) -> impl Iterator<Item = Piece<'a>> {
-    targets.iter_mut().enumerate().flat_map(|(tensor, (_, target))| {
-        let dtype = target.dtype();
-        let bytes = target.slices().into_iter().flat_map(|slice| slice.chunks_mut(PIECE));
-        bytes.map(move |bytes| Piece { tensor, dtype, bytes })
-    })
-}
-
-/// What is found out about bytes while they are in the cache.
-#[derive(Default)]
-struct Seen {
-    hasher: Hasher,
-    /// Tensors that have an infinity or NaN.
-    not_finite: BTreeSet<usize>,
-}
-
-impl Seen {
-    fn look(&mut self, piece: &Piece) {
-        self.hasher.update(piece.bytes);
-        if !all_finite(piece.dtype, piece.bytes) {
-            self.not_finite.insert(piece.tensor);
-        }
-    }
-}
-
-/// Reads all pieces, and looks at them.
-fn fill<'a>(source: &mut impl Read, pieces: impl Iterator<Item = Piece<'a>>, mut seen: Seen) -> Result<Seen, Problem> {
-    for piece in pieces {
-        read_exactly(source, piece.bytes)?;
-        seen.look(&piece);
-    }
-    Ok(seen)
-}
-
-/// [`fill`] with two more threads, so that a file takes no longer than its disk: one has the system find memory for the pieces
-/// that come next, one looks at what was read.
-fn fill_in_turn<'a>(
-    source: &mut impl Read,
-    pieces: impl Iterator<Item = Piece<'a>> + Send,
-    mut seen: Seen,
-) -> Result<Seen, Problem> {
-    thread::scope(|scope| {
-        let (ready, to_read) = sync_channel::<Piece>(WAITING);
-        let (read, to_look_at) = sync_channel::<Piece>(WAITING);
-        let named = |name: &str| thread::Builder::new().name(name.into());
-        let preparing = move || {
-            for piece in pieces {
-                // A page is made when its first byte is written.
-                piece.bytes.iter_mut().step_by(PAGE).for_each(|byte| *byte = 0);
-                // Nobody waits for more where the reader has met an error.
-                if ready.send(piece).is_err() {
-                    return;
-                }
-            }
-        };
-        named("pages").spawn_scoped(scope, preparing).map_err(Problem::Read)?;
-        let looking = move || {
-            to_look_at.into_iter().for_each(|piece| seen.look(&piece));
-            seen
-        };
-        let looking = named("hash").spawn_scoped(scope, looking).map_err(Problem::Read)?;
-        let done = to_read.into_iter().try_for_each(|piece| {
-            read_exactly(source, piece.bytes)?;
-            // The thread ends only after the last piece.
-            let _ = read.send(piece);
-            Ok(())
-        });
-        drop(read);
-        let seen = looking.join().unwrap_or_else(|panic| resume_unwind(panic));
-        done.map(|()| seen)
-    })
 }
 
 fn parse(mut source: impl Read, len: u64, mut rooms: Rooms) -> Result<Found, Problem> {
@@ -408,8 +249,7 @@ fn parse(mut source: impl Read, len: u64, mut rooms: Rooms) -> Result<Found, Pro
         };
         targets.push((name, target));
     }
-    let pieces = pieces(&mut targets);
-    let seen = if data_len < LARGE { fill(&mut source, pieces, seen)? } else { fill_in_turn(&mut source, pieces, seen)? };
+    let seen = fill(&mut source, &mut targets, seen)?;
     let (mut tensors, placed) = filled(targets, &seen.not_finite)?;
     tensors.texts = metadata.metadata().clone().unwrap_or_default().into_iter().collect();
     Ok(Found { tensors, placed, hash, expected: seen.hasher.finalize().to_hex().to_string() })

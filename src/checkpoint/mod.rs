@@ -37,6 +37,7 @@
 mod bytes;
 mod every;
 mod file;
+mod fill;
 mod folder;
 mod lanes;
 mod loaded;
@@ -46,8 +47,9 @@ mod tensors;
 
 pub use bytes::Bytes;
 pub use every::{Due, Every};
-pub(crate) use file::{Room, Rooms, read_into};
+pub(crate) use file::read_into;
 pub use file::{Writer, read, read_any, read_foreign, write};
+pub(crate) use fill::{Room, Rooms};
 pub use folder::{Folder, MANIFEST};
 pub(crate) use lanes::{LANES, STEPS};
 pub use loaded::Loaded;

@@ -62,10 +62,10 @@ where
 
     /// Memory for the buffers for which the engine has some, if the file is large enough to fill it.
     fn fresh(&self, path: &Path) -> Vec<FreshBuffer<P::Float>> {
-        let (room, lanes) = (fs::metadata(path).map_or(0, |about| about.len()), self.lanes());
+        let (size, lanes) = (fs::metadata(path).map_or(0, |about| about.len()), self.lanes());
         let pieces = self.stepper.float_pieces();
         let needed: usize = pieces.iter().flat_map(|(_, pieces)| pieces).map(|piece| piece.range.len()).sum();
-        if room < needed.saturating_mul(lanes * size_of::<P::Float>()) as u64 {
+        if size < needed.saturating_mul(lanes * size_of::<P::Float>()) as u64 {
             return Vec::new();
         }
         let of = |(id, mut pieces): (BufferId, Vec<Piece>)| {

@@ -93,8 +93,8 @@ impl<P: Program> Optimizer<P> {
     }
 
     /// A plane of the state, by the name it has in the rule: Adam's are `m` and `v`, which files call `exp_avg` and
-    /// `exp_avg_sq`. Where a rule keeps matrices by rows and columns, as
-    /// [`Adafactor`](crate::Adafactor) does, these are `row_var` and `col_var`, empty for vectors.
+    /// `exp_avg_sq`. Where a rule keeps matrices by rows and columns, as [`Adafactor`](crate::Adafactor) does, these are
+    /// `row_var` and `col_var`, empty for vectors.
     ///
     /// # Errors
     /// As for [`Optimizer::params`].
